@@ -1,0 +1,325 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+// An acctRequest records an event. RFC 8907 section 7.1.
+type acctRequest struct {
+	flags   acctFlags
+	method  authenMethod
+	privLvl uint8
+	typ     authenType
+	service authenService
+	user    string
+	port    string
+	remAddr string
+	args    []string
+}
+
+func (m *acctRequest) layout(c *codec) {
+	octet(c, "flags", &m.flags)
+	octet(c, "authen_method", &m.method)
+	octet(c, "priv_lvl", &m.privLvl)
+	octet(c, "authen_type", &m.typ)
+	octet(c, "authen_service", &m.service)
+	c.length("user", 1, &m.user)
+	c.length("port", 1, &m.port)
+	c.length("rem_addr", 1, &m.remAddr)
+	c.count(&m.args)
+	c.lengths(m.args)
+}
+
+// An acctReply says whether it was recorded. Section 7.2.
+type acctReply struct {
+	serverMsg string
+	data      string
+	status    acctStatus
+}
+
+func (m *acctReply) layout(c *codec) {
+	c.length("server_msg", 2, &m.serverMsg)
+	c.length("data", 2, &m.data)
+	octet(c, "status", &m.status)
+}
+
+// acctFlags is the kind of a record: the four combinations that section 7.2 allows.
+type acctFlags uint8
+
+const (
+	acctStart          acctFlags = 0x02
+	acctStop           acctFlags = 0x04
+	acctWatchdog       acctFlags = 0x08
+	acctWatchdogUpdate acctFlags = 0x0a
+)
+
+var acctFlagNames = names{acctStart: "start", acctStop: "stop", acctWatchdog: "watchdog", acctWatchdogUpdate: "watchdog-update"}
+
+func (f acctFlags) String() string { return acctFlagNames.name(uint8(f)) }
+
+// Set makes acctFlags a flag.Value; update is what the Python client calls a watchdog.
+func (f *acctFlags) Set(s string) error {
+	if s == "update" {
+		s = "watchdog"
+	}
+	return acctFlagNames.set((*uint8)(f), s)
+}
+
+// An acctStatus is the answer to a record. Section 7.2.
+type acctStatus uint8
+
+const (
+	acctSuccess acctStatus = 0x01
+	acctError   acctStatus = 0x02
+	acctFollow  acctStatus = 0x21
+)
+
+var acctStatusNames = names{acctSuccess: "SUCCESS", acctError: "ERROR", acctFollow: "FOLLOW"}
+
+func (s acctStatus) String() string { return acctStatusNames.name(uint8(s)) }
+
+// acctArgs are the accounting arguments of section 8.3, which stand before all others.
+var acctArgs = []string{"task_id", "start_time", "stop_time", "elapsed_time", "timezone", "event", "reason",
+	"bytes", "bytes_in", "bytes_out", "paks", "paks_in", "paks_out", "err_msg"}
+
+// completeRecord fills in what a record needs and args do not give: the task id, the times in
+// epoch seconds UTC, and puts the accounting arguments first, in their order. Section 8.3.
+func completeRecord(flags acctFlags, args []string, taskID string, now time.Time) []string {
+	var own, rest []string
+	for _, arg := range args {
+		if name, _, _, _ := splitArg(arg); slices.Contains(acctArgs, name) {
+			own = append(own, arg)
+		} else {
+			rest = append(rest, arg)
+		}
+	}
+	fill := func(name, value string) {
+		if !hasArg(own, name) {
+			own = append(own, name+"="+value)
+		}
+	}
+	seconds := strconv.FormatInt(now.Unix(), 10)
+	fill("task_id", taskID)
+	switch flags {
+	case acctStart:
+		fill("start_time", seconds)
+	case acctStop:
+		fill("stop_time", seconds)
+		if start, err := strconv.ParseInt(argValue(own, "start_time"), 10, 64); err == nil {
+			if stop, err := strconv.ParseInt(argValue(own, "stop_time"), 10, 64); err == nil && stop >= start {
+				fill("elapsed_time", strconv.FormatInt(stop-start, 10))
+			}
+		}
+	}
+	fill("timezone", "UTC")
+	slices.SortStableFunc(own, func(a, b string) int { return acctRank(a) - acctRank(b) })
+	return append(own, rest...)
+}
+
+func acctRank(arg string) int {
+	name, _, _, _ := splitArg(arg)
+	return slices.Index(acctArgs, name)
+}
+
+// argValue is the value of the first argument with the name, or nothing.
+func argValue(args []string, name string) string {
+	for _, arg := range args {
+		if n, v, _, ok := splitArg(arg); ok && n == name {
+			return v
+		}
+	}
+	return ""
+}
+
+// newTaskID is opaque and unique for as long as a task may run.
+func newTaskID() string {
+	var b [8]byte
+	rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+// A record is what the records of one task have in common.
+type record struct {
+	inv    *invocation
+	keys   []key
+	method authenMethod
+	args   []string
+	taskID string
+}
+
+// newAccount is the command account: record this.
+func newAccount(o *optionSet) action {
+	var own argOptions
+	own.register(o)
+	flags, taskID, execute := acctStart, "", false
+	o.add(&flags, "f flag", "KIND", "start (the default), stop, watchdog (or update), watchdog-update")
+	o.add((*text)(&taskID), "task-id", "ID", "task_id of the record (default random)")
+	o.add((*toggle)(&execute), "exec", "", "run the COMMAND behind -- between a start and a stop record")
+	return func(ctx context.Context, inv *invocation) (*result, error) {
+		words := inv.words
+		if execute {
+			if len(inv.tail) == 0 {
+				return nil, failf(classUsage, "--exec needs -- and a command").withHint("tacacs_plus account USER HOST --exec -- COMMAND...")
+			}
+			if inv.given("f") {
+				return nil, failf(classUsage, "--exec sends a start and a stop record; --flag does not go with it")
+			}
+			words = words[:len(words)-len(inv.tail)]
+		}
+		args, err := own.request(words)
+		if err != nil {
+			return nil, err
+		}
+		if execute && own.command == "" && len(own.args)+len(words) == 0 {
+			args = commandArgs(inv.tail)
+			if err := checkArgs(args); err != nil {
+				return nil, failf(classUsage, "%w", err).withHint("--cmd can say what to record in its place")
+			}
+		}
+		switch given := argValue(args, "task_id"); {
+		case taskID != "" && hasArg(args, "task_id"):
+			return nil, failf(classUsage, "--task-id and a task_id argument: give one of them")
+		case given != "":
+			taskID = given
+		case taskID == "":
+			taskID = newTaskID()
+		}
+		if err := checkArgs([]string{"task_id=" + taskID}); err != nil {
+			return nil, err
+		}
+		r := &record{inv: inv, method: own.method, args: completeShell(args), taskID: taskID}
+		if err := fits(r.request(acctStop, r.args, time.Now())); err != nil {
+			return nil, err
+		}
+		var program string
+		if execute {
+			if program, err = exec.LookPath(inv.tail[0]); err != nil {
+				return nil, failf(classUsage, "%w", err)
+			}
+		}
+		secrets, err := inv.secrets(ctx, false)
+		if err != nil {
+			return nil, err
+		}
+		r.keys = secrets.keys
+		if execute {
+			return r.execute(ctx, program, inv.tail)
+		}
+		return r.send(ctx, flags, r.args)
+	}
+}
+
+func (r *record) request(flags acctFlags, args []string, now time.Time) *acctRequest {
+	who := r.inv.caller
+	return &acctRequest{flags: flags, method: r.method, privLvl: who.privLvl(), typ: who.authenType, service: who.service,
+		user: who.user, port: who.port, remAddr: longestAddr, args: completeRecord(flags, args, r.taskID, now)}
+}
+
+// send is the one exchange of a record. No answer, ERROR and FOLLOW all mean that it was not
+// recorded, and none of them is ever a success.
+func (r *record) send(ctx context.Context, flags acctFlags, args []string) (*result, error) {
+	m := r.request(flags, args, time.Now())
+	return r.inv.ask(ctx, r.keys, func(ctx context.Context, l *link, res *result) error {
+		res.TaskID = argValue(m.args, "task_id")
+		res.Arguments = &arguments{Request: m.args}
+		s, err := l.begin(ctx, typeAcct, minorDefault)
+		if err != nil {
+			return err
+		}
+		m.remAddr = s.remAddr(r.inv.caller)
+		var reply acctReply
+		if err := s.exchange(m, &reply); err != nil {
+			return err
+		}
+		if !acctStatusNames.has(uint8(reply.status)) {
+			return unknownStatus(l, reply.status)
+		}
+		res.answer(reply.status, reply.serverMsg, reply.data)
+		return nil
+	})
+}
+
+// execute records the start of a command, runs it with this program's own streams, and records
+// its end. Nothing runs unrecorded: without a recorded start the command is not run. The exit
+// code is the command's, unless its end could not be recorded.
+func (r *record) execute(ctx context.Context, program string, argv []string) (*result, error) {
+	began := time.Now()
+	res, err := r.send(ctx, acctStart, r.args)
+	if err != nil || res.class != classGranted {
+		return res, r.notRecorded("start", res, err, "the command was not run")
+	}
+	r.inv.show(res)
+
+	cmd := exec.Command(program)
+	cmd.Args = argv
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = r.inv.std.in, r.inv.std.out, r.inv.std.err
+	status := runForwarding(cmd)
+
+	ended := time.Now()
+	args := append(slices.Clone(r.args),
+		"start_time="+strconv.FormatInt(began.Unix(), 10),
+		"elapsed_time="+strconv.FormatInt(int64(ended.Sub(began).Seconds()), 10),
+		"err_msg="+status.text)
+	// A signal ended the command, perhaps, but its end is recorded all the same.
+	res, err = r.send(context.WithoutCancel(ctx), acctStop, args)
+	if err != nil || res.class != classGranted {
+		return res, r.notRecorded("stop", res, err, "the command ran: "+status.text)
+	}
+	res.class = status.code
+	return res, nil
+}
+
+func (r *record) notRecorded(kind string, res *result, err error, then string) error {
+	if err == nil {
+		err = failf(res.class, "%s answered %s", res.Server, res.Status)
+	}
+	var f *failure
+	errors.As(err, &f)
+	return &failure{class: f.class, err: fmt.Errorf("the %s record was not written, %s: %w", kind, then, err), hint: f.hint}
+}
+
+// An exitStatus is how a command ended, as a shell counts it.
+type exitStatus struct {
+	code class
+	text string // such as "exit status 3" or "signal: killed"
+}
+
+// runForwarding runs cmd and hands on to it the signals that a terminal does not send to both:
+// Ctrl-C reaches the command by itself, and this program waits for what it makes of that.
+func runForwarding(cmd *exec.Cmd) exitStatus {
+	if err := cmd.Start(); err != nil {
+		return exitStatus{code: 126, text: "not started"}
+	}
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGHUP)
+	done := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case s := <-signals:
+				_ = cmd.Process.Signal(s)
+			case <-done:
+				return
+			}
+		}
+	}()
+	_ = cmd.Wait()
+	signal.Stop(signals)
+	close(done)
+	state := cmd.ProcessState
+	if w, ok := state.Sys().(syscall.WaitStatus); ok && w.Signaled() {
+		return exitStatus{code: class(128 + int(w.Signal())), text: state.String()}
+	}
+	return exitStatus{code: class(state.ExitCode()), text: "exit status " + strconv.Itoa(state.ExitCode())}
+}

@@ -1,0 +1,443 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"strings"
+)
+
+// An authenStart opens an authentication. RFC 8907 section 5.1.
+type authenStart struct {
+	action  authenAction
+	privLvl uint8
+	typ     authenType
+	service authenService
+	user    string
+	port    string
+	remAddr string
+	data    string // PAP: the password; CHAP and MS-CHAP: id, challenge and response
+}
+
+func (m *authenStart) layout(c *codec) {
+	octet(c, "action", &m.action)
+	octet(c, "priv_lvl", &m.privLvl)
+	octet(c, "authen_type", &m.typ)
+	octet(c, "authen_service", &m.service)
+	c.length("user", 1, &m.user)
+	c.length("port", 1, &m.port)
+	c.length("rem_addr", 1, &m.remAddr)
+	c.secret("data", 1, &m.data)
+}
+
+// An authenReply answers a START or a CONTINUE. RFC 8907 section 5.2.
+type authenReply struct {
+	status    authenStatus
+	flags     authenReplyFlags
+	serverMsg string
+	data      string
+}
+
+func (m *authenReply) layout(c *codec) {
+	octet(c, "status", &m.status)
+	octet(c, "flags", &m.flags)
+	c.length("server_msg", 2, &m.serverMsg)
+	c.length("data", 2, &m.data)
+}
+
+// An authenContinue answers a server's prompt, or ends the session. RFC 8907 section 5.3.
+type authenContinue struct {
+	userMsg string
+	data    string // with ABORT: the reason, as text
+	flags   authenContinueFlags
+}
+
+func (m *authenContinue) layout(c *codec) {
+	c.secret("user_msg", 2, &m.userMsg)
+	c.length("data", 2, &m.data)
+	octet(c, "flags", &m.flags)
+}
+
+// An authenAction is what a START asks for. SENDAUTH (4) is not used: section 10.5.3.
+type authenAction uint8
+
+const (
+	authenLogin  authenAction = 1
+	authenChPass authenAction = 2
+)
+
+var authenActionNames = names{authenLogin: "LOGIN", authenChPass: "CHPASS", 4: "SENDAUTH"}
+
+func (a authenAction) String() string { return authenActionNames.name(uint8(a)) }
+
+// An authenType is how the user proves who it is. Section 5.1.
+type authenType uint8
+
+const (
+	authenASCII    authenType = 1
+	authenPAP      authenType = 2
+	authenCHAP     authenType = 3
+	authenMSCHAP   authenType = 5
+	authenMSCHAPv2 authenType = 6
+)
+
+var authenTypeNames = names{authenASCII: "ascii", authenPAP: "pap", authenCHAP: "chap",
+	authenMSCHAP: "mschap", authenMSCHAPv2: "mschapv2"}
+
+func (t authenType) String() string { return authenTypeNames.name(uint8(t)) }
+
+// Set makes an authenType a flag.Value.
+func (t *authenType) Set(s string) error { return authenTypeNames.set((*uint8)(t), s) }
+
+// challenged says that the type proves the password without sending it.
+func (t authenType) challenged() bool { return t >= authenCHAP }
+
+// minor is the minor version that a login of this type is sent with. Section 5.4.1.
+func (t authenType) minor() version {
+	if t == authenASCII {
+		return minorDefault
+	}
+	return minorOne
+}
+
+// An authenService is what asks for the authentication. Section 5.1.
+type authenService uint8
+
+const (
+	authenServiceLogin  authenService = 1
+	authenServiceEnable authenService = 2
+)
+
+var authenServiceNames = names{0: "none", authenServiceLogin: "login", authenServiceEnable: "enable",
+	3: "ppp", 5: "pt", 6: "rcmd", 7: "x25", 8: "nasi", 9: "fwproxy"}
+
+func (s authenService) String() string { return authenServiceNames.name(uint8(s)) }
+
+// Set makes an authenService a flag.Value.
+func (s *authenService) Set(v string) error { return authenServiceNames.set((*uint8)(s), v) }
+
+// An authenStatus is a server's answer. Section 5.2.
+type authenStatus uint8
+
+const (
+	authenPass    authenStatus = 0x01
+	authenFail    authenStatus = 0x02
+	authenGetData authenStatus = 0x03
+	authenGetUser authenStatus = 0x04
+	authenGetPass authenStatus = 0x05
+	authenRestart authenStatus = 0x06
+	authenError   authenStatus = 0x07
+	authenFollow  authenStatus = 0x21
+)
+
+var authenStatusNames = names{authenPass: "PASS", authenFail: "FAIL", authenGetData: "GETDATA",
+	authenGetUser: "GETUSER", authenGetPass: "GETPASS", authenRestart: "RESTART",
+	authenError: "ERROR", authenFollow: "FOLLOW"}
+
+func (s authenStatus) String() string { return authenStatusNames.name(uint8(s)) }
+
+// authenReplyFlags are the flags of a REPLY. Section 5.2.
+type authenReplyFlags uint8
+
+// authenNoEcho forbids to show what the user types.
+const authenNoEcho authenReplyFlags = 0x01
+
+func (f authenReplyFlags) String() string { return names{0: "NOECHO"}.bits(uint8(f)) }
+
+// authenContinueFlags are the flags of a CONTINUE. Section 5.3.
+type authenContinueFlags uint8
+
+const authenAbort authenContinueFlags = 0x01
+
+func (f authenContinueFlags) String() string { return names{0: "ABORT"}.bits(uint8(f)) }
+
+// An authentication is one of the three commands of this file with all it needs.
+type authentication struct {
+	action    authenAction
+	caller    caller
+	password  string
+	id        int    // of the CHAP challenge; -1 for a random one
+	challenge []byte // empty for a random one
+	// prepared are the replies to the server's prompts, by status, in order; answers follow
+	// them, and where both are used up the person at the terminal does, if there is one.
+	prepared map[authenStatus][]string
+	answers  []string
+	person   *terminal
+}
+
+// ask carries the authentication out with one server. RESTART begins again with a type that
+// the server names, each type once, and never with one that sends a password which the type
+// asked for would not have sent. RFC 8907 section 5.4.3.
+func (a *authentication) ask(ctx context.Context, l *link, res *result) error {
+	typ := a.caller.authenType
+	tried := []authenType{typ}
+	for {
+		reply, err := a.converse(ctx, l, typ, res)
+		if reply.status != 0 {
+			res.answer(reply.status, reply.serverMsg, reply.data)
+			res.Flags = reply.flags.String()
+		}
+		if reply.status == authenFail {
+			res.hint = "account, password, device policy and time rules all look the same from here; the server's log tells them apart"
+		}
+		if err != nil || reply.status != authenRestart {
+			return err
+		}
+		next, ok := restartType(reply.data, tried)
+		if !ok {
+			res.hint = "the server does not take " + typ.String() + " here; try another --authen-type"
+			return nil
+		}
+		l.warn("the server asks to restart with %s instead of %s", next, typ)
+		typ, tried = next, append(tried, next)
+	}
+}
+
+// restartType picks from a RESTART's list the first type that was not tried and is safe.
+func restartType(list string, tried []authenType) (authenType, bool) {
+next:
+	for _, b := range []byte(list) {
+		t := authenType(b)
+		if !authenTypeNames.has(b) || tried[0].challenged() && !t.challenged() {
+			continue
+		}
+		for _, old := range tried {
+			if t == old {
+				continue next
+			}
+		}
+		return t, true
+	}
+	return 0, false
+}
+
+// converse is one session: START, and a CONTINUE for every prompt until the server decides or
+// no answer is left. The reply it returns is the last one read.
+func (a *authentication) converse(ctx context.Context, l *link, typ authenType, res *result) (authenReply, error) {
+	var reply authenReply
+	s, err := l.begin(ctx, typeAuthen, typ.minor())
+	if err != nil {
+		return reply, err
+	}
+	start, err := a.start(typ, s.remAddr(a.caller))
+	if err != nil {
+		return reply, err
+	}
+	res.AuthenType = typ.String()
+	prepared := make(map[authenStatus][]string)
+	for status, replies := range a.prepared {
+		prepared[status] = replies
+	}
+	answers := a.answers
+	for err = s.exchange(start, &reply); err == nil; {
+		switch reply.status {
+		case authenPass, authenFail, authenRestart, authenError, authenFollow:
+			return reply, nil
+		case authenGetData, authenGetUser, authenGetPass:
+			if typ != authenASCII && a.caller.service != authenServiceEnable {
+				return reply, failf(classProtocol, "%s answers a %s login with %s, which has no place there", l.server, typ, reply.status)
+			}
+		default:
+			status := reply.status
+			reply.status = 0
+			return reply, unknownStatus(l, status)
+		}
+		var next authenContinue
+		if ready := prepared[reply.status]; len(ready) > 0 {
+			next.userMsg, prepared[reply.status] = ready[0], ready[1:]
+		} else if len(answers) > 0 {
+			next.userMsg, answers = answers[0], answers[1:]
+		} else if next.userMsg, err = a.askPerson(ctx, l, reply); err != nil {
+			s.abort("no answer to the prompt")
+			return reply, err
+		}
+		err = s.exchange(&next, &reply)
+	}
+	return reply, err
+}
+
+// start builds the START for one authentication type.
+func (a *authentication) start(typ authenType, remAddr string) (*authenStart, error) {
+	m := &authenStart{action: a.action, privLvl: a.caller.privLvl(), typ: typ, service: a.caller.service,
+		user: a.caller.user, port: a.caller.port, remAddr: remAddr}
+	switch {
+	case typ == authenPAP:
+		m.data = a.password
+	case typ.challenged():
+		random := make([]byte, 1+16+16)
+		rand.Read(random) // never fails
+		id, challenge, peer := random[0], random[1:1+challengeSize(typ)], random[17:]
+		if a.id >= 0 {
+			id = byte(a.id)
+		}
+		if len(a.challenge) > 0 {
+			challenge = a.challenge
+		}
+		data, err := chapData(typ, a.caller.user, a.password, id, challenge, peer)
+		if err != nil {
+			return nil, failf(classUsage, "%w", err)
+		}
+		m.data = data
+	}
+	return m, nil
+}
+
+// askPerson shows the server's prompt to the person at the terminal. The time it takes is not
+// the server's, so the deadline moves with it.
+func (a *authentication) askPerson(ctx context.Context, l *link, reply authenReply) (string, error) {
+	prompt := escapeLines(strings.TrimLeft(reply.serverMsg, "\r\n"))
+	switch {
+	case strings.TrimSpace(prompt) != "":
+	case reply.status == authenGetUser:
+		prompt = "username: "
+	case reply.status == authenGetPass:
+		prompt = "password: "
+	default:
+		prompt = "data: "
+	}
+	// GETPASS asks for a secret even where the server forgot the flag.
+	hidden := reply.flags&authenNoEcho != 0 || reply.status == authenGetPass
+	var answer string
+	err := errNoAnswer
+	if a.person != nil {
+		resume := l.pause()
+		answer, err = a.person.ask(ctx, prompt, hidden)
+		resume()
+	}
+	if errors.Is(err, errNoAnswer) {
+		return "", failf(classDenied, "no answer left for the prompt \"%s\" (%s) of %s",
+			escape(strings.TrimSpace(reply.serverMsg)), reply.status, l.server).
+			withHint("--answer TEXT replies to prompts after the password, in order; a repeated password prompt usually means a wrong password")
+	}
+	return answer, err
+}
+
+// unknownStatus is for a status that the RFC does not have: never a success (section 3.6).
+func unknownStatus[T ~uint8](l *link, status T) error {
+	return failf(classProtocol, "%s answers with the unknown status 0x%02x", l.server, uint8(status)).
+		withHint("not a TACACS+ status: a broken server, or by a rare chance a wrong key")
+}
+
+// newAuthenticate is the command authenticate: does this password log in?
+func newAuthenticate(o *optionSet) action {
+	var own challengeOptions
+	own.register(o)
+	return func(ctx context.Context, inv *invocation) (*result, error) {
+		if inv.caller.service == authenServiceEnable {
+			return nil, failf(classUsage, "authenticate does not take the service enable").withHint("use the command enable")
+		}
+		return authenticate(ctx, inv, &own)
+	}
+}
+
+// newEnable is the command enable: does this password raise the privilege level? It is the
+// only use of the service ENABLE. RFC 8907 section 5.4.2.6.
+func newEnable(o *optionSet) action {
+	var own challengeOptions
+	own.register(o)
+	return func(ctx context.Context, inv *invocation) (*result, error) {
+		if inv.given("service") && inv.caller.service != authenServiceEnable {
+			return nil, failf(classUsage, "enable has the service enable, not %s", inv.caller.service)
+		}
+		inv.caller.service = authenServiceEnable
+		inv.caller.defaultLevel = 15
+		return authenticate(ctx, inv, &own)
+	}
+}
+
+func authenticate(ctx context.Context, inv *invocation, own *challengeOptions) (*result, error) {
+	if err := own.check(inv.caller.authenType); err != nil {
+		return nil, err
+	}
+	if inv.caller.user == "" && inv.caller.authenType != authenASCII {
+		return nil, failf(classUsage, "an empty user needs --authen-type ascii, where the server can ask for the name")
+	}
+	secrets, err := inv.secrets(ctx, true)
+	if err != nil {
+		return nil, err
+	}
+	a := &authentication{action: authenLogin, caller: inv.caller, password: secrets.password,
+		id: own.id, challenge: own.challenge, answers: own.answers, person: inv.terminal,
+		prepared: map[authenStatus][]string{authenGetPass: {secrets.password}}}
+	return a.run(ctx, inv, secrets.keys)
+}
+
+// run checks that everything fits its field before anything is sent, then asks the servers.
+func (a *authentication) run(ctx context.Context, inv *invocation, keys []key) (*result, error) {
+	if a.caller.user != "" {
+		a.prepared[authenGetUser] = []string{a.caller.user}
+	}
+	start, err := a.start(a.caller.authenType, longestAddr)
+	if err != nil {
+		return nil, err
+	}
+	messages := []layouter{start}
+	for _, replies := range a.prepared {
+		for _, r := range replies {
+			messages = append(messages, &authenContinue{userMsg: r})
+		}
+	}
+	for _, r := range a.answers {
+		messages = append(messages, &authenContinue{userMsg: r})
+	}
+	if err := fits(messages...); err != nil {
+		return nil, err
+	}
+	return inv.ask(ctx, keys, a.ask)
+}
+
+// newChPass is the command chpass: change the password. GETDATA asks for the old one and
+// GETPASS for the new one, once or twice. RFC 8907 section 5.4.2.7.
+func newChPass(o *optionSet) action {
+	var answers list
+	o.add(&answers, "answer", "TEXT", "reply to a prompt after the passwords; repeatable, in order")
+	fresh := secretSource{what: "new password", option: "--new-password-file"}
+	o.add(&fresh.files, "new-password-file", "FILE", "file with the new password; - is standard input")
+	o.add((*toggle)(&fresh.stdin), "new-password-stdin", "", "read the new password from standard input")
+	return func(ctx context.Context, inv *invocation) (*result, error) {
+		if inv.caller.authenType != authenASCII {
+			return nil, failf(classUsage, "chpass is defined for the type ascii only, not %s", inv.caller.authenType)
+		}
+		secrets, err := inv.secrets(ctx, true, &fresh)
+		if err != nil {
+			return nil, err
+		}
+		a := &authentication{action: authenChPass, caller: inv.caller, answers: answers, person: inv.terminal,
+			prepared: map[authenStatus][]string{
+				authenGetData: {secrets.password},
+				authenGetPass: {secrets.newPassword, secrets.newPassword},
+			}}
+		return a.run(ctx, inv, secrets.keys)
+	}
+}
+
+// challengeOptions are the options that authenticate and enable have of their own.
+type challengeOptions struct {
+	id        int
+	challenge hexBytes
+	answers   list
+}
+
+func (c *challengeOptions) register(o *optionSet) {
+	c.id = -1
+	o.add(&number{&c.id, 0, 255}, "chap-id", "N", "id of the CHAP challenge (default random)")
+	o.add(&c.challenge, "chap-challenge", "HEX", "the challenge (default random); mschap has 8 octets, mschapv2 16")
+	o.add(&c.answers, "answer", "TEXT", "reply to a prompt after the password; repeatable, in order")
+}
+
+func (c *challengeOptions) check(t authenType) error {
+	if !t.challenged() && (c.id >= 0 || len(c.challenge) > 0) {
+		return failf(classUsage, "--chap-id and --chap-challenge do not go with --authen-type %s", t)
+	}
+	n := len(c.challenge)
+	if n == 0 {
+		return nil
+	}
+	if t == authenCHAP && n > maxCHAPChallenge {
+		return failf(classUsage, "--chap-challenge is %d octets, the limit is %d", n, maxCHAPChallenge)
+	}
+	if t != authenCHAP && n != challengeSize(t) {
+		return failf(classUsage, "--chap-challenge is %d octets, %s has %d", n, t, challengeSize(t))
+	}
+	return nil
+}

@@ -1,0 +1,283 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// An authorRequest asks whether the user may do what the arguments say. RFC 8907 section 6.1.
+type authorRequest struct {
+	method  authenMethod
+	privLvl uint8
+	typ     authenType
+	service authenService
+	user    string
+	port    string
+	remAddr string
+	args    []string
+}
+
+func (m *authorRequest) layout(c *codec) {
+	octet(c, "authen_method", &m.method)
+	octet(c, "priv_lvl", &m.privLvl)
+	octet(c, "authen_type", &m.typ)
+	octet(c, "authen_service", &m.service)
+	c.length("user", 1, &m.user)
+	c.length("port", 1, &m.port)
+	c.length("rem_addr", 1, &m.remAddr)
+	c.count(&m.args)
+	c.lengths(m.args)
+}
+
+// An authorResponse answers it. Section 6.2.
+type authorResponse struct {
+	status    authorStatus
+	args      []string
+	serverMsg string
+	data      string
+}
+
+func (m *authorResponse) layout(c *codec) {
+	octet(c, "status", &m.status)
+	c.count(&m.args)
+	c.length("server_msg", 2, &m.serverMsg)
+	c.length("data", 2, &m.data)
+	c.lengths(m.args)
+}
+
+// An authorStatus is the answer to an authorization. Section 6.2.
+type authorStatus uint8
+
+const (
+	authorPassAdd  authorStatus = 0x01
+	authorPassRepl authorStatus = 0x02
+	authorFail     authorStatus = 0x10
+	authorError    authorStatus = 0x11
+	authorFollow   authorStatus = 0x21
+)
+
+var authorStatusNames = names{authorPassAdd: "PASS_ADD", authorPassRepl: "PASS_REPL",
+	authorFail: "FAIL", authorError: "ERROR", authorFollow: "FOLLOW"}
+
+func (s authorStatus) String() string { return authorStatusNames.name(uint8(s)) }
+
+// An authenMethod is how the user was authenticated before. Section 6.1.
+type authenMethod uint8
+
+const authenMethodTACACSPlus authenMethod = 6
+
+var authenMethodNames = names{0: "not_set", 1: "none", 2: "krb5", 3: "line", 4: "enable", 5: "local",
+	authenMethodTACACSPlus: "tacacsplus", 8: "guest", 0x10: "radius", 0x11: "krb4", 0x20: "rcmd"}
+
+func (m authenMethod) String() string { return authenMethodNames.name(uint8(m)) }
+
+// Set makes an authenMethod a flag.Value.
+func (m *authenMethod) Set(s string) error { return authenMethodNames.set((*uint8)(m), s) }
+
+// effectiveArgs is what holds after the answer: PASS_ADD adds the response's arguments to the
+// request's, PASS_REPL puts them in their place, anything else leaves nothing. Section 6.2.
+func effectiveArgs(status authorStatus, request, response []string) []string {
+	switch status {
+	case authorPassAdd:
+		return slices.Concat(request, response)
+	case authorPassRepl:
+		return response
+	}
+	return nil
+}
+
+const (
+	maxArgs   = 255 // arguments in one message
+	maxArgLen = 255 // octets of one argument, the separator included
+)
+
+// splitArg cuts an argument at its separator, the first = (mandatory) or * (optional). ok is
+// false where there is none, or no name before it. Section 6.1.
+func splitArg(arg string) (name, value string, mandatory, ok bool) {
+	i := strings.IndexAny(arg, "=*")
+	if i < 1 {
+		return "", "", false, false
+	}
+	return arg[:i], arg[i+1:], arg[i] == '=', true
+}
+
+// hasArg says whether one of args has the name.
+func hasArg(args []string, name string) bool {
+	return slices.ContainsFunc(args, func(arg string) bool {
+		n, _, _, _ := splitArg(arg)
+		return n == name
+	})
+}
+
+// checkArgs refuses what section 6.1 does not allow in a request.
+func checkArgs(args []string) error {
+	for _, arg := range args {
+		var wrong string
+		switch _, _, _, ok := splitArg(arg); {
+		case len(arg) > maxArgLen:
+			wrong = fmt.Sprintf("is %d octets, the limit is %d", len(arg), maxArgLen)
+		case !strings.ContainsAny(arg, "=*"):
+			wrong = "has neither = nor *: write name=value, or name*value for an optional one"
+		case !ok:
+			wrong = "has no name before the separator"
+		case !printableASCII(arg):
+			wrong = "is not printable US-ASCII"
+		}
+		if wrong != "" {
+			return failf(classUsage, "argument %s %s", shorten(escape(arg)), wrong)
+		}
+	}
+	if len(args) > maxArgs {
+		return failf(classUsage, "%d arguments, the limit is %d", len(args), maxArgs)
+	}
+	return nil
+}
+
+// argOptions are the options that say what authorization and accounting are about.
+type argOptions struct {
+	args    list
+	command string
+	method  authenMethod
+}
+
+func (a *argOptions) register(o *optionSet) {
+	a.method = authenMethodTACACSPlus
+	o.add(&a.args, "c cmds", "ARG", "an argument, name=value or name*value; repeatable, more may follow as words")
+	o.add((*text)(&a.command), "cmd", "COMMAND", "write the service, cmd and cmd-arg arguments for a command line")
+	o.add(&a.method, "method", "METHOD", "authen_method (default tacacsplus): "+strings.Join(authenMethodNames.known(), " "))
+}
+
+// request is the list of arguments to send: the command's, then those of -c and the words.
+// What section 8.2 asks for is seen to: service is always there, and cmd where it is a shell.
+func (a *argOptions) request(words []string) ([]string, error) {
+	var args []string
+	if a.command != "" {
+		fields := strings.Fields(a.command)
+		if len(fields) == 0 {
+			return nil, failf(classUsage, "--cmd is blank").withHint("without --cmd and arguments the question is for a shell session")
+		}
+		args = commandArgs(fields)
+	}
+	given := slices.Concat(a.args, words)
+	if len(args) > 0 && (hasArg(given, "service") || hasArg(given, "cmd")) {
+		return nil, failf(classUsage, "--cmd writes service and cmd; they cannot be given as arguments too")
+	}
+	args = append(args, given...)
+	if len(args) == 0 {
+		args = []string{"service=shell"}
+	}
+	if err := checkArgs(args); err != nil {
+		return nil, err
+	}
+	return args, nil
+}
+
+// commandArgs writes the words of a command line as arguments. Section 8.2.
+func commandArgs(words []string) []string {
+	args := []string{"service=shell", "cmd=" + words[0]}
+	for _, w := range words[1:] {
+		args = append(args, "cmd-arg="+w)
+	}
+	return args
+}
+
+// completeShell adds the empty cmd that a shell session needs (section 8.2; without it servers
+// differ), behind the service.
+func completeShell(args []string) []string {
+	i := slices.IndexFunc(args, func(arg string) bool {
+		name, value, _, _ := splitArg(arg)
+		return name == "service" && value == "shell"
+	})
+	if i < 0 || hasArg(args, "cmd") {
+		return args
+	}
+	return slices.Insert(args, i+1, "cmd=")
+}
+
+// newAuthorize is the command authorize: may the user do this?
+func newAuthorize(o *optionSet) action {
+	var own argOptions
+	var require list
+	own.register(o)
+	o.add(&require, "require", "NAME=VALUE", "exit 1 unless the effective arguments hold it; repeatable")
+	return func(ctx context.Context, inv *invocation) (*result, error) {
+		args, err := own.request(inv.words)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range require {
+			if _, _, _, ok := splitArg(r); !ok {
+				return nil, failf(classUsage, "--require %s is not name=value", escape(r))
+			}
+		}
+		if args = completeShell(args); !hasArg(args, "service") {
+			return nil, failf(classUsage, "no service among the arguments").withHint("add service=shell, or service=ppp and so on (RFC 8907 section 8.2)")
+		}
+		m := &authorRequest{method: own.method, privLvl: inv.caller.privLvl(), typ: inv.caller.authenType,
+			service: inv.caller.service, user: inv.caller.user, port: inv.caller.port, args: args, remAddr: longestAddr}
+		if err := fits(m); err != nil {
+			return nil, err
+		}
+		secrets, err := inv.secrets(ctx, false)
+		if err != nil {
+			return nil, err
+		}
+		return inv.ask(ctx, secrets.keys, func(ctx context.Context, l *link, res *result) error {
+			return m.ask(ctx, l, res, inv.caller, require)
+		})
+	}
+}
+
+// ask is the one exchange of an authorization.
+func (m *authorRequest) ask(ctx context.Context, l *link, res *result, who caller, require []string) error {
+	s, err := l.begin(ctx, typeAuthor, minorDefault)
+	if err != nil {
+		return err
+	}
+	m.remAddr = s.remAddr(who)
+	var reply authorResponse
+	if err := s.exchange(m, &reply); err != nil {
+		return err
+	}
+	if !authorStatusNames.has(uint8(reply.status)) {
+		return unknownStatus(l, reply.status)
+	}
+	res.answer(reply.status, reply.serverMsg, reply.data)
+	res.Arguments = &arguments{Request: m.args}
+	if reply.status == authorError {
+		return nil // its arguments are to be ignored (section 6.2)
+	}
+	res.Arguments.Response = reply.args
+	res.Arguments.Effective = effectiveArgs(reply.status, m.args, reply.args)
+	if res.class != classGranted {
+		return nil
+	}
+	for _, want := range require {
+		if !holds(res.Arguments.Effective, want) {
+			return failf(classDenied, "the effective arguments do not hold %s", escape(want))
+		}
+	}
+	for _, arg := range reply.args {
+		if name, _, mandatory, ok := splitArg(arg); !ok {
+			l.warn("%s sent an argument that is not name=value: %s", l.server, escape(arg))
+		} else if mandatory && !slices.Contains(definedArgs, name) {
+			l.warn("%s is mandatory and not of RFC 8907 section 8.2: a device that does not know it must deny", shorten(escape(arg)))
+		}
+	}
+	return nil
+}
+
+// definedArgs are the authorization arguments of section 8.2.
+var definedArgs = []string{"service", "protocol", "cmd", "cmd-arg", "acl", "inacl", "outacl", "addr",
+	"addr-pool", "timeout", "idletime", "autocmd", "noescape", "nohangup", "priv-lvl"}
+
+// holds says whether one of args has the name and the value of want, whichever separator.
+func holds(args []string, want string) bool {
+	name, value, _, _ := splitArg(want)
+	return slices.ContainsFunc(args, func(arg string) bool {
+		n, v, _, ok := splitArg(arg)
+		return ok && n == name && v == value
+	})
+}

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"crypto/des"
+	"crypto/md5"
+	"crypto/sha1"
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// challengeSize is how long the challenge of an authentication type is, in octets: what is
+// made at random, and for MS-CHAP the only length there is (RFC 8907 section 5.4.2.3 to 5).
+func challengeSize(t authenType) int {
+	switch t {
+	case authenMSCHAP:
+		return 8
+	case authenCHAP, authenMSCHAPv2:
+		return 16
+	}
+	return 0
+}
+
+// maxCHAPChallenge keeps id, challenge and response within the 255 octets of START's data.
+const maxCHAPChallenge = 255 - 1 - md5.Size
+
+// chapData is the data field of a START for one of the challenge types: id, challenge and
+// response. peer is the peer challenge of MS-CHAP v2, 16 octets, and unused elsewhere.
+func chapData(t authenType, user, password string, id byte, challenge, peer []byte) (string, error) {
+	var response []byte
+	switch t {
+	case authenCHAP:
+		response = chapResponse(id, password, challenge)
+	case authenMSCHAP:
+		response = append(response, lmResponse(password, challenge)...)
+		response = append(response, desResponse(ntHash(password), challenge)...)
+		response = append(response, 1) // use the NT response (RFC 2433 section 6)
+	case authenMSCHAPv2:
+		response = append(response, peer...)
+		response = append(response, make([]byte, 8)...) // reserved, zero
+		response = append(response, desResponse(ntHash(password), challengeHash(peer, challenge, user))...)
+		response = append(response, 1)
+	}
+	if t != authenCHAP && !utf8.ValidString(password) {
+		return "", fmt.Errorf("the password is not UTF-8, which %s needs", t)
+	}
+	return string([]byte{id}) + string(challenge) + string(response), nil
+}
+
+// chapResponse is MD5 over id, secret and challenge. RFC 1994 section 4.1.
+func chapResponse(id byte, secret string, challenge []byte) []byte {
+	input := append([]byte{id}, secret...)
+	sum := md5.Sum(append(input, challenge...))
+	return sum[:]
+}
+
+// ntHash is MD4 over the password in UTF-16, little endian. RFC 2433 appendix A.3.
+func ntHash(password string) []byte {
+	var input []byte
+	for _, u := range utf16.Encode([]rune(password)) {
+		input = binary.LittleEndian.AppendUint16(input, u)
+	}
+	return md4(input)
+}
+
+// lmHash encrypts a fixed text with the upper-case password as two DES keys. RFC 2433 appendix A.1.
+func lmHash(password string) []byte {
+	var key [14]byte
+	copy(key[:], strings.ToUpper(password))
+	text := []byte("KGS!@#$%")
+	return append(desEncrypt(key[:7], text), desEncrypt(key[7:], text)...)
+}
+
+// lmResponse is the LAN Manager response, or zeros for a password that LAN Manager cannot
+// have: over 14 octets or beyond ASCII.
+func lmResponse(password string, challenge []byte) []byte {
+	if len(password) > 14 || strings.ContainsFunc(password, func(r rune) bool { return r > 127 }) {
+		return make([]byte, 24)
+	}
+	return desResponse(lmHash(password), challenge)
+}
+
+// desResponse encrypts an 8-octet challenge with a 16-octet hash, padded with zeros, as three
+// DES keys. RFC 2433 appendix A.5.
+func desResponse(hash, challenge []byte) []byte {
+	var key [21]byte
+	copy(key[:], hash)
+	var response []byte
+	for i := 0; i < len(key); i += 7 {
+		response = append(response, desEncrypt(key[i:i+7], challenge)...)
+	}
+	return response
+}
+
+// challengeHash binds both challenges and the user name, without a domain in front of it.
+// RFC 2759 section 8.2.
+func challengeHash(peer, challenge []byte, user string) []byte {
+	_, name, found := strings.Cut(user, `\`)
+	if !found {
+		name = user
+	}
+	input := append(append([]byte(nil), peer...), challenge...)
+	sum := sha1.Sum(append(input, name...))
+	return sum[:8]
+}
+
+// desEncrypt encrypts one block with a key of 56 bits, spread over eight octets whose parity
+// bits DES does not look at.
+func desEncrypt(key7, block []byte) []byte {
+	var wide [8]byte
+	copy(wide[1:], key7)
+	packed := binary.BigEndian.Uint64(wide[:])
+	var key [8]byte
+	for i := range key {
+		key[i] = byte(packed>>(49-7*i)) << 1
+	}
+	cipher, err := des.NewCipher(key[:])
+	if err != nil {
+		panic(err) // the key has eight octets
+	}
+	out := make([]byte, des.BlockSize)
+	cipher.Encrypt(out, block)
+	return out
+}
+
+// md4 is the hash of RFC 1320, which the standard library does not have.
+func md4(message []byte) []byte {
+	length := uint64(len(message)) * 8
+	padded := append(append([]byte(nil), message...), 0x80)
+	for len(padded)%64 != 56 {
+		padded = append(padded, 0)
+	}
+	padded = binary.LittleEndian.AppendUint64(padded, length)
+
+	rounds := [3]struct {
+		f     func(x, y, z uint32) uint32
+		add   uint32
+		order [16]int
+		shift [4]int
+	}{
+		{func(x, y, z uint32) uint32 { return x&y | ^x&z }, 0,
+			[16]int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, [4]int{3, 7, 11, 19}},
+		{func(x, y, z uint32) uint32 { return x&y | x&z | y&z }, 0x5a827999,
+			[16]int{0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15}, [4]int{3, 5, 9, 13}},
+		{func(x, y, z uint32) uint32 { return x ^ y ^ z }, 0x6ed9eba1,
+			[16]int{0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15}, [4]int{3, 9, 11, 15}},
+	}
+	state := [4]uint32{0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476}
+	for ; len(padded) > 0; padded = padded[64:] {
+		a, b, c, d := state[0], state[1], state[2], state[3]
+		for _, r := range rounds {
+			for i, k := range r.order {
+				word := binary.LittleEndian.Uint32(padded[4*k:])
+				a, b, c, d = d, bits.RotateLeft32(a+r.f(b, c, d)+word+r.add, r.shift[i%4]), b, c
+			}
+		}
+		state[0] += a
+		state[1] += b
+		state[2] += c
+		state[3] += d
+	}
+	var sum []byte
+	for _, s := range state {
+		sum = binary.LittleEndian.AppendUint32(sum, s)
+	}
+	return sum
+}

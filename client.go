@@ -1,0 +1,485 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// A client knows the servers and how to reach them. RFC 8907 sections 4.3 and 4.4.
+type client struct {
+	servers       []server
+	keys          []key // the first is used; the others are tried on a reply that it does not fit
+	timeout       time.Duration
+	retries       int    // more rounds over the servers
+	network       string // tcp, tcp4 or tcp6
+	source        netip.Addr
+	device        string
+	singleConnect bool // to be offered
+	unencrypted   bool // no key, no obfuscation: asked for in so many words
+	trace         *tracer
+	warn          func(format string, args ...any)
+}
+
+// A server is a name or an address, and a port.
+type server struct {
+	host string
+	port uint16
+}
+
+func (s server) String() string { return net.JoinHostPort(s.host, strconv.Itoa(int(s.port))) }
+
+// A key is a shared secret and where it came from, for the hint that names it.
+type key struct {
+	source string
+	value  string
+}
+
+// parseServers reads a list of servers with commas: name, name:port, 1.2.3.4:port, 2001:db8::1
+// or [2001:db8::1]:port. Those without a port get the default one.
+func parseServers(list string, defaultPort uint16) ([]server, error) {
+	var servers []server
+	for part := range strings.SplitSeq(list, ",") {
+		host, port := strings.TrimSpace(part), ""
+		if inner, ok := strings.CutPrefix(host, "["); ok {
+			host, port, ok = strings.Cut(inner, "]")
+			if _, err := netip.ParseAddr(host); !ok || err != nil || port != "" && port[0] != ':' {
+				return nil, failf(classUsage, "server %q is not [IPv6 address]:port", escape(part))
+			}
+		} else if strings.Count(host, ":") == 1 {
+			host, port, _ = strings.Cut(host, ":")
+			port = ":" + port
+		} else if strings.Contains(host, ":") {
+			if _, err := netip.ParseAddr(host); err != nil {
+				return nil, failf(classUsage, "server %q is neither an IPv6 address nor name:port", escape(part))
+			}
+		}
+		if host == "" {
+			return nil, failf(classUsage, "the server list %q has an empty part", escape(list))
+		}
+		if !printableASCII(host) || strings.ContainsAny(host, " /[]@") {
+			return nil, failf(classUsage, "server %q is not a name or an address", escape(part))
+		}
+		s := server{host, defaultPort}
+		if port != "" {
+			n, err := strconv.ParseUint(port[1:], 10, 16)
+			if err != nil || n == 0 {
+				return nil, failf(classUsage, "port %q of server %q is not 1 to 65535", escape(port[1:]), escape(part))
+			}
+			s.port = uint16(n)
+		}
+		servers = append(servers, s)
+	}
+	return servers, nil
+}
+
+// ask asks one server after the other until one decides: the next one follows a server that
+// failed or answered ERROR, never one that denied (section 4.4), and never one whose reply
+// broke the UNENCRYPTED rule, which counts as FAIL (section 10.5.2).
+func (c *client) ask(ctx context.Context, res *result, talk func(context.Context, *link, *result) error) error {
+	var err error
+	for range c.retries + 1 {
+		for _, srv := range c.servers {
+			if err != nil {
+				c.warn("%v; trying %s", err, srv)
+				res.attempt(err)
+			}
+			if err = c.try(ctx, srv, res, talk); err == nil {
+				return nil
+			}
+			var f *failure
+			if !errors.As(err, &f) || f.final || f.class == classDenied || f.class == classUsage || f.class == classInterrupted {
+				return err
+			}
+		}
+	}
+	return err
+}
+
+// try asks one server, within one absolute deadline that only a person at a prompt can move.
+func (c *client) try(ctx context.Context, srv server, res *result, talk func(context.Context, *link, *result) error) error {
+	l := &link{client: c, server: srv, deadline: time.Now().Add(c.timeout), timing: &timing{start: time.Now()}}
+	defer l.close()
+	res.begin(srv.String(), l.timing)
+	err := talk(ctx, l, res)
+	l.timing.total = time.Since(l.timing.start)
+	if l.conn != nil {
+		res.Local = l.conn.LocalAddr().String()
+		res.SingleConnect = l.singleConnectState()
+	}
+	if ctx.Err() != nil && err != nil {
+		return failf(classInterrupted, "interrupted")
+	}
+	if err == nil && res.class == classServer {
+		return failf(classServer, "%s answered ERROR", srv).withHint("the server could not decide: a back end that is down, or a request it does not support; its log says which")
+	}
+	return err
+}
+
+// A link is one server and the connection to it for as long as one request takes.
+type link struct {
+	*client
+	server   server
+	deadline time.Time
+	timing   *timing
+	conn     net.Conn
+	stop     func() bool // undoes the watch on the context
+	answered bool        // the first reply of this connection was read
+	// established says that the server agreed to single-connection mode (section 4.3).
+	established bool
+}
+
+func (l *link) close() {
+	if l.conn != nil {
+		l.stop()
+		l.conn.Close()
+	}
+}
+
+func (l *link) singleConnectState() string {
+	switch {
+	case !l.singleConnect:
+		return ""
+	case l.established:
+		return "granted"
+	}
+	return "refused"
+}
+
+// pause stops the clock while a person is asked; the function it returns starts it again.
+func (l *link) pause() (resume func()) {
+	began := time.Now()
+	return func() {
+		l.deadline = l.deadline.Add(time.Since(began))
+		_ = l.conn.SetDeadline(l.deadline)
+	}
+}
+
+// begin starts a session: on a new connection, unless this one is in single-connection mode.
+func (l *link) begin(ctx context.Context, typ packetType, version version) (*session, error) {
+	if l.conn != nil && !l.established {
+		l.close()
+		l.conn = nil
+	}
+	if l.conn == nil {
+		conn, err := l.connect(ctx)
+		if err != nil {
+			return nil, err
+		}
+		l.conn, l.answered, l.established = conn, false, false
+		_ = conn.SetDeadline(l.deadline)
+		l.stop = context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	}
+	s := &session{link: l, ctx: ctx, sent: header{version: version, typ: typ}}
+	if l.unencrypted {
+		s.sent.flags |= flagUnencrypted
+	}
+	if l.singleConnect {
+		// On every packet: some servers want it so, and the others ignore it (section 4.3).
+		s.sent.flags |= flagSingleConnect
+	}
+	var id [4]byte
+	rand.Read(id[:]) // never fails
+	s.sent.sessionID = binary.BigEndian.Uint32(id[:])
+	return s, nil
+}
+
+// connect resolves the name and tries its addresses in turn, each with a fair part of the time.
+func (l *link) connect(ctx context.Context) (net.Conn, error) {
+	ctx, cancel := context.WithDeadline(ctx, l.deadline)
+	defer cancel()
+	addrs, err := l.resolve(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d := net.Dialer{KeepAlive: -1, ControlContext: bindToDevice(l.device)}
+	if l.source.IsValid() {
+		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(l.source, 0))
+	}
+	began := time.Now()
+	for i, addr := range addrs {
+		part, cancel := context.WithTimeout(ctx, time.Until(l.deadline)/time.Duration(len(addrs)-i))
+		var conn net.Conn
+		conn, err = d.DialContext(part, "tcp", netip.AddrPortFrom(addr, l.server.port).String())
+		cancel()
+		if err == nil {
+			l.timing.connect = time.Since(began)
+			return conn, nil
+		}
+	}
+	return nil, l.connectFailure(err)
+}
+
+// resolve gives the addresses of the server that the options allow.
+func (l *link) resolve(ctx context.Context) ([]netip.Addr, error) {
+	addrs := make([]netip.Addr, 1)
+	var err error
+	if addrs[0], err = netip.ParseAddr(l.server.host); err != nil {
+		began := time.Now()
+		addrs, err = net.DefaultResolver.LookupNetIP(ctx, "ip", l.server.host)
+		l.timing.resolve = time.Since(began)
+	}
+	if err != nil {
+		return nil, failf(classNetwork, "resolve %s: %w", l.server.host, cause(err)).
+			withHint("check the name, or give the server's address")
+	}
+	var usable []netip.Addr
+	for _, a := range addrs {
+		a = a.Unmap()
+		if l.network == "tcp4" && !a.Is4() || l.network == "tcp6" && a.Is4() {
+			continue
+		}
+		usable = append(usable, a)
+	}
+	if usable == nil {
+		return nil, failf(classNetwork, "%s has no %s address", l.server.host, map[string]string{"tcp4": "IPv4", "tcp6": "IPv6"}[l.network]).
+			withHint("-4, -6 and --source restrict the address family")
+	}
+	return usable, nil
+}
+
+// A session is one exchange of packets: one session id, and a seq_no that rises by one.
+// RFC 8907 section 4.1.
+type session struct {
+	*link
+	ctx  context.Context
+	sent header // of the packet sent last
+}
+
+// remAddr is what the option says, else the address that the connection comes from.
+func (s *session) remAddr(who caller) string {
+	if who.remAddr != "" {
+		return who.remAddr
+	}
+	if a, ok := s.conn.LocalAddr().(*net.TCPAddr); ok {
+		return a.AddrPort().Addr().Unmap().WithZone("").String()
+	}
+	return ""
+}
+
+// exchange sends m and reads its answer into reply. It is the one place that numbers,
+// obfuscates, writes, reads, verifies and undoes the obfuscation.
+func (s *session) exchange(m, reply layouter) error {
+	if err := s.send(m); err != nil {
+		return err
+	}
+	return s.receive(reply)
+}
+
+func (s *session) send(m layouter) error {
+	if s.sent.seqNo >= lastSeqNo {
+		return failf(classProtocol, "%s asks without end: sequence numbers are used up", s.server)
+	}
+	if s.sent.seqNo == 0 {
+		s.sent.seqNo = 1
+	} else {
+		s.sent.seqNo += 2
+	}
+	packet, err := appendPacket(nil, &s.sent, m)
+	if err != nil {
+		return failf(classUsage, "%w", err)
+	}
+	s.trace.packet("sent to", s.server, &s.sent, packet[headerLen:], m)
+	if !s.unencrypted {
+		obfuscate(&s.sent, s.keys[0].value, packet[headerLen:])
+	}
+	if _, err := s.conn.Write(packet); err != nil {
+		return s.ioFailure("send to", 0, err)
+	}
+	return nil
+}
+
+// abort ends a dialogue, also after an interruption; no reply follows. Section 5.4.3.
+func (s *session) abort(reason string) {
+	s.stop()
+	_ = s.conn.SetDeadline(time.Now().Add(time.Second))
+	_ = s.send(&authenContinue{flags: authenAbort, data: reason})
+}
+
+// receive reads one reply and believes nothing of it before every check is passed.
+func (s *session) receive(reply layouter) error {
+	began := time.Now()
+	h, got, err := readHeader(s.conn)
+	if len(got) > 0 {
+		if err := s.notTACACS(got[0]); err != nil {
+			return err
+		}
+	}
+	if err != nil {
+		return s.ioFailure("read the reply of", len(got), err)
+	}
+	if s.timing.firstReply == 0 {
+		s.timing.firstReply = time.Since(began)
+	}
+	switch {
+	case h.typ != s.sent.typ:
+		return s.mismatch("type", h.typ, s.sent.typ)
+	case h.sessionID != s.sent.sessionID:
+		return s.mismatch("session_id", fmt.Sprintf("%08x", h.sessionID), fmt.Sprintf("%08x", s.sent.sessionID))
+	case h.seqNo != s.sent.seqNo+1:
+		return s.mismatch("seq_no", h.seqNo, s.sent.seqNo+1)
+	case h.length == 0:
+		// Section 3.6: how a server answers a packet type that it does not know.
+		s.trace.packet("received from", s.server, &h, nil, nil)
+		return failf(classServer, "%s answers with an empty body", s.server).
+			withHint("the server does not do %s (RFC 8907 section 3.6)", h.typ)
+	case (h.flags^s.sent.flags)&flagUnencrypted != 0:
+		return s.flagViolation(h)
+	}
+	body, err := readBody(s.conn, h)
+	if errors.Is(err, errBodyTooLong) {
+		return failf(classProtocol, "the reply of %s claims a body of %d octets, the limit is %d", s.server, h.length, maxBody).
+			withHint("not a TACACS+ server, or a broken one")
+	}
+	if err != nil {
+		return s.ioFailure("read the reply of", headerLen+len(body), err)
+	}
+	if !s.answered {
+		// Only the first reply of a connection says so (section 4.3).
+		s.answered, s.established = true, s.singleConnect && h.flags&flagSingleConnect != 0
+	}
+	if !s.unencrypted {
+		// With the reply's own header: some servers answer with the other minor version.
+		obfuscate(&h, s.keys[0].value, body)
+	}
+	err = decode(body, reply)
+	s.trace.packet("received from", s.server, &h, body, reply)
+	if err != nil {
+		return s.keyMismatch(h, body, reply)
+	}
+	if h.version != s.sent.version {
+		return s.mismatch("version", h.version, s.sent.version).
+			withHint("the server answers this type with another minor version than RFC 8907 section 5.4.1 asks for")
+	}
+	return nil
+}
+
+// notTACACS judges the first octet that a server sends.
+func (s *session) notTACACS(first byte) error {
+	if version(first).major() == majorVersion {
+		return nil
+	}
+	f := failf(classProtocol, "the reply of %s is not TACACS+: it begins with 0x%02x, not 0xc0 or 0xc1", s.server, first)
+	if first == 0x15 || first == 0x16 {
+		return f.withHint("this is a TLS port (RFC 9887): try --tls, or the port of the clear service")
+	}
+	return f.withHint("another service listens there; TACACS+ has port 49")
+}
+
+func (s *session) mismatch(field string, got, want any) *failure {
+	return failf(classProtocol, "the reply of %s has %s %v, not %v", s.server, field, got, want).
+		withHint("a broken server, or a device in between that mixes sessions")
+}
+
+// flagViolation is section 10.5.2: close the connection, do not use the reply, and treat it as
+// FAIL, so that no other server is asked.
+func (s *session) flagViolation(h header) error {
+	f := failf(classProtocol, "the reply of %s is not obfuscated although a key is in use: the UNENCRYPTED flag is set", s.server).
+		withHint("the server has no key for this client, or someone in between answers in its place; the reply was not used")
+	if s.unencrypted {
+		f = failf(classProtocol, "the reply of %s is obfuscated although --unencrypted was asked for", s.server).
+			withHint("the server has a key for this client: give it with --key-file in place of --unencrypted")
+	}
+	f.final = true
+	return f
+}
+
+// keyMismatch explains a body whose lengths do not add up, and names the candidate key that
+// would have fitted. body is what the first key made of it.
+func (s *session) keyMismatch(h header, body []byte, reply layouter) error {
+	if s.unencrypted {
+		return failf(classProtocol, "the reply of %s is malformed: %w", s.server, errBodyLength)
+	}
+	f := failf(classProtocol, "the reply of %s does not fit the key: %w", s.server, errBodyLength)
+	obfuscate(&h, s.keys[0].value, body) // back to what was on the wire
+	for _, other := range s.keys[1:] {
+		try := bytes.Clone(body)
+		obfuscate(&h, other.value, try)
+		if decode(try, reply) == nil {
+			return f.withHint("the key of %s fits this reply", other.source)
+		}
+	}
+	return f.withHint("the shared key differs from the server's, or the server has another key for the address %s", hostOf(s.conn.LocalAddr()))
+}
+
+// ioFailure explains an error on an open connection, n octets into a reply.
+func (s *session) ioFailure(what string, n int, err error) error {
+	closed := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || isErrno(err, syscall.ECONNRESET, 10054) ||
+		isErrno(err, syscall.EPIPE, 10058) || isErrno(err, syscall.ECONNABORTED, 10053)
+	switch {
+	case closed && n > 0:
+		return failf(classNetwork, "%s closed the connection in the middle of its reply, after %d octets", s.server, n)
+	case closed:
+		return failf(classNetwork, "%s closed the connection before it answered", s.server).
+			withHint("most often the server has no client entry for the address %s; an access list, a wrong key (some servers close) or a TLS port look the same", hostOf(s.conn.LocalAddr()))
+	case errors.Is(err, os.ErrDeadlineExceeded) && n > 0:
+		return failf(classNetwork, "the reply of %s was cut off after %d octets: timed out after %v", s.server, n, s.timeout)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return failf(classNetwork, "no reply from %s within %v", s.server, s.timeout).
+			withHint("some servers drop a packet that does not fit their key; else a slow back end (LDAP, AD) or overload: try a longer --timeout")
+	}
+	return failf(classNetwork, "%s %s: %w", what, s.server, cause(err))
+}
+
+// connectFailure explains why there is no connection.
+func (l *link) connectFailure(err error) error {
+	var timeout interface{ Timeout() bool }
+	switch {
+	case isErrno(err, syscall.ECONNREFUSED, 10061):
+		return failf(classNetwork, "connect to %s: connection refused", l.server).
+			withHint("nothing listens there: is it port 49, or 300 for TLS?")
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return failf(classNetwork, "connect to %s: timed out after %v", l.server, l.timeout).
+			withHint("a filter, a route, a wrong address or the wrong VRF (--interface, --source)")
+	}
+	f := failf(classNetwork, "connect to %s: %w", l.server, cause(err))
+	if l.source.IsValid() || l.device != "" {
+		return f.withHint("check --source and --interface: the address must be this host's, and of the server's family")
+	}
+	return f
+}
+
+// isErrno compares with an error number of this system or with its number on Windows, which
+// the syscall package does not name; no other system has errors that high.
+func isErrno(err error, unix, windows syscall.Errno) bool {
+	return errors.Is(err, unix) || errors.Is(err, windows)
+}
+
+// cause takes off an error what net and os put around it, since the message says it already.
+func cause(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err
+	}
+	var call *os.SyscallError
+	if errors.As(err, &call) {
+		err = call.Err
+	}
+	return err
+}
+
+func hostOf(addr net.Addr) string {
+	host, _, _ := net.SplitHostPort(addr.String())
+	return host
+}
+
+// fits refuses, before anything is sent, a message with a value that its field cannot hold.
+func fits(messages ...layouter) error {
+	for _, m := range messages {
+		if _, err := appendPacket(nil, new(header), m); err != nil {
+			return failf(classUsage, "%w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,582 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/hex"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// An invocation is one command line, read: the command, the options that all commands share,
+// and the words that are left.
+type invocation struct {
+	command  command
+	std      stdio
+	options  *optionSet
+	caller   caller
+	server   serverOptions
+	output   outputOptions
+	key      secretSource
+	password secretSource
+	words    []string  // the arguments behind USER and HOST
+	tail     []string  // those of them that stood behind --
+	terminal *terminal // nil where there is none
+	executes bool      // --exec: standard output is the command's
+}
+
+func (inv *invocation) register(o *optionSet) {
+	inv.caller.register(o)
+	inv.key = secretSource{what: "key", option: "--key-file", env: "TACACS_PLUS_KEY"}
+	inv.password = secretSource{what: "password", option: "--password-file", env: "TACACS_PLUS_PWD"}
+	inv.server.register(o)
+	o.add(&inv.key, "k key", "KEY", "the shared secret; visible to others in the process list")
+	o.add(&inv.key.files, "key-file", "FILE", "file with the shared secret; - is standard input; repeatable: the first is used,\nthe others are tried on a garbled reply to name the one that fits")
+	o.add(&inv.password, "password", "PASSWORD", "the password; visible to others in the process list")
+	o.add(&inv.password.files, "password-file", "FILE", "file with the password; - is standard input")
+	o.add((*toggle)(&inv.password.stdin), "password-stdin", "", "read the password from standard input")
+	inv.output.register(o)
+}
+
+// parse reads a command line by the grammar of the help: shared options anywhere, the
+// command's own behind it, one or two dashes, _ for -, and -- as their end.
+func parse(args []string, std stdio) (*invocation, action, error) {
+	inv := &invocation{std: std, options: newOptionSet()}
+	inv.register(inv.options)
+	help := false
+	inv.options.add((*toggle)(&help), "h help", "", "print help")
+	inv.terminal = openTerminal(std)
+
+	var run action
+	named := false
+	for len(args) > 0 {
+		arg := args[0]
+		args = args[1:]
+		switch {
+		case arg == "--":
+			inv.tail, args = args, nil
+			inv.words = append(inv.words, inv.tail...)
+		case len(arg) > 1 && arg[0] == '-':
+			var err error
+			if args, err = inv.options.take(arg, args, named); err != nil {
+				return inv, nil, err
+			}
+		case !named:
+			if inv.command, named = findCommand(arg); !named {
+				return inv, nil, unknownCommand(arg)
+			}
+			run = inv.command.setup(inv.options)
+		default:
+			inv.words = append(inv.words, arg)
+		}
+	}
+	switch {
+	case help && named:
+		inv.words = []string{inv.command.name}
+		return inv, newHelp(nil), nil
+	case help:
+		return inv, newHelp(nil), nil
+	case !named:
+		return inv, nil, failf(classUsage, "a command is missing").withHint("tacacs_plus help lists the commands")
+	}
+	return inv, run, inv.assign()
+}
+
+// assign gives the words that are left their places, then checks all values.
+func (inv *invocation) assign() error {
+	take := func(wanted bool, option, name string, value *string) error {
+		if !wanted || inv.given(option) {
+			return nil
+		}
+		if len(inv.words) == len(inv.tail) && inv.options.own("exec") || len(inv.words) == 0 {
+			return failf(classUsage, "%s is missing", name).withHint("usage: tacacs_plus %s %s", inv.command.name, inv.command.words)
+		}
+		*value, inv.words = inv.words[0], inv.words[1:]
+		return nil
+	}
+	if err := take(inv.command.user, "username", "USER", &inv.caller.user); err != nil {
+		return err
+	}
+	if err := take(inv.command.host, "host", "HOST", &inv.server.host); err != nil {
+		return err
+	}
+	if len(inv.words) > 0 && !inv.command.rest {
+		return failf(classUsage, "unexpected argument %q", escape(inv.words[0]))
+	}
+	if !inv.command.host {
+		return nil
+	}
+	return cmp.Or(inv.caller.check(), inv.server.check(), inv.output.check())
+}
+
+// given says whether the command line has the option, by any of its names.
+func (inv *invocation) given(option string) bool { return inv.options.given[option] }
+
+// A caller is what the START and the two REQUESTs say of who asks. RFC 8907 section 5.1.
+type caller struct {
+	user         string
+	port         string // virtual port, not that of TCP
+	remAddr      string // empty: the local address of the connection
+	level        int    // -1: defaultLevel
+	defaultLevel int
+	authenType   authenType
+	service      authenService
+}
+
+// longestAddr stands for rem_addr until there is a connection.
+const longestAddr = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255"
+
+func (c *caller) register(o *optionSet) {
+	c.level, c.port, c.authenType, c.service = -1, "tty0", authenASCII, authenServiceLogin
+	o.add((*text)(&c.user), "u username", "USER", "the user, in place of the word USER")
+	o.add(&c.authenType, "t authen-type", "TYPE", "authentication type (default ascii): "+strings.Join(authenTypeNames.known(), " "))
+	o.add(&number{&c.level, 0, 15}, "l priv-lvl", "N", "privilege level, 0 to 15 (default 0; 15 for enable)")
+	o.add((*text)(&c.remAddr), "r rem-addr", "ADDR", "rem_addr field (default the connection's local address)")
+	o.add((*text)(&c.port), "P virtual-port", "PORT", "port field (default tty0)")
+	o.add(&c.service, "s service", "SERVICE", "service (default login): "+strings.Join(authenServiceNames.known(), " "))
+}
+
+func (c *caller) check() error {
+	if !utf8.ValidString(c.user) {
+		return failf(classUsage, "user %q is not UTF-8", escape(c.user))
+	}
+	if strings.ContainsFunc(c.user, unicode.IsControl) {
+		return failf(classUsage, "user %q has control characters", escape(c.user))
+	}
+	for _, f := range []struct{ name, value string }{{"--virtual-port", c.port}, {"--rem-addr", c.remAddr}} {
+		if !printableASCII(f.value) {
+			return failf(classUsage, "%s %q is not printable US-ASCII", f.name, escape(f.value))
+		}
+	}
+	return nil
+}
+
+func (c *caller) privLvl() uint8 {
+	if c.level < 0 {
+		return uint8(c.defaultLevel)
+	}
+	return uint8(c.level)
+}
+
+// serverOptions say which servers there are and how to reach them.
+type serverOptions struct {
+	host          string
+	port          int
+	timeout       time.Duration
+	retries       int
+	ipv4, ipv6    bool
+	source        string
+	device        string
+	singleConnect bool
+	unencrypted   bool
+
+	servers    []server // what check makes of host
+	sourceAddr netip.Addr
+}
+
+func (s *serverOptions) register(o *optionSet) {
+	s.port, s.timeout = 49, 10*time.Second
+	o.add((*text)(&s.host), "H host", "HOST", "the servers, in place of the word HOST")
+	o.add(&number{&s.port, 1, 65535}, "p port", "PORT", "port of servers that have none of their own (default 49)")
+	o.add((*seconds)(&s.timeout), "timeout", "TIME", "for each server, in all: seconds (2.5) or a duration (500ms) (default 10)")
+	o.add(&number{&s.retries, 0, 1000}, "retries", "N", "more rounds over the servers (default 0)")
+	o.add((*toggle)(&s.ipv4), "4", "", "use IPv4 only")
+	o.add((*toggle)(&s.ipv6), "6", "", "use IPv6 only")
+	o.add((*text)(&s.source), "source", "ADDR", "local address to connect from")
+	o.add((*text)(&s.device), "interface", "DEV", "device or VRF to connect through (Linux)")
+	o.add((*toggle)(&s.singleConnect), "single-connect", "", "ask for single-connection mode")
+	o.add((*toggle)(&s.unencrypted), "unencrypted", "", "no key and no obfuscation: everything is readable on the wire")
+}
+
+func (s *serverOptions) check() (err error) {
+	if s.servers, err = parseServers(s.host, uint16(s.port)); err != nil {
+		return err
+	}
+	if s.ipv4 && s.ipv6 {
+		return failf(classUsage, "-4 and -6 exclude each other")
+	}
+	if s.source != "" {
+		if s.sourceAddr, err = netip.ParseAddr(s.source); err != nil {
+			return failf(classUsage, "--source %q is not an address", escape(s.source))
+		}
+		if s.ipv4 && !s.sourceAddr.Is4() || s.ipv6 && s.sourceAddr.Is4() {
+			return failf(classUsage, "--source %s is of the other address family", s.source)
+		}
+	}
+	if s.device != "" && !canBindToDevice {
+		return failf(classUsage, "--interface works on Linux only").withHint("--source chooses the local address")
+	}
+	return nil
+}
+
+func (s *serverOptions) network() string {
+	switch {
+	case s.ipv4 || s.sourceAddr.IsValid() && s.sourceAddr.Is4():
+		return "tcp4"
+	case s.ipv6 || s.sourceAddr.IsValid():
+		return "tcp6"
+	}
+	return "tcp"
+}
+
+// outputOptions say how the result is shown.
+type outputOptions struct {
+	quiet, verbose, debug, json, showSecrets bool
+}
+
+func (p *outputOptions) register(o *optionSet) {
+	o.add((*toggle)(&p.quiet), "q quiet", "", "print no result: the exit code says it")
+	o.add((*toggle)(&p.verbose), "v verbose", "", "print all facts of the answer and the connection")
+	o.add((*toggle)(&p.debug), "d debug", "", "print every packet on standard error")
+	o.add((*toggle)(&p.json), "json", "", "print the result as one JSON object on one line")
+	o.add((*toggle)(&p.showSecrets), "show-secrets", "", "do not mask passwords in -d")
+}
+
+func (p *outputOptions) check() error {
+	if p.quiet && (p.verbose || p.json) {
+		return failf(classUsage, "--quiet goes with neither --verbose nor --json")
+	}
+	return nil
+}
+
+// ask puts a request to the servers and collects what comes of it.
+func (inv *invocation) ask(ctx context.Context, keys []key, talk func(context.Context, *link, *result) error) (*result, error) {
+	s := &inv.server
+	c := &client{servers: s.servers, keys: keys, timeout: s.timeout, retries: s.retries, network: s.network(),
+		source: s.sourceAddr, device: s.device, singleConnect: s.singleConnect, unencrypted: s.unencrypted, warn: inv.warn}
+	if inv.output.debug {
+		c.trace = &tracer{out: inv.std.err, showSecrets: inv.output.showSecrets}
+	}
+	res := &result{Command: inv.command.name, User: inv.caller.user, Transport: "tcp"}
+	return res, c.ask(ctx, res, talk)
+}
+
+func (inv *invocation) warn(format string, args ...any) {
+	if !inv.output.quiet {
+		fmt.Fprintf(inv.std.err, "tacacs_plus: warning: %s\n", oneLine(fmt.Sprintf(format, args...)))
+	}
+}
+
+// A secretSource is where one secret comes from: an option, a file, standard input, the
+// environment, or the person at the terminal. As a flag.Value it is the option.
+type secretSource struct {
+	what   string // "key"
+	option string // to name when nothing is given
+	value  string
+	set    bool
+	files  list
+	stdin  bool
+	env    string
+}
+
+func (s *secretSource) String() string { return "" }
+
+// Set takes the secret from the command line.
+func (s *secretSource) Set(v string) error {
+	s.value, s.set = v, true
+	return nil
+}
+
+// count is how many ways of giving the secret were used, and how many of them read standard input.
+func (s *secretSource) count() (ways, fromStdin int) {
+	if s.set {
+		ways++
+	}
+	if s.stdin {
+		ways, fromStdin = ways+1, fromStdin+1
+	}
+	if len(s.files) > 0 {
+		ways++
+	}
+	for _, f := range s.files {
+		if f == "-" {
+			fromStdin++
+		}
+	}
+	return ways, fromStdin
+}
+
+// secrets are what a request needs to know and nobody else may see.
+type secrets struct {
+	keys        []key
+	password    string
+	newPassword string
+}
+
+// secrets collects the key, the password where it is wanted, and a new password where there is
+// a source for one. Everything that can be wrong is found before anything is read or asked.
+func (inv *invocation) secrets(ctx context.Context, wantPassword bool, fresh ...*secretSource) (secrets, error) {
+	var s secrets
+	sources := []*secretSource{&inv.key}
+	if wantPassword {
+		sources = append(sources, &inv.password)
+	}
+	sources = append(sources, fresh...)
+	stdin := 0
+	for _, src := range sources {
+		ways, n := src.count()
+		if stdin += n; ways > 1 || len(src.files) > 1 && src != &inv.key {
+			return s, failf(classUsage, "the %s is given more than once", src.what)
+		}
+	}
+	if stdin > 1 {
+		return s, failf(classUsage, "two secrets cannot both come from standard input").withHint("a file or the environment can hold one of them")
+	}
+	if ways, _ := inv.key.count(); inv.server.unencrypted && ways > 0 {
+		return s, failf(classUsage, "--unencrypted and a key exclude each other")
+	}
+	var err error
+	if !inv.server.unencrypted {
+		if s.keys, err = inv.key.load(ctx, inv, "tacacs+ secret: "); err != nil {
+			return s, err
+		}
+		for _, k := range s.keys {
+			if k.value == "" {
+				return s, failf(classUsage, "the key of %s is empty", k.source)
+			}
+		}
+		if n := utf8.RuneCountInString(s.keys[0].value); n < 16 {
+			inv.warn("the key has %d characters, RFC 8907 section 10.5.1 asks for 16 at least", n)
+		}
+	}
+	if !wantPassword {
+		return s, nil
+	}
+	who := escape(inv.caller.user)
+	password, err := inv.password.load(ctx, inv, "password for "+who+": ")
+	if err != nil {
+		return s, err
+	}
+	s.password = password[0].value
+	for _, src := range fresh {
+		prompt := "new password for " + who
+		password, err := src.load(ctx, inv, prompt+": ")
+		if err != nil {
+			return s, err
+		}
+		if s.newPassword = password[0].value; password[0].source == fromTerminal {
+			again, err := inv.terminal.ask(ctx, prompt+" again: ", true)
+			if err != nil {
+				return s, err
+			}
+			if again != s.newPassword {
+				return s, failf(classUsage, "the new passwords differ")
+			}
+		}
+	}
+	return s, nil
+}
+
+const (
+	fromTerminal  = "the terminal"
+	maxSecretFile = 64 << 10 // octets
+)
+
+// load gets the secret: several values for several files, else one.
+func (s *secretSource) load(ctx context.Context, inv *invocation, prompt string) ([]key, error) {
+	switch {
+	case s.set:
+		return []key{{"the command line", s.value}}, nil
+	case s.stdin:
+		s.files = list{"-"}
+	case len(s.files) > 0:
+	case s.env != "" && inv.std.env(s.env) != "":
+		return []key{{s.env, inv.std.env(s.env)}}, nil
+	default:
+		value, err := inv.terminal.ask(ctx, prompt, true)
+		if errors.Is(err, errNoAnswer) {
+			err = failf(classUsage, "no %s, and no terminal to ask for it", s.what).withHint("%s FILE", s.option)
+			if s.env != "" {
+				err = failf(classUsage, "no %s, and no terminal to ask for it", s.what).withHint("give %s FILE, or set %s", s.option, s.env)
+			}
+		}
+		return []key{{fromTerminal, value}}, err
+	}
+	var values []key
+	for _, name := range s.files {
+		value, err := readSecret(name, inv.std.in)
+		if err != nil {
+			return nil, failf(classUsage, "read the %s: %w", s.what, err)
+		}
+		values = append(values, key{name, value})
+	}
+	return values, nil
+}
+
+// readSecret reads a file, or standard input for -, without its one trailing newline.
+func readSecret(name string, stdin io.Reader) (string, error) {
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return "", err
+		}
+		defer f.Close()
+		stdin = f
+	}
+	b, err := io.ReadAll(io.LimitReader(stdin, maxSecretFile+1))
+	if err != nil {
+		return "", err
+	}
+	if len(b) > maxSecretFile {
+		return "", fmt.Errorf("%s is over %d octets", name, maxSecretFile)
+	}
+	value, _ := strings.CutSuffix(string(b), "\n")
+	return strings.TrimSuffix(value, "\r"), nil
+}
+
+// An optionSet is a flag.FlagSet that knows in which order its options were declared, and
+// which were given.
+type optionSet struct {
+	*flag.FlagSet
+	rows  []optionRow
+	given map[string]bool
+}
+
+type optionRow struct{ names, arg, help string }
+
+func newOptionSet() *optionSet {
+	return &optionSet{FlagSet: flag.NewFlagSet("", flag.ContinueOnError), given: make(map[string]bool)}
+}
+
+// add declares an option by its names, with a blank between; arg is what its value is called.
+func (o *optionSet) add(v flag.Value, names, arg, help string) {
+	for name := range strings.FieldsSeq(names) {
+		o.Var(v, name, help)
+	}
+	o.rows = append(o.rows, optionRow{names, arg, help})
+}
+
+func (o *optionSet) own(name string) bool { return o.Lookup(name) != nil && o.given[name] }
+
+// take reads one option and, where it has one, its value from rest.
+func (o *optionSet) take(arg string, rest []string, named bool) ([]string, error) {
+	name, value, attached := strings.Cut(strings.TrimPrefix(arg[1:], "-"), "=")
+	shown := escape(strings.TrimSuffix(arg, "="+value))
+	f := o.Lookup(strings.ReplaceAll(name, "_", "-"))
+	if f == nil && !named {
+		return nil, failf(classUsage, "unknown option %s", shown).withHint("a command's own options stand behind the command; tacacs_plus help lists the others")
+	}
+	if f == nil {
+		return nil, failf(classUsage, "unknown option %s", shown).withHint("tacacs_plus help, and tacacs_plus help COMMAND, list the options")
+	}
+	if _, isToggle := f.Value.(*toggle); isToggle {
+		if !attached {
+			value = "true"
+		}
+	} else if !attached {
+		if len(rest) == 0 {
+			return nil, failf(classUsage, "option %s needs a value", shown)
+		}
+		value, rest = rest[0], rest[1:]
+	}
+	if err := f.Value.Set(value); err != nil {
+		return nil, failf(classUsage, "option %s: %q %w", shown, escape(value), err)
+	}
+	for _, row := range o.rows {
+		if names := strings.Fields(row.names); slices.Contains(names, f.Name) {
+			for _, n := range names {
+				o.given[n] = true
+			}
+		}
+	}
+	return rest, nil
+}
+
+// String is the help of the options, in the order of their declaration.
+func (o *optionSet) String() string {
+	var b strings.Builder
+	for _, row := range o.rows {
+		left := ""
+		for _, name := range strings.Fields(row.names) {
+			if left != "" {
+				left += ", "
+			}
+			if len(name) > 1 {
+				left += "-"
+			}
+			left += "-" + name
+		}
+		if row.arg != "" {
+			left += " " + row.arg
+		}
+		help := strings.ReplaceAll(row.help, "\n", "\n"+strings.Repeat(" ", 29))
+		fmt.Fprintf(&b, "  %-26s %s\n", left, help)
+	}
+	return b.String()
+}
+
+// text, toggle, list, number, seconds and hexBytes are the flag.Values of plain options.
+type text string
+
+func (t *text) String() string     { return string(*t) }
+func (t *text) Set(s string) error { *t = text(s); return nil }
+
+type toggle bool
+
+func (t *toggle) String() string { return strconv.FormatBool(bool(*t)) }
+func (t *toggle) Set(s string) error {
+	v, err := strconv.ParseBool(s)
+	if err != nil {
+		return errors.New("is not true or false")
+	}
+	*t = toggle(v)
+	return nil
+}
+
+type list []string
+
+func (l *list) String() string     { return strings.Join(*l, " ") }
+func (l *list) Set(s string) error { *l = append(*l, s); return nil }
+
+type number struct {
+	value    *int
+	min, max int
+}
+
+func (n *number) String() string { return "" }
+func (n *number) Set(s string) error {
+	v, err := strconv.Atoi(s)
+	if err != nil || v < n.min || v > n.max {
+		return fmt.Errorf("is not %d to %d", n.min, n.max)
+	}
+	*n.value = v
+	return nil
+}
+
+type seconds time.Duration
+
+func (d *seconds) String() string { return time.Duration(*d).String() }
+func (d *seconds) Set(s string) error {
+	v, err := time.ParseDuration(s)
+	if f, e := strconv.ParseFloat(s, 64); e == nil {
+		v, err = time.Duration(math.Min(f, 1e9)*float64(time.Second)), nil
+	}
+	if err != nil || v <= 0 || v > 24*time.Hour {
+		return errors.New("is not a time above 0 and up to 24h: seconds (2.5) or a duration (500ms)")
+	}
+	*d = seconds(v)
+	return nil
+}
+
+type hexBytes []byte
+
+func (h *hexBytes) String() string { return hex.EncodeToString(*h) }
+func (h *hexBytes) Set(s string) error {
+	b, err := hex.DecodeString(s)
+	if err != nil || len(b) == 0 {
+		return errors.New("is not hexadecimal octets")
+	}
+	*h = b
+	return nil
+}

@@ -1,0 +1,3 @@
+module tacacs_plus
+
+go 1.26

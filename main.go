@@ -1,0 +1,247 @@
+// Tacacs_plus asks a TACACS+ server what a network device would ask it: does this password log
+// in, may this user run this command, is this event recorded? It is a client of RFC 8907 for
+// people, who read its one line of answer and its hints, and for scripts, which branch on its
+// exit code.
+//
+// A request goes one way through the files: the command line (flags.go) becomes a message
+// (authen.go, author.go, acct.go), a session carries it to a server (client.go, packet.go,
+// crypt.go), and the reply becomes a result (result.go).
+package main
+
+import (
+	"context"
+	"crypto/fips140"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+func main() {
+	var code class
+	// The protocol is made of MD5, which a process under GODEBUG=fips140=only may not compute
+	// otherwise; outside of that mode this is a plain call.
+	fips140.WithoutEnforcement(func() { code = withSignals(os.Args[1:]) })
+	os.Exit(int(code))
+}
+
+// withSignals runs the program until it is done or told to stop. SIGHUP counts, so that a
+// closed terminal loses no accounting record, unless nohup asked to ignore it.
+func withSignals(args []string) class {
+	stops := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		stops = append(stops, syscall.SIGHUP)
+	}
+	ctx, cancel := signal.NotifyContext(context.Background(), stops...)
+	defer cancel()
+	return run(ctx, args, stdio{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Getenv})
+}
+
+// stdio is what run sees of the process around it.
+type stdio struct {
+	in       io.Reader
+	out, err io.Writer
+	env      func(name string) string
+}
+
+// run does what the command line says and returns the exit code. Nothing below it touches the
+// process's own arguments, streams or environment.
+func run(ctx context.Context, args []string, std stdio) class {
+	inv, action, err := parse(args, std)
+	var res *result
+	if err == nil {
+		res, err = action(ctx, inv)
+	}
+	return inv.finish(res, err)
+}
+
+// A class is why a run ended as it did: it is the exit code.
+type class int
+
+const (
+	classGranted     class = 0
+	classDenied      class = 1
+	classUsage       class = 2
+	classServer      class = 3
+	classNetwork     class = 4
+	classProtocol    class = 5
+	classTLS         class = 6
+	classInterrupted class = 130
+)
+
+func (c class) String() string {
+	switch c {
+	case classGranted:
+		return "granted"
+	case classDenied:
+		return "denied"
+	case classUsage:
+		return "usage"
+	case classServer:
+		return "server error"
+	case classNetwork:
+		return "network"
+	case classProtocol:
+		return "protocol"
+	case classTLS:
+		return "TLS"
+	case classInterrupted:
+		return "interrupted"
+	}
+	return fmt.Sprintf("exit code %d", int(c))
+}
+
+// A failure is an error with its class, and a hint where the cause is known.
+type failure struct {
+	class class
+	err   error
+	hint  string
+	final bool // no other server may be asked
+}
+
+func failf(c class, format string, args ...any) *failure {
+	return &failure{class: c, err: fmt.Errorf(format, args...)}
+}
+
+func (f *failure) withHint(format string, args ...any) *failure {
+	f.hint = fmt.Sprintf(format, args...)
+	return f
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
+
+// asFailure gives any error a class; one without a class of its own came from this system.
+func asFailure(err error) *failure {
+	var f *failure
+	if errors.As(err, &f) {
+		return f
+	}
+	return &failure{class: classUsage, err: err}
+}
+
+// A command is one row of the table below.
+type command struct {
+	name    string
+	words   string // what stands behind it, for the help
+	user    bool   // takes USER
+	host    bool   // takes HOST
+	rest    bool   // takes ARG...
+	summary string
+	// setup declares the command's own options and returns what it does.
+	setup func(*optionSet) action
+}
+
+// An action carries a command out: a result, an error, or both.
+type action func(context.Context, *invocation) (*result, error)
+
+// commands is the table of commands. A function, since help is one of them and prints it.
+func commands() []command {
+	return []command{
+		{"authenticate", "USER HOST", true, true, false, "does this password log in?", newAuthenticate},
+		{"enable", "USER HOST", true, true, false, "does this password raise the privilege level (-l, default 15)?", newEnable},
+		{"chpass", "USER HOST", true, true, false, "change the password", newChPass},
+		{"authorize", "USER HOST [ARG...]", true, true, true, "may the user do this? (default: open a shell session)", newAuthorize},
+		{"account", "USER HOST [ARG...]", true, true, true, "record this: start, stop, watchdog, watchdog-update", newAccount},
+		{"version", "", false, false, false, "print the version of this program", newVersion},
+		{"help", "[COMMAND]", false, false, true, "print this text, or a command's options", newHelp},
+	}
+}
+
+func findCommand(name string) (command, bool) {
+	all := commands()
+	i := slices.IndexFunc(all, func(c command) bool { return c.name == name })
+	if i < 0 {
+		return command{}, false
+	}
+	return all[i], true
+}
+
+// newVersion is the command version. The build carries it: a tag, or the commit.
+func newVersion(*optionSet) action {
+	return func(_ context.Context, inv *invocation) (*result, error) {
+		version := "(unknown)"
+		if info, ok := debug.ReadBuildInfo(); ok {
+			version = info.Main.Version
+		}
+		_, err := fmt.Fprintf(inv.std.out, "tacacs_plus %s %s %s/%s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+		return nil, err
+	}
+}
+
+// newHelp is the command help.
+func newHelp(*optionSet) action {
+	return func(_ context.Context, inv *invocation) (*result, error) {
+		text := help()
+		switch {
+		case len(inv.words) > 1:
+			return nil, failf(classUsage, "unexpected argument %q", escape(inv.words[1]))
+		case len(inv.words) == 1:
+			cmd, ok := findCommand(inv.words[0])
+			if !ok {
+				return nil, unknownCommand(inv.words[0])
+			}
+			text = commandHelp(cmd)
+		}
+		_, err := io.WriteString(inv.std.out, text)
+		return nil, err
+	}
+}
+
+func unknownCommand(name string) error {
+	return failf(classUsage, "unknown command %q", escape(name)).withHint("tacacs_plus help lists the commands")
+}
+
+// help is the whole program's help.
+func help() string {
+	var b strings.Builder
+	b.WriteString(`Ask a TACACS+ server: authentication, authorization, accounting (RFC 8907).
+
+    tacacs_plus authenticate alice 192.0.2.1
+    tacacs_plus authenticate alice 192.0.2.1 --port 49 --authen_type=pap
+    tacacs_plus authorize bob tac1,tac2 --cmd 'show version'
+    tacacs_plus account alice tac1 -f start --cmd 'show version' --json
+
+Usage: tacacs_plus [OPTION...] COMMAND [OPTION...] [USER] [HOST] [ARGUMENT...]
+
+HOST is one server or several with commas, each name, name:port or [IPv6]:port; the next one
+is asked after a failure, never after a denial.
+
+Commands:
+`)
+	for _, c := range commands() {
+		fmt.Fprintf(&b, "  %-13s %-19s %s\n", c.name, c.words, c.summary)
+	}
+	b.WriteString("\nOptions of every command that talks to a server:\n")
+	shared := newOptionSet()
+	new(invocation).register(shared)
+	b.WriteString(shared.String())
+	b.WriteString(`
+The key and the password come from an option, a file, standard input, the environment
+(TACACS_PLUS_KEY, TACACS_PLUS_PWD), or the person at the terminal, in this order.
+
+Exit codes: 0 granted, 1 denied, 2 usage, 3 the server answered ERROR, 4 network, 5 protocol
+(a wrong key), 6 TLS, 130 interrupted.
+`)
+	return b.String()
+}
+
+// commandHelp is the help of one command.
+func commandHelp(c command) string {
+	own := newOptionSet()
+	c.setup(own)
+	text := fmt.Sprintf("%s: %s\n\nUsage: %s\n", c.name, c.summary, strings.TrimSpace("tacacs_plus [OPTION...] "+c.name+" "+c.words))
+	if options := own.String(); options != "" {
+		text += "\nOptions of this command:\n" + options
+	}
+	if c.host {
+		text += "\ntacacs_plus help lists the options that all commands share.\n"
+	}
+	return text
+}

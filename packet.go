@@ -1,0 +1,305 @@
+package main
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// A header opens every packet and is never obfuscated. RFC 8907 section 4.1.
+type header struct {
+	version   version
+	typ       packetType
+	seqNo     uint8
+	flags     headerFlags
+	sessionID uint32
+	length    uint32 // of the body, octets
+}
+
+func (h *header) layout(c *codec) {
+	octet(c, "version", &h.version)
+	octet(c, "type", &h.typ)
+	octet(c, "seq_no", &h.seqNo)
+	octet(c, "flags", &h.flags)
+	c.uint32(&h.sessionID)
+	c.uint32(&h.length)
+}
+
+const (
+	headerLen = 12
+	// maxBody is the largest body that is read or written. The RFC leaves the limit to the
+	// implementation and recommends 2^16 (section 4.1).
+	maxBody = 65535
+	// lastSeqNo is the highest number a client may send: the reply takes the next one, and
+	// seq_no must not wrap (section 4.1).
+	lastSeqNo = 253
+)
+
+// A version is the major version in the high four bits and the minor one in the low four.
+type version uint8
+
+const (
+	majorVersion version = 0xc
+	minorDefault version = majorVersion<<4 | 0
+	minorOne     version = majorVersion<<4 | 1
+)
+
+func (v version) major() version { return v >> 4 }
+func (v version) minor() version { return v & 0xf }
+func (v version) String() string { return fmt.Sprintf("%#x.%d", uint8(v.major()), uint8(v.minor())) }
+
+// A packetType says which of the three A's a packet belongs to.
+type packetType uint8
+
+const (
+	typeAuthen packetType = 1
+	typeAuthor packetType = 2
+	typeAcct   packetType = 3
+)
+
+var packetTypeNames = names{typeAuthen: "authentication", typeAuthor: "authorization", typeAcct: "accounting"}
+
+func (t packetType) String() string { return packetTypeNames.name(uint8(t)) }
+
+// headerFlags are the bits of the header; unknown ones are ignored on reading and zero on writing.
+type headerFlags uint8
+
+const (
+	flagUnencrypted   headerFlags = 0x01
+	flagSingleConnect headerFlags = 0x04
+)
+
+func (f headerFlags) String() string {
+	return names{0: "UNENCRYPTED", 2: "SINGLE_CONNECT"}.bits(uint8(f))
+}
+
+// readHeader reads the 12 octets of a header with full reads. Where the stream ends early, the
+// octets that did come are in got, for the diagnosis.
+func readHeader(r io.Reader) (h header, got []byte, err error) {
+	got = make([]byte, headerLen)
+	n, err := io.ReadFull(r, got)
+	if err != nil {
+		return h, got[:n], err
+	}
+	return h, got, decode(got, &h)
+}
+
+// readBody reads the body that belongs to h, as it is on the wire. A length over maxBody is
+// refused before anything is allocated for it.
+func readBody(r io.Reader, h header) ([]byte, error) {
+	if h.length > maxBody {
+		return nil, errBodyTooLong
+	}
+	body := make([]byte, h.length)
+	n, err := io.ReadFull(r, body)
+	return body[:n], err
+}
+
+var (
+	errBodyTooLong = fmt.Errorf("the body is over %d octets", maxBody)
+	// errBodyLength says that the component lengths do not add up to the body's length: the
+	// sign of a wrong key (section 4.5).
+	errBodyLength = errors.New("the component lengths do not add up to the body's length")
+)
+
+// appendPacket appends a whole packet to dst: the header with the body's length filled in,
+// then the body in clear.
+func appendPacket(dst []byte, h *header, m layouter) ([]byte, error) {
+	start := len(dst)
+	c := codec{buf: append(dst, make([]byte, headerLen)...)}
+	c.message(m)
+	if c.err != nil {
+		return dst, c.err
+	}
+	n := len(c.buf) - start - headerLen
+	if n > maxBody {
+		return dst, fmt.Errorf("the body would be %d octets, the limit is %d", n, maxBody)
+	}
+	h.length = uint32(n)
+	head := codec{buf: c.buf[:start]}
+	h.layout(&head)
+	return c.buf, nil
+}
+
+// decode reads the message m out of b, all of it: one octet more or less is errBodyLength.
+func decode(b []byte, m layouter) error {
+	c := codec{reading: true, buf: b}
+	c.message(m)
+	return c.err
+}
+
+// A layouter is one of the seven bodies of RFC 8907, or the header. Its layout method names
+// the fields once, in the order of the wire, for reading and for writing.
+type layouter interface {
+	layout(c *codec)
+}
+
+// A codec moves the fields of one message between a struct and its octets. All bodies have one
+// shape: octets and lengths first, then the variable fields in the order of their lengths.
+type codec struct {
+	reading bool
+	buf     []byte  // what is left to read, or what was written
+	fields  []field // whose lengths were visited, and which follow at the end
+	err     error   // the first one; everything after it does nothing
+	// visit, where set, is shown every field: this is how packets become text (trace.go).
+	visit func(f field, value any)
+}
+
+// A field is one variable field, or one octet of the fixed part.
+type field struct {
+	name   string
+	value  *string
+	length int
+	secret bool // not to be shown: passwords, challenge responses, CONTINUE messages
+}
+
+// message runs the whole layout, then moves the variable fields. The lengths must add up to
+// the body exactly, so nothing behind that check can go out of range (section 4.5).
+func (c *codec) message(m layouter) {
+	m.layout(c)
+	if c.err != nil {
+		return
+	}
+	if c.reading {
+		sum := 0
+		for _, f := range c.fields {
+			sum += f.length
+		}
+		if sum != len(c.buf) {
+			c.err = errBodyLength
+			return
+		}
+	}
+	for _, f := range c.fields {
+		if c.reading {
+			*f.value, c.buf = string(c.buf[:f.length]), c.buf[f.length:]
+		} else {
+			c.buf = append(c.buf, *f.value...)
+		}
+		if c.visit != nil {
+			c.visit(f, *f.value)
+		}
+	}
+}
+
+// number moves an unsigned number of size octets, in network order.
+func (c *codec) number(v uint32, size int) uint32 {
+	if c.err != nil {
+		return v
+	}
+	if !c.reading {
+		b := binary.BigEndian.AppendUint32(make([]byte, 0, 4), v)
+		c.buf = append(c.buf, b[4-size:]...)
+		return v
+	}
+	if len(c.buf) < size {
+		c.err = errBodyLength
+		return 0
+	}
+	v = 0
+	for _, b := range c.buf[:size] {
+		v = v<<8 | uint32(b)
+	}
+	c.buf = c.buf[size:]
+	return v
+}
+
+// octet moves one octet of a type of its own.
+func octet[T ~uint8](c *codec, name string, v *T) {
+	*v = T(c.number(uint32(*v), 1))
+	if c.visit != nil && c.err == nil {
+		c.visit(field{name: name, length: 1}, *v)
+	}
+}
+
+func (c *codec) uint32(v *uint32) { *v = c.number(*v, 4) }
+
+// length moves the length of a variable field, in size octets, and queues the field.
+func (c *codec) length(name string, size int, value *string) {
+	c.queue(field{name: name, value: value}, size)
+}
+
+// secret is length for a field that must never be shown.
+func (c *codec) secret(name string, size int, value *string) {
+	c.queue(field{name: name, value: value, secret: true}, size)
+}
+
+func (c *codec) queue(f field, size int) {
+	if !c.reading {
+		f.length = len(*f.value)
+		if limit := 1<<(8*size) - 1; f.length > limit && c.err == nil {
+			c.err = fmt.Errorf("%s is %d octets, the limit is %d", f.name, f.length, limit)
+		}
+	}
+	f.length = int(c.number(uint32(f.length), size))
+	c.fields = append(c.fields, f)
+}
+
+// count moves the number of arguments; lengths, later in the same layout, their lengths.
+func (c *codec) count(args *[]string) {
+	if len(*args) > maxArgs && !c.reading && c.err == nil {
+		c.err = fmt.Errorf("%d arguments, the limit is %d", len(*args), maxArgs)
+	}
+	n := int(c.number(uint32(len(*args)), 1))
+	if c.reading {
+		*args = nil
+		if n > 0 {
+			*args = make([]string, n)
+		}
+	}
+}
+
+func (c *codec) lengths(args []string) {
+	for i := range args {
+		c.length("arg", 1, &args[i])
+	}
+}
+
+// names are what the values of one enumeration are called; an empty string is a gap.
+type names []string
+
+func (n names) name(v uint8) string {
+	if n.has(v) {
+		return n[v]
+	}
+	return fmt.Sprintf("0x%02x", v)
+}
+
+func (n names) has(v uint8) bool { return int(v) < len(n) && n[v] != "" }
+
+// set is the inverse of name, for the command line.
+func (n names) set(v *uint8, s string) error {
+	for i, name := range n {
+		if name != "" && strings.EqualFold(name, s) {
+			*v = uint8(i)
+			return nil
+		}
+	}
+	return fmt.Errorf("is not one of %s", strings.Join(n.known(), " "))
+}
+
+// known lists the names that there are.
+func (n names) known() []string {
+	return slices.DeleteFunc(slices.Clone(n), func(name string) bool { return name == "" })
+}
+
+// bits is the names of the bits set in v, where n has the name of 1<<i at i.
+func (n names) bits(v uint8) string {
+	var set []string
+	for i := range uint8(8) {
+		if bit := uint8(1) << i; v&bit != 0 {
+			if n.has(i) {
+				set = append(set, n[i])
+			} else {
+				set = append(set, fmt.Sprintf("0x%02x", bit))
+			}
+		}
+	}
+	if set == nil {
+		return "none"
+	}
+	return strings.Join(set, "|")
+}

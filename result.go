@@ -1,0 +1,322 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// A result is what came of one request: every rendering shows these facts and no others. Its
+// field names in JSON are part of the contract.
+type result struct {
+	Command       string     `json:"command"`
+	User          string     `json:"user,omitempty"`
+	Status        string     `json:"status,omitempty"` // the RFC's name
+	Granted       bool       `json:"granted"`
+	ExitCode      int        `json:"exit_code"`
+	Server        string     `json:"server,omitempty"`
+	Local         string     `json:"local,omitempty"`
+	Transport     string     `json:"transport,omitempty"`
+	SingleConnect string     `json:"single_connect,omitempty"` // granted or refused, where it was offered
+	AuthenType    string     `json:"authen_type,omitempty"`
+	ServerMsg     string     `json:"server_msg,omitempty"`
+	Data          string     `json:"data,omitempty"`
+	Flags         string     `json:"flags,omitempty"`
+	Arguments     *arguments `json:"arguments,omitempty"`
+	TaskID        string     `json:"task_id,omitempty"`
+	Timing        *timing    `json:"timing_ms,omitempty"`
+	Error         *problem   `json:"error,omitempty"`
+	Attempts      []attempt  `json:"attempts,omitempty"`
+
+	class class
+	hint  string // for a denial; errors carry their own
+}
+
+// arguments are those of an authorization or an accounting record.
+type arguments struct {
+	Request   []string `json:"request"`
+	Response  []string `json:"response,omitempty"`
+	Effective []string `json:"effective,omitempty"`
+}
+
+// A problem is an error as JSON shows it.
+type problem struct {
+	Class   string `json:"class"`
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
+}
+
+// An attempt is a server that did not decide, before the one that the result is from.
+type attempt struct {
+	Server string `json:"server"`
+	Status string `json:"status,omitempty"`
+	problem
+}
+
+// timing is how long the phases of a request took; zero is a phase that did not take place.
+type timing struct {
+	start                               time.Time
+	resolve, connect, firstReply, total time.Duration
+}
+
+func (t *timing) phases() []phase {
+	return []phase{{"resolve", t.resolve}, {"connect", t.connect}, {"first_reply", t.firstReply}, {"total", t.total}}
+}
+
+type phase struct {
+	name string
+	took time.Duration
+}
+
+// MarshalJSON writes the phases that took place, in milliseconds.
+func (t *timing) MarshalJSON() ([]byte, error) {
+	b := []byte{'{'}
+	for _, p := range t.phases() {
+		if p.took > 0 {
+			if len(b) > 1 {
+				b = append(b, ',')
+			}
+			b = append(strconv.AppendQuote(b, p.name), ':')
+			b = strconv.AppendFloat(b, float64(p.took.Microseconds())/1000, 'f', -1, 64)
+		}
+	}
+	return append(b, '}'), nil
+}
+
+// begin forgets the answer of the server before and notes which one is asked now.
+func (r *result) begin(server string, t *timing) {
+	*r = result{Command: r.Command, User: r.User, Transport: r.Transport, Attempts: r.Attempts,
+		Server: server, Timing: t, class: classDenied}
+}
+
+// answer takes over a reply. It is the one place that knows what a status means.
+func (r *result) answer(status fmt.Stringer, serverMsg, data string) {
+	r.Status, r.ServerMsg, r.Data = status.String(), serverMsg, data
+	switch r.Status {
+	case "PASS", "PASS_ADD", "PASS_REPL", "SUCCESS":
+		r.class, r.Granted = classGranted, true
+	case "ERROR":
+		r.class = classServer
+	default: // FAIL, FOLLOW (never followed: section 10.5.5), and whatever leaves a prompt open
+		r.class = classDenied
+	}
+}
+
+// attempt notes that the server asked last did not decide.
+func (r *result) attempt(err error) {
+	r.Attempts = append(r.Attempts, attempt{Server: r.Server, Status: r.Status, problem: newProblem(err)})
+}
+
+func newProblem(err error) problem {
+	f := asFailure(err)
+	return problem{Class: f.class.String(), Message: f.Error(), Hint: f.hint}
+}
+
+// line is the default rendering: the status and the message on one line, then what an
+// authorization brings.
+func (r *result) line() string {
+	if r.Status == "" {
+		return ""
+	}
+	line := r.Status
+	if msg := oneLine(r.ServerMsg); msg != "" {
+		line += ": " + msg
+	}
+	if r.TaskID != "" {
+		line += " task_id=" + escape(r.TaskID)
+	}
+	line += "\n"
+	if r.Command == "authorize" && r.Arguments != nil {
+		for _, arg := range r.Arguments.Response {
+			line += "  " + escape(arg) + "\n"
+		}
+	}
+	return line
+}
+
+// block is the rendering of -v: one fact a line.
+func (r *result) block() string {
+	var b strings.Builder
+	fact := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(&b, "%s: %s\n", name, value)
+		}
+	}
+	lines := func(name string, values []string) {
+		if len(values) > 0 {
+			fmt.Fprintf(&b, "%s:\n", name)
+			for _, v := range values {
+				b.WriteString("  " + escape(v) + "\n")
+			}
+		}
+	}
+	text := func(name, value string) {
+		value = strings.TrimSpace(value)
+		if strings.Contains(value, "\n") {
+			lines(name, strings.Split(strings.ReplaceAll(value, "\r\n", "\n"), "\n"))
+		} else {
+			fact(name, escape(value))
+		}
+	}
+	fact("status", r.Status)
+	text("server_msg", r.ServerMsg)
+	text("data", r.Data)
+	fact("flags", r.Flags)
+	fact("authen_type", r.AuthenType)
+	fact("task_id", escape(r.TaskID))
+	if r.Arguments != nil {
+		lines("request", r.Arguments.Request)
+		lines("av-pairs", r.Arguments.Response)
+		lines("effective", r.Arguments.Effective)
+	}
+	fact("server", r.Server)
+	fact("local", r.Local)
+	fact("transport", r.Transport)
+	fact("single-connect", r.SingleConnect)
+	if r.Timing != nil {
+		for _, p := range r.Timing.phases() {
+			if p.took > 0 {
+				fact("time "+p.name, p.took.Round(time.Microsecond).String())
+			}
+		}
+	}
+	for _, a := range r.Attempts {
+		fact("attempt", a.Server+": "+a.Message)
+	}
+	return b.String()
+}
+
+// json is the rendering of --json: one object on one line. Text is escaped as everywhere, but
+// keeps its lines: JSON does not escape the control characters above U+007F.
+func (r *result) json() string {
+	shown := *r
+	shown.User, shown.ServerMsg, shown.Data, shown.TaskID = escape(r.User), escapeLines(r.ServerMsg), escapeLines(r.Data), escape(r.TaskID)
+	if r.Arguments != nil {
+		shown.Arguments = &arguments{escapeAll(r.Arguments.Request), escapeAll(r.Arguments.Response), escapeAll(r.Arguments.Effective)}
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(shown); err != nil {
+		panic(err) // strings, numbers and booleans always encode
+	}
+	return b.String()
+}
+
+// finish shows the result and the error, and says what the exit code is.
+func (inv *invocation) finish(res *result, err error) class {
+	var f *failure
+	code := classGranted
+	if res != nil {
+		code = res.class
+	}
+	if err != nil {
+		f = asFailure(err)
+		code = f.class
+	}
+	if res == nil && f != nil && inv.output.json {
+		res = &result{Command: inv.command.name, User: inv.caller.user}
+	}
+	if res != nil {
+		res.class = code
+		if f != nil {
+			p := newProblem(f)
+			res.Error, res.Granted = &p, false
+		} else if res.hint != "" {
+			res.Error = &problem{Class: code.String(), Message: res.Status, Hint: res.hint}
+			f = &failure{hint: res.hint}
+		}
+		inv.show(res)
+	}
+	if f != nil && f.err != nil {
+		fmt.Fprintf(inv.std.err, "tacacs_plus: %s\n", oneLine(f.Error()))
+	}
+	if f != nil && f.hint != "" && !(inv.output.quiet && f.err == nil) {
+		fmt.Fprintf(inv.std.err, "tacacs_plus: hint: %s\n", oneLine(f.hint))
+	}
+	return code
+}
+
+// show prints a result as the options ask. What --exec runs has standard output to itself.
+func (inv *invocation) show(res *result) {
+	res.ExitCode = int(res.class)
+	var text string
+	switch {
+	case inv.output.quiet:
+	case inv.output.json:
+		text = res.json()
+	case inv.output.verbose:
+		text = res.block()
+	case !inv.executes:
+		text = res.line()
+	}
+	out := inv.std.out
+	if inv.executes {
+		out = inv.std.err
+	}
+	if text == "" {
+		return
+	}
+	if _, err := out.Write([]byte(text)); err != nil {
+		fmt.Fprintf(inv.std.err, "tacacs_plus: write the result: %v\n", cause(err))
+	}
+}
+
+// escape makes any text safe for a terminal and for one line: printable UTF-8 passes, all
+// else becomes \xNN, a newline \n. It is the only way of foreign text to the outside.
+func escape(s string) string { return escapeExcept(s, 0) }
+
+// escapeLines is escape for a text that may keep its lines.
+func escapeLines(s string) string { return escapeExcept(strings.ReplaceAll(s, "\r\n", "\n"), '\n') }
+
+// oneLine is escape without the white space round a message.
+func oneLine(s string) string { return escape(strings.TrimSpace(s)) }
+
+func escapeAll(list []string) []string {
+	var out []string
+	for _, s := range list {
+		out = append(out, escape(s))
+	}
+	return out
+}
+
+func escapeExcept(s string, keep rune) string {
+	var b strings.Builder
+	for i := 0; i < len(s); {
+		r, n := utf8.DecodeRuneInString(s[i:])
+		switch {
+		case r == keep && keep != 0, strconv.IsPrint(r) && (r != utf8.RuneError || n > 1):
+			b.WriteString(s[i : i+n])
+		case r == '\n':
+			b.WriteString(`\n`)
+		default:
+			for _, c := range []byte(s[i : i+n]) {
+				fmt.Fprintf(&b, `\x%02x`, c)
+			}
+		}
+		i += n
+	}
+	return b.String()
+}
+
+// shorten keeps an error on a readable line.
+func shorten(s string) string {
+	if len(s) <= 60 {
+		return s
+	}
+	return strings.ToValidUTF8(s[:57], "") + "..."
+}
+
+// printableASCII is what the RFC allows in text other than user names (section 3.7).
+func printableASCII(s string) bool {
+	for _, c := range []byte(s) {
+		if c < ' ' || c > '~' {
+			return false
+		}
+	}
+	return true
+}

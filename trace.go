@@ -1,0 +1,71 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+)
+
+// A tracer writes packets as text. It is nil where nobody asked for that.
+type tracer struct {
+	out         io.Writer
+	showSecrets bool
+}
+
+// packet shows one packet whose body is in clear: the header, the decoded fields, then a hex
+// dump in which the octets of secret fields are blanked. m is the message, or nil for none.
+func (t *tracer) packet(what string, peer server, h *header, body []byte, m layouter) {
+	if t == nil {
+		return
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s: version %s type %s seq_no %d flags %s session_id %08x length %d\n",
+		what, peer, h.version, h.typ, h.seqNo, h.flags, h.sessionID, h.length)
+	hidden := make([]bool, len(body))
+	if m != nil {
+		c := codec{reading: true, buf: body}
+		c.visit = func(f field, value any) {
+			shown := fmt.Sprint(value)
+			if text, ok := value.(string); ok {
+				shown = escape(text)
+			}
+			if f.secret && f.length > 0 && !t.showSecrets {
+				shown = fmt.Sprintf("[redacted %d bytes]", f.length)
+				end := len(body) - len(c.buf)
+				for i := end - f.length; i < end; i++ {
+					hidden[i] = true
+				}
+			}
+			fmt.Fprintf(&b, "  %s: %s\n", f.name, shown)
+		}
+		if c.message(m); c.err != nil {
+			fmt.Fprintf(&b, "  malformed: %v\n", c.err)
+		}
+	}
+	for i := 0; i < len(body); i += 16 {
+		hexDumpLine(&b, i, body[i:min(i+16, len(body))], hidden[i:])
+	}
+	io.WriteString(t.out, b.String())
+}
+
+// hexDumpLine writes up to 16 octets: their offset, their values, and what is printable.
+func hexDumpLine(b *strings.Builder, offset int, octets []byte, hidden []bool) {
+	var values, text strings.Builder
+	for i, c := range octets {
+		if i == 8 {
+			values.WriteByte(' ')
+		}
+		switch {
+		case hidden[i]:
+			values.WriteString(" **")
+			text.WriteByte('*')
+		case c < ' ' || c > '~':
+			fmt.Fprintf(&values, " %02x", c)
+			text.WriteByte('.')
+		default:
+			fmt.Fprintf(&values, " %02x", c)
+			text.WriteByte(c)
+		}
+	}
+	fmt.Fprintf(b, "  %04x %-49s  %s\n", offset, values.String(), text.String())
+}

@@ -168,7 +168,7 @@ func newAccount(o *optionSet) action {
 	o.add((*toggle)(&execute), "exec", "", "run the COMMAND behind -- between a start and a stop record")
 	return func(ctx context.Context, inv *invocation) (*result, error) {
 		words := inv.words
-		if execute {
+		if inv.executes = execute; execute {
 			if len(inv.tail) == 0 {
 				return nil, failf(classUsage, "--exec needs -- and a command").withHint("tacacs_plus account USER HOST --exec -- COMMAND...")
 			}
@@ -197,6 +197,9 @@ func newAccount(o *optionSet) action {
 		}
 		if err := checkArgs([]string{"task_id=" + taskID}); err != nil {
 			return nil, err
+		}
+		if !slices.ContainsFunc(args, func(arg string) bool { return acctRank(arg) < 0 }) {
+			args = append(args, "service=shell") // nothing says what was done: a shell session
 		}
 		r := &record{inv: inv, method: own.method, args: completeShell(args), taskID: taskID}
 		if err := fits(r.request(acctStop, r.args, time.Now())); err != nil {
@@ -267,6 +270,9 @@ func (r *record) execute(ctx context.Context, program string, argv []string) (*r
 	status := runForwarding(cmd)
 
 	ended := time.Now()
+	if status.err != nil {
+		r.inv.warn("run %s: %v", argv[0], status.err)
+	}
 	args := append(slices.Clone(r.args),
 		"start_time="+strconv.FormatInt(began.Unix(), 10),
 		"elapsed_time="+strconv.FormatInt(int64(ended.Sub(began).Seconds()), 10),
@@ -293,13 +299,14 @@ func (r *record) notRecorded(kind string, res *result, err error, then string) e
 type exitStatus struct {
 	code class
 	text string // such as "exit status 3" or "signal: killed"
+	err  error  // where it did not start
 }
 
 // runForwarding runs cmd and hands on to it the signals that a terminal does not send to both:
 // Ctrl-C reaches the command by itself, and this program waits for what it makes of that.
 func runForwarding(cmd *exec.Cmd) exitStatus {
 	if err := cmd.Start(); err != nil {
-		return exitStatus{code: 126, text: "not started"}
+		return exitStatus{code: 126, text: "not started", err: cause(err)}
 	}
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGHUP)

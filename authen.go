@@ -229,18 +229,20 @@ func (a *authentication) converse(ctx context.Context, l *link, typ authenType, 
 		prepared[status] = replies
 	}
 	answers := a.answers
-	for err = s.exchange(start, &reply); err == nil; {
+	var request layouter = start
+	for {
+		if err := s.exchange(request, &reply); err != nil {
+			return authenReply{}, err // nothing of it is to be believed
+		}
 		switch reply.status {
 		case authenPass, authenFail, authenRestart, authenError, authenFollow:
 			return reply, nil
 		case authenGetData, authenGetUser, authenGetPass:
 			if typ != authenASCII && a.caller.service != authenServiceEnable {
-				return reply, failf(classProtocol, "%s answers a %s login with %s, which has no place there", l.server, typ, reply.status)
+				return authenReply{}, failf(classProtocol, "%s answers a %s login with %s, which has no place there", l.server, typ, reply.status)
 			}
 		default:
-			status := reply.status
-			reply.status = 0
-			return reply, unknownStatus(l, status)
+			return authenReply{}, unknownStatus(l, reply.status)
 		}
 		var next authenContinue
 		if ready := prepared[reply.status]; len(ready) > 0 {
@@ -251,9 +253,8 @@ func (a *authentication) converse(ctx context.Context, l *link, typ authenType, 
 			s.abort("no answer to the prompt")
 			return reply, err
 		}
-		err = s.exchange(&next, &reply)
+		request = &next
 	}
-	return reply, err
 }
 
 // start builds the START for one authentication type.

@@ -116,7 +116,9 @@ func (c *client) try(ctx context.Context, srv server, res *result, talk func(con
 	l.timing.total = time.Since(l.timing.start)
 	if l.conn != nil {
 		res.Local = l.conn.LocalAddr().String()
-		res.SingleConnect = l.singleConnectState()
+		if c.singleConnect {
+			res.SingleConnect = &l.established
+		}
 	}
 	if ctx.Err() != nil && err != nil {
 		return failf(classInterrupted, "interrupted")
@@ -145,16 +147,6 @@ func (l *link) close() {
 		l.stop()
 		l.conn.Close()
 	}
-}
-
-func (l *link) singleConnectState() string {
-	switch {
-	case !l.singleConnect:
-		return ""
-	case l.established:
-		return "granted"
-	}
-	return "refused"
 }
 
 // pause stops the clock while a person is asked; the function it returns starts it again.

@@ -9,6 +9,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/fips140"
 	"errors"
@@ -161,6 +162,128 @@ func findCommand(name string) (command, bool) {
 		return command{}, false
 	}
 	return all[i], true
+}
+
+// An invocation is one command line, read: the command, the options that all commands share,
+// and the words that are left.
+type invocation struct {
+	command  command
+	std      stdio
+	options  *optionSet
+	caller   caller
+	server   serverOptions
+	output   outputOptions
+	key      secretSource
+	password secretSource
+	words    []string  // the arguments behind USER and HOST
+	tail     []string  // those of them that stood behind --
+	terminal *terminal // nil where there is none
+	executes bool      // --exec: standard output is the command's
+}
+
+func (inv *invocation) register(o *optionSet) {
+	inv.caller.register(o)
+	inv.key = secretSource{what: "key", option: "--key-file", env: "TACACS_PLUS_KEY"}
+	inv.password = secretSource{what: "password", option: "--password-file", env: "TACACS_PLUS_PWD"}
+	inv.server.register(o)
+	o.add(&inv.key, "k key", "KEY", "the shared secret; visible to others in the process list")
+	o.add(&inv.key.files, "key-file", "FILE", "file with the shared secret; - is standard input; repeatable: the first is used,\nthe others are tried on a garbled reply to name the one that fits")
+	o.add(&inv.password, "password", "PASSWORD", "the password; visible to others in the process list")
+	o.add(&inv.password.files, "password-file", "FILE", "file with the password; - is standard input")
+	o.add((*toggle)(&inv.password.stdin), "password-stdin", "", "read the password from standard input")
+	inv.output.register(o)
+}
+
+// parse reads a command line by the grammar of the help: shared options anywhere, the
+// command's own behind it, one or two dashes, _ for -, and -- as their end.
+func parse(args []string, std stdio) (*invocation, action, error) {
+	inv := &invocation{std: std, options: newOptionSet()}
+	inv.register(inv.options)
+	help := false
+	inv.options.add((*toggle)(&help), "h help", "", "print help")
+	inv.terminal = openTerminal(std)
+
+	var run action
+	named := false
+	for len(args) > 0 {
+		arg := args[0]
+		args = args[1:]
+		switch {
+		case arg == "--":
+			inv.tail, args = args, nil
+			inv.words = append(inv.words, inv.tail...)
+		case len(arg) > 1 && arg[0] == '-':
+			var err error
+			if args, err = inv.options.take(arg, args, named); err != nil {
+				return inv, nil, err
+			}
+		case !named:
+			if inv.command, named = findCommand(arg); !named {
+				return inv, nil, unknownCommand(arg)
+			}
+			run = inv.command.setup(inv.options)
+		default:
+			inv.words = append(inv.words, arg)
+		}
+	}
+	switch {
+	case help && named:
+		inv.words = []string{inv.command.name}
+		return inv, newHelp(nil), nil
+	case help:
+		return inv, newHelp(nil), nil
+	case !named:
+		return inv, nil, failf(classUsage, "a command is missing").withHint("tacacs_plus help lists the commands")
+	}
+	return inv, run, inv.assign()
+}
+
+// assign gives the words that are left their places, then checks all values.
+func (inv *invocation) assign() error {
+	take := func(wanted bool, option, name string, value *string) error {
+		if !wanted || inv.given(option) {
+			return nil
+		}
+		if len(inv.words) == len(inv.tail) && inv.given("exec") || len(inv.words) == 0 {
+			return failf(classUsage, "%s is missing", name).withHint("usage: tacacs_plus %s %s", inv.command.name, inv.command.words)
+		}
+		*value, inv.words = inv.words[0], inv.words[1:]
+		return nil
+	}
+	if err := take(inv.command.user, "username", "USER", &inv.caller.user); err != nil {
+		return err
+	}
+	if err := take(inv.command.host, "host", "HOST", &inv.server.host); err != nil {
+		return err
+	}
+	if len(inv.words) > 0 && !inv.command.rest {
+		return failf(classUsage, "unexpected argument %q", escape(inv.words[0]))
+	}
+	if !inv.command.host {
+		return nil
+	}
+	return cmp.Or(inv.caller.check(), inv.server.check(), inv.output.check())
+}
+
+// given says whether the command line has the option, by any of its names.
+func (inv *invocation) given(option string) bool { return inv.options.given[option] }
+
+// ask puts a request to the servers and collects what comes of it.
+func (inv *invocation) ask(ctx context.Context, keys []key, talk func(context.Context, *link, *result) error) (*result, error) {
+	s := &inv.server
+	c := &client{servers: s.servers, keys: keys, timeout: s.timeout, retries: s.retries, network: s.network(),
+		source: s.sourceAddr, device: s.device, singleConnect: s.singleConnect, unencrypted: s.unencrypted, warn: inv.warn}
+	if inv.output.debug {
+		c.trace = &tracer{out: inv.std.err, showSecrets: inv.output.showSecrets}
+	}
+	res := &result{Command: inv.command.name, User: inv.caller.user, Transport: "tcp"}
+	return res, c.ask(ctx, res, talk)
+}
+
+func (inv *invocation) warn(format string, args ...any) {
+	if !inv.output.quiet {
+		fmt.Fprintf(inv.std.err, "tacacs_plus: warning: %s\n", oneLine(fmt.Sprintf(format, args...)))
+	}
 }
 
 // newVersion is the command version. The build carries it: a tag, or the commit.

@@ -43,7 +43,7 @@ type version uint8
 
 const (
 	majorVersion version = 0xc
-	minorDefault version = majorVersion<<4 | 0
+	minorDefault version = majorVersion << 4
 	minorOne     version = majorVersion<<4 | 1
 )
 

@@ -21,7 +21,7 @@ type result struct {
 	Server        string     `json:"server,omitempty"`
 	Local         string     `json:"local,omitempty"`
 	Transport     string     `json:"transport,omitempty"`
-	SingleConnect string     `json:"single_connect,omitempty"` // granted or refused, where it was offered
+	SingleConnect *bool      `json:"single_connect,omitempty"` // whether it was granted, where it was offered
 	AuthenType    string     `json:"authen_type,omitempty"`
 	ServerMsg     string     `json:"server_msg,omitempty"`
 	Data          string     `json:"data,omitempty"`
@@ -176,7 +176,9 @@ func (r *result) block() string {
 	fact("server", r.Server)
 	fact("local", r.Local)
 	fact("transport", r.Transport)
-	fact("single-connect", r.SingleConnect)
+	if r.SingleConnect != nil {
+		fact("single-connect", map[bool]string{true: "granted", false: "refused"}[*r.SingleConnect])
+	}
 	if r.Timing != nil {
 		for _, p := range r.Timing.phases() {
 			if p.took > 0 {

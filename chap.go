@@ -42,7 +42,7 @@ func chapData(t authenType, user, password string, id byte, challenge, peer []by
 		response = append(response, peer...)
 		response = append(response, make([]byte, 8)...) // reserved, zero
 		response = append(response, desResponse(ntHash(password), challengeHash(peer, challenge, user))...)
-		response = append(response, 1)
+		response = append(response, 0) // reserved (RFC 2759 section 4)
 	}
 	if t != authenCHAP && !utf8.ValidString(password) {
 		return "", fmt.Errorf("the password is not UTF-8, which %s needs", t)

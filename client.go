@@ -245,8 +245,9 @@ func (l *link) resolve(ctx context.Context) ([]netip.Addr, error) {
 // RFC 8907 section 4.1.
 type session struct {
 	*link
-	ctx  context.Context
-	sent header // of the packet sent last
+	ctx   context.Context
+	sent  header    // of the packet sent last
+	began time.Time // when that was
 }
 
 // remAddr is what the option says, else the address that the connection comes from.
@@ -286,6 +287,7 @@ func (s *session) send(m layouter) error {
 	if !s.unencrypted {
 		obfuscate(&s.sent, s.keys[0].value, packet[headerLen:])
 	}
+	s.began = time.Now()
 	if _, err := s.conn.Write(packet); err != nil {
 		return s.ioFailure("send to", 0, err)
 	}
@@ -301,7 +303,6 @@ func (s *session) abort(reason string) {
 
 // receive reads one reply and believes nothing of it before every check is passed.
 func (s *session) receive(reply layouter) error {
-	began := time.Now()
 	h, got, err := readHeader(s.conn)
 	if len(got) > 0 {
 		if err := s.notTACACS(got[0]); err != nil {
@@ -312,7 +313,7 @@ func (s *session) receive(reply layouter) error {
 		return s.ioFailure("read the reply of", len(got), err)
 	}
 	if s.timing.firstReply == 0 {
-		s.timing.firstReply = time.Since(began)
+		s.timing.firstReply = time.Since(s.began)
 	}
 	switch {
 	case h.typ != s.sent.typ:

@@ -150,6 +150,7 @@ func commands() []command {
 		{"chpass", "USER HOST", true, true, false, "change the password", newChPass},
 		{"authorize", "USER HOST [ARG...]", true, true, true, "may the user do this? (default: open a shell session)", newAuthorize},
 		{"account", "USER HOST [ARG...]", true, true, true, "record this: start, stop, watchdog, watchdog-update", newAccount},
+		{"serve", "", false, false, false, "be a TACACS+ server for the lab and for tests", newServe},
 		{"version", "", false, false, false, "print the version of this program", newVersion},
 		{"help", "[COMMAND]", false, false, true, "print this text, or a command's options", newHelp},
 	}
@@ -280,9 +281,14 @@ func (inv *invocation) ask(ctx context.Context, keys []key, talk func(context.Co
 	return res, c.ask(ctx, res, talk)
 }
 
+// say tells the person something that is neither a result nor an error.
+func (inv *invocation) say(format string, args ...any) {
+	fmt.Fprintf(inv.std.err, "tacacs_plus: %s\n", oneLine(fmt.Sprintf(format, args...)))
+}
+
 func (inv *invocation) warn(format string, args ...any) {
 	if !inv.output.quiet {
-		fmt.Fprintf(inv.std.err, "tacacs_plus: warning: %s\n", oneLine(fmt.Sprintf(format, args...)))
+		inv.say("warning: "+format, args...)
 	}
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -200,10 +199,15 @@ func (r *result) json() string {
 	if r.Arguments != nil {
 		shown.Arguments = &arguments{escapeAll(r.Arguments.Request), escapeAll(r.Arguments.Response), escapeAll(r.Arguments.Effective)}
 	}
-	var b bytes.Buffer
+	return encodeJSON(shown)
+}
+
+// encodeJSON is v on one line.
+func encodeJSON(v any) string {
+	var b strings.Builder
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
-	if err := e.Encode(shown); err != nil {
+	if err := e.Encode(v); err != nil {
 		panic(err) // strings, numbers and booleans always encode
 	}
 	return b.String()

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
 	"io"
+	"net"
 	"strings"
+	"sync"
+	"time"
 )
 
 // A tracer writes packets as text. It is nil where nobody asked for that.
@@ -14,7 +18,7 @@ type tracer struct {
 
 // packet shows one packet whose body is in clear: the header, the decoded fields, then a hex
 // dump in which the octets of secret fields are blanked. m is the message, or nil for none.
-func (t *tracer) packet(what string, peer server, h *header, body []byte, m layouter) {
+func (t *tracer) packet(what string, peer fmt.Stringer, h *header, body []byte, m layouter) {
 	if t == nil {
 		return
 	}
@@ -68,4 +72,108 @@ func hexDumpLine(b *strings.Builder, offset int, octets []byte, hidden []bool) {
 		}
 	}
 	fmt.Fprintf(b, "  %04x %-49s  %s\n", offset, values.String(), text.String())
+}
+
+// A served is what one session came to, as serve prints it.
+type served struct {
+	Time        time.Time `json:"time"`
+	Peer        string    `json:"peer"`
+	User        string    `json:"user,omitempty"`
+	Request     string    `json:"request,omitempty"` // authenticate, enable, chpass, authorize, account
+	AuthenType  string    `json:"authen_type,omitempty"`
+	Flag        string    `json:"flag,omitempty"`
+	PrivLvl     uint8     `json:"priv_lvl"`
+	Port        string    `json:"port,omitempty"`
+	RemAddr     string    `json:"rem_addr,omitempty"`
+	CommandLine string    `json:"cmd,omitempty"`
+	Args        []string  `json:"arguments,omitempty"`
+	Status      string    `json:"status,omitempty"`
+	ServerMsg   string    `json:"server_msg,omitempty"`
+	Error       string    `json:"error,omitempty"` // in place of a session: what was wrong with a connection
+}
+
+// A sessionLog is standard output, shared by all connections.
+type sessionLog struct {
+	json    bool
+	verbose bool
+
+	mu  sync.Mutex
+	out *bufio.Writer
+}
+
+// note prints what is wrong with a connection.
+func (l *sessionLog) note(conn net.Conn, user, what string) {
+	l.write(&served{Time: time.Now(), Peer: conn.RemoteAddr().String(), User: user, Error: what})
+}
+
+// write queues one line, or one object; flush sends what is queued.
+func (l *sessionLog) write(s *served) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b := l.out.AvailableBuffer()
+	if l.json {
+		b = s.appendJSON(b)
+	} else {
+		b = s.appendLine(b, l.verbose)
+	}
+	l.out.Write(b) // a write error is kept, and flush returns it
+}
+
+func (l *sessionLog) flush() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.out.Flush()
+}
+
+// appendLine writes time, peer, user, what was asked and the verdict; accounting records in
+// full, and everything with -v.
+func (s *served) appendLine(b []byte, verbose bool) []byte {
+	b = s.Time.UTC().AppendFormat(b, "2006-01-02T15:04:05.000Z")
+	word := func(text string) {
+		if text != "" {
+			b = append(append(b, ' '), text...)
+		}
+	}
+	word(s.Peer)
+	if s.Error != "" {
+		word(escape(s.Error))
+		return append(b, '\n')
+	}
+	word(quoteBlank(s.User))
+	word(s.Request)
+	word(s.AuthenType)
+	word(s.Flag)
+	if s.CommandLine != "" && s.Request == "authorize" && !verbose {
+		word(`"` + escape(s.CommandLine) + `"`)
+	} else {
+		for _, arg := range s.Args {
+			word(quoteBlank(arg))
+		}
+	}
+	if verbose {
+		word(fmt.Sprintf("priv_lvl=%d port=%s rem_addr=%s", s.PrivLvl, quoteBlank(s.Port), quoteBlank(s.RemAddr)))
+	}
+	word(s.Status)
+	if s.ServerMsg != "" {
+		b = append(append(b, ": "...), oneLine(s.ServerMsg)...)
+	}
+	return append(b, '\n')
+}
+
+// quoteBlank escapes a word of a line, in quotes where it is empty or has a blank.
+func quoteBlank(text string) string {
+	text = escape(text)
+	if text == "" || strings.Contains(text, " ") {
+		return `"` + text + `"`
+	}
+	return text
+}
+
+func (s *served) appendJSON(b []byte) []byte {
+	shown := *s
+	for _, text := range []*string{&shown.User, &shown.Port, &shown.RemAddr, &shown.CommandLine, &shown.ServerMsg, &shown.Error} {
+		*text = escape(*text)
+	}
+	shown.Args = escapeAll(s.Args)
+	return append(b, encodeJSON(shown)...)
 }

@@ -1,0 +1,131 @@
+# make          build ./tacacs_plus
+# make test     test it; needs Go and nothing else
+#
+# make race     the tests under the race detector; needs a C compiler
+# make cover    the tests, and how much of the code they reach
+# make check    formatting, vet and staticcheck for every platform of dist, dependencies (none), scripts
+# make fuzz     each fuzz function for FUZZTIME
+# make interop  foreign programs judge what the client writes and reads; installs them
+# make bench    Go benchmarks, and a login next to that of a minimal program
+# make dist     dist/tacacs_plus-OS-ARCH for every platform, and SHA256SUMS
+# make verify   build a commit twice, in two folders, and compare
+# make install  copy ./tacacs_plus to $(DESTDIR)$(PREFIX)/bin
+# make clean
+
+PREFIX ?= /usr/local
+FUZZTIME ?= 10s
+DIST_TARGETS ?= \
+	linux/amd64 linux/arm64 linux/arm linux/386 linux/mipsle linux/ppc64le linux/riscv64 linux/s390x \
+	darwin/amd64 darwin/arm64 windows/amd64 windows/arm64 freebsd/amd64 freebsd/arm64
+STATICCHECK_VERSION = v0.7.0
+TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tacacs_plus
+
+GO_BUILD = go build -trimpath -ldflags='-s -w'
+
+# The binary is static: it runs on any jump host, with any C library or none.
+export CGO_ENABLED = 0
+# ARM from version 6 on, which is every Raspberry Pi; a Go program needs an FPU there or GOARM=5.
+export GOARM = 6
+# Most little-endian MIPS routers have no FPU, and a Linux without its emulation ends a program that uses one.
+export GOMIPS = softfloat
+
+.PHONY: build
+build:
+	$(GO_BUILD) -buildvcs=auto -o tacacs_plus .
+
+.PHONY: test
+test:
+	go test ./...
+
+# Without atexit_sleep_ms each program that the tests start would sleep for a second at its end.
+.PHONY: race
+race: export CGO_ENABLED = 1
+race: export GORACE = atexit_sleep_ms=10
+race:
+	go test -race ./...
+
+.PHONY: cover
+cover:
+	go test -coverprofile=cover.out ./...
+	go tool cover -func=cover.out
+
+.PHONY: check
+check: check/format check/modules check/scripts check/bench $(DIST_TARGETS:%=check/%)
+
+.PHONY: check/format
+check/format:
+	files=$$(gofmt -l .) && { test -z "$$files" || { echo "gofmt -w these files:" $$files >&2; exit 1; }; }
+
+.PHONY: check/modules
+check/modules:
+	modules=$$(go list -m all) && { test "$$modules" = tacacs_plus || { echo "no dependencies, please:" $$modules >&2; exit 1; }; }
+
+.PHONY: check/scripts
+check/scripts:
+	@if command -v shellcheck >/dev/null; then set -x; shellcheck .ci/*; \
+	else echo "NOT CHECKED: .ci/*, since shellcheck is not installed" >&2; fi
+
+.PHONY: check/bench
+check/bench: staticcheck
+	cd .bench && GOOS=linux go vet ./... && GOOS=linux $(TOOLS)/staticcheck ./...
+
+.PHONY: $(DIST_TARGETS:%=check/%)
+$(DIST_TARGETS:%=check/%): check/%: staticcheck
+	GOOS=$(*D) GOARCH=$(*F) go vet ./...
+	GOOS=$(*D) GOARCH=$(*F) $(TOOLS)/staticcheck ./...
+
+# Installed each time, which costs little: staticcheck must be built by the version of Go that it checks for.
+.PHONY: staticcheck
+staticcheck:
+	GOBIN=$(TOOLS) go install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
+
+.PHONY: fuzz
+fuzz:
+	functions=$$(go test -list '^Fuzz' . | grep '^Fuzz') || { echo "no fuzz functions found" >&2; exit 1; }; \
+	for f in $$functions; do go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) . || exit 1; done
+
+.PHONY: interop
+interop:
+	.ci/interop
+
+.PHONY: bench
+bench:
+	go test -run '^$$' -bench . -benchmem ./...
+	cd .bench && go run ./startup
+
+.PHONY: dist
+dist: $(DIST_TARGETS:%=dist/%)
+	cd dist && sha256sum tacacs_plus-* >SHA256SUMS
+
+# -buildvcs=true writes tag and commit into the binary, also where the environment says false.
+.PHONY: $(DIST_TARGETS:%=dist/%)
+$(DIST_TARGETS:%=dist/%): dist/%: empty-dist
+	GOOS=$(*D) GOARCH=$(*F) $(GO_BUILD) -buildvcs=true -o dist/tacacs_plus-$(*D)-$(*F)$(if $(filter windows,$(*D)),.exe) .
+
+.PHONY: empty-dist
+empty-dist:
+	rm -rf dist
+	mkdir dist
+
+# The second folder has a longer name and a build cache of its own, so that nothing of the first can help it.
+.PHONY: verify
+verify:
+	tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && \
+	git clone -q . "$$tmp/a" && git clone -q . "$$tmp/a-much-longer-name/b" && \
+	$(MAKE) -C "$$tmp/a" dist && \
+	$(MAKE) -C "$$tmp/a-much-longer-name/b" dist && \
+	diff "$$tmp/a/dist/SHA256SUMS" "$$tmp/a-much-longer-name/b/dist/SHA256SUMS" && \
+	cat "$$tmp/a/dist/SHA256SUMS" && echo "verify: both builds are identical"
+
+# What make has built, since sudo often has no Go.
+.PHONY: install
+install: | tacacs_plus
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 755 tacacs_plus $(DESTDIR)$(PREFIX)/bin/tacacs_plus
+
+tacacs_plus:
+	$(MAKE) build
+
+.PHONY: clean
+clean:
+	rm -rf tacacs_plus tacacs_plus.exe dist cover.out

@@ -1,0 +1,205 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"time"
+)
+
+// A fault is one way in which a broken or hostile server misbehaves; the zero fault is none.
+// People try the clients they have against them, and so do this program's tests.
+type fault struct {
+	name string
+	help string
+	// What it changes: the message of a reply, its octets, or how these are written.
+	authenReply  *authenReply
+	once         bool // authenReply is the first answer of a session only
+	authorReply  *authorResponse
+	acctReply    *acctReply
+	only         authenType                          // which authenReply is for; 0 for all
+	body         func(typ packetType, body []byte)   // before the obfuscation
+	packet       func(packet []byte) []byte          // after it
+	sends        func(conn net.Conn, p []byte) error // in place of one write
+	version      version                             // XORed to the reply's
+	keySuffix    string                              // appended to the key
+	clearReply   bool
+	refuseSingle bool
+}
+
+// errDone ends a connection on purpose.
+var errDone = io.EOF
+
+// header octets, for the faults that change one.
+const (
+	atVersion = 0
+	atType    = 1
+	atSeqNo   = 2
+	atFlags   = 3
+	atSession = 4
+	atLength  = 8
+)
+
+// change is a fault that changes the octets of a packet.
+func change(f func(p []byte)) func([]byte) []byte {
+	return func(p []byte) []byte { f(p); return p }
+}
+
+// cut is a fault that sends the first n octets only, and closes.
+func cut(n int) func(net.Conn, []byte) error {
+	return func(conn net.Conn, p []byte) error {
+		conn.Write(p[:min(n, len(p))])
+		return errDone
+	}
+}
+
+// faults is the list of all of them. Section 10 of this project's protocol notes, in its order.
+func faults() []fault {
+	say := func(status authenStatus, flags authenReplyFlags, msg, data string) *authenReply {
+		return &authenReply{status, flags, msg, data}
+	}
+	long := make([]string, maxArgs)
+	for i := range long {
+		long[i] = "a=" + strings.Repeat("x", maxArgLen-2)
+	}
+	return []fault{
+		{name: "noecho-pass", help: "PASS with the NOECHO flag", authenReply: say(authenPass, authenNoEcho, "", "")},
+		{name: "getuser", help: "ask for the user name, although it was sent", authenReply: say(authenGetUser, 0, "Username: ", ""), once: true},
+		{name: "getdata", help: "ask for something else, without echo", authenReply: say(authenGetData, authenNoEcho, "Token: ", ""), once: true},
+		{name: "getpass-forever", help: "ask for the password again and again", authenReply: say(authenGetPass, authenNoEcho, "Password: ", "")},
+		{name: "restart", help: "RESTART for ascii, with pap and chap as the types to try", authenReply: say(authenRestart, 0, "", "\x02\x03"), only: authenASCII},
+		{name: "restart-empty", help: "RESTART without a type to try", authenReply: say(authenRestart, 0, "type not allowed here", "")},
+		{name: "follow", help: "FOLLOW to another server", authenReply: say(authenFollow, 0, "", "@192.0.2.1"),
+			authorReply: &authorResponse{status: authorFollow, data: "@192.0.2.1"}, acctReply: &acctReply{status: acctFollow, data: "@192.0.2.1"}},
+		{name: "error", help: "ERROR, with the reason in data", authenReply: say(authenError, 0, "", "database down"),
+			authorReply: &authorResponse{status: authorError, data: "database down"}, acctReply: &acctReply{status: acctError, data: "database down"}},
+		{name: "fail", help: "FAIL with a message", authenReply: say(authenFail, 0, "\nAccount locked\b\n", ""),
+			authorReply: &authorResponse{status: authorFail, serverMsg: "\nDenied by policy\n", args: []string{"reason=policy"}}},
+		{name: "silent", help: "never answer", sends: func(conn net.Conn, p []byte) error { return nil }},
+		{name: "close", help: "close before the reply", sends: cut(0)},
+		{name: "reset", help: "reset the connection before the reply", sends: func(conn net.Conn, p []byte) error {
+			if c, ok := conn.(*net.TCPConn); ok {
+				c.SetLinger(0)
+			}
+			return errDone
+		}},
+		{name: "close-after-header", help: "close after the header of the reply", sends: cut(headerLen)},
+		{name: "header-cut", help: "close within the header", sends: cut(5)},
+		{name: "body-cut", help: "close within the body", sends: cut(headerLen + 3)},
+		{name: "body-stall", help: "stop within the body and stay connected", sends: func(conn net.Conn, p []byte) error {
+			conn.Write(p[:min(headerLen+3, len(p))])
+			return nil
+		}},
+		{name: "header-split", help: "send the header in two segments", sends: func(conn net.Conn, p []byte) error {
+			conn.Write(p[:5])
+			time.Sleep(20 * time.Millisecond)
+			_, err := conn.Write(p[5:])
+			return err
+		}},
+		{name: "drip", help: "send one octet every 50 ms", sends: func(conn net.Conn, p []byte) error {
+			for i := range p {
+				if _, err := conn.Write(p[i : i+1]); err != nil {
+					return err
+				}
+				time.Sleep(50 * time.Millisecond)
+			}
+			return nil
+		}},
+		{name: "wrong-key", help: "obfuscate with another key", keySuffix: "x"},
+		{name: "unencrypted", help: "answer in clear with the UNENCRYPTED flag", clearReply: true, packet: change(func(p []byte) { p[atFlags] ^= byte(flagUnencrypted) })},
+		{name: "seq-plus-7", help: "seq_no 7 too high", packet: change(func(p []byte) { p[atSeqNo] += 7 })},
+		{name: "seq-same", help: "the request's own seq_no", packet: change(func(p []byte) { p[atSeqNo]-- })},
+		{name: "session", help: "another session_id", packet: change(func(p []byte) { p[atSession] ^= 0xff })},
+		{name: "type", help: "another packet type", packet: change(func(p []byte) { p[atType] = p[atType]%3 + 1 })},
+		{name: "major-version", help: "another major version", packet: change(func(p []byte) { p[atVersion] = 0xb0 })},
+		{name: "minor-version", help: "the other minor version, and obfuscated with it", version: 1},
+		{name: "length-max", help: "a body of 2^32-1 octets", packet: change(func(p []byte) { copy(p[atLength:], "\xff\xff\xff\xff") })},
+		{name: "lengths-overflow", help: "component lengths that go beyond the body", body: func(typ packetType, body []byte) {
+			at := 2
+			if typ == typeAcct {
+				at = 0
+			}
+			copy(body[at:], "\xff\xff\xff\xff")
+		}},
+		{name: "empty-body", help: "the header alone, length 0 (RFC 8907 section 3.6)", packet: func(p []byte) []byte {
+			copy(p[atLength:], "\x00\x00\x00\x00")
+			return p[:headerLen]
+		}},
+		{name: "unknown-status", help: "a status that the RFC does not have", authenReply: say(0x63, 0, "", ""),
+			authorReply: &authorResponse{status: 0x63}, acctReply: &acctReply{status: 0x63}},
+		{name: "non-utf8", help: "a message that is not UTF-8", authenReply: say(authenPass, 0, "caf\xe9 \xff\xfe", ""),
+			authorReply: &authorResponse{status: authorPassAdd, serverMsg: "caf\xe9"}, acctReply: &acctReply{status: acctSuccess, serverMsg: "caf\xe9"}},
+		{name: "terminal-escape", help: "terminal control sequences in the message", authenReply: say(authenPass, 0, "\x1b[2J\x1b]0;owned\x07\u009b31mred\r\nline", "\x1b[H"),
+			authorReply: &authorResponse{status: authorPassAdd, serverMsg: "\x1b[2J", args: []string{"x=\x1b[2J"}}, acctReply: &acctReply{status: acctSuccess, serverMsg: "\x1b[2J"}},
+		{name: "args-max", help: "255 arguments of 255 octets", authorReply: &authorResponse{status: authorPassAdd, args: long}},
+		{name: "unknown-mandatory", help: "PASS_REPL with a mandatory argument nobody knows", authorReply: &authorResponse{status: authorPassRepl, args: []string{"service=shell", "frobnicate=yes"}}},
+		{name: "single-refused", help: "do not agree to single-connection mode", refuseSingle: true},
+		{name: "tls-alert", help: "answer like a TLS port", sends: func(conn net.Conn, p []byte) error {
+			conn.Write([]byte("\x15\x03\x01\x00\x02\x02\x46"))
+			return errDone
+		}},
+		{name: "http", help: "answer like a web server", sends: func(conn net.Conn, p []byte) error {
+			io.WriteString(conn, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+			return errDone
+		}},
+	}
+}
+
+func findFault(name string) (fault, error) {
+	for _, f := range faults() {
+		if f.name == name {
+			return f, nil
+		}
+	}
+	if name != "" {
+		return fault{}, failf(classUsage, "unknown fault %q", escape(name)).withHint("--fault help lists them")
+	}
+	return fault{}, nil
+}
+
+func faultHelp() string {
+	var b strings.Builder
+	for _, f := range faults() {
+		fmt.Fprintf(&b, "%-19s %s\n", f.name, f.help)
+	}
+	return b.String()
+}
+
+// authen, author and acct put the fault's message in the place of the reply; write sends the
+// packets as the fault wants them sent.
+
+func (f *fault) authen(d *authSession, r *authenReply) *authenReply {
+	if f.authenReply == nil || f.once && d.faulted || f.only != 0 && f.only != d.start.typ {
+		return r
+	}
+	d.faulted = true
+	after := d.next
+	d.next = func(string) *authenReply { // what would have been the answer now comes next
+		d.next = after
+		return r
+	}
+	return f.authenReply
+}
+
+func (f *fault) author(r *authorResponse) *authorResponse {
+	if f.authorReply != nil {
+		return f.authorReply
+	}
+	return r
+}
+
+func (f *fault) acct(r *acctReply) *acctReply {
+	if f.acctReply != nil {
+		return f.acctReply
+	}
+	return r
+}
+
+func (f *fault) write(conn net.Conn, packets []byte) error {
+	if f.sends != nil {
+		return f.sends(conn, packets)
+	}
+	_, err := conn.Write(packets)
+	return err
+}

@@ -1,0 +1,239 @@
+package main
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// This file is what the lab server decides; serve.go is how it talks.
+
+// begin answers a START. RFC 8907 section 5.4.2.
+func (p *peer) begin(d *authSession) *authenReply {
+	m := &d.start
+	d.User, d.AuthenType, d.PrivLvl, d.Port, d.RemAddr = m.user, m.typ.String(), m.privLvl, m.port, m.remAddr
+	d.Request = "authenticate"
+	if m.service == authenServiceEnable {
+		d.Request = "enable"
+	}
+	switch {
+	case m.action == authenChPass:
+		d.Request = "chpass"
+		if m.typ != authenASCII {
+			return &authenReply{status: authenError, serverMsg: "CHPASS is for the type ascii (RFC 8907 section 5.4.2.7)"}
+		}
+	case m.action != authenLogin:
+		return &authenReply{status: authenError, serverMsg: "action " + m.action.String() + " is not supported"}
+	}
+	if !authenTypeNames.has(uint8(m.typ)) {
+		return &authenReply{status: authenError, serverMsg: "authen_type " + m.typ.String() + " is not supported"}
+	}
+	if d.version != m.typ.minor() && m.service != authenServiceEnable {
+		return &authenReply{status: authenError, serverMsg: fmt.Sprintf("minor version %d does not go with %s (RFC 8907 section 5.4.1)", d.version.minor(), m.typ)}
+	}
+	if m.typ != authenASCII {
+		want, ok := p.password(d)
+		if !ok || !proves(m, want) {
+			return &authenReply{status: authenFail, serverMsg: "Login incorrect"}
+		}
+		if slices.Contains(p.expire, d.User) {
+			return &authenReply{status: authenFail, serverMsg: "Password change required"}
+		}
+		return &authenReply{status: authenPass}
+	}
+	if d.User == "" {
+		d.next = func(user string) *authenReply {
+			d.User = user
+			return p.askPassword(d, "")
+		}
+		return &authenReply{status: authenGetUser, serverMsg: "Username: "}
+	}
+	return p.askPassword(d, "")
+}
+
+// askPassword asks for the password that the session is about, up to three times, then lets
+// the user choose a new one where that is the point or the old one has expired.
+func (p *peer) askPassword(d *authSession, before string) *authenReply {
+	d.next = func(said string) *authenReply {
+		want, known := p.password(d)
+		if !same(said, want) || !known {
+			if d.tries++; d.tries == maxTries {
+				return &authenReply{status: authenFail, serverMsg: "Login incorrect"}
+			}
+			return p.askPassword(d, "Password incorrect.\n")
+		}
+		if d.Request == "chpass" || slices.Contains(p.expire, d.User) {
+			return p.askNewPassword(d)
+		}
+		return &authenReply{status: authenPass}
+	}
+	if d.Request == "chpass" {
+		return &authenReply{status: authenGetData, flags: authenNoEcho, serverMsg: before + "Old password: "}
+	}
+	return &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: before + "Password: "}
+}
+
+func (p *peer) askNewPassword(d *authSession) *authenReply {
+	d.next = func(first string) *authenReply {
+		d.next = func(second string) *authenReply {
+			if first == "" || !same(first, second) {
+				return &authenReply{status: authenFail, serverMsg: "The new passwords differ or are empty"}
+			}
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.users[d.User] = first
+			p.expire = slices.DeleteFunc(slices.Clone(p.expire), func(name string) bool { return name == d.User })
+			return &authenReply{status: authenPass, serverMsg: "Password changed"}
+		}
+		return &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Retype new password: "}
+	}
+	return &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "New password: "}
+}
+
+// password is what the session's secret should be. An unknown user has one too, so that it
+// takes the same way through the comparison as a wrong password.
+func (p *peer) password(d *authSession) (string, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	password, known := p.users[d.User]
+	if d.Request == "enable" && p.enable != "" {
+		return p.enable, true
+	}
+	return password, known
+}
+
+// same compares two secrets in a time that depends on neither.
+func same(a, b string) bool {
+	x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
+	return subtle.ConstantTimeCompare(x[:], y[:]) == 1
+}
+
+// proves says whether the data of a START is what the password makes of its challenge.
+func proves(m *authenStart, password string) bool {
+	if m.typ == authenPAP {
+		return same(m.data, password)
+	}
+	// id, challenge and response: 16 octets of response for CHAP, 49 for both MS-CHAPs.
+	data, size := []byte(m.data), 49
+	if m.typ == authenCHAP {
+		size = 16
+	}
+	n := len(data) - 1 - size
+	if n < 1 || m.typ != authenCHAP && n != challengeSize(m.typ) {
+		return false
+	}
+	id, challenge, response := data[0], data[1:1+n], data[1+n:]
+	var peerChallenge []byte
+	if m.typ == authenMSCHAPv2 {
+		peerChallenge = response[:16]
+	}
+	want, err := chapData(m.typ, m.user, password, id, challenge, peerChallenge)
+	if err != nil {
+		return false
+	}
+	if m.typ == authenMSCHAP {
+		// The NT response alone decides: many devices leave the LAN Manager one empty.
+		return same(string(response[24:48]), want[1+n+24:1+n+48])
+	}
+	return same(m.data, want)
+}
+
+// authorize decides by the rules, and gives a shell session its arguments: PASS_REPL where one
+// of them overrides an optional one of the request, else PASS_ADD. RFC 8907 section 6.2.
+func (p *peer) authorize(m *authorRequest, s *served) *authorResponse {
+	s.Request, s.User, s.PrivLvl, s.Port, s.RemAddr, s.Args = "authorize", m.user, m.privLvl, m.port, m.remAddr, m.args
+	p.mu.Lock()
+	_, known := p.users[m.user]
+	p.mu.Unlock()
+	if !known {
+		return &authorResponse{status: authorFail, serverMsg: "unknown user"}
+	}
+	s.CommandLine = commandLine(m.args)
+	if s.CommandLine != "" {
+		if !permits(p.rules, s.CommandLine) {
+			return &authorResponse{status: authorFail, serverMsg: "command not permitted"}
+		}
+		return &authorResponse{status: authorPassAdd}
+	}
+	if argValue(m.args, "service") != "shell" {
+		return &authorResponse{status: authorPassAdd}
+	}
+	r := &authorResponse{status: authorPassAdd}
+	replaced := slices.Clone(m.args)
+	for _, arg := range p.args {
+		name, _, _, _ := splitArg(arg)
+		i := slices.IndexFunc(replaced, func(a string) bool { return strings.HasPrefix(a, name+"*") })
+		if i >= 0 {
+			r.status, replaced[i] = authorPassRepl, arg
+			continue
+		}
+		replaced = append(replaced, arg)
+		r.args = append(r.args, arg)
+	}
+	if r.status == authorPassRepl {
+		r.args = replaced
+	}
+	return r
+}
+
+func permits(rules []rule, line string) bool {
+	for _, r := range rules {
+		if r.pattern.MatchString(line) {
+			return r.permit
+		}
+	}
+	return len(rules) == 0
+}
+
+// commandLine is the whole command of a request, without the <cr> that some devices add.
+func commandLine(args []string) string {
+	words := []string{argValue(args, "cmd")}
+	for _, arg := range args {
+		if name, value, _, _ := splitArg(arg); name == "cmd-arg" && value != "<cr>" {
+			words = append(words, value)
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// account takes a record by the flag table of section 7.2. It is written out before the client
+// is told so.
+func (p *peer) account(m *acctRequest, s *served) *acctReply {
+	s.Request, s.User, s.PrivLvl, s.Port, s.RemAddr, s.Args = "account", m.user, m.privLvl, m.port, m.remAddr, m.args
+	s.Flag, s.CommandLine = m.flags.String(), commandLine(m.args)
+	r := &acctReply{status: acctSuccess}
+	if !acctFlagNames.has(uint8(m.flags)) {
+		r = &acctReply{status: acctError, serverMsg: "flags " + m.flags.String() + " are not valid (RFC 8907 section 7.2)"}
+	}
+	s.Status, s.ServerMsg = r.status.String(), r.serverMsg
+	p.log.write(s)
+	if err := p.log.flush(); err != nil {
+		return &acctReply{status: acctError, serverMsg: "the record could not be written"}
+	}
+	return r
+}
+
+// A rule permits or denies the command lines that it matches.
+type rule struct {
+	permit  bool
+	pattern *regexp.Regexp
+}
+
+// ruleFlag adds rules in the order of the command line, whichever option they come from.
+type ruleFlag struct {
+	rules  *[]rule
+	permit bool
+}
+
+func (f ruleFlag) String() string { return "" }
+func (f ruleFlag) Set(s string) error {
+	re, err := regexp.Compile(s)
+	if err != nil {
+		return fmt.Errorf("is not a regular expression: %w", err)
+	}
+	*f.rules = append(*f.rules, rule{f.permit, re})
+	return nil
+}

@@ -1,0 +1,548 @@
+package main
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"testing/iotest"
+)
+
+// wireTable is every message of RFC 8907 as a literal and as octets. The octets are written down
+// by hand from the RFC's packet layouts, since a codec cannot prove itself: a mistake that it
+// makes in both directions survives every round trip.
+var wireTable = []struct {
+	name    string
+	message layouter
+	wire    string // hex, in the pieces of the RFC
+}{
+	{"header/START", &header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 0xa1b2c3d4, length: 42},
+		"c1 01 01 00 a1b2c3d4 0000002a"},
+	{"header/both flags", &header{version: minorDefault, typ: typeAcct, seqNo: 254,
+		flags: flagUnencrypted | flagSingleConnect, sessionID: 1, length: 0xffff},
+		"c0 03 fe 05 00000001 0000ffff"},
+	{"header/unknown everything", &header{version: 0xde, typ: 9, seqNo: 255, flags: 0xfa, sessionID: 0xffffffff, length: 0xfffffffe},
+		"de 09 ff fa ffffffff fffffffe"},
+
+	{"START/PAP", &authenStart{action: authenLogin, privLvl: 15, typ: authenPAP, service: 3,
+		user: "alice", port: "tty0", remAddr: "192.0.2.1", data: "password"},
+		"01 0f 02 03 05 04 09 08 616c696365 74747930 3139322e302e322e31 70617373776f7264"},
+	{"START/all fields empty", &authenStart{action: authenLogin, typ: authenASCII, service: authenServiceLogin},
+		"01 00 01 01 00 00 00 00"},
+	{"START/UTF-8 user and binary data", &authenStart{action: authenChPass, privLvl: 1, typ: authenMSCHAPv2,
+		service: authenServiceEnable, user: "jürgen", data: "\x00\xff\x00"},
+		"02 01 06 02 07 00 00 03 6ac3bc7267656e 00ff00"},
+	{"START/255 octets each", &authenStart{action: authenLogin, privLvl: 2, typ: authenCHAP, service: 9,
+		user: strings.Repeat("a", 255), port: strings.Repeat("b", 255), remAddr: strings.Repeat("c", 255), data: strings.Repeat("d", 255)},
+		"01 02 03 09 ff ff ff ff" + strings.Repeat("61", 255) + strings.Repeat("62", 255) + strings.Repeat("63", 255) + strings.Repeat("64", 255)},
+
+	{"REPLY/GETPASS", &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "},
+		"05 01 000a 0000 50617373776f72643a20"},
+	{"REPLY/all fields empty", &authenReply{status: authenFail},
+		"02 00 0000 0000"},
+	{"REPLY/message and data", &authenReply{status: authenPass, serverMsg: "Hi\n", data: "\x00\x01"},
+		"01 00 0003 0002 48690a 0001"},
+	{"REPLY/data only", &authenReply{status: authenRestart, data: "\x02\x03\x06"},
+		"06 00 0000 0003 020306"},
+	{"REPLY/unknown status and flags", &authenReply{status: 0x99, flags: 0xfe},
+		"99 fe 0000 0000"},
+	{"REPLY/256 octets", &authenReply{status: authenError, serverMsg: strings.Repeat("x", 256), data: "y"},
+		"07 00 0100 0001" + strings.Repeat("78", 256) + "79"},
+	{"REPLY/the longest body", &authenReply{status: authenFollow, serverMsg: strings.Repeat("z", 65529)},
+		"21 00 fff9 0000" + strings.Repeat("7a", 65529)},
+
+	{"CONTINUE/password", &authenContinue{userMsg: "password"},
+		"0008 0000 00 70617373776f7264"},
+	{"CONTINUE/all fields empty", &authenContinue{},
+		"0000 0000 00"},
+	{"CONTINUE/ABORT with a reason", &authenContinue{data: "reason", flags: authenAbort},
+		"0000 0006 01 726561736f6e"},
+	{"CONTINUE/message, data, unknown flags", &authenContinue{userMsg: "a", data: "bc", flags: 0xfe},
+		"0001 0002 fe 61 6263"},
+	{"CONTINUE/256 octets", &authenContinue{userMsg: strings.Repeat("u", 256)},
+		"0100 0000 00" + strings.Repeat("75", 256)},
+
+	{"author REQUEST/shell session", &authorRequest{method: authenMethodTACACSPlus, privLvl: 15, typ: authenPAP, service: authenServiceLogin,
+		user: "alice", port: "tty0", remAddr: "::1", args: []string{"service=shell", "cmd="}},
+		"06 0f 02 01 05 04 03 02 0d 04 616c696365 74747930 3a3a31 736572766963653d7368656c6c 636d643d"},
+	{"author REQUEST/all fields empty", &authorRequest{},
+		"00 00 00 00 00 00 00 00"},
+	{"author REQUEST/an empty argument", &authorRequest{method: 0x10, privLvl: 1, typ: authenASCII, service: 8, args: []string{"a=", "", "b*"}},
+		"10 01 01 08 00 00 00 03 02 00 02 613d 622a"},
+	{"author REQUEST/255 octets each", &authorRequest{method: 0x20, typ: authenMSCHAP, user: strings.Repeat("a", 255),
+		port: strings.Repeat("b", 255), remAddr: strings.Repeat("c", 255), args: []string{strings.Repeat("d", 255)}},
+		"20 00 05 00 ff ff ff 01 ff" + strings.Repeat("61", 255) + strings.Repeat("62", 255) + strings.Repeat("63", 255) + strings.Repeat("64", 255)},
+	{"author REQUEST/255 arguments", &authorRequest{method: authenMethodTACACSPlus, args: slices.Repeat([]string{"e="}, 255)},
+		"06 00 00 00 00 00 00 ff" + strings.Repeat("02", 255) + strings.Repeat("653d", 255)},
+
+	{"author RESPONSE/PASS_ADD", &authorResponse{status: authorPassAdd, args: []string{"priv-lvl=15"}},
+		"01 01 0000 0000 0b 707269762d6c766c3d3135"},
+	{"author RESPONSE/all fields empty", &authorResponse{status: authorFail},
+		"10 00 0000 0000"},
+	{"author RESPONSE/PASS_REPL with everything", &authorResponse{status: authorPassRepl, serverMsg: "hi", data: "\x01\x02\x03", args: []string{"a=b", "c*dd"}},
+		"02 02 0002 0003 03 04 6869 010203 613d62 632a6464"},
+	{"author RESPONSE/FOLLOW", &authorResponse{status: authorFollow, data: "192.0.2.1"},
+		"21 00 0000 0009 3139322e302e322e31"},
+	{"author RESPONSE/255 octets and 256", &authorResponse{status: authorError, serverMsg: strings.Repeat("m", 256), data: strings.Repeat("n", 255),
+		args: []string{strings.Repeat("o", 255), ""}},
+		"11 02 0100 00ff ff 00" + strings.Repeat("6d", 256) + strings.Repeat("6e", 255) + strings.Repeat("6f", 255)},
+	{"author RESPONSE/255 arguments", &authorResponse{status: authorPassAdd, serverMsg: "m", args: slices.Repeat([]string{"e="}, 255)},
+		"01 ff 0001 0000" + strings.Repeat("02", 255) + "6d" + strings.Repeat("653d", 255)},
+
+	{"acct REQUEST/stop", &acctRequest{flags: acctStop, method: authenMethodTACACSPlus, privLvl: 15, typ: authenASCII, service: 3,
+		user: "bob", port: "console", remAddr: "2001:db8::1", args: []string{"task_id=7", "idle*10"}},
+		"04 06 0f 01 03 03 07 0b 02 09 07 626f62 636f6e736f6c65 323030313a6462383a3a31 7461736b5f69643d37 69646c652a3130"},
+	{"acct REQUEST/all fields empty", &acctRequest{flags: acctStart},
+		"02 00 00 00 00 00 00 00 00"},
+	{"acct REQUEST/255 octets each", &acctRequest{flags: acctWatchdogUpdate, user: strings.Repeat("a", 255),
+		port: strings.Repeat("b", 255), remAddr: strings.Repeat("c", 255), args: []string{"", strings.Repeat("d", 255)}},
+		"0a 00 00 00 00 ff ff ff 02 00 ff" + strings.Repeat("61", 255) + strings.Repeat("62", 255) + strings.Repeat("63", 255) + strings.Repeat("64", 255)},
+	{"acct REQUEST/255 arguments", &acctRequest{flags: acctWatchdog, args: slices.Repeat([]string{"e="}, 255)},
+		"08 00 00 00 00 00 00 00 ff" + strings.Repeat("02", 255) + strings.Repeat("653d", 255)},
+
+	{"acct REPLY/SUCCESS, all fields empty", &acctReply{status: acctSuccess},
+		"0000 0000 01"},
+	{"acct REPLY/ERROR with everything", &acctReply{status: acctError, serverMsg: "no disk", data: "\x00"},
+		"0007 0001 02 6e6f206469736b 00"},
+	{"acct REPLY/FOLLOW", &acctReply{status: acctFollow, data: "192.0.2.1"},
+		"0000 0009 21 3139322e302e322e31"},
+	{"acct REPLY/256 octets", &acctReply{status: acctSuccess, serverMsg: strings.Repeat("m", 256), data: strings.Repeat("n", 255)},
+		"0100 00ff 01" + strings.Repeat("6d", 256) + strings.Repeat("6e", 255)},
+}
+
+// unhex reads hex that is written in pieces.
+func unhex(t testing.TB, s string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(strings.Join(strings.Fields(s), ""))
+	if err != nil {
+		t.Fatalf("hex of the test: %v", err)
+	}
+	return b
+}
+
+// fresh makes an empty message of the same type.
+func fresh(m layouter) layouter {
+	return reflect.New(reflect.TypeOf(m).Elem()).Interface().(layouter)
+}
+
+// encoded is m alone; appendPacket, which goes round it, has a test of its own.
+func encoded(m layouter) ([]byte, error) {
+	c := codec{}
+	c.message(m)
+	return c.buf, c.err
+}
+
+func TestWire(t *testing.T) {
+	for _, row := range wireTable {
+		t.Run(row.name, func(t *testing.T) {
+			wire := unhex(t, row.wire)
+			if got, err := encoded(row.message); err != nil || !bytes.Equal(got, wire) {
+				t.Errorf("encode: got %x, %v, want %x", got, err, wire)
+			}
+			// Twice into the same message, since a dialogue reads all its replies into one.
+			for range 2 {
+				got := fresh(row.message)
+				if err := decode(wire, got); err != nil || !reflect.DeepEqual(got, row.message) {
+					t.Errorf("decode: got %+v, %v, want %+v", got, err, row.message)
+				}
+			}
+			for n := range wire {
+				if err := decode(wire[:n], fresh(row.message)); !errors.Is(err, errBodyLength) {
+					t.Fatalf("decode the first %d octets of %d: got %v, want %v", n, len(wire), err, errBodyLength)
+				}
+			}
+			if err := decode(append(wire, 0), fresh(row.message)); !errors.Is(err, errBodyLength) {
+				t.Errorf("decode one octet more: got %v, want %v", err, errBodyLength)
+			}
+		})
+	}
+}
+
+// A dialogue decodes every reply into the same variable: nothing of the one before may stay.
+func TestDecodeForgetsTheMessageBefore(t *testing.T) {
+	for _, row := range wireTable {
+		got := fresh(row.message)
+		for _, before := range wireTable {
+			if reflect.TypeOf(before.message) != reflect.TypeOf(row.message) {
+				continue
+			}
+			if err := decode(unhex(t, before.wire), got); err != nil {
+				t.Fatalf("%s: %v", before.name, err)
+			}
+			if err := decode(unhex(t, row.wire), got); err != nil || !reflect.DeepEqual(got, row.message) {
+				t.Errorf("%s after %s: got %+v, %v, want %+v", row.name, before.name, got, err, row.message)
+			}
+		}
+	}
+}
+
+func TestFieldLimits(t *testing.T) {
+	octets255, octets256 := strings.Repeat("x", 255), strings.Repeat("x", 256)
+	octets65536 := strings.Repeat("x", 65536)
+	args256 := slices.Repeat([]string{"a="}, 256)
+	for _, test := range []struct {
+		message layouter
+		want    string
+	}{
+		{&authenStart{user: octets256}, "user is 256 octets, the limit is 255"},
+		{&authenStart{port: octets256}, "port is 256 octets, the limit is 255"},
+		{&authenStart{remAddr: octets256}, "rem_addr is 256 octets, the limit is 255"},
+		{&authenStart{data: octets256}, "data is 256 octets, the limit is 255"},
+		{&authenReply{serverMsg: octets65536}, "server_msg is 65536 octets, the limit is 65535"},
+		{&authenReply{data: octets65536}, "data is 65536 octets, the limit is 65535"},
+		{&authenContinue{userMsg: octets65536}, "user_msg is 65536 octets, the limit is 65535"},
+		{&authenContinue{data: octets65536}, "data is 65536 octets, the limit is 65535"},
+		{&authorRequest{user: octets256}, "user is 256 octets, the limit is 255"},
+		{&authorRequest{port: octets256}, "port is 256 octets, the limit is 255"},
+		{&authorRequest{remAddr: octets256}, "rem_addr is 256 octets, the limit is 255"},
+		{&authorRequest{args: []string{"a=", octets256}}, "arg is 256 octets, the limit is 255"},
+		{&authorRequest{args: args256}, "256 arguments, the limit is 255"},
+		{&authorResponse{serverMsg: octets65536}, "server_msg is 65536 octets, the limit is 65535"},
+		{&authorResponse{data: octets65536}, "data is 65536 octets, the limit is 65535"},
+		{&authorResponse{args: []string{octets256}}, "arg is 256 octets, the limit is 255"},
+		{&authorResponse{args: args256}, "256 arguments, the limit is 255"},
+		{&acctRequest{user: octets256}, "user is 256 octets, the limit is 255"},
+		{&acctRequest{port: octets256}, "port is 256 octets, the limit is 255"},
+		{&acctRequest{remAddr: octets256}, "rem_addr is 256 octets, the limit is 255"},
+		{&acctRequest{args: []string{octets256}}, "arg is 256 octets, the limit is 255"},
+		{&acctRequest{args: args256}, "256 arguments, the limit is 255"},
+		{&acctReply{serverMsg: octets65536}, "server_msg is 65536 octets, the limit is 65535"},
+		{&acctReply{data: octets65536}, "data is 65536 octets, the limit is 65535"},
+		// The first mistake is the one that is named.
+		{&authenStart{user: octets256, data: octets65536}, "user is 256 octets, the limit is 255"},
+		// Every field fits, but not all of them together.
+		{&authenReply{serverMsg: octets65536[:65530]}, "the body would be 65536 octets, the limit is 65535"},
+		{&authorRequest{user: octets255, port: octets255, remAddr: octets255, args: slices.Repeat([]string{octets255}, 255)},
+			"the body would be 66053 octets, the limit is 65535"},
+	} {
+		before := []byte("before")
+		got, err := appendPacket(before, new(header), test.message)
+		if err == nil || err.Error() != test.want {
+			t.Errorf("%T: got %v, want %s", test.message, err, test.want)
+		}
+		if string(got) != "before" {
+			t.Errorf("%T: got %d octets with the error, want those from before", test.message, len(got))
+		}
+	}
+}
+
+// 255 arguments of 255 octets are the most that a message can have.
+func TestMostArguments(t *testing.T) {
+	sent := &authorResponse{status: authorPassAdd, args: slices.Repeat([]string{strings.Repeat("x", 255)}, 255)}
+	var h header
+	packet, err := appendPacket(nil, &h, sent)
+	if want := 6 + 255 + 255*255; err != nil || int(h.length) != want {
+		t.Fatalf("got a body of %d octets, %v, want %d", h.length, err, want)
+	}
+	var got authorResponse
+	if err := decode(packet[headerLen:], &got); err != nil || !reflect.DeepEqual(&got, sent) {
+		t.Errorf("got %d arguments, %v, want those that were sent", len(got.args), err)
+	}
+}
+
+func TestAppendPacket(t *testing.T) {
+	h := header{version: minorOne, typ: typeAuthen, seqNo: 3, flags: flagSingleConnect, sessionID: 0x01020304, length: 999}
+	got, err := appendPacket([]byte("before"), &h, &authenContinue{userMsg: "hi"})
+	want := append([]byte("before"), unhex(t, "c1 01 03 04 01020304 00000007  0002 0000 00 6869")...)
+	if err != nil || !bytes.Equal(got, want) {
+		t.Errorf("got %x, %v, want %x", got, err, want)
+	}
+	if h.length != 7 {
+		t.Errorf("length in the header: got %d, want 7", h.length)
+	}
+}
+
+func TestReadHeader(t *testing.T) {
+	stream := unhex(t, "c1 02 04 05 a1b2c3d4 0000002a ff")
+	want := header{version: minorOne, typ: typeAuthor, seqNo: 4, flags: 5, sessionID: 0xa1b2c3d4, length: 42}
+	r := iotest.OneByteReader(bytes.NewReader(stream))
+	h, got, err := readHeader(r)
+	if err != nil || h != want || !bytes.Equal(got, stream[:headerLen]) {
+		t.Errorf("one octet per read: got %+v, %x, %v, want %+v, %x", h, got, err, want, stream[:headerLen])
+	}
+	if rest, _ := io.ReadAll(r); len(rest) != 1 {
+		t.Errorf("got %d octets behind the header, want 1", len(rest))
+	}
+	for n := range headerLen {
+		_, got, err := readHeader(bytes.NewReader(stream[:n]))
+		wantErr := io.ErrUnexpectedEOF
+		if n == 0 {
+			wantErr = io.EOF
+		}
+		if !errors.Is(err, wantErr) || !bytes.Equal(got, stream[:n]) {
+			t.Errorf("%d octets: got %x, %v, want %x, %v", n, got, err, stream[:n], wantErr)
+		}
+	}
+}
+
+func TestReadBody(t *testing.T) {
+	for _, test := range []struct {
+		name         string
+		length, have int
+		want         int
+		err          error
+	}{
+		{"empty", 0, 5, 0, nil},
+		{"part of the stream", 4, 5, 4, nil},
+		{"the longest", 65535, 65535, 65535, nil},
+		{"nothing comes", 5, 0, 0, io.EOF},
+		{"cut off", 5, 4, 4, io.ErrUnexpectedEOF},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			stream := bytes.Repeat([]byte("x"), test.have)
+			body, err := readBody(iotest.HalfReader(bytes.NewReader(stream)), header{length: uint32(test.length)})
+			if len(body) != test.want || !errors.Is(err, test.err) {
+				t.Errorf("got %d octets, %v, want %d, %v", len(body), err, test.want, test.err)
+			}
+		})
+	}
+}
+
+// A length out of a hostile header costs neither memory nor time.
+func TestReadBodyRefusesLongBody(t *testing.T) {
+	unread := iotest.ErrReader(errors.New("the stream was read"))
+	for _, length := range []uint32{65536, 1 << 31, 1<<32 - 1} {
+		h := header{length: length}
+		if body, err := readBody(unread, h); body != nil || !errors.Is(err, errBodyTooLong) {
+			t.Errorf("length %d: got %d octets, %v, want none, %v", length, len(body), err, errBodyTooLong)
+		}
+		if n := testing.AllocsPerRun(10, func() { _, _ = readBody(unread, h) }); n != 0 {
+			t.Errorf("length %d: got %v allocations, want 0", length, n)
+		}
+	}
+}
+
+func TestVersion(t *testing.T) {
+	for v, want := range map[version]string{minorDefault: "0xc.0", minorOne: "0xc.1", 0xdf: "0xd.15", 0: "0x0.0"} {
+		if got := v.String(); got != want {
+			t.Errorf("%#x: got %s, want %s", uint8(v), got, want)
+		}
+	}
+	if minorOne.major() != majorVersion || minorOne.minor() != 1 || minorDefault.minor() != 0 {
+		t.Errorf("got %x.%x and %x.%x, want c.1 and c.0", minorOne.major(), minorOne.minor(), minorDefault.major(), minorDefault.minor())
+	}
+}
+
+// The numbers are those of RFC 8907, sections 4.1, 5.1, 5.2, 6.1, 6.2, 7.1 and 7.2.
+func TestNames(t *testing.T) {
+	for _, test := range []struct {
+		enumeration string
+		names       names
+		want        map[uint8]string
+		text        func(v uint8) string
+	}{
+		{"type", packetTypeNames, map[uint8]string{1: "authentication", 2: "authorization", 3: "accounting"},
+			func(v uint8) string { return packetType(v).String() }},
+		{"action", authenActionNames, map[uint8]string{1: "LOGIN", 2: "CHPASS", 4: "SENDAUTH"},
+			func(v uint8) string { return authenAction(v).String() }},
+		{"authen_type", authenTypeNames, map[uint8]string{1: "ascii", 2: "pap", 3: "chap", 5: "mschap", 6: "mschapv2"},
+			func(v uint8) string { return authenType(v).String() }},
+		{"authen_service", authenServiceNames, map[uint8]string{0: "none", 1: "login", 2: "enable", 3: "ppp", 5: "pt", 6: "rcmd",
+			7: "x25", 8: "nasi", 9: "fwproxy"},
+			func(v uint8) string { return authenService(v).String() }},
+		{"authen_status", authenStatusNames, map[uint8]string{1: "PASS", 2: "FAIL", 3: "GETDATA", 4: "GETUSER", 5: "GETPASS",
+			6: "RESTART", 7: "ERROR", 0x21: "FOLLOW"},
+			func(v uint8) string { return authenStatus(v).String() }},
+		{"authen_method", authenMethodNames, map[uint8]string{0: "not_set", 1: "none", 2: "krb5", 3: "line", 4: "enable", 5: "local",
+			6: "tacacsplus", 8: "guest", 0x10: "radius", 0x11: "krb4", 0x20: "rcmd"},
+			func(v uint8) string { return authenMethod(v).String() }},
+		{"author_status", authorStatusNames, map[uint8]string{1: "PASS_ADD", 2: "PASS_REPL", 0x10: "FAIL", 0x11: "ERROR", 0x21: "FOLLOW"},
+			func(v uint8) string { return authorStatus(v).String() }},
+		{"acct_flags", acctFlagNames, map[uint8]string{2: "start", 4: "stop", 8: "watchdog", 0xa: "watchdog-update"},
+			func(v uint8) string { return acctFlags(v).String() }},
+		{"acct_status", acctStatusNames, map[uint8]string{1: "SUCCESS", 2: "ERROR", 0x21: "FOLLOW"},
+			func(v uint8) string { return acctStatus(v).String() }},
+	} {
+		t.Run(test.enumeration, func(t *testing.T) {
+			for i := range 256 {
+				v := uint8(i)
+				want, known := test.want[v]
+				if !known {
+					want = "0x" + hex.EncodeToString([]byte{v})
+				}
+				if got := test.text(v); got != want || test.names.name(v) != want {
+					t.Errorf("name of %d: got %s, want %s", v, got, want)
+				}
+				if got := test.names.has(v); got != known {
+					t.Errorf("has %d: got %v, want %v", v, got, known)
+				}
+				var back uint8
+				if err := test.names.set(&back, strings.ToUpper(want)); (err == nil) != known || known && back != v {
+					t.Errorf("set %s: got %d, %v, want %d, known %v", want, back, err, v, known)
+				}
+			}
+			if got := len(test.names.known()); got != len(test.want) {
+				t.Errorf("known: got %d names, want %d", got, len(test.want))
+			}
+		})
+	}
+}
+
+func TestNamesSetRefuses(t *testing.T) {
+	for _, s := range []string{"", "tcp", "pap "} {
+		v := uint8(77)
+		err := authenTypeNames.set(&v, s)
+		if want := "is not one of ascii pap chap mschap mschapv2"; err == nil || err.Error() != want {
+			t.Errorf("%q: got %v, want %s", s, err, want)
+		}
+		if v != 77 {
+			t.Errorf("%q: got the value %d, want the old one", s, v)
+		}
+	}
+}
+
+func TestBits(t *testing.T) {
+	for _, test := range []struct{ got, want string }{
+		{headerFlags(0).String(), "none"},
+		{flagUnencrypted.String(), "UNENCRYPTED"},
+		{flagSingleConnect.String(), "SINGLE_CONNECT"},
+		{(flagUnencrypted | flagSingleConnect).String(), "UNENCRYPTED|SINGLE_CONNECT"},
+		{headerFlags(0x86).String(), "0x02|SINGLE_CONNECT|0x80"},
+		{authenNoEcho.String(), "NOECHO"},
+		{authenReplyFlags(2).String(), "0x02"},
+		{authenAbort.String(), "ABORT"},
+		{authenContinueFlags(3).String(), "ABORT|0x02"},
+	} {
+		if test.got != test.want {
+			t.Errorf("got %s, want %s", test.got, test.want)
+		}
+	}
+}
+
+// FuzzDecode: what decodes encodes back to the same octets, so nothing is read twice, dropped or
+// made up. The first octet of the input chooses the message.
+func FuzzDecode(f *testing.F) {
+	kinds := []layouter{&header{}, &authenStart{}, &authenReply{}, &authenContinue{},
+		&authorRequest{}, &authorResponse{}, &acctRequest{}, &acctReply{}}
+	for _, row := range wireTable {
+		kind := slices.IndexFunc(kinds, func(m layouter) bool { return reflect.TypeOf(m) == reflect.TypeOf(row.message) })
+		f.Add(append([]byte{byte(kind)}, unhex(f, row.wire)...))
+	}
+	f.Fuzz(func(t *testing.T, input []byte) {
+		if len(input) == 0 {
+			return
+		}
+		m, body := fresh(kinds[int(input[0])%len(kinds)]), input[1:]
+		if decode(body, m) != nil {
+			return
+		}
+		if got, err := encoded(m); err != nil || !bytes.Equal(got, body) {
+			t.Errorf("%T: got %x, %v, want %x", m, got, err, body)
+		}
+	})
+}
+
+// knownStatus says whether a reply has a status that would be taken for a verdict.
+func knownStatus(m layouter) bool {
+	switch m := m.(type) {
+	case *authenReply:
+		return authenStatusNames.has(uint8(m.status))
+	case *authorResponse:
+		return authorStatusNames.has(uint8(m.status))
+	case *acctReply:
+		return acctStatusNames.has(uint8(m.status))
+	}
+	return false
+}
+
+// A server with another key must never be believed. What guards against it is the sum of the
+// lengths alone: there is no checksum in the protocol.
+func TestWrongKeyNeverBelieved(t *testing.T) {
+	random := rand.New(rand.NewPCG(8907, 45))
+	text := func(most int) string {
+		b := make([]byte, random.IntN(most+1))
+		for i := range b {
+			b[i] = byte(' ' + random.IntN('~'-' '+1))
+		}
+		return string(b)
+	}
+	args := func() (list []string) {
+		for range random.IntN(6) {
+			list = append(list, "priv-lvl="+text(20))
+		}
+		return list
+	}
+	statuses := []authenStatus{authenPass, authenPass, authenFail, authenGetPass, authenError}
+	replies := []func() layouter{
+		func() layouter { return &authenReply{status: authenPass} },
+		func() layouter {
+			return &authenReply{status: statuses[random.IntN(len(statuses))], flags: authenReplyFlags(random.IntN(2)), serverMsg: text(80), data: text(5)}
+		},
+		func() layouter { return &authorResponse{status: authorPassAdd, args: args()} },
+		func() layouter { return &authorResponse{status: authorFail, serverMsg: text(80), data: text(5)} },
+		func() layouter { return &acctReply{status: acctSuccess} },
+		func() layouter { return &acctReply{status: acctError, serverMsg: text(80), data: text(5)} },
+	}
+	believed, lucky := 0, 0
+	for i := range 100_000 {
+		sent := replies[i%len(replies)]()
+		h := header{version: minorDefault, seqNo: 2, sessionID: random.Uint32()}
+		serverKey, clientKey := "server"+text(26), "client"+text(26)
+		packet, err := appendPacket(nil, &h, sent)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wire := packet[headerLen:]
+		obfuscate(&h, serverKey, wire)
+
+		wrong, got := bytes.Clone(wire), fresh(sent)
+		obfuscate(&h, clientKey, wrong)
+		if err := decode(wrong, got); err == nil && knownStatus(got) {
+			believed++
+		}
+		if authenStatusNames.has(wrong[0]) {
+			lucky++
+		}
+		// The right key gives all of it back: a decoder that refuses everything is not safe, but broken.
+		right, got := wire, fresh(sent)
+		obfuscate(&h, serverKey, right)
+		if err := decode(right, got); err != nil || !knownStatus(got) || !reflect.DeepEqual(got, sent) {
+			t.Fatalf("the right key: got %+v, %v, want %+v", got, err, sent)
+		}
+	}
+	if believed != 0 {
+		t.Errorf("got %d replies believed with the wrong key, want 0", believed)
+	}
+	// About 8 first octets of 256 are a status: without the check these would have been verdicts.
+	if lucky < 2000 {
+		t.Errorf("got %d wrong replies that begin like a status, want about 3000: are they random?", lucky)
+	}
+}
+
+// benchmarkMessages are a short, an ordinary and a long message.
+var benchmarkMessages = map[string]layouter{
+	"REPLY": &authenReply{status: authenPass},
+	"REQUEST": &authorRequest{method: authenMethodTACACSPlus, typ: authenASCII, service: authenServiceLogin, user: "alice",
+		port: "tty0", remAddr: "192.0.2.1", args: []string{"service=shell", "cmd=show", "cmd-arg=version"}},
+	"RESPONSE": &authorResponse{status: authorPassAdd, args: slices.Repeat([]string{"cmd-arg=configuration"}, 200)},
+}
+
+func BenchmarkEncode(b *testing.B) {
+	for name, m := range benchmarkMessages {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			var packet []byte
+			for b.Loop() {
+				packet, _ = appendPacket(packet[:0], new(header), m)
+			}
+		})
+	}
+}
+
+func BenchmarkDecode(b *testing.B) {
+	for name, m := range benchmarkMessages {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			body, _ := encoded(m)
+			got := fresh(m)
+			for b.Loop() {
+				_ = decode(body, got)
+			}
+		})
+	}
+}

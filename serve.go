@@ -1,0 +1,429 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+)
+
+// A labServer is a TACACS+ server for the laboratory: for the first five minutes with this
+// program, for looking at what a device sends, for testing clients, and for this program's own
+// tests. It keeps nothing: a changed password lasts as long as the process.
+type labServer struct {
+	key    string
+	clear  bool // packets are not obfuscated: TLS
+	enable string
+	rules  []rule
+	args   []string // what a shell session gets
+	expire list     // users whose password must be changed
+	delay  time.Duration
+	fault  fault
+	log    *sessionLog
+	trace  *tracer
+	slots  chan struct{} // one for each connection that may be open
+
+	mu    sync.Mutex
+	users map[string]string // name to password
+}
+
+// What one client may cost.
+const (
+	maxConnections = 1024
+	maxDialogues   = 1024 // of one connection, waiting for a CONTINUE
+	idleTimeout    = 60 * time.Second
+	maxTries       = 3 // of an ASCII login
+)
+
+// newServe is the command serve.
+func newServe(o *optionSet) action {
+	srv := &labServer{users: make(map[string]string), slots: make(chan struct{}, maxConnections)}
+	var listen, users, args list
+	var usersFile, enableFile, faultName string
+	o.add(&listen, "listen", "ADDR", "address and port to listen on (default 127.0.0.1:4949); repeatable")
+	o.add(&users, "user", "NAME:PASSWORD", "a user; repeatable")
+	o.add((*text)(&usersFile), "users-file", "FILE", "file with name:password on every line")
+	o.add((*text)(&enableFile), "enable-password-file", "FILE", "file with the password of enable (default the user's own)")
+	o.add(ruleFlag{&srv.rules, true}, "permit", "REGEX", "permit the command lines that match; the first rule that matches decides,\nand with any rule what none matches is denied")
+	o.add(ruleFlag{&srv.rules, false}, "deny", "REGEX", "deny the command lines that match")
+	o.add(&args, "arg", "AV", "argument for a shell session (default priv-lvl=15); repeatable")
+	o.add(&srv.expire, "must-change", "NAME", "a user whose password has expired; repeatable")
+	o.add((*seconds)(&srv.delay), "reply-delay", "TIME", "wait before every reply")
+	o.add((*text)(&faultName), "fault", "NAME", "misbehave, to test clients; --fault help lists how")
+	return func(ctx context.Context, inv *invocation) (*result, error) {
+		if faultName == "help" {
+			_, err := io.WriteString(inv.std.out, faultHelp())
+			return nil, err
+		}
+		var err error
+		if srv.fault, err = findFault(faultName); err != nil {
+			return nil, err
+		}
+		if srv.args = args; len(args) == 0 {
+			srv.args = []string{"priv-lvl=15"}
+		}
+		if err := checkArgs(srv.args); err != nil {
+			return nil, err
+		}
+		if len(listen) == 0 {
+			listen = list{"127.0.0.1:4949"}
+		}
+		if err := srv.addUsers(users, usersFile); err != nil {
+			return nil, err
+		}
+		if enableFile != "" {
+			if srv.enable, err = readSecret(enableFile, inv.std.in); err != nil {
+				return nil, failf(classUsage, "read the enable password: %w", err)
+			}
+		}
+		if err := srv.setKey(ctx, inv, listen); err != nil {
+			return nil, err
+		}
+		srv.log = &sessionLog{out: bufio.NewWriterSize(inv.std.out, 1<<16), json: inv.output.json, verbose: inv.output.verbose}
+		if inv.output.debug {
+			srv.trace = &tracer{out: inv.std.err, showSecrets: inv.output.showSecrets}
+		}
+		return nil, srv.run(ctx, inv, listen)
+	}
+}
+
+// addUsers collects the users of the options and of the file.
+func (srv *labServer) addUsers(users []string, file string) error {
+	if file != "" {
+		content, err := readSecret(file, nil)
+		if err != nil {
+			return failf(classUsage, "read the users: %w", err)
+		}
+		for line := range strings.Lines(content) {
+			if line = strings.TrimRight(line, "\r\n"); line != "" && line[0] != '#' {
+				users = append(users, line)
+			}
+		}
+	}
+	for i, u := range users {
+		name, password, ok := strings.Cut(u, ":")
+		if !ok || name == "" {
+			return failf(classUsage, "user %d is not NAME:PASSWORD", i+1)
+		}
+		srv.users[name] = password
+	}
+	return nil
+}
+
+// setKey takes the key, or makes one and a user for a server that only this host can reach.
+func (srv *labServer) setKey(ctx context.Context, inv *invocation, listen []string) error {
+	ways, _ := inv.key.count()
+	made := ""
+	if ways > 0 || inv.std.env(inv.key.env) != "" {
+		keys, err := inv.key.load(ctx, inv, "")
+		if err != nil {
+			return err
+		}
+		if srv.key = keys[0].value; srv.key == "" {
+			return failf(classUsage, "the key is empty")
+		}
+	} else {
+		var b [12]byte
+		rand.Read(b[:]) // never fails
+		srv.key = hex.EncodeToString(b[:])
+		made = "a key"
+	}
+	if len(srv.users) == 0 {
+		srv.users["demo"] = "demo"
+		made = strings.TrimPrefix(made+" and a user", " and ")
+	}
+	if made == "" {
+		return nil
+	}
+	for _, addr := range listen {
+		if a, err := netip.ParseAddrPort(addr); err != nil || !a.Addr().IsLoopback() {
+			return failf(classUsage, "to listen on %s, give a key and users", escape(addr)).
+				withHint("--key-file and --user; without them serve listens on loopback only, with a key of its own")
+		}
+	}
+	inv.say("made %s: key %s, users %s", made, srv.key, strings.Join(slices.Sorted(maps.Keys(srv.users)), " "))
+	return nil
+}
+
+// run listens until ctx ends, then lets the answers under way finish.
+func (srv *labServer) run(ctx context.Context, inv *invocation, listen []string) error {
+	var listeners []net.Listener
+	defer func() {
+		for _, l := range listeners {
+			l.Close()
+		}
+	}()
+	for _, addr := range listen {
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			return failf(classNetwork, "listen on %s: %w", escape(addr), cause(err))
+		}
+		listeners = append(listeners, l)
+	}
+	var all sync.WaitGroup
+	for _, l := range listeners {
+		inv.say("listening on %s", l.Addr())
+		all.Go(func() { srv.accept(ctx, l, &all) })
+	}
+	<-ctx.Done()
+	for _, l := range listeners {
+		l.Close()
+	}
+	all.Wait()
+	return srv.log.flush()
+}
+
+// accept takes connections, each for a goroutine of its own, up to the limit.
+func (srv *labServer) accept(ctx context.Context, l net.Listener, all *sync.WaitGroup) {
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			time.Sleep(10 * time.Millisecond) // out of file descriptors, most likely
+			continue
+		}
+		select {
+		case srv.slots <- struct{}{}:
+			all.Go(func() {
+				srv.serve(ctx, conn)
+				<-srv.slots
+			})
+		default:
+			srv.log.note(conn, "", "refused: too many connections")
+			conn.Close()
+		}
+	}
+}
+
+// A peer is one client's connection.
+type peer struct {
+	*labServer
+	conn      net.Conn
+	in        *bufio.Reader
+	out       []byte                  // replies that wait for being written together
+	dialogues map[uint32]*authSession // authentications that wait for a CONTINUE
+	single    bool                    // single-connection mode (section 4.3)
+	begun     bool                    // the first packet was read
+}
+
+// serve reads packets until the client goes, breaks a rule, or is idle for too long. Replies
+// are written when nothing more is there to be read.
+func (srv *labServer) serve(ctx context.Context, conn net.Conn) {
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	p := &peer{labServer: srv, conn: conn, in: bufio.NewReaderSize(conn, 16<<10), dialogues: make(map[uint32]*authSession)}
+	for more := true; more; {
+		if p.in.Buffered() < headerLen {
+			if p.flush() != nil {
+				return
+			}
+			conn.SetReadDeadline(time.Now().Add(idleTimeout))
+			if ctx.Err() != nil {
+				break
+			}
+		}
+		more = p.packet()
+	}
+	p.flush()
+}
+
+// flush writes the log first: a record that was answered SUCCESS must have been written.
+func (p *peer) flush() error {
+	if err := p.log.flush(); err != nil {
+		return err
+	}
+	if len(p.out) == 0 {
+		return nil
+	}
+	p.conn.SetWriteDeadline(time.Now().Add(idleTimeout))
+	err := p.fault.write(p.conn, p.out)
+	p.out = p.out[:0]
+	return err
+}
+
+// packet reads one packet and answers it; false ends the connection.
+func (p *peer) packet() bool {
+	h, got, err := readHeader(p.in)
+	if err != nil {
+		if len(got) > 0 {
+			p.log.note(p.conn, "", "ended in the middle of a packet")
+		}
+		return false
+	}
+	if h.version.major() != majorVersion {
+		p.log.note(p.conn, "", fmt.Sprintf("not TACACS+: the first octet is 0x%02x", got[0]))
+		return false
+	}
+	body, err := readBody(p.in, h)
+	if err != nil {
+		p.log.note(p.conn, "", "ended in the middle of a packet, or with too long a body")
+		return false
+	}
+	if !p.begun {
+		p.begun, p.single = true, h.flags&flagSingleConnect != 0 && !p.fault.refuseSingle
+	}
+	reply := h
+	reply.seqNo++
+	reply.flags = h.flags & flagUnencrypted
+	if p.single {
+		reply.flags |= flagSingleConnect
+	}
+	if h.seqNo%2 == 0 || h.typ < typeAuthen || h.typ > typeAcct {
+		// Section 3.6: the same header with the next number and no body.
+		reply.length = 0
+		p.log.note(p.conn, "", fmt.Sprintf("a packet of type %s with seq_no %d", h.typ, h.seqNo))
+		head := codec{buf: p.out}
+		reply.layout(&head)
+		p.out = head.buf
+		return false
+	}
+	if p.clear != (h.flags&flagUnencrypted != 0) {
+		p.log.note(p.conn, "", "the UNENCRYPTED flag does not fit the transport")
+		reply.flags ^= flagUnencrypted
+		p.send(&reply, errorReply(h.typ, "UNENCRYPTED flag"))
+		return false
+	}
+	if !p.clear {
+		obfuscate(&h, p.key, body)
+	}
+	answer, over, err := p.answer(h, body)
+	if err != nil {
+		p.log.note(p.conn, "", fmt.Sprintf("a packet that does not fit the key of %d characters: %v", utf8.RuneCountInString(p.key), err))
+		p.send(&reply, errorReply(h.typ, "packet does not fit the key"))
+		return false
+	}
+	if answer == nil { // ABORT: the session is over without a reply
+		return p.single
+	}
+	p.send(&reply, answer)
+	return p.single || !over
+}
+
+// errorReply is the ERROR of one packet type.
+func errorReply(typ packetType, msg string) layouter {
+	switch typ {
+	case typeAuthen:
+		return &authenReply{status: authenError, serverMsg: msg}
+	case typeAuthor:
+		return &authorResponse{status: authorError, serverMsg: msg}
+	}
+	return &acctReply{status: acctError, serverMsg: msg}
+}
+
+// send queues a reply, with what the fault makes of it.
+func (p *peer) send(h *header, m layouter) {
+	if p.delay > 0 {
+		time.Sleep(p.delay)
+	}
+	h.version ^= p.fault.version
+	start := len(p.out)
+	out, err := appendPacket(p.out, h, m)
+	if err != nil {
+		return
+	}
+	p.out = out
+	packet := out[start:]
+	if p.fault.body != nil {
+		p.fault.body(h.typ, packet[headerLen:])
+	}
+	p.trace.packet("sent to", p.conn.RemoteAddr(), h, packet[headerLen:], m)
+	if !p.clear && !p.fault.clearReply {
+		obfuscate(h, p.key+p.fault.keySuffix, packet[headerLen:])
+	}
+	if p.fault.packet != nil {
+		p.out = append(p.out[:start], p.fault.packet(packet)...)
+	}
+}
+
+// answer decodes a request and decides. over says that the session ends with the answer; an
+// error, that the body does not decode.
+func (p *peer) answer(h header, body []byte) (reply layouter, over bool, err error) {
+	show := func(m layouter) { p.trace.packet("received from", p.conn.RemoteAddr(), &h, body, m) }
+	s := &served{Time: time.Now(), Peer: p.conn.RemoteAddr().String()}
+	switch h.typ {
+	case typeAuthor:
+		var m authorRequest
+		if err := decode(body, &m); err != nil {
+			return nil, false, err
+		}
+		show(&m)
+		r := p.authorize(&m, s)
+		s.Status, s.ServerMsg = r.status.String(), r.serverMsg
+		p.log.write(s)
+		return p.fault.author(r), true, nil
+	case typeAcct:
+		var m acctRequest
+		if err := decode(body, &m); err != nil {
+			return nil, false, err
+		}
+		show(&m)
+		r := p.account(&m, s)
+		return p.fault.acct(r), true, nil
+	}
+	d := p.dialogues[h.sessionID]
+	var r *authenReply
+	if h.seqNo == 1 {
+		d = &authSession{served: s, version: h.version}
+		if err := decode(body, &d.start); err != nil {
+			return nil, false, err
+		}
+		show(&d.start)
+		r = p.begin(d)
+	} else {
+		var m authenContinue
+		if err := decode(body, &m); err != nil {
+			return nil, false, err
+		}
+		show(&m)
+		switch {
+		case d == nil:
+			return errorReply(h.typ, "no such session"), true, nil
+		case m.flags&authenAbort != 0:
+			delete(p.dialogues, h.sessionID)
+			d.Status, d.ServerMsg = "ABORT", m.data
+			p.log.write(d.served)
+			return nil, true, nil
+		case h.seqNo >= lastSeqNo:
+			r = &authenReply{status: authenError, serverMsg: "sequence numbers are used up"}
+		default:
+			r = d.next(m.userMsg)
+		}
+	}
+	r = p.fault.authen(d, r)
+	switch r.status {
+	case authenGetUser, authenGetData, authenGetPass:
+		if len(p.dialogues) < maxDialogues || h.seqNo > 1 {
+			p.dialogues[h.sessionID] = d
+			return r, false, nil
+		}
+		r = &authenReply{status: authenError, serverMsg: "too many sessions"}
+	}
+	delete(p.dialogues, h.sessionID)
+	d.Status, d.ServerMsg = r.status.String(), r.serverMsg
+	p.log.write(d.served)
+	return r, true, nil
+}
+
+// An authSession is one authentication in progress. next answers what the client says next.
+type authSession struct {
+	*served
+	version version
+	start   authenStart
+	next    func(said string) *authenReply
+	tries   int
+	faulted bool
+}

@@ -24,9 +24,9 @@ GO_BUILD = go build -trimpath -ldflags='-s -w'
 
 # The binary is static: it runs on any jump host, with any C library or none.
 export CGO_ENABLED = 0
-# ARM from version 6 on, which is every Raspberry Pi; a Go program needs an FPU there or GOARM=5.
+# Every ARM with an FPU, the first Raspberry Pi and the Zero among them; Go's own choice is 7.
 export GOARM = 6
-# Most little-endian MIPS routers have no FPU, and a Linux without its emulation ends a program that uses one.
+# Most routers with a MIPS have no FPU, and not every kernel of theirs emulates one.
 export GOMIPS = softfloat
 
 .PHONY: build
@@ -54,11 +54,11 @@ check: check/format check/modules check/scripts check/bench $(DIST_TARGETS:%=che
 
 .PHONY: check/format
 check/format:
-	files=$$(gofmt -l .) && { test -z "$$files" || { echo "gofmt -w these files:" $$files >&2; exit 1; }; }
+	@files=$$(gofmt -l .) && { test -z "$$files" || { echo "gofmt -w these files:" $$files >&2; exit 1; }; }
 
 .PHONY: check/modules
 check/modules:
-	modules=$$(go list -m all) && { test "$$modules" = tacacs_plus || { echo "no dependencies, please:" $$modules >&2; exit 1; }; }
+	@modules=$$(go list -m all) && { test "$$modules" = tacacs_plus || { echo "no dependencies, please:" $$modules >&2; exit 1; }; }
 
 .PHONY: check/scripts
 check/scripts:
@@ -81,8 +81,8 @@ staticcheck:
 
 .PHONY: fuzz
 fuzz:
-	functions=$$(go test -list '^Fuzz' . | grep '^Fuzz') || { echo "no fuzz functions found" >&2; exit 1; }; \
-	for f in $$functions; do go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) . || exit 1; done
+	@functions=$$(go test -list '^Fuzz' . | grep '^Fuzz') || { echo "no fuzz functions found" >&2; exit 1; }; \
+	for f in $$functions; do echo "== $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) . || exit 1; done
 
 .PHONY: interop
 interop:
@@ -110,12 +110,13 @@ empty-dist:
 # The second folder has a longer name and a build cache of its own, so that nothing of the first can help it.
 .PHONY: verify
 verify:
-	tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && \
-	git clone -q . "$$tmp/a" && git clone -q . "$$tmp/a-much-longer-name/b" && \
-	$(MAKE) -C "$$tmp/a" dist && \
-	$(MAKE) -C "$$tmp/a-much-longer-name/b" dist && \
-	diff "$$tmp/a/dist/SHA256SUMS" "$$tmp/a-much-longer-name/b/dist/SHA256SUMS" && \
-	cat "$$tmp/a/dist/SHA256SUMS" && echo "verify: both builds are identical"
+	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && trap 'exit 130' INT TERM && \
+	a=$$tmp/a b=$$tmp/a-much-longer-name/b && \
+	git clone -q . "$$a" && git clone -q . "$$b" && \
+	$(MAKE) -C "$$a" dist && \
+	GOCACHE=$$tmp/cache $(MAKE) -C "$$b" dist && \
+	diff "$$a/dist/SHA256SUMS" "$$b/dist/SHA256SUMS" && \
+	cat "$$a/dist/SHA256SUMS" && echo "verify: both builds are identical"
 
 # What make has built, since sudo often has no Go.
 .PHONY: install

@@ -27,7 +27,8 @@ type client struct {
 	source        netip.Addr
 	device        string
 	singleConnect bool // to be offered
-	unencrypted   bool // no key, no obfuscation: asked for in so many words
+	clear         bool // packets go without obfuscation: over TLS, or asked for in so many words
+	tls           *tlsClient
 	trace         *tracer
 	warn          func(format string, args ...any)
 }
@@ -116,6 +117,7 @@ func (c *client) try(ctx context.Context, srv server, res *result, talk func(con
 	l.timing.total = time.Since(l.timing.start)
 	if l.conn != nil {
 		res.Local = l.conn.LocalAddr().String()
+		res.TLS = l.facts
 		if c.singleConnect {
 			res.SingleConnect = &l.established
 		}
@@ -136,6 +138,7 @@ type link struct {
 	deadline time.Time
 	timing   *timing
 	conn     net.Conn
+	facts    *tlsFacts   // of conn, where it is TLS
 	stop     func() bool // undoes the watch on the context
 	answered bool        // the first reply of this connection was read
 	// established says that the server agreed to single-connection mode (section 4.3).
@@ -174,7 +177,7 @@ func (l *link) begin(ctx context.Context, typ packetType, version version) (*ses
 		l.stop = context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	}
 	s := &session{link: l, ctx: ctx, sent: header{version: version, typ: typ}}
-	if l.unencrypted {
+	if l.clear {
 		s.sent.flags |= flagUnencrypted
 	}
 	if l.singleConnect {
@@ -207,10 +210,24 @@ func (l *link) connect(ctx context.Context) (net.Conn, error) {
 		cancel()
 		if err == nil {
 			l.timing.connect = time.Since(began)
-			return conn, nil
+			return l.secure(ctx, conn)
 		}
 	}
 	return nil, l.connectFailure(err)
+}
+
+// secure is conn itself, or TLS on it.
+func (l *link) secure(ctx context.Context, conn net.Conn) (net.Conn, error) {
+	if l.tls == nil {
+		return conn, nil
+	}
+	began := time.Now()
+	secure, facts, err := l.tls.handshake(ctx, l, conn)
+	l.timing.tls = time.Since(began)
+	if err == nil {
+		l.facts = facts
+	}
+	return secure, err
 }
 
 // resolve gives the addresses of the server that the options allow.
@@ -284,7 +301,7 @@ func (s *session) send(m layouter) error {
 		return failf(classUsage, "%w", err)
 	}
 	s.trace.packet("sent to", s.server, &s.sent, packet[headerLen:], m)
-	if !s.unencrypted {
+	if !s.clear {
 		obfuscate(&s.sent, s.keys[0].value, packet[headerLen:])
 	}
 	s.began = time.Now()
@@ -328,7 +345,7 @@ func (s *session) receive(reply layouter) error {
 		return failf(classServer, "%s answers with an empty body", s.server).
 			withHint("the server does not do %s (RFC 8907 section 3.6)", h.typ)
 	case (h.flags^s.sent.flags)&flagUnencrypted != 0:
-		return s.flagViolation(h)
+		return s.flagViolation()
 	}
 	body, err := readBody(s.conn, h)
 	if errors.Is(err, errBodyTooLong) {
@@ -342,7 +359,7 @@ func (s *session) receive(reply layouter) error {
 		// Only the first reply of a connection says so (section 4.3).
 		s.answered, s.established = true, s.singleConnect && h.flags&flagSingleConnect != 0
 	}
-	if !s.unencrypted {
+	if !s.clear {
 		// With the reply's own header: some servers answer with the other minor version.
 		obfuscate(&h, s.keys[0].value, body)
 	}
@@ -376,13 +393,19 @@ func (s *session) mismatch(field string, got, want any) *failure {
 }
 
 // flagViolation is section 10.5.2: close the connection, do not use the reply, and treat it as
-// FAIL, so that no other server is asked.
-func (s *session) flagViolation(h header) error {
-	f := failf(classProtocol, "the reply of %s is not obfuscated although a key is in use: the UNENCRYPTED flag is set", s.server).
-		withHint("the server has no key for this client, or someone in between answers in its place; the reply was not used")
-	if s.unencrypted {
+// FAIL, so that no other server is asked. Over TLS it is RFC 9887 section 4.
+func (s *session) flagViolation() error {
+	var f *failure
+	switch {
+	case s.facts != nil:
+		f = failf(classProtocol, "the reply of %s comes without the UNENCRYPTED flag, which every packet has over TLS", s.server).
+			withHint("the server does not follow RFC 9887 section 4; the reply was not used")
+	case s.clear:
 		f = failf(classProtocol, "the reply of %s is obfuscated although --unencrypted was asked for", s.server).
 			withHint("the server has a key for this client: give it with --key-file in place of --unencrypted")
+	default:
+		f = failf(classProtocol, "the reply of %s is not obfuscated although a key is in use: the UNENCRYPTED flag is set", s.server).
+			withHint("the server has no key for this client, or someone in between answers in its place; the reply was not used")
 	}
 	f.final = true
 	return f
@@ -391,7 +414,7 @@ func (s *session) flagViolation(h header) error {
 // keyMismatch explains a body whose lengths do not add up, and names the candidate key that
 // would have fitted. body is what the first key made of it.
 func (s *session) keyMismatch(h header, body []byte, reply layouter) error {
-	if s.unencrypted {
+	if s.clear {
 		return failf(classProtocol, "the reply of %s is malformed: %w", s.server, errBodyLength)
 	}
 	f := failf(classProtocol, "the reply of %s does not fit the key: %w", s.server, errBodyLength)
@@ -408,8 +431,10 @@ func (s *session) keyMismatch(h header, body []byte, reply layouter) error {
 
 // ioFailure explains an error on an open connection, n octets into a reply.
 func (s *session) ioFailure(what string, n int, err error) error {
-	closed := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || isErrno(err, syscall.ECONNRESET, 10054) ||
-		isErrno(err, syscall.EPIPE, 10058) || isErrno(err, syscall.ECONNABORTED, 10053)
+	if f := s.tlsReadFailure(err); f != nil {
+		return f
+	}
+	closed := isClosed(err)
 	switch {
 	case closed && n > 0:
 		return failf(classNetwork, "%s closed the connection in the middle of its reply, after %d octets", s.server, n)
@@ -441,6 +466,12 @@ func (l *link) connectFailure(err error) error {
 		return f.withHint("check --source and --interface: the address must be this host's, and of the server's family")
 	}
 	return f
+}
+
+// isClosed says that the other side ended the connection.
+func isClosed(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || isErrno(err, syscall.ECONNRESET, 10054) ||
+		isErrno(err, syscall.EPIPE, 10058) || isErrno(err, syscall.ECONNABORTED, 10053)
 }
 
 // isErrno compares with an error number of this system or with its number on Windows, which

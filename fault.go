@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"net"
@@ -26,6 +28,8 @@ type fault struct {
 	keySuffix    string                              // appended to the key
 	clearReply   bool
 	refuseSingle bool
+	tls          func(*tls.Config)
+	certificate  func(*x509.Certificate) // that serve makes
 }
 
 // errDone ends a connection on purpose.
@@ -107,7 +111,7 @@ func faults() []fault {
 			return nil
 		}},
 		{name: "wrong-key", help: "obfuscate with another key", keySuffix: "x"},
-		{name: "unencrypted", help: "answer in clear with the UNENCRYPTED flag", clearReply: true, packet: change(func(p []byte) { p[atFlags] ^= byte(flagUnencrypted) })},
+		{name: "unencrypted", help: "answer in clear with the UNENCRYPTED flag; over TLS: without it", clearReply: true, packet: change(func(p []byte) { p[atFlags] ^= byte(flagUnencrypted) })},
 		{name: "seq-plus-7", help: "seq_no 7 too high", packet: change(func(p []byte) { p[atSeqNo] += 7 })},
 		{name: "seq-same", help: "the request's own seq_no", packet: change(func(p []byte) { p[atSeqNo]-- })},
 		{name: "session", help: "another session_id", packet: change(func(p []byte) { p[atSession] ^= 0xff })},
@@ -135,6 +139,15 @@ func faults() []fault {
 		{name: "args-max", help: "255 arguments of 255 octets", authorReply: &authorResponse{status: authorPassAdd, args: long}},
 		{name: "unknown-mandatory", help: "PASS_REPL with a mandatory argument nobody knows", authorReply: &authorResponse{status: authorPassRepl, args: []string{"service=shell", "frobnicate=yes"}}},
 		{name: "single-refused", help: "do not agree to single-connection mode", refuseSingle: true},
+		{name: "tls-1.2", help: "with --tls: speak TLS 1.2 only", tls: func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS12, tls.VersionTLS12 }},
+		{name: "tls-expired", help: "with --tls: a certificate that has expired", certificate: func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }},
+		{name: "tls-not-yet", help: "with --tls: a certificate that is not valid yet", certificate: func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Hour) }},
+		{name: "tls-wrong-name", help: "with --tls: a certificate for another name", certificate: func(c *x509.Certificate) { c.DNSNames, c.IPAddresses = []string{"other.example"}, nil }},
+		{name: "tls-unknown-ca", help: "with --tls: another certificate than the one written", tls: func(c *tls.Config) {
+			if pair, _, err := selfSigned(nil); err == nil {
+				c.Certificates = pair
+			}
+		}},
 		{name: "tls-alert", help: "answer like a TLS port", sends: func(conn net.Conn, p []byte) error {
 			conn.Write([]byte("\x15\x03\x01\x00\x02\x02\x46"))
 			return errDone

@@ -75,15 +75,16 @@ type serverOptions struct {
 	device        string
 	singleConnect bool
 	unencrypted   bool
+	tls           tlsOptions
 
 	servers    []server // what check makes of host
 	sourceAddr netip.Addr
 }
 
 func (s *serverOptions) register(o *optionSet) {
-	s.port, s.timeout = 49, 10*time.Second
+	s.timeout = 10 * time.Second
 	o.add((*text)(&s.host), "H host", "HOST", "the servers, in place of the word HOST")
-	o.add(&number{&s.port, 1, 65535}, "p port", "PORT", "port of servers that have none of their own (default 49)")
+	o.add(&number{&s.port, 1, 65535}, "p port", "PORT", "port of servers that have none of their own (default 49; 300 with --tls)")
 	o.add((*seconds)(&s.timeout), "timeout", "TIME", "for each server, in all: seconds (2.5) or a duration (500ms) (default 10)")
 	o.add(&number{&s.retries, 0, 1000}, "retries", "N", "more rounds over the servers (default 0)")
 	o.add((*toggle)(&s.ipv4), "4", "", "use IPv4 only")
@@ -92,9 +93,21 @@ func (s *serverOptions) register(o *optionSet) {
 	o.add((*text)(&s.device), "interface", "DEV", "device or VRF to connect through (Linux)")
 	o.add((*toggle)(&s.singleConnect), "single-connect", "", "ask for single-connection mode")
 	o.add((*toggle)(&s.unencrypted), "unencrypted", "", "no key and no obfuscation: everything is readable on the wire")
+	s.tls.register(o)
 }
 
 func (s *serverOptions) check() (err error) {
+	if err := s.tls.check(); err != nil {
+		return err
+	}
+	if s.tls.enabled && s.unencrypted {
+		return failf(classUsage, "--tls and --unencrypted exclude each other")
+	}
+	if s.port == 0 {
+		if s.port = 49; s.tls.enabled {
+			s.port = 300
+		}
+	}
 	if s.servers, err = parseServers(s.host, uint16(s.port)); err != nil {
 		return err
 	}
@@ -210,11 +223,13 @@ func (inv *invocation) secrets(ctx context.Context, wantPassword bool, fresh ...
 	if stdin > 1 {
 		return s, failf(classUsage, "two secrets cannot both come from standard input").withHint("a file or the environment can hold one of them")
 	}
-	if ways, _ := inv.key.count(); inv.server.unencrypted && ways > 0 {
+	if ways, _ := inv.key.count(); inv.server.tls.enabled && ways > 0 {
+		return s, failf(classUsage, "over TLS there is no key").withHint("leave --key and --key-file out (RFC 9887 section 3.2)")
+	} else if inv.server.unencrypted && ways > 0 {
 		return s, failf(classUsage, "--unencrypted and a key exclude each other")
 	}
 	var err error
-	if !inv.server.unencrypted {
+	if !inv.server.unencrypted && !inv.server.tls.enabled {
 		if s.keys, err = inv.key.load(ctx, inv, "tacacs+ secret: "); err != nil {
 			return s, err
 		}

@@ -273,11 +273,18 @@ func (inv *invocation) given(option string) bool { return inv.options.given[opti
 func (inv *invocation) ask(ctx context.Context, keys []key, talk func(context.Context, *link, *result) error) (*result, error) {
 	s := &inv.server
 	c := &client{servers: s.servers, keys: keys, timeout: s.timeout, retries: s.retries, network: s.network(),
-		source: s.sourceAddr, device: s.device, singleConnect: s.singleConnect, unencrypted: s.unencrypted, warn: inv.warn}
+		source: s.sourceAddr, device: s.device, singleConnect: s.singleConnect, clear: s.unencrypted || s.tls.enabled, warn: inv.warn}
 	if inv.output.debug {
 		c.trace = &tracer{out: inv.std.err, showSecrets: inv.output.showSecrets}
 	}
 	res := &result{Command: inv.command.name, User: inv.caller.user, Transport: "tcp"}
+	if s.tls.enabled {
+		res.Transport = "tls"
+		var err error
+		if c.tls, err = s.tls.client(func(format string, args ...any) { inv.say("warning: "+format, args...) }); err != nil {
+			return nil, err
+		}
+	}
 	return res, c.ask(ctx, res, talk)
 }
 

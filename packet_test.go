@@ -144,12 +144,9 @@ func TestWire(t *testing.T) {
 			if got, err := encoded(row.message); err != nil || !bytes.Equal(got, wire) {
 				t.Errorf("encode: got %x, %v, want %x", got, err, wire)
 			}
-			// Twice into the same message, since a dialogue reads all its replies into one.
-			for range 2 {
-				got := fresh(row.message)
-				if err := decode(wire, got); err != nil || !reflect.DeepEqual(got, row.message) {
-					t.Errorf("decode: got %+v, %v, want %+v", got, err, row.message)
-				}
+			got := fresh(row.message)
+			if err := decode(wire, got); err != nil || !reflect.DeepEqual(got, row.message) {
+				t.Errorf("decode: got %+v, %v, want %+v", got, err, row.message)
 			}
 			for n := range wire {
 				if err := decode(wire[:n], fresh(row.message)); !errors.Is(err, errBodyLength) {
@@ -453,64 +450,87 @@ func knownStatus(m layouter) bool {
 // A server with another key must never be believed. What guards against it is the sum of the
 // lengths alone: there is no checksum in the protocol.
 func TestWrongKeyNeverBelieved(t *testing.T) {
+	const rounds = 34_000 // of each kind
 	random := rand.New(rand.NewPCG(8907, 45))
-	text := func(most int) string {
-		b := make([]byte, random.IntN(most+1))
-		for i := range b {
-			b[i] = byte(' ' + random.IntN('~'-' '+1))
-		}
-		return string(b)
+	printable := make([]byte, 1<<16)
+	for i := range printable {
+		printable[i] = byte(' ' + random.IntN('~'-' '+1))
 	}
-	args := func() (list []string) {
-		for range random.IntN(6) {
-			list = append(list, "priv-lvl="+text(20))
+	for i, kind := range []struct {
+		name string
+		// reply makes the i-th reply of a server; text is random and has at most so many octets.
+		reply func(i int, text func(most int) string) layouter
+	}{
+		{"authentication", func(i int, text func(int) string) layouter {
+			switch i % 4 {
+			case 0:
+				return &authenReply{status: authenPass}
+			case 1:
+				return &authenReply{status: authenPass, serverMsg: text(80)}
+			case 2:
+				return &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}
+			}
+			return &authenReply{status: authenFail, serverMsg: text(250), data: text(5)}
+		}},
+		{"authorization", func(i int, text func(int) string) layouter {
+			switch i % 3 {
+			case 0:
+				return &authorResponse{status: authorPassAdd}
+			case 1:
+				return &authorResponse{status: authorPassRepl, args: []string{"priv-lvl=15", "acl=" + text(20), "addr*" + text(20)}}
+			}
+			return &authorResponse{status: authorFail, serverMsg: text(250), data: text(5), args: []string{"reason=" + text(20)}}
+		}},
+		{"accounting", func(i int, text func(int) string) layouter {
+			if i%2 == 0 {
+				return &acctReply{status: acctSuccess}
+			}
+			return &acctReply{status: acctError, serverMsg: text(250), data: text(5)}
+		}},
+	} {
+		random := rand.New(rand.NewPCG(8907, uint64(i)))
+		text := func(most int) string {
+			from := random.IntN(len(printable) - most)
+			return string(printable[from : from+random.IntN(most+1)])
 		}
-		return list
-	}
-	statuses := []authenStatus{authenPass, authenPass, authenFail, authenGetPass, authenError}
-	replies := []func() layouter{
-		func() layouter { return &authenReply{status: authenPass} },
-		func() layouter {
-			return &authenReply{status: statuses[random.IntN(len(statuses))], flags: authenReplyFlags(random.IntN(2)), serverMsg: text(80), data: text(5)}
-		},
-		func() layouter { return &authorResponse{status: authorPassAdd, args: args()} },
-		func() layouter { return &authorResponse{status: authorFail, serverMsg: text(80), data: text(5)} },
-		func() layouter { return &acctReply{status: acctSuccess} },
-		func() layouter { return &acctReply{status: acctError, serverMsg: text(80), data: text(5)} },
-	}
-	believed, lucky := 0, 0
-	for i := range 100_000 {
-		sent := replies[i%len(replies)]()
-		h := header{version: minorDefault, seqNo: 2, sessionID: random.Uint32()}
-		serverKey, clientKey := "server"+text(26), "client"+text(26)
-		packet, err := appendPacket(nil, &h, sent)
-		if err != nil {
-			t.Fatal(err)
-		}
-		wire := packet[headerLen:]
-		obfuscate(&h, serverKey, wire)
+		t.Run(kind.name, func(t *testing.T) {
+			t.Parallel()
+			believed, lucky := 0, 0
+			for i := range rounds {
+				sent := kind.reply(i, text)
+				h := header{version: minorDefault, seqNo: 2, sessionID: random.Uint32()}
+				serverKey, clientKey := "server"+text(26), "client"+text(26)
+				packet, err := appendPacket(nil, &h, sent)
+				if err != nil {
+					t.Fatal(err)
+				}
+				wire := packet[headerLen:]
+				obfuscate(&h, serverKey, wire)
 
-		wrong, got := bytes.Clone(wire), fresh(sent)
-		obfuscate(&h, clientKey, wrong)
-		if err := decode(wrong, got); err == nil && knownStatus(got) {
-			believed++
-		}
-		if authenStatusNames.has(wrong[0]) {
-			lucky++
-		}
-		// The right key gives all of it back: a decoder that refuses everything is not safe, but broken.
-		right, got := wire, fresh(sent)
-		obfuscate(&h, serverKey, right)
-		if err := decode(right, got); err != nil || !knownStatus(got) || !reflect.DeepEqual(got, sent) {
-			t.Fatalf("the right key: got %+v, %v, want %+v", got, err, sent)
-		}
-	}
-	if believed != 0 {
-		t.Errorf("got %d replies believed with the wrong key, want 0", believed)
-	}
-	// About 8 first octets of 256 are a status: without the check these would have been verdicts.
-	if lucky < 2000 {
-		t.Errorf("got %d wrong replies that begin like a status, want about 3000: are they random?", lucky)
+				wrong, got := bytes.Clone(wire), fresh(sent)
+				obfuscate(&h, clientKey, wrong)
+				if err := decode(wrong, got); err == nil && knownStatus(got) {
+					believed++
+				}
+				if authenStatusNames.has(wrong[0]) {
+					lucky++
+				}
+				// The right key gives all of it back: who refuses everything is not safe, but broken.
+				right, got := wire, fresh(sent)
+				obfuscate(&h, serverKey, right)
+				if err := decode(right, got); err != nil || !knownStatus(got) || !reflect.DeepEqual(got, sent) {
+					t.Fatalf("the right key: got %+v, %v, want %+v", got, err, sent)
+				}
+			}
+			if believed != 0 {
+				t.Errorf("got %d replies believed with the wrong key, want 0", believed)
+			}
+			// 8 first octets of 256 are a status of authentication: so many verdicts this would be
+			// without the check.
+			if want := rounds * 8 / 256; lucky < want*8/10 || lucky > want*12/10 {
+				t.Errorf("got %d wrong replies that begin like a status, want about %d: are they random?", lucky, want)
+			}
+		})
 	}
 }
 

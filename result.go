@@ -27,6 +27,7 @@ type result struct {
 	Flags         string     `json:"flags,omitempty"`
 	Arguments     *arguments `json:"arguments,omitempty"`
 	TaskID        string     `json:"task_id,omitempty"`
+	TLS           *tlsFacts  `json:"tls,omitempty"`
 	Timing        *timing    `json:"timing_ms,omitempty"`
 	Error         *problem   `json:"error,omitempty"`
 	Attempts      []attempt  `json:"attempts,omitempty"`
@@ -58,12 +59,12 @@ type attempt struct {
 
 // timing is how long the phases of a request took; zero is a phase that did not take place.
 type timing struct {
-	start                               time.Time
-	resolve, connect, firstReply, total time.Duration
+	start                                    time.Time
+	resolve, connect, tls, firstReply, total time.Duration
 }
 
 func (t *timing) phases() []phase {
-	return []phase{{"resolve", t.resolve}, {"connect", t.connect}, {"first_reply", t.firstReply}, {"total", t.total}}
+	return []phase{{"resolve", t.resolve}, {"connect", t.connect}, {"tls", t.tls}, {"first_reply", t.firstReply}, {"total", t.total}}
 }
 
 type phase struct {
@@ -178,6 +179,17 @@ func (r *result) block() string {
 	if r.SingleConnect != nil {
 		fact("single-connect", map[bool]string{true: "granted", false: "refused"}[*r.SingleConnect])
 	}
+	if t := r.TLS; t != nil {
+		fact("tls", fmt.Sprintf("%s %s %s%s%s", t.Version, t.CipherSuite, t.Group,
+			map[bool]string{true: " resumed"}[t.Resumed], map[bool]string{false: " NOT VERIFIED"}[t.Verified]))
+		fact("tls server name", escape(t.ServerName))
+		fact("tls subject", escape(t.Subject))
+		fact("tls issuer", escape(t.Issuer))
+		fact("tls names", escape(strings.Join(t.Names, ", ")))
+		fact("tls expires", fmt.Sprintf("%s (%d days left)", t.NotAfter, t.DaysLeft))
+		lines("tls chain", t.Chain)
+		fact("tls client certificate", t.ClientCert)
+	}
 	if r.Timing != nil {
 		for _, p := range r.Timing.phases() {
 			if p.took > 0 {
@@ -198,6 +210,11 @@ func (r *result) json() string {
 	shown.User, shown.ServerMsg, shown.Data, shown.TaskID = escape(r.User), escapeLines(r.ServerMsg), escapeLines(r.Data), escape(r.TaskID)
 	if r.Arguments != nil {
 		shown.Arguments = &arguments{escapeAll(r.Arguments.Request), escapeAll(r.Arguments.Response), escapeAll(r.Arguments.Effective)}
+	}
+	if r.TLS != nil {
+		t := *r.TLS
+		t.Subject, t.Issuer, t.Names, t.Chain = escape(t.Subject), escape(t.Issuer), escapeAll(t.Names), escapeAll(t.Chain)
+		shown.TLS = &t
 	}
 	return encodeJSON(shown)
 }

@@ -4,14 +4,14 @@ import (
 	"bufio"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"net/netip"
-	"slices"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -23,6 +23,7 @@ import (
 // tests. It keeps nothing: a changed password lasts as long as the process.
 type labServer struct {
 	key    string
+	tls    *tls.Config
 	clear  bool // packets are not obfuscated: TLS
 	enable string
 	rules  []rule
@@ -40,17 +41,18 @@ type labServer struct {
 
 // What one client may cost.
 const (
-	maxConnections = 1024
-	maxDialogues   = 1024 // of one connection, waiting for a CONTINUE
-	idleTimeout    = 60 * time.Second
-	maxTries       = 3 // of an ASCII login
+	maxConnections   = 1024
+	maxDialogues     = 1024 // of one connection, waiting for a CONTINUE
+	idleTimeout      = 60 * time.Second
+	handshakeTimeout = 10 * time.Second
+	maxTries         = 3 // of an ASCII login
 )
 
 // newServe is the command serve.
 func newServe(o *optionSet) action {
 	srv := &labServer{users: make(map[string]string), slots: make(chan struct{}, maxConnections)}
 	var listen, users, args list
-	var usersFile, enableFile, faultName string
+	var usersFile, enableFile, faultName, clientCA, writeCA string
 	o.add(&listen, "listen", "ADDR", "address and port to listen on (default 127.0.0.1:4949); repeatable")
 	o.add(&users, "user", "NAME:PASSWORD", "a user; repeatable")
 	o.add((*text)(&usersFile), "users-file", "FILE", "file with name:password on every line")
@@ -60,6 +62,8 @@ func newServe(o *optionSet) action {
 	o.add(&args, "arg", "AV", "argument for a shell session (default priv-lvl=15); repeatable")
 	o.add(&srv.expire, "must-change", "NAME", "a user whose password has expired; repeatable")
 	o.add((*seconds)(&srv.delay), "reply-delay", "TIME", "wait before every reply")
+	o.add((*text)(&clientCA), "client-ca", "FILE", "with --tls: require a client certificate that one of these signed, PEM")
+	o.add((*text)(&writeCA), "write-cacert", "FILE", "with --tls and no --cert: write the certificate that serve makes to FILE")
 	o.add((*text)(&faultName), "fault", "NAME", "misbehave, to test clients; --fault help lists how")
 	return func(ctx context.Context, inv *invocation) (*result, error) {
 		if faultName == "help" {
@@ -86,6 +90,9 @@ func newServe(o *optionSet) action {
 			if srv.enable, err = readSecret(enableFile, inv.std.in); err != nil {
 				return nil, failf(classUsage, "read the enable password: %w", err)
 			}
+		}
+		if err := srv.setTLS(inv, clientCA, writeCA); err != nil {
+			return nil, err
 		}
 		if err := srv.setKey(ctx, inv, listen); err != nil {
 			return nil, err
@@ -125,7 +132,9 @@ func (srv *labServer) addUsers(users []string, file string) error {
 func (srv *labServer) setKey(ctx context.Context, inv *invocation, listen []string) error {
 	ways, _ := inv.key.count()
 	made := ""
-	if ways > 0 || inv.std.env(inv.key.env) != "" {
+	if srv.clear {
+		// no key over TLS (RFC 9887 section 3.2)
+	} else if ways > 0 || inv.std.env(inv.key.env) != "" {
 		keys, err := inv.key.load(ctx, inv, "")
 		if err != nil {
 			return err
@@ -152,8 +161,63 @@ func (srv *labServer) setKey(ctx context.Context, inv *invocation, listen []stri
 				withHint("--key-file and --user; without them serve listens on loopback only, with a key of its own")
 		}
 	}
-	inv.say("made %s: key %s, users %s", made, srv.key, strings.Join(slices.Sorted(maps.Keys(srv.users)), " "))
+	if strings.Contains(made, "key") {
+		inv.say("made a key: %s", srv.key)
+	}
+	if strings.Contains(made, "user") {
+		inv.say("made a user: demo, with the password demo")
+	}
 	return nil
+}
+
+// setTLS takes the certificate of the options, or makes one for loopback.
+func (srv *labServer) setTLS(inv *invocation, clientCA, writeCA string) error {
+	t := &inv.server.tls
+	if err := t.check(); err != nil {
+		return err
+	}
+	if !t.enabled {
+		if clientCA != "" || writeCA != "" {
+			return failf(classUsage, "--client-ca and --write-cacert need --tls")
+		}
+		return nil
+	}
+	if t.cert != "" && writeCA != "" {
+		return failf(classUsage, "--write-cacert is for a certificate that serve makes, without --cert")
+	}
+	var pair []tls.Certificate
+	var err error
+	if t.cert != "" {
+		pair, err = readKeyPair(t.cert, t.certKey)
+	} else {
+		pair, err = srv.makeCertificate(inv, writeCA)
+	}
+	if err != nil {
+		return err
+	}
+	srv.clear = true
+	srv.tls, err = serverTLS(pair, clientCA)
+	if srv.fault.tls != nil {
+		srv.fault.tls(srv.tls)
+	}
+	return err
+}
+
+// makeCertificate makes a certificate and says how a client comes to trust it.
+func (srv *labServer) makeCertificate(inv *invocation, writeCA string) ([]tls.Certificate, error) {
+	pair, form, err := selfSigned(srv.fault.certificate)
+	if err == nil && writeCA != "" {
+		err = os.WriteFile(writeCA, form, 0o644)
+	}
+	if err != nil {
+		return nil, failf(classUsage, "make a certificate: %w", err)
+	}
+	if writeCA == "" {
+		inv.say("made a certificate; --write-cacert FILE writes it for clients to trust, --insecure does without")
+	} else {
+		inv.say("made a certificate: clients trust it with --tls --cacert %s", writeCA)
+	}
+	return pair, nil
 }
 
 // run listens until ctx ends, then lets the answers under way finish.
@@ -168,6 +232,9 @@ func (srv *labServer) run(ctx context.Context, inv *invocation, listen []string)
 		l, err := net.Listen("tcp", addr)
 		if err != nil {
 			return failf(classNetwork, "listen on %s: %w", escape(addr), cause(err))
+		}
+		if srv.tls != nil {
+			l = tls.NewListener(l, srv.tls)
 		}
 		listeners = append(listeners, l)
 	}
@@ -202,7 +269,7 @@ func (srv *labServer) accept(ctx context.Context, l net.Listener, all *sync.Wait
 				<-srv.slots
 			})
 		default:
-			srv.log.note(conn, "", "refused: too many connections")
+			srv.log.note(conn, "refused: too many connections")
 			conn.Close()
 		}
 	}
@@ -225,6 +292,15 @@ func (srv *labServer) serve(ctx context.Context, conn net.Conn) {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
+	if secure, ok := conn.(*tls.Conn); ok {
+		conn.SetDeadline(time.Now().Add(handshakeTimeout))
+		if err := secure.HandshakeContext(ctx); err != nil {
+			srv.log.note(conn, "TLS: "+cause(err).Error())
+			srv.log.flush()
+			return
+		}
+		conn.SetDeadline(time.Time{})
+	}
 	p := &peer{labServer: srv, conn: conn, in: bufio.NewReaderSize(conn, 16<<10), dialogues: make(map[uint32]*authSession)}
 	for more := true; more; {
 		if p.in.Buffered() < headerLen {
@@ -260,17 +336,17 @@ func (p *peer) packet() bool {
 	h, got, err := readHeader(p.in)
 	if err != nil {
 		if len(got) > 0 {
-			p.log.note(p.conn, "", "ended in the middle of a packet")
+			p.log.note(p.conn, "ended in the middle of a packet")
 		}
 		return false
 	}
 	if h.version.major() != majorVersion {
-		p.log.note(p.conn, "", fmt.Sprintf("not TACACS+: the first octet is 0x%02x", got[0]))
+		p.log.note(p.conn, fmt.Sprintf("not TACACS+: the first octet is 0x%02x", got[0]))
 		return false
 	}
 	body, err := readBody(p.in, h)
 	if err != nil {
-		p.log.note(p.conn, "", "ended in the middle of a packet, or with too long a body")
+		p.log.note(p.conn, "ended in the middle of a packet, or with too long a body")
 		return false
 	}
 	if !p.begun {
@@ -285,14 +361,14 @@ func (p *peer) packet() bool {
 	if h.seqNo%2 == 0 || h.typ < typeAuthen || h.typ > typeAcct {
 		// Section 3.6: the same header with the next number and no body.
 		reply.length = 0
-		p.log.note(p.conn, "", fmt.Sprintf("a packet of type %s with seq_no %d", h.typ, h.seqNo))
+		p.log.note(p.conn, fmt.Sprintf("a packet of type %s with seq_no %d", h.typ, h.seqNo))
 		head := codec{buf: p.out}
 		reply.layout(&head)
 		p.out = head.buf
 		return false
 	}
 	if p.clear != (h.flags&flagUnencrypted != 0) {
-		p.log.note(p.conn, "", "the UNENCRYPTED flag does not fit the transport")
+		p.log.note(p.conn, "the UNENCRYPTED flag does not fit the transport")
 		reply.flags ^= flagUnencrypted
 		p.send(&reply, errorReply(h.typ, "UNENCRYPTED flag"))
 		return false
@@ -302,7 +378,7 @@ func (p *peer) packet() bool {
 	}
 	answer, over, err := p.answer(h, body)
 	if err != nil {
-		p.log.note(p.conn, "", fmt.Sprintf("a packet that does not fit the key of %d characters: %v", utf8.RuneCountInString(p.key), err))
+		p.log.note(p.conn, fmt.Sprintf("a packet that does not fit the key of %d characters: %v", utf8.RuneCountInString(p.key), err))
 		p.send(&reply, errorReply(h.typ, "packet does not fit the key"))
 		return false
 	}

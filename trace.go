@@ -102,8 +102,8 @@ type sessionLog struct {
 }
 
 // note prints what is wrong with a connection.
-func (l *sessionLog) note(conn net.Conn, user, what string) {
-	l.write(&served{Time: time.Now(), Peer: conn.RemoteAddr().String(), User: user, Error: what})
+func (l *sessionLog) note(conn net.Conn, what string) {
+	l.write(&served{Time: time.Now(), Peer: conn.RemoteAddr().String(), Error: what})
 }
 
 // write queues one line, or one object; flush sends what is queued.

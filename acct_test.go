@@ -1,0 +1,108 @@
+package main
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestCompleteRecord(t *testing.T) {
+	now := time.Date(2023, 11, 14, 23, 13, 20, 999_999_999, time.FixedZone("CET", 3600)) // 1700000000 in UTC
+	for _, test := range []struct {
+		name  string
+		flags acctFlags
+		args  string
+		want  string
+	}{
+		{"start", acctStart, "service=shell cmd=",
+			"task_id=id start_time=1700000000 timezone=UTC service=shell cmd="},
+		{"stop", acctStop, "service=shell cmd=",
+			"task_id=id stop_time=1700000000 timezone=UTC service=shell cmd="},
+		{"watchdog", acctWatchdog, "service=shell cmd=",
+			"task_id=id timezone=UTC service=shell cmd="},
+		{"watchdog-update", acctWatchdogUpdate, "service=shell cmd=",
+			"task_id=id timezone=UTC service=shell cmd="},
+		{"nothing given", acctStart, "", "task_id=id start_time=1700000000 timezone=UTC"},
+
+		// What is given stands, whichever separator it has.
+		{"start with everything", acctStart, "timezone=CET start_time=5 task_id=7",
+			"task_id=7 start_time=5 timezone=CET"},
+		{"optional ones count", acctStart, "task_id*7 timezone*CET start_time*5",
+			"task_id*7 start_time*5 timezone*CET"},
+		{"stop with everything", acctStop, "elapsed_time=1 stop_time=9 start_time=5 task_id=7 timezone=CET",
+			"task_id=7 start_time=5 stop_time=9 elapsed_time=1 timezone=CET"},
+
+		// The elapsed time follows from the two others, where they make sense.
+		{"elapsed", acctStop, "start_time=1699999990", "task_id=id start_time=1699999990 stop_time=1700000000 elapsed_time=10 timezone=UTC"},
+		{"elapsed with both given", acctStop, "start_time=5 stop_time=9", "task_id=id start_time=5 stop_time=9 elapsed_time=4 timezone=UTC"},
+		{"elapsed zero", acctStop, "start_time=1700000000", "task_id=id start_time=1700000000 stop_time=1700000000 elapsed_time=0 timezone=UTC"},
+		{"began in the future", acctStop, "start_time=1700000001", "task_id=id start_time=1700000001 stop_time=1700000000 timezone=UTC"},
+		{"start_time is no number", acctStop, "start_time=noon", "task_id=id start_time=noon stop_time=1700000000 timezone=UTC"},
+		{"stop_time is no number", acctStop, "start_time=5 stop_time=noon", "task_id=id start_time=5 stop_time=noon timezone=UTC"},
+		{"no elapsed before the end", acctWatchdog, "start_time=5", "task_id=id start_time=5 timezone=UTC"},
+
+		// Section 8.3: accounting arguments before all others, which keep their order.
+		{"order", acctStop, "service=shell bytes=3 cmd=show cmd-arg=b err_msg=none cmd-arg=a reason=x priv-lvl=1 start_time=1700000000",
+			"task_id=id start_time=1700000000 stop_time=1700000000 elapsed_time=0 timezone=UTC reason=x bytes=3 err_msg=none" +
+				" service=shell cmd=show cmd-arg=b cmd-arg=a priv-lvl=1"},
+		{"all of the accounting arguments", acctWatchdog, "err_msg=e paks_out=6 paks_in=5 paks=4 bytes_out=3 bytes_in=2 bytes=1 reason=r event=v" +
+			" timezone=z elapsed_time=3 stop_time=2 start_time=1 task_id=t service=system",
+			"task_id=t start_time=1 stop_time=2 elapsed_time=3 timezone=z event=v reason=r bytes=1 bytes_in=2 bytes_out=3" +
+				" paks=4 paks_in=5 paks_out=6 err_msg=e service=system"},
+		{"twice the same", acctWatchdog, "reason=b cmd-arg=2 reason=a cmd-arg=1", "task_id=id timezone=UTC reason=b reason=a cmd-arg=2 cmd-arg=1"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			args := strings.Fields(test.args)
+			if got := strings.Join(completeRecord(test.flags, args, "id", now), " "); got != test.want {
+				t.Errorf("got  %s\nwant %s", got, test.want)
+			}
+			// The same arguments make the stop record of --exec: they must not change.
+			if got := strings.Join(args, " "); got != test.args {
+				t.Errorf("arguments afterwards: got %s, want %s", got, test.args)
+			}
+		})
+	}
+}
+
+func TestArgValue(t *testing.T) {
+	args := []string{"malformed", "task_id*7", "task_id=8", "cmd=a=b", "reason="}
+	for name, want := range map[string]string{"task_id": "7", "cmd": "a=b", "reason": "", "event": "", "malformed": "", "": ""} {
+		if got := argValue(args, name); got != want {
+			t.Errorf("%q: got %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestAcctFlagsSet(t *testing.T) {
+	for s, want := range map[string]acctFlags{
+		"start": 0x02, "stop": 0x04, "watchdog": 0x08, "watchdog-update": 0x0a, "Start": 0x02,
+		"update": 0x08, // the Python client's word for a watchdog
+	} {
+		var got acctFlags
+		if err := got.Set(s); err != nil || got != want {
+			t.Errorf("%s: got %#02x, %v, want %#02x", s, uint8(got), err, uint8(want))
+		}
+	}
+	for _, s := range []string{"", "more", "2", "0x02"} {
+		got := acctStop
+		if err := got.Set(s); err == nil || got != acctStop {
+			t.Errorf("%q: got %s, %v, want an error and the old value", s, got, err)
+		}
+	}
+}
+
+func TestNewTaskID(t *testing.T) {
+	opaque := regexp.MustCompile(`^[0-9a-f]{16}$`)
+	seen := make(map[string]bool)
+	for range 1000 {
+		id := newTaskID()
+		if !opaque.MatchString(id) {
+			t.Fatalf("got %s, want 16 hexadecimal digits", id)
+		}
+		if seen[id] {
+			t.Fatalf("got %s twice, want unique ones", id)
+		}
+		seen[id] = true
+	}
+}

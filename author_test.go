@@ -1,0 +1,209 @@
+package main
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestSplitArg(t *testing.T) {
+	for _, test := range []struct {
+		arg         string
+		name, value string
+		mandatory   bool
+		ok          bool
+	}{
+		{"service=shell", "service", "shell", true, true},
+		{"idletime*10", "idletime", "10", false, true},
+		{"cmd=", "cmd", "", true, true},
+		{"cmd*", "cmd", "", false, true},
+		// The first separator counts; the value may hold more of them.
+		{"cmd-arg=a=b*c", "cmd-arg", "a=b*c", true, true},
+		{"cmd-arg*a=b", "cmd-arg", "a=b", false, true},
+		{"a==", "a", "=", true, true},
+		{"=value", "", "", false, false},
+		{"*value", "", "", false, false},
+		{"name", "", "", false, false},
+		{"", "", "", false, false},
+	} {
+		name, value, mandatory, ok := splitArg(test.arg)
+		if name != test.name || value != test.value || mandatory != test.mandatory || ok != test.ok {
+			t.Errorf("%q: got %q %q %v %v, want %q %q %v %v", test.arg, name, value, mandatory, ok,
+				test.name, test.value, test.mandatory, test.ok)
+		}
+	}
+}
+
+func TestHasArg(t *testing.T) {
+	args := []string{"service=shell", "cmd*", "malformed"}
+	for name, want := range map[string]bool{"service": true, "cmd": true, "cmd-arg": false, "serv": false, "malformed": false} {
+		if got := hasArg(args, name); got != want {
+			t.Errorf("%s: got %v, want %v", name, got, want)
+		}
+	}
+}
+
+func TestCheckArgs(t *testing.T) {
+	long := "a=" + strings.Repeat("x", 253)
+	for _, test := range []struct {
+		name string
+		args []string
+		want string // nothing: they are allowed
+	}{
+		{"none", nil, ""},
+		{"usual ones", []string{"service=shell", "cmd=", "cmd-arg=a b", "idletime*10"}, ""},
+		{"the shortest", []string{"a="}, ""},
+		{"the longest", []string{long}, ""},
+		{"the most", slices.Repeat([]string{long}, 255), ""},
+		{"too long", []string{"a=", long + "x"}, "argument " + long[:57] + "... is 256 octets, the limit is 255"},
+		{"too many", slices.Repeat([]string{"a="}, 256), "256 arguments, the limit is 255"},
+		{"no separator", []string{"cmd"}, "argument cmd has neither = nor *: write name=value, or name*value for an optional one"},
+		{"nothing at all", []string{""}, "argument  has neither = nor *: write name=value, or name*value for an optional one"},
+		{"no name", []string{"=shell"}, "argument =shell has no name before the separator"},
+		{"no name, optional", []string{"*shell"}, "argument *shell has no name before the separator"},
+		{"control character", []string{"cmd=a\x1b[m"}, `argument cmd=a\x1b[m is not printable US-ASCII`},
+		{"newline", []string{"cmd=a\n"}, `argument cmd=a\n is not printable US-ASCII`},
+		{"DEL", []string{"cmd=\x7f"}, `argument cmd=\x7f is not printable US-ASCII`},
+		{"beyond ASCII", []string{"cmd=ä"}, "argument cmd=ä is not printable US-ASCII"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			err := checkArgs(test.args)
+			if test.want == "" {
+				if err != nil {
+					t.Errorf("got %v, want no error", err)
+				}
+				return
+			}
+			if err == nil || err.Error() != test.want {
+				t.Errorf("got %v, want %s", err, test.want)
+			}
+			var f *failure
+			if !errors.As(err, &f) || f.class != classUsage {
+				t.Errorf("got %#v, want the class %s", err, classUsage)
+			}
+		})
+	}
+}
+
+func TestEffectiveArgs(t *testing.T) {
+	request, response := []string{"service=shell", "cmd="}, []string{"priv-lvl=15"}
+	for _, test := range []struct {
+		status   authorStatus
+		response []string
+		want     string
+	}{
+		{authorPassAdd, response, "service=shell cmd= priv-lvl=15"},
+		{authorPassAdd, nil, "service=shell cmd="},
+		{authorPassRepl, response, "priv-lvl=15"},
+		{authorPassRepl, nil, ""},
+		{authorFail, response, ""},
+		{authorError, response, ""},
+		{authorFollow, response, ""},
+		{0x99, response, ""},
+	} {
+		if got := strings.Join(effectiveArgs(test.status, request, test.response), " "); got != test.want {
+			t.Errorf("%s with %q: got %q, want %q", test.status, test.response, got, test.want)
+		}
+	}
+	// What is added must not end up in the request's own memory.
+	request = append(make([]string, 0, 9), request...)
+	effectiveArgs(authorPassAdd, request, response)
+	if got := request[:3][2]; got != "" {
+		t.Errorf("got %q behind the request's arguments, want nothing", got)
+	}
+}
+
+func TestCommandArgs(t *testing.T) {
+	for words, want := range map[string]string{
+		"show":                     "service=shell cmd=show",
+		"show ip route":            "service=shell cmd=show cmd-arg=ip cmd-arg=route",
+		"ping a=b ping":            "service=shell cmd=ping cmd-arg=a=b cmd-arg=ping",
+		"configure terminal <cr>":  "service=shell cmd=configure cmd-arg=terminal cmd-arg=<cr>",
+		"show version | include *": "service=shell cmd=show cmd-arg=version cmd-arg=| cmd-arg=include cmd-arg=*",
+	} {
+		if got := strings.Join(commandArgs(strings.Fields(words)), " "); got != want {
+			t.Errorf("%s: got %s, want %s", words, got, want)
+		}
+	}
+}
+
+func TestArgOptionsRequest(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		options argOptions
+		words   []string
+		want    []string
+		err     string
+	}{
+		{"nothing given", argOptions{}, nil, []string{"service=shell"}, ""},
+		{"--cmd", argOptions{command: " show  version "}, nil, []string{"service=shell", "cmd=show", "cmd-arg=version"}, ""},
+		{"-c and words", argOptions{args: list{"service=ppp"}}, []string{"protocol=ip", "addr*"}, []string{"service=ppp", "protocol=ip", "addr*"}, ""},
+		{"--cmd and more", argOptions{command: "show", args: list{"priv-lvl=1"}}, []string{"acl=2"},
+			[]string{"service=shell", "cmd=show", "priv-lvl=1", "acl=2"}, ""},
+		{"blank --cmd", argOptions{command: " "}, nil, nil, "--cmd is blank"},
+		{"--cmd and a service", argOptions{command: "show"}, []string{"service=ppp"}, nil,
+			"--cmd writes service and cmd; they cannot be given as arguments too"},
+		{"--cmd and a cmd", argOptions{command: "show", args: list{"cmd*ping"}}, nil, nil,
+			"--cmd writes service and cmd; they cannot be given as arguments too"},
+		{"a refused word", argOptions{}, []string{"=x"}, nil, "argument =x has no name before the separator"},
+		{"a refused word in --cmd", argOptions{command: "show \x01"}, nil, nil, `argument cmd-arg=\x01 is not printable US-ASCII`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := test.options.request(test.words)
+			message := ""
+			if err != nil {
+				message = err.Error()
+			}
+			if message != test.err || !slices.Equal(got, test.want) {
+				t.Errorf("got %q, %q, want %q, %q", got, message, test.want, test.err)
+			}
+		})
+	}
+}
+
+// Section 8.2: cmd is always there for a shell, and empty for a session.
+func TestCompleteShell(t *testing.T) {
+	for args, want := range map[string]string{
+		"service=shell":                    "service=shell cmd=",
+		"service*shell":                    "service*shell cmd=",
+		"priv-lvl=1 service=shell acl*2":   "priv-lvl=1 service=shell cmd= acl*2",
+		"service=shell cmd=show":           "service=shell cmd=show",
+		"cmd= service=shell":               "cmd= service=shell",
+		"cmd*show service=shell":           "cmd*show service=shell",
+		"service=shell cmd-arg=x":          "service=shell cmd= cmd-arg=x",
+		"service=ppp protocol=ip":          "service=ppp protocol=ip",
+		"service=shells":                   "service=shells",
+		"protocol=shell":                   "protocol=shell",
+		"":                                 "",
+		"service=ppp service=shell addr*1": "service=ppp service=shell cmd= addr*1",
+	} {
+		if got := strings.Join(completeShell(strings.Fields(args)), " "); got != want {
+			t.Errorf("%q: got %q, want %q", args, got, want)
+		}
+	}
+}
+
+func TestHolds(t *testing.T) {
+	args := []string{"service=shell", "priv-lvl*15", "cmd-arg=a=b", "acl=", "malformed"}
+	for want, held := range map[string]bool{
+		"service=shell": true,
+		"service*shell": true, // whichever separator
+		"priv-lvl=15":   true,
+		"priv-lvl=1":    false,
+		"priv-lvl=150":  false,
+		"Service=shell": false,
+		"cmd-arg=a=b":   true,
+		"cmd-arg=a*b":   false, // a separator in the value is a part of it
+		"acl=":          true,
+		"addr=":         false,
+		"malformed":     false,
+	} {
+		if got := holds(args, want); got != held {
+			t.Errorf("%s: got %v, want %v", want, got, held)
+		}
+	}
+	if holds(nil, "a=") {
+		t.Error("no arguments: got true, want false")
+	}
+}

@@ -1,0 +1,797 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+const (
+	testKey      = "a key of the tests, long enough"
+	testPassword = "Pa55 w0rd"
+)
+
+// secretsInEnv is the environment of a person who gives both secrets there.
+var secretsInEnv = map[string]string{"TACACS_PLUS_KEY": testKey, "TACACS_PLUS_PWD": testPassword}
+
+// An outcome is all that a run leaves behind.
+type outcome struct {
+	code     class
+	out, err string
+}
+
+// runWith runs a command line as a person does who has no terminal.
+func runWith(t *testing.T, env map[string]string, stdin string, args ...string) outcome {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	var out, err bytes.Buffer
+	code := run(ctx, args, stdio{in: strings.NewReader(stdin), out: &out, err: &err,
+		env: func(name string) string { return env[name] }})
+	return outcome{code, out.String(), err.String()}
+}
+
+// split makes words of a command line and replaces pairs in them; two quotes are an empty word.
+func split(line string, pairs ...string) []string {
+	words := strings.Fields(line)
+	for i, w := range words {
+		words[i] = strings.NewReplacer(append(pairs, "''", "")...).Replace(w)
+	}
+	return words
+}
+
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+// checkUntouched makes a connection of its own to l, which nobody else accepts from: it must be
+// the first one there.
+func checkUntouched(t *testing.T, l net.Listener) {
+	t.Helper()
+	own, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Close()
+	for n := 0; ; n++ {
+		conn, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.Close()
+		if conn.RemoteAddr().String() == own.LocalAddr().String() {
+			if n > 0 {
+				t.Errorf("the server was asked: %d connections", n)
+			}
+			return
+		}
+	}
+}
+
+// A scriptServer answers the packets of one connection, each with the next of its replies, and
+// keeps what it was sent.
+type scriptServer struct {
+	addr   string
+	bodies chan []byte
+}
+
+func newScript(t *testing.T, key string, replies ...layouter) *scriptServer {
+	t.Helper()
+	l := listen(t)
+	s := &scriptServer{l.Addr().String(), make(chan []byte, len(replies))}
+	go func() {
+		conn, err := l.Accept()
+		if err != nil {
+			return // the test is over
+		}
+		defer conn.Close()
+		for _, reply := range replies {
+			h, _, err := readHeader(conn)
+			if err != nil {
+				return
+			}
+			body, err := readBody(conn, h)
+			if err != nil {
+				return
+			}
+			obfuscate(&h, key, body)
+			s.bodies <- body
+			h.seqNo++
+			packet, err := appendPacket(nil, &h, reply)
+			if err != nil {
+				panic(err)
+			}
+			obfuscate(&h, key, packet[headerLen:])
+			conn.Write(packet)
+		}
+	}()
+	return s
+}
+
+// received decodes into m the next message that the server was sent and has answered.
+func (s *scriptServer) received(t *testing.T, m layouter) {
+	t.Helper()
+	select {
+	case body := <-s.bodies:
+		if err := decode(body, m); err != nil {
+			t.Fatalf("the server received %x: %v", body, err)
+		}
+	default:
+		t.Fatal("the server received no packet")
+	}
+}
+
+// writeFiles makes a folder with files that hold secrets.
+func writeFiles(t *testing.T, files map[string]string) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// parsed is what the grammar decides about a command line.
+type parsed struct {
+	command, user, host string
+	port, level         int
+	typ                 authenType
+	words               []string
+}
+
+func parseLine(line string) (parsed, error) {
+	inv, _, err := parse(split(line), stdio{})
+	return parsed{inv.command.name, inv.caller.user, inv.server.host, inv.server.port, inv.caller.level, inv.caller.authenType, inv.words}, err
+}
+
+func TestSpellings(t *testing.T) {
+	want := parsed{command: "authenticate", user: "alice", host: "tac1", port: 50, level: 1, typ: authenCHAP, words: []string{}}
+	for _, line := range []string{
+		"-p 50 -t chap -l 1 authenticate alice tac1",
+		"authenticate -p 50 -t chap -l 1 alice tac1",
+		"authenticate alice -p 50 -t chap -l 1 tac1",
+		"authenticate alice tac1 -p 50 -t chap -l 1",
+		"-p 50 authenticate -t chap alice -l 1 tac1",
+		"authenticate alice tac1 --port 50 --authen-type chap --priv-lvl 1",
+		"authenticate alice tac1 --port=50 --authen-type=chap --priv-lvl=1",
+		"authenticate alice tac1 -port=50 -authen-type chap -priv-lvl 1",
+		"authenticate alice tac1 --p=50 --t chap --l 1",
+		"authenticate alice tac1 --port 50 --authen_type=chap --priv_lvl 1",
+		"authenticate alice tac1 -port 50 -authen_type CHAP -priv_lvl=1",
+		"authenticate -p 50 -t chap -l 1 -- alice tac1",
+		"authenticate -p 50 -t chap -l 1 alice -- tac1",
+		"authenticate alice tac1 -p 50 -t chap -l 1 --",
+		"-u alice -H tac1 authenticate -p 50 -t chap -l 1",
+		"authenticate -p 50 -t chap -l 1 --username=alice --host=tac1",
+		"authenticate tac1 -u alice -p 50 -t chap -l 1",
+		"authenticate alice -H tac1 -p 50 -t chap -l 1",
+		"-p 1 -t pap -l 2 -u bob -H tac9 authenticate -p 50 -t chap -l 1 -u alice -H tac1", // the last one wins
+		"authenticate alice tac1 -p 50 -t chap -l 1 --quiet --quiet=false --json=true",
+		"authenticate alice tac1 -p 50 -t chap -l 1 --chap-id 7 --chap_challenge=abcd --answer x",
+	} {
+		got, err := parseLine(line)
+		if got.words = append([]string{}, got.words...); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s\nis %+v, %v\nnot %+v", line, got, err, want)
+		}
+	}
+}
+
+func TestWords(t *testing.T) {
+	for _, row := range []struct {
+		line       string
+		user, host string
+		words      string
+	}{
+		{"authorize alice tac1", "alice", "tac1", ""},
+		{"authorize alice tac1 service=shell cmd=show", "alice", "tac1", "service=shell cmd=show"},
+		{"authorize alice service=shell tac1 -l 3 cmd=show", "alice", "service=shell", "tac1 cmd=show"},
+		{"authorize -u alice -H tac1 service=shell cmd=show", "alice", "tac1", "service=shell cmd=show"},
+		{"-u alice -H tac1 authorize -c service=shell cmd=show cmd-arg=version", "alice", "tac1", "cmd=show cmd-arg=version"},
+		{"authorize -c service=shell alice tac1 cmd=show", "alice", "tac1", "cmd=show"},
+		{"authorize alice tac1 -- -c --json -- =", "alice", "tac1", "-c --json -- ="},
+		{"authorize alice -- tac1 -c", "alice", "tac1", "-c"},
+		{"account alice tac1 --exec -- ls -l", "alice", "tac1", "ls -l"},
+		{"account alice tac1 cmd=ls --exec -- ls -l", "alice", "tac1", "cmd=ls ls -l"},
+		{"authenticate -- -alice -tac1", "-alice", "-tac1", ""},
+		{"authenticate - tac1", "-", "tac1", ""},
+		{"authenticate -u -t -H tac1", "-t", "tac1", ""},
+		{"authenticate --username=-t -H tac1", "-t", "tac1", ""},
+		{"authenticate -u -- -H tac1", "--", "tac1", ""},
+		{"authenticate -u a=b=c -H tac1", "a=b=c", "tac1", ""},
+		{"authenticate --username=a=b=c tac1", "a=b=c", "tac1", ""},
+		{"authenticate --username= tac1", "", "tac1", ""},
+		{"authenticate '' tac1", "", "tac1", ""},
+		{"authenticate al_ice tac_1", "al_ice", "tac_1", ""},
+	} {
+		got, err := parseLine(row.line)
+		if err != nil || got.user != row.user || got.host != row.host || strings.Join(got.words, " ") != row.words {
+			t.Errorf("%s\nis user %q, host %q, words %q, %v", row.line, got.user, got.host, got.words, err)
+		}
+	}
+}
+
+// -c takes one value; those that follow are words, and all of them are arguments.
+func TestArgumentsInOrder(t *testing.T) {
+	want := []string{"service=shell", "cmd=show", "cmd-arg=version"}
+	for _, line := range []string{
+		"-u alice -H SERVER authorize -c service=shell cmd=show cmd-arg=version",
+		"authorize alice SERVER -c service=shell cmd=show cmd-arg=version",
+		"authorize alice SERVER --cmds=service=shell -c cmd=show -c cmd-arg=version",
+		"authorize -c service=shell alice SERVER cmd=show -- cmd-arg=version",
+		"authorize alice SERVER service=shell cmd=show cmd-arg=version",
+	} {
+		server := newScript(t, testKey, &authorResponse{status: authorPassAdd})
+		got := runWith(t, secretsInEnv, "", split(line, "SERVER", server.addr)...)
+		if got != (outcome{classGranted, "PASS_ADD\n", ""}) {
+			t.Errorf("%s: %+v", line, got)
+			continue
+		}
+		var request authorRequest
+		if server.received(t, &request); !slices.Equal(request.args, want) {
+			t.Errorf("%s\nasks for %q\nnot %q", line, request.args, want)
+		}
+	}
+}
+
+func TestParseServers(t *testing.T) {
+	for list, want := range map[string]string{
+		"tac1":                                 "tac1:4949",
+		"tac1:50":                              "tac1:50",
+		"tac1.example.net:65535":               "tac1.example.net:65535",
+		"192.0.2.1":                            "192.0.2.1:4949",
+		"192.0.2.1:1":                          "192.0.2.1:1",
+		"2001:db8::1":                          "[2001:db8::1]:4949",
+		"::1":                                  "[::1]:4949",
+		"[2001:db8::1]":                        "[2001:db8::1]:4949",
+		"[2001:db8::1]:50":                     "[2001:db8::1]:50",
+		"fe80::1%eth0":                         "[fe80::1%eth0]:4949",
+		"[fe80::1%eth0]:50":                    "[fe80::1%eth0]:50",
+		"tac1,tac2:50,192.0.2.1,[::1]:51,::2":  "tac1:4949 tac2:50 192.0.2.1:4949 [::1]:51 [::2]:4949",
+		"tac1, tac2 , tac3":                    "tac1:4949 tac2:4949 tac3:4949",
+		"tac1,tac1":                            "tac1:4949 tac1:4949",
+		strings.Repeat("tac1:1,", 99) + "tac2": strings.Repeat("tac1:1 ", 99) + "tac2:4949",
+	} {
+		servers, err := parseServers(list, 4949)
+		var got []string
+		for _, s := range servers {
+			got = append(got, s.String())
+		}
+		if err != nil || strings.Join(got, " ") != want {
+			t.Errorf("%s is %q, %v, not %q", list, got, err, want)
+		}
+	}
+}
+
+const (
+	hintCommands = "tacacs_plus help lists the commands"
+	hintOptions  = "tacacs_plus help, and tacacs_plus help COMMAND, list the options"
+	hintOwn      = "a command's own options stand behind the command; tacacs_plus help lists the others"
+	hintStdin    = "a file or the environment can hold one of them"
+	hintService  = "add service=shell, or service=ppp and so on (RFC 8907 section 8.2)"
+	notATime     = " is not a time above 0 and up to 24h: seconds (2.5) or a duration (500ms)"
+	noKey        = "no key, and no terminal to ask for it"
+	hintKey      = "give --key-file FILE, or set TACACS_PLUS_KEY"
+	noPassword   = "no password, and no terminal to ask for it"
+	hintPassword = "give --password-file FILE, or set TACACS_PLUS_PWD"
+	twoFromStdin = "two secrets cannot both come from standard input"
+)
+
+// usageErrors are command lines, what is said about them, and the hint. SERVER is a server, and
+// DIR a folder with files of secrets; both secrets are in the environment.
+var usageErrors = []struct{ line, message, hint string }{
+	// The shape.
+	{"", "a command is missing", hintCommands},
+	{"-v", "a command is missing", hintCommands},
+	{"--", "a command is missing", hintCommands},
+	{"bogus alice SERVER", `unknown command "bogus"`, hintCommands},
+	{"alice SERVER authenticate", `unknown command "alice"`, hintCommands},
+	{"''", `unknown command ""`, hintCommands},
+	{"help bogus", `unknown command "bogus"`, hintCommands},
+	{"help authenticate enable", `unexpected argument "enable"`, ""},
+	{"version x", `unexpected argument "x"`, ""},
+	{"authenticate", "USER is missing", "usage: tacacs_plus authenticate USER HOST"},
+	{"authenticate alice", "HOST is missing", "usage: tacacs_plus authenticate USER HOST"},
+	{"authenticate -H SERVER", "USER is missing", "usage: tacacs_plus authenticate USER HOST"},
+	{"authorize -u alice", "HOST is missing", "usage: tacacs_plus authorize USER HOST [ARG...]"},
+	{"account alice --exec -- ls SERVER", "HOST is missing", "usage: tacacs_plus account USER HOST [ARG...]"},
+	{"authenticate alice SERVER x", `unexpected argument "x"`, ""},
+	{"authenticate -u alice -H SERVER x y", `unexpected argument "x"`, ""},
+	{"enable alice SERVER -- -x", `unexpected argument "-x"`, ""},
+
+	// Options. A value that is attached to a wrong name may be a secret.
+	{"--passwrod=secret authenticate alice SERVER", "unknown option --passwrod", hintOwn},
+	{"authenticate alice SERVER --passwrod=secret", "unknown option --passwrod", hintOptions},
+	{"authenticate alice SERVER -key_fil=secret", "unknown option -key_fil", hintOptions},
+	{"--chap-id 4 authenticate alice SERVER", "unknown option --chap-id", hintOwn},
+	{"authenticate alice SERVER ---port 4", "unknown option ---port", hintOptions},
+	{"authenticate alice SERVER --Port 4", "unknown option --Port", hintOptions},
+	{"authenticate alice SERVER --cmd show", "unknown option --cmd", hintOptions},
+	{"authenticate alice SERVER -t", "option -t needs a value", ""},
+	{"authenticate alice SERVER --password", "option --password needs a value", ""},
+	{"authenticate alice SERVER -d=maybe", `option -d: "maybe" is not true or false`, ""},
+	{"authenticate alice SERVER -t foo", `option -t: "foo" is not one of ascii pap chap mschap mschapv2`, ""},
+	{"authenticate alice SERVER -s foo", `option -s: "foo" is not one of none login enable ppp pt rcmd x25 nasi fwproxy`, ""},
+	{"authenticate alice SERVER -l 16", `option -l: "16" is not 0 to 15`, ""},
+	{"authenticate alice SERVER -l -1", `option -l: "-1" is not 0 to 15`, ""},
+	{"authenticate alice SERVER --priv_lvl=x", `option --priv_lvl: "x" is not 0 to 15`, ""},
+	{"authenticate alice SERVER -p 0", `option -p: "0" is not 1 to 65535`, ""},
+	{"authenticate alice SERVER -p 65536", `option -p: "65536" is not 1 to 65535`, ""},
+	{"authenticate alice SERVER -p abc", `option -p: "abc" is not 1 to 65535`, ""},
+	{"authenticate alice SERVER -p ''", `option -p: "" is not 1 to 65535`, ""},
+	{"authenticate alice SERVER --timeout 0", `option --timeout: "0"` + notATime, ""},
+	{"authenticate alice SERVER --timeout -1", `option --timeout: "-1"` + notATime, ""},
+	{"authenticate alice SERVER --timeout -1s", `option --timeout: "-1s"` + notATime, ""},
+	{"authenticate alice SERVER --timeout NaN", `option --timeout: "NaN"` + notATime, ""},
+	{"authenticate alice SERVER --timeout Inf", `option --timeout: "Inf"` + notATime, ""},
+	{"authenticate alice SERVER --timeout -Inf", `option --timeout: "-Inf"` + notATime, ""},
+	{"authenticate alice SERVER --timeout 1e99", `option --timeout: "1e99"` + notATime, ""},
+	{"authenticate alice SERVER --timeout 1e-99", `option --timeout: "1e-99"` + notATime, ""},
+	{"authenticate alice SERVER --timeout 25h", `option --timeout: "25h"` + notATime, ""},
+	{"authenticate alice SERVER --timeout abc", `option --timeout: "abc"` + notATime, ""},
+	{"authenticate alice SERVER --retries -1", `option --retries: "-1" is not 0 to 1000`, ""},
+	{"authenticate alice SERVER --retries 1001", `option --retries: "1001" is not 0 to 1000`, ""},
+	{"authenticate alice SERVER --retries 1.5", `option --retries: "1.5" is not 0 to 1000`, ""},
+	{"authenticate alice SERVER -4 -6", "-4 and -6 exclude each other", ""},
+	{"authenticate alice SERVER --source foo", `--source "foo" is not an address`, ""},
+	{"authenticate alice SERVER -4 --source ::1", "--source ::1 is of the other address family", ""},
+	{"authenticate alice SERVER -6 --source 127.0.0.1", "--source 127.0.0.1 is of the other address family", ""},
+
+	// Servers.
+	{"authenticate alice ''", `the server list "" has an empty part`, ""},
+	{"authenticate alice ,", `the server list "," has an empty part`, ""},
+	{"authenticate alice tac1,", `the server list "tac1," has an empty part`, ""},
+	{"authenticate alice ,tac1", `the server list ",tac1" has an empty part`, ""},
+	{"authenticate alice tac1,,tac2", `the server list "tac1,,tac2" has an empty part`, ""},
+	{"authenticate alice :49", `the server list ":49" has an empty part`, ""},
+	{"authenticate alice SERVER,tac1:0", `port "0" of server "tac1:0" is not 1 to 65535`, ""},
+	{"authenticate alice tac1:65536", `port "65536" of server "tac1:65536" is not 1 to 65535`, ""},
+	{"authenticate alice tac1:abc", `port "abc" of server "tac1:abc" is not 1 to 65535`, ""},
+	{"authenticate alice tac1:", `port "" of server "tac1:" is not 1 to 65535`, ""},
+	{"authenticate alice [::1]:", `port "" of server "[::1]:" is not 1 to 65535`, ""},
+	{"authenticate alice [::1]:0", `port "0" of server "[::1]:0" is not 1 to 65535`, ""},
+	{"authenticate alice [::1", `server "[::1" is not [IPv6 address]:port`, ""},
+	{"authenticate alice []:49", `server "[]:49" is not [IPv6 address]:port`, ""},
+	{"authenticate alice [::1]49", `server "[::1]49" is not [IPv6 address]:port`, ""},
+	{"authenticate alice [tac1]:49", `server "[tac1]:49" is not [IPv6 address]:port`, ""},
+	{"authenticate alice ::1::2", `server "::1::2" is neither an IPv6 address nor name:port`, ""},
+	{"authenticate alice tac1:49:50", `server "tac1:49:50" is neither an IPv6 address nor name:port`, ""},
+	{"authenticate alice ::1]:49", `server "::1]:49" is neither an IPv6 address nor name:port`, ""},
+	{"authenticate alice https://tac1", `port "//tac1" of server "https://tac1" is not 1 to 65535`, ""},
+	{"authenticate alice tac1/x", `server "tac1/x" is not a name or an address`, ""},
+	{"authenticate alice bob@tac1", `server "bob@tac1" is not a name or an address`, ""},
+	{"authenticate alice täc1", `server "täc1" is not a name or an address`, ""},
+
+	// Values that do not fit their fields.
+	{"authenticate " + long(256) + " SERVER", "user is 256 octets, the limit is 255", ""},
+	{"chpass " + long(256) + " SERVER --new-password-file DIR/password", "user is 256 octets, the limit is 255", ""},
+	{"authorize " + long(256) + " SERVER", "user is 256 octets, the limit is 255", ""},
+	{"account " + long(256) + " SERVER", "user is 256 octets, the limit is 255", ""},
+	{"authenticate alice SERVER -P " + long(256), "port is 256 octets, the limit is 255", ""},
+	{"authorize alice SERVER -P " + long(256), "port is 256 octets, the limit is 255", ""},
+	{"account alice SERVER -P " + long(256), "port is 256 octets, the limit is 255", ""},
+	{"authenticate alice SERVER -t pap --password " + long(256), "data is 256 octets, the limit is 255", ""},
+	{"authenticate alice SERVER --password " + long(65536), "user_msg is 65536 octets, the limit is 65535", ""},
+	{"authenticate alice SERVER --answer " + long(65536), "user_msg is 65536 octets, the limit is 65535", ""},
+	{"authenticate ali\x01ce SERVER", `user "ali\\x01ce" has control characters`, ""},
+	{"authenticate SERVER -u ali\u009bce", `user "ali\\xc2\\x9bce" has control characters`, ""},
+	{"authenticate ali\xffce SERVER", `user "ali\\xffce" is not UTF-8`, ""},
+	{"authenticate alice SERVER -P tty\x7f", `--virtual-port "tty\\x7f" is not printable US-ASCII`, ""},
+	{"authenticate alice SERVER -r ä", `--rem-addr "ä" is not printable US-ASCII`, ""},
+
+	// Authentication.
+	{"authenticate '' SERVER -t pap", "an empty user needs --authen-type ascii, where the server can ask for the name", ""},
+	{"authenticate alice SERVER -s enable", "authenticate does not take the service enable", "use the command enable"},
+	{"enable alice SERVER -s login", "enable has the service enable, not login", ""},
+	{"authenticate alice SERVER --chap-id 1", "--chap-id and --chap-challenge do not go with --authen-type ascii", ""},
+	{"authenticate alice SERVER -t pap --chap-challenge ab", "--chap-id and --chap-challenge do not go with --authen-type pap", ""},
+	{"authenticate alice SERVER -t chap --chap-id 256", `option --chap-id: "256" is not 0 to 255`, ""},
+	{"authenticate alice SERVER -t chap --chap-challenge abc", `option --chap-challenge: "abc" is not hexadecimal octets`, ""},
+	{"authenticate alice SERVER -t chap --chap-challenge xy", `option --chap-challenge: "xy" is not hexadecimal octets`, ""},
+	{"authenticate alice SERVER -t chap --chap-challenge ''", `option --chap-challenge: "" is not hexadecimal octets`, ""},
+	{"authenticate alice SERVER -t chap --chap-challenge " + strings.Repeat("ab", 239), "--chap-challenge is 239 octets, the limit is 238", ""},
+	{"authenticate alice SERVER -t mschap --chap-challenge " + strings.Repeat("ab", 16), "--chap-challenge is 16 octets, mschap has 8", ""},
+	{"authenticate alice SERVER -t mschapv2 --chap-challenge " + strings.Repeat("ab", 8), "--chap-challenge is 8 octets, mschapv2 has 16", ""},
+	{"authenticate alice SERVER -t mschap --password \xff", "the password is not UTF-8, which mschap needs", ""},
+	{"chpass alice SERVER -t pap --new-password-file DIR/password", "chpass is defined for the type ascii only, not pap", ""},
+
+	// Authorization and accounting.
+	{"authorize alice SERVER foo", "argument foo has neither = nor *: write name=value, or name*value for an optional one", ""},
+	{"authorize alice SERVER x", "argument x has neither = nor *: write name=value, or name*value for an optional one", ""},
+	{"authorize alice SERVER -c ''", "argument  has neither = nor *: write name=value, or name*value for an optional one", ""},
+	{"authorize alice SERVER =", "argument = has no name before the separator", ""},
+	{"authorize alice SERVER =x", "argument =x has no name before the separator", ""},
+	{"authorize alice SERVER -c *x", "argument *x has no name before the separator", ""},
+	{"authorize alice SERVER service=shell cmd=ü", "argument cmd=ü is not printable US-ASCII", ""},
+	{"authorize alice SERVER cmd=\x1b[31m", `argument cmd=\x1b[31m is not printable US-ASCII`, ""},
+	{"authorize alice SERVER cmd=" + long(252), "argument cmd=" + long(53) + "... is 256 octets, the limit is 255", ""},
+	{"authorize alice SERVER --cmd show" + long(248), "argument cmd=show" + long(49) + "... is 256 octets, the limit is 255", ""},
+	{"authorize alice SERVER service=ppp" + strings.Repeat(" a=b", 255), "256 arguments, the limit is 255", ""},
+	{"authorize alice SERVER service=shell" + strings.Repeat(" a=b", 254), "256 arguments, the limit is 255", ""}, // cmd= is added
+	{"authorize alice SERVER cmd=show", "no service among the arguments", hintService},
+	{"authorize alice SERVER --require service", "--require service is not name=value", ""},
+	{"authorize alice SERVER --require =x", "--require =x is not name=value", ""},
+	{"authorize alice SERVER --cmd show cmd=show", "--cmd writes service and cmd; they cannot be given as arguments too", ""},
+	{"authorize alice SERVER --method foo", `option --method: "foo" is not one of not_set none krb5 line enable local tacacsplus guest radius krb4 rcmd`, ""},
+	{"account alice SERVER -f bogus", `option -f: "bogus" is not one of start stop watchdog watchdog-update`, ""},
+	{"account alice SERVER foo", "argument foo has neither = nor *: write name=value, or name*value for an optional one", ""},
+	{"account alice SERVER service=ppp" + strings.Repeat(" a=b", 254), "258 arguments, the limit is 255", ""},
+	{"account alice SERVER --task-id 1 task_id=2", "--task-id and a task_id argument: give one of them", ""},
+	{"account alice SERVER --task-id ä", "argument task_id=ä is not printable US-ASCII", ""},
+	{"account alice SERVER --exec", "--exec needs -- and a command", "tacacs_plus account USER HOST --exec -- COMMAND..."},
+	{"account alice SERVER --exec ls", "--exec needs -- and a command", "tacacs_plus account USER HOST --exec -- COMMAND..."},
+	{"account alice SERVER --exec --", "--exec needs -- and a command", "tacacs_plus account USER HOST --exec -- COMMAND..."},
+	{"account alice SERVER -f stop --exec -- ls", "--exec sends a start and a stop record; --flag does not go with it", ""},
+	{"account alice SERVER --exec -- no-such-command", `exec: "no-such-command": executable file not found in $PATH`, ""},
+
+	// Secrets.
+	{"authenticate alice SERVER --key-file DIR/none", "read the key: open DIR/none: no such file or directory", ""},
+	{"authenticate alice SERVER --key-file DIR", "read the key: read DIR: is a directory", ""},
+	{"authenticate alice SERVER --key-file DIR/big", "read the key: DIR/big is over 65536 octets", ""},
+	{"authenticate alice SERVER --key-file DIR/empty", "the key of DIR/empty is empty", ""},
+	{"authenticate alice SERVER --key-file DIR/newline", "the key of DIR/newline is empty", ""},
+	{"authenticate alice SERVER --key-file DIR/key --key-file DIR/empty", "the key of DIR/empty is empty", ""},
+	{"authenticate alice SERVER --key-file -", "the key of - is empty", ""},
+	{"authenticate alice SERVER -k ''", "the key of the command line is empty", ""},
+	{"authenticate alice SERVER --password-file DIR/none", "read the password: open DIR/none: no such file or directory", ""},
+	{"authenticate alice SERVER --password-file DIR/big", "read the password: DIR/big is over 65536 octets", ""},
+	{"chpass alice SERVER --new-password-file DIR/none", "read the new password: open DIR/none: no such file or directory", ""},
+	{"chpass alice SERVER", "no new password, and no terminal to ask for it", "--new-password-file FILE"},
+	{"authenticate alice SERVER --key-file - --password-stdin", twoFromStdin, hintStdin},
+	{"authenticate alice SERVER --key-file - --password-file -", twoFromStdin, hintStdin},
+	{"authenticate alice SERVER --key-file - --key-file -", twoFromStdin, hintStdin},
+	{"authenticate alice SERVER --key-file - --key-file DIR/key --key-file -", twoFromStdin, hintStdin},
+	{"chpass alice SERVER --key-file - --new-password-stdin", twoFromStdin, hintStdin},
+	{"chpass alice SERVER --key-file - --new-password-file -", twoFromStdin, hintStdin},
+	{"chpass alice SERVER --password-stdin --new-password-stdin", twoFromStdin, hintStdin},
+	{"chpass alice SERVER --password-stdin --new-password-file -", twoFromStdin, hintStdin},
+	{"chpass alice SERVER --password-file - --new-password-stdin", twoFromStdin, hintStdin},
+	{"chpass alice SERVER --password-file - --new-password-file -", twoFromStdin, hintStdin},
+	{"authenticate alice SERVER -k KEY --key-file DIR/key", "the key is given more than once", ""},
+	{"authenticate alice SERVER -k KEY --key-file -", "the key is given more than once", ""},
+	{"authenticate alice SERVER --password x --password-stdin", "the password is given more than once", ""},
+	{"authenticate alice SERVER --password x --password-file DIR/password", "the password is given more than once", ""},
+	{"authenticate alice SERVER --password-stdin --password-file -", "the password is given more than once", ""},
+	{"authenticate alice SERVER --password-file DIR/password --password-file DIR/key", "the password is given more than once", ""},
+	{"chpass alice SERVER --new-password-stdin --new-password-file -", "the new password is given more than once", ""},
+	{"authenticate alice SERVER --unencrypted -k KEY", "--unencrypted and a key exclude each other", ""},
+	{"authenticate alice SERVER --unencrypted --key-file DIR/key", "--unencrypted and a key exclude each other", ""},
+}
+
+func long(n int) string { return strings.Repeat("x", n) }
+
+// checkUsage demands one error and its hint on standard error, and in JSON where that is asked for.
+func checkUsage(t *testing.T, name string, got outcome, message, hint string, asJSON bool) {
+	t.Helper()
+	want := outcome{code: classUsage, err: "tacacs_plus: " + message + "\n"}
+	if hint != "" {
+		want.err += "tacacs_plus: hint: " + hint + "\n"
+	}
+	if asJSON {
+		var res struct {
+			Granted  bool    `json:"granted"`
+			ExitCode int     `json:"exit_code"`
+			Error    problem `json:"error"`
+		}
+		err := json.Unmarshal([]byte(got.out), &res)
+		if err != nil || strings.Count(got.out, "\n") != 1 || res.Granted || res.ExitCode != 2 || res.Error != (problem{"usage", message, hint}) {
+			t.Errorf("%s\nas JSON is %s(%v)", name, got.out, err)
+		}
+		got.out = ""
+	}
+	if got != want {
+		t.Errorf("%s\nends with %d %q\n%s\nnot with 2\n%s", name, got.code, got.out, got.err, want.err)
+	}
+}
+
+func TestUsageErrors(t *testing.T) {
+	dir := writeFiles(t, map[string]string{"key": testKey, "password": testPassword, "empty": "", "newline": "\n", "big": long(maxSecretFile + 1)})
+	for _, row := range usageErrors {
+		server := listen(t)
+		pairs := []string{"SERVER", server.Addr().String(), "DIR", dir, "KEY", testKey}
+		args := split(row.line, pairs...)
+		message := strings.ReplaceAll(row.message, "DIR", dir)
+		checkUsage(t, row.line, runWith(t, secretsInEnv, "", args...), message, row.hint, false)
+		if !slices.Contains(args, "--exec") { // which keeps standard output for the command
+			checkUsage(t, row.line, runWith(t, secretsInEnv, "", append([]string{"--json"}, args...)...), message, row.hint, true)
+		}
+		checkUntouched(t, server)
+	}
+}
+
+func TestQuietUsageErrors(t *testing.T) {
+	for _, other := range []string{"--json", "--verbose"} {
+		checkUsage(t, other, runWith(t, secretsInEnv, "", "authenticate", "alice", "tac1", "--quiet", other),
+			"--quiet goes with neither --verbose nor --json", "", false)
+	}
+	checkUsage(t, "-q", runWith(t, secretsInEnv, "", "-q", "authenticate", "alice"),
+		"HOST is missing", "usage: tacacs_plus authenticate USER HOST", false)
+}
+
+// Without a terminal nobody is asked.
+func TestMissingSecrets(t *testing.T) {
+	onlyKey := map[string]string{"TACACS_PLUS_KEY": testKey}
+	onlyPassword := map[string]string{"TACACS_PLUS_PWD": testPassword}
+	for _, row := range []struct {
+		command       string
+		env           map[string]string
+		message, hint string
+	}{
+		{"authenticate", nil, noKey, hintKey},
+		{"authenticate", onlyPassword, noKey, hintKey},
+		{"authenticate", map[string]string{"TACACS_PLUS_KEY": "", "TACACS_PLUS_PWD": testPassword}, noKey, hintKey},
+		{"authorize", nil, noKey, hintKey},
+		{"account", nil, noKey, hintKey},
+		{"authenticate", onlyKey, noPassword, hintPassword},
+		{"authenticate --unencrypted", nil, noPassword, hintPassword},
+		{"enable", onlyKey, noPassword, hintPassword},
+		{"chpass --new-password-stdin", onlyKey, noPassword, hintPassword},
+	} {
+		server := listen(t)
+		got := runWith(t, row.env, "not to be read\n", split(row.command+" alice "+server.Addr().String())...)
+		checkUsage(t, row.command, got, row.message, row.hint, false)
+		checkUntouched(t, server)
+	}
+}
+
+// What just fits its field is sent.
+func TestLimits(t *testing.T) {
+	pass, passAdd, success := &authenReply{status: authenPass}, &authorResponse{status: authorPassAdd}, &acctReply{status: acctSuccess}
+	for _, row := range []struct {
+		line  string
+		reply layouter
+	}{
+		{"authenticate " + long(255) + " SERVER -t pap", pass},
+		{"authenticate alice SERVER -t pap -P " + long(255), pass},
+		{"authenticate alice SERVER -t pap -r " + long(255), pass},
+		{"authenticate alice SERVER -t pap --password " + long(255), pass},
+		{"authenticate alice SERVER -t chap --chap-challenge " + strings.Repeat("ab", 238), pass},
+		{"authenticate alice SERVER -t pap -l 15 --timeout 24h --retries 1000", pass},
+		{"authenticate älice SERVER -t pap", pass},
+		{"authenticate alice SERVER -t pap -k " + long(16), pass},
+		{"authorize alice SERVER service=shell cmd=" + long(251), passAdd},
+		{"authorize alice SERVER service=ppp" + strings.Repeat(" a=b", 254), passAdd},
+		{"authorize alice SERVER service*ppp a* b=", passAdd},
+		{"account alice SERVER service=ppp" + strings.Repeat(" a=b", 251), success},
+	} {
+		key := testKey
+		if strings.Contains(row.line, "-k") {
+			key = long(16)
+		}
+		server := newScript(t, key, row.reply)
+		if got := runWith(t, secretsInEnv, "", split(row.line, "SERVER", server.addr)...); got.code != classGranted || got.err != "" {
+			t.Errorf("%s: %+v", row.line, got)
+		}
+	}
+}
+
+func TestShortKey(t *testing.T) {
+	const warning = "tacacs_plus: warning: the key has 15 characters, RFC 8907 section 10.5.1 asks for 16 at least\n"
+	key := strings.Repeat("ä", 15)
+	for _, row := range []struct{ options, out, err string }{
+		{"", "PASS\n", warning},
+		{"--retries 3", "PASS\n", warning},
+		{"-q", "", ""},
+	} {
+		server := newScript(t, key, &authenReply{status: authenPass})
+		got := runWith(t, map[string]string{"TACACS_PLUS_KEY": key, "TACACS_PLUS_PWD": testPassword}, "",
+			split("authenticate alice "+server.addr+" -t pap "+row.options)...)
+		if got != (outcome{classGranted, row.out, row.err}) {
+			t.Errorf("%q: %+v", row.options, got)
+		}
+	}
+	// However many servers there are, it is one key.
+	refused := refusedAddr(t)
+	got := runWith(t, map[string]string{"TACACS_PLUS_KEY": key, "TACACS_PLUS_PWD": testPassword}, "",
+		"authenticate", "alice", refused+","+refused, "--retries", "2")
+	if n := strings.Count(got.err, warning); got.code != classNetwork || n != 1 {
+		t.Errorf("%d warnings: %+v", n, got)
+	}
+}
+
+func refusedAddr(t *testing.T) string {
+	t.Helper()
+	l := listen(t)
+	l.Close()
+	return l.Addr().String()
+}
+
+// Where the secrets come from. The server knows testKey only.
+func TestSecretSources(t *testing.T) {
+	decoys := map[string]string{"TACACS_PLUS_KEY": "not the key, this is a decoy", "TACACS_PLUS_PWD": "decoy"}
+	dir := writeFiles(t, map[string]string{
+		"key": testKey, "key-lf": testKey + "\n", "key-crlf": testKey + "\r\n", "other": "the key of another server",
+		"bare": testPassword, "lf": testPassword + "\n", "crlf": testPassword + "\r\n", "two": testPassword + "\n\n",
+		"blank": " " + testPassword + " \n", "empty": "", "newline": "\n",
+	})
+	for _, row := range []struct {
+		options  string
+		env      map[string]string
+		stdin    string
+		password string
+	}{
+		{"", secretsInEnv, "x", testPassword},
+		{"-k KEY --password PASSWORD", decoys, "x", testPassword},
+		{"-k KEY --password PASSWORD", nil, "x", testPassword},
+		{"--key=KEY --password=a=b", decoys, "x", "a=b"},
+		{"-k decoy -k KEY --password decoy --password PASSWORD", decoys, "x", testPassword},
+		{"-k KEY --password -x", decoys, "x", "-x"},
+		{"-k KEY --password ''", decoys, "x", ""},
+		{"-k KEY --password=", decoys, "x", ""},
+		{"--key-file DIR/key --password-file DIR/bare", decoys, "x", testPassword},
+		{"--key-file DIR/key-lf --password-file DIR/lf", decoys, "x", testPassword},
+		{"--key-file DIR/key-crlf --password-file DIR/crlf", decoys, "x", testPassword},
+		{"--key-file DIR/key --key-file DIR/other", decoys, "x", "decoy"},
+		{"--password-file DIR/two", secretsInEnv, "x", testPassword + "\n"},
+		{"--password-file DIR/blank", secretsInEnv, "x", " " + testPassword + " "},
+		{"--password-file DIR/empty", secretsInEnv, "x", ""},
+		{"--password-file DIR/newline", secretsInEnv, "x", ""},
+		{"--key-file -", decoys, testKey + "\n", "decoy"},
+		{"--password-stdin", secretsInEnv, "from a pipe\n", "from a pipe"},
+		{"--password-file -", secretsInEnv, "from a pipe\r\n", "from a pipe"},
+		{"--password_stdin", secretsInEnv, "", ""},
+		{"--key-file DIR/key --password-stdin", nil, "two\nlines", "two\nlines"},
+		{"--key-file - --password-file DIR/lf", nil, testKey, testPassword},
+	} {
+		server := newScript(t, testKey, &authenReply{status: authenPass})
+		args := split("authenticate alice SERVER -t pap "+row.options, "SERVER", server.addr, "DIR", dir, "KEY", testKey, "PASSWORD", testPassword)
+		if got := runWith(t, row.env, row.stdin, args...); got != (outcome{classGranted, "PASS\n", ""}) {
+			t.Errorf("%s: %+v", row.options, got)
+			continue
+		}
+		var start authenStart
+		if server.received(t, &start); start.data != row.password {
+			t.Errorf("%s: the password is %q, not %q", row.options, start.data, row.password)
+		}
+	}
+}
+
+// No output of a run that fails has a secret in it.
+func TestSecretsStaySecret(t *testing.T) {
+	dir := writeFiles(t, map[string]string{"key": testKey + "\n", "password": testPassword + "\n"})
+	wrongKey := func() string {
+		return newScript(t, "another key, as long as the first", &authenReply{status: authenPass}).addr
+	}
+	answering := func(replies ...layouter) func() string {
+		return func() string { return newScript(t, testKey, replies...).addr }
+	}
+	refused := func() string { return refusedAddr(t) }
+	for _, row := range []struct {
+		line   string
+		server func() string
+		code   class
+	}{
+		{"authenticate alice SERVER", refused, classNetwork},
+		{"authenticate alice SERVER -t pap", answering(), classNetwork},
+		{"authenticate alice SERVER -t pap", wrongKey, classProtocol},
+		{"authenticate alice SERVER -t pap", answering(&authenReply{status: authenFail}), classDenied},
+		{"authenticate alice SERVER -t pap -k KEY --password PASSWORD", answering(&authenReply{status: authenError}), classServer},
+		{"authenticate alice SERVER -t chap", answering(&authenReply{status: authenFail}), classDenied},
+		{"authenticate alice SERVER", answering(&authenReply{status: authenGetPass}, &authenReply{status: authenFail}), classDenied},
+		{"authenticate alice SERVER", answering(&authenReply{status: authenGetPass}, &authenReply{status: authenGetPass}), classDenied},
+		{"chpass alice SERVER --new-password-file DIR/password", answering(&authenReply{status: authenGetData}, &authenReply{status: authenFail}), classDenied},
+		{"authorize alice SERVER", answering(&authorResponse{status: authorFail}), classDenied},
+		{"account alice SERVER", answering(&acctReply{status: acctError}), classServer},
+		{"authenticate alice SERVER -k KEY --key-file DIR/key", refused, classUsage},
+		{"authenticate alice SERVER --key KEY --password PASSWORD -t foo", refused, classUsage},
+		{"authenticate alice SERVER --kye=KEY --passwrod=PASSWORD", refused, classUsage},
+		{"authenticate alice SERVER --password PASSWORD --password-file DIR/password", refused, classUsage},
+	} {
+		for _, output := range []string{"", "-q", "-v", "--json", "-d", "-v -d"} {
+			args := split(row.line+" "+output, "SERVER", row.server(), "DIR", dir, "KEY", testKey, "PASSWORD", testPassword)
+			got := runWith(t, secretsInEnv, "", args...)
+			if got.code != row.code {
+				t.Errorf("%s %s: %+v", row.line, output, got)
+			}
+			if s := secretIn(got); s != "" {
+				t.Errorf("%s %s shows %s: %+v", row.line, output, s, got)
+			}
+		}
+	}
+	// The search does find what is there.
+	server := answering(&authenReply{status: authenGetPass}, &authenReply{status: authenFail})()
+	if got := runWith(t, secretsInEnv, "", "authenticate", "alice", server, "-d", "--show-secrets"); secretIn(got) == "" {
+		t.Errorf("--show-secrets hides them: %+v", got)
+	}
+}
+
+// secretIn finds the key or the password in an output, as text or as a hex dump.
+func secretIn(o outcome) string {
+	for _, secret := range []string{testKey, testPassword} {
+		for _, shown := range []string{secret, secret[:6], fmt.Sprintf("% x", secret[:4]), hex.EncodeToString([]byte(secret))} {
+			if strings.Contains(o.out+o.err, shown) {
+				return shown
+			}
+		}
+	}
+	return ""
+}
+
+// Several key files are candidates: where the first does not fit, the one that does is named.
+func TestKeyCandidates(t *testing.T) {
+	dir := writeFiles(t, map[string]string{"old": "the key before the last change", "new": testKey, "third": "the key of another server"})
+	server := newScript(t, testKey, &authenReply{status: authenPass})
+	got := runWith(t, secretsInEnv, "", split("authenticate alice SERVER -t pap --key-file DIR/old --key-file DIR/third --key-file DIR/new",
+		"SERVER", server.addr, "DIR", dir)...)
+	want := outcome{classProtocol, "", "tacacs_plus: the reply of " + server.addr + " does not fit the key: " + errBodyLength.Error() + "\n" +
+		"tacacs_plus: hint: the key of " + dir + "/new fits this reply\n"}
+	if got != want {
+		t.Errorf("%+v\nis not %+v", got, want)
+	}
+}
+
+// ownOptions are the options that a command has of its own.
+var ownOptions = map[string]string{
+	"authenticate": "chap-id chap-challenge answer",
+	"enable":       "chap-id chap-challenge answer",
+	"chpass":       "answer new-password-file new-password-stdin",
+	"authorize":    "c cmds cmd method require",
+	"account":      "c cmds cmd method f task-id exec",
+}
+
+const sharedOptions = "u username H host p port k key key-file password password-file password-stdin t authen-type l priv-lvl " +
+	"r rem-addr P virtual-port s service timeout retries 4 6 source interface single-connect unencrypted " +
+	"q quiet v verbose d debug json show-secrets"
+
+// checkHelp demands that a help names all options.
+func checkHelp(t *testing.T, text, names string) {
+	t.Helper()
+	words := strings.FieldsFunc(text, func(r rune) bool { return r == ' ' || r == ',' || r == '\n' })
+	for name := range strings.FieldsSeq(names) {
+		option := "-" + name
+		if len(name) > 1 {
+			option = "--" + name
+		}
+		if !slices.Contains(words, option) {
+			t.Errorf("%s is not in the help:\n%s", option, text)
+		}
+	}
+}
+
+func TestHelp(t *testing.T) {
+	whole := runWith(t, nil, "", "help")
+	if whole.code != classGranted || whole.err != "" {
+		t.Errorf("help: %+v", whole)
+	}
+	checkHelp(t, whole.out, sharedOptions)
+	for _, args := range [][]string{{"--help"}, {"-h"}, {"-help"}, {"-v", "-h"}} {
+		if got := runWith(t, nil, "", args...); got != whole {
+			t.Errorf("%s: %+v", args, got)
+		}
+	}
+	for _, c := range commands() {
+		if !strings.Contains(whole.out, "\n  "+c.name+" ") {
+			t.Errorf("%s is not in the help", c.name)
+		}
+		one := runWith(t, nil, "", "help", c.name)
+		if one.code != classGranted || one.err != "" || !strings.HasPrefix(one.out, c.name+": "+c.summary+"\n\nUsage: tacacs_plus [OPTION...] "+c.name) {
+			t.Errorf("help %s: %+v", c.name, one)
+		}
+		checkHelp(t, one.out, ownOptions[c.name])
+		for _, args := range [][]string{{c.name, "--help"}, {"-h", c.name}, {c.name, "alice", "tac1", "-h", "--json"}} {
+			if got := runWith(t, nil, "", args...); got != one {
+				t.Errorf("%s: %+v", args, got)
+			}
+		}
+	}
+	if got := runWith(t, nil, "", "version"); got.code != classGranted || got.err != "" || !strings.HasPrefix(got.out, "tacacs_plus ") || strings.Count(got.out, "\n") != 1 {
+		t.Errorf("version: %+v", got)
+	}
+}

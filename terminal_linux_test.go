@@ -1,0 +1,288 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+)
+
+// patience ends a test that hangs; no test waits for it.
+const patience = 5 * time.Second
+
+// A pty is a terminal without a screen: what is written to person is typed at it, and what is
+// read from person is shown on it. The program has the other end.
+type pty struct{ person, program *os.File }
+
+func openPTY(t *testing.T) pty {
+	t.Helper()
+	person, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { person.Close() })
+	raw, err := person.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var unlock, number int32
+	var errnos [2]syscall.Errno
+	err = raw.Control(func(fd uintptr) {
+		_, _, errnos[0] = syscall.Syscall(syscall.SYS_IOCTL, fd, syscall.TIOCSPTLCK, uintptr(unsafe.Pointer(&unlock)))
+		_, _, errnos[1] = syscall.Syscall(syscall.SYS_IOCTL, fd, syscall.TIOCGPTN, uintptr(unsafe.Pointer(&number)))
+	})
+	if err != nil || errnos != [2]syscall.Errno{} {
+		t.Fatal(err, errnos)
+	}
+	program, err := os.OpenFile("/dev/pts/"+strconv.Itoa(int(number)), os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { program.Close() })
+	return pty{person, program}
+}
+
+// types what a person types.
+func (p pty) types(t *testing.T, text string) {
+	t.Helper()
+	if _, err := p.person.WriteString(text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (p pty) checkEcho(t *testing.T, want bool) {
+	t.Helper()
+	var mode syscall.Termios
+	if err := ioctl(p.program.Fd(), ioctlGetTermios, &mode); err != nil {
+		t.Fatal(err)
+	}
+	if got := mode.Lflag&syscall.ECHO != 0; got != want {
+		t.Errorf("echo is %t, not %t", got, want)
+	}
+}
+
+// readUntil reads until text has come, and returns all of what came.
+func readUntil(t *testing.T, r *os.File, text string) string {
+	t.Helper()
+	if err := r.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	var got []byte
+	for b := make([]byte, 1024); !bytes.Contains(got, []byte(text)); {
+		n, err := r.Read(b)
+		if got = append(got, b[:n]...); err != nil {
+			t.Fatalf("waiting for %q: %v after %q", text, err, got)
+		}
+	}
+	return string(got)
+}
+
+// A seat is a person at a terminal, in whose view a command line runs in this process. Its
+// standard error is apart, to see what goes there and what the terminal shows by itself.
+type seat struct {
+	pty
+	stderr *os.File
+	out    bytes.Buffer // to be read after the end
+	leave  context.CancelFunc
+	done   chan class
+}
+
+func runAt(t *testing.T, line string) *seat {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &seat{pty: openPTY(t), stderr: r, leave: cancel, done: make(chan class, 1)}
+	t.Cleanup(func() { cancel(); r.Close(); w.Close() })
+	s.checkEcho(t, true)
+	go func() {
+		s.done <- run(ctx, split(line), stdio{in: s.program, out: &s.out, err: w, env: func(string) string { return "" }})
+	}()
+	return s
+}
+
+// asked waits for a prompt, checks that it is alone on standard error and whether the
+// terminal shows what is typed, then types the answer.
+func (s *seat) asked(t *testing.T, prompt string, echo bool, answer string) {
+	t.Helper()
+	if got := readUntil(t, s.stderr, prompt); strings.TrimSpace(got) != strings.TrimSpace(prompt) {
+		t.Errorf("standard error has %q, not %q", got, prompt)
+	}
+	s.checkEcho(t, echo)
+	s.types(t, answer)
+}
+
+// ends waits for the end, and checks the exit code, standard output and what the terminal
+// showed by itself: nothing of what was typed without echo.
+func (s *seat) ends(t *testing.T, code class, out, shown string) {
+	t.Helper()
+	if got := <-s.done; got != code || s.out.String() != out {
+		t.Errorf("ends with %d %q, not %d %q", got, s.out.String(), code, out)
+	}
+	s.checkEcho(t, true)
+	if _, err := s.program.WriteString("[end]"); err != nil {
+		t.Fatal(err)
+	}
+	if got := readUntil(t, s.person, "[end]"); got != shown+"[end]" {
+		t.Errorf("the terminal showed %q, not %q", got, shown+"[end]")
+	}
+}
+
+func TestPromptForSecrets(t *testing.T) {
+	server := newScript(t, testKey, &authenReply{status: authenPass})
+	s := runAt(t, "authenticate alice "+server.addr+" -t pap")
+	s.asked(t, "tacacs+ secret: ", false, testKey+"\n")
+	s.asked(t, "password for alice: ", false, testPassword+"\n")
+	s.ends(t, classGranted, "PASS\n", "")
+	var start authenStart
+	if server.received(t, &start); start.data != testPassword {
+		t.Errorf("the password is %q", start.data)
+	}
+}
+
+// Both secrets can be pasted at once, and what is given by option is not asked for.
+func TestPromptAndPaste(t *testing.T) {
+	server := newScript(t, testKey, &authenReply{status: authenPass})
+	s := runAt(t, "authenticate alice "+server.addr+" -t pap")
+	s.asked(t, "tacacs+ secret: ", false, testKey+"\n"+testPassword+"\n")
+	s.ends(t, classGranted, "PASS\n", "")
+
+	server = newScript(t, "0123456789abcdef", &authenReply{status: authenPass})
+	s = runAt(t, "authenticate alice "+server.addr+" -t pap -k 0123456789abcdef")
+	s.asked(t, "password for alice: ", false, "\n") // an empty one
+	s.ends(t, classGranted, "PASS\n", "")
+}
+
+// The prompts of a server: echo unless it says NOECHO, or asks for a password.
+func TestServerPrompts(t *testing.T) {
+	server := newScript(t, "0123456789abcdef",
+		&authenReply{status: authenGetPass},
+		&authenReply{status: authenGetData, serverMsg: "Favourite\ncolour\x1b[31m? "},
+		&authenReply{status: authenGetData, flags: authenNoEcho, serverMsg: "Token: "},
+		&authenReply{status: authenGetPass, serverMsg: "Again: "},
+		&authenReply{status: authenGetData},
+		&authenReply{status: authenPass})
+	s := runAt(t, "authenticate alice "+server.addr+" -k 0123456789abcdef --password x")
+	s.asked(t, "Favourite\ncolour\\x1b[31m? ", true, "blue\n")
+	s.asked(t, "Token: ", false, "123456\n")
+	s.asked(t, "Again: ", false, "y\n")
+	s.asked(t, "data: ", true, "z\n")
+	s.ends(t, classGranted, "PASS\n", "blue\r\nz\r\n")
+	server.received(t, new(authenStart))
+	for _, want := range []string{"x", "blue", "123456", "y", "z"} {
+		var answer authenContinue
+		if server.received(t, &answer); answer.userMsg != want {
+			t.Errorf("the answer is %q, not %q", answer.userMsg, want)
+		}
+	}
+}
+
+func TestPromptEnds(t *testing.T) {
+	server := listen(t)
+	line := "authenticate alice " + server.Addr().String()
+	for name, row := range map[string]struct {
+		typed string
+		code  class
+		says  string
+	}{
+		"end of input":     {"\x04", classUsage, "no key"},
+		"nothing":          {"\n", classUsage, "tacacs_plus: the key of the terminal is empty\n"},
+		"interrupted":      {"", classInterrupted, "tacacs_plus: interrupted\n"},
+		"interrupted late": {"half a ke", classInterrupted, "tacacs_plus: interrupted\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := runAt(t, line)
+			s.asked(t, "tacacs+ secret: ", false, row.typed)
+			if row.code == classInterrupted {
+				s.leave()
+			}
+			readUntil(t, s.stderr, row.says)
+			s.ends(t, row.code, "", "")
+			checkUntouched(t, server)
+		})
+	}
+}
+
+func TestPromptForNewPassword(t *testing.T) {
+	line := "chpass alice SERVER -k 0123456789abcdef"
+	server := newScript(t, "0123456789abcdef", &authenReply{status: authenGetData}, &authenReply{status: authenGetPass},
+		&authenReply{status: authenGetPass}, &authenReply{status: authenPass})
+	s := runAt(t, strings.ReplaceAll(line, "SERVER", server.addr))
+	s.asked(t, "password for alice: ", false, "old\n")
+	s.asked(t, "new password for alice: ", false, "new\n")
+	s.asked(t, "new password for alice again: ", false, "new\n")
+	s.ends(t, classGranted, "PASS\n", "")
+	server.received(t, new(authenStart))
+	for _, want := range []string{"old", "new", "new"} {
+		var answer authenContinue
+		if server.received(t, &answer); answer.userMsg != want {
+			t.Errorf("the answer is %q, not %q", answer.userMsg, want)
+		}
+	}
+
+	unasked := listen(t)
+	s = runAt(t, strings.ReplaceAll(line, "SERVER", unasked.Addr().String()))
+	s.asked(t, "password for alice: ", false, "old\n")
+	s.asked(t, "new password for alice: ", false, "new\n")
+	s.asked(t, "new password for alice again: ", false, "newer\n")
+	readUntil(t, s.stderr, "tacacs_plus: the new passwords differ\n")
+	s.ends(t, classUsage, "", "")
+	checkUntouched(t, unasked)
+}
+
+// buildBinary builds the program for as long as the test takes.
+func buildBinary(t *testing.T) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "tacacs_plus")
+	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return binary
+}
+
+// A signal at a prompt ends the program with 130 and leaves the terminal as it was.
+func TestSignalAtPrompt(t *testing.T) {
+	binary := buildBinary(t)
+	for name, stop := range map[string]func(*testing.T, pty, *os.Process) error{
+		"Ctrl-C":  func(t *testing.T, p pty, _ *os.Process) error { p.types(t, "\x03"); return nil },
+		"SIGINT":  func(_ *testing.T, _ pty, child *os.Process) error { return child.Signal(syscall.SIGINT) },
+		"SIGTERM": func(_ *testing.T, _ pty, child *os.Process) error { return child.Signal(syscall.SIGTERM) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := openPTY(t)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, binary, "authenticate", "alice", "192.0.2.1")
+			cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
+			cmd.Stdin, cmd.Stdout, cmd.Stderr = p.program, p.program, p.program
+			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			shown := readUntil(t, p.person, "tacacs+ secret: ")
+			p.checkEcho(t, false)
+			p.types(t, "half a ke")
+			if err := stop(t, p, cmd.Process); err != nil {
+				t.Error(err)
+			}
+			err := cmd.Wait()
+			if code := cmd.ProcessState.ExitCode(); code != 130 {
+				t.Errorf("exit code %d (%v)", code, err)
+			}
+			p.checkEcho(t, true)
+			shown += readUntil(t, p.person, "interrupted\r\n")
+			if want := "tacacs+ secret: \r\ntacacs_plus: interrupted\r\n"; shown != want {
+				t.Errorf("the terminal shows %q, not %q", shown, want)
+			}
+		})
+	}
+}

@@ -1,0 +1,456 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"time"
+)
+
+// tlsOptions are the options of TACACS+ over TLS 1.3. RFC 9887.
+type tlsOptions struct {
+	enabled    bool
+	caCert     string
+	cert       string
+	certKey    string
+	serverName string
+	crls       list
+	insecure   bool
+	keyLog     string
+}
+
+func (t *tlsOptions) register(o *optionSet) {
+	o.add((*toggle)(&t.enabled), "tls", "", "TACACS+ over TLS 1.3 (RFC 9887): port 300, no key, never a fall back to clear")
+	o.add((*text)(&t.caCert), "cacert", "FILE", "certificates to trust, PEM (default the system's)")
+	o.add((*text)(&t.cert), "cert", "FILE", "own certificate, with its chain, PEM")
+	o.add((*text)(&t.certKey), "cert-key", "FILE", "its private key, PEM (default in the file of --cert)")
+	o.add((*text)(&t.serverName), "servername", "NAME", "name that the server's certificate must have (default that of HOST)")
+	o.add(&t.crls, "crl", "FILE", "revocation list, PEM or DER; repeatable")
+	o.add((*toggle)(&t.insecure), "insecure", "", "do not verify the server's certificate")
+	o.add((*text)(&t.keyLog), "keylog", "FILE", "append the session's secrets, for a packet analyser")
+}
+
+// check refuses what is said of TLS where there is none, so that nobody is in doubt whether it
+// is used (RFC 9887 section 5.2).
+func (t *tlsOptions) check() error {
+	for _, o := range []struct {
+		name  string
+		given bool
+	}{
+		{"--cacert", t.caCert != ""}, {"--cert", t.cert != ""}, {"--cert-key", t.certKey != ""}, {"--servername", t.serverName != ""},
+		{"--crl", len(t.crls) > 0}, {"--insecure", t.insecure}, {"--keylog", t.keyLog != ""},
+	} {
+		if o.given && !t.enabled {
+			return failf(classUsage, "%s needs --tls", o.name)
+		}
+	}
+	if t.certKey != "" && t.cert == "" {
+		return failf(classUsage, "--cert-key needs --cert")
+	}
+	return nil
+}
+
+// A tlsClient is what all connections of one run share.
+type tlsClient struct {
+	config     *tls.Config
+	serverName string
+	crls       []*x509.RevocationList
+	warn       func(format string, args ...any) // -q does not hide it
+}
+
+// client reads the files of the options. The system's roots are not read before they are needed.
+func (t *tlsOptions) client(warn func(format string, args ...any)) (*tlsClient, error) {
+	c := &tlsClient{serverName: t.serverName, warn: warn}
+	c.config = &tls.Config{MinVersion: tls.VersionTLS13, InsecureSkipVerify: t.insecure, ClientSessionCache: &ticketCache{}}
+	var err error
+	if t.caCert != "" {
+		if c.config.RootCAs, err = readCertPool(t.caCert); err != nil {
+			return nil, err
+		}
+	}
+	if t.cert != "" {
+		if c.config.Certificates, err = readKeyPair(t.cert, t.certKey); err != nil {
+			return nil, err
+		}
+	}
+	for _, file := range t.crls {
+		list, err := readCRL(file)
+		if err != nil {
+			return nil, err
+		}
+		c.crls = append(c.crls, list)
+	}
+	if t.keyLog != "" {
+		f, err := os.OpenFile(t.keyLog, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+		if err != nil {
+			return nil, failf(classUsage, "open the key log: %w", err)
+		}
+		c.config.KeyLogWriter = f
+	}
+	if t.insecure {
+		warn("the server's certificate is not verified (--insecure): anybody could answer in its place")
+	}
+	return c, nil
+}
+
+// tlsFacts are what -v and --json say of the connection.
+type tlsFacts struct {
+	Version     string   `json:"version"`
+	CipherSuite string   `json:"cipher_suite"`
+	Group       string   `json:"group"`
+	Resumed     bool     `json:"resumed"`
+	Verified    bool     `json:"verified"`
+	ServerName  string   `json:"server_name"`
+	Subject     string   `json:"subject"`
+	Issuer      string   `json:"issuer"`
+	Names       []string `json:"names"`
+	NotAfter    string   `json:"not_after"`
+	DaysLeft    int      `json:"days_left"`
+	Chain       []string `json:"chain,omitempty"`
+	// ClientCert is what the server asked of this client: not asked, sent, or asked and none to send.
+	ClientCert string `json:"client_certificate"`
+}
+
+// handshake makes a TLS connection of conn, at once and before any octet of TACACS+ (RFC 9887
+// section 3.2). It closes conn where that fails.
+func (c *tlsClient) handshake(ctx context.Context, l *link, conn net.Conn) (net.Conn, *tlsFacts, error) {
+	config := c.config.Clone()
+	host, _, _ := strings.Cut(l.server.host, "%") // a certificate has no zones
+	if config.ServerName = host; c.serverName != "" {
+		config.ServerName = c.serverName
+	}
+	facts := &tlsFacts{ServerName: config.ServerName, ClientCert: "not asked"}
+	// With Certificates, a certificate whose issuer the server does not name would be kept back
+	// in silence; sent like this, it brings the alert that says what is wrong with it.
+	config.Certificates = nil
+	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		if len(c.config.Certificates) == 0 {
+			facts.ClientCert = "asked, none to send"
+			return &tls.Certificate{}, nil
+		}
+		facts.ClientCert = "sent"
+		return &c.config.Certificates[0], nil
+	}
+	config.VerifyConnection = func(state tls.ConnectionState) error { return c.checkRevocation(state.VerifiedChains) }
+	secure := tls.Client(conn, config)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, facts, l.handshakeFailure(facts.ServerName, err)
+	}
+	state := secure.ConnectionState()
+	facts.Version = tls.VersionName(state.Version)
+	facts.CipherSuite = tls.CipherSuiteName(state.CipherSuite)
+	facts.Group = state.CurveID.String()
+	facts.Resumed = state.DidResume
+	facts.Verified = !config.InsecureSkipVerify
+	leaf := state.PeerCertificates[0]
+	facts.Subject, facts.Issuer, facts.Names = leaf.Subject.String(), leaf.Issuer.String(), certNames(leaf)
+	facts.NotAfter = leaf.NotAfter.UTC().Format(time.RFC3339)
+	facts.DaysLeft = int(time.Until(leaf.NotAfter).Hours() / 24)
+	if len(state.VerifiedChains) > 0 {
+		for _, cert := range state.VerifiedChains[0] {
+			facts.Chain = append(facts.Chain, cert.Subject.String())
+		}
+	}
+	return secure, facts, nil
+}
+
+// certNames are the names and addresses that a certificate is for.
+func certNames(cert *x509.Certificate) []string {
+	names := append([]string{}, cert.DNSNames...)
+	for _, ip := range cert.IPAddresses {
+		names = append(names, ip.String())
+	}
+	return names
+}
+
+// errRevoked is why a chain is refused.
+type errRevoked struct {
+	cert *x509.Certificate
+	when time.Time
+}
+
+func (e *errRevoked) Error() string {
+	return fmt.Sprintf("the certificate of %s was revoked on %s", e.cert.Subject, e.when.UTC().Format(time.DateOnly))
+}
+
+// checkRevocation looks for every certificate of the chains in the list of its issuer, on
+// resumption too (RFC 9887 sections 3.4 and 3.6). One chain without a revoked one suffices.
+func (c *tlsClient) checkRevocation(chains [][]*x509.Certificate) error {
+	if len(c.crls) == 0 {
+		return nil
+	}
+	var err error
+	for _, chain := range chains {
+		if err = c.checkChain(chain); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+func (c *tlsClient) checkChain(chain []*x509.Certificate) error {
+	for i, cert := range chain[:len(chain)-1] {
+		issuer, covered := chain[i+1], false
+		for _, list := range c.crls {
+			if !bytes.Equal(list.RawIssuer, cert.RawIssuer) {
+				continue
+			}
+			if err := list.CheckSignatureFrom(issuer); err != nil {
+				return fmt.Errorf("the revocation list of %s is not signed by it: %w", cert.Issuer, err)
+			}
+			if now := time.Now(); now.After(list.NextUpdate) && !list.NextUpdate.IsZero() || now.Before(list.ThisUpdate) {
+				c.warn("the revocation list of %s is out of date: it is for %s to %s", cert.Issuer,
+					list.ThisUpdate.UTC().Format(time.DateOnly), list.NextUpdate.UTC().Format(time.DateOnly))
+			}
+			covered = true
+			for _, entry := range list.RevokedCertificateEntries {
+				if entry.SerialNumber.Cmp(cert.SerialNumber) == 0 {
+					return &errRevoked{cert, entry.RevocationTime}
+				}
+			}
+		}
+		if !covered {
+			c.warn("no revocation list of %s: whether %s was revoked is not known", cert.Issuer, cert.Subject)
+		}
+	}
+	return nil
+}
+
+// handshakeFailure explains why there is no TLS connection.
+func (l *link) handshakeFailure(name string, err error) error {
+	f := failf(classTLS, "TLS with %s: %w", l.server, cause(err))
+	var record tls.RecordHeaderError
+	var authority x509.UnknownAuthorityError
+	var invalid x509.CertificateInvalidError
+	var hostname x509.HostnameError
+	var revoked *errRevoked
+	switch {
+	case errors.As(err, &record) && version(record.RecordHeader[0]).major() == majorVersion:
+		f.err = fmt.Errorf("TLS with %s: it answers with clear TACACS+", l.server)
+		return f.withHint("this is the port of the clear service; TLS has port 300. It is never used in clear instead")
+	case errors.As(err, &record):
+		f.err = fmt.Errorf("TLS with %s: the answer is not TLS", l.server)
+		return f.withHint("another service listens there; TACACS+ over TLS has port 300")
+	case errors.As(err, &revoked):
+		return f.withHint("ask who runs the server for its new certificate")
+	case errors.As(err, &authority):
+		return f.withHint("--cacert FILE names the authority that signed it, or the certificate itself where it is self-signed")
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired && time.Now().Before(invalid.Cert.NotBefore):
+		f.err = fmt.Errorf("TLS with %s: its certificate is not valid before %s", l.server, invalid.Cert.NotBefore.UTC().Format(time.RFC3339))
+		return f.withHint("is this host's clock right?")
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		f.err = fmt.Errorf("TLS with %s: the certificate of %s expired on %s", l.server, invalid.Cert.Subject, invalid.Cert.NotAfter.UTC().Format(time.RFC3339))
+		return f.withHint("the server needs a new certificate; is this host's clock right?")
+	case errors.As(err, &hostname):
+		names := strings.Join(certNames(hostname.Certificate), ", ")
+		if names == "" {
+			names = "no name at all (a common name does not count)"
+		}
+		f.err = fmt.Errorf("TLS with %s: its certificate is not for %s but for %s", l.server, name, names)
+		return f.withHint("--servername NAME says which name to expect")
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+		f.err = fmt.Errorf("TLS with %s: timed out after %v", l.server, l.timeout)
+		return f.withHint("a clear TACACS+ port waits like this; TLS has port 300")
+	case isClosed(err):
+		f.err = fmt.Errorf("TLS with %s: it closed the connection in the handshake", l.server)
+		return f.withHint("a clear TACACS+ port, or a server that does not know this client's address")
+	case strings.Contains(err.Error(), "protocol version"):
+		f.err = fmt.Errorf("TLS with %s: it does not speak TLS 1.3", l.server)
+		return f.withHint("RFC 9887 section 3.2 forbids earlier versions")
+	}
+	return f.withHint("%s", alertHint(err))
+}
+
+// alertHint says which option supplies what the server's alert asks for.
+func alertHint(err error) string {
+	text := err.Error()
+	switch {
+	case strings.Contains(text, "certificate required"):
+		return "the server wants a certificate of this client: --cert and --cert-key"
+	case strings.Contains(text, "unrecognized name"):
+		return "the server has no such name: --servername NAME"
+	case strings.Contains(text, "certificate"), strings.Contains(text, "access denied"), strings.Contains(text, "decrypt"):
+		return "the server dislikes this client's certificate (--cert): its dates, its issuer or its name"
+	}
+	return ""
+}
+
+// tlsReadFailure explains an error of the first read after a handshake that succeeded: in TLS
+// 1.3 that is where the server says, or does not say, what is wrong with the client's certificate.
+func (s *session) tlsReadFailure(err error) error {
+	if s.facts == nil || s.answered {
+		return nil
+	}
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "remote error" {
+		return failf(classTLS, "TLS with %s: it ended the session: %w", s.server, op.Err).withHint("%s", alertHint(op.Err))
+	}
+	if isClosed(err) {
+		return failf(classTLS, "TLS with %s: it closed the connection before it answered (client certificate: %s)", s.server, s.facts.ClientCert).
+			withHint("likely the client's certificate: --cert and --cert-key; some servers close without saying so")
+	}
+	return nil
+}
+
+// readPEM reads a file that must be PEM.
+func readPEM(file, what string) ([]byte, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, failf(classUsage, "read the %s: %w", what, err)
+	}
+	if block, _ := pem.Decode(b); block == nil {
+		return nil, failf(classTLS, "the %s %s is not PEM", what, file).
+			withHint("a PEM file has a line -----BEGIN; openssl x509 -inform DER converts a certificate")
+	}
+	return b, nil
+}
+
+func readCertPool(file string) (*x509.CertPool, error) {
+	b, err := readPEM(file, "certificate file")
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(b) {
+		return nil, failf(classTLS, "the certificate file %s holds no certificate", file)
+	}
+	return pool, nil
+}
+
+// readKeyPair reads a certificate with its chain and the key that belongs to it.
+func readKeyPair(certFile, keyFile string) ([]tls.Certificate, error) {
+	cert, err := readPEM(certFile, "certificate file")
+	if err != nil {
+		return nil, err
+	}
+	key := cert
+	if keyFile != "" {
+		if key, err = readPEM(keyFile, "private key file"); err != nil {
+			return nil, err
+		}
+	} else {
+		keyFile = certFile
+	}
+	if bytes.Contains(key, []byte("ENCRYPTED")) {
+		return nil, failf(classTLS, "the private key of %s is encrypted", keyFile).
+			withHint("openssl pkey -in %s -out FILE writes it without a passphrase", keyFile)
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil && strings.Contains(err.Error(), "does not match") {
+		return nil, failf(classTLS, "the private key of %s does not belong to the certificate of %s", keyFile, certFile)
+	}
+	if err != nil {
+		return nil, failf(classTLS, "the certificate of %s and the private key of %s: %w", certFile, keyFile, err)
+	}
+	return []tls.Certificate{pair}, nil
+}
+
+func readCRL(file string) (*x509.RevocationList, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, failf(classUsage, "read the revocation list: %w", err)
+	}
+	if block, _ := pem.Decode(b); block != nil {
+		b = block.Bytes
+	}
+	list, err := x509.ParseRevocationList(b)
+	if err != nil {
+		return nil, failf(classTLS, "the revocation list %s: %w", file, err)
+	}
+	return list, nil
+}
+
+// A ticketCache gives every session ticket out once, so that two connections cannot be linked
+// by it (RFC 9887 section 3.6, RFC 8446 appendix C.4). It lasts as long as the run.
+type ticketCache struct {
+	mu      sync.Mutex
+	tickets map[string][]*tls.ClientSessionState
+}
+
+// maxTickets is how many unused tickets are kept for one server.
+const maxTickets = 8
+
+// Put keeps a ticket.
+func (t *ticketCache) Put(server string, state *tls.ClientSessionState) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.tickets == nil {
+		t.tickets = make(map[string][]*tls.ClientSessionState)
+	}
+	if have := t.tickets[server]; state != nil && len(have) < maxTickets {
+		t.tickets[server] = append(have, state)
+	}
+}
+
+// Get gives a ticket away.
+func (t *ticketCache) Get(server string) (*tls.ClientSessionState, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	have := t.tickets[server]
+	if len(have) == 0 {
+		return nil, false
+	}
+	t.tickets[server] = have[1:]
+	return have[0], true
+}
+
+// serverTLS is the configuration of serve: TLS 1.3 only, and with a file of authorities a
+// client's certificate is required.
+func serverTLS(pair []tls.Certificate, clientCA string) (*tls.Config, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS13, Certificates: pair}
+	if clientCA != "" {
+		pool, err := readCertPool(clientCA)
+		if err != nil {
+			return nil, err
+		}
+		config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, pool
+	}
+	return config, nil
+}
+
+// selfSigned makes a certificate for loopback; change may spoil it. The PEM form is what
+// --cacert takes.
+func selfSigned(change func(*x509.Certificate)) (pair []tls.Certificate, pemForm []byte, err error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, err
+	}
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
+	if err != nil {
+		return nil, nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: serial,
+		Subject:      pkix.Name{CommonName: "tacacs_plus serve"},
+		NotBefore:    time.Now().Add(-time.Hour),
+		NotAfter:     time.Now().AddDate(0, 0, 30),
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		DNSNames:     []string{"localhost"},
+		IPAddresses:  []net.IP{netip.MustParseAddr("127.0.0.1").AsSlice(), netip.IPv6Loopback().AsSlice()},
+	}
+	if change != nil {
+		change(template)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		return nil, nil, err
+	}
+	pemForm = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	return []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, pemForm, nil
+}

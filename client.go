@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -126,7 +127,11 @@ func (c *client) try(ctx context.Context, srv server, res *result, talk func(con
 		return failf(classInterrupted, "interrupted")
 	}
 	if err == nil && res.class == classServer {
-		return failf(classServer, "%s answered ERROR", srv).withHint("the server could not decide: a back end that is down, or a request it does not support; its log says which")
+		said := ""
+		if why := oneLine(cmp.Or(res.ServerMsg, res.Data)); why != "" {
+			said = ": " + why
+		}
+		return failf(classServer, "%s answered ERROR%s", srv, said).withHint("the server could not decide: a back end that is down, or a request it does not support; its log says which")
 	}
 	return err
 }

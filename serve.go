@@ -45,7 +45,8 @@ const (
 	maxDialogues     = 1024 // of one connection, waiting for a CONTINUE
 	idleTimeout      = 60 * time.Second
 	handshakeTimeout = 10 * time.Second
-	maxTries         = 3 // of an ASCII login
+	shutdownTimeout  = 5 * time.Second // for the answers under way
+	maxTries         = 3               // of an ASCII login
 )
 
 // newServe is the command serve.
@@ -247,7 +248,12 @@ func (srv *labServer) run(ctx context.Context, inv *invocation, listen []string)
 	for _, l := range listeners {
 		l.Close()
 	}
-	all.Wait()
+	finished := make(chan struct{})
+	go func() { all.Wait(); close(finished) }()
+	select {
+	case <-finished:
+	case <-time.After(shutdownTimeout):
+	}
 	return srv.log.flush()
 }
 
@@ -296,7 +302,6 @@ func (srv *labServer) serve(ctx context.Context, conn net.Conn) {
 		conn.SetDeadline(time.Now().Add(handshakeTimeout))
 		if err := secure.HandshakeContext(ctx); err != nil {
 			srv.log.note(conn, "TLS: "+cause(err).Error())
-			srv.log.flush()
 			return
 		}
 		conn.SetDeadline(time.Time{})

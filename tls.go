@@ -249,6 +249,7 @@ func (l *link) handshakeFailure(name string, err error) error {
 	case errors.As(err, &revoked):
 		return f.withHint("ask who runs the server for its new certificate")
 	case errors.As(err, &authority):
+		f.err = fmt.Errorf("TLS with %s: its certificate is signed by an unknown authority: %s", l.server, authority.Cert.Issuer)
 		return f.withHint("--cacert FILE names the authority that signed it, or the certificate itself where it is self-signed")
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired && time.Now().Before(invalid.Cert.NotBefore):
 		f.err = fmt.Errorf("TLS with %s: its certificate is not valid before %s", l.server, invalid.Cert.NotBefore.UTC().Format(time.RFC3339))

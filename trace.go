@@ -101,9 +101,10 @@ type sessionLog struct {
 	out *bufio.Writer
 }
 
-// note prints what is wrong with a connection.
+// note prints at once what is wrong with a connection.
 func (l *sessionLog) note(conn net.Conn, what string) {
 	l.write(&served{Time: time.Now(), Peer: conn.RemoteAddr().String(), Error: what})
+	l.flush()
 }
 
 // write queues one line, or one object; flush sends what is queued.

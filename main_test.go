@@ -1,0 +1,363 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// A testServer is serve, run as a person runs it, on a loopback port of its own.
+type testServer struct {
+	addr string
+	log  *lockedBuffer // its standard output: a line for every session
+	stop func() class
+}
+
+// A lockedBuffer is written by the server while the test reads it.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+var listening = regexp.MustCompile(`listening on (\S+)\n`)
+
+// serveWith starts serve with the key and the user alice, and these options.
+func serveWith(t testing.TB, options ...string) *testServer {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	messages, says := io.Pipe()
+	s := &testServer{log: new(lockedBuffer)}
+	done := make(chan class, 1)
+	args := append([]string{"serve", "--listen", "127.0.0.1:0", "--user", "alice:" + testPassword}, options...)
+	go func() {
+		done <- run(ctx, args, stdio{in: strings.NewReader(""), out: s.log, err: says, env: func(name string) string {
+			if name == "TACACS_PLUS_KEY" {
+				return testKey
+			}
+			return ""
+		}})
+		says.Close()
+	}()
+	s.stop = sync.OnceValue(func() class { cancel(); return <-done })
+	t.Cleanup(func() { s.stop() })
+	var said []byte
+	for b := make([]byte, 1024); ; {
+		n, err := messages.Read(b)
+		said = append(said, b[:n]...)
+		if m := listening.FindSubmatch(said); m != nil {
+			s.addr = string(m[1])
+			go io.Copy(io.Discard, messages)
+			return s
+		}
+		if err != nil {
+			t.Fatalf("serve did not start: %s", said)
+		}
+	}
+}
+
+// ask runs a command against the server: at stands for its address.
+func (s *testServer) ask(t *testing.T, line string) outcome {
+	t.Helper()
+	return runWith(t, secretsInEnv, "", split(line, "AT", s.addr)...)
+}
+
+// TestCommands is every command with every answer that a well-behaved server gives.
+func TestCommands(t *testing.T) {
+	s := serveWith(t, "--deny", "^configure", "--permit", "^show", "--user", "old:"+testPassword, "--must-change", "old")
+	for _, tt := range []struct {
+		line string
+		code class
+		out  string // a regular expression for all of it
+		err  string // likewise; empty for none
+	}{
+		{"authenticate alice AT", 0, `PASS\n`, ``},
+		{"authenticate alice AT -t pap", 0, `PASS\n`, ``},
+		{"authenticate alice AT -t chap", 0, `PASS\n`, ``},
+		{"authenticate alice AT -t chap --chap-id 200 --chap-challenge 0102030405060708090a", 0, `PASS\n`, ``},
+		{"authenticate alice AT -t mschap", 0, `PASS\n`, ``},
+		{"authenticate alice AT -t mschapv2", 0, `PASS\n`, ``},
+		{"authenticate alice AT -q", 0, ``, ``},
+		{"-u alice -H AT authenticate", 0, `PASS\n`, ``},
+		{"authenticate '' AT --answer alice", 0, `PASS\n`, ``},
+		{"authenticate alice AT --password no", 1, `GETPASS: Password incorrect.\\nPassword:\n`, `(?s).*no answer left for the prompt "Password incorrect.\\nPassword:" \(GETPASS\).*--answer.*`},
+		{"authenticate alice AT --password no --answer no --answer no", 1, `FAIL: Login incorrect\n`, `.*hint: account, password, device policy.*\n`},
+		{"authenticate alice AT --password no --answer Pa55 --answer no", 1, `FAIL: Login incorrect\n`, `.*hint.*\n`},
+		{"authenticate alice AT -t pap --password no", 1, `FAIL: Login incorrect\n`, `.*hint.*\n`},
+		{"authenticate alice AT -t pap --password no -q", 1, ``, ``},
+		{"authenticate alice AT -t chap --password no", 1, `FAIL: Login incorrect\n`, `.*hint.*\n`},
+		{"authenticate nobody AT -t mschapv2", 1, `FAIL: Login incorrect\n`, `.*hint.*\n`},
+		{"authenticate old AT -t pap", 1, `FAIL: Password change required\n`, `.*hint.*\n`},
+		{"authenticate old AT", 1, `GETPASS: New password:\n`, `(?s).*no answer left.*`},
+		{"enable alice AT", 0, `PASS\n`, ``},
+		{"enable alice AT -t pap -l 7", 0, `PASS\n`, ``},
+		{"authorize alice AT", 0, `PASS_ADD\n  priv-lvl=15\n`, ``},
+		{"authorize alice AT service=shell cmd= priv-lvl*1", 0, `PASS_REPL\n  service=shell\n  cmd=\n  priv-lvl=15\n`, ``},
+		{"authorize alice AT --require priv-lvl=15", 0, `PASS_ADD\n  priv-lvl=15\n`, ``},
+		{"authorize alice AT --require priv-lvl=1", 1, `PASS_ADD\n  priv-lvl=15\n`, `.*the effective arguments do not hold priv-lvl=1\n`},
+		{"authorize alice AT -c service=shell cmd=show cmd-arg=version", 0, `PASS_ADD\n`, ``},
+		{"authorize alice AT service=shell cmd=configure", 1, `FAIL: command not permitted\n`, ``},
+		{"authorize alice AT service=ppp protocol=ip", 0, `PASS_ADD\n`, ``},
+		{"authorize bob AT", 1, `FAIL: unknown user\n`, ``},
+		{"account alice AT", 0, `SUCCESS task_id=[0-9a-f]{16}\n`, ``},
+		{"account alice AT -f start --task-id 7", 0, `SUCCESS task_id=7\n`, ``},
+		{"account alice AT -f stop task_id=8", 0, `SUCCESS task_id=8\n`, ``},
+		{"account alice AT -f update", 0, `SUCCESS task_id=\S+\n`, ``},
+		{"account alice AT -f watchdog-update", 0, `SUCCESS task_id=\S+\n`, ``},
+		{"authenticate alice AT -k another-key-than-the-server", 5, ``, `(?s)tacacs_plus: the reply of \S+ does not fit the key: .*\ntacacs_plus: hint: the shared key differs.*`},
+		{"authorize alice AT -k another-key-than-the-server", 5, ``, `(?s).*does not fit the key.*`},
+		{"account alice AT -k another-key-than-the-server", 5, ``, `(?s).*does not fit the key.*`},
+		{"authenticate alice AT --unencrypted", 5, ``, `(?s).*the reply of \S+ is obfuscated although --unencrypted was asked for\n.*`},
+	} {
+		t.Run(tt.line, func(t *testing.T) { s.ask(t, tt.line).check(t, tt.code, tt.out, tt.err) })
+	}
+	if code := s.stop(); code != classGranted {
+		t.Errorf("serve ended with %d, want 0", code)
+	}
+}
+
+// check compares with regular expressions for the whole of both outputs.
+func (o outcome) check(t *testing.T, code class, out, err string) {
+	t.Helper()
+	if o.code != code || !regexp.MustCompile(`^(?:`+out+`)$`).MatchString(o.out) || !regexp.MustCompile(`^(?:`+err+`)$`).MatchString(o.err) {
+		t.Errorf("got %d\n%s%s\nwant %d\n%s\n%s", int(o.code), o.out, o.err, int(code), out, err)
+	}
+}
+
+// TestPasswordChanges goes through every dialogue that leaves another password behind.
+func TestPasswordChanges(t *testing.T) {
+	dir := writeFiles(t, map[string]string{"new": "new1\n", "again": "new2\n"})
+	s := serveWith(t, "--user", "old:"+testPassword, "--must-change", "old")
+	for _, tt := range []struct {
+		line string
+		code class
+		out  string
+	}{
+		{"chpass alice AT --new-password-file DIR/new", 0, `PASS: Password changed\n`},
+		{"authenticate alice AT -t pap", 1, `FAIL.*\n`},
+		{"authenticate alice AT -t pap --password-file DIR/new", 0, `PASS\n`},
+		{"chpass alice AT --password-file DIR/new --new-password-file DIR/again", 0, `PASS: Password changed\n`},
+		{"chpass alice AT --new-password-file DIR/new", 1, `GETDATA: Password incorrect.*\n`},
+		{"authenticate old AT --answer a --answer b", 1, `FAIL: The new passwords differ or are empty\n`},
+		{"authenticate old AT --answer a --answer a", 0, `PASS: Password changed\n`},
+		{"authenticate old AT --password a", 0, `PASS\n`},
+	} {
+		got := runWith(t, secretsInEnv, "", split(tt.line, "AT", s.addr, "DIR", dir)...)
+		if got.code != tt.code || !regexp.MustCompile(`^`+tt.out+`$`).MatchString(got.out) {
+			t.Errorf("%s: got %d %q, want %d %q\n%s", tt.line, int(got.code), got.out, int(tt.code), tt.out, got.err)
+		}
+	}
+}
+
+// TestFaults runs the whole client against every fault that serve knows: the exit code, the
+// first line of the error, and an end before the test's patience is over.
+func TestFaults(t *testing.T) {
+	const login, pap = "authenticate alice AT --timeout 400ms", "authenticate alice AT -t pap --timeout 400ms"
+	const author, acct = "authorize alice AT", "account alice AT --task-id 1"
+	for _, tt := range []struct {
+		fault, line string
+		code        class
+		out, err    string // a regular expression for the standard output, and one for the first line of the error
+	}{
+		{"noecho-pass", login, 0, `PASS\n`, ``},
+		{"getuser", login, 0, `PASS\n`, ``},
+		{"getuser", pap, 5, ``, `.* answers a pap login with GETUSER, which has no place there`},
+		{"getdata", login, 1, `GETDATA: Token:\n`, `no answer left for the prompt "Token:" \(GETDATA\) of .*`},
+		{"getdata", login + " --answer 123456", 0, `PASS\n`, ``},
+		{"getpass-forever", login, 1, `GETPASS: Password:\n`, `no answer left for the prompt "Password:" \(GETPASS\) of .*`},
+		{"getpass-forever", login + strings.Repeat(" --answer x", 200), 5, ``, `.* asks without end: sequence numbers are used up`},
+		{"restart", login, 0, `PASS\n`, `warning: the server asks to restart with pap instead of ascii`},
+		{"restart-empty", login, 1, `RESTART: type not allowed here\n`, `hint: the server does not take ascii here; try another --authen-type`},
+		{"restart", "authenticate alice AT -t chap", 0, `PASS\n`, ``},
+		{"follow", login, 1, `FOLLOW\n`, ``},
+		{"follow", author, 1, `FOLLOW\n`, ``},
+		{"follow", acct, 1, `FOLLOW task_id=1\n`, ``},
+		{"error", login, 3, `ERROR\n`, `.* answered ERROR: database down`},
+		{"error", author, 3, `ERROR\n`, `.* answered ERROR: database down`},
+		{"error", acct, 3, `ERROR task_id=1\n`, `.* answered ERROR: database down`},
+		{"fail", login, 1, `FAIL: Account locked\\x08\n`, `hint: account, password.*`},
+		{"fail", author, 1, `FAIL: Denied by policy\n  reason=policy\n`, ``},
+		{"silent", login, 4, ``, `no reply from .* within 400ms`},
+		{"close", login, 4, ``, `.* closed the connection before it answered`},
+		{"reset", login, 4, ``, `.* closed the connection before it answered`},
+		{"close-after-header", login, 4, ``, `.* closed the connection in the middle of its reply, after 12 octets`},
+		{"header-cut", login, 4, ``, `.* closed the connection in the middle of its reply, after 5 octets`},
+		{"body-cut", login, 4, ``, `.* closed the connection in the middle of its reply, after 15 octets`},
+		{"body-stall", login, 4, ``, `the reply of .* was cut off after 15 octets: timed out after 400ms`},
+		{"header-split", login, 0, `PASS\n`, ``},
+		{"drip", login, 4, ``, `the reply of .* was cut off after \d+ octets: timed out after 400ms`},
+		{"drip", "authenticate alice AT -t pap", 0, `PASS\n`, ``},
+		{"wrong-key", login, 5, ``, `the reply of .* does not fit the key: .*`},
+		{"wrong-key", author, 5, ``, `the reply of .* does not fit the key: .*`},
+		{"wrong-key", acct, 5, ``, `the reply of .* does not fit the key: .*`},
+		{"unencrypted", login, 5, ``, `the reply of .* is not obfuscated although a key is in use: the UNENCRYPTED flag is set`},
+		{"seq-plus-7", login, 5, ``, `the reply of .* has seq_no 9, not 2`},
+		{"seq-same", login, 5, ``, `the reply of .* has seq_no 1, not 2`},
+		{"session", login, 5, ``, `the reply of .* has session_id [0-9a-f]{8}, not [0-9a-f]{8}`},
+		{"type", login, 5, ``, `the reply of .* has type authorization, not authentication`},
+		{"major-version", login, 5, ``, `the reply of .* is not TACACS\+: it begins with 0xb0, not 0xc0 or 0xc1`},
+		{"minor-version", login, 5, ``, `the reply of .* has version 0xc.1, not 0xc.0`},
+		{"minor-version", pap, 5, ``, `the reply of .* has version 0xc.0, not 0xc.1`},
+		{"length-max", login, 5, ``, `the reply of .* claims a body of 4294967295 octets, the limit is 65535`},
+		{"lengths-overflow", login, 5, ``, `the reply of .* does not fit the key: .*`},
+		{"lengths-overflow", author, 5, ``, `the reply of .* does not fit the key: .*`},
+		{"lengths-overflow", acct, 5, ``, `the reply of .* does not fit the key: .*`},
+		{"empty-body", login, 3, ``, `.* answers with an empty body`},
+		{"unknown-status", login, 5, ``, `.* answers with the unknown status 0x63`},
+		{"unknown-status", author, 5, ``, `.* answers with the unknown status 0x63`},
+		{"unknown-status", acct, 5, ``, `.* answers with the unknown status 0x63`},
+		{"non-utf8", login, 0, `PASS: caf\\xe9 \\xff\\xfe\n`, ``},
+		{"non-utf8", acct, 0, `SUCCESS: caf\\xe9 task_id=1\n`, ``},
+		{"terminal-escape", login, 0, `PASS: \\x1b\[2J\\x1b\]0;owned\\x07\\xc2\\x9b31mred\\x0d\\nline\n`, ``},
+		{"terminal-escape", author, 0, `PASS_ADD: \\x1b\[2J\n  x=\\x1b\[2J\n`, `warning: x=.* is mandatory and not of RFC 8907 section 8.2.*`},
+		{"args-max", author, 0, `PASS_ADD\n(?:  a=x{253}\n)+`, `warning: a=x*\.\.\. is mandatory.*`},
+		{"unknown-mandatory", author, 0, `PASS_REPL\n  service=shell\n  frobnicate=yes\n`, `warning: frobnicate=yes is mandatory and not of RFC 8907 section 8.2: .*`},
+		{"single-refused", login + " --single-connect -v", 0, `(?s).*single-connect: refused\n.*`, ``},
+		{"tls-alert", login, 5, ``, `the reply of .* is not TACACS\+: it begins with 0x15, not 0xc0 or 0xc1`},
+		{"http", login, 5, ``, `the reply of .* is not TACACS\+: it begins with 0x48, not 0xc0 or 0xc1`},
+	} {
+		t.Run(tt.fault+" "+tt.line[:12], func(t *testing.T) {
+			t.Parallel()
+			s := serveWith(t, "--fault", tt.fault)
+			got := s.ask(t, tt.line)
+			first, _, _ := strings.Cut(got.err, "\n")
+			outcome{got.code, got.out, strings.TrimPrefix(first, "tacacs_plus: ")}.check(t, tt.code, tt.out, tt.err)
+			if tt.code == classNetwork || tt.code == classProtocol || tt.code == classServer {
+				if cut := regexp.MustCompile(`cut off|in the middle|without end|no place`).MatchString(first); !cut && !strings.Contains(got.err, "tacacs_plus: hint: ") {
+					t.Errorf("no hint: %s", got.err)
+				}
+			}
+		})
+	}
+	t.Run("all of them are here", func(t *testing.T) {
+		source, err := os.ReadFile("main_test.go")
+		if err != nil {
+			t.Fatal(err)
+		}
+		tested, err := os.ReadFile("tls_test.go")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range faults() {
+			if row := fmt.Sprintf("{%q, ", f.name); !bytes.Contains(source, []byte(row)) && !bytes.Contains(tested, []byte(row)) {
+				t.Errorf("the fault %s has no row", f.name)
+			}
+		}
+	})
+}
+
+// TestJSON reads what a program would read.
+func TestJSON(t *testing.T) {
+	s := serveWith(t)
+	var got struct {
+		Command, User, Status, Server, Local, Transport string
+		Granted                                         bool
+		ExitCode                                        int  `json:"exit_code"`
+		SingleConnect                                   bool `json:"single_connect"`
+		Arguments                                       struct{ Request, Response, Effective []string }
+		Timing                                          map[string]float64 `json:"timing_ms"`
+		Error                                           problem
+		Attempts                                        []attempt
+	}
+	o := s.ask(t, "authorize alice 127.0.0.1:1,AT --json --single-connect")
+	if err := json.Unmarshal([]byte(o.out), &got); err != nil || strings.Count(o.out, "\n") != 1 {
+		t.Fatalf("%v in %q", err, o.out)
+	}
+	if got.Command != "authorize" || got.User != "alice" || got.Status != "PASS_ADD" || !got.Granted || got.ExitCode != 0 ||
+		got.Server != s.addr || got.Transport != "tcp" || !got.SingleConnect || got.Timing["total"] <= 0 {
+		t.Errorf("got %s", o.out)
+	}
+	if want := []string{"service=shell", "cmd=", "priv-lvl=15"}; !slices.Equal(got.Arguments.Effective, want) {
+		t.Errorf("effective arguments %q, want %q", got.Arguments.Effective, want)
+	}
+	if len(got.Attempts) != 1 || got.Attempts[0].Server != "127.0.0.1:1" || got.Attempts[0].Class != "network" {
+		t.Errorf("attempts %+v", got.Attempts)
+	}
+}
+
+// TestFailover is section 4.4: the next server after a failure or an ERROR, never after a FAIL
+// or a reply that broke the UNENCRYPTED rule.
+func TestFailover(t *testing.T) {
+	good := serveWith(t)
+	for _, tt := range []struct {
+		fault string
+		code  class
+	}{
+		{"close", 0}, {"silent", 0}, {"error", 0}, {"wrong-key", 0}, {"empty-body", 0},
+		{"fail", 1}, {"follow", 1}, {"getpass-forever", 1}, {"unencrypted", 5},
+	} {
+		t.Run(tt.fault, func(t *testing.T) {
+			bad := serveWith(t, "--fault", tt.fault)
+			got := runWith(t, secretsInEnv, "", split("authenticate alice BAD,GOOD --timeout 300ms", "BAD", bad.addr, "GOOD", good.addr)...)
+			if got.code != tt.code {
+				t.Errorf("got %d, want %d: %s%s", int(got.code), int(tt.code), got.out, got.err)
+			}
+			if asked := strings.Contains(got.err, "trying "+good.addr); asked != (tt.code == 0) {
+				t.Errorf("the next server was asked: %t: %s", asked, got.err)
+			}
+		})
+	}
+	t.Run("rounds", func(t *testing.T) {
+		got := runWith(t, secretsInEnv, "", split("authenticate alice AT --retries 2 --json", "AT", refusedAddr(t))...)
+		if n := strings.Count(got.err, "warning: connect to"); got.code != classNetwork || n != 2 {
+			t.Errorf("got %d after %d more rounds, want 4 after 2: %s", int(got.code), n, got.err)
+		}
+	})
+}
+
+// TestReadmeHoldsTheHelp keeps the README to the letter of the program.
+func TestReadmeHoldsTheHelp(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(readme), "```\n"+help()+"```\n") {
+		t.Error("the README does not hold the text of tacacs_plus help")
+	}
+}
+
+// TestExec runs a command between two records.
+func TestExec(t *testing.T) {
+	s := serveWith(t)
+	ran := filepath.Join(t.TempDir(), "ran")
+	for _, tt := range []struct {
+		line string
+		code class
+		out  string
+		err  string
+	}{
+		{"account alice AT --exec -- echo hello", 0, "hello\n", ``},
+		{"account alice AT --exec -q -- false", 1, ``, ``},
+		{"account alice AT --exec --task-id 9 -v -- echo hi", 0, "hi\n", `(?s)status: SUCCESS\n.*start_time=.*status: SUCCESS\n.*task_id=9\n.*elapsed_time=0\n.*err_msg=exit status 0\n.*cmd-arg=hi\n.*`},
+		{"account alice AT --exec -- no-such-program-anywhere", 2, ``, `(?s).*no-such-program-anywhere.*`},
+		{"account alice AT -k a-key-that-does-not-fit --exec -- touch " + ran, 5, ``, `(?s).*the start record was not written, the command was not run: .*key.*`},
+	} {
+		s.ask(t, tt.line).check(t, tt.code, tt.out, tt.err)
+	}
+	if _, err := os.Stat(ran); err == nil {
+		t.Error("a command ran although its start was not recorded")
+	}
+	if log := s.log.String(); strings.Count(log, " start ") != 3 || strings.Count(log, " stop ") != 3 {
+		t.Errorf("the server's records:\n%s", log)
+	}
+}

@@ -1,0 +1,318 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestEscape(t *testing.T) {
+	for _, test := range []struct {
+		name, text string
+		want       string // on one line
+		lines      string // with its lines kept; as want where empty
+	}{
+		{"nothing", "", "", ""},
+		{"ASCII", "Access denied (code 7).", "Access denied (code 7).", ""},
+		{"letters", "Größe 日本", "Größe 日本", ""},
+		{"emoji", "ok 😀", "ok 😀", ""},
+		{"backslash", `DOMAIN\user \x1b`, `DOMAIN\user \x1b`, ""},
+		{"newline", "a\nb\n", `a\nb\n`, "a\nb\n"},
+		{"CRLF", "a\r\nb", `a\x0d\nb`, "a\nb"},
+		{"carriage return", "PASS\rFAIL", `PASS\x0dFAIL`, ""},
+		{"tab", "a\tb", `a\x09b`, ""},
+		{"NUL and backspace", "a\x00\b", `a\x00\x08`, ""},
+		{"terminal escape", "\x1b[31mred\x1b]0;title\a", `\x1b[31mred\x1b]0;title\x07`, ""},
+		{"DEL", "a\x7f", `a\x7f`, ""},
+		{"C1 as UTF-8", "\u009b31m\u0085", `\xc2\x9b31m\xc2\x85`, ""},
+		{"C1 as an octet", "\x9b31m", `\x9b31m`, ""},
+		{"invalid UTF-8", "a\xffb\xc3", `a\xffb\xc3`, ""},
+		{"cut-off emoji", "\xf0\x9f\x98", `\xf0\x9f\x98`, ""},
+		{"surrogate", "\xed\xa0\x80", `\xed\xa0\x80`, ""},
+		{"overlong NUL", "\xc0\x80", `\xc0\x80`, ""},
+		{"the replacement character itself", "a\ufffdb", "a\ufffdb", ""},
+		{"bidi override", "user\u202egpj.exe", `user\xe2\x80\xaegpj.exe`, ""},
+		{"zero width", "a\u200bb\ufeff", `a\xe2\x80\x8bb\xef\xbb\xbf`, ""},
+		{"line separator", "a\u2028b", `a\xe2\x80\xa8b`, ""},
+		{"no-break space", "a\u00a0b", `a\xc2\xa0b`, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := escape(test.text); got != test.want {
+				t.Errorf("escape: got %q, want %q", got, test.want)
+			}
+			lines := test.lines
+			if lines == "" {
+				lines = test.want
+			}
+			if got := escapeLines(test.text); got != lines {
+				t.Errorf("escapeLines: got %q, want %q", got, lines)
+			}
+		})
+	}
+}
+
+// Whatever comes in: what goes out has no control octet, and nothing is escaped twice.
+func TestEscapeEveryOctet(t *testing.T) {
+	for i := range 256 {
+		for _, text := range []string{string([]byte{byte(i)}), string(rune(i)), "a" + string([]byte{byte(i)}) + "é"} {
+			got := escape(text)
+			if strings.ContainsFunc(got, func(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 }) {
+				t.Errorf("%q: got %q, want no control characters", text, got)
+			}
+			if again := escape(got); again != got {
+				t.Errorf("%q twice: got %q, want %q", text, again, got)
+			}
+		}
+	}
+}
+
+func TestOneLine(t *testing.T) {
+	for text, want := range map[string]string{"\r\n\n Welcome \n": "Welcome", " a\nb ": `a\nb`, "\n": "", "\x1b": `\x1b`} {
+		if got := oneLine(text); got != want {
+			t.Errorf("%q: got %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestShorten(t *testing.T) {
+	for _, test := range []struct{ text, want string }{
+		{"short", "short"},
+		{strings.Repeat("x", 60), strings.Repeat("x", 60)},
+		{strings.Repeat("x", 61), strings.Repeat("x", 57) + "..."},
+		{strings.Repeat("x", 56) + strings.Repeat("é", 9), strings.Repeat("x", 56) + "..."}, // no half character
+	} {
+		if got := shorten(test.text); got != test.want {
+			t.Errorf("%s: got %s, want %s", test.text, got, test.want)
+		}
+	}
+}
+
+func TestPrintableASCII(t *testing.T) {
+	for text, want := range map[string]bool{"": true, " tty0~": true, "\x1f": false, "\x7f": false, "é": false, "a\n": false} {
+		if got := printableASCII(text); got != want {
+			t.Errorf("%q: got %v, want %v", text, got, want)
+		}
+	}
+}
+
+// The one place that knows what a status means: whatever is not a success must not look like one.
+func TestAnswer(t *testing.T) {
+	var granted []string
+	for v := range 256 {
+		for _, status := range []fmt.Stringer{authenStatus(v), authorStatus(v), acctStatus(v)} {
+			var res result
+			res.answer(status, "message", "data")
+			want := classDenied
+			switch name := status.String(); {
+			case res.Granted:
+				want = classGranted
+				granted = append(granted, name)
+			case name == "ERROR":
+				want = classServer
+			}
+			if res.class != want || res.Status != status.String() || res.ServerMsg != "message" || res.Data != "data" {
+				t.Errorf("%T %s: got %+v, want the class %s", status, status, res, want)
+			}
+		}
+	}
+	if want := []string{"PASS", "PASS_ADD", "SUCCESS", "PASS_REPL"}; !slices.Equal(granted, want) {
+		t.Errorf("granted: got %q, want %q", granted, want)
+	}
+}
+
+// A server that is asked after another one starts with nothing of the other's answer.
+func TestBeginForgetsTheServerBefore(t *testing.T) {
+	res := &result{Command: "authorize", User: "alice", Transport: "tcp"}
+	res.begin("192.0.2.1:49", &timing{})
+	res.answer(authorPassAdd, "hello", "data")
+	res.AuthenType, res.Flags, res.Local, res.TaskID = "pap", "NOECHO", "192.0.2.9:1024", "7"
+	res.SingleConnect, res.Arguments, res.hint = new(bool), &arguments{}, "hint"
+	res.attempt(failf(classNetwork, "no reply").withHint("try again"))
+	second := new(timing)
+	res.begin("192.0.2.2:49", second)
+	want := `{"command":"authorize","user":"alice","granted":false,"exit_code":0,"server":"192.0.2.2:49","transport":"tcp","timing_ms":{},` +
+		`"attempts":[{"server":"192.0.2.1:49","status":"PASS_ADD","class":"network","message":"no reply","hint":"try again"}]}` + "\n"
+	if got := res.json(); got != want {
+		t.Errorf("got  %swant %s", got, want)
+	}
+	if res.Timing != second || res.class != classDenied || res.hint != "" {
+		t.Errorf("got %+v, want its own timing, no hint, and denied until it answers", res)
+	}
+}
+
+func TestNewProblem(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		want problem
+	}{
+		{failf(classProtocol, "wrong").withHint("the key of %s", "FILE"), problem{"protocol", "wrong", "the key of FILE"}},
+		{failf(classServer, "%s answered ERROR", "tac1"), problem{"server error", "tac1 answered ERROR", ""}},
+		{errors.New("no such file"), problem{"usage", "no such file", ""}},
+	} {
+		if got := newProblem(test.err); got != test.want {
+			t.Errorf("%v: got %+v, want %+v", test.err, got, test.want)
+		}
+	}
+}
+
+// Each result in its three renderings.
+func TestRenderings(t *testing.T) {
+	established := true
+	for _, test := range []struct {
+		name              string
+		res               result
+		line, block, json string
+	}{
+		{
+			name: "nothing was answered",
+			res:  result{Command: "authenticate", ExitCode: 4},
+			json: `{"command":"authenticate","granted":false,"exit_code":4}`,
+		},
+		{
+			name: "PASS without a message",
+			res:  result{Command: "authenticate", Status: "PASS", Granted: true, Flags: "none"},
+			line: "PASS\n",
+			block: `
+status: PASS
+flags: none
+`,
+			json: `{"command":"authenticate","status":"PASS","granted":true,"exit_code":0,"flags":"none"}`,
+		},
+		{
+			name: "PASS with everything",
+			res: result{Command: "authenticate", User: "jürgen", Status: "PASS", Granted: true, Server: "192.0.2.1:49", Local: "192.0.2.9:1024",
+				Transport: "tcp", SingleConnect: &established, AuthenType: "pap", ServerMsg: "\nWelcome <b>\x1b[2J\n", Data: "\x00\x01", Flags: "NOECHO",
+				Timing: &timing{resolve: 0, connect: 1234567, firstReply: 20 * time.Millisecond, total: time.Second}},
+			line: `PASS: Welcome <b>\x1b[2J` + "\n",
+			block: `
+status: PASS
+server_msg: Welcome <b>\x1b[2J
+data: \x00\x01
+flags: NOECHO
+authen_type: pap
+server: 192.0.2.1:49
+local: 192.0.2.9:1024
+transport: tcp
+single-connect: granted
+time connect: 1.235ms
+time first_reply: 20ms
+time total: 1s
+`,
+			json: `{"command":"authenticate","user":"jürgen","status":"PASS","granted":true,"exit_code":0,"server":"192.0.2.1:49","local":"192.0.2.9:1024",` +
+				`"transport":"tcp","single_connect":true,"authen_type":"pap","server_msg":"\nWelcome <b>\\x1b[2J\n","data":"\\x00\\x01","flags":"NOECHO",` +
+				`"timing_ms":{"connect":1.234,"first_reply":20,"total":1000}}`,
+		},
+		{
+			name: "FAIL with several lines",
+			res: result{Command: "authenticate", User: "bob\x07", Status: "FAIL", ExitCode: 1, SingleConnect: new(bool), Flags: "none",
+				ServerMsg: "\r\nAccount locked\r\n  call 555\x9b\r\n", Data: "ldap\nrefused",
+				Error: &problem{Class: "denied", Message: "FAIL", Hint: "see the log"},
+				Attempts: []attempt{
+					{Server: "tac1:49", Status: "ERROR", problem: problem{Class: "server error", Message: "answered ERROR"}},
+					{Server: "tac2:49", problem: problem{Class: "network", Message: "no reply"}},
+				}},
+			line: `FAIL: Account locked\x0d\n  call 555\x9b` + "\n",
+			block: `
+status: FAIL
+server_msg:
+  Account locked
+    call 555\x9b
+data:
+  ldap
+  refused
+flags: none
+single-connect: refused
+attempt: tac1:49: answered ERROR
+attempt: tac2:49: no reply
+`,
+			json: `{"command":"authenticate","user":"bob\\x07","status":"FAIL","granted":false,"exit_code":1,"single_connect":false,` +
+				`"server_msg":"\nAccount locked\n  call 555\\x9b\n","data":"ldap\nrefused","flags":"none",` +
+				`"error":{"class":"denied","message":"FAIL","hint":"see the log"},` +
+				`"attempts":[{"server":"tac1:49","status":"ERROR","class":"server error","message":"answered ERROR"},` +
+				`{"server":"tac2:49","class":"network","message":"no reply"}]}`,
+		},
+		{
+			name: "an authorization",
+			res: result{Command: "authorize", User: "alice", Status: "PASS_ADD", Granted: true, ServerMsg: "ok",
+				Arguments: &arguments{Request: []string{"service=shell", "cmd="}, Response: []string{"priv-lvl=15", "autocmd*\x1b[A\n"},
+					Effective: []string{"service=shell", "cmd=", "priv-lvl=15", "autocmd*\x1b[A\n"}}},
+			line: "PASS_ADD: ok\n  priv-lvl=15\n" + `  autocmd*\x1b[A\n` + "\n",
+			block: `
+status: PASS_ADD
+server_msg: ok
+request:
+  service=shell
+  cmd=
+av-pairs:
+  priv-lvl=15
+  autocmd*\x1b[A\n
+effective:
+  service=shell
+  cmd=
+  priv-lvl=15
+  autocmd*\x1b[A\n
+`,
+			json: `{"command":"authorize","user":"alice","status":"PASS_ADD","granted":true,"exit_code":0,"server_msg":"ok",` +
+				`"arguments":{"request":["service=shell","cmd="],"response":["priv-lvl=15","autocmd*\\x1b[A\\n"],` +
+				`"effective":["service=shell","cmd=","priv-lvl=15","autocmd*\\x1b[A\\n"]}}`,
+		},
+		{
+			name: "a record",
+			res: result{Command: "account", User: "alice", Status: "SUCCESS", Granted: true, TaskID: "7",
+				Arguments: &arguments{Request: []string{"task_id=7", "service=shell"}}},
+			line: "SUCCESS task_id=7\n",
+			block: `
+status: SUCCESS
+task_id: 7
+request:
+  task_id=7
+  service=shell
+`,
+			json: `{"command":"account","user":"alice","status":"SUCCESS","granted":true,"exit_code":0,` +
+				`"arguments":{"request":["task_id=7","service=shell"]},"task_id":"7"}`,
+		},
+		{
+			name: "a record with a message",
+			res:  result{Command: "account", Status: "ERROR", ExitCode: 3, ServerMsg: "disk full\n", TaskID: "7\n"},
+			line: `ERROR: disk full task_id=7\n` + "\n",
+			block: `
+status: ERROR
+server_msg: disk full
+task_id: 7\n
+`,
+			json: `{"command":"account","status":"ERROR","granted":false,"exit_code":3,"server_msg":"disk full\n","task_id":"7\\n"}`,
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := test.res.line(); got != test.line {
+				t.Errorf("line: got\n%swant\n%s", got, test.line)
+			}
+			if got, want := test.res.block(), strings.TrimPrefix(test.block, "\n"); got != want {
+				t.Errorf("block: got\n%swant\n%s", got, want)
+			}
+			got := test.res.json()
+			if got != test.json+"\n" {
+				t.Errorf("json: got\n%swant\n%s", got, test.json)
+			}
+			if !json.Valid([]byte(got)) {
+				t.Errorf("json: got %s, which is not valid", got)
+			}
+		})
+	}
+}
+
+// Rendering escapes in copies: the result is shown again when more is known.
+func TestJSONLeavesTheResultAlone(t *testing.T) {
+	res := result{User: "a\n", ServerMsg: "\x1b", Data: "\x00", TaskID: "\x01", Arguments: &arguments{Request: []string{"a=\x02"}}}
+	first := res.json()
+	if second := res.json(); second != first {
+		t.Errorf("second time: got %s, want %s", second, first)
+	}
+	if res.ServerMsg != "\x1b" || res.Arguments.Request[0] != "a=\x02" {
+		t.Errorf("got %+v, want the text as it came", res)
+	}
+}

@@ -1,0 +1,318 @@
+package main
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"io"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// A testCA signs certificates and writes them to files, as --cacert, --cert and --crl want them.
+type testCA struct {
+	dir  string
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+func newTestCA(t *testing.T, dir, name string) *testCA {
+	t.Helper()
+	ca := &testCA{dir: dir, key: newKey(t)}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &ca.key.PublicKey, ca.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ca.cert, err = x509.ParseCertificate(der); err != nil {
+		t.Fatal(err)
+	}
+	ca.write(t, name+".pem", "CERTIFICATE", der)
+	return ca
+}
+
+func newKey(t *testing.T) *ecdsa.PrivateKey {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func (ca *testCA) write(t *testing.T, file, what string, der []byte) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(ca.dir, file), pem.EncodeToMemory(&pem.Block{Type: what, Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// issue writes NAME.pem and NAME.key for 127.0.0.1, with what change makes of the template.
+func (ca *testCA) issue(t *testing.T, name string, serial int64, change func(*x509.Certificate)) {
+	t.Helper()
+	key := newKey(t)
+	template := &x509.Certificate{SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(50 * time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
+	if change != nil {
+		change(template)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, ca.cert, &key.PublicKey, ca.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca.write(t, name+".pem", "CERTIFICATE", der)
+	if der, err = x509.MarshalPKCS8PrivateKey(key); err != nil {
+		t.Fatal(err)
+	}
+	ca.write(t, name+".key", "PRIVATE KEY", der)
+}
+
+// revoke writes a list with one serial number.
+func (ca *testCA) revoke(t *testing.T, file string, serial int64, next time.Time) {
+	t.Helper()
+	der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{Number: big.NewInt(1),
+		ThisUpdate: time.Now().Add(-2 * time.Hour), NextUpdate: next,
+		RevokedCertificateEntries: []x509.RevocationListEntry{{SerialNumber: big.NewInt(serial), RevocationTime: time.Now().Add(-time.Hour)}}}, ca.cert, ca.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca.write(t, file, "X509 CRL", der)
+}
+
+// testFiles makes what the rows below name.
+func testFiles(t *testing.T) string {
+	t.Helper()
+	dir := writeFiles(t, map[string]string{"text": "this is not PEM\n", "garbage.pem": "-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n"})
+	ca, other := newTestCA(t, dir, "ca"), newTestCA(t, dir, "other-ca")
+	ca.issue(t, "server", 10, nil)
+	ca.issue(t, "client", 11, nil)
+	ca.issue(t, "expired-client", 12, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
+	other.issue(t, "foreign-client", 13, nil)
+	ca.issue(t, "wildcard", 14, func(c *x509.Certificate) { c.DNSNames, c.IPAddresses = []string{"*.example.net"}, nil })
+	ca.issue(t, "common-name", 15, func(c *x509.Certificate) { c.Subject.CommonName, c.IPAddresses = "127.0.0.1", nil })
+	ca.revoke(t, "none.crl", 99, time.Now().Add(time.Hour))
+	ca.revoke(t, "server.crl", 10, time.Now().Add(time.Hour))
+	ca.revoke(t, "old.crl", 99, time.Now().Add(-time.Hour))
+	other.revoke(t, "other.crl", 99, time.Now().Add(time.Hour))
+	forged := &testCA{dir, &x509.Certificate{Subject: ca.cert.Subject, RawSubject: ca.cert.RawSubject, SubjectKeyId: []byte{1}, KeyUsage: x509.KeyUsageCRLSign}, other.key}
+	forged.revoke(t, "forged.crl", 99, time.Now().Add(time.Hour))
+	ca.write(t, "encrypted.key", "ENCRYPTED PRIVATE KEY", []byte{1, 2, 3})
+	return dir
+}
+
+// TestTLS is every way in which TLS succeeds and fails: exit code, first line of the error, and
+// what else must be said.
+func TestTLS(t *testing.T) {
+	dir := testFiles(t)
+	const server, mutual = "--tls --cert DIR/server.pem --cert-key DIR/server.key", "--tls --cert DIR/server.pem --cert-key DIR/server.key --client-ca DIR/ca.pem"
+	const login = "authenticate alice AT --timeout 3 --tls --cacert DIR/ca.pem"
+	for _, tt := range []struct {
+		name, serve, line string
+		code              class
+		err               string // a regular expression for the first line
+		also              string // what else must be somewhere in the output
+	}{
+		{"login", server, login, 0, ``, "PASS"},
+		{"login by pap", server, login + " -t pap", 0, ``, "PASS"},
+		{"authorize", server, "authorize alice AT --tls --cacert DIR/ca.pem", 0, ``, "PASS_ADD\n  priv-lvl=15"},
+		{"account", server, "account alice AT --tls --cacert DIR/ca.pem", 0, ``, "SUCCESS"},
+		{"facts", server, login + " -v", 0, ``, "tls: TLS 1.3 TLS_"},
+		{"facts in JSON", server, login + " --json", 0, ``, `"tls":{"version":"TLS 1.3",`},
+		{"days left", server, login + " --json", 0, ``, `"days_left":2,`},
+		{"mutual", mutual, login + " --cert DIR/client.pem --cert-key DIR/client.key -v", 0, ``, "tls client certificate: sent"},
+		{"wildcard", "--tls --cert DIR/wildcard.pem --cert-key DIR/wildcard.key", login + " --servername tac.example.net", 0, ``, "PASS"},
+		{"wildcard, two labels", "--tls --cert DIR/wildcard.pem --cert-key DIR/wildcard.key", login + " --servername a.b.example.net", 6, `TLS with .*: its certificate is not for a.b.example.net but for \*.example.net`, "--servername"},
+		{"common name", "--tls --cert DIR/common-name.pem --cert-key DIR/common-name.key", login, 6, `TLS with .*: its certificate is not for 127.0.0.1 but for no name at all \(a common name does not count\)`, ""},
+		{"unknown authority", server, "authenticate alice AT --tls --cacert DIR/other-ca.pem", 6, `TLS with .*: its certificate is signed by an unknown authority: CN=ca`, "--cacert FILE"},
+		{"insecure", server, "authenticate alice AT --tls --insecure -q", 0, `warning: the server's certificate is not verified.*`, ""},
+		{"insecure in JSON", server, "authenticate alice AT --tls --insecure --json", 0, `warning: .*`, `"verified":false`},
+		{"no such list", server, login + " --crl DIR/nothing.crl", 2, `read the revocation list: .*`, ""},
+		{"no list of the issuer", server, login + " --crl DIR/other.crl", 0, `warning: no revocation list of CN=ca: whether CN=server was revoked is not known`, "PASS"},
+		{"not revoked", server, login + " --crl DIR/none.crl", 0, ``, "PASS"},
+		{"revoked", server, login + " --crl DIR/server.crl", 6, `TLS with .*: .*the certificate of CN=server was revoked on .*`, ""},
+		{"list out of date", server, login + " --crl DIR/old.crl -q", 0, `warning: the revocation list of CN=ca is out of date: .*`, ""},
+		{"forged list", server, login + " --crl DIR/forged.crl", 6, `TLS with .*: .*the revocation list of CN=ca is not signed by it.*`, ""},
+		{"broken list", server, login + " --crl DIR/garbage.pem", 6, `the revocation list .*`, ""},
+		{"certificate required", mutual, login, 6, `TLS with .*: it ended the session: tls: certificate required`, "--cert and --cert-key"},
+		{"foreign client", mutual, login + " --cert DIR/foreign-client.pem --cert-key DIR/foreign-client.key", 6, `TLS with .*: it ended the session: tls: unknown certificate authority`, "--cert"},
+		{"expired client", mutual, login + " --cert DIR/expired-client.pem --cert-key DIR/expired-client.key", 6, `TLS with .*: it ended the session: tls: (expired|bad) certificate`, "--cert"},
+		{"closed after the handshake", server + " --fault close", login, 6, `TLS with .*: it closed the connection before it answered \(client certificate: not asked\)`, "likely the client's certificate"},
+		{"clear port", "", login, 6, `TLS with .*: it closed the connection in the handshake`, "a clear TACACS+ port"},
+		{"TLS port spoken to in clear", server, "authenticate alice AT --timeout 3", 4, `.* closed the connection before it answered`, "or a TLS port"},
+		{"foreign key", server, login + " --cert DIR/client.pem --cert-key DIR/server.key", 6, `the private key of .*server.key does not belong to the certificate of .*client.pem`, ""},
+		{"encrypted key", server, login + " --cert DIR/client.pem --cert-key DIR/encrypted.key", 6, `the private key of .* is encrypted`, "openssl pkey"},
+		{"certificate not PEM", server, login + " --cert DIR/text", 6, `the certificate file .*text is not PEM`, "-----BEGIN"},
+		{"key not PEM", server, login + " --cert DIR/client.pem --cert-key DIR/text", 6, `the private key file .*text is not PEM`, ""},
+		{"authorities not PEM", server, "authenticate alice AT --tls --cacert DIR/text", 6, `the certificate file .*text is not PEM`, ""},
+		{"no such file", server, "authenticate alice AT --tls --cacert DIR/nothing", 2, `read the certificate file: .*`, ""},
+		{"key given", server, login + " -k 12345678901234567890", 2, `over TLS there is no key`, ""},
+		{"option without --tls", server, "authenticate alice AT --cacert DIR/ca.pem", 2, `--cacert needs --tls`, ""},
+		{"tls and unencrypted", server, login + " --unencrypted", 2, `--tls and --unencrypted exclude each other`, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := serveWith(t, split(tt.serve, "DIR", dir)...)
+			got := runWith(t, secretsInEnv, "", split(tt.line, "AT", s.addr, "DIR", dir)...)
+			first, _, _ := strings.Cut(got.err, "\n")
+			outcome{code: got.code, err: strings.TrimPrefix(first, "tacacs_plus: ")}.check(t, tt.code, ``, tt.err)
+			if !strings.Contains(got.out+got.err, tt.also) {
+				t.Errorf("%q is not in\n%s%s", tt.also, got.out, got.err)
+			}
+		})
+	}
+}
+
+// TestTLSFaults runs the client against the certificates and versions that serve can spoil.
+func TestTLSFaults(t *testing.T) {
+	for _, tt := range []struct {
+		fault string
+		code  class
+		err   string
+	}{
+		{"tls-1.2", 6, `TLS with .*: it does not speak TLS 1.3`},
+		{"tls-expired", 6, `TLS with .*: the certificate of CN=tacacs_plus serve expired on .*`},
+		{"tls-not-yet", 6, `TLS with .*: its certificate is not valid before .*`},
+		{"tls-wrong-name", 6, `TLS with .*: its certificate is not for 127.0.0.1 but for other.example`},
+		{"tls-unknown-ca", 6, `TLS with .*: its certificate is signed by an unknown authority: CN=tacacs_plus serve`},
+		{"unencrypted", 5, `the reply of .* comes without the UNENCRYPTED flag, which every packet has over TLS`},
+	} {
+		t.Run(tt.fault, func(t *testing.T) {
+			t.Parallel()
+			ca := filepath.Join(t.TempDir(), "ca.pem")
+			s := serveWith(t, "--tls", "--write-cacert", ca, "--fault", tt.fault)
+			got := s.ask(t, "authenticate alice AT --tls --cacert "+ca)
+			first, _, _ := strings.Cut(got.err, "\n")
+			outcome{code: got.code, err: strings.TrimPrefix(first, "tacacs_plus: ")}.check(t, tt.code, ``, tt.err)
+		})
+	}
+}
+
+// TestClearPortAnswersTLS has a clear server that answers the hello with twelve octets of
+// TACACS+, and one that says nothing.
+func TestClearPortAnswersTLS(t *testing.T) {
+	for _, tt := range []struct{ name, answer, err string }{
+		{"answers", "\xc0\x01\x02\x00\x00\x00\x00\x00\x00\x00\x00\x00", `TLS with .*: it answers with clear TACACS\+`},
+		{"another protocol", "SSH-2.0-server\r\n", `TLS with .*: the answer is not TLS`},
+		{"silent", "", `TLS with .*: timed out after 300ms`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			addr := relay(t, func(client net.Conn) {
+				io.WriteString(client, tt.answer)
+				io.Copy(io.Discard, client)
+			})
+			got := runWith(t, secretsInEnv, "", "authenticate", "alice", addr, "--tls", "--insecure", "-q", "--timeout", "300ms")
+			_, second, _ := strings.Cut(got.err, "\n")
+			second, hint, _ := strings.Cut(second, "\n")
+			outcome{code: got.code, err: strings.TrimPrefix(second, "tacacs_plus: ")}.check(t, classTLS, ``, tt.err)
+			if !strings.Contains(hint, "300") {
+				t.Errorf("no word of the port: %q", hint)
+			}
+		})
+	}
+}
+
+// relay accepts connections on loopback and hands each to serve.
+func relay(t *testing.T, serve func(net.Conn)) (addr string) {
+	t.Helper()
+	l := listen(t)
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return // the test is over
+			}
+			go func() {
+				defer conn.Close()
+				serve(conn)
+			}()
+		}
+	}()
+	return l.Addr().String()
+}
+
+// TestNothingInClear looks at every octet that the client writes in a TLS session and in a
+// handshake that fails: TLS records only, and neither the user nor the password among them.
+func TestNothingInClear(t *testing.T) {
+	dir := testFiles(t)
+	s := serveWith(t, split("--tls --cert DIR/server.pem --cert-key DIR/server.key", "DIR", dir)...)
+	for _, tt := range []struct {
+		options string
+		code    class
+	}{
+		{"--cacert DIR/ca.pem", 0}, {"--cacert DIR/ca.pem -t pap", 0}, {"--cacert DIR/other-ca.pem", 6},
+		{"--cacert DIR/ca.pem --servername wrong.example", 6},
+	} {
+		t.Run(tt.options, func(t *testing.T) {
+			var mu sync.Mutex
+			var wire bytes.Buffer
+			closed := make(chan struct{})
+			addr := relay(t, func(client net.Conn) {
+				defer close(closed)
+				server, err := net.Dial("tcp", s.addr)
+				if err != nil {
+					return
+				}
+				defer server.Close()
+				go func() { io.Copy(client, server); client.Close() }()
+				for b := make([]byte, 4096); ; {
+					n, err := client.Read(b)
+					mu.Lock()
+					wire.Write(b[:n])
+					mu.Unlock()
+					if err != nil {
+						return
+					}
+					server.Write(b[:n])
+				}
+			})
+			got := runWith(t, secretsInEnv, "", append([]string{"authenticate", "alice", addr, "--tls"}, split(tt.options, "DIR", dir)...)...)
+			if got.code != tt.code {
+				t.Fatalf("got %d, want %d: %s", int(got.code), int(tt.code), got.err)
+			}
+			<-closed
+			mu.Lock()
+			defer mu.Unlock()
+			for b := wire.Bytes(); len(b) > 0; {
+				if len(b) < 5 || b[0] < 20 || b[0] > 23 || b[1] != 3 {
+					t.Fatalf("not a TLS record: % x", b[:min(len(b), 16)])
+				}
+				b = b[min(len(b), 5+int(b[3])<<8+int(b[4])):]
+			}
+			for _, word := range []string{"alice", testPassword, "tty0"} {
+				if bytes.Contains(wire.Bytes(), []byte(word)) {
+					t.Errorf("%q is on the wire", word)
+				}
+			}
+		})
+	}
+}
+
+// TestTicketCache gives every ticket out once and keeps a few.
+func TestTicketCache(t *testing.T) {
+	var c ticketCache
+	if _, ok := c.Get("a"); ok {
+		t.Error("a ticket out of nothing")
+	}
+	for range maxTickets + 3 {
+		c.Put("a", new(tls.ClientSessionState))
+	}
+	for i := range maxTickets + 1 {
+		if _, ok := c.Get("a"); ok != (i < maxTickets) {
+			t.Errorf("ticket %d: %t", i, ok)
+		}
+	}
+}

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+// traced is the text of a packet whose body is given in hex.
+func traced(t *testing.T, h header, body string, m layouter, showSecrets bool) string {
+	t.Helper()
+	var out strings.Builder
+	octets := unhex(t, body)
+	h.length = uint32(len(octets))
+	tracer := &tracer{out: &out, showSecrets: showSecrets}
+	tracer.packet("sent to", server{host: "192.0.2.1", port: 49}, &h, octets, m)
+	return out.String()
+}
+
+func TestTrace(t *testing.T) {
+	h := header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect, sessionID: 0x01020304}
+	const firstLine = "sent to 192.0.2.1:49: version 0xc.1 type authentication seq_no 1 flags SINGLE_CONNECT session_id 01020304 length "
+	pap := "01 0f 02 01 05 04 09 08 616c696365 74747930 3139322e302e322e31 5a5a5a5a5a5a5a5a"
+	answer := "0003 0004 01 5a5a5a 73746f70"
+	for _, test := range []struct {
+		name        string
+		body        string
+		message     layouter
+		showSecrets bool
+		want        string
+	}{
+		{"START with a password", pap, &authenStart{}, false, firstLine + `34
+  action: LOGIN
+  priv_lvl: 15
+  authen_type: pap
+  authen_service: login
+  user: alice
+  port: tty0
+  rem_addr: 192.0.2.1
+  data: [redacted 8 bytes]
+  0000  01 0f 02 01 05 04 09 08  61 6c 69 63 65 74 74 79  ........alicetty
+  0010  30 31 39 32 2e 30 2e 32  2e 31 ** ** ** ** ** **  0192.0.2.1******
+  0020  ** **                                             **
+`},
+		{"START with a password, shown", pap, &authenStart{}, true, firstLine + `34
+  action: LOGIN
+  priv_lvl: 15
+  authen_type: pap
+  authen_service: login
+  user: alice
+  port: tty0
+  rem_addr: 192.0.2.1
+  data: ZZZZZZZZ
+  0000  01 0f 02 01 05 04 09 08  61 6c 69 63 65 74 74 79  ........alicetty
+  0010  30 31 39 32 2e 30 2e 32  2e 31 5a 5a 5a 5a 5a 5a  0192.0.2.1ZZZZZZ
+  0020  5a 5a                                             ZZ
+`},
+		{"CONTINUE", answer, &authenContinue{}, false, firstLine + `12
+  flags: ABORT
+  user_msg: [redacted 3 bytes]
+  data: stop
+  0000  00 03 00 04 01 ** ** **  73 74 6f 70              .....***stop
+`},
+		{"CONTINUE, shown", answer, &authenContinue{}, true, firstLine + `12
+  flags: ABORT
+  user_msg: ZZZ
+  data: stop
+  0000  00 03 00 04 01 5a 5a 5a  73 74 6f 70              .....ZZZstop
+`},
+		// Nothing in it is secret, and text from outside is escaped.
+		{"REPLY", "05 01 0008 0002 6c6f67696e3a200a 1b63", &authenReply{}, false, firstLine + `16
+  status: GETPASS
+  flags: NOECHO
+  server_msg: login: \n
+  data: \x1bc
+  0000  05 01 00 08 00 02 6c 6f  67 69 6e 3a 20 0a 1b 63  ......login: ..c
+`},
+		{"REQUEST with arguments", "06 00 01 01 00 00 01 02 0d 04 78 736572766963653d7368656c6c 636d643d", &authorRequest{}, false, firstLine + `28
+  authen_method: tacacsplus
+  priv_lvl: 0
+  authen_type: ascii
+  authen_service: login
+` + "  user: \n  port: \n" + `  rem_addr: x
+  arg: service=shell
+  arg: cmd=
+  0000  06 00 01 01 00 00 01 02  0d 04 78 73 65 72 76 69  ..........xservi
+  0010  63 65 3d 73 68 65 6c 6c  63 6d 64 3d              ce=shellcmd=
+`},
+		{"reply that does not fit", "01 00 0003 0000", &authenReply{}, false, firstLine + `6
+  status: PASS
+  flags: none
+  malformed: the component lengths do not add up to the body's length
+  0000  01 00 00 03 00 00                                 ......
+`},
+		{"unknown message", "7f80", nil, false, firstLine + `2
+  0000  7f 80                                             ..
+`},
+		{"no body", "", nil, false, firstLine + "0\n"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := traced(t, h, test.body, test.message, test.showSecrets); got != test.want {
+				t.Errorf("got\n%swant\n%s", got, test.want)
+			}
+		})
+	}
+}
+
+// Wherever a secret stands and however long it is, no octet of it gets out. Z occurs nowhere else.
+func TestTraceHidesSecrets(t *testing.T) {
+	h := header{version: minorOne, typ: typeAuthen, seqNo: 1}
+	for n := range 64 {
+		secret := strings.Repeat("Z", n)
+		for _, m := range []layouter{
+			&authenStart{typ: authenPAP, user: "alice", data: secret},
+			&authenStart{typ: authenMSCHAPv2, user: strings.Repeat("u", n), data: secret},
+			&authenContinue{userMsg: secret},
+			&authenContinue{userMsg: secret, data: "reason"},
+		} {
+			body, err := encoded(m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var hidden, shown strings.Builder
+			(&tracer{out: &hidden}).packet("sent to", server{host: "tac1", port: 49}, &h, body, fresh(m))
+			if strings.Contains(hidden.String(), "Z") || strings.Contains(hidden.String(), " 5a") {
+				t.Errorf("%T, %d octets: got\n%swant no Z and no 5a", m, n, hidden.String())
+			}
+			if got := strings.Count(hidden.String(), "**"); n > 0 && got < n {
+				t.Errorf("%T, %d octets: got %d stars, want one for each", m, n, got)
+			}
+			(&tracer{out: &shown, showSecrets: true}).packet("sent to", server{host: "tac1", port: 49}, &h, body, fresh(m))
+			if got := strings.Count(shown.String(), " 5a"); got != n {
+				t.Errorf("%T, %d octets, shown: got %d of them, want all", m, n, got)
+			}
+		}
+	}
+}
+
+// What is sent was built before it is traced: tracing must not change it.
+func TestTraceLeavesTheMessageAlone(t *testing.T) {
+	for _, row := range wireTable {
+		if _, ok := row.message.(*header); ok {
+			continue
+		}
+		before, body := fresh(row.message), unhex(t, row.wire)
+		if err := decode(body, before); err != nil {
+			t.Fatal(err)
+		}
+		var out strings.Builder
+		(&tracer{out: &out}).packet("sent to", server{host: "tac1", port: 49}, &header{}, body, before)
+		if after, err := encoded(before); err != nil || string(after) != string(unhex(t, row.wire)) {
+			t.Errorf("%s: got %x, %v, want %s", row.name, after, err, row.wire)
+		}
+	}
+}
+
+func TestTraceNil(t *testing.T) {
+	var nobody *tracer
+	nobody.packet("sent to", server{}, nil, nil, nil) // must not panic: most runs have no tracer
+}

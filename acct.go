@@ -149,13 +149,13 @@ func newTaskID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// A record is what the records of one task have in common.
-type record struct {
+// A task is what the records of one event have in common.
+type task struct {
 	inv    *invocation
 	keys   []key
 	method authenMethod
 	args   []string
-	taskID string
+	id     string
 }
 
 // newAccount is the command account: record this.
@@ -201,8 +201,8 @@ func newAccount(o *optionSet) action {
 		if !slices.ContainsFunc(args, func(arg string) bool { return acctRank(arg) < 0 }) {
 			args = append(args, "service=shell") // nothing says what was done: a shell session
 		}
-		r := &record{inv: inv, method: own.method, args: completeShell(args), taskID: taskID}
-		if err := fits(r.request(acctStop, r.args, time.Now())); err != nil {
+		r := &task{inv: inv, method: own.method, args: completeShell(args), id: taskID}
+		if err := fitsRequest(r.record(acctStop, r.args), inv.caller); err != nil {
 			return nil, err
 		}
 		var program string
@@ -223,40 +223,52 @@ func newAccount(o *optionSet) action {
 	}
 }
 
-func (r *record) request(flags acctFlags, args []string, now time.Time) *acctRequest {
+// record is the request for one record of the task.
+func (r *task) record(flags acctFlags, args []string) *record {
 	who := r.inv.caller
-	return &acctRequest{flags: flags, method: r.method, privLvl: who.privLvl(), typ: who.authenType, service: who.service,
-		user: who.user, port: who.port, remAddr: longestAddr, args: completeRecord(flags, args, r.taskID, now)}
+	return &record{request: acctRequest{flags: flags, method: r.method, privLvl: who.privLvl(), typ: who.authenType,
+		service: who.service, user: who.user, port: who.port, args: completeRecord(flags, args, r.id, time.Now())}}
 }
 
-// send is the one exchange of a record. No answer, ERROR and FOLLOW all mean that it was not
-// recorded, and none of them is ever a success.
-func (r *record) send(ctx context.Context, flags acctFlags, args []string) (*result, error) {
-	m := r.request(flags, args, time.Now())
-	return r.inv.ask(ctx, r.keys, func(ctx context.Context, l *link, res *result) error {
-		res.TaskID = argValue(m.args, "task_id")
-		res.Arguments = &arguments{Request: m.args}
-		s, err := l.begin(ctx, typeAcct, minorDefault)
-		if err != nil {
-			return err
-		}
-		m.remAddr = s.remAddr(r.inv.caller)
-		var reply acctReply
-		if err := s.exchange(m, &reply); err != nil {
-			return err
-		}
-		if !acctStatusNames.has(uint8(reply.status)) {
-			return unknownStatus(l, reply.status)
-		}
-		res.answer(reply.status, reply.serverMsg, reply.data)
-		return nil
-	})
+func (r *task) send(ctx context.Context, flags acctFlags, args []string) (*result, error) {
+	return r.inv.ask(ctx, r.keys, r.record(flags, args))
+}
+
+// A record is the request of the command account.
+type record struct {
+	request acctRequest
+	reply   acctReply
+}
+
+// kind makes a record a request, as do the methods below.
+func (r *record) kind() (packetType, version) { return typeAcct, minorDefault }
+func (r *record) dialogue() bool              { return false }
+func (r *record) answer() layouter            { return &r.reply }
+
+// repeatable is false: the server may have written the record and died before it said so.
+func (r *record) repeatable() bool { return false }
+
+func (r *record) open(remAddr string) (layouter, error) {
+	r.request.remAddr = remAddr
+	return &r.request, nil
+}
+
+// next takes the REPLY. No answer, ERROR and FOLLOW all mean that the record was not written,
+// and none of them is ever a success.
+func (r *record) next(_ context.Context, l *link, res *result) (layouter, error) {
+	if !acctStatusNames.has(uint8(r.reply.status)) {
+		return nil, unknownStatus(l, r.reply.status)
+	}
+	res.answer(r.reply.status, r.reply.serverMsg, r.reply.data)
+	res.TaskID = argValue(r.request.args, "task_id")
+	res.Arguments = &arguments{Request: r.request.args}
+	return nil, nil
 }
 
 // execute records the start of a command, runs it with this program's own streams, and records
 // its end. Nothing runs unrecorded: without a recorded start the command is not run. The exit
 // code is the command's, unless its end could not be recorded.
-func (r *record) execute(ctx context.Context, program string, argv []string) (*result, error) {
+func (r *task) execute(ctx context.Context, program string, argv []string) (*result, error) {
 	began := time.Now()
 	res, err := r.send(ctx, acctStart, r.args)
 	if err != nil || res.class != classGranted {
@@ -286,7 +298,7 @@ func (r *record) execute(ctx context.Context, program string, argv []string) (*r
 	return res, nil
 }
 
-func (r *record) notRecorded(kind string, res *result, err error, then string) error {
+func (r *task) notRecorded(kind string, res *result, err error, then string) error {
 	if err == nil {
 		err = failf(res.class, "%s answered %s", res.Server, res.Status)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -151,7 +152,8 @@ const authenAbort authenContinueFlags = 0x01
 
 func (f authenContinueFlags) String() string { return names{0: "ABORT"}.bits(uint8(f)) }
 
-// An authentication is one of the three commands of this file with all it needs.
+// An authentication is a request of one of the three commands of this file: what it needs, and
+// how far its session has come.
 type authentication struct {
 	action    authenAction
 	caller    caller
@@ -163,34 +165,117 @@ type authentication struct {
 	prepared map[authenStatus][]string
 	answers  []string
 	person   *terminal
+
+	tried    []authenType         // the types of the sessions so far; the last one is under way
+	used     map[authenStatus]int // how many of prepared the session has used
+	answered int                  // how many of answers
+	start    authenStart
+	reply    authenReply
 }
 
-// ask carries the authentication out with one server. RESTART begins again with a type that
-// the server names, each type once, and never with one that sends a password which the type
-// asked for would not have sent. RFC 8907 section 5.4.3.
-func (a *authentication) ask(ctx context.Context, l *link, res *result) error {
-	typ := a.caller.authenType
-	tried := []authenType{typ}
-	for {
-		reply, err := a.converse(ctx, l, typ, res)
-		if reply.status != 0 {
-			res.answer(reply.status, reply.serverMsg, reply.data)
-			res.Flags = reply.flags.String()
-		}
-		if reply.status == authenFail {
-			res.hint = "account, password, device policy and time rules all look the same from here; the server's log tells them apart"
-		}
-		if err != nil || reply.status != authenRestart {
-			return err
-		}
-		next, ok := restartType(reply.data, tried)
-		if !ok {
-			res.hint = "the server does not take " + typ.String() + " here; try another --authen-type"
-			return nil
-		}
-		l.warn("the server asks to restart with %s instead of %s", next, typ)
-		typ, tried = next, append(tried, next)
+// kind makes an authentication a request, as do the methods below.
+func (a *authentication) kind() (packetType, version) { return typeAuthen, a.typ().minor() }
+
+// typ is the type of the session: the one asked for, or one that RESTART led to.
+func (a *authentication) typ() authenType {
+	if len(a.tried) > 0 {
+		return a.tried[len(a.tried)-1]
 	}
+	return a.caller.authenType
+}
+
+// dialogue says that the server may ask back: ASCII and ENABLE take several packets.
+func (a *authentication) dialogue() bool {
+	return a.typ() == authenASCII || a.caller.service == authenServiceEnable
+}
+
+func (a *authentication) repeatable() bool { return true }
+
+// open builds the START. RFC 8907 section 5.4.2.
+func (a *authentication) open(remAddr string) (layouter, error) {
+	typ := a.typ()
+	a.used, a.answered = nil, 0
+	a.start = authenStart{action: a.action, privLvl: a.caller.privLvl(), typ: typ, service: a.caller.service,
+		user: a.caller.user, port: a.caller.port, remAddr: remAddr}
+	switch {
+	case typ == authenPAP:
+		a.start.data = a.password
+	case typ.challenged():
+		random := make([]byte, 1+16+16)
+		rand.Read(random) // never fails
+		id, challenge, peer := random[0], random[1:1+challengeSize(typ)], random[17:]
+		if a.id >= 0 {
+			id = byte(a.id)
+		}
+		if len(a.challenge) > 0 && typ == a.caller.authenType {
+			challenge = a.challenge
+		}
+		data, err := chapData(typ, a.caller.user, a.password, id, challenge, peer)
+		if err != nil {
+			return nil, failf(classUsage, "%w", err)
+		}
+		a.start.data = data
+	}
+	return &a.start, nil
+}
+
+func (a *authentication) answer() layouter { return &a.reply }
+
+// next takes a REPLY: the verdict, or a prompt and with it the CONTINUE that answers it.
+// RESTART begins again with a type that the server names, each type once, and never with one
+// that sends a password which the type asked for would not have sent. Section 5.4.
+func (a *authentication) next(ctx context.Context, l *link, res *result) (layouter, error) {
+	status := a.reply.status
+	if !authenStatusNames.has(uint8(status)) {
+		return nil, unknownStatus(l, status)
+	}
+	prompt := status == authenGetData || status == authenGetUser || status == authenGetPass
+	if prompt && !a.dialogue() {
+		return nil, failf(classProtocol, "%s answers a %s login with %s, which has no place there", l.server, a.typ(), status)
+	}
+	res.answer(status, a.reply.serverMsg, a.reply.data)
+	res.AuthenType, res.Flags = a.typ().String(), a.reply.flags.String()
+	switch {
+	case prompt:
+		said, err := a.say(ctx, l)
+		if err != nil {
+			return &authenContinue{flags: authenAbort, data: "no answer to the prompt"}, err
+		}
+		return &authenContinue{userMsg: said}, nil
+	case status == authenFail:
+		res.hint = "account, password, device policy and time rules all look the same from here; the server's log tells them apart"
+	case status == authenRestart:
+		if a.tried == nil {
+			a.tried = []authenType{a.caller.authenType}
+		}
+		next, ok := restartType(a.reply.data, a.tried)
+		if !ok {
+			res.hint = "the server does not take " + a.typ().String() + " here; try another --authen-type"
+			return nil, nil
+		}
+		l.warn("the server asks to restart with %s instead of %s", next, a.typ())
+		a.tried = append(a.tried, next)
+		return nil, errRestart
+	}
+	return nil, nil
+}
+
+// say is the reply to the server's prompt: what was prepared for it, then the answers, then
+// what the person says.
+func (a *authentication) say(ctx context.Context, l *link) (string, error) {
+	status := a.reply.status
+	if ready := a.prepared[status]; a.used[status] < len(ready) {
+		if a.used == nil {
+			a.used = make(map[authenStatus]int)
+		}
+		a.used[status]++
+		return ready[a.used[status]-1], nil
+	}
+	if a.answered < len(a.answers) {
+		a.answered++
+		return a.answers[a.answered-1], nil
+	}
+	return a.askPerson(ctx, l)
 }
 
 // restartType picks from a RESTART's list the first type that was not tried and is safe.
@@ -211,81 +296,10 @@ next:
 	return 0, false
 }
 
-// converse is one session: START, and a CONTINUE for every prompt until the server decides or
-// no answer is left. The reply it returns is the last one read.
-func (a *authentication) converse(ctx context.Context, l *link, typ authenType, res *result) (authenReply, error) {
-	var reply authenReply
-	s, err := l.begin(ctx, typeAuthen, typ.minor())
-	if err != nil {
-		return reply, err
-	}
-	start, err := a.start(typ, s.remAddr(a.caller))
-	if err != nil {
-		return reply, err
-	}
-	res.AuthenType = typ.String()
-	prepared := make(map[authenStatus][]string)
-	for status, replies := range a.prepared {
-		prepared[status] = replies
-	}
-	answers := a.answers
-	var request layouter = start
-	for {
-		if err := s.exchange(request, &reply); err != nil {
-			return authenReply{}, err // nothing of it is to be believed
-		}
-		switch reply.status {
-		case authenPass, authenFail, authenRestart, authenError, authenFollow:
-			return reply, nil
-		case authenGetData, authenGetUser, authenGetPass:
-			if typ != authenASCII && a.caller.service != authenServiceEnable {
-				return authenReply{}, failf(classProtocol, "%s answers a %s login with %s, which has no place there", l.server, typ, reply.status)
-			}
-		default:
-			return authenReply{}, unknownStatus(l, reply.status)
-		}
-		var next authenContinue
-		if ready := prepared[reply.status]; len(ready) > 0 {
-			next.userMsg, prepared[reply.status] = ready[0], ready[1:]
-		} else if len(answers) > 0 {
-			next.userMsg, answers = answers[0], answers[1:]
-		} else if next.userMsg, err = a.askPerson(ctx, l, reply); err != nil {
-			s.abort("no answer to the prompt")
-			return reply, err
-		}
-		request = &next
-	}
-}
-
-// start builds the START for one authentication type.
-func (a *authentication) start(typ authenType, remAddr string) (*authenStart, error) {
-	m := &authenStart{action: a.action, privLvl: a.caller.privLvl(), typ: typ, service: a.caller.service,
-		user: a.caller.user, port: a.caller.port, remAddr: remAddr}
-	switch {
-	case typ == authenPAP:
-		m.data = a.password
-	case typ.challenged():
-		random := make([]byte, 1+16+16)
-		rand.Read(random) // never fails
-		id, challenge, peer := random[0], random[1:1+challengeSize(typ)], random[17:]
-		if a.id >= 0 {
-			id = byte(a.id)
-		}
-		if len(a.challenge) > 0 {
-			challenge = a.challenge
-		}
-		data, err := chapData(typ, a.caller.user, a.password, id, challenge, peer)
-		if err != nil {
-			return nil, failf(classUsage, "%w", err)
-		}
-		m.data = data
-	}
-	return m, nil
-}
-
 // askPerson shows the server's prompt to the person at the terminal. The time it takes is not
 // the server's, so the deadline moves with it.
-func (a *authentication) askPerson(ctx context.Context, l *link, reply authenReply) (string, error) {
+func (a *authentication) askPerson(ctx context.Context, l *link) (string, error) {
+	reply := &a.reply
 	prompt := escapeLines(strings.TrimLeft(reply.serverMsg, "\r\n"))
 	switch {
 	case strings.TrimSpace(prompt) != "":
@@ -368,7 +382,7 @@ func (a *authentication) run(ctx context.Context, inv *invocation, keys []key) (
 	if a.caller.user != "" {
 		a.prepared[authenGetUser] = []string{a.caller.user}
 	}
-	start, err := a.start(a.caller.authenType, longestAddr)
+	start, err := a.open(cmp.Or(a.caller.remAddr, longestAddr))
 	if err != nil {
 		return nil, err
 	}
@@ -384,7 +398,7 @@ func (a *authentication) run(ctx context.Context, inv *invocation, keys []key) (
 	if err := fits(messages...); err != nil {
 		return nil, err
 	}
-	return inv.ask(ctx, keys, a.ask)
+	return inv.ask(ctx, keys, a)
 }
 
 // newChPass is the command chpass: change the password. GETDATA asks for the old one and

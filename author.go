@@ -215,48 +215,57 @@ func newAuthorize(o *optionSet) action {
 		if args = completeShell(args); !hasArg(args, "service") {
 			return nil, failf(classUsage, "no service among the arguments").withHint("add service=shell, or service=ppp and so on (RFC 8907 section 8.2)")
 		}
-		m := &authorRequest{method: own.method, privLvl: inv.caller.privLvl(), typ: inv.caller.authenType,
-			service: inv.caller.service, user: inv.caller.user, port: inv.caller.port, args: args, remAddr: longestAddr}
-		if err := fits(m); err != nil {
+		m := &authorization{require: require, request: authorRequest{method: own.method,
+			privLvl: inv.caller.privLvl(), typ: inv.caller.authenType, service: inv.caller.service,
+			user: inv.caller.user, port: inv.caller.port, args: args}}
+		if err := fitsRequest(m, inv.caller); err != nil {
 			return nil, err
 		}
 		secrets, err := inv.secrets(ctx, false)
 		if err != nil {
 			return nil, err
 		}
-		return inv.ask(ctx, secrets.keys, func(ctx context.Context, l *link, res *result) error {
-			return m.ask(ctx, l, res, inv.caller, require)
-		})
+		return inv.ask(ctx, secrets.keys, m)
 	}
 }
 
-// ask is the one exchange of an authorization.
-func (m *authorRequest) ask(ctx context.Context, l *link, res *result, who caller, require []string) error {
-	s, err := l.begin(ctx, typeAuthor, minorDefault)
-	if err != nil {
-		return err
-	}
-	m.remAddr = s.remAddr(who)
-	var reply authorResponse
-	if err := s.exchange(m, &reply); err != nil {
-		return err
-	}
+// An authorization is the request of the command authorize.
+type authorization struct {
+	require  []string
+	request  authorRequest
+	response authorResponse
+}
+
+// kind makes an authorization a request, as do the methods below.
+func (a *authorization) kind() (packetType, version) { return typeAuthor, minorDefault }
+func (a *authorization) dialogue() bool              { return false }
+func (a *authorization) repeatable() bool            { return true }
+func (a *authorization) answer() layouter            { return &a.response }
+
+func (a *authorization) open(remAddr string) (layouter, error) {
+	a.request.remAddr = remAddr
+	return &a.request, nil
+}
+
+// next takes the RESPONSE and says what is in effect after it. Section 6.2.
+func (a *authorization) next(_ context.Context, l *link, res *result) (layouter, error) {
+	reply := &a.response
 	if !authorStatusNames.has(uint8(reply.status)) {
-		return unknownStatus(l, reply.status)
+		return nil, unknownStatus(l, reply.status)
 	}
 	res.answer(reply.status, reply.serverMsg, reply.data)
-	res.Arguments = &arguments{Request: m.args}
+	res.Arguments = &arguments{Request: a.request.args}
 	if reply.status == authorError {
-		return nil // its arguments are to be ignored (section 6.2)
+		return nil, nil // its arguments are to be ignored
 	}
 	res.Arguments.Response = reply.args
-	res.Arguments.Effective = effectiveArgs(reply.status, m.args, reply.args)
+	res.Arguments.Effective = effectiveArgs(reply.status, a.request.args, reply.args)
 	if res.class != classGranted {
-		return nil
+		return nil, nil
 	}
-	for _, want := range require {
+	for _, want := range a.require {
 		if !holds(res.Arguments.Effective, want) {
-			return failf(classDenied, "the effective arguments do not hold %s", escape(want))
+			return nil, failf(classDenied, "the effective arguments do not hold %s", escape(want))
 		}
 	}
 	for _, arg := range reply.args {
@@ -266,7 +275,7 @@ func (m *authorRequest) ask(ctx context.Context, l *link, res *result, who calle
 			l.warn("%s is mandatory and not of RFC 8907 section 8.2: a device that does not know it must deny", shorten(escape(arg)))
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 // definedArgs are the authorization arguments of section 8.2.

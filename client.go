@@ -27,8 +27,9 @@ type client struct {
 	network       string // tcp, tcp4 or tcp6
 	source        netip.Addr
 	device        string
-	singleConnect bool // to be offered
-	clear         bool // packets go without obfuscation: over TLS, or asked for in so many words
+	remAddr       string // for the field rem_addr; empty for the address of the connection
+	singleConnect bool   // to be offered
+	clear         bool   // packets go without obfuscation: over TLS, or asked for in so many words
 	tls           *tlsClient
 	trace         *tracer
 	warn          func(format string, args ...any)
@@ -86,10 +87,35 @@ func parseServers(list string, defaultPort uint16) ([]server, error) {
 	return servers, nil
 }
 
+// A request is what is asked of a server in one session, apart from how it is carried there:
+// what to send first, and what to make of each answer.
+type request interface {
+	kind() (packetType, version)
+	open(remAddr string) (layouter, error) // the first message; starts over when called again
+	answer() layouter                      // where the reply to a message is decoded
+	// next looks at the answer: the message to go on with, or nil at the end of the session. A
+	// message beside an error is sent as a farewell, without waiting for an answer; errRestart
+	// asks for another session.
+	next(ctx context.Context, l *link, res *result) (layouter, error)
+	dialogue() bool   // the session may take more than one exchange
+	repeatable() bool // it may be asked twice without a difference
+}
+
+var errRestart = errors.New("restart")
+
+// fitsRequest refuses, before anything is sent, a request with a value that its field cannot hold.
+func fitsRequest(q request, who caller) error {
+	m, err := q.open(cmp.Or(who.remAddr, longestAddr))
+	if err != nil {
+		return err
+	}
+	return fits(m)
+}
+
 // ask asks one server after the other until one decides: the next one follows a server that
 // failed or answered ERROR, never one that denied (section 4.4), and never one whose reply
 // broke the UNENCRYPTED rule, which counts as FAIL (section 10.5.2).
-func (c *client) ask(ctx context.Context, res *result, talk func(context.Context, *link, *result) error) error {
+func (c *client) ask(ctx context.Context, res *result, q request) error {
 	var err error
 	for range c.retries + 1 {
 		for _, srv := range c.servers {
@@ -97,7 +123,7 @@ func (c *client) ask(ctx context.Context, res *result, talk func(context.Context
 				c.warn("%v; trying %s", err, srv)
 				res.attempt(err)
 			}
-			if err = c.try(ctx, srv, res, talk); err == nil {
+			if err = c.try(ctx, srv, res, q); err == nil {
 				return nil
 			}
 			var f *failure
@@ -110,11 +136,11 @@ func (c *client) ask(ctx context.Context, res *result, talk func(context.Context
 }
 
 // try asks one server, within one absolute deadline that only a person at a prompt can move.
-func (c *client) try(ctx context.Context, srv server, res *result, talk func(context.Context, *link, *result) error) error {
+func (c *client) try(ctx context.Context, srv server, res *result, q request) error {
 	l := &link{client: c, server: srv, deadline: time.Now().Add(c.timeout), timing: &timing{start: time.Now()}}
 	defer l.close()
 	res.begin(srv.String(), l.timing)
-	err := talk(ctx, l, res)
+	err := l.carry(ctx, q, res)
 	l.timing.total = time.Since(l.timing.start)
 	if l.conn != nil {
 		res.Local = l.conn.LocalAddr().String()
@@ -167,7 +193,7 @@ func (l *link) pause() (resume func()) {
 }
 
 // begin starts a session: on a new connection, unless this one is in single-connection mode.
-func (l *link) begin(ctx context.Context, typ packetType, version version) (*session, error) {
+func (l *link) begin(ctx context.Context, q request) (*session, error) {
 	if l.conn != nil && !l.established {
 		l.close()
 		l.conn = nil
@@ -181,7 +207,8 @@ func (l *link) begin(ctx context.Context, typ packetType, version version) (*ses
 		_ = conn.SetDeadline(l.deadline)
 		l.stop = context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	}
-	s := &session{link: l, ctx: ctx, sent: header{version: version, typ: typ}}
+	s := &session{link: l}
+	s.sent.typ, s.sent.version = q.kind()
 	if l.clear {
 		s.sent.flags |= flagUnencrypted
 	}
@@ -193,6 +220,42 @@ func (l *link) begin(ctx context.Context, typ packetType, version version) (*ses
 	rand.Read(id[:]) // never fails
 	s.sent.sessionID = binary.BigEndian.Uint32(id[:])
 	return s, nil
+}
+
+// carry takes a request through its session, and through another one where the server asks
+// for a restart.
+func (l *link) carry(ctx context.Context, q request, res *result) error {
+	for {
+		if err := l.session(ctx, q, res); !errors.Is(err, errRestart) {
+			return err
+		}
+	}
+}
+
+// session carries a request once. A connection that was in use before may be closed by the
+// server at any time; where that meets the request before any octet of an answer, it is asked
+// again on a new connection, once, and a record only if none of it was written. Section 4.3.
+func (l *link) session(ctx context.Context, q request, res *result) error {
+	reused := l.conn != nil && l.established
+	s, err := l.begin(ctx, q)
+	if err != nil {
+		return err
+	}
+	m, err := q.open(l.from())
+	for err == nil && m != nil {
+		if err := s.exchange(m, q.answer()); err != nil {
+			if reused && s.died && (q.repeatable() || !s.written) {
+				l.established = false
+				return l.session(ctx, q, res)
+			}
+			res.forget()
+			return err
+		}
+		if m, err = q.next(ctx, l, res); err != nil && m != nil {
+			s.farewell(m)
+		}
+	}
+	return err
 }
 
 // connect resolves the name and tries its addresses in turn, each with a fair part of the time.
@@ -267,17 +330,19 @@ func (l *link) resolve(ctx context.Context) ([]netip.Addr, error) {
 // RFC 8907 section 4.1.
 type session struct {
 	*link
-	ctx   context.Context
 	sent  header    // of the packet sent last
 	began time.Time // when that was
+
+	written bool // some octets of a request
+	died    bool // the connection was closed before any octet of an answer
 }
 
-// remAddr is what the option says, else the address that the connection comes from.
-func (s *session) remAddr(who caller) string {
-	if who.remAddr != "" {
-		return who.remAddr
+// from is what the field rem_addr says: the option's value, else where the connection comes from.
+func (l *link) from() string {
+	if l.remAddr != "" {
+		return l.remAddr
 	}
-	if a, ok := s.conn.LocalAddr().(*net.TCPAddr); ok {
+	if a, ok := l.conn.LocalAddr().(*net.TCPAddr); ok {
 		return a.AddrPort().Addr().Unmap().WithZone("").String()
 	}
 	return ""
@@ -310,17 +375,19 @@ func (s *session) send(m layouter) error {
 		obfuscate(&s.sent, s.keys[0].value, packet[headerLen:])
 	}
 	s.began = time.Now()
-	if _, err := s.conn.Write(packet); err != nil {
+	n, err := s.conn.Write(packet)
+	s.written = s.written || n > 0
+	if err != nil {
 		return s.ioFailure("send to", 0, err)
 	}
 	return nil
 }
 
-// abort ends a dialogue, also after an interruption; no reply follows. Section 5.4.3.
-func (s *session) abort(reason string) {
+// farewell ends a dialogue, also after an interruption; no reply follows. Section 5.4.3.
+func (s *session) farewell(m layouter) {
 	s.stop()
 	_ = s.conn.SetDeadline(time.Now().Add(time.Second))
-	_ = s.send(&authenContinue{flags: authenAbort, data: reason})
+	_ = s.send(m)
 }
 
 // receive reads one reply and believes nothing of it before every check is passed.
@@ -440,6 +507,7 @@ func (s *session) ioFailure(what string, n int, err error) error {
 		return f
 	}
 	closed := isClosed(err)
+	s.died = closed && n == 0 && s.sent.seqNo == 1
 	switch {
 	case closed && n > 0:
 		return failf(classNetwork, "%s closed the connection in the middle of its reply, after %d octets", s.server, n)

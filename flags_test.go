@@ -21,6 +21,9 @@ const (
 	testPassword = "Pa55 w0rd"
 )
 
+// patience ends a test that hangs; no test waits for it.
+const patience = 10 * time.Second
+
 // secretsInEnv is the environment of a person who gives both secrets there.
 var secretsInEnv = map[string]string{"TACACS_PLUS_KEY": testKey, "TACACS_PLUS_PWD": testPassword}
 
@@ -33,7 +36,7 @@ type outcome struct {
 // runWith runs a command line as a person does who has no terminal.
 func runWith(t *testing.T, env map[string]string, stdin string, args ...string) outcome {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var out, err bytes.Buffer
 	code := run(ctx, args, stdio{in: strings.NewReader(stdin), out: &out, err: &err,
@@ -606,6 +609,29 @@ func TestShortKey(t *testing.T) {
 	}
 }
 
+// An address of the wrong family is not tried.
+func TestAddressFamily(t *testing.T) {
+	for line, want := range map[string]string{
+		"-4 authenticate alice [::1]:49":            "::1 has no IPv4 address",
+		"-6 authenticate alice SERVER":              "127.0.0.1 has no IPv6 address",
+		"authenticate alice SERVER --source ::1":    "127.0.0.1 has no IPv6 address",
+		"authenticate alice ::1 --source 127.0.0.1": "::1 has no IPv4 address",
+	} {
+		server := listen(t)
+		got := runWith(t, secretsInEnv, "", split(line, "SERVER", server.Addr().String())...)
+		if !strings.HasPrefix(got.err, "tacacs_plus: "+want+"\n") || got.code != classNetwork {
+			t.Errorf("%s: %+v", line, got)
+		}
+		checkUntouched(t, server)
+	}
+	for _, options := range []string{"-4", "--source 127.0.0.1", "-4 --source 127.0.0.1"} {
+		server := newScript(t, testKey, &authenReply{status: authenPass})
+		if got := runWith(t, secretsInEnv, "", split("authenticate alice "+server.addr+" "+options)...); got.code != classGranted {
+			t.Errorf("%s: %+v", options, got)
+		}
+	}
+}
+
 func refusedAddr(t *testing.T) string {
 	t.Helper()
 	l := listen(t)
@@ -748,7 +774,7 @@ var ownOptions = map[string]string{
 
 const sharedOptions = "u username H host p port k key key-file password password-file password-stdin t authen-type l priv-lvl " +
 	"r rem-addr P virtual-port s service timeout retries 4 6 source interface single-connect unencrypted " +
-	"q quiet v verbose d debug json show-secrets"
+	"tls cacert cert cert-key servername crl insecure keylog q quiet v verbose d debug json show-secrets"
 
 // checkHelp demands that a help names all options.
 func checkHelp(t *testing.T, text, names string) {

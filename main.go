@@ -270,10 +270,10 @@ func (inv *invocation) assign() error {
 func (inv *invocation) given(option string) bool { return inv.options.given[option] }
 
 // ask puts a request to the servers and collects what comes of it.
-func (inv *invocation) ask(ctx context.Context, keys []key, talk func(context.Context, *link, *result) error) (*result, error) {
+func (inv *invocation) ask(ctx context.Context, keys []key, q request) (*result, error) {
 	s := &inv.server
 	c := &client{servers: s.servers, keys: keys, timeout: s.timeout, retries: s.retries, network: s.network(),
-		source: s.sourceAddr, device: s.device, singleConnect: s.singleConnect, clear: s.unencrypted || s.tls.enabled, warn: inv.warn}
+		source: s.sourceAddr, device: s.device, remAddr: inv.caller.remAddr, singleConnect: s.singleConnect, clear: s.unencrypted || s.tls.enabled, warn: inv.warn}
 	if inv.output.debug {
 		c.trace = &tracer{out: inv.std.err, showSecrets: inv.output.showSecrets}
 	}
@@ -285,7 +285,7 @@ func (inv *invocation) ask(ctx context.Context, keys []key, talk func(context.Co
 			return nil, err
 		}
 	}
-	return res, c.ask(ctx, res, talk)
+	return res, c.ask(ctx, res, q)
 }
 
 // say tells the person something that is neither a result nor an error.

@@ -93,6 +93,9 @@ func (r *result) begin(server string, t *timing) {
 		Server: server, Timing: t, class: classDenied}
 }
 
+// forget drops what a server said before it failed: nothing of it was a verdict.
+func (r *result) forget() { r.begin(r.Server, r.Timing) }
+
 // answer takes over a reply. It is the one place that knows what a status means.
 func (r *result) answer(status fmt.Stringer, serverMsg, data string) {
 	r.Status, r.ServerMsg, r.Data = status.String(), serverMsg, data

@@ -14,9 +14,6 @@ import (
 	"unsafe"
 )
 
-// patience ends a test that hangs; no test waits for it.
-const patience = 5 * time.Second
-
 // A pty is a terminal without a screen: what is written to person is typed at it, and what is
 // read from person is shown on it. The program has the other end.
 type pty struct{ person, program *os.File }

@@ -168,12 +168,12 @@ func newAccount(o *optionSet) action {
 	o.add((*toggle)(&execute), "exec", "", "run the COMMAND behind -- between a start and a stop record")
 	return func(ctx context.Context, inv *invocation) (*result, error) {
 		words := inv.words
-		if inv.executes = execute; execute {
+		if execute {
 			if len(inv.tail) == 0 {
 				return nil, failf(classUsage, "--exec needs -- and a command").withHint("tacacs_plus account USER HOST --exec -- COMMAND...")
 			}
 			if inv.given("f") {
-				return nil, failf(classUsage, "--exec sends a start and a stop record; --flag does not go with it")
+				return nil, failf(classUsage, "--exec sends a start and a stop record; -f does not go with it")
 			}
 			words = words[:len(words)-len(inv.tail)]
 		}
@@ -217,6 +217,7 @@ func newAccount(o *optionSet) action {
 		}
 		r.keys = secrets.keys
 		if execute {
+			inv.executes = true
 			return r.execute(ctx, program, inv.tail)
 		}
 		return r.send(ctx, flags, r.args)

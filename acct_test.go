@@ -50,6 +50,9 @@ func TestCompleteRecord(t *testing.T) {
 			" timezone=z elapsed_time=3 stop_time=2 start_time=1 task_id=t service=system",
 			"task_id=t start_time=1 stop_time=2 elapsed_time=3 timezone=z event=v reason=r bytes=1 bytes_in=2 bytes_out=3" +
 				" paks=4 paks_in=5 paks_out=6 err_msg=e service=system"},
+		// As many as this, since sorting a few is stable by chance.
+		{"the same many times", acctWatchdog, "reason=" + strings.Join(strings.Split("qwertyuiopasdfghjklzxcvbnm", ""), " reason="),
+			"task_id=id timezone=UTC reason=" + strings.Join(strings.Split("qwertyuiopasdfghjklzxcvbnm", ""), " reason=")},
 		{"twice the same", acctWatchdog, "reason=b cmd-arg=2 reason=a cmd-arg=1", "task_id=id timezone=UTC reason=b reason=a cmd-arg=2 cmd-arg=1"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -198,6 +198,8 @@ func (a *authentication) open(remAddr string) (layouter, error) {
 	a.start = authenStart{action: a.action, privLvl: a.caller.privLvl(), typ: typ, service: a.caller.service,
 		user: a.caller.user, port: a.caller.port, remAddr: remAddr}
 	switch {
+	case typ == authenPAP && len(a.password) > maxPAPPassword:
+		return nil, failf(classUsage, "the password is %d octets, the limit of pap is %d", len(a.password), maxPAPPassword)
 	case typ == authenPAP:
 		a.start.data = a.password
 	case typ.challenged():
@@ -218,6 +220,9 @@ func (a *authentication) open(remAddr string) (layouter, error) {
 	}
 	return &a.start, nil
 }
+
+// maxPAPPassword is what the data field of a START holds.
+const maxPAPPassword = 255
 
 func (a *authentication) answer() layouter { return &a.reply }
 

@@ -57,28 +57,28 @@ func parseServers(list string, defaultPort uint16) ([]server, error) {
 		host, port := strings.TrimSpace(part), ""
 		if inner, ok := strings.CutPrefix(host, "["); ok {
 			host, port, ok = strings.Cut(inner, "]")
-			if _, err := netip.ParseAddr(host); !ok || err != nil || port != "" && port[0] != ':' {
-				return nil, failf(classUsage, "server %q is not [IPv6 address]:port", escape(part))
+			if a, err := netip.ParseAddr(host); !ok || err != nil || a.Is4() || port != "" && port[0] != ':' {
+				return nil, failf(classUsage, "server \"%s\" is not [IPv6 address]:port", escape(part))
 			}
 		} else if strings.Count(host, ":") == 1 {
 			host, port, _ = strings.Cut(host, ":")
 			port = ":" + port
 		} else if strings.Contains(host, ":") {
 			if _, err := netip.ParseAddr(host); err != nil {
-				return nil, failf(classUsage, "server %q is neither an IPv6 address nor name:port", escape(part))
+				return nil, failf(classUsage, "server \"%s\" is neither an IPv6 address nor name:port", escape(part))
 			}
 		}
 		if host == "" {
-			return nil, failf(classUsage, "the server list %q has an empty part", escape(list))
+			return nil, failf(classUsage, "the server list \"%s\" has an empty part", escape(list))
 		}
 		if !printableASCII(host) || strings.ContainsAny(host, " /[]@") {
-			return nil, failf(classUsage, "server %q is not a name or an address", escape(part))
+			return nil, failf(classUsage, "server \"%s\" is not a name or an address", escape(part))
 		}
 		s := server{host, defaultPort}
 		if port != "" {
 			n, err := strconv.ParseUint(port[1:], 10, 16)
 			if err != nil || n == 0 {
-				return nil, failf(classUsage, "port %q of server %q is not 1 to 65535", escape(port[1:]), escape(part))
+				return nil, failf(classUsage, "port \"%s\" of server \"%s\" is not 1 to 65535", escape(port[1:]), escape(part))
 			}
 			s.port = uint16(n)
 		}

@@ -166,7 +166,7 @@ func findFault(name string) (fault, error) {
 		}
 	}
 	if name != "" {
-		return fault{}, failf(classUsage, "unknown fault %q", escape(name)).withHint("--fault help lists them")
+		return fault{}, failf(classUsage, "unknown fault \"%s\"", escape(name)).withHint("--fault help lists them")
 	}
 	return fault{}, nil
 }

@@ -34,24 +34,24 @@ const longestAddr = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255"
 
 func (c *caller) register(o *optionSet) {
 	c.level, c.port, c.authenType, c.service = -1, "tty0", authenASCII, authenServiceLogin
-	o.add((*text)(&c.user), "u username", "USER", "the user, in place of the word USER")
+	o.add((*anyText)(&c.user), "u username", "USER", "the user, in place of the word USER")
 	o.add(&c.authenType, "t authen-type", "TYPE", "authentication type (default ascii): "+strings.Join(authenTypeNames.known(), " "))
 	o.add(&number{&c.level, 0, 15}, "l priv-lvl", "N", "privilege level, 0 to 15 (default 0; 15 for enable)")
 	o.add((*text)(&c.remAddr), "r rem-addr", "ADDR", "rem_addr field (default the connection's local address)")
-	o.add((*text)(&c.port), "P virtual-port", "PORT", "port field (default tty0)")
+	o.add((*anyText)(&c.port), "P virtual-port", "PORT", "port field (default tty0)")
 	o.add(&c.service, "s service", "SERVICE", "service (default login): "+strings.Join(authenServiceNames.known(), " "))
 }
 
 func (c *caller) check() error {
 	if !utf8.ValidString(c.user) {
-		return failf(classUsage, "user %q is not UTF-8", escape(c.user))
+		return failf(classUsage, "user \"%s\" is not UTF-8", escape(c.user))
 	}
 	if strings.ContainsFunc(c.user, unicode.IsControl) {
-		return failf(classUsage, "user %q has control characters", escape(c.user))
+		return failf(classUsage, "user \"%s\" has control characters", escape(c.user))
 	}
 	for _, f := range []struct{ name, value string }{{"--virtual-port", c.port}, {"--rem-addr", c.remAddr}} {
 		if !printableASCII(f.value) {
-			return failf(classUsage, "%s %q is not printable US-ASCII", f.name, escape(f.value))
+			return failf(classUsage, "%s \"%s\" is not printable US-ASCII", f.name, escape(f.value))
 		}
 	}
 	return nil
@@ -83,7 +83,7 @@ type serverOptions struct {
 
 func (s *serverOptions) register(o *optionSet) {
 	s.timeout = 10 * time.Second
-	o.add((*text)(&s.host), "H host", "HOST", "the servers, in place of the word HOST")
+	o.add((*anyText)(&s.host), "H host", "HOST", "the servers, in place of the word HOST")
 	o.add(&number{&s.port, 1, 65535}, "p port", "PORT", "port of servers that have none of their own (default 49; 300 with --tls)")
 	o.add((*seconds)(&s.timeout), "timeout", "TIME", "for each server, in all: seconds (2.5) or a duration (500ms) (default 10)")
 	o.add(&number{&s.retries, 0, 1000}, "retries", "N", "more rounds over the servers (default 0)")
@@ -116,7 +116,7 @@ func (s *serverOptions) check() (err error) {
 	}
 	if s.source != "" {
 		if s.sourceAddr, err = netip.ParseAddr(s.source); err != nil {
-			return failf(classUsage, "--source %q is not an address", escape(s.source))
+			return failf(classUsage, "--source \"%s\" is not an address", escape(s.source))
 		}
 		if s.ipv4 && !s.sourceAddr.Is4() || s.ipv6 && s.sourceAddr.Is4() {
 			return failf(classUsage, "--source %s is of the other address family", s.source)
@@ -288,10 +288,15 @@ func (s *secretSource) load(ctx context.Context, inv *invocation, prompt string)
 	default:
 		value, err := inv.terminal.ask(ctx, prompt, true)
 		if errors.Is(err, errNoAnswer) {
-			err = failf(classUsage, "no %s, and no terminal to ask for it", s.what).withHint("%s FILE", s.option)
-			if s.env != "" {
-				err = failf(classUsage, "no %s, and no terminal to ask for it", s.what).withHint("give %s FILE, or set %s", s.option, s.env)
+			why := "and no terminal to ask for it"
+			if inv.terminal != nil {
+				why = "the input ended"
 			}
+			hint := "give " + s.option + " FILE"
+			if s.env != "" {
+				hint += ", or set " + s.env
+			}
+			err = failf(classUsage, "no %s, %s", s.what, why).withHint("%s", hint)
 		}
 		return []key{{fromTerminal, value}}, err
 	}
@@ -300,6 +305,9 @@ func (s *secretSource) load(ctx context.Context, inv *invocation, prompt string)
 		value, err := readSecret(name, inv.std.in)
 		if err != nil {
 			return nil, failf(classUsage, "read the %s: %w", s.what, err)
+		}
+		if name == "-" {
+			name = "standard input"
 		}
 		values = append(values, key{name, value})
 	}
@@ -323,8 +331,11 @@ func readSecret(name string, stdin io.Reader) (string, error) {
 	if len(b) > maxSecretFile {
 		return "", fmt.Errorf("%s is over %d octets", name, maxSecretFile)
 	}
-	value, _ := strings.CutSuffix(string(b), "\n")
-	return strings.TrimSuffix(value, "\r"), nil
+	value, cut := strings.CutSuffix(string(b), "\n")
+	if cut {
+		value = strings.TrimSuffix(value, "\r")
+	}
+	return value, nil
 }
 
 // An optionSet is a flag.FlagSet that knows in which order its options were declared, and
@@ -352,8 +363,11 @@ func (o *optionSet) add(v flag.Value, names, arg, help string) {
 // take reads one option and, where it has one, its value from rest.
 func (o *optionSet) take(arg string, rest []string, named bool) ([]string, error) {
 	name, value, attached := strings.Cut(strings.TrimPrefix(arg[1:], "-"), "=")
-	shown := escape(strings.TrimSuffix(arg, "="+value))
+	shown := escape(strings.TrimSuffix(arg, "="+value)) // the value may be a secret
 	f := o.Lookup(strings.ReplaceAll(name, "_", "-"))
+	if f == nil && arg[1] != '-' && o.Lookup(arg[1:2]) != nil {
+		return nil, failf(classUsage, "unknown option -%c...", arg[1]).withHint("-%c and its value are two words", arg[1])
+	}
 	if f == nil && !named {
 		return nil, failf(classUsage, "unknown option %s", shown).withHint("a command's own options stand behind the command; tacacs_plus help lists the others")
 	}
@@ -364,6 +378,9 @@ func (o *optionSet) take(arg string, rest []string, named bool) ([]string, error
 		if !attached {
 			value = "true"
 		}
+		if f.Value.Set(value) != nil {
+			return nil, failf(classUsage, "option %s takes no value", shown)
+		}
 	} else if !attached {
 		if len(rest) == 0 {
 			return nil, failf(classUsage, "option %s needs a value", shown)
@@ -371,7 +388,7 @@ func (o *optionSet) take(arg string, rest []string, named bool) ([]string, error
 		value, rest = rest[0], rest[1:]
 	}
 	if err := f.Value.Set(value); err != nil {
-		return nil, failf(classUsage, "option %s: %q %w", shown, escape(value), err)
+		return nil, failf(classUsage, "option %s: \"%s\" %w", shown, escape(value), err)
 	}
 	for _, row := range o.rows {
 		if names := strings.Fields(row.names); slices.Contains(names, f.Name) {
@@ -406,22 +423,31 @@ func (o *optionSet) String() string {
 	return b.String()
 }
 
-// text, toggle, list, number, seconds and hexBytes are the flag.Values of plain options.
+// anyText, text (not empty: mostly the sign of a script's unset variable), toggle, list, number,
+// seconds and hexBytes are the flag.Values of plain options.
+type anyText string
+
+func (t *anyText) String() string     { return string(*t) }
+func (t *anyText) Set(s string) error { *t = anyText(s); return nil }
+
 type text string
 
-func (t *text) String() string     { return string(*t) }
-func (t *text) Set(s string) error { *t = text(s); return nil }
+func (t *text) String() string { return string(*t) }
+func (t *text) Set(s string) error {
+	if s == "" {
+		return errors.New("is empty")
+	}
+	*t = text(s)
+	return nil
+}
 
 type toggle bool
 
 func (t *toggle) String() string { return strconv.FormatBool(bool(*t)) }
-func (t *toggle) Set(s string) error {
+func (t *toggle) Set(s string) (err error) {
 	v, err := strconv.ParseBool(s)
-	if err != nil {
-		return errors.New("is not true or false")
-	}
 	*t = toggle(v)
-	return nil
+	return err
 }
 
 type list []string

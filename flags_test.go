@@ -309,27 +309,29 @@ var usageErrors = []struct{ line, message, hint string }{
 	{"''", `unknown command ""`, hintCommands},
 	{"help bogus", `unknown command "bogus"`, hintCommands},
 	{"help authenticate enable", `unexpected argument "enable"`, ""},
-	{"version x", `unexpected argument "x"`, ""},
+	{"version x", `unexpected argument "x"`, "usage: tacacs_plus version"},
 	{"authenticate", "USER is missing", "usage: tacacs_plus authenticate USER HOST"},
 	{"authenticate alice", "HOST is missing", "usage: tacacs_plus authenticate USER HOST"},
 	{"authenticate -H SERVER", "USER is missing", "usage: tacacs_plus authenticate USER HOST"},
 	{"authorize -u alice", "HOST is missing", "usage: tacacs_plus authorize USER HOST [ARG...]"},
 	{"account alice --exec -- ls SERVER", "HOST is missing", "usage: tacacs_plus account USER HOST [ARG...]"},
-	{"authenticate alice SERVER x", `unexpected argument "x"`, ""},
-	{"authenticate -u alice -H SERVER x y", `unexpected argument "x"`, ""},
-	{"enable alice SERVER -- -x", `unexpected argument "-x"`, ""},
+	{"authenticate alice SERVER x", `unexpected argument "x"`, "usage: tacacs_plus authenticate USER HOST"},
+	{"authenticate -u alice -H SERVER x y", `unexpected argument "x"`, "usage: tacacs_plus authenticate USER HOST"},
+	{"enable alice SERVER -- -x", `unexpected argument "-x"`, "usage: tacacs_plus enable USER HOST"},
 
 	// Options. A value that is attached to a wrong name may be a secret.
 	{"--passwrod=secret authenticate alice SERVER", "unknown option --passwrod", hintOwn},
 	{"authenticate alice SERVER --passwrod=secret", "unknown option --passwrod", hintOptions},
-	{"authenticate alice SERVER -key_fil=secret", "unknown option -key_fil", hintOptions},
+	{"authenticate alice SERVER -key_fil=secret", "unknown option -k...", "-k and its value are two words"},
+	{"authenticate alice SERVER -khunter2", "unknown option -k...", "-k and its value are two words"},
+	{"authenticate alice SERVER --password-stdin=hunter2", "option --password-stdin takes no value", ""},
 	{"--chap-id 4 authenticate alice SERVER", "unknown option --chap-id", hintOwn},
 	{"authenticate alice SERVER ---port 4", "unknown option ---port", hintOptions},
 	{"authenticate alice SERVER --Port 4", "unknown option --Port", hintOptions},
 	{"authenticate alice SERVER --cmd show", "unknown option --cmd", hintOptions},
 	{"authenticate alice SERVER -t", "option -t needs a value", ""},
 	{"authenticate alice SERVER --password", "option --password needs a value", ""},
-	{"authenticate alice SERVER -d=maybe", `option -d: "maybe" is not true or false`, ""},
+	{"authenticate alice SERVER -d=maybe", "option -d takes no value", ""},
 	{"authenticate alice SERVER -t foo", `option -t: "foo" is not one of ascii pap chap mschap mschapv2`, ""},
 	{"authenticate alice SERVER -s foo", `option -s: "foo" is not one of none login enable ppp pt rcmd x25 nasi fwproxy`, ""},
 	{"authenticate alice SERVER -l 16", `option -l: "16" is not 0 to 15`, ""},
@@ -390,13 +392,15 @@ var usageErrors = []struct{ line, message, hint string }{
 	{"authenticate alice SERVER -P " + long(256), "port is 256 octets, the limit is 255", ""},
 	{"authorize alice SERVER -P " + long(256), "port is 256 octets, the limit is 255", ""},
 	{"account alice SERVER -P " + long(256), "port is 256 octets, the limit is 255", ""},
-	{"authenticate alice SERVER -t pap --password " + long(256), "data is 256 octets, the limit is 255", ""},
+	{"authenticate alice SERVER -t pap --password " + long(256), "the password is 256 octets, the limit of pap is 255", ""},
+	{"authenticate alice SERVER -r " + long(256), "rem_addr is 256 octets, the limit is 255", ""},
+	{"account alice SERVER -r " + long(256), "rem_addr is 256 octets, the limit is 255", ""},
 	{"authenticate alice SERVER --password " + long(65536), "user_msg is 65536 octets, the limit is 65535", ""},
 	{"authenticate alice SERVER --answer " + long(65536), "user_msg is 65536 octets, the limit is 65535", ""},
-	{"authenticate ali\x01ce SERVER", `user "ali\\x01ce" has control characters`, ""},
-	{"authenticate SERVER -u ali\u009bce", `user "ali\\xc2\\x9bce" has control characters`, ""},
-	{"authenticate ali\xffce SERVER", `user "ali\\xffce" is not UTF-8`, ""},
-	{"authenticate alice SERVER -P tty\x7f", `--virtual-port "tty\\x7f" is not printable US-ASCII`, ""},
+	{"authenticate ali\x01ce SERVER", `user "ali\x01ce" has control characters`, ""},
+	{"authenticate SERVER -u ali\u009bce", `user "ali\xc2\x9bce" has control characters`, ""},
+	{"authenticate ali\xffce SERVER", `user "ali\xffce" is not UTF-8`, ""},
+	{"authenticate alice SERVER -P tty\x7f", `--virtual-port "tty\x7f" is not printable US-ASCII`, ""},
 	{"authenticate alice SERVER -r ä", `--rem-addr "ä" is not printable US-ASCII`, ""},
 
 	// Authentication.
@@ -441,7 +445,7 @@ var usageErrors = []struct{ line, message, hint string }{
 	{"account alice SERVER --exec", "--exec needs -- and a command", "tacacs_plus account USER HOST --exec -- COMMAND..."},
 	{"account alice SERVER --exec ls", "--exec needs -- and a command", "tacacs_plus account USER HOST --exec -- COMMAND..."},
 	{"account alice SERVER --exec --", "--exec needs -- and a command", "tacacs_plus account USER HOST --exec -- COMMAND..."},
-	{"account alice SERVER -f stop --exec -- ls", "--exec sends a start and a stop record; --flag does not go with it", ""},
+	{"account alice SERVER -f stop --exec -- ls", "--exec sends a start and a stop record; -f does not go with it", ""},
 	{"account alice SERVER --exec -- no-such-command", `exec: "no-such-command": executable file not found in $PATH`, ""},
 
 	// Secrets.
@@ -451,12 +455,12 @@ var usageErrors = []struct{ line, message, hint string }{
 	{"authenticate alice SERVER --key-file DIR/empty", "the key of DIR/empty is empty", ""},
 	{"authenticate alice SERVER --key-file DIR/newline", "the key of DIR/newline is empty", ""},
 	{"authenticate alice SERVER --key-file DIR/key --key-file DIR/empty", "the key of DIR/empty is empty", ""},
-	{"authenticate alice SERVER --key-file -", "the key of - is empty", ""},
+	{"authenticate alice SERVER --key-file -", "the key of standard input is empty", ""},
 	{"authenticate alice SERVER -k ''", "the key of the command line is empty", ""},
 	{"authenticate alice SERVER --password-file DIR/none", "read the password: open DIR/none: no such file or directory", ""},
 	{"authenticate alice SERVER --password-file DIR/big", "read the password: DIR/big is over 65536 octets", ""},
 	{"chpass alice SERVER --new-password-file DIR/none", "read the new password: open DIR/none: no such file or directory", ""},
-	{"chpass alice SERVER", "no new password, and no terminal to ask for it", "--new-password-file FILE"},
+	{"chpass alice SERVER", "no new password, and no terminal to ask for it", "give --new-password-file FILE"},
 	{"authenticate alice SERVER --key-file - --password-stdin", twoFromStdin, hintStdin},
 	{"authenticate alice SERVER --key-file - --password-file -", twoFromStdin, hintStdin},
 	{"authenticate alice SERVER --key-file - --key-file -", twoFromStdin, hintStdin},
@@ -517,6 +521,12 @@ func TestUsageErrors(t *testing.T) {
 		}
 		checkUntouched(t, server)
 	}
+}
+
+// TestJSONBehindAMistake gives a program its object although the line was not read to its end.
+func TestJSONBehindAMistake(t *testing.T) {
+	checkUsage(t, "json last", runWith(t, secretsInEnv, "", "authenticate", "alice", "tac1", "--bogus", "--json"), "unknown option --bogus", hintOptions, true)
+	checkUsage(t, "json last", runWith(t, secretsInEnv, "", "bogus", "--json"), `unknown command "bogus"`, hintCommands, true)
 }
 
 func TestQuietUsageErrors(t *testing.T) {

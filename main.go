@@ -35,7 +35,7 @@ func main() {
 // withSignals runs the program until it is done or told to stop. SIGHUP counts, so that a
 // closed terminal loses no accounting record, unless nohup asked to ignore it.
 func withSignals(args []string) class {
-	stops := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	stops := []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT}
 	if !signal.Ignored(syscall.SIGHUP) {
 		stops = append(stops, syscall.SIGHUP)
 	}
@@ -139,6 +139,11 @@ type command struct {
 	setup func(*optionSet) action
 }
 
+// usage is the hint for a wrong number of words.
+func (c command) usage() string {
+	return strings.TrimSpace("usage: tacacs_plus " + c.name + " " + c.words)
+}
+
 // An action carries a command out: a result, an error, or both.
 type action func(context.Context, *invocation) (*result, error)
 
@@ -200,8 +205,9 @@ func (inv *invocation) register(o *optionSet) {
 func parse(args []string, std stdio) (*invocation, action, error) {
 	inv := &invocation{std: std, options: newOptionSet()}
 	inv.register(inv.options)
-	help := false
+	help, version := false, false
 	inv.options.add((*toggle)(&help), "h help", "", "print help")
+	inv.options.add((*toggle)(&version), "version", "", "print the version")
 	inv.terminal = openTerminal(std)
 
 	var run action
@@ -214,12 +220,15 @@ func parse(args []string, std stdio) (*invocation, action, error) {
 			inv.tail, args = args, nil
 			inv.words = append(inv.words, inv.tail...)
 		case len(arg) > 1 && arg[0] == '-':
-			var err error
-			if args, err = inv.options.take(arg, args, named); err != nil {
+			rest, err := inv.options.take(arg, args, named)
+			if err != nil {
+				inv.sawJSON(args)
 				return inv, nil, err
 			}
+			args = rest
 		case !named:
 			if inv.command, named = findCommand(arg); !named {
+				inv.sawJSON(args)
 				return inv, nil, unknownCommand(arg)
 			}
 			run = inv.command.setup(inv.options)
@@ -233,10 +242,22 @@ func parse(args []string, std stdio) (*invocation, action, error) {
 		return inv, newHelp(nil), nil
 	case help:
 		return inv, newHelp(nil), nil
+	case version:
+		return inv, newVersion(nil), nil
 	case !named:
 		return inv, nil, failf(classUsage, "a command is missing").withHint("tacacs_plus help lists the commands")
 	}
 	return inv, run, inv.assign()
+}
+
+// sawJSON looks for --json behind a mistake, so that a program gets its object all the same.
+func (inv *invocation) sawJSON(rest []string) {
+	for _, arg := range rest {
+		if arg == "--" {
+			return
+		}
+		inv.output.json = inv.output.json || arg == "--json" || arg == "-json"
+	}
 }
 
 // assign gives the words that are left their places, then checks all values.
@@ -246,7 +267,7 @@ func (inv *invocation) assign() error {
 			return nil
 		}
 		if len(inv.words) == len(inv.tail) && inv.given("exec") || len(inv.words) == 0 {
-			return failf(classUsage, "%s is missing", name).withHint("usage: tacacs_plus %s %s", inv.command.name, inv.command.words)
+			return failf(classUsage, "%s is missing", name).withHint("%s", inv.command.usage())
 		}
 		*value, inv.words = inv.words[0], inv.words[1:]
 		return nil
@@ -258,7 +279,7 @@ func (inv *invocation) assign() error {
 		return err
 	}
 	if len(inv.words) > 0 && !inv.command.rest {
-		return failf(classUsage, "unexpected argument %q", escape(inv.words[0]))
+		return failf(classUsage, "unexpected argument \"%s\"", escape(inv.words[0])).withHint("%s", inv.command.usage())
 	}
 	if !inv.command.host {
 		return nil
@@ -317,7 +338,7 @@ func newHelp(*optionSet) action {
 		text := help()
 		switch {
 		case len(inv.words) > 1:
-			return nil, failf(classUsage, "unexpected argument %q", escape(inv.words[1]))
+			return nil, failf(classUsage, "unexpected argument \"%s\"", escape(inv.words[1]))
 		case len(inv.words) == 1:
 			cmd, ok := findCommand(inv.words[0])
 			if !ok {
@@ -331,7 +352,7 @@ func newHelp(*optionSet) action {
 }
 
 func unknownCommand(name string) error {
-	return failf(classUsage, "unknown command %q", escape(name)).withHint("tacacs_plus help lists the commands")
+	return failf(classUsage, "unknown command \"%s\"", escape(name)).withHint("tacacs_plus help lists the commands")
 }
 
 // help is the whole program's help.

@@ -12,7 +12,7 @@ import (
 // A result is what came of one request: every rendering shows these facts and no others. Its
 // field names in JSON are part of the contract.
 type result struct {
-	Command       string     `json:"command"`
+	Command       string     `json:"command,omitempty"`
 	User          string     `json:"user,omitempty"`
 	Status        string     `json:"status,omitempty"` // the RFC's name
 	Granted       bool       `json:"granted"`

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -81,10 +80,16 @@ func (f headerFlags) String() string {
 func readHeader(r io.Reader) (h header, got []byte, err error) {
 	got = make([]byte, headerLen)
 	n, err := io.ReadFull(r, got)
-	if err != nil {
-		return h, got[:n], err
+	if err == nil {
+		h = parseHeader(got)
 	}
-	return h, got, decode(got, &h)
+	return h, got[:n], err
+}
+
+// parseHeader decodes the 12 octets of a header.
+func parseHeader(b []byte) (h header) {
+	h.layout(&codec{reading: true, buf: b[:headerLen]})
+	return h
 }
 
 // readBody reads the body that belongs to h, as it is on the wire. A length over maxBody is
@@ -106,10 +111,10 @@ var (
 )
 
 // appendPacket appends a whole packet to dst: the header with the body's length filled in,
-// then the body in clear.
-func appendPacket(dst []byte, h *header, m layouter) ([]byte, error) {
+// then the body in clear. A codec can be used again, and saves its memory for that.
+func (c *codec) appendPacket(dst []byte, h *header, m layouter) ([]byte, error) {
 	start := len(dst)
-	c := codec{buf: append(dst, make([]byte, headerLen)...)}
+	*c = codec{fields: c.fields[:0], buf: append(dst, make([]byte, headerLen)...)}
 	c.message(m)
 	if c.err != nil {
 		return dst, c.err
@@ -119,17 +124,22 @@ func appendPacket(dst []byte, h *header, m layouter) ([]byte, error) {
 		return dst, fmt.Errorf("the body would be %d octets, the limit is %d", n, maxBody)
 	}
 	h.length = uint32(n)
-	head := codec{buf: c.buf[:start]}
-	h.layout(&head)
+	h.layout(&codec{buf: c.buf[:start]})
 	return c.buf, nil
 }
 
 // decode reads the message m out of b, all of it: one octet more or less is errBodyLength.
-func decode(b []byte, m layouter) error {
-	c := codec{reading: true, buf: b}
+func (c *codec) decode(b []byte, m layouter) error {
+	*c = codec{fields: c.fields[:0], reading: true, buf: b}
 	c.message(m)
 	return c.err
 }
+
+func appendPacket(dst []byte, h *header, m layouter) ([]byte, error) {
+	return new(codec).appendPacket(dst, h, m)
+}
+
+func decode(b []byte, m layouter) error { return new(codec).decode(b, m) }
 
 // A layouter is one of the seven bodies of RFC 8907, or the header. Its layout method names
 // the fields once, in the order of the wire, for reading and for writing.
@@ -173,9 +183,13 @@ func (c *codec) message(m layouter) {
 			return
 		}
 	}
+	var text string // all of them in one piece of memory
+	if c.reading {
+		text = string(c.buf)
+	}
 	for _, f := range c.fields {
 		if c.reading {
-			*f.value, c.buf = string(c.buf[:f.length]), c.buf[f.length:]
+			*f.value, text, c.buf = text[:f.length], text[f.length:], c.buf[f.length:]
 		} else {
 			c.buf = append(c.buf, *f.value...)
 		}
@@ -191,8 +205,9 @@ func (c *codec) number(v uint32, size int) uint32 {
 		return v
 	}
 	if !c.reading {
-		b := binary.BigEndian.AppendUint32(make([]byte, 0, 4), v)
-		c.buf = append(c.buf, b[4-size:]...)
+		for shift := 8 * (size - 1); shift >= 0; shift -= 8 {
+			c.buf = append(c.buf, byte(v>>shift))
+		}
 		return v
 	}
 	if len(c.buf) < size {

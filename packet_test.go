@@ -178,6 +178,37 @@ func TestDecodeForgetsTheMessageBefore(t *testing.T) {
 	}
 }
 
+// A codec is used again for the next message, in both directions and after an error, and what it
+// decoded before does not change with the buffer.
+func TestCodecAgain(t *testing.T) {
+	var c codec
+	var decoded []layouter
+	buffer := make([]byte, 0, 1<<17)
+	for _, row := range wireTable {
+		var h header
+		packet, err := c.appendPacket(buffer, &h, row.message)
+		if err != nil || !bytes.Equal(packet[headerLen:], unhex(t, row.wire)) {
+			t.Fatalf("%s: got %x, %v, want %s", row.name, packet, err, row.wire)
+		}
+		m := fresh(row.message)
+		if err := c.decode(packet[headerLen:], m); err != nil {
+			t.Fatalf("%s: got %v, want no error", row.name, err)
+		}
+		decoded = append(decoded, m)
+		if err := c.decode(packet[headerLen:][:3], fresh(m)); err == nil {
+			t.Errorf("%s, the first 3 octets: got no error", row.name)
+		}
+		if _, err := c.appendPacket(buffer, &h, &authenStart{user: "user", port: strings.Repeat("x", 256)}); err == nil {
+			t.Error("a field of 256 octets: got no error")
+		}
+	}
+	for i, row := range wireTable {
+		if !reflect.DeepEqual(decoded[i], row.message) {
+			t.Errorf("%s, later: got %+v, want %+v", row.name, decoded[i], row.message)
+		}
+	}
+}
+
 func TestFieldLimits(t *testing.T) {
 	octets255, octets256 := strings.Repeat("x", 255), strings.Repeat("x", 256)
 	octets65536 := strings.Repeat("x", 65536)
@@ -546,9 +577,11 @@ func BenchmarkEncode(b *testing.B) {
 	for name, m := range benchmarkMessages {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
+			var c codec // used again, as a session does
+			var h header
 			var packet []byte
 			for b.Loop() {
-				packet, _ = appendPacket(packet[:0], new(header), m)
+				packet, _ = c.appendPacket(packet[:0], &h, m)
 			}
 		})
 	}
@@ -560,8 +593,9 @@ func BenchmarkDecode(b *testing.B) {
 			b.ReportAllocs()
 			body, _ := encoded(m)
 			got := fresh(m)
+			var c codec
 			for b.Loop() {
-				_ = decode(body, got)
+				_ = c.decode(body, got)
 			}
 		})
 	}

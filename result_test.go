@@ -130,7 +130,7 @@ func TestBeginForgetsTheServerBefore(t *testing.T) {
 	res.begin("192.0.2.1:49", &timing{})
 	res.answer(authorPassAdd, "hello", "data")
 	res.AuthenType, res.Flags, res.Local, res.TaskID = "pap", "NOECHO", "192.0.2.9:1024", "7"
-	res.SingleConnect, res.Arguments, res.hint = new(bool), &arguments{}, "hint"
+	res.SingleConnect, res.Arguments, res.TLS, res.hint = new(bool), &arguments{}, new(tlsFacts), "hint"
 	res.attempt(failf(classNetwork, "no reply").withHint("try again"))
 	second := new(timing)
 	res.begin("192.0.2.2:49", second)
@@ -274,6 +274,45 @@ request:
 `,
 			json: `{"command":"account","user":"alice","status":"SUCCESS","granted":true,"exit_code":0,` +
 				`"arguments":{"request":["task_id=7","service=shell"]},"task_id":"7"}`,
+		},
+		{
+			name: "over TLS",
+			res: result{Command: "authenticate", Status: "PASS", Granted: true, Transport: "tls",
+				TLS: &tlsFacts{Version: "TLS 1.3", CipherSuite: "TLS_AES_128_GCM_SHA256", Group: "X25519", Verified: true, ServerName: "tac1",
+					Subject: "CN=tac1\x1b", Issuer: "CN=ca\n", Names: []string{"tac1", "192.0.2.1\x9b"}, NotAfter: "2030-01-01T00:00:00Z", DaysLeft: 9,
+					Chain: []string{"CN=tac1\x1b", "CN=ca\n"}, ClientCert: "sent"},
+				Timing: &timing{tls: 2 * time.Millisecond}},
+			line: "PASS\n",
+			block: `
+status: PASS
+transport: tls
+tls: TLS 1.3 TLS_AES_128_GCM_SHA256 X25519
+tls server name: tac1
+tls subject: CN=tac1\x1b
+tls issuer: CN=ca\n
+tls names: tac1, 192.0.2.1\x9b
+tls expires: 2030-01-01T00:00:00Z (9 days left)
+tls chain:
+  CN=tac1\x1b
+  CN=ca\n
+tls client certificate: sent
+time tls: 2ms
+`,
+			json: `{"command":"authenticate","status":"PASS","granted":true,"exit_code":0,"transport":"tls",` +
+				`"tls":{"version":"TLS 1.3","cipher_suite":"TLS_AES_128_GCM_SHA256","group":"X25519","resumed":false,"verified":true,"server_name":"tac1",` +
+				`"subject":"CN=tac1\\x1b","issuer":"CN=ca\\n","names":["tac1","192.0.2.1\\x9b"],"not_after":"2030-01-01T00:00:00Z","days_left":9,` +
+				`"chain":["CN=tac1\\x1b","CN=ca\\n"],"client_certificate":"sent"},"timing_ms":{"tls":2}}`,
+		},
+		{
+			name: "over TLS, resumed and not verified",
+			res:  result{Command: "authenticate", TLS: &tlsFacts{Version: "TLS 1.3", CipherSuite: "C", Group: "G", Resumed: true}},
+			block: `
+tls: TLS 1.3 C G resumed NOT VERIFIED
+tls expires:  (0 days left)
+`,
+			json: `{"command":"authenticate","granted":false,"exit_code":0,` +
+				`"tls":{"version":"TLS 1.3","cipher_suite":"C","group":"G","resumed":true,"verified":false,"server_name":"",` +
+				`"subject":"","issuer":"","names":null,"not_after":"","days_left":0,"client_certificate":""}}`,
 		},
 		{
 			name: "a record with a message",

@@ -226,19 +226,26 @@ func newAccount(o *optionSet) action {
 
 // record is the request for one record of the task.
 func (r *task) record(flags acctFlags, args []string) *record {
-	who := r.inv.caller
-	return &record{request: acctRequest{flags: flags, method: r.method, privLvl: who.privLvl(), typ: who.authenType,
-		service: who.service, user: who.user, port: who.port, args: completeRecord(flags, args, r.id, time.Now())}}
+	return newRecord(r.inv.caller, r.method, flags, args, r.id)
 }
 
 func (r *task) send(ctx context.Context, flags acctFlags, args []string) (*result, error) {
-	return r.inv.ask(ctx, r.keys, r.record(flags, args))
+	res, err := r.inv.ask(ctx, r.keys, r.record(flags, args))
+	if res != nil {
+		res.TaskID = r.id // also of a record that was not written: it may be tried again
+	}
+	return res, err
 }
 
 // A record is the request of the command account.
 type record struct {
 	request acctRequest
 	reply   acctReply
+}
+
+func newRecord(who caller, method authenMethod, flags acctFlags, args []string, taskID string) *record {
+	return &record{request: acctRequest{flags: flags, method: method, privLvl: who.privLvl(), typ: who.authenType,
+		service: who.service, user: who.user, port: who.port, args: completeRecord(flags, args, taskID, time.Now())}}
 }
 
 // kind makes a record a request, as do the methods below.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -226,6 +225,19 @@ const maxPAPPassword = 255
 
 func (a *authentication) answer() layouter { return &a.reply }
 
+// later are the messages that may follow the START.
+func (a *authentication) later() (messages []layouter) {
+	for _, replies := range a.prepared {
+		for _, r := range replies {
+			messages = append(messages, &authenContinue{userMsg: r})
+		}
+	}
+	for _, r := range a.answers {
+		messages = append(messages, &authenContinue{userMsg: r})
+	}
+	return messages
+}
+
 // next takes a REPLY: the verdict, or a prompt and with it the CONTINUE that answers it.
 // RESTART begins again with a type that the server names, each type once, and never with one
 // that sends a password which the type asked for would not have sent. Section 5.4.
@@ -376,31 +388,32 @@ func authenticate(ctx context.Context, inv *invocation, own *challengeOptions) (
 	if err != nil {
 		return nil, err
 	}
-	a := &authentication{action: authenLogin, caller: inv.caller, password: secrets.password,
-		id: own.id, challenge: own.challenge, answers: own.answers, person: inv.terminal,
-		prepared: map[authenStatus][]string{authenGetPass: {secrets.password}}}
+	a := newLogin(inv.caller, secrets.password)
+	a.id, a.challenge, a.answers, a.person = own.id, own.challenge, own.answers, inv.terminal
 	return a.run(ctx, inv, secrets.keys)
+}
+
+// newLogin is the request for a login or, by its service, for enable.
+func newLogin(who caller, password string) *authentication {
+	a := &authentication{action: authenLogin, caller: who, password: password, id: -1,
+		prepared: map[authenStatus][]string{authenGetPass: {password}}}
+	if who.user != "" {
+		a.prepared[authenGetUser] = []string{who.user}
+	}
+	return a
+}
+
+// newPasswordChange is the request for another password.
+func newPasswordChange(who caller, old, fresh string) *authentication {
+	a := newLogin(who, "")
+	a.action = authenChPass
+	a.prepared[authenGetData], a.prepared[authenGetPass] = []string{old}, []string{fresh, fresh}
+	return a
 }
 
 // run checks that everything fits its field before anything is sent, then asks the servers.
 func (a *authentication) run(ctx context.Context, inv *invocation, keys []key) (*result, error) {
-	if a.caller.user != "" {
-		a.prepared[authenGetUser] = []string{a.caller.user}
-	}
-	start, err := a.open(cmp.Or(a.caller.remAddr, longestAddr))
-	if err != nil {
-		return nil, err
-	}
-	messages := []layouter{start}
-	for _, replies := range a.prepared {
-		for _, r := range replies {
-			messages = append(messages, &authenContinue{userMsg: r})
-		}
-	}
-	for _, r := range a.answers {
-		messages = append(messages, &authenContinue{userMsg: r})
-	}
-	if err := fits(messages...); err != nil {
+	if err := fitsRequest(a, inv.caller); err != nil {
 		return nil, err
 	}
 	return inv.ask(ctx, keys, a)
@@ -422,11 +435,8 @@ func newChPass(o *optionSet) action {
 		if err != nil {
 			return nil, err
 		}
-		a := &authentication{action: authenChPass, caller: inv.caller, answers: answers, person: inv.terminal,
-			prepared: map[authenStatus][]string{
-				authenGetData: {secrets.password},
-				authenGetPass: {secrets.newPassword, secrets.newPassword},
-			}}
+		a := newPasswordChange(inv.caller, secrets.password, secrets.newPassword)
+		a.answers, a.person = answers, inv.terminal
 		return a.run(ctx, inv, secrets.keys)
 	}
 }

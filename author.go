@@ -143,8 +143,13 @@ type argOptions struct {
 }
 
 func (a *argOptions) register(o *optionSet) {
-	a.method = authenMethodTACACSPlus
 	o.add(&a.args, "c cmds", "ARG", "an argument, name=value or name*value; repeatable, more may follow as words")
+	a.registerCommand(o)
+}
+
+// registerCommand leaves out -c, which is something else in some commands.
+func (a *argOptions) registerCommand(o *optionSet) {
+	a.method = authenMethodTACACSPlus
 	o.add((*text)(&a.command), "cmd", "COMMAND", "write the service, cmd and cmd-arg arguments for a command line")
 	o.add(&a.method, "method", "METHOD", "authen_method (default tacacsplus): "+strings.Join(authenMethodNames.known(), " "))
 }
@@ -200,9 +205,14 @@ func completeShell(args []string) []string {
 func newAuthorize(o *optionSet) action {
 	var own argOptions
 	var require list
+	var file string
 	own.register(o)
 	o.add(&require, "require", "NAME=VALUE", "exit 1 unless the effective arguments hold it; repeatable")
+	o.add((*text)(&file), "cmd-file", "FILE", "one command a line, # for comments, + or - in front for what is expected: a table\nof what the server permits; - is standard input")
 	return func(ctx context.Context, inv *invocation) (*result, error) {
+		if file != "" {
+			return rehearse(ctx, inv, &own, file, len(require) > 0)
+		}
 		args, err := own.request(inv.words)
 		if err != nil {
 			return nil, err
@@ -215,9 +225,8 @@ func newAuthorize(o *optionSet) action {
 		if args = completeShell(args); !hasArg(args, "service") {
 			return nil, failf(classUsage, "no service among the arguments").withHint("add service=shell, or service=ppp and so on (RFC 8907 section 8.2)")
 		}
-		m := &authorization{require: require, request: authorRequest{method: own.method,
-			privLvl: inv.caller.privLvl(), typ: inv.caller.authenType, service: inv.caller.service,
-			user: inv.caller.user, port: inv.caller.port, args: args}}
+		m := newAuthorization(inv.caller, own.method, args)
+		m.require = require
 		if err := fitsRequest(m, inv.caller); err != nil {
 			return nil, err
 		}
@@ -229,11 +238,31 @@ func newAuthorize(o *optionSet) action {
 	}
 }
 
+// rehearse is authorize with --cmd-file.
+func rehearse(ctx context.Context, inv *invocation, own *argOptions, file string, require bool) (*result, error) {
+	if len(inv.words) > 0 || len(own.args) > 0 || own.command != "" || require {
+		return nil, failf(classUsage, "--cmd-file goes with neither arguments nor --cmd nor --require")
+	}
+	if _, fromStdin := inv.key.count(); file == "-" && fromStdin > 0 {
+		return nil, failf(classUsage, "the key and the commands cannot both come from standard input")
+	}
+	secrets, err := inv.secrets(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	return commandFile(ctx, inv, file, own.method, secrets.keys)
+}
+
 // An authorization is the request of the command authorize.
 type authorization struct {
 	require  []string
 	request  authorRequest
 	response authorResponse
+}
+
+func newAuthorization(who caller, method authenMethod, args []string) *authorization {
+	return &authorization{request: authorRequest{method: method, privLvl: who.privLvl(), typ: who.authenType,
+		service: who.service, user: who.user, port: who.port, args: args}}
 }
 
 // kind makes an authorization a request, as do the methods below.

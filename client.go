@@ -109,7 +109,11 @@ func fitsRequest(q request, who caller) error {
 	if err != nil {
 		return err
 	}
-	return fits(m)
+	messages := []layouter{m}
+	if a, ok := q.(*authentication); ok {
+		messages = append(messages, a.later()...)
+	}
+	return fits(messages...)
 }
 
 // ask asks one server after the other until one decides: the next one follows a server that
@@ -148,7 +152,7 @@ func (c *client) try(ctx context.Context, srv server, res *result, q request) er
 	err := l.carry(ctx, q, res)
 	l.timing.total = time.Since(l.timing.start)
 	if l.conn != nil {
-		res.Local = l.conn.LocalAddr().String()
+		res.Local = l.local
 		res.TLS = l.facts
 		if granted := l.established; c.singleConnect {
 			res.SingleConnect = &granted
@@ -170,6 +174,14 @@ func (c *client) try(ctx context.Context, srv server, res *result, q request) er
 	return err
 }
 
+// transport is what the connections are made of, as people see it.
+func (c *client) transport() string {
+	if c.tls != nil {
+		return "tls"
+	}
+	return "tcp"
+}
+
 // close ends the connection that is kept.
 func (c *client) close() {
 	if c.kept != nil {
@@ -185,6 +197,9 @@ type link struct {
 	deadline time.Time
 	timing   *timing
 	conn     net.Conn
+	name     string      // of the server, as people see it
+	local    string      // address of conn
+	from     string      // rem_addr: what the option says, else where conn comes from
 	facts    *tlsFacts   // of conn, where it is TLS
 	stop     func() bool // undoes the watch on the context
 	answered bool        // the first reply of this connection was read
@@ -209,6 +224,22 @@ func (l *link) pause() (resume func()) {
 	}
 }
 
+// dial connects, with an eye on ctx from then on.
+func (l *link) dial(ctx context.Context) error {
+	conn, err := l.connect(ctx)
+	if err != nil {
+		return err
+	}
+	l.conn, l.answered, l.established = conn, false, false
+	l.name, l.local, l.from = l.server.String(), conn.LocalAddr().String(), l.remAddr
+	if a, ok := conn.LocalAddr().(*net.TCPAddr); ok && l.from == "" {
+		l.from = a.AddrPort().Addr().Unmap().WithZone("").String()
+	}
+	_ = conn.SetDeadline(l.deadline)
+	l.stop = context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	return nil
+}
+
 // begin starts a session: on a new connection, unless this one is in single-connection mode.
 func (l *link) begin(ctx context.Context, q request) (*session, error) {
 	if l.conn != nil && !l.established {
@@ -216,16 +247,19 @@ func (l *link) begin(ctx context.Context, q request) (*session, error) {
 	}
 	if l.conn != nil {
 		_ = l.conn.SetDeadline(l.deadline)
-	} else {
-		conn, err := l.connect(ctx)
-		if err != nil {
-			return nil, err
-		}
-		l.conn, l.answered, l.established = conn, false, false
-		_ = conn.SetDeadline(l.deadline)
-		l.stop = context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	} else if err := l.dial(ctx); err != nil {
+		return nil, err
 	}
 	s := &session{link: l}
+	l.prepare(s, q)
+	var id [4]byte
+	rand.Read(id[:]) // never fails
+	s.sent.sessionID = binary.BigEndian.Uint32(id[:])
+	return s, nil
+}
+
+// prepare sets what all packets of a session have in common, except for its id.
+func (l *link) prepare(s *session, q request) {
 	s.sent.typ, s.sent.version = q.kind()
 	if l.clear {
 		s.sent.flags |= flagUnencrypted
@@ -234,10 +268,6 @@ func (l *link) begin(ctx context.Context, q request) (*session, error) {
 		// On every packet: some servers want it so, and the others ignore it (section 4.3).
 		s.sent.flags |= flagSingleConnect
 	}
-	var id [4]byte
-	rand.Read(id[:]) // never fails
-	s.sent.sessionID = binary.BigEndian.Uint32(id[:])
-	return s, nil
 }
 
 // carry takes a request through its session, and through another one where the server asks
@@ -259,7 +289,7 @@ func (l *link) session(ctx context.Context, q request, res *result) error {
 	if err != nil {
 		return err
 	}
-	m, err := q.open(l.from())
+	m, err := q.open(l.from)
 	for err == nil && m != nil {
 		if err := s.exchange(m, q.answer()); err != nil {
 			if reused && s.died && (q.repeatable() || !s.written) {
@@ -274,17 +304,6 @@ func (l *link) session(ctx context.Context, q request, res *result) error {
 		}
 	}
 	return err
-}
-
-// from is what the field rem_addr says: the option's value, else where the connection comes from.
-func (l *link) from() string {
-	if l.remAddr != "" {
-		return l.remAddr
-	}
-	if a, ok := l.conn.LocalAddr().(*net.TCPAddr); ok {
-		return a.AddrPort().Addr().Unmap().WithZone("").String()
-	}
-	return ""
 }
 
 // connect resolves the name and tries its addresses in turn, each with a fair part of the time.

@@ -155,6 +155,8 @@ func commands() []command {
 		{"chpass", "USER HOST", true, true, false, "change the password", newChPass},
 		{"authorize", "USER HOST [ARG...]", true, true, true, "may the user do this? (default: open a shell session)", newAuthorize},
 		{"account", "USER HOST [ARG...]", true, true, true, "record this: start, stop, watchdog, watchdog-update", newAccount},
+		{"batch", "HOST", false, true, false, "many requests from standard input, one JSON object a line", newBatch},
+		{"bench", "USER HOST", true, true, false, "how many, how fast?", newBench},
 		{"serve", "", false, false, false, "be a TACACS+ server for the lab and for tests", newServe},
 		{"version", "", false, false, false, "print the version of this program", newVersion},
 		{"help", "[COMMAND]", false, false, true, "print this text, or a command's options", newHelp},
@@ -292,21 +294,27 @@ func (inv *invocation) given(option string) bool { return inv.options.given[opti
 
 // ask puts a request to the servers and collects what comes of it.
 func (inv *invocation) ask(ctx context.Context, keys []key, q request) (*result, error) {
+	c, err := inv.client(keys)
+	if err != nil {
+		return nil, err
+	}
+	res := &result{Command: inv.command.name, User: inv.caller.user, Transport: c.transport()}
+	return res, c.ask(ctx, res, q)
+}
+
+// client is what the options say of the servers.
+func (inv *invocation) client(keys []key) (*client, error) {
 	s := &inv.server
 	c := &client{servers: s.servers, keys: keys, timeout: s.timeout, retries: s.retries, network: s.network(),
 		source: s.sourceAddr, device: s.device, remAddr: inv.caller.remAddr, singleConnect: s.singleConnect, clear: s.unencrypted || s.tls.enabled, warn: inv.warn}
 	if inv.output.debug {
 		c.trace = &tracer{out: inv.std.err, showSecrets: inv.output.showSecrets}
 	}
-	res := &result{Command: inv.command.name, User: inv.caller.user, Transport: "tcp"}
+	var err error
 	if s.tls.enabled {
-		res.Transport = "tls"
-		var err error
-		if c.tls, err = s.tls.client(func(format string, args ...any) { inv.say("warning: "+format, args...) }); err != nil {
-			return nil, err
-		}
+		c.tls, err = s.tls.client(func(format string, args ...any) { inv.say("warning: "+format, args...) })
 	}
-	return res, c.ask(ctx, res, q)
+	return c, err
 }
 
 // say tells the person something that is neither a result nor an error.

@@ -190,14 +190,14 @@ func TestCodecAgain(t *testing.T) {
 		if err != nil || !bytes.Equal(packet[headerLen:], unhex(t, row.wire)) {
 			t.Fatalf("%s: got %x, %v, want %s", row.name, packet, err, row.wire)
 		}
+		if err := c.decode(packet[headerLen:][:3], fresh(row.message)); err == nil {
+			t.Errorf("%s, the first 3 octets: got no error", row.name)
+		}
 		m := fresh(row.message)
 		if err := c.decode(packet[headerLen:], m); err != nil {
 			t.Fatalf("%s: got %v, want no error", row.name, err)
 		}
 		decoded = append(decoded, m)
-		if err := c.decode(packet[headerLen:][:3], fresh(m)); err == nil {
-			t.Errorf("%s, the first 3 octets: got no error", row.name)
-		}
 		if _, err := c.appendPacket(buffer, &h, &authenStart{user: "user", port: strings.Repeat("x", 256)}); err == nil {
 			t.Error("a field of 256 octets: got no error")
 		}

@@ -34,6 +34,9 @@ type result struct {
 
 	class class
 	hint  string // for a denial; errors carry their own
+	// Of a command with many requests:
+	report   string // in place of all renderings
+	streamed bool   // everything was printed already
 }
 
 // arguments are those of an authorization or an accounting record.
@@ -61,6 +64,7 @@ type attempt struct {
 type timing struct {
 	start                                    time.Time
 	resolve, connect, tls, firstReply, total time.Duration
+	sent, received                           int // octets of TACACS+
 }
 
 func (t *timing) phases() []phase {
@@ -99,14 +103,19 @@ func (r *result) forget() { r.begin(r.Server, r.Timing) }
 // answer takes over a reply. It is the one place that knows what a status means.
 func (r *result) answer(status fmt.Stringer, serverMsg, data string) {
 	r.Status, r.ServerMsg, r.Data = status.String(), serverMsg, data
-	switch r.Status {
+	r.class = statusClass(r.Status)
+	r.Granted = r.class == classGranted
+}
+
+// statusClass is what a status of any of the three kinds of answer amounts to.
+func statusClass(status string) class {
+	switch status {
 	case "PASS", "PASS_ADD", "PASS_REPL", "SUCCESS":
-		r.class, r.Granted = classGranted, true
+		return classGranted
 	case "ERROR":
-		r.class = classServer
-	default: // FAIL, FOLLOW (never followed: section 10.5.5), and whatever leaves a prompt open
-		r.class = classDenied
+		return classServer
 	}
+	return classDenied // FAIL, FOLLOW (never followed: section 10.5.5), and whatever leaves a prompt open
 }
 
 // attempt notes that the server asked last did not decide.
@@ -206,9 +215,9 @@ func (r *result) block() string {
 	return b.String()
 }
 
-// json is the rendering of --json: one object on one line. Text is escaped as everywhere, but
-// keeps its lines: JSON does not escape the control characters above U+007F.
-func (r *result) json() string {
+// shown is the result as JSON shows it: text is escaped as everywhere, but keeps its lines,
+// since JSON does not escape the control characters above U+007F.
+func (r *result) shown() *result {
 	shown := *r
 	shown.User, shown.ServerMsg, shown.Data, shown.TaskID = escape(r.User), escapeLines(r.ServerMsg), escapeLines(r.Data), escape(r.TaskID)
 	if r.Arguments != nil {
@@ -219,8 +228,11 @@ func (r *result) json() string {
 		t.Subject, t.Issuer, t.Names, t.Chain = escape(t.Subject), escape(t.Issuer), escapeAll(t.Names), escapeAll(t.Chain)
 		shown.TLS = &t
 	}
-	return encodeJSON(shown)
+	return &shown
 }
+
+// json is the rendering of --json: one object on one line.
+func (r *result) json() string { return encodeJSON(r.shown()) }
 
 // encodeJSON is v on one line.
 func encodeJSON(v any) string {
@@ -233,46 +245,48 @@ func encodeJSON(v any) string {
 	return b.String()
 }
 
-// finish shows the result and the error, and says what the exit code is.
-func (inv *invocation) finish(res *result, err error) class {
+// conclude enters the error, if there is one, and the exit code. It returns what is to be said
+// beside the result: an error with its hint, a hint alone, or nothing.
+func (r *result) conclude(err error) *failure {
 	var f *failure
-	code := classGranted
-	if res != nil {
-		code = res.class
-	}
 	if err != nil {
 		f = asFailure(err)
-		code = f.class
+		p := newProblem(f)
+		r.class, r.Error, r.Granted = f.class, &p, false
+	} else if r.hint != "" {
+		f = &failure{hint: r.hint}
+		r.Error = &problem{Class: r.class.String(), Message: r.Status, Hint: r.hint}
 	}
-	if res == nil && f != nil && inv.output.json {
+	r.ExitCode = int(r.class)
+	return f
+}
+
+// finish shows the result and the error, and says what the exit code is.
+func (inv *invocation) finish(res *result, err error) class {
+	shows := res != nil || err != nil && inv.output.json
+	if res == nil {
 		res = &result{Command: inv.command.name, User: inv.caller.user}
 	}
-	if res != nil {
-		res.class = code
-		if f != nil {
-			p := newProblem(f)
-			res.Error, res.Granted = &p, false
-		} else if res.hint != "" {
-			res.Error = &problem{Class: code.String(), Message: res.Status, Hint: res.hint}
-			f = &failure{hint: res.hint}
-		}
+	f := res.conclude(err)
+	if shows {
 		inv.show(res)
 	}
 	if f != nil && f.err != nil {
-		fmt.Fprintf(inv.std.err, "tacacs_plus: %s\n", oneLine(f.Error()))
+		inv.say("%v", f)
 	}
 	if f != nil && f.hint != "" && !(inv.output.quiet && f.err == nil) {
-		fmt.Fprintf(inv.std.err, "tacacs_plus: hint: %s\n", oneLine(f.hint))
+		inv.say("hint: %s", f.hint)
 	}
-	return code
+	return res.class
 }
 
 // show prints a result as the options ask. What --exec runs has standard output to itself.
 func (inv *invocation) show(res *result) {
-	res.ExitCode = int(res.class)
 	var text string
 	switch {
-	case inv.output.quiet:
+	case inv.output.quiet, res.streamed:
+	case res.report != "":
+		text = res.report
 	case inv.output.json:
 		text = res.json()
 	case inv.output.verbose:

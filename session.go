@@ -35,6 +35,7 @@ func (s *session) send(m layouter) error {
 	}
 	s.began = time.Now()
 	n, err := s.conn.Write(packet)
+	s.timing.sent += n
 	s.written = s.written || n > 0
 	if err != nil {
 		return s.ioFailure("send to", 0, err)
@@ -93,6 +94,7 @@ func (s *session) receive(reply layouter) error {
 	if err != nil {
 		return s.ioFailure("read the reply of", headerLen+len(body), err)
 	}
+	s.timing.received += headerLen + len(body)
 	return s.unseal(&h, body, new(codec), reply)
 }
 
@@ -113,8 +115,7 @@ func (s *session) verify(h *header) error {
 	case (h.flags^s.sent.flags)&flagUnencrypted != 0:
 		return s.flagViolation()
 	case h.length > maxBody:
-		return failf(classProtocol, "the reply of %s claims a body of %d octets, the limit is %d", s.server, h.length, maxBody).
-			withHint("not a TACACS+ server, or a broken one")
+		return s.tooLong(h)
 	}
 	return nil
 }
@@ -141,12 +142,17 @@ func (s *session) unseal(h *header, body []byte, c *codec, reply layouter) error
 	return nil
 }
 
+func (l *link) tooLong(h *header) error {
+	return failf(classProtocol, "the reply of %s claims a body of %d octets, the limit is %d", l.server, h.length, maxBody).
+		withHint("not a TACACS+ server, or a broken one")
+}
+
 // notTACACS judges the first octet that a server sends.
-func (s *session) notTACACS(first byte) error {
+func (l *link) notTACACS(first byte) error {
 	if version(first).major() == majorVersion {
 		return nil
 	}
-	f := failf(classProtocol, "the reply of %s is not TACACS+: it begins with 0x%02x, not 0xc0 or 0xc1", s.server, first)
+	f := failf(classProtocol, "the reply of %s is not TACACS+: it begins with 0x%02x, not 0xc0 or 0xc1", l.server, first)
 	if first == 0x15 || first == 0x16 {
 		return f.withHint("this is a TLS port (RFC 9887): try --tls, or the port of the clear service")
 	}

@@ -12,6 +12,7 @@ import (
 
 // A tracer writes packets as text. It is nil where nobody asked for that.
 type tracer struct {
+	mu          sync.Mutex
 	out         io.Writer
 	showSecrets bool
 }
@@ -49,6 +50,8 @@ func (t *tracer) packet(what string, peer fmt.Stringer, h *header, body []byte, 
 	for i := 0; i < len(body); i += 16 {
 		hexDumpLine(&b, i, body[i:min(i+16, len(body))], hidden[i:])
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	io.WriteString(t.out, b.String())
 }
 

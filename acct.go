@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -70,7 +71,7 @@ func (f acctFlags) String() string { return acctFlagNames.name(uint8(f)) }
 
 // Set makes acctFlags a flag.Value; update is what the Python client calls a watchdog.
 func (f *acctFlags) Set(s string) error {
-	if s == "update" {
+	if strings.EqualFold(s, "update") {
 		s = "watchdog"
 	}
 	return acctFlagNames.set((*uint8)(f), s)
@@ -250,6 +251,7 @@ func newRecord(who caller, method authenMethod, flags acctFlags, args []string, 
 
 // kind makes a record a request, as do the methods below.
 func (r *record) kind() (packetType, version) { return typeAcct, minorDefault }
+func (r *record) reset()                      {}
 func (r *record) dialogue() bool              { return false }
 func (r *record) answer() layouter            { return &r.reply }
 

@@ -175,6 +175,8 @@ type authentication struct {
 // kind makes an authentication a request, as do the methods below.
 func (a *authentication) kind() (packetType, version) { return typeAuthen, a.typ().minor() }
 
+func (a *authentication) reset() { a.tried = nil }
+
 // typ is the type of the session: the one asked for, or one that RESTART led to.
 func (a *authentication) typ() authenType {
 	if len(a.tried) > 0 {

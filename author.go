@@ -126,7 +126,7 @@ func checkArgs(args []string) error {
 			wrong = "is not printable US-ASCII"
 		}
 		if wrong != "" {
-			return failf(classUsage, "argument %s %s", shorten(escape(arg)), wrong)
+			return failf(classUsage, "argument %s %s", shorten(quoteBlank(arg)), wrong)
 		}
 	}
 	if len(args) > maxArgs {
@@ -267,6 +267,7 @@ func newAuthorization(who caller, method authenMethod, args []string) *authoriza
 
 // kind makes an authorization a request, as do the methods below.
 func (a *authorization) kind() (packetType, version) { return typeAuthor, minorDefault }
+func (a *authorization) reset()                      {}
 func (a *authorization) dialogue() bool              { return false }
 func (a *authorization) repeatable() bool            { return true }
 func (a *authorization) answer() layouter            { return &a.response }

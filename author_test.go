@@ -59,7 +59,7 @@ func TestCheckArgs(t *testing.T) {
 		{"too long", []string{"a=", long + "x"}, "argument " + long[:57] + "... is 256 octets, the limit is 255"},
 		{"too many", slices.Repeat([]string{"a="}, 256), "256 arguments, the limit is 255"},
 		{"no separator", []string{"cmd"}, "argument cmd has neither = nor *: write name=value, or name*value for an optional one"},
-		{"nothing at all", []string{""}, "argument  has neither = nor *: write name=value, or name*value for an optional one"},
+		{"nothing at all", []string{""}, "argument \"\" has neither = nor *: write name=value, or name*value for an optional one"},
 		{"no name", []string{"=shell"}, "argument =shell has no name before the separator"},
 		{"no name, optional", []string{"*shell"}, "argument *shell has no name before the separator"},
 		{"control character", []string{"cmd=a\x1b[m"}, `argument cmd=a\x1b[m is not printable US-ASCII`},

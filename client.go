@@ -90,18 +90,22 @@ func parseServers(list string, defaultPort uint16) ([]server, error) {
 // A request is what is asked of a server in one session, apart from how it is carried there:
 // what to send first, and what to make of each answer.
 type request interface {
+	reset() // forgets the server that was asked before
 	kind() (packetType, version)
 	open(remAddr string) (layouter, error) // the first message; starts over when called again
 	answer() layouter                      // where the reply to a message is decoded
 	// next looks at the answer: the message to go on with, or nil at the end of the session. A
-	// message beside an error is sent as a farewell, without waiting for an answer; errRestart
-	// asks for another session.
+	// message beside an error is sent as a farewell, without waiting for an answer: errFarewell is
+	// no more than that. errRestart asks for another session.
 	next(ctx context.Context, l *link, res *result) (layouter, error)
 	dialogue() bool   // the session may take more than one exchange
 	repeatable() bool // it may be asked twice without a difference
 }
 
-var errRestart = errors.New("restart")
+var (
+	errRestart  = errors.New("restart")
+	errFarewell = errors.New("farewell")
+)
 
 // fitsRequest refuses, before anything is sent, a request with a value that its field cannot hold.
 func fitsRequest(q request, who caller) error {
@@ -273,6 +277,7 @@ func (l *link) prepare(s *session, q request) {
 // carry takes a request through its session, and through another one where the server asks
 // for a restart.
 func (l *link) carry(ctx context.Context, q request, res *result) error {
+	q.reset()
 	for {
 		if err := l.session(ctx, q, res); !errors.Is(err, errRestart) {
 			return err
@@ -301,6 +306,9 @@ func (l *link) session(ctx context.Context, q request, res *result) error {
 		}
 		if m, err = q.next(ctx, l, res); err != nil && m != nil {
 			s.farewell(m)
+		}
+		if errors.Is(err, errFarewell) {
+			return nil
 		}
 	}
 	return err

@@ -422,7 +422,7 @@ var usageErrors = []struct{ line, message, hint string }{
 	// Authorization and accounting.
 	{"authorize alice SERVER foo", "argument foo has neither = nor *: write name=value, or name*value for an optional one", ""},
 	{"authorize alice SERVER x", "argument x has neither = nor *: write name=value, or name*value for an optional one", ""},
-	{"authorize alice SERVER -c ''", "argument  has neither = nor *: write name=value, or name*value for an optional one", ""},
+	{"authorize alice SERVER -c ''", "argument \"\" has neither = nor *: write name=value, or name*value for an optional one", ""},
 	{"authorize alice SERVER =", "argument = has no name before the separator", ""},
 	{"authorize alice SERVER =x", "argument =x has no name before the separator", ""},
 	{"authorize alice SERVER -c *x", "argument *x has no name before the separator", ""},

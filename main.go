@@ -139,6 +139,9 @@ type command struct {
 	setup func(*optionSet) action
 }
 
+// userOptional says that the command does without USER.
+func (c command) userOptional() bool { return strings.HasPrefix(c.words, "[USER]") }
+
 // usage is the hint for a wrong number of words.
 func (c command) usage() string {
 	return strings.TrimSpace("usage: tacacs_plus " + c.name + " " + c.words)
@@ -155,6 +158,7 @@ func commands() []command {
 		{"chpass", "USER HOST", true, true, false, "change the password", newChPass},
 		{"authorize", "USER HOST [ARG...]", true, true, true, "may the user do this? (default: open a shell session)", newAuthorize},
 		{"account", "USER HOST [ARG...]", true, true, true, "record this: start, stop, watchdog, watchdog-update", newAccount},
+		{"check", "[USER] HOST", true, true, false, "is the server well, is my key right, which types does it take?", newCheck},
 		{"batch", "HOST", false, true, false, "many requests from standard input, one JSON object a line", newBatch},
 		{"bench", "USER HOST", true, true, false, "how many, how fast?", newBench},
 		{"serve", "", false, false, false, "be a TACACS+ server for the lab and for tests", newServe},
@@ -224,13 +228,13 @@ func parse(args []string, std stdio) (*invocation, action, error) {
 		case len(arg) > 1 && arg[0] == '-':
 			rest, err := inv.options.take(arg, args, named)
 			if err != nil {
-				inv.sawJSON(args)
+				inv.lookBehind(args)
 				return inv, nil, err
 			}
 			args = rest
 		case !named:
 			if inv.command, named = findCommand(arg); !named {
-				inv.sawJSON(args)
+				inv.lookBehind(args)
 				return inv, nil, unknownCommand(arg)
 			}
 			run = inv.command.setup(inv.options)
@@ -252,13 +256,18 @@ func parse(args []string, std stdio) (*invocation, action, error) {
 	return inv, run, inv.assign()
 }
 
-// sawJSON looks for --json behind a mistake, so that a program gets its object all the same.
-func (inv *invocation) sawJSON(rest []string) {
+// lookBehind looks for --json and --nagios behind a mistake, so that a program gets its object
+// and a monitor its exit code all the same.
+func (inv *invocation) lookBehind(rest []string) {
 	for _, arg := range rest {
-		if arg == "--" {
+		switch arg {
+		case "--":
 			return
+		case "--json", "-json":
+			inv.output.json = true
+		case "--nagios", "-nagios":
+			inv.options.given["nagios"] = true
 		}
-		inv.output.json = inv.output.json || arg == "--json" || arg == "-json"
 	}
 }
 
@@ -274,7 +283,9 @@ func (inv *invocation) assign() error {
 		*value, inv.words = inv.words[0], inv.words[1:]
 		return nil
 	}
-	if err := take(inv.command.user, "username", "USER", &inv.caller.user); err != nil {
+	if inv.command.userOptional() && len(inv.words) < 2 && !inv.given("host") {
+		// one word alone is HOST
+	} else if err := take(inv.command.user && !(inv.command.userOptional() && len(inv.words) == 0), "username", "USER", &inv.caller.user); err != nil {
 		return err
 	}
 	if err := take(inv.command.host, "host", "HOST", &inv.server.host); err != nil {

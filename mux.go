@@ -322,6 +322,7 @@ func (m *mux) start(j *job) error {
 	j.res.Local, j.res.TLS = m.link.local, m.link.facts
 	j.session = session{link: m.link}
 	j.session.sent.sessionID = id
+	j.request.reset()
 	m.link.prepare(&j.session, j.request)
 	first, err := j.request.open(m.link.from)
 	if err == nil {

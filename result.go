@@ -210,7 +210,7 @@ func (r *result) block() string {
 		}
 	}
 	for _, a := range r.Attempts {
-		fact("attempt", a.Server+": "+a.Message)
+		fact("attempt", escape(a.Message))
 	}
 	return b.String()
 }
@@ -276,6 +276,9 @@ func (inv *invocation) finish(res *result, err error) class {
 	}
 	if f != nil && f.hint != "" && !(inv.output.quiet && f.err == nil) {
 		inv.say("hint: %s", f.hint)
+	}
+	if inv.given("nagios") && res.class == classUsage && f != nil {
+		return nagiosUnknown
 	}
 	return res.class
 }

@@ -226,8 +226,8 @@ data:
   refused
 flags: none
 single-connect: refused
-attempt: tac1:49: answered ERROR
-attempt: tac2:49: no reply
+attempt: answered ERROR
+attempt: no reply
 `,
 			json: `{"command":"authenticate","user":"bob\\x07","status":"FAIL","granted":false,"exit_code":1,"single_connect":false,` +
 				`"server_msg":"\nAccount locked\n  call 555\\x9b\n","data":"ldap\nrefused","flags":"none",` +
@@ -312,7 +312,7 @@ tls expires:  (0 days left)
 `,
 			json: `{"command":"authenticate","granted":false,"exit_code":0,` +
 				`"tls":{"version":"TLS 1.3","cipher_suite":"C","group":"G","resumed":true,"verified":false,"server_name":"",` +
-				`"subject":"","issuer":"","names":null,"not_after":"","days_left":0,"client_certificate":""}}`,
+				`"subject":"","issuer":"","not_after":"","days_left":0,"client_certificate":""}}`,
 		},
 		{
 			name: "a record with a message",

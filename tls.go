@@ -117,8 +117,9 @@ type tlsFacts struct {
 	ServerName  string   `json:"server_name"`
 	Subject     string   `json:"subject"`
 	Issuer      string   `json:"issuer"`
-	Names       []string `json:"names"`
+	Names       []string `json:"names,omitempty"`
 	NotAfter    string   `json:"not_after"`
+	notAfter    time.Time
 	DaysLeft    int      `json:"days_left"`
 	Chain       []string `json:"chain,omitempty"`
 	// ClientCert is what the server asked of this client: not asked, sent, or asked and none to send.
@@ -159,6 +160,7 @@ func (c *tlsClient) handshake(ctx context.Context, l *link, conn net.Conn) (net.
 	facts.Verified = !config.InsecureSkipVerify
 	leaf := state.PeerCertificates[0]
 	facts.Subject, facts.Issuer, facts.Names = leaf.Subject.String(), leaf.Issuer.String(), certNames(leaf)
+	facts.notAfter = leaf.NotAfter
 	facts.NotAfter = leaf.NotAfter.UTC().Format(time.RFC3339)
 	facts.DaysLeft = int(time.Until(leaf.NotAfter).Hours() / 24)
 	if len(state.VerifiedChains) > 0 {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -45,6 +46,11 @@ func (t *tracer) packet(what string, peer fmt.Stringer, h *header, body []byte, 
 		}
 		if c.message(m); c.err != nil {
 			fmt.Fprintf(&b, "  malformed: %v\n", c.err)
+			if slices.ContainsFunc(c.fields, func(f field) bool { return f.secret }) && !t.showSecrets {
+				for i := len(body) - len(c.buf); i < len(body); i++ {
+					hidden[i] = true // a secret is in there somewhere
+				}
+			}
 		}
 	}
 	for i := 0; i < len(body); i += 16 {
@@ -148,7 +154,7 @@ func (s *served) appendLine(b []byte, verbose bool) []byte {
 	word(s.AuthenType)
 	word(s.Flag)
 	if s.CommandLine != "" && s.Request == "authorize" && !verbose {
-		word(`"` + escape(s.CommandLine) + `"`)
+		word(quoteBlank(s.CommandLine))
 	} else {
 		for _, arg := range s.Args {
 			word(quoteBlank(arg))
@@ -164,11 +170,11 @@ func (s *served) appendLine(b []byte, verbose bool) []byte {
 	return append(b, '\n')
 }
 
-// quoteBlank escapes a word of a line, in quotes where it is empty or has a blank.
+// quoteBlank escapes a word of a line, in quotes where it is empty or has a blank or a quote.
 func quoteBlank(text string) string {
 	text = escape(text)
-	if text == "" || strings.Contains(text, " ") {
-		return `"` + text + `"`
+	if text == "" || strings.ContainsAny(text, ` "`) {
+		return `"` + strings.ReplaceAll(text, `"`, `\x22`) + `"`
 	}
 	return text
 }

@@ -35,7 +35,6 @@ END
 
 # start_tacquito NAME ADDRESS ARG...; its logs are NAME.log, and NAME-acct.log for accounting.
 start_tacquito() {
-	: >"$tmp/$1.log"
 	"$cache/server" -network tcp -address "$2" -metrics-address 127.0.0.1:0 -config "$tmp/tacquito.yaml" \
 		-acct-log-path "$tmp/$1-acct.log" -level 20 "${@:3}" >"$tmp/$1.log" 2>&1 &
 	pids+=($!)

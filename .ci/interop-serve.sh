@@ -5,7 +5,6 @@
 # start_serve ARG...: leaves $serve, its address; its sessions are in $tmp/sessions, those of every serve together.
 start_serve() {
 	local log=$tmp/serve-${#pids[@]}.log
-	: >"$log"
 	"$tmp/tacacs_plus" serve --listen 127.0.0.1:0 "$@" >>"$tmp/sessions" 2>"$log" &
 	pids+=($!)
 	wait_for serve "$log" grep -q 'listening on' "$log"
@@ -50,7 +49,8 @@ for type in ascii pap chap; do
 	check_serve "$name" granted "alice authenticate $type PASS" "${client[@]}" "$TACACS_PLUS_KEY" "${type^^}" cisco
 	check_serve "$name, wrong password" 'denied: Authentication failed' "alice authenticate $type FAIL: Login incorrect" \
 		"${client[@]}" "$TACACS_PLUS_KEY" "${type^^}" wrong
-	check_serve "$name, wrong key" 'denied: Protocol error' "$no_fit" "${client[@]}" "$wrong_key" "${type^^}" cisco
+	# What the client makes of the answer is left open: it checks no lengths, and of 256 wrong keys one is PASS to it.
+	check_serve "$name, wrong key" '*' "$no_fit" "${client[@]}" "$wrong_key" "${type^^}" cisco
 done
 
 # ---- The client of tacquito -----------------------------------------------------------------------------------
@@ -63,8 +63,8 @@ for type in ascii pap; do
 	check_serve "$name, wrong key" 'bad secret detected *' "$no_fit" \
 		"${client[@]}" -authen-mode "$type" -secret "$wrong_key" -password cisco
 done
-check_serve "tacquito's client, pap, wrong password" '{Status:AuthenStatusFail *}' 'alice authenticate pap FAIL: Login incorrect' \
-	"${client[@]}" -authen-mode pap -secret "$TACACS_PLUS_KEY" -password wrong
+check_serve "tacquito's client, pap, wrong password" '{Status:AuthenStatusFail *}' \
+	'alice authenticate pap FAIL: Login incorrect' "${client[@]}" -authen-mode pap -secret "$TACACS_PLUS_KEY" -password wrong
 # It does not wait for the second and the third try that serve offers.
 check_serve "tacquito's client, ascii, wrong password" 'failed to match AuthenStatusPass' '!(*PASS*)' \
 	"${client[@]}" -authen-mode ascii -secret "$TACACS_PLUS_KEY" -password wrong

@@ -48,7 +48,8 @@ start_relay "$server" 49 "$tmp/session.pcap" # where tshark expects TACACS+
 
 # Of the client's packets only.
 read_capture() {
-	tshark -r "$tmp/session.pcap" -o "tacplus.key:$TACACS_PLUS_KEY" -Y 'tacplus && tcp.dstport == 49' "$@" 2>"$tmp/tshark.log"
+	tshark -r "$tmp/session.pcap" -o "tacplus.key:$TACACS_PLUS_KEY" -Y 'tacplus && tcp.dstport == 49' "$@" \
+		2>"$tmp/tshark.log"
 }
 # octets FIELD: in hex, for what is no text.
 octets() { read_capture -T pdml | sed -n "s/.*name=\"tacplus.$1\".* value=\"\([0-9a-f]*\)\".*/\1/p"; }

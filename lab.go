@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 )
 
 // This file is what the lab server decides; serve.go is how it talks.
@@ -143,17 +144,22 @@ func proves(m *authenStart, password string) bool {
 
 // authorize decides by the rules, and gives a shell session its arguments: PASS_REPL where one
 // of them overrides an optional one of the request, else PASS_ADD. RFC 8907 section 6.2.
-func (p *peer) authorize(m *authorRequest, s *served) *authorResponse {
-	s.Request, s.User, s.PrivLvl, s.Port, s.RemAddr, s.Args = "authorize", m.user, m.privLvl, m.port, m.remAddr, m.args
+func (p *peer) authorize(m *authorRequest) *authorResponse {
+	r := p.permission(m)
+	p.log.write(&served{Time: time.Now(), Peer: p.addr, Request: "authorize", User: m.user, PrivLvl: m.privLvl, Port: m.port,
+		RemAddr: m.remAddr, Args: m.args, CommandLine: commandLine(m.args), Status: r.status.String(), ServerMsg: r.serverMsg})
+	return r
+}
+
+func (p *peer) permission(m *authorRequest) *authorResponse {
 	p.mu.Lock()
 	_, known := p.users[m.user]
 	p.mu.Unlock()
 	if !known {
 		return &authorResponse{status: authorFail, serverMsg: "unknown user"}
 	}
-	s.CommandLine = commandLine(m.args)
-	if s.CommandLine != "" {
-		if !permits(p.rules, s.CommandLine) {
+	if line := commandLine(m.args); line != "" {
+		if !permits(p.rules, line) {
 			return &authorResponse{status: authorFail, serverMsg: "command not permitted"}
 		}
 		return &authorResponse{status: authorPassAdd}
@@ -201,15 +207,13 @@ func commandLine(args []string) string {
 
 // account takes a record by the flag table of section 7.2. It is written out before the client
 // is told so.
-func (p *peer) account(m *acctRequest, s *served) *acctReply {
-	s.Request, s.User, s.PrivLvl, s.Port, s.RemAddr, s.Args = "account", m.user, m.privLvl, m.port, m.remAddr, m.args
-	s.Flag, s.CommandLine = m.flags.String(), commandLine(m.args)
+func (p *peer) account(m *acctRequest) *acctReply {
 	r := &acctReply{status: acctSuccess}
 	if !acctFlagNames.has(uint8(m.flags)) {
 		r = &acctReply{status: acctError, serverMsg: "flags " + m.flags.String() + " are not valid (RFC 8907 section 7.2)"}
 	}
-	s.Status, s.ServerMsg = r.status.String(), r.serverMsg
-	p.log.write(s)
+	p.log.write(&served{Time: time.Now(), Peer: p.addr, Request: "account", User: m.user, PrivLvl: m.privLvl, Port: m.port, RemAddr: m.remAddr,
+		Args: m.args, Flag: m.flags.String(), CommandLine: commandLine(m.args), Status: r.status.String(), ServerMsg: r.serverMsg})
 	if err := p.log.flush(); err != nil {
 		return &acctReply{status: acctError, serverMsg: "the record could not be written"}
 	}

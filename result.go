@@ -328,6 +328,9 @@ func escapeAll(list []string) []string {
 }
 
 func escapeExcept(s string, keep rune) string {
+	if printableASCII(s) {
+		return s // nearly always
+	}
 	var b strings.Builder
 	for i := 0; i < len(s); {
 		r, n := utf8.DecodeRuneInString(s[i:])

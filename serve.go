@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -275,7 +276,7 @@ func (srv *labServer) accept(ctx context.Context, l net.Listener, all *sync.Wait
 				<-srv.slots
 			})
 		default:
-			srv.log.note(conn, "refused: too many connections")
+			srv.log.note(conn.RemoteAddr().String(), "refused: too many connections")
 			conn.Close()
 		}
 	}
@@ -285,11 +286,18 @@ func (srv *labServer) accept(ctx context.Context, l net.Listener, all *sync.Wait
 type peer struct {
 	*labServer
 	conn      net.Conn
+	addr      string // where conn comes from
 	in        *bufio.Reader
 	out       []byte                  // replies that wait for being written together
 	dialogues map[uint32]*authSession // authentications that wait for a CONTINUE
 	single    bool                    // single-connection mode (section 4.3)
 	begun     bool                    // the first packet was read
+	waits     time.Time               // since when the deadlines are counted
+
+	// Used again for every packet, so that a login costs the server little.
+	codec codec
+	body  []byte
+	spare *authSession
 }
 
 // serve reads packets until the client goes, breaks a rule, or is idle for too long. Replies
@@ -301,18 +309,22 @@ func (srv *labServer) serve(ctx context.Context, conn net.Conn) {
 	if secure, ok := conn.(*tls.Conn); ok {
 		conn.SetDeadline(time.Now().Add(handshakeTimeout))
 		if err := secure.HandshakeContext(ctx); err != nil {
-			srv.log.note(conn, "TLS: "+cause(err).Error())
+			srv.log.note(conn.RemoteAddr().String(), "TLS: "+cause(err).Error())
 			return
 		}
 		conn.SetDeadline(time.Time{})
 	}
-	p := &peer{labServer: srv, conn: conn, in: bufio.NewReaderSize(conn, 16<<10), dialogues: make(map[uint32]*authSession)}
+	p := &peer{labServer: srv, conn: conn, addr: conn.RemoteAddr().String(), in: bufio.NewReaderSize(conn, 16<<10),
+		dialogues: make(map[uint32]*authSession)}
 	for more := true; more; {
 		if p.in.Buffered() < headerLen {
 			if p.flush() != nil {
-				return
+				break
 			}
-			conn.SetReadDeadline(time.Now().Add(idleTimeout))
+			if now := time.Now(); now.Sub(p.waits) > time.Second {
+				p.waits = now // a deadline costs more than a login
+				conn.SetDeadline(now.Add(idleTimeout))
+			}
 			if ctx.Err() != nil {
 				break
 			}
@@ -320,6 +332,11 @@ func (srv *labServer) serve(ctx context.Context, conn net.Conn) {
 		more = p.packet()
 	}
 	p.flush()
+	for _, d := range p.dialogues {
+		d.Status, d.ServerMsg = "ABANDONED", "the connection ended before the answer"
+		p.log.write(&d.served)
+	}
+	p.log.flush()
 }
 
 // flush writes the log first: a record that was answered SUCCESS must have been written.
@@ -330,7 +347,6 @@ func (p *peer) flush() error {
 	if len(p.out) == 0 {
 		return nil
 	}
-	p.conn.SetWriteDeadline(time.Now().Add(idleTimeout))
 	err := p.fault.write(p.conn, p.out)
 	p.out = p.out[:0]
 	return err
@@ -338,20 +354,27 @@ func (p *peer) flush() error {
 
 // packet reads one packet and answers it; false ends the connection.
 func (p *peer) packet() bool {
-	h, got, err := readHeader(p.in)
+	head, err := p.in.Peek(headerLen)
 	if err != nil {
-		if len(got) > 0 {
-			p.log.note(p.conn, "ended in the middle of a packet")
+		if len(head) > 0 {
+			p.log.note(p.addr, "ended in the middle of a packet")
 		}
 		return false
 	}
+	h := parseHeader(head)
 	if h.version.major() != majorVersion {
-		p.log.note(p.conn, fmt.Sprintf("not TACACS+: the first octet is 0x%02x", got[0]))
+		p.log.note(p.addr, fmt.Sprintf("not TACACS+: the first octet is 0x%02x", head[0]))
 		return false
 	}
-	body, err := readBody(p.in, h)
-	if err != nil {
-		p.log.note(p.conn, "ended in the middle of a packet, or with too long a body")
+	if h.length > maxBody {
+		p.log.note(p.addr, fmt.Sprintf("a body of %d octets, the limit is %d", h.length, maxBody))
+		return false
+	}
+	p.in.Discard(headerLen)
+	p.body = slices.Grow(p.body[:0], int(h.length))[:h.length]
+	body := p.body
+	if _, err := io.ReadFull(p.in, body); err != nil {
+		p.log.note(p.addr, "ended in the middle of a packet")
 		return false
 	}
 	if !p.begun {
@@ -365,15 +388,15 @@ func (p *peer) packet() bool {
 	}
 	if h.seqNo%2 == 0 || h.typ < typeAuthen || h.typ > typeAcct {
 		// Section 3.6: the same header with the next number and no body.
+		p.log.note(p.addr, fmt.Sprintf("a packet of type %s with seq_no %d", h.typ, h.seqNo))
 		reply.length = 0
-		p.log.note(p.conn, fmt.Sprintf("a packet of type %s with seq_no %d", h.typ, h.seqNo))
 		head := codec{buf: p.out}
 		reply.layout(&head)
 		p.out = head.buf
 		return false
 	}
 	if p.clear != (h.flags&flagUnencrypted != 0) {
-		p.log.note(p.conn, "the UNENCRYPTED flag does not fit the transport")
+		p.log.note(p.addr, "the UNENCRYPTED flag does not fit the transport")
 		reply.flags ^= flagUnencrypted
 		p.send(&reply, errorReply(h.typ, "UNENCRYPTED flag"))
 		return false
@@ -383,8 +406,12 @@ func (p *peer) packet() bool {
 	}
 	answer, over, err := p.answer(h, body)
 	if err != nil {
-		p.log.note(p.conn, fmt.Sprintf("a packet that does not fit the key of %d characters: %v", utf8.RuneCountInString(p.key), err))
-		p.send(&reply, errorReply(h.typ, "packet does not fit the key"))
+		what := fmt.Sprintf("a packet that does not fit the key of %d characters", utf8.RuneCountInString(p.key))
+		if p.clear {
+			what = "a malformed packet"
+		}
+		p.log.note(p.addr, what+": "+err.Error())
+		p.send(&reply, errorReply(h.typ, what))
 		return false
 	}
 	if answer == nil { // ABORT: the session is over without a reply
@@ -412,7 +439,7 @@ func (p *peer) send(h *header, m layouter) {
 	}
 	h.version ^= p.fault.version
 	start := len(p.out)
-	out, err := appendPacket(p.out, h, m)
+	out, err := p.codec.appendPacket(p.out, h, m)
 	if err != nil {
 		return
 	}
@@ -433,50 +460,49 @@ func (p *peer) send(h *header, m layouter) {
 // answer decodes a request and decides. over says that the session ends with the answer; an
 // error, that the body does not decode.
 func (p *peer) answer(h header, body []byte) (reply layouter, over bool, err error) {
-	show := func(m layouter) { p.trace.packet("received from", p.conn.RemoteAddr(), &h, body, m) }
-	s := &served{Time: time.Now(), Peer: p.conn.RemoteAddr().String()}
+	read := func(m layouter) error {
+		err := p.codec.decode(body, m)
+		p.trace.packet("received from", p.conn.RemoteAddr(), &h, body, m)
+		return err
+	}
 	switch h.typ {
 	case typeAuthor:
 		var m authorRequest
-		if err := decode(body, &m); err != nil {
+		if err := read(&m); err != nil {
 			return nil, false, err
 		}
-		show(&m)
-		r := p.authorize(&m, s)
-		s.Status, s.ServerMsg = r.status.String(), r.serverMsg
-		p.log.write(s)
-		return p.fault.author(r), true, nil
+		return p.fault.author(p.authorize(&m)), true, nil
 	case typeAcct:
 		var m acctRequest
-		if err := decode(body, &m); err != nil {
+		if err := read(&m); err != nil {
 			return nil, false, err
 		}
-		show(&m)
-		r := p.account(&m, s)
-		return p.fault.acct(r), true, nil
+		return p.fault.acct(p.account(&m)), true, nil
 	}
 	d := p.dialogues[h.sessionID]
 	var r *authenReply
 	if h.seqNo == 1 {
-		d = &authSession{served: s, version: h.version}
-		if err := decode(body, &d.start); err != nil {
+		if d = p.spare; d == nil {
+			d = new(authSession)
+			p.spare = d
+		}
+		*d = authSession{served: served{Time: time.Now(), Peer: p.addr}, version: h.version}
+		if err := read(&d.start); err != nil {
 			return nil, false, err
 		}
-		show(&d.start)
 		r = p.begin(d)
 	} else {
 		var m authenContinue
-		if err := decode(body, &m); err != nil {
+		if err := read(&m); err != nil {
 			return nil, false, err
 		}
-		show(&m)
 		switch {
 		case d == nil:
 			return errorReply(h.typ, "no such session"), true, nil
 		case m.flags&authenAbort != 0:
 			delete(p.dialogues, h.sessionID)
 			d.Status, d.ServerMsg = "ABORT", m.data
-			p.log.write(d.served)
+			p.log.write(&d.served)
 			return nil, true, nil
 		case h.seqNo >= lastSeqNo:
 			r = &authenReply{status: authenError, serverMsg: "sequence numbers are used up"}
@@ -488,20 +514,22 @@ func (p *peer) answer(h header, body []byte) (reply layouter, over bool, err err
 	switch r.status {
 	case authenGetUser, authenGetData, authenGetPass:
 		if len(p.dialogues) < maxDialogues || h.seqNo > 1 {
-			p.dialogues[h.sessionID] = d
+			if p.dialogues[h.sessionID] = d; d == p.spare {
+				p.spare = nil
+			}
 			return r, false, nil
 		}
 		r = &authenReply{status: authenError, serverMsg: "too many sessions"}
 	}
 	delete(p.dialogues, h.sessionID)
 	d.Status, d.ServerMsg = r.status.String(), r.serverMsg
-	p.log.write(d.served)
+	p.log.write(&d.served)
 	return r, true, nil
 }
 
 // An authSession is one authentication in progress. next answers what the client says next.
 type authSession struct {
-	*served
+	served
 	version version
 	start   authenStart
 	next    func(said string) *authenReply

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -111,8 +110,8 @@ type sessionLog struct {
 }
 
 // note prints at once what is wrong with a connection.
-func (l *sessionLog) note(conn net.Conn, what string) {
-	l.write(&served{Time: time.Now(), Peer: conn.RemoteAddr().String(), Error: what})
+func (l *sessionLog) note(peer, what string) {
+	l.write(&served{Time: time.Now(), Peer: peer, Error: what})
 	l.flush()
 }
 

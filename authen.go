@@ -154,19 +154,17 @@ func (f authenContinueFlags) String() string { return names{0: "ABORT"}.bits(uin
 // An authentication is a request of one of the three commands of this file: what it needs, and
 // how far its session has come.
 type authentication struct {
-	action    authenAction
-	caller    caller
-	password  string
-	id        int    // of the CHAP challenge; -1 for a random one
-	challenge []byte // empty for a random one
-	// prepared are the replies to the server's prompts, by status, in order; answers follow
-	// them, and where both are used up the person at the terminal does, if there is one.
-	prepared map[authenStatus][]string
-	answers  []string
-	person   *terminal
+	action      authenAction
+	caller      caller
+	password    string
+	id          int    // of the CHAP challenge; -1 for a random one
+	challenge   []byte // empty for a random one
+	newPassword string // for CHPASS
+	answers     []string
+	person      *terminal
 
 	tried    []authenType         // the types of the sessions so far; the last one is under way
-	used     map[authenStatus]int // how many of prepared the session has used
+	used     map[authenStatus]int // how many of the prepared replies the session has used
 	answered int                  // how many of answers
 	start    authenStart
 	reply    authenReply
@@ -229,12 +227,7 @@ func (a *authentication) answer() layouter { return &a.reply }
 
 // later are the messages that may follow the START.
 func (a *authentication) later() (messages []layouter) {
-	for _, replies := range a.prepared {
-		for _, r := range replies {
-			messages = append(messages, &authenContinue{userMsg: r})
-		}
-	}
-	for _, r := range a.answers {
+	for _, r := range append([]string{a.caller.user, a.password, a.newPassword}, a.answers...) {
 		messages = append(messages, &authenContinue{userMsg: r})
 	}
 	return messages
@@ -279,11 +272,25 @@ func (a *authentication) next(ctx context.Context, l *link, res *result) (layout
 	return nil, nil
 }
 
+// prepared are the replies to the server's prompts that are known beforehand, in order. For
+// CHPASS, GETDATA asks for the old password and GETPASS for the new one. Section 5.4.2.7.
+func (a *authentication) prepared(status authenStatus) []string {
+	switch {
+	case status == authenGetUser && a.caller.user != "":
+		return []string{a.caller.user}
+	case status == authenGetPass && a.action == authenChPass:
+		return []string{a.newPassword, a.newPassword}
+	case status == authenGetPass, status == authenGetData && a.action == authenChPass:
+		return []string{a.password}
+	}
+	return nil
+}
+
 // say is the reply to the server's prompt: what was prepared for it, then the answers, then
-// what the person says.
+// what the person says, if there is one.
 func (a *authentication) say(ctx context.Context, l *link) (string, error) {
 	status := a.reply.status
-	if ready := a.prepared[status]; a.used[status] < len(ready) {
+	if ready := a.prepared(status); a.used[status] < len(ready) {
 		if a.used == nil {
 			a.used = make(map[authenStatus]int)
 		}
@@ -397,20 +404,12 @@ func authenticate(ctx context.Context, inv *invocation, own *challengeOptions) (
 
 // newLogin is the request for a login or, by its service, for enable.
 func newLogin(who caller, password string) *authentication {
-	a := &authentication{action: authenLogin, caller: who, password: password, id: -1,
-		prepared: map[authenStatus][]string{authenGetPass: {password}}}
-	if who.user != "" {
-		a.prepared[authenGetUser] = []string{who.user}
-	}
-	return a
+	return &authentication{action: authenLogin, caller: who, password: password, id: -1}
 }
 
 // newPasswordChange is the request for another password.
 func newPasswordChange(who caller, old, fresh string) *authentication {
-	a := newLogin(who, "")
-	a.action = authenChPass
-	a.prepared[authenGetData], a.prepared[authenGetPass] = []string{old}, []string{fresh, fresh}
-	return a
+	return &authentication{action: authenChPass, caller: who, password: old, newPassword: fresh, id: -1}
 }
 
 // run checks that everything fits its field before anything is sent, then asks the servers.

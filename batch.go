@@ -34,7 +34,8 @@ func newBatch(o *optionSet) action {
 		}
 		c.warn = func(string, ...any) {}
 		s := &sequence{inv: inv, show: showJSON}
-		s.parse = func(e *entry, line []byte) error { return parseRequest(e, line, inv.caller, secrets.password) }
+		p := &requestParser{defaults: inv.caller, password: secrets.password}
+		s.parse = p.parse
 		res, err := s.run(ctx, c, inv.std.in, inFlight)
 		inv.say("%s", s.summary())
 		return res, err
@@ -74,7 +75,7 @@ type sequence struct {
 
 	chunks  chan []*entry // from the reader; closed at the end of the input
 	chunk   []*entry      // the rest of the last one
-	tokens  chan struct{} // one for each entry that may be in the window
+	free    chan *entry   // those that are not in use
 	pending []*entry      // read, and not shown yet, in order; crew holds its lock for this
 	readErr error
 
@@ -95,7 +96,10 @@ const (
 
 // run reads lines until the input ends, or ctx does.
 func (s *sequence) run(ctx context.Context, c *client, in io.Reader, inFlight int) (*result, error) {
-	s.chunks, s.tokens = make(chan []*entry, 4), make(chan struct{}, max(window, 4*inFlight))
+	s.chunks, s.free = make(chan []*entry, 4), make(chan *entry, max(window, 4*inFlight))
+	for range cap(s.free) {
+		s.free <- new(entry)
+	}
 	s.byClass = make(map[class]int)
 	s.out = bufio.NewWriterSize(s.inv.std.out, 64<<10)
 	if s.inv.output.quiet {
@@ -146,19 +150,21 @@ func (s *sequence) read(in io.Reader, team *crew) {
 		if err == nil && len(bytes.TrimSpace(line)) == 0 {
 			continue
 		}
-		e := &entry{line: n}
+		var e *entry
+		select {
+		case e = <-s.free:
+		default:
+			hand() // what would set one free may be among them
+			e = <-s.free
+		}
+		*e = entry{line: n}
 		e.owner = e
 		if e.err = err; err == nil {
 			e.err = s.parse(e, line)
 		}
 		if e.err == errNoRequest {
+			s.free <- e
 			continue
-		}
-		select {
-		case s.tokens <- struct{}{}:
-		default:
-			hand()
-			s.tokens <- struct{}{}
 		}
 		chunk = append(chunk, e)
 		if rest, _ := r.Peek(r.Buffered()); len(chunk) == chunkSize || bytes.IndexByte(rest, '\n') < 0 {
@@ -230,7 +236,7 @@ func (s *sequence) done(e *entry) {
 	for ; n < len(s.pending) && s.pending[n].over; n++ {
 		s.count(s.pending[n])
 		s.show(s, s.pending[n])
-		<-s.tokens
+		s.free <- s.pending[n] // has room for all there are
 	}
 	clear(s.pending[:n])
 	if s.pending = s.pending[n:]; len(s.pending) == 0 {
@@ -304,17 +310,37 @@ type batchRequest struct {
 	Expect      string          `json:"expect"`
 }
 
-// parseRequest makes a request of a line. What it does not say comes from the command line.
-func parseRequest(e *entry, line []byte, who caller, password string) error {
+// A requestParser makes requests of lines of JSON. What they do not say comes from the command
+// line.
+type requestParser struct {
+	defaults caller
+	password string
+	line     bytes.Reader
+	decoder  *json.Decoder // of line; nil after an error
+}
+
+func (p *requestParser) parse(e *entry, line []byte) error {
+	if p.decoder == nil {
+		p.decoder = json.NewDecoder(&p.line)
+		p.decoder.DisallowUnknownFields()
+	}
+	p.line.Reset(line)
 	var b batchRequest
-	d := json.NewDecoder(bytes.NewReader(line))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&b); err != nil {
+	err := p.decoder.Decode(&b)
+	if err == nil {
+		if rest, ok := p.decoder.Buffered().(*bytes.Reader); ok {
+			for c, e := rest.ReadByte(); e == nil && err == nil; c, e = rest.ReadByte() {
+				if c != ' ' && c != '\t' && c != '\r' && c != '\n' {
+					err = errors.New("more than one value on the line")
+				}
+			}
+		}
+	}
+	if err != nil {
+		p.decoder = nil
 		return failf(classUsage, "%s", strings.TrimPrefix(err.Error(), "json: "))
 	}
-	if d.More() {
-		return failf(classUsage, "more than one value on the line")
-	}
+	who, password := p.defaults, p.password
 	e.id, e.expect = b.ID, b.Expect
 	e.res.Command, e.res.User = b.Command, b.User
 	who.user = b.User
@@ -380,7 +406,10 @@ func parseRequest(e *entry, line []byte, who caller, password string) error {
 	default:
 		return failf(classUsage, "command \"%s\" is not authenticate, enable, chpass, authorize or account", escape(b.Command))
 	}
-	return fitsRequest(e.request, who)
+	if e.request.dialogue() {
+		return fitsRequest(e.request, who)
+	}
+	return nil // what does not fit its field is found before it is sent
 }
 
 // A batchResult is one line of the output of batch: a result, and which request it is of.

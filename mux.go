@@ -287,6 +287,10 @@ type mux struct {
 	idle    func() // called before a wait
 }
 
+// flushAt octets are not held back, even while there are replies to be read: the server works on
+// them meanwhile.
+const flushAt = 1024
+
 func newMux(l *link) *mux {
 	return &mux{link: l, in: bufio.NewReaderSize(l.conn, 2*(headerLen+maxBody)), flights: make(map[uint32]*job)}
 }
@@ -349,6 +353,9 @@ func (m *mux) interrupt() {
 // wait returns a session that has ended, or nil when until has come or it was interrupted.
 func (m *mux) wait(ctx context.Context, until time.Time) *job {
 	for m.dead == nil {
+		if len(m.out) >= flushAt && !m.flush() {
+			break
+		}
 		if !m.buffered() {
 			if j := m.expired(ctx); j != nil {
 				return j

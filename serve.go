@@ -317,6 +317,9 @@ func (srv *labServer) serve(ctx context.Context, conn net.Conn) {
 	p := &peer{labServer: srv, conn: conn, addr: conn.RemoteAddr().String(), in: bufio.NewReaderSize(conn, 16<<10),
 		dialogues: make(map[uint32]*authSession)}
 	for more := true; more; {
+		if len(p.out) >= flushAt && p.flush() != nil {
+			break
+		}
 		if p.in.Buffered() < headerLen {
 			if p.flush() != nil {
 				break

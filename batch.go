@@ -89,7 +89,7 @@ type sequence struct {
 }
 
 const (
-	maxLine   = 1 << 20 // octets
+	maxLine   = 1 << 20 // octets: 1 MiB
 	window    = 1024    // entries at least
 	chunkSize = 64      // entries
 )
@@ -179,7 +179,7 @@ func (s *sequence) read(in io.Reader, team *crew) {
 // errNoRequest is a line that asks for nothing, such as a comment.
 var errNoRequest = errors.New("no request")
 
-var errLineTooLong = failf(classUsage, "the line is over %d octets", maxLine)
+var errLineTooLong = errors.New("the line is over 1 MiB")
 
 // readLine reads a line without its end; the rest of one that is too long is skipped.
 func readLine(r *bufio.Reader) ([]byte, error) {

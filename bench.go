@@ -166,7 +166,7 @@ func (b *bench) take(now time.Time) (j *job, next time.Time, more bool) {
 	if b.renew != nil {
 		j.request = b.renew()
 	}
-	j.due, j.err, j.again, j.swallowed = due, nil, false, false
+	j.due, j.err, j.again, j.swallowed, j.alone = due, nil, false, false, false
 	if b.issued++; due.Before(b.began) {
 		b.warm++
 	}

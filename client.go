@@ -169,13 +169,19 @@ func (c *client) try(ctx context.Context, srv server, res *result, q request) er
 		return failf(classInterrupted, "interrupted")
 	}
 	if err == nil && res.class == classServer {
-		said := ""
-		if why := oneLine(cmp.Or(res.ServerMsg, res.Data)); why != "" {
-			said = ": " + why
-		}
-		return failf(classServer, "%s answered ERROR%s", srv, said).withHint("the server could not decide: a back end that is down, or a request it does not support; its log says which")
+		return l.answeredError(res)
 	}
 	return err
+}
+
+// answeredError is the failure that an ERROR is, with what the server says of it.
+func (l *link) answeredError(res *result) error {
+	said := ""
+	if why := oneLine(cmp.Or(res.ServerMsg, res.Data)); why != "" {
+		said = ": " + why
+	}
+	return failf(classServer, "%s answered ERROR%s", l.server, said).
+		withHint("the server could not decide: a back end that is down, or a request it does not support; its log says which")
 }
 
 // transport is what the connections are made of, as people see it.

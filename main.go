@@ -130,17 +130,11 @@ func asFailure(err error) *failure {
 // A command is one row of the table below.
 type command struct {
 	name    string
-	words   string // what stands behind it, for the help
-	user    bool   // takes USER
-	host    bool   // takes HOST
-	rest    bool   // takes ARG...
+	words   string // that stand behind it: USER, [USER], HOST, and anything else for what is left
 	summary string
 	// setup declares the command's own options and returns what it does.
 	setup func(*optionSet) action
 }
-
-// userOptional says that the command does without USER.
-func (c command) userOptional() bool { return strings.HasPrefix(c.words, "[USER]") }
 
 // usage is the hint for a wrong number of words.
 func (c command) usage() string {
@@ -153,17 +147,17 @@ type action func(context.Context, *invocation) (*result, error)
 // commands is the table of commands. A function, since help is one of them and prints it.
 func commands() []command {
 	return []command{
-		{"authenticate", "USER HOST", true, true, false, "does this password log in?", newAuthenticate},
-		{"enable", "USER HOST", true, true, false, "does this password raise the privilege level (-l, default 15)?", newEnable},
-		{"chpass", "USER HOST", true, true, false, "change the password", newChPass},
-		{"authorize", "USER HOST [ARG...]", true, true, true, "may the user do this? (default: open a shell session)", newAuthorize},
-		{"account", "USER HOST [ARG...]", true, true, true, "record this: start, stop, watchdog, watchdog-update", newAccount},
-		{"check", "[USER] HOST", true, true, false, "is the server well, is my key right, which types does it take?", newCheck},
-		{"batch", "HOST", false, true, false, "many requests from standard input, one JSON object a line", newBatch},
-		{"bench", "USER HOST", true, true, false, "how many, how fast?", newBench},
-		{"serve", "", false, false, false, "be a TACACS+ server for the lab and for tests", newServe},
-		{"version", "", false, false, false, "print the version of this program", newVersion},
-		{"help", "[COMMAND]", false, false, true, "print this text, or a command's options", newHelp},
+		{"authenticate", "USER HOST", "does this password log in?", newAuthenticate},
+		{"enable", "USER HOST", "does this password raise the privilege level (-l, default 15)?", newEnable},
+		{"chpass", "USER HOST", "change the password", newChPass},
+		{"authorize", "USER HOST [ARG...]", "may the user do this? (default: open a shell session)", newAuthorize},
+		{"account", "USER HOST [ARG...]", "record this: start, stop, watchdog, watchdog-update", newAccount},
+		{"check", "[USER] HOST", "is the server well, is my key right, which types does it take?", newCheck},
+		{"batch", "HOST", "many requests from standard input, one JSON object a line", newBatch},
+		{"bench", "USER HOST", "how many, how fast?", newBench},
+		{"serve", "", "be a TACACS+ server for the lab and for tests", newServe},
+		{"version", "", "print the version of this program", newVersion},
+		{"help", "[COMMAND]", "print this text, or a command's options", newHelp},
 	}
 }
 
@@ -273,28 +267,40 @@ func (inv *invocation) lookBehind(rest []string) {
 
 // assign gives the words that are left their places, then checks all values.
 func (inv *invocation) assign() error {
-	take := func(wanted bool, option, name string, value *string) error {
-		if !wanted || inv.given(option) {
+	take := func(option, name string, value *string) error {
+		if inv.given(option) {
 			return nil
 		}
-		if len(inv.words) == len(inv.tail) && inv.given("exec") || len(inv.words) == 0 {
+		if len(inv.words) == 0 || inv.given("exec") && len(inv.words) == len(inv.tail) {
 			return failf(classUsage, "%s is missing", name).withHint("%s", inv.command.usage())
 		}
 		*value, inv.words = inv.words[0], inv.words[1:]
 		return nil
 	}
-	if inv.command.userOptional() && len(inv.words) < 2 && !inv.given("host") {
-		// one word alone is HOST
-	} else if err := take(inv.command.user && !(inv.command.userOptional() && len(inv.words) == 0), "username", "USER", &inv.caller.user); err != nil {
-		return err
+	more, asks := false, false
+	for _, place := range strings.Fields(inv.command.words) {
+		var err error
+		switch place {
+		case "USER":
+			err = take("username", place, &inv.caller.user)
+		case "[USER]": // one word alone is HOST
+			if len(inv.words) > 1 || len(inv.words) == 1 && inv.given("host") {
+				err = take("username", place, &inv.caller.user)
+			}
+		case "HOST":
+			err = take("host", place, &inv.server.host)
+			asks = true
+		default:
+			more = true
+		}
+		if err != nil {
+			return err
+		}
 	}
-	if err := take(inv.command.host, "host", "HOST", &inv.server.host); err != nil {
-		return err
-	}
-	if len(inv.words) > 0 && !inv.command.rest {
+	if len(inv.words) > 0 && !more {
 		return failf(classUsage, "unexpected argument \"%s\"", escape(inv.words[0])).withHint("%s", inv.command.usage())
 	}
-	if !inv.command.host {
+	if !asks {
 		return nil
 	}
 	return cmp.Or(inv.caller.check(), inv.server.check(), inv.output.check())
@@ -416,7 +422,7 @@ func commandHelp(c command) string {
 	if options := own.String(); options != "" {
 		text += "\nOptions of this command:\n" + options
 	}
-	if c.host {
+	if strings.Contains(c.words, "HOST") {
 		text += "\ntacacs_plus help lists the options that all commands share.\n"
 	}
 	return text

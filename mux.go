@@ -27,6 +27,7 @@ type job struct {
 	expires   time.Time
 	swallowed bool // no answer came, although the server agreed to many sessions
 	again     bool // it was sent before, without an answer
+	alone     bool // it is for a worker, who can restart it and ask other servers
 }
 
 // class is how the job ended.
@@ -119,7 +120,7 @@ func (c *crew) run(ctx context.Context) {
 
 // place starts a job where there is room for it.
 func (c *crew) place(ctx context.Context, j *job) bool {
-	if c.single || j.request.dialogue() {
+	if c.single || j.alone || j.request.dialogue() {
 		if int(c.underWay.Load()) >= c.limit {
 			return false
 		}
@@ -198,10 +199,15 @@ func (c *crew) landed(j *job) {
 		c.single, m.closing = true, true
 		c.note("the server agrees to single-connection mode and leaves sessions unanswered; going on with one session a connection")
 	}
-	if (j.swallowed || j.session.died) && !j.again && (j.request.repeatable() || !j.session.written) {
+	j.alone = errors.Is(j.err, errRestart) || j.err == nil && j.res.class == classServer && len(c.client.servers) > 1
+	repeat := (j.swallowed || j.session.died) && !j.again && (j.request.repeatable() || !j.session.written)
+	if repeat || j.alone {
 		j.again, j.swallowed, j.err = true, false, nil
 		c.lost = append(c.lost, j)
 		return
+	}
+	if j.err == nil && j.res.class == classServer {
+		j.err = m.link.answeredError(&j.res)
 	}
 	c.finish(j)
 }

@@ -104,7 +104,7 @@ func readBody(r io.Reader, h header) ([]byte, error) {
 }
 
 var (
-	errBodyTooLong = fmt.Errorf("the body is over %d octets", maxBody)
+	errBodyTooLong = errors.New("the body is over 65535 octets")
 	// errBodyLength says that the component lengths do not add up to the body's length: the
 	// sign of a wrong key (section 4.5).
 	errBodyLength = errors.New("the component lengths do not add up to the body's length")

@@ -420,6 +420,10 @@ func isErrno(err error, unix, windows syscall.Errno) bool {
 
 // cause takes off an error what net and os put around it, since the message says it already.
 func cause(err error) error {
+	var lookup *net.DNSError
+	if errors.As(err, &lookup) {
+		return errors.New(lookup.Err)
+	}
 	var op *net.OpError
 	if errors.As(err, &op) {
 		err = op.Err

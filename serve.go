@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -35,6 +36,8 @@ type labServer struct {
 	log    *sessionLog
 	trace  *tracer
 	slots  chan struct{} // one for each connection that may be open
+	try    string        // a command line for what was made, without the address
+	trust  string        // and what it needs for TLS
 
 	mu    sync.Mutex
 	users map[string]string // name to password
@@ -165,9 +168,13 @@ func (srv *labServer) setKey(ctx context.Context, inv *invocation, listen []stri
 	}
 	if strings.Contains(made, "key") {
 		inv.say("made a key: %s", srv.key)
+		srv.try = "TACACS_PLUS_KEY=" + srv.key
 	}
 	if strings.Contains(made, "user") {
 		inv.say("made a user: demo, with the password demo")
+		srv.try += " TACACS_PLUS_PWD=demo tacacs_plus authenticate demo"
+	} else {
+		srv.try += " tacacs_plus authenticate " + slices.Sorted(maps.Keys(srv.users))[0]
 	}
 	return nil
 }
@@ -214,10 +221,11 @@ func (srv *labServer) makeCertificate(inv *invocation, writeCA string) ([]tls.Ce
 	if err != nil {
 		return nil, failf(classUsage, "make a certificate: %w", err)
 	}
-	if writeCA == "" {
+	if srv.trust = " --tls --cacert " + writeCA; writeCA == "" {
+		srv.trust = " --tls --insecure"
 		inv.say("made a certificate; --write-cacert FILE writes it for clients to trust, --insecure does without")
 	} else {
-		inv.say("made a certificate: clients trust it with --tls --cacert %s", writeCA)
+		inv.say("made a certificate: clients trust it with%s", srv.trust)
 	}
 	return pair, nil
 }
@@ -243,6 +251,9 @@ func (srv *labServer) run(ctx context.Context, inv *invocation, listen []string)
 	var all sync.WaitGroup
 	for _, l := range listeners {
 		inv.say("listening on %s", l.Addr())
+		if srv.try != "" {
+			inv.say("try: %s %s%s", strings.TrimSpace(srv.try), l.Addr(), srv.trust)
+		}
 		all.Go(func() { srv.accept(ctx, l, &all) })
 	}
 	<-ctx.Done()

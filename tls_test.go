@@ -316,3 +316,38 @@ func TestTicketCache(t *testing.T) {
 		}
 	}
 }
+
+// TestResumption asks twice in one run: the second connection resumes the session of the first,
+// with a ticket that is used up then, and looks for revocation again.
+func TestResumption(t *testing.T) {
+	dir := testFiles(t)
+	s := serveWith(t, split("--tls --cert DIR/server.pem --cert-key DIR/server.key", "DIR", dir)...)
+	options := tlsOptions{enabled: true, caCert: filepath.Join(dir, "ca.pem")}
+	secure, err := options.client(t.Logf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	servers, err := parseServers(s.addr, 300)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &client{servers: servers, timeout: 5 * time.Second, network: "tcp", clear: true, tls: secure, warn: t.Logf}
+	ask := func() (*result, error) {
+		res := new(result)
+		return res, c.ask(t.Context(), res, newLogin(caller{user: "alice", authenType: authenPAP, service: authenServiceLogin}, testPassword))
+	}
+	for i, resumed := range []bool{false, true, true} {
+		res, err := ask()
+		if err != nil || res.TLS == nil || res.TLS.Resumed != resumed || len(res.TLS.Chain) != 2 {
+			t.Fatalf("connection %d: %v, %+v", i+1, err, res.TLS)
+		}
+	}
+	list, err := readCRL(filepath.Join(dir, "server.crl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	secure.crls = []*x509.RevocationList{list}
+	if _, err := ask(); err == nil || !strings.Contains(err.Error(), "was revoked") {
+		t.Errorf("a resumed session of a revoked certificate: %v", err)
+	}
+}

@@ -1,0 +1,529 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// serveByHand gives every connection to a function, with its number, and counts them.
+func serveByHand(t *testing.T, l net.Listener, serve func(n int, c *handConn)) *atomic.Int32 {
+	t.Helper()
+	count := new(atomic.Int32)
+	var all sync.WaitGroup
+	t.Cleanup(func() { l.Close(); all.Wait() })
+	all.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return // the test is over
+			}
+			n := int(count.Add(1)) - 1
+			all.Go(func() {
+				defer conn.Close()
+				serve(n, newHandConn(conn))
+			})
+		}
+	})
+	return count
+}
+
+// act reads a packet and does what the word says with it; what it read is returned.
+func (c *handConn) act(word string) (h header, request layouter, err error) {
+	if h, _, err = readHeader(c.in); err != nil {
+		return h, nil, err
+	}
+	body, err := readBody(c.in, h)
+	if err != nil {
+		return h, nil, err
+	}
+	obfuscate(&h, c.key, body)
+	request = map[packetType]layouter{typeAuthen: new(authenStart), typeAuthor: new(authorRequest), typeAcct: new(acctRequest)}[h.typ]
+	if h.typ == typeAuthen && h.seqNo > 1 {
+		request = new(authenContinue)
+	}
+	if err = decode(body, request); err != nil {
+		return h, request, err
+	}
+	reply := h
+	reply.seqNo++
+	var answer layouter = &authenReply{status: authenPass}
+	switch word {
+	case "close":
+		return h, request, nil
+	case "getpass":
+		answer = &authenReply{status: authenGetPass, flags: authenNoEcho}
+	case "getdata":
+		answer = &authenReply{status: authenGetData, serverMsg: "Token: "}
+	case "restart", "restart-refused":
+		answer = &authenReply{status: authenRestart, data: "\x02"}
+	case "add":
+		answer = &authorResponse{status: authorPassAdd}
+	case "success":
+		answer = &acctReply{status: acctSuccess}
+	}
+	if word == "restart-refused" {
+		reply.flags = 0
+	}
+	packet := packed(reply, c.key, answer)
+	if word == "half" {
+		packet = packet[:5]
+	}
+	_, err = c.Write(packet)
+	return h, request, err
+}
+
+// TestReusedConnection is section 4.3: a server may close at any time, and where that meets a
+// request on a connection that was in use before, it is asked once more on a new one.
+func TestReusedConnection(t *testing.T) {
+	const single = " --single-connect"
+	for _, tt := range []struct {
+		name, options string
+		conns         []string // what the server does with each packet of a connection, before it closes
+		code          class
+		out, err      string
+	}{
+		{"closed before the request", single, []string{"restart", "pass"}, 0, `PASS\n`, ``},
+		{"closed at the request", single, []string{"restart close", "pass"}, 0, `PASS\n`, ``},
+		{"closed again", single, []string{"restart close", "close"}, 4, ``, `.* closed the connection before it answered\n.*\n`},
+		{"closed within the answer", single, []string{"restart half"}, 4, ``, `.* closed the connection in the middle of its reply, after 5 octets\n`},
+		{"closed in a dialogue", single + " --answer x", []string{"getpass getdata close"}, 4, ``, `.* closed the connection before it answered\n.*\n`},
+		{"a new one, closed", single, []string{"close"}, 4, ``, `.* closed the connection before it answered\n.*\n`},
+		{"kept", single, []string{"restart pass"}, 0, `PASS\n`, ``},
+		{"not asked for", "", []string{"restart", "pass"}, 0, `PASS\n`, ``},
+		{"not asked for, closed", "", []string{"restart", "close"}, 4, ``, `.* closed the connection before it answered\n.*\n`},
+		{"refused", single, []string{"restart-refused", "pass"}, 0, `PASS\n`, ``},
+		{"refused, closed", single, []string{"restart-refused", "close"}, 4, ``, `.* closed the connection before it answered\n.*\n`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l := listen(t)
+			var ids sync.Map
+			count := serveByHand(t, l, func(n int, c *handConn) {
+				if n >= len(tt.conns) {
+					return
+				}
+				for word := range strings.FieldsSeq(tt.conns[n]) {
+					h, _, err := c.act(word)
+					if err != nil {
+						t.Errorf("connection %d, %s: %v", n, word, err)
+						return
+					}
+					if _, twice := ids.LoadOrStore(h.sessionID, true); twice && h.seqNo == 1 {
+						t.Errorf("session_id %08x is used twice", h.sessionID)
+					}
+				}
+			})
+			got := runWith(t, secretsInEnv, "", split("authenticate alice AT"+tt.options, "AT", l.Addr().String())...)
+			if strings.Contains(tt.conns[0], "restart") {
+				got.err = strings.TrimPrefix(got.err, "tacacs_plus: warning: the server asks to restart with pap instead of ascii\n")
+			}
+			got.check(t, tt.code, tt.out, tt.err)
+			if n := int(count.Load()); n != len(tt.conns) {
+				t.Errorf("%d connections, want %d", n, len(tt.conns))
+			}
+		})
+	}
+}
+
+// A deadConn is a connection that the other side reset, as the next write finds out.
+type deadConn struct{ net.Conn }
+
+func (deadConn) Write([]byte) (int, error) { return 0, &net.OpError{Op: "write", Err: syscall.EPIPE} }
+
+// TestRepeatOnce says what may be asked again: everything but a record that was written.
+func TestRepeatOnce(t *testing.T) {
+	author := func() request {
+		return &authorization{request: authorRequest{user: "alice", args: []string{"service=shell", "cmd="}}}
+	}
+	login := func() request {
+		return &authentication{action: authenLogin, password: testPassword, id: -1,
+			caller: caller{user: "alice", authenType: authenPAP, service: authenServiceLogin}}
+	}
+	account := func() request {
+		return &record{request: acctRequest{flags: acctStart, user: "alice", args: []string{"task_id=1", "service=shell"}}}
+	}
+	for _, tt := range []struct {
+		name    string
+		request func() request
+		dead    bool // already when the request is written
+		first   string
+		second  string
+		code    class
+		conns   int
+	}{
+		{"authorization", author, false, "add close", "add", 0, 2},
+		{"authentication", login, false, "add close", "pass", 0, 2},
+		{"record, written", account, false, "add close", "success", 4, 1},
+		{"record, not written", account, true, "add close", "success", 0, 2},
+		{"authorization, not written", author, true, "add", "add", 0, 2},
+		{"record", account, false, "add success", "", 0, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l := listen(t)
+			var records atomic.Int32
+			count := serveByHand(t, l, func(n int, c *handConn) {
+				for word := range strings.FieldsSeq([]string{tt.first, tt.second}[n]) {
+					if h, _, err := c.act(word); err != nil {
+						return
+					} else if h.typ == typeAcct {
+						records.Add(1)
+					}
+				}
+			})
+			c := clientOf(t, l)
+			c.keep, c.singleConnect = true, true
+			defer c.close()
+			if err := c.ask(t.Context(), new(result), author()); err != nil {
+				t.Fatal(err)
+			}
+			if tt.dead {
+				c.kept.conn = deadConn{c.kept.conn}
+			}
+			res := new(result)
+			code := res.class
+			if err := c.ask(t.Context(), res, tt.request()); err != nil {
+				code = asFailure(err).class
+			}
+			if code != tt.code || int(count.Load()) != tt.conns || records.Load() > 1 {
+				t.Errorf("ends with %d after %d connections and %d records", int(code), count.Load(), records.Load())
+			}
+		})
+	}
+}
+
+// clientOf is a client of one server.
+func clientOf(t *testing.T, l net.Listener) *client {
+	t.Helper()
+	servers, err := parseServers(l.Addr().String(), 49)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &client{servers: servers, keys: []key{{"test", testKey}}, timeout: patience, warn: t.Logf}
+}
+
+// TestNumbers is section 4.1: one session_id a session, from packet to packet seq_no rises by two.
+func TestNumbers(t *testing.T) {
+	l := listen(t)
+	headers := make(chan header, 100)
+	serveByHand(t, l, func(_ int, c *handConn) {
+		for _, word := range []string{"getpass", "getdata", "pass"} {
+			h, _, err := c.act(word)
+			if err != nil {
+				t.Error(err)
+			}
+			h.length = 0
+			headers <- h
+		}
+	})
+	seen := make(map[uint32]bool)
+	for range 20 {
+		got := runWith(t, secretsInEnv, "", split("authenticate alice AT --answer 1", "AT", l.Addr().String())...)
+		got.check(t, 0, `PASS\n`, ``)
+		want := header{version: minorDefault, typ: typeAuthen, seqNo: 1}
+		for range 3 {
+			h := <-headers
+			if want.seqNo == 1 {
+				want.sessionID = h.sessionID
+			}
+			if h != want {
+				t.Errorf("a packet has the header %+v, not %+v", h, want)
+			}
+			want.seqNo += 2
+		}
+		if seen[want.sessionID] {
+			t.Errorf("session_id %08x is used twice", want.sessionID)
+		}
+		seen[want.sessionID] = true
+	}
+}
+
+// runUntil runs a command line that is interrupted when the server says so.
+func runUntil(t *testing.T, interrupted <-chan struct{}, line string, pairs ...string) outcome {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	go func() {
+		select {
+		case <-interrupted:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	var out, err lockedBuffer
+	code := run(ctx, split(line, pairs...), stdio{in: strings.NewReader(""), out: &out, err: &err,
+		env: func(name string) string { return secretsInEnv[name] }})
+	return outcome{code, out.String(), err.String()}
+}
+
+// TestInterrupt is Ctrl-C wherever the client waits for the server.
+func TestInterrupt(t *testing.T) {
+	const line = "authenticate alice AT --timeout 1h"
+	for name, tt := range map[string]struct {
+		line   string
+		server func(c *handConn) // until the interruption
+	}{
+		"before the reply":     {line, func(c *handConn) { c.act("close") }},
+		"within the reply":     {line, func(c *handConn) { c.act("half") }},
+		"in a dialogue":        {line, func(c *handConn) { c.act("getpass"); c.act("close") }},
+		"in the TLS handshake": {line + " --tls --insecure", func(c *handConn) { c.in.Peek(1) }},
+		"on a reused one":      {line + " --single-connect", func(c *handConn) { c.act("restart"); c.act("close") }},
+		"before another one":   {"authenticate alice AT,AT --timeout 1h --retries 3", func(c *handConn) { c.act("close") }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := listen(t)
+			reached, over := make(chan struct{}), make(chan struct{})
+			count := serveByHand(t, l, func(_ int, c *handConn) {
+				tt.server(c)
+				close(reached)
+				<-over
+			})
+			got := runUntil(t, reached, tt.line, "AT", l.Addr().String())
+			close(over)
+			got.check(t, classInterrupted, ``, `(?:.*warning: .*\n)*tacacs_plus: interrupted\n`)
+			if n := count.Load(); n != 1 {
+				t.Errorf("%d connections", n)
+			}
+		})
+	}
+	t.Run("before the connection", func(t *testing.T) {
+		l := listen(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		err := clientOf(t, l).ask(ctx, new(result), new(authorization))
+		if err == nil || asFailure(err).class != classInterrupted {
+			t.Error(err)
+		}
+		checkUntouched(t, l)
+	})
+	t.Run("in the resolver", func(t *testing.T) {
+		asked := make(chan struct{})
+		resolveWith(t, func(context.Context, string, string) (net.Conn, error) {
+			select {
+			case <-asked:
+			default:
+				close(asked)
+			}
+			silent, _ := net.Pipe()
+			return silent, nil
+		})
+		runUntil(t, asked, line, "AT", "tac1.test").check(t, classInterrupted, ``, `tacacs_plus: interrupted\n`)
+	})
+}
+
+// TestFarewell leaves a server that waits for an answer: at once where nobody can give one, or at
+// the person's Ctrl-C. It is told by an ABORT (section 5.4.3).
+func TestFarewell(t *testing.T) {
+	nobody, _ := io.Pipe()
+	for name, tt := range map[string]struct {
+		person bool
+		code   class
+	}{
+		"nobody to ask": {false, classDenied},
+		"interrupted":   {true, classInterrupted},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := listen(t)
+			last := make(chan layouter, 1)
+			serveByHand(t, l, func(_ int, c *handConn) {
+				c.act("getdata")
+				_, m, _ := c.act("close")
+				last <- m
+			})
+			ctx, interrupt := context.WithCancel(t.Context())
+			defer interrupt()
+			q := &authentication{action: authenLogin, caller: caller{user: "alice", authenType: authenASCII, service: authenServiceLogin}}
+			if tt.person {
+				q.person = &terminal{lines: bufio.NewReader(nobody), out: writerFunc(func([]byte) { interrupt() })}
+			}
+			c := clientOf(t, l)
+			if err := c.ask(ctx, new(result), q); err == nil || asFailure(err).class != tt.code {
+				t.Errorf("ends with %v", err)
+			}
+			if m, ok := (<-last).(*authenContinue); !ok && !tt.person || ok && (m.flags != authenAbort || m.userMsg != "") {
+				t.Errorf("the server's last packet is %+v", m)
+			}
+		})
+	}
+}
+
+// A writerFunc is told of every write.
+type writerFunc func(p []byte)
+
+func (f writerFunc) Write(p []byte) (int, error) { f(p); return len(p), nil }
+
+// TestPause gives a person all the time in the world, and the server no more than it had left.
+func TestPause(t *testing.T) {
+	for name, tt := range map[string]struct {
+		timeout time.Duration
+		acts    []string
+		want    time.Duration
+		status  string
+	}{
+		"answered": {5 * time.Second, []string{"getdata", "getdata", "pass"}, 2*time.Hour + 3*time.Second, "PASS"},
+		"too slow": {2500 * time.Millisecond, []string{"getdata", "getdata", "pass"}, 2*time.Hour + 2500*time.Millisecond, ""},
+		"silent":   {9 * time.Second, []string{"getdata"}, time.Hour + 9*time.Second, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				conn, server := net.Pipe()
+				c := newHandConn(server)
+				c.SetDeadline(time.Time{})
+				var acts sync.WaitGroup
+				acts.Go(func() {
+					for _, word := range tt.acts {
+						c.in.Peek(1)
+						time.Sleep(time.Second)
+						c.act(word)
+					}
+				})
+				person := &terminal{out: io.Discard, lines: bufio.NewReader(readerFunc(func(p []byte) (int, error) {
+					time.Sleep(time.Hour)
+					return copy(p, "123456\n"), nil
+				}))}
+				l := &link{client: &client{keys: []key{{"test", testKey}}, timeout: tt.timeout}, timing: new(timing),
+					deadline: time.Now().Add(tt.timeout), conn: conn, established: true, stop: func() bool { return true }}
+				began, res := time.Now(), new(result)
+				err := l.carry(t.Context(), &authentication{action: authenLogin, person: person,
+					caller: caller{user: "alice", authenType: authenASCII, service: authenServiceLogin}}, res)
+				if took := time.Since(began); took != tt.want || res.Status != tt.status || (err == nil) != (tt.status != "") {
+					t.Errorf("ended after %v with %q, %v", took, res.Status, err)
+				}
+				l.close()
+				server.Close()
+				acts.Wait()
+			})
+		})
+	}
+}
+
+type readerFunc func(p []byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// TestAddresses is where a connection goes, where it comes from, and what rem_addr says of that.
+func TestAddresses(t *testing.T) {
+	other := "127.0.0.1"
+	if runtime.GOOS == "linux" {
+		other = "127.0.0.2" // all of 127/8 is this host
+	}
+	resolveWith(t, dnsOf("127.0.0.3", "127.0.0.1", "::1"))
+	for _, tt := range []struct{ host, options, peer, remAddr string }{
+		{"127.0.0.1", "", "127.0.0.1", "127.0.0.1"},
+		{"127.0.0.1", "-4", "127.0.0.1", "127.0.0.1"},
+		{"127.0.0.1", "--source " + other, other, other},
+		{"127.0.0.1", "--source " + other + " --rem-addr async", other, "async"},
+		{"[::ffff:127.0.0.1]", "", "127.0.0.1", "127.0.0.1"},
+		{"[::ffff:127.0.0.1]", "-4", "127.0.0.1", "127.0.0.1"},
+		{"tac1.test", "-4", "127.0.0.1", "127.0.0.1"}, // the second of its addresses
+		{"tac1.test", "--source 127.0.0.1", "127.0.0.1", "127.0.0.1"},
+		{"[::1]", "", "::1", "::1"},
+		{"[::1]", "-6", "::1", "::1"},
+		{"[::1]", "--source ::1", "::1", "::1"},
+		{"tac1.test", "-6", "::1", "::1"},
+	} {
+		l, err := net.Listen("tcp", net.JoinHostPort(map[bool]string{false: "127.0.0.1", true: "::1"}[strings.Contains(tt.peer, ":")], "0"))
+		if err != nil {
+			t.Log("without IPv6:", tt, err)
+			continue
+		}
+		asked := make(chan *authorRequest, 1)
+		var peer string
+		serveByHand(t, l, func(_ int, c *handConn) {
+			peer = hostOf(c.RemoteAddr())
+			_, m, _ := c.act("add")
+			asked <- m.(*authorRequest)
+		})
+		_, port, _ := net.SplitHostPort(l.Addr().String())
+		got := runWith(t, secretsInEnv, "", split("authorize alice "+tt.host+":"+port+" "+tt.options)...)
+		if got != (outcome{classGranted, "PASS_ADD\n", ""}) {
+			t.Errorf("%+v: %+v", tt, got)
+			continue
+		}
+		if m := <-asked; m.remAddr != tt.remAddr || peer != tt.peer {
+			t.Errorf("%+v: the connection is from %s, rem_addr is %q", tt, peer, m.remAddr)
+		}
+	}
+}
+
+// TestNoConnection is a name without an address, and an address without a server.
+func TestNoConnection(t *testing.T) {
+	port := refusedAddr(t)[len("127.0.0.1"):]
+	for _, tt := range []struct {
+		dns           func(context.Context, string, string) (net.Conn, error)
+		line, message string
+	}{
+		{dnsOf(), "tac1.test", `resolve tac1\.test: .*no such host\ntacacs_plus: hint: check the name, or give the server's address\n`},
+		{func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("no network") },
+			"tac1.test", `resolve tac1\.test: .*no network\ntacacs_plus: hint: .*\n`},
+		{func(context.Context, string, string) (net.Conn, error) { c, _ := net.Pipe(); return c, nil },
+			"tac1.test --timeout 200ms", `resolve tac1\.test: .*timeout\ntacacs_plus: hint: .*\n`},
+		{dnsOf("127.0.0.1"), "tac1.test -6", `tac1\.test has no IPv6 address\ntacacs_plus: hint: .*\n`},
+		{dnsOf("::1"), "tac1.test -4", `tac1\.test has no IPv4 address\ntacacs_plus: hint: .*\n`},
+		{dnsOf("::1"), "tac1.test --source 127.0.0.1", `tac1\.test has no IPv4 address\ntacacs_plus: hint: .*\n`},
+		{dnsOf("127.0.0.1", "127.0.0.1"), "tac1.test" + port, `connect to tac1\.test:\d+: connection refused\ntacacs_plus: hint: nothing listens there.*\n`},
+		{dnsOf(), "127.0.0.1" + port + " --source 192.0.2.1", `connect to 127\.0\.0\.1:\d+: .*\ntacacs_plus: hint: check --source and --interface.*\n`},
+	} {
+		resolveWith(t, tt.dns)
+		got := runWith(t, secretsInEnv, "", split("authorize alice "+tt.line)...)
+		got.check(t, classNetwork, ``, `tacacs_plus: `+tt.message)
+	}
+}
+
+// resolveWith makes the resolver ask over connections of the test's own.
+func resolveWith(t *testing.T, dial func(ctx context.Context, network, addr string) (net.Conn, error)) {
+	t.Helper()
+	before := net.DefaultResolver
+	t.Cleanup(func() { net.DefaultResolver = before })
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: dial}
+}
+
+// dnsOf is a name server that knows these addresses, whatever the name.
+func dnsOf(addrs ...string) func(context.Context, string, string) (net.Conn, error) {
+	return func(context.Context, string, string) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		go func() { // as over TCP: each message behind its length
+			defer ours.Close()
+			var length [2]byte
+			for {
+				if _, err := io.ReadFull(ours, length[:]); err != nil {
+					return
+				}
+				query := make([]byte, binary.BigEndian.Uint16(length[:]))
+				if _, err := io.ReadFull(ours, query); err != nil {
+					return
+				}
+				end := 12
+				for query[end] != 0 {
+					end += int(query[end]) + 1
+				}
+				question := query[12 : end+5]
+				var records []byte
+				n := 0
+				for _, addr := range addrs {
+					a := netip.MustParseAddr(addr)
+					if typ := question[len(question)-3]; typ == 1 && a.Is4() || typ == 28 && a.Is6() {
+						records = append(records, "\xc0\x0c\x00"+string(typ)+"\x00\x01\x00\x00\x00\x00\x00"+string(rune(a.BitLen()/8))...)
+						records = append(records, a.AsSlice()...)
+						n++
+					}
+				}
+				message := append(append([]byte{}, query[:2]...), "\x81\x80\x00\x01\x00"+string(rune(n))+"\x00\x00\x00\x00"...)
+				message = append(append(message, question...), records...)
+				ours.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(message))), message...))
+			}
+		}()
+		return theirs, nil
+	}
+}

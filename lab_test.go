@@ -1,0 +1,239 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// rules makes rules of words like +^show and -reload.
+func rules(words string) (made []rule) {
+	for w := range strings.FieldsSeq(words) {
+		made = append(made, rule{w[0] == '+', regexp.MustCompile(w[1:])})
+	}
+	return made
+}
+
+func TestPermits(t *testing.T) {
+	for _, tt := range []struct {
+		rules, line string
+		want        bool
+	}{
+		{"", "reload", true},
+		{"+^show", "show version", true},
+		{"+^show", "reload", false},
+		{"+^show", "do show version", false},
+		{"+show", "do show version", true},
+		{"-^show.run +^show", "show run", false},
+		{"-^show.run +^show", "show version", true},
+		{"+^show -^show.run", "show run", true}, // the first one decides
+		{"-^reload", "show version", false},     // what no rule matches is denied
+		{"-^reload +.", "show version", true},
+		{"+^show$", "show\nreload", false},
+		{"+^show$", "show ", false},
+	} {
+		if got := permits(rules(tt.rules), tt.line); got != tt.want {
+			t.Errorf("rules %q, command %q: %t", tt.rules, tt.line, got)
+		}
+	}
+}
+
+func TestCommandLine(t *testing.T) {
+	for args, want := range map[string]string{
+		"service=shell cmd=":                                                    "",
+		"service=shell cmd*":                                                    "",
+		"service=ppp protocol=ip":                                               "",
+		"service=shell cmd=show":                                                "show",
+		"service=shell cmd=show cmd-arg=<cr>":                                   "show",
+		"service=shell cmd=show cmd-arg=version cmd-arg=<cr>":                   "show version",
+		"cmd-arg=running-config cmd=show service=shell cmd-arg=|":               "show running-config |",
+		"service=shell cmd*show cmd-arg*version":                                "show version",
+		"service=shell cmd=interface cmd-arg=Gi1/0/1 cmd-arg=a=b cmd-arg=a*b":   "interface Gi1/0/1 a=b a*b",
+		"service=shell cmd=echo cmd-arg=<cr> cmd-arg=x cmd-arg=<CR>":            "echo x <CR>",
+		"service=shell cmd=show cmd=reload":                                     "show", // as argValue: the first one
+		"cmd-args=no =cmd-arg cmd-arg":                                          "",
+		"service=shell cmd=show priv-lvl=15 timeout=3 cmd-arg=clock idletime=5": "show clock",
+	} {
+		if got := commandLine(strings.Fields(args)); got != want {
+			t.Errorf("%s is %q, not %q", args, got, want)
+		}
+	}
+}
+
+// TestLabAuthorize is what a shell session, a command and another service get.
+func TestLabAuthorize(t *testing.T) {
+	const add, repl, fail = authorPassAdd, authorPassRepl, authorFail
+	for _, tt := range []struct {
+		rules, own, user, request string
+		status                    authorStatus
+		args                      string
+		msg                       string
+	}{
+		{"", "priv-lvl=15", "alice", "service=shell cmd=", add, "priv-lvl=15", ""},
+		{"", "priv-lvl=15", "alice", "service=shell", add, "priv-lvl=15", ""},
+		{"", "priv-lvl=15", "alice", "service*shell cmd*", add, "priv-lvl=15", ""},
+		{"", "priv-lvl=15 idletime*5", "alice", "service=shell cmd=", add, "priv-lvl=15 idletime*5", ""},
+		{"", "priv-lvl=15", "alice", "service=shell cmd= priv-lvl*1", repl, "service=shell cmd= priv-lvl=15", ""},
+		{"", "priv-lvl=15 idletime=5", "alice", "priv-lvl* service=shell x*y cmd=", repl, "priv-lvl=15 service=shell x*y cmd= idletime=5", ""},
+		{"", "idletime=5 priv-lvl=15", "alice", "service=shell cmd= priv-lvl*1 idletime*1", repl, "service=shell cmd= priv-lvl=15 idletime=5", ""},
+		{"", "priv-lvl=15", "alice", "service=shell cmd= priv-lvl=1", add, "priv-lvl=15", ""}, // mandatory: not overridden
+		{"", "priv=15", "alice", "service=shell cmd= priv-lvl*1", add, "priv=15", ""},
+		{"+^show", "priv-lvl=15", "alice", "service=shell cmd=", add, "priv-lvl=15", ""}, // rules are for commands
+		{"", "priv-lvl=15", "alice", "service=ppp protocol=ip", add, "", ""},
+		{"", "priv-lvl=15", "alice", "", add, "", ""},
+		{"+^show", "priv-lvl=15", "alice", "service=shell cmd=show cmd-arg=version cmd-arg=<cr>", add, "", ""},
+		{"+^show$", "priv-lvl=15", "alice", "service=shell cmd=show cmd-arg=<cr>", add, "", ""},
+		{"+^show", "priv-lvl=15", "alice", "service=shell cmd=reload", fail, "", "command not permitted"},
+		{"", "priv-lvl=15", "eve", "service=shell cmd=", fail, "", "unknown user"},
+		{"", "priv-lvl=15", "", "service=shell cmd=", fail, "", "unknown user"},
+	} {
+		p := labPeer()
+		p.rules, p.args = rules(tt.rules), strings.Fields(tt.own)
+		request := strings.Fields(tt.request)
+		before := slices.Clone(request)
+		got := p.authorize(&authorRequest{user: tt.user, args: request})
+		if got.status != tt.status || strings.Join(got.args, " ") != tt.args || got.serverMsg != tt.msg || got.data != "" {
+			t.Errorf("%s asks for %s: %+v", tt.user, tt.request, got)
+		}
+		if !slices.Equal(request, before) || strings.Join(p.args, " ") != tt.own {
+			t.Errorf("%s: the request is now %q, the server's own arguments %q", tt.request, request, p.args)
+		}
+	}
+}
+
+func labPeer() *peer {
+	return &peer{labServer: newLab(), dialogues: make(map[uint32]*authSession)}
+}
+
+// proofTypes are the types that send no password, and how long their challenge is.
+var proofTypes = map[authenType]int{authenCHAP: 16, authenMSCHAP: 8, authenMSCHAPv2: 16}
+
+func TestProves(t *testing.T) {
+	prove := func(typ authenType, user, password string, n int) *authenStart {
+		m := &authenStart{typ: typ, user: user, data: password}
+		if typ != authenPAP {
+			var err error
+			if m.data, err = chapData(typ, user, password, 3, bytes.Repeat([]byte{5}, n), bytes.Repeat([]byte{6}, 16)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return m
+	}
+	for _, password := range []string{testPassword, "", "pässword", long(14), long(200)} {
+		for typ, n := range map[authenType]int{authenPAP: 0, authenCHAP: 16, authenMSCHAP: 8, authenMSCHAPv2: 16} {
+			if !proves(prove(typ, "alice", password, n), password) {
+				t.Errorf("%s does not prove %q", typ, password)
+			}
+			for _, other := range []string{password + "x", " " + password, strings.ToUpper(password) + "\x00"} {
+				if proves(prove(typ, "alice", password, n), other) {
+					t.Errorf("%s: %q proves %q", typ, password, other)
+				}
+			}
+		}
+	}
+	for _, n := range []int{1, 8, 17, maxCHAPChallenge} {
+		if !proves(prove(authenCHAP, "alice", testPassword, n), testPassword) {
+			t.Errorf("a CHAP challenge of %d octets proves nothing", n)
+		}
+	}
+	other := prove(authenMSCHAPv2, "alice", testPassword, 16)
+	if other.user = "bob"; proves(other, testPassword) { // the name is part of the hash
+		t.Error("a response of alice proves bob")
+	}
+	if other.user = `DOMAIN\alice`; !proves(other, testPassword) { // and the domain is not
+		t.Error("a response of alice does not prove DOMAIN\\alice")
+	}
+}
+
+// TestProvesMalformed changes, cuts and extends the data of every type: it proves nothing then.
+func TestProvesMalformed(t *testing.T) {
+	for typ, n := range proofTypes {
+		data, err := chapData(typ, "alice", testPassword, 3, bytes.Repeat([]byte{5}, n), bytes.Repeat([]byte{6}, 16))
+		if err != nil {
+			t.Fatal(err)
+		}
+		refused := func(what, data string) {
+			if proves(&authenStart{typ: typ, user: "alice", data: data}, testPassword) {
+				t.Errorf("%s: %s is a proof", typ, what)
+			}
+		}
+		for i := range len(data) {
+			refused(fmt.Sprintf("the first %d octets", i), data[:i])
+			changed := []byte(data)
+			changed[i] ^= 1
+			// The id counts for CHAP alone; of MS-CHAP the challenge and the NT response do, no more.
+			if typ == authenCHAP || i > 0 && (typ == authenMSCHAPv2 || i < 9 || i >= 33 && i < 57) {
+				refused(fmt.Sprintf("another octet %d", i), string(changed))
+			}
+		}
+		refused("one octet more", data+"\x00")
+		refused("255 octets", long(255))
+	}
+	for _, password := range []string{"", "\xff"} { // not UTF-8: no NT hash
+		for typ := range proofTypes {
+			if proves(&authenStart{typ: typ, data: long(80)}, password) {
+				t.Errorf("%s proves %q", typ, password)
+			}
+		}
+	}
+}
+
+// TestLabPassword is which password counts, and that only a known user has one.
+func TestLabPassword(t *testing.T) {
+	for _, tt := range []struct {
+		request, enable, user string
+		password              string
+		known                 bool
+	}{
+		{"authenticate", "", "alice", testPassword, true},
+		{"authenticate", "secret", "alice", testPassword, true},
+		{"chpass", "secret", "alice", testPassword, true},
+		{"enable", "", "alice", testPassword, true},
+		{"enable", "secret", "alice", "secret", true},
+		{"enable", "secret", "eve", "secret", true}, // as a router's enable secret: for everybody
+		{"enable", "", "eve", "", false},
+		{"authenticate", "", "eve", "", false},
+		{"authenticate", "", "", "", false},
+		{"authenticate", "", "Alice", "", false},
+	} {
+		p := labPeer()
+		p.enable = tt.enable
+		password, known := p.password(&authSession{served: served{Request: tt.request, User: tt.user}})
+		if known != tt.known || known && password != tt.password {
+			t.Errorf("%s of %s: %q, %t", tt.request, tt.user, password, known)
+		}
+	}
+}
+
+// An unknown user has nothing to say that lets it in, an empty password least of all.
+func TestUnknownUser(t *testing.T) {
+	for typ, n := range map[authenType]int{authenPAP: 0, authenCHAP: 16, authenMSCHAP: 8, authenMSCHAPv2: 16} {
+		for _, password := range []string{"", testPassword} {
+			data, err := chapData(typ, "eve", password, 3, make([]byte, n), make([]byte, 16))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if typ == authenPAP {
+				data = password
+			}
+			d := &authSession{version: minorOne,
+				start: authenStart{action: authenLogin, typ: typ, service: authenServiceLogin, user: "eve", data: data}}
+			if r := labPeer().begin(d); r.status != authenFail || r.serverMsg != "Login incorrect" {
+				t.Errorf("%s: %+v", typ, r)
+			}
+		}
+	}
+}
+
+func TestSame(t *testing.T) {
+	for _, a := range []string{"", "a", "b", "a\x00", long(255)} {
+		for _, b := range []string{"", "a", "b", "a\x00", long(255)} {
+			if same(a, b) != (a == b) {
+				t.Errorf("%q and %q", a, b)
+			}
+		}
+	}
+}

@@ -1,0 +1,946 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"reflect"
+	"regexp"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A handConn is one end of a connection that a test speaks the protocol over by hand.
+type handConn struct {
+	net.Conn
+	in  *bufio.Reader
+	key string
+}
+
+func newHandConn(conn net.Conn) *handConn {
+	conn.SetDeadline(time.Now().Add(patience))
+	return &handConn{conn, bufio.NewReader(conn), testKey}
+}
+
+// dialHand connects by hand.
+func dialHand(t testing.TB, addr string) *handConn {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return newHandConn(conn)
+}
+
+// send writes one packet.
+func (c *handConn) send(h header, m layouter) error {
+	_, err := c.Write(packed(h, c.key, m))
+	return err
+}
+
+// receive reads one packet into m.
+func (c *handConn) receive(m layouter) (header, error) {
+	h, _, err := readHeader(c.in)
+	if err != nil {
+		return h, err
+	}
+	body, err := readBody(c.in, h)
+	if err != nil {
+		return h, err
+	}
+	if h.flags&flagUnencrypted == 0 {
+		obfuscate(&h, c.key, body)
+	}
+	return h, decode(body, m)
+}
+
+// login is one whole login in a session.
+func (c *handConn) login(session uint32, flags headerFlags) error {
+	h := header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flags, sessionID: session}
+	if err := c.send(h, papStart("alice", testPassword)); err != nil {
+		return err
+	}
+	var reply authenReply
+	h, err := c.receive(&reply)
+	if err != nil || h.sessionID != session || h.seqNo != 2 || h.flags != flags || reply.status != authenPass {
+		return fmt.Errorf("login: %+v %+v %w", h, reply, err)
+	}
+	return nil
+}
+
+// checkEnd demands that the other side closes, without another octet.
+func (c *handConn) checkEnd(t testing.TB) {
+	t.Helper()
+	if b, err := io.ReadAll(c.in); len(b) > 0 || err != nil && !isClosed(err) {
+		t.Errorf("the connection does not end: %x, %v", b, err)
+	}
+}
+
+// packed is a packet as octets, obfuscated unless h has the flag.
+func packed(h header, key string, m layouter) []byte {
+	packet, err := appendPacket(nil, &h, m)
+	if err != nil {
+		panic(err)
+	}
+	if h.flags&flagUnencrypted == 0 {
+		obfuscate(&h, key, packet[headerLen:])
+	}
+	return packet
+}
+
+func papStart(user, password string) *authenStart {
+	return &authenStart{action: authenLogin, privLvl: 1, typ: authenPAP, service: authenServiceLogin,
+		user: user, port: "tty1", remAddr: "192.0.2.7", data: password}
+}
+
+func asciiStart(user string) *authenStart {
+	return &authenStart{action: authenLogin, privLvl: 1, typ: authenASCII, service: authenServiceLogin, user: user, port: "tty1"}
+}
+
+func says(text string) *authenContinue { return &authenContinue{userMsg: text} }
+
+// stamps are what differs from run to run in the lines of sessions.
+var stamps = regexp.MustCompile(`(?m)^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (?:127\.0\.0\.1|\[::1\]):\d+ |"time":"[^"]+","peer":"127\.0\.0\.1:\d+",`)
+
+// lines ends the server and returns its session lines, without time and peer.
+func (s *testServer) lines(t *testing.T) string {
+	t.Helper()
+	if code := s.stop(); code != classGranted {
+		t.Errorf("serve ended with %d, want 0", int(code))
+	}
+	return stamps.ReplaceAllString(s.log.String(), "")
+}
+
+// A turn is a message to the server, and the answer; nil where none follows.
+type turn struct {
+	session uint32
+	say     layouter
+	want    layouter
+	version version // of the packet; zero for the right one
+}
+
+// take says the turn's message with the session's next number, and checks the answer.
+func (tn turn) take(t *testing.T, c *handConn, numbers map[uint32]uint8, flags headerFlags) {
+	t.Helper()
+	h := header{version: tn.version, typ: typeAuthen, flags: flags, sessionID: tn.session}
+	right := minorDefault
+	switch m := tn.say.(type) {
+	case *authenStart:
+		right = m.typ.minor()
+		numbers[tn.session] = 0
+	case *authenContinue:
+		numbers[tn.session] = max(2, numbers[tn.session]) // also where there was no START
+	case *authorRequest:
+		h.typ = typeAuthor
+	case *acctRequest:
+		h.typ = typeAcct
+	}
+	if h.version == 0 {
+		h.version = right
+	}
+	h.seqNo = numbers[tn.session] + 1
+	numbers[tn.session] += 2
+	if err := c.send(h, tn.say); err != nil {
+		t.Fatalf("%+v: %v", tn.say, err)
+	}
+	if tn.want == nil {
+		return
+	}
+	got := fresh(tn.want)
+	answered, err := c.receive(got)
+	if err != nil || !reflect.DeepEqual(got, tn.want) {
+		t.Fatalf("%+v\nis answered with %+v, %v\nnot with %+v", tn.say, got, err, tn.want)
+	}
+	answered.length, h.seqNo = 0, h.seqNo+1
+	if answered != h {
+		t.Fatalf("%+v\nis answered with the header %+v\nnot %+v", tn.say, answered, h)
+	}
+}
+
+// TestDialogues goes through whole conversations, packet by packet.
+func TestDialogues(t *testing.T) {
+	pass := &authenReply{status: authenPass}
+	fail := &authenReply{status: authenFail, serverMsg: "Login incorrect"}
+	changed := &authenReply{status: authenPass, serverMsg: "Password changed"}
+	failure := func(msg string) *authenReply { return &authenReply{status: authenError, serverMsg: msg} }
+	asks := func(status authenStatus, msg string) *authenReply {
+		return &authenReply{status: status, flags: authenNoEcho, serverMsg: msg}
+	}
+	askPass, askAgain := asks(authenGetPass, "Password: "), asks(authenGetPass, "Password incorrect.\nPassword: ")
+	askOld, askNew, askRetype := asks(authenGetData, "Old password: "), asks(authenGetPass, "New password: "), asks(authenGetPass, "Retype new password: ")
+	askUser := &authenReply{status: authenGetUser, serverMsg: "Username: "}
+	start := func(action authenAction, typ authenType, service authenService, data string) *authenStart {
+		return &authenStart{action: action, typ: typ, service: service, user: "alice", data: data}
+	}
+	challenge := func(typ authenType, n int) string {
+		data, err := chapData(typ, "alice", testPassword, 7, bytes.Repeat([]byte{9}, n), bytes.Repeat([]byte{8}, 16))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	ms := challenge(authenMSCHAP, 8)
+	emptyLM := ms[:9] + strings.Repeat("\x00", 24) + ms[33:]
+	abort := &authenContinue{flags: authenAbort, data: "user left\n"}
+	shell := &authorRequest{user: "alice", args: []string{"service=shell", "cmd="}}
+	shellAnswer := &authorResponse{status: authorPassAdd, args: []string{"priv-lvl=15"}}
+	record := &acctRequest{flags: acctStart, user: "alice", args: []string{"task_id=1", "service=shell"}}
+	for _, tt := range []struct {
+		name  string
+		flags headerFlags
+		turns []turn
+		kept  bool   // the connection goes on
+		leave bool   // the client goes
+		log   string // without the times and the peers
+	}{
+		{name: "PAP", turns: []turn{{1, papStart("alice", testPassword), pass, 0}}, log: "alice authenticate pap PASS\n"},
+		{name: "authen_service 0", turns: []turn{{1, start(authenLogin, authenPAP, 0, testPassword), pass, 0}}, log: "alice authenticate pap PASS\n"},
+		{name: "ASCII", turns: []turn{{1, asciiStart("alice"), askPass, 0}, {1, says(testPassword), pass, 0}}, log: "alice authenticate ascii PASS\n"},
+		{name: "GETUSER", turns: []turn{{1, asciiStart(""), askUser, 0}, {1, says("alice"), askPass, 0}, {1, says(testPassword), pass, 0}},
+			log: "alice authenticate ascii PASS\n"},
+		{name: "three tries", turns: []turn{{1, asciiStart("alice"), askPass, 0}, {1, says("a"), askAgain, 0}, {1, says(""), askAgain, 0}, {1, says("c"), fail, 0}},
+			log: "alice authenticate ascii FAIL: Login incorrect\n"},
+		{name: "unknown user", turns: []turn{{1, asciiStart("eve"), askPass, 0}, {1, says(""), askAgain, 0}, {1, says("b"), askAgain, 0}, {1, says("c"), fail, 0}},
+			log: "eve authenticate ascii FAIL: Login incorrect\n"},
+		{name: "empty user name", turns: []turn{{1, asciiStart(""), askUser, 0}, {1, says(""), askPass, 0}, {1, says(""), askAgain, 0}, {1, abort, nil, 0}},
+			log: "\"\" authenticate ascii ABORT: user left\n"},
+		{name: "ABORT", turns: []turn{{1, asciiStart("alice"), askPass, 0}, {1, abort, nil, 0}}, log: "alice authenticate ascii ABORT: user left\n"},
+		{name: "ABORT with a password", turns: []turn{{1, asciiStart("alice"), askPass, 0},
+			{1, &authenContinue{flags: authenAbort, userMsg: testPassword}, nil, 0}}, log: "alice authenticate ascii ABORT\n"},
+		{name: "ABORT, single-connect", flags: flagSingleConnect, kept: true, turns: []turn{{1, asciiStart("alice"), askPass, 0}, {1, abort, nil, 0},
+			{1, says(testPassword), failure("no such session"), 0}}, log: "alice authenticate ascii ABORT: user left\n"},
+		{name: "single-connect", flags: flagSingleConnect, kept: true, turns: []turn{{1, asciiStart("alice"), askPass, 0}, {1, says(testPassword), pass, 0},
+			{1, says(testPassword), failure("no such session"), 0}}, log: "alice authenticate ascii PASS\n"},
+		{name: "interleaved", flags: flagSingleConnect, kept: true, turns: []turn{
+			{0xffffffff, asciiStart("alice"), askPass, 0}, {0, asciiStart(""), askUser, 0}, {3, papStart("alice", testPassword), pass, 0},
+			{0, says("eve"), askPass, 0}, {0xffffffff, says("no"), askAgain, 0}, {4, shell, shellAnswer, 0}, {0, says(testPassword), askAgain, 0},
+			{5, record, &acctReply{status: acctSuccess}, 0}, {0xffffffff, says(testPassword), pass, 0}, {0, abort, nil, 0}, {3, papStart("alice", "no"), fail, 0}},
+			log: "alice authenticate pap PASS\nalice authorize service=shell cmd= PASS_ADD\nalice account start task_id=1 service=shell SUCCESS\n" +
+				"alice authenticate ascii PASS\neve authenticate ascii ABORT: user left\nalice authenticate pap FAIL: Login incorrect\n"},
+		{name: "enable", turns: []turn{{1, start(authenLogin, authenASCII, authenServiceEnable, ""), askPass, 0}, {1, says(testPassword), pass, 0}},
+			log: "alice enable ascii PASS\n"},
+		{name: "CHPASS", flags: flagSingleConnect, turns: []turn{{1, start(authenChPass, authenASCII, authenServiceLogin, ""), askOld, 0},
+			{1, says("no"), asks(authenGetData, "Password incorrect.\nOld password: "), 0}, {1, says(testPassword), askNew, 0}, {1, says("x"), askRetype, 0}, {1, says("x"), changed, 0},
+			{2, papStart("alice", testPassword), fail, 0}, {3, papStart("alice", "x"), pass, 0},
+			{4, start(authenChPass, authenASCII, authenServiceLogin, ""), askOld, 0}, {4, says("x"), askNew, 0}, {4, says(testPassword), askRetype, 0}, {4, says(testPassword), changed, 0}},
+			kept: true, log: "alice chpass ascii PASS: Password changed\nalice authenticate pap FAIL: Login incorrect\n" +
+				"alice authenticate pap PASS\nalice chpass ascii PASS: Password changed\n"},
+		{name: "CHPASS, a typing mistake", turns: []turn{{1, start(authenChPass, authenASCII, authenServiceLogin, ""), askOld, 0}, {1, says(testPassword), askNew, 0},
+			{1, says("x"), askRetype, 0}, {1, says("y"), &authenReply{status: authenFail, serverMsg: "The new passwords differ or are empty"}, 0}},
+			log: "alice chpass ascii FAIL: The new passwords differ or are empty\n"},
+		{name: "CHPASS, nothing", turns: []turn{{1, start(authenChPass, authenASCII, authenServiceLogin, ""), askOld, 0}, {1, says(testPassword), askNew, 0},
+			{1, says(""), askRetype, 0}, {1, says(""), &authenReply{status: authenFail, serverMsg: "The new passwords differ or are empty"}, 0}},
+			log: "alice chpass ascii FAIL: The new passwords differ or are empty\n"},
+		{name: "CHPASS by PAP", turns: []turn{{1, start(authenChPass, authenPAP, authenServiceLogin, testPassword), failure("CHPASS is for the type ascii (RFC 8907 section 5.4.2.7)"), 0}},
+			log: "alice chpass pap ERROR: CHPASS is for the type ascii (RFC 8907 section 5.4.2.7)\n"},
+		{name: "expired", turns: []turn{{1, asciiStart("old"), askPass, 0}, {1, says(testPassword), askNew, 0}, {1, says("x"), askRetype, 0}, {1, says("x"), changed, 0}},
+			log: "old authenticate ascii PASS: Password changed\n"},
+		{name: "expired, PAP", turns: []turn{{1, papStart("old", testPassword), &authenReply{status: authenFail, serverMsg: "Password change required"}, 0}},
+			log: "old authenticate pap FAIL: Password change required\n"},
+		{name: "CHAP with the shortest challenge", turns: []turn{{1, start(authenLogin, authenCHAP, 3, challenge(authenCHAP, 1)), pass, 0}}, log: "alice authenticate chap PASS\n"},
+		{name: "MS-CHAP", turns: []turn{{1, start(authenLogin, authenMSCHAP, 3, ms), pass, 0}}, log: "alice authenticate mschap PASS\n"},
+		{name: "MS-CHAP without a LAN Manager response", turns: []turn{{1, start(authenLogin, authenMSCHAP, 3, emptyLM), pass, 0}}, log: "alice authenticate mschap PASS\n"},
+		{name: "MS-CHAP v2", turns: []turn{{1, start(authenLogin, authenMSCHAPv2, 3, challenge(authenMSCHAPv2, 16)), pass, 0}}, log: "alice authenticate mschapv2 PASS\n"},
+		{name: "SENDAUTH", turns: []turn{{1, start(4, authenPAP, 3, testPassword), failure("action SENDAUTH is not supported"), 0}},
+			log: "alice authenticate pap ERROR: action SENDAUTH is not supported\n"},
+		{name: "ARAP", turns: []turn{{1, start(authenLogin, 4, 3, testPassword), failure("authen_type 0x04 is not supported"), minorOne}},
+			log: "alice authenticate 0x04 ERROR: authen_type 0x04 is not supported\n"},
+		{name: "PAP with minor version 0", turns: []turn{{1, papStart("alice", testPassword), failure("minor version 0 does not go with pap (RFC 8907 section 5.4.1)"), minorDefault}},
+			log: "alice authenticate pap ERROR: minor version 0 does not go with pap (RFC 8907 section 5.4.1)\n"},
+		{name: "ASCII with minor version 1", turns: []turn{{1, asciiStart("alice"), failure("minor version 1 does not go with ascii (RFC 8907 section 5.4.1)"), minorOne}},
+			log: "alice authenticate ascii ERROR: minor version 1 does not go with ascii (RFC 8907 section 5.4.1)\n"},
+		{name: "CONTINUE for an unknown session", turns: []turn{{1, says(testPassword), failure("no such session"), 0}}},
+		{name: "CONTINUE for another session", flags: flagSingleConnect, kept: true,
+			turns: []turn{{1, asciiStart("alice"), askPass, 0}, {2, says(testPassword), failure("no such session"), 0}, {1, says(testPassword), pass, 0}},
+			log:   "alice authenticate ascii PASS\n"},
+		{name: "abandoned", leave: true, turns: []turn{{1, asciiStart("alice"), askPass, 0}, {1, says("no"), askAgain, 0}},
+			log: "alice authenticate ascii ABANDONED: the connection ended before the answer\n"},
+		{name: "abandoned without a name", leave: true, flags: flagSingleConnect, turns: []turn{{1, asciiStart(""), askUser, 0}, {2, asciiStart("eve"), askPass, 0}, {2, abort, nil, 0}},
+			log: "eve authenticate ascii ABORT: user left\n\"\" authenticate ascii ABANDONED: the connection ended before the answer\n"},
+		{name: "accounting flags", turns: []turn{{1, &acctRequest{flags: 6, user: "alice"}, &acctReply{status: acctError, serverMsg: "flags 0x06 are not valid (RFC 8907 section 7.2)"}, 0}},
+			log: "alice account 0x06 ERROR: flags 0x06 are not valid (RFC 8907 section 7.2)\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := serveWith(t, "--user", "old:"+testPassword, "--must-change", "old")
+			c := dialHand(t, s.addr)
+			numbers := make(map[uint32]uint8)
+			for _, tn := range tt.turns {
+				tn.take(t, c, numbers, tt.flags)
+			}
+			if tt.kept {
+				if err := c.login(99, tt.flags); err != nil {
+					t.Error(err)
+				}
+				tt.log += "alice authenticate pap PASS\n"
+			} else {
+				if tt.leave {
+					c.Conn.(*net.TCPConn).CloseWrite()
+				}
+				c.checkEnd(t)
+			}
+			if got := s.lines(t); got != tt.log {
+				t.Errorf("the lines are\n%snot\n%s", got, tt.log)
+			}
+		})
+	}
+}
+
+// TestSingleConnectFlag reads the flag in the first packet of a connection alone (section 4.3).
+func TestSingleConnectFlag(t *testing.T) {
+	const single = flagSingleConnect
+	for _, tt := range []struct {
+		options   string
+		sent, got []headerFlags
+	}{
+		{"", []headerFlags{single, 0, single}, []headerFlags{single, single, single}},
+		{"", []headerFlags{0}, []headerFlags{0}},
+		{"", []headerFlags{0xf8 | single, 0xf8}, []headerFlags{single, single}}, // unknown bits are zero in a reply
+		{"--fault single-refused", []headerFlags{single}, []headerFlags{0}},
+	} {
+		s := serveWith(t, split(tt.options)...)
+		c := dialHand(t, s.addr)
+		for i, flags := range tt.sent {
+			h := header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flags, sessionID: uint32(i)}
+			if err := c.send(h, papStart("alice", testPassword)); err != nil {
+				t.Fatal(err)
+			}
+			if h, err := c.receive(new(authenReply)); err != nil || h.flags != tt.got[i] {
+				t.Errorf("%v: the flags of reply %d are %s, %v, not %s", tt.sent, i, h.flags, err, tt.got[i])
+			}
+		}
+		if tt.got[0] == single {
+			c.Conn.(*net.TCPConn).CloseWrite()
+		}
+		c.checkEnd(t)
+	}
+}
+
+// TestBadPackets is what ends a connection: the reply, if any, and the line about it.
+func TestBadPackets(t *testing.T) {
+	login := papStart("alice", testPassword)
+	h := header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 7}
+	with := func(change func(h *header)) header { h := h; change(&h); return h }
+	inClear := with(func(h *header) { h.flags = flagUnencrypted })
+	withType := func(typ packetType, seqNo uint8) []byte {
+		return packed(with(func(h *header) { h.typ, h.seqNo = typ, seqNo }), testKey, login)
+	}
+	author := with(func(h *header) { h.typ = typeAuthor })
+	acct := with(func(h *header) { h.typ = typeAcct })
+	withLength := func(octets string) []byte { return append(unhex(t, "c1 01 01 00 00000007"), octets...) }
+	const unfit = "a packet that does not fit the key of 31 characters: the component lengths do not add up to the body's length\n"
+	const cut = "ended in the middle of a packet\n"
+	for _, tt := range []struct {
+		name   string
+		packet []byte
+		want   layouter // the answer; a header is one without a body
+		note   string
+	}{
+		{"type 0", withType(0, 1), &header{version: minorOne, seqNo: 2, sessionID: 7}, "a packet of type 0x00 with seq_no 1\n"},
+		{"type 4", withType(4, 1), &header{version: minorOne, typ: 4, seqNo: 2, sessionID: 7}, "a packet of type 0x04 with seq_no 1\n"},
+		{"type 255", withType(255, 3), &header{version: minorOne, typ: 255, seqNo: 4, sessionID: 7}, "a packet of type 0xff with seq_no 3\n"},
+		{"seq_no 0", withType(1, 0), &header{version: minorOne, typ: 1, seqNo: 1, sessionID: 7}, "a packet of type authentication with seq_no 0\n"},
+		{"seq_no 2", withType(1, 2), &header{version: minorOne, typ: 1, seqNo: 3, sessionID: 7}, "a packet of type authentication with seq_no 2\n"},
+		{"in clear", packed(inClear, "", login), &authenReply{status: authenError, serverMsg: "UNENCRYPTED flag"}, "the UNENCRYPTED flag does not fit the transport\n"},
+		{"wrong key, authentication", packed(h, "wrong", login), &authenReply{status: authenError, serverMsg: "a packet that does not fit the key of 31 characters"}, unfit},
+		{"wrong key, authorization", packed(author, "wrong", &authorRequest{user: "alice"}),
+			&authorResponse{status: authorError, serverMsg: "a packet that does not fit the key of 31 characters"}, unfit},
+		{"wrong key, accounting", packed(acct, "wrong", &acctRequest{user: "alice"}),
+			&acctReply{status: acctError, serverMsg: "a packet that does not fit the key of 31 characters"}, unfit},
+		{"another message", packed(author, testKey, &authenContinue{userMsg: "x"}), &authorResponse{status: authorError, serverMsg: "a packet that does not fit the key of 31 characters"}, unfit},
+		{"no body", withLength("\x00\x00\x00\x00"), &authenReply{status: authenError, serverMsg: "a packet that does not fit the key of 31 characters"}, unfit},
+		{"a body of 65536 octets", withLength("\x00\x01\x00\x00"), nil, "a body of 65536 octets, the limit is 65535\n"},
+		{"a body of 2^32-1 octets", withLength("\xff\xff\xff\xff"), nil, "a body of 4294967295 octets, the limit is 65535\n"},
+		{"a body of 65535 octets that ends", withLength("\x00\x00\xff\xffxyz"), nil, cut},
+		{"half a header", withLength(""), nil, cut},
+		{"nothing", nil, nil, ""},
+		{"HTTP", []byte("GET / HTTP/1.1\r\nHost: tac1\r\n\r\n"), nil, "not TACACS+: the first octet is 0x47\n"},
+		{"TLS", unhex(t, "16 03 01 00c8 01 0000c4 0303 0000000000"), nil, "not TACACS+: the first octet is 0x16\n"},
+		{"major version 0xb", unhex(t, "b0 01 01 00 00000007 00000000"), nil, "not TACACS+: the first octet is 0xb0\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := serveWith(t)
+			c := dialHand(t, s.addr)
+			if _, err := c.Write(tt.packet); err != nil {
+				t.Fatal(err)
+			}
+			c.Conn.(*net.TCPConn).CloseWrite()
+			switch want := tt.want.(type) {
+			case nil:
+			case *header:
+				if got, _, err := readHeader(c.in); err != nil || got != *want {
+					t.Errorf("answered with %+v, %v, not %+v", got, err, *want)
+				}
+			default:
+				got := fresh(want)
+				h, err := c.receive(got)
+				if err != nil || !reflect.DeepEqual(got, want) || h.seqNo != 2 || h.sessionID != 7 {
+					t.Errorf("answered with %+v %+v, %v, not %+v", h, got, err, want)
+				}
+			}
+			c.checkEnd(t)
+			if got := s.lines(t); got != tt.note {
+				t.Errorf("the lines are\n%snot\n%s", got, tt.note)
+			}
+		})
+	}
+}
+
+// TestWrongKeyLine names the peer and how long the key is, and never the key.
+func TestWrongKeyLine(t *testing.T) {
+	const key = "der Schlüssel, überall länger"
+	s := serveWith(t, "--key", key)
+	c := dialHand(t, s.addr)
+	if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1}, papStart("alice", testPassword)); err != nil {
+		t.Fatal(err)
+	}
+	if h, _, err := readHeader(c.in); err != nil || h.flags&flagUnencrypted != 0 {
+		t.Errorf("answered with %+v, %v", h, err)
+	}
+	s.stop()
+	if got := s.log.String(); !strings.Contains(got, c.LocalAddr().String()+" a packet that does not fit the key of 29 characters") || strings.Contains(got, key[:8]) {
+		t.Error(got)
+	}
+}
+
+// TestSessionLines is how an operator sees what a device sends: text, -v and JSON.
+func TestSessionLines(t *testing.T) {
+	const esc = "\x1b[2J\u009b\r\nalice"
+	author := func(args ...string) *authorRequest {
+		return &authorRequest{privLvl: 15, user: "alice", port: "tty 1", args: args}
+	}
+	sessions := []struct {
+		say             layouter
+		text, verb, obj string
+	}{
+		{papStart("alice", testPassword),
+			"alice authenticate pap PASS\n",
+			"alice authenticate pap priv_lvl=1 port=tty1 rem_addr=192.0.2.7 PASS\n",
+			`{"user":"alice","request":"authenticate","authen_type":"pap","priv_lvl":1,"port":"tty1","rem_addr":"192.0.2.7","status":"PASS"}` + "\n"},
+		{papStart(esc, testPassword),
+			`\x1b[2J\xc2\x9b\x0d\nalice authenticate pap FAIL: Login incorrect` + "\n",
+			`\x1b[2J\xc2\x9b\x0d\nalice authenticate pap priv_lvl=1 port=tty1 rem_addr=192.0.2.7 FAIL: Login incorrect` + "\n",
+			`{"user":"\\x1b[2J\\xc2\\x9b\\x0d\\nalice","request":"authenticate","authen_type":"pap","priv_lvl":1,"port":"tty1","rem_addr":"192.0.2.7","status":"FAIL","server_msg":"Login incorrect"}` + "\n"},
+		{papStart(`bob" authenticate pap PASS "`, ""),
+			`"bob\x22 authenticate pap PASS \x22" authenticate pap FAIL: Login incorrect` + "\n",
+			`"bob\x22 authenticate pap PASS \x22" authenticate pap priv_lvl=1 port=tty1 rem_addr=192.0.2.7 FAIL: Login incorrect` + "\n",
+			`{"user":"bob\" authenticate pap PASS \"","request":"authenticate","authen_type":"pap","priv_lvl":1,"port":"tty1","rem_addr":"192.0.2.7","status":"FAIL","server_msg":"Login incorrect"}` + "\n"},
+		{author("service=shell", "cmd=show", "cmd-arg=<tags> & \x1b", "cmd-arg=<cr>"),
+			`alice authorize "show <tags> & \x1b" PASS_ADD` + "\n",
+			`alice authorize service=shell cmd=show "cmd-arg=<tags> & \x1b" cmd-arg=<cr> priv_lvl=15 port="tty 1" rem_addr="" PASS_ADD` + "\n",
+			`{"user":"alice","request":"authorize","priv_lvl":15,"port":"tty 1","cmd":"show <tags> & \\x1b","arguments":["service=shell","cmd=show","cmd-arg=<tags> & \\x1b","cmd-arg=<cr>"],"status":"PASS_ADD"}` + "\n"},
+		{author("service=shell", "cmd=reload"),
+			`alice authorize reload FAIL: command not permitted` + "\n",
+			`alice authorize service=shell cmd=reload priv_lvl=15 port="tty 1" rem_addr="" FAIL: command not permitted` + "\n",
+			`{"user":"alice","request":"authorize","priv_lvl":15,"port":"tty 1","cmd":"reload","arguments":["service=shell","cmd=reload"],"status":"FAIL","server_msg":"command not permitted"}` + "\n"},
+		{&acctRequest{flags: acctStop, user: "alice", args: []string{"task_id=7", "elapsed_time=3", "service=shell", "cmd=show", "cmd-arg=\x1b[H a"}},
+			`alice account stop task_id=7 elapsed_time=3 service=shell cmd=show "cmd-arg=\x1b[H a" SUCCESS` + "\n",
+			`alice account stop task_id=7 elapsed_time=3 service=shell cmd=show "cmd-arg=\x1b[H a" priv_lvl=0 port="" rem_addr="" SUCCESS` + "\n",
+			`{"user":"alice","request":"account","flag":"stop","priv_lvl":0,"cmd":"show \\x1b[H a","arguments":["task_id=7","elapsed_time=3","service=shell","cmd=show","cmd-arg=\\x1b[H a"],"status":"SUCCESS"}` + "\n"},
+	}
+	var text, verb, obj string
+	for _, s := range sessions {
+		text, verb, obj = text+s.text, verb+s.verb, obj+s.obj
+	}
+	const garbage = "not TACACS+: the first octet is 0x00"
+	for options, want := range map[string]string{
+		"":          text + garbage + "\n",
+		"--verbose": verb + garbage + "\n",
+		"--json":    obj + `{"priv_lvl":0,"error":"` + garbage + `"}` + "\n",
+	} {
+		s := serveWith(t, append(split(options), "--deny", "^reload", "--permit", ".")...)
+		for _, session := range sessions {
+			c := dialHand(t, s.addr)
+			turn{session: 1, say: session.say}.take(t, c, make(map[uint32]uint8), 0)
+			if _, err := io.ReadAll(c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c := dialHand(t, s.addr)
+		c.Write(make([]byte, headerLen))
+		c.checkEnd(t)
+		if got := s.lines(t); got != want {
+			t.Errorf("%s: the lines are\n%snot\n%s", options, got, want)
+		}
+	}
+}
+
+// TestRecordIsWrittenFirst answers SUCCESS for nothing that is not on standard output.
+func TestRecordIsWrittenFirst(t *testing.T) {
+	record := &acctRequest{flags: acctStart, user: "alice", args: []string{"task_id=7", "service=shell"}}
+	s := serveWith(t)
+	c := dialHand(t, s.addr)
+	turn{session: 1, say: record, want: &acctReply{status: acctSuccess}}.take(t, c, make(map[uint32]uint8), 0)
+	if got := s.log.String(); !strings.HasSuffix(got, " alice account start task_id=7 service=shell SUCCESS\n") {
+		t.Errorf("standard output has %q", got)
+	}
+	srv := newLab()
+	srv.log.out = bufio.NewWriter(fullDisk{})
+	conn := &stream{Reader: bytes.NewReader(packed(header{version: minorDefault, typ: typeAcct, seqNo: 1}, testKey, record))}
+	srv.serve(t.Context(), conn)
+	var reply acctReply
+	if h, err := (&handConn{in: bufio.NewReader(&conn.out), key: testKey}).receive(&reply); err == nil && reply.status != acctError {
+		t.Errorf("answered with %+v %+v, although nothing can be written", h, reply)
+	}
+}
+
+// A fullDisk is a standard output that takes nothing more.
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
+
+// A labRun is a server whose parts the test holds in its hands.
+type labRun struct {
+	addr string
+	said *lockedBuffer // messages and packets
+	stop func() error
+}
+
+// newLab is a server for tests that prints nothing.
+func newLab() *labServer {
+	return &labServer{key: testKey, users: map[string]string{"alice": testPassword}, slots: make(chan struct{}, maxConnections),
+		log: &sessionLog{out: bufio.NewWriter(io.Discard)}}
+}
+
+func startLab(t testing.TB, srv *labServer) *labRun {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &labRun{said: new(lockedBuffer)}
+	if srv.trace != nil {
+		srv.trace.out = r.said
+	}
+	done := make(chan error, 1)
+	go func() {
+		done <- srv.run(ctx, &invocation{std: stdio{err: r.said}}, []string{"127.0.0.1:0"})
+	}()
+	r.stop = sync.OnceValue(func() error { cancel(); return <-done })
+	t.Cleanup(func() { r.stop() })
+	r.addr = r.waitFor(t, listening)[1]
+	return r
+}
+
+// waitFor waits until the server says something.
+func (r *labRun) waitFor(t testing.TB, what *regexp.Regexp) (match []string) {
+	t.Helper()
+	waitUntil(t, "the server says "+what.String(), func() bool {
+		match = what.FindStringSubmatch(r.said.String())
+		return match != nil
+	})
+	return match
+}
+
+// waitUntil asks again and again, for as long as the test's patience lasts.
+func waitUntil(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain until %s", what)
+		}
+	}
+}
+
+// TestShutdown lets the answers under way finish; idle connections do not hold it.
+func TestShutdown(t *testing.T) {
+	srv := newLab()
+	srv.delay, srv.trace = 200*time.Millisecond, new(tracer)
+	run := startLab(t, srv)
+	idle := []*handConn{dialHand(t, run.addr), dialHand(t, run.addr), dialHand(t, run.addr)}
+	if err := idle[1].login(1, flagSingleConnect); err != nil {
+		t.Fatal(err)
+	}
+	turn{2, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.take(t, idle[2], make(map[uint32]uint8), 0)
+	c := dialHand(t, run.addr)
+	if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 0xabcdef}, papStart("alice", testPassword)); err != nil {
+		t.Fatal(err)
+	}
+	run.waitFor(t, regexp.MustCompile(`received from .* session_id 00abcdef`))
+	if err := run.stop(); err != nil {
+		t.Errorf("run ends with %v", err)
+	}
+	var reply authenReply
+	if _, err := c.receive(&reply); err != nil || reply.status != authenPass {
+		t.Errorf("the answer under way is %+v, %v", reply, err)
+	}
+	for _, c := range append(idle, c) {
+		c.checkEnd(t)
+	}
+	if conn, err := net.Dial("tcp", run.addr); err == nil {
+		conn.Close()
+		t.Error("the server still listens")
+	}
+}
+
+// TestConnectionLimit refuses what is over the limit, and nothing once there is room again.
+func TestConnectionLimit(t *testing.T) {
+	srv, log := newLab(), new(lockedBuffer)
+	srv.slots, srv.log.out = make(chan struct{}, 2), bufio.NewWriter(log)
+	run := startLab(t, srv)
+	first, second := dialHand(t, run.addr), dialHand(t, run.addr)
+	for _, c := range []*handConn{first, second} { // both are served by now
+		if err := c.login(1, flagSingleConnect); err != nil {
+			t.Fatal(err)
+		}
+	}
+	third := dialHand(t, run.addr)
+	third.checkEnd(t)
+	if want := third.LocalAddr().String() + " refused: too many connections\n"; !strings.HasSuffix(log.String(), want) {
+		t.Errorf("the lines are\n%swithout %s", log, want)
+	}
+	if err := second.login(2, flagSingleConnect); err != nil {
+		t.Error(err)
+	}
+	first.Close()
+	waitUntil(t, "there is room", func() bool { return len(srv.slots) == 1 })
+	if err := dialHand(t, run.addr).login(3, 0); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRudeClients has them all at once, while a well-behaved one logs in again and again.
+func TestRudeClients(t *testing.T) {
+	s := serveWith(t)
+	dribble, silent, deaf, long := dialHand(t, s.addr), dialHand(t, s.addr), dialHand(t, s.addr), dialHand(t, s.addr)
+	// The deaf one asks and never reads, until nothing more goes into the connection.
+	h := header{version: minorDefault, typ: typeAuthor, seqNo: 1, flags: flagSingleConnect}
+	many := bytes.Repeat(packed(h, testKey, &authorRequest{user: "alice", args: []string{"service=shell", "cmd="}}), 1000)
+	var flood sync.WaitGroup
+	stop := make(chan struct{})
+	t.Cleanup(func() { close(stop); deaf.Close(); flood.Wait() })
+	flood.Go(func() {
+		for {
+			if _, err := deaf.Write(many); err != nil {
+				return
+			}
+		}
+	})
+	for seed := range uint64(2) { // garbage, and garbage behind the header of a packet
+		flood.Go(func() {
+			random := rand.NewChaCha8([32]byte{byte(seed)})
+			garbage := make([]byte, 1<<16)
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				conn, err := net.Dial("tcp", s.addr)
+				if err != nil {
+					continue
+				}
+				random.Read(garbage)
+				if seed == 1 {
+					copy(garbage, "\xc0\x03\x01\x04\x00\x00\x00\x01\x00\x00\x03\xe8")
+				}
+				for err == nil {
+					_, err = conn.Write(garbage)
+				}
+				conn.Close()
+			}
+		})
+	}
+	long.Write(unhex(t, "c1 01 01 00 00000007 ffffffff"))
+	octets := packed(header{version: minorOne, typ: typeAuthen, seqNo: 1}, testKey, papStart("alice", testPassword))
+	for i := range octets { // an octet of the dribbling client for each login of the other
+		if err := dialHand(t, s.addr).login(uint32(i), 0); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := dribble.Write(octets[i : i+1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var reply authenReply
+	if _, err := dribble.receive(&reply); err != nil || reply.status != authenPass {
+		t.Errorf("the one that dribbles is answered with %+v, %v", reply, err)
+	}
+	if err := silent.login(1, 0); err != nil {
+		t.Errorf("the one that said nothing: %v", err)
+	}
+	long.checkEnd(t)
+}
+
+// TestRepliesDoNotPileUp floods with packets of which the next one has always begun: the replies
+// are written all the same, not kept for the day when nothing is there to be read.
+func TestRepliesDoNotPileUp(t *testing.T) {
+	h := header{version: minorDefault, typ: typeAuthor, seqNo: 1, flags: flagSingleConnect}
+	first := packed(h, testKey, &authorRequest{user: "alice", args: []string{"service=shell", "cmd="}})
+	next := packed(h, testKey, &authorRequest{user: "alice", args: []string{"service=shell", "cmd=", "x=" + strings.Repeat("x", 17)}})
+	if len(first) != 44 || len(next) != 64 { // 16 KiB end 20 octets into a packet, more than its header
+		t.Fatal(len(first), len(next))
+	}
+	conn := &stream{Reader: bytes.NewReader(append(first, bytes.Repeat(next, 10_000)...))}
+	newLab().serve(t.Context(), conn)
+	if conn.largest > 4096 || conn.out.Len() != 10_001*18 {
+		t.Errorf("%d octets of replies, up to %d in one write", conn.out.Len(), conn.largest)
+	}
+}
+
+// TestServeDeadlines is how long a client may hold a connection, by the bubble's clock.
+func TestServeDeadlines(t *testing.T) {
+	pair, _, err := selfSigned(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	login := packed(header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect}, testKey, papStart("alice", testPassword))
+	for _, tt := range []struct {
+		name   string
+		tls    bool
+		client func(net.Conn)
+		want   time.Duration
+	}{
+		{"silent", false, func(net.Conn) {}, idleTimeout},
+		{"silent before TLS", true, func(net.Conn) {}, handshakeTimeout},
+		{"half a header", false, func(c net.Conn) { c.Write(login[:5]) }, idleTimeout},
+		{"dribbles", false, func(c net.Conn) {
+			for i := range login {
+				c.Write(login[i : i+1])
+				time.Sleep(7 * time.Second)
+			}
+		}, idleTimeout},
+		{"dribbles before TLS", true, func(c net.Conn) {
+			c.Write([]byte("\x16\x03\x01\x01\x00"))
+			for range 20 {
+				c.Write([]byte{0})
+				time.Sleep(time.Second)
+			}
+		}, handshakeTimeout},
+		{"idle after a login", false, func(c net.Conn) {
+			time.Sleep(50 * time.Second)
+			c.Write(login)
+			c.Read(make([]byte, 100))
+		}, 50*time.Second + idleTimeout},
+		{"never reads", false, func(c net.Conn) { c.Write(login) }, idleTimeout},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				server, client := net.Pipe()
+				if tt.tls {
+					server = tls.Server(server, &tls.Config{Certificates: pair})
+				}
+				var rude sync.WaitGroup
+				rude.Go(func() { tt.client(client) })
+				began := time.Now()
+				newLab().serve(t.Context(), server)
+				if took := time.Since(began); took != tt.want {
+					t.Errorf("ended after %v, want %v", took, tt.want)
+				}
+				rude.Wait()
+			})
+		})
+	}
+}
+
+// TestLoad is thousands of logins, each on a connection of its own: none is refused, none is
+// wrong, and nothing of them is left behind.
+func TestLoad(t *testing.T) {
+	logins := 10_000
+	if testing.Short() {
+		logins = 1000
+	}
+	const atOnce = 500
+	s := serveWith(t)
+	if err := dialHand(t, s.addr).login(0, 0); err != nil {
+		t.Fatal(err)
+	}
+	goroutines, memory := runtime.NumGoroutine(), heapInUse()
+	for i := range logins {
+		conn, err := net.Dial("tcp", s.addr)
+		if err != nil {
+			t.Fatalf("connection %d: %v", i, err)
+		}
+		err = newHandConn(conn).login(uint32(i), 0)
+		conn.Close()
+		if err != nil {
+			t.Fatalf("connection %d: %v", i, err)
+		}
+	}
+	var conns []*handConn
+	for range atOnce {
+		conn, err := net.Dial("tcp", s.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		conns = append(conns, newHandConn(conn))
+	}
+	failures := make(chan error, atOnce)
+	for i, c := range conns {
+		go func() { failures <- c.login(uint32(i), flagSingleConnect) }()
+	}
+	for range conns {
+		if err := <-failures; err != nil {
+			t.Error(err)
+		}
+	}
+	for _, c := range conns {
+		c.Close()
+	}
+	conns = nil
+	waitUntil(t, "the goroutines have ended", func() bool { return runtime.NumGoroutine() <= goroutines })
+	waitUntil(t, "all sessions have lines", func() bool { return strings.Count(s.log.String(), " alice authenticate pap PASS\n") == 1+logins+atOnce })
+	s.log.mu.Lock()
+	s.log.b = bytes.Buffer{}
+	s.log.mu.Unlock()
+	if after := heapInUse(); after > memory+4<<20 {
+		t.Errorf("%d KiB of memory before, %d KiB after", memory>>10, after>>10)
+	}
+}
+
+func heapInUse() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// A stream is a connection whose client has said all there is to say.
+type stream struct {
+	io.Reader
+	out     bytes.Buffer
+	largest int // write
+}
+
+func (s *stream) Write(p []byte) (int, error) {
+	s.largest = max(s.largest, len(p))
+	return s.out.Write(p)
+}
+
+func (s *stream) Close() error                     { return nil }
+func (s *stream) LocalAddr() net.Addr              { return &net.TCPAddr{IP: net.IPv6loopback, Port: 49} }
+func (s *stream) RemoteAddr() net.Addr             { return &net.TCPAddr{IP: net.IPv6loopback, Port: 4949} }
+func (s *stream) SetDeadline(time.Time) error      { return nil }
+func (s *stream) SetReadDeadline(time.Time) error  { return nil }
+func (s *stream) SetWriteDeadline(time.Time) error { return nil }
+
+// FuzzServe is everything that a client may say. Whatever it is, it ends, costs no more memory
+// than one body beyond what was sent, and all that is answered is TACACS+.
+func FuzzServe(f *testing.F) {
+	mix := func(flags headerFlags, packets ...any) (all []byte) {
+		for i, m := range packets {
+			h := header{version: minorDefault, typ: typeAuthen, seqNo: 1, flags: flags | flagSingleConnect, sessionID: uint32(i)}
+			switch m := m.(type) {
+			case *authenStart:
+				h.version = m.typ.minor()
+			case *authenContinue:
+				h.seqNo, h.sessionID = 3, uint32(i-1)
+			case *authorRequest:
+				h.typ = typeAuthor
+			case *acctRequest:
+				h.typ = typeAcct
+			}
+			all = append(all, packed(h, testKey, m.(layouter))...)
+		}
+		return all
+	}
+	challenge := func(typ authenType, n int) *authenStart {
+		data, _ := chapData(typ, "alice", testPassword, 7, make([]byte, n), make([]byte, 16))
+		return &authenStart{action: authenLogin, typ: typ, service: authenServiceLogin, user: "alice", data: data}
+	}
+	chpass := &authenStart{action: authenChPass, typ: authenASCII, service: authenServiceLogin, user: "alice"}
+	shell := &authorRequest{user: "alice", args: []string{"service=shell", "cmd=", "priv-lvl*1"}}
+	show := &authorRequest{user: "alice", args: []string{"service=shell", "cmd=show", "cmd-arg=<cr>"}}
+	record := &acctRequest{flags: acctStart, user: "alice", args: []string{"task_id=1", "service=shell", "cmd=\x1b[2J"}}
+	for _, flags := range []headerFlags{0, flagUnencrypted} {
+		inClear := flags != 0
+		for _, packets := range [][]any{
+			{papStart("alice", testPassword)}, {papStart("bob", "")}, {asciiStart("alice"), says(testPassword)}, {asciiStart(""), says("alice")},
+			{chpass, says(testPassword)}, {asciiStart("alice"), &authenContinue{flags: authenAbort, data: "bye"}}, {says("what?")},
+			{challenge(authenCHAP, 16)}, {challenge(authenMSCHAP, 8)}, {challenge(authenMSCHAPv2, 16)},
+			{shell}, {show}, {record}, {papStart("alice", testPassword), shell, asciiStart("alice"), says("no"), record, papStart("alice", "no")},
+		} {
+			f.Add(mix(flags, packets...), inClear)
+		}
+		f.Add(mix(flags, shell)[:headerLen], inClear)
+		f.Add(mix(flags, shell, record)[:100], inClear)
+		f.Add([]byte("\xc0\x01\x01\x01\x00\x00\x00\x00\xff\xff\xff\xff"), inClear)
+		f.Add([]byte("\xc0\x01\x01\x01\x00\x00\x00\x00\x00\x00\xff\xff"), inClear)
+		f.Add([]byte("\xc0\x09\xff\x01\x00\x00\x00\x00\x00\x00\x00\x00"), inClear)
+		f.Add([]byte("GET / HTTP/1.1\r\n\r\n"), inClear)
+		f.Add([]byte{}, inClear)
+	}
+	f.Fuzz(func(t *testing.T, octets []byte, inClear bool) {
+		srv := newLab()
+		srv.clear, srv.log.verbose, srv.args = inClear, true, []string{"priv-lvl=15", "idletime=5"}
+		srv.rules = []rule{{true, regexp.MustCompile("^show")}}
+		hang := time.AfterFunc(patience, func() { panic(fmt.Sprintf("no end of %x", octets)) })
+		defer hang.Stop()
+		conn := &stream{Reader: bytes.NewReader(octets)}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		srv.serve(t.Context(), conn)
+		runtime.ReadMemStats(&after)
+		if cost := after.TotalAlloc - before.TotalAlloc; cost > uint64(1<<20+100*len(octets)) {
+			t.Errorf("%d octets cost %d octets of memory", len(octets), cost)
+		}
+		answers := &handConn{in: bufio.NewReader(&conn.out), key: testKey}
+		for {
+			h, _, err := readHeader(answers.in)
+			if err == io.EOF {
+				return
+			}
+			if err != nil || h.version.major() != majorVersion {
+				t.Fatalf("an answer has the header %+v, %v", h, err)
+			}
+			if h.length == 0 {
+				continue
+			}
+			body, err := readBody(answers.in, h)
+			if !inClear {
+				obfuscate(&h, testKey, body)
+			}
+			reply := map[packetType]layouter{typeAuthen: new(authenReply), typeAuthor: new(authorResponse), typeAcct: new(acctReply)}[h.typ]
+			if reply == nil || err != nil || decode(body, reply) != nil || !knownStatus(reply) || inClear != (h.flags&flagUnencrypted != 0) {
+				t.Fatalf("an answer has the header %+v and the body %x, %v", h, body, err)
+			}
+		}
+	})
+}
+
+// BenchmarkServeLogin is PAP logins over one connection, many in flight: requests are gathered
+// into one write, as the server gathers its replies. Both ends are this process.
+func BenchmarkServeLogin(b *testing.B) {
+	const inFlight = 64
+	c := dialHand(b, startLab(b, newLab()).addr)
+	c.SetDeadline(time.Time{})
+	start, reply := papStart("alice", testPassword), new(authenReply)
+	h := header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect}
+	var out []byte
+	var own codec
+	sent, done := 0, 0
+	b.ReportAllocs()
+	b.ResetTimer()
+	for done < b.N {
+		for out = out[:0]; sent < min(b.N, done+inFlight); sent++ {
+			at := len(out)
+			h.sessionID = uint32(sent)
+			out, _ = own.appendPacket(out, &h, start)
+			obfuscate(&h, testKey, out[at+headerLen:])
+		}
+		if _, err := c.Write(out); err != nil {
+			b.Fatal(err)
+		}
+		for more := true; more; more = c.in.Buffered() >= headerLen {
+			packet, err := c.in.Peek(headerLen + 6)
+			if err != nil {
+				b.Fatal(err)
+			}
+			got := parseHeader(packet)
+			obfuscate(&got, testKey, packet[headerLen:])
+			if err := own.decode(packet[headerLen:], reply); err != nil || reply.status != authenPass || got.sessionID != uint32(done) {
+				b.Fatalf("login %d: %+v %+v %v", done, got, reply, err)
+			}
+			c.in.Discard(len(packet))
+			done++
+		}
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "logins/s")
+}

@@ -22,7 +22,8 @@ STATICCHECK_VERSION = v0.7.0
 TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tacacs_plus
 
 # Functions aligned to 16 octets in place of 32 save one percent of the size, and cost no time.
-GO_BUILD = go build -trimpath -ldflags='-s -w -funcalign=16'
+GO_LDFLAGS = -s -w -funcalign=16
+GO_BUILD = go build -trimpath -ldflags='$(GO_LDFLAGS)'
 
 # The binary is static: it runs on any jump host, with any C library or none.
 export CGO_ENABLED = 0
@@ -97,7 +98,7 @@ interop:
 .PHONY: bench
 bench:
 	go test -run '^$$' -bench . -benchmem ./...
-	cd .bench && go run ./startup
+	cd .bench && go run ./startup -ldflags='$(GO_LDFLAGS)'
 
 .PHONY: dist
 dist: $(DIST_TARGETS:%=dist/%)

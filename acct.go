@@ -279,6 +279,7 @@ func (r *record) next(_ context.Context, l *link, res *result) (layouter, error)
 // its end. Nothing runs unrecorded: without a recorded start the command is not run. The exit
 // code is the command's, unless its end could not be recorded.
 func (r *task) execute(ctx context.Context, program string, argv []string) (*result, error) {
+	r.inv.std.watched()
 	began := time.Now()
 	res, err := r.send(ctx, acctStart, r.args)
 	if err != nil || res.class != classGranted {

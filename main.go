@@ -21,7 +21,9 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
+	"time"
 )
 
 func main() {
@@ -32,16 +34,25 @@ func main() {
 	os.Exit(int(code))
 }
 
+// unwatched is how long a run may take before signals are watched. To watch four of them costs
+// a quarter of the time of a whole login, and until then their default, an end at once, will do.
+const unwatched = 5 * time.Millisecond
+
 // withSignals runs the program until it is done or told to stop. SIGHUP counts, so that a
 // closed terminal loses no accounting record, unless nohup asked to ignore it.
 func withSignals(args []string) class {
-	stops := []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT}
-	if !signal.Ignored(syscall.SIGHUP) {
-		stops = append(stops, syscall.SIGHUP)
-	}
-	ctx, cancel := signal.NotifyContext(context.Background(), stops...)
-	defer cancel()
-	return run(ctx, args, stdio{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Getenv})
+	ctx, interrupt := context.WithCancel(context.Background())
+	watch := sync.OnceFunc(func() {
+		stops := []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT}
+		if !signal.Ignored(syscall.SIGHUP) {
+			stops = append(stops, syscall.SIGHUP)
+		}
+		signals := make(chan os.Signal, 1)
+		signal.Notify(signals, stops...)
+		go func() { <-signals; interrupt() }()
+	})
+	time.AfterFunc(unwatched, watch)
+	return run(ctx, args, stdio{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Getenv, watch: watch})
 }
 
 // stdio is what run sees of the process around it.
@@ -49,6 +60,15 @@ type stdio struct {
 	in       io.Reader
 	out, err io.Writer
 	env      func(name string) string
+	watch    func() // makes signals end the run's context from now on; nil where they do not
+}
+
+// watched is called before what a signal must not cut short: a terminal without echo, a
+// command between two records.
+func (s stdio) watched() {
+	if s.watch != nil {
+		s.watch()
+	}
 }
 
 // run does what the command line says and returns the exit code. Nothing below it touches the

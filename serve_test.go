@@ -499,6 +499,78 @@ type fullDisk struct{}
 
 func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
 
+// TestServeRefuses is what serve does not begin with.
+func TestServeRefuses(t *testing.T) {
+	taken := listen(t).Addr().String()
+	dir := writeFiles(t, map[string]string{"bad": "# users\nalice:x\n\nbob\n", "users": "alice:x\n"})
+	const needs = "--key-file and --user; without them serve listens on loopback only, with a key of its own"
+	for _, tt := range []struct {
+		env                 map[string]string
+		line, message, hint string
+		code                class
+	}{
+		{nil, "--user alice", "user 1 is not NAME:PASSWORD", "", classUsage},
+		{nil, "--user alice:x --user :x", "user 2 is not NAME:PASSWORD", "", classUsage},
+		{nil, "--users-file DIR/bad", "user 2 is not NAME:PASSWORD", "", classUsage},
+		{nil, "--users-file DIR/none", "read the users: open DIR/none: no such file or directory", "", classUsage},
+		{nil, "--enable-password-file DIR/none", "read the enable password: open DIR/none: no such file or directory", "", classUsage},
+		{nil, "--permit (", "option --permit: \"(\" is not a regular expression: error parsing regexp: missing closing ): `(`", "", classUsage},
+		{nil, "--arg priv-lvl", "argument priv-lvl has neither = nor *: write name=value, or name*value for an optional one", "", classUsage},
+		{nil, "--fault bogus", "unknown fault \"bogus\"", "--fault help lists them", classUsage},
+		{nil, "--client-ca DIR/users", "--client-ca and --write-cacert need --tls", "", classUsage},
+		{nil, "--key= --user alice:x", "the key is empty", "", classUsage},
+		{nil, "alice", "unexpected argument \"alice\"", "usage: tacacs_plus serve", classUsage},
+		{nil, "--listen 0.0.0.0:0", "to listen on 0.0.0.0:0, give a key and users", needs, classUsage},
+		{nil, "--listen 127.0.0.1:0 --listen [::]:0 --user alice:x", "to listen on [::]:0, give a key and users", needs, classUsage},
+		{secretsInEnv, "--listen :0", "to listen on :0, give a key and users", needs, classUsage},
+		{secretsInEnv, "--user alice:x --listen TAKEN", "listen on TAKEN: address already in use", "", classNetwork},
+	} {
+		pairs := []string{"DIR", dir, "TAKEN", taken}
+		got := runWith(t, tt.env, "", split("serve "+tt.line, pairs...)...)
+		want := "tacacs_plus: " + strings.NewReplacer(pairs...).Replace(tt.message) + "\n"
+		if tt.hint != "" {
+			want += "tacacs_plus: hint: " + tt.hint + "\n"
+		}
+		if got != (outcome{tt.code, "", want}) {
+			t.Errorf("%s: %+v, want %d %q", tt.line, got, int(tt.code), want)
+		}
+	}
+}
+
+// TestDemo runs the command line that serve says tries it.
+func TestDemo(t *testing.T) {
+	dir := writeFiles(t, map[string]string{"users": "# name:password\r\nalice:a:b # c\r\n\r\n", "enable": "secret\n"})
+	for _, tt := range []struct {
+		options string
+		env     map[string]string
+	}{
+		{"", map[string]string{}},
+		{"", map[string]string{"TACACS_PLUS_KEY": testKey}},
+		{"--tls", map[string]string{}},
+		{"--users-file DIR/users --enable-password-file DIR/enable", map[string]string{"TACACS_PLUS_PWD": "a:b # c"}},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		r, done := &labRun{said: new(lockedBuffer)}, make(chan class, 1)
+		go func() {
+			done <- run(ctx, split("serve --listen 127.0.0.1:0 "+tt.options, "DIR", dir),
+				stdio{in: strings.NewReader(""), out: io.Discard, err: r.said, env: func(name string) string { return tt.env[name] }})
+		}()
+		try := strings.Fields(r.waitFor(t, regexp.MustCompile(`try: (.*)\n`))[1])
+		for ; try[0] != "tacacs_plus"; try = try[1:] {
+			name, value, _ := strings.Cut(try[0], "=")
+			tt.env[name] = value
+		}
+		got := runWith(t, tt.env, "", try[1:]...)
+		if got.code != classGranted || got.out != "PASS\n" {
+			t.Errorf("%s: %q: %+v", tt.options, try, got)
+		}
+		cancel()
+		if code := <-done; code != classGranted {
+			t.Errorf("serve ended with %d", int(code))
+		}
+	}
+}
+
 // A labRun is a server whose parts the test holds in its hands.
 type labRun struct {
 	addr string

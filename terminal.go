@@ -16,6 +16,7 @@ type terminal struct {
 	file  *os.File
 	lines *bufio.Reader
 	out   io.Writer
+	watch func()
 }
 
 // errNoAnswer says that there is nobody to ask, or that the input has ended.
@@ -27,7 +28,7 @@ func openTerminal(std stdio) *terminal {
 	if !ok || !isTerminal(f.Fd()) {
 		return nil
 	}
-	return &terminal{file: f, lines: bufio.NewReader(f), out: std.err}
+	return &terminal{file: f, lines: bufio.NewReader(f), out: std.err, watch: std.watched}
 }
 
 // ask shows the prompt and reads one line, with echo off where hidden. The terminal is as it
@@ -36,6 +37,7 @@ func (t *terminal) ask(ctx context.Context, prompt string, hidden bool) (string,
 	if t == nil {
 		return "", errNoAnswer
 	}
+	t.watch()
 	if hidden {
 		restore, err := echoOff(t.file.Fd())
 		if err != nil {

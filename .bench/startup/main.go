@@ -62,12 +62,13 @@ func main() {
 	log.SetFlags(0)
 	log.SetPrefix("startup: ")
 	runs := flag.Int("n", 300, "runs of each program")
+	ldflags := flag.String("ldflags", "-s -w", "how the programs are linked; make bench says how dist does it")
 	flag.Parse()
 	dir, err := os.MkdirTemp("", "tacacs_plus-startup-")
 	if err != nil {
 		log.Fatal(err)
 	}
-	kept, err := measure(dir, *runs)
+	kept, err := measure(dir, *runs, *ldflags)
 	os.RemoveAll(dir)
 	if err != nil {
 		log.Fatal(err)
@@ -88,7 +89,7 @@ type contestant struct {
 	size  float64 // MB
 }
 
-func measure(dir string, runs int) (kept bool, err error) {
+func measure(dir string, runs int, ldflags string) (kept bool, err error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return false, err
@@ -106,7 +107,7 @@ func measure(dir string, runs int) (kept bool, err error) {
 		c.built = filepath.Join(dir, c.name)
 	}
 	again.built = minimal.built
-	if err := build(dir, client.built, minimal.built, linked.built); err != nil {
+	if err := build(dir, ldflags, client.built, minimal.built, linked.built); err != nil {
 		return false, err
 	}
 
@@ -164,8 +165,8 @@ func verdict(what string, value, limit float64) bool {
 	return value <= limit
 }
 
-// build makes the three programs.
-func build(dir, client, minimal, linked string) error {
+// build makes the three programs, all in the same way.
+func build(dir, ldflags, client, minimal, linked string) error {
 	top, err := filepath.Abs("..")
 	if err != nil {
 		return err
@@ -196,7 +197,7 @@ func build(dir, client, minimal, linked string) error {
 		return fmt.Errorf("%s does not look like tacacs_plus", top)
 	}
 
-	flags := []string{"build", "-trimpath", "-ldflags=-s -w", "-buildvcs=false"}
+	flags := []string{"build", "-trimpath", "-ldflags=" + ldflags, "-buildvcs=false"}
 	if _, err := goTool(top, append(flags, "-o", client, ".")...); err != nil {
 		return err
 	}

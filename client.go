@@ -12,6 +12,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -207,12 +208,12 @@ type link struct {
 	deadline time.Time
 	timing   *timing
 	conn     net.Conn
-	name     string      // of the server, as people see it
-	local    string      // address of conn
-	from     string      // rem_addr: what the option says, else where conn comes from
-	facts    *tlsFacts   // of conn, where it is TLS
-	stop     func() bool // undoes the watch on the context
-	answered bool        // the first reply of this connection was read
+	name     string    // of the server, as people see it
+	local    string    // address of conn
+	from     string    // rem_addr: what the option says, else where conn comes from
+	facts    *tlsFacts // of conn, where it is TLS
+	stop     func()    // undoes the watch on the context
+	answered bool      // the first reply of this connection was read
 	// established says that the server agreed to single-connection mode (section 4.3).
 	established bool
 }
@@ -246,7 +247,14 @@ func (l *link) dial(ctx context.Context) error {
 		l.from = a.AddrPort().Addr().Unmap().WithZone("").String()
 	}
 	_ = conn.SetDeadline(l.deadline)
-	l.stop = context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	// Where it was too late to stop the watch, it is waited for: a farewell sets another deadline.
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)); close(ended) })
+	l.stop = sync.OnceFunc(func() {
+		if !stop() {
+			<-ended
+		}
+	})
 	return nil
 }
 

@@ -37,7 +37,7 @@ func (p *peer) begin(d *authSession) *authenReply {
 	}
 	if m.typ != authenASCII {
 		want, ok := p.password(d)
-		if !ok || !proves(m, want) {
+		if !proves(m, want) || !ok {
 			return &authenReply{status: authenFail, serverMsg: "Login incorrect"}
 		}
 		if slices.Contains(p.expire, d.User) {
@@ -85,6 +85,9 @@ func (p *peer) askNewPassword(d *authSession) *authenReply {
 			}
 			p.mu.Lock()
 			defer p.mu.Unlock()
+			if _, known := p.users[d.User]; !known {
+				return &authenReply{status: authenFail, serverMsg: "unknown user"}
+			}
 			p.users[d.User] = first
 			p.expire = slices.DeleteFunc(slices.Clone(p.expire), func(name string) bool { return name == d.User })
 			return &authenReply{status: authenPass, serverMsg: "Password changed"}
@@ -182,6 +185,9 @@ func (p *peer) permission(m *authorRequest) *authorResponse {
 	if r.status == authorPassRepl {
 		r.args = replaced
 	}
+	if len(r.args) > maxArgs {
+		return &authorResponse{status: authorError, serverMsg: "too many arguments"}
+	}
 	return r
 }
 
@@ -202,7 +208,7 @@ func commandLine(args []string) string {
 			words = append(words, value)
 		}
 	}
-	return strings.Join(words, " ")
+	return strings.TrimSpace(strings.Join(words, " "))
 }
 
 // account takes a record by the flag table of section 7.2. It is written out before the client

@@ -362,7 +362,7 @@ func (m *mux) wait(ctx context.Context, until time.Time) *job {
 		if len(m.out) >= flushAt && !m.flush() {
 			break
 		}
-		if !m.buffered() {
+		if !wholePacket(m.in) {
 			if j := m.expired(ctx); j != nil {
 				return j
 			}
@@ -408,14 +408,14 @@ func (m *mux) wait(ctx context.Context, until time.Time) *job {
 	return nil
 }
 
-// buffered says whether a whole packet was read already.
-func (m *mux) buffered() bool {
-	if m.in.Buffered() < headerLen {
+// wholePacket says whether the next packet can be taken from in without waiting for it.
+func wholePacket(in *bufio.Reader) bool {
+	if in.Buffered() < headerLen {
 		return false
 	}
-	b, _ := m.in.Peek(headerLen)
+	b, _ := in.Peek(headerLen)
 	h := parseHeader(b)
-	return h.length > maxBody || m.in.Buffered() >= headerLen+int(h.length)
+	return h.length > maxBody || in.Buffered() >= headerLen+int(h.length)
 }
 
 // flush writes what is queued.

@@ -51,6 +51,7 @@ const (
 	handshakeTimeout = 10 * time.Second
 	shutdownTimeout  = 5 * time.Second // for the answers under way
 	maxTries         = 3               // of an ASCII login
+	keptBody         = 16 << 10        // octets of memory that a connection keeps for the next packet
 )
 
 // newServe is the command serve.
@@ -88,7 +89,16 @@ func newServe(o *optionSet) action {
 		if len(listen) == 0 {
 			listen = list{"127.0.0.1:4949"}
 		}
-		if err := srv.addUsers(users, usersFile); err != nil {
+		_, fromStdin := inv.key.count()
+		for _, file := range []string{usersFile, enableFile} {
+			if file == "-" {
+				fromStdin++
+			}
+		}
+		if fromStdin > 1 {
+			return nil, failf(classUsage, "two files cannot both come from standard input")
+		}
+		if err := srv.addUsers(users, usersFile, inv.std.in); err != nil {
 			return nil, err
 		}
 		if enableFile != "" {
@@ -111,9 +121,9 @@ func newServe(o *optionSet) action {
 }
 
 // addUsers collects the users of the options and of the file.
-func (srv *labServer) addUsers(users []string, file string) error {
+func (srv *labServer) addUsers(users []string, file string, stdin io.Reader) error {
 	if file != "" {
-		content, err := readSecret(file, nil)
+		content, err := readSecret(file, stdin)
 		if err != nil {
 			return failf(classUsage, "read the users: %w", err)
 		}
@@ -136,6 +146,9 @@ func (srv *labServer) addUsers(users []string, file string) error {
 // setKey takes the key, or makes one and a user for a server that only this host can reach.
 func (srv *labServer) setKey(ctx context.Context, inv *invocation, listen []string) error {
 	ways, _ := inv.key.count()
+	if ways > 1 || len(inv.key.files) > 1 {
+		return failf(classUsage, "the key is given more than once")
+	}
 	made := ""
 	if srv.clear {
 		// no key over TLS (RFC 9887 section 3.2)
@@ -331,15 +344,11 @@ func (srv *labServer) serve(ctx context.Context, conn net.Conn) {
 		if len(p.out) >= flushAt && p.flush() != nil {
 			break
 		}
-		if p.in.Buffered() < headerLen {
+		if !wholePacket(p.in) {
 			if p.flush() != nil {
 				break
 			}
-			if now := time.Now(); now.Sub(p.waits) > time.Second {
-				p.waits = now // a deadline costs more than a login
-				conn.SetDeadline(now.Add(idleTimeout))
-			}
-			if ctx.Err() != nil {
+			if p.stillHere(); ctx.Err() != nil {
 				break
 			}
 		}
@@ -347,22 +356,35 @@ func (srv *labServer) serve(ctx context.Context, conn net.Conn) {
 	}
 	p.flush()
 	for _, d := range p.dialogues {
-		d.Status, d.ServerMsg = "ABANDONED", "the connection ended before the answer"
-		p.log.write(&d.served)
+		p.abandon(d)
 	}
 	p.log.flush()
 }
 
-// flush writes the log first: a record that was answered SUCCESS must have been written.
+// stillHere moves the deadlines of the connection, at most once a second: that costs more than
+// a login does.
+func (p *peer) stillHere() {
+	if now := time.Now(); now.Sub(p.waits) > time.Second {
+		p.waits = now
+		p.conn.SetDeadline(now.Add(idleTimeout))
+	}
+}
+
+// abandon logs a dialogue that the client left without an answer.
+func (p *peer) abandon(d *authSession) {
+	d.Status, d.ServerMsg = "ABANDONED", "the client did not answer"
+	p.log.write(&d.served)
+}
+
+// flush writes the log, then the replies. What account answers does not depend on this: it has
+// written its record before.
 func (p *peer) flush() error {
-	if err := p.log.flush(); err != nil {
-		return err
+	err := p.log.flush()
+	if len(p.out) > 0 {
+		p.stillHere()
+		err = errors.Join(err, p.fault.write(p.conn, p.out))
+		p.out = p.out[:0]
 	}
-	if len(p.out) == 0 {
-		return nil
-	}
-	err := p.fault.write(p.conn, p.out)
-	p.out = p.out[:0]
 	return err
 }
 
@@ -389,6 +411,13 @@ func (p *peer) packet() bool {
 	body := p.body
 	if _, err := io.ReadFull(p.in, body); err != nil {
 		p.log.note(p.addr, "ended in the middle of a packet")
+		return false
+	}
+	if len(body) > keptBody {
+		p.body = nil
+	}
+	if h.seqNo > lastSeqNo {
+		p.log.note(p.addr, "the sequence numbers of a session are used up")
 		return false
 	}
 	if !p.begun {
@@ -455,6 +484,7 @@ func (p *peer) send(h *header, m layouter) {
 	start := len(p.out)
 	out, err := p.codec.appendPacket(p.out, h, m)
 	if err != nil {
+		p.log.note(p.addr, "the reply does not fit: "+err.Error())
 		return
 	}
 	p.out = out
@@ -479,14 +509,16 @@ func (p *peer) answer(h header, body []byte) (reply layouter, over bool, err err
 		p.trace.packet("received from", p.conn.RemoteAddr(), &h, body, m)
 		return err
 	}
-	switch h.typ {
-	case typeAuthor:
+	switch {
+	case h.typ != typeAuthen && h.seqNo != 1:
+		return errorReply(h.typ, "seq_no is not 1"), true, nil
+	case h.typ == typeAuthor:
 		var m authorRequest
 		if err := read(&m); err != nil {
 			return nil, false, err
 		}
 		return p.fault.author(p.authorize(&m)), true, nil
-	case typeAcct:
+	case h.typ == typeAcct:
 		var m acctRequest
 		if err := read(&m); err != nil {
 			return nil, false, err
@@ -496,6 +528,10 @@ func (p *peer) answer(h header, body []byte) (reply layouter, over bool, err err
 	d := p.dialogues[h.sessionID]
 	var r *authenReply
 	if h.seqNo == 1 {
+		if d != nil {
+			p.abandon(d)
+			delete(p.dialogues, h.sessionID)
+		}
 		if d = p.spare; d == nil {
 			d = new(authSession)
 			p.spare = d
@@ -513,17 +549,20 @@ func (p *peer) answer(h header, body []byte) (reply layouter, over bool, err err
 		switch {
 		case d == nil:
 			return errorReply(h.typ, "no such session"), true, nil
+		case h.seqNo != d.seqNo+2 || h.version != d.version:
+			r = &authenReply{status: authenError, serverMsg: "seq_no or version does not follow the packet before"}
 		case m.flags&authenAbort != 0:
 			delete(p.dialogues, h.sessionID)
 			d.Status, d.ServerMsg = "ABORT", m.data
 			p.log.write(&d.served)
 			return nil, true, nil
-		case h.seqNo >= lastSeqNo:
+		case h.seqNo == lastSeqNo:
 			r = &authenReply{status: authenError, serverMsg: "sequence numbers are used up"}
 		default:
 			r = d.next(m.userMsg)
 		}
 	}
+	d.seqNo = h.seqNo
 	r = p.fault.authen(d, r)
 	switch r.status {
 	case authenGetUser, authenGetData, authenGetPass:
@@ -545,6 +584,7 @@ func (p *peer) answer(h header, body []byte) (reply layouter, over bool, err err
 type authSession struct {
 	served
 	version version
+	seqNo   uint8 // of the client's last packet
 	start   authenStart
 	next    func(said string) *authenReply
 	tries   int

@@ -265,9 +265,9 @@ func TestDialogues(t *testing.T) {
 			turns: []turn{{1, asciiStart("alice"), askPass, 0}, {2, says(testPassword), failure("no such session"), 0}, {1, says(testPassword), pass, 0}},
 			log:   "alice authenticate ascii PASS\n"},
 		{name: "abandoned", leave: true, turns: []turn{{1, asciiStart("alice"), askPass, 0}, {1, says("no"), askAgain, 0}},
-			log: "alice authenticate ascii ABANDONED: the connection ended before the answer\n"},
+			log: "alice authenticate ascii ABANDONED: the client did not answer\n"},
 		{name: "abandoned without a name", leave: true, flags: flagSingleConnect, turns: []turn{{1, asciiStart(""), askUser, 0}, {2, asciiStart("eve"), askPass, 0}, {2, abort, nil, 0}},
-			log: "eve authenticate ascii ABORT: user left\n\"\" authenticate ascii ABANDONED: the connection ended before the answer\n"},
+			log: "eve authenticate ascii ABORT: user left\n\"\" authenticate ascii ABANDONED: the client did not answer\n"},
 		{name: "accounting flags", turns: []turn{{1, &acctRequest{flags: 6, user: "alice"}, &acctReply{status: acctError, serverMsg: "flags 0x06 are not valid (RFC 8907 section 7.2)"}, 0}},
 			log: "alice account 0x06 ERROR: flags 0x06 are not valid (RFC 8907 section 7.2)\n"},
 	} {
@@ -456,7 +456,7 @@ func TestSessionLines(t *testing.T) {
 	for options, want := range map[string]string{
 		"":          text + garbage + "\n",
 		"--verbose": verb + garbage + "\n",
-		"--json":    obj + `{"priv_lvl":0,"error":"` + garbage + `"}` + "\n",
+		"--json":    obj + `{"error":"` + garbage + `"}` + "\n",
 	} {
 		s := serveWith(t, append(split(options), "--deny", "^reload", "--permit", ".")...)
 		for _, session := range sessions {
@@ -1015,4 +1015,112 @@ func BenchmarkServeLogin(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "logins/s")
+}
+
+// TestRecordError: a record that could not be written is answered with ERROR.
+func TestRecordError(t *testing.T) {
+	srv := newLab()
+	srv.log.out = bufio.NewWriter(fullDisk{})
+	conn := &stream{Reader: bytes.NewReader(packed(header{version: minorDefault, typ: typeAcct, seqNo: 1}, testKey, &acctRequest{flags: acctStart, user: "alice"}))}
+	srv.serve(t.Context(), conn)
+	var reply acctReply
+	if _, err := (&handConn{in: bufio.NewReader(&conn.out), key: testKey}).receive(&reply); err != nil || reply.status != acctError {
+		t.Errorf("answered with %+v, %v", reply, err)
+	}
+}
+
+// TestReplyIsNotHeldBack: a reply goes out while of the next packet only the header is there.
+func TestReplyIsNotHeldBack(t *testing.T) {
+	c := dialHand(t, startLab(t, newLab()).addr)
+	one := packed(header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect}, testKey, papStart("alice", testPassword))
+	c.Write(append(bytes.Clone(one), one[:headerLen]...))
+	c.SetDeadline(time.Now().Add(2 * time.Second))
+	if _, err := c.receive(new(authenReply)); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestTooManyArguments: a PASS_REPL that would have over 255 arguments is an ERROR.
+func TestTooManyArguments(t *testing.T) {
+	srv := newLab()
+	srv.args = []string{"priv-lvl=15", "idletime=5"}
+	c := dialHand(t, startLab(t, srv).addr)
+	args := append([]string{"service=shell", "cmd=", "priv-lvl*1"}, strings.Fields(strings.Repeat("a=b ", 252))...)
+	c.send(header{version: minorDefault, typ: typeAuthor, seqNo: 1}, &authorRequest{user: "alice", args: args})
+	var r authorResponse
+	if _, err := c.receive(&r); err != nil || r.status != authorError {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// TestUsersFromStdin reads --users-file -.
+func TestUsersFromStdin(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	code := run(ctx, []string{"serve", "--listen", "127.0.0.1:0", "--users-file", "-"}, stdio{in: strings.NewReader("a:b\n"),
+		out: new(bytes.Buffer), err: new(bytes.Buffer), env: func(string) string { return "" }})
+	if code != classGranted {
+		t.Errorf("ended with %d", code)
+	}
+}
+
+// TestSeqNoDoesNotWrap: 255 is not answered with 0 (section 4.1).
+func TestSeqNoDoesNotWrap(t *testing.T) {
+	for _, m := range []struct {
+		typ packetType
+		m   layouter
+	}{{typeAuthor, &authorRequest{user: "alice"}}, {9, &authorRequest{}}} {
+		c := dialHand(t, startLab(t, newLab()).addr)
+		c.send(header{version: minorDefault, typ: m.typ, seqNo: 255}, m.m)
+		if h, _, err := readHeader(c.in); err == nil && h.seqNo == 0 {
+			t.Errorf("answered with %+v", h)
+		}
+	}
+}
+
+// TestLongReplyDelay waits for longer than the idle timeout before it answers.
+func TestLongReplyDelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := newLab()
+		srv.delay = 2 * time.Minute
+		server, client := net.Pipe()
+		var all sync.WaitGroup
+		all.Go(func() { srv.serve(t.Context(), server) })
+		c := newHandConn(client)
+		c.SetDeadline(time.Time{})
+		if err := c.login(1, 0); err != nil {
+			t.Error(err)
+		}
+		client.Close()
+		all.Wait()
+	})
+}
+
+// TestReplacedDialogue: a START with the session_id of a waiting dialogue leaves that one its line.
+func TestReplacedDialogue(t *testing.T) {
+	s := serveWith(t)
+	c := dialHand(t, s.addr)
+	ask := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}
+	numbers := map[uint32]uint8{}
+	turn{1, asciiStart("first"), ask, 0}.take(t, c, numbers, flagSingleConnect)
+	turn{1, papStart("alice", testPassword), &authenReply{status: authenPass}, 0}.take(t, c, numbers, flagSingleConnect)
+	c.Close()
+	waitUntil(t, "x", func() bool { return strings.Contains(s.log.String(), "PASS") })
+	if got := s.lines(t); !strings.Contains(got, "first") {
+		t.Errorf("%s", got)
+	}
+}
+
+// TestDialogueInOrder: within a dialogue seq_no and version follow the packet before.
+func TestDialogueInOrder(t *testing.T) {
+	for _, h := range []header{{version: minorDefault, seqNo: 99}, {version: minorOne, seqNo: 3}} {
+		c := dialHand(t, startLab(t, newLab()).addr)
+		turn{2, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.take(t, c, map[uint32]uint8{}, 0)
+		h.typ, h.sessionID = typeAuthen, 2
+		c.send(h, says(testPassword))
+		var r authenReply
+		if _, err := c.receive(&r); err != nil || r.status != authenError {
+			t.Errorf("%+v is answered with %+v, %v", h, r, err)
+		}
+	}
 }

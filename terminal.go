@@ -16,7 +16,7 @@ type terminal struct {
 	file  *os.File
 	lines *bufio.Reader
 	out   io.Writer
-	watch func()
+	std   stdio
 }
 
 // errNoAnswer says that there is nobody to ask, or that the input has ended.
@@ -28,7 +28,7 @@ func openTerminal(std stdio) *terminal {
 	if !ok || !isTerminal(f.Fd()) {
 		return nil
 	}
-	return &terminal{file: f, lines: bufio.NewReader(f), out: std.err, watch: std.watched}
+	return &terminal{file: f, lines: bufio.NewReader(f), out: std.err, std: std}
 }
 
 // ask shows the prompt and reads one line, with echo off where hidden. The terminal is as it
@@ -37,7 +37,7 @@ func (t *terminal) ask(ctx context.Context, prompt string, hidden bool) (string,
 	if t == nil {
 		return "", errNoAnswer
 	}
-	t.watch()
+	t.std.watched()
 	if hidden {
 		restore, err := echoOff(t.file.Fd())
 		if err != nil {

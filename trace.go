@@ -97,7 +97,7 @@ type served struct {
 	Args        []string  `json:"arguments,omitempty"`
 	Status      string    `json:"status,omitempty"`
 	ServerMsg   string    `json:"server_msg,omitempty"`
-	Error       string    `json:"error,omitempty"` // in place of a session: what was wrong with a connection
+	Error       string    `json:"-"` // in place of a session: what was wrong with a connection
 }
 
 // A sessionLog is standard output, shared by all connections.
@@ -105,8 +105,10 @@ type sessionLog struct {
 	json    bool
 	verbose bool
 
-	mu  sync.Mutex
-	out *bufio.Writer
+	mu     sync.Mutex
+	out    *bufio.Writer
+	second int64  // since the epoch, that stamp is for: a time costs more than all else in a line
+	stamp  []byte // up to the second
 }
 
 // note prints at once what is wrong with a connection.
@@ -123,6 +125,12 @@ func (l *sessionLog) write(s *served) {
 	if l.json {
 		b = s.appendJSON(b)
 	} else {
+		if now := s.Time.Unix(); now != l.second {
+			l.second, l.stamp = now, s.Time.UTC().AppendFormat(l.stamp[:0], "2006-01-02T15:04:05")
+		}
+		b = append(b, l.stamp...)
+		ms := s.Time.Nanosecond() / 1e6
+		b = append(b, '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10), 'Z')
 		b = s.appendLine(b, l.verbose)
 	}
 	l.out.Write(b) // a write error is kept, and flush returns it
@@ -134,10 +142,9 @@ func (l *sessionLog) flush() error {
 	return l.out.Flush()
 }
 
-// appendLine writes time, peer, user, what was asked and the verdict; accounting records in
-// full, and everything with -v.
+// appendLine writes peer, user, what was asked and the verdict; accounting records in full, and
+// everything with -v.
 func (s *served) appendLine(b []byte, verbose bool) []byte {
-	b = s.Time.UTC().AppendFormat(b, "2006-01-02T15:04:05.000Z")
 	word := func(text string) {
 		if text != "" {
 			b = append(append(b, ' '), text...)
@@ -179,8 +186,16 @@ func quoteBlank(text string) string {
 }
 
 func (s *served) appendJSON(b []byte) []byte {
+	if s.Error != "" {
+		return append(b, encodeJSON(struct {
+			Time  time.Time `json:"time"`
+			Peer  string    `json:"peer"`
+			Error string    `json:"error"`
+		}{s.Time.UTC().Truncate(time.Millisecond), s.Peer, escape(s.Error)})...)
+	}
 	shown := *s
-	for _, text := range []*string{&shown.User, &shown.Port, &shown.RemAddr, &shown.CommandLine, &shown.ServerMsg, &shown.Error} {
+	shown.Time = s.Time.UTC().Truncate(time.Millisecond)
+	for _, text := range []*string{&shown.User, &shown.Port, &shown.RemAddr, &shown.CommandLine, &shown.ServerMsg} {
 		*text = escape(*text)
 	}
 	shown.Args = escapeAll(s.Args)

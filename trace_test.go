@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"strings"
 	"testing"
 	"time"
@@ -188,8 +190,14 @@ func TestServedLine(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			test.served.Time, test.served.Peer = at, "192.0.2.9:1024"
-			got := string(test.served.appendLine([]byte("before\n"), test.verbose))
-			if want := "before\n" + stamp + test.want + "\n"; got != want {
+			var out bytes.Buffer
+			log := &sessionLog{out: bufio.NewWriter(&out), verbose: test.verbose}
+			log.write(&test.served)
+			test.served.Time = at.Add(508 * time.Millisecond) // in another second
+			log.write(&test.served)
+			log.flush()
+			line := test.want + "\n"
+			if got, want := out.String(), stamp+line+strings.Replace(stamp, "20.500", "21.008", 1)+line; got != want {
 				t.Errorf("got\n%swant\n%s", got, want)
 			}
 		})
@@ -207,7 +215,7 @@ func TestServedJSON(t *testing.T) {
 		}
 	}
 	s = served{Peer: "192.0.2.9:1024", Error: "wrong key\x1b"}
-	want = `{"time":"0001-01-01T00:00:00Z","peer":"192.0.2.9:1024","priv_lvl":0,"error":"wrong key\\x1b"}` + "\n"
+	want = `{"time":"0001-01-01T00:00:00Z","peer":"192.0.2.9:1024","error":"wrong key\\x1b"}` + "\n"
 	if got := string(s.appendJSON(nil)); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}

@@ -1,0 +1,473 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestBatchRequests is every command and field of a line, and what a line that is no request
+// becomes. The server's log tells what reached it.
+func TestBatchRequests(t *testing.T) {
+	const usage = "usage"
+	for _, tt := range []struct {
+		line    string
+		options string
+		want    string // the status, or the class of the error
+		code    class
+		log     string // what the server's log says of it, a regular expression; empty: it was not asked
+	}{
+		{`{"command":"authenticate","user":"alice"}`, "", "PASS", 0, "alice authenticate ascii PASS"},
+		{`{"command":"authenticate","user":"alice"}`, "-t pap", "PASS", 0, "alice authenticate pap PASS"},
+		{`{"command":"authenticate","user":"alice","authen_type":"chap"}`, "-t pap", "PASS", 0, "alice authenticate chap PASS"},
+		{`{"command":"authenticate","user":"bob","password":"other","authen_type":"mschapv2"}`, "", "PASS", 0, "bob authenticate mschapv2 PASS"},
+		{`{"command":"authenticate","user":"bob","authen_type":"pap"}`, "", "FAIL", 1, "bob authenticate pap FAIL: Login incorrect"},
+		{`{"command":"authenticate","user":"bob","authen_type":"pap"}`, "--password other", "PASS", 0, "bob authenticate pap PASS"},
+		{`{"command":"authenticate","user":"bob","password":"","authen_type":"pap"}`, "--password other", "FAIL", 1, "bob authenticate pap FAIL: Login incorrect"},
+		{`{"command":"authenticate","user":"","answers":["alice"]}`, "", "PASS", 0, "alice authenticate ascii PASS"},
+		{`{"command":"authenticate","user":"old","password":"x","answers":["y","z"]}`, "", "FAIL", 1, "old authenticate ascii FAIL: The new passwords differ or are empty"},
+		{`{"command":"authenticate","user":"bob","password":"no"}`, "", "GETPASS", 1, "bob authenticate ascii (ABORT: no answer to the prompt|ABANDONED: .*)"},
+		{`{"command":"enable","user":"alice"}`, "-v", "PASS", 0, "alice enable ascii priv_lvl=15 port=tty0 rem_addr=127.0.0.1 PASS"},
+		{`{"command":"enable","user":"alice","priv_lvl":7,"authen_type":"pap","port":"vty1"}`, "-v", "PASS", 0, "alice enable pap priv_lvl=7 port=vty1 rem_addr=127.0.0.1 PASS"},
+		{`{"command":"chpass","user":"alice","new_password":"` + testPassword + `"}`, "", "PASS", 0, "alice chpass ascii PASS: Password changed"},
+		{`{"command":"authorize","user":"alice"}`, "", "PASS_ADD", 0, "alice authorize service=shell cmd= PASS_ADD"},
+		{`{"command":"authorize","user":"alice","cmd":"show version"}`, "-v", "PASS_ADD", 0, "alice authorize service=shell cmd=show cmd-arg=version priv_lvl=0 port=tty0 rem_addr=127.0.0.1 PASS_ADD"},
+		{`{"command":"authorize","user":"alice","cmd":"configure terminal"}`, "", "FAIL", 1, `alice authorize "configure terminal" FAIL: command not permitted`},
+		{`{"command":"authorize","user":"alice","args":["service=shell","cmd=show","cmd-arg=version"],"priv_lvl":15}`, "-l 3 -P tty9 -r 192.0.2.1 -v", "PASS_ADD", 0, "alice authorize service=shell cmd=show cmd-arg=version priv_lvl=15 port=tty9 rem_addr=192.0.2.1 PASS_ADD"},
+		{`{"command":"authorize","user":"alice","args":["service=shell"]}`, "-l 3 -v", "PASS_ADD", 0, "alice authorize service=shell cmd= priv_lvl=3 port=tty0 rem_addr=127.0.0.1 PASS_ADD"},
+		{`{"command":"authorize","user":"alice","require":["priv-lvl=15"]}`, "", "PASS_ADD", 0, "alice authorize service=shell cmd= PASS_ADD"},
+		{`{"command":"authorize","user":"alice","require":["priv-lvl=1"]}`, "", "PASS_ADD", 1, "alice authorize service=shell cmd= PASS_ADD"},
+		{`{"command":"account","user":"alice","task_id":"7","cmd":"show version"}`, "", "SUCCESS", 0, `alice account start task_id=7 start_time=\d+ timezone=UTC service=shell cmd=show cmd-arg=version SUCCESS`},
+		{`{"command":"account","flag":"stop","user":"alice","args":["task_id=8","service=shell"]}`, "", "SUCCESS", 0, `alice account stop task_id=8 stop_time=\d+ timezone=UTC service=shell cmd= SUCCESS`},
+		{`{"command":"account","flag":"update","user":"alice"}`, "", "SUCCESS", 0, `alice account watchdog task_id=[0-9a-f]{16} timezone=UTC service=shell cmd= SUCCESS`},
+
+		{`garbage`, "", usage, 2, ""},
+		{`{"command":"authorize"`, "", usage, 2, ""},
+		{`[]`, "", usage, 2, ""},
+		{`null`, "", usage, 2, ""},
+		{`1`, "", usage, 2, ""},
+		{`{}`, "", usage, 2, ""},
+		{`{"user":"alice"}`, "", usage, 2, ""},
+		{`{"command":"authorize","user":"alice","colour":"red"}`, "", usage, 2, ""},
+		{`{"command":"decode","user":"alice"}`, "", usage, 2, ""},
+		{`{"command":"authorize","user":1}`, "", usage, 2, ""},
+		{`{"command":"authorize","user":"alice"}{"command":"authorize","user":"alice"}`, "", usage, 2, ""},
+		{`{"command":"authorize","user":"alice"} x`, "", usage, 2, ""},
+		{`{"command":"authorize","user":"alice","cmd":"show","args":["cmd=show"]}`, "", usage, 2, ""},
+		{`{"command":"authorize","user":"alice","args":["no separator"]}`, "", usage, 2, ""},
+		{`{"command":"authorize","user":"alice","cmd":" "}`, "", usage, 2, ""},
+		{`{"command":"authorize","user":"alice","method":"magic"}`, "", usage, 2, ""},
+		{`{"command":"authorize","user":"alice","service":"magic"}`, "", usage, 2, ""},
+		{`{"command":"authorize","user":"a\u001b"}`, "", usage, 2, ""},
+		{`{"command":"authorize","user":"` + strings.Repeat("x", 256) + `"}`, "", usage, 2, ""},
+		{`{"command":"authenticate","user":"alice","authen_type":"magic"}`, "", usage, 2, ""},
+		{`{"command":"authenticate","user":"alice","priv_lvl":16}`, "", usage, 2, ""},
+		{`{"command":"authenticate","user":"alice","priv_lvl":-1}`, "", usage, 2, ""},
+		{`{"command":"authenticate","user":"alice","port":"\u00e9"}`, "", usage, 2, ""},
+		{`{"command":"authenticate","user":"alice","authen_type":"pap","password":"` + strings.Repeat("x", 256) + `"}`, "", usage, 2, ""},
+		{`{"command":"account","user":"alice","flag":"begin"}`, "", usage, 2, ""},
+		{strings.Repeat("x", maxLine+1), "", usage, 2, ""},
+		{`{"command":"authorize","user":"alice","cmd":"` + strings.Repeat("x ", maxLine/2) + `"}`, "", usage, 2, ""},
+	} {
+		name := fmt.Sprintf("%.90s %s", tt.line, tt.options)
+		serve := "--deny ^configure --permit ^show --user bob:other --user old:x --must-change old"
+		if strings.Contains(tt.options, "-v") {
+			serve += " -v"
+		}
+		s := serveWith(t, split(serve)...)
+		// The bad line does not keep the next one from its answer.
+		after := `{"id":"last","command":"authorize","user":"alice","args":["service=ppp"]}` + "\n"
+		got := runWith(t, secretsInEnv, tt.line+"\n\n"+after, append(split("batch -c 1 AT", "AT", s.addr), split(tt.options)...)...)
+		list := answers(t, got.out)
+		if got.code != tt.code || len(list) != 2 || !list[1].Granted || list[1].Line != 3 || string(list[1].ID) != `"last"` {
+			t.Errorf("%s: got %d %.300s", name, int(got.code), got.out+got.err)
+			continue
+		}
+		a := list[0]
+		is := a.Status
+		if a.Error != nil && is == "" {
+			is = a.Error.Class
+		}
+		if a.Line != 1 || is != tt.want || a.ExitCode != tt.code || a.Granted != (tt.code == 0) || a.Error != nil && a.Error.Message == "" {
+			t.Errorf("%s: got %+v %+v", name, a, a.Error)
+		}
+		s.stop()
+		log := ""
+		for line := range strings.Lines(s.log.String()) {
+			if !strings.Contains(line, "service=ppp") {
+				_, line, _ = strings.Cut(line, " ") // the time
+				_, line, _ = strings.Cut(line, " ") // the peer
+				log += line
+			}
+		}
+		if tt.log != "" {
+			tt.log += "\n"
+		}
+		outcome{out: log}.check(t, 0, tt.log, ``)
+	}
+}
+
+// TestBatchOrder has many requests of all kinds, the dialogues slower than the others: the
+// answers have the order of the lines.
+func TestBatchOrder(t *testing.T) {
+	s := serveWith(t, "--deny", "^configure")
+	var in strings.Builder
+	kinds := []string{`"authenticate"`, `"authenticate","authen_type":"pap"`, `"authorize"`, `"account"`, `"authorize","cmd":"configure terminal"`, `"account","flag":"x"`, `"enable"`}
+	const n = 210
+	for i := range n {
+		fmt.Fprintf(&in, `{"id":%d,"user":"alice","command":%s}`+"\n", i, kinds[i%len(kinds)])
+	}
+	for _, options := range []string{"", "-c 1", "-c 3", "-c 100"} {
+		got := runWith(t, secretsInEnv, in.String(), append([]string{"batch", s.addr}, split(options)...)...)
+		list := answers(t, got.out)
+		if got.code != classUsage || len(list) != n || !strings.Contains(got.err, "210 requests, 150 granted, 30 denied, 30 usage; 60 not as expected") {
+			t.Fatalf("%s: got %d, %d answers: %s", options, int(got.code), len(list), got.err)
+		}
+		want := []string{"PASS", "PASS", "PASS_ADD", "SUCCESS", "FAIL", "", "PASS"}
+		for i, a := range list {
+			if string(a.ID) != fmt.Sprint(i) || a.Line != i+1 || a.Status != want[i%len(want)] {
+				t.Errorf("%s: answer %d is %+v", options, i, a)
+			}
+		}
+	}
+}
+
+// TestBatchIDs echoes an id as it came.
+func TestBatchIDs(t *testing.T) {
+	s := serveWith(t)
+	ids := []string{`1`, `"one"`, `-1.50e3`, `{"a":[1,{"b":null}]}`, `[]`, `true`, `12345678901234567890123`, `"<&>"`, `"\u001b"`}
+	for _, rest := range []string{`"command":"authorize","user":"alice"`, `"command":"none"`, `"command":"authorize","cmd":" "`} {
+		in := ""
+		for _, id := range ids {
+			in += `{"id":` + id + `,` + rest + "}\n"
+		}
+		list := answers(t, runWith(t, secretsInEnv, in, "batch", s.addr).out)
+		for i, id := range ids {
+			if string(list[i].ID) != id {
+				t.Errorf("%s: the id %s comes back as %s", rest, id, list[i].ID)
+			}
+		}
+	}
+	got := runWith(t, secretsInEnv, `{"command":"authorize","user":"alice"}`, "batch", s.addr)
+	if strings.Contains(got.out, `"id"`) {
+		t.Errorf("an id from nowhere: %s", got.out)
+	}
+}
+
+// TestBatchExpect is the exit code: 0 where all is granted or as expected, else 1, or the class
+// of the first failure that is not a denial.
+func TestBatchExpect(t *testing.T) {
+	s := serveWith(t, "--deny", "^configure")
+	const pass, fail = `{"command":"authorize","user":"alice"%s}`, `{"command":"authorize","user":"alice","cmd":"configure"%s}`
+	const bad = `{"command":"none"%s}`
+	with := func(line, status string) string { return fmt.Sprintf(line, `,"expect":"`+status+`"`) + "\n" }
+	none := func(line string) string { return fmt.Sprintf(line, "") + "\n" }
+	wrongKey := handWritten(t, func(c *wire) { c.key = "another key, as long as the first"; c.behave() }).addr
+	for _, tt := range []struct {
+		name, in string
+		code     class
+		as       string // as_expected of each line: y, n, or - for none
+		addr     string
+		summary  string
+	}{
+		{"nothing", "", 0, "", s.addr, "0 requests"},
+		{"blank lines", "\n \n\t\n\r\n", 0, "", s.addr, "0 requests"},
+		{"granted", none(pass) + none(pass), 0, "--", s.addr, "2 requests, 2 granted"},
+		{"denied", none(pass) + none(fail), 1, "--", s.addr, "2 requests, 1 granted, 1 denied; 1 not as expected"},
+		{"met", with(pass, "PASS_ADD") + with(fail, "fail"), 0, "yy", s.addr, "2 requests, 1 granted, 1 denied"},
+		{"met, by sign", with(pass, "+") + with(fail, "-"), 0, "yy", s.addr, ""},
+		{"not met", with(pass, "PASS_REPL") + with(fail, "FAIL"), 1, "ny", s.addr, "; 1 not as expected"},
+		{"not met, by sign", with(pass, "-") + with(fail, "+"), 1, "nn", s.addr, "; 2 not as expected"},
+		{"met, and another denied", with(fail, "FAIL") + none(fail), 1, "y-", s.addr, "; 1 not as expected"},
+		{"met, and a bad line", with(fail, "FAIL") + none(bad), 2, "y-", s.addr, ""},
+		{"bad line before a wrong key", none(bad) + none(pass), 2, "--", wrongKey, "2 requests, 1 usage, 1 protocol; 2 not as expected"},
+		{"wrong key before a bad line", none(pass) + none(bad), 5, "--", wrongKey, ""},
+		{"expected, and a wrong key", with(pass, "PASS_ADD"), 5, "n", wrongKey, ""},
+		{"refused", none(pass) + none(pass), 4, "--", refusedAddr(t), "2 requests, 2 network; 2 not as expected"},
+	} {
+		got := runWith(t, secretsInEnv, tt.in, "batch", tt.addr)
+		as := ""
+		for _, a := range answers(t, got.out) {
+			switch {
+			case a.AsExpected == nil && a.Expect == "":
+				as += "-"
+			case *a.AsExpected:
+				as += "y"
+			default:
+				as += "n"
+			}
+		}
+		if got.code != tt.code || as != tt.as || !strings.Contains(got.err, tt.summary) {
+			t.Errorf("%s: got %d %q, want %d %q: %s%s", tt.name, int(got.code), as, int(tt.code), tt.as, got.out, got.err)
+		}
+	}
+}
+
+// TestBatchConversation holds batch open: every answer comes before the next question, also the
+// answer to a line that is no request, and that of a dialogue.
+func TestBatchConversation(t *testing.T) {
+	for _, options := range []string{"", "--fault single-refused", "--tls --write-cacert CA"} {
+		t.Run(options, func(t *testing.T) {
+			ca := filepath.Join(t.TempDir(), "ca.pem")
+			s := serveWith(t, split(options, "CA", ca)...)
+			args := []string{s.addr}
+			if strings.Contains(options, "--tls") {
+				args = append(args, "--tls", "--cacert", ca)
+			}
+			k := talkTo(t, args...)
+			for i := range 60 {
+				line, want := `{"command":"authorize","user":"alice"}`, classGranted
+				switch i % 4 {
+				case 1:
+					line, want = `{"command":"authenticate","user":"alice"}`, classGranted
+				case 2:
+					line, want = `{"command":"authenticate","user":"alice","authen_type":"pap","password":"no"}`, classDenied
+				case 3:
+					line, want = `no request`, classUsage
+				}
+				k.say(line)
+				if a := k.hear(); a.Line != i+1 || a.ExitCode != want {
+					t.Fatalf("answer %d: %+v %+v", i, a, a.Error)
+				}
+			}
+			if got := k.end(); got.code != classUsage || !strings.Contains(got.err, "60 requests, 30 granted, 15 denied, 15 usage") {
+				t.Errorf("got %+v", got)
+			}
+		})
+	}
+}
+
+// A tap is standard input or output that ends in an error.
+type tap struct {
+	text io.Reader
+	err  error
+}
+
+func (p *tap) Read(b []byte) (int, error) {
+	n, err := p.text.Read(b)
+	if err == io.EOF {
+		err = p.err
+	}
+	return n, err
+}
+
+func (p *tap) Write([]byte) (int, error) { return 0, p.err }
+
+// TestBatchStreamsFail has an input that ends in an error and an output that takes nothing.
+func TestBatchStreamsFail(t *testing.T) {
+	s := serveWith(t)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	broken := errors.New("broken pipe")
+	request := `{"command":"authorize","user":"alice"}`
+	for _, tt := range []struct {
+		name, in string
+		inErr    error
+		outErr   bool
+		granted  int
+		code     class
+		err      string
+	}{
+		{"last line without its end", request + "\n" + request, io.EOF, false, 2, 0, "2 requests, 2 granted"},
+		{"input", request + "\n" + request + "\n", broken, false, 2, 2, "read the requests: broken pipe"},
+		{"output", request + "\n" + request + "\n", io.EOF, true, 0, 2, "write the results: broken pipe"},
+	} {
+		var out, messages bytes.Buffer
+		std := stdio{in: &tap{strings.NewReader(tt.in), tt.inErr}, out: &out, err: &messages, env: func(name string) string { return secretsInEnv[name] }}
+		if tt.outErr {
+			std.out = &tap{err: broken}
+		}
+		code := run(ctx, []string{"batch", s.addr}, std)
+		if n := strings.Count(out.String(), `"granted":true`); code != tt.code || n != tt.granted || !strings.Contains(messages.String(), tt.err) {
+			t.Errorf("%s: got %d, %d granted: %s", tt.name, int(code), n, messages.String())
+		}
+	}
+}
+
+// TestBatchSecrets looks for the key and the passwords in all outputs, whatever goes wrong.
+func TestBatchSecrets(t *testing.T) {
+	s := serveWith(t)
+	in := ""
+	for _, rest := range []string{`"authenticate"`, `"authenticate","authen_type":"pap"`, `"authenticate","authen_type":"chap"`, `"enable"`, `"chpass","new_password":"Pa55 w0rd2"`,
+		`"authenticate","password":"Pa55 w0rd1"`, `"none","password":"Pa55 w0rd1"`, `"authorize","password":5`, `"authorize","colour":"red"`, `"authenticate","authen_type":"pap","port":"` + strings.Repeat("x", 300) + `"`} {
+		in += `{"user":"alice","command":` + rest + "}\n" + `{"user":"alice","password":"Pa55 w0rd` + rest + "}\n"
+	}
+	for _, options := range []string{"", "-v", "-d", "-q", "--json", "-k wrong-key-of-some-length", "--timeout 1ms", "--password no"} {
+		got := runWith(t, secretsInEnv, in, append([]string{"batch", s.addr}, split(options)...)...)
+		if secret := secretIn(got); secret != "" {
+			t.Errorf("%s shows %q: %s%s", options, secret, got.out, got.err)
+		}
+		if options == "-q" && got.out != "" {
+			t.Errorf("-q prints %q", got.out)
+		}
+	}
+}
+
+// A generator is an input of n lines that does not exist as a whole.
+type generator struct {
+	line string
+	n    int
+	rest []byte
+}
+
+func (g *generator) Read(b []byte) (n int, err error) {
+	for n < len(b) {
+		if len(g.rest) == 0 {
+			if g.n--; g.n < 0 {
+				return n, io.EOF
+			}
+			g.rest = []byte(g.line)
+		}
+		m := copy(b[n:], g.rest)
+		n, g.rest = n+m, g.rest[m:]
+	}
+	return n, nil
+}
+
+// A meter counts lines of output, or requests, and knows how much memory is in use at some of
+// them.
+type meter struct {
+	n     int
+	at    []int
+	inUse []uint64
+}
+
+func (m *meter) count(n int) {
+	m.n += n
+	if len(m.at) > 0 && m.n >= m.at[0] {
+		m.at = m.at[1:]
+		var s runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&s)
+		m.inUse = append(m.inUse, s.HeapAlloc)
+	}
+}
+
+func (m *meter) Write(b []byte) (int, error) {
+	m.count(bytes.Count(b, []byte("\n")))
+	return len(b), nil
+}
+
+// check allows a few MiB, for what is under way and for what other tests left behind.
+func (m *meter) check(t *testing.T, n int) {
+	t.Helper()
+	if m.n != n || len(m.inUse) != 2 || int64(m.inUse[1])-int64(m.inUse[0]) > 3<<20 {
+		t.Errorf("%d of %d; octets in use at the beginning and at the end: %d", m.n, n, m.inUse)
+	}
+}
+
+// TestBatchMemory has an input that is far longer than what is kept of it.
+func TestBatchMemory(t *testing.T) {
+	n := 200_000
+	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		n = 50_000 // it takes ten times as long
+	}
+	var asked meter
+	s := handWritten(t, func(c *wire) { c.race(&asked) })
+	out := &meter{at: []int{10_000, n - 5_000}}
+	var messages bytes.Buffer
+	in := &generator{line: `{"id":"x","command":"authorize","user":"alice","cmd":"show version"}` + "\n", n: n}
+	code := run(t.Context(), []string{"batch", s.addr, "-c", "256", "--unencrypted"}, stdio{in: in, out: out, err: &messages, env: func(name string) string { return secretsInEnv[name] }})
+	if code != classGranted || !strings.Contains(messages.String(), fmt.Sprintf("%d requests, %d granted\n", n, n)) {
+		t.Errorf("got %d: %s", int(code), messages.String())
+	}
+	out.check(t, n)
+}
+
+// TestCommandFile is authorize with --cmd-file.
+func TestCommandFile(t *testing.T) {
+	s := serveWith(t, "--deny", "^configure", "--permit", "^show")
+	dir := t.TempDir()
+	file := filepath.Join(dir, "commands")
+	for _, tt := range []struct {
+		name, text, options string
+		code                class
+		out                 string
+	}{
+		{"permitted", "show version\nshow  run\n", "", 0, `PASS_ADD show version\nPASS_ADD show  run\n`},
+		{"one denied", "show version\nconfigure terminal\n", "", 1, `PASS_ADD show version\nFAIL configure terminal\n`},
+		{"comments", "# all of them\n\n  show version  \r\n   # show it\n", "", 0, `PASS_ADD show version\n`},
+		{"nothing", "# nothing\n", "", 0, ``},
+		{"as marked", "+ show version\n-configure terminal\n", "", 0, `PASS_ADD show version\nFAIL configure terminal\n`},
+		{"not as marked", "- show version\n+configure terminal\n", "", 1, `PASS_ADD show version  <- not denied\nFAIL configure terminal  <- not permitted\n`},
+		{"marked, and denied without a mark", "+ show version\nconfigure terminal\n", "", 0, `PASS_ADD show version\nFAIL configure terminal\n`},
+		{"last line without its end", "show version", "", 0, `PASS_ADD show version\n`},
+		{"quiet", "configure\n", "-q", 1, ``},
+		{"a mark alone", "show version\n+\nshow run\n", "", 2, `PASS_ADD show version\nerror : line 2 of .* has no command\nPASS_ADD show run\n`},
+		{"not ASCII", "show caf\xe9\nshow run\n", "", 2, `error show caf\\xe9: argument .* is not printable US-ASCII\nPASS_ADD show run\n`},
+		{"too long", "show " + strings.Repeat("x", 300) + "\nshow run\n", "", 2, `error show x+: argument .* is 308 octets, the limit is 255\nPASS_ADD show run\n`},
+		{"unknown user", "show run\n", "-u bob", 1, `FAIL show run\n`},
+		{"wrong key", "show run\n", "-k another-key-of-the-tests", 5, `error show run: the reply of .* does not fit the key: .*\n`},
+		{"JSON", "+ show run\n# a comment\nconfigure\n", "--json", 0, `\{"line":1,"command":"authorize","user":"alice","status":"PASS_ADD",.*"expect":"\+","as_expected":true\}\n\{"line":3,.*"status":"FAIL",.*\}\n`},
+	} {
+		if err := os.WriteFile(file, []byte(tt.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		options := split(tt.options)
+		if !strings.Contains(tt.options, "-u") {
+			options = append(options, "-u", "alice")
+		}
+		for _, from := range []string{file, "-"} {
+			args := append([]string{"authorize", s.addr, "--cmd-file", from}, options...)
+			t.Run(tt.name+" "+filepath.Base(from), func(t *testing.T) {
+				got := runWith(t, secretsInEnv, tt.text, args...)
+				outcome{got.code, got.out, ""}.check(t, tt.code, tt.out, ``)
+			})
+		}
+	}
+	t.Run("unreadable", func(t *testing.T) {
+		s.ask(t, "authorize alice AT --cmd-file "+filepath.Join(dir, "nothing")).check(t, classUsage, ``, `tacacs_plus: read the commands: .*\n`)
+		s.ask(t, "authorize alice AT --cmd-file "+dir).check(t, classUsage, ``, `(?s)tacacs_plus: read the .*`)
+	})
+	t.Run("many, in their order", func(t *testing.T) {
+		text, want := "", ""
+		for i := range 300 {
+			text += fmt.Sprintf("show %d\n", i)
+			want += fmt.Sprintf("PASS_ADD show %d\n", i)
+		}
+		for _, options := range []string{"", " --single-connect"} {
+			if got := runWith(t, secretsInEnv, text, split("authorize alice AT --cmd-file -"+options, "AT", s.addr)...); got != (outcome{out: want}) {
+				t.Errorf("got %+v", got)
+			}
+		}
+	})
+	t.Run("one connection where the server agrees", func(t *testing.T) {
+		hand := handWritten(t, (*wire).behave)
+		text := strings.Repeat("show version\n", 20)
+		for _, tt := range []struct {
+			options string
+			conns   int
+		}{{"--single-connect", 1}, {"", 20}} {
+			before := hand.connections()
+			got := runWith(t, secretsInEnv, text, append([]string{"authorize", "alice", hand.addr, "--cmd-file", "-"}, split(tt.options)...)...)
+			if conns := hand.connections() - before; got.code != classGranted || conns != tt.conns {
+				t.Errorf("%s: got %+v over %d connections", tt.options, got, conns)
+			}
+		}
+	})
+}
+
+// TestBatchLine holds the names of a result's fields, which are a contract.
+func TestBatchLine(t *testing.T) {
+	s := serveWith(t)
+	got := runWith(t, secretsInEnv, `{"id":7,"command":"authorize","user":"alice","expect":"PASS_ADD"}`, "batch", s.addr)
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(got.out), &fields); err != nil {
+		t.Fatalf("%v in %q", err, got.out)
+	}
+	for _, name := range strings.Fields("line id command user status granted exit_code server local arguments timing_ms expect as_expected") {
+		if _, ok := fields[name]; !ok {
+			t.Errorf("no %s in %s", name, got.out)
+		}
+	}
+}

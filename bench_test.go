@@ -1,0 +1,345 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+	"unsafe"
+)
+
+// benchJSON runs bench with --json and reads its report.
+func benchJSON(t *testing.T, addr, line string) (benchReport, outcome) {
+	t.Helper()
+	got := runWith(t, secretsInEnv, "", append(split("bench alice AT --json", "AT", addr), split(line)...)...)
+	var r benchReport
+	d := json.NewDecoder(strings.NewReader(got.out))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&r); err != nil || strings.Count(got.out, "\n") != 1 || r.ExitCode != int(got.code) || r.Command != "bench" {
+		t.Fatalf("%s: got %d, %v: %s%s", line, int(got.code), err, got.out, got.err)
+	}
+	return r, got
+}
+
+// sum is how many there are of all statuses.
+func sum(status map[string]int) (n int) {
+	for _, v := range status {
+		n += v
+	}
+	return n
+}
+
+// TestBench counts on the server's side what the report counts on the client's.
+func TestBench(t *testing.T) {
+	for _, tt := range []struct {
+		options string
+		n       int
+		status  string
+		logged  string
+		conns   int // 0: any number
+	}{
+		{"-t pap -n 300", 300, "PASS", " alice authenticate pap PASS", 1},
+		{"-t pap -n 1", 1, "PASS", " alice authenticate pap PASS", 1},
+		{"-t pap -n 5 -c 100", 5, "PASS", " alice authenticate pap PASS", 1},
+		{"-t pap -n 100 -c 1", 100, "PASS", " alice authenticate pap PASS", 1},
+		{"-t pap", 1000, "PASS", " alice authenticate pap PASS", 1},
+		{"-t chap -n 50", 50, "PASS", " alice authenticate chap PASS", 1},
+		{"-t mschapv2 -n 50", 50, "PASS", " alice authenticate mschapv2 PASS", 1},
+		{"-n 50", 50, "PASS", " alice authenticate ascii PASS", 0},
+		{"-n 50 -s enable", 50, "PASS", " alice enable ascii PASS", 0},
+		{"-n 50 --authorize", 50, "PASS_ADD", " alice authorize service=shell cmd= PASS_ADD", 1},
+		{"-n 50 --authorize --cmd show", 50, "PASS_ADD", " alice authorize show PASS_ADD", 1},
+		{"-n 50 --account --cmd show", 50, "SUCCESS", " cmd=show SUCCESS", 1},
+		{"-t pap -n 40 --no-single-connect", 40, "PASS", " alice authenticate pap PASS", 40},
+		{"-n 40 --no-single-connect", 40, "PASS", " alice authenticate ascii PASS", 40},
+		{"-t pap -n 100 --rate 2000", 100, "PASS", " alice authenticate pap PASS", 1},
+	} {
+		t.Run(tt.options, func(t *testing.T) {
+			s := serveWith(t)
+			r, got := benchJSON(t, s.addr, tt.options)
+			log := s.log.String()
+			if got.code != classGranted || got.err != "" || r.Requests != tt.n || len(r.Status) != 1 || r.Status[tt.status] != tt.n || strings.Count(log, tt.logged+"\n") != tt.n || strings.Count(log, "\n") != tt.n {
+				t.Errorf("got %s%s, and %d lines on the server", got.out, got.err, strings.Count(log, "\n"))
+			}
+			peers, tasks := make(map[string]bool), make(map[string]bool)
+			for line := range strings.Lines(log) {
+				peers[strings.Fields(line)[1]] = true
+				if m := regexp.MustCompile(`task_id=\S+`).FindString(line); m != "" {
+					tasks[m] = true
+				}
+			}
+			if tt.conns > 0 && len(peers) != tt.conns {
+				t.Errorf("%d connections, want %d", len(peers), tt.conns)
+			}
+			if strings.Contains(tt.options, "--account") && len(tasks) != tt.n {
+				t.Errorf("%d different tasks", len(tasks))
+			}
+			if single := r.SingleConnect; strings.Contains(tt.options, "--no-single") != (single == nil) || single != nil && !*single && tt.conns == 1 {
+				t.Errorf("single_connect: %s", got.out)
+			}
+			last := 0.0
+			for _, p := range percentiles {
+				if v, ok := r.Latency[p.name]; !ok || v < last {
+					t.Errorf("%s of %v", p.name, r.Latency)
+				} else {
+					last = v
+				}
+			}
+			if last <= 0 || r.Seconds <= 0 || r.PerSecond <= 0 || r.Transport != "tcp" || r.Bytes["sent"] < tt.n*(headerLen+8) || r.Bytes["received"] < tt.n*(headerLen+5) || r.Errors != nil || r.Stopped {
+				t.Errorf("got %s", got.out)
+			}
+		})
+	}
+}
+
+// TestBenchReport is the report for people.
+func TestBenchReport(t *testing.T) {
+	s := serveWith(t)
+	for _, tt := range []struct {
+		line string
+		code class
+		out  string
+	}{
+		{"bench alice AT -t pap -n 20", 0, `requests  20 in \d+\.\d{3} s, \d+\.\d a second
+latency   p50 \d+\.\d{3} ms p90 \d+\.\d{3} ms p95 \d+\.\d{3} ms p99 \d+\.\d{3} ms p99\.9 \d+\.\d{3} ms max \d+\.\d{3} ms
+status    PASS 20
+bytes     \d+ sent, \d+ received
+transport tcp, single-connect granted
+`},
+		{"bench alice AT -t pap -n 20 --no-single-connect", 0, `(?s)requests  20 .*transport tcp, a connection for each request\n`},
+		{"bench alice AT -t pap -n 20 -q", 0, ``},
+		{"bench alice AT -t pap -n 20 -k another-key-of-the-tests", 5, `(?s).*\nerror     protocol 20, such as: the reply of .* does not fit the key: .*`},
+	} {
+		got := s.ask(t, tt.line)
+		outcome{got.code, got.out, ""}.check(t, tt.code, tt.out, ``)
+	}
+	refusing := serveWith(t, "--fault", "single-refused")
+	outcome.check(refusing.ask(t, "bench alice AT -t pap -n 20"), t, 0, `(?s)requests  20 .*transport tcp, single-connect refused\n`, ``)
+}
+
+// TestBenchTime ends a run by the clock.
+func TestBenchTime(t *testing.T) {
+	for _, options := range []string{"--duration 100ms", "--duration 100ms --rate 300", "--duration 100ms -n 1000000", "--duration 100ms --no-single-connect"} {
+		s := serveWith(t)
+		r, got := benchJSON(t, s.addr, "-t pap "+options)
+		if n := strings.Count(s.log.String(), "\n"); got.code != classGranted || r.Requests == 0 || r.Requests != n {
+			t.Errorf("%s: %d requests on the server: %s", options, n, got.out)
+		}
+	}
+	s := serveWith(t)
+	r, got := benchJSON(t, s.addr, "-t pap --warmup 50ms -n 50")
+	if n := strings.Count(s.log.String(), "\n"); got.code != classGranted || r.Requests != 50 || r.Status["PASS"] != 50 || n <= 50 {
+		t.Errorf("50 requests after a warm-up: %d on the server: %s", n, got.out)
+	}
+}
+
+// TestBenchLatency: it counts from when a request was due, so that what a stall holds up shows.
+func TestBenchLatency(t *testing.T) {
+	s := serveWith(t, "--reply-delay", "20ms")
+	if r, got := benchJSON(t, s.addr, "-t pap -n 10 --rate 100"); r.Latency["p50"] < 20 || got.code != classGranted {
+		t.Errorf("a reply takes 20 ms: %s", got.out)
+	}
+	const stall = 200 * time.Millisecond
+	hand := handWritten(t, func(c *wire) {
+		for i := 0; ; i++ {
+			q := c.next()
+			if q == nil {
+				return
+			}
+			if i == 10 {
+				time.Sleep(stall) // once
+			}
+			c.Write(c.grant(q))
+		}
+	})
+	// 40 of the requests were due in the stall, 5 ms apart, so that half of all waited for 45 ms at least.
+	r, got := benchJSON(t, hand.addr, "-t pap -n 60 --rate 200 -c 1")
+	if r.Latency["max"] < 199 || r.Latency["p50"] < 40 || got.code != classGranted {
+		t.Errorf("a stall of 200 ms does not show: %s", got.out)
+	}
+}
+
+// TestBenchProtectsAccounts counts the denied logins that reach the server.
+func TestBenchProtectsAccounts(t *testing.T) {
+	for _, tt := range []struct {
+		options string
+		n       int
+		stopped bool
+	}{
+		{"-t pap", 10, true},
+		{"-t pap -c 1", 10, true},
+		{"-t pap -c 1000", 10, true},
+		{"-t pap --no-single-connect", 10, true},
+		{"-t chap", 10, true},
+		{"", 10, true},
+		{"-t pap --rate 10000", 10, true},
+		{"-t pap --warmup 10s", 10, true},
+		{"-t pap -n 9", 9, false},
+		{"-t pap -n 30 --keep-going", 30, false},
+	} {
+		s := serveWith(t)
+		r, got := benchJSON(t, s.addr, "--password no "+tt.options)
+		s.stop()
+		if n := strings.Count(s.log.String(), "\n"); got.code != classDenied && !strings.Contains(tt.options, "--warmup") || n != tt.n || r.Stopped != tt.stopped {
+			t.Errorf("%s: got %d, %d on the server, want %d: %s", tt.options, int(got.code), n, tt.n, got.out)
+		}
+		if said := strings.Contains(got.err, "stopped after 10 denials in a row, before the server locks the account; --keep-going goes on"); said != tt.stopped {
+			t.Errorf("%s: it says %q", tt.options, got.err)
+		}
+	}
+	t.Run("that was good before", func(t *testing.T) {
+		var asked, denied atomic.Int32
+		s := handWritten(t, func(c *wire) {
+			for q := c.next(); q != nil; q = c.next() {
+				if asked.Add(1) <= 100 {
+					c.Write(c.grant(q))
+				} else {
+					denied.Add(1)
+					c.Write(c.reply(q, &authenReply{status: authenFail}))
+				}
+			}
+		})
+		r, got := benchJSON(t, s.addr, "-t pap -c 4 -n 1000")
+		if n := int(denied.Load()); got.code != classDenied || !r.Stopped || n != 10 || r.Status["FAIL"] != n {
+			t.Errorf("%d denied: %s", n, got.out)
+		}
+	})
+}
+
+// TestBenchFails has servers with which nothing works: every request is counted once, as what it
+// is, and the run ends.
+func TestBenchFails(t *testing.T) {
+	closing := handWritten(t, func(c *wire) { c.next() }).addr
+	sometimes := handWritten(t, func(c *wire) {
+		for range 10 {
+			if q := c.next(); q != nil {
+				c.Write(c.grant(q))
+			}
+		}
+		c.leave()
+	}).addr
+	for _, tt := range []struct {
+		name, addr, options string
+		code                class
+		error               string // "" for none
+		n                   int    // of it
+		example             string
+	}{
+		{"refused", refusedAddr(t), "-t pap", 4, "network", 30, "connection refused"},
+		{"refused, a connection each", refusedAddr(t), "--no-single-connect", 4, "network", 30, "connection refused"},
+		{"closes", closing, "-t pap", 4, "network", 30, "closed the connection before it answered"},
+		{"closes, dialogues", closing, "", 4, "network", 30, "closed the connection before it answered"},
+		{"closes now and then", sometimes, "-t pap -c 8", 0, "", 0, ""},
+		{"wrong key", serveWith(t, "--fault", "wrong-key").addr, "-t pap", 5, "protocol", 30, "does not fit the key"},
+		{"ERROR", serveWith(t, "--fault", "error").addr, "-t pap", 3, "", 0, ""},
+		{"silent", serveWith(t, "--fault", "silent").addr, "--timeout 100ms --no-single-connect -c 30", 4, "network", 30, "no reply from"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r, got := benchJSON(t, tt.addr, "-n 30 "+tt.options)
+			n, example := 0, ""
+			if e := r.Errors[tt.error]; e != nil {
+				n, example = e.Count, e.Example
+			}
+			if got.code != tt.code || r.Requests != 30 || n != tt.n || !strings.Contains(example, tt.example) || sum(r.Status)+n != 30 {
+				t.Errorf("got %d: %s%s", int(got.code), got.out, got.err)
+			}
+		})
+	}
+}
+
+// TestBenchUsage is what bench refuses before anything is sent.
+func TestBenchUsage(t *testing.T) {
+	for _, tt := range []struct{ options, err string }{
+		{"--authorize --account", "--authorize and --account exclude each other"},
+		{"--single-connect --no-single-connect", "--single-connect and --no-single-connect exclude each other"},
+		{"-n 0", `option -n: "0" is not 1 to `},
+		{"-c 0", `option -c: "0" is not 1 to 10000`},
+		{"--rate 0", `option --rate: "0" is not 1 to `},
+		{"--duration 0", "option --duration: "},
+		{"--duration -1s", "option --duration: "},
+		{"--authorize --cmd " + long(300), "is 304 octets, the limit is 255"},
+	} {
+		l := listen(t)
+		got := runWith(t, secretsInEnv, "", append([]string{"bench", "alice", l.Addr().String()}, split(tt.options)...)...)
+		if got.code != classUsage || got.out != "" || !strings.Contains(got.err, tt.err) {
+			t.Errorf("%s: got %+v", tt.options, got)
+		}
+		checkUntouched(t, l)
+	}
+}
+
+// TestBenchMemory measures in the middle of a run what it keeps.
+func TestBenchMemory(t *testing.T) {
+	const n = 200_000
+	m := &meter{at: []int{10_000, n - 5_000}}
+	s := handWritten(t, func(c *wire) { c.race(m) })
+	if r, got := benchJSON(t, s.addr, fmt.Sprint("--authorize --unencrypted -c 64 -n ", n)); got.code != classGranted || r.Requests != n {
+		t.Errorf("got %+v", got)
+	}
+	m.check(t, n)
+}
+
+// TestHistogram compares quantiles with those of a sorted slice.
+func TestHistogram(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for _, limit := range []int64{1, 100, 127, 128, 129, 1000, 1e6, 1e9, 1e12, 1<<63 - 1} {
+		for _, n := range []int{1, 2, 10, 1000, 20_000} {
+			var h histogram
+			values := make([]time.Duration, n)
+			for i := range values {
+				values[i] = time.Duration(random.Int64N(limit))
+				if random.IntN(2) == 0 {
+					values[i] >>= random.IntN(60)
+				}
+				h.add(values[i])
+			}
+			slices.Sort(values)
+			if h.max != values[n-1] || h.quantile(1) != h.max || h.count != uint64(n) {
+				t.Errorf("%d values below %d: max %v, want %v", n, limit, h.max, values[n-1])
+			}
+			for _, part := range []float64{0, 0.001, 0.01, 0.25, 0.5, 0.9, 0.95, 0.99, 0.999, 1} {
+				want, got := values[max(int(part*float64(n)), 1)-1], h.quantile(part)
+				if got < want || float64(got-want) > float64(want)/64 {
+					t.Errorf("%d values below %d: quantile %g is %d, want %d", n, limit, part, got, want)
+				}
+			}
+		}
+	}
+	var h histogram
+	if h.quantile(0.5) != 0 {
+		t.Error("a quantile of nothing")
+	}
+	if h.add(-1); h.max != 0 || h.quantile(1) != 0 {
+		t.Error("a negative duration counts as something else than zero")
+	}
+	if size := unsafe.Sizeof(h); size > 32<<10 {
+		t.Errorf("%d octets", size)
+	}
+}
+
+// TestBucketOf: larger values have no smaller bucket, and none is outside.
+func TestBucketOf(t *testing.T) {
+	var h histogram
+	last := 0
+	see := func(v uint64) {
+		b := bucketOf(v)
+		if b < last || b >= len(h.buckets) {
+			t.Fatalf("the bucket of %d is %d, after %d, of %d", v, b, last, len(h.buckets))
+		}
+		last = b
+	}
+	for v := range uint64(4096) {
+		see(v)
+	}
+	for shift := range 63 - 12 {
+		for v := uint64(4096); v < 8192; v += 7 {
+			see(v << shift)
+		}
+	}
+	see(1<<63 - 1)
+}

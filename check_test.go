@@ -1,0 +1,318 @@
+package main
+
+import (
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// acceptAll is a server that lets anybody in, whatever the password.
+func acceptAll(t *testing.T) string {
+	t.Helper()
+	return handWritten(t, func(c *wire) {
+		for q := c.next(); q != nil; q = c.next() {
+			if q.user == "" {
+				c.Write(c.reply(q, &authenReply{status: authenGetUser, serverMsg: "Username: "}))
+				return
+			}
+			c.Write(c.grant(q))
+		}
+	}).addr
+}
+
+// TestCheck is what check finds and how it says so in every form. AT is a server with these
+// options, HAND one that accepts everybody, REFUSED one that is not there.
+func TestCheck(t *testing.T) {
+	dir := testFiles(t)
+	hand, refused := acceptAll(t), refusedAddr(t)
+	const tls, cert = "--tls --cacert DIR/ca.pem", "--tls --cert DIR/server.pem --cert-key DIR/server.key"
+	const times = `  time: connect \S+, first_reply \S+, total \S+\n`
+	for _, tt := range []struct {
+		name, serve, line string
+		code              class
+		out               string // a regular expression for all of it
+	}{
+		{"good", "", "check AT", 0, `\S+: OK\n` + times + `  key: ok\n  single-connect: granted\n`},
+		{"good, no single-connect", "--fault single-refused", "check AT", 0, `\S+: OK\n` + times + `  key: ok\n  single-connect: refused\n`},
+		{"good, with a user", "", "check alice AT", 0, `\S+: OK\n` + times + `  key: ok\n  single-connect: granted\n  login: PASS\n`},
+		{"good, by pap", "", "check alice AT -t pap", 0, `(?s).*  login: PASS\n`},
+		{"wrong password", "", "check alice AT --password no", 1, `\S+: FAILED: \S+ answers the login of alice with GETPASS\n(  hint: .*\n)?` + times + `  key: ok\n  single-connect: granted\n  login: GETPASS\n`},
+		{"quiet", "", "check alice AT --password no -q", 1, ``},
+		{"wrong key", "", "check AT -k another-key-of-the-tests", 5, `\S+: FAILED: the reply of \S+ does not fit the key: .*\n  hint: .*\n` + times + `  key: WRONG\n`},
+		{"wrong key, with a user", "", "check alice AT -k another-key-of-the-tests", 5, `(?s).*  key: WRONG\n`},
+		{"refused", "", "check REFUSED", 4, `\S+: FAILED: connect to \S+: connection refused\n  hint: .*\n  time: total \S+\n`},
+		{"silent", "--fault silent", "check AT --timeout 100ms", 4, `\S+: FAILED: no reply from \S+ within 100ms\n  hint: .*\n  time: connect \S+, total 1\S+\n`},
+		{"ERROR to everything", "--fault error", "check AT", 0, `(?s)\S+: OK\n.*  key: ok\n.*`},
+		{"ERROR to a login", "--fault error", "check alice AT", 3, `\S+: FAILED: \S+ answers the login of alice with ERROR\n(  hint: .*\n)?` + times + `  key: ok\n  single-connect: granted\n  login: ERROR\n`},
+		{"not TACACS+", "--fault http", "check AT", 5, `\S+: FAILED: the reply of \S+ is not TACACS\+: .*\n  hint: .*\n(?s).*`},
+		{"TLS", cert, "check AT " + tls, 0, `\S+: OK\n  time: connect \S+, tls \S+, first_reply \S+, total \S+\n  single-connect: granted\n  tls: TLS 1\.3, 2 days left\n`},
+		{"TLS, another authority", cert, "check AT --tls --cacert DIR/other-ca.pem", 6, `(?s)\S+: FAILED: TLS with \S+: its certificate is signed by an unknown authority: .*`},
+		{"types", "", "check alice AT --types", 0, `(?s).*  login: PASS\n  type ascii: PASS\n  type pap: PASS\n  type chap: PASS\n  type mschap: PASS\n  type mschapv2: PASS\n`},
+		{"types, wrong password", "", "check alice AT --types --password no", 1, `(?s).*  type ascii: GETPASS\n  type pap: FAIL\n  type chap: FAIL\n  type mschap: FAIL\n  type mschapv2: FAIL\n`},
+		{"negative", "", "check alice AT --negative -t pap", 0, `(?s)\S+: OK\n.*  wrong password: FAIL\n`},
+		{"negative, ascii", "", "check alice AT --negative", 0, `(?s)\S+: OK\n.*  wrong password: GETPASS\n`},
+		{"negative, accepts everything", "", "check alice HAND --negative", 1, `\S+: FAILED: \S+ accepts a wrong password of alice\n  hint: .*\n(?s).*  login: PASS\n  wrong password: PASS\n`},
+		{"two servers", "", "check AT,HAND", 0, `(?s)\S+: OK\n.*\S+: OK\n.*`},
+		{"two servers, the second refused", "", "check AT,REFUSED", 4, `(?s)\S+: OK\n.*\S+: FAILED: connect .*`},
+		{"two servers, the first refused", "", "check REFUSED,AT", 4, `(?s)\S+: FAILED: connect .*\S+: OK\n.*`},
+
+		{"nagios", "", "check AT --nagios", 0, `TACACS\+ OK: 1 of 1 servers answer, the slowest in \S+ \| '\S+'=0\.\d{6}s;;\n`},
+		{"nagios, both limits", "", "check AT --nagios --warn 60 --crit 1h", 0, `TACACS\+ OK: .* \| '\S+'=\S+s;60;3600\n`},
+		{"nagios, slow", "", "check AT --nagios --warn 1ns --crit 1h", 1, `TACACS\+ WARNING: \S+ took \S+ \| '\S+'=\S+s;0\.000000001;3600\n`},
+		{"nagios, too slow", "", "check AT --nagios --warn 1ns --crit 1ns", 2, `TACACS\+ CRITICAL: \S+ took .*\n`},
+		{"nagios, refused", "", "check REFUSED --nagios", 2, `TACACS\+ CRITICAL: connect to \S+: connection refused \| .*\n`},
+		{"nagios, wrong key", "", "check AT --nagios -k another-key-of-the-tests", 2, `TACACS\+ CRITICAL: the reply of \S+ does not fit the key: .* \| .*\n`},
+		{"nagios, silent", "--fault silent", "check AT --nagios --timeout 100ms --warn 1ns", 2, `TACACS\+ CRITICAL: no reply from \S+ within 100ms \| .*\n`},
+		{"nagios, ERROR", "--fault error", "check alice AT --nagios", 2, `TACACS\+ CRITICAL: \S+ answers the login of alice with ERROR \| .*\n`},
+		{"nagios, a login that fails", "", "check alice AT --nagios --password no", 2, `TACACS\+ CRITICAL: \S+ answers the login of alice with GETPASS \| .*\n`},
+		{"nagios, accepts everything", "", "check alice HAND --nagios --negative", 2, `TACACS\+ CRITICAL: \S+ accepts a wrong password of alice \| .*\n`},
+		{"nagios, certificate", cert, "check AT --nagios " + tls, 1, `TACACS\+ WARNING: the certificate of \S+ has 2 days left \| .*\n`},
+		{"nagios, certificate long enough", cert, "check AT --nagios --cert-days 2 " + tls, 0, `TACACS\+ OK: .*\n`},
+		{"nagios, one of two", "", "check AT,REFUSED --nagios", 2, `TACACS\+ CRITICAL: connect to \S+: connection refused \| '\S+'=\S+ '\S+'=\S+\n`},
+		{"nagios, two", "", "check AT,HAND --nagios", 0, `TACACS\+ OK: 2 of 2 servers answer, .* \| '\S+'=\S+ '\S+'=\S+\n`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := serveWith(t, split(tt.serve, "DIR", dir)...)
+			got := runWith(t, secretsInEnv, "", split(tt.line, "AT", s.addr, "HAND", hand, "REFUSED", refused, "DIR", dir)...)
+			got.check(t, tt.code, tt.out, ``)
+		})
+	}
+}
+
+// TestCheckUsage is what check refuses; Nagios has an exit code of its own for it.
+func TestCheckUsage(t *testing.T) {
+	for _, tt := range []struct{ line, err string }{
+		{"check AT --types", "--types and --negative need a USER"},
+		{"check AT --negative", "--types and --negative need a USER"},
+		{"check AT --prometheus --nagios", "--nagios and --prometheus exclude each other"},
+		{"check AT --warn -1", "option --warn: "},
+		{"check AT --cert-days x", "option --cert-days: "},
+		{"check AT --frobnicate", "unknown option --frobnicate"},
+		{"check", "HOST is missing"},
+		{"check alice AT extra", `unexpected argument "extra"`},
+		{"check AT --key-file /nonexistent", "read the key: "},
+		{"check " + long(256) + " AT", "user is 256 octets"},
+	} {
+		l := listen(t)
+		for _, nagios := range []bool{false, true} {
+			line, code := tt.line, classUsage
+			if nagios || strings.Contains(line, "--nagios") {
+				line, code = line+" --nagios", nagiosUnknown
+			}
+			got := runWith(t, secretsInEnv, "", split(line, "AT", l.Addr().String())...)
+			if got.code != code || !strings.Contains(got.err, tt.err) || got.out != "" {
+				t.Errorf("%s: got %+v, want %d %q", line, got, int(code), tt.err)
+			}
+		}
+		checkUntouched(t, l)
+	}
+}
+
+// TestCheckAtOnce has two servers that answer when both were asked.
+func TestCheckAtOnce(t *testing.T) {
+	both := make(chan struct{})
+	var l [2]net.Listener
+	for i := range l {
+		l[i] = listen(t)
+	}
+	go func() {
+		for i := range l {
+			if conn, err := l[i].Accept(); err == nil {
+				defer conn.Close()
+			}
+		}
+		close(both)
+	}()
+	got := runWith(t, secretsInEnv, "", "check", l[0].Addr().String()+","+l[1].Addr().String(), "--json")
+	<-both
+	if got.code != classNetwork || strings.Count(got.out, "closed the connection before it answered") != 2 {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// TestCheckJSON reads the report as a program does.
+func TestCheckJSON(t *testing.T) {
+	good, bad := serveWith(t), serveWith(t, "--fault", "wrong-key")
+	got := runWith(t, secretsInEnv, "", "check", "alice", good.addr+","+bad.addr, "--json", "--types", "--negative", "-t", "pap")
+	var r struct {
+		Command  string
+		Granted  bool
+		ExitCode class `json:"exit_code"`
+		Servers  []struct {
+			Server        string
+			Up            bool
+			KeyOK         *bool `json:"key_ok"`
+			SingleConnect *bool `json:"single_connect"`
+			Login         string
+			Types         map[string]string
+			WrongPassword string             `json:"wrong_password"`
+			Timing        map[string]float64 `json:"timing_ms"`
+			Error         *problem
+		}
+	}
+	d := json.NewDecoder(strings.NewReader(got.out))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&r); err != nil || strings.Count(got.out, "\n") != 1 || len(r.Servers) != 2 {
+		t.Fatalf("%v in %q", err, got.out)
+	}
+	if r.Command != "check" || r.Granted || r.ExitCode != classProtocol || got.code != classProtocol {
+		t.Errorf("got %d %s", int(got.code), got.out)
+	}
+	if s := r.Servers[0]; s.Server != good.addr || !s.Up || s.KeyOK == nil || !*s.KeyOK || s.SingleConnect == nil || !*s.SingleConnect || s.Login != "PASS" ||
+		len(s.Types) != 5 || s.Types["mschapv2"] != "PASS" || s.WrongPassword != "FAIL" || s.Timing["connect"] <= 0 || s.Timing["first_reply"] <= 0 || s.Error != nil {
+		t.Errorf("got %+v", s)
+	}
+	if s := r.Servers[1]; s.Server != bad.addr || !s.Up || s.KeyOK == nil || *s.KeyOK || s.Login != "" || s.Error == nil || s.Error.Class != "protocol" || s.Error.Hint == "" {
+		t.Errorf("got %+v", s)
+	}
+}
+
+// TestCheckPrometheus reads the metrics as the node exporter does: one HELP and one TYPE for each
+// metric, in front of its values, every value once.
+func TestCheckPrometheus(t *testing.T) {
+	dir := writeFiles(t, nil)
+	newTestCA(t, dir, "ca").issue(t, "server", 2, func(c *x509.Certificate) { c.NotAfter = time.Unix(4e9, 0) })
+	tls := split("--tls --cert DIR/server.pem --cert-key DIR/server.key", "DIR", dir)
+	for _, tt := range []struct {
+		name, serve, line string
+		code              class
+		want              string // values that must be there
+	}{
+		{"good", "", "check AT", 0, `tacacs_up{server="AT"} 1|tacacs_key_ok{server="AT"} 1`},
+		{"login", "", "check alice AT", 0, `tacacs_up{server="AT"} 1|tacacs_key_ok{server="AT"} 1|tacacs_status{server="AT",status="PASS"} 1`},
+		{"denied", "", "check alice AT -t pap --password no", 1, `tacacs_status{server="AT",status="FAIL"} 1`},
+		{"wrong key", "--fault wrong-key", "check AT", 5, `tacacs_up{server="AT"} 1|tacacs_key_ok{server="AT"} 0`},
+		{"silent", "--fault silent", "check AT --timeout 50ms", 4, `tacacs_up{server="AT"} 0`},
+		{"refused", "", "check REFUSED", 4, `tacacs_up{server="REFUSED"} 0`},
+		{"two", "", "check AT,REFUSED", 4, `tacacs_up{server="AT"} 1|tacacs_up{server="REFUSED"} 0`},
+		{"TLS", "tls", "check AT --tls --cacert DIR/ca.pem", 0, `tacacs_up{server="AT"} 1|tacacs_tls_not_after_seconds{server="AT"} 4000000000`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			options := split(tt.serve)
+			if tt.serve == "tls" {
+				options = tls
+			}
+			s, refused := serveWith(t, options...), refusedAddr(t)
+			got := runWith(t, secretsInEnv, "", append(split(tt.line, "AT", s.addr, "REFUSED", refused, "DIR", dir), "--prometheus")...)
+			if got.code != tt.code || got.err != "" {
+				t.Errorf("got %d, want %d: %s", int(got.code), int(tt.code), got.err)
+			}
+			values := metrics(t, got.out)
+			for want := range strings.SplitSeq(strings.NewReplacer("AT", s.addr, "REFUSED", refused).Replace(tt.want), "|") {
+				name, value, _ := strings.Cut(want, "} ")
+				if values[name+"}"] != value {
+					t.Errorf("not %s in\n%s", want, got.out)
+				}
+			}
+			if phase := `tacacs_phase_seconds{server="` + s.addr + `",phase="connect"}`; strings.Contains(tt.line, "AT") && !(values[phase] > "0") {
+				t.Errorf("no %s in\n%s", phase, got.out)
+			}
+		})
+	}
+}
+
+var (
+	metricComment = regexp.MustCompile(`^# (HELP|TYPE) ([a-z_]+) (.+)$`)
+	metricLine    = regexp.MustCompile(`^(([a-z_]+)\{[a-z_]+="(?:[^"\\\n]|\\["\\n])*"(?:,[a-z_]+="(?:[^"\\\n]|\\["\\n])*")*\}) (-?[0-9.]+(?:e[+-]?\d+)?)$`)
+)
+
+// metrics reads the text format of Prometheus, version 0.0.4.
+func metrics(t *testing.T, text string) map[string]string {
+	t.Helper()
+	values, said := make(map[string]string), make(map[string]bool)
+	current := ""
+	for line := range strings.SplitSeq(strings.TrimSuffix(text, "\n"), "\n") {
+		if m := metricComment.FindStringSubmatch(line); m != nil {
+			if said[m[1]+m[2]] || m[1] == "TYPE" && (m[3] != "gauge" || m[2] != current) {
+				t.Errorf("out of place: %s", line)
+			}
+			said[m[1]+m[2]], current = true, m[2]
+			continue
+		}
+		m := metricLine.FindStringSubmatch(line)
+		if m == nil || m[2] != current || values[m[1]] != "" || !said["HELP"+current] || !said["TYPE"+current] {
+			t.Errorf("not the text format, or out of place: %q", line)
+			continue
+		}
+		values[m[1]] = m[3]
+	}
+	if !strings.HasSuffix(text, "\n") {
+		t.Errorf("the last line has no end")
+	}
+	return values
+}
+
+// TestCheckOutput writes the report to a file as a whole or not at all.
+func TestCheckOutput(t *testing.T) {
+	s := serveWith(t)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "tacacs.prom")
+	for _, tt := range []struct{ options, begins string }{
+		{"--prometheus", "# HELP tacacs_up "},
+		{"--json", `{"command":"check",`},
+		{"--nagios", "TACACS+ OK: "},
+		{"", s.addr + ": OK\n"},
+	} {
+		for _, before := range []string{"", "what was there before, and is longer than the report " + long(2000)} {
+			os.Remove(file)
+			if before != "" {
+				if err := os.WriteFile(file, []byte(before), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := s.ask(t, "check AT --output "+file+" "+tt.options); got != (outcome{}) {
+				t.Errorf("%s: got %+v", tt.options, got)
+			}
+			text, err := os.ReadFile(file)
+			if err != nil || !strings.HasPrefix(string(text), tt.begins) || strings.Contains(string(text), "before") {
+				t.Errorf("%s: %v, %.200s", tt.options, err, text)
+			}
+			if info, err := os.Stat(file); err != nil || info.Mode() != 0o644 {
+				t.Errorf("%s: %v, %v", tt.options, err, info)
+			}
+			checkFolder(t, dir, "tacacs.prom")
+		}
+	}
+	// A report of what is wrong is written all the same.
+	if got := runWith(t, secretsInEnv, "", "check", refusedAddr(t), "--prometheus", "--output", file); got != (outcome{code: classNetwork}) {
+		t.Errorf("got %+v", got)
+	}
+	if text, _ := os.ReadFile(file); !regexp.MustCompile(`(?m)^tacacs_up\{.*\} 0$`).Match(text) {
+		t.Errorf("got %s", text)
+	}
+
+	for _, tt := range []struct {
+		name, to string
+		code     class
+		options  string
+	}{
+		{"no such folder", filepath.Join(dir, "nothing", "file"), classUsage, "--prometheus"},
+		{"a file as a folder", filepath.Join(file, "file"), classUsage, "--prometheus"},
+		{"a folder", dir, classUsage, "--prometheus"},
+		{"no such folder, nagios", filepath.Join(dir, "nothing", "file"), nagiosUnknown, "--nagios"},
+	} {
+		got := s.ask(t, fmt.Sprintf("check AT --output %s %s", tt.to, tt.options))
+		if got.code != tt.code || got.out != "" || !strings.Contains(got.err, "write the report: ") {
+			t.Errorf("%s: got %+v", tt.name, got)
+		}
+		checkFolder(t, dir, "tacacs.prom")
+		checkFolder(t, filepath.Dir(dir), filepath.Base(dir))
+	}
+}
+
+// checkFolder demands that a folder holds that one file.
+func checkFolder(t *testing.T, dir, want string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 1 || entries[0].Name() != want {
+		t.Errorf("%v, %v in %s", err, entries, dir)
+	}
+}

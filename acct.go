@@ -124,8 +124,15 @@ func completeRecord(flags acctFlags, args []string, taskID string, now time.Time
 		}
 	}
 	fill("timezone", "UTC")
-	slices.SortStableFunc(own, func(a, b string) int { return acctRank(a) - acctRank(b) })
-	return append(own, rest...)
+	ordered := make([]string, 0, len(own)+len(rest))
+	for rank := range acctArgs {
+		for _, arg := range own {
+			if acctRank(arg) == rank {
+				ordered = append(ordered, arg)
+			}
+		}
+	}
+	return append(ordered, rest...)
 }
 
 func acctRank(arg string) int {

@@ -4,11 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"maps"
 	"math"
 	"math/bits"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -315,11 +313,17 @@ func (r *benchReport) String() string {
 		fmt.Fprintf(&b, " %s %.3f ms", p.name, r.Latency[p.name])
 	}
 	b.WriteString("\nstatus   ")
-	for _, name := range slices.Sorted(maps.Keys(r.Status)) {
-		fmt.Fprintf(&b, " %s %d", name, r.Status[name])
+	for _, of := range []names{authenStatusNames, authorStatusNames[authorPassAdd:authorFail], {acctSuccess: acctStatusNames[acctSuccess]}} {
+		for _, name := range of {
+			if n := r.Status[name]; n > 0 {
+				fmt.Fprintf(&b, " %s %d", name, n)
+			}
+		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(r.Errors)) {
-		fmt.Fprintf(&b, "\nerror     %s %d, such as: %s", name, r.Errors[name].Count, r.Errors[name].Example)
+	for c := classDenied; c <= classTLS; c++ {
+		if e := r.Errors[c.String()]; e != nil {
+			fmt.Fprintf(&b, "\nerror     %s %d, such as: %s", c, e.Count, e.Example)
+		}
 	}
 	fmt.Fprintf(&b, "\nbytes     %d sent, %d received\n", r.Bytes["sent"], r.Bytes["received"])
 	if r.SingleConnect != nil {

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -187,7 +186,7 @@ func (srv *labServer) setKey(ctx context.Context, inv *invocation, listen []stri
 		inv.say("made a user: demo, with the password demo")
 		srv.try += " TACACS_PLUS_PWD=demo tacacs_plus authenticate demo"
 	} else {
-		srv.try += " tacacs_plus authenticate " + slices.Sorted(maps.Keys(srv.users))[0]
+		srv.try += " tacacs_plus authenticate USER"
 	}
 	return nil
 }

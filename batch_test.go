@@ -13,6 +13,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -337,12 +338,15 @@ func (g *generator) Read(b []byte) (n int, err error) {
 // A meter counts lines of output, or requests, and knows how much memory is in use at some of
 // them.
 type meter struct {
+	mu    sync.Mutex
 	n     int
 	at    []int
 	inUse []uint64
 }
 
 func (m *meter) count(n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.n += n
 	if len(m.at) > 0 && m.n >= m.at[0] {
 		m.at = m.at[1:]
@@ -361,17 +365,25 @@ func (m *meter) Write(b []byte) (int, error) {
 // check allows a few MiB, for what is under way and for what other tests left behind.
 func (m *meter) check(t *testing.T, n int) {
 	t.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.n != n || len(m.inUse) != 2 || int64(m.inUse[1])-int64(m.inUse[0]) > 3<<20 {
 		t.Errorf("%d of %d; octets in use at the beginning and at the end: %d", m.n, n, m.inUse)
 	}
 }
 
+// manyRequests is how many a test of memory sends: fewer under the race detector, where they take
+// ten times as long.
+func manyRequests() int {
+	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		return 40_000
+	}
+	return 200_000
+}
+
 // TestBatchMemory has an input that is far longer than what is kept of it.
 func TestBatchMemory(t *testing.T) {
-	n := 200_000
-	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
-		n = 50_000 // it takes ten times as long
-	}
+	n := manyRequests()
 	var asked meter
 	s := handWritten(t, func(c *wire) { c.race(&asked) })
 	out := &meter{at: []int{10_000, n - 5_000}}

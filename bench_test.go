@@ -275,7 +275,7 @@ func TestBenchUsage(t *testing.T) {
 
 // TestBenchMemory measures in the middle of a run what it keeps.
 func TestBenchMemory(t *testing.T) {
-	const n = 200_000
+	n := manyRequests()
 	m := &meter{at: []int{10_000, n - 5_000}}
 	s := handWritten(t, func(c *wire) { c.race(m) })
 	if r, got := benchJSON(t, s.addr, fmt.Sprint("--authorize --unencrypted -c 64 -n ", n)); got.code != classGranted || r.Requests != n {

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -50,6 +51,7 @@ type entry struct {
 	id     json.RawMessage // what a program knows it by
 	expect string          // the status that makes it a success
 	over   bool
+	login  authentication // the memory for the request, where it is one
 }
 
 // asExpected says whether the entry is a success: with + and - by what it amounts to, with the
@@ -315,6 +317,7 @@ type batchRequest struct {
 type requestParser struct {
 	defaults caller
 	password string
+	request  batchRequest
 	line     bytes.Reader
 	decoder  *json.Decoder // of line; nil after an error
 }
@@ -325,8 +328,9 @@ func (p *requestParser) parse(e *entry, line []byte) error {
 		p.decoder.DisallowUnknownFields()
 	}
 	p.line.Reset(line)
-	var b batchRequest
-	err := p.decoder.Decode(&b)
+	b := &p.request
+	*b = batchRequest{}
+	err := p.decoder.Decode(b)
 	if err == nil {
 		if rest, ok := p.decoder.Buffered().(*bytes.Reader); ok {
 			for c, e := rest.ReadByte(); e == nil && err == nil; c, e = rest.ReadByte() {
@@ -353,20 +357,12 @@ func (p *requestParser) parse(e *entry, line []byte) error {
 	if who.defaultLevel = 0; b.Command == "enable" {
 		who.defaultLevel, who.service = 15, authenServiceEnable
 	}
-	method := authenMethodTACACSPlus
-	flags := acctStart
-	for _, v := range []struct {
-		field, value string
-		set          func(string) error
-	}{
-		{"authen_type", b.AuthenType, who.authenType.Set}, {"service", b.Service, who.service.Set},
-		{"method", b.Method, method.Set}, {"flag", b.Flag, flags.Set},
-	} {
-		if v.value != "" {
-			if err := v.set(v.value); err != nil {
-				return failf(classUsage, "%s \"%s\" %w", v.field, escape(v.value), err)
-			}
-		}
+	method, flags := authenMethodTACACSPlus, acctStart
+	err = cmp.Or(
+		setField("authen_type", b.AuthenType, who.authenType.Set), setField("service", b.Service, who.service.Set),
+		setField("method", b.Method, method.Set), setField("flag", b.Flag, flags.Set))
+	if err != nil {
+		return err
 	}
 	if b.PrivLvl != nil {
 		if who.level = *b.PrivLvl; who.level < 0 || who.level > 15 {
@@ -378,12 +374,12 @@ func (p *requestParser) parse(e *entry, line []byte) error {
 	}
 	switch b.Command {
 	case "authenticate", "enable", "chpass":
-		a := newLogin(who, password)
+		e.login = *newLogin(who, password)
 		if b.Command == "chpass" {
-			a = newPasswordChange(who, password, b.NewPassword)
+			e.login = *newPasswordChange(who, password, b.NewPassword)
 		}
-		a.answers = b.Answers
-		e.request = a
+		e.login.answers = b.Answers
+		e.request = &e.login
 	case "authorize", "account":
 		own := argOptions{command: b.Cmd, args: b.Args}
 		args, err := own.request(nil)
@@ -410,6 +406,17 @@ func (p *requestParser) parse(e *entry, line []byte) error {
 		return fitsRequest(e.request, who)
 	}
 	return nil // what does not fit its field is found before it is sent
+}
+
+// setField sets what a field of the request names, if it is there.
+func setField(field, value string, set func(string) error) error {
+	if value == "" {
+		return nil
+	}
+	if err := set(value); err != nil {
+		return failf(classUsage, "%s \"%s\" %w", field, escape(value), err)
+	}
+	return nil
 }
 
 // A batchResult is one line of the output of batch: a result, and which request it is of.

@@ -73,11 +73,12 @@ type serverCheck struct {
 	Login         string            `json:"login,omitempty"`          // status of a login with USER
 	Types         map[string]string `json:"types,omitempty"`          // status by authentication type
 	WrongPassword string            `json:"wrong_password,omitempty"` // status of a login with one
-	Timing        *timing           `json:"timing_ms,omitempty"`
+	TimingMS      *timingMS         `json:"timing_ms,omitempty"`
 	TLS           *tlsFacts         `json:"tls,omitempty"`
 	Error         *problem          `json:"error,omitempty"`
 
-	class class // of the first thing that is wrong
+	Timing *timing `json:"-"`
+	class  class   // of the first thing that is wrong
 }
 
 // run tries one server. The key is proved without an account: any readable answer to a login
@@ -89,7 +90,7 @@ func (s *serverCheck) run(ctx context.Context, c client, srv server, who caller,
 	nobody.user, nobody.authenType, nobody.service = "", authenASCII, authenServiceLogin
 	var res result
 	err := c.ask(ctx, &res, &probe{newLogin(nobody, "")})
-	s.Timing, s.TLS = res.Timing, res.TLS
+	s.Timing, s.TimingMS, s.TLS = res.Timing, res.Timing.ms(), res.TLS
 	s.Up = err == nil || asFailure(err).class == classProtocol || asFailure(err).class == classServer
 	if fits := err == nil || asFailure(err).class == classServer; c.tls == nil && !c.clear && s.Up {
 		s.KeyOK = &fits

@@ -284,7 +284,8 @@ type mux struct {
 	out     []byte
 	codec   codec
 	flights map[uint32]*job
-	ids     []byte    // random octets, for session ids
+	random  [1024]byte
+	ids     []byte    // what is left of random, for session ids
 	expires time.Time // no session does before
 	limit   time.Time // the read deadline that is set
 	closing bool      // no new sessions
@@ -293,9 +294,8 @@ type mux struct {
 	idle    func() // called before a wait
 }
 
-// flushAt octets are not held back, even while there are replies to be read: the server works on
-// them meanwhile.
-const flushAt = 1024
+// flushAt octets are not held back, even while there is more to be read.
+const flushAt = 16 << 10
 
 func newMux(l *link) *mux {
 	return &mux{link: l, in: bufio.NewReaderSize(l.conn, 2*(headerLen+maxBody)), flights: make(map[uint32]*job)}
@@ -318,7 +318,7 @@ func (m *mux) room(limit int) bool {
 // start queues the first packet of a session.
 func (m *mux) start(j *job) error {
 	if len(m.ids) < 4 {
-		m.ids = make([]byte, 1024)
+		m.ids = m.random[:]
 		rand.Read(m.ids) // never fails
 	}
 	id := binary.BigEndian.Uint32(m.ids)

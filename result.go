@@ -28,12 +28,13 @@ type result struct {
 	Arguments     *arguments `json:"arguments,omitempty"`
 	TaskID        string     `json:"task_id,omitempty"`
 	TLS           *tlsFacts  `json:"tls,omitempty"`
-	Timing        *timing    `json:"timing_ms,omitempty"`
+	TimingMS      *timingMS  `json:"timing_ms,omitempty"` // filled in for JSON
 	Error         *problem   `json:"error,omitempty"`
 	Attempts      []attempt  `json:"attempts,omitempty"`
 
-	class class
-	hint  string // for a denial; errors carry their own
+	Timing *timing `json:"-"`
+	class  class
+	hint   string // for a denial; errors carry their own
 	// Of a command with many requests:
 	report   string // in place of all renderings
 	streamed bool   // everything was printed already
@@ -76,19 +77,21 @@ type phase struct {
 	took time.Duration
 }
 
-// MarshalJSON writes the phases that took place, in milliseconds.
-func (t *timing) MarshalJSON() ([]byte, error) {
-	b := []byte{'{'}
-	for _, p := range t.phases() {
-		if p.took > 0 {
-			if len(b) > 1 {
-				b = append(b, ',')
-			}
-			b = append(strconv.AppendQuote(b, p.name), ':')
-			b = strconv.AppendFloat(b, float64(p.took.Microseconds())/1000, 'f', -1, 64)
-		}
+// A timingMS is a timing as JSON shows it, in milliseconds.
+type timingMS struct {
+	Resolve    float64 `json:"resolve,omitempty"`
+	Connect    float64 `json:"connect,omitempty"`
+	TLS        float64 `json:"tls,omitempty"`
+	FirstReply float64 `json:"first_reply,omitempty"`
+	Total      float64 `json:"total,omitempty"`
+}
+
+func (t *timing) ms() *timingMS {
+	if t == nil {
+		return nil
 	}
-	return append(b, '}'), nil
+	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+	return &timingMS{ms(t.resolve), ms(t.connect), ms(t.tls), ms(t.firstReply), ms(t.total)}
 }
 
 // begin forgets the answer of the server before and notes which one is asked now.
@@ -219,6 +222,7 @@ func (r *result) block() string {
 // since JSON does not escape the control characters above U+007F.
 func (r *result) shown() *result {
 	shown := *r
+	shown.TimingMS = r.Timing.ms()
 	shown.User, shown.ServerMsg, shown.Data, shown.TaskID = escape(r.User), escapeLines(r.ServerMsg), escapeLines(r.Data), escape(r.TaskID)
 	if r.Arguments != nil {
 		shown.Arguments = &arguments{escapeAll(r.Arguments.Request), escapeAll(r.Arguments.Response), escapeAll(r.Arguments.Effective)}

@@ -59,7 +59,7 @@ func (s *session) seal(dst []byte, c *codec, m layouter) ([]byte, error) {
 		return dst, failf(classUsage, "%w", err)
 	}
 	body := dst[start+headerLen:]
-	s.trace.packet("sent to", s.server, &s.sent, body, m)
+	s.trace.packet("sent to", &s.server, &s.sent, body, m)
 	if !s.clear {
 		obfuscate(&s.sent, s.keys[0].value, body)
 	}
@@ -109,7 +109,7 @@ func (s *session) verify(h *header) error {
 		return s.mismatch("seq_no", h.seqNo, s.sent.seqNo+1)
 	case h.length == 0:
 		// Section 3.6: how a server answers a packet type that it does not know.
-		s.trace.packet("received from", s.server, h, nil, nil)
+		s.trace.packet("received from", &s.server, h, nil, nil)
 		return failf(classServer, "%s answers with an empty body", s.server).
 			withHint("the server does not do %s (RFC 8907 section 3.6)", h.typ)
 	case (h.flags^s.sent.flags)&flagUnencrypted != 0:
@@ -131,7 +131,7 @@ func (s *session) unseal(h *header, body []byte, c *codec, reply layouter) error
 		obfuscate(h, s.keys[0].value, body)
 	}
 	err := c.decode(body, reply)
-	s.trace.packet("received from", s.server, h, body, reply)
+	s.trace.packet("received from", &s.server, h, body, reply)
 	if err != nil {
 		return s.keyMismatch(h, body, reply)
 	}

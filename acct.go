@@ -157,6 +157,42 @@ func newTaskID() string {
 	return hex.EncodeToString(b[:])
 }
 
+// recordArgs completes what args say of the task itself: the task id, made up where there is
+// none, and the service, where nothing says what was done.
+func recordArgs(args []string, taskID string) ([]string, string, error) {
+	given := argValue(args, "task_id")
+	switch {
+	case taskID != "" && hasArg(args, "task_id"):
+		return nil, "", failf(classUsage, "--task-id and a task_id argument: give one of them")
+	case given != "":
+		taskID = given
+	case taskID == "":
+		taskID = newTaskID()
+	}
+	if err := checkArgs([]string{"task_id=" + taskID}); err != nil {
+		return nil, "", err
+	}
+	if !slices.ContainsFunc(args, func(arg string) bool { return acctRank(arg) < 0 }) {
+		args = append(args, "service=shell")
+	}
+	return completeShell(args), taskID, nil
+}
+
+// stopArgs adds what is known at the end of a command to the arguments of its record.
+func stopArgs(args []string, began, ended time.Time, status string) []string {
+	args = slices.Clone(args)
+	for _, known := range []struct{ name, value string }{
+		{"start_time", strconv.FormatInt(began.Unix(), 10)},
+		{"elapsed_time", strconv.FormatInt(int64(ended.Sub(began).Seconds()), 10)},
+		{"err_msg", status},
+	} {
+		if !hasArg(args, known.name) {
+			args = append(args, known.name+"="+known.value)
+		}
+	}
+	return args
+}
+
 // A task is what the records of one event have in common.
 type task struct {
 	inv    *invocation
@@ -195,22 +231,16 @@ func newAccount(o *optionSet) action {
 				return nil, failf(classUsage, "%w", err).withHint("--cmd can say what to record in its place")
 			}
 		}
-		switch given := argValue(args, "task_id"); {
-		case taskID != "" && hasArg(args, "task_id"):
-			return nil, failf(classUsage, "--task-id and a task_id argument: give one of them")
-		case given != "":
-			taskID = given
-		case taskID == "":
-			taskID = newTaskID()
-		}
-		if err := checkArgs([]string{"task_id=" + taskID}); err != nil {
+		args, taskID, err := recordArgs(args, taskID)
+		if err != nil {
 			return nil, err
 		}
-		if !slices.ContainsFunc(args, func(arg string) bool { return acctRank(arg) < 0 }) {
-			args = append(args, "service=shell") // nothing says what was done: a shell session
+		r := &task{inv: inv, method: own.method, args: args, id: taskID}
+		last := r.args
+		if execute { // the longest of its records is the last one
+			last = stopArgs(last, time.Now(), time.Now(), "not started: interrupted")
 		}
-		r := &task{inv: inv, method: own.method, args: completeShell(args), id: taskID}
-		if err := fitsRequest(r.record(acctStop, r.args), inv.caller); err != nil {
+		if err := fitsRequest(r.record(acctStop, last), inv.caller); err != nil {
 			return nil, err
 		}
 		var program string
@@ -294,19 +324,17 @@ func (r *task) execute(ctx context.Context, program string, argv []string) (*res
 	}
 	r.inv.show(res)
 
-	cmd := exec.Command(program)
-	cmd.Args = argv
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = r.inv.std.in, r.inv.std.out, r.inv.std.err
-	status := runForwarding(cmd)
-
-	ended := time.Now()
+	status := exitStatus{code: classInterrupted, text: "not started: interrupted"}
+	if ctx.Err() == nil {
+		cmd := exec.Command(program)
+		cmd.Args = argv
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = r.inv.std.in, r.inv.std.out, r.inv.std.err
+		status = runForwarding(cmd)
+	}
 	if status.err != nil {
 		r.inv.warn("run %s: %v", argv[0], status.err)
 	}
-	args := append(slices.Clone(r.args),
-		"start_time="+strconv.FormatInt(began.Unix(), 10),
-		"elapsed_time="+strconv.FormatInt(int64(ended.Sub(began).Seconds()), 10),
-		"err_msg="+status.text)
+	args := stopArgs(r.args, began, time.Now(), status.text)
 	// A signal ended the command, perhaps, but its end is recorded all the same.
 	res, err = r.send(context.WithoutCancel(ctx), acctStop, args)
 	if err != nil || res.class != classGranted {
@@ -333,19 +361,21 @@ type exitStatus struct {
 }
 
 // runForwarding runs cmd and hands on to it the signals that a terminal does not send to both:
-// Ctrl-C reaches the command by itself, and this program waits for what it makes of that.
+// Ctrl-C and Ctrl-\\ reach the command by themselves, and this program waits for what it makes of that.
 func runForwarding(cmd *exec.Cmd) exitStatus {
 	if err := cmd.Start(); err != nil {
 		return exitStatus{code: 126, text: "not started", err: cause(err)}
 	}
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGHUP, os.Interrupt, syscall.SIGQUIT)
 	done := make(chan struct{})
 	go func() {
 		for {
 			select {
 			case s := <-signals:
-				_ = cmd.Process.Signal(s)
+				if s == syscall.SIGTERM || s == syscall.SIGHUP {
+					_ = cmd.Process.Signal(s)
+				}
 			case <-done:
 				return
 			}

@@ -197,6 +197,10 @@ func (a *authentication) open(remAddr string) (layouter, error) {
 	a.start = authenStart{action: a.action, privLvl: a.caller.privLvl(), typ: typ, service: a.caller.service,
 		user: a.caller.user, port: a.caller.port, remAddr: remAddr}
 	switch {
+	case a.action == authenChPass && typ != authenASCII:
+		return nil, failf(classUsage, "chpass is defined for the type ascii only, not %s", typ)
+	case a.caller.user == "" && typ != authenASCII:
+		return nil, failf(classUsage, "an empty user needs --authen-type ascii, where the server can ask for the name")
 	case typ == authenPAP && len(a.password) > maxPAPPassword:
 		return nil, failf(classUsage, "the password is %d octets, the limit of pap is %d", len(a.password), maxPAPPassword)
 	case typ == authenPAP:
@@ -261,7 +265,7 @@ func (a *authentication) next(ctx context.Context, l *link, res *result) (layout
 			a.tried = []authenType{a.caller.authenType}
 		}
 		next, ok := restartType(a.reply.data, a.tried)
-		if !ok {
+		if !ok || a.action != authenLogin || a.caller.user == "" && next != authenASCII {
 			res.hint = "the server does not take " + a.typ().String() + " here; try another --authen-type"
 			return nil, nil
 		}
@@ -390,8 +394,8 @@ func authenticate(ctx context.Context, inv *invocation, own *challengeOptions) (
 	if err := own.check(inv.caller.authenType); err != nil {
 		return nil, err
 	}
-	if inv.caller.user == "" && inv.caller.authenType != authenASCII {
-		return nil, failf(classUsage, "an empty user needs --authen-type ascii, where the server can ask for the name")
+	if err := fitsRequest(newLogin(inv.caller, ""), inv.caller); err != nil {
+		return nil, err
 	}
 	secrets, err := inv.secrets(ctx, true)
 	if err != nil {
@@ -429,8 +433,8 @@ func newChPass(o *optionSet) action {
 	o.add(&fresh.files, "new-password-file", "FILE", "file with the new password; - is standard input")
 	o.add((*toggle)(&fresh.stdin), "new-password-stdin", "", "read the new password from standard input")
 	return func(ctx context.Context, inv *invocation) (*result, error) {
-		if inv.caller.authenType != authenASCII {
-			return nil, failf(classUsage, "chpass is defined for the type ascii only, not %s", inv.caller.authenType)
+		if err := fitsRequest(newPasswordChange(inv.caller, "", ""), inv.caller); err != nil {
+			return nil, err
 		}
 		secrets, err := inv.secrets(ctx, true, &fresh)
 		if err != nil {

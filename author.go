@@ -217,16 +217,10 @@ func newAuthorize(o *optionSet) action {
 		if err != nil {
 			return nil, err
 		}
-		for _, r := range require {
-			if _, _, _, ok := splitArg(r); !ok {
-				return nil, failf(classUsage, "--require %s is not name=value", escape(r))
-			}
+		m, err := newAuthorization(inv.caller, own.method, args, require)
+		if err != nil {
+			return nil, err
 		}
-		if args = completeShell(args); !hasArg(args, "service") {
-			return nil, failf(classUsage, "no service among the arguments").withHint("add service=shell, or service=ppp and so on (RFC 8907 section 8.2)")
-		}
-		m := newAuthorization(inv.caller, own.method, args)
-		m.require = require
 		if err := fitsRequest(m, inv.caller); err != nil {
 			return nil, err
 		}
@@ -260,9 +254,18 @@ type authorization struct {
 	response authorResponse
 }
 
-func newAuthorization(who caller, method authenMethod, args []string) *authorization {
-	return &authorization{request: authorRequest{method: method, privLvl: who.privLvl(), typ: who.authenType,
-		service: who.service, user: who.user, port: who.port, args: args}}
+// newAuthorization sees to it that the arguments are complete, and require can be met.
+func newAuthorization(who caller, method authenMethod, args, require []string) (*authorization, error) {
+	for _, r := range require {
+		if _, _, _, ok := splitArg(r); !ok {
+			return nil, failf(classUsage, "--require %s is not name=value", escape(r))
+		}
+	}
+	if args = completeShell(args); !hasArg(args, "service") {
+		return nil, failf(classUsage, "no service among the arguments").withHint("add service=shell, or service=ppp and so on (RFC 8907 section 8.2)")
+	}
+	return &authorization{require: require, request: authorRequest{method: method, privLvl: who.privLvl(), typ: who.authenType,
+		service: who.service, user: who.user, port: who.port, args: args}}, nil
 }
 
 // kind makes an authorization a request, as do the methods below.

@@ -12,6 +12,8 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode/utf16"
+	"unicode/utf8"
 )
 
 // newBatch is the command batch: many requests from standard input.
@@ -19,14 +21,15 @@ func newBatch(o *optionSet) action {
 	inFlight := 16
 	o.add(&number{&inFlight, 1, maxInFlight}, "c concurrency", "N", "requests under way at a time (default 16)")
 	return func(ctx context.Context, inv *invocation) (*result, error) {
+		_, keyFromStdin := inv.key.count()
+		ways, passwordFromStdin := inv.password.count()
+		if keyFromStdin+passwordFromStdin > 0 {
+			return nil, failf(classUsage, "batch reads its requests from standard input; no secret can come from there")
+		}
 		// The password of a request that has none may come from outside; nobody is asked for it.
-		ways, _ := inv.password.count()
 		secrets, err := inv.secrets(ctx, ways > 0 || inv.std.env(inv.password.env) != "")
 		if err != nil {
 			return nil, err
-		}
-		if _, fromStdin := inv.key.count(); fromStdin > 0 {
-			return nil, failf(classUsage, "batch reads its requests from standard input; the key cannot come from there")
 		}
 		inv.server.singleConnect = true
 		c, err := inv.client(secrets.keys)
@@ -35,10 +38,12 @@ func newBatch(o *optionSet) action {
 		}
 		c.warn = func(string, ...any) {}
 		s := &sequence{inv: inv, show: showJSON}
-		p := &requestParser{defaults: inv.caller, password: secrets.password}
+		p := &requestParser{defaults: inv.caller, password: secrets.password, transport: c.transport()}
 		s.parse = p.parse
 		res, err := s.run(ctx, c, inv.std.in, inFlight)
-		inv.say("%s", s.summary())
+		if !inv.output.quiet {
+			inv.say("%s", s.summary())
+		}
 		return res, err
 	}
 }
@@ -63,7 +68,8 @@ func (e *entry) asExpected() bool {
 	case "-":
 		return e.class() == classDenied
 	}
-	return e.err == nil && strings.EqualFold(e.expect, e.res.Status)
+	c := e.class()
+	return strings.EqualFold(e.expect, e.res.Status) && (e.err == nil || c == classServer || c == classDenied)
 }
 
 // A sequence takes requests from lines, has them carried, and shows the results in the order of
@@ -79,7 +85,8 @@ type sequence struct {
 	chunk   []*entry      // the rest of the last one
 	free    chan *entry   // those that are not in use
 	pending []*entry      // read, and not shown yet, in order; crew holds its lock for this
-	readErr error
+	readErr error         // set before chunks is closed
+	broken  bool          // the output takes nothing any more
 
 	total, asWanted int
 	differ          int   // from what was expected
@@ -110,9 +117,10 @@ func (s *sequence) run(ctx context.Context, c *client, in io.Reader, inFlight in
 	s.enc = json.NewEncoder(s.out)
 	s.enc.SetEscapeHTML(false)
 	c.warn = func(string, ...any) {} // each result says what there is to be said
-	team := &crew{client: c, limit: inFlight, single: !c.singleConnect, idle: func() { s.out.Flush() },
-		done: func(j *job) { s.done(j.owner.(*entry)) },
-		note: func(text string) { s.inv.warn("%s", text) }}
+	team := newCrew(c, inFlight)
+	team.done = func(j *job) { s.done(j.owner.(*entry)) }
+	team.idle = func() { s.broken = s.out.Flush() != nil }
+	team.note = func(text string) { s.inv.warn("%s", text) }
 	team.take = func(time.Time) (*job, time.Time, bool) { return s.take(team) }
 	go s.read(in, team)
 	team.run(ctx)
@@ -120,7 +128,7 @@ func (s *sequence) run(ctx context.Context, c *client, in io.Reader, inFlight in
 	if err != nil {
 		err = failf(classUsage, "write the results: %w", cause(err))
 	}
-	if s.readErr != nil {
+	if ctx.Err() == nil && s.readErr != nil {
 		err = failf(classUsage, "read the requests: %w", cause(s.readErr))
 	}
 	res := &result{Command: s.inv.command.name, class: s.class(), streamed: true}
@@ -208,6 +216,9 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 // take gives the crew the next request that was read.
 func (s *sequence) take(team *crew) (*job, time.Time, bool) {
 	for {
+		if s.broken {
+			return nil, time.Time{}, false // nobody would see what comes of it
+		}
 		if len(s.chunk) == 0 {
 			select {
 			case chunk, open := <-s.chunks:
@@ -315,47 +326,31 @@ type batchRequest struct {
 // A requestParser makes requests of lines of JSON. What they do not say comes from the command
 // line.
 type requestParser struct {
-	defaults caller
-	password string
-	request  batchRequest
-	line     bytes.Reader
-	decoder  *json.Decoder // of line; nil after an error
+	defaults  caller
+	password  string
+	transport string
+	request   batchRequest
+	line      bytes.Reader
+	decoder   *json.Decoder // of line; nil after an error
 }
 
+// parse makes the request of an entry out of its line.
 func (p *requestParser) parse(e *entry, line []byte) error {
-	if p.decoder == nil {
-		p.decoder = json.NewDecoder(&p.line)
-		p.decoder.DisallowUnknownFields()
-	}
-	p.line.Reset(line)
 	b := &p.request
 	*b = batchRequest{}
-	err := p.decoder.Decode(b)
-	if err == nil {
-		if rest, ok := p.decoder.Buffered().(*bytes.Reader); ok {
-			for c, e := rest.ReadByte(); e == nil && err == nil; c, e = rest.ReadByte() {
-				if c != ' ' && c != '\t' && c != '\r' && c != '\n' {
-					err = errors.New("more than one value on the line")
-				}
-			}
-		}
-	}
+	err := p.decode(line)
+	e.id, e.expect = printableJSON(b.ID), b.Expect
+	e.res.Command, e.res.User, e.res.Transport = b.Command, cmp.Or(b.User, p.defaults.user), p.transport
 	if err != nil {
-		p.decoder = nil
 		return failf(classUsage, "%s", strings.TrimPrefix(err.Error(), "json: "))
 	}
 	who, password := p.defaults, p.password
-	e.id, e.expect = b.ID, b.Expect
-	e.res.Command, e.res.User = b.Command, b.User
-	who.user = b.User
+	who.user = e.res.User
 	if b.Password != nil {
 		password = *b.Password
 	}
 	if b.Port != nil {
 		who.port = *b.Port
-	}
-	if who.defaultLevel = 0; b.Command == "enable" {
-		who.defaultLevel, who.service = 15, authenServiceEnable
 	}
 	method, flags := authenMethodTACACSPlus, acctStart
 	err = cmp.Or(
@@ -372,40 +367,93 @@ func (p *requestParser) parse(e *entry, line []byte) error {
 	if err := who.check(); err != nil {
 		return err
 	}
+	if e.request, err = p.newRequest(e, who, password, method, flags); err != nil {
+		return err
+	}
+	if e.request.dialogue() {
+		return fitsRequest(e.request, who)
+	}
+	_, err = e.request.open(longestAddr)
+	return err // what does not fit its field is found before it is sent
+}
+
+// decode reads the one JSON object of a line into p.request.
+func (p *requestParser) decode(line []byte) error {
+	if !utf8.Valid(line) {
+		return errors.New("the line is not UTF-8")
+	}
+	if p.decoder == nil {
+		p.decoder = json.NewDecoder(&p.line)
+		p.decoder.DisallowUnknownFields()
+	}
+	p.line.Reset(line)
+	err := p.decoder.Decode(&p.request)
+	if rest, ok := p.decoder.Buffered().(*bytes.Reader); err == nil && ok {
+		for c, end := rest.ReadByte(); end == nil; c, end = rest.ReadByte() {
+			if !strings.ContainsRune(" \t\r\n", rune(c)) {
+				err = errors.New("more than one value on the line")
+			}
+		}
+	}
+	if err != nil {
+		p.decoder = nil // it does not go on after an error
+	}
+	return err
+}
+
+// newRequest makes what the object asks for, as the command of that name does.
+func (p *requestParser) newRequest(e *entry, who caller, password string, method authenMethod, flags acctFlags) (request, error) {
+	b := &p.request
 	switch b.Command {
 	case "authenticate", "enable", "chpass":
+		if who.service == authenServiceEnable && b.Command == "authenticate" {
+			return nil, failf(classUsage, "authenticate does not take the service enable")
+		}
+		if b.Command == "enable" {
+			who.defaultLevel, who.service = 15, authenServiceEnable
+		}
 		e.login = *newLogin(who, password)
 		if b.Command == "chpass" {
 			e.login = *newPasswordChange(who, password, b.NewPassword)
 		}
 		e.login.answers = b.Answers
-		e.request = &e.login
+		return &e.login, nil
 	case "authorize", "account":
 		own := argOptions{command: b.Cmd, args: b.Args}
 		args, err := own.request(nil)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		args = completeShell(args)
-		if b.Command == "account" {
-			if b.TaskID == "" {
-				b.TaskID = newTaskID()
-			}
-			e.request = newRecord(who, method, flags, args, b.TaskID)
-			break
+		if b.Command == "authorize" {
+			return newAuthorization(who, method, args, b.Require)
 		}
-		a := newAuthorization(who, method, args)
-		a.require = b.Require
-		e.request = a
+		args, taskID, err := recordArgs(args, b.TaskID)
+		if err != nil {
+			return nil, err
+		}
+		return newRecord(who, method, flags, args, taskID), nil
 	case "":
-		return failf(classUsage, "no command in the request")
-	default:
-		return failf(classUsage, "command \"%s\" is not authenticate, enable, chpass, authorize or account", escape(b.Command))
+		return nil, failf(classUsage, "no command in the request")
 	}
-	if e.request.dialogue() {
-		return fitsRequest(e.request, who)
+	return nil, failf(classUsage, "command \"%s\" is not authenticate, enable, chpass, authorize or account", escape(b.Command))
+}
+
+// printableJSON writes what is beyond ASCII in a value as \u: JSON lets control characters pass.
+func printableJSON(value json.RawMessage) json.RawMessage {
+	if printableASCII(string(value)) {
+		return value
 	}
-	return nil // what does not fit its field is found before it is sent
+	var b []byte
+	for _, r := range string(value) {
+		if r < 0x80 {
+			b = append(b, byte(r))
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) {
+			b = fmt.Appendf(b, "\\u%04x", unit)
+		}
+	}
+	return b
 }
 
 // setField sets what a field of the request names, if it is there.
@@ -471,8 +519,11 @@ func commandFile(ctx context.Context, inv *invocation, file string, method authe
 		if err := checkArgs(args); err != nil {
 			return err
 		}
-		e.res.Command, e.res.User = inv.command.name, inv.caller.user
-		e.request = newAuthorization(inv.caller, method, args)
+		e.res.Command, e.res.User, e.res.Transport = inv.command.name, inv.caller.user, c.transport()
+		var err error
+		if e.request, err = newAuthorization(inv.caller, method, args, nil); err != nil {
+			return err
+		}
 		return fitsRequest(e.request, inv.caller)
 	}
 	if inv.output.json {

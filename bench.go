@@ -49,12 +49,14 @@ func newBench(o *optionSet) action {
 		if err != nil {
 			return nil, err
 		}
+		args = completeShell(args)
 		newRequest := func() request {
 			switch {
 			case author:
-				return newAuthorization(inv.caller, own.method, completeShell(args))
+				q, _ := newAuthorization(inv.caller, own.method, args, nil) // has its service
+				return q
 			case acct:
-				return newRecord(inv.caller, own.method, acctStart, completeShell(args), newTaskID())
+				return newRecord(inv.caller, own.method, acctStart, args, newTaskID())
 			}
 			return newLogin(inv.caller, secrets.password)
 		}
@@ -109,7 +111,7 @@ type bench struct {
 	notes    []string
 	underWay int
 	grants   int
-	denials  int // in a row
+	denials  int // since the last grant
 	stopped  bool
 }
 
@@ -123,8 +125,9 @@ func (b *bench) run(ctx context.Context, inv *invocation, c *client, inFlight in
 	b.start = time.Now()
 	b.began = b.start.Add(b.warmup)
 	b.ended = b.began
-	team := &crew{client: c, limit: inFlight, single: !c.singleConnect, take: b.take, done: b.done, idle: func() {},
-		note: func(text string) { b.notes = append(b.notes, text); inv.warn("%s", text) }}
+	team := newCrew(c, inFlight)
+	team.take, team.done = b.take, b.done
+	team.note = func(text string) { b.notes = append(b.notes, text); inv.warn("%s", text) }
 	if f, ok := inv.std.err.(*os.File); ok && isTerminal(f.Fd()) && !inv.output.quiet {
 		defer b.progress(f)()
 	}
@@ -165,7 +168,7 @@ func (b *bench) take(now time.Time) (j *job, next time.Time, more bool) {
 	if b.renew != nil {
 		j.request = b.renew()
 	}
-	j.due, j.err, j.again, j.swallowed, j.alone = due, nil, false, false, false
+	j.due, j.err, j.again, j.swallowed, j.worker, j.elsewhere = due, nil, false, false, false, false
 	if b.issued++; due.Before(b.began) {
 		b.warm++
 	}
@@ -185,11 +188,11 @@ func (b *bench) done(j *job) {
 	b.free = append(b.free, j)
 	b.underWay--
 	c := j.class()
-	if b.denials++; c != classDenied {
-		b.denials = 0
-	}
-	if c == classGranted {
-		b.grants++
+	switch c {
+	case classGranted:
+		b.grants, b.denials = b.grants+1, 0
+	case classDenied:
+		b.denials++
 	}
 	b.stopped = b.stopped || b.denials >= maxDenials && !b.keepGoing
 	if j.due.Before(b.began) || c == classInterrupted {
@@ -217,8 +220,8 @@ func (b *bench) done(j *job) {
 	}
 }
 
-// class is that of the whole run: granted where everything was, else denied where that is the
-// worst, else the first error's.
+// class is that of the whole run: granted where everything was, else the worst that came of a
+// request: an error before an ERROR before a denial.
 func (b *bench) class() class {
 	for _, c := range []class{classUsage, classTLS, classProtocol, classNetwork, classServer, classDenied} {
 		if b.errors[c] != nil {

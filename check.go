@@ -90,7 +90,7 @@ func (s *serverCheck) run(ctx context.Context, c client, srv server, who caller,
 	nobody.user, nobody.authenType, nobody.service = "", authenASCII, authenServiceLogin
 	var res result
 	err := c.ask(ctx, &res, &probe{newLogin(nobody, "")})
-	s.Timing, s.TimingMS, s.TLS = res.Timing, res.Timing.ms(), res.TLS
+	s.Timing, s.TimingMS, s.TLS = res.Timing, res.Timing.ms(), res.TLS.shown()
 	s.Up = err == nil || asFailure(err).class == classProtocol || asFailure(err).class == classServer
 	if fits := err == nil || asFailure(err).class == classServer; c.tls == nil && !c.clear && s.Up {
 		s.KeyOK = &fits
@@ -108,7 +108,7 @@ func (s *serverCheck) run(ctx context.Context, c client, srv server, who caller,
 		who.authenType = typ
 		var res result
 		err := c.ask(ctx, &res, newLogin(who, password))
-		if f := (*failure)(nil); errors.As(err, &f) && res.Status != "" {
+		if c := asFailure(err).class; err != nil && res.Status != "" && (c == classDenied || c == classServer) {
 			err = nil // a prompt that has no answer, or ERROR: the status says it
 		}
 		return res.Status, err
@@ -130,8 +130,12 @@ func (s *serverCheck) run(ctx context.Context, c client, srv server, who caller,
 		}
 	}
 	if own.negative {
-		if s.WrongPassword, err = login(who.authenType, "wrong "+rand.Text()); err == nil && statusClass(s.WrongPassword) == classGranted {
+		s.WrongPassword, err = login(who.authenType, "wrong "+rand.Text())
+		switch c := statusClass(s.WrongPassword); {
+		case err == nil && c == classGranted:
 			err = failf(classDenied, "%s accepts a wrong password of %s", srv, escape(who.user)).withHint("anybody can log in: the server, or its back end, does not look at passwords")
+		case err == nil && c != classDenied:
+			err = failf(c, "%s answers a wrong password with %s, which is no refusal", srv, s.WrongPassword)
 		}
 		s.fail(err)
 	}

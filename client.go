@@ -132,16 +132,21 @@ func (c *client) ask(ctx context.Context, res *result, q request) error {
 				c.warn("%v; trying %s", err, srv)
 				res.attempt(err)
 			}
-			if err = c.try(ctx, srv, res, q); err == nil {
-				return nil
-			}
-			var f *failure
-			if !errors.As(err, &f) || f.final || f.class == classDenied || f.class == classUsage || f.class == classInterrupted {
+			if err = c.try(ctx, srv, res, q); err == nil || !failsOver(err) {
 				return err
 			}
 		}
 	}
 	return err
+}
+
+// failsOver says that another server may be asked after the error.
+func failsOver(err error) bool {
+	var f *failure
+	if !errors.As(err, &f) || f.final {
+		return false
+	}
+	return f.class == classNetwork || f.class == classProtocol || f.class == classServer || f.class == classTLS
 }
 
 // try asks one server, within one absolute deadline that only a person at a prompt can move.
@@ -155,7 +160,8 @@ func (c *client) try(ctx context.Context, srv server, res *result, q request) er
 	l.deadline, l.timing = time.Now().Add(c.timeout), &timing{start: time.Now()}
 	res.begin(srv.String(), l.timing)
 	err := l.carry(ctx, q, res)
-	l.timing.total = time.Since(l.timing.start)
+	l.used = time.Now()
+	l.timing.total = l.used.Sub(l.timing.start)
 	if l.conn != nil {
 		res.Local = l.local
 		res.TLS = l.facts
@@ -214,6 +220,7 @@ type link struct {
 	facts    *tlsFacts // of conn, where it is TLS
 	stop     func()    // undoes the watch on the context
 	answered bool      // the first reply of this connection was read
+	used     time.Time // when the last request on it ended
 	// established says that the server agreed to single-connection mode (section 4.3).
 	established bool
 }
@@ -258,9 +265,16 @@ func (l *link) dial(ctx context.Context) error {
 	return nil
 }
 
+// quiet says that a connection without a session is as it should be: open, with nothing to read.
+func quiet(conn net.Conn) bool {
+	_ = conn.SetReadDeadline(time.Now().Add(time.Millisecond))
+	_, err := conn.Read(make([]byte, 1))
+	return errors.Is(err, os.ErrDeadlineExceeded)
+}
+
 // begin starts a session: on a new connection, unless this one is in single-connection mode.
 func (l *link) begin(ctx context.Context, q request) (*session, error) {
-	if l.conn != nil && !l.established {
+	if l.conn != nil && (!l.established || !l.used.IsZero() && time.Since(l.used) > time.Second && !quiet(l.conn)) {
 		l.close()
 	}
 	if l.conn != nil {
@@ -323,6 +337,9 @@ func (l *link) session(ctx context.Context, q request, res *result) error {
 		}
 		if errors.Is(err, errFarewell) {
 			return nil
+		}
+		if err != nil && failsOver(err) {
+			res.forget() // what it said before it failed was no verdict
 		}
 	}
 	return err

@@ -365,7 +365,7 @@ func (o *optionSet) take(arg string, rest []string, named bool) ([]string, error
 	name, value, attached := strings.Cut(strings.TrimPrefix(arg[1:], "-"), "=")
 	shown := escape(strings.TrimSuffix(arg, "="+value)) // the value may be a secret
 	f := o.Lookup(strings.ReplaceAll(name, "_", "-"))
-	if f == nil && arg[1] != '-' && o.Lookup(arg[1:2]) != nil {
+	if short := o.Lookup(arg[1:2]); f == nil && arg[1] != '-' && short != nil && !isToggle(short.Value) {
 		return nil, failf(classUsage, "unknown option -%c...", arg[1]).withHint("-%c and its value are two words", arg[1])
 	}
 	if f == nil && !named {
@@ -374,7 +374,7 @@ func (o *optionSet) take(arg string, rest []string, named bool) ([]string, error
 	if f == nil {
 		return nil, failf(classUsage, "unknown option %s", shown).withHint("tacacs_plus help, and tacacs_plus help COMMAND, list the options")
 	}
-	if _, isToggle := f.Value.(*toggle); isToggle {
+	if isToggle(f.Value) {
 		if !attached {
 			value = "true"
 		}
@@ -398,6 +398,11 @@ func (o *optionSet) take(arg string, rest []string, named bool) ([]string, error
 		}
 	}
 	return rest, nil
+}
+
+func isToggle(v flag.Value) bool {
+	_, ok := v.(*toggle)
+	return ok
 }
 
 // String is the help of the options, in the order of their declaration.

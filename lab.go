@@ -40,7 +40,7 @@ func (p *peer) begin(d *authSession) *authenReply {
 		if !proves(m, want) || !ok {
 			return &authenReply{status: authenFail, serverMsg: "Login incorrect"}
 		}
-		if slices.Contains(p.expire, d.User) {
+		if p.expired(d.User) {
 			return &authenReply{status: authenFail, serverMsg: "Password change required"}
 		}
 		return &authenReply{status: authenPass}
@@ -66,7 +66,7 @@ func (p *peer) askPassword(d *authSession, before string) *authenReply {
 			}
 			return p.askPassword(d, "Password incorrect.\n")
 		}
-		if d.Request == "chpass" || slices.Contains(p.expire, d.User) {
+		if d.Request == "chpass" || p.expired(d.User) {
 			return p.askNewPassword(d)
 		}
 		return &authenReply{status: authenPass}
@@ -107,6 +107,13 @@ func (p *peer) password(d *authSession) (string, bool) {
 		return p.enable, true
 	}
 	return password, known
+}
+
+// expired says that the user must change the password.
+func (p *peer) expired(user string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Contains(p.expire, user)
 }
 
 // same compares two secrets in a time that depends on neither.

@@ -49,7 +49,11 @@ func withSignals(args []string) class {
 		}
 		signals := make(chan os.Signal, 1)
 		signal.Notify(signals, stops...)
-		go func() { <-signals; interrupt() }()
+		go func() {
+			<-signals
+			interrupt()
+			signal.Stop(signals) // the next one ends even what does not look at the context
+		}()
 	})
 	time.AfterFunc(unwatched, watch)
 	return run(ctx, args, stdio{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Getenv, watch: watch})

@@ -6,7 +6,9 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
+	"net"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,9 +27,11 @@ type job struct {
 	session   session
 	timing    timing
 	expires   time.Time
-	swallowed bool // no answer came, although the server agreed to many sessions
+	swallowed bool // no answer came
 	again     bool // it was sent before, without an answer
-	alone     bool // it is for a worker, who can restart it and ask other servers
+	worker    bool // it is for a worker, who can restart it and ask other servers
+	elsewhere bool // beginning with those behind failed
+	failed    server
 }
 
 // class is how the job ended.
@@ -55,22 +59,29 @@ type crew struct {
 	// note is told what a person should know about the connections.
 	note func(string)
 
-	mux      *mux
-	single   bool   // no more than one session a connection
-	lost     []*job // to be sent again
-	wakes    chan struct{}
-	blocked  atomic.Pointer[mux] // waits for replies, and would not see a wake
-	underWay atomic.Int32        // with the workers
-	jobs     chan *job           // for the workers
-	workers  sync.WaitGroup
-	hired    int
-	mu       sync.Mutex // held for done
+	mux       *mux
+	single    bool   // no more than one session at a time on a connection
+	forgetful bool   // and no second one after it
+	lost      []*job // to be sent again
+	prefer    int    // the server to connect to
+	ends      int    // of connections that the server ended soon
+	wakes     chan struct{}
+	blocked   atomic.Pointer[mux] // waits for replies, and would not see a wake
+	underWay  atomic.Int32        // with the workers
+	jobs      chan *job           // for the workers
+	workers   sync.WaitGroup
+	hired     int
+	mu        sync.Mutex // held for done
+}
+
+func newCrew(c *client, limit int) *crew {
+	return &crew{client: c, limit: limit, single: !c.singleConnect, idle: func() {},
+		wakes: make(chan struct{}, 1), jobs: make(chan *job, limit)}
 }
 
 // run carries all jobs. It returns when there are no more, or ctx has ended; jobs that are under
 // way then are done with an interruption.
 func (c *crew) run(ctx context.Context) {
-	c.wakes, c.jobs = make(chan struct{}, 1), make(chan *job, c.limit)
 	defer func() {
 		close(c.jobs)
 		c.workers.Wait()
@@ -120,16 +131,20 @@ func (c *crew) run(ctx context.Context) {
 
 // place starts a job where there is room for it.
 func (c *crew) place(ctx context.Context, j *job) bool {
-	if c.single || j.alone || j.request.dialogue() {
-		if int(c.underWay.Load()) >= c.limit {
-			return false
-		}
+	busy := int(c.underWay.Load())
+	if c.mux != nil {
+		busy += len(c.mux.flights)
+	}
+	if busy >= c.limit {
+		return false
+	}
+	if c.single || j.worker || j.request.dialogue() {
 		c.hire(ctx)
 		c.underWay.Add(1)
 		c.jobs <- j // has room for as many as are under way
 		return true
 	}
-	if c.mux == nil || c.mux.closing {
+	if c.mux == nil || c.mux.closing || c.mux.stale() {
 		if c.mux != nil && len(c.mux.flights) > 0 {
 			return false
 		}
@@ -137,7 +152,7 @@ func (c *crew) place(ctx context.Context, j *job) bool {
 			return true
 		}
 	}
-	if !c.mux.room(c.limit) {
+	if !c.mux.room() {
 		return false
 	}
 	if err := c.mux.start(j); err != nil {
@@ -147,14 +162,15 @@ func (c *crew) place(ctx context.Context, j *job) bool {
 	return true
 }
 
-// connect makes a connection to the first server that takes one; where none does, that is what
-// came of the job.
+// connect makes a connection to a server, the one that is preferred first; where none takes it,
+// that is what came of the job, and the others try with the workers, all at the same time.
 func (c *crew) connect(ctx context.Context, j *job) bool {
 	if c.mux != nil {
 		c.mux.close()
 		c.mux = nil
 	}
-	for _, srv := range c.client.servers {
+	for range c.client.servers {
+		srv := c.client.servers[c.prefer]
 		l := &link{client: c.client, server: srv, deadline: time.Now().Add(c.client.timeout), timing: new(timing)}
 		j.res.begin(srv.String(), l.timing)
 		if j.err = l.dial(ctx); j.err == nil {
@@ -166,10 +182,15 @@ func (c *crew) connect(ctx context.Context, j *job) bool {
 			j.err = failf(classInterrupted, "interrupted")
 			break
 		}
+		c.next()
 	}
+	c.single = true
 	c.finish(j)
 	return false
 }
+
+// next prefers another server, where there is one.
+func (c *crew) next() { c.prefer = (c.prefer + 1) % len(c.client.servers) }
 
 // await waits for the end of a session on the mux, until next, or until it is woken.
 func (c *crew) await(ctx context.Context, next time.Time) *job {
@@ -184,38 +205,79 @@ func (c *crew) await(ctx context.Context, next time.Time) *job {
 }
 
 // landed looks at a session that ended on the mux: one that the connection took down with it is
-// sent again, and a server that forgets sessions gets them one at a time.
+// sent again, one that the server could not decide goes to the other servers, and a server that
+// forgets sessions, or connections, gets them one at a time.
 func (c *crew) landed(j *job) {
 	m := c.mux
-	if m.link.answered && !m.link.established && !c.single {
-		c.single = true // not agreed to: a connection for each session
-		m.closing = true
-		if len(m.flights) == 0 {
-			m.close()
-			c.mux = nil
-		}
+	if m.link.answered && !m.link.established {
+		c.alone(m, "") // not agreed to, which is no fault
 	}
-	if j.swallowed && !c.single {
-		c.single, m.closing = true, true
-		c.note("the server agrees to single-connection mode and leaves sessions unanswered; going on with one session a connection")
-	}
-	j.alone = errors.Is(j.err, errRestart) || j.err == nil && j.res.class == classServer && len(c.client.servers) > 1
-	repeat := (j.swallowed || j.session.died) && !j.again && (j.request.repeatable() || !j.session.written)
-	if repeat || j.alone {
-		j.again, j.swallowed, j.err = true, false, nil
-		c.lost = append(c.lost, j)
-		return
-	}
+	granted := m.link.established
+	j.res.SingleConnect = &granted
 	if j.err == nil && j.res.class == classServer {
 		j.err = m.link.answeredError(&j.res)
 	}
+	repeat := false
+	switch {
+	case j.swallowed && m.link.established:
+		c.alone(m, "the server agrees to single-connection mode and leaves sessions unanswered; going on with one session a connection")
+		c.forgetful = true
+		repeat = !j.again
+		j.again = true
+	case j.swallowed && !m.link.answered:
+		c.alone(m, "")
+		c.next()
+	case j.session.died && m.ended > 0:
+		// The connection made progress: this is not the request's doing.
+		if m.ended < quickEnd && !m.blamed {
+			m.blamed = true
+			if c.ends++; c.ends == 2 {
+				c.alone(m, "the server ends connections that are in use; going on with one session a connection")
+			}
+		}
+		repeat = true
+	case j.session.died:
+		repeat = !j.again
+		j.again = true
+	}
+	repeat = repeat && (j.request.repeatable() || !j.session.written)
+	restart := errors.Is(j.err, errRestart)
+	if !repeat && !restart && j.err != nil && failsOver(j.err) && len(c.client.servers)+c.client.retries > 1 {
+		j.elsewhere, j.failed = true, m.link.server
+	}
+	if j.elsewhere {
+		j.res.attempt(j.err)
+	}
+	if repeat || restart || j.elsewhere {
+		j.worker = j.worker || restart || j.elsewhere
+		j.swallowed, j.err = false, nil
+		c.lost = append(c.lost, j)
+		return
+	}
 	c.finish(j)
+}
+
+// quickEnd is how many answers a connection should last for at the least.
+const quickEnd = 100
+
+// alone goes on with one session a connection.
+func (c *crew) alone(m *mux, why string) {
+	if m.closing = true; !c.single && why != "" {
+		c.note(why)
+	}
+	c.single = true
+	if len(m.flights) == 0 {
+		m.close()
+		c.mux = nil
+	}
 }
 
 func (c *crew) finish(j *job) {
 	j.done = time.Now()
 	if j.res.Timing == &j.timing {
-		j.timing.total = j.done.Sub(j.timing.start)
+		if j.timing.total = j.done.Sub(j.timing.start); j.err == nil {
+			j.timing.firstReply = j.timing.total // and the only one
+		}
 	}
 	c.mu.Lock()
 	c.done(j)
@@ -236,16 +298,31 @@ func (c *crew) hire(ctx context.Context) {
 	}
 	c.hired++
 	own := *c.client
-	own.keep = own.singleConnect
+	own.keep = own.singleConnect && !c.forgetful
 	c.workers.Go(func() {
 		defer own.close()
 		for j := range c.jobs {
+			own.servers = c.client.servers
+			if j.elsewhere {
+				own.servers = after(own.servers, j.failed, own.retries > 0)
+			}
 			j.err = own.ask(ctx, &j.res, j.request)
 			c.finish(j)
 			c.underWay.Add(-1)
 			c.wake()
 		}
 	})
+}
+
+// after is the list of servers from the one behind failed on, without that one or with it as
+// the last.
+func after(servers []server, failed server, again bool) []server {
+	i := slices.Index(servers, failed)
+	list := slices.Concat(servers[i+1:], servers[:i])
+	if again || len(list) == 0 {
+		list = append(list, failed)
+	}
+	return list
 }
 
 // wake makes run look for jobs again.
@@ -280,39 +357,60 @@ func (c *crew) sleep(ctx context.Context, next time.Time) {
 // to be read, so that many packets share a system call. RFC 8907 section 4.3.
 type mux struct {
 	link    *link
+	conn    net.Conn // that of link, also after it was closed
 	in      *bufio.Reader
 	out     []byte
 	codec   codec
 	flights map[uint32]*job
+	ended   int       // sessions that were answered
+	last    time.Time // when the last one was
 	random  [1024]byte
 	ids     []byte    // what is left of random, for session ids
 	expires time.Time // no session does before
 	limit   time.Time // the read deadline that is set
 	closing bool      // no new sessions
-	dead    error     // why the connection is over
-	poked   atomic.Bool
-	idle    func() // called before a wait
+	// unanswered is how many octets of requests have no answer yet. They must fit the buffers of
+	// the two systems, or both sides could end up writing and none reading.
+	unanswered int
+	dead       error // why the connection is over
+	blamed     bool  // its end was counted
+	poked      atomic.Bool
+	idle       func() // called before a wait
 }
+
+// grace is for what the socket holds already, when this program itself was too slow to look.
+const grace = 5 * time.Millisecond
 
 // flushAt octets are not held back, even while there is more to be read.
 const flushAt = 16 << 10
 
 func newMux(l *link) *mux {
-	return &mux{link: l, in: bufio.NewReaderSize(l.conn, 2*(headerLen+maxBody)), flights: make(map[uint32]*job)}
+	return &mux{link: l, conn: l.conn, in: bufio.NewReaderSize(l.conn, 2*(headerLen+maxBody)), flights: make(map[uint32]*job)}
 }
 
 func (m *mux) close() { m.link.close() }
 
+const maxUnanswered = 64 << 10
+
+// stale says that the server closed the connection while it was not in use.
+func (m *mux) stale() bool {
+	if len(m.flights) > 0 || !m.link.answered || time.Since(m.last) < time.Second {
+		return false
+	}
+	m.limit = time.Time{}
+	return !quiet(m.conn)
+}
+
 // room says whether another session may start: a second one not before the first reply, and
 // only where the server agreed (section 4.3).
-func (m *mux) room(limit int) bool {
+func (m *mux) room() bool {
 	if m.closing || m.dead != nil {
 		return false
 	}
 	if !m.link.answered {
 		return len(m.flights) == 0
 	}
-	return m.link.established && len(m.flights) < limit
+	return m.link.established && m.unanswered < maxUnanswered
 }
 
 // start queues the first packet of a session.
@@ -342,6 +440,7 @@ func (m *mux) start(j *job) error {
 		return err
 	}
 	j.timing.sent += headerLen + int(j.session.sent.length)
+	m.unanswered += j.timing.sent
 	m.flights[id] = j
 	j.expires = now.Add(m.link.timeout)
 	if m.expires.IsZero() {
@@ -353,32 +452,34 @@ func (m *mux) start(j *job) error {
 // interrupt makes wait return, from another goroutine.
 func (m *mux) interrupt() {
 	m.poked.Store(true)
-	_ = m.link.conn.SetReadDeadline(time.Unix(1, 0))
+	_ = m.conn.SetReadDeadline(time.Unix(1, 0))
 }
 
 // wait returns a session that has ended, or nil when until has come or it was interrupted.
 func (m *mux) wait(ctx context.Context, until time.Time) *job {
 	for m.dead == nil {
-		if len(m.out) >= flushAt && !m.flush() {
-			break
+		if len(m.out) >= flushAt {
+			m.flush()
 		}
 		if !wholePacket(m.in) {
-			if j := m.expired(ctx); j != nil {
-				return j
-			}
+			m.flush()
+			m.idle()
 			limit := m.expires
 			if !until.IsZero() && until.Before(limit) {
 				limit = until
 			}
+			if soon := time.Now().Add(grace); limit.Before(soon) {
+				limit = soon
+			}
 			if !limit.Equal(m.limit) {
 				m.limit = limit
-				_ = m.link.conn.SetReadDeadline(limit)
+				_ = m.conn.SetReadDeadline(limit)
 			}
-			if !m.flush() {
-				break
+			// Either of these may have come before the deadline was set.
+			if ctx.Err() != nil {
+				return m.expired(ctx)
 			}
-			m.idle()
-			if m.poked.Swap(false) { // perhaps before the deadline was set
+			if m.poked.Swap(false) {
 				m.limit = time.Time{}
 				return nil
 			}
@@ -396,8 +497,8 @@ func (m *mux) wait(ctx context.Context, until time.Time) *job {
 			m.dead = err
 		}
 	}
-	for id, j := range m.flights {
-		delete(m.flights, id)
+	for _, j := range m.flights {
+		m.remove(j)
 		m.closing = true
 		var f *failure
 		if j.err = m.dead; !errors.As(m.dead, &f) {
@@ -418,21 +519,19 @@ func wholePacket(in *bufio.Reader) bool {
 	return h.length > maxBody || in.Buffered() >= headerLen+int(h.length)
 }
 
-// flush writes what is queued.
-func (m *mux) flush() bool {
+// flush writes what is queued. An error ends the connection only when everything that the
+// server has sent before was read.
+func (m *mux) flush() {
 	if len(m.out) == 0 {
-		return true
+		return
 	}
-	_ = m.link.conn.SetWriteDeadline(time.Now().Add(m.link.timeout))
-	_, err := m.link.conn.Write(m.out)
+	_ = m.conn.SetWriteDeadline(time.Now().Add(m.link.timeout))
+	n, err := m.conn.Write(m.out)
 	m.out = m.out[:0]
 	for _, j := range m.flights {
-		j.session.written = true
+		j.session.written = j.session.written || n > 0 // of some of them, perhaps
 	}
-	if err != nil {
-		m.dead = err
-	}
-	return err == nil
+	m.closing = m.closing || err != nil
 }
 
 // read takes one packet and gives it to its session; the job is returned where that has ended.
@@ -472,11 +571,19 @@ func (m *mux) read(ctx context.Context) (*job, error) {
 			}
 		}
 	}
-	delete(m.flights, h.sessionID)
+	m.remove(j)
+	m.ended++
+	m.last = time.Now()
+	return j, nil
+}
+
+// remove takes a session off the mux.
+func (m *mux) remove(j *job) {
+	delete(m.flights, j.session.sent.sessionID)
+	m.unanswered -= j.timing.sent
 	if len(m.flights) == 0 {
 		m.expires = time.Time{}
 	}
-	return j, nil
 }
 
 // expired takes out a session whose time is over, or any one where ctx has ended.
@@ -498,10 +605,10 @@ func (m *mux) expired(ctx context.Context) *job {
 	if over == nil {
 		return nil
 	}
-	delete(m.flights, over.session.sent.sessionID)
+	m.remove(over)
 	if over.err = failf(classInterrupted, "interrupted"); ctx.Err() == nil {
 		over.err = over.session.ioFailure("read the reply of", 0, os.ErrDeadlineExceeded)
-		over.swallowed = m.link.established
+		over.swallowed = true
 	}
 	return over
 }

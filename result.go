@@ -128,7 +128,7 @@ func (r *result) attempt(err error) {
 
 func newProblem(err error) problem {
 	f := asFailure(err)
-	return problem{Class: f.class.String(), Message: f.Error(), Hint: f.hint}
+	return problem{Class: f.class.String(), Message: oneLine(f.Error()), Hint: oneLine(f.hint)}
 }
 
 // line is the default rendering: the status and the message on one line, then what an
@@ -222,15 +222,10 @@ func (r *result) block() string {
 // since JSON does not escape the control characters above U+007F.
 func (r *result) shown() *result {
 	shown := *r
-	shown.TimingMS = r.Timing.ms()
+	shown.TimingMS, shown.TLS = r.Timing.ms(), r.TLS.shown()
 	shown.User, shown.ServerMsg, shown.Data, shown.TaskID = escape(r.User), escapeLines(r.ServerMsg), escapeLines(r.Data), escape(r.TaskID)
 	if r.Arguments != nil {
 		shown.Arguments = &arguments{escapeAll(r.Arguments.Request), escapeAll(r.Arguments.Response), escapeAll(r.Arguments.Effective)}
-	}
-	if r.TLS != nil {
-		t := *r.TLS
-		t.Subject, t.Issuer, t.Names, t.Chain = escape(t.Subject), escape(t.Issuer), escapeAll(t.Names), escapeAll(t.Chain)
-		shown.TLS = &t
 	}
 	return &shown
 }
@@ -282,6 +277,7 @@ func (inv *invocation) finish(res *result, err error) class {
 		inv.say("hint: %s", f.hint)
 	}
 	if inv.given("nagios") && res.class == classUsage && f != nil {
+		fmt.Fprintf(inv.std.out, "TACACS+ UNKNOWN: %s\n", oneLine(f.Error()))
 		return nagiosUnknown
 	}
 	return res.class

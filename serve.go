@@ -37,6 +37,7 @@ type labServer struct {
 	slots  chan struct{} // one for each connection that may be open
 	try    string        // a command line for what was made, without the address
 	trust  string        // and what it needs for TLS
+	first  string        // the first user
 
 	mu    sync.Mutex
 	users map[string]string // name to password
@@ -74,6 +75,13 @@ func newServe(o *optionSet) action {
 		if faultName == "help" {
 			_, err := io.WriteString(inv.std.out, faultHelp())
 			return nil, err
+		}
+		for _, other := range []string{"username", "host", "port", "password", "password-file", "password-stdin", "authen-type", "priv-lvl",
+			"rem-addr", "virtual-port", "service", "timeout", "retries", "4", "6", "source", "interface", "single-connect", "unencrypted",
+			"cacert", "servername", "crl", "insecure", "keylog"} {
+			if inv.given(other) {
+				return nil, failf(classUsage, "--%s is for a client, not for serve", other)
+			}
 		}
 		var err error
 		if srv.fault, err = findFault(faultName); err != nil {
@@ -137,7 +145,9 @@ func (srv *labServer) addUsers(users []string, file string, stdin io.Reader) err
 		if !ok || name == "" {
 			return failf(classUsage, "user %d is not NAME:PASSWORD", i+1)
 		}
-		srv.users[name] = password
+		if srv.users[name] = password; srv.first == "" {
+			srv.first = name
+		}
 	}
 	return nil
 }
@@ -173,7 +183,8 @@ func (srv *labServer) setKey(ctx context.Context, inv *invocation, listen []stri
 		return nil
 	}
 	for _, addr := range listen {
-		if a, err := netip.ParseAddrPort(addr); err != nil || !a.Addr().IsLoopback() {
+		host, _, _ := net.SplitHostPort(addr)
+		if a, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !a.IsLoopback()) {
 			return failf(classUsage, "to listen on %s, give a key and users", escape(addr)).
 				withHint("--key-file and --user; without them serve listens on loopback only, with a key of its own")
 		}
@@ -186,7 +197,7 @@ func (srv *labServer) setKey(ctx context.Context, inv *invocation, listen []stri
 		inv.say("made a user: demo, with the password demo")
 		srv.try += " TACACS_PLUS_PWD=demo tacacs_plus authenticate demo"
 	} else {
-		srv.try += " tacacs_plus authenticate USER"
+		srv.try += " tacacs_plus authenticate " + srv.first
 	}
 	return nil
 }

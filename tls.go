@@ -74,7 +74,13 @@ type tlsClient struct {
 
 // client reads the files of the options. The system's roots are not read before they are needed.
 func (t *tlsOptions) client(warn func(format string, args ...any)) (*tlsClient, error) {
-	c := &tlsClient{serverName: t.serverName, warn: warn}
+	c := &tlsClient{serverName: t.serverName}
+	var said sync.Map // a warning is for the run, not for each of its connections
+	c.warn = func(format string, args ...any) {
+		if _, before := said.LoadOrStore(fmt.Sprintf(format, args...), true); !before {
+			warn(format, args...)
+		}
+	}
 	c.config = &tls.Config{MinVersion: tls.VersionTLS13, InsecureSkipVerify: t.insecure, ClientSessionCache: &ticketCache{}}
 	var err error
 	if t.caCert != "" {
@@ -88,11 +94,11 @@ func (t *tlsOptions) client(warn func(format string, args ...any)) (*tlsClient, 
 		}
 	}
 	for _, file := range t.crls {
-		list, err := readCRL(file)
+		lists, err := readCRLs(file)
 		if err != nil {
 			return nil, err
 		}
-		c.crls = append(c.crls, list)
+		c.crls = append(c.crls, lists...)
 	}
 	if t.keyLog != "" {
 		f, err := os.OpenFile(t.keyLog, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
@@ -124,6 +130,17 @@ type tlsFacts struct {
 	Chain       []string `json:"chain,omitempty"`
 	// ClientCert is what the server asked of this client: not asked, sent, or asked and none to send.
 	ClientCert string `json:"client_certificate"`
+}
+
+// shown is a copy with all text escaped, for JSON.
+func (t *tlsFacts) shown() *tlsFacts {
+	if t == nil {
+		return nil
+	}
+	shown := *t
+	shown.ServerName, shown.Subject, shown.Issuer = escape(t.ServerName), escape(t.Subject), escape(t.Issuer)
+	shown.Names, shown.Chain = escapeAll(t.Names), escapeAll(t.Chain)
+	return &shown
 }
 
 // handshake makes a TLS connection of conn, at once and before any octet of TACACS+ (RFC 9887
@@ -363,19 +380,30 @@ func readKeyPair(certFile, keyFile string) ([]tls.Certificate, error) {
 	return []tls.Certificate{pair}, nil
 }
 
-func readCRL(file string) (*x509.RevocationList, error) {
-	b, err := os.ReadFile(file)
+// readCRLs reads revocation lists: one in DER, or any number in PEM.
+func readCRLs(file string) ([]*x509.RevocationList, error) {
+	rest, err := os.ReadFile(file)
 	if err != nil {
 		return nil, failf(classUsage, "read the revocation list: %w", err)
 	}
-	if block, _ := pem.Decode(b); block != nil {
-		b = block.Bytes
+	var lists []*x509.RevocationList
+	for {
+		der := rest
+		block, more := pem.Decode(rest)
+		if block != nil {
+			der = block.Bytes
+		} else if lists != nil {
+			return lists, nil
+		}
+		list, err := x509.ParseRevocationList(der)
+		if err != nil {
+			return nil, failf(classTLS, "the revocation list %s: %w", file, err)
+		}
+		if lists = append(lists, list); block == nil {
+			return lists, nil
+		}
+		rest = more
 	}
-	list, err := x509.ParseRevocationList(b)
-	if err != nil {
-		return nil, failf(classTLS, "the revocation list %s: %w", file, err)
-	}
-	return list, nil
 }
 
 // A ticketCache gives every session ticket out once, so that two connections cannot be linked

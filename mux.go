@@ -60,11 +60,12 @@ type crew struct {
 	note func(string)
 
 	mux       *mux
-	single    bool   // no more than one session at a time on a connection
-	forgetful bool   // and no second one after it
-	lost      []*job // to be sent again
-	prefer    int    // the server to connect to
-	ends      int    // of connections that the server ended soon
+	single    bool      // no more than one session at a time on a connection
+	forgetful bool      // and no second one after it
+	lost      []*job    // to be sent again
+	prefer    int       // the server to connect to
+	ends      int       // of connections that the server ended soon
+	now       time.Time // as run knows it: a look at the clock for each request would cost too much
 	wakes     chan struct{}
 	blocked   atomic.Pointer[mux] // waits for replies, and would not see a wake
 	underWay  atomic.Int32        // with the workers
@@ -89,6 +90,7 @@ func (c *crew) run(ctx context.Context) {
 			c.mux.close()
 		}
 	}()
+	c.now = time.Now()
 	var head *job // taken, and not yet placed
 	for ctx.Err() == nil {
 		var next time.Time
@@ -97,7 +99,7 @@ func (c *crew) run(ctx context.Context) {
 			if head == nil && len(c.lost) > 0 {
 				head, c.lost = c.lost[0], c.lost[1:]
 			} else if head == nil {
-				head, next, more = c.take(time.Now())
+				head, next, more = c.take(c.now)
 			}
 			if head == nil || !c.place(ctx, head) {
 				break
@@ -105,7 +107,8 @@ func (c *crew) run(ctx context.Context) {
 			head = nil
 		}
 		if c.mux != nil && len(c.mux.flights) > 0 {
-			if j := c.await(ctx, next); j != nil {
+			j := c.await(ctx, next)
+			if c.now = time.Now(); j != nil {
 				c.landed(j)
 			}
 			continue
@@ -114,6 +117,7 @@ func (c *crew) run(ctx context.Context) {
 			return
 		}
 		c.sleep(ctx, next)
+		c.now = time.Now()
 	}
 	for c.mux != nil && len(c.mux.flights) > 0 {
 		if j := c.await(ctx, time.Time{}); j != nil {
@@ -155,7 +159,7 @@ func (c *crew) place(ctx context.Context, j *job) bool {
 	if !c.mux.room() {
 		return false
 	}
-	if err := c.mux.start(j); err != nil {
+	if err := c.mux.start(j, c.now); err != nil {
 		j.err = err
 		c.finish(j)
 	}
@@ -209,6 +213,7 @@ func (c *crew) await(ctx context.Context, next time.Time) *job {
 // forgets sessions, or connections, gets them one at a time.
 func (c *crew) landed(j *job) {
 	m := c.mux
+	m.last = c.now
 	if m.link.answered && !m.link.established {
 		c.alone(m, "") // not agreed to, which is no fault
 	}
@@ -254,7 +259,7 @@ func (c *crew) landed(j *job) {
 		c.lost = append(c.lost, j)
 		return
 	}
-	c.finish(j)
+	c.finishAt(j, c.now)
 }
 
 // quickEnd is how many answers a connection should last for at the least.
@@ -272,8 +277,10 @@ func (c *crew) alone(m *mux, why string) {
 	}
 }
 
-func (c *crew) finish(j *job) {
-	j.done = time.Now()
+func (c *crew) finish(j *job) { c.finishAt(j, time.Now()) }
+
+func (c *crew) finishAt(j *job, now time.Time) {
+	j.done = now
 	if j.res.Timing == &j.timing {
 		if j.timing.total = j.done.Sub(j.timing.start); j.err == nil {
 			j.timing.firstReply = j.timing.total // and the only one
@@ -374,6 +381,7 @@ type mux struct {
 	unanswered int
 	dead       error // why the connection is over
 	blamed     bool  // its end was counted
+	late       bool  // a session's time is over, unless its answer is here already
 	poked      atomic.Bool
 	idle       func() // called before a wait
 }
@@ -414,7 +422,7 @@ func (m *mux) room() bool {
 }
 
 // start queues the first packet of a session.
-func (m *mux) start(j *job) error {
+func (m *mux) start(j *job, now time.Time) error {
 	if len(m.ids) < 4 {
 		m.ids = m.random[:]
 		rand.Read(m.ids) // never fails
@@ -424,7 +432,6 @@ func (m *mux) start(j *job) error {
 	if m.flights[id] != nil {
 		id++
 	}
-	now := time.Now()
 	j.timing = timing{start: now}
 	j.res.begin(m.link.name, &j.timing)
 	j.res.Local, j.res.TLS = m.link.local, m.link.facts
@@ -468,8 +475,8 @@ func (m *mux) wait(ctx context.Context, until time.Time) *job {
 			if !until.IsZero() && until.Before(limit) {
 				limit = until
 			}
-			if soon := time.Now().Add(grace); limit.Before(soon) {
-				limit = soon
+			if m.late {
+				limit = time.Now().Add(grace)
 			}
 			if !limit.Equal(m.limit) {
 				m.limit = limit
@@ -486,11 +493,21 @@ func (m *mux) wait(ctx context.Context, until time.Time) *job {
 		}
 		j, err := m.read(ctx)
 		if j != nil {
+			m.late = false
 			return j
 		}
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			m.limit = time.Time{} // whoever set it
-			if j := m.expired(ctx); j != nil || until.IsZero() || !time.Now().Before(until) {
+			now := time.Now()
+			if !until.IsZero() && !now.Before(until) {
+				return nil
+			}
+			if !m.late && !now.Before(m.expires) && ctx.Err() == nil {
+				m.late = true // or was it this program that did not look in time?
+				continue
+			}
+			m.late = false
+			if j := m.expired(ctx); j != nil || until.IsZero() {
 				return j
 			}
 		} else if err != nil {
@@ -573,7 +590,6 @@ func (m *mux) read(ctx context.Context) (*job, error) {
 	}
 	m.remove(j)
 	m.ended++
-	m.last = time.Now()
 	return j, nil
 }
 

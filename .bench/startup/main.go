@@ -12,8 +12,9 @@
 //	minimal      the other program; it imports what tacacs_plus imports, so that the same packages
 //	             are initialized, but the linker leaves out what it does not call
 //	copy         minimal again: what its ratio is off 1.00 is noise
-//	linked       tacacs_plus with minimal's main in place of its own: what a binary of this size
-//	             costs before its first line; the rest of the way up to tacacs_plus is our own
+//	linked       tacacs_plus with minimal's main in place of its own: here the same packages are
+//	             linked too, not only imported. The limit is for the ratio to this one; that to
+//	             minimal says what it costs to link them
 //
 // All are built alike, run in turn in an order drawn anew each time, and copied to new files for
 // each round, since the pages that a file happens to have in memory are worth some percent.
@@ -44,7 +45,7 @@ import (
 
 // The limits.
 const (
-	maxRatio = 1.10 // of tacacs_plus to minimal
+	maxRatio = 1.10 // of tacacs_plus to linked
 	maxRSS   = 7.0  // MiB
 	maxSize  = 6.5  // MB, of linux/amd64
 )
@@ -148,7 +149,8 @@ func measure(dir string, runs int, ldflags string) (kept bool, err error) {
 			c.quantile(0.5), c.quantile(0.25), c.quantile(0.75), c.ratio(minimal), c.rss, c.size)
 	}
 	fmt.Println()
-	kept = verdict("time, as a ratio", client.ratio(minimal), maxRatio)
+	fmt.Printf("time to minimal's  %5.2f\n", client.ratio(minimal))
+	kept = verdict("time to linked's", client.ratio(linked), maxRatio)
 	kept = verdict("resident set, MiB", client.rss, maxRSS) && kept
 	if runtime.GOARCH == "amd64" {
 		kept = verdict("size, MB", client.size, maxSize) && kept

@@ -389,8 +389,9 @@ type mux struct {
 // grace is for what the socket holds already, when this program itself was too slow to look.
 const grace = 5 * time.Millisecond
 
-// flushAt octets are not held back, even while there is more to be read.
-const flushAt = 16 << 10
+// flushAt octets are not held back, even while there is more to be read: the server has something
+// to do meanwhile.
+const flushAt = 1024
 
 func newMux(l *link) *mux {
 	return &mux{link: l, conn: l.conn, in: bufio.NewReaderSize(l.conn, 2*(headerLen+maxBody)), flights: make(map[uint32]*job)}

@@ -51,6 +51,7 @@ const (
 	handshakeTimeout = 10 * time.Second
 	shutdownTimeout  = 5 * time.Second // for the answers under way
 	maxTries         = 3               // of an ASCII login
+	maxGathered      = 16 << 10        // octets of replies that are written together
 	keptBody         = 16 << 10        // octets of memory that a connection keeps for the next packet
 )
 
@@ -351,7 +352,7 @@ func (srv *labServer) serve(ctx context.Context, conn net.Conn) {
 	p := &peer{labServer: srv, conn: conn, addr: conn.RemoteAddr().String(), in: bufio.NewReaderSize(conn, 16<<10),
 		dialogues: make(map[uint32]*authSession)}
 	for more := true; more; {
-		if len(p.out) >= flushAt && p.flush() != nil {
+		if len(p.out) >= maxGathered && p.flush() != nil {
 			break
 		}
 		if !wholePacket(p.in) {

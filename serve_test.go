@@ -751,7 +751,7 @@ func TestRepliesDoNotPileUp(t *testing.T) {
 	}
 	conn := &stream{Reader: bytes.NewReader(append(first, bytes.Repeat(next, 10_000)...))}
 	newLab().serve(t.Context(), conn)
-	if conn.largest > flushAt || conn.out.Len() != 10_001*18 {
+	if conn.largest > maxGathered || conn.out.Len() != 10_001*18 {
 		t.Errorf("%d octets of replies, up to %d in one write", conn.out.Len(), conn.largest)
 	}
 }

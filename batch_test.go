@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // TestBatchRequests is every command and field of a line, and what a line that is no request
@@ -480,6 +481,27 @@ func TestBatchLine(t *testing.T) {
 	for _, name := range strings.Fields("line id command user status granted exit_code server local arguments timing_ms expect as_expected") {
 		if _, ok := fields[name]; !ok {
 			t.Errorf("no %s in %s", name, got.out)
+		}
+	}
+}
+
+// TestAppendJSON holds the short way of writing a result against the encoder's.
+func TestAppendJSON(t *testing.T) {
+	yes := true
+	for _, r := range []batchResult{
+		{Line: 1, result: &result{Timing: new(timing)}},
+		{Line: 2, ID: json.RawMessage(`{"a":[1,"\u00e4"]}`), Expect: "PASS", AsExpected: &yes, result: &result{Command: "authenticate", User: "al\"ice\\\x1bé",
+			Status: "PASS", Granted: true, ExitCode: 3, Server: "[::1]:49", Local: "127.0.0.1:1", Transport: "tcp", SingleConnect: new(bool), AuthenType: "pap",
+			ServerMsg: "one\r\ntwo\ttab\x00\u009b\ufffd <b>&", Data: "\xff\n", Flags: "none", TaskID: "7\u202e",
+			Timing: &timing{resolve: time.Microsecond, connect: 1234567, tls: time.Second, firstReply: 999, total: time.Hour}}},
+	} {
+		if !r.plain() {
+			t.Fatalf("%+v is not plain", r)
+		}
+		encoded := r
+		encoded.result = r.shown()
+		if got, want := string(r.appendJSON(nil)), encodeJSON(encoded); got != want {
+			t.Errorf("got\n%swant\n%s", got, want)
 		}
 	}
 }

@@ -7,7 +7,7 @@
 # make check    formatting, vet and staticcheck for every platform of dist, dependencies (none), scripts
 # make fuzz     each fuzz function for FUZZTIME
 # make interop  foreign programs judge what the client writes and reads; installs them
-# make bench    Go benchmarks, and a login next to that of a minimal program
+# make bench    Go benchmarks, a login next to that of a minimal program, and many next to a peer's
 # make dist     dist/tacacs_plus-OS-ARCH for every platform, and SHA256SUMS
 # make verify   build a commit twice, in two folders, and compare
 # make install  copy ./tacacs_plus to $(DESTDIR)$(PREFIX)/bin
@@ -21,8 +21,9 @@ DIST_TARGETS ?= \
 STATICCHECK_VERSION = v0.7.0
 TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tacacs_plus
 
-# Functions aligned to 16 octets in place of 32 save one percent of the size, and cost no time.
-GO_LDFLAGS = -s -w -funcalign=16
+# For amd64 the linker aligns functions to 32 octets: 8 save two percent of the size, and no time.
+LDFLAGS_amd64 = -funcalign=8
+GO_LDFLAGS = -s -w $(LDFLAGS_$(or $(ARCH),$(shell go env GOARCH)))
 GO_BUILD = go build -trimpath -ldflags='$(GO_LDFLAGS)'
 
 # The binary is static: it runs on any jump host, with any C library or none.
@@ -75,6 +76,7 @@ check/scripts:
 .PHONY: check/bench
 check/bench: staticcheck
 	cd .bench && GOOS=linux go vet ./... && GOOS=linux $(TOOLS)/staticcheck ./...
+	cd .bench/peer && GOOS=linux go vet ./... && GOOS=linux $(TOOLS)/staticcheck ./...
 
 .PHONY: $(DIST_TARGETS:%=check/%)
 $(DIST_TARGETS:%=check/%): check/%: staticcheck
@@ -99,6 +101,7 @@ interop:
 bench:
 	go test -run '^$$' -bench . -benchmem ./...
 	cd .bench && go run ./startup -ldflags='$(GO_LDFLAGS)'
+	cd .bench/peer && go run .
 
 .PHONY: dist
 dist: $(DIST_TARGETS:%=dist/%)
@@ -106,8 +109,9 @@ dist: $(DIST_TARGETS:%=dist/%)
 
 # -buildvcs=true writes tag and commit into the binary, also where the environment says false.
 .PHONY: $(DIST_TARGETS:%=dist/%)
+$(DIST_TARGETS:%=dist/%): ARCH = $(notdir $@)
 $(DIST_TARGETS:%=dist/%): dist/%: empty-dist
-	GOOS=$(*D) GOARCH=$(*F) $(GO_BUILD) -buildvcs=true -o dist/tacacs_plus-$(*D)-$(*F)$(if $(filter windows,$(*D)),.exe) .
+	GOOS=$(*D) GOARCH=$(ARCH) $(GO_BUILD) -buildvcs=true -o dist/tacacs_plus-$(*D)-$(*F)$(if $(filter windows,$(*D)),.exe) .
 
 .PHONY: empty-dist
 empty-dist:

@@ -195,6 +195,9 @@ func TestBatchExpect(t *testing.T) {
 		{"bad line before a wrong key", none(bad) + none(pass), 2, "--", wrongKey, "2 requests, 1 usage, 1 protocol; 2 not as expected"},
 		{"wrong key before a bad line", none(pass) + none(bad), 5, "--", wrongKey, ""},
 		{"expected, and a wrong key", with(pass, "PASS_ADD"), 5, "n", wrongKey, ""},
+		{"ERROR is expected", `{"command":"authenticate","authen_type":"pap","user":"alice","expect":"ERROR"}` + "\n" +
+			`{"command":"authenticate","user":"alice","expect":"ERROR"}` + "\n", 0, "yy", serveWith(t, "--fault", "error").addr, ""},
+		{"a prompt is expected", `{"command":"authenticate","user":"alice","password":"no","expect":"GETPASS"}` + "\n", 0, "y", s.addr, ""},
 		{"refused", none(pass) + none(pass), 4, "--", refusedAddr(t), "2 requests, 2 network; 2 not as expected"},
 	} {
 		got := runWith(t, secretsInEnv, tt.in, "batch", tt.addr)
@@ -502,6 +505,36 @@ func TestAppendJSON(t *testing.T) {
 		encoded.result = r.shown()
 		if got, want := string(r.appendJSON(nil)), encodeJSON(encoded); got != want {
 			t.Errorf("got\n%swant\n%s", got, want)
+		}
+	}
+}
+
+// TestBatchRefuses holds requests to what the commands of their names demand: nothing is sent.
+func TestBatchRefuses(t *testing.T) {
+	l := listen(t)
+	for line, want := range map[string]string{
+		`{"command":"chpass","user":"alice","new_password":"x","authen_type":"pap"}`:              "chpass is defined for the type ascii only, not pap",
+		`{"command":"authenticate","authen_type":"pap"}`:                                          "an empty user needs --authen-type ascii, where the server can ask for the name",
+		`{"command":"authenticate","user":"alice","service":"enable"}`:                            "authenticate does not take the service enable",
+		`{"command":"authorize","user":"alice","args":["protocol=ip"]}`:                           "no service among the arguments",
+		`{"command":"authorize","user":"alice","require":["foo"]}`:                                "--require foo is not name=value",
+		`{"command":"account","user":"alice","task_id":"a\u001b[2J"}`:                             `argument task_id=a\\x1b[2J is not printable US-ASCII`,
+		`{"command":"account","user":"alice","task_id":"1","args":["task_id=2","service=shell"]}`: "--task-id and a task_id argument: give one of them",
+		"{\"command\":\"authorize\",\"user\":\"caf\xe9\"}":                                        "the line is not UTF-8",
+	} {
+		got := runWith(t, secretsInEnv, line+"\n", "batch", l.Addr().String())
+		if got.code != classUsage || !strings.Contains(got.out, `"message":"`+want+`"`) {
+			t.Errorf("%s: got %+v, want %q", line, got, want)
+		}
+	}
+	checkUntouched(t, l)
+	for _, option := range []string{"--password-stdin", "--key-file"} {
+		args := []string{"batch", l.Addr().String(), option}
+		if option == "--key-file" {
+			args = append(args, "-")
+		}
+		if got := runWith(t, secretsInEnv, "x\n", args...); got.code != classUsage || !strings.Contains(got.err, "no secret can come from there") {
+			t.Errorf("%s: got %+v", option, got)
 		}
 	}
 }

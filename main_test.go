@@ -349,6 +349,8 @@ func TestExec(t *testing.T) {
 		{"account alice AT --exec -- echo hello", 0, "hello\n", ``},
 		{"account alice AT --exec -q -- false", 1, ``, ``},
 		{"account alice AT --exec --task-id 9 -v -- echo hi", 0, "hi\n", `(?s)status: SUCCESS\n.*start_time=.*status: SUCCESS\n.*task_id=9\n.*elapsed_time=0\n.*err_msg=exit status 0\n.*cmd-arg=hi\n.*`},
+		{"account alice AT --exec -v start_time=5 err_msg=mine elapsed_time=9 service=shell cmd=x -- echo hi", 0, "hi\n", `(?s).*task_id=\S+\n  start_time=5\n  stop_time=\d+\n  elapsed_time=9\n  timezone=UTC\n  err_msg=mine\n  service=shell\n  cmd=x\n.*`},
+		{"account alice AT --exec service=shell cmd=x" + strings.Repeat(" a=1", 248) + " -- touch " + ran, 2, ``, `(?s).*25\d arguments, the limit is 255\n.*`},
 		{"account alice AT --exec -- no-such-program-anywhere", 2, ``, `(?s).*no-such-program-anywhere.*`},
 		{"account alice AT -k a-key-that-does-not-fit --exec -- touch " + ran, 5, ``, `(?s).*the start record was not written, the command was not run: .*key.*`},
 	} {
@@ -357,7 +359,38 @@ func TestExec(t *testing.T) {
 	if _, err := os.Stat(ran); err == nil {
 		t.Error("a command ran although its start was not recorded")
 	}
-	if log := s.log.String(); strings.Count(log, " start ") != 3 || strings.Count(log, " stop ") != 3 {
+	if log := s.log.String(); strings.Count(log, " start ") != 4 || strings.Count(log, " stop ") != 4 {
 		t.Errorf("the server's records:\n%s", log)
+	}
+}
+
+// TestRestartOfAPasswordChange: CHPASS is for ASCII, so no restart leads anywhere (section 5.4.1).
+func TestRestartOfAPasswordChange(t *testing.T) {
+	s := serveWith(t, "--fault", "restart")
+	dir := writeFiles(t, map[string]string{"new": "new1\n"})
+	s.ask(t, "chpass alice AT --new-password-file "+filepath.Join(dir, "new")).check(t, classDenied, `RESTART\n`, `.*hint: .*\n`)
+	if log := s.log.String(); strings.Contains(log, "pap") {
+		t.Errorf("the server saw %s", log)
+	}
+}
+
+// TestNoVerdictOfAFailure: what a server said before it failed is not shown as its answer.
+func TestNoVerdictOfAFailure(t *testing.T) {
+	for _, option := range []string{"", " --json", " -v"} {
+		s := newScript(t, testKey, &authenReply{status: authenGetPass, serverMsg: "Password: "}, &authenReply{status: 0x63})
+		got := runWith(t, secretsInEnv, "", split("authenticate alice "+s.addr+option)...)
+		if got.code != classProtocol || strings.Contains(got.out, "GETPASS") {
+			t.Errorf("%s: got %+v", option, got)
+		}
+	}
+}
+
+// TestServeTakesNoClientOptions: serve -p 7777 would listen on another port than its user thinks.
+func TestServeTakesNoClientOptions(t *testing.T) {
+	for _, option := range []string{"-p 7777", "-H tac1", "-u alice", "--timeout 3", "--cacert x", "--password-stdin"} {
+		got := runWith(t, nil, "", split("serve "+option)...)
+		if got.code != classUsage || !strings.Contains(got.err, "is for a client, not for serve") {
+			t.Errorf("%s: got %+v", option, got)
+		}
 	}
 }

@@ -646,6 +646,9 @@ func TestInterruptedMux(t *testing.T) {
 // TestMuxServers has several servers of which the first are no good.
 func TestMuxServers(t *testing.T) {
 	good := handWritten(t, (*wire).behave)
+	closing := handWritten(t, func(c *wire) { c.next() }).addr
+	silent := serveWith(t, "--fault", "silent").addr
+	erring := serveWith(t, "--fault", "error").addr
 	for _, tt := range []struct {
 		name, line, servers string
 		code                class
@@ -653,10 +656,14 @@ func TestMuxServers(t *testing.T) {
 		{"refused", papLine, refusedAddr(t) + "," + good.addr, 0},
 		{"two refused", acctLine, refusedAddr(t) + "," + refusedAddr(t) + "," + good.addr, 0},
 		{"dialogue", asciiLine, refusedAddr(t) + "," + good.addr, 0},
+		{"closes", papLine, closing + "," + good.addr, 0},
+		{"silent", papLine, silent + "," + good.addr, 0},
+		{"ERROR", papLine, erring + "," + good.addr, 0},
+		{"ERROR to a record", acctLine, erring + "," + good.addr, 0},
 		{"all refused", papLine, refusedAddr(t) + "," + refusedAddr(t), 4},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got := runWith(t, secretsInEnv, requests(30, tt.line), "batch", tt.servers)
+			got := runWith(t, secretsInEnv, requests(30, tt.line), "batch", tt.servers, "--timeout", "500ms")
 			n := checkAnswers(t, answers(t, got.out), 30)
 			if got.code != tt.code || (n == 30) != (tt.code == 0) || tt.code != 0 && n != 0 {
 				t.Errorf("got %d, %d of 30 granted: %s", int(got.code), n, got.err)
@@ -667,6 +674,78 @@ func TestMuxServers(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestNoSecondSession has a server that agrees to single-connection mode and answers the first
+// session of each connection only.
+func TestNoSecondSession(t *testing.T) {
+	s := handWritten(t, func(c *wire) {
+		c.Write(c.grant(c.next()))
+		for c.next() != nil {
+		}
+	})
+	got := runWith(t, secretsInEnv, requests(20, papLine), "batch", s.addr, "--timeout", "1s")
+	if n := checkAnswers(t, answers(t, got.out), 20); n != 20 || got.code != classGranted {
+		t.Errorf("got %d, %d of 20 granted: %s", int(got.code), n, got.err)
+	}
+	if !strings.Contains(got.err, "leaves sessions unanswered") {
+		t.Errorf("no word of it: %s", got.err)
+	}
+}
+
+// TestEndsAfterAFew has a server that ends every connection after a few answers: no login is
+// lost, however many connections that takes.
+func TestEndsAfterAFew(t *testing.T) {
+	s := handWritten(t, func(c *wire) {
+		for range 5 {
+			q := c.next()
+			if q == nil {
+				return
+			}
+			c.Write(c.grant(q))
+		}
+	})
+	got := runWith(t, secretsInEnv, requests(300, papLine), "batch", s.addr)
+	if n := checkAnswers(t, answers(t, got.out), 300); n != 300 || got.code != classGranted {
+		t.Errorf("got %d, %d of 300 granted: %s", int(got.code), n, got.err)
+	}
+}
+
+// TestOneAtATime is -c 1: a request begins after the one before has ended, dialogue or not. So a
+// login may follow a change of the password.
+func TestOneAtATime(t *testing.T) {
+	var mu sync.Mutex
+	underWay, most := 0, 0
+	s := handWritten(t, func(c *wire) {
+		for q := c.next(); q != nil; q = c.next() {
+			mu.Lock()
+			underWay++
+			most = max(most, underWay)
+			mu.Unlock()
+			reply := c.grant(q)
+			mu.Lock()
+			underWay--
+			mu.Unlock()
+			c.Write(reply)
+		}
+	})
+	in := strings.Repeat(fmt.Sprintf(asciiLine+"\n"+papLine+"\n"+authorLine+"\n", `"user":"a"`, `"user":"a"`, `"user":"a"`), 10)
+	got := runWith(t, secretsInEnv, in, "batch", s.addr, "-c", "1")
+	if n := strings.Count(got.out, `"granted":true`); got.code != classGranted || n != 30 || most != 1 {
+		t.Errorf("got %d, %d of 30 granted, %d at a time: %s", int(got.code), n, most, got.err)
+	}
+}
+
+// TestManyLargeRequests fills the buffers of both systems: neither side may end up writing with
+// nobody to read.
+func TestManyLargeRequests(t *testing.T) {
+	s := serveWith(t, "--fault", "args-max")
+	args := strings.Repeat(`,"x=`+long(250)+`"`, 200)
+	in := strings.Repeat(`{"command":"authorize","user":"alice","args":["service=shell","cmd=show"`+args+"]}\n", 200)
+	got := runWith(t, secretsInEnv, in, "batch", s.addr, "-c", "500", "--timeout", "4")
+	if n := strings.Count(got.out, `"granted":true`); got.code != classGranted || n != 200 {
+		t.Errorf("got %d, %d of 200 granted: %s", int(got.code), n, got.err)
 	}
 }
 

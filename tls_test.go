@@ -104,6 +104,8 @@ func testFiles(t *testing.T) string {
 	other.issue(t, "foreign-client", 13, nil)
 	ca.issue(t, "wildcard", 14, func(c *x509.Certificate) { c.DNSNames, c.IPAddresses = []string{"*.example.net"}, nil })
 	ca.issue(t, "common-name", 15, func(c *x509.Certificate) { c.Subject.CommonName, c.IPAddresses = "127.0.0.1", nil })
+	evil := newTestCA(t, dir, "evil\x1b[2J\u009b\u202e")
+	evil.issue(t, "evil", 20, nil)
 	ca.revoke(t, "none.crl", 99, time.Now().Add(time.Hour))
 	ca.revoke(t, "server.crl", 10, time.Now().Add(time.Hour))
 	ca.revoke(t, "old.crl", 99, time.Now().Add(-time.Hour))
@@ -143,6 +145,7 @@ func TestTLS(t *testing.T) {
 		{"no such list", server, login + " --crl DIR/nothing.crl", 2, `read the revocation list: .*`, ""},
 		{"no list of the issuer", server, login + " --crl DIR/other.crl", 0, `warning: no revocation list of CN=ca: whether CN=server was revoked is not known`, "PASS"},
 		{"not revoked", server, login + " --crl DIR/none.crl", 0, ``, "PASS"},
+		{"bidi and terminal control in a name", "--tls --cert DIR/evil.pem --cert-key DIR/evil.key", "authenticate alice AT --timeout 3 --tls --cacert DIR/other-ca.pem --json", 6, `.*unknown authority: CN=evil\\x1b.*`, `evil\\x1b[2J`},
 		{"revoked", server, login + " --crl DIR/server.crl", 6, `TLS with .*: .*the certificate of CN=server was revoked on .*`, ""},
 		{"list out of date", server, login + " --crl DIR/old.crl -q", 0, `warning: the revocation list of CN=ca is out of date: .*`, ""},
 		{"forged list", server, login + " --crl DIR/forged.crl", 6, `TLS with .*: .*the revocation list of CN=ca is not signed by it.*`, ""},

@@ -11,7 +11,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -201,57 +200,6 @@ func (srv *labServer) setKey(ctx context.Context, inv *invocation, listen []stri
 		srv.try += " tacacs_plus authenticate " + srv.first
 	}
 	return nil
-}
-
-// setTLS takes the certificate of the options, or makes one for loopback.
-func (srv *labServer) setTLS(inv *invocation, clientCA, writeCA string) error {
-	t := &inv.server.tls
-	if err := t.check(); err != nil {
-		return err
-	}
-	if !t.enabled {
-		if clientCA != "" || writeCA != "" {
-			return failf(classUsage, "--client-ca and --write-cacert need --tls")
-		}
-		return nil
-	}
-	if t.cert != "" && writeCA != "" {
-		return failf(classUsage, "--write-cacert is for a certificate that serve makes, without --cert")
-	}
-	var pair []tls.Certificate
-	var err error
-	if t.cert != "" {
-		pair, err = readKeyPair(t.cert, t.certKey)
-	} else {
-		pair, err = srv.makeCertificate(inv, writeCA)
-	}
-	if err != nil {
-		return err
-	}
-	srv.clear = true
-	srv.tls, err = serverTLS(pair, clientCA)
-	if srv.fault.tls != nil {
-		srv.fault.tls(srv.tls)
-	}
-	return err
-}
-
-// makeCertificate makes a certificate and says how a client comes to trust it.
-func (srv *labServer) makeCertificate(inv *invocation, writeCA string) ([]tls.Certificate, error) {
-	pair, form, err := selfSigned(srv.fault.certificate)
-	if err == nil && writeCA != "" {
-		err = os.WriteFile(writeCA, form, 0o644)
-	}
-	if err != nil {
-		return nil, failf(classUsage, "make a certificate: %w", err)
-	}
-	if srv.trust = " --tls --cacert " + writeCA; writeCA == "" {
-		srv.trust = " --tls --insecure"
-		inv.say("made a certificate; --write-cacert FILE writes it for clients to trust, --insecure does without")
-	} else {
-		inv.say("made a certificate: clients trust it with%s", srv.trust)
-	}
-	return pair, nil
 }
 
 // run listens until ctx ends, then lets the answers under way finish.

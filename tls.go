@@ -454,6 +454,57 @@ func serverTLS(pair []tls.Certificate, clientCA string) (*tls.Config, error) {
 	return config, nil
 }
 
+// setTLS takes the certificate of the options, or makes one for loopback.
+func (srv *labServer) setTLS(inv *invocation, clientCA, writeCA string) error {
+	t := &inv.server.tls
+	if err := t.check(); err != nil {
+		return err
+	}
+	if !t.enabled {
+		if clientCA != "" || writeCA != "" {
+			return failf(classUsage, "--client-ca and --write-cacert need --tls")
+		}
+		return nil
+	}
+	if t.cert != "" && writeCA != "" {
+		return failf(classUsage, "--write-cacert is for a certificate that serve makes, without --cert")
+	}
+	var pair []tls.Certificate
+	var err error
+	if t.cert != "" {
+		pair, err = readKeyPair(t.cert, t.certKey)
+	} else {
+		pair, err = srv.makeCertificate(inv, writeCA)
+	}
+	if err != nil {
+		return err
+	}
+	srv.clear = true
+	srv.tls, err = serverTLS(pair, clientCA)
+	if srv.fault.tls != nil {
+		srv.fault.tls(srv.tls)
+	}
+	return err
+}
+
+// makeCertificate makes a certificate and says how a client comes to trust it.
+func (srv *labServer) makeCertificate(inv *invocation, writeCA string) ([]tls.Certificate, error) {
+	pair, form, err := selfSigned(srv.fault.certificate)
+	if err == nil && writeCA != "" {
+		err = os.WriteFile(writeCA, form, 0o644)
+	}
+	if err != nil {
+		return nil, failf(classUsage, "make a certificate: %w", err)
+	}
+	if srv.trust = " --tls --cacert " + writeCA; writeCA == "" {
+		srv.trust = " --tls --insecure"
+		inv.say("made a certificate; --write-cacert FILE writes it for clients to trust, --insecure does without")
+	} else {
+		inv.say("made a certificate: clients trust it with%s", srv.trust)
+	}
+	return pair, nil
+}
+
 // selfSigned makes a certificate for loopback; change may spoil it. The PEM form is what
 // --cacert takes.
 func selfSigned(change func(*x509.Certificate)) (pair []tls.Certificate, pemForm []byte, err error) {

@@ -56,7 +56,6 @@ type crew struct {
 
 	mux       *mux
 	single    bool      // no more than one session at a time on a connection
-	forgetful bool      // and no second one after it
 	lost      []*job    // to be sent again
 	prefer    int       // the server to connect to
 	ends      int       // of connections that the server ended soon
@@ -67,7 +66,8 @@ type crew struct {
 	jobs      chan *job           // for the workers
 	workers   sync.WaitGroup
 	hired     int
-	mu        sync.Mutex // held for done
+	mu        sync.Mutex // held for done, idle and note
+	forgetful bool       // no second session on a connection; under mu
 }
 
 func newCrew(c *client, limit int) *crew {
@@ -220,8 +220,8 @@ func (c *crew) landed(j *job) {
 	repeat := false
 	switch {
 	case j.swallowed && m.link.established:
-		c.alone(m, "the server agrees to single-connection mode and leaves sessions unanswered; going on with one session a connection")
-		c.forgetful = true
+		c.alone(m, "")
+		c.forgets()
 		repeat = !j.again
 		j.again = true
 	case j.swallowed && !m.link.answered:
@@ -260,10 +260,22 @@ func (c *crew) landed(j *job) {
 // quickEnd is how many answers a connection should last for at the least.
 const quickEnd = 100
 
+// forgets takes note of a server that agrees to single-connection mode and does not keep to it.
+func (c *crew) forgets() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.forgetful {
+		c.note("the server agrees to single-connection mode and leaves sessions unanswered; going on with one session a connection")
+	}
+	c.forgetful = true
+}
+
 // alone goes on with one session a connection.
 func (c *crew) alone(m *mux, why string) {
 	if m.closing = true; !c.single && why != "" {
+		c.mu.Lock()
 		c.note(why)
+		c.mu.Unlock()
 	}
 	c.single = true
 	if len(m.flights) == 0 {
@@ -300,7 +312,6 @@ func (c *crew) hire(ctx context.Context) {
 	}
 	c.hired++
 	own := *c.client
-	own.keep = own.singleConnect && !c.forgetful
 	c.workers.Go(func() {
 		defer own.close()
 		for j := range c.jobs {
@@ -308,7 +319,19 @@ func (c *crew) hire(ctx context.Context) {
 			if j.elsewhere {
 				own.servers = after(own.servers, j.failed, own.retries > 0)
 			}
+			c.mu.Lock()
+			own.keep = own.singleConnect && !c.forgetful
+			c.mu.Unlock()
+			if !own.keep {
+				own.close()
+			}
+			again := own.kept != nil && j.request.repeatable()
 			j.err = own.ask(ctx, &j.res, j.request)
+			if f := (*failure)(nil); again && errors.As(j.err, &f) && f.timedOut {
+				c.forgets()
+				own.close()
+				j.err = own.ask(ctx, &j.res, j.request)
+			}
 			c.finish(j)
 			c.underWay.Add(-1)
 			c.wake()

@@ -28,6 +28,8 @@ type fault struct {
 	keySuffix    string                              // appended to the key
 	clearReply   bool
 	refuseSingle bool
+	closeAfter   int // sessions of a connection; 0 for none
+	swallowAfter int // likewise
 	tls          func(*tls.Config)
 	certificate  func(*x509.Certificate) // that serve makes
 }
@@ -138,6 +140,8 @@ func faults() []fault {
 			authorReply: &authorResponse{status: authorPassAdd, serverMsg: "\x1b[2J", args: []string{"x=\x1b[2J"}}, acctReply: &acctReply{status: acctSuccess, serverMsg: "\x1b[2J"}},
 		{name: "args-max", help: "255 arguments of 255 octets", authorReply: &authorResponse{status: authorPassAdd, args: long}},
 		{name: "unknown-mandatory", help: "PASS_REPL with a mandatory argument nobody knows", authorReply: &authorResponse{status: authorPassRepl, args: []string{"service=shell", "frobnicate=yes"}}},
+		{name: "single-close", help: "agree to single-connection mode, and close after the first session", closeAfter: 1},
+		{name: "single-swallow", help: "agree to single-connection mode, and never answer the second session", swallowAfter: 1},
 		{name: "single-refused", help: "do not agree to single-connection mode", refuseSingle: true},
 		{name: "tls-1.2", help: "with --tls: speak TLS 1.2 only", tls: func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS12, tls.VersionTLS12 }},
 		{name: "tls-expired", help: "with --tls: a certificate that has expired", certificate: func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }},

@@ -128,6 +128,8 @@ type failure struct {
 	err   error
 	hint  string
 	final bool // no other server may be asked
+	// timedOut says that no octet of an answer came in time.
+	timedOut bool
 }
 
 func failf(c class, format string, args ...any) *failure {

@@ -232,6 +232,8 @@ func TestFaults(t *testing.T) {
 		{"terminal-escape", author, 0, `PASS_ADD: \\x1b\[2J\n  x=\\x1b\[2J\n`, `warning: x=.* is mandatory and not of RFC 8907 section 8.2.*`},
 		{"args-max", author, 0, `PASS_ADD\n(?:  a=x{253}\n)+`, `warning: a=x*\.\.\. is mandatory.*`},
 		{"unknown-mandatory", author, 0, `PASS_REPL\n  service=shell\n  frobnicate=yes\n`, `warning: frobnicate=yes is mandatory and not of RFC 8907 section 8.2: .*`},
+		{"single-close", login + " --single-connect -v", 0, `(?s).*single-connect: granted\n.*`, ``},
+		{"single-swallow", login + " --single-connect -v", 0, `(?s).*single-connect: granted\n.*`, ``},
 		{"single-refused", login + " --single-connect -v", 0, `(?s).*single-connect: refused\n.*`, ``},
 		{"tls-alert", login, 5, ``, `the reply of .* is not TACACS\+: it begins with 0x15, not 0xc0 or 0xc1`},
 		{"http", login, 5, ``, `the reply of .* is not TACACS\+: it begins with 0x48, not 0xc0 or 0xc1`},

@@ -824,3 +824,18 @@ func offeredTicket(in *bufio.Reader) string {
 	}
 	return ""
 }
+
+// TestMuxFaults runs many requests against what serve can do wrong in single-connection mode.
+func TestMuxFaults(t *testing.T) {
+	for _, fault := range []string{"single-close", "single-swallow", "single-refused", "header-split"} {
+		t.Run(fault, func(t *testing.T) {
+			t.Parallel()
+			s := serveWith(t, "--fault", fault)
+			for _, line := range []string{"bench alice AT -t pap -n 40 --timeout 500ms --json", "bench alice AT -n 20 --timeout 2 --json"} {
+				if got := s.ask(t, line); got.code != classGranted || !strings.Contains(got.out, `"PASS":`+line[strings.Index(line, "-n ")+3:][:2]) {
+					t.Errorf("%s: got %+v", line, got)
+				}
+			}
+		})
+	}
+}

@@ -275,6 +275,7 @@ type peer struct {
 	dialogues map[uint32]*authSession // authentications that wait for a CONTINUE
 	single    bool                    // single-connection mode (section 4.3)
 	begun     bool                    // the first packet was read
+	sessions  int                     // that were begun
 	waits     time.Time               // since when the deadlines are counted
 
 	// Used again for every packet, so that a login costs the server little.
@@ -403,6 +404,12 @@ func (p *peer) packet() bool {
 		p.send(&reply, errorReply(h.typ, "UNENCRYPTED flag"))
 		return false
 	}
+	if h.seqNo == 1 {
+		p.sessions++
+	}
+	if f := p.fault.swallowAfter; f > 0 && p.sessions > f {
+		return true
+	}
 	if !p.clear {
 		obfuscate(&h, p.key, body)
 	}
@@ -420,6 +427,9 @@ func (p *peer) packet() bool {
 		return p.single
 	}
 	p.send(&reply, answer)
+	if f := p.fault.closeAfter; over && f > 0 && p.sessions >= f {
+		return false
+	}
 	return p.single || !over
 }
 

@@ -217,8 +217,10 @@ func (s *session) ioFailure(what string, n int, err error) error {
 	case errors.Is(err, os.ErrDeadlineExceeded) && n > 0:
 		return failf(classNetwork, "the reply of %s was cut off after %d octets: timed out after %v", s.server, n, s.timeout)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return failf(classNetwork, "no reply from %s within %v", s.server, s.timeout).
+		f := failf(classNetwork, "no reply from %s within %v", s.server, s.timeout).
 			withHint("some servers drop a packet that does not fit their key; else a slow back end (LDAP, AD) or overload: try a longer --timeout")
+		f.timedOut = true
+		return f
 	}
 	return failf(classNetwork, "%s %s: %w", what, s.server, cause(err))
 }

@@ -212,8 +212,8 @@ func (c *crew) landed(j *job) {
 	if m.link.answered && !m.link.established {
 		c.alone(m, "") // not agreed to, which is no fault
 	}
-	granted := m.link.established
-	j.res.SingleConnect = &granted
+	m.granted = m.link.established
+	j.res.SingleConnect = &m.granted
 	if j.err == nil && j.res.class == classServer {
 		j.err = m.link.answeredError(&j.res)
 	}

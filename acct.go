@@ -317,6 +317,9 @@ func (r *record) next(_ context.Context, l *link, res *result) (layouter, error)
 // code is the command's, unless its end could not be recorded.
 func (r *task) execute(ctx context.Context, program string, argv []string) (*result, error) {
 	r.inv.std.watched()
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGHUP, os.Interrupt, syscall.SIGQUIT)
+	defer signal.Stop(signals) // only when the end is recorded
 	began := time.Now()
 	res, err := r.send(ctx, acctStart, r.args)
 	if err != nil || res.class != classGranted {
@@ -329,7 +332,7 @@ func (r *task) execute(ctx context.Context, program string, argv []string) (*res
 		cmd := exec.Command(program)
 		cmd.Args = argv
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = r.inv.std.in, r.inv.std.out, r.inv.std.err
-		status = runForwarding(cmd)
+		status = runForwarding(cmd, signals)
 	}
 	if status.err != nil {
 		r.inv.warn("run %s: %v", argv[0], status.err)
@@ -362,12 +365,10 @@ type exitStatus struct {
 
 // runForwarding runs cmd and hands on to it the signals that a terminal does not send to both:
 // Ctrl-C and Ctrl-\\ reach the command by themselves, and this program waits for what it makes of that.
-func runForwarding(cmd *exec.Cmd) exitStatus {
+func runForwarding(cmd *exec.Cmd, signals <-chan os.Signal) exitStatus {
 	if err := cmd.Start(); err != nil {
 		return exitStatus{code: 126, text: "not started", err: cause(err)}
 	}
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGHUP, os.Interrupt, syscall.SIGQUIT)
 	done := make(chan struct{})
 	go func() {
 		for {
@@ -382,7 +383,6 @@ func runForwarding(cmd *exec.Cmd) exitStatus {
 		}
 	}()
 	_ = cmd.Wait()
-	signal.Stop(signals)
 	close(done)
 	state := cmd.ProcessState
 	if w, ok := state.Sys().(syscall.WaitStatus); ok && w.Signaled() {

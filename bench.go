@@ -156,6 +156,9 @@ func (b *bench) take(now time.Time) (j *job, next time.Time, more bool) {
 	due := now
 	if b.interval > 0 {
 		if due = b.start.Add(time.Duration(b.issued) * b.interval); due.After(now) {
+			if end := b.began.Add(b.duration); b.duration > 0 && end.Before(due) {
+				due = end
+			}
 			return nil, due, true
 		}
 	}
@@ -168,6 +171,7 @@ func (b *bench) take(now time.Time) (j *job, next time.Time, more bool) {
 	if b.renew != nil {
 		j.request = b.renew()
 	}
+	j.res.Attempts = nil
 	j.due, j.err, j.again, j.swallowed, j.worker, j.elsewhere = due, nil, false, false, false, false
 	if b.issued++; due.Before(b.began) {
 		b.warm++

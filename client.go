@@ -265,6 +265,10 @@ func (l *link) dial(ctx context.Context) error {
 	return nil
 }
 
+// idleAfter is how long a connection may be out of use before it is looked at, which takes a
+// millisecond.
+const idleAfter = 100 * time.Millisecond
+
 // quiet says that a connection without a session is as it should be: open, with nothing to read.
 func quiet(conn net.Conn) bool {
 	_ = conn.SetReadDeadline(time.Now().Add(time.Millisecond))
@@ -274,7 +278,7 @@ func quiet(conn net.Conn) bool {
 
 // begin starts a session: on a new connection, unless this one is in single-connection mode.
 func (l *link) begin(ctx context.Context, q request) (*session, error) {
-	if l.conn != nil && (!l.established || !l.used.IsZero() && time.Since(l.used) > time.Second && !quiet(l.conn)) {
+	if l.conn != nil && (!l.established || !l.used.IsZero() && time.Since(l.used) > idleAfter && !quiet(l.conn)) {
 		l.close()
 	}
 	if l.conn != nil {

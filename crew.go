@@ -175,6 +175,7 @@ func (c *crew) connect(ctx context.Context, j *job) bool {
 		if j.err = l.dial(ctx); j.err == nil {
 			c.mux = newMux(l)
 			c.mux.idle = c.pause
+			c.now = time.Now() // that may have taken long
 			return true
 		}
 		if ctx.Err() != nil {

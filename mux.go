@@ -35,13 +35,16 @@ type mux struct {
 	unanswered int
 	dead       error // why the connection is over
 	blamed     bool  // its end was counted
-	late       bool  // a session's time is over, unless its answer is here already
+	late       int   // looks at the socket since a session's time was over, unless its answer is here already
 	poked      atomic.Bool
 	idle       func() // called before a wait
 }
 
 // grace is for what the socket holds already, when this program itself was too slow to look.
-const grace = 5 * time.Millisecond
+const (
+	grace   = 5 * time.Millisecond
+	maxLate = 100 // waits of that length, while other answers keep coming
+)
 
 // flushAt octets are not held back, even while there is more to be read: the server has something
 // to do meanwhile.
@@ -57,7 +60,7 @@ const maxUnanswered = 64 << 10
 
 // stale says that the server closed the connection while it was not in use.
 func (m *mux) stale() bool {
-	if len(m.flights) > 0 || !m.link.answered || time.Since(m.last) < time.Second {
+	if len(m.flights) > 0 || !m.link.answered || time.Since(m.last) < idleAfter {
 		return false
 	}
 	m.limit = time.Time{}
@@ -130,7 +133,8 @@ func (m *mux) wait(ctx context.Context, until time.Time) *job {
 			if !until.IsZero() && until.Before(limit) {
 				limit = until
 			}
-			if m.late {
+			if m.late > 0 && m.late <= maxLate {
+				m.late++
 				limit = time.Now().Add(grace)
 			}
 			if !limit.Equal(m.limit) {
@@ -148,7 +152,6 @@ func (m *mux) wait(ctx context.Context, until time.Time) *job {
 		}
 		j, err := m.read(ctx)
 		if j != nil {
-			m.late = false
 			return j
 		}
 		if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -157,11 +160,11 @@ func (m *mux) wait(ctx context.Context, until time.Time) *job {
 			if !until.IsZero() && !now.Before(until) {
 				return nil
 			}
-			if !m.late && !now.Before(m.expires) && ctx.Err() == nil {
-				m.late = true // or was it this program that did not look in time?
+			if m.late == 0 && !now.Before(m.expires) && ctx.Err() == nil {
+				m.late = 1 // or was it this program that did not look in time?
 				continue
 			}
-			m.late = false
+			m.late = 0
 			if j := m.expired(ctx); j != nil || until.IsZero() {
 				return j
 			}

@@ -21,6 +21,7 @@ type job struct {
 	// On a mux:
 	session   session
 	timing    timing
+	granted   bool // single-connection mode
 	expires   time.Time
 	swallowed bool // no answer came
 	again     bool // it was sent before, without an answer
@@ -213,8 +214,8 @@ func (c *crew) landed(j *job) {
 	if m.link.answered && !m.link.established {
 		c.alone(m, "") // not agreed to, which is no fault
 	}
-	m.granted = m.link.established
-	j.res.SingleConnect = &m.granted
+	j.granted = m.link.established
+	j.res.SingleConnect = &j.granted
 	if j.err == nil && j.res.class == classServer {
 		j.err = m.link.answeredError(&j.res)
 	}

@@ -23,7 +23,6 @@ type mux struct {
 	codec   codec
 	flights map[uint32]*job
 	ended   int       // sessions that were answered
-	granted bool      // single-connection mode
 	last    time.Time // when the last one was
 	random  [1024]byte
 	ids     []byte    // what is left of random, for session ids

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"slices"
 	"strings"
 )
 
@@ -310,18 +311,12 @@ func (a *authentication) say(ctx context.Context, l *link) (string, error) {
 
 // restartType picks from a RESTART's list the first type that was not tried and is safe.
 func restartType(list string, tried []authenType) (authenType, bool) {
-next:
 	for _, b := range []byte(list) {
 		t := authenType(b)
-		if !authenTypeNames.has(b) || tried[0].challenged() && !t.challenged() {
-			continue
+		safe := t.challenged() || !tried[0].challenged()
+		if authenTypeNames.has(b) && safe && !slices.Contains(tried, t) {
+			return t, true
 		}
-		for _, old := range tried {
-			if t == old {
-				continue next
-			}
-		}
-		return t, true
 	}
 	return 0, false
 }

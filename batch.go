@@ -272,8 +272,7 @@ func (r *batchResult) appendJSON(b []byte) []byte {
 	text("flags", r.Flags)
 	text("task_id", escape(r.TaskID))
 	b = append(b, `,"timing_ms":{`...)
-	for _, p := range [...]phase{{"resolve", r.Timing.resolve}, {"connect", r.Timing.connect}, {"tls", r.Timing.tls},
-		{"first_reply", r.Timing.firstReply}, {"total", r.Timing.total}} {
+	for _, p := range r.Timing.phases() {
 		if ms := p.took.Microseconds(); ms > 0 {
 			if b[len(b)-1] != '{' {
 				b = append(b, ',')

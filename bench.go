@@ -334,7 +334,7 @@ func (r *benchReport) String() string {
 	}
 	fmt.Fprintf(&b, "\nbytes     %d sent, %d received\n", r.Bytes["sent"], r.Bytes["received"])
 	if r.SingleConnect != nil {
-		fmt.Fprintf(&b, "transport %s, single-connect %s\n", r.Transport, map[bool]string{true: "granted", false: "refused"}[*r.SingleConnect])
+		fmt.Fprintf(&b, "transport %s, single-connect %s\n", r.Transport, grantedWord(*r.SingleConnect))
 	} else {
 		fmt.Fprintf(&b, "transport %s, a connection for each request\n", r.Transport)
 	}

@@ -246,7 +246,7 @@ func (r *checkReport) text() string {
 			fmt.Fprintf(&b, "  key: %s\n", map[bool]string{true: "ok", false: "WRONG"}[*s.KeyOK])
 		}
 		if s.SingleConnect != nil {
-			fmt.Fprintf(&b, "  single-connect: %s\n", map[bool]string{true: "granted", false: "refused"}[*s.SingleConnect])
+			fmt.Fprintf(&b, "  single-connect: %s\n", grantedWord(*s.SingleConnect))
 		}
 		if s.TLS != nil {
 			fmt.Fprintf(&b, "  tls: %s, %d days left\n", s.TLS.Version, s.TLS.DaysLeft)

@@ -118,7 +118,12 @@ func fitsRequest(q request, who caller) error {
 	if a, ok := q.(*authentication); ok {
 		messages = append(messages, a.later()...)
 	}
-	return fits(messages...)
+	for _, m := range messages {
+		if _, err := appendPacket(nil, new(header), m); err != nil {
+			return failf(classUsage, "%w", err)
+		}
+	}
+	return nil
 }
 
 // ask asks one server after the other until one decides: the next one follows a server that
@@ -467,14 +472,4 @@ func cause(err error) error {
 func hostOf(addr net.Addr) string {
 	host, _, _ := net.SplitHostPort(addr.String())
 	return host
-}
-
-// fits refuses, before anything is sent, a message with a value that its field cannot hold.
-func fits(messages ...layouter) error {
-	for _, m := range messages {
-		if _, err := appendPacket(nil, new(header), m); err != nil {
-			return failf(classUsage, "%w", err)
-		}
-	}
-	return nil
 }

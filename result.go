@@ -68,8 +68,8 @@ type timing struct {
 	sent, received                           int // octets of TACACS+
 }
 
-func (t *timing) phases() []phase {
-	return []phase{{"resolve", t.resolve}, {"connect", t.connect}, {"tls", t.tls}, {"first_reply", t.firstReply}, {"total", t.total}}
+func (t *timing) phases() [5]phase {
+	return [...]phase{{"resolve", t.resolve}, {"connect", t.connect}, {"tls", t.tls}, {"first_reply", t.firstReply}, {"total", t.total}}
 }
 
 type phase struct {
@@ -153,6 +153,14 @@ func (r *result) line() string {
 	return line
 }
 
+// grantedWord is what a server said to single-connection mode.
+func grantedWord(granted bool) string {
+	if granted {
+		return "granted"
+	}
+	return "refused"
+}
+
 // block is the rendering of -v: one fact a line.
 func (r *result) block() string {
 	var b strings.Builder
@@ -192,7 +200,7 @@ func (r *result) block() string {
 	fact("local", r.Local)
 	fact("transport", r.Transport)
 	if r.SingleConnect != nil {
-		fact("single-connect", map[bool]string{true: "granted", false: "refused"}[*r.SingleConnect])
+		fact("single-connect", grantedWord(*r.SingleConnect))
 	}
 	if t := r.TLS; t != nil {
 		fact("tls", fmt.Sprintf("%s %s %s%s%s", t.Version, t.CipherSuite, t.Group,

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -18,26 +17,16 @@ import (
 
 // An acctRequest records an event. RFC 8907 section 7.1.
 type acctRequest struct {
-	flags   acctFlags
-	method  authenMethod
-	privLvl uint8
-	typ     authenType
-	service authenService
-	user    string
-	port    string
-	remAddr string
-	args    []string
+	flags  acctFlags
+	method authenMethod
+	subject
+	args []string
 }
 
 func (m *acctRequest) layout(c *codec) {
 	octet(c, "flags", &m.flags)
 	octet(c, "authen_method", &m.method)
-	octet(c, "priv_lvl", &m.privLvl)
-	octet(c, "authen_type", &m.typ)
-	octet(c, "authen_service", &m.service)
-	c.length("user", 1, &m.user)
-	c.length("port", 1, &m.port)
-	c.length("rem_addr", 1, &m.remAddr)
+	m.subject.layout(c)
 	c.count(&m.args)
 	c.lengths(m.args)
 }
@@ -209,8 +198,8 @@ func newAccount(o *optionSet) action {
 	flags, taskID, execute := acctStart, "", false
 	o.add(&flags, "f flag", "KIND", "start (the default), stop, watchdog (or update), watchdog-update")
 	o.add((*text)(&taskID), "task-id", "ID", "task_id of the record (default random)")
-	o.add((*toggle)(&execute), "exec", "", "run the COMMAND behind -- between a start and a stop record")
-	return func(ctx context.Context, inv *invocation) (*result, error) {
+	o.add((*toggle)(&execute), "exec", "", "run the COMMAND after -- between a start and a stop record")
+	return func(ctx context.Context, inv *invocation) (output, error) {
 		words := inv.words
 		if execute {
 			if len(inv.tail) == 0 {
@@ -240,7 +229,7 @@ func newAccount(o *optionSet) action {
 		if execute { // the longest of its records is the last one
 			last = stopArgs(last, time.Now(), time.Now(), "not started: interrupted")
 		}
-		if err := fitsRequest(r.record(acctStop, last), inv.caller); err != nil {
+		if err := checkFits(r.record(acctStop, last), inv.caller); err != nil {
 			return nil, err
 		}
 		var program string
@@ -249,13 +238,12 @@ func newAccount(o *optionSet) action {
 				return nil, failf(classUsage, "%w", err)
 			}
 		}
-		secrets, err := inv.secrets(ctx, false)
+		secrets, err := inv.secrets(ctx)
 		if err != nil {
 			return nil, err
 		}
 		r.keys = secrets.keys
 		if execute {
-			inv.executes = true
 			return r.execute(ctx, program, inv.tail)
 		}
 		return r.send(ctx, flags, r.args)
@@ -277,20 +265,20 @@ func (r *task) send(ctx context.Context, flags acctFlags, args []string) (*resul
 
 // A record is the request of the command account.
 type record struct {
-	request acctRequest
-	reply   acctReply
+	request  acctRequest
+	response acctReply
 }
 
 func newRecord(who caller, method authenMethod, flags acctFlags, args []string, taskID string) *record {
-	return &record{request: acctRequest{flags: flags, method: method, privLvl: who.privLvl(), typ: who.authenType,
-		service: who.service, user: who.user, port: who.port, args: completeRecord(flags, args, taskID, time.Now())}}
+	return &record{request: acctRequest{flags, method, who.subject(), completeRecord(flags, args, taskID, time.Now())}}
 }
 
 // kind makes a record a request, as do the methods below.
 func (r *record) kind() (packetType, version) { return typeAcct, minorDefault }
 func (r *record) reset()                      {}
 func (r *record) dialogue() bool              { return false }
-func (r *record) answer() layouter            { return &r.reply }
+func (r *record) reply() layouter             { return &r.response }
+func (r *record) later() []layouter           { return nil }
 
 // repeatable is false: the server may have written the record and died before it said so.
 func (r *record) repeatable() bool { return false }
@@ -302,11 +290,11 @@ func (r *record) open(remAddr string) (layouter, error) {
 
 // next takes the REPLY. No answer, ERROR and FOLLOW all mean that the record was not written,
 // and none of them is ever a success.
-func (r *record) next(_ context.Context, l *link, res *result) (layouter, error) {
-	if !acctStatusNames.has(uint8(r.reply.status)) {
-		return nil, unknownStatus(l, r.reply.status)
+func (r *record) next(_ context.Context, s *session, res *result) (layouter, error) {
+	if !acctStatusNames.has(uint8(r.response.status)) {
+		return nil, unknownStatus(s.link, r.response.status)
 	}
-	res.answer(r.reply.status, r.reply.serverMsg, r.reply.data)
+	res.heard(r.response.status, r.response.serverMsg, r.response.data)
 	res.TaskID = argValue(r.request.args, "task_id")
 	res.Arguments = &arguments{Request: r.request.args}
 	return nil, nil
@@ -315,23 +303,25 @@ func (r *record) next(_ context.Context, l *link, res *result) (layouter, error)
 // execute records the start of a command, runs it with this program's own streams, and records
 // its end. Nothing runs unrecorded: without a recorded start the command is not run. The exit
 // code is the command's, unless its end could not be recorded.
-func (r *task) execute(ctx context.Context, program string, argv []string) (*result, error) {
+func (r *task) execute(ctx context.Context, program string, argv []string) (output, error) {
 	r.inv.std.watched()
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGHUP, os.Interrupt, syscall.SIGQUIT)
 	defer signal.Stop(signals) // only when the end is recorded
+	streams := r.inv.std
+	r.inv.std.out = streams.err // the other one is the command's
 	began := time.Now()
 	res, err := r.send(ctx, acctStart, r.args)
 	if err != nil || res.class != classGranted {
-		return res, r.notRecorded("start", res, err, "the command was not run")
+		return &executed{result: res}, notRecorded("start", res, err, "the command was not run")
 	}
-	r.inv.show(res)
+	r.inv.show(&executed{result: res}, r.inv.std.out)
 
-	status := exitStatus{code: classInterrupted, text: "not started: interrupted"}
+	status := exitStatus{code: classInterrupted.exit(), text: "not started: interrupted"}
 	if ctx.Err() == nil {
 		cmd := exec.Command(program)
 		cmd.Args = argv
-		cmd.Stdin, cmd.Stdout, cmd.Stderr = r.inv.std.in, r.inv.std.out, r.inv.std.err
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = streams.in, streams.out, streams.err
 		status = runForwarding(cmd, signals)
 	}
 	if status.err != nil {
@@ -341,24 +331,39 @@ func (r *task) execute(ctx context.Context, program string, argv []string) (*res
 	// A signal ended the command, perhaps, but its end is recorded all the same.
 	res, err = r.send(context.WithoutCancel(ctx), acctStop, args)
 	if err != nil || res.class != classGranted {
-		return res, r.notRecorded("stop", res, err, "the command ran: "+status.text)
+		return &executed{result: res}, notRecorded("stop", res, err, "the command ran: "+status.text)
 	}
-	res.class = status.code
-	return res, nil
+	return &executed{res, status.code}, nil
 }
 
-func (r *task) notRecorded(kind string, res *result, err error, then string) error {
+func notRecorded(kind string, res *result, err error, then string) error {
 	if err == nil {
 		err = failf(res.class, "%s answered %s", res.Server, res.Status)
 	}
-	var f *failure
-	errors.As(err, &f)
-	return &failure{class: f.class, err: fmt.Errorf("the %s record was not written, %s: %w", kind, then, err), hint: f.hint}
+	f := asFailure(err)
+	return &failure{class: f.class, err: fmt.Errorf("the %s record was not written, %s: %w", kind, then, f.err), hint: f.hint}
 }
+
+// An executed is the result of a record about a command that was run: without an error, the exit
+// code is the command's. It has no line of its own, since people see the command's output.
+type executed struct {
+	*result
+	code exitCode
+}
+
+func (e *executed) conclude(err error) *failure {
+	f := e.result.conclude(err)
+	if err == nil {
+		e.ExitCode = e.code
+	}
+	return f
+}
+
+func (e *executed) line() string { return "" }
 
 // An exitStatus is how a command ended, as a shell counts it.
 type exitStatus struct {
-	code class
+	code exitCode
 	text string // such as "exit status 3" or "signal: killed"
 	err  error  // where it did not start
 }
@@ -386,7 +391,7 @@ func runForwarding(cmd *exec.Cmd, signals <-chan os.Signal) exitStatus {
 	close(done)
 	state := cmd.ProcessState
 	if w, ok := state.Sys().(syscall.WaitStatus); ok && w.Signaled() {
-		return exitStatus{code: class(128 + int(w.Signal())), text: state.String()}
+		return exitStatus{code: exitCode(128 + int(w.Signal())), text: state.String()}
 	}
-	return exitStatus{code: class(state.ExitCode()), text: "exit status " + strconv.Itoa(state.ExitCode())}
+	return exitStatus{code: exitCode(state.ExitCode()), text: "exit status " + strconv.Itoa(state.ExitCode())}
 }

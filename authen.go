@@ -10,25 +10,35 @@ import (
 
 // An authenStart opens an authentication. RFC 8907 section 5.1.
 type authenStart struct {
-	action  authenAction
-	privLvl uint8
-	typ     authenType
-	service authenService
-	user    string
-	port    string
-	remAddr string
-	data    string // PAP: the password; CHAP and MS-CHAP: id, challenge and response
+	action authenAction
+	subject
+	data string // PAP: the password; CHAP and MS-CHAP: id, challenge and response
 }
 
 func (m *authenStart) layout(c *codec) {
 	octet(c, "action", &m.action)
+	m.subject.layout(c)
+	c.secret("data", 1, &m.data)
+}
+
+// A subject is the six fields that START and both REQUESTs share, in this order: who asks, from
+// where, for what. Sections 5.1, 6.1 and 7.1.
+type subject struct {
+	privLvl uint8
+	typ     authenType
+	service authenService
+	user    string
+	port    string // a line or terminal of the device, not that of TCP
+	remAddr string
+}
+
+func (m *subject) layout(c *codec) {
 	octet(c, "priv_lvl", &m.privLvl)
 	octet(c, "authen_type", &m.typ)
 	octet(c, "authen_service", &m.service)
 	c.length("user", 1, &m.user)
 	c.length("port", 1, &m.port)
 	c.length("rem_addr", 1, &m.remAddr)
-	c.secret("data", 1, &m.data)
 }
 
 // An authenReply answers a START or a CONTINUE. RFC 8907 section 5.2.
@@ -168,7 +178,7 @@ type authentication struct {
 	used     map[authenStatus]int // how many of the prepared replies the session has used
 	answered int                  // how many of answers
 	start    authenStart
-	reply    authenReply
+	response authenReply
 }
 
 // kind makes an authentication a request, as do the methods below.
@@ -195,8 +205,8 @@ func (a *authentication) repeatable() bool { return true }
 func (a *authentication) open(remAddr string) (layouter, error) {
 	typ := a.typ()
 	a.used, a.answered = nil, 0
-	a.start = authenStart{action: a.action, privLvl: a.caller.privLvl(), typ: typ, service: a.caller.service,
-		user: a.caller.user, port: a.caller.port, remAddr: remAddr}
+	a.start = authenStart{action: a.action, subject: a.caller.subject()}
+	a.start.typ, a.start.remAddr = typ, remAddr
 	switch {
 	case a.action == authenChPass && typ != authenASCII:
 		return nil, failf(classUsage, "chpass is defined for the type ascii only, not %s", typ)
@@ -228,7 +238,7 @@ func (a *authentication) open(remAddr string) (layouter, error) {
 // maxPAPPassword is what the data field of a START holds.
 const maxPAPPassword = 255
 
-func (a *authentication) answer() layouter { return &a.reply }
+func (a *authentication) reply() layouter { return &a.response }
 
 // later are the messages that may follow the START.
 func (a *authentication) later() (messages []layouter) {
@@ -241,22 +251,23 @@ func (a *authentication) later() (messages []layouter) {
 // next takes a REPLY: the verdict, or a prompt and with it the CONTINUE that answers it.
 // RESTART begins again with a type that the server names, each type once, and never with one
 // that sends a password which the type asked for would not have sent. Section 5.4.
-func (a *authentication) next(ctx context.Context, l *link, res *result) (layouter, error) {
-	status := a.reply.status
+func (a *authentication) next(ctx context.Context, s *session, res *result) (layouter, error) {
+	status := a.response.status
 	if !authenStatusNames.has(uint8(status)) {
-		return nil, unknownStatus(l, status)
+		return nil, unknownStatus(s.link, status)
 	}
 	prompt := status == authenGetData || status == authenGetUser || status == authenGetPass
 	if prompt && !a.dialogue() {
-		return nil, failf(classProtocol, "%s answers a %s login with %s, which has no place there", l.server, a.typ(), status)
+		return abort("no prompts with " + a.typ().String()),
+			failf(classProtocol, "%s answers a %s login with %s, which has no place there", s.server, a.typ(), status)
 	}
-	res.answer(status, a.reply.serverMsg, a.reply.data)
-	res.AuthenType, res.Flags = a.typ().String(), a.reply.flags.String()
+	res.heard(status, a.response.serverMsg, a.response.data)
+	res.AuthenType, res.Flags = a.typ().String(), a.response.flags.String()
 	switch {
 	case prompt:
-		said, err := a.say(ctx, l)
+		said, err := a.say(ctx, s)
 		if err != nil {
-			return &authenContinue{flags: authenAbort, data: "no answer to the prompt"}, err
+			return abort("no answer to the prompt"), err
 		}
 		return &authenContinue{userMsg: said}, nil
 	case status == authenFail:
@@ -265,16 +276,21 @@ func (a *authentication) next(ctx context.Context, l *link, res *result) (layout
 		if a.tried == nil {
 			a.tried = []authenType{a.caller.authenType}
 		}
-		next, ok := restartType(a.reply.data, a.tried)
+		next, ok := restartType(a.response.data, a.tried)
 		if !ok || a.action != authenLogin || a.caller.user == "" && next != authenASCII {
 			res.hint = "the server does not take " + a.typ().String() + " here; try another --authen-type"
 			return nil, nil
 		}
-		l.warn("the server asks to restart with %s instead of %s", next, a.typ())
+		s.warn("the server asks to restart with %s instead of %s", next, a.typ())
 		a.tried = append(a.tried, next)
 		return nil, errRestart
 	}
 	return nil, nil
+}
+
+// abort ends the session before its verdict, for a reason. Section 5.4.3.
+func abort(reason string) *authenContinue {
+	return &authenContinue{flags: authenAbort, data: reason}
 }
 
 // prepared are the replies to the server's prompts that are known beforehand, in order. For
@@ -293,8 +309,8 @@ func (a *authentication) prepared(status authenStatus) []string {
 
 // say is the reply to the server's prompt: what was prepared for it, then the answers, then
 // what the person says, if there is one.
-func (a *authentication) say(ctx context.Context, l *link) (string, error) {
-	status := a.reply.status
+func (a *authentication) say(ctx context.Context, s *session) (string, error) {
+	status := a.response.status
 	if ready := a.prepared(status); a.used[status] < len(ready) {
 		if a.used == nil {
 			a.used = make(map[authenStatus]int)
@@ -306,7 +322,7 @@ func (a *authentication) say(ctx context.Context, l *link) (string, error) {
 		a.answered++
 		return a.answers[a.answered-1], nil
 	}
-	return a.askPerson(ctx, l)
+	return a.askPerson(ctx, s)
 }
 
 // restartType picks from a RESTART's list the first type that was not tried and is safe.
@@ -323,8 +339,8 @@ func restartType(list string, tried []authenType) (authenType, bool) {
 
 // askPerson shows the server's prompt to the person at the terminal. The time it takes is not
 // the server's, so the deadline moves with it.
-func (a *authentication) askPerson(ctx context.Context, l *link) (string, error) {
-	reply := &a.reply
+func (a *authentication) askPerson(ctx context.Context, s *session) (string, error) {
+	reply := &a.response
 	prompt := escapeLines(strings.TrimLeft(reply.serverMsg, "\r\n"))
 	switch {
 	case strings.TrimSpace(prompt) != "":
@@ -340,13 +356,13 @@ func (a *authentication) askPerson(ctx context.Context, l *link) (string, error)
 	var answer string
 	err := errNoAnswer
 	if a.person != nil {
-		resume := l.pause()
+		resume := s.pause()
 		answer, err = a.person.ask(ctx, prompt, hidden)
 		resume()
 	}
 	if errors.Is(err, errNoAnswer) {
 		return "", failf(classDenied, "no answer left for the prompt \"%s\" (%s) of %s",
-			escape(strings.TrimSpace(reply.serverMsg)), reply.status, l.server).
+			escape(strings.TrimSpace(reply.serverMsg)), reply.status, s.server).
 			withHint("--answer TEXT replies to prompts after the password, in order; a repeated password prompt usually means a wrong password")
 	}
 	return answer, err
@@ -362,7 +378,7 @@ func unknownStatus[T ~uint8](l *link, status T) error {
 func newAuthenticate(o *optionSet) action {
 	var own challengeOptions
 	own.register(o)
-	return func(ctx context.Context, inv *invocation) (*result, error) {
+	return func(ctx context.Context, inv *invocation) (output, error) {
 		if inv.caller.service == authenServiceEnable {
 			return nil, failf(classUsage, "authenticate does not take the service enable").withHint("use the command enable")
 		}
@@ -375,7 +391,7 @@ func newAuthenticate(o *optionSet) action {
 func newEnable(o *optionSet) action {
 	var own challengeOptions
 	own.register(o)
-	return func(ctx context.Context, inv *invocation) (*result, error) {
+	return func(ctx context.Context, inv *invocation) (output, error) {
 		if inv.given("service") && inv.caller.service != authenServiceEnable {
 			return nil, failf(classUsage, "enable has the service enable, not %s", inv.caller.service)
 		}
@@ -385,14 +401,14 @@ func newEnable(o *optionSet) action {
 	}
 }
 
-func authenticate(ctx context.Context, inv *invocation, own *challengeOptions) (*result, error) {
+func authenticate(ctx context.Context, inv *invocation, own *challengeOptions) (output, error) {
 	if err := own.check(inv.caller.authenType); err != nil {
 		return nil, err
 	}
-	if err := fitsRequest(newLogin(inv.caller, ""), inv.caller); err != nil {
+	if err := checkFits(newLogin(inv.caller, ""), inv.caller); err != nil {
 		return nil, err
 	}
-	secrets, err := inv.secrets(ctx, true)
+	secrets, err := inv.secrets(ctx, &inv.password)
 	if err != nil {
 		return nil, err
 	}
@@ -412,8 +428,8 @@ func newPasswordChange(who caller, old, fresh string) *authentication {
 }
 
 // run checks that everything fits its field before anything is sent, then asks the servers.
-func (a *authentication) run(ctx context.Context, inv *invocation, keys []key) (*result, error) {
-	if err := fitsRequest(a, inv.caller); err != nil {
+func (a *authentication) run(ctx context.Context, inv *invocation, keys []key) (output, error) {
+	if err := checkFits(a, inv.caller); err != nil {
 		return nil, err
 	}
 	return inv.ask(ctx, keys, a)
@@ -427,11 +443,11 @@ func newChPass(o *optionSet) action {
 	fresh := secretSource{what: "new password", option: "--new-password-file"}
 	o.add(&fresh.files, "new-password-file", "FILE", "file with the new password; - is standard input")
 	o.add((*toggle)(&fresh.stdin), "new-password-stdin", "", "read the new password from standard input")
-	return func(ctx context.Context, inv *invocation) (*result, error) {
-		if err := fitsRequest(newPasswordChange(inv.caller, "", ""), inv.caller); err != nil {
+	return func(ctx context.Context, inv *invocation) (output, error) {
+		if err := checkFits(newPasswordChange(inv.caller, "", ""), inv.caller); err != nil {
 			return nil, err
 		}
-		secrets, err := inv.secrets(ctx, true, &fresh)
+		secrets, err := inv.secrets(ctx, &inv.password, &fresh)
 		if err != nil {
 			return nil, err
 		}

@@ -3,30 +3,21 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 )
 
 // An authorRequest asks whether the user may do what the arguments say. RFC 8907 section 6.1.
 type authorRequest struct {
-	method  authenMethod
-	privLvl uint8
-	typ     authenType
-	service authenService
-	user    string
-	port    string
-	remAddr string
-	args    []string
+	method authenMethod
+	subject
+	args []string
 }
 
 func (m *authorRequest) layout(c *codec) {
 	octet(c, "authen_method", &m.method)
-	octet(c, "priv_lvl", &m.privLvl)
-	octet(c, "authen_type", &m.typ)
-	octet(c, "authen_service", &m.service)
-	c.length("user", 1, &m.user)
-	c.length("port", 1, &m.port)
-	c.length("rem_addr", 1, &m.remAddr)
+	m.subject.layout(c)
 	c.count(&m.args)
 	c.lengths(m.args)
 }
@@ -189,7 +180,7 @@ func commandArgs(words []string) []string {
 }
 
 // completeShell adds the empty cmd that a shell session needs (section 8.2; without it servers
-// differ), behind the service.
+// differ), after the service.
 func completeShell(args []string) []string {
 	i := slices.IndexFunc(args, func(arg string) bool {
 		name, value, _, _ := splitArg(arg)
@@ -209,9 +200,12 @@ func newAuthorize(o *optionSet) action {
 	own.register(o)
 	o.add(&require, "require", "NAME=VALUE", "exit 1 unless the effective arguments hold it; repeatable")
 	o.add((*text)(&file), "cmd-file", "FILE", "one command a line, # for comments, + or - in front for what is expected: a table\nof what the server permits; - is standard input")
-	return func(ctx context.Context, inv *invocation) (*result, error) {
+	return func(ctx context.Context, inv *invocation) (output, error) {
 		if file != "" {
-			return rehearse(ctx, inv, &own, file, len(require) > 0)
+			if len(inv.words) > 0 || len(own.args) > 0 || own.command != "" || len(require) > 0 {
+				return nil, failf(classUsage, "--cmd-file goes with neither arguments nor --cmd nor --require")
+			}
+			return (&rehearsal{inv: inv, file: file, method: own.method}).run(ctx)
 		}
 		args, err := own.request(inv.words)
 		if err != nil {
@@ -221,30 +215,15 @@ func newAuthorize(o *optionSet) action {
 		if err != nil {
 			return nil, err
 		}
-		if err := fitsRequest(m, inv.caller); err != nil {
+		if err := checkFits(m, inv.caller); err != nil {
 			return nil, err
 		}
-		secrets, err := inv.secrets(ctx, false)
+		secrets, err := inv.secrets(ctx)
 		if err != nil {
 			return nil, err
 		}
 		return inv.ask(ctx, secrets.keys, m)
 	}
-}
-
-// rehearse is authorize with --cmd-file.
-func rehearse(ctx context.Context, inv *invocation, own *argOptions, file string, require bool) (*result, error) {
-	if len(inv.words) > 0 || len(own.args) > 0 || own.command != "" || require {
-		return nil, failf(classUsage, "--cmd-file goes with neither arguments nor --cmd nor --require")
-	}
-	if _, fromStdin := inv.key.count(); file == "-" && fromStdin > 0 {
-		return nil, failf(classUsage, "the key and the commands cannot both come from standard input")
-	}
-	secrets, err := inv.secrets(ctx, false)
-	if err != nil {
-		return nil, err
-	}
-	return commandFile(ctx, inv, file, own.method, secrets.keys)
 }
 
 // An authorization is the request of the command authorize.
@@ -264,8 +243,7 @@ func newAuthorization(who caller, method authenMethod, args, require []string) (
 	if args = completeShell(args); !hasArg(args, "service") {
 		return nil, failf(classUsage, "no service among the arguments").withHint("add service=shell, or service=ppp and so on (RFC 8907 section 8.2)")
 	}
-	return &authorization{require: require, request: authorRequest{method: method, privLvl: who.privLvl(), typ: who.authenType,
-		service: who.service, user: who.user, port: who.port, args: args}}, nil
+	return &authorization{require: require, request: authorRequest{method, who.subject(), args}}, nil
 }
 
 // kind makes an authorization a request, as do the methods below.
@@ -273,7 +251,8 @@ func (a *authorization) kind() (packetType, version) { return typeAuthor, minorD
 func (a *authorization) reset()                      {}
 func (a *authorization) dialogue() bool              { return false }
 func (a *authorization) repeatable() bool            { return true }
-func (a *authorization) answer() layouter            { return &a.response }
+func (a *authorization) reply() layouter             { return &a.response }
+func (a *authorization) later() []layouter           { return nil }
 
 func (a *authorization) open(remAddr string) (layouter, error) {
 	a.request.remAddr = remAddr
@@ -281,12 +260,12 @@ func (a *authorization) open(remAddr string) (layouter, error) {
 }
 
 // next takes the RESPONSE and says what is in effect after it. Section 6.2.
-func (a *authorization) next(_ context.Context, l *link, res *result) (layouter, error) {
+func (a *authorization) next(_ context.Context, s *session, res *result) (layouter, error) {
 	reply := &a.response
 	if !authorStatusNames.has(uint8(reply.status)) {
-		return nil, unknownStatus(l, reply.status)
+		return nil, unknownStatus(s.link, reply.status)
 	}
-	res.answer(reply.status, reply.serverMsg, reply.data)
+	res.heard(reply.status, reply.serverMsg, reply.data)
 	res.Arguments = &arguments{Request: a.request.args}
 	if reply.status == authorError {
 		return nil, nil // its arguments are to be ignored
@@ -303,9 +282,9 @@ func (a *authorization) next(_ context.Context, l *link, res *result) (layouter,
 	}
 	for _, arg := range reply.args {
 		if name, _, mandatory, ok := splitArg(arg); !ok {
-			l.warn("%s sent an argument that is not name=value: %s", l.server, escape(arg))
+			s.warn("%s sent an argument that is not name=value: %s", s.server, escape(arg))
 		} else if mandatory && !slices.Contains(definedArgs, name) {
-			l.warn("%s is mandatory and not of RFC 8907 section 8.2: a device that does not know it must deny", shorten(escape(arg)))
+			s.warn("%s is mandatory and not of RFC 8907 section 8.2: a device that does not know it must deny", shorten(escape(arg)))
 		}
 	}
 	return nil, nil
@@ -322,4 +301,80 @@ func holds(args []string, want string) bool {
 		n, v, _, ok := splitArg(arg)
 		return ok && n == name && v == value
 	})
+}
+
+// A rehearsal is authorize with --cmd-file: a table of what the server says to each command of a
+// file. A line may begin with + or -, for what it should be.
+type rehearsal struct {
+	inv       *invocation
+	file      string
+	method    authenMethod
+	transport string
+}
+
+// rehearsalInFlight is how many connections a rehearsal makes at a time.
+const rehearsalInFlight = 4
+
+// run reads the file and asks about every line of it.
+func (r *rehearsal) run(ctx context.Context) (output, error) {
+	in := r.inv.std.in
+	if r.file == "-" {
+		r.inv.reads = "the commands"
+	} else {
+		f, err := os.Open(r.file)
+		if err != nil {
+			return nil, failf(classUsage, "read the commands: %w", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	secrets, err := r.inv.secrets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c, err := r.inv.client(secrets.keys)
+	if err != nil {
+		return nil, err
+	}
+	r.transport = c.transport()
+	s := &sequence{inv: r.inv, parse: r.parse, show: showRow, lenient: true}
+	if r.inv.output.json {
+		s.show = showJSON
+	}
+	return s.run(ctx, c, in, rehearsalInFlight)
+}
+
+// parse makes the request of a line.
+func (r *rehearsal) parse(e *entry, line []byte) (err error) {
+	e.text = strings.TrimSpace(string(line))
+	if e.text[0] == '#' {
+		return errNoRequest
+	}
+	if mark := e.text[:1]; mark == "+" || mark == "-" {
+		e.expect, e.text = mark, strings.TrimSpace(e.text[1:])
+	}
+	words := strings.Fields(e.text)
+	if len(words) == 0 {
+		return failf(classUsage, "line %d of %s has no command", e.line, r.file)
+	}
+	args := commandArgs(words)
+	if err := checkArgs(args); err != nil {
+		return err
+	}
+	e.res.Command, e.res.User, e.res.Transport = r.inv.command.name, r.inv.caller.user, r.transport
+	if e.request, err = newAuthorization(r.inv.caller, r.method, args, nil); err != nil {
+		return err
+	}
+	return checkFits(e.request, r.inv.caller)
+}
+
+// showRow writes one row of the table.
+func showRow(s *sequence, e *entry) {
+	first, last := e.res.Status, ""
+	if e.err != nil {
+		first, last = "error", ": "+oneLine(asFailure(e.err).Error())
+	} else if !e.asExpected() && e.expect != "" {
+		last = map[string]string{"+": "  <- not permitted", "-": "  <- not denied"}[e.expect]
+	}
+	fmt.Fprintf(s.out, "%s %s%s\n", first, escape(e.text), last)
 }

@@ -17,14 +17,14 @@ import (
 func newBatch(o *optionSet) action {
 	inFlight := 16
 	o.add(&number{&inFlight, 1, maxInFlight}, "c concurrency", "N", "requests under way at a time (default 16)")
-	return func(ctx context.Context, inv *invocation) (*result, error) {
-		_, keyFromStdin := inv.key.count()
-		ways, passwordFromStdin := inv.password.count()
-		if keyFromStdin+passwordFromStdin > 0 {
-			return nil, failf(classUsage, "batch reads its requests from standard input; no secret can come from there")
-		}
+	return func(ctx context.Context, inv *invocation) (output, error) {
+		inv.reads = "the requests"
 		// The password of a request that has none may come from outside; nobody is asked for it.
-		secrets, err := inv.secrets(ctx, ways > 0 || inv.std.env(inv.password.env) != "")
+		var password []*secretSource
+		if inv.password.ways() > 0 || inv.std.env(inv.password.env) != "" {
+			password = append(password, &inv.password)
+		}
+		secrets, err := inv.secrets(ctx, password...)
 		if err != nil {
 			return nil, err
 		}
@@ -33,7 +33,6 @@ func newBatch(o *optionSet) action {
 		if err != nil {
 			return nil, err
 		}
-		c.warn = func(string, ...any) {}
 		s := &sequence{inv: inv, show: showJSON}
 		p := &requestParser{defaults: inv.caller, password: secrets.password, transport: c.transport()}
 		s.parse = p.parse
@@ -114,7 +113,7 @@ func (p *requestParser) parse(e *entry, line []byte) error {
 		return err
 	}
 	if e.request.dialogue() {
-		return fitsRequest(e.request, who)
+		return checkFits(e.request, who)
 	}
 	_, err = e.request.open(longestAddr)
 	return err // what does not fit its field is found before it is sent

@@ -26,7 +26,7 @@ func TestBatchRequests(t *testing.T) {
 		line    string
 		options string
 		want    string // the status, or the class of the error
-		code    class
+		code    exitCode
 		log     string // what the server's log says of it, a regular expression; empty: it was not asked
 	}{
 		{`{"command":"authenticate","user":"alice"}`, "", "PASS", 0, "alice authenticate ascii PASS"},
@@ -132,7 +132,7 @@ func TestBatchOrder(t *testing.T) {
 	for _, options := range []string{"", "-c 1", "-c 3", "-c 100"} {
 		got := runWith(t, secretsInEnv, in.String(), append([]string{"batch", s.addr}, split(options)...)...)
 		list := answers(t, got.out)
-		if got.code != classUsage || len(list) != n || !strings.Contains(got.err, "210 requests, 150 granted, 30 denied, 30 usage; 60 not as expected") {
+		if got.code != classUsage.exit() || len(list) != n || !strings.Contains(got.err, "210 requests, 150 granted, 30 denied, 30 usage; 60 not as expected") {
 			t.Fatalf("%s: got %d, %d answers: %s", options, int(got.code), len(list), got.err)
 		}
 		want := []string{"PASS", "PASS", "PASS_ADD", "SUCCESS", "FAIL", "", "PASS"}
@@ -177,7 +177,7 @@ func TestBatchExpect(t *testing.T) {
 	wrongKey := handWritten(t, func(c *wire) { c.key = "another key, as long as the first"; c.behave() }).addr
 	for _, tt := range []struct {
 		name, in string
-		code     class
+		code     exitCode
 		as       string // as_expected of each line: y, n, or - for none
 		addr     string
 		summary  string
@@ -241,11 +241,11 @@ func TestBatchConversation(t *testing.T) {
 					line, want = `no request`, classUsage
 				}
 				k.say(line)
-				if a := k.hear(); a.Line != i+1 || a.ExitCode != want {
+				if a := k.hear(); a.Line != i+1 || a.ExitCode != want.exit() {
 					t.Fatalf("answer %d: %+v %+v", i, a, a.Error)
 				}
 			}
-			if got := k.end(); got.code != classUsage || !strings.Contains(got.err, "60 requests, 30 granted, 15 denied, 15 usage") {
+			if got := k.end(); got.code != classUsage.exit() || !strings.Contains(got.err, "60 requests, 30 granted, 15 denied, 15 usage") {
 				t.Errorf("got %+v", got)
 			}
 		})
@@ -280,7 +280,7 @@ func TestBatchStreamsFail(t *testing.T) {
 		inErr    error
 		outErr   bool
 		granted  int
-		code     class
+		code     exitCode
 		err      string
 	}{
 		{"last line without its end", request + "\n" + request, io.EOF, false, 2, 0, "2 requests, 2 granted"},
@@ -394,7 +394,7 @@ func TestBatchMemory(t *testing.T) {
 	var messages bytes.Buffer
 	in := &generator{line: `{"id":"x","command":"authorize","user":"alice","cmd":"show version"}` + "\n", n: n}
 	code := run(t.Context(), []string{"batch", s.addr, "-c", "256", "--unencrypted"}, stdio{in: in, out: out, err: &messages, env: func(name string) string { return secretsInEnv[name] }})
-	if code != classGranted || !strings.Contains(messages.String(), fmt.Sprintf("%d requests, %d granted\n", n, n)) {
+	if code != classGranted.exit() || !strings.Contains(messages.String(), fmt.Sprintf("%d requests, %d granted\n", n, n)) {
 		t.Errorf("got %d: %s", int(code), messages.String())
 	}
 	out.check(t, n)
@@ -407,7 +407,7 @@ func TestCommandFile(t *testing.T) {
 	file := filepath.Join(dir, "commands")
 	for _, tt := range []struct {
 		name, text, options string
-		code                class
+		code                exitCode
 		out                 string
 	}{
 		{"permitted", "show version\nshow  run\n", "", 0, `PASS_ADD show version\nPASS_ADD show  run\n`},
@@ -442,8 +442,8 @@ func TestCommandFile(t *testing.T) {
 		}
 	}
 	t.Run("unreadable", func(t *testing.T) {
-		s.ask(t, "authorize alice AT --cmd-file "+filepath.Join(dir, "nothing")).check(t, classUsage, ``, `tacacs_plus: read the commands: .*\n`)
-		s.ask(t, "authorize alice AT --cmd-file "+dir).check(t, classUsage, ``, `(?s)tacacs_plus: read the .*`)
+		s.ask(t, "authorize alice AT --cmd-file "+filepath.Join(dir, "nothing")).check(t, classUsage.exit(), ``, `tacacs_plus: read the commands: .*\n`)
+		s.ask(t, "authorize alice AT --cmd-file "+dir).check(t, classUsage.exit(), ``, `(?s)tacacs_plus: read the .*`)
 	})
 	t.Run("many, in their order", func(t *testing.T) {
 		text, want := "", ""
@@ -466,7 +466,7 @@ func TestCommandFile(t *testing.T) {
 		}{{"--single-connect", 1}, {"", 20}} {
 			before := hand.connections()
 			got := runWith(t, secretsInEnv, text, append([]string{"authorize", "alice", hand.addr, "--cmd-file", "-"}, split(tt.options)...)...)
-			if conns := hand.connections() - before; got.code != classGranted || conns != tt.conns {
+			if conns := hand.connections() - before; got.code != classGranted.exit() || conns != tt.conns {
 				t.Errorf("%s: got %+v over %d connections", tt.options, got, conns)
 			}
 		}
@@ -523,7 +523,7 @@ func TestBatchRefuses(t *testing.T) {
 		"{\"command\":\"authorize\",\"user\":\"caf\xe9\"}":                                        "the line is not UTF-8",
 	} {
 		got := runWith(t, secretsInEnv, line+"\n", "batch", l.Addr().String())
-		if got.code != classUsage || !strings.Contains(got.out, `"message":"`+want+`"`) {
+		if got.code != classUsage.exit() || !strings.Contains(got.out, `"message":"`+want+`"`) {
 			t.Errorf("%s: got %+v, want %q", line, got, want)
 		}
 	}
@@ -533,7 +533,7 @@ func TestBatchRefuses(t *testing.T) {
 		if option == "--key-file" {
 			args = append(args, "-")
 		}
-		if got := runWith(t, secretsInEnv, "x\n", args...); got.code != classUsage || !strings.Contains(got.err, "no secret can come from there") {
+		if got := runWith(t, secretsInEnv, "x\n", args...); got.code != classUsage.exit() || !strings.Contains(got.err, "cannot both come from standard input") {
 			t.Errorf("%s: got %+v", option, got)
 		}
 	}

@@ -9,74 +9,97 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
+// benchOptions are those of bench: what to ask, and how many at a time.
+type benchOptions struct {
+	argOptions
+	inFlight, rate         int
+	author, acct, noSingle bool
+}
+
 // newBench is the command bench: how many, how fast?
 func newBench(o *optionSet) action {
-	var own argOptions
+	own := &benchOptions{inFlight: 16}
 	own.registerCommand(o)
 	b := &bench{statuses: make(map[string]int), errors: make(map[class]*benchError)}
-	inFlight, rate := 16, 0
-	var author, acct, noSingle bool
-	o.add(&number{&inFlight, 1, maxInFlight}, "c concurrency", "N", "requests under way at a time (default 16)")
+	o.add(&number{&own.inFlight, 1, maxInFlight}, "c concurrency", "N", "requests under way at a time (default 16)")
 	o.add(&number{&b.n, 1, math.MaxInt32}, "n requests", "N", "requests in all (default 1000, or without end with --duration)")
 	o.add((*seconds)(&b.duration), "duration", "TIME", "stop after this time")
-	o.add(&number{&rate, 1, 10_000_000}, "rate", "N", "begin N requests a second, whatever the server does; latency counts from\nwhen a request was due")
+	o.add(&number{&own.rate, 1, 10_000_000}, "rate", "N", "begin N requests a second, whatever the server does; latency counts from\nwhen a request was due")
 	o.add((*seconds)(&b.warmup), "warmup", "TIME", "do not count what is begun in this time at the start")
-	o.add((*toggle)(&author), "authorize", "", "authorize in place of authenticating")
-	o.add((*toggle)(&acct), "account", "", "account in place of authenticating")
-	o.add((*toggle)(&noSingle), "no-single-connect", "", "a new connection for every request")
+	o.add((*toggle)(&own.author), "authorize", "", "authorize in place of authenticating")
+	o.add((*toggle)(&own.acct), "account", "", "account in place of authenticating")
+	o.add((*toggle)(&own.noSingle), "no-single-connect", "", "a new connection for every request")
 	o.add((*toggle)(&b.keepGoing), "keep-going", "", "do not stop after 10 denials in a row, which may lock the account")
-	return func(ctx context.Context, inv *invocation) (*result, error) {
-		if author && acct {
-			return nil, failf(classUsage, "--authorize and --account exclude each other")
-		}
-		if noSingle && inv.server.singleConnect {
-			return nil, failf(classUsage, "--single-connect and --no-single-connect exclude each other")
+	return func(ctx context.Context, inv *invocation) (output, error) {
+		if err := own.check(inv); err != nil {
+			return nil, err
 		}
 		if b.n == 0 && b.duration == 0 {
 			b.n = 1000
 		}
-		if rate > 0 {
-			b.interval = time.Second / time.Duration(rate)
+		if own.rate > 0 {
+			b.interval = time.Second / time.Duration(own.rate)
 		}
-		args, err := own.request(nil)
+		keys, newRequest, err := own.requests(ctx, inv)
 		if err != nil {
 			return nil, err
 		}
-		secrets, err := inv.secrets(ctx, !author && !acct)
-		if err != nil {
-			return nil, err
-		}
-		args = completeShell(args)
-		newRequest := func() request {
-			switch {
-			case author:
-				q, _ := newAuthorization(inv.caller, own.method, args, nil) // has its service
-				return q
-			case acct:
-				return newRecord(inv.caller, own.method, acctStart, args, newTaskID())
-			}
-			return newLogin(inv.caller, secrets.password)
-		}
-		if err := fitsRequest(newRequest(), inv.caller); err != nil {
-			return nil, err
-		}
-		for range inFlight {
+		for range own.inFlight {
 			b.free = append(b.free, &job{request: newRequest()})
 		}
-		if acct {
+		if own.acct {
 			b.renew = newRequest // every record is a task of its own
 		}
-		inv.server.singleConnect = !noSingle
-		c, err := inv.client(secrets.keys)
+		inv.server.singleConnect = !own.noSingle
+		c, err := inv.client(keys)
 		if err != nil {
 			return nil, err
 		}
-		c.warn = func(string, ...any) {} // what is said of one request is not said of a million
-		return b.run(ctx, inv, c, inFlight), nil
+		return b.run(ctx, inv, c, own.inFlight), nil
 	}
+}
+
+// check refuses what excludes each other.
+func (own *benchOptions) check(inv *invocation) error {
+	switch {
+	case own.author && own.acct:
+		return failf(classUsage, "--authorize and --account exclude each other")
+	case own.noSingle && inv.server.singleConnect:
+		return failf(classUsage, "--single-connect and --no-single-connect exclude each other")
+	}
+	return nil
+}
+
+// requests gives the keys and what makes the requests, the first of which fits.
+func (own *benchOptions) requests(ctx context.Context, inv *invocation) ([]key, func() request, error) {
+	args, err := own.request(nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	var passwords []*secretSource
+	if !own.author && !own.acct {
+		passwords = append(passwords, &inv.password)
+	}
+	secrets, err := inv.secrets(ctx, passwords...)
+	if err != nil {
+		return nil, nil, err
+	}
+	args = completeShell(args)
+	newRequest := func() request {
+		switch {
+		case own.author:
+			q, _ := newAuthorization(inv.caller, own.method, args, nil) // has its service
+			return q
+		case own.acct:
+			return newRecord(inv.caller, own.method, acctStart, args, newTaskID())
+		}
+		return newLogin(inv.caller, secrets.password)
+	}
+	return secrets.keys, newRequest, checkFits(newRequest(), inv.caller)
 }
 
 // maxInFlight bounds what -c costs in memory and file descriptors.
@@ -94,25 +117,24 @@ type bench struct {
 	keepGoing bool
 	renew     func() request
 
-	mu       sync.Mutex
-	free     []*job // one for each request that may be under way
-	start    time.Time
-	began    time.Time // when counting did
-	ended    time.Time
-	issued   int // requests, the warm-up included
-	warm     int // of them in the warm-up
-	finished int // of the counted ones
-	latency  histogram
-	statuses map[string]int
-	errors   map[class]*benchError
-	sent     int // octets of TACACS+
-	received int
-	granted  bool // single-connection mode
-	notes    []string
-	underWay int
-	grants   int
-	denials  int // since the last grant
-	stopped  bool
+	free        []*job // one for each request that may be under way
+	start       time.Time
+	began       time.Time // when counting did
+	ended       time.Time
+	issued      int          // requests, the warm-up included
+	warm        int          // of them in the warm-up
+	finished    atomic.Int64 // of the counted ones; progress looks at it
+	latency     histogram
+	statuses    map[string]int
+	errors      map[class]*benchError
+	sent        int // octets of TACACS+
+	received    int
+	established bool // single-connection mode
+	notes       []string
+	underWay    int
+	grants      int
+	denials     int // since the last grant
+	stopped     bool
 }
 
 // A benchError is one class of errors.
@@ -121,7 +143,8 @@ type benchError struct {
 	Example string `json:"example"`
 }
 
-func (b *bench) run(ctx context.Context, inv *invocation, c *client, inFlight int) *result {
+// run carries requests until there have been enough of them, and reports.
+func (b *bench) run(ctx context.Context, inv *invocation, c *client, inFlight int) *benchReport {
 	b.start = time.Now()
 	b.began = b.start.Add(b.warmup)
 	b.ended = b.began
@@ -135,21 +158,15 @@ func (b *bench) run(ctx context.Context, inv *invocation, c *client, inFlight in
 	if b.stopped {
 		inv.warn("stopped after %d denials in a row, before the server locks the account; --keep-going goes on", maxDenials)
 	}
-	res := &result{Command: inv.command.name, class: b.class()}
+	class := b.class()
 	if ctx.Err() != nil {
-		res.class = classInterrupted
+		class = classInterrupted
 	}
-	report := b.summary(c, res.class)
-	if res.report = report.String(); inv.output.json {
-		res.report = encodeJSON(report)
-	}
-	return res
+	return b.summary(c, class)
 }
 
 // take gives out the next request when it is due and a place for it is free.
 func (b *bench) take(now time.Time) (j *job, next time.Time, more bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	if b.stopped || b.duration > 0 && now.Sub(b.began) >= b.duration || b.n > 0 && b.issued-b.warm >= b.n {
 		return nil, time.Time{}, false
 	}
@@ -171,8 +188,8 @@ func (b *bench) take(now time.Time) (j *job, next time.Time, more bool) {
 	if b.renew != nil {
 		j.request = b.renew()
 	}
-	j.res.Attempts = nil
-	j.due, j.err, j.again, j.swallowed, j.worker, j.elsewhere = due, nil, false, false, false, false
+	*j = job{request: j.request, due: due}
+	j.request.reset()
 	if b.issued++; due.Before(b.began) {
 		b.warm++
 	}
@@ -187,8 +204,6 @@ func (b *bench) suspicious() bool {
 
 // done counts a request that has ended.
 func (b *bench) done(j *job) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	b.free = append(b.free, j)
 	b.underWay--
 	c := j.class()
@@ -202,15 +217,11 @@ func (b *bench) done(j *job) {
 	if j.due.Before(b.began) || c == classInterrupted {
 		return
 	}
-	b.finished++
-	b.ended = j.done
-	if l := j.session.link; l != nil && l.established || j.res.SingleConnect != nil && *j.res.SingleConnect {
-		b.granted = true
-	}
-	if t := j.res.Timing; t != nil {
-		b.sent, b.received = b.sent+t.sent, b.received+t.received
-	}
-	b.latency.add(j.done.Sub(j.due))
+	b.finished.Add(1)
+	b.ended = j.ended
+	b.established = b.established || j.established
+	b.sent, b.received = b.sent+j.timing.sent, b.received+j.timing.received
+	b.latency.add(j.ended.Sub(j.due))
 	if j.res.Status != "" {
 		b.statuses[j.res.Status]++
 	}
@@ -250,12 +261,10 @@ func (b *bench) progress(out io.Writer) (stop func()) {
 	over.Go(func() {
 		tick := time.NewTicker(time.Second)
 		defer tick.Stop()
-		for before := 0; ; {
+		for before := int64(0); ; {
 			select {
 			case <-tick.C:
-				b.mu.Lock()
-				n := b.finished
-				b.mu.Unlock()
+				n := b.finished.Load()
 				fmt.Fprintf(out, "\r%d requests, %d in the last second ", n, n-before)
 				before = n
 			case <-done:
@@ -281,7 +290,7 @@ type benchReport struct {
 	SingleConnect *bool                  `json:"single_connect,omitempty"`
 	Stopped       bool                   `json:"stopped,omitempty"` // for the account's sake
 	Notes         []string               `json:"notes,omitempty"`
-	ExitCode      int                    `json:"exit_code"`
+	ending
 }
 
 // percentiles are those of the report, in its order.
@@ -290,18 +299,20 @@ var percentiles = []struct {
 	part float64
 }{{"p50", 0.5}, {"p90", 0.9}, {"p95", 0.95}, {"p99", 0.99}, {"p99.9", 0.999}, {"max", 1}}
 
-func (b *bench) summary(c *client, code class) *benchReport {
-	r := &benchReport{Command: "bench", Requests: b.finished, Seconds: b.ended.Sub(b.began).Seconds(), Latency: make(map[string]float64),
+// summary is the report of a run that has ended.
+func (b *bench) summary(c *client, end class) *benchReport {
+	n := int(b.finished.Load())
+	r := &benchReport{Command: "bench", Requests: n, Seconds: b.ended.Sub(b.began).Seconds(), Latency: make(map[string]float64),
 		Status: b.statuses, Bytes: map[string]int{"sent": b.sent, "received": b.received},
-		Transport: c.transport(), Stopped: b.stopped, Notes: b.notes, ExitCode: int(code)}
+		Transport: c.transport(), Stopped: b.stopped, Notes: b.notes, ending: ending{end.exit()}}
 	if r.Seconds > 0 {
-		r.PerSecond = float64(b.finished) / r.Seconds
+		r.PerSecond = float64(n) / r.Seconds
 	}
 	for _, p := range percentiles {
 		r.Latency[p.name] = float64(b.latency.quantile(p.part).Microseconds()) / 1000
 	}
 	if c.singleConnect {
-		r.SingleConnect = &b.granted
+		r.SingleConnect = &b.established
 	}
 	if len(b.errors) > 0 {
 		r.Errors = make(map[string]*benchError)
@@ -312,7 +323,11 @@ func (b *bench) summary(c *client, code class) *benchReport {
 	return r
 }
 
-func (r *benchReport) String() string {
+func (r *benchReport) json() string  { return encodeJSON(r) }
+func (r *benchReport) block() string { return r.line() }
+
+// line is the report for people.
+func (r *benchReport) line() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "requests  %d in %.3f s, %.1f a second\n", r.Requests, r.Seconds, r.PerSecond)
 	b.WriteString("latency  ")
@@ -334,7 +349,7 @@ func (r *benchReport) String() string {
 	}
 	fmt.Fprintf(&b, "\nbytes     %d sent, %d received\n", r.Bytes["sent"], r.Bytes["received"])
 	if r.SingleConnect != nil {
-		fmt.Fprintf(&b, "transport %s, single-connect %s\n", r.Transport, grantedWord(*r.SingleConnect))
+		fmt.Fprintf(&b, "transport %s, single-connect %s\n", r.Transport, singleConnectWord(*r.SingleConnect))
 	} else {
 		fmt.Fprintf(&b, "transport %s, a connection for each request\n", r.Transport)
 	}

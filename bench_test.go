@@ -20,7 +20,7 @@ func benchJSON(t *testing.T, addr, line string) (benchReport, outcome) {
 	var r benchReport
 	d := json.NewDecoder(strings.NewReader(got.out))
 	d.DisallowUnknownFields()
-	if err := d.Decode(&r); err != nil || strings.Count(got.out, "\n") != 1 || r.ExitCode != int(got.code) || r.Command != "bench" {
+	if err := d.Decode(&r); err != nil || strings.Count(got.out, "\n") != 1 || r.ExitCode != got.code || r.Command != "bench" {
 		t.Fatalf("%s: got %d, %v: %s%s", line, int(got.code), err, got.out, got.err)
 	}
 	return r, got
@@ -63,7 +63,7 @@ func TestBench(t *testing.T) {
 			s := serveWith(t)
 			r, got := benchJSON(t, s.addr, tt.options)
 			log := s.log.String()
-			if got.code != classGranted || got.err != "" || r.Requests != tt.n || len(r.Status) != 1 || r.Status[tt.status] != tt.n || strings.Count(log, tt.logged+"\n") != tt.n || strings.Count(log, "\n") != tt.n {
+			if got.code != classGranted.exit() || got.err != "" || r.Requests != tt.n || len(r.Status) != 1 || r.Status[tt.status] != tt.n || strings.Count(log, tt.logged+"\n") != tt.n || strings.Count(log, "\n") != tt.n {
 				t.Errorf("got %s%s, and %d lines on the server", got.out, got.err, strings.Count(log, "\n"))
 			}
 			peers, tasks := make(map[string]bool), make(map[string]bool)
@@ -102,7 +102,7 @@ func TestBenchReport(t *testing.T) {
 	s := serveWith(t)
 	for _, tt := range []struct {
 		line string
-		code class
+		code exitCode
 		out  string
 	}{
 		{"bench alice AT -t pap -n 20", 0, `requests  20 in \d+\.\d{3} s, \d+\.\d a second
@@ -127,13 +127,13 @@ func TestBenchTime(t *testing.T) {
 	for _, options := range []string{"--duration 100ms", "--duration 100ms --rate 300", "--duration 100ms -n 1000000", "--duration 100ms --no-single-connect"} {
 		s := serveWith(t)
 		r, got := benchJSON(t, s.addr, "-t pap "+options)
-		if n := strings.Count(s.log.String(), "\n"); got.code != classGranted || r.Requests == 0 || r.Requests != n {
+		if n := strings.Count(s.log.String(), "\n"); got.code != classGranted.exit() || r.Requests == 0 || r.Requests != n {
 			t.Errorf("%s: %d requests on the server: %s", options, n, got.out)
 		}
 	}
 	s := serveWith(t)
 	r, got := benchJSON(t, s.addr, "-t pap --warmup 50ms -n 50")
-	if n := strings.Count(s.log.String(), "\n"); got.code != classGranted || r.Requests != 50 || r.Status["PASS"] != 50 || n <= 50 {
+	if n := strings.Count(s.log.String(), "\n"); got.code != classGranted.exit() || r.Requests != 50 || r.Status["PASS"] != 50 || n <= 50 {
 		t.Errorf("50 requests after a warm-up: %d on the server: %s", n, got.out)
 	}
 }
@@ -141,7 +141,7 @@ func TestBenchTime(t *testing.T) {
 // TestBenchLatency: it counts from when a request was due, so that what a stall holds up shows.
 func TestBenchLatency(t *testing.T) {
 	s := serveWith(t, "--reply-delay", "20ms")
-	if r, got := benchJSON(t, s.addr, "-t pap -n 10 --rate 100"); r.Latency["p50"] < 20 || got.code != classGranted {
+	if r, got := benchJSON(t, s.addr, "-t pap -n 10 --rate 100"); r.Latency["p50"] < 20 || got.code != classGranted.exit() {
 		t.Errorf("a reply takes 20 ms: %s", got.out)
 	}
 	const stall = 200 * time.Millisecond
@@ -159,7 +159,7 @@ func TestBenchLatency(t *testing.T) {
 	})
 	// 40 of the requests were due in the stall, 5 ms apart, so that half of all waited for 45 ms at least.
 	r, got := benchJSON(t, hand.addr, "-t pap -n 60 --rate 200 -c 1")
-	if r.Latency["max"] < 199 || r.Latency["p50"] < 40 || got.code != classGranted {
+	if r.Latency["max"] < 199 || r.Latency["p50"] < 40 || got.code != classGranted.exit() {
 		t.Errorf("a stall of 200 ms does not show: %s", got.out)
 	}
 }
@@ -185,7 +185,7 @@ func TestBenchProtectsAccounts(t *testing.T) {
 		s := serveWith(t)
 		r, got := benchJSON(t, s.addr, "--password no "+tt.options)
 		s.stop()
-		if n := strings.Count(s.log.String(), "\n"); got.code != classDenied && !strings.Contains(tt.options, "--warmup") || n != tt.n || r.Stopped != tt.stopped {
+		if n := strings.Count(s.log.String(), "\n"); got.code != classDenied.exit() && !strings.Contains(tt.options, "--warmup") || n != tt.n || r.Stopped != tt.stopped {
 			t.Errorf("%s: got %d, %d on the server, want %d: %s", tt.options, int(got.code), n, tt.n, got.out)
 		}
 		if said := strings.Contains(got.err, "stopped after 10 denials in a row, before the server locks the account; --keep-going goes on"); said != tt.stopped {
@@ -205,7 +205,7 @@ func TestBenchProtectsAccounts(t *testing.T) {
 			}
 		})
 		r, got := benchJSON(t, s.addr, "-t pap -c 4 -n 1000")
-		if n := int(denied.Load()); got.code != classDenied || !r.Stopped || n != 10 || r.Status["FAIL"] != n {
+		if n := int(denied.Load()); got.code != classDenied.exit() || !r.Stopped || n != 10 || r.Status["FAIL"] != n {
 			t.Errorf("%d denied: %s", n, got.out)
 		}
 	})
@@ -225,7 +225,7 @@ func TestBenchFails(t *testing.T) {
 	}).addr
 	for _, tt := range []struct {
 		name, addr, options string
-		code                class
+		code                exitCode
 		error               string // "" for none
 		n                   int    // of it
 		example             string
@@ -266,7 +266,7 @@ func TestBenchUsage(t *testing.T) {
 	} {
 		l := listen(t)
 		got := runWith(t, secretsInEnv, "", append([]string{"bench", "alice", l.Addr().String()}, split(tt.options)...)...)
-		if got.code != classUsage || got.out != "" || !strings.Contains(got.err, tt.err) {
+		if got.code != classUsage.exit() || got.out != "" || !strings.Contains(got.err, tt.err) {
 			t.Errorf("%s: got %+v", tt.options, got)
 		}
 		checkUntouched(t, l)
@@ -278,7 +278,7 @@ func TestBenchMemory(t *testing.T) {
 	n := manyRequests()
 	m := &meter{at: []int{10_000, n - 5_000}}
 	s := handWritten(t, func(c *wire) { c.race(m) })
-	if r, got := benchJSON(t, s.addr, fmt.Sprint("--authorize --unencrypted -c 64 -n ", n)); got.code != classGranted || r.Requests != n {
+	if r, got := benchJSON(t, s.addr, fmt.Sprint("--authorize --unencrypted -c 64 -n ", n)); got.code != classGranted.exit() || r.Requests != n {
 		t.Errorf("got %+v", got)
 	}
 	m.check(t, n)

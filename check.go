@@ -33,7 +33,7 @@ func newCheck(o *optionSet) action {
 	o.add(&number{&own.certDays, 0, 3650}, "cert-days", "N", "with --nagios: WARNING when a certificate has fewer days left (default 14)")
 	o.add((*toggle)(&own.prometheus), "prometheus", "", "metrics for the textfile collector of the node exporter")
 	o.add((*text)(&own.output), "output", "FILE", "write to a temporary file, then rename it to FILE")
-	return func(ctx context.Context, inv *invocation) (*result, error) {
+	return func(ctx context.Context, inv *invocation) (output, error) {
 		login := inv.caller.user != ""
 		if (own.types || own.negative) && !login {
 			return nil, failf(classUsage, "--types and --negative need a USER")
@@ -41,11 +41,15 @@ func newCheck(o *optionSet) action {
 		if own.nagios && own.prometheus {
 			return nil, failf(classUsage, "--nagios and --prometheus exclude each other")
 		}
-		secrets, err := inv.secrets(ctx, login)
+		var passwords []*secretSource
+		if login {
+			passwords = append(passwords, &inv.password)
+		}
+		secrets, err := inv.secrets(ctx, passwords...)
 		if err != nil {
 			return nil, err
 		}
-		if err := fitsRequest(newLogin(inv.caller, secrets.password), inv.caller); err != nil {
+		if err := checkFits(newLogin(inv.caller, secrets.password), inv.caller); err != nil {
 			return nil, err
 		}
 		inv.server.singleConnect = true // to see whether it is granted
@@ -57,10 +61,13 @@ func newCheck(o *optionSet) action {
 		var all sync.WaitGroup
 		for i, srv := range c.servers {
 			r.Servers[i] = &serverCheck{Server: srv.String()}
-			all.Go(func() { r.Servers[i].run(ctx, *c, srv, inv.caller, secrets.password, &own) })
+			all.Go(func() { r.Servers[i].run(ctx, c, srv, inv.caller, secrets.password, &own) })
 		}
 		all.Wait()
-		return r.write(ctx, inv)
+		if r.judge(ctx.Err() != nil); own.output != "" {
+			return r.write(inv.output.json)
+		}
+		return r, nil
 	}
 }
 
@@ -81,64 +88,81 @@ type serverCheck struct {
 	class  class   // of the first thing that is wrong
 }
 
-// run tries one server. The key is proved without an account: any readable answer to a login
-// that names no user will do.
-func (s *serverCheck) run(ctx context.Context, c client, srv server, who caller, password string, own *checkOptions) {
-	c.servers = []server{srv}
-	c.warn = func(string, ...any) {}
-	nobody := who
-	nobody.user, nobody.authenType, nobody.service = "", authenASCII, authenServiceLogin
-	var res result
-	err := c.ask(ctx, &res, &probe{newLogin(nobody, "")})
-	s.Timing, s.TimingMS, s.TLS = res.Timing, res.Timing.ms(), res.TLS.shown()
-	s.Up = err == nil || asFailure(err).class == classProtocol || asFailure(err).class == classServer
-	if fits := err == nil || asFailure(err).class == classServer; c.tls == nil && !c.clear && s.Up {
-		s.KeyOK = &fits
-	}
-	if s.fail(err); err != nil {
+// run tries one server.
+func (s *serverCheck) run(ctx context.Context, c *client, srv server, who caller, password string, own *checkOptions) {
+	one := *c
+	one.servers = []server{srv}
+	if !s.probe(ctx, &one, who) || who.user == "" {
 		return
 	}
-	s.SingleConnect = res.SingleConnect
-	if who.user == "" {
-		return
-	}
-	c.singleConnect = false
+	one.singleConnect = false
 	login := func(typ authenType, password string) (string, error) {
 		who := who
 		who.authenType = typ
-		var res result
-		err := c.ask(ctx, &res, newLogin(who, password))
-		if c := asFailure(err).class; err != nil && res.Status != "" && (c == classDenied || c == classServer) {
-			err = nil // a prompt that has no answer, or ERROR: the status says it
+		j := &job{request: newLogin(who, password)}
+		(&asker{client: &one}).ask(ctx, j)
+		if c := classOf(j.err); j.res.Status != "" && (c == classDenied || c == classServer) {
+			j.err = nil // a prompt that has no answer, or ERROR: the status says it
 		}
-		return res.Status, err
+		return j.res.Status, j.err
 	}
+	var err error
 	if s.Login, err = login(who.authenType, password); err == nil && statusClass(s.Login) != classGranted {
 		err = failf(statusClass(s.Login), "%s answers the login of %s with %s", srv, escape(who.user), s.Login)
 	}
 	s.fail(err)
 	if own.types {
-		s.Types = make(map[string]string)
-		for t := range authenTypeNames {
-			if authenTypeNames.has(uint8(t)) {
-				status, err := login(authenType(t), password)
-				if err != nil {
-					status = asFailure(err).class.String()
-				}
-				s.Types[authenType(t).String()] = status
-			}
-		}
+		s.tryTypes(func(typ authenType) (string, error) { return login(typ, password) })
 	}
 	if own.negative {
 		s.WrongPassword, err = login(who.authenType, "wrong "+rand.Text())
-		switch c := statusClass(s.WrongPassword); {
-		case err == nil && c == classGranted:
-			err = failf(classDenied, "%s accepts a wrong password of %s", srv, escape(who.user)).withHint("anybody can log in: the server, or its back end, does not look at passwords")
-		case err == nil && c != classDenied:
-			err = failf(c, "%s answers a wrong password with %s, which is no refusal", srv, s.WrongPassword)
-		}
-		s.fail(err)
+		s.fail(refused(srv, who.user, s.WrongPassword, err))
 	}
+}
+
+// probe proves the key without an account: any readable answer to a login that names no user will
+// do. It returns whether there was one.
+func (s *serverCheck) probe(ctx context.Context, c *client, nobody caller) bool {
+	nobody.user, nobody.authenType, nobody.service = "", authenASCII, authenServiceLogin
+	j := &job{request: &probe{newLogin(nobody, "")}}
+	(&asker{client: c}).ask(ctx, j)
+	s.Timing, s.TimingMS, s.TLS = j.res.Timing, j.res.Timing.ms(), j.res.TLS.shown()
+	came := classOf(j.err)
+	s.Up = came == classGranted || came == classProtocol || came == classServer
+	if fits := came == classGranted || came == classServer; c.tls == nil && !c.clear && s.Up {
+		s.KeyOK = &fits
+	}
+	if s.fail(j.err); j.err == nil {
+		s.SingleConnect = j.res.SingleConnect
+	}
+	return j.err == nil
+}
+
+// tryTypes logs in with every authentication type.
+func (s *serverCheck) tryTypes(login func(authenType) (string, error)) {
+	s.Types = make(map[string]string)
+	for t := range authenTypeNames {
+		if authenTypeNames.has(uint8(t)) {
+			status, err := login(authenType(t))
+			if err != nil {
+				status = asFailure(err).class.String()
+			}
+			s.Types[authenType(t).String()] = status
+		}
+	}
+}
+
+// refused demands a refusal of a wrong password.
+func refused(srv server, user, status string, err error) error {
+	switch c := statusClass(status); {
+	case err != nil:
+		return err
+	case c == classGranted:
+		return failf(classDenied, "%s accepts a wrong password of %s", srv, escape(user)).withHint("anybody can log in: the server, or its back end, does not look at passwords")
+	case c != classDenied:
+		return failf(c, "%s answers a wrong password with %s, which is no refusal", srv, status)
+	}
+	return nil
 }
 
 // fail keeps the first error.
@@ -152,57 +176,56 @@ func (s *serverCheck) fail(err error) {
 // A probe is a login that ends at the first readable answer.
 type probe struct{ *authentication }
 
-func (p *probe) next(_ context.Context, l *link, res *result) (layouter, error) {
-	status := p.reply.status
+func (p *probe) next(_ context.Context, s *session, res *result) (layouter, error) {
+	status := p.response.status
 	if !authenStatusNames.has(uint8(status)) {
-		return nil, unknownStatus(l, status)
+		return nil, unknownStatus(s.link, status)
 	}
-	res.answer(authenPass, "", "") // whatever it says: it could be read
+	res.heard(authenPass, "", "") // whatever it says: it could be read
 	switch status {
 	case authenGetData, authenGetUser, authenGetPass:
-		return &authenContinue{flags: authenAbort, data: "probe"}, errFarewell
+		return abort("probe"), errFarewell
 	}
 	return nil, nil
 }
 
 // A checkReport is what was found of all servers.
 type checkReport struct {
-	Command  string         `json:"command"`
-	Granted  bool           `json:"granted"`
-	ExitCode int            `json:"exit_code"`
-	Servers  []*serverCheck `json:"servers"`
+	Command string `json:"command"`
+	Granted bool   `json:"granted"`
+	ending
+	Servers []*serverCheck `json:"servers"`
 
 	options *checkOptions
 }
 
-// write puts the report where the options want it. The exit code is that of the first server
-// with which something is wrong, or Nagios' own.
-func (r *checkReport) write(ctx context.Context, inv *invocation) (*result, error) {
-	res := &result{Command: r.Command}
+// judge enters the exit code: that of the first server with which something is wrong, or Nagios' own.
+func (r *checkReport) judge(interrupted bool) {
+	var worst class
 	for _, s := range r.Servers {
-		if res.class == classGranted {
-			res.class = s.class
+		if worst == classGranted {
+			worst = s.class
 		}
 	}
-	if ctx.Err() != nil {
-		res.class = classInterrupted
+	if interrupted {
+		worst = classInterrupted
 	}
-	r.Granted, r.ExitCode = res.class == classGranted, int(res.class)
-	switch {
-	case r.options.nagios:
-		res.report, res.class = r.nagios()
-	case r.options.prometheus:
-		res.report = r.prometheus()
-	case inv.output.json:
-		res.report = encodeJSON(r)
-	default:
-		res.report = r.text()
+	r.Granted, r.ExitCode = worst == classGranted, worst.exit()
+	if r.options.nagios {
+		_, r.ExitCode = r.nagios()
 	}
-	if r.options.output == "" {
-		return res, nil
+}
+
+// write replaces the file of the options by the report.
+func (r *checkReport) write(asJSON bool) (output, error) {
+	text := r.line()
+	if asJSON {
+		text = r.json()
 	}
-	res.streamed = true
-	return res, replaceFile(r.options.output, res.report)
+	if err := replaceFile(r.options.output, text); err != nil {
+		return nil, err
+	}
+	return &page{ending: r.ending}, nil
 }
 
 // replaceFile writes a file so that no reader ever sees a part of it.
@@ -222,6 +245,27 @@ func replaceFile(name, text string) error {
 		return failf(classUsage, "write the report: %w", err)
 	}
 	return nil
+}
+
+func (r *checkReport) block() string { return r.line() }
+
+func (r *checkReport) json() string {
+	if r.options.nagios || r.options.prometheus {
+		return r.line()
+	}
+	return encodeJSON(r)
+}
+
+// line is the report in the form that was asked for, by default for people.
+func (r *checkReport) line() string {
+	switch {
+	case r.options.nagios:
+		text, _ := r.nagios()
+		return text
+	case r.options.prometheus:
+		return r.prometheus()
+	}
+	return r.text()
 }
 
 func (r *checkReport) text() string {
@@ -246,7 +290,7 @@ func (r *checkReport) text() string {
 			fmt.Fprintf(&b, "  key: %s\n", map[bool]string{true: "ok", false: "WRONG"}[*s.KeyOK])
 		}
 		if s.SingleConnect != nil {
-			fmt.Fprintf(&b, "  single-connect: %s\n", grantedWord(*s.SingleConnect))
+			fmt.Fprintf(&b, "  single-connect: %s\n", singleConnectWord(*s.SingleConnect))
 		}
 		if s.TLS != nil {
 			fmt.Fprintf(&b, "  tls: %s, %d days left\n", s.TLS.Version, s.TLS.DaysLeft)
@@ -266,17 +310,31 @@ func (r *checkReport) text() string {
 	return b.String()
 }
 
-// Nagios' exit codes.
+// The states of Nagios' plugins are their exit codes.
 const (
-	nagiosOK       class = 0
-	nagiosWarning  class = 1
-	nagiosCritical class = 2
-	nagiosUnknown  class = 3
+	nagiosOK       exitCode = 0
+	nagiosWarning  exitCode = 1
+	nagiosCritical exitCode = 2
+	nagiosUnknown  exitCode = 3
 )
 
-func (r *checkReport) nagios() (string, class) {
+// nagiosMisused is the line of a plugin that could not be run as it was asked to.
+func nagiosMisused(inv *invocation, f *failure) output {
+	if !inv.given("nagios") {
+		return nil
+	}
+	return &unknownState{page{text: fmt.Sprintf("TACACS+ UNKNOWN: %s\n", oneLine(f.Error()))}}
+}
+
+// An unknownState keeps its exit code whatever the error.
+type unknownState struct{ page }
+
+func (*unknownState) exit() exitCode { return nagiosUnknown }
+
+// nagios is the line of a plugin, and its state.
+func (r *checkReport) nagios() (string, exitCode) {
 	worst, said := nagiosOK, ""
-	is := func(c class, text string) {
+	is := func(c exitCode, text string) {
 		if c > worst {
 			worst, said = c, text
 		}

@@ -36,7 +36,7 @@ func TestCheck(t *testing.T) {
 	const times = `  time: connect \S+, first_reply \S+, total \S+\n`
 	for _, tt := range []struct {
 		name, serve, line string
-		code              class
+		code              exitCode
 		out               string // a regular expression for all of it
 	}{
 		{"good", "", "check AT", 0, `\S+: OK\n` + times + `  key: ok\n  single-connect: granted\n`},
@@ -103,7 +103,7 @@ func TestCheckUsage(t *testing.T) {
 	} {
 		l := listen(t)
 		for _, nagios := range []bool{false, true} {
-			line, code := tt.line, classUsage
+			line, code := tt.line, classUsage.exit()
 			if nagios || strings.Contains(line, "--nagios") {
 				line, code = line+" --nagios", nagiosUnknown
 			}
@@ -134,7 +134,7 @@ func TestCheckAtOnce(t *testing.T) {
 	}()
 	got := runWith(t, secretsInEnv, "", "check", l[0].Addr().String()+","+l[1].Addr().String(), "--json")
 	<-both
-	if got.code != classNetwork || strings.Count(got.out, "closed the connection before it answered") != 2 {
+	if got.code != classNetwork.exit() || strings.Count(got.out, "closed the connection before it answered") != 2 {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -146,7 +146,7 @@ func TestCheckJSON(t *testing.T) {
 	var r struct {
 		Command  string
 		Granted  bool
-		ExitCode class `json:"exit_code"`
+		ExitCode exitCode `json:"exit_code"`
 		Servers  []struct {
 			Server        string
 			Up            bool
@@ -164,7 +164,7 @@ func TestCheckJSON(t *testing.T) {
 	if err := d.Decode(&r); err != nil || strings.Count(got.out, "\n") != 1 || len(r.Servers) != 2 {
 		t.Fatalf("%v in %q", err, got.out)
 	}
-	if r.Command != "check" || r.Granted || r.ExitCode != classProtocol || got.code != classProtocol {
+	if r.Command != "check" || r.Granted || r.ExitCode != classProtocol.exit() || got.code != classProtocol.exit() {
 		t.Errorf("got %d %s", int(got.code), got.out)
 	}
 	if s := r.Servers[0]; s.Server != good.addr || !s.Up || s.KeyOK == nil || !*s.KeyOK || s.SingleConnect == nil || !*s.SingleConnect || s.Login != "PASS" ||
@@ -184,7 +184,7 @@ func TestCheckPrometheus(t *testing.T) {
 	tls := split("--tls --cert DIR/server.pem --cert-key DIR/server.key", "DIR", dir)
 	for _, tt := range []struct {
 		name, serve, line string
-		code              class
+		code              exitCode
 		want              string // values that must be there
 	}{
 		{"good", "", "check AT", 0, `tacacs_up{server="AT"} 1|tacacs_key_ok{server="AT"} 1`},
@@ -283,7 +283,7 @@ func TestCheckOutput(t *testing.T) {
 		}
 	}
 	// A report of what is wrong is written all the same.
-	if got := runWith(t, secretsInEnv, "", "check", refusedAddr(t), "--prometheus", "--output", file); got != (outcome{code: classNetwork}) {
+	if got := runWith(t, secretsInEnv, "", "check", refusedAddr(t), "--prometheus", "--output", file); got != (outcome{code: classNetwork.exit()}) {
 		t.Errorf("got %+v", got)
 	}
 	if text, _ := os.ReadFile(file); !regexp.MustCompile(`(?m)^tacacs_up\{.*\} 0$`).Match(text) {
@@ -292,12 +292,12 @@ func TestCheckOutput(t *testing.T) {
 
 	for _, tt := range []struct {
 		name, to string
-		code     class
+		code     exitCode
 		options  string
 	}{
-		{"no such folder", filepath.Join(dir, "nothing", "file"), classUsage, "--prometheus"},
-		{"a file as a folder", filepath.Join(file, "file"), classUsage, "--prometheus"},
-		{"a folder", dir, classUsage, "--prometheus"},
+		{"no such folder", filepath.Join(dir, "nothing", "file"), classUsage.exit(), "--prometheus"},
+		{"a file as a folder", filepath.Join(file, "file"), classUsage.exit(), "--prometheus"},
+		{"a folder", dir, classUsage.exit(), "--prometheus"},
 		{"no such folder, nagios", filepath.Join(dir, "nothing", "file"), nagiosUnknown, "--nagios"},
 	} {
 		got := s.ask(t, fmt.Sprintf("check AT --output %s %s", tt.to, tt.options))

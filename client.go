@@ -3,8 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -17,7 +15,8 @@ import (
 	"time"
 )
 
-// A client knows the servers and how to reach them. RFC 8907 sections 4.3 and 4.4.
+// A client is what is known of the servers and of how to reach them. It does not change, and all
+// who ask share it. RFC 8907 sections 4.3 and 4.4.
 type client struct {
 	servers       []server
 	keys          []key // the first is used; the others are tried on a reply that it does not fit
@@ -31,18 +30,27 @@ type client struct {
 	clear         bool   // packets go without obfuscation: over TLS, or asked for in so many words
 	tls           *tlsClient
 	trace         *tracer
-	keep          bool  // hold a connection in single-connection mode for the next request
-	kept          *link // that connection
-	warn          func(format string, args ...any)
+	tell          func(format string, args ...any) // gets warnings; nil where nobody wants them
+}
+
+func (c *client) warn(format string, args ...any) {
+	if c.tell != nil {
+		c.tell(format, args...)
+	}
 }
 
 // A server is a name or an address, and a port.
 type server struct {
 	host string
 	port uint16
+	name string // of both, as people see it
 }
 
-func (s server) String() string { return net.JoinHostPort(s.host, strconv.Itoa(int(s.port))) }
+func newServer(host string, port uint16) server {
+	return server{host, port, net.JoinHostPort(host, strconv.Itoa(int(port)))}
+}
+
+func (s server) String() string { return s.name }
 
 // A key is a shared secret and where it came from, for the hint that names it.
 type key struct {
@@ -75,50 +83,46 @@ func parseServers(list string, defaultPort uint16) ([]server, error) {
 		if !printableASCII(host) || strings.ContainsAny(host, " /[]@") {
 			return nil, failf(classUsage, "server \"%s\" is not a name or an address", escape(part))
 		}
-		s := server{host, defaultPort}
+		number := uint64(defaultPort)
 		if port != "" {
-			n, err := strconv.ParseUint(port[1:], 10, 16)
-			if err != nil || n == 0 {
+			var err error
+			if number, err = strconv.ParseUint(port[1:], 10, 16); err != nil || number == 0 {
 				return nil, failf(classUsage, "port \"%s\" of server \"%s\" is not 1 to 65535", escape(port[1:]), escape(part))
 			}
-			s.port = uint16(n)
 		}
-		servers = append(servers, s)
+		servers = append(servers, newServer(host, uint16(number)))
 	}
 	return servers, nil
 }
 
 // A request is what is asked of a server in one session, apart from how it is carried there:
-// what to send first, and what to make of each answer.
+// what to send first, and what to make of each reply.
 type request interface {
-	reset() // forgets the server that was asked before
+	reset() // forgets what the server before said
 	kind() (packetType, version)
 	open(remAddr string) (layouter, error) // the first message; starts over when called again
-	answer() layouter                      // where the reply to a message is decoded
-	// next looks at the answer: the message to go on with, or nil at the end of the session. A
-	// message beside an error is sent as a farewell, without waiting for an answer: errFarewell is
+	later() []layouter                     // the messages that may follow it
+	reply() layouter                       // where the reply to a message is decoded
+	// next looks at the reply: the message to go on with, or nil at the end of the session. A
+	// message beside an error is sent as a farewell, without waiting for a reply: errFarewell is
 	// no more than that. errRestart asks for another session.
-	next(ctx context.Context, l *link, res *result) (layouter, error)
+	next(ctx context.Context, s *session, res *result) (layouter, error)
 	dialogue() bool   // the session may take more than one exchange
-	repeatable() bool // it may be asked twice without a difference
+	repeatable() bool // the server may get it twice without a difference
 }
 
 var (
-	errRestart  = errors.New("restart")
+	errRestart  = failf(classDenied, "restart").as(fateRestart)
 	errFarewell = errors.New("farewell")
 )
 
-// fitsRequest refuses, before anything is sent, a request with a value that its field cannot hold.
-func fitsRequest(q request, who caller) error {
+// checkFits refuses, before anything is sent, a request with a value that its field cannot hold.
+func checkFits(q request, who caller) error {
 	m, err := q.open(cmp.Or(who.remAddr, longestAddr))
 	if err != nil {
 		return err
 	}
-	messages := []layouter{m}
-	if a, ok := q.(*authentication); ok {
-		messages = append(messages, a.later()...)
-	}
-	for _, m := range messages {
+	for _, m := range append(q.later(), m) {
 		if _, err := appendPacket(nil, new(header), m); err != nil {
 			return failf(classUsage, "%w", err)
 		}
@@ -126,64 +130,178 @@ func fitsRequest(q request, who caller) error {
 	return nil
 }
 
-// ask asks one server after the other until one decides: the next one follows a server that
-// failed or answered ERROR, never one that denied (section 4.4), and never one whose reply
-// broke the UNENCRYPTED rule, which counts as FAIL (section 10.5.2).
-func (c *client) ask(ctx context.Context, res *result, q request) error {
-	var err error
-	for range c.retries + 1 {
-		for _, srv := range c.servers {
-			if err != nil {
-				c.warn("%v; trying %s", err, srv)
-				res.attempt(err)
-			}
-			if err = c.try(ctx, srv, res, q); err == nil || !failsOver(err) {
-				return err
-			}
-		}
-	}
-	return err
+// A job is a request on its way through the servers, and what came of it.
+type job struct {
+	request request
+	res     result
+	err     error     // why there is no verdict, or why it does not do
+	due     time.Time // when the request ought to have been sent: its time counts from here
+	ended   time.Time
+	owner   any // what the job is to the one who made it
+
+	first       int     // the server that is asked first
+	attempts    int     // that came to nothing
+	session     session // of the attempt under way, or of the last one
+	timing      timing
+	afterWrite  int  // the packet is in a later one of its mux
+	apart       bool // not for a connection that others share
+	established bool // single-connection mode
+	forgotten   bool // a connection that had answered others before left it without a reply
+
+	older, newer *job // in a jobList
 }
 
-// failsOver says that another server may be asked after the error.
-func failsOver(err error) bool {
-	var f *failure
-	if !errors.As(err, &f) || f.final {
-		return false
+// class is how the job ended.
+func (j *job) class() class {
+	if j.err != nil {
+		return classOf(j.err)
 	}
-	return f.class == classNetwork || f.class == classProtocol || f.class == classServer || f.class == classTLS
+	return j.res.class
 }
 
-// try asks one server, within one absolute deadline that only a person at a prompt can move.
-func (c *client) try(ctx context.Context, srv server, res *result, q request) error {
-	l := c.kept
-	if l == nil || l.server != srv {
-		c.close()
-		l = &link{client: c, server: srv}
+// begin makes a new attempt ready: it names the server and counts its time. What follows RESTART,
+// or a connection that ended, is the same attempt, and has what is left of the time.
+func (c *client) begin(j *job, now time.Time) {
+	j.session.reused = false
+	if j.session.deadline.IsZero() {
+		j.session.deadline, j.session.timing, j.timing = now.Add(c.timeout), &j.timing, timing{start: now}
+		j.res.turnTo(c.serverOf(j).name, &j.timing)
 	}
-	c.kept = l
-	l.deadline, l.timing = time.Now().Add(c.timeout), &timing{start: time.Now()}
-	res.begin(srv.String(), l.timing)
-	err := l.carry(ctx, q, res)
-	l.used = time.Now()
-	l.timing.total = l.used.Sub(l.timing.start)
-	if l.conn != nil {
-		res.Local = l.local
-		res.TLS = l.facts
-		if granted := l.established; c.singleConnect {
-			res.SingleConnect = &granted
+}
+
+// serverOf is whom the job asks now.
+func (c *client) serverOf(j *job) server { return c.servers[(j.first+j.attempts)%len(c.servers)] }
+
+// A step is what follows from an attempt.
+type step uint8
+
+const (
+	stepStop  step = iota // there is nothing more to ask
+	stepAnew              // the same server again, in another session, which is not counted
+	stepOther             // the next server, or the same in the next round, up to the limit
+)
+
+// follows is the one policy of asking again. A server may end a connection that was in use before
+// at any time (section 4.3), and some forget a session on it: there the request goes to the same
+// server once more, over a new connection, unless it is a record that could be written twice. An
+// ERROR, or a server that fails, makes way for the next one; a verdict does not (section 4.4), and
+// a reply that broke the UNENCRYPTED rule counts as one (section 10.5.2).
+func follows(came fate, repeatable, reused bool) step {
+	switch came {
+	case fateDecided, fateViolated:
+		return stepStop
+	case fateRestart:
+		return stepAnew
+	case fateUnsent:
+		if reused {
+			return stepAnew
+		}
+	case fateLost, fateSilent:
+		if reused && repeatable {
+			return stepAnew
 		}
 	}
-	if err != nil || !c.keep || !l.established {
-		c.close()
+	return stepOther
+}
+
+// settle takes note of what came of an attempt, and says whether the job is to be put again.
+func (c *client) settle(ctx context.Context, j *job) (again bool) {
+	if j.err != nil && ctx.Err() != nil {
+		j.err = errInterrupted
 	}
-	if ctx.Err() != nil && err != nil {
-		return failf(classInterrupted, "interrupted")
+	came := fateOf(j.err)
+	// Less than a fair time without a reply says nothing about the server.
+	j.forgotten = j.forgotten || came == fateSilent && j.session.reused && c.timeout >= fairTime
+	switch follows(came, j.request.repeatable(), j.session.reused) {
+	case stepAnew:
+		if came == fateSilent {
+			j.session.deadline = time.Time{} // it is over
+		}
+		return true
+	case stepOther:
+		if j.attempts++; j.attempts < (c.retries+1)*len(c.servers) {
+			c.warn("%v; trying %s", j.err, c.serverOf(j))
+			j.res.attempt(j.err)
+			j.request.reset()
+			j.session.deadline = time.Time{}
+			return true
+		}
 	}
-	if err == nil && res.class == classServer {
-		return l.answeredError(res)
+	return false
+}
+
+// fairTime is what a server has for a reply at the least, before it is said to have forgotten one.
+const fairTime = 100 * time.Millisecond
+
+// An asker puts jobs to the servers, one after the other, and owns the connection that it keeps
+// from one to the next.
+type asker struct {
+	*client
+	keep bool  // a connection in single-connection mode, for the next job
+	link *link // nil for none
+}
+
+// ask puts a job to the servers until one of them decides.
+func (a *asker) ask(ctx context.Context, j *job) {
+	for more := true; more; more = a.settle(ctx, j) {
+		a.begin(j, time.Now())
+		a.attempt(ctx, j)
 	}
-	return err
+	if !a.keep {
+		a.close()
+	}
+	j.ended = time.Now()
+}
+
+// attempt carries a job through one session.
+func (a *asker) attempt(ctx context.Context, j *job) {
+	if j.err = a.reach(ctx, j); j.err == nil {
+		j.session.start(a.link, j.request, newSessionID())
+		j.err = j.session.carry(ctx, j.request, &j.res)
+		a.link.idle = time.Now()
+		j.conclude(a.link)
+	}
+	j.timing.total = time.Since(j.timing.start)
+	if a.link != nil && (!a.link.established || j.err != nil && fateOf(j.err) != fateRestart) {
+		a.close()
+	}
+	if j.err == nil && j.res.class == classServer {
+		j.err = j.session.answeredError(&j.res)
+	}
+}
+
+// reach gives the attempt a connection: the one that is kept, if it goes to the right server and is
+// as it should be, else a new one.
+func (a *asker) reach(ctx context.Context, j *job) (err error) {
+	srv := a.serverOf(j)
+	if a.link != nil && (a.link.server != srv || a.link.stale(time.Now())) {
+		a.close()
+	}
+	if a.link == nil {
+		a.link, err = a.dial(ctx, srv, j.session.deadline, &j.timing)
+		return err
+	}
+	return a.link.conn.SetDeadline(j.session.deadline)
+}
+
+// close ends the connection that is kept.
+func (a *asker) close() {
+	if a.link != nil {
+		a.link.close()
+		a.link = nil
+	}
+}
+
+// conclude adds to the result what is known of the connection. What a server said before it failed
+// was no verdict.
+func (j *job) conclude(l *link) {
+	if j.err != nil && classOf(j.err) != classDenied {
+		j.res.turnTo(j.res.Server, j.res.Timing)
+	}
+	j.res.Local, j.res.TLS, j.established = l.local, l.facts, l.established
+	if l.singleConnect {
+		j.res.SingleConnect = &j.established
+	}
 }
 
 // answeredError is the failure that an ERROR is, with what the server says of it.
@@ -204,61 +322,39 @@ func (c *client) transport() string {
 	return "tcp"
 }
 
-// close ends the connection that is kept.
-func (c *client) close() {
-	if c.kept != nil {
-		c.kept.close()
-		c.kept = nil
-	}
-}
-
-// A link is one server and the connection to it for as long as one request takes.
+// A link is one connection to a server.
 type link struct {
 	*client
-	server   server
-	deadline time.Time
-	timing   *timing
-	conn     net.Conn
-	name     string    // of the server, as people see it
-	local    string    // address of conn
-	from     string    // rem_addr: what the option says, else where conn comes from
-	facts    *tlsFacts // of conn, where it is TLS
-	stop     func()    // undoes the watch on the context
-	answered bool      // the first reply of this connection was read
-	used     time.Time // when the last request on it ended
-	// established says that the server agreed to single-connection mode (section 4.3).
-	established bool
+	server      server
+	conn        net.Conn
+	local       string    // address of conn
+	from        string    // rem_addr: what the option says, else where conn comes from
+	facts       *tlsFacts // of conn, where it is TLS
+	stop        func()    // undoes the watch on the context
+	answered    bool      // the first reply was read
+	established bool      // the server agreed to single-connection mode (section 4.3)
+	idle        time.Time // since when no session uses it
 }
 
-func (l *link) close() {
-	if l.conn != nil {
-		l.stop()
-		l.conn.Close()
-		l.conn = nil
+// dial connects to a server, with an eye on ctx from then on. The time of each phase goes to took.
+func (c *client) dial(ctx context.Context, srv server, deadline time.Time, took *timing) (*link, error) {
+	l := &link{client: c, server: srv, from: c.remAddr}
+	limited, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	conn, err := l.connect(limited, took)
+	if err == nil && c.tls != nil {
+		began := time.Now()
+		conn, l.facts, err = c.tls.handshake(limited, l, conn)
+		took.tls = time.Since(began)
 	}
-}
-
-// pause stops the clock while a person is asked; the function it returns starts it again.
-func (l *link) pause() (resume func()) {
-	began := time.Now()
-	return func() {
-		l.deadline = l.deadline.Add(time.Since(began))
-		_ = l.conn.SetDeadline(l.deadline)
-	}
-}
-
-// dial connects, with an eye on ctx from then on.
-func (l *link) dial(ctx context.Context) error {
-	conn, err := l.connect(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	l.conn, l.answered, l.established = conn, false, false
-	l.name, l.local, l.from = l.server.String(), conn.LocalAddr().String(), l.remAddr
+	l.conn, l.local = conn, conn.LocalAddr().String()
 	if a, ok := conn.LocalAddr().(*net.TCPAddr); ok && l.from == "" {
 		l.from = a.AddrPort().Addr().Unmap().WithZone("").String()
 	}
-	_ = conn.SetDeadline(l.deadline)
+	_ = conn.SetDeadline(deadline)
 	// Where it was too late to stop the watch, it is waited for: a farewell sets another deadline.
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)); close(ended) })
@@ -267,98 +363,33 @@ func (l *link) dial(ctx context.Context) error {
 			<-ended
 		}
 	})
-	return nil
+	return l, nil
+}
+
+func (l *link) close() {
+	l.stop()
+	l.conn.Close()
 }
 
 // idleAfter is how long a connection may be out of use before it is looked at, which takes a
 // millisecond.
 const idleAfter = 100 * time.Millisecond
 
-// quiet says that a connection without a session is as it should be: open, with nothing to read.
-func quiet(conn net.Conn) bool {
-	_ = conn.SetReadDeadline(time.Now().Add(time.Millisecond))
-	_, err := conn.Read(make([]byte, 1))
-	return errors.Is(err, os.ErrDeadlineExceeded)
+// stale says that the server did something to the connection since the last session: it is closed,
+// or there is something to read.
+func (l *link) stale(now time.Time) bool {
+	if now.Sub(l.idle) < idleAfter {
+		return false
+	}
+	_ = l.conn.SetReadDeadline(time.Now().Add(time.Millisecond))
+	_, err := l.conn.Read(make([]byte, 1))
+	return !errors.Is(err, os.ErrDeadlineExceeded)
 }
 
-// begin starts a session: on a new connection, unless this one is in single-connection mode.
-func (l *link) begin(ctx context.Context, q request) (*session, error) {
-	if l.conn != nil && (!l.established || !l.used.IsZero() && time.Since(l.used) > idleAfter && !quiet(l.conn)) {
-		l.close()
-	}
-	if l.conn != nil {
-		_ = l.conn.SetDeadline(l.deadline)
-	} else if err := l.dial(ctx); err != nil {
-		return nil, err
-	}
-	s := &session{link: l}
-	l.prepare(s, q)
-	var id [4]byte
-	rand.Read(id[:]) // never fails
-	s.sent.sessionID = binary.BigEndian.Uint32(id[:])
-	return s, nil
-}
-
-// prepare sets what all packets of a session have in common, except for its id.
-func (l *link) prepare(s *session, q request) {
-	s.sent.typ, s.sent.version = q.kind()
-	if l.clear {
-		s.sent.flags |= flagUnencrypted
-	}
-	if l.singleConnect {
-		// On every packet: some servers want it so, and the others ignore it (section 4.3).
-		s.sent.flags |= flagSingleConnect
-	}
-}
-
-// carry takes a request through its session, and through another one where the server asks
-// for a restart.
-func (l *link) carry(ctx context.Context, q request, res *result) error {
-	q.reset()
-	for {
-		if err := l.session(ctx, q, res); !errors.Is(err, errRestart) {
-			return err
-		}
-	}
-}
-
-// session carries a request once. A connection that was in use before may be closed by the
-// server at any time; where that meets the request before any octet of an answer, it is asked
-// again on a new connection, once, and a record only if none of it was written. Section 4.3.
-func (l *link) session(ctx context.Context, q request, res *result) error {
-	reused := l.conn != nil && l.established
-	s, err := l.begin(ctx, q)
-	if err != nil {
-		return err
-	}
-	m, err := q.open(l.from)
-	for err == nil && m != nil {
-		if err := s.exchange(m, q.answer()); err != nil {
-			if reused && s.died && (q.repeatable() || !s.written) {
-				l.established = false
-				return l.session(ctx, q, res)
-			}
-			res.forget()
-			return err
-		}
-		if m, err = q.next(ctx, l, res); err != nil && m != nil {
-			s.farewell(m)
-		}
-		if errors.Is(err, errFarewell) {
-			return nil
-		}
-		if err != nil && failsOver(err) {
-			res.forget() // what it said before it failed was no verdict
-		}
-	}
-	return err
-}
-
-// connect resolves the name and tries its addresses in turn, each with a fair part of the time.
-func (l *link) connect(ctx context.Context) (net.Conn, error) {
-	ctx, cancel := context.WithDeadline(ctx, l.deadline)
-	defer cancel()
-	addrs, err := l.resolve(ctx)
+// connect resolves the name and tries its addresses in turn, each with a fair part of the time
+// that ctx has.
+func (l *link) connect(ctx context.Context, took *timing) (net.Conn, error) {
+	addrs, err := l.resolve(ctx, took)
 	if err != nil {
 		return nil, err
 	}
@@ -366,42 +397,29 @@ func (l *link) connect(ctx context.Context) (net.Conn, error) {
 	if l.source.IsValid() {
 		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(l.source, 0))
 	}
+	deadline, _ := ctx.Deadline()
 	began := time.Now()
 	for i, addr := range addrs {
-		part, cancel := context.WithTimeout(ctx, time.Until(l.deadline)/time.Duration(len(addrs)-i))
+		part, cancel := context.WithTimeout(ctx, time.Until(deadline)/time.Duration(len(addrs)-i))
 		var conn net.Conn
 		conn, err = d.DialContext(part, "tcp", netip.AddrPortFrom(addr, l.server.port).String())
 		cancel()
 		if err == nil {
-			l.timing.connect = time.Since(began)
-			return l.secure(ctx, conn)
+			took.connect = time.Since(began)
+			return conn, nil
 		}
 	}
 	return nil, l.connectFailure(err)
 }
 
-// secure is conn itself, or TLS on it.
-func (l *link) secure(ctx context.Context, conn net.Conn) (net.Conn, error) {
-	if l.tls == nil {
-		return conn, nil
-	}
-	began := time.Now()
-	secure, facts, err := l.tls.handshake(ctx, l, conn)
-	l.timing.tls = time.Since(began)
-	if err == nil {
-		l.facts = facts
-	}
-	return secure, err
-}
-
 // resolve gives the addresses of the server that the options allow.
-func (l *link) resolve(ctx context.Context) ([]netip.Addr, error) {
+func (l *link) resolve(ctx context.Context, took *timing) ([]netip.Addr, error) {
 	addrs := make([]netip.Addr, 1)
 	var err error
 	if addrs[0], err = netip.ParseAddr(l.server.host); err != nil {
 		began := time.Now()
 		addrs, err = net.DefaultResolver.LookupNetIP(ctx, "ip", l.server.host)
-		l.timing.resolve = time.Since(began)
+		took.resolve = time.Since(began)
 	}
 	if err != nil {
 		return nil, failf(classNetwork, "resolve %s: %w", l.server.host, cause(err)).

@@ -92,7 +92,7 @@ func TestReusedConnection(t *testing.T) {
 	for _, tt := range []struct {
 		name, options string
 		conns         []string // what the server does with each packet of a connection, before it closes
-		code          class
+		code          exitCode
 		out, err      string
 	}{
 		{"closed before the request", single, []string{"restart", "pass"}, 0, `PASS\n`, ``},
@@ -145,14 +145,14 @@ func (deadConn) Write([]byte) (int, error) { return 0, &net.OpError{Op: "write",
 // TestRepeatOnce says what may be asked again: everything but a record that was written.
 func TestRepeatOnce(t *testing.T) {
 	author := func() request {
-		return &authorization{request: authorRequest{user: "alice", args: []string{"service=shell", "cmd="}}}
+		return &authorization{request: authorRequest{subject: subject{user: "alice"}, args: []string{"service=shell", "cmd="}}}
 	}
 	login := func() request {
 		return &authentication{action: authenLogin, password: testPassword, id: -1,
 			caller: caller{user: "alice", authenType: authenPAP, service: authenServiceLogin}}
 	}
 	account := func() request {
-		return &record{request: acctRequest{flags: acctStart, user: "alice", args: []string{"task_id=1", "service=shell"}}}
+		return &record{request: acctRequest{flags: acctStart, subject: subject{user: "alice"}, args: []string{"task_id=1", "service=shell"}}}
 	}
 	for _, tt := range []struct {
 		name    string
@@ -160,7 +160,7 @@ func TestRepeatOnce(t *testing.T) {
 		dead    bool // already when the request is written
 		first   string
 		second  string
-		code    class
+		code    exitCode
 		conns   int
 	}{
 		{"authorization", author, false, "add close", "add", 0, 2},
@@ -183,21 +183,20 @@ func TestRepeatOnce(t *testing.T) {
 				}
 			})
 			c := clientOf(t, l)
-			c.keep, c.singleConnect = true, true
-			defer c.close()
-			if err := c.ask(t.Context(), new(result), author()); err != nil {
-				t.Fatal(err)
+			c.singleConnect = true
+			a := asker{client: c, keep: true}
+			defer a.close()
+			j := &job{request: author()}
+			if a.ask(t.Context(), j); j.err != nil {
+				t.Fatal(j.err)
 			}
 			if tt.dead {
-				c.kept.conn = deadConn{c.kept.conn}
+				a.link.conn = deadConn{a.link.conn}
 			}
-			res := new(result)
-			code := res.class
-			if err := c.ask(t.Context(), res, tt.request()); err != nil {
-				code = asFailure(err).class
-			}
-			if code != tt.code || int(count.Load()) != tt.conns || records.Load() > 1 {
-				t.Errorf("ends with %d after %d connections and %d records", int(code), count.Load(), records.Load())
+			j = &job{request: tt.request()}
+			a.ask(t.Context(), j)
+			if code := j.class().exit(); code != tt.code || int(count.Load()) != tt.conns || records.Load() > 1 {
+				t.Errorf("ends with %v after %d connections and %d records", j.err, count.Load(), records.Load())
 			}
 		})
 	}
@@ -210,7 +209,7 @@ func clientOf(t *testing.T, l net.Listener) *client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &client{servers: servers, keys: []key{{"test", testKey}}, timeout: patience, warn: t.Logf}
+	return &client{servers: servers, keys: []key{{"test", testKey}}, timeout: patience, tell: t.Logf}
 }
 
 // TestNumbers is section 4.1: one session_id a session, from packet to packet seq_no rises by two.
@@ -291,7 +290,7 @@ func TestInterrupt(t *testing.T) {
 			})
 			got := runUntil(t, reached, tt.line, "AT", l.Addr().String())
 			close(over)
-			got.check(t, classInterrupted, ``, `(?:.*warning: .*\n)*tacacs_plus: interrupted\n`)
+			got.check(t, classInterrupted.exit(), ``, `(?:.*warning: .*\n)*tacacs_plus: interrupted\n`)
 			if n := count.Load(); n != 1 {
 				t.Errorf("%d connections", n)
 			}
@@ -301,9 +300,10 @@ func TestInterrupt(t *testing.T) {
 		l := listen(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		err := clientOf(t, l).ask(ctx, new(result), new(authorization))
-		if err == nil || asFailure(err).class != classInterrupted {
-			t.Error(err)
+		j := &job{request: new(authorization)}
+		(&asker{client: clientOf(t, l)}).ask(ctx, j)
+		if j.err == nil || j.class() != classInterrupted {
+			t.Error(j.err)
 		}
 		checkUntouched(t, l)
 	})
@@ -318,7 +318,7 @@ func TestInterrupt(t *testing.T) {
 			silent, _ := net.Pipe()
 			return silent, nil
 		})
-		runUntil(t, asked, line, "AT", "tac1.test").check(t, classInterrupted, ``, `tacacs_plus: interrupted\n`)
+		runUntil(t, asked, line, "AT", "tac1.test").check(t, classInterrupted.exit(), ``, `tacacs_plus: interrupted\n`)
 	})
 }
 
@@ -328,7 +328,7 @@ func TestFarewell(t *testing.T) {
 	nobody, _ := io.Pipe()
 	for name, tt := range map[string]struct {
 		person bool
-		code   class
+		class  class
 	}{
 		"nobody to ask": {false, classDenied},
 		"interrupted":   {true, classInterrupted},
@@ -347,9 +347,9 @@ func TestFarewell(t *testing.T) {
 			if tt.person {
 				q.person = &terminal{lines: bufio.NewReader(nobody), out: writerFunc(func([]byte) { interrupt() })}
 			}
-			c := clientOf(t, l)
-			if err := c.ask(ctx, new(result), q); err == nil || asFailure(err).class != tt.code {
-				t.Errorf("ends with %v", err)
+			j := &job{request: q}
+			if (&asker{client: clientOf(t, l)}).ask(ctx, j); j.err == nil || j.class() != tt.class {
+				t.Errorf("ends with %v", j.err)
 			}
 			if m, ok := (<-last).(*authenContinue); !ok || ok && (m.flags != authenAbort || m.userMsg != "") {
 				t.Errorf("the server's last packet is %+v", m)
@@ -377,31 +377,31 @@ func TestPause(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				conn, server := net.Pipe()
-				c := newHandConn(server)
-				c.SetDeadline(time.Time{})
+				conn, other := net.Pipe()
+				hand := newHandConn(other)
+				hand.SetDeadline(time.Time{})
 				var acts sync.WaitGroup
 				acts.Go(func() {
 					for _, word := range tt.acts {
-						c.in.Peek(1)
+						hand.in.Peek(1)
 						time.Sleep(time.Second)
-						c.act(word)
+						hand.act(word)
 					}
 				})
 				person := &terminal{out: io.Discard, lines: bufio.NewReader(readerFunc(func(p []byte) (int, error) {
 					time.Sleep(time.Hour)
 					return copy(p, "123456\n"), nil
 				}))}
-				l := &link{client: &client{keys: []key{{"test", testKey}}, timeout: tt.timeout}, timing: new(timing),
-					deadline: time.Now().Add(tt.timeout), conn: conn, established: true, stop: func() {}}
-				began, res := time.Now(), new(result)
-				err := l.carry(t.Context(), &authentication{action: authenLogin, person: person,
-					caller: caller{user: "alice", authenType: authenASCII, service: authenServiceLogin}}, res)
-				if took := time.Since(began); took != tt.want || res.Status != tt.status || (err == nil) != (tt.status != "") {
-					t.Errorf("ended after %v with %q, %v", took, res.Status, err)
+				began := time.Now()
+				c := &client{servers: make([]server, 1), keys: []key{{"test", testKey}}, timeout: tt.timeout}
+				a := asker{client: c, link: &link{client: c, conn: conn, established: true, idle: began, stop: func() {}}}
+				j := &job{request: &authentication{action: authenLogin, person: person,
+					caller: caller{user: "alice", authenType: authenASCII, service: authenServiceLogin}}}
+				a.ask(t.Context(), j)
+				if took := time.Since(began); took != tt.want || j.res.Status != tt.status || (j.err == nil) != (tt.status != "") {
+					t.Errorf("ended after %v with %q, %v", took, j.res.Status, j.err)
 				}
-				l.close()
-				server.Close()
+				other.Close()
 				acts.Wait()
 			})
 		})
@@ -447,7 +447,7 @@ func TestAddresses(t *testing.T) {
 		})
 		_, port, _ := net.SplitHostPort(l.Addr().String())
 		got := runWith(t, secretsInEnv, "", split("authorize alice "+tt.host+":"+port+" "+tt.options)...)
-		if got != (outcome{classGranted, "PASS_ADD\n", ""}) {
+		if got != (outcome{classGranted.exit(), "PASS_ADD\n", ""}) {
 			t.Errorf("%+v: %+v", tt, got)
 			continue
 		}
@@ -477,7 +477,7 @@ func TestNoConnection(t *testing.T) {
 	} {
 		resolveWith(t, tt.dns)
 		got := runWith(t, secretsInEnv, "", split("authorize alice "+tt.line)...)
-		got.check(t, classNetwork, ``, `tacacs_plus: `+tt.message)
+		got.check(t, classNetwork.exit(), ``, `tacacs_plus: `+tt.message)
 	}
 }
 

@@ -1,15 +1,12 @@
 package main
 
 import (
-	"context"
 	"encoding/hex"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"math"
 	"net/netip"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -57,11 +54,13 @@ func (c *caller) check() error {
 	return nil
 }
 
-func (c *caller) privLvl() uint8 {
-	if c.level < 0 {
-		return uint8(c.defaultLevel)
+// subject is what the messages say of the caller, but for rem_addr, which the connection may give.
+func (c *caller) subject() subject {
+	level := c.level
+	if level < 0 {
+		level = c.defaultLevel
 	}
-	return uint8(c.level)
+	return subject{privLvl: uint8(level), typ: c.authenType, service: c.service, user: c.user, port: c.port}
 }
 
 // serverOptions say which servers there are and how to reach them.
@@ -158,195 +157,32 @@ func (p *outputOptions) check() error {
 	return nil
 }
 
-// A secretSource is where one secret comes from: an option, a file, standard input, the
-// environment, or the person at the terminal. As a flag.Value it is the option.
-type secretSource struct {
-	what   string // "key"
-	option string // to name when nothing is given
-	value  string
-	set    bool
-	files  list
-	stdin  bool
-	env    string
-}
-
-func (s *secretSource) String() string { return "" }
-
-// Set takes the secret from the command line.
-func (s *secretSource) Set(v string) error {
-	s.value, s.set = v, true
-	return nil
-}
-
-// count is how many ways of giving the secret were used, and how many of them read standard input.
-func (s *secretSource) count() (ways, fromStdin int) {
-	if s.set {
-		ways++
-	}
-	if s.stdin {
-		ways, fromStdin = ways+1, fromStdin+1
-	}
-	if len(s.files) > 0 {
-		ways++
-	}
-	for _, f := range s.files {
-		if f == "-" {
-			fromStdin++
-		}
-	}
-	return ways, fromStdin
-}
-
-// secrets are what a request needs to know and nobody else may see.
-type secrets struct {
-	keys        []key
-	password    string
-	newPassword string
-}
-
-// secrets collects the key, the password where it is wanted, and a new password where there is
-// a source for one. Everything that can be wrong is found before anything is read or asked.
-func (inv *invocation) secrets(ctx context.Context, wantPassword bool, fresh ...*secretSource) (secrets, error) {
-	var s secrets
-	sources := []*secretSource{&inv.key}
-	if wantPassword {
-		sources = append(sources, &inv.password)
-	}
-	sources = append(sources, fresh...)
-	stdin := 0
-	for _, src := range sources {
-		ways, n := src.count()
-		if stdin += n; ways > 1 || len(src.files) > 1 && src != &inv.key {
-			return s, failf(classUsage, "the %s is given more than once", src.what)
-		}
-	}
-	if stdin > 1 {
-		return s, failf(classUsage, "two secrets cannot both come from standard input").withHint("a file or the environment can hold one of them")
-	}
-	if ways, _ := inv.key.count(); inv.server.tls.enabled && ways > 0 {
-		return s, failf(classUsage, "over TLS there is no key").withHint("leave --key and --key-file out (RFC 9887 section 3.2)")
-	} else if inv.server.unencrypted && ways > 0 {
-		return s, failf(classUsage, "--unencrypted and a key exclude each other")
-	}
-	var err error
-	if !inv.server.unencrypted && !inv.server.tls.enabled {
-		if s.keys, err = inv.key.load(ctx, inv, "tacacs+ secret: "); err != nil {
-			return s, err
-		}
-		for _, k := range s.keys {
-			if k.value == "" {
-				return s, failf(classUsage, "the key of %s is empty", k.source)
-			}
-		}
-		if n := utf8.RuneCountInString(s.keys[0].value); n < 16 {
-			inv.warn("the key has %d characters, RFC 8907 section 10.5.1 asks for 16 at least", n)
-		}
-	}
-	if !wantPassword {
-		return s, nil
-	}
-	who := escape(inv.caller.user)
-	password, err := inv.password.load(ctx, inv, "password for "+who+": ")
-	if err != nil {
-		return s, err
-	}
-	s.password = password[0].value
-	for _, src := range fresh {
-		prompt := "new password for " + who
-		password, err := src.load(ctx, inv, prompt+": ")
-		if err != nil {
-			return s, err
-		}
-		if s.newPassword = password[0].value; password[0].source == fromTerminal {
-			again, err := inv.terminal.ask(ctx, prompt+" again: ", true)
-			if err != nil {
-				return s, err
-			}
-			if again != s.newPassword {
-				return s, failf(classUsage, "the new passwords differ")
-			}
-		}
-	}
-	return s, nil
-}
-
-const (
-	fromTerminal  = "the terminal"
-	maxSecretFile = 64 << 10 // octets
-)
-
-// load gets the secret: several values for several files, else one.
-func (s *secretSource) load(ctx context.Context, inv *invocation, prompt string) ([]key, error) {
-	switch {
-	case s.set:
-		return []key{{"the command line", s.value}}, nil
-	case s.stdin:
-		s.files = list{"-"}
-	case len(s.files) > 0:
-	case s.env != "" && inv.std.env(s.env) != "":
-		return []key{{s.env, inv.std.env(s.env)}}, nil
-	default:
-		value, err := inv.terminal.ask(ctx, prompt, true)
-		if errors.Is(err, errNoAnswer) {
-			why := "and no terminal to ask for it"
-			if inv.terminal != nil {
-				why = "the input ended"
-			}
-			hint := "give " + s.option + " FILE"
-			if s.env != "" {
-				hint += ", or set " + s.env
-			}
-			err = failf(classUsage, "no %s, %s", s.what, why).withHint("%s", hint)
-		}
-		return []key{{fromTerminal, value}}, err
-	}
-	var values []key
-	for _, name := range s.files {
-		value, err := readSecret(name, inv.std.in)
-		if err != nil {
-			return nil, failf(classUsage, "read the %s: %w", s.what, err)
-		}
-		if name == "-" {
-			name = "standard input"
-		}
-		values = append(values, key{name, value})
-	}
-	return values, nil
-}
-
-// readSecret reads a file, or standard input for -, without its one trailing newline.
-func readSecret(name string, stdin io.Reader) (string, error) {
-	if name != "-" {
-		f, err := os.Open(name)
-		if err != nil {
-			return "", err
-		}
-		defer f.Close()
-		stdin = f
-	}
-	b, err := io.ReadAll(io.LimitReader(stdin, maxSecretFile+1))
-	if err != nil {
-		return "", err
-	}
-	if len(b) > maxSecretFile {
-		return "", fmt.Errorf("%s is over %d octets", name, maxSecretFile)
-	}
-	value, cut := strings.CutSuffix(string(b), "\n")
-	if cut {
-		value = strings.TrimSuffix(value, "\r")
-	}
-	return value, nil
-}
-
-// An optionSet is a flag.FlagSet that knows in which order its options were declared, and
-// which were given.
+// An optionSet is a flag.FlagSet that knows in which order its options were declared, what they
+// are about, and which were given.
 type optionSet struct {
 	*flag.FlagSet
+	group optionGroup // of the options that are added from now on
 	rows  []optionRow
 	given map[string]bool
 }
 
-type optionRow struct{ names, arg, help string }
+type optionRow struct {
+	group            optionGroup
+	names, arg, help string
+}
+
+// An optionGroup is what an option is about.
+type optionGroup uint8
+
+const (
+	groupCommand  optionGroup = iota // one command
+	groupRequest                     // what a request says of who asks
+	groupServer                      // the servers, and the way to them
+	groupIdentity                    // TLS on whichever side, and the own certificate
+	groupKey
+	groupPassword
+	groupOutput
+)
 
 func newOptionSet() *optionSet {
 	return &optionSet{FlagSet: flag.NewFlagSet("", flag.ContinueOnError), given: make(map[string]bool)}
@@ -357,19 +193,40 @@ func (o *optionSet) add(v flag.Value, names, arg, help string) {
 	for name := range strings.FieldsSeq(names) {
 		o.Var(v, name, help)
 	}
-	o.rows = append(o.rows, optionRow{names, arg, help})
+	o.rows = append(o.rows, optionRow{o.group, names, arg, help})
+}
+
+// givenOf is the name of the first option of these groups that was given, or nothing.
+func (o *optionSet) givenOf(groups ...optionGroup) string {
+	for _, row := range o.rows {
+		names := strings.Fields(row.names)
+		if name := names[len(names)-1]; o.given[name] && slices.Contains(groups, row.group) {
+			return name
+		}
+	}
+	return ""
+}
+
+// find is the option of that name, without its dashes; nil for none.
+func (o *optionSet) find(name string) *flag.Flag { return o.Lookup(strings.ReplaceAll(name, "_", "-")) }
+
+// takeToggle reads an option without a value; what else arg may be is left alone.
+func (o *optionSet) takeToggle(arg string) {
+	if f := o.find(strings.TrimPrefix(arg[1:], "-")); f != nil && isToggle(f.Value) {
+		_, _ = o.take(arg, nil, true)
+	}
 }
 
 // take reads one option and, where it has one, its value from rest.
 func (o *optionSet) take(arg string, rest []string, named bool) ([]string, error) {
 	name, value, attached := strings.Cut(strings.TrimPrefix(arg[1:], "-"), "=")
 	shown := escape(strings.TrimSuffix(arg, "="+value)) // the value may be a secret
-	f := o.Lookup(strings.ReplaceAll(name, "_", "-"))
+	f := o.find(name)
 	if short := o.Lookup(arg[1:2]); f == nil && arg[1] != '-' && short != nil && !isToggle(short.Value) {
 		return nil, failf(classUsage, "unknown option -%c...", arg[1]).withHint("-%c and its value are two words", arg[1])
 	}
 	if f == nil && !named {
-		return nil, failf(classUsage, "unknown option %s", shown).withHint("a command's own options stand behind the command; tacacs_plus help lists the others")
+		return nil, failf(classUsage, "unknown option %s", shown).withHint("a command's own options stand after the command; tacacs_plus help lists the others")
 	}
 	if f == nil {
 		return nil, failf(classUsage, "unknown option %s", shown).withHint("tacacs_plus help, and tacacs_plus help COMMAND, list the options")

@@ -29,7 +29,7 @@ var secretsInEnv = map[string]string{"TACACS_PLUS_KEY": testKey, "TACACS_PLUS_PW
 
 // An outcome is all that a run leaves behind.
 type outcome struct {
-	code     class
+	code     exitCode
 	out, err string
 }
 
@@ -161,7 +161,7 @@ type parsed struct {
 }
 
 func parseLine(line string) (parsed, error) {
-	inv, _, err := parse(split(line), stdio{})
+	inv, err := parse(commands(), split(line), stdio{})
 	return parsed{inv.command.name, inv.caller.user, inv.server.host, inv.server.port, inv.caller.level, inv.caller.authenType, inv.words}, err
 }
 
@@ -243,7 +243,7 @@ func TestArgumentsInOrder(t *testing.T) {
 	} {
 		server := newScript(t, testKey, &authorResponse{status: authorPassAdd})
 		got := runWith(t, secretsInEnv, "", split(line, "SERVER", server.addr)...)
-		if got != (outcome{classGranted, "PASS_ADD\n", ""}) {
+		if got != (outcome{classGranted.exit(), "PASS_ADD\n", ""}) {
 			t.Errorf("%s: %+v", line, got)
 			continue
 		}
@@ -286,7 +286,7 @@ func TestParseServers(t *testing.T) {
 const (
 	hintCommands = "tacacs_plus help lists the commands"
 	hintOptions  = "tacacs_plus help, and tacacs_plus help COMMAND, list the options"
-	hintOwn      = "a command's own options stand behind the command; tacacs_plus help lists the others"
+	hintOwn      = "a command's own options stand after the command; tacacs_plus help lists the others"
 	hintStdin    = "a file or the environment can hold one of them"
 	hintService  = "add service=shell, or service=ppp and so on (RFC 8907 section 8.2)"
 	notATime     = " is not a time above 0 and up to 24h: seconds (2.5) or a duration (500ms)"
@@ -294,7 +294,6 @@ const (
 	hintKey      = "give --key-file FILE, or set TACACS_PLUS_KEY"
 	noPassword   = "no password, and no terminal to ask for it"
 	hintPassword = "give --password-file FILE, or set TACACS_PLUS_PWD"
-	twoFromStdin = "two secrets cannot both come from standard input"
 )
 
 // usageErrors are command lines, what is said about them, and the hint. SERVER is a server, and
@@ -461,16 +460,16 @@ var usageErrors = []struct{ line, message, hint string }{
 	{"authenticate alice SERVER --password-file DIR/big", "read the password: DIR/big is over 65536 octets", ""},
 	{"chpass alice SERVER --new-password-file DIR/none", "read the new password: open DIR/none: no such file or directory", ""},
 	{"chpass alice SERVER", "no new password, and no terminal to ask for it", "give --new-password-file FILE"},
-	{"authenticate alice SERVER --key-file - --password-stdin", twoFromStdin, hintStdin},
-	{"authenticate alice SERVER --key-file - --password-file -", twoFromStdin, hintStdin},
-	{"authenticate alice SERVER --key-file - --key-file -", twoFromStdin, hintStdin},
-	{"authenticate alice SERVER --key-file - --key-file DIR/key --key-file -", twoFromStdin, hintStdin},
-	{"chpass alice SERVER --key-file - --new-password-stdin", twoFromStdin, hintStdin},
-	{"chpass alice SERVER --key-file - --new-password-file -", twoFromStdin, hintStdin},
-	{"chpass alice SERVER --password-stdin --new-password-stdin", twoFromStdin, hintStdin},
-	{"chpass alice SERVER --password-stdin --new-password-file -", twoFromStdin, hintStdin},
-	{"chpass alice SERVER --password-file - --new-password-stdin", twoFromStdin, hintStdin},
-	{"chpass alice SERVER --password-file - --new-password-file -", twoFromStdin, hintStdin},
+	{"authenticate alice SERVER --key-file - --password-stdin", "the key and the password cannot both come from standard input", hintStdin},
+	{"authenticate alice SERVER --key-file - --password-file -", "the key and the password cannot both come from standard input", hintStdin},
+	{"authenticate alice SERVER --key-file - --key-file -", "the key and another key cannot both come from standard input", hintStdin},
+	{"authenticate alice SERVER --key-file - --key-file DIR/key --key-file -", "the key and another key cannot both come from standard input", hintStdin},
+	{"chpass alice SERVER --key-file - --new-password-stdin", "the key and the new password cannot both come from standard input", hintStdin},
+	{"chpass alice SERVER --key-file - --new-password-file -", "the key and the new password cannot both come from standard input", hintStdin},
+	{"chpass alice SERVER --password-stdin --new-password-stdin", "the password and the new password cannot both come from standard input", hintStdin},
+	{"chpass alice SERVER --password-stdin --new-password-file -", "the password and the new password cannot both come from standard input", hintStdin},
+	{"chpass alice SERVER --password-file - --new-password-stdin", "the password and the new password cannot both come from standard input", hintStdin},
+	{"chpass alice SERVER --password-file - --new-password-file -", "the password and the new password cannot both come from standard input", hintStdin},
 	{"authenticate alice SERVER -k KEY --key-file DIR/key", "the key is given more than once", ""},
 	{"authenticate alice SERVER -k KEY --key-file -", "the key is given more than once", ""},
 	{"authenticate alice SERVER --password x --password-stdin", "the password is given more than once", ""},
@@ -487,7 +486,7 @@ func long(n int) string { return strings.Repeat("x", n) }
 // checkUsage demands one error and its hint on standard error, and in JSON where that is asked for.
 func checkUsage(t *testing.T, name string, got outcome, message, hint string, asJSON bool) {
 	t.Helper()
-	want := outcome{code: classUsage, err: "tacacs_plus: " + message + "\n"}
+	want := outcome{code: classUsage.exit(), err: "tacacs_plus: " + message + "\n"}
 	if hint != "" {
 		want.err += "tacacs_plus: hint: " + hint + "\n"
 	}
@@ -589,7 +588,7 @@ func TestLimits(t *testing.T) {
 			key = long(16)
 		}
 		server := newScript(t, key, row.reply)
-		if got := runWith(t, secretsInEnv, "", split(row.line, "SERVER", server.addr)...); got.code != classGranted || got.err != "" {
+		if got := runWith(t, secretsInEnv, "", split(row.line, "SERVER", server.addr)...); got.code != classGranted.exit() || got.err != "" {
 			t.Errorf("%s: %+v", row.line, got)
 		}
 	}
@@ -606,7 +605,7 @@ func TestShortKey(t *testing.T) {
 		server := newScript(t, key, &authenReply{status: authenPass})
 		got := runWith(t, map[string]string{"TACACS_PLUS_KEY": key, "TACACS_PLUS_PWD": testPassword}, "",
 			split("authenticate alice "+server.addr+" -t pap "+row.options)...)
-		if got != (outcome{classGranted, row.out, row.err}) {
+		if got != (outcome{classGranted.exit(), row.out, row.err}) {
 			t.Errorf("%q: %+v", row.options, got)
 		}
 	}
@@ -614,7 +613,7 @@ func TestShortKey(t *testing.T) {
 	refused := refusedAddr(t)
 	got := runWith(t, map[string]string{"TACACS_PLUS_KEY": key, "TACACS_PLUS_PWD": testPassword}, "",
 		"authenticate", "alice", refused+","+refused, "--retries", "2")
-	if n := strings.Count(got.err, warning); got.code != classNetwork || n != 1 {
+	if n := strings.Count(got.err, warning); got.code != classNetwork.exit() || n != 1 {
 		t.Errorf("%d warnings: %+v", n, got)
 	}
 }
@@ -629,14 +628,14 @@ func TestAddressFamily(t *testing.T) {
 	} {
 		server := listen(t)
 		got := runWith(t, secretsInEnv, "", split(line, "SERVER", server.Addr().String())...)
-		if !strings.HasPrefix(got.err, "tacacs_plus: "+want+"\n") || got.code != classNetwork {
+		if !strings.HasPrefix(got.err, "tacacs_plus: "+want+"\n") || got.code != classNetwork.exit() {
 			t.Errorf("%s: %+v", line, got)
 		}
 		checkUntouched(t, server)
 	}
 	for _, options := range []string{"-4", "--source 127.0.0.1", "-4 --source 127.0.0.1"} {
 		server := newScript(t, testKey, &authenReply{status: authenPass})
-		if got := runWith(t, secretsInEnv, "", split("authenticate alice "+server.addr+" "+options)...); got.code != classGranted {
+		if got := runWith(t, secretsInEnv, "", split("authenticate alice "+server.addr+" "+options)...); got.code != classGranted.exit() {
 			t.Errorf("%s: %+v", options, got)
 		}
 	}
@@ -688,7 +687,7 @@ func TestSecretSources(t *testing.T) {
 	} {
 		server := newScript(t, testKey, &authenReply{status: authenPass})
 		args := split("authenticate alice SERVER -t pap "+row.options, "SERVER", server.addr, "DIR", dir, "KEY", testKey, "PASSWORD", testPassword)
-		if got := runWith(t, row.env, row.stdin, args...); got != (outcome{classGranted, "PASS\n", ""}) {
+		if got := runWith(t, row.env, row.stdin, args...); got != (outcome{classGranted.exit(), "PASS\n", ""}) {
 			t.Errorf("%s: %+v", row.options, got)
 			continue
 		}
@@ -712,23 +711,23 @@ func TestSecretsStaySecret(t *testing.T) {
 	for _, row := range []struct {
 		line   string
 		server func() string
-		code   class
+		code   exitCode
 	}{
-		{"authenticate alice SERVER", refused, classNetwork},
-		{"authenticate alice SERVER -t pap", answering(), classNetwork},
-		{"authenticate alice SERVER -t pap", wrongKey, classProtocol},
-		{"authenticate alice SERVER -t pap", answering(&authenReply{status: authenFail}), classDenied},
-		{"authenticate alice SERVER -t pap -k KEY --password PASSWORD", answering(&authenReply{status: authenError}), classServer},
-		{"authenticate alice SERVER -t chap", answering(&authenReply{status: authenFail}), classDenied},
-		{"authenticate alice SERVER", answering(&authenReply{status: authenGetPass}, &authenReply{status: authenFail}), classDenied},
-		{"authenticate alice SERVER", answering(&authenReply{status: authenGetPass}, &authenReply{status: authenGetPass}), classDenied},
-		{"chpass alice SERVER --new-password-file DIR/password", answering(&authenReply{status: authenGetData}, &authenReply{status: authenFail}), classDenied},
-		{"authorize alice SERVER", answering(&authorResponse{status: authorFail}), classDenied},
-		{"account alice SERVER", answering(&acctReply{status: acctError}), classServer},
-		{"authenticate alice SERVER -k KEY --key-file DIR/key", refused, classUsage},
-		{"authenticate alice SERVER --key KEY --password PASSWORD -t foo", refused, classUsage},
-		{"authenticate alice SERVER --kye=KEY --passwrod=PASSWORD", refused, classUsage},
-		{"authenticate alice SERVER --password PASSWORD --password-file DIR/password", refused, classUsage},
+		{"authenticate alice SERVER", refused, classNetwork.exit()},
+		{"authenticate alice SERVER -t pap", answering(), classNetwork.exit()},
+		{"authenticate alice SERVER -t pap", wrongKey, classProtocol.exit()},
+		{"authenticate alice SERVER -t pap", answering(&authenReply{status: authenFail}), classDenied.exit()},
+		{"authenticate alice SERVER -t pap -k KEY --password PASSWORD", answering(&authenReply{status: authenError}), classServer.exit()},
+		{"authenticate alice SERVER -t chap", answering(&authenReply{status: authenFail}), classDenied.exit()},
+		{"authenticate alice SERVER", answering(&authenReply{status: authenGetPass}, &authenReply{status: authenFail}), classDenied.exit()},
+		{"authenticate alice SERVER", answering(&authenReply{status: authenGetPass}, &authenReply{status: authenGetPass}), classDenied.exit()},
+		{"chpass alice SERVER --new-password-file DIR/password", answering(&authenReply{status: authenGetData}, &authenReply{status: authenFail}), classDenied.exit()},
+		{"authorize alice SERVER", answering(&authorResponse{status: authorFail}), classDenied.exit()},
+		{"account alice SERVER", answering(&acctReply{status: acctError}), classServer.exit()},
+		{"authenticate alice SERVER -k KEY --key-file DIR/key", refused, classUsage.exit()},
+		{"authenticate alice SERVER --key KEY --password PASSWORD -t foo", refused, classUsage.exit()},
+		{"authenticate alice SERVER --kye=KEY --passwrod=PASSWORD", refused, classUsage.exit()},
+		{"authenticate alice SERVER --password PASSWORD --password-file DIR/password", refused, classUsage.exit()},
 	} {
 		for _, output := range []string{"", "-q", "-v", "--json", "-d", "-v -d"} {
 			args := split(row.line+" "+output, "SERVER", row.server(), "DIR", dir, "KEY", testKey, "PASSWORD", testPassword)
@@ -766,7 +765,7 @@ func TestKeyCandidates(t *testing.T) {
 	server := newScript(t, testKey, &authenReply{status: authenPass})
 	got := runWith(t, secretsInEnv, "", split("authenticate alice SERVER -t pap --key-file DIR/old --key-file DIR/third --key-file DIR/new",
 		"SERVER", server.addr, "DIR", dir)...)
-	want := outcome{classProtocol, "", "tacacs_plus: the reply of " + server.addr + " does not fit the key: " + errBodyLength.Error() + "\n" +
+	want := outcome{classProtocol.exit(), "", "tacacs_plus: the reply of " + server.addr + " does not fit the key: " + errBodyLength.Error() + "\n" +
 		"tacacs_plus: hint: the key of " + dir + "/new fits this reply\n"}
 	if got != want {
 		t.Errorf("%+v\nis not %+v", got, want)
@@ -803,7 +802,7 @@ func checkHelp(t *testing.T, text, names string) {
 
 func TestHelp(t *testing.T) {
 	whole := runWith(t, nil, "", "help")
-	if whole.code != classGranted || whole.err != "" {
+	if whole.code != classGranted.exit() || whole.err != "" {
 		t.Errorf("help: %+v", whole)
 	}
 	checkHelp(t, whole.out, sharedOptions)
@@ -817,7 +816,7 @@ func TestHelp(t *testing.T) {
 			t.Errorf("%s is not in the help", c.name)
 		}
 		one := runWith(t, nil, "", "help", c.name)
-		if one.code != classGranted || one.err != "" || !strings.HasPrefix(one.out, c.name+": "+c.summary+"\n\nUsage: tacacs_plus [OPTION...] "+c.name) {
+		if one.code != classGranted.exit() || one.err != "" || !strings.HasPrefix(one.out, c.name+": "+c.summary+"\n\nUsage: tacacs_plus [OPTION...] "+c.name) {
 			t.Errorf("help %s: %+v", c.name, one)
 		}
 		checkHelp(t, one.out, ownOptions[c.name])
@@ -827,7 +826,7 @@ func TestHelp(t *testing.T) {
 			}
 		}
 	}
-	if got := runWith(t, nil, "", "version"); got.code != classGranted || got.err != "" || !strings.HasPrefix(got.out, "tacacs_plus ") || strings.Count(got.out, "\n") != 1 {
+	if got := runWith(t, nil, "", "version"); got.code != classGranted.exit() || got.err != "" || !strings.HasPrefix(got.out, "tacacs_plus ") || strings.Count(got.out, "\n") != 1 {
 		t.Errorf("version: %+v", got)
 	}
 }

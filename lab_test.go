@@ -94,7 +94,7 @@ func TestLabAuthorize(t *testing.T) {
 		p.rules, p.args = rules(tt.rules), strings.Fields(tt.own)
 		request := strings.Fields(tt.request)
 		before := slices.Clone(request)
-		got := p.authorize(&authorRequest{user: tt.user, args: request})
+		got := p.authorize(&authorRequest{subject: subject{user: tt.user}, args: request})
 		if got.status != tt.status || strings.Join(got.args, " ") != tt.args || got.serverMsg != tt.msg || got.data != "" {
 			t.Errorf("%s asks for %s: %+v", tt.user, tt.request, got)
 		}
@@ -113,7 +113,7 @@ var proofTypes = map[authenType]int{authenCHAP: 16, authenMSCHAP: 8, authenMSCHA
 
 func TestProves(t *testing.T) {
 	prove := func(typ authenType, user, password string, n int) *authenStart {
-		m := &authenStart{typ: typ, user: user, data: password}
+		m := &authenStart{subject: subject{typ: typ, user: user}, data: password}
 		if typ != authenPAP {
 			var err error
 			if m.data, err = chapData(typ, user, password, 3, bytes.Repeat([]byte{5}, n), bytes.Repeat([]byte{6}, 16)); err != nil {
@@ -156,7 +156,7 @@ func TestProvesMalformed(t *testing.T) {
 			t.Fatal(err)
 		}
 		refused := func(what, data string) {
-			if proves(&authenStart{typ: typ, user: "alice", data: data}, testPassword) {
+			if proves(&authenStart{subject: subject{typ: typ, user: "alice"}, data: data}, testPassword) {
 				t.Errorf("%s: %s is a proof", typ, what)
 			}
 		}
@@ -174,7 +174,7 @@ func TestProvesMalformed(t *testing.T) {
 	}
 	for _, password := range []string{"", "\xff"} { // not UTF-8: no NT hash
 		for typ := range proofTypes {
-			if proves(&authenStart{typ: typ, data: long(80)}, password) {
+			if proves(&authenStart{subject: subject{typ: typ}, data: long(80)}, password) {
 				t.Errorf("%s proves %q", typ, password)
 			}
 		}
@@ -220,7 +220,7 @@ func TestUnknownUser(t *testing.T) {
 				data = password
 			}
 			d := &authSession{version: minorOne,
-				start: authenStart{action: authenLogin, typ: typ, service: authenServiceLogin, user: "eve", data: data}}
+				start: authenStart{action: authenLogin, subject: subject{typ: typ, service: authenServiceLogin, user: "eve"}, data: data}}
 			if r := labPeer().begin(d); r.status != authenFail || r.serverMsg != "Login incorrect" {
 				t.Errorf("%s: %+v", typ, r)
 			}

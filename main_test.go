@@ -19,7 +19,7 @@ import (
 type testServer struct {
 	addr string
 	log  *lockedBuffer // its standard output: a line for every session
-	stop func() class
+	stop func() exitCode
 }
 
 // A lockedBuffer is written by the server while the test reads it.
@@ -48,7 +48,7 @@ func serveWith(t testing.TB, options ...string) *testServer {
 	ctx, cancel := context.WithCancel(context.Background())
 	messages, says := io.Pipe()
 	s := &testServer{log: new(lockedBuffer)}
-	done := make(chan class, 1)
+	done := make(chan exitCode, 1)
 	args := append([]string{"serve", "--listen", "127.0.0.1:0", "--user", "alice:" + testPassword}, options...)
 	go func() {
 		done <- run(ctx, args, stdio{in: strings.NewReader(""), out: s.log, err: says, env: func(name string) string {
@@ -59,7 +59,7 @@ func serveWith(t testing.TB, options ...string) *testServer {
 		}})
 		says.Close()
 	}()
-	s.stop = sync.OnceValue(func() class { cancel(); return <-done })
+	s.stop = sync.OnceValue(func() exitCode { cancel(); return <-done })
 	t.Cleanup(func() { s.stop() })
 	var said []byte
 	for b := make([]byte, 1024); ; {
@@ -87,7 +87,7 @@ func TestCommands(t *testing.T) {
 	s := serveWith(t, "--deny", "^configure", "--permit", "^show", "--user", "old:"+testPassword, "--must-change", "old")
 	for _, tt := range []struct {
 		line string
-		code class
+		code exitCode
 		out  string // a regular expression for all of it
 		err  string // likewise; empty for none
 	}{
@@ -131,13 +131,13 @@ func TestCommands(t *testing.T) {
 	} {
 		t.Run(tt.line, func(t *testing.T) { s.ask(t, tt.line).check(t, tt.code, tt.out, tt.err) })
 	}
-	if code := s.stop(); code != classGranted {
+	if code := s.stop(); code != classGranted.exit() {
 		t.Errorf("serve ended with %d, want 0", code)
 	}
 }
 
 // check compares with regular expressions for the whole of both outputs.
-func (o outcome) check(t *testing.T, code class, out, err string) {
+func (o outcome) check(t *testing.T, code exitCode, out, err string) {
 	t.Helper()
 	if o.code != code || !regexp.MustCompile(`^(?:`+out+`)$`).MatchString(o.out) || !regexp.MustCompile(`^(?:`+err+`)$`).MatchString(o.err) {
 		t.Errorf("got %d\n%s%s\nwant %d\n%s\n%s", int(o.code), o.out, o.err, int(code), out, err)
@@ -150,7 +150,7 @@ func TestPasswordChanges(t *testing.T) {
 	s := serveWith(t, "--user", "old:"+testPassword, "--must-change", "old")
 	for _, tt := range []struct {
 		line string
-		code class
+		code exitCode
 		out  string
 	}{
 		{"chpass alice AT --new-password-file DIR/new", 0, `PASS: Password changed\n`},
@@ -176,7 +176,7 @@ func TestFaults(t *testing.T) {
 	const author, acct = "authorize alice AT", "account alice AT --task-id 1"
 	for _, tt := range []struct {
 		fault, line string
-		code        class
+		code        exitCode
 		out, err    string // a regular expression for the standard output, and one for the first line of the error
 	}{
 		{"noecho-pass", login, 0, `PASS\n`, ``},
@@ -244,7 +244,7 @@ func TestFaults(t *testing.T) {
 			got := s.ask(t, tt.line)
 			first, _, _ := strings.Cut(got.err, "\n")
 			outcome{got.code, got.out, strings.TrimPrefix(first, "tacacs_plus: ")}.check(t, tt.code, tt.out, tt.err)
-			if tt.code == classNetwork || tt.code == classProtocol || tt.code == classServer {
+			if tt.code == classNetwork.exit() || tt.code == classProtocol.exit() || tt.code == classServer.exit() {
 				if cut := regexp.MustCompile(`cut off|in the middle|without end|no place`).MatchString(first); !cut && !strings.Contains(got.err, "tacacs_plus: hint: ") {
 					t.Errorf("no hint: %s", got.err)
 				}
@@ -303,7 +303,7 @@ func TestFailover(t *testing.T) {
 	good := serveWith(t)
 	for _, tt := range []struct {
 		fault string
-		code  class
+		code  exitCode
 	}{
 		{"close", 0}, {"silent", 0}, {"error", 0}, {"wrong-key", 0}, {"empty-body", 0},
 		{"fail", 1}, {"follow", 1}, {"getpass-forever", 1}, {"unencrypted", 5},
@@ -321,7 +321,7 @@ func TestFailover(t *testing.T) {
 	}
 	t.Run("rounds", func(t *testing.T) {
 		got := runWith(t, secretsInEnv, "", split("authenticate alice AT --retries 2 --json", "AT", refusedAddr(t))...)
-		if n := strings.Count(got.err, "warning: connect to"); got.code != classNetwork || n != 2 {
+		if n := strings.Count(got.err, "warning: connect to"); got.code != classNetwork.exit() || n != 2 {
 			t.Errorf("got %d after %d more rounds, want 4 after 2: %s", int(got.code), n, got.err)
 		}
 	})
@@ -344,7 +344,7 @@ func TestExec(t *testing.T) {
 	ran := filepath.Join(t.TempDir(), "ran")
 	for _, tt := range []struct {
 		line string
-		code class
+		code exitCode
 		out  string
 		err  string
 	}{
@@ -370,7 +370,7 @@ func TestExec(t *testing.T) {
 func TestRestartOfAPasswordChange(t *testing.T) {
 	s := serveWith(t, "--fault", "restart")
 	dir := writeFiles(t, map[string]string{"new": "new1\n"})
-	s.ask(t, "chpass alice AT --new-password-file "+filepath.Join(dir, "new")).check(t, classDenied, `RESTART\n`, `.*hint: .*\n`)
+	s.ask(t, "chpass alice AT --new-password-file "+filepath.Join(dir, "new")).check(t, classDenied.exit(), `RESTART\n`, `.*hint: .*\n`)
 	if log := s.log.String(); strings.Contains(log, "pap") {
 		t.Errorf("the server saw %s", log)
 	}
@@ -381,7 +381,7 @@ func TestNoVerdictOfAFailure(t *testing.T) {
 	for _, option := range []string{"", " --json", " -v"} {
 		s := newScript(t, testKey, &authenReply{status: authenGetPass, serverMsg: "Password: "}, &authenReply{status: 0x63})
 		got := runWith(t, secretsInEnv, "", split("authenticate alice "+s.addr+option)...)
-		if got.code != classProtocol || strings.Contains(got.out, "GETPASS") {
+		if got.code != classProtocol.exit() || strings.Contains(got.out, "GETPASS") {
 			t.Errorf("%s: got %+v", option, got)
 		}
 	}
@@ -391,7 +391,7 @@ func TestNoVerdictOfAFailure(t *testing.T) {
 func TestServeTakesNoClientOptions(t *testing.T) {
 	for _, option := range []string{"-p 7777", "-H tac1", "-u alice", "--timeout 3", "--cacert x", "--password-stdin"} {
 		got := runWith(t, nil, "", split("serve "+option)...)
-		if got.code != classUsage || !strings.Contains(got.err, "is for a client, not for serve") {
+		if got.code != classUsage.exit() || !strings.Contains(got.err, "is for a client, not for serve") {
 			t.Errorf("%s: got %+v", option, got)
 		}
 	}

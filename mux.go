@@ -8,118 +8,99 @@ import (
 	"errors"
 	"net"
 	"os"
-	"sync/atomic"
 	"time"
 )
 
-// A mux is one connection with many sessions at once, each known by its session_id; replies
-// come in any order. One goroutine drives it: it writes what is queued whenever nothing is left
-// to be read, so that many packets share a system call. RFC 8907 section 4.3.
+// A mux is one connection with many sessions at once, of one exchange each, known by their
+// session_id; replies come in any order. One goroutine drives it, which writes what is queued
+// whenever there is nothing left to read, so that many packets share a system call. RFC 8907
+// section 4.3.
 type mux struct {
-	link    *link
-	conn    net.Conn // that of link, also after it was closed
-	in      *bufio.Reader
-	out     []byte
-	codec   codec
-	flights map[uint32]*job
-	ended   int       // sessions that were answered
-	last    time.Time // when the last one was
-	random  [1024]byte
-	ids     []byte    // what is left of random, for session ids
-	expires time.Time // no session does before
-	limit   time.Time // the read deadline that is set
-	closing bool      // no new sessions
-	// unanswered is how many octets of requests have no answer yet. They must fit the buffers of
+	link *link
+	conn net.Conn // that of link, for a goroutine that rings
+	in   *bufio.Reader
+	out  []byte
+	idle func()          // called before a wait
+	rung <-chan struct{} // asks for an end of the wait
+
+	flights  jobList // under way, in the order of their start, which is that of their deadlines
+	byID     map[uint32]*job
+	answered int   // sessions
+	closing  bool  // no new ones
+	dead     error // why the connection is over
+
+	// unanswered is how many octets of requests have no reply yet. They must fit the buffers of
 	// the two systems, or both sides could end up writing and none reading.
 	unanswered int
-	dead       error // why the connection is over
-	blamed     bool  // its end was counted
-	late       int   // looks at the socket since a session's time was over, unless its answer is here already
-	poked      atomic.Bool
-	idle       func() // called before a wait
+	writes     int       // that reached the connection
+	limit      time.Time // the read deadline that is set
+	overdue    bool      // the oldest session's time was over before the last wait
+	codec      codec
+	random     [1024]byte
+	ids        []byte // what is left of random, for session ids
 }
 
-// grace is for what the socket holds already, when this program itself was too slow to look.
 const (
-	grace   = 5 * time.Millisecond
-	maxLate = 100 // waits of that length, while other answers keep coming
+	// flushAt octets are not held back, even while there is more to read: the server can work on
+	// them meanwhile.
+	flushAt       = 1024
+	maxUnanswered = 64 << 10 // octets
+	// grace is what a session gets after its time, for a reply that has arrived while this program
+	// was busy elsewhere; maxGrace, while other replies keep coming.
+	grace    = 5 * time.Millisecond
+	maxGrace = 500 * time.Millisecond
 )
 
-// flushAt octets are not held back, even while there is more to be read: the server has something
-// to do meanwhile.
-const flushAt = 1024
-
-func newMux(l *link) *mux {
-	return &mux{link: l, conn: l.conn, in: bufio.NewReaderSize(l.conn, 2*(headerLen+maxBody)), flights: make(map[uint32]*job)}
-}
-
-func (m *mux) close() { m.link.close() }
-
-const maxUnanswered = 64 << 10
-
-// stale says that the server closed the connection while it was not in use.
-func (m *mux) stale() bool {
-	if len(m.flights) > 0 || !m.link.answered || time.Since(m.last) < idleAfter {
-		return false
-	}
-	m.limit = time.Time{}
-	return !quiet(m.conn)
+func newMux(l *link, rung <-chan struct{}, idle func()) *mux {
+	return &mux{link: l, conn: l.conn, in: bufio.NewReaderSize(l.conn, 2*(headerLen+maxBody)), rung: rung, idle: idle, byID: make(map[uint32]*job)}
 }
 
 // room says whether another session may start: a second one not before the first reply, and
 // only where the server agreed (section 4.3).
 func (m *mux) room() bool {
-	if m.closing || m.dead != nil {
+	switch {
+	case m.closing || m.dead != nil:
 		return false
-	}
-	if !m.link.answered {
-		return len(m.flights) == 0
+	case !m.link.answered:
+		return m.flights.n == 0
 	}
 	return m.link.established && m.unanswered < maxUnanswered
 }
 
-// start queues the first packet of a session.
-func (m *mux) start(j *job, now time.Time) error {
-	if len(m.ids) < 4 {
-		m.ids = m.random[:]
-		rand.Read(m.ids) // never fails
-	}
-	id := binary.BigEndian.Uint32(m.ids)
-	m.ids = m.ids[4:]
-	if m.flights[id] != nil {
-		id++
-	}
-	j.timing = timing{start: now}
-	j.res.begin(m.link.name, &j.timing)
-	j.res.Local, j.res.TLS = m.link.local, m.link.facts
-	j.session = session{link: m.link}
-	j.session.sent.sessionID = id
-	j.request.reset()
-	m.link.prepare(&j.session, j.request)
+// start queues the one packet of a session. An error is the request's own.
+func (m *mux) start(j *job) error {
+	s := &j.session
+	s.start(m.link, j.request, m.newID())
 	first, err := j.request.open(m.link.from)
 	if err == nil {
-		m.out, err = j.session.seal(m.out, &m.codec, first)
+		m.out, err = s.seal(m.out, &m.codec, first)
 	}
 	if err != nil {
 		return err
 	}
-	j.timing.sent += headerLen + int(j.session.sent.length)
-	m.unanswered += j.timing.sent
-	m.flights[id] = j
-	j.expires = now.Add(m.link.timeout)
-	if m.expires.IsZero() {
-		m.expires = j.expires
-	}
+	n := headerLen + int(s.sent.length)
+	j.timing.sent += n
+	m.unanswered += n
+	j.afterWrite = m.writes
+	m.flights.push(j)
+	m.byID[s.sent.sessionID] = j
 	return nil
 }
 
-// interrupt makes wait return, from another goroutine.
-func (m *mux) interrupt() {
-	m.poked.Store(true)
-	_ = m.conn.SetReadDeadline(time.Unix(1, 0))
+// newID is a session_id that no session under way has. The generator is asked for many at a time.
+func (m *mux) newID() uint32 {
+	if len(m.ids) == 0 {
+		m.ids = m.random[:]
+		rand.Read(m.ids) // never fails
+	}
+	id := binary.BigEndian.Uint32(m.ids)
+	for m.ids = m.ids[4:]; m.byID[id] != nil; id++ {
+	}
+	return id
 }
 
-// wait returns a session that has ended, or nil when until has come or it was interrupted.
+// wait returns a session that has ended, or nil when until has come or somebody rang. There must be
+// one under way.
 func (m *mux) wait(ctx context.Context, until time.Time) *job {
 	for m.dead == nil {
 		if len(m.out) >= flushAt {
@@ -128,59 +109,60 @@ func (m *mux) wait(ctx context.Context, until time.Time) *job {
 		if !wholePacket(m.in) {
 			m.flush()
 			m.idle()
-			limit := m.expires
-			if !until.IsZero() && until.Before(limit) {
-				limit = until
+			if !m.hold(time.Now(), until) {
+				return m.end(m.flights.first, os.ErrDeadlineExceeded)
 			}
-			if m.late > 0 && m.late <= maxLate {
-				m.late++
-				limit = time.Now().Add(grace)
-			}
-			if !limit.Equal(m.limit) {
-				m.limit = limit
-				_ = m.conn.SetReadDeadline(limit)
-			}
-			// Either of these may have come before the deadline was set.
-			if ctx.Err() != nil {
-				return m.expired(ctx)
-			}
-			if m.poked.Swap(false) {
-				m.limit = time.Time{}
+			// These may have come before the deadline was set.
+			select {
+			case <-m.rung:
 				return nil
+			default:
+			}
+			if ctx.Err() != nil {
+				return m.end(m.flights.first, errInterrupted)
 			}
 		}
 		j, err := m.read(ctx)
 		if j != nil {
 			return j
 		}
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			m.limit = time.Time{} // whoever set it
-			now := time.Now()
-			if !until.IsZero() && !now.Before(until) {
-				return nil
-			}
-			if m.late == 0 && !now.Before(m.expires) && ctx.Err() == nil {
-				m.late = 1 // or was it this program that did not look in time?
-				continue
-			}
-			m.late = 0
-			if j := m.expired(ctx); j != nil || until.IsZero() {
-				return j
-			}
-		} else if err != nil {
+		switch now := time.Now(); {
+		case err == nil: // a reply for nobody
+		case !errors.Is(err, os.ErrDeadlineExceeded):
 			m.dead = err
+		case now.Before(m.limit): // somebody rang, or ctx has ended
+			m.limit = time.Time{}
+		case m.overdue:
+			m.limit = time.Time{}
+			return m.end(m.flights.first, err)
+		case !until.IsZero() && !now.Before(until):
+			return nil
 		}
 	}
-	for _, j := range m.flights {
-		m.remove(j)
-		m.closing = true
-		var f *failure
-		if j.err = m.dead; !errors.As(m.dead, &f) {
-			j.err = j.session.ioFailure("read the reply of", 0, m.dead)
-		}
-		return j
+	if m.flights.first == nil {
+		return nil
 	}
-	return nil
+	return m.end(m.flights.first, m.dead)
+}
+
+// hold sets how long the next read waits: until the oldest session's time is over, and a grace
+// longer where it is over already, or until. False is an end to all grace.
+func (m *mux) hold(now, until time.Time) bool {
+	limit := m.flights.first.session.deadline
+	if m.overdue = !now.Before(limit); m.overdue {
+		if now.Sub(limit) > maxGrace {
+			return false
+		}
+		limit = now.Add(grace)
+	}
+	if !until.IsZero() && until.Before(limit) {
+		limit = until
+	}
+	if !limit.Equal(m.limit) {
+		m.limit = limit
+		_ = m.conn.SetReadDeadline(limit)
+	}
+	return true
 }
 
 // wholePacket says whether the next packet can be taken from in without waiting for it.
@@ -201,24 +183,26 @@ func (m *mux) flush() {
 	}
 	_ = m.conn.SetWriteDeadline(time.Now().Add(m.link.timeout))
 	n, err := m.conn.Write(m.out)
-	m.out = m.out[:0]
-	for _, j := range m.flights {
-		j.session.written = j.session.written || n > 0 // of some of them, perhaps
+	if m.out = m.out[:0]; n > 0 {
+		m.writes++
 	}
 	m.closing = m.closing || err != nil
 }
 
-// read takes one packet and gives it to its session; the job is returned where that has ended.
+// read takes one packet and gives it to its session; the job is returned, which has ended so.
 // Octets are taken from the reader only when the packet is whole.
 func (m *mux) read(ctx context.Context) (*job, error) {
 	b, err := m.in.Peek(headerLen)
 	if err != nil {
 		return nil, err
 	}
-	h := parseHeader(b)
-	j := m.flights[h.sessionID]
 	if err := m.link.notTACACS(b[0]); err != nil {
 		return nil, err
+	}
+	h := parseHeader(b)
+	if m.link.breaksFlagRule(&h) {
+		m.conn.Close() // at once, whatever else is under way (section 10.5.2)
+		return nil, m.link.flagViolation()
 	}
 	if h.length > maxBody {
 		return nil, m.link.tooLong(&h)
@@ -227,61 +211,73 @@ func (m *mux) read(ctx context.Context) (*job, error) {
 		return nil, err
 	}
 	defer m.in.Discard(len(b))
+	j := m.byID[h.sessionID]
 	if j == nil {
-		return nil, nil // an answer to nobody, or a second one: nothing to believe in it
-	}
-	j.timing.received += len(b)
-	if j.err = j.session.verify(&h); j.err == nil {
-		j.err = j.session.unseal(&h, b[headerLen:], &m.codec, j.request.answer())
-	}
-	if j.err != nil {
-		m.closing = true // section 4.4: no new session, the active ones end
-	} else {
-		var next layouter
-		if next, j.err = j.request.next(ctx, m.link, &j.res); j.err == nil && next != nil {
-			m.out, j.err = j.session.seal(m.out, &m.codec, next)
-			if j.err == nil {
-				return nil, nil
-			}
-		}
+		return nil, nil // for nobody, or a second one: nothing to believe in it
 	}
 	m.remove(j)
-	m.ended++
+	m.answered++
+	j.timing.received += len(b)
+	if err = j.session.verify(&h); err == nil {
+		err = j.session.unseal(&h, b[headerLen:], &m.codec, j.request.reply())
+	}
+	if err != nil {
+		m.closing = true // section 4.4: no new session, the active ones end
+	} else {
+		var last layouter
+		if last, err = j.request.next(ctx, &j.session, &j.res); last != nil { // a farewell: a second exchange has no place here
+			m.out, _ = j.session.seal(m.out, &m.codec, last)
+		}
+	}
+	j.err = err
 	return j, nil
+}
+
+// end takes out a session that got no reply, since the connection came to err or its time is over.
+func (m *mux) end(j *job, err error) *job {
+	m.remove(j)
+	j.session.written = m.writes > j.afterWrite // perhaps in part
+	var explained *failure
+	if j.err = err; !errors.As(err, &explained) {
+		j.err = j.session.ioFailure("read the reply of", 0, err)
+	}
+	return j
 }
 
 // remove takes a session off the mux.
 func (m *mux) remove(j *job) {
-	delete(m.flights, j.session.sent.sessionID)
-	m.unanswered -= j.timing.sent
-	if len(m.flights) == 0 {
-		m.expires = time.Time{}
-	}
+	m.flights.remove(j)
+	delete(m.byID, j.session.sent.sessionID)
+	m.unanswered -= headerLen + int(j.session.sent.length)
 }
 
-// expired takes out a session whose time is over, or any one where ctx has ended.
-func (m *mux) expired(ctx context.Context) *job {
-	now := time.Now()
-	if ctx.Err() == nil && now.Before(m.expires) {
-		return nil
+// A jobList is a queue that any job can leave. A job is in one list at a time.
+type jobList struct {
+	first, last *job
+	n           int
+}
+
+func (l *jobList) push(j *job) {
+	if j.older, j.newer = l.last, nil; l.last == nil {
+		l.first = j
+	} else {
+		l.last.newer = j
 	}
-	m.expires = time.Time{}
-	var over *job
-	for _, j := range m.flights {
-		switch {
-		case over == nil && (ctx.Err() != nil || !now.Before(j.expires)):
-			over = j
-		case m.expires.IsZero() || j.expires.Before(m.expires):
-			m.expires = j.expires
-		}
+	l.last = j
+	l.n++
+}
+
+func (l *jobList) remove(j *job) {
+	if j.older == nil {
+		l.first = j.newer
+	} else {
+		j.older.newer = j.newer
 	}
-	if over == nil {
-		return nil
+	if j.newer == nil {
+		l.last = j.older
+	} else {
+		j.newer.older = j.older
 	}
-	m.remove(over)
-	if over.err = failf(classInterrupted, "interrupted"); ctx.Err() == nil {
-		over.err = over.session.ioFailure("read the reply of", 0, os.ErrDeadlineExceeded)
-		over.swallowed = true
-	}
-	return over
+	j.older, j.newer = nil, nil
+	l.n--
 }

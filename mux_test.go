@@ -246,7 +246,7 @@ type answer struct {
 	User       string
 	Status     string
 	Granted    bool
-	ExitCode   class `json:"exit_code"`
+	ExitCode   exitCode `json:"exit_code"`
 	Server     string
 	AuthenType string `json:"authen_type"`
 	ServerMsg  string `json:"server_msg"`
@@ -282,7 +282,7 @@ func checkAnswers(t *testing.T, list []answer, n int) (granted int) {
 		if user := fmt.Sprint("u", i); a.Line != i+1 || string(a.ID) != fmt.Sprint(i) || a.User != user || a.Granted && a.ServerMsg != user {
 			t.Errorf("answer %d: %+v", i, a)
 		}
-		if a.Granted != (a.ExitCode == classGranted) || a.Granted == (a.Error != nil) {
+		if a.Granted != (a.ExitCode == classGranted.exit()) || a.Granted == (a.Error != nil) {
 			t.Errorf("answer %d is both: %+v", i, a)
 		}
 		if a.Granted {
@@ -313,7 +313,7 @@ func TestMux(t *testing.T) {
 		name   string
 		script func(c *wire)
 		lines  []string // one kind of request each
-		code   class    // 0: all granted
+		code   exitCode // 0: all granted
 		failed [2]int   // at least and at most so many are not granted
 		error  string   // what the message of these contains
 		warned string
@@ -377,7 +377,7 @@ func TestMux(t *testing.T) {
 				c.Write(c.grant(q))
 			}
 			c.leave()
-		}), lines: []string{acctLine}, code: classNetwork, failed: [2]int{4, window}, error: "closed the connection before it answered", conns: 2},
+		}), lines: []string{acctLine}, code: classNetwork.exit(), failed: [2]int{4, window}, error: "closed the connection before it answered", conns: 2},
 		{name: "closes in the middle of a reply", script: behaving(func(c *wire) {
 			c.Write(c.grant(c.next()))
 			c.Write(c.grant(c.next())[:20])
@@ -390,8 +390,8 @@ func TestMux(t *testing.T) {
 				}
 			}
 			c.leave()
-		}, lines: []string{acctLine}, code: classNetwork, failed: [2]int{0, n - 3}, error: "closed the connection"},
-		{name: "closes always", script: func(c *wire) { c.next() }, lines: []string{papLine}, code: classNetwork, failed: [2]int{n, n}, error: "closed the connection"},
+		}, lines: []string{acctLine}, code: classNetwork.exit(), failed: [2]int{0, n - 3}, error: "closed the connection"},
+		{name: "closes always", script: func(c *wire) { c.next() }, lines: []string{papLine}, code: classNetwork.exit(), failed: [2]int{n, n}, error: "closed the connection"},
 		{name: "swallows", script: behaving(func(c *wire) {
 			c.Write(c.grant(c.next()))
 			for c.next() != nil {
@@ -401,7 +401,7 @@ func TestMux(t *testing.T) {
 			c.Write(c.grant(c.next()))
 			for c.next() != nil {
 			}
-		}), lines: []string{acctLine}, code: classNetwork, failed: [2]int{1, window}, error: "no reply from", warned: "leaves sessions unanswered"},
+		}), lines: []string{acctLine}, code: classNetwork.exit(), failed: [2]int{1, window}, error: "no reply from", warned: "leaves sessions unanswered"},
 		{name: "does not agree", script: func(c *wire) {
 			c.refuse = true
 			c.Write(c.grant(c.next()))
@@ -410,7 +410,7 @@ func TestMux(t *testing.T) {
 			}
 		}, conns: n},
 		{name: "wrong key", script: func(c *wire) { c.key = "another key, as long as the first"; c.behave() },
-			code: classProtocol, failed: [2]int{n, n}, error: "does not fit the key"},
+			code: classProtocol.exit(), failed: [2]int{n, n}, error: "does not fit the key"},
 		{name: "wrong key in one reply", script: behaving(func(c *wire) {
 			c.Write(c.grant(c.next()))
 			list := c.take(4)
@@ -422,13 +422,13 @@ func TestMux(t *testing.T) {
 			}
 			c.Write(out)
 			c.behave()
-		}), code: classProtocol, failed: [2]int{1, 1}, error: "does not fit the key", conns: 2},
-		{name: "wrong seq_no", script: spoilt(func(h *header) { h.seqNo += 2 }), code: classProtocol, failed: [2]int{1, 1}, error: "has seq_no 4, not 2", conns: 2},
-		{name: "wrong type", script: spoilt(func(h *header) { h.typ = h.typ%3 + 1 }), code: classProtocol, failed: [2]int{1, 1}, error: "has type", conns: 2},
-		{name: "wrong minor version", script: spoilt(func(h *header) { h.version ^= 1 }), code: classProtocol, failed: [2]int{1, 1}, error: "has version", conns: 2},
-		{name: "UNENCRYPTED", script: spoilt(func(h *header) { h.flags |= flagUnencrypted }), code: classProtocol, failed: [2]int{1, 1}, error: "is not obfuscated", conns: 2},
-		{name: "too long", script: spoilt(func(h *header) { h.length = 1 << 30 }), code: classProtocol, failed: [2]int{1, window}, error: "claims a body of 1073741824 octets", conns: 2},
-		{name: "not TACACS+", script: spoilt(func(h *header) { h.version = 0xb0 }), code: classProtocol, failed: [2]int{1, window}, error: "is not TACACS+", conns: 2},
+		}), code: classProtocol.exit(), failed: [2]int{1, 1}, error: "does not fit the key", conns: 2},
+		{name: "wrong seq_no", script: spoilt(func(h *header) { h.seqNo += 2 }), code: classProtocol.exit(), failed: [2]int{1, 1}, error: "has seq_no 4, not 2", conns: 2},
+		{name: "wrong type", script: spoilt(func(h *header) { h.typ = h.typ%3 + 1 }), code: classProtocol.exit(), failed: [2]int{1, 1}, error: "has type", conns: 2},
+		{name: "wrong minor version", script: spoilt(func(h *header) { h.version ^= 1 }), code: classProtocol.exit(), failed: [2]int{1, 1}, error: "has version", conns: 2},
+		{name: "UNENCRYPTED", script: spoilt(func(h *header) { h.flags |= flagUnencrypted }), code: classProtocol.exit(), failed: [2]int{1, window}, error: "is not obfuscated", conns: 2},
+		{name: "too long", script: spoilt(func(h *header) { h.length = 1 << 30 }), code: classProtocol.exit(), failed: [2]int{1, window}, error: "claims a body of 1073741824 octets", conns: 2},
+		{name: "not TACACS+", script: spoilt(func(h *header) { h.version = 0xb0 }), code: classProtocol.exit(), failed: [2]int{1, window}, error: "is not TACACS+", conns: 2},
 	} {
 		lines := tt.lines
 		if lines == nil {
@@ -575,7 +575,7 @@ func TestIdleConnectionCloses(t *testing.T) {
 					t.Errorf("answer %d: %+v %+v", i, a, a.Error)
 				}
 			}
-			if got := k.end(); got.code != classGranted || s.connections() != 2 {
+			if got := k.end(); got.code != classGranted.exit() || s.connections() != 2 {
 				t.Errorf("got %+v after %d connections", got, s.connections())
 			}
 		})
@@ -622,7 +622,7 @@ func TestInterruptedMux(t *testing.T) {
 			}
 			k.interrupt()
 			for i := range tt.waiting {
-				if a := k.hear(); a.ExitCode != classInterrupted || a.Line != tt.granted+i+1 || a.Error.Class != "interrupted" {
+				if a := k.hear(); a.ExitCode != classInterrupted.exit() || a.Line != tt.granted+i+1 || a.Error.Class != "interrupted" {
 					t.Errorf("answer %+v %+v", a, a.Error)
 				}
 			}
@@ -631,11 +631,11 @@ func TestInterruptedMux(t *testing.T) {
 				if err := k.out.Decode(&a); err != nil {
 					break
 				}
-				if a.ExitCode != classInterrupted {
+				if a.ExitCode != classInterrupted.exit() {
 					t.Errorf("answer %+v %+v", a, a.Error)
 				}
 			}
-			if got := <-k.ended; got.code != classInterrupted {
+			if got := <-k.ended; got.code != classInterrupted.exit() {
 				t.Errorf("got %+v", got)
 			}
 			k.in.Close()
@@ -651,7 +651,7 @@ func TestMuxServers(t *testing.T) {
 	erring := serveWith(t, "--fault", "error").addr
 	for _, tt := range []struct {
 		name, line, servers string
-		code                class
+		code                exitCode
 	}{
 		{"refused", papLine, refusedAddr(t) + "," + good.addr, 0},
 		{"two refused", acctLine, refusedAddr(t) + "," + refusedAddr(t) + "," + good.addr, 0},
@@ -686,7 +686,7 @@ func TestNoSecondSession(t *testing.T) {
 		}
 	})
 	got := runWith(t, secretsInEnv, requests(20, papLine), "batch", s.addr, "--timeout", "1s")
-	if n := checkAnswers(t, answers(t, got.out), 20); n != 20 || got.code != classGranted {
+	if n := checkAnswers(t, answers(t, got.out), 20); n != 20 || got.code != classGranted.exit() {
 		t.Errorf("got %d, %d of 20 granted: %s", int(got.code), n, got.err)
 	}
 	if !strings.Contains(got.err, "leaves sessions unanswered") {
@@ -707,7 +707,7 @@ func TestEndsAfterAFew(t *testing.T) {
 		}
 	})
 	got := runWith(t, secretsInEnv, requests(300, papLine), "batch", s.addr)
-	if n := checkAnswers(t, answers(t, got.out), 300); n != 300 || got.code != classGranted {
+	if n := checkAnswers(t, answers(t, got.out), 300); n != 300 || got.code != classGranted.exit() {
 		t.Errorf("got %d, %d of 300 granted: %s", int(got.code), n, got.err)
 	}
 }
@@ -732,7 +732,7 @@ func TestOneAtATime(t *testing.T) {
 	})
 	in := strings.Repeat(fmt.Sprintf(asciiLine+"\n"+papLine+"\n"+authorLine+"\n", `"user":"a"`, `"user":"a"`, `"user":"a"`), 10)
 	got := runWith(t, secretsInEnv, in, "batch", s.addr, "-c", "1")
-	if n := strings.Count(got.out, `"granted":true`); got.code != classGranted || n != 30 || most != 1 {
+	if n := strings.Count(got.out, `"granted":true`); got.code != classGranted.exit() || n != 30 || most != 1 {
 		t.Errorf("got %d, %d of 30 granted, %d at a time: %s", int(got.code), n, most, got.err)
 	}
 }
@@ -744,7 +744,7 @@ func TestManyLargeRequests(t *testing.T) {
 	args := strings.Repeat(`,"x=`+long(250)+`"`, 200)
 	in := strings.Repeat(`{"command":"authorize","user":"alice","args":["service=shell","cmd=show"`+args+"]}\n", 200)
 	got := runWith(t, secretsInEnv, in, "batch", s.addr, "-c", "500", "--timeout", "4")
-	if n := strings.Count(got.out, `"granted":true`); got.code != classGranted || n != 200 {
+	if n := strings.Count(got.out, `"granted":true`); got.code != classGranted.exit() || n != 200 {
 		t.Errorf("got %d, %d of 200 granted: %s", int(got.code), n, got.err)
 	}
 }
@@ -757,7 +757,7 @@ func TestMuxTLS(t *testing.T) {
 	line := strings.ReplaceAll(requests(30, papLine), `"user":"u`, `"user":"alice","id":"u`)
 	for _, args := range []string{"batch AT", "bench alice AT -t pap -n 50", "bench alice AT -n 10", "bench alice AT -t chap -n 10 --no-single-connect", "bench alice AT -n 50 --account"} {
 		got := runWith(t, secretsInEnv, strings.ReplaceAll(line, `"id":"u`, `"task_id":"u`), split(args+" --tls --cacert CA", "AT", s.addr, "CA", ca)...)
-		if got.code != classGranted {
+		if got.code != classGranted.exit() {
 			t.Errorf("%s: got %+v", args, got)
 		}
 	}
@@ -785,7 +785,7 @@ func TestMuxTLS(t *testing.T) {
 		}
 		used[ticket] = true
 	}
-	if got.code != classGranted || len(used) != 5 {
+	if got.code != classGranted.exit() || len(used) != 5 {
 		t.Errorf("got %+v with %d tickets", got, len(used))
 	}
 }
@@ -832,7 +832,7 @@ func TestMuxFaults(t *testing.T) {
 			t.Parallel()
 			s := serveWith(t, "--fault", fault)
 			for _, line := range []string{"bench alice AT -t pap -n 40 --timeout 500ms --json", "bench alice AT -n 20 --timeout 2 --json"} {
-				if got := s.ask(t, line); got.code != classGranted || !strings.Contains(got.out, `"PASS":`+line[strings.Index(line, "-n ")+3:][:2]) {
+				if got := s.ask(t, line); got.code != classGranted.exit() || !strings.Contains(got.out, `"PASS":`+line[strings.Index(line, "-n ")+3:][:2]) {
 					t.Errorf("%s: got %+v", line, got)
 				}
 			}

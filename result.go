@@ -9,18 +9,57 @@ import (
 	"unicode/utf8"
 )
 
-// A result is what came of one request: every rendering shows these facts and no others. Its
+// An output is what a command leaves behind: a verdict, a report of many servers or requests, a
+// stream that was shown while it ran, a page to read.
+type output interface {
+	// conclude enters the error with which the command ended, or nil. It returns what standard
+	// error has to say: an error with its hint, a hint alone, or nothing.
+	conclude(err error) *failure
+	exit() exitCode // of the run; to be asked after conclude
+	line() string   // the default rendering
+	block() string  // that of -v
+	json() string   // that of --json: one object on one line
+}
+
+// An ending is what outputs other than a verdict have in common: the exit code is theirs unless
+// the command ended with an error.
+type ending struct {
+	ExitCode exitCode `json:"exit_code"`
+}
+
+func (e *ending) exit() exitCode { return e.ExitCode }
+
+func (e *ending) conclude(err error) *failure {
+	if err == nil {
+		return nil
+	}
+	f := asFailure(err)
+	e.ExitCode = f.class.exit()
+	return f
+}
+
+// A page is a text, however it is asked for.
+type page struct {
+	ending
+	text string
+}
+
+func (p *page) line() string  { return p.text }
+func (p *page) block() string { return p.text }
+func (p *page) json() string  { return p.text }
+
+// A result is the verdict on one request: every rendering shows these facts and no others. Its
 // field names in JSON are part of the contract.
 type result struct {
 	Command       string     `json:"command,omitempty"`
 	User          string     `json:"user,omitempty"`
 	Status        string     `json:"status,omitempty"` // the RFC's name
 	Granted       bool       `json:"granted"`
-	ExitCode      int        `json:"exit_code"`
+	ExitCode      exitCode   `json:"exit_code"`
 	Server        string     `json:"server,omitempty"`
 	Local         string     `json:"local,omitempty"`
 	Transport     string     `json:"transport,omitempty"`
-	SingleConnect *bool      `json:"single_connect,omitempty"` // whether it was granted, where it was offered
+	SingleConnect *bool      `json:"single_connect,omitempty"` // whether it was established, where it was offered
 	AuthenType    string     `json:"authen_type,omitempty"`
 	ServerMsg     string     `json:"server_msg,omitempty"`
 	Data          string     `json:"data,omitempty"`
@@ -35,9 +74,6 @@ type result struct {
 	Timing *timing `json:"-"`
 	class  class
 	hint   string // for a denial; errors carry their own
-	// Of a command with many requests:
-	report   string // in place of all renderings
-	streamed bool   // everything was printed already
 }
 
 // arguments are those of an authorization or an accounting record.
@@ -94,17 +130,14 @@ func (t *timing) ms() *timingMS {
 	return &timingMS{ms(t.resolve), ms(t.connect), ms(t.tls), ms(t.firstReply), ms(t.total)}
 }
 
-// begin forgets the answer of the server before and notes which one is asked now.
-func (r *result) begin(server string, t *timing) {
+// turnTo forgets what the server before said and notes which one is asked now.
+func (r *result) turnTo(server string, t *timing) {
 	*r = result{Command: r.Command, User: r.User, Transport: r.Transport, Attempts: r.Attempts,
 		Server: server, Timing: t, class: classDenied}
 }
 
-// forget drops what a server said before it failed: nothing of it was a verdict.
-func (r *result) forget() { r.begin(r.Server, r.Timing) }
-
-// answer takes over a reply. It is the one place that knows what a status means.
-func (r *result) answer(status fmt.Stringer, serverMsg, data string) {
+// heard takes over a reply. It is the one place that knows what a status means.
+func (r *result) heard(status fmt.Stringer, serverMsg, data string) {
 	r.Status, r.ServerMsg, r.Data = status.String(), serverMsg, data
 	r.class = statusClass(r.Status)
 	r.Granted = r.class == classGranted
@@ -153,9 +186,9 @@ func (r *result) line() string {
 	return line
 }
 
-// grantedWord is what a server said to single-connection mode.
-func grantedWord(granted bool) string {
-	if granted {
+// singleConnectWord is what a server said to single-connection mode.
+func singleConnectWord(established bool) string {
+	if established {
 		return "granted"
 	}
 	return "refused"
@@ -200,7 +233,7 @@ func (r *result) block() string {
 	fact("local", r.Local)
 	fact("transport", r.Transport)
 	if r.SingleConnect != nil {
-		fact("single-connect", grantedWord(*r.SingleConnect))
+		fact("single-connect", singleConnectWord(*r.SingleConnect))
 	}
 	if t := r.TLS; t != nil {
 		fact("tls", fmt.Sprintf("%s %s %s%s%s", t.Version, t.CipherSuite, t.Group,
@@ -252,8 +285,7 @@ func encodeJSON(v any) string {
 	return b.String()
 }
 
-// conclude enters the error, if there is one, and the exit code. It returns what is to be said
-// beside the result: an error with its hint, a hint alone, or nothing.
+// conclude makes a result an output, as do exit and the three renderings above.
 func (r *result) conclude(err error) *failure {
 	var f *failure
 	if err != nil {
@@ -264,58 +296,11 @@ func (r *result) conclude(err error) *failure {
 		f = &failure{hint: r.hint}
 		r.Error = &problem{Class: r.class.String(), Message: r.Status, Hint: r.hint}
 	}
-	r.ExitCode = int(r.class)
+	r.ExitCode = r.class.exit()
 	return f
 }
 
-// finish shows the result and the error, and says what the exit code is.
-func (inv *invocation) finish(res *result, err error) class {
-	shows := res != nil || err != nil && inv.output.json
-	if res == nil {
-		res = &result{Command: inv.command.name, User: inv.caller.user}
-	}
-	f := res.conclude(err)
-	if shows {
-		inv.show(res)
-	}
-	if f != nil && f.err != nil {
-		inv.say("%v", f)
-	}
-	if f != nil && f.hint != "" && !(inv.output.quiet && f.err == nil) {
-		inv.say("hint: %s", f.hint)
-	}
-	if inv.given("nagios") && res.class == classUsage && f != nil {
-		fmt.Fprintf(inv.std.out, "TACACS+ UNKNOWN: %s\n", oneLine(f.Error()))
-		return nagiosUnknown
-	}
-	return res.class
-}
-
-// show prints a result as the options ask. What --exec runs has standard output to itself.
-func (inv *invocation) show(res *result) {
-	var text string
-	switch {
-	case inv.output.quiet, res.streamed:
-	case res.report != "":
-		text = res.report
-	case inv.output.json:
-		text = res.json()
-	case inv.output.verbose:
-		text = res.block()
-	case !inv.executes:
-		text = res.line()
-	}
-	out := inv.std.out
-	if inv.executes {
-		out = inv.std.err
-	}
-	if text == "" {
-		return
-	}
-	if _, err := out.Write([]byte(text)); err != nil {
-		fmt.Fprintf(inv.std.err, "tacacs_plus: write the result: %v\n", cause(err))
-	}
-}
+func (r *result) exit() exitCode { return r.ExitCode }
 
 // escape makes any text safe for a terminal and for one line: printable UTF-8 passes, all
 // else becomes \xNN, a newline \n. It is the only way of foreign text to the outside.

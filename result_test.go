@@ -105,7 +105,7 @@ func TestAnswer(t *testing.T) {
 	for v := range 256 {
 		for _, status := range []fmt.Stringer{authenStatus(v), authorStatus(v), acctStatus(v)} {
 			var res result
-			res.answer(status, "message", "data")
+			res.heard(status, "message", "data")
 			want := classDenied
 			switch name := status.String(); {
 			case res.Granted:
@@ -127,13 +127,13 @@ func TestAnswer(t *testing.T) {
 // A server that is asked after another one starts with nothing of the other's answer.
 func TestBeginForgetsTheServerBefore(t *testing.T) {
 	res := &result{Command: "authorize", User: "alice", Transport: "tcp"}
-	res.begin("192.0.2.1:49", &timing{})
-	res.answer(authorPassAdd, "hello", "data")
+	res.turnTo("192.0.2.1:49", &timing{})
+	res.heard(authorPassAdd, "hello", "data")
 	res.AuthenType, res.Flags, res.Local, res.TaskID = "pap", "NOECHO", "192.0.2.9:1024", "7"
 	res.SingleConnect, res.Arguments, res.TLS, res.hint = new(bool), &arguments{}, new(tlsFacts), "hint"
 	res.attempt(failf(classNetwork, "no reply").withHint("try again"))
 	second := new(timing)
-	res.begin("192.0.2.2:49", second)
+	res.turnTo("192.0.2.2:49", second)
 	want := `{"command":"authorize","user":"alice","granted":false,"exit_code":0,"server":"192.0.2.2:49","transport":"tcp","timing_ms":{},` +
 		`"attempts":[{"server":"192.0.2.1:49","status":"PASS_ADD","class":"network","message":"no reply","hint":"try again"}]}` + "\n"
 	if got := res.json(); got != want {

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 )
@@ -49,7 +48,7 @@ type sequence struct {
 	chunks  chan []*entry // from the reader; closed at the end of the input
 	chunk   []*entry      // the rest of the last one
 	free    chan *entry   // those that are not in use
-	pending []*entry      // read, and not shown yet, in order; crew holds its lock for this
+	pending []*entry      // read, and not shown yet, in order
 	readErr error         // set before chunks is closed
 	broken  bool          // the output takes nothing any more
 
@@ -59,7 +58,7 @@ type sequence struct {
 	failed          class // of the first that is neither
 	marked          bool  // something was expected of some
 	lenient         bool  // then nothing is expected of the others
-	byClass         map[class]int
+	byClass         [len(classes)]int
 }
 
 const (
@@ -68,26 +67,31 @@ const (
 	chunkSize = 64      // entries
 )
 
+// A streamed is the output of a sequence: all was shown while it ran.
+type streamed struct{ ending }
+
+func (*streamed) line() string  { return "" }
+func (*streamed) block() string { return "" }
+func (*streamed) json() string  { return "" }
+
 // run reads lines until the input ends, or ctx does.
-func (s *sequence) run(ctx context.Context, c *client, in io.Reader, inFlight int) (*result, error) {
+func (s *sequence) run(ctx context.Context, c *client, in io.Reader, inFlight int) (output, error) {
 	s.chunks, s.free = make(chan []*entry, 4), make(chan *entry, max(window, 4*inFlight))
 	for range cap(s.free) {
 		s.free <- new(entry)
 	}
-	s.byClass = make(map[class]int)
 	s.out = bufio.NewWriterSize(s.inv.std.out, 64<<10)
 	if s.inv.output.quiet {
 		s.out.Reset(io.Discard)
 	}
 	s.enc = json.NewEncoder(s.out)
 	s.enc.SetEscapeHTML(false)
-	c.warn = func(string, ...any) {} // each result says what there is to be said
 	team := newCrew(c, inFlight)
 	team.done = func(j *job) { s.done(j.owner.(*entry)) }
 	team.idle = func() { s.broken = s.out.Flush() != nil }
 	team.note = func(text string) { s.inv.warn("%s", text) }
-	team.take = func(time.Time) (*job, time.Time, bool) { return s.take(team) }
-	go s.read(in, team)
+	team.take = func(time.Time) (*job, time.Time, bool) { return s.take() }
+	go s.read(in, &team.bell)
 	team.run(ctx)
 	err := s.out.Flush()
 	if err != nil {
@@ -96,22 +100,22 @@ func (s *sequence) run(ctx context.Context, c *client, in io.Reader, inFlight in
 	if ctx.Err() == nil && s.readErr != nil {
 		err = failf(classUsage, "read the requests: %w", cause(s.readErr))
 	}
-	res := &result{Command: s.inv.command.name, class: s.class(), streamed: true}
+	class := s.class()
 	if ctx.Err() != nil {
-		res.class = classInterrupted
+		class = classInterrupted
 	}
-	return res, err
+	return &streamed{ending{class.exit()}}, err
 }
 
 // read cuts the input into lines. What has come together is handed over together.
-func (s *sequence) read(in io.Reader, team *crew) {
+func (s *sequence) read(in io.Reader, bell *bell) {
 	r := bufio.NewReaderSize(in, 64<<10)
 	var chunk []*entry
 	hand := func() {
 		if len(chunk) > 0 {
 			s.chunks <- chunk
 			chunk = nil
-			team.wake()
+			bell.ring()
 		}
 	}
 	for n := 1; ; n++ {
@@ -148,7 +152,7 @@ func (s *sequence) read(in io.Reader, team *crew) {
 	}
 	hand()
 	close(s.chunks)
-	team.wake()
+	bell.ring()
 }
 
 // errNoRequest is a line that asks for nothing, such as a comment.
@@ -179,7 +183,7 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 }
 
 // take gives the crew the next request that was read.
-func (s *sequence) take(team *crew) (*job, time.Time, bool) {
+func (s *sequence) take() (*job, time.Time, bool) {
 	for {
 		if s.broken {
 			return nil, time.Time{}, false // nobody would see what comes of it
@@ -191,9 +195,7 @@ func (s *sequence) take(team *crew) (*job, time.Time, bool) {
 					return nil, time.Time{}, false
 				}
 				s.chunk = chunk
-				team.mu.Lock()
 				s.pending = append(s.pending, chunk...)
-				team.mu.Unlock()
 			default:
 				return nil, time.Time{}, true
 			}
@@ -203,7 +205,7 @@ func (s *sequence) take(team *crew) (*job, time.Time, bool) {
 		if e.err == nil {
 			return &e.job, time.Time{}, true
 		}
-		team.finish(&e.job) // a line that is no request
+		s.done(e) // a line that is no request
 	}
 }
 
@@ -256,73 +258,13 @@ func (s *sequence) class() class {
 // summary is the totals in words.
 func (s *sequence) summary() string {
 	text := fmt.Sprintf("%d requests", s.total)
-	for c := classGranted; c <= classInterrupted; c++ {
-		if n := s.byClass[c]; n > 0 {
-			text += fmt.Sprintf(", %d %s", n, c)
+	for c, n := range s.byClass {
+		if n > 0 {
+			text += fmt.Sprintf(", %d %s", n, class(c))
 		}
 	}
 	if n := s.total - s.asWanted; n > 0 {
 		text += fmt.Sprintf("; %d not as expected", n)
 	}
 	return text
-}
-
-// commandFile is authorize with --cmd-file: a table of what the server says to each command of a
-// file, the rehearsal of a set of rules. A line may begin with + or -, for what it should be.
-func commandFile(ctx context.Context, inv *invocation, file string, method authenMethod, keys []key) (*result, error) {
-	in := inv.std.in
-	if file != "-" {
-		f, err := os.Open(file)
-		if err != nil {
-			return nil, failf(classUsage, "read the commands: %w", err)
-		}
-		defer f.Close()
-		in = f
-	}
-	c, err := inv.client(keys)
-	if err != nil {
-		return nil, err
-	}
-	s := &sequence{inv: inv, show: showRow, lenient: true}
-	s.parse = func(e *entry, line []byte) error {
-		e.text = strings.TrimSpace(string(line))
-		if e.text[0] == '#' {
-			return errNoRequest
-		}
-		if mark := e.text[:1]; mark == "+" || mark == "-" {
-			e.expect, e.text = mark, strings.TrimSpace(e.text[1:])
-		}
-		words := strings.Fields(e.text)
-		if len(words) == 0 {
-			return failf(classUsage, "line %d of %s has no command", e.line, file)
-		}
-		args := commandArgs(words)
-		if err := checkArgs(args); err != nil {
-			return err
-		}
-		e.res.Command, e.res.User, e.res.Transport = inv.command.name, inv.caller.user, c.transport()
-		var err error
-		if e.request, err = newAuthorization(inv.caller, method, args, nil); err != nil {
-			return err
-		}
-		return fitsRequest(e.request, inv.caller)
-	}
-	if inv.output.json {
-		s.show = showJSON
-	}
-	return s.run(ctx, c, in, commandFileInFlight)
-}
-
-// commandFileInFlight is how many connections a rehearsal makes at a time.
-const commandFileInFlight = 4
-
-// showRow writes one row of the table.
-func showRow(s *sequence, e *entry) {
-	first, last := e.res.Status, ""
-	if e.err != nil {
-		first, last = "error", ": "+oneLine(asFailure(e.err).Error())
-	} else if !e.asExpected() && e.expect != "" {
-		last = map[string]string{"+": "  <- not permitted", "-": "  <- not denied"}[e.expect]
-	}
-	fmt.Fprintf(s.out, "%s %s%s\n", first, escape(e.text), last)
 }

@@ -71,17 +71,9 @@ func newServe(o *optionSet) action {
 	o.add((*text)(&clientCA), "client-ca", "FILE", "with --tls: require a client certificate that one of these signed, PEM")
 	o.add((*text)(&writeCA), "write-cacert", "FILE", "with --tls and no --cert: write the certificate that serve makes to FILE")
 	o.add((*text)(&faultName), "fault", "NAME", "misbehave, to test clients; --fault help lists how")
-	return func(ctx context.Context, inv *invocation) (*result, error) {
+	return func(ctx context.Context, inv *invocation) (output, error) {
 		if faultName == "help" {
-			_, err := io.WriteString(inv.std.out, faultHelp())
-			return nil, err
-		}
-		for _, other := range []string{"username", "host", "port", "password", "password-file", "password-stdin", "authen-type", "priv-lvl",
-			"rem-addr", "virtual-port", "service", "timeout", "retries", "4", "6", "source", "interface", "single-connect", "unencrypted",
-			"cacert", "servername", "crl", "insecure", "keylog"} {
-			if inv.given(other) {
-				return nil, failf(classUsage, "--%s is for a client, not for serve", other)
-			}
+			return &page{text: faultHelp()}, nil
 		}
 		var err error
 		if srv.fault, err = findFault(faultName); err != nil {
@@ -96,14 +88,14 @@ func newServe(o *optionSet) action {
 		if len(listen) == 0 {
 			listen = list{"127.0.0.1:4949"}
 		}
-		_, fromStdin := inv.key.count()
-		for _, file := range []string{usersFile, enableFile} {
+		readers := inv.key.fromStdin()
+		for what, file := range map[string]string{"the users": usersFile, "the enable password": enableFile} {
 			if file == "-" {
-				fromStdin++
+				readers = append(readers, what)
 			}
 		}
-		if fromStdin > 1 {
-			return nil, failf(classUsage, "two files cannot both come from standard input")
+		if err := shareStdin(readers); err != nil {
+			return nil, err
 		}
 		if err := srv.addUsers(users, usersFile, inv.std.in); err != nil {
 			return nil, err
@@ -123,7 +115,7 @@ func newServe(o *optionSet) action {
 		if inv.output.debug {
 			srv.trace = &tracer{out: inv.std.err, showSecrets: inv.output.showSecrets}
 		}
-		return nil, srv.run(ctx, inv, listen)
+		return &page{}, srv.run(ctx, inv, listen)
 	}
 }
 
@@ -154,7 +146,7 @@ func (srv *labServer) addUsers(users []string, file string, stdin io.Reader) err
 
 // setKey takes the key, or makes one and a user for a server that only this host can reach.
 func (srv *labServer) setKey(ctx context.Context, inv *invocation, listen []string) error {
-	ways, _ := inv.key.count()
+	ways := inv.key.ways()
 	if ways > 1 || len(inv.key.files) > 1 {
 		return failf(classUsage, "the key is given more than once")
 	}

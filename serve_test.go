@@ -100,12 +100,11 @@ func packed(h header, key string, m layouter) []byte {
 }
 
 func papStart(user, password string) *authenStart {
-	return &authenStart{action: authenLogin, privLvl: 1, typ: authenPAP, service: authenServiceLogin,
-		user: user, port: "tty1", remAddr: "192.0.2.7", data: password}
+	return &authenStart{action: authenLogin, subject: subject{privLvl: 1, typ: authenPAP, service: authenServiceLogin, user: user, port: "tty1", remAddr: "192.0.2.7"}, data: password}
 }
 
 func asciiStart(user string) *authenStart {
-	return &authenStart{action: authenLogin, privLvl: 1, typ: authenASCII, service: authenServiceLogin, user: user, port: "tty1"}
+	return &authenStart{action: authenLogin, subject: subject{privLvl: 1, typ: authenASCII, service: authenServiceLogin, user: user, port: "tty1"}}
 }
 
 func says(text string) *authenContinue { return &authenContinue{userMsg: text} }
@@ -116,7 +115,7 @@ var stamps = regexp.MustCompile(`(?m)^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (?:
 // lines ends the server and returns its session lines, without time and peer.
 func (s *testServer) lines(t *testing.T) string {
 	t.Helper()
-	if code := s.stop(); code != classGranted {
+	if code := s.stop(); code != classGranted.exit() {
 		t.Errorf("serve ended with %d, want 0", int(code))
 	}
 	return stamps.ReplaceAllString(s.log.String(), "")
@@ -181,7 +180,7 @@ func TestDialogues(t *testing.T) {
 	askOld, askNew, askRetype := asks(authenGetData, "Old password: "), asks(authenGetPass, "New password: "), asks(authenGetPass, "Retype new password: ")
 	askUser := &authenReply{status: authenGetUser, serverMsg: "Username: "}
 	start := func(action authenAction, typ authenType, service authenService, data string) *authenStart {
-		return &authenStart{action: action, typ: typ, service: service, user: "alice", data: data}
+		return &authenStart{action: action, subject: subject{typ: typ, service: service, user: "alice"}, data: data}
 	}
 	challenge := func(typ authenType, n int) string {
 		data, err := chapData(typ, "alice", testPassword, 7, bytes.Repeat([]byte{9}, n), bytes.Repeat([]byte{8}, 16))
@@ -193,9 +192,9 @@ func TestDialogues(t *testing.T) {
 	ms := challenge(authenMSCHAP, 8)
 	emptyLM := ms[:9] + strings.Repeat("\x00", 24) + ms[33:]
 	abort := &authenContinue{flags: authenAbort, data: "user left\n"}
-	shell := &authorRequest{user: "alice", args: []string{"service=shell", "cmd="}}
+	shell := &authorRequest{subject: subject{user: "alice"}, args: []string{"service=shell", "cmd="}}
 	shellAnswer := &authorResponse{status: authorPassAdd, args: []string{"priv-lvl=15"}}
-	record := &acctRequest{flags: acctStart, user: "alice", args: []string{"task_id=1", "service=shell"}}
+	record := &acctRequest{flags: acctStart, subject: subject{user: "alice"}, args: []string{"task_id=1", "service=shell"}}
 	for _, tt := range []struct {
 		name  string
 		flags headerFlags
@@ -268,7 +267,7 @@ func TestDialogues(t *testing.T) {
 			log: "alice authenticate ascii ABANDONED: the client did not answer\n"},
 		{name: "abandoned without a name", leave: true, flags: flagSingleConnect, turns: []turn{{1, asciiStart(""), askUser, 0}, {2, asciiStart("eve"), askPass, 0}, {2, abort, nil, 0}},
 			log: "eve authenticate ascii ABORT: user left\n\"\" authenticate ascii ABANDONED: the client did not answer\n"},
-		{name: "accounting flags", turns: []turn{{1, &acctRequest{flags: 6, user: "alice"}, &acctReply{status: acctError, serverMsg: "flags 0x06 are not valid (RFC 8907 section 7.2)"}, 0}},
+		{name: "accounting flags", turns: []turn{{1, &acctRequest{flags: 6, subject: subject{user: "alice"}}, &acctReply{status: acctError, serverMsg: "flags 0x06 are not valid (RFC 8907 section 7.2)"}, 0}},
 			log: "alice account 0x06 ERROR: flags 0x06 are not valid (RFC 8907 section 7.2)\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -353,9 +352,9 @@ func TestBadPackets(t *testing.T) {
 		{"seq_no 2", withType(1, 2), &header{version: minorOne, typ: 1, seqNo: 3, sessionID: 7}, "a packet of type authentication with seq_no 2\n"},
 		{"in clear", packed(inClear, "", login), &authenReply{status: authenError, serverMsg: "UNENCRYPTED flag"}, "the UNENCRYPTED flag does not fit the transport\n"},
 		{"wrong key, authentication", packed(h, "wrong", login), &authenReply{status: authenError, serverMsg: "a packet that does not fit the key of 31 characters"}, unfit},
-		{"wrong key, authorization", packed(author, "wrong", &authorRequest{user: "alice"}),
+		{"wrong key, authorization", packed(author, "wrong", &authorRequest{subject: subject{user: "alice"}}),
 			&authorResponse{status: authorError, serverMsg: "a packet that does not fit the key of 31 characters"}, unfit},
-		{"wrong key, accounting", packed(acct, "wrong", &acctRequest{user: "alice"}),
+		{"wrong key, accounting", packed(acct, "wrong", &acctRequest{subject: subject{user: "alice"}}),
 			&acctReply{status: acctError, serverMsg: "a packet that does not fit the key of 31 characters"}, unfit},
 		{"another message", packed(author, testKey, &authenContinue{userMsg: "x"}), &authorResponse{status: authorError, serverMsg: "a packet that does not fit the key of 31 characters"}, unfit},
 		{"no body", withLength("\x00\x00\x00\x00"), &authenReply{status: authenError, serverMsg: "a packet that does not fit the key of 31 characters"}, unfit},
@@ -417,7 +416,7 @@ func TestWrongKeyLine(t *testing.T) {
 func TestSessionLines(t *testing.T) {
 	const esc = "\x1b[2J\u009b\r\nalice"
 	author := func(args ...string) *authorRequest {
-		return &authorRequest{privLvl: 15, user: "alice", port: "tty 1", args: args}
+		return &authorRequest{subject: subject{privLvl: 15, user: "alice", port: "tty 1"}, args: args}
 	}
 	sessions := []struct {
 		say             layouter
@@ -443,7 +442,7 @@ func TestSessionLines(t *testing.T) {
 			`alice authorize reload FAIL: command not permitted` + "\n",
 			`alice authorize service=shell cmd=reload priv_lvl=15 port="tty 1" rem_addr="" FAIL: command not permitted` + "\n",
 			`{"user":"alice","request":"authorize","priv_lvl":15,"port":"tty 1","cmd":"reload","arguments":["service=shell","cmd=reload"],"status":"FAIL","server_msg":"command not permitted"}` + "\n"},
-		{&acctRequest{flags: acctStop, user: "alice", args: []string{"task_id=7", "elapsed_time=3", "service=shell", "cmd=show", "cmd-arg=\x1b[H a"}},
+		{&acctRequest{flags: acctStop, subject: subject{user: "alice"}, args: []string{"task_id=7", "elapsed_time=3", "service=shell", "cmd=show", "cmd-arg=\x1b[H a"}},
 			`alice account stop task_id=7 elapsed_time=3 service=shell cmd=show "cmd-arg=\x1b[H a" SUCCESS` + "\n",
 			`alice account stop task_id=7 elapsed_time=3 service=shell cmd=show "cmd-arg=\x1b[H a" priv_lvl=0 port="" rem_addr="" SUCCESS` + "\n",
 			`{"user":"alice","request":"account","flag":"stop","priv_lvl":0,"cmd":"show \\x1b[H a","arguments":["task_id=7","elapsed_time=3","service=shell","cmd=show","cmd-arg=\\x1b[H a"],"status":"SUCCESS"}` + "\n"},
@@ -477,7 +476,7 @@ func TestSessionLines(t *testing.T) {
 
 // TestRecordIsWrittenFirst answers SUCCESS for nothing that is not on standard output.
 func TestRecordIsWrittenFirst(t *testing.T) {
-	record := &acctRequest{flags: acctStart, user: "alice", args: []string{"task_id=7", "service=shell"}}
+	record := &acctRequest{flags: acctStart, subject: subject{user: "alice"}, args: []string{"task_id=7", "service=shell"}}
 	s := serveWith(t)
 	c := dialHand(t, s.addr)
 	turn{session: 1, say: record, want: &acctReply{status: acctSuccess}}.take(t, c, make(map[uint32]uint8), 0)
@@ -507,23 +506,23 @@ func TestServeRefuses(t *testing.T) {
 	for _, tt := range []struct {
 		env                 map[string]string
 		line, message, hint string
-		code                class
+		code                exitCode
 	}{
-		{nil, "--user alice", "user 1 is not NAME:PASSWORD", "", classUsage},
-		{nil, "--user alice:x --user :x", "user 2 is not NAME:PASSWORD", "", classUsage},
-		{nil, "--users-file DIR/bad", "user 2 is not NAME:PASSWORD", "", classUsage},
-		{nil, "--users-file DIR/none", "read the users: open DIR/none: no such file or directory", "", classUsage},
-		{nil, "--enable-password-file DIR/none", "read the enable password: open DIR/none: no such file or directory", "", classUsage},
-		{nil, "--permit (", "option --permit: \"(\" is not a regular expression: error parsing regexp: missing closing ): `(`", "", classUsage},
-		{nil, "--arg priv-lvl", "argument priv-lvl has neither = nor *: write name=value, or name*value for an optional one", "", classUsage},
-		{nil, "--fault bogus", "unknown fault \"bogus\"", "--fault help lists them", classUsage},
-		{nil, "--client-ca DIR/users", "--client-ca and --write-cacert need --tls", "", classUsage},
-		{nil, "--key= --user alice:x", "the key is empty", "", classUsage},
-		{nil, "alice", "unexpected argument \"alice\"", "usage: tacacs_plus serve", classUsage},
-		{nil, "--listen 0.0.0.0:0", "to listen on 0.0.0.0:0, give a key and users", needs, classUsage},
-		{nil, "--listen 127.0.0.1:0 --listen [::]:0 --user alice:x", "to listen on [::]:0, give a key and users", needs, classUsage},
-		{secretsInEnv, "--listen :0", "to listen on :0, give a key and users", needs, classUsage},
-		{secretsInEnv, "--user alice:x --listen TAKEN", "listen on TAKEN: address already in use", "", classNetwork},
+		{nil, "--user alice", "user 1 is not NAME:PASSWORD", "", classUsage.exit()},
+		{nil, "--user alice:x --user :x", "user 2 is not NAME:PASSWORD", "", classUsage.exit()},
+		{nil, "--users-file DIR/bad", "user 2 is not NAME:PASSWORD", "", classUsage.exit()},
+		{nil, "--users-file DIR/none", "read the users: open DIR/none: no such file or directory", "", classUsage.exit()},
+		{nil, "--enable-password-file DIR/none", "read the enable password: open DIR/none: no such file or directory", "", classUsage.exit()},
+		{nil, "--permit (", "option --permit: \"(\" is not a regular expression: error parsing regexp: missing closing ): `(`", "", classUsage.exit()},
+		{nil, "--arg priv-lvl", "argument priv-lvl has neither = nor *: write name=value, or name*value for an optional one", "", classUsage.exit()},
+		{nil, "--fault bogus", "unknown fault \"bogus\"", "--fault help lists them", classUsage.exit()},
+		{nil, "--client-ca DIR/users", "--client-ca and --write-cacert need --tls", "", classUsage.exit()},
+		{nil, "--key= --user alice:x", "the key is empty", "", classUsage.exit()},
+		{nil, "alice", "unexpected argument \"alice\"", "usage: tacacs_plus serve", classUsage.exit()},
+		{nil, "--listen 0.0.0.0:0", "to listen on 0.0.0.0:0, give a key and users", needs, classUsage.exit()},
+		{nil, "--listen 127.0.0.1:0 --listen [::]:0 --user alice:x", "to listen on [::]:0, give a key and users", needs, classUsage.exit()},
+		{secretsInEnv, "--listen :0", "to listen on :0, give a key and users", needs, classUsage.exit()},
+		{secretsInEnv, "--user alice:x --listen TAKEN", "listen on TAKEN: address already in use", "", classNetwork.exit()},
 	} {
 		pairs := []string{"DIR", dir, "TAKEN", taken}
 		got := runWith(t, tt.env, "", split("serve "+tt.line, pairs...)...)
@@ -550,7 +549,7 @@ func TestDemo(t *testing.T) {
 		{"--users-file DIR/users --enable-password-file DIR/enable", map[string]string{"TACACS_PLUS_PWD": "a:b # c"}},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		r, done := &labRun{said: new(lockedBuffer)}, make(chan class, 1)
+		r, done := &labRun{said: new(lockedBuffer)}, make(chan exitCode, 1)
 		go func() {
 			done <- run(ctx, split("serve --listen 127.0.0.1:0 "+tt.options, "DIR", dir),
 				stdio{in: strings.NewReader(""), out: io.Discard, err: r.said, env: func(name string) string { return tt.env[name] }})
@@ -561,11 +560,11 @@ func TestDemo(t *testing.T) {
 			tt.env[name] = value
 		}
 		got := runWith(t, tt.env, "", try[1:]...)
-		if got.code != classGranted || got.out != "PASS\n" {
+		if got.code != classGranted.exit() || got.out != "PASS\n" {
 			t.Errorf("%s: %q: %+v", tt.options, try, got)
 		}
 		cancel()
-		if code := <-done; code != classGranted {
+		if code := <-done; code != classGranted.exit() {
 			t.Errorf("serve ended with %d", int(code))
 		}
 	}
@@ -684,7 +683,7 @@ func TestRudeClients(t *testing.T) {
 	dribble, silent, deaf, long := dialHand(t, s.addr), dialHand(t, s.addr), dialHand(t, s.addr), dialHand(t, s.addr)
 	// The deaf one asks and never reads, until nothing more goes into the connection.
 	h := header{version: minorDefault, typ: typeAuthor, seqNo: 1, flags: flagSingleConnect}
-	many := bytes.Repeat(packed(h, testKey, &authorRequest{user: "alice", args: []string{"service=shell", "cmd="}}), 1000)
+	many := bytes.Repeat(packed(h, testKey, &authorRequest{subject: subject{user: "alice"}, args: []string{"service=shell", "cmd="}}), 1000)
 	var flood sync.WaitGroup
 	stop := make(chan struct{})
 	t.Cleanup(func() { close(stop); deaf.Close(); flood.Wait() })
@@ -744,8 +743,8 @@ func TestRudeClients(t *testing.T) {
 // are written all the same, not kept for the day when nothing is there to be read.
 func TestRepliesDoNotPileUp(t *testing.T) {
 	h := header{version: minorDefault, typ: typeAuthor, seqNo: 1, flags: flagSingleConnect}
-	first := packed(h, testKey, &authorRequest{user: "alice", args: []string{"service=shell", "cmd="}})
-	next := packed(h, testKey, &authorRequest{user: "alice", args: []string{"service=shell", "cmd=", "x=" + strings.Repeat("x", 17)}})
+	first := packed(h, testKey, &authorRequest{subject: subject{user: "alice"}, args: []string{"service=shell", "cmd="}})
+	next := packed(h, testKey, &authorRequest{subject: subject{user: "alice"}, args: []string{"service=shell", "cmd=", "x=" + strings.Repeat("x", 17)}})
 	if len(first) != 44 || len(next) != 64 { // 16 KiB end 20 octets into a packet, more than its header
 		t.Fatal(len(first), len(next))
 	}
@@ -915,12 +914,12 @@ func FuzzServe(f *testing.F) {
 	}
 	challenge := func(typ authenType, n int) *authenStart {
 		data, _ := chapData(typ, "alice", testPassword, 7, make([]byte, n), make([]byte, 16))
-		return &authenStart{action: authenLogin, typ: typ, service: authenServiceLogin, user: "alice", data: data}
+		return &authenStart{action: authenLogin, subject: subject{typ: typ, service: authenServiceLogin, user: "alice"}, data: data}
 	}
-	chpass := &authenStart{action: authenChPass, typ: authenASCII, service: authenServiceLogin, user: "alice"}
-	shell := &authorRequest{user: "alice", args: []string{"service=shell", "cmd=", "priv-lvl*1"}}
-	show := &authorRequest{user: "alice", args: []string{"service=shell", "cmd=show", "cmd-arg=<cr>"}}
-	record := &acctRequest{flags: acctStart, user: "alice", args: []string{"task_id=1", "service=shell", "cmd=\x1b[2J"}}
+	chpass := &authenStart{action: authenChPass, subject: subject{typ: authenASCII, service: authenServiceLogin, user: "alice"}}
+	shell := &authorRequest{subject: subject{user: "alice"}, args: []string{"service=shell", "cmd=", "priv-lvl*1"}}
+	show := &authorRequest{subject: subject{user: "alice"}, args: []string{"service=shell", "cmd=show", "cmd-arg=<cr>"}}
+	record := &acctRequest{flags: acctStart, subject: subject{user: "alice"}, args: []string{"task_id=1", "service=shell", "cmd=\x1b[2J"}}
 	for _, flags := range []headerFlags{0, flagUnencrypted} {
 		inClear := flags != 0
 		for _, packets := range [][]any{
@@ -1021,7 +1020,7 @@ func BenchmarkServeLogin(b *testing.B) {
 func TestRecordError(t *testing.T) {
 	srv := newLab()
 	srv.log.out = bufio.NewWriter(fullDisk{})
-	conn := &stream{Reader: bytes.NewReader(packed(header{version: minorDefault, typ: typeAcct, seqNo: 1}, testKey, &acctRequest{flags: acctStart, user: "alice"}))}
+	conn := &stream{Reader: bytes.NewReader(packed(header{version: minorDefault, typ: typeAcct, seqNo: 1}, testKey, &acctRequest{flags: acctStart, subject: subject{user: "alice"}}))}
 	srv.serve(t.Context(), conn)
 	var reply acctReply
 	if _, err := (&handConn{in: bufio.NewReader(&conn.out), key: testKey}).receive(&reply); err != nil || reply.status != acctError {
@@ -1046,7 +1045,7 @@ func TestTooManyArguments(t *testing.T) {
 	srv.args = []string{"priv-lvl=15", "idletime=5"}
 	c := dialHand(t, startLab(t, srv).addr)
 	args := append([]string{"service=shell", "cmd=", "priv-lvl*1"}, strings.Fields(strings.Repeat("a=b ", 252))...)
-	c.send(header{version: minorDefault, typ: typeAuthor, seqNo: 1}, &authorRequest{user: "alice", args: args})
+	c.send(header{version: minorDefault, typ: typeAuthor, seqNo: 1}, &authorRequest{subject: subject{user: "alice"}, args: args})
 	var r authorResponse
 	if _, err := c.receive(&r); err != nil || r.status != authorError {
 		t.Errorf("%+v, %v", r, err)
@@ -1059,7 +1058,7 @@ func TestUsersFromStdin(t *testing.T) {
 	cancel()
 	code := run(ctx, []string{"serve", "--listen", "127.0.0.1:0", "--users-file", "-"}, stdio{in: strings.NewReader("a:b\n"),
 		out: new(bytes.Buffer), err: new(bytes.Buffer), env: func(string) string { return "" }})
-	if code != classGranted {
+	if code != classGranted.exit() {
 		t.Errorf("ended with %d", code)
 	}
 }
@@ -1069,7 +1068,7 @@ func TestSeqNoDoesNotWrap(t *testing.T) {
 	for _, m := range []struct {
 		typ packetType
 		m   layouter
-	}{{typeAuthor, &authorRequest{user: "alice"}}, {9, &authorRequest{}}} {
+	}{{typeAuthor, &authorRequest{subject: subject{user: "alice"}}}, {9, &authorRequest{}}} {
 		c := dialHand(t, startLab(t, newLab()).addr)
 		c.send(header{version: minorDefault, typ: m.typ, seqNo: 255}, m.m)
 		if h, _, err := readHeader(c.in); err == nil && h.seqNo == 0 {

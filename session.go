@@ -2,22 +2,71 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"time"
 )
 
-// A session is one exchange of packets: one session id, and a seq_no that rises by one.
-// RFC 8907 section 4.1. seal, verify and unseal are the one place that numbers, obfuscates,
-// checks, and undoes the obfuscation.
+// A session is one dialogue with a server: one session_id, and a seq_no that rises by one. RFC 8907
+// section 4.1. Here, and nowhere else, packets are numbered, obfuscated, checked and read.
 type session struct {
 	*link
-	sent  header    // of the packet sent last
-	began time.Time // when that was
+	sent     header    // of the packet sent last
+	began    time.Time // when that was
+	timing   *timing
+	deadline time.Time // absolute; only a person at a prompt moves it
+	reused   bool      // the connection had answered others before
+	written  bool      // some octets of a request
+}
 
-	written bool // some octets of a request
-	died    bool // the connection was closed before any octet of an answer
+// newSessionID is from a strong generator, as section 4.1 asks.
+func newSessionID() uint32 {
+	var id [4]byte
+	rand.Read(id[:]) // never fails
+	return binary.BigEndian.Uint32(id[:])
+}
+
+// start prepares the header that all packets of the session have, but for the numbers.
+func (s *session) start(l *link, q request, id uint32) {
+	s.link, s.reused, s.written, s.sent = l, l.answered, false, header{sessionID: id}
+	s.sent.typ, s.sent.version = q.kind()
+	if l.clear {
+		s.sent.flags |= flagUnencrypted
+	}
+	if l.singleConnect {
+		// On every packet: some servers want it so, and the others ignore it (section 4.3).
+		s.sent.flags |= flagSingleConnect
+	}
+}
+
+// carry takes a request through the session, to the verdict.
+func (s *session) carry(ctx context.Context, q request, res *result) error {
+	m, err := q.open(s.from)
+	for err == nil && m != nil {
+		if err = s.exchange(m, q.reply()); err != nil {
+			return err
+		}
+		if m, err = q.next(ctx, s, res); err != nil && m != nil {
+			s.farewell(m)
+		}
+	}
+	if errors.Is(err, errFarewell) {
+		return nil
+	}
+	return err
+}
+
+// pause stops the clock while a person is asked; the function it returns starts it again.
+func (s *session) pause() (resume func()) {
+	began := time.Now()
+	return func() {
+		s.deadline = s.deadline.Add(time.Since(began))
+		_ = s.conn.SetDeadline(s.deadline)
+	}
 }
 
 // exchange sends m and reads its answer into reply.
@@ -101,6 +150,8 @@ func (s *session) receive(reply layouter) error {
 // verify checks the header of a reply against that of the packet it answers.
 func (s *session) verify(h *header) error {
 	switch {
+	case s.breaksFlagRule(h):
+		return s.flagViolation()
 	case h.typ != s.sent.typ:
 		return s.mismatch("type", h.typ, s.sent.typ)
 	case h.sessionID != s.sent.sessionID:
@@ -112,8 +163,6 @@ func (s *session) verify(h *header) error {
 		s.trace.packet("received from", &s.server, h, nil, nil)
 		return failf(classServer, "%s answers with an empty body", s.server).
 			withHint("the server does not do %s (RFC 8907 section 3.6)", h.typ)
-	case (h.flags^s.sent.flags)&flagUnencrypted != 0:
-		return s.flagViolation()
 	case h.length > maxBody:
 		return s.tooLong(h)
 	}
@@ -164,23 +213,22 @@ func (s *session) mismatch(field string, got, want any) *failure {
 		withHint("a broken server, or a device in between that mixes sessions")
 }
 
+// breaksFlagRule is for what is looked at before anything else of a reply (section 10.5.2).
+func (l *link) breaksFlagRule(h *header) bool { return l.clear != (h.flags&flagUnencrypted != 0) }
+
 // flagViolation is section 10.5.2: close the connection, do not use the reply, and treat it as
 // FAIL, so that no other server is asked. Over TLS it is RFC 9887 section 4.
-func (s *session) flagViolation() error {
-	var f *failure
+func (l *link) flagViolation() error {
 	switch {
-	case s.facts != nil:
-		f = failf(classProtocol, "the reply of %s comes without the UNENCRYPTED flag, which every packet has over TLS", s.server).
-			withHint("the server does not follow RFC 9887 section 4; the reply was not used")
-	case s.clear:
-		f = failf(classProtocol, "the reply of %s is obfuscated although --unencrypted was asked for", s.server).
-			withHint("the server has a key for this client: give it with --key-file in place of --unencrypted")
-	default:
-		f = failf(classProtocol, "the reply of %s is not obfuscated although a key is in use: the UNENCRYPTED flag is set", s.server).
-			withHint("the server has no key for this client, or someone in between answers in its place; the reply was not used")
+	case l.facts != nil:
+		return failf(classProtocol, "the reply of %s comes without the UNENCRYPTED flag, which every packet has over TLS", l.server).
+			withHint("the server does not follow RFC 9887 section 4; the reply was not used").as(fateViolated)
+	case l.clear:
+		return failf(classProtocol, "the reply of %s is obfuscated although --unencrypted was asked for", l.server).
+			withHint("the server has a key for this client: give it with --key-file in place of --unencrypted").as(fateViolated)
 	}
-	f.final = true
-	return f
+	return failf(classProtocol, "the reply of %s is not obfuscated although a key is in use: the UNENCRYPTED flag is set", l.server).
+		withHint("the server has no key for this client, or someone in between answers in its place; the reply was not used").as(fateViolated)
 }
 
 // keyMismatch explains a body whose lengths do not add up, and names the candidate key that
@@ -201,26 +249,36 @@ func (s *session) keyMismatch(h *header, body []byte, reply layouter) error {
 	return f.withHint("the shared key differs from the server's, or the server has another key for the address %s", hostOf(s.conn.LocalAddr()))
 }
 
-// ioFailure explains an error on an open connection, n octets into a reply.
+// ioFailure explains an error on an open connection, n octets into a reply. Only where nothing of
+// a session was answered may it be put again on another connection.
 func (s *session) ioFailure(what string, n int, err error) error {
 	if f := s.tlsReadFailure(err); f != nil {
 		return f
 	}
-	closed := isClosed(err)
-	s.died = closed && n == 0 && s.sent.seqNo == 1
+	closed, first := isClosed(err), n == 0 && s.sent.seqNo == 1
+	var f *failure
 	switch {
 	case closed && n > 0:
-		return failf(classNetwork, "%s closed the connection in the middle of its reply, after %d octets", s.server, n)
+		f = failf(classNetwork, "%s closed the connection in the middle of its reply, after %d octets", s.server, n)
 	case closed:
-		return failf(classNetwork, "%s closed the connection before it answered", s.server).
+		f = failf(classNetwork, "%s closed the connection before it answered", s.server).
 			withHint("most often the server has no client entry for the address %s; an access list, a wrong key (some servers close) or a TLS port look the same", hostOf(s.conn.LocalAddr()))
 	case errors.Is(err, os.ErrDeadlineExceeded) && n > 0:
-		return failf(classNetwork, "the reply of %s was cut off after %d octets: timed out after %v", s.server, n, s.timeout)
+		f = failf(classNetwork, "the reply of %s was cut off after %d octets: timed out after %v", s.server, n, s.timeout)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		f := failf(classNetwork, "no reply from %s within %v", s.server, s.timeout).
+		f = failf(classNetwork, "no reply from %s within %v", s.server, s.timeout).
 			withHint("some servers drop a packet that does not fit their key; else a slow back end (LDAP, AD) or overload: try a longer --timeout")
-		f.timedOut = true
-		return f
+	default:
+		f = failf(classNetwork, "%s %s: %w", what, s.server, cause(err))
 	}
-	return failf(classNetwork, "%s %s: %w", what, s.server, cause(err))
+	switch {
+	case !first:
+	case closed && s.written:
+		f.fate = fateLost
+	case closed:
+		f.fate = fateUnsent
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		f.fate = fateSilent
+	}
+	return f
 }

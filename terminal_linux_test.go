@@ -88,7 +88,7 @@ type seat struct {
 	stderr *os.File
 	out    bytes.Buffer // to be read after the end
 	leave  context.CancelFunc
-	done   chan class
+	done   chan exitCode
 }
 
 func runAt(t *testing.T, line string) *seat {
@@ -98,7 +98,7 @@ func runAt(t *testing.T, line string) *seat {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &seat{pty: openPTY(t), stderr: r, leave: cancel, done: make(chan class, 1)}
+	s := &seat{pty: openPTY(t), stderr: r, leave: cancel, done: make(chan exitCode, 1)}
 	t.Cleanup(func() { cancel(); r.Close(); w.Close() })
 	s.checkEcho(t, true)
 	go func() {
@@ -120,7 +120,7 @@ func (s *seat) asked(t *testing.T, prompt string, echo bool, answer string) {
 
 // ends waits for the end, and checks the exit code, standard output and what the terminal
 // showed by itself: nothing of what was typed without echo.
-func (s *seat) ends(t *testing.T, code class, out, shown string) {
+func (s *seat) ends(t *testing.T, code exitCode, out, shown string) {
 	t.Helper()
 	if got := <-s.done; got != code || s.out.String() != out {
 		t.Errorf("ends with %d %q, not %d %q", got, s.out.String(), code, out)
@@ -139,7 +139,7 @@ func TestPromptForSecrets(t *testing.T) {
 	s := runAt(t, "authenticate alice "+server.addr+" -t pap")
 	s.asked(t, "tacacs+ secret: ", false, testKey+"\n")
 	s.asked(t, "password for alice: ", false, testPassword+"\n")
-	s.ends(t, classGranted, "PASS\n", "")
+	s.ends(t, classGranted.exit(), "PASS\n", "")
 	var start authenStart
 	if server.received(t, &start); start.data != testPassword {
 		t.Errorf("the password is %q", start.data)
@@ -151,12 +151,12 @@ func TestPromptAndPaste(t *testing.T) {
 	server := newScript(t, testKey, &authenReply{status: authenPass})
 	s := runAt(t, "authenticate alice "+server.addr+" -t pap")
 	s.asked(t, "tacacs+ secret: ", false, testKey+"\n"+testPassword+"\n")
-	s.ends(t, classGranted, "PASS\n", "")
+	s.ends(t, classGranted.exit(), "PASS\n", "")
 
 	server = newScript(t, "0123456789abcdef", &authenReply{status: authenPass})
 	s = runAt(t, "authenticate alice "+server.addr+" -t pap -k 0123456789abcdef")
 	s.asked(t, "password for alice: ", false, "\n") // an empty one
-	s.ends(t, classGranted, "PASS\n", "")
+	s.ends(t, classGranted.exit(), "PASS\n", "")
 }
 
 // The prompts of a server: echo unless it says NOECHO, or asks for a password.
@@ -173,7 +173,7 @@ func TestServerPrompts(t *testing.T) {
 	s.asked(t, "Token: ", false, "123456\n")
 	s.asked(t, "Again: ", false, "y\n")
 	s.asked(t, "data: ", true, "z\n")
-	s.ends(t, classGranted, "PASS\n", "blue\r\nz\r\n")
+	s.ends(t, classGranted.exit(), "PASS\n", "blue\r\nz\r\n")
 	server.received(t, new(authenStart))
 	for _, want := range []string{"x", "blue", "123456", "y", "z"} {
 		var answer authenContinue
@@ -188,17 +188,17 @@ func TestPromptEnds(t *testing.T) {
 	line := "authenticate alice " + server.Addr().String()
 	for name, row := range map[string]struct {
 		typed string
-		code  class
+		code  exitCode
 		says  string
 	}{
-		"end of input": {"\x04", classUsage, "no key"},
-		"nothing":      {"\n", classUsage, "tacacs_plus: the key of the terminal is empty\n"},
-		"interrupted":  {"", classInterrupted, "tacacs_plus: interrupted\n"},
+		"end of input": {"\x04", classUsage.exit(), "no key"},
+		"nothing":      {"\n", classUsage.exit(), "tacacs_plus: the key of the terminal is empty\n"},
+		"interrupted":  {"", classInterrupted.exit(), "tacacs_plus: interrupted\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := runAt(t, line)
 			s.asked(t, "tacacs+ secret: ", false, row.typed)
-			if row.code == classInterrupted {
+			if row.code == classInterrupted.exit() {
 				s.leave()
 			}
 			readUntil(t, s.stderr, row.says)
@@ -216,7 +216,7 @@ func TestPromptForNewPassword(t *testing.T) {
 	s.asked(t, "password for alice: ", false, "old\n")
 	s.asked(t, "new password for alice: ", false, "new\n")
 	s.asked(t, "new password for alice again: ", false, "new\n")
-	s.ends(t, classGranted, "PASS\n", "")
+	s.ends(t, classGranted.exit(), "PASS\n", "")
 	server.received(t, new(authenStart))
 	for _, want := range []string{"old", "new", "new"} {
 		var answer authenContinue
@@ -231,7 +231,7 @@ func TestPromptForNewPassword(t *testing.T) {
 	s.asked(t, "new password for alice: ", false, "new\n")
 	s.asked(t, "new password for alice again: ", false, "newer\n")
 	readUntil(t, s.stderr, "tacacs_plus: the new passwords differ\n")
-	s.ends(t, classUsage, "", "")
+	s.ends(t, classUsage.exit(), "", "")
 	checkUntouched(t, unasked)
 }
 

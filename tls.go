@@ -34,10 +34,14 @@ type tlsOptions struct {
 }
 
 func (t *tlsOptions) register(o *optionSet) {
+	o.group = groupIdentity
 	o.add((*toggle)(&t.enabled), "tls", "", "TACACS+ over TLS 1.3 (RFC 9887): port 300, no key, never a fall back to clear")
+	o.group = groupServer
 	o.add((*text)(&t.caCert), "cacert", "FILE", "certificates to trust, PEM (default the system's)")
+	o.group = groupIdentity
 	o.add((*text)(&t.cert), "cert", "FILE", "own certificate, with its chain, PEM")
 	o.add((*text)(&t.certKey), "cert-key", "FILE", "its private key, PEM (default in the file of --cert)")
+	o.group = groupServer
 	o.add((*text)(&t.serverName), "servername", "NAME", "name that the server's certificate must have (default that of HOST)")
 	o.add(&t.crls, "crl", "FILE", "revocation list, PEM or DER; repeatable")
 	o.add((*toggle)(&t.insecure), "insecure", "", "do not verify the server's certificate")
@@ -313,7 +317,7 @@ func alertHint(err error) string {
 // tlsReadFailure explains an error of the first read after a handshake that succeeded: in TLS
 // 1.3 that is where the server says, or does not say, what is wrong with the client's certificate.
 func (s *session) tlsReadFailure(err error) error {
-	if s.facts == nil || s.answered {
+	if s.facts == nil || s.link.answered {
 		return nil
 	}
 	var op *net.OpError

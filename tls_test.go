@@ -124,7 +124,7 @@ func TestTLS(t *testing.T) {
 	const login = "authenticate alice AT --timeout 3 --tls --cacert DIR/ca.pem"
 	for _, tt := range []struct {
 		name, serve, line string
-		code              class
+		code              exitCode
 		err               string // a regular expression for the first line
 		also              string // what else must be somewhere in the output
 	}{
@@ -183,7 +183,7 @@ func TestTLS(t *testing.T) {
 func TestTLSFaults(t *testing.T) {
 	for _, tt := range []struct {
 		fault string
-		code  class
+		code  exitCode
 		err   string
 	}{
 		{"tls-1.2", 6, `TLS with .*: it does not speak TLS 1.3`},
@@ -220,7 +220,7 @@ func TestClearPortAnswersTLS(t *testing.T) {
 			got := runWith(t, secretsInEnv, "", "authenticate", "alice", addr, "--tls", "--insecure", "-q", "--timeout", "300ms")
 			_, second, _ := strings.Cut(got.err, "\n")
 			second, hint, _ := strings.Cut(second, "\n")
-			outcome{code: got.code, err: strings.TrimPrefix(second, "tacacs_plus: ")}.check(t, classTLS, ``, tt.err)
+			outcome{code: got.code, err: strings.TrimPrefix(second, "tacacs_plus: ")}.check(t, classTLS.exit(), ``, tt.err)
 			if !strings.Contains(hint, "300") {
 				t.Errorf("no word of the port: %q", hint)
 			}
@@ -254,7 +254,7 @@ func TestNothingInClear(t *testing.T) {
 	s := serveWith(t, split("--tls --cert DIR/server.pem --cert-key DIR/server.key", "DIR", dir)...)
 	for _, tt := range []struct {
 		options string
-		code    class
+		code    exitCode
 	}{
 		{"--cacert DIR/ca.pem", 0}, {"--cacert DIR/ca.pem -t pap", 0}, {"--cacert DIR/other-ca.pem", 6},
 		{"--cacert DIR/ca.pem --servername wrong.example", 6},
@@ -334,10 +334,11 @@ func TestResumption(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &client{servers: servers, timeout: 5 * time.Second, network: "tcp", clear: true, tls: secure, warn: t.Logf}
+	c := &client{servers: servers, timeout: 5 * time.Second, network: "tcp", clear: true, tls: secure, tell: t.Logf}
 	ask := func() (*result, error) {
-		res := new(result)
-		return res, c.ask(t.Context(), res, newLogin(caller{user: "alice", authenType: authenPAP, service: authenServiceLogin}, testPassword))
+		j := &job{request: newLogin(caller{user: "alice", authenType: authenPAP, service: authenServiceLogin}, testPassword)}
+		(&asker{client: c}).ask(t.Context(), j)
+		return &j.res, j.err
 	}
 	for i, resumed := range []bool{false, true, true} {
 		res, err := ask()

@@ -15,7 +15,7 @@ func traced(t *testing.T, h header, body string, m layouter, showSecrets bool) s
 	octets := unhex(t, body)
 	h.length = uint32(len(octets))
 	tracer := &tracer{out: &out, showSecrets: showSecrets}
-	tracer.packet("sent to", server{host: "192.0.2.1", port: 49}, &h, octets, m)
+	tracer.packet("sent to", newServer("192.0.2.1", 49), &h, octets, m)
 	return out.String()
 }
 
@@ -113,8 +113,8 @@ func TestTraceHidesSecrets(t *testing.T) {
 	for n := range 64 {
 		secret := strings.Repeat("Z", n)
 		for _, m := range []layouter{
-			&authenStart{typ: authenPAP, user: "alice", data: secret},
-			&authenStart{typ: authenMSCHAPv2, user: strings.Repeat("u", n), data: secret},
+			&authenStart{subject: subject{typ: authenPAP, user: "alice"}, data: secret},
+			&authenStart{subject: subject{typ: authenMSCHAPv2, user: strings.Repeat("u", n)}, data: secret},
 			&authenContinue{userMsg: secret},
 			&authenContinue{userMsg: secret, data: "reason"},
 		} {
@@ -123,14 +123,14 @@ func TestTraceHidesSecrets(t *testing.T) {
 				t.Fatal(err)
 			}
 			var hidden, shown strings.Builder
-			(&tracer{out: &hidden}).packet("sent to", server{host: "tac1", port: 49}, &h, body, fresh(m))
+			(&tracer{out: &hidden}).packet("sent to", newServer("tac1", 49), &h, body, fresh(m))
 			if strings.Contains(hidden.String(), "Z") || strings.Contains(hidden.String(), " 5a") {
 				t.Errorf("%T, %d octets: got\n%swant no Z and no 5a", m, n, hidden.String())
 			}
 			if got := strings.Count(hidden.String(), "**"); n > 0 && got < n {
 				t.Errorf("%T, %d octets: got %d stars, want one for each", m, n, got)
 			}
-			(&tracer{out: &shown, showSecrets: true}).packet("sent to", server{host: "tac1", port: 49}, &h, body, fresh(m))
+			(&tracer{out: &shown, showSecrets: true}).packet("sent to", newServer("tac1", 49), &h, body, fresh(m))
 			if got := strings.Count(shown.String(), " 5a"); got != n {
 				t.Errorf("%T, %d octets, shown: got %d of them, want all", m, n, got)
 			}
@@ -149,7 +149,7 @@ func TestTraceLeavesTheMessageAlone(t *testing.T) {
 			t.Fatal(err)
 		}
 		var out strings.Builder
-		(&tracer{out: &out}).packet("sent to", server{host: "tac1", port: 49}, &header{}, body, before)
+		(&tracer{out: &out}).packet("sent to", newServer("tac1", 49), &header{}, body, before)
 		if after, err := encoded(before); err != nil || string(after) != string(unhex(t, row.wire)) {
 			t.Errorf("%s: got %x, %v, want %s", row.name, after, err, row.wire)
 		}

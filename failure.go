@@ -1,0 +1,119 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+)
+
+// A class is what kind of end a request or a command line came to.
+type class uint8
+
+const (
+	classGranted class = iota
+	classDenied
+	classUsage
+	classServer
+	classNetwork
+	classProtocol
+	classTLS
+	classInterrupted
+)
+
+// classes are the names and the exit codes, which are part of the contract with scripts.
+var classes = [...]struct {
+	name string
+	exit exitCode
+}{
+	classGranted:     {"granted", 0},
+	classDenied:      {"denied", 1},
+	classUsage:       {"usage", 2},
+	classServer:      {"server error", 3},
+	classNetwork:     {"network", 4},
+	classProtocol:    {"protocol", 5},
+	classTLS:         {"TLS", 6},
+	classInterrupted: {"interrupted", 130},
+}
+
+func (c class) String() string { return classes[c].name }
+
+// exit is the exit code of a run that ended so.
+func (c class) exit() exitCode { return classes[c].exit }
+
+// An exitCode is what the process ends with: that of a class, of a command that was run, or one of
+// Nagios' states.
+type exitCode int
+
+// A failure is an error with its class, and a hint where the cause is known.
+type failure struct {
+	class class
+	err   error
+	hint  string
+	fate  fate // of the attempt that ended with it
+}
+
+// A fate is what came of one attempt to have a request answered. What follows from it stands beside
+// client.settle.
+type fate uint8
+
+const (
+	fateFailed   fate = iota // the server answered ERROR, or with what cannot be used, or there is no way to it
+	fateDecided              // a verdict, or an error that no server can change
+	fateRestart              // the server asks for another session
+	fateUnsent               // nothing of the request was written
+	fateLost                 // it was written, and the connection ended before any octet of a reply
+	fateSilent               // no octet of a reply came in time
+	fateViolated             // the reply broke the rule of the UNENCRYPTED flag: it counts as FAIL (section 10.5.2)
+)
+
+// failf makes a failure of a class.
+func failf(c class, format string, args ...any) *failure {
+	return &failure{class: c, err: fmt.Errorf(format, args...)}
+}
+
+// errInterrupted is what a signal leaves of whatever it meets.
+var errInterrupted = failf(classInterrupted, "interrupted")
+
+// withHint adds what the person can do about it.
+func (f *failure) withHint(format string, args ...any) *failure {
+	f.hint = fmt.Sprintf(format, args...)
+	return f
+}
+
+// as gives the attempt that ended with the failure another fate than failed.
+func (f *failure) as(came fate) *failure {
+	f.fate = came
+	return f
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
+
+// fateOf is what an attempt came to that ended with err. What this side decided, or found wrong,
+// no other server changes.
+func fateOf(err error) fate {
+	if err == nil {
+		return fateDecided
+	}
+	f := asFailure(err)
+	if c := f.class; f.fate == fateFailed && (c == classDenied || c == classUsage || c == classInterrupted) {
+		return fateDecided
+	}
+	return f.fate
+}
+
+// asFailure gives any error a class; one without a class of its own came from this system.
+func asFailure(err error) *failure {
+	var f *failure
+	if errors.As(err, &f) {
+		return f
+	}
+	return &failure{class: classUsage, err: err}
+}
+
+// classOf is the class of an error; nil is granted.
+func classOf(err error) class {
+	if err == nil {
+		return classGranted
+	}
+	return asFailure(err).class
+}

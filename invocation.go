@@ -1,0 +1,296 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// stdio is what a run sees of the process around it.
+type stdio struct {
+	in       io.Reader
+	out, err io.Writer
+	env      func(name string) string
+	watch    func() // makes signals end the run's context from now on; nil where they do not
+}
+
+// watched is called before what a signal must not cut short: a terminal without echo, a
+// command between two records.
+func (s stdio) watched() {
+	if s.watch != nil {
+		s.watch()
+	}
+}
+
+// A command is one row of the table of commands: all that the others know of it.
+type command struct {
+	name    string
+	words   string // that it takes: USER, [USER], HOST, and anything else for what is left
+	summary string
+	// setup declares the command's own options and returns what it does.
+	setup func(*optionSet) action
+	// child is its option with which the words after -- are a command line of their own.
+	child string
+	// server says that it answers others: the options that are for asking are refused.
+	server bool
+	// misused is what a mistake becomes where its options ask for another form; nil for none.
+	misused func(*invocation, *failure) output
+}
+
+// usage is the hint for a wrong number of words.
+func (c command) usage() string {
+	return strings.TrimSpace("usage: tacacs_plus " + c.name + " " + c.words)
+}
+
+// An action carries a command out: what it has to show, an error, or both.
+type action func(context.Context, *invocation) (output, error)
+
+func findCommand(table []command, name string) (command, error) {
+	i := slices.IndexFunc(table, func(c command) bool { return c.name == name })
+	if i < 0 {
+		return command{}, failf(classUsage, "unknown command \"%s\"", escape(name)).withHint("tacacs_plus help lists the commands")
+	}
+	return table[i], nil
+}
+
+// An invocation is one command line, read: the command, the options that all commands share,
+// and the words that are left.
+type invocation struct {
+	command  command
+	action   action
+	std      stdio
+	options  *optionSet
+	caller   caller
+	server   serverOptions
+	output   outputOptions
+	key      secretSource
+	password secretSource
+	help     bool
+	version  bool
+	words    []string  // the arguments after USER and HOST
+	tail     []string  // those of them that stood after --
+	reads    string    // what the command takes from standard input; empty for nothing
+	terminal *terminal // nil where there is none
+}
+
+// register declares the options that all commands share.
+func (inv *invocation) register(o *optionSet) {
+	o.group = groupRequest
+	inv.caller.register(o)
+	inv.key = secretSource{what: "key", option: "--key-file", env: "TACACS_PLUS_KEY"}
+	inv.password = secretSource{what: "password", option: "--password-file", env: "TACACS_PLUS_PWD"}
+	o.group = groupServer
+	inv.server.register(o)
+	o.group = groupKey
+	o.add(&inv.key, "k key", "KEY", "the shared secret; visible to others in the process list")
+	o.add(&inv.key.files, "key-file", "FILE", "file with the shared secret; - is standard input; repeatable: the first is used,\nthe others are tried on a garbled reply to name the one that fits")
+	o.group = groupPassword
+	o.add(&inv.password, "password", "PASSWORD", "the password; visible to others in the process list")
+	o.add(&inv.password.files, "password-file", "FILE", "file with the password; - is standard input")
+	o.add((*toggle)(&inv.password.stdin), "password-stdin", "", "read the password from standard input")
+	o.group = groupOutput
+	inv.output.register(o)
+	o.group = groupCommand
+}
+
+// parse reads a command line by the grammar of the help: shared options anywhere, the
+// command's own after it, one or two dashes, _ for -, and -- as their end.
+func parse(table []command, args []string, std stdio) (*invocation, error) {
+	inv := &invocation{std: std, options: newOptionSet()}
+	inv.register(inv.options)
+	inv.options.add((*toggle)(&inv.help), "h help", "", "print help")
+	inv.options.add((*toggle)(&inv.version), "version", "", "print the version")
+	inv.terminal = openTerminal(std)
+	for len(args) > 0 {
+		arg, rest := args[0], args[1:]
+		var err error
+		switch {
+		case arg == "--":
+			inv.tail, rest = rest, nil
+			inv.words = append(inv.words, inv.tail...)
+		case len(arg) > 1 && arg[0] == '-':
+			rest, err = inv.options.take(arg, rest, inv.action != nil)
+		case inv.action == nil:
+			err = inv.name(table, arg)
+		default:
+			inv.words = append(inv.words, arg)
+		}
+		if err != nil {
+			inv.lookAhead(table, args[1:])
+			return inv, err
+		}
+		args = rest
+	}
+	switch {
+	case inv.help, inv.version:
+		return inv, nil
+	case inv.action == nil:
+		return inv, failf(classUsage, "a command is missing").withHint("tacacs_plus help lists the commands")
+	}
+	return inv, inv.assign()
+}
+
+// name takes the command that the line names.
+func (inv *invocation) name(table []command, word string) (err error) {
+	if inv.command, err = findCommand(table, word); err == nil {
+		inv.action = inv.command.setup(inv.options)
+	}
+	return err
+}
+
+// lookAhead reads what is left of a line after a mistake for the command and for options without
+// a value, so that a program gets its JSON, and a monitor its exit code, all the same.
+func (inv *invocation) lookAhead(table []command, rest []string) {
+	for _, arg := range rest {
+		switch {
+		case arg == "--":
+			return
+		case len(arg) > 1 && arg[0] == '-':
+			inv.options.takeToggle(arg)
+		case inv.action == nil:
+			_ = inv.name(table, arg)
+		}
+	}
+}
+
+// assign gives the words that are left their places, then checks all values.
+func (inv *invocation) assign() error {
+	if inv.command.server {
+		if name := inv.options.givenOf(groupRequest, groupServer, groupPassword); name != "" {
+			return failf(classUsage, "--%s is for a client, not for %s", name, inv.command.name)
+		}
+	}
+	child := inv.command.child != "" && inv.given(inv.command.child)
+	take := func(option, name string, value *string) error {
+		if inv.given(option) {
+			return nil
+		}
+		if len(inv.words) == 0 || child && len(inv.words) == len(inv.tail) {
+			return failf(classUsage, "%s is missing", name).withHint("%s", inv.command.usage())
+		}
+		*value, inv.words = inv.words[0], inv.words[1:]
+		return nil
+	}
+	more, asks := false, false
+	for _, place := range strings.Fields(inv.command.words) {
+		var err error
+		switch place {
+		case "USER":
+			err = take("username", place, &inv.caller.user)
+		case "[USER]": // one word alone is HOST
+			if len(inv.words) > 1 || len(inv.words) == 1 && inv.given("host") {
+				err = take("username", place, &inv.caller.user)
+			}
+		case "HOST":
+			err = take("host", place, &inv.server.host)
+			asks = true
+		default:
+			more = true
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if len(inv.words) > 0 && !more {
+		return failf(classUsage, "unexpected argument \"%s\"", escape(inv.words[0])).withHint("%s", inv.command.usage())
+	}
+	if !asks {
+		return nil
+	}
+	return cmp.Or(inv.caller.check(), inv.server.check(), inv.output.check())
+}
+
+// given says whether the command line has the option, by any of its names.
+func (inv *invocation) given(option string) bool { return inv.options.given[option] }
+
+// ask puts a request to the servers and collects what comes of it.
+func (inv *invocation) ask(ctx context.Context, keys []key, q request) (*result, error) {
+	j := &job{request: q, res: result{Command: inv.command.name, User: inv.caller.user}}
+	c, err := inv.client(keys)
+	if err != nil {
+		return &j.res, err
+	}
+	c.tell, j.res.Transport = inv.warn, c.transport()
+	(&asker{client: c}).ask(ctx, j)
+	return &j.res, j.err
+}
+
+// client is what the options say of the servers. It says nothing by itself.
+func (inv *invocation) client(keys []key) (*client, error) {
+	s := &inv.server
+	c := &client{servers: s.servers, keys: keys, timeout: s.timeout, retries: s.retries, network: s.network(),
+		source: s.sourceAddr, device: s.device, remAddr: inv.caller.remAddr, singleConnect: s.singleConnect, clear: s.unencrypted || s.tls.enabled}
+	if inv.output.debug {
+		c.trace = &tracer{out: inv.std.err, showSecrets: inv.output.showSecrets}
+	}
+	var err error
+	if s.tls.enabled {
+		c.tls, err = s.tls.client(func(format string, args ...any) { inv.say("warning: "+format, args...) })
+	}
+	return c, err
+}
+
+// finish shows what came of the command and says what the exit code is.
+func (inv *invocation) finish(out output, err error) exitCode {
+	if out == nil && err != nil {
+		out = inv.misused(err)
+	}
+	f := out.conclude(err)
+	inv.show(out, inv.std.out)
+	if f != nil && f.err != nil {
+		inv.say("%v", f)
+	}
+	if f != nil && f.hint != "" && !(inv.output.quiet && f.err == nil) {
+		inv.say("hint: %s", f.hint)
+	}
+	return out.exit()
+}
+
+// misused is what there is to show where an error came in place of an output: for a program that
+// asked for an object, an object.
+func (inv *invocation) misused(err error) output {
+	if f := asFailure(err); f.class == classUsage && inv.command.misused != nil {
+		if out := inv.command.misused(inv, f); out != nil {
+			return out
+		}
+	}
+	if inv.output.json {
+		return &result{Command: inv.command.name, User: inv.caller.user}
+	}
+	return &page{}
+}
+
+// show prints an output on w as the options ask.
+func (inv *invocation) show(out output, w io.Writer) {
+	var text string
+	switch {
+	case inv.output.quiet:
+	case inv.output.json:
+		text = out.json()
+	case inv.output.verbose:
+		text = out.block()
+	default:
+		text = out.line()
+	}
+	if text == "" {
+		return
+	}
+	if _, err := io.WriteString(w, text); err != nil {
+		fmt.Fprintf(inv.std.err, "tacacs_plus: write the result: %v\n", cause(err))
+	}
+}
+
+// say tells the person something that is neither a result nor an error.
+func (inv *invocation) say(format string, args ...any) {
+	fmt.Fprintf(inv.std.err, "tacacs_plus: %s\n", oneLine(fmt.Sprintf(format, args...)))
+}
+
+// warn says what -q hides.
+func (inv *invocation) warn(format string, args ...any) {
+	if !inv.output.quiet {
+		inv.say("warning: "+format, args...)
+	}
+}

@@ -1,0 +1,224 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"unicode/utf8"
+)
+
+// A secretSource is where one secret comes from: an option, a file, standard input, the
+// environment, or the person at the terminal. As a flag.Value it is the option.
+type secretSource struct {
+	what   string // "key"
+	option string // to name when nothing is given
+	value  string
+	set    bool
+	files  list
+	stdin  bool
+	env    string
+}
+
+func (s *secretSource) String() string { return "" }
+
+// Set takes the secret from the command line.
+func (s *secretSource) Set(v string) error {
+	s.value, s.set = v, true
+	return nil
+}
+
+// ways is in how many ways the secret was given.
+func (s *secretSource) ways() (n int) {
+	for _, given := range []bool{s.set, s.stdin, len(s.files) > 0} {
+		if given {
+			n++
+		}
+	}
+	return n
+}
+
+// fromStdin names the secret once for each way in which it is read from standard input.
+func (s *secretSource) fromStdin() (readers []string) {
+	files := s.files
+	if s.stdin {
+		files = append(list{"-"}, files...)
+	}
+	the := "the "
+	for _, f := range files {
+		if f == "-" {
+			readers = append(readers, the+s.what)
+			the = "another "
+		}
+	}
+	return readers
+}
+
+// shareStdin refuses what more than one reader would take from standard input.
+func shareStdin(readers []string) error {
+	if len(readers) < 2 {
+		return nil
+	}
+	return failf(classUsage, "%s and %s cannot both come from standard input", readers[0], readers[1]).
+		withHint("a file or the environment can hold one of them")
+}
+
+// secrets are what a request needs to know and nobody else may see.
+type secrets struct {
+	keys        []key
+	password    string
+	newPassword string
+}
+
+// secrets collects the key, then the password and the new password, as far as there are sources
+// for them. Everything that can be wrong is found before anything is read or asked.
+func (inv *invocation) secrets(ctx context.Context, passwords ...*secretSource) (s secrets, err error) {
+	if err := inv.checkSources(append([]*secretSource{&inv.key}, passwords...)); err != nil {
+		return s, err
+	}
+	if s.keys, err = inv.keys(ctx); err != nil {
+		return s, err
+	}
+	for i, value := range []*string{&s.password, &s.newPassword}[:len(passwords)] {
+		if *value, err = inv.loadPassword(ctx, passwords[i], i > 0); err != nil {
+			return s, err
+		}
+	}
+	return s, nil
+}
+
+// checkSources refuses secrets that are given twice, where there is no place for them, or that
+// want the same standard input.
+func (inv *invocation) checkSources(sources []*secretSource) error {
+	var readers []string
+	if inv.reads != "" {
+		readers = append(readers, inv.reads)
+	}
+	for _, src := range sources {
+		if src.ways() > 1 || len(src.files) > 1 && src != &inv.key {
+			return failf(classUsage, "the %s is given more than once", src.what)
+		}
+		readers = append(readers, src.fromStdin()...)
+	}
+	if err := shareStdin(readers); err != nil {
+		return err
+	}
+	switch {
+	case inv.key.ways() == 0:
+	case inv.server.tls.enabled:
+		return failf(classUsage, "over TLS there is no key").withHint("leave --key and --key-file out (RFC 9887 section 3.2)")
+	case inv.server.unencrypted:
+		return failf(classUsage, "--unencrypted and a key exclude each other")
+	}
+	return nil
+}
+
+// keys are the shared secrets: none where nothing is obfuscated.
+func (inv *invocation) keys(ctx context.Context) ([]key, error) {
+	if inv.server.unencrypted || inv.server.tls.enabled {
+		return nil, nil
+	}
+	keys, err := inv.key.load(ctx, inv, "tacacs+ secret: ")
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range keys {
+		if k.value == "" {
+			return nil, failf(classUsage, "the key of %s is empty", k.source)
+		}
+	}
+	if n := utf8.RuneCountInString(keys[0].value); n < 16 {
+		inv.warn("the key has %d characters, RFC 8907 section 10.5.1 asks for 16 at least", n)
+	}
+	return keys, nil
+}
+
+// loadPassword gets a password; a new one is asked for twice.
+func (inv *invocation) loadPassword(ctx context.Context, src *secretSource, fresh bool) (string, error) {
+	prompt := src.what + " for " + escape(inv.caller.user)
+	loaded, err := src.load(ctx, inv, prompt+": ")
+	if err != nil {
+		return "", err
+	}
+	password := loaded[0].value
+	if fresh && loaded[0].source == fromTerminal {
+		again, err := inv.terminal.ask(ctx, prompt+" again: ", true)
+		if err != nil {
+			return "", err
+		}
+		if again != password {
+			return "", failf(classUsage, "the new passwords differ")
+		}
+	}
+	return password, nil
+}
+
+const (
+	fromTerminal  = "the terminal"
+	maxSecretFile = 64 << 10 // octets
+)
+
+// load gets the secret: several values for several files, else one.
+func (s *secretSource) load(ctx context.Context, inv *invocation, prompt string) ([]key, error) {
+	switch {
+	case s.set:
+		return []key{{"the command line", s.value}}, nil
+	case s.stdin:
+		s.files = list{"-"}
+	case len(s.files) > 0:
+	case s.env != "" && inv.std.env(s.env) != "":
+		return []key{{s.env, inv.std.env(s.env)}}, nil
+	default:
+		value, err := inv.terminal.ask(ctx, prompt, true)
+		if errors.Is(err, errNoAnswer) {
+			why := "and no terminal to ask for it"
+			if inv.terminal != nil {
+				why = "the input ended"
+			}
+			hint := "give " + s.option + " FILE"
+			if s.env != "" {
+				hint += ", or set " + s.env
+			}
+			err = failf(classUsage, "no %s, %s", s.what, why).withHint("%s", hint)
+		}
+		return []key{{fromTerminal, value}}, err
+	}
+	var values []key
+	for _, name := range s.files {
+		value, err := readSecret(name, inv.std.in)
+		if err != nil {
+			return nil, failf(classUsage, "read the %s: %w", s.what, err)
+		}
+		if name == "-" {
+			name = "standard input"
+		}
+		values = append(values, key{name, value})
+	}
+	return values, nil
+}
+
+// readSecret reads a file, or standard input for -, without its one trailing newline.
+func readSecret(name string, stdin io.Reader) (string, error) {
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return "", err
+		}
+		defer f.Close()
+		stdin = f
+	}
+	b, err := io.ReadAll(io.LimitReader(stdin, maxSecretFile+1))
+	if err != nil {
+		return "", err
+	}
+	if len(b) > maxSecretFile {
+		return "", fmt.Errorf("%s is over %d octets", name, maxSecretFile)
+	}
+	value, cut := strings.CutSuffix(string(b), "\n")
+	if cut {
+		value = strings.TrimSuffix(value, "\r")
+	}
+	return value, nil
+}

@@ -227,6 +227,7 @@ func (m *mux) read(ctx context.Context) (*job, error) {
 		var last layouter
 		if last, err = j.request.next(ctx, &j.session, &j.res); last != nil { // a farewell: a second exchange has no place here
 			m.out, _ = j.session.seal(m.out, &m.codec, last)
+			m.flush()
 		}
 	}
 	j.err = err

@@ -89,7 +89,9 @@ type wire struct {
 // An asked is one packet that a client sent, and who it is about.
 type asked struct {
 	header
-	user string
+	user      string
+	start     authenStart
+	continues *authenContinue // nil for the first packet of a session
 }
 
 // next reads a packet; nil is the end of the connection.
@@ -104,13 +106,15 @@ func (c *wire) next() *asked {
 	}
 	obfuscate(&h, testKey, body)
 	q := &asked{header: h}
-	var start authenStart
 	var author authorRequest
 	var acct acctRequest
-	switch h.typ {
-	case typeAuthen:
-		err, q.user = decode(body, &start), start.user
-	case typeAuthor:
+	switch {
+	case h.typ == typeAuthen && h.seqNo > 1:
+		q.continues = new(authenContinue)
+		err = decode(body, q.continues)
+	case h.typ == typeAuthen:
+		err, q.user = decode(body, &q.start), q.start.user
+	case h.typ == typeAuthor:
 		err, q.user = decode(body, &author), author.user
 	default:
 		err, q.user = decode(body, &acct), acct.user
@@ -253,6 +257,8 @@ type answer struct {
 	TaskID     string `json:"task_id"`
 	Arguments  arguments
 	TLS        *struct{ Resumed bool }
+	Attempts   []attempt
+	Timing     map[string]float64 `json:"timing_ms"`
 	Error      *problem
 	Expect     string
 	AsExpected *bool `json:"as_expected"`

@@ -1,0 +1,716 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// TestFollows is the policy of asking again, as a table: what came of an attempt, whether the
+// request may be put twice, whether the connection had answered others before.
+func TestFollows(t *testing.T) {
+	const stop, anew, other = stepStop, stepAnew, stepOther
+	for _, tt := range []struct {
+		came                                         fate
+		record, recordReused, request, requestReused step
+	}{
+		{fateDecided, stop, stop, stop, stop},
+		{fateViolated, stop, stop, stop, stop},
+		{fateFailed, other, other, other, other},
+		{fateRestart, anew, anew, anew, anew},
+		{fateUnsent, other, anew, other, anew},
+		{fateLost, other, other, other, anew},
+		{fateSilent, other, other, other, anew},
+	} {
+		for _, of := range []struct {
+			repeatable, reused bool
+			want               step
+		}{{false, false, tt.record}, {false, true, tt.recordReused}, {true, false, tt.request}, {true, true, tt.requestReused}} {
+			if got := follows(tt.came, of.repeatable, of.reused); got != of.want {
+				t.Errorf("fate %d, repeatable %t, reused %t: step %d, want %d", tt.came, of.repeatable, of.reused, got, of.want)
+			}
+		}
+	}
+}
+
+// TestFateOf is what an error says of an attempt.
+func TestFateOf(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want fate
+	}{
+		{nil, fateDecided},
+		{failf(classDenied, "x"), fateDecided},
+		{failf(classUsage, "x"), fateDecided},
+		{errInterrupted, fateDecided},
+		{errors.New("of this system"), fateDecided},
+		{failf(classServer, "x"), fateFailed},
+		{failf(classNetwork, "x"), fateFailed},
+		{failf(classProtocol, "x"), fateFailed},
+		{failf(classTLS, "x"), fateFailed},
+		{errRestart, fateRestart},
+		{failf(classProtocol, "x").as(fateViolated), fateViolated},
+		{fmt.Errorf("around: %w", failf(classNetwork, "x").as(fateLost)), fateLost},
+	} {
+		if got := fateOf(tt.err); got != tt.want {
+			t.Errorf("%v: fate %d, want %d", tt.err, got, tt.want)
+		}
+	}
+}
+
+// An order notes in which order servers are asked.
+type order struct {
+	mu    sync.Mutex
+	asked string
+}
+
+// closing is a server that notes its name and closes without an answer.
+func (o *order) closing(t *testing.T, name string) string {
+	return handWritten(t, func(c *wire) {
+		if c.next() != nil {
+			o.mu.Lock()
+			o.asked += name
+			o.mu.Unlock()
+		}
+	}).addr
+}
+
+// TestAttempts: whichever way a request goes, each server is asked (N+1) times at the most, in the
+// order of the list, and the result tells of every attempt that came to nothing.
+func TestAttempts(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		servers int
+		retries string
+		asked   string
+	}{
+		{1, "0", "A"}, {1, "1", "AA"}, {1, "3", "AAAA"}, {2, "0", "AB"}, {2, "1", "ABAB"}, {3, "1", "ABCABC"},
+	} {
+		for _, way := range []string{
+			"authenticate alice AT --json", "authenticate alice AT -t pap --json", "authorize alice AT --json", "account alice AT --json",
+			"batch AT " + papLine, "batch AT " + asciiLine, "batch AT " + acctLine, "batch AT " + authorLine,
+			"bench alice AT -t pap -n 1 --json", "bench alice AT -n 1 --json", "bench alice AT -t pap -n 1 --json --no-single-connect", "bench alice AT --account -n 1 --json",
+		} {
+			t.Run(fmt.Sprint(tt.servers, " ", tt.retries, " ", way), func(t *testing.T) {
+				t.Parallel()
+				var o order
+				var servers []string
+				for i := range tt.servers {
+					servers = append(servers, o.closing(t, string(rune('A'+i))))
+				}
+				line, input, _ := strings.Cut(way, " {")
+				if input != "" {
+					input = fmt.Sprintf("{"+input+"\n", `"user":"alice"`)
+				}
+				got := runWith(t, secretsInEnv, input, append(split(line, "AT", strings.Join(servers, ",")), "--retries", tt.retries)...)
+				if o.asked != tt.asked || got.code != classNetwork.exit() {
+					t.Errorf("ends with %d, asked %s, want %s: %s", got.code, o.asked, tt.asked, got.err)
+				}
+				if strings.HasPrefix(way, "bench") {
+					return
+				}
+				var list []answer
+				if list = answers(t, got.out); len(list) != 1 || len(list[0].Attempts) != len(tt.asked)-1 {
+					t.Fatalf("attempts: %s", got.out)
+				}
+				for i, a := range list[0].Attempts {
+					if a.Server != servers[i%len(servers)] || a.Class != "network" || !strings.Contains(a.Message, a.Server) {
+						t.Errorf("attempt %d: %+v", i, a)
+					}
+				}
+				if last := list[0]; last.Server != servers[(len(tt.asked)-1)%len(servers)] || last.Timing["total"] <= 0 || last.Timing["connect"] <= 0 {
+					t.Errorf("the last attempt: %s", got.out)
+				}
+			})
+		}
+	}
+}
+
+// TestFirstOnADeadServer: the job that finds out that a server is dead has the same retries, the
+// same attempts and the same timing as those after it.
+func TestFirstOnADeadServer(t *testing.T) {
+	t.Parallel()
+	dead, good := refusedAddr(t), handWritten(t, (*wire).behave)
+	list := answers(t, runWith(t, secretsInEnv, requests(3, papLine), "batch", dead, "--retries", "2", "-c", "1").out)
+	for i, a := range list {
+		if len(list) != 3 || len(a.Attempts) != 2 || a.Timing["total"] <= 0 || a.ExitCode != classNetwork.exit() {
+			t.Errorf("answer %d of %d: %+v", i, len(list), a)
+		}
+	}
+	got := runWith(t, secretsInEnv, requests(20, papLine), "batch", dead+","+good.addr)
+	list = answers(t, got.out)
+	if checkAnswers(t, list, 20) != 20 || len(list[0].Attempts) != 1 || list[0].Attempts[0].Server != dead || got.code != classGranted.exit() {
+		t.Errorf("got %+v", got)
+	}
+	for i, a := range list[1:] {
+		if len(a.Attempts) != 0 || a.Server != good.addr { // they go where it is known to work
+			t.Errorf("answer %d: %+v", i+1, a)
+		}
+	}
+}
+
+// TestRecordAfterSilence: a record that was written is not put again to a server that said nothing,
+// unless the person asked for that; anything else is, once.
+func TestRecordAfterSilence(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		line    string
+		retries string
+		times   int // the last request reaches the server
+		code    class
+	}{
+		{acctLine, "0", 1, classNetwork},
+		{acctLine, "1", 2, classGranted},
+		{authorLine, "0", 2, classGranted},
+		{asciiLine, "0", 2, classGranted},
+	} {
+		t.Run(tt.line[15:25]+tt.retries, func(t *testing.T) {
+			t.Parallel()
+			s := handWritten(t, func(c *wire) {
+				for q := c.next(); q != nil; q = c.next() {
+					if c.number == 1 && q.user == "u1" {
+						continue
+					}
+					c.Write(c.grant(q))
+				}
+			})
+			got := runWith(t, secretsInEnv, requests(2, tt.line), split("batch AT -c 1 --timeout 300ms --retries "+tt.retries, "AT", s.addr)...)
+			if list := answers(t, got.out); len(list) != 2 || !list[0].Granted || list[1].ExitCode != tt.code.exit() {
+				t.Errorf("got %+v", got)
+			}
+			if n := s.asked("u1"); n != tt.times {
+				t.Errorf("the server got the request %d times, want %d", n, tt.times)
+			}
+		})
+	}
+}
+
+// ends reads until the client has ended the connection, and says what it still sent.
+func (c *wire) ends() (after []*asked) {
+	c.SetReadDeadline(time.Now().Add(patience))
+	for {
+		q := c.next()
+		if q == nil {
+			return after
+		}
+		after = append(after, q)
+	}
+}
+
+// TestViolationEndsTheConnection is section 10.5.2 with many sessions on a connection: it is closed
+// at once, nothing else on it is believed, no other server is asked, and what comes later goes on.
+// The flag is looked at first, in a reply of no length and in one for nobody too.
+func TestViolationEndsTheConnection(t *testing.T) {
+	t.Parallel()
+	flag := func(h *header) { h.flags |= flagUnencrypted }
+	for name, violate := range map[string]func(c *wire, q *asked){
+		"a reply":   func(c *wire, q *asked) { c.Write(c.grant(q, flag)) },
+		"empty":     func(c *wire, q *asked) { c.Write(c.grant(q, flag, func(h *header) { h.length = 0 })[:headerLen]) },
+		"too long":  func(c *wire, q *asked) { c.Write(c.grant(q, flag, func(h *header) { h.length = 1 << 30 })) },
+		"to nobody": func(c *wire, q *asked) { c.Write(c.grant(q, flag, func(h *header) { h.sessionID++ })) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			other := handWritten(t, (*wire).behave)
+			closed := make(chan int, 1)
+			s := handWritten(t, behaving(func(c *wire) {
+				c.Write(c.grant(c.next()))
+				list := c.take(4)
+				violate(c, list[1])
+				for _, i := range []int{0, 2, 3} {
+					c.Write(c.grant(list[i]))
+				}
+				closed <- len(c.ends())
+			}))
+			k := talkTo(t, s.addr+","+other.addr, "-c", "4")
+			say := func(from, to int) {
+				for i := from; i < to; i++ {
+					k.say(fmt.Sprintf(authorLine, fmt.Sprintf(`"user":"u%d"`, i)))
+				}
+			}
+			say(0, 1)
+			if a := k.hear(); !a.Granted {
+				t.Errorf("the first answer: %+v", a)
+			}
+			say(1, 5)
+			for range 4 {
+				if a := k.hear(); a.Granted || a.ExitCode != classProtocol.exit() || !strings.Contains(a.Error.Message, "is not obfuscated although a key is in use") || len(a.Attempts) > 0 {
+					t.Errorf("answer %+v %+v", a, a.Error)
+				}
+			}
+			if n := <-closed; n > 0 { // while batch waits for more
+				t.Errorf("%d more requests on the connection", n)
+			}
+			say(5, 7)
+			for range 2 {
+				if a := k.hear(); !a.Granted || a.Server != s.addr {
+					t.Errorf("answer %+v %+v", a, a.Error)
+				}
+			}
+			if got := k.end(); got.code != classProtocol.exit() || s.connections() != 2 || other.connections() != 0 {
+				t.Errorf("got %+v after %d and %d connections", got, s.connections(), other.connections())
+			}
+		})
+	}
+}
+
+// TestViolationInTheFirstReply: no other server is asked, nor is another one preferred from then on.
+func TestViolationInTheFirstReply(t *testing.T) {
+	t.Parallel()
+	other := handWritten(t, (*wire).behave)
+	s := handWritten(t, func(c *wire) {
+		c.Write(c.grant(c.next(), func(h *header) { h.flags |= flagUnencrypted }))
+		c.ends()
+	})
+	for _, args := range []string{"batch AT " + papLine, "batch AT " + asciiLine, "authenticate alice AT -t pap --json", "bench alice AT -t pap -n 3"} {
+		line, input, _ := strings.Cut(args, " {")
+		if input != "" {
+			input = requests(3, "{"+input)
+		}
+		got := runWith(t, secretsInEnv, input, split(line, "AT", s.addr+","+other.addr)...)
+		if got.code != classProtocol.exit() || other.connections() != 0 {
+			t.Errorf("%s: got %+v after %d connections to the other server", args, got, other.connections())
+		}
+	}
+}
+
+// TestKeyMismatchEndsTheConnection is section 4.4: no new session after a reply that does not fit the
+// key; those under way end, and then the connection, also while batch waits for more.
+func TestKeyMismatchEndsTheConnection(t *testing.T) {
+	t.Parallel()
+	closed := make(chan int, 1)
+	read := make(chan struct{})
+	s := handWritten(t, behaving(func(c *wire) {
+		c.Write(c.grant(c.next()))
+		list := c.take(3)
+		c.key += "x"
+		c.Write(c.grant(list[1]))
+		c.key = testKey
+		<-read
+		c.Write(append(c.grant(list[0]), c.grant(list[2])...))
+		closed <- len(c.ends())
+	}))
+	k := talkTo(t, s.addr, "-c", "3")
+	for i := range 4 {
+		k.say(fmt.Sprintf(authorLine, fmt.Sprintf(`"user":"u%d"`, i)))
+		if i == 0 {
+			k.hear()
+		}
+	}
+	k.say(fmt.Sprintf(authorLine, `"user":"u4"`)) // has to wait
+	close(read)
+	for i := 1; i < 5; i++ {
+		if a := k.hear(); a.Granted != (i != 2) || i == 2 && !strings.Contains(a.Error.Message, "does not fit the key") {
+			t.Errorf("answer %d: %+v %+v", i, a, a.Error)
+		}
+	}
+	if n := <-closed; n > 0 {
+		t.Errorf("%d more requests on the connection", n)
+	}
+	k.end()
+}
+
+// TestPromptOnASharedConnection has a server that answers PAP with a prompt: the session is ended
+// there too, by an ABORT (section 5.4.3), and the connection goes on.
+func TestPromptOnASharedConnection(t *testing.T) {
+	t.Parallel()
+	last := make(chan *asked, 1)
+	s := handWritten(t, func(c *wire) {
+		c.Write(c.grant(c.next()))
+		q := c.next()
+		c.Write(c.reply(q, &authenReply{status: authenGetPass}))
+		last <- c.next()
+		c.behave()
+	})
+	k := talkTo(t, s.addr, "-c", "1")
+	for i := range 3 {
+		k.say(fmt.Sprintf(papLine, fmt.Sprintf(`"user":"u%d"`, i)))
+		if a := k.hear(); a.Granted != (i != 1) || i == 1 && !strings.Contains(a.Error.Message, "answers a pap login with GETPASS") {
+			t.Errorf("answer %d: %+v %+v", i, a, a.Error)
+		}
+		if i == 1 {
+			if q := <-last; q == nil || q.seqNo != 3 || q.continues == nil || q.continues.flags != authenAbort || q.continues.userMsg != "" {
+				t.Errorf("the session ends with %+v", q)
+			}
+		}
+	}
+	if k.end(); s.connections() != 1 {
+		t.Errorf("%d connections", s.connections())
+	}
+}
+
+// TestRestartOnASharedConnection: what was tried is known when a worker goes on, so that the START
+// that was refused is not sent a second time, and its password neither.
+func TestRestartOnASharedConnection(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	var types []authenType
+	s := handWritten(t, func(c *wire) {
+		for q := c.next(); q != nil; q = c.next() {
+			mu.Lock()
+			types = append(types, q.start.typ)
+			mu.Unlock()
+			switch q.start.typ {
+			case authenPAP:
+				c.Write(c.reply(q, &authenReply{status: authenRestart, data: "\x02\x03\x06"}))
+			case authenCHAP:
+				c.Write(c.reply(q, &authenReply{status: authenRestart, data: "\x02\x03\x06"}))
+			default:
+				c.Write(c.grant(q))
+			}
+		}
+	})
+	got := runWith(t, secretsInEnv, requests(1, papLine), "batch", s.addr)
+	if list := answers(t, got.out); len(list) != 1 || !list[0].Granted || list[0].AuthenType != "mschapv2" || len(list[0].Attempts) > 0 {
+		t.Errorf("got %+v", got)
+	}
+	if want := []authenType{authenPAP, authenCHAP, authenMSCHAPv2}; !slices.Equal(types, want) {
+		t.Errorf("the server was asked for %v, want %v", types, want)
+	}
+}
+
+// TestShortTimeout: whoever waits for less than a fair time has no word about the server, and
+// whoever waits longer has.
+func TestShortTimeout(t *testing.T) {
+	t.Parallel()
+	for timeout, blamed := range map[string]bool{"50ms": false, "300ms": true} {
+		for _, line := range []string{papLine, asciiLine} {
+			t.Run(timeout+line[2:8], func(t *testing.T) {
+				t.Parallel()
+				s := handWritten(t, func(c *wire) {
+					c.Write(c.grant(c.next()))
+					for c.next() != nil {
+					}
+				})
+				got := runWith(t, secretsInEnv, requests(4, line), "batch", s.addr, "--timeout", timeout, "-c", "1")
+				if strings.Contains(got.err, "leaves sessions unanswered") != blamed {
+					t.Errorf("it says %s", got.err)
+				}
+				if n := strings.Count(got.err, "leaves sessions"); n > 1 {
+					t.Errorf("said %d times", n)
+				}
+			})
+		}
+	}
+}
+
+// TestSlowestLast: the run waits for a worker that has the last job.
+func TestSlowestLast(t *testing.T) {
+	t.Parallel()
+	s := handWritten(t, func(c *wire) {
+		for q := c.next(); q != nil; q = c.next() {
+			if q.user == "last" {
+				time.Sleep(100 * time.Millisecond)
+			}
+			c.Write(c.grant(q))
+		}
+	})
+	got := runWith(t, secretsInEnv, requests(5, papLine)+fmt.Sprintf(asciiLine, `"user":"last"`), "batch", s.addr)
+	if list := answers(t, got.out); len(list) != 6 || !list[5].Granted || got.code != classGranted.exit() {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// TestStaleConnection: a connection that was out of use for a while is looked at before a record
+// goes out on it, which could not be sent again. Shared by many sessions, or kept by a worker.
+func TestStaleConnection(t *testing.T) {
+	t.Parallel()
+	for _, first := range []string{acctLine, asciiLine} {
+		t.Run(first[15:28], func(t *testing.T) {
+			t.Parallel()
+			closed := make(chan struct{})
+			s := handWritten(t, behaving(func(c *wire) {
+				c.Write(c.grant(c.next()))
+				c.Close()
+				close(closed)
+			}))
+			k := talkTo(t, s.addr, "-c", "1")
+			k.say(fmt.Sprintf(first, `"user":"u0"`))
+			if a := k.hear(); !a.Granted {
+				t.Errorf("the first: %+v", a)
+			}
+			<-closed
+			time.Sleep(2 * idleAfter)
+			k.say(fmt.Sprintf(acctLine, `"user":"u1"`))
+			if a := k.hear(); !a.Granted {
+				t.Errorf("the record: %+v %+v", a, a.Error)
+			}
+			if k.end(); s.asked("u1") != 1 {
+				t.Errorf("the record was sent %d times", s.asked("u1"))
+			}
+		})
+	}
+}
+
+// TestStaleKept is the same for the connection that an asker keeps.
+func TestStaleKept(t *testing.T) {
+	t.Parallel()
+	s := handWritten(t, behaving(func(c *wire) { c.Write(c.grant(c.next())) }))
+	servers, err := parseServers(s.addr, 49)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := asker{client: &client{servers: servers, keys: []key{{"test", testKey}}, timeout: patience, singleConnect: true}, keep: true}
+	defer a.close()
+	record := func() *job {
+		return &job{request: newRecord(caller{user: "u", authenType: authenPAP, service: authenServiceLogin}, authenMethodTACACSPlus, acctStart, []string{"service=shell"}, "1")}
+	}
+	j := record()
+	if a.ask(t.Context(), j); j.err != nil || a.link == nil {
+		t.Fatalf("%v, kept: %t", j.err, a.link != nil)
+	}
+	time.Sleep(2 * idleAfter)
+	j = record()
+	if a.ask(t.Context(), j); j.err != nil || s.asked("u") != 2 || s.connections() != 2 {
+		t.Errorf("%v, %d records over %d connections", j.err, s.asked("u"), s.connections())
+	}
+}
+
+// TestNobodyWaitsForTheDead: once no server is of use, jobs do not wait for one another.
+func TestNobodyWaitsForTheDead(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	open, most := 0, 0
+	s := handWritten(t, func(c *wire) {
+		mu.Lock()
+		open++
+		most = max(most, open)
+		mu.Unlock()
+		for c.next() != nil { // and never a reply
+		}
+		mu.Lock()
+		open--
+		mu.Unlock()
+	})
+	got := runWith(t, secretsInEnv, requests(9, papLine), "batch", s.addr, "-c", "8", "--timeout", "300ms")
+	if n := strings.Count(got.out, "no reply from"); n != 9 || most < 4 {
+		t.Errorf("%d without a reply, %d connections at a time: %s", n, most, got.err)
+	}
+}
+
+// TestPreferredServer: a server that is of no use is asked by one job, and by the others no more.
+func TestPreferredServer(t *testing.T) {
+	t.Parallel()
+	bad, good := handWritten(t, func(c *wire) { c.next() }), handWritten(t, (*wire).behave)
+	got := runWith(t, secretsInEnv, requests(40, papLine), "batch", bad.addr+","+good.addr)
+	if n := checkAnswers(t, answers(t, got.out), 40); n != 40 || bad.connections() != 1 {
+		t.Errorf("%d granted, %d connections to the bad server: %s", n, bad.connections(), got.err)
+	}
+}
+
+// TestOneSwallowed: one session of many gets no reply while all others do. It is put again after its
+// own time, not after everybody else's.
+func TestOneSwallowed(t *testing.T) {
+	t.Parallel()
+	stop := make(chan struct{})
+	s := handWritten(t, func(c *wire) {
+		for q := c.next(); q != nil; q = c.next() {
+			if c.number == 1 && q.user == "u3" {
+				continue
+			}
+			c.Write(c.grant(q))
+		}
+	})
+	in, tell := io.Pipe()
+	go func() { // as long as it takes
+		io.WriteString(tell, requests(8, authorLine))
+		for {
+			select {
+			case <-stop:
+				tell.Close()
+				return
+			default:
+				io.WriteString(tell, fmt.Sprintf(authorLine, `"user":"more"`)+"\n")
+			}
+		}
+	}()
+	var once sync.Once
+	var out lockedBuffer
+	watch := writerFunc(func(p []byte) {
+		out.Write(p)
+		if strings.Contains(out.String(), `"user":"u3"`) {
+			once.Do(func() { close(stop) })
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	var messages lockedBuffer
+	code := run(ctx, []string{"batch", s.addr, "--timeout", "200ms", "-q=false"}, stdio{in: in, out: watch, err: &messages, env: func(name string) string { return secretsInEnv[name] }})
+	if code != classGranted.exit() || s.asked("u3") != 2 {
+		t.Errorf("ends with %d, asked %d times: %s", code, s.asked("u3"), messages.String())
+	}
+}
+
+// TestCutConnections: a server that ends connections in use gets one session a connection after
+// the second time, which is said once; one that ends them after many replies does not.
+func TestCutConnections(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		after int
+		said  int
+	}{"soon": {5, 1}, "late": {quickEnd, 0}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := handWritten(t, func(c *wire) {
+				for range tt.after {
+					q := c.next()
+					if q == nil {
+						return
+					}
+					c.Write(c.grant(q))
+				}
+				c.leave()
+			})
+			got := runWith(t, secretsInEnv, requests(5*tt.after, papLine), "batch", s.addr)
+			if n := checkAnswers(t, answers(t, got.out), 5*tt.after); n != 5*tt.after || strings.Count(got.err, "ends connections that are in use") != tt.said {
+				t.Errorf("%d granted: %s", n, got.err)
+			}
+		})
+	}
+}
+
+// TestBell rings before, during and after a wait: none is lost, and one suffices for many.
+func TestBell(t *testing.T) {
+	c := newCrew(&client{servers: []server{newServer("tac1", 49)}, singleConnect: true}, 4)
+	c.bell.ring()
+	c.bell.ring()
+	c.sleep(t.Context(), time.Time{}) // returns, since it was rung before
+	if len(c.bell.rung) != 0 {
+		t.Error("a bell that was heard still rings")
+	}
+	go c.bell.ring()
+	c.sleep(t.Context(), time.Time{})
+	c.sleep(t.Context(), time.Now().Add(time.Millisecond))
+}
+
+// TestJobList takes jobs out of the beginning, the middle and the end.
+func TestJobList(t *testing.T) {
+	for _, leave := range [][]int{{0, 1, 2, 3}, {3, 2, 1, 0}, {1, 2, 0, 3}, {2, 0, 3, 1}} {
+		var l jobList
+		jobs := make([]job, 4)
+		for i := range jobs {
+			l.push(&jobs[i])
+		}
+		left := []int{0, 1, 2, 3}
+		for _, i := range leave {
+			l.remove(&jobs[i])
+			left = slices.DeleteFunc(left, func(n int) bool { return n == i })
+			var got, back []int
+			for j := l.first; j != nil; j = j.newer {
+				got = append(got, slices.IndexFunc(jobs, func(o job) bool { return &o == j }))
+			}
+			n := 0
+			for j := l.first; j != nil; j = j.newer {
+				if j != &jobs[left[n]] {
+					t.Errorf("%v left: the job at %d is another", left, n)
+				}
+				n++
+			}
+			for j := l.last; j != nil; j = j.older {
+				back = append(back, 0)
+			}
+			if n != len(left) || len(back) != n || l.n != n {
+				t.Errorf("%v left: %d forward, %d backward, %d counted", left, n, len(back), l.n)
+			}
+		}
+	}
+}
+
+// A fakeConn takes what is written and has nothing to read.
+type fakeConn struct {
+	net.Conn
+	write    func(p []byte) (int, error)
+	deadline time.Time // for writing
+}
+
+func (c *fakeConn) Write(p []byte) (int, error)        { return c.write(p) }
+func (c *fakeConn) SetWriteDeadline(d time.Time) error { c.deadline = d; return nil }
+func (c *fakeConn) LocalAddr() net.Addr                { return &net.TCPAddr{IP: net.IPv6loopback, Port: 1} }
+
+// TestMuxWriteFails: a write has a deadline, and after an error there are no new sessions; whether a
+// session was written decides what follows for a record.
+func TestMuxWriteFails(t *testing.T) {
+	broken := errors.New("broken")
+	for _, tt := range []struct {
+		written int
+		want    fate
+	}{{0, fateUnsent}, {5, fateLost}} {
+		conn := &fakeConn{write: func([]byte) (int, error) { return tt.written, broken }}
+		c := &client{servers: []server{newServer("tac1", 49)}, keys: []key{{"test", testKey}}, timeout: time.Minute, singleConnect: true}
+		m := newMux(&link{client: c, server: c.servers[0], conn: conn, answered: true, established: true}, nil, func() {})
+		j := &job{request: newRecord(caller{user: "u"}, authenMethodTACACSPlus, acctStart, []string{"service=shell"}, "1")}
+		c.begin(j, time.Now())
+		if err := m.start(j); err != nil || !m.room() {
+			t.Fatal(err)
+		}
+		if m.flush(); m.room() || len(m.out) > 0 {
+			t.Error("after a write error there is still room")
+		}
+		if left := time.Until(conn.deadline); left <= 0 || left > time.Minute {
+			t.Errorf("the write has a deadline in %v", left)
+		}
+		if m.end(j, io.EOF); fateOf(j.err) != tt.want {
+			t.Errorf("%d octets written: fate %d, want %d", tt.written, fateOf(j.err), tt.want)
+		}
+		if m.unanswered != 0 || m.flights.n != 0 || len(m.byID) != 0 {
+			t.Error("the session is still on the mux")
+		}
+	}
+}
+
+// TestMuxGrace: a session whose time is over gets a grace for what has arrived already; but not for
+// ever while other replies keep coming.
+func TestMuxGrace(t *testing.T) {
+	c := &client{servers: []server{newServer("tac1", 49)}, timeout: time.Second}
+	conn, _ := net.Pipe()
+	defer conn.Close()
+	m := newMux(&link{client: c, conn: conn}, nil, func() {})
+	now := time.Now()
+	j := &job{session: session{deadline: now}}
+	m.flights.push(j)
+	for _, tt := range []struct {
+		after   time.Duration // the deadline
+		until   time.Duration // likewise; 0 for none
+		wait    time.Duration
+		overdue bool
+		holds   bool
+	}{
+		{-time.Second, 0, time.Second, false, true},
+		{-time.Second, -time.Second / 2, time.Second / 2, false, true},
+		{0, 0, grace, true, true},
+		{0, time.Millisecond, time.Millisecond, true, true},
+		{maxGrace, 0, grace, true, true},
+		{maxGrace + 1, 0, 0, true, false},
+	} {
+		var until time.Time
+		if tt.until != 0 {
+			until = now.Add(tt.until)
+		}
+		at := now.Add(tt.after)
+		if holds := m.hold(at, until); holds != tt.holds || m.overdue != tt.overdue || holds && m.limit.Sub(at) != tt.wait {
+			t.Errorf("%v after the deadline: %t, overdue %t, waits for %v", tt.after, holds, m.overdue, m.limit.Sub(at))
+		}
+	}
+}
+
+// TestReusedJob: bench uses its jobs again, and nothing of the request before is left on them.
+func TestReusedJob(t *testing.T) {
+	b := &bench{n: 10}
+	q := newLogin(caller{user: "u", authenType: authenPAP}, "")
+	j := &job{request: q, attempts: 3, apart: true, forgotten: true, err: errInterrupted}
+	j.res.Attempts = make([]attempt, 3)
+	j.session.deadline = time.Now()
+	q.tried = []authenType{authenPAP}
+	b.free = []*job{j}
+	got, _, _ := b.take(time.Now())
+	if got != j || j.attempts != 0 || j.apart || j.forgotten || j.err != nil || j.res.Attempts != nil || !j.session.deadline.IsZero() || q.tried != nil || j.due.IsZero() {
+		t.Errorf("a job that is used again: %+v", got)
+	}
+}

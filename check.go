@@ -52,7 +52,7 @@ func newCheck(o *optionSet) action {
 		if err := checkFits(newLogin(inv.caller, secrets.password), inv.caller); err != nil {
 			return nil, err
 		}
-		inv.server.singleConnect = true // to see whether it is granted
+		inv.server.singleConnect = true // to see whether it is established
 		c, err := inv.client(secrets.keys)
 		if err != nil {
 			return nil, err
@@ -76,7 +76,7 @@ type serverCheck struct {
 	Server        string            `json:"server"`
 	Up            bool              `json:"up"`                       // it answers
 	KeyOK         *bool             `json:"key_ok,omitempty"`         // and the key fits; not over TLS
-	SingleConnect *bool             `json:"single_connect,omitempty"` // granted
+	SingleConnect *bool             `json:"single_connect,omitempty"` // established
 	Login         string            `json:"login,omitempty"`          // status of a login with USER
 	Types         map[string]string `json:"types,omitempty"`          // status by authentication type
 	WrongPassword string            `json:"wrong_password,omitempty"` // status of a login with one

@@ -162,7 +162,6 @@ func (j *job) class() class {
 // begin makes a new attempt ready: it names the server and counts its time. What follows RESTART,
 // or a connection that ended, is the same attempt, and has what is left of the time.
 func (c *client) begin(j *job, now time.Time) {
-	j.session.reused = false
 	if j.session.deadline.IsZero() {
 		j.session.deadline, j.session.timing, j.timing = now.Add(c.timeout), &j.timing, timing{start: now}
 		j.res.turnTo(c.serverOf(j).name, &j.timing)

@@ -178,7 +178,7 @@ func (r *result) line() string {
 		line += " task_id=" + escape(r.TaskID)
 	}
 	line += "\n"
-	if r.Command == "authorize" && r.Arguments != nil {
+	if r.Arguments != nil {
 		for _, arg := range r.Arguments.Response {
 			line += "  " + escape(arg) + "\n"
 		}
@@ -236,13 +236,7 @@ func (r *result) block() string {
 		fact("single-connect", singleConnectWord(*r.SingleConnect))
 	}
 	if t := r.TLS; t != nil {
-		fact("tls", fmt.Sprintf("%s %s %s%s%s", t.Version, t.CipherSuite, t.Group,
-			map[bool]string{true: " resumed"}[t.Resumed], map[bool]string{false: " NOT VERIFIED"}[t.Verified]))
-		fact("tls server name", escape(t.ServerName))
-		fact("tls subject", escape(t.Subject))
-		fact("tls issuer", escape(t.Issuer))
-		fact("tls names", escape(strings.Join(t.Names, ", ")))
-		fact("tls expires", fmt.Sprintf("%s (%d days left)", t.NotAfter, t.DaysLeft))
+		t.block(fact)
 		lines("tls chain", t.Chain)
 		fact("tls client certificate", t.ClientCert)
 	}

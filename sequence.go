@@ -67,14 +67,8 @@ const (
 	chunkSize = 64      // entries
 )
 
-// A streamed is the output of a sequence: all was shown while it ran.
-type streamed struct{ ending }
-
-func (*streamed) line() string  { return "" }
-func (*streamed) block() string { return "" }
-func (*streamed) json() string  { return "" }
-
-// run reads lines until the input ends, or ctx does.
+// run reads lines until the input ends, or ctx does. All is shown while it runs; what is left is the
+// exit code.
 func (s *sequence) run(ctx context.Context, c *client, in io.Reader, inFlight int) (output, error) {
 	s.chunks, s.free = make(chan []*entry, 4), make(chan *entry, max(window, 4*inFlight))
 	for range cap(s.free) {
@@ -90,7 +84,7 @@ func (s *sequence) run(ctx context.Context, c *client, in io.Reader, inFlight in
 	team.done = func(j *job) { s.done(j.owner.(*entry)) }
 	team.idle = func() { s.broken = s.out.Flush() != nil }
 	team.note = func(text string) { s.inv.warn("%s", text) }
-	team.take = func(time.Time) (*job, time.Time, bool) { return s.take() }
+	team.take = s.take
 	go s.read(in, &team.bell)
 	team.run(ctx)
 	err := s.out.Flush()
@@ -104,7 +98,7 @@ func (s *sequence) run(ctx context.Context, c *client, in io.Reader, inFlight in
 	if ctx.Err() != nil {
 		class = classInterrupted
 	}
-	return &streamed{ending{class.exit()}}, err
+	return &page{ending: ending{class.exit()}}, err
 }
 
 // read cuts the input into lines. What has come together is handed over together.
@@ -183,7 +177,7 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 }
 
 // take gives the crew the next request that was read.
-func (s *sequence) take() (*job, time.Time, bool) {
+func (s *sequence) take(time.Time) (*job, time.Time, bool) {
 	for {
 		if s.broken {
 			return nil, time.Time{}, false // nobody would see what comes of it

@@ -136,6 +136,17 @@ type tlsFacts struct {
 	ClientCert string `json:"client_certificate"`
 }
 
+// block gives the facts of -v that are one line each.
+func (t *tlsFacts) block(fact func(name, value string)) {
+	fact("tls", fmt.Sprintf("%s %s %s%s%s", t.Version, t.CipherSuite, t.Group,
+		map[bool]string{true: " resumed"}[t.Resumed], map[bool]string{false: " NOT VERIFIED"}[t.Verified]))
+	fact("tls server name", escape(t.ServerName))
+	fact("tls subject", escape(t.Subject))
+	fact("tls issuer", escape(t.Issuer))
+	fact("tls names", escape(strings.Join(t.Names, ", ")))
+	fact("tls expires", fmt.Sprintf("%s (%d days left)", t.NotAfter, t.DaysLeft))
+}
+
 // shown is a copy with all text escaped, for JSON.
 func (t *tlsFacts) shown() *tlsFacts {
 	if t == nil {

@@ -88,6 +88,7 @@ func (c *handConn) act(word string) (h header, request layouter, err error) {
 // TestReusedConnection is section 4.3: a server may close at any time, and where that meets a
 // request on a connection that was in use before, it is asked once more on a new one.
 func TestReusedConnection(t *testing.T) {
+	t.Parallel()
 	const single = " --single-connect"
 	for _, tt := range []struct {
 		name, options string
@@ -108,6 +109,7 @@ func TestReusedConnection(t *testing.T) {
 		{"refused, closed", single, []string{"restart-refused", "close"}, 4, ``, `.* closed the connection before it answered\n.*\n`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			l := listen(t)
 			var ids sync.Map
 			count := serveByHand(t, l, func(n int, c *handConn) {
@@ -144,6 +146,7 @@ func (deadConn) Write([]byte) (int, error) { return 0, &net.OpError{Op: "write",
 
 // TestRepeatOnce says what may be asked again: everything but a record that was written.
 func TestRepeatOnce(t *testing.T) {
+	t.Parallel()
 	author := func() request {
 		return &authorization{request: authorRequest{subject: subject{user: "alice"}, args: []string{"service=shell", "cmd="}}}
 	}
@@ -171,6 +174,7 @@ func TestRepeatOnce(t *testing.T) {
 		{"record", account, false, "add success", "", 0, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			l := listen(t)
 			var records atomic.Int32
 			count := serveByHand(t, l, func(n int, c *handConn) {
@@ -214,6 +218,7 @@ func clientOf(t *testing.T, l net.Listener) *client {
 
 // TestNumbers is section 4.1: one session_id a session, from packet to packet seq_no rises by two.
 func TestNumbers(t *testing.T) {
+	t.Parallel()
 	l := listen(t)
 	headers := make(chan header, 100)
 	serveByHand(t, l, func(_ int, c *handConn) {
@@ -325,6 +330,7 @@ func TestInterrupt(t *testing.T) {
 // TestFarewell leaves a server that waits for an answer: at once where nobody can give one, or at
 // the person's Ctrl-C. It is told by an ABORT (section 5.4.3).
 func TestFarewell(t *testing.T) {
+	t.Parallel()
 	nobody, _ := io.Pipe()
 	for name, tt := range map[string]struct {
 		person bool

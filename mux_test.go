@@ -301,6 +301,7 @@ func checkAnswers(t *testing.T, list []answer, n int) (granted int) {
 // TestMux has a server for everything that servers do with many sessions on one connection. No
 // request is lost, none is counted twice, none hangs.
 func TestMux(t *testing.T) {
+	t.Parallel()
 	const n, window = 49, 16
 	spoilt := func(change func(h *header)) func(*wire) {
 		return behaving(func(c *wire) { // the second of four in flight; they end, the next ones are elsewhere
@@ -476,6 +477,7 @@ func TestMux(t *testing.T) {
 // TestSecondPacketWaits has a server that holds the first reply back: until it comes, the client
 // does not know whether it may send more. RFC 8907 section 4.3.
 func TestSecondPacketWaits(t *testing.T) {
+	t.Parallel()
 	for _, line := range []string{papLine, authorLine, acctLine} {
 		early := make(chan error, 1)
 		s := handWritten(t, func(c *wire) {
@@ -554,11 +556,13 @@ func (k *talk) end() outcome {
 // TestIdleConnectionCloses has a server that ends an idle connection, by a close or a reset. The
 // next request does not notice.
 func TestIdleConnectionCloses(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		line  string
 		reset bool
 	}{{papLine, false}, {papLine, true}, {authorLine, false}, {authorLine, true}, {asciiLine, false}} {
 		t.Run(fmt.Sprintf("%.7s %t", tt.line[len(`{%s,"command":"`):], tt.reset), func(t *testing.T) {
+			t.Parallel()
 			done := make(chan struct{})
 			s := handWritten(t, behaving(func(c *wire) {
 				c.Write(c.grant(c.next()))
@@ -591,6 +595,7 @@ func TestIdleConnectionCloses(t *testing.T) {
 // TestInterruptedMux is Ctrl-C with requests under way: on one connection, on a connection each,
 // and before the first reply. Each of them gets its answer, and the exit code is 130.
 func TestInterruptedMux(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name    string
 		granted int // answered before
@@ -605,6 +610,7 @@ func TestInterruptedMux(t *testing.T) {
 		{"before the first reply", 0, false, papLine, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			arrived := make(chan struct{}, 64)
 			s := handWritten(t, func(c *wire) {
 				c.refuse = tt.refuse
@@ -651,6 +657,7 @@ func TestInterruptedMux(t *testing.T) {
 
 // TestMuxServers has several servers of which the first are no good.
 func TestMuxServers(t *testing.T) {
+	t.Parallel()
 	good := handWritten(t, (*wire).behave)
 	closing := handWritten(t, func(c *wire) { c.next() }).addr
 	silent := serveWith(t, "--fault", "silent").addr
@@ -669,6 +676,7 @@ func TestMuxServers(t *testing.T) {
 		{"all refused", papLine, refusedAddr(t) + "," + refusedAddr(t), 4},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			got := runWith(t, secretsInEnv, requests(30, tt.line), "batch", tt.servers, "--timeout", "500ms")
 			n := checkAnswers(t, answers(t, got.out), 30)
 			if got.code != tt.code || (n == 30) != (tt.code == 0) || tt.code != 0 && n != 0 {
@@ -686,6 +694,7 @@ func TestMuxServers(t *testing.T) {
 // TestNoSecondSession has a server that agrees to single-connection mode and answers the first
 // session of each connection only.
 func TestNoSecondSession(t *testing.T) {
+	t.Parallel()
 	s := handWritten(t, func(c *wire) {
 		c.Write(c.grant(c.next()))
 		for c.next() != nil {
@@ -703,6 +712,7 @@ func TestNoSecondSession(t *testing.T) {
 // TestEndsAfterAFew has a server that ends every connection after a few answers: no login is
 // lost, however many connections that takes.
 func TestEndsAfterAFew(t *testing.T) {
+	t.Parallel()
 	s := handWritten(t, func(c *wire) {
 		for range 5 {
 			q := c.next()
@@ -721,6 +731,7 @@ func TestEndsAfterAFew(t *testing.T) {
 // TestOneAtATime is -c 1: a request begins after the one before has ended, dialogue or not. So a
 // login may follow a change of the password.
 func TestOneAtATime(t *testing.T) {
+	t.Parallel()
 	var mu sync.Mutex
 	underWay, most := 0, 0
 	s := handWritten(t, func(c *wire) {
@@ -746,6 +757,7 @@ func TestOneAtATime(t *testing.T) {
 // TestManyLargeRequests fills the buffers of both systems: neither side may end up writing with
 // nobody to read.
 func TestManyLargeRequests(t *testing.T) {
+	t.Parallel()
 	s := serveWith(t, "--fault", "args-max")
 	args := strings.Repeat(`,"x=`+long(250)+`"`, 200)
 	in := strings.Repeat(`{"command":"authorize","user":"alice","args":["service=shell","cmd=show"`+args+"]}\n", 200)
@@ -758,6 +770,7 @@ func TestManyLargeRequests(t *testing.T) {
 // TestMuxTLS runs batch and bench over TLS: many sessions on one connection; where the server
 // does not agree, a connection each, on which TLS is resumed with a ticket of its own.
 func TestMuxTLS(t *testing.T) {
+	t.Parallel()
 	ca := filepath.Join(t.TempDir(), "ca.pem")
 	s := serveWith(t, "--tls", "--write-cacert", ca, "--user", "u0:"+testPassword)
 	line := strings.ReplaceAll(requests(30, papLine), `"user":"u`, `"user":"alice","id":"u`)
@@ -833,6 +846,7 @@ func offeredTicket(in *bufio.Reader) string {
 
 // TestMuxFaults runs many requests against what serve can do wrong in single-connection mode.
 func TestMuxFaults(t *testing.T) {
+	t.Parallel()
 	for _, fault := range []string{"single-close", "single-swallow", "single-refused", "header-split"} {
 		t.Run(fault, func(t *testing.T) {
 			t.Parallel()

@@ -209,11 +209,9 @@ func TestRepeatOnce(t *testing.T) {
 // clientOf is a client of one server.
 func clientOf(t *testing.T, l net.Listener) *client {
 	t.Helper()
-	servers, err := parseServers(l.Addr().String(), 49)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &client{servers: servers, keys: []key{{"test", testKey}}, timeout: patience, tell: t.Logf}
+	c := clientFor(t, l.Addr().String())
+	c.singleConnect = false
+	return c
 }
 
 // TestNumbers is section 4.1: one session_id a session, from packet to packet seq_no rises by two.

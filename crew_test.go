@@ -449,27 +449,80 @@ func TestStaleConnection(t *testing.T) {
 	}
 }
 
-// TestStaleKept is the same for the connection that an asker keeps.
-func TestStaleKept(t *testing.T) {
+// TestKeptConnection is what an asker does with the connection that it kept: it uses one that is as
+// it was, with a time of its own for each job, and makes a new one for a record where it is not.
+func TestKeptConnection(t *testing.T) {
 	t.Parallel()
-	s := handWritten(t, behaving(func(c *wire) { c.Write(c.grant(c.next())) }))
-	servers, err := parseServers(s.addr, 49)
+	for name, tt := range map[string]struct {
+		closes bool
+		conns  int
+	}{"as it was": {false, 1}, "closed": {true, 2}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := handWritten(t, behaving(func(c *wire) {
+				if c.Write(c.grant(c.next())); !tt.closes {
+					c.behave()
+				}
+			}))
+			a := asker{client: clientFor(t, s.addr), keep: true}
+			defer a.close()
+			for i := range 2 {
+				j := &job{request: newRecord(caller{user: "u", authenType: authenPAP}, authenMethodTACACSPlus, acctStart, []string{"service=shell"}, "1")}
+				if a.ask(t.Context(), j); j.err != nil || a.link == nil || s.asked("u") != i+1 {
+					t.Fatalf("record %d: %v, kept: %t, asked %d times", i, j.err, a.link != nil, s.asked("u"))
+				}
+				time.Sleep(2 * idleAfter)
+			}
+			if s.connections() != tt.conns {
+				t.Errorf("%d connections", s.connections())
+			}
+		})
+	}
+}
+
+// clientFor is a client of the servers of a list, which offers single-connection mode.
+func clientFor(t *testing.T, list string) *client {
+	t.Helper()
+	servers, err := parseServers(list, 49)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := asker{client: &client{servers: servers, keys: []key{{"test", testKey}}, timeout: patience, singleConnect: true}, keep: true}
-	defer a.close()
-	record := func() *job {
-		return &job{request: newRecord(caller{user: "u", authenType: authenPAP, service: authenServiceLogin}, authenMethodTACACSPlus, acctStart, []string{"service=shell"}, "1")}
+	return &client{servers: servers, keys: []key{{"test", testKey}}, timeout: patience, singleConnect: true, tell: t.Logf}
+}
+
+// TestOneRequestLeavesNoConnection: nobody keeps a connection after the one request of a run.
+func TestOneRequestLeavesNoConnection(t *testing.T) {
+	t.Parallel()
+	ended := make(chan int, 1)
+	s := handWritten(t, func(c *wire) {
+		c.Write(c.grant(c.next()))
+		ended <- len(c.ends())
+	})
+	got := runWith(t, secretsInEnv, "", "authenticate", "alice", s.addr, "-t", "pap", "--single-connect")
+	if n := <-ended; n != 0 || got.code != classGranted.exit() {
+		t.Errorf("got %+v, and %d more packets", got, n)
 	}
-	j := record()
-	if a.ask(t.Context(), j); j.err != nil || a.link == nil {
-		t.Fatalf("%v, kept: %t", j.err, a.link != nil)
-	}
-	time.Sleep(2 * idleAfter)
-	j = record()
-	if a.ask(t.Context(), j); j.err != nil || s.asked("u") != 2 || s.connections() != 2 {
-		t.Errorf("%v, %d records over %d connections", j.err, s.asked("u"), s.connections())
+}
+
+// TestRestartIsForgotten: what one server asked for with RESTART is nothing to the next one.
+func TestRestartIsForgotten(t *testing.T) {
+	t.Parallel()
+	types := make(chan authenType, 8)
+	first := handWritten(t, func(c *wire) {
+		if q := c.next(); q.start.typ == authenPAP {
+			c.Write(c.reply(q, &authenReply{status: authenRestart, data: "\x03"}))
+		} // and closes before it answers to chap
+	})
+	second := handWritten(t, func(c *wire) {
+		q := c.next()
+		types <- q.start.typ
+		c.Write(c.grant(q))
+	})
+	for _, line := range []string{"authenticate alice AT -t pap --json", "batch AT"} {
+		got := runWith(t, secretsInEnv, requests(1, papLine), split(line, "AT", first.addr+","+second.addr)...)
+		if list := answers(t, got.out); len(list) != 1 || !list[0].Granted || list[0].AuthenType != "pap" || len(list[0].Attempts) != 1 || <-types != authenPAP {
+			t.Errorf("%s: got %+v", line, got)
+		}
 	}
 }
 

@@ -57,74 +57,112 @@ const (
 // newServe is the command serve.
 func newServe(o *optionSet) action {
 	srv := &labServer{users: make(map[string]string), slots: make(chan struct{}, maxConnections)}
-	var listen, users, args list
-	var usersFile, enableFile, faultName, clientCA, writeCA string
-	o.add(&listen, "listen", "ADDR", "address and port to listen on (default 127.0.0.1:4949); repeatable")
-	o.add(&users, "user", "NAME:PASSWORD", "a user; repeatable")
-	o.add((*text)(&usersFile), "users-file", "FILE", "file with name:password on every line")
-	o.add((*text)(&enableFile), "enable-password-file", "FILE", "file with the password of enable (default the user's own)")
-	o.add(ruleFlag{&srv.rules, true}, "permit", "REGEX", "permit the command lines that match; the first rule that matches decides,\nand with any rule what none matches is denied")
-	o.add(ruleFlag{&srv.rules, false}, "deny", "REGEX", "deny the command lines that match")
-	o.add(&args, "arg", "AV", "argument for a shell session (default priv-lvl=15); repeatable")
-	o.add(&srv.expire, "must-change", "NAME", "a user whose password has expired; repeatable")
-	o.add((*seconds)(&srv.delay), "reply-delay", "TIME", "wait before every reply")
-	o.add((*text)(&clientCA), "client-ca", "FILE", "with --tls: require a client certificate that one of these signed, PEM")
-	o.add((*text)(&writeCA), "write-cacert", "FILE", "with --tls and no --cert: write the certificate that serve makes to FILE")
-	o.add((*text)(&faultName), "fault", "NAME", "misbehave, to test clients; --fault help lists how")
+	var opts serveOptions
+	opts.register(o, srv)
 	return func(ctx context.Context, inv *invocation) (*result, error) {
-		if faultName == "help" {
+		if opts.fault == "help" {
 			_, err := io.WriteString(inv.std.out, faultHelp())
 			return nil, err
 		}
-		for _, other := range []string{"username", "host", "port", "password", "password-file", "password-stdin", "authen-type", "priv-lvl",
-			"rem-addr", "virtual-port", "service", "timeout", "retries", "4", "6", "source", "interface", "single-connect", "unencrypted",
-			"cacert", "servername", "crl", "insecure", "keylog"} {
-			if inv.given(other) {
-				return nil, failf(classUsage, "--%s is for a client, not for serve", other)
-			}
-		}
-		var err error
-		if srv.fault, err = findFault(faultName); err != nil {
+		if err := refuseClientOptions(inv); err != nil {
 			return nil, err
 		}
-		if srv.args = args; len(args) == 0 {
-			srv.args = []string{"priv-lvl=15"}
-		}
-		if err := checkArgs(srv.args); err != nil {
+		if err := srv.configure(ctx, inv, &opts); err != nil {
 			return nil, err
 		}
-		if len(listen) == 0 {
-			listen = list{"127.0.0.1:4949"}
-		}
-		_, fromStdin := inv.key.count()
-		for _, file := range []string{usersFile, enableFile} {
-			if file == "-" {
-				fromStdin++
-			}
-		}
-		if fromStdin > 1 {
-			return nil, failf(classUsage, "two files cannot both come from standard input")
-		}
-		if err := srv.addUsers(users, usersFile, inv.std.in); err != nil {
-			return nil, err
-		}
-		if enableFile != "" {
-			if srv.enable, err = readSecret(enableFile, inv.std.in); err != nil {
-				return nil, failf(classUsage, "read the enable password: %w", err)
-			}
-		}
-		if err := srv.setTLS(inv, clientCA, writeCA); err != nil {
-			return nil, err
-		}
-		if err := srv.setKey(ctx, inv, listen); err != nil {
-			return nil, err
-		}
-		srv.log = &sessionLog{out: bufio.NewWriterSize(inv.std.out, 1<<16), json: inv.output.json, verbose: inv.output.verbose}
-		if inv.output.debug {
-			srv.trace = &tracer{out: inv.std.err, showSecrets: inv.output.showSecrets}
-		}
-		return nil, srv.run(ctx, inv, listen)
+		return nil, srv.run(ctx, inv, opts.listen)
 	}
+}
+
+// serveOptions are the options of serve that name files, or stand for more than one field of
+// the server.
+type serveOptions struct {
+	listen, users, args   list
+	usersFile, enableFile string
+	clientCA, writeCA     string
+	fault                 string
+}
+
+func (opts *serveOptions) register(o *optionSet, srv *labServer) {
+	o.add(&opts.listen, "listen", "ADDR", "address and port to listen on (default 127.0.0.1:4949); repeatable")
+	o.add(&opts.users, "user", "NAME:PASSWORD", "a user; repeatable")
+	o.add((*text)(&opts.usersFile), "users-file", "FILE", "file with name:password on every line")
+	o.add((*text)(&opts.enableFile), "enable-password-file", "FILE", "file with the password of enable (default the user's own)")
+	o.add(ruleFlag{&srv.rules, true}, "permit", "REGEX", "permit the command lines that match; the first rule that matches decides,\nand with any rule what none matches is denied")
+	o.add(ruleFlag{&srv.rules, false}, "deny", "REGEX", "deny the command lines that match")
+	o.add(&opts.args, "arg", "AV", "argument for a shell session (default priv-lvl=15); repeatable")
+	o.add(&srv.expire, "must-change", "NAME", "a user whose password has expired; repeatable")
+	o.add((*seconds)(&srv.delay), "reply-delay", "TIME", "wait before every reply")
+	o.add((*text)(&opts.clientCA), "client-ca", "FILE", "with --tls: require a client certificate that one of these signed, PEM")
+	o.add((*text)(&opts.writeCA), "write-cacert", "FILE", "with --tls and no --cert: write the certificate that serve makes to FILE")
+	o.add((*text)(&opts.fault), "fault", "NAME", "misbehave, to test clients; --fault help lists how")
+}
+
+// refuseClientOptions refuses the shared options that would do nothing here: serve -p 7777
+// would listen on another port than its user thinks.
+func refuseClientOptions(inv *invocation) error {
+	for _, other := range []string{"username", "host", "port", "password", "password-file", "password-stdin", "authen-type", "priv-lvl",
+		"rem-addr", "virtual-port", "service", "timeout", "retries", "4", "6", "source", "interface", "single-connect", "unencrypted",
+		"cacert", "servername", "crl", "insecure", "keylog"} {
+		if inv.given(other) {
+			return failf(classUsage, "--%s is for a client, not for serve", other)
+		}
+	}
+	return nil
+}
+
+// configure makes srv the server that the command line describes, and opts.listen where it is
+// to listen.
+func (srv *labServer) configure(ctx context.Context, inv *invocation, opts *serveOptions) error {
+	var err error
+	if srv.fault, err = findFault(opts.fault); err != nil {
+		return err
+	}
+	if srv.args = opts.args; len(srv.args) == 0 {
+		srv.args = []string{"priv-lvl=15"}
+	}
+	if err := checkArgs(srv.args); err != nil {
+		return err
+	}
+	if len(opts.listen) == 0 {
+		opts.listen = list{"127.0.0.1:4949"}
+	}
+	if err := opts.checkStdin(inv); err != nil {
+		return err
+	}
+	if err := srv.addUsers(opts.users, opts.usersFile, inv.std.in); err != nil {
+		return err
+	}
+	if opts.enableFile != "" {
+		if srv.enable, err = readSecret(opts.enableFile, inv.std.in); err != nil {
+			return failf(classUsage, "read the enable password: %w", err)
+		}
+	}
+	if err := srv.setTLS(inv, opts.clientCA, opts.writeCA); err != nil {
+		return err
+	}
+	if err := srv.setKey(ctx, inv, opts.listen); err != nil {
+		return err
+	}
+	srv.log = &sessionLog{out: bufio.NewWriterSize(inv.std.out, 1<<16), json: inv.output.json, verbose: inv.output.verbose}
+	if inv.output.debug {
+		srv.trace = &tracer{out: inv.std.err, showSecrets: inv.output.showSecrets}
+	}
+	return nil
+}
+
+// checkStdin refuses to read two things from standard input, of which one would be empty.
+func (opts *serveOptions) checkStdin(inv *invocation) error {
+	_, fromStdin := inv.key.count()
+	for _, file := range []string{opts.usersFile, opts.enableFile} {
+		if file == "-" {
+			fromStdin++
+		}
+	}
+	if fromStdin > 1 {
+		return failf(classUsage, "two files cannot both come from standard input")
+	}
+	return nil
 }
 
 // addUsers collects the users of the options and of the file.

@@ -353,8 +353,8 @@ func (srv *labServer) serve(ctx context.Context, conn net.Conn) {
 		more = p.packet()
 	}
 	p.flush()
-	for _, d := range p.dialogues {
-		p.abandon(d)
+	for id, d := range p.dialogues {
+		p.abandon(id, d)
 	}
 	p.log.flush()
 }
@@ -366,12 +366,6 @@ func (p *peer) stillHere() {
 		p.waits = now
 		p.conn.SetDeadline(now.Add(idleTimeout))
 	}
-}
-
-// abandon logs a dialogue that the client left without an answer.
-func (p *peer) abandon(d *authSession) {
-	d.Status, d.ServerMsg = "ABANDONED", "the client did not answer"
-	p.log.write(&d.served)
 }
 
 // flush writes the log, then the replies. What account answers does not depend on this: it has
@@ -386,60 +380,17 @@ func (p *peer) flush() error {
 	return err
 }
 
-// packet reads one packet and answers it; false ends the connection.
+// packet reads one packet and replies to it; false ends the connection.
 func (p *peer) packet() bool {
-	head, err := p.in.Peek(headerLen)
-	if err != nil {
-		if len(head) > 0 {
-			p.log.note(p.addr, "ended in the middle of a packet")
-		}
-		return false
-	}
-	h := parseHeader(head)
-	if h.version.major() != majorVersion {
-		p.log.note(p.addr, fmt.Sprintf("not TACACS+: the first octet is 0x%02x", head[0]))
-		return false
-	}
-	if h.length > maxBody {
-		p.log.note(p.addr, fmt.Sprintf("a body of %d octets, the limit is %d", h.length, maxBody))
-		return false
-	}
-	p.in.Discard(headerLen)
-	p.body = slices.Grow(p.body[:0], int(h.length))[:h.length]
-	body := p.body
-	if _, err := io.ReadFull(p.in, body); err != nil {
-		p.log.note(p.addr, "ended in the middle of a packet")
-		return false
-	}
-	if len(body) > keptBody {
-		p.body = nil
-	}
-	if h.seqNo > lastSeqNo {
-		p.log.note(p.addr, "the sequence numbers of a session are used up")
+	h, body, ok := p.receive()
+	if !ok {
 		return false
 	}
 	if !p.begun {
 		p.begun, p.single = true, h.flags&flagSingleConnect != 0 && !p.fault.refuseSingle
 	}
-	reply := h
-	reply.seqNo++
-	reply.flags = h.flags & flagUnencrypted
-	if p.single {
-		reply.flags |= flagSingleConnect
-	}
-	if h.seqNo%2 == 0 || h.typ < typeAuthen || h.typ > typeAcct {
-		// Section 3.6: the same header with the next number and no body.
-		p.log.note(p.addr, fmt.Sprintf("a packet of type %s with seq_no %d", h.typ, h.seqNo))
-		reply.length = 0
-		head := codec{buf: p.out}
-		reply.layout(&head)
-		p.out = head.buf
-		return false
-	}
-	if p.clear != (h.flags&flagUnencrypted != 0) {
-		p.log.note(p.addr, "the UNENCRYPTED flag does not fit the transport")
-		reply.flags ^= flagUnencrypted
-		p.send(&reply, errorReply(h.typ, "UNENCRYPTED flag"))
+	replyHead := p.replyHeader(h)
+	if !p.accepts(h, &replyHead) {
 		return false
 	}
 	if h.seqNo == 1 {
@@ -451,24 +402,95 @@ func (p *peer) packet() bool {
 	if !p.clear {
 		obfuscate(&h, p.key, body)
 	}
-	answer, over, err := p.answer(h, body)
+	reply, over, err := p.decide(h, body)
 	if err != nil {
 		what := fmt.Sprintf("a packet that does not fit the key of %d characters", utf8.RuneCountInString(p.key))
 		if p.clear {
 			what = "a malformed packet"
 		}
-		p.log.note(p.addr, what+": "+err.Error())
-		p.send(&reply, errorReply(h.typ, what))
+		p.refuse(&replyHead, what+": "+err.Error(), what)
 		return false
 	}
-	if answer == nil { // ABORT: the session is over without a reply
+	if reply == nil { // ABORT: the session is over without a reply
 		return p.single
 	}
-	p.send(&reply, answer)
+	p.send(&replyHead, reply)
 	if f := p.fault.closeAfter; over && f > 0 && p.sessions >= f {
 		return false
 	}
 	return p.single || !over
+}
+
+// receive reads one packet, its body as it is on the wire; false where there is none, or one
+// that must not be read. The body is good until the next one is read.
+func (p *peer) receive() (h header, body []byte, ok bool) {
+	head, err := p.in.Peek(headerLen)
+	if err != nil {
+		if len(head) > 0 {
+			p.log.note(p.addr, "ended in the middle of a packet")
+		}
+		return h, nil, false
+	}
+	h = parseHeader(head)
+	if h.version.major() != majorVersion {
+		p.log.note(p.addr, fmt.Sprintf("not TACACS+: the first octet is 0x%02x", head[0]))
+		return h, nil, false
+	}
+	if h.length > maxBody {
+		p.log.note(p.addr, fmt.Sprintf("a body of %d octets, the limit is %d", h.length, maxBody))
+		return h, nil, false
+	}
+	p.in.Discard(headerLen)
+	body = slices.Grow(p.body[:0], int(h.length))[:h.length]
+	if p.body = body; len(body) > keptBody {
+		p.body = nil
+	}
+	if _, err := io.ReadFull(p.in, body); err != nil {
+		p.log.note(p.addr, "ended in the middle of a packet")
+		return h, nil, false
+	}
+	return h, body, true
+}
+
+// replyHeader is the header of the reply to a packet with the header h: of the flags it has
+// those that this server knows (RFC 8907 section 4.1). The length follows with the body.
+func (p *peer) replyHeader(h header) header {
+	h.seqNo++
+	h.flags &= flagUnencrypted
+	if p.single {
+		h.flags |= flagSingleConnect
+	}
+	return h
+}
+
+// accepts judges what a header says of its session. Where it does not accept that it tells the
+// client, unless seq_no leaves no number for a reply (RFC 8907 section 4.1).
+func (p *peer) accepts(h header, replyHead *header) bool {
+	switch {
+	case h.seqNo > lastSeqNo:
+		p.log.note(p.addr, "the sequence numbers of a session are used up")
+		return false
+	case h.seqNo%2 == 0 || h.typ < typeAuthen || h.typ > typeAcct:
+		// RFC 8907 section 3.6: the same header with the next number and no body.
+		p.log.note(p.addr, fmt.Sprintf("a packet of type %s with seq_no %d", h.typ, h.seqNo))
+		replyHead.length = 0
+		head := codec{buf: p.out}
+		replyHead.layout(&head)
+		p.out = head.buf
+		return false
+	case p.clear != (h.flags&flagUnencrypted != 0):
+		// RFC 8907 section 10.5.2, and over TLS RFC 9887 section 4: the flag must fit, always.
+		replyHead.flags ^= flagUnencrypted
+		p.refuse(replyHead, "the UNENCRYPTED flag does not fit the transport", "UNENCRYPTED flag")
+		return false
+	}
+	return true
+}
+
+// refuse logs what is wrong with a packet, and replies to it with an ERROR of its type.
+func (p *peer) refuse(replyHead *header, note, serverMsg string) {
+	p.log.note(p.addr, note)
+	p.send(replyHead, errorReply(replyHead.typ, serverMsg))
 }
 
 // errorReply is the ERROR of one packet type.
@@ -508,67 +530,83 @@ func (p *peer) send(h *header, m layouter) {
 	}
 }
 
-// answer decodes a request and decides. over says that the session ends with the answer; an
-// error, that the body does not decode.
-func (p *peer) answer(h header, body []byte) (reply layouter, over bool, err error) {
-	read := func(m layouter) error {
-		err := p.codec.decode(body, m)
-		p.trace.packet("received from", p.conn.RemoteAddr(), &h, body, m)
-		return err
-	}
+// decide decodes a request and decides on it. over says that the session ends with the reply; a
+// reply of nil, that it ends without one; an error, that the body does not decode.
+func (p *peer) decide(h header, body []byte) (reply layouter, over bool, err error) {
 	switch {
 	case h.typ != typeAuthen && h.seqNo != 1:
 		return errorReply(h.typ, "seq_no is not 1"), true, nil
 	case h.typ == typeAuthor:
 		var m authorRequest
-		if err := read(&m); err != nil {
+		if err := p.decode(&h, body, &m); err != nil {
 			return nil, false, err
 		}
 		return p.fault.author(p.authorize(&m)), true, nil
 	case h.typ == typeAcct:
 		var m acctRequest
-		if err := read(&m); err != nil {
+		if err := p.decode(&h, body, &m); err != nil {
 			return nil, false, err
 		}
 		return p.fault.acct(p.account(&m)), true, nil
+	case h.seqNo == 1:
+		return p.startAuthen(&h, body)
+	}
+	return p.continueAuthen(&h, body)
+}
+
+// decode reads the body of a packet into m.
+func (p *peer) decode(h *header, body []byte, m layouter) error {
+	err := p.codec.decode(body, m)
+	p.trace.packet("received from", p.conn.RemoteAddr(), h, body, m)
+	return err
+}
+
+// startAuthen decides on a START. One with the session_id of a dialogue takes its place.
+func (p *peer) startAuthen(h *header, body []byte) (reply layouter, over bool, err error) {
+	if d := p.dialogues[h.sessionID]; d != nil {
+		p.abandon(h.sessionID, d)
+	}
+	if p.spare == nil {
+		p.spare = new(authSession)
+	}
+	d := p.spare
+	*d = authSession{served: served{Time: time.Now(), Peer: p.addr}, version: h.version}
+	if err := p.decode(h, body, &d.start); err != nil {
+		return nil, false, err
+	}
+	reply, over = p.settle(h, d, p.replyToStart(d))
+	return reply, over, nil
+}
+
+// continueAuthen decides on a CONTINUE. It has the version of the START and the next seq_no,
+// and an ABORT gets no reply (RFC 8907 sections 4.1 and 5.4.3).
+func (p *peer) continueAuthen(h *header, body []byte) (reply layouter, over bool, err error) {
+	var m authenContinue
+	if err := p.decode(h, body, &m); err != nil {
+		return nil, false, err
 	}
 	d := p.dialogues[h.sessionID]
 	var r *authenReply
-	if h.seqNo == 1 {
-		if d != nil {
-			p.abandon(d)
-			delete(p.dialogues, h.sessionID)
-		}
-		if d = p.spare; d == nil {
-			d = new(authSession)
-			p.spare = d
-		}
-		*d = authSession{served: served{Time: time.Now(), Peer: p.addr}, version: h.version}
-		if err := read(&d.start); err != nil {
-			return nil, false, err
-		}
-		r = p.begin(d)
-	} else {
-		var m authenContinue
-		if err := read(&m); err != nil {
-			return nil, false, err
-		}
-		switch {
-		case d == nil:
-			return errorReply(h.typ, "no such session"), true, nil
-		case h.seqNo != d.seqNo+2 || h.version != d.version:
-			r = &authenReply{status: authenError, serverMsg: "seq_no or version does not follow the packet before"}
-		case m.flags&authenAbort != 0:
-			delete(p.dialogues, h.sessionID)
-			d.Status, d.ServerMsg = "ABORT", m.data
-			p.log.write(&d.served)
-			return nil, true, nil
-		case h.seqNo == lastSeqNo:
-			r = &authenReply{status: authenError, serverMsg: "sequence numbers are used up"}
-		default:
-			r = d.next(m.userMsg)
-		}
+	switch {
+	case d == nil:
+		return errorReply(h.typ, "no such session"), true, nil
+	case h.seqNo != d.seqNo+2 || h.version != d.version:
+		r = &authenReply{status: authenError, serverMsg: "seq_no or version does not follow the packet before"}
+	case m.flags&authenAbort != 0:
+		p.end(h.sessionID, d, "ABORT", m.data)
+		return nil, true, nil
+	case h.seqNo == lastSeqNo:
+		r = &authenReply{status: authenError, serverMsg: "sequence numbers are used up"}
+	default:
+		r = d.next(m.userMsg)
 	}
+	reply, over = p.settle(h, d, r)
+	return reply, over, nil
+}
+
+// settle keeps the dialogue d where r, or what the fault makes of r, asks for a CONTINUE, and
+// ends it where not.
+func (p *peer) settle(h *header, d *authSession, r *authenReply) (reply layouter, over bool) {
 	d.seqNo = h.seqNo
 	r = p.fault.authen(d, r)
 	switch r.status {
@@ -577,14 +615,24 @@ func (p *peer) answer(h header, body []byte) (reply layouter, over bool, err err
 			if p.dialogues[h.sessionID] = d; d == p.spare {
 				p.spare = nil
 			}
-			return r, false, nil
+			return r, false
 		}
 		r = &authenReply{status: authenError, serverMsg: "too many sessions"}
 	}
-	delete(p.dialogues, h.sessionID)
-	d.Status, d.ServerMsg = r.status.String(), r.serverMsg
+	p.end(h.sessionID, d, r.status.String(), r.serverMsg)
+	return r, true
+}
+
+// abandon ends a dialogue that the client left without an answer.
+func (p *peer) abandon(id uint32, d *authSession) {
+	p.end(id, d, "ABANDONED", "the client did not answer")
+}
+
+// end forgets a dialogue and logs what it came to.
+func (p *peer) end(id uint32, d *authSession, status, msg string) {
+	delete(p.dialogues, id)
+	d.Status, d.ServerMsg = status, msg
 	p.log.write(&d.served)
-	return r, true, nil
 }
 
 // An authSession is one authentication in progress. next answers what the client says next.

@@ -12,8 +12,8 @@ import (
 
 // This file is what the lab server decides; serve.go is how it talks.
 
-// begin answers a START. RFC 8907 section 5.4.2.
-func (p *peer) begin(d *authSession) *authenReply {
+// replyToStart decides on the START of an authentication. RFC 8907 section 5.4.2.
+func (p *peer) replyToStart(d *authSession) *authenReply {
 	m := &d.start
 	d.User, d.AuthenType, d.PrivLvl, d.Port, d.RemAddr = m.user, m.typ.String(), m.privLvl, m.port, m.remAddr
 	d.Request = "authenticate"

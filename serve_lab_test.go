@@ -221,7 +221,7 @@ func TestUnknownUser(t *testing.T) {
 			}
 			d := &authSession{version: minorOne,
 				start: authenStart{action: authenLogin, typ: typ, service: authenServiceLogin, user: "eve", data: data}}
-			if r := labPeer().begin(d); r.status != authenFail || r.serverMsg != "Login incorrect" {
+			if r := labPeer().replyToStart(d); r.status != authenFail || r.serverMsg != "Login incorrect" {
 				t.Errorf("%s: %+v", typ, r)
 			}
 		}

@@ -48,7 +48,7 @@ const (
 	maxDialogues     = 1024 // of one connection, waiting for a CONTINUE
 	idleTimeout      = 60 * time.Second
 	handshakeTimeout = 10 * time.Second
-	shutdownTimeout  = 5 * time.Second // for the answers under way
+	shutdownTimeout  = 5 * time.Second // for the replies under way
 	maxTries         = 3               // of an ASCII login
 	maxGathered      = 16 << 10        // octets of replies that are written together
 	keptBody         = 16 << 10        // octets of memory that a connection keeps for the next packet
@@ -240,7 +240,7 @@ func (srv *labServer) setKey(ctx context.Context, inv *invocation, listen []stri
 	return nil
 }
 
-// run listens until ctx ends, then lets the answers under way finish.
+// run listens until ctx ends, then lets the replies under way finish.
 func (srv *labServer) run(ctx context.Context, inv *invocation, listen []string) error {
 	var listeners []net.Listener
 	defer func() {
@@ -311,7 +311,7 @@ type peer struct {
 	in        *bufio.Reader
 	out       []byte                  // replies that wait for being written together
 	dialogues map[uint32]*authSession // authentications that wait for a CONTINUE
-	single    bool                    // single-connection mode (section 4.3)
+	single    bool                    // single-connection mode (RFC 8907 section 4.3)
 	begun     bool                    // the first packet was read
 	sessions  int                     // that were begun
 	waits     time.Time               // since when the deadlines are counted
@@ -368,7 +368,7 @@ func (p *peer) stillHere() {
 	}
 }
 
-// flush writes the log, then the replies. What account answers does not depend on this: it has
+// flush writes the log, then the replies. What account replies does not depend on this: it has
 // written its record before.
 func (p *peer) flush() error {
 	err := p.log.flush()
@@ -635,7 +635,7 @@ func (p *peer) end(id uint32, d *authSession, status, msg string) {
 	p.log.write(&d.served)
 }
 
-// An authSession is one authentication in progress. next answers what the client says next.
+// An authSession is one authentication in progress. next replies to what the client says next.
 type authSession struct {
 	served
 	version version

@@ -61,6 +61,7 @@ func (l *sessionLog) write(s *served) {
 	l.out.Write(b) // a write error is kept, and flush returns it
 }
 
+// flush sends what is queued. An error is for good: nothing can be written from then on.
 func (l *sessionLog) flush() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -101,6 +102,7 @@ func (s *served) appendLine(b []byte, verbose bool) []byte {
 	return append(b, '\n')
 }
 
+// appendJSON writes one object, in which all that comes from the client is escaped.
 func (s *served) appendJSON(b []byte) []byte {
 	if s.Error != "" {
 		return append(b, encodeJSON(struct {

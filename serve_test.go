@@ -122,7 +122,7 @@ func (s *testServer) lines(t *testing.T) string {
 	return stamps.ReplaceAllString(s.log.String(), "")
 }
 
-// A turn is a message to the server, and the answer; nil where none follows.
+// A turn is a message to the server, and the reply; nil where none follows.
 type turn struct {
 	session uint32
 	say     layouter
@@ -130,7 +130,7 @@ type turn struct {
 	version version // of the packet; zero for the right one
 }
 
-// take says the turn's message with the session's next number, and checks the answer.
+// take says the turn's message with the session's next number, and checks the reply.
 func (tn turn) take(t *testing.T, c *handConn, numbers map[uint32]uint8, flags headerFlags) {
 	t.Helper()
 	h := header{version: tn.version, typ: typeAuthen, flags: flags, sessionID: tn.session}
@@ -296,7 +296,7 @@ func TestDialogues(t *testing.T) {
 	}
 }
 
-// TestSingleConnectFlag reads the flag in the first packet of a connection alone (section 4.3).
+// TestSingleConnectFlag reads the flag in the first packet of a connection alone (RFC 8907 section 4.3).
 func TestSingleConnectFlag(t *testing.T) {
 	const single = flagSingleConnect
 	for _, tt := range []struct {
@@ -343,7 +343,7 @@ func TestBadPackets(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		packet []byte
-		want   layouter // the answer; a header is one without a body
+		want   layouter // the reply; a header is one without a body
 		note   string
 	}{
 		{"type 0", withType(0, 1), &header{version: minorOne, seqNo: 2, sessionID: 7}, "a packet of type 0x00 with seq_no 1\n"},
@@ -621,7 +621,7 @@ func waitUntil(t testing.TB, what string, holds func() bool) {
 	}
 }
 
-// TestShutdown lets the answers under way finish; idle connections do not hold it.
+// TestShutdown lets the replies under way finish; idle connections do not hold it.
 func TestShutdown(t *testing.T) {
 	srv := newLab()
 	srv.delay, srv.trace = 200*time.Millisecond, new(tracer)
@@ -641,7 +641,7 @@ func TestShutdown(t *testing.T) {
 	}
 	var reply authenReply
 	if _, err := c.receive(&reply); err != nil || reply.status != authenPass {
-		t.Errorf("the answer under way is %+v, %v", reply, err)
+		t.Errorf("the reply under way is %+v, %v", reply, err)
 	}
 	for _, c := range append(idle, c) {
 		c.checkEnd(t)
@@ -695,7 +695,7 @@ func TestRudeClients(t *testing.T) {
 			}
 		}
 	})
-	for seed := range uint64(2) { // garbage, and garbage behind the header of a packet
+	for seed := range uint64(2) { // garbage, and garbage after the header of a packet
 		flood.Go(func() {
 			random := rand.NewChaCha8([32]byte{byte(seed)})
 			garbage := make([]byte, 1<<16)

@@ -170,6 +170,7 @@ func (tn turn) take(t *testing.T, c *handConn, numbers map[uint32]uint8, flags h
 
 // TestDialogues goes through whole conversations, packet by packet.
 func TestDialogues(t *testing.T) {
+	t.Parallel()
 	pass := &authenReply{status: authenPass}
 	fail := &authenReply{status: authenFail, serverMsg: "Login incorrect"}
 	changed := &authenReply{status: authenPass, serverMsg: "Password changed"}
@@ -298,6 +299,7 @@ func TestDialogues(t *testing.T) {
 
 // TestSingleConnectFlag reads the flag in the first packet of a connection alone (RFC 8907 section 4.3).
 func TestSingleConnectFlag(t *testing.T) {
+	t.Parallel()
 	const single = flagSingleConnect
 	for _, tt := range []struct {
 		options   string
@@ -328,6 +330,7 @@ func TestSingleConnectFlag(t *testing.T) {
 
 // TestBadPackets is what ends a connection: the reply, if any, and the line about it.
 func TestBadPackets(t *testing.T) {
+	t.Parallel()
 	login := papStart("alice", testPassword)
 	h := header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 7}
 	with := func(change func(h *header)) header { h := h; change(&h); return h }
@@ -398,6 +401,7 @@ func TestBadPackets(t *testing.T) {
 
 // TestWrongKeyLine names the peer and how long the key is, and never the key.
 func TestWrongKeyLine(t *testing.T) {
+	t.Parallel()
 	const key = "der Schlüssel, überall länger"
 	s := serveWith(t, "--key", key)
 	c := dialHand(t, s.addr)
@@ -415,6 +419,7 @@ func TestWrongKeyLine(t *testing.T) {
 
 // TestSessionLines is how an operator sees what a device sends: text, -v and JSON.
 func TestSessionLines(t *testing.T) {
+	t.Parallel()
 	const esc = "\x1b[2J\u009b\r\nalice"
 	author := func(args ...string) *authorRequest {
 		return &authorRequest{privLvl: 15, user: "alice", port: "tty 1", args: args}
@@ -477,6 +482,7 @@ func TestSessionLines(t *testing.T) {
 
 // TestRecordIsWrittenFirst answers SUCCESS for nothing that is not on standard output.
 func TestRecordIsWrittenFirst(t *testing.T) {
+	t.Parallel()
 	record := &acctRequest{flags: acctStart, user: "alice", args: []string{"task_id=7", "service=shell"}}
 	s := serveWith(t)
 	c := dialHand(t, s.addr)
@@ -501,6 +507,7 @@ func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space left
 
 // TestServeRefuses is what serve does not begin with.
 func TestServeRefuses(t *testing.T) {
+	t.Parallel()
 	taken := listen(t).Addr().String()
 	dir := writeFiles(t, map[string]string{"bad": "# users\nalice:x\n\nbob\n", "users": "alice:x\n"})
 	const needs = "--key-file and --user; without them serve listens on loopback only, with a key of its own"
@@ -539,6 +546,7 @@ func TestServeRefuses(t *testing.T) {
 
 // TestDemo runs the command line that serve says tries it.
 func TestDemo(t *testing.T) {
+	t.Parallel()
 	dir := writeFiles(t, map[string]string{"users": "# name:password\r\nalice:a:b # c\r\n\r\n", "enable": "secret\n"})
 	for _, tt := range []struct {
 		options string
@@ -623,15 +631,22 @@ func waitUntil(t testing.TB, what string, holds func() bool) {
 
 // TestShutdown lets the replies under way finish; idle connections do not hold it.
 func TestShutdown(t *testing.T) {
+	t.Parallel()
 	srv := newLab()
+	srv.key = "the key of this server, and of no other"
 	srv.delay, srv.trace = 200*time.Millisecond, new(tracer)
 	run := startLab(t, srv)
-	idle := []*handConn{dialHand(t, run.addr), dialHand(t, run.addr), dialHand(t, run.addr)}
+	dial := func() *handConn {
+		c := dialHand(t, run.addr)
+		c.key = srv.key
+		return c
+	}
+	idle := []*handConn{dial(), dial(), dial()}
 	if err := idle[1].login(1, flagSingleConnect); err != nil {
 		t.Fatal(err)
 	}
 	turn{2, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.take(t, idle[2], make(map[uint32]uint8), 0)
-	c := dialHand(t, run.addr)
+	c := dial()
 	if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 0xabcdef}, papStart("alice", testPassword)); err != nil {
 		t.Fatal(err)
 	}
@@ -646,14 +661,19 @@ func TestShutdown(t *testing.T) {
 	for _, c := range append(idle, c) {
 		c.checkEnd(t)
 	}
-	if conn, err := net.Dial("tcp", run.addr); err == nil {
-		conn.Close()
-		t.Error("the server still listens")
+	if conn, err := net.Dial("tcp", run.addr); err == nil { // the port may be another test's by now
+		defer conn.Close()
+		late := newHandConn(conn)
+		late.key = srv.key
+		if late.login(3, 0) == nil {
+			t.Error("the server still listens")
+		}
 	}
 }
 
 // TestConnectionLimit refuses what is over the limit, and nothing once there is room again.
 func TestConnectionLimit(t *testing.T) {
+	t.Parallel()
 	srv, log := newLab(), new(lockedBuffer)
 	srv.slots, srv.log.out = make(chan struct{}, 2), bufio.NewWriter(log)
 	run := startLab(t, srv)
@@ -680,6 +700,7 @@ func TestConnectionLimit(t *testing.T) {
 
 // TestRudeClients has them all at once, while a well-behaved one logs in again and again.
 func TestRudeClients(t *testing.T) {
+	t.Parallel()
 	s := serveWith(t)
 	dribble, silent, deaf, long := dialHand(t, s.addr), dialHand(t, s.addr), dialHand(t, s.addr), dialHand(t, s.addr)
 	// The deaf one asks and never reads, until nothing more goes into the connection.
@@ -743,6 +764,7 @@ func TestRudeClients(t *testing.T) {
 // TestRepliesDoNotPileUp floods with packets of which the next one has always begun: the replies
 // are written all the same, not kept for the day when nothing is there to be read.
 func TestRepliesDoNotPileUp(t *testing.T) {
+	t.Parallel()
 	h := header{version: minorDefault, typ: typeAuthor, seqNo: 1, flags: flagSingleConnect}
 	first := packed(h, testKey, &authorRequest{user: "alice", args: []string{"service=shell", "cmd="}})
 	next := packed(h, testKey, &authorRequest{user: "alice", args: []string{"service=shell", "cmd=", "x=" + strings.Repeat("x", 17)}})
@@ -758,6 +780,7 @@ func TestRepliesDoNotPileUp(t *testing.T) {
 
 // TestServeDeadlines is how long a client may hold a connection, by the bubble's clock.
 func TestServeDeadlines(t *testing.T) {
+	t.Parallel()
 	pair, _, err := selfSigned(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -812,29 +835,32 @@ func TestServeDeadlines(t *testing.T) {
 }
 
 // TestLoad is thousands of logins, each on a connection of its own: none is refused, none is
-// wrong, and nothing of them is left behind.
+// wrong, and nothing of them is left over. It does not run in parallel, since it measures what
+// the process holds.
 func TestLoad(t *testing.T) {
-	logins := 10_000
-	if testing.Short() {
-		logins = 1000
-	}
-	const atOnce = 500
+	const logins, clients, atOnce = 4000, 4, 500
 	s := serveWith(t)
 	if err := dialHand(t, s.addr).login(0, 0); err != nil {
 		t.Fatal(err)
 	}
 	goroutines, memory := runtime.NumGoroutine(), heapInUse()
-	for i := range logins {
-		conn, err := net.Dial("tcp", s.addr)
-		if err != nil {
-			t.Fatalf("connection %d: %v", i, err)
-		}
-		err = newHandConn(conn).login(uint32(i), 0)
-		conn.Close()
-		if err != nil {
-			t.Fatalf("connection %d: %v", i, err)
-		}
+	var ended sync.WaitGroup
+	for range clients {
+		ended.Go(func() {
+			for i := range logins / clients {
+				conn, err := net.Dial("tcp", s.addr)
+				if err == nil {
+					err = newHandConn(conn).login(uint32(i), 0)
+					conn.Close()
+				}
+				if err != nil {
+					t.Errorf("connection %d: %v", i, err)
+					return
+				}
+			}
+		})
 	}
+	ended.Wait()
 	var conns []*handConn
 	for range atOnce {
 		conn, err := net.Dial("tcp", s.addr)
@@ -862,7 +888,7 @@ func TestLoad(t *testing.T) {
 	s.log.mu.Lock()
 	s.log.b = bytes.Buffer{}
 	s.log.mu.Unlock()
-	if after := heapInUse(); after > memory+4<<20 {
+	if after := heapInUse(); after > memory+logins*400 {
 		t.Errorf("%d KiB of memory before, %d KiB after", memory>>10, after>>10)
 	}
 }
@@ -1019,6 +1045,7 @@ func BenchmarkServeLogin(b *testing.B) {
 
 // TestRecordError: a record that could not be written is answered with ERROR.
 func TestRecordError(t *testing.T) {
+	t.Parallel()
 	srv := newLab()
 	srv.log.out = bufio.NewWriter(fullDisk{})
 	conn := &stream{Reader: bytes.NewReader(packed(header{version: minorDefault, typ: typeAcct, seqNo: 1}, testKey, &acctRequest{flags: acctStart, user: "alice"}))}
@@ -1031,10 +1058,10 @@ func TestRecordError(t *testing.T) {
 
 // TestReplyIsNotHeldBack: a reply goes out while of the next packet only the header is there.
 func TestReplyIsNotHeldBack(t *testing.T) {
+	t.Parallel()
 	c := dialHand(t, startLab(t, newLab()).addr)
 	one := packed(header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect}, testKey, papStart("alice", testPassword))
 	c.Write(append(bytes.Clone(one), one[:headerLen]...))
-	c.SetDeadline(time.Now().Add(2 * time.Second))
 	if _, err := c.receive(new(authenReply)); err != nil {
 		t.Error(err)
 	}
@@ -1042,6 +1069,7 @@ func TestReplyIsNotHeldBack(t *testing.T) {
 
 // TestTooManyArguments: a PASS_REPL that would have over 255 arguments is an ERROR.
 func TestTooManyArguments(t *testing.T) {
+	t.Parallel()
 	srv := newLab()
 	srv.args = []string{"priv-lvl=15", "idletime=5"}
 	c := dialHand(t, startLab(t, srv).addr)
@@ -1055,6 +1083,7 @@ func TestTooManyArguments(t *testing.T) {
 
 // TestUsersFromStdin reads --users-file -.
 func TestUsersFromStdin(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	code := run(ctx, []string{"serve", "--listen", "127.0.0.1:0", "--users-file", "-"}, stdio{in: strings.NewReader("a:b\n"),
@@ -1066,6 +1095,7 @@ func TestUsersFromStdin(t *testing.T) {
 
 // TestSeqNoDoesNotWrap: 255 is not answered with 0 (section 4.1).
 func TestSeqNoDoesNotWrap(t *testing.T) {
+	t.Parallel()
 	for _, m := range []struct {
 		typ packetType
 		m   layouter
@@ -1080,6 +1110,7 @@ func TestSeqNoDoesNotWrap(t *testing.T) {
 
 // TestLongReplyDelay waits for longer than the idle timeout before it answers.
 func TestLongReplyDelay(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		srv := newLab()
 		srv.delay = 2 * time.Minute
@@ -1098,6 +1129,7 @@ func TestLongReplyDelay(t *testing.T) {
 
 // TestReplacedDialogue: a START with the session_id of a waiting dialogue leaves that one its line.
 func TestReplacedDialogue(t *testing.T) {
+	t.Parallel()
 	s := serveWith(t)
 	c := dialHand(t, s.addr)
 	ask := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}
@@ -1113,6 +1145,7 @@ func TestReplacedDialogue(t *testing.T) {
 
 // TestDialogueInOrder: within a dialogue seq_no and version follow the packet before.
 func TestDialogueInOrder(t *testing.T) {
+	t.Parallel()
 	for _, h := range []header{{version: minorDefault, seqNo: 99}, {version: minorOne, seqNo: 3}} {
 		c := dialHand(t, startLab(t, newLab()).addr)
 		turn{2, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.take(t, c, map[uint32]uint8{}, 0)

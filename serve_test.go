@@ -1157,3 +1157,32 @@ func TestDialogueInOrder(t *testing.T) {
 		}
 	}
 }
+
+// TestTooManyDialogues: of one connection so many authentications may wait for a CONTINUE and no
+// more. The others go on, and where one ends there is room again.
+func TestTooManyDialogues(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t)
+	c := dialHand(t, s.addr)
+	numbers := make(map[uint32]uint8)
+	take := func(session uint32, say layouter, want *authenReply) {
+		t.Helper()
+		turn{session, say, want, 0}.take(t, c, numbers, flagSingleConnect)
+	}
+	ask, pass := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, &authenReply{status: authenPass}
+	again := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password incorrect.\nPassword: "}
+	refused := &authenReply{status: authenError, serverMsg: "too many sessions"}
+	for i := range uint32(maxDialogues) {
+		take(i, asciiStart("alice"), ask)
+	}
+	take(maxDialogues, asciiStart("alice"), refused)
+	take(maxDialogues, says(testPassword), &authenReply{status: authenError, serverMsg: "no such session"})
+	take(maxDialogues, papStart("alice", testPassword), pass) // it waits for nothing
+	take(0, says("no"), again)
+	take(0, says(testPassword), pass)
+	take(maxDialogues, asciiStart("alice"), ask)
+	take(0, asciiStart("alice"), refused)
+	for i := range uint32(maxDialogues) {
+		take(i+1, says(testPassword), pass)
+	}
+}

@@ -334,7 +334,6 @@ func (srv *labServer) serve(ctx context.Context, conn net.Conn) {
 			srv.log.note(conn.RemoteAddr().String(), "TLS: "+cause(err).Error())
 			return
 		}
-		conn.SetDeadline(time.Time{})
 	}
 	p := &peer{labServer: srv, conn: conn, addr: conn.RemoteAddr().String(), in: bufio.NewReaderSize(conn, 16<<10),
 		dialogues: make(map[uint32]*authSession)}

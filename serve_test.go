@@ -8,11 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"reflect"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -290,7 +292,7 @@ func TestDialogues(t *testing.T) {
 				}
 				c.checkEnd(t)
 			}
-			if got := s.lines(t); got != tt.log {
+			if got := stamps.ReplaceAllString(s.log.String(), ""); got != tt.log {
 				t.Errorf("the lines are\n%snot\n%s", got, tt.log)
 			}
 		})
@@ -328,6 +330,29 @@ func TestSingleConnectFlag(t *testing.T) {
 	}
 }
 
+// TestSingleConnectFlagOfContinue: after the first packet the flag counts for nothing.
+func TestSingleConnectFlagOfContinue(t *testing.T) {
+	t.Parallel()
+	for _, first := range []headerFlags{0, flagSingleConnect} {
+		c := dialHand(t, serveWith(t).addr)
+		h := header{version: minorDefault, typ: typeAuthen, seqNo: 1, flags: first}
+		for _, m := range []layouter{asciiStart("alice"), says(testPassword)} {
+			if err := c.send(h, m); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := c.receive(new(authenReply)); err != nil || got.flags != first {
+				t.Errorf("%+v is answered with the header %+v, %v, not with the flags %s", h, got, err, first)
+			}
+			h.seqNo, h.flags = 3, first^flagSingleConnect
+		}
+		if first == 0 {
+			c.checkEnd(t)
+		} else if err := c.login(2, first); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestBadPackets is what ends a connection: the reply, if any, and the line about it.
 func TestBadPackets(t *testing.T) {
 	t.Parallel()
@@ -340,6 +365,7 @@ func TestBadPackets(t *testing.T) {
 	}
 	author := with(func(h *header) { h.typ = typeAuthor })
 	acct := with(func(h *header) { h.typ = typeAcct })
+	third := func(h header) header { h.seqNo = 3; return h }
 	withLength := func(octets string) []byte { return append(unhex(t, "c1 01 01 00 00000007"), octets...) }
 	const unfit = "a packet that does not fit the key of 31 characters: the component lengths do not add up to the body's length\n"
 	const cut = "ended in the middle of a packet\n"
@@ -354,6 +380,10 @@ func TestBadPackets(t *testing.T) {
 		{"type 255", withType(255, 3), &header{version: minorOne, typ: 255, seqNo: 4, sessionID: 7}, "a packet of type 0xff with seq_no 3\n"},
 		{"seq_no 0", withType(1, 0), &header{version: minorOne, typ: 1, seqNo: 1, sessionID: 7}, "a packet of type authentication with seq_no 0\n"},
 		{"seq_no 2", withType(1, 2), &header{version: minorOne, typ: 1, seqNo: 3, sessionID: 7}, "a packet of type authentication with seq_no 2\n"},
+		{"seq_no 254", withType(1, 254), nil, "the sequence numbers of a session are used up\n"},
+		{"seq_no 255", withType(1, 255), nil, "the sequence numbers of a session are used up\n"},
+		{"authorization with seq_no 3", packed(third(author), testKey, &authorRequest{user: "alice"}), &authorResponse{status: authorError, serverMsg: "seq_no is not 1"}, ""},
+		{"accounting with seq_no 3", packed(third(acct), testKey, &acctRequest{flags: acctStop, user: "alice"}), &acctReply{status: acctError, serverMsg: "seq_no is not 1"}, ""},
 		{"in clear", packed(inClear, "", login), &authenReply{status: authenError, serverMsg: "UNENCRYPTED flag"}, "the UNENCRYPTED flag does not fit the transport\n"},
 		{"wrong key, authentication", packed(h, "wrong", login), &authenReply{status: authenError, serverMsg: "a packet that does not fit the key of 31 characters"}, unfit},
 		{"wrong key, authorization", packed(author, "wrong", &authorRequest{user: "alice"}),
@@ -387,7 +417,7 @@ func TestBadPackets(t *testing.T) {
 			default:
 				got := fresh(want)
 				h, err := c.receive(got)
-				if err != nil || !reflect.DeepEqual(got, want) || h.seqNo != 2 || h.sessionID != 7 {
+				if err != nil || !reflect.DeepEqual(got, want) || h.seqNo != tt.packet[2]+1 || h.sessionID != 7 {
 					t.Errorf("answered with %+v %+v, %v, not %+v", h, got, err, want)
 				}
 			}
@@ -526,6 +556,10 @@ func TestServeRefuses(t *testing.T) {
 		{nil, "--fault bogus", "unknown fault \"bogus\"", "--fault help lists them", classUsage},
 		{nil, "--client-ca DIR/users", "--client-ca and --write-cacert need --tls", "", classUsage},
 		{nil, "--key= --user alice:x", "the key is empty", "", classUsage},
+		{nil, "--key abc --key-file DIR/users", "the key is given more than once", "", classUsage},
+		{nil, "--key-file DIR/users --key-file DIR/bad", "the key is given more than once", "", classUsage},
+		{nil, "--users-file - --enable-password-file -", "two files cannot both come from standard input", "", classUsage},
+		{nil, "--key-file - --users-file -", "two files cannot both come from standard input", "", classUsage},
 		{nil, "alice", "unexpected argument \"alice\"", "usage: tacacs_plus serve", classUsage},
 		{nil, "--listen 0.0.0.0:0", "to listen on 0.0.0.0:0, give a key and users", needs, classUsage},
 		{nil, "--listen 127.0.0.1:0 --listen [::]:0 --user alice:x", "to listen on [::]:0, give a key and users", needs, classUsage},
@@ -556,25 +590,61 @@ func TestDemo(t *testing.T) {
 		{"", map[string]string{"TACACS_PLUS_KEY": testKey}},
 		{"--tls", map[string]string{}},
 		{"--users-file DIR/users --enable-password-file DIR/enable", map[string]string{"TACACS_PLUS_PWD": "a:b # c"}},
+		{"--user alice:secret --user bob:builder", map[string]string{"TACACS_PLUS_PWD": "secret"}}, // the first user
+		{"--key abc", map[string]string{"TACACS_PLUS_KEY": "abc"}},
 	} {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		r, done := &labRun{said: new(lockedBuffer)}, make(chan class, 1)
-		go func() {
-			done <- run(ctx, split("serve --listen 127.0.0.1:0 "+tt.options, "DIR", dir),
-				stdio{in: strings.NewReader(""), out: io.Discard, err: r.said, env: func(name string) string { return tt.env[name] }})
-		}()
+		r := serveAloud(t, tt.env, split(tt.options, "DIR", dir)...)
 		try := strings.Fields(r.waitFor(t, regexp.MustCompile(`try: (.*)\n`))[1])
 		for ; try[0] != "tacacs_plus"; try = try[1:] {
 			name, value, _ := strings.Cut(try[0], "=")
+			if strings.HasPrefix(tt.options, "--tls") && name == "TACACS_PLUS_KEY" {
+				t.Error("a key, although there is none over TLS")
+			}
 			tt.env[name] = value
 		}
 		got := runWith(t, tt.env, "", try[1:]...)
 		if got.code != classGranted || got.out != "PASS\n" {
 			t.Errorf("%s: %q: %+v", tt.options, try, got)
 		}
+		if err := r.stop(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// serveAloud starts serve as a person does, for what it says on standard error.
+func serveAloud(t *testing.T, env map[string]string, options ...string) *labRun {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	r, done := &labRun{said: new(lockedBuffer)}, make(chan class, 1)
+	env = maps.Clone(env) // the test goes on with its own
+	go func() {
+		done <- run(ctx, append(split("serve --listen 127.0.0.1:0"), options...),
+			stdio{in: strings.NewReader(""), out: io.Discard, err: r.said, env: func(name string) string { return env[name] }})
+	}()
+	r.stop = sync.OnceValue(func() error {
 		cancel()
 		if code := <-done; code != classGranted {
-			t.Errorf("serve ended with %d", int(code))
+			return fmt.Errorf("serve ended with %d", int(code))
+		}
+		return nil
+	})
+	t.Cleanup(func() { r.stop() })
+	r.addr = r.waitFor(t, listening)[1]
+	return r
+}
+
+// TestOwnKeyOnLoopback makes a key and a user for a server that no other host can reach.
+func TestOwnKeyOnLoopback(t *testing.T) {
+	t.Parallel()
+	for addr, want := range map[string]bool{
+		"127.0.0.1:0": true, "127.1.2.3:49": true, "[::1]:49": true, "localhost:49": true,
+		":49": false, "0.0.0.0:49": false, "[::]:49": false, "192.0.2.1:49": false, "localhost.example:49": false, "localhost": false,
+	} {
+		srv := &labServer{users: make(map[string]string)}
+		inv := &invocation{std: stdio{err: io.Discard, env: func(string) string { return "" }}}
+		if err := srv.setKey(t.Context(), inv, []string{"127.0.0.1:4949", addr}); (err == nil) != want {
+			t.Errorf("%s: %v", addr, err)
 		}
 	}
 }
@@ -653,6 +723,9 @@ func TestShutdown(t *testing.T) {
 	run.waitFor(t, regexp.MustCompile(`received from .* session_id 00abcdef`))
 	if err := run.stop(); err != nil {
 		t.Errorf("run ends with %v", err)
+	}
+	if n := len(srv.slots); n > 0 { // the end of the process would cut them off
+		t.Errorf("%d connections are still served", n)
 	}
 	var reply authenReply
 	if _, err := c.receive(&reply); err != nil || reply.status != authenPass {
@@ -775,6 +848,13 @@ func TestRepliesDoNotPileUp(t *testing.T) {
 	newLab().serve(t.Context(), conn)
 	if conn.largest > maxGathered || conn.out.Len() != 10_001*18 {
 		t.Errorf("%d octets of replies, up to %d in one write", conn.out.Len(), conn.largest)
+	}
+	srv := newLab() // replies that are longer than their requests
+	srv.args = slices.Repeat([]string{"a=" + strings.Repeat("x", 200)}, 10)
+	conn = &stream{Reader: bytes.NewReader(bytes.Repeat(first, 100))}
+	srv.serve(t.Context(), conn)
+	if one := headerLen + 6 + 10*(1+202); conn.largest >= maxGathered+one || conn.out.Len() != 100*one {
+		t.Errorf("%d octets of long replies, up to %d in one write", conn.out.Len(), conn.largest)
 	}
 }
 
@@ -1054,6 +1134,9 @@ func TestRecordError(t *testing.T) {
 	if _, err := (&handConn{in: bufio.NewReader(&conn.out), key: testKey}).receive(&reply); err != nil || reply.status != acctError {
 		t.Errorf("answered with %+v, %v", reply, err)
 	}
+	if err := startLab(t, srv).stop(); err == nil {
+		t.Error("run ends as if all lines had been written")
+	}
 }
 
 // TestReplyIsNotHeldBack: a reply goes out while of the next packet only the header is there.
@@ -1106,6 +1189,18 @@ func TestSeqNoDoesNotWrap(t *testing.T) {
 			t.Errorf("answered with %+v", h)
 		}
 	}
+	// A dialogue does not go on with 253: the next number of the client would be 255.
+	p, last := labPeer(), &header{version: minorDefault, typ: typeAuthen, seqNo: lastSeqNo}
+	d := &authSession{version: minorDefault, seqNo: lastSeqNo - 2}
+	d.next = func(string) *authenReply { return &authenReply{status: authenGetPass} }
+	p.conn, p.dialogues[0] = new(stream), d
+	body, err := encoded(says("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, over, err := p.continueAuthen(last, body); err != nil || !over || r.(*authenReply).status != authenError {
+		t.Errorf("seq_no %d is answered with %+v, %t, %v", lastSeqNo, r, over, err)
+	}
 }
 
 // TestLongReplyDelay waits for longer than the idle timeout before it answers.
@@ -1119,8 +1214,9 @@ func TestLongReplyDelay(t *testing.T) {
 		all.Go(func() { srv.serve(t.Context(), server) })
 		c := newHandConn(client)
 		c.SetDeadline(time.Time{})
-		if err := c.login(1, 0); err != nil {
-			t.Error(err)
+		began := time.Now()
+		if err := c.login(1, 0); err != nil || time.Since(began) != srv.delay {
+			t.Errorf("a login takes %v: %v", time.Since(began), err)
 		}
 		client.Close()
 		all.Wait()
@@ -1184,5 +1280,117 @@ func TestTooManyDialogues(t *testing.T) {
 	take(0, asciiStart("alice"), refused)
 	for i := range uint32(maxDialogues) {
 		take(i+1, says(testPassword), pass)
+	}
+}
+
+// TestMalformedOverTLS: where there is no key, none is to blame.
+func TestMalformedOverTLS(t *testing.T) {
+	t.Parallel()
+	log := new(lockedBuffer)
+	srv := newLab()
+	srv.clear, srv.log.out = true, bufio.NewWriter(log)
+	h := header{version: minorDefault, typ: typeAuthor, seqNo: 1, flags: flagUnencrypted}
+	conn := &stream{Reader: bytes.NewReader(packed(h, "", &authenContinue{userMsg: "x"}))}
+	srv.serve(t.Context(), conn)
+	var r authorResponse
+	if _, err := (&handConn{in: bufio.NewReader(&conn.out)}).receive(&r); err != nil || r.status != authorError || r.serverMsg != "a malformed packet" {
+		t.Errorf("answered with %+v, %v", r, err)
+	}
+	if !strings.HasSuffix(log.String(), " a malformed packet: "+errBodyLength.Error()+"\n") {
+		t.Errorf("the lines are\n%s", log)
+	}
+}
+
+// TestLargeBodyIsNotKept: a connection that goes on keeps no memory of the largest packet.
+func TestLargeBodyIsNotKept(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{keptBody, keptBody + 1} {
+		h := header{version: minorOne, typ: typeAuthen, seqNo: 1, length: uint32(size)}
+		head := codec{}
+		h.layout(&head)
+		p := labPeer()
+		p.in = bufio.NewReader(bytes.NewReader(append(head.buf, make([]byte, size)...)))
+		if _, body, ok := p.receive(); !ok || len(body) != size {
+			t.Fatalf("%d octets of %d, %t", len(body), size, ok)
+		}
+		if kept := p.body != nil; kept != (size <= keptBody) {
+			t.Errorf("%d octets are kept: %t", size, kept)
+		}
+	}
+}
+
+// TestServeTraces: --debug shows the packets of both directions, and the password only with
+// --show-secrets.
+func TestServeTraces(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		options         string
+		packets, secret bool
+	}{{"", false, false}, {"--debug", true, false}, {"--debug --show-secrets", true, true}} {
+		r := serveAloud(t, map[string]string{"TACACS_PLUS_KEY": testKey}, append(split(tt.options), "--user", "alice:"+testPassword)...)
+		if err := dialHand(t, r.addr).login(7, 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.stop(); err != nil {
+			t.Error(err)
+		}
+		said := r.said.String()
+		for _, what := range []string{"received from", "sent to"} {
+			packet := regexp.MustCompile(what + ` 127\.0\.0\.1:\d+: version 0xc\.1 type authentication .* session_id 00000007 `)
+			if got := packet.MatchString(said); got != tt.packets {
+				t.Errorf("%s: a packet %s it is shown: %t", tt.options, what, got)
+			}
+		}
+		if got := strings.Contains(said, testPassword); got != tt.secret {
+			t.Errorf("%s: the password is shown: %t", tt.options, got)
+		}
+	}
+}
+
+// A fakeListener gives out connections and errors, and is closed then.
+type fakeListener struct {
+	net.Listener
+	has []any
+}
+
+func (l *fakeListener) Accept() (net.Conn, error) {
+	if len(l.has) == 0 {
+		return nil, net.ErrClosed
+	}
+	next := l.has[0]
+	l.has = l.has[1:]
+	if err, ok := next.(error); ok {
+		return nil, err
+	}
+	return next.(net.Conn), nil
+}
+
+// TestAccept goes on after an error, and closes what is over the limit.
+func TestAccept(t *testing.T) {
+	t.Parallel()
+	srv := newLab()
+	srv.slots = make(chan struct{})
+	server, client := net.Pipe()
+	var all sync.WaitGroup
+	srv.accept(t.Context(), &fakeListener{has: []any{errors.New("too many open files"), server}}, &all)
+	newHandConn(client).checkEnd(t)
+}
+
+// A hastyConn ends the server while it waits for the next packet.
+type hastyConn struct {
+	stream
+	end func()
+}
+
+func (c *hastyConn) SetDeadline(time.Time) error { c.end(); return nil }
+
+// TestEndBeforeRead: an end that comes while the deadline is moved is not lost with the old one.
+func TestEndBeforeRead(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	octets := bytes.NewReader(make([]byte, headerLen))
+	newLab().serve(ctx, &hastyConn{stream{Reader: octets}, cancel})
+	if octets.Len() < headerLen {
+		t.Error("it reads on")
 	}
 }

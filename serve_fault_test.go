@@ -34,6 +34,20 @@ func TestSingleConnectFaults(t *testing.T) {
 	}
 }
 
+// TestFaultOnce: after the fault's message comes the reply that it took the place of.
+func TestFaultOnce(t *testing.T) {
+	t.Parallel()
+	c := dialHand(t, serveWith(t, "--fault", "getdata").addr)
+	numbers := make(map[uint32]uint8)
+	for _, tn := range []turn{
+		{1, asciiStart("alice"), &authenReply{status: authenGetData, flags: authenNoEcho, serverMsg: "Token: "}, 0},
+		{1, says("123456"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0},
+		{1, says(testPassword), &authenReply{status: authenPass}, 0},
+	} {
+		tn.take(t, c, numbers, 0)
+	}
+}
+
 // TestFaultHelp lists every fault once, each with its help.
 func TestFaultHelp(t *testing.T) {
 	t.Parallel()

@@ -228,6 +228,26 @@ func TestUnknownUser(t *testing.T) {
 	}
 }
 
+// TestNoNewUser: with the enable password an unknown user comes as far as a new password, and no
+// farther.
+func TestNoNewUser(t *testing.T) {
+	p := labPeer()
+	p.enable, p.expire = "secret", list{"eve"}
+	d := &authSession{start: authenStart{action: authenLogin, typ: authenASCII, service: authenServiceEnable, user: "eve"}}
+	p.replyToStart(d)
+	for _, tt := range []struct {
+		says string
+		want authenStatus
+	}{{"secret", authenGetPass}, {"new", authenGetPass}, {"new", authenFail}} {
+		if r := d.next(tt.says); r.status != tt.want {
+			t.Errorf("%s is answered with %+v", tt.says, r)
+		}
+	}
+	if _, known := p.users["eve"]; known {
+		t.Error("eve is a user now")
+	}
+}
+
 func TestSame(t *testing.T) {
 	for _, a := range []string{"", "a", "b", "a\x00", long(255)} {
 		for _, b := range []string{"", "a", "b", "a\x00", long(255)} {

@@ -233,6 +233,8 @@ func TestDialogues(t *testing.T) {
 				"alice authenticate ascii PASS\neve authenticate ascii ABORT: user left\nalice authenticate pap FAIL: Login incorrect\n"},
 		{name: "enable", turns: []turn{{1, start(authenLogin, authenASCII, authenServiceEnable, ""), askPass, 0}, {1, says(testPassword), pass, 0}},
 			log: "alice enable ascii PASS\n"},
+		{name: "enable by PAP with minor version 0", turns: []turn{{1, start(authenLogin, authenPAP, authenServiceEnable, testPassword), pass, minorDefault}},
+			log: "alice enable pap PASS\n"},
 		{name: "CHPASS", flags: flagSingleConnect, turns: []turn{{1, start(authenChPass, authenASCII, authenServiceLogin, ""), askOld, 0},
 			{1, says("no"), asks(authenGetData, "Password incorrect.\nOld password: "), 0}, {1, says(testPassword), askNew, 0}, {1, says("x"), askRetype, 0}, {1, says("x"), changed, 0},
 			{2, papStart("alice", testPassword), fail, 0}, {3, papStart("alice", "x"), pass, 0},
@@ -555,6 +557,13 @@ func TestServeRefuses(t *testing.T) {
 		{nil, "--arg priv-lvl", "argument priv-lvl has neither = nor *: write name=value, or name*value for an optional one", "", classUsage},
 		{nil, "--fault bogus", "unknown fault \"bogus\"", "--fault help lists them", classUsage},
 		{nil, "--client-ca DIR/users", "--client-ca and --write-cacert need --tls", "", classUsage},
+		{nil, "--write-cacert DIR/ca.pem", "--client-ca and --write-cacert need --tls", "", classUsage},
+		{nil, "--cert DIR/users", "--cert needs --tls", "", classUsage},
+		{nil, "--tls --cert-key DIR/users", "--cert-key needs --cert", "", classUsage},
+		{nil, "--tls --cert DIR/users --write-cacert DIR/ca.pem", "--write-cacert is for a certificate that serve makes, without --cert", "", classUsage},
+		{nil, "--tls --write-cacert DIR/none/ca.pem", "make a certificate: open DIR/none/ca.pem: no such file or directory", "", classUsage},
+		{nil, "--tls --client-ca DIR/none --write-cacert DIR/ca.pem", "made a certificate: clients trust it with --tls --cacert DIR/ca.pem\ntacacs_plus: read the certificate file: open DIR/none: no such file or directory", "", classUsage},
+		{nil, "--tls --client-ca DIR/none --write-cacert DIR/ca.pem --fault tls-1.2", "made a certificate: clients trust it with --tls --cacert DIR/ca.pem\ntacacs_plus: read the certificate file: open DIR/none: no such file or directory", "", classUsage},
 		{nil, "--key= --user alice:x", "the key is empty", "", classUsage},
 		{nil, "--key abc --key-file DIR/users", "the key is given more than once", "", classUsage},
 		{nil, "--key-file DIR/users --key-file DIR/bad", "the key is given more than once", "", classUsage},
@@ -589,15 +598,20 @@ func TestDemo(t *testing.T) {
 		{"", map[string]string{}},
 		{"", map[string]string{"TACACS_PLUS_KEY": testKey}},
 		{"--tls", map[string]string{}},
+		{"--tls --write-cacert DIR/ca.pem", map[string]string{}},
 		{"--users-file DIR/users --enable-password-file DIR/enable", map[string]string{"TACACS_PLUS_PWD": "a:b # c"}},
 		{"--user alice:secret --user bob:builder", map[string]string{"TACACS_PLUS_PWD": "secret"}}, // the first user
 		{"--key abc", map[string]string{"TACACS_PLUS_KEY": "abc"}},
 	} {
 		r := serveAloud(t, tt.env, split(tt.options, "DIR", dir)...)
 		try := strings.Fields(r.waitFor(t, regexp.MustCompile(`try: (.*)\n`))[1])
+		overTLS := strings.HasPrefix(tt.options, "--tls")
+		if made := strings.Contains(r.said.String(), "tacacs_plus: made a certificate"); made != overTLS {
+			t.Errorf("%s: it says that it made a certificate: %t", tt.options, made)
+		}
 		for ; try[0] != "tacacs_plus"; try = try[1:] {
 			name, value, _ := strings.Cut(try[0], "=")
-			if strings.HasPrefix(tt.options, "--tls") && name == "TACACS_PLUS_KEY" {
+			if overTLS && name == "TACACS_PLUS_KEY" {
 				t.Error("a key, although there is none over TLS")
 			}
 			tt.env[name] = value
@@ -634,7 +648,8 @@ func serveAloud(t *testing.T, env map[string]string, options ...string) *labRun 
 	return r
 }
 
-// TestOwnKeyOnLoopback makes a key and a user for a server that no other host can reach.
+// TestOwnKeyOnLoopback makes a key and a user for a server that no other host can reach, and for
+// no other; one that needs neither may listen anywhere.
 func TestOwnKeyOnLoopback(t *testing.T) {
 	t.Parallel()
 	for addr, want := range map[string]bool{
@@ -645,6 +660,10 @@ func TestOwnKeyOnLoopback(t *testing.T) {
 		inv := &invocation{std: stdio{err: io.Discard, env: func(string) string { return "" }}}
 		if err := srv.setKey(t.Context(), inv, []string{"127.0.0.1:4949", addr}); (err == nil) != want {
 			t.Errorf("%s: %v", addr, err)
+		}
+		srv = &labServer{clear: true, users: map[string]string{"alice": testPassword}} // TLS: no key
+		if err := srv.setKey(t.Context(), inv, []string{addr}); err != nil || srv.key != "" || srv.try != "" {
+			t.Errorf("%s, where nothing is to be made: %v, try %q", addr, err, srv.try)
 		}
 	}
 }

@@ -41,11 +41,13 @@ func (srv *labServer) setTLS(inv *invocation, clientCA, writeCA string) error {
 		return err
 	}
 	srv.clear = true
-	srv.tls, err = serverTLS(pair, clientCA)
+	if srv.tls, err = serverTLS(pair, clientCA); err != nil {
+		return err
+	}
 	if srv.fault.tls != nil {
 		srv.fault.tls(srv.tls)
 	}
-	return err
+	return nil
 }
 
 // serverTLS is the configuration of serve: TLS 1.3 only, and with a file of authorities a

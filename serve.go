@@ -48,7 +48,7 @@ const (
 	maxDialogues     = 1024 // of one connection, waiting for a CONTINUE
 	idleTimeout      = 60 * time.Second
 	handshakeTimeout = 10 * time.Second
-	shutdownTimeout  = 5 * time.Second // for the answers under way
+	shutdownTimeout  = 5 * time.Second // for the replies under way
 	maxTries         = 3               // of an ASCII login
 	maxGathered      = 16 << 10        // octets of replies that are written together
 	keptBody         = 16 << 10        // octets of memory that a connection keeps for the next packet
@@ -57,66 +57,88 @@ const (
 // newServe is the command serve.
 func newServe(o *optionSet) action {
 	srv := &labServer{users: make(map[string]string), slots: make(chan struct{}, maxConnections)}
-	var listen, users, args list
-	var usersFile, enableFile, faultName, clientCA, writeCA string
-	o.add(&listen, "listen", "ADDR", "address and port to listen on (default 127.0.0.1:4949); repeatable")
-	o.add(&users, "user", "NAME:PASSWORD", "a user; repeatable")
-	o.add((*text)(&usersFile), "users-file", "FILE", "file with name:password on every line")
-	o.add((*text)(&enableFile), "enable-password-file", "FILE", "file with the password of enable (default the user's own)")
-	o.add(ruleFlag{&srv.rules, true}, "permit", "REGEX", "permit the command lines that match; the first rule that matches decides,\nand with any rule what none matches is denied")
-	o.add(ruleFlag{&srv.rules, false}, "deny", "REGEX", "deny the command lines that match")
-	o.add(&args, "arg", "AV", "argument for a shell session (default priv-lvl=15); repeatable")
-	o.add(&srv.expire, "must-change", "NAME", "a user whose password has expired; repeatable")
-	o.add((*seconds)(&srv.delay), "reply-delay", "TIME", "wait before every reply")
-	o.add((*text)(&clientCA), "client-ca", "FILE", "with --tls: require a client certificate that one of these signed, PEM")
-	o.add((*text)(&writeCA), "write-cacert", "FILE", "with --tls and no --cert: write the certificate that serve makes to FILE")
-	o.add((*text)(&faultName), "fault", "NAME", "misbehave, to test clients; --fault help lists how")
+	var opts serveOptions
+	opts.register(o, srv)
 	return func(ctx context.Context, inv *invocation) (output, error) {
-		if faultName == "help" {
+		if opts.fault == "help" {
 			return &page{text: faultHelp()}, nil
 		}
-		var err error
-		if srv.fault, err = findFault(faultName); err != nil {
+		if err := srv.configure(ctx, inv, &opts); err != nil {
 			return nil, err
 		}
-		if srv.args = args; len(args) == 0 {
-			srv.args = []string{"priv-lvl=15"}
-		}
-		if err := checkArgs(srv.args); err != nil {
-			return nil, err
-		}
-		if len(listen) == 0 {
-			listen = list{"127.0.0.1:4949"}
-		}
-		readers := inv.key.fromStdin()
-		for what, file := range map[string]string{"the users": usersFile, "the enable password": enableFile} {
-			if file == "-" {
-				readers = append(readers, what)
-			}
-		}
-		if err := shareStdin(readers); err != nil {
-			return nil, err
-		}
-		if err := srv.addUsers(users, usersFile, inv.std.in); err != nil {
-			return nil, err
-		}
-		if enableFile != "" {
-			if srv.enable, err = readSecret(enableFile, inv.std.in); err != nil {
-				return nil, failf(classUsage, "read the enable password: %w", err)
-			}
-		}
-		if err := srv.setTLS(inv, clientCA, writeCA); err != nil {
-			return nil, err
-		}
-		if err := srv.setKey(ctx, inv, listen); err != nil {
-			return nil, err
-		}
-		srv.log = &sessionLog{out: bufio.NewWriterSize(inv.std.out, 1<<16), json: inv.output.json, verbose: inv.output.verbose}
-		if inv.output.debug {
-			srv.trace = &tracer{out: inv.std.err, showSecrets: inv.output.showSecrets}
-		}
-		return &page{}, srv.run(ctx, inv, listen)
+		return &page{}, srv.run(ctx, inv, opts.listen)
 	}
+}
+
+// serveOptions are the options of serve that name files, or stand for more than one field of
+// the server.
+type serveOptions struct {
+	listen, users, args   list
+	usersFile, enableFile string
+	clientCA, writeCA     string
+	fault                 string
+}
+
+func (opts *serveOptions) register(o *optionSet, srv *labServer) {
+	o.add(&opts.listen, "listen", "ADDR", "address and port to listen on (default 127.0.0.1:4949); repeatable")
+	o.add(&opts.users, "user", "NAME:PASSWORD", "a user; repeatable")
+	o.add((*text)(&opts.usersFile), "users-file", "FILE", "file with name:password on every line")
+	o.add((*text)(&opts.enableFile), "enable-password-file", "FILE", "file with the password of enable (default the user's own)")
+	o.add(ruleFlag{&srv.rules, true}, "permit", "REGEX", "permit the command lines that match; the first rule that matches decides,\nand with any rule what none matches is denied")
+	o.add(ruleFlag{&srv.rules, false}, "deny", "REGEX", "deny the command lines that match")
+	o.add(&opts.args, "arg", "AV", "argument for a shell session (default priv-lvl=15); repeatable")
+	o.add(&srv.expire, "must-change", "NAME", "a user whose password has expired; repeatable")
+	o.add((*seconds)(&srv.delay), "reply-delay", "TIME", "wait before every reply")
+	o.add((*text)(&opts.clientCA), "client-ca", "FILE", "with --tls: require a client certificate that one of these signed, PEM")
+	o.add((*text)(&opts.writeCA), "write-cacert", "FILE", "with --tls and no --cert: write the certificate that serve makes to FILE")
+	o.add((*text)(&opts.fault), "fault", "NAME", "misbehave, to test clients; --fault help lists how")
+}
+
+// configure makes srv the server that the command line describes, and opts.listen where it is
+// to listen.
+func (srv *labServer) configure(ctx context.Context, inv *invocation, opts *serveOptions) error {
+	var err error
+	if srv.fault, err = findFault(opts.fault); err != nil {
+		return err
+	}
+	if srv.args = opts.args; len(srv.args) == 0 {
+		srv.args = []string{"priv-lvl=15"}
+	}
+	if err := checkArgs(srv.args); err != nil {
+		return err
+	}
+	if len(opts.listen) == 0 {
+		opts.listen = list{"127.0.0.1:4949"}
+	}
+	readers := inv.key.fromStdin()
+	if opts.usersFile == "-" {
+		readers = append(readers, "the users")
+	}
+	if opts.enableFile == "-" {
+		readers = append(readers, "the enable password")
+	}
+	if err := shareStdin(readers); err != nil {
+		return err
+	}
+	if err := srv.addUsers(opts.users, opts.usersFile, inv.std.in); err != nil {
+		return err
+	}
+	if opts.enableFile != "" {
+		if srv.enable, err = readSecret(opts.enableFile, inv.std.in); err != nil {
+			return failf(classUsage, "read the enable password: %w", err)
+		}
+	}
+	if err := srv.setTLS(inv, opts.clientCA, opts.writeCA); err != nil {
+		return err
+	}
+	if err := srv.setKey(ctx, inv, opts.listen); err != nil {
+		return err
+	}
+	srv.log = &sessionLog{out: bufio.NewWriterSize(inv.std.out, 1<<16), json: inv.output.json, verbose: inv.output.verbose}
+	if inv.output.debug {
+		srv.trace = &tracer{out: inv.std.err, showSecrets: inv.output.showSecrets}
+	}
+	return nil
 }
 
 // addUsers collects the users of the options and of the file.
@@ -194,7 +216,7 @@ func (srv *labServer) setKey(ctx context.Context, inv *invocation, listen []stri
 	return nil
 }
 
-// run listens until ctx ends, then lets the answers under way finish.
+// run listens until ctx ends, then lets the replies under way finish.
 func (srv *labServer) run(ctx context.Context, inv *invocation, listen []string) error {
 	var listeners []net.Listener
 	defer func() {
@@ -265,7 +287,7 @@ type peer struct {
 	in        *bufio.Reader
 	out       []byte                  // replies that wait for being written together
 	dialogues map[uint32]*authSession // authentications that wait for a CONTINUE
-	single    bool                    // single-connection mode (section 4.3)
+	single    bool                    // single-connection mode (RFC 8907 section 4.3)
 	begun     bool                    // the first packet was read
 	sessions  int                     // that were begun
 	waits     time.Time               // since when the deadlines are counted
@@ -288,7 +310,6 @@ func (srv *labServer) serve(ctx context.Context, conn net.Conn) {
 			srv.log.note(conn.RemoteAddr().String(), "TLS: "+cause(err).Error())
 			return
 		}
-		conn.SetDeadline(time.Time{})
 	}
 	p := &peer{labServer: srv, conn: conn, addr: conn.RemoteAddr().String(), in: bufio.NewReaderSize(conn, 16<<10),
 		dialogues: make(map[uint32]*authSession)}
@@ -307,8 +328,8 @@ func (srv *labServer) serve(ctx context.Context, conn net.Conn) {
 		more = p.packet()
 	}
 	p.flush()
-	for _, d := range p.dialogues {
-		p.abandon(d)
+	for id, d := range p.dialogues {
+		p.abandon(id, d)
 	}
 	p.log.flush()
 }
@@ -322,13 +343,7 @@ func (p *peer) stillHere() {
 	}
 }
 
-// abandon logs a dialogue that the client left without an answer.
-func (p *peer) abandon(d *authSession) {
-	d.Status, d.ServerMsg = "ABANDONED", "the client did not answer"
-	p.log.write(&d.served)
-}
-
-// flush writes the log, then the replies. What account answers does not depend on this: it has
+// flush writes the log, then the replies. What account replies does not depend on this: it has
 // written its record before.
 func (p *peer) flush() error {
 	err := p.log.flush()
@@ -340,60 +355,17 @@ func (p *peer) flush() error {
 	return err
 }
 
-// packet reads one packet and answers it; false ends the connection.
+// packet reads one packet and replies to it; false ends the connection.
 func (p *peer) packet() bool {
-	head, err := p.in.Peek(headerLen)
-	if err != nil {
-		if len(head) > 0 {
-			p.log.note(p.addr, "ended in the middle of a packet")
-		}
-		return false
-	}
-	h := parseHeader(head)
-	if h.version.major() != majorVersion {
-		p.log.note(p.addr, fmt.Sprintf("not TACACS+: the first octet is 0x%02x", head[0]))
-		return false
-	}
-	if h.length > maxBody {
-		p.log.note(p.addr, fmt.Sprintf("a body of %d octets, the limit is %d", h.length, maxBody))
-		return false
-	}
-	p.in.Discard(headerLen)
-	p.body = slices.Grow(p.body[:0], int(h.length))[:h.length]
-	body := p.body
-	if _, err := io.ReadFull(p.in, body); err != nil {
-		p.log.note(p.addr, "ended in the middle of a packet")
-		return false
-	}
-	if len(body) > keptBody {
-		p.body = nil
-	}
-	if h.seqNo > lastSeqNo {
-		p.log.note(p.addr, "the sequence numbers of a session are used up")
+	h, body, ok := p.receive()
+	if !ok {
 		return false
 	}
 	if !p.begun {
 		p.begun, p.single = true, h.flags&flagSingleConnect != 0 && !p.fault.refuseSingle
 	}
-	reply := h
-	reply.seqNo++
-	reply.flags = h.flags & flagUnencrypted
-	if p.single {
-		reply.flags |= flagSingleConnect
-	}
-	if h.seqNo%2 == 0 || h.typ < typeAuthen || h.typ > typeAcct {
-		// Section 3.6: the same header with the next number and no body.
-		p.log.note(p.addr, fmt.Sprintf("a packet of type %s with seq_no %d", h.typ, h.seqNo))
-		reply.length = 0
-		head := codec{buf: p.out}
-		reply.layout(&head)
-		p.out = head.buf
-		return false
-	}
-	if p.clear != (h.flags&flagUnencrypted != 0) {
-		p.log.note(p.addr, "the UNENCRYPTED flag does not fit the transport")
-		reply.flags ^= flagUnencrypted
-		p.send(&reply, errorReply(h.typ, "UNENCRYPTED flag"))
+	replyHead := p.replyHeader(h)
+	if !p.accepts(h, &replyHead) {
 		return false
 	}
 	if h.seqNo == 1 {
@@ -405,24 +377,95 @@ func (p *peer) packet() bool {
 	if !p.clear {
 		obfuscate(&h, p.key, body)
 	}
-	answer, over, err := p.answer(h, body)
+	reply, over, err := p.decide(h, body)
 	if err != nil {
 		what := fmt.Sprintf("a packet that does not fit the key of %d characters", utf8.RuneCountInString(p.key))
 		if p.clear {
 			what = "a malformed packet"
 		}
-		p.log.note(p.addr, what+": "+err.Error())
-		p.send(&reply, errorReply(h.typ, what))
+		p.refuse(&replyHead, what+": "+err.Error(), what)
 		return false
 	}
-	if answer == nil { // ABORT: the session is over without a reply
+	if reply == nil { // ABORT: the session is over without a reply
 		return p.single
 	}
-	p.send(&reply, answer)
+	p.send(&replyHead, reply)
 	if f := p.fault.closeAfter; over && f > 0 && p.sessions >= f {
 		return false
 	}
 	return p.single || !over
+}
+
+// receive reads one packet, its body as it is on the wire; false where there is none, or one
+// that must not be read. The body is good until the next one is read.
+func (p *peer) receive() (h header, body []byte, ok bool) {
+	head, err := p.in.Peek(headerLen)
+	if err != nil {
+		if len(head) > 0 {
+			p.log.note(p.addr, "ended in the middle of a packet")
+		}
+		return h, nil, false
+	}
+	h = parseHeader(head)
+	if h.version.major() != majorVersion {
+		p.log.note(p.addr, fmt.Sprintf("not TACACS+: the first octet is 0x%02x", head[0]))
+		return h, nil, false
+	}
+	if h.length > maxBody {
+		p.log.note(p.addr, fmt.Sprintf("a body of %d octets, the limit is %d", h.length, maxBody))
+		return h, nil, false
+	}
+	p.in.Discard(headerLen)
+	body = slices.Grow(p.body[:0], int(h.length))[:h.length]
+	if p.body = body; len(body) > keptBody {
+		p.body = nil
+	}
+	if _, err := io.ReadFull(p.in, body); err != nil {
+		p.log.note(p.addr, "ended in the middle of a packet")
+		return h, nil, false
+	}
+	return h, body, true
+}
+
+// replyHeader is the header of the reply to a packet with the header h: of the flags it has
+// those that this server knows (RFC 8907 section 4.1). The length follows with the body.
+func (p *peer) replyHeader(h header) header {
+	h.seqNo++
+	h.flags &= flagUnencrypted
+	if p.single {
+		h.flags |= flagSingleConnect
+	}
+	return h
+}
+
+// accepts judges what a header says of its session. Where it does not accept that it tells the
+// client, unless seq_no leaves no number for a reply (RFC 8907 section 4.1).
+func (p *peer) accepts(h header, replyHead *header) bool {
+	switch {
+	case h.seqNo > lastSeqNo:
+		p.log.note(p.addr, "the sequence numbers of a session are used up")
+		return false
+	case h.seqNo%2 == 0 || h.typ < typeAuthen || h.typ > typeAcct:
+		// RFC 8907 section 3.6: the same header with the next number and no body.
+		p.log.note(p.addr, fmt.Sprintf("a packet of type %s with seq_no %d", h.typ, h.seqNo))
+		replyHead.length = 0
+		head := codec{buf: p.out}
+		replyHead.layout(&head)
+		p.out = head.buf
+		return false
+	case p.clear != (h.flags&flagUnencrypted != 0):
+		// RFC 8907 section 10.5.2, and over TLS RFC 9887 section 4: the flag must fit, always.
+		replyHead.flags ^= flagUnencrypted
+		p.refuse(replyHead, "the UNENCRYPTED flag does not fit the transport", "UNENCRYPTED flag")
+		return false
+	}
+	return true
+}
+
+// refuse logs what is wrong with a packet, and replies to it with an ERROR of its type.
+func (p *peer) refuse(replyHead *header, note, serverMsg string) {
+	p.log.note(p.addr, note)
+	p.send(replyHead, errorReply(replyHead.typ, serverMsg))
 }
 
 // errorReply is the ERROR of one packet type.
@@ -462,67 +505,83 @@ func (p *peer) send(h *header, m layouter) {
 	}
 }
 
-// answer decodes a request and decides. over says that the session ends with the answer; an
-// error, that the body does not decode.
-func (p *peer) answer(h header, body []byte) (reply layouter, over bool, err error) {
-	read := func(m layouter) error {
-		err := p.codec.decode(body, m)
-		p.trace.packet("received from", p.conn.RemoteAddr(), &h, body, m)
-		return err
-	}
+// decide decodes a request and decides on it. over says that the session ends with the reply; a
+// reply of nil, that it ends without one; an error, that the body does not decode.
+func (p *peer) decide(h header, body []byte) (reply layouter, over bool, err error) {
 	switch {
 	case h.typ != typeAuthen && h.seqNo != 1:
 		return errorReply(h.typ, "seq_no is not 1"), true, nil
 	case h.typ == typeAuthor:
 		var m authorRequest
-		if err := read(&m); err != nil {
+		if err := p.decode(&h, body, &m); err != nil {
 			return nil, false, err
 		}
 		return p.fault.author(p.authorize(&m)), true, nil
 	case h.typ == typeAcct:
 		var m acctRequest
-		if err := read(&m); err != nil {
+		if err := p.decode(&h, body, &m); err != nil {
 			return nil, false, err
 		}
 		return p.fault.acct(p.account(&m)), true, nil
+	case h.seqNo == 1:
+		return p.startAuthen(&h, body)
+	}
+	return p.continueAuthen(&h, body)
+}
+
+// decode reads the body of a packet into m.
+func (p *peer) decode(h *header, body []byte, m layouter) error {
+	err := p.codec.decode(body, m)
+	p.trace.packet("received from", p.conn.RemoteAddr(), h, body, m)
+	return err
+}
+
+// startAuthen decides on a START. One with the session_id of a dialogue takes its place.
+func (p *peer) startAuthen(h *header, body []byte) (reply layouter, over bool, err error) {
+	if d := p.dialogues[h.sessionID]; d != nil {
+		p.abandon(h.sessionID, d)
+	}
+	if p.spare == nil {
+		p.spare = new(authSession)
+	}
+	d := p.spare
+	*d = authSession{served: served{Time: time.Now(), Peer: p.addr}, version: h.version}
+	if err := p.decode(h, body, &d.start); err != nil {
+		return nil, false, err
+	}
+	reply, over = p.settle(h, d, p.replyToStart(d))
+	return reply, over, nil
+}
+
+// continueAuthen decides on a CONTINUE. It has the version of the START and the next seq_no,
+// and an ABORT gets no reply (RFC 8907 sections 4.1 and 5.4.3).
+func (p *peer) continueAuthen(h *header, body []byte) (reply layouter, over bool, err error) {
+	var m authenContinue
+	if err := p.decode(h, body, &m); err != nil {
+		return nil, false, err
 	}
 	d := p.dialogues[h.sessionID]
 	var r *authenReply
-	if h.seqNo == 1 {
-		if d != nil {
-			p.abandon(d)
-			delete(p.dialogues, h.sessionID)
-		}
-		if d = p.spare; d == nil {
-			d = new(authSession)
-			p.spare = d
-		}
-		*d = authSession{served: served{Time: time.Now(), Peer: p.addr}, version: h.version}
-		if err := read(&d.start); err != nil {
-			return nil, false, err
-		}
-		r = p.begin(d)
-	} else {
-		var m authenContinue
-		if err := read(&m); err != nil {
-			return nil, false, err
-		}
-		switch {
-		case d == nil:
-			return errorReply(h.typ, "no such session"), true, nil
-		case h.seqNo != d.seqNo+2 || h.version != d.version:
-			r = &authenReply{status: authenError, serverMsg: "seq_no or version does not follow the packet before"}
-		case m.flags&authenAbort != 0:
-			delete(p.dialogues, h.sessionID)
-			d.Status, d.ServerMsg = "ABORT", m.data
-			p.log.write(&d.served)
-			return nil, true, nil
-		case h.seqNo == lastSeqNo:
-			r = &authenReply{status: authenError, serverMsg: "sequence numbers are used up"}
-		default:
-			r = d.next(m.userMsg)
-		}
+	switch {
+	case d == nil:
+		return errorReply(h.typ, "no such session"), true, nil
+	case h.seqNo != d.seqNo+2 || h.version != d.version:
+		r = &authenReply{status: authenError, serverMsg: "seq_no or version does not follow the packet before"}
+	case m.flags&authenAbort != 0:
+		p.end(h.sessionID, d, "ABORT", m.data)
+		return nil, true, nil
+	case h.seqNo == lastSeqNo:
+		r = &authenReply{status: authenError, serverMsg: "sequence numbers are used up"}
+	default:
+		r = d.next(m.userMsg)
 	}
+	reply, over = p.settle(h, d, r)
+	return reply, over, nil
+}
+
+// settle keeps the dialogue d where r, or what the fault makes of r, asks for a CONTINUE, and
+// ends it where not.
+func (p *peer) settle(h *header, d *authSession, r *authenReply) (reply layouter, over bool) {
 	d.seqNo = h.seqNo
 	r = p.fault.authen(d, r)
 	switch r.status {
@@ -531,17 +590,27 @@ func (p *peer) answer(h header, body []byte) (reply layouter, over bool, err err
 			if p.dialogues[h.sessionID] = d; d == p.spare {
 				p.spare = nil
 			}
-			return r, false, nil
+			return r, false
 		}
 		r = &authenReply{status: authenError, serverMsg: "too many sessions"}
 	}
-	delete(p.dialogues, h.sessionID)
-	d.Status, d.ServerMsg = r.status.String(), r.serverMsg
-	p.log.write(&d.served)
-	return r, true, nil
+	p.end(h.sessionID, d, r.status.String(), r.serverMsg)
+	return r, true
 }
 
-// An authSession is one authentication in progress. next answers what the client says next.
+// abandon ends a dialogue that the client left without an answer.
+func (p *peer) abandon(id uint32, d *authSession) {
+	p.end(id, d, "ABANDONED", "the client did not answer")
+}
+
+// end forgets a dialogue and logs what it came to.
+func (p *peer) end(id uint32, d *authSession, status, msg string) {
+	delete(p.dialogues, id)
+	d.Status, d.ServerMsg = status, msg
+	p.log.write(&d.served)
+}
+
+// An authSession is one authentication in progress. next replies to what the client says next.
 type authSession struct {
 	served
 	version version

@@ -8,11 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"reflect"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -121,7 +123,7 @@ func (s *testServer) lines(t *testing.T) string {
 	return stamps.ReplaceAllString(s.log.String(), "")
 }
 
-// A turn is a message to the server, and the answer; nil where none follows.
+// A turn is a message to the server, and the reply; nil where none follows.
 type turn struct {
 	session uint32
 	say     layouter
@@ -129,7 +131,7 @@ type turn struct {
 	version version // of the packet; zero for the right one
 }
 
-// take says the turn's message with the session's next number, and checks the answer.
+// take says the turn's message with the session's next number, and checks the reply.
 func (tn turn) take(t *testing.T, c *handConn, numbers map[uint32]uint8, flags headerFlags) {
 	t.Helper()
 	h := header{version: tn.version, typ: typeAuthen, flags: flags, sessionID: tn.session}
@@ -169,6 +171,7 @@ func (tn turn) take(t *testing.T, c *handConn, numbers map[uint32]uint8, flags h
 
 // TestDialogues goes through whole conversations, packet by packet.
 func TestDialogues(t *testing.T) {
+	t.Parallel()
 	pass := &authenReply{status: authenPass}
 	fail := &authenReply{status: authenFail, serverMsg: "Login incorrect"}
 	changed := &authenReply{status: authenPass, serverMsg: "Password changed"}
@@ -229,6 +232,8 @@ func TestDialogues(t *testing.T) {
 				"alice authenticate ascii PASS\neve authenticate ascii ABORT: user left\nalice authenticate pap FAIL: Login incorrect\n"},
 		{name: "enable", turns: []turn{{1, start(authenLogin, authenASCII, authenServiceEnable, ""), askPass, 0}, {1, says(testPassword), pass, 0}},
 			log: "alice enable ascii PASS\n"},
+		{name: "enable by PAP with minor version 0", turns: []turn{{1, start(authenLogin, authenPAP, authenServiceEnable, testPassword), pass, minorDefault}},
+			log: "alice enable pap PASS\n"},
 		{name: "CHPASS", flags: flagSingleConnect, turns: []turn{{1, start(authenChPass, authenASCII, authenServiceLogin, ""), askOld, 0},
 			{1, says("no"), asks(authenGetData, "Password incorrect.\nOld password: "), 0}, {1, says(testPassword), askNew, 0}, {1, says("x"), askRetype, 0}, {1, says("x"), changed, 0},
 			{2, papStart("alice", testPassword), fail, 0}, {3, papStart("alice", "x"), pass, 0},
@@ -288,15 +293,16 @@ func TestDialogues(t *testing.T) {
 				}
 				c.checkEnd(t)
 			}
-			if got := s.lines(t); got != tt.log {
+			if got := stamps.ReplaceAllString(s.log.String(), ""); got != tt.log {
 				t.Errorf("the lines are\n%snot\n%s", got, tt.log)
 			}
 		})
 	}
 }
 
-// TestSingleConnectFlag reads the flag in the first packet of a connection alone (section 4.3).
+// TestSingleConnectFlag reads the flag in the first packet of a connection alone (RFC 8907 section 4.3).
 func TestSingleConnectFlag(t *testing.T) {
+	t.Parallel()
 	const single = flagSingleConnect
 	for _, tt := range []struct {
 		options   string
@@ -325,8 +331,32 @@ func TestSingleConnectFlag(t *testing.T) {
 	}
 }
 
+// TestSingleConnectFlagOfContinue: after the first packet the flag counts for nothing.
+func TestSingleConnectFlagOfContinue(t *testing.T) {
+	t.Parallel()
+	for _, first := range []headerFlags{0, flagSingleConnect} {
+		c := dialHand(t, serveWith(t).addr)
+		h := header{version: minorDefault, typ: typeAuthen, seqNo: 1, flags: first}
+		for _, m := range []layouter{asciiStart("alice"), says(testPassword)} {
+			if err := c.send(h, m); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := c.receive(new(authenReply)); err != nil || got.flags != first {
+				t.Errorf("%+v is answered with the header %+v, %v, not with the flags %s", h, got, err, first)
+			}
+			h.seqNo, h.flags = 3, first^flagSingleConnect
+		}
+		if first == 0 {
+			c.checkEnd(t)
+		} else if err := c.login(2, first); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestBadPackets is what ends a connection: the reply, if any, and the line about it.
 func TestBadPackets(t *testing.T) {
+	t.Parallel()
 	login := papStart("alice", testPassword)
 	h := header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 7}
 	with := func(change func(h *header)) header { h := h; change(&h); return h }
@@ -336,13 +366,14 @@ func TestBadPackets(t *testing.T) {
 	}
 	author := with(func(h *header) { h.typ = typeAuthor })
 	acct := with(func(h *header) { h.typ = typeAcct })
+	third := func(h header) header { h.seqNo = 3; return h }
 	withLength := func(octets string) []byte { return append(unhex(t, "c1 01 01 00 00000007"), octets...) }
 	const unfit = "a packet that does not fit the key of 31 characters: the component lengths do not add up to the body's length\n"
 	const cut = "ended in the middle of a packet\n"
 	for _, tt := range []struct {
 		name   string
 		packet []byte
-		want   layouter // the answer; a header is one without a body
+		want   layouter // the reply; a header is one without a body
 		note   string
 	}{
 		{"type 0", withType(0, 1), &header{version: minorOne, seqNo: 2, sessionID: 7}, "a packet of type 0x00 with seq_no 1\n"},
@@ -350,6 +381,10 @@ func TestBadPackets(t *testing.T) {
 		{"type 255", withType(255, 3), &header{version: minorOne, typ: 255, seqNo: 4, sessionID: 7}, "a packet of type 0xff with seq_no 3\n"},
 		{"seq_no 0", withType(1, 0), &header{version: minorOne, typ: 1, seqNo: 1, sessionID: 7}, "a packet of type authentication with seq_no 0\n"},
 		{"seq_no 2", withType(1, 2), &header{version: minorOne, typ: 1, seqNo: 3, sessionID: 7}, "a packet of type authentication with seq_no 2\n"},
+		{"seq_no 254", withType(1, 254), nil, "the sequence numbers of a session are used up\n"},
+		{"seq_no 255", withType(1, 255), nil, "the sequence numbers of a session are used up\n"},
+		{"authorization with seq_no 3", packed(third(author), testKey, &authorRequest{subject: subject{user: "alice"}}), &authorResponse{status: authorError, serverMsg: "seq_no is not 1"}, ""},
+		{"accounting with seq_no 3", packed(third(acct), testKey, &acctRequest{flags: acctStop, subject: subject{user: "alice"}}), &acctReply{status: acctError, serverMsg: "seq_no is not 1"}, ""},
 		{"in clear", packed(inClear, "", login), &authenReply{status: authenError, serverMsg: "UNENCRYPTED flag"}, "the UNENCRYPTED flag does not fit the transport\n"},
 		{"wrong key, authentication", packed(h, "wrong", login), &authenReply{status: authenError, serverMsg: "a packet that does not fit the key of 31 characters"}, unfit},
 		{"wrong key, authorization", packed(author, "wrong", &authorRequest{subject: subject{user: "alice"}}),
@@ -383,7 +418,7 @@ func TestBadPackets(t *testing.T) {
 			default:
 				got := fresh(want)
 				h, err := c.receive(got)
-				if err != nil || !reflect.DeepEqual(got, want) || h.seqNo != 2 || h.sessionID != 7 {
+				if err != nil || !reflect.DeepEqual(got, want) || h.seqNo != tt.packet[2]+1 || h.sessionID != 7 {
 					t.Errorf("answered with %+v %+v, %v, not %+v", h, got, err, want)
 				}
 			}
@@ -397,6 +432,7 @@ func TestBadPackets(t *testing.T) {
 
 // TestWrongKeyLine names the peer and how long the key is, and never the key.
 func TestWrongKeyLine(t *testing.T) {
+	t.Parallel()
 	const key = "der Schlüssel, überall länger"
 	s := serveWith(t, "--key", key)
 	c := dialHand(t, s.addr)
@@ -414,6 +450,7 @@ func TestWrongKeyLine(t *testing.T) {
 
 // TestSessionLines is how an operator sees what a device sends: text, -v and JSON.
 func TestSessionLines(t *testing.T) {
+	t.Parallel()
 	const esc = "\x1b[2J\u009b\r\nalice"
 	author := func(args ...string) *authorRequest {
 		return &authorRequest{subject: subject{privLvl: 15, user: "alice", port: "tty 1"}, args: args}
@@ -476,6 +513,7 @@ func TestSessionLines(t *testing.T) {
 
 // TestRecordIsWrittenFirst answers SUCCESS for nothing that is not on standard output.
 func TestRecordIsWrittenFirst(t *testing.T) {
+	t.Parallel()
 	record := &acctRequest{flags: acctStart, subject: subject{user: "alice"}, args: []string{"task_id=7", "service=shell"}}
 	s := serveWith(t)
 	c := dialHand(t, s.addr)
@@ -500,6 +538,7 @@ func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space left
 
 // TestServeRefuses is what serve does not begin with.
 func TestServeRefuses(t *testing.T) {
+	t.Parallel()
 	taken := listen(t).Addr().String()
 	dir := writeFiles(t, map[string]string{"bad": "# users\nalice:x\n\nbob\n", "users": "alice:x\n"})
 	const needs = "--key-file and --user; without them serve listens on loopback only, with a key of its own"
@@ -517,7 +556,18 @@ func TestServeRefuses(t *testing.T) {
 		{nil, "--arg priv-lvl", "argument priv-lvl has neither = nor *: write name=value, or name*value for an optional one", "", classUsage.exit()},
 		{nil, "--fault bogus", "unknown fault \"bogus\"", "--fault help lists them", classUsage.exit()},
 		{nil, "--client-ca DIR/users", "--client-ca and --write-cacert need --tls", "", classUsage.exit()},
+		{nil, "--write-cacert DIR/ca.pem", "--client-ca and --write-cacert need --tls", "", classUsage.exit()},
+		{nil, "--cert DIR/users", "--cert needs --tls", "", classUsage.exit()},
+		{nil, "--tls --cert-key DIR/users", "--cert-key needs --cert", "", classUsage.exit()},
+		{nil, "--tls --cert DIR/users --write-cacert DIR/ca.pem", "--write-cacert is for a certificate that serve makes, without --cert", "", classUsage.exit()},
+		{nil, "--tls --write-cacert DIR/none/ca.pem", "make a certificate: open DIR/none/ca.pem: no such file or directory", "", classUsage.exit()},
+		{nil, "--tls --client-ca DIR/none --write-cacert DIR/ca.pem", "made a certificate: clients trust it with --tls --cacert DIR/ca.pem\ntacacs_plus: read the certificate file: open DIR/none: no such file or directory", "", classUsage.exit()},
+		{nil, "--tls --client-ca DIR/none --write-cacert DIR/ca.pem --fault tls-1.2", "made a certificate: clients trust it with --tls --cacert DIR/ca.pem\ntacacs_plus: read the certificate file: open DIR/none: no such file or directory", "", classUsage.exit()},
 		{nil, "--key= --user alice:x", "the key is empty", "", classUsage.exit()},
+		{nil, "--key abc --key-file DIR/users", "the key is given more than once", "", classUsage.exit()},
+		{nil, "--key-file DIR/users --key-file DIR/bad", "the key is given more than once", "", classUsage.exit()},
+		{nil, "--users-file - --enable-password-file -", "the users and the enable password cannot both come from standard input", hintStdin, classUsage.exit()},
+		{nil, "--key-file - --users-file -", "the key and the users cannot both come from standard input", hintStdin, classUsage.exit()},
 		{nil, "alice", "unexpected argument \"alice\"", "usage: tacacs_plus serve", classUsage.exit()},
 		{nil, "--listen 0.0.0.0:0", "to listen on 0.0.0.0:0, give a key and users", needs, classUsage.exit()},
 		{nil, "--listen 127.0.0.1:0 --listen [::]:0 --user alice:x", "to listen on [::]:0, give a key and users", needs, classUsage.exit()},
@@ -538,6 +588,7 @@ func TestServeRefuses(t *testing.T) {
 
 // TestDemo runs the command line that serve says tries it.
 func TestDemo(t *testing.T) {
+	t.Parallel()
 	dir := writeFiles(t, map[string]string{"users": "# name:password\r\nalice:a:b # c\r\n\r\n", "enable": "secret\n"})
 	for _, tt := range []struct {
 		options string
@@ -546,26 +597,72 @@ func TestDemo(t *testing.T) {
 		{"", map[string]string{}},
 		{"", map[string]string{"TACACS_PLUS_KEY": testKey}},
 		{"--tls", map[string]string{}},
+		{"--tls --write-cacert DIR/ca.pem", map[string]string{}},
 		{"--users-file DIR/users --enable-password-file DIR/enable", map[string]string{"TACACS_PLUS_PWD": "a:b # c"}},
+		{"--user alice:secret --user bob:builder", map[string]string{"TACACS_PLUS_PWD": "secret"}}, // the first user
+		{"--key abc", map[string]string{"TACACS_PLUS_KEY": "abc"}},
 	} {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		r, done := &labRun{said: new(lockedBuffer)}, make(chan exitCode, 1)
-		go func() {
-			done <- run(ctx, split("serve --listen 127.0.0.1:0 "+tt.options, "DIR", dir),
-				stdio{in: strings.NewReader(""), out: io.Discard, err: r.said, env: func(name string) string { return tt.env[name] }})
-		}()
+		r := serveAloud(t, tt.env, split(tt.options, "DIR", dir)...)
 		try := strings.Fields(r.waitFor(t, regexp.MustCompile(`try: (.*)\n`))[1])
+		overTLS := strings.HasPrefix(tt.options, "--tls")
+		if made := strings.Contains(r.said.String(), "tacacs_plus: made a certificate"); made != overTLS {
+			t.Errorf("%s: it says that it made a certificate: %t", tt.options, made)
+		}
 		for ; try[0] != "tacacs_plus"; try = try[1:] {
 			name, value, _ := strings.Cut(try[0], "=")
+			if overTLS && name == "TACACS_PLUS_KEY" {
+				t.Error("a key, although there is none over TLS")
+			}
 			tt.env[name] = value
 		}
 		got := runWith(t, tt.env, "", try[1:]...)
 		if got.code != classGranted.exit() || got.out != "PASS\n" {
 			t.Errorf("%s: %q: %+v", tt.options, try, got)
 		}
+		if err := r.stop(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// serveAloud starts serve as a person does, for what it says on standard error.
+func serveAloud(t *testing.T, env map[string]string, options ...string) *labRun {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	r, done := &labRun{said: new(lockedBuffer)}, make(chan exitCode, 1)
+	env = maps.Clone(env) // the test goes on with its own
+	go func() {
+		done <- run(ctx, append(split("serve --listen 127.0.0.1:0"), options...),
+			stdio{in: strings.NewReader(""), out: io.Discard, err: r.said, env: func(name string) string { return env[name] }})
+	}()
+	r.stop = sync.OnceValue(func() error {
 		cancel()
 		if code := <-done; code != classGranted.exit() {
-			t.Errorf("serve ended with %d", int(code))
+			return fmt.Errorf("serve ended with %d", int(code))
+		}
+		return nil
+	})
+	t.Cleanup(func() { r.stop() })
+	r.addr = r.waitFor(t, listening)[1]
+	return r
+}
+
+// TestOwnKeyOnLoopback makes a key and a user for a server that no other host can reach, and for
+// no other; one that needs neither may listen anywhere.
+func TestOwnKeyOnLoopback(t *testing.T) {
+	t.Parallel()
+	for addr, want := range map[string]bool{
+		"127.0.0.1:0": true, "127.1.2.3:49": true, "[::1]:49": true, "localhost:49": true,
+		":49": false, "0.0.0.0:49": false, "[::]:49": false, "192.0.2.1:49": false, "localhost.example:49": false, "localhost": false,
+	} {
+		srv := &labServer{users: make(map[string]string)}
+		inv := &invocation{std: stdio{err: io.Discard, env: func(string) string { return "" }}}
+		if err := srv.setKey(t.Context(), inv, []string{"127.0.0.1:4949", addr}); (err == nil) != want {
+			t.Errorf("%s: %v", addr, err)
+		}
+		srv = &labServer{clear: true, users: map[string]string{"alice": testPassword}} // TLS: no key
+		if err := srv.setKey(t.Context(), inv, []string{addr}); err != nil || srv.key != "" || srv.try != "" {
+			t.Errorf("%s, where nothing is to be made: %v, try %q", addr, err, srv.try)
 		}
 	}
 }
@@ -620,17 +717,24 @@ func waitUntil(t testing.TB, what string, holds func() bool) {
 	}
 }
 
-// TestShutdown lets the answers under way finish; idle connections do not hold it.
+// TestShutdown lets the replies under way finish; idle connections do not hold it.
 func TestShutdown(t *testing.T) {
+	t.Parallel()
 	srv := newLab()
+	srv.key = "the key of this server, and of no other"
 	srv.delay, srv.trace = 200*time.Millisecond, new(tracer)
 	run := startLab(t, srv)
-	idle := []*handConn{dialHand(t, run.addr), dialHand(t, run.addr), dialHand(t, run.addr)}
+	dial := func() *handConn {
+		c := dialHand(t, run.addr)
+		c.key = srv.key
+		return c
+	}
+	idle := []*handConn{dial(), dial(), dial()}
 	if err := idle[1].login(1, flagSingleConnect); err != nil {
 		t.Fatal(err)
 	}
 	turn{2, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.take(t, idle[2], make(map[uint32]uint8), 0)
-	c := dialHand(t, run.addr)
+	c := dial()
 	if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 0xabcdef}, papStart("alice", testPassword)); err != nil {
 		t.Fatal(err)
 	}
@@ -638,21 +742,29 @@ func TestShutdown(t *testing.T) {
 	if err := run.stop(); err != nil {
 		t.Errorf("run ends with %v", err)
 	}
+	if n := len(srv.slots); n > 0 { // the end of the process would cut them off
+		t.Errorf("%d connections are still served", n)
+	}
 	var reply authenReply
 	if _, err := c.receive(&reply); err != nil || reply.status != authenPass {
-		t.Errorf("the answer under way is %+v, %v", reply, err)
+		t.Errorf("the reply under way is %+v, %v", reply, err)
 	}
 	for _, c := range append(idle, c) {
 		c.checkEnd(t)
 	}
-	if conn, err := net.Dial("tcp", run.addr); err == nil {
-		conn.Close()
-		t.Error("the server still listens")
+	if conn, err := net.Dial("tcp", run.addr); err == nil { // the port may be another test's by now
+		defer conn.Close()
+		late := newHandConn(conn)
+		late.key = srv.key
+		if late.login(3, 0) == nil {
+			t.Error("the server still listens")
+		}
 	}
 }
 
 // TestConnectionLimit refuses what is over the limit, and nothing once there is room again.
 func TestConnectionLimit(t *testing.T) {
+	t.Parallel()
 	srv, log := newLab(), new(lockedBuffer)
 	srv.slots, srv.log.out = make(chan struct{}, 2), bufio.NewWriter(log)
 	run := startLab(t, srv)
@@ -679,6 +791,7 @@ func TestConnectionLimit(t *testing.T) {
 
 // TestRudeClients has them all at once, while a well-behaved one logs in again and again.
 func TestRudeClients(t *testing.T) {
+	t.Parallel()
 	s := serveWith(t)
 	dribble, silent, deaf, long := dialHand(t, s.addr), dialHand(t, s.addr), dialHand(t, s.addr), dialHand(t, s.addr)
 	// The deaf one asks and never reads, until nothing more goes into the connection.
@@ -694,7 +807,7 @@ func TestRudeClients(t *testing.T) {
 			}
 		}
 	})
-	for seed := range uint64(2) { // garbage, and garbage behind the header of a packet
+	for seed := range uint64(2) { // garbage, and garbage after the header of a packet
 		flood.Go(func() {
 			random := rand.NewChaCha8([32]byte{byte(seed)})
 			garbage := make([]byte, 1<<16)
@@ -742,6 +855,7 @@ func TestRudeClients(t *testing.T) {
 // TestRepliesDoNotPileUp floods with packets of which the next one has always begun: the replies
 // are written all the same, not kept for the day when nothing is there to be read.
 func TestRepliesDoNotPileUp(t *testing.T) {
+	t.Parallel()
 	h := header{version: minorDefault, typ: typeAuthor, seqNo: 1, flags: flagSingleConnect}
 	first := packed(h, testKey, &authorRequest{subject: subject{user: "alice"}, args: []string{"service=shell", "cmd="}})
 	next := packed(h, testKey, &authorRequest{subject: subject{user: "alice"}, args: []string{"service=shell", "cmd=", "x=" + strings.Repeat("x", 17)}})
@@ -753,10 +867,18 @@ func TestRepliesDoNotPileUp(t *testing.T) {
 	if conn.largest > maxGathered || conn.out.Len() != 10_001*18 {
 		t.Errorf("%d octets of replies, up to %d in one write", conn.out.Len(), conn.largest)
 	}
+	srv := newLab() // replies that are longer than their requests
+	srv.args = slices.Repeat([]string{"a=" + strings.Repeat("x", 200)}, 10)
+	conn = &stream{Reader: bytes.NewReader(bytes.Repeat(first, 100))}
+	srv.serve(t.Context(), conn)
+	if one := headerLen + 6 + 10*(1+202); conn.largest >= maxGathered+one || conn.out.Len() != 100*one {
+		t.Errorf("%d octets of long replies, up to %d in one write", conn.out.Len(), conn.largest)
+	}
 }
 
 // TestServeDeadlines is how long a client may hold a connection, by the bubble's clock.
 func TestServeDeadlines(t *testing.T) {
+	t.Parallel()
 	pair, _, err := selfSigned(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -811,29 +933,32 @@ func TestServeDeadlines(t *testing.T) {
 }
 
 // TestLoad is thousands of logins, each on a connection of its own: none is refused, none is
-// wrong, and nothing of them is left behind.
+// wrong, and nothing of them is left over. It does not run in parallel, since it measures what
+// the process holds.
 func TestLoad(t *testing.T) {
-	logins := 10_000
-	if testing.Short() {
-		logins = 1000
-	}
-	const atOnce = 500
+	const logins, clients, atOnce = 4000, 4, 500
 	s := serveWith(t)
 	if err := dialHand(t, s.addr).login(0, 0); err != nil {
 		t.Fatal(err)
 	}
 	goroutines, memory := runtime.NumGoroutine(), heapInUse()
-	for i := range logins {
-		conn, err := net.Dial("tcp", s.addr)
-		if err != nil {
-			t.Fatalf("connection %d: %v", i, err)
-		}
-		err = newHandConn(conn).login(uint32(i), 0)
-		conn.Close()
-		if err != nil {
-			t.Fatalf("connection %d: %v", i, err)
-		}
+	var ended sync.WaitGroup
+	for range clients {
+		ended.Go(func() {
+			for i := range logins / clients {
+				conn, err := net.Dial("tcp", s.addr)
+				if err == nil {
+					err = newHandConn(conn).login(uint32(i), 0)
+					conn.Close()
+				}
+				if err != nil {
+					t.Errorf("connection %d: %v", i, err)
+					return
+				}
+			}
+		})
 	}
+	ended.Wait()
 	var conns []*handConn
 	for range atOnce {
 		conn, err := net.Dial("tcp", s.addr)
@@ -861,7 +986,7 @@ func TestLoad(t *testing.T) {
 	s.log.mu.Lock()
 	s.log.b = bytes.Buffer{}
 	s.log.mu.Unlock()
-	if after := heapInUse(); after > memory+4<<20 {
+	if after := heapInUse(); after > memory+logins*400 {
 		t.Errorf("%d KiB of memory before, %d KiB after", memory>>10, after>>10)
 	}
 }
@@ -1018,6 +1143,7 @@ func BenchmarkServeLogin(b *testing.B) {
 
 // TestRecordError: a record that could not be written is answered with ERROR.
 func TestRecordError(t *testing.T) {
+	t.Parallel()
 	srv := newLab()
 	srv.log.out = bufio.NewWriter(fullDisk{})
 	conn := &stream{Reader: bytes.NewReader(packed(header{version: minorDefault, typ: typeAcct, seqNo: 1}, testKey, &acctRequest{flags: acctStart, subject: subject{user: "alice"}}))}
@@ -1026,14 +1152,17 @@ func TestRecordError(t *testing.T) {
 	if _, err := (&handConn{in: bufio.NewReader(&conn.out), key: testKey}).receive(&reply); err != nil || reply.status != acctError {
 		t.Errorf("answered with %+v, %v", reply, err)
 	}
+	if err := startLab(t, srv).stop(); err == nil {
+		t.Error("run ends as if all lines had been written")
+	}
 }
 
 // TestReplyIsNotHeldBack: a reply goes out while of the next packet only the header is there.
 func TestReplyIsNotHeldBack(t *testing.T) {
+	t.Parallel()
 	c := dialHand(t, startLab(t, newLab()).addr)
 	one := packed(header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect}, testKey, papStart("alice", testPassword))
 	c.Write(append(bytes.Clone(one), one[:headerLen]...))
-	c.SetDeadline(time.Now().Add(2 * time.Second))
 	if _, err := c.receive(new(authenReply)); err != nil {
 		t.Error(err)
 	}
@@ -1041,6 +1170,7 @@ func TestReplyIsNotHeldBack(t *testing.T) {
 
 // TestTooManyArguments: a PASS_REPL that would have over 255 arguments is an ERROR.
 func TestTooManyArguments(t *testing.T) {
+	t.Parallel()
 	srv := newLab()
 	srv.args = []string{"priv-lvl=15", "idletime=5"}
 	c := dialHand(t, startLab(t, srv).addr)
@@ -1054,6 +1184,7 @@ func TestTooManyArguments(t *testing.T) {
 
 // TestUsersFromStdin reads --users-file -.
 func TestUsersFromStdin(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	code := run(ctx, []string{"serve", "--listen", "127.0.0.1:0", "--users-file", "-"}, stdio{in: strings.NewReader("a:b\n"),
@@ -1065,6 +1196,7 @@ func TestUsersFromStdin(t *testing.T) {
 
 // TestSeqNoDoesNotWrap: 255 is not answered with 0 (section 4.1).
 func TestSeqNoDoesNotWrap(t *testing.T) {
+	t.Parallel()
 	for _, m := range []struct {
 		typ packetType
 		m   layouter
@@ -1075,10 +1207,23 @@ func TestSeqNoDoesNotWrap(t *testing.T) {
 			t.Errorf("answered with %+v", h)
 		}
 	}
+	// A dialogue does not go on with 253: the next number of the client would be 255.
+	p, last := labPeer(), &header{version: minorDefault, typ: typeAuthen, seqNo: lastSeqNo}
+	d := &authSession{version: minorDefault, seqNo: lastSeqNo - 2}
+	d.next = func(string) *authenReply { return &authenReply{status: authenGetPass} }
+	p.conn, p.dialogues[0] = new(stream), d
+	body, err := encoded(says("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, over, err := p.continueAuthen(last, body); err != nil || !over || r.(*authenReply).status != authenError {
+		t.Errorf("seq_no %d is answered with %+v, %t, %v", lastSeqNo, r, over, err)
+	}
 }
 
 // TestLongReplyDelay waits for longer than the idle timeout before it answers.
 func TestLongReplyDelay(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		srv := newLab()
 		srv.delay = 2 * time.Minute
@@ -1087,8 +1232,9 @@ func TestLongReplyDelay(t *testing.T) {
 		all.Go(func() { srv.serve(t.Context(), server) })
 		c := newHandConn(client)
 		c.SetDeadline(time.Time{})
-		if err := c.login(1, 0); err != nil {
-			t.Error(err)
+		began := time.Now()
+		if err := c.login(1, 0); err != nil || time.Since(began) != srv.delay {
+			t.Errorf("a login takes %v: %v", time.Since(began), err)
 		}
 		client.Close()
 		all.Wait()
@@ -1097,6 +1243,7 @@ func TestLongReplyDelay(t *testing.T) {
 
 // TestReplacedDialogue: a START with the session_id of a waiting dialogue leaves that one its line.
 func TestReplacedDialogue(t *testing.T) {
+	t.Parallel()
 	s := serveWith(t)
 	c := dialHand(t, s.addr)
 	ask := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}
@@ -1112,6 +1259,7 @@ func TestReplacedDialogue(t *testing.T) {
 
 // TestDialogueInOrder: within a dialogue seq_no and version follow the packet before.
 func TestDialogueInOrder(t *testing.T) {
+	t.Parallel()
 	for _, h := range []header{{version: minorDefault, seqNo: 99}, {version: minorOne, seqNo: 3}} {
 		c := dialHand(t, startLab(t, newLab()).addr)
 		turn{2, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.take(t, c, map[uint32]uint8{}, 0)
@@ -1121,5 +1269,146 @@ func TestDialogueInOrder(t *testing.T) {
 		if _, err := c.receive(&r); err != nil || r.status != authenError {
 			t.Errorf("%+v is answered with %+v, %v", h, r, err)
 		}
+	}
+}
+
+// TestTooManyDialogues: of one connection so many authentications may wait for a CONTINUE and no
+// more. The others go on, and where one ends there is room again.
+func TestTooManyDialogues(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t)
+	c := dialHand(t, s.addr)
+	numbers := make(map[uint32]uint8)
+	take := func(session uint32, say layouter, want *authenReply) {
+		t.Helper()
+		turn{session, say, want, 0}.take(t, c, numbers, flagSingleConnect)
+	}
+	ask, pass := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, &authenReply{status: authenPass}
+	again := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password incorrect.\nPassword: "}
+	refused := &authenReply{status: authenError, serverMsg: "too many sessions"}
+	for i := range uint32(maxDialogues) {
+		take(i, asciiStart("alice"), ask)
+	}
+	take(maxDialogues, asciiStart("alice"), refused)
+	take(maxDialogues, says(testPassword), &authenReply{status: authenError, serverMsg: "no such session"})
+	take(maxDialogues, papStart("alice", testPassword), pass) // it waits for nothing
+	take(0, says("no"), again)
+	take(0, says(testPassword), pass)
+	take(maxDialogues, asciiStart("alice"), ask)
+	take(0, asciiStart("alice"), refused)
+	for i := range uint32(maxDialogues) {
+		take(i+1, says(testPassword), pass)
+	}
+}
+
+// TestMalformedOverTLS: where there is no key, none is to blame.
+func TestMalformedOverTLS(t *testing.T) {
+	t.Parallel()
+	log := new(lockedBuffer)
+	srv := newLab()
+	srv.clear, srv.log.out = true, bufio.NewWriter(log)
+	h := header{version: minorDefault, typ: typeAuthor, seqNo: 1, flags: flagUnencrypted}
+	conn := &stream{Reader: bytes.NewReader(packed(h, "", &authenContinue{userMsg: "x"}))}
+	srv.serve(t.Context(), conn)
+	var r authorResponse
+	if _, err := (&handConn{in: bufio.NewReader(&conn.out)}).receive(&r); err != nil || r.status != authorError || r.serverMsg != "a malformed packet" {
+		t.Errorf("answered with %+v, %v", r, err)
+	}
+	if !strings.HasSuffix(log.String(), " a malformed packet: "+errBodyLength.Error()+"\n") {
+		t.Errorf("the lines are\n%s", log)
+	}
+}
+
+// TestLargeBodyIsNotKept: a connection that goes on keeps no memory of the largest packet.
+func TestLargeBodyIsNotKept(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{keptBody, keptBody + 1} {
+		h := header{version: minorOne, typ: typeAuthen, seqNo: 1, length: uint32(size)}
+		head := codec{}
+		h.layout(&head)
+		p := labPeer()
+		p.in = bufio.NewReader(bytes.NewReader(append(head.buf, make([]byte, size)...)))
+		if _, body, ok := p.receive(); !ok || len(body) != size {
+			t.Fatalf("%d octets of %d, %t", len(body), size, ok)
+		}
+		if kept := p.body != nil; kept != (size <= keptBody) {
+			t.Errorf("%d octets are kept: %t", size, kept)
+		}
+	}
+}
+
+// TestServeTraces: --debug shows the packets of both directions, and the password only with
+// --show-secrets.
+func TestServeTraces(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		options         string
+		packets, secret bool
+	}{{"", false, false}, {"--debug", true, false}, {"--debug --show-secrets", true, true}} {
+		r := serveAloud(t, map[string]string{"TACACS_PLUS_KEY": testKey}, append(split(tt.options), "--user", "alice:"+testPassword)...)
+		if err := dialHand(t, r.addr).login(7, 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.stop(); err != nil {
+			t.Error(err)
+		}
+		said := r.said.String()
+		for _, what := range []string{"received from", "sent to"} {
+			packet := regexp.MustCompile(what + ` 127\.0\.0\.1:\d+: version 0xc\.1 type authentication .* session_id 00000007 `)
+			if got := packet.MatchString(said); got != tt.packets {
+				t.Errorf("%s: a packet %s it is shown: %t", tt.options, what, got)
+			}
+		}
+		if got := strings.Contains(said, testPassword); got != tt.secret {
+			t.Errorf("%s: the password is shown: %t", tt.options, got)
+		}
+	}
+}
+
+// A fakeListener gives out connections and errors, and is closed then.
+type fakeListener struct {
+	net.Listener
+	has []any
+}
+
+func (l *fakeListener) Accept() (net.Conn, error) {
+	if len(l.has) == 0 {
+		return nil, net.ErrClosed
+	}
+	next := l.has[0]
+	l.has = l.has[1:]
+	if err, ok := next.(error); ok {
+		return nil, err
+	}
+	return next.(net.Conn), nil
+}
+
+// TestAccept goes on after an error, and closes what is over the limit.
+func TestAccept(t *testing.T) {
+	t.Parallel()
+	srv := newLab()
+	srv.slots = make(chan struct{})
+	server, client := net.Pipe()
+	var all sync.WaitGroup
+	srv.accept(t.Context(), &fakeListener{has: []any{errors.New("too many open files"), server}}, &all)
+	newHandConn(client).checkEnd(t)
+}
+
+// A hastyConn ends the server while it waits for the next packet.
+type hastyConn struct {
+	stream
+	end func()
+}
+
+func (c *hastyConn) SetDeadline(time.Time) error { c.end(); return nil }
+
+// TestEndBeforeRead: an end that comes while the deadline is moved is not lost with the old one.
+func TestEndBeforeRead(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	octets := bytes.NewReader(make([]byte, headerLen))
+	newLab().serve(ctx, &hastyConn{stream{Reader: octets}, cancel})
+	if octets.Len() < headerLen {
+		t.Error("it reads on")
 	}
 }

@@ -3,18 +3,12 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"net"
-	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -453,101 +447,4 @@ func (t *ticketCache) Get(server string) (*tls.ClientSessionState, bool) {
 	}
 	t.tickets[server] = have[1:]
 	return have[0], true
-}
-
-// serverTLS is the configuration of serve: TLS 1.3 only, and with a file of authorities a
-// client's certificate is required.
-func serverTLS(pair []tls.Certificate, clientCA string) (*tls.Config, error) {
-	config := &tls.Config{MinVersion: tls.VersionTLS13, Certificates: pair}
-	if clientCA != "" {
-		pool, err := readCertPool(clientCA)
-		if err != nil {
-			return nil, err
-		}
-		config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, pool
-	}
-	return config, nil
-}
-
-// setTLS takes the certificate of the options, or makes one for loopback.
-func (srv *labServer) setTLS(inv *invocation, clientCA, writeCA string) error {
-	t := &inv.server.tls
-	if err := t.check(); err != nil {
-		return err
-	}
-	if !t.enabled {
-		if clientCA != "" || writeCA != "" {
-			return failf(classUsage, "--client-ca and --write-cacert need --tls")
-		}
-		return nil
-	}
-	if t.cert != "" && writeCA != "" {
-		return failf(classUsage, "--write-cacert is for a certificate that serve makes, without --cert")
-	}
-	var pair []tls.Certificate
-	var err error
-	if t.cert != "" {
-		pair, err = readKeyPair(t.cert, t.certKey)
-	} else {
-		pair, err = srv.makeCertificate(inv, writeCA)
-	}
-	if err != nil {
-		return err
-	}
-	srv.clear = true
-	srv.tls, err = serverTLS(pair, clientCA)
-	if srv.fault.tls != nil {
-		srv.fault.tls(srv.tls)
-	}
-	return err
-}
-
-// makeCertificate makes a certificate and says how a client comes to trust it.
-func (srv *labServer) makeCertificate(inv *invocation, writeCA string) ([]tls.Certificate, error) {
-	pair, form, err := selfSigned(srv.fault.certificate)
-	if err == nil && writeCA != "" {
-		err = os.WriteFile(writeCA, form, 0o644)
-	}
-	if err != nil {
-		return nil, failf(classUsage, "make a certificate: %w", err)
-	}
-	if srv.trust = " --tls --cacert " + writeCA; writeCA == "" {
-		srv.trust = " --tls --insecure"
-		inv.say("made a certificate; --write-cacert FILE writes it for clients to trust, --insecure does without")
-	} else {
-		inv.say("made a certificate: clients trust it with%s", srv.trust)
-	}
-	return pair, nil
-}
-
-// selfSigned makes a certificate for loopback; change may spoil it. The PEM form is what
-// --cacert takes.
-func selfSigned(change func(*x509.Certificate)) (pair []tls.Certificate, pemForm []byte, err error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, nil, err
-	}
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
-	if err != nil {
-		return nil, nil, err
-	}
-	template := &x509.Certificate{
-		SerialNumber: serial,
-		Subject:      pkix.Name{CommonName: "tacacs_plus serve"},
-		NotBefore:    time.Now().Add(-time.Hour),
-		NotAfter:     time.Now().AddDate(0, 0, 30),
-		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		DNSNames:     []string{"localhost"},
-		IPAddresses:  []net.IP{netip.MustParseAddr("127.0.0.1").AsSlice(), netip.IPv6Loopback().AsSlice()},
-	}
-	if change != nil {
-		change(template)
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		return nil, nil, err
-	}
-	pemForm = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	return []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, pemForm, nil
 }

@@ -221,10 +221,30 @@ func TestUnknownUser(t *testing.T) {
 			}
 			d := &authSession{version: minorOne,
 				start: authenStart{action: authenLogin, subject: subject{typ: typ, service: authenServiceLogin, user: "eve"}, data: data}}
-			if r := labPeer().begin(d); r.status != authenFail || r.serverMsg != "Login incorrect" {
+			if r := labPeer().replyToStart(d); r.status != authenFail || r.serverMsg != "Login incorrect" {
 				t.Errorf("%s: %+v", typ, r)
 			}
 		}
+	}
+}
+
+// TestNoNewUser: with the enable password an unknown user comes as far as a new password, and no
+// farther.
+func TestNoNewUser(t *testing.T) {
+	p := labPeer()
+	p.enable, p.expire = "secret", list{"eve"}
+	d := &authSession{start: authenStart{action: authenLogin, subject: subject{typ: authenASCII, service: authenServiceEnable, user: "eve"}}}
+	p.replyToStart(d)
+	for _, tt := range []struct {
+		says string
+		want authenStatus
+	}{{"secret", authenGetPass}, {"new", authenGetPass}, {"new", authenFail}} {
+		if r := d.next(tt.says); r.status != tt.want {
+			t.Errorf("%s is answered with %+v", tt.says, r)
+		}
+	}
+	if _, known := p.users["eve"]; known {
+		t.Error("eve is a user now")
 	}
 }
 

@@ -17,7 +17,7 @@ type fault struct {
 	help string
 	// What it changes: the message of a reply, its octets, or how these are written.
 	authenReply  *authenReply
-	once         bool // authenReply is the first answer of a session only
+	once         bool // authenReply is the first reply of a session only
 	authorReply  *authorResponse
 	acctReply    *acctReply
 	only         authenType                          // which authenReply is for; 0 for all
@@ -34,10 +34,10 @@ type fault struct {
 	certificate  func(*x509.Certificate) // that serve makes
 }
 
-// errDone ends a connection on purpose.
+// errDone ends a connection on purpose: a write that fails is its last one.
 var errDone = io.EOF
 
-// header octets, for the faults that change one.
+// Octets of the header (RFC 8907 section 4.1), for the faults that change one.
 const (
 	atVersion = 0
 	atType    = 1
@@ -60,7 +60,9 @@ func cut(n int) func(net.Conn, []byte) error {
 	}
 }
 
-// faults is the list of all of them. Section 10 of this project's protocol notes, in its order.
+// faults is the list of all of them, in the order in which --fault help prints it: what a reply
+// says, how a connection stalls or ends, key and header, lengths and texts, single-connection
+// mode, TLS, and other protocols than TACACS+.
 func faults() []fault {
 	say := func(status authenStatus, flags authenReplyFlags, msg, data string) *authenReply {
 		return &authenReply{status, flags, msg, data}
@@ -163,6 +165,7 @@ func faults() []fault {
 	}
 }
 
+// findFault finds a fault by its name; an empty name is no fault.
 func findFault(name string) (fault, error) {
 	for _, f := range faults() {
 		if f.name == name {
@@ -175,6 +178,7 @@ func findFault(name string) (fault, error) {
 	return fault{}, nil
 }
 
+// faultHelp is what --fault help prints: a line for every fault.
 func faultHelp() string {
 	var b strings.Builder
 	for _, f := range faults() {
@@ -183,22 +187,21 @@ func faultHelp() string {
 	return b.String()
 }
 
-// authen, author and acct put the fault's message in the place of the reply; write sends the
-// packets as the fault wants them sent.
-
+// authen puts the fault's message in the place of r, the reply to a START or a CONTINUE.
 func (f *fault) authen(d *authSession, r *authenReply) *authenReply {
 	if f.authenReply == nil || f.once && d.faulted || f.only != 0 && f.only != d.start.typ {
 		return r
 	}
 	d.faulted = true
 	after := d.next
-	d.next = func(string) *authenReply { // what would have been the answer now comes next
+	d.next = func(string) *authenReply { // what would have been the reply now comes next
 		d.next = after
 		return r
 	}
 	return f.authenReply
 }
 
+// author does the same for an authorization.
 func (f *fault) author(r *authorResponse) *authorResponse {
 	if f.authorReply != nil {
 		return f.authorReply
@@ -206,6 +209,7 @@ func (f *fault) author(r *authorResponse) *authorResponse {
 	return r
 }
 
+// acct does the same for an accounting record.
 func (f *fault) acct(r *acctReply) *acctReply {
 	if f.acctReply != nil {
 		return f.acctReply
@@ -213,6 +217,7 @@ func (f *fault) acct(r *acctReply) *acctReply {
 	return r
 }
 
+// write sends packets as the fault wants them sent; an error ends the connection.
 func (f *fault) write(conn net.Conn, packets []byte) error {
 	if f.sends != nil {
 		return f.sends(conn, packets)

@@ -12,8 +12,8 @@ import (
 
 // This file is what the lab server decides; serve.go is how it talks.
 
-// begin answers a START. RFC 8907 section 5.4.2.
-func (p *peer) begin(d *authSession) *authenReply {
+// replyToStart decides on the START of an authentication. RFC 8907 section 5.4.2.
+func (p *peer) replyToStart(d *authSession) *authenReply {
 	m := &d.start
 	d.User, d.AuthenType, d.PrivLvl, d.Port, d.RemAddr = m.user, m.typ.String(), m.privLvl, m.port, m.remAddr
 	d.Request = "authenticate"
@@ -77,6 +77,7 @@ func (p *peer) askPassword(d *authSession, before string) *authenReply {
 	return &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: before + "Password: "}
 }
 
+// askNewPassword asks for the new password twice, and changes it where both are the same.
 func (p *peer) askNewPassword(d *authSession) *authenReply {
 	d.next = func(first string) *authenReply {
 		d.next = func(second string) *authenReply {
@@ -161,6 +162,7 @@ func (p *peer) authorize(m *authorRequest) *authorResponse {
 	return r
 }
 
+// permission is the decision alone, without its line in the log.
 func (p *peer) permission(m *authorRequest) *authorResponse {
 	p.mu.Lock()
 	_, known := p.users[m.user]
@@ -198,6 +200,8 @@ func (p *peer) permission(m *authorRequest) *authorResponse {
 	return r
 }
 
+// permits goes by the first rule that matches. What none matches is permitted only where there
+// is no rule at all.
 func permits(rules []rule, line string) bool {
 	for _, r := range rules {
 		if r.pattern.MatchString(line) {
@@ -218,8 +222,8 @@ func commandLine(args []string) string {
 	return strings.TrimSpace(strings.Join(words, " "))
 }
 
-// account takes a record by the flag table of section 7.2. It is written out before the client
-// is told so.
+// account takes a record by the flag table of RFC 8907 section 7.2. It is written out before the
+// client is told so.
 func (p *peer) account(m *acctRequest) *acctReply {
 	r := &acctReply{status: acctSuccess}
 	if !acctFlagNames.has(uint8(m.flags)) {

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"net"
+	"strings"
+	"testing"
+)
+
+// TestSingleConnectFaults: the first session of the connection is as it should be, the second is not.
+func TestSingleConnectFaults(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		fault string
+		asks  bool // it still reads what is asked
+	}{{"single-close", false}, {"single-swallow", true}} {
+		s := serveWith(t, "--fault", tt.fault)
+		c := dialHand(t, s.addr)
+		turn{1, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.take(t, c, make(map[uint32]uint8), flagSingleConnect)
+		h := header{version: minorDefault, typ: typeAuthen, seqNo: 3, flags: flagSingleConnect, sessionID: 1}
+		if err := c.send(h, says(testPassword)); err != nil {
+			t.Fatal(err)
+		}
+		if h, err := c.receive(new(authenReply)); err != nil || h.flags != flagSingleConnect {
+			t.Errorf("%s: the first session is answered with %+v, %v", tt.fault, h, err)
+		}
+		if tt.asks {
+			turn{2, papStart("alice", testPassword), nil, 0}.take(t, c, make(map[uint32]uint8), flagSingleConnect)
+			c.Conn.(*net.TCPConn).CloseWrite()
+		}
+		c.checkEnd(t)
+		if got := s.lines(t); got != "alice authenticate ascii PASS\n" {
+			t.Errorf("%s: the lines are\n%s", tt.fault, got)
+		}
+	}
+}
+
+// TestFaultOnce: after the fault's message comes the reply that it took the place of.
+func TestFaultOnce(t *testing.T) {
+	t.Parallel()
+	c := dialHand(t, serveWith(t, "--fault", "getdata").addr)
+	numbers := make(map[uint32]uint8)
+	for _, tn := range []turn{
+		{1, asciiStart("alice"), &authenReply{status: authenGetData, flags: authenNoEcho, serverMsg: "Token: "}, 0},
+		{1, says("123456"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0},
+		{1, says(testPassword), &authenReply{status: authenPass}, 0},
+	} {
+		tn.take(t, c, numbers, 0)
+	}
+}
+
+// TestFaultHelp lists every fault once, each with its help.
+func TestFaultHelp(t *testing.T) {
+	t.Parallel()
+	got := runWith(t, nil, "", "serve", "--fault", "help")
+	if got.code != classGranted.exit() || got.err != "" || strings.Count(got.out, "\n") != len(faults()) {
+		t.Fatalf("%+v", got)
+	}
+	for _, f := range faults() {
+		if f.help == "" || strings.Count("\n"+got.out, "\n"+f.name+" ") != 1 || !strings.Contains(got.out, " "+f.help+"\n") {
+			t.Errorf("%s is not there, or twice, or without its help", f.name)
+		}
+	}
+}

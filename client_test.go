@@ -154,6 +154,10 @@ func TestRepeatOnce(t *testing.T) {
 		return &authentication{action: authenLogin, password: testPassword, id: -1,
 			caller: caller{user: "alice", authenType: authenPAP, service: authenServiceLogin}}
 	}
+	dialogue := func() request {
+		return &authentication{action: authenLogin, password: testPassword, id: -1,
+			caller: caller{user: "alice", authenType: authenASCII, service: authenServiceLogin}}
+	}
 	account := func() request {
 		return &record{request: acctRequest{flags: acctStart, subject: subject{user: "alice"}, args: []string{"task_id=1", "service=shell"}}}
 	}
@@ -170,6 +174,7 @@ func TestRepeatOnce(t *testing.T) {
 		{"authentication", login, false, "add close", "pass", 0, 2},
 		{"record, written", account, false, "add close", "success", 4, 1},
 		{"record, not written", account, true, "add close", "success", 0, 2},
+		{"authentication, within the dialogue", dialogue, false, "add getpass close", "getpass pass", 4, 1},
 		{"authorization, not written", author, true, "add", "add", 0, 2},
 		{"record", account, false, "add success", "", 0, 1},
 	} {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -716,6 +718,84 @@ func TestMuxWriteFails(t *testing.T) {
 		if m.unanswered != 0 || m.flights.n != 0 || len(m.byID) != 0 {
 			t.Error("the session is still on the mux")
 		}
+	}
+}
+
+// TestMuxRoom is section 4.3, and the bound on what is on its way: nothing more may be started.
+func TestMuxRoom(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		link link
+		mux  mux
+		jobs int
+		want bool
+	}{
+		{"new", link{}, mux{}, 0, true},
+		{"before the first reply", link{}, mux{}, 1, false},
+		{"established", link{answered: true, established: true}, mux{}, 1, true},
+		{"not agreed to", link{answered: true}, mux{}, 0, false},
+		{"closing", link{answered: true, established: true}, mux{closing: true}, 1, false},
+		{"dead", link{answered: true, established: true}, mux{dead: io.EOF}, 0, false},
+		{"nearly full", link{answered: true, established: true}, mux{unanswered: maxUnanswered - 1}, 1, true},
+		{"full", link{answered: true, established: true}, mux{unanswered: maxUnanswered}, 1, false},
+	} {
+		tt.mux.link = &tt.link
+		for range tt.jobs {
+			tt.mux.flights.push(new(job))
+		}
+		if got := tt.mux.room(); got != tt.want {
+			t.Errorf("%s: %t", tt.name, got)
+		}
+	}
+}
+
+// TestMuxDoesNotHoldBack: what is queued goes out although there is more to read already.
+func TestMuxDoesNotHoldBack(t *testing.T) {
+	for size, want := range map[int]int{flushAt - 1: 0, flushAt: flushAt} {
+		written := 0
+		conn := &fakeConn{write: func(p []byte) (int, error) { written += len(p); return len(p), nil }}
+		c := &client{servers: []server{newServer("tac1", 49)}, keys: []key{{"test", testKey}}, timeout: time.Minute}
+		m := newMux(&link{client: c, conn: conn, answered: true}, nil, func() {})
+		j := &job{request: newRecord(caller{user: "u"}, authenMethodTACACSPlus, acctStart, []string{"service=shell"}, "1")}
+		c.begin(j, time.Now())
+		if err := m.start(j); err != nil {
+			t.Fatal(err)
+		}
+		m.out = make([]byte, size)
+		h := j.session.sent
+		h.seqNo++
+		m.in = bufio.NewReader(bytes.NewReader(packed(h, testKey, &acctReply{status: acctSuccess})))
+		m.in.Peek(headerLen) // it is in the buffer
+		if got := m.wait(t.Context(), time.Time{}); got != j || j.err != nil || written != want {
+			t.Errorf("%d octets queued: %d written, %v", size, written, j.err)
+		}
+	}
+}
+
+// TestResultIsNotHeldBack: an answer is shown although the next one is still to come.
+func TestResultIsNotHeldBack(t *testing.T) {
+	t.Parallel()
+	for _, line := range []string{papLine, asciiLine} {
+		heard := make(chan struct{})
+		s := handWritten(t, func(c *wire) {
+			for q := c.next(); q != nil; q = c.next() {
+				if q.user == "u2" {
+					<-heard
+				}
+				c.Write(c.grant(q))
+			}
+		})
+		k := talkTo(t, s.addr)
+		go io.WriteString(k.in, requests(3, line))
+		for i := range 3 {
+			if a := k.hear(); !a.Granted {
+				t.Errorf("answer %+v", a)
+			}
+			if i == 1 {
+				close(heard)
+			}
+		}
+		k.end()
 	}
 }
 

@@ -799,6 +799,53 @@ func TestResultIsNotHeldBack(t *testing.T) {
 	}
 }
 
+// TestMuxWakes: a ring, or the end of ctx, that came before the wait ends it at once.
+func TestMuxWakes(t *testing.T) {
+	ended, end := context.WithCancel(t.Context())
+	end()
+	for name, tt := range map[string]struct {
+		ctx   context.Context
+		rings int
+		err   error // of the job; nil where none is returned
+	}{"rung": {t.Context(), 1, nil}, "interrupted": {ended, 0, errInterrupted}} {
+		conn, other := net.Pipe()
+		c := &client{servers: []server{newServer("tac1", 49)}, timeout: patience}
+		rung := make(chan struct{}, 1)
+		m := newMux(&link{client: c, conn: conn}, rung, func() {})
+		j := &job{session: session{link: m.link, deadline: time.Now().Add(patience)}}
+		m.flights.push(j)
+		for range tt.rings {
+			rung <- struct{}{}
+		}
+		if got := m.wait(tt.ctx, time.Time{}); (got == nil) != (tt.err == nil) || j.err != tt.err || len(rung) != 0 {
+			t.Errorf("%s: %v, %v", name, got, j.err)
+		}
+		conn.Close()
+		other.Close()
+	}
+}
+
+// TestApartFromTheFirst: where single-connection mode is not offered, no request waits for the
+// first reply.
+func TestApartFromTheFirst(t *testing.T) {
+	t.Parallel()
+	var all sync.WaitGroup
+	all.Add(rehearsalInFlight)
+	s := handWritten(t, func(c *wire) {
+		c.refuse = true
+		q := c.next()
+		if c.number <= rehearsalInFlight {
+			all.Done()
+		}
+		all.Wait()
+		c.Write(c.grant(q))
+	})
+	got := runWith(t, secretsInEnv, strings.Repeat("show version\n", 2*rehearsalInFlight), "authorize", "alice", s.addr, "--cmd-file", "-")
+	if n := strings.Count(got.out, "PASS_ADD show version\n"); n != 2*rehearsalInFlight || got.code != classGranted.exit() {
+		t.Errorf("got %+v", got)
+	}
+}
+
 // TestMuxGrace: a session whose time is over gets a grace for what has arrived already; but not for
 // ever while other replies keep coming.
 func TestMuxGrace(t *testing.T) {

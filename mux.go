@@ -133,7 +133,6 @@ func (m *mux) wait(ctx context.Context, until time.Time) *job {
 		case now.Before(m.limit): // somebody rang, or ctx has ended
 			m.limit = time.Time{}
 		case m.overdue:
-			m.limit = time.Time{}
 			return m.end(m.flights.first, err)
 		case !until.IsZero() && !now.Before(until):
 			return nil
@@ -201,8 +200,7 @@ func (m *mux) read(ctx context.Context) (*job, error) {
 	}
 	h := parseHeader(b)
 	if m.link.breaksFlagRule(&h) {
-		m.conn.Close() // at once, whatever else is under way (section 10.5.2)
-		return nil, m.link.flagViolation()
+		return nil, m.link.flagViolation() // which ends all that is under way (section 10.5.2)
 	}
 	if h.length > maxBody {
 		return nil, m.link.tooLong(&h)

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -406,6 +407,25 @@ func TestShortTimeout(t *testing.T) {
 	}
 }
 
+// TestForgetfulServer answers the first session of each connection only: once that is known, no
+// connection gets a second one.
+func TestForgetfulServer(t *testing.T) {
+	t.Parallel()
+	for _, line := range []string{papLine, asciiLine} {
+		var forgotten atomic.Int32
+		s := handWritten(t, func(c *wire) {
+			c.Write(c.grant(c.next()))
+			for c.next() != nil {
+				forgotten.Add(1)
+			}
+		})
+		got := runWith(t, secretsInEnv, requests(10, line), "batch", s.addr, "--timeout", "200ms", "-c", "2")
+		if n := checkAnswers(t, answers(t, got.out), 10); n != 10 || forgotten.Load() > 2 {
+			t.Errorf("%d granted, %d forgotten: %s", n, forgotten.Load(), got.err)
+		}
+	}
+}
+
 // TestSlowestLast: the run waits for a worker that has the last job.
 func TestSlowestLast(t *testing.T) {
 	t.Parallel()
@@ -647,6 +667,20 @@ func TestBell(t *testing.T) {
 	go c.bell.ring()
 	c.sleep(t.Context(), time.Time{})
 	c.sleep(t.Context(), time.Now().Add(time.Millisecond))
+
+	// After the end of ctx, what is under way is waited for all the same, and not by asking again
+	// and again.
+	ended, end := context.WithCancel(t.Context())
+	end()
+	var rang atomic.Bool
+	go func() {
+		time.Sleep(20 * time.Millisecond)
+		rang.Store(true)
+		c.bell.ring()
+	}()
+	if c.sleep(ended, time.Time{}); !rang.Load() {
+		t.Error("the end of ctx cuts every wait short")
+	}
 }
 
 // TestJobList takes jobs out of the beginning, the middle and the end.

@@ -192,7 +192,9 @@ func (c *crew) hire(ctx context.Context) {
 		a := asker{client: c.client}
 		defer a.close()
 		for e := range c.errands {
-			a.keep = e.keep
+			if a.keep = e.keep; !a.keep {
+				a.close() // what was kept as long as that was of use
+			}
 			a.ask(ctx, e.job)
 			c.returned <- homecoming{job: e.job}
 			c.bell.ring()

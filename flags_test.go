@@ -641,11 +641,17 @@ func TestAddressFamily(t *testing.T) {
 	}
 }
 
+// refusedAddr is an address that refuses every connection until the test ends: the port is bound
+// by a socket that does not listen.
 func refusedAddr(t *testing.T) string {
 	t.Helper()
-	l := listen(t)
-	l.Close()
-	return l.Addr().String()
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}}
+	held, err := d.Dial("tcp", listen(t).Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { held.Close() })
+	return held.LocalAddr().String()
 }
 
 // Where the secrets come from. The server knows testKey only.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -235,16 +234,6 @@ func TestPromptForNewPassword(t *testing.T) {
 	checkUntouched(t, unasked)
 }
 
-// buildBinary builds the program for as long as the test takes.
-func buildBinary(t *testing.T) string {
-	t.Helper()
-	binary := filepath.Join(t.TempDir(), "tacacs_plus")
-	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
-	return binary
-}
-
 // A signal at a prompt ends the program with 130 and leaves the terminal as it was.
 func TestSignalAtPrompt(t *testing.T) {
 	binary := buildBinary(t)
@@ -258,7 +247,7 @@ func TestSignalAtPrompt(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			cmd := exec.CommandContext(ctx, binary, "authenticate", "alice", "192.0.2.1")
-			cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
+			cmd.Env = processEnv()
 			cmd.Stdin, cmd.Stdout, cmd.Stderr = p.program, p.program, p.program
 			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 			if err := cmd.Start(); err != nil {

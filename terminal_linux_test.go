@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"io"
 	"os"
 	"os/exec"
 	"strconv"
@@ -232,6 +233,45 @@ func TestPromptForNewPassword(t *testing.T) {
 	readUntil(t, s.stderr, "tacacs_plus: the new passwords differ\n")
 	s.ends(t, classUsage.exit(), "", "")
 	checkUntouched(t, unasked)
+}
+
+// TestProgressOnTerminal: bench shows how far it is where standard error is a terminal, and nothing of
+// that where it is not, or with -q.
+func TestProgressOnTerminal(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t)
+	for _, tt := range []struct {
+		name, options string
+		terminal      bool
+		want          string
+	}{
+		{"terminal", "", true, "\r\x1b[K"},
+		{"terminal, quiet", "-q", true, ""},
+		{"pipe", "", false, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			p := openPTY(t)
+			shown, stderr := p.person, p.program
+			if !tt.terminal {
+				var err error
+				if shown, stderr, err = os.Pipe(); err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { shown.Close(); stderr.Close() })
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			code := run(ctx, split("bench alice "+s.addr+" -t pap -n 5 "+tt.options), stdio{in: strings.NewReader(""), out: io.Discard, err: stderr,
+				env: func(name string) string { return secretsInEnv[name] }})
+			if _, err := stderr.WriteString("[end]"); err != nil {
+				t.Fatal(err)
+			}
+			if got := readUntil(t, shown, "[end]"); code != classGranted.exit() || got != tt.want+"[end]" {
+				t.Errorf("got %d and %q, want %q", code, got, tt.want+"[end]")
+			}
+		})
+	}
 }
 
 // A signal at a prompt ends the program with 130 and leaves the terminal as it was.

@@ -306,7 +306,7 @@ func (r *record) next(_ context.Context, s *session, res *result) (layouter, err
 func (r *task) execute(ctx context.Context, program string, argv []string) (output, error) {
 	r.inv.std.watched()
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGHUP, os.Interrupt, syscall.SIGQUIT)
+	signal.Notify(signals, stopSignals()...)
 	defer signal.Stop(signals) // only when the end is recorded
 	streams := r.inv.std
 	r.inv.std.out = streams.err // the other one is the command's

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"bytes"
+	"context"
+	"io"
 	"regexp"
 	"strings"
 	"testing"
@@ -91,6 +94,48 @@ func TestAcctFlagsSet(t *testing.T) {
 		got := acctStop
 		if err := got.Set(s); err == nil || got != acctStop {
 			t.Errorf("%q: got %s, %v, want an error and the old value", s, got, err)
+		}
+	}
+}
+
+// TestExecInterrupted: what ends the wait for a command does not end the record of its end.
+func TestExecInterrupted(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t)
+	ctx, interrupt := context.WithTimeout(t.Context(), patience)
+	defer interrupt()
+	in, goOn := io.Pipe()
+	ready := writerFunc(func([]byte) { interrupt(); go goOn.Close() })
+	var err bytes.Buffer
+	code := run(ctx, []string{"account", "alice", s.addr, "--exec", "--", "sh", "-c", "echo ready; read x; exit 3"},
+		stdio{in: in, out: ready, err: &err, env: func(name string) string { return secretsInEnv[name] }})
+	if log := s.log.String(); code != 3 || err.Len() > 0 || !regexp.MustCompile(` stop .*"err_msg=exit status 3".* SUCCESS\n`).MatchString(log) {
+		t.Errorf("got %d %q, and on the server\n%s", code, err.String(), log)
+	}
+}
+
+// TestTaskIDWithoutAnswer names the task of a record that may or may not have been written: it can be
+// looked for, and tried again.
+func TestTaskIDWithoutAnswer(t *testing.T) {
+	t.Parallel()
+	closing := handWritten(t, func(c *wire) { c.next() }).addr
+	for _, tt := range []struct {
+		name, addr, options string
+		code                exitCode
+		taskID              string
+	}{
+		{"refused", refusedAddr(t), "--task-id 7", 4, "7"},
+		{"not answered", closing, "--task-id 7", 4, "7"},
+		{"not answered, and none given", closing, "", 4, "[0-9a-f]{16}"},
+		{"not answered, an argument", closing, "task_id=8 service=shell", 4, "8"},
+		{"not answered by the second", refusedAddr(t) + "," + closing, "--task-id 7", 4, "7"},
+		{"wrong key", serveWith(t, "--fault", "wrong-key").addr, "--task-id 7", 5, "7"},
+		{"ERROR", serveWith(t, "--fault", "error").addr, "--task-id 7", 3, "7"},
+	} {
+		got := runWith(t, secretsInEnv, "", append([]string{"account", "alice", tt.addr, "--json"}, split(tt.options)...)...)
+		list := answers(t, got.out)
+		if got.code != tt.code || len(list) != 1 || !regexp.MustCompile("^"+tt.taskID+"$").MatchString(list[0].TaskID) {
+			t.Errorf("%s: got %+v", tt.name, got)
 		}
 	}
 }

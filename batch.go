@@ -180,19 +180,21 @@ func (p *requestParser) newRequest(e *entry, who caller, password string, method
 	return nil, failf(classUsage, "command \"%s\" is not authenticate, enable, chpass, authorize or account", escape(b.Command))
 }
 
-// printableJSON writes what is beyond ASCII in a value as \u: JSON lets control characters pass.
+// printableJSON writes what is not printable ASCII in a value as \u: JSON lets control characters pass.
 func printableJSON(value json.RawMessage) json.RawMessage {
 	if printableASCII(string(value)) {
 		return value
 	}
 	var b []byte
 	for _, r := range string(value) {
-		if r < 0x80 {
+		switch {
+		case r < ' ': // white space between values
+		case r < 0x7f:
 			b = append(b, byte(r))
-			continue
-		}
-		for _, unit := range utf16.Encode([]rune{r}) {
-			b = fmt.Appendf(b, "\\u%04x", unit)
+		default:
+			for _, unit := range utf16.Encode([]rune{r}) {
+				b = fmt.Appendf(b, "\\u%04x", unit)
+			}
 		}
 	}
 	return b

@@ -160,6 +160,18 @@ func TestBatchIDs(t *testing.T) {
 			}
 		}
 	}
+	// What a terminal could take for a command is escaped, as JSON allows.
+	for id, want := range map[string]string{
+		"\"\u009b31m\"": `"\u009b31m"`, "\"\u202egpj\"": `"\u202egpj"`, "\"a\x7f\"": `"a\u007f"`, `"é"`: `"\u00e9"`, `"😀"`: `"\ud83d\ude00"`,
+		"\"\U0010ffff\"": `"\udbff\udfff"`, `{"é":["ü",1]}`: `{"\u00e9":["\u00fc",1]}`, "[1,\r\t2]": `[1,2]`,
+	} {
+		for _, rest := range []string{`"command":"authorize","user":"alice"`, `"command":"authenticate","user":"alice"`, `"command":"none"`} {
+			got := runWith(t, secretsInEnv, `{"id":`+id+`,`+rest+"}\n", "batch", s.addr)
+			if !strings.HasPrefix(got.out, `{"line":1,"id":`+want+`,`) {
+				t.Errorf("the id %q comes back in %q", id, got.out)
+			}
+		}
+	}
 	got := runWith(t, secretsInEnv, `{"command":"authorize","user":"alice"}`, "batch", s.addr)
 	if strings.Contains(got.out, `"id"`) {
 		t.Errorf("an id from nowhere: %s", got.out)
@@ -197,6 +209,10 @@ func TestBatchExpect(t *testing.T) {
 		{"expected, and a wrong key", with(pass, "PASS_ADD"), 5, "n", wrongKey, ""},
 		{"ERROR is expected", `{"command":"authenticate","authen_type":"pap","user":"alice","expect":"ERROR"}` + "\n" +
 			`{"command":"authenticate","user":"alice","expect":"ERROR"}` + "\n", 0, "yy", serveWith(t, "--fault", "error").addr, ""},
+		{"expected, and faulty", `{"command":"authenticate","authen_type":"pap","user":"alice","expect":"PASS"}` + "\n" +
+			`{"command":"authenticate","user":"alice","expect":"GETPASS"}` + "\n", 5, "nn", serveWith(t, "--fault", "minor-version").addr, ""},
+		{"expected, and a faulty end", `{"command":"authenticate","user":"alice","expect":"GETPASS"}` + "\n", 5, "n",
+			newScript(t, testKey, &authenReply{status: authenGetPass}, &authenReply{status: 0x63}).addr, ""},
 		{"a prompt is expected", `{"command":"authenticate","user":"alice","password":"no","expect":"GETPASS"}` + "\n", 0, "y", s.addr, ""},
 		{"refused", none(pass) + none(pass), 4, "--", refusedAddr(t), "2 requests, 2 network; 2 not as expected"},
 	} {

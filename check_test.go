@@ -73,6 +73,7 @@ func TestCheck(t *testing.T) {
 		{"nagios, ERROR", "--fault error", "check alice AT --nagios", 2, `TACACS\+ CRITICAL: \S+ answers the login of alice with ERROR \| .*\n`},
 		{"nagios, a login that fails", "", "check alice AT --nagios --password no", 2, `TACACS\+ CRITICAL: \S+ answers the login of alice with GETPASS \| .*\n`},
 		{"nagios, accepts everything", "", "check alice HAND --nagios --negative", 2, `TACACS\+ CRITICAL: \S+ accepts a wrong password of alice \| .*\n`},
+		{"nagios, a bar in the text", "", "check al|ice AT --nagios", 2, `TACACS\+ CRITICAL: \S+ answers the login of al/ice with GETPASS \| '\S+'=[^|]*\n`},
 		{"nagios, certificate", cert, "check AT --nagios " + tls, 1, `TACACS\+ WARNING: the certificate of \S+ has 2 days left \| .*\n`},
 		{"nagios, certificate long enough", cert, "check AT --nagios --cert-days 2 " + tls, 0, `TACACS\+ OK: .*\n`},
 		{"nagios, one of two", "", "check AT,REFUSED --nagios", 2, `TACACS\+ CRITICAL: connect to \S+: connection refused \| '\S+'=\S+ '\S+'=\S+\n`},
@@ -84,6 +85,29 @@ func TestCheck(t *testing.T) {
 			got := runWith(t, secretsInEnv, "", split(tt.line, "AT", s.addr, "HAND", hand, "REFUSED", refused, "DIR", dir)...)
 			got.check(t, tt.code, tt.out, ``)
 		})
+	}
+}
+
+// TestCheckFarewell: the login that names nobody ends with an ABORT, and without an answer to the prompt.
+func TestCheckFarewell(t *testing.T) {
+	t.Parallel()
+	l := listen(t)
+	packets := make(chan layouter, 2)
+	count := serveByHand(t, l, func(_ int, c *handConn) {
+		for _, word := range []string{"getpass", "close"} {
+			_, m, _ := c.act(word)
+			packets <- m
+		}
+	})
+	got := runWith(t, secretsInEnv, "", "check", l.Addr().String(), "-q")
+	if n := count.Load(); got != (outcome{}) || n != 1 {
+		t.Fatalf("%d connections: %+v", n, got)
+	}
+	if m, ok := (<-packets).(*authenStart); !ok || m.user != "" || m.typ != authenASCII || m.action != authenLogin {
+		t.Errorf("it begins with %+v", m)
+	}
+	if m, ok := (<-packets).(*authenContinue); !ok || m.flags != authenAbort || m.userMsg != "" || m.data != "probe" {
+		t.Errorf("it ends with %+v", m)
 	}
 }
 

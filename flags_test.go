@@ -283,6 +283,23 @@ func TestParseServers(t *testing.T) {
 	}
 }
 
+// TestDefaultPort: TACACS+ over TLS has a port of its own (RFC 9887 section 5.2); what is given counts.
+func TestDefaultPort(t *testing.T) {
+	for line, want := range map[string]string{
+		"authenticate alice tac1":                     "[tac1:49]",
+		"authenticate alice tac1 --tls":               "[tac1:300]",
+		"--tls check tac1,::1,tac2:49":                "[tac1:300 [::1]:300 tac2:49]",
+		"authenticate alice tac1,tac2:300 -p 50":      "[tac1:50 tac2:300]",
+		"authenticate alice tac1 --tls -p 49":         "[tac1:49]",
+		"authenticate alice tac1,tac2:1 --tls -p 301": "[tac1:301 tac2:1]",
+	} {
+		inv, err := parse(commands(), split(line), stdio{})
+		if got := fmt.Sprint(inv.server.servers); err != nil || got != want {
+			t.Errorf("%s asks %s, %v, not %s", line, got, err, want)
+		}
+	}
+}
+
 const (
 	hintCommands = "tacacs_plus help lists the commands"
 	hintOptions  = "tacacs_plus help, and tacacs_plus help COMMAND, list the options"
@@ -470,6 +487,13 @@ var usageErrors = []struct{ line, message, hint string }{
 	{"chpass alice SERVER --password-stdin --new-password-file -", "the password and the new password cannot both come from standard input", hintStdin},
 	{"chpass alice SERVER --password-file - --new-password-stdin", "the password and the new password cannot both come from standard input", hintStdin},
 	{"chpass alice SERVER --password-file - --new-password-file -", "the password and the new password cannot both come from standard input", hintStdin},
+	{"authorize alice SERVER --cmd-file - --key-file -", "the commands and the key cannot both come from standard input", hintStdin},
+	{"batch SERVER --key-file -", "the requests and the key cannot both come from standard input", hintStdin},
+	{"batch SERVER --password-stdin", "the requests and the password cannot both come from standard input", hintStdin},
+	{"batch SERVER --password-file - --key-file DIR/key", "the requests and the password cannot both come from standard input", hintStdin},
+	{"serve --users-file - --key-file -", "the key and the users cannot both come from standard input", hintStdin},
+	{"serve --enable-password-file - --key-file -", "the key and the enable password cannot both come from standard input", hintStdin},
+	{"serve --key-file - --key-file -", "the key and another key cannot both come from standard input", hintStdin},
 	{"authenticate alice SERVER -k KEY --key-file DIR/key", "the key is given more than once", ""},
 	{"authenticate alice SERVER -k KEY --key-file -", "the key is given more than once", ""},
 	{"authenticate alice SERVER --password x --password-stdin", "the password is given more than once", ""},
@@ -641,11 +665,17 @@ func TestAddressFamily(t *testing.T) {
 	}
 }
 
+// refusedAddr is an address that refuses every connection until the test ends: the port is bound
+// by a socket that does not listen.
 func refusedAddr(t *testing.T) string {
 	t.Helper()
-	l := listen(t)
-	l.Close()
-	return l.Addr().String()
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}}
+	held, err := d.Dial("tcp", listen(t).Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { held.Close() })
+	return held.LocalAddr().String()
 }
 
 // Where the secrets come from. The server knows testKey only.

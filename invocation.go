@@ -5,8 +5,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"os/signal"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // stdio is what a run sees of the process around it.
@@ -23,6 +26,13 @@ func (s stdio) watched() {
 	if s.watch != nil {
 		s.watch()
 	}
+}
+
+// stopSignals are those that tell a program to stop, without those that were ignored when it was
+// started: by nohup, or in the background of a script. SIGHUP counts, so that a closed terminal
+// loses no accounting record.
+func stopSignals() []os.Signal {
+	return slices.DeleteFunc([]os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGHUP}, signal.Ignored)
 }
 
 // A command is one row of the table of commands: all that the others know of it.

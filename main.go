@@ -19,7 +19,6 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -35,17 +34,12 @@ func main() {
 // a quarter of the time of a whole login, and until then their default, an end at once, will do.
 const unwatched = 5 * time.Millisecond
 
-// withSignals runs the program until it is done or told to stop. SIGHUP counts, so that a
-// closed terminal loses no accounting record, unless nohup asked to ignore it.
+// withSignals runs the program until it is done or told to stop.
 func withSignals(args []string) exitCode {
 	ctx, interrupt := context.WithCancel(context.Background())
 	watch := sync.OnceFunc(func() {
-		stops := []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT}
-		if !signal.Ignored(syscall.SIGHUP) {
-			stops = append(stops, syscall.SIGHUP)
-		}
 		signals := make(chan os.Signal, 1)
-		signal.Notify(signals, stops...)
+		signal.Notify(signals, stopSignals()...)
 		go func() {
 			<-signals
 			interrupt()

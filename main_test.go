@@ -15,6 +15,14 @@ import (
 	"testing"
 )
 
+// TestMain makes the test binary the program itself where it is started by that name.
+func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == "tacacs_plus" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
 // A testServer is serve, run as a person runs it, on a loopback port of its own.
 type testServer struct {
 	addr string

@@ -3,9 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -235,14 +235,43 @@ func TestPromptForNewPassword(t *testing.T) {
 	checkUntouched(t, unasked)
 }
 
-// buildBinary builds the program for as long as the test takes.
-func buildBinary(t *testing.T) string {
-	t.Helper()
-	binary := filepath.Join(t.TempDir(), "tacacs_plus")
-	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+// TestProgressOnTerminal: bench shows how far it is where standard error is a terminal, and nothing of
+// that where it is not, or with -q.
+func TestProgressOnTerminal(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t)
+	for _, tt := range []struct {
+		name, options string
+		terminal      bool
+		want          string
+	}{
+		{"terminal", "", true, "\r\x1b[K"},
+		{"terminal, quiet", "-q", true, ""},
+		{"pipe", "", false, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			p := openPTY(t)
+			shown, stderr := p.person, p.program
+			if !tt.terminal {
+				var err error
+				if shown, stderr, err = os.Pipe(); err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { shown.Close(); stderr.Close() })
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			code := run(ctx, split("bench alice "+s.addr+" -t pap -n 5 "+tt.options), stdio{in: strings.NewReader(""), out: io.Discard, err: stderr,
+				env: func(name string) string { return secretsInEnv[name] }})
+			if _, err := stderr.WriteString("[end]"); err != nil {
+				t.Fatal(err)
+			}
+			if got := readUntil(t, shown, "[end]"); code != classGranted.exit() || got != tt.want+"[end]" {
+				t.Errorf("got %d and %q, want %q", code, got, tt.want+"[end]")
+			}
+		})
 	}
-	return binary
 }
 
 // A signal at a prompt ends the program with 130 and leaves the terminal as it was.
@@ -258,7 +287,7 @@ func TestSignalAtPrompt(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			cmd := exec.CommandContext(ctx, binary, "authenticate", "alice", "192.0.2.1")
-			cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
+			cmd.Env = processEnv()
 			cmd.Stdin, cmd.Stdout, cmd.Stderr = p.program, p.program, p.program
 			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 			if err := cmd.Start(); err != nil {

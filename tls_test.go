@@ -179,6 +179,37 @@ func TestTLS(t *testing.T) {
 	}
 }
 
+// TestTLSFailover: a server that fails in the handshake makes way for the next one, which is asked
+// over TLS too or not at all (RFC 9887 section 5.1.1).
+func TestTLSFailover(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	ca := filepath.Join(dir, "ca.pem")
+	good := serveWith(t, "--tls", "--write-cacert", ca)
+	bad := serveWith(t, "--tls")
+	clear := serveWith(t)
+	for _, tt := range []struct {
+		servers string
+		code    exitCode
+		err     string // a regular expression for its beginning
+	}{
+		{"BAD,GOOD", 0, `tacacs_plus: warning: TLS with \S+: its certificate is signed by an unknown authority: .*; trying GOOD\n`},
+		{"BAD,CLEAR,GOOD", 0, `(?s)tacacs_plus: warning: TLS with .*; trying CLEAR\ntacacs_plus: warning: TLS with .*; trying GOOD\n`},
+		{"BAD,CLEAR", 6, `(?s)tacacs_plus: warning: TLS with .*; trying CLEAR\ntacacs_plus: TLS with .*`},
+		{"CLEAR,BAD", 6, `(?s)tacacs_plus: warning: TLS with .*; trying BAD\ntacacs_plus: TLS with .*`},
+	} {
+		for _, typ := range []string{"ascii", "pap"} {
+			pairs := []string{"BAD", bad.addr, "GOOD", good.addr, "CLEAR", clear.addr, "CA", ca}
+			got := runWith(t, secretsInEnv, "", split("authenticate alice "+tt.servers+" --tls --cacert CA -t "+typ, pairs...)...)
+			out := map[exitCode]string{0: `PASS\n`}[tt.code]
+			got.check(t, tt.code, out, strings.NewReplacer(pairs...).Replace(tt.err))
+		}
+	}
+	if log := clear.log.String(); strings.Contains(log, "alice") || !strings.Contains(log, "not TACACS+") {
+		t.Errorf("the clear server was told\n%s", log)
+	}
+}
+
 // TestTLSFaults runs the client against the certificates and versions that serve can spoil.
 func TestTLSFaults(t *testing.T) {
 	for _, tt := range []struct {

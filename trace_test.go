@@ -91,6 +91,22 @@ func TestTrace(t *testing.T) {
   malformed: the component lengths do not add up to the body's length
   0000  01 00 00 03 00 00                                 ......
 `},
+		{"START that does not fit", "01 0f 02 01 01 04 00 03 61 74747930 5a5a", &authenStart{}, false, firstLine + `15
+  action: LOGIN
+  priv_lvl: 15
+  authen_type: pap
+  authen_service: login
+  malformed: the component lengths do not add up to the body's length
+  0000  01 0f 02 01 01 04 00 03  ** ** ** ** ** ** **     ........*******
+`},
+		{"START that does not fit, shown", "01 0f 02 01 01 04 00 03 61 74747930 5a5a", &authenStart{}, true, firstLine + `15
+  action: LOGIN
+  priv_lvl: 15
+  authen_type: pap
+  authen_service: login
+  malformed: the component lengths do not add up to the body's length
+  0000  01 0f 02 01 01 04 00 03  61 74 74 79 30 5a 5a     ........atty0ZZ
+`},
 		{"unknown message", "7f80", nil, false, firstLine + `2
   0000  7f 80                                             ..
 `},
@@ -126,6 +142,14 @@ func TestTraceHidesSecrets(t *testing.T) {
 			}
 			if got := strings.Count(hidden.String(), "**"); n > 0 && got < n {
 				t.Errorf("%T, %d octets: got %d stars, want one for each", m, n, got)
+			}
+			// Where the lengths do not fit, nobody can say where the secret ends.
+			for _, malformed := range [][]byte{body[:len(body)-1], append(bytes.Clone(body), 'Z')} {
+				hidden.Reset()
+				(&tracer{out: &hidden}).packet("sent to", newServer("tac1", 49), &h, malformed, fresh(m))
+				if strings.Contains(hidden.String(), "Z") || strings.Contains(hidden.String(), " 5a") || !strings.Contains(hidden.String(), "malformed: ") {
+					t.Errorf("%T, %d octets, malformed: got\n%swant no Z and no 5a", m, n, hidden.String())
+				}
 			}
 			(&tracer{out: &shown, showSecrets: true}).packet("sent to", newServer("tac1", 49), &h, body, fresh(m))
 			if got := strings.Count(shown.String(), " 5a"); got != n {

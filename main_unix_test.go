@@ -1,0 +1,205 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// buildBinary gives a file that is the program: the test binary by another name, see TestMain.
+func buildBinary(t *testing.T) string {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary := filepath.Join(t.TempDir(), "tacacs_plus")
+	if err := os.Symlink(self, binary); err != nil {
+		t.Fatal(err)
+	}
+	return binary
+}
+
+// processEnv is the environment of a process without secrets.
+func processEnv(more ...string) []string {
+	return append([]string{"PATH=" + os.Getenv("PATH"), "GORACE=" + os.Getenv("GORACE")}, more...)
+}
+
+// A process is a command line that the system runs; its standard input is open until the test ends.
+type process struct {
+	*exec.Cmd
+	in       io.WriteCloser
+	out, err lockedBuffer
+}
+
+// startProcess starts one with both secrets in its environment; AT in its words is the address.
+func startProcess(t *testing.T, addr string, env []string, words ...string) *process {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	for i, w := range words {
+		words[i] = strings.ReplaceAll(w, "AT", addr)
+	}
+	p := &process{Cmd: exec.CommandContext(ctx, words[0], words[1:]...)}
+	p.Env = processEnv(append(env, "TACACS_PLUS_KEY="+testKey, "TACACS_PLUS_PWD="+testPassword)...)
+	p.Stdout, p.Stderr, p.WaitDelay = &p.out, &p.err, patience
+	in, err := p.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.in = in
+	t.Cleanup(func() { in.Close() })
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// startServe starts serve as a process that watches its signals, and gives its address.
+func startServe(t *testing.T, env, start []string, options ...string) (p *process, addr string) {
+	t.Helper()
+	serve := []string{"serve", "--listen", "127.0.0.1:0", "--user", "alice:" + testPassword}
+	p = startProcess(t, "", env, slices.Concat(start, serve, options)...)
+	waitUntil(t, "serve listens", func() bool { return listening.MatchString(p.err.String()) })
+	time.Sleep(40 * unwatched)
+	return p, listening.FindStringSubmatch(p.err.String())[1]
+}
+
+// ends waits for the end, and sends a signal again and again until then; 0 is none.
+func (p *process) ends(s syscall.Signal) (syscall.WaitStatus, outcome) {
+	over := make(chan struct{})
+	go func() { _ = p.Wait(); close(over) }()
+	for {
+		select {
+		case <-over:
+			return p.ProcessState.Sys().(syscall.WaitStatus), outcome{exitCode(p.ProcessState.ExitCode()), p.out.String(), p.err.String()}
+		case <-time.After(10 * time.Millisecond):
+			if s != 0 {
+				_ = p.Process.Signal(s)
+			}
+		}
+	}
+}
+
+// TestSecondSignal: the first signal lets serve finish what is under way, the second ends it at once.
+func TestSecondSignal(t *testing.T) {
+	t.Parallel()
+	start := []string{buildBinary(t)}
+	p, _ := startServe(t, nil, start)
+	p.Process.Signal(syscall.SIGINT)
+	if state, got := p.ends(0); state.Signaled() || got.code != classGranted.exit() {
+		t.Errorf("one signal, and nothing under way: %+v", got)
+	}
+
+	p, addr := startServe(t, nil, start, "--reply-delay", "1h")
+	c := dialHand(t, addr)
+	if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 1}, papStart("alice", testPassword)); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(40 * unwatched) // until it waits to reply
+	if state, got := p.ends(syscall.SIGINT); !state.Signaled() || state.Signal() != syscall.SIGINT {
+		t.Errorf("signals again and again end it with %+v", got)
+	}
+}
+
+// TestIgnoredSignals: what was ignored when the program started stays ignored.
+func TestIgnoredSignals(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t)
+	binary := buildBinary(t)
+	for name, signal := range map[string]syscall.Signal{"HUP": syscall.SIGHUP, "INT": syscall.SIGINT} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			start := []string{"sh", "-c", "trap '' " + name + `; exec "$@"`, "sh", binary}
+			p, addr := startServe(t, nil, start)
+			p.Process.Signal(signal)
+			time.Sleep(40 * unwatched)
+			got := runWith(t, secretsInEnv, "", "authenticate", "alice", addr, "-t", "pap")
+			if got.code != classGranted.exit() {
+				t.Errorf("serve was ended: %+v", got)
+			}
+			if state, got := p.ends(syscall.SIGTERM); state.Signaled() || got.code != classGranted.exit() {
+				t.Errorf("SIGTERM ends it with %+v", got)
+			}
+
+			// The command of --exec ignores it too, and does not get it.
+			const command = `trap "exit 9" HUP INT; trap "exit 4" TERM; echo ready; read x; exit 5`
+			p = startProcess(t, s.addr, nil, slices.Concat(start, []string{"account", "alice", "AT", "--exec", "--", "sh", "-c", command})...)
+			waitUntil(t, "the command runs", func() bool { return strings.Contains(p.out.String(), "ready") })
+			p.Process.Signal(signal)
+			if _, got := p.ends(syscall.SIGTERM); got.code != 4 {
+				t.Errorf("the command ends with %+v", got)
+			}
+		})
+	}
+}
+
+// TestExecSignals: SIGTERM and SIGHUP are handed on to the command, Ctrl-C is not, since a terminal
+// sends it to both; and however the command ends, its end is recorded.
+func TestExecSignals(t *testing.T) {
+	t.Parallel()
+	binary := buildBinary(t)
+	for _, tt := range []struct {
+		name, command string
+		signals       []syscall.Signal // the last of them again and again
+		code          exitCode
+		recorded      string
+	}{
+		{"SIGTERM", "echo ready; read x", []syscall.Signal{syscall.SIGTERM}, 128 + 15, `"err_msg=signal: terminated"`},
+		{"SIGHUP", "echo ready; read x", []syscall.Signal{syscall.SIGHUP}, 128 + 1, `"err_msg=signal: hangup"`},
+		{"SIGTERM, caught", `trap "exit 4" TERM; echo ready; read x`, []syscall.Signal{syscall.SIGTERM}, 4, `"err_msg=exit status 4"`},
+		{"SIGINT", `trap "exit 9" INT QUIT; trap "exit 4" TERM; echo ready; read x`, []syscall.Signal{syscall.SIGINT, syscall.SIGTERM}, 4, `"err_msg=exit status 4"`},
+		{"SIGQUIT", `trap "exit 9" INT QUIT; trap "exit 4" TERM; echo ready; read x`, []syscall.Signal{syscall.SIGQUIT, syscall.SIGTERM}, 4, `"err_msg=exit status 4"`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := serveWith(t)
+			p := startProcess(t, s.addr, nil, binary, "account", "alice", "AT", "--exec", "--", "sh", "-c", tt.command)
+			waitUntil(t, "the command runs", func() bool { return strings.Contains(p.out.String(), "ready") })
+			last := len(tt.signals) - 1
+			for _, signal := range tt.signals[:last] {
+				p.Process.Signal(signal)
+			}
+			if _, got := p.ends(tt.signals[last]); got != (outcome{tt.code, "ready\n", ""}) {
+				t.Errorf("got %+v, want %d", got, tt.code)
+			}
+			if log := s.log.String(); strings.Count(log, " account start ") != 1 || strings.Count(log, " account stop ") != 1 || !strings.Contains(log, tt.recorded) {
+				t.Errorf("the server's records:\n%s", log)
+			}
+		})
+	}
+}
+
+// TestFIPS has the program, which needs MD5, in a process that may not compute it otherwise.
+func TestFIPS(t *testing.T) {
+	t.Parallel()
+	binary, env := buildBinary(t), []string{"GODEBUG=fips140=only"}
+	serve, addr := startServe(t, env, []string{binary})
+	requests := strings.Repeat(`{"command":"authenticate","user":"alice"}`+"\n"+`{"command":"authenticate","user":"alice","authen_type":"pap"}`+"\n", 20)
+	for _, line := range []string{
+		"authenticate alice AT", "authenticate alice AT -t chap", "authenticate alice AT -t mschap", "authenticate alice AT -t mschapv2",
+		"authorize alice AT", "account alice AT --exec -- echo", "check alice AT --types --negative",
+		"bench alice AT -n 50", "bench alice AT -n 50 -t pap", "batch AT",
+	} {
+		p := startProcess(t, addr, env, append([]string{binary}, split(line)...)...)
+		if strings.HasPrefix(line, "batch") {
+			io.WriteString(p.in, requests)
+			p.in.Close()
+		}
+		if _, got := p.ends(0); got.code != classGranted.exit() || strings.Contains(got.err, "fips") {
+			t.Errorf("%s: %+v", line, got)
+		}
+	}
+	if _, got := serve.ends(syscall.SIGTERM); got.code != classGranted.exit() {
+		t.Errorf("serve ends with %+v", got)
+	}
+}

@@ -529,6 +529,79 @@ func TestOneRequestLeavesNoConnection(t *testing.T) {
 	}
 }
 
+// TestConnectionsEnd is section 4.3: a connection on which the server did not agree to more than one
+// session is closed after that, also while batch waits; all others are, when it ends.
+func TestConnectionsEnd(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		line   string
+		refuse bool
+	}{"not agreed to": {papLine, true}, "shared": {papLine, false}, "kept by a worker": {asciiLine, false}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ended := make(chan int, 1)
+			s := handWritten(t, func(c *wire) {
+				c.refuse = tt.refuse
+				c.Write(c.grant(c.next()))
+				ended <- len(c.ends())
+			})
+			k := talkTo(t, s.addr)
+			k.say(fmt.Sprintf(tt.line, `"user":"u0"`))
+			if a := k.hear(); !a.Granted {
+				t.Errorf("answer %+v", a)
+			}
+			if !tt.refuse {
+				k.end()
+			}
+			if n := <-ended; n != 0 {
+				t.Errorf("%d more packets", n)
+			}
+			if tt.refuse {
+				k.end()
+			}
+		})
+	}
+}
+
+// TestInterruptedAfterAFailure: an interruption is the exit code, whatever failed before.
+func TestInterruptedAfterAFailure(t *testing.T) {
+	t.Parallel()
+	arrived := make(chan struct{})
+	s := handWritten(t, func(c *wire) {
+		c.next()
+		close(arrived)
+		c.ends()
+	})
+	k := talkTo(t, s.addr)
+	k.say("no request")
+	k.hear()
+	k.say(fmt.Sprintf(papLine, `"user":"u1"`))
+	<-arrived
+	k.interrupt()
+	if a := k.hear(); a.ExitCode != classInterrupted.exit() {
+		t.Errorf("answer %+v", a)
+	}
+	k.in.Close()
+	if got := <-k.ended; got.code != classInterrupted.exit() {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// TestBrokenOutput: when nobody reads the results any more, no more requests are sent.
+func TestBrokenOutput(t *testing.T) {
+	t.Parallel()
+	s := handWritten(t, (*wire).behave)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	const n = 3000
+	var messages lockedBuffer
+	code := run(ctx, []string{"batch", s.addr, "-c", "1"}, stdio{in: strings.NewReader(strings.Repeat(fmt.Sprintf(authorLine, `"user":"u"`)+"\n", n)),
+		out: &tap{err: errors.New("broken pipe")}, err: &messages, env: func(name string) string { return secretsInEnv[name] }})
+	if asked := s.asked("u"); code != classUsage.exit() || asked == n {
+		t.Errorf("ends with %d after %d requests: %s", code, asked, messages.String())
+	}
+}
+
 // TestRestartIsForgotten: what one server asked for with RESTART is nothing to the next one.
 func TestRestartIsForgotten(t *testing.T) {
 	t.Parallel()

@@ -123,13 +123,7 @@ func (s *sequence) read(in io.Reader, bell *bell) {
 		if err == nil && len(bytes.TrimSpace(line)) == 0 {
 			continue
 		}
-		var e *entry
-		select {
-		case e = <-s.free:
-		default:
-			hand() // what would set one free may be among them
-			e = <-s.free
-		}
+		e := <-s.free
 		*e = entry{line: n}
 		e.owner = e
 		if e.err = err; err == nil {
@@ -213,9 +207,7 @@ func (s *sequence) done(e *entry) {
 		s.free <- s.pending[n] // has room for all there are
 	}
 	clear(s.pending[:n])
-	if s.pending = s.pending[n:]; len(s.pending) == 0 {
-		s.out.Flush()
-	}
+	s.pending = s.pending[n:]
 }
 
 // count keeps the totals.

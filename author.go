@@ -306,10 +306,9 @@ func holds(args []string, want string) bool {
 // A rehearsal is authorize with --cmd-file: a table of what the server says to each command of a
 // file. A line may begin with + or -, for what it should be.
 type rehearsal struct {
-	inv       *invocation
-	file      string
-	method    authenMethod
-	transport string
+	inv    *invocation
+	file   string
+	method authenMethod
 }
 
 // rehearsalInFlight is how many connections a rehearsal makes at a time.
@@ -336,7 +335,6 @@ func (r *rehearsal) run(ctx context.Context) (output, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.transport = c.transport()
 	s := &sequence{inv: r.inv, parse: r.parse, show: showRow, lenient: true}
 	if r.inv.output.json {
 		s.show = showJSON
@@ -361,7 +359,7 @@ func (r *rehearsal) parse(e *entry, line []byte) (err error) {
 	if err := checkArgs(args); err != nil {
 		return err
 	}
-	e.res.Command, e.res.User, e.res.Transport = r.inv.command.name, r.inv.caller.user, r.transport
+	e.res.Command, e.res.User = r.inv.command.name, r.inv.caller.user
 	if e.request, err = newAuthorization(r.inv.caller, r.method, args, nil); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"strconv"
 	"strings"
 	"unicode/utf16"
@@ -34,7 +35,7 @@ func newBatch(o *optionSet) action {
 			return nil, err
 		}
 		s := &sequence{inv: inv, show: showJSON}
-		p := &requestParser{defaults: inv.caller, password: secrets.password, transport: c.transport()}
+		p := &requestParser{defaults: inv.caller, password: secrets.password}
 		s.parse = p.parse
 		res, err := s.run(ctx, c, inv.std.in, inFlight)
 		if !inv.output.quiet {
@@ -68,12 +69,11 @@ type batchRequest struct {
 // A requestParser makes requests of lines of JSON. What they do not say comes from the command
 // line.
 type requestParser struct {
-	defaults  caller
-	password  string
-	transport string
-	request   batchRequest
-	line      bytes.Reader
-	decoder   *json.Decoder // of line; nil after an error
+	defaults caller
+	password string
+	request  batchRequest
+	line     bytes.Reader
+	decoder  *json.Decoder // of line; nil after an error
 }
 
 // parse makes the request of an entry out of its line.
@@ -82,9 +82,9 @@ func (p *requestParser) parse(e *entry, line []byte) error {
 	*b = batchRequest{}
 	err := p.decode(line)
 	e.id, e.expect = printableJSON(b.ID), b.Expect
-	e.res.Command, e.res.User, e.res.Transport = b.Command, cmp.Or(b.User, p.defaults.user), p.transport
+	e.res.Command, e.res.User = b.Command, cmp.Or(b.User, p.defaults.user)
 	if err != nil {
-		return failf(classUsage, "%s", strings.TrimPrefix(err.Error(), "json: "))
+		return failf(classUsage, "%s", jsonError(err))
 	}
 	who, password := p.defaults, p.password
 	who.user = e.res.User
@@ -141,6 +141,19 @@ func (p *requestParser) decode(line []byte) error {
 		p.decoder = nil // it does not go on after an error
 	}
 	return err
+}
+
+// jsonError says what is wrong with a line, in JSON's words and not in those of a Go type.
+func jsonError(err error) string {
+	var typ *json.UnmarshalTypeError
+	if !errors.As(err, &typ) {
+		return strings.TrimPrefix(err.Error(), "json: ")
+	}
+	what, want := typ.Field, map[reflect.Kind]string{reflect.Struct: "an object", reflect.String: "a string", reflect.Slice: "a list of strings", reflect.Int: "an integer"}
+	if what == "" {
+		what = "the line"
+	}
+	return fmt.Sprintf("%s is a JSON %s, not %s", what, typ.Value, want[typ.Type.Kind()])
 }
 
 // newRequest makes what the object asks for, as the command of that name does.
@@ -256,12 +269,16 @@ func (r *batchResult) appendJSON(b []byte) []byte {
 	if r.ID != nil {
 		b = append(append(b, `,"id":`...), r.ID...)
 	}
+	if !r.began.IsZero() {
+		b = append(r.began.UTC().AppendFormat(append(b, `,"time":"`...), timeLayout), '"')
+	}
 	text("command", escape(r.Command))
 	text("user", escape(r.User))
 	text("status", r.Status)
 	is("granted", r.Granted)
 	b = strconv.AppendInt(append(b, `,"exit_code":`...), int64(r.ExitCode), 10)
 	text("server", r.Server)
+	text("address", r.Address)
 	text("local", r.Local)
 	text("transport", r.Transport)
 	if r.SingleConnect != nil {

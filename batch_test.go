@@ -440,7 +440,7 @@ func TestCommandFile(t *testing.T) {
 		{"too long", "show " + strings.Repeat("x", 300) + "\nshow run\n", "", 2, `error show x+: argument .* is 308 octets, the limit is 255\nPASS_ADD show run\n`},
 		{"unknown user", "show run\n", "-u bob", 1, `FAIL show run\n`},
 		{"wrong key", "show run\n", "-k another-key-of-the-tests", 5, `error show run: the reply of .* does not fit the key: .*\n`},
-		{"JSON", "+ show run\n# a comment\nconfigure\n", "--json", 0, `\{"line":1,"command":"authorize","user":"alice","status":"PASS_ADD",.*"expect":"\+","as_expected":true\}\n\{"line":3,.*"status":"FAIL",.*\}\n`},
+		{"JSON", "+ show run\n# a comment\nconfigure\n", "--json", 0, `\{"line":1,"time":"[^"]*","command":"authorize","user":"alice","status":"PASS_ADD",.*"expect":"\+","as_expected":true\}\n\{"line":3,.*"status":"FAIL",.*\}\n`},
 	} {
 		if err := os.WriteFile(file, []byte(tt.text), 0o600); err != nil {
 			t.Fatal(err)
@@ -509,6 +509,7 @@ func TestAppendJSON(t *testing.T) {
 	yes := true
 	for _, r := range []batchResult{
 		{Line: 1, result: &result{Timing: new(timing)}},
+		{Line: 1, result: &result{Timing: new(timing), began: time.Unix(1795492087, 7_654_321), Address: "[fe80::1%x\"]:49"}},
 		{Line: 2, ID: json.RawMessage(`{"a":[1,"\u00e4"]}`), Expect: "PASS", AsExpected: &yes, result: &result{Command: "authenticate", User: "al\"ice\\\x1bé",
 			Status: "PASS", Granted: true, ExitCode: 3, Server: "[::1]:49", Local: "127.0.0.1:1", Transport: "tcp", SingleConnect: new(bool), AuthenType: "pap",
 			ServerMsg: "one\r\ntwo\ttab\x00\u009b\ufffd <b>&", Data: "\xff\n", Flags: "none", TaskID: "7\u202e",
@@ -552,5 +553,39 @@ func TestBatchRefuses(t *testing.T) {
 		if got := runWith(t, secretsInEnv, "x\n", args...); got.code != classUsage.exit() || !strings.Contains(got.err, "cannot both come from standard input") {
 			t.Errorf("%s: got %+v", option, got)
 		}
+	}
+}
+
+// TestBatchSpeaksJSON: what is wrong with a line is said in JSON's words, and a byte order mark before
+// the first line is nothing wrong.
+func TestBatchSpeaksJSON(t *testing.T) {
+	t.Parallel()
+	s := handWritten(t, (*wire).behave)
+	for line, want := range map[string]string{
+		`[]`:                            "the line is a JSON array, not an object",
+		`7`:                             "the line is a JSON number, not an object",
+		`{"user":7}`:                    "user is a JSON number, not a string",
+		`{"user":{}}`:                   "user is a JSON object, not a string",
+		`{"priv_lvl":"1"}`:              "priv_lvl is a JSON string, not an integer",
+		`{"args":"x"}`:                  "args is a JSON string, not a list of strings",
+		`{"args":[1]}`:                  "args is a JSON number, not a string",
+		`{"password":false}`:            "password is a JSON bool, not a string",
+		`{"colour":"red"}`:              `unknown field \"colour\"`,
+		`{"priv_lvl":1.5}`:              "priv_lvl is a JSON number 1.5, not an integer",
+		`{"user":"a"`:                   "unexpected EOF",
+		"\ufeff\ufeff" + `{"user":"a"}`: "invalid character",
+	} {
+		got := runWith(t, secretsInEnv, "\n"+line+"\n", "batch", s.addr)
+		if got.code != classUsage.exit() || !strings.Contains(got.out, `"message":"`+want) || strings.Contains(got.out, "Go ") || strings.Contains(got.out, "batchRequest") {
+			t.Errorf("%s: got %+v, want %s", line, got, want)
+		}
+	}
+	got := runWith(t, secretsInEnv, "\ufeff"+requests(2, papLine), "batch", s.addr)
+	if n := checkAnswers(t, answers(t, got.out), 2); n != 2 {
+		t.Errorf("after a byte order mark: %+v", got)
+	}
+	got = runWith(t, secretsInEnv, "\ufeff+ show version\n", "authorize", "u0", s.addr, "--cmd-file", "-")
+	if got.code != classGranted.exit() || !strings.HasPrefix(got.out, "PASS_ADD show version\n") {
+		t.Errorf("after a byte order mark: %+v", got)
 	}
 }

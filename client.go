@@ -297,7 +297,8 @@ func (j *job) conclude(l *link) {
 	if j.err != nil && classOf(j.err) != classDenied {
 		j.res.turnTo(j.res.Server, j.res.Timing)
 	}
-	j.res.Local, j.res.TLS, j.established = l.local, l.facts, l.established
+	j.res.Address, j.res.Local, j.res.Transport = l.address, l.local, l.transport()
+	j.res.TLS, j.established = l.facts, l.established
 	if l.singleConnect {
 		j.res.SingleConnect = &j.established
 	}
@@ -326,7 +327,8 @@ type link struct {
 	*client
 	server      server
 	conn        net.Conn
-	local       string    // address of conn
+	address     string    // of the server
+	local       string    // of this side
 	from        string    // rem_addr: what the option says, else where conn comes from
 	facts       *tlsFacts // of conn, where it is TLS
 	stop        func()    // undoes the watch on the context
@@ -349,7 +351,7 @@ func (c *client) dial(ctx context.Context, srv server, deadline time.Time, took 
 	if err != nil {
 		return nil, err
 	}
-	l.conn, l.local = conn, conn.LocalAddr().String()
+	l.conn, l.address, l.local = conn, conn.RemoteAddr().String(), conn.LocalAddr().String()
 	if a, ok := conn.LocalAddr().(*net.TCPAddr); ok && l.from == "" {
 		l.from = a.AddrPort().Addr().Unmap().WithZone("").String()
 	}

@@ -223,7 +223,7 @@ func (inv *invocation) ask(ctx context.Context, keys []key, q request) (*result,
 	if err != nil {
 		return &j.res, err
 	}
-	c.tell, j.res.Transport = inv.warn, c.transport()
+	c.tell = inv.warn
 	(&asker{client: c}).ask(ctx, j)
 	return &j.res, j.err
 }

@@ -51,12 +51,14 @@ func (p *page) json() string  { return p.text }
 // A result is the verdict on one request: every rendering shows these facts and no others. Its
 // field names in JSON are part of the contract.
 type result struct {
+	Time          string     `json:"time,omitempty"` // of the first attempt, UTC; filled in for JSON
 	Command       string     `json:"command,omitempty"`
 	User          string     `json:"user,omitempty"`
 	Status        string     `json:"status,omitempty"` // the RFC's name
 	Granted       bool       `json:"granted"`
 	ExitCode      exitCode   `json:"exit_code"`
 	Server        string     `json:"server,omitempty"`
+	Address       string     `json:"address,omitempty"` // of the server, where there was a connection
 	Local         string     `json:"local,omitempty"`
 	Transport     string     `json:"transport,omitempty"`
 	SingleConnect *bool      `json:"single_connect,omitempty"` // whether it was established, where it was offered
@@ -71,7 +73,8 @@ type result struct {
 	Error         *problem   `json:"error,omitempty"`
 	Attempts      []attempt  `json:"attempts,omitempty"`
 
-	Timing *timing `json:"-"`
+	Timing *timing   `json:"-"`
+	began  time.Time // the first attempt
 	class  class
 	hint   string // for a denial; errors carry their own
 }
@@ -132,8 +135,11 @@ func (t *timing) ms() *timingMS {
 
 // turnTo forgets what the server before said and notes which one is asked now.
 func (r *result) turnTo(server string, t *timing) {
-	*r = result{Command: r.Command, User: r.User, Transport: r.Transport, Attempts: r.Attempts,
+	*r = result{Command: r.Command, User: r.User, Attempts: r.Attempts, began: r.began,
 		Server: server, Timing: t, class: classDenied}
+	if r.began.IsZero() {
+		r.began = t.start
+	}
 }
 
 // heard takes over a reply. It is the one place that knows what a status means.
@@ -170,10 +176,7 @@ func (r *result) line() string {
 	if r.Status == "" {
 		return ""
 	}
-	line := r.Status
-	if msg := oneLine(r.ServerMsg); msg != "" {
-		line += ": " + msg
-	}
+	line := r.verdict()
 	if r.TaskID != "" {
 		line += " task_id=" + escape(r.TaskID)
 	}
@@ -184,6 +187,14 @@ func (r *result) line() string {
 		}
 	}
 	return line
+}
+
+// verdict is the status and, where there is one, the message on one line.
+func (r *result) verdict() string {
+	if msg := oneLine(r.ServerMsg); msg != "" {
+		return r.Status + ": " + msg
+	}
+	return r.Status
 }
 
 // singleConnectWord is what a server said to single-connection mode.
@@ -230,6 +241,7 @@ func (r *result) block() string {
 		lines("effective", r.Arguments.Effective)
 	}
 	fact("server", r.Server)
+	fact("address", r.Address)
 	fact("local", r.Local)
 	fact("transport", r.Transport)
 	if r.SingleConnect != nil {
@@ -258,12 +270,18 @@ func (r *result) block() string {
 func (r *result) shown() *result {
 	shown := *r
 	shown.TimingMS, shown.TLS = r.Timing.ms(), r.TLS.shown()
+	if !r.began.IsZero() {
+		shown.Time = r.began.UTC().Format(timeLayout)
+	}
 	shown.User, shown.ServerMsg, shown.Data, shown.TaskID = escape(r.User), escapeLines(r.ServerMsg), escapeLines(r.Data), escape(r.TaskID)
 	if r.Arguments != nil {
 		shown.Arguments = &arguments{escapeAll(r.Arguments.Request), escapeAll(r.Arguments.Response), escapeAll(r.Arguments.Effective)}
 	}
 	return &shown
 }
+
+// timeLayout is how a time is written, in UTC.
+const timeLayout = "2006-01-02T15:04:05.000Z"
 
 // json is the rendering of --json: one object on one line.
 func (r *result) json() string { return encodeJSON(r.shown()) }
@@ -282,13 +300,14 @@ func encodeJSON(v any) string {
 // conclude makes a result an output, as do exit and the three renderings above.
 func (r *result) conclude(err error) *failure {
 	var f *failure
-	if err != nil {
+	switch {
+	case err != nil:
 		f = asFailure(err)
 		p := newProblem(f)
 		r.class, r.Error, r.Granted = f.class, &p, false
-	} else if r.hint != "" {
+	case r.class != classGranted:
 		f = &failure{hint: r.hint}
-		r.Error = &problem{Class: r.class.String(), Message: r.Status, Hint: r.hint}
+		r.Error = &problem{Class: r.class.String(), Message: r.verdict(), Hint: r.hint}
 	}
 	r.ExitCode = r.class.exit()
 	return f

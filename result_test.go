@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -134,7 +135,7 @@ func TestBeginForgetsTheServerBefore(t *testing.T) {
 	res.attempt(failf(classNetwork, "no reply").withHint("try again"))
 	second := new(timing)
 	res.turnTo("192.0.2.2:49", second)
-	want := `{"command":"authorize","user":"alice","granted":false,"exit_code":0,"server":"192.0.2.2:49","transport":"tcp","timing_ms":{},` +
+	want := `{"command":"authorize","user":"alice","granted":false,"exit_code":0,"server":"192.0.2.2:49","timing_ms":{},` +
 		`"attempts":[{"server":"192.0.2.1:49","status":"PASS_ADD","class":"network","message":"no reply","hint":"try again"}]}` + "\n"
 	if got := res.json(); got != want {
 		t.Errorf("got  %swant %s", got, want)
@@ -353,5 +354,49 @@ func TestJSONLeavesTheResultAlone(t *testing.T) {
 	}
 	if res.ServerMsg != "\x1b" || res.Arguments.Request[0] != "a=\x02" {
 		t.Errorf("got %+v, want the text as it came", res)
+	}
+}
+
+// TestJSONFacts: who is not granted has an error with one class and the server's words, every request
+// has its time, and what was reached, an address and a transport.
+func TestJSONFacts(t *testing.T) {
+	s := serveWith(t, "--deny", ".")
+	_, port, _ := net.SplitHostPort(s.addr)
+	for _, tt := range []struct {
+		line, class, message string
+		reached              bool
+	}{
+		{"authenticate alice localhost:PORT -4", "", "", true},
+		{"authenticate alice localhost:PORT -4 -t pap --password no", "denied", "FAIL: Login incorrect", true},
+		{"authorize alice localhost:PORT -4 --cmd show", "denied", "FAIL: command not permitted", true},
+		{"authenticate alice localhost:PORT -4 -k another-key-of-the-tests", "protocol", "the reply of localhost:PORT does not fit the key: " + errBodyLength.Error(), true},
+		{"authenticate alice REFUSED", "network", "connect to REFUSED: connection refused", false},
+	} {
+		began := time.Now().Truncate(time.Millisecond)
+		pairs := []string{"PORT", port, "REFUSED", refusedAddr(t)}
+		got := runWith(t, secretsInEnv, "", append(split(tt.line, pairs...), "--json")...)
+		var r struct {
+			Time                              time.Time
+			Server, Address, Local, Transport string
+			Granted                           bool
+			Error                             *problem
+		}
+		if err := json.Unmarshal([]byte(got.out), &r); err != nil {
+			t.Fatalf("%v in %q", err, got.out)
+		}
+		message := strings.NewReplacer(pairs...).Replace(tt.message)
+		if (r.Error == nil) != r.Granted || r.Error != nil && (r.Error.Class != tt.class || r.Error.Message != message) {
+			t.Errorf("%s: the error is %+v", tt.line, r.Error)
+		}
+		if r.Time.Before(began) || r.Time.After(time.Now()) {
+			t.Errorf("%s: at %v, began at %v", tt.line, r.Time, began)
+		}
+		want := [2]string{"", ""}
+		if tt.reached {
+			want = [2]string{"127.0.0.1:" + port, "tcp"}
+		}
+		if [2]string{r.Address, r.Transport} != want {
+			t.Errorf("%s: address %q, transport %q", tt.line, r.Address, r.Transport)
+		}
 	}
 }

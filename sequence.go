@@ -114,6 +114,9 @@ func (s *sequence) read(in io.Reader, bell *bell) {
 	}
 	for n := 1; ; n++ {
 		line, err := readLine(r)
+		if n == 1 {
+			line = bytes.TrimPrefix(line, []byte("\ufeff")) // a byte order mark, as some editors write it
+		}
 		if err != nil && !errors.Is(err, errLineTooLong) {
 			if err != io.EOF {
 				s.readErr = err

@@ -164,6 +164,8 @@ type optionSet struct {
 	group optionGroup // of the options that are added from now on
 	rows  []optionRow
 	given map[string]bool
+	// owners are the commands that have an option of that name of their own.
+	owners func(name string) []string
 }
 
 type optionRow struct {
@@ -222,14 +224,8 @@ func (o *optionSet) take(arg string, rest []string, named bool) ([]string, error
 	name, value, attached := strings.Cut(strings.TrimPrefix(arg[1:], "-"), "=")
 	shown := escape(strings.TrimSuffix(arg, "="+value)) // the value may be a secret
 	f := o.find(name)
-	if short := o.Lookup(arg[1:2]); f == nil && arg[1] != '-' && short != nil && !isToggle(short.Value) {
-		return nil, failf(classUsage, "unknown option -%c...", arg[1]).withHint("-%c and its value are two words", arg[1])
-	}
-	if f == nil && !named {
-		return nil, failf(classUsage, "unknown option %s", shown).withHint("a command's own options stand after the command; tacacs_plus help lists the others")
-	}
 	if f == nil {
-		return nil, failf(classUsage, "unknown option %s", shown).withHint("tacacs_plus help, and tacacs_plus help COMMAND, list the options")
+		return nil, o.unknown(arg, shown, named)
 	}
 	if isToggle(f.Value) {
 		if !attached {
@@ -244,17 +240,102 @@ func (o *optionSet) take(arg string, rest []string, named bool) ([]string, error
 		}
 		value, rest = rest[0], rest[1:]
 	}
+	names := o.namesOf(f.Name)
 	if err := f.Value.Set(value); err != nil {
+		if _, ok := f.Value.(*number); ok && strings.Trim(value, "0123456789.-") != "" {
+			// Whatever was meant for another option: -p hunter2.
+			wrong := failf(classUsage, "option %s: its value %w", shown, err)
+			if long := names[len(names)-1]; f.Name != long {
+				wrong = wrong.withHint("%s is --%s", shown, long)
+			}
+			return nil, wrong
+		}
 		return nil, failf(classUsage, "option %s: \"%s\" %w", shown, escape(value), err)
 	}
-	for _, row := range o.rows {
-		if names := strings.Fields(row.names); slices.Contains(names, f.Name) {
-			for _, n := range names {
-				o.given[n] = true
-			}
-		}
+	for _, n := range names {
+		o.given[n] = true
 	}
 	return rest, nil
+}
+
+// namesOf are all names of the option that has this one, the long one last.
+func (o *optionSet) namesOf(name string) []string {
+	for _, row := range o.rows {
+		if names := strings.Fields(row.names); slices.Contains(names, name) {
+			return names
+		}
+	}
+	return nil
+}
+
+// unknown says what may have been meant. What is glued to the name of an option with a value is
+// not repeated, since it may be a secret.
+func (o *optionSet) unknown(arg, shown string, named bool) error {
+	name, _, _ := strings.Cut(strings.ReplaceAll(strings.TrimLeft(arg, "-"), "_", "-"), "=")
+	if short := o.Lookup(arg[1:2]); arg[1] != '-' && short != nil && !isToggle(short.Value) {
+		return failf(classUsage, "unknown option -%c...", arg[1]).withHint("-%c and its value are two words", arg[1])
+	}
+	var long []string
+	for _, row := range o.rows {
+		names := strings.Fields(row.names)
+		long = append(long, names[len(names)-1])
+	}
+	meant := nearest(name, long)
+	for _, row := range o.rows {
+		names := strings.Fields(row.names)
+		secret := names[len(names)-1]
+		if (row.group == groupKey || row.group == groupPassword) && strings.HasPrefix(name, secret) && (meant == "" || meant == secret) {
+			return failf(classUsage, "unknown option --%s...", secret).withHint("--%s and its value are two words", secret)
+		}
+	}
+	f := failf(classUsage, "unknown option %s", shown)
+	switch owners := o.owners(name); {
+	case len(owners) > 0 && !named:
+		return f.withHint("it is an option of %s, and stands after the command", strings.Join(owners, ", "))
+	case len(owners) > 0:
+		return f.withHint("it is an option of %s", strings.Join(owners, ", "))
+	case meant != "":
+		return f.withHint("did you mean --%s?", meant)
+	case !named:
+		return f.withHint("a command's own options stand after the command; tacacs_plus help lists the others")
+	}
+	return f.withHint("tacacs_plus help, and tacacs_plus help COMMAND, list the options")
+}
+
+// nearest is the one of the candidates that word is most likely a slip of, or nothing: at most two
+// letters are wrong, missing or too many, and one in a short word.
+func nearest(word string, candidates []string) (meant string) {
+	limit := 2
+	if len(word) < 5 {
+		limit = 1
+	}
+	for _, c := range candidates {
+		if d := distance(strings.ToLower(word), c); d <= limit && len(c) > d {
+			meant, limit = c, d-1
+		}
+	}
+	return meant
+}
+
+// distance is how many letters have to be changed, put in or left out to make b of a (Levenshtein).
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			changed := diagonal
+			if a[i] != b[j] {
+				changed++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(changed, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
 }
 
 func isToggle(v flag.Value) bool {

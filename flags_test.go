@@ -301,7 +301,7 @@ func TestDefaultPort(t *testing.T) {
 }
 
 const (
-	hintCommands = "tacacs_plus help lists the commands"
+	hintCommands = "a command comes first, such as authenticate; tacacs_plus help lists them"
 	hintOptions  = "tacacs_plus help, and tacacs_plus help COMMAND, list the options"
 	hintOwn      = "a command's own options stand after the command; tacacs_plus help lists the others"
 	hintStdin    = "a file or the environment can hold one of them"
@@ -320,6 +320,21 @@ var usageErrors = []struct{ line, message, hint string }{
 	{"", "a command is missing", hintCommands},
 	{"-v", "a command is missing", hintCommands},
 	{"--", "a command is missing", hintCommands},
+	{"authentcate alice SERVER", `unknown command "authentcate"`, "did you mean authenticate?"},
+	{"acount alice SERVER", `unknown command "acount"`, "did you mean account?"},
+	{"Bench alice SERVER", `unknown command "Bench"`, "did you mean bench?"},
+	{"help autorize", `unknown command "autorize"`, "did you mean authorize?"},
+	{"authenticate alice SERVER --timout 5", "unknown option --timout", "did you mean --timeout?"},
+	{"--tiemout 5 authenticate alice SERVER", "unknown option --tiemout", "did you mean --timeout?"},
+	{"authenticate alice SERVER --jsn", "unknown option --jsn", "did you mean --json?"},
+	{"authenticate alice SERVER --key_fiel k", "unknown option --key_fiel", "did you mean --key-file?"},
+	{"authenticate alice SERVER --rate 5", "unknown option --rate", "it is an option of bench"},
+	{"authenticate alice SERVER --passwordhunter2", "unknown option --password...", "--password and its value are two words"},
+	{"--passwordhunter2 authenticate alice SERVER", "unknown option --password...", "--password and its value are two words"},
+	{"authenticate alice SERVER --keyhunter2=x", "unknown option --key...", "--key and its value are two words"},
+	{"authenticate alice SERVER --password12", "unknown option --password...", "--password and its value are two words"},
+	{"authenticate alice SERVER -p hunter2", "option -p: its value is not 1 to 65535", "-p is --port"},
+	{"authenticate alice SERVER --port=hunter2", "option --port: its value is not 1 to 65535", ""},
 	{"bogus alice SERVER", `unknown command "bogus"`, hintCommands},
 	{"alice SERVER authenticate", `unknown command "alice"`, hintCommands},
 	{"''", `unknown command ""`, hintCommands},
@@ -336,15 +351,15 @@ var usageErrors = []struct{ line, message, hint string }{
 	{"enable alice SERVER -- -x", `unexpected argument "-x"`, "usage: tacacs_plus enable USER HOST"},
 
 	// Options. A value that is attached to a wrong name may be a secret.
-	{"--passwrod=secret authenticate alice SERVER", "unknown option --passwrod", hintOwn},
-	{"authenticate alice SERVER --passwrod=secret", "unknown option --passwrod", hintOptions},
+	{"--passwrod=secret authenticate alice SERVER", "unknown option --passwrod", "did you mean --password?"},
+	{"authenticate alice SERVER --passwrod=secret", "unknown option --passwrod", "did you mean --password?"},
 	{"authenticate alice SERVER -key_fil=secret", "unknown option -k...", "-k and its value are two words"},
 	{"authenticate alice SERVER -khunter2", "unknown option -k...", "-k and its value are two words"},
 	{"authenticate alice SERVER --password-stdin=hunter2", "option --password-stdin takes no value", ""},
-	{"--chap-id 4 authenticate alice SERVER", "unknown option --chap-id", hintOwn},
-	{"authenticate alice SERVER ---port 4", "unknown option ---port", hintOptions},
-	{"authenticate alice SERVER --Port 4", "unknown option --Port", hintOptions},
-	{"authenticate alice SERVER --cmd show", "unknown option --cmd", hintOptions},
+	{"--chap-id 4 authenticate alice SERVER", "unknown option --chap-id", "it is an option of authenticate, enable, and stands after the command"},
+	{"authenticate alice SERVER ---port 4", "unknown option ---port", "did you mean --port?"},
+	{"authenticate alice SERVER --Port 4", "unknown option --Port", "did you mean --port?"},
+	{"authenticate alice SERVER --cmd show", "unknown option --cmd", "it is an option of authorize, account, bench"},
 	{"authenticate alice SERVER -t", "option -t needs a value", ""},
 	{"authenticate alice SERVER --password", "option --password needs a value", ""},
 	{"authenticate alice SERVER -d=maybe", "option -d takes no value", ""},
@@ -352,10 +367,10 @@ var usageErrors = []struct{ line, message, hint string }{
 	{"authenticate alice SERVER -s foo", `option -s: "foo" is not one of none login enable ppp pt rcmd x25 nasi fwproxy`, ""},
 	{"authenticate alice SERVER -l 16", `option -l: "16" is not 0 to 15`, ""},
 	{"authenticate alice SERVER -l -1", `option -l: "-1" is not 0 to 15`, ""},
-	{"authenticate alice SERVER --priv_lvl=x", `option --priv_lvl: "x" is not 0 to 15`, ""},
+	{"authenticate alice SERVER --priv_lvl=x", "option --priv_lvl: its value is not 0 to 15", ""},
 	{"authenticate alice SERVER -p 0", `option -p: "0" is not 1 to 65535`, ""},
 	{"authenticate alice SERVER -p 65536", `option -p: "65536" is not 1 to 65535`, ""},
-	{"authenticate alice SERVER -p abc", `option -p: "abc" is not 1 to 65535`, ""},
+	{"authenticate alice SERVER -p abc", "option -p: its value is not 1 to 65535", "-p is --port"},
 	{"authenticate alice SERVER -p ''", `option -p: "" is not 1 to 65535`, ""},
 	{"authenticate alice SERVER --timeout 0", `option --timeout: "0"` + notATime, ""},
 	{"authenticate alice SERVER --timeout -1", `option --timeout: "-1"` + notATime, ""},

@@ -58,12 +58,33 @@ func (c command) usage() string {
 // An action carries a command out: what it has to show, an error, or both.
 type action func(context.Context, *invocation) (output, error)
 
+const hintCommand = "a command comes first, such as authenticate; tacacs_plus help lists them"
+
 func findCommand(table []command, name string) (command, error) {
-	i := slices.IndexFunc(table, func(c command) bool { return c.name == name })
-	if i < 0 {
-		return command{}, failf(classUsage, "unknown command \"%s\"", escape(name)).withHint("tacacs_plus help lists the commands")
+	var names []string
+	for _, c := range table {
+		if c.name == name {
+			return c, nil
+		}
+		names = append(names, c.name)
 	}
-	return table[i], nil
+	f := failf(classUsage, "unknown command \"%s\"", escape(name))
+	if meant := nearest(name, names); meant != "" {
+		return command{}, f.withHint("did you mean %s?", meant)
+	}
+	return command{}, f.withHint("%s", hintCommand)
+}
+
+// ownersOf are the commands that have an option of that name of their own.
+func ownersOf(table []command, option string) (owners []string) {
+	for _, c := range table {
+		own := newOptionSet()
+		c.setup(own)
+		if own.find(option) != nil {
+			owners = append(owners, c.name)
+		}
+	}
+	return owners
 }
 
 // An invocation is one command line, read: the command, the options that all commands share,
@@ -111,6 +132,7 @@ func (inv *invocation) register(o *optionSet) {
 func parse(table []command, args []string, std stdio) (*invocation, error) {
 	inv := &invocation{std: std, options: newOptionSet()}
 	inv.register(inv.options)
+	inv.options.owners = func(name string) []string { return ownersOf(table, name) }
 	inv.options.add((*toggle)(&inv.help), "h help", "", "print help")
 	inv.options.add((*toggle)(&inv.version), "version", "", "print the version")
 	inv.terminal = openTerminal(std)
@@ -138,7 +160,7 @@ func parse(table []command, args []string, std stdio) (*invocation, error) {
 	case inv.help, inv.version:
 		return inv, nil
 	case inv.action == nil:
-		return inv, failf(classUsage, "a command is missing").withHint("tacacs_plus help lists the commands")
+		return inv, failf(classUsage, "a command is missing").withHint("%s", hintCommand)
 	}
 	return inv, inv.assign()
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -410,7 +411,7 @@ func (l *link) connect(ctx context.Context, took *timing) (net.Conn, error) {
 			return conn, nil
 		}
 	}
-	return nil, l.connectFailure(err)
+	return nil, l.connectFailure(addrs, err)
 }
 
 // resolve gives the addresses of the server that the options allow.
@@ -441,22 +442,50 @@ func (l *link) resolve(ctx context.Context, took *timing) ([]netip.Addr, error) 
 	return usable, nil
 }
 
-// connectFailure explains why there is no connection.
-func (l *link) connectFailure(err error) error {
+// connectFailure explains why there is no connection to any of the server's addresses.
+func (l *link) connectFailure(addrs []netip.Addr, err error) error {
+	with := l.server.name
+	if !isAddr(l.server.host) {
+		with += fmt.Sprintf(" %v", addrs)
+	}
+	addr, port := cutPort(l.server.host)
 	var timeout interface{ Timeout() bool }
 	switch {
 	case isErrno(err, syscall.ECONNREFUSED, 10061):
-		return failf(classNetwork, "connect to %s: connection refused", l.server).
+		return failf(classNetwork, "connect to %s: connection refused", with).
 			withHint("nothing listens there: is it port 49, or 300 for TLS?")
+	case port != "":
+		return failf(classNetwork, "connect to %s: %w", with, cause(err)).
+			withHint("an IPv6 address with a port needs brackets: [%s]:%s", addr, port)
 	case errors.As(err, &timeout) && timeout.Timeout():
-		return failf(classNetwork, "connect to %s: timed out after %v", l.server, l.timeout).
+		return failf(classNetwork, "connect to %s: timed out after %v", with, l.timeout).
 			withHint("a filter, a route, a wrong address or the wrong VRF (--interface, --source)")
 	}
-	f := failf(classNetwork, "connect to %s: %w", l.server, cause(err))
+	f := failf(classNetwork, "connect to %s: %w", with, cause(err))
 	if l.source.IsValid() || l.device != "" {
 		return f.withHint("check --source and --interface: the address must be this host's, and of the server's family")
 	}
 	return f
+}
+
+func isAddr(host string) bool {
+	_, err := netip.ParseAddr(host)
+	return err == nil
+}
+
+// cutPort finds what may be meant as a port in an IPv6 address without brackets: ::1:49.
+func cutPort(host string) (addr, port string) {
+	i := strings.LastIndex(host, ":")
+	if i < 0 {
+		return "", ""
+	}
+	if a, err := netip.ParseAddr(host[:i]); err != nil || !a.Is6() {
+		return "", ""
+	}
+	if n, err := strconv.ParseUint(host[i+1:], 10, 16); err != nil || n == 0 {
+		return "", ""
+	}
+	return host[:i], host[i+1:]
 }
 
 // isClosed says that the other side ended the connection.

@@ -481,7 +481,7 @@ func TestNoConnection(t *testing.T) {
 		{dnsOf("127.0.0.1"), "tac1.test -6", `tac1\.test has no IPv6 address\ntacacs_plus: hint: .*\n`},
 		{dnsOf("::1"), "tac1.test -4", `tac1\.test has no IPv4 address\ntacacs_plus: hint: .*\n`},
 		{dnsOf("::1"), "tac1.test --source 127.0.0.1", `tac1\.test has no IPv4 address\ntacacs_plus: hint: .*\n`},
-		{dnsOf("127.0.0.1", "127.0.0.1"), "tac1.test" + port, `connect to tac1\.test:\d+: connection refused\ntacacs_plus: hint: nothing listens there.*\n`},
+		{dnsOf("127.0.0.1", "127.0.0.1"), "tac1.test" + port, `connect to tac1\.test:\d+ \[127\.0\.0\.1 127\.0\.0\.1\]: connection refused\ntacacs_plus: hint: nothing listens there.*\n`},
 		{dnsOf(), "127.0.0.1" + port + " --source 192.0.2.1", `connect to 127\.0\.0\.1:\d+: .*\ntacacs_plus: hint: check --source and --interface.*\n`},
 	} {
 		resolveWith(t, tt.dns)
@@ -534,5 +534,32 @@ func dnsOf(addrs ...string) func(context.Context, string, string) (net.Conn, err
 			}
 		}()
 		return theirs, nil
+	}
+}
+
+// TestHintsForTheCommandLine: what may have been meant, where the network says that it cannot be.
+func TestHintsForTheCommandLine(t *testing.T) {
+	resolveWith(t, dnsOf())
+	for _, tt := range []struct{ line, hint string }{
+		{"authenticate 192.0.2.1 alice", "USER comes before HOST: is 192.0.2.1 the server?"},
+		{"authenticate alice bob", "check the name, or give the server's address"},
+		{"authenticate 192.0.2.1 REFUSED", "nothing listens there: is it port 49, or 300 for TLS?"},
+	} {
+		got := runWith(t, secretsInEnv, "", split(tt.line, "REFUSED", refusedAddr(t))...)
+		if got.code != classNetwork.exit() || !strings.HasSuffix(got.err, "tacacs_plus: hint: "+tt.hint+"\n") {
+			t.Errorf("%s: got %+v, want %s", tt.line, got, tt.hint)
+		}
+	}
+	for host, want := range map[string][2]string{
+		"::1:5001": {"::1", "5001"}, "2001:db8::1:49": {"2001:db8::1", "49"}, "::1": {}, "2001:db8::1": {}, "192.0.2.1:49": {},
+		"::1:0": {}, "::1:ffff": {}, "tac1": {}, "::1:70000": {},
+	} {
+		if addr, port := cutPort(host); [2]string{addr, port} != want {
+			t.Errorf("%s: %q %q", host, addr, port)
+		}
+	}
+	unreachable := &link{client: &client{}, server: newServer("::1:5001", 49)}
+	if f := asFailure(unreachable.connectFailure(nil, syscall.ENETUNREACH)); f.hint != "an IPv6 address with a port needs brackets: [::1]:5001" {
+		t.Errorf("the hint is %q", f.hint)
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -247,6 +248,9 @@ func (inv *invocation) ask(ctx context.Context, keys []key, q request) (*result,
 	}
 	c.tell = inv.warn
 	(&asker{client: c}).ask(ctx, j)
+	if f := (*failure)(nil); errors.As(j.err, &f) && f.class == classNetwork && isAddr(inv.caller.user) && !isAddr(c.servers[0].host) {
+		j.err = f.withHint("USER comes before HOST: is %s the server?", escape(inv.caller.user))
+	}
 	return &j.res, j.err
 }
 

@@ -400,3 +400,12 @@ func TestJSONFacts(t *testing.T) {
 		}
 	}
 }
+
+// TestFollowSaysWhereTo: the redirect is told and not followed.
+func TestFollowSaysWhereTo(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t, "--fault", "follow")
+	for _, line := range []string{"authenticate alice AT", "authorize alice AT", "account alice AT --task-id 1"} {
+		s.ask(t, line).check(t, classDenied.exit(), `FOLLOW.*\n`, `tacacs_plus: hint: the server says to ask "@192\.0\.2\.1" in its place, which RFC 8907 section 10\.5\.5 forbids to follow\n`)
+	}
+}

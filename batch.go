@@ -235,7 +235,7 @@ type batchResult struct {
 
 func showJSON(s *sequence, e *entry) {
 	e.res.conclude(e.err)
-	out := batchResult{Line: e.line, ID: e.id, result: &e.res, Expect: e.expect}
+	out := batchResult{Line: e.line, ID: e.id, result: &e.res, Expect: escape(e.expect)}
 	if e.expect != "" {
 		ok := e.asExpected()
 		out.AsExpected = &ok
@@ -300,7 +300,7 @@ func (r *batchResult) appendJSON(b []byte) []byte {
 		}
 	}
 	b = append(b, '}')
-	text("expect", escape(r.Expect))
+	text("expect", r.Expect)
 	if r.AsExpected != nil {
 		is("as_expected", *r.AsExpected)
 	}

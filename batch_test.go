@@ -589,3 +589,23 @@ func TestBatchSpeaksJSON(t *testing.T) {
 		t.Errorf("after a byte order mark: %+v", got)
 	}
 }
+
+// TestBatchTextHasNoLineEnds: no carriage return, DEL or other control character gets through, whichever
+// way a result is written: text readers take some of them for the end of a line.
+func TestBatchTextHasNoLineEnds(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t)
+	const bad = `a\r\u007f\u0085\u2028b`
+	in := `{"id":"` + bad + `","command":"` + bad + `","user":"alice","expect":"` + bad + `"}` + "\n" +
+		"{\"id\":1,\r\"command\":\"authorize\",\"user\":\"alice\",\"expect\":\"" + bad + "\"}\n" +
+		"{\"id\":[1,\r\"\x7f\"],\"command\":\"authenticate\",\"authen_type\":\"pap\",\"user\":\"alice\",\"expect\":\"" + bad + "\"}\n"
+	got := runWith(t, secretsInEnv, in, "batch", s.addr)
+	if len(answers(t, got.out)) != 3 || strings.Count(got.out, "\n") != 3 {
+		t.Errorf("got %q", got.out)
+	}
+	for _, r := range strings.ReplaceAll(got.out, "\n", "") {
+		if r < ' ' || r > '~' {
+			t.Errorf("%U in %q", r, got.out)
+		}
+	}
+}

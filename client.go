@@ -347,7 +347,9 @@ func (c *client) dial(ctx context.Context, srv server, deadline time.Time, took 
 	if err == nil && c.tls != nil {
 		began := time.Now()
 		conn, l.facts, err = c.tls.handshake(limited, l, conn)
-		took.tls = time.Since(began)
+		if took.tls = time.Since(began); err == nil {
+			l.trace.event("TLS handshake done: %s %s", l.facts.Version, l.facts.CipherSuite)
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -402,14 +404,17 @@ func (l *link) connect(ctx context.Context, took *timing) (net.Conn, error) {
 	deadline, _ := ctx.Deadline()
 	began := time.Now()
 	for i, addr := range addrs {
+		l.trace.event("connecting to %s", netip.AddrPortFrom(addr, l.server.port))
 		part, cancel := context.WithTimeout(ctx, time.Until(deadline)/time.Duration(len(addrs)-i))
 		var conn net.Conn
 		conn, err = d.DialContext(part, "tcp", netip.AddrPortFrom(addr, l.server.port).String())
 		cancel()
 		if err == nil {
 			took.connect = time.Since(began)
+			l.trace.event("connected from %s", conn.LocalAddr())
 			return conn, nil
 		}
+		l.trace.event("not connected: %v", cause(err))
 	}
 	return nil, l.connectFailure(addrs, err)
 }
@@ -422,6 +427,7 @@ func (l *link) resolve(ctx context.Context, took *timing) ([]netip.Addr, error) 
 		began := time.Now()
 		addrs, err = net.DefaultResolver.LookupNetIP(ctx, "ip", l.server.host)
 		took.resolve = time.Since(began)
+		l.trace.event("resolved %s: %v", l.server.host, addrs)
 	}
 	if err != nil {
 		return nil, failf(classNetwork, "resolve %s: %w", l.server.host, cause(err)).

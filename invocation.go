@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // stdio is what a run sees of the process around it.
@@ -260,7 +261,7 @@ func (inv *invocation) client(keys []key) (*client, error) {
 	c := &client{servers: s.servers, keys: keys, timeout: s.timeout, retries: s.retries, network: s.network(),
 		source: s.sourceAddr, device: s.device, remAddr: inv.caller.remAddr, singleConnect: s.singleConnect, clear: s.unencrypted || s.tls.enabled}
 	if inv.output.debug {
-		c.trace = &tracer{out: inv.std.err, showSecrets: inv.output.showSecrets}
+		c.trace = &tracer{out: inv.std.err, showSecrets: inv.output.showSecrets, began: time.Now()}
 	}
 	var err error
 	if s.tls.enabled {

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -276,6 +277,7 @@ func (r *result) shown() *result {
 	if !r.began.IsZero() {
 		shown.Time = r.began.UTC().Format(timeLayout)
 	}
+	shown.Command = escape(r.Command)
 	shown.User, shown.ServerMsg, shown.Data, shown.TaskID = escape(r.User), escapeLines(r.ServerMsg), escapeLines(r.Data), escape(r.TaskID)
 	if r.Arguments != nil {
 		shown.Arguments = &arguments{escapeAll(r.Arguments.Request), escapeAll(r.Arguments.Response), escapeAll(r.Arguments.Effective)}
@@ -344,7 +346,7 @@ func escapeExcept(s string, keep rune) string {
 	for i := 0; i < len(s); {
 		r, n := utf8.DecodeRuneInString(s[i:])
 		switch {
-		case r == keep && keep != 0, strconv.IsPrint(r) && (r != utf8.RuneError || n > 1):
+		case r == keep && keep != 0, visible(r) && (r != utf8.RuneError || n > 1):
 			b.WriteString(s[i : i+n])
 		case r == '\n':
 			b.WriteString(`\n`)
@@ -356,6 +358,13 @@ func escapeExcept(s string, keep rune) string {
 		i += n
 	}
 	return b.String()
+}
+
+// visible says that a character shows something, or is a blank: a filler or a variation selector
+// can make one text look like another.
+func visible(r rune) bool {
+	const brailleBlank = 0x2800
+	return strconv.IsPrint(r) && r != brailleBlank && !unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
 // shorten keeps an error on a readable line.

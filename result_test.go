@@ -409,3 +409,17 @@ func TestFollowSaysWhereTo(t *testing.T) {
 		s.ask(t, line).check(t, classDenied.exit(), `FOLLOW.*\n`, `tacacs_plus: hint: the server says to ask "@192\.0\.2\.1" in its place, which RFC 8907 section 10\.5\.5 forbids to follow\n`)
 	}
 }
+
+// TestEscapeWhatShowsNothing: characters that are invisible although they count as printable.
+func TestEscapeWhatShowsNothing(t *testing.T) {
+	for _, r := range "\u3164\u115f\u1160\uffa0\u2800\ufe0f\ufe00\U000e0100\u180b\u034f\u17b4\u200b\u00ad\u2060\u202e" {
+		if got := escape("a" + string(r) + "b"); strings.ContainsRune(got, r) || !strings.HasPrefix(got, `a\x`) || !strings.HasSuffix(got, "b") {
+			t.Errorf("%U: %q", r, got)
+		}
+	}
+	for _, r := range "é漢ᄀ한⠁\u0301€ " {
+		if got := escape(string(r)); got != string(r) {
+			t.Errorf("%U: %q", r, got)
+		}
+	}
+}

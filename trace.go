@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // A tracer writes packets as text. It is nil where nobody asked for that.
@@ -13,6 +14,23 @@ type tracer struct {
 	mu          sync.Mutex
 	out         io.Writer
 	showSecrets bool
+	began       time.Time // lines have the time since then; zero for none
+}
+
+// event tells what else happens on the way to a server.
+func (t *tracer) event(format string, args ...any) {
+	if t != nil {
+		t.write(oneLine(fmt.Sprintf(format, args...)) + "\n")
+	}
+}
+
+func (t *tracer) write(text string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.began.IsZero() {
+		text = fmt.Sprintf("+%.6f %s", time.Since(t.began).Seconds(), text)
+	}
+	io.WriteString(t.out, text)
 }
 
 // packet shows one packet whose body is in clear: the header, the decoded fields, then a hex
@@ -53,9 +71,7 @@ func (t *tracer) packet(what string, peer fmt.Stringer, h *header, body []byte, 
 	for i := 0; i < len(body); i += 16 {
 		hexDumpLine(&b, i, body[i:min(i+16, len(body))], hidden[i:])
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	io.WriteString(t.out, b.String())
+	t.write(b.String())
 }
 
 // hexDumpLine writes up to 16 octets: their offset, their values, and what is printable.

@@ -2,6 +2,10 @@ package main
 
 import (
 	"bytes"
+	"net"
+	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -181,4 +185,49 @@ func TestTraceLeavesTheMessageAlone(t *testing.T) {
 func TestTraceNil(t *testing.T) {
 	var nobody *tracer
 	nobody.packet("sent to", server{}, nil, nil, nil) // must not panic: most runs have no tracer
+}
+
+// TestDebugAsItHappens: -d tells what is resolved, which addresses are tried and what came of it,
+// each with the time since the start, before the packets.
+func TestDebugAsItHappens(t *testing.T) {
+	s := serveWith(t)
+	_, port, _ := net.SplitHostPort(s.addr)
+	resolveWith(t, dnsOf("127.0.0.3", "127.0.0.1"))
+	refused := refusedAddr(t)
+	got := runWith(t, secretsInEnv, "", split("authenticate alice REFUSED,tac1.test:PORT -4 -t pap -d", "REFUSED", refused, "PORT", port)...)
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	secure := serveWith(t, "--tls", "--write-cacert", ca)
+	overTLS := runWith(t, secretsInEnv, "", split("authenticate alice AT -t pap -d --tls --cacert CA", "AT", secure.addr, "CA", ca)...)
+	for name, tt := range map[string]struct {
+		got   outcome
+		lines []string
+	}{
+		"clear": {got, []string{`connecting to ` + regexp.QuoteMeta(refused), `not connected: connection refused`, `resolved tac1\.test: \[127\.0\.0\.3 127\.0\.0\.1\]`,
+			`connecting to 127\.0\.0\.3:` + port, `not connected: connection refused`, `connecting to ` + regexp.QuoteMeta(s.addr), `connected from 127\.0\.0\.1:\d+`,
+			`sent to tac1\.test:` + port + `: .*`, `received from tac1\.test:` + port + `: .*`}},
+		"TLS": {overTLS, []string{`connecting to .*`, `connected from .*`, `TLS handshake done: TLS 1\.3 TLS_\w+`, `sent to .*`, `received from .*`}},
+	} {
+		var lines []string
+		last := -1.0
+		for line := range strings.Lines(tt.got.err) {
+			if line = strings.TrimSpace(line); line[0] == '+' {
+				at, what, _ := strings.Cut(line[1:], " ")
+				lines = append(lines, what)
+				if since, err := strconv.ParseFloat(at, 64); err != nil || since < last {
+					t.Errorf("%s: %s after %f", name, line, last)
+				} else {
+					last = since
+				}
+			}
+		}
+		if tt.got.code != classGranted.exit() || len(lines) != len(tt.lines) {
+			t.Errorf("%s: got %d %s", name, tt.got.code, tt.got.err)
+			continue
+		}
+		for i, want := range tt.lines {
+			if !regexp.MustCompile(`^` + want + `$`).MatchString(lines[i]) {
+				t.Errorf("%s: got %s, want %s", name, lines[i], want)
+			}
+		}
+	}
 }

@@ -8,6 +8,7 @@ import (
 // TestPromptPlaces: enable may be a dialogue by any type (section 5.4.2.6), so its prompts are
 // answered; where a prompt has no place, the server is told by an ABORT (section 5.4.3).
 func TestPromptPlaces(t *testing.T) {
+	t.Parallel()
 	for _, status := range []authenStatus{authenGetData, authenGetUser, authenGetPass} {
 		for _, typ := range []string{"pap", "chap", "mschap", "mschapv2"} {
 			server := newScript(t, testKey, &authenReply{status: status}, &authenReply{status: authenPass})
@@ -46,6 +47,7 @@ func TestPromptPlaces(t *testing.T) {
 // TestChallengeOfTheType: the challenge that was given is for the type that was asked for; the type
 // that a RESTART leads to gets one of its own.
 func TestChallengeOfTheType(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		asked     string
 		challenge []byte

@@ -37,6 +37,7 @@ func sum(status map[string]int) (n int) {
 
 // TestBench counts on the server's side what the report counts on the client's.
 func TestBench(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		options string
 		n       int
@@ -100,6 +101,7 @@ func TestBench(t *testing.T) {
 
 // TestBenchReport is the report for people.
 func TestBenchReport(t *testing.T) {
+	t.Parallel()
 	s := serveWith(t)
 	for _, tt := range []struct {
 		line string
@@ -125,12 +127,16 @@ transport tcp, single-connect granted
 
 // TestBenchTime ends a run by the clock.
 func TestBenchTime(t *testing.T) {
+	t.Parallel()
 	for _, options := range []string{"--duration 100ms", "--duration 100ms --rate 300", "--duration 100ms -n 1000000", "--duration 100ms --no-single-connect"} {
-		s := serveWith(t)
-		r, got := benchJSON(t, s.addr, "-t pap "+options)
-		if n := strings.Count(s.log.String(), "\n"); got.code != classGranted.exit() || r.Requests == 0 || r.Requests != n {
-			t.Errorf("%s: %d requests on the server: %s", options, n, got.out)
-		}
+		t.Run(options, func(t *testing.T) {
+			t.Parallel()
+			s := serveWith(t)
+			r, got := benchJSON(t, s.addr, "-t pap "+options)
+			if n := strings.Count(s.log.String(), "\n"); got.code != classGranted.exit() || r.Requests == 0 || r.Requests != n {
+				t.Errorf("%d requests on the server: %s", n, got.out)
+			}
+		})
 	}
 	s := serveWith(t)
 	r, got := benchJSON(t, s.addr, "-t pap --warmup 50ms -n 50")
@@ -141,6 +147,7 @@ func TestBenchTime(t *testing.T) {
 
 // TestBenchLatency: it counts from when a request was due, so that what a stall holds up shows.
 func TestBenchLatency(t *testing.T) {
+	t.Parallel()
 	s := serveWith(t, "--reply-delay", "20ms")
 	if r, got := benchJSON(t, s.addr, "-t pap -n 10 --rate 100"); r.Latency["p50"] < 20 || got.code != classGranted.exit() {
 		t.Errorf("a reply takes 20 ms: %s", got.out)
@@ -167,6 +174,7 @@ func TestBenchLatency(t *testing.T) {
 
 // TestBenchProtectsAccounts counts the denied logins that reach the server.
 func TestBenchProtectsAccounts(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		options string
 		n       int
@@ -215,6 +223,7 @@ func TestBenchProtectsAccounts(t *testing.T) {
 // TestBenchFails has servers with which nothing works: every request is counted once, as what it
 // is, and the run ends.
 func TestBenchFails(t *testing.T) {
+	t.Parallel()
 	closing := handWritten(t, func(c *wire) { c.next() }).addr
 	sometimes := handWritten(t, func(c *wire) {
 		for range 10 {
@@ -238,9 +247,10 @@ func TestBenchFails(t *testing.T) {
 		{"closes now and then", sometimes, "-t pap -c 8", 0, "", 0, ""},
 		{"wrong key", serveWith(t, "--fault", "wrong-key").addr, "-t pap", 5, "protocol", 30, "does not fit the key"},
 		{"ERROR", serveWith(t, "--fault", "error").addr, "-t pap", 3, "", 0, ""},
-		{"silent", serveWith(t, "--fault", "silent").addr, "--timeout 100ms --no-single-connect -c 30", 4, "network", 30, "no reply from"},
+		{"silent", serveWith(t, "--fault", "silent").addr, "--timeout 500ms --no-single-connect -c 30", 4, "network", 30, "no reply from"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			r, got := benchJSON(t, tt.addr, "-n 30 "+tt.options)
 			n, example := 0, ""
 			if e := r.Errors[tt.error]; e != nil {
@@ -255,6 +265,7 @@ func TestBenchFails(t *testing.T) {
 
 // TestBenchUsage is what bench refuses before anything is sent.
 func TestBenchUsage(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ options, err string }{
 		{"--authorize --account", "--authorize and --account exclude each other"},
 		{"--single-connect --no-single-connect", "--single-connect and --no-single-connect exclude each other"},
@@ -300,7 +311,7 @@ func TestBenchProgress(t *testing.T) {
 // TestBenchMemory measures in the middle of a run what it keeps.
 func TestBenchMemory(t *testing.T) {
 	n := manyRequests()
-	m := &meter{at: []int{10_000, n - 5_000}}
+	m := newMeter(n)
 	s := handWritten(t, func(c *wire) { c.race(m) })
 	if r, got := benchJSON(t, s.addr, fmt.Sprint("--authorize --unencrypted -c 64 -n ", n)); got.code != classGranted.exit() || r.Requests != n {
 		t.Errorf("got %+v", got)
@@ -310,6 +321,7 @@ func TestBenchMemory(t *testing.T) {
 
 // TestHistogram compares quantiles with those of a sorted slice.
 func TestHistogram(t *testing.T) {
+	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 2))
 	for _, limit := range []int64{1, 100, 127, 128, 129, 1000, 1e6, 1e9, 1e12, 1<<63 - 1} {
 		for _, n := range []int{1, 2, 10, 1000, 20_000} {

@@ -30,6 +30,7 @@ func acceptAll(t *testing.T) string {
 // TestCheck is what check finds and how it says so in every form. AT is a server with these
 // options, HAND one that accepts everybody, REFUSED one that is not there.
 func TestCheck(t *testing.T) {
+	t.Parallel()
 	dir := testFiles(t)
 	hand, refused := acceptAll(t), refusedAddr(t)
 	const tls, cert = "--tls --cacert DIR/ca.pem", "--tls --cert DIR/server.pem --cert-key DIR/server.key"
@@ -48,7 +49,7 @@ func TestCheck(t *testing.T) {
 		{"wrong key", "", "check AT -k another-key-of-the-tests", 5, `\S+: FAILED: the reply of \S+ does not fit the key: .*\n  hint: .*\n` + times + `  key: WRONG\n`},
 		{"wrong key, with a user", "", "check alice AT -k another-key-of-the-tests", 5, `(?s).*  key: WRONG\n`},
 		{"refused", "", "check REFUSED", 4, `\S+: FAILED: connect to \S+: connection refused\n  hint: .*\n  time: total \S+\n`},
-		{"silent", "--fault silent", "check AT --timeout 100ms", 4, `\S+: FAILED: no reply from \S+ within 100ms\n  hint: .*\n  time: connect \S+, total 1\S+\n`},
+		{"silent", "--fault silent", "check AT --timeout 1", 4, `\S+: FAILED: no reply from \S+ within 1s\n  hint: .*\n  time: connect \S+, total 1\S+\n`},
 		{"ERROR to everything", "--fault error", "check AT", 0, `(?s)\S+: OK\n.*  key: ok\n.*`},
 		{"ERROR to a login", "--fault error", "check alice AT", 3, `\S+: FAILED: \S+ answers the login of alice with ERROR\n(  hint: .*\n)?` + times + `  key: ok\n  single-connect: granted\n  login: ERROR\n`},
 		{"not TACACS+", "--fault http", "check AT", 5, `\S+: FAILED: the reply of \S+ is not TACACS\+: .*\n  hint: .*\n(?s).*`},
@@ -69,7 +70,7 @@ func TestCheck(t *testing.T) {
 		{"nagios, too slow", "", "check AT --nagios --warn 1ns --crit 1ns", 2, `TACACS\+ CRITICAL: \S+ took .*\n`},
 		{"nagios, refused", "", "check REFUSED --nagios", 2, `TACACS\+ CRITICAL: connect to \S+: connection refused \| .*\n`},
 		{"nagios, wrong key", "", "check AT --nagios -k another-key-of-the-tests", 2, `TACACS\+ CRITICAL: the reply of \S+ does not fit the key: .* \| .*\n`},
-		{"nagios, silent", "--fault silent", "check AT --nagios --timeout 100ms --warn 1ns", 2, `TACACS\+ CRITICAL: no reply from \S+ within 100ms \| .*\n`},
+		{"nagios, silent", "--fault silent", "check AT --nagios --timeout 1 --warn 1ns", 2, `TACACS\+ CRITICAL: no reply from \S+ within 1s \| .*\n`},
 		{"nagios, ERROR", "--fault error", "check alice AT --nagios", 2, `TACACS\+ CRITICAL: \S+ answers the login of alice with ERROR \| .*\n`},
 		{"nagios, a login that fails", "", "check alice AT --nagios --password no", 2, `TACACS\+ CRITICAL: \S+ answers the login of alice with GETPASS \| .*\n`},
 		{"nagios, accepts everything", "", "check alice HAND --nagios --negative", 2, `TACACS\+ CRITICAL: \S+ accepts a wrong password of alice \| .*\n`},
@@ -113,6 +114,7 @@ func TestCheckFarewell(t *testing.T) {
 
 // TestCheckUsage is what check refuses; Nagios has an exit code of its own for it.
 func TestCheckUsage(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ line, err string }{
 		{"check AT --types", "--types and --negative need a USER"},
 		{"check AT --negative", "--types and --negative need a USER"},
@@ -143,6 +145,7 @@ func TestCheckUsage(t *testing.T) {
 
 // TestCheckAtOnce has two servers that answer when both were asked.
 func TestCheckAtOnce(t *testing.T) {
+	t.Parallel()
 	both := make(chan struct{})
 	var l [2]net.Listener
 	for i := range l {
@@ -165,6 +168,7 @@ func TestCheckAtOnce(t *testing.T) {
 
 // TestCheckJSON reads the report as a program does.
 func TestCheckJSON(t *testing.T) {
+	t.Parallel()
 	good, bad := serveWith(t), serveWith(t, "--fault", "wrong-key")
 	got := runWith(t, secretsInEnv, "", "check", "alice", good.addr+","+bad.addr, "--json", "--types", "--negative", "-t", "pap")
 	var r struct {
@@ -203,6 +207,7 @@ func TestCheckJSON(t *testing.T) {
 // TestCheckPrometheus reads the metrics as the node exporter does: one HELP and one TYPE for each
 // metric, in front of its values, every value once.
 func TestCheckPrometheus(t *testing.T) {
+	t.Parallel()
 	dir := writeFiles(t, nil)
 	newTestCA(t, dir, "ca").issue(t, "server", 2, func(c *x509.Certificate) { c.NotAfter = time.Unix(4e9, 0) })
 	tls := split("--tls --cert DIR/server.pem --cert-key DIR/server.key", "DIR", dir)
@@ -215,12 +220,13 @@ func TestCheckPrometheus(t *testing.T) {
 		{"login", "", "check alice AT", 0, `tacacs_up{server="AT"} 1|tacacs_key_ok{server="AT"} 1|tacacs_status{server="AT",status="PASS"} 1`},
 		{"denied", "", "check alice AT -t pap --password no", 1, `tacacs_status{server="AT",status="FAIL"} 1`},
 		{"wrong key", "--fault wrong-key", "check AT", 5, `tacacs_up{server="AT"} 1|tacacs_key_ok{server="AT"} 0`},
-		{"silent", "--fault silent", "check AT --timeout 50ms", 4, `tacacs_up{server="AT"} 0`},
+		{"silent", "--fault silent", "check AT --timeout 1", 4, `tacacs_up{server="AT"} 0`},
 		{"refused", "", "check REFUSED", 4, `tacacs_up{server="REFUSED"} 0`},
 		{"two", "", "check AT,REFUSED", 4, `tacacs_up{server="AT"} 1|tacacs_up{server="REFUSED"} 0`},
 		{"TLS", "tls", "check AT --tls --cacert DIR/ca.pem", 0, `tacacs_up{server="AT"} 1|tacacs_tls_not_after_seconds{server="AT"} 4000000000`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			options := split(tt.serve)
 			if tt.serve == "tls" {
 				options = tls
@@ -277,6 +283,7 @@ func metrics(t *testing.T, text string) map[string]string {
 
 // TestCheckOutput writes the report to a file as a whole or not at all.
 func TestCheckOutput(t *testing.T) {
+	t.Parallel()
 	s := serveWith(t)
 	dir := t.TempDir()
 	file := filepath.Join(dir, "tacacs.prom")

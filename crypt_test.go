@@ -25,6 +25,7 @@ func TestObfuscateKnownAnswer(t *testing.T) {
 }
 
 func TestObfuscate(t *testing.T) {
+	t.Parallel()
 	// The last header takes the type and the flags too, which the pad does not depend on.
 	headers := []header{
 		{version: minorDefault, seqNo: 1, sessionID: 0x01020304},

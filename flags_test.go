@@ -233,6 +233,7 @@ func TestWords(t *testing.T) {
 
 // -c takes one value; those that follow are words, and all of them are arguments.
 func TestArgumentsInOrder(t *testing.T) {
+	t.Parallel()
 	want := []string{"service=shell", "cmd=show", "cmd-arg=version"}
 	for _, line := range []string{
 		"-u alice -H SERVER authorize -c service=shell cmd=show cmd-arg=version",
@@ -547,6 +548,7 @@ func checkUsage(t *testing.T, name string, got outcome, message, hint string, as
 }
 
 func TestUsageErrors(t *testing.T) {
+	t.Parallel()
 	dir := writeFiles(t, map[string]string{"key": testKey, "password": testPassword, "empty": "", "newline": "\n", "big": long(maxSecretFile + 1)})
 	for _, row := range usageErrors {
 		server := listen(t)
@@ -578,6 +580,7 @@ func TestQuietUsageErrors(t *testing.T) {
 
 // Without a terminal nobody is asked.
 func TestMissingSecrets(t *testing.T) {
+	t.Parallel()
 	onlyKey := map[string]string{"TACACS_PLUS_KEY": testKey}
 	onlyPassword := map[string]string{"TACACS_PLUS_PWD": testPassword}
 	for _, row := range []struct {
@@ -604,6 +607,7 @@ func TestMissingSecrets(t *testing.T) {
 
 // What just fits its field is sent.
 func TestLimits(t *testing.T) {
+	t.Parallel()
 	pass, passAdd, success := &authenReply{status: authenPass}, &authorResponse{status: authorPassAdd}, &acctReply{status: acctSuccess}
 	for _, row := range []struct {
 		line  string
@@ -634,6 +638,7 @@ func TestLimits(t *testing.T) {
 }
 
 func TestShortKey(t *testing.T) {
+	t.Parallel()
 	const warning = "tacacs_plus: warning: the key has 15 characters, RFC 8907 section 10.5.1 asks for 16 at least\n"
 	key := strings.Repeat("ä", 15)
 	for _, row := range []struct{ options, out, err string }{
@@ -659,6 +664,7 @@ func TestShortKey(t *testing.T) {
 
 // An address of the wrong family is not tried.
 func TestAddressFamily(t *testing.T) {
+	t.Parallel()
 	for line, want := range map[string]string{
 		"-4 authenticate alice [::1]:49":            "::1 has no IPv4 address",
 		"-6 authenticate alice SERVER":              "127.0.0.1 has no IPv6 address",
@@ -695,6 +701,7 @@ func refusedAddr(t *testing.T) string {
 
 // Where the secrets come from. The server knows testKey only.
 func TestSecretSources(t *testing.T) {
+	t.Parallel()
 	decoys := map[string]string{"TACACS_PLUS_KEY": "not the key, this is a decoy", "TACACS_PLUS_PWD": "decoy"}
 	dir := writeFiles(t, map[string]string{
 		"key": testKey, "key-lf": testKey + "\n", "key-crlf": testKey + "\r\n", "other": "the key of another server",
@@ -745,6 +752,7 @@ func TestSecretSources(t *testing.T) {
 
 // No output of a run that fails has a secret in it.
 func TestSecretsStaySecret(t *testing.T) {
+	t.Parallel()
 	dir := writeFiles(t, map[string]string{"key": testKey + "\n", "password": testPassword + "\n"})
 	wrongKey := func() string {
 		return newScript(t, "another key, as long as the first", &authenReply{status: authenPass}).addr
@@ -806,6 +814,7 @@ func secretIn(o outcome) string {
 
 // Several key files are candidates: where the first does not fit, the one that does is named.
 func TestKeyCandidates(t *testing.T) {
+	t.Parallel()
 	dir := writeFiles(t, map[string]string{"old": "the key before the last change", "new": testKey, "third": "the key of another server"})
 	server := newScript(t, testKey, &authenReply{status: authenPass})
 	got := runWith(t, secretsInEnv, "", split("authenticate alice SERVER -t pap --key-file DIR/old --key-file DIR/third --key-file DIR/new",
@@ -846,6 +855,7 @@ func checkHelp(t *testing.T, text, names string) {
 }
 
 func TestHelp(t *testing.T) {
+	t.Parallel()
 	whole := runWith(t, nil, "", "help")
 	if whole.code != classGranted.exit() || whole.err != "" {
 		t.Errorf("help: %+v", whole)

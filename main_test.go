@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -19,6 +20,10 @@ import (
 func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == "tacacs_plus" {
 		main()
+	}
+	// Most tests wait for each other's time limits, not for a processor.
+	if err := flag.Set("test.parallel", "16"); err != nil {
+		panic(err)
 	}
 	os.Exit(m.Run())
 }
@@ -92,6 +97,7 @@ func (s *testServer) ask(t *testing.T, line string) outcome {
 
 // TestCommands is every command with every answer that a well-behaved server gives.
 func TestCommands(t *testing.T) {
+	t.Parallel()
 	s := serveWith(t, "--deny", "^configure", "--permit", "^show", "--user", "old:"+testPassword, "--must-change", "old")
 	for _, tt := range []struct {
 		line string
@@ -154,6 +160,7 @@ func (o outcome) check(t *testing.T, code exitCode, out, err string) {
 
 // TestPasswordChanges goes through every dialogue that leaves another password behind.
 func TestPasswordChanges(t *testing.T) {
+	t.Parallel()
 	dir := writeFiles(t, map[string]string{"new": "new1\n", "again": "new2\n"})
 	s := serveWith(t, "--user", "old:"+testPassword, "--must-change", "old")
 	for _, tt := range []struct {
@@ -180,7 +187,8 @@ func TestPasswordChanges(t *testing.T) {
 // TestFaults runs the whole client against every fault that serve knows: the exit code, the
 // first line of the error, and an end before the test's patience is over.
 func TestFaults(t *testing.T) {
-	const login, pap = "authenticate alice AT --timeout 400ms", "authenticate alice AT -t pap --timeout 400ms"
+	t.Parallel()
+	const login, pap, brief = "authenticate alice AT", "authenticate alice AT -t pap", "authenticate alice AT --timeout 1s"
 	const author, acct = "authorize alice AT", "account alice AT --task-id 1"
 	for _, tt := range []struct {
 		fault, line string
@@ -205,16 +213,16 @@ func TestFaults(t *testing.T) {
 		{"error", acct, 3, `ERROR task_id=1\n`, `.* answered ERROR: database down`},
 		{"fail", login, 1, `FAIL: Account locked\\x08\n`, `hint: account, password.*`},
 		{"fail", author, 1, `FAIL: Denied by policy\n  reason=policy\n`, ``},
-		{"silent", login, 4, ``, `no reply from .* within 400ms`},
+		{"silent", brief, 4, ``, `no reply from .* within 1s`},
 		{"close", login, 4, ``, `.* closed the connection before it answered`},
 		{"reset", login, 4, ``, `.* closed the connection before it answered`},
 		{"close-after-header", login, 4, ``, `.* closed the connection in the middle of its reply, after 12 octets`},
 		{"header-cut", login, 4, ``, `.* closed the connection in the middle of its reply, after 5 octets`},
 		{"body-cut", login, 4, ``, `.* closed the connection in the middle of its reply, after 15 octets`},
-		{"body-stall", login, 4, ``, `the reply of .* was cut off after 15 octets: timed out after 400ms`},
+		{"body-stall", brief, 4, ``, `the reply of .* was cut off after 15 octets: timed out after 1s`},
 		{"header-split", login, 0, `PASS\n`, ``},
-		{"drip", login, 4, ``, `the reply of .* was cut off after \d+ octets: timed out after 400ms`},
-		{"drip", "authenticate alice AT -t pap", 0, `PASS\n`, ``},
+		{"drip", brief, 4, ``, `the reply of .* was cut off after \d+ octets: timed out after 1s`},
+		{"drip", pap, 0, `PASS\n`, ``},
 		{"wrong-key", login, 5, ``, `the reply of .* does not fit the key: .*`},
 		{"wrong-key", author, 5, ``, `the reply of .* does not fit the key: .*`},
 		{"wrong-key", acct, 5, ``, `the reply of .* does not fit the key: .*`},
@@ -278,6 +286,7 @@ func TestFaults(t *testing.T) {
 
 // TestJSON reads what a program would read.
 func TestJSON(t *testing.T) {
+	t.Parallel()
 	s := serveWith(t)
 	var got struct {
 		Command, User, Status, Server, Local, Transport string
@@ -308,6 +317,7 @@ func TestJSON(t *testing.T) {
 // TestFailover is section 4.4: the next server after a failure or an ERROR, never after a FAIL
 // or a reply that broke the UNENCRYPTED rule.
 func TestFailover(t *testing.T) {
+	t.Parallel()
 	good := serveWith(t)
 	for _, tt := range []struct {
 		fault string
@@ -317,8 +327,13 @@ func TestFailover(t *testing.T) {
 		{"fail", 1}, {"follow", 1}, {"getpass-forever", 1}, {"unencrypted", 5},
 	} {
 		t.Run(tt.fault, func(t *testing.T) {
+			t.Parallel()
 			bad := serveWith(t, "--fault", tt.fault)
-			got := runWith(t, secretsInEnv, "", split("authenticate alice BAD,GOOD --timeout 300ms", "BAD", bad.addr, "GOOD", good.addr)...)
+			line := "authenticate alice BAD,GOOD"
+			if tt.fault == "silent" {
+				line += " --timeout 1s"
+			}
+			got := runWith(t, secretsInEnv, "", split(line, "BAD", bad.addr, "GOOD", good.addr)...)
 			if got.code != tt.code {
 				t.Errorf("got %d, want %d: %s%s", int(got.code), int(tt.code), got.out, got.err)
 			}
@@ -348,6 +363,7 @@ func TestReadmeHoldsTheHelp(t *testing.T) {
 
 // TestExec runs a command between two records.
 func TestExec(t *testing.T) {
+	t.Parallel()
 	s := serveWith(t)
 	ran := filepath.Join(t.TempDir(), "ran")
 	for _, tt := range []struct {
@@ -376,6 +392,7 @@ func TestExec(t *testing.T) {
 
 // TestRestartOfAPasswordChange: CHPASS is for ASCII, so no restart leads anywhere (section 5.4.1).
 func TestRestartOfAPasswordChange(t *testing.T) {
+	t.Parallel()
 	s := serveWith(t, "--fault", "restart")
 	dir := writeFiles(t, map[string]string{"new": "new1\n"})
 	s.ask(t, "chpass alice AT --new-password-file "+filepath.Join(dir, "new")).check(t, classDenied.exit(), `RESTART\n`, `.*hint: .*\n`)
@@ -386,6 +403,7 @@ func TestRestartOfAPasswordChange(t *testing.T) {
 
 // TestNoVerdictOfAFailure: what a server said before it failed is not shown as its answer.
 func TestNoVerdictOfAFailure(t *testing.T) {
+	t.Parallel()
 	for _, option := range []string{"", " --json", " -v"} {
 		s := newScript(t, testKey, &authenReply{status: authenGetPass, serverMsg: "Password: "}, &authenReply{status: 0x63})
 		got := runWith(t, secretsInEnv, "", split("authenticate alice "+s.addr+option)...)

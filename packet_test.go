@@ -131,6 +131,7 @@ func encoded(m layouter) ([]byte, error) {
 }
 
 func TestWire(t *testing.T) {
+	t.Parallel()
 	for _, row := range wireTable {
 		t.Run(row.name, func(t *testing.T) {
 			wire := unhex(t, row.wire)
@@ -474,6 +475,7 @@ func knownStatus(m layouter) bool {
 // A server with another key must never be believed. What guards against it is the sum of the
 // lengths alone: there is no checksum in the protocol.
 func TestWrongKeyNeverBelieved(t *testing.T) {
+	t.Parallel()
 	random := rand.New(rand.NewPCG(8907, 45))
 	printable := make([]byte, 1<<16)
 	for i := range printable {

@@ -135,6 +135,7 @@ func (s *seat) ends(t *testing.T, code exitCode, out, shown string) {
 }
 
 func TestPromptForSecrets(t *testing.T) {
+	t.Parallel()
 	server := newScript(t, testKey, &authenReply{status: authenPass})
 	s := runAt(t, "authenticate alice "+server.addr+" -t pap")
 	s.asked(t, "tacacs+ secret: ", false, testKey+"\n")
@@ -148,6 +149,7 @@ func TestPromptForSecrets(t *testing.T) {
 
 // Both secrets can be pasted at once, and what is given by option is not asked for.
 func TestPromptAndPaste(t *testing.T) {
+	t.Parallel()
 	server := newScript(t, testKey, &authenReply{status: authenPass})
 	s := runAt(t, "authenticate alice "+server.addr+" -t pap")
 	s.asked(t, "tacacs+ secret: ", false, testKey+"\n"+testPassword+"\n")
@@ -161,6 +163,7 @@ func TestPromptAndPaste(t *testing.T) {
 
 // The prompts of a server: echo unless it says NOECHO, or asks for a password.
 func TestServerPrompts(t *testing.T) {
+	t.Parallel()
 	server := newScript(t, "0123456789abcdef",
 		&authenReply{status: authenGetPass},
 		&authenReply{status: authenGetData, serverMsg: "Favourite\ncolour\x1b[31m? "},
@@ -184,6 +187,7 @@ func TestServerPrompts(t *testing.T) {
 }
 
 func TestPromptEnds(t *testing.T) {
+	t.Parallel()
 	server := listen(t)
 	line := "authenticate alice " + server.Addr().String()
 	for name, row := range map[string]struct {
@@ -209,6 +213,7 @@ func TestPromptEnds(t *testing.T) {
 }
 
 func TestPromptForNewPassword(t *testing.T) {
+	t.Parallel()
 	line := "chpass alice SERVER -k 0123456789abcdef"
 	server := newScript(t, "0123456789abcdef", &authenReply{status: authenGetData}, &authenReply{status: authenGetPass},
 		&authenReply{status: authenGetPass}, &authenReply{status: authenPass})
@@ -276,6 +281,7 @@ func TestProgressOnTerminal(t *testing.T) {
 
 // A signal at a prompt ends the program with 130 and leaves the terminal as it was.
 func TestSignalAtPrompt(t *testing.T) {
+	t.Parallel()
 	binary := buildBinary(t)
 	for name, stop := range map[string]func(*testing.T, pty, *os.Process) error{
 		"Ctrl-C":  func(t *testing.T, p pty, _ *os.Process) error { p.types(t, "half a ke\x03"); return nil },

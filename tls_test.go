@@ -119,9 +119,10 @@ func testFiles(t *testing.T) string {
 // TestTLS is every way in which TLS succeeds and fails: exit code, first line of the error, and
 // what else must be said.
 func TestTLS(t *testing.T) {
+	t.Parallel()
 	dir := testFiles(t)
 	const server, mutual = "--tls --cert DIR/server.pem --cert-key DIR/server.key", "--tls --cert DIR/server.pem --cert-key DIR/server.key --client-ca DIR/ca.pem"
-	const login = "authenticate alice AT --timeout 3 --tls --cacert DIR/ca.pem"
+	const login = "authenticate alice AT --tls --cacert DIR/ca.pem"
 	for _, tt := range []struct {
 		name, serve, line string
 		code              exitCode
@@ -145,7 +146,7 @@ func TestTLS(t *testing.T) {
 		{"no such list", server, login + " --crl DIR/nothing.crl", 2, `read the revocation list: .*`, ""},
 		{"no list of the issuer", server, login + " --crl DIR/other.crl", 0, `warning: no revocation list of CN=ca: whether CN=server was revoked is not known`, "PASS"},
 		{"not revoked", server, login + " --crl DIR/none.crl", 0, ``, "PASS"},
-		{"bidi and terminal control in a name", "--tls --cert DIR/evil.pem --cert-key DIR/evil.key", "authenticate alice AT --timeout 3 --tls --cacert DIR/other-ca.pem --json", 6, `.*unknown authority: CN=evil\\x1b.*`, `evil\\x1b[2J`},
+		{"bidi and terminal control in a name", "--tls --cert DIR/evil.pem --cert-key DIR/evil.key", "authenticate alice AT --tls --cacert DIR/other-ca.pem --json", 6, `.*unknown authority: CN=evil\\x1b.*`, `evil\\x1b[2J`},
 		{"revoked", server, login + " --crl DIR/server.crl", 6, `TLS with .*: .*the certificate of CN=server was revoked on .*`, ""},
 		{"list out of date", server, login + " --crl DIR/old.crl -q", 0, `warning: the revocation list of CN=ca is out of date: .*`, ""},
 		{"forged list", server, login + " --crl DIR/forged.crl", 6, `TLS with .*: .*the revocation list of CN=ca is not signed by it.*`, ""},
@@ -155,7 +156,7 @@ func TestTLS(t *testing.T) {
 		{"expired client", mutual, login + " --cert DIR/expired-client.pem --cert-key DIR/expired-client.key", 6, `TLS with .*: it ended the session: tls: (expired|bad) certificate`, "--cert"},
 		{"closed after the handshake", server + " --fault close", login, 6, `TLS with .*: it closed the connection before it answered \(client certificate: not asked\)`, "likely the client's certificate"},
 		{"clear port", "", login, 6, `TLS with .*: it closed the connection in the handshake`, "a clear TACACS+ port"},
-		{"TLS port spoken to in clear", server, "authenticate alice AT --timeout 3", 4, `.* closed the connection before it answered`, "or a TLS port"},
+		{"TLS port spoken to in clear", server, "authenticate alice AT", 4, `.* closed the connection before it answered`, "or a TLS port"},
 		{"foreign key", server, login + " --cert DIR/client.pem --cert-key DIR/server.key", 6, `the private key of .*server.key does not belong to the certificate of .*client.pem`, ""},
 		{"encrypted key", server, login + " --cert DIR/client.pem --cert-key DIR/encrypted.key", 6, `the private key of .* is encrypted`, "openssl pkey"},
 		{"certificate not PEM", server, login + " --cert DIR/text", 6, `the certificate file .*text is not PEM`, "-----BEGIN"},
@@ -212,6 +213,7 @@ func TestTLSFailover(t *testing.T) {
 
 // TestTLSFaults runs the client against the certificates and versions that serve can spoil.
 func TestTLSFaults(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		fault string
 		code  exitCode
@@ -238,17 +240,19 @@ func TestTLSFaults(t *testing.T) {
 // TestClearPortAnswersTLS has a clear server that answers the hello with twelve octets of
 // TACACS+, and one that says nothing.
 func TestClearPortAnswersTLS(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ name, answer, err string }{
 		{"answers", "\xc0\x01\x02\x00\x00\x00\x00\x00\x00\x00\x00\x00", `TLS with .*: it answers with clear TACACS\+`},
 		{"another protocol", "SSH-2.0-server\r\n", `TLS with .*: the answer is not TLS`},
-		{"silent", "", `TLS with .*: timed out after 300ms`},
+		{"silent", "", `TLS with .*: timed out after 1s`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			addr := relay(t, func(client net.Conn) {
 				io.WriteString(client, tt.answer)
 				io.Copy(io.Discard, client)
 			})
-			got := runWith(t, secretsInEnv, "", "authenticate", "alice", addr, "--tls", "--insecure", "-q", "--timeout", "300ms")
+			got := runWith(t, secretsInEnv, "", "authenticate", "alice", addr, "--tls", "--insecure", "-q", "--timeout", "1s")
 			_, second, _ := strings.Cut(got.err, "\n")
 			second, hint, _ := strings.Cut(second, "\n")
 			outcome{code: got.code, err: strings.TrimPrefix(second, "tacacs_plus: ")}.check(t, classTLS.exit(), ``, tt.err)
@@ -281,6 +285,7 @@ func relay(t *testing.T, serve func(net.Conn)) (addr string) {
 // TestNothingInClear looks at every octet that the client writes in a TLS session and in a
 // handshake that fails: TLS records only, and neither the user nor the password among them.
 func TestNothingInClear(t *testing.T) {
+	t.Parallel()
 	dir := testFiles(t)
 	s := serveWith(t, split("--tls --cert DIR/server.pem --cert-key DIR/server.key", "DIR", dir)...)
 	for _, tt := range []struct {
@@ -291,6 +296,7 @@ func TestNothingInClear(t *testing.T) {
 		{"--cacert DIR/ca.pem --servername wrong.example", 6},
 	} {
 		t.Run(tt.options, func(t *testing.T) {
+			t.Parallel()
 			var mu sync.Mutex
 			var wire bytes.Buffer
 			closed := make(chan struct{})
@@ -354,6 +360,7 @@ func TestTicketCache(t *testing.T) {
 // TestResumption asks twice in one run: the second connection resumes the session of the first,
 // with a ticket that is used up then, and looks for revocation again.
 func TestResumption(t *testing.T) {
+	t.Parallel()
 	dir := testFiles(t)
 	s := serveWith(t, split("--tls --cert DIR/server.pem --cert-key DIR/server.key", "DIR", dir)...)
 	options := tlsOptions{enabled: true, caCert: filepath.Join(dir, "ca.pem")}
@@ -365,7 +372,7 @@ func TestResumption(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &client{servers: servers, timeout: 5 * time.Second, network: "tcp", clear: true, tls: secure, tell: t.Logf}
+	c := &client{servers: servers, timeout: patience, network: "tcp", clear: true, tls: secure, tell: t.Logf}
 	ask := func() (*result, error) {
 		j := &job{request: newLogin(caller{user: "alice", authenType: authenPAP, service: authenServiceLogin}, testPassword)}
 		(&asker{client: c}).ask(t.Context(), j)

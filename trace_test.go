@@ -127,6 +127,7 @@ func TestTrace(t *testing.T) {
 
 // Wherever a secret stands and however long it is, no octet of it gets out. Z occurs nowhere else.
 func TestTraceHidesSecrets(t *testing.T) {
+	t.Parallel()
 	h := header{version: minorOne, typ: typeAuthen, seqNo: 1}
 	for n := range 64 {
 		secret := strings.Repeat("Z", n)
@@ -166,6 +167,7 @@ func TestTraceHidesSecrets(t *testing.T) {
 
 // What is sent was built before it is traced: tracing must not change it.
 func TestTraceLeavesTheMessageAlone(t *testing.T) {
+	t.Parallel()
 	for _, row := range wireTable {
 		if _, ok := row.message.(*header); ok {
 			continue

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -628,5 +629,101 @@ func TestBatchTextHasNoLineEnds(t *testing.T) {
 		if r < ' ' || r > '~' {
 			t.Errorf("%U in %q", r, got.out)
 		}
+	}
+}
+
+// TestBatchHoldsLittle: behind one request that hangs no more of the input is held than the limit, and
+// all is answered in the end.
+func TestBatchHoldsLittle(t *testing.T) {
+	hang := make(chan struct{})
+	s := handWritten(t, func(c *wire) {
+		for q := c.next(); q != nil; q = c.next() {
+			if q.user != "u1" { // the first reply says that there may be many at a time
+				c.Write(c.grant(q))
+				continue
+			}
+			go func() {
+				<-hang
+				c.Write(c.grant(q))
+			}()
+		}
+	})
+	const n = 100
+	line := fmt.Sprintf(authorLine, `"user":"more"`) + strings.Repeat(" ", maxLine-200) + "\n"
+	in := &counted{text: strings.NewReader(requests(2, authorLine) + strings.Repeat(line, n))}
+	var out meter
+	ended := make(chan exitCode, 1)
+	go func() {
+		ended <- run(t.Context(), []string{"batch", s.addr, "--timeout", "1m"}, stdio{in: in, out: &out, err: io.Discard, env: func(name string) string { return secretsInEnv[name] }})
+	}()
+	const most = maxHeld + 3*maxLine // one line over it, and what is being read
+	for last, stable, began := int64(-1), 0, time.Now(); stable < 5 && time.Since(began) < patience; stable++ {
+		time.Sleep(50 * time.Millisecond)
+		if now := in.n.Load(); now != last || now < maxHeld {
+			last, stable = now, 0
+		}
+	}
+	if got := in.n.Load(); got > most {
+		t.Errorf("behind one request %d octets are held, the most is %d", got, int64(most))
+	}
+	close(hang)
+	if code := <-ended; code != classGranted.exit() || out.n != n+2 {
+		t.Errorf("ends with %d and %d results", code, out.n)
+	}
+}
+
+// TestResultsCount: results that wait to be shown count as well. No more requests are begun then, as
+// long as there is one under way that the others wait for.
+func TestResultsCount(t *testing.T) {
+	s := &sequence{chunks: make(chan []*entry, 1)}
+	for _, tt := range []struct {
+		held  int64
+		given int
+		want  bool
+	}{{maxHeld + 1, 1, false}, {maxHeld, 1, true}, {maxHeld + 1, 0, true}} {
+		s.chunk = []*entry{new(entry)}
+		s.held.Store(tt.held)
+		s.given = tt.given
+		if j, _, more := s.take(time.Now()); (j != nil) != tt.want || !more {
+			t.Errorf("%d octets, %d under way: %t, %t", tt.held, tt.given, j != nil, more)
+		}
+	}
+}
+
+// counted counts what is read of a text.
+type counted struct {
+	text io.Reader
+	n    atomic.Int64
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.text.Read(p)
+	c.n.Add(int64(n))
+	return n, err
+}
+
+// TestBatchEndsUnread: an interruption ends the run although nobody reads its output.
+func TestBatchEndsUnread(t *testing.T) {
+	t.Parallel()
+	s := handWritten(t, (*wire).behave)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	_, unread := io.Pipe()
+	var messages lockedBuffer
+	ended := make(chan exitCode, 1)
+	go func() {
+		ended <- run(ctx, []string{"batch", s.addr}, stdio{in: strings.NewReader(requests(5, papLine)), out: unread, err: &messages, env: func(name string) string { return secretsInEnv[name] }})
+	}()
+	for s.asked("u0") == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	select {
+	case code := <-ended:
+		if !strings.Contains(messages.String(), "write the results: nobody reads them") {
+			t.Errorf("ends with %d: %s", code, messages.String())
+		}
+	case <-time.After(patience):
+		t.Error("it does not end")
 	}
 }

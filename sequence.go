@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,6 +21,7 @@ type entry struct {
 	id     json.RawMessage // what a program knows it by
 	expect string          // the status that makes it a success
 	over   bool
+	size   int            // octets of the line and of what came of it
 	login  authentication // the memory for the request, where it is one
 }
 
@@ -37,7 +39,8 @@ func (e *entry) asExpected() bool {
 }
 
 // A sequence takes requests from lines, has them carried, and shows the results in the order of
-// the lines. It holds no more of them than its window, however long the input is.
+// the lines. It holds no more of them than its window, and no more octets than maxHeld, however long
+// the input is and however long one request keeps the others waiting.
 type sequence struct {
 	inv   *invocation
 	parse func(e *entry, line []byte) error // an error is what came of the line
@@ -48,6 +51,9 @@ type sequence struct {
 	chunks  chan []*entry // from the reader; closed at the end of the input
 	chunk   []*entry      // the rest of the last one
 	free    chan *entry   // those that are not in use
+	held    atomic.Int64  // octets of lines and results that are not shown yet
+	less    chan struct{} // it has become less
+	given   int           // entries under way
 	pending []*entry      // read, and not shown yet, in order
 	readErr error         // set before chunks is closed
 	broken  bool          // the output takes nothing any more
@@ -65,6 +71,7 @@ const (
 	maxLine   = 1 << 20 // octets: 1 MiB
 	window    = 1024    // entries at least
 	chunkSize = 64      // entries
+	maxHeld   = 64 << 20
 )
 
 // run reads lines until the input ends, or ctx does. All is shown while it runs; what is left is the
@@ -74,14 +81,20 @@ func (s *sequence) run(ctx context.Context, c *client, in io.Reader, inFlight in
 	for range cap(s.free) {
 		s.free <- new(entry)
 	}
-	s.out = bufio.NewWriterSize(s.inv.std.out, 64<<10)
+	s.less = make(chan struct{}, 1)
+	s.out = bufio.NewWriterSize(&outlet{ctx, s.inv.std.out}, 64<<10)
 	if s.inv.output.quiet {
 		s.out.Reset(io.Discard)
 	}
 	s.enc = json.NewEncoder(s.out)
 	s.enc.SetEscapeHTML(false)
 	team := newCrew(c, inFlight)
-	team.done = func(j *job) { s.done(j.owner.(*entry)) }
+	team.done = func(j *job) {
+		e := j.owner.(*entry)
+		s.given--
+		s.grow(e, j.timing.received)
+		s.done(e)
+	}
 	team.idle = func() { s.broken = s.out.Flush() != nil }
 	team.note = func(text string) { s.inv.warn("%s", text) }
 	team.take = s.take
@@ -126,14 +139,19 @@ func (s *sequence) read(in io.Reader, bell *bell) {
 		if err == nil && len(bytes.TrimSpace(line)) == 0 {
 			continue
 		}
+		for s.held.Load() > maxHeld {
+			hand() // what would make it less may be among them
+			<-s.less
+		}
 		e := <-s.free
 		*e = entry{line: n}
+		s.grow(e, len(line))
 		e.owner = e
 		if e.err = err; err == nil {
 			e.err = s.parse(e, line)
 		}
 		if e.err == errNoRequest {
-			s.free <- e
+			s.shrink(e)
 			continue
 		}
 		chunk = append(chunk, e)
@@ -179,6 +197,9 @@ func (s *sequence) take(time.Time) (*job, time.Time, bool) {
 		if s.broken {
 			return nil, time.Time{}, false // nobody would see what comes of it
 		}
+		if s.held.Load() > maxHeld && s.given > 0 {
+			return nil, time.Time{}, true
+		}
 		if len(s.chunk) == 0 {
 			select {
 			case chunk, open := <-s.chunks:
@@ -194,6 +215,7 @@ func (s *sequence) take(time.Time) (*job, time.Time, bool) {
 		e := s.chunk[0]
 		s.chunk = s.chunk[1:]
 		if e.err == nil {
+			s.given++
 			return &e.job, time.Time{}, true
 		}
 		s.done(e) // a line that is no request
@@ -207,10 +229,55 @@ func (s *sequence) done(e *entry) {
 	for ; n < len(s.pending) && s.pending[n].over; n++ {
 		s.count(s.pending[n])
 		s.show(s, s.pending[n])
-		s.free <- s.pending[n] // has room for all there are
+		s.shrink(s.pending[n])
 	}
 	clear(s.pending[:n])
 	s.pending = s.pending[n:]
+}
+
+// grow counts n octets more that are held for an entry.
+func (s *sequence) grow(e *entry, n int) {
+	e.size += n
+	s.held.Add(int64(n))
+}
+
+// shrink lets go of an entry, for another line to use.
+func (s *sequence) shrink(e *entry) {
+	s.held.Add(-int64(e.size))
+	s.free <- e // has room for all there are
+	select {
+	case s.less <- struct{}{}:
+	default:
+	}
+}
+
+// An outlet writes as long as somebody reads, and after the end of ctx for no longer than a moment:
+// a reader that has stopped does not keep the program from ending.
+type outlet struct {
+	ctx context.Context
+	to  io.Writer
+}
+
+const unreadLimit = time.Second
+
+func (o *outlet) Write(p []byte) (int, error) {
+	written := make(chan error, 1)
+	text := bytes.Clone(p) // an abandoned write still looks at it
+	go func() {
+		_, err := o.to.Write(text)
+		written <- err
+	}()
+	var err error
+	select {
+	case err = <-written:
+	case <-o.ctx.Done():
+		select {
+		case err = <-written:
+		case <-time.After(unreadLimit):
+			err = errors.New("nobody reads them")
+		}
+	}
+	return len(p), err
 }
 
 // count keeps the totals.

@@ -220,6 +220,50 @@ func TestBenchProtectsAccounts(t *testing.T) {
 	})
 }
 
+// TestBenchInterrupted counts what was answered, and not what Ctrl-C left without an answer.
+func TestBenchInterrupted(t *testing.T) {
+	t.Parallel()
+	for _, options := range []string{"-t pap -c 1", "-c 1", "-t chap -c 1 --no-single-connect"} {
+		reached := make(chan struct{})
+		var granted atomic.Int32
+		s := handWritten(t, func(c *wire) {
+			for q := c.next(); q != nil; q = c.next() {
+				if granted.Load() == 20 {
+					close(reached)
+					for c.next() != nil {
+					}
+					return
+				}
+				granted.Add(1)
+				c.Write(c.grant(q))
+			}
+		})
+		got := runUntil(t, reached, "bench alice AT --json --timeout 1h "+options, "AT", s.addr)
+		var r benchReport
+		if err := json.Unmarshal([]byte(got.out), &r); err != nil || got.code != classInterrupted.exit() || r.ExitCode != got.code ||
+			r.Requests != 20 || r.Status["PASS"] != 20 || r.Errors != nil {
+			t.Errorf("%s: %v, %+v", options, err, got)
+		}
+	}
+}
+
+// TestBenchRestarts: every login begins with the type that was asked for, wherever the one before it
+// was led to.
+func TestBenchRestarts(t *testing.T) {
+	t.Parallel()
+	restart, pass := &authenReply{status: authenRestart, data: "\x02"}, &authenReply{status: authenPass}
+	s := newScript(t, testKey, restart, pass, restart, pass)
+	if r, got := benchJSON(t, s.addr, "-n 2 -c 1"); got.code != classGranted.exit() || r.Status["PASS"] != 2 {
+		t.Fatalf("got %+v", got)
+	}
+	for _, want := range []authenType{authenASCII, authenPAP, authenASCII, authenPAP} {
+		var start authenStart
+		if s.received(t, &start); start.typ != want {
+			t.Errorf("asked by %s, not %s", start.typ, want)
+		}
+	}
+}
+
 // TestBenchFails has servers with which nothing works: every request is counted once, as what it
 // is, and the run ends.
 func TestBenchFails(t *testing.T) {

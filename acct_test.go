@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -111,6 +113,50 @@ func TestExecInterrupted(t *testing.T) {
 		stdio{in: in, out: ready, err: &err, env: func(name string) string { return secretsInEnv[name] }})
 	if log := s.log.String(); code != 3 || err.Len() > 0 || !regexp.MustCompile(` stop .*"err_msg=exit status 3".* SUCCESS\n`).MatchString(log) {
 		t.Errorf("got %d %q, and on the server\n%s", code, err.String(), log)
+	}
+}
+
+// TestExecNotRun: without a recorded start nothing runs, and what was recorded and did not start after
+// all has a record of that.
+func TestExecNotRun(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	ran, broken := filepath.Join(dir, "ran"), filepath.Join(dir, "broken")
+	if err := os.WriteFile(broken, []byte("#!"+dir+"/no-such-interpreter\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name, options, command string
+		interrupted            bool // when the start is recorded
+		code                   exitCode
+		err                    string
+		stops                  string // the stop record, or nothing
+	}{
+		{"FOLLOW", "--fault follow", "touch " + ran, false, 1, `(?s).*the start record was not written, the command was not run: \S+ answered FOLLOW\n.*`, ``},
+		{"ERROR", "--fault error", "touch " + ran, false, 3, `(?s).*the start record was not written, the command was not run: \S+ answered ERROR.*`, ``},
+		{"closed", "--fault close", "touch " + ran, false, 4, `(?s).*the start record was not written, the command was not run: \S+ closed.*`, ``},
+		{"no interpreter", "", broken, false, 126, `(?s).*warning: run \S+broken: .*no such file or directory\n.*`, `"err_msg=not started"`},
+		{"interrupted", "", "touch " + ran, true, 130, `(?s).*`, `"err_msg=not started: interrupted"`},
+	} {
+		s := serveWith(t, split(tt.options)...)
+		ctx, interrupt := context.WithTimeout(t.Context(), patience)
+		var out, messages bytes.Buffer
+		tell := writerFunc(func(p []byte) {
+			if messages.Write(p); tt.interrupted {
+				interrupt()
+			}
+		})
+		code := run(ctx, split("account alice "+s.addr+" --exec -v -- "+tt.command),
+			stdio{in: strings.NewReader(""), out: &out, err: tell, env: func(name string) string { return secretsInEnv[name] }})
+		interrupt()
+		got := outcome{code, out.String(), messages.String()}
+		got.check(t, tt.code, ``, tt.err)
+		if log := s.log.String(); (tt.stops != "") != strings.Contains(log, " stop ") || !strings.Contains(log, tt.stops) {
+			t.Errorf("%s: the server's records:\n%s", tt.name, log)
+		}
+	}
+	if _, err := os.Stat(ran); err == nil {
+		t.Error("a command ran")
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 )
 
@@ -22,7 +23,7 @@ func TestPromptPlaces(t *testing.T) {
 			server.received(t, &start)
 			server.received(t, &answer)
 			want := map[authenStatus]string{authenGetData: "1234", authenGetUser: "alice", authenGetPass: testPassword}[status]
-			if start.service != authenServiceEnable || start.typ.String() != typ || answer.flags != 0 || answer.userMsg != want {
+			if start.service != authenServiceEnable || start.privLvl != 15 || start.typ.String() != typ || answer.flags != 0 || answer.userMsg != want {
 				t.Errorf("enable by %s, %s: %+v, flags %s", typ, status, start.subject, answer.flags)
 			}
 
@@ -60,7 +61,7 @@ func TestChallengeOfTheType(t *testing.T) {
 	} {
 		server := newScript(t, testKey, &authenReply{status: authenRestart, data: string(rune(tt.next))}, &authenReply{status: authenPass})
 		got := runWith(t, secretsInEnv, "", "authenticate", "alice", server.addr, "--single-connect", "-q",
-			"-t", tt.asked, "--chap-id", "7", "--chap-challenge", (*hexBytes)(&tt.challenge).String())
+			"-t", tt.asked, "--chap-id", "0", "--chap-challenge", (*hexBytes)(&tt.challenge).String())
 		if got != (outcome{}) {
 			t.Errorf("%s, then %s: %+v", tt.asked, tt.next, got)
 			continue
@@ -68,11 +69,67 @@ func TestChallengeOfTheType(t *testing.T) {
 		var first, second authenStart
 		server.received(t, &first)
 		server.received(t, &second)
-		if first.typ.String() != tt.asked || second.typ != tt.next || first.data[0] != 7 || second.data[0] != 7 {
+		if first.typ.String() != tt.asked || second.typ != tt.next || first.data[0] != 0 || second.data[0] != 0 {
 			t.Errorf("%s, then %s: %+v, then %+v", tt.asked, tt.next, first.subject, second.subject)
 		}
 		if !bytes.HasPrefix([]byte(first.data[1:]), tt.challenge) || bytes.Contains([]byte(second.data), tt.challenge) {
 			t.Errorf("%s, then %s: not the given challenge in the first, or in the second too", tt.asked, tt.next)
+		}
+	}
+}
+
+// TestRestarts goes from type to type: each once, and from a type that proves the password to none
+// that sends it (section 5.4.3).
+func TestRestarts(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		asked, restarts string
+		code            exitCode
+		types           string // of the sessions
+	}{
+		{"ascii", "\x02", 0, "ascii pap"},
+		{"pap", "\x03,\x01", 0, "pap chap ascii"}, // what was asked for would have sent it too
+		{"pap", "\x02", 1, "pap"},
+		{"pap", "\x03,\x02\x03", 1, "pap chap"},
+		{"pap", "\x04\x00\xff\x06\x03", 0, "pap mschapv2"},
+		{"chap", "\x02\x01", 1, "chap"},
+		{"chap", "\x02\x05", 0, "chap mschap"},
+		{"chap", "\x05,\x02", 1, "chap mschap"},
+		{"ascii", "", 1, "ascii"},
+	} {
+		var replies []layouter
+		for list := range strings.SplitSeq(tt.restarts, ",") {
+			replies = append(replies, &authenReply{status: authenRestart, data: list})
+		}
+		server := newScript(t, testKey, append(replies, &authenReply{status: authenPass})...)
+		got := runWith(t, secretsInEnv, "", "authenticate", "alice", server.addr, "--single-connect", "-q", "-t", tt.asked)
+		var types []string
+		for len(server.bodies) > 0 {
+			var start authenStart
+			server.received(t, &start)
+			types = append(types, start.typ.String())
+		}
+		if got != (outcome{code: tt.code}) || strings.Join(types, " ") != tt.types {
+			t.Errorf("%s, then %x: %+v by %q, want %s", tt.asked, tt.restarts, got, types, tt.types)
+		}
+	}
+}
+
+// TestRestartIsForgotten: the server that is asked next is asked by the type that was given.
+func TestRestartIsForgotten(t *testing.T) {
+	t.Parallel()
+	first := newScript(t, testKey, &authenReply{status: authenRestart, data: "\x02"}, &authenReply{status: authenError})
+	second := newScript(t, testKey, &authenReply{status: authenRestart, data: "\x02"}, &authenReply{status: authenPass})
+	got := runWith(t, secretsInEnv, "", "authenticate", "alice", first.addr+","+second.addr, "--single-connect", "-q")
+	if got != (outcome{}) {
+		t.Fatalf("got %+v", got)
+	}
+	for _, server := range []*scriptServer{first, second} {
+		for _, want := range []authenType{authenASCII, authenPAP} {
+			var start authenStart
+			if server.received(t, &start); start.typ != want {
+				t.Errorf("asked by %s, not %s", start.typ, want)
+			}
 		}
 	}
 }

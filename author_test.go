@@ -207,3 +207,25 @@ func TestHolds(t *testing.T) {
 		t.Error("no arguments: got true, want false")
 	}
 }
+
+// TestArgumentsOfAnError: those of a response ERROR are to be ignored (section 6.2), those of a FAIL say
+// why.
+func TestArgumentsOfAnError(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		status   authorStatus
+		code     exitCode
+		response []string
+	}{
+		{authorError, classServer.exit(), nil},
+		{authorFail, classDenied.exit(), []string{"reason=x", "malformed"}},
+	} {
+		server := newScript(t, testKey, &authorResponse{status: tt.status, args: []string{"reason=x", "malformed"}})
+		got := runWith(t, secretsInEnv, "", "authorize", "alice", server.addr, "--require", "reason=x", "--json")
+		list := answers(t, got.out)
+		if len(list) != 1 || got.code != tt.code || !slices.Equal(list[0].Arguments.Response, tt.response) || list[0].Arguments.Effective != nil ||
+			strings.Contains(got.err, "warning") || strings.Contains(got.err, "do not hold") {
+			t.Errorf("%s: got %+v", tt.status, got)
+		}
+	}
+}

@@ -458,6 +458,7 @@ func TestCommandFile(t *testing.T) {
 		{"a mark alone", "show version\n+\nshow run\n", "", 2, `PASS_ADD show version\nerror : line 2 of .* has no command\nPASS_ADD show run\n`},
 		{"not ASCII", "show caf\xe9\nshow run\n", "", 2, `error show caf\\xe9: argument .* is not printable US-ASCII\nPASS_ADD show run\n`},
 		{"too long", "show " + strings.Repeat("x", 300) + "\nshow run\n", "", 2, `error show x+: argument .* is 308 octets, the limit is 255\nPASS_ADD show run\n`},
+		{"a user that does not fit", "show run\n", "-u " + long(256), 2, `error show run: user is 256 octets, the limit is 255\n`},
 		{"unknown user", "show run\n", "-u bob", 1, `FAIL show run\n`},
 		{"wrong key", "show run\n", "-k another-key-of-the-tests", 5, `error show run: the reply of .* does not fit the key: .*\n`},
 		{"JSON", "+ show run\n# a comment\nconfigure\n", "--json", 0, `\{"line":1,"time":"[^"]*","command":"authorize","user":"alice","status":"PASS_ADD",.*"expect":"\+","as_expected":true\}\n\{"line":3,.*"status":"FAIL",.*\}\n`},
@@ -525,6 +526,17 @@ func TestBatchLine(t *testing.T) {
 	}
 }
 
+// TestBatchWithoutPassword: nobody is asked for what a request may bring along, or not need.
+func TestBatchWithoutPassword(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t)
+	in := `{"command":"authorize","user":"alice"}` + "\n" + `{"command":"authenticate","user":"alice","password":"` + testPassword + `"}` + "\n"
+	got := runWith(t, map[string]string{"TACACS_PLUS_KEY": testKey}, in, "batch", s.addr)
+	if n := strings.Count(got.out, `"granted":true`); got.code != classGranted.exit() || n != 2 {
+		t.Errorf("got %+v", got)
+	}
+}
+
 // TestAppendJSON holds the short way of writing a result against the encoder's.
 func TestAppendJSON(t *testing.T) {
 	yes := true
@@ -552,18 +564,20 @@ func TestBatchRefuses(t *testing.T) {
 	t.Parallel()
 	l := listen(t)
 	for line, want := range map[string]string{
-		`{"command":"chpass","user":"alice","new_password":"x","authen_type":"pap"}`:              "chpass is defined for the type ascii only, not pap",
-		`{"command":"authenticate","authen_type":"pap"}`:                                          "an empty user needs --authen-type ascii, where the server can ask for the name",
-		`{"command":"authenticate","user":"alice","service":"enable"}`:                            "authenticate does not take the service enable",
-		`{"command":"authorize","user":"alice","args":["protocol=ip"]}`:                           "no service among the arguments",
-		`{"command":"authorize","user":"alice","require":["foo"]}`:                                "--require foo is not name=value",
-		`{"command":"account","user":"alice","task_id":"a\u001b[2J"}`:                             `argument task_id=a\\x1b[2J is not printable US-ASCII`,
-		`{"command":"account","user":"alice","task_id":"1","args":["task_id=2","service=shell"]}`: "--task-id and a task_id argument: give one of them",
-		"{\"command\":\"authorize\",\"user\":\"caf\xe9\"}":                                        "the line is not UTF-8",
+		`{"command":"chpass","user":"alice","new_password":"x","authen_type":"pap"}`:                "chpass is defined for the type ascii only, not pap",
+		`{"command":"authenticate","authen_type":"pap"}`:                                            "an empty user needs --authen-type ascii, where the server can ask for the name",
+		`{"command":"authenticate","user":"alice","service":"enable"}`:                              "authenticate does not take the service enable",
+		`{"command":"authorize","user":"alice","args":["protocol=ip"]}`:                             "no service among the arguments",
+		`{"command":"authorize","user":"alice","require":["foo"]}`:                                  "--require foo is not name=value",
+		`{"command":"account","user":"alice","task_id":"a\u001b[2J"}`:                               `argument task_id=a\\x1b[2J is not printable US-ASCII`,
+		`{"command":"account","user":"alice","task_id":"1","args":["task_id=2","service=shell"]}`:   "--task-id and a task_id argument: give one of them",
+		`{"command":"authenticate","user":"alice","answers":["` + long(65536) + `"]}`:               "user_msg is 65536 octets, the limit is 65535",
+		`{"command":"enable","authen_type":"pap","user":"alice","answers":["` + long(65536) + `"]}`: "user_msg is 65536 octets, the limit is 65535",
+		"{\"command\":\"authorize\",\"user\":\"caf\xe9\"}":                                          "the line is not UTF-8",
 	} {
 		got := runWith(t, secretsInEnv, line+"\n", "batch", l.Addr().String())
 		if got.code != classUsage.exit() || !strings.Contains(got.out, `"message":"`+want+`"`) {
-			t.Errorf("%s: got %+v, want %q", line, got, want)
+			t.Errorf("%.99s: got %+v, want %q", line, got, want)
 		}
 	}
 	checkUntouched(t, l)

@@ -145,6 +145,20 @@ func TestBenchTime(t *testing.T) {
 	}
 }
 
+// TestBenchEnds: with few requests a second, the end is not put off until the next one is due.
+func TestBenchEnds(t *testing.T) {
+	b := &bench{duration: time.Second, interval: time.Minute, start: time.Unix(100, 0), began: time.Unix(100, 0), free: []*job{{request: newLogin(caller{}, "")}}}
+	if j, _, more := b.take(b.start); j == nil || !more {
+		t.Fatal("nothing to begin with")
+	}
+	if j, next, more := b.take(b.start.Add(time.Millisecond)); j != nil || !next.Equal(b.start.Add(b.duration)) || !more {
+		t.Errorf("the next look is at %v, %t", next, more)
+	}
+	if j, _, more := b.take(b.start.Add(b.duration)); j != nil || more {
+		t.Error("it does not end")
+	}
+}
+
 // TestBenchLatency: it counts from when a request was due, so that what a stall holds up shows.
 func TestBenchLatency(t *testing.T) {
 	t.Parallel()
@@ -201,6 +215,26 @@ func TestBenchProtectsAccounts(t *testing.T) {
 			t.Errorf("%s: it says %q", tt.options, got.err)
 		}
 	}
+	t.Run("denied now and then", func(t *testing.T) {
+		t.Parallel()
+		s := handWritten(t, func(c *wire) {
+			for i := 1; ; i++ {
+				q := c.next()
+				if q == nil {
+					return
+				}
+				if i%maxDenials == 0 {
+					c.Write(c.grant(q))
+				} else {
+					c.Write(c.reply(q, &authenReply{status: authenFail}))
+				}
+			}
+		})
+		r, got := benchJSON(t, s.addr, "-t pap -c 1 -n 50")
+		if got.code != classDenied.exit() || r.Stopped || r.Status["FAIL"] != 45 || r.Status["PASS"] != 5 {
+			t.Errorf("got %+v", got)
+		}
+	})
 	t.Run("that was good before", func(t *testing.T) {
 		var asked, denied atomic.Int32
 		s := handWritten(t, func(c *wire) {
@@ -218,6 +252,78 @@ func TestBenchProtectsAccounts(t *testing.T) {
 			t.Errorf("%d denied: %s", n, got.out)
 		}
 	})
+}
+
+// TestBenchExitCode is that of the worst that came of a request.
+func TestBenchExitCode(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		replies string // of one connection after the other
+		code    exitCode
+	}{
+		{"pass pass", 0}, {"pass fail", 1}, {"fail error pass", 3}, {"error fail close pass", 4}, {"close error fail", 4},
+		{"close unknown error fail", 5}, {"unknown close", 5},
+	} {
+		replies := strings.Fields(tt.replies)
+		s := handWritten(t, func(c *wire) {
+			q := c.next()
+			if q == nil || c.number > len(replies) {
+				return
+			}
+			status, ok := map[string]authenStatus{"pass": authenPass, "fail": authenFail, "error": authenError, "unknown": 0x63}[replies[c.number-1]]
+			if ok {
+				c.Write(c.reply(q, &authenReply{status: status}))
+			}
+		})
+		_, got := benchJSON(t, s.addr, fmt.Sprint("-t pap -c 1 --no-single-connect -n ", len(replies)))
+		if got.code != tt.code || s.connections() != len(replies) {
+			t.Errorf("%s: %d connections, %+v", tt.replies, s.connections(), got)
+		}
+	}
+}
+
+// TestBenchInterrupted counts what was answered, and not what Ctrl-C left without an answer.
+func TestBenchInterrupted(t *testing.T) {
+	t.Parallel()
+	for _, options := range []string{"-t pap -c 1", "-c 1", "-t chap -c 1 --no-single-connect"} {
+		reached := make(chan struct{})
+		var granted atomic.Int32
+		s := handWritten(t, func(c *wire) {
+			for q := c.next(); q != nil; q = c.next() {
+				if granted.Load() == 20 {
+					close(reached)
+					for c.next() != nil {
+					}
+					return
+				}
+				granted.Add(1)
+				c.Write(c.grant(q))
+			}
+		})
+		got := runUntil(t, reached, "bench alice AT --json --timeout 1h "+options, "AT", s.addr)
+		var r benchReport
+		if err := json.Unmarshal([]byte(got.out), &r); err != nil || got.code != classInterrupted.exit() || r.ExitCode != got.code ||
+			r.Requests != 20 || r.Status["PASS"] != 20 || r.Errors != nil {
+			t.Errorf("%s: %v, %+v", options, err, got)
+		}
+	}
+}
+
+// TestBenchRestarts: every login begins with the type that was asked for, wherever the one before it
+// was led to.
+func TestBenchRestarts(t *testing.T) {
+	t.Parallel()
+	restart, pass := &authenReply{status: authenRestart, data: "\x02"}, &authenReply{status: authenPass}
+	s := newScript(t, testKey, restart, pass, restart, pass)
+	if r, got := benchJSON(t, s.addr, "-n 2 -c 1"); got.code != classGranted.exit() || r.Status["PASS"] != 2 {
+		t.Fatalf("got %+v", got)
+	}
+	for _, want := range []authenType{authenASCII, authenPAP, authenASCII, authenPAP} {
+		var start authenStart
+		if s.received(t, &start); start.typ != want {
+			t.Errorf("asked by %s, not %s", start.typ, want)
+		}
+	}
 }
 
 // TestBenchFails has servers with which nothing works: every request is counted once, as what it

@@ -89,26 +89,71 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestCheckFarewell: the login that names nobody ends with an ABORT, and without an answer to the prompt.
-func TestCheckFarewell(t *testing.T) {
+// TestCheckSessions: the login that names nobody asks for single-connection mode, and ends with an ABORT
+// in place of an answer to the prompt; the login of the user is like any other.
+func TestCheckSessions(t *testing.T) {
 	t.Parallel()
 	l := listen(t)
-	packets := make(chan layouter, 2)
-	count := serveByHand(t, l, func(_ int, c *handConn) {
-		for _, word := range []string{"getpass", "close"} {
-			_, m, _ := c.act(word)
-			packets <- m
+	type packet struct {
+		flags headerFlags
+		m     layouter
+	}
+	packets := [2]chan packet{make(chan packet, 2), make(chan packet, 1)}
+	count := serveByHand(t, l, func(n int, c *handConn) {
+		for _, word := range [][]string{{"getpass", "close"}, {"pass"}}[n] {
+			h, m, _ := c.act(word)
+			packets[n] <- packet{h.flags, m}
 		}
 	})
-	got := runWith(t, secretsInEnv, "", "check", l.Addr().String(), "-q")
-	if n := count.Load(); got != (outcome{}) || n != 1 {
+	got := runWith(t, secretsInEnv, "", "check", "alice", l.Addr().String(), "-q", "-t", "pap")
+	if n := count.Load(); got != (outcome{}) || n != 2 {
 		t.Fatalf("%d connections: %+v", n, got)
 	}
-	if m, ok := (<-packets).(*authenStart); !ok || m.user != "" || m.typ != authenASCII || m.action != authenLogin {
-		t.Errorf("it begins with %+v", m)
+	p := <-packets[0]
+	if m, ok := p.m.(*authenStart); !ok || m.user != "" || m.typ != authenASCII || m.action != authenLogin || p.flags != flagSingleConnect {
+		t.Errorf("it begins with %+v, flags %s", m, p.flags)
 	}
-	if m, ok := (<-packets).(*authenContinue); !ok || m.flags != authenAbort || m.userMsg != "" || m.data != "probe" {
+	p = <-packets[0]
+	if m, ok := p.m.(*authenContinue); !ok || m.flags != authenAbort || m.userMsg != "" || m.data != "probe" {
 		t.Errorf("it ends with %+v", m)
+	}
+	p = <-packets[1]
+	if m, ok := p.m.(*authenStart); !ok || m.user != "alice" || m.typ != authenPAP || p.flags != 0 {
+		t.Errorf("the login begins with flags %s", p.flags)
+	}
+}
+
+// TestCheckFirstError: where several things are wrong with a server, the report is about the first.
+func TestCheckFirstError(t *testing.T) {
+	t.Parallel()
+	s := handWritten(t, func(c *wire) {
+		q := c.next()
+		switch {
+		case q == nil:
+		case q.user == "":
+			c.Write(c.reply(q, &authenReply{status: authenGetUser}))
+		case c.number == 2:
+			c.Write(c.reply(q, &authenReply{status: authenFail}))
+		default:
+			c.Write(c.grant(q))
+		}
+	})
+	got := runWith(t, secretsInEnv, "", "check", "alice", s.addr, "--negative", "-t", "pap")
+	got.check(t, 1, `\S+: FAILED: \S+ answers the login of alice with FAIL\n(?s).*  login: FAIL\n  wrong password: PASS\n`, ``)
+}
+
+// TestCheckInterrupted is Ctrl-C, whatever else is wrong.
+func TestCheckInterrupted(t *testing.T) {
+	t.Parallel()
+	reached := make(chan struct{})
+	silent := handWritten(t, func(c *wire) {
+		for q := c.next(); q != nil; q = c.next() {
+			close(reached)
+		}
+	})
+	got := runUntil(t, reached, "check REFUSED,AT --timeout 1h --json", "REFUSED", refusedAddr(t), "AT", silent.addr)
+	if got.code != classInterrupted.exit() || !strings.Contains(got.out, `"exit_code":130`) || strings.Count(got.out, `"error":{`) != 2 {
+		t.Errorf("got %+v", got)
 	}
 }
 

@@ -70,24 +70,25 @@ func startServe(t *testing.T, env, start []string, options ...string) (p *proces
 	serve := []string{"serve", "--listen", "127.0.0.1:0", "--user", "alice:" + testPassword}
 	p = startProcess(t, "", env, slices.Concat(start, serve, options)...)
 	waitUntil(t, "serve listens", func() bool { return listening.MatchString(p.err.String()) })
-	time.Sleep(40 * unwatched)
+	time.Sleep(settled)
 	return p, listening.FindStringSubmatch(p.err.String())[1]
 }
 
-// ends waits for the end, and sends a signal again and again until then; 0 is none.
-func (p *process) ends(s syscall.Signal) (syscall.WaitStatus, outcome) {
-	over := make(chan struct{})
-	go func() { _ = p.Wait(); close(over) }()
-	for {
-		select {
-		case <-over:
-			return p.ProcessState.Sys().(syscall.WaitStatus), outcome{exitCode(p.ProcessState.ExitCode()), p.out.String(), p.err.String()}
-		case <-time.After(10 * time.Millisecond):
-			if s != 0 {
-				_ = p.Process.Signal(s)
-			}
-		}
+// settled is more than a process takes to watch its signals, or to act on one.
+const settled = 100 * unwatched
+
+// gets sends a signal.
+func (p *process) gets(t *testing.T, s syscall.Signal) {
+	t.Helper()
+	if err := p.Process.Signal(s); err != nil {
+		t.Fatal(err)
 	}
+}
+
+// ends waits for the end.
+func (p *process) ends() (syscall.WaitStatus, outcome) {
+	_ = p.Wait()
+	return p.ProcessState.Sys().(syscall.WaitStatus), outcome{exitCode(p.ProcessState.ExitCode()), p.out.String(), p.err.String()}
 }
 
 // TestSecondSignal: the first signal lets serve finish what is under way, the second ends it at once.
@@ -95,8 +96,8 @@ func TestSecondSignal(t *testing.T) {
 	t.Parallel()
 	start := []string{buildBinary(t)}
 	p, _ := startServe(t, nil, start)
-	p.Process.Signal(syscall.SIGINT)
-	if state, got := p.ends(0); state.Signaled() || got.code != classGranted.exit() {
+	p.gets(t, syscall.SIGINT)
+	if state, got := p.ends(); state.Signaled() || got.code != classGranted.exit() {
 		t.Errorf("one signal, and nothing under way: %+v", got)
 	}
 
@@ -105,9 +106,12 @@ func TestSecondSignal(t *testing.T) {
 	if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 1}, papStart("alice", testPassword)); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(40 * unwatched) // until it waits to reply
-	if state, got := p.ends(syscall.SIGINT); !state.Signaled() || state.Signal() != syscall.SIGINT {
-		t.Errorf("signals again and again end it with %+v", got)
+	time.Sleep(settled) // until it waits to reply
+	p.gets(t, syscall.SIGINT)
+	time.Sleep(settled)
+	p.gets(t, syscall.SIGINT)
+	if state, got := p.ends(); !state.Signaled() || state.Signal() != syscall.SIGINT {
+		t.Errorf("the second signal ends it with %+v", got)
 	}
 }
 
@@ -121,13 +125,14 @@ func TestIgnoredSignals(t *testing.T) {
 			t.Parallel()
 			start := []string{"sh", "-c", "trap '' " + name + `; exec "$@"`, "sh", binary}
 			p, addr := startServe(t, nil, start)
-			p.Process.Signal(signal)
-			time.Sleep(40 * unwatched)
+			p.gets(t, signal)
+			time.Sleep(settled)
 			got := runWith(t, secretsInEnv, "", "authenticate", "alice", addr, "-t", "pap")
 			if got.code != classGranted.exit() {
 				t.Errorf("serve was ended: %+v", got)
 			}
-			if state, got := p.ends(syscall.SIGTERM); state.Signaled() || got.code != classGranted.exit() {
+			p.gets(t, syscall.SIGTERM)
+			if state, got := p.ends(); state.Signaled() || got.code != classGranted.exit() {
 				t.Errorf("SIGTERM ends it with %+v", got)
 			}
 
@@ -135,8 +140,10 @@ func TestIgnoredSignals(t *testing.T) {
 			const command = `trap "exit 9" HUP INT; trap "exit 4" TERM; echo ready; read x; exit 5`
 			p = startProcess(t, s.addr, nil, slices.Concat(start, []string{"account", "alice", "AT", "--exec", "--", "sh", "-c", command})...)
 			waitUntil(t, "the command runs", func() bool { return strings.Contains(p.out.String(), "ready") })
-			p.Process.Signal(signal)
-			if _, got := p.ends(syscall.SIGTERM); got.code != 4 {
+			p.gets(t, signal)
+			time.Sleep(settled)
+			p.gets(t, syscall.SIGTERM)
+			if _, got := p.ends(); got.code != 4 {
 				t.Errorf("the command ends with %+v", got)
 			}
 		})
@@ -150,7 +157,7 @@ func TestExecSignals(t *testing.T) {
 	binary := buildBinary(t)
 	for _, tt := range []struct {
 		name, command string
-		signals       []syscall.Signal // the last of them again and again
+		signals       []syscall.Signal
 		code          exitCode
 		recorded      string
 	}{
@@ -165,11 +172,13 @@ func TestExecSignals(t *testing.T) {
 			s := serveWith(t)
 			p := startProcess(t, s.addr, nil, binary, "account", "alice", "AT", "--exec", "--", "sh", "-c", tt.command)
 			waitUntil(t, "the command runs", func() bool { return strings.Contains(p.out.String(), "ready") })
-			last := len(tt.signals) - 1
-			for _, signal := range tt.signals[:last] {
-				p.Process.Signal(signal)
+			for i, signal := range tt.signals {
+				if i > 0 {
+					time.Sleep(settled)
+				}
+				p.gets(t, signal)
 			}
-			if _, got := p.ends(tt.signals[last]); got != (outcome{tt.code, "ready\n", ""}) {
+			if _, got := p.ends(); got != (outcome{tt.code, "ready\n", ""}) {
 				t.Errorf("got %+v, want %d", got, tt.code)
 			}
 			if log := s.log.String(); strings.Count(log, " account start ") != 1 || strings.Count(log, " account stop ") != 1 || !strings.Contains(log, tt.recorded) {
@@ -195,11 +204,12 @@ func TestFIPS(t *testing.T) {
 			io.WriteString(p.in, requests)
 			p.in.Close()
 		}
-		if _, got := p.ends(0); got.code != classGranted.exit() || strings.Contains(got.err, "fips") {
+		if _, got := p.ends(); got.code != classGranted.exit() || strings.Contains(got.err, "fips") {
 			t.Errorf("%s: %+v", line, got)
 		}
 	}
-	if _, got := serve.ends(syscall.SIGTERM); got.code != classGranted.exit() {
+	serve.gets(t, syscall.SIGTERM)
+	if _, got := serve.ends(); got.code != classGranted.exit() {
 		t.Errorf("serve ends with %+v", got)
 	}
 }

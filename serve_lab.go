@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// This file is what the lab server decides; serve.go is how it talks.
+// This file is what the lab server decides; serve_peer.go is how it talks.
 
 // replyToStart decides on the START of an authentication. RFC 8907 section 5.4.2.
 func (p *peer) replyToStart(d *authSession) *authenReply {

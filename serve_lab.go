@@ -20,20 +20,11 @@ func (p *peer) replyToStart(d *authSession) *authenReply {
 	if m.service == authenServiceEnable {
 		d.Request = "enable"
 	}
-	switch {
-	case m.action == authenChPass:
+	if m.action == authenChPass {
 		d.Request = "chpass"
-		if m.typ != authenASCII {
-			return &authenReply{status: authenError, serverMsg: "CHPASS is for the type ascii (RFC 8907 section 5.4.2.7)"}
-		}
-	case m.action != authenLogin:
-		return &authenReply{status: authenError, serverMsg: "action " + m.action.String() + " is not supported"}
 	}
-	if !authenTypeNames.has(uint8(m.typ)) {
-		return &authenReply{status: authenError, serverMsg: "authen_type " + m.typ.String() + " is not supported"}
-	}
-	if d.version != m.typ.minor() && m.service != authenServiceEnable {
-		return &authenReply{status: authenError, serverMsg: fmt.Sprintf("minor version %d does not go with %s (RFC 8907 section 5.4.1)", d.version.minor(), m.typ)}
+	if what := unimplemented(m, d.version); what != "" {
+		return &authenReply{status: authenFail, serverMsg: what}
 	}
 	if m.typ != authenASCII {
 		want, ok := p.password(d)
@@ -53,6 +44,24 @@ func (p *peer) replyToStart(d *authSession) *authenReply {
 		return &authenReply{status: authenGetUser, serverMsg: "Username: "}
 	}
 	return p.askPassword(d, "")
+}
+
+// unimplemented is what of a START this server does not do, or nothing: the answer to that is FAIL.
+// RFC 8907 sections 5.4.1 and 5.4.2.
+func unimplemented(m *authenStart, v version) string {
+	switch {
+	case m.action == authenChPass && m.typ != authenASCII:
+		return "CHPASS is for the type ascii (RFC 8907 section 5.4.2.7)"
+	case m.action != authenLogin && m.action != authenChPass:
+		return "action " + m.action.String() + " is not supported"
+	case m.typ == 0 || !authenTypeNames.has(uint8(m.typ)):
+		return "authen_type " + m.typ.String() + " is not supported"
+	case v != m.typ.minor() && m.service != authenServiceEnable:
+		return fmt.Sprintf("minor version %d does not go with %s (RFC 8907 section 5.4.1)", v.minor(), m.typ)
+	case v.minor() > 1:
+		return fmt.Sprintf("minor version %d is not supported", v.minor())
+	}
+	return ""
 }
 
 // askPassword asks for the password that the session is about, up to three times, then lets

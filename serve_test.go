@@ -176,6 +176,7 @@ func TestDialogues(t *testing.T) {
 	fail := &authenReply{status: authenFail, serverMsg: "Login incorrect"}
 	changed := &authenReply{status: authenPass, serverMsg: "Password changed"}
 	failure := func(msg string) *authenReply { return &authenReply{status: authenError, serverMsg: msg} }
+	undone := func(msg string) *authenReply { return &authenReply{status: authenFail, serverMsg: msg} }
 	asks := func(status authenStatus, msg string) *authenReply {
 		return &authenReply{status: status, flags: authenNoEcho, serverMsg: msg}
 	}
@@ -246,8 +247,8 @@ func TestDialogues(t *testing.T) {
 		{name: "CHPASS, nothing", turns: []turn{{1, start(authenChPass, authenASCII, authenServiceLogin, ""), askOld, 0}, {1, says(testPassword), askNew, 0},
 			{1, says(""), askRetype, 0}, {1, says(""), &authenReply{status: authenFail, serverMsg: "The new passwords differ or are empty"}, 0}},
 			log: "alice chpass ascii FAIL: The new passwords differ or are empty\n"},
-		{name: "CHPASS by PAP", turns: []turn{{1, start(authenChPass, authenPAP, authenServiceLogin, testPassword), failure("CHPASS is for the type ascii (RFC 8907 section 5.4.2.7)"), 0}},
-			log: "alice chpass pap ERROR: CHPASS is for the type ascii (RFC 8907 section 5.4.2.7)\n"},
+		{name: "CHPASS by PAP", turns: []turn{{1, start(authenChPass, authenPAP, authenServiceLogin, testPassword), undone("CHPASS is for the type ascii (RFC 8907 section 5.4.2.7)"), 0}},
+			log: "alice chpass pap FAIL: CHPASS is for the type ascii (RFC 8907 section 5.4.2.7)\n"},
 		{name: "expired", turns: []turn{{1, asciiStart("old"), askPass, 0}, {1, says(testPassword), askNew, 0}, {1, says("x"), askRetype, 0}, {1, says("x"), changed, 0}},
 			log: "old authenticate ascii PASS: Password changed\n"},
 		{name: "expired, PAP", turns: []turn{{1, papStart("old", testPassword), &authenReply{status: authenFail, serverMsg: "Password change required"}, 0}},
@@ -256,14 +257,14 @@ func TestDialogues(t *testing.T) {
 		{name: "MS-CHAP", turns: []turn{{1, start(authenLogin, authenMSCHAP, 3, ms), pass, 0}}, log: "alice authenticate mschap PASS\n"},
 		{name: "MS-CHAP without a LAN Manager response", turns: []turn{{1, start(authenLogin, authenMSCHAP, 3, emptyLM), pass, 0}}, log: "alice authenticate mschap PASS\n"},
 		{name: "MS-CHAP v2", turns: []turn{{1, start(authenLogin, authenMSCHAPv2, 3, challenge(authenMSCHAPv2, 16)), pass, 0}}, log: "alice authenticate mschapv2 PASS\n"},
-		{name: "SENDAUTH", turns: []turn{{1, start(4, authenPAP, 3, testPassword), failure("action SENDAUTH is not supported"), 0}},
-			log: "alice authenticate pap ERROR: action SENDAUTH is not supported\n"},
-		{name: "ARAP", turns: []turn{{1, start(authenLogin, 4, 3, testPassword), failure("authen_type 0x04 is not supported"), minorOne}},
-			log: "alice authenticate 0x04 ERROR: authen_type 0x04 is not supported\n"},
-		{name: "PAP with minor version 0", turns: []turn{{1, papStart("alice", testPassword), failure("minor version 0 does not go with pap (RFC 8907 section 5.4.1)"), minorDefault}},
-			log: "alice authenticate pap ERROR: minor version 0 does not go with pap (RFC 8907 section 5.4.1)\n"},
-		{name: "ASCII with minor version 1", turns: []turn{{1, asciiStart("alice"), failure("minor version 1 does not go with ascii (RFC 8907 section 5.4.1)"), minorOne}},
-			log: "alice authenticate ascii ERROR: minor version 1 does not go with ascii (RFC 8907 section 5.4.1)\n"},
+		{name: "SENDAUTH", turns: []turn{{1, start(4, authenPAP, 3, testPassword), undone("action SENDAUTH is not supported"), 0}},
+			log: "alice authenticate pap FAIL: action SENDAUTH is not supported\n"},
+		{name: "ARAP", turns: []turn{{1, start(authenLogin, 4, 3, testPassword), undone("authen_type 0x04 is not supported"), minorOne}},
+			log: "alice authenticate 0x04 FAIL: authen_type 0x04 is not supported\n"},
+		{name: "PAP with minor version 0", turns: []turn{{1, papStart("alice", testPassword), undone("minor version 0 does not go with pap (RFC 8907 section 5.4.1)"), minorDefault}},
+			log: "alice authenticate pap FAIL: minor version 0 does not go with pap (RFC 8907 section 5.4.1)\n"},
+		{name: "ASCII with minor version 1", turns: []turn{{1, asciiStart("alice"), undone("minor version 1 does not go with ascii (RFC 8907 section 5.4.1)"), minorOne}},
+			log: "alice authenticate ascii FAIL: minor version 1 does not go with ascii (RFC 8907 section 5.4.1)\n"},
 		{name: "CONTINUE for an unknown session", turns: []turn{{1, says(testPassword), failure("no such session"), 0}}},
 		{name: "CONTINUE for another session", flags: flagSingleConnect, kept: true,
 			turns: []turn{{1, asciiStart("alice"), askPass, 0}, {2, says(testPassword), failure("no such session"), 0}, {1, says(testPassword), pass, 0}},
@@ -1410,5 +1411,49 @@ func TestEndBeforeRead(t *testing.T) {
 	newLab().serve(ctx, &hastyConn{stream{Reader: octets}, cancel})
 	if octets.Len() < headerLen {
 		t.Error("it reads on")
+	}
+}
+
+// TestUnimplemented: what of a START is not implemented is a FAIL, whatever the service and the
+// version (RFC 8907 section 5.4.2); the session is logged with what was asked.
+func TestUnimplemented(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t)
+	for _, tt := range []struct {
+		action  authenAction
+		typ     authenType
+		service authenService
+		version version
+		want    authenStatus
+	}{
+		{authenLogin, authenPAP, authenServiceLogin, minorOne, authenPass},
+		{authenLogin, authenPAP, authenServiceEnable, minorDefault, authenPass},
+		{authenLogin, authenPAP, authenServiceEnable, minorOne, authenPass},
+		{authenLogin, authenPAP, authenServiceEnable, majorVersion<<4 | 2, authenFail},
+		{authenLogin, authenPAP, authenServiceLogin, majorVersion<<4 | 15, authenFail},
+		{authenLogin, authenASCII, authenServiceLogin, minorOne, authenFail},
+		{authenLogin, 0, authenServiceLogin, minorDefault, authenFail},
+		{authenLogin, 0, authenServiceLogin, minorOne, authenFail},
+		{authenLogin, 4, authenServiceLogin, minorOne, authenFail},
+		{authenLogin, 7, authenServiceEnable, minorOne, authenFail},
+		{authenLogin, 255, authenServiceLogin, minorOne, authenFail},
+		{authenChPass, authenPAP, authenServiceLogin, minorOne, authenFail},
+		{authenChPass, 0, authenServiceLogin, minorDefault, authenFail},
+		{0, authenPAP, authenServiceLogin, minorOne, authenFail},
+		{3, authenASCII, authenServiceLogin, minorDefault, authenFail},
+		{4, authenPAP, authenServiceLogin, minorOne, authenFail},
+		{255, authenPAP, authenServiceEnable, minorOne, authenFail},
+	} {
+		c := dialHand(t, s.addr)
+		h := header{version: tt.version, typ: typeAuthen, seqNo: 1}
+		m := &authenStart{action: tt.action, subject: subject{typ: tt.typ, service: tt.service, user: "alice"}, data: testPassword}
+		if err := c.send(h, m); err != nil {
+			t.Fatal(err)
+		}
+		var r authenReply
+		got, err := c.receive(&r)
+		if err != nil || r.status != tt.want || got.version != tt.version || (tt.want == authenFail) != strings.Contains(r.serverMsg, " ") {
+			t.Errorf("%+v is answered with %+v %+v, %v", tt, got, r, err)
+		}
 	}
 }

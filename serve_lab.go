@@ -26,7 +26,7 @@ func (p *peer) replyToStart(d *authSession) *authenReply {
 	if what := unimplemented(m, d.version); what != "" {
 		return &authenReply{status: authenFail, serverMsg: what}
 	}
-	if m.typ != authenASCII {
+	if m.typ != authenASCII && m.typ != 0 {
 		want, ok := p.password(d)
 		if !proves(m, want) || !ok {
 			return &authenReply{status: authenFail, serverMsg: "Login incorrect"}
@@ -50,16 +50,17 @@ func (p *peer) replyToStart(d *authSession) *authenReply {
 // RFC 8907 sections 5.4.1 and 5.4.2.
 func unimplemented(m *authenStart, v version) string {
 	switch {
+	case v.minor() > 1:
+		return fmt.Sprintf("minor version %d is not supported", v.minor())
 	case m.action == authenChPass && m.typ != authenASCII:
 		return "CHPASS is for the type ascii (RFC 8907 section 5.4.2.7)"
 	case m.action != authenLogin && m.action != authenChPass:
 		return "action " + m.action.String() + " is not supported"
+	case m.typ == 0 && m.service == authenServiceEnable: // "not used": the password is asked for (section 5.4.2.6)
 	case m.typ == 0 || !authenTypeNames.has(uint8(m.typ)):
 		return "authen_type " + m.typ.String() + " is not supported"
 	case v != m.typ.minor() && m.service != authenServiceEnable:
 		return fmt.Sprintf("minor version %d does not go with %s (RFC 8907 section 5.4.1)", v.minor(), m.typ)
-	case v.minor() > 1:
-		return fmt.Sprintf("minor version %d is not supported", v.minor())
 	}
 	return ""
 }

@@ -1457,3 +1457,28 @@ func TestUnimplemented(t *testing.T) {
 		}
 	}
 }
+
+// TestEnableWithoutType: a request for a level whose authen_type is "not used" is asked for the
+// password as ASCII is, with either minor version (RFC 8907 section 5.4.2.6).
+func TestEnableWithoutType(t *testing.T) {
+	t.Parallel()
+	for _, v := range []version{minorDefault, minorOne} {
+		s := serveWith(t)
+		c, numbers := dialHand(t, s.addr), make(map[uint32]uint8)
+		enable := func(user string) *authenStart {
+			return &authenStart{action: authenLogin, subject: subject{service: authenServiceEnable, privLvl: 15, user: user}}
+		}
+		askUser := &authenReply{status: authenGetUser, serverMsg: "Username: "}
+		askPass := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}
+		for _, tn := range []turn{
+			{1, enable("alice"), askPass, v}, {1, says(testPassword), &authenReply{status: authenPass}, v},
+			{2, enable(""), askUser, v}, {2, says("alice"), askPass, v}, {2, says(testPassword), &authenReply{status: authenPass}, v},
+		} {
+			tn.take(t, c, numbers, flagSingleConnect)
+		}
+		want := strings.Repeat("alice enable "+authenType(0).String()+" PASS\n", 2)
+		if got := s.lines(t); got != want {
+			t.Errorf("the lines are\n%snot\n%s", got, want)
+		}
+	}
+}

@@ -232,15 +232,16 @@ func commandLine(args []string) string {
 	return strings.TrimSpace(strings.Join(words, " "))
 }
 
-// account takes a record by the flag table of RFC 8907 section 7.2. It is written out before the
-// client is told so.
+// account takes a record by the flag table of RFC 8907 section 7.2, which has three of the bits; the
+// others count for nothing. It is written out before the client is told so.
 func (p *peer) account(m *acctRequest) *acctReply {
-	r := &acctReply{status: acctSuccess}
-	if !acctFlagNames.has(uint8(m.flags)) {
+	r, kind := &acctReply{status: acctSuccess}, m.flags&(acctStart|acctStop|acctWatchdog)
+	if !acctFlagNames.has(uint8(kind)) {
+		kind = m.flags
 		r = &acctReply{status: acctError, serverMsg: "flags " + m.flags.String() + " are not valid (RFC 8907 section 7.2)"}
 	}
 	p.log.write(&served{Time: time.Now(), Peer: p.addr, Request: "account", User: m.user, PrivLvl: m.privLvl, Port: m.port, RemAddr: m.remAddr,
-		Args: m.args, Flag: m.flags.String(), CommandLine: commandLine(m.args), Status: r.status.String(), ServerMsg: r.serverMsg})
+		Args: m.args, Flag: kind.String(), CommandLine: commandLine(m.args), Status: r.status.String(), ServerMsg: r.serverMsg})
 	if err := p.log.flush(); err != nil {
 		return &acctReply{status: acctError, serverMsg: "the record could not be written"}
 	}

@@ -173,18 +173,21 @@ func (p *peer) replyHeader(h header) header {
 }
 
 // accepts judges what a header says of its session. Where it does not accept that it tells the
-// client, unless seq_no leaves no number for a reply (RFC 8907 section 4.1).
+// client, if RFC 8907 section 4.1 has a number for a reply.
 func (p *peer) accepts(h header, replyHead *header) bool {
 	switch {
 	case h.seqNo > lastSeqNo:
 		p.log.note(p.addr, "the sequence numbers of a session are used up")
 		return false
-	case h.seqNo%2 == 0 || h.typ < typeAuthen || h.typ > typeAcct:
-		// RFC 8907 section 3.6: the same header with the next number and no body.
-		p.log.note(p.addr, fmt.Sprintf("a packet of type %s with seq_no %d", h.typ, h.seqNo))
-		replyHead.length = 0
+	case h.seqNo%2 == 0: // so it is none to answer (section 4.1)
+		p.log.note(p.addr, fmt.Sprintf("seq_no %d is even, as only a server's is", h.seqNo))
+		return false
+	case h.typ < typeAuthen || h.typ > typeAcct:
+		// RFC 8907 section 3.6: the identical header, but for the next number, and no body.
+		p.log.note(p.addr, fmt.Sprintf("a packet of type %s", h.typ))
+		h.seqNo, h.length = h.seqNo+1, 0
 		head := codec{buf: p.out}
-		replyHead.layout(&head)
+		h.layout(&head)
 		p.out = head.buf
 		return false
 	case p.clear != (h.flags&flagUnencrypted != 0):

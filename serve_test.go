@@ -377,11 +377,11 @@ func TestBadPackets(t *testing.T) {
 		want   layouter // the reply; a header is one without a body
 		note   string
 	}{
-		{"type 0", withType(0, 1), &header{version: minorOne, seqNo: 2, sessionID: 7}, "a packet of type 0x00 with seq_no 1\n"},
-		{"type 4", withType(4, 1), &header{version: minorOne, typ: 4, seqNo: 2, sessionID: 7}, "a packet of type 0x04 with seq_no 1\n"},
-		{"type 255", withType(255, 3), &header{version: minorOne, typ: 255, seqNo: 4, sessionID: 7}, "a packet of type 0xff with seq_no 3\n"},
-		{"seq_no 0", withType(1, 0), &header{version: minorOne, typ: 1, seqNo: 1, sessionID: 7}, "a packet of type authentication with seq_no 0\n"},
-		{"seq_no 2", withType(1, 2), &header{version: minorOne, typ: 1, seqNo: 3, sessionID: 7}, "a packet of type authentication with seq_no 2\n"},
+		{"type 0", withType(0, 1), &header{version: minorOne, seqNo: 2, sessionID: 7}, "a packet of type 0x00\n"},
+		{"type 4", withType(4, 1), &header{version: minorOne, typ: 4, seqNo: 2, sessionID: 7}, "a packet of type 0x04\n"},
+		{"type 255", withType(255, 3), &header{version: minorOne, typ: 255, seqNo: 4, sessionID: 7}, "a packet of type 0xff\n"},
+		{"seq_no 0", withType(1, 0), nil, "seq_no 0 is even, as only a server's is\n"},
+		{"seq_no 2", withType(1, 2), nil, "seq_no 2 is even, as only a server's is\n"},
 		{"seq_no 254", withType(1, 254), nil, "the sequence numbers of a session are used up\n"},
 		{"seq_no 255", withType(1, 255), nil, "the sequence numbers of a session are used up\n"},
 		{"authorization with seq_no 3", packed(third(author), testKey, &authorRequest{subject: subject{user: "alice"}}), &authorResponse{status: authorError, serverMsg: "seq_no is not 1"}, ""},
@@ -1479,6 +1479,29 @@ func TestEnableWithoutType(t *testing.T) {
 		want := strings.Repeat("alice enable "+authenType(0).String()+" PASS\n", 2)
 		if got := s.lines(t); got != want {
 			t.Errorf("the lines are\n%snot\n%s", got, want)
+		}
+	}
+}
+
+// TestUnknownType: the answer is the header as it came, with flags that nobody knows, the next
+// seq_no and no body (RFC 8907 section 3.6); what has a server's seq_no has no answer.
+func TestUnknownType(t *testing.T) {
+	t.Parallel()
+	for _, flags := range []headerFlags{0, flagUnencrypted, flagSingleConnect, 0xff} {
+		for _, version := range []version{minorDefault, minorOne, majorVersion<<4 | 9} {
+			for seqNo, answered := range map[uint8]bool{1: true, 253: true, 2: false, 254: false, 255: false} {
+				h := header{version: version, typ: 7, seqNo: seqNo, flags: flags, sessionID: 0xfeedbeef}
+				conn := &stream{Reader: bytes.NewReader(packed(h, testKey, papStart("alice", testPassword)))}
+				newLab().serve(t.Context(), conn)
+				h.seqNo++
+				want := codec{}
+				if h.layout(&want); !answered {
+					want.buf = nil
+				}
+				if !bytes.Equal(conn.out.Bytes(), want.buf) {
+					t.Errorf("%+v is what ought to be answered, not %x", h, conn.out.Bytes())
+				}
+			}
 		}
 	}
 }

@@ -180,6 +180,9 @@ func (p *peer) permission(m *authorRequest) *authorResponse {
 	if !known {
 		return &authorResponse{status: authorFail, serverMsg: "unknown user"}
 	}
+	if len(p.rules) > 0 && argValue(m.args, "service") == "" { // they are for commands, which are a service's
+		return &authorResponse{status: authorFail, serverMsg: "no service is named (RFC 8907 section 8.2)"}
+	}
 	if line := commandLine(m.args); line != "" {
 		if !permits(p.rules, line) {
 			return &authorResponse{status: authorFail, serverMsg: "command not permitted"}

@@ -279,3 +279,28 @@ func TestRecordKind(t *testing.T) {
 		}
 	}
 }
+
+// TestNoService: a request that names no service is permitted by no rule (RFC 8907 section 8.2).
+func TestNoService(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		rules, request string
+		want           authorStatus
+	}{
+		{"+^show", "cmd=show", authorFail},
+		{"+^show", "service= cmd=show", authorFail},
+		{"+^show", "", authorFail},
+		{"-^reload", "", authorFail},
+		{"+^show", "service=shell cmd=show", authorPassAdd},
+		{"+^show", "cmd=show service*shell", authorPassAdd},
+		{"+^show", "service=ppp", authorPassAdd},
+		{"", "cmd=show", authorPassAdd},
+	} {
+		p := labPeer()
+		p.rules = rules(tt.rules)
+		if r := p.authorize(&authorRequest{subject: subject{user: "alice"}, args: strings.Fields(tt.request)}); r.status != tt.want ||
+			(r.serverMsg == "no service is named (RFC 8907 section 8.2)") != (tt.want == authorFail) {
+			t.Errorf("rules %q, request %q: %+v", tt.rules, tt.request, r)
+		}
+	}
+}

@@ -10,7 +10,6 @@ import (
 	"net"
 	"slices"
 	"time"
-	"unicode/utf8"
 )
 
 // A peer is one client's connection.
@@ -113,11 +112,11 @@ func (p *peer) packet() bool {
 	}
 	reply, over, err := p.decide(h, body)
 	if err != nil {
-		what := fmt.Sprintf("a packet that does not fit the key of %d characters", utf8.RuneCountInString(p.key))
+		what := "a packet that does not fit the key: "
 		if p.clear {
-			what = "a malformed packet"
+			what = "a malformed packet: "
 		}
-		p.refuse(&replyHead, what+": "+err.Error(), what)
+		p.refuse(&replyHead, what+err.Error(), "a malformed packet")
 		return false
 	}
 	if reply == nil { // ABORT: the session is over without a reply

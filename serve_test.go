@@ -369,7 +369,7 @@ func TestBadPackets(t *testing.T) {
 	acct := with(func(h *header) { h.typ = typeAcct })
 	third := func(h header) header { h.seqNo = 3; return h }
 	withLength := func(octets string) []byte { return append(unhex(t, "c1 01 01 00 00000007"), octets...) }
-	const unfit = "a packet that does not fit the key of 31 characters: the component lengths do not add up to the body's length\n"
+	const unfit = "a packet that does not fit the key: the component lengths do not add up to the body's length\n"
 	const cut = "ended in the middle of a packet\n"
 	for _, tt := range []struct {
 		name   string
@@ -387,13 +387,13 @@ func TestBadPackets(t *testing.T) {
 		{"authorization with seq_no 3", packed(third(author), testKey, &authorRequest{subject: subject{user: "alice"}}), &authorResponse{status: authorError, serverMsg: "seq_no is not 1"}, ""},
 		{"accounting with seq_no 3", packed(third(acct), testKey, &acctRequest{flags: acctStop, subject: subject{user: "alice"}}), &acctReply{status: acctError, serverMsg: "seq_no is not 1"}, ""},
 		{"in clear", packed(inClear, "", login), &authenReply{status: authenError, serverMsg: "UNENCRYPTED flag"}, "the UNENCRYPTED flag does not fit the transport\n"},
-		{"wrong key, authentication", packed(h, "wrong", login), &authenReply{status: authenError, serverMsg: "a packet that does not fit the key of 31 characters"}, unfit},
+		{"wrong key, authentication", packed(h, "wrong", login), &authenReply{status: authenError, serverMsg: "a malformed packet"}, unfit},
 		{"wrong key, authorization", packed(author, "wrong", &authorRequest{subject: subject{user: "alice"}}),
-			&authorResponse{status: authorError, serverMsg: "a packet that does not fit the key of 31 characters"}, unfit},
+			&authorResponse{status: authorError, serverMsg: "a malformed packet"}, unfit},
 		{"wrong key, accounting", packed(acct, "wrong", &acctRequest{subject: subject{user: "alice"}}),
-			&acctReply{status: acctError, serverMsg: "a packet that does not fit the key of 31 characters"}, unfit},
-		{"another message", packed(author, testKey, &authenContinue{userMsg: "x"}), &authorResponse{status: authorError, serverMsg: "a packet that does not fit the key of 31 characters"}, unfit},
-		{"no body", withLength("\x00\x00\x00\x00"), &authenReply{status: authenError, serverMsg: "a packet that does not fit the key of 31 characters"}, unfit},
+			&acctReply{status: acctError, serverMsg: "a malformed packet"}, unfit},
+		{"another message", packed(author, testKey, &authenContinue{userMsg: "x"}), &authorResponse{status: authorError, serverMsg: "a malformed packet"}, unfit},
+		{"no body", withLength("\x00\x00\x00\x00"), &authenReply{status: authenError, serverMsg: "a malformed packet"}, unfit},
 		{"a body of 65536 octets", withLength("\x00\x01\x00\x00"), nil, "a body of 65536 octets, the limit is 65535\n"},
 		{"a body of 2^32-1 octets", withLength("\xff\xff\xff\xff"), nil, "a body of 4294967295 octets, the limit is 65535\n"},
 		{"a body of 65535 octets that ends", withLength("\x00\x00\xff\xffxyz"), nil, cut},
@@ -431,7 +431,7 @@ func TestBadPackets(t *testing.T) {
 	}
 }
 
-// TestWrongKeyLine names the peer and how long the key is, and never the key.
+// TestWrongKeyLine names the peer, and says nothing of the key.
 func TestWrongKeyLine(t *testing.T) {
 	t.Parallel()
 	const key = "der Schlüssel, überall länger"
@@ -444,7 +444,7 @@ func TestWrongKeyLine(t *testing.T) {
 		t.Errorf("answered with %+v, %v", h, err)
 	}
 	s.stop()
-	if got := s.log.String(); !strings.Contains(got, c.LocalAddr().String()+" a packet that does not fit the key of 29 characters") || strings.Contains(got, key[:8]) {
+	if got := s.log.String(); !strings.Contains(got, c.LocalAddr().String()+" a packet that does not fit the key: ") || strings.Contains(got, key[:8]) || strings.Contains(got, "character") {
 		t.Error(got)
 	}
 }

@@ -74,7 +74,7 @@ func (p *peer) askPassword(d *authSession, before string) *authenReply {
 			if d.tries++; d.tries == maxTries {
 				return &authenReply{status: authenFail, serverMsg: "Login incorrect"}
 			}
-			return p.askPassword(d, "Password incorrect.\n")
+			return p.askPassword(d, "Password incorrect. ")
 		}
 		if d.Request == "chpass" || p.expired(d.User) {
 			return p.askNewPassword(d)

@@ -180,7 +180,7 @@ func TestDialogues(t *testing.T) {
 	asks := func(status authenStatus, msg string) *authenReply {
 		return &authenReply{status: status, flags: authenNoEcho, serverMsg: msg}
 	}
-	askPass, askAgain := asks(authenGetPass, "Password: "), asks(authenGetPass, "Password incorrect.\nPassword: ")
+	askPass, askAgain := asks(authenGetPass, "Password: "), asks(authenGetPass, "Password incorrect. Password: ")
 	askOld, askNew, askRetype := asks(authenGetData, "Old password: "), asks(authenGetPass, "New password: "), asks(authenGetPass, "Retype new password: ")
 	askUser := &authenReply{status: authenGetUser, serverMsg: "Username: "}
 	start := func(action authenAction, typ authenType, service authenService, data string) *authenStart {
@@ -236,7 +236,7 @@ func TestDialogues(t *testing.T) {
 		{name: "enable by PAP with minor version 0", turns: []turn{{1, start(authenLogin, authenPAP, authenServiceEnable, testPassword), pass, minorDefault}},
 			log: "alice enable pap PASS\n"},
 		{name: "CHPASS", flags: flagSingleConnect, turns: []turn{{1, start(authenChPass, authenASCII, authenServiceLogin, ""), askOld, 0},
-			{1, says("no"), asks(authenGetData, "Password incorrect.\nOld password: "), 0}, {1, says(testPassword), askNew, 0}, {1, says("x"), askRetype, 0}, {1, says("x"), changed, 0},
+			{1, says("no"), asks(authenGetData, "Password incorrect. Old password: "), 0}, {1, says(testPassword), askNew, 0}, {1, says("x"), askRetype, 0}, {1, says("x"), changed, 0},
 			{2, papStart("alice", testPassword), fail, 0}, {3, papStart("alice", "x"), pass, 0},
 			{4, start(authenChPass, authenASCII, authenServiceLogin, ""), askOld, 0}, {4, says("x"), askNew, 0}, {4, says(testPassword), askRetype, 0}, {4, says(testPassword), changed, 0}},
 			kept: true, log: "alice chpass ascii PASS: Password changed\nalice authenticate pap FAIL: Login incorrect\n" +
@@ -1285,7 +1285,7 @@ func TestTooManyDialogues(t *testing.T) {
 		turn{session, say, want, 0}.take(t, c, numbers, flagSingleConnect)
 	}
 	ask, pass := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, &authenReply{status: authenPass}
-	again := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password incorrect.\nPassword: "}
+	again := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password incorrect. Password: "}
 	refused := &authenReply{status: authenError, serverMsg: "too many sessions"}
 	for i := range uint32(maxDialogues) {
 		take(i, asciiStart("alice"), ask)

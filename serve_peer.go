@@ -126,7 +126,7 @@ func (p *peer) packet() bool {
 	if f := p.fault.closeAfter; over && f > 0 && p.sessions >= f {
 		return false
 	}
-	return p.single || !over
+	return p.single || !over || p.fault.stays
 }
 
 // receive reads one packet, its body as it is on the wire; false where there is none, or one

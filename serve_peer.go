@@ -40,7 +40,7 @@ func (srv *labServer) serve(ctx context.Context, conn net.Conn) {
 	if secure, ok := conn.(*tls.Conn); ok {
 		conn.SetDeadline(time.Now().Add(handshakeTimeout))
 		if err := secure.HandshakeContext(ctx); err != nil {
-			srv.log.note(conn.RemoteAddr().String(), "TLS: "+cause(err).Error())
+			srv.log.note(conn.RemoteAddr().String(), "TLS: "+handshakeFault(err))
 			return
 		}
 	}

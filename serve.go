@@ -131,7 +131,11 @@ func (srv *labServer) configure(ctx context.Context, inv *invocation, opts *serv
 	if err := srv.setKey(ctx, inv, opts.listen); err != nil {
 		return err
 	}
-	srv.log = &sessionLog{out: bufio.NewWriterSize(inv.std.out, 1<<16), json: inv.output.json, verbose: inv.output.verbose}
+	out := inv.std.out
+	if inv.output.quiet {
+		out = io.Discard
+	}
+	srv.log = &sessionLog{out: bufio.NewWriterSize(out, 1<<16), json: inv.output.json, verbose: inv.output.verbose}
 	if inv.output.debug {
 		srv.trace = &tracer{out: inv.std.err, showSecrets: inv.output.showSecrets}
 	}

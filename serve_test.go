@@ -1505,3 +1505,21 @@ func TestUnknownType(t *testing.T) {
 		}
 	}
 }
+
+// TestServeQuiet: -q prints no line, neither of a session nor of what is wrong with a connection, and
+// takes records all the same.
+func TestServeQuiet(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t, "-q")
+	if err := dialHand(t, s.addr).login(1, 0); err != nil {
+		t.Error(err)
+	}
+	record := &acctRequest{flags: acctStart, subject: subject{user: "alice"}, args: []string{"task_id=7", "service=shell"}}
+	turn{session: 1, say: record, want: &acctReply{status: acctSuccess}}.take(t, dialHand(t, s.addr), make(map[uint32]uint8), 0)
+	c := dialHand(t, s.addr)
+	c.Write(make([]byte, headerLen))
+	c.checkEnd(t)
+	if got := s.lines(t); got != "" {
+		t.Errorf("the lines are\n%s", got)
+	}
+}

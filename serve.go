@@ -19,7 +19,7 @@ import (
 // program, for looking at what a device sends, for testing clients, and for this program's own
 // tests. It keeps nothing: a changed password lasts as long as the process.
 type labServer struct {
-	key    string
+	keys   clientKeys
 	tls    *tls.Config
 	clear  bool // packets are not obfuscated: TLS
 	enable string
@@ -107,6 +107,10 @@ func (srv *labServer) configure(ctx context.Context, inv *invocation, opts *serv
 	if len(opts.listen) == 0 {
 		opts.listen = list{"127.0.0.1:4949"}
 	}
+	prefixes, err := cutPrefixes(inv.key.files)
+	if err != nil {
+		return err
+	}
 	readers := inv.key.fromStdin()
 	if opts.usersFile == "-" {
 		readers = append(readers, "the users")
@@ -128,7 +132,12 @@ func (srv *labServer) configure(ctx context.Context, inv *invocation, opts *serv
 	if err := srv.setTLS(inv, opts.clientCA, opts.writeCA); err != nil {
 		return err
 	}
-	if err := srv.setKey(ctx, inv, opts.listen); err != nil {
+	if !srv.clear { // over TLS there is no key (RFC 9887 section 3.2)
+		if err := srv.loadKeys(ctx, inv, prefixes); err != nil {
+			return err
+		}
+	}
+	if err := srv.makeUp(inv, opts.listen); err != nil {
 		return err
 	}
 	out := inv.std.out
@@ -167,27 +176,13 @@ func (srv *labServer) addUsers(users []string, file string, stdin io.Reader) err
 	return nil
 }
 
-// setKey takes the key, or makes one and a user for a server that only this host can reach.
-func (srv *labServer) setKey(ctx context.Context, inv *invocation, listen []string) error {
-	ways := inv.key.ways()
-	if ways > 1 || len(inv.key.files) > 1 {
-		return failf(classUsage, "the key is given more than once")
-	}
-	made := ""
-	if srv.clear {
-		// no key over TLS (RFC 9887 section 3.2)
-	} else if ways > 0 || inv.std.env(inv.key.env) != "" {
-		keys, err := inv.key.load(ctx, inv, "")
-		if err != nil {
-			return err
-		}
-		if srv.key = keys[0].value; srv.key == "" {
-			return failf(classUsage, "the key is empty")
-		}
-	} else {
-		var b [12]byte
-		rand.Read(b[:]) // never fails
-		srv.key = hex.EncodeToString(b[:])
+// makeUp makes a key and a user where there is none, for a server that only this host can reach.
+func (srv *labServer) makeUp(inv *invocation, listen []string) error {
+	var b [12]byte
+	rand.Read(b[:]) // never fails
+	own, made := hex.EncodeToString(b[:]), ""
+	if !srv.clear && len(srv.keys) == 0 {
+		srv.keys = clientKeys{{}: own}
 		made = "a key"
 	}
 	if len(srv.users) == 0 {
@@ -205,8 +200,8 @@ func (srv *labServer) setKey(ctx context.Context, inv *invocation, listen []stri
 		}
 	}
 	if strings.Contains(made, "key") {
-		inv.say("made a key: %s", srv.key)
-		srv.try = "TACACS_PLUS_KEY=" + srv.key
+		inv.say("made a key: %s", own)
+		srv.try = "TACACS_PLUS_KEY=" + own
 	}
 	if strings.Contains(made, "user") {
 		inv.say("made a user: demo, with the password demo")

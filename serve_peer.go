@@ -17,6 +17,7 @@ type peer struct {
 	*labServer
 	conn      net.Conn
 	addr      string // where conn comes from
+	key       string // of that client
 	in        *bufio.Reader
 	out       []byte                  // replies that wait for being written together
 	dialogues map[uint32]*authSession // authentications that wait for a CONTINUE
@@ -37,6 +38,11 @@ func (srv *labServer) serve(ctx context.Context, conn net.Conn) {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
+	key, known := srv.keys.of(addrOf(conn))
+	if !known && !srv.clear {
+		srv.log.note(conn.RemoteAddr().String(), "refused: no key is for this address")
+		return
+	}
 	if secure, ok := conn.(*tls.Conn); ok {
 		conn.SetDeadline(time.Now().Add(handshakeTimeout))
 		if err := secure.HandshakeContext(ctx); err != nil {
@@ -44,7 +50,7 @@ func (srv *labServer) serve(ctx context.Context, conn net.Conn) {
 			return
 		}
 	}
-	p := &peer{labServer: srv, conn: conn, addr: conn.RemoteAddr().String(), in: bufio.NewReaderSize(conn, 16<<10),
+	p := &peer{labServer: srv, conn: conn, addr: conn.RemoteAddr().String(), key: key, in: bufio.NewReaderSize(conn, 16<<10),
 		dialogues: make(map[uint32]*authSession)}
 	for more := true; more; {
 		if len(p.out) >= maxGathered && p.flush() != nil {

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"reflect"
 	"regexp"
 	"runtime"
@@ -658,11 +659,11 @@ func TestOwnKeyOnLoopback(t *testing.T) {
 	} {
 		srv := &labServer{users: make(map[string]string)}
 		inv := &invocation{std: stdio{err: io.Discard, env: func(string) string { return "" }}}
-		if err := srv.setKey(t.Context(), inv, []string{"127.0.0.1:4949", addr}); (err == nil) != want {
+		if err := srv.makeUp(inv, []string{"127.0.0.1:4949", addr}); (err == nil) != want {
 			t.Errorf("%s: %v", addr, err)
 		}
 		srv = &labServer{clear: true, users: map[string]string{"alice": testPassword}} // TLS: no key
-		if err := srv.setKey(t.Context(), inv, []string{addr}); err != nil || srv.key != "" || srv.try != "" {
+		if err := srv.makeUp(inv, []string{addr}); err != nil || len(srv.keys) > 0 || srv.try != "" {
 			t.Errorf("%s, where nothing is to be made: %v, try %q", addr, err, srv.try)
 		}
 	}
@@ -677,7 +678,7 @@ type labRun struct {
 
 // newLab is a server for tests that prints nothing.
 func newLab() *labServer {
-	return &labServer{key: testKey, users: map[string]string{"alice": testPassword}, slots: make(chan struct{}, maxConnections),
+	return &labServer{keys: clientKeys{{}: testKey}, users: map[string]string{"alice": testPassword}, slots: make(chan struct{}, maxConnections),
 		log: &sessionLog{out: bufio.NewWriter(io.Discard)}}
 }
 
@@ -722,12 +723,12 @@ func waitUntil(t testing.TB, what string, holds func() bool) {
 func TestShutdown(t *testing.T) {
 	t.Parallel()
 	srv := newLab()
-	srv.key = "the key of this server, and of no other"
+	srv.keys = clientKeys{{}: "the key of this server, and of no other"}
 	srv.delay, srv.trace = 200*time.Millisecond, new(tracer)
 	run := startLab(t, srv)
 	dial := func() *handConn {
 		c := dialHand(t, run.addr)
-		c.key = srv.key
+		c.key = srv.keys[netip.Prefix{}]
 		return c
 	}
 	idle := []*handConn{dial(), dial(), dial()}
@@ -756,7 +757,7 @@ func TestShutdown(t *testing.T) {
 	if conn, err := net.Dial("tcp", run.addr); err == nil { // the port may be another test's by now
 		defer conn.Close()
 		late := newHandConn(conn)
-		late.key = srv.key
+		late.key = srv.keys[netip.Prefix{}]
 		if late.login(3, 0) == nil {
 			t.Error("the server still listens")
 		}

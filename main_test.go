@@ -114,7 +114,7 @@ func TestCommands(t *testing.T) {
 		{"authenticate alice AT -q", 0, ``, ``},
 		{"-u alice -H AT authenticate", 0, `PASS\n`, ``},
 		{"authenticate '' AT --answer alice", 0, `PASS\n`, ``},
-		{"authenticate alice AT --password no", 1, `GETPASS: Password incorrect.\\nPassword:\n`, `(?s).*no answer left for the prompt "Password incorrect.\\nPassword:" \(GETPASS\).*--answer.*`},
+		{"authenticate alice AT --password no", 1, `GETPASS: Password incorrect. Password:\n`, `(?s).*no answer left for the prompt "Password incorrect. Password:" \(GETPASS\).*--answer.*`},
 		{"authenticate alice AT --password no --answer no --answer no", 1, `FAIL: Login incorrect\n`, `.*hint: account, password, device policy.*\n`},
 		{"authenticate alice AT --password no --answer Pa55 --answer no", 1, `FAIL: Login incorrect\n`, `.*hint.*\n`},
 		{"authenticate alice AT -t pap --password no", 1, `FAIL: Login incorrect\n`, `.*hint.*\n`},

@@ -7,22 +7,19 @@ import (
 	"crypto/tls"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/netip"
-	"slices"
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 )
 
 // A labServer is a TACACS+ server for the laboratory: for the first five minutes with this
 // program, for looking at what a device sends, for testing clients, and for this program's own
 // tests. It keeps nothing: a changed password lasts as long as the process.
 type labServer struct {
-	key    string
+	keys   clientKeys
 	tls    *tls.Config
 	clear  bool // packets are not obfuscated: TLS
 	enable string
@@ -110,6 +107,10 @@ func (srv *labServer) configure(ctx context.Context, inv *invocation, opts *serv
 	if len(opts.listen) == 0 {
 		opts.listen = list{"127.0.0.1:4949"}
 	}
+	prefixes, err := cutPrefixes(inv.key.files)
+	if err != nil {
+		return err
+	}
 	readers := inv.key.fromStdin()
 	if opts.usersFile == "-" {
 		readers = append(readers, "the users")
@@ -131,10 +132,19 @@ func (srv *labServer) configure(ctx context.Context, inv *invocation, opts *serv
 	if err := srv.setTLS(inv, opts.clientCA, opts.writeCA); err != nil {
 		return err
 	}
-	if err := srv.setKey(ctx, inv, opts.listen); err != nil {
+	if !srv.clear { // over TLS there is no key (RFC 9887 section 3.2)
+		if err := srv.loadKeys(ctx, inv, prefixes); err != nil {
+			return err
+		}
+	}
+	if err := srv.makeUp(inv, opts.listen); err != nil {
 		return err
 	}
-	srv.log = &sessionLog{out: bufio.NewWriterSize(inv.std.out, 1<<16), json: inv.output.json, verbose: inv.output.verbose}
+	out := inv.std.out
+	if inv.output.quiet {
+		out = io.Discard
+	}
+	srv.log = &sessionLog{out: bufio.NewWriterSize(out, 1<<16), json: inv.output.json, verbose: inv.output.verbose}
 	if inv.output.debug {
 		srv.trace = &tracer{out: inv.std.err, showSecrets: inv.output.showSecrets}
 	}
@@ -166,27 +176,13 @@ func (srv *labServer) addUsers(users []string, file string, stdin io.Reader) err
 	return nil
 }
 
-// setKey takes the key, or makes one and a user for a server that only this host can reach.
-func (srv *labServer) setKey(ctx context.Context, inv *invocation, listen []string) error {
-	ways := inv.key.ways()
-	if ways > 1 || len(inv.key.files) > 1 {
-		return failf(classUsage, "the key is given more than once")
-	}
-	made := ""
-	if srv.clear {
-		// no key over TLS (RFC 9887 section 3.2)
-	} else if ways > 0 || inv.std.env(inv.key.env) != "" {
-		keys, err := inv.key.load(ctx, inv, "")
-		if err != nil {
-			return err
-		}
-		if srv.key = keys[0].value; srv.key == "" {
-			return failf(classUsage, "the key is empty")
-		}
-	} else {
-		var b [12]byte
-		rand.Read(b[:]) // never fails
-		srv.key = hex.EncodeToString(b[:])
+// makeUp makes a key and a user where there is none, for a server that only this host can reach.
+func (srv *labServer) makeUp(inv *invocation, listen []string) error {
+	var b [12]byte
+	rand.Read(b[:]) // never fails
+	own, made := hex.EncodeToString(b[:]), ""
+	if !srv.clear && len(srv.keys) == 0 {
+		srv.keys = clientKeys{{}: own}
 		made = "a key"
 	}
 	if len(srv.users) == 0 {
@@ -204,8 +200,8 @@ func (srv *labServer) setKey(ctx context.Context, inv *invocation, listen []stri
 		}
 	}
 	if strings.Contains(made, "key") {
-		inv.say("made a key: %s", srv.key)
-		srv.try = "TACACS_PLUS_KEY=" + srv.key
+		inv.say("made a key: %s", own)
+		srv.try = "TACACS_PLUS_KEY=" + own
 	}
 	if strings.Contains(made, "user") {
 		inv.say("made a user: demo, with the password demo")
@@ -277,346 +273,4 @@ func (srv *labServer) accept(ctx context.Context, l net.Listener, all *sync.Wait
 			conn.Close()
 		}
 	}
-}
-
-// A peer is one client's connection.
-type peer struct {
-	*labServer
-	conn      net.Conn
-	addr      string // where conn comes from
-	in        *bufio.Reader
-	out       []byte                  // replies that wait for being written together
-	dialogues map[uint32]*authSession // authentications that wait for a CONTINUE
-	single    bool                    // single-connection mode (RFC 8907 section 4.3)
-	begun     bool                    // the first packet was read
-	sessions  int                     // that were begun
-	waits     time.Time               // since when the deadlines are counted
-
-	// Used again for every packet, so that a login costs the server little.
-	codec codec
-	body  []byte
-	spare *authSession
-}
-
-// serve reads packets until the client goes, breaks a rule, or is idle for too long. Replies
-// are written when nothing more is there to be read.
-func (srv *labServer) serve(ctx context.Context, conn net.Conn) {
-	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
-	if secure, ok := conn.(*tls.Conn); ok {
-		conn.SetDeadline(time.Now().Add(handshakeTimeout))
-		if err := secure.HandshakeContext(ctx); err != nil {
-			srv.log.note(conn.RemoteAddr().String(), "TLS: "+cause(err).Error())
-			return
-		}
-	}
-	p := &peer{labServer: srv, conn: conn, addr: conn.RemoteAddr().String(), in: bufio.NewReaderSize(conn, 16<<10),
-		dialogues: make(map[uint32]*authSession)}
-	for more := true; more; {
-		if len(p.out) >= maxGathered && p.flush() != nil {
-			break
-		}
-		if !wholePacket(p.in) {
-			if p.flush() != nil {
-				break
-			}
-			if p.stillHere(); ctx.Err() != nil {
-				break
-			}
-		}
-		more = p.packet()
-	}
-	p.flush()
-	for id, d := range p.dialogues {
-		p.abandon(id, d)
-	}
-	p.log.flush()
-}
-
-// stillHere moves the deadlines of the connection, at most once a second: that costs more than
-// a login does.
-func (p *peer) stillHere() {
-	if now := time.Now(); now.Sub(p.waits) > time.Second {
-		p.waits = now
-		p.conn.SetDeadline(now.Add(idleTimeout))
-	}
-}
-
-// flush writes the log, then the replies. What account replies does not depend on this: it has
-// written its record before.
-func (p *peer) flush() error {
-	err := p.log.flush()
-	if len(p.out) > 0 {
-		p.stillHere()
-		err = errors.Join(err, p.fault.write(p.conn, p.out))
-		p.out = p.out[:0]
-	}
-	return err
-}
-
-// packet reads one packet and replies to it; false ends the connection.
-func (p *peer) packet() bool {
-	h, body, ok := p.receive()
-	if !ok {
-		return false
-	}
-	if !p.begun {
-		p.begun, p.single = true, h.flags&flagSingleConnect != 0 && !p.fault.refuseSingle
-	}
-	replyHead := p.replyHeader(h)
-	if !p.accepts(h, &replyHead) {
-		return false
-	}
-	if h.seqNo == 1 {
-		p.sessions++
-	}
-	if f := p.fault.swallowAfter; f > 0 && p.sessions > f {
-		return true
-	}
-	if !p.clear {
-		obfuscate(&h, p.key, body)
-	}
-	reply, over, err := p.decide(h, body)
-	if err != nil {
-		what := fmt.Sprintf("a packet that does not fit the key of %d characters", utf8.RuneCountInString(p.key))
-		if p.clear {
-			what = "a malformed packet"
-		}
-		p.refuse(&replyHead, what+": "+err.Error(), what)
-		return false
-	}
-	if reply == nil { // ABORT: the session is over without a reply
-		return p.single
-	}
-	p.send(&replyHead, reply)
-	if f := p.fault.closeAfter; over && f > 0 && p.sessions >= f {
-		return false
-	}
-	return p.single || !over
-}
-
-// receive reads one packet, its body as it is on the wire; false where there is none, or one
-// that must not be read. The body is good until the next one is read.
-func (p *peer) receive() (h header, body []byte, ok bool) {
-	head, err := p.in.Peek(headerLen)
-	if err != nil {
-		if len(head) > 0 {
-			p.log.note(p.addr, "ended in the middle of a packet")
-		}
-		return h, nil, false
-	}
-	h = parseHeader(head)
-	if h.version.major() != majorVersion {
-		p.log.note(p.addr, fmt.Sprintf("not TACACS+: the first octet is 0x%02x", head[0]))
-		return h, nil, false
-	}
-	if h.length > maxBody {
-		p.log.note(p.addr, fmt.Sprintf("a body of %d octets, the limit is %d", h.length, maxBody))
-		return h, nil, false
-	}
-	p.in.Discard(headerLen)
-	body = slices.Grow(p.body[:0], int(h.length))[:h.length]
-	if p.body = body; len(body) > keptBody {
-		p.body = nil
-	}
-	if _, err := io.ReadFull(p.in, body); err != nil {
-		p.log.note(p.addr, "ended in the middle of a packet")
-		return h, nil, false
-	}
-	return h, body, true
-}
-
-// replyHeader is the header of the reply to a packet with the header h: of the flags it has
-// those that this server knows (RFC 8907 section 4.1). The length follows with the body.
-func (p *peer) replyHeader(h header) header {
-	h.seqNo++
-	h.flags &= flagUnencrypted
-	if p.single {
-		h.flags |= flagSingleConnect
-	}
-	return h
-}
-
-// accepts judges what a header says of its session. Where it does not accept that it tells the
-// client, unless seq_no leaves no number for a reply (RFC 8907 section 4.1).
-func (p *peer) accepts(h header, replyHead *header) bool {
-	switch {
-	case h.seqNo > lastSeqNo:
-		p.log.note(p.addr, "the sequence numbers of a session are used up")
-		return false
-	case h.seqNo%2 == 0 || h.typ < typeAuthen || h.typ > typeAcct:
-		// RFC 8907 section 3.6: the same header with the next number and no body.
-		p.log.note(p.addr, fmt.Sprintf("a packet of type %s with seq_no %d", h.typ, h.seqNo))
-		replyHead.length = 0
-		head := codec{buf: p.out}
-		replyHead.layout(&head)
-		p.out = head.buf
-		return false
-	case p.clear != (h.flags&flagUnencrypted != 0):
-		// RFC 8907 section 10.5.2, and over TLS RFC 9887 section 4: the flag must fit, always.
-		replyHead.flags ^= flagUnencrypted
-		p.refuse(replyHead, "the UNENCRYPTED flag does not fit the transport", "UNENCRYPTED flag")
-		return false
-	}
-	return true
-}
-
-// refuse logs what is wrong with a packet, and replies to it with an ERROR of its type.
-func (p *peer) refuse(replyHead *header, note, serverMsg string) {
-	p.log.note(p.addr, note)
-	p.send(replyHead, errorReply(replyHead.typ, serverMsg))
-}
-
-// errorReply is the ERROR of one packet type.
-func errorReply(typ packetType, msg string) layouter {
-	switch typ {
-	case typeAuthen:
-		return &authenReply{status: authenError, serverMsg: msg}
-	case typeAuthor:
-		return &authorResponse{status: authorError, serverMsg: msg}
-	}
-	return &acctReply{status: acctError, serverMsg: msg}
-}
-
-// send queues a reply, with what the fault makes of it.
-func (p *peer) send(h *header, m layouter) {
-	if p.delay > 0 {
-		time.Sleep(p.delay)
-	}
-	h.version ^= p.fault.version
-	start := len(p.out)
-	out, err := p.codec.appendPacket(p.out, h, m)
-	if err != nil {
-		p.log.note(p.addr, "the reply does not fit: "+err.Error())
-		return
-	}
-	p.out = out
-	packet := out[start:]
-	if p.fault.body != nil {
-		p.fault.body(h.typ, packet[headerLen:])
-	}
-	p.trace.packet("sent to", p.conn.RemoteAddr(), h, packet[headerLen:], m)
-	if !p.clear && !p.fault.clearReply {
-		obfuscate(h, p.key+p.fault.keySuffix, packet[headerLen:])
-	}
-	if p.fault.packet != nil {
-		p.out = append(p.out[:start], p.fault.packet(packet)...)
-	}
-}
-
-// decide decodes a request and decides on it. over says that the session ends with the reply; a
-// reply of nil, that it ends without one; an error, that the body does not decode.
-func (p *peer) decide(h header, body []byte) (reply layouter, over bool, err error) {
-	switch {
-	case h.typ != typeAuthen && h.seqNo != 1:
-		return errorReply(h.typ, "seq_no is not 1"), true, nil
-	case h.typ == typeAuthor:
-		var m authorRequest
-		if err := p.decode(&h, body, &m); err != nil {
-			return nil, false, err
-		}
-		return p.fault.author(p.authorize(&m)), true, nil
-	case h.typ == typeAcct:
-		var m acctRequest
-		if err := p.decode(&h, body, &m); err != nil {
-			return nil, false, err
-		}
-		return p.fault.acct(p.account(&m)), true, nil
-	case h.seqNo == 1:
-		return p.startAuthen(&h, body)
-	}
-	return p.continueAuthen(&h, body)
-}
-
-// decode reads the body of a packet into m.
-func (p *peer) decode(h *header, body []byte, m layouter) error {
-	err := p.codec.decode(body, m)
-	p.trace.packet("received from", p.conn.RemoteAddr(), h, body, m)
-	return err
-}
-
-// startAuthen decides on a START. One with the session_id of a dialogue takes its place.
-func (p *peer) startAuthen(h *header, body []byte) (reply layouter, over bool, err error) {
-	if d := p.dialogues[h.sessionID]; d != nil {
-		p.abandon(h.sessionID, d)
-	}
-	if p.spare == nil {
-		p.spare = new(authSession)
-	}
-	d := p.spare
-	*d = authSession{served: served{Time: time.Now(), Peer: p.addr}, version: h.version}
-	if err := p.decode(h, body, &d.start); err != nil {
-		return nil, false, err
-	}
-	reply, over = p.settle(h, d, p.replyToStart(d))
-	return reply, over, nil
-}
-
-// continueAuthen decides on a CONTINUE. It has the version of the START and the next seq_no,
-// and an ABORT gets no reply (RFC 8907 sections 4.1 and 5.4.3).
-func (p *peer) continueAuthen(h *header, body []byte) (reply layouter, over bool, err error) {
-	var m authenContinue
-	if err := p.decode(h, body, &m); err != nil {
-		return nil, false, err
-	}
-	d := p.dialogues[h.sessionID]
-	var r *authenReply
-	switch {
-	case d == nil:
-		return errorReply(h.typ, "no such session"), true, nil
-	case h.seqNo != d.seqNo+2 || h.version != d.version:
-		r = &authenReply{status: authenError, serverMsg: "seq_no or version does not follow the packet before"}
-	case m.flags&authenAbort != 0:
-		p.end(h.sessionID, d, "ABORT", m.data)
-		return nil, true, nil
-	case h.seqNo == lastSeqNo:
-		r = &authenReply{status: authenError, serverMsg: "sequence numbers are used up"}
-	default:
-		r = d.next(m.userMsg)
-	}
-	reply, over = p.settle(h, d, r)
-	return reply, over, nil
-}
-
-// settle keeps the dialogue d where r, or what the fault makes of r, asks for a CONTINUE, and
-// ends it where not.
-func (p *peer) settle(h *header, d *authSession, r *authenReply) (reply layouter, over bool) {
-	d.seqNo = h.seqNo
-	r = p.fault.authen(d, r)
-	switch r.status {
-	case authenGetUser, authenGetData, authenGetPass:
-		if len(p.dialogues) < maxDialogues || h.seqNo > 1 {
-			if p.dialogues[h.sessionID] = d; d == p.spare {
-				p.spare = nil
-			}
-			return r, false
-		}
-		r = &authenReply{status: authenError, serverMsg: "too many sessions"}
-	}
-	p.end(h.sessionID, d, r.status.String(), r.serverMsg)
-	return r, true
-}
-
-// abandon ends a dialogue that the client left without an answer.
-func (p *peer) abandon(id uint32, d *authSession) {
-	p.end(id, d, "ABANDONED", "the client did not answer")
-}
-
-// end forgets a dialogue and logs what it came to.
-func (p *peer) end(id uint32, d *authSession, status, msg string) {
-	delete(p.dialogues, id)
-	d.Status, d.ServerMsg = status, msg
-	p.log.write(&d.served)
-}
-
-// An authSession is one authentication in progress. next replies to what the client says next.
-type authSession struct {
-	served
-	version version
-	seqNo   uint8 // of the client's last packet
-	start   authenStart
-	next    func(said string) *authenReply
-	tries   int
-	faulted bool
 }

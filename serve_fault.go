@@ -24,6 +24,7 @@ type fault struct {
 	body         func(typ packetType, body []byte)   // before the obfuscation
 	packet       func(packet []byte) []byte          // after it
 	sends        func(conn net.Conn, p []byte) error // in place of one write
+	stays        bool                                // connected, when a session is over too
 	version      version                             // XORed to the reply's
 	keySuffix    string                              // appended to the key
 	clearReply   bool
@@ -84,7 +85,7 @@ func faults() []fault {
 			authorReply: &authorResponse{status: authorError, data: "database down"}, acctReply: &acctReply{status: acctError, data: "database down"}},
 		{name: "fail", help: "FAIL with a message", authenReply: say(authenFail, 0, "\nAccount locked\b\n", ""),
 			authorReply: &authorResponse{status: authorFail, serverMsg: "\nDenied by policy\n", args: []string{"reason=policy"}}},
-		{name: "silent", help: "never answer", sends: func(conn net.Conn, p []byte) error { return nil }},
+		{name: "silent", help: "never answer", stays: true, sends: func(conn net.Conn, p []byte) error { return nil }},
 		{name: "close", help: "close before the reply", sends: cut(0)},
 		{name: "reset", help: "reset the connection before the reply", sends: func(conn net.Conn, p []byte) error {
 			if c, ok := conn.(*net.TCPConn); ok {
@@ -95,7 +96,7 @@ func faults() []fault {
 		{name: "close-after-header", help: "close after the header of the reply", sends: cut(headerLen)},
 		{name: "header-cut", help: "close within the header", sends: cut(5)},
 		{name: "body-cut", help: "close within the body", sends: cut(headerLen + 3)},
-		{name: "body-stall", help: "stop within the body and stay connected", sends: func(conn net.Conn, p []byte) error {
+		{name: "body-stall", help: "stop within the body and stay connected", stays: true, sends: func(conn net.Conn, p []byte) error {
 			conn.Write(p[:min(headerLen+3, len(p))])
 			return nil
 		}},

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"errors"
+	"io"
 	"net"
+	"os"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestSingleConnectFaults: the first session of the connection is as it should be, the second is not.
@@ -58,6 +62,29 @@ func TestFaultHelp(t *testing.T) {
 	for _, f := range faults() {
 		if f.help == "" || strings.Count("\n"+got.out, "\n"+f.name+" ") != 1 || !strings.Contains(got.out, " "+f.help+"\n") {
 			t.Errorf("%s is not there, or twice, or without its help", f.name)
+		}
+	}
+}
+
+// TestFaultStays: where the fault is that nothing comes, or nothing more, the connection does not
+// end either, whatever was asked.
+func TestFaultStays(t *testing.T) {
+	t.Parallel()
+	for fault, octets := range map[string]int{"silent": 0, "body-stall": headerLen + 3} {
+		s := serveWith(t, "--fault", fault)
+		for typ, m := range map[packetType]layouter{typeAuthen: papStart("alice", testPassword),
+			typeAuthor: &authorRequest{subject: subject{user: "alice"}, args: []string{"service=shell", "cmd="}},
+			typeAcct:   &acctRequest{flags: acctStop, subject: subject{user: "alice"}, args: []string{"task_id=1"}}} {
+			c := dialHand(t, s.addr)
+			lines := strings.Count(s.log.String(), "\n")
+			if err := c.send(header{version: minorOne, typ: typ, seqNo: 1}, m); err != nil {
+				t.Fatal(err)
+			}
+			waitUntil(t, "the session has its line", func() bool { return strings.Count(s.log.String(), "\n") > lines })
+			c.SetDeadline(time.Now().Add(100 * time.Millisecond))
+			if b, err := io.ReadAll(c); len(b) != octets || !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("%s, %s: %x, %v", fault, typ, b, err)
+			}
 		}
 	}
 }

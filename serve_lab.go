@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// This file is what the lab server decides; serve.go is how it talks.
+// This file is what the lab server decides; serve_peer.go is how it talks.
 
 // replyToStart decides on the START of an authentication. RFC 8907 section 5.4.2.
 func (p *peer) replyToStart(d *authSession) *authenReply {
@@ -20,22 +20,13 @@ func (p *peer) replyToStart(d *authSession) *authenReply {
 	if m.service == authenServiceEnable {
 		d.Request = "enable"
 	}
-	switch {
-	case m.action == authenChPass:
+	if m.action == authenChPass {
 		d.Request = "chpass"
-		if m.typ != authenASCII {
-			return &authenReply{status: authenError, serverMsg: "CHPASS is for the type ascii (RFC 8907 section 5.4.2.7)"}
-		}
-	case m.action != authenLogin:
-		return &authenReply{status: authenError, serverMsg: "action " + m.action.String() + " is not supported"}
 	}
-	if !authenTypeNames.has(uint8(m.typ)) {
-		return &authenReply{status: authenError, serverMsg: "authen_type " + m.typ.String() + " is not supported"}
+	if what := unimplemented(m, d.version); what != "" {
+		return &authenReply{status: authenFail, serverMsg: what}
 	}
-	if d.version != m.typ.minor() && m.service != authenServiceEnable {
-		return &authenReply{status: authenError, serverMsg: fmt.Sprintf("minor version %d does not go with %s (RFC 8907 section 5.4.1)", d.version.minor(), m.typ)}
-	}
-	if m.typ != authenASCII {
+	if m.typ != authenASCII && m.typ != 0 {
 		want, ok := p.password(d)
 		if !proves(m, want) || !ok {
 			return &authenReply{status: authenFail, serverMsg: "Login incorrect"}
@@ -55,6 +46,25 @@ func (p *peer) replyToStart(d *authSession) *authenReply {
 	return p.askPassword(d, "")
 }
 
+// unimplemented is what of a START this server does not do, or nothing: the answer to that is FAIL.
+// RFC 8907 sections 5.4.1 and 5.4.2.
+func unimplemented(m *authenStart, v version) string {
+	switch {
+	case v.minor() > 1:
+		return fmt.Sprintf("minor version %d is not supported", v.minor())
+	case m.action == authenChPass && m.typ != authenASCII:
+		return "CHPASS is for the type ascii (RFC 8907 section 5.4.2.7)"
+	case m.action != authenLogin && m.action != authenChPass:
+		return "action " + m.action.String() + " is not supported"
+	case m.typ == 0 && m.service == authenServiceEnable: // "not used": the password is asked for (section 5.4.2.6)
+	case m.typ == 0 || !authenTypeNames.has(uint8(m.typ)):
+		return "authen_type " + m.typ.String() + " is not supported"
+	case v != m.typ.minor() && m.service != authenServiceEnable:
+		return fmt.Sprintf("minor version %d does not go with %s (RFC 8907 section 5.4.1)", v.minor(), m.typ)
+	}
+	return ""
+}
+
 // askPassword asks for the password that the session is about, up to three times, then lets
 // the user choose a new one where that is the point or the old one has expired.
 func (p *peer) askPassword(d *authSession, before string) *authenReply {
@@ -64,7 +74,7 @@ func (p *peer) askPassword(d *authSession, before string) *authenReply {
 			if d.tries++; d.tries == maxTries {
 				return &authenReply{status: authenFail, serverMsg: "Login incorrect"}
 			}
-			return p.askPassword(d, "Password incorrect.\n")
+			return p.askPassword(d, "Password incorrect. ")
 		}
 		if d.Request == "chpass" || p.expired(d.User) {
 			return p.askNewPassword(d)
@@ -170,6 +180,9 @@ func (p *peer) permission(m *authorRequest) *authorResponse {
 	if !known {
 		return &authorResponse{status: authorFail, serverMsg: "unknown user"}
 	}
+	if len(p.rules) > 0 && argValue(m.args, "service") == "" { // they are for commands, which are a service's
+		return &authorResponse{status: authorFail, serverMsg: "no service is named (RFC 8907 section 8.2)"}
+	}
 	if line := commandLine(m.args); line != "" {
 		if !permits(p.rules, line) {
 			return &authorResponse{status: authorFail, serverMsg: "command not permitted"}
@@ -222,15 +235,16 @@ func commandLine(args []string) string {
 	return strings.TrimSpace(strings.Join(words, " "))
 }
 
-// account takes a record by the flag table of RFC 8907 section 7.2. It is written out before the
-// client is told so.
+// account takes a record by the flag table of RFC 8907 section 7.2, which has three of the bits; the
+// others count for nothing. It is written out before the client is told so.
 func (p *peer) account(m *acctRequest) *acctReply {
-	r := &acctReply{status: acctSuccess}
-	if !acctFlagNames.has(uint8(m.flags)) {
+	r, kind := &acctReply{status: acctSuccess}, m.flags&(acctStart|acctStop|acctWatchdog)
+	if !acctFlagNames.has(uint8(kind)) {
+		kind = m.flags
 		r = &acctReply{status: acctError, serverMsg: "flags " + m.flags.String() + " are not valid (RFC 8907 section 7.2)"}
 	}
 	p.log.write(&served{Time: time.Now(), Peer: p.addr, Request: "account", User: m.user, PrivLvl: m.privLvl, Port: m.port, RemAddr: m.remAddr,
-		Args: m.args, Flag: m.flags.String(), CommandLine: commandLine(m.args), Status: r.status.String(), ServerMsg: r.serverMsg})
+		Args: m.args, Flag: kind.String(), CommandLine: commandLine(m.args), Status: r.status.String(), ServerMsg: r.serverMsg})
 	if err := p.log.flush(); err != nil {
 		return &acctReply{status: acctError, serverMsg: "the record could not be written"}
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"regexp"
@@ -254,6 +255,52 @@ func TestSame(t *testing.T) {
 			if same(a, b) != (a == b) {
 				t.Errorf("%q and %q", a, b)
 			}
+		}
+	}
+}
+
+// TestRecordKind: three bits of the flags say what a record is, and the others nothing (RFC 8907
+// section 7.2).
+func TestRecordKind(t *testing.T) {
+	t.Parallel()
+	for flags := range 256 {
+		out := new(bytes.Buffer)
+		p := labPeer()
+		p.log.out = bufio.NewWriter(out)
+		r := p.account(&acctRequest{flags: acctFlags(flags), subject: subject{user: "alice"}})
+		kind, valid := map[int]string{0x02: "start", 0x04: "stop", 0x08: "watchdog", 0x0a: "watchdog-update"}[flags&0x0e]
+		want := acctReply{status: acctSuccess}
+		if !valid {
+			kind = fmt.Sprintf("0x%02x", flags)
+			want = acctReply{status: acctError, serverMsg: "flags " + kind + " are not valid (RFC 8907 section 7.2)"}
+		}
+		if *r != want || !strings.Contains(out.String(), " alice account "+kind+" "+want.status.String()) {
+			t.Errorf("flags 0x%02x: %+v, and the line is %s", flags, r, out)
+		}
+	}
+}
+
+// TestNoService: a request that names no service is permitted by no rule (RFC 8907 section 8.2).
+func TestNoService(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		rules, request string
+		want           authorStatus
+	}{
+		{"+^show", "cmd=show", authorFail},
+		{"+^show", "service= cmd=show", authorFail},
+		{"+^show", "", authorFail},
+		{"-^reload", "", authorFail},
+		{"+^show", "service=shell cmd=show", authorPassAdd},
+		{"+^show", "cmd=show service*shell", authorPassAdd},
+		{"+^show", "service=ppp", authorPassAdd},
+		{"", "cmd=show", authorPassAdd},
+	} {
+		p := labPeer()
+		p.rules = rules(tt.rules)
+		if r := p.authorize(&authorRequest{subject: subject{user: "alice"}, args: strings.Fields(tt.request)}); r.status != tt.want ||
+			(r.serverMsg == "no service is named (RFC 8907 section 8.2)") != (tt.want == authorFail) {
+			t.Errorf("rules %q, request %q: %+v", tt.rules, tt.request, r)
 		}
 	}
 }

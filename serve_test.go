@@ -11,6 +11,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"reflect"
 	"regexp"
 	"runtime"
@@ -176,10 +177,11 @@ func TestDialogues(t *testing.T) {
 	fail := &authenReply{status: authenFail, serverMsg: "Login incorrect"}
 	changed := &authenReply{status: authenPass, serverMsg: "Password changed"}
 	failure := func(msg string) *authenReply { return &authenReply{status: authenError, serverMsg: msg} }
+	undone := func(msg string) *authenReply { return &authenReply{status: authenFail, serverMsg: msg} }
 	asks := func(status authenStatus, msg string) *authenReply {
 		return &authenReply{status: status, flags: authenNoEcho, serverMsg: msg}
 	}
-	askPass, askAgain := asks(authenGetPass, "Password: "), asks(authenGetPass, "Password incorrect.\nPassword: ")
+	askPass, askAgain := asks(authenGetPass, "Password: "), asks(authenGetPass, "Password incorrect. Password: ")
 	askOld, askNew, askRetype := asks(authenGetData, "Old password: "), asks(authenGetPass, "New password: "), asks(authenGetPass, "Retype new password: ")
 	askUser := &authenReply{status: authenGetUser, serverMsg: "Username: "}
 	start := func(action authenAction, typ authenType, service authenService, data string) *authenStart {
@@ -235,7 +237,7 @@ func TestDialogues(t *testing.T) {
 		{name: "enable by PAP with minor version 0", turns: []turn{{1, start(authenLogin, authenPAP, authenServiceEnable, testPassword), pass, minorDefault}},
 			log: "alice enable pap PASS\n"},
 		{name: "CHPASS", flags: flagSingleConnect, turns: []turn{{1, start(authenChPass, authenASCII, authenServiceLogin, ""), askOld, 0},
-			{1, says("no"), asks(authenGetData, "Password incorrect.\nOld password: "), 0}, {1, says(testPassword), askNew, 0}, {1, says("x"), askRetype, 0}, {1, says("x"), changed, 0},
+			{1, says("no"), asks(authenGetData, "Password incorrect. Old password: "), 0}, {1, says(testPassword), askNew, 0}, {1, says("x"), askRetype, 0}, {1, says("x"), changed, 0},
 			{2, papStart("alice", testPassword), fail, 0}, {3, papStart("alice", "x"), pass, 0},
 			{4, start(authenChPass, authenASCII, authenServiceLogin, ""), askOld, 0}, {4, says("x"), askNew, 0}, {4, says(testPassword), askRetype, 0}, {4, says(testPassword), changed, 0}},
 			kept: true, log: "alice chpass ascii PASS: Password changed\nalice authenticate pap FAIL: Login incorrect\n" +
@@ -246,8 +248,8 @@ func TestDialogues(t *testing.T) {
 		{name: "CHPASS, nothing", turns: []turn{{1, start(authenChPass, authenASCII, authenServiceLogin, ""), askOld, 0}, {1, says(testPassword), askNew, 0},
 			{1, says(""), askRetype, 0}, {1, says(""), &authenReply{status: authenFail, serverMsg: "The new passwords differ or are empty"}, 0}},
 			log: "alice chpass ascii FAIL: The new passwords differ or are empty\n"},
-		{name: "CHPASS by PAP", turns: []turn{{1, start(authenChPass, authenPAP, authenServiceLogin, testPassword), failure("CHPASS is for the type ascii (RFC 8907 section 5.4.2.7)"), 0}},
-			log: "alice chpass pap ERROR: CHPASS is for the type ascii (RFC 8907 section 5.4.2.7)\n"},
+		{name: "CHPASS by PAP", turns: []turn{{1, start(authenChPass, authenPAP, authenServiceLogin, testPassword), undone("CHPASS is for the type ascii (RFC 8907 section 5.4.2.7)"), 0}},
+			log: "alice chpass pap FAIL: CHPASS is for the type ascii (RFC 8907 section 5.4.2.7)\n"},
 		{name: "expired", turns: []turn{{1, asciiStart("old"), askPass, 0}, {1, says(testPassword), askNew, 0}, {1, says("x"), askRetype, 0}, {1, says("x"), changed, 0}},
 			log: "old authenticate ascii PASS: Password changed\n"},
 		{name: "expired, PAP", turns: []turn{{1, papStart("old", testPassword), &authenReply{status: authenFail, serverMsg: "Password change required"}, 0}},
@@ -256,14 +258,14 @@ func TestDialogues(t *testing.T) {
 		{name: "MS-CHAP", turns: []turn{{1, start(authenLogin, authenMSCHAP, 3, ms), pass, 0}}, log: "alice authenticate mschap PASS\n"},
 		{name: "MS-CHAP without a LAN Manager response", turns: []turn{{1, start(authenLogin, authenMSCHAP, 3, emptyLM), pass, 0}}, log: "alice authenticate mschap PASS\n"},
 		{name: "MS-CHAP v2", turns: []turn{{1, start(authenLogin, authenMSCHAPv2, 3, challenge(authenMSCHAPv2, 16)), pass, 0}}, log: "alice authenticate mschapv2 PASS\n"},
-		{name: "SENDAUTH", turns: []turn{{1, start(4, authenPAP, 3, testPassword), failure("action SENDAUTH is not supported"), 0}},
-			log: "alice authenticate pap ERROR: action SENDAUTH is not supported\n"},
-		{name: "ARAP", turns: []turn{{1, start(authenLogin, 4, 3, testPassword), failure("authen_type 0x04 is not supported"), minorOne}},
-			log: "alice authenticate 0x04 ERROR: authen_type 0x04 is not supported\n"},
-		{name: "PAP with minor version 0", turns: []turn{{1, papStart("alice", testPassword), failure("minor version 0 does not go with pap (RFC 8907 section 5.4.1)"), minorDefault}},
-			log: "alice authenticate pap ERROR: minor version 0 does not go with pap (RFC 8907 section 5.4.1)\n"},
-		{name: "ASCII with minor version 1", turns: []turn{{1, asciiStart("alice"), failure("minor version 1 does not go with ascii (RFC 8907 section 5.4.1)"), minorOne}},
-			log: "alice authenticate ascii ERROR: minor version 1 does not go with ascii (RFC 8907 section 5.4.1)\n"},
+		{name: "SENDAUTH", turns: []turn{{1, start(4, authenPAP, 3, testPassword), undone("action SENDAUTH is not supported"), 0}},
+			log: "alice authenticate pap FAIL: action SENDAUTH is not supported\n"},
+		{name: "ARAP", turns: []turn{{1, start(authenLogin, 4, 3, testPassword), undone("authen_type 0x04 is not supported"), minorOne}},
+			log: "alice authenticate 0x04 FAIL: authen_type 0x04 is not supported\n"},
+		{name: "PAP with minor version 0", turns: []turn{{1, papStart("alice", testPassword), undone("minor version 0 does not go with pap (RFC 8907 section 5.4.1)"), minorDefault}},
+			log: "alice authenticate pap FAIL: minor version 0 does not go with pap (RFC 8907 section 5.4.1)\n"},
+		{name: "ASCII with minor version 1", turns: []turn{{1, asciiStart("alice"), undone("minor version 1 does not go with ascii (RFC 8907 section 5.4.1)"), minorOne}},
+			log: "alice authenticate ascii FAIL: minor version 1 does not go with ascii (RFC 8907 section 5.4.1)\n"},
 		{name: "CONTINUE for an unknown session", turns: []turn{{1, says(testPassword), failure("no such session"), 0}}},
 		{name: "CONTINUE for another session", flags: flagSingleConnect, kept: true,
 			turns: []turn{{1, asciiStart("alice"), askPass, 0}, {2, says(testPassword), failure("no such session"), 0}, {1, says(testPassword), pass, 0}},
@@ -368,7 +370,7 @@ func TestBadPackets(t *testing.T) {
 	acct := with(func(h *header) { h.typ = typeAcct })
 	third := func(h header) header { h.seqNo = 3; return h }
 	withLength := func(octets string) []byte { return append(unhex(t, "c1 01 01 00 00000007"), octets...) }
-	const unfit = "a packet that does not fit the key of 31 characters: the component lengths do not add up to the body's length\n"
+	const unfit = "a packet that does not fit the key: the component lengths do not add up to the body's length\n"
 	const cut = "ended in the middle of a packet\n"
 	for _, tt := range []struct {
 		name   string
@@ -376,23 +378,23 @@ func TestBadPackets(t *testing.T) {
 		want   layouter // the reply; a header is one without a body
 		note   string
 	}{
-		{"type 0", withType(0, 1), &header{version: minorOne, seqNo: 2, sessionID: 7}, "a packet of type 0x00 with seq_no 1\n"},
-		{"type 4", withType(4, 1), &header{version: minorOne, typ: 4, seqNo: 2, sessionID: 7}, "a packet of type 0x04 with seq_no 1\n"},
-		{"type 255", withType(255, 3), &header{version: minorOne, typ: 255, seqNo: 4, sessionID: 7}, "a packet of type 0xff with seq_no 3\n"},
-		{"seq_no 0", withType(1, 0), &header{version: minorOne, typ: 1, seqNo: 1, sessionID: 7}, "a packet of type authentication with seq_no 0\n"},
-		{"seq_no 2", withType(1, 2), &header{version: minorOne, typ: 1, seqNo: 3, sessionID: 7}, "a packet of type authentication with seq_no 2\n"},
+		{"type 0", withType(0, 1), &header{version: minorOne, seqNo: 2, sessionID: 7}, "a packet of type 0x00\n"},
+		{"type 4", withType(4, 1), &header{version: minorOne, typ: 4, seqNo: 2, sessionID: 7}, "a packet of type 0x04\n"},
+		{"type 255", withType(255, 3), &header{version: minorOne, typ: 255, seqNo: 4, sessionID: 7}, "a packet of type 0xff\n"},
+		{"seq_no 0", withType(1, 0), nil, "seq_no 0 is even, as only a server's is\n"},
+		{"seq_no 2", withType(1, 2), nil, "seq_no 2 is even, as only a server's is\n"},
 		{"seq_no 254", withType(1, 254), nil, "the sequence numbers of a session are used up\n"},
 		{"seq_no 255", withType(1, 255), nil, "the sequence numbers of a session are used up\n"},
 		{"authorization with seq_no 3", packed(third(author), testKey, &authorRequest{subject: subject{user: "alice"}}), &authorResponse{status: authorError, serverMsg: "seq_no is not 1"}, ""},
 		{"accounting with seq_no 3", packed(third(acct), testKey, &acctRequest{flags: acctStop, subject: subject{user: "alice"}}), &acctReply{status: acctError, serverMsg: "seq_no is not 1"}, ""},
 		{"in clear", packed(inClear, "", login), &authenReply{status: authenError, serverMsg: "UNENCRYPTED flag"}, "the UNENCRYPTED flag does not fit the transport\n"},
-		{"wrong key, authentication", packed(h, "wrong", login), &authenReply{status: authenError, serverMsg: "a packet that does not fit the key of 31 characters"}, unfit},
+		{"wrong key, authentication", packed(h, "wrong", login), &authenReply{status: authenError, serverMsg: "a malformed packet"}, unfit},
 		{"wrong key, authorization", packed(author, "wrong", &authorRequest{subject: subject{user: "alice"}}),
-			&authorResponse{status: authorError, serverMsg: "a packet that does not fit the key of 31 characters"}, unfit},
+			&authorResponse{status: authorError, serverMsg: "a malformed packet"}, unfit},
 		{"wrong key, accounting", packed(acct, "wrong", &acctRequest{subject: subject{user: "alice"}}),
-			&acctReply{status: acctError, serverMsg: "a packet that does not fit the key of 31 characters"}, unfit},
-		{"another message", packed(author, testKey, &authenContinue{userMsg: "x"}), &authorResponse{status: authorError, serverMsg: "a packet that does not fit the key of 31 characters"}, unfit},
-		{"no body", withLength("\x00\x00\x00\x00"), &authenReply{status: authenError, serverMsg: "a packet that does not fit the key of 31 characters"}, unfit},
+			&acctReply{status: acctError, serverMsg: "a malformed packet"}, unfit},
+		{"another message", packed(author, testKey, &authenContinue{userMsg: "x"}), &authorResponse{status: authorError, serverMsg: "a malformed packet"}, unfit},
+		{"no body", withLength("\x00\x00\x00\x00"), &authenReply{status: authenError, serverMsg: "a malformed packet"}, unfit},
 		{"a body of 65536 octets", withLength("\x00\x01\x00\x00"), nil, "a body of 65536 octets, the limit is 65535\n"},
 		{"a body of 2^32-1 octets", withLength("\xff\xff\xff\xff"), nil, "a body of 4294967295 octets, the limit is 65535\n"},
 		{"a body of 65535 octets that ends", withLength("\x00\x00\xff\xffxyz"), nil, cut},
@@ -430,7 +432,7 @@ func TestBadPackets(t *testing.T) {
 	}
 }
 
-// TestWrongKeyLine names the peer and how long the key is, and never the key.
+// TestWrongKeyLine names the peer, and says nothing of the key.
 func TestWrongKeyLine(t *testing.T) {
 	t.Parallel()
 	const key = "der Schlüssel, überall länger"
@@ -443,7 +445,7 @@ func TestWrongKeyLine(t *testing.T) {
 		t.Errorf("answered with %+v, %v", h, err)
 	}
 	s.stop()
-	if got := s.log.String(); !strings.Contains(got, c.LocalAddr().String()+" a packet that does not fit the key of 29 characters") || strings.Contains(got, key[:8]) {
+	if got := s.log.String(); !strings.Contains(got, c.LocalAddr().String()+" a packet that does not fit the key: ") || strings.Contains(got, key[:8]) || strings.Contains(got, "character") {
 		t.Error(got)
 	}
 }
@@ -657,11 +659,11 @@ func TestOwnKeyOnLoopback(t *testing.T) {
 	} {
 		srv := &labServer{users: make(map[string]string)}
 		inv := &invocation{std: stdio{err: io.Discard, env: func(string) string { return "" }}}
-		if err := srv.setKey(t.Context(), inv, []string{"127.0.0.1:4949", addr}); (err == nil) != want {
+		if err := srv.makeUp(inv, []string{"127.0.0.1:4949", addr}); (err == nil) != want {
 			t.Errorf("%s: %v", addr, err)
 		}
 		srv = &labServer{clear: true, users: map[string]string{"alice": testPassword}} // TLS: no key
-		if err := srv.setKey(t.Context(), inv, []string{addr}); err != nil || srv.key != "" || srv.try != "" {
+		if err := srv.makeUp(inv, []string{addr}); err != nil || len(srv.keys) > 0 || srv.try != "" {
 			t.Errorf("%s, where nothing is to be made: %v, try %q", addr, err, srv.try)
 		}
 	}
@@ -676,7 +678,7 @@ type labRun struct {
 
 // newLab is a server for tests that prints nothing.
 func newLab() *labServer {
-	return &labServer{key: testKey, users: map[string]string{"alice": testPassword}, slots: make(chan struct{}, maxConnections),
+	return &labServer{keys: clientKeys{{}: testKey}, users: map[string]string{"alice": testPassword}, slots: make(chan struct{}, maxConnections),
 		log: &sessionLog{out: bufio.NewWriter(io.Discard)}}
 }
 
@@ -721,12 +723,12 @@ func waitUntil(t testing.TB, what string, holds func() bool) {
 func TestShutdown(t *testing.T) {
 	t.Parallel()
 	srv := newLab()
-	srv.key = "the key of this server, and of no other"
+	srv.keys = clientKeys{{}: "the key of this server, and of no other"}
 	srv.delay, srv.trace = 200*time.Millisecond, new(tracer)
 	run := startLab(t, srv)
 	dial := func() *handConn {
 		c := dialHand(t, run.addr)
-		c.key = srv.key
+		c.key = srv.keys[netip.Prefix{}]
 		return c
 	}
 	idle := []*handConn{dial(), dial(), dial()}
@@ -755,7 +757,7 @@ func TestShutdown(t *testing.T) {
 	if conn, err := net.Dial("tcp", run.addr); err == nil { // the port may be another test's by now
 		defer conn.Close()
 		late := newHandConn(conn)
-		late.key = srv.key
+		late.key = srv.keys[netip.Prefix{}]
 		if late.login(3, 0) == nil {
 			t.Error("the server still listens")
 		}
@@ -1284,7 +1286,7 @@ func TestTooManyDialogues(t *testing.T) {
 		turn{session, say, want, 0}.take(t, c, numbers, flagSingleConnect)
 	}
 	ask, pass := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, &authenReply{status: authenPass}
-	again := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password incorrect.\nPassword: "}
+	again := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password incorrect. Password: "}
 	refused := &authenReply{status: authenError, serverMsg: "too many sessions"}
 	for i := range uint32(maxDialogues) {
 		take(i, asciiStart("alice"), ask)
@@ -1410,5 +1412,115 @@ func TestEndBeforeRead(t *testing.T) {
 	newLab().serve(ctx, &hastyConn{stream{Reader: octets}, cancel})
 	if octets.Len() < headerLen {
 		t.Error("it reads on")
+	}
+}
+
+// TestUnimplemented: what of a START is not implemented is a FAIL, whatever the service and the
+// version (RFC 8907 section 5.4.2); the session is logged with what was asked.
+func TestUnimplemented(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t)
+	for _, tt := range []struct {
+		action  authenAction
+		typ     authenType
+		service authenService
+		version version
+		want    authenStatus
+	}{
+		{authenLogin, authenPAP, authenServiceLogin, minorOne, authenPass},
+		{authenLogin, authenPAP, authenServiceEnable, minorDefault, authenPass},
+		{authenLogin, authenPAP, authenServiceEnable, minorOne, authenPass},
+		{authenLogin, authenPAP, authenServiceEnable, majorVersion<<4 | 2, authenFail},
+		{authenLogin, authenPAP, authenServiceLogin, majorVersion<<4 | 15, authenFail},
+		{authenLogin, authenASCII, authenServiceLogin, minorOne, authenFail},
+		{authenLogin, 0, authenServiceLogin, minorDefault, authenFail},
+		{authenLogin, 0, authenServiceLogin, minorOne, authenFail},
+		{authenLogin, 4, authenServiceLogin, minorOne, authenFail},
+		{authenLogin, 7, authenServiceEnable, minorOne, authenFail},
+		{authenLogin, 255, authenServiceLogin, minorOne, authenFail},
+		{authenChPass, authenPAP, authenServiceLogin, minorOne, authenFail},
+		{authenChPass, 0, authenServiceLogin, minorDefault, authenFail},
+		{0, authenPAP, authenServiceLogin, minorOne, authenFail},
+		{3, authenASCII, authenServiceLogin, minorDefault, authenFail},
+		{4, authenPAP, authenServiceLogin, minorOne, authenFail},
+		{255, authenPAP, authenServiceEnable, minorOne, authenFail},
+	} {
+		c := dialHand(t, s.addr)
+		h := header{version: tt.version, typ: typeAuthen, seqNo: 1}
+		m := &authenStart{action: tt.action, subject: subject{typ: tt.typ, service: tt.service, user: "alice"}, data: testPassword}
+		if err := c.send(h, m); err != nil {
+			t.Fatal(err)
+		}
+		var r authenReply
+		got, err := c.receive(&r)
+		if err != nil || r.status != tt.want || got.version != tt.version || (tt.want == authenFail) != strings.Contains(r.serverMsg, " ") {
+			t.Errorf("%+v is answered with %+v %+v, %v", tt, got, r, err)
+		}
+	}
+}
+
+// TestEnableWithoutType: a request for a level whose authen_type is "not used" is asked for the
+// password as ASCII is, with either minor version (RFC 8907 section 5.4.2.6).
+func TestEnableWithoutType(t *testing.T) {
+	t.Parallel()
+	for _, v := range []version{minorDefault, minorOne} {
+		s := serveWith(t)
+		c, numbers := dialHand(t, s.addr), make(map[uint32]uint8)
+		enable := func(user string) *authenStart {
+			return &authenStart{action: authenLogin, subject: subject{service: authenServiceEnable, privLvl: 15, user: user}}
+		}
+		askUser := &authenReply{status: authenGetUser, serverMsg: "Username: "}
+		askPass := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}
+		for _, tn := range []turn{
+			{1, enable("alice"), askPass, v}, {1, says(testPassword), &authenReply{status: authenPass}, v},
+			{2, enable(""), askUser, v}, {2, says("alice"), askPass, v}, {2, says(testPassword), &authenReply{status: authenPass}, v},
+		} {
+			tn.take(t, c, numbers, flagSingleConnect)
+		}
+		want := strings.Repeat("alice enable "+authenType(0).String()+" PASS\n", 2)
+		if got := s.lines(t); got != want {
+			t.Errorf("the lines are\n%snot\n%s", got, want)
+		}
+	}
+}
+
+// TestUnknownType: the answer is the header as it came, with flags that nobody knows, the next
+// seq_no and no body (RFC 8907 section 3.6); what has a server's seq_no has no answer.
+func TestUnknownType(t *testing.T) {
+	t.Parallel()
+	for _, flags := range []headerFlags{0, flagUnencrypted, flagSingleConnect, 0xff} {
+		for _, version := range []version{minorDefault, minorOne, majorVersion<<4 | 9} {
+			for seqNo, answered := range map[uint8]bool{1: true, 253: true, 2: false, 254: false, 255: false} {
+				h := header{version: version, typ: 7, seqNo: seqNo, flags: flags, sessionID: 0xfeedbeef}
+				conn := &stream{Reader: bytes.NewReader(packed(h, testKey, papStart("alice", testPassword)))}
+				newLab().serve(t.Context(), conn)
+				h.seqNo++
+				want := codec{}
+				if h.layout(&want); !answered {
+					want.buf = nil
+				}
+				if !bytes.Equal(conn.out.Bytes(), want.buf) {
+					t.Errorf("%+v is what ought to be answered, not %x", h, conn.out.Bytes())
+				}
+			}
+		}
+	}
+}
+
+// TestServeQuiet: -q prints no line, neither of a session nor of what is wrong with a connection, and
+// takes records all the same.
+func TestServeQuiet(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t, "-q")
+	if err := dialHand(t, s.addr).login(1, 0); err != nil {
+		t.Error(err)
+	}
+	record := &acctRequest{flags: acctStart, subject: subject{user: "alice"}, args: []string{"task_id=7", "service=shell"}}
+	turn{session: 1, say: record, want: &acctReply{status: acctSuccess}}.take(t, dialHand(t, s.addr), make(map[uint32]uint8), 0)
+	c := dialHand(t, s.addr)
+	c.Write(make([]byte, headerLen))
+	c.checkEnd(t)
+	if got := s.lines(t); got != "" {
+		t.Errorf("the lines are\n%s", got)
 	}
 }

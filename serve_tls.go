@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"net"
 	"net/netip"
@@ -62,6 +63,16 @@ func serverTLS(pair []tls.Certificate, clientCA string) (*tls.Config, error) {
 		config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, pool
 	}
 	return config, nil
+}
+
+// handshakeFault is why a handshake came to nothing. A device that was not told of TLS is named as
+// what it is.
+func handshakeFault(err error) string {
+	var record tls.RecordHeaderError
+	if errors.As(err, &record) && version(record.RecordHeader[0]).major() == majorVersion {
+		return "a TACACS+ packet in clear, without TLS"
+	}
+	return cause(err).Error()
 }
 
 // makeCertificate makes a certificate and says how a client comes to trust it.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/tls"
+	"io"
 	"strings"
 	"testing"
 )
@@ -26,6 +27,24 @@ func TestServeTLSVersion(t *testing.T) {
 		}
 		if got := s.lines(t); !strings.HasPrefix(got, "TLS: ") || strings.Count(got, "\n") != 1 {
 			t.Errorf("the lines are\n%s", got)
+		}
+	}
+}
+
+// TestClearOnTLS: who speaks TACACS+ without TLS is told from who speaks something else.
+func TestClearOnTLS(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ says, want string }{
+		{string(packed(header{version: minorDefault, typ: typeAuthen, seqNo: 1}, testKey, asciiStart("alice"))), "TLS: a TACACS+ packet in clear, without TLS\n"},
+		{string(packed(header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagUnencrypted}, "", papStart("alice", testPassword))), "TLS: a TACACS+ packet in clear, without TLS\n"},
+		{"GET / HTTP/1.1\r\n\r\n", "TLS: tls: first record does not look like a TLS handshake\n"},
+	} {
+		s := serveWith(t, "--tls")
+		c := dialHand(t, s.addr)
+		c.Write([]byte(tt.says))
+		io.ReadAll(c)
+		if got := s.lines(t); got != tt.want {
+			t.Errorf("%q: the lines are\n%snot\n%s", tt.says, got, tt.want)
 		}
 	}
 }

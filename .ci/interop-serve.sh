@@ -23,7 +23,7 @@ check_serve() {
 	verdict "serve, $1" "$2, serve: $3" "$got"
 }
 
-no_fit='a packet that does not fit the key of 22 characters: *'
+no_fit='a packet that does not fit the key: *'
 
 # ---- Authen::TacacsPlus ---------------------------------------------------------------------------------------
 

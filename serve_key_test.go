@@ -1,0 +1,145 @@
+package main
+
+import (
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+// TestCutPrefixes is how the value of --key-file is read.
+func TestCutPrefixes(t *testing.T) {
+	t.Parallel()
+	const wrong = "error"
+	for word, want := range map[string]string{ // the prefix, and the file
+		"key":                        "invalid Prefix key",
+		"-":                          "invalid Prefix -",
+		"192.0.2.7=key":              "192.0.2.7/32 key",
+		"192.0.2.7/24=key":           "192.0.2.0/24 key",
+		"0.0.0.0/0=-":                "0.0.0.0/0 -",
+		"2001:db8::1=key":            "2001:db8::1/128 key",
+		"2001:DB8:0::/32=a=b":        "2001:db8::/32 a=b",
+		"::ffff:192.0.2.7=key":       "192.0.2.7/32 key",
+		"::/0=key":                   "::/0 key",
+		"/srv/env=prod/key":          "invalid Prefix /srv/env=prod/key",
+		"./192.0.2.7=key":            "invalid Prefix ./192.0.2.7=key",
+		"env=prod":                   "invalid Prefix env=prod",
+		"192.0.2.256=key":            wrong,
+		"192.0.2.0/33=key":           wrong,
+		"192.0.2/24=key":             wrong,
+		"2001:db8::/129=key":         wrong,
+		"10=key":                     wrong,
+		"=key":                       wrong,
+		"192.0.2.0/24,10.0.0.1=key":  "invalid Prefix 192.0.2.0/24,10.0.0.1=key",
+		"fe80::1%eth0=key":           "invalid Prefix fe80::1%eth0=key",
+		"localhost=key":              "invalid Prefix localhost=key",
+		"2001:db8::/32 =key":         "invalid Prefix 2001:db8::/32 =key",
+		"255.255.255.255/32=/etc/ke": "255.255.255.255/32 /etc/ke",
+	} {
+		files := list{word}
+		prefixes, err := cutPrefixes(files)
+		if want == wrong {
+			if err == nil || classOf(err) != classUsage {
+				t.Errorf("%s is read as %v %v, %v", word, prefixes, files, err)
+			}
+			continue
+		}
+		if err != nil || prefixes[0].String()+" "+files[0] != want {
+			t.Errorf("%s is read as %v %v, %v, not as %s", word, prefixes, files, err, want)
+		}
+	}
+}
+
+// A connection of another address than the test's own.
+type distant struct {
+	stream
+	addr net.Addr
+}
+
+func (c *distant) RemoteAddr() net.Addr { return c.addr }
+
+// TestClientKeys: the longest prefix of a client's address counts, in whichever form the address comes.
+func TestClientKeys(t *testing.T) {
+	t.Parallel()
+	keys := clientKeys{}
+	for _, p := range strings.Fields("10.0.0.0/8 10.1.0.0/16 10.1.2.3/32 192.0.2.0/31 2001:db8::/32 2001:db8::1/128 fe80::/10") {
+		keys[netip.MustParsePrefix(p)] = p
+	}
+	for addr, want := range map[string]string{
+		"10.9.9.9": "10.0.0.0/8", "10.1.9.9": "10.1.0.0/16", "10.1.2.3": "10.1.2.3/32", "10.1.2.4": "10.1.0.0/16",
+		"192.0.2.1": "192.0.2.0/31", "192.0.2.2": "", "::ffff:10.9.9.9": "10.0.0.0/8", "2001:db8::2": "2001:db8::/32",
+		"2001:db8::1": "2001:db8::1/128", "2001:db9::1": "", "fe80::1%eth0": "fe80::/10", "a00::": "",
+	} {
+		for _, all := range []bool{false, true} {
+			if delete(keys, netip.Prefix{}); all {
+				keys[netip.Prefix{}] = "all"
+				if want == "" {
+					want = "all"
+				}
+			}
+			conn := &distant{addr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(addr), 4949))}
+			if key, ok := keys.of(addrOf(conn)); key != want || ok != (want != "") {
+				t.Errorf("%s has %q, %t, not %q", addr, key, ok, want)
+			}
+		}
+	}
+}
+
+// TestKeyFiles: each client has its own key, the environment's is nobody's then, and who has none is
+// refused before it says a word.
+func TestKeyFiles(t *testing.T) {
+	t.Parallel()
+	const narrow, wide = "the key of this host alone", "the key of all the loopback network"
+	dir := writeFiles(t, map[string]string{"narrow": narrow + "\n", "wide": wide})
+	for _, tt := range []struct{ options, key string }{
+		{"--key-file 127.0.0.0/8=DIR/wide", wide},
+		{"--key-file 127.0.0.0/8=DIR/wide --key-file 127.0.0.1=DIR/narrow", narrow},
+		{"--key-file 127.0.0.1=DIR/narrow --key-file DIR/wide", narrow},
+		{"--key-file 192.0.2.0/24=DIR/narrow --key-file DIR/wide", wide},
+		{"--key-file 192.0.2.0/24=DIR/narrow -k abc", "abc"},
+		{"--key-file 127.0.0.1=DIR/narrow -k abc", narrow},
+		{"--key-file 192.0.2.0/24=DIR/narrow", ""},
+		{"--tls --key-file 192.0.2.0/24=DIR/narrow", "TLS"},
+	} {
+		s := serveWith(t, split(tt.options, "DIR", dir)...)
+		if tt.key == "TLS" {
+			s.ask(t, "authenticate alice AT --tls --insecure -q").check(t, 0, "", "(?s).*")
+			continue
+		}
+		c := dialHand(t, s.addr)
+		c.key = tt.key
+		if tt.key != "" {
+			if err := c.login(1, 0); err != nil {
+				t.Errorf("%s: %v", tt.options, err)
+			}
+			continue
+		}
+		if b, err := io.ReadAll(c); len(b) > 0 || err != nil {
+			t.Errorf("%s: %x, %v", tt.options, b, err)
+		}
+		if got, want := s.lines(t), "refused: no key is for this address\n"; got != want {
+			t.Errorf("%s: the lines are\n%snot\n%s", tt.options, got, want)
+		}
+	}
+}
+
+// TestBadKeyFiles is what serve does not take for a key.
+func TestBadKeyFiles(t *testing.T) {
+	t.Parallel()
+	dir := writeFiles(t, map[string]string{"a": "abc\n"})
+	for _, tt := range []struct{ line, want string }{
+		{"--key-file 192.0.2.0/24=DIR/a --key-file 192.0.2.9/24=DIR/a", "the key for 192.0.2.0/24 is given more than once"},
+		{"--key-file DIR/a --key-file 192.0.2.0/24=DIR/a --key-file DIR/a", "the key is given more than once"},
+		{"--key-file 192.0.2.0/33=DIR/a", "\"192.0.2.0/33\" of --key-file is neither an address nor a prefix\ntacacs_plus: hint: --key-file 192.0.2.0/24=FILE is the key of the clients there"},
+		{"--key-file 192.0.2.0/24=-", "the key for 192.0.2.0/24 is empty"},
+		{"--key-file 192.0.2.0/24=- --key-file -", "the key and another key cannot both come from standard input\ntacacs_plus: hint: " + hintStdin},
+		{"--key-file 192.0.2.0/24=DIR/none", "read the key: open DIR/none: no such file or directory"},
+		{"--listen :0 --key-file 192.0.2.0/24=DIR/a", "to listen on :0, give a key and users\ntacacs_plus: hint: --key-file and --user; without them serve listens on loopback only, with a key of its own"},
+	} {
+		got := runWith(t, nil, "", split("serve "+tt.line, "DIR", dir)...)
+		if want := "tacacs_plus: " + strings.ReplaceAll(tt.want, "DIR", dir) + "\n"; got != (outcome{classUsage.exit(), "", want}) {
+			t.Errorf("%s: %+v, want %q", tt.line, got, want)
+		}
+	}
+}

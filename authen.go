@@ -308,7 +308,8 @@ func (a *authentication) prepared(status authenStatus) []string {
 }
 
 // say is the reply to the server's prompt: what was prepared for it, then the answers, then
-// what the person says, if there is one.
+// what the person says, if there is one. A user that was given is all there is to say to GETUSER:
+// servers log a name that they do not know, and an answer may be a secret.
 func (a *authentication) say(ctx context.Context, s *session) (string, error) {
 	status := a.response.status
 	if ready := a.prepared(status); a.used[status] < len(ready) {
@@ -317,6 +318,10 @@ func (a *authentication) say(ctx context.Context, s *session) (string, error) {
 		}
 		a.used[status]++
 		return ready[a.used[status]-1], nil
+	}
+	if status == authenGetUser && a.caller.user != "" {
+		return "", failf(classDenied, "%s asks again for the user name after it was given %s", s.server, escape(a.caller.user)).
+			withHint("it does not take this user; --answer never replies to a request for the name of a user who was given")
 	}
 	if a.answered < len(a.answers) {
 		a.answered++

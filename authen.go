@@ -85,6 +85,7 @@ func (a authenAction) String() string { return authenActionNames.name(uint8(a)) 
 type authenType uint8
 
 const (
+	authenNotSet   authenType = 0 // in authorization and accounting only (section 6.1)
 	authenASCII    authenType = 1
 	authenPAP      authenType = 2
 	authenCHAP     authenType = 3
@@ -92,13 +93,25 @@ const (
 	authenMSCHAPv2 authenType = 6
 )
 
+// authenTypeNames are the types that a login has.
 var authenTypeNames = names{authenASCII: "ascii", authenPAP: "pap", authenCHAP: "chap",
 	authenMSCHAP: "mschap", authenMSCHAPv2: "mschapv2"}
 
-func (t authenType) String() string { return authenTypeNames.name(uint8(t)) }
+func (t authenType) String() string {
+	if t == authenNotSet {
+		return "not_set"
+	}
+	return authenTypeNames.name(uint8(t))
+}
 
 // Set makes an authenType a flag.Value.
-func (t *authenType) Set(s string) error { return authenTypeNames.set((*uint8)(t), s) }
+func (t *authenType) Set(s string) error {
+	if strings.EqualFold(s, authenNotSet.String()) {
+		*t = authenNotSet
+		return nil
+	}
+	return authenTypeNames.set((*uint8)(t), s)
+}
 
 // challenged says that the type proves the password without sending it.
 func (t authenType) challenged() bool { return t >= authenCHAP }
@@ -384,9 +397,6 @@ func newAuthenticate(o *optionSet) action {
 	var own challengeOptions
 	own.register(o)
 	return func(ctx context.Context, inv *invocation) (output, error) {
-		if inv.caller.service == authenServiceEnable {
-			return nil, failf(classUsage, "authenticate does not take the service enable").withHint("use the command enable")
-		}
 		return authenticate(ctx, inv, &own)
 	}
 }

@@ -85,6 +85,7 @@ func (a authenAction) String() string { return authenActionNames.name(uint8(a)) 
 type authenType uint8
 
 const (
+	authenNotSet   authenType = 0 // in authorization and accounting only (section 6.1)
 	authenASCII    authenType = 1
 	authenPAP      authenType = 2
 	authenCHAP     authenType = 3
@@ -92,13 +93,25 @@ const (
 	authenMSCHAPv2 authenType = 6
 )
 
+// authenTypeNames are the types that a login has.
 var authenTypeNames = names{authenASCII: "ascii", authenPAP: "pap", authenCHAP: "chap",
 	authenMSCHAP: "mschap", authenMSCHAPv2: "mschapv2"}
 
-func (t authenType) String() string { return authenTypeNames.name(uint8(t)) }
+func (t authenType) String() string {
+	if t == authenNotSet {
+		return "not_set"
+	}
+	return authenTypeNames.name(uint8(t))
+}
 
 // Set makes an authenType a flag.Value.
-func (t *authenType) Set(s string) error { return authenTypeNames.set((*uint8)(t), s) }
+func (t *authenType) Set(s string) error {
+	if strings.EqualFold(s, authenNotSet.String()) {
+		*t = authenNotSet
+		return nil
+	}
+	return authenTypeNames.set((*uint8)(t), s)
+}
 
 // challenged says that the type proves the password without sending it.
 func (t authenType) challenged() bool { return t >= authenCHAP }
@@ -308,7 +321,8 @@ func (a *authentication) prepared(status authenStatus) []string {
 }
 
 // say is the reply to the server's prompt: what was prepared for it, then the answers, then
-// what the person says, if there is one.
+// what the person says, if there is one. A user that was given is all there is to say to GETUSER:
+// servers log a name that they do not know, and an answer may be a secret.
 func (a *authentication) say(ctx context.Context, s *session) (string, error) {
 	status := a.response.status
 	if ready := a.prepared(status); a.used[status] < len(ready) {
@@ -317,6 +331,10 @@ func (a *authentication) say(ctx context.Context, s *session) (string, error) {
 		}
 		a.used[status]++
 		return ready[a.used[status]-1], nil
+	}
+	if status == authenGetUser && a.caller.user != "" {
+		return "", failf(classDenied, "%s asks again for the user name after it was given %s", s.server, escape(a.caller.user)).
+			withHint("it does not take this user; --answer never replies to a request for the name of a user who was given")
 	}
 	if a.answered < len(a.answers) {
 		a.answered++
@@ -379,9 +397,6 @@ func newAuthenticate(o *optionSet) action {
 	var own challengeOptions
 	own.register(o)
 	return func(ctx context.Context, inv *invocation) (output, error) {
-		if inv.caller.service == authenServiceEnable {
-			return nil, failf(classUsage, "authenticate does not take the service enable").withHint("use the command enable")
-		}
 		return authenticate(ctx, inv, &own)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestPromptPlaces: enable may be a dialogue by any type (section 5.4.2.6), so its prompts are
@@ -132,4 +133,130 @@ func TestRestartIsForgotten(t *testing.T) {
 			}
 		}
 	}
+}
+
+// dialogueWith runs a command against a server with these replies. It returns what came of it, and
+// what the client said after the START, in short: blanks as _, and an ABORT as such.
+func dialogueWith(t *testing.T, line string, replies ...layouter) (outcome, string) {
+	t.Helper()
+	s := newScript(t, testKey, append(replies, &authenReply{status: authenFail})...) // one more is read
+	got := runWith(t, secretsInEnv, "new\n", split(line, "AT", s.addr)...)
+	var said []string
+	for i := range len(replies) + 1 {
+		select {
+		case body := <-s.bodies:
+			var m authenContinue
+			if i == 0 {
+				continue
+			}
+			if err := decode(body, &m); err != nil {
+				t.Fatal(err)
+			}
+			if m.flags&authenAbort != 0 {
+				m.userMsg += "ABORT"
+			}
+			said = append(said, strings.ReplaceAll(m.userMsg, " ", "_"))
+		case <-time.After(patience):
+			t.Fatalf("%s: the client says no more than %q", line, said)
+		}
+	}
+	return got, strings.Join(said, " ")
+}
+
+// TestUserAskedForAgain: the user who was given is sent once, and no --answer, which may be a
+// secret, ever is in its place.
+func TestUserAskedForAgain(t *testing.T) {
+	t.Parallel()
+	askUser, askPass := &authenReply{status: authenGetUser, serverMsg: "Username: "}, &authenReply{status: authenGetPass, serverMsg: "Password: "}
+	again := `tacacs_plus: \S+ asks again for the user name after it was given alice\ntacacs_plus: hint: it does not take this user; .*\n`
+	for _, tt := range []struct {
+		line    string
+		replies []layouter
+		err     string
+		said    string // by the client, the ABORT last
+	}{
+		{"authenticate alice AT --answer 123456", []layouter{askUser, askUser}, again, "alice ABORT"},
+		{"authenticate alice AT --answer 123456", []layouter{askUser, askPass, askUser}, again, "alice Pa55_w0rd ABORT"},
+		{"authenticate alice AT", []layouter{askUser, askUser}, again, "alice ABORT"},
+		{"enable alice AT --answer 123456", []layouter{askUser, askUser}, again, "alice ABORT"},
+		{"chpass alice AT --password old --new-password-stdin --answer 123456", []layouter{askUser, askUser}, again, "alice ABORT"},
+		// Without a user, the answers name one.
+		{"authenticate '' AT --answer bob --answer carol", []layouter{askUser, askUser, askUser}, `(?s).*no answer left for the prompt "Username:" \(GETUSER\).*`, "bob carol ABORT"},
+	} {
+		got, said := dialogueWith(t, tt.line, tt.replies...)
+		got.check(t, classDenied.exit(), `GETUSER: Username:\n`, tt.err)
+		if said != tt.said {
+			t.Errorf("%s: the client says %q, not %q", tt.line, said, tt.said)
+		}
+	}
+	s := newScript(t, testKey, askUser, askUser)
+	got := runWith(t, secretsInEnv, `{"command":"authenticate","user":"alice","answers":["123456"]}`, "batch", s.addr)
+	if list := answers(t, got.out); len(list) != 1 || list[0].ExitCode != classDenied.exit() || !strings.Contains(list[0].Error.Message, "asks again for the user name") {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// TestServiceEnable: the service ENABLE is for the command enable and nothing else, so that servers
+// can tell its requests apart. Section 5.4.2.6.
+func TestServiceEnable(t *testing.T) {
+	t.Parallel()
+	const refused = "the service enable is for the command enable alone (RFC 8907 section 5.4.2.6)"
+	l := listen(t)
+	for _, c := range []string{"authenticate alice", "chpass alice", "authorize alice", "account alice", "check alice", "check", "bench alice", "batch"} {
+		got := runWith(t, secretsInEnv, `{"command":"enable","user":"alice"}`, split(c+" AT -s enable", "AT", l.Addr().String())...)
+		checkUsage(t, c, got, refused, "", false)
+	}
+	for _, c := range []string{"authenticate", "chpass", "authorize", "account"} {
+		got := runWith(t, secretsInEnv, `{"command":"`+c+`","user":"alice","service":"enable"}`, "batch", l.Addr().String())
+		if list := answers(t, got.out); len(list) != 1 || list[0].ExitCode != classUsage.exit() || list[0].Error.Message != refused {
+			t.Errorf("batch, %s: got %+v", c, got)
+		}
+	}
+	checkUntouched(t, l)
+	for _, line := range []string{"enable alice AT", "enable alice AT -s enable", "batch AT"} {
+		s := newScript(t, testKey, &authenReply{status: authenPass})
+		got := runWith(t, secretsInEnv, `{"command":"enable","user":"alice","service":"enable"}`, split(line, "AT", s.addr)...)
+		var start authenStart
+		if s.received(t, &start); got.code != classGranted.exit() || start.service != authenServiceEnable || start.privLvl != 15 {
+			t.Errorf("%s: got %+v after %+v", line, got, start)
+		}
+	}
+}
+
+// TestTypeNotSet: whoever was not authenticated by TACACS+ has no authen_type, which only
+// authorization and accounting can say. Section 6.1.
+func TestTypeNotSet(t *testing.T) {
+	t.Parallel()
+	const refused = "the type not_set is for authorize and account alone (RFC 8907 section 6.1)"
+	l := listen(t)
+	for _, c := range []string{"authenticate alice", "enable alice", "chpass alice", "check alice", "check", "bench alice --authorize", "batch"} {
+		got := runWith(t, secretsInEnv, "", split(c+" AT -t not_set", "AT", l.Addr().String())...)
+		checkUsage(t, c, got, refused, "", false)
+	}
+	for _, c := range []string{"authenticate", "enable", "chpass"} {
+		got := runWith(t, secretsInEnv, `{"command":"`+c+`","user":"alice","authen_type":"not_set"}`, "batch", l.Addr().String())
+		if list := answers(t, got.out); len(list) != 1 || list[0].ExitCode != classUsage.exit() || list[0].Error.Message != refused {
+			t.Errorf("batch, %s: got %+v", c, got)
+		}
+	}
+	checkUntouched(t, l)
+	const ask = `{"command":"authorize","user":"alice","authen_type":"not_set"}`
+	for line, typ := range map[string]authenType{"authorize alice AT -d -t not_set": authenNotSet, "authorize alice AT -d -t Not_Set": authenNotSet,
+		"authorize alice AT -d": authenASCII, "authorize alice AT -d -t pap": authenPAP, "batch AT -d": authenNotSet} {
+		s := newScript(t, testKey, &authorResponse{status: authorPassAdd})
+		got := runWith(t, secretsInEnv, ask, split(line, "AT", s.addr)...)
+		var request authorRequest
+		if s.received(t, &request); got.code != classGranted.exit() || request.typ != typ || !strings.Contains(got.err, "authen_type: "+typ.String()+"\n") {
+			t.Errorf("%s: got %+v after %+v", line, got, request)
+		}
+	}
+	s := newScript(t, testKey, &acctReply{status: acctSuccess})
+	got := runWith(t, secretsInEnv, "", split("account alice AT -t not_set", "AT", s.addr)...)
+	var request acctRequest
+	if s.received(t, &request); got.code != classGranted.exit() || request.typ != authenNotSet {
+		t.Errorf("got %+v after %+v", got, request)
+	}
+	// A server cannot lead there either: RESTART names types of a login.
+	s = newScript(t, testKey, &authenReply{status: authenRestart, data: "\x00"})
+	runWith(t, secretsInEnv, "", "authenticate", "alice", s.addr).check(t, classDenied.exit(), `RESTART\n`, `.*hint: .*\n`)
 }

@@ -68,11 +68,17 @@ func (m authenMethod) String() string { return authenMethodNames.name(uint8(m)) 
 func (m *authenMethod) Set(s string) error { return authenMethodNames.set((*uint8)(m), s) }
 
 // effectiveArgs is what holds after the answer: PASS_ADD adds the response's arguments to the
-// request's, PASS_REPL puts them in their place, anything else leaves nothing. Section 6.2.
+// request's, PASS_REPL puts them in their place, anything else leaves nothing. Section 6.2. An
+// argument has one value, and where both name it that is the response's; cmd-arg alone may be
+// there more than once (section 8.2).
 func effectiveArgs(status authorStatus, request, response []string) []string {
 	switch status {
 	case authorPassAdd:
-		return slices.Concat(request, response)
+		kept := slices.DeleteFunc(slices.Clone(request), func(arg string) bool {
+			name, _, _, _ := splitArg(arg)
+			return name != "cmd-arg" && hasArg(response, name)
+		})
+		return append(kept, response...)
 	case authorPassRepl:
 		return response
 	}

@@ -229,3 +229,41 @@ func TestArgumentsOfAnError(t *testing.T) {
 		}
 	}
 }
+
+// TestResponseOverridesRequest: PASS_ADD may give less than was asked for, and then that counts.
+// Section 6.2.
+func TestResponseOverridesRequest(t *testing.T) {
+	t.Parallel()
+	const asked = "service=shell cmd=show cmd-arg=version priv-lvl=15 idletime*5"
+	for _, tt := range []struct{ response, effective string }{
+		{"priv-lvl=1", "service=shell cmd=show cmd-arg=version idletime*5 priv-lvl=1"},
+		{"priv-lvl*1 idletime=9", "service=shell cmd=show cmd-arg=version priv-lvl*1 idletime=9"},
+		{"priv-lvl=15", "service=shell cmd=show cmd-arg=version idletime*5 priv-lvl=15"},
+		{"cmd-arg=brief", asked + " cmd-arg=brief"},
+		{"inacl=1 inacl=2", asked + " inacl=1 inacl=2"},
+		{"priv=1 malformed", asked + " priv=1 malformed"},
+		{"vendor=2", asked + " vendor=2"},
+	} {
+		if got := strings.Join(effectiveArgs(authorPassAdd, strings.Fields(asked), strings.Fields(tt.response)), " "); got != tt.effective {
+			t.Errorf("%s: got %s, want %s", tt.response, got, tt.effective)
+		}
+	}
+	response := &authorResponse{status: authorPassAdd, args: []string{"priv-lvl=1"}}
+	for _, tt := range []struct {
+		options string
+		code    exitCode
+		out     string // a part of it
+	}{
+		{"--require priv-lvl=15", classDenied.exit(), "PASS_ADD\n  priv-lvl=1\n"},
+		{"--require priv-lvl=1", classGranted.exit(), "PASS_ADD\n  priv-lvl=1\n"},
+		{"--require cmd=", classGranted.exit(), "PASS_ADD\n"},
+		{"-v", classGranted.exit(), "effective:\n  service=shell\n  cmd=\n  priv-lvl=1\nserver:"},
+		{"--json", classGranted.exit(), `"effective":["service=shell","cmd=","priv-lvl=1"]`},
+	} {
+		s := newScript(t, testKey, response)
+		got := runWith(t, secretsInEnv, "", split("authorize alice AT service=shell priv-lvl=15 "+tt.options, "AT", s.addr)...)
+		if got.code != tt.code || !strings.Contains(got.out, tt.out) {
+			t.Errorf("%s: got %+v, want %d %q", tt.options, got, int(tt.code), tt.out)
+		}
+	}
+}

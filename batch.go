@@ -106,7 +106,7 @@ func (p *requestParser) parse(e *entry, line []byte) error {
 			return failf(classUsage, "priv_lvl %d is not 0 to 15", who.level)
 		}
 	}
-	if err := who.check(); err != nil {
+	if err := who.check(b.Command); err != nil {
 		return err
 	}
 	if e.request, err = p.newRequest(e, who, password, method, flags); err != nil {
@@ -161,9 +161,6 @@ func (p *requestParser) newRequest(e *entry, who caller, password string, method
 	b := &p.request
 	switch b.Command {
 	case "authenticate", "enable", "chpass":
-		if who.service == authenServiceEnable && b.Command == "authenticate" {
-			return nil, failf(classUsage, "authenticate does not take the service enable")
-		}
 		if b.Command == "enable" {
 			who.defaultLevel, who.service = 15, authenServiceEnable
 		}

@@ -566,7 +566,7 @@ func TestBatchRefuses(t *testing.T) {
 	for line, want := range map[string]string{
 		`{"command":"chpass","user":"alice","new_password":"x","authen_type":"pap"}`:                "chpass is defined for the type ascii only, not pap",
 		`{"command":"authenticate","authen_type":"pap"}`:                                            "an empty user needs --authen-type ascii, where the server can ask for the name",
-		`{"command":"authenticate","user":"alice","service":"enable"}`:                              "authenticate does not take the service enable",
+		`{"command":"authenticate","user":"alice","service":"enable"}`:                              "the service enable is for the command enable alone (RFC 8907 section 5.4.2.6)",
 		`{"command":"authorize","user":"alice","args":["protocol=ip"]}`:                             "no service among the arguments",
 		`{"command":"authorize","user":"alice","require":["foo"]}`:                                  "--require foo is not name=value",
 		`{"command":"account","user":"alice","task_id":"a\u001b[2J"}`:                               `argument task_id=a\\x1b[2J is not printable US-ASCII`,

@@ -53,7 +53,6 @@ func TestBench(t *testing.T) {
 		{"-t chap -n 50", 50, "PASS", " alice authenticate chap PASS", 1},
 		{"-t mschapv2 -n 50", 50, "PASS", " alice authenticate mschapv2 PASS", 1},
 		{"-n 50", 50, "PASS", " alice authenticate ascii PASS", 0},
-		{"-n 50 -s enable", 50, "PASS", " alice enable ascii PASS", 0},
 		{"-n 50 --authorize", 50, "PASS_ADD", " alice authorize service=shell cmd= PASS_ADD", 1},
 		{"-n 50 --authorize --cmd show", 50, "PASS_ADD", " alice authorize show PASS_ADD", 1},
 		{"-n 50 --account --cmd show", 50, "SUCCESS", " cmd=show SUCCESS", 1},

@@ -35,9 +35,10 @@ func chapData(t authenType, user, password string, id byte, challenge, peer []by
 	case authenCHAP:
 		response = chapResponse(id, password, challenge)
 	case authenMSCHAP:
-		response = append(response, lmResponse(password, challenge)...)
+		// No LAN Manager response, which gives the password away: zeros (RFC 2433 section 6).
+		response = append(response, make([]byte, 24)...)
 		response = append(response, desResponse(ntHash(password), challenge)...)
-		response = append(response, 1) // use the NT response (RFC 2433 section 6)
+		response = append(response, 1) // use the NT response
 	case authenMSCHAPv2:
 		response = append(response, peer...)
 		response = append(response, make([]byte, 8)...) // reserved, zero
@@ -64,23 +65,6 @@ func ntHash(password string) []byte {
 		input = binary.LittleEndian.AppendUint16(input, u)
 	}
 	return md4(input)
-}
-
-// lmHash encrypts a fixed text with the upper-case password as two DES keys. RFC 2433 appendix A.1.
-func lmHash(password string) []byte {
-	var key [14]byte
-	copy(key[:], strings.ToUpper(password))
-	text := []byte("KGS!@#$%")
-	return append(desEncrypt(key[:7], text), desEncrypt(key[7:], text)...)
-}
-
-// lmResponse is the LAN Manager response, or zeros for a password that LAN Manager cannot
-// have: over 14 octets or beyond ASCII.
-func lmResponse(password string, challenge []byte) []byte {
-	if len(password) > 14 || strings.ContainsFunc(password, func(r rune) bool { return r > 127 }) {
-		return make([]byte, 24)
-	}
-	return desResponse(lmHash(password), challenge)
 }
 
 // desResponse encrypts an 8-octet challenge with a 16-octet hash, padded with zeros, as three

@@ -47,9 +47,6 @@ func TestChallengeResponses(t *testing.T) {
 	}{
 		{"CHAP response", chapResponse(5, "secret", unhex(t, "000102030405060708090a0b0c0d0e0f")), "0a9065cdcebbe49bd1f1d1fda6ce3ff9"},
 		{"CHAP response, id over 127", chapResponse(200, "secret", unhex(t, "0001020304050607")), "041bccc4fbd1a20fc37aba1ca2cb5615"},
-		{"RFC 2433 LM hash", lmHash("MyPw"), "75ba30198e6d1975aad3b435b51404ee"},
-		{"RFC 2433 LM hash, lower case", lmHash("mypw"), "75ba30198e6d1975aad3b435b51404ee"},
-		{"RFC 2433 LM response", lmResponse("MyPw", challenge1), "91881d0152ab0c33c524135ec24a95ee64e23cdc2d33347d"},
 		{"RFC 2433 NT hash", ntHash("MyPw"), "fc156af7edcd6c0edde3337d427f4eac"},
 		{"RFC 2433 NT response", desResponse(ntHash("MyPw"), challenge1), "4e9d3c8f9cfd385d5bf4d3246791956ca4c351ab409a3d61"},
 		{"RFC 2759 NT hash", ntHash("clientPass"), "44ebba8d5312b8d611474411f56989ae"},
@@ -65,28 +62,9 @@ func TestChallengeResponses(t *testing.T) {
 	}
 }
 
-// LAN Manager has passwords of up to 14 octets of ASCII, and no response for others.
-func TestLMResponseZero(t *testing.T) {
-	zero := make([]byte, 24)
-	for _, test := range []struct {
-		password string
-		want     bool
-	}{
-		{"", false},
-		{"14 characters!", false},
-		{"15 characters!!", true},
-		{"pässword", true},
-		{"\x7f", false},
-	} {
-		got := lmResponse(test.password, unhex(t, rfc2433Challenge))
-		if len(got) != 24 || bytes.Equal(got, zero) != test.want {
-			t.Errorf("%q: got %x, want 24 octets, zero: %v", test.password, got, test.want)
-		}
-	}
-}
-
 // RFC 8907 sections 5.4.2.3 to 5.4.2.5: id, challenge, response. The responses are the known
-// answers above; section 4 of RFC 2759 has the last octet of v2, the flags, zero.
+// answers above. Section 6 of RFC 2433 has zeros for LAN Manager, and section 4 of RFC 2759 the last
+// octet of v2, the flags, zero.
 func TestChapData(t *testing.T) {
 	for _, test := range []struct {
 		name            string
@@ -96,7 +74,7 @@ func TestChapData(t *testing.T) {
 		want            string // behind the id
 	}{
 		{"MS-CHAP", authenMSCHAP, "User", "MyPw", rfc2433Challenge, rfc2759Peer,
-			rfc2433Challenge + "91881d0152ab0c33c524135ec24a95ee64e23cdc2d33347d" + "4e9d3c8f9cfd385d5bf4d3246791956ca4c351ab409a3d61" + "01"},
+			rfc2433Challenge + strings.Repeat("00", 24) + "4e9d3c8f9cfd385d5bf4d3246791956ca4c351ab409a3d61" + "01"},
 		{"MS-CHAP v2", authenMSCHAPv2, "User", "clientPass", rfc2759Challenge, rfc2759Peer,
 			rfc2759Challenge + rfc2759Peer + "0000000000000000" + "82309ecd8d708b5ea08faa3981cd83544233114a3d85d6df" + "00"},
 		{"MS-CHAP v2 with a domain", authenMSCHAPv2, `DOMAIN\User`, "clientPass", rfc2759Challenge, rfc2759Peer,
@@ -162,6 +140,27 @@ func TestChapDataNotUTF8(t *testing.T) {
 			}
 		} else if err == nil || err.Error() != want || data != "" {
 			t.Errorf("%s: got %d octets, %v, want %s", typ, len(data), err, want)
+		}
+	}
+}
+
+// TestNoLANManagerResponse: what can be cracked does not leave the host, and serve takes a device
+// that still sends it by its NT response. RFC 2433 section 6.
+func TestNoLANManagerResponse(t *testing.T) {
+	t.Parallel()
+	s := newScript(t, testKey, &authenReply{status: authenPass})
+	got := runWith(t, map[string]string{"TACACS_PLUS_KEY": testKey, "TACACS_PLUS_PWD": "MyPw"}, "",
+		split("authenticate User AT -t mschap --chap-challenge "+rfc2433Challenge, "AT", s.addr)...)
+	var start authenStart
+	if s.received(t, &start); got.code != classGranted.exit() || len(start.data) != 58 || start.data[9:33] != strings.Repeat("\x00", 24) {
+		t.Fatalf("got %+v, the data is %x", got, start.data)
+	}
+	device := []byte(start.data)
+	copy(device[9:], unhex(t, "91881d0152ab0c33c524135ec24a95ee64e23cdc2d33347d"))
+	for _, data := range []string{start.data, string(device)} {
+		start.data = data
+		if !proves(&start, "MyPw") || proves(&start, "mypw") {
+			t.Errorf("serve does not go by the NT response of %x", data)
 		}
 	}
 }

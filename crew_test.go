@@ -606,8 +606,8 @@ func TestBrokenOutput(t *testing.T) {
 	}
 }
 
-// TestRestartIsForgotten: what one server asked for with RESTART is nothing to the next one.
-func TestRestartIsForgotten(t *testing.T) {
+// TestRestartOfTheServerBefore: what one server asked for with RESTART is nothing to the next one.
+func TestRestartOfTheServerBefore(t *testing.T) {
 	t.Parallel()
 	types := make(chan authenType, 8)
 	first := handWritten(t, func(c *wire) {

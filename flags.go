@@ -32,14 +32,16 @@ const longestAddr = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255"
 func (c *caller) register(o *optionSet) {
 	c.level, c.port, c.authenType, c.service = -1, "tty0", authenASCII, authenServiceLogin
 	o.add((*anyText)(&c.user), "u username", "USER", "the user, in place of the word USER")
-	o.add(&c.authenType, "t authen-type", "TYPE", "authentication type (default ascii): "+strings.Join(authenTypeNames.known(), " "))
+	o.add(&c.authenType, "t authen-type", "TYPE", "authentication type (default ascii): "+strings.Join(authenTypeNames.known(), " ")+";\nfor authorize and account also not_set")
 	o.add(&number{&c.level, 0, 15}, "l priv-lvl", "N", "privilege level, 0 to 15 (default 0; 15 for enable)")
 	o.add((*text)(&c.remAddr), "r rem-addr", "ADDR", "rem_addr field (default the connection's local address)")
 	o.add((*anyText)(&c.port), "P virtual-port", "PORT", "port field (default tty0)")
-	o.add(&c.service, "s service", "SERVICE", "service (default login): "+strings.Join(authenServiceNames.known(), " "))
+	o.add(&c.service, "s service", "SERVICE", "service (default login): none login ppp pt rcmd x25 nasi fwproxy")
 }
 
-func (c *caller) check() error {
+// check refuses what the fields cannot say, or the command not of all things: the service ENABLE
+// says that a request is for the command enable and nothing else (section 5.4.2.6).
+func (c *caller) check(command string) error {
 	if !utf8.ValidString(c.user) {
 		return failf(classUsage, "user \"%s\" is not UTF-8", escape(c.user))
 	}
@@ -50,6 +52,12 @@ func (c *caller) check() error {
 		if !printableASCII(f.value) {
 			return failf(classUsage, "%s \"%s\" is not printable US-ASCII", f.name, escape(f.value))
 		}
+	}
+	switch {
+	case c.service == authenServiceEnable && command != "enable":
+		return failf(classUsage, "the service enable is for the command enable alone (RFC 8907 section 5.4.2.6)")
+	case c.authenType == authenNotSet && command != "authorize" && command != "account":
+		return failf(classUsage, "the type not_set is for authorize and account alone (RFC 8907 section 6.1)")
 	}
 	return nil
 }

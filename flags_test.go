@@ -437,7 +437,7 @@ var usageErrors = []struct{ line, message, hint string }{
 
 	// Authentication.
 	{"authenticate '' SERVER -t pap", "an empty user needs --authen-type ascii, where the server can ask for the name", ""},
-	{"authenticate alice SERVER -s enable", "authenticate does not take the service enable", "use the command enable"},
+	{"authenticate alice SERVER -s enable", "the service enable is for the command enable alone (RFC 8907 section 5.4.2.6)", ""},
 	{"enable alice SERVER -s login", "enable has the service enable, not login", ""},
 	{"authenticate alice SERVER --chap-id 1", "--chap-id and --chap-challenge do not go with --authen-type ascii", ""},
 	{"authenticate alice SERVER -t pap --chap-challenge ab", "--chap-id and --chap-challenge do not go with --authen-type pap", ""},

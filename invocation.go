@@ -234,7 +234,7 @@ func (inv *invocation) assign() error {
 	if !asks {
 		return nil
 	}
-	return cmp.Or(inv.caller.check(), inv.server.check(), inv.output.check())
+	return cmp.Or(inv.caller.check(inv.command.name), inv.server.check(), inv.output.check())
 }
 
 // given says whether the command line has the option, by any of its names.

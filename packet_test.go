@@ -363,7 +363,7 @@ func TestNames(t *testing.T) {
 		{"action", authenActionNames, map[uint8]string{1: "LOGIN", 2: "CHPASS", 4: "SENDAUTH"},
 			func(v uint8) string { return authenAction(v).String() }},
 		{"authen_type", authenTypeNames, map[uint8]string{1: "ascii", 2: "pap", 3: "chap", 5: "mschap", 6: "mschapv2"},
-			func(v uint8) string { return authenType(v).String() }},
+			authenTypeNames.name}, // 0 is of no login
 		{"authen_service", authenServiceNames, map[uint8]string{0: "none", 1: "login", 2: "enable", 3: "ppp", 5: "pt", 6: "rcmd",
 			7: "x25", 8: "nasi", 9: "fwproxy"},
 			func(v uint8) string { return authenService(v).String() }},

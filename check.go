@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -34,15 +36,11 @@ func newCheck(o *optionSet) action {
 	o.add((*toggle)(&own.prometheus), "prometheus", "", "metrics for the textfile collector of the node exporter")
 	o.add((*text)(&own.output), "output", "FILE", "write to a temporary file, then rename it to FILE")
 	return func(ctx context.Context, inv *invocation) (output, error) {
-		login := inv.caller.user != ""
-		if (own.types || own.negative) && !login {
-			return nil, failf(classUsage, "--types and --negative need a USER")
-		}
-		if own.nagios && own.prometheus {
-			return nil, failf(classUsage, "--nagios and --prometheus exclude each other")
+		if err := own.check(inv); err != nil {
+			return nil, err
 		}
 		var passwords []*secretSource
-		if login {
+		if inv.caller.user != "" {
 			passwords = append(passwords, &inv.password)
 		}
 		secrets, err := inv.secrets(ctx, passwords...)
@@ -57,11 +55,15 @@ func newCheck(o *optionSet) action {
 		if err != nil {
 			return nil, err
 		}
-		r := &checkReport{Command: inv.command.name, options: &own, Servers: make([]*serverCheck, len(c.servers))}
+		r := &checkReport{Command: inv.command.name, options: &own, certificates: c.tls != nil}
 		var all sync.WaitGroup
 		for i, srv := range c.servers {
-			r.Servers[i] = &serverCheck{Server: srv.String()}
-			all.Go(func() { r.Servers[i].run(ctx, c, srv, inv.caller, secrets.password, &own) })
+			if slices.Contains(c.servers[:i], srv) {
+				continue // given twice: a monitor wants one value of each
+			}
+			s := &serverCheck{Server: srv.String()}
+			r.Servers = append(r.Servers, s)
+			all.Go(func() { s.run(ctx, c, srv, inv.caller, secrets.password, &own) })
 		}
 		all.Wait()
 		if r.judge(ctx.Err() != nil); own.output != "" {
@@ -71,11 +73,37 @@ func newCheck(o *optionSet) action {
 	}
 }
 
+// check refuses what has no meaning together.
+func (own *checkOptions) check(inv *invocation) error {
+	if (own.types || own.negative) && inv.caller.user == "" {
+		return failf(classUsage, "--types and --negative need a USER")
+	}
+	form := ""
+	for _, option := range []string{"nagios", "prometheus", "json"} {
+		if !inv.given(option) {
+			continue
+		}
+		if form != "" {
+			return failf(classUsage, "--%s and --%s exclude each other", form, option)
+		}
+		form = option
+	}
+	for _, option := range []string{"warn", "crit", "cert-days"} {
+		if inv.given(option) && !own.nagios {
+			return failf(classUsage, "--%s goes with --nagios only", option)
+		}
+	}
+	if own.crit > 0 && own.warn > own.crit {
+		return failf(classUsage, "--warn %v is above --crit %v", own.warn, own.crit)
+	}
+	return nil
+}
+
 // A serverCheck is what was found of one server.
 type serverCheck struct {
 	Server        string            `json:"server"`
-	Up            bool              `json:"up"`                       // it answers
-	KeyOK         *bool             `json:"key_ok,omitempty"`         // and the key fits; not over TLS
+	Up            bool              `json:"up"`                       // it answers as a TACACS+ server
+	KeyOK         *bool             `json:"key_ok,omitempty"`         // the key fits; nil over TLS, and where the answer does not say
 	SingleConnect *bool             `json:"single_connect,omitempty"` // established
 	Login         string            `json:"login,omitempty"`          // status of a login with USER
 	Types         map[string]string `json:"types,omitempty"`          // status by authentication type
@@ -84,8 +112,9 @@ type serverCheck struct {
 	TLS           *tlsFacts         `json:"tls,omitempty"`
 	Error         *problem          `json:"error,omitempty"`
 
-	Timing *timing `json:"-"`
-	class  class   // of the first thing that is wrong
+	Timing *timing  `json:"-"`
+	class  class    // of the error
+	state  exitCode // that the error is to Nagios
 }
 
 // run tries one server.
@@ -96,80 +125,94 @@ func (s *serverCheck) run(ctx context.Context, c *client, srv server, who caller
 		return
 	}
 	one.singleConnect = false
-	login := func(typ authenType, password string) (string, error) {
+	login := func(typ authenType, password string) *job {
 		who := who
 		who.authenType = typ
 		j := &job{request: newLogin(who, password)}
 		(&asker{client: &one}).ask(ctx, j)
-		if c := classOf(j.err); j.res.Status != "" && (c == classDenied || c == classServer) {
-			j.err = nil // a prompt that has no answer, or ERROR: the status says it
-		}
-		return j.res.Status, j.err
+		return j
 	}
-	var err error
-	if s.Login, err = login(who.authenType, password); err == nil && statusClass(s.Login) != classGranted {
-		err = failf(statusClass(s.Login), "%s answers the login of %s with %s", srv, escape(who.user), s.Login)
-	}
-	s.fail(err)
+	j := login(who.authenType, password)
+	s.Login = j.answer()
+	s.fail(granted(srv, who.user, j), nagiosCritical)
 	if own.types {
-		s.tryTypes(func(typ authenType) (string, error) { return login(typ, password) })
+		s.tryTypes(func(typ authenType) *job { return login(typ, password) })
 	}
 	if own.negative {
-		s.WrongPassword, err = login(who.authenType, "wrong "+rand.Text())
-		s.fail(refused(srv, who.user, s.WrongPassword, err))
+		j = login(who.authenType, "wrong "+rand.Text())
+		s.WrongPassword = j.answer()
+		s.fail(refused(srv, who.user, j), nagiosCritical)
 	}
 }
 
 // probe proves the key without an account: any readable answer to a login that names no user will
-// do. It returns whether there was one.
+// do, ERROR too, which is wrong for another reason. It returns whether there was one.
 func (s *serverCheck) probe(ctx context.Context, c *client, nobody caller) bool {
 	nobody.user, nobody.authenType, nobody.service = "", authenASCII, authenServiceLogin
 	j := &job{request: &probe{newLogin(nobody, "")}}
 	(&asker{client: c}).ask(ctx, j)
 	s.Timing, s.TimingMS, s.TLS = j.res.Timing, j.res.Timing.ms(), j.res.TLS.shown()
-	came := classOf(j.err)
-	s.Up = came == classGranted || came == classProtocol || came == classServer
-	if fits := came == classGranted || came == classServer; c.tls == nil && !c.clear && s.Up {
-		s.KeyOK = &fits
+	came, readable := classOf(j.err), j.answer() != ""
+	s.Up = readable || came == classServer || came == classProtocol && !errors.Is(j.err, errNotTACACS)
+	if misfit := errors.Is(j.err, errBodyLength); !c.clear && (readable || misfit) {
+		s.KeyOK = &readable
 	}
-	if s.fail(j.err); j.err == nil {
-		s.SingleConnect = j.res.SingleConnect
+	if !readable {
+		s.fail(j.err, nagiosCritical)
+		return false
 	}
-	return j.err == nil
+	s.SingleConnect = j.res.SingleConnect
+	s.fail(j.err, nagiosWarning)
+	return true
 }
 
 // tryTypes logs in with every authentication type.
-func (s *serverCheck) tryTypes(login func(authenType) (string, error)) {
+func (s *serverCheck) tryTypes(login func(authenType) *job) {
 	s.Types = make(map[string]string)
 	for t := range authenTypeNames {
 		if authenTypeNames.has(uint8(t)) {
-			status, err := login(authenType(t))
-			if err != nil {
-				status = asFailure(err).class.String()
-			}
-			s.Types[authenType(t).String()] = status
+			j := login(authenType(t))
+			s.Types[authenType(t).String()] = cmp.Or(j.answer(), j.class().String())
 		}
 	}
 }
 
-// refused demands a refusal of a wrong password.
-func refused(srv server, user, status string, err error) error {
-	switch c := statusClass(status); {
-	case err != nil:
-		return err
+// granted demands that a login is.
+func granted(srv server, user string, login *job) error {
+	switch {
+	case login.answer() == "":
+		return login.err
+	case login.res.class == classGranted:
+		return nil
+	}
+	return failf(login.res.class, "%s answers the login of %s with %s", srv, escape(user), words(login.res)).
+		withHint("%s", cmp.Or(login.res.hint, asFailure(login.err).hint))
+}
+
+// refused demands a refusal of a login with a wrong password.
+func refused(srv server, user string, login *job) error {
+	switch c := login.res.class; {
+	case login.answer() == "":
+		return login.err
 	case c == classGranted:
 		return failf(classDenied, "%s accepts a wrong password of %s", srv, escape(user)).withHint("anybody can log in: the server, or its back end, does not look at passwords")
 	case c != classDenied:
-		return failf(c, "%s answers a wrong password with %s, which is no refusal", srv, status)
+		return failf(c, "%s answers a wrong password with %s, which is no refusal", srv, words(login.res))
 	}
 	return nil
 }
 
-// fail keeps the first error.
-func (s *serverCheck) fail(err error) {
-	if err != nil && s.Error == nil {
+// words are an answer on one line, with the reason that the server gives, wherever it put it.
+func words(answer result) string {
+	answer.ServerMsg = cmp.Or(answer.ServerMsg, answer.Data)
+	return strings.TrimSpace(answer.line())
+}
+
+// fail keeps the worst error, and of equal ones the first.
+func (s *serverCheck) fail(err error, state exitCode) {
+	if err != nil && state > s.state {
 		p := newProblem(err)
-		s.Error, s.class = &p, asFailure(err).class
+		s.Error, s.class, s.state = &p, asFailure(err).class, state
 	}
 }
 
@@ -181,7 +224,11 @@ func (p *probe) next(_ context.Context, s *session, res *result) (layouter, erro
 	if !authenStatusNames.has(uint8(status)) {
 		return nil, unknownStatus(s.link, status)
 	}
-	res.heard(authenPass, "", "") // whatever it says: it could be read
+	if status == authenError {
+		res.heard(status, p.response.serverMsg, p.response.data)
+		return nil, nil
+	}
+	res.heard(authenPass, "", "") // whatever else it says: it could be read
 	switch status {
 	case authenGetData, authenGetUser, authenGetPass:
 		return abort("probe"), errFarewell
@@ -196,7 +243,8 @@ type checkReport struct {
 	ending
 	Servers []*serverCheck `json:"servers"`
 
-	options *checkOptions
+	options      *checkOptions
+	certificates bool // each server has one: TLS
 }
 
 // judge enters the exit code: that of the first server with which something is wrong, or Nagios' own.
@@ -249,12 +297,7 @@ func replaceFile(name, text string) error {
 
 func (r *checkReport) block() string { return r.line() }
 
-func (r *checkReport) json() string {
-	if r.options.nagios || r.options.prometheus {
-		return r.line()
-	}
-	return encodeJSON(r)
-}
+func (r *checkReport) json() string { return encodeJSON(r) }
 
 // line is the report in the form that was asked for, by default for people.
 func (r *checkReport) line() string {
@@ -304,7 +347,11 @@ func (r *checkReport) text() string {
 			}
 		}
 		if s.WrongPassword != "" {
-			fmt.Fprintf(&b, "  wrong password: %s\n", s.WrongPassword)
+			answer := s.WrongPassword
+			if statusClass(answer) == classDenied {
+				answer = "refused"
+			}
+			fmt.Fprintf(&b, "  wrong password: %s\n", answer)
 		}
 	}
 	return b.String()
@@ -331,42 +378,63 @@ type unknownState struct{ page }
 
 func (*unknownState) exit() exitCode { return nagiosUnknown }
 
-// nagios is the line of a plugin, and its state.
+// nagios is the line of a plugin, and its state: the worst of all servers.
 func (r *checkReport) nagios() (string, exitCode) {
-	worst, said := nagiosOK, ""
-	is := func(c exitCode, text string) {
-		if c > worst {
-			worst, said = c, text
-		}
-	}
+	var said [nagiosCritical + 1][]string // by state
 	var perf strings.Builder
-	slowest := time.Duration(0)
+	worst, slowest := nagiosOK, time.Duration(0)
 	for _, s := range r.Servers {
-		took := s.Timing.total
-		slowest = max(slowest, took)
-		limit := func(d time.Duration) string {
-			if d == 0 {
-				return ""
-			}
-			return strconv.FormatFloat(d.Seconds(), 'f', -1, 64)
-		}
-		fmt.Fprintf(&perf, " '%s'=%.6fs;%s;%s", s.Server, took.Seconds(), limit(r.options.warn), limit(r.options.crit))
-		switch {
-		case s.Error != nil:
-			is(nagiosCritical, oneLine(s.Error.Message))
-		case r.options.crit > 0 && took > r.options.crit:
-			is(nagiosCritical, fmt.Sprintf("%s took %v", s.Server, took.Round(time.Microsecond)))
-		case r.options.warn > 0 && took > r.options.warn:
-			is(nagiosWarning, fmt.Sprintf("%s took %v", s.Server, took.Round(time.Microsecond)))
-		case s.TLS != nil && s.TLS.DaysLeft < r.options.certDays:
-			is(nagiosWarning, fmt.Sprintf("the certificate of %s has %d days left", s.Server, s.TLS.DaysLeft))
-		}
+		state, text := s.nagios(r.options)
+		said[state] = append(said[state], text)
+		worst, slowest = max(worst, state), max(slowest, s.Timing.total)
+		s.perfdata(&perf, r.options, r.certificates)
 	}
+	text := strings.Join(slices.Concat(said[nagiosCritical], said[nagiosWarning]), "; ")
 	if worst == nagiosOK {
-		said = fmt.Sprintf("%d of %d servers answer, the slowest in %v", len(r.Servers), len(r.Servers), slowest.Round(time.Microsecond))
+		text = fmt.Sprintf("%d of %d servers answer, the slowest in %v", len(r.Servers), len(r.Servers), slowest.Round(time.Microsecond))
 	}
 	name := [...]string{"OK", "WARNING", "CRITICAL"}[worst]
-	return fmt.Sprintf("TACACS+ %s: %s |%s\n", name, strings.ReplaceAll(said, "|", "/"), perf.String()), worst
+	return fmt.Sprintf("TACACS+ %s: %s |%s\n", name, strings.ReplaceAll(text, "|", "/"), perf.String()), worst
+}
+
+// nagios is the state of one server, and what is wrong with it.
+func (s *serverCheck) nagios(limits *checkOptions) (exitCode, string) {
+	took := s.Timing.total
+	slow := fmt.Sprintf("%s took %v", s.Server, took.Round(time.Microsecond))
+	switch {
+	case s.state == nagiosCritical:
+		return s.state, s.Error.Message
+	case limits.crit > 0 && took > limits.crit:
+		return nagiosCritical, slow
+	case s.state == nagiosWarning:
+		return s.state, s.Error.Message
+	case limits.warn > 0 && took > limits.warn:
+		return nagiosWarning, slow
+	case s.TLS != nil && s.TLS.DaysLeft < limits.certDays:
+		return nagiosWarning, fmt.Sprintf("the certificate of %s has %d days left", s.Server, s.TLS.DaysLeft)
+	}
+	return nagiosOK, ""
+}
+
+// perfdata writes the numbers that a monitor draws; U is one that is not known.
+func (s *serverCheck) perfdata(b *strings.Builder, limits *checkOptions, certificate bool) {
+	limit := func(d time.Duration) string {
+		if d == 0 {
+			return ""
+		}
+		return strconv.FormatFloat(d.Seconds(), 'f', -1, 64)
+	}
+	took, days := "U", "U"
+	if s.Up {
+		took = fmt.Sprintf("%.6fs", s.Timing.total.Seconds())
+	}
+	fmt.Fprintf(b, " '%s'=%s;%s;%s", s.Server, took, limit(limits.warn), limit(limits.crit))
+	if s.TLS != nil {
+		days = strconv.Itoa(s.TLS.DaysLeft)
+	}
+	if certificate {
+		fmt.Fprintf(b, " '%s days left'=%s;%d:", s.Server, days, limits.certDays)
+	}
 }
 
 // prometheus writes the text format. A metric's lines stand together, under its type.
@@ -382,6 +450,7 @@ func (r *checkReport) prometheus() string {
 	}
 	number := map[bool]float64{true: 1}
 	metric("tacacs_up", "Whether the server answers.", func(s *serverCheck, value func(string, float64)) { value("", number[s.Up]) })
+	metric("tacacs_ok", "Whether nothing is wrong with the server.", func(s *serverCheck, value func(string, float64)) { value("", number[s.Error == nil]) })
 	metric("tacacs_key_ok", "Whether the shared key fits.", func(s *serverCheck, value func(string, float64)) {
 		if s.KeyOK != nil {
 			value("", number[*s.KeyOK])
@@ -397,6 +466,18 @@ func (r *checkReport) prometheus() string {
 	metric("tacacs_status", "The status of the login, where one was asked for.", func(s *serverCheck, value func(string, float64)) {
 		if s.Login != "" {
 			value(`,status="`+s.Login+`"`, 1)
+		}
+	})
+	metric("tacacs_type_status", "The status of a login by each authentication type, where --types asked for it.", func(s *serverCheck, value func(string, float64)) {
+		for t := range authenTypeNames {
+			if name := authenType(t).String(); s.Types[name] != "" {
+				value(`,type="`+name+`",status="`+s.Types[name]+`"`, 1)
+			}
+		}
+	})
+	metric("tacacs_wrong_password_refused", "Whether a wrong password is refused, where --negative asked for it.", func(s *serverCheck, value func(string, float64)) {
+		if s.WrongPassword != "" {
+			value("", number[statusClass(s.WrongPassword) == classDenied])
 		}
 	})
 	metric("tacacs_tls_not_after_seconds", "When the server's certificate expires, since the epoch.", func(s *serverCheck, value func(string, float64)) {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -44,40 +45,50 @@ func TestCheck(t *testing.T) {
 		{"good, no single-connect", "--fault single-refused", "check AT", 0, `\S+: OK\n` + times + `  key: ok\n  single-connect: refused\n`},
 		{"good, with a user", "", "check alice AT", 0, `\S+: OK\n` + times + `  key: ok\n  single-connect: granted\n  login: PASS\n`},
 		{"good, by pap", "", "check alice AT -t pap", 0, `(?s).*  login: PASS\n`},
-		{"wrong password", "", "check alice AT --password no", 1, `\S+: FAILED: \S+ answers the login of alice with GETPASS\n(  hint: .*\n)?` + times + `  key: ok\n  single-connect: granted\n  login: GETPASS\n`},
+		{"wrong password", "", "check alice AT --password no", 1, `\S+: FAILED: \S+ answers the login of alice with (GETPASS|FAIL): Password incorrect\..*\n  hint: .*\n` + times + `  key: ok\n  single-connect: granted\n  login: (GETPASS|FAIL)\n`},
 		{"quiet", "", "check alice AT --password no -q", 1, ``},
 		{"wrong key", "", "check AT -k another-key-of-the-tests", 5, `\S+: FAILED: the reply of \S+ does not fit the key: .*\n  hint: .*\n` + times + `  key: WRONG\n`},
 		{"wrong key, with a user", "", "check alice AT -k another-key-of-the-tests", 5, `(?s).*  key: WRONG\n`},
 		{"refused", "", "check REFUSED", 4, `\S+: FAILED: connect to \S+: connection refused\n  hint: .*\n  time: total \S+\n`},
 		{"silent", "--fault silent", "check AT --timeout 1", 4, `\S+: FAILED: no reply from \S+ within 1s\n  hint: .*\n  time: connect \S+, total 1\S+\n`},
-		{"ERROR to everything", "--fault error", "check AT", 0, `(?s)\S+: OK\n.*  key: ok\n.*`},
-		{"ERROR to a login", "--fault error", "check alice AT", 3, `\S+: FAILED: \S+ answers the login of alice with ERROR\n(  hint: .*\n)?` + times + `  key: ok\n  single-connect: granted\n  login: ERROR\n`},
-		{"not TACACS+", "--fault http", "check AT", 5, `\S+: FAILED: the reply of \S+ is not TACACS\+: .*\n  hint: .*\n(?s).*`},
+		{"ERROR to everything", "--fault error", "check AT", 3, `\S+: FAILED: \S+ answered ERROR: database down\n  hint: .*\n` + times + `  key: ok\n  single-connect: granted\n`},
+		{"ERROR to a login", "--fault error", "check alice AT", 3, `\S+: FAILED: \S+ answers the login of alice with ERROR: database down\n  hint: .*its log says which\n` + times + `  key: ok\n  single-connect: granted\n  login: ERROR\n`},
+		{"FAIL to a login", "--fault fail", "check alice AT", 1, `\S+: FAILED: \S+ answers the login of alice with FAIL: Account locked\\x08\n  hint: account, password, .*\n` + times + `  key: ok\n  single-connect: granted\n  login: FAIL\n`},
+		{"not TACACS+", "--fault http", "check AT", 5, `\S+: FAILED: the reply of \S+ is not TACACS\+: .*\n  hint: another service .*\n  time: connect \S+, total \S+\n`},
+		{"TLS port", "--fault tls-alert", "check alice AT", 5, `\S+: FAILED: the reply of \S+ is not TACACS\+: .*\n  hint: this is a TLS port .*\n  time: connect \S+, total \S+\n`},
 		{"TLS", cert, "check AT " + tls, 0, `\S+: OK\n  time: connect \S+, tls \S+, first_reply \S+, total \S+\n  single-connect: granted\n  tls: TLS 1\.3, 2 days left\n`},
 		{"TLS, another authority", cert, "check AT --tls --cacert DIR/other-ca.pem", 6, `(?s)\S+: FAILED: TLS with \S+: its certificate is signed by an unknown authority: .*`},
 		{"types", "", "check alice AT --types", 0, `(?s).*  login: PASS\n  type ascii: PASS\n  type pap: PASS\n  type chap: PASS\n  type mschap: PASS\n  type mschapv2: PASS\n`},
-		{"types, wrong password", "", "check alice AT --types --password no", 1, `(?s).*  type ascii: GETPASS\n  type pap: FAIL\n  type chap: FAIL\n  type mschap: FAIL\n  type mschapv2: FAIL\n`},
-		{"negative", "", "check alice AT --negative -t pap", 0, `(?s)\S+: OK\n.*  wrong password: FAIL\n`},
-		{"negative, ascii", "", "check alice AT --negative", 0, `(?s)\S+: OK\n.*  wrong password: GETPASS\n`},
+		{"types, wrong password", "", "check alice AT --types --password no", 1, `(?s).*  type ascii: (GETPASS|FAIL)\n  type pap: FAIL\n  type chap: FAIL\n  type mschap: FAIL\n  type mschapv2: FAIL\n`},
+		{"negative", "", "check alice AT --negative -t pap", 0, `(?s)\S+: OK\n.*  wrong password: refused\n`},
+		{"negative, ascii", "", "check alice AT --negative", 0, `(?s)\S+: OK\n.*  wrong password: refused\n`},
 		{"negative, accepts everything", "", "check alice HAND --negative", 1, `\S+: FAILED: \S+ accepts a wrong password of alice\n  hint: .*\n(?s).*  login: PASS\n  wrong password: PASS\n`},
 		{"two servers", "", "check AT,HAND", 0, `(?s)\S+: OK\n.*\S+: OK\n.*`},
 		{"two servers, the second refused", "", "check AT,REFUSED", 4, `(?s)\S+: OK\n.*\S+: FAILED: connect .*`},
 		{"two servers, the first refused", "", "check REFUSED,AT", 4, `(?s)\S+: FAILED: connect .*\S+: OK\n.*`},
 
-		{"nagios", "", "check AT --nagios", 0, `TACACS\+ OK: 1 of 1 servers answer, the slowest in \S+ \| '\S+'=0\.\d{6}s;;\n`},
+		{"nagios", "", "check AT --nagios", 0, `TACACS\+ OK: 1 of 1 servers answer, the slowest in [0-9.]*[1-9]\S+ \| '\S+'=0\.\d{6}s;;\n`},
 		{"nagios, both limits", "", "check AT --nagios --warn 60 --crit 1h", 0, `TACACS\+ OK: .* \| '\S+'=\S+s;60;3600\n`},
 		{"nagios, slow", "", "check AT --nagios --warn 1ns --crit 1h", 1, `TACACS\+ WARNING: \S+ took \S+ \| '\S+'=\S+s;0\.000000001;3600\n`},
 		{"nagios, too slow", "", "check AT --nagios --warn 1ns --crit 1ns", 2, `TACACS\+ CRITICAL: \S+ took .*\n`},
 		{"nagios, refused", "", "check REFUSED --nagios", 2, `TACACS\+ CRITICAL: connect to \S+: connection refused \| .*\n`},
 		{"nagios, wrong key", "", "check AT --nagios -k another-key-of-the-tests", 2, `TACACS\+ CRITICAL: the reply of \S+ does not fit the key: .* \| .*\n`},
-		{"nagios, silent", "--fault silent", "check AT --nagios --timeout 1 --warn 1ns", 2, `TACACS\+ CRITICAL: no reply from \S+ within 1s \| .*\n`},
-		{"nagios, ERROR", "--fault error", "check alice AT --nagios", 2, `TACACS\+ CRITICAL: \S+ answers the login of alice with ERROR \| .*\n`},
-		{"nagios, a login that fails", "", "check alice AT --nagios --password no", 2, `TACACS\+ CRITICAL: \S+ answers the login of alice with GETPASS \| .*\n`},
+		{"nagios, silent", "--fault silent", "check AT --nagios --timeout 1 --warn 1ns", 2, `TACACS\+ CRITICAL: no reply from \S+ within 1s \| '\S+'=U;0\.000000001;\n`},
+		{"nagios, ERROR", "--fault error", "check AT --nagios", 1, `TACACS\+ WARNING: \S+ answered ERROR: database down \| '\S+'=0\S+s;;\n`},
+		{"nagios, ERROR, too slow", "--fault error", "check AT --nagios --crit 1ns", 2, `TACACS\+ CRITICAL: \S+ took \S+ \| .*\n`},
+		{"nagios, ERROR, slow", "--fault error", "check AT --nagios --warn 1ns", 1, `TACACS\+ WARNING: \S+ answered ERROR: database down \| .*\n`},
+		{"nagios, ERROR to a login", "--fault error", "check alice AT --nagios", 2, `TACACS\+ CRITICAL: \S+ answers the login of alice with ERROR: database down \| '\S+'=0\S+s;;\n`},
+		{"nagios, an empty body", "--fault empty-body", "check AT --nagios", 2, `TACACS\+ CRITICAL: \S+ answers with an empty body \| '\S+'=0\S+s;;\n`},
+		{"nagios, not TACACS+", "--fault http", "check AT --nagios", 2, `TACACS\+ CRITICAL: the reply of \S+ is not TACACS\+: .* \| '\S+'=U;;\n`},
+		{"nagios, a login that fails", "", "check alice AT --nagios --password no", 2, `TACACS\+ CRITICAL: \S+ answers the login of alice with (GETPASS|FAIL): Password incorrect\..* \| .*\n`},
 		{"nagios, accepts everything", "", "check alice HAND --nagios --negative", 2, `TACACS\+ CRITICAL: \S+ accepts a wrong password of alice \| .*\n`},
-		{"nagios, a bar in the text", "", "check al|ice AT --nagios", 2, `TACACS\+ CRITICAL: \S+ answers the login of al/ice with GETPASS \| '\S+'=[^|]*\n`},
-		{"nagios, certificate", cert, "check AT --nagios " + tls, 1, `TACACS\+ WARNING: the certificate of \S+ has 2 days left \| .*\n`},
-		{"nagios, certificate long enough", cert, "check AT --nagios --cert-days 2 " + tls, 0, `TACACS\+ OK: .*\n`},
-		{"nagios, one of two", "", "check AT,REFUSED --nagios", 2, `TACACS\+ CRITICAL: connect to \S+: connection refused \| '\S+'=\S+ '\S+'=\S+\n`},
+		{"nagios, a bar in the text", "", "check al|ice AT --nagios", 2, `TACACS\+ CRITICAL: \S+ answers the login of al/ice with [^|]* \| '\S+'=[^|]*\n`},
+		{"nagios, certificate", cert, "check AT --nagios " + tls, 1, `TACACS\+ WARNING: the certificate of \S+ has 2 days left \| '\S+'=0\S+s;; '\S+ days left'=2;14:\n`},
+		{"nagios, certificate long enough", cert, "check AT --nagios --cert-days 2 " + tls, 0, `TACACS\+ OK: .* '\S+ days left'=2;2:\n`},
+		{"nagios, no certificate", cert, "check REFUSED --nagios " + tls, 2, `TACACS\+ CRITICAL: connect .* \| '\S+'=U;; '\S+ days left'=U;14:\n`},
+		{"nagios, one of two", "", "check AT,REFUSED --nagios", 2, `TACACS\+ CRITICAL: connect to \S+: connection refused \| '\S+'=0\S+s;; '\S+'=U;;\n`},
+		{"nagios, two of two", "", "check AT,REFUSED --nagios --warn 1ns", 2, `TACACS\+ CRITICAL: connect to \S+: connection refused; \S+ took \S+ \| '\S+'=0\S+ '\S+'=U\S+\n`},
+		{"nagios, both down", "--fault close", "check AT,REFUSED --nagios", 2, `TACACS\+ CRITICAL: \S+ closed the connection before it answered; connect to \S+: connection refused \| '\S+'=U;; '\S+'=U;;\n`},
 		{"nagios, two", "", "check AT,HAND --nagios", 0, `TACACS\+ OK: 2 of 2 servers answer, .* \| '\S+'=\S+ '\S+'=\S+\n`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -164,6 +175,8 @@ func TestCheckUsage(t *testing.T) {
 		{"check AT --types", "--types and --negative need a USER"},
 		{"check AT --negative", "--types and --negative need a USER"},
 		{"check AT --prometheus --nagios", "--nagios and --prometheus exclude each other"},
+		{"check AT --nagios --json", "--nagios and --json exclude each other"},
+		{"check AT --nagios --warn 5s --crit 500ms", "--warn 5s is above --crit 500ms"},
 		{"check AT --warn -1", "option --warn: "},
 		{"check AT --cert-days x", "option --cert-days: "},
 		{"check AT --frobnicate", "unknown option --frobnicate"},
@@ -391,5 +404,160 @@ func checkFolder(t *testing.T, dir, want string) {
 	entries, err := os.ReadDir(dir)
 	if err != nil || len(entries) != 1 || entries[0].Name() != want {
 		t.Errorf("%v, %v in %s", err, entries, dir)
+	}
+}
+
+// TestCheckAloneUsage is what means nothing without --nagios, or beside --json.
+func TestCheckAloneUsage(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ options, err string }{
+		{"--warn 1s", "--warn goes with --nagios only"},
+		{"--crit 1s --prometheus", "--crit goes with --nagios only"},
+		{"--cert-days 9 --json", "--cert-days goes with --nagios only"},
+		{"--prometheus --json", "--prometheus and --json exclude each other"},
+	} {
+		l := listen(t)
+		got := runWith(t, secretsInEnv, "", split("check AT "+tt.options, "AT", l.Addr().String())...)
+		if got.code != classUsage.exit() || !strings.Contains(got.err, tt.err) {
+			t.Errorf("%s: got %+v", tt.options, got)
+		}
+		checkUntouched(t, l)
+	}
+}
+
+// TestCheckKey: what speaks TACACS+ is up; only a reply whose body could be read, or could not,
+// says something about the key.
+func TestCheckKey(t *testing.T) {
+	t.Parallel()
+	for fault, want := range map[string]string{
+		"": `"up":true,"key_ok":true`, "error": `"up":true,"key_ok":true`, "wrong-key": `"up":true,"key_ok":false`,
+		"empty-body": `"up":true,"timing_ms"`, "seq-same": `"up":true,"timing_ms"`, "unencrypted": `"up":true,"timing_ms"`,
+		"http": `"up":false,"timing_ms"`, "tls-alert": `"up":false,"timing_ms"`, "body-cut": `"up":false,"timing_ms"`,
+	} {
+		t.Run(fault, func(t *testing.T) {
+			t.Parallel()
+			options := []string{"--fault", fault}
+			if fault == "" {
+				options = nil
+			}
+			s := serveWith(t, options...)
+			if got := s.ask(t, "check AT --json"); !strings.Contains(got.out, want) {
+				t.Errorf("not %s in %s", want, got.out)
+			}
+			values := metrics(t, s.ask(t, "check AT --prometheus").out)
+			for name, want := range map[string]string{
+				"tacacs_up":     map[bool]string{true: "1", false: "0"}[strings.Contains(want, `"up":true`)],
+				"tacacs_key_ok": map[string]string{"": "1", "error": "1", "wrong-key": "0"}[fault],
+				"tacacs_ok":     map[bool]string{true: "1", false: "0"}[fault == ""],
+			} {
+				if got := values[name+`{server="`+s.addr+`"}`]; got != want {
+					t.Errorf("%s is %q, not %q", name, got, want)
+				}
+			}
+		})
+	}
+}
+
+// TestCheckLogins has a server that answers one login otherwise than the others; with nothing, it
+// closes.
+func TestCheckLogins(t *testing.T) {
+	t.Parallel()
+	erring := &authenReply{status: authenError, serverMsg: "no such|thing"}
+	none := func(q *asked) bool { return q.user == "" }
+	login := func(q *asked) bool { return q.user != "" }
+	wrong := func(q *asked) bool { return strings.HasPrefix(q.start.data, "wrong ") }
+	typ := func(t authenType) func(q *asked) bool {
+		return func(q *asked) bool { return q.user != "" && q.start.typ == t }
+	}
+	for _, tt := range []struct {
+		options string
+		which   func(q *asked) bool
+		answers []layouter // the first time, the second time, and so on
+		code    exitCode
+		out     string
+	}{
+		{"", none, []layouter{erring}, 3, `(?s)\S+: FAILED: \S+ answered ERROR: no such\|thing\n.*  key: ok\n.*  login: PASS\n`},
+		{"--nagios", none, []layouter{erring}, 1, `TACACS\+ WARNING: \S+ answered ERROR: no such/thing \|[^|]*\n`},
+		{"--negative -t pap", wrong, []layouter{erring}, 3, `(?s)\S+: FAILED: \S+ answers a wrong password with ERROR: no such\|thing, which is no refusal\n.*  login: PASS\n  wrong password: ERROR\n`},
+		{"--negative -t pap", login, []layouter{erring, erring}, 3, `(?s)\S+: FAILED: \S+ answers the login of alice with ERROR: no such\|thing\n.*  login: ERROR\n  wrong password: ERROR\n`},
+		{"--types", typ(authenCHAP), []layouter{erring}, 0, `(?s)\S+: OK\n.*  type pap: PASS\n  type chap: ERROR\n  type mschap: PASS\n.*`},
+		{"", login, nil, 4, `(?s)\S+: FAILED: \S+ closed the connection before it answered\n.*  key: ok\n  single-connect: granted\n`},
+		{"--negative -t pap", wrong, nil, 4, `(?s)\S+: FAILED: \S+ closed the connection before it answered\n.*  login: PASS\n`},
+		{"--types", typ(authenCHAP), nil, 0, `(?s)\S+: OK\n.*  type pap: PASS\n  type chap: network\n  type mschap: PASS\n.*`},
+	} {
+		asked := new(atomic.Int32)
+		s := handWritten(t, func(c *wire) {
+			for q := c.next(); q != nil; q = c.next() {
+				switch n := int(asked.Load()); {
+				case !tt.which(q):
+					c.Write(c.grant(q))
+				case n < len(tt.answers):
+					asked.Add(1)
+					c.Write(c.reply(q, tt.answers[n]))
+				default:
+					return
+				}
+			}
+		})
+		outcome.check(runWith(t, secretsInEnv, "", split("check alice AT "+tt.options, "AT", s.addr)...), t, tt.code, tt.out, ``)
+	}
+}
+
+// TestCheckRestart has a server that asks for another session and is gone: that is no answer.
+func TestCheckRestart(t *testing.T) {
+	t.Parallel()
+	l := listen(t)
+	serveByHand(t, l, func(n int, c *handConn) {
+		if n == 0 {
+			c.act("pass")
+			return
+		}
+		l.Close()
+		c.act("restart")
+	})
+	got := runWith(t, secretsInEnv, "", "check", "alice", l.Addr().String())
+	if got.code != classNetwork.exit() || !strings.Contains(got.out, ": FAILED: connect to ") || strings.Contains(got.out, "login:") {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// TestCheckTwice gives the same server twice: it is asked once, and no series comes twice.
+func TestCheckTwice(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t)
+	got := s.ask(t, "check alice AT,AT --prometheus -t pap")
+	if values := metrics(t, got.out); got.code != classGranted.exit() || values[`tacacs_status{server="`+s.addr+`",status="PASS"}`] != "1" {
+		t.Errorf("got %+v", got)
+	}
+	s.stop()
+	if n := strings.Count(s.log.String(), " alice authenticate pap PASS\n"); n != 1 {
+		t.Errorf("%d logins:\n%s", n, s.log)
+	}
+}
+
+// TestCheckLoginMetrics is what --types and --negative add to the metrics.
+func TestCheckLoginMetrics(t *testing.T) {
+	t.Parallel()
+	s, hand := serveWith(t), acceptAll(t)
+	got := s.ask(t, "check alice AT,"+hand+" --types --negative --prometheus -t pap")
+	if got.code != classDenied.exit() || got.err != "" {
+		t.Errorf("got %+v", got)
+	}
+	values := metrics(t, got.out)
+	for _, want := range []string{
+		`tacacs_type_status{server="AT",type="ascii",status="PASS"}`, `tacacs_type_status{server="AT",type="mschapv2",status="PASS"}`,
+		`tacacs_type_status{server="HAND",type="chap",status="PASS"}`, `tacacs_wrong_password_refused{server="AT"}`, `tacacs_ok{server="AT"}`,
+	} {
+		if name := strings.NewReplacer("AT", s.addr, "HAND", hand).Replace(want); values[name] != "1" {
+			t.Errorf("%s is %q", name, values[name])
+		}
+	}
+	for _, name := range []string{"tacacs_wrong_password_refused", "tacacs_ok"} {
+		if v := values[name+`{server="`+hand+`"}`]; v != "0" {
+			t.Errorf("%s is %q for a server that accepts everything", name, v)
+		}
+	}
+	if text := s.ask(t, "check alice AT --prometheus").out; strings.Contains(text, "tacacs_wrong_password_refused{") || strings.Contains(text, "tacacs_type_status{") {
+		t.Errorf("nobody asked for these: %s", text)
 	}
 }

@@ -160,6 +160,15 @@ func (j *job) class() class {
 	return j.res.class
 }
 
+// answer is the status that the server answered with, or nothing where no answer could be read.
+func (j *job) answer() string {
+	switch j.class() {
+	case classGranted, classDenied, classServer:
+		return j.res.Status
+	}
+	return ""
+}
+
 // begin makes a new attempt ready: it names the server and counts its time. What follows RESTART,
 // or a connection that ended, is the same attempt, and has what is left of the time.
 func (c *client) begin(j *job, now time.Time) {

@@ -196,12 +196,14 @@ func (l *link) tooLong(h *header) error {
 		withHint("not a TACACS+ server, or a broken one")
 }
 
+var errNotTACACS = errors.New("is not TACACS+")
+
 // notTACACS judges the first octet that a server sends.
 func (l *link) notTACACS(first byte) error {
 	if version(first).major() == majorVersion {
 		return nil
 	}
-	f := failf(classProtocol, "the reply of %s is not TACACS+: it begins with 0x%02x, not 0xc0 or 0xc1", l.server, first)
+	f := failf(classProtocol, "the reply of %s %w: it begins with 0x%02x, not 0xc0 or 0xc1", l.server, errNotTACACS, first)
 	if first == 0x15 || first == 0x16 {
 		return f.withHint("this is a TLS port (RFC 9887): try --tls, or the port of the clear service")
 	}

@@ -213,3 +213,37 @@ func TestFIPS(t *testing.T) {
 		t.Errorf("serve ends with %+v", got)
 	}
 }
+
+// TestExecKeepsSecrets: the command of --exec gets neither the secrets in the environment nor a file
+// with one in it, and all else as it is.
+func TestExecKeepsSecrets(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t)
+	binary := buildBinary(t)
+	file := filepath.Join(writeFiles(t, map[string]string{"key": testKey + "\n"}), "key")
+	dir := testFiles(t)
+	overTLS := serveWith(t, split("--tls --cert DIR/server.pem --cert-key DIR/server.key --client-ca DIR/ca.pem", "DIR", dir)...)
+	at := overTLS.addr + " --tls --cacert " + dir + "/ca.pem --cert "
+	certKey := at + dir + "/client.pem --cert-key "
+	for _, tt := range []struct {
+		name, start, options, command, want string
+	}{
+		{"a certificate's key", `exec "$@" <` + dir + "/client.key", certKey + "/dev/stdin", "cat", ""},
+		{"a certificate with its key", "cd " + dir + `; cat client.pem client.key >both.pem; exec "$@" <both.pem`, at + "/dev/stdin", "cat", ""},
+		{"standard input over TLS", `echo data | exec "$@"`, certKey + dir + "/client.key", "cat", "data\n"},
+		{"environment", `exec "$@"`, "AT", "env | grep -ic tacacs_plus_; echo $OTHER", "0\nstays\n"},
+		{"an inherited file", `exec "$@" 7<` + file, "AT --key-file /dev/fd/7", "[ -e /dev/fd/7 ] || echo none", "none\n"},
+		{"standard input", `exec "$@" <` + file, "AT --key-file -", "cat /dev/stdin", ""},
+		{"standard input by its name", `exec "$@" <` + file, "AT --key-file /dev/stdin", "cat", ""},
+		{"standard input without a secret", `echo data | exec "$@"`, "AT --key-file " + file, "cat", "data\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			line := split("account alice " + tt.options + " --exec -- sh -c")
+			p := startProcess(t, s.addr, []string{"OTHER=stays"}, slices.Concat([]string{"sh", "-c", tt.start, "sh", binary}, line, []string{tt.command})...)
+			if status, got := p.ends(); status != 0 || got.out != tt.want || got.err != "" {
+				t.Errorf("got %+v, want %q", got, tt.want)
+			}
+		})
+	}
+}

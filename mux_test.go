@@ -143,6 +143,9 @@ func (c *wire) take(n int) (list []*asked) {
 // grant is the reply that grants q, with the user's name as its message, which proves whose
 // answer it is. change spoils the octets of the header and the body in clear.
 func (c *wire) grant(q *asked, change ...func(h *header)) []byte {
+	if q == nil {
+		return nil // the client has gone
+	}
 	var m layouter
 	switch q.typ {
 	case typeAuthen:

@@ -316,3 +316,16 @@ func TestSignalAtPrompt(t *testing.T) {
 		})
 	}
 }
+
+// A terminal gives nothing a second time: the command of --exec may go on with it where the key was
+// typed at it.
+func TestExecAfterPrompt(t *testing.T) {
+	server := serveWith(t)
+	s := runAt(t, "account alice "+server.addr+" --key-file - --exec -- head -n 1")
+	s.types(t, testKey+"\n\x04")
+	waitUntil(t, "the command runs", func() bool { return strings.Contains(server.log.String(), " start ") })
+	s.types(t, "more\n")
+	if code := <-s.done; code != classGranted.exit() || s.out.String() != "more\n" {
+		t.Errorf("ends with %d %q", code, s.out.String())
+	}
+}

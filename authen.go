@@ -186,6 +186,7 @@ type authentication struct {
 	newPassword string // for CHPASS
 	answers     []string
 	person      *terminal
+	unasked     bool // the password is not known: the person says it when the server asks
 
 	tried    []authenType         // the types of the sessions so far; the last one is under way
 	used     map[authenStatus]int // how many of the prepared replies the session has used
@@ -295,6 +296,13 @@ func (a *authentication) next(ctx context.Context, s *session, res *result) (lay
 			return nil, nil
 		}
 		s.warn("the server asks to restart with %s instead of %s", next, a.typ())
+		if a.unasked && next != authenASCII {
+			said, err := a.ask(ctx, s, a.caller.describe("password")+": ", true)
+			if err != nil {
+				return nil, err
+			}
+			a.password, a.unasked = said, false
+		}
 		a.tried = append(a.tried, next)
 		return nil, errRestart
 	}
@@ -306,16 +314,24 @@ func abort(reason string) *authenContinue {
 	return &authenContinue{flags: authenAbort, data: reason}
 }
 
-// prepared are the replies to the server's prompts that are known beforehand, in order. For
-// CHPASS, GETDATA asks for the old password and GETPASS for the new one. Section 5.4.2.7.
+// wantsPassword says that a prompt asks for the password. For CHPASS that is GETDATA, and GETPASS
+// asks for the new one. Section 5.4.2.7.
+func (a *authentication) wantsPassword(status authenStatus) bool {
+	if a.action == authenChPass {
+		return status == authenGetData
+	}
+	return status == authenGetPass
+}
+
+// prepared are the replies to the server's prompts that are known beforehand, in order.
 func (a *authentication) prepared(status authenStatus) []string {
 	switch {
+	case a.wantsPassword(status):
+		return []string{a.password}
+	case status == authenGetPass:
+		return []string{a.newPassword, a.newPassword}
 	case status == authenGetUser && a.caller.user != "":
 		return []string{a.caller.user}
-	case status == authenGetPass && a.action == authenChPass:
-		return []string{a.newPassword, a.newPassword}
-	case status == authenGetPass, status == authenGetData && a.action == authenChPass:
-		return []string{a.password}
 	}
 	return nil
 }
@@ -323,24 +339,42 @@ func (a *authentication) prepared(status authenStatus) []string {
 // say is the reply to the server's prompt: what was prepared for it, then the answers, then
 // what the person says, if there is one. A user that was given is all there is to say to GETUSER:
 // servers log a name that they do not know, and an answer may be a secret.
-func (a *authentication) say(ctx context.Context, s *session) (string, error) {
+func (a *authentication) say(ctx context.Context, s *session) (said string, err error) {
 	status := a.response.status
-	if ready := a.prepared(status); a.used[status] < len(ready) {
+	switch ready := a.prepared(status); {
+	case a.used[status] < len(ready):
+		if said = ready[a.used[status]]; a.unasked && a.wantsPassword(status) {
+			if said, err = a.sayPassword(ctx, s); err != nil {
+				return "", err
+			}
+		}
 		if a.used == nil {
 			a.used = make(map[authenStatus]int)
 		}
 		a.used[status]++
-		return ready[a.used[status]-1], nil
-	}
-	if status == authenGetUser && a.caller.user != "" {
+		return said, nil
+	case len(ready) > 0 && status == authenGetUser:
 		return "", failf(classDenied, "%s asks again for the user name after it was given %s", s.server, escape(a.caller.user)).
 			withHint("it does not take this user; --answer never replies to a request for the name of a user who was given")
-	}
-	if a.answered < len(a.answers) {
+	case a.answered < len(a.answers):
 		a.answered++
 		return a.answers[a.answered-1], nil
 	}
-	return a.askPerson(ctx, s)
+	prompt, _ := a.prompt(s.server)
+	// GETPASS asks for a secret even where the server forgot the flag.
+	hidden := a.response.flags&authenNoEcho != 0 || status == authenGetPass || a.wantsPassword(status)
+	return a.ask(ctx, s, prompt, hidden)
+}
+
+// sayPassword asks the person for the password. One that was asked for in our words is good for
+// the next server too; what a server says of it, such as a challenge, is of this session alone.
+func (a *authentication) sayPassword(ctx context.Context, s *session) (string, error) {
+	prompt, ours := a.prompt(s.server)
+	said, err := a.ask(ctx, s, prompt, true)
+	if err == nil && ours {
+		a.password, a.unasked = said, false
+	}
+	return said, err
 }
 
 // restartType picks from a RESTART's list the first type that was not tried and is safe.
@@ -355,32 +389,33 @@ func restartType(list string, tried []authenType) (authenType, bool) {
 	return 0, false
 }
 
-// askPerson shows the server's prompt to the person at the terminal. The time it takes is not
-// the server's, so the deadline moves with it.
-func (a *authentication) askPerson(ctx context.Context, s *session) (string, error) {
-	reply := &a.response
-	prompt := escapeLines(strings.TrimLeft(reply.serverMsg, "\r\n"))
-	switch {
-	case strings.TrimSpace(prompt) != "":
-	case reply.status == authenGetUser:
-		prompt = "username: "
-	case reply.status == authenGetPass:
-		prompt = "password: "
-	default:
-		prompt = "data: "
+// prompt is what the person is shown: the server's words, with its name before every line, so that
+// none of them passes for a prompt of the shell; or ours, where the server's say no more.
+func (a *authentication) prompt(from server) (text string, ours bool) {
+	text, password := "data", false
+	switch status := a.response.status; {
+	case a.wantsPassword(status):
+		text, password = a.caller.describe("password"), true
+	case status == authenGetPass:
+		text, password = a.caller.describe("new password"), true
+	case status == authenGetUser:
+		text = "username"
 	}
-	// GETPASS asks for a secret even where the server forgot the flag.
-	hidden := reply.flags&authenNoEcho != 0 || reply.status == authenGetPass
-	var answer string
-	err := errNoAnswer
-	if a.person != nil {
-		resume := s.pause()
-		answer, err = a.person.ask(ctx, prompt, hidden)
-		resume()
+	words := strings.TrimSpace(a.response.serverMsg)
+	if words == "" || password && strings.EqualFold(strings.TrimRight(words, ": "), "password") {
+		return text + ": ", true
 	}
+	mark := from.String() + ": "
+	return mark + strings.ReplaceAll(escapeLines(words), "\n", "\n"+mark) + " ", false
+}
+
+// ask gets one line from the person at the terminal. The time it takes is not the server's, so the
+// deadline moves with it.
+func (a *authentication) ask(ctx context.Context, s *session, prompt string, hidden bool) (string, error) {
+	defer s.pause()()
+	answer, err := a.person.ask(ctx, prompt, hidden)
 	if errors.Is(err, errNoAnswer) {
-		return "", failf(classDenied, "no answer left for the prompt \"%s\" (%s) of %s",
-			escape(strings.TrimSpace(reply.serverMsg)), reply.status, s.server).
+		err = failf(classDenied, "%w left for the prompt \"%s\" (%s) of %s", err, oneLine(a.response.serverMsg), a.response.status, s.server).
 			withHint("--answer TEXT replies to prompts after the password, in order; a repeated password prompt usually means a wrong password")
 	}
 	return answer, err
@@ -423,12 +458,14 @@ func authenticate(ctx context.Context, inv *invocation, own *challengeOptions) (
 	if err := checkFits(newLogin(inv.caller, ""), inv.caller); err != nil {
 		return nil, err
 	}
+	inv.password.late = inv.caller.authenType == authenASCII
 	secrets, err := inv.secrets(ctx, &inv.password)
 	if err != nil {
 		return nil, err
 	}
 	a := newLogin(inv.caller, secrets.password)
-	a.id, a.challenge, a.answers, a.person = own.id, own.challenge, own.answers, inv.terminal
+	a.id, a.challenge, a.answers = own.id, own.challenge, own.answers
+	a.person, a.unasked = inv.terminal, secrets.unasked
 	return a.run(ctx, inv, secrets.keys)
 }
 
@@ -462,12 +499,13 @@ func newChPass(o *optionSet) action {
 		if err := checkFits(newPasswordChange(inv.caller, "", ""), inv.caller); err != nil {
 			return nil, err
 		}
+		inv.password.late = true
 		secrets, err := inv.secrets(ctx, &inv.password, &fresh)
 		if err != nil {
 			return nil, err
 		}
 		a := newPasswordChange(inv.caller, secrets.password, secrets.newPassword)
-		a.answers, a.person = answers, inv.terminal
+		a.answers, a.person, a.unasked = answers, inv.terminal, secrets.unasked
 		return a.run(ctx, inv, secrets.keys)
 	}
 }

@@ -22,7 +22,7 @@ func newBatch(o *optionSet) action {
 		inv.reads = "the requests"
 		// The password of a request that has none may come from outside; nobody is asked for it.
 		var password []*secretSource
-		if inv.password.ways() > 0 || inv.std.env(inv.password.env) != "" {
+		if inv.password.given(inv.std.env) {
 			password = append(password, &inv.password)
 		}
 		secrets, err := inv.secrets(ctx, password...)

@@ -62,6 +62,17 @@ func (c *caller) check(command string) error {
 	return nil
 }
 
+// describe is what a secret of the caller is called at a prompt.
+func (c *caller) describe(what string) string {
+	if c.service == authenServiceEnable {
+		what = "enable " + what
+	}
+	if c.user != "" {
+		what += " for " + escape(c.user)
+	}
+	return what
+}
+
 // subject is what the messages say of the caller, but for rem_addr, which the connection may give.
 func (c *caller) subject() subject {
 	level := c.level

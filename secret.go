@@ -20,6 +20,7 @@ type secretSource struct {
 	files  list
 	stdin  bool
 	env    string
+	late   bool // the person is asked for it when the server asks, not before
 }
 
 func (s *secretSource) String() string { return "" }
@@ -38,6 +39,11 @@ func (s *secretSource) ways() (n int) {
 		}
 	}
 	return n
+}
+
+// given says that there is a source, so that nobody needs to be asked.
+func (s *secretSource) given(env func(string) string) bool {
+	return s.ways() > 0 || s.env != "" && env(s.env) != ""
 }
 
 // fromStdin names the secret once for each way in which it is read from standard input.
@@ -70,6 +76,7 @@ type secrets struct {
 	keys        []key
 	password    string
 	newPassword string
+	unasked     bool // the password is not known yet: the person says it when the server asks
 }
 
 // secrets collects the key, then the password and the new password, as far as there are sources
@@ -82,7 +89,9 @@ func (inv *invocation) secrets(ctx context.Context, passwords ...*secretSource) 
 		return s, err
 	}
 	for i, value := range []*string{&s.password, &s.newPassword}[:len(passwords)] {
-		if *value, err = inv.loadPassword(ctx, passwords[i], i > 0); err != nil {
+		if src := passwords[i]; src.late && inv.terminal != nil && !src.given(inv.std.env) {
+			s.unasked = true
+		} else if *value, err = inv.loadPassword(ctx, src, i > 0); err != nil {
 			return s, err
 		}
 	}
@@ -137,7 +146,7 @@ func (inv *invocation) keys(ctx context.Context) ([]key, error) {
 
 // loadPassword gets a password; a new one is asked for twice.
 func (inv *invocation) loadPassword(ctx context.Context, src *secretSource, fresh bool) (string, error) {
-	prompt := src.what + " for " + escape(inv.caller.user)
+	prompt := inv.caller.describe(src.what)
 	loaded, err := src.load(ctx, inv, prompt+": ")
 	if err != nil {
 		return "", err

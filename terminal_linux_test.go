@@ -161,7 +161,8 @@ func TestPromptAndPaste(t *testing.T) {
 	s.ends(t, classGranted.exit(), "PASS\n", "")
 }
 
-// The prompts of a server: echo unless it says NOECHO, or asks for a password.
+// The prompts of a server: its name before every line, echo unless it says NOECHO or asks for a
+// password.
 func TestServerPrompts(t *testing.T) {
 	t.Parallel()
 	server := newScript(t, "0123456789abcdef",
@@ -172,9 +173,10 @@ func TestServerPrompts(t *testing.T) {
 		&authenReply{status: authenGetData},
 		&authenReply{status: authenPass})
 	s := runAt(t, "authenticate alice "+server.addr+" -k 0123456789abcdef --password x")
-	s.asked(t, "Favourite\ncolour\\x1b[31m? ", true, "blue\n")
-	s.asked(t, "Token: ", false, "123456\n")
-	s.asked(t, "Again: ", false, "y\n")
+	mark := server.addr + ": "
+	s.asked(t, mark+"Favourite\n"+mark+"colour\\x1b[31m? ", true, "blue\n")
+	s.asked(t, mark+"Token: ", false, "123456\n")
+	s.asked(t, mark+"Again: ", false, "y\n")
 	s.asked(t, "data: ", true, "z\n")
 	s.ends(t, classGranted.exit(), "PASS\n", "blue\r\nz\r\n")
 	server.received(t, new(authenStart))
@@ -218,9 +220,9 @@ func TestPromptForNewPassword(t *testing.T) {
 	server := newScript(t, "0123456789abcdef", &authenReply{status: authenGetData}, &authenReply{status: authenGetPass},
 		&authenReply{status: authenGetPass}, &authenReply{status: authenPass})
 	s := runAt(t, strings.ReplaceAll(line, "SERVER", server.addr))
-	s.asked(t, "password for alice: ", false, "old\n")
 	s.asked(t, "new password for alice: ", false, "new\n")
 	s.asked(t, "new password for alice again: ", false, "new\n")
+	s.asked(t, "password for alice: ", false, "old\n")
 	s.ends(t, classGranted.exit(), "PASS\n", "")
 	server.received(t, new(authenStart))
 	for _, want := range []string{"old", "new", "new"} {
@@ -232,7 +234,6 @@ func TestPromptForNewPassword(t *testing.T) {
 
 	unasked := listen(t)
 	s = runAt(t, strings.ReplaceAll(line, "SERVER", unasked.Addr().String()))
-	s.asked(t, "password for alice: ", false, "old\n")
 	s.asked(t, "new password for alice: ", false, "new\n")
 	s.asked(t, "new password for alice again: ", false, "newer\n")
 	readUntil(t, s.stderr, "tacacs_plus: the new passwords differ\n")
@@ -327,5 +328,120 @@ func TestExecAfterPrompt(t *testing.T) {
 	s.types(t, "more\n")
 	if code := <-s.done; code != classGranted.exit() || s.out.String() != "more\n" {
 		t.Errorf("ends with %d %q", code, s.out.String())
+	}
+}
+
+// TestPasswordWhenAsked: of an ASCII login the person sees the server's words before the password is
+// typed, since they may be a challenge, and what is not typed at a prompt of its own stays hidden.
+func TestPasswordWhenAsked(t *testing.T) {
+	pass := func(words string) *authenReply { return &authenReply{status: authenGetPass, serverMsg: words} }
+	data := func(words string) *authenReply { return &authenReply{status: authenGetData, serverMsg: words} }
+	const ours, mine = "password for alice: ", "enable password for alice: "
+	for _, tt := range []struct {
+		line    string
+		replies []layouter
+		asked   string // prompts, with a comma between; a + in front of one that echoes, AT for the server
+		said    string // by the client, with a comma between; the person types 1, 2 and so on
+	}{
+		{"authenticate alice AT", []layouter{pass("Password: ")}, ours, "1"},
+		{"authenticate alice AT", []layouter{pass("\r\npassword")}, ours, "1"},
+		{"authenticate alice AT", []layouter{pass("")}, ours, "1"},
+		{"authenticate alice AT", []layouter{pass("s/key 97 ke1234\nPassword:")}, "AT: s/key 97 ke1234\nAT: Password: ", "1"},
+		{"authenticate alice AT", []layouter{pass("Password: "), pass("Incorrect\r\n"), pass("Password: ")}, ours + ",AT: Incorrect ," + ours, "1,2,3"},
+		{"authenticate alice AT", []layouter{pass("\nalice@jump:~$ ")}, "AT: alice@jump:~$ ", "1"},
+		{"authenticate alice AT --answer 123456", []layouter{data("Token"), pass("Password: "), pass("Again: ")}, ours + ",AT: Again: ", "123456,1,2"},
+		{"authenticate '' AT", []layouter{&authenReply{status: authenGetUser, serverMsg: "Login:"}, pass("Password: ")}, "+AT: Login: ,password: ", "1,2"},
+		{"authenticate alice AT --password x", []layouter{pass("s/key"), pass("Password: ")}, ours, "x,1"},
+		{"enable alice AT", []layouter{pass("Password: ")}, mine, "1"},
+		{"chpass alice AT --new-password-file DIR/new", []layouter{data("Password: "), pass("Password: "), pass("Password: "), pass("Password: ")},
+			ours + ",new password for alice: ", "1,new,new,2"},
+		{"chpass alice AT --new-password-file DIR/new", []layouter{data("Old password: "), data("Wrong"), pass("")}, "AT: Old password: ,AT: Wrong ", "1,2,new"},
+	} {
+		t.Run(tt.line+" "+tt.said, func(t *testing.T) {
+			t.Parallel()
+			server := newScript(t, testKey, append(tt.replies, &authenReply{status: authenPass})...)
+			dir := writeFiles(t, map[string]string{"new": "new", "key": testKey})
+			s := runAt(t, strings.NewReplacer("AT", server.addr, "DIR", dir).Replace(tt.line)+" --key-file "+dir+"/key")
+			shown := ""
+			for i, prompt := range strings.Split(tt.asked, ",") {
+				words, echo := strings.CutPrefix(strings.ReplaceAll(prompt, "AT", server.addr), "+")
+				typed := strconv.Itoa(i + 1)
+				if s.asked(t, words, echo, typed+"\n"); echo {
+					shown += typed + "\r\n"
+				}
+			}
+			s.ends(t, classGranted.exit(), "PASS\n", shown)
+			server.received(t, new(authenStart))
+			for want := range strings.SplitSeq(tt.said, ",") {
+				var m authenContinue
+				if server.received(t, &m); m.userMsg != want {
+					t.Errorf("the client says %q, not %q", m.userMsg, want)
+				}
+			}
+		})
+	}
+}
+
+// TestTypedPasswordForOthers: the next server, or another type, has the password that was typed,
+// unless that answered a challenge.
+func TestTypedPasswordForOthers(t *testing.T) {
+	t.Parallel()
+	const ours = "password for alice: "
+	dir := writeFiles(t, map[string]string{"key": testKey})
+	options := " -q --key-file " + dir + "/key"
+	for words, asked := range map[string][2]string{"Password: ": {ours, ""}, "s/key 97": {"AT: s/key 97 ", ours}} {
+		first := newScript(t, testKey, &authenReply{status: authenGetPass, serverMsg: words}, &authenReply{status: authenError})
+		second := newScript(t, testKey, &authenReply{status: authenGetPass}, &authenReply{status: authenPass})
+		s := runAt(t, "authenticate alice "+first.addr+","+second.addr+options)
+		want := "1"
+		if s.asked(t, strings.ReplaceAll(asked[0], "AT", first.addr), false, "1\n"); asked[1] != "" {
+			s.asked(t, asked[1], false, "2\n")
+			want = "2"
+		}
+		s.ends(t, classGranted.exit(), "", "")
+		var m authenContinue
+		second.received(t, new(authenStart))
+		if second.received(t, &m); m.userMsg != want {
+			t.Errorf("%s: the second server is told %q, not %q", words, m.userMsg, want)
+		}
+	}
+	// RESTART before the password was asked for: PAP sends it at once.
+	restart := &authenReply{status: authenRestart, serverMsg: "not here", data: "\x02"}
+	for typed, want := range map[string]exitCode{"1\n": classGranted.exit(), "\x04": classDenied.exit()} {
+		sent := make(chan string, 9) // the data of every START by PAP
+		server := handWritten(t, func(c *wire) {
+			for q := c.next(); q != nil; q = c.next() {
+				if q.start.typ == authenPAP {
+					sent <- q.start.data
+					c.Write(c.grant(q))
+				} else {
+					c.Write(c.reply(q, restart))
+				}
+			}
+		})
+		s := runAt(t, "authenticate alice "+server.addr+options)
+		s.asked(t, ours, false, typed)
+		if s.ends(t, want, "", ""); len(sent) != map[exitCode]int{classGranted.exit(): 1}[want] || len(sent) > 0 && <-sent != "1" {
+			t.Errorf("%q: another password was sent", typed)
+		}
+	}
+}
+
+// TestPasswordPromptEnds: the session that waits for the password ends with an ABORT.
+func TestPasswordPromptEnds(t *testing.T) {
+	t.Parallel()
+	for typed, code := range map[string]exitCode{"\x04": classDenied.exit(), "": classInterrupted.exit()} {
+		server := newScript(t, testKey, &authenReply{status: authenGetPass}, &authenReply{status: authenFail})
+		dir := writeFiles(t, map[string]string{"key": testKey})
+		s := runAt(t, "authenticate alice "+server.addr+" -q --answer x --key-file "+dir+"/key")
+		if s.asked(t, "password for alice: ", false, typed); typed == "" {
+			s.leave()
+		}
+		s.ends(t, code, "", "")
+		<-server.bodies
+		var m authenContinue
+		if err := decode(<-server.bodies, &m); err != nil || m.flags != authenAbort || m.userMsg != "" {
+			t.Errorf("%q: %v, %+v", typed, err, m)
+		}
 	}
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -144,7 +143,7 @@ func (srv *labServer) configure(ctx context.Context, inv *invocation, opts *serv
 	if inv.output.quiet {
 		out = io.Discard
 	}
-	srv.log = &sessionLog{out: bufio.NewWriterSize(out, 1<<16), json: inv.output.json, verbose: inv.output.verbose}
+	srv.log = &sessionLog{out: out, tell: inv.say, json: inv.output.json, verbose: inv.output.verbose}
 	if inv.output.debug {
 		srv.trace = &tracer{out: inv.std.err, showSecrets: inv.output.showSecrets}
 	}

@@ -243,9 +243,9 @@ func (p *peer) account(m *acctRequest) *acctReply {
 		kind = m.flags
 		r = &acctReply{status: acctError, serverMsg: "flags " + m.flags.String() + " are not valid (RFC 8907 section 7.2)"}
 	}
-	p.log.write(&served{Time: time.Now(), Peer: p.addr, Request: "account", User: m.user, PrivLvl: m.privLvl, Port: m.port, RemAddr: m.remAddr,
+	err := p.log.record(&served{Time: time.Now(), Peer: p.addr, Request: "account", User: m.user, PrivLvl: m.privLvl, Port: m.port, RemAddr: m.remAddr,
 		Args: m.args, Flag: kind.String(), CommandLine: commandLine(m.args), Status: r.status.String(), ServerMsg: r.serverMsg})
-	if err := p.log.flush(); err != nil {
+	if err != nil {
 		return &acctReply{status: acctError, serverMsg: "the record could not be written"}
 	}
 	return r

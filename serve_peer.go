@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -82,13 +81,13 @@ func (p *peer) stillHere() {
 	}
 }
 
-// flush writes the log, then the replies. What account replies does not depend on this: it has
-// written its record before.
-func (p *peer) flush() error {
-	err := p.log.flush()
+// flush writes the log, then the replies. These do not depend on it: account has written its record
+// before.
+func (p *peer) flush() (err error) {
+	p.log.flush()
 	if len(p.out) > 0 {
 		p.stillHere()
-		err = errors.Join(err, p.fault.write(p.conn, p.out))
+		err = p.fault.write(p.conn, p.out)
 		p.out = p.out[:0]
 	}
 	return err

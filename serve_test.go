@@ -524,7 +524,7 @@ func TestRecordIsWrittenFirst(t *testing.T) {
 		t.Errorf("standard output has %q", got)
 	}
 	srv := newLab()
-	srv.log.out = bufio.NewWriter(fullDisk{})
+	srv.log.out = fullDisk{}
 	conn := &stream{Reader: bytes.NewReader(packed(header{version: minorDefault, typ: typeAcct, seqNo: 1}, testKey, record))}
 	srv.serve(t.Context(), conn)
 	var reply acctReply
@@ -679,7 +679,7 @@ type labRun struct {
 // newLab is a server for tests that prints nothing.
 func newLab() *labServer {
 	return &labServer{keys: clientKeys{{}: testKey}, users: map[string]string{"alice": testPassword}, slots: make(chan struct{}, maxConnections),
-		log: &sessionLog{out: bufio.NewWriter(io.Discard)}}
+		log: &sessionLog{out: io.Discard, tell: func(string, ...any) {}}}
 }
 
 func startLab(t testing.TB, srv *labServer) *labRun {
@@ -768,7 +768,7 @@ func TestShutdown(t *testing.T) {
 func TestConnectionLimit(t *testing.T) {
 	t.Parallel()
 	srv, log := newLab(), new(lockedBuffer)
-	srv.slots, srv.log.out = make(chan struct{}, 2), bufio.NewWriter(log)
+	srv.slots, srv.log.out = make(chan struct{}, 2), log
 	run := startLab(t, srv)
 	first, second := dialHand(t, run.addr), dialHand(t, run.addr)
 	for _, c := range []*handConn{first, second} { // both are served by now
@@ -1147,7 +1147,7 @@ func BenchmarkServeLogin(b *testing.B) {
 func TestRecordError(t *testing.T) {
 	t.Parallel()
 	srv := newLab()
-	srv.log.out = bufio.NewWriter(fullDisk{})
+	srv.log.out = fullDisk{}
 	conn := &stream{Reader: bytes.NewReader(packed(header{version: minorDefault, typ: typeAcct, seqNo: 1}, testKey, &acctRequest{flags: acctStart, subject: subject{user: "alice"}}))}
 	srv.serve(t.Context(), conn)
 	var reply acctReply
@@ -1308,7 +1308,7 @@ func TestMalformedOverTLS(t *testing.T) {
 	t.Parallel()
 	log := new(lockedBuffer)
 	srv := newLab()
-	srv.clear, srv.log.out = true, bufio.NewWriter(log)
+	srv.clear, srv.log.out = true, log
 	h := header{version: minorDefault, typ: typeAuthor, seqNo: 1, flags: flagUnencrypted}
 	conn := &stream{Reader: bytes.NewReader(packed(h, "", &authenContinue{userMsg: "x"}))}
 	srv.serve(t.Context(), conn)
@@ -1521,6 +1521,34 @@ func TestServeQuiet(t *testing.T) {
 	c.Write(make([]byte, headerLen))
 	c.checkEnd(t)
 	if got := s.lines(t); got != "" {
+		t.Errorf("the lines are\n%s", got)
+	}
+}
+
+// TestServeOnFullDisk: while standard output takes nothing, logins go on and records are answered with
+// ERROR, on one connection; once there is room it is as before, and the lines of the logins are there.
+func TestServeOnFullDisk(t *testing.T) {
+	t.Parallel()
+	srv, disk := newLab(), new(smallDisk)
+	srv.log.out = disk
+	c := dialHand(t, startLab(t, srv).addr)
+	numbers := make(map[uint32]uint8)
+	take := func(say, want layouter) {
+		t.Helper()
+		turn{session: 1, say: say, want: want}.take(t, c, numbers, flagSingleConnect)
+		delete(numbers, 1)
+	}
+	login, pass := papStart("alice", testPassword), &authenReply{status: authenPass}
+	record := &acctRequest{flags: acctStart, subject: subject{user: "alice"}, args: []string{"task_id=7", "service=shell"}}
+	unwritten := &acctReply{status: acctError, serverMsg: "the record could not be written"}
+	take(login, pass)
+	take(record, unwritten)
+	take(record, unwritten)
+	take(login, pass)
+	disk.give(1 << 20)
+	take(record, &acctReply{status: acctSuccess})
+	const pap, start = "alice authenticate pap PASS\n", "alice account start task_id=7 service=shell SUCCESS\n"
+	if got := stamps.ReplaceAllString(disk.String(), ""); got != pap+pap+start {
 		t.Errorf("the lines are\n%s", got)
 	}
 }

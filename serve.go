@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,21 +19,22 @@ import (
 // program, for looking at what a device sends, for testing clients, and for this program's own
 // tests. It keeps nothing: a changed password lasts as long as the process.
 type labServer struct {
-	keys   clientKeys
-	tls    *tls.Config
-	clear  bool // packets are not obfuscated: TLS
-	enable string
-	rules  []rule
-	args   []string // what a shell session gets
-	expire list     // users whose password must be changed
-	delay  time.Duration
-	fault  fault
-	log    *sessionLog
-	trace  *tracer
-	slots  chan struct{} // one for each connection that may be open
-	try    string        // a command line for what was made, without the address
-	trust  string        // and what it needs for TLS
-	first  string        // the first user
+	keys    clientKeys
+	tls     *tls.Config
+	clear   bool // packets are not obfuscated: TLS
+	enable  string
+	rules   []rule
+	args    []string // what a shell session gets
+	expire  list     // users whose password must be changed
+	delay   time.Duration
+	fault   fault
+	log     *sessionLog
+	trace   *tracer
+	slots   chan struct{} // one for each connection that may be open
+	waiting atomic.Int32  // dialogues of all connections
+	try     string        // a command line for what was made, without the address
+	trust   string        // and what it needs for TLS
+	first   string        // the first user
 
 	mu    sync.Mutex
 	users map[string]string // name to password
@@ -42,6 +44,8 @@ type labServer struct {
 const (
 	maxConnections   = 1024
 	maxDialogues     = 1024 // of one connection, waiting for a CONTINUE
+	maxAllDialogues  = 16 << 10
+	maxText          = 255 // octets of a user name, or of a new password: a START has no room for more
 	idleTimeout      = 60 * time.Second
 	handshakeTimeout = 10 * time.Second
 	shutdownTimeout  = 5 * time.Second // for the replies under way

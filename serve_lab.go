@@ -38,7 +38,10 @@ func (p *peer) replyToStart(d *authSession) *authenReply {
 	}
 	if d.User == "" {
 		d.next = func(user string) *authenReply {
-			d.User = user
+			if len(user) > maxText {
+				return &authenReply{status: authenFail, serverMsg: "The user name is over 255 octets"}
+			}
+			d.User = strings.Clone(user) // a part of the CONTINUE would keep all of it
 			return p.askPassword(d, "")
 		}
 		return &authenReply{status: authenGetUser, serverMsg: "Username: "}
@@ -90,6 +93,10 @@ func (p *peer) askPassword(d *authSession, before string) *authenReply {
 // askNewPassword asks for the new password twice, and changes it where both are the same.
 func (p *peer) askNewPassword(d *authSession) *authenReply {
 	d.next = func(first string) *authenReply {
+		if len(first) > maxText {
+			return &authenReply{status: authenFail, serverMsg: "The new password is over 255 octets"}
+		}
+		first = strings.Clone(first)
 		d.next = func(second string) *authenReply {
 			if first == "" || !same(first, second) {
 				return &authenReply{status: authenFail, serverMsg: "The new passwords differ or are empty"}

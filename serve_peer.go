@@ -327,7 +327,7 @@ func (p *peer) settle(h *header, d *authSession, r *authenReply) (reply layouter
 	r = p.fault.authen(d, r)
 	switch r.status {
 	case authenGetUser, authenGetData, authenGetPass:
-		if len(p.dialogues) < maxDialogues || h.seqNo > 1 {
+		if h.seqNo > 1 || p.mayWait() {
 			if p.dialogues[h.sessionID] = d; d == p.spare {
 				p.spare = nil
 			}
@@ -339,6 +339,18 @@ func (p *peer) settle(h *header, d *authSession, r *authenReply) (reply layouter
 	return r, true
 }
 
+// mayWait takes a place for one more dialogue, if there is one.
+func (p *peer) mayWait() bool {
+	if len(p.dialogues) >= maxDialogues {
+		return false
+	}
+	if p.waiting.Add(1) > maxAllDialogues {
+		p.waiting.Add(-1)
+		return false
+	}
+	return true
+}
+
 // abandon ends a dialogue that the client left without an answer.
 func (p *peer) abandon(id uint32, d *authSession) {
 	p.end(id, d, "ABANDONED", "the client did not answer")
@@ -346,7 +358,10 @@ func (p *peer) abandon(id uint32, d *authSession) {
 
 // end forgets a dialogue and logs what it came to.
 func (p *peer) end(id uint32, d *authSession, status, msg string) {
-	delete(p.dialogues, id)
+	if p.dialogues[id] != nil {
+		delete(p.dialogues, id)
+		p.waiting.Add(-1)
+	}
 	d.Status, d.ServerMsg = status, msg
 	p.log.write(&d.served)
 }

@@ -1552,3 +1552,95 @@ func TestServeOnFullDisk(t *testing.T) {
 		t.Errorf("the lines are\n%s", got)
 	}
 }
+
+// TestAllDialogues: of all connections together so many authentications may wait and no more; each that
+// ends, is aborted or loses its connection makes room.
+func TestAllDialogues(t *testing.T) {
+	t.Parallel()
+	srv := newLab()
+	addr := startLab(t, srv).addr
+	first, second := dialHand(t, addr), dialHand(t, addr)
+	numbers := make(map[uint32]uint8)
+	ask, pass := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, &authenReply{status: authenPass}
+	refused := &authenReply{status: authenError, serverMsg: "too many sessions"}
+	take := func(c *handConn, session uint32, say layouter, want *authenReply) {
+		t.Helper()
+		turn{session: session, say: say, want: want}.take(t, c, numbers, flagSingleConnect)
+	}
+	srv.waiting.Store(maxAllDialogues - 2) // of others
+	take(first, 1, asciiStart("alice"), ask)
+	take(second, 2, asciiStart("alice"), ask)
+	take(first, 3, asciiStart("alice"), refused)
+	take(second, 4, papStart("alice", testPassword), pass)
+	take(first, 1, asciiStart("alice"), ask) // in the place of the one before
+	take(second, 5, asciiStart("alice"), refused)
+	take(second, 2, says(testPassword), pass)
+	take(first, 6, asciiStart("alice"), ask)
+	take(second, 7, asciiStart("alice"), refused)
+	first.Close()
+	waitUntil(t, "the places are free", func() bool { return srv.waiting.Load() == maxAllDialogues-2 })
+	take(second, 8, asciiStart("alice"), ask)
+	take(second, 9, asciiStart("alice"), ask)
+	take(second, 10, asciiStart("alice"), refused)
+}
+
+// TestLongTexts: what a dialogue keeps of a CONTINUE has 255 octets at the most, and no memory of the rest.
+func TestLongTexts(t *testing.T) {
+	t.Parallel()
+	c := dialHand(t, serveWith(t, "--user", strings.Repeat("u", maxText)+":"+testPassword).addr)
+	numbers := make(map[uint32]uint8)
+	ask := func(status authenStatus, msg string) *authenReply {
+		return &authenReply{status: status, flags: authenNoEcho, serverMsg: msg}
+	}
+	fail := func(msg string) *authenReply { return &authenReply{status: authenFail, serverMsg: msg} }
+	askUser, askPass := &authenReply{status: authenGetUser, serverMsg: "Username: "}, ask(authenGetPass, "Password: ")
+	chpass := &authenStart{action: authenChPass, subject: subject{typ: authenASCII, service: authenServiceLogin, user: "alice"}}
+	for _, tn := range []turn{
+		{1, asciiStart(""), askUser, 0}, {1, says(strings.Repeat("u", maxText)), askPass, 0}, {1, says(testPassword), &authenReply{status: authenPass}, 0},
+		{2, asciiStart(""), askUser, 0}, {2, says(strings.Repeat("u", maxText+1)), fail("The user name is over 255 octets"), 0},
+		{3, asciiStart(""), askUser, 0}, {3, says(strings.Repeat("u", 60_000)), fail("The user name is over 255 octets"), 0},
+		{4, chpass, ask(authenGetData, "Old password: "), 0}, {4, says(testPassword), ask(authenGetPass, "New password: "), 0},
+		{4, says(strings.Repeat("x", maxText+1)), fail("The new password is over 255 octets"), 0},
+		{5, chpass, ask(authenGetData, "Old password: "), 0}, {5, says(testPassword), ask(authenGetPass, "New password: "), 0},
+		{5, says(strings.Repeat("x", maxText)), ask(authenGetPass, "Retype new password: "), 0},
+		{5, says(strings.Repeat("x", maxText)), &authenReply{status: authenPass, serverMsg: "Password changed"}, 0},
+	} {
+		tn.take(t, c, numbers, flagSingleConnect)
+	}
+}
+
+// TestDialogueMemory measures what dialogues keep that were fed with the largest packets. It does not
+// run in parallel, since it measures what the process holds.
+func TestDialogueMemory(t *testing.T) {
+	const dialogues = 100
+	srv := newLab()
+	p := &peer{labServer: srv, conn: new(stream), dialogues: make(map[uint32]*authSession)}
+	feed := func(id uint32, seqNo uint8, m layouter) {
+		body, err := encoded(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := &header{version: minorDefault, typ: typeAuthen, seqNo: seqNo, sessionID: id}
+		decide := p.continueAuthen
+		if seqNo == 1 {
+			decide = p.startAuthen
+		}
+		if _, over, err := decide(h, body); over || err != nil {
+			t.Fatalf("%+v ends the dialogue: %v", m, err)
+		}
+	}
+	chpass := &authenStart{action: authenChPass, subject: subject{typ: authenASCII, service: authenServiceLogin, user: "alice"}}
+	before := heapInUse()
+	for id := range uint32(dialogues) {
+		large := strings.Repeat("x", 60_000)
+		feed(2*id, 1, asciiStart(""))
+		feed(2*id, 3, &authenContinue{userMsg: "alice", data: large})
+		feed(2*id+1, 1, chpass)
+		feed(2*id+1, 3, says(testPassword))
+		feed(2*id+1, 5, &authenContinue{userMsg: "new", data: large})
+	}
+	if after := heapInUse(); after > before+2*dialogues*4096 {
+		t.Errorf("%d dialogues hold %d KiB", 2*dialogues, (after-before)>>10)
+	}
+	runtime.KeepAlive(p)
+}

@@ -37,26 +37,29 @@ type labServer struct {
 	first   string        // the first user
 
 	mu    sync.Mutex
-	users map[string]string // name to password
+	users map[string]string  // name to password
+	open  map[netip.Addr]int // connections of each address
 }
 
 // What one client may cost.
 const (
 	maxConnections   = 1024
+	maxOfOneAddress  = maxConnections / 2
 	maxDialogues     = 1024 // of one connection, waiting for a CONTINUE
 	maxAllDialogues  = 16 << 10
 	maxText          = 255 // octets of a user name, or of a new password: a START has no room for more
 	idleTimeout      = 60 * time.Second
 	handshakeTimeout = 10 * time.Second
-	shutdownTimeout  = 5 * time.Second // for the replies under way
-	maxTries         = 3               // of an ASCII login
-	maxGathered      = 16 << 10        // octets of replies that are written together
-	keptBody         = 16 << 10        // octets of memory that a connection keeps for the next packet
+	firstTimeout     = 10 * time.Second // for the first packet, all of it
+	shutdownTimeout  = 5 * time.Second  // for the replies under way
+	maxTries         = 3                // of an ASCII login
+	maxGathered      = 16 << 10         // octets of replies that are written together
+	keptBody         = 16 << 10         // octets of memory that a connection keeps for the next packet
 )
 
 // newServe is the command serve.
 func newServe(o *optionSet) action {
-	srv := &labServer{users: make(map[string]string), slots: make(chan struct{}, maxConnections)}
+	srv := &labServer{users: make(map[string]string), open: make(map[netip.Addr]int), slots: make(chan struct{}, maxConnections)}
 	var opts serveOptions
 	opts.register(o, srv)
 	return func(ctx context.Context, inv *invocation) (output, error) {
@@ -265,15 +268,42 @@ func (srv *labServer) accept(ctx context.Context, l net.Listener, all *sync.Wait
 			time.Sleep(10 * time.Millisecond) // out of file descriptors, most likely
 			continue
 		}
-		select {
-		case srv.slots <- struct{}{}:
-			all.Go(func() {
-				srv.serve(ctx, conn)
-				<-srv.slots
-			})
-		default:
-			srv.log.note(conn.RemoteAddr().String(), "refused: too many connections")
+		client := addrOf(conn)
+		if refused := srv.enter(client); refused != "" {
+			srv.log.note(conn.RemoteAddr().String(), "refused: "+refused)
 			conn.Close()
+			continue
 		}
+		all.Go(func() {
+			srv.serve(ctx, conn)
+			srv.leave(client)
+		})
 	}
+}
+
+// enter takes a place for a connection of a client, or says why there is none: no address may take all
+// of them.
+func (srv *labServer) enter(client netip.Addr) (refused string) {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	if srv.open[client] >= maxOfOneAddress {
+		return "too many connections of this address"
+	}
+	select {
+	case srv.slots <- struct{}{}:
+		srv.open[client]++
+		return ""
+	default:
+		return "too many connections"
+	}
+}
+
+// leave gives the place back.
+func (srv *labServer) leave(client netip.Addr) {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	if srv.open[client]--; srv.open[client] == 0 {
+		delete(srv.open, client)
+	}
+	<-srv.slots
 }

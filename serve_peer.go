@@ -77,7 +77,11 @@ func (srv *labServer) serve(ctx context.Context, conn net.Conn) {
 func (p *peer) stillHere() {
 	if now := time.Now(); now.Sub(p.waits) > time.Second {
 		p.waits = now
-		p.conn.SetDeadline(now.Add(idleTimeout))
+		limit := idleTimeout
+		if !p.begun {
+			limit = firstTimeout
+		}
+		p.conn.SetDeadline(now.Add(limit))
 	}
 }
 
@@ -100,6 +104,7 @@ func (p *peer) packet() bool {
 		return false
 	}
 	if !p.begun {
+		p.waits = time.Time{} // from now on there is more time
 		p.begun, p.single = true, h.flags&flagSingleConnect != 0 && !p.fault.refuseSingle
 	}
 	replyHead := p.replyHeader(h)

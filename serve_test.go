@@ -678,7 +678,7 @@ type labRun struct {
 
 // newLab is a server for tests that prints nothing.
 func newLab() *labServer {
-	return &labServer{keys: clientKeys{{}: testKey}, users: map[string]string{"alice": testPassword}, slots: make(chan struct{}, maxConnections),
+	return &labServer{keys: clientKeys{{}: testKey}, users: map[string]string{"alice": testPassword}, open: make(map[netip.Addr]int), slots: make(chan struct{}, maxConnections),
 		log: &sessionLog{out: io.Discard, tell: func(string, ...any) {}}}
 }
 
@@ -892,15 +892,15 @@ func TestServeDeadlines(t *testing.T) {
 		client func(net.Conn)
 		want   time.Duration
 	}{
-		{"silent", false, func(net.Conn) {}, idleTimeout},
+		{"silent", false, func(net.Conn) {}, firstTimeout},
 		{"silent before TLS", true, func(net.Conn) {}, handshakeTimeout},
-		{"half a header", false, func(c net.Conn) { c.Write(login[:5]) }, idleTimeout},
+		{"half a header", false, func(c net.Conn) { c.Write(login[:5]) }, firstTimeout},
 		{"dribbles", false, func(c net.Conn) {
 			for i := range login {
 				c.Write(login[i : i+1])
-				time.Sleep(7 * time.Second)
+				time.Sleep(time.Second)
 			}
-		}, idleTimeout},
+		}, firstTimeout},
 		{"dribbles before TLS", true, func(c net.Conn) {
 			c.Write([]byte("\x16\x03\x01\x01\x00"))
 			for range 20 {
@@ -909,10 +909,18 @@ func TestServeDeadlines(t *testing.T) {
 			}
 		}, handshakeTimeout},
 		{"idle after a login", false, func(c net.Conn) {
-			time.Sleep(50 * time.Second)
+			time.Sleep(9 * time.Second)
 			c.Write(login)
 			c.Read(make([]byte, 100))
-		}, 50*time.Second + idleTimeout},
+		}, 9*time.Second + idleTimeout},
+		{"dribbles after a login", false, func(c net.Conn) {
+			c.Write(login)
+			c.Read(make([]byte, 100))
+			for i := range login {
+				c.Write(login[i : i+1])
+				time.Sleep(7 * time.Second)
+			}
+		}, idleTimeout},
 		{"never reads", false, func(c net.Conn) { c.Write(login) }, idleTimeout},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -1643,4 +1651,47 @@ func TestDialogueMemory(t *testing.T) {
 		t.Errorf("%d dialogues hold %d KiB", 2*dialogues, (after-before)>>10)
 	}
 	runtime.KeepAlive(p)
+}
+
+// TestConnectionsOfOneAddress: one address takes half of the places, and leaves the others to the others.
+func TestConnectionsOfOneAddress(t *testing.T) {
+	t.Parallel()
+	srv, log := newLab(), new(lockedBuffer)
+	srv.log.out = log
+	greedy, other := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	enter := func(client netip.Addr, want string) {
+		t.Helper()
+		if got := srv.enter(client); got != want {
+			t.Fatalf("%s is refused with %q, not %q", client, got, want)
+		}
+	}
+	for range maxOfOneAddress {
+		enter(greedy, "")
+	}
+	enter(greedy, "too many connections of this address")
+	conn := &distant{addr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(greedy, 1024))}
+	srv.accept(t.Context(), &fakeListener{has: []any{conn}}, new(sync.WaitGroup))
+	if want := " 192.0.2.1:1024 refused: too many connections of this address\n"; !strings.HasSuffix(log.String(), want) {
+		t.Errorf("the lines are\n%s", log)
+	}
+	for range maxConnections - maxOfOneAddress {
+		enter(other, "")
+	}
+	enter(netip.MustParseAddr("192.0.2.3"), "too many connections")
+	srv.leave(greedy)
+	enter(greedy, "")
+	for range maxOfOneAddress {
+		srv.leave(greedy)
+		srv.leave(other)
+	}
+	if len(srv.open) > 0 || len(srv.slots) > 0 {
+		t.Errorf("%v are still open, %d places taken", srv.open, len(srv.slots))
+	}
+	var all sync.WaitGroup // the place of a connection that is accepted is its own, and free after it
+	conn.Reader = strings.NewReader("")
+	srv.accept(t.Context(), &fakeListener{has: []any{conn}}, &all)
+	all.Wait()
+	if len(srv.open) > 0 || len(srv.slots) > 0 {
+		t.Errorf("%v are still open, %d places taken", srv.open, len(srv.slots))
+	}
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -12,6 +11,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -19,41 +19,47 @@ import (
 // program, for looking at what a device sends, for testing clients, and for this program's own
 // tests. It keeps nothing: a changed password lasts as long as the process.
 type labServer struct {
-	keys   clientKeys
-	tls    *tls.Config
-	clear  bool // packets are not obfuscated: TLS
-	enable string
-	rules  []rule
-	args   []string // what a shell session gets
-	expire list     // users whose password must be changed
-	delay  time.Duration
-	fault  fault
-	log    *sessionLog
-	trace  *tracer
-	slots  chan struct{} // one for each connection that may be open
-	try    string        // a command line for what was made, without the address
-	trust  string        // and what it needs for TLS
-	first  string        // the first user
+	keys    clientKeys
+	tls     *tls.Config
+	clear   bool // packets are not obfuscated: TLS
+	enable  string
+	rules   []rule
+	args    []string // what a shell session gets
+	expire  list     // users whose password must be changed
+	delay   time.Duration
+	fault   fault
+	log     *sessionLog
+	trace   *tracer
+	slots   chan struct{} // one for each connection that may be open
+	waiting atomic.Int32  // dialogues of all connections
+	try     string        // a command line for what was made, without the address
+	trust   string        // and what it needs for TLS
+	first   string        // the first user
 
 	mu    sync.Mutex
-	users map[string]string // name to password
+	users map[string]string  // name to password
+	open  map[netip.Addr]int // connections of each address
 }
 
 // What one client may cost.
 const (
 	maxConnections   = 1024
+	maxOfOneAddress  = maxConnections / 2
 	maxDialogues     = 1024 // of one connection, waiting for a CONTINUE
+	maxAllDialogues  = 16 << 10
+	maxText          = 255 // octets of a user name, or of a new password: a START has no room for more
 	idleTimeout      = 60 * time.Second
 	handshakeTimeout = 10 * time.Second
-	shutdownTimeout  = 5 * time.Second // for the replies under way
-	maxTries         = 3               // of an ASCII login
-	maxGathered      = 16 << 10        // octets of replies that are written together
-	keptBody         = 16 << 10        // octets of memory that a connection keeps for the next packet
+	firstTimeout     = 10 * time.Second // for the first packet, all of it
+	shutdownTimeout  = 5 * time.Second  // for the replies under way
+	maxTries         = 3                // of an ASCII login
+	maxGathered      = 16 << 10         // octets of replies that are written together
+	keptBody         = 16 << 10         // octets of memory that a connection keeps for the next packet
 )
 
 // newServe is the command serve.
 func newServe(o *optionSet) action {
-	srv := &labServer{users: make(map[string]string), slots: make(chan struct{}, maxConnections)}
+	srv := &labServer{users: make(map[string]string), open: make(map[netip.Addr]int), slots: make(chan struct{}, maxConnections)}
 	var opts serveOptions
 	opts.register(o, srv)
 	return func(ctx context.Context, inv *invocation) (output, error) {
@@ -144,7 +150,7 @@ func (srv *labServer) configure(ctx context.Context, inv *invocation, opts *serv
 	if inv.output.quiet {
 		out = io.Discard
 	}
-	srv.log = &sessionLog{out: bufio.NewWriterSize(out, 1<<16), json: inv.output.json, verbose: inv.output.verbose}
+	srv.log = &sessionLog{out: out, tell: inv.say, json: inv.output.json, verbose: inv.output.verbose}
 	if inv.output.debug {
 		srv.trace = &tracer{out: inv.std.err, showSecrets: inv.output.showSecrets}
 	}
@@ -262,15 +268,42 @@ func (srv *labServer) accept(ctx context.Context, l net.Listener, all *sync.Wait
 			time.Sleep(10 * time.Millisecond) // out of file descriptors, most likely
 			continue
 		}
-		select {
-		case srv.slots <- struct{}{}:
-			all.Go(func() {
-				srv.serve(ctx, conn)
-				<-srv.slots
-			})
-		default:
-			srv.log.note(conn.RemoteAddr().String(), "refused: too many connections")
+		client := addrOf(conn)
+		if refused := srv.enter(client); refused != "" {
+			srv.log.note(conn.RemoteAddr().String(), "refused: "+refused)
 			conn.Close()
+			continue
 		}
+		all.Go(func() {
+			srv.serve(ctx, conn)
+			srv.leave(client)
+		})
 	}
+}
+
+// enter takes a place for a connection of a client, or says why there is none: no address may take all
+// of them.
+func (srv *labServer) enter(client netip.Addr) (refused string) {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	if srv.open[client] >= maxOfOneAddress {
+		return "too many connections of this address"
+	}
+	select {
+	case srv.slots <- struct{}{}:
+		srv.open[client]++
+		return ""
+	default:
+		return "too many connections"
+	}
+}
+
+// leave gives the place back.
+func (srv *labServer) leave(client netip.Addr) {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	if srv.open[client]--; srv.open[client] == 0 {
+		delete(srv.open, client)
+	}
+	<-srv.slots
 }

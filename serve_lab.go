@@ -38,7 +38,10 @@ func (p *peer) replyToStart(d *authSession) *authenReply {
 	}
 	if d.User == "" {
 		d.next = func(user string) *authenReply {
-			d.User = user
+			if len(user) > maxText {
+				return &authenReply{status: authenFail, serverMsg: "The user name is over 255 octets"}
+			}
+			d.User = strings.Clone(user) // a part of the CONTINUE would keep all of it
 			return p.askPassword(d, "")
 		}
 		return &authenReply{status: authenGetUser, serverMsg: "Username: "}
@@ -90,6 +93,10 @@ func (p *peer) askPassword(d *authSession, before string) *authenReply {
 // askNewPassword asks for the new password twice, and changes it where both are the same.
 func (p *peer) askNewPassword(d *authSession) *authenReply {
 	d.next = func(first string) *authenReply {
+		if len(first) > maxText {
+			return &authenReply{status: authenFail, serverMsg: "The new password is over 255 octets"}
+		}
+		first = strings.Clone(first)
 		d.next = func(second string) *authenReply {
 			if first == "" || !same(first, second) {
 				return &authenReply{status: authenFail, serverMsg: "The new passwords differ or are empty"}
@@ -243,9 +250,9 @@ func (p *peer) account(m *acctRequest) *acctReply {
 		kind = m.flags
 		r = &acctReply{status: acctError, serverMsg: "flags " + m.flags.String() + " are not valid (RFC 8907 section 7.2)"}
 	}
-	p.log.write(&served{Time: time.Now(), Peer: p.addr, Request: "account", User: m.user, PrivLvl: m.privLvl, Port: m.port, RemAddr: m.remAddr,
+	err := p.log.record(&served{Time: time.Now(), Peer: p.addr, Request: "account", User: m.user, PrivLvl: m.privLvl, Port: m.port, RemAddr: m.remAddr,
 		Args: m.args, Flag: kind.String(), CommandLine: commandLine(m.args), Status: r.status.String(), ServerMsg: r.serverMsg})
-	if err := p.log.flush(); err != nil {
+	if err != nil {
 		return &acctReply{status: acctError, serverMsg: "the record could not be written"}
 	}
 	return r

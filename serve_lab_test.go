@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"fmt"
 	"regexp"
@@ -266,7 +265,7 @@ func TestRecordKind(t *testing.T) {
 	for flags := range 256 {
 		out := new(bytes.Buffer)
 		p := labPeer()
-		p.log.out = bufio.NewWriter(out)
+		p.log.out = out
 		r := p.account(&acctRequest{flags: acctFlags(flags), subject: subject{user: "alice"}})
 		kind, valid := map[int]string{0x02: "start", 0x04: "stop", 0x08: "watchdog", 0x0a: "watchdog-update"}[flags&0x0e]
 		want := acctReply{status: acctSuccess}

@@ -1,8 +1,8 @@
 package main
 
 import (
-	"bufio"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 )
@@ -29,12 +29,19 @@ type served struct {
 type sessionLog struct {
 	json    bool
 	verbose bool
+	tell    func(format string, args ...any) // the person, that lines cannot be written
 
 	mu     sync.Mutex
-	out    *bufio.Writer
+	out    io.Writer
+	queue  []byte // lines that are not written yet
+	err    error  // of the last write
+	lost   int    // lines, since writes fail
 	second int64  // since the epoch, that stamp is for: a time costs more than all else in a line
 	stamp  []byte // up to the second
 }
+
+// maxQueued is how many octets of lines wait for being written, but for the last of them.
+const maxQueued = 64 << 10
 
 // note prints at once what is wrong with a connection.
 func (l *sessionLog) note(peer, what string) {
@@ -42,30 +49,71 @@ func (l *sessionLog) note(peer, what string) {
 	l.flush()
 }
 
-// write queues one line, or one object; flush sends what is queued.
+// write queues one line, or one object; flush sends what is queued. Where no more can wait, since
+// writes fail, the line is lost.
 func (l *sessionLog) write(s *served) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	b := l.out.AvailableBuffer()
-	if l.json {
-		b = s.appendJSON(b)
-	} else {
-		if now := s.Time.Unix(); now != l.second {
-			l.second, l.stamp = now, s.Time.UTC().AppendFormat(l.stamp[:0], "2006-01-02T15:04:05")
-		}
-		b = append(b, l.stamp...)
-		ms := s.Time.Nanosecond() / 1e6
-		b = append(b, '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10), 'Z')
-		b = s.appendLine(b, l.verbose)
+	if len(l.queue) >= maxQueued && l.send() != nil {
+		l.lost++
+		return
 	}
-	l.out.Write(b) // a write error is kept, and flush returns it
+	l.append(s)
 }
 
-// flush sends what is queued. An error is for good: nothing can be written from then on.
+// flush sends what is queued. The error is that of the last write, also where nothing is queued.
 func (l *sessionLog) flush() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.out.Flush()
+	return l.send()
+}
+
+// record writes one line at once. After an error it is not there, and will not be, unless it has
+// begun: half a line would spoil the next one.
+func (l *sessionLog) record(s *served) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	before := len(l.queue)
+	l.append(s)
+	line := len(l.queue) - before
+	err := l.send()
+	if err != nil && len(l.queue) >= line {
+		l.queue = l.queue[:len(l.queue)-line]
+	}
+	return err
+}
+
+// append queues one line, or one object.
+func (l *sessionLog) append(s *served) {
+	if l.json {
+		l.queue = s.appendJSON(l.queue)
+		return
+	}
+	if now := s.Time.Unix(); now != l.second {
+		l.second, l.stamp = now, s.Time.UTC().AppendFormat(l.stamp[:0], "2006-01-02T15:04:05")
+	}
+	ms := s.Time.Nanosecond() / 1e6
+	l.queue = append(append(l.queue, l.stamp...), '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10), 'Z')
+	l.queue = s.appendLine(l.queue, l.verbose)
+}
+
+// send writes what is queued, and keeps what a failed write leaves of it. It says when writes begin
+// to fail, and when they no longer do.
+func (l *sessionLog) send() error {
+	if len(l.queue) == 0 {
+		return l.err
+	}
+	n, err := l.out.Write(l.queue)
+	l.queue = l.queue[:copy(l.queue, l.queue[n:])]
+	switch {
+	case err != nil && l.err == nil:
+		l.tell("lines of sessions cannot be written: %v; accounting records are answered with ERROR meanwhile", cause(err))
+	case err == nil && l.err != nil:
+		l.tell("lines of sessions can be written again; %d were lost", l.lost)
+		l.lost = 0
+	}
+	l.err = err
+	return err
 }
 
 // appendLine writes peer, user, what was asked and the verdict; accounting records in full, and

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -78,17 +77,21 @@ func (srv *labServer) serve(ctx context.Context, conn net.Conn) {
 func (p *peer) stillHere() {
 	if now := time.Now(); now.Sub(p.waits) > time.Second {
 		p.waits = now
-		p.conn.SetDeadline(now.Add(idleTimeout))
+		limit := idleTimeout
+		if !p.begun {
+			limit = firstTimeout
+		}
+		p.conn.SetDeadline(now.Add(limit))
 	}
 }
 
-// flush writes the log, then the replies. What account replies does not depend on this: it has
-// written its record before.
-func (p *peer) flush() error {
-	err := p.log.flush()
+// flush writes the log, then the replies. These do not depend on it: account has written its record
+// before.
+func (p *peer) flush() (err error) {
+	p.log.flush()
 	if len(p.out) > 0 {
 		p.stillHere()
-		err = errors.Join(err, p.fault.write(p.conn, p.out))
+		err = p.fault.write(p.conn, p.out)
 		p.out = p.out[:0]
 	}
 	return err
@@ -101,6 +104,7 @@ func (p *peer) packet() bool {
 		return false
 	}
 	if !p.begun {
+		p.waits = time.Time{} // from now on there is more time
 		p.begun, p.single = true, h.flags&flagSingleConnect != 0 && !p.fault.refuseSingle
 	}
 	replyHead := p.replyHeader(h)
@@ -328,7 +332,7 @@ func (p *peer) settle(h *header, d *authSession, r *authenReply) (reply layouter
 	r = p.fault.authen(d, r)
 	switch r.status {
 	case authenGetUser, authenGetData, authenGetPass:
-		if len(p.dialogues) < maxDialogues || h.seqNo > 1 {
+		if h.seqNo > 1 || p.mayWait() {
 			if p.dialogues[h.sessionID] = d; d == p.spare {
 				p.spare = nil
 			}
@@ -340,6 +344,18 @@ func (p *peer) settle(h *header, d *authSession, r *authenReply) (reply layouter
 	return r, true
 }
 
+// mayWait takes a place for one more dialogue, if there is one.
+func (p *peer) mayWait() bool {
+	if len(p.dialogues) >= maxDialogues {
+		return false
+	}
+	if p.waiting.Add(1) > maxAllDialogues {
+		p.waiting.Add(-1)
+		return false
+	}
+	return true
+}
+
 // abandon ends a dialogue that the client left without an answer.
 func (p *peer) abandon(id uint32, d *authSession) {
 	p.end(id, d, "ABANDONED", "the client did not answer")
@@ -347,7 +363,10 @@ func (p *peer) abandon(id uint32, d *authSession) {
 
 // end forgets a dialogue and logs what it came to.
 func (p *peer) end(id uint32, d *authSession, status, msg string) {
-	delete(p.dialogues, id)
+	if p.dialogues[id] != nil {
+		delete(p.dialogues, id)
+		p.waiting.Add(-1)
+	}
 	d.Status, d.ServerMsg = status, msg
 	p.log.write(&d.served)
 }

@@ -524,7 +524,7 @@ func TestRecordIsWrittenFirst(t *testing.T) {
 		t.Errorf("standard output has %q", got)
 	}
 	srv := newLab()
-	srv.log.out = bufio.NewWriter(fullDisk{})
+	srv.log.out = fullDisk{}
 	conn := &stream{Reader: bytes.NewReader(packed(header{version: minorDefault, typ: typeAcct, seqNo: 1}, testKey, record))}
 	srv.serve(t.Context(), conn)
 	var reply acctReply
@@ -678,8 +678,8 @@ type labRun struct {
 
 // newLab is a server for tests that prints nothing.
 func newLab() *labServer {
-	return &labServer{keys: clientKeys{{}: testKey}, users: map[string]string{"alice": testPassword}, slots: make(chan struct{}, maxConnections),
-		log: &sessionLog{out: bufio.NewWriter(io.Discard)}}
+	return &labServer{keys: clientKeys{{}: testKey}, users: map[string]string{"alice": testPassword}, open: make(map[netip.Addr]int), slots: make(chan struct{}, maxConnections),
+		log: &sessionLog{out: io.Discard, tell: func(string, ...any) {}}}
 }
 
 func startLab(t testing.TB, srv *labServer) *labRun {
@@ -768,7 +768,7 @@ func TestShutdown(t *testing.T) {
 func TestConnectionLimit(t *testing.T) {
 	t.Parallel()
 	srv, log := newLab(), new(lockedBuffer)
-	srv.slots, srv.log.out = make(chan struct{}, 2), bufio.NewWriter(log)
+	srv.slots, srv.log.out = make(chan struct{}, 2), log
 	run := startLab(t, srv)
 	first, second := dialHand(t, run.addr), dialHand(t, run.addr)
 	for _, c := range []*handConn{first, second} { // both are served by now
@@ -892,15 +892,15 @@ func TestServeDeadlines(t *testing.T) {
 		client func(net.Conn)
 		want   time.Duration
 	}{
-		{"silent", false, func(net.Conn) {}, idleTimeout},
+		{"silent", false, func(net.Conn) {}, firstTimeout},
 		{"silent before TLS", true, func(net.Conn) {}, handshakeTimeout},
-		{"half a header", false, func(c net.Conn) { c.Write(login[:5]) }, idleTimeout},
+		{"half a header", false, func(c net.Conn) { c.Write(login[:5]) }, firstTimeout},
 		{"dribbles", false, func(c net.Conn) {
 			for i := range login {
 				c.Write(login[i : i+1])
-				time.Sleep(7 * time.Second)
+				time.Sleep(time.Second)
 			}
-		}, idleTimeout},
+		}, firstTimeout},
 		{"dribbles before TLS", true, func(c net.Conn) {
 			c.Write([]byte("\x16\x03\x01\x01\x00"))
 			for range 20 {
@@ -909,10 +909,18 @@ func TestServeDeadlines(t *testing.T) {
 			}
 		}, handshakeTimeout},
 		{"idle after a login", false, func(c net.Conn) {
-			time.Sleep(50 * time.Second)
+			time.Sleep(9 * time.Second)
 			c.Write(login)
 			c.Read(make([]byte, 100))
-		}, 50*time.Second + idleTimeout},
+		}, 9*time.Second + idleTimeout},
+		{"dribbles after a login", false, func(c net.Conn) {
+			c.Write(login)
+			c.Read(make([]byte, 100))
+			for i := range login {
+				c.Write(login[i : i+1])
+				time.Sleep(7 * time.Second)
+			}
+		}, idleTimeout},
 		{"never reads", false, func(c net.Conn) { c.Write(login) }, idleTimeout},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -1147,7 +1155,7 @@ func BenchmarkServeLogin(b *testing.B) {
 func TestRecordError(t *testing.T) {
 	t.Parallel()
 	srv := newLab()
-	srv.log.out = bufio.NewWriter(fullDisk{})
+	srv.log.out = fullDisk{}
 	conn := &stream{Reader: bytes.NewReader(packed(header{version: minorDefault, typ: typeAcct, seqNo: 1}, testKey, &acctRequest{flags: acctStart, subject: subject{user: "alice"}}))}
 	srv.serve(t.Context(), conn)
 	var reply acctReply
@@ -1308,7 +1316,7 @@ func TestMalformedOverTLS(t *testing.T) {
 	t.Parallel()
 	log := new(lockedBuffer)
 	srv := newLab()
-	srv.clear, srv.log.out = true, bufio.NewWriter(log)
+	srv.clear, srv.log.out = true, log
 	h := header{version: minorDefault, typ: typeAuthor, seqNo: 1, flags: flagUnencrypted}
 	conn := &stream{Reader: bytes.NewReader(packed(h, "", &authenContinue{userMsg: "x"}))}
 	srv.serve(t.Context(), conn)
@@ -1522,5 +1530,168 @@ func TestServeQuiet(t *testing.T) {
 	c.checkEnd(t)
 	if got := s.lines(t); got != "" {
 		t.Errorf("the lines are\n%s", got)
+	}
+}
+
+// TestServeOnFullDisk: while standard output takes nothing, logins go on and records are answered with
+// ERROR, on one connection; once there is room it is as before, and the lines of the logins are there.
+func TestServeOnFullDisk(t *testing.T) {
+	t.Parallel()
+	srv, disk := newLab(), new(smallDisk)
+	srv.log.out = disk
+	c := dialHand(t, startLab(t, srv).addr)
+	numbers := make(map[uint32]uint8)
+	take := func(say, want layouter) {
+		t.Helper()
+		turn{session: 1, say: say, want: want}.take(t, c, numbers, flagSingleConnect)
+		delete(numbers, 1)
+	}
+	login, pass := papStart("alice", testPassword), &authenReply{status: authenPass}
+	record := &acctRequest{flags: acctStart, subject: subject{user: "alice"}, args: []string{"task_id=7", "service=shell"}}
+	unwritten := &acctReply{status: acctError, serverMsg: "the record could not be written"}
+	take(login, pass)
+	take(record, unwritten)
+	take(record, unwritten)
+	take(login, pass)
+	disk.give(1 << 20)
+	take(record, &acctReply{status: acctSuccess})
+	const pap, start = "alice authenticate pap PASS\n", "alice account start task_id=7 service=shell SUCCESS\n"
+	if got := stamps.ReplaceAllString(disk.String(), ""); got != pap+pap+start {
+		t.Errorf("the lines are\n%s", got)
+	}
+}
+
+// TestAllDialogues: of all connections together so many authentications may wait and no more; each that
+// ends, is aborted or loses its connection makes room.
+func TestAllDialogues(t *testing.T) {
+	t.Parallel()
+	srv := newLab()
+	addr := startLab(t, srv).addr
+	first, second := dialHand(t, addr), dialHand(t, addr)
+	numbers := make(map[uint32]uint8)
+	ask, pass := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, &authenReply{status: authenPass}
+	refused := &authenReply{status: authenError, serverMsg: "too many sessions"}
+	take := func(c *handConn, session uint32, say layouter, want *authenReply) {
+		t.Helper()
+		turn{session: session, say: say, want: want}.take(t, c, numbers, flagSingleConnect)
+	}
+	srv.waiting.Store(maxAllDialogues - 2) // of others
+	take(first, 1, asciiStart("alice"), ask)
+	take(second, 2, asciiStart("alice"), ask)
+	take(first, 3, asciiStart("alice"), refused)
+	take(second, 4, papStart("alice", testPassword), pass)
+	take(first, 1, asciiStart("alice"), ask) // in the place of the one before
+	take(second, 5, asciiStart("alice"), refused)
+	take(second, 2, says(testPassword), pass)
+	take(first, 6, asciiStart("alice"), ask)
+	take(second, 7, asciiStart("alice"), refused)
+	first.Close()
+	waitUntil(t, "the places are free", func() bool { return srv.waiting.Load() == maxAllDialogues-2 })
+	take(second, 8, asciiStart("alice"), ask)
+	take(second, 9, asciiStart("alice"), ask)
+	take(second, 10, asciiStart("alice"), refused)
+}
+
+// TestLongTexts: what a dialogue keeps of a CONTINUE has 255 octets at the most, and no memory of the rest.
+func TestLongTexts(t *testing.T) {
+	t.Parallel()
+	c := dialHand(t, serveWith(t, "--user", strings.Repeat("u", maxText)+":"+testPassword).addr)
+	numbers := make(map[uint32]uint8)
+	ask := func(status authenStatus, msg string) *authenReply {
+		return &authenReply{status: status, flags: authenNoEcho, serverMsg: msg}
+	}
+	fail := func(msg string) *authenReply { return &authenReply{status: authenFail, serverMsg: msg} }
+	askUser, askPass := &authenReply{status: authenGetUser, serverMsg: "Username: "}, ask(authenGetPass, "Password: ")
+	chpass := &authenStart{action: authenChPass, subject: subject{typ: authenASCII, service: authenServiceLogin, user: "alice"}}
+	for _, tn := range []turn{
+		{1, asciiStart(""), askUser, 0}, {1, says(strings.Repeat("u", maxText)), askPass, 0}, {1, says(testPassword), &authenReply{status: authenPass}, 0},
+		{2, asciiStart(""), askUser, 0}, {2, says(strings.Repeat("u", maxText+1)), fail("The user name is over 255 octets"), 0},
+		{3, asciiStart(""), askUser, 0}, {3, says(strings.Repeat("u", 60_000)), fail("The user name is over 255 octets"), 0},
+		{4, chpass, ask(authenGetData, "Old password: "), 0}, {4, says(testPassword), ask(authenGetPass, "New password: "), 0},
+		{4, says(strings.Repeat("x", maxText+1)), fail("The new password is over 255 octets"), 0},
+		{5, chpass, ask(authenGetData, "Old password: "), 0}, {5, says(testPassword), ask(authenGetPass, "New password: "), 0},
+		{5, says(strings.Repeat("x", maxText)), ask(authenGetPass, "Retype new password: "), 0},
+		{5, says(strings.Repeat("x", maxText)), &authenReply{status: authenPass, serverMsg: "Password changed"}, 0},
+	} {
+		tn.take(t, c, numbers, flagSingleConnect)
+	}
+}
+
+// TestDialogueMemory measures what dialogues keep that were fed with the largest packets. It does not
+// run in parallel, since it measures what the process holds.
+func TestDialogueMemory(t *testing.T) {
+	const dialogues = 100
+	srv := newLab()
+	p := &peer{labServer: srv, conn: new(stream), dialogues: make(map[uint32]*authSession)}
+	feed := func(id uint32, seqNo uint8, m layouter) {
+		body, err := encoded(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := &header{version: minorDefault, typ: typeAuthen, seqNo: seqNo, sessionID: id}
+		decide := p.continueAuthen
+		if seqNo == 1 {
+			decide = p.startAuthen
+		}
+		if _, over, err := decide(h, body); over || err != nil {
+			t.Fatalf("%+v ends the dialogue: %v", m, err)
+		}
+	}
+	chpass := &authenStart{action: authenChPass, subject: subject{typ: authenASCII, service: authenServiceLogin, user: "alice"}}
+	before := heapInUse()
+	for id := range uint32(dialogues) {
+		large := strings.Repeat("x", 60_000)
+		feed(2*id, 1, asciiStart(""))
+		feed(2*id, 3, &authenContinue{userMsg: "alice", data: large})
+		feed(2*id+1, 1, chpass)
+		feed(2*id+1, 3, says(testPassword))
+		feed(2*id+1, 5, &authenContinue{userMsg: "new", data: large})
+	}
+	if after := heapInUse(); after > before+2*dialogues*4096 {
+		t.Errorf("%d dialogues hold %d KiB", 2*dialogues, (after-before)>>10)
+	}
+	runtime.KeepAlive(p)
+}
+
+// TestConnectionsOfOneAddress: one address takes half of the places, and leaves the others to the others.
+func TestConnectionsOfOneAddress(t *testing.T) {
+	t.Parallel()
+	srv, log := newLab(), new(lockedBuffer)
+	srv.log.out = log
+	greedy, other := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	enter := func(client netip.Addr, want string) {
+		t.Helper()
+		if got := srv.enter(client); got != want {
+			t.Fatalf("%s is refused with %q, not %q", client, got, want)
+		}
+	}
+	for range maxOfOneAddress {
+		enter(greedy, "")
+	}
+	enter(greedy, "too many connections of this address")
+	conn := &distant{addr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(greedy, 1024))}
+	srv.accept(t.Context(), &fakeListener{has: []any{conn}}, new(sync.WaitGroup))
+	if want := " 192.0.2.1:1024 refused: too many connections of this address\n"; !strings.HasSuffix(log.String(), want) {
+		t.Errorf("the lines are\n%s", log)
+	}
+	for range maxConnections - maxOfOneAddress {
+		enter(other, "")
+	}
+	enter(netip.MustParseAddr("192.0.2.3"), "too many connections")
+	srv.leave(greedy)
+	enter(greedy, "")
+	for range maxOfOneAddress {
+		srv.leave(greedy)
+		srv.leave(other)
+	}
+	if len(srv.open) > 0 || len(srv.slots) > 0 {
+		t.Errorf("%v are still open, %d places taken", srv.open, len(srv.slots))
+	}
+	var all sync.WaitGroup // the place of a connection that is accepted is its own, and free after it
+	conn.Reader = strings.NewReader("")
+	srv.accept(t.Context(), &fakeListener{has: []any{conn}}, &all)
+	all.Wait()
+	if len(srv.open) > 0 || len(srv.slots) > 0 {
+		t.Errorf("%v are still open, %d places taken", srv.open, len(srv.slots))
 	}
 }

@@ -276,17 +276,19 @@ func (r *checkReport) write(asJSON bool) (output, error) {
 	return &page{ending: r.ending}, nil
 }
 
-// replaceFile writes a file so that no reader ever sees a part of it.
+// replaceFile writes a file so that no reader ever sees a part of it. Its mode is that of any new
+// file: what the umask leaves.
 func replaceFile(name, text string) error {
-	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
+	part := filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+"."+rand.Text())
+	f, err := os.Create(part)
 	if err == nil {
 		_, err = f.WriteString(text)
-		err = errors.Join(err, f.Chmod(0o644), f.Close())
+		err = errors.Join(err, f.Close())
 		if err == nil {
-			err = os.Rename(f.Name(), name)
+			err = os.Rename(part, name)
 		}
 		if err != nil {
-			os.Remove(f.Name())
+			os.Remove(part)
 		}
 	}
 	if err != nil {

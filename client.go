@@ -261,7 +261,7 @@ func (a *asker) attempt(ctx context.Context, j *job) {
 		j.conclude(a.link)
 	}
 	j.timing.total = time.Since(j.timing.start)
-	if a.link != nil && (!a.link.established || j.err != nil && fateOf(j.err) != fateRestart) {
+	if a.link != nil && (!a.link.established || j.session.parted || j.err != nil && fateOf(j.err) != fateRestart) {
 		a.close()
 	}
 	if j.err == nil && j.res.class == classServer {

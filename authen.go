@@ -280,6 +280,13 @@ func (a *authentication) next(ctx context.Context, s *session, res *result) (lay
 	switch {
 	case prompt:
 		said, err := a.say(ctx, s)
+		if errors.Is(err, errNoAnswer) && status == authenGetPass && a.used[status] > 0 {
+			// Many servers refuse a password by asking for it again.
+			res.heard(authenFail, a.response.serverMsg, a.response.data)
+			res.Prompt = status.String()
+			res.hint = "the server asked again: a wrong password, or it wants a new one, which --answer gives"
+			err = errFarewell
+		}
 		if err != nil {
 			return abort("no answer to the prompt"), err
 		}
@@ -416,7 +423,7 @@ func (a *authentication) ask(ctx context.Context, s *session, prompt string, hid
 	answer, err := a.person.ask(ctx, prompt, hidden)
 	if errors.Is(err, errNoAnswer) {
 		err = failf(classDenied, "%w left for the prompt \"%s\" (%s) of %s", err, oneLine(a.response.serverMsg), a.response.status, s.server).
-			withHint("--answer TEXT replies to prompts after the password, in order; a repeated password prompt usually means a wrong password")
+			withHint("--answer TEXT replies to prompts after the password, in order")
 	}
 	return answer, err
 }

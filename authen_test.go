@@ -260,3 +260,64 @@ func TestTypeNotSet(t *testing.T) {
 	s = newScript(t, testKey, &authenReply{status: authenRestart, data: "\x00"})
 	runWith(t, secretsInEnv, "", "authenticate", "alice", s.addr).check(t, classDenied.exit(), `RESTART\n`, `.*hint: .*\n`)
 }
+
+// TestRefusedByAskingAgain: a server that asks for the password once more has refused it, in its
+// own words. What it asks for otherwise, and nobody can say, is an error.
+func TestRefusedByAskingAgain(t *testing.T) {
+	t.Parallel()
+	ask, askAgain := &authenReply{status: authenGetPass, serverMsg: "Password: "}, &authenReply{status: authenGetPass, serverMsg: "Wrong.\nPassword: "}
+	askToken := &authenReply{status: authenGetData, serverMsg: "Token: "}
+	const hint = `tacacs_plus: hint: the server asked again: a wrong password, or it wants a new one, which --answer gives\n`
+	const noAnswer = `tacacs_plus: no answer left for the prompt "Token:" \(GETDATA\) of \S+\ntacacs_plus: hint: --answer TEXT replies to prompts after the password, in order\n`
+	for _, tt := range []struct {
+		line     string
+		replies  []layouter
+		out, err string
+		said     string
+	}{
+		{"authenticate alice AT", []layouter{ask, askAgain}, `FAIL: Wrong.\\nPassword:\n`, hint, "Pa55_w0rd ABORT"},
+		{"authenticate alice AT --answer x", []layouter{ask, ask, askAgain}, `FAIL: Wrong.\\nPassword:\n`, hint, "Pa55_w0rd x ABORT"},
+		{"enable alice AT", []layouter{ask, &authenReply{status: authenGetPass}}, `FAIL\n`, hint, "Pa55_w0rd ABORT"},
+		{"authenticate alice AT -q", []layouter{ask, askAgain}, ``, ``, "Pa55_w0rd ABORT"},
+		{"authenticate alice AT -v", []layouter{ask, askAgain}, `status: FAIL\nprompt: GETPASS\nserver_msg:\n  Wrong.\n  Password: ?\n(?s:.*)`, hint, "Pa55_w0rd ABORT"},
+		{"authenticate alice AT --json", []layouter{ask, askAgain}, `\{.*"status":"FAIL","prompt":"GETPASS","granted":false,"exit_code":1,.*"error":\{"class":"denied",.*\}\n`, hint, "Pa55_w0rd ABORT"},
+		{"chpass alice AT --new-password-stdin", []layouter{askToken, ask, ask, askAgain}, `FAIL: Wrong.\\nPassword:\n`, hint, "Pa55_w0rd new new ABORT"},
+		{"authenticate alice AT", []layouter{askToken}, `GETDATA: Token:\n`, noAnswer, "ABORT"},
+		{"authenticate alice AT", []layouter{ask, askToken}, `GETDATA: Token:\n`, noAnswer, "Pa55_w0rd ABORT"},
+	} {
+		got, said := dialogueWith(t, tt.line, tt.replies...)
+		got.check(t, classDenied.exit(), tt.out, tt.err)
+		if said != tt.said {
+			t.Errorf("%s: the client says %q, not %q", tt.line, said, tt.said)
+		}
+	}
+}
+
+// TestConnectionAfterAFarewell: a server may answer an ABORT all the same, or close; the next
+// request has a connection of its own.
+func TestConnectionAfterAFarewell(t *testing.T) {
+	t.Parallel()
+	s := handWritten(t, func(c *wire) {
+		for q := c.next(); q != nil; q = c.next() {
+			c.Write(c.reply(q, &authenReply{status: authenGetPass})) // to the ABORT too
+		}
+	})
+	a := asker{client: clientFor(t, s.addr), keep: true}
+	defer a.close()
+	for range 3 {
+		j := &job{request: newLogin(caller{user: "u", authenType: authenASCII}, "x")}
+		if a.ask(t.Context(), j); j.err != nil || j.res.Status != "FAIL" || j.res.Prompt != "GETPASS" || !j.established || a.link != nil {
+			t.Fatalf("%v, %+v, kept: %t", j.err, j.res, a.link != nil)
+		}
+	}
+	if s.connections() != 3 {
+		t.Errorf("%d connections", s.connections())
+	}
+	// That is nothing to the next server.
+	b := asker{client: clientFor(t, s.addr+","+handWritten(t, (*wire).behave).addr), keep: true}
+	defer b.close()
+	j := &job{request: newLogin(caller{user: "u", authenType: authenPAP}, "x")}
+	if b.ask(t.Context(), j); j.err != nil || j.misses != 1 || b.link == nil {
+		t.Errorf("%v, %+v, kept: %t", j.err, j.res, b.link != nil)
+	}
+}

@@ -40,7 +40,7 @@ func TestBatchRequests(t *testing.T) {
 		{`{"command":"authenticate","user":"bob","password":"","authen_type":"pap"}`, "--password other", "FAIL", 1, "bob authenticate pap FAIL: Login incorrect"},
 		{`{"command":"authenticate","user":"","answers":["alice"]}`, "", "PASS", 0, "alice authenticate ascii PASS"},
 		{`{"command":"authenticate","user":"old","password":"x","answers":["y","z"]}`, "", "FAIL", 1, "old authenticate ascii FAIL: The new passwords differ or are empty"},
-		{`{"command":"authenticate","user":"bob","password":"no"}`, "", "GETPASS", 1, "bob authenticate ascii (ABORT: no answer to the prompt|ABANDONED: .*)"},
+		{`{"command":"authenticate","user":"bob","password":"no"}`, "", "FAIL", 1, "bob authenticate ascii (ABORT: no answer to the prompt|ABANDONED: .*)"},
 		{`{"command":"enable","user":"alice"}`, "-v", "PASS", 0, "alice enable ascii priv_lvl=15 port=tty0 rem_addr=127.0.0.1 PASS"},
 		{`{"command":"enable","user":"alice","priv_lvl":7,"authen_type":"pap","port":"vty1"}`, "-v", "PASS", 0, "alice enable pap priv_lvl=7 port=vty1 rem_addr=127.0.0.1 PASS"},
 		{`{"command":"chpass","user":"alice","new_password":"` + testPassword + `"}`, "", "PASS", 0, "alice chpass ascii PASS: Password changed"},
@@ -218,7 +218,7 @@ func TestBatchExpect(t *testing.T) {
 			`{"command":"authenticate","user":"alice","expect":"GETPASS"}` + "\n", 5, "nn", serveWith(t, "--fault", "minor-version").addr, ""},
 		{"expected, and a faulty end", `{"command":"authenticate","user":"alice","expect":"GETPASS"}` + "\n", 5, "n",
 			newScript(t, testKey, &authenReply{status: authenGetPass}, &authenReply{status: 0x63}).addr, ""},
-		{"a prompt is expected", `{"command":"authenticate","user":"alice","password":"no","expect":"GETPASS"}` + "\n", 0, "y", s.addr, ""},
+		{"a refusal is expected", `{"command":"authenticate","user":"alice","password":"no","expect":"FAIL"}` + "\n", 0, "y", s.addr, ""},
 		{"refused", none(pass) + none(pass), 4, "--", refusedAddr(t), "2 requests, 2 network; 2 not as expected"},
 	} {
 		got := runWith(t, secretsInEnv, tt.in, "batch", tt.addr)

@@ -113,6 +113,7 @@ type request interface {
 }
 
 var (
+	// A denial as far as the result goes: what the server said stands.
 	errRestart  = failf(classDenied, "restart").as(fateRestart)
 	errFarewell = errors.New("farewell")
 )
@@ -141,10 +142,10 @@ type job struct {
 	owner   any // what the job is to the one who made it
 
 	first       int     // the server that is asked first
-	attempts    int     // that came to nothing
+	misses      int     // attempts that came to nothing
 	session     session // of the attempt under way, or of the last one
 	timing      timing
-	afterWrite  int  // the packet is in a later one of its mux
+	queued      int  // how many writes its mux had made before; after one more it went out
 	apart       bool // not for a connection that others share
 	established bool // single-connection mode
 	forgotten   bool // a connection that had answered others before left it without a reply
@@ -179,7 +180,7 @@ func (c *client) begin(j *job, now time.Time) {
 }
 
 // serverOf is whom the job asks now.
-func (c *client) serverOf(j *job) server { return c.servers[(j.first+j.attempts)%len(c.servers)] }
+func (c *client) serverOf(j *job) server { return c.servers[(j.first+j.misses)%len(c.servers)] }
 
 // A step is what follows from an attempt.
 type step uint8
@@ -220,7 +221,7 @@ func (c *client) settle(ctx context.Context, j *job) (again bool) {
 	}
 	came := fateOf(j.err)
 	// Less than a fair time without a reply says nothing about the server.
-	j.forgotten = j.forgotten || came == fateSilent && j.session.reused && c.timeout >= fairTime
+	j.forgotten = j.forgotten || came == fateSilent && j.session.reused && j.session.deadline.Sub(j.session.began) >= fairTime
 	switch follows(came, j.request.repeatable(), j.session.reused) {
 	case stepAnew:
 		if came == fateSilent {
@@ -228,7 +229,7 @@ func (c *client) settle(ctx context.Context, j *job) (again bool) {
 		}
 		return true
 	case stepOther:
-		if j.attempts++; j.attempts < (c.retries+1)*len(c.servers) {
+		if j.misses++; j.misses < (c.retries+1)*len(c.servers) {
 			c.warn("%v; trying %s", j.err, c.serverOf(j))
 			j.res.attempt(j.err)
 			j.request.reset()
@@ -256,7 +257,7 @@ func (a *asker) ask(ctx context.Context, j *job) {
 		a.begin(j, time.Now())
 		a.attempt(ctx, j)
 	}
-	if !a.keep {
+	if !a.keep || j.forgotten {
 		a.close()
 	}
 	j.ended = time.Now()
@@ -267,11 +268,11 @@ func (a *asker) attempt(ctx context.Context, j *job) {
 	if j.err = a.reach(ctx, j); j.err == nil {
 		j.session.start(a.link, j.request, newSessionID())
 		j.err = j.session.carry(ctx, j.request, &j.res)
-		a.link.idle = time.Now()
+		a.link.idleSince = time.Now()
 		j.conclude(a.link)
 	}
 	j.timing.total = time.Since(j.timing.start)
-	if a.link != nil && (!a.link.established || j.err != nil && fateOf(j.err) != fateRestart) {
+	if a.link != nil && (!a.link.established || j.session.parted || j.err != nil && fateOf(j.err) != fateRestart) {
 		a.close()
 	}
 	if j.err == nil && j.res.class == classServer {
@@ -290,7 +291,8 @@ func (a *asker) reach(ctx context.Context, j *job) (err error) {
 		a.link, err = a.dial(ctx, srv, j.session.deadline, &j.timing)
 		return err
 	}
-	return a.link.conn.SetDeadline(j.session.deadline)
+	_ = a.link.conn.SetDeadline(j.session.deadline)
+	return ctx.Err() // which may have set another one before
 }
 
 // close ends the connection that is kept.
@@ -344,7 +346,7 @@ type link struct {
 	stop        func()    // undoes the watch on the context
 	answered    bool      // the first reply was read
 	established bool      // the server agreed to single-connection mode (section 4.3)
-	idle        time.Time // since when no session uses it
+	idleSince   time.Time // when the last session on it ended
 }
 
 // dial connects to a server, with an eye on ctx from then on. The time of each phase goes to took.
@@ -391,7 +393,7 @@ const idleAfter = 100 * time.Millisecond
 // stale says that the server did something to the connection since the last session: it is closed,
 // or there is something to read.
 func (l *link) stale(now time.Time) bool {
-	if now.Sub(l.idle) < idleAfter {
+	if now.Sub(l.idleSince) < idleAfter {
 		return false
 	}
 	_ = l.conn.SetReadDeadline(time.Now().Add(time.Millisecond))

@@ -403,7 +403,7 @@ func TestPause(t *testing.T) {
 				}))}
 				began := time.Now()
 				c := &client{servers: make([]server, 1), keys: []key{{"test", testKey}}, timeout: tt.timeout}
-				a := asker{client: c, link: &link{client: c, conn: conn, established: true, idle: began, stop: func() {}}}
+				a := asker{client: c, link: &link{client: c, conn: conn, established: true, idleSince: began, stop: func() {}}}
 				j := &job{request: &authentication{action: authenLogin, person: person,
 					caller: caller{user: "alice", authenType: authenASCII, service: authenServiceLogin}}}
 				a.ask(t.Context(), j)

@@ -116,7 +116,7 @@ func (c *crew) fill(ctx context.Context) (next time.Time, more bool) {
 			for j := c.queue.first; j != nil; j = c.queue.first {
 				c.queue.remove(j)
 				j.err = errInterrupted
-				c.done(j)
+				c.end(j)
 			}
 			return time.Time{}, false
 		}
@@ -136,15 +136,19 @@ func (c *crew) fill(ctx context.Context) (next time.Time, more bool) {
 // place starts the first job of the queue where there is room for it. A dialogue is never on a
 // shared connection: some servers lose a second START while a CONTINUE is pending.
 func (c *crew) place(ctx context.Context, j *job) bool {
-	apart := c.use != usageShared || j.apart || j.request.dialogue()
+	if c.busy() >= c.limit {
+		return false
+	}
+	// What is shared goes to the preferred server, and so carries first attempts only.
+	apart := c.use != usageShared || j.apart || j.misses > 0 || j.request.dialogue()
 	if c.mux != nil && c.mux.flights.n == 0 && !apart && c.mux.link.stale(c.now) {
 		c.hangUp()
 	}
-	if c.busy() >= c.limit || !apart && (c.dialing || c.mux != nil && !c.mux.room()) {
+	if !apart && (c.dialing || c.mux != nil && !c.mux.room()) {
 		return false
 	}
 	c.queue.remove(j)
-	if j.attempts == 0 && j.session.deadline.IsZero() {
+	if j.misses == 0 && j.session.deadline.IsZero() {
 		j.first = c.prefer
 	}
 	switch {
@@ -153,15 +157,15 @@ func (c *crew) place(ctx context.Context, j *job) bool {
 		c.underWay++
 		c.errands <- errand{j, c.use < usageFresh} // has room for as many as are under way
 	case c.mux == nil:
-		c.dial(ctx, j)
+		c.connect(ctx, j)
 	default:
-		c.start(j)
+		c.share(j)
 	}
 	return true
 }
 
-// dial makes a connection to share, with a job that is the first on it.
-func (c *crew) dial(ctx context.Context, j *job) {
+// connect makes a connection to share, with a job that is the first on it.
+func (c *crew) connect(ctx context.Context, j *job) {
 	c.dialing = true
 	c.underWay++
 	c.client.begin(j, c.now)
@@ -173,11 +177,11 @@ func (c *crew) dial(ctx context.Context, j *job) {
 	})
 }
 
-// start puts a job on the mux.
-func (c *crew) start(j *job) {
+// share puts a job on the mux.
+func (c *crew) share(j *job) {
 	c.client.begin(j, c.now)
 	j.session.began = c.now
-	if j.err = c.mux.start(j); j.err != nil {
+	if j.err = c.mux.add(j); j.err != nil {
 		c.end(j)
 	}
 }
@@ -253,19 +257,20 @@ func (c *crew) back(ctx context.Context, h homecoming) {
 	case h.link == nil:
 		c.dialing = false
 		c.noUse()
-		c.settle(ctx, h.job)
+		c.proceed(ctx, h.job)
 	default:
 		c.dialing = false
 		c.mux = newMux(h.link, c.bell.rung, c.idle)
 		c.bell.mux.Store(c.mux)
-		c.start(h.job)
+		c.mux.closing = c.use != usageShared // that was decided meanwhile
+		c.share(h.job)
 	}
 }
 
 // landed takes a job whose session on the mux has ended.
 func (c *crew) landed(ctx context.Context, j *job) {
 	m := c.mux
-	m.link.idle = c.now
+	m.link.idleSince = c.now
 	j.conclude(m.link)
 	if j.timing.total = c.now.Sub(j.timing.start); j.err == nil {
 		j.timing.firstReply = c.now.Sub(j.session.began)
@@ -283,7 +288,7 @@ func (c *crew) landed(ctx context.Context, j *job) {
 	default:
 		c.barren = 0
 	}
-	c.settle(ctx, j)
+	c.proceed(ctx, j)
 	if m.flights.n > 0 || !m.closing && m.dead == nil {
 		return
 	}
@@ -298,18 +303,18 @@ func (c *crew) landed(ctx context.Context, j *job) {
 // quickEnd is how many replies a connection should last for at the least.
 const quickEnd = 100
 
-// settle ends a job, or has it put again.
-func (c *crew) settle(ctx context.Context, j *job) {
+// proceed ends a job, or has it put again.
+func (c *crew) proceed(ctx context.Context, j *job) {
 	again := c.client.settle(ctx, j)
 	c.judge(j)
 	if !again {
 		c.end(j)
 		return
 	}
-	if came := fateOf(j.err); came == fateUnsent || came == fateLost {
-		j.session.deadline = time.Time{} // it waits in the queue again
-	} else {
+	if came := fateOf(j.err); came == fateRestart || came == fateSilent {
 		j.apart = true
+	} else {
+		j.session.deadline = time.Time{} // it waits in the queue again
 	}
 	c.queue.push(j)
 }
@@ -344,8 +349,11 @@ func (c *crew) descend(to usage, why string) {
 	if c.use = to; why != "" {
 		c.note(why)
 	}
-	if c.mux != nil {
-		c.mux.closing = true
+	if c.mux == nil {
+		return
+	}
+	if c.mux.closing = true; c.mux.flights.n == 0 {
+		c.hangUp()
 	}
 }
 

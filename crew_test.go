@@ -817,7 +817,7 @@ func TestMuxWriteFails(t *testing.T) {
 		m := newMux(&link{client: c, server: c.servers[0], conn: conn, answered: true, established: true}, nil, func() {})
 		j := &job{request: newRecord(caller{user: "u"}, authenMethodTACACSPlus, acctStart, []string{"service=shell"}, "1")}
 		c.begin(j, time.Now())
-		if err := m.start(j); err != nil || !m.room() {
+		if err := m.add(j); err != nil || !m.room() {
 			t.Fatal(err)
 		}
 		if m.flush(); m.room() || len(m.out) > 0 {
@@ -872,7 +872,7 @@ func TestMuxDoesNotHoldBack(t *testing.T) {
 		m := newMux(&link{client: c, conn: conn, answered: true}, nil, func() {})
 		j := &job{request: newRecord(caller{user: "u"}, authenMethodTACACSPlus, acctStart, []string{"service=shell"}, "1")}
 		c.begin(j, time.Now())
-		if err := m.start(j); err != nil {
+		if err := m.add(j); err != nil {
 			t.Fatal(err)
 		}
 		m.out = make([]byte, size)
@@ -999,13 +999,13 @@ func TestMuxGrace(t *testing.T) {
 func TestReusedJob(t *testing.T) {
 	b := &bench{n: 10}
 	q := newLogin(caller{user: "u", authenType: authenPAP}, "")
-	j := &job{request: q, attempts: 3, apart: true, forgotten: true, err: errInterrupted}
+	j := &job{request: q, misses: 3, apart: true, forgotten: true, err: errInterrupted}
 	j.res.Attempts = make([]attempt, 3)
 	j.session.deadline = time.Now()
 	q.tried = []authenType{authenPAP}
 	b.free = []*job{j}
 	got, _, _ := b.take(time.Now())
-	if got != j || j.attempts != 0 || j.apart || j.forgotten || j.err != nil || j.res.Attempts != nil || !j.session.deadline.IsZero() || q.tried != nil || j.due.IsZero() {
+	if got != j || j.misses != 0 || j.apart || j.forgotten || j.err != nil || j.res.Attempts != nil || !j.session.deadline.IsZero() || q.tried != nil || j.due.IsZero() {
 		t.Errorf("a job that is used again: %+v", got)
 	}
 }

@@ -60,7 +60,7 @@ const (
 	fateDecided              // a verdict, or an error that no server can change
 	fateRestart              // the server asks for another session
 	fateUnsent               // nothing of the request was written
-	fateLost                 // it was written, and the connection ended before any octet of a reply
+	fateLost                 // it was written, and the connection ended before its reply
 	fateSilent               // no octet of a reply came in time
 	fateViolated             // the reply broke the rule of the UNENCRYPTED flag: it counts as FAIL (section 10.5.2)
 )

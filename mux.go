@@ -67,8 +67,8 @@ func (m *mux) room() bool {
 	return m.link.established && m.unanswered < maxUnanswered
 }
 
-// start queues the one packet of a session. An error is the request's own.
-func (m *mux) start(j *job) error {
+// add queues the one packet of a session. An error is the request's own.
+func (m *mux) add(j *job) error {
 	s := &j.session
 	s.start(m.link, j.request, m.newID())
 	first, err := j.request.open(m.link.from)
@@ -81,7 +81,7 @@ func (m *mux) start(j *job) error {
 	n := headerLen + int(s.sent.length)
 	j.timing.sent += n
 	m.unanswered += n
-	j.afterWrite = m.writes
+	j.queued = m.writes
 	m.flights.push(j)
 	m.byID[s.sent.sessionID] = j
 	return nil
@@ -107,7 +107,6 @@ func (m *mux) wait(ctx context.Context, until time.Time) *job {
 			m.flush()
 		}
 		if !wholePacket(m.in) {
-			m.flush()
 			m.idle()
 			if !m.hold(time.Now(), until) {
 				return m.end(m.flights.first, os.ErrDeadlineExceeded)
@@ -121,6 +120,7 @@ func (m *mux) wait(ctx context.Context, until time.Time) *job {
 			if ctx.Err() != nil {
 				return m.end(m.flights.first, errInterrupted)
 			}
+			m.flush()
 		}
 		j, err := m.read(ctx)
 		if j != nil {
@@ -132,10 +132,10 @@ func (m *mux) wait(ctx context.Context, until time.Time) *job {
 			m.dead = err
 		case now.Before(m.limit): // somebody rang, or ctx has ended
 			m.limit = time.Time{}
-		case m.overdue:
-			return m.end(m.flights.first, err)
 		case !until.IsZero() && !now.Before(until):
 			return nil
+		case m.overdue:
+			return m.end(m.flights.first, err)
 		}
 	}
 	if m.flights.first == nil {
@@ -235,7 +235,7 @@ func (m *mux) read(ctx context.Context) (*job, error) {
 // end takes out a session that got no reply, since the connection came to err or its time is over.
 func (m *mux) end(j *job, err error) *job {
 	m.remove(j)
-	j.session.written = m.writes > j.afterWrite // perhaps in part
+	j.session.written = m.writes > j.queued // perhaps in part
 	var explained *failure
 	if j.err = err; !errors.As(err, &explained) {
 		j.err = j.session.ioFailure("read the reply of", 0, err)

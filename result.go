@@ -56,6 +56,7 @@ type result struct {
 	Command       string     `json:"command,omitempty"`
 	User          string     `json:"user,omitempty"`
 	Status        string     `json:"status,omitempty"` // the RFC's name
+	Prompt        string     `json:"prompt,omitempty"` // that was left open, where it stands for FAIL
 	Granted       bool       `json:"granted"`
 	ExitCode      exitCode   `json:"exit_code"`
 	Server        string     `json:"server,omitempty"`
@@ -234,6 +235,7 @@ func (r *result) block() string {
 		}
 	}
 	fact("status", r.Status)
+	fact("prompt", r.Prompt)
 	text("server_msg", r.ServerMsg)
 	text("data", r.Data)
 	fact("flags", r.Flags)

@@ -104,7 +104,7 @@ func (s *sequence) run(ctx context.Context, c *client, in io.Reader, inFlight in
 	if err != nil {
 		err = failf(classUsage, "write the results: %w", cause(err))
 	}
-	if ctx.Err() == nil && s.readErr != nil {
+	if ctx.Err() == nil && !s.broken && s.readErr != nil { // the reader has ended
 		err = failf(classUsage, "read the requests: %w", cause(s.readErr))
 	}
 	class := s.class()

@@ -21,6 +21,7 @@ type session struct {
 	deadline time.Time // absolute; only a person at a prompt moves it
 	reused   bool      // the connection had answered others before
 	written  bool      // some octets of a request
+	parted   bool      // with a farewell: the connection is of no more use
 }
 
 // newSessionID is from a strong generator, as section 4.1 asks.
@@ -32,7 +33,7 @@ func newSessionID() uint32 {
 
 // start prepares the header that all packets of the session have, but for the numbers.
 func (s *session) start(l *link, q request, id uint32) {
-	s.link, s.reused, s.written, s.sent = l, l.answered, false, header{sessionID: id}
+	s.link, s.reused, s.written, s.parted, s.sent = l, l.answered, false, false, header{sessionID: id}
 	s.sent.typ, s.sent.version = q.kind()
 	if l.clear {
 		s.sent.flags |= flagUnencrypted
@@ -117,6 +118,7 @@ func (s *session) seal(dst []byte, c *codec, m layouter) ([]byte, error) {
 
 // farewell ends a dialogue, also after an interruption; no reply follows. Section 5.4.3.
 func (s *session) farewell(m layouter) {
+	s.parted = true
 	s.stop()
 	_ = s.conn.SetDeadline(time.Now().Add(time.Second))
 	_ = s.send(m)

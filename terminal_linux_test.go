@@ -430,18 +430,34 @@ func TestTypedPasswordForOthers(t *testing.T) {
 // TestPasswordPromptEnds: the session that waits for the password ends with an ABORT.
 func TestPasswordPromptEnds(t *testing.T) {
 	t.Parallel()
-	for typed, code := range map[string]exitCode{"\x04": classDenied.exit(), "": classInterrupted.exit()} {
+	for typed, tt := range map[string]outcome{
+		"\x04": {classDenied.exit(), "GETPASS\n", `no answer left for the prompt "" (GETPASS)`},
+		"":     {classInterrupted.exit(), "", "interrupted"},
+	} {
 		server := newScript(t, testKey, &authenReply{status: authenGetPass}, &authenReply{status: authenFail})
 		dir := writeFiles(t, map[string]string{"key": testKey})
-		s := runAt(t, "authenticate alice "+server.addr+" -q --answer x --key-file "+dir+"/key")
+		s := runAt(t, "authenticate alice "+server.addr+" --answer x --key-file "+dir+"/key")
 		if s.asked(t, "password for alice: ", false, typed); typed == "" {
 			s.leave()
 		}
-		s.ends(t, code, "", "")
+		readUntil(t, s.stderr, tt.err)
+		s.ends(t, tt.code, tt.out, "")
 		<-server.bodies
 		var m authenContinue
 		if err := decode(<-server.bodies, &m); err != nil || m.flags != authenAbort || m.userMsg != "" {
 			t.Errorf("%q: %v, %+v", typed, err, m)
 		}
 	}
+}
+
+// TestPersonGivesUp: a person who has nothing more to say to a server that asks again was refused.
+func TestPersonGivesUp(t *testing.T) {
+	t.Parallel()
+	server := newScript(t, testKey, &authenReply{status: authenGetPass}, &authenReply{status: authenGetPass, serverMsg: "Wrong"})
+	dir := writeFiles(t, map[string]string{"key": testKey})
+	s := runAt(t, "authenticate alice "+server.addr+" --key-file "+dir+"/key")
+	s.asked(t, "password for alice: ", false, "1\n")
+	s.asked(t, server.addr+": Wrong ", false, "\x04")
+	readUntil(t, s.stderr, "hint: the server asked again")
+	s.ends(t, classDenied.exit(), "FAIL: Wrong\n", "")
 }

@@ -270,10 +270,11 @@ func (r *checkReport) write(asJSON bool) (output, error) {
 	if asJSON {
 		text = r.json()
 	}
-	if err := replaceFile(r.options.output, text); err != nil {
-		return nil, err
+	err := replaceFile(r.options.output, text)
+	if err != nil && r.options.nagios {
+		return nil, err // which has a line of its own
 	}
-	return &page{ending: r.ending}, nil
+	return &page{ending: r.ending}, err
 }
 
 // replaceFile writes a file so that no reader ever sees a part of it. Its mode is that of any new

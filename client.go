@@ -265,7 +265,9 @@ func (a *asker) ask(ctx context.Context, j *job) {
 
 // attempt carries a job through one session.
 func (a *asker) attempt(ctx context.Context, j *job) {
-	if j.err = a.reach(ctx, j); j.err == nil {
+	if j.err = a.reach(ctx, j); j.err != nil {
+		j.res.turnTo(j.res.Server, j.res.Timing) // whatever a session before it came to
+	} else {
 		j.session.start(a.link, j.request, newSessionID())
 		j.err = j.session.carry(ctx, j.request, &j.res)
 		a.link.idleSince = time.Now()

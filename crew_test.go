@@ -114,6 +114,8 @@ func TestAttempts(t *testing.T) {
 					input = fmt.Sprintf("{"+input+"\n", `"user":"alice"`)
 				}
 				got := runWith(t, secretsInEnv, input, append(split(line, "AT", strings.Join(servers, ",")), "--retries", tt.retries)...)
+				o.mu.Lock()
+				defer o.mu.Unlock()
 				if o.asked != tt.asked || got.code != classNetwork.exit() {
 					t.Errorf("ends with %d, asked %s, want %s: %s", got.code, o.asked, tt.asked, got.err)
 				}
@@ -530,6 +532,97 @@ func TestOneRequestLeavesNoConnection(t *testing.T) {
 	got := runWith(t, secretsInEnv, "", "authenticate", "alice", s.addr, "-t", "pap", "--single-connect")
 	if n := <-ended; n != 0 || got.code != classGranted.exit() {
 		t.Errorf("got %+v, and %d more packets", got, n)
+	}
+}
+
+// TestPutAgainElsewhere: a job that is put to the next server goes there, whatever connection is
+// shared at the time, and the result names who was really asked. A record reaches each server once.
+func TestPutAgainElsewhere(t *testing.T) {
+	t.Parallel()
+	first := handWritten(t, behaving(func(c *wire) {
+		c.Write(c.grant(c.next()))
+		c.take(4)
+		c.leave()
+	}))
+	second := handWritten(t, (*wire).behave)
+	got := runWith(t, secretsInEnv, requests(12, acctLine), "batch", first.addr+","+second.addr, "-c", "4")
+	list := answers(t, got.out)
+	if n := checkAnswers(t, list, 12); n != 12 {
+		t.Errorf("%d granted: %s", n, got.err)
+	}
+	for i, a := range list {
+		user := fmt.Sprint("u", i)
+		want := map[string]int{first.addr: first.asked(user), second.addr: second.asked(user)}
+		if want[a.Server] != 1 || len(a.Attempts) != want[first.addr]+want[second.addr]-1 || len(a.Attempts) == 1 && (a.Attempts[0].Server != first.addr || a.Server != second.addr) {
+			t.Errorf("answer %d: %+v, asked %v", i, a, want)
+		}
+	}
+	if second.connections() == 0 {
+		t.Error("nothing went to the second server")
+	}
+}
+
+// TestIdleSharedConnectionEnds: when workers find out that a server forgets sessions, the connection
+// that was shared ends, also while nothing is under way on it.
+func TestIdleSharedConnectionEnds(t *testing.T) {
+	t.Parallel()
+	ended := make(chan int, 1)
+	s := handWritten(t, func(c *wire) {
+		c.Write(c.grant(c.next()))
+		if n := c.ends(); c.number == 1 {
+			ended <- n
+		}
+	})
+	k := talkTo(t, s.addr, "--timeout", "300ms", "-c", "1")
+	for i, line := range []string{papLine, asciiLine, asciiLine} {
+		k.say(fmt.Sprintf(line, fmt.Sprintf(`"user":"u%d"`, i)))
+		if a := k.hear(); !a.Granted {
+			t.Errorf("answer %d: %+v %+v", i, a, a.Error)
+		}
+	}
+	if n := <-ended; n != 0 {
+		t.Errorf("%d more packets on the shared connection", n)
+	}
+	if got := k.end(); strings.Count(got.err, "leaves sessions unanswered") != 1 {
+		t.Errorf("it says %s", got.err)
+	}
+}
+
+// TestInterruptedKeptConnection: an interruption that came before the request is not forgotten over
+// the deadline of a kept connection, and nothing is sent.
+func TestInterruptedKeptConnection(t *testing.T) {
+	t.Parallel()
+	s := handWritten(t, (*wire).behave)
+	a := asker{client: clientFor(t, s.addr), keep: true}
+	defer a.close()
+	ctx, interrupt := context.WithCancel(t.Context())
+	ask := func() *job {
+		j := &job{request: newLogin(caller{user: "u", authenType: authenPAP, service: authenServiceLogin}, testPassword)}
+		a.ask(ctx, j)
+		return j
+	}
+	if j := ask(); j.err != nil || a.link == nil {
+		t.Fatal(j.err)
+	}
+	interrupt()
+	if j := ask(); j.class() != classInterrupted || s.asked("u") != 1 {
+		t.Errorf("ends with %v, asked %d times", j.err, s.asked("u"))
+	}
+}
+
+// TestNothingOfASessionBefore: where the session that RESTART asks for never begins, nothing is left
+// in the result of the one before.
+func TestNothingOfASessionBefore(t *testing.T) {
+	t.Parallel()
+	l := listen(t)
+	serveByHand(t, l, func(_ int, c *handConn) {
+		l.Close() // no second connection
+		c.act("restart-refused")
+	})
+	got := runWith(t, secretsInEnv, "", "authenticate", "alice", l.Addr().String(), "--single-connect", "--json")
+	list := answers(t, got.out)
+	if len(list) != 1 || list[0].Status != "" || list[0].ExitCode != classNetwork.exit() || strings.Contains(got.out, `"local"`) || strings.Contains(got.out, "single_connect") {
+		t.Errorf("got %+v", got)
 	}
 }
 

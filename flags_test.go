@@ -885,3 +885,12 @@ func TestHelp(t *testing.T) {
 		t.Errorf("version: %+v", got)
 	}
 }
+
+// TestQuietPages: -q is about verdicts, not about a page that was asked for in so many words.
+func TestQuietPages(t *testing.T) {
+	for _, line := range []string{"help -q", "-q authenticate -h", "-q --version", "version -q", "serve -q --fault help"} {
+		if got := runWith(t, nil, "", split(line)...); got.code != classGranted.exit() || got.out == "" || got.err != "" {
+			t.Errorf("%s: got %+v", line, got)
+		}
+	}
+}

@@ -303,8 +303,9 @@ func (inv *invocation) misused(err error) output {
 // show prints an output on w as the options ask.
 func (inv *invocation) show(out output, w io.Writer) {
 	var text string
+	_, asked := out.(*page) // in so many words: -q is about verdicts
 	switch {
-	case inv.output.quiet:
+	case inv.output.quiet && !asked:
 	case inv.output.json:
 		text = out.json()
 	case inv.output.verbose:

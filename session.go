@@ -127,6 +127,7 @@ func (s *session) farewell(m layouter) {
 // receive reads one reply and believes nothing of it before every check is passed.
 func (s *session) receive(reply layouter) error {
 	h, got, err := readHeader(s.conn)
+	s.timing.received += len(got)
 	if len(got) > 0 {
 		if err := s.notTACACS(got[0]); err != nil {
 			return err
@@ -142,10 +143,10 @@ func (s *session) receive(reply layouter) error {
 		return err
 	}
 	body, err := readBody(s.conn, h)
+	s.timing.received += len(body)
 	if err != nil {
 		return s.ioFailure("read the reply of", headerLen+len(body), err)
 	}
-	s.timing.received += headerLen + len(body)
 	return s.unseal(&h, body, new(codec), reply)
 }
 

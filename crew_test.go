@@ -605,6 +605,7 @@ func TestInterruptedKeptConnection(t *testing.T) {
 		t.Fatal(j.err)
 	}
 	interrupt()
+	time.Sleep(20 * time.Millisecond) // the connection knows it
 	if j := ask(); j.class() != classInterrupted || s.asked("u") != 1 {
 		t.Errorf("ends with %v, asked %d times", j.err, s.asked("u"))
 	}

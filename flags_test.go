@@ -22,7 +22,7 @@ const (
 )
 
 // patience ends a test that hangs; no test waits for it.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // secretsInEnv is the environment of a person who gives both secrets there.
 var secretsInEnv = map[string]string{"TACACS_PLUS_KEY": testKey, "TACACS_PLUS_PWD": testPassword}

@@ -44,7 +44,7 @@ type process struct {
 // startProcess starts one with both secrets in its environment; AT in its words is the address.
 func startProcess(t *testing.T, addr string, env []string, words ...string) *process {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience) // it may serve several others
 	t.Cleanup(cancel)
 	for i, w := range words {
 		words[i] = strings.ReplaceAll(w, "AT", addr)

@@ -50,11 +50,12 @@ const (
 	maxText          = 255 // octets of a user name, or of a new password: a START has no room for more
 	idleTimeout      = 60 * time.Second
 	handshakeTimeout = 10 * time.Second
-	firstTimeout     = 10 * time.Second // for the first packet, all of it
-	shutdownTimeout  = 5 * time.Second  // for the replies under way
-	maxTries         = 3                // of an ASCII login
-	maxGathered      = 16 << 10         // octets of replies that are written together
-	keptBody         = 16 << 10         // octets of memory that a connection keeps for the next packet
+	firstTimeout     = 10 * time.Second       // for the first packet, all of it
+	shutdownTimeout  = 4 * time.Second        // for the replies under way
+	linesTimeout     = 250 * time.Millisecond // for the last lines, and again for saying that nobody reads them
+	maxTries         = 3                      // of an ASCII login
+	maxGathered      = 16 << 10               // octets of replies that are written together
+	keptBody         = 16 << 10               // octets of memory that a connection keeps for the next packet
 )
 
 // newServe is the command serve.
@@ -248,13 +249,27 @@ func (srv *labServer) run(ctx context.Context, inv *invocation, listen []string)
 	for _, l := range listeners {
 		l.Close()
 	}
-	finished := make(chan struct{})
-	go func() { all.Wait(); close(finished) }()
+	return srv.drain(inv, &all)
+}
+
+// drain lets the replies under way finish, then writes the last lines. It takes under five seconds also
+// where connections do not end, or nobody reads what is written: what has been acknowledged is written
+// before that.
+func (srv *labServer) drain(inv *invocation, all *sync.WaitGroup) error {
+	flushed := make(chan error, 2)
+	go func() { all.Wait(); flushed <- srv.log.flush() }()
+	late := time.AfterFunc(shutdownTimeout, func() { flushed <- srv.log.flush() })
+	defer late.Stop()
 	select {
-	case <-finished:
-	case <-time.After(shutdownTimeout):
+	case err := <-flushed:
+		if err != nil {
+			return failf(classUsage, "write the lines of sessions: %w", cause(err))
+		}
+	case <-time.After(shutdownTimeout + linesTimeout):
+		go inv.say("lines of sessions were not written: nobody reads standard output")
+		time.Sleep(linesTimeout) // standard error may be the same pipe
 	}
-	return srv.log.flush()
+	return nil
 }
 
 // accept takes connections, each for a goroutine of its own, up to the limit.

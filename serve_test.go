@@ -1695,3 +1695,94 @@ func TestConnectionsOfOneAddress(t *testing.T) {
 		t.Errorf("%v are still open, %d places taken", srv.open, len(srv.slots))
 	}
 }
+
+// A deafPipe takes what is written until its reader reads no more.
+type deafPipe struct {
+	lockedBuffer
+	deaf chan struct{} // closed when it reads no more
+	end  chan struct{} // closed when the test is over
+}
+
+func (d *deafPipe) Write(p []byte) (int, error) {
+	select {
+	case <-d.deaf:
+		<-d.end
+		return 0, io.ErrClosedPipe
+	default:
+		return d.lockedBuffer.Write(p)
+	}
+}
+
+// TestEndWithoutReader: a server whose output nobody reads ends within five seconds of being told to, also
+// where standard error is the same pipe, and whatever it acknowledged is written.
+func TestEndWithoutReader(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"standard output", "both"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			out, said := &deafPipe{deaf: make(chan struct{}), end: make(chan struct{})}, new(lockedBuffer)
+			t.Cleanup(func() { close(out.end) })
+			std := stdio{in: strings.NewReader(""), out: out, err: said, env: func(string) string { return testKey }}
+			messages := said
+			if name == "both" {
+				std.err, messages = out, &out.lockedBuffer
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			done := make(chan exitCode, 1)
+			go func() { done <- run(ctx, split("serve --listen 127.0.0.1:0 --user alice:x"), std) }()
+			addr := (&labRun{said: messages}).waitFor(t, listening)[1]
+			record := &acctRequest{flags: acctStart, subject: subject{user: "alice"}, args: []string{"task_id=1", "service=shell"}}
+			for range 3 {
+				turn{session: 1, say: record, want: &acctReply{status: acctSuccess}}.take(t, dialHand(t, addr), make(map[uint32]uint8), 0)
+			}
+			close(out.deaf)
+			var waiting []*handConn
+			for range 3 {
+				c := dialHand(t, addr)
+				turn{session: 1, say: record}.take(t, c, make(map[uint32]uint8), 0)
+				waiting = append(waiting, c)
+			}
+			cancel()
+			select {
+			case code := <-done:
+				if code != classGranted.exit() {
+					t.Errorf("it ends with %d", code)
+				}
+			case <-time.After(5 * time.Second):
+				t.Error("it does not end within five seconds")
+			}
+			if got := strings.Count(out.String(), " alice account start task_id=1 service=shell SUCCESS\n"); got != 3 {
+				t.Errorf("%d records are written, 3 were acknowledged", got)
+			}
+			for _, c := range waiting {
+				c.SetDeadline(time.Now().Add(10 * time.Millisecond))
+				if _, err := c.receive(new(acctReply)); err == nil {
+					t.Error("a record is acknowledged that is not written")
+				}
+			}
+			const why = "tacacs_plus: lines of sessions were not written: nobody reads standard output\n"
+			if name != "both" && !strings.HasSuffix(said.String(), why) {
+				t.Errorf("it says %s", said)
+			}
+		})
+	}
+}
+
+// TestLastLines: connections that do not end in time do not hold up the lines that are queued.
+func TestLastLines(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		srv, log, all, stuck := newLab(), new(lockedBuffer), new(sync.WaitGroup), make(chan struct{})
+		srv.log.out = log
+		srv.log.write(&served{User: "alice", Status: "PASS"})
+		all.Go(func() { <-stuck })
+		began := time.Now()
+		err := srv.drain(&invocation{std: stdio{err: io.Discard}}, all)
+		if took := time.Since(began); err != nil || took != shutdownTimeout || !strings.HasSuffix(log.String(), "alice PASS\n") {
+			t.Errorf("it takes %v, %v, and the lines are\n%s", took, err, log)
+		}
+		close(stuck)
+		all.Wait()
+	})
+}

@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/pem"
 	"io"
 	"math/big"
@@ -351,5 +352,39 @@ func TestResumption(t *testing.T) {
 	}
 	if _, err := ask(); err == nil || !strings.Contains(err.Error(), "was revoked") {
 		t.Errorf("a resumed session of a revoked certificate: %v", err)
+	}
+}
+
+// TestServerCertificateAtFault has certificates that no option of the client makes good: the error
+// and the hint speak of the server's, and never of the client's own.
+func TestServerCertificateAtFault(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name      string
+		change    func(*x509.Certificate)
+		err, hint string
+	}{
+		{"clientAuth only", func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} },
+			`TLS with .*: its certificate is not for a server: the extended key usage serverAuth is missing`, "the server needs a certificate with serverAuth"},
+		{"address as a DNS name", func(c *x509.Certificate) { c.DNSNames, c.IPAddresses = []string{"tac1", "127.0.0.1"}, nil },
+			`TLS with .*: its certificate has the address 127.0.0.1 as a DNS name, where it does not count`, "subjectAltName IP:127.0.0.1 in place of DNS:127.0.0.1"},
+		{"another address", func(c *x509.Certificate) { c.DNSNames, c.IPAddresses = []string{"tac1", "192.0.2.1"}, nil },
+			`TLS with .*: its certificate is not for 127.0.0.1 but for tac1, 192.0.2.1`, "--servername NAME says which name to expect"},
+		{"extension", func(c *x509.Certificate) {
+			c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3}, Critical: true, Value: []byte{5, 0}}}
+		}, `TLS with .*: its certificate is refused: x509: unhandled critical extension`, "the fault is in the server's certificate"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			newTestCA(t, dir, "ca").issue(t, "server", 2, tt.change)
+			s := serveWith(t, split("--tls --cert DIR/server.pem --cert-key DIR/server.key", "DIR", dir)...)
+			got := s.ask(t, "authenticate alice AT --tls --cacert "+dir+"/ca.pem")
+			first, hint, _ := strings.Cut(got.err, "\n")
+			outcome{code: got.code, err: strings.TrimPrefix(first, "tacacs_plus: ")}.check(t, classTLS.exit(), ``, tt.err)
+			if !strings.HasPrefix(hint, "tacacs_plus: hint: ") || !strings.Contains(hint, tt.hint) || strings.Contains(hint, "--cert") {
+				t.Errorf("the hint is %q, want %q", hint, tt.hint)
+			}
+		})
 	}
 }

@@ -369,55 +369,61 @@ func (s *session) tlsReadFailure(err error) error {
 	return nil
 }
 
-// readPEM reads a file that must be PEM.
-func readPEM(file, what string) ([]byte, error) {
+// readPEM reads a file that must hold, in PEM, a block of a type that ends with holds.
+func readPEM(file, what, holds string) ([]byte, error) {
 	b, err := os.ReadFile(file)
 	if err != nil {
 		return nil, failf(classUsage, "read the %s: %w", what, err)
 	}
-	if block, _ := pem.Decode(b); block == nil {
-		return nil, failf(classTLS, "the %s %s is not PEM", what, file).
+	block, rest := pem.Decode(b)
+	if block == nil {
+		return nil, failf(classUsage, "the %s %s is not PEM", what, file).
 			withHint("a PEM file has a line -----BEGIN; openssl x509 -inform DER converts a certificate")
 	}
-	return b, nil
+	for ; block != nil; block, rest = pem.Decode(rest) {
+		if strings.HasSuffix(block.Type, holds) {
+			return b, nil
+		}
+	}
+	return nil, failf(classUsage, "the %s %s holds no %s", what, file, strings.ToLower(holds)).
+		withHint("--cacert and --cert take certificates, --cert-key takes a private key")
 }
 
 func readCertPool(file string) (*x509.CertPool, error) {
-	b, err := readPEM(file, "certificate file")
+	b, err := readPEM(file, "certificate file", "CERTIFICATE")
 	if err != nil {
 		return nil, err
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(b) {
-		return nil, failf(classTLS, "the certificate file %s holds no certificate", file)
+		return nil, failf(classUsage, "the certificate file %s holds no certificate that can be read", file)
 	}
 	return pool, nil
 }
 
 // readKeyPair reads a certificate with its chain and the key that belongs to it.
 func readKeyPair(certFile, keyFile string) ([]tls.Certificate, error) {
-	cert, err := readPEM(certFile, "certificate file")
+	cert, err := readPEM(certFile, "certificate file", "CERTIFICATE")
 	if err != nil {
 		return nil, err
 	}
-	key := cert
-	if keyFile != "" {
-		if key, err = readPEM(keyFile, "private key file"); err != nil {
-			return nil, err
-		}
-	} else {
+	if keyFile == "" {
 		keyFile = certFile
 	}
+	key, err := readPEM(keyFile, "private key file", "PRIVATE KEY")
+	if err != nil {
+		return nil, err
+	}
 	if bytes.Contains(key, []byte("ENCRYPTED")) {
-		return nil, failf(classTLS, "the private key of %s is encrypted", keyFile).
+		return nil, failf(classUsage, "the private key of %s is encrypted", keyFile).
 			withHint("openssl pkey -in %s -out FILE writes it without a passphrase", keyFile)
 	}
 	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil && strings.Contains(err.Error(), "does not match") {
-		return nil, failf(classTLS, "the private key of %s does not belong to the certificate of %s", keyFile, certFile)
+		return nil, failf(classUsage, "the private key of %s does not belong to the certificate of %s", keyFile, certFile)
 	}
 	if err != nil {
-		return nil, failf(classTLS, "the certificate of %s and the private key of %s: %w", certFile, keyFile, err)
+		return nil, failf(classUsage, "the certificate of %s and the private key of %s: %w", certFile, keyFile, err)
 	}
 	return []tls.Certificate{pair}, nil
 }
@@ -437,9 +443,12 @@ func readCRLs(file string) ([]*x509.RevocationList, error) {
 		} else if lists != nil {
 			return lists, nil
 		}
+		if block != nil && block.Type != "X509 CRL" {
+			return nil, failf(classUsage, "the revocation list %s holds a %s", file, escape(strings.ToLower(block.Type)))
+		}
 		list, err := x509.ParseRevocationList(der)
 		if err != nil {
-			return nil, failf(classTLS, "the revocation list %s: %w", file, err)
+			return nil, failf(classUsage, "the revocation list %s: %w", file, err)
 		}
 		if lists = append(lists, list); block == nil {
 			return lists, nil

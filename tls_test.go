@@ -150,18 +150,18 @@ func TestTLS(t *testing.T) {
 		{"revoked", server, login + " --crl DIR/server.crl", 6, `TLS with .*: .*the certificate of CN=server was revoked on .*`, ""},
 		{"list out of date", server, login + " --crl DIR/old.crl -q", 0, `warning: the revocation list of CN=ca is out of date: .*`, ""},
 		{"forged list", server, login + " --crl DIR/forged.crl", 6, `TLS with .*: .*the revocation list of CN=ca is not signed by it.*`, ""},
-		{"broken list", server, login + " --crl DIR/garbage.pem", 6, `the revocation list .*`, ""},
+		{"broken list", server, login + " --crl DIR/garbage.pem", 2, `the revocation list .*`, ""},
 		{"certificate required", mutual, login, 6, `TLS with .*: it ended the session: tls: certificate required`, "--cert and --cert-key"},
 		{"foreign client", mutual, login + " --cert DIR/foreign-client.pem --cert-key DIR/foreign-client.key", 6, `TLS with .*: it ended the session: tls: unknown certificate authority`, "--cert"},
 		{"expired client", mutual, login + " --cert DIR/expired-client.pem --cert-key DIR/expired-client.key", 6, `TLS with .*: it ended the session: tls: (expired|bad) certificate`, "--cert"},
 		{"closed after the handshake", server + " --fault close", login, 6, `TLS with .*: it closed the connection before it answered \(client certificate: not asked\)`, "likely the client's certificate"},
 		{"clear port", "", login, 6, `TLS with .*: it closed the connection in the handshake`, "a clear TACACS+ port"},
 		{"TLS port spoken to in clear", server, "authenticate alice AT --timeout 3", 4, `.* closed the connection before it answered`, "or a TLS port"},
-		{"foreign key", server, login + " --cert DIR/client.pem --cert-key DIR/server.key", 6, `the private key of .*server.key does not belong to the certificate of .*client.pem`, ""},
-		{"encrypted key", server, login + " --cert DIR/client.pem --cert-key DIR/encrypted.key", 6, `the private key of .* is encrypted`, "openssl pkey"},
-		{"certificate not PEM", server, login + " --cert DIR/text", 6, `the certificate file .*text is not PEM`, "-----BEGIN"},
-		{"key not PEM", server, login + " --cert DIR/client.pem --cert-key DIR/text", 6, `the private key file .*text is not PEM`, ""},
-		{"authorities not PEM", server, "authenticate alice AT --tls --cacert DIR/text", 6, `the certificate file .*text is not PEM`, ""},
+		{"foreign key", server, login + " --cert DIR/client.pem --cert-key DIR/server.key", 2, `the private key of .*server.key does not belong to the certificate of .*client.pem`, ""},
+		{"encrypted key", server, login + " --cert DIR/client.pem --cert-key DIR/encrypted.key", 2, `the private key of .* is encrypted`, "openssl pkey"},
+		{"certificate not PEM", server, login + " --cert DIR/text", 2, `the certificate file .*text is not PEM`, "-----BEGIN"},
+		{"key not PEM", server, login + " --cert DIR/client.pem --cert-key DIR/text", 2, `the private key file .*text is not PEM`, ""},
+		{"authorities not PEM", server, "authenticate alice AT --tls --cacert DIR/text", 2, `the certificate file .*text is not PEM`, ""},
 		{"no such file", server, "authenticate alice AT --tls --cacert DIR/nothing", 2, `read the certificate file: .*`, ""},
 		{"key given", server, login + " -k 12345678901234567890", 2, `over TLS there is no key`, ""},
 		{"option without --tls", server, "authenticate alice AT --cacert DIR/ca.pem", 2, `--cacert needs --tls`, ""},
@@ -385,6 +385,54 @@ func TestServerCertificateAtFault(t *testing.T) {
 			if !strings.HasPrefix(hint, "tacacs_plus: hint: ") || !strings.Contains(hint, tt.hint) || strings.Contains(hint, "--cert") {
 				t.Errorf("the hint is %q, want %q", hint, tt.hint)
 			}
+		})
+	}
+}
+
+// TestTLSFiles are files that are not what an option says: usage errors, of serve too, before
+// anything is sent.
+func TestTLSFiles(t *testing.T) {
+	t.Parallel()
+	dir := testFiles(t)
+	files := map[string]string{
+		"bad.pem": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+		"bad.key": "-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n",
+		"old.key": "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAAAA\n-----END EC PRIVATE KEY-----\n",
+	}
+	for _, name := range []string{"client.key", "client.pem"} {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files["both.pem"] += string(b)
+	}
+	own := writeFiles(t, files)
+	nobody := refusedAddr(t)
+	for _, tt := range []struct {
+		line string
+		code exitCode
+		err  string
+	}{
+		{"authenticate alice AT --tls --cacert DIR/client.key", 2, `the certificate file \S+client.key holds no certificate`},
+		{"authenticate alice AT --tls --cacert OWN/bad.pem", 2, `the certificate file \S+bad.pem holds no certificate that can be read`},
+		{"authenticate alice AT --tls --cert OWN/both.pem", 4, `connect to .*`},
+		{"authenticate alice AT --tls --cert DIR/client.key", 2, `the certificate file \S+client.key holds no certificate`},
+		{"authenticate alice AT --tls --cert DIR/client.pem", 2, `the private key file \S+client.pem holds no private key`},
+		{"authenticate alice AT --tls --cert DIR/client.pem --cert-key OWN/old.key", 2, `the private key of \S+old.key is encrypted`},
+		{"authenticate alice AT --tls --cert DIR/client.pem --cert-key OWN/bad.key", 2, `the certificate of \S+ and the private key of \S+bad.key: .*`},
+		{"authenticate alice AT --tls --crl DIR/ca.pem", 2, `the revocation list \S+ca.pem holds a certificate`},
+		{"authenticate alice AT --tls --crl DIR/text", 2, `the revocation list \S+text: x509: malformed crl`},
+		{"check AT --tls --crl DIR/text", 2, `the revocation list .*`},
+		{"check AT --nagios --tls --crl DIR/text", 3, `the revocation list .*`},
+		{"serve --tls --cert DIR/text", 2, `the certificate file \S+text is not PEM`},
+		{"serve --tls --cert DIR/client.pem --cert-key DIR/server.key", 2, `the private key of .* does not belong to the certificate of .*`},
+		{"serve --tls --cert OWN/both.pem --client-ca DIR/text", 2, `the certificate file \S+text is not PEM`},
+	} {
+		t.Run(tt.line, func(t *testing.T) {
+			t.Parallel()
+			got := runWith(t, secretsInEnv, "", split(tt.line, "AT", nobody, "DIR", dir, "OWN", own)...)
+			first, _, _ := strings.Cut(got.err, "\n")
+			outcome{code: got.code, err: strings.TrimPrefix(first, "tacacs_plus: ")}.check(t, tt.code, ``, tt.err)
 		})
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -263,9 +264,7 @@ func (c *tlsClient) checkChain(chain []*x509.Certificate) error {
 func (l *link) handshakeFailure(name string, err error) error {
 	f := failf(classTLS, "TLS with %s: %w", l.server, cause(err))
 	var record tls.RecordHeaderError
-	var authority x509.UnknownAuthorityError
-	var invalid x509.CertificateInvalidError
-	var hostname x509.HostnameError
+	var refused *tls.CertificateVerificationError
 	var revoked *errRevoked
 	switch {
 	case errors.As(err, &record) && version(record.RecordHeader[0]).major() == majorVersion:
@@ -274,24 +273,10 @@ func (l *link) handshakeFailure(name string, err error) error {
 	case errors.As(err, &record):
 		f.err = fmt.Errorf("TLS with %s: the answer is not TLS", l.server)
 		return f.withHint("another service listens there; TACACS+ over TLS has port 300")
+	case errors.As(err, &refused):
+		return l.certificateFailure(name, refused.Err)
 	case errors.As(err, &revoked):
 		return f.withHint("ask who runs the server for its new certificate")
-	case errors.As(err, &authority):
-		f.err = fmt.Errorf("TLS with %s: its certificate is signed by an unknown authority: %s", l.server, authority.Cert.Issuer)
-		return f.withHint("--cacert FILE names the authority that signed it, or the certificate itself where it is self-signed")
-	case errors.As(err, &invalid) && invalid.Reason == x509.Expired && time.Now().Before(invalid.Cert.NotBefore):
-		f.err = fmt.Errorf("TLS with %s: its certificate is not valid before %s", l.server, invalid.Cert.NotBefore.UTC().Format(time.RFC3339))
-		return f.withHint("is this host's clock right?")
-	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		f.err = fmt.Errorf("TLS with %s: the certificate of %s expired on %s", l.server, invalid.Cert.Subject, invalid.Cert.NotAfter.UTC().Format(time.RFC3339))
-		return f.withHint("the server needs a new certificate; is this host's clock right?")
-	case errors.As(err, &hostname):
-		names := strings.Join(certNames(hostname.Certificate), ", ")
-		if names == "" {
-			names = "no name at all (a common name does not count)"
-		}
-		f.err = fmt.Errorf("TLS with %s: its certificate is not for %s but for %s", l.server, name, names)
-		return f.withHint("--servername NAME says which name to expect")
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
 		f.err = fmt.Errorf("TLS with %s: timed out after %v", l.server, l.timeout)
 		return f.withHint("a clear TACACS+ port waits like this; TLS has port 300")
@@ -301,8 +286,57 @@ func (l *link) handshakeFailure(name string, err error) error {
 	case strings.Contains(err.Error(), "protocol version"):
 		f.err = fmt.Errorf("TLS with %s: it does not speak TLS 1.3", l.server)
 		return f.withHint("RFC 9887 section 3.2 forbids earlier versions")
+	case isAlert(err):
+		return f.withHint("%s", alertHint(err))
 	}
-	return f.withHint("%s", alertHint(err))
+	return f
+}
+
+// certificateFailure explains why the server's certificate is refused, and what is to be done
+// about it: by who runs the server, or with an option that says what to expect of it.
+func (l *link) certificateFailure(name string, err error) error {
+	f := failf(classTLS, "TLS with %s: its certificate is refused: %w", l.server, err)
+	var authority x509.UnknownAuthorityError
+	var invalid x509.CertificateInvalidError
+	var hostname x509.HostnameError
+	switch {
+	case errors.As(err, &authority):
+		f.err = fmt.Errorf("TLS with %s: its certificate is signed by an unknown authority: %s", l.server, authority.Cert.Issuer)
+		return f.withHint("--cacert FILE names the authority that signed it, or the certificate itself where it is self-signed")
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired && time.Now().Before(invalid.Cert.NotBefore):
+		f.err = fmt.Errorf("TLS with %s: its certificate is not valid before %s", l.server, invalid.Cert.NotBefore.UTC().Format(time.RFC3339))
+		return f.withHint("is this host's clock right?")
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		f.err = fmt.Errorf("TLS with %s: the certificate of %s expired on %s", l.server, invalid.Cert.Subject, invalid.Cert.NotAfter.UTC().Format(time.RFC3339))
+		return f.withHint("the server needs a new certificate; is this host's clock right?")
+	case errors.As(err, &invalid) && invalid.Reason == x509.IncompatibleUsage:
+		f.err = fmt.Errorf("TLS with %s: its certificate is not for a server: the extended key usage serverAuth is missing", l.server)
+		return f.withHint("the server needs a certificate with serverAuth, from an authority that may give it")
+	case errors.As(err, &hostname) && isDNSName(hostname.Certificate, name):
+		f.err = fmt.Errorf("TLS with %s: its certificate has the address %s as a DNS name, where it does not count", l.server, name)
+		return f.withHint("the server needs a certificate with subjectAltName IP:%s in place of DNS:%[1]s", name)
+	case errors.As(err, &hostname):
+		names := strings.Join(certNames(hostname.Certificate), ", ")
+		if names == "" {
+			names = "no name at all (a common name does not count)"
+		}
+		f.err = fmt.Errorf("TLS with %s: its certificate is not for %s but for %s", l.server, name, names)
+		return f.withHint("--servername NAME says which name to expect")
+	}
+	return f.withHint("the fault is in the server's certificate or in its authority's: who runs the server can mend it")
+}
+
+// isDNSName says that an address is among the DNS names of a certificate. RFC 9525 section 6.4
+// looks for it among the addresses alone.
+func isDNSName(cert *x509.Certificate, addr string) bool {
+	ip := net.ParseIP(addr)
+	return ip != nil && slices.ContainsFunc(cert.DNSNames, func(name string) bool { return ip.Equal(net.ParseIP(name)) })
+}
+
+// isAlert says that the other side ended the session, with a word about the cause.
+func isAlert(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error"
 }
 
 // alertHint says which option supplies what the server's alert asks for.
@@ -325,9 +359,8 @@ func (s *session) tlsReadFailure(err error) error {
 	if s.facts == nil || s.link.answered {
 		return nil
 	}
-	var op *net.OpError
-	if errors.As(err, &op) && op.Op == "remote error" {
-		return failf(classTLS, "TLS with %s: it ended the session: %w", s.server, op.Err).withHint("%s", alertHint(op.Err))
+	if isAlert(err) {
+		return failf(classTLS, "TLS with %s: it ended the session: %w", s.server, cause(err)).withHint("%s", alertHint(err))
 	}
 	if isClosed(err) {
 		return failf(classTLS, "TLS with %s: it closed the connection before it answered (client certificate: %s)", s.server, s.facts.ClientCert).
@@ -336,55 +369,61 @@ func (s *session) tlsReadFailure(err error) error {
 	return nil
 }
 
-// readPEM reads a file that must be PEM.
-func readPEM(file, what string) ([]byte, error) {
+// readPEM reads a file that must hold, in PEM, a block of a type that ends with holds.
+func readPEM(file, what, holds string) ([]byte, error) {
 	b, err := os.ReadFile(file)
 	if err != nil {
 		return nil, failf(classUsage, "read the %s: %w", what, err)
 	}
-	if block, _ := pem.Decode(b); block == nil {
-		return nil, failf(classTLS, "the %s %s is not PEM", what, file).
+	block, rest := pem.Decode(b)
+	if block == nil {
+		return nil, failf(classUsage, "the %s %s is not PEM", what, file).
 			withHint("a PEM file has a line -----BEGIN; openssl x509 -inform DER converts a certificate")
 	}
-	return b, nil
+	for ; block != nil; block, rest = pem.Decode(rest) {
+		if strings.HasSuffix(block.Type, holds) {
+			return b, nil
+		}
+	}
+	return nil, failf(classUsage, "the %s %s holds no %s", what, file, strings.ToLower(holds)).
+		withHint("--cacert and --cert take certificates, --cert-key takes a private key")
 }
 
 func readCertPool(file string) (*x509.CertPool, error) {
-	b, err := readPEM(file, "certificate file")
+	b, err := readPEM(file, "certificate file", "CERTIFICATE")
 	if err != nil {
 		return nil, err
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(b) {
-		return nil, failf(classTLS, "the certificate file %s holds no certificate", file)
+		return nil, failf(classUsage, "the certificate file %s holds no certificate that can be read", file)
 	}
 	return pool, nil
 }
 
 // readKeyPair reads a certificate with its chain and the key that belongs to it.
 func readKeyPair(certFile, keyFile string) ([]tls.Certificate, error) {
-	cert, err := readPEM(certFile, "certificate file")
+	cert, err := readPEM(certFile, "certificate file", "CERTIFICATE")
 	if err != nil {
 		return nil, err
 	}
-	key := cert
-	if keyFile != "" {
-		if key, err = readPEM(keyFile, "private key file"); err != nil {
-			return nil, err
-		}
-	} else {
+	if keyFile == "" {
 		keyFile = certFile
 	}
+	key, err := readPEM(keyFile, "private key file", "PRIVATE KEY")
+	if err != nil {
+		return nil, err
+	}
 	if bytes.Contains(key, []byte("ENCRYPTED")) {
-		return nil, failf(classTLS, "the private key of %s is encrypted", keyFile).
+		return nil, failf(classUsage, "the private key of %s is encrypted", keyFile).
 			withHint("openssl pkey -in %s -out FILE writes it without a passphrase", keyFile)
 	}
 	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil && strings.Contains(err.Error(), "does not match") {
-		return nil, failf(classTLS, "the private key of %s does not belong to the certificate of %s", keyFile, certFile)
+		return nil, failf(classUsage, "the private key of %s does not belong to the certificate of %s", keyFile, certFile)
 	}
 	if err != nil {
-		return nil, failf(classTLS, "the certificate of %s and the private key of %s: %w", certFile, keyFile, err)
+		return nil, failf(classUsage, "the certificate of %s and the private key of %s: %w", certFile, keyFile, err)
 	}
 	return []tls.Certificate{pair}, nil
 }
@@ -404,9 +443,12 @@ func readCRLs(file string) ([]*x509.RevocationList, error) {
 		} else if lists != nil {
 			return lists, nil
 		}
+		if block != nil && block.Type != "X509 CRL" {
+			return nil, failf(classUsage, "the revocation list %s holds a %s", file, escape(strings.ToLower(block.Type)))
+		}
 		list, err := x509.ParseRevocationList(der)
 		if err != nil {
-			return nil, failf(classTLS, "the revocation list %s: %w", file, err)
+			return nil, failf(classUsage, "the revocation list %s: %w", file, err)
 		}
 		if lists = append(lists, list); block == nil {
 			return lists, nil

@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/pem"
 	"io"
 	"math/big"
@@ -150,7 +151,7 @@ func TestTLS(t *testing.T) {
 		{"revoked", server, login + " --crl DIR/server.crl", 6, `TLS with .*: .*the certificate of CN=server was revoked on .*`, ""},
 		{"list out of date", server, login + " --crl DIR/old.crl -q", 0, `warning: the revocation list of CN=ca is out of date: .*`, ""},
 		{"forged list", server, login + " --crl DIR/forged.crl", 6, `TLS with .*: .*the revocation list of CN=ca is not signed by it.*`, ""},
-		{"broken list", server, login + " --crl DIR/garbage.pem", 6, `the revocation list .*`, ""},
+		{"broken list", server, login + " --crl DIR/garbage.pem", 2, `the revocation list .*`, ""},
 		{"certificate required", mutual, login, 6, `TLS with .*: it ended the session: tls: certificate required`, "--cert and --cert-key"},
 		{"foreign client", mutual, login + " --cert DIR/foreign-client.pem --cert-key DIR/foreign-client.key", 6, `TLS with .*: it ended the session: tls: unknown certificate authority`, "--cert"},
 		{"expired client", mutual, login + " --cert DIR/expired-client.pem --cert-key DIR/expired-client.key", 6, `TLS with .*: it ended the session: tls: (expired|bad) certificate`, "--cert"},
@@ -162,6 +163,30 @@ func TestTLS(t *testing.T) {
 		{"certificate not PEM", server, login + " --cert DIR/text", 6, `the certificate file .*text is not PEM`, "-----BEGIN"},
 		{"key not PEM", server, login + " --cert DIR/client.pem --cert-key DIR/text", 6, `the private key file .*text is not PEM`, ""},
 		{"authorities not PEM", server, "authenticate alice AT --tls --cacert DIR/text", 6, `the certificate file .*text is not PEM`, ""},
+		{"no such file", server, "authenticate alice AT --tls --cacert DIR/nothing", 2, `read the certificate file: .*`, ""},
+		{"key given", server, login + " -k 12345678901234567890", 2, `over TLS there is no key`, ""},
+		{"option without --tls", server, "authenticate alice AT --cacert DIR/ca.pem", 2, `--cacert needs --tls`, ""},
+		{"tls and unencrypted", server, login + " --unencrypted", 2, `--tls and --unencrypted exclude each other`, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := serveWith(t, split(tt.serve, "DIR", dir)...)
+			got := runWith(t, secretsInEnv, "", split(tt.line, "AT", s.addr, "DIR", dir)...)
+			first, _, _ := strings.Cut(got.err, "\n")
+			outcome{code: got.code, err: strings.TrimPrefix(first, "tacacs_plus: ")}.check(t, tt.code, ``, tt.err)
+			if !strings.Contains(got.out+got.err, tt.also) {
+				t.Errorf("%q is not in\n%s%s", tt.also, got.out, got.err)
+			}
+		})
+	}
+}
+
+		{"TLS port spoken to in clear", server, "authenticate alice AT --timeout 3", 4, `.* closed the connection before it answered`, "or a TLS port"},
+		{"foreign key", server, login + " --cert DIR/client.pem --cert-key DIR/server.key", 2, `the private key of .*server.key does not belong to the certificate of .*client.pem`, ""},
+		{"encrypted key", server, login + " --cert DIR/client.pem --cert-key DIR/encrypted.key", 2, `the private key of .* is encrypted`, "openssl pkey"},
+		{"certificate not PEM", server, login + " --cert DIR/text", 2, `the certificate file .*text is not PEM`, "-----BEGIN"},
+		{"key not PEM", server, login + " --cert DIR/client.pem --cert-key DIR/text", 2, `the private key file .*text is not PEM`, ""},
+		{"authorities not PEM", server, "authenticate alice AT --tls --cacert DIR/text", 2, `the certificate file .*text is not PEM`, ""},
 		{"no such file", server, "authenticate alice AT --tls --cacert DIR/nothing", 2, `read the certificate file: .*`, ""},
 		{"key given", server, login + " -k 12345678901234567890", 2, `over TLS there is no key`, ""},
 		{"option without --tls", server, "authenticate alice AT --cacert DIR/ca.pem", 2, `--cacert needs --tls`, ""},
@@ -389,5 +414,87 @@ func TestResumption(t *testing.T) {
 	}
 	if _, err := ask(); err == nil || !strings.Contains(err.Error(), "was revoked") {
 		t.Errorf("a resumed session of a revoked certificate: %v", err)
+	}
+}
+
+// TestServerCertificateAtFault has certificates that no option of the client makes good: the error
+// and the hint speak of the server's, and never of the client's own.
+func TestServerCertificateAtFault(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name      string
+		change    func(*x509.Certificate)
+		err, hint string
+	}{
+		{"clientAuth only", func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} },
+			`TLS with .*: its certificate is not for a server: the extended key usage serverAuth is missing`, "the server needs a certificate with serverAuth"},
+		{"address as a DNS name", func(c *x509.Certificate) { c.DNSNames, c.IPAddresses = []string{"tac1", "127.0.0.1"}, nil },
+			`TLS with .*: its certificate has the address 127.0.0.1 as a DNS name, where it does not count`, "subjectAltName IP:127.0.0.1 in place of DNS:127.0.0.1"},
+		{"another address", func(c *x509.Certificate) { c.DNSNames, c.IPAddresses = []string{"tac1", "192.0.2.1"}, nil },
+			`TLS with .*: its certificate is not for 127.0.0.1 but for tac1, 192.0.2.1`, "--servername NAME says which name to expect"},
+		{"extension", func(c *x509.Certificate) {
+			c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3}, Critical: true, Value: []byte{5, 0}}}
+		}, `TLS with .*: its certificate is refused: x509: unhandled critical extension`, "the fault is in the server's certificate"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			newTestCA(t, dir, "ca").issue(t, "server", 2, tt.change)
+			s := serveWith(t, split("--tls --cert DIR/server.pem --cert-key DIR/server.key", "DIR", dir)...)
+			got := s.ask(t, "authenticate alice AT --tls --cacert "+dir+"/ca.pem")
+			first, hint, _ := strings.Cut(got.err, "\n")
+			outcome{code: got.code, err: strings.TrimPrefix(first, "tacacs_plus: ")}.check(t, classTLS.exit(), ``, tt.err)
+			if !strings.HasPrefix(hint, "tacacs_plus: hint: ") || !strings.Contains(hint, tt.hint) || strings.Contains(hint, "--cert") {
+				t.Errorf("the hint is %q, want %q", hint, tt.hint)
+			}
+		})
+	}
+}
+
+// TestTLSFiles are files that are not what an option says: usage errors, of serve too, before
+// anything is sent.
+func TestTLSFiles(t *testing.T) {
+	t.Parallel()
+	dir := testFiles(t)
+	files := map[string]string{
+		"bad.pem": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+		"bad.key": "-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n",
+		"old.key": "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAAAA\n-----END EC PRIVATE KEY-----\n",
+	}
+	for _, name := range []string{"client.key", "client.pem"} {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files["both.pem"] += string(b)
+	}
+	own := writeFiles(t, files)
+	nobody := refusedAddr(t)
+	for _, tt := range []struct {
+		line string
+		code exitCode
+		err  string
+	}{
+		{"authenticate alice AT --tls --cacert DIR/client.key", 2, `the certificate file \S+client.key holds no certificate`},
+		{"authenticate alice AT --tls --cacert OWN/bad.pem", 2, `the certificate file \S+bad.pem holds no certificate that can be read`},
+		{"authenticate alice AT --tls --cert OWN/both.pem", 4, `connect to .*`},
+		{"authenticate alice AT --tls --cert DIR/client.key", 2, `the certificate file \S+client.key holds no certificate`},
+		{"authenticate alice AT --tls --cert DIR/client.pem", 2, `the private key file \S+client.pem holds no private key`},
+		{"authenticate alice AT --tls --cert DIR/client.pem --cert-key OWN/old.key", 2, `the private key of \S+old.key is encrypted`},
+		{"authenticate alice AT --tls --cert DIR/client.pem --cert-key OWN/bad.key", 2, `the certificate of \S+ and the private key of \S+bad.key: .*`},
+		{"authenticate alice AT --tls --crl DIR/ca.pem", 2, `the revocation list \S+ca.pem holds a certificate`},
+		{"authenticate alice AT --tls --crl DIR/text", 2, `the revocation list \S+text: x509: malformed crl`},
+		{"check AT --tls --crl DIR/text", 2, `the revocation list .*`},
+		{"check AT --nagios --tls --crl DIR/text", 3, `the revocation list .*`},
+		{"serve --tls --cert DIR/text", 2, `the certificate file \S+text is not PEM`},
+		{"serve --tls --cert DIR/client.pem --cert-key DIR/server.key", 2, `the private key of .* does not belong to the certificate of .*`},
+		{"serve --tls --cert OWN/both.pem --client-ca DIR/text", 2, `the certificate file \S+text is not PEM`},
+	} {
+		t.Run(tt.line, func(t *testing.T) {
+			t.Parallel()
+			got := runWith(t, secretsInEnv, "", split(tt.line, "AT", nobody, "DIR", dir, "OWN", own)...)
+			first, _, _ := strings.Cut(got.err, "\n")
+			outcome{code: got.code, err: strings.TrimPrefix(first, "tacacs_plus: ")}.check(t, tt.code, ``, tt.err)
+		})
 	}
 }

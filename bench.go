@@ -124,20 +124,21 @@ type bench struct {
 	issued      int          // requests, the warm-up included
 	warm        int          // of them in the warm-up
 	finished    atomic.Int64 // of the counted ones; progress looks at it
-	latency     histogram
+	latency     histogram    // of those that were answered
 	statuses    map[string]int
-	errors      map[class]*benchError
-	sent        int // octets of TACACS+
+	errors      map[class]*benchError // what became of the others
+	sent        int                   // octets of TACACS+
 	received    int
 	established bool // single-connection mode
 	notes       []string
+	note        func(string) // adds one, and tells the person
 	underWay    int
 	grants      int
 	denials     int // since the last grant
 	stopped     bool
 }
 
-// A benchError is one class of errors.
+// A benchError is what became of requests without an answer, by the class of their error.
 type benchError struct {
 	Count   int    `json:"count"`
 	Example string `json:"example"`
@@ -150,7 +151,8 @@ func (b *bench) run(ctx context.Context, inv *invocation, c *client, inFlight in
 	b.ended = b.began
 	team := newCrew(c, inFlight)
 	team.take, team.done = b.take, b.done
-	team.note = func(text string) { b.notes = append(b.notes, text); inv.warn("%s", text) }
+	b.note = func(text string) { b.notes = append(b.notes, text); inv.warn("%s", text) }
+	team.note = b.note
 	if f, ok := inv.std.err.(*os.File); ok && isTerminal(f.Fd()) && !inv.output.quiet {
 		defer b.progress(f)()
 	}
@@ -221,18 +223,19 @@ func (b *bench) done(j *job) {
 	b.ended = j.ended
 	b.established = b.established || j.established
 	b.sent, b.received = b.sent+j.timing.sent, b.received+j.timing.received
-	b.latency.add(j.ended.Sub(j.due))
-	if j.res.Status != "" {
-		b.statuses[j.res.Status]++
-	}
-	if j.err != nil {
-		e := b.errors[c]
-		if e == nil {
-			e = &benchError{Example: oneLine(asFailure(j.err).Error())}
-			b.errors[c] = e
+	if status := j.answer(); status != "" {
+		b.latency.add(j.ended.Sub(j.due))
+		if b.statuses[status]++; c == classServer && b.statuses[status] == 1 {
+			b.note(j.err.Error()) // the reason that the server gives
 		}
-		e.Count++
+		return
 	}
+	e := b.errors[c]
+	if e == nil {
+		e = &benchError{Example: oneLine(j.err.Error())}
+		b.errors[c] = e
+	}
+	e.Count++
 }
 
 // class is that of the whole run: granted where everything was, else the worst that came of a
@@ -279,10 +282,11 @@ func (b *bench) progress(out io.Writer) (stop func()) {
 // A benchReport is what the command prints, as text or as JSON.
 type benchReport struct {
 	Command       string                 `json:"command"`
-	Requests      int                    `json:"requests"`
+	Requests      int                    `json:"requests"` // all that ended
+	Answered      int                    `json:"answered"` // of them; the others are in errors
 	Seconds       float64                `json:"seconds"`
-	PerSecond     float64                `json:"per_second"`
-	Latency       map[string]float64     `json:"latency_ms"`
+	PerSecond     float64                `json:"per_second"`           // answers
+	Latency       map[string]float64     `json:"latency_ms,omitempty"` // of them
 	Status        map[string]int         `json:"status"`
 	Errors        map[string]*benchError `json:"errors,omitempty"`
 	Bytes         map[string]int         `json:"bytes"`
@@ -301,18 +305,19 @@ var percentiles = []struct {
 
 // summary is the report of a run that has ended.
 func (b *bench) summary(c *client, end class) *benchReport {
-	n := int(b.finished.Load())
-	r := &benchReport{Command: "bench", Requests: n, Seconds: b.ended.Sub(b.began).Seconds(), Latency: make(map[string]float64),
-		Status: b.statuses, Bytes: map[string]int{"sent": b.sent, "received": b.received},
+	r := &benchReport{Command: "bench", Requests: int(b.finished.Load()), Answered: int(b.latency.count),
+		Seconds: b.ended.Sub(b.began).Seconds(), Latency: make(map[string]float64), Status: b.statuses, Bytes: map[string]int{"sent": b.sent, "received": b.received},
 		Transport: c.transport(), Stopped: b.stopped, Notes: b.notes, ending: ending{end.exit()}}
 	if r.Seconds > 0 {
-		r.PerSecond = float64(n) / r.Seconds
+		r.PerSecond = float64(r.Answered) / r.Seconds
 	}
-	for _, p := range percentiles {
-		r.Latency[p.name] = float64(b.latency.quantile(p.part).Microseconds()) / 1000
-	}
-	if c.singleConnect {
-		r.SingleConnect = &b.established
+	if r.Answered > 0 {
+		for _, p := range percentiles {
+			r.Latency[p.name] = float64(b.latency.quantile(p.part).Microseconds()) / 1000
+		}
+		if c.singleConnect {
+			r.SingleConnect = &b.established
+		}
 	}
 	if len(b.errors) > 0 {
 		r.Errors = make(map[string]*benchError)
@@ -329,30 +334,39 @@ func (r *benchReport) block() string { return r.line() }
 // line is the report for people.
 func (r *benchReport) line() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "requests  %d in %.3f s, %.1f a second\n", r.Requests, r.Seconds, r.PerSecond)
-	b.WriteString("latency  ")
-	for _, p := range percentiles {
-		fmt.Fprintf(&b, " %s %.3f ms", p.name, r.Latency[p.name])
+	fmt.Fprintf(&b, "requests  %d in %.3f s", r.Requests, r.Seconds)
+	if r.Answered < r.Requests {
+		fmt.Fprintf(&b, ", %d answered", r.Answered)
 	}
-	b.WriteString("\nstatus   ")
-	for _, of := range []names{authenStatusNames, authorStatusNames[authorPassAdd:authorFail], {acctSuccess: acctStatusNames[acctSuccess]}} {
-		for _, name := range of {
-			if n := r.Status[name]; n > 0 {
-				fmt.Fprintf(&b, " %s %d", name, n)
+	fmt.Fprintf(&b, ", %.1f a second\n", r.PerSecond)
+	if r.Answered > 0 {
+		b.WriteString("latency  ")
+		for _, p := range percentiles {
+			fmt.Fprintf(&b, " %s %.3f ms", p.name, r.Latency[p.name])
+		}
+		b.WriteString("\nstatus   ")
+		for _, of := range []names{authenStatusNames, authorStatusNames[authorPassAdd:authorFail], {acctSuccess: acctStatusNames[acctSuccess]}} {
+			for _, name := range of {
+				if n := r.Status[name]; n > 0 {
+					fmt.Fprintf(&b, " %s %d", name, n)
+				}
 			}
 		}
+		b.WriteString("\n")
 	}
 	for c := classDenied; c <= classTLS; c++ {
 		if e := r.Errors[c.String()]; e != nil {
-			fmt.Fprintf(&b, "\nerror     %s %d, such as: %s", c, e.Count, e.Example)
+			fmt.Fprintf(&b, "error     %s %d, such as: %s\n", c, e.Count, e.Example)
 		}
 	}
-	fmt.Fprintf(&b, "\nbytes     %d sent, %d received\n", r.Bytes["sent"], r.Bytes["received"])
-	if r.SingleConnect != nil {
-		fmt.Fprintf(&b, "transport %s, single-connect %s\n", r.Transport, singleConnectWord(*r.SingleConnect))
-	} else {
-		fmt.Fprintf(&b, "transport %s, a connection for each request\n", r.Transport)
+	fmt.Fprintf(&b, "bytes     %d sent, %d received\ntransport %s", r.Bytes["sent"], r.Bytes["received"], r.Transport)
+	switch {
+	case r.SingleConnect != nil:
+		fmt.Fprintf(&b, ", single-connect %s", singleConnectWord(*r.SingleConnect))
+	case r.Answered > 0:
+		b.WriteString(", a connection for each request")
 	}
+	b.WriteString("\n")
 	return b.String()
 }
 
@@ -377,9 +391,10 @@ func bucketOf(v uint64) int {
 	return shift*64 + int(v>>shift)
 }
 
-// quantile is the upper edge of the bucket in which part of all values are reached.
+// quantile is the nearest-rank one, the smallest value that part of all values are not above, but for
+// the width of a bucket: of 10 values, that of 0.99 is the largest.
 func (h *histogram) quantile(part float64) time.Duration {
-	rank := uint64(part * float64(h.count))
+	rank := uint64(math.Ceil(part * float64(h.count)))
 	seen := uint64(0)
 	for i, n := range h.buckets {
 		if seen += n; n > 0 && seen >= max(rank, 1) {

@@ -64,7 +64,7 @@ func TestBench(t *testing.T) {
 			s := serveWith(t)
 			r, got := benchJSON(t, s.addr, tt.options)
 			log := s.log.String()
-			if got.code != classGranted.exit() || got.err != "" || r.Requests != tt.n || len(r.Status) != 1 || r.Status[tt.status] != tt.n || strings.Count(log, tt.logged+"\n") != tt.n || strings.Count(log, "\n") != tt.n {
+			if got.code != classGranted.exit() || got.err != "" || r.Requests != tt.n || r.Answered != tt.n || len(r.Status) != 1 || r.Status[tt.status] != tt.n || strings.Count(log, tt.logged+"\n") != tt.n || strings.Count(log, "\n") != tt.n {
 				t.Errorf("got %s%s, and %d lines on the server", got.out, got.err, strings.Count(log, "\n"))
 			}
 			peers, tasks := make(map[string]bool), make(map[string]bool)
@@ -115,7 +115,16 @@ transport tcp, single-connect granted
 `},
 		{"bench alice AT -t pap -n 20 --no-single-connect", 0, `(?s)requests  20 .*transport tcp, a connection for each request\n`},
 		{"bench alice AT -t pap -n 20 -q", 0, ``},
-		{"bench alice AT -t pap -n 20 -k another-key-of-the-tests", 5, `(?s).*\nerror     protocol 20, such as: the reply of .* does not fit the key: .*`},
+		{"bench alice AT -t pap -n 20 -k another-key-of-the-tests", 5, `requests  20 in \d+\.\d{3} s, 0 answered, 0\.0 a second
+error     protocol 20, such as: the reply of .* does not fit the key: .*
+bytes     \d+ sent, \d+ received
+transport tcp
+`},
+		{"bench alice " + refusedAddr(t) + " -t pap -n 20", 4, `requests  20 in \d+\.\d{3} s, 0 answered, 0\.0 a second
+error     network 20, such as: connect to \S+: connection refused
+bytes     0 sent, 0 received
+transport tcp
+`},
 	} {
 		got := s.ask(t, tt.line)
 		outcome{got.code, got.out, ""}.check(t, tt.code, tt.out, ``)
@@ -341,9 +350,9 @@ func TestBenchFails(t *testing.T) {
 	for _, tt := range []struct {
 		name, addr, options string
 		code                exitCode
-		error               string // "" for none
+		error               string // "" for none: all were answered
 		n                   int    // of it
-		example             string
+		example             string // in the error, or in a note
 	}{
 		{"refused", refusedAddr(t), "-t pap", 4, "network", 30, "connection refused"},
 		{"refused, a connection each", refusedAddr(t), "--no-single-connect", 4, "network", 30, "connection refused"},
@@ -351,18 +360,23 @@ func TestBenchFails(t *testing.T) {
 		{"closes, dialogues", closing, "", 4, "network", 30, "closed the connection before it answered"},
 		{"closes now and then", sometimes, "-t pap -c 8", 0, "", 0, ""},
 		{"wrong key", serveWith(t, "--fault", "wrong-key").addr, "-t pap", 5, "protocol", 30, "does not fit the key"},
-		{"ERROR", serveWith(t, "--fault", "error").addr, "-t pap", 3, "", 0, ""},
+		{"ERROR", serveWith(t, "--fault", "error").addr, "-t pap", 3, "", 0, " answered ERROR: database down"},
+		{"an empty body", serveWith(t, "--fault", "empty-body").addr, "-t pap", 3, "server error", 30, "answers with an empty body"},
+		{"asks on", serveWith(t).addr, "--password no --keep-going", 1, "", 0, ""},
 		{"silent", serveWith(t, "--fault", "silent").addr, "--timeout 500ms --no-single-connect -c 30", 4, "network", 30, "no reply from"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			r, got := benchJSON(t, tt.addr, "-n 30 "+tt.options)
-			n, example := 0, ""
-			if e := r.Errors[tt.error]; e != nil {
-				n, example = e.Count, e.Example
+			n, example := 0, strings.Join(r.Notes, " ")
+			for _, e := range r.Errors {
+				n, example = n+e.Count, e.Example
 			}
-			if got.code != tt.code || r.Requests != 30 || n != tt.n || !strings.Contains(example, tt.example) || sum(r.Status)+n != 30 {
+			if got.code != tt.code || r.Requests != 30 || n != tt.n || (n > 0) != (r.Errors[tt.error] != nil) || !strings.Contains(example, tt.example) || strings.Contains(example, "\n") {
 				t.Errorf("got %d: %s%s", int(got.code), got.out, got.err)
+			}
+			if r.Answered != 30-n || sum(r.Status) != r.Answered || (r.Answered > 0) != (r.PerSecond > 0) || (r.Answered > 0) != (len(r.Latency) > 0) || r.Answered == 0 && r.SingleConnect != nil {
+				t.Errorf("%d of 30 failed: %s", n, got.out)
 			}
 		})
 	}
@@ -429,7 +443,7 @@ func TestHistogram(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 2))
 	for _, limit := range []int64{1, 100, 127, 128, 129, 1000, 1e6, 1e9, 1e12, 1<<63 - 1} {
-		for _, n := range []int{1, 2, 10, 1000, 20_000} {
+		for _, n := range []int{1, 2, 10, 100, 1000, 20_000} {
 			var h histogram
 			values := make([]time.Duration, n)
 			for i := range values {
@@ -443,10 +457,11 @@ func TestHistogram(t *testing.T) {
 			if h.max != values[n-1] || h.quantile(1) != h.max || h.count != uint64(n) {
 				t.Errorf("%d values below %d: max %v, want %v", n, limit, h.max, values[n-1])
 			}
-			for _, part := range []float64{0, 0.001, 0.01, 0.25, 0.5, 0.9, 0.95, 0.99, 0.999, 1} {
-				want, got := values[max(int(part*float64(n)), 1)-1], h.quantile(part)
+			for _, part := range []int{0, 1, 10, 250, 500, 900, 950, 990, 999, 1000} { // of a thousand
+				rank := max((part*n+999)/1000, 1)
+				want, got := values[rank-1], h.quantile(float64(part)/1000)
 				if got < want || float64(got-want) > float64(want)/64 {
-					t.Errorf("%d values below %d: quantile %g is %d, want %d", n, limit, part, got, want)
+					t.Errorf("%d values below %d: quantile %d/1000 is %d, want %d", n, limit, part, got, want)
 				}
 			}
 		}
@@ -483,4 +498,82 @@ func TestBucketOf(t *testing.T) {
 		}
 	}
 	see(1<<63 - 1)
+}
+
+// TestBenchFailsInPart has a server that closes every other connection: what it answered is all that
+// counts as throughput and as latency.
+func TestBenchFailsInPart(t *testing.T) {
+	t.Parallel()
+	const late = 50 * time.Millisecond
+	var asked atomic.Int32
+	s := handWritten(t, func(c *wire) {
+		q := c.next()
+		if q == nil {
+			return
+		}
+		if time.Sleep(late); asked.Add(1)%2 == 0 {
+			c.Write(c.grant(q))
+		}
+	})
+	for _, options := range []string{"--rate 1000", "-c 20"} { // without a rate they come at once, too
+		r, got := benchJSON(t, s.addr, "-t pap -n 20 --no-single-connect "+options)
+		e := r.Errors["network"]
+		if got.code != classNetwork.exit() || r.Requests != 20 || r.Answered != 10 || r.Status["PASS"] != 10 || len(r.Errors) != 1 || e == nil || e.Count != 10 {
+			t.Errorf("half of them were answered: %s%s", got.out, got.err)
+		}
+		if want := 10 / r.Seconds; r.PerSecond < want*0.99 || r.PerSecond > want*1.01 {
+			t.Errorf("%g a second, not %g: %s", r.PerSecond, want, got.out)
+		}
+	}
+	text := runWith(t, secretsInEnv, "", split("bench alice AT -t pap -n 20 --no-single-connect", "AT", s.addr)...)
+	text.check(t, classNetwork.exit(), `requests  20 in \S+ s, 10 answered, \S+ a second
+latency  .*
+status    PASS 10
+error     network 10, such as: \S+ closed the connection before it answered
+bytes     \d+ sent, \d+ received
+transport tcp, a connection for each request
+`, ``)
+}
+
+// TestBenchLatencyOfAnswers: what was never answered takes its whole time, and none of it is latency.
+func TestBenchLatencyOfAnswers(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int32
+	s := handWritten(t, func(c *wire) {
+		for q := c.next(); q != nil; q = c.next() {
+			if asked.Add(1) > 5 {
+				c.Write(c.grant(q))
+			}
+		}
+	})
+	r, got := benchJSON(t, s.addr, "-t pap -n 10 -c 10 --no-single-connect --timeout 500ms")
+	if r.Answered != 5 || r.Errors["network"] == nil || r.Errors["network"].Count != 5 || r.Latency["max"] >= 500 || r.Seconds < 0.5 {
+		t.Errorf("5 of 10 were silent: %s%s", got.out, got.err)
+	}
+}
+
+// TestBenchPercentiles: of 10 requests, one of them slow, p95 and p99 are that one.
+func TestBenchPercentiles(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int32
+	s := handWritten(t, func(c *wire) {
+		for q := c.next(); q != nil; q = c.next() {
+			if asked.Add(1) == 5 {
+				time.Sleep(300 * time.Millisecond)
+			}
+			c.Write(c.grant(q))
+		}
+	})
+	r, got := benchJSON(t, s.addr, "-t pap -n 10 -c 1")
+	if max := r.Latency["max"]; max < 300 || r.Latency["p99"] != max || r.Latency["p95"] != max || r.Latency["p90"] >= 300 || r.Latency["p50"] >= 300 {
+		t.Errorf("got %s%s", got.out, got.err)
+	}
+}
+
+// TestBenchError: the reason that a server gives with ERROR is told once, and the answers count.
+func TestBenchError(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t, "--fault", "error")
+	s.ask(t, "bench alice AT -t pap -n 20").check(t, classServer.exit(), `(?s)requests  20 in \S+ s, \S+ a second\nlatency .*\nstatus    ERROR 20\nbytes .*single-connect granted\n`,
+		`tacacs_plus: warning: \S+ answered ERROR: database down\n`)
 }

@@ -158,30 +158,6 @@ func TestTLS(t *testing.T) {
 		{"closed after the handshake", server + " --fault close", login, 6, `TLS with .*: it closed the connection before it answered \(client certificate: not asked\)`, "likely the client's certificate"},
 		{"clear port", "", login, 6, `TLS with .*: it closed the connection in the handshake`, "a clear TACACS+ port"},
 		{"TLS port spoken to in clear", server, "authenticate alice AT", 4, `.* closed the connection before it answered`, "or a TLS port"},
-		{"foreign key", server, login + " --cert DIR/client.pem --cert-key DIR/server.key", 6, `the private key of .*server.key does not belong to the certificate of .*client.pem`, ""},
-		{"encrypted key", server, login + " --cert DIR/client.pem --cert-key DIR/encrypted.key", 6, `the private key of .* is encrypted`, "openssl pkey"},
-		{"certificate not PEM", server, login + " --cert DIR/text", 6, `the certificate file .*text is not PEM`, "-----BEGIN"},
-		{"key not PEM", server, login + " --cert DIR/client.pem --cert-key DIR/text", 6, `the private key file .*text is not PEM`, ""},
-		{"authorities not PEM", server, "authenticate alice AT --tls --cacert DIR/text", 6, `the certificate file .*text is not PEM`, ""},
-		{"no such file", server, "authenticate alice AT --tls --cacert DIR/nothing", 2, `read the certificate file: .*`, ""},
-		{"key given", server, login + " -k 12345678901234567890", 2, `over TLS there is no key`, ""},
-		{"option without --tls", server, "authenticate alice AT --cacert DIR/ca.pem", 2, `--cacert needs --tls`, ""},
-		{"tls and unencrypted", server, login + " --unencrypted", 2, `--tls and --unencrypted exclude each other`, ""},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			s := serveWith(t, split(tt.serve, "DIR", dir)...)
-			got := runWith(t, secretsInEnv, "", split(tt.line, "AT", s.addr, "DIR", dir)...)
-			first, _, _ := strings.Cut(got.err, "\n")
-			outcome{code: got.code, err: strings.TrimPrefix(first, "tacacs_plus: ")}.check(t, tt.code, ``, tt.err)
-			if !strings.Contains(got.out+got.err, tt.also) {
-				t.Errorf("%q is not in\n%s%s", tt.also, got.out, got.err)
-			}
-		})
-	}
-}
-
-		{"TLS port spoken to in clear", server, "authenticate alice AT --timeout 3", 4, `.* closed the connection before it answered`, "or a TLS port"},
 		{"foreign key", server, login + " --cert DIR/client.pem --cert-key DIR/server.key", 2, `the private key of .*server.key does not belong to the certificate of .*client.pem`, ""},
 		{"encrypted key", server, login + " --cert DIR/client.pem --cert-key DIR/encrypted.key", 2, `the private key of .* is encrypted`, "openssl pkey"},
 		{"certificate not PEM", server, login + " --cert DIR/text", 2, `the certificate file .*text is not PEM`, "-----BEGIN"},

@@ -83,8 +83,9 @@ func notRecorded(kind string, res *result, err error, then string) error {
 	if err == nil {
 		err = failf(res.class, "%s answered %s", res.Server, res.Status)
 	}
-	f := asFailure(err)
-	return &failure{class: f.class, err: fmt.Errorf("the %s record was not written, %s: %w", kind, then, f.err), hint: f.hint}
+	f := *asFailure(err)
+	f.err = fmt.Errorf("the %s record was not written, %s: %w", kind, then, f.err)
+	return &f
 }
 
 // An executed is the result of a record about a command that was run: without an error, the exit

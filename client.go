@@ -217,7 +217,7 @@ func follows(came fate, repeatable, reused bool) step {
 // settle takes note of what came of an attempt, and says whether the job is to be put again.
 func (c *client) settle(ctx context.Context, j *job) (again bool) {
 	if j.err != nil && ctx.Err() != nil {
-		j.err = errInterrupted
+		j.err = interrupted(ctx)
 	}
 	came := fateOf(j.err)
 	// Less than a fair time without a reply says nothing about the server.

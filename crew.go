@@ -115,7 +115,7 @@ func (c *crew) fill(ctx context.Context) (next time.Time, more bool) {
 		if ctx.Err() != nil {
 			for j := c.queue.first; j != nil; j = c.queue.first {
 				c.queue.remove(j)
-				j.err = errInterrupted
+				j.err = interrupted(ctx)
 				c.end(j)
 			}
 			return time.Time{}, false

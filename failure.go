@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"syscall"
 )
 
 // A class is what kind of end a request or a command line came to.
@@ -49,6 +51,8 @@ type failure struct {
 	err   error
 	hint  string
 	fate  fate // of the attempt that ended with it
+	// signal is the one that interrupted the run; 0 where it was none.
+	signal syscall.Signal
 }
 
 // A fate is what came of one attempt to have a request answered. What follows from it stands beside
@@ -70,8 +74,21 @@ func failf(c class, format string, args ...any) *failure {
 	return &failure{class: c, err: fmt.Errorf(format, args...)}
 }
 
-// errInterrupted is what a signal leaves of whatever it meets.
+// errInterrupted is what the end of a context leaves of whatever it meets.
 var errInterrupted = failf(classInterrupted, "interrupted")
+
+// interruptedBy is errInterrupted where a signal ended the context.
+func interruptedBy(s syscall.Signal) *failure {
+	return &failure{class: classInterrupted, err: errInterrupted.err, signal: s}
+}
+
+// interrupted is the failure that a context's end is.
+func interrupted(ctx context.Context) *failure {
+	if f, ok := context.Cause(ctx).(*failure); ok {
+		return f
+	}
+	return errInterrupted
+}
 
 // withHint adds what the person can do about it.
 func (f *failure) withHint(format string, args ...any) *failure {
@@ -83,6 +100,14 @@ func (f *failure) withHint(format string, args ...any) *failure {
 func (f *failure) as(came fate) *failure {
 	f.fate = came
 	return f
+}
+
+// exit is the exit code of a run that ended with the failure, as a shell counts it.
+func (f *failure) exit() exitCode {
+	if f.signal != 0 {
+		return exitCode(128 + int(f.signal))
+	}
+	return f.class.exit()
 }
 
 func (f *failure) Error() string { return f.err.Error() }

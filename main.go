@@ -19,6 +19,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -36,18 +37,35 @@ const unwatched = 5 * time.Millisecond
 
 // withSignals runs the program until it is done or told to stop.
 func withSignals(args []string) exitCode {
-	ctx, interrupt := context.WithCancel(context.Background())
+	ctx, interrupt := context.WithCancelCause(context.Background())
 	watch := sync.OnceFunc(func() {
 		signals := make(chan os.Signal, 1)
 		signal.Notify(signals, stopSignals()...)
 		go func() {
-			<-signals
-			interrupt()
+			interrupt(interruptedBy((<-signals).(syscall.Signal)))
 			signal.Stop(signals) // the next one ends even what does not look at the context
 		}()
 	})
 	time.AfterFunc(unwatched, watch)
-	return run(ctx, args, stdio{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Getenv, watch: watch})
+	code := run(ctx, args, stdio{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Getenv, watch: watch})
+	if by, ok := context.Cause(ctx).(*failure); ok && code == by.exit() {
+		endBy(by.signal)
+	}
+	return code
+}
+
+// endBy ends the process by the signal that interrupted it: a shell ends its loop only where the
+// signal ended the program. It returns on Windows, which has no signals, and for SIGQUIT, of which
+// the runtime would make a stack trace.
+func endBy(s syscall.Signal) {
+	self, err := os.FindProcess(os.Getpid())
+	if err != nil || s == syscall.SIGQUIT {
+		return
+	}
+	signal.Reset(s)
+	if self.Signal(s) == nil {
+		time.Sleep(time.Second) // it may take another thread
+	}
 }
 
 // run does what the command line says and returns the exit code. Nothing below it touches the
@@ -65,6 +83,9 @@ func run(ctx context.Context, args []string, std stdio) exitCode {
 		out = thisBuild()
 	default:
 		out, err = inv.action(ctx, inv)
+		if err == nil && out.exit() == classInterrupted.exit() {
+			err = interrupted(ctx) // a report of what was done until then
+		}
 	}
 	return inv.finish(out, err)
 }
@@ -146,7 +167,7 @@ The key and the password come from an option, a file, standard input, the enviro
 (TACACS_PLUS_KEY, TACACS_PLUS_PWD), or the person at the terminal, in this order.
 
 Exit codes: 0 granted, 1 denied, 2 usage, 3 the server answered ERROR, 4 network, 5 protocol
-(a wrong key), 6 TLS, 130 interrupted.
+(a wrong key), 6 TLS, 128+N interrupted by signal N (130 is Ctrl-C).
 `)
 	return b.String()
 }

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -85,10 +86,15 @@ func (p *process) gets(t *testing.T, s syscall.Signal) {
 	}
 }
 
-// ends waits for the end.
+// ends waits for the end. The exit code is what a shell sees.
 func (p *process) ends() (syscall.WaitStatus, outcome) {
 	_ = p.Wait()
-	return p.ProcessState.Sys().(syscall.WaitStatus), outcome{exitCode(p.ProcessState.ExitCode()), p.out.String(), p.err.String()}
+	state := p.ProcessState.Sys().(syscall.WaitStatus)
+	got := outcome{exitCode(state.ExitStatus()), p.out.String(), p.err.String()}
+	if state.Signaled() {
+		got.code = exitCode(128 + int(state.Signal()))
+	}
+	return state, got
 }
 
 // TestSecondSignal: the first signal lets serve finish what is under way, the second ends it at once.
@@ -163,6 +169,7 @@ func TestExecSignals(t *testing.T) {
 	}{
 		{"SIGTERM", "echo ready; read x", []syscall.Signal{syscall.SIGTERM}, 128 + 15, `"err_msg=signal: terminated"`},
 		{"SIGHUP", "echo ready; read x", []syscall.Signal{syscall.SIGHUP}, 128 + 1, `"err_msg=signal: hangup"`},
+		{"nothing, and the command ends by a signal", "echo ready; kill -INT $$", nil, 128 + 2, `"err_msg=signal: interrupt"`},
 		{"SIGTERM, caught", `trap "exit 4" TERM; echo ready; read x`, []syscall.Signal{syscall.SIGTERM}, 4, `"err_msg=exit status 4"`},
 		{"SIGINT", `trap "exit 9" INT QUIT; trap "exit 4" TERM; echo ready; read x`, []syscall.Signal{syscall.SIGINT, syscall.SIGTERM}, 4, `"err_msg=exit status 4"`},
 		{"SIGQUIT", `trap "exit 9" INT QUIT; trap "exit 4" TERM; echo ready; read x`, []syscall.Signal{syscall.SIGQUIT, syscall.SIGTERM}, 4, `"err_msg=exit status 4"`},
@@ -178,8 +185,9 @@ func TestExecSignals(t *testing.T) {
 				}
 				p.gets(t, signal)
 			}
-			if _, got := p.ends(); got != (outcome{tt.code, "ready\n", ""}) {
-				t.Errorf("got %+v, want %d", got, tt.code)
+			state, got := p.ends()
+			if got != (outcome{tt.code, "ready\n", ""}) || state.Signaled() != (tt.code > 128 && tt.signals != nil) {
+				t.Errorf("got %+v, by a signal: %t; want %d", got, state.Signaled(), tt.code)
 			}
 			if log := s.log.String(); strings.Count(log, " account start ") != 1 || strings.Count(log, " account stop ") != 1 || !strings.Contains(log, tt.recorded) {
 				t.Errorf("the server's records:\n%s", log)
@@ -243,6 +251,53 @@ func TestExecKeepsSecrets(t *testing.T) {
 			p := startProcess(t, s.addr, []string{"OTHER=stays"}, slices.Concat([]string{"sh", "-c", tt.start, "sh", binary}, line, []string{tt.command})...)
 			if status, got := p.ends(); status != 0 || got.out != tt.want || got.err != "" {
 				t.Errorf("got %+v, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestEndsBySignal: what a signal interrupts says so, ends by that signal, and has its number in JSON.
+func TestEndsBySignal(t *testing.T) {
+	t.Parallel()
+	binary := buildBinary(t)
+	for _, tt := range []struct {
+		signal syscall.Signal
+		line   string
+	}{
+		{syscall.SIGINT, "authenticate alice AT --json"},
+		{syscall.SIGTERM, "authenticate alice AT --json"},
+		{syscall.SIGHUP, "authenticate alice AT --json"},
+		{syscall.SIGQUIT, "authenticate alice AT --json"},
+		{syscall.SIGTERM, "authenticate alice AT -q"},
+		{syscall.SIGTERM, "account alice AT --json --exec -- false"},
+		{syscall.SIGTERM, "check alice AT --json"},
+		{syscall.SIGTERM, "bench alice AT -c 2 --json"},
+		{syscall.SIGTERM, "batch AT"},
+		{syscall.SIGTERM, "batch AT -c 1"},
+		{syscall.SIGTERM, "authorize alice AT --cmd-file - --json"},
+	} {
+		t.Run(tt.signal.String()+" "+tt.line, func(t *testing.T) {
+			t.Parallel()
+			p := startProcess(t, listen(t).Addr().String(), nil, append([]string{binary}, split(tt.line)...)...)
+			switch {
+			case strings.HasPrefix(tt.line, "batch"):
+				io.WriteString(p.in, strings.Repeat(`{"command":"authorize","user":"alice"}`+"\n"+`{"command":"authenticate","user":"alice"}`+"\n", 3))
+			case strings.Contains(tt.line, "--cmd-file"):
+				io.WriteString(p.in, "show version\n")
+				p.in.Close()
+			}
+			time.Sleep(40 * unwatched)
+			p.Process.Signal(tt.signal)
+			state, got := p.ends()
+			if want := exitCode(128 + int(tt.signal)); got.code != want || state.Signaled() != (tt.signal != syscall.SIGQUIT) {
+				t.Errorf("ends with %+v, by a signal: %t; want %d", got, state.Signaled(), want)
+			}
+			shown, want := got.out+got.err, fmt.Sprintf(`"exit_code":%d`, 128+int(tt.signal))
+			if n := strings.Count(shown, `"exit_code"`); n != strings.Count(shown, want) || n == 0 && !strings.HasSuffix(tt.line, "-q") {
+				t.Errorf("got %s, want %s", shown, want)
+			}
+			if !strings.HasSuffix(got.err, "interrupted\n") {
+				t.Errorf("it says %s", got.err)
 			}
 		})
 	}

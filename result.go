@@ -35,7 +35,7 @@ func (e *ending) conclude(err error) *failure {
 		return nil
 	}
 	f := asFailure(err)
-	e.ExitCode = f.class.exit()
+	e.ExitCode = f.exit()
 	return f
 }
 
@@ -307,16 +307,16 @@ func encodeJSON(v any) string {
 // conclude makes a result an output, as do exit and the three renderings above.
 func (r *result) conclude(err error) *failure {
 	var f *failure
+	r.ExitCode = r.class.exit()
 	switch {
 	case err != nil:
 		f = asFailure(err)
 		p := newProblem(f)
-		r.class, r.Error, r.Granted = f.class, &p, false
+		r.class, r.Error, r.Granted, r.ExitCode = f.class, &p, false, f.exit()
 	case r.class != classGranted:
 		f = &failure{hint: r.hint}
 		r.Error = &problem{Class: r.class.String(), Message: r.verdict(), Hint: r.hint}
 	}
-	r.ExitCode = r.class.exit()
 	return f
 }
 

@@ -64,6 +64,6 @@ func (t *terminal) ask(ctx context.Context, prompt string, hidden bool) (string,
 		}
 		return strings.TrimRight(a.line, "\r\n"), nil
 	case <-ctx.Done():
-		return "", failf(classInterrupted, "interrupted")
+		return "", interrupted(ctx)
 	}
 }

@@ -280,7 +280,22 @@ func TestProgressOnTerminal(t *testing.T) {
 	}
 }
 
-// A signal at a prompt ends the program with 130 and leaves the terminal as it was.
+// start starts a command line in a session of its own at the terminal.
+func (p pty) start(t *testing.T, words ...string) *exec.Cmd {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	cmd := exec.CommandContext(ctx, words[0], words[1:]...)
+	cmd.Env = processEnv()
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.program, p.program, p.program
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return cmd
+}
+
+// A signal at a prompt ends the program by that signal and leaves the terminal as it was.
 func TestSignalAtPrompt(t *testing.T) {
 	t.Parallel()
 	binary := buildBinary(t)
@@ -291,23 +306,19 @@ func TestSignalAtPrompt(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := openPTY(t)
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
-			defer cancel()
-			cmd := exec.CommandContext(ctx, binary, "authenticate", "alice", "192.0.2.1")
-			cmd.Env = processEnv()
-			cmd.Stdin, cmd.Stdout, cmd.Stderr = p.program, p.program, p.program
-			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
+			cmd := p.start(t, binary, "authenticate", "alice", "192.0.2.1")
 			shown := readUntil(t, p.person, "tacacs+ secret: ")
 			p.checkEcho(t, false)
 			if err := stop(t, p, cmd.Process); err != nil {
 				t.Error(err)
 			}
 			err := cmd.Wait()
-			if code := cmd.ProcessState.ExitCode(); code != 130 {
-				t.Errorf("exit code %d (%v)", code, err)
+			want := syscall.SIGINT
+			if name == "SIGTERM" {
+				want = syscall.SIGTERM
+			}
+			if state := cmd.ProcessState.Sys().(syscall.WaitStatus); !state.Signaled() || state.Signal() != want {
+				t.Errorf("ended with %v, not by %v", err, want)
 			}
 			p.checkEcho(t, true)
 			shown += readUntil(t, p.person, "interrupted\r\n")
@@ -460,4 +471,21 @@ func TestPersonGivesUp(t *testing.T) {
 	s.asked(t, server.addr+": Wrong ", false, "\x04")
 	readUntil(t, s.stderr, "hint: the server asked again")
 	s.ends(t, classDenied.exit(), "FAIL: Wrong\n", "")
+}
+
+// TestCtrlCEndsLoop: a shell's loop ends at the first Ctrl-C, which it sees by what ended the program.
+func TestCtrlCEndsLoop(t *testing.T) {
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := openPTY(t)
+	cmd := p.start(t, bash, "-c", `for user in a b; do "$0" authenticate $user 192.0.2.1; echo next; done`, buildBinary(t))
+	readUntil(t, p.person, "tacacs+ secret: ")
+	p.types(t, "\x03")
+	_ = cmd.Wait()
+	p.program.WriteString("[end]")
+	if got, want := readUntil(t, p.person, "[end]"), "\r\ntacacs_plus: interrupted\r\n[end]"; got != want {
+		t.Errorf("the terminal shows %q, not %q", got, want)
+	}
 }

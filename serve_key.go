@@ -23,10 +23,10 @@ func (k clientKeys) of(client netip.Addr) (value string, ok bool) {
 	return value, ok
 }
 
-// addrOf is where a connection comes from, without a zone; the zero address where it is not TCP.
+// addrOf is where a connection comes from; the zero address where it is not TCP.
 func addrOf(conn net.Conn) netip.Addr {
 	a, _ := conn.RemoteAddr().(*net.TCPAddr)
-	return a.AddrPort().Addr().Unmap().WithZone("")
+	return a.AddrPort().Addr().Unmap()
 }
 
 // cutPrefixes takes the PREFIX= off the key files of the options, and returns the zero prefix for a

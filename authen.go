@@ -378,6 +378,9 @@ func (a *authentication) say(ctx context.Context, s *session) (said string, err 
 func (a *authentication) sayPassword(ctx context.Context, s *session) (string, error) {
 	prompt, ours := a.prompt(s.server)
 	said, err := a.ask(ctx, s, prompt, true)
+	if err == nil && said == "" {
+		err = errTypedEmpty("password")
+	}
 	if err == nil && ours {
 		a.password, a.unasked = said, false
 	}

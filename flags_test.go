@@ -728,12 +728,10 @@ func TestSecretSources(t *testing.T) {
 		{"--key-file DIR/key --key-file DIR/other", decoys, "x", "decoy"},
 		{"--password-file DIR/two", secretsInEnv, "x", testPassword + "\n"},
 		{"--password-file DIR/blank", secretsInEnv, "x", " " + testPassword + " "},
-		{"--password-file DIR/empty", secretsInEnv, "x", ""},
-		{"--password-file DIR/newline", secretsInEnv, "x", ""},
 		{"--key-file -", decoys, testKey + "\n", "decoy"},
 		{"--password-stdin", secretsInEnv, "from a pipe\n", "from a pipe"},
 		{"--password-file -", secretsInEnv, "from a pipe\r\n", "from a pipe"},
-		{"--password_stdin", secretsInEnv, "", ""},
+		{"--password_stdin", secretsInEnv, "x", "x"},
 		{"--key-file DIR/key --password-stdin", nil, "two\nlines", "two\nlines"},
 		{"--key-file - --password-file DIR/lf", nil, testKey, testPassword},
 	} {

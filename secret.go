@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -137,6 +138,12 @@ func (inv *invocation) keys(ctx context.Context) ([]key, error) {
 		if k.value == "" {
 			return nil, failf(classUsage, "the key of %s is empty", k.source)
 		}
+		if strings.HasPrefix(k.value, "\ufeff") {
+			inv.warn("the key of %s begins with a byte order mark, which counts", k.source)
+		}
+		if strings.TrimRightFunc(k.value, unicode.IsSpace) != k.value {
+			inv.warn("the key of %s ends in white space, which counts", k.source)
+		}
 	}
 	if n := utf8.RuneCountInString(keys[0].value); n < 16 {
 		inv.warn("the key has %d characters, RFC 8907 section 10.5.1 asks for 16 at least", n)
@@ -191,6 +198,8 @@ func (s *secretSource) load(ctx context.Context, inv *invocation, prompt string)
 				hint += ", or set " + s.env
 			}
 			err = failf(classUsage, "no %s, %s", s.what, why).withHint("%s", hint)
+		} else if err == nil && value == "" {
+			err = errTypedEmpty(s.what)
 		}
 		return []key{{fromTerminal, value}}, err
 	}
@@ -203,10 +212,16 @@ func (s *secretSource) load(ctx context.Context, inv *invocation, prompt string)
 		if name == "-" {
 			name = "standard input"
 		}
+		if value == "" {
+			return nil, failf(classUsage, "the %s of %s is empty", s.what, name)
+		}
 		values = append(values, key{name, value})
 	}
 	return values, nil
 }
+
+// errTypedEmpty is for a secret for which the person has typed nothing but the return key.
+func errTypedEmpty(what string) error { return failf(classUsage, "the %s typed is empty", what) }
 
 // readSecret reads a file, or standard input for -, without its one trailing newline.
 func readSecret(name string, stdin io.Reader) (string, error) {

@@ -155,10 +155,18 @@ func TestPromptAndPaste(t *testing.T) {
 	s.asked(t, "tacacs+ secret: ", false, testKey+"\n"+testPassword+"\n")
 	s.ends(t, classGranted.exit(), "PASS\n", "")
 
-	server = newScript(t, "0123456789abcdef", &authenReply{status: authenPass})
-	s = runAt(t, "authenticate alice "+server.addr+" -t pap -k 0123456789abcdef")
+	unasked := listen(t)
+	s = runAt(t, "authenticate alice "+unasked.Addr().String()+" -t pap -k 0123456789abcdef")
 	s.asked(t, "password for alice: ", false, "\n") // an empty one
-	s.ends(t, classGranted.exit(), "PASS\n", "")
+	readUntil(t, s.stderr, "tacacs_plus: the password typed is empty\n")
+	s.ends(t, classUsage.exit(), "", "")
+	checkUntouched(t, unasked)
+
+	server = newScript(t, "0123456789abcdef", &authenReply{status: authenGetPass}, &authenReply{status: authenPass})
+	s = runAt(t, "authenticate alice "+server.addr+" -k 0123456789abcdef")
+	s.asked(t, "password for alice: ", false, "\n") // likewise, when the server asks
+	readUntil(t, s.stderr, "tacacs_plus: the password typed is empty\n")
+	s.ends(t, classUsage.exit(), "", "")
 }
 
 // The prompts of a server: its name before every line, echo unless it says NOECHO or asks for a
@@ -198,7 +206,7 @@ func TestPromptEnds(t *testing.T) {
 		says  string
 	}{
 		"end of input": {"\x04", classUsage.exit(), "no key"},
-		"nothing":      {"\n", classUsage.exit(), "tacacs_plus: the key of the terminal is empty\n"},
+		"nothing":      {"\n", classUsage.exit(), "tacacs_plus: the key typed is empty\n"},
 		"interrupted":  {"", classInterrupted.exit(), "tacacs_plus: interrupted\n"},
 	} {
 		t.Run(name, func(t *testing.T) {

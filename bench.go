@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/bits"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -153,11 +154,12 @@ func (b *bench) run(ctx context.Context, inv *invocation, c *client, inFlight in
 	team.take, team.done = b.take, b.done
 	b.note = func(text string) { b.notes = append(b.notes, text); inv.warn("%s", text) }
 	team.note = b.note
+	stop := func() {}
 	if f, ok := inv.std.err.(*os.File); ok && isTerminal(f.Fd()) && !inv.output.quiet {
-		defer b.progress(f)()
+		stop = b.progress(f)
 	}
 	team.run(ctx)
-	if b.stopped {
+	if stop(); b.stopped {
 		inv.warn("stopped after %d denials in a row, before the server locks the account; --keep-going goes on", maxDenials)
 	}
 	class := b.class()
@@ -266,9 +268,9 @@ func (b *bench) progress(out io.Writer) (stop func()) {
 		defer tick.Stop()
 		for before := int64(0); ; {
 			select {
-			case <-tick.C:
+			case now := <-tick.C:
 				n := b.finished.Load()
-				fmt.Fprintf(out, "\r%d requests, %d in the last second ", n, n-before)
+				fmt.Fprintf(out, "\r%s, %d in the last second\x1b[K", b.far(n, now), n-before)
 				before = n
 			case <-done:
 				fmt.Fprint(out, "\r\x1b[K")
@@ -277,6 +279,23 @@ func (b *bench) progress(out io.Writer) (stop func()) {
 		}
 	})
 	return func() { close(done); over.Wait() }
+}
+
+// far says how far the run is when n requests have ended.
+func (b *bench) far(n int64, now time.Time) string {
+	took := now.Sub(b.began).Truncate(time.Second)
+	if took < 0 {
+		return fmt.Sprintf("warm-up, %v left", -took)
+	}
+	text := strconv.FormatInt(n, 10)
+	if b.n > 0 {
+		text += fmt.Sprintf(" of %d", b.n)
+	}
+	text += " requests"
+	if b.duration > 0 {
+		text += fmt.Sprintf(", %v of %v", min(took, b.duration), b.duration)
+	}
+	return text
 }
 
 // A benchReport is what the command prints, as text or as JSON.

@@ -577,3 +577,26 @@ func TestBenchError(t *testing.T) {
 	s.ask(t, "bench alice AT -t pap -n 20").check(t, classServer.exit(), `(?s)requests  20 in \S+ s, \S+ a second\nlatency .*\nstatus    ERROR 20\nbytes .*single-connect granted\n`,
 		`tacacs_plus: warning: \S+ answered ERROR: database down\n`)
 }
+
+// TestBenchFar is what the progress line says, as far as the options tell where the end is.
+func TestBenchFar(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		n        int
+		duration time.Duration
+		after    time.Duration // the warm-up
+		want     string
+	}{
+		{1000, 0, 90 * time.Second, "7 of 1000 requests"},
+		{0, time.Minute, 12900 * time.Millisecond, "7 requests, 12s of 1m0s"},
+		{1000, time.Minute, 0, "7 of 1000 requests, 0s of 1m0s"},
+		{0, 1500 * time.Millisecond, 9 * time.Second, "7 requests, 1.5s of 1.5s"}, // the last replies are late
+		{1000, time.Minute, -5100 * time.Millisecond, "warm-up, 5s left"},
+	} {
+		now := time.Now()
+		b := &bench{n: tt.n, duration: tt.duration, began: now.Add(-tt.after)}
+		if got := b.far(7, now); got != tt.want {
+			t.Errorf("%+v: got %q", tt, got)
+		}
+	}
+}

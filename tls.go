@@ -254,9 +254,12 @@ func sentChain(sent []*x509.Certificate) []*x509.Certificate {
 	return chain
 }
 
+// checkChain looks for each certificate in the lists of its issuer's name. Those that another key
+// of that name signed are another issuer's (RFC 5280 section 6.3.3); all of them is an error.
 func (c *tlsClient) checkChain(chain []*x509.Certificate) error {
 	for i, cert := range chain[:len(chain)-1] {
-		issuer, covered := chain[i+1], false
+		issuer, signed, covered := chain[i+1], false, false
+		var foreign error
 		for _, list := range c.crls {
 			if !bytes.Equal(list.RawIssuer, cert.RawIssuer) {
 				continue
@@ -264,8 +267,10 @@ func (c *tlsClient) checkChain(chain []*x509.Certificate) error {
 			if issuer == nil {
 				c.warn("the revocation list of %s cannot be checked: the server does not send the certificate of its issuer", cert.Issuer)
 			} else if err := list.CheckSignatureFrom(issuer); err != nil {
-				return fmt.Errorf("the revocation list of %s is not signed by it: %w", cert.Issuer, err)
+				foreign = fmt.Errorf("the revocation list of %s is not signed by it: %w", cert.Issuer, err)
+				continue
 			}
+			signed = true
 			if now := time.Now(); now.After(list.NextUpdate) && !list.NextUpdate.IsZero() || now.Before(list.ThisUpdate) {
 				c.warn("the revocation list of %s is out of date: it is for %s to %s", cert.Issuer,
 					list.ThisUpdate.UTC().Format(time.DateOnly), list.NextUpdate.UTC().Format(time.DateOnly))
@@ -276,6 +281,12 @@ func (c *tlsClient) checkChain(chain []*x509.Certificate) error {
 					return &errRevoked{cert, entry.RevocationTime}
 				}
 			}
+		}
+		if foreign != nil && !signed {
+			if !c.config.InsecureSkipVerify {
+				return foreign
+			}
+			c.warn("%v", foreign)
 		}
 		if !covered {
 			c.warn("no revocation list of %s: whether %s was revoked is not known", cert.Issuer, cert.Subject)

@@ -442,21 +442,28 @@ func TestTLSFiles(t *testing.T) {
 func TestRevocation(t *testing.T) {
 	t.Parallel()
 	dir := testFiles(t)
-	var chain string
-	for _, name := range []string{"server.pem", "ca.pem"} {
-		b, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
-			t.Fatal(err)
+	otherKey := newTestCA(t, t.TempDir(), "ca")
+	otherKey.dir = dir
+	otherKey.revoke(t, "other-key.crl", 10, time.Now().Add(time.Hour))
+	join := func(names ...string) (text string) {
+		for _, name := range names {
+			b, err := os.ReadFile(filepath.Join(dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			text += string(b)
 		}
-		chain += string(b)
+		return text
 	}
-	own := writeFiles(t, map[string]string{"chain.pem": chain})
+	own := writeFiles(t, map[string]string{"chain.pem": join("server.pem", "ca.pem"),
+		"both.crl": join("other-key.crl", "server.crl")})
 	const (
 		leaf       = "--tls --cert DIR/server.pem --cert-key DIR/server.key"
 		whole      = "--tls --cert OWN/chain.pem --cert-key DIR/server.key"
 		unverified = `warning: the server's certificate is not verified.*\n`
 		unchecked  = `warning: the revocation list of CN=ca cannot be checked: the server does not send the certificate of its issuer\n`
 		unknown    = `warning: no revocation list of CN=ca: whether CN=server was revoked is not known\n`
+		foreign    = `warning: the revocation list of CN=ca is not signed by it: .*\n`
 		revoked    = `TLS with \S+: the certificate of CN=server was revoked on \S+\nhint: .*new certificate\n`
 	)
 	for _, tt := range []struct {
@@ -469,6 +476,11 @@ func TestRevocation(t *testing.T) {
 		{"insecure, chain sent, another's list", whole, "--insecure --crl DIR/other.crl", 0, unverified + unknown},
 		{"insecure, leaf sent", leaf, "--insecure --crl DIR/none.crl", 0, unverified + unchecked + unknown},
 		{"insecure, leaf sent, revoked", leaf, "--insecure --crl DIR/server.crl", 6, unverified + unchecked + revoked},
+		{"insecure, chain sent, list of another key", whole, "--insecure --crl DIR/forged.crl", 0, unverified + foreign + unknown},
+		{"two keys, revoked by the other", leaf, "--cacert DIR/ca.pem --crl DIR/none.crl --crl DIR/other-key.crl", 0, ``},
+		{"two keys, revoked", leaf, "--cacert DIR/ca.pem --crl DIR/other-key.crl --crl DIR/server.crl", 6, revoked},
+		{"two keys in one file", leaf, "--cacert DIR/ca.pem --crl OWN/both.crl", 6, revoked},
+		{"two lists of another key", leaf, "--cacert DIR/ca.pem --crl DIR/other-key.crl --crl DIR/forged.crl", 6, `TLS with \S+: the revocation list of CN=ca is not signed by it: .*\n`},
 		{"insecure, leaf sent, no list", leaf, "--insecure", 0, unverified},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

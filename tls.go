@@ -5,6 +5,8 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -271,6 +273,10 @@ func (c *tlsClient) checkChain(chain []*x509.Certificate) error {
 				continue
 			}
 			signed = true
+			if id := unknownCritical(list); id != nil {
+				c.warn("the revocation list of %s is not used: its critical extension %v is not known here", cert.Issuer, id)
+				continue
+			}
 			if now := time.Now(); now.After(list.NextUpdate) && !list.NextUpdate.IsZero() || now.Before(list.ThisUpdate) {
 				c.warn("the revocation list of %s is out of date: it is for %s to %s", cert.Issuer,
 					list.ThisUpdate.UTC().Format(time.DateOnly), list.NextUpdate.UTC().Format(time.DateOnly))
@@ -290,6 +296,22 @@ func (c *tlsClient) checkChain(chain []*x509.Certificate) error {
 		}
 		if !covered {
 			c.warn("no revocation list of %s: whether %s was revoked is not known", cert.Issuer, cert.Subject)
+		}
+	}
+	return nil
+}
+
+// unknownCritical is the extension of a list, or of an entry in it, for which the list must not be
+// used (RFC 5280 sections 5.2 and 5.3): any that is critical, since those that the RFC lets be so
+// are of lists in parts, which are not put together here.
+func unknownCritical(list *x509.RevocationList) asn1.ObjectIdentifier {
+	critical := func(e pkix.Extension) bool { return e.Critical }
+	if i := slices.IndexFunc(list.Extensions, critical); i >= 0 {
+		return list.Extensions[i].Id
+	}
+	for _, entry := range list.RevokedCertificateEntries {
+		if i := slices.IndexFunc(entry.Extensions, critical); i >= 0 {
+			return entry.Extensions[i].Id
 		}
 	}
 	return nil

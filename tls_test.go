@@ -441,10 +441,34 @@ func TestTLSFiles(t *testing.T) {
 // TestRevocation is what a list refuses, and what is said of one that is of no use.
 func TestRevocation(t *testing.T) {
 	t.Parallel()
-	dir := testFiles(t)
-	otherKey := newTestCA(t, t.TempDir(), "ca")
-	otherKey.dir = dir
-	otherKey.revoke(t, "other-key.crl", 10, time.Now().Add(time.Hour))
+	dir := t.TempDir()
+	otherKey, other, ca := newTestCA(t, dir, "ca"), newTestCA(t, dir, "other-ca"), newTestCA(t, dir, "ca")
+	ca.issue(t, "server", 10, nil)
+	next := time.Now().Add(time.Hour)
+	ca.revoke(t, "none.crl", 99, next)
+	ca.revoke(t, "server.crl", 10, next)
+	other.revoke(t, "other.crl", 10, next)
+	otherKey.revoke(t, "other-key.crl", 10, next)
+	otherKey.revoke(t, "forged.crl", 99, next)
+	special := func(file string, whole, entry pkix.Extension) {
+		extra := func(e pkix.Extension) []pkix.Extension {
+			if e.Id == nil {
+				return nil
+			}
+			return []pkix.Extension{e}
+		}
+		der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{Number: big.NewInt(2), ThisUpdate: time.Now().Add(-time.Hour),
+			NextUpdate: next, ExtraExtensions: extra(whole), RevokedCertificateEntries: []x509.RevocationListEntry{
+				{SerialNumber: big.NewInt(10), RevocationTime: time.Now(), ExtraExtensions: extra(entry)}}}, ca.cert, ca.key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ca.write(t, file, "X509 CRL", der)
+	}
+	null := []byte{5, 0}
+	special("point.crl", pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 28}, Critical: true, Value: []byte{0x30, 0}}, pkix.Extension{})
+	special("entry.crl", pkix.Extension{}, pkix.Extension{Id: asn1.ObjectIdentifier{1, 2, 3}, Critical: true, Value: null})
+	special("harmless.crl", pkix.Extension{Id: asn1.ObjectIdentifier{1, 2, 3}, Value: null}, pkix.Extension{Id: asn1.ObjectIdentifier{1, 2, 3}, Value: null})
 	join := func(names ...string) (text string) {
 		for _, name := range names {
 			b, err := os.ReadFile(filepath.Join(dir, name))
@@ -463,6 +487,7 @@ func TestRevocation(t *testing.T) {
 		unverified = `warning: the server's certificate is not verified.*\n`
 		unchecked  = `warning: the revocation list of CN=ca cannot be checked: the server does not send the certificate of its issuer\n`
 		unknown    = `warning: no revocation list of CN=ca: whether CN=server was revoked is not known\n`
+		unused     = `warning: the revocation list of CN=ca is not used: its critical extension `
 		foreign    = `warning: the revocation list of CN=ca is not signed by it: .*\n`
 		revoked    = `TLS with \S+: the certificate of CN=server was revoked on \S+\nhint: .*new certificate\n`
 	)
@@ -481,6 +506,11 @@ func TestRevocation(t *testing.T) {
 		{"two keys, revoked", leaf, "--cacert DIR/ca.pem --crl DIR/other-key.crl --crl DIR/server.crl", 6, revoked},
 		{"two keys in one file", leaf, "--cacert DIR/ca.pem --crl OWN/both.crl", 6, revoked},
 		{"two lists of another key", leaf, "--cacert DIR/ca.pem --crl DIR/other-key.crl --crl DIR/forged.crl", 6, `TLS with \S+: the revocation list of CN=ca is not signed by it: .*\n`},
+		{"critical extension", leaf, "--cacert DIR/ca.pem --crl DIR/point.crl", 0, unused + `2.5.29.28 is not known here\n` + unknown},
+		{"critical extension of an entry", leaf, "--cacert DIR/ca.pem --crl DIR/entry.crl", 0, unused + `1.2.3 is not known here\n` + unknown},
+		{"critical extension, and another list", leaf, "--cacert DIR/ca.pem --crl DIR/point.crl --crl DIR/none.crl", 0, unused + `2.5.29.28 is not known here\n`},
+		{"critical extension, and a list of another key", leaf, "--cacert DIR/ca.pem --crl DIR/point.crl --crl DIR/other-key.crl", 0, unused + `2.5.29.28 is not known here\n` + unknown},
+		{"extensions that do not matter", leaf, "--cacert DIR/ca.pem --crl DIR/harmless.crl", 6, revoked},
 		{"insecure, leaf sent, no list", leaf, "--insecure", 0, unverified},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

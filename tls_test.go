@@ -15,6 +15,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -471,6 +472,143 @@ func TestTLSFiles(t *testing.T) {
 			got := runWith(t, secretsInEnv, "", split(tt.line, "AT", nobody, "DIR", dir, "OWN", own)...)
 			first, _, _ := strings.Cut(got.err, "\n")
 			outcome{code: got.code, err: strings.TrimPrefix(first, "tacacs_plus: ")}.check(t, tt.code, ``, tt.err)
+		})
+	}
+}
+
+// TestRevocation is what a list refuses, and what is said of one that is of no use.
+func TestRevocation(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	otherKey, other, ca := newTestCA(t, dir, "ca"), newTestCA(t, dir, "other-ca"), newTestCA(t, dir, "ca")
+	ca.issue(t, "server", 10, nil)
+	next := time.Now().Add(time.Hour)
+	ca.revoke(t, "none.crl", 99, next)
+	ca.revoke(t, "server.crl", 10, next)
+	other.revoke(t, "other.crl", 10, next)
+	otherKey.revoke(t, "other-key.crl", 10, next)
+	otherKey.revoke(t, "forged.crl", 99, next)
+	special := func(file string, whole, entry pkix.Extension) {
+		extra := func(e pkix.Extension) []pkix.Extension {
+			if e.Id == nil {
+				return nil
+			}
+			return []pkix.Extension{e}
+		}
+		der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{Number: big.NewInt(2), ThisUpdate: time.Now().Add(-time.Hour),
+			NextUpdate: next, ExtraExtensions: extra(whole), RevokedCertificateEntries: []x509.RevocationListEntry{
+				{SerialNumber: big.NewInt(10), RevocationTime: time.Now(), ExtraExtensions: extra(entry)}}}, ca.cert, ca.key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ca.write(t, file, "X509 CRL", der)
+	}
+	null := []byte{5, 0}
+	special("point.crl", pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 28}, Critical: true, Value: []byte{0x30, 0}}, pkix.Extension{})
+	special("entry.crl", pkix.Extension{}, pkix.Extension{Id: asn1.ObjectIdentifier{1, 2, 3}, Critical: true, Value: null})
+	special("harmless.crl", pkix.Extension{Id: asn1.ObjectIdentifier{1, 2, 3}, Value: null}, pkix.Extension{Id: asn1.ObjectIdentifier{1, 2, 3}, Value: null})
+	join := func(names ...string) (text string) {
+		for _, name := range names {
+			b, err := os.ReadFile(filepath.Join(dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			text += string(b)
+		}
+		return text
+	}
+	own := writeFiles(t, map[string]string{"chain.pem": join("server.pem", "ca.pem"),
+		"both.crl": join("other-key.crl", "server.crl")})
+	const (
+		leaf       = "--tls --cert DIR/server.pem --cert-key DIR/server.key"
+		whole      = "--tls --cert OWN/chain.pem --cert-key DIR/server.key"
+		unverified = `warning: the server's certificate is not verified.*\n`
+		unchecked  = `warning: the revocation list of CN=ca cannot be checked: the server does not send the certificate of its issuer\n`
+		unknown    = `warning: no revocation list of CN=ca: whether CN=server was revoked is not known\n`
+		unused     = `warning: the revocation list of CN=ca is not used: its critical extension `
+		foreign    = `warning: the revocation list of CN=ca is not signed by it: .*\n`
+		revoked    = `TLS with \S+: the certificate of CN=server was revoked on \S+\nhint: .*new certificate\n`
+	)
+	for _, tt := range []struct {
+		name, serve, options string
+		code                 exitCode
+		err                  string // a regular expression for all of it
+	}{
+		{"insecure, chain sent", whole, "--insecure --crl DIR/none.crl", 0, unverified},
+		{"insecure, chain sent, revoked", whole, "--insecure --crl DIR/server.crl", 6, unverified + revoked},
+		{"insecure, chain sent, another's list", whole, "--insecure --crl DIR/other.crl", 0, unverified + unknown},
+		{"insecure, leaf sent", leaf, "--insecure --crl DIR/none.crl", 0, unverified + unchecked + unknown},
+		{"insecure, leaf sent, revoked", leaf, "--insecure --crl DIR/server.crl", 6, unverified + unchecked + revoked},
+		{"insecure, chain sent, list of another key", whole, "--insecure --crl DIR/forged.crl", 0, unverified + foreign + unknown},
+		{"two keys, revoked by the other", leaf, "--cacert DIR/ca.pem --crl DIR/none.crl --crl DIR/other-key.crl", 0, ``},
+		{"two keys, revoked", leaf, "--cacert DIR/ca.pem --crl DIR/other-key.crl --crl DIR/server.crl", 6, revoked},
+		{"two keys in one file", leaf, "--cacert DIR/ca.pem --crl OWN/both.crl", 6, revoked},
+		{"two lists of another key", leaf, "--cacert DIR/ca.pem --crl DIR/other-key.crl --crl DIR/forged.crl", 6, `TLS with \S+: the revocation list of CN=ca is not signed by it: .*\n`},
+		{"critical extension", leaf, "--cacert DIR/ca.pem --crl DIR/point.crl", 0, unused + `2.5.29.28 is not known here\n` + unknown},
+		{"critical extension of an entry", leaf, "--cacert DIR/ca.pem --crl DIR/entry.crl", 0, unused + `1.2.3 is not known here\n` + unknown},
+		{"critical extension, and another list", leaf, "--cacert DIR/ca.pem --crl DIR/point.crl --crl DIR/none.crl", 0, unused + `2.5.29.28 is not known here\n`},
+		{"critical extension, and a list of another key", leaf, "--cacert DIR/ca.pem --crl DIR/point.crl --crl DIR/other-key.crl", 0, unused + `2.5.29.28 is not known here\n` + unknown},
+		{"extensions that do not matter", leaf, "--cacert DIR/ca.pem --crl DIR/harmless.crl", 6, revoked},
+		{"insecure, leaf sent, no list", leaf, "--insecure", 0, unverified},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := serveWith(t, split(tt.serve, "DIR", dir, "OWN", own)...)
+			got := s.ask(t, "authenticate alice AT --tls -q "+strings.NewReplacer("DIR", dir, "OWN", own).Replace(tt.options))
+			outcome{code: got.code, err: strings.ReplaceAll(got.err, "tacacs_plus: ", "")}.check(t, tt.code, ``, tt.err)
+		})
+	}
+}
+
+// TestSentChain puts certificates in order whatever the server's order is.
+func TestSentChain(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	authority := func(c *x509.Certificate) { c.IsCA, c.BasicConstraintsValid = true, true }
+	issue := func(by *testCA, name string, change func(*x509.Certificate)) *testCA {
+		by.issue(t, name, 2, change)
+		pair, err := tls.LoadX509KeyPair(filepath.Join(dir, name+".pem"), filepath.Join(dir, name+".key"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &testCA{dir, pair.Leaf, pair.PrivateKey.(*ecdsa.PrivateKey)}
+	}
+	namesake, root := newTestCA(t, dir, "root"), newTestCA(t, dir, "root")
+	middle := issue(root, "middle", authority)
+	leaf, stranger := issue(middle, "leaf", nil), issue(namesake, "stranger", nil)
+	der, err := x509.CreateCertificate(rand.Reader, root.cert, middle.cert, &root.key.PublicKey, middle.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	crossed := &testCA{key: root.key} // it signed middle, and middle signed it
+	if crossed.cert, err = x509.ParseCertificate(der); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name       string
+		sent, want []*testCA
+	}{
+		{"leaf alone", []*testCA{leaf}, []*testCA{leaf, nil}},
+		{"a root alone", []*testCA{root}, []*testCA{root}},
+		{"no root", []*testCA{leaf, middle}, []*testCA{leaf, middle, nil}},
+		{"whole", []*testCA{leaf, middle, root}, []*testCA{leaf, middle, root}},
+		{"root first", []*testCA{leaf, root, middle}, []*testCA{leaf, middle, root}},
+		{"out of order, with others", []*testCA{leaf, namesake, root, stranger, middle}, []*testCA{leaf, middle, root}},
+		{"no end", []*testCA{leaf, middle, crossed}, []*testCA{leaf, middle, crossed, middle}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			certs := func(list []*testCA) (out []*x509.Certificate) {
+				for _, ca := range list {
+					if ca == nil {
+						ca = &testCA{}
+					}
+					out = append(out, ca.cert)
+				}
+				return out
+			}
+			if got := sentChain(certs(tt.sent)); !slices.Equal(got, certs(tt.want)) {
+				t.Errorf("got %d certificates: %v", len(got), got)
+			}
 		})
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 	"unsafe"
 )
@@ -402,29 +401,6 @@ func TestBenchUsage(t *testing.T) {
 		}
 		checkUntouched(t, l)
 	}
-}
-
-// TestBenchProgress is a line that says every second how far the run is, and is wiped at its end.
-func TestBenchProgress(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		var b bench
-		var out lockedBuffer
-		stop := b.progress(&out)
-		for _, n := range []int64{7, 0, 5} {
-			time.Sleep(time.Second - time.Millisecond)
-			synctest.Wait()
-			b.finished.Add(n)
-			time.Sleep(time.Millisecond)
-			synctest.Wait()
-		}
-		stop()
-		time.Sleep(time.Minute)
-		want := "\r7 requests, 7 in the last second \r7 requests, 0 in the last second \r12 requests, 5 in the last second \r\x1b[K"
-		if got := out.String(); got != want {
-			t.Errorf("got %q, want %q", got, want)
-		}
-	})
 }
 
 // TestBenchMemory measures in the middle of a run what it keeps.

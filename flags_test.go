@@ -517,6 +517,7 @@ var usageErrors = []struct{ line, message, hint string }{
 	{"authenticate alice SERVER --password-stdin --password-file -", "the password is given more than once", ""},
 	{"authenticate alice SERVER --password-file DIR/password --password-file DIR/key", "the password is given more than once", ""},
 	{"chpass alice SERVER --new-password-stdin --new-password-file -", "the new password is given more than once", ""},
+	{"authenticate alice SERVER --tls --cert-key DIR/key", "--cert-key needs --cert", ""},
 	{"authenticate alice SERVER --unencrypted -k KEY", "--unencrypted and a key exclude each other", ""},
 	{"authenticate alice SERVER --unencrypted --key-file DIR/key", "--unencrypted and a key exclude each other", ""},
 }

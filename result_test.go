@@ -423,3 +423,35 @@ func TestEscapeWhatShowsNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestNotGrantedInJSON: what is not granted has an error that says why, whatever the status.
+func TestNotGrantedInJSON(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t)
+	for _, tt := range []struct{ line, status, message, hint string }{
+		{"authorize alice AT --require priv-lvl=1", "PASS_ADD", "the effective arguments do not hold priv-lvl=1", ""},
+		{"authenticate alice AT -t pap --password no", "FAIL", "FAIL: Login incorrect", "account, password, device policy and time rules"},
+	} {
+		got := s.ask(t, tt.line+" --json")
+		list := answers(t, got.out)
+		if len(list) != 1 || got.code != classDenied.exit() || list[0].ExitCode != got.code || list[0].Granted || list[0].Status != tt.status || list[0].Error == nil {
+			t.Errorf("%s: got %+v", tt.line, got)
+			continue
+		}
+		if e := list[0].Error; e.Class != "denied" || e.Message != tt.message || !strings.HasPrefix(e.Hint, tt.hint) {
+			t.Errorf("%s: the error is %+v", tt.line, e)
+		}
+	}
+}
+
+// TestResultIsNotWritten says so where standard output takes nothing.
+func TestResultIsNotWritten(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t)
+	var messages strings.Builder
+	code := run(t.Context(), []string{"authorize", "alice", s.addr}, stdio{in: strings.NewReader(""), out: &tap{err: errors.New("broken pipe")}, err: &messages,
+		env: func(name string) string { return secretsInEnv[name] }})
+	if want := "tacacs_plus: write the result: broken pipe\n"; code != classGranted.exit() || messages.String() != want {
+		t.Errorf("got %d, %q", code, messages.String())
+	}
+}

@@ -83,11 +83,32 @@ func (ca *testCA) issue(t *testing.T, name string, serial int64, change func(*x5
 	ca.write(t, name+".key", "PRIVATE KEY", der)
 }
 
+// intermediate is an authority that ca has signed.
+func (ca *testCA) intermediate(t *testing.T, name string, serial int64) *testCA {
+	t.Helper()
+	sub := &testCA{dir: ca.dir, key: newKey(t)}
+	template := &x509.Certificate{SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name}, NotBefore: ca.cert.NotBefore, NotAfter: ca.cert.NotAfter,
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign}
+	der, err := x509.CreateCertificate(rand.Reader, template, ca.cert, &sub.key.PublicKey, ca.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sub.cert, err = x509.ParseCertificate(der); err != nil {
+		t.Fatal(err)
+	}
+	return sub
+}
+
 // revoke writes a list with one serial number.
 func (ca *testCA) revoke(t *testing.T, file string, serial int64, next time.Time) {
 	t.Helper()
+	ca.revokeFrom(t, file, serial, time.Now().Add(-2*time.Hour), next)
+}
+
+func (ca *testCA) revokeFrom(t *testing.T, file string, serial int64, from, next time.Time) {
+	t.Helper()
 	der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{Number: big.NewInt(1),
-		ThisUpdate: time.Now().Add(-2 * time.Hour), NextUpdate: next,
+		ThisUpdate: from, NextUpdate: next,
 		RevokedCertificateEntries: []x509.RevocationListEntry{{SerialNumber: big.NewInt(serial), RevocationTime: time.Now().Add(-time.Hour)}}}, ca.cert, ca.key)
 	if err != nil {
 		t.Fatal(err)
@@ -154,6 +175,7 @@ func TestTLS(t *testing.T) {
 		{"forged list", server, login + " --crl DIR/forged.crl", 6, `TLS with .*: .*the revocation list of CN=ca is not signed by it.*`, ""},
 		{"broken list", server, login + " --crl DIR/garbage.pem", 2, `the revocation list .*`, ""},
 		{"certificate required", mutual, login, 6, `TLS with .*: it ended the session: tls: certificate required`, "--cert and --cert-key"},
+		{"certificate required, in JSON", mutual, login + " --json", 6, `TLS with .*`, `"client_certificate":"asked, none to send"`},
 		{"foreign client", mutual, login + " --cert DIR/foreign-client.pem --cert-key DIR/foreign-client.key", 6, `TLS with .*: it ended the session: tls: unknown certificate authority`, "--cert"},
 		{"expired client", mutual, login + " --cert DIR/expired-client.pem --cert-key DIR/expired-client.key", 6, `TLS with .*: it ended the session: tls: (expired|bad) certificate`, "--cert"},
 		{"closed after the handshake", server + " --fault close", login, 6, `TLS with .*: it closed the connection before it answered \(client certificate: not asked\)`, "likely the client's certificate"},
@@ -236,6 +258,142 @@ func TestTLSFaults(t *testing.T) {
 			first, _, _ := strings.Cut(got.err, "\n")
 			outcome{code: got.code, err: strings.TrimPrefix(first, "tacacs_plus: ")}.check(t, tt.code, ``, tt.err)
 		})
+	}
+}
+
+// TestChain is a certificate that an intermediate authority signed: all of the chain is looked for in the
+// lists, several of which may be in one file.
+func TestChain(t *testing.T) {
+	t.Parallel()
+	dir := writeFiles(t, nil)
+	soon := time.Now().Add(time.Hour)
+	ca := newTestCA(t, dir, "ca")
+	sub := ca.intermediate(t, "intermediate", 7)
+	sub.issue(t, "server", 10, nil)
+	ca.revoke(t, "ca", 99, soon)
+	ca.revoke(t, "ca-revokes", 7, soon)
+	ca.revokeFrom(t, "ca-early", 99, soon, soon.Add(time.Hour))
+	sub.revoke(t, "sub", 99, soon)
+	sub.revoke(t, "sub-revokes", 10, soon)
+	join := func(name string, parts ...[]byte) {
+		if err := os.WriteFile(filepath.Join(dir, name), bytes.Join(parts, nil), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read := func(name string) []byte {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	join("chain", read("server.pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: sub.cert.Raw}), read("server.key"))
+	join("both", read("ca"), read("sub"))
+	join("both-revoke", read("ca"), read("sub-revokes"))
+	block, _ := pem.Decode(read("ca-revokes"))
+	join("der", block.Bytes)
+	s := serveWith(t, "--tls", "--cert", filepath.Join(dir, "chain"))
+	for _, tt := range []struct {
+		options string
+		code    exitCode
+		err     string
+	}{
+		{"", 0, ``},
+		{"--crl DIR/ca --crl DIR/sub", 0, ``},
+		{"--crl DIR/both", 0, ``},
+		{"--crl DIR/ca", 0, `tacacs_plus: warning: no revocation list of CN=intermediate: whether CN=server was revoked is not known\n`},
+		{"--crl DIR/sub", 0, `tacacs_plus: warning: no revocation list of CN=ca: whether CN=intermediate was revoked is not known\n`},
+		{"--crl DIR/ca-early --crl DIR/sub", 0, `tacacs_plus: warning: the revocation list of CN=ca is out of date: it is for .*\n`},
+		{"--crl DIR/ca-revokes --crl DIR/sub", 6, `(?s)tacacs_plus: TLS with .*: the certificate of CN=intermediate was revoked on .*`},
+		{"--crl DIR/der --crl DIR/sub", 6, `(?s)tacacs_plus: TLS with .*: the certificate of CN=intermediate was revoked on .*`},
+		{"--crl DIR/both-revoke", 6, `(?s)tacacs_plus: TLS with .*: the certificate of CN=server was revoked on .*`},
+	} {
+		args := append(split("authenticate alice AT --tls --cacert DIR/ca.pem", "AT", s.addr, "DIR", dir), split(tt.options, "DIR", dir)...)
+		out := map[exitCode]string{0: `PASS\n`}[tt.code]
+		runWith(t, secretsInEnv, "", args...).check(t, tt.code, out, tt.err)
+	}
+	// A warning is for the run, however many connections it makes.
+	lines := strings.Repeat(`{"command":"authenticate","user":"alice"}`+"\n", 5)
+	got := runWith(t, secretsInEnv, lines, split("batch AT --tls --cacert DIR/ca.pem --crl DIR/sub -c 5", "AT", s.addr, "DIR", dir)...)
+	if n := strings.Count(got.err, "no revocation list of CN=ca"); got.code != classGranted.exit() || n != 1 {
+		t.Errorf("%d warnings: %+v", n, got)
+	}
+}
+
+// secureServer is a server with a certificate of its own; the file is what --cacert takes.
+func secureServer(t *testing.T) (l net.Listener, file string) {
+	t.Helper()
+	pair, ca, err := selfSigned(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := writeFiles(t, map[string]string{"ca.pem": string(ca)})
+	return tls.NewListener(listen(t), &tls.Config{Certificates: pair}), filepath.Join(dir, "ca.pem")
+}
+
+// TestZone: the zone of an address is this host's affair, and no part of a certificate's name. A
+// connection whose handshake has failed is closed.
+func TestZone(t *testing.T) {
+	t.Parallel()
+	server, file := secureServer(t)
+	ended := make(chan bool, 1)
+	serveByHand(t, server, func(_ int, c *handConn) {
+		io.Copy(io.Discard, c.in)
+		ended <- true
+	})
+	secure, err := (&tlsOptions{enabled: true, caCert: file}).client(t.Logf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for host, ok := range map[string]bool{"::1": true, "::1%lo": true, "::2": false, "::2%lo": false} {
+		conn, err := net.Dial("tcp", server.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := &link{client: &client{timeout: patience}, server: newServer(host, 300)}
+		conn, facts, err := secure.handshake(t.Context(), l, conn)
+		if (err == nil) != ok || strings.Contains(facts.ServerName, "%") {
+			t.Errorf("%s: %v for %s", host, err, facts.ServerName)
+		}
+		if err == nil {
+			conn.Close()
+		}
+		<-ended
+	}
+}
+
+// TestTLSEndsInADialogue: only before the first answer can the end of a connection be about the client's
+// certificate.
+func TestTLSEndsInADialogue(t *testing.T) {
+	t.Parallel()
+	server, file := secureServer(t)
+	serveByHand(t, server, func(_ int, c *handConn) {
+		h, err := c.receive(new(authenStart))
+		if err == nil {
+			h.seqNo++
+			c.send(h, &authenReply{status: authenGetPass})
+			c.receive(new(authenContinue))
+		}
+	})
+	got := runWith(t, secretsInEnv, "", "authenticate", "alice", server.Addr().String(), "--tls", "--cacert", file)
+	got.check(t, classNetwork.exit(), ``, `tacacs_plus: \S+ closed the connection before it answered\n.*\n`)
+}
+
+// TestKeyLog appends to the file what an analyser needs, and lets nobody else read it.
+func TestKeyLog(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "keys")
+	s := serveWith(t, "--tls", "--write-cacert", filepath.Join(dir, "ca.pem"))
+	for runs := 1; runs <= 2; runs++ {
+		got := s.ask(t, "authorize alice AT -q --tls --cacert "+filepath.Join(dir, "ca.pem")+" --keylog "+file)
+		text, err := os.ReadFile(file)
+		if n := strings.Count(string(text), "CLIENT_TRAFFIC_SECRET_0 "); got != (outcome{}) || err != nil || n != runs {
+			t.Errorf("run %d: %+v, %v, %d sessions in the file", runs, got, err, n)
+		}
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info, err)
 	}
 }
 

@@ -7,7 +7,10 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // traced is the text of a packet whose body is given in hex.
@@ -181,6 +184,28 @@ func TestTraceLeavesTheMessageAlone(t *testing.T) {
 		if after, err := encoded(before); err != nil || string(after) != string(unhex(t, row.wire)) {
 			t.Errorf("%s: got %x, %v, want %s", row.name, after, err, row.wire)
 		}
+	}
+}
+
+// TestTraceAtOnce: packets of several connections stay whole.
+func TestTraceAtOnce(t *testing.T) {
+	var busy, packets atomic.Int32
+	tracer := &tracer{out: writerFunc(func(p []byte) {
+		if busy.Add(1) > 1 || bytes.Count(p, []byte("session_id")) != 1 {
+			t.Error("two packets at once")
+		}
+		packets.Add(1)
+		time.Sleep(time.Millisecond)
+		busy.Add(-1)
+	})}
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			tracer.packet("sent to", newServer("tac1", 49), &header{}, []byte{1, 0, 0, 0, 0, 0}, new(authenReply))
+		})
+	}
+	if all.Wait(); packets.Load() != 8 {
+		t.Errorf("%d packets", packets.Load())
 	}
 }
 

@@ -1,0 +1,12 @@
+package main
+
+import "testing"
+
+// TestInterface connects through a device, or not at all.
+func TestInterface(t *testing.T) {
+	t.Parallel()
+	l := listen(t)
+	got := runWith(t, secretsInEnv, "", "authenticate", "alice", l.Addr().String(), "--interface", "no-such-device")
+	got.check(t, classNetwork.exit(), ``, `tacacs_plus: connect to \S+: .*\ntacacs_plus: hint: check --source and --interface.*\n`)
+	checkUntouched(t, l)
+}

@@ -286,14 +286,30 @@ func (a *authorization) next(_ context.Context, s *session, res *result) (layout
 			return nil, failf(classDenied, "the effective arguments do not hold %s", escape(want))
 		}
 	}
+	var malformed, unknown []string
 	for _, arg := range reply.args {
 		if name, _, mandatory, ok := splitArg(arg); !ok {
-			s.warn("%s sent an argument that is not name=value: %s", s.server, escape(arg))
+			malformed = append(malformed, arg)
 		} else if mandatory && !slices.Contains(definedArgs, name) {
-			s.warn("%s is mandatory and not of RFC 8907 section 8.2: a device that does not know it must deny", shorten(escape(arg)))
+			unknown = append(unknown, arg)
 		}
 	}
+	if len(malformed) > 0 {
+		s.warn("%s sent an argument that is not name=value: %s", s.server, firstOf(malformed))
+	}
+	if len(unknown) > 0 {
+		s.warn("%s is mandatory and not of RFC 8907 section 8.2: a device that does not know it must deny", firstOf(unknown))
+	}
 	return nil, nil
+}
+
+// firstOf shows the first of some arguments, and how many more there are.
+func firstOf(args []string) string {
+	text := shorten(escape(args[0]))
+	if more := len(args) - 1; more > 0 {
+		text += fmt.Sprintf(" (and %d more)", more)
+	}
+	return text
 }
 
 // definedArgs are the authorization arguments of section 8.2.
@@ -344,8 +360,14 @@ func (r *rehearsal) run(ctx context.Context) (output, error) {
 	s := &sequence{inv: r.inv, parse: r.parse, show: showRow, lenient: true}
 	if r.inv.output.json {
 		s.show = showJSON
+	} else {
+		s.last = showTotals
 	}
-	return s.run(ctx, c, in, rehearsalInFlight)
+	out, err := s.run(ctx, c, in, rehearsalInFlight)
+	if s.total == 0 && err == nil {
+		r.inv.warn("there are no commands in %s", r.file)
+	}
+	return out, err
 }
 
 // parse makes the request of a line.
@@ -377,8 +399,27 @@ func showRow(s *sequence, e *entry) {
 	first, last := e.res.Status, ""
 	if e.err != nil {
 		first, last = "error", ": "+oneLine(asFailure(e.err).Error())
-	} else if !e.asExpected() && e.expect != "" {
-		last = map[string]string{"+": "  <- not permitted", "-": "  <- not denied"}[e.expect]
+	} else if why := oneLine(e.res.ServerMsg); e.res.class == classDenied && why != "" {
+		last = ": " + why
+	}
+	if !e.asExpected() && e.expect != "" && e.err == nil {
+		last += map[string]string{"+": "  <- not permitted", "-": "  <- not denied"}[e.expect]
 	}
 	fmt.Fprintf(s.out, "%s %s%s\n", first, escape(e.text), last)
+}
+
+// showTotals writes the last line of the table.
+func showTotals(s *sequence) {
+	permitted, denied, plural := s.byClass[classGranted], s.byClass[classDenied], "s"
+	if s.total == 1 {
+		plural = ""
+	}
+	fmt.Fprintf(s.out, "%d command%s: %d permitted, %d denied", s.total, plural, permitted, denied)
+	if n := s.total - permitted - denied; n > 0 {
+		fmt.Fprintf(s.out, ", %d without a verdict", n)
+	}
+	if s.differ > 0 {
+		fmt.Fprintf(s.out, "; %d not as expected", s.differ)
+	}
+	fmt.Fprintln(s.out)
 }

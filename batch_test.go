@@ -446,21 +446,21 @@ func TestCommandFile(t *testing.T) {
 		code                exitCode
 		out                 string
 	}{
-		{"permitted", "show version\nshow  run\n", "", 0, `PASS_ADD show version\nPASS_ADD show  run\n`},
-		{"one denied", "show version\nconfigure terminal\n", "", 1, `PASS_ADD show version\nFAIL configure terminal\n`},
-		{"comments", "# all of them\n\n  show version  \r\n   # show it\n", "", 0, `PASS_ADD show version\n`},
+		{"permitted", "show version\nshow  run\n", "", 0, `PASS_ADD show version\nPASS_ADD show  run\n2 commands: 2 permitted, 0 denied\n`},
+		{"one denied", "show version\nconfigure terminal\n", "", 1, `PASS_ADD show version\nFAIL configure terminal: command not permitted\n2 commands: 1 permitted, 1 denied\n`},
+		{"comments", "# all of them\n\n  show version  \r\n   # show it\n", "", 0, `PASS_ADD show version\n1 command: 1 permitted, 0 denied\n`},
 		{"nothing", "# nothing\n", "", 0, ``},
-		{"as marked", "+ show version\n-configure terminal\n", "", 0, `PASS_ADD show version\nFAIL configure terminal\n`},
-		{"not as marked", "- show version\n+configure terminal\n", "", 1, `PASS_ADD show version  <- not denied\nFAIL configure terminal  <- not permitted\n`},
-		{"marked, and denied without a mark", "+ show version\nconfigure terminal\n", "", 0, `PASS_ADD show version\nFAIL configure terminal\n`},
-		{"last line without its end", "show version", "", 0, `PASS_ADD show version\n`},
+		{"as marked", "+ show version\n-configure terminal\n", "", 0, `PASS_ADD show version\nFAIL configure terminal: command not permitted\n2 commands: 1 permitted, 1 denied\n`},
+		{"not as marked", "- show version\n+configure terminal\n", "", 1, `PASS_ADD show version  <- not denied\nFAIL configure terminal: command not permitted  <- not permitted\n2 commands: 1 permitted, 1 denied; 2 not as expected\n`},
+		{"marked, and denied without a mark", "+ show version\nconfigure terminal\n", "", 0, `PASS_ADD show version\nFAIL configure terminal: command not permitted\n2 commands: 1 permitted, 1 denied\n`},
+		{"last line without its end", "show version", "", 0, `PASS_ADD show version\n1 command: 1 permitted, 0 denied\n`},
 		{"quiet", "configure\n", "-q", 1, ``},
-		{"a mark alone", "show version\n+\nshow run\n", "", 2, `PASS_ADD show version\nerror : line 2 of .* has no command\nPASS_ADD show run\n`},
-		{"not ASCII", "show caf\xe9\nshow run\n", "", 2, `error show caf\\xe9: argument .* is not printable US-ASCII\nPASS_ADD show run\n`},
-		{"too long", "show " + strings.Repeat("x", 300) + "\nshow run\n", "", 2, `error show x+: argument .* is 308 octets, the limit is 255\nPASS_ADD show run\n`},
-		{"a user that does not fit", "show run\n", "-u " + long(256), 2, `error show run: user is 256 octets, the limit is 255\n`},
-		{"unknown user", "show run\n", "-u bob", 1, `FAIL show run\n`},
-		{"wrong key", "show run\n", "-k another-key-of-the-tests", 5, `error show run: the reply of .* does not fit the key: .*\n`},
+		{"a mark alone", "show version\n+\nshow run\n", "", 2, `PASS_ADD show version\nerror : line 2 of .* has no command\nPASS_ADD show run\n3 commands: 2 permitted, 0 denied, 1 without a verdict\n`},
+		{"not ASCII", "show caf\xe9\nshow run\n", "", 2, `error show caf\\xe9: argument .* is not printable US-ASCII\nPASS_ADD show run\n2 commands: 1 permitted, 0 denied, 1 without a verdict\n`},
+		{"too long", "show " + strings.Repeat("x", 300) + "\nshow run\n", "", 2, `error show x+: argument .* is 308 octets, the limit is 255\nPASS_ADD show run\n2 commands: 1 permitted, 0 denied, 1 without a verdict\n`},
+		{"a user that does not fit", "show run\n", "-u " + long(256), 2, `error show run: user is 256 octets, the limit is 255\n1 command: 0 permitted, 0 denied, 1 without a verdict\n`},
+		{"unknown user", "show run\n", "-u bob", 1, `FAIL show run: unknown user\n1 command: 0 permitted, 1 denied\n`},
+		{"wrong key", "show run\n", "-k another-key-of-the-tests", 5, `error show run: the reply of .* does not fit the key: .*\n1 command: 0 permitted, 0 denied, 1 without a verdict\n`},
 		{"JSON", "+ show run\n# a comment\nconfigure\n", "--json", 0, `\{"line":1,"time":"[^"]*","command":"authorize","user":"alice","status":"PASS_ADD",.*"expect":"\+","as_expected":true\}\n\{"line":3,.*"status":"FAIL",.*\}\n`},
 	} {
 		if err := os.WriteFile(file, []byte(tt.text), 0o600); err != nil {
@@ -488,6 +488,7 @@ func TestCommandFile(t *testing.T) {
 			text += fmt.Sprintf("show %d\n", i)
 			want += fmt.Sprintf("PASS_ADD show %d\n", i)
 		}
+		want += "300 commands: 300 permitted, 0 denied\n"
 		for _, options := range []string{"", " --single-connect"} {
 			if got := runWith(t, secretsInEnv, text, split("authorize alice AT --cmd-file -"+options, "AT", s.addr)...); got != (outcome{out: want}) {
 				t.Errorf("got %+v", got)
@@ -740,4 +741,17 @@ func TestBatchEndsUnread(t *testing.T) {
 	case <-time.After(patience):
 		t.Error("it does not end")
 	}
+}
+
+// TestNoCommands: a file without a command is most likely the wrong one.
+func TestNoCommands(t *testing.T) {
+	t.Parallel()
+	l := listen(t)
+	for text, warned := range map[string]bool{"": true, "# nothing\n": true, "+\n": false} {
+		got := runWith(t, secretsInEnv, text, "authorize", "alice", l.Addr().String(), "--cmd-file", "-")
+		if strings.Contains(got.err, "warning: there are no commands in -\n") != warned {
+			t.Errorf("%q: got %+v", text, got)
+		}
+	}
+	checkUntouched(t, l)
 }

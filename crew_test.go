@@ -187,7 +187,7 @@ func TestRecordAfterSilence(t *testing.T) {
 					c.Write(c.grant(q))
 				}
 			})
-			got := runWith(t, secretsInEnv, requests(2, tt.line), split("batch AT -c 1 --timeout 300ms --retries "+tt.retries, "AT", s.addr)...)
+			got := runWith(t, secretsInEnv, requests(2, tt.line), split("batch AT -c 1 --timeout 1 --retries "+tt.retries, "AT", s.addr)...)
 			if list := answers(t, got.out); len(list) != 2 || !list[0].Granted || list[1].ExitCode != tt.code.exit() {
 				t.Errorf("got %+v", got)
 			}
@@ -392,7 +392,7 @@ func TestRestartOnASharedConnection(t *testing.T) {
 // whoever waits longer has.
 func TestShortTimeout(t *testing.T) {
 	t.Parallel()
-	for timeout, blamed := range map[string]bool{"50ms": false, "300ms": true} {
+	for timeout, blamed := range map[string]bool{"50ms": false, "1s": true} {
 		for _, line := range []string{papLine, asciiLine} {
 			t.Run(timeout+line[2:8], func(t *testing.T) {
 				t.Parallel()
@@ -425,7 +425,7 @@ func TestForgetfulServer(t *testing.T) {
 				forgotten.Add(1)
 			}
 		})
-		got := runWith(t, secretsInEnv, requests(10, line), "batch", s.addr, "--timeout", "200ms", "-c", "2")
+		got := runWith(t, secretsInEnv, requests(10, line), "batch", s.addr, "--timeout", "1", "-c", "2")
 		if n := checkAnswers(t, answers(t, got.out), 10); n != 10 || forgotten.Load() > 2 {
 			t.Errorf("%d granted, %d forgotten: %s", n, forgotten.Load(), got.err)
 		}
@@ -573,7 +573,7 @@ func TestIdleSharedConnectionEnds(t *testing.T) {
 			ended <- n
 		}
 	})
-	k := talkTo(t, s.addr, "--timeout", "300ms", "-c", "1")
+	k := talkTo(t, s.addr, "--timeout", "1", "-c", "1")
 	for i, line := range []string{papLine, asciiLine, asciiLine} {
 		k.say(fmt.Sprintf(line, fmt.Sprintf(`"user":"u%d"`, i)))
 		if a := k.hear(); !a.Granted {
@@ -738,7 +738,7 @@ func TestNobodyWaitsForTheDead(t *testing.T) {
 		open--
 		mu.Unlock()
 	})
-	got := runWith(t, secretsInEnv, requests(9, papLine), "batch", s.addr, "-c", "8", "--timeout", "300ms")
+	got := runWith(t, secretsInEnv, requests(9, papLine), "batch", s.addr, "-c", "8", "--timeout", "1")
 	// It is not blamed for leaving sessions unanswered: it never answered one.
 	if n := strings.Count(got.out, "no reply from"); n != 9 || most < 4 || strings.Contains(got.err, "warning") {
 		t.Errorf("%d without a reply, %d connections at a time: %s", n, most, got.err)
@@ -792,7 +792,7 @@ func TestOneSwallowed(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var messages lockedBuffer
-	code := run(ctx, []string{"batch", s.addr, "--timeout", "200ms", "-q=false"}, stdio{in: in, out: watch, err: &messages, env: func(name string) string { return secretsInEnv[name] }})
+	code := run(ctx, []string{"batch", s.addr, "--timeout", "1", "-q=false"}, stdio{in: in, out: watch, err: &messages, env: func(name string) string { return secretsInEnv[name] }})
 	if code != classGranted.exit() || s.asked("u3") != 2 {
 		t.Errorf("ends with %d, asked %d times: %s", code, s.asked("u3"), messages.String())
 	}

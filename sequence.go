@@ -45,6 +45,7 @@ type sequence struct {
 	inv   *invocation
 	parse func(e *entry, line []byte) error // an error is what came of the line
 	show  func(s *sequence, e *entry)       // writes to out
+	last  func(s *sequence)                 // likewise, at the end; nil for nothing
 	out   *bufio.Writer
 	enc   *json.Encoder
 
@@ -100,6 +101,9 @@ func (s *sequence) run(ctx context.Context, c *client, in io.Reader, inFlight in
 	team.take = s.take
 	go s.read(in, &team.bell)
 	team.run(ctx)
+	if s.last != nil && s.total > 0 {
+		s.last(s)
+	}
 	err := s.out.Flush()
 	if err != nil {
 		err = failf(classUsage, "write the results: %w", cause(err))

@@ -457,7 +457,6 @@ func TestCommandFile(t *testing.T) {
 		{"a mark alone", "show version\n+\nshow run\n", "", 2, `PASS_ADD show version\nerror : line 2 of .* has no command\nPASS_ADD show run\n`},
 		{"not ASCII", "show caf\xe9\nshow run\n", "", 2, `error show caf\\xe9: argument .* is not printable US-ASCII\nPASS_ADD show run\n`},
 		{"too long", "show " + strings.Repeat("x", 300) + "\nshow run\n", "", 2, `error show x+: argument .* is 308 octets, the limit is 255\nPASS_ADD show run\n`},
-		{"a user that does not fit", "show run\n", "-u " + long(256), 2, `error show run: user is 256 octets, the limit is 255\n`},
 		{"unknown user", "show run\n", "-u bob", 1, `FAIL show run\n`},
 		{"wrong key", "show run\n", "-k another-key-of-the-tests", 5, `error show run: the reply of .* does not fit the key: .*\n`},
 		{"JSON", "+ show run\n# a comment\nconfigure\n", "--json", 0, `\{"line":1,"command":"authorize","user":"alice","status":"PASS_ADD",.*"expect":"\+","as_expected":true\}\n\{"line":3,.*"status":"FAIL",.*\}\n`},
@@ -578,6 +577,8 @@ func TestBatchRefuses(t *testing.T) {
 			t.Errorf("%.99s: got %+v, want %q", line, got, want)
 		}
 	}
+	got := runWith(t, secretsInEnv, "show run\n", "authorize", long(256), l.Addr().String(), "--cmd-file", "-")
+	got.check(t, classUsage.exit(), `error show run: user is 256 octets, the limit is 255\n`, ``)
 	checkUntouched(t, l)
 	for _, option := range []string{"--password-stdin", "--key-file"} {
 		args := []string{"batch", l.Addr().String(), option}

@@ -581,6 +581,8 @@ func TestBatchRefuses(t *testing.T) {
 			t.Errorf("%.99s: got %+v, want %q", line, got, want)
 		}
 	}
+	got := runWith(t, secretsInEnv, "show run\n", "authorize", long(256), l.Addr().String(), "--cmd-file", "-")
+	got.check(t, classUsage.exit(), `error show run: user is 256 octets, the limit is 255\n`, ``)
 	checkUntouched(t, l)
 	for _, option := range []string{"--password-stdin", "--key-file"} {
 		args := []string{"batch", l.Addr().String(), option}

@@ -346,19 +346,21 @@ func TestZone(t *testing.T) {
 		t.Fatal(err)
 	}
 	for host, ok := range map[string]bool{"::1": true, "::1%lo": true, "::2": false, "::2%lo": false} {
-		conn, err := net.Dial("tcp", server.Addr().String())
+		raw, err := net.Dial("tcp", server.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
 		l := &link{client: &client{timeout: patience}, server: newServer(host, 300)}
-		conn, facts, err := secure.handshake(t.Context(), l, conn)
+		conn, facts, err := secure.handshake(t.Context(), l, raw)
 		if (err == nil) != ok || strings.Contains(facts.ServerName, "%") {
 			t.Errorf("%s: %v for %s", host, err, facts.ServerName)
 		}
 		if err == nil {
 			conn.Close()
 		}
-		<-ended
+		if <-ended; raw.SetDeadline(time.Time{}) == nil {
+			t.Errorf("%s: the connection is not closed", host)
+		}
 	}
 }
 

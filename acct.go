@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -90,25 +89,20 @@ func completeRecord(flags acctFlags, args []string, taskID string, now time.Time
 			rest = append(rest, arg)
 		}
 	}
-	fill := func(name, value string) {
-		if !hasArg(own, name) {
-			own = append(own, name+"="+value)
-		}
-	}
 	seconds := strconv.FormatInt(now.Unix(), 10)
-	fill("task_id", taskID)
+	own = fillArg(own, "task_id", taskID)
 	switch flags {
 	case acctStart:
-		fill("start_time", seconds)
+		own = fillArg(own, "start_time", seconds)
 	case acctStop:
-		fill("stop_time", seconds)
+		own = fillArg(own, "stop_time", seconds)
 		if start, err := strconv.ParseInt(argValue(own, "start_time"), 10, 64); err == nil {
 			if stop, err := strconv.ParseInt(argValue(own, "stop_time"), 10, 64); err == nil && stop >= start {
-				fill("elapsed_time", strconv.FormatInt(stop-start, 10))
+				own = fillArg(own, "elapsed_time", strconv.FormatInt(stop-start, 10))
 			}
 		}
 	}
-	fill("timezone", "UTC")
+	own = fillArg(own, "timezone", "UTC")
 	ordered := make([]string, 0, len(own)+len(rest))
 	for rank := range acctArgs {
 		for _, arg := range own {
@@ -163,28 +157,28 @@ func recordArgs(args []string, taskID string) ([]string, string, error) {
 	return completeShell(args), taskID, nil
 }
 
-// stopArgs adds what is known at the end of a command to the arguments of its record.
-func stopArgs(args []string, began, ended time.Time, status string) []string {
-	args = slices.Clone(args)
-	for _, known := range []struct{ name, value string }{
-		{"start_time", strconv.FormatInt(began.Unix(), 10)},
-		{"elapsed_time", strconv.FormatInt(int64(ended.Sub(began).Seconds()), 10)},
-		{"err_msg", status},
-	} {
-		if !hasArg(args, known.name) {
-			args = append(args, known.name+"="+known.value)
-		}
+// stopArgs adds what is known at the end of a command to the arguments of its start record.
+func stopArgs(args []string, took time.Duration, status string) []string {
+	args = fillArg(slices.Clone(args), "elapsed_time", strconv.FormatInt(int64(took.Seconds()), 10))
+	return fillArg(args, "err_msg", status)
+}
+
+// fillArg adds an argument unless it is given.
+func fillArg(args []string, name, value string) []string {
+	if hasArg(args, name) {
+		return args
 	}
-	return args
+	return append(args, name+"="+value)
 }
 
 // A task is what the records of one event have in common.
 type task struct {
 	inv    *invocation
-	keys   []key
+	client *client
 	method authenMethod
 	args   []string
 	id     string
+	first  int // the server that takes the next record: the one that took the last
 }
 
 // newAccount is the command account: record this.
@@ -223,22 +217,25 @@ func newAccount(o *optionSet) action {
 		r := &task{inv: inv, method: own.method, args: args, id: taskID}
 		last := r.args
 		if execute { // the longest of its records is the last one
-			last = stopArgs(last, time.Now(), time.Now(), "not started: interrupted")
+			last = stopArgs(r.record(acctStart, r.args).request.args, 0, "not started")
 		}
 		if err := checkFits(r.record(acctStop, last), inv.caller); err != nil {
 			return nil, err
 		}
 		var program string
 		if execute {
-			if program, err = exec.LookPath(inv.tail[0]); err != nil {
-				return nil, failf(classUsage, "%w", err)
+			var code exitCode
+			if program, code, err = lookUp(inv.tail[0]); err != nil {
+				return &executed{&result{Command: inv.command.name, User: inv.caller.user}, code}, err
 			}
 		}
 		secrets, err := inv.secrets(ctx)
 		if err != nil {
 			return nil, err
 		}
-		r.keys = secrets.keys
+		if r.client, err = inv.client(secrets.keys); err != nil {
+			return nil, err
+		}
 		if execute {
 			return r.execute(ctx, program, inv.tail)
 		}
@@ -252,10 +249,10 @@ func (r *task) record(flags acctFlags, args []string) *record {
 }
 
 func (r *task) send(ctx context.Context, flags acctFlags, args []string) (*result, error) {
-	res, err := r.inv.ask(ctx, r.keys, r.record(flags, args))
-	if res != nil {
-		res.TaskID = r.id // also of a record that was not written: it may be tried again
-	}
+	j := &job{request: r.record(flags, args), first: r.first}
+	res, err := r.inv.put(ctx, r.client, j)
+	r.first += j.attempts
+	res.TaskID = r.id // also of a record that was not confirmed: it may be tried again
 	return res, err
 }
 
@@ -284,7 +281,7 @@ func (r *record) open(remAddr string) (layouter, error) {
 	return &r.request, nil
 }
 
-// next takes the REPLY. No answer, ERROR and FOLLOW all mean that the record was not written,
+// next takes the REPLY. No answer, ERROR and FOLLOW all mean that the record is not confirmed,
 // and none of them is ever a success.
 func (r *record) next(_ context.Context, s *session, res *result) (layouter, error) {
 	if !acctStatusNames.has(uint8(r.response.status)) {

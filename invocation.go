@@ -218,12 +218,17 @@ func (inv *invocation) given(option string) bool { return inv.options.given[opti
 
 // ask puts a request to the servers and collects what comes of it.
 func (inv *invocation) ask(ctx context.Context, keys []key, q request) (*result, error) {
-	j := &job{request: q, res: result{Command: inv.command.name, User: inv.caller.user}}
 	c, err := inv.client(keys)
 	if err != nil {
-		return &j.res, err
+		return &result{Command: inv.command.name, User: inv.caller.user}, err
 	}
-	c.tell, j.res.Transport = inv.warn, c.transport()
+	return inv.put(ctx, c, &job{request: q})
+}
+
+// put is ask where there is a client, and a server to begin with.
+func (inv *invocation) put(ctx context.Context, c *client, j *job) (*result, error) {
+	j.res = result{Command: inv.command.name, User: inv.caller.user, Transport: c.transport()}
+	c.tell = inv.warn
 	(&asker{client: c}).ask(ctx, j)
 	return &j.res, j.err
 }

@@ -535,7 +535,8 @@ func TestBatchRefuses(t *testing.T) {
 		`{"command":"authorize","user":"alice","args":["protocol=ip"]}`:                           "no service among the arguments",
 		`{"command":"authorize","user":"alice","require":["foo"]}`:                                "--require foo is not name=value",
 		`{"command":"account","user":"alice","task_id":"a\u001b[2J"}`:                             `argument task_id=a\\x1b[2J is not printable US-ASCII`,
-		`{"command":"account","user":"alice","task_id":"1","args":["task_id=2","service=shell"]}`: "--task-id and a task_id argument: give one of them",
+		`{"command":"account","user":"alice","task_id":"1","args":["task_id=2","service=shell"]}`: "the task_id is given more than once",
+		`{"command":"account","user":"alice","task_id":""}`:                                       "the task_id is empty",
 		"{\"command\":\"authorize\",\"user\":\"caf\xe9\"}":                                        "the line is not UTF-8",
 	} {
 		got := runWith(t, secretsInEnv, line+"\n", "batch", l.Addr().String())

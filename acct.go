@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -90,25 +89,20 @@ func completeRecord(flags acctFlags, args []string, taskID string, now time.Time
 			rest = append(rest, arg)
 		}
 	}
-	fill := func(name, value string) {
-		if !hasArg(own, name) {
-			own = append(own, name+"="+value)
-		}
-	}
 	seconds := strconv.FormatInt(now.Unix(), 10)
-	fill("task_id", taskID)
+	own = fillArg(own, "task_id", taskID)
 	switch flags {
 	case acctStart:
-		fill("start_time", seconds)
+		own = fillArg(own, "start_time", seconds)
 	case acctStop:
-		fill("stop_time", seconds)
+		own = fillArg(own, "stop_time", seconds)
 		if start, err := strconv.ParseInt(argValue(own, "start_time"), 10, 64); err == nil {
 			if stop, err := strconv.ParseInt(argValue(own, "stop_time"), 10, 64); err == nil && stop >= start {
-				fill("elapsed_time", strconv.FormatInt(stop-start, 10))
+				own = fillArg(own, "elapsed_time", strconv.FormatInt(stop-start, 10))
 			}
 		}
 	}
-	fill("timezone", "UTC")
+	own = fillArg(own, "timezone", "UTC")
 	ordered := make([]string, 0, len(own)+len(rest))
 	for rank := range acctArgs {
 		for _, arg := range own {
@@ -142,108 +136,142 @@ func newTaskID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// recordArgs completes what args say of the task itself: the task id, made up where there is
-// none, and the service, where nothing says what was done.
-func recordArgs(args []string, taskID string) ([]string, string, error) {
-	given := argValue(args, "task_id")
-	switch {
-	case taskID != "" && hasArg(args, "task_id"):
-		return nil, "", failf(classUsage, "--task-id and a task_id argument: give one of them")
-	case given != "":
-		taskID = given
-	case taskID == "":
-		taskID = newTaskID()
-	}
-	if err := checkArgs([]string{"task_id=" + taskID}); err != nil {
-		return nil, "", err
-	}
-	if !slices.ContainsFunc(args, func(arg string) bool { return acctRank(arg) < 0 }) {
-		args = append(args, "service=shell")
-	}
-	return completeShell(args), taskID, nil
-}
-
-// stopArgs adds what is known at the end of a command to the arguments of its record.
-func stopArgs(args []string, began, ended time.Time, status string) []string {
-	args = slices.Clone(args)
-	for _, known := range []struct{ name, value string }{
-		{"start_time", strconv.FormatInt(began.Unix(), 10)},
-		{"elapsed_time", strconv.FormatInt(int64(ended.Sub(began).Seconds()), 10)},
-		{"err_msg", status},
-	} {
-		if !hasArg(args, known.name) {
-			args = append(args, known.name+"="+known.value)
+// recordArgs completes what args say of the task itself, and gives its task id: made up where there is
+// none. The service is always there (section 8.2).
+func recordArgs(args []string) (complete []string, taskID string, err error) {
+	var ids []string
+	for _, arg := range args {
+		if name, value, _, _ := splitArg(arg); name == "task_id" {
+			ids = append(ids, value)
 		}
 	}
-	return args
+	switch {
+	case len(ids) == 0:
+		ids = append(ids, newTaskID())
+	case len(ids) > 1:
+		return nil, "", failf(classUsage, "the task_id is given more than once")
+	case ids[0] == "":
+		return nil, "", failf(classUsage, "the task_id is empty").withHint("without one the program makes one up, and prints it")
+	}
+	if !hasArg(args, "service") {
+		args = append([]string{"service=shell"}, args...)
+	}
+	return completeShell(args), ids[0], checkArgs(args)
+}
+
+// stopArgs adds what is known at the end of a command to the arguments of its start record.
+func stopArgs(args []string, took time.Duration, status string) []string {
+	args = fillArg(slices.Clone(args), "elapsed_time", strconv.FormatInt(int64(took.Seconds()), 10))
+	return fillArg(args, "err_msg", status)
+}
+
+// fillArg adds an argument unless it is given.
+func fillArg(args []string, name, value string) []string {
+	if hasArg(args, name) {
+		return args
+	}
+	return append(args, name+"="+value)
 }
 
 // A task is what the records of one event have in common.
 type task struct {
 	inv    *invocation
-	keys   []key
+	client *client
 	method authenMethod
 	args   []string
 	id     string
+	first  int // the server that takes the next record: the one that took the last
+}
+
+// accountOptions are the options of the command account.
+type accountOptions struct {
+	argOptions
+	flags   acctFlags
+	taskID  string
+	execute bool
 }
 
 // newAccount is the command account: record this.
 func newAccount(o *optionSet) action {
-	var own argOptions
+	own := &accountOptions{flags: acctStart}
 	own.register(o)
-	flags, taskID, execute := acctStart, "", false
-	o.add(&flags, "f flag", "KIND", "start (the default), stop, watchdog (or update), watchdog-update")
-	o.add((*text)(&taskID), "task-id", "ID", "task_id of the record (default random)")
-	o.add((*toggle)(&execute), "exec", "", "run the COMMAND after -- between a start and a stop record")
+	o.add(&own.flags, "f flag", "KIND", "start (the default), stop, watchdog (or update), watchdog-update")
+	o.add((*text)(&own.taskID), "task-id", "ID", "task_id of the record (default random)")
+	o.add((*toggle)(&own.execute), "exec", "", "run the COMMAND after -- between a start and a stop record")
 	return func(ctx context.Context, inv *invocation) (output, error) {
-		words := inv.words
-		if execute {
-			if len(inv.tail) == 0 {
-				return nil, failf(classUsage, "--exec needs -- and a command").withHint("tacacs_plus account USER HOST --exec -- COMMAND...")
-			}
-			if inv.given("f") {
-				return nil, failf(classUsage, "--exec sends a start and a stop record; -f does not go with it")
-			}
-			words = words[:len(words)-len(inv.tail)]
-		}
-		args, err := own.request(words)
+		args, err := own.about(inv)
 		if err != nil {
 			return nil, err
 		}
-		if execute && own.command == "" && len(own.args)+len(words) == 0 {
-			args = commandArgs(inv.tail)
-			if err := checkArgs(args); err != nil {
-				return nil, failf(classUsage, "%w", err).withHint("--cmd can say what to record in its place")
-			}
-		}
-		args, taskID, err := recordArgs(args, taskID)
+		r, err := own.task(inv, args)
 		if err != nil {
-			return nil, err
-		}
-		r := &task{inv: inv, method: own.method, args: args, id: taskID}
-		last := r.args
-		if execute { // the longest of its records is the last one
-			last = stopArgs(last, time.Now(), time.Now(), "not started: interrupted")
-		}
-		if err := checkFits(r.record(acctStop, last), inv.caller); err != nil {
 			return nil, err
 		}
 		var program string
-		if execute {
-			if program, err = exec.LookPath(inv.tail[0]); err != nil {
-				return nil, failf(classUsage, "%w", err)
+		if own.execute {
+			var code exitCode
+			if program, code, err = lookUp(inv.tail[0]); err != nil {
+				return &executed{&result{Command: inv.command.name, User: inv.caller.user}, code}, err
 			}
 		}
 		secrets, err := inv.secrets(ctx)
 		if err != nil {
 			return nil, err
 		}
-		r.keys = secrets.keys
-		if execute {
+		if r.client, err = inv.client(secrets.keys); err != nil {
+			return nil, err
+		}
+		if own.execute {
 			return r.execute(ctx, program, inv.tail)
 		}
-		return r.send(ctx, flags, r.args)
+		return r.send(ctx, own.flags, r.args)
 	}
+}
+
+// about is what the command line says that is to be recorded.
+func (own *accountOptions) about(inv *invocation) ([]string, error) {
+	if !own.execute {
+		return own.request(inv.words)
+	}
+	if len(inv.tail) == 0 {
+		return nil, failf(classUsage, "--exec needs -- and a command").withHint("tacacs_plus account USER HOST --exec -- COMMAND...")
+	}
+	if inv.given("f") {
+		return nil, failf(classUsage, "--exec sends a start and a stop record; -f does not go with it")
+	}
+	words := inv.words[:len(inv.words)-len(inv.tail)]
+	if own.command != "" || len(own.args)+len(words) > 0 {
+		return own.request(words)
+	}
+	args := commandArgs(inv.tail)
+	if err := checkArgs(args); err != nil {
+		return nil, failf(classUsage, "%w", err).withHint("--cmd can say what to record in its place")
+	}
+	return args, nil
+}
+
+// task is what the records about args have in common. All of them fit into a packet.
+func (own *accountOptions) task(inv *invocation, args []string) (*task, error) {
+	if own.taskID != "" {
+		args = append(args, "task_id="+own.taskID)
+	}
+	made := !hasArg(args, "task_id")
+	args, id, err := recordArgs(args)
+	if err != nil {
+		return nil, err
+	}
+	r := &task{inv: inv, method: own.method, args: args, id: id}
+	last := r.args
+	if own.execute { // the longest of its records is the last one
+		last = stopArgs(r.record(acctStart, r.args).request.args, 0, "not started")
+	}
+	if err := checkFits(r.record(acctStop, last), inv.caller); err != nil {
+		return nil, err
+	}
+	if made && own.flags != acctStart {
+		inv.warn("no --task-id: the %s record belongs to no start record", own.flags)
+	}
+	return r, nil
 }
 
 // record is the request for one record of the task.
@@ -252,10 +280,10 @@ func (r *task) record(flags acctFlags, args []string) *record {
 }
 
 func (r *task) send(ctx context.Context, flags acctFlags, args []string) (*result, error) {
-	res, err := r.inv.ask(ctx, r.keys, r.record(flags, args))
-	if res != nil {
-		res.TaskID = r.id // also of a record that was not written: it may be tried again
-	}
+	j := &job{request: r.record(flags, args), first: r.first}
+	res, err := r.inv.put(ctx, r.client, j)
+	r.first += j.misses
+	res.TaskID = r.id // also of a record that was not confirmed: it may be tried again
 	return res, err
 }
 
@@ -284,7 +312,7 @@ func (r *record) open(remAddr string) (layouter, error) {
 	return &r.request, nil
 }
 
-// next takes the REPLY. No answer, ERROR and FOLLOW all mean that the record was not written,
+// next takes the REPLY. No answer, ERROR and FOLLOW all mean that the record is not confirmed,
 // and none of them is ever a success.
 func (r *record) next(_ context.Context, s *session, res *result) (layouter, error) {
 	if !acctStatusNames.has(uint8(r.response.status)) {

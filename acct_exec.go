@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -15,41 +17,39 @@ import (
 )
 
 // execute records the start of a command, runs it with this program's own streams, and records
-// its end. Nothing runs unrecorded: without a recorded start the command is not run. The exit
-// code is the command's, unless its end could not be recorded.
+// its end. Nothing runs unrecorded: without a confirmed start the command is not run. The exit
+// code is the command's, unless its end is not confirmed.
 func (r *task) execute(ctx context.Context, program string, argv []string) (output, error) {
 	r.inv.std.watched()
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, stopSignals()...)
-	defer signal.Stop(signals) // only when the end is recorded
+	stops := stopSignals()
+	signals := make(chan os.Signal, len(stops)) // none is lost
+	signal.Notify(signals, stops...)
+	defer signal.Stop(signals) // when the end is recorded, another one ends even what hangs
 	streams := r.inv.std
 	r.inv.std.out = streams.err // the other one is the command's
-	began := time.Now()
-	res, err := r.send(ctx, acctStart, r.args)
-	if err != nil || res.class != classGranted {
-		return &executed{result: res}, notRecorded("start", res, err, "the command was not run")
+	started, err := r.send(ctx, acctStart, r.args)
+	if err != nil || started.class != classGranted {
+		return &executed{started, exitUnrecorded}, notConfirmed("start", started, err, "the command was not run")
 	}
-	r.inv.show(&executed{result: res}, r.inv.std.out)
+	r.inv.show(&executed{result: started}, r.inv.std.out)
 
-	status := exitStatus{code: classInterrupted.exit(), text: "not started: interrupted"}
-	if ctx.Err() == nil {
-		cmd := exec.Command(program)
-		cmd.Args = argv
-		cmd.Stdin, cmd.Stdout, cmd.Stderr = r.commandInput(), streams.out, streams.err
-		cmd.Env = r.commandEnv(cmd.Environ())
-		withholdFiles()
-		status = runForwarding(cmd, signals)
-	}
-	if status.err != nil {
-		r.inv.warn("run %s: %v", argv[0], status.err)
-	}
-	args := stopArgs(r.args, began, time.Now(), status.text)
+	cmd := exec.Command(program)
+	cmd.Args = argv
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = r.commandInput(), streams.out, streams.err
+	cmd.Env = r.commandEnv(cmd.Environ())
+	withholdFiles()
 	// A signal ended the command, perhaps, but its end is recorded all the same.
-	res, err = r.send(context.WithoutCancel(ctx), acctStop, args)
+	waiting, giveUp := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer giveUp(nil)
+	began := time.Now()
+	err = start(ctx, cmd)
+	go forward(waiting, signals, cmd.Process, func() { giveUp(interrupted(ctx)) })
+	status := await(cmd, err)
+	res, err := r.send(waiting, acctStop, stopArgs(started.Arguments.Request, time.Since(began), status.text))
 	if err != nil || res.class != classGranted {
-		return &executed{result: res}, notRecorded("stop", res, err, "the command ran: "+status.text)
+		return &executed{res, exitUnrecorded}, notConfirmed("stop", res, err, "the command "+status.did())
 	}
-	return &executed{res, status.code}, nil
+	return &executed{res, status.code}, status.err
 }
 
 // commandEnv is the environment for the command: this program's own without its secrets.
@@ -79,17 +79,37 @@ func (r *task) commandInput() io.Reader {
 	return r.inv.std.in
 }
 
-func notRecorded(kind string, res *result, err error, then string) error {
+// notConfirmed is the error that a record of the command's start or end leaves. All that is known of
+// a record without an answer is that no server confirmed it.
+func notConfirmed(kind string, res *result, err error, then string) error {
 	if err == nil {
 		err = failf(res.class, "%s answered %s", res.Server, res.Status)
 	}
 	f := *asFailure(err)
-	f.err = fmt.Errorf("the %s record was not written, %s: %w", kind, then, f.err)
+	f.err = fmt.Errorf("the %s record was not confirmed, %s: %w", kind, then, f.err)
 	return &f
 }
 
-// An executed is the result of a record about a command that was run: without an error, the exit
-// code is the command's. It has no line of its own, since people see the command's output.
+// The exit codes of --exec other than the command's own, which are those of env and timeout.
+const (
+	exitUnrecorded exitCode = 125
+	exitCannotRun  exitCode = 126
+	exitNotFound   exitCode = 127
+)
+
+// lookUp finds the program of a command. Nothing is recorded of one that is not there.
+func lookUp(name string) (program string, code exitCode, err error) {
+	if program, err = exec.LookPath(name); err == nil {
+		return program, 0, nil
+	}
+	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
+		return "", exitNotFound, failf(classUsage, "%w", err)
+	}
+	return "", exitCannotRun, failf(classUsage, "%w", err)
+}
+
+// An executed is the result of a record about a command, and the exit code, unless a signal
+// interrupted it all. It has no line of its own, since people see the command's output.
 type executed struct {
 	*result
 	code exitCode
@@ -97,7 +117,7 @@ type executed struct {
 
 func (e *executed) conclude(err error) *failure {
 	f := e.result.conclude(err)
-	if err == nil {
+	if classOf(err) != classInterrupted {
 		e.ExitCode = e.code
 	}
 	return f
@@ -112,30 +132,56 @@ type exitStatus struct {
 	err  error  // where it did not start
 }
 
-// runForwarding runs cmd and hands on to it the signals that a terminal does not send to both:
-// Ctrl-C and Ctrl-\\ reach the command by themselves, and this program waits for what it makes of that.
-func runForwarding(cmd *exec.Cmd, signals <-chan os.Signal) exitStatus {
-	if err := cmd.Start(); err != nil {
-		return exitStatus{code: 126, text: "not started", err: cause(err)}
+// did says what the command did.
+func (s exitStatus) did() string {
+	if s.err != nil {
+		return "was " + s.text
 	}
-	done := make(chan struct{})
-	go func() {
-		for {
-			select {
-			case s := <-signals:
-				if s == syscall.SIGTERM || s == syscall.SIGHUP {
-					_ = cmd.Process.Signal(s)
-				}
-			case <-done:
-				return
-			}
-		}
-	}()
+	return "ran: " + s.text
+}
+
+// start starts cmd, unless a signal came while that was recorded.
+func start(ctx context.Context, cmd *exec.Cmd) error {
+	if ctx.Err() != nil {
+		return interrupted(ctx)
+	}
+	if err := cmd.Start(); err != nil {
+		return failf(classUsage, "run %s: %w", cmd.Args[0], cause(err))
+	}
+	return nil
+}
+
+// await waits for the end of cmd, which err kept from being started.
+func await(cmd *exec.Cmd, err error) exitStatus {
+	if err != nil {
+		return exitStatus{exitCannotRun, "not started", err}
+	}
 	_ = cmd.Wait()
-	close(done)
 	state := cmd.ProcessState
 	if w, ok := state.Sys().(syscall.WaitStatus); ok && w.Signaled() {
 		return exitStatus{code: exitCode(128 + int(w.Signal())), text: state.String()}
 	}
 	return exitStatus{code: exitCode(state.ExitCode()), text: "exit status " + strconv.Itoa(state.ExitCode())}
+}
+
+// forward hands on to the command, until ctx ends, the signals that a terminal does not send to
+// both: Ctrl-C and Ctrl-\ reach the command by themselves, and this program waits for what it makes
+// of that. Where the command has ended, or was not started, a second signal calls giveUp. SIGHUP does
+// not: a closed terminal may bring two of them.
+func forward(ctx context.Context, signals <-chan os.Signal, command *os.Process, giveUp func()) {
+	for n := 1; ; n++ {
+		select {
+		case <-ctx.Done():
+			return
+		case s := <-signals:
+			hangup, handed := s == syscall.SIGHUP, s
+			if !hangup && s != syscall.SIGTERM {
+				handed = syscall.Signal(0) // only asks whether the command is there
+			}
+			ended := command == nil || errors.Is(command.Signal(handed), os.ErrProcessDone)
+			if ended && n > 1 && !hangup {
+				giveUp()
+			}
+		}
+	}
 }

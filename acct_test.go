@@ -3,10 +3,12 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -132,11 +134,11 @@ func TestExecNotRun(t *testing.T) {
 		err                    string
 		stops                  string // the stop record, or nothing
 	}{
-		{"FOLLOW", "--fault follow", "touch " + ran, false, 1, `(?s).*the start record was not written, the command was not run: \S+ answered FOLLOW\n.*`, ``},
-		{"ERROR", "--fault error", "touch " + ran, false, 3, `(?s).*the start record was not written, the command was not run: \S+ answered ERROR.*`, ``},
-		{"closed", "--fault close", "touch " + ran, false, 4, `(?s).*the start record was not written, the command was not run: \S+ closed.*`, ``},
-		{"no interpreter", "", broken, false, 126, `(?s).*warning: run \S+broken: .*no such file or directory\n.*`, `"err_msg=not started"`},
-		{"interrupted", "", "touch " + ran, true, 130, `(?s).*`, `"err_msg=not started: interrupted"`},
+		{"FOLLOW", "--fault follow", "touch " + ran, false, 125, `(?s).*the start record was not confirmed, the command was not run: \S+ answered FOLLOW\n.*`, ``},
+		{"ERROR", "--fault error", "touch " + ran, false, 125, `(?s).*the start record was not confirmed, the command was not run: \S+ answered ERROR.*`, ``},
+		{"closed", "--fault close", "touch " + ran, false, 125, `(?s).*the start record was not confirmed, the command was not run: \S+ closed.*`, ``},
+		{"no interpreter", "", broken, false, 126, `(?s).*run \S+broken: .*no such file or directory\n.*`, `"err_msg=not started"`},
+		{"interrupted", "", "touch " + ran, true, 130, `(?s).*`, `"err_msg=not started"`},
 	} {
 		s := serveWith(t, split(tt.options)...)
 		ctx, interrupt := context.WithTimeout(t.Context(), patience)
@@ -198,5 +200,37 @@ func TestNewTaskID(t *testing.T) {
 			t.Fatalf("got %s twice, want unique ones", id)
 		}
 		seen[id] = true
+	}
+}
+
+// TestRecordArgs: what is sent has a service and one task id, and that is what is printed.
+func TestRecordArgs(t *testing.T) {
+	t.Parallel()
+	const warning = "tacacs_plus: warning: no --task-id: the %s record belongs to no start record\n"
+	for _, tt := range []struct{ options, sent, id, err string }{
+		{"-c cmd=show", "service=shell cmd=show", "", ""},
+		{"cmd*show cmd-arg=version", "service=shell cmd*show cmd-arg=version", "", ""},
+		{"event=sys_acct", "event=sys_acct service=shell cmd=", "", ""},
+		{"service*ppp protocol=ip", "service*ppp protocol=ip", "", ""},
+		{"--task-id 7", "service=shell cmd=", "7", ""},
+		{"task_id*8 addr=1", "service=shell cmd= addr=1", "8", ""},
+		{"-f stop --task-id 7", "service=shell cmd=", "7", ""},
+		{"-f stop", "service=shell cmd=", "", fmt.Sprintf(warning, "stop")},
+		{"-f watchdog-update cmd=show", "service=shell cmd=show", "", fmt.Sprintf(warning, "watchdog-update")},
+	} {
+		addr, records := acctServer(t, "success")
+		got := runWith(t, secretsInEnv, "", split("account alice "+addr+" "+tt.options)...)
+		request := <-records
+		id := argValue(request.args, "task_id")
+		if got.code != 0 || got.out != "SUCCESS task_id="+id+"\n" || got.err != tt.err || id == "" || tt.id != "" && id != tt.id {
+			t.Errorf("%s: got %+v for %q", tt.options, got, request.args)
+		}
+		args := slices.DeleteFunc(request.args, func(arg string) bool {
+			name, _, _, _ := splitArg(arg)
+			return name == "task_id" || name == "start_time" || name == "stop_time" || name == "timezone"
+		})
+		if sent := strings.Join(args, " "); sent != tt.sent {
+			t.Errorf("%s: sent %s, not %s", tt.options, sent, tt.sent)
+		}
 	}
 }

@@ -62,7 +62,7 @@ type batchRequest struct {
 	Method      string          `json:"method"`
 	Require     []string        `json:"require"`
 	Flag        string          `json:"flag"`
-	TaskID      string          `json:"task_id"`
+	TaskID      *string         `json:"task_id"`
 	Expect      string          `json:"expect"`
 }
 
@@ -179,7 +179,10 @@ func (p *requestParser) newRequest(e *entry, who caller, password string, method
 		if b.Command == "authorize" {
 			return newAuthorization(who, method, args, b.Require)
 		}
-		args, taskID, err := recordArgs(args, b.TaskID)
+		if b.TaskID != nil {
+			args = append(args, "task_id="+*b.TaskID)
+		}
+		args, taskID, err := recordArgs(args)
 		if err != nil {
 			return nil, err
 		}

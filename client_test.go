@@ -73,6 +73,8 @@ func (c *handConn) act(word string) (h header, request layouter, err error) {
 		answer = &authorResponse{status: authorPassAdd}
 	case "success":
 		answer = &acctReply{status: acctSuccess}
+	case "follow":
+		answer = &acctReply{status: acctFollow}
 	}
 	if word == "restart-refused" {
 		reply.flags = 0

@@ -307,6 +307,7 @@ const (
 	hintOwn      = "a command's own options stand after the command; tacacs_plus help lists the others"
 	hintStdin    = "a file or the environment can hold one of them"
 	hintService  = "add service=shell, or service=ppp and so on (RFC 8907 section 8.2)"
+	hintTaskID   = "without one the program makes one up, and prints it"
 	notATime     = " is not a time above 0 and up to 24h: seconds (2.5) or a duration (500ms)"
 	noKey        = "no key, and no terminal to ask for it"
 	hintKey      = "give --key-file FILE, or set TACACS_PLUS_KEY"
@@ -472,13 +473,16 @@ var usageErrors = []struct{ line, message, hint string }{
 	{"account alice SERVER -f bogus", `option -f: "bogus" is not one of start stop watchdog watchdog-update`, ""},
 	{"account alice SERVER foo", "argument foo has neither = nor *: write name=value, or name*value for an optional one", ""},
 	{"account alice SERVER service=ppp" + strings.Repeat(" a=b", 254), "258 arguments, the limit is 255", ""},
-	{"account alice SERVER --task-id 1 task_id=2", "--task-id and a task_id argument: give one of them", ""},
+	{"account alice SERVER --task-id 1 task_id=2", "the task_id is given more than once", ""},
+	{"account alice SERVER task_id=2 service=shell task_id*2", "the task_id is given more than once", ""},
+	{"account alice SERVER --task-id ''", `option --task-id: "" is empty`, ""},
+	{"account alice SERVER --exec task_id= -- true", "the task_id is empty", hintTaskID},
+	{"account alice SERVER -f stop task_id*", "the task_id is empty", hintTaskID},
 	{"account alice SERVER --task-id ä", "argument task_id=ä is not printable US-ASCII", ""},
 	{"account alice SERVER --exec", "--exec needs -- and a command", "tacacs_plus account USER HOST --exec -- COMMAND..."},
 	{"account alice SERVER --exec ls", "--exec needs -- and a command", "tacacs_plus account USER HOST --exec -- COMMAND..."},
 	{"account alice SERVER --exec --", "--exec needs -- and a command", "tacacs_plus account USER HOST --exec -- COMMAND..."},
 	{"account alice SERVER -f stop --exec -- ls", "--exec sends a start and a stop record; -f does not go with it", ""},
-	{"account alice SERVER --exec -- no-such-command", `exec: "no-such-command": executable file not found in $PATH`, ""},
 
 	// Secrets.
 	{"authenticate alice SERVER --key-file DIR/none", "read the key: open DIR/none: no such file or directory", ""},

@@ -242,11 +242,16 @@ func (inv *invocation) given(option string) bool { return inv.options.given[opti
 
 // ask puts a request to the servers and collects what comes of it.
 func (inv *invocation) ask(ctx context.Context, keys []key, q request) (*result, error) {
-	j := &job{request: q, res: result{Command: inv.command.name, User: inv.caller.user}}
 	c, err := inv.client(keys)
 	if err != nil {
-		return &j.res, err
+		return &result{Command: inv.command.name, User: inv.caller.user}, err
 	}
+	return inv.put(ctx, c, &job{request: q})
+}
+
+// put is ask where there is a client, and a server to begin with.
+func (inv *invocation) put(ctx context.Context, c *client, j *job) (*result, error) {
+	j.res = result{Command: inv.command.name, User: inv.caller.user}
 	c.tell = inv.warn
 	(&asker{client: c}).ask(ctx, j)
 	if f := (*failure)(nil); errors.As(j.err, &f) && f.class == classNetwork && isAddr(inv.caller.user) && !isAddr(c.servers[0].host) {

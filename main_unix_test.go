@@ -237,6 +237,7 @@ func TestExecKeepsSecrets(t *testing.T) {
 		name, start, options, command, want string
 	}{
 		{"a certificate's key", `exec "$@" <` + dir + "/client.key", certKey + "/dev/stdin", "cat", ""},
+		{"a certificate's key from a pipe", "cat " + dir + `/client.key | exec "$@"`, certKey + "/dev/stdin", "cat", ""},
 		{"a certificate with its key", "cd " + dir + `; cat client.pem client.key >both.pem; exec "$@" <both.pem`, at + "/dev/stdin", "cat", ""},
 		{"standard input over TLS", `echo data | exec "$@"`, certKey + dir + "/client.key", "cat", "data\n"},
 		{"environment", `exec "$@"`, "AT", "env | grep -ic tacacs_plus_; echo $OTHER", "0\nstays\n"},
@@ -298,6 +299,55 @@ func TestEndsBySignal(t *testing.T) {
 			}
 			if !strings.HasSuffix(got.err, "interrupted\n") {
 				t.Errorf("it says %s", got.err)
+			}
+		})
+	}
+}
+
+// TestExecGivesUp: what has ended the command does not end the wait for the record of its end; a second
+// signal does, but not that of a closed terminal.
+func TestExecGivesUp(t *testing.T) {
+	t.Parallel()
+	binary := buildBinary(t)
+	for _, tt := range []struct {
+		name, command    string
+		running, waiting []syscall.Signal
+		says             string
+		by               syscall.Signal
+	}{
+		{"TERM ends the command", "echo ready; read x", []syscall.Signal{syscall.SIGTERM}, []syscall.Signal{syscall.SIGINT}, "the command ran: signal: terminated: interrupted", syscall.SIGTERM},
+		{"TERM is caught", `trap "exit 4" TERM; echo ready; read x`, []syscall.Signal{syscall.SIGTERM}, []syscall.Signal{syscall.SIGTERM}, "the command ran: exit status 4: interrupted", syscall.SIGTERM},
+		{"twice while it waits", "echo ready", nil, []syscall.Signal{syscall.SIGINT, syscall.SIGINT}, "the command ran: exit status 0: interrupted", syscall.SIGINT},
+		{"a closed terminal", "echo ready; read x", []syscall.Signal{syscall.SIGHUP}, []syscall.Signal{syscall.SIGHUP, syscall.SIGTERM}, "the command ran: signal: hangup: interrupted", syscall.SIGHUP},
+		{"cannot be run", program(t, "\x00 is no program\n"), nil, []syscall.Signal{syscall.SIGTERM, syscall.SIGTERM}, "the command was not started: interrupted", syscall.SIGTERM},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			addr, records := acctServer(t, "success", "silent")
+			words := []string{binary, "account", "alice", addr, "--timeout", "60", "--exec", "--"}
+			if tt.name == "cannot be run" {
+				words = append(words, tt.command)
+			} else {
+				words = append(words, "sh", "-c", tt.command)
+			}
+			p := startProcess(t, addr, nil, words...)
+			if tt.running != nil {
+				waitUntil(t, "the command runs", func() bool { return strings.Contains(p.out.String(), "ready") })
+			}
+			for _, s := range tt.running {
+				p.Process.Signal(s)
+			}
+			waitUntil(t, "the stop record", func() bool { return len(records) == 2 })
+			for _, s := range tt.waiting {
+				time.Sleep(40 * unwatched)
+				if said := p.err.String(); said != "" {
+					t.Errorf("ended before %v: %s", s, said)
+				}
+				p.Process.Signal(s)
+			}
+			state, got := p.ends()
+			if !state.Signaled() || state.Signal() != tt.by || got.err != "tacacs_plus: the stop record was not confirmed, "+tt.says+"\n" {
+				t.Errorf("ends with %+v", got)
 			}
 		})
 	}

@@ -866,11 +866,7 @@ func TestJobList(t *testing.T) {
 		for _, i := range leave {
 			l.remove(&jobs[i])
 			left = slices.DeleteFunc(left, func(n int) bool { return n == i })
-			var got, back []int
-			for j := l.first; j != nil; j = j.newer {
-				got = append(got, slices.IndexFunc(jobs, func(o job) bool { return &o == j }))
-			}
-			n := 0
+			n, back := 0, 0
 			for j := l.first; j != nil; j = j.newer {
 				if j != &jobs[left[n]] {
 					t.Errorf("%v left: the job at %d is another", left, n)
@@ -878,10 +874,10 @@ func TestJobList(t *testing.T) {
 				n++
 			}
 			for j := l.last; j != nil; j = j.older {
-				back = append(back, 0)
+				back++
 			}
-			if n != len(left) || len(back) != n || l.n != n {
-				t.Errorf("%v left: %d forward, %d backward, %d counted", left, n, len(back), l.n)
+			if n != len(left) || back != n || l.n != n {
+				t.Errorf("%v left: %d forward, %d backward, %d counted", left, n, back, l.n)
 			}
 		}
 	}

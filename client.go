@@ -277,7 +277,7 @@ func (a *asker) reach(ctx context.Context, j *job) (err error) {
 		a.close()
 	}
 	if a.link == nil {
-		a.link, err = a.dial(ctx, srv, j.session.deadline, &j.timing)
+		a.link, err = a.dial(ctx, j)
 		return err
 	}
 	return a.link.conn.SetDeadline(j.session.deadline)
@@ -335,16 +335,17 @@ type link struct {
 	idle        time.Time // since when no session uses it
 }
 
-// dial connects to a server, with an eye on ctx from then on. The time of each phase goes to took.
-func (c *client) dial(ctx context.Context, srv server, deadline time.Time, took *timing) (*link, error) {
-	l := &link{client: c, server: srv, from: c.remAddr}
-	limited, cancel := context.WithDeadline(ctx, deadline)
+// dial connects to the server of an attempt, with an eye on ctx from then on. The time of each
+// phase goes to the job, as does what is known of a handshake that failed.
+func (c *client) dial(ctx context.Context, j *job) (*link, error) {
+	l := &link{client: c, server: c.serverOf(j), from: c.remAddr}
+	limited, cancel := context.WithDeadline(ctx, j.session.deadline)
 	defer cancel()
-	conn, err := l.connect(limited, took)
+	conn, err := l.connect(limited, &j.timing)
 	if err == nil && c.tls != nil {
 		began := time.Now()
 		conn, l.facts, err = c.tls.handshake(limited, l, conn)
-		took.tls = time.Since(began)
+		j.timing.tls, j.res.TLS = time.Since(began), l.facts
 	}
 	if err != nil {
 		return nil, err
@@ -353,7 +354,7 @@ func (c *client) dial(ctx context.Context, srv server, deadline time.Time, took 
 	if a, ok := conn.LocalAddr().(*net.TCPAddr); ok && l.from == "" {
 		l.from = a.AddrPort().Addr().Unmap().WithZone("").String()
 	}
-	_ = conn.SetDeadline(deadline)
+	_ = conn.SetDeadline(j.session.deadline)
 	// Where it was too late to stop the watch, it is waited for: a farewell sets another deadline.
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)); close(ended) })

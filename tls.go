@@ -134,6 +134,7 @@ type tlsFacts struct {
 	Chain        []string `json:"chain,omitempty"`
 	// ClientCert is what the server asked of this client: not asked, sent, or asked and none to send.
 	ClientCert string `json:"client_certificate,omitempty"`
+	oneSided   bool   // there is no certificate of this client
 }
 
 // learn takes over what a handshake brought, up to where it ended.
@@ -173,6 +174,9 @@ func (t *tlsFacts) block(fact func(name, value string)) {
 	if t.NotAfter != "" {
 		fact("tls expires", fmt.Sprintf("%s (%d days left)", t.NotAfter, t.DaysLeft))
 	}
+	if t.oneSided {
+		fact("tls note", "RFC 9887 section 3.1 wants mutual authentication: --cert FILE gives this client a certificate")
+	}
 }
 
 // shown is a copy with all text escaped, for JSON.
@@ -197,12 +201,12 @@ func (c *tlsClient) handshake(ctx context.Context, l *link, conn net.Conn) (net.
 	if config.ServerName = host; c.serverName != "" {
 		config.ServerName = c.serverName
 	}
-	facts := &tlsFacts{ServerName: config.ServerName}
+	facts := &tlsFacts{ServerName: config.ServerName, oneSided: len(c.config.Certificates) == 0}
 	// With Certificates, a certificate whose issuer the server does not name would be kept back
 	// in silence; sent like this, it brings the alert that says what is wrong with it.
 	config.Certificates = nil
 	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-		if len(c.config.Certificates) == 0 {
+		if facts.oneSided {
 			facts.ClientCert = "asked, none to send"
 			return &tls.Certificate{}, nil
 		}

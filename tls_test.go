@@ -632,3 +632,26 @@ func TestFailedHandshakeFacts(t *testing.T) {
 		}
 	})
 }
+
+// TestMutualNote tells the person who gave no certificate that RFC 9887 wants one, in -v alone.
+func TestMutualNote(t *testing.T) {
+	t.Parallel()
+	dir := testFiles(t)
+	s := serveWith(t, split("--tls --cert DIR/server.pem --cert-key DIR/server.key", "DIR", dir)...)
+	for _, tt := range []struct {
+		options string
+		notes   int
+	}{
+		{"--cacert DIR/ca.pem -v", 1},
+		{"--cacert DIR/other-ca.pem -v", 1},
+		{"--cacert DIR/ca.pem", 0},
+		{"--cacert DIR/ca.pem --json", 0},
+		{"--cacert DIR/ca.pem --cert DIR/client.pem --cert-key DIR/client.key -v", 0},
+	} {
+		got := s.ask(t, "authenticate alice AT --tls "+strings.ReplaceAll(tt.options, "DIR", dir))
+		const note = "tls note: RFC 9887 section 3.1 wants mutual authentication: --cert FILE gives this client a certificate\n"
+		if n := strings.Count(got.out, note); n != tt.notes || strings.Contains(got.err, "mutual") {
+			t.Errorf("%s: %d notes, want %d: %s%s", tt.options, n, tt.notes, got.out, got.err)
+		}
+	}
+}

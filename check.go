@@ -338,7 +338,7 @@ func (r *checkReport) text() string {
 		if s.SingleConnect != nil {
 			fmt.Fprintf(&b, "  single-connect: %s\n", singleConnectWord(*s.SingleConnect))
 		}
-		if s.TLS != nil {
+		if s.TLS != nil && s.TLS.NotAfter != "" {
 			fmt.Fprintf(&b, "  tls: %s, %d days left\n", s.TLS.Version, s.TLS.DaysLeft)
 		}
 		if s.Login != "" {
@@ -484,7 +484,7 @@ func (r *checkReport) prometheus() string {
 		}
 	})
 	metric("tacacs_tls_not_after_seconds", "When the server's certificate expires, since the epoch.", func(s *serverCheck, value func(string, float64)) {
-		if s.TLS != nil {
+		if s.TLS != nil && s.TLS.NotAfter != "" {
 			value("", float64(s.TLS.notAfter.Unix()))
 		}
 	})

@@ -265,9 +265,7 @@ func (a *asker) ask(ctx context.Context, j *job) {
 
 // attempt carries a job through one session.
 func (a *asker) attempt(ctx context.Context, j *job) {
-	if j.err = a.reach(ctx, j); j.err != nil {
-		j.res.turnTo(j.res.Server, j.res.Timing) // whatever a session before it came to
-	} else {
+	if j.err = a.reach(ctx, j); j.err == nil {
 		j.session.start(a.link, j.request, newSessionID())
 		j.err = j.session.carry(ctx, j.request, &j.res)
 		a.link.idleSince = time.Now()
@@ -290,7 +288,8 @@ func (a *asker) reach(ctx context.Context, j *job) (err error) {
 		a.close()
 	}
 	if a.link == nil {
-		a.link, err = a.dial(ctx, srv, j.session.deadline, &j.timing)
+		j.res.turnTo(j.res.Server, j.res.Timing) // nothing is left of a session before
+		a.link, err = a.dial(ctx, j)
 		return err
 	}
 	_ = a.link.conn.SetDeadline(j.session.deadline)
@@ -351,16 +350,18 @@ type link struct {
 	idleSince   time.Time // when the last session on it ended
 }
 
-// dial connects to a server, with an eye on ctx from then on. The time of each phase goes to took.
-func (c *client) dial(ctx context.Context, srv server, deadline time.Time, took *timing) (*link, error) {
-	l := &link{client: c, server: srv, from: c.remAddr}
-	limited, cancel := context.WithDeadline(ctx, deadline)
+// dial connects to the server of an attempt, with an eye on ctx from then on. The time of each
+// phase goes to the job, as does what is known of a handshake that failed.
+func (c *client) dial(ctx context.Context, j *job) (*link, error) {
+	l := &link{client: c, server: c.serverOf(j), from: c.remAddr}
+	limited, cancel := context.WithDeadline(ctx, j.session.deadline)
 	defer cancel()
-	conn, err := l.connect(limited, took)
+	conn, err := l.connect(limited, &j.timing)
 	if err == nil && c.tls != nil {
 		began := time.Now()
 		conn, l.facts, err = c.tls.handshake(limited, l, conn)
-		if took.tls = time.Since(began); err == nil {
+		j.timing.tls, j.res.TLS = time.Since(began), l.facts
+		if err == nil {
 			l.trace.event("TLS handshake done: %s %s", l.facts.Version, l.facts.CipherSuite)
 		}
 	}
@@ -371,7 +372,7 @@ func (c *client) dial(ctx context.Context, srv server, deadline time.Time, took 
 	if a, ok := conn.LocalAddr().(*net.TCPAddr); ok && l.from == "" {
 		l.from = a.AddrPort().Addr().Unmap().WithZone("").String()
 	}
-	_ = conn.SetDeadline(deadline)
+	_ = conn.SetDeadline(j.session.deadline)
 	// Where it was too late to stop the watch, it is waited for: a farewell sets another deadline.
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)); close(ended) })

@@ -171,7 +171,7 @@ func (c *crew) connect(ctx context.Context, j *job) {
 	c.client.begin(j, c.now)
 	c.workers.Go(func() {
 		h := homecoming{job: j, dialed: true}
-		h.link, j.err = c.client.dial(ctx, c.client.serverOf(j), j.session.deadline, &j.timing)
+		h.link, j.err = c.client.dial(ctx, j)
 		c.returned <- h
 		c.bell.ring()
 	})

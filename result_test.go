@@ -309,11 +309,9 @@ time tls: 2ms
 			res:  result{Command: "authenticate", TLS: &tlsFacts{Version: "TLS 1.3", CipherSuite: "C", Group: "G", Resumed: true}},
 			block: `
 tls: TLS 1.3 C G resumed NOT VERIFIED
-tls expires:  (0 days left)
 `,
 			json: `{"command":"authenticate","granted":false,"exit_code":0,` +
-				`"tls":{"version":"TLS 1.3","cipher_suite":"C","group":"G","resumed":true,"verified":false,"server_name":"",` +
-				`"subject":"","issuer":"","not_after":"","days_left":0,"client_certificate":""}}`,
+				`"tls":{"version":"TLS 1.3","cipher_suite":"C","group":"G","resumed":true,"verified":false,"server_name":""}}`,
 		},
 		{
 			name: "a record with a message",

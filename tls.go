@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -114,34 +115,68 @@ func (t *tlsOptions) client(warn func(format string, args ...any)) (*tlsClient, 
 	return c, nil
 }
 
-// tlsFacts are what -v and --json say of the connection.
+// tlsFacts are what -v and --json say of the connection, or of the handshake that failed: what did
+// not come to be known is empty, and left out.
 type tlsFacts struct {
-	Version     string   `json:"version"`
-	CipherSuite string   `json:"cipher_suite"`
-	Group       string   `json:"group"`
-	Resumed     bool     `json:"resumed"`
-	Verified    bool     `json:"verified"`
-	ServerName  string   `json:"server_name"`
-	Subject     string   `json:"subject"`
-	Issuer      string   `json:"issuer"`
-	Names       []string `json:"names,omitempty"`
-	NotAfter    string   `json:"not_after"`
-	notAfter    time.Time
-	DaysLeft    int      `json:"days_left"`
-	Chain       []string `json:"chain,omitempty"`
+	Version      string   `json:"version,omitempty"`
+	CipherSuite  string   `json:"cipher_suite,omitempty"`
+	Group        string   `json:"group,omitempty"`
+	Resumed      bool     `json:"resumed"`
+	Verified     bool     `json:"verified"`
+	ServerName   string   `json:"server_name"`
+	Subject      string   `json:"subject,omitempty"`
+	Issuer       string   `json:"issuer,omitempty"`
+	Names        []string `json:"names,omitempty"`
+	NotAfter     string   `json:"not_after,omitempty"`
+	notAfter     time.Time
+	DaysLeft     int      `json:"-"`
+	DaysLeftJSON *int     `json:"days_left,omitempty"` // filled in for JSON
+	Chain        []string `json:"chain,omitempty"`
 	// ClientCert is what the server asked of this client: not asked, sent, or asked and none to send.
-	ClientCert string `json:"client_certificate"`
+	ClientCert string `json:"client_certificate,omitempty"`
+	oneSided   bool   // there is no certificate of this client
+}
+
+// learn takes over what a handshake brought, up to where it ended.
+func (t *tlsFacts) learn(state *tls.ConnectionState) {
+	if state.Version != 0 {
+		t.Version = tls.VersionName(state.Version)
+	}
+	if state.CipherSuite != 0 {
+		t.CipherSuite = tls.CipherSuiteName(state.CipherSuite)
+	}
+	if state.CurveID != 0 {
+		t.Group = state.CurveID.String()
+	}
+	t.Resumed = state.DidResume
+	if len(state.PeerCertificates) > 0 {
+		leaf := state.PeerCertificates[0]
+		t.Subject, t.Issuer, t.Names = leaf.Subject.String(), leaf.Issuer.String(), certNames(leaf)
+		t.notAfter = leaf.NotAfter
+		t.NotAfter = leaf.NotAfter.UTC().Format(time.RFC3339)
+		t.DaysLeft = int(time.Until(leaf.NotAfter).Hours() / 24)
+	}
+	if len(state.VerifiedChains) > 0 {
+		for _, cert := range state.VerifiedChains[0] {
+			t.Chain = append(t.Chain, cert.Subject.String())
+		}
+	}
 }
 
 // block gives the facts of -v that are one line each.
 func (t *tlsFacts) block(fact func(name, value string)) {
-	fact("tls", fmt.Sprintf("%s %s %s%s%s", t.Version, t.CipherSuite, t.Group,
-		map[bool]string{true: " resumed"}[t.Resumed], map[bool]string{false: " NOT VERIFIED"}[t.Verified]))
+	words := []string{t.Version, t.CipherSuite, t.Group, map[bool]string{true: "resumed"}[t.Resumed], map[bool]string{false: "NOT VERIFIED"}[t.Verified]}
+	fact("tls", strings.Join(slices.DeleteFunc(words, func(w string) bool { return w == "" }), " "))
 	fact("tls server name", escape(t.ServerName))
 	fact("tls subject", escape(t.Subject))
 	fact("tls issuer", escape(t.Issuer))
 	fact("tls names", escape(strings.Join(t.Names, ", ")))
-	fact("tls expires", fmt.Sprintf("%s (%d days left)", t.NotAfter, t.DaysLeft))
+	if t.NotAfter != "" {
+		fact("tls expires", fmt.Sprintf("%s (%d days left)", t.NotAfter, t.DaysLeft))
+	}
+	if t.oneSided {
+		fact("tls note", "RFC 9887 section 3.1 wants mutual authentication: --cert FILE gives this client a certificate")
+	}
 }
 
 // shown is a copy with all text escaped, for JSON.
@@ -151,24 +186,27 @@ func (t *tlsFacts) shown() *tlsFacts {
 	}
 	shown := *t
 	shown.ServerName, shown.Subject, shown.Issuer = escape(t.ServerName), escape(t.Subject), escape(t.Issuer)
+	if t.NotAfter != "" {
+		shown.DaysLeftJSON = &t.DaysLeft
+	}
 	shown.Names, shown.Chain = escapeAll(t.Names), escapeAll(t.Chain)
 	return &shown
 }
 
 // handshake makes a TLS connection of conn, at once and before any octet of TACACS+ (RFC 9887
-// section 3.2). It closes conn where that fails.
+// section 3.2). It closes conn where that fails; the facts are there all the same.
 func (c *tlsClient) handshake(ctx context.Context, l *link, conn net.Conn) (net.Conn, *tlsFacts, error) {
 	config := c.config.Clone()
 	host, _, _ := strings.Cut(l.server.host, "%") // a certificate has no zones
 	if config.ServerName = host; c.serverName != "" {
 		config.ServerName = c.serverName
 	}
-	facts := &tlsFacts{ServerName: config.ServerName, ClientCert: "not asked"}
+	facts := &tlsFacts{ServerName: config.ServerName, oneSided: len(c.config.Certificates) == 0}
 	// With Certificates, a certificate whose issuer the server does not name would be kept back
 	// in silence; sent like this, it brings the alert that says what is wrong with it.
 	config.Certificates = nil
 	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-		if len(c.config.Certificates) == 0 {
+		if facts.oneSided {
 			facts.ClientCert = "asked, none to send"
 			return &tls.Certificate{}, nil
 		}
@@ -177,26 +215,19 @@ func (c *tlsClient) handshake(ctx context.Context, l *link, conn net.Conn) (net.
 	}
 	config.VerifyConnection = func(state tls.ConnectionState) error { return c.checkRevocation(&state) }
 	secure := tls.Client(conn, config)
-	if err := secure.HandshakeContext(ctx); err != nil {
+	err := secure.HandshakeContext(ctx)
+	state := secure.ConnectionState()
+	var refused *tls.CertificateVerificationError
+	if errors.As(err, &refused) {
+		state.PeerCertificates = refused.UnverifiedCertificates
+	}
+	facts.learn(&state)
+	if err != nil {
 		conn.Close()
 		return nil, facts, l.handshakeFailure(facts.ServerName, err)
 	}
-	state := secure.ConnectionState()
-	facts.Version = tls.VersionName(state.Version)
-	facts.CipherSuite = tls.CipherSuiteName(state.CipherSuite)
-	facts.Group = state.CurveID.String()
-	facts.Resumed = state.DidResume
 	facts.Verified = !config.InsecureSkipVerify
-	leaf := state.PeerCertificates[0]
-	facts.Subject, facts.Issuer, facts.Names = leaf.Subject.String(), leaf.Issuer.String(), certNames(leaf)
-	facts.notAfter = leaf.NotAfter
-	facts.NotAfter = leaf.NotAfter.UTC().Format(time.RFC3339)
-	facts.DaysLeft = int(time.Until(leaf.NotAfter).Hours() / 24)
-	if len(state.VerifiedChains) > 0 {
-		for _, cert := range state.VerifiedChains[0] {
-			facts.Chain = append(facts.Chain, cert.Subject.String())
-		}
-	}
+	facts.ClientCert = cmp.Or(facts.ClientCert, "not asked")
 	return secure, facts, nil
 }
 

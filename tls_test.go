@@ -15,6 +15,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -770,5 +771,85 @@ func TestSentChain(t *testing.T) {
 				t.Errorf("got %d certificates: %v", len(got), got)
 			}
 		})
+	}
+}
+
+// TestFailedHandshakeFacts is what is told of a server with which there is no TLS: all that was
+// learned before it failed, and nothing that was not.
+func TestFailedHandshakeFacts(t *testing.T) {
+	t.Parallel()
+	const (
+		nothing = `"tls":{"resumed":false,"verified":false,"server_name":"127.0.0.1"}`
+		spoken  = `"tls":{"version":"TLS 1.3","cipher_suite":"TLS_[A-Z0-9_]+","group":"X25519[A-Z0-9]*","resumed":false,"verified":false,`
+		made    = `"subject":"CN=tacacs_plus serve","issuer":"CN=tacacs_plus serve",`
+	)
+	for _, tt := range []struct{ name, serve, ask, want string }{
+		{"version", "--fault tls-1.2", "", nothing},
+		{"expired", "--fault tls-expired", "", spoken + `"server_name":"127.0.0.1",` + made + `"names":\["localhost","127.0.0.1","::1"\],"not_after":"[0-9TZ:-]+","days_left":0}`},
+		{"name", "", "--servername tac1", spoken + `"server_name":"tac1",` + made + `"names":\["localhost","127.0.0.1","::1"\],"not_after":"[0-9TZ:-]+","days_left":29}`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			ca := filepath.Join(t.TempDir(), "ca.pem")
+			s := serveWith(t, split("--tls --write-cacert "+ca+" "+tt.serve)...)
+			options := " --tls --cacert " + ca + " " + tt.ask
+			one := s.ask(t, "authenticate alice AT --json"+options)
+			many := runWith(t, secretsInEnv, `{"command":"authenticate","user":"alice"}`, split("batch AT"+options, "AT", s.addr)...)
+			check := s.ask(t, "check AT --json"+options)
+			for _, got := range []outcome{one, many, check} {
+				if !regexp.MustCompile(tt.want).MatchString(got.out) {
+					t.Errorf("%s is not in\n%s", tt.want, got.out)
+				}
+			}
+			known := tt.want != nothing
+			for _, line := range []string{"authenticate alice AT -v", "check AT -v", "check AT --prometheus"} {
+				got := s.ask(t, line+options)
+				if got := regexp.MustCompile(`tls expires|days left|tls_not_after_seconds{`).MatchString(got.out); got != known {
+					t.Errorf("%s: the end of the certificate is told: %t, want %t", line, got, known)
+				}
+			}
+		})
+	}
+	t.Run("revoked", func(t *testing.T) {
+		t.Parallel()
+		dir := testFiles(t)
+		s := serveWith(t, split("--tls --cert DIR/server.pem --cert-key DIR/server.key", "DIR", dir)...)
+		got := s.ask(t, "authenticate alice AT --json --tls --cacert "+dir+"/ca.pem --crl "+dir+"/server.crl")
+		want := spoken + `"server_name":"127.0.0.1","subject":"CN=server","issuer":"CN=ca","names":\["127.0.0.1"\],"not_after":"[0-9TZ:-]+","days_left":2,"chain":\["CN=server","CN=ca"\]}`
+		if !regexp.MustCompile(want).MatchString(got.out) {
+			t.Errorf("%s is not in\n%s", want, got.out)
+		}
+	})
+	t.Run("the next server's, not the one's before", func(t *testing.T) {
+		t.Parallel()
+		ca := filepath.Join(t.TempDir(), "ca.pem")
+		s := serveWith(t, "--tls", "--write-cacert", ca, "--fault", "tls-expired")
+		got := runWith(t, secretsInEnv, "", split("authenticate alice AT,NOBODY --json --tls --cacert "+ca, "AT", s.addr, "NOBODY", refusedAddr(t))...)
+		if got.code != classNetwork.exit() || strings.Contains(got.out, `"tls":{`) {
+			t.Errorf("%d: %s", int(got.code), got.out)
+		}
+	})
+}
+
+// TestMutualNote tells the person who gave no certificate that RFC 9887 wants one, in -v alone.
+func TestMutualNote(t *testing.T) {
+	t.Parallel()
+	dir := testFiles(t)
+	s := serveWith(t, split("--tls --cert DIR/server.pem --cert-key DIR/server.key", "DIR", dir)...)
+	for _, tt := range []struct {
+		options string
+		notes   int
+	}{
+		{"--cacert DIR/ca.pem -v", 1},
+		{"--cacert DIR/other-ca.pem -v", 1},
+		{"--cacert DIR/ca.pem", 0},
+		{"--cacert DIR/ca.pem --json", 0},
+		{"--cacert DIR/ca.pem --cert DIR/client.pem --cert-key DIR/client.key -v", 0},
+	} {
+		got := s.ask(t, "authenticate alice AT --tls "+strings.ReplaceAll(tt.options, "DIR", dir))
+		const note = "tls note: RFC 9887 section 3.1 wants mutual authentication: --cert FILE gives this client a certificate\n"
+		if n := strings.Count(got.out, note); n != tt.notes || strings.Contains(got.err, "mutual") {
+			t.Errorf("%s: %d notes, want %d: %s%s", tt.options, n, tt.notes, got.out, got.err)
+		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -57,43 +56,6 @@ func (s server) String() string { return s.name }
 type key struct {
 	source string
 	value  string
-}
-
-// parseServers reads a list of servers with commas: name, name:port, 1.2.3.4:port, 2001:db8::1
-// or [2001:db8::1]:port. Those without a port get the default one.
-func parseServers(list string, defaultPort uint16) ([]server, error) {
-	var servers []server
-	for part := range strings.SplitSeq(list, ",") {
-		host, port := strings.TrimSpace(part), ""
-		if inner, ok := strings.CutPrefix(host, "["); ok {
-			host, port, ok = strings.Cut(inner, "]")
-			if a, err := netip.ParseAddr(host); !ok || err != nil || a.Is4() || port != "" && port[0] != ':' {
-				return nil, failf(classUsage, "server \"%s\" is not [IPv6 address]:port", escape(part))
-			}
-		} else if strings.Count(host, ":") == 1 {
-			host, port, _ = strings.Cut(host, ":")
-			port = ":" + port
-		} else if strings.Contains(host, ":") {
-			if _, err := netip.ParseAddr(host); err != nil {
-				return nil, failf(classUsage, "server \"%s\" is neither an IPv6 address nor name:port", escape(part))
-			}
-		}
-		if host == "" {
-			return nil, failf(classUsage, "the server list \"%s\" has an empty part", escape(list))
-		}
-		if !printableASCII(host) || strings.ContainsAny(host, " /[]@") {
-			return nil, failf(classUsage, "server \"%s\" is not a name or an address", escape(part))
-		}
-		number := uint64(defaultPort)
-		if port != "" {
-			var err error
-			if number, err = strconv.ParseUint(port[1:], 10, 16); err != nil || number == 0 {
-				return nil, failf(classUsage, "port \"%s\" of server \"%s\" is not 1 to 65535", escape(port[1:]), escape(part))
-			}
-		}
-		servers = append(servers, newServer(host, uint16(number)))
-	}
-	return servers, nil
 }
 
 // A request is what is asked of a server in one session, apart from how it is carried there:
@@ -506,35 +468,6 @@ func cutPort(host string) (addr, port string) {
 		return "", ""
 	}
 	return host[:i], host[i+1:]
-}
-
-// isClosed says that the other side ended the connection.
-func isClosed(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || isErrno(err, syscall.ECONNRESET, 10054) ||
-		isErrno(err, syscall.EPIPE, 10058) || isErrno(err, syscall.ECONNABORTED, 10053)
-}
-
-// isErrno compares with an error number of this system or with its number on Windows, which
-// the syscall package does not name; no other system has errors that high.
-func isErrno(err error, unix, windows syscall.Errno) bool {
-	return errors.Is(err, unix) || errors.Is(err, windows)
-}
-
-// cause takes off an error what net and os put around it, since the message says it already.
-func cause(err error) error {
-	var lookup *net.DNSError
-	if errors.As(err, &lookup) {
-		return errors.New(lookup.Err)
-	}
-	var op *net.OpError
-	if errors.As(err, &op) {
-		err = op.Err
-	}
-	var call *os.SyscallError
-	if errors.As(err, &call) {
-		err = call.Err
-	}
-	return err
 }
 
 func hostOf(addr net.Addr) string {

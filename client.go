@@ -99,20 +99,16 @@ type job struct {
 	request request
 	res     result
 	err     error     // why there is no verdict, or why it does not do
-	due     time.Time // when the request ought to have been sent: its time counts from here
-	ended   time.Time
-	owner   any // what the job is to the one who made it
+	due     time.Time // when the request ought to have been sent
+	owner   any       // what the job is to the one who made it
 
-	first       int     // the server that is asked first
-	misses      int     // attempts that came to nothing
-	session     session // of the attempt under way, or of the last one
-	timing      timing
-	queued      int  // how many writes its mux had made before; after one more it went out
-	apart       bool // not for a connection that others share
-	established bool // single-connection mode
-	forgotten   bool // a connection that had answered others before left it without a reply
+	first     int     // the server that is asked first
+	misses    int     // attempts that came to nothing
+	session   session // of the attempt under way, or of the last one
+	forgotten bool    // a connection that had answered others before left it without a reply
 
-	older, newer *job // in a jobList
+	queued       int  // how many writes its mux had made before; after one more it went out
+	older, newer *job // in a jobList; a circle
 }
 
 // class is how the job ended.
@@ -136,8 +132,8 @@ func (j *job) answer() string {
 // or a connection that ended, is the same attempt, and has what is left of the time.
 func (c *client) begin(j *job, now time.Time) {
 	if j.session.deadline.IsZero() {
-		j.session.deadline, j.session.timing, j.timing = now.Add(c.timeout), &j.timing, timing{start: now}
-		j.res.turnTo(c.serverOf(j).name, &j.timing)
+		j.session.deadline, j.session.timing = now.Add(c.timeout), timing{start: now}
+		j.res.turnTo(c.serverOf(j).name, &j.session.timing)
 	}
 }
 
@@ -222,7 +218,6 @@ func (a *asker) ask(ctx context.Context, j *job) {
 	if !a.keep || j.forgotten {
 		a.close()
 	}
-	j.ended = time.Now()
 }
 
 // attempt carries a job through one session.
@@ -230,15 +225,10 @@ func (a *asker) attempt(ctx context.Context, j *job) {
 	if j.err = a.reach(ctx, j); j.err == nil {
 		j.session.start(a.link, j.request, newSessionID())
 		j.err = j.session.carry(ctx, j.request, &j.res)
-		a.link.idleSince = time.Now()
-		j.conclude(a.link)
 	}
-	j.timing.total = time.Since(j.timing.start)
-	if a.link != nil && (!a.link.established || j.session.parted || j.err != nil && fateOf(j.err) != fateRestart) {
+	j.conclude(a.link, time.Now())
+	if a.link != nil && (!a.link.established || a.link.spent) {
 		a.close()
-	}
-	if j.err == nil && j.res.class == classServer {
-		j.err = j.session.answeredError(&j.res)
 	}
 }
 
@@ -255,7 +245,10 @@ func (a *asker) reach(ctx context.Context, j *job) (err error) {
 		return err
 	}
 	_ = a.link.conn.SetDeadline(j.session.deadline)
-	return ctx.Err() // which may have set another one before
+	if err = ctx.Err(); err != nil { // which may have set another one before
+		a.close()
+	}
+	return err
 }
 
 // close ends the connection that is kept.
@@ -266,16 +259,23 @@ func (a *asker) close() {
 	}
 }
 
-// conclude adds to the result what is known of the connection. What a server said before it failed
-// was no verdict.
-func (j *job) conclude(l *link) {
+// conclude takes down how an attempt ended, and what is known of the connection, where there was
+// one. What a server said before it failed was no verdict.
+func (j *job) conclude(l *link, now time.Time) {
+	j.session.timing.total = now.Sub(j.session.timing.start)
+	if l == nil {
+		return
+	}
+	l.idleSince = now
 	if j.err != nil && classOf(j.err) != classDenied {
 		j.res.turnTo(j.res.Server, j.res.Timing)
 	}
-	j.res.Address, j.res.Local, j.res.Transport = l.address, l.local, l.transport()
-	j.res.TLS, j.established = l.facts, l.established
+	j.res.Address, j.res.Local, j.res.Transport, j.res.TLS = l.address, l.local, l.transport(), l.facts
 	if l.singleConnect {
-		j.res.SingleConnect = &j.established
+		j.res.SingleConnect = &l.established // which does not change any more
+	}
+	if j.err == nil && j.res.class == classServer {
+		j.err = l.answeredError(&j.res)
 	}
 }
 
@@ -307,8 +307,9 @@ type link struct {
 	from        string    // rem_addr: what the option says, else where conn comes from
 	facts       *tlsFacts // of conn, where it is TLS
 	stop        func()    // undoes the watch on the context
-	answered    bool      // the first reply was read
+	answered    int       // replies that were read
 	established bool      // the server agreed to single-connection mode (section 4.3)
+	spent       bool      // there is to be no new session on it
 	idleSince   time.Time // when the last session on it ended
 }
 
@@ -318,11 +319,11 @@ func (c *client) dial(ctx context.Context, j *job) (*link, error) {
 	l := &link{client: c, server: c.serverOf(j), from: c.remAddr}
 	limited, cancel := context.WithDeadline(ctx, j.session.deadline)
 	defer cancel()
-	conn, err := l.connect(limited, &j.timing)
+	conn, err := l.connect(limited, &j.session.timing)
 	if err == nil && c.tls != nil {
 		began := time.Now()
 		conn, l.facts, err = c.tls.handshake(limited, l, conn)
-		j.timing.tls, j.res.TLS = time.Since(began), l.facts
+		j.session.timing.tls, j.res.TLS = time.Since(began), l.facts
 		if err == nil {
 			l.trace.event("TLS handshake done: %s %s", l.facts.Version, l.facts.CipherSuite)
 		}

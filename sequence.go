@@ -92,7 +92,7 @@ func (s *sequence) run(ctx context.Context, c *client, in io.Reader, inFlight in
 	team.done = func(j *job) {
 		e := j.owner.(*entry)
 		s.given--
-		s.grow(e, j.timing.received)
+		s.grow(e, j.session.timing.received)
 		s.done(e)
 	}
 	team.idle = func() { s.broken = s.out.Flush() != nil }

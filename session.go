@@ -17,11 +17,10 @@ type session struct {
 	*link
 	sent     header    // of the packet sent last
 	began    time.Time // when that was
-	timing   *timing
+	timing   timing
 	deadline time.Time // absolute; only a person at a prompt moves it
 	reused   bool      // the connection had answered others before
 	written  bool      // some octets of a request
-	parted   bool      // with a farewell: the connection is of no more use
 }
 
 // newSessionID is from a strong generator, as section 4.1 asks.
@@ -33,7 +32,7 @@ func newSessionID() uint32 {
 
 // start prepares the header that all packets of the session have, but for the numbers.
 func (s *session) start(l *link, q request, id uint32) {
-	s.link, s.reused, s.written, s.parted, s.sent = l, l.answered, false, false, header{sessionID: id}
+	s.link, s.reused, s.written, s.sent = l, l.answered > 0, false, header{sessionID: id}
 	s.sent.typ, s.sent.version = q.kind()
 	if l.clear {
 		s.sent.flags |= flagUnencrypted
@@ -44,17 +43,18 @@ func (s *session) start(l *link, q request, id uint32) {
 	}
 }
 
-// carry takes a request through the session, to the verdict.
+// carry takes a request through the session, to the verdict. Where that is not how it ended, the
+// connection is of no more use: what follows on it could belong to this session.
 func (s *session) carry(ctx context.Context, q request, res *result) error {
 	m, err := q.open(s.from)
 	for err == nil && m != nil {
-		if err = s.exchange(m, q.reply()); err != nil {
-			return err
-		}
-		if m, err = q.next(ctx, s, res); err != nil && m != nil {
-			s.farewell(m)
+		if err = s.exchange(m, q.reply()); err == nil {
+			if m, err = q.next(ctx, s, res); err != nil && m != nil {
+				s.farewell(m)
+			}
 		}
 	}
+	s.spent = s.spent || err != nil && fateOf(err) != fateRestart
 	if errors.Is(err, errFarewell) {
 		return nil
 	}
@@ -118,7 +118,6 @@ func (s *session) seal(dst []byte, c *codec, m layouter) ([]byte, error) {
 
 // farewell ends a dialogue, also after an interruption; no reply follows. Section 5.4.3.
 func (s *session) farewell(m layouter) {
-	s.parted = true
 	s.stop()
 	_ = s.conn.SetDeadline(time.Now().Add(time.Second))
 	_ = s.send(m)
@@ -150,11 +149,25 @@ func (s *session) receive(reply layouter) error {
 	return s.unseal(&h, body, new(codec), reply)
 }
 
+// acceptable checks what every packet of a connection must hold to, the flag before anything else
+// (section 10.5.2).
+func (l *link) acceptable(h *header) error {
+	switch {
+	case l.clear != (h.flags&flagUnencrypted != 0):
+		return l.flagViolation()
+	case h.length > maxBody:
+		return failf(classProtocol, "the reply of %s claims a body of %d octets, the limit is %d", l.server, h.length, maxBody).
+			withHint("not a TACACS+ server, or a broken one")
+	}
+	return nil
+}
+
 // verify checks the header of a reply against that of the packet it answers.
 func (s *session) verify(h *header) error {
+	if err := s.acceptable(h); err != nil {
+		return err
+	}
 	switch {
-	case s.breaksFlagRule(h):
-		return s.flagViolation()
 	case h.typ != s.sent.typ:
 		return s.mismatch("type", h.typ, s.sent.typ)
 	case h.sessionID != s.sent.sessionID:
@@ -166,18 +179,17 @@ func (s *session) verify(h *header) error {
 		s.trace.packet("received from", &s.server, h, nil, nil)
 		return failf(classServer, "%s answers with an empty body", s.server).
 			withHint("the server does not do %s (RFC 8907 section 3.6)", h.typ)
-	case h.length > maxBody:
-		return s.tooLong(h)
 	}
 	return nil
 }
 
 // unseal undoes the obfuscation of a body whose header was verified, and decodes it.
 func (s *session) unseal(h *header, body []byte, c *codec, reply layouter) error {
-	if !s.answered {
+	if s.answered == 0 {
 		// Only the first reply of a connection says so (section 4.3).
-		s.answered, s.established = true, s.singleConnect && h.flags&flagSingleConnect != 0
+		s.established = s.singleConnect && h.flags&flagSingleConnect != 0
 	}
+	s.answered++
 	if !s.clear {
 		// With the reply's own header: some servers answer with the other minor version.
 		obfuscate(h, s.keys[0].value, body)
@@ -192,11 +204,6 @@ func (s *session) unseal(h *header, body []byte, c *codec, reply layouter) error
 			withHint("the server answers this type with another minor version than RFC 8907 section 5.4.1 asks for")
 	}
 	return nil
-}
-
-func (l *link) tooLong(h *header) error {
-	return failf(classProtocol, "the reply of %s claims a body of %d octets, the limit is %d", l.server, h.length, maxBody).
-		withHint("not a TACACS+ server, or a broken one")
 }
 
 var errNotTACACS = errors.New("is not TACACS+")
@@ -217,9 +224,6 @@ func (s *session) mismatch(field string, got, want any) *failure {
 	return failf(classProtocol, "the reply of %s has %s %v, not %v", s.server, field, got, want).
 		withHint("a broken server, or a device in between that mixes sessions")
 }
-
-// breaksFlagRule is for what is looked at before anything else of a reply (section 10.5.2).
-func (l *link) breaksFlagRule(h *header) bool { return l.clear != (h.flags&flagUnencrypted != 0) }
 
 // flagViolation is section 10.5.2: close the connection, do not use the reply, and treat it as
 // FAIL, so that no other server is asked. Over TLS it is RFC 9887 section 4.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -215,7 +216,7 @@ func (a *asker) ask(ctx context.Context, j *job) {
 		a.begin(j, time.Now())
 		a.attempt(ctx, j)
 	}
-	if !a.keep || j.forgotten {
+	if !a.keep {
 		a.close()
 	}
 }
@@ -410,19 +411,17 @@ func (l *link) resolve(ctx context.Context, took *timing) ([]netip.Addr, error) 
 		return nil, failf(classNetwork, "resolve %s: %w", l.server.host, cause(err)).
 			withHint("check the name, or give the server's address")
 	}
-	var usable []netip.Addr
-	for _, a := range addrs {
-		a = a.Unmap()
-		if l.network == "tcp4" && !a.Is4() || l.network == "tcp6" && a.Is4() {
-			continue
-		}
-		usable = append(usable, a)
+	for i, a := range addrs {
+		addrs[i] = a.Unmap()
 	}
-	if usable == nil {
+	addrs = slices.DeleteFunc(addrs, func(a netip.Addr) bool {
+		return l.network == "tcp4" && !a.Is4() || l.network == "tcp6" && a.Is4()
+	})
+	if len(addrs) == 0 {
 		return nil, failf(classNetwork, "%s has no %s address", l.server.host, map[string]string{"tcp4": "IPv4", "tcp6": "IPv6"}[l.network]).
 			withHint("-4, -6 and --source restrict the address family")
 	}
-	return usable, nil
+	return addrs, nil
 }
 
 // connectFailure explains why there is no connection to any of the server's addresses.

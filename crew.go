@@ -87,6 +87,7 @@ func (c *crew) run(ctx context.Context) {
 	}()
 	c.now = time.Now()
 	for {
+		c.tidy()
 		next, more := c.fill(ctx)
 		if !more && c.busy() == 0 {
 			return
@@ -105,15 +106,7 @@ func (c *crew) busy() int {
 
 // fill starts jobs as long as there are any and there is room. It returns what take does.
 func (c *crew) fill(ctx context.Context) (next time.Time, more bool) {
-	for {
-		if ctx.Err() != nil {
-			for j := c.queue.first; j != nil; j = c.queue.first {
-				c.queue.remove(j)
-				j.err = interrupted(ctx)
-				c.done(j)
-			}
-			return time.Time{}, false
-		}
+	for ctx.Err() == nil {
 		if c.queue.first == nil {
 			j, next, more := c.take(c.now)
 			if j == nil {
@@ -125,6 +118,12 @@ func (c *crew) fill(ctx context.Context) (next time.Time, more bool) {
 			return time.Time{}, true
 		}
 	}
+	for j := c.queue.first; j != nil; j = c.queue.first {
+		c.queue.remove(j)
+		j.err = interrupted(ctx)
+		c.done(j)
+	}
+	return time.Time{}, false
 }
 
 // place starts the first job of the queue where there is room for it. A dialogue is never on a
@@ -265,7 +264,7 @@ func (c *crew) sleep(ctx context.Context, next time.Time) {
 
 // landed takes a job whose session on the mux has ended.
 func (c *crew) landed(ctx context.Context, j *job) {
-	m, l := c.mux, c.mux.link
+	l := c.mux.link
 	if j.err == nil {
 		j.session.timing.firstReply = c.now.Sub(j.session.began)
 	}
@@ -281,10 +280,14 @@ func (c *crew) landed(ctx context.Context, j *job) {
 		c.barren = 0
 	}
 	c.proceed(ctx, j)
-	if m.flights.first != nil || !l.spent && m.dead == nil {
+}
+
+// tidy ends the shared connection when nothing is under way on it, nor may be any more.
+func (c *crew) tidy() {
+	if c.mux == nil || c.mux.flights.first != nil || !c.mux.link.spent {
 		return
 	}
-	if isClosed(m.dead) && l.answered > 0 && l.answered < quickEnd {
+	if n := c.mux.link.answered; isClosed(c.mux.dead) && n > 0 && n < quickEnd {
 		if c.cut++; c.cut == 2 {
 			c.descend(usageKept, "the server ends connections that are in use; going on with one session a connection")
 		}
@@ -333,11 +336,8 @@ func (c *crew) descend(to usage, why string) {
 	if c.use = to; why != "" {
 		c.note(why)
 	}
-	if c.mux == nil {
-		return
-	}
-	if c.mux.link.spent = true; c.mux.flights.first == nil {
-		c.hangUp()
+	if c.mux != nil {
+		c.mux.link.spent = true
 	}
 }
 

@@ -30,10 +30,8 @@ type mux struct {
 	unanswered int
 	writes     int       // that reached the connection
 	limit      time.Time // the read deadline that is set
-	overdue    bool      // the oldest session's time was over before the last wait
 	codec      codec
-	random     [1024]byte
-	ids        []byte // what is left of random, for session ids
+	random     *bufio.Reader // session ids: many are asked for at a time
 }
 
 const (
@@ -48,14 +46,15 @@ const (
 )
 
 func newMux(l *link, rung <-chan struct{}, idle func()) *mux {
-	return &mux{link: l, in: bufio.NewReaderSize(l.conn, 2*(headerLen+maxBody)), rung: rung, idle: idle, byID: make(map[uint32]*job)}
+	return &mux{link: l, in: bufio.NewReaderSize(l.conn, 2*(headerLen+maxBody)), rung: rung, idle: idle,
+		byID: make(map[uint32]*job), random: bufio.NewReaderSize(rand.Reader, 1024)}
 }
 
 // room says whether another session may start: a second one not before the first reply, and
 // only where the server agreed (section 4.3).
 func (m *mux) room() bool {
 	switch {
-	case m.link.spent || m.dead != nil:
+	case m.link.spent:
 		return false
 	case m.link.answered == 0:
 		return len(m.byID) == 0
@@ -83,16 +82,15 @@ func (m *mux) add(j *job) error {
 	return nil
 }
 
-// newID is a session_id that no session under way has. The generator is asked for many at a time.
+// newID is a session_id that no session under way has.
 func (m *mux) newID() uint32 {
-	if len(m.ids) == 0 {
-		m.ids = m.random[:]
-		rand.Read(m.ids) // never fails
+	for {
+		b, _ := m.random.Peek(4) // never fails
+		id := binary.BigEndian.Uint32(b)
+		if _, _ = m.random.Discard(4); m.byID[id] == nil {
+			return id
+		}
 	}
-	id := binary.BigEndian.Uint32(m.ids)
-	for m.ids = m.ids[4:]; m.byID[id] != nil; id++ {
-	}
-	return id
 }
 
 // wait returns a session that has ended, or nil when until has come or somebody rang. There must be
@@ -125,12 +123,12 @@ func (m *mux) wait(ctx context.Context, until time.Time) *job {
 		switch now := time.Now(); {
 		case err == nil: // a reply for nobody
 		case !errors.Is(err, os.ErrDeadlineExceeded):
-			m.dead = err
+			m.dead, m.link.spent = err, true
 		case now.Before(m.limit): // somebody rang, or ctx has ended
 			m.limit = time.Time{}
 		case !until.IsZero() && !now.Before(until):
 			return nil
-		case m.overdue:
+		case m.limit.After(m.flights.first.session.deadline): // the grace is over too
 			return m.end(m.flights.first, err)
 		}
 	}
@@ -144,7 +142,7 @@ func (m *mux) wait(ctx context.Context, until time.Time) *job {
 // longer where it is over already, or until. False is an end to all grace.
 func (m *mux) hold(now, until time.Time) bool {
 	limit := m.flights.first.session.deadline
-	if m.overdue = !now.Before(limit); m.overdue {
+	if !now.Before(limit) {
 		if now.Sub(limit) > maxGrace {
 			return false
 		}
@@ -188,10 +186,10 @@ func (m *mux) flush() {
 // Octets are taken from the reader only when the packet is whole.
 func (m *mux) read(ctx context.Context) (*job, error) {
 	b, err := m.in.Peek(headerLen)
-	if err != nil {
-		return nil, err
+	if bad := m.link.notTACACS(b); bad != nil {
+		return nil, bad
 	}
-	if err := m.link.notTACACS(b[0]); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	h := parseHeader(b)

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -263,9 +264,8 @@ func (s *sequence) count(e *entry) {
 	switch {
 	case e.asExpected():
 		s.asWanted++
-	case c > classDenied && s.failed == classGranted:
-		s.failed = c
 	case c > classDenied:
+		s.failed = cmp.Or(s.failed, c)
 	case e.expect != "":
 		s.differ++
 	default:
@@ -276,13 +276,10 @@ func (s *sequence) count(e *entry) {
 // class is that of the whole run: the first failure's that is not a denial, else denied where
 // something differs from what was expected or, where nothing was, is denied.
 func (s *sequence) class() class {
-	switch {
-	case s.failed != classGranted:
-		return s.failed
-	case s.differ > 0 || s.denied > 0 && (!s.marked || !s.lenient):
+	if s.failed == classGranted && (s.differ > 0 || s.denied > 0 && (!s.marked || !s.lenient)) {
 		return classDenied
 	}
-	return classGranted
+	return s.failed
 }
 
 // summary is the totals in words.

@@ -20,7 +20,7 @@ type session struct {
 	timing   timing
 	deadline time.Time // absolute; only a person at a prompt moves it
 	reused   bool      // the connection had answered others before
-	written  bool      // some octets of a request
+	written  bool      // some octets of the packet sent last
 }
 
 // newSessionID is from a strong generator, as section 4.1 asks.
@@ -32,7 +32,7 @@ func newSessionID() uint32 {
 
 // start prepares the header that all packets of the session have, but for the numbers.
 func (s *session) start(l *link, q request, id uint32) {
-	s.link, s.reused, s.written, s.sent = l, l.answered > 0, false, header{sessionID: id}
+	s.link, s.reused, s.sent = l, l.answered > 0, header{sessionID: id}
 	s.sent.typ, s.sent.version = q.kind()
 	if l.clear {
 		s.sent.flags |= flagUnencrypted
@@ -86,7 +86,7 @@ func (s *session) send(m layouter) error {
 	s.began = time.Now()
 	n, err := s.conn.Write(packet)
 	s.timing.sent += n
-	s.written = s.written || n > 0
+	s.written = n > 0
 	if err != nil {
 		return s.ioFailure("send to", 0, err)
 	}
@@ -127,10 +127,8 @@ func (s *session) farewell(m layouter) {
 func (s *session) receive(reply layouter) error {
 	h, got, err := readHeader(s.conn)
 	s.timing.received += len(got)
-	if len(got) > 0 {
-		if err := s.notTACACS(got[0]); err != nil {
-			return err
-		}
+	if err := s.notTACACS(got); err != nil {
+		return err
 	}
 	if err != nil {
 		return s.ioFailure("read the reply of", len(got), err)
@@ -208,11 +206,12 @@ func (s *session) unseal(h *header, body []byte, c *codec, reply layouter) error
 
 var errNotTACACS = errors.New("is not TACACS+")
 
-// notTACACS judges the first octet that a server sends.
-func (l *link) notTACACS(first byte) error {
-	if version(first).major() == majorVersion {
+// notTACACS judges the first octet that a server sends, where there is one.
+func (l *link) notTACACS(got []byte) error {
+	if len(got) == 0 || version(got[0]).major() == majorVersion {
 		return nil
 	}
+	first := got[0]
 	f := failf(classProtocol, "the reply of %s %w: it begins with 0x%02x, not 0xc0 or 0xc1", l.server, errNotTACACS, first)
 	if first == 0x15 || first == 0x16 {
 		return f.withHint("this is a TLS port (RFC 9887): try --tls, or the port of the clear service")
@@ -264,7 +263,7 @@ func (s *session) ioFailure(what string, n int, err error) error {
 	if f := s.tlsReadFailure(err); f != nil {
 		return f
 	}
-	closed, first := isClosed(err), n == 0 && s.sent.seqNo == 1
+	closed, late := isClosed(err), errors.Is(err, os.ErrDeadlineExceeded)
 	var f *failure
 	switch {
 	case closed && n > 0:
@@ -272,21 +271,21 @@ func (s *session) ioFailure(what string, n int, err error) error {
 	case closed:
 		f = failf(classNetwork, "%s closed the connection before it answered", s.server).
 			withHint("most often the server has no client entry for the address %s; an access list, a wrong key (some servers close) or a TLS port look the same", hostOf(s.conn.LocalAddr()))
-	case errors.Is(err, os.ErrDeadlineExceeded) && n > 0:
+	case late && n > 0:
 		f = failf(classNetwork, "the reply of %s was cut off after %d octets: timed out after %v", s.server, n, s.timeout)
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	case late:
 		f = failf(classNetwork, "no reply from %s within %v", s.server, s.timeout).
 			withHint("some servers drop a packet that does not fit their key; else a slow back end (LDAP, AD) or overload: try a longer --timeout")
 	default:
 		f = failf(classNetwork, "%s %s: %w", what, s.server, cause(err))
 	}
 	switch {
-	case !first:
+	case n > 0 || s.sent.seqNo > 1:
 	case closed && s.written:
 		f.fate = fateLost
 	case closed:
 		f.fate = fateUnsent
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	case late:
 		f.fate = fateSilent
 	}
 	return f

@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"strings"
 	"sync/atomic"
@@ -197,10 +196,7 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 
 // take gives the crew the next request that was read.
 func (s *sequence) take(time.Time) (*job, time.Time, bool) {
-	for {
-		if s.broken {
-			return nil, time.Time{}, false // nobody would see what comes of it
-		}
+	for !s.broken { // or nobody would see what comes of it
 		if s.held.Load() > maxHeld && s.given > 0 {
 			return nil, time.Time{}, true
 		}
@@ -224,19 +220,17 @@ func (s *sequence) take(time.Time) (*job, time.Time, bool) {
 		}
 		s.done(e) // a line that is no request
 	}
+	return nil, time.Time{}, false
 }
 
 // done shows every result whose turn has come.
 func (s *sequence) done(e *entry) {
 	e.over = true
-	n := 0
-	for ; n < len(s.pending) && s.pending[n].over; n++ {
-		s.count(s.pending[n])
-		s.show(s, s.pending[n])
-		s.shrink(s.pending[n])
+	for ; len(s.pending) > 0 && s.pending[0].over; s.pending = s.pending[1:] {
+		s.count(s.pending[0])
+		s.show(s, s.pending[0])
+		s.shrink(s.pending[0])
 	}
-	clear(s.pending[:n])
-	s.pending = s.pending[n:]
 }
 
 // grow counts n octets more that are held for an entry.
@@ -280,18 +274,4 @@ func (s *sequence) class() class {
 		return classDenied
 	}
 	return s.failed
-}
-
-// summary is the totals in words.
-func (s *sequence) summary() string {
-	text := fmt.Sprintf("%d requests", s.total)
-	for c, n := range s.byClass {
-		if n > 0 {
-			text += fmt.Sprintf(", %d %s", n, class(c))
-		}
-	}
-	if n := s.total - s.asWanted; n > 0 {
-		text += fmt.Sprintf("; %d not as expected", n)
-	}
-	return text
 }

@@ -150,6 +150,9 @@ func TestFirstOnADeadServer(t *testing.T) {
 			t.Errorf("answer %d of %d: %+v", i, len(list), a)
 		}
 	}
+	if list = answers(t, runWith(t, secretsInEnv, requests(1, papLine), "batch", dead).out); len(list) != 1 || list[0].Timing["total"] <= 0 {
+		t.Errorf("without retries: %+v", list)
+	}
 	got := runWith(t, secretsInEnv, requests(20, papLine), "batch", dead+","+good.addr)
 	list = answers(t, got.out)
 	if checkAnswers(t, list, 20) != 20 || len(list[0].Attempts) != 1 || list[0].Attempts[0].Server != dead || got.code != classGranted.exit() {

@@ -306,7 +306,7 @@ func TestConnectionAfterAFarewell(t *testing.T) {
 	defer a.close()
 	for range 3 {
 		j := &job{request: newLogin(caller{user: "u", authenType: authenASCII}, "x")}
-		if a.ask(t.Context(), j); j.err != nil || j.res.Status != "FAIL" || j.res.Prompt != "GETPASS" || !j.established || a.link != nil {
+		if a.ask(t.Context(), j); j.err != nil || j.res.Status != "FAIL" || j.res.Prompt != "GETPASS" || j.res.SingleConnect == nil || !*j.res.SingleConnect || a.link != nil {
 			t.Fatalf("%v, %+v, kept: %t", j.err, j.res, a.link != nil)
 		}
 	}

@@ -45,6 +45,20 @@ func newBatch(o *optionSet) action {
 	}
 }
 
+// summary is the totals in words.
+func (s *sequence) summary() string {
+	text := fmt.Sprintf("%d requests", s.total)
+	for c, n := range s.byClass {
+		if n > 0 {
+			text += fmt.Sprintf(", %d %s", n, class(c))
+		}
+	}
+	if n := s.total - s.asWanted; n > 0 {
+		text += fmt.Sprintf("; %d not as expected", n)
+	}
+	return text
+}
+
 // A batchRequest is one line of the input of batch.
 type batchRequest struct {
 	ID          json.RawMessage `json:"id"`

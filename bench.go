@@ -222,11 +222,12 @@ func (b *bench) done(j *job) {
 		return
 	}
 	b.finished.Add(1)
-	b.ended = j.ended
-	b.established = b.established || j.established
-	b.sent, b.received = b.sent+j.timing.sent, b.received+j.timing.received
+	took := &j.session.timing
+	b.ended = took.start.Add(took.total)
+	b.established = b.established || j.res.SingleConnect != nil && *j.res.SingleConnect
+	b.sent, b.received = b.sent+took.sent, b.received+took.received
 	if status := j.answer(); status != "" {
-		b.latency.add(j.ended.Sub(j.due))
+		b.latency.add(b.ended.Sub(j.due))
 		if b.statuses[status]++; c == classServer && b.statuses[status] == 1 {
 			b.note(j.err.Error()) // the reason that the server gives
 		}

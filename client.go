@@ -5,10 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -59,43 +59,6 @@ type key struct {
 	value  string
 }
 
-// parseServers reads a list of servers with commas: name, name:port, 1.2.3.4:port, 2001:db8::1
-// or [2001:db8::1]:port. Those without a port get the default one.
-func parseServers(list string, defaultPort uint16) ([]server, error) {
-	var servers []server
-	for part := range strings.SplitSeq(list, ",") {
-		host, port := strings.TrimSpace(part), ""
-		if inner, ok := strings.CutPrefix(host, "["); ok {
-			host, port, ok = strings.Cut(inner, "]")
-			if a, err := netip.ParseAddr(host); !ok || err != nil || a.Is4() || port != "" && port[0] != ':' {
-				return nil, failf(classUsage, "server \"%s\" is not [IPv6 address]:port", escape(part))
-			}
-		} else if strings.Count(host, ":") == 1 {
-			host, port, _ = strings.Cut(host, ":")
-			port = ":" + port
-		} else if strings.Contains(host, ":") {
-			if _, err := netip.ParseAddr(host); err != nil {
-				return nil, failf(classUsage, "server \"%s\" is neither an IPv6 address nor name:port", escape(part))
-			}
-		}
-		if host == "" {
-			return nil, failf(classUsage, "the server list \"%s\" has an empty part", escape(list))
-		}
-		if !printableASCII(host) || strings.ContainsAny(host, " /[]@") {
-			return nil, failf(classUsage, "server \"%s\" is not a name or an address", escape(part))
-		}
-		number := uint64(defaultPort)
-		if port != "" {
-			var err error
-			if number, err = strconv.ParseUint(port[1:], 10, 16); err != nil || number == 0 {
-				return nil, failf(classUsage, "port \"%s\" of server \"%s\" is not 1 to 65535", escape(port[1:]), escape(part))
-			}
-		}
-		servers = append(servers, newServer(host, uint16(number)))
-	}
-	return servers, nil
-}
-
 // A request is what is asked of a server in one session, apart from how it is carried there:
 // what to send first, and what to make of each reply.
 type request interface {
@@ -137,20 +100,16 @@ type job struct {
 	request request
 	res     result
 	err     error     // why there is no verdict, or why it does not do
-	due     time.Time // when the request ought to have been sent: its time counts from here
-	ended   time.Time
-	owner   any // what the job is to the one who made it
+	due     time.Time // when the request ought to have been sent
+	owner   any       // what the job is to the one who made it
 
-	first       int     // the server that is asked first
-	misses      int     // attempts that came to nothing
-	session     session // of the attempt under way, or of the last one
-	timing      timing
-	queued      int  // how many writes its mux had made before; after one more it went out
-	apart       bool // not for a connection that others share
-	established bool // single-connection mode
-	forgotten   bool // a connection that had answered others before left it without a reply
+	first     int     // the server that is asked first
+	misses    int     // attempts that came to nothing
+	session   session // of the attempt under way, or of the last one
+	forgotten bool    // a connection that had answered others before left it without a reply
 
-	older, newer *job // in a jobList
+	queued       int  // how many writes its mux had made before; after one more it went out
+	older, newer *job // in a jobList; a circle
 }
 
 // class is how the job ended.
@@ -174,8 +133,8 @@ func (j *job) answer() string {
 // or a connection that ended, is the same attempt, and has what is left of the time.
 func (c *client) begin(j *job, now time.Time) {
 	if j.session.deadline.IsZero() {
-		j.session.deadline, j.session.timing, j.timing = now.Add(c.timeout), &j.timing, timing{start: now}
-		j.res.turnTo(c.serverOf(j).name, &j.timing)
+		j.session.deadline, j.session.timing = now.Add(c.timeout), timing{start: now}
+		j.res.turnTo(c.serverOf(j).name, &j.session.timing)
 	}
 }
 
@@ -257,10 +216,9 @@ func (a *asker) ask(ctx context.Context, j *job) {
 		a.begin(j, time.Now())
 		a.attempt(ctx, j)
 	}
-	if !a.keep || j.forgotten {
+	if !a.keep {
 		a.close()
 	}
-	j.ended = time.Now()
 }
 
 // attempt carries a job through one session.
@@ -268,15 +226,10 @@ func (a *asker) attempt(ctx context.Context, j *job) {
 	if j.err = a.reach(ctx, j); j.err == nil {
 		j.session.start(a.link, j.request, newSessionID())
 		j.err = j.session.carry(ctx, j.request, &j.res)
-		a.link.idleSince = time.Now()
-		j.conclude(a.link)
 	}
-	j.timing.total = time.Since(j.timing.start)
-	if a.link != nil && (!a.link.established || j.session.parted || j.err != nil && fateOf(j.err) != fateRestart) {
+	j.conclude(a.link, time.Now())
+	if a.link != nil && (!a.link.established || a.link.spent) {
 		a.close()
-	}
-	if j.err == nil && j.res.class == classServer {
-		j.err = j.session.answeredError(&j.res)
 	}
 }
 
@@ -304,16 +257,23 @@ func (a *asker) close() {
 	}
 }
 
-// conclude adds to the result what is known of the connection. What a server said before it failed
-// was no verdict.
-func (j *job) conclude(l *link) {
+// conclude takes down how an attempt ended, and what is known of the connection, where there was
+// one. What a server said before it failed was no verdict.
+func (j *job) conclude(l *link, now time.Time) {
+	j.session.timing.total = now.Sub(j.session.timing.start)
+	if l == nil {
+		return
+	}
+	l.idleSince = now
 	if j.err != nil && classOf(j.err) != classDenied {
 		j.res.turnTo(j.res.Server, j.res.Timing)
 	}
-	j.res.Address, j.res.Local, j.res.Transport = l.address, l.local, l.transport()
-	j.res.TLS, j.established = l.facts, l.established
+	j.res.Address, j.res.Local, j.res.Transport, j.res.TLS = l.address, l.local, l.transport(), l.facts
 	if l.singleConnect {
-		j.res.SingleConnect = &j.established
+		j.res.SingleConnect = &l.established // which does not change any more
+	}
+	if j.err == nil && j.res.class == classServer {
+		j.err = l.answeredError(&j.res)
 	}
 }
 
@@ -345,8 +305,9 @@ type link struct {
 	from        string    // rem_addr: what the option says, else where conn comes from
 	facts       *tlsFacts // of conn, where it is TLS
 	stop        func()    // undoes the watch on the context
-	answered    bool      // the first reply was read
+	answered    int       // replies that were read
 	established bool      // the server agreed to single-connection mode (section 4.3)
+	spent       bool      // there is to be no new session on it
 	idleSince   time.Time // when the last session on it ended
 }
 
@@ -356,11 +317,11 @@ func (c *client) dial(ctx context.Context, j *job) (*link, error) {
 	l := &link{client: c, server: c.serverOf(j), from: c.remAddr}
 	limited, cancel := context.WithDeadline(ctx, j.session.deadline)
 	defer cancel()
-	conn, err := l.connect(limited, &j.timing)
+	conn, err := l.connect(limited, &j.session.timing)
 	if err == nil && c.tls != nil {
 		began := time.Now()
 		conn, l.facts, err = c.tls.handshake(limited, l, conn)
-		j.timing.tls, j.res.TLS = time.Since(began), l.facts
+		j.session.timing.tls, j.res.TLS = time.Since(began), l.facts
 		if err == nil {
 			l.trace.event("TLS handshake done: %s %s", l.facts.Version, l.facts.CipherSuite)
 		}
@@ -447,19 +408,17 @@ func (l *link) resolve(ctx context.Context, took *timing) ([]netip.Addr, error) 
 		return nil, failf(classNetwork, "resolve %s: %w", l.server.host, cause(err)).
 			withHint("check the name, or give the server's address")
 	}
-	var usable []netip.Addr
-	for _, a := range addrs {
-		a = a.Unmap()
-		if l.network == "tcp4" && !a.Is4() || l.network == "tcp6" && a.Is4() {
-			continue
-		}
-		usable = append(usable, a)
+	for i, a := range addrs {
+		addrs[i] = a.Unmap()
 	}
-	if usable == nil {
+	addrs = slices.DeleteFunc(addrs, func(a netip.Addr) bool {
+		return l.network == "tcp4" && !a.Is4() || l.network == "tcp6" && a.Is4()
+	})
+	if len(addrs) == 0 {
 		return nil, failf(classNetwork, "%s has no %s address", l.server.host, map[string]string{"tcp4": "IPv4", "tcp6": "IPv6"}[l.network]).
 			withHint("-4, -6 and --source restrict the address family")
 	}
-	return usable, nil
+	return addrs, nil
 }
 
 // connectFailure explains why there is no connection to any of the server's addresses.
@@ -506,35 +465,6 @@ func cutPort(host string) (addr, port string) {
 		return "", ""
 	}
 	return host[:i], host[i+1:]
-}
-
-// isClosed says that the other side ended the connection.
-func isClosed(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || isErrno(err, syscall.ECONNRESET, 10054) ||
-		isErrno(err, syscall.EPIPE, 10058) || isErrno(err, syscall.ECONNABORTED, 10053)
-}
-
-// isErrno compares with an error number of this system or with its number on Windows, which
-// the syscall package does not name; no other system has errors that high.
-func isErrno(err error, unix, windows syscall.Errno) bool {
-	return errors.Is(err, unix) || errors.Is(err, windows)
-}
-
-// cause takes off an error what net and os put around it, since the message says it already.
-func cause(err error) error {
-	var lookup *net.DNSError
-	if errors.As(err, &lookup) {
-		return errors.New(lookup.Err)
-	}
-	var op *net.OpError
-	if errors.As(err, &op) {
-		err = op.Err
-	}
-	var call *os.SyscallError
-	if errors.As(err, &call) {
-		err = call.Err
-	}
-	return err
 }
 
 func hostOf(addr net.Addr) string {

@@ -28,11 +28,12 @@ type crew struct {
 	barren   int       // connections in a row that came to nothing
 	cut      int       // connections that the server ended soon
 	now      time.Time // a look at the clock for each use would cost too much
-	dialing  bool
-	underWay int // jobs apart from those of the mux
+	underWay int       // jobs apart from those of the mux
 	hired    int
 	errands  chan errand
-	returned chan homecoming
+	returned chan *job
+	dialing  *job       // the first for a connection that is being made; nil for none
+	dialed   chan *link // that connection; nil where it failed
 	bell     bell
 	workers  sync.WaitGroup
 }
@@ -46,37 +47,30 @@ const (
 	usageFresh               // by one session
 )
 
-// An errand is what a worker gets, and a homecoming what comes back: a job that has ended, or one
-// that only connected, to share the connection.
+// An errand is what a worker gets: a job, and whether to keep the connection for the next one.
 type errand struct {
 	job  *job
 	keep bool
 }
 
-type homecoming struct {
-	job    *job
-	dialed bool
-	link   *link // nil where that failed
-}
-
 // A bell ends the wait of the crew's goroutine, which may be for octets on a connection.
 type bell struct {
 	rung chan struct{}
-	mux  atomic.Pointer[mux]
+	link atomic.Pointer[link] // nil for none
 }
 
 func (b *bell) ring() {
 	select {
 	case b.rung <- struct{}{}:
-		if m := b.mux.Load(); m != nil {
-			_ = m.conn.SetReadDeadline(time.Unix(1, 0))
+		if l := b.link.Load(); l != nil {
+			_ = l.conn.SetReadDeadline(time.Unix(1, 0))
 		}
 	default: // somebody else has
 	}
 }
 
 func newCrew(c *client, limit int) *crew {
-	t := &crew{client: c, limit: limit, idle: func() {}, errands: make(chan errand, limit), returned: make(chan homecoming, limit)}
+	t := &crew{client: c, limit: limit, idle: func() {}, errands: make(chan errand, limit), returned: make(chan *job, limit), dialed: make(chan *link, 1)}
 	if t.bell.rung = make(chan struct{}, 1); !c.singleConnect {
 		t.use = usageFresh
 	}
@@ -91,8 +85,9 @@ func (c *crew) run(ctx context.Context) {
 		c.workers.Wait()
 		c.hangUp()
 	}()
+	c.now = time.Now()
 	for {
-		c.now = time.Now()
+		c.tidy()
 		next, more := c.fill(ctx)
 		if !more && c.busy() == 0 {
 			return
@@ -106,20 +101,12 @@ func (c *crew) busy() int {
 	if c.mux == nil {
 		return c.underWay
 	}
-	return c.underWay + c.mux.flights.n
+	return c.underWay + len(c.mux.byID)
 }
 
 // fill starts jobs as long as there are any and there is room. It returns what take does.
 func (c *crew) fill(ctx context.Context) (next time.Time, more bool) {
-	for {
-		if ctx.Err() != nil {
-			for j := c.queue.first; j != nil; j = c.queue.first {
-				c.queue.remove(j)
-				j.err = interrupted(ctx)
-				c.end(j)
-			}
-			return time.Time{}, false
-		}
+	for ctx.Err() == nil {
 		if c.queue.first == nil {
 			j, next, more := c.take(c.now)
 			if j == nil {
@@ -131,6 +118,12 @@ func (c *crew) fill(ctx context.Context) (next time.Time, more bool) {
 			return time.Time{}, true
 		}
 	}
+	for j := c.queue.first; j != nil; j = c.queue.first {
+		c.queue.remove(j)
+		j.err = interrupted(ctx)
+		c.done(j)
+	}
+	return time.Time{}, false
 }
 
 // place starts the first job of the queue where there is room for it. A dialogue is never on a
@@ -140,11 +133,12 @@ func (c *crew) place(ctx context.Context, j *job) bool {
 		return false
 	}
 	// What is shared goes to the preferred server, and so carries first attempts only.
-	apart := c.use != usageShared || j.apart || j.misses > 0 || j.request.dialogue()
-	if c.mux != nil && c.mux.flights.n == 0 && !apart && c.mux.link.stale(c.now) {
+	came := fateOf(j.err) // of the attempt before
+	apart := c.use != usageShared || j.misses > 0 || came == fateRestart || came == fateSilent || j.request.dialogue()
+	if c.mux != nil && c.mux.flights.first == nil && !apart && c.mux.link.stale(c.now) {
 		c.hangUp()
 	}
-	if !apart && (c.dialing || c.mux != nil && !c.mux.room()) {
+	if !apart && (c.dialing != nil || c.mux != nil && !c.mux.room()) {
 		return false
 	}
 	c.queue.remove(j)
@@ -166,15 +160,31 @@ func (c *crew) place(ctx context.Context, j *job) bool {
 
 // connect makes a connection to share, with a job that is the first on it.
 func (c *crew) connect(ctx context.Context, j *job) {
-	c.dialing = true
+	c.dialing = j
 	c.underWay++
 	c.client.begin(j, c.now)
 	c.workers.Go(func() {
-		h := homecoming{job: j, dialed: true}
-		h.link, j.err = c.client.dial(ctx, j)
-		c.returned <- h
+		var l *link
+		l, j.err = c.client.dial(ctx, j)
+		c.dialed <- l
 		c.bell.ring()
 	})
+}
+
+// connected takes the connection that was made, or nil.
+func (c *crew) connected(ctx context.Context, l *link) {
+	j := c.dialing
+	c.dialing = nil
+	c.underWay--
+	if l == nil {
+		j.conclude(nil, c.now)
+		c.noUse()
+		c.proceed(ctx, j)
+		return
+	}
+	c.mux = newMux(l, c.bell.rung, c.idle)
+	c.bell.link.Store(l)
+	c.share(j)
 }
 
 // share puts a job on the mux.
@@ -182,7 +192,7 @@ func (c *crew) share(j *job) {
 	c.client.begin(j, c.now)
 	j.session.began = c.now
 	if j.err = c.mux.add(j); j.err != nil {
-		c.end(j)
+		c.done(j)
 	}
 }
 
@@ -200,7 +210,7 @@ func (c *crew) hire(ctx context.Context) {
 				a.close() // what was kept as long as that was of use
 			}
 			a.ask(ctx, e.job)
-			c.returned <- homecoming{job: e.job}
+			c.returned <- e.job
 			c.bell.ring()
 		}
 	})
@@ -208,7 +218,7 @@ func (c *crew) hire(ctx context.Context) {
 
 // wait waits until a job comes to something, until next, or until the bell rings.
 func (c *crew) wait(ctx context.Context, next time.Time) {
-	if c.mux != nil && c.mux.flights.n > 0 {
+	if c.mux != nil && c.mux.flights.first != nil {
 		j := c.mux.wait(ctx, next)
 		if c.now = time.Now(); j != nil {
 			c.landed(ctx, j)
@@ -219,8 +229,12 @@ func (c *crew) wait(ctx context.Context, next time.Time) {
 	}
 	for {
 		select {
-		case h := <-c.returned:
-			c.back(ctx, h)
+		case j := <-c.returned:
+			c.underWay--
+			c.judge(j)
+			c.done(j)
+		case l := <-c.dialed:
+			c.connected(ctx, l)
 		default:
 			return
 		}
@@ -247,52 +261,32 @@ func (c *crew) sleep(ctx context.Context, next time.Time) {
 	}
 }
 
-// back takes what a worker brings.
-func (c *crew) back(ctx context.Context, h homecoming) {
-	c.underWay--
-	switch {
-	case !h.dialed:
-		c.judge(h.job)
-		c.done(h.job)
-	case h.link == nil:
-		c.dialing = false
-		c.noUse()
-		c.proceed(ctx, h.job)
-	default:
-		c.dialing = false
-		c.mux = newMux(h.link, c.bell.rung, c.idle)
-		c.bell.mux.Store(c.mux)
-		c.mux.closing = c.use != usageShared // that was decided meanwhile
-		c.share(h.job)
-	}
-}
-
 // landed takes a job whose session on the mux has ended.
 func (c *crew) landed(ctx context.Context, j *job) {
-	m := c.mux
-	m.link.idleSince = c.now
-	j.conclude(m.link)
-	if j.timing.total = c.now.Sub(j.timing.start); j.err == nil {
-		j.timing.firstReply = c.now.Sub(j.session.began)
-		if j.res.class == classServer {
-			j.err = m.link.answeredError(&j.res)
-		}
+	l := c.mux.link
+	if j.err == nil {
+		j.session.timing.firstReply = c.now.Sub(j.session.began)
 	}
+	j.conclude(l, c.now)
 	switch {
-	case !m.link.answered && fateOf(j.err) == fateViolated:
-	case !m.link.answered:
-		m.closing = true
+	case l.answered == 0 && fateOf(j.err) == fateViolated:
+	case l.answered == 0:
+		l.spent = true
 		c.noUse()
-	case !m.link.established:
+	case !l.established:
 		c.descend(usageKept, "")
 	default:
 		c.barren = 0
 	}
 	c.proceed(ctx, j)
-	if m.flights.n > 0 || !m.closing && m.dead == nil {
+}
+
+// tidy ends the shared connection when nothing is under way on it, nor may be any more.
+func (c *crew) tidy() {
+	if c.mux == nil || c.mux.flights.first != nil || c.use == usageShared && !c.mux.link.spent {
 		return
 	}
-	if isClosed(m.dead) && m.answered > 0 && m.answered < quickEnd {
+	if n := c.mux.link.answered; isClosed(c.mux.dead) && n > 0 && n < quickEnd {
 		if c.cut++; c.cut == 2 {
 			c.descend(usageKept, "the server ends connections that are in use; going on with one session a connection")
 		}
@@ -308,21 +302,13 @@ func (c *crew) proceed(ctx context.Context, j *job) {
 	again := c.client.settle(ctx, j)
 	c.judge(j)
 	if !again {
-		c.end(j)
+		c.done(j)
 		return
 	}
-	if came := fateOf(j.err); came == fateRestart || came == fateSilent {
-		j.apart = true
-	} else {
+	if fateOf(j.err) != fateRestart {
 		j.session.deadline = time.Time{} // it waits in the queue again
 	}
 	c.queue.push(j)
-}
-
-// end hands a job over, at the time of the last look at the clock.
-func (c *crew) end(j *job) {
-	j.ended = c.now
-	c.done(j)
 }
 
 // judge takes note of a server that agrees to single-connection mode and does not keep to it.
@@ -349,18 +335,12 @@ func (c *crew) descend(to usage, why string) {
 	if c.use = to; why != "" {
 		c.note(why)
 	}
-	if c.mux == nil {
-		return
-	}
-	if c.mux.closing = true; c.mux.flights.n == 0 {
-		c.hangUp()
-	}
 }
 
 // hangUp ends the shared connection.
 func (c *crew) hangUp() {
 	if c.mux != nil {
-		c.bell.mux.Store(nil)
+		c.bell.link.Store(nil)
 		c.mux.link.close()
 		c.mux = nil
 	}

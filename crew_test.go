@@ -150,6 +150,9 @@ func TestFirstOnADeadServer(t *testing.T) {
 			t.Errorf("answer %d of %d: %+v", i, len(list), a)
 		}
 	}
+	if list = answers(t, runWith(t, secretsInEnv, requests(1, papLine), "batch", dead).out); len(list) != 1 || list[0].Timing["total"] <= 0 {
+		t.Errorf("without retries: %+v", list)
+	}
 	got := runWith(t, secretsInEnv, requests(20, papLine), "batch", dead+","+good.addr)
 	list = answers(t, got.out)
 	if checkAnswers(t, list, 20) != 20 || len(list[0].Attempts) != 1 || list[0].Attempts[0].Server != dead || got.code != classGranted.exit() {
@@ -860,24 +863,28 @@ func TestJobList(t *testing.T) {
 		var l jobList
 		jobs := make([]job, 4)
 		for i := range jobs {
+			jobs[i].misses = i // its name
 			l.push(&jobs[i])
 		}
 		left := []int{0, 1, 2, 3}
 		for _, i := range leave {
 			l.remove(&jobs[i])
 			left = slices.DeleteFunc(left, func(n int) bool { return n == i })
-			n, back := 0, 0
-			for j := l.first; j != nil; j = j.newer {
-				if j != &jobs[left[n]] {
-					t.Errorf("%v left: the job at %d is another", left, n)
+			var forward, back []int
+			for j := l.first; j != nil && len(forward) <= len(left); j = j.newer {
+				if forward = append(forward, j.misses); j.newer == l.first {
+					break
 				}
-				n++
 			}
-			for j := l.last; j != nil; j = j.older {
-				back++
+			for j := l.first; j != nil && len(back) <= len(left); {
+				j = j.older
+				if back = append(back, j.misses); j == l.first {
+					break
+				}
 			}
-			if n != len(left) || back != n || l.n != n {
-				t.Errorf("%v left: %d forward, %d backward, %d counted", left, n, back, l.n)
+			slices.Reverse(back)
+			if !slices.Equal(forward, left) || !slices.Equal(back, left) {
+				t.Errorf("%d left: %v forward, %v backward, want %v", i, forward, back, left)
 			}
 		}
 	}
@@ -904,7 +911,7 @@ func TestMuxWriteFails(t *testing.T) {
 	}{{0, fateUnsent}, {5, fateLost}} {
 		conn := &fakeConn{write: func([]byte) (int, error) { return tt.written, broken }}
 		c := &client{servers: []server{newServer("tac1", 49)}, keys: []key{{"test", testKey}}, timeout: time.Minute, singleConnect: true}
-		m := newMux(&link{client: c, server: c.servers[0], conn: conn, answered: true, established: true}, nil, func() {})
+		m := newMux(&link{client: c, server: c.servers[0], conn: conn, answered: 1, established: true}, nil, func() {})
 		j := &job{request: newRecord(caller{user: "u"}, authenMethodTACACSPlus, acctStart, []string{"service=shell"}, "1")}
 		c.begin(j, time.Now())
 		if err := m.add(j); err != nil || !m.room() {
@@ -919,7 +926,7 @@ func TestMuxWriteFails(t *testing.T) {
 		if m.end(j, io.EOF); fateOf(j.err) != tt.want {
 			t.Errorf("%d octets written: fate %d, want %d", tt.written, fateOf(j.err), tt.want)
 		}
-		if m.unanswered != 0 || m.flights.n != 0 || len(m.byID) != 0 {
+		if m.unanswered != 0 || m.flights.first != nil || len(m.byID) != 0 {
 			t.Error("the session is still on the mux")
 		}
 	}
@@ -936,16 +943,16 @@ func TestMuxRoom(t *testing.T) {
 	}{
 		{"new", link{}, mux{}, 0, true},
 		{"before the first reply", link{}, mux{}, 1, false},
-		{"established", link{answered: true, established: true}, mux{}, 1, true},
-		{"not agreed to", link{answered: true}, mux{}, 0, false},
-		{"closing", link{answered: true, established: true}, mux{closing: true}, 1, false},
-		{"dead", link{answered: true, established: true}, mux{dead: io.EOF}, 0, false},
-		{"nearly full", link{answered: true, established: true}, mux{unanswered: maxUnanswered - 1}, 1, true},
-		{"full", link{answered: true, established: true}, mux{unanswered: maxUnanswered}, 1, false},
+		{"established", link{answered: 1, established: true}, mux{}, 1, true},
+		{"not agreed to", link{answered: 1}, mux{}, 0, false},
+		{"spent", link{answered: 1, established: true, spent: true}, mux{}, 1, false},
+		{"nearly full", link{answered: 1, established: true}, mux{unanswered: maxUnanswered - 1}, 1, true},
+		{"full", link{answered: 1, established: true}, mux{unanswered: maxUnanswered}, 1, false},
 	} {
 		tt.mux.link = &tt.link
-		for range tt.jobs {
-			tt.mux.flights.push(new(job))
+		tt.mux.byID = map[uint32]*job{1: new(job)}
+		if tt.jobs == 0 {
+			clear(tt.mux.byID)
 		}
 		if got := tt.mux.room(); got != tt.want {
 			t.Errorf("%s: %t", tt.name, got)
@@ -959,7 +966,7 @@ func TestMuxDoesNotHoldBack(t *testing.T) {
 		written := 0
 		conn := &fakeConn{write: func(p []byte) (int, error) { written += len(p); return len(p), nil }}
 		c := &client{servers: []server{newServer("tac1", 49)}, keys: []key{{"test", testKey}}, timeout: time.Minute}
-		m := newMux(&link{client: c, conn: conn, answered: true}, nil, func() {})
+		m := newMux(&link{client: c, conn: conn, answered: 1}, nil, func() {})
 		j := &job{request: newRecord(caller{user: "u"}, authenMethodTACACSPlus, acctStart, []string{"service=shell"}, "1")}
 		c.begin(j, time.Now())
 		if err := m.add(j); err != nil {
@@ -1079,8 +1086,8 @@ func TestMuxGrace(t *testing.T) {
 			until = now.Add(tt.until)
 		}
 		at := now.Add(tt.after)
-		if holds := m.hold(at, until); holds != tt.holds || m.overdue != tt.overdue || holds && m.limit.Sub(at) != tt.wait {
-			t.Errorf("%v after the deadline: %t, overdue %t, waits for %v", tt.after, holds, m.overdue, m.limit.Sub(at))
+		if holds := m.hold(at, until); holds != tt.holds || holds && m.limit.After(now) != tt.overdue || holds && m.limit.Sub(at) != tt.wait {
+			t.Errorf("%v after the deadline: %t, overdue %t, waits for %v", tt.after, holds, m.limit.After(now), m.limit.Sub(at))
 		}
 	}
 }
@@ -1089,13 +1096,13 @@ func TestMuxGrace(t *testing.T) {
 func TestReusedJob(t *testing.T) {
 	b := &bench{n: 10}
 	q := newLogin(caller{user: "u", authenType: authenPAP}, "")
-	j := &job{request: q, misses: 3, apart: true, forgotten: true, err: errInterrupted}
+	j := &job{request: q, misses: 3, forgotten: true, err: errInterrupted}
 	j.res.Attempts = make([]attempt, 3)
 	j.session.deadline = time.Now()
 	q.tried = []authenType{authenPAP}
 	b.free = []*job{j}
 	got, _, _ := b.take(time.Now())
-	if got != j || j.misses != 0 || j.apart || j.forgotten || j.err != nil || j.res.Attempts != nil || !j.session.deadline.IsZero() || q.tried != nil || j.due.IsZero() {
+	if got != j || j.misses != 0 || j.forgotten || j.err != nil || j.res.Attempts != nil || !j.session.deadline.IsZero() || q.tried != nil || j.due.IsZero() {
 		t.Errorf("a job that is used again: %+v", got)
 	}
 }

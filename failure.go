@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"os"
 	"syscall"
 )
 
@@ -141,4 +144,33 @@ func classOf(err error) class {
 		return classGranted
 	}
 	return asFailure(err).class
+}
+
+// isClosed says that the other side ended the connection.
+func isClosed(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || isErrno(err, syscall.ECONNRESET, 10054) ||
+		isErrno(err, syscall.EPIPE, 10058) || isErrno(err, syscall.ECONNABORTED, 10053)
+}
+
+// isErrno compares with an error number of this system or with its number on Windows, which
+// the syscall package does not name; no other system has errors that high.
+func isErrno(err error, unix, windows syscall.Errno) bool {
+	return errors.Is(err, unix) || errors.Is(err, windows)
+}
+
+// cause takes off an error what net and os put around it, since the message says it already.
+func cause(err error) error {
+	var lookup *net.DNSError
+	if errors.As(err, &lookup) {
+		return errors.New(lookup.Err)
+	}
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err
+	}
+	var call *os.SyscallError
+	if errors.As(err, &call) {
+		err = call.Err
+	}
+	return err
 }

@@ -156,6 +156,43 @@ func (s *serverOptions) network() string {
 	return "tcp"
 }
 
+// parseServers reads a list of servers with commas: name, name:port, 1.2.3.4:port, 2001:db8::1
+// or [2001:db8::1]:port. Those without a port get the default one.
+func parseServers(list string, defaultPort uint16) ([]server, error) {
+	var servers []server
+	for part := range strings.SplitSeq(list, ",") {
+		host, port := strings.TrimSpace(part), ""
+		if inner, ok := strings.CutPrefix(host, "["); ok {
+			host, port, ok = strings.Cut(inner, "]")
+			if a, err := netip.ParseAddr(host); !ok || err != nil || a.Is4() || port != "" && port[0] != ':' {
+				return nil, failf(classUsage, "server \"%s\" is not [IPv6 address]:port", escape(part))
+			}
+		} else if strings.Count(host, ":") == 1 {
+			host, port, _ = strings.Cut(host, ":")
+			port = ":" + port
+		} else if strings.Contains(host, ":") {
+			if _, err := netip.ParseAddr(host); err != nil {
+				return nil, failf(classUsage, "server \"%s\" is neither an IPv6 address nor name:port", escape(part))
+			}
+		}
+		if host == "" {
+			return nil, failf(classUsage, "the server list \"%s\" has an empty part", escape(list))
+		}
+		if !printableASCII(host) || strings.ContainsAny(host, " /[]@") {
+			return nil, failf(classUsage, "server \"%s\" is not a name or an address", escape(part))
+		}
+		number := uint64(defaultPort)
+		if port != "" {
+			var err error
+			if number, err = strconv.ParseUint(port[1:], 10, 16); err != nil || number == 0 {
+				return nil, failf(classUsage, "port \"%s\" of server \"%s\" is not 1 to 65535", escape(port[1:]), escape(part))
+			}
+		}
+		servers = append(servers, newServer(host, uint16(number)))
+	}
+	return servers, nil
+}
+
 // outputOptions say how the result is shown.
 type outputOptions struct {
 	quiet, verbose, debug, json, showSecrets bool

@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
-	"net"
 	"os"
 	"time"
 )
@@ -17,27 +16,22 @@ import (
 // section 4.3.
 type mux struct {
 	link *link
-	conn net.Conn // that of link, for a goroutine that rings
 	in   *bufio.Reader
 	out  []byte
 	idle func()          // called before a wait
 	rung <-chan struct{} // asks for an end of the wait
 
-	flights  jobList // under way, in the order of their start, which is that of their deadlines
-	byID     map[uint32]*job
-	answered int   // sessions
-	closing  bool  // no new ones
-	dead     error // why the connection is over
+	flights jobList // under way, in the order of their start, which is that of their deadlines
+	byID    map[uint32]*job
+	dead    error // why the connection is over
 
 	// unanswered is how many octets of requests have no reply yet. They must fit the buffers of
 	// the two systems, or both sides could end up writing and none reading.
 	unanswered int
 	writes     int       // that reached the connection
 	limit      time.Time // the read deadline that is set
-	overdue    bool      // the oldest session's time was over before the last wait
 	codec      codec
-	random     [1024]byte
-	ids        []byte // what is left of random, for session ids
+	random     *bufio.Reader // session ids: many are asked for at a time
 }
 
 const (
@@ -52,17 +46,18 @@ const (
 )
 
 func newMux(l *link, rung <-chan struct{}, idle func()) *mux {
-	return &mux{link: l, conn: l.conn, in: bufio.NewReaderSize(l.conn, 2*(headerLen+maxBody)), rung: rung, idle: idle, byID: make(map[uint32]*job)}
+	return &mux{link: l, in: bufio.NewReaderSize(l.conn, 2*(headerLen+maxBody)), rung: rung, idle: idle,
+		byID: make(map[uint32]*job), random: bufio.NewReaderSize(rand.Reader, 1024)}
 }
 
 // room says whether another session may start: a second one not before the first reply, and
 // only where the server agreed (section 4.3).
 func (m *mux) room() bool {
 	switch {
-	case m.closing || m.dead != nil:
+	case m.link.spent:
 		return false
-	case !m.link.answered:
-		return m.flights.n == 0
+	case m.link.answered == 0:
+		return len(m.byID) == 0
 	}
 	return m.link.established && m.unanswered < maxUnanswered
 }
@@ -79,7 +74,7 @@ func (m *mux) add(j *job) error {
 		return err
 	}
 	n := headerLen + int(s.sent.length)
-	j.timing.sent += n
+	s.timing.sent += n
 	m.unanswered += n
 	j.queued = m.writes
 	m.flights.push(j)
@@ -87,16 +82,15 @@ func (m *mux) add(j *job) error {
 	return nil
 }
 
-// newID is a session_id that no session under way has. The generator is asked for many at a time.
+// newID is a session_id that no session under way has.
 func (m *mux) newID() uint32 {
-	if len(m.ids) == 0 {
-		m.ids = m.random[:]
-		rand.Read(m.ids) // never fails
+	for {
+		b, _ := m.random.Peek(4) // never fails
+		id := binary.BigEndian.Uint32(b)
+		if _, _ = m.random.Discard(4); m.byID[id] == nil {
+			return id
+		}
 	}
-	id := binary.BigEndian.Uint32(m.ids)
-	for m.ids = m.ids[4:]; m.byID[id] != nil; id++ {
-	}
-	return id
 }
 
 // wait returns a session that has ended, or nil when until has come or somebody rang. There must be
@@ -129,12 +123,12 @@ func (m *mux) wait(ctx context.Context, until time.Time) *job {
 		switch now := time.Now(); {
 		case err == nil: // a reply for nobody
 		case !errors.Is(err, os.ErrDeadlineExceeded):
-			m.dead = err
+			m.dead, m.link.spent = err, true
 		case now.Before(m.limit): // somebody rang, or ctx has ended
 			m.limit = time.Time{}
 		case !until.IsZero() && !now.Before(until):
 			return nil
-		case m.overdue:
+		case m.limit.After(m.flights.first.session.deadline): // the grace is over too
 			return m.end(m.flights.first, err)
 		}
 	}
@@ -148,7 +142,7 @@ func (m *mux) wait(ctx context.Context, until time.Time) *job {
 // longer where it is over already, or until. False is an end to all grace.
 func (m *mux) hold(now, until time.Time) bool {
 	limit := m.flights.first.session.deadline
-	if m.overdue = !now.Before(limit); m.overdue {
+	if !now.Before(limit) {
 		if now.Sub(limit) > maxGrace {
 			return false
 		}
@@ -159,7 +153,7 @@ func (m *mux) hold(now, until time.Time) bool {
 	}
 	if !limit.Equal(m.limit) {
 		m.limit = limit
-		_ = m.conn.SetReadDeadline(limit)
+		_ = m.link.conn.SetReadDeadline(limit)
 	}
 	return true
 }
@@ -180,30 +174,27 @@ func (m *mux) flush() {
 	if len(m.out) == 0 {
 		return
 	}
-	_ = m.conn.SetWriteDeadline(time.Now().Add(m.link.timeout))
-	n, err := m.conn.Write(m.out)
+	_ = m.link.conn.SetWriteDeadline(time.Now().Add(m.link.timeout))
+	n, err := m.link.conn.Write(m.out)
 	if m.out = m.out[:0]; n > 0 {
 		m.writes++
 	}
-	m.closing = m.closing || err != nil
+	m.link.spent = m.link.spent || err != nil
 }
 
 // read takes one packet and gives it to its session; the job is returned, which has ended so.
 // Octets are taken from the reader only when the packet is whole.
 func (m *mux) read(ctx context.Context) (*job, error) {
 	b, err := m.in.Peek(headerLen)
+	if bad := m.link.notTACACS(b); bad != nil {
+		return nil, bad
+	}
 	if err != nil {
 		return nil, err
 	}
-	if err := m.link.notTACACS(b[0]); err != nil {
-		return nil, err
-	}
 	h := parseHeader(b)
-	if m.link.breaksFlagRule(&h) {
-		return nil, m.link.flagViolation() // which ends all that is under way (section 10.5.2)
-	}
-	if h.length > maxBody {
-		return nil, m.link.tooLong(&h)
+	if err := m.link.acceptable(&h); err != nil {
+		return nil, err // which ends all that is under way
 	}
 	if b, err = m.in.Peek(headerLen + int(h.length)); err != nil {
 		return nil, err
@@ -214,13 +205,12 @@ func (m *mux) read(ctx context.Context) (*job, error) {
 		return nil, nil // for nobody, or a second one: nothing to believe in it
 	}
 	m.remove(j)
-	m.answered++
-	j.timing.received += len(b)
+	j.session.timing.received += len(b)
 	if err = j.session.verify(&h); err == nil {
 		err = j.session.unseal(&h, b[headerLen:], &m.codec, j.request.reply())
 	}
 	if err != nil {
-		m.closing = true // section 4.4: no new session, the active ones end
+		m.link.spent = true // section 4.4: no new session, the active ones end
 	} else {
 		var last layouter
 		if last, err = j.request.next(ctx, &j.session, &j.res); last != nil { // a farewell: a second exchange has no place here
@@ -250,33 +240,26 @@ func (m *mux) remove(j *job) {
 	m.unanswered -= headerLen + int(j.session.sent.length)
 }
 
-// A jobList is a queue that any job can leave. A job is in one list at a time.
+// A jobList is a queue that any job can leave: a circle, whose first has the last before it. A job
+// is in one list at a time.
 type jobList struct {
-	first, last *job
-	n           int
+	first *job
 }
 
 func (l *jobList) push(j *job) {
-	if j.older, j.newer = l.last, nil; l.last == nil {
-		l.first = j
-	} else {
-		l.last.newer = j
+	if l.first == nil {
+		l.first, j.older, j.newer = j, j, j
+		return
 	}
-	l.last = j
-	l.n++
+	j.older, j.newer = l.first.older, l.first
+	j.older.newer, j.newer.older = j, j
 }
 
 func (l *jobList) remove(j *job) {
-	if j.older == nil {
-		l.first = j.newer
-	} else {
-		j.older.newer = j.newer
+	j.older.newer, j.newer.older = j.newer, j.older
+	if l.first == j {
+		if l.first = j.newer; l.first == j {
+			l.first = nil
+		}
 	}
-	if j.newer == nil {
-		l.last = j.older
-	} else {
-		j.newer.older = j.older
-	}
-	j.older, j.newer = nil, nil
-	l.n--
 }

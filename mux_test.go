@@ -595,6 +595,55 @@ func TestIdleConnectionCloses(t *testing.T) {
 	}
 }
 
+// TestRequestWhileOthersWait: a request goes out although the connection waits for the replies to
+// those before.
+func TestRequestWhileOthersWait(t *testing.T) {
+	t.Parallel()
+	waits := make(chan struct{})
+	s := handWritten(t, func(c *wire) {
+		c.Write(c.grant(c.next()))
+		first := c.take(1)
+		close(waits)
+		c.Write(append(c.grant(c.next()), c.grant(first[0])...))
+		c.behave()
+	})
+	k := talkTo(t, s.addr, "--timeout", "5")
+	for i := range 3 {
+		k.say(fmt.Sprintf(authorLine, fmt.Sprintf(`"user":"u%d"`, i)))
+		switch i {
+		case 0:
+			k.hear()
+		case 1:
+			<-waits
+			time.Sleep(10 * time.Millisecond) // batch waits too
+		}
+	}
+	for range 2 {
+		if a := k.hear(); !a.Granted {
+			t.Errorf("answer %+v %+v", a, a.Error)
+		}
+	}
+	if k.end(); s.connections() != 1 || s.asked("u1") != 1 || s.asked("u2") != 1 {
+		t.Errorf("%d connections, asked %d and %d times", s.connections(), s.asked("u1"), s.asked("u2"))
+	}
+}
+
+// TestFewOctetsOfAStranger: what is not TACACS+ is called so whichever way it is met, also where it
+// is shorter than a header.
+func TestFewOctetsOfAStranger(t *testing.T) {
+	t.Parallel()
+	s := handWritten(t, func(c *wire) {
+		c.next()
+		io.WriteString(c, "hi\n")
+	})
+	for _, line := range []string{"authenticate alice AT -t pap --json", "batch AT"} {
+		got := runWith(t, secretsInEnv, requests(1, papLine), split(line, "AT", s.addr)...)
+		if list := answers(t, got.out); len(list) != 1 || list[0].ExitCode != classProtocol.exit() || !strings.Contains(list[0].Error.Message, "begins with 0x68") {
+			t.Errorf("%s: got %+v", line, got)
+		}
+	}
+}
+
 // TestInterruptedMux is Ctrl-C with requests under way: on one connection, on a connection each,
 // and before the first reply. Each of them gets its answer, and the exit code is 130.
 func TestInterruptedMux(t *testing.T) {

@@ -1,8 +1,12 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -385,4 +389,33 @@ func printableASCII(s string) bool {
 		}
 	}
 	return true
+}
+
+// An outlet writes as long as somebody reads, and after the end of ctx for no longer than a moment:
+// a reader that has stopped does not keep the program from ending.
+type outlet struct {
+	ctx context.Context
+	to  io.Writer
+}
+
+const unreadLimit = time.Second
+
+func (o *outlet) Write(p []byte) (int, error) {
+	written := make(chan error, 1)
+	text := bytes.Clone(p) // an abandoned write still looks at it
+	go func() {
+		_, err := o.to.Write(text)
+		written <- err
+	}()
+	var err error
+	select {
+	case err = <-written:
+	case <-o.ctx.Done():
+		select {
+		case err = <-written:
+		case <-time.After(unreadLimit):
+			err = errors.New("nobody reads them")
+		}
+	}
+	return len(p), err
 }

@@ -3,10 +3,10 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"strings"
 	"sync/atomic"
@@ -92,7 +92,7 @@ func (s *sequence) run(ctx context.Context, c *client, in io.Reader, inFlight in
 	team.done = func(j *job) {
 		e := j.owner.(*entry)
 		s.given--
-		s.grow(e, j.timing.received)
+		s.grow(e, j.session.timing.received)
 		s.done(e)
 	}
 	team.idle = func() { s.broken = s.out.Flush() != nil }
@@ -196,10 +196,7 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 
 // take gives the crew the next request that was read.
 func (s *sequence) take(time.Time) (*job, time.Time, bool) {
-	for {
-		if s.broken {
-			return nil, time.Time{}, false // nobody would see what comes of it
-		}
+	for !s.broken { // or nobody would see what comes of it
 		if s.held.Load() > maxHeld && s.given > 0 {
 			return nil, time.Time{}, true
 		}
@@ -223,19 +220,17 @@ func (s *sequence) take(time.Time) (*job, time.Time, bool) {
 		}
 		s.done(e) // a line that is no request
 	}
+	return nil, time.Time{}, false
 }
 
 // done shows every result whose turn has come.
 func (s *sequence) done(e *entry) {
 	e.over = true
-	n := 0
-	for ; n < len(s.pending) && s.pending[n].over; n++ {
-		s.count(s.pending[n])
-		s.show(s, s.pending[n])
-		s.shrink(s.pending[n])
+	for ; len(s.pending) > 0 && s.pending[0].over; s.pending = s.pending[1:] {
+		s.count(s.pending[0])
+		s.show(s, s.pending[0])
+		s.shrink(s.pending[0])
 	}
-	clear(s.pending[:n])
-	s.pending = s.pending[n:]
 }
 
 // grow counts n octets more that are held for an entry.
@@ -254,35 +249,6 @@ func (s *sequence) shrink(e *entry) {
 	}
 }
 
-// An outlet writes as long as somebody reads, and after the end of ctx for no longer than a moment:
-// a reader that has stopped does not keep the program from ending.
-type outlet struct {
-	ctx context.Context
-	to  io.Writer
-}
-
-const unreadLimit = time.Second
-
-func (o *outlet) Write(p []byte) (int, error) {
-	written := make(chan error, 1)
-	text := bytes.Clone(p) // an abandoned write still looks at it
-	go func() {
-		_, err := o.to.Write(text)
-		written <- err
-	}()
-	var err error
-	select {
-	case err = <-written:
-	case <-o.ctx.Done():
-		select {
-		case err = <-written:
-		case <-time.After(unreadLimit):
-			err = errors.New("nobody reads them")
-		}
-	}
-	return len(p), err
-}
-
 // count keeps the totals.
 func (s *sequence) count(e *entry) {
 	s.total++
@@ -292,9 +258,8 @@ func (s *sequence) count(e *entry) {
 	switch {
 	case e.asExpected():
 		s.asWanted++
-	case c > classDenied && s.failed == classGranted:
-		s.failed = c
 	case c > classDenied:
+		s.failed = cmp.Or(s.failed, c)
 	case e.expect != "":
 		s.differ++
 	default:
@@ -305,25 +270,8 @@ func (s *sequence) count(e *entry) {
 // class is that of the whole run: the first failure's that is not a denial, else denied where
 // something differs from what was expected or, where nothing was, is denied.
 func (s *sequence) class() class {
-	switch {
-	case s.failed != classGranted:
-		return s.failed
-	case s.differ > 0 || s.denied > 0 && (!s.marked || !s.lenient):
+	if s.failed == classGranted && (s.differ > 0 || s.denied > 0 && (!s.marked || !s.lenient)) {
 		return classDenied
 	}
-	return classGranted
-}
-
-// summary is the totals in words.
-func (s *sequence) summary() string {
-	text := fmt.Sprintf("%d requests", s.total)
-	for c, n := range s.byClass {
-		if n > 0 {
-			text += fmt.Sprintf(", %d %s", n, class(c))
-		}
-	}
-	if n := s.total - s.asWanted; n > 0 {
-		text += fmt.Sprintf("; %d not as expected", n)
-	}
-	return text
+	return s.failed
 }

@@ -17,11 +17,10 @@ type session struct {
 	*link
 	sent     header    // of the packet sent last
 	began    time.Time // when that was
-	timing   *timing
+	timing   timing
 	deadline time.Time // absolute; only a person at a prompt moves it
 	reused   bool      // the connection had answered others before
-	written  bool      // some octets of a request
-	parted   bool      // with a farewell: the connection is of no more use
+	written  bool      // some octets of the packet sent last
 }
 
 // newSessionID is from a strong generator, as section 4.1 asks.
@@ -33,7 +32,7 @@ func newSessionID() uint32 {
 
 // start prepares the header that all packets of the session have, but for the numbers.
 func (s *session) start(l *link, q request, id uint32) {
-	s.link, s.reused, s.written, s.parted, s.sent = l, l.answered, false, false, header{sessionID: id}
+	s.link, s.reused, s.sent = l, l.answered > 0, header{sessionID: id}
 	s.sent.typ, s.sent.version = q.kind()
 	if l.clear {
 		s.sent.flags |= flagUnencrypted
@@ -44,17 +43,18 @@ func (s *session) start(l *link, q request, id uint32) {
 	}
 }
 
-// carry takes a request through the session, to the verdict.
+// carry takes a request through the session, to the verdict. Where that is not how it ended, the
+// connection is of no more use: what follows on it could belong to this session.
 func (s *session) carry(ctx context.Context, q request, res *result) error {
 	m, err := q.open(s.from)
 	for err == nil && m != nil {
-		if err = s.exchange(m, q.reply()); err != nil {
-			return err
-		}
-		if m, err = q.next(ctx, s, res); err != nil && m != nil {
-			s.farewell(m)
+		if err = s.exchange(m, q.reply()); err == nil {
+			if m, err = q.next(ctx, s, res); err != nil && m != nil {
+				s.farewell(m)
+			}
 		}
 	}
+	s.spent = s.spent || err != nil && fateOf(err) != fateRestart
 	if errors.Is(err, errFarewell) {
 		return nil
 	}
@@ -86,7 +86,7 @@ func (s *session) send(m layouter) error {
 	s.began = time.Now()
 	n, err := s.conn.Write(packet)
 	s.timing.sent += n
-	s.written = s.written || n > 0
+	s.written = n > 0
 	if err != nil {
 		return s.ioFailure("send to", 0, err)
 	}
@@ -118,7 +118,6 @@ func (s *session) seal(dst []byte, c *codec, m layouter) ([]byte, error) {
 
 // farewell ends a dialogue, also after an interruption; no reply follows. Section 5.4.3.
 func (s *session) farewell(m layouter) {
-	s.parted = true
 	s.stop()
 	_ = s.conn.SetDeadline(time.Now().Add(time.Second))
 	_ = s.send(m)
@@ -128,10 +127,8 @@ func (s *session) farewell(m layouter) {
 func (s *session) receive(reply layouter) error {
 	h, got, err := readHeader(s.conn)
 	s.timing.received += len(got)
-	if len(got) > 0 {
-		if err := s.notTACACS(got[0]); err != nil {
-			return err
-		}
+	if err := s.notTACACS(got); err != nil {
+		return err
 	}
 	if err != nil {
 		return s.ioFailure("read the reply of", len(got), err)
@@ -150,11 +147,25 @@ func (s *session) receive(reply layouter) error {
 	return s.unseal(&h, body, new(codec), reply)
 }
 
+// acceptable checks what every packet of a connection must hold to, the flag before anything else
+// (section 10.5.2).
+func (l *link) acceptable(h *header) error {
+	switch {
+	case l.clear != (h.flags&flagUnencrypted != 0):
+		return l.flagViolation()
+	case h.length > maxBody:
+		return failf(classProtocol, "the reply of %s claims a body of %d octets, the limit is %d", l.server, h.length, maxBody).
+			withHint("not a TACACS+ server, or a broken one")
+	}
+	return nil
+}
+
 // verify checks the header of a reply against that of the packet it answers.
 func (s *session) verify(h *header) error {
+	if err := s.acceptable(h); err != nil {
+		return err
+	}
 	switch {
-	case s.breaksFlagRule(h):
-		return s.flagViolation()
 	case h.typ != s.sent.typ:
 		return s.mismatch("type", h.typ, s.sent.typ)
 	case h.sessionID != s.sent.sessionID:
@@ -166,18 +177,17 @@ func (s *session) verify(h *header) error {
 		s.trace.packet("received from", &s.server, h, nil, nil)
 		return failf(classServer, "%s answers with an empty body", s.server).
 			withHint("the server does not do %s (RFC 8907 section 3.6)", h.typ)
-	case h.length > maxBody:
-		return s.tooLong(h)
 	}
 	return nil
 }
 
 // unseal undoes the obfuscation of a body whose header was verified, and decodes it.
 func (s *session) unseal(h *header, body []byte, c *codec, reply layouter) error {
-	if !s.answered {
+	if s.answered == 0 {
 		// Only the first reply of a connection says so (section 4.3).
-		s.answered, s.established = true, s.singleConnect && h.flags&flagSingleConnect != 0
+		s.established = s.singleConnect && h.flags&flagSingleConnect != 0
 	}
+	s.answered++
 	if !s.clear {
 		// With the reply's own header: some servers answer with the other minor version.
 		obfuscate(h, s.keys[0].value, body)
@@ -194,18 +204,14 @@ func (s *session) unseal(h *header, body []byte, c *codec, reply layouter) error
 	return nil
 }
 
-func (l *link) tooLong(h *header) error {
-	return failf(classProtocol, "the reply of %s claims a body of %d octets, the limit is %d", l.server, h.length, maxBody).
-		withHint("not a TACACS+ server, or a broken one")
-}
-
 var errNotTACACS = errors.New("is not TACACS+")
 
-// notTACACS judges the first octet that a server sends.
-func (l *link) notTACACS(first byte) error {
-	if version(first).major() == majorVersion {
+// notTACACS judges the first octet that a server sends, where there is one.
+func (l *link) notTACACS(got []byte) error {
+	if len(got) == 0 || version(got[0]).major() == majorVersion {
 		return nil
 	}
+	first := got[0]
 	f := failf(classProtocol, "the reply of %s %w: it begins with 0x%02x, not 0xc0 or 0xc1", l.server, errNotTACACS, first)
 	if first == 0x15 || first == 0x16 {
 		return f.withHint("this is a TLS port (RFC 9887): try --tls, or the port of the clear service")
@@ -217,9 +223,6 @@ func (s *session) mismatch(field string, got, want any) *failure {
 	return failf(classProtocol, "the reply of %s has %s %v, not %v", s.server, field, got, want).
 		withHint("a broken server, or a device in between that mixes sessions")
 }
-
-// breaksFlagRule is for what is looked at before anything else of a reply (section 10.5.2).
-func (l *link) breaksFlagRule(h *header) bool { return l.clear != (h.flags&flagUnencrypted != 0) }
 
 // flagViolation is section 10.5.2: close the connection, do not use the reply, and treat it as
 // FAIL, so that no other server is asked. Over TLS it is RFC 9887 section 4.
@@ -260,7 +263,7 @@ func (s *session) ioFailure(what string, n int, err error) error {
 	if f := s.tlsReadFailure(err); f != nil {
 		return f
 	}
-	closed, first := isClosed(err), n == 0 && s.sent.seqNo == 1
+	closed, late := isClosed(err), errors.Is(err, os.ErrDeadlineExceeded)
 	var f *failure
 	switch {
 	case closed && n > 0:
@@ -268,21 +271,21 @@ func (s *session) ioFailure(what string, n int, err error) error {
 	case closed:
 		f = failf(classNetwork, "%s closed the connection before it answered", s.server).
 			withHint("most often the server has no client entry for the address %s; an access list, a wrong key (some servers close) or a TLS port look the same", hostOf(s.conn.LocalAddr()))
-	case errors.Is(err, os.ErrDeadlineExceeded) && n > 0:
+	case late && n > 0:
 		f = failf(classNetwork, "the reply of %s was cut off after %d octets: timed out after %v", s.server, n, s.timeout)
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	case late:
 		f = failf(classNetwork, "no reply from %s within %v", s.server, s.timeout).
 			withHint("some servers drop a packet that does not fit their key; else a slow back end (LDAP, AD) or overload: try a longer --timeout")
 	default:
 		f = failf(classNetwork, "%s %s: %w", what, s.server, cause(err))
 	}
 	switch {
-	case !first:
+	case n > 0 || s.sent.seqNo > 1:
 	case closed && s.written:
 		f.fate = fateLost
 	case closed:
 		f.fate = fateUnsent
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	case late:
 		f.fate = fateSilent
 	}
 	return f

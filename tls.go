@@ -444,7 +444,7 @@ func alertHint(err error) string {
 // tlsReadFailure explains an error of the first read after a handshake that succeeded: in TLS
 // 1.3 that is where the server says, or does not say, what is wrong with the client's certificate.
 func (s *session) tlsReadFailure(err error) error {
-	if s.facts == nil || s.link.answered {
+	if s.facts == nil || s.link.answered > 0 {
 		return nil
 	}
 	if isAlert(err) {

@@ -32,6 +32,7 @@ func TestEmptySecrets(t *testing.T) {
 		"chpass alice AT --new-password-file DIR/newline":          "the new password of DIR/newline is empty",
 		"check alice AT --password-stdin":                          "the password of standard input is empty",
 		"batch AT --password-file DIR/empty":                       "the password of DIR/empty is empty",
+		"serve --user a:b --enable-password-file DIR/newline":      "the enable password of DIR/newline is empty",
 	} {
 		got := runWith(t, secretsInEnv, "", split(line, "AT", l.Addr().String(), "DIR", dir)...)
 		if got.code != classUsage.exit() || !strings.HasPrefix(got.err, "tacacs_plus: "+strings.ReplaceAll(want, "DIR", dir)+"\n") {

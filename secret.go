@@ -268,3 +268,59 @@ func toEnd(r *bufio.Reader) (string, error) {
 	text, err := io.ReadAll(io.LimitReader(r, maxSecretFile+1))
 	return string(text), err
 }
+
+// What a server repeats of our secrets is not shown. Of a short one that would tell it more often than
+// hide it, since it stands in other words by chance: one of less than shortSecret octets is looked for
+// only where neither a letter nor a digit touches it, and one of less than shortestSecret not at all.
+const (
+	shortestSecret = 4
+	shortSecret    = 6
+)
+
+// redact is text with [redacted] in place of the secrets in it.
+func redact(text string, secrets []string) string {
+	hidden := make([]bool, len(text))
+	if !spot(hidden, text, secrets) {
+		return text // nearly always
+	}
+	var b strings.Builder
+	for i := range len(text) {
+		switch {
+		case !hidden[i]:
+			b.WriteByte(text[i])
+		case i == 0 || !hidden[i-1]:
+			b.WriteString("[redacted]")
+		}
+	}
+	return b.String()
+}
+
+// spot marks the octets of text that belong to one of the secrets, and says whether there are any.
+func spot(hidden []bool, text string, secrets []string) (found bool) {
+	for _, s := range secrets {
+		if len(s) < shortestSecret {
+			continue
+		}
+		for at, marked := 0, 0; ; at++ {
+			i := strings.Index(text[at:], s)
+			if i < 0 {
+				break
+			}
+			at += i
+			end := at + len(s)
+			if len(s) < shortSecret && (at > 0 && isWord(text[at-1]) || end < len(text) && isWord(text[end])) {
+				continue
+			}
+			for i := max(at, marked); i < end; i++ {
+				hidden[i] = true
+			}
+			marked, found = end, true
+		}
+	}
+	return found
+}
+
+// isWord says that an octet is of a letter or a digit.
+func isWord(c byte) bool {
+	return c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z' || c >= utf8.RuneSelf
+}

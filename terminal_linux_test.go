@@ -695,3 +695,18 @@ func TestSecretsFromTerminal(t *testing.T) {
 		t.Errorf("the password is %q", start.data)
 	}
 }
+
+// TestServerRepeatsTyped: what was typed without echo is not shown when a server repeats it; what was
+// typed with echo is.
+func TestServerRepeatsTyped(t *testing.T) {
+	t.Parallel()
+	server := newScript(t, testKey, &authenReply{status: authenGetPass, serverMsg: "s/key 97"},
+		&authenReply{status: authenGetData, serverMsg: "not first-1. Colour?"}, &authenReply{status: authenGetData, flags: authenNoEcho, serverMsg: "Token?"},
+		&authenReply{status: authenPass, serverMsg: "first-1 second-2 third-3"})
+	dir := writeFiles(t, map[string]string{"key": testKey})
+	s := runAt(t, "authenticate alice "+server.addr+" --key-file "+dir+"/key")
+	s.asked(t, server.addr+": s/key 97 ", false, "first-1\n")
+	s.asked(t, server.addr+": not [redacted]. Colour? ", true, "second-2\n")
+	s.asked(t, server.addr+": Token? ", false, "third-3\n")
+	s.ends(t, classGranted.exit(), "PASS: [redacted] second-2 [redacted]\n", "second-2\r\n")
+}

@@ -737,7 +737,7 @@ func TestBatchEndsUnread(t *testing.T) {
 	cancel()
 	select {
 	case code := <-ended:
-		if !strings.Contains(messages.String(), "write the results: nobody reads them") {
+		if code != classInterrupted.exit() || !strings.Contains(messages.String(), "write the results: nobody reads them") {
 			t.Errorf("ends with %d: %s", code, messages.String())
 		}
 	case <-time.After(patience):

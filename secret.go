@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -279,10 +280,11 @@ const (
 
 // redact is text with [redacted] in place of the secrets in it.
 func redact(text string, secrets []string) string {
-	hidden := make([]bool, len(text))
-	if !spot(hidden, text, secrets) {
+	if !slices.ContainsFunc(secrets, func(s string) bool { return s != "" && strings.Contains(text, s) }) {
 		return text // nearly always
 	}
+	hidden := make([]bool, len(text))
+	spot(hidden, text, secrets)
 	var b strings.Builder
 	for i := range len(text) {
 		switch {
@@ -295,13 +297,13 @@ func redact(text string, secrets []string) string {
 	return b.String()
 }
 
-// spot marks the octets of text that belong to one of the secrets, and says whether there are any.
-func spot(hidden []bool, text string, secrets []string) (found bool) {
+// spot marks the octets of text that belong to one of the secrets.
+func spot(hidden []bool, text string, secrets []string) {
 	for _, s := range secrets {
 		if len(s) < shortestSecret {
 			continue
 		}
-		for at, marked := 0, 0; ; at++ {
+		for at := 0; ; at++ {
 			i := strings.Index(text[at:], s)
 			if i < 0 {
 				break
@@ -311,13 +313,11 @@ func spot(hidden []bool, text string, secrets []string) (found bool) {
 			if len(s) < shortSecret && (at > 0 && isWord(text[at-1]) || end < len(text) && isWord(text[end])) {
 				continue
 			}
-			for i := max(at, marked); i < end; i++ {
+			for i := at; i < end; i++ {
 				hidden[i] = true
 			}
-			marked, found = end, true
 		}
 	}
-	return found
 }
 
 // isWord says that an octet is of a letter or a digit.

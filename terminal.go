@@ -98,17 +98,18 @@ func (t *terminal) show(prompt string, hidden bool) error {
 func (t *terminal) leave() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.prompt = ""; t.hidden {
+	if t.hidden {
 		t.restore()
 		fmt.Fprintln(t.out) // the newline that was typed did not show
 	}
+	t.prompt, t.hidden = "", false
 }
 
 // giveBack makes the terminal what it was before the prompt, for the shell to use.
 func (t *terminal) giveBack() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.prompt != "" && t.hidden {
+	if t.hidden {
 		t.restore()
 	}
 }
@@ -118,9 +119,6 @@ func (t *terminal) giveBack() {
 func (t *terminal) takeAgain(stopped bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.prompt == "" {
-		return
-	}
 	if t.hidden {
 		if restore, echoed, err := echoOff(t.file.Fd()); err == nil && echoed {
 			t.restore, stopped = restore, true

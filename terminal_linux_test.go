@@ -549,6 +549,7 @@ func TestCtrlZ(t *testing.T) {
 	if err := cmd.Wait(); err != nil {
 		t.Error(err)
 	}
+	p.checkEcho(t, true)
 	const stopped = "\r\n[1]+  Stopped                 \"$@\"\r\n[stopped]\r\n\r\n"
 	want := ""
 	for _, prompt := range []string{"tacacs+ secret: ", "password for alice: "} {
@@ -556,6 +557,30 @@ func TestCtrlZ(t *testing.T) {
 	}
 	if want += "^Z" + stopped + "tacacs_plus: "; !strings.HasPrefix(shown, want) {
 		t.Errorf("the terminal shows\n%q, not\n%q", shown, want)
+	}
+}
+
+// TestCtrlZAtQuestion: a prompt with echo is shown again, too.
+func TestCtrlZAtQuestion(t *testing.T) {
+	t.Parallel()
+	server := newScript(t, "0123456789abcdef", &authenReply{status: authenGetData, serverMsg: "Colour?"}, &authenReply{status: authenPass})
+	p := openPTY(t)
+	cmd := p.atShell(t, "", "authenticate", "alice", server.addr, "-k", "0123456789abcdef", "--password", "x")
+	prompt := server.addr + ": Colour? "
+	readUntil(t, p.person, prompt)
+	p.types(t, "re\x1a")
+	readUntil(t, p.person, "[stopped]")
+	p.types(t, "\n")
+	readUntil(t, p.person, prompt)
+	p.types(t, "blue\n")
+	readUntil(t, p.person, "blue\r\nPASS\r\n[ended 0]")
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	server.received(t, new(authenStart))
+	var m authenContinue
+	if server.received(t, &m); m.userMsg != "blue" {
+		t.Errorf("the answer is %q", m.userMsg)
 	}
 }
 
@@ -610,6 +635,7 @@ func TestReturnToPrompt(t *testing.T) {
 		t.Fatal(err)
 	}
 	mode.Lflag |= syscall.ECHO
+	mode.Iflag ^= syscall.IXON // as the person wants it from now on
 	if err := ioctl(p.program.Fd(), ioctlSetTermios, &mode); err != nil {
 		t.Fatal(err)
 	}
@@ -618,7 +644,10 @@ func TestReturnToPrompt(t *testing.T) {
 	p.types(t, testKey+"\n")
 	shown += readUntil(t, p.person, "connection refused")
 	_ = cmd.Wait()
-	p.checkEcho(t, true)
+	var after syscall.Termios
+	if err := ioctl(p.program.Fd(), ioctlGetTermios, &after); err != nil || after != mode {
+		t.Errorf("%v, the terminal is %+v, not %+v", err, after, mode)
+	}
 	if !strings.HasPrefix(shown, "tacacs+ secret: tacacs+ secret: \r\ntacacs_plus: ") {
 		t.Errorf("the terminal shows %q", shown)
 	}

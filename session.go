@@ -34,8 +34,9 @@ func newSessionID() uint32 {
 
 // start prepares the header that all packets of the session have, but for the numbers.
 func (s *session) start(l *link, q request, id uint32) {
-	s.link, s.request, s.reused, s.written, s.parted, s.sent = l, q, l.answered, false, false, header{sessionID: id}
+	s.link, s.reused, s.written, s.parted, s.sent = l, l.answered, false, false, header{sessionID: id}
 	s.sent.typ, s.sent.version = q.kind()
+	s.request = q
 	if l.clear {
 		s.sent.flags |= flagUnencrypted
 	}
@@ -68,6 +69,29 @@ func (s *session) pause() (resume func()) {
 	return func() {
 		s.deadline = s.deadline.Add(time.Since(began))
 		_ = s.conn.SetDeadline(s.deadline)
+	}
+}
+
+// secrets are what a reply must not show.
+func (s *session) secrets() []string {
+	secrets := s.request.secrets()
+	for _, k := range s.keys {
+		secrets = append(secrets, k.value)
+	}
+	return secrets
+}
+
+// redact takes our secrets out of the texts of a reply, before anybody sees them.
+func (s *session) redact(texts []field) {
+	var secrets []string
+	for _, f := range texts {
+		if *f.value == "" {
+			continue
+		}
+		if secrets == nil {
+			secrets = s.secrets()
+		}
+		*f.value = redact(*f.value, secrets)
 	}
 }
 
@@ -197,29 +221,6 @@ func (s *session) unseal(h *header, body []byte, c *codec, reply layouter) error
 			withHint("the server answers this type with another minor version than RFC 8907 section 5.4.1 asks for")
 	}
 	return nil
-}
-
-// secrets are what a reply must not show.
-func (s *session) secrets() []string {
-	secrets := s.request.secrets()
-	for _, k := range s.keys {
-		secrets = append(secrets, k.value)
-	}
-	return secrets
-}
-
-// redact takes our secrets out of the texts of a reply, before anybody sees them.
-func (s *session) redact(texts []field) {
-	var secrets []string
-	for _, f := range texts {
-		if *f.value == "" {
-			continue
-		}
-		if secrets == nil {
-			secrets = s.secrets()
-		}
-		*f.value = redact(*f.value, secrets)
-	}
 }
 
 func (l *link) tooLong(h *header) error {

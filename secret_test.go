@@ -156,9 +156,9 @@ func TestServerRepeatsSecrets(t *testing.T) {
 		t.Errorf("batch shows %+v", got)
 	}
 	// A password that is a part of the user's name is told by a gap in it, not by the name.
-	server = newScript(t, testKey, &authenReply{status: authenFail, serverMsg: "no user alice1"})
-	got = runWith(t, nil, "", split("authenticate alice1 AT -t pap --password alice --key-file DIR/key", "AT", server.addr, "DIR", dir)...)
-	if got.out != "FAIL: no user alice1\n" {
+	server = newScript(t, testKey, &authenReply{status: authenFail, serverMsg: "no user alice-1"})
+	got = runWith(t, nil, "", split("authenticate alice-1 AT -t pap --password alice --key-file DIR/key", "AT", server.addr, "DIR", dir)...)
+	if got.out != "FAIL: no user alice-1\n" {
 		t.Errorf("got %+v", got)
 	}
 }

@@ -104,27 +104,3 @@ func (t *terminal) leave() {
 	}
 	t.prompt, t.hidden = "", false
 }
-
-// giveBack makes the terminal what it was before the prompt, for the shell to use.
-func (t *terminal) giveBack() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.hidden {
-		t.restore()
-	}
-}
-
-// takeAgain goes on with the prompt after the process was stopped. Where nobody knows whether it
-// was, an echo that is on says so.
-func (t *terminal) takeAgain(stopped bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.hidden {
-		if restore, echoed, err := echoOff(t.file.Fd()); err == nil && echoed {
-			t.restore, stopped = restore, true
-		}
-	}
-	if stopped {
-		fmt.Fprint(t.out, t.prompt)
-	}
-}

@@ -708,7 +708,9 @@ func TestSecretsFromTerminal(t *testing.T) {
 				if s.checkEcho(t, false); typed == "" {
 					s.leave()
 				}
-				s.types(t, typed)
+				if s.types(t, typed); typed == "\x04" {
+					readUntil(t, s.stderr, " is empty\n")
+				}
 				s.ends(t, want, "", "")
 			}
 			checkUntouched(t, l)

@@ -207,6 +207,26 @@ func TestTraceHidesMisplacedSecrets(t *testing.T) {
 	}
 }
 
+// TestTraceRepeatedSecrets: what a server repeats is hidden in the fields and in the dump, in a reply that
+// does not fit too, unless secrets are asked for.
+func TestTraceRepeatedSecrets(t *testing.T) {
+	t.Parallel()
+	body, err := encoded(&authenReply{status: authenFail, serverMsg: "no: ZZZZZZ", data: "ZZZZZZ"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, body := range [][]byte{body, append(bytes.Clone(body), 0)} {
+		for _, show := range []bool{false, true} {
+			var out strings.Builder
+			(&tracer{out: &out, showSecrets: show}).packet("received from", newServer("tac1", 49), &header{seqNo: 2}, body, new(authenReply), "ZZZZZZ")
+			text := out.String()
+			if got := strings.Count(text, " 5a"); got != map[bool]int{true: 12}[show] || !show && strings.Contains(text, "Z") || !strings.Contains(text, " 6e 6f ") {
+				t.Errorf("shown: %t, got\n%s", show, text)
+			}
+		}
+	}
+}
+
 // TestServeTracesMisplacedSecrets: serve -d does not show the password of a login that comes as another
 // request.
 func TestServeTracesMisplacedSecrets(t *testing.T) {

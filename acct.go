@@ -303,6 +303,7 @@ func (r *record) reset()                      {}
 func (r *record) dialogue() bool              { return false }
 func (r *record) reply() layouter             { return &r.response }
 func (r *record) later() []layouter           { return nil }
+func (r *record) secrets() []string           { return nil }
 
 // repeatable is false: the server may have written the record and died before it said so.
 func (r *record) repeatable() bool { return false }

@@ -71,7 +71,11 @@ func (r *task) commandInput() io.Reader {
 		input, _ = f.Stat()
 	}
 	tls := r.inv.server.tls
-	for _, name := range append(list{tls.cert, tls.certKey}, r.inv.key.files...) {
+	secrets := slices.Concat(list{tls.cert, tls.certKey}, r.inv.key.files, r.inv.password.files)
+	if r.inv.password.stdin {
+		secrets = append(secrets, "-")
+	}
+	for _, name := range secrets {
 		if info, _ := os.Stat(name); name == "-" || os.SameFile(info, input) {
 			return nil
 		}

@@ -67,6 +67,7 @@ func (m *authenContinue) layout(c *codec) {
 	c.secret("user_msg", 2, &m.userMsg)
 	c.length("data", 2, &m.data)
 	octet(c, "flags", &m.flags)
+	c.fields[1].secret = m.flags&authenAbort == 0 // then nothing says what it is
 }
 
 // An authenAction is what a START asks for. SENDAUTH (4) is not used: section 10.5.3.
@@ -191,6 +192,7 @@ type authentication struct {
 	tried    []authenType         // the types of the sessions so far; the last one is under way
 	used     map[authenStatus]int // how many of the prepared replies the session has used
 	answered int                  // how many of answers
+	typed    []string             // at prompts without echo
 	start    authenStart
 	response authenReply
 }
@@ -260,6 +262,12 @@ func (a *authentication) later() (messages []layouter) {
 		messages = append(messages, &authenContinue{userMsg: r})
 	}
 	return messages
+}
+
+// secrets are all that proves the user. What is part of the name is none, and would be told by a gap in it.
+func (a *authentication) secrets() []string {
+	all := slices.Concat([]string{a.password, a.newPassword}, a.answers, a.typed)
+	return slices.DeleteFunc(all, func(s string) bool { return strings.Contains(a.caller.user, s) })
 }
 
 // next takes a REPLY: the verdict, or a prompt and with it the CONTINUE that answers it.
@@ -424,6 +432,9 @@ func (a *authentication) prompt(from server) (text string, ours bool) {
 func (a *authentication) ask(ctx context.Context, s *session, prompt string, hidden bool) (string, error) {
 	defer s.pause()()
 	answer, err := a.person.ask(ctx, prompt, hidden)
+	if hidden {
+		a.typed = append(a.typed, answer)
+	}
 	if errors.Is(err, errNoAnswer) {
 		err = failf(classDenied, "%w left for the prompt \"%s\" (%s) of %s", err, oneLine(a.response.serverMsg), a.response.status, s.server).
 			withHint("--answer TEXT replies to prompts after the password, in order")

@@ -259,6 +259,7 @@ func (a *authorization) dialogue() bool              { return false }
 func (a *authorization) repeatable() bool            { return true }
 func (a *authorization) reply() layouter             { return &a.response }
 func (a *authorization) later() []layouter           { return nil }
+func (a *authorization) secrets() []string           { return nil }
 
 func (a *authorization) open(remAddr string) (layouter, error) {
 	a.request.remAddr = remAddr

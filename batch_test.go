@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -723,8 +724,8 @@ func (c *counted) Read(p []byte) (int, error) {
 func TestBatchEndsUnread(t *testing.T) {
 	t.Parallel()
 	s := handWritten(t, (*wire).behave)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
+	ctx, interrupt := context.WithCancelCause(t.Context())
+	defer interrupt(nil)
 	_, unread := io.Pipe()
 	var messages lockedBuffer
 	ended := make(chan exitCode, 1)
@@ -734,10 +735,10 @@ func TestBatchEndsUnread(t *testing.T) {
 	for s.asked("u0") == 0 {
 		time.Sleep(time.Millisecond)
 	}
-	cancel()
+	interrupt(interruptedBy(syscall.SIGTERM))
 	select {
 	case code := <-ended:
-		if !strings.Contains(messages.String(), "write the results: nobody reads them") {
+		if code != 128+exitCode(syscall.SIGTERM) || !strings.Contains(messages.String(), "write the results: nobody reads them") {
 			t.Errorf("ends with %d: %s", code, messages.String())
 		}
 	case <-time.After(patience):

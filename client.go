@@ -66,6 +66,7 @@ type request interface {
 	kind() (packetType, version)
 	open(remAddr string) (layouter, error) // the first message; starts over when called again
 	later() []layouter                     // the messages that may follow it
+	secrets() []string                     // that a server might repeat; none is part of the user's name
 	reply() layouter                       // where the reply to a message is decoded
 	// next looks at the reply: the message to go on with, or nil at the end of the session. A
 	// message beside an error is sent as a farewell, without waiting for a reply: errFarewell is

@@ -243,6 +243,8 @@ func TestExecKeepsSecrets(t *testing.T) {
 		{"environment", `exec "$@"`, "AT", "env | grep -ic tacacs_plus_; echo $OTHER", "0\nstays\n"},
 		{"an inherited file", `exec "$@" 7<` + file, "AT --key-file /dev/fd/7", "[ -e /dev/fd/7 ] || echo none", "none\n"},
 		{"standard input", `exec "$@" <` + file, "AT --key-file -", "cat /dev/stdin", ""},
+		{"standard input for the password", `exec "$@" <` + file, "AT --password-file - --key-file " + file, "cat", ""},
+		{"standard input for the password in short", `echo secret | exec "$@"`, "AT --password-stdin --key-file " + file, "cat", ""},
 		{"standard input by its name", `exec "$@" <` + file, "AT --key-file /dev/stdin", "cat", ""},
 		{"standard input without a secret", `echo data | exec "$@"`, "AT --key-file " + file, "cat", "data\n"},
 	} {

@@ -369,8 +369,8 @@ func escapeExcept(s string, keep rune) string {
 // visible says that a character shows something, or is a blank: a filler or a variation selector
 // can make one text look like another.
 func visible(r rune) bool {
-	const brailleBlank = 0x2800
-	return strconv.IsPrint(r) && r != brailleBlank && !unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
+	const blanks = "\u2800\U00013441\U00013442\U00016fe4\U0001d159" // Braille, hieroglyphs, Khitan, a note without a head
+	return strconv.IsPrint(r) && !strings.ContainsRune(blanks, r) && !unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
 // shorten keeps an error on a readable line.

@@ -410,7 +410,7 @@ func TestFollowSaysWhereTo(t *testing.T) {
 
 // TestEscapeWhatShowsNothing: characters that are invisible although they count as printable.
 func TestEscapeWhatShowsNothing(t *testing.T) {
-	for _, r := range "\u3164\u115f\u1160\uffa0\u2800\ufe0f\ufe00\U000e0100\u180b\u034f\u17b4\u200b\u00ad\u2060\u202e" {
+	for _, r := range "\u3164\u115f\u1160\uffa0\u2800\ufe0f\ufe00\U000e0100\u180b\u034f\u17b4\u200b\u00ad\u2060\u202e\U00013441\U00013442\U00016fe4\U0001d159" {
 		if got := escape("a" + string(r) + "b"); strings.ContainsRune(got, r) || !strings.HasPrefix(got, `a\x`) || !strings.HasSuffix(got, "b") {
 			t.Errorf("%U: %q", r, got)
 		}

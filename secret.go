@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -205,9 +207,9 @@ func (s *secretSource) load(ctx context.Context, inv *invocation, prompt string)
 	}
 	var values []key
 	for _, name := range s.files {
-		value, err := readSecret(name, inv.std.in)
+		value, err := inv.readSecret(ctx, s.what, name, prompt, toNewline)
 		if err != nil {
-			return nil, failf(classUsage, "read the %s: %w", s.what, err)
+			return nil, err
 		}
 		if name == "-" {
 			name = "standard input"
@@ -223,26 +225,102 @@ func (s *secretSource) load(ctx context.Context, inv *invocation, prompt string)
 // errTypedEmpty is for a secret for which the person has typed nothing but the return key.
 func errTypedEmpty(what string) error { return failf(classUsage, "the %s typed is empty", what) }
 
-// readSecret reads a file, or standard input for -, without its one trailing newline.
-func readSecret(name string, stdin io.Reader) (string, error) {
+// readSecret reads a file, or standard input for -, without its one trailing newline. Where that is a
+// terminal it is asked for with a prompt, without echo, and take says how much of it.
+func (inv *invocation) readSecret(ctx context.Context, what, name, prompt string, take func(*bufio.Reader) (string, error)) (string, error) {
+	std, person := inv.std, inv.terminal
 	if name != "-" {
 		f, err := os.Open(name)
 		if err != nil {
-			return "", err
+			return "", failf(classUsage, "read the %s: %w", what, err)
 		}
 		defer f.Close()
-		stdin = f
+		std.in = f
+		person = openTerminal(std) // such as /dev/tty
 	}
-	b, err := io.ReadAll(io.LimitReader(stdin, maxSecretFile+1))
+	var value string
+	var err error
+	if person != nil {
+		if value, err = person.read(ctx, prompt, true, take); classOf(err) == classInterrupted {
+			return "", err
+		} else if errors.Is(err, errNoAnswer) {
+			err = nil // an empty one
+		}
+	} else {
+		value, err = toEnd(bufio.NewReader(std.in))
+	}
+	if err == nil && len(value) > maxSecretFile {
+		err = fmt.Errorf("%s is over %d octets", name, maxSecretFile)
+	}
 	if err != nil {
-		return "", err
+		return "", failf(classUsage, "read the %s: %w", what, err)
 	}
-	if len(b) > maxSecretFile {
-		return "", fmt.Errorf("%s is over %d octets", name, maxSecretFile)
-	}
-	value, cut := strings.CutSuffix(string(b), "\n")
+	value, cut := strings.CutSuffix(value, "\n")
 	if cut {
 		value = strings.TrimSuffix(value, "\r")
 	}
 	return value, nil
+}
+
+// toNewline and toEnd are what readSecret can take of a terminal: the first line, or all up to the end.
+func toNewline(r *bufio.Reader) (string, error) { return r.ReadString('\n') }
+
+func toEnd(r *bufio.Reader) (string, error) {
+	text, err := io.ReadAll(io.LimitReader(r, maxSecretFile+1))
+	return string(text), err
+}
+
+// What a server repeats of our secrets is not shown. Of a short one that would tell it more often than
+// hide it, since it stands in other words by chance: one of less than shortSecret octets is looked for
+// only where neither a letter nor a digit touches it, and one of less than shortestSecret not at all.
+const (
+	shortestSecret = 4
+	shortSecret    = 6
+)
+
+// redact is text with [redacted] in place of the secrets in it.
+func redact(text string, secrets []string) string {
+	if !slices.ContainsFunc(secrets, func(s string) bool { return s != "" && strings.Contains(text, s) }) {
+		return text // nearly always
+	}
+	hidden := make([]bool, len(text))
+	spot(hidden, text, secrets)
+	var b strings.Builder
+	for i := range len(text) {
+		switch {
+		case !hidden[i]:
+			b.WriteByte(text[i])
+		case i == 0 || !hidden[i-1]:
+			b.WriteString("[redacted]")
+		}
+	}
+	return b.String()
+}
+
+// spot marks the octets of text that belong to one of the secrets.
+func spot(hidden []bool, text string, secrets []string) {
+	for _, s := range secrets {
+		if len(s) < shortestSecret {
+			continue
+		}
+		for at := 0; ; at++ {
+			i := strings.Index(text[at:], s)
+			if i < 0 {
+				break
+			}
+			at += i
+			end := at + len(s)
+			if len(s) < shortSecret && (at > 0 && isWord(text[at-1]) || end < len(text) && isWord(text[end])) {
+				continue
+			}
+			for i := at; i < end; i++ {
+				hidden[i] = true
+			}
+		}
+	}
+}
+
+// isWord says that an octet is of a letter or a digit.
+func isWord(c byte) bool {
+	return c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z' || c >= utf8.RuneSelf
 }

@@ -105,7 +105,11 @@ func (s *sequence) run(ctx context.Context, c *client, in io.Reader, inFlight in
 	}
 	err := s.out.Flush()
 	if err != nil {
-		err = failf(classUsage, "write the results: %w", cause(err))
+		f := failf(classUsage, "write the results: %w", cause(err))
+		if ctx.Err() != nil {
+			f.class, f.signal = classInterrupted, interrupted(ctx).signal // nobody read them, and that ends here
+		}
+		err = f
 	}
 	if ctx.Err() == nil && !s.broken && s.readErr != nil { // the reader has ended
 		err = failf(classUsage, "read the requests: %w", cause(s.readErr))

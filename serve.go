@@ -128,12 +128,15 @@ func (srv *labServer) configure(ctx context.Context, inv *invocation, opts *serv
 	if err := shareStdin(readers); err != nil {
 		return err
 	}
-	if err := srv.addUsers(opts.users, opts.usersFile, inv.std.in); err != nil {
+	if err := srv.addUsers(ctx, inv, opts.users, opts.usersFile); err != nil {
 		return err
 	}
 	if opts.enableFile != "" {
-		if srv.enable, err = readSecret(opts.enableFile, inv.std.in); err != nil {
-			return failf(classUsage, "read the enable password: %w", err)
+		if srv.enable, err = inv.readSecret(ctx, "enable password", opts.enableFile, "enable password: ", toNewline); err != nil {
+			return err
+		}
+		if srv.enable == "" {
+			return failf(classUsage, "the enable password of %s is empty", opts.enableFile)
 		}
 	}
 	if err := srv.setTLS(inv, opts.clientCA, opts.writeCA); err != nil {
@@ -159,11 +162,11 @@ func (srv *labServer) configure(ctx context.Context, inv *invocation, opts *serv
 }
 
 // addUsers collects the users of the options and of the file.
-func (srv *labServer) addUsers(users []string, file string, stdin io.Reader) error {
+func (srv *labServer) addUsers(ctx context.Context, inv *invocation, users []string, file string) error {
 	if file != "" {
-		content, err := readSecret(file, stdin)
+		content, err := inv.readSecret(ctx, "users", file, "users, one NAME:PASSWORD a line, then Ctrl-D: ", toEnd)
 		if err != nil {
-			return failf(classUsage, "read the users: %w", err)
+			return err
 		}
 		for line := range strings.Lines(content) {
 			if line = strings.TrimRight(line, "\r\n"); line != "" && line[0] != '#' {

@@ -59,7 +59,7 @@ func (srv *labServer) loadKeys(ctx context.Context, inv *invocation, prefixes []
 	source := inv.key
 	if source.set = false; len(source.files) > 0 || !inv.key.set && inv.std.env(source.env) != "" {
 		var err error
-		if keys, err = source.load(ctx, inv, ""); err != nil {
+		if keys, err = source.load(ctx, inv, "tacacs+ secret: "); err != nil {
 			return err
 		}
 	}

@@ -15,6 +15,7 @@ import (
 // section 4.1. Here, and nowhere else, packets are numbered, obfuscated, checked and read.
 type session struct {
 	*link
+	request  request
 	sent     header    // of the packet sent last
 	began    time.Time // when that was
 	timing   timing
@@ -34,6 +35,7 @@ func newSessionID() uint32 {
 func (s *session) start(l *link, q request, id uint32) {
 	s.link, s.reused, s.sent = l, l.answered > 0, header{sessionID: id}
 	s.sent.typ, s.sent.version = q.kind()
+	s.request = q
 	if l.clear {
 		s.sent.flags |= flagUnencrypted
 	}
@@ -67,6 +69,29 @@ func (s *session) pause() (resume func()) {
 	return func() {
 		s.deadline = s.deadline.Add(time.Since(began))
 		_ = s.conn.SetDeadline(s.deadline)
+	}
+}
+
+// secrets are what a reply must not show.
+func (s *session) secrets() []string {
+	secrets := s.request.secrets()
+	for _, k := range s.keys {
+		secrets = append(secrets, k.value)
+	}
+	return secrets
+}
+
+// redact takes our secrets out of the texts of a reply, before anybody sees them.
+func (s *session) redact(texts []field) {
+	var secrets []string
+	for _, f := range texts {
+		if *f.value == "" {
+			continue
+		}
+		if secrets == nil {
+			secrets = s.secrets()
+		}
+		*f.value = redact(*f.value, secrets)
 	}
 }
 
@@ -109,7 +134,9 @@ func (s *session) seal(dst []byte, c *codec, m layouter) ([]byte, error) {
 		return dst, failf(classUsage, "%w", err)
 	}
 	body := dst[start+headerLen:]
-	s.trace.packet("sent to", &s.server, &s.sent, body, m)
+	if s.trace != nil {
+		s.trace.packet("sent to", &s.server, &s.sent, body, m, s.secrets()...)
+	}
 	if !s.clear {
 		obfuscate(&s.sent, s.keys[0].value, body)
 	}
@@ -192,11 +219,13 @@ func (s *session) unseal(h *header, body []byte, c *codec, reply layouter) error
 		// With the reply's own header: some servers answer with the other minor version.
 		obfuscate(h, s.keys[0].value, body)
 	}
-	err := c.decode(body, reply)
-	s.trace.packet("received from", &s.server, h, body, reply)
-	if err != nil {
+	if s.trace != nil {
+		s.trace.packet("received from", &s.server, h, body, reply, s.secrets()...)
+	}
+	if err := c.decode(body, reply); err != nil {
 		return s.keyMismatch(h, body, reply)
 	}
+	s.redact(c.fields)
 	if h.version != s.sent.version {
 		return s.mismatch("version", h.version, s.sent.version).
 			withHint("the server answers this type with another minor version than RFC 8907 section 5.4.1 asks for")

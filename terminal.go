@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 )
 
 // A terminal asks the person at it. The prompt goes to standard error, the answer comes from
@@ -17,6 +18,13 @@ type terminal struct {
 	lines *bufio.Reader
 	out   io.Writer
 	std   stdio
+
+	stops sync.Once // Ctrl-Z is watched from the first prompt on
+
+	mu      sync.Mutex // of the prompt that is shown; held while the process is stopped
+	prompt  string     // empty for none
+	hidden  bool       // what is typed at it
+	restore func()     // makes the terminal what it was before a hidden one
 }
 
 // errNoAnswer says that there is nobody to ask, or that the input has ended.
@@ -34,36 +42,65 @@ func openTerminal(std stdio) *terminal {
 // ask shows the prompt and reads one line, with echo off where hidden. The terminal is as it
 // was afterwards, also when ctx ends the wait.
 func (t *terminal) ask(ctx context.Context, prompt string, hidden bool) (string, error) {
+	text, err := t.read(ctx, prompt, hidden, toNewline)
+	return strings.TrimRight(text, "\r\n"), err
+}
+
+// read is ask for what take makes of the input.
+func (t *terminal) read(ctx context.Context, prompt string, hidden bool, take func(*bufio.Reader) (string, error)) (string, error) {
 	if t == nil {
 		return "", errNoAnswer
 	}
 	t.std.watched()
-	if hidden {
-		restore, err := echoOff(t.file.Fd())
-		if err != nil {
-			return "", failf(classUsage, "turn off the terminal's echo: %w", err)
-		}
-		defer fmt.Fprintln(t.out) // the newline that was typed did not show
-		defer restore()
+	t.stops.Do(t.watchStops)
+	if err := t.show(prompt, hidden); err != nil {
+		return "", err
 	}
-	fmt.Fprint(t.out, prompt)
+	defer t.leave()
 	type answer struct {
-		line string
+		text string
 		err  error
 	}
 	// The read cannot be called off; after an interruption it ends with the process.
 	answered := make(chan answer, 1)
 	go func() {
-		line, err := t.lines.ReadString('\n')
-		answered <- answer{line, err}
+		text, err := take(t.lines)
+		answered <- answer{text, err}
 	}()
 	select {
 	case a := <-answered:
-		if a.err != nil && a.line == "" {
+		if a.err != nil && a.text == "" {
 			return "", errNoAnswer
 		}
-		return strings.TrimRight(a.line, "\r\n"), nil
+		return a.text, nil
 	case <-ctx.Done():
 		return "", interrupted(ctx)
 	}
+}
+
+// show begins a prompt.
+func (t *terminal) show(prompt string, hidden bool) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if hidden {
+		restore, _, err := echoOff(t.file.Fd())
+		if err != nil {
+			return failf(classUsage, "turn off the terminal's echo: %w", err)
+		}
+		t.restore = restore
+	}
+	t.prompt, t.hidden = prompt, hidden
+	fmt.Fprint(t.out, prompt)
+	return nil
+}
+
+// leave ends a prompt.
+func (t *terminal) leave() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.hidden {
+		t.restore()
+		fmt.Fprintln(t.out) // the newline that was typed did not show
+	}
+	t.prompt, t.hidden = "", false
 }

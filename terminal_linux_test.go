@@ -93,12 +93,17 @@ type seat struct {
 
 func runAt(t *testing.T, line string) *seat {
 	t.Helper()
+	return openPTY(t).runAt(t, line)
+}
+
+func (p pty) runAt(t *testing.T, line string) *seat {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &seat{pty: openPTY(t), stderr: r, leave: cancel, done: make(chan exitCode, 1)}
+	s := &seat{pty: p, stderr: r, leave: cancel, done: make(chan exitCode, 1)}
 	t.Cleanup(func() { cancel(); r.Close(); w.Close() })
 	s.checkEcho(t, true)
 	go func() {
@@ -342,7 +347,7 @@ func TestSignalAtPrompt(t *testing.T) {
 func TestExecAfterPrompt(t *testing.T) {
 	server := serveWith(t)
 	s := runAt(t, "account alice "+server.addr+" --key-file - --exec -- head -n 1")
-	s.types(t, testKey+"\n\x04")
+	s.types(t, testKey+"\n")
 	waitUntil(t, "the command runs", func() bool { return strings.Contains(server.log.String(), " start ") })
 	s.types(t, "more\n")
 	if code := <-s.done; code != classGranted.exit() || s.out.String() != "more\n" {
@@ -496,4 +501,243 @@ func TestCtrlCEndsLoop(t *testing.T) {
 	if got, want := readUntil(t, p.person, "[end]"), "\r\ntacacs_plus: interrupted\r\n[end]"; got != want {
 		t.Errorf("the terminal shows %q, not %q", got, want)
 	}
+}
+
+// atShell runs a command line in the foreground of a shell with job control, which goes on after it was
+// stopped: it says so, waits for the return key, and brings it back.
+func (p pty) atShell(t *testing.T, before string, words ...string) *exec.Cmd {
+	t.Helper()
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := before + `set -m; "$@"; while code=$?; [ $code -gt 144 ]; do echo "[stopped]"; read x; fg >/dev/null; done; echo "[ended $code]"`
+	return p.start(t, append([]string{bash, "-c", script, "bash", buildBinary(t)}, words...)...)
+}
+
+// TestCtrlZ: at a prompt the shell gets its terminal back, with echo, and the person a prompt without
+// echo on return; what was typed before is forgotten. After the prompts it stops the program as ever.
+func TestCtrlZ(t *testing.T) {
+	t.Parallel()
+	l := listen(t)
+	p := openPTY(t)
+	cmd := p.atShell(t, "", "authenticate", "alice", l.Addr().String(), "-t", "pap")
+	shown := ""
+	for _, prompt := range []string{"tacacs+ secret: ", "password for alice: "} {
+		for _, typed := range []string{"half\x1a", "ha\x1a", testKey + "\n"} {
+			shown += readUntil(t, p.person, prompt)
+			p.checkEcho(t, false)
+			if p.types(t, typed); typed[len(typed)-1] == '\x1a' {
+				shown += readUntil(t, p.person, "[stopped]")
+				p.checkEcho(t, true)
+				p.types(t, "\n")
+			}
+		}
+	}
+	conn, err := l.Accept() // it waits for a reply now
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	shown += readUntil(t, p.person, "\r\n")
+	p.checkEcho(t, true)
+	p.types(t, "\x1a")
+	shown += readUntil(t, p.person, "[stopped]")
+	p.types(t, "\n")
+	conn.Close()
+	shown += readUntil(t, p.person, "[ended 4]")
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	p.checkEcho(t, true)
+	const stopped = "\r\n[1]+  Stopped                 \"$@\"\r\n[stopped]\r\n\r\n"
+	want := ""
+	for _, prompt := range []string{"tacacs+ secret: ", "password for alice: "} {
+		want += strings.Repeat(prompt+stopped, 2) + prompt + "\r\n"
+	}
+	if want += "^Z" + stopped + "tacacs_plus: "; !strings.HasPrefix(shown, want) {
+		t.Errorf("the terminal shows\n%q, not\n%q", shown, want)
+	}
+}
+
+// TestCtrlZAtQuestion: a prompt with echo is shown again, too.
+func TestCtrlZAtQuestion(t *testing.T) {
+	t.Parallel()
+	server := newScript(t, "0123456789abcdef", &authenReply{status: authenGetData, serverMsg: "Colour?"}, &authenReply{status: authenPass})
+	p := openPTY(t)
+	cmd := p.atShell(t, "", "authenticate", "alice", server.addr, "-k", "0123456789abcdef", "--password", "x")
+	prompt := server.addr + ": Colour? "
+	readUntil(t, p.person, prompt)
+	p.types(t, "re\x1a")
+	readUntil(t, p.person, "[stopped]")
+	p.types(t, "\n")
+	readUntil(t, p.person, prompt)
+	p.types(t, "blue\n")
+	readUntil(t, p.person, "blue\r\nPASS\r\n[ended 0]")
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	server.received(t, new(authenStart))
+	var m authenContinue
+	if server.received(t, &m); m.userMsg != "blue" {
+		t.Errorf("the answer is %q", m.userMsg)
+	}
+}
+
+// TestCtrlZIgnored: where it was ignored at the start, and where no shell could bring the program back,
+// Ctrl-Z does nothing.
+func TestCtrlZIgnored(t *testing.T) {
+	t.Parallel()
+	for name, start := range map[string]func(p pty, words ...string) *exec.Cmd{
+		"ignored": func(p pty, words ...string) *exec.Cmd { return p.atShell(t, `trap "" TSTP; `, words...) },
+		"no shell": func(p pty, words ...string) *exec.Cmd {
+			return p.start(t, append([]string{buildBinary(t)}, words...)...)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := openPTY(t)
+			cmd := start(p, "authenticate", "alice", refusedAddr(t), "-t", "pap", "--password", "x")
+			shown := readUntil(t, p.person, "tacacs+ secret: ")
+			p.types(t, "\x1a")
+			time.Sleep(settled)
+			p.checkEcho(t, false)
+			p.types(t, testKey+"\n")
+			shown += readUntil(t, p.person, "connection refused")
+			_ = cmd.Wait()
+			p.checkEcho(t, true)
+			if !strings.HasPrefix(shown, "tacacs+ secret: \r\ntacacs_plus: ") {
+				t.Errorf("the terminal shows %q", shown)
+			}
+		})
+	}
+}
+
+// TestReturnToPrompt: SIGCONT without a stop changes nothing; after a SIGSTOP, whose shell may have
+// switched the echo on, it is off again.
+func TestReturnToPrompt(t *testing.T) {
+	t.Parallel()
+	p := openPTY(t)
+	cmd := p.start(t, buildBinary(t), "authenticate", "alice", refusedAddr(t), "-t", "pap", "--password", "x")
+	signal := func(s syscall.Signal) {
+		t.Helper()
+		if err := cmd.Process.Signal(s); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(settled)
+	}
+	shown := readUntil(t, p.person, "tacacs+ secret: ")
+	signal(syscall.SIGCONT)
+	p.checkEcho(t, false)
+	signal(syscall.SIGSTOP)
+	var mode syscall.Termios
+	if err := ioctl(p.program.Fd(), ioctlGetTermios, &mode); err != nil {
+		t.Fatal(err)
+	}
+	mode.Lflag |= syscall.ECHO
+	mode.Iflag ^= syscall.IXON // as the person wants it from now on
+	if err := ioctl(p.program.Fd(), ioctlSetTermios, &mode); err != nil {
+		t.Fatal(err)
+	}
+	signal(syscall.SIGCONT)
+	p.checkEcho(t, false)
+	p.types(t, testKey+"\n")
+	shown += readUntil(t, p.person, "connection refused")
+	_ = cmd.Wait()
+	var after syscall.Termios
+	if err := ioctl(p.program.Fd(), ioctlGetTermios, &after); err != nil || after != mode {
+		t.Errorf("%v, the terminal is %+v, not %+v", err, after, mode)
+	}
+	if !strings.HasPrefix(shown, "tacacs+ secret: tacacs+ secret: \r\ntacacs_plus: ") {
+		t.Errorf("the terminal shows %q", shown)
+	}
+}
+
+// TestCtrlZUnwatched: it costs nothing where nobody is asked.
+func TestCtrlZUnwatched(t *testing.T) {
+	t.Parallel()
+	l := listen(t)
+	p := openPTY(t)
+	cmd := p.start(t, buildBinary(t), "authenticate", "alice", l.Addr().String(), "-t", "pap", "--password", "x", "-k", testKey)
+	conn, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	time.Sleep(settled)
+	status, err := os.ReadFile("/proc/" + strconv.Itoa(cmd.Process.Pid) + "/status")
+	_, rest, _ := strings.Cut(string(status), "\nSigCgt:\t")
+	caught, _ := strconv.ParseUint(rest[:16], 16, 64)
+	const stop, cont = 1 << (syscall.SIGTSTP - 1), 1 << (syscall.SIGCONT - 1)
+	if err != nil || caught&(1<<(syscall.SIGTERM-1)) == 0 || caught&(stop|cont) != 0 {
+		t.Errorf("%v: it catches %x", err, caught)
+	}
+	conn.Close()
+	_ = cmd.Wait()
+}
+
+// TestSecretsFromTerminal: a secret that is to come from standard input, or from a file, is not echoed
+// where that is a terminal.
+func TestSecretsFromTerminal(t *testing.T) {
+	t.Parallel()
+	const options = " -k 0123456789abcdef"
+	for line, prompt := range map[string]string{
+		"authenticate alice AT --password-stdin" + options:                         "password for alice: ",
+		"authenticate alice AT --password-file -" + options:                        "password for alice: ",
+		"authenticate alice AT --password-file TTY" + options:                      "password for alice: ",
+		"enable alice AT --password-stdin" + options:                               "enable password for alice: ",
+		"authenticate alice AT --key-file - --password x":                          "tacacs+ secret: ",
+		"chpass alice AT --password x --new-password-stdin" + options:              "new password for alice: ",
+		"check alice AT --password-stdin" + options:                                "password for alice: ",
+		"bench alice AT --password-stdin" + options:                                "password for alice: ",
+		"serve --listen 127.0.0.1:0 --user a:b --key-file -":                       "tacacs+ secret: ",
+		"serve --listen 127.0.0.1:0 --user a:b --enable-password-file -" + options: "enable password: ",
+		"serve --listen 127.0.0.1:0 --users-file -" + options:                      "users, one NAME:PASSWORD a line, then Ctrl-D: ",
+	} {
+		t.Run(line, func(t *testing.T) {
+			t.Parallel()
+			l := listen(t)
+			ending := "\x04"
+			if strings.Contains(line, "users-file") {
+				ending = "alice:1\nbob\n" + ending // all up to the end
+			}
+			for typed, want := range map[string]exitCode{ending: classUsage.exit(), "": classInterrupted.exit()} {
+				p := openPTY(t)
+				s := p.runAt(t, strings.NewReplacer("AT", l.Addr().String(), "TTY", p.program.Name()).Replace(line))
+				readUntil(t, s.stderr, prompt)
+				if s.checkEcho(t, false); typed == "" {
+					s.leave()
+				}
+				if s.types(t, typed); typed == "\x04" {
+					readUntil(t, s.stderr, " is empty\n")
+				}
+				s.ends(t, want, "", "")
+			}
+			checkUntouched(t, l)
+		})
+	}
+	// What is typed is one line.
+	server := newScript(t, "0123456789abcdef", &authenReply{status: authenPass})
+	s := runAt(t, "authenticate alice "+server.addr+" -t pap --password-stdin"+options)
+	s.asked(t, "password for alice: ", false, "s3cret\n")
+	s.ends(t, classGranted.exit(), "PASS\n", "")
+	var start authenStart
+	if server.received(t, &start); start.data != "s3cret" {
+		t.Errorf("the password is %q", start.data)
+	}
+}
+
+// TestServerRepeatsTyped: what was typed without echo is not shown when a server repeats it; what was
+// typed with echo is.
+func TestServerRepeatsTyped(t *testing.T) {
+	t.Parallel()
+	server := newScript(t, testKey, &authenReply{status: authenGetPass, serverMsg: "s/key 97"},
+		&authenReply{status: authenGetData, serverMsg: "not first-1. Colour?"}, &authenReply{status: authenGetData, flags: authenNoEcho, serverMsg: "Token?"},
+		&authenReply{status: authenPass, serverMsg: "first-1 second-2 third-3"})
+	dir := writeFiles(t, map[string]string{"key": testKey})
+	s := runAt(t, "authenticate alice "+server.addr+" --key-file "+dir+"/key")
+	s.asked(t, server.addr+": s/key 97 ", false, "first-1\n")
+	s.asked(t, server.addr+": not [redacted]. Colour? ", true, "second-2\n")
+	s.asked(t, server.addr+": Token? ", false, "third-3\n")
+	s.ends(t, classGranted.exit(), "PASS: [redacted] second-2 [redacted]\n", "second-2\r\n")
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -33,45 +32,61 @@ func (t *tracer) write(text string) {
 	io.WriteString(t.out, text)
 }
 
-// packet shows one packet whose body is in clear: the header, the decoded fields, then a hex
-// dump in which the octets of secret fields are blanked. m is the message, or nil for none.
-func (t *tracer) packet(what string, peer fmt.Stringer, h *header, body []byte, m layouter) {
+// fixedOctets are what every body begins with before any text can: a CONTINUE has the fewest.
+const fixedOctets = 5
+
+// packet shows one packet whose body is in clear: the header, the decoded fields, then a hex dump in
+// which the octets of secret fields are blanked, and those of secrets that stand elsewhere. Where a
+// client's body is not what its header says, nobody knows where in it a password stands: then all
+// that can be text is blanked. m is the message, or nil for none.
+func (t *tracer) packet(what string, peer fmt.Stringer, h *header, body []byte, m layouter, secrets ...string) {
 	if t == nil {
 		return
+	}
+	if t.showSecrets {
+		secrets = nil
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s: version %s type %s seq_no %d flags %s session_id %08x length %d\n",
 		what, peer, h.version, h.typ, h.seqNo, h.flags, h.sessionID, h.length)
 	hidden := make([]bool, len(body))
-	if m != nil {
-		c := codec{reading: true, buf: body}
-		c.visit = func(f field, value any) {
-			shown := fmt.Sprint(value)
-			if text, ok := value.(string); ok {
-				shown = escape(text)
-			}
-			if f.secret && f.length > 0 && !t.showSecrets {
-				shown = fmt.Sprintf("[redacted %d bytes]", f.length)
-				end := len(body) - len(c.buf)
-				for i := end - f.length; i < end; i++ {
-					hidden[i] = true
-				}
-			}
-			fmt.Fprintf(&b, "  %s: %s\n", f.name, shown)
-		}
-		if c.message(m); c.err != nil {
-			fmt.Fprintf(&b, "  malformed: %v\n", c.err)
-			if slices.ContainsFunc(c.fields, func(f field) bool { return f.secret }) && !t.showSecrets {
-				for i := len(body) - len(c.buf); i < len(body); i++ {
-					hidden[i] = true // a secret is in there somewhere
-				}
-			}
+	if decoded := m != nil && t.fields(&b, hidden, body, m, secrets); !decoded && !t.showSecrets {
+		spot(hidden, string(body), secrets)
+		for i := fixedOctets; i < len(body) && h.seqNo%2 == 1; i++ { // a server's are even
+			hidden[i] = true
 		}
 	}
 	for i := 0; i < len(body); i += 16 {
 		hexDumpLine(&b, i, body[i:min(i+16, len(body))], hidden[i:])
 	}
 	t.write(b.String())
+}
+
+// fields writes the fields of a body and marks what of it is hidden. It says whether the body is m.
+func (t *tracer) fields(b *strings.Builder, hidden []bool, body []byte, m layouter, secrets []string) bool {
+	c := codec{reading: true, buf: body}
+	c.visit = func(f field, value any) {
+		shown := fmt.Sprint(value)
+		if text, ok := value.(string); ok {
+			end := len(body) - len(c.buf)
+			octets := hidden[end-f.length : end]
+			if f.secret && f.length > 0 && !t.showSecrets {
+				shown = fmt.Sprintf("[redacted %d bytes]", f.length)
+				for i := range octets {
+					octets[i] = true
+				}
+			} else {
+				spot(octets, text, secrets)
+				shown = escape(redact(text, secrets))
+			}
+		}
+		fmt.Fprintf(b, "  %s: %s\n", f.name, shown)
+	}
+	c.message(m)
+	if c.err != nil {
+		fmt.Fprintf(b, "  malformed: %v\n", c.err)
+	}
+	return c.err == nil
 }
 
 // hexDumpLine writes up to 16 octets: their offset, their values, and what is printable.

@@ -68,6 +68,13 @@ func TestTrace(t *testing.T) {
   data: stop
   0000  00 03 00 04 01 ** ** **  73 74 6f 70              .....***stop
 `},
+		// Only with ABORT does data have a meaning.
+		{"CONTINUE with data", "0000 0004 00 73746f70", &authenContinue{}, false, firstLine + `9
+  flags: none
+  user_msg: 
+  data: [redacted 4 bytes]
+  0000  00 00 00 04 00 ** ** **  **                       .....****
+`},
 		{"CONTINUE, shown", answer, &authenContinue{}, true, firstLine + `12
   flags: ABORT
   user_msg: ZZZ
@@ -105,7 +112,7 @@ func TestTrace(t *testing.T) {
   authen_type: pap
   authen_service: login
   malformed: the component lengths do not add up to the body's length
-  0000  01 0f 02 01 01 04 00 03  ** ** ** ** ** ** **     ........*******
+  0000  01 0f 02 01 01 ** ** **  ** ** ** ** ** ** **     .....**********
 `},
 		{"START that does not fit, shown", "01 0f 02 01 01 04 00 03 61 74747930 5a5a", &authenStart{}, true, firstLine + `15
   action: LOGIN
@@ -121,8 +128,12 @@ func TestTrace(t *testing.T) {
 		{"no body", "", nil, false, firstLine + "0\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if got := traced(t, h, test.body, test.message, test.showSecrets); got != test.want {
-				t.Errorf("got\n%swant\n%s", got, test.want)
+			h, want := h, test.want
+			if _, ok := test.message.(*authenReply); ok {
+				h.seqNo, want = 2, strings.Replace(want, "seq_no 1", "seq_no 2", 1)
+			}
+			if got := traced(t, h, test.body, test.message, test.showSecrets); got != want {
+				t.Errorf("got\n%swant\n%s", got, want)
 			}
 		})
 	}
@@ -165,6 +176,78 @@ func TestTraceHidesSecrets(t *testing.T) {
 				t.Errorf("%T, %d octets, shown: got %d of them, want all", m, n, got)
 			}
 		}
+	}
+}
+
+// A client may send a secret under the type of another message, cut off or not. Z occurs nowhere else.
+func TestTraceHidesMisplacedSecrets(t *testing.T) {
+	t.Parallel()
+	for n := 1; n < 64; n++ {
+		secret := strings.Repeat("Z", n)
+		for _, m := range []layouter{
+			&authenStart{subject: subject{typ: authenPAP, user: "alice", port: "tty0", remAddr: "192.0.2.1"}, data: secret},
+			&authenStart{subject: subject{typ: authenPAP}, data: secret},
+			&authenContinue{userMsg: secret},
+			&authenContinue{data: secret},
+		} {
+			body, err := encoded(m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, other := range []layouter{new(authenStart), new(authenContinue), new(authorRequest), new(acctRequest), nil} {
+				for _, body := range [][]byte{body, body[:len(body)-1], append(bytes.Clone(body), 'Z')} {
+					var out strings.Builder
+					(&tracer{out: &out}).packet("received from", newServer("tac1", 49), &header{seqNo: 3}, body, other)
+					if shown := out.String(); strings.Contains(shown, "Z") || strings.Contains(shown, " 5a") {
+						t.Errorf("%T as %T, %d octets: got\n%s", m, other, n, shown)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestTraceRepeatedSecrets: what a server repeats is hidden in the fields and in the dump, in a reply that
+// does not fit too, unless secrets are asked for.
+func TestTraceRepeatedSecrets(t *testing.T) {
+	t.Parallel()
+	body, err := encoded(&authenReply{status: authenFail, serverMsg: "no: ZZZZZZ", data: "ZZZZZZ"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, body := range [][]byte{body, append(bytes.Clone(body), 0)} {
+		for _, show := range []bool{false, true} {
+			var out strings.Builder
+			(&tracer{out: &out, showSecrets: show}).packet("received from", newServer("tac1", 49), &header{seqNo: 2}, body, new(authenReply), "ZZZZZZ")
+			text := out.String()
+			if got := strings.Count(text, " 5a"); got != map[bool]int{true: 12}[show] || !show && strings.Contains(text, "Z") || !strings.Contains(text, " 6e 6f ") {
+				t.Errorf("shown: %t, got\n%s", show, text)
+			}
+		}
+	}
+}
+
+// TestServeTracesMisplacedSecrets: serve -d does not show the password of a login that comes as another
+// request.
+func TestServeTracesMisplacedSecrets(t *testing.T) {
+	t.Parallel()
+	r := serveAloud(t, map[string]string{"TACACS_PLUS_KEY": testKey}, "--debug", "--user", "alice:"+testPassword)
+	for _, typ := range []packetType{typeAuthen, typeAuthor, typeAcct} {
+		for _, m := range []layouter{papStart("alice", "ZZZZZZZZ"), says("ZZZZZZZZ"), &authenContinue{data: "ZZZZZZZZ"}} {
+			c := dialHand(t, r.addr)
+			if err := c.send(header{version: minorOne, typ: typ, seqNo: 1, sessionID: 7}, m); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.receive(new(authenReply)); err != nil && typ == typeAuthen {
+				t.Error(err)
+			}
+		}
+	}
+	if err := r.stop(); err != nil {
+		t.Error(err)
+	}
+	if said := r.said.String(); strings.Contains(said, "Z") || strings.Contains(said, " 5a") || strings.Count(said, "received from") != 9 {
+		t.Errorf("it shows\n%s", said)
 	}
 }
 

@@ -33,7 +33,7 @@ func newCheck(o *optionSet) action {
 	o.add((*seconds)(&own.warn), "warn", "TIME", "with --nagios: WARNING when a server takes longer")
 	o.add((*seconds)(&own.crit), "crit", "TIME", "with --nagios: CRITICAL when a server takes longer")
 	o.add(&number{&own.certDays, 0, 3650}, "cert-days", "N", "with --nagios: WARNING when a certificate has fewer days left (default 14)")
-	o.add((*toggle)(&own.prometheus), "prometheus", "", "metrics for the textfile collector of the node exporter")
+	o.add((*toggle)(&own.prometheus), "prometheus", "", "metrics for the node exporter's textfile collector")
 	o.add((*text)(&own.output), "output", "FILE", "write to a temporary file, then rename it to FILE")
 	return func(ctx context.Context, inv *invocation) (output, error) {
 		if err := own.check(inv); err != nil {

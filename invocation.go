@@ -42,6 +42,8 @@ type command struct {
 	name    string
 	words   string // that it takes: USER, [USER], HOST, and anything else for what is left
 	summary string
+	// examples are what a person types after its name.
+	examples []string
 	// setup declares the command's own options and returns what it does.
 	setup func(*optionSet) action
 	// child is its option with which the words after -- are a command line of their own.
@@ -50,6 +52,15 @@ type command struct {
 	server bool
 	// misused is what a mistake becomes where its options ask for another form; nil for none.
 	misused func(*invocation, *failure) output
+}
+
+// takes says that the shared options of a group are for the command: those of a client's requests
+// are not for a server, and what answers by itself takes none.
+func (c command) takes(g optionGroup) bool {
+	if c.server {
+		return g == groupIdentity || g == groupKey || g == groupOutput
+	}
+	return strings.Contains(c.words, "HOST")
 }
 
 // usage is the hint for a wrong number of words.
@@ -118,10 +129,10 @@ func (inv *invocation) register(o *optionSet) {
 	o.group = groupServer
 	inv.server.register(o)
 	o.group = groupKey
-	o.add(&inv.key, "k key", "KEY", "the shared secret; visible to others in the process list")
-	o.add(&inv.key.files, "key-file", "FILE", "file with the shared secret; - is standard input; repeatable: the first is used,\nthe others are tried on a garbled reply to name the one that fits;\nserve: [PREFIX=]FILE, for the clients in PREFIX, of which the longest counts")
+	o.add(&inv.key, "k key", "KEY", "the shared secret; others see it in the process list")
+	o.add(&inv.key.files, "key-file", "FILE", "file with the shared secret; - is standard input; repeatable: the first is used, the others are tried on a garbled reply to name the one that fits; serve: [PREFIX=]FILE, for the clients in PREFIX, of which the longest counts")
 	o.group = groupPassword
-	o.add(&inv.password, "password", "PASSWORD", "the password; visible to others in the process list")
+	o.add(&inv.password, "password", "PASSWORD", "the password; others see it in the process list")
 	o.add(&inv.password.files, "password-file", "FILE", "file with the password; - is standard input")
 	o.add((*toggle)(&inv.password.stdin), "password-stdin", "", "read the password from standard input")
 	o.group = groupOutput
@@ -193,7 +204,7 @@ func (inv *invocation) lookAhead(table []command, rest []string) {
 // assign gives the words that are left their places, then checks all values.
 func (inv *invocation) assign() error {
 	if inv.command.server {
-		if name := inv.options.givenOf(groupRequest, groupServer, groupPassword); name != "" {
+		if name := inv.options.notFor(inv.command); name != "" {
 			return failf(classUsage, "--%s is for a client, not for %s", name, inv.command.name)
 		}
 	}

@@ -350,17 +350,6 @@ func TestFailover(t *testing.T) {
 	})
 }
 
-// TestReadmeHoldsTheHelp keeps the README to the letter of the program.
-func TestReadmeHoldsTheHelp(t *testing.T) {
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(string(readme), "```\n"+help()+"```\n") {
-		t.Error("the README does not hold the text of tacacs_plus help")
-	}
-}
-
 // TestExec runs a command between two records.
 func TestExec(t *testing.T) {
 	t.Parallel()

@@ -166,6 +166,21 @@ func faults() []fault {
 	}
 }
 
+// A faultName is the value of --fault: one of faults, or help.
+type faultName string
+
+func (n *faultName) String() string     { return string(*n) }
+func (n *faultName) Set(s string) error { return (*text)(n).Set(s) }
+
+// known makes a faultName an enumeration.
+func (n *faultName) known() []string {
+	known := []string{"help"}
+	for _, f := range faults() {
+		known = append(known, f.name)
+	}
+	return known
+}
+
 // findFault finds a fault by its name; an empty name is no fault.
 func findFault(name string) (fault, error) {
 	for _, f := range faults() {

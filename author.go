@@ -173,9 +173,20 @@ func (a *argOptions) request(words []string) ([]string, error) {
 		args = []string{"service=shell"}
 	}
 	if err := checkArgs(args); err != nil {
-		return nil, err
+		return nil, a.meantCommand(err, given)
 	}
 	return args, nil
+}
+
+// meantCommand adds a hint to what is wrong with the arguments where some are no such thing,
+// but a command line without its quotes: authorize bob tac1 --cmd show version.
+func (a *argOptions) meantCommand(err error, given []string) error {
+	plain := slices.DeleteFunc(slices.Clone(given), func(w string) bool { return w == "" || strings.ContainsAny(w, "=*") })
+	if len(plain) == 0 {
+		return err
+	}
+	line := strings.TrimSpace(a.command + " " + strings.Join(plain, " "))
+	return asFailure(err).withHint("a command line is one word: --cmd '%s'", shorten(escape(line)))
 }
 
 // commandArgs writes the words of a command line as arguments. Section 8.2.
@@ -358,6 +369,9 @@ func (r *rehearsal) run(ctx context.Context) (output, error) {
 	c, err := r.inv.client(secrets.keys)
 	if err != nil {
 		return nil, err
+	}
+	if r.file == "-" {
+		r.inv.invite("one a line")
 	}
 	s := &sequence{inv: r.inv, parse: r.parse, show: showRow, lenient: true}
 	if r.inv.output.json {

@@ -6,7 +6,6 @@ import (
 	"io"
 	"math"
 	"math/bits"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -155,8 +154,8 @@ func (b *bench) run(ctx context.Context, inv *invocation, c *client, inFlight in
 	b.note = func(text string) { b.notes = append(b.notes, text); inv.warn("%s", text) }
 	team.note = b.note
 	stop := func() {}
-	if f, ok := inv.std.err.(*os.File); ok && isTerminal(f.Fd()) && !inv.output.quiet {
-		stop = b.progress(f)
+	if inv.std.errIsTerminal() && !inv.output.quiet {
+		stop = b.progress(inv.std.err)
 	}
 	team.run(ctx)
 	if stop(); b.stopped {

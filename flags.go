@@ -331,7 +331,8 @@ func (o *optionSet) unknown(arg, shown string, named bool) error {
 }
 
 // nearest is the one of the candidates that word is most likely a slip of, or nothing: at most two
-// letters are wrong, missing or too many, and one in a short word.
+// letters are wrong, missing or too many, and one in a short word; else it is the only one that
+// begins with the word.
 func nearest(word string, candidates []string) (meant string) {
 	limit := 2
 	if len(word) < 5 {
@@ -341,6 +342,10 @@ func nearest(word string, candidates []string) (meant string) {
 		if d := distance(strings.ToLower(word), c); d <= limit && len(c) > d {
 			meant, limit = c, d-1
 		}
+	}
+	longer := slices.DeleteFunc(slices.Clone(candidates), func(c string) bool { return !strings.HasPrefix(c, strings.ToLower(word)) })
+	if meant == "" && len(word) > 2 && len(longer) == 1 {
+		return longer[0]
 	}
 	return meant
 }

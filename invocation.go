@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -28,6 +27,12 @@ func (s stdio) watched() {
 	if s.watch != nil {
 		s.watch()
 	}
+}
+
+// errIsTerminal says that a person reads what is written on standard error.
+func (s stdio) errIsTerminal() bool {
+	f, ok := s.err.(*os.File)
+	return ok && isTerminal(f.Fd())
 }
 
 // stopSignals are those that tell a program to stop, without those that were ignored when it was
@@ -265,10 +270,36 @@ func (inv *invocation) put(ctx context.Context, c *client, j *job) (*result, err
 	j.res = result{Command: inv.command.name, User: inv.caller.user}
 	c.tell = inv.warn
 	(&asker{client: c}).ask(ctx, j)
-	if f := (*failure)(nil); errors.As(j.err, &f) && f.class == classNetwork && isAddr(inv.caller.user) && !isAddr(c.servers[0].host) {
-		j.err = f.withHint("USER comes before HOST: is %s the server?", escape(inv.caller.user))
+	return &j.res, inv.swapped(j.err)
+}
+
+// findServers sees to it that one of the servers has an address: nobody should type two secrets to
+// learn that there is no such name.
+func (inv *invocation) findServers(ctx context.Context) (err error) {
+	c := &client{network: inv.server.network()}
+	for _, srv := range inv.server.servers {
+		limited, cancel := context.WithTimeout(ctx, inv.server.timeout)
+		_, err = (&link{client: c, server: srv}).resolve(limited, new(timing))
+		cancel()
+		if err == nil {
+			return nil
+		}
 	}
-	return &j.res, j.err
+	if ctx.Err() != nil {
+		return interrupted(ctx)
+	}
+	return inv.swapped(err)
+}
+
+// swapped adds the hint to an error that there may be no such server since USER and HOST stand the
+// wrong way round: USER is an address or has a port, and HOST is a name.
+func (inv *invocation) swapped(err error) error {
+	user, servers := inv.caller.user, inv.server.servers
+	likely, wrong := parseServers(user, 49)
+	if err == nil || classOf(err) != classNetwork || isAddr(servers[0].host) || wrong != nil || !isAddr(likely[0].host) && !strings.Contains(user, ":") {
+		return err
+	}
+	return asFailure(err).withHint("USER comes before HOST: is %s the server?", escape(user))
 }
 
 // client is what the options say of the servers. It says nothing by itself.
@@ -296,10 +327,22 @@ func (inv *invocation) finish(out output, err error) exitCode {
 	if f != nil && f.err != nil {
 		inv.say("%v", f)
 	}
-	if f != nil && f.hint != "" && !(inv.output.quiet && f.err == nil) {
+	if f != nil && f.hint != "" && inv.wantsHint(f, out) {
 		inv.say("hint: %s", f.hint)
 	}
 	return out.exit()
+}
+
+// wantsHint says whether a hint is for who reads standard error. That to a FAIL is for a person: the
+// log of a script that asks about 100 users would have it 100 times.
+func (inv *invocation) wantsHint(f *failure, out output) bool {
+	if f.err != nil {
+		return true
+	}
+	if res, ok := out.(*result); ok && res.Status == authenFail.String() {
+		return inv.output.verbose || inv.std.errIsTerminal() && !inv.output.quiet
+	}
+	return !inv.output.quiet
 }
 
 // misused is what there is to show where an error came in place of an output: for a program that
@@ -340,6 +383,13 @@ func (inv *invocation) show(out output, w io.Writer) {
 // say tells the person something that is neither a result nor an error.
 func (inv *invocation) say(format string, args ...any) {
 	fmt.Fprintf(inv.std.err, "tacacs_plus: %s\n", oneLine(fmt.Sprintf(format, args...)))
+}
+
+// invite tells a person what to type where input other than secrets comes from the terminal.
+func (inv *invocation) invite(form string) {
+	if inv.terminal != nil && !inv.output.quiet {
+		inv.say("reading %s from the terminal, %s; Ctrl-D ends them", inv.reads, form)
+	}
 }
 
 // warn says what -q hides.

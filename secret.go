@@ -133,11 +133,16 @@ func (inv *invocation) checkSources(sources []*secretSource) error {
 	switch {
 	case inv.key.ways() == 0:
 	case inv.server.tls.enabled:
-		return failf(classUsage, "over TLS there is no key").withHint("leave --key and --key-file out (RFC 9887 section 3.2)")
+		return errKeyOverTLS()
 	case inv.server.unencrypted:
 		return failf(classUsage, "--unencrypted and a key exclude each other")
 	}
 	return nil
+}
+
+// errKeyOverTLS is for a key on the command line where it would be for nothing, on either side.
+func errKeyOverTLS() error {
+	return failf(classUsage, "over TLS there is no key").withHint("leave --key and --key-file out (RFC 9887 section 3.2)")
 }
 
 // keys are the shared secrets: none where nothing is obfuscated.

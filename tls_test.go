@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/pem"
+	"errors"
 	"io"
 	"math/big"
 	"net"
@@ -852,4 +853,139 @@ func TestMutualNote(t *testing.T) {
 			t.Errorf("%s: %d notes, want %d: %s%s", tt.options, n, tt.notes, got.out, got.err)
 		}
 	}
+}
+
+// TestWhoseCertificate gives an alert of the server the hint about this client's certificate, and
+// an error of this side none.
+func TestWhoseCertificate(t *testing.T) {
+	t.Parallel()
+	l := &link{client: &client{}, server: newServer("tac1", 300)}
+	remote := func(alert tls.AlertError) error { return &net.OpError{Op: "remote error", Err: alert} }
+	for _, tt := range []struct {
+		name string
+		err  error
+		hint string
+	}{
+		{"unrecognized name", remote(112), "the server has no such name: --servername NAME"},
+		{"access denied", remote(49), "the server dislikes this client's certificate (--cert): its dates, its issuer or its name"},
+		{"certificate required", remote(116), "the server wants a certificate of this client: --cert and --cert-key"},
+		{"internal error", remote(80), ""},
+		{"this side", errors.New("tls: server's certificate contains an unsupported type of public key"), ""},
+		{"this side's network", &net.OpError{Op: "read", Err: errors.New("certificate")}, ""},
+	} {
+		if got := asFailure(l.handshakeFailure("tac1", tt.err)).hint; got != tt.hint {
+			t.Errorf("%s: the hint is %q, want %q", tt.name, got, tt.hint)
+		}
+	}
+	s := &session{link: l}
+	l.facts = &tlsFacts{}
+	if s.tlsReadFailure(io.EOF) == nil {
+		t.Error("closed before the first answer: not the client's certificate")
+	}
+	if l.answered = true; s.tlsReadFailure(io.EOF) != nil {
+		t.Error("closed after an answer: the client's certificate")
+	}
+}
+
+// TestListsAndChains has lists with other dates than serve's tests make, and a certificate for
+// which there are two chains.
+func TestListsAndChains(t *testing.T) {
+	t.Parallel()
+	dir := testFiles(t)
+	load := func(name string) *x509.Certificate {
+		pair, err := readKeyPair(filepath.Join(dir, name+".pem"), filepath.Join(dir, name+".key"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pair[0].Leaf
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "ca.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(b)
+	ca, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	revoked, good := []*x509.Certificate{load("server"), ca}, []*x509.Certificate{load("client"), ca}
+	for _, tt := range []struct {
+		name         string
+		this, next   time.Time // instead of the list's; zero stays
+		chains       [][]*x509.Certificate
+		warned, fail bool
+	}{
+		{"no end", time.Now().Add(-time.Hour), time.Time{}, [][]*x509.Certificate{good}, false, false},
+		{"not begun", time.Now().Add(time.Hour), time.Time{}, [][]*x509.Certificate{good}, true, false},
+		{"over", time.Now().Add(-time.Hour), time.Now().Add(-time.Minute), [][]*x509.Certificate{good}, true, false},
+		{"one chain of two", time.Now().Add(-time.Hour), time.Time{}, [][]*x509.Certificate{revoked, good}, false, false},
+		{"both chains", time.Now().Add(-time.Hour), time.Time{}, [][]*x509.Certificate{revoked, revoked}, false, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			lists, err := readCRLs(filepath.Join(dir, "server.crl"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			lists[0].ThisUpdate, lists[0].NextUpdate = tt.this, tt.next
+			warned := false
+			c := &tlsClient{config: &tls.Config{}, crls: lists, warn: func(string, ...any) { warned = true }}
+			if err := c.checkRevocation(&tls.ConnectionState{VerifiedChains: tt.chains}); (err != nil) != tt.fail || warned != tt.warned {
+				t.Errorf("%v, warned: %t", err, warned)
+			}
+		})
+	}
+}
+
+// TestHandshakeLeavesNothing looks at the connection after a handshake that failed, at the key
+// log's mode, and at a zone, which is no part of a certificate's name.
+func TestHandshakeLeavesNothing(t *testing.T) {
+	t.Parallel()
+	t.Run("connection", func(t *testing.T) {
+		t.Parallel()
+		ended := make(chan struct{})
+		addr := relay(t, func(client net.Conn) {
+			io.WriteString(client, "SSH-2.0-server\r\n")
+			io.Copy(io.Discard, client)
+			close(ended)
+		})
+		runWith(t, secretsInEnv, "", "authenticate", "alice", addr, "--tls", "--insecure", "-q")
+		select {
+		case <-ended:
+		case <-time.After(patience):
+			t.Error("it is still open")
+		}
+	})
+	t.Run("key log", func(t *testing.T) {
+		t.Parallel()
+		dir := testFiles(t)
+		s := serveWith(t, split("--tls --cert DIR/server.pem --cert-key DIR/server.key", "DIR", dir)...)
+		for range 2 {
+			s.ask(t, "authenticate alice AT --tls --cacert "+dir+"/ca.pem --keylog "+dir+"/log").check(t, 0, `PASS\n`, ``)
+		}
+		b, err := os.ReadFile(filepath.Join(dir, "log"))
+		if n := strings.Count(string(b), "CLIENT_TRAFFIC_SECRET_0 "); err != nil || n != 2 {
+			t.Errorf("%d sessions, want 2: %v", n, err)
+		}
+		if info, err := os.Stat(filepath.Join(dir, "log")); err != nil || info.Mode() != 0o600 {
+			t.Errorf("mode %v: %v", info.Mode(), err)
+		}
+	})
+	t.Run("zone", func(t *testing.T) {
+		t.Parallel()
+		const host = "fe80::1"
+		pair, form, err := selfSigned(func(cert *x509.Certificate) { cert.IPAddresses = []net.IP{net.ParseIP(host)} })
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := &tlsClient{config: &tls.Config{RootCAs: x509.NewCertPool()}}
+		c.config.RootCAs.AppendCertsFromPEM(form)
+		ours, theirs := net.Pipe()
+		defer ours.Close()
+		defer theirs.Close()
+		go tls.Server(theirs, &tls.Config{Certificates: pair}).HandshakeContext(t.Context())
+		_, facts, err := c.handshake(t.Context(), &link{client: &client{}, server: newServer(host+"%lo", 300)}, ours)
+		if err != nil || facts.ServerName != host || !facts.Verified {
+			t.Errorf("%+v, %v", facts, err)
+		}
+	})
 }

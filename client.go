@@ -359,6 +359,7 @@ func (c *client) dial(ctx context.Context, j *job) (*link, error) {
 	conn, err := l.connect(limited, &j.timing)
 	if err == nil && c.tls != nil {
 		began := time.Now()
+		j.res.Address, j.res.Local = conn.RemoteAddr().String(), conn.LocalAddr().String()
 		conn, l.facts, err = c.tls.handshake(limited, l, conn)
 		j.timing.tls, j.res.TLS = time.Since(began), l.facts
 		if err == nil {
@@ -438,19 +439,13 @@ func (l *link) resolve(ctx context.Context, took *timing) ([]netip.Addr, error) 
 	addrs := make([]netip.Addr, 1)
 	var err error
 	if addrs[0], err = netip.ParseAddr(l.server.host); err != nil {
-		began := time.Now()
-		addrs, err = net.DefaultResolver.LookupNetIP(ctx, "ip", l.server.host)
-		took.resolve = time.Since(began)
-		l.trace.event("resolved %s: %v", l.server.host, addrs)
-	}
-	if err != nil {
-		return nil, failf(classNetwork, "resolve %s: %w", l.server.host, cause(err)).
-			withHint("check the name, or give the server's address")
+		if addrs, err = l.lookUp(ctx, took); err != nil {
+			return nil, err
+		}
 	}
 	var usable []netip.Addr
 	for _, a := range addrs {
-		a = a.Unmap()
-		if l.network == "tcp4" && !a.Is4() || l.network == "tcp6" && a.Is4() {
+		if a = a.Unmap(); l.network == "tcp4" && !a.Is4() || l.network == "tcp6" && a.Is4() {
 			continue
 		}
 		usable = append(usable, a)
@@ -460,6 +455,24 @@ func (l *link) resolve(ctx context.Context, took *timing) ([]netip.Addr, error) 
 			withHint("-4, -6 and --source restrict the address family")
 	}
 	return usable, nil
+}
+
+// lookUp gives all addresses of the server's name.
+func (l *link) lookUp(ctx context.Context, took *timing) ([]netip.Addr, error) {
+	began := time.Now()
+	l.trace.event("resolving %s", l.server.host)
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", l.server.host)
+	took.resolve = time.Since(began)
+	if err != nil {
+		l.trace.event("not resolved: %v", cause(err))
+		return nil, failf(classNetwork, "resolve %s: %w", l.server.host, cause(err)).
+			withHint("check the name, or give the server's address")
+	}
+	for i, a := range addrs {
+		addrs[i] = a.Unmap() // the file of hosts has IPv4 as a part of IPv6
+	}
+	l.trace.event("resolved: %v", addrs)
+	return addrs, nil
 }
 
 // connectFailure explains why there is no connection to any of the server's addresses.

@@ -802,6 +802,11 @@ func TestFailedHandshakeFacts(t *testing.T) {
 					t.Errorf("%s is not in\n%s", tt.want, got.out)
 				}
 			}
+			for _, got := range []outcome{one, many} {
+				if !strings.Contains(got.out, `"address":"`+s.addr+`","local":"127.0.0.1:`) || strings.Contains(got.out, `"transport"`) {
+					t.Errorf("the address is not told, or a transport that nothing was sent over: %s", got.out)
+				}
+			}
 			known := tt.want != nothing
 			for _, line := range []string{"authenticate alice AT -v", "check AT -v", "check AT --prometheus"} {
 				got := s.ask(t, line+options)
@@ -877,14 +882,6 @@ func TestWhoseCertificate(t *testing.T) {
 			t.Errorf("%s: the hint is %q, want %q", tt.name, got, tt.hint)
 		}
 	}
-	s := &session{link: l}
-	l.facts = &tlsFacts{}
-	if s.tlsReadFailure(io.EOF) == nil {
-		t.Error("closed before the first answer: not the client's certificate")
-	}
-	if l.answered = true; s.tlsReadFailure(io.EOF) != nil {
-		t.Error("closed after an answer: the client's certificate")
-	}
 }
 
 // TestListsAndChains has lists with other dates than serve's tests make, and a certificate for
@@ -934,58 +931,4 @@ func TestListsAndChains(t *testing.T) {
 			}
 		})
 	}
-}
-
-// TestHandshakeLeavesNothing looks at the connection after a handshake that failed, at the key
-// log's mode, and at a zone, which is no part of a certificate's name.
-func TestHandshakeLeavesNothing(t *testing.T) {
-	t.Parallel()
-	t.Run("connection", func(t *testing.T) {
-		t.Parallel()
-		ended := make(chan struct{})
-		addr := relay(t, func(client net.Conn) {
-			io.WriteString(client, "SSH-2.0-server\r\n")
-			io.Copy(io.Discard, client)
-			close(ended)
-		})
-		runWith(t, secretsInEnv, "", "authenticate", "alice", addr, "--tls", "--insecure", "-q")
-		select {
-		case <-ended:
-		case <-time.After(patience):
-			t.Error("it is still open")
-		}
-	})
-	t.Run("key log", func(t *testing.T) {
-		t.Parallel()
-		dir := testFiles(t)
-		s := serveWith(t, split("--tls --cert DIR/server.pem --cert-key DIR/server.key", "DIR", dir)...)
-		for range 2 {
-			s.ask(t, "authenticate alice AT --tls --cacert "+dir+"/ca.pem --keylog "+dir+"/log").check(t, 0, `PASS\n`, ``)
-		}
-		b, err := os.ReadFile(filepath.Join(dir, "log"))
-		if n := strings.Count(string(b), "CLIENT_TRAFFIC_SECRET_0 "); err != nil || n != 2 {
-			t.Errorf("%d sessions, want 2: %v", n, err)
-		}
-		if info, err := os.Stat(filepath.Join(dir, "log")); err != nil || info.Mode() != 0o600 {
-			t.Errorf("mode %v: %v", info.Mode(), err)
-		}
-	})
-	t.Run("zone", func(t *testing.T) {
-		t.Parallel()
-		const host = "fe80::1"
-		pair, form, err := selfSigned(func(cert *x509.Certificate) { cert.IPAddresses = []net.IP{net.ParseIP(host)} })
-		if err != nil {
-			t.Fatal(err)
-		}
-		c := &tlsClient{config: &tls.Config{RootCAs: x509.NewCertPool()}}
-		c.config.RootCAs.AppendCertsFromPEM(form)
-		ours, theirs := net.Pipe()
-		defer ours.Close()
-		defer theirs.Close()
-		go tls.Server(theirs, &tls.Config{Certificates: pair}).HandshakeContext(t.Context())
-		_, facts, err := c.handshake(t.Context(), &link{client: &client{}, server: newServer(host+"%lo", 300)}, ours)
-		if err != nil || facts.ServerName != host || !facts.Verified {
-			t.Errorf("%+v, %v", facts, err)
-		}
-	})
 }

@@ -234,7 +234,7 @@ func TestDebugAsItHappens(t *testing.T) {
 		"clear": {got, []string{`connecting to ` + regexp.QuoteMeta(refused), `not connected: connection refused`, `resolving tac1\.test`, `resolved: \[127\.0\.0\.3 127\.0\.0\.1\]`,
 			`connecting to 127\.0\.0\.3:` + port, `not connected: connection refused`, `connecting to ` + regexp.QuoteMeta(s.addr), `connected from 127\.0\.0\.1:\d+`,
 			`sent to tac1\.test:` + port + `: .*`, `received from tac1\.test:` + port + `: .*`}},
-		"TLS": {overTLS, []string{`connecting to .*`, `connected from .*`, `TLS handshake done: TLS 1\.3 TLS_\w+`, `sent to .*`, `received from .*`}},
+		"TLS":   {overTLS, []string{`connecting to .*`, `connected from .*`, `TLS handshake done: TLS 1\.3 TLS_\w+`, `sent to .*`, `received from .*`}},
 		"hosts": {hosts, []string{`resolving nowhere`, `not resolved: .+`, `resolving localhost`, `resolved: \[[0-9.: ]*127\.0\.0\.1[0-9.: ]*\]`, `connecting to .*`, `connected from .*`, `sent to .*`, `received from .*`}},
 	} {
 		var lines []string

@@ -412,6 +412,9 @@ func (l *link) connect(ctx context.Context, took *timing) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	if took.resolve > 0 {
+		l.trace.event("resolved: %v", addrs)
+	}
 	d := net.Dialer{KeepAlive: -1, ControlContext: bindToDevice(l.device)}
 	if l.source.IsValid() {
 		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(l.source, 0))
@@ -439,13 +442,20 @@ func (l *link) resolve(ctx context.Context, took *timing) ([]netip.Addr, error) 
 	addrs := make([]netip.Addr, 1)
 	var err error
 	if addrs[0], err = netip.ParseAddr(l.server.host); err != nil {
-		if addrs, err = l.lookUp(ctx, took); err != nil {
-			return nil, err
-		}
+		began := time.Now()
+		l.trace.event("resolving %s", l.server.host)
+		addrs, err = net.DefaultResolver.LookupNetIP(ctx, "ip", l.server.host)
+		took.resolve = time.Since(began)
+	}
+	if err != nil {
+		l.trace.event("not resolved: %v", cause(err))
+		return nil, failf(classNetwork, "resolve %s: %w", l.server.host, cause(err)).
+			withHint("check the name, or give the server's address")
 	}
 	var usable []netip.Addr
 	for _, a := range addrs {
-		if a = a.Unmap(); l.network == "tcp4" && !a.Is4() || l.network == "tcp6" && a.Is4() {
+		a = a.Unmap()
+		if l.network == "tcp4" && !a.Is4() || l.network == "tcp6" && a.Is4() {
 			continue
 		}
 		usable = append(usable, a)
@@ -455,24 +465,6 @@ func (l *link) resolve(ctx context.Context, took *timing) ([]netip.Addr, error) 
 			withHint("-4, -6 and --source restrict the address family")
 	}
 	return usable, nil
-}
-
-// lookUp gives all addresses of the server's name.
-func (l *link) lookUp(ctx context.Context, took *timing) ([]netip.Addr, error) {
-	began := time.Now()
-	l.trace.event("resolving %s", l.server.host)
-	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", l.server.host)
-	took.resolve = time.Since(began)
-	if err != nil {
-		l.trace.event("not resolved: %v", cause(err))
-		return nil, failf(classNetwork, "resolve %s: %w", l.server.host, cause(err)).
-			withHint("check the name, or give the server's address")
-	}
-	for i, a := range addrs {
-		addrs[i] = a.Unmap() // the file of hosts has IPv4 as a part of IPv6
-	}
-	l.trace.event("resolved: %v", addrs)
-	return addrs, nil
 }
 
 // connectFailure explains why there is no connection to any of the server's addresses.

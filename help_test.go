@@ -120,6 +120,15 @@ func TestHelpFitsATerminal(t *testing.T) {
 	if got, want := row.describe(), "  -o, --option-of-many-letters VALUE\n"+blanks+strings.TrimSpace(strings.Repeat("word ", 10))+"\n"+blanks+"word word end\n"; got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
+	name := strings.Repeat("x", optionColumn-5) // with its dashes and a blank, all of the column
+	for name, want := range map[string]string{
+		name:       "  --" + name + " for\n",
+		name + "x": "  --" + name + "x\n" + blanks + "for\n",
+	} {
+		if got := (optionRow{names: name, help: "for"}).describe(); got != want {
+			t.Errorf("got\n%swant\n%s", got, want)
+		}
+	}
 }
 
 // TestExamples: what the help tells a person to type can be typed.

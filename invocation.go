@@ -348,7 +348,7 @@ func (inv *invocation) wantsHint(f *failure, out output) bool {
 // misused is what there is to show where an error came in place of an output: for a program that
 // asked for an object, an object.
 func (inv *invocation) misused(err error) output {
-	if f := asFailure(err); f.class == classUsage && inv.command.misused != nil {
+	if f := asFailure(err); f.class != classInterrupted && inv.command.misused != nil {
 		if out := inv.command.misused(inv, f); out != nil {
 			return out
 		}

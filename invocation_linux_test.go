@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"io"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -75,6 +76,9 @@ func TestNamesBeforeSecrets(t *testing.T) {
 		}
 		s.ends(t, classNetwork.exit(), "", "")
 	}
+	monitor := runAt(t, "check tac1 --nagios")
+	readUntil(t, monitor.stderr, noHost)
+	monitor.ends(t, nagiosUnknown, "TACACS+ UNKNOWN: resolve tac1: no such host\n", "")
 	if got := runWith(t, nil, "", split("authenticate alice tac1")...); got.code != classUsage.exit() {
 		t.Errorf("without a terminal: %+v", got)
 	}
@@ -124,6 +128,14 @@ func TestInvitation(t *testing.T) {
 		got := runWith(t, secretsInEnv, tt.types, split(tt.line, "AT", server.addr)...)
 		if got.code != classGranted.exit() || strings.Contains(got.err, "reading") {
 			t.Errorf("%s without a terminal: %+v", tt.line, got)
+		}
+		p := openPTY(t)
+		p.types(t, tt.types+"\n\x04")
+		var says bytes.Buffer
+		code := run(t.Context(), append(split(tt.line, "AT", server.addr), "-q", "--key-file", dir+"/key"),
+			stdio{in: p.program, out: io.Discard, err: &says, env: func(string) string { return "" }})
+		if code != classGranted.exit() || says.String() != "" {
+			t.Errorf("%s -q ends with %d and says %q", tt.line, int(code), says.String())
 		}
 	}
 }

@@ -104,7 +104,7 @@ func TestQuietPages(t *testing.T) {
 // TestHelpFitsATerminal: 80 columns, and no text that begins beside its column.
 func TestHelpFitsATerminal(t *testing.T) {
 	t.Parallel()
-	pages := map[string]string{"": mainHelp(commands())}
+	pages := map[string]string{"": mainHelp(commands()), "serve --fault": faultHelp()}
 	for _, c := range commands() {
 		pages[c.name] = commandHelp(c)
 	}

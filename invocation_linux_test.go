@@ -45,25 +45,19 @@ func TestHintOfFAIL(t *testing.T) {
 	}
 }
 
-// TestNamesBeforeSecrets: nobody types a secret to learn that there is no such name. Who has no
-// secret to type waits for one look-up, not for two.
+// TestNamesBeforeSecrets: nobody types a secret to learn that there is no such name.
 func TestNamesBeforeSecrets(t *testing.T) {
+	resolveWith(t, dnsOf())
 	script := newScript(t, testKey, &authenReply{status: authenPass})
-	dir := writeFiles(t, map[string]string{"key": testKey, "pass": testPassword})
-	both := " --key-file " + dir + "/key --password-file " + dir + "/pass"
+	dir := writeFiles(t, map[string]string{"key": testKey})
 	const noName, noHost = "tacacs_plus: resolve tac1: no such host\n", "tacacs_plus: hint: check the name, or give the server's address\n"
-	dns := dnsOf()
-	var asked atomic.Int32
-	resolveWith(t, func(ctx context.Context, network, addr string) (net.Conn, error) {
-		asked.Add(1)
-		return dns(ctx, network, addr)
-	})
 	for _, tt := range []struct{ line, err string }{
 		{"authenticate alice tac1", noName + noHost},
 		{"authenticate alice tac2,tac1", noName + noHost},
 		{"authorize alice tac1", noName + noHost},
 		{"batch tac1", noName + noHost},
 		{"authenticate alice tac1 -t pap --key-file " + dir + "/key", noName + noHost},
+		{"authenticate alice tac1 -t pap --unencrypted", noName + noHost},
 		{"authenticate alice tac1 --key-file -", noName + noHost},
 		{"authenticate 192.0.2.1 tac1", noName + "tacacs_plus: hint: USER comes before HOST: is 192.0.2.1 the server?\n"},
 		{"authenticate 192.0.2.1:49 tac1", noName + "tacacs_plus: hint: USER comes before HOST: is 192.0.2.1:49 the server?\n"},
@@ -71,7 +65,7 @@ func TestNamesBeforeSecrets(t *testing.T) {
 		{"authenticate 00:11:22:33:44:55 tac1", noName + noHost},
 	} {
 		s := runAt(t, tt.line)
-		if got := readUntil(t, s.stderr, "hint: "+tt.err[strings.Index(tt.err, "hint: ")+6:]); got != tt.err {
+		if got := readUntil(t, s.stderr, tt.err[len(noName):]); got != tt.err {
 			t.Errorf("%s: standard error has\n%snot\n%s", tt.line, got, tt.err)
 		}
 		s.ends(t, classNetwork.exit(), "", "")
@@ -82,30 +76,66 @@ func TestNamesBeforeSecrets(t *testing.T) {
 	if got := runWith(t, nil, "", split("authenticate alice tac1")...); got.code != classUsage.exit() {
 		t.Errorf("without a terminal: %+v", got)
 	}
-
 	// One server with an address is enough.
 	s := runAt(t, "authenticate alice tac1,"+script.addr+" -q --key-file "+dir+"/key -t pap")
 	s.asked(t, "password for alice: ", false, testPassword+"\n")
 	s.ends(t, classGranted.exit(), "", "")
+}
 
-	dns = dnsOf("127.0.0.1")
+// TestLookUps: who has no secret to type waits for one look-up, not for two.
+func TestLookUps(t *testing.T) {
+	dir := writeFiles(t, map[string]string{"key": testKey, "pass": testPassword})
 	_, port, _ := strings.Cut(refusedAddr(t), ":")
-	lookUps := func(line, prompt string) int32 {
+	dns := dnsOf("127.0.0.1")
+	var asked atomic.Int32
+	resolveWith(t, func(ctx context.Context, network, addr string) (net.Conn, error) {
+		asked.Add(1)
+		return dns(ctx, network, addr)
+	})
+	const key, password = " --key-file DIR/key", " --password-file DIR/pass"
+	one := int32(0) // of a look-up: once for each family of addresses
+	for _, tt := range []struct {
+		options, prompt string
+		lookUps         int32
+	}{
+		{"-t pap" + key + password, "", 1},
+		{key, "", 1}, // the password is asked for when the server asks
+		{"--tls --insecure" + password, "", 1},
+		{"--unencrypted" + password, "", 1},
+		{"-t pap" + key, "password for alice: ", 2},
+		{password, "tacacs+ secret: ", 2},
+	} {
 		asked.Store(0)
-		s := runAt(t, line+" tac1:"+port+" -q")
-		if prompt != "" {
-			s.asked(t, prompt, false, testPassword+"\n")
+		s := runAt(t, strings.ReplaceAll("authenticate alice tac1:"+port+" -q "+tt.options, "DIR", dir))
+		if tt.prompt != "" {
+			s.asked(t, tt.prompt, false, testPassword+testPassword+"\n")
 		}
 		<-s.done
-		return asked.Load()
+		n := asked.Load()
+		if one == 0 {
+			one = n
+		}
+		if n == 0 || n != tt.lookUps*one {
+			t.Errorf("%s: the name server is asked %d times, not %d", tt.options, n, tt.lookUps*one)
+		}
 	}
-	one := lookUps("authenticate alice -t pap"+both, "")
-	if n := lookUps("authenticate alice --tls --insecure --password-file "+dir+"/pass", ""); n != one {
-		t.Errorf("over TLS, without a key to type, there are %d look-ups, not %d", n, one)
-	}
-	if n := lookUps("authenticate alice -t pap --key-file "+dir+"/key", "password for alice: "); n != 2*one {
-		t.Errorf("with a prompt there are %d look-ups, not %d", n, 2*one)
-	}
+	s := runAt(t, "authenticate alice tac1 -6")
+	readUntil(t, s.stderr, "tacacs_plus: tac1 has no IPv6 address\n")
+	s.ends(t, classNetwork.exit(), "", "")
+}
+
+// TestInterruptedLookUp: a person who does not wait for the name server has no failure of it.
+func TestInterruptedLookUp(t *testing.T) {
+	began := make(chan struct{}, 8)
+	resolveWith(t, func(ctx context.Context, _, _ string) (net.Conn, error) {
+		began <- struct{}{}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	})
+	s := runAt(t, "authenticate alice tac1")
+	<-began
+	s.leave()
+	s.ends(t, classInterrupted.exit(), "", "")
 }
 
 // TestInvitation: a terminal that is read says so, and what it takes.

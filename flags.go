@@ -230,7 +230,7 @@ func (o *optionSet) add(v flag.Value, names, arg, help string) {
 func (o *optionSet) notFor(c command) string {
 	for _, row := range o.rows {
 		names := strings.Fields(row.names)
-		if name := names[len(names)-1]; o.given[name] && row.group != groupCommand && !c.takes(row.group) {
+		if name := names[len(names)-1]; o.given[name] && row.group != groupCommand && !c.takes(row) {
 			return name
 		}
 	}

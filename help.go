@@ -66,7 +66,7 @@ func commandHelp(c command) string {
 	}
 	var shared []string
 	for _, row := range sharedRows() {
-		if c.takes(row.group) {
+		if c.takes(row) {
 			shared = append(shared, strings.Join(row.dashed(), "/"))
 		}
 	}

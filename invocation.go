@@ -59,11 +59,11 @@ type command struct {
 	misused func(*invocation, *failure) output
 }
 
-// takes says that the shared options of a group are for the command: those of a client's requests
-// are not for a server, and what answers by itself takes none.
-func (c command) takes(g optionGroup) bool {
+// takes says that a shared option is for the command: what is said of a client's requests is not for
+// a server, and what answers by itself takes none.
+func (c command) takes(row optionRow) bool {
 	if c.server {
-		return g == groupIdentity || g == groupKey || g == groupOutput
+		return row.group == groupIdentity || row.group == groupKey || row.group == groupOutput
 	}
 	return strings.Contains(c.words, "HOST")
 }

@@ -53,13 +53,16 @@ var acctFlagNames = names{acctStart: "start", acctStop: "stop", acctWatchdog: "w
 
 func (f acctFlags) String() string { return acctFlagNames.name(uint8(f)) }
 
-// Set makes acctFlags a flag.Value; update is what the Python client calls a watchdog.
+// Set makes acctFlags a flag.Value, and known an enumeration; update is what the Python client calls
+// a watchdog.
 func (f *acctFlags) Set(s string) error {
 	if strings.EqualFold(s, "update") {
 		s = "watchdog"
 	}
 	return acctFlagNames.set((*uint8)(f), s)
 }
+
+func (f *acctFlags) known() []string { return acctFlagNames.known() }
 
 // An acctStatus is the answer to a record. Section 7.2.
 type acctStatus uint8
@@ -195,9 +198,9 @@ type accountOptions struct {
 func newAccount(o *optionSet) action {
 	own := &accountOptions{flags: acctStart}
 	own.register(o)
-	o.add(&own.flags, "f flag", "KIND", "start (the default), stop, watchdog (or update), watchdog-update")
+	o.add(&own.flags, "f flag", "KIND", "kind of the record (default start; update is watchdog):")
 	o.add((*text)(&own.taskID), "task-id", "ID", "task_id of the record (default random)")
-	o.add((*toggle)(&own.execute), "exec", "", "run the COMMAND after -- between a start and a stop record")
+	o.add((*toggle)(&own.execute), "exec", "", "run what stands after -- between two records")
 	return func(ctx context.Context, inv *invocation) (output, error) {
 		args, err := own.about(inv)
 		if err != nil {

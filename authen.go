@@ -105,7 +105,7 @@ func (t authenType) String() string {
 	return authenTypeNames.name(uint8(t))
 }
 
-// Set makes an authenType a flag.Value.
+// Set makes an authenType a flag.Value, and known an enumeration.
 func (t *authenType) Set(s string) error {
 	if strings.EqualFold(s, authenNotSet.String()) {
 		*t = authenNotSet
@@ -113,6 +113,8 @@ func (t *authenType) Set(s string) error {
 	}
 	return authenTypeNames.set((*uint8)(t), s)
 }
+
+func (t *authenType) known() []string { return authenTypeNames.known() }
 
 // challenged says that the type proves the password without sending it.
 func (t authenType) challenged() bool { return t >= authenCHAP }
@@ -138,8 +140,13 @@ var authenServiceNames = names{0: "none", authenServiceLogin: "login", authenSer
 
 func (s authenService) String() string { return authenServiceNames.name(uint8(s)) }
 
-// Set makes an authenService a flag.Value.
+// Set makes an authenService a flag.Value, and known an enumeration.
 func (s *authenService) Set(v string) error { return authenServiceNames.set((*uint8)(s), v) }
+
+// known leaves out enable, which the command enable alone sends.
+func (s *authenService) known() []string {
+	return slices.DeleteFunc(authenServiceNames.known(), func(name string) bool { return name == "enable" })
+}
 
 // An authenStatus is a server's answer. Section 5.2.
 type authenStatus uint8
@@ -512,7 +519,7 @@ func (a *authentication) run(ctx context.Context, inv *invocation, keys []key) (
 // GETPASS for the new one, once or twice. RFC 8907 section 5.4.2.7.
 func newChPass(o *optionSet) action {
 	var answers list
-	o.add(&answers, "answer", "TEXT", "reply to a prompt after the passwords; repeatable, in order")
+	o.add(&answers, "answer", "TEXT", "reply to a later prompt, in order; repeatable")
 	fresh := secretSource{what: "new password", option: "--new-password-file"}
 	o.add(&fresh.files, "new-password-file", "FILE", "file with the new password; - is standard input")
 	o.add((*toggle)(&fresh.stdin), "new-password-stdin", "", "read the new password from standard input")
@@ -542,7 +549,7 @@ func (c *challengeOptions) register(o *optionSet) {
 	c.id = -1
 	o.add(&number{&c.id, 0, 255}, "chap-id", "N", "id of the CHAP challenge (default random)")
 	o.add(&c.challenge, "chap-challenge", "HEX", "the challenge (default random); mschap has 8 octets, mschapv2 16")
-	o.add(&c.answers, "answer", "TEXT", "reply to a prompt after the password; repeatable, in order")
+	o.add(&c.answers, "answer", "TEXT", "reply to a later prompt, in order; repeatable")
 }
 
 func (c *challengeOptions) check(t authenType) error {

@@ -275,13 +275,13 @@ func TestRefusedByAskingAgain(t *testing.T) {
 		out, err string
 		said     string
 	}{
-		{"authenticate alice AT", []layouter{ask, askAgain}, `FAIL: Wrong.\\nPassword:\n`, hint, "Pa55_w0rd ABORT"},
-		{"authenticate alice AT --answer x", []layouter{ask, ask, askAgain}, `FAIL: Wrong.\\nPassword:\n`, hint, "Pa55_w0rd x ABORT"},
-		{"enable alice AT", []layouter{ask, &authenReply{status: authenGetPass}}, `FAIL\n`, hint, "Pa55_w0rd ABORT"},
+		{"authenticate alice AT", []layouter{ask, askAgain}, `FAIL: Wrong.\\nPassword:\n`, ``, "Pa55_w0rd ABORT"},
+		{"authenticate alice AT --answer x", []layouter{ask, ask, askAgain}, `FAIL: Wrong.\\nPassword:\n`, ``, "Pa55_w0rd x ABORT"},
+		{"enable alice AT", []layouter{ask, &authenReply{status: authenGetPass}}, `FAIL\n`, ``, "Pa55_w0rd ABORT"},
 		{"authenticate alice AT -q", []layouter{ask, askAgain}, ``, ``, "Pa55_w0rd ABORT"},
 		{"authenticate alice AT -v", []layouter{ask, askAgain}, `status: FAIL\nprompt: GETPASS\nserver_msg:\n  Wrong.\n  Password: ?\n(?s:.*)`, hint, "Pa55_w0rd ABORT"},
-		{"authenticate alice AT --json", []layouter{ask, askAgain}, `\{.*"status":"FAIL","prompt":"GETPASS","granted":false,"exit_code":1,.*"error":\{"class":"denied",.*\}\n`, hint, "Pa55_w0rd ABORT"},
-		{"chpass alice AT --new-password-stdin", []layouter{askToken, ask, ask, askAgain}, `FAIL: Wrong.\\nPassword:\n`, hint, "Pa55_w0rd new new ABORT"},
+		{"authenticate alice AT --json", []layouter{ask, askAgain}, `\{.*"status":"FAIL","prompt":"GETPASS","granted":false,"exit_code":1,.*"error":\{"class":"denied",.*\}\n`, ``, "Pa55_w0rd ABORT"},
+		{"chpass alice AT --new-password-stdin", []layouter{askToken, ask, ask, askAgain}, `FAIL: Wrong.\\nPassword:\n`, ``, "Pa55_w0rd new new ABORT"},
 		{"authenticate alice AT", []layouter{askToken}, `GETDATA: Token:\n`, noAnswer, "ABORT"},
 		{"authenticate alice AT", []layouter{ask, askToken}, `GETDATA: Token:\n`, noAnswer, "Pa55_w0rd ABORT"},
 	} {

@@ -64,8 +64,10 @@ var authenMethodNames = names{0: "not_set", 1: "none", 2: "krb5", 3: "line", 4: 
 
 func (m authenMethod) String() string { return authenMethodNames.name(uint8(m)) }
 
-// Set makes an authenMethod a flag.Value.
+// Set makes an authenMethod a flag.Value, and known an enumeration.
 func (m *authenMethod) Set(s string) error { return authenMethodNames.set((*uint8)(m), s) }
+
+func (m *authenMethod) known() []string { return authenMethodNames.known() }
 
 // effectiveArgs is what holds after the answer: PASS_ADD adds the response's arguments to the
 // request's, PASS_REPL puts them in their place, anything else leaves nothing. Section 6.2. An
@@ -147,8 +149,8 @@ func (a *argOptions) register(o *optionSet) {
 // registerCommand leaves out -c, which is something else in some commands.
 func (a *argOptions) registerCommand(o *optionSet) {
 	a.method = authenMethodTACACSPlus
-	o.add((*text)(&a.command), "cmd", "COMMAND", "write the service, cmd and cmd-arg arguments for a command line")
-	o.add(&a.method, "method", "METHOD", "authen_method (default tacacsplus): "+strings.Join(authenMethodNames.known(), " "))
+	o.add((*text)(&a.command), "cmd", "COMMAND", "write service, cmd and cmd-arg for a command line")
+	o.add(&a.method, "method", "METHOD", "authen_method (default tacacsplus):")
 }
 
 // request is the list of arguments to send: the command's, then those of -c and the words.
@@ -171,9 +173,20 @@ func (a *argOptions) request(words []string) ([]string, error) {
 		args = []string{"service=shell"}
 	}
 	if err := checkArgs(args); err != nil {
-		return nil, err
+		return nil, a.meantCommand(err, given)
 	}
 	return args, nil
+}
+
+// meantCommand adds a hint to what is wrong with the arguments where some are no such thing,
+// but a command line without its quotes: authorize bob tac1 --cmd show version.
+func (a *argOptions) meantCommand(err error, given []string) error {
+	plain := slices.DeleteFunc(slices.Clone(given), func(w string) bool { return w == "" || strings.ContainsAny(w, "=*") })
+	if len(plain) == 0 {
+		return err
+	}
+	line := strings.TrimSpace(a.command + " " + strings.Join(plain, " "))
+	return asFailure(err).withHint("a command line is one word: --cmd '%s'", shorten(escape(line)))
 }
 
 // commandArgs writes the words of a command line as arguments. Section 8.2.
@@ -204,8 +217,8 @@ func newAuthorize(o *optionSet) action {
 	var require list
 	var file string
 	own.register(o)
-	o.add(&require, "require", "NAME=VALUE", "exit 1 unless the effective arguments hold it; repeatable")
-	o.add((*text)(&file), "cmd-file", "FILE", "one command a line, # for comments, + or - in front for what is expected: a table\nof what the server permits; - is standard input")
+	o.add(&require, "require", "NAME=VALUE", "exit 1 unless it is in effect; repeatable")
+	o.add((*text)(&file), "cmd-file", "FILE", "one command a line, # for comments, + or - in front for what is expected: a table of what the server permits; - is standard input")
 	return func(ctx context.Context, inv *invocation) (output, error) {
 		if file != "" {
 			if len(inv.words) > 0 || len(own.args) > 0 || own.command != "" || len(require) > 0 {
@@ -357,6 +370,9 @@ func (r *rehearsal) run(ctx context.Context) (output, error) {
 	c, err := r.inv.client(secrets.keys)
 	if err != nil {
 		return nil, err
+	}
+	if r.file == "-" {
+		r.inv.invite("one a line")
 	}
 	s := &sequence{inv: r.inv, parse: r.parse, show: showRow, lenient: true}
 	if r.inv.output.json {

@@ -34,6 +34,7 @@ func newBatch(o *optionSet) action {
 		if err != nil {
 			return nil, err
 		}
+		inv.invite("one JSON object a line")
 		s := &sequence{inv: inv, show: showJSON}
 		p := &requestParser{defaults: inv.caller, password: secrets.password}
 		s.parse = p.parse

@@ -6,7 +6,6 @@ import (
 	"io"
 	"math"
 	"math/bits"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,7 +28,7 @@ func newBench(o *optionSet) action {
 	o.add(&number{&own.inFlight, 1, maxInFlight}, "c concurrency", "N", "requests under way at a time (default 16)")
 	o.add(&number{&b.n, 1, math.MaxInt32}, "n requests", "N", "requests in all (default 1000, or without end with --duration)")
 	o.add((*seconds)(&b.duration), "duration", "TIME", "stop after this time")
-	o.add(&number{&own.rate, 1, 10_000_000}, "rate", "N", "begin N requests a second, whatever the server does; latency counts from\nwhen a request was due")
+	o.add(&number{&own.rate, 1, 10_000_000}, "rate", "N", "begin N requests a second, whatever the server does; latency counts from when a request was due")
 	o.add((*seconds)(&b.warmup), "warmup", "TIME", "do not count what is begun in this time at the start")
 	o.add((*toggle)(&own.author), "authorize", "", "authorize in place of authenticating")
 	o.add((*toggle)(&own.acct), "account", "", "account in place of authenticating")
@@ -155,8 +154,8 @@ func (b *bench) run(ctx context.Context, inv *invocation, c *client, inFlight in
 	b.note = func(text string) { b.notes = append(b.notes, text); inv.warn("%s", text) }
 	team.note = b.note
 	stop := func() {}
-	if f, ok := inv.std.err.(*os.File); ok && isTerminal(f.Fd()) && !inv.output.quiet {
-		stop = b.progress(f)
+	if inv.std.errIsTerminal() && !inv.output.quiet {
+		stop = b.progress(inv.std.err)
 	}
 	team.run(ctx)
 	if stop(); b.stopped {

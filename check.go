@@ -33,7 +33,7 @@ func newCheck(o *optionSet) action {
 	o.add((*seconds)(&own.warn), "warn", "TIME", "with --nagios: WARNING when a server takes longer")
 	o.add((*seconds)(&own.crit), "crit", "TIME", "with --nagios: CRITICAL when a server takes longer")
 	o.add(&number{&own.certDays, 0, 3650}, "cert-days", "N", "with --nagios: WARNING when a certificate has fewer days left (default 14)")
-	o.add((*toggle)(&own.prometheus), "prometheus", "", "metrics for the textfile collector of the node exporter")
+	o.add((*toggle)(&own.prometheus), "prometheus", "", "metrics for the node exporter's textfile collector")
 	o.add((*text)(&own.output), "output", "FILE", "write to a temporary file, then rename it to FILE")
 	return func(ctx context.Context, inv *invocation) (output, error) {
 		if err := own.check(inv); err != nil {
@@ -102,6 +102,7 @@ func (own *checkOptions) check(inv *invocation) error {
 // A serverCheck is what was found of one server.
 type serverCheck struct {
 	Server        string            `json:"server"`
+	Address       string            `json:"address,omitempty"`        // where there was a connection
 	Up            bool              `json:"up"`                       // it answers as a TACACS+ server
 	KeyOK         *bool             `json:"key_ok,omitempty"`         // the key fits; nil over TLS, and where the answer does not say
 	SingleConnect *bool             `json:"single_connect,omitempty"` // established
@@ -151,6 +152,7 @@ func (s *serverCheck) probe(ctx context.Context, c *client, nobody caller) bool 
 	nobody.user, nobody.authenType, nobody.service = "", authenASCII, authenServiceLogin
 	j := &job{request: &probe{newLogin(nobody, "")}}
 	(&asker{client: c}).ask(ctx, j)
+	s.Address = j.res.Address
 	s.Timing, s.TimingMS, s.TLS = j.res.Timing, j.res.Timing.ms(), j.res.TLS.shown()
 	came, readable := classOf(j.err), j.answer() != ""
 	s.Up = readable || came == classServer || came == classProtocol && !errors.Is(j.err, errNotTACACS)
@@ -298,12 +300,14 @@ func replaceFile(name, text string) error {
 	return nil
 }
 
-func (r *checkReport) block() string { return r.line() }
+func (r *checkReport) block() string { return r.render(true) }
 
 func (r *checkReport) json() string { return encodeJSON(r) }
 
-// line is the report in the form that was asked for, by default for people.
-func (r *checkReport) line() string {
+func (r *checkReport) line() string { return r.render(false) }
+
+// render is the report in the form that was asked for, by default for people.
+func (r *checkReport) render(verbose bool) string {
 	switch {
 	case r.options.nagios:
 		text, _ := r.nagios()
@@ -311,10 +315,10 @@ func (r *checkReport) line() string {
 	case r.options.prometheus:
 		return r.prometheus()
 	}
-	return r.text()
+	return r.text(verbose)
 }
 
-func (r *checkReport) text() string {
+func (r *checkReport) text(verbose bool) string {
 	var b strings.Builder
 	for _, s := range r.Servers {
 		if s.Error == nil {
@@ -324,6 +328,9 @@ func (r *checkReport) text() string {
 		}
 		if s.Error != nil && s.Error.Hint != "" {
 			fmt.Fprintf(&b, "  hint: %s\n", oneLine(s.Error.Hint))
+		}
+		if verbose && s.Address != "" {
+			fmt.Fprintf(&b, "  address: %s\n", s.Address)
 		}
 		var phases []string
 		for _, p := range s.Timing.phases() {

@@ -47,6 +47,8 @@ func TestCheck(t *testing.T) {
 		{"good, with a user", "", "check alice AT", 0, `\S+: OK\n` + times + `  key: ok\n  single-connect: granted\n  login: PASS\n`},
 		{"good, by pap", "", "check alice AT -t pap", 0, `(?s).*  login: PASS\n`},
 		{"wrong password", "", "check alice AT --password no", 1, `\S+: FAILED: \S+ answers the login of alice with FAIL: Password incorrect\..*\n  hint: .*\n` + times + `  key: ok\n  single-connect: granted\n  login: FAIL\n`},
+		{"verbose", "", "check AT -v", 0, `\S+: OK\n  address: 127\.0\.0\.1:\d+\n` + times + `  key: ok\n  single-connect: granted\n`},
+		{"verbose, refused", "", "check REFUSED -v", 4, `\S+: FAILED: connect to \S+: connection refused\n  hint: .*\n  time: total \S+\n`},
 		{"quiet", "", "check alice AT --password no -q", 1, ``},
 		{"wrong key", "", "check AT -k another-key-of-the-tests", 5, `\S+: FAILED: the reply of \S+ does not fit the key: .*\n  hint: .*\n` + times + `  key: WRONG\n`},
 		{"wrong key, with a user", "", "check alice AT -k another-key-of-the-tests", 5, `(?s).*  key: WRONG\n`},
@@ -236,6 +238,7 @@ func TestCheckJSON(t *testing.T) {
 		ExitCode exitCode `json:"exit_code"`
 		Servers  []struct {
 			Server        string
+			Address       string
 			Up            bool
 			KeyOK         *bool `json:"key_ok"`
 			SingleConnect *bool `json:"single_connect"`
@@ -254,7 +257,7 @@ func TestCheckJSON(t *testing.T) {
 	if r.Command != "check" || r.Granted || r.ExitCode != classProtocol.exit() || got.code != classProtocol.exit() {
 		t.Errorf("got %d %s", int(got.code), got.out)
 	}
-	if s := r.Servers[0]; s.Server != good.addr || !s.Up || s.KeyOK == nil || !*s.KeyOK || s.SingleConnect == nil || !*s.SingleConnect || s.Login != "PASS" ||
+	if s := r.Servers[0]; s.Server != good.addr || s.Address != good.addr || !s.Up || s.KeyOK == nil || !*s.KeyOK || s.SingleConnect == nil || !*s.SingleConnect || s.Login != "PASS" ||
 		len(s.Types) != 5 || s.Types["mschapv2"] != "PASS" || s.WrongPassword != "FAIL" || s.Timing["connect"] <= 0 || s.Timing["first_reply"] <= 0 || s.Error != nil {
 		t.Errorf("got %+v", s)
 	}

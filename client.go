@@ -321,6 +321,7 @@ func (c *client) dial(ctx context.Context, j *job) (*link, error) {
 	conn, err := l.connect(limited, &j.session.timing)
 	if err == nil && c.tls != nil {
 		began := time.Now()
+		j.res.Address, j.res.Local = conn.RemoteAddr().String(), conn.LocalAddr().String()
 		conn, l.facts, err = c.tls.handshake(limited, l, conn)
 		j.session.timing.tls, j.res.TLS = time.Since(began), l.facts
 		if err == nil {
@@ -373,6 +374,9 @@ func (l *link) connect(ctx context.Context, took *timing) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	if took.resolve > 0 {
+		l.trace.event("resolved: %v", addrs)
+	}
 	d := net.Dialer{KeepAlive: -1, ControlContext: bindToDevice(l.device)}
 	if l.source.IsValid() {
 		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(l.source, 0))
@@ -401,11 +405,12 @@ func (l *link) resolve(ctx context.Context, took *timing) ([]netip.Addr, error) 
 	var err error
 	if addrs[0], err = netip.ParseAddr(l.server.host); err != nil {
 		began := time.Now()
+		l.trace.event("resolving %s", l.server.host)
 		addrs, err = net.DefaultResolver.LookupNetIP(ctx, "ip", l.server.host)
 		took.resolve = time.Since(began)
-		l.trace.event("resolved %s: %v", l.server.host, addrs)
 	}
 	if err != nil {
+		l.trace.event("not resolved: %v", cause(err))
 		return nil, failf(classNetwork, "resolve %s: %w", l.server.host, cause(err)).
 			withHint("check the name, or give the server's address")
 	}

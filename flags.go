@@ -32,11 +32,11 @@ const longestAddr = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255"
 func (c *caller) register(o *optionSet) {
 	c.level, c.port, c.authenType, c.service = -1, "tty0", authenASCII, authenServiceLogin
 	o.add((*anyText)(&c.user), "u username", "USER", "the user, in place of the word USER")
-	o.add(&c.authenType, "t authen-type", "TYPE", "authentication type (default ascii): "+strings.Join(authenTypeNames.known(), " ")+";\nfor authorize and account also not_set")
+	o.add(&c.authenType, "t authen-type", "TYPE", "authentication type (default ascii; for authorize and account also not_set):")
 	o.add(&number{&c.level, 0, 15}, "l priv-lvl", "N", "privilege level, 0 to 15 (default 0; 15 for enable)")
-	o.add((*text)(&c.remAddr), "r rem-addr", "ADDR", "rem_addr field (default the connection's local address)")
+	o.add((*text)(&c.remAddr), "r rem-addr", "ADDR", "rem_addr field (default the local address)")
 	o.add((*anyText)(&c.port), "P virtual-port", "PORT", "port field (default tty0)")
-	o.add(&c.service, "s service", "SERVICE", "service (default login): none login ppp pt rcmd x25 nasi fwproxy")
+	o.add(&c.service, "s service", "SERVICE", "service (default login):")
 }
 
 // check refuses what the fields cannot say, or the command not of all things: the service ENABLE
@@ -110,7 +110,7 @@ func (s *serverOptions) register(o *optionSet) {
 	o.add((*text)(&s.source), "source", "ADDR", "local address to connect from")
 	o.add((*text)(&s.device), "interface", "DEV", "device or VRF to connect through (Linux)")
 	o.add((*toggle)(&s.singleConnect), "single-connect", "", "ask for single-connection mode")
-	o.add((*toggle)(&s.unencrypted), "unencrypted", "", "no key and no obfuscation: everything is readable on the wire")
+	o.add((*toggle)(&s.unencrypted), "unencrypted", "", "no key, no obfuscation: all is readable on the wire")
 	s.tls.register(o)
 }
 
@@ -201,7 +201,7 @@ type outputOptions struct {
 func (p *outputOptions) register(o *optionSet) {
 	o.add((*toggle)(&p.quiet), "q quiet", "", "print no result: the exit code says it")
 	o.add((*toggle)(&p.verbose), "v verbose", "", "print all facts of the answer and the connection")
-	o.add((*toggle)(&p.debug), "d debug", "", "print every packet on standard error")
+	o.add((*toggle)(&p.debug), "d debug", "", "print what happens and all packets on standard error")
 	o.add((*toggle)(&p.json), "json", "", "print the result as one JSON object on one line")
 	o.add((*toggle)(&p.showSecrets), "show-secrets", "", "do not mask passwords in -d")
 }
@@ -224,9 +224,17 @@ type optionSet struct {
 	owners func(name string) []string
 }
 
+// An optionRow is an option as the help knows it.
 type optionRow struct {
 	group            optionGroup
-	names, arg, help string
+	names, arg, help string // names with blanks between; arg is empty for a toggle
+	value            flag.Value
+}
+
+// An enumeration is a value that is one of some words.
+type enumeration interface {
+	flag.Value
+	known() []string
 }
 
 // An optionGroup is what an option is about.
@@ -251,14 +259,15 @@ func (o *optionSet) add(v flag.Value, names, arg, help string) {
 	for name := range strings.FieldsSeq(names) {
 		o.Var(v, name, help)
 	}
-	o.rows = append(o.rows, optionRow{o.group, names, arg, help})
+	o.rows = append(o.rows, optionRow{o.group, names, arg, help, v})
 }
 
-// givenOf is the name of the first option of these groups that was given, or nothing.
-func (o *optionSet) givenOf(groups ...optionGroup) string {
+// notFor is the name of the first shared option that was given and is not for the command, or
+// nothing.
+func (o *optionSet) notFor(c command) string {
 	for _, row := range o.rows {
 		names := strings.Fields(row.names)
-		if name := names[len(names)-1]; o.given[name] && slices.Contains(groups, row.group) {
+		if name := names[len(names)-1]; o.given[name] && row.group != groupCommand && !c.takes(row) {
 			return name
 		}
 	}
@@ -359,7 +368,8 @@ func (o *optionSet) unknown(arg, shown string, named bool) error {
 }
 
 // nearest is the one of the candidates that word is most likely a slip of, or nothing: at most two
-// letters are wrong, missing or too many, and one in a short word.
+// letters are wrong, missing or too many, and one in a short word; else it is the only one that
+// begins with the word.
 func nearest(word string, candidates []string) (meant string) {
 	limit := 2
 	if len(word) < 5 {
@@ -369,6 +379,10 @@ func nearest(word string, candidates []string) (meant string) {
 		if d := distance(strings.ToLower(word), c); d <= limit && len(c) > d {
 			meant, limit = c, d-1
 		}
+	}
+	longer := slices.DeleteFunc(slices.Clone(candidates), func(c string) bool { return !strings.HasPrefix(c, strings.ToLower(word)) })
+	if meant == "" && len(word) > 2 && len(longer) == 1 {
+		return longer[0]
 	}
 	return meant
 }
@@ -397,29 +411,6 @@ func distance(a, b string) int {
 func isToggle(v flag.Value) bool {
 	_, ok := v.(*toggle)
 	return ok
-}
-
-// String is the help of the options, in the order of their declaration.
-func (o *optionSet) String() string {
-	var b strings.Builder
-	for _, row := range o.rows {
-		left := ""
-		for _, name := range strings.Fields(row.names) {
-			if left != "" {
-				left += ", "
-			}
-			if len(name) > 1 {
-				left += "-"
-			}
-			left += "-" + name
-		}
-		if row.arg != "" {
-			left += " " + row.arg
-		}
-		help := strings.ReplaceAll(row.help, "\n", "\n"+strings.Repeat(" ", 29))
-		fmt.Fprintf(&b, "  %-26s %s\n", left, help)
-	}
-	return b.String()
 }
 
 // anyText, text (not empty: mostly the sign of a script's unset variable), toggle, list, number,

@@ -453,8 +453,16 @@ var usageErrors = []struct{ line, message, hint string }{
 	{"chpass alice SERVER -t pap --new-password-file DIR/password", "chpass is defined for the type ascii only, not pap", ""},
 
 	// Authorization and accounting.
-	{"authorize alice SERVER foo", "argument foo has neither = nor *: write name=value, or name*value for an optional one", ""},
-	{"authorize alice SERVER x", "argument x has neither = nor *: write name=value, or name*value for an optional one", ""},
+	{"authorize alice SERVER foo", "argument foo has neither = nor *: write name=value, or name*value for an optional one", "a command line is one word: --cmd 'foo'"},
+	{"authorize alice SERVER show version", "argument show has neither = nor *: write name=value, or name*value for an optional one", "a command line is one word: --cmd 'show version'"},
+	{"authorize alice SERVER --cmd show version", "argument version has neither = nor *: write name=value, or name*value for an optional one", "a command line is one word: --cmd 'show version'"},
+	{"account alice SERVER -c show version priv-lvl=1", "argument show has neither = nor *: write name=value, or name*value for an optional one", "a command line is one word: --cmd 'show version'"},
+	{"account alice SERVER service=shell show", "argument show has neither = nor *: write name=value, or name*value for an optional one", "a command line is one word: --cmd 'show'"},
+	{"authenticate alice SERVER --time 5", "unknown option --time", "did you mean --timeout?"},
+	{"authenticate alice SERVER --pass x", "unknown option --pass", hintOptions},
+	{"acc alice SERVER", `unknown command "acc"`, "did you mean account?"},
+	{"auth alice SERVER", `unknown command "auth"`, hintCommands},
+	{"authorize alice SERVER x", "argument x has neither = nor *: write name=value, or name*value for an optional one", "a command line is one word: --cmd 'x'"},
 	{"authorize alice SERVER -c ''", "argument \"\" has neither = nor *: write name=value, or name*value for an optional one", ""},
 	{"authorize alice SERVER =", "argument = has no name before the separator", ""},
 	{"authorize alice SERVER =x", "argument =x has no name before the separator", ""},
@@ -471,7 +479,7 @@ var usageErrors = []struct{ line, message, hint string }{
 	{"authorize alice SERVER --cmd show cmd=show", "--cmd writes service and cmd; they cannot be given as arguments too", ""},
 	{"authorize alice SERVER --method foo", `option --method: "foo" is not one of not_set none krb5 line enable local tacacsplus guest radius krb4 rcmd`, ""},
 	{"account alice SERVER -f bogus", `option -f: "bogus" is not one of start stop watchdog watchdog-update`, ""},
-	{"account alice SERVER foo", "argument foo has neither = nor *: write name=value, or name*value for an optional one", ""},
+	{"account alice SERVER foo", "argument foo has neither = nor *: write name=value, or name*value for an optional one", "a command line is one word: --cmd 'foo'"},
 	{"account alice SERVER service=ppp" + strings.Repeat(" a=b", 254), "258 arguments, the limit is 255", ""},
 	{"account alice SERVER --task-id 1 task_id=2", "the task_id is given more than once", ""},
 	{"account alice SERVER task_id=2 service=shell task_id*2", "the task_id is given more than once", ""},
@@ -826,74 +834,5 @@ func TestKeyCandidates(t *testing.T) {
 		"tacacs_plus: hint: the key of " + dir + "/new fits this reply\n"}
 	if got != want {
 		t.Errorf("%+v\nis not %+v", got, want)
-	}
-}
-
-// ownOptions are the options that a command has of its own.
-var ownOptions = map[string]string{
-	"authenticate": "chap-id chap-challenge answer",
-	"enable":       "chap-id chap-challenge answer",
-	"chpass":       "answer new-password-file new-password-stdin",
-	"authorize":    "c cmds cmd method require",
-	"account":      "c cmds cmd method f task-id exec",
-}
-
-const sharedOptions = "u username H host p port k key key-file password password-file password-stdin t authen-type l priv-lvl " +
-	"r rem-addr P virtual-port s service timeout retries 4 6 source interface single-connect unencrypted " +
-	"tls cacert cert cert-key servername crl insecure keylog q quiet v verbose d debug json show-secrets"
-
-// checkHelp demands that a help names all options.
-func checkHelp(t *testing.T, text, names string) {
-	t.Helper()
-	words := strings.FieldsFunc(text, func(r rune) bool { return r == ' ' || r == ',' || r == '\n' })
-	for name := range strings.FieldsSeq(names) {
-		option := "-" + name
-		if len(name) > 1 {
-			option = "--" + name
-		}
-		if !slices.Contains(words, option) {
-			t.Errorf("%s is not in the help:\n%s", option, text)
-		}
-	}
-}
-
-func TestHelp(t *testing.T) {
-	t.Parallel()
-	whole := runWith(t, nil, "", "help")
-	if whole.code != classGranted.exit() || whole.err != "" {
-		t.Errorf("help: %+v", whole)
-	}
-	checkHelp(t, whole.out, sharedOptions)
-	for _, args := range [][]string{{"--help"}, {"-h"}, {"-help"}, {"-v", "-h"}} {
-		if got := runWith(t, nil, "", args...); got != whole {
-			t.Errorf("%s: %+v", args, got)
-		}
-	}
-	for _, c := range commands() {
-		if !strings.Contains(whole.out, "\n  "+c.name+" ") {
-			t.Errorf("%s is not in the help", c.name)
-		}
-		one := runWith(t, nil, "", "help", c.name)
-		if one.code != classGranted.exit() || one.err != "" || !strings.HasPrefix(one.out, c.name+": "+c.summary+"\n\nUsage: tacacs_plus [OPTION...] "+c.name) {
-			t.Errorf("help %s: %+v", c.name, one)
-		}
-		checkHelp(t, one.out, ownOptions[c.name])
-		for _, args := range [][]string{{c.name, "--help"}, {"-h", c.name}, {c.name, "alice", "tac1", "-h", "--json"}} {
-			if got := runWith(t, nil, "", args...); got != one {
-				t.Errorf("%s: %+v", args, got)
-			}
-		}
-	}
-	if got := runWith(t, nil, "", "version"); got.code != classGranted.exit() || got.err != "" || !strings.HasPrefix(got.out, "tacacs_plus ") || strings.Count(got.out, "\n") != 1 {
-		t.Errorf("version: %+v", got)
-	}
-}
-
-// TestQuietPages: -q is about verdicts, not about a page that was asked for in so many words.
-func TestQuietPages(t *testing.T) {
-	for _, line := range []string{"help -q", "-q authenticate -h", "-q --version", "version -q", "serve -q --fault help"} {
-		if got := runWith(t, nil, "", split(line)...); got.code != classGranted.exit() || got.out == "" || got.err != "" {
-			t.Errorf("%s: got %+v", line, got)
-		}
 	}
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -30,6 +29,12 @@ func (s stdio) watched() {
 	}
 }
 
+// errIsTerminal says that a person reads what is written on standard error.
+func (s stdio) errIsTerminal() bool {
+	f, ok := s.err.(*os.File)
+	return ok && isTerminal(f.Fd())
+}
+
 // stopSignals are those that tell a program to stop, without those that were ignored when it was
 // started: by nohup, or in the background of a script. SIGHUP counts, so that a closed terminal
 // loses no accounting record.
@@ -42,6 +47,8 @@ type command struct {
 	name    string
 	words   string // that it takes: USER, [USER], HOST, and anything else for what is left
 	summary string
+	// examples are what a person types after its name.
+	examples []string
 	// setup declares the command's own options and returns what it does.
 	setup func(*optionSet) action
 	// child is its option with which the words after -- are a command line of their own.
@@ -50,6 +57,15 @@ type command struct {
 	server bool
 	// misused is what a mistake becomes where its options ask for another form; nil for none.
 	misused func(*invocation, *failure) output
+}
+
+// takes says that a shared option is for the command: what is said of a client's requests is not for
+// a server, and what answers by itself takes none.
+func (c command) takes(row optionRow) bool {
+	if c.server {
+		return row.group == groupIdentity || row.group == groupKey || row.group == groupOutput
+	}
+	return strings.Contains(c.words, "HOST")
 }
 
 // usage is the hint for a wrong number of words.
@@ -118,10 +134,10 @@ func (inv *invocation) register(o *optionSet) {
 	o.group = groupServer
 	inv.server.register(o)
 	o.group = groupKey
-	o.add(&inv.key, "k key", "KEY", "the shared secret; visible to others in the process list")
-	o.add(&inv.key.files, "key-file", "FILE", "file with the shared secret; - is standard input; repeatable: the first is used,\nthe others are tried on a garbled reply to name the one that fits;\nserve: [PREFIX=]FILE, for the clients in PREFIX, of which the longest counts")
+	o.add(&inv.key, "k key", "KEY", "the shared secret; others see it in the process list")
+	o.add(&inv.key.files, "key-file", "FILE", "file with the shared secret; - is standard input; repeatable: the first is used, the others are tried on a garbled reply to name the one that fits; serve: [PREFIX=]FILE, for the clients in PREFIX, of which the longest counts")
 	o.group = groupPassword
-	o.add(&inv.password, "password", "PASSWORD", "the password; visible to others in the process list")
+	o.add(&inv.password, "password", "PASSWORD", "the password; others see it in the process list")
 	o.add(&inv.password.files, "password-file", "FILE", "file with the password; - is standard input")
 	o.add((*toggle)(&inv.password.stdin), "password-stdin", "", "read the password from standard input")
 	o.group = groupOutput
@@ -193,7 +209,7 @@ func (inv *invocation) lookAhead(table []command, rest []string) {
 // assign gives the words that are left their places, then checks all values.
 func (inv *invocation) assign() error {
 	if inv.command.server {
-		if name := inv.options.givenOf(groupRequest, groupServer, groupPassword); name != "" {
+		if name := inv.options.notFor(inv.command); name != "" {
 			return failf(classUsage, "--%s is for a client, not for %s", name, inv.command.name)
 		}
 	}
@@ -254,10 +270,36 @@ func (inv *invocation) put(ctx context.Context, c *client, j *job) (*result, err
 	j.res = result{Command: inv.command.name, User: inv.caller.user}
 	c.tell = inv.warn
 	(&asker{client: c}).ask(ctx, j)
-	if f := (*failure)(nil); errors.As(j.err, &f) && f.class == classNetwork && isAddr(inv.caller.user) && !isAddr(c.servers[0].host) {
-		j.err = f.withHint("USER comes before HOST: is %s the server?", escape(inv.caller.user))
+	return &j.res, inv.swapped(j.err)
+}
+
+// findServers sees to it that one of the servers has an address: nobody should type two secrets to
+// learn that there is no such name.
+func (inv *invocation) findServers(ctx context.Context) (err error) {
+	c := &client{network: inv.server.network()}
+	for _, srv := range inv.server.servers {
+		limited, cancel := context.WithTimeout(ctx, inv.server.timeout)
+		_, err = (&link{client: c, server: srv}).resolve(limited, new(timing))
+		cancel()
+		if err == nil {
+			return nil
+		}
 	}
-	return &j.res, j.err
+	if ctx.Err() != nil {
+		return interrupted(ctx)
+	}
+	return inv.swapped(err)
+}
+
+// swapped adds the hint to an error that there may be no such server since USER and HOST stand the
+// wrong way round: USER is an address or has a port, and HOST is a name.
+func (inv *invocation) swapped(err error) error {
+	user, servers := inv.caller.user, inv.server.servers
+	likely, wrong := parseServers(user, 49)
+	if err == nil || classOf(err) != classNetwork || isAddr(servers[0].host) || wrong != nil || !isAddr(likely[0].host) && !strings.Contains(user, ":") {
+		return err
+	}
+	return asFailure(err).withHint("USER comes before HOST: is %s the server?", escape(user))
 }
 
 // client is what the options say of the servers. It says nothing by itself.
@@ -285,16 +327,28 @@ func (inv *invocation) finish(out output, err error) exitCode {
 	if f != nil && f.err != nil {
 		inv.say("%v", f)
 	}
-	if f != nil && f.hint != "" && !(inv.output.quiet && f.err == nil) {
+	if f != nil && f.hint != "" && inv.wantsHint(f, out) {
 		inv.say("hint: %s", f.hint)
 	}
 	return out.exit()
 }
 
+// wantsHint says whether a hint is for who reads standard error. That to a FAIL is for a person: the
+// log of a script that asks about 100 users would have it 100 times.
+func (inv *invocation) wantsHint(f *failure, out output) bool {
+	if f.err != nil {
+		return true
+	}
+	if res, ok := out.(*result); ok && res.Status == authenFail.String() {
+		return inv.output.verbose || inv.std.errIsTerminal() && !inv.output.quiet
+	}
+	return !inv.output.quiet
+}
+
 // misused is what there is to show where an error came in place of an output: for a program that
 // asked for an object, an object.
 func (inv *invocation) misused(err error) output {
-	if f := asFailure(err); f.class == classUsage && inv.command.misused != nil {
+	if f := asFailure(err); f.class != classInterrupted && inv.command.misused != nil {
 		if out := inv.command.misused(inv, f); out != nil {
 			return out
 		}
@@ -329,6 +383,13 @@ func (inv *invocation) show(out output, w io.Writer) {
 // say tells the person something that is neither a result nor an error.
 func (inv *invocation) say(format string, args ...any) {
 	fmt.Fprintf(inv.std.err, "tacacs_plus: %s\n", oneLine(fmt.Sprintf(format, args...)))
+}
+
+// invite tells a person what to type where input other than secrets comes from the terminal.
+func (inv *invocation) invite(form string) {
+	if inv.terminal != nil && !inv.output.quiet {
+		inv.say("reading %s from the terminal, %s; Ctrl-D ends them", inv.reads, form)
+	}
 }
 
 // warn says what -q hides.

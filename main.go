@@ -17,7 +17,6 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -78,7 +77,7 @@ func run(ctx context.Context, args []string, std stdio) exitCode {
 	case inv.help && inv.action != nil:
 		out = &page{text: commandHelp(inv.command)}
 	case inv.help:
-		out = &page{text: help()}
+		out = &page{text: mainHelp(commands())}
 	case inv.version:
 		out = thisBuild()
 	default:
@@ -93,17 +92,27 @@ func run(ctx context.Context, args []string, std stdio) exitCode {
 // commands is the table of commands. A function, since help is one of them and prints it.
 func commands() []command {
 	return []command{
-		{name: "authenticate", words: "USER HOST", summary: "does this password log in?", setup: newAuthenticate},
-		{name: "enable", words: "USER HOST", summary: "does this password raise the privilege level (-l, default 15)?", setup: newEnable},
-		{name: "chpass", words: "USER HOST", summary: "change the password", setup: newChPass},
-		{name: "authorize", words: "USER HOST [ARG...]", summary: "may the user do this? (default: open a shell session)", setup: newAuthorize},
-		{name: "account", words: "USER HOST [ARG...]", summary: "record this: start, stop, watchdog, watchdog-update", setup: newAccount, child: "exec"},
-		{name: "check", words: "[USER] HOST", summary: "is the server well, is my key right, which types does it take?", setup: newCheck, misused: nagiosMisused},
-		{name: "batch", words: "HOST", summary: "many requests from standard input, one JSON object a line", setup: newBatch},
-		{name: "bench", words: "USER HOST", summary: "how many, how fast?", setup: newBench},
-		{name: "serve", summary: "be a TACACS+ server for the lab and for tests", setup: newServe, server: true},
+		{name: "authenticate", words: "USER HOST", summary: "does this password log in?", setup: newAuthenticate,
+			examples: []string{"alice 192.0.2.1", "alice tac1,tac2 --authen-type pap -v"}},
+		{name: "enable", words: "USER HOST", summary: "does this password raise the privilege level?", setup: newEnable,
+			examples: []string{"alice tac1", "alice tac1 -l 7 --password-file FILE"}},
+		{name: "chpass", words: "USER HOST", summary: "change the password", setup: newChPass,
+			examples: []string{"alice tac1", "alice tac1 --new-password-file FILE"}},
+		{name: "authorize", words: "USER HOST [ARG...]", summary: "may the user do this? (default: open a shell)", setup: newAuthorize,
+			examples: []string{"bob tac1,tac2 --cmd 'show version'", "bob tac1 service=ppp protocol=ip --require timeout=60"}},
+		{name: "account", words: "USER HOST [ARG...]", summary: "record this: start, stop, watchdog", setup: newAccount, child: "exec",
+			examples: []string{"alice tac1 -f start --cmd 'show version' --json", "alice tac1 --exec -- make install"}},
+		{name: "check", words: "[USER] HOST", summary: "is the server well, and my key right?", setup: newCheck, misused: nagiosMisused,
+			examples: []string{"tac1,tac2 --timeout 2", "alice tac1 --types --negative"}},
+		{name: "batch", words: "HOST", summary: "many requests, one JSON object a line", setup: newBatch,
+			examples: []string{"tac1 <requests", "tac1,tac2 -c 64 --key-file FILE <requests >results"}},
+		{name: "bench", words: "USER HOST", summary: "how many, how fast?", setup: newBench,
+			examples: []string{"alice tac1 -t pap -c 64 -n 100000", "alice tac1 --rate 500 --duration 1m"}},
+		{name: "serve", summary: "be a TACACS+ server for the lab and for tests", setup: newServe, server: true,
+			examples: []string{"", "--user alice:secret --permit '^show' --deny ."}},
 		{name: "version", summary: "print the version of this program", setup: newVersion},
-		{name: "help", words: "[COMMAND]", summary: "print this text, or a command's options", setup: newHelp},
+		{name: "help", words: "[COMMAND]", summary: "print this text, or a command's options", setup: newHelp,
+			examples: []string{"", "authorize"}},
 	}
 }
 
@@ -126,7 +135,7 @@ func newHelp(*optionSet) action {
 	return func(_ context.Context, inv *invocation) (output, error) {
 		switch len(inv.words) {
 		case 0:
-			return &page{text: help()}, nil
+			return &page{text: mainHelp(commands())}, nil
 		case 1:
 			about, err := findCommand(commands(), inv.words[0])
 			if err != nil {
@@ -136,52 +145,4 @@ func newHelp(*optionSet) action {
 		}
 		return nil, failf(classUsage, "unexpected argument \"%s\"", escape(inv.words[1]))
 	}
-}
-
-// help is the whole program's help.
-func help() string {
-	var b strings.Builder
-	b.WriteString(`Ask a TACACS+ server: authentication, authorization, accounting (RFC 8907).
-
-    tacacs_plus authenticate alice 192.0.2.1
-    tacacs_plus authenticate alice 192.0.2.1 --port 49 --authen_type=pap
-    tacacs_plus authorize bob tac1,tac2 --cmd 'show version'
-    tacacs_plus account alice tac1 -f start --cmd 'show version' --json
-
-Usage: tacacs_plus [OPTION...] COMMAND [OPTION...] [USER] [HOST] [ARGUMENT...]
-
-HOST is one server or several with commas, each name, name:port or [IPv6]:port; the next one
-is asked after a failure, never after a denial.
-
-Commands:
-`)
-	for _, c := range commands() {
-		fmt.Fprintf(&b, "  %-13s %-19s %s\n", c.name, c.words, c.summary)
-	}
-	b.WriteString("\nOptions of every command that talks to a server:\n")
-	shared := newOptionSet()
-	new(invocation).register(shared)
-	b.WriteString(shared.String())
-	b.WriteString(`
-The key and the password come from an option, a file, standard input, the environment
-(TACACS_PLUS_KEY, TACACS_PLUS_PWD), or the person at the terminal, in this order.
-
-Exit codes: 0 granted, 1 denied, 2 usage, 3 the server answered ERROR, 4 network, 5 protocol
-(a wrong key), 6 TLS, 128+N interrupted by signal N (130 is Ctrl-C).
-`)
-	return b.String()
-}
-
-// commandHelp is the help of one command.
-func commandHelp(c command) string {
-	own := newOptionSet()
-	c.setup(own)
-	text := fmt.Sprintf("%s: %s\n\nUsage: %s\n", c.name, c.summary, strings.TrimSpace("tacacs_plus [OPTION...] "+c.name+" "+c.words))
-	if options := own.String(); options != "" {
-		text += "\nOptions of this command:\n" + options
-	}
-	if strings.Contains(c.words, "HOST") {
-		text += "\ntacacs_plus help lists the options that all commands share.\n"
-	}
-	return text
 }

@@ -120,15 +120,15 @@ func TestCommands(t *testing.T) {
 		{"authenticate alice AT -q", 0, ``, ``},
 		{"-u alice -H AT authenticate", 0, `PASS\n`, ``},
 		{"authenticate '' AT --answer alice", 0, `PASS\n`, ``},
-		{"authenticate alice AT --password no", 1, `FAIL: Password incorrect\. Password:\n`, `tacacs_plus: hint: the server asked again: .*\n`},
-		{"authenticate alice AT --password no --answer no --answer no", 1, `FAIL: Login incorrect\n`, `.*hint: account, password, device policy.*\n`},
-		{"authenticate alice AT --password no --answer Pa55 --answer no", 1, `FAIL: Login incorrect\n`, `.*hint.*\n`},
-		{"authenticate alice AT -t pap --password no", 1, `FAIL: Login incorrect\n`, `.*hint.*\n`},
+		{"authenticate alice AT --password no", 1, `FAIL: Password incorrect\. Password:\n`, ``},
+		{"authenticate alice AT --password no --answer no --answer no", 1, `FAIL: Login incorrect\n`, ``},
+		{"authenticate alice AT --password no --answer Pa55 --answer no", 1, `FAIL: Login incorrect\n`, ``},
+		{"authenticate alice AT -t pap --password no", 1, `FAIL: Login incorrect\n`, ``},
 		{"authenticate alice AT -t pap --password no -q", 1, ``, ``},
-		{"authenticate alice AT -t chap --password no", 1, `FAIL: Login incorrect\n`, `.*hint.*\n`},
-		{"authenticate nobody AT -t mschapv2", 1, `FAIL: Login incorrect\n`, `.*hint.*\n`},
-		{"authenticate old AT -t pap", 1, `FAIL: Password change required\n`, `.*hint.*\n`},
-		{"authenticate old AT", 1, `FAIL: New password:\n`, `tacacs_plus: hint: the server asked again: .*\n`},
+		{"authenticate alice AT -t chap --password no", 1, `FAIL: Login incorrect\n`, ``},
+		{"authenticate nobody AT -t mschapv2", 1, `FAIL: Login incorrect\n`, ``},
+		{"authenticate old AT -t pap", 1, `FAIL: Password change required\n`, ``},
+		{"authenticate old AT", 1, `FAIL: New password:\n`, ``},
 		{"enable alice AT", 0, `PASS\n`, ``},
 		{"enable alice AT -t pap -l 7", 0, `PASS\n`, ``},
 		{"authorize alice AT", 0, `PASS_ADD\n  priv-lvl=15\n`, ``},
@@ -206,7 +206,7 @@ func TestFaults(t *testing.T) {
 		{"getuser", pap, 5, ``, `.* answers a pap login with GETUSER, which has no place there`},
 		{"getdata", login, 1, `GETDATA: Token:\n`, `no answer left for the prompt "Token:" \(GETDATA\) of .*`},
 		{"getdata", login + " --answer 123456", 0, `PASS\n`, ``},
-		{"getpass-forever", login, 1, `FAIL: Password:\n`, `hint: the server asked again: .*`},
+		{"getpass-forever", login, 1, `FAIL: Password:\n`, ``},
 		{"getpass-forever", login + strings.Repeat(" --answer x", 200), 5, ``, `.* asks without end: sequence numbers are used up`},
 		{"restart", login, 0, `PASS\n`, `warning: the server asks to restart with pap instead of ascii`},
 		{"restart-empty", login, 1, `RESTART: type not allowed here\n`, `hint: the server does not take ascii here; try another --authen-type`},
@@ -217,7 +217,7 @@ func TestFaults(t *testing.T) {
 		{"error", login, 3, `ERROR\n`, `.* answered ERROR: database down`},
 		{"error", author, 3, `ERROR\n`, `.* answered ERROR: database down`},
 		{"error", acct, 3, `ERROR task_id=1\n`, `.* answered ERROR: database down`},
-		{"fail", login, 1, `FAIL: Account locked\\x08\n`, `hint: account, password.*`},
+		{"fail", login, 1, `FAIL: Account locked\\x08\n`, ``},
 		{"fail", author, 1, `FAIL: Denied by policy\n  reason=policy\n`, ``},
 		{"silent", brief, 4, ``, `no reply from .* within 1s`},
 		{"close", login, 4, ``, `.* closed the connection before it answered`},
@@ -354,17 +354,6 @@ func TestFailover(t *testing.T) {
 			t.Errorf("got %d after %d more rounds, want 4 after 2: %s", int(got.code), n, got.err)
 		}
 	})
-}
-
-// TestReadmeHoldsTheHelp keeps the README to the letter of the program.
-func TestReadmeHoldsTheHelp(t *testing.T) {
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(string(readme), "```\n"+help()+"```\n") {
-		t.Error("the README does not hold the text of tacacs_plus help")
-	}
 }
 
 // TestExec runs a command between two records.

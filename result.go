@@ -152,7 +152,11 @@ func (r *result) turnTo(server string, t *timing) {
 func (r *result) heard(status fmt.Stringer, serverMsg, data string) {
 	r.Status, r.ServerMsg, r.Data = status.String(), serverMsg, data
 	if r.Status == "FOLLOW" {
-		r.hint = "the server says to ask " + strconv.Quote(oneLine(data)) + " in its place, which RFC 8907 section 10.5.5 forbids to follow"
+		other := "another one, which it does not name,"
+		if where := oneLine(data); where != "" {
+			other = `"` + where + `"`
+		}
+		r.hint = "the server says to ask " + other + " in its place, which RFC 8907 section 10.5.5 forbids to follow"
 	}
 	r.class = statusClass(r.Status)
 	r.Granted = r.class == classGranted

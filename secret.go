@@ -85,8 +85,14 @@ type secrets struct {
 // secrets collects the key, then the password and the new password, as far as there are sources
 // for them. Everything that can be wrong is found before anything is read or asked.
 func (inv *invocation) secrets(ctx context.Context, passwords ...*secretSource) (s secrets, err error) {
-	if err := inv.checkSources(append([]*secretSource{&inv.key}, passwords...)); err != nil {
+	sources := append([]*secretSource{&inv.key}, passwords...)
+	if err := inv.checkSources(sources); err != nil {
 		return s, err
+	}
+	if slices.ContainsFunc(sources, inv.prompts) {
+		if err := inv.findServers(ctx); err != nil {
+			return s, err
+		}
 	}
 	if s.keys, err = inv.keys(ctx); err != nil {
 		return s, err
@@ -99,6 +105,14 @@ func (inv *invocation) secrets(ctx context.Context, passwords ...*secretSource) 
 		}
 	}
 	return s, nil
+}
+
+// prompts says that the person at the terminal has to type the secret before anything is sent.
+func (inv *invocation) prompts(src *secretSource) bool {
+	if inv.terminal == nil || src == &inv.key && (inv.server.unencrypted || inv.server.tls.enabled) {
+		return false
+	}
+	return len(src.fromStdin()) > 0 || !src.late && !src.given(inv.std.env)
 }
 
 // checkSources refuses secrets that are given twice, where there is no place for them, or that
@@ -120,11 +134,16 @@ func (inv *invocation) checkSources(sources []*secretSource) error {
 	switch {
 	case inv.key.ways() == 0:
 	case inv.server.tls.enabled:
-		return failf(classUsage, "over TLS there is no key").withHint("leave --key and --key-file out (RFC 9887 section 3.2)")
+		return errKeyOverTLS()
 	case inv.server.unencrypted:
 		return failf(classUsage, "--unencrypted and a key exclude each other")
 	}
 	return nil
+}
+
+// errKeyOverTLS is for a key on the command line where it would be for nothing, on either side.
+func errKeyOverTLS() error {
+	return failf(classUsage, "over TLS there is no key").withHint("leave --key and --key-file out (RFC 9887 section 3.2)")
 }
 
 // keys are the shared secrets: none where nothing is obfuscated.

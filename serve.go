@@ -88,14 +88,14 @@ func (opts *serveOptions) register(o *optionSet, srv *labServer) {
 	o.add(&opts.users, "user", "NAME:PASSWORD", "a user; repeatable")
 	o.add((*text)(&opts.usersFile), "users-file", "FILE", "file with name:password on every line")
 	o.add((*text)(&opts.enableFile), "enable-password-file", "FILE", "file with the password of enable (default the user's own)")
-	o.add(ruleFlag{&srv.rules, true}, "permit", "REGEX", "permit the command lines that match; the first rule that matches decides,\nand with any rule what none matches is denied")
+	o.add(ruleFlag{&srv.rules, true}, "permit", "REGEX", "permit the command lines that match; the first rule that matches decides, and with any rule what none matches is denied")
 	o.add(ruleFlag{&srv.rules, false}, "deny", "REGEX", "deny the command lines that match")
 	o.add(&opts.args, "arg", "AV", "argument for a shell session (default priv-lvl=15); repeatable")
 	o.add(&srv.expire, "must-change", "NAME", "a user whose password has expired; repeatable")
 	o.add((*seconds)(&srv.delay), "reply-delay", "TIME", "wait before every reply")
 	o.add((*text)(&opts.clientCA), "client-ca", "FILE", "with --tls: require a client certificate that one of these signed, PEM")
 	o.add((*text)(&opts.writeCA), "write-cacert", "FILE", "with --tls and no --cert: write the certificate that serve makes to FILE")
-	o.add((*text)(&opts.fault), "fault", "NAME", "misbehave, to test clients; --fault help lists how")
+	o.add((*faultName)(&opts.fault), "fault", "NAME", "misbehave, to test clients; --fault help lists how")
 }
 
 // configure makes srv the server that the command line describes, and opts.listen where it is

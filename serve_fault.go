@@ -116,7 +116,7 @@ func faults() []fault {
 			return nil
 		}},
 		{name: "wrong-key", help: "obfuscate with another key", keySuffix: "x"},
-		{name: "unencrypted", help: "answer in clear with the UNENCRYPTED flag; over TLS: without it", clearReply: true, packet: change(func(p []byte) { p[atFlags] ^= byte(flagUnencrypted) })},
+		{name: "unencrypted", help: "answer in clear with the flag UNENCRYPTED; over TLS without", clearReply: true, packet: change(func(p []byte) { p[atFlags] ^= byte(flagUnencrypted) })},
 		{name: "seq-plus-7", help: "seq_no 7 too high", packet: change(func(p []byte) { p[atSeqNo] += 7 })},
 		{name: "seq-same", help: "the request's own seq_no", packet: change(func(p []byte) { p[atSeqNo]-- })},
 		{name: "session", help: "another session_id", packet: change(func(p []byte) { p[atSession] ^= 0xff })},
@@ -143,8 +143,8 @@ func faults() []fault {
 			authorReply: &authorResponse{status: authorPassAdd, serverMsg: "\x1b[2J", args: []string{"x=\x1b[2J"}}, acctReply: &acctReply{status: acctSuccess, serverMsg: "\x1b[2J"}},
 		{name: "args-max", help: "255 arguments of 255 octets", authorReply: &authorResponse{status: authorPassAdd, args: long}},
 		{name: "unknown-mandatory", help: "PASS_REPL with a mandatory argument nobody knows", authorReply: &authorResponse{status: authorPassRepl, args: []string{"service=shell", "frobnicate=yes"}}},
-		{name: "single-close", help: "agree to single-connection mode, and close after the first session", closeAfter: 1},
-		{name: "single-swallow", help: "agree to single-connection mode, and never answer the second session", swallowAfter: 1},
+		{name: "single-close", help: "agree to single-connection mode, close after one session", closeAfter: 1},
+		{name: "single-swallow", help: "agree to single-connection mode, forget the second session", swallowAfter: 1},
 		{name: "single-refused", help: "do not agree to single-connection mode", refuseSingle: true},
 		{name: "tls-1.2", help: "with --tls: speak TLS 1.2 only", tls: func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS12, tls.VersionTLS12 }},
 		{name: "tls-expired", help: "with --tls: a certificate that has expired", certificate: func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }},
@@ -164,6 +164,21 @@ func faults() []fault {
 			return errDone
 		}},
 	}
+}
+
+// A faultName is the value of --fault: one of faults, or help.
+type faultName string
+
+func (n *faultName) String() string     { return string(*n) }
+func (n *faultName) Set(s string) error { return (*text)(n).Set(s) }
+
+// known makes a faultName an enumeration.
+func (n *faultName) known() []string {
+	known := []string{"help"}
+	for _, f := range faults() {
+		known = append(known, f.name)
+	}
+	return known
 }
 
 // findFault finds a fault by its name; an empty name is no fault.

@@ -100,13 +100,8 @@ func TestKeyFiles(t *testing.T) {
 		{"--key-file 192.0.2.0/24=DIR/narrow -k abc", "abc"},
 		{"--key-file 127.0.0.1=DIR/narrow -k abc", narrow},
 		{"--key-file 192.0.2.0/24=DIR/narrow", ""},
-		{"--tls --key-file 192.0.2.0/24=DIR/narrow", "TLS"},
 	} {
 		s := serveWith(t, split(tt.options, "DIR", dir)...)
-		if tt.key == "TLS" {
-			s.ask(t, "authenticate alice AT --tls --insecure -q").check(t, 0, "", "(?s).*")
-			continue
-		}
 		c := dialHand(t, s.addr)
 		c.key = tt.key
 		if tt.key != "" {

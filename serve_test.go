@@ -565,6 +565,8 @@ func TestServeRefuses(t *testing.T) {
 		{nil, "--tls --write-cacert DIR/none/ca.pem", "make a certificate: open DIR/none/ca.pem: no such file or directory", "", classUsage.exit()},
 		{nil, "--tls --client-ca DIR/none --write-cacert DIR/ca.pem", "made a certificate: clients trust it with --tls --cacert DIR/ca.pem\ntacacs_plus: read the certificate file: open DIR/none: no such file or directory", "", classUsage.exit()},
 		{nil, "--tls --client-ca DIR/none --write-cacert DIR/ca.pem --fault tls-1.2", "made a certificate: clients trust it with --tls --cacert DIR/ca.pem\ntacacs_plus: read the certificate file: open DIR/none: no such file or directory", "", classUsage.exit()},
+		{nil, "--tls --key abc", "over TLS there is no key", "leave --key and --key-file out (RFC 9887 section 3.2)", classUsage.exit()},
+		{nil, "--tls --key-file 192.0.2.0/24=DIR/users", "over TLS there is no key", "leave --key and --key-file out (RFC 9887 section 3.2)", classUsage.exit()},
 		{nil, "--key= --user alice:x", "the key is empty", "", classUsage.exit()},
 		{nil, "--key abc --key-file DIR/users", "the key is given more than once", "", classUsage.exit()},
 		{nil, "--key-file DIR/users --key-file DIR/bad", "the key is given more than once", "", classUsage.exit()},

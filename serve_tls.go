@@ -28,6 +28,9 @@ func (srv *labServer) setTLS(inv *invocation, clientCA, writeCA string) error {
 		}
 		return nil
 	}
+	if inv.key.ways() > 0 {
+		return errKeyOverTLS()
+	}
 	if t.cert != "" && writeCA != "" {
 		return failf(classUsage, "--write-cacert is for a certificate that serve makes, without --cert")
 	}

@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/pem"
+	"errors"
 	"io"
 	"math/big"
 	"net"
@@ -801,6 +802,11 @@ func TestFailedHandshakeFacts(t *testing.T) {
 					t.Errorf("%s is not in\n%s", tt.want, got.out)
 				}
 			}
+			for _, got := range []outcome{one, many} {
+				if !strings.Contains(got.out, `"address":"`+s.addr+`","local":"127.0.0.1:`) || strings.Contains(got.out, `"transport"`) {
+					t.Errorf("the address is not told, or a transport that nothing was sent over: %s", got.out)
+				}
+			}
 			known := tt.want != nothing
 			for _, line := range []string{"authenticate alice AT -v", "check AT -v", "check AT --prometheus"} {
 				got := s.ask(t, line+options)
@@ -851,5 +857,78 @@ func TestMutualNote(t *testing.T) {
 		if n := strings.Count(got.out, note); n != tt.notes || strings.Contains(got.err, "mutual") {
 			t.Errorf("%s: %d notes, want %d: %s%s", tt.options, n, tt.notes, got.out, got.err)
 		}
+	}
+}
+
+// TestWhoseCertificate gives an alert of the server the hint about this client's certificate, and
+// an error of this side none.
+func TestWhoseCertificate(t *testing.T) {
+	t.Parallel()
+	l := &link{client: &client{}, server: newServer("tac1", 300)}
+	remote := func(alert tls.AlertError) error { return &net.OpError{Op: "remote error", Err: alert} }
+	for _, tt := range []struct {
+		name string
+		err  error
+		hint string
+	}{
+		{"unrecognized name", remote(112), "the server has no such name: --servername NAME"},
+		{"access denied", remote(49), "the server dislikes this client's certificate (--cert): its dates, its issuer or its name"},
+		{"certificate required", remote(116), "the server wants a certificate of this client: --cert and --cert-key"},
+		{"internal error", remote(80), ""},
+		{"this side", errors.New("tls: server's certificate contains an unsupported type of public key"), ""},
+		{"this side's network", &net.OpError{Op: "read", Err: errors.New("certificate")}, ""},
+	} {
+		if got := asFailure(l.handshakeFailure("tac1", tt.err)).hint; got != tt.hint {
+			t.Errorf("%s: the hint is %q, want %q", tt.name, got, tt.hint)
+		}
+	}
+}
+
+// TestListsAndChains has lists with other dates than serve's tests make, and a certificate for
+// which there are two chains.
+func TestListsAndChains(t *testing.T) {
+	t.Parallel()
+	dir := testFiles(t)
+	load := func(name string) *x509.Certificate {
+		pair, err := readKeyPair(filepath.Join(dir, name+".pem"), filepath.Join(dir, name+".key"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pair[0].Leaf
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "ca.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(b)
+	ca, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	revoked, good := []*x509.Certificate{load("server"), ca}, []*x509.Certificate{load("client"), ca}
+	for _, tt := range []struct {
+		name         string
+		this, next   time.Time // instead of the list's; zero stays
+		chains       [][]*x509.Certificate
+		warned, fail bool
+	}{
+		{"no end", time.Now().Add(-time.Hour), time.Time{}, [][]*x509.Certificate{good}, false, false},
+		{"not begun", time.Now().Add(time.Hour), time.Time{}, [][]*x509.Certificate{good}, true, false},
+		{"over", time.Now().Add(-time.Hour), time.Now().Add(-time.Minute), [][]*x509.Certificate{good}, true, false},
+		{"one chain of two", time.Now().Add(-time.Hour), time.Time{}, [][]*x509.Certificate{revoked, good}, false, false},
+		{"both chains", time.Now().Add(-time.Hour), time.Time{}, [][]*x509.Certificate{revoked, revoked}, false, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			lists, err := readCRLs(filepath.Join(dir, "server.crl"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			lists[0].ThisUpdate, lists[0].NextUpdate = tt.this, tt.next
+			warned := false
+			c := &tlsClient{config: &tls.Config{}, crls: lists, warn: func(string, ...any) { warned = true }}
+			if err := c.checkRevocation(&tls.ConnectionState{VerifiedChains: tt.chains}); (err != nil) != tt.fail || warned != tt.warned {
+				t.Errorf("%v, warned: %t", err, warned)
+			}
+		})
 	}
 }

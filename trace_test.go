@@ -302,6 +302,8 @@ func TestTraceNil(t *testing.T) {
 func TestDebugAsItHappens(t *testing.T) {
 	s := serveWith(t)
 	_, port, _ := net.SplitHostPort(s.addr)
+	resolveWith(t, dnsOf())
+	hosts := runWith(t, secretsInEnv, "", split("authenticate alice nowhere,localhost:PORT -4 -t pap -d", "PORT", port)...)
 	resolveWith(t, dnsOf("127.0.0.3", "127.0.0.1"))
 	refused := refusedAddr(t)
 	got := runWith(t, secretsInEnv, "", split("authenticate alice REFUSED,tac1.test:PORT -4 -t pap -d", "REFUSED", refused, "PORT", port)...)
@@ -312,10 +314,11 @@ func TestDebugAsItHappens(t *testing.T) {
 		got   outcome
 		lines []string
 	}{
-		"clear": {got, []string{`connecting to ` + regexp.QuoteMeta(refused), `not connected: connection refused`, `resolved tac1\.test: \[127\.0\.0\.3 127\.0\.0\.1\]`,
+		"clear": {got, []string{`connecting to ` + regexp.QuoteMeta(refused), `not connected: connection refused`, `resolving tac1\.test`, `resolved: \[127\.0\.0\.3 127\.0\.0\.1\]`,
 			`connecting to 127\.0\.0\.3:` + port, `not connected: connection refused`, `connecting to ` + regexp.QuoteMeta(s.addr), `connected from 127\.0\.0\.1:\d+`,
 			`sent to tac1\.test:` + port + `: .*`, `received from tac1\.test:` + port + `: .*`}},
-		"TLS": {overTLS, []string{`connecting to .*`, `connected from .*`, `TLS handshake done: TLS 1\.3 TLS_\w+`, `sent to .*`, `received from .*`}},
+		"TLS":   {overTLS, []string{`connecting to .*`, `connected from .*`, `TLS handshake done: TLS 1\.3 TLS_\w+`, `sent to .*`, `received from .*`}},
+		"hosts": {hosts, []string{`resolving nowhere`, `not resolved: .+`, `resolving localhost`, `resolved: \[[0-9.: ]*127\.0\.0\.1[0-9.: ]*\]`, `connecting to .*`, `connected from .*`, `sent to .*`, `received from .*`}},
 	} {
 		var lines []string
 		last := -1.0

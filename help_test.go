@@ -1,0 +1,192 @@
+package main
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestReadmeHoldsTheHelp keeps the README to the letter of the program.
+func TestReadmeHoldsTheHelp(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(readme), "```\n"+mainHelp(commands())+"```\n") {
+		t.Error("the README does not hold the text of tacacs_plus help")
+	}
+}
+
+// ownOptions are the options that a command has of its own.
+var ownOptions = map[string]string{
+	"authenticate": "chap-id chap-challenge answer",
+	"enable":       "chap-id chap-challenge answer",
+	"chpass":       "answer new-password-file new-password-stdin",
+	"authorize":    "c cmds cmd method require cmd-file",
+	"account":      "c cmds cmd method f task-id exec",
+	"check":        "types negative nagios warn crit cert-days prometheus output",
+	"batch":        "c concurrency",
+	"serve":        "listen user users-file enable-password-file permit deny arg must-change reply-delay client-ca write-cacert fault",
+}
+
+const sharedOptions = "u username H host p port k key key-file password password-file password-stdin t authen-type l priv-lvl " +
+	"r rem-addr P virtual-port s service timeout retries 4 6 source interface single-connect unencrypted " +
+	"tls cacert cert cert-key servername crl insecure keylog q quiet v verbose d debug json show-secrets"
+
+// checkHelp demands that a help names all options.
+func checkHelp(t *testing.T, text, names string) {
+	t.Helper()
+	words := strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(" ,/\n", r) })
+	for name := range strings.FieldsSeq(names) {
+		option := "-" + name
+		if len(name) > 1 {
+			option = "--" + name
+		}
+		if !slices.Contains(words, option) {
+			t.Errorf("%s is not in the help:\n%s", option, text)
+		}
+	}
+}
+
+func TestHelp(t *testing.T) {
+	t.Parallel()
+	whole := runWith(t, nil, "", "help")
+	if whole.code != classGranted.exit() || whole.err != "" {
+		t.Errorf("help: %+v", whole)
+	}
+	checkHelp(t, whole.out, sharedOptions)
+	for _, args := range [][]string{{"--help"}, {"-h"}, {"-help"}, {"-v", "-h"}} {
+		if got := runWith(t, nil, "", args...); got != whole {
+			t.Errorf("%s: %+v", args, got)
+		}
+	}
+	for _, c := range commands() {
+		if !strings.Contains(whole.out, "\n  "+c.name+" ") {
+			t.Errorf("%s is not in the help", c.name)
+		}
+		one := runWith(t, nil, "", "help", c.name)
+		if one.code != classGranted.exit() || one.err != "" || !strings.HasPrefix(one.out, c.name+": "+c.summary+"\n\nUsage: tacacs_plus [OPTION...] "+c.name) {
+			t.Errorf("help %s: %+v", c.name, one)
+		}
+		checkHelp(t, one.out, ownOptions[c.name])
+		switch shares := strings.Contains(one.out, "\nOptions that it shares with others"); {
+		case strings.Contains(c.words, "HOST"):
+			checkHelp(t, one.out, sharedOptions)
+		case c.server:
+			checkHelp(t, one.out, "k key key-file tls cert cert-key q quiet v verbose d debug json show-secrets")
+			if strings.Contains(one.out, "--timeout") || strings.Contains(one.out, "--password-stdin") || strings.Contains(one.out, "--username") {
+				t.Errorf("help %s has options that are not for it:\n%s", c.name, one.out)
+			}
+		case shares:
+			t.Errorf("help %s has options of others:\n%s", c.name, one.out)
+		}
+		for _, args := range [][]string{{c.name, "--help"}, {"-h", c.name}, {c.name, "alice", "tac1", "-h", "--json"}} {
+			if got := runWith(t, nil, "", args...); got != one {
+				t.Errorf("%s: %+v", args, got)
+			}
+		}
+	}
+	if got := runWith(t, nil, "", "version"); got.code != classGranted.exit() || got.err != "" || !strings.HasPrefix(got.out, "tacacs_plus ") || strings.Count(got.out, "\n") != 1 {
+		t.Errorf("version: %+v", got)
+	}
+}
+
+// TestQuietPages: -q is about verdicts, not about a page that was asked for in so many words.
+func TestQuietPages(t *testing.T) {
+	for _, line := range []string{"help -q", "-q authenticate -h", "-q --version", "version -q", "serve -q --fault help"} {
+		if got := runWith(t, nil, "", split(line)...); got.code != classGranted.exit() || got.out == "" || got.err != "" {
+			t.Errorf("%s: got %+v", line, got)
+		}
+	}
+}
+
+// TestHelpFitsATerminal: 80 columns, and no text that begins beside its column.
+func TestHelpFitsATerminal(t *testing.T) {
+	t.Parallel()
+	pages := map[string]string{"": mainHelp(commands()), "serve --fault": faultHelp()}
+	for _, c := range commands() {
+		pages[c.name] = commandHelp(c)
+	}
+	for name, page := range pages {
+		for line := range strings.Lines(page) {
+			if len(line) > helpWidth+1 || strings.TrimRight(line, " \n") != strings.TrimSuffix(line, "\n") {
+				t.Errorf("help %s: %d columns, or blanks at the end: %q", name, len(line)-1, line)
+			}
+		}
+	}
+	row := optionRow{names: "o option-of-many-letters", arg: "VALUE", help: strings.Repeat("word ", 12) + "end"}
+	blanks := strings.Repeat(" ", optionColumn)
+	if got, want := row.describe(), "  -o, --option-of-many-letters VALUE\n"+blanks+strings.TrimSpace(strings.Repeat("word ", 10))+"\n"+blanks+"word word end\n"; got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	name := strings.Repeat("x", optionColumn-5) // with its dashes and a blank, all of the column
+	for name, want := range map[string]string{
+		name:       "  --" + name + " for\n",
+		name + "x": "  --" + name + "x\n" + blanks + "for\n",
+	} {
+		if got := (optionRow{names: name, help: "for"}).describe(); got != want {
+			t.Errorf("got\n%swant\n%s", got, want)
+		}
+	}
+}
+
+// TestExamples: what the help tells a person to type can be typed.
+func TestExamples(t *testing.T) {
+	t.Parallel()
+	for _, c := range commands() {
+		help := commandHelp(c)
+		if n := len(c.examples); n != 2 && len(ownOptions[c.name]) > 0 {
+			t.Errorf("%s has %d examples", c.name, n)
+		}
+		for i := range c.examples {
+			line := c.example(i)
+			if !strings.Contains(help, "\n    "+line+"\n") {
+				t.Errorf("help %s does not have %s", c.name, line)
+			}
+			line, _, _ = strings.Cut(strings.TrimPrefix(line, "tacacs_plus "), " <")
+			line = strings.NewReplacer("'show version'", "show", "'^show'", "show").Replace(line)
+			if inv, err := parse(commands(), split(line), stdio{}); err != nil || inv.command.name != c.name {
+				t.Errorf("%s: %v", line, err)
+			}
+		}
+	}
+}
+
+// TestChoices: the words that the help has for a value are those that the option takes.
+func TestChoices(t *testing.T) {
+	t.Parallel()
+	found := make(map[string]string)
+	for _, c := range commands() {
+		o := newOptionSet()
+		new(invocation).register(o)
+		c.setup(o)
+		for _, row := range o.rows {
+			choices := row.choices()
+			if shown := strings.HasSuffix(row.help, ":"); shown && (choices == nil || !strings.Contains(strings.Join(strings.Fields(row.describe()), " "), strings.Join(choices, " "))) {
+				t.Errorf("%s: %s has no choices in its help:\n%s", c.name, row.names, row.describe())
+			}
+			for _, word := range choices {
+				if err := row.value.Set(word); err != nil {
+					t.Errorf("%s: %s does not take %s: %v", c.name, row.names, word, err)
+				}
+			}
+			if choices != nil {
+				found[row.names] = strings.Join(choices, " ")
+			}
+		}
+	}
+	for names, want := range map[string]string{
+		"t authen-type": "ascii pap chap mschap mschapv2",
+		"s service":     "none login ppp pt rcmd x25 nasi fwproxy",
+		"method":        "not_set none krb5 line enable local tacacsplus guest radius krb4 rcmd",
+		"f flag":        "start stop watchdog watchdog-update",
+	} {
+		if found[names] != want {
+			t.Errorf("%s is one of %q, not of %q", names, found[names], want)
+		}
+	}
+	if !strings.HasPrefix(found["fault"], "help noecho-pass getuser ") {
+		t.Errorf("the faults are %q", found["fault"])
+	}
+}

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+// TestHintOfFAIL: a person sees it, in JSON it is a field, and the log of a script has none. What a
+// FOLLOW names is told everywhere.
+func TestHintOfFAIL(t *testing.T) {
+	t.Parallel()
+	const hint = "tacacs_plus: hint: account, password, device policy"
+	follow := serveWith(t, "--fault", "follow")
+	s := serveWith(t)
+	for _, tt := range []struct {
+		options      string
+		asks         *testServer
+		plain, seen  bool // on standard error where it is a pipe, and where it is a terminal
+		hint, inJSON string
+	}{
+		{"", s, false, true, hint, ""},
+		{" -v", s, true, true, hint, ""},
+		{" -q", s, false, false, hint, ""},
+		{" --json", s, false, true, hint, `"hint":"account, password, device policy`},
+		{"", follow, true, true, "tacacs_plus: hint: the server says to ask ", ""},
+		{" -q", follow, false, false, "tacacs_plus: hint: the server says to ask ", ""},
+	} {
+		args := split("authenticate alice AT -t pap --password no"+tt.options, "AT", tt.asks.addr)
+		got := runWith(t, secretsInEnv, "", args...)
+		if strings.Contains(got.err, tt.hint) != tt.plain || !strings.Contains(got.out, tt.inJSON) || got.code != classDenied.exit() {
+			t.Errorf("%q: got %+v", tt.options, got)
+		}
+		p := openPTY(t)
+		var out bytes.Buffer
+		run(t.Context(), args, stdio{in: strings.NewReader(""), out: &out, err: p.program, env: func(name string) string { return secretsInEnv[name] }})
+		p.program.WriteString("[end]")
+		if shown := readUntil(t, p.person, "[end]"); strings.Contains(shown, tt.hint) != tt.seen {
+			t.Errorf("%q: the terminal shows %q", tt.options, shown)
+		}
+	}
+}
+
+// TestNamesBeforeSecrets: nobody types a secret to learn that there is no such name.
+func TestNamesBeforeSecrets(t *testing.T) {
+	resolveWith(t, dnsOf())
+	script := newScript(t, testKey, &authenReply{status: authenPass})
+	dir := writeFiles(t, map[string]string{"key": testKey})
+	const noName, noHost = "tacacs_plus: resolve tac1: no such host\n", "tacacs_plus: hint: check the name, or give the server's address\n"
+	for _, tt := range []struct{ line, err string }{
+		{"authenticate alice tac1", noName + noHost},
+		{"authenticate alice tac2,tac1", noName + noHost},
+		{"authorize alice tac1", noName + noHost},
+		{"batch tac1", noName + noHost},
+		{"authenticate alice tac1 -t pap --key-file " + dir + "/key", noName + noHost},
+		{"authenticate alice tac1 -t pap --unencrypted", noName + noHost},
+		{"authenticate alice tac1 --key-file -", noName + noHost},
+		{"authenticate 192.0.2.1 tac1", noName + "tacacs_plus: hint: USER comes before HOST: is 192.0.2.1 the server?\n"},
+		{"authenticate 192.0.2.1:49 tac1", noName + "tacacs_plus: hint: USER comes before HOST: is 192.0.2.1:49 the server?\n"},
+		{"authenticate tac3:49 tac1", noName + "tacacs_plus: hint: USER comes before HOST: is tac3:49 the server?\n"},
+		{"authenticate 00:11:22:33:44:55 tac1", noName + noHost},
+	} {
+		s := runAt(t, tt.line)
+		if got := readUntil(t, s.stderr, tt.err[len(noName):]); got != tt.err {
+			t.Errorf("%s: standard error has\n%snot\n%s", tt.line, got, tt.err)
+		}
+		s.ends(t, classNetwork.exit(), "", "")
+	}
+	monitor := runAt(t, "check tac1 --nagios")
+	readUntil(t, monitor.stderr, noHost)
+	monitor.ends(t, nagiosUnknown, "TACACS+ UNKNOWN: resolve tac1: no such host\n", "")
+	if got := runWith(t, nil, "", split("authenticate alice tac1")...); got.code != classUsage.exit() {
+		t.Errorf("without a terminal: %+v", got)
+	}
+	// One server with an address is enough.
+	s := runAt(t, "authenticate alice tac1,"+script.addr+" -q --key-file "+dir+"/key -t pap")
+	s.asked(t, "password for alice: ", false, testPassword+"\n")
+	s.ends(t, classGranted.exit(), "", "")
+}
+
+// TestLookUps: who has no secret to type waits for one look-up, not for two.
+func TestLookUps(t *testing.T) {
+	dir := writeFiles(t, map[string]string{"key": testKey, "pass": testPassword})
+	_, port, _ := strings.Cut(refusedAddr(t), ":")
+	dns := dnsOf("127.0.0.1")
+	var asked atomic.Int32
+	resolveWith(t, func(ctx context.Context, network, addr string) (net.Conn, error) {
+		asked.Add(1)
+		return dns(ctx, network, addr)
+	})
+	const key, password = " --key-file DIR/key", " --password-file DIR/pass"
+	one := int32(0) // of a look-up: once for each family of addresses
+	for _, tt := range []struct {
+		options, prompt string
+		lookUps         int32
+	}{
+		{"-t pap" + key + password, "", 1},
+		{key, "", 1}, // the password is asked for when the server asks
+		{"--tls --insecure" + password, "", 1},
+		{"--unencrypted" + password, "", 1},
+		{"-t pap" + key, "password for alice: ", 2},
+		{password, "tacacs+ secret: ", 2},
+	} {
+		asked.Store(0)
+		s := runAt(t, strings.ReplaceAll("authenticate alice tac1:"+port+" -q "+tt.options, "DIR", dir))
+		if tt.prompt != "" {
+			s.asked(t, tt.prompt, false, testPassword+testPassword+"\n")
+		}
+		<-s.done
+		n := asked.Load()
+		if one == 0 {
+			one = n
+		}
+		if n == 0 || n != tt.lookUps*one {
+			t.Errorf("%s: the name server is asked %d times, not %d", tt.options, n, tt.lookUps*one)
+		}
+	}
+	s := runAt(t, "authenticate alice tac1 -6")
+	readUntil(t, s.stderr, "tacacs_plus: tac1 has no IPv6 address\n")
+	s.ends(t, classNetwork.exit(), "", "")
+}
+
+// TestInterruptedLookUp: a person who does not wait for the name server has no failure of it.
+func TestInterruptedLookUp(t *testing.T) {
+	began := make(chan struct{}, 8)
+	resolveWith(t, func(ctx context.Context, _, _ string) (net.Conn, error) {
+		began <- struct{}{}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	})
+	s := runAt(t, "authenticate alice tac1")
+	<-began
+	s.leave()
+	s.ends(t, classInterrupted.exit(), "", "")
+}
+
+// TestInvitation: a terminal that is read says so, and what it takes.
+func TestInvitation(t *testing.T) {
+	t.Parallel()
+	dir := writeFiles(t, map[string]string{"key": testKey})
+	server := serveWith(t)
+	for _, tt := range []struct{ line, says, types, out string }{
+		{"batch AT", "tacacs_plus: reading the requests from the terminal, one JSON object a line; Ctrl-D ends them\n", `{"command":"authorize","user":"alice"}`, `"status":"PASS_ADD"`},
+		{"authorize alice AT --cmd-file -", "tacacs_plus: reading the commands from the terminal, one a line; Ctrl-D ends them\n", "show version", "PASS_ADD show version\n"},
+	} {
+		s := runAt(t, strings.Join(split(tt.line, "AT", server.addr), " ")+" --key-file "+dir+"/key")
+		if got := readUntil(t, s.stderr, "\n"); got != tt.says {
+			t.Errorf("%s says %q, not %q", tt.line, got, tt.says)
+		}
+		s.types(t, tt.types+"\n\x04")
+		if code := <-s.done; code != classGranted.exit() || !strings.Contains(s.out.String(), tt.out) {
+			t.Errorf("%s ends with %d %q", tt.line, int(code), s.out.String())
+		}
+		got := runWith(t, secretsInEnv, tt.types, split(tt.line, "AT", server.addr)...)
+		if got.code != classGranted.exit() || strings.Contains(got.err, "reading") {
+			t.Errorf("%s without a terminal: %+v", tt.line, got)
+		}
+		p := openPTY(t)
+		p.types(t, tt.types+"\n\x04")
+		var says bytes.Buffer
+		code := run(t.Context(), append(split(tt.line, "AT", server.addr), "-q", "--key-file", dir+"/key"),
+			stdio{in: p.program, out: io.Discard, err: &says, env: func(string) string { return "" }})
+		if code != classGranted.exit() || says.String() != "" {
+			t.Errorf("%s -q ends with %d and says %q", tt.line, int(code), says.String())
+		}
+	}
+}

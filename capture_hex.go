@@ -174,16 +174,12 @@ func (t *hexText) parse(line []byte) (offset int, ok bool) {
 	t.row = t.row[:0]
 	first, rest := nextWord(line)
 	offset, colon := -1, false
-	if word := strings.TrimSuffix(string(first), ":"); len(word) < len(first) || isOffset(word, rest) {
-		base := 16
-		if colon = len(word) < len(first); !colon && len(word) == 7 {
-			base = 8 // of od
-		}
-		at, err := strconv.ParseUint(strings.TrimPrefix(word, "0x"), base, 31)
-		if err != nil {
+	if word := strings.TrimSuffix(string(first), ":"); len(word) < len(first) || t.isOffset(word, rest) {
+		colon = len(word) < len(first)
+		if offset = t.offset(word, colon); offset < 0 {
 			return 0, false
 		}
-		offset, line = int(at), rest
+		line = rest
 	}
 	for {
 		word, rest := nextWord(line)
@@ -212,10 +208,28 @@ func nextWord(line []byte) (word, rest []byte) {
 	return line, nil
 }
 
-// isOffset tells an offset without a colon from octets: it is longer than the word behind it, one octet.
-func isOffset(word string, rest []byte) bool {
+// isOffset tells an offset without a colon from octets: it is longer than the word behind it, which is one
+// octet, or it is where the dump ends.
+func (t *hexText) isOffset(word string, rest []byte) bool {
 	second, _ := nextWord(rest)
-	return len(word) >= 4 && len(second) == 2
+	return len(word) >= 4 && (len(second) == 2 || t.offsets && len(second) == 0)
+}
+
+// offset reads an offset: hexadecimal, but for od, whose offsets have seven digits: octal, or decimal where
+// that fits. It is -1 for what is none.
+func (t *hexText) offset(word string, colon bool) int {
+	base := 16
+	if !colon && len(word) == 7 {
+		base = 8
+		if decimal, err := strconv.Atoi(word); err == nil && decimal == t.count {
+			return decimal
+		}
+	}
+	at, err := strconv.ParseUint(strings.TrimPrefix(word, "0x"), base, 31)
+	if err != nil {
+		return -1
+	}
+	return int(at)
 }
 
 // octetWord appends the octets of a word to row: pairs of digits, or ** for one that -d blanked.

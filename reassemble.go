@@ -94,26 +94,25 @@ type drops struct {
 	otherLink linkType
 }
 
-// String is what was dropped, in words: "2 IP fragments, 1 cut frames"; empty for nothing. Other protocols
-// are no loss.
+// String is what was lost, in words, each with its count; empty for nothing. Other protocols are no loss.
 func (d *drops) String() string {
-	var said []string
+	var lost []string
 	for _, one := range []struct {
-		count int
 		what  string
+		count int
 	}{
-		{d.cut, "frames cut by the snapshot length"},
-		{d.fragments, "IP fragments, which are not put together"},
-		{d.otherLinks, "frames of " + d.otherLink.String() + ", which is not supported"},
-		{d.malformed, "malformed frames"},
-		{d.conversations, "conversations dropped for newer ones"},
-		{d.octets, "octets missing"},
+		{"frames cut by the snapshot length", d.cut},
+		{"IP fragments (not put together)", d.fragments},
+		{"frames of a link that is not supported (" + d.otherLink.String() + ")", d.otherLinks},
+		{"malformed frames", d.malformed},
+		{"conversations given up for newer ones", d.conversations},
+		{"missing octets", d.octets},
 	} {
 		if one.count > 0 {
-			said = append(said, fmt.Sprintf("%d %s", one.count, one.what))
+			lost = append(lost, fmt.Sprintf("%s: %d", one.what, one.count))
 		}
 	}
-	return strings.Join(said, ", ")
+	return strings.Join(lost, ", ")
 }
 
 // add takes one frame.

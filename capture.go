@@ -78,7 +78,7 @@ type capture struct {
 // A captureInterface is what the packets of one interface have in common; a pcap file has one.
 type captureInterface struct {
 	link      linkType
-	snapLen   uint32 // 0 for no limit
+	snapLen   uint32 // of pcapng; 0 for no limit
 	perSecond uint64 // units of its time stamps
 	offset    int64  // seconds to add to them
 }
@@ -201,13 +201,10 @@ func (c *capture) pcapHeader(magic uint32) error {
 	if major := c.order.Uint16(h[4:]); major != 2 {
 		return c.fail("version %d of pcap is not supported", major)
 	}
-	i := captureInterface{perSecond: 1e6, link: linkType(c.order.Uint16(h[20:]))}
+	// The upper half of the link type says how long the frame check sequence is: padding, for us.
+	i := captureInterface{perSecond: 1e6, link: linkType(c.order.Uint32(h[20:]) & 0xffff)}
 	if c.order.Uint32(h) == magicNano {
 		i.perSecond = 1e9
-	}
-	// The upper half of the link type says how long the frame check sequence is: padding, for us.
-	if c.order == binary.BigEndian {
-		i.link = linkType(c.order.Uint16(h[22:]))
 	}
 	c.interfaces = append(c.interfaces, i)
 	c.rest = 24

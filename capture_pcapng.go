@@ -159,6 +159,9 @@ func resolution(value byte) uint64 {
 // blockFrame reads an enhanced packet block, or the obsolete packet block, whose interface has 16 bits.
 func (c *capture) blockFrame(f *frame, typ uint32) error {
 	const fixed = 28
+	if c.length < fixed+4 {
+		return c.fail("a packet block of %d octets", c.length)
+	}
 	b, err := c.peek(fixed)
 	if err != nil {
 		return err
@@ -168,7 +171,7 @@ func (c *capture) blockFrame(f *frame, typ uint32) error {
 		number = uint32(c.order.Uint16(b[8:]))
 	}
 	length := c.order.Uint32(b[20:])
-	if c.length < fixed+4 || length > c.length-fixed-4 {
+	if length > c.length-fixed-4 {
 		return c.fail("a packet of %d octets in a block of %d", length, c.length)
 	}
 	if number >= uint32(len(c.interfaces)) {

@@ -107,11 +107,11 @@ func (t *hexText) kind() (linkType, int) {
 	return linkUnknown, 0
 }
 
-// datagramSize is the length that an IP header states, as far as it is there and makes sense; else 0.
+// datagramSize is the length that an IP header states, where this is one as far as can be seen; else 0.
 func datagramSize(ip []byte) int {
 	switch {
-	case len(ip) >= 20 && ip[0]>>4 == 4 && ip[0]&0xf >= 5:
-		if size := int(binary.BigEndian.Uint16(ip[2:])); size >= 20 {
+	case len(ip) >= 20 && ip[0]>>4 == 4 && (ip[9] == protocolTCP || ip[9] == 17 || ip[9] == 1): // UDP, ICMP
+		if size := int(binary.BigEndian.Uint16(ip[2:])); size >= 20 && ip[0]&0xf >= 5 {
 			return size
 		}
 	case len(ip) >= 40 && ip[0]>>4 == 6:
@@ -208,11 +208,11 @@ func nextWord(line []byte) (word, rest []byte) {
 	return line, nil
 }
 
-// isOffset tells an offset without a colon from octets: it is longer than the word behind it, which is one
-// octet, or it is where the dump ends.
+// isOffset tells an offset without a colon from octets: it has four to eight digits, and the word behind it
+// is one octet, or there is none where a dump with offsets ends.
 func (t *hexText) isOffset(word string, rest []byte) bool {
 	second, _ := nextWord(rest)
-	return len(word) >= 4 && (len(second) == 2 || t.offsets && len(second) == 0)
+	return len(word) >= 4 && len(word) <= 8 && (len(second) == 2 || t.offsets && len(second) == 0)
 }
 
 // offset reads an offset: hexadecimal, but for od, whose offsets have seven digits: octal, or decimal where

@@ -283,6 +283,7 @@ func (r *reassembler) take(c *conversation, from int, s *segment, at time.Time) 
 		r.end(c, at)
 		return
 	}
+	r.settle(c, 1-from, at) // first what this is an answer to
 	if size > 0 {
 		r.octets(c, from, s, at)
 	}
@@ -290,7 +291,6 @@ func (r *reassembler) take(c *conversation, from int, s *segment, at time.Time) 
 		own.fin, own.last = true, s.seq+uint32(size)
 	}
 	r.settle(c, from, at)
-	r.settle(c, 1-from, at)
 	if own.done() && peer.done() || c.ignored && own.fin && peer.fin {
 		r.end(c, at)
 	}

@@ -360,7 +360,7 @@ func (t *tlsConversation) handshake(from int, octets []byte) {
 		if len(s.hello) < n {
 			return
 		}
-		m := &wire{octets: s.hello[4:n]}
+		m := &tlsMessage{octets: s.hello[4:n]}
 		ok := true
 		switch typ := s.hello[0]; {
 		case typ == 1 && from == 0:
@@ -379,13 +379,13 @@ func (t *tlsConversation) handshake(from int, octets []byte) {
 }
 
 // clientHello reads a ClientHello. RFC 8446 section 4.1.2.
-func (t *tlsConversation) clientHello(m *wire) bool {
+func (t *tlsConversation) clientHello(m *tlsMessage) bool {
 	m.take(2)
 	copy(t.random[:], m.take(len(t.random)))
 	m.vector(1) // legacy_session_id
 	m.vector(2) // cipher_suites
 	m.vector(1) // legacy_compression_methods
-	m.extensions(func(typ int, value *wire) {
+	m.extensions(func(typ int, value *tlsMessage) {
 		switch typ {
 		case 0: // server_name (RFC 6066 section 3)
 			names := value.vector(2)
@@ -402,13 +402,13 @@ func (t *tlsConversation) clientHello(m *wire) bool {
 }
 
 // serverHello reads a ServerHello, or a HelloRetryRequest. RFC 8446 sections 4.1.3 and 4.1.4.
-func (t *tlsConversation) serverHello(m *wire) bool {
+func (t *tlsConversation) serverHello(m *tlsMessage) bool {
 	version := uint16(m.number(2))
 	random := m.take(len(retryRandom))
 	m.vector(1) // legacy_session_id_echo
 	suite := uint16(m.number(2))
 	m.take(1) // legacy_compression_method
-	m.extensions(func(typ int, value *wire) {
+	m.extensions(func(typ int, value *tlsMessage) {
 		if typ == 43 { // supported_versions
 			version = uint16(value.number(2))
 		}
@@ -435,14 +435,14 @@ func (t *tlsConversation) serverHello(m *wire) bool {
 	return true
 }
 
-// A wire is a message that is being read. Where it is too short, it is bad, and all that is read
+// A tlsMessage is a handshake message that is being read, or a part of one. Where it is too short, it is bad, and all that is read
 // of it from there is empty.
-type wire struct {
+type tlsMessage struct {
 	octets []byte
 	bad    bool
 }
 
-func (w *wire) take(n int) []byte {
+func (w *tlsMessage) take(n int) []byte {
 	if n > len(w.octets) {
 		w.octets, w.bad = nil, true
 		return nil
@@ -453,7 +453,7 @@ func (w *wire) take(n int) []byte {
 }
 
 // number reads a number of size octets.
-func (w *wire) number(size int) (v int) {
+func (w *tlsMessage) number(size int) (v int) {
 	for _, b := range w.take(size) {
 		v = v<<8 | int(b)
 	}
@@ -461,10 +461,10 @@ func (w *wire) number(size int) (v int) {
 }
 
 // vector reads what has its length in front, in size octets.
-func (w *wire) vector(size int) *wire { return &wire{octets: w.take(w.number(size))} }
+func (w *tlsMessage) vector(size int) *tlsMessage { return &tlsMessage{octets: w.take(w.number(size))} }
 
 // extensions reads what ends a hello. TLS 1.2 may leave it out.
-func (w *wire) extensions(see func(typ int, value *wire)) {
+func (w *tlsMessage) extensions(see func(typ int, value *tlsMessage)) {
 	if len(w.octets) == 0 {
 		return
 	}

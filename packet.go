@@ -71,9 +71,9 @@ const (
 	flagSingleConnect headerFlags = 0x04
 )
 
-func (f headerFlags) String() string {
-	return names{0: "UNENCRYPTED", 2: "SINGLE_CONNECT"}.bits(uint8(f))
-}
+var headerFlagNames = names{0: "UNENCRYPTED", 2: "SINGLE_CONNECT"}
+
+func (f headerFlags) String() string { return headerFlagNames.bits(uint8(f)) }
 
 // readHeader reads the 12 octets of a header with full reads. Where the stream ends early, the
 // octets that did come are in got, for the diagnosis.

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/hex"
+	"errors"
+	"io"
+	"os"
+	"slices"
+	"strings"
+)
+
+// A keyLog holds the secrets of a key log file by client random: what --keylog of this program
+// writes, openssl's -keylogfile, and SSLKEYLOGFILE of others (RFC 9850). A regular file may grow
+// meanwhile: it is read on when a secret is not there.
+type keyLog struct {
+	name    string
+	follow  bool
+	size    int64 // octets that were read, of whole lines
+	lines   int
+	secrets map[clientRandom]*[trafficSecrets][]byte
+	scratch [maxRecord]byte // of the conversations, which open one record after the other
+}
+
+type clientRandom [32]byte
+
+// A secretLabel says which of the traffic secrets of a connection one is: that of the server
+// follows that of the client.
+type secretLabel uint8
+
+const (
+	clientHandshakeSecret secretLabel = 0
+	clientTrafficSecret   secretLabel = 2
+	trafficSecrets                    = 4
+)
+
+var secretLabels = [trafficSecrets]string{
+	"CLIENT_HANDSHAKE_TRAFFIC_SECRET", "SERVER_HANDSHAKE_TRAFFIC_SECRET", "CLIENT_TRAFFIC_SECRET_0", "SERVER_TRAFFIC_SECRET_0",
+}
+
+const (
+	maxKeyLog     = 64 << 20 // octets
+	maxKeyLogLine = 4096
+)
+
+// loadKeyLog reads a key log file, or standard input for -. What is wrong with it is an error of
+// usage, with the line.
+func loadKeyLog(name string, stdin io.Reader) (*keyLog, error) {
+	k := &keyLog{name: name, secrets: make(map[clientRandom]*[trafficSecrets][]byte)}
+	if name == "-" {
+		k.name = "standard input"
+		return k, k.read(stdin)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, failf(classUsage, "read the key log: %w", err)
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err == nil {
+		k.follow = info.Mode().IsRegular()
+	}
+	return k, k.read(f)
+}
+
+// secret looks for a secret, nil for none.
+func (k *keyLog) secret(random clientRandom, label secretLabel) []byte {
+	if found := k.secrets[random]; found == nil || found[label] == nil {
+		k.readOn()
+	}
+	if found := k.secrets[random]; found != nil {
+		return found[label]
+	}
+	return nil
+}
+
+// readOn reads what was written to the file since. What is wrong with that is passed over.
+func (k *keyLog) readOn() {
+	if info, err := os.Stat(k.name); !k.follow || err != nil || info.Size() <= k.size {
+		return
+	}
+	f, err := os.Open(k.name)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	if _, err := f.Seek(k.size, io.SeekStart); err == nil {
+		k.read(f)
+	}
+}
+
+// read reads lines to the end; the error is of the first one that is wrong. A last line that has
+// no end yet is read again when there is more.
+func (k *keyLog) read(from io.Reader) error {
+	r := bufio.NewReaderSize(io.LimitReader(from, maxKeyLog-k.size+1), maxKeyLogLine)
+	var wrong error
+	for {
+		line, err := r.ReadSlice('\n')
+		if errors.Is(err, bufio.ErrBufferFull) {
+			return failf(classUsage, "line %d of the key log %s is over %d octets", k.lines+1, k.name, maxKeyLogLine)
+		}
+		if err != nil && err != io.EOF {
+			return failf(classUsage, "read the key log: %w", err)
+		}
+		if bad := k.parse(string(line)); bad != "" && wrong == nil {
+			wrong = failf(classUsage, "line %d of the key log %s %s", k.lines+1, k.name, bad).
+				withHint("a key log is what --keylog writes, openssl with -keylogfile, and others with SSLKEYLOGFILE")
+		}
+		if err != nil {
+			return wrong
+		}
+		k.size, k.lines = k.size+int64(len(line)), k.lines+1
+		if k.size > maxKeyLog {
+			return failf(classUsage, "the key log %s is over %d octets", k.name, maxKeyLog)
+		}
+	}
+}
+
+// parse takes one line, and says what is wrong with it, without what may be a secret.
+func (k *keyLog) parse(line string) (wrong string) {
+	words := strings.Fields(line)
+	if len(words) == 0 || words[0][0] == '#' {
+		return ""
+	}
+	if len(words) != 3 {
+		return "is not a label, a client random and a secret"
+	}
+	label := slices.Index(secretLabels[:], words[0])
+	if label < 0 {
+		return "" // of TLS 1.2, of early data, of exporters
+	}
+	var random clientRandom
+	if b, err := hex.DecodeString(words[1]); err != nil || copy(random[:], b) != len(random) || len(b) != len(random) {
+		return "has a client random that is not 64 hexadecimal digits"
+	}
+	secret, err := hex.DecodeString(words[2])
+	if err != nil || len(secret) != sha256.Size && len(secret) != sha512.Size384 {
+		return "has a secret that is not 64 or 96 hexadecimal digits"
+	}
+	if k.secrets[random] == nil {
+		k.secrets[random] = new([trafficSecrets][]byte)
+	}
+	k.secrets[random][label] = secret
+	return ""
+}

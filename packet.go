@@ -261,7 +261,10 @@ func (c *codec) count(args *[]string) {
 	n := int(c.number(uint32(len(*args)), 1))
 	if c.reading {
 		*args = nil
-		if n > 0 {
+		if n > len(c.buf) && c.err == nil { // each of them has a length
+			c.err = errBodyLength
+		}
+		if n > 0 && c.err == nil {
 			*args = make([]string, n)
 		}
 	}

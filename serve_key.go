@@ -48,16 +48,9 @@ func cutPrefixes(files list) ([]netip.Prefix, error) {
 // loadKeys reads the keys of the options, of which each file has its prefix; where there is none, that
 // of the environment.
 func (srv *labServer) loadKeys(ctx context.Context, inv *invocation, prefixes []netip.Prefix) error {
-	var keys []key
-	source := inv.key
-	if source.set = false; len(source.files) > 0 || !inv.key.set && inv.std.env(source.env) != "" {
-		var err error
-		if keys, err = source.load(ctx, inv, ""); err != nil {
-			return err
-		}
-	}
-	if inv.key.set {
-		keys = append(keys, key{fromCommandLine, inv.key.value})
+	keys, err := inv.givenKeys(ctx)
+	if err != nil {
+		return err
 	}
 	srv.keys = make(clientKeys)
 	prefixes = append(prefixes, netip.Prefix{}) // what is no file is for all

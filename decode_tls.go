@@ -121,6 +121,7 @@ func (t *tlsConversation) gap(from int, missing int) {
 		s.over, s.held = true, nil
 	case !s.greeted, from == 1 && !t.answered:
 		t.giveUp("octets of its handshake are missing")
+		s.over, s.held = true, nil
 	default:
 		s.lost += max(1, missing) + len(s.held)
 		s.held = nil
@@ -291,12 +292,20 @@ func (t *tlsConversation) decrypt(from int, record []byte) (plain []byte, known 
 // keyOf is the key of a secret of the key log, or nil, with the problem, where it is not there yet.
 func (t *tlsConversation) keyOf(label secretLabel) *tlsKey {
 	var problem string
-	if t.suite == nil {
-		problem = "the other side's part of its handshake is not in the capture"
-	} else if secret := t.keys.secret(t.random, label); secret != nil {
-		return t.newKey(secret)
-	} else {
-		problem = fmt.Sprintf("the key log has no %s for its client random %x...", secretLabels[label], t.random[:8])
+	switch {
+	case !t.sides[0].greeted:
+		problem = "the client's hello is not in the capture"
+	case t.suite == nil:
+		problem = "the server's hello is not in the capture"
+	default:
+		if secret := t.keys.secret(t.random, label); secret != nil {
+			return t.newKey(secret)
+		}
+		what := "secret"
+		if t.keys.secrets[t.random] != nil {
+			what = secretLabels[label]
+		}
+		problem = fmt.Sprintf("the key log has no %s for its client random %x...", what, t.random[:8])
 	}
 	if t.problem == "" || t.absent {
 		t.problem, t.absent = problem, true

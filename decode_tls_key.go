@@ -126,7 +126,7 @@ func (k *keyLog) read(from io.Reader) error {
 // parse takes one line, and says what is wrong with it, without what may be a secret.
 func (k *keyLog) parse(line string) (wrong string) {
 	words := strings.Fields(line)
-	if len(words) == 0 || words[0][0] == '#' {
+	if len(words) == 0 || line[0] == '#' {
 		return ""
 	}
 	if len(words) != 3 {

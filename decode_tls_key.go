@@ -113,13 +113,13 @@ func (k *keyLog) read(from io.Reader) error {
 			wrong = failf(classUsage, "line %d of the key log %s %s", k.lines+1, k.name, bad).
 				withHint("a key log is what --keylog writes, openssl with -keylogfile, and others with SSLKEYLOGFILE")
 		}
+		if k.size+int64(len(line)) > maxKeyLog {
+			return failf(classUsage, "the key log %s is over %d octets", k.name, maxKeyLog)
+		}
 		if err != nil {
 			return wrong
 		}
 		k.size, k.lines = k.size+int64(len(line)), k.lines+1
-		if k.size > maxKeyLog {
-			return failf(classUsage, "the key log %s is over %d octets", k.name, maxKeyLog)
-		}
 	}
 }
 

@@ -3,15 +3,9 @@ package main
 import (
 	"bytes"
 	"cmp"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/hkdf"
-	"crypto/sha256"
-	"crypto/sha512"
 	"crypto/tls"
 	"encoding/binary"
 	"fmt"
-	"hash"
 	"slices"
 	"strings"
 	"time"
@@ -110,12 +104,9 @@ func (t *tlsConversation) add(from int, at time.Time, octets []byte) {
 			rest, more = t.next(from, at, rest)
 		}
 	}
-	switch {
-	case s.over || len(rest) == 0:
+	if s.over || len(rest) == 0 {
 		s.held = nil
-	case len(rest) > maxUnread:
-		t.stop(from, "octets are missing, and there is no secret for what follows")
-	case len(rest) < len(s.held):
+	} else if len(rest) < len(s.held) {
 		s.held = append(s.held[:0], rest...)
 	}
 }
@@ -130,6 +121,7 @@ func (t *tlsConversation) gap(from int, missing int) {
 		s.over, s.held = true, nil
 	case !s.greeted, from == 1 && !t.answered:
 		t.giveUp("octets of its handshake are missing")
+		s.over, s.held = true, nil
 	default:
 		s.lost += max(1, missing) + len(s.held)
 		s.held = nil
@@ -175,7 +167,7 @@ func (t *tlsConversation) protected(r tlsRecord) {
 	case t.sealed:
 	case !t.sides[r.from].greeted:
 		t.giveUp("its handshake is not in the capture")
-	case len(t.waiting) == 0 && t.open(r):
+	case !t.waits(r.from) && t.open(r):
 	case t.held+len(r.octets) > maxUnread:
 		t.giveUp(t.problem)
 	default:
@@ -184,12 +176,28 @@ func (t *tlsConversation) protected(r tlsRecord) {
 	}
 }
 
-// drain opens the records that wait, as far as there are secrets by now.
+// waits says that records of a side wait.
+func (t *tlsConversation) waits(from int) bool {
+	return slices.ContainsFunc(t.waiting, func(r tlsRecord) bool { return r.from == from })
+}
+
+// drain opens the records that wait, as far as there are secrets by now. One side does not wait
+// for the other: a client that dislikes the server's certificate says so, and has no more secrets.
 func (t *tlsConversation) drain() {
-	for len(t.waiting) > 0 && t.open(t.waiting[0]) {
-		t.held -= len(t.waiting[0].octets)
-		t.waiting = t.waiting[1:]
+	if len(t.waiting) == 0 {
+		return
 	}
+	if t.absent {
+		t.problem, t.absent = "", false
+	}
+	waiting := t.waiting
+	t.waiting, t.held = waiting[:0], 0
+	for _, r := range waiting {
+		if !t.sealed && (t.waits(r.from) || !t.open(r)) {
+			t.waiting, t.held = append(t.waiting, r), t.held+len(r.octets)
+		}
+	}
+	clear(waiting[len(t.waiting):])
 }
 
 // open opens a record that is next in its turn. It is false where that has to wait for a secret.
@@ -216,8 +224,9 @@ func (t *tlsConversation) open(r tlsRecord) bool {
 // numbers, as many as may be missing.
 func (t *tlsConversation) resume(from int, at time.Time, octets []byte) (rest []byte, more bool) {
 	s := &t.sides[from]
-	if len(t.waiting) > 0 {
-		return octets, false
+	if t.waits(from) { // a gap is not worth waiting for
+		t.stop(from, t.problem)
+		return nil, false
 	}
 	for ; len(octets) >= recordHeader; octets = octets[1:] {
 		n, ok := recordLength(octets)
@@ -230,7 +239,8 @@ func (t *tlsConversation) resume(from int, at time.Time, octets []byte) (rest []
 		}
 		plain, known := t.decrypt(from, octets[:n])
 		if !known {
-			return octets, false
+			t.stop(from, t.problem)
+			return nil, false
 		}
 		if plain != nil {
 			s.lost, s.trials = 0, 0
@@ -282,15 +292,20 @@ func (t *tlsConversation) decrypt(from int, record []byte) (plain []byte, known 
 // keyOf is the key of a secret of the key log, or nil, with the problem, where it is not there yet.
 func (t *tlsConversation) keyOf(label secretLabel) *tlsKey {
 	var problem string
-	if t.suite == nil {
-		problem = "the other side's part of its handshake is not in the capture"
-	} else if secret := t.keys.secret(t.random, label); secret != nil {
-		if t.absent {
-			t.problem, t.absent = "", false
+	switch {
+	case !t.sides[0].greeted:
+		problem = "the client's hello is not in the capture"
+	case t.suite == nil:
+		problem = "the server's hello is not in the capture"
+	default:
+		if secret := t.keys.secret(t.random, label); secret != nil {
+			return t.newKey(secret)
 		}
-		return t.newKey(secret)
-	} else {
-		problem = fmt.Sprintf("the key log has no %s for its client random %x...", secretLabels[label], t.random[:8])
+		what := "secret"
+		if t.keys.secrets[t.random] != nil {
+			what = secretLabels[label]
+		}
+		problem = fmt.Sprintf("the key log has no %s for its client random %x...", what, t.random[:8])
 	}
 	if t.problem == "" || t.absent {
 		t.problem, t.absent = problem, true
@@ -338,204 +353,4 @@ func (t *tlsConversation) stop(from int, problem string) {
 		t.problem, t.absent = "", false
 	}
 	t.problem = cmp.Or(t.problem, problem)
-}
-
-// retryRandom is in place of the random of a ServerHello where it asks for another ClientHello:
-// SHA-256 of "HelloRetryRequest" (RFC 8446 section 4.1.3).
-var retryRandom = sha256.Sum256([]byte("HelloRetryRequest"))
-
-// handshake takes octets of handshake messages in clear, of which the two hellos are read.
-func (t *tlsConversation) handshake(from int, octets []byte) {
-	if t.answered {
-		return
-	}
-	s := &t.sides[from]
-	s.hello = append(s.hello, octets...)
-	for len(s.hello) >= 4 && !t.answered {
-		n := 4 + int(binary.BigEndian.Uint32(s.hello)&0xffffff)
-		if n > maxUnread {
-			t.stop(from, fmt.Sprintf("the %s sends a handshake message of %d octets", sideNames[from], n))
-			return
-		}
-		if len(s.hello) < n {
-			return
-		}
-		m := &tlsMessage{octets: s.hello[4:n]}
-		ok := true
-		switch typ := s.hello[0]; {
-		case typ == 1 && from == 0:
-			ok = t.clientHello(m)
-		case typ == 2 && from == 1:
-			ok = t.serverHello(m)
-		}
-		if !ok {
-			t.giveUp("the hello of its " + sideNames[from] + " cannot be read")
-		}
-		s.hello = s.hello[n:]
-	}
-	if len(s.hello) == 0 || t.answered {
-		s.hello = nil
-	}
-}
-
-// clientHello reads a ClientHello. RFC 8446 section 4.1.2.
-func (t *tlsConversation) clientHello(m *tlsMessage) bool {
-	m.take(2)
-	copy(t.random[:], m.take(len(t.random)))
-	m.vector(1) // legacy_session_id
-	m.vector(2) // cipher_suites
-	m.vector(1) // legacy_compression_methods
-	m.extensions(func(typ int, value *tlsMessage) {
-		switch typ {
-		case 0: // server_name (RFC 6066 section 3)
-			names := value.vector(2)
-			if names.number(1) == 0 && t.serverName == "" {
-				name := names.vector(2).octets
-				t.serverName = escape(string(name[:min(len(name), 255)]))
-			}
-		case 42:
-			t.earlyData = true
-		}
-	})
-	t.sides[0].greeted = true
-	return !m.bad
-}
-
-// serverHello reads a ServerHello, or a HelloRetryRequest. RFC 8446 sections 4.1.3 and 4.1.4.
-func (t *tlsConversation) serverHello(m *tlsMessage) bool {
-	version := uint16(m.number(2))
-	random := m.take(len(retryRandom))
-	m.vector(1) // legacy_session_id_echo
-	suite := uint16(m.number(2))
-	m.take(1) // legacy_compression_method
-	m.extensions(func(typ int, value *tlsMessage) {
-		if typ == 43 { // supported_versions
-			version = uint16(value.number(2))
-		}
-	})
-	if m.bad {
-		return false
-	}
-	t.sides[1].greeted = true
-	if bytes.Equal(random, retryRandom[:]) {
-		return true
-	}
-	t.answered, t.cipher = true, tls.CipherSuiteName(suite)
-	i := slices.IndexFunc(tlsSuites, func(s tlsSuite) bool { return s.id == suite })
-	switch {
-	case version != tls.VersionTLS13:
-		t.giveUp("it is " + tls.VersionName(version) + ", which RFC 9887 section 3.2 forbids")
-	case suite == tls.TLS_CHACHA20_POLY1305_SHA256:
-		t.giveUp("its cipher is " + t.cipher + ", which Go's standard library does not offer")
-	case i < 0:
-		t.giveUp("its cipher is " + t.cipher + ", which is not known here")
-	default:
-		t.suite = &tlsSuites[i]
-	}
-	return true
-}
-
-// A tlsMessage is a handshake message that is being read, or a part of one. Where it is too short, it is bad, and all that is read
-// of it from there is empty.
-type tlsMessage struct {
-	octets []byte
-	bad    bool
-}
-
-func (w *tlsMessage) take(n int) []byte {
-	if n > len(w.octets) {
-		w.octets, w.bad = nil, true
-		return nil
-	}
-	taken := w.octets[:n]
-	w.octets = w.octets[n:]
-	return taken
-}
-
-// number reads a number of size octets.
-func (w *tlsMessage) number(size int) (v int) {
-	for _, b := range w.take(size) {
-		v = v<<8 | int(b)
-	}
-	return v
-}
-
-// vector reads what has its length in front, in size octets.
-func (w *tlsMessage) vector(size int) *tlsMessage { return &tlsMessage{octets: w.take(w.number(size))} }
-
-// extensions reads what ends a hello. TLS 1.2 may leave it out.
-func (w *tlsMessage) extensions(see func(typ int, value *tlsMessage)) {
-	if len(w.octets) == 0 {
-		return
-	}
-	all := w.vector(2)
-	for len(all.octets) > 0 {
-		typ := all.number(2)
-		value := all.vector(2)
-		see(typ, value)
-		all.bad = all.bad || value.bad
-	}
-	w.bad = w.bad || all.bad
-}
-
-// A tlsSuite is a cipher suite of TLS 1.3 that can be read.
-type tlsSuite struct {
-	id     uint16
-	hash   func() hash.Hash
-	keyLen int // octets
-}
-
-var tlsSuites = []tlsSuite{
-	{tls.TLS_AES_128_GCM_SHA256, sha256.New, 16},
-	{tls.TLS_AES_256_GCM_SHA384, sha512.New384, 32},
-}
-
-// A tlsKey opens the records of one side until its next secret. RFC 8446 sections 5.2 and 5.3.
-type tlsKey struct {
-	aead   cipher.AEAD
-	iv     [12]byte
-	nonce  [12]byte
-	seq    uint64 // of the next record
-	secret []byte
-}
-
-// newKey makes the key of a traffic secret (RFC 8446 section 7.3). It fails where the program is
-// told to do without AES-GCM under given nonces (GODEBUG=fips140=only).
-func (t *tlsConversation) newKey(secret []byte) *tlsKey {
-	k := &tlsKey{secret: secret}
-	copy(k.iv[:], t.suite.expand(secret, "iv", len(k.iv)))
-	block, err := aes.NewCipher(t.suite.expand(secret, "key", t.suite.keyLen))
-	if err == nil {
-		k.aead, err = cipher.NewGCM(block)
-	}
-	if err != nil {
-		t.giveUp(err.Error())
-		return nil
-	}
-	return k
-}
-
-// expand is HKDF-Expand-Label without a context. RFC 8446 section 7.1.
-func (s *tlsSuite) expand(secret []byte, label string, n int) []byte {
-	label = "tls13 " + label
-	info := string([]byte{byte(n >> 8), byte(n), byte(len(label))}) + label + "\x00"
-	out, err := hkdf.Expand(s.hash, secret, info, n)
-	if err != nil {
-		return nil // n is never over its limit
-	}
-	return out
-}
-
-// open opens a record into dst with the next sequence number, or one of as many as are given.
-func (k *tlsKey) open(dst, record []byte, numbers int) []byte {
-	header, sealed := record[:recordHeader], record[recordHeader:]
-	for seq := k.seq; seq < k.seq+uint64(numbers); seq++ {
-		binary.BigEndian.PutUint64(k.nonce[4:], binary.BigEndian.Uint64(k.iv[4:])^seq)
-		copy(k.nonce[:4], k.iv[:4])
-		if plain, err := k.aead.Open(dst[:0], k.nonce[:], sealed, header); err == nil {
-			k.seq = seq + 1
-			return plain
-		}
-	}
-	return nil
 }

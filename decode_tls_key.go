@@ -2,10 +2,16 @@ package main
 
 import (
 	"bufio"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
 	"crypto/sha256"
 	"crypto/sha512"
+	"crypto/tls"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"hash"
 	"io"
 	"os"
 	"slices"
@@ -107,20 +113,20 @@ func (k *keyLog) read(from io.Reader) error {
 			wrong = failf(classUsage, "line %d of the key log %s %s", k.lines+1, k.name, bad).
 				withHint("a key log is what --keylog writes, openssl with -keylogfile, and others with SSLKEYLOGFILE")
 		}
+		if k.size+int64(len(line)) > maxKeyLog {
+			return failf(classUsage, "the key log %s is over %d octets", k.name, maxKeyLog)
+		}
 		if err != nil {
 			return wrong
 		}
 		k.size, k.lines = k.size+int64(len(line)), k.lines+1
-		if k.size > maxKeyLog {
-			return failf(classUsage, "the key log %s is over %d octets", k.name, maxKeyLog)
-		}
 	}
 }
 
 // parse takes one line, and says what is wrong with it, without what may be a secret.
 func (k *keyLog) parse(line string) (wrong string) {
 	words := strings.Fields(line)
-	if len(words) == 0 || words[0][0] == '#' {
+	if len(words) == 0 || line[0] == '#' {
 		return ""
 	}
 	if len(words) != 3 {
@@ -143,4 +149,66 @@ func (k *keyLog) parse(line string) (wrong string) {
 	}
 	k.secrets[random][label] = secret
 	return ""
+}
+
+// A tlsSuite is a cipher suite of TLS 1.3 that can be read.
+type tlsSuite struct {
+	id     uint16
+	hash   func() hash.Hash
+	keyLen int // octets
+}
+
+var tlsSuites = []tlsSuite{
+	{tls.TLS_AES_128_GCM_SHA256, sha256.New, 16},
+	{tls.TLS_AES_256_GCM_SHA384, sha512.New384, 32},
+}
+
+// A tlsKey opens the records of one side until its next secret. RFC 8446 sections 5.2 and 5.3.
+type tlsKey struct {
+	aead   cipher.AEAD
+	iv     [12]byte
+	nonce  [12]byte
+	seq    uint64 // of the next record
+	secret []byte
+}
+
+// newKey makes the key of a traffic secret (RFC 8446 section 7.3). It fails where the program is
+// told to do without AES-GCM under given nonces (GODEBUG=fips140=only).
+func (t *tlsConversation) newKey(secret []byte) *tlsKey {
+	k := &tlsKey{secret: secret}
+	copy(k.iv[:], t.suite.expand(secret, "iv", len(k.iv)))
+	block, err := aes.NewCipher(t.suite.expand(secret, "key", t.suite.keyLen))
+	if err == nil {
+		k.aead, err = cipher.NewGCM(block)
+	}
+	if err != nil {
+		t.giveUp(err.Error())
+		return nil
+	}
+	return k
+}
+
+// expand is HKDF-Expand-Label without a context. RFC 8446 section 7.1.
+func (s *tlsSuite) expand(secret []byte, label string, n int) []byte {
+	label = "tls13 " + label
+	info := string([]byte{byte(n >> 8), byte(n), byte(len(label))}) + label + "\x00"
+	out, err := hkdf.Expand(s.hash, secret, info, n)
+	if err != nil {
+		return nil // n is never over its limit
+	}
+	return out
+}
+
+// open opens a record into dst with the next sequence number, or one of as many as are given.
+func (k *tlsKey) open(dst, record []byte, numbers int) []byte {
+	header, sealed := record[:recordHeader], record[recordHeader:]
+	for seq := k.seq; seq < k.seq+uint64(numbers); seq++ {
+		binary.BigEndian.PutUint64(k.nonce[4:], binary.BigEndian.Uint64(k.iv[4:])^seq)
+		copy(k.nonce[:4], k.iv[:4])
+		if plain, err := k.aead.Open(dst[:0], k.nonce[:], sealed, header); err == nil {
+			k.seq = seq + 1
+			return plain
+		}
+	}
+	return nil
 }

@@ -268,20 +268,22 @@ func (r *reassembler) take(c *conversation, from int, s *segment, at time.Time) 
 	own, peer := &c.sides[from], &c.sides[1-from]
 	if s.flags&flagSYN != 0 {
 		s.seq++ // a SYN has a number of its own
-		if s.flags&flagACK != 0 {
-			peer.start(s.ack)
-		}
 	}
 	size := len(s.octets) + s.missing
 	if s.flags&(flagSYN|flagFIN) != 0 || size > 0 {
 		own.start(s.seq)
 	}
-	if s.flags&flagACK != 0 && peer.known && int32(s.ack-peer.acked) > 0 {
-		peer.acked = s.ack
-	}
 	if s.flags&flagRST != 0 {
-		r.end(c, at)
+		if !own.known || !far(s.seq, own.next) {
+			r.end(c, at)
+		}
 		return
+	}
+	if s.flags&flagACK != 0 {
+		peer.start(s.ack) // so that what it says is missed where only one direction was captured
+		if int32(s.ack-peer.acked) > 0 {
+			peer.acked = s.ack
+		}
 	}
 	r.settle(c, 1-from, at) // first what this is an answer to
 	if size > 0 {

@@ -173,8 +173,8 @@ func TestReassemble(t *testing.T) {
 			if got != test.want {
 				t.Errorf("%s, from %d and %d:\n%s\nwant\n%s", test.name, base[0], base[1], got, test.want)
 			}
-			if l.held != 0 || l.open.n != 0 || l.open.eldest != nil {
-				t.Errorf("%s: %d octets are held in %d conversations", test.name, l.held, l.open.n)
+			if l.held != 0 || l.open.n != 0 || l.open.eldest != nil || len(l.conversations) != l.over.n {
+				t.Errorf("%s: %d octets are held in %d conversations, %d of %d are kept", test.name, l.held, l.open.n, l.over.n, len(l.conversations))
 			}
 		}
 	}
@@ -250,31 +250,40 @@ func TestReassembleAnyOrder(t *testing.T) {
 	}
 }
 
-// Which end is the client's, where no SYN says it.
+// Which end is the client's: a SYN says it, else the ports do.
 func TestConversationEnds(t *testing.T) {
 	t.Parallel()
-	for _, test := range []struct{ src, dst, want string }{
-		{"192.0.2.1:41234", "198.51.100.7:49", "[192.0.2.1:41234 198.51.100.7:49]"},
-		{"192.0.2.1:49", "198.51.100.7:41234", "[198.51.100.7:41234 192.0.2.1:49]"},
-		{"198.51.100.7:41234", "192.0.2.1:49", "[198.51.100.7:41234 192.0.2.1:49]"},
-		{"198.51.100.7:49", "192.0.2.1:41234", "[192.0.2.1:41234 198.51.100.7:49]"},
-		{"192.0.2.1:49", "198.51.100.7:49", "[192.0.2.1:49 198.51.100.7:49]"},
-		{"198.51.100.7:49", "192.0.2.1:49", "[198.51.100.7:49 192.0.2.1:49]"},
-		{"192.0.2.1:50000", "192.0.2.1:49", "[192.0.2.1:50000 192.0.2.1:49]"},
-		{"192.0.2.1:49", "192.0.2.1:50000", "[192.0.2.1:50000 192.0.2.1:49]"},
-		{"[2001:db8::1]:50000", "[2001:db8::2]:49", "[[2001:db8::1]:50000 [2001:db8::2]:49]"},
+	for _, test := range []struct {
+		src, dst string
+		flags    tcpFlags
+		client   int // 0 for src
+	}{
+		{"192.0.2.1:41234", "198.51.100.7:49", flagACK, 0},
+		{"192.0.2.1:49", "198.51.100.7:41234", flagACK, 1},
+		{"198.51.100.7:41234", "192.0.2.1:49", flagACK, 0},
+		{"198.51.100.7:49", "192.0.2.1:41234", flagACK, 1},
+		{"192.0.2.1:49", "198.51.100.7:49", flagACK, 0},
+		{"198.51.100.7:49", "192.0.2.1:49", flagACK, 0},
+		{"192.0.2.1:50000", "192.0.2.1:49", flagACK, 0},
+		{"192.0.2.1:49", "192.0.2.1:50000", flagACK, 1},
+		{"[2001:db8::1]:50000", "[2001:db8::2]:49", flagACK, 0},
+		{"192.0.2.1:49", "198.51.100.7:41234", flagSYN, 0},
+		{"198.51.100.7:49", "192.0.2.1:41234", flagSYN, 0},
+		{"192.0.2.1:41234", "198.51.100.7:49", flagSYN | flagACK, 1},
+		{"198.51.100.7:41234", "192.0.2.1:49", flagSYN | flagACK, 1},
 	} {
-		src, dst := netip.MustParseAddrPort(test.src), netip.MustParseAddrPort(test.dst)
-		var got string
+		ends := [2]netip.AddrPort{netip.MustParseAddrPort(test.src), netip.MustParseAddrPort(test.dst)}
+		want := [2]netip.AddrPort{ends[test.client], ends[1-test.client]}
+		said := false
 		r := reassembler{said: func(c *conversation, from int, _ time.Time, _ []byte) {
-			if got = fmt.Sprint(c.ends); c.ends[from] != src || c.opened {
-				t.Errorf("%s > %s: said by %d of %s, opened %v", src, dst, from, got, c.opened)
+			said = true
+			if c.ends != want || c.ends[from] != ends[0] || c.opened != (test.flags&flagSYN != 0) {
+				t.Errorf("%s > %s: said by %d of %s, opened %v", test.src, test.dst, from, c.ends, c.opened)
 			}
 		}}
-		b := tcpIP(src, dst, 1, 1, flagACK, "x")
-		r.add(&frame{link: linkRawIP, data: b, size: len(b)})
-		if got != test.want {
-			t.Errorf("%s > %s: %s, want %s", src, dst, got, test.want)
+		b := tcpIP(ends[0], ends[1], 1, 1, test.flags, "x")
+		if r.add(&frame{link: linkRawIP, data: b, size: len(b)}); !said {
+			t.Errorf("%s > %s: nothing said", test.src, test.dst)
 		}
 	}
 }
@@ -381,8 +390,8 @@ func checkFrame(t *testing.T, name string, f frame, want string) {
 		}
 	}
 	said := len(l.log) == 2 && l.log[1] == "0 hello"
-	if got != want || said != (want == "") {
-		t.Errorf("%s: %q, told %q; want %q", name, got, l.log, want)
+	if got != want || said != (want == "") || d.frames != 1 || d.cut != 0 {
+		t.Errorf("%s: %q, told %q; want %q; of %d frames %d cut", name, got, l.log, want, d.frames, d.cut)
 	}
 }
 
@@ -495,8 +504,9 @@ func manyClients(i int) netip.AddrPort {
 func TestConversationsAreBounded(t *testing.T) {
 	t.Parallel()
 	var ended []netip.AddrPort
+	said := map[*conversation]bool{}
 	r := reassembler{
-		said:  func(c *conversation, _ int, _ time.Time, _ []byte) {},
+		said:  func(c *conversation, _ int, _ time.Time, _ []byte) { said[c] = true },
 		ended: func(c *conversation, _ time.Time) { ended = append(ended, c.ends[0]) },
 	}
 	send := func(i int, seq uint32) {
@@ -517,6 +527,12 @@ func TestConversationsAreBounded(t *testing.T) {
 	r.finish(time.Time{})
 	if len(ended) != maxConversations+3 || r.open.n != 0 || r.over.n != maxOver || len(r.conversations) != maxOver {
 		t.Errorf("%d ended, %d open, %d kept of %d", len(ended), r.open.n, r.over.n, len(r.conversations))
+	}
+	clear(said)
+	send(1, 1)
+	send(2, 1)
+	if len(said) != 2 { // out of what is free now
+		t.Errorf("%d conversations said something", len(said))
 	}
 }
 

@@ -315,8 +315,8 @@ func (r *reassembler) octets(c *conversation, from int, s *segment, at time.Time
 	switch {
 	case c.ignored:
 		r.release(c, from, at)
-		if end := s.seq + uint32(len(s.octets)); int32(end-d.next) > 0 {
-			d.next = end
+		if behind < 0 {
+			d.next = s.seq // near enough, to know the port's next connection by
 		}
 	case behind < 0 && far(s.seq, d.next) && far(s.seq, d.acked):
 		// Of no use: if it is of this connection, its acknowledgement shows where that is now.

@@ -536,6 +536,17 @@ func TestConversationsAreBounded(t *testing.T) {
 	}
 }
 
+func TestIgnoredHoldsNothing(t *testing.T) {
+	t.Parallel()
+	l := newListener()
+	l.play(handshake+"> A 20 1 held\n> A 1 1 IGNORE\n", 0, 0)
+	before := l.held
+	l.play("> A 30 1 more\n", 0, 0)
+	if before != 4+pieceCost || l.held != 0 || len(l.log) != 2 {
+		t.Errorf("%d octets are held, then %d: %q", before, l.held, l.log)
+	}
+}
+
 // What a conversation was is used again for another: nothing of it is left.
 func TestConversationsAreUsedAgain(t *testing.T) {
 	t.Parallel()

@@ -92,12 +92,13 @@ func (t *hexText) kind() (linkType, int) {
 	b := t.octets
 	if len(b) >= headerLen {
 		h := parseHeader(b)
-		known := h.version.major() == majorVersion && packetTypeNames.has(uint8(h.typ)) && h.seqNo > 0
-		if t.words || known && h.flags&^(flagUnencrypted|flagSingleConnect) == 0 && h.length <= maxBody {
+		fits := h.version.major() == majorVersion && packetTypeNames.has(uint8(h.typ)) && h.seqNo > 0
+		if t.words || fits && h.flags&^(flagUnencrypted|flagSingleConnect) == 0 && h.length <= maxBody {
 			return linkOctets, headerLen + int(h.length)
 		}
 	}
-	for _, link := range []linkType{linkRawIP, linkEthernet, linkCooked2, linkCooked, linkNull} {
+	// Ethernet first: its addresses can look like either version of IP.
+	for _, link := range [...]linkType{linkEthernet, linkCooked2, linkCooked, linkNull, linkRawIP} {
 		if ip, _ := network(link, b); len(ip) > 0 {
 			if size := datagramSize(ip); size > 0 {
 				return link, len(b) - len(ip) + size

@@ -268,20 +268,22 @@ func (r *reassembler) take(c *conversation, from int, s *segment, at time.Time) 
 	own, peer := &c.sides[from], &c.sides[1-from]
 	if s.flags&flagSYN != 0 {
 		s.seq++ // a SYN has a number of its own
-		if s.flags&flagACK != 0 {
-			peer.start(s.ack)
-		}
 	}
 	size := len(s.octets) + s.missing
 	if s.flags&(flagSYN|flagFIN) != 0 || size > 0 {
 		own.start(s.seq)
 	}
-	if s.flags&flagACK != 0 && peer.known && int32(s.ack-peer.acked) > 0 {
-		peer.acked = s.ack
-	}
 	if s.flags&flagRST != 0 {
-		r.end(c, at)
+		if !own.known || !far(s.seq, own.next) {
+			r.end(c, at)
+		}
 		return
+	}
+	if s.flags&flagACK != 0 {
+		peer.start(s.ack) // so that what it says is missed where only one direction was captured
+		if int32(s.ack-peer.acked) > 0 {
+			peer.acked = s.ack
+		}
 	}
 	r.settle(c, 1-from, at) // first what this is an answer to
 	if size > 0 {
@@ -313,8 +315,8 @@ func (r *reassembler) octets(c *conversation, from int, s *segment, at time.Time
 	switch {
 	case c.ignored:
 		r.release(c, from, at)
-		if end := s.seq + uint32(len(s.octets)); int32(end-d.next) > 0 {
-			d.next = end
+		if behind < 0 {
+			d.next = s.seq // near enough, to know the port's next connection by
 		}
 	case behind < 0 && far(s.seq, d.next) && far(s.seq, d.acked):
 		// Of no use: if it is of this connection, its acknowledgement shows where that is now.

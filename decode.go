@@ -257,6 +257,6 @@ func (d *decoder) tellTotals(inv *invocation) {
 	case n.unread > 0 && len(d.keys) == 0:
 		inv.say("no key was given: headers and timing only; --key-file FILE reads more")
 	case n.unread > 0 && n.fitted > 0:
-		inv.say("%d sessions fit no key that was given", n.unread)
+		inv.say("sessions that fit no key: %d", n.unread)
 	}
 }

@@ -55,9 +55,11 @@ func (d *decoder) said(c *conversation, from int, at time.Time, octets []byte) {
 
 // begin makes a talk of a conversation.
 func (d *decoder) begin(c *conversation) *decodeTalk {
-	t := new(decodeTalk)
+	var t *decodeTalk
 	if n := len(d.talks); n > 0 {
 		t, d.talks = d.talks[n-1], d.talks[:n-1]
+	} else {
+		t = new(decodeTalk)
 	}
 	*t = decodeTalk{conv: c, client: -1, partial: !c.opened, open: t.open[:0]}
 	if c.owner = t; c.opened {
@@ -279,7 +281,7 @@ func (d *decoder) packet(t *decodeTalk, from int, at time.Time, h *header, body 
 	switch {
 	case s == nil && (h.seqNo == 1 || t.partial):
 		s = d.start(t, h, len(body))
-	case s == nil, h.typ != s.typ, h.seqNo <= s.seqNo, h.seqNo > s.seqNo+1 && !t.partial:
+	case s == nil, h.typ != s.typ, h.seqNo <= s.seqNo, h.seqNo > s.seqNo+2 && !t.partial: // one may be missing
 		d.count.strays++
 		d.show(t, from, at, h, nil, nil)
 		return
@@ -314,9 +316,11 @@ func (d *decoder) start(t *decodeTalk, h *header, size int) *decodeSession {
 		d.count.dropped++
 		d.leave(d.open.eldest)
 	}
-	s := new(decodeSession)
+	var s *decodeSession
 	if n := len(d.free); n > 0 {
 		s, d.free = d.free[n-1], d.free[:n-1]
+	} else {
+		s = new(decodeSession)
 	}
 	*s = decodeSession{talk: t, typ: h.typ, from: -1, kept: size}
 	s.id, s.peer, s.server = h.sessionID, t.peer(), t.server()

@@ -148,7 +148,7 @@ func TestObservation(t *testing.T) {
 		{"from the middle, with the name", typeAuthen, 2, []sent{{0, prompt(authenGetUser)}, {1, says("bob")}}, "... bob authenticate NO_REPLY 1ms"},
 		{"not read", typeAcct, 1, []sent{{0, nil}, {2, nil}}, "- account (2.0 ms) 2ms"},
 		{"not read, a request alone", typeAuthor, 1, []sent{{0, nil}}, "... - authorize NO_REPLY 0s"},
-		{"not read, a login may go on", typeAuthen, 1, []sent{{0, nil}, {2, nil}}, "... - authenticate NO_REPLY (2.0 ms) 2ms"},
+		{"not read, a login may go on", typeAuthen, 1, []sent{{0, nil}, {2, nil}}, "... - authenticate ABANDONED (2.0 ms) 2ms"},
 	} {
 		var o observation
 		over := false

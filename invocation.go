@@ -55,6 +55,9 @@ type command struct {
 	child string
 	// server says that it answers others: the options that are for asking are refused.
 	server bool
+	// offline are those of the options for asking that it has a use for, where it talks to nobody: the
+	// others are refused.
+	offline []string
 	// misused is what a mistake becomes where its options ask for another form; nil for none.
 	misused func(*invocation, *failure) output
 }
@@ -62,10 +65,13 @@ type command struct {
 // takes says that a shared option is for the command: what is said of a client's requests is not for
 // a server, and what answers by itself takes none.
 func (c command) takes(row optionRow) bool {
-	if c.server {
+	switch names := strings.Fields(row.names); {
+	case c.server:
 		return row.group == groupIdentity || row.group == groupKey || row.group == groupOutput
+	case c.offline != nil:
+		return row.group == groupKey || row.group == groupOutput || slices.Contains(c.offline, names[len(names)-1])
 	}
-	return strings.Contains(c.words, "HOST")
+	return row.group == groupOutput || strings.Contains(c.words, "HOST")
 }
 
 // usage is the hint for a wrong number of words.
@@ -208,10 +214,8 @@ func (inv *invocation) lookAhead(table []command, rest []string) {
 
 // assign gives the words that are left their places, then checks all values.
 func (inv *invocation) assign() error {
-	if inv.command.server {
-		if name := inv.options.notFor(inv.command); name != "" {
-			return failf(classUsage, "--%s is for a client, not for %s", name, inv.command.name)
-		}
+	if name := inv.options.notFor(inv.command); name != "" {
+		return failf(classUsage, "--%s is for a client, not for %s", name, inv.command.name)
 	}
 	child := inv.command.child != "" && inv.given(inv.command.child)
 	take := func(option, name string, value *string) error {

@@ -172,6 +172,21 @@ func (inv *invocation) keys(ctx context.Context) ([]key, error) {
 	return keys, nil
 }
 
+// givenKeys are the keys of a command that can do without: those of the files, then that of --key; where
+// there is neither, that of the environment.
+func (inv *invocation) givenKeys(ctx context.Context) (keys []key, err error) {
+	source := inv.key
+	if source.set = false; len(source.files) > 0 || !inv.key.set && inv.std.env(source.env) != "" {
+		if keys, err = source.load(ctx, inv, ""); err != nil {
+			return nil, err
+		}
+	}
+	if inv.key.set {
+		keys = append(keys, key{fromCommandLine, inv.key.value})
+	}
+	return keys, nil
+}
+
 // loadPassword gets a password; a new one is asked for twice.
 func (inv *invocation) loadPassword(ctx context.Context, src *secretSource, fresh bool) (string, error) {
 	prompt := inv.caller.describe(src.what)
@@ -193,15 +208,16 @@ func (inv *invocation) loadPassword(ctx context.Context, src *secretSource, fres
 }
 
 const (
-	fromTerminal  = "the terminal"
-	maxSecretFile = 64 << 10 // octets
+	fromCommandLine = "the command line"
+	fromTerminal    = "the terminal"
+	maxSecretFile   = 64 << 10 // octets
 )
 
 // load gets the secret: several values for several files, else one.
 func (s *secretSource) load(ctx context.Context, inv *invocation, prompt string) ([]key, error) {
 	switch {
 	case s.set:
-		return []key{{"the command line", s.value}}, nil
+		return []key{{fromCommandLine, s.value}}, nil
 	case s.stdin:
 		s.files = list{"-"}
 	case len(s.files) > 0:

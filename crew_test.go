@@ -960,6 +960,40 @@ func TestMuxRoom(t *testing.T) {
 	}
 }
 
+// TestPlace is which jobs share a connection: of one exchange, in their first attempt or put again
+// after one that was lost. After RESTART the same server is asked, which may be another by now.
+func TestPlace(t *testing.T) {
+	for name, tt := range map[string]struct {
+		use    usage
+		misses int
+		err    error // of the attempt before
+		typ    authenType
+		shared bool
+	}{
+		"first":            {usageShared, 0, nil, authenPAP, true},
+		"lost":             {usageShared, 0, failf(classNetwork, "lost").as(fateLost), authenPAP, true},
+		"silent":           {usageShared, 0, failf(classNetwork, "silent").as(fateSilent), authenPAP, false},
+		"restart":          {usageShared, 0, errRestart, authenPAP, false},
+		"to another":       {usageShared, 1, failf(classNetwork, "gone"), authenPAP, false},
+		"dialogue":         {usageShared, 0, nil, authenASCII, false},
+		"one at a time":    {usageKept, 0, nil, authenPAP, false},
+		"one a connection": {usageFresh, 0, nil, authenPAP, false},
+	} {
+		c := newCrew(clientFor(t, "tac1"), 4)
+		c.use, c.hired, c.now = tt.use, 4, time.Now() // the workers are at home
+		c.mux = newMux(&link{client: c.client, answered: 1, established: true, idleSince: c.now}, nil, nil)
+		j := &job{request: newLogin(caller{user: "u", authenType: tt.typ}, testPassword), misses: tt.misses, err: tt.err}
+		c.queue.push(j)
+		if !c.place(t.Context(), j) || (len(c.mux.byID) == 1) != tt.shared || (len(c.errands) == 1) == tt.shared || c.busy() != 1 || c.queue.first != nil {
+			t.Errorf("%s: %d on the shared connection, %d apart", name, len(c.mux.byID), len(c.errands))
+			continue
+		}
+		if !tt.shared && (<-c.errands).keep != (tt.use != usageFresh) {
+			t.Errorf("%s: the connection is kept otherwise than it is of use", name)
+		}
+	}
+}
+
 // TestMuxDoesNotHoldBack: what is queued goes out although there is more to read already.
 func TestMuxDoesNotHoldBack(t *testing.T) {
 	for size, want := range map[int]int{flushAt - 1: 0, flushAt: flushAt} {

@@ -729,7 +729,11 @@ func TestMuxServers(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			got := runWith(t, secretsInEnv, requests(30, tt.line), "batch", tt.servers, "--timeout", "1")
+			timeout := "10"
+			if tt.name == "silent" {
+				timeout = "3" // which is waited for
+			}
+			got := runWith(t, secretsInEnv, requests(30, tt.line), "batch", tt.servers, "--timeout", timeout)
 			n := checkAnswers(t, answers(t, got.out), 30)
 			if got.code != tt.code || (n == 30) != (tt.code == 0) || tt.code != 0 && n != 0 {
 				t.Errorf("got %d, %d of 30 granted: %s", int(got.code), n, got.err)
@@ -903,7 +907,7 @@ func TestMuxFaults(t *testing.T) {
 		t.Run(fault, func(t *testing.T) {
 			t.Parallel()
 			s := serveWith(t, "--fault", fault)
-			for _, line := range []string{"bench alice AT -t pap -n 40 --timeout 1 --json", "bench alice AT -n 20 --timeout 2 --json"} {
+			for _, line := range []string{"bench alice AT -t pap -n 40 --timeout 3 --json", "bench alice AT -n 20 --timeout 3 --json"} {
 				if got := s.ask(t, line); got.code != classGranted.exit() || !strings.Contains(got.out, `"PASS":`+line[strings.Index(line, "-n ")+3:][:2]) {
 					t.Errorf("%s: got %+v", line, got)
 				}

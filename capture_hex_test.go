@@ -132,6 +132,7 @@ func TestHexText(t *testing.T) {
 		{"colons", "c1:01:02:00:12:c0:1e:93:00:00:00:06:12:63:45:df:93:13\n", reply},
 		{"the same packet twice", textXxd + "\n" + textXxd, both + both},
 		{"offsets that begin anew", textXxd + textXxd, both + both},
+		{"empty lines in front", "\n\r\n\t\n" + textHexdump, both},
 		{"other text around", "Here it is:\n" + textHexdump + "That was it.\n", both},
 		{"offsets, then none", textXxd + textXxdPlain, both + both},
 		{"none, then offsets", textXxdPlain + textXxd, both + both},

@@ -517,15 +517,16 @@ func TestConversationsAreBounded(t *testing.T) {
 		send(i, 1)
 	}
 	send(0, 2)
-	for i := range 3 {
+	send(3, 2)
+	want := []netip.AddrPort{manyClients(1), manyClients(2), manyClients(4)}
+	for i := range want {
 		send(maxConversations+i, 1)
 	}
-	want := []netip.AddrPort{manyClients(1), manyClients(2), manyClients(3)}
-	if !slices.Equal(ended, want) || r.dropped.conversations != 3 || len(r.conversations) != maxConversations || r.open.n != maxConversations {
+	if !slices.Equal(ended, want) || r.dropped.conversations != len(want) || len(r.conversations) != maxConversations || r.open.n != maxConversations {
 		t.Errorf("%v ended, %d counted, %d left of %d", ended, r.dropped.conversations, r.open.n, len(r.conversations))
 	}
 	r.finish(time.Time{})
-	if len(ended) != maxConversations+3 || r.open.n != 0 || r.over.n != maxOver || len(r.conversations) != maxOver {
+	if len(ended) != maxConversations+len(want) || r.open.n != 0 || r.over.n != maxOver || len(r.conversations) != maxOver {
 		t.Errorf("%d ended, %d open, %d kept of %d", len(ended), r.open.n, r.over.n, len(r.conversations))
 	}
 	clear(said)

@@ -95,8 +95,11 @@ func (t *tlsConversation) add(from int, at time.Time, octets []byte) {
 	if s.over {
 		return
 	}
-	s.held = append(s.held, octets...)
-	rest := s.held
+	rest := octets
+	if len(s.held) > 0 {
+		s.held = append(s.held, octets...)
+		rest = s.held
+	}
 	for more := true; more && !s.over; {
 		if s.lost > 0 {
 			rest, more = t.resume(from, at, rest)
@@ -106,7 +109,7 @@ func (t *tlsConversation) add(from int, at time.Time, octets []byte) {
 	}
 	if s.over || len(rest) == 0 {
 		s.held = nil
-	} else if len(rest) < len(s.held) {
+	} else if len(s.held) == 0 || len(rest) < len(s.held) {
 		s.held = append(s.held[:0], rest...)
 	}
 }

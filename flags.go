@@ -367,9 +367,9 @@ func (o *optionSet) unknown(arg, shown string, named bool) error {
 	return f.withHint("tacacs_plus help, and tacacs_plus help COMMAND, list the options")
 }
 
-// nearest is the one of the candidates that word is most likely a slip of, or nothing: at most two
-// letters are wrong, missing or too many, and one in a short word; else it is the only one that
-// begins with the word.
+// nearest is the one of the candidates that word is most likely a slip of, or nothing: the only one
+// that begins with the word, else one of which at most two letters are wrong, missing or too many,
+// and one in a short word.
 func nearest(word string, candidates []string) (meant string) {
 	limit := 2
 	if len(word) < 5 {
@@ -381,7 +381,7 @@ func nearest(word string, candidates []string) (meant string) {
 		}
 	}
 	longer := slices.DeleteFunc(slices.Clone(candidates), func(c string) bool { return !strings.HasPrefix(c, strings.ToLower(word)) })
-	if meant == "" && len(word) > 2 && len(longer) == 1 {
+	if len(word) > 2 && len(longer) == 1 {
 		return longer[0]
 	}
 	return meant

@@ -459,6 +459,8 @@ var usageErrors = []struct{ line, message, hint string }{
 	{"account alice SERVER -c show version priv-lvl=1", "argument show has neither = nor *: write name=value, or name*value for an optional one", "a command line is one word: --cmd 'show version'"},
 	{"account alice SERVER service=shell show", "argument show has neither = nor *: write name=value, or name*value for an optional one", "a command line is one word: --cmd 'show'"},
 	{"authenticate alice SERVER --time 5", "unknown option --time", "did you mean --timeout?"},
+	{"authenticate alice SERVER --ti 5", "unknown option --ti", hintOptions},
+	{"authenticate alice SERVER --cer x", "unknown option --cer", "did you mean --cert?"},
 	{"authenticate alice SERVER --pass x", "unknown option --pass", hintOptions},
 	{"acc alice SERVER", `unknown command "acc"`, "did you mean account?"},
 	{"auth alice SERVER", `unknown command "auth"`, hintCommands},

@@ -17,6 +17,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -112,9 +113,11 @@ func commands() []command {
 			examples: []string{"", "--user alice:secret --permit '^show' --deny ."}},
 		{name: "decode", words: "[FILE...]", summary: "what devices and servers said, out of captures", setup: newDecode, offline: []string{"port", "keylog"},
 			examples: []string{"--key-file FILE capture.pcap", "--key-list FILE --summary *.pcapng"}},
+		{name: "completion", words: "SHELL", summary: "print the script for Tab: bash, zsh or fish", setup: newCompletion,
+			examples: []string{"bash >/etc/bash_completion.d/tacacs_plus", "fish >~/.config/fish/completions/tacacs_plus.fish"}},
 		{name: "version", summary: "print the version of this program", setup: newVersion},
 		{name: "help", words: "[COMMAND]", summary: "print this text, or a command's options", setup: newHelp,
-			examples: []string{"", "authorize"}},
+			examples: []string{"authorize", "--man | man -l -"}},
 	}
 }
 
@@ -132,19 +135,38 @@ func thisBuild() output {
 	return &page{text: fmt.Sprintf("tacacs_plus %s %s %s/%s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)}
 }
 
+// builtOf is the version of the build, and the day of its commit; empty where it does not know.
+func builtOf() (version, date string) {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "", ""
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.time" {
+			date, _, _ = strings.Cut(s.Value, "T")
+		}
+	}
+	return info.Main.Version, date
+}
+
 // newHelp is the command help.
-func newHelp(*optionSet) action {
+func newHelp(o *optionSet) action {
+	var man bool
+	o.add((*toggle)(&man), "man", "", "print the manual page, for man")
 	return func(_ context.Context, inv *invocation) (output, error) {
-		switch len(inv.words) {
-		case 0:
+		switch n := len(inv.words); {
+		case n == 0 && man:
+			version, date := builtOf()
+			return &page{text: manPage(commands(), version, date)}, nil
+		case n == 0:
 			return &page{text: mainHelp(commands())}, nil
-		case 1:
+		case n == 1 && !man:
 			about, err := findCommand(commands(), inv.words[0])
 			if err != nil {
 				return nil, err
 			}
 			return &page{text: commandHelp(about)}, nil
 		}
-		return nil, failf(classUsage, "unexpected argument \"%s\"", escape(inv.words[1]))
+		return nil, failf(classUsage, "unexpected argument \"%s\"", escape(inv.words[len(inv.words)-1]))
 	}
 }

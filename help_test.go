@@ -71,7 +71,8 @@ func TestHelp(t *testing.T) {
 			t.Errorf("help %s: %+v", c.name, one)
 		}
 		checkHelp(t, one.out, ownOptions[c.name])
-		switch shares := strings.Contains(one.out, "\nOptions that it shares with others"); {
+		_, shared, _ := strings.Cut(one.out, "\nOptions that it shares with others")
+		switch {
 		case strings.Contains(c.words, "HOST"):
 			checkHelp(t, one.out, sharedOptions)
 		case c.server:
@@ -79,8 +80,11 @@ func TestHelp(t *testing.T) {
 			if strings.Contains(one.out, "--timeout") || strings.Contains(one.out, "--password-stdin") || strings.Contains(one.out, "--username") {
 				t.Errorf("help %s has options that are not for it:\n%s", c.name, one.out)
 			}
-		case shares:
-			t.Errorf("help %s has options of others:\n%s", c.name, one.out)
+		default:
+			checkHelp(t, shared, "q quiet v verbose d debug json show-secrets")
+			if offline := strings.Contains(shared, "--key-file"); strings.Contains(shared, "--timeout") || offline != (c.offline != nil) {
+				t.Errorf("help %s has options that are not for it, or lacks some:\n%s", c.name, one.out)
+			}
 		}
 		for _, args := range [][]string{{c.name, "--help"}, {"-h", c.name}, {c.name, "alice", "tac1", "-h", "--json"}} {
 			if got := runWith(t, nil, "", args...); got != one {

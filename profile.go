@@ -171,6 +171,8 @@ func (r *profileReader) read(line string) error {
 		row, here = ownRow(r.inv.table, name), false
 	}
 	switch {
+	case name == "":
+		return failf(classUsage, "the name of an option is missing")
 	case name[0] == '-':
 		return failf(classUsage, "an option stands without its dashes here")
 	case row == nil:
@@ -195,12 +197,16 @@ func (r *profileReader) read(line string) error {
 	return err
 }
 
+// tlsDetails are the options that mean nothing without --tls.
+const tlsDetails = "cacert cert cert-key servername crl insecure keylog"
+
 // rivals are options that exclude each other: where the command line has one of the first, those
 // that follow do not count in a profile. A key does not turn TLS off: that wants more than a mistake.
 var rivals = [...]struct{ typed, dropped string }{
 	{"key key-file", "key key-file unencrypted"},
 	{"tls", "key key-file unencrypted"},
-	{"unencrypted", "key key-file tls"},
+	{"unencrypted", "key key-file tls " + tlsDetails},
+	{"tls=false", tlsDetails},
 	{"password password-file password-stdin", "password password-file password-stdin"},
 	{"new-password-file new-password-stdin", "new-password-file new-password-stdin"},
 	{"4", "6"},
@@ -218,8 +224,15 @@ var rivals = [...]struct{ typed, dropped string }{
 // excluded says that the command line has an option with which this one does not go together.
 func (r *profileReader) excluded(name string) bool {
 	for _, row := range rivals {
+		if !hasWord(row.dropped, name) {
+			continue
+		}
 		for typed := range strings.FieldsSeq(row.typed) {
-			if r.typed[typed] && r.inv.options.Lookup(typed).Value.String() != "false" && hasWord(row.dropped, name) {
+			typed, off := strings.CutSuffix(typed, "=false")
+			if !r.typed[typed] {
+				continue
+			}
+			if v := r.inv.options.Lookup(typed).Value; off == (isToggle(v) && v.String() == "false") {
 				return true
 			}
 		}

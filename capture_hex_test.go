@@ -137,7 +137,7 @@ func TestHexText(t *testing.T) {
 		{"offsets, then none", textXxd + textXxdPlain, both + both},
 		{"none, then offsets", textXxdPlain + textXxd, both + both},
 		{"a part of a file", strings.ReplaceAll(textXxd, "000000", "000040"), both},
-		{"words that look like octets", "000000 c1 01 02 00 12 c0 ab cd\n000006 1e 93 00 00 00 06\n00000c 12 63 45 df 93 13 x\n", reply},
+		{"words that look like octets", "000000 c1 01 02 00 12 c0 ab cd z\n000006 1e 93 00 00 00 06\n00000c 12 63 45 df 93 13 x\n", reply},
 		{"tcpdump -X", textTcpdump, local + "101 " + ip + "\n"},
 		{"tcpdump -xx of any", textCooked, "0001-01-01T15:23:32.776203 276 08000000000000010304000600000000" + "00000000" + ip + "\n"},
 		{"seconds since 1970", "1764000000.5 IP\n" + textXxd, "2025-11-24T16:00:00.5 " + request + "2025-11-24T16:00:00.5 " + reply},

@@ -22,10 +22,13 @@ func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == "tacacs_plus" {
 		main()
 	}
-	// A script's background job ignores Ctrl-C, and what the tests start would too. What is watched
-	// here has its default effect there.
-	if signal.Ignored(os.Interrupt) {
-		signal.Notify(make(chan os.Signal, 1), os.Interrupt)
+	// The runtime's own goroutine for signals starts with the first Notify: here, since it must not be
+	// part of a test's synctest bubble. A script's background job ignores Ctrl-C, and what the tests
+	// start would too: what is watched here has its default effect there.
+	ignored, interrupts := signal.Ignored(os.Interrupt), make(chan os.Signal, 1)
+	signal.Notify(interrupts, os.Interrupt)
+	if !ignored {
+		signal.Stop(interrupts)
 	}
 	// Most tests wait for each other's time limits, not for a processor.
 	if err := flag.Set("test.parallel", "16"); err != nil {

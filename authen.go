@@ -141,7 +141,12 @@ var authenServiceNames = names{0: "none", authenServiceLogin: "login", authenSer
 func (s authenService) String() string { return authenServiceNames.name(uint8(s)) }
 
 // Set makes an authenService a flag.Value, and known an enumeration.
-func (s *authenService) Set(v string) error { return authenServiceNames.set((*uint8)(s), v) }
+func (s *authenService) Set(v string) error {
+	if authenServiceNames.set((*uint8)(s), v) != nil {
+		return notOneOf(s.known())
+	}
+	return nil
+}
 
 // known leaves out enable, which the command enable alone sends.
 func (s *authenService) known() []string {
@@ -475,11 +480,9 @@ func newEnable(o *optionSet) action {
 	var own challengeOptions
 	own.register(o)
 	return func(ctx context.Context, inv *invocation) (output, error) {
-		if inv.given("service") && inv.caller.service != authenServiceEnable {
-			return nil, failf(classUsage, "enable has the service enable, not %s", inv.caller.service)
+		if err := inv.caller.enable(inv.given("service")); err != nil {
+			return nil, err
 		}
-		inv.caller.service = authenServiceEnable
-		inv.caller.defaultLevel = 15
 		return authenticate(ctx, inv, &own)
 	}
 }

@@ -62,6 +62,16 @@ func (c *caller) check(command string) error {
 	return nil
 }
 
+// enable makes the caller that of the command enable, which has one service; given says that the
+// request names one.
+func (c *caller) enable(given bool) error {
+	if given && c.service != authenServiceEnable {
+		return failf(classUsage, "enable has the service enable, not %s", c.service)
+	}
+	c.service, c.defaultLevel = authenServiceEnable, 15
+	return nil
+}
+
 // describe is what a secret of the caller is called at a prompt.
 func (c *caller) describe(what string) string {
 	if c.service == authenServiceEnable {

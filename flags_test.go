@@ -366,7 +366,7 @@ var usageErrors = []struct{ line, message, hint string }{
 	{"authenticate alice SERVER --password", "option --password needs a value", ""},
 	{"authenticate alice SERVER -d=maybe", "option -d takes no value", ""},
 	{"authenticate alice SERVER -t foo", `option -t: "foo" is not one of ascii pap chap mschap mschapv2`, ""},
-	{"authenticate alice SERVER -s foo", `option -s: "foo" is not one of none login enable ppp pt rcmd x25 nasi fwproxy`, ""},
+	{"authenticate alice SERVER -s foo", `option -s: "foo" is not one of none login ppp pt rcmd x25 nasi fwproxy`, ""},
 	{"authenticate alice SERVER -l 16", `option -l: "16" is not 0 to 15`, ""},
 	{"authenticate alice SERVER -l -1", `option -l: "-1" is not 0 to 15`, ""},
 	{"authenticate alice SERVER --priv_lvl=x", "option --priv_lvl: its value is not 0 to 15", ""},
@@ -476,6 +476,8 @@ var usageErrors = []struct{ line, message, hint string }{
 	{"authorize alice SERVER service=ppp" + strings.Repeat(" a=b", 255), "256 arguments, the limit is 255", ""},
 	{"authorize alice SERVER service=shell" + strings.Repeat(" a=b", 254), "256 arguments, the limit is 255", ""}, // cmd= is added
 	{"authorize alice SERVER cmd=show", "no service among the arguments", hintService},
+	{"authorize alice SERVER service= cmd=show", "the service is empty", hintService},
+	{"account alice SERVER service*", "the service is empty", hintService},
 	{"authorize alice SERVER --require service", "--require service is not name=value", ""},
 	{"authorize alice SERVER --require =x", "--require =x is not name=value", ""},
 	{"authorize alice SERVER --cmd show cmd=show", "--cmd writes service and cmd; they cannot be given as arguments too", ""},

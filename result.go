@@ -377,6 +377,14 @@ func visible(r rune) bool {
 	return strconv.IsPrint(r) && !strings.ContainsRune(blanks, r) && !unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
+// howMany is a number of things: 1 request, 2 requests.
+func howMany(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return fmt.Sprintf("%d %s", n, thing)
+}
+
 // shorten keeps an error on a readable line.
 func shorten(s string) string {
 	if len(s) <= 60 {

@@ -92,6 +92,7 @@ func TestCheck(t *testing.T) {
 		{"nagios, one of two", "", "check AT,REFUSED --nagios", 2, `TACACS\+ CRITICAL: connect to \S+: connection refused \| '\S+'=0\S+s;; '\S+'=U;;\n`},
 		{"nagios, two of two", "", "check AT,REFUSED --nagios --warn 1ns", 2, `TACACS\+ CRITICAL: connect to \S+: connection refused; \S+ took \S+ \| '\S+'=0\S+ '\S+'=U\S+\n`},
 		{"nagios, both down", "--fault close", "check AT,REFUSED --nagios", 2, `TACACS\+ CRITICAL: \S+ closed the connection before it answered; connect to \S+: connection refused \| '\S+'=U;; '\S+'=U;;\n`},
+		{"nagios, a label", "", "check a'b=c:1 --nagios", 2, `TACACS\+ CRITICAL: resolve a'b=c: .* \| 'a''b_c:1'=U;;\n`},
 		{"nagios, two", "", "check AT,HAND --nagios", 0, `TACACS\+ OK: 2 of 2 servers answer, .* \| '\S+'=\S+ '\S+'=\S+\n`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -165,7 +166,11 @@ func TestCheckInterrupted(t *testing.T) {
 			close(reached)
 		}
 	})
-	got := runUntil(t, reached, "check REFUSED,AT --timeout 1h --json", "REFUSED", refusedAddr(t), "AT", silent.addr)
+	addr := refusedAddr(t)
+	got := runUntil(t, reached, "check REFUSED,AT --timeout 1h --nagios", "REFUSED", addr, "AT", silent.addr)
+	got.check(t, classInterrupted.exit(), `TACACS\+ UNKNOWN: interrupted\n`, `tacacs_plus: interrupted\n`)
+	reached = make(chan struct{})
+	got = runUntil(t, reached, "check REFUSED,AT --timeout 1h --json", "REFUSED", addr, "AT", silent.addr)
 	if got.code != classInterrupted.exit() || !strings.Contains(got.out, `"exit_code":130`) || strings.Count(got.out, `"error":{`) != 2 {
 		t.Errorf("got %+v", got)
 	}

@@ -151,7 +151,7 @@ func (inv *invocation) keys(ctx context.Context) ([]key, error) {
 	if inv.server.unencrypted || inv.server.tls.enabled {
 		return nil, nil
 	}
-	keys, err := inv.key.load(ctx, inv, "tacacs+ secret: ")
+	keys, err := inv.key.load(ctx, inv, keyPrompt)
 	if err != nil {
 		return nil, err
 	}
@@ -177,7 +177,7 @@ func (inv *invocation) keys(ctx context.Context) ([]key, error) {
 func (inv *invocation) givenKeys(ctx context.Context) (keys []key, err error) {
 	source := inv.key
 	if source.set = false; len(source.files) > 0 || !inv.key.set && inv.std.env(source.env) != "" {
-		if keys, err = source.load(ctx, inv, ""); err != nil {
+		if keys, err = source.load(ctx, inv, keyPrompt); err != nil {
 			return nil, err
 		}
 	}
@@ -208,6 +208,7 @@ func (inv *invocation) loadPassword(ctx context.Context, src *secretSource, fres
 }
 
 const (
+	keyPrompt       = "tacacs+ secret: "
 	fromCommandLine = "the command line"
 	fromTerminal    = "the terminal"
 	maxSecretFile   = 64 << 10 // octets

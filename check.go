@@ -56,7 +56,7 @@ func newCheck(o *optionSet) action {
 		if err != nil {
 			return nil, err
 		}
-		r := &checkReport{Command: inv.command.name, options: &own, certificates: c.tls != nil}
+		r := &checkReport{report: inv.newReport(), options: &own, certificates: c.tls != nil}
 		var all sync.WaitGroup
 		for i, srv := range c.servers {
 			if slices.Contains(c.servers[:i], srv) {
@@ -241,9 +241,7 @@ func (p *probe) next(_ context.Context, s *session, res *result) (layouter, erro
 
 // A checkReport is what was found of all servers.
 type checkReport struct {
-	Command string `json:"command"`
-	Granted bool   `json:"granted"`
-	ending
+	report
 	Servers []*serverCheck `json:"servers"`
 
 	options      *checkOptions
@@ -254,15 +252,17 @@ type checkReport struct {
 // judge enters the exit code: that of the first server with which something is wrong, or Nagios' own.
 func (r *checkReport) judge(interrupted bool) {
 	var worst class
+	var why *problem
 	for _, s := range r.Servers {
 		if worst == classGranted {
-			worst = s.class
+			worst, why = s.class, s.Error
 		}
 	}
 	if r.interrupted = interrupted; interrupted {
-		worst = classInterrupted
+		p := newProblem(errInterrupted)
+		worst, why = classInterrupted, &p
 	}
-	r.Granted, r.ExitCode = worst == classGranted, worst.exit()
+	r.report.judge(worst, why)
 	if r.options.nagios && !interrupted {
 		_, r.ExitCode = r.nagios()
 	}
@@ -322,6 +322,15 @@ func notWritten(err error) error {
 		return nil
 	}
 	return failf(classUsage, "write the report: %w", err)
+}
+
+// conclude is that of any report; to Nagios, one that could not be written says nothing.
+func (r *checkReport) conclude(err error) *failure {
+	f := r.report.conclude(err)
+	if f != nil && f.class != classInterrupted && r.options.nagios {
+		r.ExitCode = nagiosUnknown
+	}
+	return f
 }
 
 func (r *checkReport) block() string { return r.render(true) }

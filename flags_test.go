@@ -549,12 +549,13 @@ func checkUsage(t *testing.T, name string, got outcome, message, hint string, as
 	}
 	if asJSON {
 		var res struct {
+			Time     time.Time
 			Granted  bool    `json:"granted"`
 			ExitCode int     `json:"exit_code"`
 			Error    problem `json:"error"`
 		}
 		err := json.Unmarshal([]byte(got.out), &res)
-		if err != nil || strings.Count(got.out, "\n") != 1 || res.Granted || res.ExitCode != 2 || res.Error != (problem{"usage", message, hint}) {
+		if err != nil || strings.Count(got.out, "\n") != 1 || res.Time.IsZero() || res.Granted || res.ExitCode != 2 || res.Error != (problem{"usage", message, hint}) {
 			t.Errorf("%s\nas JSON is %s(%v)", name, got.out, err)
 		}
 		got.out = ""

@@ -327,7 +327,11 @@ func (inv *invocation) finish(out output, err error) exitCode {
 		out = inv.misused(err)
 	}
 	f := out.conclude(err)
-	inv.show(out, inv.std.out)
+	if err := inv.show(out, inv.std.out); err != nil && out.exit() == 0 {
+		if _, verdict := out.(*result); !verdict { // whose exit code says it all
+			out.conclude(err)
+		}
+	}
 	if f != nil && f.err != nil {
 		inv.say("%v", f)
 	}
@@ -363,8 +367,8 @@ func (inv *invocation) misused(err error) output {
 	return &page{}
 }
 
-// show prints an output on w as the options ask.
-func (inv *invocation) show(out output, w io.Writer) {
+// show prints an output on w as the options ask, and says so where that fails.
+func (inv *invocation) show(out output, w io.Writer) error {
 	var text string
 	_, asked := out.(*page) // in so many words: -q is about verdicts
 	switch {
@@ -377,11 +381,14 @@ func (inv *invocation) show(out output, w io.Writer) {
 		text = out.line()
 	}
 	if text == "" {
-		return
+		return nil
 	}
 	if _, err := io.WriteString(w, text); err != nil {
-		fmt.Fprintf(inv.std.err, "tacacs_plus: write the result: %v\n", cause(err))
+		err := failf(classUsage, "write the result: %w", cause(err))
+		inv.say("%v", err)
+		return err
 	}
+	return nil
 }
 
 // say tells the person something that is neither a result nor an error.

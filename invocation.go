@@ -274,13 +274,13 @@ func (inv *invocation) put(ctx context.Context, c *client, j *job) (*result, err
 	j.res = result{Command: inv.command.name, User: inv.caller.user}
 	c.tell = inv.warn
 	(&asker{client: c}).ask(ctx, j)
-	return &j.res, inv.swapped(j.err)
+	return &j.res, j.err
 }
 
 // findServers sees to it that one of the servers has an address: nobody should type two secrets to
 // learn that there is no such name.
 func (inv *invocation) findServers(ctx context.Context) (err error) {
-	c := &client{network: inv.server.network()}
+	c := &client{network: inv.server.network(), likely: inv.likelyServer()}
 	for _, srv := range inv.server.servers {
 		limited, cancel := context.WithTimeout(ctx, inv.server.timeout)
 		_, err = (&link{client: c, server: srv}).resolve(limited, new(timing))
@@ -292,24 +292,22 @@ func (inv *invocation) findServers(ctx context.Context) (err error) {
 	if ctx.Err() != nil {
 		return interrupted(ctx)
 	}
-	return inv.swapped(err)
+	return err
 }
 
-// swapped adds the hint to an error that there may be no such server since USER and HOST stand the
-// wrong way round: USER is an address or has a port, and HOST is a name.
-func (inv *invocation) swapped(err error) error {
-	user, servers := inv.caller.user, inv.server.servers
-	likely, wrong := parseServers(user, 49)
-	if err == nil || classOf(err) != classNetwork || isAddr(servers[0].host) || wrong != nil || !isAddr(likely[0].host) && !strings.Contains(user, ":") {
-		return err
+// likelyServer is USER where that looks like a server: an address, or what has a port.
+func (inv *invocation) likelyServer() string {
+	user := inv.caller.user
+	if servers, err := parseServers(user, 49); err != nil || !isAddr(servers[0].host) && !strings.Contains(user, ":") {
+		return ""
 	}
-	return asFailure(err).withHint("USER comes before HOST: is %s the server?", escape(user))
+	return user
 }
 
 // client is what the options say of the servers. It says nothing by itself.
 func (inv *invocation) client(keys []key) (*client, error) {
 	s := &inv.server
-	c := &client{servers: s.servers, keys: keys, timeout: s.timeout, retries: s.retries, network: s.network(),
+	c := &client{servers: s.servers, likely: inv.likelyServer(), keys: keys, timeout: s.timeout, retries: s.retries, network: s.network(),
 		source: s.sourceAddr, device: s.device, remAddr: inv.caller.remAddr, singleConnect: s.singleConnect, clear: s.unencrypted || s.tls.enabled}
 	if inv.output.debug {
 		c.trace = &tracer{out: inv.std.err, showSecrets: inv.output.showSecrets, began: time.Now()}

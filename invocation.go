@@ -84,7 +84,9 @@ type action func(context.Context, *invocation) (output, error)
 
 const hintCommand = "a command comes first, such as authenticate; tacacs_plus help lists them"
 
-func findCommand(table []command, name string) (command, error) {
+// findCommand is the command of that name. The hint of its error says what may have been meant, or else
+// what goes without saying to who knows the program.
+func findCommand(table []command, name, otherwise string) (command, error) {
 	var names []string
 	for _, c := range table {
 		if c.name == name {
@@ -93,10 +95,10 @@ func findCommand(table []command, name string) (command, error) {
 		names = append(names, c.name)
 	}
 	f := failf(classUsage, "unknown command \"%s\"", escape(name))
-	if meant := nearest(name, names); meant != "" {
+	if meant := cmp.Or(nearest(name, names), strings.Join(beginning(name, names), " or ")); meant != "" {
 		return command{}, f.withHint("did you mean %s?", meant)
 	}
-	return command{}, f.withHint("%s", hintCommand)
+	return command{}, f.withHint("%s", otherwise)
 }
 
 // ownersOf are the commands that have an option of that name of their own.
@@ -127,6 +129,8 @@ type invocation struct {
 	version  bool
 	words    []string  // the arguments after USER and HOST
 	tail     []string  // those of them that stood after --
+	behind   string    // the option that reads a secret which a word stands behind; empty for none
+	unsure   string    // that word
 	reads    string    // what the command takes from standard input; empty for nothing
 	terminal *terminal // nil where there is none
 }
@@ -160,6 +164,7 @@ func parse(table []command, args []string, std stdio) (*invocation, error) {
 	inv.options.add((*toggle)(&inv.help), "h help", "", "print help")
 	inv.options.add((*toggle)(&inv.version), "version", "", "print the version")
 	inv.terminal = openTerminal(std)
+	before := ""
 	for len(args) > 0 {
 		arg, rest := args[0], args[1:]
 		var err error
@@ -170,15 +175,20 @@ func parse(table []command, args []string, std stdio) (*invocation, error) {
 		case len(arg) > 1 && arg[0] == '-':
 			rest, err = inv.options.take(arg, rest, inv.action != nil)
 		case inv.action == nil:
-			err = inv.name(table, arg)
+			if err = inv.name(table, arg); err != nil && readsSecret(before) {
+				err = takesNoValue(before)
+			}
 		default:
 			inv.words = append(inv.words, arg)
+			if readsSecret(before) {
+				inv.behind, inv.unsure = before, arg
+			}
 		}
 		if err != nil {
 			inv.lookAhead(table, args[1:])
 			return inv, err
 		}
-		args = rest
+		before, args = arg, rest
 	}
 	switch {
 	case inv.help, inv.version:
@@ -189,9 +199,15 @@ func parse(table []command, args []string, std stdio) (*invocation, error) {
 	return inv, inv.assign()
 }
 
+// readsSecret says that an option reads a secret from standard input. A word right behind it may be that
+// secret, by mistake, and is not repeated.
+func readsSecret(option string) bool {
+	return strings.HasPrefix(option, "-") && strings.HasSuffix(strings.ReplaceAll(option, "_", "-"), "-stdin")
+}
+
 // name takes the command that the line names.
 func (inv *invocation) name(table []command, word string) (err error) {
-	if inv.command, err = findCommand(table, word); err == nil {
+	if inv.command, err = findCommand(table, word, hintCommand); err == nil {
 		inv.action = inv.command.setup(inv.options)
 	}
 	return err
@@ -248,11 +264,14 @@ func (inv *invocation) assign() error {
 			return err
 		}
 	}
+	if inv.behind != "" && slices.Contains(inv.words, inv.unsure) && !(more && strings.ContainsAny(inv.unsure, "=*")) {
+		return takesNoValue(inv.behind)
+	}
 	if len(inv.words) > 0 && !more {
 		return failf(classUsage, "unexpected argument \"%s\"", escape(inv.words[0])).withHint("%s", inv.command.usage())
 	}
 	if !asks {
-		return nil
+		return inv.output.check()
 	}
 	return cmp.Or(inv.caller.check(inv.command.name), inv.server.check(), inv.output.check())
 }

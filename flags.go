@@ -62,6 +62,16 @@ func (c *caller) check(command string) error {
 	return nil
 }
 
+// enable makes the caller that of the command enable, which has one service; given says that the
+// request names one.
+func (c *caller) enable(given bool) error {
+	if given && c.service != authenServiceEnable {
+		return failf(classUsage, "enable has the service enable, not %s", c.service)
+	}
+	c.service, c.defaultLevel = authenServiceEnable, 15
+	return nil
+}
+
 // describe is what a secret of the caller is called at a prompt.
 func (c *caller) describe(what string) string {
 	if c.service == authenServiceEnable {
@@ -297,7 +307,7 @@ func (o *optionSet) take(arg string, rest []string, named bool) ([]string, error
 			value = "true"
 		}
 		if f.Value.Set(value) != nil {
-			return nil, failf(classUsage, "option %s takes no value", shown)
+			return nil, takesNoValue(shown)
 		}
 	} else if !attached {
 		if len(rest) == 0 {
@@ -322,6 +332,8 @@ func (o *optionSet) take(arg string, rest []string, named bool) ([]string, error
 	}
 	return rest, nil
 }
+
+func takesNoValue(option string) error { return failf(classUsage, "option %s takes no value", option) }
 
 // namesOf are all names of the option that has this one, the long one last.
 func (o *optionSet) namesOf(name string) []string {
@@ -380,11 +392,17 @@ func nearest(word string, candidates []string) (meant string) {
 			meant, limit = c, d-1
 		}
 	}
-	longer := slices.DeleteFunc(slices.Clone(candidates), func(c string) bool { return !strings.HasPrefix(c, strings.ToLower(word)) })
-	if len(word) > 2 && len(longer) == 1 {
+	if longer := beginning(word, candidates); len(longer) == 1 {
 		return longer[0]
 	}
 	return meant
+}
+
+// beginning are the candidates that begin with a word of three letters at least.
+func beginning(word string, candidates []string) []string {
+	return slices.DeleteFunc(slices.Clone(candidates), func(c string) bool {
+		return len(word) < 3 || !strings.HasPrefix(c, strings.ToLower(word))
+	})
 }
 
 // distance is how many letters have to be changed, put in or left out to make b of a (Levenshtein).

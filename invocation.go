@@ -84,7 +84,9 @@ type action func(context.Context, *invocation) (output, error)
 
 const hintCommand = "a command comes first, such as authenticate; tacacs_plus help lists them"
 
-func findCommand(table []command, name string) (command, error) {
+// findCommand is the command of that name. The hint of its error says what may have been meant, or else
+// what goes without saying to who knows the program.
+func findCommand(table []command, name, otherwise string) (command, error) {
 	var names []string
 	for _, c := range table {
 		if c.name == name {
@@ -93,10 +95,10 @@ func findCommand(table []command, name string) (command, error) {
 		names = append(names, c.name)
 	}
 	f := failf(classUsage, "unknown command \"%s\"", escape(name))
-	if meant := nearest(name, names); meant != "" {
+	if meant := cmp.Or(nearest(name, names), strings.Join(beginning(name, names), " or ")); meant != "" {
 		return command{}, f.withHint("did you mean %s?", meant)
 	}
-	return command{}, f.withHint("%s", hintCommand)
+	return command{}, f.withHint("%s", otherwise)
 }
 
 // ownersOf are the commands that have an option of that name of their own.
@@ -127,6 +129,8 @@ type invocation struct {
 	version  bool
 	words    []string  // the arguments after USER and HOST
 	tail     []string  // those of them that stood after --
+	behind   string    // the option that reads a secret which a word stands behind; empty for none
+	unsure   string    // that word
 	reads    string    // what the command takes from standard input; empty for nothing
 	terminal *terminal // nil where there is none
 }
@@ -160,6 +164,7 @@ func parse(table []command, args []string, std stdio) (*invocation, error) {
 	inv.options.add((*toggle)(&inv.help), "h help", "", "print help")
 	inv.options.add((*toggle)(&inv.version), "version", "", "print the version")
 	inv.terminal = openTerminal(std)
+	before := ""
 	for len(args) > 0 {
 		arg, rest := args[0], args[1:]
 		var err error
@@ -170,15 +175,20 @@ func parse(table []command, args []string, std stdio) (*invocation, error) {
 		case len(arg) > 1 && arg[0] == '-':
 			rest, err = inv.options.take(arg, rest, inv.action != nil)
 		case inv.action == nil:
-			err = inv.name(table, arg)
+			if err = inv.name(table, arg); err != nil && readsSecret(before) {
+				err = takesNoValue(before)
+			}
 		default:
 			inv.words = append(inv.words, arg)
+			if readsSecret(before) {
+				inv.behind, inv.unsure = before, arg
+			}
 		}
 		if err != nil {
 			inv.lookAhead(table, args[1:])
 			return inv, err
 		}
-		args = rest
+		before, args = arg, rest
 	}
 	switch {
 	case inv.help, inv.version:
@@ -189,9 +199,15 @@ func parse(table []command, args []string, std stdio) (*invocation, error) {
 	return inv, inv.assign()
 }
 
+// readsSecret says that an option reads a secret from standard input. A word right behind it may be that
+// secret, by mistake, and is not repeated.
+func readsSecret(option string) bool {
+	return strings.HasPrefix(option, "-") && strings.HasSuffix(strings.ReplaceAll(option, "_", "-"), "-stdin")
+}
+
 // name takes the command that the line names.
 func (inv *invocation) name(table []command, word string) (err error) {
-	if inv.command, err = findCommand(table, word); err == nil {
+	if inv.command, err = findCommand(table, word, hintCommand); err == nil {
 		inv.action = inv.command.setup(inv.options)
 	}
 	return err
@@ -248,11 +264,14 @@ func (inv *invocation) assign() error {
 			return err
 		}
 	}
+	if inv.behind != "" && slices.Contains(inv.words, inv.unsure) && !(more && strings.ContainsAny(inv.unsure, "=*")) {
+		return takesNoValue(inv.behind)
+	}
 	if len(inv.words) > 0 && !more {
 		return failf(classUsage, "unexpected argument \"%s\"", escape(inv.words[0])).withHint("%s", inv.command.usage())
 	}
 	if !asks {
-		return nil
+		return inv.output.check()
 	}
 	return cmp.Or(inv.caller.check(inv.command.name), inv.server.check(), inv.output.check())
 }
@@ -274,13 +293,13 @@ func (inv *invocation) put(ctx context.Context, c *client, j *job) (*result, err
 	j.res = result{Command: inv.command.name, User: inv.caller.user}
 	c.tell = inv.warn
 	(&asker{client: c}).ask(ctx, j)
-	return &j.res, inv.swapped(j.err)
+	return &j.res, j.err
 }
 
 // findServers sees to it that one of the servers has an address: nobody should type two secrets to
 // learn that there is no such name.
 func (inv *invocation) findServers(ctx context.Context) (err error) {
-	c := &client{network: inv.server.network()}
+	c := &client{network: inv.server.network(), likely: inv.likelyServer()}
 	for _, srv := range inv.server.servers {
 		limited, cancel := context.WithTimeout(ctx, inv.server.timeout)
 		_, err = (&link{client: c, server: srv}).resolve(limited, new(timing))
@@ -292,24 +311,22 @@ func (inv *invocation) findServers(ctx context.Context) (err error) {
 	if ctx.Err() != nil {
 		return interrupted(ctx)
 	}
-	return inv.swapped(err)
+	return err
 }
 
-// swapped adds the hint to an error that there may be no such server since USER and HOST stand the
-// wrong way round: USER is an address or has a port, and HOST is a name.
-func (inv *invocation) swapped(err error) error {
-	user, servers := inv.caller.user, inv.server.servers
-	likely, wrong := parseServers(user, 49)
-	if err == nil || classOf(err) != classNetwork || isAddr(servers[0].host) || wrong != nil || !isAddr(likely[0].host) && !strings.Contains(user, ":") {
-		return err
+// likelyServer is USER where that looks like a server: an address, or what has a port.
+func (inv *invocation) likelyServer() string {
+	user := inv.caller.user
+	if servers, err := parseServers(user, 49); err != nil || !isAddr(servers[0].host) && !strings.Contains(user, ":") {
+		return ""
 	}
-	return asFailure(err).withHint("USER comes before HOST: is %s the server?", escape(user))
+	return user
 }
 
 // client is what the options say of the servers. It says nothing by itself.
 func (inv *invocation) client(keys []key) (*client, error) {
 	s := &inv.server
-	c := &client{servers: s.servers, keys: keys, timeout: s.timeout, retries: s.retries, network: s.network(),
+	c := &client{servers: s.servers, likely: inv.likelyServer(), keys: keys, timeout: s.timeout, retries: s.retries, network: s.network(),
 		source: s.sourceAddr, device: s.device, remAddr: inv.caller.remAddr, singleConnect: s.singleConnect, clear: s.unencrypted || s.tls.enabled}
 	if inv.output.debug {
 		c.trace = &tracer{out: inv.std.err, showSecrets: inv.output.showSecrets, began: time.Now()}
@@ -327,7 +344,11 @@ func (inv *invocation) finish(out output, err error) exitCode {
 		out = inv.misused(err)
 	}
 	f := out.conclude(err)
-	inv.show(out, inv.std.out)
+	if err := inv.show(out, inv.std.out); err != nil && out.exit() == 0 {
+		if _, verdict := out.(*result); !verdict { // whose exit code says it all
+			out.conclude(err)
+		}
+	}
 	if f != nil && f.err != nil {
 		inv.say("%v", f)
 	}
@@ -363,8 +384,8 @@ func (inv *invocation) misused(err error) output {
 	return &page{}
 }
 
-// show prints an output on w as the options ask.
-func (inv *invocation) show(out output, w io.Writer) {
+// show prints an output on w as the options ask, and says so where that fails.
+func (inv *invocation) show(out output, w io.Writer) error {
 	var text string
 	_, asked := out.(*page) // in so many words: -q is about verdicts
 	switch {
@@ -377,11 +398,14 @@ func (inv *invocation) show(out output, w io.Writer) {
 		text = out.line()
 	}
 	if text == "" {
-		return
+		return nil
 	}
 	if _, err := io.WriteString(w, text); err != nil {
-		fmt.Fprintf(inv.std.err, "tacacs_plus: write the result: %v\n", cause(err))
+		err := failf(classUsage, "write the result: %w", cause(err))
+		inv.say("%v", err)
+		return err
 	}
+	return nil
 }
 
 // say tells the person something that is neither a result nor an error.

@@ -139,7 +139,7 @@ func newHelp(*optionSet) action {
 		case 0:
 			return &page{text: mainHelp(commands())}, nil
 		case 1:
-			about, err := findCommand(commands(), inv.words[0])
+			about, err := findCommand(commands(), inv.words[0], "tacacs_plus help lists the commands")
 			if err != nil {
 				return nil, err
 			}

@@ -87,6 +87,9 @@ func TestLabAuthorize(t *testing.T) {
 		{"+^show", "priv-lvl=15", "alice", "service=shell cmd=show cmd-arg=version cmd-arg=<cr>", add, "", ""},
 		{"+^show$", "priv-lvl=15", "alice", "service=shell cmd=show cmd-arg=<cr>", add, "", ""},
 		{"+^show", "priv-lvl=15", "alice", "service=shell cmd=reload", fail, "", "command not permitted"},
+		{"-^reload +.", "priv-lvl=15", "alice", "service=shell cmd=x cmd=reload", fail, "", "cmd is there more than once"},
+		{"-^reload +.", "priv-lvl=15", "alice", "service=shell cmd= cmd*reload", fail, "", "cmd is there more than once"},
+		{"", "priv-lvl=15", "alice", "service=shell cmd=x cmd=reload", add, "", ""},
 		{"", "priv-lvl=15", "eve", "service=shell cmd=", fail, "", "unknown user"},
 		{"", "priv-lvl=15", "", "service=shell cmd=", fail, "", "unknown user"},
 	} {
@@ -308,6 +311,36 @@ func TestNoService(t *testing.T) {
 		if r := p.authorize(&authorRequest{subject: subject{user: "alice"}, args: strings.Fields(tt.request)}); r.status != tt.want ||
 			(r.serverMsg == "no service is named (RFC 8907 section 8.2)") != (tt.want == authorFail) {
 			t.Errorf("rules %q, request %q: %+v", tt.rules, tt.request, r)
+		}
+	}
+}
+
+// TestMinorVersion: authorization and accounting have one minor version (RFC 8907 section 5.4.1).
+func TestMinorVersion(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t)
+	for _, minor := range []version{0, 1, 5, 15} {
+		c, want := dialHand(t, s.addr), ""
+		if minor > 0 {
+			want = fmt.Sprintf("minor version %d is not supported", minor)
+		}
+		h := header{version: majorVersion<<4 | minor, typ: typeAuthor, seqNo: 1, sessionID: 1, flags: flagSingleConnect}
+		if err := c.send(h, &authorRequest{subject: subject{user: "alice"}, args: []string{"service=shell", "cmd="}}); err != nil {
+			t.Fatal(err)
+		}
+		var author authorResponse
+		_, err := c.receive(&author)
+		if status := map[bool]authorStatus{true: authorPassAdd, false: authorFail}[minor == 0]; err != nil || author.status != status || author.serverMsg != want {
+			t.Errorf("minor version %d: %v, %+v", minor, err, author)
+		}
+		h.typ, h.sessionID = typeAcct, 2
+		if err := c.send(h, &acctRequest{flags: acctStart, subject: subject{user: "alice"}, args: []string{"service=shell"}}); err != nil {
+			t.Fatal(err)
+		}
+		var acct acctReply
+		_, err = c.receive(&acct)
+		if status := map[bool]acctStatus{true: acctSuccess, false: acctError}[minor == 0]; err != nil || acct.status != status || acct.serverMsg != want {
+			t.Errorf("minor version %d: %v, %+v", minor, err, acct)
 		}
 	}
 }

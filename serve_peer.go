@@ -264,7 +264,10 @@ func (p *peer) decide(h header, body []byte) (reply layouter, over bool, err err
 		if err := p.decode(&h, body, &m); err != nil {
 			return nil, false, err
 		}
-		r := p.authorize(&m)
+		r := &authorResponse{status: authorFail, serverMsg: unimplementedMinor(h.version)}
+		if r.serverMsg == "" {
+			r = p.authorize(&m)
+		}
 		p.log.write(p.exchange(&h, &m, r))
 		return p.fault.author(r), true, nil
 	case h.typ == typeAcct:
@@ -272,7 +275,10 @@ func (p *peer) decide(h header, body []byte) (reply layouter, over bool, err err
 		if err := p.decode(&h, body, &m); err != nil {
 			return nil, false, err
 		}
-		r := p.account(&m)
+		r := &acctReply{status: acctError, serverMsg: unimplementedMinor(h.version)}
+		if r.serverMsg == "" {
+			r = p.account(&m)
+		}
 		if p.log.record(p.exchange(&h, &m, r)) != nil { // it is written out before the client is told so
 			r = &acctReply{status: acctError, serverMsg: "the record could not be written"}
 		}

@@ -89,8 +89,10 @@ func (opts *decodeOptions) decoder(ctx context.Context, inv *invocation) (*decod
 	}
 	d := &decoder{port: uint16(inv.server.port), clients: make(map[netip.Addr]*decodeClient)}
 	var err error
-	if d.keys, err = inv.givenKeys(ctx); err != nil {
-		return nil, err
+	if len(opts.keyLists) == 0 || inv.key.ways() > 0 { // else the environment's is not asked for
+		if d.keys, err = inv.givenKeys(ctx); err != nil {
+			return nil, err
+		}
 	}
 	for _, name := range opts.keyLists {
 		if d.keys, err = appendKeyList(d.keys, name, inv.std.in); err != nil {

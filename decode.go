@@ -40,7 +40,6 @@ type decoder struct {
 // decodeCounts are the totals.
 type decodeCounts struct {
 	conversations int // that spoke TACACS+
-	tls           int // of them, over TLS
 	otherTLS      int // on ports that are none of TACACS+, and not read
 	sessions      int
 	fitted        int // sessions that a key fits

@@ -808,7 +808,7 @@ func TestDecodeAllocations(t *testing.T) {
 // FuzzDecodeCommand: whatever a capture holds, decode ends, within its bounds and with an exit code of its own, and
 // its lines are printable.
 func FuzzDecodeCommand(f *testing.F) {
-	whole := manySessions(20, testKey)
+	whole := manySessions(6, testKey)
 	f.Add(whole, "")
 	f.Add(whole[:len(whole)-9], "--json")
 	tape := newTape()

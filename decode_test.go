@@ -267,6 +267,22 @@ func TestDecode(t *testing.T) {
 			w.say(1, w.packet(1, 2, passed))   // and once more
 			w.end()
 		}, "alice authenticate pap PASS (4.0 ms)\n"},
+		{"an absurd length", func(t *tape) {
+			w := t.connect(deviceAddr, serverAddr, testKey).session(1, papStart("alice", testPassword))
+			w.say(1, []byte{0xc1, 1, 2, 0, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff})
+			w.say(1, w.packet(1, 2, passed))
+			w.end()
+		}, "alice authenticate pap PASS (2.0 ms)\n"},
+		{"from the middle of what has no header for long", func(t *tape) {
+			for _, size := range []int{maxUnrecognized - 10_000, maxUnrecognized + 10_000} {
+				w := t.wire(fmt.Sprintf("10.0.0.1:%d", size), serverAddr, testKey)
+				for ; size > 0; size -= 10_000 {
+					w.say(0, []byte(long(min(size, 10_000))))
+				}
+				w.say(0, []byte("x"))
+				w.session(1, papStart("alice", testPassword), passed)
+			}
+		}, "10.0.0.1:55536 > 192.0.2.1:49 alice authenticate pap PASS (1.0 ms)\n"},
 		{"the server speaks nonsense", func(t *tape) {
 			w := t.connect(deviceAddr, serverAddr, testKey).session(1, papStart("alice", testPassword))
 			w.say(1, []byte("\x15\x03\x01\x00\x02\x02\x46"))
@@ -449,6 +465,7 @@ func TestDecodeFiles(t *testing.T) {
 		{"", whole, 0, line + `PASS \(2.0 ms\)\n`, `.*\n`},
 		{"DIR/a", "", 0, line + `NO_REPLY \(1.0 ms\)\n`, `.*\n`},
 		{"DIR/cut", "", 2, line + `PASS \(2.0 ms\)\n`, `tacacs_plus: 9 frames, .*\ntacacs_plus: DIR/cut at offset \d+: the input ends in the middle of a record\n`},
+		{"-k wrong DIR/cut", "", 2, `.* NO_KEY .*\n`, `(?s).*DIR/cut at offset \d+: .*`},
 		{"DIR/none DIR/a DIR/empty - DIR/b", "junk\xff", 2, line + `PASS \(2.0 ms\)\n`,
 			`tacacs_plus: DIR/empty is empty\ntacacs_plus: standard input is no capture.*\ntacacs_plus: 10 frames, .*\ntacacs_plus: DIR/none is no capture.*\ntacacs_plus: hint: .*\n`},
 		{"DIR/absent", "", 2, ``, `tacacs_plus: 0 frames, .*\ntacacs_plus: read the capture: open DIR/absent: .*\n`},
@@ -675,7 +692,8 @@ func TestDecodeLive(t *testing.T) {
 func TestDecodeOnFullDisk(t *testing.T) {
 	t.Parallel()
 	said := new(lockedBuffer)
-	code := run(t.Context(), split("decode"), stdio{in: strings.NewReader(string(manySessions(2000, testKey))), out: fullDisk{}, err: said, env: func(string) string { return testKey }})
+	dir := writeFiles(t, map[string]string{"a": string(manySessions(2000, testKey))})
+	code := run(t.Context(), split("decode DIR/a DIR/a DIR/absent", "DIR", dir), stdio{out: fullDisk{}, err: said, env: func(string) string { return testKey }})
 	if code != 2 || said.String() != "tacacs_plus: write the lines of sessions: no space left on device\n" {
 		t.Errorf("%d: %s", int(code), said)
 	}

@@ -93,8 +93,8 @@ func (d *decoder) octets(t *decodeTalk, from int, at time.Time, octets []byte) {
 	rest := d.packets(t, from, at, octets)
 	switch d.partial += len(rest) - before; {
 	case before > 0 && len(rest) == len(s.held): // still not whole
-	case len(rest) == 0 && cap(s.held) > keptBody:
-		s.held = nil
+	case len(rest) == 0:
+		s.held = nil // as most packets are whole at once
 	default:
 		s.held = append(s.held[:0], rest...)
 	}
@@ -107,7 +107,7 @@ func (d *decoder) octets(t *decodeTalk, from int, at time.Time, octets []byte) {
 // packets takes the packets that are whole. The rest are octets of one that is not.
 func (d *decoder) packets(t *decodeTalk, from int, at time.Time, octets []byte) (rest []byte) {
 	s := &t.sides[from]
-	for len(octets) > 0 && !t.conv.ignored {
+	for len(octets) > 0 {
 		if !t.fits(from, octets) {
 			if !t.begun && (!t.partial || t.skipped > maxUnrecognized) {
 				t.conv.ignored = true

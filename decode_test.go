@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -66,7 +68,9 @@ func (w *tapeWire) say(from int, octets []byte) { w.segment(from, flagACK, octet
 
 // packet is one packet of a session: those with odd numbers are the client's.
 func (w *tapeWire) packet(id uint32, seqNo uint8, m layouter) []byte {
-	return packed(header{version: w.version, typ: typeOf(m), seqNo: seqNo, flags: w.flags, sessionID: id}, w.key, m)
+	own := reflect.New(reflect.TypeOf(m).Elem()) // tests share messages, and encoding writes to one
+	own.Elem().Set(reflect.ValueOf(m).Elem())
+	return packed(header{version: w.version, typ: typeOf(m), seqNo: seqNo, flags: w.flags, sessionID: id}, w.key, own.Interface().(layouter))
 }
 
 // session sends a START or REQUEST and what follows, the first one with the number 1.
@@ -258,15 +262,19 @@ func TestDecode(t *testing.T) {
 			w.say(0, w.packet(1, 1, showRun))
 			w.end()
 		}, ""},
-		{"packets that fit no session", func(t *tape) {
-			w := t.connect(deviceAddr, serverAddr, testKey).session(1, papStart("alice", testPassword))
-			w.say(1, w.packet(2, 2, passed))   // another session
-			w.say(1, w.packet(1, 2, recorded)) // another type
-			w.say(1, w.packet(1, 8, passed))   // a number too high
-			w.say(1, w.packet(1, 2, passed))   // the reply
-			w.say(1, w.packet(1, 2, passed))   // and once more
+		{"a gap, and from then on sessions may begin in the middle", func(t *tape) {
+			w := t.connect(deviceAddr, serverAddr, testKey)
+			w.seqs[0] += 40
+			w.say(1, w.packet(1, 2, recorded)) // of a request that nobody saw, nor that octets are missing
+			w.session(2, stopRecord, recorded)
+			w.say(1, w.packet(3, 2, recorded))
 			w.end()
-		}, "alice authenticate pap PASS (4.0 ms)\n"},
+		}, "bob account stop task_id=7 service=shell SUCCESS (1.0 ms)\n- account SUCCESS\n"},
+		{"junk behind a packet", func(t *tape) {
+			w := t.wire(deviceAddr, serverAddr, testKey).session(1, papStart("alice", testPassword), passed)
+			w.say(0, append(w.packet(2, 1, papStart("bob", testPassword)), "junk"...))
+			w.say(1, append(w.packet(2, 2, passed), "junk"...))
+		}, "alice authenticate pap PASS (1.0 ms)\nbob authenticate pap PASS (1.0 ms)\n"},
 		{"an absurd length", func(t *tape) {
 			w := t.connect(deviceAddr, serverAddr, testKey).session(1, papStart("alice", testPassword))
 			w.say(1, []byte{0xc1, 1, 2, 0, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff})
@@ -304,6 +312,25 @@ func TestDecode(t *testing.T) {
 	}
 }
 
+// TestDecodeStrays: packets that belong to no session, or not now, change none.
+func TestDecodeStrays(t *testing.T) {
+	t.Parallel()
+	tape := newTape()
+	w := tape.connect(deviceAddr, serverAddr, testKey).session(1, asciiStart("alice"), askForPass)
+	w.say(1, w.packet(1, 2, passed))                           // a number that was
+	w.say(1, w.packet(2, 2, passed))                           // another session
+	w.say(1, w.packet(1, 4, recorded))                         // another type
+	w.say(1, w.packet(1, 8, passed))                           // a number too high
+	w.say(1, w.packet(5, 1, papStart("eve", "x")))             // from the wrong side: no packet at all
+	w.say(0, w.packet(5, 2, passed))                           // likewise
+	w.say(0, w.packet(1, 3, says(testPassword)))               // the dialogue goes on
+	w.say(1, w.packet(1, 4, passed))                           // and ends
+	w.say(1, w.packet(1, 4, &authenReply{status: authenFail})) // once
+	w.end()
+	decodeWith(t, tape.pcap(), "--json").check(t, 0, `.*"status":"PASS","server_ms":2,"total_ms":9,"packets":4,"key":"TACACS_PLUS_KEY"\}\n`,
+		`(?s).*\ntacacs_plus: not read: packets that belong to no session: 5\n`)
+}
+
 // TestDecodeKeys: which of the candidates reads what, and what is left where none does.
 func TestDecodeKeys(t *testing.T) {
 	t.Parallel()
@@ -319,6 +346,12 @@ func TestDecodeKeys(t *testing.T) {
 	w.end()
 	tape.connect("10.0.0.4:1000", serverAddr, "nobody knows this one").session(6, asciiStart("dave"), askForPass, says(testPassword), passed).end()
 	tape.connect("10.0.0.5:1000", serverAddr, "nobody knows this one").session(7, stopRecord)
+	w = tape.connect("10.0.0.6:1000", serverAddr, "nobody knows this one").session(8, asciiStart("erin"))
+	w.key = testKey // too late
+	w.say(1, w.packet(8, 2, askForPass))
+	w.say(0, w.packet(8, 3, says(testPassword)))
+	w.say(1, w.packet(8, 4, passed))
+	w.end()
 	dir := writeFiles(t, map[string]string{"one": testKey + "\n", "two": other, "list": "\nnot this one\r\n" + third + "\n" + other + "\n" + testKey, "wrong": "x\ny\n"})
 	for _, tt := range []struct {
 		options string
@@ -327,14 +360,14 @@ func TestDecodeKeys(t *testing.T) {
 		keys    string // of the sessions, in the order of their end
 		err     string
 	}{
-		{"--key-file DIR/one --key-list DIR/list", nil, 0, "DIR/one DIR/list:3 DIR/list:4 DIR/list:4 NO_KEY:carol NO_KEY: NO_KEY:", ".*sessions that fit no key: 3\n"},
-		{"--key-list DIR/list", nil, 0, "DIR/list:5 DIR/list:3 DIR/list:4 DIR/list:4 NO_KEY:carol NO_KEY: NO_KEY:", ".*"},
-		{"--key-file DIR/two --key-file DIR/one", nil, 0, "DIR/one NO_KEY: DIR/two DIR/two NO_KEY:carol NO_KEY: NO_KEY:", ".*"},
-		{"-k CMD --key-file DIR/two", nil, 0, "the command line NO_KEY: DIR/two DIR/two NO_KEY:carol NO_KEY: NO_KEY:", ".*"},
-		{"", map[string]string{"TACACS_PLUS_KEY": testKey}, 0, "TACACS_PLUS_KEY NO_KEY: NO_KEY: NO_KEY: NO_KEY:carol NO_KEY: NO_KEY:", ".*"},
-		{"--key-list DIR/wrong", nil, 5, "NO_KEY: NO_KEY: NO_KEY: NO_KEY: NO_KEY: NO_KEY: NO_KEY:",
+		{"--key-file DIR/one --key-list DIR/list", nil, 0, "DIR/one DIR/list:3 DIR/list:4 DIR/list:4 NO_KEY:carol NO_KEY: NO_KEY: NO_KEY:", ".*sessions that fit no key: 4\n"},
+		{"--key-list DIR/list", nil, 0, "DIR/list:5 DIR/list:3 DIR/list:4 DIR/list:4 NO_KEY:carol NO_KEY: NO_KEY: NO_KEY:", ".*"},
+		{"--key-file DIR/two --key-file DIR/one", nil, 0, "DIR/one NO_KEY: DIR/two DIR/two NO_KEY:carol NO_KEY: NO_KEY: NO_KEY:", ".*"},
+		{"-k CMD --key-file DIR/two", nil, 0, "the command line NO_KEY: DIR/two DIR/two NO_KEY:carol NO_KEY: NO_KEY: NO_KEY:", ".*"},
+		{"", map[string]string{"TACACS_PLUS_KEY": testKey}, 0, "TACACS_PLUS_KEY NO_KEY: NO_KEY: NO_KEY: NO_KEY:carol NO_KEY: NO_KEY: NO_KEY:", ".*"},
+		{"--key-list DIR/wrong", nil, 5, "NO_KEY: NO_KEY: NO_KEY: NO_KEY: NO_KEY: NO_KEY: NO_KEY: NO_KEY:",
 			"tacacs_plus: no session fits any key that was given\ntacacs_plus: hint: .*DIR/wrong:1.*\n"},
-		{"", nil, 0, "NO_KEY: NO_KEY: NO_KEY: NO_KEY: NO_KEY: NO_KEY: NO_REPLY:", ".*no key was given: headers and timing only.*\n"},
+		{"", nil, 0, "NO_KEY: NO_KEY: NO_KEY: NO_KEY: NO_KEY: NO_KEY: NO_KEY: NO_REPLY:", ".*no key was given: headers and timing only.*\n"},
 	} {
 		got := runWith(t, tt.env, string(tape.pcap()), split("decode --json "+tt.options, "DIR", dir, "CMD", testKey)...)
 		var keys []string
@@ -432,6 +465,119 @@ func TestDecodeDebug(t *testing.T) {
 	}
 	if got := decodeWith(t, tape.pcap(), "-d --show-secrets"); !strings.Contains(got.err, "  user_msg: "+testPassword+"\n") {
 		t.Errorf("the password is not in\n%s", got.err)
+	}
+}
+
+// TestDecodeDebugOrder: where both streams are one, a line follows its packets.
+func TestDecodeDebugOrder(t *testing.T) {
+	t.Parallel()
+	tape := newTape()
+	tape.connect(deviceAddr, serverAddr, testKey).session(1, papStart("alice", testPassword), passed).session(2, papStart("bob", testPassword), passed).end()
+	both := new(lockedBuffer)
+	run(t.Context(), split("decode -d"), stdio{in: bytes.NewReader(tape.pcap()), out: both, err: both, env: func(string) string { return testKey }})
+	var order []string
+	for _, m := range regexp.MustCompile(`(?m)session_id 0000000(\d)|> \S+ (alice|bob) `).FindAllStringSubmatch(both.String(), -1) {
+		order = append(order, m[1]+m[2])
+	}
+	if got := strings.Join(order, " "); got != "1 1 alice 2 2 bob" {
+		t.Errorf("%s in\n%s", got, both)
+	}
+}
+
+// TestPromises: one MD5 is enough to turn nearly every wrong key away, and no right one. The one that fits a
+// client is the first that is tried for its next session.
+func TestPromises(t *testing.T) {
+	t.Parallel()
+	d := &decoder{clients: make(map[netip.Addr]*decodeClient), keys: []key{{value: testKey}}}
+	for i := range 2000 {
+		d.keys = append(d.keys, key{value: fmt.Sprint("wrong", i)})
+	}
+	for i, m := range []layouter{papStart("alice", testPassword), asciiStart(""), passed, askForPass, says(testPassword), says(""), showRun, stopRecord, recorded,
+		&authorResponse{status: authorPassAdd}, &authorResponse{status: authorPassRepl, args: strings.Split(strings.Repeat("a=b ", 40)+"c=d", " ")}} {
+		h := header{version: minorDefault, typ: typeOf(m), seqNo: 2, sessionID: uint32(i)}
+		switch m.(type) {
+		case *authenStart, *authorRequest, *acctRequest:
+			h.seqNo = 1
+		case *authenContinue:
+			h.seqNo = 3
+		}
+		body := packed(h, testKey, m)[headerLen:]
+		believed := 0
+		for k := range d.keys {
+			if d.promises(&h, body, k) {
+				believed++
+			} else if k == 0 {
+				t.Errorf("%T: the right key is turned away", m)
+			}
+		}
+		limit := 4
+		if r, ok := m.(*authorResponse); ok && len(r.args) > 0 {
+			limit = 80 // one octet tells: the status
+		}
+		if believed > limit {
+			t.Errorf("%T: %d keys of %d seem right", m, believed, len(d.keys))
+		}
+	}
+	tape := newTape()
+	tape.connect(deviceAddr, serverAddr, "wrong1000").session(1, stopRecord, recorded)
+	d, inv, _ := decoderOf(t, tape.pcap(), "-q")
+	for i := range 2000 {
+		d.keys = append(d.keys, key{value: fmt.Sprint("wrong", i)})
+	}
+	d.run(t.Context(), inv, []string{"-"})
+	if who := d.clientOf(netip.MustParseAddr("198.51.100.7")); d.keys[who.key].value != "wrong1000" {
+		t.Errorf("next time %s is tried first", d.keys[who.key].value)
+	}
+}
+
+// TestCredible: what a message may say, as far as RFC 8907 and its draft know.
+func TestCredible(t *testing.T) {
+	t.Parallel()
+	good := subject{privLvl: 15, typ: authenMSCHAPv2, service: 9, user: "Zo\u00eb", port: "tty0", remAddr: "::1"}
+	with := func(change func(*subject)) subject {
+		who := good
+		change(&who)
+		return who
+	}
+	login := func(change func(*subject)) layouter { return &authenStart{action: authenLogin, subject: with(change)} }
+	same := func(*subject) {}
+	for _, tt := range []struct {
+		m    layouter
+		want bool
+	}{
+		{login(same), true},
+		{&authenStart{action: 4, subject: good}, true}, // SENDAUTH
+		{&authenStart{action: 3, subject: good}, false},
+		{login(func(s *subject) { s.privLvl = 16 }), false},
+		{login(func(s *subject) { s.typ = 0 }), true},
+		{login(func(s *subject) { s.typ = 4 }), true}, // ARAP
+		{login(func(s *subject) { s.typ = 7 }), false},
+		{login(func(s *subject) { s.service = 4 }), true},
+		{login(func(s *subject) { s.service = 10 }), false},
+		{login(func(s *subject) { s.user = "a\x00" }), false},
+		{login(func(s *subject) { s.user = "a\xff" }), false},
+		{login(func(s *subject) { s.port = "\n" }), false},
+		{login(func(s *subject) { s.remAddr = "\u0085" }), false},
+		{&authenReply{status: authenFollow, flags: authenNoEcho}, true},
+		{&authenReply{status: 8}, false},
+		{&authenReply{status: authenPass, flags: 2}, false},
+		{&authenContinue{flags: authenAbort}, true},
+		{&authenContinue{flags: 2}, false},
+		{&authorRequest{method: 0x20, subject: good}, true},
+		{&authorRequest{method: 7, subject: good}, false},
+		{&authorRequest{subject: with(func(s *subject) { s.privLvl = 16 })}, false},
+		{&authorResponse{status: authorFail}, true},
+		{&authorResponse{status: 3}, false},
+		{&acctRequest{flags: acctStop | 1, method: 6, subject: good}, true}, // the lowest bit counts for nothing
+		{&acctRequest{flags: 0x0e, method: 6, subject: good}, false},
+		{&acctRequest{flags: acctStop, method: 7, subject: good}, false},
+		{&acctRequest{flags: acctStop, subject: with(func(s *subject) { s.privLvl = 16 })}, false},
+		{&acctReply{status: acctFollow}, true},
+		{&acctReply{status: 3}, false},
+	} {
+		if got := credible(tt.m); got != tt.want {
+			t.Errorf("%T %+v is credible: %t", tt.m, tt.m, got)
+		}
 	}
 }
 
@@ -552,7 +698,7 @@ func TestDecodeTLS(t *testing.T) {
 	t.Parallel()
 	name := "tac1.example"
 	serverName := append([]byte{0, 0}, prefixed(2, prefixed(2, append([]byte{0}, prefixed(2, []byte(name)...)...)...)...)...)
-	talk := func(t *tape, client, server string) (keys string) {
+	talk := func(t *tape, client, server string, alert string) (keys string) {
 		m := makeTLS(serverName...)
 		w := t.connect(client, server, "")
 		for _, hello := range m.hellos {
@@ -564,12 +710,15 @@ func TestDecodeTLS(t *testing.T) {
 		w.version, w.flags = minorOne, flagUnencrypted
 		w.say(0, m.traffic[0].data(string(w.packet(1, 1, papStart("alice", testPassword)))))
 		w.say(1, m.traffic[1].data(string(w.packet(1, 2, passed))))
+		if alert != "" {
+			w.say(1, m.traffic[1].seal(recordAlert, alert, 0))
+		}
 		w.end()
 		return m.keys
 	}
 	tape := newTape()
-	keys := talk(tape, deviceAddr, "192.0.2.1:300")
-	talk(tape, "198.51.100.8:41234", "192.0.2.1:443")
+	keys := talk(tape, deviceAddr, "192.0.2.1:300", "")
+	talk(tape, "198.51.100.8:41234", "192.0.2.1:443", "\x02\x50")
 	refused := tape.connect("198.51.100.9:41234", "192.0.2.1:300", "")
 	refused.say(0, makeTLS().hellos[0].octets)
 	refused.say(1, clearRecord(recordAlert, []byte{2, 70}))
@@ -579,6 +728,7 @@ func TestDecodeTLS(t *testing.T) {
 	decodeWith(t, tape.pcap(), "--keylog DIR/log", "DIR", dir).check(t, 0,
 		at+`198.51.100.7:41234 > 192.0.2.1:300 alice authenticate pap PASS \(1.0 ms\)\n`+
 			at+`198.51.100.8:41234 > 192.0.2.1:443 alice authenticate pap PASS \(1.0 ms\)\n`+
+			at+`198.51.100.8:41234 > 192.0.2.1:443 TLS for tac1.example; alert: internal error \(from the server\)\n`+
 			at+`198.51.100.9:41234 > 192.0.2.1:300 TLS; alert: protocol version not supported \(from the server\)\n`,
 		`tacacs_plus: \d+ frames, 2 conversations of TACACS\+, 2 sessions\n`)
 	const notRead = `TLS for tac1.example was not read: there is no key log \(--keylog\)`
@@ -588,6 +738,34 @@ func TestDecodeTLS(t *testing.T) {
 		`tacacs_plus: \d+ frames, 0 conversations of TACACS\+, 0 sessions\ntacacs_plus: not read: TLS conversations of other ports \(--port says which is TACACS\+\): 1\n`)
 	decodeWith(t, tape.pcap(), "--port 443 --json").check(t, 0,
 		`\{"time":"2026-11-23T10:00:00.\d+Z","peer":"198.51.100.8:41234","server":"192.0.2.1:443","error":"`+notRead+`"\}\n`, `.*\n`)
+}
+
+// TestDecodeLateSecrets: what waits for a secret is read when the conversation ends, if it is there then.
+func TestDecodeLateSecrets(t *testing.T) {
+	t.Parallel()
+	dir := writeFiles(t, map[string]string{"log": ""})
+	m := makeTLS()
+	tape := newTape()
+	w := tape.connect(deviceAddr, "192.0.2.1:300", "")
+	for _, hello := range m.hellos {
+		w.say(hello.from, hello.octets)
+	}
+	w.version, w.flags = minorOne, flagUnencrypted
+	w.say(0, m.handshake[0].seal(recordHandshake, "Finished", 0))
+	packet := w.packet(1, 1, papStart("alice", testPassword))
+	packet[3] = 0 // the flag is missing, and it is in clear all the same
+	w.say(0, m.traffic[0].data(string(packet)))
+	d, inv, out := decoderOf(t, nil, "--keylog "+dir+"/log")
+	for i := range tape.frames {
+		d.tcp.add(&tape.frames[i])
+	}
+	if err := os.WriteFile(dir+"/log", []byte(m.keys), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.run(t.Context(), inv, nil)
+	if want := "2026-11-23T10:00:00.007Z 198.51.100.7:41234 > 192.0.2.1:300 alice authenticate pap NO_REPLY\n"; out.String() != want {
+		t.Errorf("%s, not %s", out, want)
+	}
 }
 
 // TestDecodeSummary: the table, its width, and the object.

@@ -487,13 +487,12 @@ func TestDecodeDebugOrder(t *testing.T) {
 // TestPromises: one MD5 is enough to turn nearly every wrong key away, and no right one. The one that fits a
 // client is the first that is tried for its next session.
 func TestPromises(t *testing.T) {
-	t.Parallel()
 	d := &decoder{clients: make(map[netip.Addr]*decodeClient), keys: []key{{value: testKey}}}
 	for i := range 2000 {
 		d.keys = append(d.keys, key{value: fmt.Sprint("wrong", i)})
 	}
 	for i, m := range []layouter{papStart("alice", testPassword), asciiStart(""), passed, askForPass, says(testPassword), says(""), showRun, stopRecord, recorded,
-		&authorResponse{status: authorPassAdd}, &authorResponse{status: authorPassRepl, args: strings.Split(strings.Repeat("a=b ", 40)+"c=d", " ")}} {
+		&authorResponse{status: authorPassAdd}, &authorResponse{status: authorPassAdd, args: []string{"a=b"}}, &authorResponse{status: authorPassRepl, args: strings.Split(strings.Repeat("a=b ", 40)+"c=d", " ")}} {
 		h := header{version: minorDefault, typ: typeOf(m), seqNo: 2, sessionID: uint32(i)}
 		switch m.(type) {
 		case *authenStart, *authorRequest, *acctRequest:
@@ -511,12 +510,19 @@ func TestPromises(t *testing.T) {
 			}
 		}
 		limit := 4
-		if r, ok := m.(*authorResponse); ok && len(r.args) > 0 {
+		if r, ok := m.(*authorResponse); ok && len(r.args) > 1 {
 			limit = 80 // one octet tells: the status
 		}
 		if believed > limit {
 			t.Errorf("%T: %d keys of %d seem right", m, believed, len(d.keys))
 		}
+	}
+	body, next := packed(header{version: minorDefault, typ: typeAuthor, seqNo: 1}, testKey, showRun)[headerLen:], 0
+	if n := testing.AllocsPerRun(1000, func() {
+		d.promises(&header{version: minorDefault, typ: typeAuthor, seqNo: 1}, body, next)
+		next++
+	}); n > 0 {
+		t.Errorf("%v allocations for a wrong key", n)
 	}
 	tape := newTape()
 	tape.connect(deviceAddr, serverAddr, "wrong1000").session(1, stopRecord, recorded)

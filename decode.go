@@ -234,7 +234,7 @@ func (in *decodeInput) Read(p []byte) (int, error) {
 // tellTotals says on standard error what was read, and what was not.
 func (d *decoder) tellTotals(inv *invocation) {
 	n := &d.count
-	inv.say("%d frames, %d conversations of TACACS+, %d sessions", d.tcp.dropped.frames, n.conversations, n.sessions)
+	inv.say("frames: %d, conversations of TACACS+: %d, sessions: %d", d.tcp.dropped.frames, n.conversations, n.sessions)
 	var lost []string
 	if text := d.tcp.dropped.String(); text != "" {
 		lost = append(lost, text)

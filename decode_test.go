@@ -593,7 +593,7 @@ func TestDecodeVerbose(t *testing.T) {
 	tape := newTape()
 	tape.connect(deviceAddr, serverAddr, testKey).session(1, showRun, &authorResponse{status: authorPassAdd}).end()
 	decodeWith(t, tape.pcap(), "-v").check(t, 0, `2026-11-23T10:00:00.004Z 198.51.100.7:41234 > 192.0.2.1:49 bob authorize service=shell cmd=show cmd-arg=run cmd-arg=<cr> priv_lvl=15 port=tty2 rem_addr=::1 PASS_ADD \(1.0 ms\)`+"\n",
-		"tacacs_plus: 8 frames, 1 conversations of TACACS\\+, 1 sessions\n")
+		"tacacs_plus: frames: 8, conversations of TACACS\\+: 1, sessions: 1\n")
 	decodeWith(t, tape.pcap(), "-q").check(t, 0, "", "")
 	decodeWith(t, tape.pcap(), "-q -k wrong").check(t, 5, "", "(?s)tacacs_plus: no session fits any key.*")
 }
@@ -612,15 +612,15 @@ func TestDecodeFiles(t *testing.T) {
 		code         exitCode
 		out, err     string
 	}{
-		{"DIR/a DIR/b", "", 0, line + `PASS \(2.0 ms\)\n`, `tacacs_plus: 10 frames, 1 conversations of TACACS\+, 1 sessions\n`},
+		{"DIR/a DIR/b", "", 0, line + `PASS \(2.0 ms\)\n`, `tacacs_plus: frames: 10, conversations of TACACS\+: 1, sessions: 1\n`},
 		{"-", whole, 0, line + `PASS \(2.0 ms\)\n`, `.*\n`},
 		{"", whole, 0, line + `PASS \(2.0 ms\)\n`, `.*\n`},
 		{"DIR/a", "", 0, line + `NO_REPLY \(1.0 ms\)\n`, `.*\n`},
-		{"DIR/cut", "", 2, line + `PASS \(2.0 ms\)\n`, `tacacs_plus: 9 frames, .*\ntacacs_plus: DIR/cut at offset \d+: the input ends in the middle of a record\n`},
+		{"DIR/cut", "", 2, line + `PASS \(2.0 ms\)\n`, `tacacs_plus: frames: 9, .*\ntacacs_plus: DIR/cut at offset \d+: the input ends in the middle of a record\n`},
 		{"-k wrong DIR/cut", "", 2, `.* NO_KEY .*\n`, `(?s).*DIR/cut at offset \d+: .*`},
 		{"DIR/none DIR/a DIR/empty - DIR/b", "junk\xff", 2, line + `PASS \(2.0 ms\)\n`,
-			`tacacs_plus: DIR/empty is empty\ntacacs_plus: standard input is no capture.*\ntacacs_plus: 10 frames, .*\ntacacs_plus: DIR/none is no capture.*\ntacacs_plus: hint: .*\n`},
-		{"DIR/absent", "", 2, ``, `tacacs_plus: 0 frames, .*\ntacacs_plus: read the capture: open DIR/absent: .*\n`},
+			`tacacs_plus: DIR/empty is empty\ntacacs_plus: standard input is no capture.*\ntacacs_plus: frames: 10, .*\ntacacs_plus: DIR/none is no capture.*\ntacacs_plus: hint: .*\n`},
+		{"DIR/absent", "", 2, ``, `tacacs_plus: frames: 0, .*\ntacacs_plus: read the capture: open DIR/absent: .*\n`},
 	} {
 		got := runWith(t, map[string]string{"TACACS_PLUS_KEY": testKey}, tt.stdin, split("decode "+tt.files, "DIR", dir)...)
 		got.check(t, tt.code, tt.out, strings.ReplaceAll(tt.err, "DIR", dir))
@@ -644,7 +644,7 @@ func TestDecodeHexText(t *testing.T) {
 		}
 		text.WriteString("\n")
 	}
-	decodeWith(t, []byte(text.String()), "").check(t, 0, "alice authenticate ascii PASS\n", `tacacs_plus: 4 frames, .*\n`)
+	decodeWith(t, []byte(text.String()), "").check(t, 0, "alice authenticate ascii PASS\n", `tacacs_plus: frames: 4, .*\n`)
 	decodeWith(t, []byte(text.String()), "--json").check(t, 0, `\{"session_id":"00000001","user":"alice",.*,"packets":4,"key":"TACACS_PLUS_KEY"\}`+"\n", `.*\n`)
 	decodeWith(t, []byte(text.String()), "--summary").check(t, 0, `(?s).*unknown +all +1 +- +- +-\n.*`, `.*\n`)
 }
@@ -679,6 +679,12 @@ func TestDecodeUsage(t *testing.T) {
 		got := runWith(t, nil, "", split("decode "+tt.options, "DIR", dir)...)
 		got.check(t, 2, `(?:\{.*\}\n)?`, `tacacs_plus: `+strings.ReplaceAll(tt.message, "DIR", dir)+`\n(?:tacacs_plus: hint: .*\n)?`)
 	}
+}
+
+// TestDecodeHelp names the options of others that decode takes.
+func TestDecodeHelp(t *testing.T) {
+	t.Parallel()
+	runWith(t, nil, "", "help", "decode").check(t, 0, `(?s)decode: .*\n  --key-list FILE .*it takes those of the key, --port, --keylog,\nand those of the output: .*\n`, "")
 }
 
 // TestDecodePort: --port says which conversations count; those may be anything then.
@@ -736,12 +742,12 @@ func TestDecodeTLS(t *testing.T) {
 			at+`198.51.100.8:41234 > 192.0.2.1:443 alice authenticate pap PASS \(1.0 ms\)\n`+
 			at+`198.51.100.8:41234 > 192.0.2.1:443 TLS for tac1.example; alert: internal error \(from the server\)\n`+
 			at+`198.51.100.9:41234 > 192.0.2.1:300 TLS; alert: protocol version not supported \(from the server\)\n`,
-		`tacacs_plus: \d+ frames, 2 conversations of TACACS\+, 2 sessions\n`)
+		`tacacs_plus: frames: \d+, conversations of TACACS\+: 2, sessions: 2\n`)
 	const notRead = `TLS for tac1.example was not read: there is no key log \(--keylog\)`
 	decodeWith(t, tape.pcap(), "").check(t, 0,
 		at+`198.51.100.7:41234 > 192.0.2.1:300 `+notRead+`\n`+
 			at+`198.51.100.9:41234 > 192.0.2.1:300 TLS was not read: there is no key log \(--keylog\); alert: protocol version not supported \(from the server\)\n`,
-		`tacacs_plus: \d+ frames, 0 conversations of TACACS\+, 0 sessions\ntacacs_plus: not read: TLS conversations of other ports \(--port says which is TACACS\+\): 1\n`)
+		`tacacs_plus: frames: \d+, conversations of TACACS\+: 0, sessions: 0\ntacacs_plus: not read: TLS conversations of other ports \(--port says which is TACACS\+\): 1\n`)
 	decodeWith(t, tape.pcap(), "--port 443 --json").check(t, 0,
 		`\{"time":"2026-11-23T10:00:00.\d+Z","peer":"198.51.100.8:41234","server":"192.0.2.1:443","error":"`+notRead+`"\}\n`, `.*\n`)
 }
@@ -866,7 +872,7 @@ func TestDecodeLive(t *testing.T) {
 	if code := <-done; code != 130 {
 		t.Errorf("it ends with %d", int(code))
 	}
-	if !strings.HasSuffix(out.String(), "bob authenticate pap NO_REPLY\n") || !strings.Contains(said.String(), "2 sessions\n") {
+	if !strings.HasSuffix(out.String(), "bob authenticate pap NO_REPLY\n") || !strings.Contains(said.String(), " sessions: 2\n") {
 		t.Errorf("%s%s", out, said)
 	}
 	feed.Close()

@@ -64,12 +64,10 @@ func (t *decodeTalk) find(id uint32) *decodeSession {
 // start begins a session. Where there is no room, the one that began first has to go.
 func (d *decoder) start(t *decodeTalk, h *header, size int) *decodeSession {
 	if len(t.open) == maxDialogues {
-		d.count.dropped++
-		d.leave(t.open[0])
+		d.giveUp(t.open[0])
 	}
 	for d.open.n == maxOpenAll || d.kept+size > maxKeptAll && d.open.n > 0 {
-		d.count.dropped++
-		d.leave(d.open.eldest)
+		d.giveUp(d.open.eldest)
 	}
 	var s *decodeSession
 	if n := len(d.free); n > 0 {
@@ -83,6 +81,15 @@ func (d *decoder) start(t *decodeTalk, h *header, size int) *decodeSession {
 	t.open = append(t.open, s)
 	d.open.push(s)
 	return s
+}
+
+// giveUp ends a session that has no room any more. One that was not read and has a reply is most likely
+// over: only its reply could tell.
+func (d *decoder) giveUp(s *decodeSession) {
+	if !s.unread || s.seqNo%2 == 1 {
+		d.count.dropped++
+	}
+	d.leave(s)
 }
 
 // leave ends a session of which no more packets come.

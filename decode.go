@@ -160,7 +160,7 @@ func (d *decoder) run(ctx context.Context, inv *invocation, files []string) erro
 		}
 	}
 	d.tcp.finish(last)
-	if d.log.flush() != nil && ctx.Err() == nil {
+	if d.log.flush() != nil {
 		return failf(classUsage, "write the lines of sessions: %w", cause(d.log.err))
 	}
 	if !inv.output.quiet {
@@ -211,9 +211,6 @@ func (in *decodeInput) Read(p []byte) (int, error) {
 	if err := in.log.flush(); err != nil {
 		return 0, err
 	}
-	if in.ctx.Err() != nil {
-		return 0, interrupted(in.ctx)
-	}
 	type result struct {
 		n   int
 		err error
@@ -257,7 +254,7 @@ func (d *decoder) tellTotals(inv *invocation) {
 	switch {
 	case n.unread > 0 && len(d.keys) == 0:
 		inv.say("no key was given: headers and timing only; --key-file FILE reads more")
-	case n.unread > 0 && n.fitted > 0:
+	case n.unread > 0:
 		inv.say("sessions that fit no key: %d", n.unread)
 	}
 }

@@ -244,6 +244,11 @@ func TestDecode(t *testing.T) {
 			w.seqs[1] += 18 // octets that nobody took
 			w.session(2, papStart("bob", testPassword), passed).end()
 		}, "bob authenticate pap PASS (1.0 ms)\nalice authenticate pap CUT\n"},
+		{"a gap that the end of the input shows", func(t *tape) {
+			w := t.connect(deviceAddr, serverAddr, testKey).session(1, papStart("alice", testPassword))
+			w.seqs[1] += 5
+			w.say(1, w.packet(1, 2, passed))
+		}, "alice authenticate pap PASS (1.0 ms)\n"},
 		{"a gap in a dialogue that goes on", func(t *tape) {
 			w := t.connect(deviceAddr, serverAddr, testKey).session(1, asciiStart("alice"), askForPass)
 			w.seqs[0] += 30
@@ -366,7 +371,7 @@ func TestDecodeKeys(t *testing.T) {
 		{"-k CMD --key-file DIR/two", nil, 0, "the command line NO_KEY: DIR/two DIR/two NO_KEY:carol NO_KEY: NO_KEY: NO_KEY:", ".*"},
 		{"", map[string]string{"TACACS_PLUS_KEY": testKey}, 0, "TACACS_PLUS_KEY NO_KEY: NO_KEY: NO_KEY: NO_KEY:carol NO_KEY: NO_KEY: NO_KEY:", ".*"},
 		{"--key-list DIR/wrong", nil, 5, "NO_KEY: NO_KEY: NO_KEY: NO_KEY: NO_KEY: NO_KEY: NO_KEY: NO_KEY:",
-			"tacacs_plus: no session fits any key that was given\ntacacs_plus: hint: .*DIR/wrong:1.*\n"},
+			"tacacs_plus: sessions that fit no key: 8\ntacacs_plus: no session fits any key that was given\ntacacs_plus: hint: .*DIR/wrong:1.*\n"},
 		{"", nil, 0, "NO_KEY: NO_KEY: NO_KEY: NO_KEY: NO_KEY: NO_KEY: NO_KEY: NO_REPLY:", ".*no key was given: headers and timing only.*\n"},
 	} {
 		got := runWith(t, tt.env, string(tape.pcap()), split("decode --json "+tt.options, "DIR", dir, "CMD", testKey)...)

@@ -66,7 +66,7 @@ func (d *decoder) start(t *decodeTalk, h *header, size int) *decodeSession {
 	if len(t.open) == maxDialogues {
 		d.giveUp(t.open[0])
 	}
-	for d.open.n == maxOpenAll || d.kept+size > maxKeptAll && d.open.n > 0 {
+	for d.open.n == maxOpenAll || d.kept+size > maxKeptAll {
 		d.giveUp(d.open.eldest)
 	}
 	var s *decodeSession

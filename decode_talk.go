@@ -74,7 +74,6 @@ func looksLikeTLS(b []byte) bool {
 func (d *decoder) startTLS(t *decodeTalk) bool {
 	if d.tlsOpen == maxDecodedTLS {
 		d.count.dropped++
-		t.conv.ignored = true
 		return false
 	}
 	d.tlsOpen++
@@ -91,13 +90,10 @@ func (d *decoder) octets(t *decodeTalk, from int, at time.Time, octets []byte) {
 		octets = s.held
 	}
 	rest := d.packets(t, from, at, octets)
-	switch d.partial += len(rest) - before; {
-	case before > 0 && len(rest) == len(s.held): // still not whole
-	case len(rest) == 0:
+	if s.held = append(s.held[:0], rest...); len(rest) == 0 {
 		s.held = nil // as most packets are whole at once
-	default:
-		s.held = append(s.held[:0], rest...)
 	}
+	d.partial += len(rest) - before
 	if d.partial > maxPartialAll {
 		d.count.dropped++
 		d.lose(t, from)

@@ -249,6 +249,14 @@ func TestDecode(t *testing.T) {
 			w.seqs[1] += 5
 			w.say(1, w.packet(1, 2, passed))
 		}, "alice authenticate pap PASS (1.0 ms)\n"},
+		{"a gap of several packets", func(t *tape) {
+			w := t.connect(deviceAddr, serverAddr, testKey).session(1, asciiStart("alice"), askForPass)
+			w.seqs[0] += 60
+			w.seqs[1] += 40
+			w.say(0, w.packet(1, 7, says(testPassword)))
+			w.say(1, w.packet(1, 8, passed))
+			w.end()
+		}, "alice authenticate ascii PASS (1.0 ms)\n"},
 		{"a gap in a dialogue that goes on", func(t *tape) {
 			w := t.connect(deviceAddr, serverAddr, testKey).session(1, asciiStart("alice"), askForPass)
 			w.seqs[0] += 30
@@ -266,6 +274,7 @@ func TestDecode(t *testing.T) {
 			w.say(0, []byte("GET / HTTP/1.1\r\n\r\n"))
 			w.say(0, w.packet(1, 1, showRun))
 			w.end()
+			t.connect("198.51.100.7:41235", serverAddr, testKey).say(0, []byte("\x17\x00\x00hello, this is no TLS"))
 		}, ""},
 		{"a gap, and from then on sessions may begin in the middle", func(t *tape) {
 			w := t.connect(deviceAddr, serverAddr, testKey)
@@ -273,6 +282,7 @@ func TestDecode(t *testing.T) {
 			w.say(1, w.packet(1, 2, recorded)) // of a request that nobody saw, nor that octets are missing
 			w.session(2, stopRecord, recorded)
 			w.say(1, w.packet(3, 2, recorded))
+			w.say(1, w.packet(4, 0, recorded)) // there is no number 0
 			w.end()
 		}, "bob account stop task_id=7 service=shell SUCCESS (1.0 ms)\n- account SUCCESS\n"},
 		{"junk behind a packet", func(t *tape) {
@@ -336,6 +346,17 @@ func TestDecodeStrays(t *testing.T) {
 		`(?s).*\ntacacs_plus: not read: packets that belong to no session: 5\n`)
 }
 
+// TestDecodeStraysInDebug: -d shows them all the same.
+func TestDecodeStraysInDebug(t *testing.T) {
+	t.Parallel()
+	tape := newTape()
+	w := tape.connect(deviceAddr, serverAddr, testKey).session(1, asciiStart("alice"), askForPass)
+	w.say(1, w.packet(1, 4, recorded))
+	if got := decodeWith(t, tape.pcap(), "-d"); !strings.Contains(got.err, "version 0xc.0 type accounting seq_no 4 flags none session_id 00000001 length 5\ntacacs_plus: ") {
+		t.Error(got.err)
+	}
+}
+
 // TestDecodeKeys: which of the candidates reads what, and what is left where none does.
 func TestDecodeKeys(t *testing.T) {
 	t.Parallel()
@@ -355,7 +376,7 @@ func TestDecodeKeys(t *testing.T) {
 	w.key = testKey // too late
 	w.say(1, w.packet(8, 2, askForPass))
 	w.say(0, w.packet(8, 3, says(testPassword)))
-	w.say(1, w.packet(8, 4, passed))
+	w.say(1, w.packet(8, 4, &authenReply{status: authenPass, serverMsg: "erin is in"}))
 	w.end()
 	dir := writeFiles(t, map[string]string{"one": testKey + "\n", "two": other, "list": "\nnot this one\r\n" + third + "\n" + other + "\n" + testKey, "wrong": "x\ny\n"})
 	for _, tt := range []struct {
@@ -392,6 +413,9 @@ func TestDecodeKeys(t *testing.T) {
 		want := strings.ReplaceAll(tt.keys, "DIR/", "")
 		if strings.Join(keys, " ") != want || got.code != tt.code || !regexp.MustCompile("(?s)^.*"+strings.ReplaceAll(tt.err, "DIR", dir)+"$").MatchString(got.err) {
 			t.Errorf("%s: %d\n%s, not\n%s\n%s", tt.options, int(got.code), strings.Join(keys, " "), want, got.err)
+		}
+		if strings.Contains(got.out, "erin is in") {
+			t.Errorf("%s: a session that fits no key has words of its server", tt.options)
 		}
 		for _, secret := range []string{testKey, other, third, testPassword} {
 			if strings.Contains(got.out+got.err, secret) {
@@ -651,6 +675,9 @@ func TestDecodeHexText(t *testing.T) {
 	}
 	decodeWith(t, []byte(text.String()), "").check(t, 0, "alice authenticate ascii PASS\n", `tacacs_plus: frames: 4, .*\n`)
 	decodeWith(t, []byte(text.String()), "--json").check(t, 0, `\{"session_id":"00000001","user":"alice",.*,"packets":4,"key":"TACACS_PLUS_KEY"\}`+"\n", `.*\n`)
+	if got := decodeWith(t, []byte(text.String()), "-d"); strings.Contains(got.err, "0001-") || !strings.Contains(got.err, "  status: PASS\n") {
+		t.Error(got.err)
+	}
 	decodeWith(t, []byte(text.String()), "--summary").check(t, 0, `(?s).*unknown +all +1 +- +- +-\n.*`, `.*\n`)
 }
 
@@ -727,6 +754,10 @@ func TestDecodeTLS(t *testing.T) {
 		w.version, w.flags = minorOne, flagUnencrypted
 		w.say(0, m.traffic[0].data(string(w.packet(1, 1, papStart("alice", testPassword)))))
 		w.say(1, m.traffic[1].data(string(w.packet(1, 2, passed))))
+		lost := m.traffic[0].data("a record that is not in the capture")
+		w.seqs[0] += uint32(len(lost))
+		w.say(0, m.traffic[0].data(string(w.packet(2, 1, papStart("bob", testPassword)))))
+		w.say(1, m.traffic[1].data(string(w.packet(2, 2, passed))))
 		if alert != "" {
 			w.say(1, m.traffic[1].seal(recordAlert, alert, 0))
 		}
@@ -743,18 +774,18 @@ func TestDecodeTLS(t *testing.T) {
 	dir := writeFiles(t, map[string]string{"log": keys})
 	const at = `2026-11-23T10:00:00.\d+Z `
 	decodeWith(t, tape.pcap(), "--keylog DIR/log", "DIR", dir).check(t, 0,
-		at+`198.51.100.7:41234 > 192.0.2.1:300 alice authenticate pap PASS \(1.0 ms\)\n`+
-			at+`198.51.100.8:41234 > 192.0.2.1:443 alice authenticate pap PASS \(1.0 ms\)\n`+
+		at+`198.51.100.7:41234 > 192.0.2.1:300 alice authenticate pap PASS \(1.0 ms\)\n`+at+`198.51.100.7:41234 > 192.0.2.1:300 bob authenticate pap PASS( \(1.0 ms\))?\n`+
+			at+`198.51.100.8:41234 > 192.0.2.1:443 alice authenticate pap PASS \(1.0 ms\)\n`+at+`198.51.100.8:41234 > 192.0.2.1:443 bob authenticate pap PASS( \(1.0 ms\))?\n`+
 			at+`198.51.100.8:41234 > 192.0.2.1:443 TLS for tac1.example; alert: internal error \(from the server\)\n`+
 			at+`198.51.100.9:41234 > 192.0.2.1:300 TLS; alert: protocol version not supported \(from the server\)\n`,
-		`tacacs_plus: frames: \d+, conversations of TACACS\+: 2, sessions: 2\n`)
+		`tacacs_plus: frames: \d+, conversations of TACACS\+: 2, sessions: 4\ntacacs_plus: not read: missing octets: \d+\n`)
 	const notRead = `TLS for tac1.example was not read: there is no key log \(--keylog\)`
 	decodeWith(t, tape.pcap(), "").check(t, 0,
 		at+`198.51.100.7:41234 > 192.0.2.1:300 `+notRead+`\n`+
 			at+`198.51.100.9:41234 > 192.0.2.1:300 TLS was not read: there is no key log \(--keylog\); alert: protocol version not supported \(from the server\)\n`,
-		`tacacs_plus: frames: \d+, conversations of TACACS\+: 0, sessions: 0\ntacacs_plus: not read: TLS conversations of other ports \(--port says which is TACACS\+\): 1\n`)
+		`tacacs_plus: frames: \d+, conversations of TACACS\+: 0, sessions: 0\ntacacs_plus: not read: missing octets: \d+, TLS conversations of other ports \(--port says which is TACACS\+\): 1\n`)
 	decodeWith(t, tape.pcap(), "--port 443 --json").check(t, 0,
-		`\{"time":"2026-11-23T10:00:00.\d+Z","peer":"198.51.100.8:41234","server":"192.0.2.1:443","error":"`+notRead+`"\}\n`, `.*\n`)
+		`\{"time":"2026-11-23T10:00:00.\d+Z","peer":"198.51.100.8:41234","server":"192.0.2.1:443","error":"`+notRead+`"\}\n`, `(?s).*\n`)
 }
 
 // TestDecodeLateSecrets: what waits for a secret is read when the conversation ends, if it is there then.
@@ -986,6 +1017,21 @@ func TestDecodeBounds(t *testing.T) {
 			t.Errorf("%s: %d sessions, of which %d are printed, and %d things were dropped", tt.name, d.count.sessions, n, d.count.dropped)
 		}
 		d.checkEmpty(t)
+	}
+	// A packet that came in pieces leaves no memory behind.
+	tape := newTape()
+	w := tape.connect(deviceAddr, serverAddr, testKey)
+	packet := w.packet(1, 1, &much)
+	w.say(0, packet[:40_000])
+	w.say(0, packet[40_000:])
+	held, _, _ := decoderOf(t, nil, "-q")
+	for i := range tape.frames {
+		held.tcp.add(&tape.frames[i])
+	}
+	for _, c := range held.tcp.conversations {
+		if s := c.owner.(*decodeTalk).sides[0]; cap(s.held) > 0 || held.count.sessions != 0 || held.open.n != 1 {
+			t.Errorf("%d octets are kept for nothing", cap(s.held))
+		}
 	}
 	// Clients for which there is no room are one.
 	d := &decoder{clients: make(map[netip.Addr]*decodeClient)}

@@ -77,7 +77,7 @@ func (d *decoder) findKey(s *decodeSession, h *header, body []byte) layouter {
 		return m
 	}
 	for i := range d.keys {
-		if i != who.key && d.promises(h, body, i) {
+		if d.promises(h, body, i) {
 			if m := d.reveal(h, body, i); m != nil && credible(m) {
 				s.from, who.key = i, i
 				return m

@@ -27,6 +27,7 @@ var ownOptions = map[string]string{
 	"account":      "c cmds cmd method f task-id exec",
 	"check":        "types negative nagios warn crit cert-days prometheus output",
 	"batch":        "c concurrency",
+	"decode":       "key-list summary",
 	"serve":        "listen user users-file enable-password-file permit deny arg must-change reply-delay client-ca write-cacert fault",
 }
 
@@ -75,6 +76,11 @@ func TestHelp(t *testing.T) {
 			checkHelp(t, one.out, sharedOptions)
 		case c.server:
 			checkHelp(t, one.out, "k key key-file tls cert cert-key q quiet v verbose d debug json show-secrets")
+			if strings.Contains(one.out, "--timeout") || strings.Contains(one.out, "--password-stdin") || strings.Contains(one.out, "--username") {
+				t.Errorf("help %s has options that are not for it:\n%s", c.name, one.out)
+			}
+		case c.offline != nil:
+			checkHelp(t, one.out, "k key key-file p port keylog q quiet v verbose d debug json show-secrets")
 			if strings.Contains(one.out, "--timeout") || strings.Contains(one.out, "--password-stdin") || strings.Contains(one.out, "--username") {
 				t.Errorf("help %s has options that are not for it:\n%s", c.name, one.out)
 			}

@@ -71,7 +71,7 @@ func (c command) takes(row optionRow) bool {
 	case c.offline != nil:
 		return row.group == groupKey || row.group == groupOutput || slices.Contains(c.offline, names[len(names)-1])
 	}
-	return row.group == groupOutput || strings.Contains(c.words, "HOST")
+	return strings.Contains(c.words, "HOST")
 }
 
 // usage is the hint for a wrong number of words.
@@ -145,7 +145,7 @@ func (inv *invocation) register(o *optionSet) {
 	inv.server.register(o)
 	o.group = groupKey
 	o.add(&inv.key, "k key", "KEY", "the shared secret; others see it in the process list")
-	o.add(&inv.key.files, "key-file", "FILE", "file with the shared secret; - is standard input; repeatable: the first is used, the others are tried on a garbled reply to name the one that fits; serve: [PREFIX=]FILE, for the clients in PREFIX, of which the longest counts")
+	o.add(&inv.key.files, "key-file", "FILE", "file with the shared secret; - is standard input; repeatable: the first is used, the others are tried on a garbled reply to name the one that fits; serve: [PREFIX=]FILE, for the clients in PREFIX, of which the longest counts; decode: all are candidates")
 	o.group = groupPassword
 	o.add(&inv.password, "password", "PASSWORD", "the password; others see it in the process list")
 	o.add(&inv.password.files, "password-file", "FILE", "file with the password; - is standard input")

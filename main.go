@@ -110,7 +110,7 @@ func commands() []command {
 			examples: []string{"alice tac1 -t pap -c 64 -n 100000", "alice tac1 --rate 500 --duration 1m"}},
 		{name: "serve", summary: "be a TACACS+ server for the lab and for tests", setup: newServe, server: true,
 			examples: []string{"", "--user alice:secret --permit '^show' --deny ."}},
-		{name: "decode", words: "[FILE...]", summary: "what devices and servers said, out of captures", setup: newDecode, offline: []string{"port", "keylog"},
+		{name: "decode", words: "[FILE...]", summary: "captures: what devices and servers said", setup: newDecode, offline: []string{"port", "keylog"},
 			examples: []string{"--key-file FILE capture.pcap", "--key-list FILE --summary *.pcapng"}},
 		{name: "version", summary: "print the version of this program", setup: newVersion},
 		{name: "help", words: "[COMMAND]", summary: "print this text, or a command's options", setup: newHelp,

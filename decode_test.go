@@ -713,12 +713,6 @@ func TestDecodeUsage(t *testing.T) {
 	}
 }
 
-// TestDecodeHelp names the options of others that decode takes.
-func TestDecodeHelp(t *testing.T) {
-	t.Parallel()
-	runWith(t, nil, "", "help", "decode").check(t, 0, `(?s)decode: .*\n  --key-list FILE .*it takes those of the key, --port, --keylog,\nand those of the output: .*\n`, "")
-}
-
 // TestDecodePort: --port says which conversations count; those may be anything then.
 func TestDecodePort(t *testing.T) {
 	t.Parallel()

@@ -115,7 +115,7 @@ func (d *decoder) promises(h *header, body []byte, key int) bool {
 	for _, f := range d.codec.fields {
 		size += f.length
 	}
-	return size == len(body) && credible(m)
+	return size == len(body)
 }
 
 // decodeMessages are the messages that a packet can be.

@@ -103,6 +103,7 @@ bench:
 	go test -run '^$$' -bench . -benchmem ./...
 	cd .bench && go run ./startup -ldflags='$(GO_LDFLAGS)'
 	cd .bench/peer && go run .
+	cd .bench && go run ./decode
 
 .PHONY: dist
 dist: $(DIST_TARGETS:%=dist/%)

@@ -141,6 +141,16 @@ func argValue(args []string, name string) string {
 	return ""
 }
 
+// argValues are the values of all arguments with the name.
+func argValues(args []string, name string) (values []string) {
+	for _, arg := range args {
+		if n, v, _, ok := splitArg(arg); ok && n == name {
+			values = append(values, v)
+		}
+	}
+	return values
+}
+
 // newTaskID is opaque and unique for as long as a task may run.
 func newTaskID() string {
 	var b [8]byte
@@ -151,12 +161,7 @@ func newTaskID() string {
 // recordArgs completes what args say of the task itself, and gives its task id: made up where there is
 // none. The service is always there (section 8.2).
 func recordArgs(args []string) (complete []string, taskID string, err error) {
-	var ids []string
-	for _, arg := range args {
-		if name, value, _, _ := splitArg(arg); name == "task_id" {
-			ids = append(ids, value)
-		}
-	}
+	ids := argValues(args, "task_id")
 	switch {
 	case len(ids) == 0:
 		ids = append(ids, newTaskID())

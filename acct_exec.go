@@ -31,7 +31,7 @@ func (r *task) execute(ctx context.Context, program string, argv []string) (outp
 	if err != nil || started.class != classGranted {
 		return &executed{started, exitUnrecorded}, notConfirmed("start", started, err, "the command was not run")
 	}
-	r.inv.show(&executed{result: started}, r.inv.std.out)
+	_ = r.inv.show(&executed{result: started}, r.inv.std.out)
 
 	cmd := exec.Command(program)
 	cmd.Args = argv

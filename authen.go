@@ -141,7 +141,12 @@ var authenServiceNames = names{0: "none", authenServiceLogin: "login", authenSer
 func (s authenService) String() string { return authenServiceNames.name(uint8(s)) }
 
 // Set makes an authenService a flag.Value, and known an enumeration.
-func (s *authenService) Set(v string) error { return authenServiceNames.set((*uint8)(s), v) }
+func (s *authenService) Set(v string) error {
+	if authenServiceNames.set((*uint8)(s), v) != nil {
+		return notOneOf(s.known())
+	}
+	return nil
+}
 
 // known leaves out enable, which the command enable alone sends.
 func (s *authenService) known() []string {
@@ -202,7 +207,7 @@ type authentication struct {
 	unasked     bool // the password is not known: the person says it when the server asks
 
 	tried    []authenType         // the types of the sessions so far; the last one is under way
-	used     map[authenStatus]int // how many of the prepared replies the session has used
+	used     map[authenStatus]int // how many of the prepared replies the session has used, and of names
 	answered int                  // how many of answers
 	typed    []string             // at prompts without echo
 	start    authenStart
@@ -300,11 +305,11 @@ func (a *authentication) next(ctx context.Context, s *session, res *result) (lay
 	switch {
 	case prompt:
 		said, err := a.say(ctx, s)
-		if errors.Is(err, errNoAnswer) && status == authenGetPass && a.used[status] > 0 {
+		if errors.Is(err, errNoAnswer) && status != authenGetUser && a.used[status] > 0 {
 			// Many servers refuse a password by asking for it again.
 			res.heard(authenFail, a.response.serverMsg, a.response.data)
 			res.Prompt = status.String()
-			res.hint = "the server asked again: a wrong password, or it wants a new one, which --answer gives"
+			res.hint = a.askedAgain(status)
 			err = errFarewell
 		}
 		if err != nil {
@@ -350,6 +355,17 @@ func (a *authentication) wantsPassword(status authenStatus) bool {
 	return status == authenGetPass
 }
 
+// askedAgain is what it may mean that a server asks once more for what it was given.
+func (a *authentication) askedAgain(status authenStatus) string {
+	switch {
+	case a.action != authenChPass:
+		return "the server asked again: a wrong password, or it wants a new one, which --answer gives"
+	case a.wantsPassword(status):
+		return "the server asked again for the old password: it was wrong"
+	}
+	return "the server asked once more for the new password: it does not take this one"
+}
+
 // prepared are the replies to the server's prompts that are known beforehand, in order.
 func (a *authentication) prepared(status authenStatus) []string {
 	switch {
@@ -364,33 +380,35 @@ func (a *authentication) prepared(status authenStatus) []string {
 }
 
 // say is the reply to the server's prompt: what was prepared for it, then the answers, then
-// what the person says, if there is one. A user that was given is all there is to say to GETUSER:
-// servers log a name that they do not know, and an answer may be a secret.
+// what the person says, if there is one. One name is all that they have to say to GETUSER: servers
+// log a name that they do not know, and the next answer may be a secret.
 func (a *authentication) say(ctx context.Context, s *session) (said string, err error) {
 	status := a.response.status
-	switch ready := a.prepared(status); {
-	case a.used[status] < len(ready):
-		if said = ready[a.used[status]]; a.unasked && a.wantsPassword(status) {
-			if said, err = a.sayPassword(ctx, s); err != nil {
-				return "", err
-			}
-		}
+	ready, used := a.prepared(status), a.used[status]
+	switch {
+	case used < len(ready) && a.unasked && a.wantsPassword(status):
+		said, err = a.sayPassword(ctx, s)
+	case used < len(ready):
+		said = ready[used]
+	case status == authenGetUser && used > 0 && (len(ready) > 0 || a.person == nil):
+		err = failf(classDenied, "%s asks again for the user name after it was given one", s.server).
+			withHint("it does not take this user; --answer gives a name once, and none where a user was given")
+	case a.answered < len(a.answers) && (status != authenGetUser || used == 0):
+		said = a.answers[a.answered]
+		a.answered++
+	default:
+		prompt, _ := a.prompt(s.server)
+		// GETPASS asks for a secret even where the server forgot the flag.
+		hidden := a.response.flags&authenNoEcho != 0 || status == authenGetPass || a.wantsPassword(status)
+		said, err = a.ask(ctx, s, prompt, hidden)
+	}
+	if err == nil && (used < len(ready) || status == authenGetUser) {
 		if a.used == nil {
 			a.used = make(map[authenStatus]int)
 		}
 		a.used[status]++
-		return said, nil
-	case len(ready) > 0 && status == authenGetUser:
-		return "", failf(classDenied, "%s asks again for the user name after it was given %s", s.server, escape(a.caller.user)).
-			withHint("it does not take this user; --answer never replies to a request for the name of a user who was given")
-	case a.answered < len(a.answers):
-		a.answered++
-		return a.answers[a.answered-1], nil
 	}
-	prompt, _ := a.prompt(s.server)
-	// GETPASS asks for a secret even where the server forgot the flag.
-	hidden := a.response.flags&authenNoEcho != 0 || status == authenGetPass || a.wantsPassword(status)
-	return a.ask(ctx, s, prompt, hidden)
+	return said, err
 }
 
 // sayPassword asks the person for the password. One that was asked for in our words is good for
@@ -398,7 +416,10 @@ func (a *authentication) say(ctx context.Context, s *session) (said string, err 
 func (a *authentication) sayPassword(ctx context.Context, s *session) (string, error) {
 	prompt, ours := a.prompt(s.server)
 	said, err := a.ask(ctx, s, prompt, true)
-	if err == nil && said == "" {
+	switch {
+	case errors.Is(err, errNoAnswer):
+		err = failf(classUsage, "no password typed").withHint("give --password-file FILE, or set TACACS_PLUS_PWD")
+	case err == nil && said == "":
 		err = errTypedEmpty("password")
 	}
 	if err == nil && ours {
@@ -475,11 +496,9 @@ func newEnable(o *optionSet) action {
 	var own challengeOptions
 	own.register(o)
 	return func(ctx context.Context, inv *invocation) (output, error) {
-		if inv.given("service") && inv.caller.service != authenServiceEnable {
-			return nil, failf(classUsage, "enable has the service enable, not %s", inv.caller.service)
+		if err := inv.caller.enable(inv.given("service")); err != nil {
+			return nil, err
 		}
-		inv.caller.service = authenServiceEnable
-		inv.caller.defaultLevel = 15
 		return authenticate(ctx, inv, &own)
 	}
 }

@@ -168,7 +168,7 @@ func dialogueWith(t *testing.T, line string, replies ...layouter) (outcome, stri
 func TestUserAskedForAgain(t *testing.T) {
 	t.Parallel()
 	askUser, askPass := &authenReply{status: authenGetUser, serverMsg: "Username: "}, &authenReply{status: authenGetPass, serverMsg: "Password: "}
-	again := `tacacs_plus: \S+ asks again for the user name after it was given alice\ntacacs_plus: hint: it does not take this user; .*\n`
+	again := `tacacs_plus: \S+ asks again for the user name after it was given one\ntacacs_plus: hint: it does not take this user; .*\n`
 	for _, tt := range []struct {
 		line    string
 		replies []layouter
@@ -180,8 +180,10 @@ func TestUserAskedForAgain(t *testing.T) {
 		{"authenticate alice AT", []layouter{askUser, askUser}, again, "alice ABORT"},
 		{"enable alice AT --answer 123456", []layouter{askUser, askUser}, again, "alice ABORT"},
 		{"chpass alice AT --password old --new-password-stdin --answer 123456", []layouter{askUser, askUser}, again, "alice ABORT"},
-		// Without a user, the answers name one.
-		{"authenticate '' AT --answer bob --answer carol", []layouter{askUser, askUser, askUser}, `(?s).*no answer left for the prompt "Username:" \(GETUSER\).*`, "bob carol ABORT"},
+		// Without a user, the answers name one, once.
+		{"authenticate '' AT --answer bob --answer 123456", []layouter{askUser, askUser}, again, "bob ABORT"},
+		{"authenticate '' AT --answer bob --answer 123456", []layouter{askUser, askPass, askUser}, again, "bob Pa55_w0rd ABORT"},
+		{"authenticate '' AT", []layouter{askUser}, `tacacs_plus: no answer left for the prompt "Username:" \(GETUSER\) of .*\n.*\n`, "ABORT"},
 	} {
 		got, said := dialogueWith(t, tt.line, tt.replies...)
 		got.check(t, classDenied.exit(), `GETUSER: Username:\n`, tt.err)
@@ -267,6 +269,9 @@ func TestRefusedByAskingAgain(t *testing.T) {
 	t.Parallel()
 	ask, askAgain := &authenReply{status: authenGetPass, serverMsg: "Password: "}, &authenReply{status: authenGetPass, serverMsg: "Wrong.\nPassword: "}
 	askToken := &authenReply{status: authenGetData, serverMsg: "Token: "}
+	askTokenAgain := &authenReply{status: authenGetData, serverMsg: "No. Token: "}
+	const oldHint = `tacacs_plus: hint: the server asked again for the old password: it was wrong\n`
+	const newHint = `tacacs_plus: hint: the server asked once more for the new password: it does not take this one\n`
 	const hint = `tacacs_plus: hint: the server asked again: a wrong password, or it wants a new one, which --answer gives\n`
 	const noAnswer = `tacacs_plus: no answer left for the prompt "Token:" \(GETDATA\) of \S+\ntacacs_plus: hint: --answer TEXT replies to prompts after the password, in order\n`
 	for _, tt := range []struct {
@@ -282,6 +287,11 @@ func TestRefusedByAskingAgain(t *testing.T) {
 		{"authenticate alice AT -v", []layouter{ask, askAgain}, `status: FAIL\nprompt: GETPASS\nserver_msg:\n  Wrong.\n  Password: ?\n(?s:.*)`, hint, "Pa55_w0rd ABORT"},
 		{"authenticate alice AT --json", []layouter{ask, askAgain}, `\{.*"status":"FAIL","prompt":"GETPASS","granted":false,"exit_code":1,.*"error":\{"class":"denied",.*\}\n`, ``, "Pa55_w0rd ABORT"},
 		{"chpass alice AT --new-password-stdin", []layouter{askToken, ask, ask, askAgain}, `FAIL: Wrong.\\nPassword:\n`, ``, "Pa55_w0rd new new ABORT"},
+		{"chpass alice AT --new-password-stdin", []layouter{askToken, askTokenAgain}, `FAIL: No. Token:\n`, ``, "Pa55_w0rd ABORT"},
+		{"chpass alice AT --new-password-stdin --json", []layouter{askToken, askTokenAgain}, `.*"status":"FAIL","prompt":"GETDATA",.*\n`, ``, "Pa55_w0rd ABORT"},
+		{"chpass alice AT --new-password-stdin -v", []layouter{askToken, askToken}, `(?s)status: FAIL\nprompt: GETDATA\n.*`, oldHint, "Pa55_w0rd ABORT"},
+		{"chpass alice AT --new-password-stdin -v", []layouter{askToken, ask, ask, ask}, `(?s)status: FAIL\nprompt: GETPASS\n.*`, newHint, "Pa55_w0rd new new ABORT"},
+		{"authenticate alice AT --answer x", []layouter{askToken, askToken}, `GETDATA: Token:\n`, noAnswer, "x ABORT"},
 		{"authenticate alice AT", []layouter{askToken}, `GETDATA: Token:\n`, noAnswer, "ABORT"},
 		{"authenticate alice AT", []layouter{ask, askToken}, `GETDATA: Token:\n`, noAnswer, "Pa55_w0rd ABORT"},
 	} {

@@ -69,16 +69,19 @@ func (m *authenMethod) Set(s string) error { return authenMethodNames.set((*uint
 
 func (m *authenMethod) known() []string { return authenMethodNames.known() }
 
+// repeatedArg is the one argument that may be there more than once, each with a value of its own.
+// Section 8.2.
+const repeatedArg = "cmd-arg"
+
 // effectiveArgs is what holds after the answer: PASS_ADD adds the response's arguments to the
 // request's, PASS_REPL puts them in their place, anything else leaves nothing. Section 6.2. An
-// argument has one value, and where both name it that is the response's; cmd-arg alone may be
-// there more than once (section 8.2).
+// argument has one value, and where both name it that is the response's, but for repeatedArg.
 func effectiveArgs(status authorStatus, request, response []string) []string {
 	switch status {
 	case authorPassAdd:
 		kept := slices.DeleteFunc(slices.Clone(request), func(arg string) bool {
 			name, _, _, _ := splitArg(arg)
-			return name != "cmd-arg" && hasArg(response, name)
+			return name != repeatedArg && hasArg(response, name)
 		})
 		return append(kept, response...)
 	case authorPassRepl:
@@ -169,6 +172,9 @@ func (a *argOptions) request(words []string) ([]string, error) {
 		return nil, failf(classUsage, "--cmd writes service and cmd; they cannot be given as arguments too")
 	}
 	args = append(args, given...)
+	if hasArg(args, "service") && argValue(args, "service") == "" {
+		return nil, failf(classUsage, "the service is empty").withHint(hintForService)
+	}
 	if len(args) == 0 {
 		args = []string{"service=shell"}
 	}
@@ -245,6 +251,8 @@ func newAuthorize(o *optionSet) action {
 	}
 }
 
+const hintForService = "add service=shell, or service=ppp and so on (RFC 8907 section 8.2)"
+
 // An authorization is the request of the command authorize.
 type authorization struct {
 	require  []string
@@ -260,7 +268,7 @@ func newAuthorization(who caller, method authenMethod, args, require []string) (
 		}
 	}
 	if args = completeShell(args); !hasArg(args, "service") {
-		return nil, failf(classUsage, "no service among the arguments").withHint("add service=shell, or service=ppp and so on (RFC 8907 section 8.2)")
+		return nil, failf(classUsage, "no service among the arguments").withHint(hintForService)
 	}
 	return &authorization{require: require, request: authorRequest{method, who.subject(), args}}, nil
 }
@@ -330,13 +338,20 @@ func firstOf(args []string) string {
 var definedArgs = []string{"service", "protocol", "cmd", "cmd-arg", "acl", "inacl", "outacl", "addr",
 	"addr-pool", "timeout", "idletime", "autocmd", "noescape", "nohangup", "priv-lvl"}
 
-// holds says whether one of args has the name and the value of want, whichever separator.
-func holds(args []string, want string) bool {
+// holds says whether args give the name the value of want, whichever separator. One that has one value
+// and is there with two has neither: a device may take the other one.
+func holds(args []string, want string) (found bool) {
 	name, value, _, _ := splitArg(want)
-	return slices.ContainsFunc(args, func(arg string) bool {
-		n, v, _, ok := splitArg(arg)
-		return ok && n == name && v == value
-	})
+	for _, arg := range args {
+		switch n, v, _, ok := splitArg(arg); {
+		case !ok || n != name:
+		case v == value:
+			found = true
+		case name != repeatedArg:
+			return false
+		}
+	}
+	return found
 }
 
 // A rehearsal is authorize with --cmd-file: a table of what the server says to each command of a
@@ -427,11 +442,8 @@ func showRow(s *sequence, e *entry) {
 
 // showTotals writes the last line of the table.
 func showTotals(s *sequence) {
-	permitted, denied, plural := s.byClass[classGranted], s.byClass[classDenied], "s"
-	if s.total == 1 {
-		plural = ""
-	}
-	fmt.Fprintf(s.out, "%d command%s: %d permitted, %d denied", s.total, plural, permitted, denied)
+	permitted, denied := s.byClass[classGranted], s.byClass[classDenied]
+	fmt.Fprintf(s.out, "%s: %d permitted, %d denied", howMany(s.total, "command"), permitted, denied)
 	if n := s.total - permitted - denied; n > 0 {
 		fmt.Fprintf(s.out, ", %d without a verdict", n)
 	}

@@ -185,7 +185,7 @@ func TestCompleteShell(t *testing.T) {
 }
 
 func TestHolds(t *testing.T) {
-	args := []string{"service=shell", "priv-lvl*15", "cmd-arg=a=b", "acl=", "malformed"}
+	args := []string{"service=shell", "priv-lvl*15", "cmd-arg=a=b", "acl=", "malformed", "cmd-arg=c", "timeout=1", "timeout=2", "idletime=5", "idletime*5"}
 	for want, held := range map[string]bool{
 		"service=shell": true,
 		"service*shell": true, // whichever separator
@@ -194,6 +194,10 @@ func TestHolds(t *testing.T) {
 		"priv-lvl=150":  false,
 		"Service=shell": false,
 		"cmd-arg=a=b":   true,
+		"cmd-arg=c":     true,
+		"timeout=1":     false, // or is it 2?
+		"timeout=2":     false,
+		"idletime=5":    true,
 		"cmd-arg=a*b":   false, // a separator in the value is a part of it
 		"acl=":          true,
 		"addr=":         false,

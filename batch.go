@@ -36,9 +36,15 @@ func newBatch(o *optionSet) action {
 		}
 		inv.invite("one JSON object a line")
 		s := &sequence{inv: inv, show: showJSON}
-		p := &requestParser{defaults: inv.caller, password: secrets.password}
+		p := &requestParser{defaults: inv.caller}
+		if password != nil {
+			p.password = &secrets.password
+		}
 		s.parse = p.parse
 		res, err := s.run(ctx, c, inv.std.in, inFlight)
+		if s.orphans > 0 {
+			inv.warn("%s without a task_id, the first in line %d: a stop or a watchdog that belongs to no start record", howMany(s.orphans, "record"), s.orphan)
+		}
 		if !inv.output.quiet {
 			inv.say("%s", s.summary())
 		}
@@ -48,14 +54,14 @@ func newBatch(o *optionSet) action {
 
 // summary is the totals in words.
 func (s *sequence) summary() string {
-	text := fmt.Sprintf("%d requests", s.total)
+	text := howMany(s.total, "request")
 	for c, n := range s.byClass {
 		if n > 0 {
 			text += fmt.Sprintf(", %d %s", n, class(c))
 		}
 	}
-	if n := s.total - s.asWanted; n > 0 {
-		text += fmt.Sprintf("; %d not as expected", n)
+	if s.unmet > 0 {
+		text += fmt.Sprintf("; %d not as expected", s.unmet)
 	}
 	return text
 }
@@ -85,11 +91,14 @@ type batchRequest struct {
 // line.
 type requestParser struct {
 	defaults caller
-	password string
+	password *string // nil: each request that needs one has its own
 	request  batchRequest
 	line     bytes.Reader
 	decoder  *json.Decoder // of line; nil after an error
 }
+
+// listEntry is how many octets an entry of a list is, apart from its text.
+const listEntry = 16
 
 // parse makes the request of an entry out of its line.
 func (p *requestParser) parse(e *entry, line []byte) error {
@@ -97,6 +106,7 @@ func (p *requestParser) parse(e *entry, line []byte) error {
 	*b = batchRequest{}
 	err := p.decode(line)
 	e.id, e.expect = printableJSON(b.ID), b.Expect
+	e.size = len(e.id) + listEntry*(len(b.Answers)+len(b.Require)) // which a line may write in fewer octets
 	e.res.Command, e.res.User = b.Command, cmp.Or(b.User, p.defaults.user)
 	if err != nil {
 		return failf(classUsage, "%s", jsonError(err))
@@ -104,7 +114,7 @@ func (p *requestParser) parse(e *entry, line []byte) error {
 	who, password := p.defaults, p.password
 	who.user = e.res.User
 	if b.Password != nil {
-		password = *b.Password
+		password = b.Password
 	}
 	if b.Port != nil {
 		who.port = *b.Port
@@ -172,16 +182,25 @@ func jsonError(err error) string {
 }
 
 // newRequest makes what the object asks for, as the command of that name does.
-func (p *requestParser) newRequest(e *entry, who caller, password string, method authenMethod, flags acctFlags) (request, error) {
+func (p *requestParser) newRequest(e *entry, who caller, password *string, method authenMethod, flags acctFlags) (request, error) {
 	b := &p.request
 	switch b.Command {
 	case "authenticate", "enable", "chpass":
 		if b.Command == "enable" {
-			who.defaultLevel, who.service = 15, authenServiceEnable
+			if err := who.enable(b.Service != ""); err != nil {
+				return nil, err
+			}
 		}
-		e.login = *newLogin(who, password)
+		if password == nil {
+			return nil, failf(classUsage, "no password in the request").
+				withHint("each request has one of its own, or all have that of --password-file or TACACS_PLUS_PWD; \"\" is an empty one")
+		}
+		e.login = *newLogin(who, *password)
 		if b.Command == "chpass" {
-			e.login = *newPasswordChange(who, password, b.NewPassword)
+			if b.NewPassword == "" {
+				return nil, failf(classUsage, "no new_password in the request, or an empty one")
+			}
+			e.login = *newPasswordChange(who, *password, b.NewPassword)
 		}
 		e.login.answers = b.Answers
 		return &e.login, nil
@@ -197,6 +216,7 @@ func (p *requestParser) newRequest(e *entry, who caller, password string, method
 		if b.TaskID != nil {
 			args = append(args, "task_id="+*b.TaskID)
 		}
+		e.orphan = flags != acctStart && !hasArg(args, "task_id")
 		args, taskID, err := recordArgs(args)
 		if err != nil {
 			return nil, err

@@ -136,7 +136,7 @@ func TestBatchOrder(t *testing.T) {
 	for _, options := range []string{"", "-c 1", "-c 3", "-c 100"} {
 		got := runWith(t, secretsInEnv, in.String(), append([]string{"batch", s.addr}, split(options)...)...)
 		list := answers(t, got.out)
-		if got.code != classUsage.exit() || len(list) != n || !strings.Contains(got.err, "210 requests, 150 granted, 30 denied, 30 usage; 60 not as expected") {
+		if got.code != classUsage.exit() || len(list) != n || !strings.Contains(got.err, "210 requests, 150 granted, 30 denied, 30 usage\n") {
 			t.Fatalf("%s: got %d, %d answers: %s", options, int(got.code), len(list), got.err)
 		}
 		want := []string{"PASS", "PASS", "PASS_ADD", "SUCCESS", "FAIL", "", "PASS"}
@@ -203,16 +203,17 @@ func TestBatchExpect(t *testing.T) {
 		{"nothing", "", 0, "", s.addr, "0 requests"},
 		{"blank lines", "\n \n\t\n\r\n", 0, "", s.addr, "0 requests"},
 		{"granted", none(pass) + none(pass), 0, "--", s.addr, "2 requests, 2 granted"},
-		{"denied", none(pass) + none(fail), 1, "--", s.addr, "2 requests, 1 granted, 1 denied; 1 not as expected"},
+		{"denied", none(pass) + none(fail), 1, "--", s.addr, "2 requests, 1 granted, 1 denied\n"},
+		{"one", none(pass), 0, "-", s.addr, "1 request, 1 granted\n"},
 		{"met", with(pass, "PASS_ADD") + with(fail, "fail"), 0, "yy", s.addr, "2 requests, 1 granted, 1 denied"},
 		{"met, by sign", with(pass, "+") + with(fail, "-"), 0, "yy", s.addr, ""},
 		{"not met", with(pass, "PASS_REPL") + with(fail, "FAIL"), 1, "ny", s.addr, "; 1 not as expected"},
 		{"not met, by sign", with(pass, "-") + with(fail, "+"), 1, "nn", s.addr, "; 2 not as expected"},
-		{"met, and another denied", with(fail, "FAIL") + none(fail), 1, "y-", s.addr, "; 1 not as expected"},
+		{"met, and another denied", with(fail, "FAIL") + none(fail), 1, "y-", s.addr, "2 requests, 2 denied\n"},
 		{"met, and a bad line", with(fail, "FAIL") + none(bad), 2, "y-", s.addr, ""},
-		{"bad line before a wrong key", none(bad) + none(pass), 2, "--", wrongKey, "2 requests, 1 usage, 1 protocol; 2 not as expected"},
+		{"bad line before a wrong key", none(bad) + none(pass), 2, "--", wrongKey, "2 requests, 1 usage, 1 protocol\n"},
 		{"wrong key before a bad line", none(pass) + none(bad), 5, "--", wrongKey, ""},
-		{"expected, and a wrong key", with(pass, "PASS_ADD"), 5, "n", wrongKey, ""},
+		{"expected, and a wrong key", with(pass, "PASS_ADD") + none(pass), 5, "n-", wrongKey, "2 requests, 2 protocol; 1 not as expected\n"},
 		{"ERROR is expected", `{"command":"authenticate","authen_type":"pap","user":"alice","expect":"ERROR"}` + "\n" +
 			`{"command":"authenticate","user":"alice","expect":"ERROR"}` + "\n", 0, "yy", serveWith(t, "--fault", "error").addr, ""},
 		{"expected, and faulty", `{"command":"authenticate","authen_type":"pap","user":"alice","expect":"PASS"}` + "\n" +
@@ -220,7 +221,7 @@ func TestBatchExpect(t *testing.T) {
 		{"expected, and a faulty end", `{"command":"authenticate","user":"alice","expect":"GETPASS"}` + "\n", 5, "n",
 			newScript(t, testKey, &authenReply{status: authenGetPass}, &authenReply{status: 0x63}).addr, ""},
 		{"a refusal is expected", `{"command":"authenticate","user":"alice","password":"no","expect":"FAIL"}` + "\n", 0, "y", s.addr, ""},
-		{"refused", none(pass) + none(pass), 4, "--", refusedAddr(t), "2 requests, 2 network; 2 not as expected"},
+		{"refused", none(pass) + none(pass), 4, "--", refusedAddr(t), "2 requests, 2 network\n"},
 	} {
 		got := runWith(t, secretsInEnv, tt.in, "batch", tt.addr)
 		as := ""
@@ -532,9 +533,68 @@ func TestBatchWithoutPassword(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
 	in := `{"command":"authorize","user":"alice"}` + "\n" + `{"command":"authenticate","user":"alice","password":"` + testPassword + `"}` + "\n"
-	got := runWith(t, map[string]string{"TACACS_PLUS_KEY": testKey}, in, "batch", s.addr)
+	onlyKey := map[string]string{"TACACS_PLUS_KEY": testKey}
+	got := runWith(t, onlyKey, in, "batch", s.addr)
 	if n := strings.Count(got.out, `"granted":true`); got.code != classGranted.exit() || n != 2 {
 		t.Errorf("got %+v", got)
+	}
+	// One that has none is not sent with an empty one, which stands there in so many words.
+	l := listen(t)
+	for _, command := range []string{"authenticate", "enable", "chpass"} {
+		got = runWith(t, onlyKey, `{"command":"`+command+`","user":"alice","new_password":"x"}`, "batch", l.Addr().String())
+		if got.code != classUsage.exit() || !strings.Contains(got.out, `"message":"no password in the request"`) {
+			t.Errorf("%s: got %+v", command, got)
+		}
+	}
+	checkUntouched(t, l)
+	empty := serveWith(t, "--user", "bob:")
+	in = `{"command":"authenticate","user":"bob","password":""}`
+	runWith(t, onlyKey, in, "batch", empty.addr).check(t, classGranted.exit(), `.*"status":"PASS".*\n`, `tacacs_plus: 1 request, 1 granted\n`)
+	in = `{"command":"authenticate","user":"bob"}`
+	runWith(t, onlyKey, in, "batch", empty.addr, "--password", "").check(t, classGranted.exit(), `.*"status":"PASS".*\n`, `tacacs_plus: 1 request, 1 granted\n`)
+}
+
+// TestBatchOrphans: records of no task that others could name bring one warning.
+func TestBatchOrphans(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t)
+	for _, tt := range []struct{ rest, warning string }{
+		{`"flag":"stop"`, `tacacs_plus: warning: 2 records without a task_id, the first in line 2: a stop or a watchdog that belongs to no start record\n`},
+		{`"flag":"update","cmd":"show"`, `tacacs_plus: warning: 2 records without a task_id, the first in line 2: .*\n`},
+		{`"flag":"start"`, ``},
+		{`"flag":"stop","task_id":"7"`, ``},
+		{`"flag":"stop","args":["task_id=7"]`, ``},
+	} {
+		in := "\n" + strings.Repeat(`{"command":"account","user":"alice",`+tt.rest+"}\n", 2)
+		got := runWith(t, secretsInEnv, in, "batch", s.addr)
+		got.check(t, classGranted.exit(), `(?s).*`, tt.warning+`tacacs_plus: 2 requests, 2 granted\n`)
+	}
+}
+
+// TestBatchHoldsWhatItMakes counts what a line becomes where that is more than the line.
+func TestBatchHoldsWhatItMakes(t *testing.T) {
+	t.Parallel()
+	p := &requestParser{defaults: caller{authenType: authenASCII, service: authenServiceLogin}, password: new(string)}
+	for _, tt := range []struct {
+		name, line string
+		kept       int // octets beyond those of the line, at least
+	}{
+		{"nothing", `{"command":"authenticate","user":"alice"}`, 0},
+		{"an id", `{"id":"` + strings.Repeat("é", 1000) + `","command":"authenticate","user":"alice"}`, 6000},
+		{"answers", `{"command":"authenticate","user":"alice","answers":["` + strings.Repeat(`","`, 1000) + `"]}`, 16000},
+		{"what is required", `{"command":"authorize","user":"alice","require":["a=` + strings.Repeat(`","a=`, 1000) + `"]}`, 16000},
+		{"an error", `{"command":"` + strings.Repeat("\u0085", 1000) + `"}`, 8000},
+	} {
+		s := &sequence{free: make(chan *entry, 1), less: make(chan struct{}, 1)}
+		e := new(entry)
+		e.err = p.parse(e, []byte(tt.line))
+		s.hold(e, len(tt.line))
+		if got := int(s.held.Load()) - len(tt.line); got < tt.kept || got > tt.kept+100 {
+			t.Errorf("%s: %d octets are counted beyond the line's, not %d", tt.name, got, tt.kept)
+		}
+		if s.shrink(e); s.held.Load() != 0 {
+			t.Errorf("%s: %d octets are left", tt.name, s.held.Load())
+		}
 	}
 }
 
@@ -572,6 +632,12 @@ func TestBatchRefuses(t *testing.T) {
 		`{"command":"authorize","user":"alice","require":["foo"]}`:                                  "--require foo is not name=value",
 		`{"command":"account","user":"alice","task_id":"a\u001b[2J"}`:                               `argument task_id=a\\x1b[2J is not printable US-ASCII`,
 		`{"command":"account","user":"alice","task_id":"1","args":["task_id=2","service=shell"]}`:   "the task_id is given more than once",
+		`{"command":"chpass","user":"alice"}`:                                                       "no new_password in the request, or an empty one",
+		`{"command":"chpass","user":"alice","new_password":""}`:                                     "no new_password in the request, or an empty one",
+		`{"command":"enable","user":"alice","service":"login"}`:                                     "enable has the service enable, not login",
+		`{"command":"authenticate","user":"alice","service":"magic"}`:                               `service \"magic\" is not one of none login ppp pt rcmd x25 nasi fwproxy`,
+		`{"command":"authorize","user":"alice","args":["service="]}`:                                "the service is empty",
+		`{"command":"account","user":"alice","args":["service*","cmd=show"]}`:                       "the service is empty",
 		`{"command":"account","user":"alice","task_id":""}`:                                         "the task_id is empty",
 		`{"command":"authenticate","user":"alice","answers":["` + long(65536) + `"]}`:               "user_msg is 65536 octets, the limit is 65535",
 		`{"command":"enable","authen_type":"pap","user":"alice","answers":["` + long(65536) + `"]}`: "user_msg is 65536 octets, the limit is 65535",

@@ -142,10 +142,12 @@ type bench struct {
 type benchError struct {
 	Count   int    `json:"count"`
 	Example string `json:"example"`
+	err     error  // that of the example
 }
 
 // run carries requests until there have been enough of them, and reports.
 func (b *bench) run(ctx context.Context, inv *invocation, c *client, inFlight int) *benchReport {
+	start := inv.newReport()
 	b.start = time.Now()
 	b.began = b.start.Add(b.warmup)
 	b.ended = b.began
@@ -165,7 +167,10 @@ func (b *bench) run(ctx context.Context, inv *invocation, c *client, inFlight in
 	if ctx.Err() != nil {
 		class = classInterrupted
 	}
-	return b.summary(c, class)
+	r := b.summary(c)
+	r.report = start
+	r.judge(class, b.problem(class))
+	return r
 }
 
 // take gives out the next request when it is due and a place for it is free.
@@ -234,7 +239,7 @@ func (b *bench) done(j *job) {
 	}
 	e := b.errors[c]
 	if e == nil {
-		e = &benchError{Example: oneLine(j.err.Error())}
+		e = &benchError{Example: oneLine(j.err.Error()), err: j.err}
 		b.errors[c] = e
 	}
 	e.Count++
@@ -300,7 +305,7 @@ func (b *bench) far(n int64, now time.Time) string {
 
 // A benchReport is what the command prints, as text or as JSON.
 type benchReport struct {
-	Command       string                 `json:"command"`
+	report
 	Requests      int                    `json:"requests"` // all that ended
 	Answered      int                    `json:"answered"` // of them; the others are in errors
 	Seconds       float64                `json:"seconds"`
@@ -313,7 +318,6 @@ type benchReport struct {
 	SingleConnect *bool                  `json:"single_connect,omitempty"`
 	Stopped       bool                   `json:"stopped,omitempty"` // for the account's sake
 	Notes         []string               `json:"notes,omitempty"`
-	ending
 }
 
 // percentiles are those of the report, in its order.
@@ -322,11 +326,30 @@ var percentiles = []struct {
 	part float64
 }{{"p50", 0.5}, {"p90", 0.9}, {"p95", 0.95}, {"p99", 0.99}, {"p99.9", 0.999}, {"max", 1}}
 
+// problem is why the whole run is of a class.
+func (b *bench) problem(c class) *problem {
+	switch e := b.errors[c]; {
+	case c == classGranted:
+		return nil
+	case e != nil:
+		p := newProblem(e.err)
+		return &p
+	}
+	refused := 0
+	for status, n := range b.statuses {
+		if statusClass(status) != classGranted {
+			refused += n
+		}
+	}
+	p := newProblem(failf(c, "%d of %s were not granted", refused, howMany(int(b.finished.Load()), "request")))
+	return &p
+}
+
 // summary is the report of a run that has ended.
-func (b *bench) summary(c *client, end class) *benchReport {
-	r := &benchReport{Command: "bench", Requests: int(b.finished.Load()), Answered: int(b.latency.count),
+func (b *bench) summary(c *client) *benchReport {
+	r := &benchReport{Requests: int(b.finished.Load()), Answered: int(b.latency.count),
 		Seconds: b.ended.Sub(b.began).Seconds(), Latency: make(map[string]float64), Status: b.statuses, Bytes: map[string]int{"sent": b.sent, "received": b.received},
-		Transport: c.transport(), Stopped: b.stopped, Notes: b.notes, ending: ending{end.exit()}}
+		Transport: c.transport(), Stopped: b.stopped, Notes: b.notes}
 	if r.Seconds > 0 {
 		r.PerSecond = float64(r.Answered) / r.Seconds
 	}

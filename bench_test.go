@@ -267,9 +267,11 @@ func TestBenchExitCode(t *testing.T) {
 	for _, tt := range []struct {
 		replies string // of one connection after the other
 		code    exitCode
+		message string // of the error
 	}{
-		{"pass pass", 0}, {"pass fail", 1}, {"fail error pass", 3}, {"error fail close pass", 4}, {"close error fail", 4},
-		{"close unknown error fail", 5}, {"unknown close", 5},
+		{"pass pass", 0, ""}, {"pass fail", 1, "1 of 2 requests were not granted"}, {"fail error pass", 3, "2 of 3 requests were not granted"},
+		{"error fail close pass", 4, " closed the connection before it answered"}, {"close error fail", 4, " closed the connection before it answered"},
+		{"close unknown error fail", 5, " answers with the unknown status 0x63"}, {"unknown close", 5, " answers with the unknown status 0x63"},
 	} {
 		replies := strings.Fields(tt.replies)
 		s := handWritten(t, func(c *wire) {
@@ -282,7 +284,14 @@ func TestBenchExitCode(t *testing.T) {
 				c.Write(c.reply(q, &authenReply{status: status}))
 			}
 		})
-		_, got := benchJSON(t, s.addr, fmt.Sprint("-t pap -c 1 --no-single-connect -n ", len(replies)))
+		began := time.Now().Truncate(time.Millisecond)
+		r, got := benchJSON(t, s.addr, fmt.Sprint("-t pap -c 1 --no-single-connect -n ", len(replies)))
+		if r.User != "alice" || r.Granted != (tt.code == 0) || (r.Error == nil) != r.Granted || r.Error != nil && (!strings.HasSuffix(r.Error.Message, tt.message) || (r.Error.Hint == "") != (tt.code < 4)) {
+			t.Errorf("%s: got %+v", tt.replies, r)
+		}
+		if at, err := time.Parse(time.RFC3339, r.Time); err != nil || at.Before(began) || at.After(time.Now()) {
+			t.Errorf("%s: at %s", tt.replies, r.Time)
+		}
 		if got.code != tt.code || s.connections() != len(replies) {
 			t.Errorf("%s: %d connections, %+v", tt.replies, s.connections(), got)
 		}

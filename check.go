@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -55,7 +56,7 @@ func newCheck(o *optionSet) action {
 		if err != nil {
 			return nil, err
 		}
-		r := &checkReport{Command: inv.command.name, options: &own, certificates: c.tls != nil}
+		r := &checkReport{report: inv.newReport(), options: &own, certificates: c.tls != nil}
 		var all sync.WaitGroup
 		for i, srv := range c.servers {
 			if slices.Contains(c.servers[:i], srv) {
@@ -240,28 +241,29 @@ func (p *probe) next(_ context.Context, s *session, res *result) (layouter, erro
 
 // A checkReport is what was found of all servers.
 type checkReport struct {
-	Command string `json:"command"`
-	Granted bool   `json:"granted"`
-	ending
+	report
 	Servers []*serverCheck `json:"servers"`
 
 	options      *checkOptions
 	certificates bool // each server has one: TLS
+	interrupted  bool
 }
 
 // judge enters the exit code: that of the first server with which something is wrong, or Nagios' own.
 func (r *checkReport) judge(interrupted bool) {
 	var worst class
+	var why *problem
 	for _, s := range r.Servers {
 		if worst == classGranted {
-			worst = s.class
+			worst, why = s.class, s.Error
 		}
 	}
-	if interrupted {
-		worst = classInterrupted
+	if r.interrupted = interrupted; interrupted {
+		p := newProblem(errInterrupted)
+		worst, why = classInterrupted, &p
 	}
-	r.Granted, r.ExitCode = worst == classGranted, worst.exit()
-	if r.options.nagios {
+	r.report.judge(worst, why)
+	if r.options.nagios && !interrupted {
 		_, r.ExitCode = r.nagios()
 	}
 }
@@ -280,8 +282,15 @@ func (r *checkReport) write(asJSON bool) (output, error) {
 }
 
 // replaceFile writes a file so that no reader ever sees a part of it. Its mode is that of any new
-// file: what the umask leaves.
+// file: what the umask leaves. A symbolic link stays one. What is there and is no file, such as a
+// pipe, is written to: nothing can take its place.
 func replaceFile(name, text string) error {
+	if target, err := filepath.EvalSymlinks(name); err == nil {
+		name = target
+	}
+	if info, err := os.Lstat(name); err == nil && !info.Mode().IsRegular() {
+		return writeInto(name, text)
+	}
 	part := filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+"."+rand.Text())
 	f, err := os.Create(part)
 	if err == nil {
@@ -294,10 +303,34 @@ func replaceFile(name, text string) error {
 			os.Remove(part)
 		}
 	}
-	if err != nil {
-		return failf(classUsage, "write the report: %w", err)
+	return notWritten(err)
+}
+
+// writeInto writes to what is no file. A pipe that nobody reads is an error, not a wait.
+func writeInto(name, text string) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|syscall.O_NONBLOCK, 0o666) // creates what a link points to
+	if err == nil {
+		_, err = f.WriteString(text)
+		err = errors.Join(err, f.Close())
 	}
-	return nil
+	return notWritten(err)
+}
+
+// notWritten is for a report that did not get to its file; nil for one that did.
+func notWritten(err error) error {
+	if err == nil {
+		return nil
+	}
+	return failf(classUsage, "write the report: %w", err)
+}
+
+// conclude is that of any report; to Nagios, one that could not be written says nothing.
+func (r *checkReport) conclude(err error) *failure {
+	f := r.report.conclude(err)
+	if f != nil && f.class != classInterrupted && r.options.nagios {
+		r.ExitCode = nagiosUnknown
+	}
+	return f
 }
 
 func (r *checkReport) block() string { return r.render(true) }
@@ -388,8 +421,12 @@ type unknownState struct{ page }
 
 func (*unknownState) exit() exitCode { return nagiosUnknown }
 
-// nagios is the line of a plugin, and its state: the worst of all servers.
+// nagios is the line of a plugin, and its state: the worst of all servers. An interruption says
+// nothing about them.
 func (r *checkReport) nagios() (string, exitCode) {
+	if r.interrupted {
+		return "TACACS+ UNKNOWN: interrupted\n", nagiosUnknown
+	}
 	var said [nagiosCritical + 1][]string // by state
 	var perf strings.Builder
 	worst, slowest := nagiosOK, time.Duration(0)
@@ -438,12 +475,13 @@ func (s *serverCheck) perfdata(b *strings.Builder, limits *checkOptions, certifi
 	if s.Up {
 		took = fmt.Sprintf("%.6fs", s.Timing.total.Seconds())
 	}
-	fmt.Fprintf(b, " '%s'=%s;%s;%s", s.Server, took, limit(limits.warn), limit(limits.crit))
+	label := strings.NewReplacer("'", "''", "=", "_").Replace(s.Server) // as Nagios wants labels
+	fmt.Fprintf(b, " '%s'=%s;%s;%s", label, took, limit(limits.warn), limit(limits.crit))
 	if s.TLS != nil {
 		days = strconv.Itoa(s.TLS.DaysLeft)
 	}
 	if certificate {
-		fmt.Fprintf(b, " '%s days left'=%s;%d:", s.Server, days, limits.certDays)
+		fmt.Fprintf(b, " '%s days left'=%s;%d:", label, days, limits.certDays)
 	}
 }
 

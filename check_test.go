@@ -92,6 +92,7 @@ func TestCheck(t *testing.T) {
 		{"nagios, one of two", "", "check AT,REFUSED --nagios", 2, `TACACS\+ CRITICAL: connect to \S+: connection refused \| '\S+'=0\S+s;; '\S+'=U;;\n`},
 		{"nagios, two of two", "", "check AT,REFUSED --nagios --warn 1ns", 2, `TACACS\+ CRITICAL: connect to \S+: connection refused; \S+ took \S+ \| '\S+'=0\S+ '\S+'=U\S+\n`},
 		{"nagios, both down", "--fault close", "check AT,REFUSED --nagios", 2, `TACACS\+ CRITICAL: \S+ closed the connection before it answered; connect to \S+: connection refused \| '\S+'=U;; '\S+'=U;;\n`},
+		{"nagios, a label", "", "check a'b=c:1 --nagios", 2, `TACACS\+ CRITICAL: resolve a'b=c: .* \| 'a''b_c:1'=U;;\n`},
 		{"nagios, two", "", "check AT,HAND --nagios", 0, `TACACS\+ OK: 2 of 2 servers answer, .* \| '\S+'=\S+ '\S+'=\S+\n`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -165,8 +166,12 @@ func TestCheckInterrupted(t *testing.T) {
 			close(reached)
 		}
 	})
-	got := runUntil(t, reached, "check REFUSED,AT --timeout 1h --json", "REFUSED", refusedAddr(t), "AT", silent.addr)
-	if got.code != classInterrupted.exit() || !strings.Contains(got.out, `"exit_code":130`) || strings.Count(got.out, `"error":{`) != 2 {
+	addr := refusedAddr(t)
+	got := runUntil(t, reached, "check REFUSED,AT --timeout 1h --nagios", "REFUSED", addr, "AT", silent.addr)
+	got.check(t, classInterrupted.exit(), `TACACS\+ UNKNOWN: interrupted\n`, `tacacs_plus: interrupted\n`)
+	reached = make(chan struct{})
+	got = runUntil(t, reached, "check REFUSED,AT --timeout 1h --json", "REFUSED", addr, "AT", silent.addr)
+	if got.code != classInterrupted.exit() || !strings.Contains(got.out, `"exit_code":130,"error":{"class":"interrupted","message":"interrupted"}`) || strings.Count(got.out, `"error":{`) != 3 {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -222,7 +227,7 @@ func TestCheckAtOnce(t *testing.T) {
 	}()
 	got := runWith(t, secretsInEnv, "", "check", l[0].Addr().String()+","+l[1].Addr().String(), "--json")
 	<-both
-	if got.code != classNetwork.exit() || strings.Count(got.out, "closed the connection before it answered") != 2 {
+	if got.code != classNetwork.exit() || strings.Count(got.out, "closed the connection before it answered") != 3 { // and the first as that of all
 		t.Errorf("got %+v", got)
 	}
 }
@@ -231,11 +236,15 @@ func TestCheckAtOnce(t *testing.T) {
 func TestCheckJSON(t *testing.T) {
 	t.Parallel()
 	good, bad := serveWith(t), serveWith(t, "--fault", "wrong-key")
+	began := time.Now().Truncate(time.Millisecond)
 	got := runWith(t, secretsInEnv, "", "check", "alice", good.addr+","+bad.addr, "--json", "--types", "--negative", "-t", "pap")
 	var r struct {
+		Time     time.Time
 		Command  string
+		User     string
 		Granted  bool
 		ExitCode exitCode `json:"exit_code"`
+		Error    problem
 		Servers  []struct {
 			Server        string
 			Address       string
@@ -253,6 +262,9 @@ func TestCheckJSON(t *testing.T) {
 	d.DisallowUnknownFields()
 	if err := d.Decode(&r); err != nil || strings.Count(got.out, "\n") != 1 || len(r.Servers) != 2 {
 		t.Fatalf("%v in %q", err, got.out)
+	}
+	if r.Error != *r.Servers[1].Error || r.User != "alice" || r.Time.Before(began) || r.Time.After(time.Now()) {
+		t.Errorf("got %s", got.out)
 	}
 	if r.Command != "check" || r.Granted || r.ExitCode != classProtocol.exit() || got.code != classProtocol.exit() {
 		t.Errorf("got %d %s", int(got.code), got.out)
@@ -351,7 +363,7 @@ func TestCheckOutput(t *testing.T) {
 	file := filepath.Join(dir, "tacacs.prom")
 	for _, tt := range []struct{ options, begins string }{
 		{"--prometheus", "# HELP tacacs_up "},
-		{"--json", `{"command":"check",`},
+		{"--json", `{"time":"2`},
 		{"--nagios", "TACACS+ OK: "},
 		{"", s.addr + ": OK\n"},
 	} {

@@ -20,7 +20,8 @@ import (
 // who ask share it. RFC 8907 sections 4.3 and 4.4.
 type client struct {
 	servers       []server
-	keys          []key // the first is used; the others are tried on a reply that it does not fit
+	likely        string // to be a server, where USER and HOST stand the wrong way round; empty for nothing
+	keys          []key  // the first is used; the others are tried on a reply that it does not fit
 	timeout       time.Duration
 	retries       int    // more rounds over the servers
 	network       string // tcp, tcp4 or tcp6
@@ -396,7 +397,16 @@ func (l *link) connect(ctx context.Context, took *timing) (net.Conn, error) {
 		}
 		l.trace.event("not connected: %v", cause(err))
 	}
-	return nil, l.connectFailure(addrs, err)
+	return nil, l.orSwapped(l.connectFailure(addrs, err))
+}
+
+// orSwapped adds the hint to the failure of a name that there may be no such server, since USER and HOST
+// stand the wrong way round.
+func (l *link) orSwapped(f *failure) error {
+	if l.likely == "" || isAddr(l.server.host) {
+		return f
+	}
+	return f.withHint("USER comes before HOST: is %s the server?", escape(l.likely))
 }
 
 // resolve gives the addresses of the server that the options allow.
@@ -411,8 +421,8 @@ func (l *link) resolve(ctx context.Context, took *timing) ([]netip.Addr, error) 
 	}
 	if err != nil {
 		l.trace.event("not resolved: %v", cause(err))
-		return nil, failf(classNetwork, "resolve %s: %w", l.server.host, cause(err)).
-			withHint("check the name, or give the server's address")
+		return nil, l.orSwapped(failf(classNetwork, "resolve %s: %w", l.server.host, cause(err)).
+			withHint("check the name, or give the server's address"))
 	}
 	for i, a := range addrs {
 		addrs[i] = a.Unmap()
@@ -428,27 +438,26 @@ func (l *link) resolve(ctx context.Context, took *timing) ([]netip.Addr, error) 
 }
 
 // connectFailure explains why there is no connection to any of the server's addresses.
-func (l *link) connectFailure(addrs []netip.Addr, err error) error {
+func (l *link) connectFailure(addrs []netip.Addr, err error) *failure {
 	with := l.server.name
 	if !isAddr(l.server.host) {
 		with += fmt.Sprintf(" %v", addrs)
 	}
 	addr, port := cutPort(l.server.host)
 	var timeout interface{ Timeout() bool }
+	f := failf(classNetwork, "connect to %s: %w", with, cause(err))
 	switch {
 	case isErrno(err, syscall.ECONNREFUSED, 10061):
 		return failf(classNetwork, "connect to %s: connection refused", with).
 			withHint("nothing listens there: is it port 49, or 300 for TLS?")
-	case port != "":
-		return failf(classNetwork, "connect to %s: %w", with, cause(err)).
-			withHint("an IPv6 address with a port needs brackets: [%s]:%s", addr, port)
 	case errors.As(err, &timeout) && timeout.Timeout():
-		return failf(classNetwork, "connect to %s: timed out after %v", with, l.timeout).
+		f = failf(classNetwork, "connect to %s: timed out after %v", with, l.timeout).
 			withHint("a filter, a route, a wrong address or the wrong VRF (--interface, --source)")
+	case l.source.IsValid() || l.device != "":
+		f = f.withHint("check --source and --interface: the address must be this host's, and of the server's family")
 	}
-	f := failf(classNetwork, "connect to %s: %w", with, cause(err))
-	if l.source.IsValid() || l.device != "" {
-		return f.withHint("check --source and --interface: the address must be this host's, and of the server's family")
+	if port != "" {
+		f = f.withHint("an IPv6 address with a port needs brackets: [%s]:%s", addr, port)
 	}
 	return f
 }

@@ -122,7 +122,7 @@ func (c *completer) offerFiles(prefix string) { c.text.WriteString("FILE\t" + pr
 // offerOptions writes the options that the command takes, each by its long name.
 func (c *completer) offerOptions() {
 	for _, row := range c.inv.options.rows {
-		if c.inv.action == nil || row.group == groupCommand || c.inv.command.takes(row) {
+		if c.inv.action == nil || c.inv.command.accepts(row) {
 			names := row.dashed()
 			help := row.help
 			if end := strings.IndexAny(help, ";:("); end >= 0 {

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -1123,6 +1124,38 @@ func TestMuxGrace(t *testing.T) {
 		if holds := m.hold(at, until); holds != tt.holds || holds && m.limit.After(now) != tt.overdue || holds && m.limit.Sub(at) != tt.wait {
 			t.Errorf("%v after the deadline: %t, overdue %t, waits for %v", tt.after, holds, m.limit.After(now), m.limit.Sub(at))
 		}
+	}
+}
+
+// TestReplyInTheGrace: a reply that comes a moment after the time of its session counts; a later one
+// does not.
+func TestReplyInTheGrace(t *testing.T) {
+	for late, want := range map[time.Duration]fate{grace / 2: fateDecided, 2 * grace: fateSilent} {
+		synctest.Test(t, func(t *testing.T) {
+			conn, other := net.Pipe()
+			c := &client{servers: []server{newServer("tac1", 49)}, keys: []key{{"test", testKey}}, timeout: time.Second}
+			m := newMux(&link{client: c, conn: conn}, nil, func() {})
+			j := &job{request: newRecord(caller{user: "u"}, authenMethodTACACSPlus, acctStart, []string{"service=shell"}, "1")}
+			c.begin(j, time.Now())
+			if err := m.add(j); err != nil {
+				t.Fatal(err)
+			}
+			h := j.session.sent
+			h.seqNo++
+			size := int64(len(m.out))
+			var server sync.WaitGroup
+			server.Go(func() {
+				io.CopyN(io.Discard, other, size)
+				time.Sleep(c.timeout + late)
+				other.Write(packed(h, testKey, &acctReply{status: acctSuccess}))
+			})
+			if got := m.wait(t.Context(), time.Time{}); got != j || fateOf(j.err) != want {
+				t.Errorf("a reply %v after its time: %v", late, j.err)
+			}
+			conn.Close()
+			other.Close()
+			server.Wait()
+		})
 	}
 }
 

@@ -150,7 +150,6 @@ func (t *tlsConversation) next(from int, at time.Time, octets []byte) (rest []by
 		t.warned(from, body)
 	case recordHandshake:
 		t.handshake(from, body)
-		t.drain()
 	case recordData:
 		t.protected(tlsRecord{from, at, record})
 	}
@@ -167,7 +166,6 @@ func recordLength(octets []byte) (n int, ok bool) {
 // protected opens a record, or keeps it behind those that wait.
 func (t *tlsConversation) protected(r tlsRecord) {
 	switch {
-	case t.sealed:
 	case !t.sides[r.from].greeted:
 		t.giveUp("its handshake is not in the capture")
 	case !t.waits(r.from) && t.open(r):

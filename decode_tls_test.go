@@ -711,6 +711,11 @@ func TestTLSHellos(t *testing.T) {
 		{"AES-CCM", []tlsWord{hello(), answer(0x1304, isTLS13...)}, `name "" cipher "0x1304" alert "" problem "its cipher is 0x1304, which is not known here"` + none},
 		{"TLS 1.2, and an alert that is encrypted", []tlsWord{hello(), answer(0xc02f), {0, clearRecord(recordAlert, bytes.Repeat([]byte{1}, 26))}},
 			`name "" cipher "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256" alert "" problem "it is TLS 1.2, which RFC 9887 section 3.2 forbids"` + none},
+		{"TLS 1.2, and the beginning of a certificate", []tlsWord{hello(),
+			{1, clearRecord(recordHandshake, append(serverHelloOf(0xc02f), 11, 0, 1, 0, 1))}, {1, clearRecord(recordHandshake, []byte{2, 0, 0})}},
+			`name "" cipher "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256" alert "" problem "it is TLS 1.2, which RFC 9887 section 3.2 forbids"` + none},
+		{"a hello behind the answer", []tlsWord{hello(), answer(0x1301, isTLS13...), hello(name(0, "late")...)},
+			`name "" cipher "TLS_AES_128_GCM_SHA256" alert "" problem ""` + none},
 		{"a version to come", []tlsWord{hello(), answer(0x1301, 0, 43, 0, 2, 3, 5)},
 			`name "" cipher "TLS_AES_128_GCM_SHA256" alert "" problem "it is 0x0305, which RFC 9887 section 3.2 forbids"` + none},
 		{"a hello that is cut", []tlsWord{{0, clearRecord(recordHandshake, []byte{1, 0, 0, 2, 3, 3})}}, noHello},
@@ -736,8 +741,12 @@ func TestTLSHellos(t *testing.T) {
 		{"a record that is as long as one may be", []tlsWord{{0, []byte{recordData, 3, 3, 0x41, 0}}}, `name "" cipher "" alert "" problem ""` + none},
 	} {
 		for _, size := range []int{1, 1 << 14} {
-			if got := newTLSListener(keyLogOf(t, "")).hear(tt.words, size).facts(); got != tt.want {
+			l := newTLSListener(keyLogOf(t, "")).hear(tt.words, size)
+			if got := l.facts(); got != tt.want {
 				t.Errorf("%s: got %s\nwant %s", tt.name, got, tt.want)
+			}
+			if l.answered && l.sides[1].hello != nil {
+				t.Errorf("%s: %d octets are kept for nothing", tt.name, len(l.sides[1].hello))
 			}
 		}
 	}
@@ -777,6 +786,9 @@ func TestKeyLogGrows(t *testing.T) {
 	}
 	write(lines[1][100:] + strings.Join(lines[2:], ""))
 	l.add(1, time.Time{}, nil)
+	if info, err := os.Stat(file); err != nil || info.Size() != k.size {
+		t.Errorf("%d octets were read: %v, %v", k.size, info.Size(), err)
+	}
 	want := []string{"client 3: 2 octets", "server 4: 2 octets", "client 6: 2 octets", "server 8: 2 octets", "client 10: 2 octets"}
 	if !slices.Equal(l.log, want) || l.problem != "" || l.held != 0 || l.waiting != nil {
 		t.Error(l.log, l.facts())
@@ -790,8 +802,8 @@ func TestKeyLogTooLate(t *testing.T) {
 	l := newTLSListener(keyLogOf(t, "")).hear(m.hellos, 100)
 	for range 100 {
 		l.add(1, time.Time{}, m.traffic[1].data(strings.Repeat("x", 1000)))
-		if l.held > maxUnread {
-			t.Fatal(l.held)
+		if l.held > maxUnread || l.sealed && (l.held > 0 || l.waiting != nil) {
+			t.Fatal(l.held, len(l.waiting))
 		}
 	}
 	if !l.sealed || l.waiting != nil || !strings.Contains(l.problem, "no secret") {
@@ -835,7 +847,7 @@ func TestKeyLogFiles(t *testing.T) {
 		"good":    "# a comment\r\n\r\nCLIENT_TRAFFIC_SECRET_0" + random + long + "\r\nCLIENT_RANDOM 00 11\nEXPORTER_SECRET" + random + "zz\n",
 		"no end":  "SERVER_HANDSHAKE_TRAFFIC_SECRET" + random + long[:64],
 		"empty":   "",
-		"words":   "\nnot a key log\n",
+		"words":   "\nnot a key log\nnor this\n",
 		"random":  "CLIENT_TRAFFIC_SECRET_0 0001 " + long,
 		"longer":  "CLIENT_TRAFFIC_SECRET_0 " + strings.TrimSpace(random) + "00 " + long,
 		"secret":  "CLIENT_TRAFFIC_SECRET_0" + random + long[:62],

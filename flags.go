@@ -62,6 +62,16 @@ func (c *caller) check(command string) error {
 	return nil
 }
 
+// enable makes the caller that of the command enable, which has one service; given says that the
+// request names one.
+func (c *caller) enable(given bool) error {
+	if given && c.service != authenServiceEnable {
+		return failf(classUsage, "enable has the service enable, not %s", c.service)
+	}
+	c.service, c.defaultLevel = authenServiceEnable, 15
+	return nil
+}
+
 // describe is what a secret of the caller is called at a prompt.
 func (c *caller) describe(what string) string {
 	if c.service == authenServiceEnable {
@@ -102,7 +112,7 @@ type serverOptions struct {
 func (s *serverOptions) register(o *optionSet) {
 	s.timeout = 10 * time.Second
 	o.add((*anyText)(&s.host), "H host", "HOST", "the servers, in place of the word HOST")
-	o.add(&number{&s.port, 1, 65535}, "p port", "PORT", "port of servers that have none of their own (default 49; 300 with --tls)")
+	o.add(&number{&s.port, 1, 65535}, "p port", "PORT", "port of servers that have none of their own (default 49; 300 with --tls);\ndecode: of the conversations that count (default all that begin like TACACS+)")
 	o.add((*seconds)(&s.timeout), "timeout", "TIME", "for each server, in all: seconds (2.5) or a duration (500ms) (default 10)")
 	o.add(&number{&s.retries, 0, 1000}, "retries", "N", "more rounds over the servers (default 0)")
 	o.add((*toggle)(&s.ipv4), "4", "", "use IPv4 only")
@@ -272,7 +282,7 @@ func (o *optionSet) add(v flag.Value, names, arg, help string) {
 // nothing.
 func (o *optionSet) notFor(c command) string {
 	for _, row := range o.rows {
-		if name := row.long(); o.given[name] && row.group != groupCommand && !c.takes(row) {
+		if name := row.long(); o.given[name] && !c.accepts(row) {
 			return name
 		}
 	}
@@ -302,7 +312,7 @@ func (o *optionSet) take(arg string, rest []string, named bool) ([]string, error
 			value = "true"
 		}
 		if f.Value.Set(value) != nil {
-			return nil, failf(classUsage, "option %s takes no value", shown)
+			return nil, takesNoValue(shown)
 		}
 	} else if !attached {
 		if len(rest) == 0 {
@@ -327,6 +337,8 @@ func (o *optionSet) take(arg string, rest []string, named bool) ([]string, error
 	}
 	return rest, nil
 }
+
+func takesNoValue(option string) error { return failf(classUsage, "option %s takes no value", option) }
 
 // row is the option that has this name, one of several; nil for none.
 func (o *optionSet) row(name string) *optionRow {
@@ -383,11 +395,17 @@ func nearest(word string, candidates []string) (meant string) {
 			meant, limit = c, d-1
 		}
 	}
-	longer := slices.DeleteFunc(slices.Clone(candidates), func(c string) bool { return !strings.HasPrefix(c, strings.ToLower(word)) })
-	if len(word) > 2 && len(longer) == 1 {
+	if longer := beginning(word, candidates); len(longer) == 1 {
 		return longer[0]
 	}
 	return meant
+}
+
+// beginning are the candidates that begin with a word of three letters at least.
+func beginning(word string, candidates []string) []string {
+	return slices.DeleteFunc(slices.Clone(candidates), func(c string) bool {
+		return len(word) < 3 || !strings.HasPrefix(c, strings.ToLower(word))
+	})
 }
 
 // distance is how many letters have to be changed, put in or left out to make b of a (Levenshtein).

@@ -340,7 +340,7 @@ var usageErrors = []struct{ line, message, hint string }{
 	{"bogus alice SERVER", `unknown command "bogus"`, hintCommands},
 	{"alice SERVER authenticate", `unknown command "alice"`, hintCommands},
 	{"''", `unknown command ""`, hintCommands},
-	{"help bogus", `unknown command "bogus"`, hintCommands},
+	{"help bogus", `unknown command "bogus"`, "tacacs_plus help lists the commands"},
 	{"help authenticate enable", `unexpected argument "enable"`, ""},
 	{"version x", `unexpected argument "x"`, "usage: tacacs_plus version"},
 	{"authenticate", "USER is missing", "usage: tacacs_plus authenticate USER HOST"},
@@ -358,6 +358,11 @@ var usageErrors = []struct{ line, message, hint string }{
 	{"authenticate alice SERVER -key_fil=secret", "unknown option -k...", "-k and its value are two words"},
 	{"authenticate alice SERVER -khunter2", "unknown option -k...", "-k and its value are two words"},
 	{"authenticate alice SERVER --password-stdin=hunter2", "option --password-stdin takes no value", ""},
+	{"authenticate alice SERVER --password-stdin hunter2", "option --password-stdin takes no value", ""},
+	{"authenticate alice --password-stdin SERVER hunter2", `unexpected argument "hunter2"`, "usage: tacacs_plus authenticate USER HOST"},
+	{"-password_stdin hunter2 authenticate alice SERVER", "option -password_stdin takes no value", ""},
+	{"chpass alice SERVER --new-password-stdin hunter2", "option --new-password-stdin takes no value", ""},
+	{"authorize alice SERVER --password-stdin hunter2", "option --password-stdin takes no value", ""},
 	{"--chap-id 4 authenticate alice SERVER", "unknown option --chap-id", "it is an option of authenticate, enable, and stands after the command"},
 	{"authenticate alice SERVER ---port 4", "unknown option ---port", "did you mean --port?"},
 	{"authenticate alice SERVER --Port 4", "unknown option --Port", "did you mean --port?"},
@@ -366,7 +371,7 @@ var usageErrors = []struct{ line, message, hint string }{
 	{"authenticate alice SERVER --password", "option --password needs a value", ""},
 	{"authenticate alice SERVER -d=maybe", "option -d takes no value", ""},
 	{"authenticate alice SERVER -t foo", `option -t: "foo" is not one of ascii pap chap mschap mschapv2`, ""},
-	{"authenticate alice SERVER -s foo", `option -s: "foo" is not one of none login enable ppp pt rcmd x25 nasi fwproxy`, ""},
+	{"authenticate alice SERVER -s foo", `option -s: "foo" is not one of none login ppp pt rcmd x25 nasi fwproxy`, ""},
 	{"authenticate alice SERVER -l 16", `option -l: "16" is not 0 to 15`, ""},
 	{"authenticate alice SERVER -l -1", `option -l: "-1" is not 0 to 15`, ""},
 	{"authenticate alice SERVER --priv_lvl=x", "option --priv_lvl: its value is not 0 to 15", ""},
@@ -463,7 +468,8 @@ var usageErrors = []struct{ line, message, hint string }{
 	{"authenticate alice SERVER --cer x", "unknown option --cer", "did you mean --cert?"},
 	{"authenticate alice SERVER --pass x", "unknown option --pass", hintOptions},
 	{"acc alice SERVER", `unknown command "acc"`, "did you mean account?"},
-	{"auth alice SERVER", `unknown command "auth"`, hintCommands},
+	{"auth alice SERVER", `unknown command "auth"`, "did you mean authenticate or authorize?"},
+	{"au alice SERVER", `unknown command "au"`, hintCommands},
 	{"authorize alice SERVER x", "argument x has neither = nor *: write name=value, or name*value for an optional one", "a command line is one word: --cmd 'x'"},
 	{"authorize alice SERVER -c ''", "argument \"\" has neither = nor *: write name=value, or name*value for an optional one", ""},
 	{"authorize alice SERVER =", "argument = has no name before the separator", ""},
@@ -476,6 +482,8 @@ var usageErrors = []struct{ line, message, hint string }{
 	{"authorize alice SERVER service=ppp" + strings.Repeat(" a=b", 255), "256 arguments, the limit is 255", ""},
 	{"authorize alice SERVER service=shell" + strings.Repeat(" a=b", 254), "256 arguments, the limit is 255", ""}, // cmd= is added
 	{"authorize alice SERVER cmd=show", "no service among the arguments", hintService},
+	{"authorize alice SERVER service= cmd=show", "the service is empty", hintService},
+	{"account alice SERVER service*", "the service is empty", hintService},
 	{"authorize alice SERVER --require service", "--require service is not name=value", ""},
 	{"authorize alice SERVER --require =x", "--require =x is not name=value", ""},
 	{"authorize alice SERVER --cmd show cmd=show", "--cmd writes service and cmd; they cannot be given as arguments too", ""},
@@ -547,12 +555,13 @@ func checkUsage(t *testing.T, name string, got outcome, message, hint string, as
 	}
 	if asJSON {
 		var res struct {
+			Time     time.Time
 			Granted  bool    `json:"granted"`
 			ExitCode int     `json:"exit_code"`
 			Error    problem `json:"error"`
 		}
 		err := json.Unmarshal([]byte(got.out), &res)
-		if err != nil || strings.Count(got.out, "\n") != 1 || res.Granted || res.ExitCode != 2 || res.Error != (problem{"usage", message, hint}) {
+		if err != nil || strings.Count(got.out, "\n") != 1 || res.Time.IsZero() || res.Granted || res.ExitCode != 2 || res.Error != (problem{"usage", message, hint}) {
 			t.Errorf("%s\nas JSON is %s(%v)", name, got.out, err)
 		}
 		got.out = ""
@@ -586,8 +595,10 @@ func TestJSONBehindAMistake(t *testing.T) {
 
 func TestQuietUsageErrors(t *testing.T) {
 	for _, other := range []string{"--json", "--verbose"} {
-		checkUsage(t, other, runWith(t, secretsInEnv, "", "authenticate", "alice", "tac1", "--quiet", other),
-			"--quiet goes with neither --verbose nor --json", "", false)
+		for _, line := range []string{"authenticate alice tac1", "serve", "decode", "version"} {
+			checkUsage(t, line+other, runWith(t, secretsInEnv, "", append(split(line), "--quiet", other)...),
+				"--quiet goes with neither --verbose nor --json", "", false)
+		}
 	}
 	checkUsage(t, "-q", runWith(t, secretsInEnv, "", "-q", "authenticate", "alice"),
 		"HOST is missing", "usage: tacacs_plus authenticate USER HOST", false)

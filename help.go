@@ -17,7 +17,7 @@ func mainHelp(table []command) string {
 	var b strings.Builder
 	b.WriteString("Ask a TACACS+ server: authentication, authorization, accounting (RFC 8907).\n\n")
 	for _, name := range []string{"authenticate", "authorize", "account", "check"} {
-		if c, err := findCommand(table, name); err == nil {
+		if c, err := findCommand(table, name, ""); err == nil {
 			b.WriteString("    " + c.example(0) + "\n")
 		}
 	}

@@ -28,6 +28,7 @@ var ownOptions = map[string]string{
 	"check":        "types negative nagios warn crit cert-days prometheus output",
 	"batch":        "c concurrency",
 	"help":         "man",
+	"decode":       "key-list summary",
 	"serve":        "listen user users-file enable-password-file permit deny arg must-change reply-delay client-ca write-cacert fault",
 }
 
@@ -71,8 +72,7 @@ func TestHelp(t *testing.T) {
 			t.Errorf("help %s: %+v", c.name, one)
 		}
 		checkHelp(t, one.out, ownOptions[c.name])
-		_, shared, _ := strings.Cut(one.out, "\nOptions that it shares with others")
-		switch {
+		switch shares := strings.Contains(one.out, "\nOptions that it shares with others"); {
 		case strings.Contains(c.words, "HOST"):
 			checkHelp(t, one.out, sharedOptions)
 		case c.server:
@@ -80,11 +80,13 @@ func TestHelp(t *testing.T) {
 			if strings.Contains(one.out, "--timeout") || strings.Contains(one.out, "--password-stdin") || strings.Contains(one.out, "--username") {
 				t.Errorf("help %s has options that are not for it:\n%s", c.name, one.out)
 			}
-		default:
-			checkHelp(t, shared, "q quiet v verbose d debug json show-secrets")
-			if offline := strings.Contains(shared, "--key-file"); strings.Contains(shared, "--timeout") || offline != (c.offline != nil) {
-				t.Errorf("help %s has options that are not for it, or lacks some:\n%s", c.name, one.out)
+		case c.offline != nil:
+			checkHelp(t, one.out, "k key key-file p port keylog q quiet v verbose d debug json show-secrets")
+			if strings.Contains(one.out, "--timeout") || strings.Contains(one.out, "--password-stdin") || strings.Contains(one.out, "--username") {
+				t.Errorf("help %s has options that are not for it:\n%s", c.name, one.out)
 			}
+		case shares:
+			t.Errorf("help %s has options of others:\n%s", c.name, one.out)
 		}
 		for _, args := range [][]string{{c.name, "--help"}, {"-h", c.name}, {c.name, "alice", "tac1", "-h", "--json"}} {
 			if got := runWith(t, nil, "", args...); got != one {

@@ -71,7 +71,13 @@ func (c command) takes(row optionRow) bool {
 	case c.offline != nil:
 		return row.group == groupKey || row.group == groupOutput || slices.Contains(c.offline, row.long())
 	}
-	return row.group == groupOutput || strings.Contains(c.words, "HOST")
+	return strings.Contains(c.words, "HOST")
+}
+
+// accepts says that the command line, or a profile, may have the option: what is about the output may
+// stand anywhere.
+func (c command) accepts(row optionRow) bool {
+	return row.group == groupCommand || row.group == groupOutput || c.takes(row)
 }
 
 // usage is the hint for a wrong number of words.
@@ -84,7 +90,9 @@ type action func(context.Context, *invocation) (output, error)
 
 const hintCommand = "a command comes first, such as authenticate; tacacs_plus help lists them"
 
-func findCommand(table []command, name string) (command, error) {
+// findCommand is the command of that name. The hint of its error says what may have been meant, or else
+// what goes without saying to who knows the program.
+func findCommand(table []command, name, otherwise string) (command, error) {
 	var names []string
 	for _, c := range table {
 		if c.name == name {
@@ -93,10 +101,10 @@ func findCommand(table []command, name string) (command, error) {
 		names = append(names, c.name)
 	}
 	f := failf(classUsage, "unknown command \"%s\"", escape(name))
-	if meant := nearest(name, names); meant != "" {
+	if meant := cmp.Or(nearest(name, names), strings.Join(beginning(name, names), " or ")); meant != "" {
 		return command{}, f.withHint("did you mean %s?", meant)
 	}
-	return command{}, f.withHint("%s", hintCommand)
+	return command{}, f.withHint("%s", otherwise)
 }
 
 // ownersOf are the commands that have an option of that name of their own.
@@ -129,6 +137,8 @@ type invocation struct {
 	version  bool
 	words    []string  // the arguments after USER and HOST
 	tail     []string  // those of them that stood after --
+	behind   string    // the option that reads a secret which a word stands behind; empty for none
+	unsure   string    // that word
 	reads    string    // what the command takes from standard input; empty for nothing
 	terminal *terminal // nil where there is none
 }
@@ -143,7 +153,7 @@ func (inv *invocation) register(o *optionSet) {
 	inv.server.register(o)
 	o.group = groupKey
 	o.add(&inv.key, "k key", "KEY", "the shared secret; others see it in the process list")
-	o.add(&inv.key.files, "key-file", "FILE", "file with the shared secret; - is standard input; repeatable: the first is used, the others are tried on a garbled reply to name the one that fits; serve: [PREFIX=]FILE, for the clients in PREFIX, of which the longest counts")
+	o.add(&inv.key.files, "key-file", "FILE", "file with the shared secret; - is standard input; repeatable: the first is used, the others are tried on a garbled reply to name the one that fits; serve: [PREFIX=]FILE, for the clients in PREFIX, of which the longest counts; decode: all are candidates")
 	o.group = groupPassword
 	o.add(&inv.password, "password", "PASSWORD", "the password; others see it in the process list")
 	o.add(&inv.password.files, "password-file", "FILE", "file with the password; - is standard input")
@@ -169,6 +179,7 @@ func newInvocation(table []command, std stdio) *invocation {
 func parse(table []command, args []string, std stdio) (*invocation, error) {
 	inv := newInvocation(table, std)
 	inv.terminal = openTerminal(std)
+	before := ""
 	for len(args) > 0 {
 		arg, rest := args[0], args[1:]
 		var err error
@@ -179,18 +190,25 @@ func parse(table []command, args []string, std stdio) (*invocation, error) {
 		case len(arg) > 1 && arg[0] == '-':
 			rest, err = inv.options.take(arg, rest, inv.action != nil)
 		case strings.HasPrefix(arg, "@"):
-			err = inv.profile.take(arg)
+			if err = inv.profile.take(arg); readsSecret(before) {
+				inv.profile.behind = before
+			}
 		case inv.action == nil:
-			err = inv.name(arg)
+			if err = inv.name(arg); err != nil && readsSecret(before) {
+				err = takesNoValue(before)
+			}
 		default:
 			inv.words = append(inv.words, arg)
+			if readsSecret(before) {
+				inv.behind, inv.unsure = before, arg
+			}
 		}
 		if err != nil {
 			inv.lookAhead(args[1:])
 			_ = inv.readProfile()
 			return inv, err
 		}
-		args = rest
+		before, args = arg, rest
 	}
 	switch {
 	case inv.help, inv.version:
@@ -204,9 +222,15 @@ func parse(table []command, args []string, std stdio) (*invocation, error) {
 	return inv, inv.assign()
 }
 
+// readsSecret says that an option reads a secret from standard input. A word right behind it may be that
+// secret, by mistake, and is not repeated.
+func readsSecret(option string) bool {
+	return strings.HasPrefix(option, "-") && strings.HasSuffix(strings.ReplaceAll(option, "_", "-"), "-stdin")
+}
+
 // name takes the command that the line names.
 func (inv *invocation) name(word string) (err error) {
-	if inv.command, err = findCommand(inv.table, word); err == nil {
+	if inv.command, err = findCommand(inv.table, word, hintCommand); err == nil {
 		inv.action = inv.command.setup(inv.options)
 	}
 	return err
@@ -259,11 +283,14 @@ func (inv *invocation) assign() error {
 			}
 		}
 	}
+	if inv.behind != "" && slices.Contains(inv.words, inv.unsure) && !(more && strings.ContainsAny(inv.unsure, "=*")) {
+		return takesNoValue(inv.behind)
+	}
 	if len(inv.words) > 0 && !more {
 		return failf(classUsage, "unexpected argument \"%s\"", escape(inv.words[0])).withHint("%s", inv.command.usage())
 	}
 	if !asks {
-		return nil
+		return inv.output.check()
 	}
 	return cmp.Or(inv.caller.check(inv.command.name), inv.server.check(), inv.output.check())
 }
@@ -316,13 +343,13 @@ func (inv *invocation) put(ctx context.Context, c *client, j *job) (*result, err
 	j.res = result{Command: inv.command.name, User: inv.caller.user}
 	c.tell = inv.warn
 	(&asker{client: c}).ask(ctx, j)
-	return &j.res, inv.swapped(j.err)
+	return &j.res, j.err
 }
 
 // findServers sees to it that one of the servers has an address: nobody should type two secrets to
 // learn that there is no such name.
 func (inv *invocation) findServers(ctx context.Context) (err error) {
-	c := &client{network: inv.server.network()}
+	c := &client{network: inv.server.network(), likely: inv.likelyServer()}
 	for _, srv := range inv.server.servers {
 		limited, cancel := context.WithTimeout(ctx, inv.server.timeout)
 		_, err = (&link{client: c, server: srv}).resolve(limited, new(timing))
@@ -334,24 +361,22 @@ func (inv *invocation) findServers(ctx context.Context) (err error) {
 	if ctx.Err() != nil {
 		return interrupted(ctx)
 	}
-	return inv.swapped(err)
+	return err
 }
 
-// swapped adds the hint to an error that there may be no such server since USER and HOST stand the
-// wrong way round: USER is an address or has a port, and HOST is a name.
-func (inv *invocation) swapped(err error) error {
-	user, servers := inv.caller.user, inv.server.servers
-	likely, wrong := parseServers(user, 49)
-	if err == nil || classOf(err) != classNetwork || isAddr(servers[0].host) || wrong != nil || !isAddr(likely[0].host) && !strings.Contains(user, ":") {
-		return err
+// likelyServer is USER where that looks like a server: an address, or what has a port.
+func (inv *invocation) likelyServer() string {
+	user := inv.caller.user
+	if servers, err := parseServers(user, 49); err != nil || !isAddr(servers[0].host) && !strings.Contains(user, ":") {
+		return ""
 	}
-	return asFailure(err).withHint("USER comes before HOST: is %s the server?", escape(user))
+	return user
 }
 
 // client is what the options say of the servers. It says nothing by itself.
 func (inv *invocation) client(keys []key) (*client, error) {
 	s := &inv.server
-	c := &client{servers: s.servers, keys: keys, timeout: s.timeout, retries: s.retries, network: s.network(),
+	c := &client{servers: s.servers, likely: inv.likelyServer(), keys: keys, timeout: s.timeout, retries: s.retries, network: s.network(),
 		source: s.sourceAddr, device: s.device, remAddr: inv.caller.remAddr, singleConnect: s.singleConnect, clear: s.unencrypted || s.tls.enabled}
 	if inv.output.debug {
 		c.trace = &tracer{out: inv.std.err, showSecrets: inv.output.showSecrets, began: time.Now()}
@@ -369,7 +394,11 @@ func (inv *invocation) finish(out output, err error) exitCode {
 		out = inv.misused(err)
 	}
 	f := out.conclude(err)
-	inv.show(out, inv.std.out)
+	if err := inv.show(out, inv.std.out); err != nil && out.exit() == 0 {
+		if _, verdict := out.(*result); !verdict { // whose exit code says it all
+			out.conclude(err)
+		}
+	}
 	if f != nil && f.err != nil {
 		inv.say("%v", f)
 	}
@@ -405,8 +434,8 @@ func (inv *invocation) misused(err error) output {
 	return &page{}
 }
 
-// show prints an output on w as the options ask.
-func (inv *invocation) show(out output, w io.Writer) {
+// show prints an output on w as the options ask, and says so where that fails.
+func (inv *invocation) show(out output, w io.Writer) error {
 	var text string
 	_, asked := out.(*page) // in so many words: -q is about verdicts
 	switch {
@@ -419,11 +448,14 @@ func (inv *invocation) show(out output, w io.Writer) {
 		text = out.line()
 	}
 	if text == "" {
-		return
+		return nil
 	}
 	if _, err := io.WriteString(w, text); err != nil {
-		fmt.Fprintf(inv.std.err, "tacacs_plus: write the result: %v\n", cause(err))
+		err := failf(classUsage, "write the result: %w", cause(err))
+		inv.say("%v", err)
+		return err
 	}
+	return nil
 }
 
 // say tells the person something that is neither a result nor an error.

@@ -161,7 +161,7 @@ func newHelp(o *optionSet) action {
 		case n == 0:
 			return &page{text: mainHelp(commands())}, nil
 		case n == 1 && !man:
-			about, err := findCommand(commands(), inv.words[0])
+			about, err := findCommand(commands(), inv.words[0], "tacacs_plus help lists the commands")
 			if err != nil {
 				return nil, err
 			}

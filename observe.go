@@ -211,7 +211,7 @@ func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 
 // or does not apply, is left out.
 type recordObject struct {
 	Time        string   `json:"time,omitempty"`
-	Peer        string   `json:"peer"`
+	Peer        string   `json:"peer,omitempty"`
 	Server      string   `json:"server,omitempty"`
 	Error       string   `json:"error,omitempty"` // in place of a session
 	SessionID   string   `json:"session_id,omitempty"`
@@ -234,7 +234,10 @@ type recordObject struct {
 
 // appendJSON writes one object, in which all that comes from others is escaped.
 func (r *sessionRecord) appendJSON(b []byte) []byte {
-	shown := recordObject{Peer: r.peer.String(), Error: escape(r.problem)}
+	shown := recordObject{Error: escape(r.problem)}
+	if r.peer.IsValid() {
+		shown.Peer = r.peer.String()
+	}
 	if !r.at.IsZero() {
 		shown.Time = r.at.UTC().Format(timeLayout)
 	}

@@ -52,8 +52,8 @@ func (l *sessionLog) flush() error {
 	return l.send()
 }
 
-// record writes one line at once. After an error it is not there, and will not be, unless it has
-// begun: half a line would spoil the next one.
+// record writes one line at once. After an error it is not there, and will not be. One that has begun
+// ends with cutRecord, which makes no object of it either.
 func (l *sessionLog) record(r *sessionRecord) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -61,11 +61,18 @@ func (l *sessionLog) record(r *sessionRecord) error {
 	l.append(r)
 	line := len(l.queue) - before
 	err := l.send()
-	if err != nil && len(l.queue) >= line {
+	switch {
+	case err == nil:
+	case len(l.queue) >= line:
 		l.queue = l.queue[:len(l.queue)-line]
+	default:
+		l.queue = append(l.queue[:0], cutRecord...)
 	}
 	return err
 }
+
+// cutRecord is the end of a record that was not written whole: the client was told ERROR.
+const cutRecord = "... cut: not confirmed\n"
 
 // append queues one line, or one object.
 func (l *sessionLog) append(r *sessionRecord) {

@@ -210,3 +210,36 @@ func TestAddrPortOf(t *testing.T) {
 		}
 	}
 }
+
+// TestObservationOfGaps: where a reply is missing nobody knows what it asked for, so what the client says
+// next is no user name; and its time counts for no other.
+func TestObservationOfGaps(t *testing.T) {
+	t.Parallel()
+	var o observation
+	for _, p := range []struct {
+		seqNo uint8
+		m     layouter
+	}{
+		{1, &authenStart{action: authenLogin, subject: subject{typ: authenASCII}}}, {2, &authenReply{status: authenGetUser}}, {3, says("bob")},
+		{5, says("secret")}, {8, &authenReply{status: authenPass}},
+	} {
+		h := header{version: minorDefault, typ: typeAuthen, seqNo: p.seqNo, length: 9}
+		o.packet(time.Unix(int64(p.seqNo), 0), &h, p.m)
+	}
+	if o.user != "bob" || o.took != 4*time.Second || o.status != "PASS" {
+		t.Errorf("%+v", o)
+	}
+	for _, tt := range []struct {
+		from, to time.Time
+		want     time.Duration
+	}{
+		{time.Unix(1, 0), time.Unix(3, 0), 2 * time.Second},
+		{time.Unix(3, 0), time.Unix(1, 0), 0},
+		{time.Time{}, time.Unix(1, 0), 0},
+		{time.Unix(1, 0), time.Time{}, 0},
+	} {
+		if got := between(tt.from, tt.to); got != tt.want {
+			t.Errorf("between %v and %v are %v", tt.from, tt.to, got)
+		}
+	}
+}

@@ -296,7 +296,12 @@ func (n names) set(v *uint8, s string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("is not one of %s", strings.Join(n.known(), " "))
+	return notOneOf(n.known())
+}
+
+// notOneOf is for a word that is none of those that are known.
+func notOneOf(known []string) error {
+	return fmt.Errorf("is not one of %s", strings.Join(known, " "))
 }
 
 // known lists the names that there are.

@@ -16,8 +16,9 @@ import (
 // A profile is a file of options that a word of the command line names, @NAME: one long option a
 // line, without its dashes.
 type profile struct {
-	word string          // of the command line; empty for none
-	gave map[string]bool // the options that have their value from it, by all their names
+	word   string          // of the command line; empty for none
+	behind string          // the option that reads a secret which the word stands behind; empty for none
+	gave   map[string]bool // the options that have their value from it, by all their names
 }
 
 // maxProfile is how large the file may be, in octets.
@@ -93,6 +94,9 @@ func readOptions(path string) (text string, open bool, err error) {
 func (p *profile) meant(err error, env func(string) string) error {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
+	}
+	if p.behind != "" { // it may be the secret
+		return takesNoValue(p.behind)
 	}
 	if name := nearest(p.word[1:], profileNames(env)); name != "" {
 		return asFailure(err).withHint("did you mean @%s?", escape(name))
@@ -184,7 +188,7 @@ func (r *profileReader) read(line string) error {
 	if strings.HasSuffix(row.arg, "KEY") || strings.HasSuffix(row.arg, "PASSWORD") {
 		r.secret = name
 	}
-	if !here || row.group != groupCommand && !r.inv.command.takes(*row) || r.typed[name] || r.excluded(name) {
+	if !here || !r.inv.command.accepts(*row) || r.typed[name] || r.excluded(name) {
 		return nil
 	}
 	if strings.HasSuffix(row.arg, "FILE") && value != "" && value != "-" {

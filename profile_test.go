@@ -273,10 +273,11 @@ func TestProfileIsMissing(t *testing.T) {
 		{"@large", filepath.Join(dir, "large") + " is over 65536 octets\n"},
 		{"@folder", "read the profile: read " + filepath.Join(dir, "folder")},
 		{"@", "the name of a profile is missing after @" + user},
+		{"--password-stdin @hunter2", "tacacs_plus: option --password-stdin takes no value\n"},
 		{"@prod @staging", "@prod and @staging are two profiles, and one is the limit" + user},
 	} {
 		got := runWith(t, env, "", append(split("authenticate alice tac1"), split(tt.words)...)...)
-		if got.code != classUsage.exit() || got.out != "" || !strings.Contains(got.err, tt.err) {
+		if got.code != classUsage.exit() || got.out != "" || !strings.Contains(got.err, tt.err) || strings.Contains(got.err, "hunter2") {
 			t.Errorf("%s: got %+v, want %q", tt.words, got, tt.err)
 		}
 	}

@@ -43,6 +43,36 @@ func (e *ending) conclude(err error) *failure {
 	return f
 }
 
+// A report is what an output about many servers or requests has in common with a verdict: the same
+// facts, under the same names in JSON.
+type report struct {
+	Time    string `json:"time"` // when it began, UTC
+	Command string `json:"command"`
+	User    string `json:"user,omitempty"`
+	Granted bool   `json:"granted"`
+	ending
+	Error *problem `json:"error,omitempty"` // why it is not
+}
+
+// newReport begins a report.
+func (inv *invocation) newReport() report {
+	return report{Time: time.Now().UTC().Format(timeLayout), Command: inv.command.name, User: escape(inv.caller.user)}
+}
+
+// judge enters what it all came to, and why.
+func (r *report) judge(c class, why *problem) {
+	r.Granted, r.ExitCode, r.Error = c == classGranted, c.exit(), why
+}
+
+func (r *report) conclude(err error) *failure {
+	f := r.ending.conclude(err)
+	if f != nil {
+		p := newProblem(f)
+		r.Granted, r.Error = false, &p
+	}
+	return f
+}
+
 // A page is a text, however it is asked for.
 type page struct {
 	ending
@@ -56,7 +86,7 @@ func (p *page) json() string  { return p.text }
 // A result is the verdict on one request: every rendering shows these facts and no others. Its
 // field names in JSON are part of the contract.
 type result struct {
-	Time          string     `json:"time,omitempty"` // of the first attempt, UTC; filled in for JSON
+	Time          string     `json:"time,omitempty"` // of began, UTC; filled in for JSON
 	Command       string     `json:"command,omitempty"`
 	User          string     `json:"user,omitempty"`
 	Status        string     `json:"status,omitempty"` // the RFC's name
@@ -80,7 +110,7 @@ type result struct {
 	Attempts      []attempt  `json:"attempts,omitempty"`
 
 	Timing *timing   `json:"-"`
-	began  time.Time // the first attempt
+	began  time.Time // the first attempt, or the end where there was none
 	class  class
 	hint   string // for a denial; errors carry their own
 }
@@ -315,6 +345,9 @@ func encodeJSON(v any) string {
 // conclude makes a result an output, as do exit and the three renderings above.
 func (r *result) conclude(err error) *failure {
 	var f *failure
+	if r.began.IsZero() {
+		r.began = time.Now() // nothing was attempted
+	}
 	r.ExitCode = r.class.exit()
 	switch {
 	case err != nil:
@@ -375,6 +408,14 @@ func escapeExcept(s string, keep rune) string {
 func visible(r rune) bool {
 	const blanks = "\u2800\U00013441\U00013442\U00016fe4\U0001d159" // Braille, hieroglyphs, Khitan, a note without a head
 	return strconv.IsPrint(r) && !strings.ContainsRune(blanks, r) && !unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
+}
+
+// howMany is a number of things: 1 request, 2 requests.
+func howMany(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return fmt.Sprintf("%d %s", n, thing)
 }
 
 // shorten keeps an error on a readable line.

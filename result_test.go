@@ -445,14 +445,29 @@ func TestNotGrantedInJSON(t *testing.T) {
 	}
 }
 
-// TestResultIsNotWritten says so where standard output takes nothing.
+// TestResultIsNotWritten: where standard output takes nothing, that is said. A verdict has its exit code
+// all the same; what has only its text has come to nothing.
 func TestResultIsNotWritten(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
-	var messages strings.Builder
-	code := run(t.Context(), []string{"authorize", "alice", s.addr}, stdio{in: strings.NewReader(""), out: &tap{err: errors.New("broken pipe")}, err: &messages,
-		env: func(name string) string { return secretsInEnv[name] }})
-	if want := "tacacs_plus: write the result: broken pipe\n"; code != classGranted.exit() || messages.String() != want {
-		t.Errorf("got %d, %q", code, messages.String())
+	for line, code := range map[string]exitCode{
+		"authorize alice AT":              classGranted.exit(),
+		"authenticate alice AT --json":    classGranted.exit(),
+		"check AT":                        classUsage.exit(),
+		"check AT --prometheus":           classUsage.exit(),
+		"check AT --nagios":               nagiosUnknown,
+		"check AT --nagios --warn 1ns":    nagiosWarning,
+		"bench alice AT -n 1 --json":      classUsage.exit(),
+		"check alice AT --password wrong": classDenied.exit(),
+		"version":                         classUsage.exit(),
+		"help authorize":                  classUsage.exit(),
+		"--help":                          classUsage.exit(),
+	} {
+		var messages strings.Builder
+		got := run(t.Context(), split(line, "AT", s.addr), stdio{in: strings.NewReader(""), out: &tap{err: errors.New("broken pipe")}, err: &messages,
+			env: func(name string) string { return secretsInEnv[name] }})
+		if want := "tacacs_plus: write the result: broken pipe\n"; got != code || messages.String() != want {
+			t.Errorf("%s: got %d, want %d, %q", line, got, code, messages.String())
+		}
 	}
 }

@@ -151,7 +151,7 @@ func (inv *invocation) keys(ctx context.Context) ([]key, error) {
 	if inv.server.unencrypted || inv.server.tls.enabled {
 		return nil, nil
 	}
-	keys, err := inv.key.load(ctx, inv, "tacacs+ secret: ")
+	keys, err := inv.key.load(ctx, inv, keyPrompt)
 	if err != nil {
 		return nil, err
 	}
@@ -177,9 +177,12 @@ func (inv *invocation) keys(ctx context.Context) ([]key, error) {
 func (inv *invocation) givenKeys(ctx context.Context) (keys []key, err error) {
 	source := inv.key
 	if source.set = false; len(source.files) > 0 || !inv.key.set && inv.std.env(source.env) != "" {
-		if keys, err = source.load(ctx, inv, ""); err != nil {
+		if keys, err = source.load(ctx, inv, keyPrompt); err != nil {
 			return nil, err
 		}
+	}
+	if inv.key.set && inv.key.value == "" {
+		return nil, failf(classUsage, "the key is empty")
 	}
 	if inv.key.set {
 		keys = append(keys, key{fromCommandLine, inv.key.value})
@@ -208,6 +211,7 @@ func (inv *invocation) loadPassword(ctx context.Context, src *secretSource, fres
 }
 
 const (
+	keyPrompt       = "tacacs+ secret: "
 	fromCommandLine = "the command line"
 	fromTerminal    = "the terminal"
 	maxSecretFile   = 64 << 10 // octets
@@ -246,13 +250,7 @@ func (s *secretSource) load(ctx context.Context, inv *invocation, prompt string)
 		if err != nil {
 			return nil, err
 		}
-		if name == "-" {
-			name = "standard input"
-		}
-		if value == "" {
-			return nil, failf(classUsage, "the %s of %s is empty", s.what, name)
-		}
-		values = append(values, key{name, value})
+		values = append(values, key{sourceName(name), value})
 	}
 	return values, nil
 }
@@ -260,8 +258,17 @@ func (s *secretSource) load(ctx context.Context, inv *invocation, prompt string)
 // errTypedEmpty is for a secret for which the person has typed nothing but the return key.
 func errTypedEmpty(what string) error { return failf(classUsage, "the %s typed is empty", what) }
 
-// readSecret reads a file, or standard input for -, without its one trailing newline. Where that is a
-// terminal it is asked for with a prompt, without echo, and take says how much of it.
+// sourceName is what a file is called in messages.
+func sourceName(name string) string {
+	if name == "-" {
+		return "standard input"
+	}
+	return name
+}
+
+// readSecret reads a file, or standard input for -, without its one trailing newline; an empty one is
+// refused. Where that is a terminal it is asked for with a prompt, without echo, and take says how much
+// of it.
 func (inv *invocation) readSecret(ctx context.Context, what, name, prompt string, take func(*bufio.Reader) (string, error)) (string, error) {
 	std, person := inv.std, inv.terminal
 	if name != "-" {
@@ -293,6 +300,9 @@ func (inv *invocation) readSecret(ctx context.Context, what, name, prompt string
 	value, cut := strings.CutSuffix(value, "\n")
 	if cut {
 		value = strings.TrimSuffix(value, "\r")
+	}
+	if value == "" {
+		return "", failf(classUsage, "the %s of %s is empty", what, sourceName(name))
 	}
 	return value, nil
 }

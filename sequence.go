@@ -20,8 +20,9 @@ type entry struct {
 	text   string          // what a person knows it by
 	id     json.RawMessage // what a program knows it by
 	expect string          // the status that makes it a success
+	orphan bool            // a record of a task that no other record names
 	over   bool
-	size   int            // octets of the line and of what came of it
+	size   int            // octets of the line and of what came of it; parse enters what it keeps beyond the line
 	login  authentication // the memory for the request, where it is one
 }
 
@@ -58,13 +59,16 @@ type sequence struct {
 	readErr error         // set before chunks is closed
 	broken  bool          // the output takes nothing any more
 
-	total, asWanted int
-	differ          int   // from what was expected
-	denied          int   // with nothing expected
-	failed          class // of the first that is neither
-	marked          bool  // something was expected of some
-	lenient         bool  // then nothing is expected of the others
-	byClass         [len(classes)]int
+	total   int
+	unmet   int   // of which something else was expected, failures included
+	differ  int   // of them, those that are an answer
+	denied  int   // with nothing expected
+	failed  class // of the first that is neither
+	marked  bool  // something was expected of some
+	lenient bool  // then nothing is expected of the others
+	orphans int
+	orphan  int // the line of the first of them
+	byClass [len(classes)]int
 }
 
 const (
@@ -152,11 +156,11 @@ func (s *sequence) read(in io.Reader, bell *bell) {
 		}
 		e := <-s.free
 		*e = entry{line: n}
-		s.grow(e, len(line))
 		e.owner = e
 		if e.err = err; err == nil {
 			e.err = s.parse(e, line)
 		}
+		s.hold(e, len(line))
 		if e.err == errNoRequest {
 			s.shrink(e)
 			continue
@@ -237,6 +241,16 @@ func (s *sequence) done(e *entry) {
 	}
 }
 
+// hold counts an entry that was parsed, with the octets of its line and of what parse made of them.
+func (s *sequence) hold(e *entry, line int) {
+	if e.err != nil {
+		line += len(e.err.Error())
+	}
+	kept := e.size
+	e.size = 0
+	s.grow(e, kept+line)
+}
+
 // grow counts n octets more that are held for an entry.
 func (s *sequence) grow(e *entry, n int) {
 	e.size += n
@@ -259,9 +273,17 @@ func (s *sequence) count(e *entry) {
 	c := e.class()
 	s.byClass[c]++
 	s.marked = s.marked || e.expect != ""
+	if e.orphan {
+		s.orphan = cmp.Or(s.orphan, e.line)
+		s.orphans++
+	}
+	if e.asExpected() {
+		return
+	}
+	if e.expect != "" {
+		s.unmet++
+	}
 	switch {
-	case e.asExpected():
-		s.asWanted++
 	case c > classDenied:
 		s.failed = cmp.Or(s.failed, c)
 	case e.expect != "":

@@ -38,7 +38,7 @@ type labServer struct {
 
 	mu    sync.Mutex
 	users map[string]string  // name to password
-	open  map[netip.Addr]int // connections of each address
+	open  map[netip.Addr]int // connections of each client, as holderOf names it
 }
 
 // What one client may cost.
@@ -114,6 +114,9 @@ func (srv *labServer) configure(ctx context.Context, inv *invocation, opts *serv
 	if len(opts.listen) == 0 {
 		opts.listen = list{"127.0.0.1:4949"}
 	}
+	if err := checkListen(opts.listen); err != nil {
+		return err
+	}
 	prefixes, err := cutPrefixes(inv.key.files)
 	if err != nil {
 		return err
@@ -135,11 +138,8 @@ func (srv *labServer) configure(ctx context.Context, inv *invocation, opts *serv
 		if srv.enable, err = inv.readSecret(ctx, "enable password", opts.enableFile, "enable password: ", toNewline); err != nil {
 			return err
 		}
-		if srv.enable == "" {
-			return failf(classUsage, "the enable password of %s is empty", opts.enableFile)
-		}
 	}
-	if err := srv.setTLS(inv, opts.clientCA, opts.writeCA); err != nil {
+	if err := srv.setTLS(inv, opts); err != nil {
 		return err
 	}
 	if !srv.clear { // over TLS there is no key (RFC 9887 section 3.2)
@@ -165,7 +165,7 @@ func (srv *labServer) configure(ctx context.Context, inv *invocation, opts *serv
 // addUsers collects the users of the options and of the file.
 func (srv *labServer) addUsers(ctx context.Context, inv *invocation, users []string, file string) error {
 	if file != "" {
-		content, err := inv.readSecret(ctx, "users", file, "users, one NAME:PASSWORD a line, then Ctrl-D: ", toEnd)
+		content, err := inv.readSecret(ctx, "list of users", file, "users, one NAME:PASSWORD a line, then Ctrl-D: ", toEnd)
 		if err != nil {
 			return err
 		}
@@ -187,6 +187,31 @@ func (srv *labServer) addUsers(ctx context.Context, inv *invocation, users []str
 	return nil
 }
 
+// checkListen refuses what is no address and port to listen on.
+func checkListen(addrs []string) error {
+	for _, addr := range addrs {
+		_, port, err := net.SplitHostPort(addr)
+		if err == nil {
+			_, err = net.LookupPort("tcp", port)
+		}
+		if err != nil || port == "" {
+			return failf(classUsage, "--listen \"%s\" is not ADDRESS:PORT", escape(addr))
+		}
+	}
+	return nil
+}
+
+// offLoopback is the first of the addresses to listen on that others than this host can reach.
+func offLoopback(addrs []string) string {
+	for _, addr := range addrs {
+		host, _, _ := net.SplitHostPort(addr)
+		if a, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !a.IsLoopback()) {
+			return addr
+		}
+	}
+	return ""
+}
+
 // makeUp makes a key and a user where there is none, for a server that only this host can reach.
 func (srv *labServer) makeUp(inv *invocation, listen []string) error {
 	var b [12]byte
@@ -203,12 +228,9 @@ func (srv *labServer) makeUp(inv *invocation, listen []string) error {
 	if made == "" {
 		return nil
 	}
-	for _, addr := range listen {
-		host, _, _ := net.SplitHostPort(addr)
-		if a, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !a.IsLoopback()) {
-			return failf(classUsage, "to listen on %s, give a key and users", escape(addr)).
-				withHint("--key-file and --user; without them serve listens on loopback only, with a key of its own")
-		}
+	if addr := offLoopback(listen); addr != "" {
+		return failf(classUsage, "to listen on %s, give a key and users", escape(addr)).
+			withHint("--key-file and --user; without them serve listens on loopback only, with a key of its own")
 	}
 	if strings.Contains(made, "key") {
 		inv.say("made a key: %s", own)
@@ -305,6 +327,7 @@ func (srv *labServer) accept(ctx context.Context, l net.Listener, all *sync.Wait
 func (srv *labServer) enter(client netip.Addr) (refused string) {
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
+	client = holderOf(client)
 	if srv.open[client] >= maxOfOneAddress {
 		return "too many connections of this address"
 	}
@@ -317,10 +340,21 @@ func (srv *labServer) enter(client netip.Addr) (refused string) {
 	}
 }
 
+// holderOf is whom a place is counted for: an address, or the /64 of one of IPv6, in which one host can
+// have as many as it likes.
+func holderOf(client netip.Addr) netip.Addr {
+	if client.Is4() || client.IsLinkLocalUnicast() {
+		return client
+	}
+	network, _ := client.Prefix(64)
+	return network.Addr()
+}
+
 // leave gives the place back.
 func (srv *labServer) leave(client netip.Addr) {
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
+	client = holderOf(client)
 	if srv.open[client]--; srv.open[client] == 0 {
 		delete(srv.open, client)
 	}

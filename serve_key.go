@@ -62,9 +62,6 @@ func (srv *labServer) loadKeys(ctx context.Context, inv *invocation, prefixes []
 		if _, twice := srv.keys[prefixes[i]]; twice {
 			return failf(classUsage, "%s is given more than once", what)
 		}
-		if k.value == "" {
-			return failf(classUsage, "%s is empty", what)
-		}
 		srv.keys[prefixes[i]] = k
 	}
 	return nil

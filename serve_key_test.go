@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -136,5 +137,54 @@ func TestBadKeyFiles(t *testing.T) {
 		if want := "tacacs_plus: " + strings.ReplaceAll(tt.want, "DIR", dir) + "\n"; got != (outcome{classUsage.exit(), "", want}) {
 			t.Errorf("%s: %+v, want %q", tt.line, got, want)
 		}
+	}
+}
+
+// TestNoLengthOfAKey: no message of serve tells how long a key is, whoever reads it: not where a key is
+// bad, not where a packet does not fit it.
+func TestNoLengthOfAKey(t *testing.T) {
+	t.Parallel()
+	short, key := "k234567890123", strings.Repeat("k", 37)
+	length := regexp.MustCompile(`\b(13|37|38)\b`)
+	others := regexp.MustCompile(`[0-9.]+:[0-9]+|/\S+|\([0-9.]+ ms\)`) // addresses, files and times
+	check := func(name, text string) {
+		t.Helper()
+		if found := length.FindString(others.ReplaceAllString(text, "")); found != "" {
+			t.Errorf("%s: %s in\n%s", name, found, text)
+		}
+	}
+	dir := writeFiles(t, map[string]string{"short": short, "long": key, "blank": key + " ", "bom": "\ufeff" + key[2:], "big": long(maxSecretFile + 1)})
+	for _, options := range []string{"--key-file DIR/short", "--key-file DIR/long", "--key-file DIR/blank", "--key-file DIR/bom", "--key " + short} {
+		r := serveAloud(t, map[string]string{}, split("--user alice:x "+options, "DIR", dir)...)
+		check(options, r.said.String())
+	}
+	for _, options := range []string{"--key-file DIR/big", "--key-file DIR/short --key-file DIR/long", "--key " + short + " --key-file DIR/long",
+		"--key-file 192.0.2.1=DIR/long --key-file 192.0.2.1=DIR/short", "--key-file 10=DIR/long", "--tls --key " + short} {
+		got := runWith(t, nil, "", split("serve --listen 127.0.0.1:0 --user alice:x "+options, "DIR", dir)...)
+		if got.code != classUsage.exit() {
+			t.Errorf("%s: got %+v", options, got)
+		}
+		check(options, got.out+got.err)
+	}
+	s := serveWith(t, "--key", key)
+	for typ := typeAuthen; typ <= typeAcct; typ++ {
+		c := dialHand(t, s.addr) // which has another key
+		if err := c.send(header{version: minorDefault, typ: typ, seqNo: 1}, asciiStart("alice")); err != nil {
+			t.Fatal(err)
+		}
+		h, _, err := readHeader(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := readBody(c, h)
+		if obfuscate(&h, key, body); err != nil || !strings.Contains(string(body), "a malformed packet") {
+			t.Fatalf("%v, %q", err, body)
+		}
+		check("a reply", string(body))
+	}
+	if lines := s.lines(t); strings.Count(lines, "does not fit the key") != 3 {
+		t.Errorf("the lines are\n%s", lines)
+	} else {
+		check("lines", lines)
 	}
 }

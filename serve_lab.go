@@ -58,6 +58,15 @@ func unimplemented(m *authenStart, v version) string {
 	return ""
 }
 
+// unimplementedMinor is what is wrong with the minor version of an authorization or a record, or nothing:
+// both have one only. RFC 8907 section 5.4.1.
+func unimplementedMinor(v version) string {
+	if v == minorDefault {
+		return ""
+	}
+	return fmt.Sprintf("minor version %d is not supported", v.minor())
+}
+
 // askPassword asks for the password that the session is about, up to three times, then lets
 // the user choose a new one where that is the point or the old one has expired.
 func (p *peer) askPassword(d *authSession, before string) *authenReply {
@@ -171,6 +180,9 @@ func (p *peer) authorize(m *authorRequest) *authorResponse {
 	}
 	if len(p.rules) > 0 && argValue(m.args, "service") == "" { // they are for commands, which are a service's
 		return &authorResponse{status: authorFail, serverMsg: "no service is named (RFC 8907 section 8.2)"}
+	}
+	if len(p.rules) > 0 && len(argValues(m.args, "cmd")) > 1 {
+		return &authorResponse{status: authorFail, serverMsg: "cmd is there more than once"}
 	}
 	if line := commandLine(m.args); line != "" {
 		if !permits(p.rules, line) {

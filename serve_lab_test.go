@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // rules makes rules of words like +^show and -reload.
@@ -87,6 +88,9 @@ func TestLabAuthorize(t *testing.T) {
 		{"+^show", "priv-lvl=15", "alice", "service=shell cmd=show cmd-arg=version cmd-arg=<cr>", add, "", ""},
 		{"+^show$", "priv-lvl=15", "alice", "service=shell cmd=show cmd-arg=<cr>", add, "", ""},
 		{"+^show", "priv-lvl=15", "alice", "service=shell cmd=reload", fail, "", "command not permitted"},
+		{"-^reload +.", "priv-lvl=15", "alice", "service=shell cmd=x cmd=reload", fail, "", "cmd is there more than once"},
+		{"-^reload +.", "priv-lvl=15", "alice", "service=shell cmd= cmd*reload", fail, "", "cmd is there more than once"},
+		{"", "priv-lvl=15", "alice", "service=shell cmd=x cmd=reload", add, "", ""},
 		{"", "priv-lvl=15", "eve", "service=shell cmd=", fail, "", "unknown user"},
 		{"", "priv-lvl=15", "", "service=shell cmd=", fail, "", "unknown user"},
 	} {
@@ -208,6 +212,12 @@ func TestLabPassword(t *testing.T) {
 	}
 }
 
+// begun is a session whose START was taken.
+func (d *authSession) begun() *authSession {
+	d.packet(time.Now(), &header{version: d.version, typ: typeAuthen, seqNo: 1}, &d.start)
+	return d
+}
+
 // An unknown user has nothing to say that lets it in, an empty password least of all.
 func TestUnknownUser(t *testing.T) {
 	for typ, n := range map[authenType]int{authenPAP: 0, authenCHAP: 16, authenMSCHAP: 8, authenMSCHAPv2: 16} {
@@ -221,7 +231,7 @@ func TestUnknownUser(t *testing.T) {
 			}
 			d := &authSession{version: minorOne,
 				start: authenStart{action: authenLogin, subject: subject{typ: typ, service: authenServiceLogin, user: "eve"}, data: data}}
-			if r := labPeer().replyToStart(d); r.status != authenFail || r.serverMsg != "Login incorrect" {
+			if r := labPeer().replyToStart(d.begun()); r.status != authenFail || r.serverMsg != "Login incorrect" {
 				t.Errorf("%s: %+v", typ, r)
 			}
 		}
@@ -234,7 +244,7 @@ func TestNoNewUser(t *testing.T) {
 	p := labPeer()
 	p.enable, p.expire = "secret", list{"eve"}
 	d := &authSession{start: authenStart{action: authenLogin, subject: subject{typ: authenASCII, service: authenServiceEnable, user: "eve"}}}
-	p.replyToStart(d)
+	p.replyToStart(d.begun())
 	for _, tt := range []struct {
 		says string
 		want authenStatus
@@ -308,6 +318,36 @@ func TestNoService(t *testing.T) {
 		if r := p.authorize(&authorRequest{subject: subject{user: "alice"}, args: strings.Fields(tt.request)}); r.status != tt.want ||
 			(r.serverMsg == "no service is named (RFC 8907 section 8.2)") != (tt.want == authorFail) {
 			t.Errorf("rules %q, request %q: %+v", tt.rules, tt.request, r)
+		}
+	}
+}
+
+// TestMinorVersion: authorization and accounting have one minor version (RFC 8907 section 5.4.1).
+func TestMinorVersion(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t)
+	for _, minor := range []version{0, 1, 5, 15} {
+		c, want := dialHand(t, s.addr), ""
+		if minor > 0 {
+			want = fmt.Sprintf("minor version %d is not supported", minor)
+		}
+		h := header{version: majorVersion<<4 | minor, typ: typeAuthor, seqNo: 1, sessionID: 1, flags: flagSingleConnect}
+		if err := c.send(h, &authorRequest{subject: subject{user: "alice"}, args: []string{"service=shell", "cmd="}}); err != nil {
+			t.Fatal(err)
+		}
+		var author authorResponse
+		_, err := c.receive(&author)
+		if status := map[bool]authorStatus{true: authorPassAdd, false: authorFail}[minor == 0]; err != nil || author.status != status || author.serverMsg != want {
+			t.Errorf("minor version %d: %v, %+v", minor, err, author)
+		}
+		h.typ, h.sessionID = typeAcct, 2
+		if err := c.send(h, &acctRequest{flags: acctStart, subject: subject{user: "alice"}, args: []string{"service=shell"}}); err != nil {
+			t.Fatal(err)
+		}
+		var acct acctReply
+		_, err = c.receive(&acct)
+		if status := map[bool]acctStatus{true: acctSuccess, false: acctError}[minor == 0]; err != nil || acct.status != status || acct.serverMsg != want {
+			t.Errorf("minor version %d: %v, %+v", minor, err, acct)
 		}
 	}
 }

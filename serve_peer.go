@@ -264,7 +264,10 @@ func (p *peer) decide(h header, body []byte) (reply layouter, over bool, err err
 		if err := p.decode(&h, body, &m); err != nil {
 			return nil, false, err
 		}
-		r := p.authorize(&m)
+		r := &authorResponse{status: authorFail, serverMsg: unimplementedMinor(h.version)}
+		if r.serverMsg == "" {
+			r = p.authorize(&m)
+		}
 		p.log.write(p.exchange(&h, &m, r))
 		return p.fault.author(r), true, nil
 	case h.typ == typeAcct:
@@ -272,7 +275,10 @@ func (p *peer) decide(h header, body []byte) (reply layouter, over bool, err err
 		if err := p.decode(&h, body, &m); err != nil {
 			return nil, false, err
 		}
-		r := p.account(&m)
+		r := &acctReply{status: acctError, serverMsg: unimplementedMinor(h.version)}
+		if r.serverMsg == "" {
+			r = p.account(&m)
+		}
 		if p.log.record(p.exchange(&h, &m, r)) != nil { // it is written out before the client is told so
 			r = &acctReply{status: acctError, serverMsg: "the record could not be written"}
 		}
@@ -299,7 +305,8 @@ func (p *peer) startAuthen(h *header, body []byte) (reply layouter, over bool, e
 		p.spare = new(authSession)
 	}
 	d := p.spare
-	*d = authSession{observation: p.observe(), version: h.version}
+	*d = authSession{version: h.version}
+	p.observe(&d.observation)
 	if err := p.decode(h, body, &d.start); err != nil {
 		return nil, false, err
 	}
@@ -383,13 +390,12 @@ func (p *peer) end(id uint32, d *authSession) {
 }
 
 // observe begins the observation of a session.
-func (p *peer) observe() observation {
-	return observation{sessionRecord: sessionRecord{peer: p.addr, key: p.key.source}}
-}
+func (p *peer) observe(o *observation) { o.peer, o.key = p.addr, p.key.source }
 
 // exchange is the record of a session of one request and one reply.
 func (p *peer) exchange(h *header, request, reply layouter) *sessionRecord {
-	o, now := p.observe(), time.Now()
+	o, now := new(observation), time.Now()
+	p.observe(o)
 	o.packet(now, h, request)
 	o.packet(now, replyTo(h), reply)
 	return &o.sessionRecord

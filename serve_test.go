@@ -542,7 +542,7 @@ func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space left
 func TestServeRefuses(t *testing.T) {
 	t.Parallel()
 	taken := listen(t).Addr().String()
-	dir := writeFiles(t, map[string]string{"bad": "# users\nalice:x\n\nbob\n", "users": "alice:x\n"})
+	dir := writeFiles(t, map[string]string{"bad": "# users\nalice:x\n\nbob\n", "users": "alice:x\n", "empty": "\n"})
 	const needs = "--key-file and --user; without them serve listens on loopback only, with a key of its own"
 	for _, tt := range []struct {
 		env                 map[string]string
@@ -552,7 +552,15 @@ func TestServeRefuses(t *testing.T) {
 		{nil, "--user alice", "user 1 is not NAME:PASSWORD", "", classUsage.exit()},
 		{nil, "--user alice:x --user :x", "user 2 is not NAME:PASSWORD", "", classUsage.exit()},
 		{nil, "--users-file DIR/bad", "user 2 is not NAME:PASSWORD", "", classUsage.exit()},
-		{nil, "--users-file DIR/none", "read the users: open DIR/none: no such file or directory", "", classUsage.exit()},
+		{nil, "--users-file DIR/none", "read the list of users: open DIR/none: no such file or directory", "", classUsage.exit()},
+		{nil, "--users-file DIR/empty", "the list of users of DIR/empty is empty", "", classUsage.exit()},
+		{nil, "--enable-password-file DIR/empty", "the enable password of DIR/empty is empty", "", classUsage.exit()},
+		{nil, "--enable-password-file -", "the enable password of standard input is empty", "", classUsage.exit()},
+		{nil, "--listen foo", "--listen \"foo\" is not ADDRESS:PORT", "", classUsage.exit()},
+		{secretsInEnv, "--user a:b --listen 127.0.0.1", "--listen \"127.0.0.1\" is not ADDRESS:PORT", "", classUsage.exit()},
+		{secretsInEnv, "--user a:b --listen 127.0.0.1:", "--listen \"127.0.0.1:\" is not ADDRESS:PORT", "", classUsage.exit()},
+		{secretsInEnv, "--user a:b --listen 127.0.0.1:65536", "--listen \"127.0.0.1:65536\" is not ADDRESS:PORT", "", classUsage.exit()},
+		{secretsInEnv, "--user a:b --listen 127.0.0.1:0 --listen ::1:49", "--listen \"::1:49\" is not ADDRESS:PORT", "", classUsage.exit()},
 		{nil, "--enable-password-file DIR/none", "read the enable password: open DIR/none: no such file or directory", "", classUsage.exit()},
 		{nil, "--permit (", "option --permit: \"(\" is not a regular expression: error parsing regexp: missing closing ): `(`", "", classUsage.exit()},
 		{nil, "--arg priv-lvl", "argument priv-lvl has neither = nor *: write name=value, or name*value for an optional one", "", classUsage.exit()},
@@ -565,6 +573,7 @@ func TestServeRefuses(t *testing.T) {
 		{nil, "--tls --write-cacert DIR/none/ca.pem", "make a certificate: open DIR/none/ca.pem: no such file or directory", "", classUsage.exit()},
 		{nil, "--tls --client-ca DIR/none --write-cacert DIR/ca.pem", "made a certificate: clients trust it with --tls --cacert DIR/ca.pem\ntacacs_plus: read the certificate file: open DIR/none: no such file or directory", "", classUsage.exit()},
 		{nil, "--tls --client-ca DIR/none --write-cacert DIR/ca.pem --fault tls-1.2", "made a certificate: clients trust it with --tls --cacert DIR/ca.pem\ntacacs_plus: read the certificate file: open DIR/none: no such file or directory", "", classUsage.exit()},
+		{nil, "--tls --user a:b --listen 127.0.0.1:0 --listen :0", "to listen on :0 over TLS, give --client-ca", "RFC 9887 section 3.1 wants a certificate of every client", classUsage.exit()},
 		{nil, "--tls --key abc", "over TLS there is no key", "leave --key and --key-file out (RFC 9887 section 3.2)", classUsage.exit()},
 		{nil, "--tls --key-file 192.0.2.0/24=DIR/users", "over TLS there is no key", "leave --key and --key-file out (RFC 9887 section 3.2)", classUsage.exit()},
 		{nil, "--key= --user alice:x", "the key is empty", "", classUsage.exit()},
@@ -1695,6 +1704,23 @@ func TestConnectionsOfOneAddress(t *testing.T) {
 	all.Wait()
 	if len(srv.open) > 0 || len(srv.slots) > 0 {
 		t.Errorf("%v are still open, %d places taken", srv.open, len(srv.slots))
+	}
+}
+
+// TestHolders: the addresses of one network of IPv6 count as one, since one host can have them all.
+func TestHolders(t *testing.T) {
+	t.Parallel()
+	for client, want := range map[string]string{
+		"192.0.2.1": "192.0.2.1", "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::", "2001:db8:1:3::6": "2001:db8:1:3::", "::1": "::",
+		"fe80::1%eth0": "fe80::1%eth0",
+	} {
+		srv := newLab()
+		if refused := srv.enter(netip.MustParseAddr(client)); refused != "" || srv.open[netip.MustParseAddr(want)] != 1 {
+			t.Errorf("%s: %q, %v", client, refused, srv.open)
+		}
+		if srv.leave(netip.MustParseAddr(client)); len(srv.open) > 0 {
+			t.Errorf("%s: %v are left", client, srv.open)
+		}
 	}
 }
 

@@ -9,16 +9,18 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"math/big"
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"time"
 )
 
 // setTLS takes the certificate of the options, or makes one for loopback.
-func (srv *labServer) setTLS(inv *invocation, clientCA, writeCA string) error {
-	t := &inv.server.tls
+func (srv *labServer) setTLS(inv *invocation, opts *serveOptions) error {
+	t, clientCA, writeCA := &inv.server.tls, opts.clientCA, opts.writeCA
 	if err := t.check(); err != nil {
 		return err
 	}
@@ -33,6 +35,10 @@ func (srv *labServer) setTLS(inv *invocation, clientCA, writeCA string) error {
 	}
 	if t.cert != "" && writeCA != "" {
 		return failf(classUsage, "--write-cacert is for a certificate that serve makes, without --cert")
+	}
+	const wanted = "RFC 9887 section 3.1 wants a certificate of every client"
+	if addr := offLoopback(opts.listen); clientCA == "" && addr != "" {
+		return failf(classUsage, "to listen on %s over TLS, give --client-ca", escape(addr)).withHint(wanted)
 	}
 	var pair []tls.Certificate
 	var err error
@@ -50,6 +56,9 @@ func (srv *labServer) setTLS(inv *invocation, clientCA, writeCA string) error {
 	}
 	if srv.fault.tls != nil {
 		srv.fault.tls(srv.tls)
+	}
+	if clientCA == "" {
+		inv.warn("no --client-ca, so that clients need no certificate: %s", wanted)
 	}
 	return nil
 }
@@ -69,8 +78,13 @@ func serverTLS(pair []tls.Certificate, clientCA string) (*tls.Config, error) {
 }
 
 // handshakeFault is why a handshake came to nothing. A device that was not told of TLS is named as
-// what it is.
+// what it is, and one whose certificate is refused by that.
 func handshakeFault(err error) string {
+	var refused *tls.CertificateVerificationError
+	if errors.As(err, &refused) {
+		cert := refused.UnverifiedCertificates[0]
+		return fmt.Sprintf("the certificate of %s (%s) is refused: %v", cert.Subject, strings.Join(certNames(cert), ", "), refused.Err)
+	}
 	var record tls.RecordHeaderError
 	if errors.As(err, &record) && version(record.RecordHeader[0]).major() == majorVersion {
 		return "a TACACS+ packet in clear, without TLS"

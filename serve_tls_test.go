@@ -48,3 +48,22 @@ func TestClearOnTLS(t *testing.T) {
 		}
 	}
 }
+
+// TestClientCertificates: who demands none of its clients is told so, and whose certificate is refused is
+// named by it.
+func TestClientCertificates(t *testing.T) {
+	t.Parallel()
+	dir := testFiles(t)
+	const options = "--user alice:x --tls --cert DIR/server.pem --cert-key DIR/server.key"
+	for extra, warned := range map[string]bool{"": true, " -q": false, " --client-ca DIR/ca.pem": false} {
+		r := serveAloud(t, map[string]string{}, split(options+extra, "DIR", dir)...)
+		if said := r.said.String(); strings.Contains(said, "warning: no --client-ca, so that clients need no certificate: RFC 9887 section 3.1 wants") != warned {
+			t.Errorf("%q: it says %s", extra, said)
+		}
+	}
+	s := serveWith(t, split(options+" --client-ca DIR/ca.pem", "DIR", dir)...)
+	s.ask(t, "authenticate alice AT --tls --cacert "+dir+"/ca.pem --cert "+dir+"/foreign-client.pem --cert-key "+dir+"/foreign-client.key")
+	if got, want := s.lines(t), "TLS: the certificate of CN=foreign-client (127.0.0.1) is refused: x509: certificate signed by unknown authority"; !strings.HasPrefix(got, want) {
+		t.Errorf("the lines are\n%snot\n%s", got, want)
+	}
+}

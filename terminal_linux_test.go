@@ -455,7 +455,7 @@ func TestTypedPasswordForOthers(t *testing.T) {
 func TestPasswordPromptEnds(t *testing.T) {
 	t.Parallel()
 	for typed, tt := range map[string]outcome{
-		"\x04": {classDenied.exit(), "GETPASS\n", `no answer left for the prompt "" (GETPASS)`},
+		"\x04": {classUsage.exit(), "", "no password typed"},
 		"":     {classInterrupted.exit(), "", "interrupted"},
 	} {
 		server := newScript(t, testKey, &authenReply{status: authenGetPass}, &authenReply{status: authenFail})

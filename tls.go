@@ -43,7 +43,7 @@ func (t *tlsOptions) register(o *optionSet) {
 	o.add((*text)(&t.serverName), "servername", "NAME", "name that the server's certificate must have (default that of HOST)")
 	o.add(&t.crls, "crl", "FILE", "revocation list, PEM or DER; repeatable")
 	o.add((*toggle)(&t.insecure), "insecure", "", "do not verify the server's certificate")
-	o.add((*text)(&t.keyLog), "keylog", "FILE", "append the session's secrets, for a packet analyser")
+	o.add((*text)(&t.keyLog), "keylog", "FILE", "append the session's secrets, for a packet analyser; decode: read them")
 }
 
 // check refuses what is said of TLS where there is none, so that nobody is in doubt whether it
@@ -288,7 +288,7 @@ func sentChain(sent []*x509.Certificate) []*x509.Certificate {
 }
 
 // checkChain looks for each certificate in the lists of its issuer's name. Those that another key
-// of that name signed are another issuer's (RFC 5280 section 6.3.3); all of them is an error.
+// of that name signed are another issuer's, and cover nothing (RFC 5280 section 6.3.3).
 func (c *tlsClient) checkChain(chain []*x509.Certificate) error {
 	for i, cert := range chain[:len(chain)-1] {
 		issuer, signed, covered := chain[i+1], false, false
@@ -320,9 +320,6 @@ func (c *tlsClient) checkChain(chain []*x509.Certificate) error {
 			}
 		}
 		if foreign != nil && !signed {
-			if !c.config.InsecureSkipVerify {
-				return foreign
-			}
 			c.warn("%v", foreign)
 		}
 		if !covered {

@@ -45,6 +45,8 @@ start_tacquito tacquito 127.0.0.1:0
 wait_for tacquito "$tmp/tacquito.log" grep -q 'serve on' "$tmp/tacquito.log"
 port=$(sed -n 's/.*serve on 127\.0\.0\.1:\([0-9]*\).*/\1/p' "$tmp/tacquito.log")
 server=127.0.0.1:$port
+# shellcheck disable=SC2034 # for the part of decode, since others have servers of their own
+tacquito=$server
 
 wrong_key=another-key-0123456789
 # check_wrong_key NAME ARG...: the key is named as the cause, and nothing of the answer is believed.

@@ -197,7 +197,7 @@ const zshCompletion = `#compdef tacacs_plus
 _tacacs_plus() {
 	local line offer
 	local -a offers
-	for line in "${(@f)$("${(Q)${~words[1]}}" completion -- "${(@Q)words[2,CURRENT-1]}" "${(Q)PREFIX}" 2>/dev/null)}"; do
+	for line in "${(@f)$("${${(Q)words[1]}/#\~\//$HOME/}" completion -- "${(@Q)words[2,CURRENT-1]}" "${(Q)PREFIX}" 2>/dev/null)}"; do
 		offer=${line%%$'\t'*}
 		line=${line#*$'\t'}
 		if [[ $offer = FILE ]]; then
@@ -223,7 +223,8 @@ const fishCompletion = `# tacacs_plus in fish: what Tab offers comes from the pr
 function __tacacs_plus_offers
 	set -l words (commandline -opc)
 	set -l word (commandline -ct)
-	for line in ($words[1] completion -- $words[2..-1] "$word" 2>/dev/null)
+	set -l program (string replace -r '^~/' "$HOME/" -- $words[1])
+	for line in ($program completion -- $words[2..-1] "$word" 2>/dev/null)
 		set -l parts (string split -m 1 \t -- $line)
 		if test $parts[1] = FILE
 			for file in (__fish_complete_path (string sub -s (math 1 + (string length -- "$parts[2]")) -- "$word"))

@@ -129,6 +129,7 @@ func TestCommandLineWins(t *testing.T) {
 	in := func(name string) string { return filepath.Join(dir, name) }
 	for _, tt := range []struct{ profile, line, want string }{
 		{"timeout 5", "", "timeout=5s"},
+		{"timeout =\t5", "", "timeout=5s"},
 		{"timeout 5", "--timeout 7", "timeout=7s"},
 		{"timeout nonsense", "--timeout 7", "timeout=7s"},
 		{"timeout 5\ntimeout 6", "", "timeout=6s"},
@@ -234,7 +235,7 @@ func TestProfileErrors(t *testing.T) {
 		{"timeot 5", ":1: unknown option --timeot" + hint + "did you mean --timeout?"},
 		{"host tac1\nnonsense=yes", ":2: unknown option --nonsense" + hint + "tacacs_plus help, and tacacs_plus help COMMAND, list the options"},
 		{"timeout", ":1: option --timeout needs a value"},
-		{"servername=", `:1: option --servername: "" is empty`},
+		{"cacert=", `:1: option --cacert: "" is empty`},
 		{"tls maybe", ":1: option --tls takes no value"},
 		{"--tls", ":1: an option stands without its dashes here"},
 		{"p 49", ":1: the short name -p does not stand here" + hint + "it is port"},

@@ -62,24 +62,28 @@ offers() {
 		XDG_CONFIG_HOME="$tmp/shell/config" XDG_DATA_HOME="$tmp/shell/data" "$@"
 }
 
-# check_tab NAME LINE EXPECTED MATCH: in every shell, those of the words that match MATCH and are shown at Tab after LINE.
+shells=(bash bash-completion zsh fish)
+
+# check_tab NAME LINE EXPECTED MATCH: in each of the shells, those of the words that match MATCH and are shown at Tab after LINE.
 check_tab() {
 	local shell got
-	for shell in bash bash-completion zsh fish; do
-		offers "$shell" "tacacs_plus $2" "${3: -1}"
+	for shell in "${shells[@]}"; do
+		offers "$shell" "$2" "${3: -1}"
 		got=$(grep -oE -- "$4" "$tmp/out" | sort -u | paste -s -d ' ')
 		verdict "$shell, $1" "$3" "$got"
 	done
 }
 
-check_tab 'commands' 'auth' 'authenticate authorize' '\b(auth[a-z]+|account|check)\b'
-check_tab 'values' 'authenticate -t ' 'ascii chap mschap mschapv2 pap' '\b(ascii|m?s?ch?ap(v2)?|pap|shell)\b'
-check_tab 'a value after =' 'authenticate --authen-type=mschapv' 'mschapv2' '\bmschapv2\b'
-check_tab 'options' 'authenticate --c' '--cacert --cert --cert-key --chap-challenge --chap-id --crl' '--c[-a-z]+'
-check_tab 'files' 'authenticate --key-file /etc/pass' 'passwd' '\bpasswd'
-check_tab 'files after =' 'authenticate --key-file=/etc/pass' 'passwd' '\bpasswd'
-check_tab 'profiles' 'authenticate alice @' 'lab prod' '\b(lab|prod(\.key)?)\b'
-check_tab 'a profile' 'authenticate alice @pr' 'prod' '\bprod(\.key)?\b'
+check_tab 'commands' 'tacacs_plus auth' 'authenticate authorize' '\b(auth[a-z]+|account|check)\b'
+check_tab 'values' 'tacacs_plus authenticate -t ' 'ascii chap mschap mschapv2 pap' '\b(ascii|m?s?ch?ap(v2)?|pap|shell)\b'
+check_tab 'a value after =' 'tacacs_plus authenticate --authen-type=mschapv' 'mschapv2' '\bmschapv2\b'
+check_tab 'options' 'tacacs_plus authenticate --c' '--cacert --cert --cert-key --chap-challenge --chap-id --crl' '--c[-a-z]+'
+check_tab 'files' 'tacacs_plus authenticate --key-file /etc/pass' 'passwd' '\bpasswd'
+check_tab 'files after =' 'tacacs_plus authenticate --key-file=/etc/pass' 'passwd' '\bpasswd'
+check_tab 'profiles' 'tacacs_plus authenticate alice @' 'lab prod' '\b(lab|prod(\.key)?)\b'
+check_tab 'a profile' 'tacacs_plus authenticate alice @pr' 'prod' '\bprod(\.key)?\b'
+shells=(bash zsh fish) # bash-completion finds the script for a path at the second Tab only
+check_tab 'a program that is no word of the path' '~/bin/tacacs_plus authentic' 'authenticate' '\bauthenticate\b'
 
 # ---- The man page ---------------------------------------------------------------------------------------------
 

@@ -72,6 +72,7 @@ func TestCompletion(t *testing.T) {
 		{"version ''", ""},
 		{"account alice tac1 --exec -- ma", "FILE"},
 		{"decode -- x", "FILE"},
+		{"-- account ''", ""},
 		{"authorize alice tac1 -- -", ""},
 		{"account --exec -- authenticate --chap", "FILE"},
 	} {

@@ -135,12 +135,8 @@ func thisBuild() output {
 	return &page{text: fmt.Sprintf("tacacs_plus %s %s %s/%s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)}
 }
 
-// builtOf is the version of the build, and the day of its commit; empty where it does not know.
-func builtOf() (version, date string) {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "", ""
-	}
+// builtOf is the version of a build, and the day of its commit; empty where it does not know.
+func builtOf(info *debug.BuildInfo) (version, date string) {
 	for _, s := range info.Settings {
 		if s.Key == "vcs.time" {
 			date, _, _ = strings.Cut(s.Value, "T")
@@ -156,7 +152,11 @@ func newHelp(o *optionSet) action {
 	return func(_ context.Context, inv *invocation) (output, error) {
 		switch n := len(inv.words); {
 		case n == 0 && man:
-			version, date := builtOf()
+			info, ok := debug.ReadBuildInfo()
+			if !ok {
+				info = new(debug.BuildInfo)
+			}
+			version, date := builtOf(info)
 			return &page{text: manPage(commands(), version, date)}, nil
 		case n == 0:
 			return &page{text: mainHelp(commands())}, nil

@@ -83,6 +83,7 @@ check_tab 'files after =' 'tacacs_plus authenticate --key-file=/etc/pass' 'passw
 check_tab 'profiles' 'tacacs_plus authenticate alice @' 'lab prod' '\b(lab|prod(\.key)?)\b'
 check_tab 'a profile' 'tacacs_plus authenticate alice @pr' 'prod' '\bprod(\.key)?\b'
 shells=(bash zsh fish) # bash-completion finds the script for a path at the second Tab only
+# shellcheck disable=SC2088 # it is for the shell that completes
 check_tab 'a program that is no word of the path' '~/bin/tacacs_plus authentic' 'authenticate' '\bauthenticate\b'
 
 # ---- The man page ---------------------------------------------------------------------------------------------

@@ -403,6 +403,7 @@ func TestPause(t *testing.T) {
 					time.Sleep(time.Hour)
 					return copy(p, "123456\n"), nil
 				}))}
+				person.stops.Do(func() {}) // signals are the whole process's, and not of this bubble
 				began := time.Now()
 				c := &client{servers: make([]server, 1), keys: []key{{"test", testKey}}, timeout: tt.timeout}
 				a := asker{client: c, link: &link{client: c, conn: conn, established: true, idleSince: began, stop: func() {}}}

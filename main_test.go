@@ -178,7 +178,7 @@ func TestPasswordChanges(t *testing.T) {
 		{"authenticate alice AT -t pap", 1, `FAIL.*\n`},
 		{"authenticate alice AT -t pap --password-file DIR/new", 0, `PASS\n`},
 		{"chpass alice AT --password-file DIR/new --new-password-file DIR/again", 0, `PASS: Password changed\n`},
-		{"chpass alice AT --new-password-file DIR/new", 1, `GETDATA: Password incorrect.*\n`},
+		{"chpass alice AT --new-password-file DIR/new", 1, `FAIL: Password incorrect.*\n`},
 		{"authenticate old AT --answer a --answer b", 1, `FAIL: The new passwords differ or are empty\n`},
 		{"authenticate old AT --answer a --answer a", 0, `PASS: Password changed\n`},
 		{"authenticate old AT --password a", 0, `PASS\n`},

@@ -237,6 +237,7 @@ func TestNoNewUser(t *testing.T) {
 	p := labPeer()
 	p.enable, p.expire = "secret", list{"eve"}
 	d := &authSession{start: authenStart{action: authenLogin, subject: subject{typ: authenASCII, service: authenServiceEnable, user: "eve"}}}
+	d.request, d.user = "enable", "eve"
 	p.replyToStart(d)
 	for _, tt := range []struct {
 		says string

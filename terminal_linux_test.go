@@ -485,6 +485,17 @@ func TestPersonGivesUp(t *testing.T) {
 	s.ends(t, classDenied.exit(), "FAIL: Wrong\n", "")
 }
 
+// TestPersonNamesTheUser: once an answer has named a user, the next name is the person's to say.
+func TestPersonNamesTheUser(t *testing.T) {
+	t.Parallel()
+	askUser := &authenReply{status: authenGetUser}
+	server := newScript(t, testKey, askUser, askUser, &authenReply{status: authenPass})
+	dir := writeFiles(t, map[string]string{"key": testKey})
+	s := runAt(t, "authenticate -H "+server.addr+" --username= --answer bob --answer 123456 --key-file "+dir+"/key")
+	s.asked(t, "username: ", true, "carol\n")
+	s.ends(t, classGranted.exit(), "PASS\n", "carol\r\n")
+}
+
 // TestCtrlCEndsLoop: a shell's loop ends at the first Ctrl-C, which it sees by what ended the program.
 func TestCtrlCEndsLoop(t *testing.T) {
 	bash, err := exec.LookPath("bash")

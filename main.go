@@ -112,13 +112,27 @@ func newVersion(*optionSet) action {
 	return func(context.Context, *invocation) (output, error) { return thisBuild(), nil }
 }
 
-// thisBuild is the version that the build carries: a tag, or the commit.
+// A build is what a binary knows of how it was made.
+type build struct {
+	Version string `json:"version"` // a tag, or what Go makes of the commit
+	Commit  string `json:"commit,omitempty"`
+	Go      string `json:"go"`
+	OS      string `json:"os"`
+	Arch    string `json:"arch"`
+}
+
+// thisBuild is the build of this program.
 func thisBuild() output {
-	version := "(unknown)"
+	b := build{Version: "(unknown)", Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
 	if info, ok := debug.ReadBuildInfo(); ok {
-		version = info.Main.Version
+		b.Version = info.Main.Version
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				b.Commit = s.Value
+			}
+		}
 	}
-	return &page{text: fmt.Sprintf("tacacs_plus %s %s %s/%s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)}
+	return &page{text: fmt.Sprintf("tacacs_plus %s %s %s/%s\n", b.Version, b.Go, b.OS, b.Arch), object: b}
 }
 
 // newHelp is the command help.

@@ -240,6 +240,15 @@ func (inv *invocation) assign() error {
 // given says whether the command line has the option, by any of its names.
 func (inv *invocation) given(option string) bool { return inv.options.given[option] }
 
+// carryOut does what the command line says.
+func (inv *invocation) carryOut(ctx context.Context) (output, error) {
+	out, err := inv.action(ctx, inv)
+	if err == nil && out.exit() == classInterrupted.exit() {
+		err = interrupted(ctx) // a report of what was done until then
+	}
+	return out, err
+}
+
 // ask puts a request to the servers and collects what comes of it.
 func (inv *invocation) ask(ctx context.Context, keys []key, q request) (*result, error) {
 	c, err := inv.client(keys)

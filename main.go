@@ -71,6 +71,9 @@ func endBy(s syscall.Signal) {
 // run does what the command line says and returns the exit code. Nothing below it touches the
 // process's own arguments, streams or environment.
 func run(ctx context.Context, args []string, std stdio) exitCode {
+	if task := readTask(args); task != nil {
+		return task.answer(ctx, commands(), std)
+	}
 	inv, err := parse(commands(), args, std)
 	var out output
 	switch {
@@ -82,10 +85,7 @@ func run(ctx context.Context, args []string, std stdio) exitCode {
 	case inv.version:
 		out = thisBuild()
 	default:
-		out, err = inv.action(ctx, inv)
-		if err == nil && out.exit() == classInterrupted.exit() {
-			err = interrupted(ctx) // a report of what was done until then
-		}
+		out, err = inv.carryOut(ctx)
 	}
 	return inv.finish(out, err)
 }

@@ -129,7 +129,7 @@ func (t ansibleTask) commandLine(table []command) (line []string, err error) {
 // optionWords are one option and its value, or each of its values, as words of a command line: none
 // where it is null or a toggle that is off. The value may be a secret, which no error repeats.
 func optionWords(o *optionSet, name string, value json.RawMessage) (words []string, err error) {
-	shown := escape(name)
+	given := name
 	switch name {
 	case "user":
 		name = "username"
@@ -138,26 +138,26 @@ func optionWords(o *optionSet, name string, value json.RawMessage) (words []stri
 			value = json.RawMessage("true")
 		}
 	case "debug", "exec", "interval", "nagios", "output", "prometheus", "quiet", "verbose":
-		return nil, failf(classUsage, "the option %s is not for Ansible, which waits for one JSON object", shown)
+		return nil, failf(classUsage, "the option %s is not for Ansible, which waits for one JSON object", given)
 	}
 	f := o.find(name)
 	if f == nil {
-		return nil, o.unknown("--"+name, "--"+shown, true)
+		return nil, o.unknown("--"+name, "--"+given, true)
 	}
 	names := o.namesOf(f.Name)
 	word := "--" + names[len(names)-1]
 	var values []string
 	switch f.Value.(type) {
 	case *toggle:
-		on, err := onOrOff(shown, value)
+		on, err := onOrOff(given, value)
 		if on {
 			words = []string{word}
 		}
 		return words, err
 	case *list:
-		values, err = texts(shown, value)
+		values, err = texts(given, value)
 	default:
-		values, err = oneValue(shown, f.Value, value)
+		values, err = oneValue(given, f.Value, value)
 	}
 	for _, v := range values {
 		words = append(words, word+"="+v)
@@ -195,7 +195,7 @@ func onOrOff(name string, value json.RawMessage) (bool, error) {
 // texts are a list of texts; one alone and none count as such.
 func texts(name string, value json.RawMessage) (all []string, err error) {
 	var items []json.RawMessage
-	if value == nil || json.Unmarshal(value, &items) != nil {
+	if json.Unmarshal(value, &items) != nil {
 		items = []json.RawMessage{value}
 	}
 	for _, item := range items {
@@ -248,7 +248,6 @@ func (a *ansibleAnswer) json() string {
 	answer := make(map[string]any)
 	var objects []map[string]any
 	for d := json.NewDecoder(io.MultiReader(a.stream, strings.NewReader(a.output.json()))); ; {
-		d.UseNumber()
 		var object map[string]any
 		if d.Decode(&object) != nil {
 			break

@@ -50,6 +50,11 @@ func play(t *testing.T, task string, pairs ...string) (got taskAnswer) {
 			t.Errorf("%s: no %s in %s", task, field, got.out)
 		}
 	}
+	for field, value := range got.all {
+		if value == nil {
+			t.Errorf("%s: %s is null", task, field)
+		}
+	}
 	if exit, ok := got.all["exit_code"]; ok && exit != float64(got.code) {
 		t.Errorf("%s: exit_code %v, and the exit code is %d", task, exit, got.code)
 	}
@@ -160,6 +165,7 @@ func TestAnsibleMistakes(t *testing.T) {
 		{`{"command": "authenticate", LOGIN, "answer": {"a": "s3cret"}}`, `answer is not one text; hint: .*`},
 		{`{"command": "authorize", LOGIN, "args": [7]}`, `args is not one text; hint: .*`},
 		{`{"command": "authorize", LOGIN, "args": ["no argument"]}`, `.*"no argument".*`},
+		{`{"command": "authorize", LOGIN, "args": ["-v"]}`, `argument -v has neither .*`},
 		{`{"command": "account", LOGIN, "exec": true, "args": ["true"]}`, `the option exec is not for Ansible, .*`},
 		{`{"command": "check", "host": "AT", KEY, "nagios": true}`, `the option nagios is not for Ansible, .*`},
 		{`{"command": "check", "host": "AT", KEY, "prometheus": true}`, `the option prometheus is not for Ansible, .*`},
@@ -248,7 +254,6 @@ func TestAnsibleInterrupted(t *testing.T) {
 
 // TestNotAnsible: only a file of Ansible's is a task; every other command line is one of a person.
 func TestNotAnsible(t *testing.T) {
-	t.Parallel()
 	task := `{"_ansible_version": "2.14", "command": "version"}`
 	large := `{"_ansible_version": "2.14", "command": "version", "x": "` + strings.Repeat("x", maxTaskFile) + `"}`
 	dir := filepath.ToSlash(writeFiles(t, map[string]string{"task": task, "plain": `{"command": "version"}`, "list": "[" + task + "]",
@@ -256,7 +261,8 @@ func TestNotAnsible(t *testing.T) {
 	if got := runWith(t, nil, "", dir+"/task"); got.code != classGranted.exit() || !strings.Contains(got.out, `"failed":false`) {
 		t.Errorf("a task: got %+v", got)
 	}
-	for _, line := range []string{"DIR/plain", "DIR/list", "DIR/text", "DIR/two", "DIR/large", "DIR/null", "DIR/empty", "DIR", "DIR/none",
+	t.Chdir(dir)
+	for _, line := range []string{"task", "DIR/plain", "DIR/list", "DIR/text", "DIR/two", "DIR/large", "DIR/null", "DIR/empty", "DIR", "DIR/none",
 		"DIR/task -v", "-v DIR/task", "DIR/task DIR/task", "-- DIR/task"} {
 		got := runWith(t, nil, "", split(line, "DIR", dir)...)
 		if got.code != classUsage.exit() || got.out != "" || !strings.HasPrefix(got.err, "tacacs_plus: ") {

@@ -8,9 +8,10 @@
 # make fuzz     each fuzz function for FUZZTIME
 # make interop  foreign programs judge what the client writes and reads; installs them
 # make bench    Go benchmarks, a login next to that of a minimal program, and many next to a peer's
-# make dist     dist/tacacs_plus-OS-ARCH for every platform, and SHA256SUMS
+# make dist     dist/tacacs_plus-OS-ARCH for every platform, SHA256SUMS and an SBOM
+# make packages dist, and .deb and .rpm in it
 # make verify   build a commit twice, in two folders, and compare
-# make install  copy ./tacacs_plus to $(DESTDIR)$(PREFIX)/bin
+# make install  copy ./tacacs_plus to $(DESTDIR)$(PREFIX)/bin, man page and completions to share there
 # make clean
 
 PREFIX ?= /usr/local
@@ -22,6 +23,11 @@ STATICCHECK_VERSION = v0.7.0
 TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tacacs_plus
 # staticcheck must be built by the version of Go that it checks for, so both versions are in its name.
 STATICCHECK = $(TOOLS)/staticcheck-$(STATICCHECK_VERSION)-$(shell go env GOVERSION)
+NFPM_VERSION = v2.45.2
+NFPM = $(TOOLS)/nfpm-$(NFPM_VERSION)
+# What goes beside the binary; the program writes all of it.
+SHARE = man/man1/tacacs_plus.1 bash-completion/completions/tacacs_plus zsh/site-functions/_tacacs_plus \
+	fish/vendor_completions.d/tacacs_plus.fish
 
 GO_LDFLAGS = -s -w
 GO_BUILD = go build -trimpath -ldflags='$(GO_LDFLAGS)'
@@ -70,7 +76,7 @@ check/modules:
 
 .PHONY: check/scripts
 check/scripts:
-	@if command -v shellcheck >/dev/null; then set -x; shellcheck .ci/*; \
+	@if command -v shellcheck >/dev/null; then set -x; shellcheck $(filter-out %.yaml,$(wildcard .ci/*)); \
 	else echo "NOT CHECKED: .ci/*, since shellcheck is not installed" >&2; fi
 
 .PHONY: check/bench
@@ -83,10 +89,12 @@ $(DIST_TARGETS:%=check/%): check/%: $(STATICCHECK)
 	GOOS=$(*D) GOARCH=$(*F) go vet ./...
 	GOOS=$(*D) GOARCH=$(*F) $(STATICCHECK) ./...
 
-# Installed once; from then on checks need no network.
-$(STATICCHECK):
-	GOBIN=$@.d go install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
-	mv $@.d/staticcheck $@
+# Installed once; from then on checks and packages need no network.
+$(STATICCHECK): TOOL = honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
+$(NFPM): TOOL = github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM_VERSION)
+$(STATICCHECK) $(NFPM):
+	GOBIN=$@.d go install $(TOOL)
+	mv $@.d/* $@
 	rmdir $@.d
 
 .PHONY: fuzz
@@ -106,7 +114,8 @@ bench:
 
 .PHONY: dist
 dist: $(DIST_TARGETS:%=dist/%)
-	cd dist && sha256sum tacacs_plus-* >SHA256SUMS
+	.ci/sbom $(firstword $(wildcard dist/tacacs_plus-*)) >dist/tacacs_plus.cdx.json
+	cd dist && sha256sum tacacs_plus* >SHA256SUMS
 
 # -buildvcs=true writes tag and commit into the binary, also where the environment says false.
 .PHONY: $(DIST_TARGETS:%=dist/%)
@@ -117,6 +126,12 @@ $(DIST_TARGETS:%=dist/%): dist/%: empty-dist
 empty-dist:
 	rm -rf dist
 	mkdir dist
+
+.PHONY: packages
+packages: dist build $(NFPM)
+	$(MAKE) share
+	.ci/package $(NFPM) $(patsubst linux/%,dist/tacacs_plus-linux-%,$(filter linux/amd64 linux/arm64,$(DIST_TARGETS)))
+	cd dist && sha256sum tacacs?plus* >SHA256SUMS
 
 # The second folder has a longer name and a build cache of its own, so that nothing of the first can help it.
 .PHONY: verify
@@ -131,13 +146,26 @@ verify:
 
 # What make has built, since sudo often has no Go.
 .PHONY: install
-install: | tacacs_plus
+install: share
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 755 tacacs_plus $(DESTDIR)$(PREFIX)/bin/tacacs_plus
+	set -e; cd share && for file in $(SHARE); do \
+		install -d "$(DESTDIR)$(PREFIX)/share/$${file%/*}"; \
+		install -m 644 $$file $(DESTDIR)$(PREFIX)/share/$$file; \
+	done
+
+.PHONY: share
+share: | tacacs_plus
+	rm -rf share
+	mkdir -p $(dir $(SHARE:%=share/%))
+	./tacacs_plus help --man >share/man/man1/tacacs_plus.1
+	./tacacs_plus completion bash >share/bash-completion/completions/tacacs_plus
+	./tacacs_plus completion zsh >share/zsh/site-functions/_tacacs_plus
+	./tacacs_plus completion fish >share/fish/vendor_completions.d/tacacs_plus.fish
 
 tacacs_plus:
 	$(MAKE) build
 
 .PHONY: clean
 clean:
-	rm -rf tacacs_plus tacacs_plus.exe dist cover.out
+	rm -rf tacacs_plus tacacs_plus.exe dist share cover.out

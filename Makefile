@@ -3,6 +3,7 @@
 #
 # make demo     see it work: a server, and all kinds of questions to it
 # make race     the tests under the race detector; needs a C compiler
+# make emulate  the tests on EMULATE_TARGETS, other processors, by qemu; installs it
 # make cover    the tests, and how much of the code they reach
 # make check    formatting, vet and staticcheck for every platform of dist, dependencies (none), scripts
 # make fuzz     each fuzz function for FUZZTIME
@@ -19,6 +20,7 @@ FUZZTIME ?= 10s
 DIST_TARGETS ?= \
 	linux/amd64 linux/arm64 linux/arm linux/386 linux/mipsle linux/ppc64le linux/riscv64 linux/s390x \
 	darwin/amd64 darwin/arm64 windows/amd64 windows/arm64 freebsd/amd64 freebsd/arm64
+EMULATE_TARGETS ?= linux/386 linux/arm linux/arm64 linux/mipsle linux/ppc64le linux/riscv64 linux/s390x
 STATICCHECK_VERSION = v0.7.0
 TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tacacs_plus
 # staticcheck must be built by the version of Go that it checks for, so both versions are in its name.
@@ -57,6 +59,10 @@ race: export CGO_ENABLED = 1
 race: export GORACE = atexit_sleep_ms=10
 race:
 	go test -race ./...
+
+.PHONY: emulate
+emulate:
+	.ci/emulate $(notdir $(EMULATE_TARGETS))
 
 .PHONY: cover
 cover:

@@ -137,15 +137,18 @@ func optionWords(o *optionSet, name string, value json.RawMessage) (words []stri
 		if name = "new-password-stdin"; string(value) != "null" {
 			value = json.RawMessage("true")
 		}
-	case "debug", "exec", "interval", "nagios", "output", "prometheus", "quiet", "verbose":
-		return nil, failf(classUsage, "the option %s is not for Ansible, which waits for one JSON object", given)
 	}
 	f := o.find(name)
 	if f == nil {
 		return nil, o.unknown("--"+name, "--"+given, true)
 	}
 	names := o.namesOf(f.Name)
-	word := "--" + names[len(names)-1]
+	long := names[len(names)-1]
+	switch long {
+	case "debug", "exec", "interval", "nagios", "output", "prometheus", "quiet", "verbose":
+		return nil, failf(classUsage, "the option %s is not for Ansible, which waits for one JSON object", given)
+	}
+	word := "--" + long
 	var values []string
 	switch f.Value.(type) {
 	case *toggle:

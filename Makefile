@@ -120,7 +120,7 @@ bench:
 
 .PHONY: dist
 dist: $(DIST_TARGETS:%=dist/%)
-	.ci/sbom $(firstword $(wildcard dist/tacacs_plus-*)) >dist/tacacs_plus.cdx.json
+	.ci/sbom dist/tacacs_plus-* >dist/tacacs_plus.cdx.json
 	cd dist && sha256sum tacacs_plus* >SHA256SUMS
 
 # -buildvcs=true writes tag and commit into the binary, also where the environment says false.

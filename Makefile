@@ -82,7 +82,7 @@ check/modules:
 
 .PHONY: check/scripts
 check/scripts:
-	@if command -v shellcheck >/dev/null; then set -x; shellcheck $(filter-out %.yaml,$(wildcard .ci/*)); \
+	@if command -v shellcheck >/dev/null; then set -x; shellcheck $(filter-out %.yaml %.c,$(wildcard .ci/*)); \
 	else echo "NOT CHECKED: .ci/*, since shellcheck is not installed" >&2; fi
 
 .PHONY: check/bench

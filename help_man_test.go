@@ -104,15 +104,15 @@ func TestHelpMan(t *testing.T) {
 	runWith(t, nil, "", "help", "--man", "authenticate").check(t, 2, "", "tacacs_plus: unexpected argument \"authenticate\"\n")
 }
 
-// TestBuiltOf: the page has the day of the commit, and none where there is no commit.
-func TestBuiltOf(t *testing.T) {
+// TestBuildOf: the page has the day of the commit, and none where there is no commit.
+func TestBuildOf(t *testing.T) {
 	t.Parallel()
 	info := &debug.BuildInfo{Main: debug.Module{Version: "v1.2.3"}, Settings: []debug.BuildSetting{{Key: "vcs", Value: "git"}}}
-	if version, date := builtOf(info); version != "v1.2.3" || date != "" {
-		t.Errorf("got %q, %q", version, date)
+	if b := buildOf(info); b.Version != "v1.2.3" || b.Date != "" {
+		t.Errorf("got %+v", b)
 	}
 	info.Settings = append(info.Settings, debug.BuildSetting{Key: "vcs.time", Value: "2026-11-24T16:00:00Z"}, debug.BuildSetting{Key: "vcs.modified", Value: "false"})
-	if version, date := builtOf(info); version != "v1.2.3" || date != "2026-11-24" {
-		t.Errorf("got %q, %q", version, date)
+	if b := buildOf(info); b.Version != "v1.2.3" || b.Date != "2026-11-24" {
+		t.Errorf("got %+v", b)
 	}
 }

@@ -88,7 +88,10 @@ func (c command) usage() string {
 // An action carries a command out: what it has to show, an error, or both.
 type action func(context.Context, *invocation) (output, error)
 
-const hintCommand = "a command comes first, such as authenticate; tacacs_plus help lists them"
+const (
+	hintCommand = "a command comes first, such as authenticate; tacacs_plus help lists them"
+	hintList    = "tacacs_plus help lists the commands"
+)
 
 // findCommand is the command of that name. The hint of its error says what may have been meant, or else
 // what goes without saying to who knows the program.
@@ -328,6 +331,15 @@ func (inv *invocation) childWords() int {
 
 // given says whether the command line, or its profile, has the option, by any of its names.
 func (inv *invocation) given(option string) bool { return inv.options.given[option] }
+
+// carryOut does what the command line says.
+func (inv *invocation) carryOut(ctx context.Context) (output, error) {
+	out, err := inv.action(ctx, inv)
+	if err == nil && out.exit() == classInterrupted.exit() {
+		err = interrupted(ctx) // a report of what was done until then
+	}
+	return out, err
+}
 
 // ask puts a request to the servers and collects what comes of it.
 func (inv *invocation) ask(ctx context.Context, keys []key, q request) (*result, error) {

@@ -71,6 +71,9 @@ func endBy(s syscall.Signal) {
 // run does what the command line says and returns the exit code. Nothing below it touches the
 // process's own arguments, streams or environment.
 func run(ctx context.Context, args []string, std stdio) exitCode {
+	if task := readTask(args); task != nil {
+		return task.answer(ctx, commands(), std)
+	}
 	inv, err := parse(commands(), args, std)
 	var out output
 	switch {
@@ -80,12 +83,9 @@ func run(ctx context.Context, args []string, std stdio) exitCode {
 	case inv.help:
 		out = &page{text: mainHelp(commands())}
 	case inv.version:
-		out = thisBuild()
+		out = thisBuild().page()
 	default:
-		out, err = inv.action(ctx, inv)
-		if err == nil && out.exit() == classInterrupted.exit() {
-			err = interrupted(ctx) // a report of what was done until then
-		}
+		out, err = inv.carryOut(ctx)
 	}
 	return inv.finish(out, err)
 }
@@ -123,26 +123,44 @@ func commands() []command {
 
 // newVersion is the command version.
 func newVersion(*optionSet) action {
-	return func(context.Context, *invocation) (output, error) { return thisBuild(), nil }
+	return func(context.Context, *invocation) (output, error) { return thisBuild().page(), nil }
 }
 
-// thisBuild is the version that the build carries: a tag, or the commit.
-func thisBuild() output {
-	version := "(unknown)"
-	if info, ok := debug.ReadBuildInfo(); ok {
-		version = info.Main.Version
+// A build is what a binary knows of how it was made.
+type build struct {
+	Version string `json:"version"` // a tag, or what Go makes of the commit
+	Commit  string `json:"commit,omitempty"`
+	Date    string `json:"date,omitempty"` // of the commit
+	Go      string `json:"go"`
+	OS      string `json:"os"`
+	Arch    string `json:"arch"`
+}
+
+// thisBuild is the build of this program.
+func thisBuild() build {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		info = &debug.BuildInfo{Main: debug.Module{Version: "(unknown)"}}
 	}
-	return &page{text: fmt.Sprintf("tacacs_plus %s %s %s/%s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)}
+	return buildOf(info)
 }
 
-// builtOf is the version of a build, and the day of its commit; empty where it does not know.
-func builtOf(info *debug.BuildInfo) (version, date string) {
+func buildOf(info *debug.BuildInfo) build {
+	b := build{Version: info.Main.Version, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
 	for _, s := range info.Settings {
-		if s.Key == "vcs.time" {
-			date, _, _ = strings.Cut(s.Value, "T")
+		switch s.Key {
+		case "vcs.revision":
+			b.Commit = s.Value
+		case "vcs.time":
+			b.Date, _, _ = strings.Cut(s.Value, "T")
 		}
 	}
-	return info.Main.Version, date
+	return b
+}
+
+// page is the build as version prints it.
+func (b build) page() *page {
+	return &page{text: fmt.Sprintf("tacacs_plus %s %s %s/%s\n", b.Version, b.Go, b.OS, b.Arch), object: b}
 }
 
 // newHelp is the command help.
@@ -152,16 +170,12 @@ func newHelp(o *optionSet) action {
 	return func(_ context.Context, inv *invocation) (output, error) {
 		switch n := len(inv.words); {
 		case n == 0 && man:
-			info, ok := debug.ReadBuildInfo()
-			if !ok {
-				info = new(debug.BuildInfo)
-			}
-			version, date := builtOf(info)
-			return &page{text: manPage(commands(), version, date)}, nil
+			built := thisBuild()
+			return &page{text: manPage(commands(), built.Version, built.Date)}, nil
 		case n == 0:
 			return &page{text: mainHelp(commands())}, nil
 		case n == 1 && !man:
-			about, err := findCommand(commands(), inv.words[0], "tacacs_plus help lists the commands")
+			about, err := findCommand(commands(), inv.words[0], hintList)
 			if err != nil {
 				return nil, err
 			}

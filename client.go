@@ -10,7 +10,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -460,26 +459,6 @@ func (l *link) connectFailure(addrs []netip.Addr, err error) *failure {
 		f = f.withHint("an IPv6 address with a port needs brackets: [%s]:%s", addr, port)
 	}
 	return f
-}
-
-func isAddr(host string) bool {
-	_, err := netip.ParseAddr(host)
-	return err == nil
-}
-
-// cutPort finds what may be meant as a port in an IPv6 address without brackets: ::1:49.
-func cutPort(host string) (addr, port string) {
-	i := strings.LastIndex(host, ":")
-	if i < 0 {
-		return "", ""
-	}
-	if a, err := netip.ParseAddr(host[:i]); err != nil || !a.Is6() {
-		return "", ""
-	}
-	if n, err := strconv.ParseUint(host[i+1:], 10, 16); err != nil || n == 0 {
-		return "", ""
-	}
-	return host[:i], host[i+1:]
 }
 
 func hostOf(addr net.Addr) string {

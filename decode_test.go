@@ -42,7 +42,7 @@ type tapeWire struct {
 // wire is a connection whose packets are obfuscated with key, without its beginning.
 func (t *tape) wire(client, server, key string) *tapeWire {
 	return &tapeWire{tape: t, ends: [2]netip.AddrPort{netip.MustParseAddrPort(client), netip.MustParseAddrPort(server)},
-		seqs: [2]uint32{uint32(1e6 * len(t.frames)), uint32(0xffffff00 + 1e6*len(t.frames))}, key: key, version: minorDefault}
+		seqs: [2]uint32{1e6 * uint32(len(t.frames)), 0xffffff00 + 1e6*uint32(len(t.frames))}, key: key, version: minorDefault}
 }
 
 // connect is a connection from its beginning.

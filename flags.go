@@ -203,6 +203,26 @@ func parseServers(list string, defaultPort uint16) ([]server, error) {
 	return servers, nil
 }
 
+func isAddr(host string) bool {
+	_, err := netip.ParseAddr(host)
+	return err == nil
+}
+
+// cutPort finds what may be meant as a port in an IPv6 address without brackets: ::1:49.
+func cutPort(host string) (addr, port string) {
+	i := strings.LastIndex(host, ":")
+	if i < 0 {
+		return "", ""
+	}
+	if a, err := netip.ParseAddr(host[:i]); err != nil || !a.Is6() {
+		return "", ""
+	}
+	if n, err := strconv.ParseUint(host[i+1:], 10, 16); err != nil || n == 0 {
+		return "", ""
+	}
+	return host[:i], host[i+1:]
+}
+
 // outputOptions say how the result is shown.
 type outputOptions struct {
 	quiet, verbose, debug, json, showSecrets bool

@@ -51,6 +51,15 @@ const (
 
 var acctFlagNames = names{acctStart: "start", acctStop: "stop", acctWatchdog: "watchdog", acctWatchdogUpdate: "watchdog-update"}
 
+// kind is that of the record by three of the flags, the others count for nothing; all of the flags where
+// they are not valid.
+func (f acctFlags) kind() acctFlags {
+	if kind := f & (acctStart | acctStop | acctWatchdog); acctFlagNames.has(uint8(kind)) {
+		return kind
+	}
+	return f
+}
+
 func (f acctFlags) String() string { return acctFlagNames.name(uint8(f)) }
 
 // Set makes acctFlags a flag.Value; update is what the Python client calls a watchdog.

@@ -160,6 +160,11 @@ var authenStatusNames = names{authenPass: "PASS", authenFail: "FAIL", authenGetD
 
 func (s authenStatus) String() string { return authenStatusNames.name(uint8(s)) }
 
+// asks says that the server waits for a CONTINUE.
+func (s authenStatus) asks() bool {
+	return s == authenGetData || s == authenGetUser || s == authenGetPass
+}
+
 // authenReplyFlags are the flags of a REPLY. Section 5.2.
 type authenReplyFlags uint8
 

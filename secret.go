@@ -172,15 +172,16 @@ func (inv *invocation) loadPassword(ctx context.Context, src *secretSource, fres
 }
 
 const (
-	fromTerminal  = "the terminal"
-	maxSecretFile = 64 << 10 // octets
+	fromCommandLine = "the command line"
+	fromTerminal    = "the terminal"
+	maxSecretFile   = 64 << 10 // octets
 )
 
 // load gets the secret: several values for several files, else one.
 func (s *secretSource) load(ctx context.Context, inv *invocation, prompt string) ([]key, error) {
 	switch {
 	case s.set:
-		return []key{{"the command line", s.value}}, nil
+		return []key{{fromCommandLine, s.value}}, nil
 	case s.stdin:
 		s.files = list{"-"}
 	case len(s.files) > 0:

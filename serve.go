@@ -151,7 +151,8 @@ func (srv *labServer) configure(ctx context.Context, inv *invocation, opts *serv
 	if inv.output.quiet {
 		out = io.Discard
 	}
-	srv.log = &sessionLog{out: out, tell: inv.say, json: inv.output.json, verbose: inv.output.verbose}
+	srv.log = &sessionLog{out: out, tell: inv.say, loss: "; accounting records are answered with ERROR meanwhile",
+		json: inv.output.json, verbose: inv.output.verbose}
 	if inv.output.debug {
 		srv.trace = &tracer{out: inv.std.err, showSecrets: inv.output.showSecrets}
 	}
@@ -189,7 +190,7 @@ func (srv *labServer) makeUp(inv *invocation, listen []string) error {
 	rand.Read(b[:]) // never fails
 	own, made := hex.EncodeToString(b[:]), ""
 	if !srv.clear && len(srv.keys) == 0 {
-		srv.keys = clientKeys{{}: own}
+		srv.keys = clientKeys{{}: {"made by serve", own}}
 		made = "a key"
 	}
 	if len(srv.users) == 0 {
@@ -283,15 +284,15 @@ func (srv *labServer) accept(ctx context.Context, l net.Listener, all *sync.Wait
 			time.Sleep(10 * time.Millisecond) // out of file descriptors, most likely
 			continue
 		}
-		client := addrOf(conn)
-		if refused := srv.enter(client); refused != "" {
-			srv.log.note(conn.RemoteAddr().String(), "refused: "+refused)
+		addr := addrPortOf(conn.RemoteAddr())
+		if refused := srv.enter(addr.Addr()); refused != "" {
+			srv.log.note(addr, "refused: "+refused)
 			conn.Close()
 			continue
 		}
 		all.Go(func() {
 			srv.serve(ctx, conn)
-			srv.leave(client)
+			srv.leave(addr.Addr())
 		})
 	}
 }

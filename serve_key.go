@@ -2,17 +2,16 @@ package main
 
 import (
 	"context"
-	"net"
 	"net/netip"
 	"strings"
 )
 
 // clientKeys holds the keys of the clients by the prefix of their addresses; that of the zero
 // prefix is for all.
-type clientKeys map[netip.Prefix]string
+type clientKeys map[netip.Prefix]key
 
 // of is the key of a client: that of the longest prefix which its address has.
-func (k clientKeys) of(client netip.Addr) (value string, ok bool) {
+func (k clientKeys) of(client netip.Addr) (value key, ok bool) {
 	for bits := client.BitLen(); bits >= 0; bits-- {
 		prefix, _ := client.Prefix(bits)
 		if value, ok = k[prefix]; ok {
@@ -21,12 +20,6 @@ func (k clientKeys) of(client netip.Addr) (value string, ok bool) {
 	}
 	value, ok = k[netip.Prefix{}]
 	return value, ok
-}
-
-// addrOf is where a connection comes from; the zero address where it is not TCP.
-func addrOf(conn net.Conn) netip.Addr {
-	a, _ := conn.RemoteAddr().(*net.TCPAddr)
-	return a.AddrPort().Addr().Unmap()
 }
 
 // cutPrefixes takes the PREFIX= off the key files of the options, and returns the zero prefix for a
@@ -64,7 +57,7 @@ func (srv *labServer) loadKeys(ctx context.Context, inv *invocation, prefixes []
 		}
 	}
 	if inv.key.set {
-		keys = append(keys, key{value: inv.key.value})
+		keys = append(keys, key{fromCommandLine, inv.key.value})
 	}
 	srv.keys = make(clientKeys)
 	prefixes = append(prefixes, netip.Prefix{}) // what is no file is for all
@@ -79,7 +72,7 @@ func (srv *labServer) loadKeys(ctx context.Context, inv *invocation, prefixes []
 		if k.value == "" {
 			return failf(classUsage, "%s is empty", what)
 		}
-		srv.keys[prefixes[i]] = k.value
+		srv.keys[prefixes[i]] = k
 	}
 	return nil
 }

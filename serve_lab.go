@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 )
 
 // This file is what the lab server decides; serve_peer.go is how it talks.
@@ -15,14 +14,6 @@ import (
 // replyToStart decides on the START of an authentication. RFC 8907 section 5.4.2.
 func (p *peer) replyToStart(d *authSession) *authenReply {
 	m := &d.start
-	d.User, d.AuthenType, d.PrivLvl, d.Port, d.RemAddr = m.user, m.typ.String(), m.privLvl, m.port, m.remAddr
-	d.Request = "authenticate"
-	if m.service == authenServiceEnable {
-		d.Request = "enable"
-	}
-	if m.action == authenChPass {
-		d.Request = "chpass"
-	}
 	if what := unimplemented(m, d.version); what != "" {
 		return &authenReply{status: authenFail, serverMsg: what}
 	}
@@ -31,17 +22,16 @@ func (p *peer) replyToStart(d *authSession) *authenReply {
 		if !proves(m, want) || !ok {
 			return &authenReply{status: authenFail, serverMsg: "Login incorrect"}
 		}
-		if p.expired(d.User) {
+		if p.expired(d.user) {
 			return &authenReply{status: authenFail, serverMsg: "Password change required"}
 		}
 		return &authenReply{status: authenPass}
 	}
-	if d.User == "" {
+	if d.user == "" {
 		d.next = func(user string) *authenReply {
 			if len(user) > maxText {
 				return &authenReply{status: authenFail, serverMsg: "The user name is over 255 octets"}
 			}
-			d.User = strings.Clone(user) // a part of the CONTINUE would keep all of it
 			return p.askPassword(d, "")
 		}
 		return &authenReply{status: authenGetUser, serverMsg: "Username: "}
@@ -79,12 +69,12 @@ func (p *peer) askPassword(d *authSession, before string) *authenReply {
 			}
 			return p.askPassword(d, "Password incorrect. ")
 		}
-		if d.Request == "chpass" || p.expired(d.User) {
+		if d.request == "chpass" || p.expired(d.user) {
 			return p.askNewPassword(d)
 		}
 		return &authenReply{status: authenPass}
 	}
-	if d.Request == "chpass" {
+	if d.request == "chpass" {
 		return &authenReply{status: authenGetData, flags: authenNoEcho, serverMsg: before + "Old password: "}
 	}
 	return &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: before + "Password: "}
@@ -103,11 +93,11 @@ func (p *peer) askNewPassword(d *authSession) *authenReply {
 			}
 			p.mu.Lock()
 			defer p.mu.Unlock()
-			if _, known := p.users[d.User]; !known {
+			if _, known := p.users[d.user]; !known {
 				return &authenReply{status: authenFail, serverMsg: "unknown user"}
 			}
-			p.users[d.User] = first
-			p.expire = slices.DeleteFunc(slices.Clone(p.expire), func(name string) bool { return name == d.User })
+			p.users[d.user] = first
+			p.expire = slices.DeleteFunc(slices.Clone(p.expire), func(name string) bool { return name == d.user })
 			return &authenReply{status: authenPass, serverMsg: "Password changed"}
 		}
 		return &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Retype new password: "}
@@ -120,8 +110,8 @@ func (p *peer) askNewPassword(d *authSession) *authenReply {
 func (p *peer) password(d *authSession) (string, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	password, known := p.users[d.User]
-	if d.Request == "enable" && p.enable != "" {
+	password, known := p.users[d.user]
+	if d.request == "enable" && p.enable != "" {
 		return p.enable, true
 	}
 	return password, known
@@ -173,14 +163,6 @@ func proves(m *authenStart, password string) bool {
 // authorize decides by the rules, and gives a shell session its arguments: PASS_REPL where one
 // of them overrides an optional one of the request, else PASS_ADD. RFC 8907 section 6.2.
 func (p *peer) authorize(m *authorRequest) *authorResponse {
-	r := p.permission(m)
-	p.log.write(&served{Time: time.Now(), Peer: p.addr, Request: "authorize", User: m.user, PrivLvl: m.privLvl, Port: m.port,
-		RemAddr: m.remAddr, Args: m.args, CommandLine: commandLine(m.args), Status: r.status.String(), ServerMsg: r.serverMsg})
-	return r
-}
-
-// permission is the decision alone, without its line in the log.
-func (p *peer) permission(m *authorRequest) *authorResponse {
 	p.mu.Lock()
 	_, known := p.users[m.user]
 	p.mu.Unlock()
@@ -242,20 +224,12 @@ func commandLine(args []string) string {
 	return strings.TrimSpace(strings.Join(words, " "))
 }
 
-// account takes a record by the flag table of RFC 8907 section 7.2, which has three of the bits; the
-// others count for nothing. It is written out before the client is told so.
+// account takes a record by the flag table of RFC 8907 section 7.2.
 func (p *peer) account(m *acctRequest) *acctReply {
-	r, kind := &acctReply{status: acctSuccess}, m.flags&(acctStart|acctStop|acctWatchdog)
-	if !acctFlagNames.has(uint8(kind)) {
-		kind = m.flags
-		r = &acctReply{status: acctError, serverMsg: "flags " + m.flags.String() + " are not valid (RFC 8907 section 7.2)"}
+	if kind := m.flags.kind(); !acctFlagNames.has(uint8(kind)) {
+		return &acctReply{status: acctError, serverMsg: "flags " + kind.String() + " are not valid (RFC 8907 section 7.2)"}
 	}
-	err := p.log.record(&served{Time: time.Now(), Peer: p.addr, Request: "account", User: m.user, PrivLvl: m.privLvl, Port: m.port, RemAddr: m.remAddr,
-		Args: m.args, Flag: kind.String(), CommandLine: commandLine(m.args), Status: r.status.String(), ServerMsg: r.serverMsg})
-	if err != nil {
-		return &acctReply{status: acctError, serverMsg: "the record could not be written"}
-	}
-	return r
+	return &acctReply{status: acctSuccess}
 }
 
 // A rule permits or denies the command lines that it matches.

@@ -201,7 +201,7 @@ func TestLabPassword(t *testing.T) {
 	} {
 		p := labPeer()
 		p.enable = tt.enable
-		password, known := p.password(&authSession{served: served{Request: tt.request, User: tt.user}})
+		password, known := p.password(&authSession{observation: observation{sessionRecord: sessionRecord{request: tt.request, subject: subject{user: tt.user}}}})
 		if known != tt.known || known && password != tt.password {
 			t.Errorf("%s of %s: %q, %t", tt.request, tt.user, password, known)
 		}
@@ -266,14 +266,22 @@ func TestRecordKind(t *testing.T) {
 		out := new(bytes.Buffer)
 		p := labPeer()
 		p.log.out = out
-		r := p.account(&acctRequest{flags: acctFlags(flags), subject: subject{user: "alice"}})
+		body, err := encoded(&acctRequest{flags: acctFlags(flags), subject: subject{user: "alice"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.conn = new(stream)
+		r, _, err := p.decide(header{version: minorDefault, typ: typeAcct, seqNo: 1}, body)
+		if err != nil {
+			t.Fatal(err)
+		}
 		kind, valid := map[int]string{0x02: "start", 0x04: "stop", 0x08: "watchdog", 0x0a: "watchdog-update"}[flags&0x0e]
 		want := acctReply{status: acctSuccess}
 		if !valid {
 			kind = fmt.Sprintf("0x%02x", flags)
 			want = acctReply{status: acctError, serverMsg: "flags " + kind + " are not valid (RFC 8907 section 7.2)"}
 		}
-		if *r != want || !strings.Contains(out.String(), " alice account "+kind+" "+want.status.String()) {
+		if *r.(*acctReply) != want || !strings.Contains(out.String(), " alice account "+kind+" "+want.status.String()) {
 			t.Errorf("flags 0x%02x: %+v, and the line is %s", flags, r, out)
 		}
 	}

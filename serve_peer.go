@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -15,8 +16,8 @@ import (
 type peer struct {
 	*labServer
 	conn      net.Conn
-	addr      string // where conn comes from
-	key       string // of that client
+	addr      netip.AddrPort // where conn comes from
+	key       key            // of that client
 	in        *bufio.Reader
 	out       []byte                  // replies that wait for being written together
 	dialogues map[uint32]*authSession // authentications that wait for a CONTINUE
@@ -37,19 +38,20 @@ func (srv *labServer) serve(ctx context.Context, conn net.Conn) {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	key, known := srv.keys.of(addrOf(conn))
+	addr := addrPortOf(conn.RemoteAddr())
+	key, known := srv.keys.of(addr.Addr())
 	if !known && !srv.clear {
-		srv.log.note(conn.RemoteAddr().String(), "refused: no key is for this address")
+		srv.log.note(addr, "refused: no key is for this address")
 		return
 	}
 	if secure, ok := conn.(*tls.Conn); ok {
 		conn.SetDeadline(time.Now().Add(handshakeTimeout))
 		if err := secure.HandshakeContext(ctx); err != nil {
-			srv.log.note(conn.RemoteAddr().String(), "TLS: "+handshakeFault(err))
+			srv.log.note(addr, "TLS: "+handshakeFault(err))
 			return
 		}
 	}
-	p := &peer{labServer: srv, conn: conn, addr: conn.RemoteAddr().String(), key: key, in: bufio.NewReaderSize(conn, 16<<10),
+	p := &peer{labServer: srv, conn: conn, addr: addr, key: key, in: bufio.NewReaderSize(conn, 16<<10),
 		dialogues: make(map[uint32]*authSession)}
 	for more := true; more; {
 		if len(p.out) >= maxGathered && p.flush() != nil {
@@ -118,7 +120,7 @@ func (p *peer) packet() bool {
 		return true
 	}
 	if !p.clear {
-		obfuscate(&h, p.key, body)
+		obfuscate(&h, p.key.value, body)
 	}
 	reply, over, err := p.decide(h, body)
 	if err != nil {
@@ -244,7 +246,7 @@ func (p *peer) send(h *header, m layouter) {
 	}
 	p.trace.packet("sent to", p.conn.RemoteAddr(), h, packet[headerLen:], m)
 	if !p.clear && !p.fault.clearReply {
-		obfuscate(h, p.key+p.fault.keySuffix, packet[headerLen:])
+		obfuscate(h, p.key.value+p.fault.keySuffix, packet[headerLen:])
 	}
 	if p.fault.packet != nil {
 		p.out = append(p.out[:start], p.fault.packet(packet)...)
@@ -262,13 +264,19 @@ func (p *peer) decide(h header, body []byte) (reply layouter, over bool, err err
 		if err := p.decode(&h, body, &m); err != nil {
 			return nil, false, err
 		}
-		return p.fault.author(p.authorize(&m)), true, nil
+		r := p.authorize(&m)
+		p.log.write(p.exchange(&h, &m, r))
+		return p.fault.author(r), true, nil
 	case h.typ == typeAcct:
 		var m acctRequest
 		if err := p.decode(&h, body, &m); err != nil {
 			return nil, false, err
 		}
-		return p.fault.acct(p.account(&m)), true, nil
+		r := p.account(&m)
+		if p.log.record(p.exchange(&h, &m, r)) != nil { // it is written out before the client is told so
+			r = &acctReply{status: acctError, serverMsg: "the record could not be written"}
+		}
+		return p.fault.acct(r), true, nil
 	case h.seqNo == 1:
 		return p.startAuthen(&h, body)
 	}
@@ -291,11 +299,13 @@ func (p *peer) startAuthen(h *header, body []byte) (reply layouter, over bool, e
 		p.spare = new(authSession)
 	}
 	d := p.spare
-	*d = authSession{served: served{Time: time.Now(), Peer: p.addr}, version: h.version}
+	*d = authSession{observation: p.observe(), version: h.version}
 	if err := p.decode(h, body, &d.start); err != nil {
 		return nil, false, err
 	}
-	reply, over = p.settle(h, d, p.replyToStart(d))
+	now := time.Now()
+	d.packet(now, h, &d.start)
+	reply, over = p.settle(now, h, d, p.replyToStart(d))
 	return reply, over, nil
 }
 
@@ -307,41 +317,42 @@ func (p *peer) continueAuthen(h *header, body []byte) (reply layouter, over bool
 		return nil, false, err
 	}
 	d := p.dialogues[h.sessionID]
+	if d == nil {
+		return errorReply(h.typ, "no such session"), true, nil
+	}
+	now, follows := time.Now(), h.seqNo == d.seqNo+1 && h.version == d.version
+	if follows && d.packet(now, h, &m) {
+		p.end(h.sessionID, d)
+		return nil, true, nil
+	}
 	var r *authenReply
 	switch {
-	case d == nil:
-		return errorReply(h.typ, "no such session"), true, nil
-	case h.seqNo != d.seqNo+2 || h.version != d.version:
+	case !follows:
 		r = &authenReply{status: authenError, serverMsg: "seq_no or version does not follow the packet before"}
-	case m.flags&authenAbort != 0:
-		p.end(h.sessionID, d, "ABORT", m.data)
-		return nil, true, nil
 	case h.seqNo == lastSeqNo:
 		r = &authenReply{status: authenError, serverMsg: "sequence numbers are used up"}
 	default:
 		r = d.next(m.userMsg)
 	}
-	reply, over = p.settle(h, d, r)
+	reply, over = p.settle(now, h, d, r)
 	return reply, over, nil
 }
 
 // settle keeps the dialogue d where r, or what the fault makes of r, asks for a CONTINUE, and
 // ends it where not.
-func (p *peer) settle(h *header, d *authSession, r *authenReply) (reply layouter, over bool) {
-	d.seqNo = h.seqNo
+func (p *peer) settle(now time.Time, h *header, d *authSession, r *authenReply) (reply layouter, over bool) {
 	r = p.fault.authen(d, r)
-	switch r.status {
-	case authenGetUser, authenGetData, authenGetPass:
-		if h.seqNo > 1 || p.mayWait() {
-			if p.dialogues[h.sessionID] = d; d == p.spare {
-				p.spare = nil
-			}
-			return r, false
-		}
+	if r.status.asks() && h.seqNo == 1 && !p.mayWait() {
 		r = &authenReply{status: authenError, serverMsg: "too many sessions"}
 	}
-	p.end(h.sessionID, d, r.status.String(), r.serverMsg)
-	return r, true
+	if d.packet(now, replyTo(h), r) {
+		p.end(h.sessionID, d)
+		return r, true
+	}
+	if p.dialogues[h.sessionID] = d; d == p.spare {
+		p.spare = nil
+	}
+	return r, false
 }
 
 // mayWait takes a place for one more dialogue, if there is one.
@@ -358,24 +369,43 @@ func (p *peer) mayWait() bool {
 
 // abandon ends a dialogue that the client left without an answer.
 func (p *peer) abandon(id uint32, d *authSession) {
-	p.end(id, d, "ABANDONED", "the client did not answer")
+	d.leave()
+	p.end(id, d)
 }
 
 // end forgets a dialogue and logs what it came to.
-func (p *peer) end(id uint32, d *authSession, status, msg string) {
+func (p *peer) end(id uint32, d *authSession) {
 	if p.dialogues[id] != nil {
 		delete(p.dialogues, id)
 		p.waiting.Add(-1)
 	}
-	d.Status, d.ServerMsg = status, msg
-	p.log.write(&d.served)
+	p.log.write(&d.sessionRecord)
+}
+
+// observe begins the observation of a session.
+func (p *peer) observe() observation {
+	return observation{sessionRecord: sessionRecord{peer: p.addr, key: p.key.source}}
+}
+
+// exchange is the record of a session of one request and one reply.
+func (p *peer) exchange(h *header, request, reply layouter) *sessionRecord {
+	o, now := p.observe(), time.Now()
+	o.packet(now, h, request)
+	o.packet(now, replyTo(h), reply)
+	return &o.sessionRecord
+}
+
+// replyTo is the header of the reply to h, as far as an observation looks at it.
+func replyTo(h *header) *header {
+	reply := *h
+	reply.seqNo++
+	return &reply
 }
 
 // An authSession is one authentication in progress. next replies to what the client says next.
 type authSession struct {
-	served
+	observation
 	version version
-	seqNo   uint8 // of the client's last packet
 	start   authenStart
 	next    func(said string) *authenReply
 	tries   int

@@ -271,9 +271,9 @@ func TestDialogues(t *testing.T) {
 			turns: []turn{{1, asciiStart("alice"), askPass, 0}, {2, says(testPassword), failure("no such session"), 0}, {1, says(testPassword), pass, 0}},
 			log:   "alice authenticate ascii PASS\n"},
 		{name: "abandoned", leave: true, turns: []turn{{1, asciiStart("alice"), askPass, 0}, {1, says("no"), askAgain, 0}},
-			log: "alice authenticate ascii ABANDONED: the client did not answer\n"},
+			log: "alice authenticate ascii ABANDONED\n"},
 		{name: "abandoned without a name", leave: true, flags: flagSingleConnect, turns: []turn{{1, asciiStart(""), askUser, 0}, {2, asciiStart("eve"), askPass, 0}, {2, abort, nil, 0}},
-			log: "eve authenticate ascii ABORT: user left\n\"\" authenticate ascii ABANDONED: the client did not answer\n"},
+			log: "eve authenticate ascii ABORT: user left\n\"\" authenticate ascii ABANDONED\n"},
 		{name: "accounting flags", turns: []turn{{1, &acctRequest{flags: 6, subject: subject{user: "alice"}}, &acctReply{status: acctError, serverMsg: "flags 0x06 are not valid (RFC 8907 section 7.2)"}, 0}},
 			log: "alice account 0x06 ERROR: flags 0x06 are not valid (RFC 8907 section 7.2)\n"},
 	} {
@@ -464,27 +464,27 @@ func TestSessionLines(t *testing.T) {
 		{papStart("alice", testPassword),
 			"alice authenticate pap PASS\n",
 			"alice authenticate pap priv_lvl=1 port=tty1 rem_addr=192.0.2.7 PASS\n",
-			`{"user":"alice","request":"authenticate","authen_type":"pap","priv_lvl":1,"port":"tty1","rem_addr":"192.0.2.7","status":"PASS"}` + "\n"},
+			`{"session_id":"00000001","user":"alice","request":"authenticate","authen_type":"pap","priv_lvl":1,"port":"tty1","rem_addr":"192.0.2.7","status":"PASS","packets":2,"key":"TACACS_PLUS_KEY"}` + "\n"},
 		{papStart(esc, testPassword),
 			`\x1b[2J\xc2\x9b\x0d\nalice authenticate pap FAIL: Login incorrect` + "\n",
 			`\x1b[2J\xc2\x9b\x0d\nalice authenticate pap priv_lvl=1 port=tty1 rem_addr=192.0.2.7 FAIL: Login incorrect` + "\n",
-			`{"user":"\\x1b[2J\\xc2\\x9b\\x0d\\nalice","request":"authenticate","authen_type":"pap","priv_lvl":1,"port":"tty1","rem_addr":"192.0.2.7","status":"FAIL","server_msg":"Login incorrect"}` + "\n"},
+			`{"session_id":"00000001","user":"\\x1b[2J\\xc2\\x9b\\x0d\\nalice","request":"authenticate","authen_type":"pap","priv_lvl":1,"port":"tty1","rem_addr":"192.0.2.7","status":"FAIL","server_msg":"Login incorrect","packets":2,"key":"TACACS_PLUS_KEY"}` + "\n"},
 		{papStart(`bob" authenticate pap PASS "`, ""),
 			`"bob\x22 authenticate pap PASS \x22" authenticate pap FAIL: Login incorrect` + "\n",
 			`"bob\x22 authenticate pap PASS \x22" authenticate pap priv_lvl=1 port=tty1 rem_addr=192.0.2.7 FAIL: Login incorrect` + "\n",
-			`{"user":"bob\" authenticate pap PASS \"","request":"authenticate","authen_type":"pap","priv_lvl":1,"port":"tty1","rem_addr":"192.0.2.7","status":"FAIL","server_msg":"Login incorrect"}` + "\n"},
+			`{"session_id":"00000001","user":"bob\" authenticate pap PASS \"","request":"authenticate","authen_type":"pap","priv_lvl":1,"port":"tty1","rem_addr":"192.0.2.7","status":"FAIL","server_msg":"Login incorrect","packets":2,"key":"TACACS_PLUS_KEY"}` + "\n"},
 		{author("service=shell", "cmd=show", "cmd-arg=<tags> & \x1b", "cmd-arg=<cr>"),
 			`alice authorize "show <tags> & \x1b" PASS_ADD` + "\n",
 			`alice authorize service=shell cmd=show "cmd-arg=<tags> & \x1b" cmd-arg=<cr> priv_lvl=15 port="tty 1" rem_addr="" PASS_ADD` + "\n",
-			`{"user":"alice","request":"authorize","priv_lvl":15,"port":"tty 1","cmd":"show <tags> & \\x1b","arguments":["service=shell","cmd=show","cmd-arg=<tags> & \\x1b","cmd-arg=<cr>"],"status":"PASS_ADD"}` + "\n"},
+			`{"session_id":"00000001","user":"alice","request":"authorize","authen_type":"not_set","priv_lvl":15,"port":"tty 1","cmd":"show <tags> & \\x1b","arguments":["service=shell","cmd=show","cmd-arg=<tags> & \\x1b","cmd-arg=<cr>"],"status":"PASS_ADD","packets":2,"key":"TACACS_PLUS_KEY"}` + "\n"},
 		{author("service=shell", "cmd=reload"),
 			`alice authorize reload FAIL: command not permitted` + "\n",
 			`alice authorize service=shell cmd=reload priv_lvl=15 port="tty 1" rem_addr="" FAIL: command not permitted` + "\n",
-			`{"user":"alice","request":"authorize","priv_lvl":15,"port":"tty 1","cmd":"reload","arguments":["service=shell","cmd=reload"],"status":"FAIL","server_msg":"command not permitted"}` + "\n"},
+			`{"session_id":"00000001","user":"alice","request":"authorize","authen_type":"not_set","priv_lvl":15,"port":"tty 1","cmd":"reload","arguments":["service=shell","cmd=reload"],"status":"FAIL","server_msg":"command not permitted","packets":2,"key":"TACACS_PLUS_KEY"}` + "\n"},
 		{&acctRequest{flags: acctStop, subject: subject{user: "alice"}, args: []string{"task_id=7", "elapsed_time=3", "service=shell", "cmd=show", "cmd-arg=\x1b[H a"}},
 			`alice account stop task_id=7 elapsed_time=3 service=shell cmd=show "cmd-arg=\x1b[H a" SUCCESS` + "\n",
 			`alice account stop task_id=7 elapsed_time=3 service=shell cmd=show "cmd-arg=\x1b[H a" priv_lvl=0 port="" rem_addr="" SUCCESS` + "\n",
-			`{"user":"alice","request":"account","flag":"stop","priv_lvl":0,"cmd":"show \\x1b[H a","arguments":["task_id=7","elapsed_time=3","service=shell","cmd=show","cmd-arg=\\x1b[H a"],"status":"SUCCESS"}` + "\n"},
+			`{"session_id":"00000001","user":"alice","request":"account","authen_type":"not_set","flag":"stop","priv_lvl":0,"cmd":"show \\x1b[H a","arguments":["task_id=7","elapsed_time=3","service=shell","cmd=show","cmd-arg=\\x1b[H a"],"status":"SUCCESS","packets":2,"key":"TACACS_PLUS_KEY"}` + "\n"},
 	}
 	var text, verb, obj string
 	for _, s := range sessions {
@@ -678,7 +678,7 @@ type labRun struct {
 
 // newLab is a server for tests that prints nothing.
 func newLab() *labServer {
-	return &labServer{keys: clientKeys{{}: testKey}, users: map[string]string{"alice": testPassword}, open: make(map[netip.Addr]int), slots: make(chan struct{}, maxConnections),
+	return &labServer{keys: clientKeys{{}: {value: testKey}}, users: map[string]string{"alice": testPassword}, open: make(map[netip.Addr]int), slots: make(chan struct{}, maxConnections),
 		log: &sessionLog{out: io.Discard, tell: func(string, ...any) {}}}
 }
 
@@ -723,12 +723,12 @@ func waitUntil(t testing.TB, what string, holds func() bool) {
 func TestShutdown(t *testing.T) {
 	t.Parallel()
 	srv := newLab()
-	srv.keys = clientKeys{{}: "the key of this server, and of no other"}
+	srv.keys = clientKeys{{}: {value: "the key of this server, and of no other"}}
 	srv.delay, srv.trace = 200*time.Millisecond, new(tracer)
 	run := startLab(t, srv)
 	dial := func() *handConn {
 		c := dialHand(t, run.addr)
-		c.key = srv.keys[netip.Prefix{}]
+		c.key = srv.keys[netip.Prefix{}].value
 		return c
 	}
 	idle := []*handConn{dial(), dial(), dial()}
@@ -757,7 +757,7 @@ func TestShutdown(t *testing.T) {
 	if conn, err := net.Dial("tcp", run.addr); err == nil { // the port may be another test's by now
 		defer conn.Close()
 		late := newHandConn(conn)
-		late.key = srv.keys[netip.Prefix{}]
+		late.key = srv.keys[netip.Prefix{}].value
 		if late.login(3, 0) == nil {
 			t.Error("the server still listens")
 		}
@@ -1219,7 +1219,7 @@ func TestSeqNoDoesNotWrap(t *testing.T) {
 	}
 	// A dialogue does not go on with 253: the next number of the client would be 255.
 	p, last := labPeer(), &header{version: minorDefault, typ: typeAuthen, seqNo: lastSeqNo}
-	d := &authSession{version: minorDefault, seqNo: lastSeqNo - 2}
+	d := &authSession{version: minorDefault, observation: observation{seqNo: lastSeqNo - 1}}
 	d.next = func(string) *authenReply { return &authenReply{status: authenGetPass} }
 	p.conn, p.dialogues[0] = new(stream), d
 	body, err := encoded(says("x"))
@@ -1775,7 +1775,7 @@ func TestLastLines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv, log, all, stuck := newLab(), new(lockedBuffer), new(sync.WaitGroup), make(chan struct{})
 		srv.log.out = log
-		srv.log.write(&served{User: "alice", Status: "PASS"})
+		srv.log.write(&sessionRecord{subject: subject{user: "alice"}, status: "PASS"})
 		all.Go(func() { <-stuck })
 		began := time.Now()
 		err := srv.drain(&invocation{std: stdio{err: io.Discard}}, all)

@@ -1,0 +1,245 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// An observation is a session under way, as its packets tell: they go in one after the other, and at
+// the end there is its record.
+type observation struct {
+	sessionRecord
+	seqNo  uint8        // of the last packet
+	asked  time.Time    // when the client's last packet came
+	prompt authenStatus // what the server asks for, where its REPLY was the last packet
+}
+
+// What stands in place of a status where no reply ended the session.
+const (
+	statusNoReply   = "NO_REPLY"
+	statusNoKey     = "NO_KEY"    // fits no key
+	statusAbandoned = "ABANDONED" // a prompt nobody answered
+	statusAbort     = "ABORT"     // by the client (RFC 8907 section 5.4.3)
+	statusCut       = "CUT"       // octets are missing
+)
+
+// packet takes the next packet of the session, and says whether the session is over with it. m is its
+// body, or nil where it was not read: then the status of what is over is the caller's to say.
+func (o *observation) packet(at time.Time, h *header, m layouter) (over bool) {
+	if o.packets == 0 {
+		o.at, o.id, o.request = at, h.sessionID, requestOf(h.typ)
+	}
+	o.packets++
+	o.seqNo = h.seqNo
+	o.total = max(at.Sub(o.at), 0)
+	if h.seqNo%2 == 0 { // the server's (section 4.1)
+		if !o.asked.IsZero() {
+			o.took += max(at.Sub(o.asked), 0)
+		}
+		return o.reply(h, m)
+	}
+	asked := o.prompt
+	o.asked, o.prompt = at, 0
+	switch m := m.(type) {
+	case *authenStart:
+		o.asks(&m.subject)
+		switch {
+		case m.action == authenChPass:
+			o.request = "chpass"
+		case m.service == authenServiceEnable:
+			o.request = "enable"
+		}
+	case *authenContinue:
+		if m.flags&authenAbort != 0 {
+			o.status, o.serverMsg = statusAbort, m.data
+			return true
+		}
+		if asked == authenGetUser && len(m.userMsg) <= maxText {
+			o.user = strings.Clone(m.userMsg) // a part of the CONTINUE would keep all of it
+		}
+	case *authorRequest:
+		o.asks(&m.subject)
+		o.args = m.args
+	case *acctRequest:
+		o.asks(&m.subject)
+		o.args, o.flag = m.args, m.flags.kind().String()
+	}
+	return false
+}
+
+// asks takes over what the first packet says of who asks.
+func (o *observation) asks(who *subject) { o.subject, o.known = *who, true }
+
+// reply takes over what the server says.
+func (o *observation) reply(h *header, m layouter) (over bool) {
+	switch m := m.(type) {
+	case *authenReply:
+		if m.status.asks() {
+			o.prompt = m.status
+			return false
+		}
+		o.status, o.serverMsg = m.status.String(), m.serverMsg
+	case *authorResponse:
+		o.status, o.serverMsg = m.status.String(), m.serverMsg
+	case *acctReply:
+		o.status, o.serverMsg = m.status.String(), m.serverMsg
+	default:
+		if h.length == 0 { // the server does not know the packet's type (section 3.6)
+			o.status = authenError.String()
+			return true
+		}
+		// Types of minor version one have a single REPLY (section 5.4.2).
+		return h.typ != typeAuthen || h.version.minor() == 1
+	}
+	return true
+}
+
+// leave ends a session of which no more packets come.
+func (o *observation) leave() {
+	if o.status = statusNoReply; o.prompt != 0 {
+		o.status = statusAbandoned
+	}
+}
+
+// A sessionRecord is what one session came to: serve, relay and decode print it, as a line or as an object.
+type sessionRecord struct {
+	at      time.Time      // of the first packet; zero where that is not known
+	peer    netip.AddrPort // the client
+	server  netip.AddrPort // zero where there is none to name
+	id      uint32
+	request string // authenticate, enable, chpass, authorize, account
+	known   bool   // the first packet was read, and so what it says of who asks
+	subject
+	flag      string // of an accounting record
+	args      []string
+	status    string        // the RFC's, or one of the words above
+	serverMsg string        // with ABORT: the client's reason
+	took      time.Duration // the server's replies, in all
+	total     time.Duration // from the first packet to the last
+	packets   int
+	key       string // where the key is from
+	problem   string // in place of a session: what was wrong with a connection
+}
+
+// requestOf is what a packet type asks for, where no START says more.
+func requestOf(t packetType) string {
+	switch t {
+	case typeAuthor:
+		return "authorize"
+	case typeAcct:
+		return "account"
+	}
+	return "authenticate"
+}
+
+// addrPortOf is an address of a TCP connection; the zero one where it is another kind.
+func addrPortOf(addr net.Addr) netip.AddrPort {
+	a, _ := addr.(*net.TCPAddr)
+	at := a.AddrPort()
+	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
+}
+
+// appendLine writes, after the time, who asked whom, what was asked, the verdict, and how long the
+// server took for it; accounting records in full, and everything with -v.
+func (r *sessionRecord) appendLine(b []byte, verbose bool) []byte {
+	word := func(text string) {
+		if text != "" {
+			b = append(append(b, ' '), text...)
+		}
+	}
+	b = r.peer.AppendTo(b)
+	if r.server.IsValid() {
+		b = r.server.AppendTo(append(b, " > "...))
+	}
+	if r.problem != "" {
+		word(escape(r.problem))
+		return append(b, '\n')
+	}
+	if r.known || r.user != "" {
+		word(quoteBlank(r.user))
+	} else {
+		word("-")
+	}
+	word(r.request)
+	if r.known && r.request != "authorize" && r.request != "account" {
+		word(r.typ.String())
+	}
+	word(r.flag)
+	command := ""
+	if r.request == "authorize" && !verbose {
+		command = commandLine(r.args)
+	}
+	if command != "" {
+		word(quoteBlank(command))
+	} else {
+		for _, arg := range r.args {
+			word(quoteBlank(arg))
+		}
+	}
+	if verbose && r.known {
+		word(fmt.Sprintf("priv_lvl=%d port=%s rem_addr=%s", r.privLvl, quoteBlank(r.port), quoteBlank(r.remAddr)))
+	}
+	word(r.status)
+	if r.serverMsg != "" {
+		b = append(append(b, ": "...), oneLine(r.serverMsg)...)
+	}
+	if r.took > 0 {
+		b = append(strconv.AppendFloat(append(b, " ("...), milliseconds(r.took), 'f', 1, 64), " ms)"...)
+	}
+	return append(b, '\n')
+}
+
+// milliseconds is a duration as lines and objects show it.
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// A recordObject is a sessionRecord as JSON shows it. Its names are part of the contract; what is not known,
+// or does not apply, is left out.
+type recordObject struct {
+	Time        string   `json:"time,omitempty"`
+	Peer        string   `json:"peer"`
+	Server      string   `json:"server,omitempty"`
+	Error       string   `json:"error,omitempty"` // in place of a session
+	SessionID   string   `json:"session_id,omitempty"`
+	User        string   `json:"user,omitempty"`
+	Request     string   `json:"request,omitempty"`
+	AuthenType  string   `json:"authen_type,omitempty"`
+	Flag        string   `json:"flag,omitempty"`
+	PrivLvl     *uint8   `json:"priv_lvl,omitempty"`
+	Port        string   `json:"port,omitempty"`
+	RemAddr     string   `json:"rem_addr,omitempty"`
+	CommandLine string   `json:"cmd,omitempty"`
+	Args        []string `json:"arguments,omitempty"`
+	Status      string   `json:"status,omitempty"`
+	ServerMsg   string   `json:"server_msg,omitempty"`
+	ServerMS    float64  `json:"server_ms,omitempty"`
+	TotalMS     float64  `json:"total_ms,omitempty"`
+	Packets     int      `json:"packets,omitempty"`
+	Key         string   `json:"key,omitempty"`
+}
+
+// appendJSON writes one object, in which all that comes from others is escaped.
+func (r *sessionRecord) appendJSON(b []byte) []byte {
+	shown := recordObject{Peer: r.peer.String(), Error: escape(r.problem)}
+	if !r.at.IsZero() {
+		shown.Time = r.at.UTC().Format(timeLayout)
+	}
+	if r.server.IsValid() {
+		shown.Server = r.server.String()
+	}
+	if r.problem == "" {
+		shown.SessionID = fmt.Sprintf("%08x", r.id)
+		shown.User, shown.Request, shown.Flag = escape(r.user), r.request, r.flag
+		shown.Status, shown.ServerMsg, shown.Key = r.status, escape(r.serverMsg), escape(r.key)
+		shown.ServerMS, shown.TotalMS, shown.Packets = milliseconds(r.took), milliseconds(r.total), r.packets
+		shown.CommandLine, shown.Args = escape(commandLine(r.args)), escapeAll(r.args)
+	}
+	if r.known {
+		shown.AuthenType, shown.PrivLvl = r.typ.String(), &r.privLvl
+		shown.Port, shown.RemAddr = escape(r.port), escape(r.remAddr)
+	}
+	return append(b, encodeJSON(shown)...)
+}

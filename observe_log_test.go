@@ -1,0 +1,112 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A smallDisk takes so many octets and no more, until there is room again.
+type smallDisk struct {
+	lockedBuffer
+	room int
+}
+
+func (d *smallDisk) Write(p []byte) (int, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n := min(d.room, len(p))
+	d.room -= n
+	d.b.Write(p[:n])
+	if n < len(p) {
+		return n, errors.New("no space left on device")
+	}
+	return n, nil
+}
+
+// give makes room.
+func (d *smallDisk) give(octets int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.room = octets
+}
+
+// TestFullDisk: what a full disk leaves of the lines comes whole once there is room, but for records that
+// were not confirmed; those that have begun are ended.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	line := func(user string) *sessionRecord {
+		return &sessionRecord{at: time.UnixMilli(1000), peer: netip.MustParseAddrPort("192.0.2.9:1024"), known: true, subject: subject{user: user}, request: "account", status: "SUCCESS"}
+	}
+	const size = len("1970-01-01T00:00:01.000Z 192.0.2.9:1024 a account SUCCESS\n")
+	for room := range 3*size + 1 {
+		disk, told := &smallDisk{room: room}, new(bytes.Buffer)
+		l := &sessionLog{out: disk, tell: func(format string, args ...any) { fmt.Fprintf(told, format+"\n", args...) }, loss: "; so"}
+		l.write(line("a"))
+		first := l.record(line("b"))
+		second := l.record(line("c"))
+		if done := room / size; (first == nil) != (done >= 2) || (second == nil) != (done >= 3) {
+			t.Fatalf("room for %d octets: %v, %v", room, first, second)
+		}
+		disk.give(1 << 20)
+		if err := l.record(line("d")); err != nil {
+			t.Fatalf("room for %d octets: %v, although there is room now", room, err)
+		}
+		want := "a"
+		if room > size {
+			want += "b"
+		}
+		if room > 2*size {
+			want += "c"
+		}
+		var got string
+		for _, s := range strings.SplitAfter(disk.String(), "\n") {
+			if len(s) == size {
+				got += s[size-len("a account SUCCESS\n"):][:1]
+			} else if s != "" {
+				t.Fatalf("room for %d octets: half a line, %q", room, s)
+			}
+		}
+		if got != want+"d" {
+			t.Fatalf("room for %d octets: the lines are of %s, not %s", room, got, want+"d")
+		}
+		const both = "lines of sessions cannot be written: no space left on device; so\n" +
+			"lines of sessions can be written again; 0 were lost\n"
+		if failed := room < 3*size; failed != (told.String() == both) || !failed && told.Len() > 0 {
+			t.Fatalf("room for %d octets: it tells %q", room, told)
+		}
+	}
+}
+
+// TestLinesLost: while nothing can be written so many lines wait and no more, and how many are lost is
+// told.
+func TestLinesLost(t *testing.T) {
+	t.Parallel()
+	disk, told := new(smallDisk), new(bytes.Buffer)
+	l := &sessionLog{out: disk, tell: func(format string, args ...any) { fmt.Fprintf(told, format+"\n", args...) }, loss: "; so"}
+	s := &sessionRecord{at: time.UnixMilli(1000), peer: netip.MustParseAddrPort("192.0.2.9:1024"), subject: subject{user: "alice"}, status: "PASS"}
+	for round := range 2 {
+		const lines = 10_000
+		for range lines {
+			l.write(s)
+			if len(l.queue) > maxQueued+100 {
+				t.Fatalf("%d octets wait", len(l.queue))
+			}
+		}
+		disk.give(1 << 20)
+		if err := l.flush(); err != nil {
+			t.Error(err)
+		}
+		kept := strings.Count(disk.String(), "\n")
+		want := fmt.Sprintf("can be written again; %d were lost\n", lines-kept)
+		if !strings.HasSuffix(told.String(), want) || kept < maxQueued/100 || strings.Count(told.String(), "\n") != 2*(round+1) {
+			t.Errorf("%d lines are there, and it tells %s", kept, told)
+		}
+		disk.b.Reset()
+		disk.give(0)
+	}
+}

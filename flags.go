@@ -254,11 +254,12 @@ func (o *optionSet) add(v flag.Value, names, arg, help string) {
 	o.rows = append(o.rows, optionRow{o.group, names, arg, help})
 }
 
-// givenOf is the name of the first option of these groups that was given, or nothing.
-func (o *optionSet) givenOf(groups ...optionGroup) string {
+// givenOf is the name of the first option of these groups that was given and is none of the excepted, or
+// nothing.
+func (o *optionSet) givenOf(except []string, groups ...optionGroup) string {
 	for _, row := range o.rows {
 		names := strings.Fields(row.names)
-		if name := names[len(names)-1]; o.given[name] && slices.Contains(groups, row.group) {
+		if name := names[len(names)-1]; o.given[name] && slices.Contains(groups, row.group) && !slices.Contains(except, name) {
 			return name
 		}
 	}

@@ -48,6 +48,9 @@ type command struct {
 	child string
 	// server says that it answers others: the options that are for asking are refused.
 	server bool
+	// offline are those of the options for asking that it has a use for, where it talks to nobody: the
+	// others are refused.
+	offline []string
 	// misused is what a mistake becomes where its options ask for another form; nil for none.
 	misused func(*invocation, *failure) output
 }
@@ -192,10 +195,8 @@ func (inv *invocation) lookAhead(table []command, rest []string) {
 
 // assign gives the words that are left their places, then checks all values.
 func (inv *invocation) assign() error {
-	if inv.command.server {
-		if name := inv.options.givenOf(groupRequest, groupServer, groupPassword); name != "" {
-			return failf(classUsage, "--%s is for a client, not for %s", name, inv.command.name)
-		}
+	if err := inv.checkUse(); err != nil {
+		return err
 	}
 	child := inv.command.child != "" && inv.given(inv.command.child)
 	take := func(option, name string, value *string) error {
@@ -235,6 +236,21 @@ func (inv *invocation) assign() error {
 		return nil
 	}
 	return cmp.Or(inv.caller.check(inv.command.name), inv.server.check(), inv.output.check())
+}
+
+// checkUse refuses the options for asking where a command does not ask.
+func (inv *invocation) checkUse() error {
+	var name string
+	switch {
+	case inv.command.server:
+		name = inv.options.givenOf(nil, groupRequest, groupServer, groupPassword)
+	case inv.command.offline != nil:
+		name = inv.options.givenOf(inv.command.offline, groupRequest, groupServer, groupIdentity, groupPassword)
+	}
+	if name != "" {
+		return failf(classUsage, "--%s is for a client, not for %s", name, inv.command.name)
+	}
+	return nil
 }
 
 // given says whether the command line has the option, by any of its names.

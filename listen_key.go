@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"net/netip"
 	"strings"
 )
@@ -44,20 +43,9 @@ func cutPrefixes(option string, files list) ([]netip.Prefix, error) {
 	return prefixes, nil
 }
 
-// loadKeys reads the keys of the clients, of which each file has its prefix; where there is none, that
-// of the environment. A client has most keys at the most.
-func loadKeys(ctx context.Context, inv *invocation, source secretSource, prefixes []netip.Prefix, most int) (clientKeys, error) {
-	var keys []key
-	given := source
-	if source.set = false; len(source.files) > 0 || !given.set && source.env != "" && inv.std.env(source.env) != "" {
-		var err error
-		if keys, err = source.load(ctx, inv, ""); err != nil {
-			return nil, err
-		}
-	}
-	if given.set {
-		keys = append(keys, key{fromCommandLine, given.value})
-	}
+// byPrefix gives each key the clients of its prefix; what is behind the last prefix is for all. A client
+// has most keys at the most.
+func byPrefix(keys []key, prefixes []netip.Prefix, most int) (clientKeys, error) {
 	of := make(clientKeys)
 	prefixes = append(prefixes, netip.Prefix{}) // what is no file is for all
 	for i, k := range keys {

@@ -98,9 +98,9 @@ func (o *observation) reply(h *header, m layouter) (over bool) {
 	return true
 }
 
-// leave ends a session of which no more packets come.
+// leave ends a session of which no more packets come: the last one was the client's, or a prompt.
 func (o *observation) leave() {
-	if o.status = statusNoReply; o.prompt != 0 {
+	if o.status = statusNoReply; o.seqNo%2 == 0 {
 		o.status = statusAbandoned
 	}
 }
@@ -144,16 +144,18 @@ func addrPortOf(addr net.Addr) netip.AddrPort {
 }
 
 // appendLine writes, after the time, who asked whom, what was asked, the verdict, and how long the
-// server took for it; accounting records in full, and everything with -v.
+// server took for it; accounting records in full, and everything with -v. Each word has a blank in front.
 func (r *sessionRecord) appendLine(b []byte, verbose bool) []byte {
 	word := func(text string) {
 		if text != "" {
 			b = append(append(b, ' '), text...)
 		}
 	}
-	b = r.peer.AppendTo(b)
-	if r.server.IsValid() {
-		b = r.server.AppendTo(append(b, " > "...))
+	if r.peer.IsValid() {
+		b = r.peer.AppendTo(append(b, ' '))
+		if r.server.IsValid() {
+			b = r.server.AppendTo(append(b, " > "...))
+		}
 	}
 	if r.problem != "" {
 		word(escape(r.problem))

@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
@@ -77,9 +78,12 @@ func (l *sessionLog) append(r *sessionRecord) {
 			l.second, l.stamp = now, r.at.UTC().AppendFormat(l.stamp[:0], "2006-01-02T15:04:05")
 		}
 		ms := r.at.Nanosecond() / 1e6
-		l.queue = append(append(l.queue, l.stamp...), '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10), 'Z', ' ')
+		l.queue = append(append(l.queue, l.stamp...), '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10), 'Z')
 	}
-	l.queue = r.appendLine(l.queue, l.verbose)
+	line := len(l.queue)
+	if l.queue = r.appendLine(l.queue, l.verbose); r.at.IsZero() {
+		l.queue = slices.Delete(l.queue, line, line+1) // the blank behind the time
+	}
 }
 
 // send writes what is queued, and keeps what a failed write leaves of it. It says when writes begin

@@ -71,9 +71,9 @@ const (
 	flagSingleConnect headerFlags = 0x04
 )
 
-func (f headerFlags) String() string {
-	return names{0: "UNENCRYPTED", 2: "SINGLE_CONNECT"}.bits(uint8(f))
-}
+var headerFlagNames = names{0: "UNENCRYPTED", 2: "SINGLE_CONNECT"}
+
+func (f headerFlags) String() string { return headerFlagNames.bits(uint8(f)) }
 
 // readHeader reads the 12 octets of a header with full reads. Where the stream ends early, the
 // octets that did come are in got, for the diagnosis.
@@ -261,7 +261,10 @@ func (c *codec) count(args *[]string) {
 	n := int(c.number(uint32(len(*args)), 1))
 	if c.reading {
 		*args = nil
-		if n > 0 {
+		if n > len(c.buf) && c.err == nil { // each of them has a length
+			c.err = errBodyLength
+		}
+		if n > 0 && c.err == nil {
 			*args = make([]string, n)
 		}
 	}

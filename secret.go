@@ -151,6 +151,21 @@ func (inv *invocation) keys(ctx context.Context) ([]key, error) {
 	return keys, nil
 }
 
+// givenKeys are the keys of a command that can do without: those of the files, then that of --key; where
+// there is neither, that of the environment.
+func (inv *invocation) givenKeys(ctx context.Context) (keys []key, err error) {
+	source := inv.key
+	if source.set = false; len(source.files) > 0 || !inv.key.set && inv.std.env(source.env) != "" {
+		if keys, err = source.load(ctx, inv, ""); err != nil {
+			return nil, err
+		}
+	}
+	if inv.key.set {
+		keys = append(keys, key{fromCommandLine, inv.key.value})
+	}
+	return keys, nil
+}
+
 // loadPassword gets a password; a new one is asked for twice.
 func (inv *invocation) loadPassword(ctx context.Context, src *secretSource, fresh bool) (string, error) {
 	prompt := inv.caller.describe(src.what)

@@ -125,7 +125,11 @@ func (srv *labServer) configure(ctx context.Context, inv *invocation, opts *serv
 		return err
 	}
 	if !srv.clear { // over TLS there is no key (RFC 9887 section 3.2)
-		if srv.keys, err = loadKeys(ctx, inv, inv.key, prefixes, 1); err != nil {
+		keys, err := inv.givenKeys(ctx)
+		if err != nil {
+			return err
+		}
+		if srv.keys, err = byPrefix(keys, prefixes, 1); err != nil {
 			return err
 		}
 	}

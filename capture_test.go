@@ -1,0 +1,374 @@
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// pcapOf is a pcap file: its header, then a record for each frame.
+func pcapOf(order binary.ByteOrder, nano bool, frames ...frame) []byte {
+	magic, perSecond := uint32(magicMicro), int64(1e6)
+	if nano {
+		magic, perSecond = magicNano, 1e9
+	}
+	put := order.(binary.AppendByteOrder)
+	b := put.AppendUint32(nil, magic)
+	b = put.AppendUint16(b, 2)
+	b = put.AppendUint16(b, 4)
+	for _, v := range []uint32{0, 0, 65535, uint32(frames[0].link)} {
+		b = put.AppendUint32(b, v)
+	}
+	for _, f := range frames {
+		for _, v := range []int64{f.at.Unix(), int64(f.at.Nanosecond()) * perSecond / 1e9, int64(len(f.data)), int64(f.size)} {
+			b = put.AppendUint32(b, uint32(v))
+		}
+		b = append(b, f.data...)
+	}
+	return b
+}
+
+// A pcapngWriter makes blocks of pcapng.
+type pcapngWriter struct {
+	binary.ByteOrder
+	b []byte
+}
+
+// block appends a block. What it has are numbers of 16, 32 or 64 bits and octets, which are padded.
+func (w *pcapngWriter) block(typ uint32, parts ...any) *pcapngWriter {
+	put := w.ByteOrder.(binary.AppendByteOrder)
+	var body []byte
+	for _, part := range parts {
+		switch v := part.(type) {
+		case uint16:
+			body = put.AppendUint16(body, v)
+		case uint32:
+			body = put.AppendUint32(body, v)
+		case uint64:
+			body = put.AppendUint64(body, v)
+		case []byte:
+			body = append(body, v...)
+			body = append(body, make([]byte, -len(v)&3)...)
+		default:
+			panic(fmt.Sprintf("%T", part))
+		}
+	}
+	w.b = put.AppendUint32(w.b, typ)
+	w.b = put.AppendUint32(w.b, uint32(len(body)+12))
+	w.b = append(w.b, body...)
+	w.b = put.AppendUint32(w.b, uint32(len(body)+12))
+	return w
+}
+
+func (w *pcapngWriter) section() *pcapngWriter {
+	return w.block(magicSection, uint32(0x1a2b3c4d), uint16(1), uint16(0), ^uint64(0), uint16(4), uint16(3), []byte("abc"), uint32(0))
+}
+
+// describe appends an interface description with options.
+func (w *pcapngWriter) describe(link linkType, snapLen uint32, options ...any) *pcapngWriter {
+	return w.block(blockInterface, append([]any{uint16(link), uint16(0), snapLen}, options...)...)
+}
+
+// packet appends an enhanced packet block.
+func (w *pcapngWriter) packet(number uint32, ticks uint64, size int, data string, options ...any) *pcapngWriter {
+	parts := []any{number, uint32(ticks >> 32), uint32(ticks), uint32(len(data)), uint32(size), []byte(data)}
+	return w.block(blockPacket, append(parts, options...)...)
+}
+
+// framesOf reads all frames of a capture, and the error that is not its end.
+func framesOf(r io.Reader) (frames []frame, err error) {
+	c, err := newCapture(r, "FILE")
+	for err == nil {
+		var f frame
+		if err = c.next(&f); err == nil {
+			f.data = bytes.Clone(f.data)
+			frames = append(frames, f)
+		}
+	}
+	if err == io.EOF {
+		err = nil
+	}
+	return frames, err
+}
+
+func sameFrames(a, b []frame) bool {
+	return slices.EqualFunc(a, b, func(a, b frame) bool {
+		return a.at.Equal(b.at) && a.link == b.link && bytes.Equal(a.data, b.data) && a.size == b.size
+	})
+}
+
+func showFrames(frames []frame) string {
+	var b strings.Builder
+	for _, f := range frames {
+		fmt.Fprintf(&b, "\n  %s %s %x of %d", f.at.Format(time.RFC3339Nano), f.link, f.data, f.size)
+	}
+	return b.String()
+}
+
+func TestPcap(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 11, 23, 10, 0, 0, 123456789, time.UTC)
+	frames := []frame{
+		{at, linkEthernet, []byte("first"), 5},
+		{at.Add(time.Second), linkEthernet, nil, 60},
+		{at.Add(2 * time.Second), linkEthernet, []byte("cut"), 1500},
+		{at.Add(3 * time.Second), linkEthernet, bytes.Repeat([]byte{7}, maxFrame), maxFrame},
+	}
+	for _, order := range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {
+		for _, nano := range []bool{false, true} {
+			got, err := framesOf(bytes.NewReader(pcapOf(order, nano, frames...)))
+			want := slices.Clone(frames)
+			if !nano {
+				for i := range want {
+					want[i].at = want[i].at.Truncate(time.Microsecond)
+				}
+			}
+			if err != nil || !sameFrames(got, want) {
+				t.Errorf("%s, nanoseconds %v: %v%s", order, nano, err, showFrames(got))
+			}
+		}
+	}
+}
+
+func TestPcapLinkHasNoUpperHalf(t *testing.T) {
+	t.Parallel()
+	file := pcapOf(binary.BigEndian, false, frame{link: linkRawIP | 0x5400<<16, data: []byte("x"), size: 1})
+	if got, err := framesOf(bytes.NewReader(file)); err != nil || len(got) != 1 || got[0].link != linkRawIP {
+		t.Error(err, showFrames(got))
+	}
+}
+
+func TestPcapng(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
+	seconds := uint64(at.Unix())
+	for _, order := range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {
+		other := binary.ByteOrder(binary.LittleEndian)
+		if order == other {
+			other = binary.BigEndian
+		}
+		w := (&pcapngWriter{ByteOrder: order}).section()
+		w.block(0x0bad, []byte("a block before all interfaces"))
+		w.describe(linkEthernet, 0)
+		w.describe(linkCooked, 0, uint16(2), uint16(3), []byte("any"), uint16(optionTSResolution), uint16(1), []byte{9}, uint16(optionEnd), uint16(0))
+		w.describe(linkRawIP, 0, uint16(optionTSResolution), uint16(1), []byte{0x80 | 10})
+		w.describe(linkIPv4, 0, uint16(optionTSResolution), uint16(1), []byte{0}, uint16(optionTSOffset), uint16(8), uint64(1000))
+		w.describe(linkIPv6, 0, uint16(optionTSResolution), uint16(1), []byte{15})
+		w.describe(linkLoop, 0, uint16(optionEnd), uint16(0), uint16(optionTSResolution), uint16(1), []byte{9})
+		w.packet(0, seconds*1e6+123456, 3, "one")
+		w.packet(1, seconds*1e9+123456789, 1500, "second", uint16(1), uint16(7), []byte("comment"), uint32(0))
+		w.block(5, uint32(0), uint64(0)) // statistics
+		w.packet(2, seconds<<10+512, 1, "3")
+		w.packet(3, seconds-1000, 0, "")
+		w.packet(4, 1e15+5e14, 1, "5")
+		w.packet(5, seconds*1e6, 1, "6")
+		w.block(blockSimple, uint32(5), []byte("simple"[:5]))
+		w.block(blockOldPacket, uint16(1), uint16(99), uint32(seconds*1e9>>32), uint32(seconds*1e9&0xffffffff), uint32(3), uint32(4), []byte("old"))
+		// Another section: its interfaces are its own, and so is its order.
+		w.ByteOrder = other
+		w.section().describe(linkNull, 4)
+		w.packet(0, seconds*1e6, 6, "second")
+		w.block(blockSimple, uint32(7), []byte("longer"[:4]))
+		w.packet(0, 1<<63, 1, "in no year")
+		got, err := framesOf(bytes.NewReader(w.b))
+		want := []frame{
+			{at.Add(123456 * time.Microsecond), linkEthernet, []byte("one"), 3},
+			{at.Add(123456789), linkCooked, []byte("second"), 1500},
+			{at.Add(500 * time.Millisecond), linkRawIP, []byte("3"), 1},
+			{at, linkIPv4, nil, 0},
+			{time.Unix(1, 5e8), linkIPv6, []byte("5"), 1},
+			{at, linkLoop, []byte("6"), 1},
+			{time.Time{}, linkEthernet, []byte("simpl"), 5},
+			{at, linkCooked, []byte("old"), 4},
+			{at, linkNull, []byte("second"), 6},
+			{time.Time{}, linkNull, []byte("long"), 7},
+			{time.Time{}, linkNull, []byte("in no year"), 1},
+		}
+		if err != nil || !sameFrames(got, want) {
+			t.Errorf("%s: %v%s\nwant%s", order, err, showFrames(got), showFrames(want))
+		}
+	}
+}
+
+func TestTimeResolution(t *testing.T) {
+	t.Parallel()
+	for value, want := range map[byte]uint64{0: 1, 6: 1e6, 9: 1e9, 19: 1e19, 20: 0, 0x7f: 0, 0x80: 1, 0x80 | 20: 1 << 20, 0x80 | 63: 1 << 63, 0x80 | 64: 0, 0xff: 0} {
+		if got := resolution(value); got != want {
+			t.Errorf("%#x: %d units, want %d", value, got, want)
+		}
+	}
+	late := captureInterface{perSecond: 1e19}
+	if got := late.stamp(15e18); !got.Equal(time.Unix(1, 5e8)) {
+		t.Error(got)
+	}
+}
+
+// Each of these is an error that names its offset, and what comes before it is given.
+func TestBadCaptures(t *testing.T) {
+	t.Parallel()
+	order := binary.LittleEndian
+	good := func() *pcapngWriter {
+		return (&pcapngWriter{ByteOrder: order}).section().describe(linkEthernet, 0).packet(0, 0, 3, "one")
+	}
+	pcap := pcapOf(order, false, frame{data: []byte("one"), size: 3}, frame{data: []byte("two"), size: 3})
+	change := func(file []byte, at int, v uint32) []byte {
+		file = bytes.Clone(file)
+		order.PutUint32(file[at:], v)
+		return file
+	}
+	end := len(good().b)
+	for _, test := range []struct {
+		name  string
+		file  []byte
+		given int
+		want  string
+	}{
+		{"nothing", nil, 0, "FILE is empty"},
+		{"gzip", []byte{0x1f, 0x8b, 8, 0, 0}, 0, "FILE is compressed"},
+		{"an image", []byte("\x89PNG\r\n\x1a\n"), 0, "FILE is no capture: neither pcap, pcapng, nor hexadecimal text of packets"},
+		{"three octets", []byte{0, 1, 2}, 0, "FILE is no capture: neither pcap, pcapng, nor hexadecimal text of packets"},
+		{"version 3", change(pcap, 4, 3), 0, "FILE at offset 0: version 3 of pcap is not supported"},
+		{"absurd packet", change(pcap, 24+8, maxFrame+1), 0, "FILE at offset 24: a packet of 262145 octets, the limit is 262144"},
+		{"absurd second packet", change(pcap, 24+19+8, ^uint32(0)), 1, "FILE at offset 43: a packet of 4294967295 octets, the limit is 262144"},
+		{"section without its magic", change(good().b, 8, 5), 0, "FILE at offset 0: a section of pcapng without its byte-order magic"},
+		{"section of version 2", change(good().b, 12, 2), 0, "FILE at offset 0: version 2 of pcapng is not supported"},
+		{"short section", change(good().b, 4, 24), 0, "FILE at offset 0: a block of 24 octets"},
+		{"short block", change(append(good().b, make([]byte, 64)...), end+4, 8), 1, fmt.Sprintf("FILE at offset %d: a block of 8 octets", end)},
+		{"odd block", change(append(good().b, make([]byte, 64)...), end+4, 13), 1, fmt.Sprintf("FILE at offset %d: a block of 13 octets", end)},
+		{"absurd block", change(append(good().b, make([]byte, 64)...), end+4, maxBlock+4), 1, fmt.Sprintf("FILE at offset %d: a block of 16777220 octets", end)},
+		{"other length at the end", change(good().b, end-4, 40), 1, fmt.Sprintf("FILE at offset %d: a block of 36 octets ends as one of 40", end-36)},
+		{"packet longer than its block", change(good().b, end-16, 5), 0, fmt.Sprintf("FILE at offset %d: a packet of 5 octets in a block of 36", end-36)},
+		{"packet in a short block", good().block(blockPacket, uint32(0), uint64(0)).b, 1, fmt.Sprintf("FILE at offset %d: a packet block of 24 octets", end)},
+		{"interface that is not described", good().packet(1, 0, 1, "x").b, 1, fmt.Sprintf("FILE at offset %d: a packet of interface 1, which is not described", end)},
+		{"simple packet of none", (&pcapngWriter{ByteOrder: order}).section().block(blockSimple, uint32(1), []byte("x")).b, 0, "FILE at offset 40: a packet of interface 0, which is not described"},
+		{"short simple packet", good().block(blockSimple).b, 1, fmt.Sprintf("FILE at offset %d: a simple packet block of 12 octets", end)},
+		{"short description", good().block(blockInterface, uint32(1)).b, 1, fmt.Sprintf("FILE at offset %d: an interface description of 16 octets", end)},
+		{"long description", good().block(blockInterface, make([]byte, maxFrame)).b, 1, fmt.Sprintf("FILE at offset %d: an interface description of 262156 octets", end)},
+		{"option longer than its block", good().describe(1, 0, uint16(2), uint16(9), uint32(0)).b, 1, fmt.Sprintf("FILE at offset %d: an option of 9 octets in 4", end)},
+		{"resolution", good().describe(1, 0, uint16(optionTSResolution), uint16(1), []byte{20}).b, 1, fmt.Sprintf("FILE at offset %d: a time resolution of 0x14", end)},
+	} {
+		got, err := framesOf(bytes.NewReader(test.file))
+		if err == nil || err.Error() != test.want || classOf(err) != classUsage || len(got) != test.given {
+			t.Errorf("%s: %v after %d frames, want %q after %d", test.name, err, len(got), test.want, test.given)
+		}
+	}
+}
+
+func TestManyInterfaces(t *testing.T) {
+	t.Parallel()
+	w := (&pcapngWriter{ByteOrder: binary.LittleEndian}).section()
+	for range maxInterfaces {
+		w.describe(linkEthernet, 0)
+	}
+	w.packet(maxInterfaces-1, 0, 1, "x")
+	if got, err := framesOf(bytes.NewReader(w.b)); err != nil || len(got) != 1 {
+		t.Error(err, len(got))
+	}
+	w.describe(linkEthernet, 0)
+	if _, err := framesOf(bytes.NewReader(w.b)); err == nil || !strings.HasSuffix(err.Error(), "more than 16384 interfaces") {
+		t.Error(err)
+	}
+}
+
+// A file that ends early gives all frames up to there, and an error unless it ends between two records.
+func TestTruncatedCaptures(t *testing.T) {
+	t.Parallel()
+	w := (&pcapngWriter{ByteOrder: binary.BigEndian}).section().describe(linkEthernet, 0)
+	whole := []int{len(w.b)} // where a record ends
+	section := whole[0] - 20
+	data := []int{}
+	for range 3 {
+		data = append(data, len(w.b)+28+5)
+		w.packet(0, 0, 5, "frame")
+		whole = append(whole, len(w.b))
+	}
+	pcap := pcapOf(binary.LittleEndian, true, frame{data: []byte("frame"), size: 5}, frame{data: []byte("frame"), size: 5})
+	for _, file := range []struct {
+		name        string
+		b           []byte
+		whole, data []int // where it may end, and where the octets of each frame end
+	}{
+		{"pcapng", w.b, append(whole, section), data},
+		{"pcap", pcap, []int{24, 45, 66}, []int{45, 66}},
+	} {
+		for n := 1; n <= len(file.b); n++ {
+			got, err := framesOf(bytes.NewReader(file.b[:n]))
+			given := 0
+			for _, end := range file.data {
+				if n >= end {
+					given++
+				}
+			}
+			if (err == nil) != slices.Contains(file.whole, n) || len(got) != given {
+				t.Errorf("%s, first %d octets: %v, %d frames", file.name, n, err, len(got))
+			}
+			if err != nil && n >= 4 && !strings.HasPrefix(err.Error(), "FILE at offset ") {
+				t.Errorf("%s, first %d octets: %v", file.name, n, err)
+			}
+		}
+	}
+}
+
+// An input that still grows gives each frame as soon as it is there.
+func TestLiveCapture(t *testing.T) {
+	t.Parallel()
+	one := frame{data: []byte("frame"), size: 5}
+	pcap := pcapOf(binary.LittleEndian, false, one, one)
+	w := (&pcapngWriter{ByteOrder: binary.LittleEndian}).section().describe(linkEthernet, 0).packet(0, 0, 5, "frame")
+	first := len(w.b)
+	w.packet(0, 0, 5, "frame")
+	ip := "\t0x0000:  4500 0028 0000 0000 4006 0000 7f00 0001\n\t0x0010:  7f00 0001 0001 0002 0000 0000 0000 0000\n\t0x0020:  5010 0000 0000 0000\n"
+	for _, test := range []struct {
+		name  string
+		parts []string
+	}{
+		{"pcap", []string{string(pcap[:45]), string(pcap[45:])}},
+		{"pcapng", []string{string(w.b[:first]), string(w.b[first:])}},
+		{"a packet in text", []string{"c0010101 00000001 00000001 ff\n", "c0020101 00000001 00000000\n"}},
+		{"IP in text", []string{ip, ip}},
+	} {
+		r, to := io.Pipe()
+		go io.WriteString(to, test.parts[0])
+		c, err := newCapture(r, "FILE")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range test.parts {
+			var f frame
+			if err := c.next(&f); err != nil {
+				t.Fatalf("%s: %v", test.name, err)
+			}
+			if i+1 < len(test.parts) {
+				go io.WriteString(to, test.parts[i+1])
+			}
+		}
+		to.Close()
+		if err := c.next(new(frame)); err != io.EOF {
+			t.Errorf("%s: %v at the end", test.name, err)
+		}
+	}
+}
+
+// What breaks while it is read is said with its cause.
+func TestCaptureThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	pcap := pcapOf(binary.LittleEndian, false, frame{data: []byte("frame"), size: 5})
+	for n, want := range map[int]string{0: "FILE at offset 0: broken", 24: "FILE at offset 24: broken", 30: "FILE at offset 24: broken", 45: "FILE at offset 45: broken"} {
+		r := io.MultiReader(bytes.NewReader(pcap[:n]), brokenReader{})
+		if _, err := framesOf(r); err == nil || err.Error() != want {
+			t.Errorf("after %d octets: %v", n, err)
+		}
+	}
+	if _, err := framesOf(io.MultiReader(strings.NewReader("text"), brokenReader{})); err == nil || err.Error() != "FILE at offset 0: broken" {
+		t.Error(err)
+	}
+}
+
+type brokenReader struct{}
+
+func (brokenReader) Read([]byte) (int, error) { return 0, fmt.Errorf("broken") }

@@ -1,0 +1,262 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+)
+
+// A decoder makes sessions of captures. What it holds is bounded, however long they are; what is dropped
+// for that is counted.
+type decoder struct {
+	keys   []key   // candidates; none: headers and timing only
+	keyLog *keyLog // nil for none
+	port   uint16  // of the conversations that count; 0: those that begin like TACACS+
+	log    *sessionLog
+	trace  *tracer
+
+	tcp     reassembler
+	clients map[netip.Addr]*decodeClient
+	others  decodeClient // all clients for which there is no room
+	open    decodeQueue
+	kept    int            // octets of the requests of open sessions
+	partial int            // octets of packets that are not whole yet
+	tlsOpen int            // TLS conversations under way
+	summary *decodeSummary // in place of the lines; nil for none
+	count   decodeCounts
+
+	// Used again for every packet, so that it costs little.
+	body     []byte
+	codec    codec
+	messages decodeMessages
+	free     []*decodeSession
+	talks    []*decodeTalk
+}
+
+// decodeCounts are the totals.
+type decodeCounts struct {
+	conversations int // that spoke TACACS+
+	tls           int // of them, over TLS
+	otherTLS      int // on ports that are none of TACACS+, and not read
+	sessions      int
+	fitted        int // sessions that a key fits
+	unread        int // sessions that were obfuscated and not read
+	strays        int // packets that belong to no session
+	dropped       int // sessions and octets given up, so that memory does not grow
+}
+
+// decodeOptions are the options of decode.
+type decodeOptions struct {
+	keyLists list
+	summary  bool
+}
+
+// newDecode is the command decode: what devices and servers said, out of a capture.
+func newDecode(o *optionSet) action {
+	var opts decodeOptions
+	o.add(&opts.keyLists, "key-list", "FILE", "file with a candidate key on every line; repeatable")
+	o.add((*toggle)(&opts.summary), "summary", "", "a table in place of the sessions: the servers and their time, and the clients that\nhave trouble")
+	return func(ctx context.Context, inv *invocation) (output, error) {
+		d, err := opts.decoder(ctx, inv)
+		if err != nil {
+			return nil, err
+		}
+		files := inv.words
+		if len(files) == 0 {
+			files = []string{"-"}
+		}
+		err = d.run(ctx, inv, files)
+		report := d.report()
+		if ctx.Err() != nil {
+			report.ExitCode, err = classInterrupted.exit(), nil
+		}
+		return report, err
+	}
+}
+
+// decoder is what the options ask for.
+func (opts *decodeOptions) decoder(ctx context.Context, inv *invocation) (*decoder, error) {
+	if err := inv.output.check(); err != nil {
+		return nil, err
+	}
+	keyLog := inv.server.tls.keyLog
+	if err := opts.checkStdin(inv, keyLog); err != nil {
+		return nil, err
+	}
+	d := &decoder{port: uint16(inv.server.port), clients: make(map[netip.Addr]*decodeClient)}
+	var err error
+	if d.keys, err = inv.givenKeys(ctx); err != nil {
+		return nil, err
+	}
+	for _, name := range opts.keyLists {
+		if d.keys, err = appendKeyList(d.keys, name, inv.std.in); err != nil {
+			return nil, err
+		}
+	}
+	if keyLog != "" {
+		if d.keyLog, err = loadKeyLog(keyLog, inv.std.in); err != nil {
+			return nil, err
+		}
+	}
+	var out io.Writer = &outlet{ctx, inv.std.out}
+	if inv.output.quiet {
+		out = io.Discard
+	}
+	d.log = &sessionLog{out: out, tell: func(string, ...any) {}, json: inv.output.json, verbose: inv.output.verbose}
+	if opts.summary {
+		d.summary = &decodeSummary{servers: make(map[netip.AddrPort]*serverCount)}
+	}
+	if inv.output.debug {
+		d.trace = &tracer{out: inv.std.err, showSecrets: inv.output.showSecrets}
+	}
+	if d.port != 0 {
+		d.tcp.want = func(a, b netip.AddrPort) bool { return a.Port() == d.port || b.Port() == d.port }
+	}
+	d.tcp.said, d.tcp.gap, d.tcp.ended = d.said, d.gap, d.ended
+	return d, nil
+}
+
+// checkStdin refuses what more than one reader would take from standard input.
+func (opts *decodeOptions) checkStdin(inv *invocation, keyLog string) error {
+	var readers []string
+	if len(inv.words) == 0 {
+		readers = append(readers, "the capture")
+	}
+	for _, name := range inv.words {
+		if name == "-" {
+			readers = append(readers, "the capture")
+		}
+	}
+	readers = append(readers, inv.key.fromStdin()...)
+	for _, name := range opts.keyLists {
+		if name == "-" {
+			readers = append(readers, "the list of keys")
+		}
+	}
+	if keyLog == "-" {
+		readers = append(readers, "the key log")
+	}
+	return shareStdin(readers)
+}
+
+// run reads the files in their order, as if they were one, and says at the end what was read.
+func (d *decoder) run(ctx context.Context, inv *invocation, files []string) error {
+	var wrong error
+	var last time.Time
+	for _, name := range files {
+		err := d.read(ctx, inv, name, &last)
+		if ctx.Err() != nil || d.log.err != nil {
+			break
+		}
+		if wrong == nil {
+			wrong = err
+		} else if err != nil {
+			inv.say("%v", err)
+		}
+	}
+	d.tcp.finish(last)
+	if d.log.flush() != nil && ctx.Err() == nil {
+		return failf(classUsage, "write the lines of sessions: %w", cause(d.log.err))
+	}
+	if !inv.output.quiet {
+		d.tellTotals(inv)
+	}
+	if wrong == nil && len(d.keys) > 0 && d.count.unread > 0 && d.count.fitted == 0 {
+		return failf(classProtocol, "no session fits any key that was given").
+			withHint("the device and its server may have another key than %s", d.keys[0].source)
+	}
+	return wrong
+}
+
+// read reads one file, up to its end or to what is wrong with it.
+func (d *decoder) read(ctx context.Context, inv *invocation, name string, last *time.Time) error {
+	in, shown := inv.std.in, "standard input"
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return failf(classUsage, "read the capture: %w", err)
+		}
+		defer f.Close()
+		in, shown = f, escape(name)
+	}
+	c, err := newCapture(&decodeInput{ctx, in, d.log}, shown)
+	if err != nil {
+		return err
+	}
+	for f := new(frame); ; {
+		if err := c.next(f); err == io.EOF {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		d.tcp.add(f)
+		*last = f.at
+	}
+}
+
+// A decodeInput is a capture that may still grow: before it waits for more, the lines go out of what was
+// read. It ends with ctx, also where nothing comes.
+type decodeInput struct {
+	ctx  context.Context
+	from io.Reader
+	log  *sessionLog
+}
+
+func (in *decodeInput) Read(p []byte) (int, error) {
+	if err := in.log.flush(); err != nil {
+		return 0, err
+	}
+	if in.ctx.Err() != nil {
+		return 0, interrupted(in.ctx)
+	}
+	type result struct {
+		n   int
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		n, err := in.from.Read(p)
+		done <- result{n, err}
+	}()
+	select {
+	case r := <-done:
+		return r.n, r.err
+	case <-in.ctx.Done(): // what is read after this is for nobody
+		return 0, interrupted(in.ctx)
+	}
+}
+
+// tellTotals says on standard error what was read, and what was not.
+func (d *decoder) tellTotals(inv *invocation) {
+	n := &d.count
+	inv.say("%d frames, %d conversations of TACACS+, %d sessions", d.tcp.dropped.frames, n.conversations, n.sessions)
+	var lost []string
+	if text := d.tcp.dropped.String(); text != "" {
+		lost = append(lost, text)
+	}
+	for _, one := range []struct {
+		what  string
+		count int
+	}{
+		{"packets that belong to no session", n.strays},
+		{"TLS conversations of other ports (--port says which is TACACS+)", n.otherTLS},
+		{"given up so that memory does not grow", n.dropped},
+	} {
+		if one.count > 0 {
+			lost = append(lost, fmt.Sprintf("%s: %d", one.what, one.count))
+		}
+	}
+	if len(lost) > 0 {
+		inv.say("not read: %s", strings.Join(lost, ", "))
+	}
+	switch {
+	case n.unread > 0 && len(d.keys) == 0:
+		inv.say("no key was given: headers and timing only; --key-file FILE reads more")
+	case n.unread > 0 && n.fitted > 0:
+		inv.say("%d sessions fit no key that was given", n.unread)
+	}
+}

@@ -1,0 +1,232 @@
+package main
+
+import (
+	"bufio"
+	"crypto/md5"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// This file finds the key that a session was obfuscated with, among candidates.
+
+// A decodeClient is what is kept of a client for its next session.
+type decodeClient struct {
+	addr  netip.Addr
+	key   int // the candidate that fitted last; tried first
+	count clientCount
+}
+
+// maxClients is how many are kept.
+const maxClients = 16 << 10
+
+// clientOf is the client of an address. Those for which there is no room are one.
+func (d *decoder) clientOf(addr netip.Addr) *decodeClient {
+	if c := d.clients[addr]; c != nil {
+		return c
+	}
+	if len(d.clients) == maxClients {
+		return &d.others
+	}
+	c := &decodeClient{addr: addr}
+	d.clients[addr] = c
+	return c
+}
+
+// decode reads the body of a packet: m is the message, text the body in clear, good until the next packet.
+// Both are nil where it was not read.
+func (d *decoder) decode(s *decodeSession, h *header, body []byte) (m layouter, text []byte) {
+	switch {
+	case h.length == 0: // RFC 8907 section 3.6
+		return nil, nil
+	case s.unread:
+		return nil, nil
+	case h.flags&flagUnencrypted != 0 || s.talk.tls != nil:
+		if m := d.messages.of(h); d.codec.decode(body, m) == nil {
+			return m, body
+		}
+	case len(d.keys) == 0:
+	case s.from >= 0:
+		if m := d.reveal(h, body, s.from); m != nil {
+			s.sure = s.sure || credible(m)
+			return m, d.body
+		}
+	default:
+		if m := d.findKey(s, h, body); m != nil {
+			return m, d.body
+		}
+	}
+	s.unread = true
+	return nil, nil
+}
+
+// findKey takes the key for a session that fits its first packet: the one that fitted the client last, or
+// another candidate. A wrong key can make the lengths add up by chance: for a long packet once in some
+// hundred. So what the fields say has to make sense; where it does for none, the lengths will do until
+// another packet of the session decides.
+func (d *decoder) findKey(s *decodeSession, h *header, body []byte) layouter {
+	who := s.talk.who
+	s.sure = true
+	if m := d.reveal(h, body, who.key); m != nil && credible(m) {
+		s.from = who.key
+		return m
+	}
+	for i := range d.keys {
+		if i != who.key && d.promises(h, body, i) {
+			if m := d.reveal(h, body, i); m != nil && credible(m) {
+				s.from, who.key = i, i
+				return m
+			}
+		}
+	}
+	s.sure = false
+	if m := d.reveal(h, body, who.key); m != nil {
+		s.from = who.key
+		return m
+	}
+	return nil
+}
+
+// reveal reads the body of a packet with a candidate key; nil where the lengths do not add up.
+func (d *decoder) reveal(h *header, body []byte, key int) layouter {
+	d.body = append(d.body[:0], body...)
+	obfuscate(h, d.keys[key].value, d.body)
+	if m := d.messages.of(h); d.codec.decode(d.body, m) == nil {
+		return m
+	}
+	return nil
+}
+
+// promises says whether the first octets of a body can be right with a candidate key: it costs one MD5.
+func (d *decoder) promises(h *header, body []byte, key int) bool {
+	d.body = append(d.body[:0], body[:min(len(body), md5.Size)]...)
+	obfuscate(h, d.keys[key].value, d.body)
+	m := d.messages.of(h)
+	d.codec = codec{fields: d.codec.fields[:0], reading: true, buf: d.body}
+	if m.layout(&d.codec); d.codec.err != nil { // more lengths follow: those of arguments
+		return len(body) > len(d.body) && credible(m)
+	}
+	size := len(d.body) - len(d.codec.buf)
+	for _, f := range d.codec.fields {
+		size += f.length
+	}
+	return size == len(body) && credible(m)
+}
+
+// decodeMessages are the messages that a packet can be.
+type decodeMessages struct {
+	start    authenStart
+	reply    authenReply
+	cont     authenContinue
+	request  authorRequest
+	response authorResponse
+	record   acctRequest
+	acct     acctReply
+}
+
+// of is an empty message of the kind that h announces.
+func (s *decodeMessages) of(h *header) layouter {
+	client := h.seqNo%2 == 1
+	switch {
+	case h.typ == typeAuthen && h.seqNo == 1:
+		s.start = authenStart{}
+		return &s.start
+	case h.typ == typeAuthen && client:
+		s.cont = authenContinue{}
+		return &s.cont
+	case h.typ == typeAuthen:
+		s.reply = authenReply{}
+		return &s.reply
+	case h.typ == typeAuthor && client:
+		s.request = authorRequest{}
+		return &s.request
+	case h.typ == typeAuthor:
+		s.response = authorResponse{}
+		return &s.response
+	case client:
+		s.record = acctRequest{}
+		return &s.record
+	}
+	s.acct = acctReply{}
+	return &s.acct
+}
+
+// credible says whether a message has only values that RFC 8907 or its draft give a meaning.
+func credible(m layouter) bool {
+	switch m := m.(type) {
+	case *authenStart:
+		return authenActionNames.has(uint8(m.action)) && credibleSubject(&m.subject)
+	case *authenReply:
+		return authenStatusNames.has(uint8(m.status)) && m.flags <= authenNoEcho
+	case *authenContinue:
+		return m.flags <= authenAbort
+	case *authorRequest:
+		return authenMethodNames.has(uint8(m.method)) && credibleSubject(&m.subject)
+	case *authorResponse:
+		return authorStatusNames.has(uint8(m.status))
+	case *acctRequest:
+		return acctFlagNames.has(uint8(m.flags.kind())) && authenMethodNames.has(uint8(m.method)) && credibleSubject(&m.subject)
+	case *acctReply:
+		return acctStatusNames.has(uint8(m.status))
+	}
+	return false
+}
+
+// credibleSubject does the same for what requests have in common. Types are ASCII to MSCHAPV2, with ARAP
+// of the draft between, or none.
+func credibleSubject(who *subject) bool {
+	const arap = 4 // also a service of the draft
+	return who.privLvl <= 15 && who.typ <= authenMSCHAPv2 && (authenServiceNames.has(uint8(who.service)) || who.service == arap) &&
+		credibleText(who.user) && credibleText(who.port) && credibleText(who.remAddr)
+}
+
+// credibleText says that a text has no control characters. RFC 8907 section 3.7.
+func credibleText(s string) bool {
+	return printableASCII(s) || utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
+}
+
+// Bounds of a list of keys.
+const (
+	maxKeyListFile = 8 << 20 // octets
+	maxKeyListLine = 4096
+)
+
+// appendKeyList adds the keys of a file with one on every line. Empty lines count for nothing, blanks are
+// part of the key.
+func appendKeyList(keys []key, name string, stdin io.Reader) ([]key, error) {
+	shown := "standard input"
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, failf(classUsage, "read the list of keys: %w", err)
+		}
+		defer f.Close()
+		stdin, shown = f, name
+	}
+	before := len(keys)
+	lines := bufio.NewScanner(io.LimitReader(stdin, maxKeyListFile+1))
+	lines.Buffer(nil, maxKeyListLine)
+	size := 0
+	for n := 1; lines.Scan(); n++ {
+		if size += len(lines.Bytes()) + 1; size > maxKeyListFile {
+			return nil, failf(classUsage, "the list of keys %s is over %d octets", shown, maxKeyListFile)
+		}
+		if value := lines.Text(); value != "" {
+			keys = append(keys, key{fmt.Sprintf("%s:%d", shown, n), value})
+		}
+	}
+	switch err := lines.Err(); {
+	case errors.Is(err, bufio.ErrTooLong):
+		return nil, failf(classUsage, "a line of the list of keys %s is over %d octets", shown, maxKeyListLine)
+	case err != nil:
+		return nil, failf(classUsage, "read the list of keys: %w", err)
+	case len(keys) == before:
+		return nil, failf(classUsage, "there are no keys in %s", shown)
+	}
+	return keys, nil
+}

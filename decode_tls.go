@@ -1,0 +1,356 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/tls"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A tlsConversation reads one TLS 1.3 connection of which both directions are heard, with the
+// secrets of a key log. RFC 8446 says how it is sealed, RFC 9887 that TACACS+ speaks it.
+//
+// Which secret a side uses is found by trial: a record that does not open with the one at hand was
+// sealed with the one that follows. So nothing needs to be understood of the handshake behind the
+// two hellos, nor of the requests for new keys, and what is lost of them does no harm.
+type tlsConversation struct {
+	serverName string // of the ClientHello, escaped
+	cipher     string // by its name, once known
+	alert      string // that was sent in clear, or could be read, and by whom; not that of a normal end
+	problem    string // why its application data cannot be read, in plain words; empty while it can
+	earlyData  bool   // the client offers some (0-RTT), against RFC 9887 section 5.1.2; it is passed over
+
+	keys     *keyLog
+	said     func(from int, at time.Time, octets []byte)
+	sides    [2]tlsSide
+	random   clientRandom
+	suite    *tlsSuite // nil for one that is not known yet, or not read here
+	answered bool      // the ServerHello was read
+	sealed   bool      // application data will not be read: what counts is what is in clear
+	absent   bool      // problem is that a secret is not in the key log yet
+	waiting  []tlsRecord
+	held     int // octets of waiting
+}
+
+// A tlsSide is one direction.
+type tlsSide struct {
+	held    []byte // the beginning of a record, or what came behind a gap
+	hello   []byte // the beginning of a handshake message in clear
+	greeted bool   // its hello was read, or the request of the server for another one
+	over    bool   // nothing more of it can be read
+	// key opens its records; next is the one that follows, where it is known.
+	key, next *tlsKey
+	protected bool // application data: key is behind the handshake
+	early     int  // octets of early data that were passed over
+	lost      int  // octets since the last record before a gap; 0 where there is none to get over
+	trials    int  // that it took to get over the gap
+}
+
+// A tlsRecord is a protected record that waits for its secret.
+type tlsRecord struct {
+	from   int
+	at     time.Time
+	octets []byte
+}
+
+var sideNames = [2]string{"client", "server"}
+
+const (
+	recordAlert     = 21
+	recordHandshake = 22
+	recordData      = 23 // and everything else that is protected
+	recordHeader    = 5
+	maxRecord       = recordHeader + 1<<14 + 256 // octets (RFC 8446 section 5.2)
+	minRecord       = recordHeader + 1 + 16      // of a protected one: the type and the tag
+
+	// maxUnread is how much of a conversation is kept, in octets, until a secret is there, and how
+	// much early data, or of one handshake message, there may be.
+	maxUnread = 64 << 10
+	// maxTrials is how often a record is tried to get over one gap, maxAhead how far ahead.
+	maxTrials = 1 << 15
+	maxAhead  = 1 << 12
+)
+
+// newTLSConversation reads with the secrets of k, or without them: then the name of the server and
+// an alert in clear are all there is. said gets the application data of each side in order; the
+// octets are good for the call only.
+func newTLSConversation(k *keyLog, said func(from int, at time.Time, octets []byte)) *tlsConversation {
+	t := &tlsConversation{keys: k, said: said}
+	if k == nil {
+		t.giveUp("there is no key log to read it with")
+	}
+	return t
+}
+
+// add takes the next octets of a side; from 0 is the one who opened the connection. Records whose
+// secret is not in the key log yet are kept, up to a bound, and looked at again with every call:
+// one without octets does that alone.
+func (t *tlsConversation) add(from int, at time.Time, octets []byte) {
+	t.drain()
+	s := &t.sides[from]
+	if s.over {
+		return
+	}
+	s.held = append(s.held, octets...)
+	rest := s.held
+	for more := true; more && !s.over; {
+		if s.lost > 0 {
+			rest, more = t.resume(from, at, rest)
+		} else {
+			rest, more = t.next(from, at, rest)
+		}
+	}
+	if s.over || len(rest) == 0 {
+		s.held = nil
+	} else if len(rest) < len(s.held) {
+		s.held = append(s.held[:0], rest...)
+	}
+}
+
+// gap says that the next octets of a side are missing. The record they end in is lost too: what
+// follows is searched for the next one that opens.
+func (t *tlsConversation) gap(from int, missing int) {
+	s := &t.sides[from]
+	switch {
+	case s.over:
+	case t.sealed:
+		s.over, s.held = true, nil
+	case !s.greeted, from == 1 && !t.answered:
+		t.giveUp("octets of its handshake are missing")
+		s.over, s.held = true, nil
+	default:
+		s.lost += max(1, missing) + len(s.held)
+		s.held = nil
+	}
+}
+
+// next takes one record from the octets of a side, if it is all there. RFC 8446 section 5.1.
+func (t *tlsConversation) next(from int, at time.Time, octets []byte) (rest []byte, more bool) {
+	if len(octets) < recordHeader {
+		return octets, false
+	}
+	n, ok := recordLength(octets)
+	if !ok {
+		t.stop(from, "what the "+sideNames[from]+" sends is not TLS")
+		return nil, false
+	}
+	if len(octets) < n {
+		return octets, false
+	}
+	record := octets[:n]
+	switch body := record[recordHeader:]; record[0] {
+	case recordAlert:
+		t.warned(from, body)
+	case recordHandshake:
+		t.handshake(from, body)
+		t.drain()
+	case recordData:
+		t.protected(tlsRecord{from, at, record})
+	}
+	return octets[n:], true
+}
+
+// recordLength is how long the record is of which these octets are the beginning. ok says that it
+// is one: of a known type, change_cipher_spec (20) to application_data, and not too long.
+func recordLength(octets []byte) (n int, ok bool) {
+	n = recordHeader + int(binary.BigEndian.Uint16(octets[3:]))
+	return n, octets[0] >= 20 && octets[0] <= recordData && octets[1] == 3 && n <= maxRecord
+}
+
+// protected opens a record, or keeps it behind those that wait.
+func (t *tlsConversation) protected(r tlsRecord) {
+	switch {
+	case t.sealed:
+	case !t.sides[r.from].greeted:
+		t.giveUp("its handshake is not in the capture")
+	case !t.waits(r.from) && t.open(r):
+	case t.held+len(r.octets) > maxUnread:
+		t.giveUp(t.problem)
+	default:
+		r.octets = bytes.Clone(r.octets)
+		t.waiting, t.held = append(t.waiting, r), t.held+len(r.octets)
+	}
+}
+
+// waits says that records of a side wait.
+func (t *tlsConversation) waits(from int) bool {
+	return slices.ContainsFunc(t.waiting, func(r tlsRecord) bool { return r.from == from })
+}
+
+// drain opens the records that wait, as far as there are secrets by now. One side does not wait
+// for the other: a client that dislikes the server's certificate says so, and has no more secrets.
+func (t *tlsConversation) drain() {
+	if len(t.waiting) == 0 {
+		return
+	}
+	if t.absent {
+		t.problem, t.absent = "", false
+	}
+	waiting := t.waiting
+	t.waiting, t.held = waiting[:0], 0
+	for _, r := range waiting {
+		if !t.sealed && (t.waits(r.from) || !t.open(r)) {
+			t.waiting, t.held = append(t.waiting, r), t.held+len(r.octets)
+		}
+	}
+	clear(waiting[len(t.waiting):])
+}
+
+// open opens a record that is next in its turn. It is false where that has to wait for a secret.
+func (t *tlsConversation) open(r tlsRecord) bool {
+	s := &t.sides[r.from]
+	if s.over {
+		return true
+	}
+	plain, known := t.decrypt(r.from, r.octets)
+	switch {
+	case !known:
+		return false
+	case plain != nil:
+		t.content(r.from, r.at, plain)
+	case r.from == 0 && t.earlyData && !s.protected && s.key.seq == 0 && s.early+len(r.octets) <= maxUnread:
+		s.early += len(r.octets)
+	default:
+		t.stop(r.from, "the secrets of the key log do not open what the "+sideNames[r.from]+" sends")
+	}
+	return true
+}
+
+// resume searches what came behind a gap for a record that opens with one of the next sequence
+// numbers, as many as may be missing.
+func (t *tlsConversation) resume(from int, at time.Time, octets []byte) (rest []byte, more bool) {
+	s := &t.sides[from]
+	if t.waits(from) { // a gap is not worth waiting for
+		t.stop(from, t.problem)
+		return nil, false
+	}
+	for ; len(octets) >= recordHeader; octets = octets[1:] {
+		n, ok := recordLength(octets)
+		if !ok || octets[0] != recordData || n < minRecord {
+			s.lost++
+			continue
+		}
+		if len(octets) < n {
+			return octets, false
+		}
+		plain, known := t.decrypt(from, octets[:n])
+		if !known {
+			t.stop(from, t.problem)
+			return nil, false
+		}
+		if plain != nil {
+			s.lost, s.trials = 0, 0
+			t.content(from, at, plain)
+			return octets[n:], true
+		}
+		if s.trials += 2 * s.ahead(); s.trials > maxTrials {
+			t.stop(from, "octets are missing, and what the "+sideNames[from]+" sends behind them does not open")
+			return nil, false
+		}
+		s.lost++
+	}
+	return octets, false
+}
+
+// ahead is how many sequence numbers the next record can have.
+func (s *tlsSide) ahead() int { return min(1+s.lost/minRecord, maxAhead) }
+
+// decrypt opens a record with the key at hand or the one that follows: behind the handshake, or
+// behind a KeyUpdate (RFC 8446 section 7.2). plain is nil where neither opens it, and known is
+// false where one of them is not there yet.
+func (t *tlsConversation) decrypt(from int, record []byte) (plain []byte, known bool) {
+	s := &t.sides[from]
+	if s.key == nil {
+		if s.key = t.keyOf(clientHandshakeSecret + secretLabel(from)); s.key == nil {
+			return nil, false
+		}
+	}
+	scratch := t.keys.scratch[:]
+	if plain = s.key.open(scratch, record, s.ahead()); plain != nil {
+		return plain, true
+	}
+	if s.next == nil {
+		if s.protected {
+			s.next = t.newKey(t.suite.expand(s.key.secret, "traffic upd", t.suite.hash().Size()))
+		} else {
+			s.next = t.keyOf(clientTrafficSecret + secretLabel(from))
+		}
+		if s.next == nil {
+			return nil, false
+		}
+	}
+	if plain = s.next.open(scratch, record, s.ahead()); plain != nil {
+		s.key, s.next, s.protected = s.next, nil, true
+	}
+	return plain, true
+}
+
+// keyOf is the key of a secret of the key log, or nil, with the problem, where it is not there yet.
+func (t *tlsConversation) keyOf(label secretLabel) *tlsKey {
+	var problem string
+	switch {
+	case !t.sides[0].greeted:
+		problem = "the client's hello is not in the capture"
+	case t.suite == nil:
+		problem = "the server's hello is not in the capture"
+	default:
+		if secret := t.keys.secret(t.random, label); secret != nil {
+			return t.newKey(secret)
+		}
+		what := "secret"
+		if t.keys.secrets[t.random] != nil {
+			what = secretLabels[label]
+		}
+		problem = fmt.Sprintf("the key log has no %s for its client random %x...", what, t.random[:8])
+	}
+	if t.problem == "" || t.absent {
+		t.problem, t.absent = problem, true
+	}
+	return nil
+}
+
+// content takes what a record held: the data, its type, and any number of zeros (RFC 8446 section
+// 5.4).
+func (t *tlsConversation) content(from int, at time.Time, plain []byte) {
+	plain = bytes.TrimRight(plain, "\x00")
+	if len(plain) == 0 {
+		return
+	}
+	data := plain[:len(plain)-1]
+	switch plain[len(plain)-1] {
+	case recordAlert:
+		t.warned(from, data)
+	case recordData:
+		if len(data) > 0 {
+			t.said(from, at, data)
+		}
+	}
+}
+
+// warned takes an alert. One of TLS 1.2 that is encrypted has more octets than two.
+func (t *tlsConversation) warned(from int, alert []byte) {
+	if len(alert) == 2 && alert[1] != 0 { // close_notify
+		name := strings.TrimPrefix(tls.AlertError(alert[1]).Error(), "tls: ")
+		t.alert = cmp.Or(t.alert, name+" (from the "+sideNames[from]+")")
+	}
+}
+
+// giveUp is for what no octet to come can mend.
+func (t *tlsConversation) giveUp(problem string) {
+	t.problem, t.absent, t.sealed = problem, false, true
+	t.waiting, t.held = nil, 0
+}
+
+// stop is the end of one side: the other one goes on.
+func (t *tlsConversation) stop(from int, problem string) {
+	s := &t.sides[from]
+	*s = tlsSide{over: true, greeted: s.greeted}
+	if t.absent {
+		t.problem, t.absent = "", false
+	}
+	t.problem = cmp.Or(t.problem, problem)
+}

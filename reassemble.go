@@ -1,0 +1,489 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A conversation is one TCP connection. It is used again for another once ended has returned.
+type conversation struct {
+	// ends are its two sides. 0 is the one that opened it, where that was seen; else the one with the
+	// higher port. Both are the zero AddrPort for packets that come without IP (linkOctets).
+	ends    [2]netip.AddrPort
+	began   time.Time // its first frame
+	opened  bool      // its SYN was seen: what is said is all from the beginning
+	ignored bool      // set by who listens: from now on only its end is told
+	owner   any       // what it is to the one who listens; nil at first
+
+	flow  flow
+	sides [2]side // what ends 0 and 1 said
+	turn  int     // 1 where end 0 of the flow is end 1 of the conversation
+	over  bool    // it ended; kept for a while to know late copies of its segments by
+
+	newer, older *conversation // in a queue
+}
+
+// A side is the octets that one end says.
+type side struct {
+	known bool   // the numbers below are
+	fin   bool   // the end said that it says no more
+	first uint32 // sequence number of its first octet
+	next  uint32 // of the next octet to be told
+	acked uint32 // of the first one that the other end does not say it has
+	last  uint32 // where fin is: of the first one that does not exist
+	held  []piece
+	size  int // octets in held
+}
+
+// A piece is octets that came before those in front of them.
+type piece struct {
+	seq    uint32
+	octets []byte
+}
+
+// Bounds.
+const (
+	maxConversations = 1 << 16
+	maxOver          = 1 << 10 // conversations that are kept when they have ended
+	maxHeldSide      = 1 << 18 // octets that one side holds back: some packets of TACACS+
+	maxPieces        = 1 << 8  // that it holds them in
+	maxHeldAll       = 1 << 22 // octets that all sides hold back, and pieceCost for each piece
+	pieceCost        = 64
+	// maxApart is how far apart the sequence numbers of one side may be at a time.
+	maxApart = 1 << 20
+)
+
+// A reassembler puts the octets of TCP connections together again and tells them to who listens, always
+// from the goroutine of add or finish. What is given to a function is good for the call only.
+type reassembler struct {
+	// want says which connections count, by the two ends in either order. It is asked for each frame
+	// that could begin one. Nil is all.
+	want func(a, b netip.AddrPort) bool
+	// said tells octets of one end (0 or 1), in order and each once. The time is that of the frame that
+	// completed them.
+	said func(c *conversation, from int, at time.Time, octets []byte)
+	// gap tells that the next octets of one end are not in the capture and will not come, and how many.
+	gap func(c *conversation, from int, at time.Time, missing int)
+	// ended tells that nothing more comes: FIN of both ends, RST, the port used again, dropped for a
+	// bound, or finish. Gaps at the end were told before.
+	ended func(c *conversation, at time.Time)
+
+	dropped drops
+
+	conversations map[flow]*conversation
+	open, over    queue
+	free          *conversation // those to be used again, linked by newer
+	loose         *conversation // for packets that come without IP
+	held          int           // octets that all sides hold back, and pieceCost for each piece
+}
+
+// drops counts what did not become octets, and why, for the totals.
+type drops struct {
+	frames        int // that were given to add
+	cut           int // frames that the capture cut (snapshot length); what is there counts
+	fragments     int // of IP: they are not put together
+	otherLinks    int // frames of a link type that is not supported
+	notTCP        int // other protocols, and what is no IP
+	malformed     int // headers that contradict themselves or end early
+	conversations int // open ones dropped for the newest
+	octets        int // told as missing by gap
+	// otherLink is the first of otherLinks, to be named.
+	otherLink linkType
+}
+
+// String is what was lost, in words, each with its count; empty for nothing. Other protocols are no loss.
+func (d *drops) String() string {
+	var lost []string
+	for _, one := range []struct {
+		what  string
+		count int
+	}{
+		{"frames cut by the snapshot length", d.cut},
+		{"IP fragments (not put together)", d.fragments},
+		{"frames of a link that is not supported (" + d.otherLink.String() + ")", d.otherLinks},
+		{"malformed frames", d.malformed},
+		{"conversations given up for newer ones", d.conversations},
+		{"missing octets", d.octets},
+	} {
+		if one.count > 0 {
+			lost = append(lost, fmt.Sprintf("%s: %d", one.what, one.count))
+		}
+	}
+	return strings.Join(lost, ", ")
+}
+
+// add takes one frame.
+func (r *reassembler) add(f *frame) {
+	r.dropped.frames++
+	if f.size > len(f.data) {
+		r.dropped.cut++
+	}
+	if f.link == linkOctets {
+		r.packet(f)
+		return
+	}
+	var s segment
+	if !r.segment(f, &s) {
+		return
+	}
+	if c := r.find(&s, f.at); c != nil && !c.over {
+		r.open.moveToNewest(c)
+		r.take(c, s.from^c.turn, &s, f.at)
+	}
+}
+
+// packet takes a packet of TACACS+ without IP: a client's have odd numbers (RFC 8907 section 4.1).
+func (r *reassembler) packet(f *frame) {
+	if len(f.data) < headerLen {
+		r.dropped.malformed++
+		return
+	}
+	if r.loose == nil {
+		r.loose = &conversation{began: f.at}
+	}
+	from := 1 - int(f.data[2]&1)
+	r.tell(r.loose, from, f.at, f.data)
+	r.miss(r.loose, from, f.at, f.size-len(f.data))
+}
+
+// find is the conversation that a segment belongs to: one that is known or a new one, or nil for a segment
+// that begins none.
+func (r *reassembler) find(s *segment, at time.Time) *conversation {
+	c := r.conversations[s.flow]
+	if c != nil && c.isOther(s) { // the port is used again
+		if !c.over {
+			r.end(c, at)
+		}
+		r.forget(c)
+		c = nil
+	}
+	if c != nil {
+		return c
+	}
+	if s.flags&flagRST != 0 || s.flags&flagSYN == 0 && len(s.octets) == 0 {
+		return nil
+	}
+	if r.want != nil && !r.want(s.flow.end(0), s.flow.end(1)) {
+		return nil
+	}
+	return r.begin(s, at)
+}
+
+// isOther tells whether a segment is of another connection between the same ends: a SYN with another
+// initial sequence number, or octets that are nowhere near in number or in acknowledgement.
+func (c *conversation) isOther(s *segment) bool {
+	own, peer := &c.sides[s.from^c.turn], &c.sides[s.from^c.turn^1]
+	ack := s.flags&flagACK != 0
+	switch {
+	case s.flags&flagSYN == 0:
+		return len(s.octets) > 0 && own.known && far(s.seq, own.next) && (!peer.known || ack && far(s.ack, peer.next))
+	case own.known:
+		return s.seq+1 != own.first
+	case ack:
+		return peer.known && far(s.ack, peer.first)
+	}
+	return peer.known
+}
+
+// far tells whether two sequence numbers are too distant for one window.
+func far(a, b uint32) bool { return a-b+maxApart > 2*maxApart }
+
+// begin makes a conversation of its first segment.
+func (r *reassembler) begin(s *segment, at time.Time) *conversation {
+	if r.open.n == maxConversations {
+		oldest := r.open.eldest
+		r.end(oldest, at)
+		r.forget(oldest)
+		r.dropped.conversations++
+	}
+	c := r.free
+	if c != nil {
+		r.free = c.newer
+	} else {
+		c = new(conversation)
+	}
+	client := s.from
+	switch {
+	case s.flags&(flagSYN|flagACK) == flagSYN|flagACK:
+		client = 1 - s.from
+	case s.flags&flagSYN == 0 && s.flow.ports[0] != s.flow.ports[1]:
+		client = 0
+		if s.flow.ports[1] > s.flow.ports[0] {
+			client = 1
+		}
+	}
+	*c = conversation{
+		ends:   [2]netip.AddrPort{s.flow.end(client), s.flow.end(1 - client)},
+		began:  at,
+		opened: s.flags&flagSYN != 0,
+		flow:   s.flow,
+		turn:   client,
+		sides:  [2]side{{held: c.sides[0].held}, {held: c.sides[1].held}},
+	}
+	if r.conversations == nil {
+		r.conversations = make(map[flow]*conversation)
+	}
+	r.conversations[c.flow] = c
+	r.open.push(c)
+	return c
+}
+
+// end tells that a conversation is over, and before that what it holds back.
+func (r *reassembler) end(c *conversation, at time.Time) {
+	for from := range c.sides {
+		r.release(c, from, at)
+		r.rest(c, from, at)
+	}
+	r.ended(c, at)
+	c.owner, c.over = nil, true
+	r.open.remove(c)
+	if r.over.push(c); r.over.n > maxOver {
+		r.forget(r.over.eldest)
+	}
+}
+
+// forget makes the memory of a conversation that ended free for another.
+func (r *reassembler) forget(c *conversation) {
+	delete(r.conversations, c.flow)
+	r.over.remove(c)
+	c.newer, r.free = r.free, c
+}
+
+// finish ends all conversations that are open.
+func (r *reassembler) finish(at time.Time) {
+	for r.open.n > 0 {
+		r.end(r.open.eldest, at)
+	}
+	if r.loose != nil {
+		r.ended(r.loose, at)
+		r.loose = nil
+	}
+}
+
+// take does what a segment says to its conversation.
+func (r *reassembler) take(c *conversation, from int, s *segment, at time.Time) {
+	own, peer := &c.sides[from], &c.sides[1-from]
+	if s.flags&flagSYN != 0 {
+		s.seq++ // a SYN has a number of its own
+	}
+	size := len(s.octets) + s.missing
+	if s.flags&(flagSYN|flagFIN) != 0 || size > 0 {
+		own.start(s.seq)
+	}
+	if s.flags&flagRST != 0 {
+		if !own.known || !far(s.seq, own.next) {
+			r.end(c, at)
+		}
+		return
+	}
+	if s.flags&flagACK != 0 {
+		peer.start(s.ack) // so that what it says is missed where only one direction was captured
+		if int32(s.ack-peer.acked) > 0 {
+			peer.acked = s.ack
+		}
+	}
+	r.settle(c, 1-from, at) // first what this is an answer to
+	if size > 0 {
+		r.octets(c, from, s, at)
+	}
+	if s.flags&flagFIN != 0 && !own.fin {
+		own.fin, own.last = true, s.seq+uint32(size)
+	}
+	r.settle(c, from, at)
+	if own.done() && peer.done() || c.ignored && own.fin && peer.fin {
+		r.end(c, at)
+	}
+}
+
+// start sets the first sequence number of a side, unless it is known.
+func (d *side) start(seq uint32) {
+	if !d.known {
+		d.known, d.first, d.next, d.acked = true, seq, seq, seq
+	}
+}
+
+// done tells whether a side has said all that it will.
+func (d *side) done() bool { return d.fin && int32(d.next-d.last) >= 0 }
+
+// octets tells what is next of a segment, and holds what is not: the first copy of an octet counts.
+func (r *reassembler) octets(c *conversation, from int, s *segment, at time.Time) {
+	d := &c.sides[from]
+	behind := -int64(int32(s.seq - d.next))
+	switch {
+	case c.ignored:
+		r.release(c, from, at)
+		if behind < 0 {
+			d.next = s.seq // near enough, to know the port's next connection by
+		}
+	case behind < 0 && far(s.seq, d.next) && far(s.seq, d.acked):
+		// Of no use: if it is of this connection, its acknowledgement shows where that is now.
+	case behind < 0:
+		r.hold(d, s.seq, s.octets)
+		for d.size > maxHeldSide || len(d.held) > maxPieces {
+			r.leap(c, from, at)
+		}
+		if r.held > maxHeldAll {
+			r.relieve(at)
+		}
+	case behind < int64(len(s.octets)+s.missing): // not all of it a repeat, as a keep-alive is
+		repeated := min(int(behind), len(s.octets))
+		r.tell(c, from, at, s.octets[repeated:])
+		r.miss(c, from, at, s.missing-(int(behind)-repeated))
+	}
+}
+
+// tell tells octets of a side that are next.
+func (r *reassembler) tell(c *conversation, from int, at time.Time, octets []byte) {
+	c.sides[from].next += uint32(len(octets))
+	if len(octets) > 0 && !c.ignored {
+		r.said(c, from, at, octets)
+	}
+}
+
+// miss tells that the next octets of a side are missing.
+func (r *reassembler) miss(c *conversation, from int, at time.Time, missing int) {
+	if missing <= 0 {
+		return
+	}
+	c.sides[from].next += uint32(missing)
+	if !c.ignored {
+		r.dropped.octets += missing
+		r.gap(c, from, at, missing)
+	}
+}
+
+// hold keeps a copy of those octets of a segment that are not held yet.
+func (r *reassembler) hold(d *side, seq uint32, octets []byte) {
+	for len(octets) > 0 {
+		i := 0 // the first piece that ends behind seq
+		for i < len(d.held) && int32(d.held[i].seq+uint32(len(d.held[i].octets))-seq) <= 0 {
+			i++
+		}
+		n := len(octets)
+		if i < len(d.held) {
+			if before := int32(d.held[i].seq - seq); before > 0 {
+				n = min(n, int(before))
+			} else { // it is held
+				n = min(n, len(d.held[i].octets)+int(before))
+				seq, octets = seq+uint32(n), octets[n:]
+				continue
+			}
+		}
+		d.held = slices.Insert(d.held, i, piece{seq, slices.Clone(octets[:n])})
+		d.size += n
+		r.held += n + pieceCost
+		seq, octets = seq+uint32(n), octets[n:]
+	}
+}
+
+// settle tells what is held and can be told now: what follows on what was told, and what follows on octets
+// that are missing for good, because the other end says that it has them.
+func (r *reassembler) settle(c *conversation, from int, at time.Time) {
+	for d := &c.sides[from]; ; {
+		r.follow(c, from, at)
+		end := d.last
+		switch {
+		case len(d.held) > 0:
+			end = d.held[0].seq
+		case !d.fin:
+			return
+		}
+		if int32(end-d.next) <= 0 || int32(d.acked-end) < 0 {
+			return
+		}
+		r.miss(c, from, at, int(end-d.next))
+	}
+}
+
+// follow tells the held octets that follow on what was told.
+func (r *reassembler) follow(c *conversation, from int, at time.Time) {
+	d := &c.sides[from]
+	n := 0
+	for _, p := range d.held {
+		repeated := int(int32(d.next - p.seq))
+		if repeated < 0 {
+			break
+		}
+		n++
+		d.size -= len(p.octets)
+		r.held -= len(p.octets) + pieceCost
+		r.tell(c, from, at, p.octets[min(repeated, len(p.octets)):])
+	}
+	d.held = slices.Delete(d.held, 0, n)
+}
+
+// leap gives up the octets in front of those that a side holds first.
+func (r *reassembler) leap(c *conversation, from int, at time.Time) {
+	d := &c.sides[from]
+	r.miss(c, from, at, int(int32(d.held[0].seq-d.next)))
+	r.follow(c, from, at)
+}
+
+// release tells all that a side holds.
+func (r *reassembler) release(c *conversation, from int, at time.Time) {
+	for len(c.sides[from].held) > 0 {
+		r.leap(c, from, at)
+	}
+}
+
+// relieve makes the conversations that were silent for the longest time tell what they hold, until all hold
+// half of what they may.
+func (r *reassembler) relieve(at time.Time) {
+	for c := r.open.eldest; c != nil && r.held > maxHeldAll/2; c = c.newer {
+		for from := range c.sides {
+			r.release(c, from, at)
+		}
+	}
+}
+
+// rest tells what is missing at the end: up to the FIN, or what the other end says it has. One octet more
+// than was said is a FIN that is not in the capture.
+func (r *reassembler) rest(c *conversation, from int, at time.Time) {
+	switch d := &c.sides[from]; {
+	case d.fin:
+		r.miss(c, from, at, int(int32(d.last-d.next)))
+	case d.acked-d.next != 1:
+		r.miss(c, from, at, int(int32(d.acked-d.next)))
+	}
+}
+
+// A queue of conversations, by when they were last pushed.
+type queue struct {
+	newest, eldest *conversation
+	n              int
+}
+
+func (q *queue) push(c *conversation) {
+	c.older, c.newer = q.newest, nil
+	if q.newest != nil {
+		q.newest.newer = c
+	} else {
+		q.eldest = c
+	}
+	q.newest = c
+	q.n++
+}
+
+func (q *queue) remove(c *conversation) {
+	if c.newer != nil {
+		c.newer.older = c.older
+	} else {
+		q.newest = c.older
+	}
+	if c.older != nil {
+		c.older.newer = c.newer
+	} else {
+		q.eldest = c.newer
+	}
+	q.n--
+}
+
+func (q *queue) moveToNewest(c *conversation) {
+	if c != q.newest {
+		q.remove(c)
+		q.push(c)
+	}
+}

@@ -1,0 +1,751 @@
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// tcpIP is a segment in an IP datagram, of the version that the addresses are of.
+func tcpIP(src, dst netip.AddrPort, seq, ack uint32, flags tcpFlags, octets string) []byte {
+	var b []byte
+	if src.Addr().Is4() {
+		b = binary.BigEndian.AppendUint16([]byte{0x45, 0}, uint16(40+len(octets)))
+		b = append(b, 0, 0, 0, 0, 64, protocolTCP, 0, 0)
+	} else {
+		b = binary.BigEndian.AppendUint16([]byte{0x60, 0, 0, 0}, uint16(20+len(octets)))
+		b = append(b, protocolTCP, 64)
+	}
+	b = append(append(b, src.Addr().AsSlice()...), dst.Addr().AsSlice()...)
+	b = binary.BigEndian.AppendUint16(b, src.Port())
+	b = binary.BigEndian.AppendUint16(b, dst.Port())
+	b = binary.BigEndian.AppendUint32(b, seq)
+	b = binary.BigEndian.AppendUint32(b, ack)
+	b = append(b, 5<<4, byte(flags), 0xff, 0xff, 0, 0, 0, 0)
+	return append(b, octets...)
+}
+
+var (
+	deviceEnd = netip.MustParseAddrPort("198.51.100.7:41234")
+	serverEnd = netip.MustParseAddrPort("192.0.2.1:49")
+)
+
+// A listener writes down what a reassembler tells.
+type listener struct {
+	reassembler
+	log []string
+}
+
+func newListener() *listener {
+	l := new(listener)
+	meet := func(c *conversation) {
+		if c.owner == nil {
+			c.owner = l
+			l.note("%s > %s, opened %v", c.ends[0], c.ends[1], c.opened)
+		}
+	}
+	l.said = func(c *conversation, from int, at time.Time, octets []byte) {
+		if c.ignored {
+			l.note("told in spite of ignored")
+		}
+		meet(c)
+		l.note("%d %s", from, octets)
+		c.ignored = bytes.HasPrefix(octets, []byte("IGNORE"))
+	}
+	l.gap = func(c *conversation, from int, at time.Time, missing int) {
+		meet(c)
+		l.note("%d misses %d", from, missing)
+	}
+	l.ended = func(c *conversation, at time.Time) { l.note("ended") }
+	return l
+}
+
+func (l *listener) note(format string, args ...any) {
+	l.log = append(l.log, fmt.Sprintf(format, args...))
+}
+
+func (l *listener) ip(b []byte) { l.add(&frame{link: linkRawIP, data: b, size: len(b)}) }
+
+// play adds the segments of a script, one a line: ">" from the client or "<" from the server, then its
+// flags (of SAFR), sequence number, acknowledgement, octets and "+N" for N octets that the capture cut. The
+// numbers count from where the client and the server begin.
+func (l *listener) play(script string, client, server uint32) {
+	for line := range strings.Lines(script) {
+		var direction, flags, octets string
+		var seq, ack uint32
+		var cut int
+		fmt.Sscan(line, &direction, &flags, &seq, &ack, &octets)
+		if before, after, ok := strings.Cut(octets, "+"); ok {
+			octets = before
+			fmt.Sscan(after, &cut)
+		}
+		if strings.TrimSpace(line) == "" {
+			continue
+		}
+		var bits tcpFlags
+		for letter, bit := range map[string]tcpFlags{"S": flagSYN, "A": flagACK, "F": flagFIN, "R": flagRST} {
+			if strings.Contains(flags, letter) {
+				bits |= bit
+			}
+		}
+		whole := octets + strings.Repeat("?", cut)
+		b := tcpIP(deviceEnd, serverEnd, client+seq, server+ack, bits, whole)
+		if direction == "<" {
+			b = tcpIP(serverEnd, deviceEnd, server+seq, client+ack, bits, whole)
+		}
+		l.add(&frame{link: linkRawIP, data: b[:len(b)-cut], size: len(b)})
+	}
+}
+
+const (
+	handshake = "> S 0 0\n< SA 0 1\n> A 1 1\n"
+	goodbye   = "> FA 6 6\n< FA 6 7\n> A 7 7\n"
+	opened    = "198.51.100.7:41234 > 192.0.2.1:49, opened true\n"
+	middle    = "198.51.100.7:41234 > 192.0.2.1:49, opened false\n"
+)
+
+func TestReassemble(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ name, script, want string }{
+		{"a connection", handshake + "> A 1 1 hello\n< A 1 6 world\n" + goodbye, opened + "0 hello\n1 world\nended\n"},
+		{"every frame twice", "> S 0 0\n> S 0 0\n< SA 0 1\n< SA 0 1\n> A 1 1 hello\n> A 1 1 hello\n< A 1 6 world\n< A 1 6 world\n> FA 6 6\n> FA 6 6\n< FA 6 7\n< FA 6 7\n> A 7 7\n> A 7 7\n",
+			opened + "0 hello\n1 world\nended\n"},
+		{"the whole twice", strings.Repeat(handshake+"> A 1 1 hello\n< A 1 6 world\n"+goodbye, 2), opened + "0 hello\n1 world\nended\n"},
+		{"FIN with octets", handshake + "> FA 1 1 hello\n< FA 1 7 world\n", opened + "0 hello\n1 world\nended\n"},
+		{"one side has no more to say", handshake + "> FA 1 1 hello\n< A 1 7 wor\n< FA 4 7 ld\n", opened + "0 hello\n1 wor\n1 ld\nended\n"},
+		{"octets with the SYN", "> S 0 0 hello\n< SA 0 6\n< A 1 6 world\n", opened + "0 hello\n1 world\nended\n"},
+		{"the server's SYN first", "< SA 0 1\n> S 0 0\n> A 1 1 hello\n", opened + "0 hello\nended\n"},
+		{"no SYN of the client", "< SA 0 1\n> A 1 1 hello\n", opened + "0 hello\nended\n"},
+		{"a start in the middle", "> A 100 200 hello\n< A 200 105 world\n", middle + "0 hello\n1 world\nended\n"},
+		{"a start in the middle with the server", "< A 200 105 world\n> A 105 205 hello\n", middle + "1 world\n0 hello\nended\n"},
+		{"an end and nothing before", "> A 1 1\n> FA 1 1\n< FA 1 2\n> R 2 2\n", ""},
+		{"refused", "> S 0 0\n< RA 0 1\n", "ended\n"},
+		{"out of order", handshake + "> A 4 1 lo\n> A 3 1 l\n> A 1 1 he\n", opened + "0 he\n0 l\n0 lo\nended\n"},
+		{"out of order around FIN", handshake + "< FA 3 1 rld\n> FA 6 1\n> A 1 1 hello\n< A 1 6 wo\n", opened + "0 hello\n1 wo\n1 rld\nended\n"},
+		{"repeats", handshake + "> A 1 1 hello\n> A 1 1 hello\n> A 3 1 llo\n> A 3 1 llo,you\n", opened + "0 hello\n0 ,you\nended\n"},
+		{"overlaps: the first copy counts", handshake + "> A 5 1 EF\n> A 3 1 cdefgh\n> A 9 1 IJ\n> A 8 1 hijk\n> A 1 1 ABx\n", opened + "0 ABx\n0 d\n0 EF\n0 gh\n0 IJ\n0 k\nended\n"},
+		{"a piece inside another", handshake + "> A 3 1 CDEF\n> A 4 1 de\n> A 3 1 cdefg\n> A 1 1 AB\n", opened + "0 AB\n0 CDEF\n0 g\nended\n"},
+		{"keep-alives", handshake + "> A 1 1 hello\n> A 5 1\n> A 5 1 X\n< A 0 6 X\n< A 1 6 world\n", opened + "0 hello\n1 world\nended\n"},
+		{"a window probe", handshake + "> A 1 1 h\n< A 1 1\n> A 1 1 hello\n", opened + "0 h\n0 ello\nended\n"},
+		{"a gap that the other side has", handshake + "> A 1 1 he\n> A 4 1 lo\n< A 1 6 world\n", opened + "0 he\n0 misses 1\n0 lo\n1 world\nended\n"},
+		{"acknowledged before it comes", handshake + "< A 1 6 world\n> A 1 6 hello\n", opened + "1 world\n0 hello\nended\n"},
+		{"a gap known before what follows", handshake + "< A 1 6 world\n> A 4 6 lo\n", opened + "1 world\n0 misses 3\n0 lo\nended\n"},
+		{"two gaps", handshake + "> A 3 1 c\n> A 5 1 e\n< A 1 4\n< A 1 6\n", opened + "0 misses 2\n0 c\n0 misses 1\n0 e\nended\n"},
+		{"a gap up to FIN", handshake + "> A 1 1 he\n> FA 6 1\n< A 1 7\n", opened + "0 he\n0 misses 3\nended\n"},
+		{"FIN before what is missing", handshake + "> FA 6 1\n< FA 1 1\n> A 1 2 hello\n", opened + "0 hello\nended\n"},
+		{"a gap at the end", handshake + "> A 1 1 he\n> A 5 1 o\n", opened + "0 he\n0 misses 2\n0 o\nended\n"},
+		{"an answer that is missing", handshake + "> A 1 1 hello\n> A 6 6\n", opened + "0 hello\n1 misses 5\nended\n"},
+		{"FIN that is missing", handshake + "> A 1 1 hello\n< A 1 7\n", opened + "0 hello\nended\n"},
+		{"a gap before RST", handshake + "> A 3 1 llo\n< RA 1 1\n> A 6 1 x\n", opened + "0 misses 2\n0 llo\nended\n"},
+		{"RST of another connection", handshake + "> A 1 1 hello\n< R 5000000 0\n< A 1 6 world\n", opened + "0 hello\n1 world\nended\n"},
+		{"only one direction", "> S 0 0\n> A 1 1\n> A 1 1 hello\n> A 6 6\n> FA 6 6\n", opened + "0 hello\n1 misses 5\nended\n"},
+		{"only one direction, from the middle", "> A 1 1 hello\n> A 6 6 again\n", middle + "0 hello\n0 again\n1 misses 5\nended\n"},
+		{"after the end", handshake + "> FA 1 1 hello\n< FA 1 7 world\n> A 6 7 X\n< A 1 7 world\n", opened + "0 hello\n1 world\nended\n"},
+		{"the port again", handshake + "> A 1 1 hello\n> S 5000 0\n< SA 7000 5001\n> A 5001 7001 again\n", opened + "0 hello\nended\n" + opened + "0 again\nended\n"},
+		{"the port again after the end", handshake + "> A 1 1 hello\n< R 1 0\n> S 5000 0\n> A 5001 7001 again\n", opened + "0 hello\nended\n" + opened + "0 again\nended\n"},
+		{"the port again after the end, no SYN", handshake + "> A 1 1 hello\n< R 1 0\n> A 5000000 7000000 again\n", opened + "0 hello\nended\n" + middle + "0 again\nended\n"},
+		{"the port again, only the server's SYN", handshake + "> A 1 1 hello\n< SA 7000 5001\n> A 5001 7001 again\n", opened + "0 hello\nended\n" + opened + "0 again\nended\n"},
+		{"the port again, neither's answer seen", "> S 0 0\n< SA 7000 5000000\n> A 5000000 7001 hello\n", "ended\n" + opened + "0 hello\nended\n"},
+		{"the port again, after a middle of the server", "< A 1 1 world\n> S 5000 0\n> A 5001 9 hello\n", middle + "1 world\nended\n" + opened + "0 hello\nended\n"},
+		{"the port again, no SYN", handshake + "> A 1 1 hello\n< A 1 6 world\n> A 5000000 7000000 again\n", opened + "0 hello\n1 world\nended\n" + middle + "0 again\nended\n"},
+		{"one side far ahead", handshake + "> A 1 1 hello\n> A 5000000 1 x\n> A 6 1 !\n", opened + "0 hello\n0 !\nended\n"},
+		{"a long pause", handshake + "> A 1 1 hello\n> A 5000000 1 x\n< A 1 5000001\n> A 5000001 1 yz\n", opened + "0 hello\n0 misses 4999995\n0 yz\nended\n"},
+		{"far behind", handshake + "> A 1 1 hello\n> A 4294900000 1 x\n> A 6 1 !\n", opened + "0 hello\n0 !\nended\n"},
+		{"cut frames", handshake + "> A 1 1 he+3\n> A 6 1 lo\n< A 1 8 wo+3\n", opened + "0 he\n0 misses 3\n0 lo\n1 wo\n1 misses 3\nended\n"},
+		{"a repeat that is cut", handshake + "> A 1 1 hello\n> A 1 1 h+4\n> A 4 1 l+4\n> A 9 1 !\n", opened + "0 hello\n0 misses 3\n0 !\nended\n"},
+		{"a cut frame ahead of others", handshake + "> A 3 1 l+3\n> A 1 1 he\n> A 7 1 x\n< A 1 8\n", opened + "0 he\n0 l\n0 misses 3\n0 x\nended\n"},
+		{"cut to nothing", handshake + "> A 1 1 +5\n> FA 6 1 +2\n< FA 1 9\n", opened + "0 misses 5\n0 misses 2\nended\n"},
+		{"ignored", handshake + "> A 1 1 IGNORE\n> A 9 1 x\n< A 1 12 world\n> A 7 6 me\n> FA 12 6\n< FA 6 13\n", opened + "0 IGNORE\nended\n"},
+		{"ignored while something is held", handshake + "> A 7 1 me\n> A 1 1 IGNORE\n> A 20 1 x\n< RA 1 9\n", opened + "0 IGNORE\nended\n"},
+		{"ignored, then the port again", handshake + "> A 1 1 IGNORE\n> A 1000000 1 x\n> A 2000000 1 x\n> A 3000000 1 x\n> S 100 0\n> A 101 1 hello\n", opened + "0 IGNORE\nended\n" + opened + "0 hello\nended\n"},
+	} {
+		for _, base := range [][2]uint32{{1000, 5000}, {1<<32 - 3, 1<<32 - 4}, {1<<31 - 3, 1<<31 - 2}, {0, 1<<32 - 7004}} {
+			l := newListener()
+			l.play(test.script, base[0], base[1])
+			l.finish(time.Time{})
+			got := strings.Join(append(l.log, ""), "\n")
+			if got != test.want {
+				t.Errorf("%s, from %d and %d:\n%s\nwant\n%s", test.name, base[0], base[1], got, test.want)
+			}
+			if l.held != 0 || l.open.n != 0 || l.open.eldest != nil || len(l.conversations) != l.over.n {
+				t.Errorf("%s: %d octets are held in %d conversations, %d of %d are kept", test.name, l.held, l.open.n, l.over.n, len(l.conversations))
+			}
+		}
+	}
+}
+
+// Any order, repeats, cuts and overlaps of segments give the octets that were said, and nothing else.
+func TestReassembleAnyOrder(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(300) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		var streams [2][]byte
+		var first [2]uint32
+		type piece struct{ from, start, end int }
+		var pieces []piece
+		for from := range streams {
+			streams[from] = make([]byte, 1+random.IntN(3000))
+			for i := range streams[from] {
+				streams[from][i] = byte(random.Uint32())
+			}
+			first[from] = random.Uint32()
+			if seed%3 == 0 {
+				first[from] = -uint32(random.IntN(len(streams[from])) + 1)
+			}
+			for at := 0; at < len(streams[from]); {
+				end := min(at+1+random.IntN(200), len(streams[from]))
+				pieces = append(pieces, piece{from, at, end})
+				at = end
+			}
+			for range random.IntN(20) {
+				start := random.IntN(len(streams[from]))
+				pieces = append(pieces, piece{from, start, start + random.IntN(len(streams[from])-start+1)})
+			}
+		}
+		if seed%2 == 0 { // some are late, within the bound of pieces
+			for range len(pieces) {
+				i := random.IntN(len(pieces))
+				j := min(i+random.IntN(30), len(pieces)-1)
+				pieces[i], pieces[j] = pieces[j], pieces[i]
+			}
+		} else {
+			random.Shuffle(len(pieces), func(i, j int) { pieces[i], pieces[j] = pieces[j], pieces[i] })
+		}
+		var got [2][]byte
+		ended := 0
+		r := reassembler{
+			said: func(c *conversation, from int, _ time.Time, octets []byte) { got[from] = append(got[from], octets...) },
+			gap: func(_ *conversation, from int, _ time.Time, missing int) {
+				t.Errorf("seed %d: %d misses %d", seed, from, missing)
+			},
+			ended: func(*conversation, time.Time) { ended++ },
+		}
+		ends := [2]netip.AddrPort{deviceEnd, serverEnd}
+		send := func(from int, seq, ack uint32, flags tcpFlags, octets []byte) {
+			b := tcpIP(ends[from], ends[1-from], seq, ack, flags, string(octets))
+			r.add(&frame{link: linkIPv4, data: b, size: len(b)})
+		}
+		send(0, first[0]-1, 0, flagSYN, nil)
+		send(1, first[1]-1, first[0], flagSYN|flagACK, nil)
+		for _, p := range pieces {
+			send(p.from, first[p.from]+uint32(p.start), first[1-p.from], flagACK, streams[p.from][p.start:p.end])
+		}
+		for from := range streams {
+			send(from, first[from]+uint32(len(streams[from])), first[1-from], flagACK|flagFIN, nil)
+		}
+		for from := range streams {
+			if !bytes.Equal(got[from], streams[from]) {
+				t.Fatalf("seed %d: %d octets of %d came back, or not the same", seed, len(got[from]), len(streams[from]))
+			}
+		}
+		if ended != 1 || r.held != 0 || len(r.conversations) != 1 {
+			t.Fatalf("seed %d: ended %d times, %d octets are held for %d", seed, ended, r.held, len(r.conversations))
+		}
+	}
+}
+
+// Which end is the client's: a SYN says it, else the ports do.
+func TestConversationEnds(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		src, dst string
+		flags    tcpFlags
+		client   int // 0 for src
+	}{
+		{"192.0.2.1:41234", "198.51.100.7:49", flagACK, 0},
+		{"192.0.2.1:49", "198.51.100.7:41234", flagACK, 1},
+		{"198.51.100.7:41234", "192.0.2.1:49", flagACK, 0},
+		{"198.51.100.7:49", "192.0.2.1:41234", flagACK, 1},
+		{"192.0.2.1:49", "198.51.100.7:49", flagACK, 0},
+		{"198.51.100.7:49", "192.0.2.1:49", flagACK, 0},
+		{"192.0.2.1:50000", "192.0.2.1:49", flagACK, 0},
+		{"192.0.2.1:49", "192.0.2.1:50000", flagACK, 1},
+		{"[2001:db8::1]:50000", "[2001:db8::2]:49", flagACK, 0},
+		{"192.0.2.1:49", "198.51.100.7:41234", flagSYN, 0},
+		{"198.51.100.7:49", "192.0.2.1:41234", flagSYN, 0},
+		{"192.0.2.1:41234", "198.51.100.7:49", flagSYN | flagACK, 1},
+		{"198.51.100.7:41234", "192.0.2.1:49", flagSYN | flagACK, 1},
+	} {
+		ends := [2]netip.AddrPort{netip.MustParseAddrPort(test.src), netip.MustParseAddrPort(test.dst)}
+		want := [2]netip.AddrPort{ends[test.client], ends[1-test.client]}
+		said := false
+		r := reassembler{said: func(c *conversation, from int, _ time.Time, _ []byte) {
+			said = true
+			if c.ends != want || c.ends[from] != ends[0] || c.opened != (test.flags&flagSYN != 0) {
+				t.Errorf("%s > %s: said by %d of %s, opened %v", test.src, test.dst, from, c.ends, c.opened)
+			}
+		}}
+		b := tcpIP(ends[0], ends[1], 1, 1, test.flags, "x")
+		if r.add(&frame{link: linkRawIP, data: b, size: len(b)}); !said {
+			t.Errorf("%s > %s: nothing said", test.src, test.dst)
+		}
+	}
+}
+
+func TestReassembleWanted(t *testing.T) {
+	t.Parallel()
+	l := newListener()
+	l.want = func(a, b netip.AddrPort) bool { return a.Port() == 49 || b.Port() == 49 }
+	other := netip.AddrPortFrom(serverEnd.Addr(), 50)
+	for range 2 {
+		l.ip(tcpIP(deviceEnd, other, 1, 1, flagACK, "other"))
+		l.ip(tcpIP(other, deviceEnd, 1, 1, flagACK, "other"))
+	}
+	l.ip(tcpIP(serverEnd, deviceEnd, 1, 1, flagACK, "hello"))
+	if got := strings.Join(l.log, "\n"); got != middle+"1 hello" || len(l.conversations) != 1 {
+		t.Errorf("%s\n%d conversations", got, len(l.conversations))
+	}
+}
+
+// Packets that come without IP are one conversation, in which the number tells who said what.
+func TestReassembleLoosePackets(t *testing.T) {
+	t.Parallel()
+	l := newListener()
+	for _, p := range []struct {
+		octets string
+		size   int
+	}{{"AA\x01AAAAAAAAA", 12}, {"AA\x02BBBBBBBBBB", 20}, {"AA\xfdCCCCCCCCC", 12}, {"AA\x01", 3}} {
+		l.add(&frame{link: linkOctets, data: []byte(p.octets), size: p.size})
+	}
+	l.finish(time.Time{})
+	const want = "invalid AddrPort > invalid AddrPort, opened false\n0 AA\x01AAAAAAAAA\n1 AA\x02BBBBBBBBBB\n1 misses 7\n0 AA\xfdCCCCCCCCC\nended"
+	if got := strings.Join(l.log, "\n"); got != want || l.dropped.malformed != 1 {
+		t.Errorf("%q, %d malformed", got, l.dropped.malformed)
+	}
+	if l.finish(time.Time{}); len(l.log) != 6 {
+		t.Error("it ended twice")
+	}
+}
+
+func TestLinks(t *testing.T) {
+	t.Parallel()
+	ip := string(tcpIP(deviceEnd, serverEnd, 1, 1, flagACK, "hello"))
+	ip6 := string(tcpIP(netip.MustParseAddrPort("[2001:db8::7]:41234"), netip.MustParseAddrPort("[2001:db8::1]:49"), 1, 1, flagACK, "hello"))
+	const macs, cooked = "\x02\x00\x00\x00\x00\x01\x02\x00\x00\x00\x00\x02", "\x00\x00\x00\x01\x00\x06\x02\x00\x00\x00\x00\x01\x00\x00"
+	const cooked2 = "\x00\x00\x00\x00\x00\x01\x00\x01\x00\x06\x02\x00\x00\x00\x00\x01\x00\x00"
+	for _, test := range []struct {
+		name string
+		link linkType
+		data string
+		want string // "" for the conversation, else what is counted
+	}{
+		{"Ethernet", linkEthernet, macs + "\x08\x00" + ip, ""},
+		{"Ethernet, IPv6", linkEthernet, macs + "\x86\xdd" + ip6, ""},
+		{"padding", linkEthernet, macs + "\x08\x00" + ip + strings.Repeat("\x00", 20), ""},
+		{"padding, IPv6", linkEthernet, macs + "\x86\xdd" + ip6 + strings.Repeat("\x00", 20), ""},
+		{"VLAN", linkEthernet, macs + "\x81\x00\x00\x05\x08\x00" + ip, ""},
+		{"QinQ", linkEthernet, macs + "\x88\xa8\x00\x05\x81\x00\x00\x06\x86\xdd" + ip6, ""},
+		{"old QinQ", linkEthernet, macs + "\x91\x00\x00\x05\x81\x00\x00\x06\x08\x00" + ip, ""},
+		{"too many tags", linkEthernet, macs + strings.Repeat("\x81\x00\x00\x05", 9) + "\x08\x00" + ip, "not TCP"},
+		{"ARP", linkEthernet, macs + "\x08\x06" + ip, "not TCP"},
+		{"a length in place of a type", linkEthernet, macs + "\x00\x2d" + ip, "not TCP"},
+		{"short Ethernet", linkEthernet, macs + "\x08", "not TCP"},
+		{"short VLAN", linkEthernet, macs + "\x81\x00\x00\x05\x08", "not TCP"},
+		{"Linux cooked", linkCooked, cooked + "\x08\x00" + ip, ""},
+		{"Linux cooked, VLAN", linkCooked, cooked + "\x81\x00\x00\x05\x86\xdd" + ip6, ""},
+		{"Linux cooked 2", linkCooked2, "\x08\x00" + cooked2 + ip, ""},
+		{"Linux cooked 2, IPv6", linkCooked2, "\x86\xdd" + cooked2 + ip6, ""},
+		{"raw", linkRawIP, ip, ""},
+		{"raw, IPv6", linkRawIP, ip6, ""},
+		{"raw of BSD", linkDLTRaw, ip, ""},
+		{"raw of OpenBSD", linkDLTRaw14, ip, ""},
+		{"IPv4", linkIPv4, ip, ""},
+		{"IPv6", linkIPv6, ip6, ""},
+		{"BSD loopback", linkNull, "\x02\x00\x00\x00" + ip, ""},
+		{"BSD loopback, other order", linkNull, "\x00\x00\x00\x02" + ip, ""},
+		{"macOS loopback, IPv6", linkNull, "\x1e\x00\x00\x00" + ip6, ""},
+		{"FreeBSD loopback, IPv6", linkNull, "\x00\x00\x00\x1c" + ip6, ""},
+		{"OpenBSD loopback", linkLoop, "\x00\x00\x00\x18" + ip6, ""},
+		{"loopback of Linux", linkNull, "\x0a\x00\x00\x00" + ip6, ""},
+		{"loopback of another family", linkNull, "\x07\x00\x00\x00" + ip, "not TCP"},
+		{"short loopback", linkNull, "\x02\x00\x00", "not TCP"},
+		{"nothing", linkRawIP, "", "not TCP"},
+		{"version 5", linkRawIP, "\x55" + ip[1:], "not TCP"},
+		{"wireless", 105, ip, "link type 105 (IEEE 802.11)"},
+		{"PPP", 9, ip, "link type 9 (PPP)"},
+		{"NFLOG", 239, ip, "link type 239 (NFLOG)"},
+		{"another", 147, ip, "link type 147"},
+		{"text", linkUnknown, ip, "hexadecimal text that begins like no packet"},
+	} {
+		checkFrame(t, test.name, frame{link: test.link, data: []byte(test.data), size: len(test.data)}, test.want)
+	}
+}
+
+// checkFrame adds one frame: it says hello, or is counted as something.
+func checkFrame(t *testing.T, name string, f frame, want string) {
+	t.Helper()
+	l := newListener()
+	l.add(&f)
+	d := l.dropped
+	got := ""
+	for what, n := range map[string]int{"not TCP": d.notTCP, "malformed": d.malformed, "fragment": d.fragments, d.otherLink.String(): d.otherLinks} {
+		if n > 0 {
+			got += what
+		}
+	}
+	said := len(l.log) == 2 && l.log[1] == "0 hello"
+	if got != want || said != (want == "") || d.frames != 1 || d.cut != 0 {
+		t.Errorf("%s: %q, told %q; want %q; of %d frames %d cut", name, got, l.log, want, d.frames, d.cut)
+	}
+}
+
+func TestIP(t *testing.T) {
+	t.Parallel()
+	ip := tcpIP(deviceEnd, serverEnd, 1, 1, flagACK, "hello")
+	ip6 := tcpIP(netip.MustParseAddrPort("[2001:db8::7]:41234"), netip.MustParseAddrPort("[2001:db8::1]:49"), 1, 1, flagACK, "hello")
+	change := func(b []byte, at int, octets ...byte) []byte { // puts octets in place of those at an offset
+		b = bytes.Clone(b)
+		copy(b[at:], octets)
+		return b
+	}
+	insert := func(b []byte, at int, octets ...byte) []byte { return slices.Insert(bytes.Clone(b), at, octets...) }
+	// extension makes next the first header of IPv6, and puts extension headers in front of TCP.
+	extension := func(next byte, headers ...byte) []byte {
+		b := insert(change(ip6, 6, next), 40, headers...)
+		return change(b, 4, byte((len(b)-40)>>8), byte(len(b)-40))
+	}
+	eight := func(next, length byte) []byte { return []byte{next, length, 0, 0, 0, 0, 0, 0} }
+	for _, test := range []struct {
+		name string
+		b    []byte
+		want string
+	}{
+		{"options of IPv4", insert(change(ip, 0, 0x46, 0, 0, 49), 20, 1, 1, 1, 1), ""},
+		{"options of TCP", insert(change(ip, 2, 0, 57, 0, 0, 0, 0, 64, 6), 40, 1, 1, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8), "options"},
+		{"length 0 of an offloading interface", change(ip, 2, 0, 0), ""},
+		{"length 0 of IPv6", change(ip6, 4, 0, 0), ""},
+		{"do not fragment", change(ip, 6, 0x40), ""},
+		{"first fragment", change(ip, 6, 0x20), "fragment"},
+		{"another fragment", change(ip, 6, 0, 1), "fragment"},
+		{"fragment of UDP", change(ip, 6, 0, 1, 64, 17), "not TCP"},
+		{"UDP", change(ip, 9, 17), "not TCP"},
+		{"UDP of IPv6", change(ip6, 6, 17), "not TCP"},
+		{"short header", change(ip, 0, 0x44), "malformed"},
+		{"header longer than the datagram", change(ip, 2, 0, 19), "malformed"},
+		{"header longer than the frame", change(ip[:20], 0, 0x46), "malformed"},
+		{"ends in the header of IPv4", ip[:19], "malformed"},
+		{"ends in the header of IPv6", ip6[:39], "malformed"},
+		{"ends in the header of TCP", change(ip[:39], 2, 0, 39), "malformed"},
+		{"ends in the header of TCP, IPv6", change(ip6[:59], 4, 0, 19), "malformed"},
+		{"short header of TCP", change(ip, 32, 0x40), "malformed"},
+		{"header of TCP longer than the datagram", change(ip, 32, 0x70), "malformed"},
+		{"extension headers", extension(0, slices.Concat(eight(43, 0), eight(60, 1), make([]byte, 8), eight(135, 0), eight(139, 0), eight(140, 0), eight(6, 0))...), ""},
+		{"authentication header", extension(51, append(eight(6, 1), 0, 0, 0, 0)...), ""},
+		{"fragment that is the whole", extension(44, 6, 0, 0, 6, 1, 2, 3, 4), ""},
+		{"first fragment of IPv6", extension(44, 6, 0, 0, 1, 1, 2, 3, 4), "fragment"},
+		{"another fragment of IPv6", extension(44, 6, 0, 0, 8, 1, 2, 3, 4), "fragment"},
+		{"no next header", extension(59), "not TCP"},
+		{"extension header longer than the packet", extension(0, eight(6, 9)...), "malformed"},
+		{"ends in an extension header", change(ip6[:44], 4, 0, 4, 60), "malformed"},
+		{"ends in an authentication header", change(ip6[:44], 4, 0, 4, 51), "malformed"},
+		{"ends in a fragment header", change(ip6[:44], 4, 0, 4, 44), "malformed"},
+		{"sixteen extension headers", extension(60, append(bytes.Repeat(eight(60, 0), 14), eight(6, 0)...)...), ""},
+		{"more of them", extension(60, append(bytes.Repeat(eight(60, 0), 15), eight(6, 0)...)...), "malformed"},
+	} {
+		if test.want == "options" {
+			// The offset of the octets is said by the TCP header.
+			test.b, test.want = change(test.b, 32, 8<<4), ""
+		}
+		checkFrame(t, test.name, frame{link: linkRawIP, data: test.b, size: len(test.b)}, test.want)
+	}
+}
+
+// What the capture cut is known by the lengths of IP.
+func TestCutFrames(t *testing.T) {
+	t.Parallel()
+	ip := tcpIP(deviceEnd, serverEnd, 1, 1, flagACK, "hello")
+	ip6 := tcpIP(netip.MustParseAddrPort("[2001:db8::7]:41234"), netip.MustParseAddrPort("[2001:db8::1]:49"), 1, 1, flagACK, "hello")
+	offloaded, offloaded6 := bytes.Clone(ip), bytes.Clone(ip6)
+	clear(offloaded[2:4])
+	clear(offloaded6[4:6])
+	for _, b := range [][]byte{ip, ip6, offloaded, offloaded6} {
+		l := newListener()
+		l.add(&frame{link: linkRawIP, data: b[:len(b)-2], size: len(b)})
+		if len(l.log) != 3 || l.log[1] != "0 hel" || l.log[2] != "0 misses 2" || l.dropped.cut != 1 || l.dropped.octets != 2 {
+			t.Errorf("%x: %q, %d cut, %d octets", b, l.log, l.dropped.cut, l.dropped.octets)
+		}
+	}
+	// Options of TCP that are not there are no octets of the stream.
+	long := tcpIP(deviceEnd, serverEnd, 1, 1, flagACK, "optionhello!")
+	long[32] = 6 << 4
+	l := newListener()
+	l.play("> A 0 0 x\n", 0, 0)
+	l.add(&frame{link: linkRawIP, data: long[:42], size: len(long)})
+	if l.log[len(l.log)-1] != "0 misses 8" {
+		t.Errorf("%q", l.log)
+	}
+}
+
+func TestDropsInWords(t *testing.T) {
+	t.Parallel()
+	if got := (&drops{frames: 9, notTCP: 4}).String(); got != "" {
+		t.Error(got)
+	}
+	d := drops{frames: 100, cut: 1, fragments: 2, otherLinks: 3, notTCP: 4, malformed: 5, conversations: 6, octets: 7, otherLink: 105}
+	const want = "frames cut by the snapshot length: 1, IP fragments (not put together): 2, frames of a link that is not supported (link type 105 (IEEE 802.11)): 3, " +
+		"malformed frames: 5, conversations given up for newer ones: 6, missing octets: 7"
+	if got := d.String(); got != want {
+		t.Error(got)
+	}
+}
+
+// manyClients has one for each number.
+func manyClients(i int) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 1024+uint16(i%60000))
+}
+
+// There are at most so many conversations: the one that was silent for the longest time goes first.
+func TestConversationsAreBounded(t *testing.T) {
+	t.Parallel()
+	var ended []netip.AddrPort
+	said := map[*conversation]bool{}
+	r := reassembler{
+		said:  func(c *conversation, _ int, _ time.Time, _ []byte) { said[c] = true },
+		ended: func(c *conversation, _ time.Time) { ended = append(ended, c.ends[0]) },
+	}
+	send := func(i int, seq uint32) {
+		b := tcpIP(manyClients(i), serverEnd, seq, 1, flagACK, "x")
+		r.add(&frame{link: linkRawIP, data: b, size: len(b)})
+	}
+	for i := range maxConversations {
+		send(i, 1)
+	}
+	send(0, 2)
+	for i := range 3 {
+		send(maxConversations+i, 1)
+	}
+	want := []netip.AddrPort{manyClients(1), manyClients(2), manyClients(3)}
+	if !slices.Equal(ended, want) || r.dropped.conversations != 3 || len(r.conversations) != maxConversations || r.open.n != maxConversations {
+		t.Errorf("%v ended, %d counted, %d left of %d", ended, r.dropped.conversations, r.open.n, len(r.conversations))
+	}
+	r.finish(time.Time{})
+	if len(ended) != maxConversations+3 || r.open.n != 0 || r.over.n != maxOver || len(r.conversations) != maxOver {
+		t.Errorf("%d ended, %d open, %d kept of %d", len(ended), r.open.n, r.over.n, len(r.conversations))
+	}
+	clear(said)
+	send(1, 1)
+	send(2, 1)
+	if len(said) != 2 { // out of what is free now
+		t.Errorf("%d conversations said something", len(said))
+	}
+}
+
+func TestIgnoredHoldsNothing(t *testing.T) {
+	t.Parallel()
+	l := newListener()
+	l.play(handshake+"> A 20 1 held\n> A 1 1 IGNORE\n", 0, 0)
+	before := l.held
+	l.play("> A 30 1 more\n", 0, 0)
+	if before != 4+pieceCost || l.held != 0 || len(l.log) != 2 {
+		t.Errorf("%d octets are held, then %d: %q", before, l.held, l.log)
+	}
+}
+
+// What a conversation was is used again for another: nothing of it is left.
+func TestConversationsAreUsedAgain(t *testing.T) {
+	t.Parallel()
+	l := newListener()
+	seen := map[*conversation]bool{}
+	said := l.said
+	l.said = func(c *conversation, from int, at time.Time, octets []byte) {
+		seen[c] = true
+		said(c, from, at, octets)
+	}
+	for i := range 3 * maxOver {
+		client := manyClients(i)
+		l.log = nil
+		l.ip(tcpIP(client, serverEnd, 9, 0, flagSYN, ""))
+		l.ip(tcpIP(client, serverEnd, 12, 1, flagACK, "E"))
+		l.ip(tcpIP(client, serverEnd, 10, 1, flagACK, "IGNORE"))
+		l.ip(tcpIP(client, serverEnd, 30, 1, flagACK, "held"))
+		l.ip(tcpIP(serverEnd, client, 1, 9, flagACK|flagFIN, ""))
+		l.ip(tcpIP(client, serverEnd, 16, 1, flagACK|flagFIN, ""))
+		if len(l.log) != 3 || !strings.HasSuffix(l.log[0], "opened true") || l.log[1] != "0 IGNORE" || l.log[2] != "ended" {
+			t.Fatalf("%d: %q", i, l.log)
+		}
+	}
+	if len(seen) > maxOver+1 || l.held != 0 {
+		t.Errorf("%d conversations for %d, %d octets held", len(seen), 3*maxOver, l.held)
+	}
+}
+
+// A side holds back so much and no more: then the octets in front are given up.
+func TestHeldIsBounded(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ n, size, told int }{
+		{maxPieces + 1, 1, 1},
+		{maxHeldSide/2000 + 1, 2000, 1},
+		{9, 1 << 15, 1},
+	} {
+		l := newListener()
+		l.play(handshake, 0, 0)
+		for i := range test.n { // each with an octet missing in front
+			if len(l.log) > 0 {
+				t.Fatalf("after %d of %d octets: %.80q", i, test.size, l.log)
+			}
+			l.ip(tcpIP(deviceEnd, serverEnd, uint32(2+i*(test.size+1)), 1, flagACK, strings.Repeat("x", test.size)))
+		}
+		if len(l.log) != 3 || l.log[1] != "0 misses 1" || len(l.log[2]) != 2+test.size {
+			t.Errorf("%d of %d octets: %.80q", test.n, test.size, l.log)
+		}
+	}
+}
+
+// All together hold back so much: those that were silent for the longest time give up first.
+func TestAllHeldIsBounded(t *testing.T) {
+	t.Parallel()
+	gaps := []netip.AddrPort{}
+	said := 0
+	r := reassembler{
+		said:  func(_ *conversation, _ int, _ time.Time, octets []byte) { said += len(octets) },
+		gap:   func(c *conversation, _ int, _ time.Time, _ int) { gaps = append(gaps, c.ends[0]) },
+		ended: func(*conversation, time.Time) {},
+	}
+	const size = 30000
+	n := maxHeldAll/(size+pieceCost) + 1
+	for i := range n {
+		if len(gaps) > 0 {
+			t.Fatalf("%d gave up after %d", len(gaps), i)
+		}
+		client := manyClients(i)
+		for _, s := range []struct {
+			seq    uint32
+			flags  tcpFlags
+			octets string
+		}{{0, flagSYN, ""}, {2, flagACK, strings.Repeat("x", size)}} {
+			b := tcpIP(client, serverEnd, s.seq, 0, s.flags, s.octets)
+			r.add(&frame{link: linkRawIP, data: b, size: len(b)})
+		}
+	}
+	if len(gaps) != n/2+1 || gaps[0] != manyClients(0) || gaps[n/2] != manyClients(n/2) || said != size*len(gaps) || r.held > maxHeldAll/2 {
+		t.Errorf("%d of %d gave up, %d octets told, %d held", len(gaps), n, said, r.held)
+	}
+	r.finish(time.Time{})
+	if said != size*n || r.held != 0 {
+		t.Errorf("%d octets told of %d, %d held", said, size*n, r.held)
+	}
+}
+
+// The times told are those of frames.
+func TestReassembleTimes(t *testing.T) {
+	t.Parallel()
+	began := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
+	var got []string
+	note := func(c *conversation, what string, at time.Time) {
+		got = append(got, fmt.Sprintf("%s %s of %s", what, at.Sub(began), c.began.Sub(began)))
+	}
+	r := reassembler{
+		said:  func(c *conversation, _ int, at time.Time, _ []byte) { note(c, "said", at) },
+		gap:   func(c *conversation, _ int, at time.Time, _ int) { note(c, "gap", at) },
+		ended: func(c *conversation, at time.Time) { note(c, "ended", at) },
+	}
+	for i, seq := range []uint32{1, 3, 2, 5} {
+		b := tcpIP(deviceEnd, serverEnd, seq, 1, flagACK, "x")
+		r.add(&frame{link: linkRawIP, at: began.Add(time.Duration(i+1) * time.Second), data: b, size: len(b)})
+	}
+	r.finish(began.Add(time.Minute))
+	want := "said 1s of 1s, said 3s of 1s, said 3s of 1s, gap 1m0s of 1s, said 1m0s of 1s, ended 1m0s of 1s"
+	if strings.Join(got, ", ") != want {
+		t.Errorf("%s", strings.Join(got, ", "))
+	}
+}
+
+// Whatever the frames are, each side's octets come once and in order, and what is held stays in bounds.
+func FuzzReassemble(f *testing.F) {
+	seed := func(frames ...[]byte) {
+		var b []byte
+		for _, frame := range frames {
+			b = binary.BigEndian.AppendUint16(b, uint16(len(frame)))
+			b = append(b, frame...)
+		}
+		f.Add(uint16(linkRawIP), b)
+	}
+	hello := tcpIP(deviceEnd, serverEnd, 1, 1, flagACK, "hello")
+	syn, fin := tcpIP(deviceEnd, serverEnd, 0, 0, flagSYN, ""), tcpIP(deviceEnd, serverEnd, 6, 2, flagFIN|flagACK, "")
+	answer := tcpIP(serverEnd, deviceEnd, 1, 6, flagACK, "world")
+	seed(syn, hello, answer, fin)
+	seed(tcpIP(deviceEnd, serverEnd, 9, 1, flagACK, "x"), hello, hello[:42], syn, tcpIP(serverEnd, deviceEnd, 1<<31, 1<<31, flagACK, "far"), answer)
+	seed(tcpIP(netip.MustParseAddrPort("[2001:db8::7]:41234"), netip.MustParseAddrPort("[2001:db8::1]:49"), 1, 1, flagACK, "hello"))
+	f.Add(uint16(linkEthernet), append([]byte{0, 59, 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x81, 0, 0, 5, 8, 0}, hello...))
+	f.Fuzz(func(t *testing.T, link uint16, b []byte) {
+		open := map[*conversation]bool{}
+		octets := 0
+		r := reassembler{
+			said: func(c *conversation, from int, _ time.Time, said []byte) {
+				open[c] = true
+				if octets += len(said); len(said) == 0 || c.ignored || from != 0 && from != 1 {
+					t.Fatalf("%q from %d, ignored %v", said, from, c.ignored)
+				}
+				c.ignored = said[0] == 'I'
+			},
+			gap: func(c *conversation, from int, _ time.Time, missing int) {
+				open[c] = true
+				if missing <= 0 || c.ignored {
+					t.Fatalf("%d missing from %d, ignored %v", missing, from, c.ignored)
+				}
+			},
+			ended: func(c *conversation, _ time.Time) { delete(open, c) },
+		}
+		for rest := b; len(rest) >= 2; {
+			size := int(binary.BigEndian.Uint16(rest)) & 0x7ff
+			n := min(size, len(rest)-2)
+			r.add(&frame{link: linkType(link), data: rest[2 : 2+n], size: size})
+			if rest = rest[2+n:]; r.held > maxHeldAll {
+				t.Fatalf("%d octets are held", r.held)
+			}
+		}
+		r.finish(time.Time{})
+		if len(open) > 0 || r.held != 0 || octets > len(b) {
+			t.Fatalf("%d conversations have no end, %d octets are held, %d were told of %d", len(open), r.held, octets, len(b))
+		}
+	})
+}
+
+// BenchmarkReassemble is what a segment costs of connections that each have one session, and what it costs in
+// one of many sessions.
+func BenchmarkReassemble(b *testing.B) {
+	const connections = 1000
+	var frames []frame
+	say := func(client netip.AddrPort, back bool, seq, ack uint32, flags tcpFlags, size int) {
+		src, dst := client, serverEnd
+		if back {
+			src, dst = dst, src
+		}
+		ip := tcpIP(src, dst, seq, ack, flags, strings.Repeat("x", size))
+		frames = append(frames, frame{link: linkRawIP, data: ip, size: len(ip)})
+	}
+	for i := range connections {
+		client := manyClients(i)
+		say(client, false, 0, 0, flagSYN, 0)
+		say(client, true, 0, 1, flagSYN|flagACK, 0)
+		say(client, false, 1, 1, flagACK, 0)
+		say(client, false, 1, 1, flagACK, 45)
+		say(client, true, 1, 46, flagACK, 18)
+		say(client, false, 46, 19, flagACK|flagFIN, 0)
+		say(client, true, 19, 47, flagACK|flagFIN, 0)
+		say(client, false, 47, 20, flagACK, 0)
+	}
+	r := reassembler{
+		said:  func(*conversation, int, time.Time, []byte) {},
+		gap:   func(*conversation, int, time.Time, int) { b.Fatal("a gap") },
+		ended: func(*conversation, time.Time) {},
+	}
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		r.add(&frames[i])
+		for _, at := range []int{24, 28} { // other numbers the next time, so that they are no copies
+			number := frames[i].data[at : at+4]
+			binary.BigEndian.PutUint32(number, binary.BigEndian.Uint32(number)+1<<16)
+		}
+		if i++; i == len(frames) {
+			i = 0
+		}
+	}
+}

@@ -242,6 +242,8 @@ func (inv *invocation) assign() error {
 func (inv *invocation) checkUse() error {
 	var name string
 	switch {
+	case inv.command.server && strings.Contains(inv.command.words, "HOST"): // which it asks
+		name = inv.options.givenOf(nil, groupRequest, groupPassword)
 	case inv.command.server:
 		name = inv.options.givenOf(nil, groupRequest, groupServer, groupPassword)
 	case inv.command.offline != nil:

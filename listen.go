@@ -170,12 +170,13 @@ type guest struct {
 	in    *bufio.Reader
 	begun bool      // the first packet was read
 	waits time.Time // since when the deadlines are counted
+	idle  time.Duration
 }
 
 // welcome makes a guest of a connection: it has its keys, and its handshake where it is TLS. It is nil
 // where the client is refused.
 func (g *gate) welcome(ctx context.Context, conn net.Conn, keys clientKeys, bare bool, buffer int) *guest {
-	c := &guest{log: g.log, trace: g.trace, conn: conn, addr: addrPortOf(conn.RemoteAddr()), bare: bare}
+	c := &guest{log: g.log, trace: g.trace, conn: conn, addr: addrPortOf(conn.RemoteAddr()), bare: bare, idle: idleTimeout}
 	if c.keys = keys.of(c.addr.Addr()); c.keys == nil && !bare {
 		c.log.note(c.addr, "refused: no key is for this address")
 		return nil
@@ -196,7 +197,7 @@ func (g *gate) welcome(ctx context.Context, conn net.Conn, keys clientKeys, bare
 func (c *guest) stillHere() {
 	if now := time.Now(); now.Sub(c.waits) > time.Second {
 		c.waits = now
-		limit := idleTimeout
+		limit := c.idle
 		if !c.begun {
 			limit = firstTimeout
 		}

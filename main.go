@@ -102,6 +102,7 @@ func commands() []command {
 		{name: "batch", words: "HOST", summary: "many requests from standard input, one JSON object a line", setup: newBatch},
 		{name: "bench", words: "USER HOST", summary: "how many, how fast?", setup: newBench},
 		{name: "serve", summary: "be a TACACS+ server for the lab and for tests", setup: newServe, server: true},
+		{name: "relay", words: "HOST", summary: "stand between devices and their servers, and show what they say", setup: newRelay, server: true},
 		{name: "decode", words: "[FILE...]", summary: "what devices and servers said, out of captures", setup: newDecode, offline: []string{"port", "keylog"}},
 		{name: "version", summary: "print the version of this program", setup: newVersion},
 		{name: "help", words: "[COMMAND]", summary: "print this text, or a command's options", setup: newHelp},

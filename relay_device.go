@@ -37,7 +37,9 @@ func (d *device) next(dst []byte) (h header, m layouter, packets []byte, ok bool
 	}
 	m = d.heard.of(&h)
 	err := d.codec.decode(body, m)
-	d.trace.packet("received from", d.addr, &h, body, m)
+	if d.trace != nil { // an address costs memory
+		d.trace.packet("received from", d.addr, &h, body, m)
+	}
 	if err != nil {
 		d.refuse(h, refuseError, d.malformed(err), "a malformed packet")
 		return h, nil, dst, false

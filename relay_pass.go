@@ -22,6 +22,7 @@ type passage struct {
 
 	// Of the way to the server, and of the way back; each has a goroutine of its own.
 	toServer, toDevice []byte
+	named              bool          // the last packet to the server says the user's name, and no secret
 	in                 *bufio.Reader // from the server
 	said               decodeMessages
 	back               codec
@@ -101,7 +102,7 @@ func (p *passage) attempt(c *client, j *job, h *header, m layouter, packet []byt
 	p.in = bufio.NewReaderSize(l.conn, relayBuffer)
 	j.session.start(l, j.request, h.sessionID)
 	p.toServer = append(p.toServer[:0], packet...)
-	p.sendOn(*h, m, p.toServer, false)
+	p.sendOn(*h, m, p.toServer)
 	n, err := l.conn.Write(p.toServer)
 	p.toServer, j.session.written = p.toServer[:0], n > 0
 	if err != nil {
@@ -110,11 +111,10 @@ func (p *passage) attempt(c *client, j *job, h *header, m layouter, packet []byt
 	return p.answer()
 }
 
-// sendOn makes a packet of the device, with its body in clear, one for the server. named says that what
-// a CONTINUE says is the name of the user, and no secret.
-func (p *passage) sendOn(h header, m layouter, packet []byte, named bool) {
+// sendOn makes a packet of the device, with its body in clear, one for the server.
+func (p *passage) sendOn(h header, m layouter, packet []byte) {
 	body := packet[headerLen:]
-	p.tape.packet(&p.reel, p.addr, p.server, true, &h, body, m, named)
+	p.tape.packet(&p.reel, p.addr, p.server, true, &h, body, m, p.named)
 	h.flags &^= flagUnencrypted
 	if p.link.clear {
 		h.flags |= flagUnencrypted
@@ -149,12 +149,11 @@ func (p *passage) upOne() bool {
 	if !ok {
 		return false
 	}
-	named := p.asksName(&h)
 	if !p.ask(&h, m, len(packets)-start) {
 		return false
 	}
 	p.toServer = packets
-	p.sendOn(h, m, packets[start:], named)
+	p.sendOn(h, m, packets[start:])
 	return true
 }
 
@@ -249,16 +248,10 @@ func (p *passage) read(h *header, body []byte) (m layouter, err error) {
 		m = p.said.of(&as)
 		err = p.back.decode(body, m)
 	}
-	p.trace.packet("received from", p.server, h, body, m)
+	if p.trace != nil {
+		p.trace.packet("received from", p.server, h, body, m)
+	}
 	return m, err
-}
-
-// asksName says that a packet of the device answers a request for the user's name.
-func (p *passage) asksName(h *header) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s := p.sessions[h.sessionID]
-	return s != nil && h.seqNo > 1 && s.prompt == authenGetUser
 }
 
 // ask takes note of a packet of the device, of so many octets. It is false where there are too many
@@ -280,7 +273,7 @@ func (p *passage) ask(h *header, m layouter, size int) bool {
 		}
 		s = p.begin(h, size)
 	}
-	if s == nil {
+	if p.named = s != nil && s.prompt == authenGetUser; s == nil {
 		return true // of no session that is known; the server may know it
 	}
 	switch over := s.packet(now, h, m); {

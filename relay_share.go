@@ -277,7 +277,9 @@ func (s *sharer) answer(f *forwarded) {
 		s.out, _ = s.back.appendPacket(s.out, &h, f.response) // what was decoded encodes to the same octets
 		body := s.out[start+headerLen:]
 		f.seen.packet(now, &h, f.response)
-		s.trace.packet("sent to", s.addr, &h, body, f.response)
+		if s.trace != nil {
+			s.trace.packet("sent to", s.addr, &h, body, f.response)
+		}
 		s.taped(f, &h, body)
 		s.conceal(&h, body)
 	} else {
@@ -346,11 +348,10 @@ func (s *sharer) goOn(h *header, m layouter, packet []byte) bool {
 		s.refuse(*h, refuseError, "a packet of no session", "no such session")
 		return false
 	}
-	named := p.asksName(h)
 	if !p.ask(h, m, len(packet)) {
 		return false
 	}
-	p.sendOn(*h, m, packet, named)
+	p.sendOn(*h, m, packet)
 	if _, err := p.link.conn.Write(packet); err != nil || p.over() {
 		p.quit() // ABORT has no reply
 	}

@@ -38,6 +38,7 @@ type passage struct {
 // A passing is a session under way.
 type passing struct {
 	observation
+	typ    packetType
 	size   int  // octets that are held for it
 	awaits bool // the server's reply
 }
@@ -218,13 +219,16 @@ func (p *passage) answer() error {
 		return p.session.ioFailure("read the reply of", n, err)
 	}
 	packet := packets[len(p.toDevice):]
-	m, err := p.read(&h, packet[headerLen:])
+	belongs := p.belongs(&h)
+	m, err := p.read(&h, packet[headerLen:], belongs)
 	if err != nil {
 		p.heardOf(&h, nil, asFailure(p.session.keyMismatch(&h, packet[headerLen:], m)).hint)
 		return errNoKey
 	}
 	p.tape.packet(&p.reel, p.addr, p.server, false, &h, packet[headerLen:], m, false)
-	p.heardOf(&h, m, "")
+	if belongs {
+		p.heardOf(&h, m, "")
+	}
 	h.flags = p.flags(h.flags)
 	if p.lone {
 		if h.flags &^= flagSingleConnect; p.single {
@@ -237,15 +241,22 @@ func (p *passage) answer() error {
 	return nil
 }
 
+// belongs says that a packet of the server is the next one of a session. What is not is the device's to
+// judge: it cannot be read for certain, since the pad is made of the header, and passes as it is.
+func (p *passage) belongs(h *header) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.sessions[h.sessionID]
+	return s != nil && h.typ == s.typ && h.seqNo == s.seqNo+1 && s.awaits
+}
+
 // read undoes the obfuscation of a server's body and decodes it, where there is something to decode.
-func (p *passage) read(h *header, body []byte) (m layouter, err error) {
+func (p *passage) read(h *header, body []byte, belongs bool) (m layouter, err error) {
 	if !p.link.clear {
 		obfuscate(h, p.link.keys[0].value, body)
 	}
-	if h.length > 0 && h.typ >= typeAuthen && h.typ <= typeAcct {
-		as := *h
-		as.seqNo = h.seqNo | 1 + 1 // what a server says is a reply, whatever its number
-		m = p.said.of(&as)
+	if h.length > 0 && belongs {
+		m = p.said.of(h)
 		err = p.back.decode(body, m)
 	}
 	if p.trace != nil {
@@ -292,26 +303,22 @@ func (p *passage) begin(h *header, size int) *passing {
 	if p.spare = nil; s == nil {
 		s = new(passing)
 	}
-	*s = passing{size: size, observation: observation{sessionRecord: sessionRecord{peer: p.addr, key: p.key.source}}}
+	*s = passing{typ: h.typ, size: size, observation: observation{sessionRecord: sessionRecord{peer: p.addr, key: p.key.source}}}
 	p.sessions[h.sessionID] = s
 	p.underWay.Add(int64(size))
 	return s
 }
 
-// heardOf takes note of a packet of the server: m, or that it fits no key, with what is known of why.
+// heardOf takes note of a packet of the server that belongs to a session: m, or that it fits no key, with
+// what is known of why.
 func (p *passage) heardOf(h *header, m layouter, noKey string) {
 	now := time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.stillMoves(now)
 	s := p.sessions[h.sessionID]
-	if s == nil || h.seqNo%2 == 1 {
-		return
-	}
-	if s.awaits {
-		s.awaits = false
-		p.awaited--
-	}
+	s.awaits = false
+	p.awaited--
 	over := s.packet(now, h, m)
 	if noKey != "" {
 		s.status, s.serverMsg, over = statusNoKey, noKey, true

@@ -31,7 +31,9 @@ func newSharing(c *client, warn func(string, ...any)) *sharing {
 // put hands a session to the crew; it comes back to its home.
 func (s *sharing) put(f *forwarded) {
 	s.jobs <- f
-	s.team.Load().bell.ring()
+	if team := s.team.Load(); team != nil { // else it looks before it waits
+		team.bell.ring()
+	}
 }
 
 // run carries the sessions until ctx ends; what comes after that, and before gone, fails.

@@ -29,7 +29,7 @@ type gate struct {
 // What one client may cost.
 const (
 	maxConnections   = 1024
-	maxOfOneAddress  = maxConnections / 2
+	maxOfOneAddress  = maxConnections / 4 * 3
 	idleTimeout      = 60 * time.Second
 	handshakeTimeout = 10 * time.Second
 	firstTimeout     = 10 * time.Second       // for the first packet, all of it

@@ -19,6 +19,7 @@ type passage struct {
 	session *session // for what can be said of the connection's end
 	server  netip.AddrPort
 	opened  atomic.Bool // the server has answered
+	first   headerFlags // of its first packet
 
 	// Of the way to the server, and of the way back; each has a goroutine of its own.
 	toServer, toDevice []byte
@@ -56,14 +57,26 @@ func (d *device) pass() {
 	}
 	p := d.newPassage()
 	if p.ask(&h, m, len(packet)) && p.open(&h, m, packet) {
-		var up sync.WaitGroup
-		up.Go(p.up)
-		p.down()
-		d.conn.Close()
-		p.link.close()
-		up.Wait()
+		if p.flush() == nil && p.more(&h) {
+			var up sync.WaitGroup
+			up.Go(p.up)
+			p.down()
+			d.conn.Close() // for up to end
+			p.link.close()
+			up.Wait()
+		} else {
+			p.link.close()
+		}
 	}
 	p.end()
+}
+
+// more says that the connection goes on after the first reply: the session does, or it is in single-connection
+// mode. If neither, both sides are to close it (RFC 8907 section 4.3), and some wait for the other to do so.
+func (p *passage) more(h *header) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.sessions) > 0 || h.flags&p.first&flagSingleConnect != 0
 }
 
 // open finds a server that answers the first packet, by the one policy of asking again; but a record that
@@ -134,7 +147,7 @@ func (p *passage) up() {
 	defer p.quit()
 	for more := true; more; {
 		more = p.upOne()
-		if len(p.toServer) > 0 && (!more || len(p.toServer) >= maxGathered || !wholePacket(p.guest.in)) {
+		if len(p.toServer) > 0 && (!more || len(p.toServer) >= flushAt || !wholePacket(p.guest.in)) {
 			if _, err := p.link.conn.Write(p.toServer); err != nil {
 				return
 			}
@@ -169,7 +182,7 @@ func emptied(buf []byte) []byte {
 // down takes the server's packets to the device until there are no more.
 func (p *passage) down() {
 	for {
-		if len(p.toDevice) >= maxGathered || !wholePacket(p.in) {
+		if len(p.toDevice) >= flushAt || !wholePacket(p.in) {
 			if p.flush() != nil || p.over() {
 				return
 			}
@@ -213,6 +226,9 @@ func (p *passage) answer() error {
 	h := parseHeader(head)
 	if err := p.link.acceptable(&h); err != nil {
 		return err
+	}
+	if !p.opened.Load() {
+		p.first = h.flags
 	}
 	packets, n, err := appendNext(p.toDevice, p.in, &h)
 	if err != nil {

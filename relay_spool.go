@@ -20,8 +20,10 @@ type spool struct {
 	closed bool
 }
 
-// maxSpooled is how many octets wait for being written.
-const maxSpooled = 1 << 20
+const (
+	maxSpooled = 1 << 20              // octets that wait for being written
+	spoolDelay = 5 * time.Millisecond // for what comes meanwhile to be written together
+)
 
 var errSlow = errors.New("what came before is not written yet")
 
@@ -35,7 +37,9 @@ func newSpool(to io.Writer) *spool {
 func (s *spool) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	defer s.ring()
+	if s.err != nil || len(s.waits) == 0 {
+		defer s.ring()
+	}
 	switch {
 	case s.err != nil:
 		return 0, s.err
@@ -58,6 +62,7 @@ func (s *spool) run() {
 	defer close(s.done)
 	var own []byte
 	for range s.wake {
+		time.Sleep(spoolDelay)
 		s.mu.Lock()
 		own, s.waits = s.waits, own[:0]
 		closed := s.closed

@@ -1654,7 +1654,7 @@ func TestDialogueMemory(t *testing.T) {
 	runtime.KeepAlive(p)
 }
 
-// TestConnectionsOfOneAddress: one address takes half of the places, and leaves the others to the others.
+// TestConnectionsOfOneAddress: one address takes most of the places, and leaves some to the others.
 func TestConnectionsOfOneAddress(t *testing.T) {
 	t.Parallel()
 	srv, log := newLab(), new(lockedBuffer)
@@ -1683,6 +1683,8 @@ func TestConnectionsOfOneAddress(t *testing.T) {
 	enter(greedy, "")
 	for range maxOfOneAddress {
 		srv.leave(greedy)
+	}
+	for range maxConnections - maxOfOneAddress {
 		srv.leave(other)
 	}
 	if len(srv.open) > 0 || len(srv.slots) > 0 {

@@ -102,6 +102,7 @@ interop:
 bench:
 	go test -run '^$$' -bench . -benchmem ./...
 	cd .bench && go run ./startup -ldflags='$(GO_LDFLAGS)'
+	cd .bench && go run ./relay -ldflags='$(GO_LDFLAGS)'
 	cd .bench/peer && go run .
 
 .PHONY: dist

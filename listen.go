@@ -45,8 +45,9 @@ func newGate() *gate {
 
 // listen opens the addresses, over TLS where there is a configuration.
 func (g *gate) listen(addrs []string, config *tls.Config) error {
+	quiet := net.ListenConfig{KeepAlive: -1} // idle connections end, and four system calls are a part of a login
 	for _, addr := range addrs {
-		l, err := net.Listen("tcp", addr)
+		l, err := quiet.Listen(context.Background(), "tcp", addr)
 		if err != nil {
 			return failf(classNetwork, "listen on %s: %w", escape(addr), cause(err))
 		}

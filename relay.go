@@ -61,7 +61,7 @@ type relayOptions struct {
 func (opts *relayOptions) register(o *optionSet) {
 	opts.keys = secretSource{what: "key of the devices", option: "--device-key-file"}
 	o.add(&opts.listen, "listen", "ADDR", "address and port for devices (default 127.0.0.1:4949); repeatable")
-	o.add(&opts.keys.files, "device-key-file", "[PREFIX=]FILE", "the devices' shared secret (default the servers'); repeatable: for the devices in\nPREFIX, of which the longest counts; of several without, the one that fits")
+	o.add(&opts.keys.files, "device-key-file", "FILE", "file with the devices' shared secret (default the servers'); repeatable:\n[PREFIX=]FILE, for the devices in PREFIX, of which the longest counts; of several\nwithout, the one that fits")
 	o.add(&opts.listenTLS, "listen-tls", "ADDR", "address and port for devices over TLS; repeatable")
 	o.add((*text)(&opts.cert), "listen-cert", "FILE", "with --listen-tls: the certificate that devices see, with its chain, PEM")
 	o.add((*text)(&opts.certKey), "listen-cert-key", "FILE", "its private key, PEM (default in the file of --listen-cert)")

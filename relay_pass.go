@@ -23,9 +23,10 @@ type passage struct {
 
 	// Of the way to the server, and of the way back; each has a goroutine of its own.
 	toServer, toDevice []byte
+	asked, said        time.Time     // when the first of these packets came: a look at the clock for each costs too much
 	named              bool          // the last packet to the server says the user's name, and no secret
 	in                 *bufio.Reader // from the server
-	said               decodeMessages
+	replies            decodeMessages
 	back               codec
 
 	mu       sync.Mutex
@@ -272,7 +273,7 @@ func (p *passage) read(h *header, body []byte, belongs bool) (m layouter, err er
 		obfuscate(h, p.link.keys[0].value, body)
 	}
 	if h.length > 0 && belongs {
-		m = p.said.of(h)
+		m = p.replies.of(h)
 		err = p.back.decode(body, m)
 	}
 	if p.trace != nil {
@@ -284,7 +285,10 @@ func (p *passage) read(h *header, body []byte, belongs bool) (m layouter, err er
 // ask takes note of a packet of the device, of so many octets. It is false where there are too many
 // sessions, and then the device is told so.
 func (p *passage) ask(h *header, m layouter, size int) bool {
-	now := time.Now()
+	if len(p.toServer) == 0 {
+		p.asked = time.Now()
+	}
+	now := p.asked
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.stillMoves(now)
@@ -328,7 +332,10 @@ func (p *passage) begin(h *header, size int) *passing {
 // heardOf takes note of a packet of the server that belongs to a session: m, or that it fits no key, with
 // what is known of why.
 func (p *passage) heardOf(h *header, m layouter, noKey string) {
-	now := time.Now()
+	if len(p.toDevice) == 0 {
+		p.said = time.Now()
+	}
+	now := p.said
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.stillMoves(now)

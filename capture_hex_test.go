@@ -132,11 +132,12 @@ func TestHexText(t *testing.T) {
 		{"colons", "c1:01:02:00:12:c0:1e:93:00:00:00:06:12:63:45:df:93:13\n", reply},
 		{"the same packet twice", textXxd + "\n" + textXxd, both + both},
 		{"offsets that begin anew", textXxd + textXxd, both + both},
+		{"empty lines in front", "\n\r\n\t\n" + textHexdump, both},
 		{"other text around", "Here it is:\n" + textHexdump + "That was it.\n", both},
 		{"offsets, then none", textXxd + textXxdPlain, both + both},
 		{"none, then offsets", textXxdPlain + textXxd, both + both},
 		{"a part of a file", strings.ReplaceAll(textXxd, "000000", "000040"), both},
-		{"words that look like octets", "000000 c1 01 02 00 12 c0 ab cd\n000006 1e 93 00 00 00 06\n00000c 12 63 45 df 93 13 x\n", reply},
+		{"words that look like octets", "000000 c1 01 02 00 12 c0 ab cd z\n000006 1e 93 00 00 00 06\n00000c 12 63 45 df 93 13 x\n", reply},
 		{"tcpdump -X", textTcpdump, local + "101 " + ip + "\n"},
 		{"tcpdump -xx of any", textCooked, "0001-01-01T15:23:32.776203 276 08000000000000010304000600000000" + "00000000" + ip + "\n"},
 		{"seconds since 1970", "1764000000.5 IP\n" + textXxd, "2025-11-24T16:00:00.5 " + request + "2025-11-24T16:00:00.5 " + reply},
@@ -161,7 +162,7 @@ func TestHexText(t *testing.T) {
 		{"-d", textDebug, "0001-01-01T00:00:00.000797 65536 c1010101b6606fb300000021" + "0100020105040907616c696365747479303132372e302e302e31" + "2a2a2a2a2a2a2a\n" +
 			"0001-01-01T00:00:00.001102 65536 c101020db6606fb300000006" + "010000000000\n" +
 			"0001-01-01T00:00:00.0012 65536 cf07fe010000000100000000\n"},
-		{"-d without a key", "received from [::1]:49: version 0xc.0 type accounting seq_no 2 flags none session_id 0000000a length 5\nconnection closed\n" + hexReply,
+		{"-d without a key", "version 0xc.0 type accounting seq_no 2 flags none session_id 0000000a length 5\nconnection closed\n" + hexReply,
 			"65536 c00302010000000a00000005 5 missing\n" + reply},
 		{"unlike a packet", "0000 ff ff ff\n0000: " + hexReply[:8] + "\n" + hexReply + "\n", "65537 ffffff\n65537 c1010200\n" + reply},
 		{"no such header", "c10101ff 12c01e93 00000000\n\nd1010100 12c01e93 00000000\n\nc1040100 12c01e93 00000000\n\nc1010000 12c01e93 00000000\n\nc1010100 12c01e93 00010000\n\n" + hexReply,

@@ -40,7 +40,6 @@ type decoder struct {
 // decodeCounts are the totals.
 type decodeCounts struct {
 	conversations int // that spoke TACACS+
-	tls           int // of them, over TLS
 	otherTLS      int // on ports that are none of TACACS+, and not read
 	sessions      int
 	fitted        int // sessions that a key fits
@@ -89,8 +88,10 @@ func (opts *decodeOptions) decoder(ctx context.Context, inv *invocation) (*decod
 	}
 	d := &decoder{port: uint16(inv.server.port), clients: make(map[netip.Addr]*decodeClient)}
 	var err error
-	if d.keys, err = inv.givenKeys(ctx); err != nil {
-		return nil, err
+	if len(opts.keyLists) == 0 || inv.key.ways() > 0 { // else the environment's is not asked for
+		if d.keys, err = inv.givenKeys(ctx); err != nil {
+			return nil, err
+		}
 	}
 	for _, name := range opts.keyLists {
 		if d.keys, err = appendKeyList(d.keys, name, inv.std.in); err != nil {
@@ -159,7 +160,7 @@ func (d *decoder) run(ctx context.Context, inv *invocation, files []string) erro
 		}
 	}
 	d.tcp.finish(last)
-	if d.log.flush() != nil && ctx.Err() == nil {
+	if d.log.flush() != nil {
 		return failf(classUsage, "write the lines of sessions: %w", cause(d.log.err))
 	}
 	if !inv.output.quiet {
@@ -210,9 +211,6 @@ func (in *decodeInput) Read(p []byte) (int, error) {
 	if err := in.log.flush(); err != nil {
 		return 0, err
 	}
-	if in.ctx.Err() != nil {
-		return 0, interrupted(in.ctx)
-	}
 	type result struct {
 		n   int
 		err error
@@ -233,7 +231,7 @@ func (in *decodeInput) Read(p []byte) (int, error) {
 // tellTotals says on standard error what was read, and what was not.
 func (d *decoder) tellTotals(inv *invocation) {
 	n := &d.count
-	inv.say("%d frames, %d conversations of TACACS+, %d sessions", d.tcp.dropped.frames, n.conversations, n.sessions)
+	inv.say("frames: %d, conversations of TACACS+: %d, sessions: %d", d.tcp.dropped.frames, n.conversations, n.sessions)
 	var lost []string
 	if text := d.tcp.dropped.String(); text != "" {
 		lost = append(lost, text)
@@ -256,7 +254,7 @@ func (d *decoder) tellTotals(inv *invocation) {
 	switch {
 	case n.unread > 0 && len(d.keys) == 0:
 		inv.say("no key was given: headers and timing only; --key-file FILE reads more")
-	case n.unread > 0 && n.fitted > 0:
-		inv.say("%d sessions fit no key that was given", n.unread)
+	case n.unread > 0:
+		inv.say("sessions that fit no key: %d", n.unread)
 	}
 }

@@ -77,7 +77,7 @@ func (d *decoder) findKey(s *decodeSession, h *header, body []byte) layouter {
 		return m
 	}
 	for i := range d.keys {
-		if i != who.key && d.promises(h, body, i) {
+		if d.promises(h, body, i) {
 			if m := d.reveal(h, body, i); m != nil && credible(m) {
 				s.from, who.key = i, i
 				return m
@@ -115,7 +115,7 @@ func (d *decoder) promises(h *header, body []byte, key int) bool {
 	for _, f := range d.codec.fields {
 		size += f.length
 	}
-	return size == len(body) && credible(m)
+	return size == len(body)
 }
 
 // decodeMessages are the messages that a packet can be.

@@ -158,9 +158,9 @@ func (r *decodeReport) line() string {
 		return ""
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%-47s %-10s %9s %10s %10s %10s\n", "server", "status", "sessions", "p50 ms", "p99 ms", "max ms")
+	fmt.Fprintf(&b, "%-47s %-10s %8s %10s %10s %10s\n", "server", "status", "sessions", "p50 ms", "p99 ms", "max ms")
 	for _, s := range r.Servers {
-		fmt.Fprintf(&b, "%-47s %-10s %9d", s.Server, "all", s.Sessions)
+		fmt.Fprintf(&b, "%-47s %-10s %8d", s.Server, "all", s.Sessions)
 		for _, q := range summaryQuantiles {
 			if s.Took == nil {
 				fmt.Fprintf(&b, " %10s", "-")
@@ -173,7 +173,7 @@ func (r *decodeReport) line() string {
 			return cmp.Or(cmp.Compare(s.Status[y], s.Status[x]), cmp.Compare(x, y))
 		})
 		for _, status := range statuses {
-			fmt.Fprintf(&b, "%-47s %-10s %9d\n", "", status, s.Status[status])
+			fmt.Fprintf(&b, "%-47s %-10s %8d\n", "", status, s.Status[status])
 		}
 	}
 	for _, trouble := range []struct {

@@ -95,8 +95,11 @@ func (t *tlsConversation) add(from int, at time.Time, octets []byte) {
 	if s.over {
 		return
 	}
-	s.held = append(s.held, octets...)
-	rest := s.held
+	rest := octets
+	if len(s.held) > 0 {
+		s.held = append(s.held, octets...)
+		rest = s.held
+	}
 	for more := true; more && !s.over; {
 		if s.lost > 0 {
 			rest, more = t.resume(from, at, rest)
@@ -106,7 +109,7 @@ func (t *tlsConversation) add(from int, at time.Time, octets []byte) {
 	}
 	if s.over || len(rest) == 0 {
 		s.held = nil
-	} else if len(rest) < len(s.held) {
+	} else if len(s.held) == 0 || len(rest) < len(s.held) {
 		s.held = append(s.held[:0], rest...)
 	}
 }
@@ -119,11 +122,11 @@ func (t *tlsConversation) gap(from int, missing int) {
 	case s.over:
 	case t.sealed:
 		s.over, s.held = true, nil
-	case !s.greeted, from == 1 && !t.answered:
+	case !s.greeted:
 		t.giveUp("octets of its handshake are missing")
 		s.over, s.held = true, nil
 	default:
-		s.lost += max(1, missing) + len(s.held)
+		s.lost += missing + len(s.held)
 		s.held = nil
 	}
 }
@@ -147,7 +150,6 @@ func (t *tlsConversation) next(from int, at time.Time, octets []byte) (rest []by
 		t.warned(from, body)
 	case recordHandshake:
 		t.handshake(from, body)
-		t.drain()
 	case recordData:
 		t.protected(tlsRecord{from, at, record})
 	}
@@ -164,7 +166,6 @@ func recordLength(octets []byte) (n int, ok bool) {
 // protected opens a record, or keeps it behind those that wait.
 func (t *tlsConversation) protected(r tlsRecord) {
 	switch {
-	case t.sealed:
 	case !t.sides[r.from].greeted:
 		t.giveUp("its handshake is not in the capture")
 	case !t.waits(r.from) && t.open(r):
@@ -193,26 +194,28 @@ func (t *tlsConversation) drain() {
 	waiting := t.waiting
 	t.waiting, t.held = waiting[:0], 0
 	for _, r := range waiting {
-		if !t.sealed && (t.waits(r.from) || !t.open(r)) {
+		if t.waits(r.from) || !t.open(r) {
 			t.waiting, t.held = append(t.waiting, r), t.held+len(r.octets)
 		}
 	}
-	clear(waiting[len(t.waiting):])
+	if len(t.waiting) == 0 {
+		t.waiting = nil
+	}
 }
 
 // open opens a record that is next in its turn. It is false where that has to wait for a secret.
 func (t *tlsConversation) open(r tlsRecord) bool {
 	s := &t.sides[r.from]
-	if s.over {
+	if s.over || t.sealed {
 		return true
 	}
 	plain, known := t.decrypt(r.from, r.octets)
 	switch {
 	case !known:
-		return false
+		return t.sealed
 	case plain != nil:
 		t.content(r.from, r.at, plain)
-	case r.from == 0 && t.earlyData && !s.protected && s.key.seq == 0 && s.early+len(r.octets) <= maxUnread:
+	case r.from == 0 && t.earlyData && s.key.seq == 0 && s.early+len(r.octets) <= maxUnread:
 		s.early += len(r.octets)
 	default:
 		t.stop(r.from, "the secrets of the key log do not open what the "+sideNames[r.from]+" sends")
@@ -224,21 +227,16 @@ func (t *tlsConversation) open(r tlsRecord) bool {
 // numbers, as many as may be missing.
 func (t *tlsConversation) resume(from int, at time.Time, octets []byte) (rest []byte, more bool) {
 	s := &t.sides[from]
-	if t.waits(from) { // a gap is not worth waiting for
-		t.stop(from, t.problem)
-		return nil, false
-	}
-	for ; len(octets) >= recordHeader; octets = octets[1:] {
+	for ; len(octets) >= recordHeader; octets, s.lost = octets[1:], s.lost+1 {
 		n, ok := recordLength(octets)
-		if !ok || octets[0] != recordData || n < minRecord {
-			s.lost++
+		if !ok {
 			continue
 		}
 		if len(octets) < n {
 			return octets, false
 		}
 		plain, known := t.decrypt(from, octets[:n])
-		if !known {
+		if !known { // a gap is not worth waiting for
 			t.stop(from, t.problem)
 			return nil, false
 		}
@@ -251,7 +249,6 @@ func (t *tlsConversation) resume(from int, at time.Time, octets []byte) (rest []
 			t.stop(from, "octets are missing, and what the "+sideNames[from]+" sends behind them does not open")
 			return nil, false
 		}
-		s.lost++
 	}
 	return octets, false
 }

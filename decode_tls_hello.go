@@ -20,14 +20,14 @@ func (t *tlsConversation) handshake(from int, octets []byte) {
 	}
 	s := &t.sides[from]
 	s.hello = append(s.hello, octets...)
-	for len(s.hello) >= 4 && !t.answered {
+	for len(s.hello) >= 4 {
 		n := 4 + int(binary.BigEndian.Uint32(s.hello)&0xffffff)
 		if n > maxUnread {
 			t.stop(from, fmt.Sprintf("the %s sends a handshake message of %d octets", sideNames[from], n))
 			return
 		}
 		if len(s.hello) < n {
-			return
+			break
 		}
 		m := &tlsMessage{octets: s.hello[4:n]}
 		ok := true
@@ -58,7 +58,7 @@ func (t *tlsConversation) clientHello(m *tlsMessage) bool {
 		switch typ {
 		case 0: // server_name (RFC 6066 section 3)
 			names := value.vector(2)
-			if names.number(1) == 0 && t.serverName == "" {
+			if names.number(1) == 0 {
 				name := names.vector(2).octets
 				t.serverName = escape(string(name[:min(len(name), 255)]))
 			}

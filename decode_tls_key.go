@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
@@ -22,9 +23,8 @@ import (
 // writes, openssl's -keylogfile, and SSLKEYLOGFILE of others (RFC 9850). A regular file may grow
 // meanwhile: it is read on when a secret is not there.
 type keyLog struct {
-	name    string
-	follow  bool
-	size    int64 // octets that were read, of whole lines
+	file    string // empty for standard input
+	size    int64  // octets that were read, of whole lines
 	lines   int
 	secrets map[clientRandom]*[trafficSecrets][]byte
 	scratch [maxRecord]byte // of the conversations, which open one record after the other
@@ -54,19 +54,16 @@ const (
 // loadKeyLog reads a key log file, or standard input for -. What is wrong with it is an error of
 // usage, with the line.
 func loadKeyLog(name string, stdin io.Reader) (*keyLog, error) {
-	k := &keyLog{name: name, secrets: make(map[clientRandom]*[trafficSecrets][]byte)}
+	k := &keyLog{secrets: make(map[clientRandom]*[trafficSecrets][]byte)}
 	if name == "-" {
-		k.name = "standard input"
 		return k, k.read(stdin)
 	}
+	k.file = name
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, failf(classUsage, "read the key log: %w", err)
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err == nil {
-		k.follow = info.Mode().IsRegular()
-	}
 	return k, k.read(f)
 }
 
@@ -81,12 +78,13 @@ func (k *keyLog) secret(random clientRandom, label secretLabel) []byte {
 	return nil
 }
 
-// readOn reads what was written to the file since. What is wrong with that is passed over.
+// readOn reads what was written to the file since. What is wrong with that is passed over. What is
+// no regular file has no size, and is read once.
 func (k *keyLog) readOn() {
-	if info, err := os.Stat(k.name); !k.follow || err != nil || info.Size() <= k.size {
+	if info, err := os.Stat(k.file); err != nil || info.Size() <= k.size {
 		return
 	}
-	f, err := os.Open(k.name)
+	f, err := os.Open(k.file)
 	if err != nil {
 		return
 	}
@@ -100,21 +98,22 @@ func (k *keyLog) readOn() {
 // no end yet is read again when there is more.
 func (k *keyLog) read(from io.Reader) error {
 	r := bufio.NewReaderSize(io.LimitReader(from, maxKeyLog-k.size+1), maxKeyLogLine)
+	name := cmp.Or(k.file, "standard input")
 	var wrong error
 	for {
 		line, err := r.ReadSlice('\n')
 		if errors.Is(err, bufio.ErrBufferFull) {
-			return failf(classUsage, "line %d of the key log %s is over %d octets", k.lines+1, k.name, maxKeyLogLine)
+			return failf(classUsage, "line %d of the key log %s is over %d octets", k.lines+1, name, maxKeyLogLine)
 		}
 		if err != nil && err != io.EOF {
 			return failf(classUsage, "read the key log: %w", err)
 		}
 		if bad := k.parse(string(line)); bad != "" && wrong == nil {
-			wrong = failf(classUsage, "line %d of the key log %s %s", k.lines+1, k.name, bad).
+			wrong = failf(classUsage, "line %d of the key log %s %s", k.lines+1, name, bad).
 				withHint("a key log is what --keylog writes, openssl with -keylogfile, and others with SSLKEYLOGFILE")
 		}
 		if k.size+int64(len(line)) > maxKeyLog {
-			return failf(classUsage, "the key log %s is over %d octets", k.name, maxKeyLog)
+			return failf(classUsage, "the key log %s is over %d octets", name, maxKeyLog)
 		}
 		if err != nil {
 			return wrong

@@ -196,8 +196,20 @@ func TestTLSWithoutSecrets(t *testing.T) {
 		{keyLogOf(t, strings.ReplaceAll(keysOfRFC, " b67b", " b67c")),
 			name + `problem "the secrets of the key log do not open what the server sends"` +
 				fmt.Sprintf(` early false data [%q ""]`, unhex(t, "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f3031"))},
+		{keyLogOf(t, strings.NewReplacer(" b67b", " b67c", "CLIENT_H", "OTHER").Replace(keysOfRFC)),
+			name + `problem "the secrets of the key log do not open what the server sends"` + end},
 	} {
 		newTLSListener(tt.keys).hear(words, 1<<14).check(t, tt.want)
+	}
+	// What is wrong with one side stays, whatever becomes of the other.
+	k := keyLogOf(t, strings.NewReplacer(" b67b", " b67c", "CLIENT_H", "OTHER").Replace(keysOfRFC))
+	l := newTLSListener(k).hear(words[:2], 1<<14).hear(words[3:4], 1<<14).hear(words[2:3], 1<<14)
+	for line := range strings.Lines(keysOfRFC) {
+		k.parse(line)
+	}
+	l.hear(words[5:6], 1<<14)
+	if l.problem != "the secrets of the key log do not open what the server sends" || l.data[0] == "" {
+		t.Error(l.facts())
 	}
 }
 
@@ -460,7 +472,7 @@ func TestTLSAllocations(t *testing.T) {
 		records = records[1:]
 	}
 	next()
-	if n := testing.AllocsPerRun(runs, next); n > 1 || octets != 10*(runs+2) {
+	if n := testing.AllocsPerRun(runs, next); n > 0 || octets != 10*(runs+2) {
 		t.Errorf("%v allocations a record, %d octets", n, octets)
 	}
 }
@@ -489,6 +501,10 @@ func TestTLSGaps(t *testing.T) {
 		{"in a header", func(m *madeTLS) [][]byte {
 			return [][]byte{m.traffic[0].data("one"), m.traffic[0].data("two"), m.traffic[0].data("three")}
 		}, 26, 3, "onethree"},
+		{"the last octet of a record", func(m *madeTLS) [][]byte {
+			return [][]byte{m.traffic[0].data("one"), m.traffic[0].seal(recordData, "", 0), m.traffic[0].data("three")}
+		}, 46, 1, "onethree"},
+		{"nothing", func(m *madeTLS) [][]byte { return [][]byte{m.traffic[0].data("one"), m.traffic[0].data("two")} }, 25, 0, "onetwo"},
 		{"as many records as there can be", func(m *madeTLS) (all [][]byte) {
 			for range 500 {
 				all = append(all, m.traffic[0].seal(recordData, "", 0))
@@ -528,6 +544,25 @@ func TestTLSGaps(t *testing.T) {
 		}
 		if l.sides[0].lost != 0 || l.sides[0].trials != 0 {
 			t.Errorf("%s: %+v", tt.name, l.sides[0])
+		}
+	}
+}
+
+// TestTLSTooFarAhead has records that are further on than what is missing can be.
+func TestTLSTooFarAhead(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		missing, ahead int
+		opens          bool
+	}{{0, 0, true}, {0, 1, false}, {25, 1, true}, {25, 2, false}, {200_000, maxAhead - 1, true}, {200_000, maxAhead, false}} {
+		m := makeTLS()
+		l := m.greeted(t)
+		l.add(0, time.Time{}, m.traffic[0].data("1"))
+		m.traffic[0].seq += uint64(tt.ahead)
+		l.gap(0, tt.missing)
+		l.add(0, time.Time{}, m.traffic[0].data("2"))
+		if opens := l.data[0] == "12"; opens != tt.opens {
+			t.Errorf("%+v: %s", tt, l.facts())
 		}
 	}
 }
@@ -613,12 +648,31 @@ func TestTLSEarlyData(t *testing.T) {
 			}
 		}
 	}
-	// Behind the handshake there is none.
+	// Behind the handshake there is none, and none of the server.
+	other := newTLSSealer(&tlsSuites[0], make([]byte, 32))
 	m := makeTLS(0, 42, 0, 0)
 	l := m.greeted(t)
+	l.add(0, time.Time{}, other.data("early"))
+	if l.problem != "the secrets of the key log do not open what the client sends" {
+		t.Error(l.facts())
+	}
+	l = newTLSListener(keyLogOf(t, m.keys)).hear(m.hellos, 100)
+	l.add(1, time.Time{}, other.data("early"))
+	if l.problem != "the secrets of the key log do not open what the server sends" {
+		t.Error(l.facts())
+	}
+	// It keeps its place while it waits for a secret that shows what it is.
+	m = makeTLS(0, 42, 0, 0)
+	k := keyLogOf(t, strings.ReplaceAll(m.keys, "CLIENT_TRAFFIC_SECRET_0", "LATER"))
+	l = newTLSListener(k).hear(m.hellos, 100)
+	l.add(0, time.Time{}, other.data("early"))
+	l.add(0, time.Time{}, m.handshake[0].seal(recordHandshake, "Finished", 0))
 	l.add(0, time.Time{}, m.traffic[0].data("hello"))
-	l.add(0, time.Time{}, newTLSSealer(&tlsSuites[0], make([]byte, 32)).data("early"))
-	if l.problem == "" {
+	for line := range strings.Lines(m.keys) {
+		k.parse(line)
+	}
+	l.add(0, time.Time{}, nil)
+	if l.problem != "" || l.data[0] != "hello" {
 		t.Error(l.facts())
 	}
 }
@@ -655,8 +709,13 @@ func TestTLSHellos(t *testing.T) {
 		{"ChaCha20", []tlsWord{hello(), answer(tls.TLS_CHACHA20_POLY1305_SHA256, isTLS13...), {1, clearRecord(recordData, make([]byte, 40))}},
 			`name "" cipher "TLS_CHACHA20_POLY1305_SHA256" alert "" problem "its cipher is TLS_CHACHA20_POLY1305_SHA256, which Go's standard library does not offer"` + none},
 		{"AES-CCM", []tlsWord{hello(), answer(0x1304, isTLS13...)}, `name "" cipher "0x1304" alert "" problem "its cipher is 0x1304, which is not known here"` + none},
-		{"TLS 1.2, and an alert that is encrypted", []tlsWord{hello(), answer(0xc02f), {0, clearRecord(recordAlert, make([]byte, 26))}},
+		{"TLS 1.2, and an alert that is encrypted", []tlsWord{hello(), answer(0xc02f), {0, clearRecord(recordAlert, bytes.Repeat([]byte{1}, 26))}},
 			`name "" cipher "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256" alert "" problem "it is TLS 1.2, which RFC 9887 section 3.2 forbids"` + none},
+		{"TLS 1.2, and the beginning of a certificate", []tlsWord{hello(),
+			{1, clearRecord(recordHandshake, append(serverHelloOf(0xc02f), 11, 0, 1, 0, 1))}, {1, clearRecord(recordHandshake, []byte{2, 0, 0})}},
+			`name "" cipher "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256" alert "" problem "it is TLS 1.2, which RFC 9887 section 3.2 forbids"` + none},
+		{"a hello behind the answer", []tlsWord{hello(), answer(0x1301, isTLS13...), hello(name(0, "late")...)},
+			`name "" cipher "TLS_AES_128_GCM_SHA256" alert "" problem ""` + none},
 		{"a version to come", []tlsWord{hello(), answer(0x1301, 0, 43, 0, 2, 3, 5)},
 			`name "" cipher "TLS_AES_128_GCM_SHA256" alert "" problem "it is 0x0305, which RFC 9887 section 3.2 forbids"` + none},
 		{"a hello that is cut", []tlsWord{{0, clearRecord(recordHandshake, []byte{1, 0, 0, 2, 3, 3})}}, noHello},
@@ -682,8 +741,12 @@ func TestTLSHellos(t *testing.T) {
 		{"a record that is as long as one may be", []tlsWord{{0, []byte{recordData, 3, 3, 0x41, 0}}}, `name "" cipher "" alert "" problem ""` + none},
 	} {
 		for _, size := range []int{1, 1 << 14} {
-			if got := newTLSListener(keyLogOf(t, "")).hear(tt.words, size).facts(); got != tt.want {
+			l := newTLSListener(keyLogOf(t, "")).hear(tt.words, size)
+			if got := l.facts(); got != tt.want {
 				t.Errorf("%s: got %s\nwant %s", tt.name, got, tt.want)
+			}
+			if l.answered && l.sides[1].hello != nil {
+				t.Errorf("%s: %d octets are kept for nothing", tt.name, len(l.sides[1].hello))
 			}
 		}
 	}
@@ -723,8 +786,11 @@ func TestKeyLogGrows(t *testing.T) {
 	}
 	write(lines[1][100:] + strings.Join(lines[2:], ""))
 	l.add(1, time.Time{}, nil)
+	if info, err := os.Stat(file); err != nil || info.Size() != k.size {
+		t.Errorf("%d octets were read: %v, %v", k.size, info.Size(), err)
+	}
 	want := []string{"client 3: 2 octets", "server 4: 2 octets", "client 6: 2 octets", "server 8: 2 octets", "client 10: 2 octets"}
-	if !slices.Equal(l.log, want) || l.problem != "" || l.held != 0 || len(l.waiting) != 0 {
+	if !slices.Equal(l.log, want) || l.problem != "" || l.held != 0 || l.waiting != nil {
 		t.Error(l.log, l.facts())
 	}
 }
@@ -736,12 +802,39 @@ func TestKeyLogTooLate(t *testing.T) {
 	l := newTLSListener(keyLogOf(t, "")).hear(m.hellos, 100)
 	for range 100 {
 		l.add(1, time.Time{}, m.traffic[1].data(strings.Repeat("x", 1000)))
-		if l.held > maxUnread {
-			t.Fatal(l.held)
+		if l.held > maxUnread || l.sealed && (l.held > 0 || l.waiting != nil) {
+			t.Fatal(l.held, len(l.waiting))
 		}
 	}
 	if !l.sealed || l.waiting != nil || !strings.Contains(l.problem, "no secret") {
 		t.Error(l.facts())
+	}
+}
+
+// TestKeyLogOfAnother has what waits meet a secret that does not open it, and a key that cannot be
+// made.
+func TestKeyLogOfAnother(t *testing.T) {
+	t.Parallel()
+	for _, keyLen := range []int{16, 7} {
+		m := makeTLS()
+		k := keyLogOf(t, "")
+		l := newTLSListener(k).hear(m.hellos, 100)
+		l.add(1, time.Time{}, newTLSSealer(&tlsSuites[0], make([]byte, 32)).data("by another key"))
+		l.add(1, time.Time{}, m.handshake[1].data("not heard"))
+		for line := range strings.Lines(m.keys) {
+			k.parse(line)
+		}
+		suite := tlsSuites[0]
+		suite.keyLen = keyLen
+		l.suite = &suite
+		l.add(0, time.Time{}, nil)
+		want := "the secrets of the key log do not open what the server sends"
+		if keyLen == 7 {
+			want = "crypto/aes: invalid key size 7"
+		}
+		if l.problem != want || l.waiting != nil || l.held != 0 || l.data[1] != "" {
+			t.Error(l.facts(), l.waiting)
+		}
 	}
 }
 
@@ -754,7 +847,7 @@ func TestKeyLogFiles(t *testing.T) {
 		"good":    "# a comment\r\n\r\nCLIENT_TRAFFIC_SECRET_0" + random + long + "\r\nCLIENT_RANDOM 00 11\nEXPORTER_SECRET" + random + "zz\n",
 		"no end":  "SERVER_HANDSHAKE_TRAFFIC_SECRET" + random + long[:64],
 		"empty":   "",
-		"words":   "\nnot a key log\n",
+		"words":   "\nnot a key log\nnor this\n",
 		"random":  "CLIENT_TRAFFIC_SECRET_0 0001 " + long,
 		"longer":  "CLIENT_TRAFFIC_SECRET_0 " + strings.TrimSpace(random) + "00 " + long,
 		"secret":  "CLIENT_TRAFFIC_SECRET_0" + random + long[:62],

@@ -102,7 +102,7 @@ type serverOptions struct {
 func (s *serverOptions) register(o *optionSet) {
 	s.timeout = 10 * time.Second
 	o.add((*anyText)(&s.host), "H host", "HOST", "the servers, in place of the word HOST")
-	o.add(&number{&s.port, 1, 65535}, "p port", "PORT", "port of servers that have none of their own (default 49; 300 with --tls)")
+	o.add(&number{&s.port, 1, 65535}, "p port", "PORT", "port of servers that have none of their own (default 49; 300 with --tls);\ndecode: of the conversations that count (default all that begin like TACACS+)")
 	o.add((*seconds)(&s.timeout), "timeout", "TIME", "for each server, in all: seconds (2.5) or a duration (500ms) (default 10)")
 	o.add(&number{&s.retries, 0, 1000}, "retries", "N", "more rounds over the servers (default 0)")
 	o.add((*toggle)(&s.ipv4), "4", "", "use IPv4 only")

@@ -122,7 +122,7 @@ func (inv *invocation) register(o *optionSet) {
 	inv.server.register(o)
 	o.group = groupKey
 	o.add(&inv.key, "k key", "KEY", "the shared secret; visible to others in the process list")
-	o.add(&inv.key.files, "key-file", "FILE", "file with the shared secret; - is standard input; repeatable: the first is used,\nthe others are tried on a garbled reply to name the one that fits;\nserve: [PREFIX=]FILE, for the clients in PREFIX, of which the longest counts")
+	o.add(&inv.key.files, "key-file", "FILE", "file with the shared secret; - is standard input; repeatable: the first is used,\nthe others are tried on a garbled reply to name the one that fits;\nserve: [PREFIX=]FILE, for the clients in PREFIX, of which the longest counts;\ndecode: all are candidates")
 	o.group = groupPassword
 	o.add(&inv.password, "password", "PASSWORD", "the password; visible to others in the process list")
 	o.add(&inv.password.files, "password-file", "FILE", "file with the password; - is standard input")

@@ -56,9 +56,6 @@ func byPrefix(keys []key, prefixes []netip.Prefix, most int) (clientKeys, error)
 		if len(of[prefixes[i]]) >= most {
 			return nil, failf(classUsage, "%s is given more than once", what)
 		}
-		if k.value == "" {
-			return nil, failf(classUsage, "%s is empty", what)
-		}
 		of[prefixes[i]] = append(of[prefixes[i]], k)
 	}
 	return of, nil

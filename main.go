@@ -182,6 +182,9 @@ func commandHelp(c command) string {
 	if options := own.String(); options != "" {
 		text += "\nOptions of this command:\n" + options
 	}
+	if c.offline != nil {
+		text += "\nOf the options that all commands share it takes those of the key, --" + strings.Join(c.offline, ", --") + ",\nand those of the output: tacacs_plus help lists them.\n"
+	}
 	if strings.Contains(c.words, "HOST") {
 		text += "\ntacacs_plus help lists the options that all commands share.\n"
 	}

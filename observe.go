@@ -34,11 +34,12 @@ func (o *observation) packet(at time.Time, h *header, m layouter) (over bool) {
 		o.at, o.id, o.request = at, h.sessionID, requestOf(h.typ)
 	}
 	o.packets++
+	before := o.seqNo
 	o.seqNo = h.seqNo
-	o.total = max(at.Sub(o.at), 0)
+	o.total = between(o.at, at)
 	if h.seqNo%2 == 0 { // the server's (section 4.1)
-		if !o.asked.IsZero() {
-			o.took += max(at.Sub(o.asked), 0)
+		if before%2 == 1 {
+			o.took += between(o.asked, at)
 		}
 		return o.reply(h, m)
 	}
@@ -69,6 +70,14 @@ func (o *observation) packet(at time.Time, h *header, m layouter) (over bool) {
 		o.args, o.flag = m.args, m.flags.kind().String()
 	}
 	return false
+}
+
+// between is the time from one packet to another; none where one of them has no time, or clocks went back.
+func between(from, to time.Time) time.Duration {
+	if from.IsZero() || to.IsZero() {
+		return 0
+	}
+	return max(to.Sub(from), 0)
 }
 
 // asks takes over what the first packet says of who asks.
@@ -202,7 +211,7 @@ func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 
 // or does not apply, is left out.
 type recordObject struct {
 	Time        string   `json:"time,omitempty"`
-	Peer        string   `json:"peer"`
+	Peer        string   `json:"peer,omitempty"`
 	Server      string   `json:"server,omitempty"`
 	Error       string   `json:"error,omitempty"` // in place of a session
 	SessionID   string   `json:"session_id,omitempty"`
@@ -225,7 +234,10 @@ type recordObject struct {
 
 // appendJSON writes one object, in which all that comes from others is escaped.
 func (r *sessionRecord) appendJSON(b []byte) []byte {
-	shown := recordObject{Peer: r.peer.String(), Error: escape(r.problem)}
+	shown := recordObject{Error: escape(r.problem)}
+	if r.peer.IsValid() {
+		shown.Peer = r.peer.String()
+	}
 	if !r.at.IsZero() {
 		shown.Time = r.at.UTC().Format(timeLayout)
 	}

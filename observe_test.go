@@ -148,7 +148,7 @@ func TestObservation(t *testing.T) {
 		{"from the middle, with the name", typeAuthen, 2, []sent{{0, prompt(authenGetUser)}, {1, says("bob")}}, "... bob authenticate NO_REPLY 1ms"},
 		{"not read", typeAcct, 1, []sent{{0, nil}, {2, nil}}, "- account (2.0 ms) 2ms"},
 		{"not read, a request alone", typeAuthor, 1, []sent{{0, nil}}, "... - authorize NO_REPLY 0s"},
-		{"not read, a login may go on", typeAuthen, 1, []sent{{0, nil}, {2, nil}}, "... - authenticate NO_REPLY (2.0 ms) 2ms"},
+		{"not read, a login may go on", typeAuthen, 1, []sent{{0, nil}, {2, nil}}, "... - authenticate ABANDONED (2.0 ms) 2ms"},
 	} {
 		var o observation
 		over := false
@@ -207,6 +207,39 @@ func TestAddrPortOf(t *testing.T) {
 	} {
 		if got := addrPortOf(addr).String(); got != want {
 			t.Errorf("%v is %s, not %s", addr, got, want)
+		}
+	}
+}
+
+// TestObservationOfGaps: where a reply is missing nobody knows what it asked for, so what the client says
+// next is no user name; and its time counts for no other.
+func TestObservationOfGaps(t *testing.T) {
+	t.Parallel()
+	var o observation
+	for _, p := range []struct {
+		seqNo uint8
+		m     layouter
+	}{
+		{1, &authenStart{action: authenLogin, subject: subject{typ: authenASCII}}}, {2, &authenReply{status: authenGetUser}}, {3, says("bob")},
+		{5, says("secret")}, {8, &authenReply{status: authenPass}},
+	} {
+		h := header{version: minorDefault, typ: typeAuthen, seqNo: p.seqNo, length: 9}
+		o.packet(time.Unix(int64(p.seqNo), 0), &h, p.m)
+	}
+	if o.user != "bob" || o.took != 4*time.Second || o.status != "PASS" {
+		t.Errorf("%+v", o)
+	}
+	for _, tt := range []struct {
+		from, to time.Time
+		want     time.Duration
+	}{
+		{time.Unix(1, 0), time.Unix(3, 0), 2 * time.Second},
+		{time.Unix(3, 0), time.Unix(1, 0), 0},
+		{time.Time{}, time.Unix(1, 0), 0},
+		{time.Unix(1, 0), time.Time{}, 0},
+	} {
+		if got := between(tt.from, tt.to); got != tt.want {
+			t.Errorf("between %v and %v are %v", tt.from, tt.to, got)
 		}
 	}
 }

@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"net/netip"
+	"strings"
 )
 
 // A segment is what one frame says of a TCP connection. RFC 9293 section 3.1.
@@ -208,4 +210,39 @@ func (r *reassembler) tcp(src, dst, b []byte, missing int, s *segment) bool {
 		copy(to[16-len(addr):], addr)
 	}
 	return true
+}
+
+// drops counts what did not become octets, and why, for the totals.
+type drops struct {
+	frames        int // that were given to add
+	cut           int // frames that the capture cut (snapshot length); what is there counts
+	fragments     int // of IP: they are not put together
+	otherLinks    int // frames of a link type that is not supported
+	notTCP        int // other protocols, and what is no IP
+	malformed     int // headers that contradict themselves or end early
+	conversations int // open ones dropped for the newest
+	octets        int // told as missing by gap
+	// otherLink is the first of otherLinks, to be named.
+	otherLink linkType
+}
+
+// String is what was lost, in words, each with its count; empty for nothing. Other protocols are no loss.
+func (d *drops) String() string {
+	var lost []string
+	for _, one := range []struct {
+		what  string
+		count int
+	}{
+		{"frames cut by the snapshot length", d.cut},
+		{"IP fragments (not put together)", d.fragments},
+		{"frames of a link that is not supported (" + d.otherLink.String() + ")", d.otherLinks},
+		{"malformed frames", d.malformed},
+		{"conversations given up for newer ones", d.conversations},
+		{"missing octets", d.octets},
+	} {
+		if one.count > 0 {
+			lost = append(lost, fmt.Sprintf("%s: %d", one.what, one.count))
+		}
+	}
+	return strings.Join(lost, ", ")
 }

@@ -18,7 +18,7 @@ type relayServer struct {
 	*gate
 	keys     clientKeys      // of the devices
 	client   *client         // how the servers are reached
-	tape     *tape           // nil where nobody asked for one
+	recorder *recorder       // nil where nobody asked for one
 	sharing  *sharing        // --single-connect; nil without
 	life     context.Context // of the connections to the servers: it outlasts what is under way
 	underWay atomic.Int64    // octets of the requests of all sessions
@@ -111,11 +111,11 @@ func (opts *relayOptions) configure(ctx context.Context, inv *invocation, r *rel
 	}
 	r.log = &sessionLog{out: out, tell: inv.say, json: inv.output.json, verbose: inv.output.verbose}
 	if opts.record != "" {
-		file, err := openTape(opts.record)
+		file, err := openRecord(opts.record)
 		if err != nil {
 			return err
 		}
-		r.tape = newTape(opts.behind(file), inv.say, inv.output.showSecrets)
+		r.recorder = newRecorder(opts.behind(file), inv.say, inv.output.showSecrets)
 	}
 	return nil
 }
@@ -236,8 +236,8 @@ func (r *relayServer) serve(ctx context.Context, conn net.Conn) {
 	} else {
 		d.pass()
 	}
-	if r.tape != nil {
-		r.tape.end(&d.reel)
+	if r.recorder != nil {
+		r.recorder.end(&d.reel)
 	}
 	r.log.flush()
 }

@@ -129,7 +129,7 @@ func (p *passage) attempt(c *client, j *job, h *header, m layouter, packet []byt
 // sendOn makes a packet of the device, with its body in clear, one for the server.
 func (p *passage) sendOn(h header, m layouter, packet []byte) {
 	body := packet[headerLen:]
-	p.tape.packet(&p.reel, p.addr, p.server, true, &h, body, m, p.named)
+	p.recorder.packet(&p.reel, p.addr, p.server, true, &h, body, m, p.named)
 	h.flags &^= flagUnencrypted
 	if p.link.clear {
 		h.flags |= flagUnencrypted
@@ -242,7 +242,7 @@ func (p *passage) answer() error {
 		p.heardOf(&h, nil, asFailure(p.session.keyMismatch(&h, packet[headerLen:], m)).hint)
 		return errNoKey
 	}
-	p.tape.packet(&p.reel, p.addr, p.server, false, &h, packet[headerLen:], m, false)
+	p.recorder.packet(&p.reel, p.addr, p.server, false, &h, packet[headerLen:], m, false)
 	if belongs {
 		p.heardOf(&h, m, "")
 	}

@@ -282,7 +282,7 @@ func (s *sharer) answer(f *forwarded) {
 		if s.trace != nil {
 			s.trace.packet("sent to", s.addr, &h, body, f.response)
 		}
-		s.taped(f, &h, body)
+		s.recorded(f, &h, body)
 		s.conceal(&h, body)
 	} else {
 		if f.seen.leave(); errors.Is(f.job.err, errBodyLength) {
@@ -297,16 +297,16 @@ func (s *sharer) answer(f *forwarded) {
 	}
 }
 
-// taped records a session.
-func (s *sharer) taped(f *forwarded, reply *header, body []byte) {
-	if s.tape == nil {
+// recorded writes a session to the record.
+func (s *sharer) recorded(f *forwarded, reply *header, body []byte) {
+	if s.recorder == nil {
 		return
 	}
 	var c codec
 	var err error
 	if s.scratch, err = c.appendPacket(s.scratch[:0], &f.head, f.message); err == nil {
-		s.tape.packet(&s.reel, s.addr, f.seen.server, true, &f.head, s.scratch[headerLen:], f.message, false)
-		s.tape.packet(&s.reel, s.addr, f.seen.server, false, reply, body, f.response, false)
+		s.recorder.packet(&s.reel, s.addr, f.seen.server, true, &f.head, s.scratch[headerLen:], f.message, false)
+		s.recorder.packet(&s.reel, s.addr, f.seen.server, false, reply, body, f.response, false)
 	}
 }
 

@@ -160,6 +160,9 @@ func (inv *invocation) givenKeys(ctx context.Context) (keys []key, err error) {
 			return nil, err
 		}
 	}
+	if inv.key.set && inv.key.value == "" {
+		return nil, failf(classUsage, "the key is empty")
+	}
 	if inv.key.set {
 		keys = append(keys, key{fromCommandLine, inv.key.value})
 	}

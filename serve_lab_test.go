@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // rules makes rules of words like +^show and -reload.
@@ -209,6 +210,12 @@ func TestLabPassword(t *testing.T) {
 	}
 }
 
+// begun is a session whose START was taken.
+func (d *authSession) begun() *authSession {
+	d.packet(time.Now(), &header{version: d.version, typ: typeAuthen, seqNo: 1}, &d.start)
+	return d
+}
+
 // An unknown user has nothing to say that lets it in, an empty password least of all.
 func TestUnknownUser(t *testing.T) {
 	for typ, n := range map[authenType]int{authenPAP: 0, authenCHAP: 16, authenMSCHAP: 8, authenMSCHAPv2: 16} {
@@ -222,7 +229,7 @@ func TestUnknownUser(t *testing.T) {
 			}
 			d := &authSession{version: minorOne,
 				start: authenStart{action: authenLogin, subject: subject{typ: typ, service: authenServiceLogin, user: "eve"}, data: data}}
-			if r := labPeer().replyToStart(d); r.status != authenFail || r.serverMsg != "Login incorrect" {
+			if r := labPeer().replyToStart(d.begun()); r.status != authenFail || r.serverMsg != "Login incorrect" {
 				t.Errorf("%s: %+v", typ, r)
 			}
 		}
@@ -235,7 +242,7 @@ func TestNoNewUser(t *testing.T) {
 	p := labPeer()
 	p.enable, p.expire = "secret", list{"eve"}
 	d := &authSession{start: authenStart{action: authenLogin, subject: subject{typ: authenASCII, service: authenServiceEnable, user: "eve"}}}
-	p.replyToStart(d)
+	p.replyToStart(d.begun())
 	for _, tt := range []struct {
 		says string
 		want authenStatus

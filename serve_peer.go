@@ -218,7 +218,8 @@ func (p *peer) startAuthen(h *header, body []byte) (reply layouter, over bool, e
 		p.spare = new(authSession)
 	}
 	d := p.spare
-	*d = authSession{observation: p.observe(), version: h.version}
+	*d = authSession{version: h.version}
+	p.observe(&d.observation)
 	if err := p.decode(h, body, &d.start); err != nil {
 		return nil, false, err
 	}
@@ -302,13 +303,12 @@ func (p *peer) end(id uint32, d *authSession) {
 }
 
 // observe begins the observation of a session.
-func (p *peer) observe() observation {
-	return observation{sessionRecord: sessionRecord{peer: p.addr, key: p.key.source}}
-}
+func (p *peer) observe(o *observation) { o.peer, o.key = p.addr, p.key.source }
 
 // exchange is the record of a session of one request and one reply.
 func (p *peer) exchange(h *header, request, reply layouter) *sessionRecord {
-	o, now := p.observe(), time.Now()
+	o, now := new(observation), time.Now()
+	p.observe(o)
 	o.packet(now, h, request)
 	o.packet(now, replyTo(h), reply)
 	return &o.sessionRecord

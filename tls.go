@@ -43,7 +43,7 @@ func (t *tlsOptions) register(o *optionSet) {
 	o.add((*text)(&t.serverName), "servername", "NAME", "name that the server's certificate must have (default that of HOST)")
 	o.add(&t.crls, "crl", "FILE", "revocation list, PEM or DER; repeatable")
 	o.add((*toggle)(&t.insecure), "insecure", "", "do not verify the server's certificate")
-	o.add((*text)(&t.keyLog), "keylog", "FILE", "append the session's secrets, for a packet analyser")
+	o.add((*text)(&t.keyLog), "keylog", "FILE", "append the session's secrets, for a packet analyser; decode: read them")
 }
 
 // check refuses what is said of TLS where there is none, so that nobody is in doubt whether it

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// A tape is a capture file (pcap) of all that goes through: as if device and server had spoken with each
+// A recorder writes a capture file (pcap) of all that goes through: as if device and server had spoken with each
 // other in clear, each packet with the flag that says so. It is nil where nobody asked for one.
-type tape struct {
+type recorder struct {
 	tell        func(format string, args ...any)
 	showSecrets bool
 
@@ -22,7 +22,7 @@ type tape struct {
 	failed bool // the last write
 }
 
-// A reel is one conversation on the tape. Its sequence numbers are those of TCP.
+// A reel is one conversation in the record. Its sequence numbers are those of TCP.
 type reel struct {
 	device, server netip.AddrPort
 	next           [2]uint32 // of the device, of the server
@@ -38,8 +38,8 @@ const (
 	tcpACK     = 0x10
 )
 
-// openTape makes the file, which only its owner may read.
-func openTape(name string) (*os.File, error) {
+// openRecord makes the file, which only its owner may read.
+func openRecord(name string) (*os.File, error) {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err == nil {
 		if info, e := f.Stat(); e == nil && info.Mode().IsRegular() {
@@ -52,8 +52,8 @@ func openTape(name string) (*os.File, error) {
 	return f, nil
 }
 
-func newTape(out io.Writer, tell func(string, ...any), showSecrets bool) *tape {
-	t := &tape{out: out, tell: tell, showSecrets: showSecrets}
+func newRecorder(out io.Writer, tell func(string, ...any), showSecrets bool) *recorder {
+	t := &recorder{out: out, tell: tell, showSecrets: showSecrets}
 	head := binary.LittleEndian.AppendUint32(nil, 0xa1b2c3d4) // times are microseconds
 	head = binary.LittleEndian.AppendUint16(head, 2)
 	head = binary.LittleEndian.AppendUint16(head, 4)
@@ -65,7 +65,7 @@ func newTape(out io.Writer, tell func(string, ...any), showSecrets bool) *tape {
 
 // packet records a packet of a device or of its server, whose body is in clear. shown says that what it
 // says is no secret.
-func (t *tape) packet(r *reel, device, server netip.AddrPort, fromDevice bool, h *header, body []byte, m layouter, shown bool) {
+func (t *recorder) packet(r *reel, device, server netip.AddrPort, fromDevice bool, h *header, body []byte, m layouter, shown bool) {
 	if t == nil {
 		return
 	}
@@ -96,7 +96,7 @@ func (t *tape) packet(r *reel, device, server netip.AddrPort, fromDevice bool, h
 }
 
 // blank writes stars over the secrets of a body.
-func (t *tape) blank(body []byte, m layouter) {
+func (t *recorder) blank(body []byte, m layouter) {
 	t.codec = codec{fields: t.codec.fields[:0], reading: true, buf: body, visit: func(f field, _ any) {
 		if end := len(body) - len(t.codec.buf); f.secret {
 			for i := end - f.length; i < end; i++ {
@@ -108,13 +108,13 @@ func (t *tape) blank(body []byte, m layouter) {
 }
 
 // end records the end of a conversation.
-func (t *tape) end(r *reel) {
+func (t *recorder) end(r *reel) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.close(r, time.Now())
 }
 
-func (t *tape) close(r *reel, now time.Time) {
+func (t *recorder) close(r *reel, now time.Time) {
 	if r.open {
 		t.segment(r, true, tcpFIN|tcpACK, nil, now)
 		t.segment(r, false, tcpFIN|tcpACK, nil, now)
@@ -124,7 +124,7 @@ func (t *tape) close(r *reel, now time.Time) {
 }
 
 // segment writes one frame: the capture's header, IP, TCP, octets.
-func (t *tape) segment(r *reel, fromDevice bool, flags byte, octets []byte, now time.Time) {
+func (t *recorder) segment(r *reel, fromDevice bool, flags byte, octets []byte, now time.Time) {
 	from, to, own := r.device, r.server, 0
 	if !fromDevice {
 		from, to, own = to, from, 1
@@ -172,7 +172,7 @@ func (t *tape) segment(r *reel, fromDevice bool, flags byte, octets []byte, now 
 }
 
 // write writes a frame, and says when that begins to fail, and when it no longer does.
-func (t *tape) write(b []byte) {
+func (t *recorder) write(b []byte) {
 	_, err := t.out.Write(b)
 	switch {
 	case err != nil && !t.failed:

@@ -1,0 +1,250 @@
+package main
+
+import (
+	"net/netip"
+	"time"
+)
+
+// A decodeTalk is what a conversation is to the decoder.
+type decodeTalk struct {
+	conv    *conversation
+	client  int  // which end; -1 until a packet says it, where no SYN did
+	begun   bool // it is TACACS+: a packet was there
+	partial bool // packets may be missing: it began before the capture, or had a gap
+	skipped int  // octets in which there was no header
+	sides   [2]decodeSide
+	open    []*decodeSession
+	who     *decodeClient
+	tls     *tlsConversation // nil where it is in clear
+}
+
+// A decodeSide is what one end says.
+type decodeSide struct {
+	held []byte // a packet that is not whole yet
+	lost bool   // where the next packet begins is not known: it is searched for
+}
+
+// Bounds.
+const (
+	maxPartialAll   = 4 << 20  // octets of packets that are not whole yet
+	maxUnrecognized = 64 << 10 // octets that are searched for a first header, where a conversation began before the capture
+	maxDecodedTLS   = 256      // TLS conversations at a time
+)
+
+// said takes octets of a conversation, in order.
+func (d *decoder) said(c *conversation, from int, at time.Time, octets []byte) {
+	t, ok := c.owner.(*decodeTalk)
+	if !ok {
+		t = d.begin(c)
+		if looksLikeTLS(octets) && !d.startTLS(t) {
+			return
+		}
+	}
+	if t.tls != nil {
+		t.tls.add(from, at, octets)
+	} else {
+		d.octets(t, from, at, octets)
+	}
+}
+
+// begin makes a talk of a conversation.
+func (d *decoder) begin(c *conversation) *decodeTalk {
+	var t *decodeTalk
+	if n := len(d.talks); n > 0 {
+		t, d.talks = d.talks[n-1], d.talks[:n-1]
+	} else {
+		t = new(decodeTalk)
+	}
+	*t = decodeTalk{conv: c, client: -1, partial: !c.opened, open: t.open[:0]}
+	if c.owner = t; c.opened {
+		t.client = 0
+	}
+	for i := range t.sides {
+		t.sides[i].lost = t.partial
+	}
+	return t
+}
+
+// looksLikeTLS says whether octets begin like a record of TLS (RFC 8446 section 5.1).
+func looksLikeTLS(b []byte) bool {
+	return b[0] >= 20 && b[0] <= recordData && (len(b) == 1 || b[1] == 3)
+}
+
+// startTLS makes the application data of a conversation its octets. There may be no room for one more.
+func (d *decoder) startTLS(t *decodeTalk) bool {
+	if d.tlsOpen == maxDecodedTLS {
+		d.count.dropped++
+		return false
+	}
+	d.tlsOpen++
+	t.tls = newTLSConversation(d.keyLog, func(from int, at time.Time, octets []byte) { d.octets(t, from, at, octets) })
+	return true
+}
+
+// octets cuts what a side says into packets, and keeps what is left over for the next time.
+func (d *decoder) octets(t *decodeTalk, from int, at time.Time, octets []byte) {
+	s := &t.sides[from]
+	before := len(s.held)
+	if before > 0 {
+		s.held = append(s.held, octets...)
+		octets = s.held
+	}
+	rest := d.packets(t, from, at, octets)
+	if s.held = append(s.held[:0], rest...); len(rest) == 0 {
+		s.held = nil // as most packets are whole at once
+	}
+	d.partial += len(rest) - before
+	if d.partial > maxPartialAll {
+		d.count.dropped++
+		d.lose(t, from)
+	}
+}
+
+// packets takes the packets that are whole. The rest are octets of one that is not.
+func (d *decoder) packets(t *decodeTalk, from int, at time.Time, octets []byte) (rest []byte) {
+	s := &t.sides[from]
+	for len(octets) > 0 {
+		if !t.fits(from, octets) {
+			if !t.begun && (!t.partial || t.skipped > maxUnrecognized) {
+				t.conv.ignored = true
+				return nil
+			}
+			s.lost = true
+			n := nextHeader(octets)
+			t.skipped, octets = t.skipped+n, octets[n:]
+			continue
+		}
+		if len(octets) < headerLen {
+			return octets
+		}
+		h := parseHeader(octets)
+		n := headerLen + int(h.length)
+		if len(octets) < n {
+			return octets
+		}
+		if s.lost && len(octets) > n && !t.fits(from, octets[n:]) { // a packet ends at the end, or where another begins
+			octets = octets[nextHeader(octets):]
+			continue
+		}
+		s.lost = false
+		if !t.begun {
+			d.recognize(t, from, &h)
+		}
+		d.packet(t, from, at, &h, octets[headerLen:n])
+		octets = octets[n:]
+	}
+	return nil
+}
+
+// nextHeader is how far away the next octet is that a header could begin with.
+func nextHeader(b []byte) int {
+	for n := 1; n < len(b); n++ {
+		if v := version(b[n]); v == minorDefault || v == minorOne {
+			return n
+		}
+	}
+	return len(b)
+}
+
+// fits says whether octets begin like the header of a packet from that side, as far as they go.
+// RFC 8907 section 4.1.
+func (t *decodeTalk) fits(from int, b []byte) bool {
+	switch {
+	case version(b[0]) != minorDefault && version(b[0]) != minorOne:
+	case len(b) > 1 && (packetType(b[1]) < typeAuthen || packetType(b[1]) > typeAcct):
+	case len(b) > 2 && (b[2] == 0 || t.client >= 0 && (b[2]%2 == 1) != (from == t.client)):
+	case len(b) > 9 && (b[8] != 0 || b[9] != 0): // over maxBody
+	default:
+		return true
+	}
+	return false
+}
+
+// recognize notes that a conversation is TACACS+, and which end is the client.
+func (d *decoder) recognize(t *decodeTalk, from int, h *header) {
+	if t.begun = true; t.client < 0 {
+		t.client = from
+		if h.seqNo%2 == 0 {
+			t.client = 1 - from
+		}
+	}
+	t.who = d.clientOf(t.peer().Addr())
+	d.count.conversations++
+}
+
+func (t *decodeTalk) peer() netip.AddrPort   { return t.conv.ends[max(t.client, 0)] }
+func (t *decodeTalk) server() netip.AddrPort { return t.conv.ends[1-max(t.client, 0)] }
+
+// gap notes that octets of a side are missing: the session that waits for them is cut short, and the side
+// goes on where the next header is.
+func (d *decoder) gap(c *conversation, from int, _ time.Time, missing int) {
+	t, ok := c.owner.(*decodeTalk)
+	switch {
+	case !ok:
+		t = d.begin(c)
+	case t.tls != nil:
+		t.tls.gap(from, missing)
+	}
+	d.lose(t, from)
+}
+
+// lose gives up what there is of a packet, whose other octets are missing.
+func (d *decoder) lose(t *decodeTalk, from int) {
+	s := &t.sides[from]
+	d.partial -= len(s.held)
+	s.held, s.lost, t.partial = s.held[:0], true, true
+	for _, o := range t.open {
+		o.hit = true
+	}
+}
+
+// ended takes the end of a conversation.
+func (d *decoder) ended(c *conversation, at time.Time) {
+	t, ok := c.owner.(*decodeTalk)
+	if !ok {
+		return
+	}
+	if t.tls != nil {
+		d.tlsOpen--
+		t.tls.add(0, at, nil) // what waited for its secret
+		d.endTLS(t)
+	}
+	for len(t.open) > 0 {
+		d.leave(t.open[0])
+	}
+	for i := range t.sides {
+		d.partial -= len(t.sides[i].held)
+	}
+	*t = decodeTalk{open: t.open[:0]}
+	d.talks = append(d.talks, t)
+}
+
+// endTLS prints what kept a TLS conversation from being read. One of a port that is none of TACACS+ may
+// be anything, and is counted only.
+func (d *decoder) endTLS(t *decodeTalk) {
+	why := t.tls.problem
+	if d.keyLog == nil {
+		why = "there is no key log (--keylog)"
+	}
+	switch expected := d.port != 0 || isTACACSPort(t.conv.ends[0].Port()) || isTACACSPort(t.conv.ends[1].Port()); {
+	case why == "" && t.tls.alert == "":
+		return
+	case !expected && !t.begun:
+		d.count.otherTLS++
+		return
+	}
+	text := "TLS"
+	if t.tls.serverName != "" {
+		text += " for " + t.tls.serverName
+	}
+	if why != "" {
+		text += " was not read: " + why
+	}
+	if t.tls.alert != "" {
+		text += "; alert: " + t.tls.alert
+	}
+	d.print(&sessionRecord{at: t.conv.began, peer: t.peer(), server: t.server(), problem: text})
+}
+
+// isTACACSPort: 49 is the one of RFC 8907, 300 that of RFC 9887.
+func isTACACSPort(port uint16) bool { return port == 49 || port == 300 }

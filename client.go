@@ -246,10 +246,7 @@ func (a *asker) reach(ctx context.Context, j *job) (err error) {
 		return err
 	}
 	_ = a.link.conn.SetDeadline(j.session.deadline)
-	if err = ctx.Err(); err != nil { // which may have set another one before
-		a.close()
-	}
-	return err
+	return ctx.Err() // which may have set another one before
 }
 
 // close ends the connection that is kept.

@@ -184,7 +184,6 @@ func (c *crew) connected(ctx context.Context, l *link) {
 	}
 	c.mux = newMux(l, c.bell.rung, c.idle)
 	c.bell.link.Store(l)
-	l.spent = c.use != usageShared // that was decided meanwhile
 	c.share(j)
 }
 
@@ -284,7 +283,7 @@ func (c *crew) landed(ctx context.Context, j *job) {
 
 // tidy ends the shared connection when nothing is under way on it, nor may be any more.
 func (c *crew) tidy() {
-	if c.mux == nil || c.mux.flights.first != nil || !c.mux.link.spent {
+	if c.mux == nil || c.mux.flights.first != nil || c.use == usageShared && !c.mux.link.spent {
 		return
 	}
 	if n := c.mux.link.answered; isClosed(c.mux.dead) && n > 0 && n < quickEnd {
@@ -335,9 +334,6 @@ func (c *crew) descend(to usage, why string) {
 	}
 	if c.use = to; why != "" {
 		c.note(why)
-	}
-	if c.mux != nil {
-		c.mux.link.spent = true
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -149,6 +150,9 @@ func TestFirstOnADeadServer(t *testing.T) {
 		if len(list) != 3 || len(a.Attempts) != 2 || a.Timing["total"] <= 0 || a.ExitCode != classNetwork.exit() {
 			t.Errorf("answer %d of %d: %+v", i, len(list), a)
 		}
+	}
+	if list = answers(t, runWith(t, secretsInEnv, requests(1, papLine), "batch", dead).out); len(list) != 1 || list[0].Timing["total"] <= 0 {
+		t.Errorf("without retries: %+v", list)
 	}
 	got := runWith(t, secretsInEnv, requests(20, papLine), "batch", dead+","+good.addr)
 	list = answers(t, got.out)
@@ -957,6 +961,40 @@ func TestMuxRoom(t *testing.T) {
 	}
 }
 
+// TestPlace is which jobs share a connection: of one exchange, in their first attempt or put again
+// after one that was lost. After RESTART the same server is asked, which may be another by now.
+func TestPlace(t *testing.T) {
+	for name, tt := range map[string]struct {
+		use    usage
+		misses int
+		err    error // of the attempt before
+		typ    authenType
+		shared bool
+	}{
+		"first":            {usageShared, 0, nil, authenPAP, true},
+		"lost":             {usageShared, 0, failf(classNetwork, "lost").as(fateLost), authenPAP, true},
+		"silent":           {usageShared, 0, failf(classNetwork, "silent").as(fateSilent), authenPAP, false},
+		"restart":          {usageShared, 0, errRestart, authenPAP, false},
+		"to another":       {usageShared, 1, failf(classNetwork, "gone"), authenPAP, false},
+		"dialogue":         {usageShared, 0, nil, authenASCII, false},
+		"one at a time":    {usageKept, 0, nil, authenPAP, false},
+		"one a connection": {usageFresh, 0, nil, authenPAP, false},
+	} {
+		c := newCrew(clientFor(t, "tac1"), 4)
+		c.use, c.hired, c.now = tt.use, 4, time.Now() // the workers are at home
+		c.mux = newMux(&link{client: c.client, answered: 1, established: true, idleSince: c.now}, nil, nil)
+		j := &job{request: newLogin(caller{user: "u", authenType: tt.typ}, testPassword), misses: tt.misses, err: tt.err}
+		c.queue.push(j)
+		if !c.place(t.Context(), j) || (len(c.mux.byID) == 1) != tt.shared || (len(c.errands) == 1) == tt.shared || c.busy() != 1 || c.queue.first != nil {
+			t.Errorf("%s: %d on the shared connection, %d apart", name, len(c.mux.byID), len(c.errands))
+			continue
+		}
+		if !tt.shared && (<-c.errands).keep != (tt.use != usageFresh) {
+			t.Errorf("%s: the connection is kept otherwise than it is of use", name)
+		}
+	}
+}
+
 // TestMuxDoesNotHoldBack: what is queued goes out although there is more to read already.
 func TestMuxDoesNotHoldBack(t *testing.T) {
 	for size, want := range map[int]int{flushAt - 1: 0, flushAt: flushAt} {
@@ -1086,6 +1124,38 @@ func TestMuxGrace(t *testing.T) {
 		if holds := m.hold(at, until); holds != tt.holds || holds && m.limit.After(now) != tt.overdue || holds && m.limit.Sub(at) != tt.wait {
 			t.Errorf("%v after the deadline: %t, overdue %t, waits for %v", tt.after, holds, m.limit.After(now), m.limit.Sub(at))
 		}
+	}
+}
+
+// TestReplyInTheGrace: a reply that comes a moment after the time of its session counts; a later one
+// does not.
+func TestReplyInTheGrace(t *testing.T) {
+	for late, want := range map[time.Duration]fate{grace / 2: fateDecided, 2 * grace: fateSilent} {
+		synctest.Test(t, func(t *testing.T) {
+			conn, other := net.Pipe()
+			c := &client{servers: []server{newServer("tac1", 49)}, keys: []key{{"test", testKey}}, timeout: time.Second}
+			m := newMux(&link{client: c, conn: conn}, nil, func() {})
+			j := &job{request: newRecord(caller{user: "u"}, authenMethodTACACSPlus, acctStart, []string{"service=shell"}, "1")}
+			c.begin(j, time.Now())
+			if err := m.add(j); err != nil {
+				t.Fatal(err)
+			}
+			h := j.session.sent
+			h.seqNo++
+			size := int64(len(m.out))
+			var server sync.WaitGroup
+			server.Go(func() {
+				io.CopyN(io.Discard, other, size)
+				time.Sleep(c.timeout + late)
+				other.Write(packed(h, testKey, &acctReply{status: acctSuccess}))
+			})
+			if got := m.wait(t.Context(), time.Time{}); got != j || fateOf(j.err) != want {
+				t.Errorf("a reply %v after its time: %v", late, j.err)
+			}
+			conn.Close()
+			other.Close()
+			server.Wait()
+		})
 	}
 }
 

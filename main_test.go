@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -20,6 +21,11 @@ import (
 func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == "tacacs_plus" {
 		main()
+	}
+	// A script's background job ignores Ctrl-C, and what the tests start would too. What is watched
+	// here has its default effect there.
+	if signal.Ignored(os.Interrupt) {
+		signal.Notify(make(chan os.Signal, 1), os.Interrupt)
 	}
 	// Most tests wait for each other's time limits, not for a processor.
 	if err := flag.Set("test.parallel", "16"); err != nil {

@@ -595,6 +595,55 @@ func TestIdleConnectionCloses(t *testing.T) {
 	}
 }
 
+// TestRequestWhileOthersWait: a request goes out although the connection waits for the replies to
+// those before.
+func TestRequestWhileOthersWait(t *testing.T) {
+	t.Parallel()
+	waits := make(chan struct{})
+	s := handWritten(t, func(c *wire) {
+		c.Write(c.grant(c.next()))
+		first := c.take(1)
+		close(waits)
+		c.Write(append(c.grant(c.next()), c.grant(first[0])...))
+		c.behave()
+	})
+	k := talkTo(t, s.addr, "--timeout", "5")
+	for i := range 3 {
+		k.say(fmt.Sprintf(authorLine, fmt.Sprintf(`"user":"u%d"`, i)))
+		switch i {
+		case 0:
+			k.hear()
+		case 1:
+			<-waits
+			time.Sleep(10 * time.Millisecond) // batch waits too
+		}
+	}
+	for range 2 {
+		if a := k.hear(); !a.Granted {
+			t.Errorf("answer %+v %+v", a, a.Error)
+		}
+	}
+	if k.end(); s.connections() != 1 || s.asked("u1") != 1 || s.asked("u2") != 1 {
+		t.Errorf("%d connections, asked %d and %d times", s.connections(), s.asked("u1"), s.asked("u2"))
+	}
+}
+
+// TestFewOctetsOfAStranger: what is not TACACS+ is called so whichever way it is met, also where it
+// is shorter than a header.
+func TestFewOctetsOfAStranger(t *testing.T) {
+	t.Parallel()
+	s := handWritten(t, func(c *wire) {
+		c.next()
+		io.WriteString(c, "hi\n")
+	})
+	for _, line := range []string{"authenticate alice AT -t pap --json", "batch AT"} {
+		got := runWith(t, secretsInEnv, requests(1, papLine), split(line, "AT", s.addr)...)
+		if list := answers(t, got.out); len(list) != 1 || list[0].ExitCode != classProtocol.exit() || !strings.Contains(list[0].Error.Message, "begins with 0x68") {
+			t.Errorf("%s: got %+v", line, got)
+		}
+	}
+}
+
 // TestInterruptedMux is Ctrl-C with requests under way: on one connection, on a connection each,
 // and before the first reply. Each of them gets its answer, and the exit code is 130.
 func TestInterruptedMux(t *testing.T) {
@@ -680,7 +729,11 @@ func TestMuxServers(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			got := runWith(t, secretsInEnv, requests(30, tt.line), "batch", tt.servers, "--timeout", "1")
+			timeout := "10"
+			if tt.name == "silent" {
+				timeout = "3" // which is waited for
+			}
+			got := runWith(t, secretsInEnv, requests(30, tt.line), "batch", tt.servers, "--timeout", timeout)
 			n := checkAnswers(t, answers(t, got.out), 30)
 			if got.code != tt.code || (n == 30) != (tt.code == 0) || tt.code != 0 && n != 0 {
 				t.Errorf("got %d, %d of 30 granted: %s", int(got.code), n, got.err)
@@ -854,7 +907,7 @@ func TestMuxFaults(t *testing.T) {
 		t.Run(fault, func(t *testing.T) {
 			t.Parallel()
 			s := serveWith(t, "--fault", fault)
-			for _, line := range []string{"bench alice AT -t pap -n 40 --timeout 1 --json", "bench alice AT -n 20 --timeout 2 --json"} {
+			for _, line := range []string{"bench alice AT -t pap -n 40 --timeout 3 --json", "bench alice AT -n 20 --timeout 3 --json"} {
 				if got := s.ask(t, line); got.code != classGranted.exit() || !strings.Contains(got.out, `"PASS":`+line[strings.Index(line, "-n ")+3:][:2]) {
 					t.Errorf("%s: got %+v", line, got)
 				}

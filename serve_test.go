@@ -1702,13 +1702,18 @@ func TestConnectionsOfOneAddress(t *testing.T) {
 // A deafPipe takes what is written until its reader reads no more.
 type deafPipe struct {
 	lockedBuffer
-	deaf chan struct{} // closed when it reads no more
-	end  chan struct{} // closed when the test is over
+	deaf  chan struct{} // closed when it reads no more
+	stuck chan struct{} // gets a value when a write waits
+	end   chan struct{} // closed when the test is over
 }
 
 func (d *deafPipe) Write(p []byte) (int, error) {
 	select {
 	case <-d.deaf:
+		select {
+		case d.stuck <- struct{}{}:
+		default:
+		}
 		<-d.end
 		return 0, io.ErrClosedPipe
 	default:
@@ -1723,7 +1728,7 @@ func TestEndWithoutReader(t *testing.T) {
 	for _, name := range []string{"standard output", "both"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			out, said := &deafPipe{deaf: make(chan struct{}), end: make(chan struct{})}, new(lockedBuffer)
+			out, said := &deafPipe{deaf: make(chan struct{}), stuck: make(chan struct{}, 1), end: make(chan struct{})}, new(lockedBuffer)
 			t.Cleanup(func() { close(out.end) })
 			std := stdio{in: strings.NewReader(""), out: out, err: said, env: func(string) string { return testKey }}
 			messages := said
@@ -1746,6 +1751,7 @@ func TestEndWithoutReader(t *testing.T) {
 				turn{session: 1, say: record}.take(t, c, make(map[uint32]uint8), 0)
 				waiting = append(waiting, c)
 			}
+			<-out.stuck
 			cancel()
 			select {
 			case code := <-done:

@@ -27,7 +27,7 @@ type relayServer struct {
 
 // What one device may cost, beside what gate says.
 const (
-	relayBuffer     = 4 << 10         // octets, to read from one side
+	relayBuffer     = 2 << 10         // octets, to read from one side
 	relayIdle       = 5 * time.Minute // a person may be at a prompt
 	maxUnderWay     = 16 << 20        // octets of requests without a verdict
 	maxCandidates   = 64              // keys of one device

@@ -119,6 +119,7 @@ interop:
 bench:
 	go test -run '^$$' -bench . -benchmem ./...
 	cd .bench && go run ./startup -- $(GO_FLAGS)
+	cd .bench && go run ./relay
 	cd .bench/peer && go run .
 	cd .bench && go run ./decode
 

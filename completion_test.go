@@ -35,7 +35,7 @@ func TestCompletion(t *testing.T) {
 		{"-v auth", "authenticate authorize"},
 		{"--timeout 5 auth", "authenticate authorize"},
 		{"--timeout=5 @prod auth", "authenticate authorize"},
-		{"nonsense ''", "authenticate enable chpass authorize account check batch bench serve decode completion version help"},
+		{"nonsense ''", "authenticate enable chpass authorize account check batch bench serve relay decode completion version help"},
 		{"nonsense --retr", "--retries"},
 		{"authenticate -t ''", "ascii pap chap mschap mschapv2"},
 		{"authenticate --authen_type ms", "mschap mschapv2"},
@@ -102,18 +102,15 @@ func TestCompletionOfOptions(t *testing.T) {
 	}
 	for _, c := range commands() {
 		got := offers(t, nil, c.name, "--")
-		want := long(ownOptions[c.name])
-		if strings.Contains(c.words, "HOST") {
-			want = append(want, long(sharedOptions)...)
-		}
-		for _, name := range want {
+		takes, refuses := sharedOf(c)
+		for _, name := range long(ownOptions[c.name] + " " + takes) {
 			if !slices.Contains(got, name) {
 				t.Errorf("%s: %s is not in %q", c.name, name, got)
 			}
 		}
-		for _, other := range []string{"--timeout", "--username"} {
-			if c.server && slices.Contains(got, other) {
-				t.Errorf("%s: %s is for a client", c.name, other)
+		for _, other := range long(refuses) {
+			if slices.Contains(got, other) {
+				t.Errorf("%s: %s is not for it", c.name, other)
 			}
 		}
 	}

@@ -141,7 +141,7 @@ func (s *scriptServer) received(t *testing.T, m layouter) {
 }
 
 // writeFiles makes a folder with files that hold secrets.
-func writeFiles(t *testing.T, files map[string]string) (dir string) {
+func writeFiles(t testing.TB, files map[string]string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
 	for name, text := range files {

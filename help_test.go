@@ -29,12 +29,30 @@ var ownOptions = map[string]string{
 	"batch":        "c concurrency",
 	"help":         "man",
 	"decode":       "key-list summary",
+	"relay":        "listen device-key-file listen-tls listen-cert listen-cert-key client-ca record",
 	"serve":        "listen user users-file enable-password-file permit deny arg must-change reply-delay client-ca write-cacert fault",
 }
 
 const sharedOptions = "u username H host p port k key key-file password password-file password-stdin t authen-type l priv-lvl " +
 	"r rem-addr P virtual-port s service timeout retries 4 6 source interface single-connect unencrypted " +
 	"tls cacert cert cert-key servername crl insecure keylog q quiet v verbose d debug json show-secrets"
+
+// sharedOf are the shared options that a command takes, and some that it refuses.
+func sharedOf(c command) (takes, refuses string) {
+	const output = " q quiet v verbose d debug json show-secrets"
+	switch {
+	case c.name == "relay":
+		return "H host p port k key key-file timeout retries 4 6 source interface single-connect unencrypted tls cacert cert cert-key " +
+			"servername crl insecure keylog" + output, "username password-stdin authen-type"
+	case c.server:
+		return "k key key-file tls cert cert-key" + output, "username password-stdin timeout"
+	case c.offline != nil:
+		return "k key key-file p port keylog" + output, "username password-stdin timeout"
+	case strings.Contains(c.words, "HOST"):
+		return sharedOptions, ""
+	}
+	return "", "username timeout"
+}
 
 // checkHelp demands that a help names all options.
 func checkHelp(t *testing.T, text, names string) {
@@ -72,21 +90,14 @@ func TestHelp(t *testing.T) {
 			t.Errorf("help %s: %+v", c.name, one)
 		}
 		checkHelp(t, one.out, ownOptions[c.name])
-		switch shares := strings.Contains(one.out, "\nOptions that it shares with others"); {
-		case strings.Contains(c.words, "HOST"):
-			checkHelp(t, one.out, sharedOptions)
-		case c.server:
-			checkHelp(t, one.out, "k key key-file tls cert cert-key q quiet v verbose d debug json show-secrets")
-			if strings.Contains(one.out, "--timeout") || strings.Contains(one.out, "--password-stdin") || strings.Contains(one.out, "--username") {
-				t.Errorf("help %s has options that are not for it:\n%s", c.name, one.out)
-			}
-		case c.offline != nil:
-			checkHelp(t, one.out, "k key key-file p port keylog q quiet v verbose d debug json show-secrets")
-			if strings.Contains(one.out, "--timeout") || strings.Contains(one.out, "--password-stdin") || strings.Contains(one.out, "--username") {
-				t.Errorf("help %s has options that are not for it:\n%s", c.name, one.out)
-			}
-		case shares:
+		takes, refuses := sharedOf(c)
+		if checkHelp(t, one.out, takes); takes == "" && strings.Contains(one.out, "\nOptions that it shares with others") {
 			t.Errorf("help %s has options of others:\n%s", c.name, one.out)
+		}
+		for name := range strings.FieldsSeq(refuses) {
+			if strings.Contains(one.out, "--"+name) {
+				t.Errorf("help %s has --%s, which is not for it", c.name, name)
+			}
 		}
 		for _, args := range [][]string{{c.name, "--help"}, {"-h", c.name}, {c.name, "alice", "tac1", "-h", "--json"}} {
 			if got := runWith(t, nil, "", args...); got != one {

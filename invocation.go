@@ -66,6 +66,8 @@ type command struct {
 // a server, and what answers by itself takes none.
 func (c command) takes(row optionRow) bool {
 	switch {
+	case c.server && strings.Contains(c.words, "HOST"): // which it asks
+		return row.group != groupRequest && row.group != groupPassword
 	case c.server:
 		return row.group == groupIdentity || row.group == groupKey || row.group == groupOutput
 	case c.offline != nil:

@@ -111,6 +111,8 @@ func commands() []command {
 			examples: []string{"alice tac1 -t pap -c 64 -n 100000", "alice tac1 --rate 500 --duration 1m"}},
 		{name: "serve", summary: "be a TACACS+ server for the lab and for tests", setup: newServe, server: true,
 			examples: []string{"", "--user alice:secret --permit '^show' --deny ."}},
+		{name: "relay", words: "HOST", summary: "stand between devices and their servers", setup: newRelay, server: true,
+			examples: []string{"tac1 --key-file FILE --device-key-file FILE", "tac1 --tls --cacert FILE --record seen.pcap"}},
 		{name: "decode", words: "[FILE...]", summary: "captures: what devices and servers said", setup: newDecode, offline: []string{"port", "keylog"},
 			examples: []string{"--key-file FILE capture.pcap", "--key-list FILE --summary *.pcapng"}},
 		{name: "completion", words: "SHELL", summary: "print the script for Tab: bash, zsh or fish", setup: newCompletion,

@@ -38,11 +38,13 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// A testServer is serve, run as a person runs it, on a loopback port of its own.
+// A testServer is serve, or relay, run as a person runs it, on a loopback port of its own.
 type testServer struct {
-	addr string
-	log  *lockedBuffer // its standard output: a line for every session
-	stop func() exitCode
+	addr   string        // of the first listener
+	log    *lockedBuffer // its standard output: a line for every session
+	said   *lockedBuffer // its standard error
+	cancel func()
+	stop   func() exitCode
 }
 
 // A lockedBuffer is written by the server while the test reads it.
@@ -63,40 +65,45 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-var listening = regexp.MustCompile(`listening on (\S+)\n`)
+var listening = regexp.MustCompile(`listening (?:for TLS )?on (\S+)\n`)
 
 // serveWith starts serve with the key and the user alice, and these options.
 func serveWith(t testing.TB, options ...string) *testServer {
 	t.Helper()
+	return serving(t, new(lockedBuffer), append([]string{"serve", "--listen", "127.0.0.1:0", "--user", "alice:" + testPassword}, options...)...)
+}
+
+// serving runs a command that listens. Its lines go to out, and to log where that is what out is.
+func serving(t testing.TB, out io.Writer, args ...string) *testServer {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	messages, says := io.Pipe()
-	s := &testServer{log: new(lockedBuffer)}
-	done := make(chan exitCode, 1)
-	args := append([]string{"serve", "--listen", "127.0.0.1:0", "--user", "alice:" + testPassword}, options...)
+	s := &testServer{said: new(lockedBuffer), cancel: cancel}
+	s.log, _ = out.(*lockedBuffer)
+	done, ended := make(chan exitCode, 1), make(chan struct{})
 	go func() {
-		done <- run(ctx, args, stdio{in: strings.NewReader(""), out: s.log, err: says, env: func(name string) string {
-			if name == "TACACS_PLUS_KEY" {
+		done <- run(ctx, args, stdio{in: strings.NewReader(""), out: out, err: s.said, env: func(name string) string {
+			if name == "TACACS_PLUS_KEY" && !slices.Contains(args, "--unencrypted") {
 				return testKey
 			}
 			return ""
 		}})
-		says.Close()
+		close(ended)
 	}()
 	s.stop = sync.OnceValue(func() exitCode { cancel(); return <-done })
 	t.Cleanup(func() { s.stop() })
-	var said []byte
-	for b := make([]byte, 1024); ; {
-		n, err := messages.Read(b)
-		said = append(said, b[:n]...)
-		if m := listening.FindSubmatch(said); m != nil {
-			s.addr = string(m[1])
-			go io.Copy(io.Discard, messages)
-			return s
+	waitUntil(t, args[0]+" listens", func() bool {
+		if m := listening.FindStringSubmatch(s.said.String()); m != nil {
+			s.addr = m[1]
+			return true
 		}
-		if err != nil {
-			t.Fatalf("serve did not start: %s", said)
+		select {
+		case <-ended:
+			t.Fatalf("%s did not start: %s", args[0], s.said)
+		default:
 		}
-	}
+		return false
+	})
+	return s
 }
 
 // ask runs a command against the server: at stands for its address.

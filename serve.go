@@ -5,10 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/hex"
-	"errors"
 	"io"
-	"net"
-	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,6 +16,7 @@ import (
 // program, for looking at what a device sends, for testing clients, and for this program's own
 // tests. It keeps nothing: a changed password lasts as long as the process.
 type labServer struct {
+	*gate
 	keys    clientKeys
 	tls     *tls.Config
 	clear   bool // packets are not obfuscated: TLS
@@ -28,39 +26,26 @@ type labServer struct {
 	expire  list     // users whose password must be changed
 	delay   time.Duration
 	fault   fault
-	log     *sessionLog
-	trace   *tracer
-	slots   chan struct{} // one for each connection that may be open
-	waiting atomic.Int32  // dialogues of all connections
-	try     string        // a command line for what was made, without the address
-	trust   string        // and what it needs for TLS
-	first   string        // the first user
+	waiting atomic.Int32 // dialogues of all connections
+	try     string       // a command line for what was made, without the address
+	trust   string       // and what it needs for TLS
+	first   string       // the first user
 
 	mu    sync.Mutex
-	users map[string]string  // name to password
-	open  map[netip.Addr]int // connections of each client, as holderOf names it
+	users map[string]string // name to password
 }
 
-// What one client may cost.
+// What one client may cost, beside what gate says.
 const (
-	maxConnections   = 1024
-	maxOfOneAddress  = maxConnections / 2
-	maxDialogues     = 1024 // of one connection, waiting for a CONTINUE
-	maxAllDialogues  = 16 << 10
-	maxText          = 255 // octets of a user name, or of a new password: a START has no room for more
-	idleTimeout      = 60 * time.Second
-	handshakeTimeout = 10 * time.Second
-	firstTimeout     = 10 * time.Second       // for the first packet, all of it
-	shutdownTimeout  = 4 * time.Second        // for the replies under way
-	linesTimeout     = 250 * time.Millisecond // for the last lines, and again for saying that nobody reads them
-	maxTries         = 3                      // of an ASCII login
-	maxGathered      = 16 << 10               // octets of replies that are written together
-	keptBody         = 16 << 10               // octets of memory that a connection keeps for the next packet
+	maxDialogues    = 1024 // of one connection, waiting for a CONTINUE
+	maxAllDialogues = 16 << 10
+	maxText         = 255 // octets of a user name, or of a new password: a START has no room for more
+	maxTries        = 3   // of an ASCII login
 )
 
 // newServe is the command serve.
 func newServe(o *optionSet) action {
-	srv := &labServer{users: make(map[string]string), open: make(map[netip.Addr]int), slots: make(chan struct{}, maxConnections)}
+	srv := &labServer{gate: newGate(), users: make(map[string]string)}
 	var opts serveOptions
 	opts.register(o, srv)
 	return func(ctx context.Context, inv *invocation) (output, error) {
@@ -114,36 +99,25 @@ func (srv *labServer) configure(ctx context.Context, inv *invocation, opts *serv
 	if len(opts.listen) == 0 {
 		opts.listen = list{"127.0.0.1:4949"}
 	}
-	if err := checkListen(opts.listen); err != nil {
+	if err := checkListen("listen", opts.listen); err != nil {
 		return err
 	}
-	prefixes, err := cutPrefixes(inv.key.files)
+	prefixes, err := cutPrefixes(inv.key.option, inv.key.files)
 	if err != nil {
 		return err
 	}
-	readers := inv.key.fromStdin()
-	if opts.usersFile == "-" {
-		readers = append(readers, "the users")
-	}
-	if opts.enableFile == "-" {
-		readers = append(readers, "the enable password")
-	}
-	if err := shareStdin(readers); err != nil {
+	if err := srv.loadUsers(ctx, inv, opts); err != nil {
 		return err
-	}
-	if err := srv.addUsers(ctx, inv, opts.users, opts.usersFile); err != nil {
-		return err
-	}
-	if opts.enableFile != "" {
-		if srv.enable, err = inv.readSecret(ctx, "enable password", opts.enableFile, "enable password: ", toNewline); err != nil {
-			return err
-		}
 	}
 	if err := srv.setTLS(inv, opts); err != nil {
 		return err
 	}
 	if !srv.clear { // over TLS there is no key (RFC 9887 section 3.2)
-		if err := srv.loadKeys(ctx, inv, prefixes); err != nil {
+		keys, err := inv.givenKeys(ctx)
+		if err != nil {
+			return err
+		}
+		if srv.keys, err = byPrefix(keys, prefixes, 1); err != nil {
 			return err
 		}
 	}
@@ -160,6 +134,27 @@ func (srv *labServer) configure(ctx context.Context, inv *invocation, opts *serv
 		srv.trace = &tracer{out: inv.std.err, showSecrets: inv.output.showSecrets}
 	}
 	return nil
+}
+
+// loadUsers reads the users and the password of enable, which may come from standard input, as the key may.
+func (srv *labServer) loadUsers(ctx context.Context, inv *invocation, opts *serveOptions) (err error) {
+	readers := inv.key.fromStdin()
+	if opts.usersFile == "-" {
+		readers = append(readers, "the users")
+	}
+	if opts.enableFile == "-" {
+		readers = append(readers, "the enable password")
+	}
+	if err := shareStdin(readers); err != nil {
+		return err
+	}
+	if err := srv.addUsers(ctx, inv, opts.users, opts.usersFile); err != nil {
+		return err
+	}
+	if opts.enableFile != "" {
+		srv.enable, err = inv.readSecret(ctx, "enable password", opts.enableFile, "enable password: ", toNewline)
+	}
+	return err
 }
 
 // addUsers collects the users of the options and of the file.
@@ -187,38 +182,13 @@ func (srv *labServer) addUsers(ctx context.Context, inv *invocation, users []str
 	return nil
 }
 
-// checkListen refuses what is no address and port to listen on.
-func checkListen(addrs []string) error {
-	for _, addr := range addrs {
-		_, port, err := net.SplitHostPort(addr)
-		if err == nil {
-			_, err = net.LookupPort("tcp", port)
-		}
-		if err != nil || port == "" {
-			return failf(classUsage, "--listen \"%s\" is not ADDRESS:PORT", escape(addr))
-		}
-	}
-	return nil
-}
-
-// offLoopback is the first of the addresses to listen on that others than this host can reach.
-func offLoopback(addrs []string) string {
-	for _, addr := range addrs {
-		host, _, _ := net.SplitHostPort(addr)
-		if a, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !a.IsLoopback()) {
-			return addr
-		}
-	}
-	return ""
-}
-
 // makeUp makes a key and a user where there is none, for a server that only this host can reach.
 func (srv *labServer) makeUp(inv *invocation, listen []string) error {
 	var b [12]byte
 	rand.Read(b[:]) // never fails
 	own, made := hex.EncodeToString(b[:]), ""
 	if !srv.clear && len(srv.keys) == 0 {
-		srv.keys = clientKeys{{}: {"made by serve", own}}
+		srv.keys = clientKeys{{}: {{"made by serve", own}}}
 		made = "a key"
 	}
 	if len(srv.users) == 0 {
@@ -247,116 +217,15 @@ func (srv *labServer) makeUp(inv *invocation, listen []string) error {
 
 // run listens until ctx ends, then lets the replies under way finish.
 func (srv *labServer) run(ctx context.Context, inv *invocation, listen []string) error {
-	var listeners []net.Listener
-	defer func() {
-		for _, l := range listeners {
-			l.Close()
-		}
-	}()
-	for _, addr := range listen {
-		l, err := net.Listen("tcp", addr)
-		if err != nil {
-			return failf(classNetwork, "listen on %s: %w", escape(addr), cause(err))
-		}
-		if srv.tls != nil {
-			l = tls.NewListener(l, srv.tls)
-		}
-		listeners = append(listeners, l)
+	defer srv.shut()
+	if err := srv.listen(listen, srv.tls); err != nil {
+		return err
 	}
-	var all sync.WaitGroup
-	for _, l := range listeners {
+	for _, l := range srv.listeners {
 		inv.say("listening on %s", l.Addr())
 		if srv.try != "" {
 			inv.say("try: %s %s%s", strings.TrimSpace(srv.try), l.Addr(), srv.trust)
 		}
-		all.Go(func() { srv.accept(ctx, l, &all) })
 	}
-	<-ctx.Done()
-	for _, l := range listeners {
-		l.Close()
-	}
-	return srv.drain(inv, &all)
-}
-
-// drain lets the replies under way finish, then writes the last lines. It takes under five seconds also
-// where connections do not end, or nobody reads what is written: what has been acknowledged is written
-// before that.
-func (srv *labServer) drain(inv *invocation, all *sync.WaitGroup) error {
-	flushed := make(chan error, 2)
-	go func() { all.Wait(); flushed <- srv.log.flush() }()
-	late := time.AfterFunc(shutdownTimeout, func() { flushed <- srv.log.flush() })
-	defer late.Stop()
-	select {
-	case err := <-flushed:
-		if err != nil {
-			return failf(classUsage, "write the lines of sessions: %w", cause(err))
-		}
-	case <-time.After(shutdownTimeout + linesTimeout):
-		go inv.say("lines of sessions were not written: nobody reads standard output")
-		time.Sleep(linesTimeout) // standard error may be the same pipe
-	}
-	return nil
-}
-
-// accept takes connections, each for a goroutine of its own, up to the limit.
-func (srv *labServer) accept(ctx context.Context, l net.Listener, all *sync.WaitGroup) {
-	for {
-		conn, err := l.Accept()
-		if err != nil {
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			time.Sleep(10 * time.Millisecond) // out of file descriptors, most likely
-			continue
-		}
-		addr := addrPortOf(conn.RemoteAddr())
-		if refused := srv.enter(addr.Addr()); refused != "" {
-			srv.log.note(addr, "refused: "+refused)
-			conn.Close()
-			continue
-		}
-		all.Go(func() {
-			srv.serve(ctx, conn)
-			srv.leave(addr.Addr())
-		})
-	}
-}
-
-// enter takes a place for a connection of a client, or says why there is none: no address may take all
-// of them.
-func (srv *labServer) enter(client netip.Addr) (refused string) {
-	srv.mu.Lock()
-	defer srv.mu.Unlock()
-	client = holderOf(client)
-	if srv.open[client] >= maxOfOneAddress {
-		return "too many connections of this address"
-	}
-	select {
-	case srv.slots <- struct{}{}:
-		srv.open[client]++
-		return ""
-	default:
-		return "too many connections"
-	}
-}
-
-// holderOf is whom a place is counted for: an address, or the /64 of one of IPv6, in which one host can
-// have as many as it likes.
-func holderOf(client netip.Addr) netip.Addr {
-	if client.Is4() || client.IsLinkLocalUnicast() {
-		return client
-	}
-	network, _ := client.Prefix(64)
-	return network.Addr()
-}
-
-// leave gives the place back.
-func (srv *labServer) leave(client netip.Addr) {
-	srv.mu.Lock()
-	defer srv.mu.Unlock()
-	client = holderOf(client)
-	if srv.open[client]--; srv.open[client] == 0 {
-		delete(srv.open, client)
-	}
-	<-srv.slots
+	return srv.gate.run(ctx, inv, srv.serve, srv.log.flush)
 }

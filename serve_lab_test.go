@@ -109,7 +109,8 @@ func TestLabAuthorize(t *testing.T) {
 }
 
 func labPeer() *peer {
-	return &peer{labServer: newLab(), dialogues: make(map[uint32]*authSession)}
+	srv := newLab()
+	return &peer{labServer: srv, guest: &guest{log: srv.log}, dialogues: make(map[uint32]*authSession)}
 }
 
 // proofTypes are the types that send no password, and how long their challenge is.

@@ -1,35 +1,25 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"crypto/tls"
-	"fmt"
-	"io"
 	"net"
-	"net/netip"
-	"slices"
 	"time"
 )
 
 // A peer is one client's connection.
 type peer struct {
 	*labServer
-	conn      net.Conn
-	addr      netip.AddrPort // where conn comes from
-	key       key            // of that client
-	in        *bufio.Reader
+	*guest
+	key       key                     // of that client
 	out       []byte                  // replies that wait for being written together
 	dialogues map[uint32]*authSession // authentications that wait for a CONTINUE
 	single    bool                    // single-connection mode (RFC 8907 section 4.3)
-	begun     bool                    // the first packet was read
 	sessions  int                     // that were begun
-	waits     time.Time               // since when the deadlines are counted
 
 	// Used again for every packet, so that a login costs the server little.
-	codec codec
-	body  []byte
-	spare *authSession
+	codec  codec
+	packet []byte
+	spare  *authSession
 }
 
 // serve reads packets until the client goes, breaks a rule, or is idle for too long. Replies
@@ -38,21 +28,14 @@ func (srv *labServer) serve(ctx context.Context, conn net.Conn) {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	addr := addrPortOf(conn.RemoteAddr())
-	key, known := srv.keys.of(addr.Addr())
-	if !known && !srv.clear {
-		srv.log.note(addr, "refused: no key is for this address")
+	c := srv.welcome(ctx, conn, srv.keys, srv.clear, 16<<10)
+	if c == nil {
 		return
 	}
-	if secure, ok := conn.(*tls.Conn); ok {
-		conn.SetDeadline(time.Now().Add(handshakeTimeout))
-		if err := secure.HandshakeContext(ctx); err != nil {
-			srv.log.note(addr, "TLS: "+handshakeFault(err))
-			return
-		}
+	p := &peer{labServer: srv, guest: c, dialogues: make(map[uint32]*authSession)}
+	if len(c.keys) > 0 {
+		p.key = c.keys[0]
 	}
-	p := &peer{labServer: srv, conn: conn, addr: addr, key: key, in: bufio.NewReaderSize(conn, 16<<10),
-		dialogues: make(map[uint32]*authSession)}
 	for more := true; more; {
 		if len(p.out) >= maxGathered && p.flush() != nil {
 			break
@@ -65,26 +48,13 @@ func (srv *labServer) serve(ctx context.Context, conn net.Conn) {
 				break
 			}
 		}
-		more = p.packet()
+		more = p.turn()
 	}
 	p.flush()
 	for id, d := range p.dialogues {
 		p.abandon(id, d)
 	}
 	p.log.flush()
-}
-
-// stillHere moves the deadlines of the connection, at most once a second: that costs more than
-// a login does.
-func (p *peer) stillHere() {
-	if now := time.Now(); now.Sub(p.waits) > time.Second {
-		p.waits = now
-		limit := idleTimeout
-		if !p.begun {
-			limit = firstTimeout
-		}
-		p.conn.SetDeadline(now.Add(limit))
-	}
 }
 
 // flush writes the log, then the replies. These do not depend on it: account has written its record
@@ -99,12 +69,16 @@ func (p *peer) flush() (err error) {
 	return err
 }
 
-// packet reads one packet and replies to it; false ends the connection.
-func (p *peer) packet() bool {
-	h, body, ok := p.receive()
+// turn reads one packet and replies to it; false ends the connection.
+func (p *peer) turn() bool {
+	h, packet, ok := p.receive(p.packet[:0])
 	if !ok {
 		return false
 	}
+	if p.packet = packet; int(h.length) > keptBody {
+		p.packet = nil
+	}
+	body := packet[headerLen:]
 	if !p.begun {
 		p.waits = time.Time{} // from now on there is more time
 		p.begun, p.single = true, h.flags&flagSingleConnect != 0 && !p.fault.refuseSingle
@@ -124,11 +98,7 @@ func (p *peer) packet() bool {
 	}
 	reply, over, err := p.decide(h, body)
 	if err != nil {
-		what := "a packet that does not fit the key: "
-		if p.clear {
-			what = "a malformed packet: "
-		}
-		p.refuse(&replyHead, what+err.Error(), "a malformed packet")
+		p.refuse(&replyHead, p.malformed(err), "a malformed packet")
 		return false
 	}
 	if reply == nil { // ABORT: the session is over without a reply
@@ -139,37 +109,6 @@ func (p *peer) packet() bool {
 		return false
 	}
 	return p.single || !over || p.fault.stays
-}
-
-// receive reads one packet, its body as it is on the wire; false where there is none, or one
-// that must not be read. The body is good until the next one is read.
-func (p *peer) receive() (h header, body []byte, ok bool) {
-	head, err := p.in.Peek(headerLen)
-	if err != nil {
-		if len(head) > 0 {
-			p.log.note(p.addr, "ended in the middle of a packet")
-		}
-		return h, nil, false
-	}
-	h = parseHeader(head)
-	if h.version.major() != majorVersion {
-		p.log.note(p.addr, fmt.Sprintf("not TACACS+: the first octet is 0x%02x", head[0]))
-		return h, nil, false
-	}
-	if h.length > maxBody {
-		p.log.note(p.addr, fmt.Sprintf("a body of %d octets, the limit is %d", h.length, maxBody))
-		return h, nil, false
-	}
-	p.in.Discard(headerLen)
-	body = slices.Grow(p.body[:0], int(h.length))[:h.length]
-	if p.body = body; len(body) > keptBody {
-		p.body = nil
-	}
-	if _, err := io.ReadFull(p.in, body); err != nil {
-		p.log.note(p.addr, "ended in the middle of a packet")
-		return h, nil, false
-	}
-	return h, body, true
 }
 
 // replyHeader is the header of the reply to a packet with the header h: of the flags it has
@@ -184,47 +123,27 @@ func (p *peer) replyHeader(h header) header {
 }
 
 // accepts judges what a header says of its session. Where it does not accept that it tells the
-// client, if RFC 8907 section 4.1 has a number for a reply.
+// client, if RFC 8907 has an answer.
 func (p *peer) accepts(h header, replyHead *header) bool {
+	wrong, then := judge(&h, p.clear)
 	switch {
-	case h.seqNo > lastSeqNo:
-		p.log.note(p.addr, "the sequence numbers of a session are used up")
-		return false
-	case h.seqNo%2 == 0: // so it is none to answer (section 4.1)
-		p.log.note(p.addr, fmt.Sprintf("seq_no %d is even, as only a server's is", h.seqNo))
-		return false
-	case h.typ < typeAuthen || h.typ > typeAcct:
-		// RFC 8907 section 3.6: the identical header, but for the next number, and no body.
-		p.log.note(p.addr, fmt.Sprintf("a packet of type %s", h.typ))
-		h.seqNo, h.length = h.seqNo+1, 0
-		head := codec{buf: p.out}
-		h.layout(&head)
-		p.out = head.buf
-		return false
-	case p.clear != (h.flags&flagUnencrypted != 0):
-		// RFC 8907 section 10.5.2, and over TLS RFC 9887 section 4: the flag must fit, always.
+	case wrong == "":
+		return true
+	case then == refuseError:
 		replyHead.flags ^= flagUnencrypted
-		p.refuse(replyHead, "the UNENCRYPTED flag does not fit the transport", "UNENCRYPTED flag")
+		p.refuse(replyHead, wrong, "UNENCRYPTED flag")
 		return false
+	case then == refuseHeader:
+		p.out = appendHeader(p.out, h)
 	}
-	return true
+	p.log.note(p.addr, wrong)
+	return false
 }
 
 // refuse logs what is wrong with a packet, and replies to it with an ERROR of its type.
 func (p *peer) refuse(replyHead *header, note, serverMsg string) {
 	p.log.note(p.addr, note)
 	p.send(replyHead, errorReply(replyHead.typ, serverMsg))
-}
-
-// errorReply is the ERROR of one packet type.
-func errorReply(typ packetType, msg string) layouter {
-	switch typ {
-	case typeAuthen:
-		return &authenReply{status: authenError, serverMsg: msg}
-	case typeAuthor:
-		return &authorResponse{status: authorError, serverMsg: msg}
-	}
-	return &acctReply{status: acctError, serverMsg: msg}
 }
 
 // send queues a reply, with what the fault makes of it.

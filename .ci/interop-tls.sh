@@ -48,6 +48,8 @@ mutual=("${tls[@]}" --cert "$pki/client.pem" --cert-key "$pki/client.key")
 # With TLS the log of tacquito does not name the port, so that one is chosen here.
 port=$(perl -MIO::Socket::INET -e 'print IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1")->sockport')
 server=127.0.0.1:$port
+# shellcheck disable=SC2034 # for interop-relay.sh
+tls_server=$server
 is_open() { (: <>"/dev/tcp/${1/:/\/}") 2>"$tmp/is_open.log"; }
 start_tacquito tacquito-tls "$server" -tls -tls-cert "$pki/server.pem" -tls-key "$pki/server.key" \
 	-tls-ca "$pki/ca.pem" -tls-require-client-cert

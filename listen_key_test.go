@@ -39,7 +39,7 @@ func TestCutPrefixes(t *testing.T) {
 		"255.255.255.255/32=/etc/ke": "255.255.255.255/32 /etc/ke",
 	} {
 		files := list{word}
-		prefixes, err := cutPrefixes(files)
+		prefixes, err := cutPrefixes("--key-file", files)
 		if want == wrong {
 			if err == nil || classOf(err) != classUsage {
 				t.Errorf("%s is read as %v %v, %v", word, prefixes, files, err)
@@ -65,7 +65,7 @@ func TestClientKeys(t *testing.T) {
 	t.Parallel()
 	keys := clientKeys{}
 	for _, p := range strings.Fields("10.0.0.0/8 10.1.0.0/16 10.1.2.3/32 192.0.2.0/31 2001:db8::/32 2001:db8::1/128 fe80::/10") {
-		keys[netip.MustParsePrefix(p)] = key{value: p}
+		keys[netip.MustParsePrefix(p)] = []key{{value: p}}
 	}
 	for addr, want := range map[string]string{
 		"10.9.9.9": "10.0.0.0/8", "10.1.9.9": "10.1.0.0/16", "10.1.2.3": "10.1.2.3/32", "10.1.2.4": "10.1.0.0/16",
@@ -74,14 +74,14 @@ func TestClientKeys(t *testing.T) {
 	} {
 		for _, all := range []bool{false, true} {
 			if delete(keys, netip.Prefix{}); all {
-				keys[netip.Prefix{}] = key{value: "all"}
+				keys[netip.Prefix{}] = []key{{value: "all"}}
 				if want == "" {
 					want = "all"
 				}
 			}
 			conn := &distant{addr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(addr), 4949))}
-			if key, ok := keys.of(addrPortOf(conn.RemoteAddr()).Addr()); key.value != want || ok != (want != "") {
-				t.Errorf("%s has %q, %t, not %q", addr, key, ok, want)
+			if keys := keys.of(addrPortOf(conn.RemoteAddr()).Addr()); len(keys) > 1 || (keys != nil) != (want != "") || keys != nil && keys[0].value != want {
+				t.Errorf("%s has %q, not %q", addr, keys, want)
 			}
 		}
 	}

@@ -1,0 +1,275 @@
+// Relay measures what it costs that tacacs_plus relay stands between: bench of tacacs_plus asks serve, straight and
+// through the relay, in clear and over TLS, side by side in one run on loopback. It says whether the limits are kept.
+//
+//	make bench                            # at the top: this among others
+//	cd .bench && go run ./relay           # this alone
+//	cd .bench && go run ./relay -quick    # shorter, and so less certain
+//
+// Every program is a process of its own, and all have the same few processors, so that the relay's work is taken from
+// the other two. Straight and through take turns for several rounds; a ratio is taken within each round, so that what
+// else the machine does at that time touches both sides. The medians of the rounds are judged. Linux only.
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// The limits.
+const (
+	minRate   = 0.5  // of logins a second through the relay, to without it
+	maxAdded  = 150  // us that the median of one login takes longer
+	minShared = 5.0  // of logins a second through relay --single-connect to TLS, to a TLS handshake for each
+	maxRSS    = 24.0 // MiB of the relay, with connected devices
+	connected = 500  // devices at a time
+)
+
+const (
+	password  = "a password"
+	key       = "a key of the benchmark"
+	deviceKey = "a key of the devices"
+)
+
+func main() {
+	log.SetFlags(0)
+	log.SetPrefix("relay: ")
+	quick := flag.Bool("quick", false, "fewer rounds and requests")
+	flag.Parse()
+	dir, err := os.MkdirTemp("", "tacacs_plus-relay-")
+	if err != nil {
+		log.Fatal(err)
+	}
+	l := &lab{dir: dir, rounds: 9, scale: 4}
+	if *quick {
+		l.rounds, l.scale = 3, 1
+	}
+	kept, err := l.measure()
+	l.close()
+	os.RemoveAll(dir)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if !kept {
+		os.Exit(1)
+	}
+}
+
+// A lab is the programs that are under measurement.
+type lab struct {
+	dir     string
+	rounds  int
+	scale   int // of the numbers of requests
+	program string
+	running []*exec.Cmd
+}
+
+func (l *lab) measure() (kept bool, err error) {
+	l.program = filepath.Join(l.dir, "tacacs_plus")
+	build := exec.Command("make", "-s", "--no-print-directory", "--eval=measured: ; $(GO_BUILD) -o $(OUT) .", "OUT="+l.program, "measured")
+	build.Dir, build.Stderr, build.Env = "..", os.Stderr, append(os.Environ(), "MAKEFLAGS=")
+	if err := build.Run(); err != nil {
+		return false, fmt.Errorf("%v: %w", build, err)
+	}
+	if err := os.WriteFile(filepath.Join(l.dir, "device"), []byte(deviceKey), 0o600); err != nil {
+		return false, err
+	}
+	ca := filepath.Join(l.dir, "ca.pem")
+	serve, _, err := l.start("serve", "--user", "alice:"+password)
+	if err != nil {
+		return false, err
+	}
+	secure, _, err := l.start("serve", "--user", "alice:"+password, "--tls", "--write-cacert", ca)
+	if err != nil {
+		return false, err
+	}
+	relay := func(args ...string) (addr string, pid int) {
+		if err == nil {
+			addr, pid, err = l.start(append([]string{"relay", "--device-key-file", filepath.Join(l.dir, "device")}, args...)...)
+		}
+		return addr, pid
+	}
+	tls := []string{"--tls", "--cacert", ca}
+	clear, pid := relay(serve)
+	bridge, _ := relay(append(tls, secure)...)
+	shared, _ := relay(append(tls, secure, "--single-connect")...)
+	if err != nil {
+		return false, err
+	}
+
+	rows := []*row{
+		{name: "64 in flight, straight", addr: serve, args: "-c 64", n: 50_000},
+		{name: "64 in flight, through", addr: clear, args: "-c 64", n: 50_000},
+		{name: "64 in flight, over TLS, straight", addr: secure, args: "-c 64", n: 50_000, tls: tls},
+		{name: "64 in flight, through, to TLS", addr: bridge, args: "-c 64", n: 50_000},
+		{name: "one login, straight", addr: serve, args: "-c 1 --no-single-connect", n: 1000},
+		{name: "one login, through", addr: clear, args: "-c 1 --no-single-connect", n: 1000},
+		{name: "a handshake each, straight", addr: secure, args: "-c 16 --no-single-connect", n: 500, tls: tls},
+		{name: "a handshake for all, through", addr: shared, args: "-c 16 --no-single-connect", n: 2000},
+	}
+	for range l.rounds {
+		for _, r := range rows {
+			if err := l.run(r); err != nil {
+				return false, err
+			}
+		}
+	}
+	fmt.Printf("PAP logins on loopback, %d rounds\n\n%-34s %12s %12s\n", l.rounds, "", "a second", "median")
+	for _, r := range rows {
+		fmt.Printf("%-34s %12.0f %9.3f ms\n", r.name, median(r.rates), median(r.medians))
+	}
+	fmt.Println()
+	kept = atLeast("rate through, to straight", ratio(rows[1].rates, rows[0].rates), minRate)
+	kept = atLeast("rate through to TLS, to straight", ratio(rows[3].rates, rows[2].rates), minRate) && kept
+	kept = atMost("one login takes longer, us", 1000*(median(rows[5].medians)-median(rows[4].medians)), maxAdded) && kept
+	kept = atLeast("one handshake for all, to one each", ratio(rows[7].rates, rows[6].rates), minShared) && kept
+
+	for _, r := range []*row{
+		{name: "one after the other", addr: clear, args: "-c 1 --no-single-connect", n: 10_000},
+		{name: "at a time", addr: clear, args: fmt.Sprintf("-c %d --no-single-connect", connected), n: 10_000},
+	} {
+		r.n /= l.scale // run multiplies it
+		if err := l.run(r); err != nil {
+			return false, err
+		}
+		fmt.Printf("%d connections %s: none lost, none wrong\n", r.n*l.scale, r.name)
+	}
+	rss, err := peak(pid)
+	if err != nil {
+		return false, err
+	}
+	return atMost(fmt.Sprintf("resident set, %d devices, MiB", connected), rss, maxRSS) && kept, nil
+}
+
+// start starts a command that listens, and returns its address.
+func (l *lab) start(args ...string) (addr string, pid int, err error) {
+	cmd := l.command(append(args, "--listen", "127.0.0.1:0")...)
+	said, err := cmd.StderrPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		return "", 0, err
+	}
+	l.running = append(l.running, cmd)
+	lines := bufio.NewScanner(said)
+	for lines.Scan() {
+		if _, found, ok := strings.Cut(lines.Text(), "listening on "); ok {
+			go func() {
+				for lines.Scan() { // so that it never waits for a reader
+				}
+			}()
+			return found, cmd.Process.Pid, nil
+		}
+	}
+	return "", 0, fmt.Errorf("%v does not listen", args)
+}
+
+// command is the program; what it prints as its result goes to a file that nobody reads, as lines of sessions do.
+func (l *lab) command(args ...string) *exec.Cmd {
+	cmd := exec.Command(l.program, args...)
+	cmd.Env = []string{"TACACS_PLUS_PWD=" + password}
+	if !slices.Contains(args, "--tls") {
+		cmd.Env = append(cmd.Env, "TACACS_PLUS_KEY="+key)
+	}
+	return cmd
+}
+
+// close ends what was started.
+func (l *lab) close() {
+	for _, cmd := range l.running {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		_ = cmd.Wait() // it says nothing that matters any more
+	}
+}
+
+// A row is one way of asking, and what came of it in each round.
+type row struct {
+	name, addr, args string
+	n                int
+	tls              []string
+	rates, medians   []float64 // a second; ms
+}
+
+// run asks once. Every login must be granted.
+func (l *lab) run(r *row) error {
+	n := r.n * l.scale
+	args := append([]string{"bench", "alice", r.addr, "-t", "pap", "--json", "-n", fmt.Sprint(n)}, strings.Fields(r.args)...)
+	if r.tls == nil && !strings.Contains(r.name, "straight") {
+		args = append(args, "--key-file", filepath.Join(l.dir, "device"))
+	}
+	cmd := l.command(append(args, r.tls...)...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return fmt.Errorf("%s: %w: %s", r.name, err, out)
+	}
+	var report struct {
+		PerSecond float64            `json:"per_second"`
+		Latency   map[string]float64 `json:"latency_ms"`
+		Status    map[string]int
+	}
+	if err := json.Unmarshal(out, &report); err != nil {
+		return err
+	}
+	if report.Status["PASS"] != n {
+		return fmt.Errorf("%s: %d of %d are PASS: %s", r.name, report.Status["PASS"], n, out)
+	}
+	r.rates, r.medians = append(r.rates, report.PerSecond), append(r.medians, report.Latency["p50"])
+	time.Sleep(50 * time.Millisecond) // what is left of the connections ends
+	return nil
+}
+
+func median(values []float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[len(sorted)/2]
+}
+
+// ratio is the median of the rounds' ratios.
+func ratio(of, to []float64) float64 {
+	var ratios []float64
+	for i := range of {
+		ratios = append(ratios, of[i]/to[i])
+	}
+	return median(ratios)
+}
+
+func atLeast(what string, value, limit float64) bool {
+	return verdict(what, value, limit, "at least", value >= limit)
+}
+
+func atMost(what string, value, limit float64) bool {
+	return verdict(what, value, limit, "at most", value <= limit)
+}
+
+func verdict(what string, value, limit float64, word string, kept bool) bool {
+	says := "PASS"
+	if !kept {
+		says = "OVER THE LIMIT"
+	}
+	fmt.Printf("%-36s %7.2f, %s %6.2f: %s\n", what, value, word, limit, says)
+	return kept
+}
+
+// peak is the largest resident set that a process has had, in MiB.
+func peak(pid int) (float64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	var kib float64
+	_, rest, _ := strings.Cut(string(status), "VmHWM:")
+	if _, err := fmt.Sscan(rest, &kib); err != nil {
+		return 0, fmt.Errorf("VmHWM of %d: %w", pid, err)
+	}
+	return kib / 1024, nil
+}

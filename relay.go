@@ -1,0 +1,246 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A relayServer stands between devices and their servers. Packets pass as they come, but that each side
+// has its own key, or TLS; and what is said is shown.
+type relayServer struct {
+	*gate
+	keys     clientKeys      // of the devices
+	client   *client         // how the servers are reached
+	recorder *recorder       // nil where nobody asked for one
+	sharing  *sharing        // --single-connect; nil without
+	life     context.Context // of the connections to the servers: it outlasts what is under way
+	underWay atomic.Int64    // octets of the requests of all sessions
+	devices  sync.WaitGroup
+}
+
+// What one device may cost, beside what gate says.
+const (
+	relayBuffer     = 2 << 10         // octets, to read from one side
+	relayIdle       = 5 * time.Minute // a person may be at a prompt
+	maxUnderWay     = 16 << 20        // octets of requests without a verdict
+	maxCandidates   = 64              // keys of one device
+	relayEndTimeout = time.Second     // for the connections that were cut off
+)
+
+// newRelay is the command relay.
+func newRelay(o *optionSet) action {
+	var opts relayOptions
+	opts.register(o)
+	return func(ctx context.Context, inv *invocation) (output, error) {
+		r := &relayServer{gate: newGate()}
+		if err := opts.configure(ctx, inv, r); err != nil {
+			return nil, err
+		}
+		return &page{}, r.run(ctx, inv, &opts)
+	}
+}
+
+// relayOptions are the options of the devices' side.
+type relayOptions struct {
+	listen, listenTLS       list
+	keys                    secretSource
+	cert, certKey, clientCA string
+	record                  string
+
+	tls    *tls.Config // for listenTLS
+	spools []*spool    // what is written behind
+}
+
+func (opts *relayOptions) register(o *optionSet) {
+	opts.keys = secretSource{what: "key of the devices", option: "--device-key-file"}
+	o.add(&opts.listen, "listen", "ADDR", "address and port for devices (default 127.0.0.1:4949); repeatable")
+	o.add(&opts.keys.files, "device-key-file", "FILE", "file with the devices' shared secret (default the servers'); repeatable: [PREFIX=]FILE, for the devices in PREFIX, of which the longest counts; of several without, the one that fits")
+	o.add(&opts.listenTLS, "listen-tls", "ADDR", "address and port for devices over TLS; repeatable")
+	o.add((*text)(&opts.cert), "listen-cert", "FILE", "with --listen-tls: the certificate that devices see, with its chain, PEM")
+	o.add((*text)(&opts.certKey), "listen-cert-key", "FILE", "its private key, PEM (default in the file of --listen-cert)")
+	o.add((*text)(&opts.clientCA), "client-ca", "FILE", "with --listen-tls: require a client certificate that one of these signed, PEM")
+	o.add((*text)(&opts.record), "record", "FILE", "write all that goes through to a capture file, not obfuscated, and without the secrets unless --show-secrets")
+}
+
+// configure makes r the relay that the command line describes.
+func (opts *relayOptions) configure(ctx context.Context, inv *invocation, r *relayServer) error {
+	prefixes, err := cutPrefixes(opts.keys.option, opts.keys.files)
+	if err != nil {
+		return err
+	}
+	if err := cmp.Or(opts.check(), shareStdin(append(inv.key.fromStdin(), opts.keys.fromStdin()...)),
+		inv.checkSources([]*secretSource{&inv.key})); err != nil {
+		return err
+	}
+	keys, err := inv.keys(ctx)
+	if err != nil {
+		return err
+	}
+	if r.keys, err = opts.deviceKeys(ctx, inv, prefixes, keys); err != nil {
+		return err
+	}
+	if len(opts.listenTLS) > 0 {
+		pair, err := readKeyPair(opts.cert, opts.certKey)
+		if err != nil {
+			return err
+		}
+		if opts.tls, err = serverTLS(pair, opts.clientCA); err != nil {
+			return err
+		}
+	}
+	if r.client, err = inv.client(keys); err != nil {
+		return err
+	}
+	r.trace = r.client.trace
+	if inv.server.singleConnect {
+		r.sharing = newSharing(r.client, inv.warn)
+		apart := *r.client // for dialogues
+		apart.singleConnect = false
+		r.client = &apart
+	}
+	out := io.Discard
+	if !inv.output.quiet {
+		out = opts.behind(inv.std.out)
+	}
+	r.log = &sessionLog{out: out, tell: inv.say, json: inv.output.json, verbose: inv.output.verbose}
+	if opts.record != "" {
+		file, err := openRecord(opts.record)
+		if err != nil {
+			return err
+		}
+		r.recorder = newRecorder(opts.behind(file), inv.say, inv.output.showSecrets)
+	}
+	return nil
+}
+
+// behind is a writer for which nobody waits.
+func (opts *relayOptions) behind(w io.Writer) io.Writer {
+	s := newSpool(w)
+	opts.spools = append(opts.spools, s)
+	return s
+}
+
+// check refuses what does not go together, and what would let others than this host in without a proof of
+// who they are.
+func (opts *relayOptions) check() error {
+	if len(opts.listen)+len(opts.listenTLS) == 0 {
+		opts.listen = list{"127.0.0.1:4949"}
+	}
+	if err := cmp.Or(checkListen("listen", opts.listen), checkListen("listen-tls", opts.listenTLS)); err != nil {
+		return err
+	}
+	switch secure := len(opts.listenTLS) > 0; {
+	case !secure && (opts.cert != "" || opts.certKey != "" || opts.clientCA != ""):
+		return failf(classUsage, "--listen-cert, --listen-cert-key and --client-ca need --listen-tls")
+	case secure && opts.cert == "":
+		return failf(classUsage, "--listen-tls needs --listen-cert")
+	}
+	if addr := offLoopback(opts.listenTLS); addr != "" && opts.clientCA == "" {
+		return failf(classUsage, "to listen on %s, give --client-ca", escape(addr)).
+			withHint("RFC 9887 section 3.1 wants devices to have certificates; without, relay listens on loopback only")
+	}
+	if addr := offLoopback(opts.listen); addr != "" && len(opts.keys.files) == 0 {
+		return failf(classUsage, "to listen on %s, give --device-key-file", escape(addr)).
+			withHint("without a key of the devices relay listens on loopback only")
+	}
+	if len(opts.listen) == 0 && len(opts.keys.files) > 0 {
+		return failf(classUsage, "--device-key-file is for --listen: over TLS there is no key")
+	}
+	return nil
+}
+
+// deviceKeys are the keys of the devices: the option's, else the servers' own.
+func (opts *relayOptions) deviceKeys(ctx context.Context, inv *invocation, prefixes []netip.Prefix, servers []key) (clientKeys, error) {
+	switch {
+	case len(opts.listen) == 0:
+		return nil, nil
+	case len(opts.keys.files) > 0:
+		keys, err := opts.keys.load(ctx, inv, "")
+		if err != nil {
+			return nil, err
+		}
+		return byPrefix(keys, prefixes, maxCandidates)
+	case len(servers) == 0:
+		return nil, failf(classUsage, "the key of the devices is missing").withHint("the servers have none: give --device-key-file FILE")
+	}
+	return clientKeys{{}: servers[:1]}, nil
+}
+
+// run listens until ctx ends, then lets the answers under way finish.
+func (r *relayServer) run(ctx context.Context, inv *invocation, opts *relayOptions) error {
+	defer r.shut()
+	if err := cmp.Or(r.listen(opts.listen, nil), r.listen(opts.listenTLS, opts.tls)); err != nil {
+		return err
+	}
+	for i, l := range r.listeners {
+		if i < len(opts.listen) {
+			inv.say("listening on %s", l.Addr())
+		} else {
+			inv.say("listening for TLS on %s", l.Addr())
+		}
+	}
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	r.life = life
+	gone := make(chan struct{})
+	var carried sync.WaitGroup
+	if r.sharing != nil {
+		carried.Go(func() { r.sharing.run(life, gone) })
+	}
+	err := r.gate.run(ctx, inv, r.serve, func() error { return cmp.Or(r.log.flush(), opts.close()) })
+	end()
+	go func() { r.devices.Wait(); close(gone) }()
+	select {
+	case <-gone:
+		carried.Wait()
+	case <-time.After(relayEndTimeout):
+	}
+	return err
+}
+
+// close writes what is left to be written.
+func (opts *relayOptions) close() (err error) {
+	for _, s := range opts.spools {
+		err = cmp.Or(err, s.close())
+	}
+	return err
+}
+
+// serve takes one device's connection.
+func (r *relayServer) serve(ctx context.Context, conn net.Conn) {
+	r.devices.Add(1)
+	defer r.devices.Done()
+	defer conn.Close()
+	// At the end of ctx no more is read; at that of life nothing is waited for any more.
+	defer context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })()
+	defer context.AfterFunc(r.life, func() { conn.SetDeadline(time.Unix(1, 0)) })()
+	_, secure := conn.(*tls.Conn)
+	g := r.welcome(ctx, conn, r.keys, secure, relayBuffer)
+	if g == nil {
+		return
+	}
+	d := &device{relayServer: r, guest: g, ctx: ctx, heard: new(decodeMessages)}
+	if len(g.keys) > 0 {
+		d.key = g.keys[0] // until a packet says which
+	}
+	d.idle = relayIdle
+	d.stillHere()
+	if ctx.Err() != nil {
+		return
+	}
+	if r.sharing != nil {
+		d.share()
+	} else {
+		d.pass()
+	}
+	if r.recorder != nil {
+		r.recorder.end(&d.reel)
+	}
+	r.log.flush()
+}

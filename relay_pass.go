@@ -1,0 +1,401 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A passage carries sessions of a device over one connection to a server: all those of the device's own
+// connection or, where others share the one to the server, a single dialogue.
+type passage struct {
+	*device
+	lone    bool // a single dialogue: the passage ends with it
+	single  bool // with lone: single-connection mode on the device's side
+	link    *link
+	session *session // for what can be said of the connection's end
+	server  netip.AddrPort
+	opened  atomic.Bool // the server has answered
+	first   headerFlags // of its first packet
+
+	// Of the way to the server, and of the way back; each has a goroutine of its own.
+	toServer, toDevice []byte
+	asked, said        time.Time     // when the first of these packets came: a look at the clock for each costs too much
+	named              bool          // the last packet to the server says the user's name, and no secret
+	in                 *bufio.Reader // from the server
+	replies            decodeMessages
+	back               codec
+
+	mu       sync.Mutex
+	sessions map[uint32]*passing
+	spare    *passing
+	awaited  int       // replies
+	ending   bool      // the device says no more
+	moved    time.Time // since when the deadlines are counted
+}
+
+// A passing is a session under way.
+type passing struct {
+	observation
+	typ    packetType
+	size   int  // octets that are held for it
+	awaits bool // the server's reply
+}
+
+func (d *device) newPassage() *passage {
+	return &passage{device: d, sessions: make(map[uint32]*passing)}
+}
+
+// pass connects the device to a server of its own. What the server answers to the first packet decides
+// whether that one is of use; from then on packets pass in both directions.
+func (d *device) pass() {
+	h, m, packet, ok := d.next(nil)
+	if !ok {
+		return
+	}
+	p := d.newPassage()
+	if p.ask(&h, m, len(packet)) && p.open(&h, m, packet) {
+		if p.flush() == nil && p.more(&h) {
+			var up sync.WaitGroup
+			up.Go(p.up)
+			p.down()
+			d.conn.Close() // for up to end
+			p.link.close()
+			up.Wait()
+		} else {
+			p.link.close()
+		}
+	}
+	p.end()
+}
+
+// more says that the connection goes on after the first reply: the session does, or it is in single-connection
+// mode. If neither, both sides are to close it (RFC 8907 section 4.3), and some wait for the other to do so.
+func (p *passage) more(h *header) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.sessions) > 0 || h.flags&p.first&flagSingleConnect != 0
+}
+
+// open finds a server that answers the first packet, by the one policy of asking again; but a record that
+// was sent is not sent again.
+func (p *passage) open(h *header, m layouter, packet []byte) bool {
+	c := *p.client
+	c.tell = func(format string, args ...any) { p.log.note(p.addr, fmt.Sprintf(format, args...)) }
+	j := &job{request: &forwarded{head: *h, message: m}}
+	p.session = &j.session
+	for {
+		c.begin(j, time.Now())
+		if j.err = p.attempt(&c, j, h, m, packet); j.err == nil {
+			p.opened.Store(true)
+			return true
+		}
+		if p.link != nil {
+			p.link.close()
+			p.link = nil
+		}
+		if h.typ == typeAcct && j.session.written || !c.settle(p.life, j) {
+			break
+		}
+	}
+	if j.err != errNoKey {
+		p.log.note(p.addr, j.err.Error())
+	}
+	return false
+}
+
+// attempt puts the first packet to a server, and takes its reply.
+func (p *passage) attempt(c *client, j *job, h *header, m layouter, packet []byte) error {
+	l, err := c.dial(p.life, j)
+	if err != nil {
+		return err
+	}
+	p.link, p.server = l, addrPortOf(l.conn.RemoteAddr())
+	p.in = bufio.NewReaderSize(l.conn, relayBuffer)
+	j.session.start(l, j.request, h.sessionID)
+	p.toServer = append(p.toServer[:0], packet...)
+	p.sendOn(*h, m, p.toServer)
+	n, err := l.conn.Write(p.toServer)
+	p.toServer, j.session.written = p.toServer[:0], n > 0
+	if err != nil {
+		return j.session.ioFailure("send to", 0, err)
+	}
+	return p.answer()
+}
+
+// sendOn makes a packet of the device, with its body in clear, one for the server.
+func (p *passage) sendOn(h header, m layouter, packet []byte) {
+	body := packet[headerLen:]
+	p.recorder.packet(&p.reel, p.addr, p.server, true, &h, body, m, p.named)
+	h.flags &^= flagUnencrypted
+	if p.link.clear {
+		h.flags |= flagUnencrypted
+	} else {
+		obfuscate(&h, p.link.keys[0].value, body)
+	}
+	if p.lone {
+		h.flags &^= flagSingleConnect
+	}
+	packet[atFlags] = byte(h.flags)
+}
+
+// up takes the device's packets to the server until there are no more. Those that have come together are
+// written together.
+func (p *passage) up() {
+	defer p.quit()
+	for more := true; more; {
+		more = p.upOne()
+		if len(p.toServer) > 0 && (!more || len(p.toServer) >= flushAt || !wholePacket(p.guest.in)) {
+			if _, err := p.link.conn.Write(p.toServer); err != nil {
+				return
+			}
+			p.toServer = emptied(p.toServer)
+		}
+	}
+}
+
+// upOne takes one packet.
+func (p *passage) upOne() bool {
+	start := len(p.toServer)
+	h, m, packets, ok := p.next(p.toServer)
+	if !ok {
+		return false
+	}
+	if !p.ask(&h, m, len(packets)-start) {
+		return false
+	}
+	p.toServer = packets
+	p.sendOn(h, m, packets[start:])
+	return true
+}
+
+// emptied is the memory of a buffer for the next packets, unless it has become too much to keep.
+func emptied(buf []byte) []byte {
+	if cap(buf) > 2*keptBody {
+		return nil
+	}
+	return buf[:0]
+}
+
+// down takes the server's packets to the device until there are no more.
+func (p *passage) down() {
+	for {
+		if len(p.toDevice) >= flushAt || !wholePacket(p.in) {
+			if p.flush() != nil || p.over() {
+				return
+			}
+		}
+		if err := p.answer(); err != nil {
+			if p.flush(); err != errNoKey && classOf(err) == classProtocol {
+				p.log.note(p.addr, err.Error())
+			}
+			return
+		}
+	}
+}
+
+// flush writes what waits for the device, then the lines.
+func (p *passage) flush() error {
+	_, err := p.conn.Write(p.toDevice)
+	p.toDevice = emptied(p.toDevice)
+	p.log.flush()
+	return err
+}
+
+// over says that no more can come which the device waits for.
+func (p *passage) over() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.ending && p.awaited == 0 || p.lone && len(p.sessions) == 0
+}
+
+// errNoKey is a reply that does not fit the servers' key; the session's line says so.
+var errNoKey = failf(classProtocol, "a reply does not fit the key").as(fateDecided)
+
+// answer takes one packet of the server for the device. It believes nothing of it before it fits the key.
+func (p *passage) answer() error {
+	head, err := p.in.Peek(headerLen)
+	if bad := p.link.notTACACS(head); bad != nil {
+		return bad
+	}
+	if err != nil {
+		return p.session.ioFailure("read the reply of", len(head), err)
+	}
+	h := parseHeader(head)
+	if err := p.link.acceptable(&h); err != nil {
+		return err
+	}
+	if !p.opened.Load() {
+		p.first = h.flags
+	}
+	packets, n, err := appendNext(p.toDevice, p.in, &h)
+	if err != nil {
+		return p.session.ioFailure("read the reply of", n, err)
+	}
+	packet := packets[len(p.toDevice):]
+	belongs := p.belongs(&h)
+	m, err := p.read(&h, packet[headerLen:], belongs)
+	if err != nil {
+		p.heardOf(&h, nil, asFailure(p.session.keyMismatch(&h, packet[headerLen:], m)).hint)
+		return errNoKey
+	}
+	p.recorder.packet(&p.reel, p.addr, p.server, false, &h, packet[headerLen:], m, false)
+	if belongs {
+		p.heardOf(&h, m, "")
+	}
+	h.flags = p.flags(h.flags)
+	if p.lone {
+		if h.flags &^= flagSingleConnect; p.single {
+			h.flags |= flagSingleConnect
+		}
+	}
+	packet[atFlags] = byte(h.flags)
+	p.conceal(&h, packet[headerLen:])
+	p.toDevice = packets
+	return nil
+}
+
+// belongs says that a packet of the server is the next one of a session. What is not is the device's to
+// judge: it cannot be read for certain, since the pad is made of the header, and passes as it is.
+func (p *passage) belongs(h *header) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.sessions[h.sessionID]
+	return s != nil && h.typ == s.typ && h.seqNo == s.seqNo+1 && s.awaits
+}
+
+// read undoes the obfuscation of a server's body and decodes it, where there is something to decode.
+func (p *passage) read(h *header, body []byte, belongs bool) (m layouter, err error) {
+	if !p.link.clear {
+		obfuscate(h, p.link.keys[0].value, body)
+	}
+	if h.length > 0 && belongs {
+		m = p.replies.of(h)
+		err = p.back.decode(body, m)
+	}
+	if p.trace != nil {
+		p.trace.packet("received from", p.server, h, body, m)
+	}
+	return m, err
+}
+
+// ask takes note of a packet of the device, of so many octets. It is false where there are too many
+// sessions, and then the device is told so.
+func (p *passage) ask(h *header, m layouter, size int) bool {
+	if len(p.toServer) == 0 {
+		p.asked = time.Now()
+	}
+	now := p.asked
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stillMoves(now)
+	s := p.sessions[h.sessionID]
+	if h.seqNo == 1 {
+		if s != nil { // the number is used again
+			s.leave()
+			p.finish(s)
+		}
+		if len(p.sessions) == maxDialogues || p.underWay.Load() > maxUnderWay {
+			p.refuse(*h, refuseError, "too many sessions", "too many sessions")
+			return false
+		}
+		s = p.begin(h, size)
+	}
+	if p.named = s != nil && s.prompt == authenGetUser; s == nil {
+		return true // of no session that is known; the server may know it
+	}
+	switch over := s.packet(now, h, m); {
+	case over:
+		p.finish(s)
+	case !s.awaits:
+		s.awaits = true
+		p.awaited++
+	}
+	return true
+}
+
+// begin begins the observation of a session.
+func (p *passage) begin(h *header, size int) *passing {
+	s := p.spare
+	if p.spare = nil; s == nil {
+		s = new(passing)
+	}
+	*s = passing{typ: h.typ, size: size, observation: observation{sessionRecord: sessionRecord{peer: p.addr, key: p.key.source}}}
+	p.sessions[h.sessionID] = s
+	p.underWay.Add(int64(size))
+	return s
+}
+
+// heardOf takes note of a packet of the server that belongs to a session: m, or that it fits no key, with
+// what is known of why.
+func (p *passage) heardOf(h *header, m layouter, noKey string) {
+	if len(p.toDevice) == 0 {
+		p.said = time.Now()
+	}
+	now := p.said
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stillMoves(now)
+	s := p.sessions[h.sessionID]
+	s.awaits = false
+	p.awaited--
+	over := s.packet(now, h, m)
+	if noKey != "" {
+		s.status, s.serverMsg, over = statusNoKey, noKey, true
+	}
+	if over {
+		p.finish(s)
+	}
+}
+
+// finish forgets a session and has its line written.
+func (p *passage) finish(s *passing) {
+	if s.awaits {
+		p.awaited--
+	}
+	s.server = p.server
+	p.log.write(&s.sessionRecord)
+	delete(p.sessions, s.id)
+	p.underWay.Add(-int64(s.size))
+	p.spare = s
+}
+
+// stillMoves moves the deadlines of both sides, at most once a second.
+func (p *passage) stillMoves(now time.Time) {
+	if p.link == nil || p.ending || now.Sub(p.moved) < time.Second {
+		return
+	}
+	p.moved = now
+	_ = p.link.conn.SetDeadline(now.Add(relayIdle))
+	_ = p.conn.SetDeadline(now.Add(relayIdle))
+	if p.ctx.Err() != nil {
+		_ = p.conn.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// quit has the passage end: at once, or with the replies that are under way.
+func (p *passage) quit() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ending = true
+	limit := time.Unix(1, 0)
+	if p.awaited > 0 {
+		limit = time.Now().Add(p.client.timeout)
+	}
+	_ = p.link.conn.SetReadDeadline(limit)
+}
+
+// end writes the lines of the sessions that did not come to their end.
+func (p *passage) end() (unfinished int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	unfinished = len(p.sessions)
+	for _, s := range p.sessions {
+		s.leave()
+		p.finish(s)
+	}
+	return unfinished
+}

@@ -1,0 +1,201 @@
+package main
+
+import (
+	"encoding/binary"
+	"io"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+)
+
+// A recorder writes a capture file (pcap) of all that goes through: as if device and server had spoken with each
+// other in clear, each packet with the flag that says so. It is nil where nobody asked for one.
+type recorder struct {
+	tell        func(format string, args ...any)
+	showSecrets bool
+
+	mu     sync.Mutex
+	out    io.Writer
+	frame  []byte
+	codec  codec
+	failed bool // the last write
+}
+
+// A reel is one conversation in the record. Its sequence numbers are those of TCP.
+type reel struct {
+	device, server netip.AddrPort
+	next           [2]uint32 // of the device, of the server
+	open           bool
+}
+
+const (
+	maxSnap    = 1 << 18  // octets of a frame, as the file's header says
+	maxSegment = 32 << 10 // octets of one TCP segment
+	tcpFIN     = 0x01
+	tcpSYN     = 0x02
+	tcpPSH     = 0x08
+	tcpACK     = 0x10
+)
+
+// openRecord makes the file, which only its owner may read.
+func openRecord(name string) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err == nil {
+		if info, e := f.Stat(); e == nil && info.Mode().IsRegular() {
+			err = f.Chmod(0o600) // it may have been there before
+		}
+	}
+	if err != nil {
+		return nil, failf(classUsage, "make the record: %w", err)
+	}
+	return f, nil
+}
+
+func newRecorder(out io.Writer, tell func(string, ...any), showSecrets bool) *recorder {
+	t := &recorder{out: out, tell: tell, showSecrets: showSecrets}
+	head := binary.LittleEndian.AppendUint32(nil, 0xa1b2c3d4) // times are microseconds
+	head = binary.LittleEndian.AppendUint16(head, 2)
+	head = binary.LittleEndian.AppendUint16(head, 4)
+	head = append(head, make([]byte, 8)...)
+	head = binary.LittleEndian.AppendUint32(head, maxSnap)
+	t.write(binary.LittleEndian.AppendUint32(head, uint32(linkRawIP)))
+	return t
+}
+
+// packet records a packet of a device or of its server, whose body is in clear. shown says that what it
+// says is no secret.
+func (t *recorder) packet(r *reel, device, server netip.AddrPort, fromDevice bool, h *header, body []byte, m layouter, shown bool) {
+	if t == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := time.Now()
+	if r.open && r.server != server {
+		t.close(r, now)
+	}
+	if !r.open {
+		*r = reel{device: device, server: server, open: true}
+		t.segment(r, true, tcpSYN, nil, now)
+		t.segment(r, false, tcpSYN|tcpACK, nil, now)
+		t.segment(r, true, tcpACK, nil, now)
+	}
+	clear := *h
+	clear.flags |= flagUnencrypted
+	head := codec{buf: make([]byte, 0, headerLen+len(body))}
+	clear.layout(&head)
+	packet := append(head.buf, body...)
+	if m != nil && !shown && !t.showSecrets {
+		t.blank(packet[headerLen:], m)
+	}
+	for ; len(packet) > maxSegment; packet = packet[maxSegment:] {
+		t.segment(r, fromDevice, tcpACK, packet[:maxSegment], now)
+	}
+	t.segment(r, fromDevice, tcpPSH|tcpACK, packet, now)
+}
+
+// blank writes stars over the secrets of a body.
+func (t *recorder) blank(body []byte, m layouter) {
+	t.codec = codec{fields: t.codec.fields[:0], reading: true, buf: body, visit: func(f field, _ any) {
+		if end := len(body) - len(t.codec.buf); f.secret {
+			for i := end - f.length; i < end; i++ {
+				body[i] = '*'
+			}
+		}
+	}}
+	t.codec.message(m)
+}
+
+// end records the end of a conversation.
+func (t *recorder) end(r *reel) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.close(r, time.Now())
+}
+
+func (t *recorder) close(r *reel, now time.Time) {
+	if r.open {
+		t.segment(r, true, tcpFIN|tcpACK, nil, now)
+		t.segment(r, false, tcpFIN|tcpACK, nil, now)
+		t.segment(r, true, tcpACK, nil, now)
+		r.open = false
+	}
+}
+
+// segment writes one frame: the capture's header, IP, TCP, octets.
+func (t *recorder) segment(r *reel, fromDevice bool, flags byte, octets []byte, now time.Time) {
+	from, to, own := r.device, r.server, 0
+	if !fromDevice {
+		from, to, own = to, from, 1
+	}
+	size := 20 + len(octets)
+	b := binary.LittleEndian.AppendUint32(t.frame[:0], uint32(now.Unix()))
+	b = binary.LittleEndian.AppendUint32(b, uint32(now.Nanosecond()/1000))
+	b = append(b, make([]byte, 8)...)
+	ip := len(b)
+	pseudo := uint32(6) + uint32(size) // the sum of what TCP's checksum covers beside the segment
+	if src, dst := from.Addr(), to.Addr(); src.Is4() && dst.Is4() {
+		b = append(b, 0x45, 0)
+		b = binary.BigEndian.AppendUint16(b, uint16(20+size))
+		b = append(b, 0, 0, 0x40, 0, 64, 6, 0, 0)
+		b = append(append(b, src.AsSlice()...), dst.AsSlice()...)
+		binary.BigEndian.PutUint16(b[ip+10:], checksum(0, b[ip:]))
+		pseudo = sum16(pseudo, b[ip+12:])
+	} else {
+		b = append(b, 0x60, 0, 0, 0)
+		b = binary.BigEndian.AppendUint16(b, uint16(size))
+		b = append(b, 6, 64)
+		src, dst := src.As16(), dst.As16()
+		b = append(append(b, src[:]...), dst[:]...)
+		pseudo = sum16(pseudo, b[ip+8:])
+	}
+	tcp := len(b)
+	b = binary.BigEndian.AppendUint16(b, from.Port())
+	b = binary.BigEndian.AppendUint16(b, to.Port())
+	b = binary.BigEndian.AppendUint32(b, r.next[own])
+	acknowledged := r.next[1-own]
+	if flags&tcpACK == 0 {
+		acknowledged = 0
+	}
+	b = binary.BigEndian.AppendUint32(b, acknowledged)
+	b = append(b, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0)
+	b = append(b, octets...)
+	binary.BigEndian.PutUint16(b[tcp+16:], checksum(pseudo, b[tcp:]))
+	binary.LittleEndian.PutUint32(b[8:], uint32(len(b)-ip))
+	binary.LittleEndian.PutUint32(b[12:], uint32(len(b)-ip))
+	if r.next[own] += uint32(len(octets)); flags&(tcpSYN|tcpFIN) != 0 {
+		r.next[own]++
+	}
+	t.frame = b
+	t.write(b)
+}
+
+// write writes a frame, and says when that begins to fail, and when it no longer does.
+func (t *recorder) write(b []byte) {
+	_, err := t.out.Write(b)
+	switch {
+	case err != nil && !t.failed:
+		t.tell("the record cannot be written: %v", cause(err))
+	case err == nil && t.failed:
+		t.tell("the record can be written again; packets are missing in it")
+	}
+	t.failed = err != nil
+}
+
+// sum16 adds octets to a sum of 16-bit numbers, as IP and TCP do. RFC 1071.
+func sum16(so uint32, b []byte) uint32 {
+	for ; len(b) > 1; b = b[2:] {
+		so += uint32(binary.BigEndian.Uint16(b))
+		so = so&0xffff + so>>16
+	}
+	if len(b) == 1 {
+		so += uint32(b[0]) << 8
+	}
+	return so&0xffff + so>>16
+}
+
+func checksum(so uint32, b []byte) uint16 {
+	so = sum16(so, b)
+	return ^uint16(so&0xffff + so>>16)
+}

@@ -1,0 +1,362 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A sharing is what --single-connect makes of the connections to the servers: sessions of one exchange, of
+// all devices, are jobs of one crew.
+type sharing struct {
+	client *client
+	warn   func(format string, args ...any)
+	jobs   chan *forwarded
+	team   atomic.Pointer[crew]
+}
+
+const (
+	maxShared = 64          // sessions of one connection of a device that are under way
+	teamAge   = time.Minute // after which a crew that found shared connections of no use makes way for another
+)
+
+func newSharing(c *client, warn func(string, ...any)) *sharing {
+	c.tell = warn
+	return &sharing{client: c, warn: warn, jobs: make(chan *forwarded, maxConnections)}
+}
+
+// put hands a session to the crew; it comes back to its home.
+func (s *sharing) put(f *forwarded) {
+	s.jobs <- f
+	if team := s.team.Load(); team != nil { // else it looks before it waits
+		team.bell.ring()
+	}
+}
+
+// run carries the sessions until ctx ends; what comes after that, and before gone, fails.
+func (s *sharing) run(ctx context.Context, gone <-chan struct{}) {
+	var teams sync.WaitGroup
+	for ctx.Err() == nil {
+		team, retired := newCrew(s.client, maxConnections), make(chan struct{})
+		team.note = func(text string) { s.warn("%s", text) }
+		team.done = func(j *job) { f := j.owner.(*forwarded); f.home <- f }
+		began, old := time.Now(), false
+		team.take = func(now time.Time) (*job, time.Time, bool) {
+			if !old && team.use != usageShared && now.Sub(began) > teamAge {
+				old = true
+				close(retired)
+			}
+			if old {
+				return nil, time.Time{}, false
+			}
+			select {
+			case f := <-s.jobs:
+				return &f.job, time.Time{}, true
+			default:
+				return nil, time.Time{}, true
+			}
+		}
+		s.team.Store(team)
+		teams.Go(func() { team.run(ctx) })
+		select {
+		case <-retired:
+		case <-ctx.Done():
+		}
+	}
+	teams.Wait()
+	for {
+		select {
+		case f := <-s.jobs:
+			f.job.err = interrupted(ctx)
+			f.home <- f
+		case <-gone:
+			return
+		}
+	}
+}
+
+// A forwarded is a session of one exchange on its way: a request as the device made it.
+type forwarded struct {
+	job      job
+	home     chan<- *forwarded // where it goes when it is done
+	head     header            // of the device's packet
+	messages decodeMessages    // the memory of the request and of the reply
+	message  layouter          // the request
+	response layouter
+	answered bool // response is what the server said
+	seen     observation
+	size     int // octets that are held for it
+}
+
+// kind makes a forwarded a request, as do the methods below.
+func (f *forwarded) kind() (packetType, version) { return f.head.typ, f.head.version }
+func (f *forwarded) reset()                      {}
+func (f *forwarded) dialogue() bool              { return false }
+func (f *forwarded) repeatable() bool            { return f.head.typ != typeAcct }
+func (f *forwarded) later() []layouter           { return nil }
+func (f *forwarded) secrets() []string           { return nil }
+
+func (f *forwarded) reply() layouter {
+	f.response = f.messages.of(&header{typ: f.head.typ, seqNo: 2})
+	return f.response
+}
+
+// open is the request as it came. A record that was sent, and of which nothing is known, is not sent again.
+func (f *forwarded) open(string) (layouter, error) {
+	if s := &f.job.session; f.head.typ == typeAcct && s.written && !f.answered {
+		return nil, failf(classNetwork, "a record may be written already, and is not sent again").as(fateDecided)
+	}
+	f.answered, f.job.session.written = false, false
+	return f.message, nil
+}
+
+// next takes the reply. A type of one exchange has no prompts: the server's session is ended, and what it
+// said is the device's to judge.
+func (f *forwarded) next(_ context.Context, _ *session, res *result) (layouter, error) {
+	f.answered = true
+	switch m := f.response.(type) {
+	case *authenReply:
+		if res.heard(m.status, m.serverMsg, m.data); m.status.asks() {
+			return abort("no prompts with this type"), errFarewell
+		}
+	case *authorResponse:
+		res.heard(m.status, m.serverMsg, m.data)
+	case *acctReply:
+		res.heard(m.status, m.serverMsg, m.data)
+	}
+	return nil, nil
+}
+
+// A sharer is a device whose sessions of one exchange go to the crew.
+type sharer struct {
+	*device
+	single   bool            // single-connection mode, which is granted to all who ask
+	places   chan struct{}   // one for each session with the crew
+	replies  chan *forwarded // from the crew
+	free     chan *forwarded // for other sessions
+	stopped  atomic.Bool     // no more is read
+	out      []byte
+	back     codec
+	scratch  []byte
+	packet   []byte
+	waitsFor sync.WaitGroup // dialogues
+
+	mu        sync.Mutex
+	dialogues map[uint32]*passage
+}
+
+// share serves a device until it goes, or something is not answered: then its connection ends, as it does
+// for a dead server.
+func (d *device) share() {
+	s := &sharer{device: d, places: make(chan struct{}, maxShared), replies: make(chan *forwarded, maxShared),
+		free: make(chan *forwarded, maxShared), dialogues: make(map[uint32]*passage)}
+	var writer sync.WaitGroup
+	writer.Go(s.write)
+	for s.take() {
+	}
+	for range maxShared { // which waits for all that is under way
+		s.places <- struct{}{}
+	}
+	close(s.replies)
+	writer.Wait()
+	s.mu.Lock()
+	for _, p := range s.dialogues {
+		if p.opened.Load() {
+			p.quit()
+		}
+	}
+	s.mu.Unlock()
+	s.waitsFor.Wait()
+}
+
+// take takes one packet of the device to where it belongs; false ends the connection.
+func (s *sharer) take() bool {
+	if !wholePacket(s.in) {
+		if s.stillHere(); s.ctx.Err() != nil || s.stopped.Load() {
+			return false
+		}
+	}
+	first := !s.begun
+	f := s.fresh()
+	s.heard = &f.messages
+	h, m, packet, ok := s.next(s.packet[:0])
+	if !ok {
+		return false
+	}
+	s.packet = emptied(packet)
+	if first {
+		s.single = h.flags&flagSingleConnect != 0
+		s.waits = time.Time{} // from now on there is more time
+	}
+	switch {
+	case h.seqNo > 1:
+		s.release(f)
+		return s.goOn(&h, m, packet)
+	case ofOneExchange(&h, m):
+		return s.hand(f, &h, m, len(packet))
+	}
+	return s.converse(&h, m, append([]byte(nil), packet...))
+}
+
+// ofOneExchange says that a session has one request and one reply: all but an authentication whose START
+// may be followed by prompts (RFC 8907 section 5.4.2).
+func ofOneExchange(h *header, m layouter) bool {
+	start, ok := m.(*authenStart)
+	return !ok || h.version == minorOne && start.action == authenLogin && start.service != authenServiceEnable
+}
+
+// fresh is the memory for a session.
+func (s *sharer) fresh() *forwarded {
+	select {
+	case f := <-s.free:
+		return f
+	default:
+		return new(forwarded)
+	}
+}
+
+// release keeps the memory of a session for another one.
+func (s *sharer) release(f *forwarded) {
+	select {
+	case s.free <- f:
+	default:
+	}
+}
+
+// hand gives a session to the crew.
+func (s *sharer) hand(f *forwarded, h *header, m layouter, size int) bool {
+	if s.underWay.Load() > maxUnderWay {
+		s.refuse(*h, refuseError, "too many sessions", "too many sessions")
+		return false
+	}
+	s.underWay.Add(int64(size))
+	f.home, f.head, f.message, f.answered, f.size = s.replies, *h, m, false, size
+	f.job = job{request: f, owner: f}
+	f.seen = observation{sessionRecord: sessionRecord{peer: s.addr, key: s.key.source}}
+	f.seen.packet(time.Now(), h, m)
+	s.places <- struct{}{}
+	s.sharing.put(f)
+	return true
+}
+
+// write gives the replies to the device. Those that have come together are written together.
+func (s *sharer) write() {
+	broken := false
+	for f := range s.replies {
+		s.answer(f)
+		s.underWay.Add(-int64(f.size))
+		s.release(f)
+		if len(s.replies) == 0 || len(s.out) >= maxGathered {
+			if !broken {
+				_, err := s.conn.Write(s.out)
+				broken = err != nil
+			}
+			s.out = emptied(s.out)
+			s.log.flush()
+		}
+		<-s.places
+	}
+}
+
+// stop ends the connection with what is under way.
+func (s *sharer) stop() {
+	s.stopped.Store(true)
+	_ = s.conn.SetReadDeadline(time.Unix(1, 0))
+}
+
+// answer queues the reply to a session: what the server said, encoded again.
+func (s *sharer) answer(f *forwarded) {
+	h, now := f.head, time.Now()
+	h.seqNo++
+	if h.flags = s.flags(0); s.single {
+		h.flags |= flagSingleConnect
+	}
+	f.seen.server, _ = netip.ParseAddrPort(f.job.res.Address)
+	if f.answered {
+		start := len(s.out)
+		s.out, _ = s.back.appendPacket(s.out, &h, f.response) // what was decoded encodes to the same octets
+		body := s.out[start+headerLen:]
+		f.seen.packet(now, &h, f.response)
+		if s.trace != nil {
+			s.trace.packet("sent to", s.addr, &h, body, f.response)
+		}
+		s.recorded(f, &h, body)
+		s.conceal(&h, body)
+	} else {
+		if f.seen.leave(); errors.Is(f.job.err, errBodyLength) {
+			f.seen.status, f.seen.serverMsg = statusNoKey, asFailure(f.job.err).hint
+		} else {
+			s.log.note(s.addr, f.job.err.Error())
+		}
+	}
+	s.log.write(&f.seen.sessionRecord)
+	if !f.answered || !s.single {
+		s.stop()
+	}
+}
+
+// recorded writes a session to the record.
+func (s *sharer) recorded(f *forwarded, reply *header, body []byte) {
+	if s.recorder == nil {
+		return
+	}
+	var c codec
+	var err error
+	if s.scratch, err = c.appendPacket(s.scratch[:0], &f.head, f.message); err == nil {
+		s.recorder.packet(&s.reel, s.addr, f.seen.server, true, &f.head, s.scratch[headerLen:], f.message, false)
+		s.recorder.packet(&s.reel, s.addr, f.seen.server, false, reply, body, f.response, false)
+	}
+}
+
+// converse begins a dialogue, which has a connection of its own to a server.
+func (s *sharer) converse(h *header, m layouter, packet []byte) bool {
+	p := s.newPassage()
+	p.lone, p.single = true, s.single
+	s.mu.Lock()
+	_, twice := s.dialogues[h.sessionID]
+	if full := len(s.dialogues) == maxShared; !full && !twice {
+		s.dialogues[h.sessionID] = p
+		s.mu.Unlock()
+	} else {
+		s.mu.Unlock()
+		s.refuse(*h, refuseError, "too many sessions", "too many sessions")
+		return false
+	}
+	first := *h
+	s.waitsFor.Go(func() {
+		if p.ask(&first, m, len(packet)) && p.open(&first, m, packet) {
+			p.down()
+			p.link.close()
+		}
+		dead := p.end() > 0
+		s.mu.Lock()
+		delete(s.dialogues, first.sessionID)
+		s.mu.Unlock()
+		if s.log.flush(); dead || !s.single {
+			s.stop()
+		}
+	})
+	return true
+}
+
+// goOn takes a CONTINUE to its dialogue.
+func (s *sharer) goOn(h *header, m layouter, packet []byte) bool {
+	s.mu.Lock()
+	p := s.dialogues[h.sessionID]
+	s.mu.Unlock()
+	if p == nil || !p.opened.Load() || h.typ != typeAuthen {
+		s.refuse(*h, refuseError, "a packet of no session", "no such session")
+		return false
+	}
+	if !p.ask(h, m, len(packet)) {
+		return false
+	}
+	p.sendOn(*h, m, packet)
+	if _, err := p.link.conn.Write(packet); err != nil || p.over() {
+		p.quit() // ABORT has no reply
+	}
+	return true
+}

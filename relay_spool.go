@@ -1,0 +1,98 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"sync"
+	"time"
+)
+
+// A spool is written behind: those who write do not wait for a disk that is full, or for a reader who has
+// stopped. A write fails once it is known that the one before did, or where too much waits.
+type spool struct {
+	to   io.Writer
+	wake chan struct{}
+	done chan struct{}
+
+	mu     sync.Mutex
+	waits  []byte // not written yet
+	err    error  // of the last write
+	closed bool
+}
+
+const (
+	maxSpooled = 1 << 20              // octets that wait for being written
+	spoolDelay = 5 * time.Millisecond // for what comes meanwhile to be written together
+)
+
+var errSlow = errors.New("what came before is not written yet")
+
+func newSpool(to io.Writer) *spool {
+	s := &spool{to: to, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	go s.run()
+	return s
+}
+
+// Write makes a spool an io.Writer. After an error it takes nothing, and has what waits tried again.
+func (s *spool) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil || len(s.waits) == 0 {
+		defer s.ring()
+	}
+	switch {
+	case s.err != nil:
+		return 0, s.err
+	case len(s.waits)+len(p) > maxSpooled:
+		return 0, errSlow
+	}
+	s.waits = append(s.waits, p...)
+	return len(p), nil
+}
+
+func (s *spool) ring() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run writes until the spool is closed.
+func (s *spool) run() {
+	defer close(s.done)
+	var own []byte
+	for range s.wake {
+		time.Sleep(spoolDelay)
+		s.mu.Lock()
+		own, s.waits = s.waits, own[:0]
+		closed := s.closed
+		s.mu.Unlock()
+		n, err := 0, error(nil)
+		if len(own) > 0 {
+			n, err = s.to.Write(own)
+		}
+		s.mu.Lock()
+		if s.err = err; err != nil {
+			s.waits = append(own[n:len(own):len(own)], s.waits...)
+			own = nil
+		}
+		s.mu.Unlock()
+		if closed {
+			return
+		}
+	}
+}
+
+// close writes what waits, and says whether that is done. It does not wait for long.
+func (s *spool) close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.ring()
+	select {
+	case <-s.done:
+		return s.err
+	case <-time.After(linesTimeout):
+		return errSlow
+	}
+}

@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
 	"os"
+	"runtime"
 	"strings"
 	"time"
 )
@@ -20,6 +22,8 @@ type decoder struct {
 	trace  *tracer
 
 	tcp     reassembler
+	pipe    decodePipe        // from tcp to all the rest, which is another goroutine's while a capture is read
+	lines   belt[decodeLines] // to log, which is a third one's
 	clients map[netip.Addr]*decodeClient
 	others  decodeClient // all clients for which there is no room
 	open    decodeQueue
@@ -34,7 +38,6 @@ type decoder struct {
 	codec    codec
 	messages decodeMessages
 	free     []*decodeSession
-	talks    []*decodeTalk
 }
 
 // decodeCounts are the totals.
@@ -44,6 +47,7 @@ type decodeCounts struct {
 	sessions      int
 	fitted        int // sessions that a key fits
 	unread        int // sessions that were obfuscated and not read
+	missing       int // octets of the conversations that count
 	strays        int // packets that belong to no session
 	dropped       int // sessions and octets given up, so that memory does not grow
 }
@@ -86,7 +90,8 @@ func (opts *decodeOptions) decoder(ctx context.Context, inv *invocation) (*decod
 	if err := opts.checkStdin(inv, keyLog); err != nil {
 		return nil, err
 	}
-	d := &decoder{port: uint16(inv.server.port), clients: make(map[netip.Addr]*decodeClient)}
+	d := &decoder{port: uint16(inv.server.port), clients: make(map[netip.Addr]*decodeClient),
+		pipe: decodePipe{belt: newBelt[decodeBatch]()}, lines: newBelt[decodeLines]()}
 	var err error
 	if len(opts.keyLists) == 0 || inv.key.ways() > 0 { // else the environment's is not asked for
 		if d.keys, err = inv.givenKeys(ctx); err != nil {
@@ -117,7 +122,7 @@ func (opts *decodeOptions) decoder(ctx context.Context, inv *invocation) (*decod
 	if d.port != 0 {
 		d.tcp.want = func(a, b netip.AddrPort) bool { return a.Port() == d.port || b.Port() == d.port }
 	}
-	d.tcp.said, d.tcp.gap, d.tcp.ended = d.said, d.gap, d.ended
+	d.tcp.said, d.tcp.gap, d.tcp.ended = d.pipe.said, d.pipe.gap, d.pipe.ended
 	return d, nil
 }
 
@@ -148,9 +153,14 @@ func (opts *decodeOptions) checkStdin(inv *invocation, keyLog string) error {
 func (d *decoder) run(ctx context.Context, inv *invocation, files []string) error {
 	var wrong error
 	var last time.Time
+	// Memory that is never touched, and so takes no room, but counts for the collector, which would
+	// otherwise go to work for every few megabytes.
+	ballast := make([]byte, 6<<20)
+	defer runtime.KeepAlive(ballast)
+	stop := d.setOff()
 	for _, name := range files {
 		err := d.read(ctx, inv, name, &last)
-		if ctx.Err() != nil || d.log.err != nil {
+		if ctx.Err() != nil || d.log.failed() {
 			break
 		}
 		if wrong == nil {
@@ -160,8 +170,9 @@ func (d *decoder) run(ctx context.Context, inv *invocation, files []string) erro
 		}
 	}
 	d.tcp.finish(last)
-	if d.log.flush() != nil {
-		return failf(classUsage, "write the lines of sessions: %w", cause(d.log.err))
+	stop()
+	if err := d.log.flush(); err != nil {
+		return failf(classUsage, "write the lines of sessions: %w", cause(err))
 	}
 	if !inv.output.quiet {
 		d.tellTotals(inv)
@@ -184,7 +195,7 @@ func (d *decoder) read(ctx context.Context, inv *invocation, name string, last *
 		defer f.Close()
 		in, shown = f, escape(name)
 	}
-	c, err := newCapture(&decodeInput{ctx, in, d.log}, shown)
+	c, err := newCapture(&decodeInput{ctx, in, d}, shown)
 	if err != nil {
 		return err
 	}
@@ -199,17 +210,17 @@ func (d *decoder) read(ctx context.Context, inv *invocation, name string, last *
 	}
 }
 
-// A decodeInput is a capture that may still grow: before it waits for more, the lines go out of what was
+// A decodeInput is a capture that may still grow: before it waits for more, sessions are made of what was
 // read. It ends with ctx, also where nothing comes.
 type decodeInput struct {
 	ctx  context.Context
 	from io.Reader
-	log  *sessionLog
+	*decoder
 }
 
 func (in *decodeInput) Read(p []byte) (int, error) {
-	if err := in.log.flush(); err != nil {
-		return 0, err
+	if in.pipe.hand(); in.log.failed() {
+		return 0, errors.New("nobody takes what comes of it")
 	}
 	type result struct {
 		n   int
@@ -233,6 +244,7 @@ func (d *decoder) tellTotals(inv *invocation) {
 	n := &d.count
 	inv.say("frames: %d, conversations of TACACS+: %d, sessions: %d", d.tcp.dropped.frames, n.conversations, n.sessions)
 	var lost []string
+	d.tcp.dropped.octets = n.missing
 	if text := d.tcp.dropped.String(); text != "" {
 		lost = append(lost, text)
 	}

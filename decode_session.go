@@ -132,23 +132,16 @@ func (d *decoder) finish(s *decodeSession) {
 	d.free = append(d.free, s)
 }
 
-// print writes a line.
-func (d *decoder) print(r *sessionRecord) {
-	if d.log.write(r); d.trace != nil {
-		d.log.flush()
-	}
-}
-
 // show is -d: one packet as text, in clear where it was read.
 func (d *decoder) show(t *decodeTalk, from int, at time.Time, h *header, body []byte, m layouter) {
 	if d.trace == nil {
 		return
 	}
-	what := fmt.Sprintf("%s >", t.conv.ends[from])
+	what := fmt.Sprintf("%s >", t.ends[from])
 	if !at.IsZero() {
 		what = at.UTC().Format(timeLayout) + " " + what
 	}
-	d.trace.packet(what, t.conv.ends[1-from], h, body, m)
+	d.trace.packet(what, t.ends[1-from], h, body, m)
 }
 
 // A decodeQueue is all sessions under way, by when they began.

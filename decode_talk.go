@@ -2,16 +2,20 @@ package main
 
 import (
 	"net/netip"
+	"sync/atomic"
 	"time"
 )
 
 // A decodeTalk is what a conversation is to the decoder.
 type decodeTalk struct {
-	conv    *conversation
-	client  int  // which end; -1 until a packet says it, where no SYN did
-	begun   bool // it is TACACS+: a packet was there
-	partial bool // packets may be missing: it began before the capture, or had a gap
-	skipped int  // octets in which there was no header
+	ends    [2]netip.AddrPort
+	began   time.Time
+	ignored atomic.Bool // it is not TACACS+: what else it says does not matter
+	client  int         // which end; -1 until a packet says it, where no SYN did
+	heard   bool        // octets of it, or that some are missing
+	begun   bool        // it is TACACS+: a packet was there
+	partial bool        // packets may be missing: it began before the capture, or had a gap
+	skipped int         // octets in which there was no header
 	sides   [2]decodeSide
 	open    []*decodeSession
 	who     *decodeClient
@@ -32,11 +36,12 @@ const (
 )
 
 // said takes octets of a conversation, in order.
-func (d *decoder) said(c *conversation, from int, at time.Time, octets []byte) {
-	t, ok := c.owner.(*decodeTalk)
-	if !ok {
-		t = d.begin(c)
-		if looksLikeTLS(octets) && !d.startTLS(t) {
+func (d *decoder) said(t *decodeTalk, from int, at time.Time, octets []byte) {
+	if t.ignored.Load() {
+		return
+	}
+	if !t.heard {
+		if t.heard = true; looksLikeTLS(octets) && !d.startTLS(t) {
 			return
 		}
 	}
@@ -45,24 +50,6 @@ func (d *decoder) said(c *conversation, from int, at time.Time, octets []byte) {
 	} else {
 		d.octets(t, from, at, octets)
 	}
-}
-
-// begin makes a talk of a conversation.
-func (d *decoder) begin(c *conversation) *decodeTalk {
-	var t *decodeTalk
-	if n := len(d.talks); n > 0 {
-		t, d.talks = d.talks[n-1], d.talks[:n-1]
-	} else {
-		t = new(decodeTalk)
-	}
-	*t = decodeTalk{conv: c, client: -1, partial: !c.opened, open: t.open[:0]}
-	if c.owner = t; c.opened {
-		t.client = 0
-	}
-	for i := range t.sides {
-		t.sides[i].lost = t.partial
-	}
-	return t
 }
 
 // looksLikeTLS says whether octets begin like a record of TLS (RFC 8446 section 5.1).
@@ -106,7 +93,7 @@ func (d *decoder) packets(t *decodeTalk, from int, at time.Time, octets []byte) 
 	for len(octets) > 0 {
 		if !t.fits(from, octets) {
 			if !t.begun && (!t.partial || t.skipped > maxUnrecognized) {
-				t.conv.ignored = true
+				t.ignored.Store(true)
 				return nil
 			}
 			s.lost = true
@@ -172,17 +159,17 @@ func (d *decoder) recognize(t *decodeTalk, from int, h *header) {
 	d.count.conversations++
 }
 
-func (t *decodeTalk) peer() netip.AddrPort   { return t.conv.ends[max(t.client, 0)] }
-func (t *decodeTalk) server() netip.AddrPort { return t.conv.ends[1-max(t.client, 0)] }
+func (t *decodeTalk) peer() netip.AddrPort   { return t.ends[max(t.client, 0)] }
+func (t *decodeTalk) server() netip.AddrPort { return t.ends[1-max(t.client, 0)] }
 
 // gap notes that octets of a side are missing: the session that waits for them is cut short, and the side
 // goes on where the next header is.
-func (d *decoder) gap(c *conversation, from int, _ time.Time, missing int) {
-	t, ok := c.owner.(*decodeTalk)
-	switch {
-	case !ok:
-		t = d.begin(c)
-	case t.tls != nil:
+func (d *decoder) gap(t *decodeTalk, from, missing int) {
+	if t.ignored.Load() {
+		return
+	}
+	d.count.missing += missing
+	if t.heard = true; t.tls != nil {
 		t.tls.gap(from, missing)
 	}
 	d.lose(t, from)
@@ -199,11 +186,7 @@ func (d *decoder) lose(t *decodeTalk, from int) {
 }
 
 // ended takes the end of a conversation.
-func (d *decoder) ended(c *conversation, at time.Time) {
-	t, ok := c.owner.(*decodeTalk)
-	if !ok {
-		return
-	}
+func (d *decoder) ended(t *decodeTalk, at time.Time) {
 	if t.tls != nil {
 		d.tlsOpen--
 		t.tls.add(0, at, nil) // what waited for its secret
@@ -215,8 +198,6 @@ func (d *decoder) ended(c *conversation, at time.Time) {
 	for i := range t.sides {
 		d.partial -= len(t.sides[i].held)
 	}
-	*t = decodeTalk{open: t.open[:0]}
-	d.talks = append(d.talks, t)
 }
 
 // endTLS prints what kept a TLS conversation from being read. One of a port that is none of TACACS+ may
@@ -226,7 +207,7 @@ func (d *decoder) endTLS(t *decodeTalk) {
 	if d.keyLog == nil {
 		why = "there is no key log (--keylog)"
 	}
-	switch expected := d.port != 0 || isTACACSPort(t.conv.ends[0].Port()) || isTACACSPort(t.conv.ends[1].Port()); {
+	switch expected := d.port != 0 || isTACACSPort(t.ends[0].Port()) || isTACACSPort(t.ends[1].Port()); {
 	case why == "" && t.tls.alert == "":
 		return
 	case !expected && !t.begun:
@@ -243,7 +224,7 @@ func (d *decoder) endTLS(t *decodeTalk) {
 	if t.tls.alert != "" {
 		text += "; alert: " + t.tls.alert
 	}
-	d.print(&sessionRecord{at: t.conv.began, peer: t.peer(), server: t.server(), problem: text})
+	d.print(&sessionRecord{at: t.began, peer: t.peer(), server: t.server(), problem: text})
 }
 
 // isTACACSPort: 49 is the one of RFC 8907, 300 that of RFC 9887.

@@ -52,6 +52,13 @@ func (l *sessionLog) flush() error {
 	return l.send()
 }
 
+// failed says that the last write failed.
+func (l *sessionLog) failed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err != nil
+}
+
 // record writes one line at once. After an error it is not there, and will not be. One that has begun
 // ends with cutRecord, which makes no object of it either.
 func (l *sessionLog) record(r *sessionRecord) error {

@@ -72,6 +72,7 @@ type reassembler struct {
 	dropped drops
 
 	conversations map[flow]*conversation
+	latest        *conversation // of the segment before, most often also of the next one
 	open, over    queue
 	free          *conversation // those to be used again, linked by newer
 	loose         *conversation // for packets that come without IP
@@ -115,7 +116,11 @@ func (r *reassembler) packet(f *frame) {
 // find is the conversation that a segment belongs to: one that is known or a new one, or nil for a segment
 // that begins none.
 func (r *reassembler) find(s *segment, at time.Time) *conversation {
-	c := r.conversations[s.flow]
+	c := r.latest
+	if c == nil || c.flow != s.flow {
+		c = r.conversations[s.flow]
+		r.latest = c
+	}
 	if c != nil && c.isOther(s) { // the port is used again
 		if !c.over {
 			r.end(c, at)
@@ -189,7 +194,7 @@ func (r *reassembler) begin(s *segment, at time.Time) *conversation {
 	if r.conversations == nil {
 		r.conversations = make(map[flow]*conversation)
 	}
-	r.conversations[c.flow] = c
+	r.conversations[c.flow], r.latest = c, c
 	r.open.push(c)
 	return c
 }
@@ -211,6 +216,9 @@ func (r *reassembler) end(c *conversation, at time.Time) {
 // forget makes the memory of a conversation that ended free for another.
 func (r *reassembler) forget(c *conversation) {
 	delete(r.conversations, c.flow)
+	if r.latest == c {
+		r.latest = nil
+	}
 	r.over.remove(c)
 	c.newer, r.free = r.free, c
 }

@@ -510,15 +510,21 @@ func authenticate(ctx context.Context, inv *invocation, own *challengeOptions) (
 	if err := checkFits(newLogin(inv.caller, ""), inv.caller); err != nil {
 		return nil, err
 	}
-	inv.password.late = inv.caller.authenType == authenASCII
+	inv.password.late = inv.caller.authenType == authenASCII && !own.all
 	secrets, err := inv.secrets(ctx, &inv.password)
 	if err != nil {
 		return nil, err
 	}
 	a := newLogin(inv.caller, secrets.password)
 	a.id, a.challenge, a.answers = own.id, own.challenge, own.answers
-	a.person, a.unasked = inv.terminal, secrets.unasked
-	return a.run(ctx, inv, secrets.keys)
+	if !own.all {
+		a.person, a.unasked = inv.terminal, secrets.unasked
+		return a.run(ctx, inv, secrets.keys)
+	}
+	if err := checkFits(a, inv.caller); err != nil {
+		return nil, err
+	}
+	return inv.askAll(ctx, secrets.keys, func() request { each := *a; return &each })
 }
 
 // newLogin is the request for a login or, by its service, for enable.
@@ -567,6 +573,7 @@ type challengeOptions struct {
 	id        int
 	challenge hexBytes
 	answers   list
+	all       bool
 }
 
 func (c *challengeOptions) register(o *optionSet) {
@@ -574,6 +581,7 @@ func (c *challengeOptions) register(o *optionSet) {
 	o.add(&number{&c.id, 0, 255}, "chap-id", "N", "id of the CHAP challenge (default random)")
 	o.add(&c.challenge, "chap-challenge", "HEX", "the challenge (default random); mschap has 8 octets, mschapv2 16")
 	o.add(&c.answers, "answer", "TEXT", "reply to a later prompt, in order; repeatable")
+	registerAll(o, &c.all)
 }
 
 func (c *challengeOptions) check(t authenType) error {

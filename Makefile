@@ -3,14 +3,16 @@
 #
 # make demo     see it work: a server, and all kinds of questions to it
 # make race     the tests under the race detector; needs a C compiler
+# make emulate  the tests on EMULATE_TARGETS, other processors, by qemu; installs it
 # make cover    the tests, and how much of the code they reach
 # make check    formatting, vet and staticcheck for every platform of dist, dependencies (none), scripts
 # make fuzz     each fuzz function for FUZZTIME
 # make interop  foreign programs judge what the client writes and reads; installs them
 # make bench    Go benchmarks, a login next to that of a minimal program, and many next to a peer's
-# make dist     dist/tacacs_plus-OS-ARCH for every platform, and SHA256SUMS
+# make dist     dist/tacacs_plus-OS-ARCH for every platform, SHA256SUMS and an SBOM
+# make packages dist, and .deb and .rpm in it
 # make verify   build a commit twice, in two folders, and compare
-# make install  copy ./tacacs_plus to $(DESTDIR)$(PREFIX)/bin
+# make install  copy ./tacacs_plus to $(DESTDIR)$(PREFIX)/bin, man page and completions to share there
 # make clean
 
 PREFIX ?= /usr/local
@@ -18,13 +20,22 @@ FUZZTIME ?= 10s
 DIST_TARGETS ?= \
 	linux/amd64 linux/arm64 linux/arm linux/386 linux/mipsle linux/ppc64le linux/riscv64 linux/s390x \
 	darwin/amd64 darwin/arm64 windows/amd64 windows/arm64 freebsd/amd64 freebsd/arm64
+EMULATE_TARGETS ?= linux/386 linux/arm linux/arm64 linux/mipsle linux/ppc64le linux/riscv64 linux/s390x
 STATICCHECK_VERSION = v0.7.0
 TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tacacs_plus
 # staticcheck must be built by the version of Go that it checks for, so both versions are in its name.
 STATICCHECK = $(TOOLS)/staticcheck-$(STATICCHECK_VERSION)-$(shell go env GOVERSION)
+NFPM_VERSION = v2.45.2
+NFPM = $(TOOLS)/nfpm-$(NFPM_VERSION)
+# What goes beside the binary; the program writes all of it.
+SHARE = man/man1/tacacs_plus.1 bash-completion/completions/tacacs_plus zsh/site-functions/_tacacs_plus \
+	fish/vendor_completions.d/tacacs_plus.fish
 
-GO_LDFLAGS = -s -w
-GO_BUILD = go build -trimpath -ldflags='$(GO_LDFLAGS)'
+# Go's packages of TLS are a third of the binary. Without inlining in these, which work only during a handshake and
+# on a packet as a whole, it is 0.2 MB smaller and no slower.
+GO_SMALL = crypto/tls crypto/x509 vendor/golang.org/x/crypto/cryptobyte
+GO_FLAGS = -trimpath -ldflags='-s -w' $(GO_SMALL:%=-gcflags=%=-l)
+GO_BUILD = go build $(GO_FLAGS)
 
 # The binary is static: it runs on any jump host, with any C library or none.
 export CGO_ENABLED = 0
@@ -52,6 +63,10 @@ race: export GORACE = atexit_sleep_ms=10
 race:
 	go test -race ./...
 
+.PHONY: emulate
+emulate:
+	.ci/emulate $(notdir $(EMULATE_TARGETS))
+
 .PHONY: cover
 cover:
 	go test -coverprofile=cover.out ./...
@@ -70,7 +85,7 @@ check/modules:
 
 .PHONY: check/scripts
 check/scripts:
-	@if command -v shellcheck >/dev/null; then set -x; shellcheck .ci/*; \
+	@if command -v shellcheck >/dev/null; then set -x; shellcheck $(filter-out %.yaml %.c,$(wildcard .ci/*)); \
 	else echo "NOT CHECKED: .ci/*, since shellcheck is not installed" >&2; fi
 
 .PHONY: check/bench
@@ -83,10 +98,12 @@ $(DIST_TARGETS:%=check/%): check/%: $(STATICCHECK)
 	GOOS=$(*D) GOARCH=$(*F) go vet ./...
 	GOOS=$(*D) GOARCH=$(*F) $(STATICCHECK) ./...
 
-# Installed once; from then on checks need no network.
-$(STATICCHECK):
-	GOBIN=$@.d go install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
-	mv $@.d/staticcheck $@
+# Installed once; from then on checks and packages need no network.
+$(STATICCHECK): TOOL = honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
+$(NFPM): TOOL = github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM_VERSION)
+$(STATICCHECK) $(NFPM):
+	GOBIN=$@.d go install $(TOOL)
+	mv $@.d/* $@
 	rmdir $@.d
 
 .PHONY: fuzz
@@ -101,13 +118,14 @@ interop:
 .PHONY: bench
 bench:
 	go test -run '^$$' -bench . -benchmem ./...
-	cd .bench && go run ./startup -ldflags='$(GO_LDFLAGS)'
+	cd .bench && go run ./startup -- $(GO_FLAGS)
 	cd .bench/peer && go run .
 	cd .bench && go run ./decode
 
 .PHONY: dist
 dist: $(DIST_TARGETS:%=dist/%)
-	cd dist && sha256sum tacacs_plus-* >SHA256SUMS
+	.ci/sbom dist/tacacs_plus-* >dist/tacacs_plus.cdx.json
+	cd dist && sha256sum tacacs_plus* >SHA256SUMS
 
 # -buildvcs=true writes tag and commit into the binary, also where the environment says false.
 .PHONY: $(DIST_TARGETS:%=dist/%)
@@ -118,6 +136,12 @@ $(DIST_TARGETS:%=dist/%): dist/%: empty-dist
 empty-dist:
 	rm -rf dist
 	mkdir dist
+
+.PHONY: packages
+packages: dist build $(NFPM)
+	$(MAKE) share
+	.ci/package $(NFPM) $(patsubst linux/%,dist/tacacs_plus-linux-%,$(filter linux/amd64 linux/arm64,$(DIST_TARGETS)))
+	cd dist && sha256sum tacacs?plus* >SHA256SUMS
 
 # The second folder has a longer name and a build cache of its own, so that nothing of the first can help it.
 .PHONY: verify
@@ -132,13 +156,26 @@ verify:
 
 # What make has built, since sudo often has no Go.
 .PHONY: install
-install: | tacacs_plus
+install: share
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 755 tacacs_plus $(DESTDIR)$(PREFIX)/bin/tacacs_plus
+	set -e; cd share && for file in $(SHARE); do \
+		install -d "$(DESTDIR)$(PREFIX)/share/$${file%/*}"; \
+		install -m 644 $$file $(DESTDIR)$(PREFIX)/share/$$file; \
+	done
+
+.PHONY: share
+share: | tacacs_plus
+	rm -rf share
+	mkdir -p $(dir $(SHARE:%=share/%))
+	./tacacs_plus help --man >share/man/man1/tacacs_plus.1
+	./tacacs_plus completion bash >share/bash-completion/completions/tacacs_plus
+	./tacacs_plus completion zsh >share/zsh/site-functions/_tacacs_plus
+	./tacacs_plus completion fish >share/fish/vendor_completions.d/tacacs_plus.fish
 
 tacacs_plus:
 	$(MAKE) build
 
 .PHONY: clean
 clean:
-	rm -rf tacacs_plus tacacs_plus.exe dist cover.out
+	rm -rf tacacs_plus tacacs_plus.exe dist share cover.out

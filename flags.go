@@ -241,6 +241,12 @@ type optionRow struct {
 	value            flag.Value
 }
 
+// long is the name that says most: the last one.
+func (r optionRow) long() string {
+	names := strings.Fields(r.names)
+	return names[len(names)-1]
+}
+
 // An enumeration is a value that is one of some words.
 type enumeration interface {
 	flag.Value
@@ -276,8 +282,7 @@ func (o *optionSet) add(v flag.Value, names, arg, help string) {
 // nothing.
 func (o *optionSet) notFor(c command) string {
 	for _, row := range o.rows {
-		names := strings.Fields(row.names)
-		if name := names[len(names)-1]; o.given[name] && row.group != groupCommand && row.group != groupOutput && !c.takes(row) {
+		if name := row.long(); o.given[name] && !c.accepts(row) {
 			return name
 		}
 	}
@@ -315,7 +320,7 @@ func (o *optionSet) take(arg string, rest []string, named bool) ([]string, error
 		}
 		value, rest = rest[0], rest[1:]
 	}
-	names := o.namesOf(f.Name)
+	names := strings.Fields(o.row(f.Name).names)
 	if err := f.Value.Set(value); err != nil {
 		if _, ok := f.Value.(*number); ok && strings.Trim(value, "0123456789.-") != "" {
 			// Whatever was meant for another option: -p hunter2.
@@ -335,11 +340,11 @@ func (o *optionSet) take(arg string, rest []string, named bool) ([]string, error
 
 func takesNoValue(option string) error { return failf(classUsage, "option %s takes no value", option) }
 
-// namesOf are all names of the option that has this one, the long one last.
-func (o *optionSet) namesOf(name string) []string {
-	for _, row := range o.rows {
-		if names := strings.Fields(row.names); slices.Contains(names, name) {
-			return names
+// row is the option that has this name, one of several; nil for none.
+func (o *optionSet) row(name string) *optionRow {
+	for i, row := range o.rows {
+		if slices.Contains(strings.Fields(row.names), name) {
+			return &o.rows[i]
 		}
 	}
 	return nil
@@ -354,13 +359,11 @@ func (o *optionSet) unknown(arg, shown string, named bool) error {
 	}
 	var long []string
 	for _, row := range o.rows {
-		names := strings.Fields(row.names)
-		long = append(long, names[len(names)-1])
+		long = append(long, row.long())
 	}
 	meant := nearest(name, long)
 	for _, row := range o.rows {
-		names := strings.Fields(row.names)
-		secret := names[len(names)-1]
+		secret := row.long()
 		if (row.group == groupKey || row.group == groupPassword) && strings.HasPrefix(name, secret) && (meant == "" || meant == secret) {
 			return failf(classUsage, "unknown option --%s...", secret).withHint("--%s and its value are two words", secret)
 		}

@@ -21,8 +21,8 @@ const (
 	testPassword = "Pa55 w0rd"
 )
 
-// patience ends a test that hangs; no test waits for it.
-const patience = 30 * time.Second
+// patience ends a test that hangs; no test waits for it. A processor that is emulated takes its time.
+const patience = 2 * time.Minute
 
 // secretsInEnv is the environment of a person who gives both secrets there.
 var secretsInEnv = map[string]string{"TACACS_PLUS_KEY": testKey, "TACACS_PLUS_PWD": testPassword}

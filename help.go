@@ -27,6 +27,13 @@ Usage: tacacs_plus [OPTION...] COMMAND [OPTION...] [USER] [HOST] [ARGUMENT...]
 HOST is one server or several with commas, each name, name:port or [IPv6]:port;
 the next one is asked after a failure, never after a denial.
 
+@NAME stands for the options in the file ~/.config/tacacs_plus/NAME, or in NAME
+if it has a slash; what the command line has counts more. An example of one:
+    host tac1,tac2
+    tls
+    cacert ca.pem
+    cert me.pem
+
 Commands (tacacs_plus help COMMAND tells more):
 `)
 	for _, c := range table {

@@ -27,6 +27,7 @@ var ownOptions = map[string]string{
 	"account":      "c cmds cmd method f task-id exec",
 	"check":        "types negative nagios warn crit cert-days prometheus output",
 	"batch":        "c concurrency",
+	"help":         "man",
 	"decode":       "key-list summary",
 	"serve":        "listen user users-file enable-password-file permit deny arg must-change reply-delay client-ca write-cacert fault",
 }
@@ -151,6 +152,8 @@ func TestExamples(t *testing.T) {
 				t.Errorf("help %s does not have %s", c.name, line)
 			}
 			line, _, _ = strings.Cut(strings.TrimPrefix(line, "tacacs_plus "), " <")
+			line, _, _ = strings.Cut(line, " >")
+			line, _, _ = strings.Cut(line, " |")
 			line = strings.NewReplacer("'show version'", "show", "'^show'", "show").Replace(line)
 			if inv, err := parse(commands(), split(line), stdio{}); err != nil || inv.command.name != c.name {
 				t.Errorf("%s: %v", line, err)

@@ -68,13 +68,19 @@ type command struct {
 // takes says that a shared option is for the command: what is said of a client's requests is not for
 // a server, and what answers by itself takes none.
 func (c command) takes(row optionRow) bool {
-	switch names := strings.Fields(row.names); {
+	switch {
 	case c.server:
 		return row.group == groupIdentity || row.group == groupKey || row.group == groupOutput
 	case c.offline != nil:
-		return row.group == groupKey || row.group == groupOutput || slices.Contains(c.offline, names[len(names)-1])
+		return row.group == groupKey || row.group == groupOutput || slices.Contains(c.offline, row.long())
 	}
 	return strings.Contains(c.words, "HOST")
+}
+
+// accepts says that the command line, or a profile, may have the option: what is about the output may
+// stand anywhere.
+func (c command) accepts(row optionRow) bool {
+	return row.group == groupCommand || row.group == groupOutput || c.takes(row)
 }
 
 // usage is the hint for a wrong number of words.
@@ -85,7 +91,10 @@ func (c command) usage() string {
 // An action carries a command out: what it has to show, an error, or both.
 type action func(context.Context, *invocation) (output, error)
 
-const hintCommand = "a command comes first, such as authenticate; tacacs_plus help lists them"
+const (
+	hintCommand = "a command comes first, such as authenticate; tacacs_plus help lists them"
+	hintList    = "tacacs_plus help lists the commands"
+)
 
 // findCommand is the command of that name. The hint of its error says what may have been meant, or else
 // what goes without saying to who knows the program.
@@ -119,6 +128,7 @@ func ownersOf(table []command, option string) (owners []string) {
 // An invocation is one command line, read: the command, the options that all commands share,
 // and the words that are left.
 type invocation struct {
+	table    []command
 	command  command
 	action   action
 	std      stdio
@@ -128,6 +138,7 @@ type invocation struct {
 	output   outputOptions
 	key      secretSource
 	password secretSource
+	profile  profile
 	help     bool
 	version  bool
 	words    []string  // the arguments after USER and HOST
@@ -158,14 +169,21 @@ func (inv *invocation) register(o *optionSet) {
 	o.group = groupCommand
 }
 
-// parse reads a command line by the grammar of the help: shared options anywhere, the
-// command's own after it, one or two dashes, _ for -, and -- as their end.
-func parse(table []command, args []string, std stdio) (*invocation, error) {
-	inv := &invocation{std: std, options: newOptionSet()}
+// newInvocation is a command line of which nothing is read yet.
+func newInvocation(table []command, std stdio) *invocation {
+	inv := &invocation{table: table, std: std, options: newOptionSet()}
 	inv.register(inv.options)
 	inv.options.owners = func(name string) []string { return ownersOf(table, name) }
 	inv.options.add((*toggle)(&inv.help), "h help", "", "print help")
 	inv.options.add((*toggle)(&inv.version), "version", "", "print the version")
+	return inv
+}
+
+// parse reads a command line by the grammar of the help: shared options anywhere, the
+// command's own after it, one or two dashes, _ for -, and -- as their end. @NAME is a profile, whose
+// options count where the line has none of its own.
+func parse(table []command, args []string, std stdio) (*invocation, error) {
+	inv := newInvocation(table, std)
 	inv.terminal = openTerminal(std)
 	before := ""
 	for len(args) > 0 {
@@ -177,8 +195,12 @@ func parse(table []command, args []string, std stdio) (*invocation, error) {
 			inv.words = append(inv.words, inv.tail...)
 		case len(arg) > 1 && arg[0] == '-':
 			rest, err = inv.options.take(arg, rest, inv.action != nil)
+		case strings.HasPrefix(arg, "@"):
+			if err = inv.profile.take(arg); readsSecret(before) {
+				inv.profile.behind = before
+			}
 		case inv.action == nil:
-			if err = inv.name(table, arg); err != nil && readsSecret(before) {
+			if err = inv.name(arg); err != nil && readsSecret(before) {
 				err = takesNoValue(before)
 			}
 		default:
@@ -188,7 +210,8 @@ func parse(table []command, args []string, std stdio) (*invocation, error) {
 			}
 		}
 		if err != nil {
-			inv.lookAhead(table, args[1:])
+			inv.lookAhead(args[1:])
+			_ = inv.readProfile()
 			return inv, err
 		}
 		before, args = arg, rest
@@ -198,6 +221,9 @@ func parse(table []command, args []string, std stdio) (*invocation, error) {
 		return inv, nil
 	case inv.action == nil:
 		return inv, failf(classUsage, "a command is missing").withHint("%s", hintCommand)
+	}
+	if err := inv.readProfile(); err != nil {
+		return inv, err
 	}
 	return inv, inv.assign()
 }
@@ -209,24 +235,26 @@ func readsSecret(option string) bool {
 }
 
 // name takes the command that the line names.
-func (inv *invocation) name(table []command, word string) (err error) {
-	if inv.command, err = findCommand(table, word, hintCommand); err == nil {
+func (inv *invocation) name(word string) (err error) {
+	if inv.command, err = findCommand(inv.table, word, hintCommand); err == nil {
 		inv.action = inv.command.setup(inv.options)
 	}
 	return err
 }
 
-// lookAhead reads what is left of a line after a mistake for the command and for options without
-// a value, so that a program gets its JSON, and a monitor its exit code, all the same.
-func (inv *invocation) lookAhead(table []command, rest []string) {
+// lookAhead reads what is left of a line after a mistake for the command, the profile and options
+// without a value, so that a program gets its JSON, and a monitor its exit code, all the same.
+func (inv *invocation) lookAhead(rest []string) {
 	for _, arg := range rest {
 		switch {
 		case arg == "--":
 			return
 		case len(arg) > 1 && arg[0] == '-':
 			inv.options.takeToggle(arg)
+		case strings.HasPrefix(arg, "@"):
+			_ = inv.profile.take(arg)
 		case inv.action == nil:
-			_ = inv.name(table, arg)
+			_ = inv.name(arg)
 		}
 	}
 }
@@ -236,35 +264,29 @@ func (inv *invocation) assign() error {
 	if name := inv.options.notFor(inv.command); name != "" {
 		return failf(classUsage, "--%s is for a client, not for %s", name, inv.command.name)
 	}
-	child := inv.command.child != "" && inv.given(inv.command.child)
-	take := func(option, name string, value *string) error {
-		if inv.given(option) {
-			return nil
-		}
-		if len(inv.words) == 0 || child && len(inv.words) == len(inv.tail) {
-			return failf(classUsage, "%s is missing", name).withHint("%s", inv.command.usage())
-		}
-		*value, inv.words = inv.words[0], inv.words[1:]
-		return nil
-	}
-	more, asks := false, false
+	more, asks, spare := false, false, inv.spareWords()
 	for _, place := range strings.Fields(inv.command.words) {
-		var err error
-		switch place {
+		var value *string
+		var option string
+		switch strings.Trim(place, "[]") {
 		case "USER":
-			err = take("username", place, &inv.caller.user)
-		case "[USER]": // one word alone is HOST
-			if len(inv.words) > 1 || len(inv.words) == 1 && inv.given("host") {
-				err = take("username", place, &inv.caller.user)
-			}
+			value, option = &inv.caller.user, "username"
 		case "HOST":
-			err = take("host", place, &inv.server.host)
-			asks = true
+			value, option, asks = &inv.server.host, "host", true
 		default:
 			more = true
+			continue
 		}
-		if err != nil {
-			return err
+		switch {
+		case inv.given(option) && !inv.profile.gave[option]:
+		case !inv.mustBeWord(place) && spare <= 0:
+		case len(inv.words) == 0 || len(inv.words) == inv.childWords():
+			return failf(classUsage, "%s is missing", place).withHint("%s", inv.command.usage())
+		default:
+			*value, inv.words = inv.words[0], inv.words[1:]
+			if !inv.mustBeWord(place) {
+				spare--
+			}
 		}
 	}
 	if inv.behind != "" && slices.Contains(inv.words, inv.unsure) && !(more && strings.ContainsAny(inv.unsure, "=*")) {
@@ -279,8 +301,48 @@ func (inv *invocation) assign() error {
 	return cmp.Or(inv.caller.check(inv.command.name), inv.server.check(), inv.output.check())
 }
 
-// given says whether the command line has the option, by any of its names.
+// spareWords is how many words there are for a USER and a HOST that need not be words: what those that
+// must be, the arguments of a request and the command after -- leave.
+func (inv *invocation) spareWords() int {
+	words := inv.words[:len(inv.words)-inv.childWords()]
+	if hasWord(inv.command.words, "[ARG...]") {
+		if i := slices.IndexFunc(words, func(w string) bool { return strings.ContainsAny(w, "=*") }); i >= 0 {
+			words = words[:i]
+		}
+	}
+	spare := len(words)
+	for _, place := range strings.Fields(inv.command.words) {
+		if inv.mustBeWord(place) {
+			spare--
+		}
+	}
+	return spare
+}
+
+// mustBeWord says that USER or HOST has to stand among the words, since nothing else gives it.
+func (inv *invocation) mustBeWord(place string) bool {
+	return place == "USER" && !inv.given("username") || place == "HOST" && !inv.given("host")
+}
+
+// childWords is how many of the words are a command line of their own.
+func (inv *invocation) childWords() int {
+	if inv.command.child != "" && inv.given(inv.command.child) {
+		return len(inv.tail)
+	}
+	return 0
+}
+
+// given says whether the command line, or its profile, has the option, by any of its names.
 func (inv *invocation) given(option string) bool { return inv.options.given[option] }
+
+// carryOut does what the command line says.
+func (inv *invocation) carryOut(ctx context.Context) (output, error) {
+	out, err := inv.action(ctx, inv)
+	if err == nil && out.exit() == classInterrupted.exit() {
+		err = interrupted(ctx) // a report of what was done until then
+	}
+	return out, err
+}
 
 // ask puts a request to the servers and collects what comes of it.
 func (inv *invocation) ask(ctx context.Context, keys []key, q request) (*result, error) {

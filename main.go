@@ -17,6 +17,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -70,6 +71,9 @@ func endBy(s syscall.Signal) {
 // run does what the command line says and returns the exit code. Nothing below it touches the
 // process's own arguments, streams or environment.
 func run(ctx context.Context, args []string, std stdio) exitCode {
+	if task := readTask(args); task != nil {
+		return task.answer(ctx, commands(), std)
+	}
 	inv, err := parse(commands(), args, std)
 	var out output
 	switch {
@@ -79,12 +83,9 @@ func run(ctx context.Context, args []string, std stdio) exitCode {
 	case inv.help:
 		out = &page{text: mainHelp(commands())}
 	case inv.version:
-		out = thisBuild()
+		out = thisBuild().page()
 	default:
-		out, err = inv.action(ctx, inv)
-		if err == nil && out.exit() == classInterrupted.exit() {
-			err = interrupted(ctx) // a report of what was done until then
-		}
+		out, err = inv.carryOut(ctx)
 	}
 	return inv.finish(out, err)
 }
@@ -112,39 +113,74 @@ func commands() []command {
 			examples: []string{"", "--user alice:secret --permit '^show' --deny ."}},
 		{name: "decode", words: "[FILE...]", summary: "captures: what devices and servers said", setup: newDecode, offline: []string{"port", "keylog"},
 			examples: []string{"--key-file FILE capture.pcap", "--key-list FILE --summary *.pcapng"}},
+		{name: "completion", words: "SHELL", summary: "print the script for Tab: bash, zsh or fish", setup: newCompletion,
+			examples: []string{"bash >/etc/bash_completion.d/tacacs_plus", "fish >~/.config/fish/completions/tacacs_plus.fish"}},
 		{name: "version", summary: "print the version of this program", setup: newVersion},
 		{name: "help", words: "[COMMAND]", summary: "print this text, or a command's options", setup: newHelp,
-			examples: []string{"", "authorize"}},
+			examples: []string{"authorize", "--man | man -l -"}},
 	}
 }
 
 // newVersion is the command version.
 func newVersion(*optionSet) action {
-	return func(context.Context, *invocation) (output, error) { return thisBuild(), nil }
+	return func(context.Context, *invocation) (output, error) { return thisBuild().page(), nil }
 }
 
-// thisBuild is the version that the build carries: a tag, or the commit.
-func thisBuild() output {
-	version := "(unknown)"
-	if info, ok := debug.ReadBuildInfo(); ok {
-		version = info.Main.Version
+// A build is what a binary knows of how it was made.
+type build struct {
+	Version string `json:"version"` // a tag, or what Go makes of the commit
+	Commit  string `json:"commit,omitempty"`
+	Date    string `json:"date,omitempty"` // of the commit
+	Go      string `json:"go"`
+	OS      string `json:"os"`
+	Arch    string `json:"arch"`
+}
+
+// thisBuild is the build of this program.
+func thisBuild() build {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		info = &debug.BuildInfo{Main: debug.Module{Version: "(unknown)"}}
 	}
-	return &page{text: fmt.Sprintf("tacacs_plus %s %s %s/%s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)}
+	return buildOf(info)
+}
+
+func buildOf(info *debug.BuildInfo) build {
+	b := build{Version: info.Main.Version, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			b.Commit = s.Value
+		case "vcs.time":
+			b.Date, _, _ = strings.Cut(s.Value, "T")
+		}
+	}
+	return b
+}
+
+// page is the build as version prints it.
+func (b build) page() *page {
+	return &page{text: fmt.Sprintf("tacacs_plus %s %s %s/%s\n", b.Version, b.Go, b.OS, b.Arch), object: b}
 }
 
 // newHelp is the command help.
-func newHelp(*optionSet) action {
+func newHelp(o *optionSet) action {
+	var man bool
+	o.add((*toggle)(&man), "man", "", "print the manual page, for man")
 	return func(_ context.Context, inv *invocation) (output, error) {
-		switch len(inv.words) {
-		case 0:
+		switch n := len(inv.words); {
+		case n == 0 && man:
+			built := thisBuild()
+			return &page{text: manPage(commands(), built.Version, built.Date)}, nil
+		case n == 0:
 			return &page{text: mainHelp(commands())}, nil
-		case 1:
-			about, err := findCommand(commands(), inv.words[0], "tacacs_plus help lists the commands")
+		case n == 1 && !man:
+			about, err := findCommand(commands(), inv.words[0], hintList)
 			if err != nil {
 				return nil, err
 			}
 			return &page{text: commandHelp(about)}, nil
 		}
-		return nil, failf(classUsage, "unexpected argument \"%s\"", escape(inv.words[1]))
+		return nil, failf(classUsage, "unexpected argument \"%s\"", escape(inv.words[len(inv.words)-1]))
 	}
 }

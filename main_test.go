@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -417,6 +418,25 @@ func TestServeTakesNoClientOptions(t *testing.T) {
 		got := runWith(t, nil, "", split("serve "+option)...)
 		if got.code != classUsage.exit() || !strings.Contains(got.err, "is for a client, not for serve") {
 			t.Errorf("%s: got %+v", option, got)
+		}
+	}
+}
+
+// TestBuild: one line for people, and one object for programs, with the same facts.
+func TestBuild(t *testing.T) {
+	t.Parallel()
+	for _, line := range []string{"version --json", "--version --json", "--json version"} {
+		var b build
+		got := runWith(t, nil, "", split(line)...)
+		if err := json.Unmarshal([]byte(got.out), &b); err != nil || strings.Count(got.out, "\n") != 1 {
+			t.Fatalf("%s: %v in %+v", line, err, got)
+		}
+		want := fmt.Sprintf("tacacs_plus %s %s %s/%s\n", b.Version, b.Go, b.OS, b.Arch)
+		if b.Version == "" || b.Go != runtime.Version() || b.OS != runtime.GOOS || b.Arch != runtime.GOARCH {
+			t.Errorf("%s: got %s", line, got.out)
+		}
+		if text := runWith(t, nil, "", "version"); text.out != want {
+			t.Errorf("got %q, want %q", text.out, want)
 		}
 	}
 }

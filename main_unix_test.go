@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,12 +17,16 @@ import (
 	"time"
 )
 
-// buildBinary gives a file that is the program: the test binary by another name, see TestMain.
+// buildBinary gives a file that is the program: the test binary by another name, see TestMain. For a
+// processor that is not this machine's, make emulate names a script that runs it by an emulator.
 func buildBinary(t *testing.T) string {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
+	}
+	if script := os.Getenv("EMULATED_PROGRAM"); script != "" {
+		self = script
 	}
 	binary := filepath.Join(t.TempDir(), "tacacs_plus")
 	if err := os.Symlink(self, binary); err != nil {
@@ -281,7 +286,8 @@ func TestEndsBySignal(t *testing.T) {
 	} {
 		t.Run(tt.signal.String()+" "+tt.line, func(t *testing.T) {
 			t.Parallel()
-			p := startProcess(t, listen(t).Addr().String(), nil, append([]string{binary}, split(tt.line)...)...)
+			l := listen(t)
+			p := startProcess(t, l.Addr().String(), nil, append([]string{binary}, split(tt.line)...)...)
 			switch {
 			case strings.HasPrefix(tt.line, "batch"):
 				io.WriteString(p.in, strings.Repeat(`{"command":"authorize","user":"alice"}`+"\n"+`{"command":"authenticate","user":"alice"}`+"\n", 3))
@@ -289,7 +295,13 @@ func TestEndsBySignal(t *testing.T) {
 				io.WriteString(p.in, "show version\n")
 				p.in.Close()
 			}
-			time.Sleep(40 * unwatched)
+			l.(*net.TCPListener).SetDeadline(time.Now().Add(patience))
+			asks, err := l.Accept()
+			if err != nil {
+				t.Fatalf("%v: %s", err, p.err.String())
+			}
+			defer asks.Close()
+			time.Sleep(settled)
 			p.Process.Signal(tt.signal)
 			state, got := p.ends()
 			if want := exitCode(128 + int(tt.signal)); got.code != want || state.Signaled() != (tt.signal != syscall.SIGQUIT) {

@@ -73,15 +73,21 @@ func (r *report) conclude(err error) *failure {
 	return f
 }
 
-// A page is a text, however it is asked for.
+// A page is a text, however it is asked for, but for JSON where it has an object to show.
 type page struct {
 	ending
-	text string
+	text   string
+	object any
 }
 
 func (p *page) line() string  { return p.text }
 func (p *page) block() string { return p.text }
-func (p *page) json() string  { return p.text }
+func (p *page) json() string {
+	if p.object == nil {
+		return p.text
+	}
+	return encodeJSON(p.object)
+}
 
 // A result is the verdict on one request: every rendering shows these facts and no others. Its
 // field names in JSON are part of the contract.

@@ -3,8 +3,7 @@
 // a server on loopback. It says whether the limits are kept: time, resident set and size.
 //
 //	make bench                                  # at the top: the Go benchmarks, then this
-//	cd .bench && go run ./startup               # this alone
-//	cd .bench && go run ./startup -n 1000       # more runs, for a busy machine
+//	cd .bench && go run ./startup -n 1000 -- -trimpath -ldflags='-s -w'    # this alone, with flags of go build
 //
 // What the rows are:
 //
@@ -63,13 +62,12 @@ func main() {
 	log.SetFlags(0)
 	log.SetPrefix("startup: ")
 	runs := flag.Int("n", 300, "runs of each program")
-	ldflags := flag.String("ldflags", "-s -w", "how the programs are linked; make bench says how dist does it")
 	flag.Parse()
 	dir, err := os.MkdirTemp("", "tacacs_plus-startup-")
 	if err != nil {
 		log.Fatal(err)
 	}
-	kept, err := measure(dir, *runs, *ldflags)
+	kept, err := measure(dir, *runs, flag.Args())
 	os.RemoveAll(dir)
 	if err != nil {
 		log.Fatal(err)
@@ -90,7 +88,7 @@ type contestant struct {
 	size  float64 // MB
 }
 
-func measure(dir string, runs int, ldflags string) (kept bool, err error) {
+func measure(dir string, runs int, buildFlags []string) (kept bool, err error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return false, err
@@ -108,7 +106,7 @@ func measure(dir string, runs int, ldflags string) (kept bool, err error) {
 		c.built = filepath.Join(dir, c.name)
 	}
 	again.built = minimal.built
-	if err := build(dir, ldflags, client.built, minimal.built, linked.built); err != nil {
+	if err := build(dir, buildFlags, client.built, minimal.built, linked.built); err != nil {
 		return false, err
 	}
 
@@ -168,7 +166,7 @@ func verdict(what string, value, limit float64) bool {
 }
 
 // build makes the three programs, all in the same way.
-func build(dir, ldflags, client, minimal, linked string) error {
+func build(dir string, buildFlags []string, client, minimal, linked string) error {
 	top, err := filepath.Abs("..")
 	if err != nil {
 		return err
@@ -199,7 +197,7 @@ func build(dir, ldflags, client, minimal, linked string) error {
 		return fmt.Errorf("%s does not look like tacacs_plus", top)
 	}
 
-	flags := []string{"build", "-trimpath", "-ldflags=" + ldflags, "-buildvcs=false"}
+	flags := slices.Concat([]string{"build", "-buildvcs=false"}, buildFlags)
 	if _, err := goTool(top, append(flags, "-o", client, ".")...); err != nil {
 		return err
 	}

@@ -1,0 +1,273 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// ansibleFile is a file as Ansible writes it for a module: the task with Ansible's own words.
+func ansibleFile(t *testing.T, task string) (name string) {
+	t.Helper()
+	own := `{"_ansible_check_mode": false, "_ansible_no_log": true, "_ansible_verbosity": 0, "_ansible_version": "2.14.18", "_ansible_tmpdir": null, `
+	return filepath.Join(writeFiles(t, map[string]string{"args": own + strings.TrimPrefix(task, "{")}), "args")
+}
+
+// A taskAnswer is what Ansible is told: all of it, and what every module says.
+type taskAnswer struct {
+	outcome
+	all                      map[string]any
+	Changed, Failed, Skipped bool
+	Msg, Status              string
+	Warnings                 []string
+	Answers                  []result
+	Error                    problem
+}
+
+// play calls the program as Ansible does; LOGIN stands for a login of alice with all that it needs.
+func play(t *testing.T, task string, pairs ...string) (got taskAnswer) {
+	t.Helper()
+	pairs = append([]string{"LOGIN", `"user": "alice", "host": "AT", KEY, PASSWORD`}, pairs...)
+	for range 2 {
+		task = strings.NewReplacer(append(pairs, "KEY", `"key": "`+testKey+`"`, "PASSWORD", `"password": "`+testPassword+`"`)...).Replace(task)
+	}
+	got.outcome = runWith(t, nil, "", ansibleFile(t, task))
+	if strings.Count(got.out, "\n") != 1 || got.err != "" {
+		t.Fatalf("%s: not one line: %+v", task, got.outcome)
+	}
+	for _, v := range []any{&got, &got.all} {
+		if err := json.Unmarshal([]byte(got.out), v); err != nil {
+			t.Fatalf("%s: %v in %s", task, err, got.out)
+		}
+	}
+	for _, field := range []string{"changed", "failed", "msg"} {
+		if got.all[field] == nil {
+			t.Errorf("%s: no %s in %s", task, field, got.out)
+		}
+	}
+	for field, value := range got.all {
+		if value == nil {
+			t.Errorf("%s: %s is null", task, field)
+		}
+	}
+	if exit, ok := got.all["exit_code"]; ok && exit != float64(got.code) {
+		t.Errorf("%s: exit_code %v, and the exit code is %d", task, exit, got.code)
+	}
+	if got.Failed != (got.code != classGranted.exit()) {
+		t.Errorf("%s: exit code %d, failed %t", task, got.code, got.Failed)
+	}
+	for _, secret := range []string{testKey, testPassword, "s3cret"} {
+		if strings.Contains(got.out, secret) {
+			t.Errorf("%s: the answer shows %q: %s", task, secret, got.out)
+		}
+	}
+	return got
+}
+
+// TestAnsible is every command as a task, and what Ansible has to know of it.
+func TestAnsible(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t, "--permit", "^show", "--deny", ".", "--user", "quoted:0123")
+	dir := filepath.ToSlash(writeFiles(t, map[string]string{"key": testKey + "\n", "rules": "show version\nreload\n", "rule": "show version\n"}))
+	for _, tt := range []struct {
+		task    string
+		code    exitCode
+		changed bool
+		status  string
+		msg     string // a regular expression
+	}{
+		{`{"command": "authenticate", LOGIN}`, 0, false, "PASS", `PASS`},
+		{`{"command": "authenticate", "authen_type": "pap", LOGIN}`, 0, false, "PASS", `PASS`},
+		{`{"command": "authenticate", "authen-type": "chap", "chap_id": 7, "timeout": 2.5, "priv-lvl": "1", LOGIN}`, 0, false, "PASS", `PASS`},
+		{`{"command": "authenticate", "t": "pap", "u": "alice", "H": "AT", "4": true, KEY, PASSWORD}`, 0, false, "PASS", `PASS`},
+		{`{"command": "authenticate", "user": "", "answer": ["alice"], "host": "AT", KEY, PASSWORD}`, 0, false, "PASS", `PASS`},
+		{`{"command": "authenticate", "user": "", "answer": "alice", "host": "AT", KEY, PASSWORD}`, 0, false, "PASS", `PASS`},
+		{`{"command": "authenticate", "user": "quoted", "host": "AT", KEY, "password": "0123"}`, 0, false, "PASS", `PASS`},
+		{`{"command": "authenticate", "user": "alice", "host": "AT", KEY, "password": "wrong", "authen_type": "pap"}`, 1, false, "FAIL", `FAIL: Login incorrect; hint: account, .*`},
+		{`{"command": "enable", LOGIN}`, 0, false, "PASS", `PASS`},
+		{`{"command": "authorize", "user": "alice", "host": "AT", KEY}`, 0, false, "PASS_ADD", `PASS_ADD\n  priv-lvl=15`},
+		{`{"command": "authorize", "user": "alice", "host": "AT", KEY, "args": ["service=shell", "cmd=show", "cmd-arg=version"]}`, 0, false, "PASS_ADD", `PASS_ADD`},
+		{`{"command": "authorize", "user": "alice", "host": "AT", KEY, "cmds": ["service=shell", "cmd=reload"]}`, 1, false, "FAIL", `FAIL: command not permitted`},
+		{`{"command": "authorize", "user": "alice", "host": "AT", KEY, "cmd": "show version", "args": []}`, 0, false, "PASS_ADD", `PASS_ADD`},
+		{`{"command": "authorize", "user": "alice", "host": "AT", KEY, "args": "service=ppp"}`, 0, false, "PASS_ADD", `PASS_ADD`},
+		{`{"command": "authorize", "user": "alice", "host": "AT", "key_file": ["DIR/key"], "cmd_file": "DIR/rule"}`, 0, false, "PASS_ADD", `exit code 0`},
+		{`{"command": "account", "user": "alice", "host": "AT", KEY, "flag": "start", "task_id": "7", "source": null, "json": true}`, 0, true, "SUCCESS", `SUCCESS task_id=7`},
+		{`{"command": "account", "user": "alice", "host": "AT", KEY, "args": ["service=shell", "cmd=show", "task_id=8"]}`, 0, true, "SUCCESS", `SUCCESS task_id=8`},
+		{`{"command": "account", "user": "alice", "host": "127.0.0.1:1", KEY}`, 4, false, "", `connect to 127.0.0.1:1: .*`},
+		{`{"command": "check", "host": "AT,AT", KEY}`, 0, false, "", `(?s)127.0.0.1:\d+: OK\n.*`},
+		{`{"command": "check", "host": "AT,127.0.0.1:1", KEY, "tls": "no"}`, 4, false, "", `(?s)127.0.0.1:\d+: OK\n.*127.0.0.1:1: FAILED: .*`},
+		{`{"command": "check", LOGIN, "types": "Yes", "negative": 1}`, 0, false, "", `(?s).*type mschapv2: PASS\n.*wrong password: refused`},
+		{`{"command": "version"}`, 0, false, "", `tacacs_plus .*`},
+	} {
+		t.Run(tt.task, func(t *testing.T) {
+			t.Parallel()
+			got := play(t, tt.task, "AT", s.addr, "DIR", dir)
+			if got.code != tt.code || got.Changed != tt.changed || got.Status != tt.status || got.Skipped ||
+				!regexp.MustCompile(`^(?:`+tt.msg+`)$`).MatchString(got.Msg) {
+				t.Errorf("got %d, %s", got.code, got.out)
+			}
+		})
+	}
+	t.Run("several answers", func(t *testing.T) {
+		t.Parallel()
+		got := play(t, `{"command": "authorize", "user": "alice", "host": "AT", KEY, "cmd_file": "DIR/rules"}`, "AT", s.addr, "DIR", dir)
+		if got.code != classDenied.exit() || len(got.Answers) != 2 || !got.Answers[0].Granted || got.Answers[1].Granted {
+			t.Errorf("got %d, %s", got.code, got.out)
+		}
+	})
+}
+
+// TestAnsibleMistakes: a task that is wrong is one clear message, and nothing is sent.
+func TestAnsibleMistakes(t *testing.T) {
+	t.Parallel()
+	l := listen(t)
+	for _, tt := range []struct{ task, msg string }{
+		{`{"user": "alice"}`, `a command is missing; hint: a command comes first.*`},
+		{`{"command": null}`, `a command is missing; hint: .*`},
+		{`{"command": ["check"]}`, `command is not one text; hint: put it in quotes.*`},
+		{`{"command": "--exec"}`, `unknown command "--exec"; hint: .*`},
+		{`{"command": "authorise", LOGIN}`, `unknown command "authorise"; hint: did you mean authorize\?`},
+		{`{"command": "batch", "host": "AT", KEY}`, `the command batch is not for Ansible, .*`},
+		{`{"command": "bench", LOGIN}`, `the command bench is not for Ansible, .*`},
+		{`{"command": "serve"}`, `the command serve is not for Ansible, .*`},
+		{`{"command": "help"}`, `the command help is not for Ansible, .*`},
+		{`{"command": "authenticate", "host": "AT", KEY}`, `USER is missing; hint: usage: tacacs_plus authenticate USER HOST`},
+		{`{"command": "authenticate", "user": "alice", KEY, PASSWORD}`, `HOST is missing; hint: .*`},
+		{`{"command": "authenticate", "user": "alice", "host": "AT", PASSWORD}`, `no key, and no terminal to ask for it; hint: .*`},
+		{`{"command": "authenticate", LOGIN, "args": ["x"]}`, `unexpected argument "x"; hint: .*`},
+		{`{"command": "authenticate", LOGIN, "timeuot": 3}`, `unknown option --timeuot; hint: did you mean --timeout\?`},
+		{`{"command": "authenticate", LOGIN, "require": "a=b"}`, `unknown option --require; hint: it is an option of authorize`},
+		{`{"command": "authenticate", LOGIN, "new_password": "s3cret"}`, `unknown option --new_password; hint: it is an option of chpass`},
+		{`{"command": "authenticate", LOGIN, "passwords3cret": "s3cret"}`, `unknown option --password...; hint: .*`},
+		{`{"command": "authenticate", LOGIN, "": "s3cret"}`, `unknown option --; hint: .*`},
+		{`{"command": "authenticate", LOGIN, "key=x": "s3cret"}`, `unknown option --key.*`},
+		{`{"command": "authenticate", LOGIN, "\u001b": true}`, `unknown option --\\x1b; hint: .*`},
+		{`{"command": "authenticate", LOGIN, "help": true}`, `unknown option --help; hint: .*`},
+		{`{"command": "authenticate", LOGIN, "username": "bob"}`, `user and username are the same option`},
+		{`{"command": "authenticate", LOGIN, "authen_type": "pap", "authen-type": "pap"}`, `authen-type and authen_type are the same option`},
+		{`{"command": "authenticate", LOGIN, "port": "s3cret"}`, `option --port: its value is not 1 to 65535`},
+		{`{"command": "authenticate", LOGIN, "port": 4.9}`, `option --port: "4.9" is not 1 to 65535`},
+		{`{"command": "authenticate", LOGIN, "port": true}`, `port is not one text; hint: .*`},
+		{`{"command": "authenticate", LOGIN, "authen_type": "papp"}`, `option --authen-type: "papp" .*`},
+		{`{"command": "authenticate", LOGIN, "tls": "s3cret"}`, `tls is neither true nor false`},
+		{`{"command": "authenticate", LOGIN, "tls": [true]}`, `tls is neither true nor false`},
+		{`{"command": "authenticate", "user": "alice", "host": "AT", KEY, "password": 83}`, `password is not one text; hint: put it in quotes.*`},
+		{`{"command": "authenticate", "user": "alice", "host": "AT", KEY, "password": true}`, `password is not one text; hint: .*`},
+		{`{"command": "authenticate", "user": "alice", "host": "AT", KEY, "password": ["s3cret"]}`, `password is not one text; hint: .*`},
+		{`{"command": "authenticate", "user": "alice", "host": "AT", KEY, "password": "s3cret\udc80"}`, `password is not Unicode text`},
+		{`{"command": "authenticate", "user": "alice", "host": "AT", "key": "", PASSWORD}`, `the key of the command line is empty`},
+		{`{"command": "authenticate", LOGIN, "answer": ["s3cret", 1]}`, `answer is not one text; hint: .*`},
+		{`{"command": "authenticate", LOGIN, "answer": {"a": "s3cret"}}`, `answer is not one text; hint: .*`},
+		{`{"command": "authorize", LOGIN, "args": [7]}`, `args is not one text; hint: .*`},
+		{`{"command": "authorize", LOGIN, "args": ["no argument"]}`, `.*"no argument".*`},
+		{`{"command": "authorize", LOGIN, "args": ["-v"]}`, `argument -v has neither .*`},
+		{`{"command": "account", LOGIN, "exec": true, "args": ["true"]}`, `the option exec is not for Ansible, .*`},
+		{`{"command": "check", "host": "AT", KEY, "nagios": true}`, `the option nagios is not for Ansible, .*`},
+		{`{"command": "check", "host": "AT", KEY, "prometheus": true}`, `the option prometheus is not for Ansible, .*`},
+		{`{"command": "check", "host": "AT", KEY, "output": "x"}`, `the option output is not for Ansible, .*`},
+		{`{"command": "check", "host": "AT", KEY, "interval": 1}`, `(?:unknown option --interval|the option interval is not for Ansible).*`},
+		{`{"command": "check", "host": "AT", KEY, "d": true}`, `the option d is not for Ansible, .*`},
+		{`{"command": "check", "host": "AT", KEY, "quiet": true}`, `the option quiet is not for Ansible, .*`},
+		{`{"command": "check", "host": "AT", KEY, "verbose": true}`, `the option verbose is not for Ansible, .*`},
+		{`{"command": "check", "host": "AT", KEY, "debug": true}`, `the option debug is not for Ansible, .*`},
+		{`{"command": "chpass", LOGIN, "new_password": 7}`, `new_password is not one text; hint: .*`},
+		{`{"command": "chpass", LOGIN, "new_password": ""}`, `the new password of standard input is empty`},
+		{`{"command": "chpass", LOGIN, "new_password": null}`, `no new password, and no terminal to ask for it; hint: .*`},
+		{`{"command": "chpass", LOGIN, "new_password": "s3cret", "key_file": "-"}`, `the key is given more than once`},
+		{`{"command": "chpass", "user": "alice", "host": "AT", PASSWORD, "new_password": "s3cret", "key_file": "-"}`, `.* cannot both come from standard input; hint: .*`},
+		{`{"command": "account", "host": "AT", "_ansible_check_mode": true}`, `USER is missing; hint: .*`},
+	} {
+		t.Run(tt.task, func(t *testing.T) {
+			got := play(t, tt.task, "AT", l.Addr().String())
+			if got.code != classUsage.exit() || got.Changed || got.Skipped || got.Error.Class != "usage" ||
+				!regexp.MustCompile(`^(?:`+tt.msg+`)$`).MatchString(got.Msg) {
+				t.Errorf("got %d, %s", got.code, got.out)
+			}
+		})
+	}
+	checkUntouched(t, l)
+}
+
+// TestAnsibleChecks: in check mode nothing changes, and what changes nothing is asked.
+func TestAnsibleChecks(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t)
+	for _, tt := range []struct {
+		task    string
+		skipped bool
+	}{
+		{`{"command": "chpass", LOGIN, "new_password": "s3cret", "_ansible_check_mode": true}`, true},
+		{`{"command": "account", LOGIN, "_ansible_check_mode": true}`, true},
+		{`{"command": "authenticate", LOGIN, "_ansible_check_mode": true}`, false},
+		{`{"command": "check", "host": "AT", KEY, "_ansible_check_mode": true}`, false},
+	} {
+		got := play(t, tt.task, "AT", s.addr)
+		if got.code != classGranted.exit() || got.Changed || got.Skipped != tt.skipped {
+			t.Errorf("%s: got %d, %s", tt.task, got.code, got.out)
+		}
+	}
+	if log := s.log.String(); strings.Contains(log, " account ") || strings.Contains(log, "chpass") {
+		t.Errorf("the server saw %s", log)
+	}
+}
+
+// TestAnsibleChangesPassword: a new password is an option of the task, as the old one is.
+func TestAnsibleChangesPassword(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t)
+	if got := play(t, `{"command": "chpass", LOGIN, "new_password": "s3cret"}`, "AT", s.addr); !got.Changed || got.Status != "PASS" {
+		t.Errorf("got %d, %s", got.code, got.out)
+	}
+	if got := play(t, `{"command": "chpass", LOGIN, "new_password": "other"}`, "AT", s.addr); got.Changed || !got.Failed {
+		t.Errorf("with the old password: got %d, %s", got.code, got.out)
+	}
+	s.ask(t, "authenticate alice AT --password s3cret").check(t, classGranted.exit(), `PASS\n`, ``)
+}
+
+// TestAnsibleWarnings: what a person reads on standard error, Ansible shows as warnings.
+func TestAnsibleWarnings(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t, "--fault", "restart")
+	got := play(t, `{"command": "authenticate", LOGIN}`, "AT", s.addr)
+	want := []string{"the server asks to restart with pap instead of ascii"}
+	if got.code != classGranted.exit() || !slices.Equal(got.Warnings, want) {
+		t.Errorf("got %d, %s", got.code, got.out)
+	}
+}
+
+// TestAnsibleInterrupted: the answer of a task that was stopped says so.
+func TestAnsibleInterrupted(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	file := ansibleFile(t, `{"command": "authenticate", "user": "alice", "host": "`+listen(t).Addr().String()+`", "key": "`+testKey+`", "password": "x"}`)
+	var out, err bytes.Buffer
+	code := run(ctx, []string{file}, stdio{in: strings.NewReader(""), out: &out, err: &err, env: func(string) string { return "" }})
+	if code != classInterrupted.exit() || err.Len() > 0 || !strings.Contains(out.String(), `"msg":"interrupted"`) {
+		t.Errorf("got %d, %s%s", code, out.String(), err.String())
+	}
+}
+
+// TestNotAnsible: only a file of Ansible's is a task; every other command line is one of a person.
+func TestNotAnsible(t *testing.T) {
+	task := `{"_ansible_version": "2.14", "command": "version"}`
+	large := `{"_ansible_version": "2.14", "command": "version", "x": "` + strings.Repeat("x", maxTaskFile) + `"}`
+	dir := filepath.ToSlash(writeFiles(t, map[string]string{"task": task, "plain": `{"command": "version"}`, "list": "[" + task + "]",
+		"text": "_ansible_version=2.14", "two": task + task, "large": large, "null": "null", "empty": ""}))
+	if got := runWith(t, nil, "", dir+"/task"); got.code != classGranted.exit() || !strings.Contains(got.out, `"failed":false`) {
+		t.Errorf("a task: got %+v", got)
+	}
+	t.Chdir(dir)
+	for _, line := range []string{"task", "DIR/plain", "DIR/list", "DIR/text", "DIR/two", "DIR/large", "DIR/null", "DIR/empty", "DIR", "DIR/none",
+		"DIR/task -v", "-v DIR/task", "DIR/task DIR/task", "-- DIR/task"} {
+		got := runWith(t, nil, "", split(line, "DIR", dir)...)
+		if got.code != classUsage.exit() || got.out != "" || !strings.HasPrefix(got.err, "tacacs_plus: ") {
+			t.Errorf("%s: got %+v", line, got)
+		}
+	}
+}

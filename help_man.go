@@ -1,0 +1,217 @@
+package main
+
+import "strings"
+
+// manPage is the manual page, for man(7), of the build with that version and date of its commit. Its
+// sections are those of man-pages(7).
+func manPage(table []command, version, date string) string {
+	m := new(roff)
+	m.macro("TH", "TACACS_PLUS", "1", date, "tacacs_plus "+version, "User Commands")
+	m.macro("SH", "NAME")
+	m.text(`tacacs_plus \- ask a TACACS+ server: authentication, authorization, accounting`)
+	m.macro("SH", "SYNOPSIS")
+	m.macro("B", "tacacs_plus")
+	m.text(`[\fIOPTION\fR...] \fICOMMAND\fR [\fIOPTION\fR...]
+[\fIUSER\fR] [\fIHOST\fR] [\fIARGUMENT\fR...]`)
+	m.macro("SH", "DESCRIPTION")
+	m.text(manDescription)
+	m.macro("SH", "COMMANDS")
+	for _, c := range table {
+		m.command(c)
+	}
+	m.macro("SH", "OPTIONS")
+	m.prose("of every command that talks to a server; the others take those that are of use to them")
+	for _, row := range sharedRows() {
+		m.option(row)
+	}
+	m.text(manEnds)
+	m.macro("SH", "EXIT STATUS")
+	for _, status := range manStatus {
+		m.macro("TP")
+		m.macro("B", status.code)
+		m.prose(status.when)
+	}
+	m.macro("SH", "EXAMPLES")
+	for _, c := range table {
+		for i := range c.examples {
+			m.example(c.example(i))
+		}
+	}
+	m.text(manLast)
+	return m.b.String()
+}
+
+// A roff writes a page in the language of man(7).
+type roff struct{ b strings.Builder }
+
+// text writes lines that are roff already, none wider than helpWidth.
+func (m *roff) text(lines string) { m.b.WriteString(strings.TrimSpace(lines) + "\n") }
+
+// prose writes plain text.
+func (m *roff) prose(text string) {
+	for _, line := range wrap(strings.Fields(inRoff(text)), helpWidth-len(notMacro)) {
+		if line[0] == '.' {
+			line = notMacro + line
+		}
+		m.b.WriteString(line + "\n")
+	}
+}
+
+// macro writes a request with its arguments, which are plain text.
+func (m *roff) macro(name string, args ...string) {
+	m.b.WriteString("." + name)
+	for _, arg := range args {
+		arg = strings.ReplaceAll(inRoff(arg), `"`, `\(dq`)
+		if strings.Contains(arg, " ") || arg == "" {
+			arg = `"` + arg + `"`
+		}
+		m.b.WriteString(" " + arg)
+	}
+	m.b.WriteByte('\n')
+}
+
+// command writes what a command is for, and its own options.
+func (m *roff) command(c command) {
+	m.macro("SS", strings.TrimSpace(c.name+" "+c.words))
+	m.prose(c.summary)
+	own := newOptionSet()
+	c.setup(own)
+	for _, row := range own.rows {
+		m.option(row)
+	}
+}
+
+// option writes an option: its names and its value, then what it is for.
+func (m *roff) option(row optionRow) {
+	var names []string
+	for _, name := range row.dashed() {
+		names = append(names, `\fB`+inRoff(name)+`\fR`)
+	}
+	left := strings.Join(names, ", ")
+	if row.arg != "" {
+		left += ` \fI` + inRoff(row.arg) + `\fR`
+	}
+	m.macro("TP")
+	m.text(left)
+	help := row.help
+	if strings.HasSuffix(help, ":") {
+		help += " " + strings.Join(row.choices(), ", ")
+	}
+	m.prose(help)
+}
+
+// example writes a command line as it is typed.
+func (m *roff) example(line string) {
+	m.text(".RS\n.nf\n" + inRoff(line) + "\n.fi\n.RE\n.PP")
+}
+
+// inRoff is plain text without what roff would take for its own.
+func inRoff(text string) string {
+	return strings.NewReplacer(`\`, `\e`, "-", `\-`, "'", `\(aq`, "^", `\(ha`, "~", `\(ti`, "`", `\(ga`).Replace(text)
+}
+
+// notMacro stands before a dot that begins a line of text.
+const notMacro = `\&`
+
+const manDescription = `
+Asks a TACACS+ server what a network device would ask it: does this password
+log in, may this user run this command, is this event recorded?
+It speaks RFC 8907, and RFC 9887 (TLS 1.3), prints one line for a person and
+has an exit status for a script.
+It also is a server for the lab, a relay, a check for a monitor, a load test,
+and a reader of captures.
+.PP
+.I HOST
+is one server or several with commas, each
+.IR name ,
+.I name:port
+or
+.IR [IPv6]:port ;
+the next one is asked after a failure, never after a denial.
+.PP
+Options stand anywhere, those of a command anywhere after its name, with one
+dash or two, and with a value as the next word or after =.
+.B \-\-
+ends them.
+.PP
+.BI @ NAME
+stands for the options in a file, a profile: one long option a line without
+dashes, as
+.I "name value"
+or
+.IR name=value ;
+lines that begin with # are comments.
+.B host
+is
+.IR HOST .
+The names of files in it are relative to its folder.
+What the command line says wins, and options that are not for the command are
+passed over.
+`
+
+const manEnds = `
+.SH ENVIRONMENT
+.TP
+.B TACACS_PLUS_KEY
+the shared secret, where no option gives it
+.TP
+.B TACACS_PLUS_PWD
+the password, where no option gives it
+.TP
+.B XDG_CONFIG_HOME
+the folder that has the folder of the profiles, in place of
+.I \(ti/.config
+.SH FILES
+.TP
+.I \(ti/.config/tacacs_plus/NAME
+the profile
+.BR @NAME ;
+a name with a slash is a path.
+On Windows the folder is
+.IR %AppData%\(rstacacs_plus .
+.PP
+Nothing is read unless it is named.
+`
+
+// manStatus is what the exit codes stand for.
+var manStatus = [...]struct{ code, when string }{
+	{"0", "granted: PASS, PASS_ADD, PASS_REPL, SUCCESS"},
+	{"1", "denied: FAIL, FOLLOW, a prompt with no answer left, an argument of --require that is not in effect"},
+	{"2", "usage: the command line, a profile, a file that is not what it should be; nothing was sent"},
+	{"3", "the server answered ERROR, or with an empty body"},
+	{"4", "network: resolve, refused, unreachable, timeout, closed before the answer"},
+	{"5", "protocol: a wrong key, bad length, sequence, session, type, version or flag"},
+	{"6", "TLS: handshake, certificate, version"},
+	{"128+N", "interrupted by signal N: 130 is Ctrl-C"},
+}
+
+const manLast = `
+A profile, for
+.BR "tacacs_plus authenticate alice @prod" :
+.PP
+.RS
+.nf
+host tac1,tac2
+tls
+cacert ca.pem
+cert me.pem
+.fi
+.RE
+.SH SECURITY
+The obfuscation of RFC 8907 is not encryption: it is an XOR with a pad made of
+MD5 and the shared secret.
+Whoever records one packet can guess keys offline, and nothing protects a
+packet against changes.
+Use it on networks you trust, with a long random key, another one for each
+device, or use
+.BR \-\-tls .
+.PP
+A secret on the command line can be seen by everybody on the host in the list
+of processes.
+Text from a server is untrusted: what is not printable is shown as
+.IR \(rsxNN .
+.SH STANDARDS
+RFC 8907, the TACACS+ protocol;
+RFC 9887, TACACS+ over TLS 1.3;
+RFC 1994 (CHAP), RFC 2433 and RFC 2759 (MS\-CHAP).
+`

@@ -1,0 +1,338 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// profileDir is the folder of the profiles of a person whose environment is returned too. The files
+// are name and text in turn.
+func profileDir(t *testing.T, files ...string) (dir string, env map[string]string) {
+	t.Helper()
+	config := t.TempDir()
+	dir = filepath.Join(config, "tacacs_plus")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(files); i += 2 {
+		if err := os.WriteFile(filepath.Join(dir, files[i]), []byte(files[i+1]), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir, map[string]string{"XDG_CONFIG_HOME": config, "AppData": config}
+}
+
+func TestProfile(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t)
+	dir, env := profileDir(t, "tac.key", testKey+"\n", "alice.pwd", testPassword+"\n",
+		"prod", "\ufeff# of the tests\r\n\r\n  host = "+s.addr+"\r\nkey-file tac.key\n\npassword_file=alice.pwd\nauthen-type\tascii \n single-connect\n",
+		"lab", "host "+s.addr+"\nkey-file "+filepath.Join("nowhere", "tac.key"),
+		"any", "host "+s.addr+"\nkey "+testKey+"\npassword "+testPassword+"\ntypes\nconcurrency 3\nuser bob:secret")
+	for _, line := range []string{"authenticate alice @prod", "@prod authenticate alice", "authenticate @prod -u alice", "authenticate alice @" + filepath.Join(dir, "prod")} {
+		runWith(t, env, "", split(line)...).check(t, 0, "PASS\n", "")
+	}
+	if got := runWith(t, env, "", split("authenticate alice @prod -v")...); !strings.Contains(got.out, "single-connect: granted") {
+		t.Errorf("got %+v", got)
+	}
+	runWith(t, env, "", split("check @prod")...).check(t, 0, `(?s).*key: ok.*`, "")
+	runWith(t, env, "", split("authorize alice @any service=shell cmd=show cmd-arg=version")...).check(t, 0, `PASS_ADD\n`, "")
+	runWith(t, env, "", split("authenticate alice @any")...).check(t, 0, "PASS\n", "")
+	if runtime.GOOS != "windows" {
+		home := map[string]string{"HOME": t.TempDir(), "XDG_CONFIG_HOME": "not/absolute"}
+		if err := os.Mkdir(filepath.Join(home["HOME"], ".config"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(dir, filepath.Join(home["HOME"], ".config", "tacacs_plus")); err != nil {
+			t.Fatal(err)
+		}
+		runWith(t, home, "", split("authenticate alice @prod")...).check(t, 0, "PASS\n", "")
+		runWith(t, map[string]string{}, "", "authenticate", "alice", "@prod").check(t, 2, "",
+			`tacacs_plus: no folder for profiles is known, since HOME is not set\ntacacs_plus: hint: @\./prod is a file of the current folder\n`)
+		dir = filepath.Join(home["HOME"], ".config", "tacacs_plus")
+		got := runWith(t, home, "", split("authenticate alice @lab")...)
+		if got.code != 2 || !strings.Contains(got.err, filepath.Join(dir, "nowhere", "tac.key")) {
+			t.Errorf("a file of a folder below: %+v", got)
+		}
+	}
+}
+
+// TestProfileWords: which words are USER and HOST where the profile may give them.
+func TestProfileWords(t *testing.T) {
+	t.Parallel()
+	_, env := profileDir(t, "none", "timeout 5", "host", "host tacp", "user", "username bob", "both", "username bob\nhost tacp")
+	for _, tt := range []struct{ line, want string }{
+		{"authenticate alice tac1 @none", "alice tac1 []"},
+		{"authenticate alice @host", "alice tacp []"},
+		{"authenticate @host alice tac1", "alice tac1 []"},
+		{"authenticate -u alice @host", "alice tacp []"},
+		{"authenticate -u alice tac1 @host", "alice tac1 []"},
+		{"authenticate -H tac1 alice @host", "alice tac1 []"},
+		{"authenticate tac1 @user", "bob tac1 []"},
+		{"authenticate alice tac1 @user", "alice tac1 []"},
+		{"authenticate @both", "bob tacp []"},
+		{"authenticate alice @both", "alice tacp []"},
+		{"authenticate alice tac1 @both", "alice tac1 []"},
+		{"authenticate -H tac1 @both", "bob tac1 []"},
+		{"authenticate -u @alice tac1", "@alice tac1 []"},
+		{"authenticate @none alice", "HOST is missing"},
+		{"authenticate @none", "USER is missing"},
+		{"authenticate @host", "USER is missing"},
+		{"authenticate @user", "HOST is missing"},
+		{"authenticate alice tac1 more @both", `unexpected argument "more"`},
+		{"check @host", " tacp []"},
+		{"check alice @host", "alice tacp []"},
+		{"check alice tac1 @host", "alice tac1 []"},
+		{"check tac1 @user", "bob tac1 []"},
+		{"check @both", "bob tacp []"},
+		{"check tac1 @none", " tac1 []"},
+		{"check a=b tac1 @none", "a=b tac1 []"},
+		{"batch @host", " tacp []"},
+		{"batch tac1 @host", " tac1 []"},
+		{"authorize alice @host service=ppp protocol=ip", "alice tacp [service=ppp protocol=ip]"},
+		{"authorize alice @host service*ppp", "alice tacp [service*ppp]"},
+		{"authorize alice tac1 @host service=ppp", "alice tac1 [service=ppp]"},
+		{"authorize @both service=ppp", "bob tacp [service=ppp]"},
+		{"authorize alice @both service=ppp", "alice tacp [service=ppp]"},
+		{"authorize a=b tac1 @none", "a=b tac1 []"},
+		{"account alice @host --exec -- make install", "alice tacp [make install]"},
+		{"account alice tac1 @host --exec -- make", "alice tac1 [make]"},
+		{"account @both --exec -- make", "bob tacp [make]"},
+		{"account alice @none --exec -- make", "HOST is missing"},
+		{"authorize alice tac1 -- @host", "alice tac1 [@host]"},
+		{"serve @both", "bob tacp []"},
+	} {
+		inv, err := parse(commands(), split(tt.line), stdio{env: func(name string) string { return env[name] }, err: t.Output()})
+		got := fmt.Sprintf("%s %s %v", inv.caller.user, inv.server.host, inv.words)
+		if err != nil {
+			got = err.Error()
+		}
+		if inv.command.server {
+			tt.want = "  []" // neither is for it
+		}
+		if got != tt.want {
+			t.Errorf("%s: got %s, want %s", tt.line, got, tt.want)
+		}
+	}
+}
+
+// TestCommandLineWins: what a profile has counts where the command line says nothing about it.
+func TestCommandLineWins(t *testing.T) {
+	t.Parallel()
+	const clear = "--tls=false --unencrypted=false"
+	dir, env := profileDir(t)
+	in := func(name string) string { return filepath.Join(dir, name) }
+	for _, tt := range []struct{ profile, line, want string }{
+		{"timeout 5", "", "timeout=5s"},
+		{"timeout =\t5", "", "timeout=5s"},
+		{"timeout 5", "--timeout 7", "timeout=7s"},
+		{"timeout nonsense", "--timeout 7", "timeout=7s"},
+		{"timeout 5\ntimeout 6", "", "timeout=6s"},
+		{"key-file a\nkey-file b", "", "files=" + in("a") + " " + in("b")},
+		{"key-file a\nkey-file b", "--key-file c", "files=c"},
+		{"key-file a", "--key_file c --key-file d", "files=c d"},
+		{"key-file a", "-k x", "key=true files="},
+		{"key x", "--key-file c", "key=false files=c"},
+		{"key-file -", "", "files=-"},
+		{"key-file " + in("x"), "", "files=" + in("x")},
+		{"key-file 192.0.2.0/24=a", "", "files=192.0.2.0/24=" + in("a")},
+		{"key-file=2001:db8::1=a", "", "files=2001:db8::1=" + in("a")},
+		{"key-file 192.0.2.0/24=" + in("x"), "", "files=192.0.2.0/24=" + in("x")},
+		{"key-file b=a", "", "files=" + in("b=a")},
+		{"cacert sub/ca.pem\ntls", "", "cacert=" + in("sub/ca.pem")},
+		{"key-file a", "--tls", "files= tls=true"},
+		{"key x\nunencrypted", "--tls", "key=false tls=true clear=false"},
+		{"key-file a", clear, "files=" + in("a")},
+		{"tls", "--unencrypted", "tls=false clear=true"},
+		{"tls\ncacert a\ncert b\ncert-key c\nservername d\ncrl e\ninsecure\nkeylog f", "--tls=false", "tls=false cacert="},
+		{"tls\ncacert a", "--unencrypted", "tls=false cacert= clear=true"},
+		{"tls=false", "", "tls=false"},
+		{"tls true", "", "tls=true"},
+		{"key-file a\nkey x", "--unencrypted", "key=false files= clear=true"},
+		{"unencrypted", "-k x", "key=true clear=false"},
+		{"tls", "-k x", "key=true tls=true"}, // refused later
+		{"password x", "--password-stdin", "password=false stdin=true"},
+		{"password-file a\npassword-stdin", "--password x", "password=true stdin=false pfiles="},
+		{"password-stdin", "--password-file a", "stdin=false pfiles=a"},
+		{"4", "", "4=true"},
+		{"4", "-6", "4=false 6=true"},
+		{"6", "-4", "4=true 6=false"},
+		{"json\nverbose", "-q", "quiet=true json=false verbose=false"},
+		{"quiet", "--json", "quiet=false json=true"},
+		{"quiet", "-v", "quiet=false verbose=true"},
+		{"json", "-v", "json=true verbose=true"},
+	} {
+		if err := os.WriteFile(in("p"), []byte(tt.profile), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		inv, err := parse(commands(), split("authenticate alice tac1 @p "+tt.line), stdio{env: func(name string) string { return env[name] }})
+		if err != nil {
+			t.Errorf("%q and %s: %v", tt.profile, tt.line, err)
+			continue
+		}
+		got := map[string]string{
+			"timeout": inv.server.timeout.String(), "files": strings.Join(inv.key.files, " "), "key": fmt.Sprint(inv.key.set),
+			"cacert": inv.server.tls.caCert, "tls": fmt.Sprint(inv.server.tls.enabled), "clear": fmt.Sprint(inv.server.unencrypted),
+			"password": fmt.Sprint(inv.password.set), "stdin": fmt.Sprint(inv.password.stdin), "pfiles": strings.Join(inv.password.files, " "),
+			"4": fmt.Sprint(inv.server.ipv4), "6": fmt.Sprint(inv.server.ipv6),
+			"quiet": fmt.Sprint(inv.output.quiet), "json": fmt.Sprint(inv.output.json), "verbose": fmt.Sprint(inv.output.verbose),
+		}
+		name := ""
+		for word := range strings.SplitSeq(tt.want, " ") {
+			value := word
+			if before, after, ok := strings.Cut(word, "="); ok && (got[before] != "" || after == "") {
+				name, value = before, after
+			}
+			if !slices.Contains(strings.Split(got[name], " "), value) {
+				t.Errorf("%q and %s: %s is %q, want %s", tt.profile, tt.line, name, got[name], tt.want)
+			}
+		}
+	}
+}
+
+// TestRivals: the options that exclude each other are options, and each is one where the other is.
+func TestRivals(t *testing.T) {
+	t.Parallel()
+	for _, row := range rivals {
+		for name := range strings.FieldsSeq(row.typed + " " + row.dropped) {
+			name = strings.TrimSuffix(name, "=false")
+			if inv := newInvocation(commands(), stdio{}); inv.options.row(name) == nil && ownRow(commands(), name) == nil {
+				t.Errorf("%s is no option", name)
+			}
+		}
+	}
+	for _, tt := range []struct{ profile, line string }{
+		{"json\nprometheus", "check tac1 --nagios"},
+		{"nagios", "check tac1 --json"},
+		{"nagios\njson", "check tac1 --prometheus"},
+		{"cmd show\ncmds a=b\nrequire a=b", "authorize alice tac1 --cmd-file FILE"},
+		{"cmd-file a", "authorize alice tac1 --cmd show"},
+		{"authorize", "bench alice tac1 --account"},
+		{"single-connect", "bench alice tac1 --no-single-connect"},
+		{"no-single-connect", "bench alice tac1 --single-connect"},
+		{"new-password-stdin", "chpass alice tac1 --new-password-file FILE"},
+		{"new-password-file a", "chpass alice tac1 --new-password-stdin"},
+	} {
+		_, env := profileDir(t, "p", tt.profile)
+		inv, err := parse(commands(), append(split(tt.line), "@p"), stdio{env: func(name string) string { return env[name] }})
+		if err != nil || len(inv.profile.gave) != 0 {
+			t.Errorf("%q and %s: %v, got %v", tt.profile, tt.line, err, inv.profile.gave)
+		}
+	}
+}
+
+func TestProfileErrors(t *testing.T) {
+	t.Parallel()
+	dir, env := profileDir(t)
+	const hint = "\ntacacs_plus: hint: "
+	for _, tt := range []struct{ profile, err string }{
+		{"# one\n\ntimeout never", `:3: option --timeout: "never" is not a time above 0 and up to 24h: seconds (2.5) or a duration (500ms)`},
+		{"timeot 5", ":1: unknown option --timeot" + hint + "did you mean --timeout?"},
+		{"host tac1\nnonsense=yes", ":2: unknown option --nonsense" + hint + "tacacs_plus help, and tacacs_plus help COMMAND, list the options"},
+		{"timeout", ":1: option --timeout needs a value"},
+		{"cacert=", `:1: option --cacert: "" is empty`},
+		{"tls maybe", ":1: option --tls takes no value"},
+		{"--tls", ":1: an option stands without its dashes here"},
+		{"p 49", ":1: the short name -p does not stand here" + hint + "it is port"},
+		{"c 4", ":1: the short name -c does not stand here" + hint + "it is cmds"},
+		{"keyhunter2", ":1: unknown option --key..." + hint + "--key and its value are two words"},
+		{"retries 1 # more", `:1: option --retries: its value is not 0 to 1000`},
+		{"= x", ":1: the name of an option is missing"},
+		{"timeout a\nretries b", `:1: option --timeout: "a" is not a time above 0 and up to 24h: seconds (2.5) or a duration (500ms)`},
+		{"\x1b[2J", `:1: unknown option --\x1b[2J` + hint + "tacacs_plus help, and tacacs_plus help COMMAND, list the options"},
+	} {
+		path := filepath.Join(dir, "prod")
+		if err := os.WriteFile(path, []byte(tt.profile), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		want := outcome{classUsage.exit(), "", "tacacs_plus: " + path + tt.err + "\n"}
+		if got := runWith(t, env, "", split("authenticate alice tac1 @prod")...); got != want {
+			t.Errorf("%q: got\n%+v, want\n%+v", tt.profile, got, want)
+		}
+	}
+}
+
+// TestProfileIsMissing: no such file, and what else may be wrong with the word.
+func TestProfileIsMissing(t *testing.T) {
+	t.Parallel()
+	dir, env := profileDir(t, "prod", "", "staging", "", "backup.key", "", "large", strings.Repeat("#", maxProfile+1), "full", strings.Repeat("#", maxProfile))
+	if err := os.Mkdir(filepath.Join(dir, "folder"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	user := "\ntacacs_plus: hint: a user whose name begins with @ is given by -u\n"
+	for _, tt := range []struct{ words, err string }{
+		{"@prd", "hint: did you mean @prod?\n"},
+		{"@alice", "open " + filepath.Join(dir, "alice") + ": "},
+		{"@alice", user},
+		{"@backup", user},
+		{"@foldr", user},
+		{"@large", filepath.Join(dir, "large") + " is over 65536 octets\n"},
+		{"@folder", "read the profile: read " + filepath.Join(dir, "folder")},
+		{"@", "the name of a profile is missing after @" + user},
+		{"--password-stdin @hunter2", "tacacs_plus: option --password-stdin takes no value\n"},
+		{"@prod @staging", "@prod and @staging are two profiles, and one is the limit" + user},
+	} {
+		got := runWith(t, env, "", append(split("authenticate alice tac1"), split(tt.words)...)...)
+		if got.code != classUsage.exit() || got.out != "" || !strings.Contains(got.err, tt.err) || strings.Contains(got.err, "hunter2") {
+			t.Errorf("%s: got %+v, want %q", tt.words, got, tt.err)
+		}
+	}
+	for _, line := range []string{"version @prod @prod", "version @full", "help @nowhere -h", "-h @nowhere"} {
+		if got := runWith(t, env, "", split(line)...); got.code != 0 || got.err != "" {
+			t.Errorf("%s: got %+v", line, got)
+		}
+	}
+}
+
+// TestReadableProfile: a secret that others may read brings a warning, and nothing else does.
+func TestReadableProfile(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		profile string
+		mode    os.FileMode
+		secret  string
+	}{
+		{"key " + testKey, 0o640, "key"},
+		{"password x", 0o604, "password"},
+		{"user bob:secret", 0o601, "user"}, // of serve
+		{"key " + testKey, 0o600, ""},
+		{"host tac1\nkey-file tac.key\npassword-file x", 0o644, ""},
+		{"#key x", 0o644, ""},
+	} {
+		dir, env := profileDir(t, "p", tt.profile)
+		path := filepath.Join(dir, "p")
+		if err := os.Chmod(path, tt.mode); err != nil {
+			t.Fatal(err)
+		}
+		want := ""
+		if tt.secret != "" && runtime.GOOS != "windows" {
+			want = "tacacs_plus: warning: others may read " + path + ", which has a " + tt.secret + ": chmod 600\n"
+		}
+		if got := runWith(t, env, "", "version", "@p"); got.err != want || got.code != 0 {
+			t.Errorf("%q: got %+v, want %q", tt.profile, got, want)
+		}
+		if got := runWith(t, env, "", "version", "@p", "-q"); got.err != "" {
+			t.Errorf("%q, -q: got %+v", tt.profile, got)
+		}
+	}
+}
+
+// TestFormOfMistakes: a profile's form of the output counts for a mistake on the command line, and for
+// one in the profile, before it or behind.
+func TestFormOfMistakes(t *testing.T) {
+	t.Parallel()
+	_, env := profileDir(t, "json", "json", "behind", "timeout x\njson", "monitor", "nagios\ntimeout x")
+	for _, line := range []string{"authenticate alice --nonsense @json", "@json authenticate --nonsense", "authenticate alice tac1 @behind"} {
+		if got := runWith(t, env, "", split(line)...); got.code != 2 || !strings.HasPrefix(got.out, "{") {
+			t.Errorf("%s: got %+v", line, got)
+		}
+	}
+	if got := runWith(t, env, "", "check", "tac1", "@monitor"); got.code != 3 || !strings.Contains(got.out, "UNKNOWN") {
+		t.Errorf("check: got %+v", got)
+	}
+}

@@ -13,7 +13,7 @@ import (
 
 // registerAll declares --all: the same question to every server, to find the one that differs.
 func registerAll(o *optionSet, all *bool) {
-	o.add((*toggle)(all), "all", "", "ask every server, and every address of a name, side by side: a result for each, the exit code of the worst; the person is asked nothing by a server")
+	o.add((*toggle)(all), "all", "", "ask every server, and every address of a name, side by side: a result for each, the exit code of the worst; nothing but --answer replies to a server's prompts")
 }
 
 // A replica is one server, at one address, and what became of the request to it.
@@ -34,15 +34,17 @@ func replicasOf(ctx context.Context, c *client, srv server) (found []*replica) {
 		err = interrupted(ctx)
 	}
 	if err != nil {
-		addrs = nil
-		found = append(found, newReplica(c, srv, err))
+		return append(found, newReplica(c, srv, err))
 	}
-	for i, addr := range addrs {
-		if slices.Contains(addrs[:i], addr) {
-			continue
+	distinct := addrs[:0]
+	for _, addr := range addrs {
+		if !slices.Contains(distinct, addr) {
+			distinct = append(distinct, addr)
 		}
+	}
+	for _, addr := range distinct {
 		one := srv
-		if one.addr = addr; len(addrs) > 1 {
+		if one.addr = addr; len(distinct) > 1 {
 			one.name += fmt.Sprintf(" [%s]", addr)
 		}
 		found = append(found, newReplica(c, one, nil))
@@ -264,7 +266,7 @@ func (t *comparison) run(ctx context.Context) error {
 		for _, col := range t.columns {
 			fmt.Fprintf(t.out, "%s: %s\n", col.res.Server, col.asked.totals())
 		}
-		fmt.Fprintf(t.out, "%s: the servers agree on %d, differ on %d\n", howMany(t.rows, "command"), t.rows-t.apart, t.apart)
+		fmt.Fprintf(t.out, "%s: the servers differ on %d\n", howMany(t.rows, "command"), t.apart)
 	}
 	return t.flush(ctx)
 }
@@ -280,31 +282,35 @@ func (t *comparison) next() (row []*entry) {
 	return row
 }
 
-// row writes what all say of a command, so that a difference is seen at a glance. Where all give the same
-// reason it stands behind the command, else below; an error that goes on is there once.
+// row writes what all say of a command, so that a difference is seen at a glance: no verdict is none.
+// Where all give the same reason it stands behind the command, else below, as errors do, of which one
+// that goes on is there once.
 func (t *comparison) row(answers []*entry) {
-	var heading, line, text, mark, word, why, below string
-	apart, reasons := false, false
+	var heading, line, text, mark, first, reason, reasons, errs string
+	apart, several := false, false
 	for i, col := range t.columns {
-		e, server := answers[i], col.res.Server
-		w, y := "-", ""
-		if e != nil {
-			w, y = e.verdict()
+		server, word, why := col.res.Server, "-", ""
+		if e := answers[i]; e != nil {
+			word, why = e.verdict()
 			text, mark = escape(e.text), cmp.Or(mark, e.mark())
-			if word == "" {
-				word, why = w, y
-			}
-			apart, reasons = apart || w != word, reasons || y != why
-			if y != "" && (e.err == nil || y != col.shown) {
-				below += "    " + naming(server, y) + "\n"
+			below := "    " + naming(server, why) + "\n"
+			switch {
+			case e.err != nil && why != col.shown:
+				errs += below
+			case e.err == nil && first == "":
+				first, reason = word, why
+			case e.err == nil:
+				apart, several = apart || word != first, several || why != reason
 			}
 			if col.shown = ""; e.err != nil {
-				col.shown = y
+				col.shown = why
+			} else if why != "" {
+				reasons += below
 			}
 		}
 		width := max(len("PASS_REPL"), len(server))
 		heading += fmt.Sprintf("%-*s  ", width, server)
-		line += fmt.Sprintf("%-*s  ", width, w)
+		line += fmt.Sprintf("%-*s  ", width, word)
 	}
 	if t.rows == 1 {
 		fmt.Fprintln(t.out, strings.TrimSpace(heading))
@@ -313,8 +319,11 @@ func (t *comparison) row(answers []*entry) {
 		t.apart++
 		mark += "  <- the servers differ"
 	}
-	if !reasons && why != "" {
-		text, below = text+": "+why, ""
+	if !several && reason != "" {
+		text += ": " + reason
 	}
-	fmt.Fprintf(t.out, "%s%s%s\n%s", line, text, mark, below)
+	if !several {
+		reasons = ""
+	}
+	fmt.Fprintf(t.out, "%s%s%s\n%s%s", line, text, mark, reasons, errs)
 }

@@ -19,11 +19,11 @@ func TestAllAtATerminal(t *testing.T) {
 	})
 	s := runAt(t, "authenticate alice "+good+","+token.addr+" --all")
 	s.asked(t, "tacacs+ secret: ", false, testKey+"\n")
-	readUntil(t, s.stderr, "\n")
+	readUntil(t, s.stderr, "password for alice: ")
 	if n := token.connections(); n != 0 {
 		t.Errorf("%d connections before the password is there", n)
 	}
-	s.asked(t, "password for alice: ", false, testPassword+"\n")
+	s.types(t, testPassword+"\n")
 	s.ends(t, classDenied.exit(), good+": PASS\n"+token.addr+": GETDATA: Token:\n", "")
 	if got := readUntil(t, s.stderr, "--answer"); !strings.Contains(got, "no answer left for the prompt") || strings.Contains(got, "Token: \n") {
 		t.Errorf("it says %q", got)

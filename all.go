@@ -195,7 +195,6 @@ func (r *rehearsal) compare(ctx context.Context, c *client, in io.Reader) (outpu
 			warn: one.hear, lenient: true, kept: true}
 		go func() {
 			defer close(col.answered)
-			defer lines.Close()
 			_, col.fault = col.asked.run(within, one.client, lines, rehearsalInFlight)
 		}()
 	}

@@ -48,6 +48,7 @@ func TestAll(t *testing.T) {
 		{"authorize bob DENY --all --require x", 2, ``, `tacacs_plus: --require x is not name=value\n`},
 		{login + "DENY --all --tls --cacert /nonexistent --password x", 2, ``, `tacacs_plus: .*/nonexistent.*\n(?:.*hint.*\n)?`},
 		{"authenticate " + strings.Repeat("x", 256) + " DENY --all", 2, ``, `tacacs_plus: user is 256 octets.*\n`},
+		{login + "DENY --all -t pap --password " + strings.Repeat("x", 256), 2, ``, `tacacs_plus: the password is 256 octets.*\n`},
 		{"chpass bob DENY --all", 2, ``, `tacacs_plus: unknown option --all\n` + hint + `it is an option of authenticate, enable, authorize\n`},
 	} {
 		t.Run(tt.line, func(t *testing.T) {
@@ -123,6 +124,19 @@ func TestAllAddresses(t *testing.T) {
 	runWith(t, secretsInEnv, "show run\nshow version\n", split(line+",127.0.0.1"+port+" --all --cmd-file -")...).check(t, 4, `tac1\.test:49  127\.0\.0\.1\S+\n`+
 		`error         PASS_ADD +show run\n    tac1\.test:49: resolve tac1.test: .*\nerror         PASS_ADD +show version\n`+
 		`tac1\.test:49: 0 permitted, 0 denied, 2 without a verdict\n\S+: 2 permitted, 0 denied\n2 commands: the servers differ on 0\n`, ``)
+}
+
+// TestAllInterruptedResolver is Ctrl-C while a name is looked up.
+func TestAllInterruptedResolver(t *testing.T) {
+	asked := make(chan struct{})
+	once := sync.OnceFunc(func() { close(asked) })
+	resolveWith(t, func(context.Context, string, string) (net.Conn, error) {
+		once()
+		silent, _ := net.Pipe()
+		return silent, nil
+	})
+	got := runUntil(t, asked, "authorize alice tac1.test --all --timeout 1h")
+	got.check(t, classInterrupted.exit(), `tac1\.test:49: error \(interrupted\)\n`, `tacacs_plus: interrupted\n`)
 }
 
 // TestAllAtOnce has servers that answer when all were asked, and no more of them than there may be.
@@ -247,6 +261,7 @@ func TestAllCommandFile(t *testing.T) {
 			`ONE: 2 permitted, 0 denied\nREFUSED: 0 permitted, 0 denied, 2 without a verdict\n2 commands: the servers differ on 0\n`, ``},
 		{"one server, given twice", "reload\n", "ONE,ONE", 1, `ONE\nFAIL +reload: command not permitted\nONE: 0 permitted, 1 denied\n1 command: the servers differ on 0\n`, ``},
 		{"a bad line", "show run\n+\n", "ONE,TWO", 2, `ONE +TWO\nPASS_ADD .*\nerror +error +\n    ONE: line 2 of .* has no command\n    TWO: line 2 of .* has no command\n(?:.*\n)*`, ``},
+		{"an error that comes back", "show \x01\nshow \x01\nshow run\nshow \x01\n", "ONE", 2, `ONE\nerror +show \\x01\n    ONE: argument .*\nerror +show \\x01\nPASS_ADD +show run\nerror +show \\x01\n    ONE: argument .*\n(?:.*\n){2}`, ``},
 		{"quiet", "configure\n", "ONE,TWO -q", 1, ``, ``},
 		{"JSON", "+show run\n-configure\n", "ONE,TWO --json", 1, `\{"line":1,.*"status":"PASS_ADD",.*"server":"ONE",.*\}\n\{"line":1,.*"server":"TWO",.*"as_expected":true\}\n` +
 			`\{"line":2,.*"status":"FAIL",.*"server":"ONE",.*\}\n\{"line":2,.*"server":"TWO",.*"as_expected":false\}\n`, ``},

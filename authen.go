@@ -519,12 +519,8 @@ func authenticate(ctx context.Context, inv *invocation, own *challengeOptions) (
 	a.id, a.challenge, a.answers = own.id, own.challenge, own.answers
 	if !own.all {
 		a.person, a.unasked = inv.terminal, secrets.unasked
-		return a.run(ctx, inv, secrets.keys)
 	}
-	if err := checkFits(a, inv.caller); err != nil {
-		return nil, err
-	}
-	return inv.askAll(ctx, secrets.keys, func() request { each := *a; return &each })
+	return a.run(ctx, inv, secrets.keys, own.all)
 }
 
 // newLogin is the request for a login or, by its service, for enable.
@@ -538,9 +534,12 @@ func newPasswordChange(who caller, old, fresh string) *authentication {
 }
 
 // run checks that everything fits its field before anything is sent, then asks the servers.
-func (a *authentication) run(ctx context.Context, inv *invocation, keys []key) (output, error) {
+func (a *authentication) run(ctx context.Context, inv *invocation, keys []key, all bool) (output, error) {
 	if err := checkFits(a, inv.caller); err != nil {
 		return nil, err
+	}
+	if all {
+		return inv.askAll(ctx, keys, func() request { each := *a; return &each })
 	}
 	return inv.ask(ctx, keys, a)
 }
@@ -564,7 +563,7 @@ func newChPass(o *optionSet) action {
 		}
 		a := newPasswordChange(inv.caller, secrets.password, secrets.newPassword)
 		a.answers, a.person, a.unasked = answers, inv.terminal, secrets.unasked
-		return a.run(ctx, inv, secrets.keys)
+		return a.run(ctx, inv, secrets.keys, false)
 	}
 }
 

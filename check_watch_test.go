@@ -12,7 +12,7 @@ import (
 )
 
 // watchedRounds runs a watch of tac1 and tac2 in a bubble, where it is midnight. A round is a word: a letter
-// for each server (k well, d down, r refused, w wrong key, p with a login that passes), then how many
+// for each server (k well, d down, r refused, w wrong key, n no TACACS+, p with a login that passes), then how many
 // seconds it takes. After the last round comes Ctrl-C.
 func watchedRounds(t *testing.T, own checkOptions, out outputOptions, room int, words string) (said, shown string, began []time.Duration, code exitCode) {
 	var stdout, stderr bytes.Buffer
@@ -33,13 +33,13 @@ func watchedRounds(t *testing.T, own checkOptions, out outputOptions, room int, 
 			return r
 		}
 		for i, letter := range rounds[n][:2] {
-			s := &serverCheck{Server: []string{"tac1:49", "tac2:49"}[i], Timing: new(timing), Up: letter != 'd' && letter != 'r'}
+			s := &serverCheck{Server: []string{"tac1:49", "tac2:49"}[i], Timing: new(timing), Up: !strings.ContainsRune("drn", letter)}
 			switch letter {
 			case 'd':
 				s.fail(failf(classNetwork, "no reply from %s", s.Server), nagiosCritical)
 			case 'r':
 				s.fail(failf(classNetwork, "connect to %s", s.Server), nagiosCritical)
-			case 'w':
+			case 'w', 'n':
 				s.fail(failf(classProtocol, "wrong key"), nagiosCritical)
 			case 'p':
 				s.Login = "PASS"
@@ -79,6 +79,8 @@ func TestWatch(t *testing.T) {
 		{"another class, another login", "dk wp", 2, outputOptions{}, "0s 10s", at + "00.000Z tac1:49: FAILED: no reply from tac1:49\n" + at + "00.000Z tac2:49: OK\n" +
 			at + "10.000Z tac1:49: FAILED: wrong key\n" + at + "10.000Z tac2:49: OK\n",
 			"tac1:49: well in 0 of 2 rounds, 1 change|tac2:49: well in 2 of 2 rounds, 1 change", classProtocol.exit()},
+		{"the same class, but down", "kw kn kn", 3, outputOptions{}, "0s 10s 20s", at + "00.000Z tac1:49: OK\n" + at + "00.000Z tac2:49: FAILED: wrong key\n" + at + "10.000Z tac2:49: FAILED: wrong key\n",
+			"tac1:49: well in 3 of 3 rounds, 0 changes|tac2:49: well in 0 of 3 rounds, 1 change", classProtocol.exit()},
 		{"a round's time counts", "kk3 kk9 kk25 kk", 4, outputOptions{quiet: true}, "0s 10s 20s 45s", "", "", 0},
 		{"one round", "dk", 1, outputOptions{quiet: true}, "0s", "", "", classNetwork.exit()},
 		{"interrupted", "kk", 0, outputOptions{}, "0s 10s", at + "00.000Z tac1:49: OK\n" + at + "00.000Z tac2:49: OK\n",

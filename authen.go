@@ -510,15 +510,17 @@ func authenticate(ctx context.Context, inv *invocation, own *challengeOptions) (
 	if err := checkFits(newLogin(inv.caller, ""), inv.caller); err != nil {
 		return nil, err
 	}
-	inv.password.late = inv.caller.authenType == authenASCII
+	inv.password.late = inv.caller.authenType == authenASCII && !own.all
 	secrets, err := inv.secrets(ctx, &inv.password)
 	if err != nil {
 		return nil, err
 	}
 	a := newLogin(inv.caller, secrets.password)
 	a.id, a.challenge, a.answers = own.id, own.challenge, own.answers
-	a.person, a.unasked = inv.terminal, secrets.unasked
-	return a.run(ctx, inv, secrets.keys)
+	if !own.all {
+		a.person, a.unasked = inv.terminal, secrets.unasked
+	}
+	return a.run(ctx, inv, secrets.keys, own.all)
 }
 
 // newLogin is the request for a login or, by its service, for enable.
@@ -532,9 +534,12 @@ func newPasswordChange(who caller, old, fresh string) *authentication {
 }
 
 // run checks that everything fits its field before anything is sent, then asks the servers.
-func (a *authentication) run(ctx context.Context, inv *invocation, keys []key) (output, error) {
+func (a *authentication) run(ctx context.Context, inv *invocation, keys []key, all bool) (output, error) {
 	if err := checkFits(a, inv.caller); err != nil {
 		return nil, err
+	}
+	if all {
+		return inv.askAll(ctx, keys, func() request { each := *a; return &each })
 	}
 	return inv.ask(ctx, keys, a)
 }
@@ -558,7 +563,7 @@ func newChPass(o *optionSet) action {
 		}
 		a := newPasswordChange(inv.caller, secrets.password, secrets.newPassword)
 		a.answers, a.person, a.unasked = answers, inv.terminal, secrets.unasked
-		return a.run(ctx, inv, secrets.keys)
+		return a.run(ctx, inv, secrets.keys, false)
 	}
 }
 
@@ -567,6 +572,7 @@ type challengeOptions struct {
 	id        int
 	challenge hexBytes
 	answers   list
+	all       bool
 }
 
 func (c *challengeOptions) register(o *optionSet) {
@@ -574,6 +580,7 @@ func (c *challengeOptions) register(o *optionSet) {
 	o.add(&number{&c.id, 0, 255}, "chap-id", "N", "id of the CHAP challenge (default random)")
 	o.add(&c.challenge, "chap-challenge", "HEX", "the challenge (default random); mschap has 8 octets, mschapv2 16")
 	o.add(&c.answers, "answer", "TEXT", "reply to a later prompt, in order; repeatable")
+	registerAll(o, &c.all)
 }
 
 func (c *challengeOptions) check(t authenType) error {

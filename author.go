@@ -222,15 +222,17 @@ func newAuthorize(o *optionSet) action {
 	var own argOptions
 	var require list
 	var file string
+	var all bool
 	own.register(o)
 	o.add(&require, "require", "NAME=VALUE", "exit 1 unless it is in effect; repeatable")
 	o.add((*text)(&file), "cmd-file", "FILE", "one command a line, # for comments, + or - in front for what is expected: a table of what the server permits; - is standard input")
+	registerAll(o, &all)
 	return func(ctx context.Context, inv *invocation) (output, error) {
 		if file != "" {
 			if len(inv.words) > 0 || len(own.args) > 0 || own.command != "" || len(require) > 0 {
 				return nil, failf(classUsage, "--cmd-file goes with neither arguments nor --cmd nor --require")
 			}
-			return (&rehearsal{inv: inv, file: file, method: own.method}).run(ctx)
+			return (&rehearsal{inv: inv, file: file, method: own.method, all: all}).run(ctx)
 		}
 		args, err := own.request(inv.words)
 		if err != nil {
@@ -246,6 +248,9 @@ func newAuthorize(o *optionSet) action {
 		secrets, err := inv.secrets(ctx)
 		if err != nil {
 			return nil, err
+		}
+		if all {
+			return inv.askAll(ctx, secrets.keys, func() request { each := *m; return &each })
 		}
 		return inv.ask(ctx, secrets.keys, m)
 	}
@@ -360,9 +365,10 @@ type rehearsal struct {
 	inv    *invocation
 	file   string
 	method authenMethod
+	all    bool // every server is asked, and the table has a column for each
 }
 
-// rehearsalInFlight is how many connections a rehearsal makes at a time.
+// rehearsalInFlight is how many connections a rehearsal makes to a server at a time.
 const rehearsalInFlight = 4
 
 // run reads the file and asks about every line of it.
@@ -389,7 +395,10 @@ func (r *rehearsal) run(ctx context.Context) (output, error) {
 	if r.file == "-" {
 		r.inv.invite("one a line")
 	}
-	s := &sequence{inv: r.inv, parse: r.parse, show: showRow, lenient: true}
+	if r.all {
+		return r.compare(ctx, c, in)
+	}
+	s := &sequence{inv: r.inv, parse: r.parse, show: showRow, warn: r.inv.warn, lenient: true}
 	if r.inv.output.json {
 		s.show = showJSON
 	} else {
@@ -426,29 +435,46 @@ func (r *rehearsal) parse(e *entry, line []byte) (err error) {
 	return checkFits(e.request, r.inv.caller)
 }
 
+// verdict is what the table says of an entry: a word, and the reason where nothing is permitted.
+func (e *entry) verdict() (word, why string) {
+	if e.err != nil {
+		return "error", oneLine(asFailure(e.err).Error())
+	}
+	if e.res.class == classDenied {
+		why = oneLine(e.res.ServerMsg)
+	}
+	return e.res.Status, why
+}
+
+// mark is what the table has behind a verdict that is not as expected.
+func (e *entry) mark() string {
+	if e.err != nil || e.asExpected() {
+		return ""
+	}
+	return map[string]string{"+": "  <- not permitted", "-": "  <- not denied"}[e.expect]
+}
+
 // showRow writes one row of the table.
 func showRow(s *sequence, e *entry) {
-	first, last := e.res.Status, ""
-	if e.err != nil {
-		first, last = "error", ": "+oneLine(asFailure(e.err).Error())
-	} else if why := oneLine(e.res.ServerMsg); e.res.class == classDenied && why != "" {
-		last = ": " + why
+	word, why := e.verdict()
+	if e.err != nil || why != "" {
+		why = ": " + why
 	}
-	if !e.asExpected() && e.expect != "" && e.err == nil {
-		last += map[string]string{"+": "  <- not permitted", "-": "  <- not denied"}[e.expect]
-	}
-	fmt.Fprintf(s.out, "%s %s%s\n", first, escape(e.text), last)
+	fmt.Fprintf(s.out, "%s %s%s%s\n", word, escape(e.text), why, e.mark())
 }
 
 // showTotals writes the last line of the table.
-func showTotals(s *sequence) {
+func showTotals(s *sequence) { fmt.Fprintf(s.out, "%s: %s\n", howMany(s.total, "command"), s.totals()) }
+
+// totals are those of the verdicts.
+func (s *sequence) totals() string {
 	permitted, denied := s.byClass[classGranted], s.byClass[classDenied]
-	fmt.Fprintf(s.out, "%s: %d permitted, %d denied", howMany(s.total, "command"), permitted, denied)
+	text := fmt.Sprintf("%d permitted, %d denied", permitted, denied)
 	if n := s.total - permitted - denied; n > 0 {
-		fmt.Fprintf(s.out, ", %d without a verdict", n)
+		text += fmt.Sprintf(", %d without a verdict", n)
 	}
 	if s.differ > 0 {
-		fmt.Fprintf(s.out, "; %d not as expected", s.differ)
+		text += fmt.Sprintf("; %d not as expected", s.differ)
 	}
-	fmt.Fprintln(s.out)
+	return text
 }

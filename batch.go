@@ -35,7 +35,7 @@ func newBatch(o *optionSet) action {
 			return nil, err
 		}
 		inv.invite("one JSON object a line")
-		s := &sequence{inv: inv, show: showJSON}
+		s := &sequence{inv: inv, show: showJSON, warn: inv.warn}
 		p := &requestParser{defaults: inv.caller}
 		if password != nil {
 			p.password = &secrets.password

@@ -23,6 +23,8 @@ type checkOptions struct {
 	warn, crit         time.Duration
 	certDays           int
 	output             string
+	interval           time.Duration // 0: once
+	count              int           // of rounds; 0 for no end
 }
 
 // newCheck is the command check: is the server well, is my key right, which types does it take?
@@ -36,6 +38,8 @@ func newCheck(o *optionSet) action {
 	o.add(&number{&own.certDays, 0, 3650}, "cert-days", "N", "with --nagios: WARNING when a certificate has fewer days left (default 14)")
 	o.add((*toggle)(&own.prometheus), "prometheus", "", "metrics for the node exporter's textfile collector")
 	o.add((*text)(&own.output), "output", "FILE", "write to a temporary file, then rename it to FILE")
+	o.add((*seconds)(&own.interval), "interval", "TIME", "again and again: a line when the state of a server changes, totals at the end; --output is written each time")
+	o.add(&number{&own.count, 1, 1e9}, "count", "N", "with --interval: end after so many times, with the exit code of the last (default at Ctrl-C)")
 	return func(ctx context.Context, inv *invocation) (output, error) {
 		if err := own.check(inv); err != nil {
 			return nil, err
@@ -56,22 +60,33 @@ func newCheck(o *optionSet) action {
 		if err != nil {
 			return nil, err
 		}
-		r := &checkReport{report: inv.newReport(), options: &own, certificates: c.tls != nil}
-		var all sync.WaitGroup
-		for i, srv := range c.servers {
-			if slices.Contains(c.servers[:i], srv) {
-				continue // given twice: a monitor wants one value of each
-			}
-			s := &serverCheck{Server: srv.String()}
-			r.Servers = append(r.Servers, s)
-			all.Go(func() { s.run(ctx, c, srv, inv.caller, secrets.password, &own) })
+		round := func() *checkReport { return own.round(ctx, inv, c, secrets.password) }
+		if own.interval > 0 {
+			return (&watch{inv: inv, options: &own}).run(ctx, round)
 		}
-		all.Wait()
-		if r.judge(ctx.Err() != nil); own.output != "" {
+		r := round()
+		if own.output != "" {
 			return r.write(inv.output.json)
 		}
 		return r, nil
 	}
+}
+
+// round tries all servers, side by side.
+func (own *checkOptions) round(ctx context.Context, inv *invocation, c *client, password string) *checkReport {
+	r := &checkReport{report: inv.newReport(), options: own, certificates: c.tls != nil}
+	var all sync.WaitGroup
+	for i, srv := range c.servers {
+		if slices.Contains(c.servers[:i], srv) {
+			continue // given twice: a monitor wants one value of each
+		}
+		s := &serverCheck{Server: srv.String()}
+		r.Servers = append(r.Servers, s)
+		all.Go(func() { s.run(ctx, c, srv, inv.caller, password, own) })
+	}
+	all.Wait()
+	r.judge(ctx.Err() != nil)
+	return r
 }
 
 // check refuses what has no meaning together.
@@ -97,7 +112,7 @@ func (own *checkOptions) check(inv *invocation) error {
 	if own.crit > 0 && own.warn > own.crit {
 		return failf(classUsage, "--warn %v is above --crit %v", own.warn, own.crit)
 	}
-	return nil
+	return own.checkInterval(inv)
 }
 
 // A serverCheck is what was found of one server.
@@ -351,14 +366,18 @@ func (r *checkReport) render(verbose bool) string {
 	return r.text(verbose)
 }
 
+// verdict is whether the server is well, and what is wrong with it.
+func (s *serverCheck) verdict() string {
+	if s.Error == nil {
+		return s.Server + ": OK\n"
+	}
+	return s.Server + ": FAILED: " + oneLine(s.Error.Message) + "\n"
+}
+
 func (r *checkReport) text(verbose bool) string {
 	var b strings.Builder
 	for _, s := range r.Servers {
-		if s.Error == nil {
-			fmt.Fprintf(&b, "%s: OK\n", s.Server)
-		} else {
-			fmt.Fprintf(&b, "%s: FAILED: %s\n", s.Server, oneLine(s.Error.Message))
-		}
+		b.WriteString(s.verdict())
 		if s.Error != nil && s.Error.Hint != "" {
 			fmt.Fprintf(&b, "  hint: %s\n", oneLine(s.Error.Hint))
 		}

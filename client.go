@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -44,11 +45,12 @@ func (c *client) warn(format string, args ...any) {
 type server struct {
 	host string
 	port uint16
-	name string // of both, as people see it
+	name string     // of both, as people see it
+	addr netip.Addr // the only one of the name's that counts; the zero one for all of them
 }
 
 func newServer(host string, port uint16) server {
-	return server{host, port, net.JoinHostPort(host, strconv.Itoa(int(port)))}
+	return server{host: host, port: port, name: net.JoinHostPort(host, strconv.Itoa(int(port)))}
 }
 
 func (s server) String() string { return s.name }
@@ -410,6 +412,9 @@ func (l *link) orSwapped(f *failure) error {
 
 // resolve gives the addresses of the server that the options allow.
 func (l *link) resolve(ctx context.Context, took *timing) ([]netip.Addr, error) {
+	if l.server.addr.IsValid() {
+		return []netip.Addr{l.server.addr}, nil
+	}
 	addrs := make([]netip.Addr, 1)
 	var err error
 	if addrs[0], err = netip.ParseAddr(l.server.host); err != nil {
@@ -439,8 +444,8 @@ func (l *link) resolve(ctx context.Context, took *timing) ([]netip.Addr, error) 
 // connectFailure explains why there is no connection to any of the server's addresses.
 func (l *link) connectFailure(addrs []netip.Addr, err error) *failure {
 	with := l.server.name
-	if !isAddr(l.server.host) {
-		with += fmt.Sprintf(" %v", addrs)
+	if where := fmt.Sprintf(" %v", addrs); !isAddr(l.server.host) && !strings.HasSuffix(with, where) {
+		with += where
 	}
 	addr, port := cutPort(l.server.host)
 	var timeout interface{ Timeout() bool }

@@ -20,12 +20,12 @@ func TestReadmeHoldsTheHelp(t *testing.T) {
 
 // ownOptions are the options that a command has of its own.
 var ownOptions = map[string]string{
-	"authenticate": "chap-id chap-challenge answer",
-	"enable":       "chap-id chap-challenge answer",
+	"authenticate": "chap-id chap-challenge answer all",
+	"enable":       "chap-id chap-challenge answer all",
 	"chpass":       "answer new-password-file new-password-stdin",
-	"authorize":    "c cmds cmd method require cmd-file",
+	"authorize":    "c cmds cmd method require cmd-file all",
 	"account":      "c cmds cmd method f task-id exec",
-	"check":        "types negative nagios warn crit cert-days prometheus output",
+	"check":        "types negative nagios warn crit cert-days prometheus output interval count",
 	"batch":        "c concurrency",
 	"help":         "man",
 	"decode":       "key-list summary",

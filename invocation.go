@@ -30,8 +30,11 @@ func (s stdio) watched() {
 }
 
 // errIsTerminal says that a person reads what is written on standard error.
-func (s stdio) errIsTerminal() bool {
-	f, ok := s.err.(*os.File)
+func (s stdio) errIsTerminal() bool { return onTerminal(s.err) }
+
+// onTerminal says that a person reads what is written on w.
+func onTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
 	return ok && isTerminal(f.Fd())
 }
 
@@ -413,13 +416,19 @@ func (inv *invocation) finish(out output, err error) exitCode {
 			out.conclude(err)
 		}
 	}
+	inv.explain(f, out, "")
+	return out.exit()
+}
+
+// explain says what went wrong, if anything did, and what to do about it. Where there are several
+// servers it says with which.
+func (inv *invocation) explain(f *failure, out output, server string) {
 	if f != nil && f.err != nil {
-		inv.say("%v", f)
+		inv.say("%s", naming(server, f.Error()))
 	}
 	if f != nil && f.hint != "" && inv.wantsHint(f, out) {
-		inv.say("hint: %s", f.hint)
+		inv.say("hint: %s", naming(server, f.hint))
 	}
-	return out.exit()
 }
 
 // wantsHint says whether a hint is for who reads standard error. That to a FAIL is for a person: the

@@ -94,7 +94,7 @@ func run(ctx context.Context, args []string, std stdio) exitCode {
 func commands() []command {
 	return []command{
 		{name: "authenticate", words: "USER HOST", summary: "does this password log in?", setup: newAuthenticate,
-			examples: []string{"alice 192.0.2.1", "alice tac1,tac2 --authen-type pap -v"}},
+			examples: []string{"alice 192.0.2.1", "alice tac1,tac2 --authen-type pap --all"}},
 		{name: "enable", words: "USER HOST", summary: "does this password raise the privilege level?", setup: newEnable,
 			examples: []string{"alice tac1", "alice tac1 -l 7 --password-file FILE"}},
 		{name: "chpass", words: "USER HOST", summary: "change the password", setup: newChPass,
@@ -104,7 +104,7 @@ func commands() []command {
 		{name: "account", words: "USER HOST [ARG...]", summary: "record this: start, stop, watchdog", setup: newAccount, child: "exec",
 			examples: []string{"alice tac1 -f start --cmd 'show version' --json", "alice tac1 --exec -- make install"}},
 		{name: "check", words: "[USER] HOST", summary: "is the server well, and my key right?", setup: newCheck, misused: nagiosMisused,
-			examples: []string{"tac1,tac2 --timeout 2", "alice tac1 --types --negative"}},
+			examples: []string{"tac1,tac2 --timeout 2", "alice tac1,tac2 --types --interval 10s"}},
 		{name: "batch", words: "HOST", summary: "many requests, one JSON object a line", setup: newBatch,
 			examples: []string{"tac1 <requests", "tac1,tac2 -c 64 --key-file FILE <requests >results"}},
 		{name: "bench", words: "USER HOST", summary: "how many, how fast?", setup: newBench,

@@ -46,6 +46,8 @@ type sequence struct {
 	parse func(e *entry, line []byte) error // an error is what came of the line
 	show  func(s *sequence, e *entry)       // writes to out
 	last  func(s *sequence)                 // likewise, at the end; nil for nothing
+	warn  func(format string, args ...any)  // gets what a person should know
+	kept  bool                              // who shows an entry lets go of it
 	out   *bufio.Writer
 	enc   *json.Encoder
 
@@ -86,12 +88,7 @@ func (s *sequence) run(ctx context.Context, c *client, in io.Reader, inFlight in
 		s.free <- new(entry)
 	}
 	s.less = make(chan struct{}, 1)
-	s.out = bufio.NewWriterSize(&outlet{ctx, s.inv.std.out}, 64<<10)
-	if s.inv.output.quiet {
-		s.out.Reset(io.Discard)
-	}
-	s.enc = json.NewEncoder(s.out)
-	s.enc.SetEscapeHTML(false)
+	s.open(ctx)
 	team := newCrew(c, inFlight)
 	team.done = func(j *job) {
 		e := j.owner.(*entry)
@@ -100,21 +97,14 @@ func (s *sequence) run(ctx context.Context, c *client, in io.Reader, inFlight in
 		s.done(e)
 	}
 	team.idle = func() { s.broken = s.out.Flush() != nil }
-	team.note = func(text string) { s.inv.warn("%s", text) }
+	team.note = func(text string) { s.warn("%s", text) }
 	team.take = s.take
 	go s.read(in, &team.bell)
 	team.run(ctx)
 	if s.last != nil && s.total > 0 {
 		s.last(s)
 	}
-	err := s.out.Flush()
-	if err != nil {
-		f := failf(classUsage, "write the results: %w", cause(err))
-		if ctx.Err() != nil {
-			f.class, f.signal = classInterrupted, interrupted(ctx).signal // nobody read them, and that ends here
-		}
-		err = f
-	}
+	err := s.flush(ctx)
 	if ctx.Err() == nil && !s.broken && s.readErr != nil { // the reader has ended
 		err = failf(classUsage, "read the requests: %w", cause(s.readErr))
 	}
@@ -123,6 +113,29 @@ func (s *sequence) run(ctx context.Context, c *client, in io.Reader, inFlight in
 		class = classInterrupted
 	}
 	return &page{ending: ending{class.exit()}}, err
+}
+
+// open makes the output ready.
+func (s *sequence) open(ctx context.Context) {
+	s.out = bufio.NewWriterSize(&outlet{ctx, s.inv.std.out}, 64<<10)
+	if s.inv.output.quiet {
+		s.out.Reset(io.Discard)
+	}
+	s.enc = json.NewEncoder(s.out)
+	s.enc.SetEscapeHTML(false)
+}
+
+// flush writes out what is left.
+func (s *sequence) flush(ctx context.Context) error {
+	err := s.out.Flush()
+	if err == nil {
+		return nil
+	}
+	f := failf(classUsage, "write the results: %w", cause(err))
+	if ctx.Err() != nil {
+		f.class, f.signal = classInterrupted, interrupted(ctx).signal // nobody read them, and that ends here
+	}
+	return f
 }
 
 // read cuts the input into lines. What has come together is handed over together.
@@ -236,8 +249,9 @@ func (s *sequence) done(e *entry) {
 	e.over = true
 	for ; len(s.pending) > 0 && s.pending[0].over; s.pending = s.pending[1:] {
 		s.count(s.pending[0])
-		s.show(s, s.pending[0])
-		s.shrink(s.pending[0])
+		if s.show(s, s.pending[0]); !s.kept {
+			s.shrink(s.pending[0])
+		}
 	}
 }
 

@@ -1,0 +1,313 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+)
+
+// TestAll is what every server says, in their order, and the exit code of the worst. GOOD lets alice in,
+// DENY does not, ERR answers ERROR, KEY has another key, REFUSED is not there.
+func TestAll(t *testing.T) {
+	t.Parallel()
+	good, deny := serveWith(t).addr, serveWith(t, "--user", "bob:"+testPassword).addr
+	erring, key, refused := serveWith(t, "--fault", "error").addr, serveWith(t, "--fault", "wrong-key").addr, refusedAddr(t)
+	pairs := []string{"GOOD", good, "DENY", deny, "ERR", erring, "KEY", key, "REFUSED", refused}
+	const login, hint = "authenticate bob ", `tacacs_plus: hint: `
+	const noConnection = `tacacs_plus: connect to REFUSED: connection refused\n` + hint + `REFUSED: nothing listens there.*\n`
+	for _, tt := range []struct {
+		line     string
+		code     exitCode
+		out, err string
+	}{
+		{login + "DENY --all", 0, `DENY: PASS\n`, ``},
+		{login + "GOOD,DENY --all", 1, `GOOD: FAIL: Password incorrect\. Password:\nDENY: PASS\n`, ``},
+		{login + "DENY,GOOD --all -t pap", 1, `DENY: PASS\nGOOD: FAIL: Login incorrect\n`, ``},
+		{login + "DENY,GOOD", 0, `PASS\n`, ``},
+		{login + "ERR,GOOD,DENY --all -t pap", 3, `ERR: [E]RROR\nGOOD: FAIL.*\nDENY: PASS\n`, `tacacs_plus: ERR answered [E]RROR: database down\n` + hint + `ERR: .*\n`},
+		{login + "REFUSED,ERR --all -t pap -q", 4, ``, noConnection + `tacacs_plus: ERR answered .*\n.*\n`},
+		{login + "REFUSED,KEY --all -t pap", 5, `REFUSED: error \(network\)\nKEY: error \(protocol\)\n`, noConnection + `tacacs_plus: the reply of KEY does not fit .*\n` + hint + `KEY: .*\n`},
+		{login + "KEY,REFUSED --all -t pap -q", 5, ``, `(?s).*` + noConnection},
+		{login + "DENY,DENY --all", 0, `DENY: PASS\n`, ``},
+		{login + "DENY,REFUSED --all --retries 1", 4, `DENY: PASS\nREFUSED: error \(network\)\n`, `tacacs_plus: warning: connect to REFUSED: connection refused; trying REFUSED\n` + noConnection},
+		{login + "DENY,GOOD --all -t pap -v", 1, `DENY: PASS\n  status: PASS\n(?:  .*\n)*  server: DENY\n(?:  .*\n)*GOOD: FAIL: Login incorrect\n  status: FAIL\n(?:  .*\n)*`, hint + `GOOD: account, password, .*\n`},
+		{login + "DENY,REFUSED --all -v", 4, `DENY: PASS\n(?:  .*\n)*REFUSED: error \(network\)\n  server: REFUSED\n  time total: .*\n`, noConnection},
+		{login + "DENY,REFUSED --all --json", 4, `\{"time":.*"user":"bob","status":"PASS","granted":true,"exit_code":0,"server":"DENY",.*\}\n\{"time":.*"granted":false,"exit_code":4,"server":"REFUSED",.*"error":\{.*\}\}\n`, noConnection},
+		{"enable bob DENY,GOOD --all -t pap", 1, `DENY: PASS\nGOOD: FAIL: Login incorrect\n`, ``},
+		{"authorize bob DENY,GOOD --all", 1, `DENY: PASS_ADD\n  priv-lvl=15\nGOOD: FAIL: unknown user\n`, ``},
+		{"authorize bob DENY --all --require priv-lvl=1", 1, `DENY: PASS_ADD\n  priv-lvl=15\n`, `tacacs_plus: DENY: the effective arguments do not hold priv-lvl=1\n`},
+		{"authorize bob DENY --all --require x", 2, ``, `tacacs_plus: --require x is not name=value\n`},
+		{login + "DENY --all --tls --cacert /nonexistent --password x", 2, ``, `tacacs_plus: .*/nonexistent.*\n(?:.*hint.*\n)?`},
+		{"authenticate " + strings.Repeat("x", 256) + " DENY --all", 2, ``, `tacacs_plus: user is 256 octets.*\n`},
+		{login + "DENY --all -t pap --password " + strings.Repeat("x", 256), 2, ``, `tacacs_plus: the password is 256 octets.*\n`},
+		{"chpass bob DENY --all", 2, ``, `tacacs_plus: unknown option --all\n` + hint + `it is an option of authenticate, enable, authorize\n`},
+	} {
+		t.Run(tt.line, func(t *testing.T) {
+			t.Parallel()
+			env := secretsInEnv
+			if strings.Contains(tt.line, "--tls") {
+				env = nil
+			}
+			quoted := append([]string{}, pairs...)
+			for i := 1; i < len(quoted); i += 2 {
+				quoted[i] = regexp.QuoteMeta(quoted[i])
+			}
+			r := strings.NewReplacer(quoted...)
+			runWith(t, env, "", split(tt.line, pairs...)...).check(t, tt.code, r.Replace(tt.out), r.Replace(tt.err))
+		})
+	}
+}
+
+// TestAllAsks has --retries count for each server alone, and a prompt that nobody answers ended by ABORT.
+func TestAllAsks(t *testing.T) {
+	t.Parallel()
+	const closes = "closes"
+	s := handWritten(t, func(c *wire) {
+		for q := c.next(); q != nil; q = c.next() {
+			switch q.user {
+			case closes:
+				return
+			case "alice":
+				c.Write(c.reply(q, &authenReply{status: authenGetData, serverMsg: "Token: "}))
+			}
+		}
+	})
+	got := runWith(t, secretsInEnv, "", "authenticate", closes, s.addr+","+refusedAddr(t), "--all", "--retries", "2", "--json")
+	if n := s.asked(closes); n != 3 || got.code != classNetwork.exit() || strings.Count(got.out, `"attempts":[{`) != 2 || strings.Count(got.err, "; trying ") != 4 {
+		t.Errorf("asked %d times: %+v", n, got)
+	}
+	runWith(t, secretsInEnv, "", "authenticate", "alice", s.addr, "--all").check(t, classDenied.exit(), `\S+: GETDATA: Token:\n`,
+		`tacacs_plus: no answer left for the prompt "Token:" \(GETDATA\) of `+s.addr+`\ntacacs_plus: hint: `+s.addr+`: --answer .*\n`)
+}
+
+// TestAllAddresses: each address of a name is a server of its own, and the name is resolved once.
+func TestAllAddresses(t *testing.T) {
+	s := serveWith(t)
+	port := s.addr[len("127.0.0.1"):]
+	var asked atomic.Int32
+	resolver := func(addrs ...string) {
+		resolveWith(t, func(ctx context.Context, network, addr string) (net.Conn, error) {
+			asked.Add(1)
+			return dnsOf(addrs...)(ctx, network, addr)
+		})
+	}
+	resolver("127.0.0.1")
+	const line, fault = "authorize alice tac1.test", ` error \(network\)\n`
+	runWith(t, secretsInEnv, "", split(line+port)...).check(t, 0, `PASS_ADD\n.*\n`, ``)
+	once := asked.Swap(0)
+	runWith(t, secretsInEnv, "", split(line+port+" --all --retries 2")...).check(t, 0, `tac1\.test`+port+`: PASS_ADD\n  priv-lvl=15\n`, ``)
+	if n := asked.Load(); n != once {
+		t.Errorf("%d questions to the name server, not %d", n, once)
+	}
+	resolver("127.0.0.1", "127.0.0.1", "127.0.0.2")
+	got := runWith(t, secretsInEnv, "", split(line+port+",127.0.0.1"+port+" --all")...)
+	got.check(t, 4, `tac1\.test`+port+` \[127\.0\.0\.1\]: PASS_ADD\n.*\ntac1\.test`+port+` \[127\.0\.0\.2\]:`+fault+`127\.0\.0\.1`+port+`: PASS_ADD\n.*\n`,
+		`tacacs_plus: connect to tac1\.test`+port+` \[127\.0\.0\.2\]: .*\n(?:.*hint: tac1\.test\S+ \[127\.0\.0\.2\]: .*\n)?`)
+	resolver("127.0.0.1", "127.0.0.1")
+	runWith(t, secretsInEnv, "", split(line+port+" --all")...).check(t, 0, `tac1\.test`+port+`: PASS_ADD\n.*\n`, ``)
+	resolver()
+	got = runWith(t, secretsInEnv, "", split(line+",127.0.0.1"+port+" --all --retries 2")...)
+	got.check(t, 4, `tac1\.test:49:`+fault+`127\.0\.0\.1`+port+`: PASS_ADD\n.*\n`, `tacacs_plus: tac1\.test:49: resolve tac1\.test: .*\ntacacs_plus: hint: tac1\.test:49: check the name.*\n`)
+	got = runWith(t, secretsInEnv, "", split(line+" --all --json")...)
+	if got.code != classNetwork.exit() || !strings.Contains(got.out, `"command":"authorize","user":"alice","granted":false,"exit_code":4,"server":"tac1.test:49","error":{`) {
+		t.Errorf("got %+v", got)
+	}
+	runWith(t, secretsInEnv, "show run\nshow version\n", split(line+",127.0.0.1"+port+" --all --cmd-file -")...).check(t, 4, `tac1\.test:49  127\.0\.0\.1\S+\n`+
+		`error         PASS_ADD +show run\n    tac1\.test:49: resolve tac1.test: .*\nerror         PASS_ADD +show version\n`+
+		`tac1\.test:49: 0 permitted, 0 denied, 2 without a verdict\n\S+: 2 permitted, 0 denied\n2 commands: the servers differ on 0\n`, ``)
+}
+
+// TestAllInterruptedResolver is Ctrl-C while a name is looked up.
+func TestAllInterruptedResolver(t *testing.T) {
+	asked := make(chan struct{})
+	once := sync.OnceFunc(func() { close(asked) })
+	resolveWith(t, func(context.Context, string, string) (net.Conn, error) {
+		once()
+		silent, _ := net.Pipe()
+		return silent, nil
+	})
+	got := runUntil(t, asked, "authorize alice tac1.test --all --timeout 1h")
+	got.check(t, classInterrupted.exit(), `tac1\.test:49: error \(interrupted\)\n`, `tacacs_plus: interrupted\n`)
+}
+
+// TestAllAtOnce has servers that answer when all were asked, and no more of them than there may be.
+func TestAllAtOnce(t *testing.T) {
+	t.Parallel()
+	var servers []string
+	var all sync.WaitGroup
+	for range 5 {
+		all.Add(1)
+		var once sync.Once
+		servers = append(servers, handWritten(t, func(c *wire) {
+			for q := c.next(); q != nil; q = c.next() {
+				once.Do(all.Done)
+				all.Wait()
+				c.Write(c.grant(q))
+			}
+		}).addr)
+	}
+	list := strings.Join(servers, ",")
+	runWith(t, secretsInEnv, "", "authorize", "alice", list, "--all").check(t, 0, strings.Join(servers, ": PASS_ADD: alice\n")+`: PASS_ADD: alice\n`, ``)
+
+	synctest.Test(t, func(t *testing.T) {
+		var started atomic.Int32
+		release, seen := make(chan struct{}), make([]atomic.Int32, 3*maxSideBySide)
+		wait := sideBySide(len(seen), func(i int) {
+			started.Add(1)
+			seen[i].Add(1)
+			<-release
+		})
+		synctest.Wait()
+		if n := started.Load(); n != maxSideBySide {
+			t.Errorf("%d at a time", n)
+		}
+		close(release)
+		wait.Wait()
+		for i := range seen {
+			if n := seen[i].Load(); n != 1 {
+				t.Errorf("%d was done %d times", i, n)
+			}
+		}
+	})
+}
+
+// TestAllInterrupted is Ctrl-C while one of the servers is silent.
+func TestAllInterrupted(t *testing.T) {
+	t.Parallel()
+	good := serveWith(t)
+	reached := make(chan struct{})
+	silent := handWritten(t, func(c *wire) {
+		for q := c.next(); q != nil; q = c.next() {
+			close(reached)
+		}
+	})
+	got := runUntil(t, reached, "authenticate alice AT,GOOD --all --timeout 1h", "AT", silent.addr, "GOOD", good.addr)
+	got.check(t, classInterrupted.exit(), silent.addr+`: error \(interrupted\)\n`+good.addr+`: .*\n`, `tacacs_plus: interrupted\n`)
+	reached = make(chan struct{})
+	file := filepath.Join(writeFiles(t, map[string]string{"rules": "show run\n"}), "rules")
+	got = runUntil(t, reached, "authorize alice AT,GOOD --all --timeout 1h --cmd-file "+file, "AT", silent.addr, "GOOD", good.addr)
+	if got.code != classInterrupted.exit() || got.err != "tacacs_plus: interrupted\n" {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// A lastRoom takes so many writes, and no more.
+type lastRoom struct{ room int }
+
+func (d *lastRoom) Write(p []byte) (int, error) {
+	if d.room--; d.room < 0 {
+		return 0, errors.New("no space left")
+	}
+	return len(p), nil
+}
+
+// TestAllUnwritten: results that cannot be written are said once. A verdict stays one; a table does not.
+func TestAllUnwritten(t *testing.T) {
+	t.Parallel()
+	a, b := serveWith(t).addr, serveWith(t).addr
+	for _, tt := range []struct {
+		options string
+		room    int
+		code    exitCode
+		err     string
+	}{
+		{"", 0, 0, "tacacs_plus: write the result: no space left\n"},
+		{"", 1, 0, "tacacs_plus: write the result: no space left\n"},
+		{"--cmd-file -", 0, classUsage.exit(), "tacacs_plus: write the results: no space left\n"},
+		{"--cmd-file - --json", 1, classUsage.exit(), "tacacs_plus: write the results: no space left\n"},
+	} {
+		var said lockedBuffer
+		args := split("authorize alice AT --all "+tt.options, "AT", a+","+b)
+		code := run(t.Context(), args, stdio{in: strings.NewReader(strings.Repeat("show run\n", 2000)), out: &lastRoom{tt.room}, err: &said,
+			env: func(name string) string { return secretsInEnv[name] }})
+		if code != tt.code || said.String() != tt.err {
+			t.Errorf("%s: %d, %s", tt.options, int(code), &said)
+		}
+	}
+}
+
+// TestAllCommandFile is the table with a column for each server. ONE and TWO have rules of their own.
+func TestAllCommandFile(t *testing.T) {
+	t.Parallel()
+	one := serveWith(t, "--permit", "^show", "--deny", ".").addr
+	two := serveWith(t, "--permit", "^(show|conf)", "--deny", ".").addr
+	refused := refusedAddr(t)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "commands")
+	const denied = `    ONE: command not permitted\n`
+	for _, tt := range []struct {
+		name, text, options string
+		code                exitCode
+		out, err            string
+	}{
+		{"differ", "show run\nconfigure\nreload\n", "ONE,TWO", 1, `ONE +TWO\nPASS_ADD +PASS_ADD +show run\nFAIL +PASS_ADD +configure  <- the servers differ\n` + denied +
+			`FAIL +FAIL +reload: command not permitted\nONE: 1 permitted, 2 denied\nTWO: 2 permitted, 1 denied\n3 commands: the servers differ on 1\n`, ``},
+		{"the other way round", "configure\n", "TWO,ONE", 1, `TWO +ONE\nPASS_ADD +FAIL +configure  <- the servers differ\n` + denied +
+			`TWO: 1 permitted, 0 denied\nONE: 0 permitted, 1 denied\n1 command: the servers differ on 1\n`, ``},
+		{"expected", "+show run\n-reload\n# no\n", "ONE,TWO", 0, `(?s).*\n2 commands: the servers differ on 0\n`, ``},
+		{"not expected", "-configure\n+configure\n", "ONE,TWO", 1, `ONE +TWO\nFAIL +PASS_ADD +configure  <- not denied  <- the servers differ\n` + denied +
+			`FAIL +PASS_ADD +configure  <- not permitted  <- the servers differ\n` + denied +
+			`ONE: 0 permitted, 2 denied; 1 not as expected\nTWO: 2 permitted, 0 denied; 1 not as expected\n2 commands: the servers differ on 2\n`, ``},
+		{"an error once, and no difference", "show run\nshow version\n", "ONE,REFUSED", 4, `ONE +REFUSED\nPASS_ADD +error +show run\n    connect to REFUSED: connection refused\nPASS_ADD +error +show version\n` +
+			`ONE: 2 permitted, 0 denied\nREFUSED: 0 permitted, 0 denied, 2 without a verdict\n2 commands: the servers differ on 0\n`, ``},
+		{"one server, given twice", "reload\n", "ONE,ONE", 1, `ONE\nFAIL +reload: command not permitted\nONE: 0 permitted, 1 denied\n1 command: the servers differ on 0\n`, ``},
+		{"a bad line", "show run\n+\n", "ONE,TWO", 2, `ONE +TWO\nPASS_ADD .*\nerror +error +\n    ONE: line 2 of .* has no command\n    TWO: line 2 of .* has no command\n(?:.*\n)*`, ``},
+		{"an error that comes back", "show \x01\nshow \x01\nshow run\nshow \x01\n", "ONE", 2, `ONE\nerror +show \\x01\n    ONE: argument .*\nerror +show \\x01\nPASS_ADD +show run\nerror +show \\x01\n    ONE: argument .*\n(?:.*\n){2}`, ``},
+		{"quiet", "configure\n", "ONE,TWO -q", 1, ``, ``},
+		{"JSON", "+show run\n-configure\n", "ONE,TWO --json", 1, `\{"line":1,.*"status":"PASS_ADD",.*"server":"ONE",.*\}\n\{"line":1,.*"server":"TWO",.*"as_expected":true\}\n` +
+			`\{"line":2,.*"status":"FAIL",.*"server":"ONE",.*\}\n\{"line":2,.*"server":"TWO",.*"as_expected":false\}\n`, ``},
+		{"nothing", "# nothing\n", "ONE,TWO", 0, ``, `tacacs_plus: warning: there are no commands in .*\n`},
+	} {
+		if err := os.WriteFile(file, []byte(tt.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, from := range []string{file, "-"} {
+			r := strings.NewReplacer("ONE", one, "TWO", two, "REFUSED", refused)
+			got := runWith(t, secretsInEnv, tt.text, split("authorize alice --all --cmd-file "+from+" -H "+r.Replace(tt.options))...)
+			t.Run(tt.name, func(t *testing.T) { got.check(t, tt.code, r.Replace(tt.out), r.Replace(tt.err)) })
+		}
+	}
+	got := runWith(t, secretsInEnv, "", "authorize", "alice", one+","+two, "--all", "--cmd-file", dir)
+	got.check(t, classUsage.exit(), ``, `tacacs_plus: read the requests: .*\n`)
+}
+
+// TestAllCommandFileWindow has a server that waits for long, and more commands than are held: in the end all
+// is there, in order.
+func TestAllCommandFileWindow(t *testing.T) {
+	t.Parallel()
+	const commands = 2*window + 500
+	release := make(chan struct{})
+	let := sync.OnceFunc(func() { close(release) })
+	quick := handWritten(t, (*wire).behave)
+	slow := handWritten(t, func(c *wire) { <-release; c.behave() })
+	var text, want strings.Builder
+	for i := range commands {
+		fmt.Fprintf(&text, "show %d\n", i)
+		fmt.Fprintf(&want, "PASS_ADD show %d\n", i)
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		done <- runWith(t, secretsInEnv, text.String(), "authorize", "alice", quick.addr+","+slow.addr, "--all", "--cmd-file", "-", "--single-connect", "--timeout", "1h")
+	}()
+	defer let()
+	waitUntil(t, "the quick server is ahead", func() bool { return quick.asked("alice") > 100 })
+	let()
+	got := <-done
+	rows := regexp.MustCompile(`(?m)^PASS_ADD +PASS_ADD +(show \d+)\n`).FindAllStringSubmatch(got.out, -1)
+	var shown strings.Builder
+	for _, r := range rows {
+		fmt.Fprintf(&shown, "PASS_ADD %s\n", r[1])
+	}
+	if got.code != classGranted.exit() || got.err != "" || shown.String() != want.String() || slow.asked("alice") != commands || quick.asked("alice") != commands {
+		t.Errorf("%d rows: %.1000v", len(rows), got)
+	}
+}

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"io"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestCheckIntervalAtATerminal has a line of the state as it is below the changes, which is gone at the end.
+func TestCheckIntervalAtATerminal(t *testing.T) {
+	t.Parallel()
+	s, refused := serveWith(t), refusedAddr(t)
+	for _, tt := range []struct{ options, shown string }{
+		{"", `\r\x1b\[K2\S+Z ` + s.addr + `: OK\r\n2\S+Z ` + refused + `: FAILED: [^\r]*\r\n\d\d:\d\d:\d\dZ round 1: 1 of 2 well, not [^\r]*\r\x1b\[K\d\d:\d\d:\d\dZ round 2: 1 of 2 well, not [^\r]*\r\x1b\[K`},
+		{" --json", `\{[^\r]*\r\n\{[^\r]*\r\n`},
+		{" -q", ``},
+	} {
+		p := openPTY(t)
+		code := run(t.Context(), split("check "+s.addr+","+refused+" --interval 100ms --count 2"+tt.options),
+			stdio{in: strings.NewReader(""), out: p.program, err: io.Discard, env: func(name string) string { return secretsInEnv[name] }})
+		if _, err := p.program.WriteString("[end]"); err != nil {
+			t.Fatal(err)
+		}
+		if got := readUntil(t, p.person, "[end]"); code != classNetwork.exit() || !regexp.MustCompile(`^`+tt.shown+`\[end\]$`).MatchString(got) {
+			t.Errorf("%s: %d, %q", tt.options, int(code), got)
+		}
+	}
+}
+
+// TestCheckIntervalEndsBySignal: Ctrl-C shows the totals, then ends the process.
+func TestCheckIntervalEndsBySignal(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t)
+	p := startProcess(t, s.addr, nil, buildBinary(t), "check", "AT", "--interval", "1h")
+	waitUntil(t, "the first round", func() bool { return strings.HasSuffix(p.out.String(), ": OK\n") })
+	time.Sleep(settled) // until it watches signals
+	p.gets(t, syscall.SIGINT)
+	state, got := p.ends()
+	if !state.Signaled() || state.Signal() != syscall.SIGINT || got.err != "tacacs_plus: "+s.addr+": well in 1 of 1 round, 0 changes\ntacacs_plus: interrupted\n" {
+		t.Errorf("ends with %+v", got)
+	}
+}

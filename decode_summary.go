@@ -1,11 +1,11 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 )
@@ -116,13 +116,16 @@ func (d *decoder) report() *decodeReport {
 		}
 		r.Servers = append(r.Servers, s)
 	}
-	for _, server := range slices.SortedFunc(maps.Keys(d.summary.servers), netip.AddrPort.Compare) {
+	servers := slices.Collect(maps.Keys(d.summary.servers))
+	sort.Slice(servers, func(i, j int) bool { return servers[i].Compare(servers[j]) < 0 })
+	for _, server := range servers {
 		add(nameOf(server.String(), server.IsValid()), d.summary.servers[server])
 	}
 	if d.summary.others.sessions > 0 {
 		add("all others", &d.summary.others)
 	}
-	clients := slices.SortedFunc(maps.Values(d.clients), func(a, b *decodeClient) int { return a.addr.Compare(b.addr) })
+	clients := slices.Collect(maps.Values(d.clients))
+	sort.Slice(clients, func(i, j int) bool { return clients[i].addr.Less(clients[j].addr) })
 	for _, c := range append(clients, &d.others) {
 		if n := &c.count; n.noKey+n.noReply+n.slow > 0 {
 			name := nameOf(c.addr.String(), c.addr.IsValid())
@@ -169,9 +172,8 @@ func (r *decodeReport) line() string {
 			}
 		}
 		b.WriteByte('\n')
-		statuses := slices.SortedFunc(maps.Keys(s.Status), func(x, y string) int {
-			return cmp.Or(cmp.Compare(s.Status[y], s.Status[x]), cmp.Compare(x, y))
-		})
+		statuses := slices.Sorted(maps.Keys(s.Status))
+		sort.SliceStable(statuses, func(i, j int) bool { return s.Status[statuses[i]] > s.Status[statuses[j]] })
 		for _, status := range statuses {
 			fmt.Fprintf(&b, "%-47s %-10s %8d\n", "", status, s.Status[status])
 		}
@@ -200,7 +202,7 @@ func (r *decodeReport) troubled(b *strings.Builder, what string, count func(c *c
 	if len(clients) == 0 {
 		return
 	}
-	slices.SortStableFunc(clients, func(x, y *clientSummary) int { return cmp.Compare(count(y), count(x)) })
+	sort.SliceStable(clients, func(i, j int) bool { return count(clients[i]) > count(clients[j]) })
 	fmt.Fprintf(b, "\n%-47s %s\n", "client", what)
 	for _, c := range clients[:min(len(clients), maxTroubled)] {
 		fmt.Fprintf(b, "%-47s %d of %d\n", c.Client, count(c), c.Sessions)

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"strings"
@@ -69,5 +71,25 @@ func TestRelayManyAtATime(t *testing.T) {
 		}
 		c.Close()
 		r.relayed(t)
+	}
+}
+
+// TestRoomier: a reader of which packets were taken one by one stays as it is, and one that held more goes on
+// with the same octets in a larger buffer, once.
+func TestRoomier(t *testing.T) {
+	t.Parallel()
+	const text = "one, two and three"
+	conn := strings.NewReader(text)
+	in := bufio.NewReaderSize(conn, 16)
+	if roomier(in, conn) != in {
+		t.Error("another reader for one that holds nothing")
+	}
+	_, _ = in.Discard(5)
+	wide := roomier(in, conn)
+	if wide == in || wide.Size() != busyBuffer || wide.Buffered() != 16-5 || roomier(wide, conn) != wide {
+		t.Errorf("a reader of %d octets holds %d", wide.Size(), wide.Buffered())
+	}
+	if rest, err := io.ReadAll(wide); err != nil || string(rest) != text[5:] {
+		t.Errorf("goes on with %q, %v", rest, err)
 	}
 }

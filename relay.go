@@ -34,7 +34,7 @@ const (
 	maxUnderWay     = 16 << 20        // octets of requests without a verdict
 	maxCandidates   = 64              // keys of one device
 	relayEndTimeout = time.Second     // for the connections that were cut off
-	relayGarbage    = 50              // percent of what is in use: many devices at a time are to cost little memory
+	relayGarbage    = 75              // percent of what is in use: many devices at a time are to cost little memory
 )
 
 // newRelay is the command relay.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,11 +28,13 @@ type relayServer struct {
 
 // What one device may cost, beside what gate says.
 const (
-	relayBuffer     = 2 << 10         // octets, to read from one side
+	relayBuffer     = 512             // octets, to read from one side
+	busyBuffer      = 8 << 10         // the same, of a side of which more comes at a time
 	relayIdle       = 5 * time.Minute // a person may be at a prompt
 	maxUnderWay     = 16 << 20        // octets of requests without a verdict
 	maxCandidates   = 64              // keys of one device
 	relayEndTimeout = time.Second     // for the connections that were cut off
+	relayGarbage    = 75              // percent of what is in use: many devices at a time are to cost little memory
 )
 
 // newRelay is the command relay.
@@ -175,6 +178,7 @@ func (opts *relayOptions) deviceKeys(ctx context.Context, inv *invocation, prefi
 
 // run listens until ctx ends, then lets the answers under way finish.
 func (r *relayServer) run(ctx context.Context, inv *invocation, opts *relayOptions) error {
+	defer debug.SetGCPercent(debug.SetGCPercent(relayGarbage))
 	defer r.shut()
 	if err := cmp.Or(r.listen(opts.listen, nil), r.listen(opts.listenTLS, opts.tls)); err != nil {
 		return err

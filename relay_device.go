@@ -23,6 +23,7 @@ func (d *device) next(dst []byte) (h header, m layouter, packets []byte, ok bool
 	if !ok {
 		return h, nil, dst, false
 	}
+	d.in = roomier(d.in, d.conn)
 	if wrong, then := judge(&h, d.bare); wrong != "" {
 		d.refuse(h, then, wrong, "UNENCRYPTED flag")
 		return h, nil, dst, false

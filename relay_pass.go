@@ -2,7 +2,9 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
+	"io"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -85,7 +87,9 @@ func (p *passage) more(h *header) bool {
 func (p *passage) open(h *header, m layouter, packet []byte) bool {
 	c := *p.client
 	c.tell = func(format string, args ...any) { p.log.note(p.addr, fmt.Sprintf(format, args...)) }
-	j := &job{request: &forwarded{head: *h, message: m}}
+	f := &forwarded{head: *h, message: m}
+	j := &f.job
+	j.request = f
 	p.session = &j.session
 	for {
 		c.begin(j, time.Now())
@@ -235,6 +239,7 @@ func (p *passage) answer() error {
 	if err != nil {
 		return p.session.ioFailure("read the reply of", n, err)
 	}
+	p.in = roomier(p.in, p.link.conn)
 	packet := packets[len(p.toDevice):]
 	belongs := p.belongs(&h)
 	m, err := p.read(&h, packet[headerLen:], belongs)
@@ -256,6 +261,18 @@ func (p *passage) answer() error {
 	p.conceal(&h, packet[headerLen:])
 	p.toDevice = packets
 	return nil
+}
+
+// roomier is in with a larger buffer, once more than a packet came at a time. Most connections carry packets one
+// by one, and buffers are most of what they cost.
+func roomier(in *bufio.Reader, conn io.Reader) *bufio.Reader {
+	if in.Buffered() == 0 || in.Size() >= busyBuffer {
+		return in
+	}
+	held, _ := in.Peek(in.Buffered())
+	wide := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(held), conn), busyBuffer)
+	_, _ = wide.Peek(len(held)) // what is there already counts as read
+	return wide
 }
 
 // belongs says that a packet of the server is the next one of a session. What is not is the device's to

@@ -616,7 +616,7 @@ func TestRelayLoad(t *testing.T) {
 		for _, c := range conns {
 			c.Close()
 		}
-		for i := range 500 {
+		for i := range 1000 {
 			c := dialDevice(t, r)
 			if err := c.login(uint32(i), 0); err != nil {
 				t.Fatalf("%d: %v", i, err)

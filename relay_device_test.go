@@ -1,0 +1,166 @@
+package main
+
+import (
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// pipedDevice is a device that is connected to a relay by a pipe, and the relay's lines.
+func pipedDevice(t *testing.T, r *relayServer) (d *device, c *handConn, lines *lockedBuffer) {
+	t.Helper()
+	lines = newPipedRelay(t, r)
+	own, other := net.Pipe()
+	t.Cleanup(func() { own.Close(); other.Close() })
+	d = &device{relayServer: r, guest: r.welcome(t.Context(), own, r.keys, false, relayBuffer), ctx: t.Context(), heard: new(decodeMessages)}
+	d.key, d.idle = d.guest.keys[0], relayIdle
+	return d, newHandConn(other), lines
+}
+
+// newPipedRelay makes r a relay that listens nowhere.
+func newPipedRelay(t *testing.T, r *relayServer) (lines *lockedBuffer) {
+	lines = new(lockedBuffer)
+	r.gate, r.life, r.client = newGate(), t.Context(), new(client)
+	r.keys = clientKeys{{}: {{"test", testKey}}}
+	r.log = &sessionLog{out: lines, tell: func(string, ...any) {}}
+	return lines
+}
+
+// TestRelayDeviceTimes: a device that says nothing more, or goes on for ever with its first packet, is
+// not waited for.
+func TestRelayDeviceTimes(t *testing.T) {
+	login := packed(header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect}, testKey, papStart("alice", testPassword))
+	for _, tt := range []struct {
+		name string
+		says func(c net.Conn)
+		want time.Duration
+	}{
+		{"nothing", func(net.Conn) {}, firstTimeout},
+		{"octet by octet", func(c net.Conn) {
+			for i := range login {
+				c.Write(login[i : i+1])
+				time.Sleep(time.Second)
+			}
+		}, firstTimeout},
+		{"a login and no more", func(c net.Conn) {
+			c.Write(login)
+			io.Copy(io.Discard, c)
+		}, relayIdle},
+		{"a login, and another", func(c net.Conn) {
+			c.Write(login)
+			time.Sleep(time.Minute)
+			c.Write(login)
+			io.Copy(io.Discard, c)
+		}, relayIdle + time.Minute},
+	} {
+		for _, shared := range []bool{false, true} {
+			t.Run(tt.name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					if !shared && tt.want >= relayIdle {
+						return // it needs a server: TestRelayPassageTimes
+					}
+					r := new(relayServer)
+					newPipedRelay(t, r)
+					var all sync.WaitGroup
+					if shared {
+						r.sharing = newSharing(r.client, nil)
+						all.Go(func() {
+							for f := range r.sharing.jobs { // a crew whose server lets all in
+								f.answered, f.response = true, &authenReply{status: authenPass}
+								f.home <- f
+							}
+						})
+					}
+					own, other := net.Pipe()
+					all.Go(func() { tt.says(other) })
+					began := time.Now()
+					r.serve(t.Context(), own)
+					if took := time.Since(began); took != tt.want {
+						t.Errorf("ends after %v, want %v", took, tt.want)
+					}
+					other.Close()
+					if shared {
+						close(r.sharing.jobs)
+					}
+					all.Wait()
+				})
+			})
+		}
+	}
+}
+
+// TestRelayTooMuch: what is over the limits of sessions, and of octets without a verdict, is refused, and
+// costs nothing.
+func TestRelayTooMuch(t *testing.T) {
+	t.Parallel()
+	pap, ascii := layouter(papStart("alice", testPassword)), layouter(asciiStart("alice"))
+	for _, tt := range []struct {
+		name     string
+		m        layouter
+		underWay int64
+		open     int // sessions, or dialogues
+		shared   bool
+		accepted bool
+	}{
+		{"the last octets", pap, maxUnderWay, 0, false, true},
+		{"the octets", pap, maxUnderWay + 1, 0, false, false},
+		{"the last session", pap, 0, maxDialogues - 1, false, true},
+		{"the sessions", pap, 0, maxDialogues, false, false},
+		{"the last octets, shared", pap, maxUnderWay, 0, true, true},
+		{"the octets, shared", pap, maxUnderWay + 1, 0, true, false},
+		{"the dialogues, shared", ascii, 0, maxShared, true, false},
+	} {
+		r := new(relayServer)
+		d, c, lines := pipedDevice(t, r)
+		r.underWay.Store(tt.underWay)
+		h := header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 1 << 31}
+		answered := make(chan string, 1)
+		go func() {
+			var reply authenReply
+			_, err := c.receive(&reply)
+			if err == nil {
+				answered <- reply.status.String() + " " + reply.serverMsg
+			}
+			close(answered)
+		}()
+		accepted, left := false, 0
+		if tt.shared {
+			r.sharing = newSharing(r.client, nil)
+			s := &sharer{device: d, places: make(chan struct{}, maxShared), dialogues: make(map[uint32]*passage)}
+			for i := range tt.open {
+				s.dialogues[uint32(i)] = nil
+			}
+			if tt.m == pap {
+				accepted = s.hand(new(forwarded), &h, tt.m, 100)
+			} else {
+				accepted = s.converse(&h, tt.m, nil)
+			}
+			left = len(s.dialogues)
+		} else {
+			p := d.newPassage()
+			for i := range tt.open {
+				p.sessions[uint32(i)] = new(passing)
+			}
+			accepted = p.ask(&h, tt.m, 100)
+			left = len(p.sessions)
+		}
+		d.conn.Close()
+		want, more := "ERROR too many sessions", int64(0)
+		if tt.accepted {
+			want, more = "", 100
+		}
+		if !tt.shared && tt.accepted {
+			left--
+		}
+		if got := <-answered; accepted != tt.accepted || got != want || left != tt.open || r.underWay.Load() != tt.underWay+more {
+			t.Errorf("%s: accepted %t, answered with %q, %d sessions, %d octets", tt.name, accepted, got, left, r.underWay.Load())
+		}
+		if got := strings.HasSuffix(lines.String(), "too many sessions\n"); got == tt.accepted {
+			t.Errorf("%s: the lines are\n%s", tt.name, lines)
+		}
+	}
+}

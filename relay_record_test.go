@@ -1,0 +1,138 @@
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestRecord: conversations over IPv6 and over IPv4, with packets that fill more than a segment, are read
+// back as they were, and their checksums are right.
+func TestRecord(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ device, server string }{
+		{"[2001:db8::7]:41234", "[2001:db8::1]:49"},
+		{"198.51.100.7:41234", "192.0.2.1:49"},
+		{"198.51.100.7:41234", "[2001:db8::1]:49"},
+	} {
+		device, server := netip.MustParseAddrPort(tt.device), netip.MustParseAddrPort(tt.server)
+		var out bytes.Buffer
+		rec, tape := newRecorder(&out, t.Errorf, false), new(reel)
+		args := slices.Repeat([]string{"filler*" + strings.Repeat("x", 240)}, 254)
+		args = append([]string{"service=shell"}, args...) // 62 KiB in all
+		for i := range uint32(2) {
+			h := header{version: minorDefault, typ: typeAuthor, seqNo: 1, sessionID: 7 + i}
+			for _, m := range []layouter{&authorRequest{subject: subject{user: "alice"}, args: args}, &authorResponse{status: authorPassRepl, args: args[:200]}} {
+				packet, err := appendPacket(nil, &h, m)
+				if err != nil {
+					t.Fatal(err)
+				}
+				h.length = uint32(len(packet) - headerLen)
+				rec.packet(tape, device, server, h.seqNo == 1, &h, packet[headerLen:], m, false)
+				h.seqNo++
+			}
+		}
+		rec.end(tape)
+		for b := out.Bytes()[24:]; len(b) > 0; {
+			size := binary.LittleEndian.Uint32(b[8:])
+			frame := b[16 : 16+size]
+			b = b[16+size:]
+			addrs, tcp := frame[8:40], frame[40:]
+			if frame[0] == 0x45 {
+				addrs, tcp = frame[12:20], frame[20:]
+				if sum := wholeSum(frame[:20]); sum != 0xffff {
+					t.Errorf("%s: the sum of an IP header is %x", tt.device, sum)
+				}
+			}
+			all := slices.Concat(addrs, []byte{0, 6, byte(len(tcp) >> 8), byte(len(tcp))}, tcp)
+			if sum := wholeSum(all); sum != 0xffff {
+				t.Errorf("%s: the sum of a segment of %d octets is %x", tt.device, len(tcp), sum)
+			}
+		}
+		file := filepath.Join(writeFiles(t, map[string]string{"record.pcap": out.String()}), "record.pcap")
+		got := runWith(t, nil, "", "decode", "--json", file)
+		lines := strings.Split(strings.TrimSpace(got.out), "\n")
+		if len(lines) != 2 || got.code != 0 {
+			t.Fatalf("decode reads %d lines: %s", len(lines), got.err)
+		}
+		for i, line := range lines {
+			var o recordObject
+			err := json.Unmarshal([]byte(line), &o)
+			as := func(a string) string { // an IPv4 address among those of IPv6
+				if netip.MustParseAddrPort(tt.device).Addr().Is4() != netip.MustParseAddrPort(tt.server).Addr().Is4() {
+					at := netip.MustParseAddrPort(a)
+					return netip.AddrPortFrom(netip.AddrFrom16(at.Addr().As16()).Unmap(), at.Port()).String()
+				}
+				return a
+			}
+			if err != nil || o.Peer != as(tt.device) || o.Server != as(tt.server) || o.SessionID != fmt.Sprintf("%08x", 7+i) || len(o.Args) != 255 || o.Status != "PASS_REPL" || o.Packets != 2 {
+				t.Errorf("%s: %.200s, %v", tt.device, line, err)
+			}
+		}
+	}
+}
+
+// wholeSum adds the 16-bit numbers of b in the way of ones' complement. RFC 1071.
+func wholeSum(b []byte) (sum uint64) {
+	if len(b)%2 == 1 {
+		b = append(slices.Clone(b), 0)
+	}
+	for ; len(b) > 0; b = b[2:] {
+		sum += uint64(b[0])<<8 | uint64(b[1])
+	}
+	for sum > 0xffff {
+		sum = sum&0xffff + sum>>16
+	}
+	return sum
+}
+
+// TestRecordOnFullDisk: that the record cannot be written is said once, and once more that it can.
+func TestRecordOnFullDisk(t *testing.T) {
+	t.Parallel()
+	var full error
+	var said []string
+	rec := newRecorder(writeTo(func(p []byte) (int, error) { return len(p), full }), func(format string, args ...any) {
+		said = append(said, fmt.Sprintf(format, args...))
+	}, false)
+	device, server := netip.MustParseAddrPort("198.51.100.7:41234"), netip.MustParseAddrPort("192.0.2.1:49")
+	tape := new(reel)
+	for _, full = range []error{nil, errors.New("disk full"), errors.New("disk full"), nil, nil} { // what the next writes come to
+		h := header{version: minorDefault, typ: typeAuthor, seqNo: 1}
+		rec.packet(tape, device, server, true, &h, nil, nil, false)
+	}
+	want := []string{"the record cannot be written: disk full", "the record can be written again; packets are missing in it"}
+	if !slices.Equal(said, want) {
+		t.Errorf("it says %q, want %q", said, want)
+	}
+}
+
+// TestRelayRecordOnFullDisk: a full disk behind --record costs nobody an answer, and is told at the end too.
+func TestRelayRecordOnFullDisk(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux has a device that is always full; TestRecordOnFullDisk is for all systems")
+	}
+	for _, way := range relayWays {
+		s := serveWith(t)
+		r := relayTo(t, s.addr, append(split(way), "--record", "/dev/full")...)
+		for range 3 {
+			if got := r.asDevice(t, "account alice AT"); got.code != 0 {
+				t.Errorf("got %+v", got)
+			}
+		}
+		if code := r.stop(); code != classUsage.exit() {
+			t.Errorf("ends with %d", int(code))
+		}
+		if n := strings.Count(r.log.String(), " SUCCESS"); n != 3 {
+			t.Errorf("%d lines:\n%s", n, r.log)
+		}
+	}
+}

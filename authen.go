@@ -587,14 +587,11 @@ func (c *challengeOptions) check(t authenType) error {
 	if !t.challenged() && (c.id >= 0 || len(c.challenge) > 0) {
 		return failf(classUsage, "--chap-id and --chap-challenge do not go with --authen-type %s", t)
 	}
-	n := len(c.challenge)
-	if n == 0 {
-		return nil
-	}
-	if t == authenCHAP && n > maxCHAPChallenge {
+	switch n := len(c.challenge); {
+	case n == 0:
+	case t == authenCHAP && n > maxCHAPChallenge:
 		return failf(classUsage, "--chap-challenge is %d octets, the limit is %d", n, maxCHAPChallenge)
-	}
-	if t != authenCHAP && n != challengeSize(t) {
+	case t != authenCHAP && n != challengeSize(t):
 		return failf(classUsage, "--chap-challenge is %d octets, %s has %d", n, t, challengeSize(t))
 	}
 	return nil

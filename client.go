@@ -465,8 +465,3 @@ func (l *link) connectFailure(addrs []netip.Addr, err error) *failure {
 	}
 	return f
 }
-
-func hostOf(addr net.Addr) string {
-	host, _, _ := net.SplitHostPort(addr.String())
-	return host
-}

@@ -450,7 +450,7 @@ func TestAddresses(t *testing.T) {
 		asked := make(chan *authorRequest, 1)
 		var peer string
 		serveByHand(t, l, func(_ int, c *handConn) {
-			peer = hostOf(c.RemoteAddr())
+			peer = addrPortOf(c.RemoteAddr()).Addr().String()
 			_, m, _ := c.act("add")
 			asked <- m.(*authorRequest)
 		})

@@ -369,3 +369,26 @@ func spot(hidden []bool, text string, secrets []string) {
 func isWord(c byte) bool {
 	return c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z' || c >= utf8.RuneSelf
 }
+
+// secrets are what a reply must not show.
+func (s *session) secrets() []string {
+	secrets := s.request.secrets()
+	for _, k := range s.keys {
+		secrets = append(secrets, k.value)
+	}
+	return secrets
+}
+
+// redact takes our secrets out of the texts of a reply, before anybody sees them.
+func (s *session) redact(texts []field) {
+	var secrets []string
+	for _, f := range texts {
+		if *f.value == "" {
+			continue
+		}
+		if secrets == nil {
+			secrets = s.secrets()
+		}
+		*f.value = redact(*f.value, secrets)
+	}
+}

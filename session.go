@@ -72,29 +72,6 @@ func (s *session) pause() (resume func()) {
 	}
 }
 
-// secrets are what a reply must not show.
-func (s *session) secrets() []string {
-	secrets := s.request.secrets()
-	for _, k := range s.keys {
-		secrets = append(secrets, k.value)
-	}
-	return secrets
-}
-
-// redact takes our secrets out of the texts of a reply, before anybody sees them.
-func (s *session) redact(texts []field) {
-	var secrets []string
-	for _, f := range texts {
-		if *f.value == "" {
-			continue
-		}
-		if secrets == nil {
-			secrets = s.secrets()
-		}
-		*f.value = redact(*f.value, secrets)
-	}
-}
-
 // exchange sends m and reads its answer into reply.
 func (s *session) exchange(m, reply layouter) error {
 	if err := s.send(m); err != nil {
@@ -283,7 +260,7 @@ func (s *session) keyMismatch(h *header, body []byte, reply layouter) error {
 			return f.withHint("the key of %s fits this reply", other.source)
 		}
 	}
-	return f.withHint("the shared key differs from the server's, or the server has another key for the address %s", hostOf(s.conn.LocalAddr()))
+	return f.withHint("the shared key differs from the server's, or the server has another key for the address %s", addrPortOf(s.conn.LocalAddr()).Addr())
 }
 
 // ioFailure explains an error on an open connection, n octets into a reply. Only where nothing of
@@ -299,7 +276,7 @@ func (s *session) ioFailure(what string, n int, err error) error {
 		f = failf(classNetwork, "%s closed the connection in the middle of its reply, after %d octets", s.server, n)
 	case closed:
 		f = failf(classNetwork, "%s closed the connection before it answered", s.server).
-			withHint("most often the server has no client entry for the address %s; an access list, a wrong key (some servers close) or a TLS port look the same", hostOf(s.conn.LocalAddr()))
+			withHint("most often the server has no client entry for the address %s; an access list, a wrong key (some servers close) or a TLS port look the same", addrPortOf(s.conn.LocalAddr()).Addr())
 	case late && n > 0:
 		f = failf(classNetwork, "the reply of %s was cut off after %d octets: timed out after %v", s.server, n, s.timeout)
 	case late:

@@ -117,7 +117,7 @@ func (inv *invocation) askAll(ctx context.Context, keys []key, newRequest func()
 		r.warn(inv)
 		f := r.res.conclude(r.err)
 		if broken == nil { // said once, and no change of the verdict
-			broken = inv.show(namedResult{&r.res}, &outlet{ctx, inv.std.out})
+			broken = inv.show(namedResult{&r.res}, &outlet{ctx: ctx, to: inv.std.out})
 		}
 		if worst = max(worst, r.class()); r.class() != classInterrupted { // said once, at the end
 			inv.explain(f, &r.res, r.res.Server)

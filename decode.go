@@ -43,6 +43,7 @@ type decoder struct {
 // decodeCounts are the totals.
 type decodeCounts struct {
 	conversations int // that spoke TACACS+
+	unreadTLS     int // that were not read, where there is no line for them
 	otherTLS      int // on ports that are none of TACACS+, and not read
 	sessions      int
 	fitted        int // sessions that a key fits
@@ -108,7 +109,7 @@ func (opts *decodeOptions) decoder(ctx context.Context, inv *invocation) (*decod
 			return nil, err
 		}
 	}
-	var out io.Writer = &outlet{ctx, inv.std.out}
+	var out io.Writer = &outlet{ctx: ctx, to: inv.std.out}
 	if inv.output.quiet {
 		out = io.Discard
 	}
@@ -117,7 +118,7 @@ func (opts *decodeOptions) decoder(ctx context.Context, inv *invocation) (*decod
 		d.summary = &decodeSummary{servers: make(map[netip.AddrPort]*serverCount)}
 	}
 	if inv.output.debug {
-		d.trace = &tracer{out: inv.std.err, showSecrets: inv.output.showSecrets}
+		d.trace = &tracer{out: &outlet{ctx: ctx, to: inv.std.err}, showSecrets: inv.output.showSecrets}
 	}
 	if d.port != 0 {
 		d.tcp.want = func(a, b netip.AddrPort) bool { return a.Port() == d.port || b.Port() == d.port }
@@ -254,6 +255,7 @@ func (d *decoder) tellTotals(inv *invocation) {
 	}{
 		{"packets that belong to no session", n.strays},
 		{"TLS conversations of other ports (--port says which is TACACS+)", n.otherTLS},
+		{"TLS conversations", n.unreadTLS},
 		{"given up so that memory does not grow", n.dropped},
 	} {
 		if one.count > 0 {

@@ -214,6 +214,10 @@ func (d *decoder) endTLS(t *decodeTalk) {
 		d.count.otherTLS++
 		return
 	}
+	if d.summary != nil {
+		d.count.unreadTLS++
+		return
+	}
 	text := "TLS"
 	if t.tls.serverName != "" {
 		text += " for " + t.tls.serverName

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 )
 
@@ -24,12 +25,13 @@ func TestMain(m *testing.M) {
 		main()
 	}
 	// The runtime's own goroutine for signals starts with the first Notify: here, since it must not be
-	// part of a test's synctest bubble. A script's background job ignores Ctrl-C, and what the tests
-	// start would too: what is watched here has its default effect there.
-	ignored, interrupts := signal.Ignored(os.Interrupt), make(chan os.Signal, 1)
-	signal.Notify(interrupts, os.Interrupt)
-	if !ignored {
-		signal.Stop(interrupts)
+	// part of a test's synctest bubble. A script's background job ignores Ctrl-C, and one of nohup the
+	// end of its terminal; what the tests start would too: what is watched here has its default effect there.
+	for _, s := range []os.Signal{os.Interrupt, syscall.SIGHUP} {
+		ignored, watch := signal.Ignored(s), make(chan os.Signal, 1)
+		if signal.Notify(watch, s); !ignored {
+			signal.Stop(watch)
+		}
 	}
 	// Most tests wait for each other's time limits, not for a processor.
 	if err := flag.Set("test.parallel", "16"); err != nil {

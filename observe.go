@@ -59,7 +59,7 @@ func (o *observation) packet(at time.Time, h *header, m layouter) (over bool) {
 			o.status, o.serverMsg = statusAbort, m.data
 			return true
 		}
-		if asked == authenGetUser && len(m.userMsg) <= maxText {
+		if asked == authenGetUser && h.seqNo == before+1 && len(m.userMsg) <= maxText {
 			o.user = strings.Clone(m.userMsg) // a part of the CONTINUE would keep all of it
 		}
 	case *authorRequest:

@@ -243,3 +243,25 @@ func TestObservationOfGaps(t *testing.T) {
 		}
 	}
 }
+
+// TestNoPasswordForAName: only the CONTINUE that follows a GETUSER at once has a name. After octets that are
+// missing the next one has the password.
+func TestNoPasswordForAName(t *testing.T) {
+	t.Parallel()
+	for seqNo, want := range map[uint8]string{3: "hunter2", 5: ""} {
+		var o observation
+		for _, p := range []struct {
+			seqNo uint8
+			m     layouter
+		}{
+			{1, &authenStart{action: authenLogin, subject: subject{typ: authenASCII}}},
+			{2, &authenReply{status: authenGetUser}},
+			{seqNo, &authenContinue{userMsg: "hunter2"}},
+		} {
+			o.packet(time.Unix(int64(p.seqNo), 0), &header{version: minorDefault, typ: typeAuthen, seqNo: p.seqNo, length: 8}, p.m)
+		}
+		if o.user != want {
+			t.Errorf("seq_no %d: the user is %q", seqNo, o.user)
+		}
+	}
+}

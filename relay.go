@@ -28,13 +28,13 @@ type relayServer struct {
 
 // What one device may cost, beside what gate says.
 const (
-	relayBuffer     = 512             // octets, to read from one side
-	busyBuffer      = 8 << 10         // the same, of a side of which more comes at a time
-	relayIdle       = 5 * time.Minute // a person may be at a prompt
-	maxUnderWay     = 16 << 20        // octets of requests without a verdict
-	maxCandidates   = 64              // keys of one device
-	relayEndTimeout = time.Second     // for the connections that were cut off
-	relayGarbage    = 75              // percent of what is in use: many devices at a time are to cost little memory
+	relayBuffer     = 512              // octets, to read from one side
+	busyBuffer      = 8 << 10          // the same, of a side of which more comes at a time
+	relayIdle       = 5 * time.Minute  // a person may be at a prompt
+	maxUnderWay     = 16 << 20         // octets of requests without a verdict
+	maxCandidates   = 64               // keys of one device
+	relayEndTimeout = linesTimeout / 2 // for the connections that were cut off
+	relayGarbage    = 75               // percent of what is in use: many devices at a time are to cost little memory
 )
 
 // newRelay is the command relay.
@@ -101,7 +101,9 @@ func (opts *relayOptions) configure(ctx context.Context, inv *invocation, r *rel
 	if r.client, err = inv.client(keys); err != nil {
 		return err
 	}
-	r.trace = r.client.trace
+	if r.trace = r.client.trace; r.trace != nil {
+		r.trace.out = opts.behind(r.trace.out)
+	}
 	if inv.server.singleConnect {
 		r.sharing = newSharing(r.client, inv.warn)
 		apart := *r.client // for dialogues
@@ -197,15 +199,19 @@ func (r *relayServer) run(ctx context.Context, inv *invocation, opts *relayOptio
 	if r.sharing != nil {
 		carried.Go(func() { r.sharing.run(life, gone) })
 	}
-	err := r.gate.run(ctx, inv, r.serve, func() error { return cmp.Or(r.log.flush(), opts.close()) })
-	end()
-	go func() { r.devices.Wait(); close(gone) }()
-	select {
-	case <-gone:
-		carried.Wait()
-	case <-time.After(relayEndTimeout):
-	}
-	return err
+	cutOff := sync.OnceFunc(func() {
+		end() // whatever is still under way, so that it has its line
+		go func() { r.devices.Wait(); close(gone) }()
+		select {
+		case <-gone:
+			carried.Wait()
+		case <-time.After(relayEndTimeout):
+		}
+	})
+	return r.gate.run(ctx, inv, r.serve, func() error {
+		cutOff()
+		return cmp.Or(r.log.flush(), opts.close())
+	})
 }
 
 // close writes what is left to be written.

@@ -321,7 +321,7 @@ func (p *passage) ask(h *header, m layouter, size int) bool {
 		}
 		s = p.begin(h, size)
 	}
-	if p.named = s != nil && s.prompt == authenGetUser; s == nil {
+	if p.named = s != nil && s.prompt == authenGetUser && h.seqNo == s.seqNo+1; s == nil {
 		return true // of no session that is known; the server may know it
 	}
 	switch over := s.packet(now, h, m); {
@@ -357,6 +357,9 @@ func (p *passage) heardOf(h *header, m layouter, noKey string) {
 	defer p.mu.Unlock()
 	p.stillMoves(now)
 	s := p.sessions[h.sessionID]
+	if s == nil || !s.awaits || h.seqNo != s.seqNo+1 {
+		return // the device has ended it meanwhile
+	}
 	s.awaits = false
 	p.awaited--
 	over := s.packet(now, h, m)

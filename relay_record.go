@@ -19,7 +19,8 @@ type recorder struct {
 	out    io.Writer
 	frame  []byte
 	codec  codec
-	failed bool // the last write
+	failed bool   // the last write
+	first  uint32 // sequence number of the conversation that was begun last
 }
 
 // A reel is one conversation in the record. Its sequence numbers are those of TCP.
@@ -76,7 +77,8 @@ func (t *recorder) packet(r *reel, device, server netip.AddrPort, fromDevice boo
 		t.close(r, now)
 	}
 	if !r.open {
-		*r = reel{device: device, server: server, open: true}
+		t.first += 1 << 24 // so that a port that is used again begins another connection
+		*r = reel{device: device, server: server, open: true, next: [2]uint32{t.first, t.first}}
 		t.segment(r, true, tcpSYN, nil, now)
 		t.segment(r, false, tcpSYN|tcpACK, nil, now)
 		t.segment(r, true, tcpACK, nil, now)

@@ -136,3 +136,29 @@ func TestRelayRecordOnFullDisk(t *testing.T) {
 		}
 	}
 }
+
+// TestRecordOfAPortUsedAgain: a device that always has the same port has as many conversations as it had.
+func TestRecordOfAPortUsedAgain(t *testing.T) {
+	t.Parallel()
+	device, server := netip.MustParseAddrPort("198.51.100.7:1024"), netip.MustParseAddrPort("192.0.2.1:49")
+	var out bytes.Buffer
+	rec := newRecorder(&out, t.Errorf, false)
+	for i := range uint32(3) {
+		h := header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: i}
+		tape := new(reel)
+		for _, m := range []layouter{papStart("alice", testPassword), passed} {
+			packet, err := appendPacket(nil, &h, m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rec.packet(tape, device, server, h.seqNo == 1, &h, packet[headerLen:], m, false)
+			h.seqNo++
+		}
+		rec.end(tape)
+	}
+	file := filepath.Join(writeFiles(t, map[string]string{"record.pcap": out.String()}), "record.pcap")
+	got := runWith(t, nil, "", "decode", file)
+	if n := strings.Count(got.out, "alice authenticate pap PASS"); n != 3 {
+		t.Errorf("%d sessions:\n%s%s", n, got.out, got.err)
+	}
+}

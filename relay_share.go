@@ -146,6 +146,7 @@ type sharer struct {
 
 	mu        sync.Mutex
 	dialogues map[uint32]*passage
+	gone      bool // the device: what is opened from now on ends at once
 }
 
 // share serves a device until it goes, or something is not answered: then its connection ends, as it does
@@ -163,6 +164,7 @@ func (d *device) share() {
 	close(s.replies)
 	writer.Wait()
 	s.mu.Lock()
+	s.gone = true
 	for _, p := range s.dialogues {
 		if p.opened.Load() {
 			p.quit()
@@ -279,7 +281,9 @@ func (s *sharer) answer(f *forwarded) {
 		start := len(s.out)
 		s.out, _ = s.back.appendPacket(s.out, &h, f.response) // what was decoded encodes to the same octets
 		body := s.out[start+headerLen:]
-		f.seen.packet(now, &h, f.response)
+		if !f.seen.packet(now, &h, f.response) {
+			f.seen.leave()
+		}
 		if s.trace != nil {
 			s.trace.packet("sent to", s.addr, &h, body, f.response)
 		}
@@ -328,6 +332,11 @@ func (s *sharer) converse(h *header, m layouter, packet []byte) bool {
 	first := *h
 	s.waitsFor.Go(func() {
 		if p.ask(&first, m, len(packet)) && p.open(&first, m, packet) {
+			s.mu.Lock()
+			if s.gone {
+				p.quit()
+			}
+			s.mu.Unlock()
 			p.down()
 			p.link.close()
 		}

@@ -445,13 +445,17 @@ func printableASCII(s string) bool {
 // An outlet writes as long as somebody reads, and after the end of ctx for no longer than a moment:
 // a reader that has stopped does not keep the program from ending.
 type outlet struct {
-	ctx context.Context
-	to  io.Writer
+	ctx    context.Context
+	to     io.Writer
+	unread error // nobody has read for that moment
 }
 
 const unreadLimit = time.Second
 
 func (o *outlet) Write(p []byte) (int, error) {
+	if o.unread != nil {
+		return len(p), o.unread
+	}
 	written := make(chan error, 1)
 	text := bytes.Clone(p) // an abandoned write still looks at it
 	go func() {
@@ -465,7 +469,8 @@ func (o *outlet) Write(p []byte) (int, error) {
 		select {
 		case err = <-written:
 		case <-time.After(unreadLimit):
-			err = errors.New("nobody reads them")
+			o.unread = errors.New("nobody reads them")
+			err = o.unread
 		}
 	}
 	return len(p), err

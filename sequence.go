@@ -117,7 +117,7 @@ func (s *sequence) run(ctx context.Context, c *client, in io.Reader, inFlight in
 
 // open makes the output ready.
 func (s *sequence) open(ctx context.Context) {
-	s.out = bufio.NewWriterSize(&outlet{ctx, s.inv.std.out}, 64<<10)
+	s.out = bufio.NewWriterSize(&outlet{ctx: ctx, to: s.inv.std.out}, 64<<10)
 	if s.inv.output.quiet {
 		s.out.Reset(io.Discard)
 	}

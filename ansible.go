@@ -147,6 +147,9 @@ func optionWords(o *optionSet, name string, value json.RawMessage) (words []stri
 	case "debug", "exec", "interval", "nagios", "output", "prometheus", "quiet", "verbose":
 		return nil, failf(classUsage, "the option %s is not for Ansible, which waits for one JSON object", given)
 	}
+	if long == "password-stdin" || long == "new-password-stdin" && given != newPassword {
+		return nil, failf(classUsage, "there is no standard input for %s under Ansible", given)
+	}
 	word := "--" + long
 	var values []string
 	switch f.Value.(type) {
@@ -162,6 +165,9 @@ func optionWords(o *optionSet, name string, value json.RawMessage) (words []stri
 		values, err = oneValue(given, f.Value, value)
 	}
 	for _, v := range values {
+		if v == "-" && strings.HasSuffix(o.row(f.Name).arg, "FILE") {
+			return nil, failf(classUsage, "there is no standard input for %s under Ansible", given)
+		}
 		words = append(words, word+"="+v)
 	}
 	return words, err

@@ -178,8 +178,9 @@ func TestAnsibleMistakes(t *testing.T) {
 		{`{"command": "chpass", LOGIN, "new_password": 7}`, `new_password is not one text; hint: .*`},
 		{`{"command": "chpass", LOGIN, "new_password": ""}`, `the new password of standard input is empty`},
 		{`{"command": "chpass", LOGIN, "new_password": null}`, `no new password, and no terminal to ask for it; hint: .*`},
-		{`{"command": "chpass", LOGIN, "new_password": "s3cret", "key_file": "-"}`, `the key is given more than once`},
-		{`{"command": "chpass", "user": "alice", "host": "AT", PASSWORD, "new_password": "s3cret", "key_file": "-"}`, `.* cannot both come from standard input; hint: .*`},
+		{`{"command": "chpass", LOGIN, "new_password": "s3cret", "key_file": "-"}`, `there is no standard input for key_file under Ansible`},
+		{`{"command": "chpass", "user": "alice", "host": "AT", PASSWORD, "password_stdin": true}`, `there is no standard input for password_stdin under Ansible`},
+		{`{"command": "authorize", LOGIN, "cmd_file": "-"}`, `there is no standard input for cmd_file under Ansible`},
 		{`{"command": "account", "host": "AT", "_ansible_check_mode": true}`, `USER is missing; hint: .*`},
 	} {
 		t.Run(tt.task, func(t *testing.T) {

@@ -69,15 +69,18 @@ func (inv *invocation) readProfile() error {
 
 // readOptions is the text of a profile, and whether others may read it.
 func readOptions(path string) (text string, open bool, err error) {
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a file", path) // to open a pipe may take as long as it likes
+	}
+	if err != nil {
+		return "", false, failf(classUsage, "read the profile: %w", err)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return "", false, failf(classUsage, "read the profile: %w", err)
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return "", false, failf(classUsage, "read the profile: %w", err)
-	}
 	b, err := io.ReadAll(io.LimitReader(f, maxProfile+1))
 	if err == nil && len(b) > maxProfile {
 		err = fmt.Errorf("%s is over %d octets", path, maxProfile)
@@ -182,6 +185,8 @@ func (r *profileReader) read(line string) error {
 	case row == nil:
 		_, err := o.take(arg, nil, true) // says what may have been meant
 		return err
+	case name == "help", name == "version", name == "exec": // what a command does is the command line's to say
+		return failf(classUsage, "%s does not stand in a profile", name)
 	case row.long() != name:
 		return failf(classUsage, "the short name -%s does not stand here", name).withHint("it is %s", row.long())
 	}

@@ -743,6 +743,8 @@ func TestNobodyWaitsForTheDead(t *testing.T) {
 		mu.Unlock()
 	})
 	got := runWith(t, secretsInEnv, requests(9, papLine), "batch", s.addr, "-c", "8", "--timeout", "1")
+	mu.Lock()
+	defer mu.Unlock()
 	// It is not blamed for leaving sessions unanswered: it never answered one.
 	if n := strings.Count(got.out, "no reply from"); n != 9 || most < 4 || strings.Contains(got.err, "warning") {
 		t.Errorf("%d without a reply, %d connections at a time: %s", n, most, got.err)

@@ -82,8 +82,8 @@ const (
 )
 
 const (
-	batchOctets = 32 << 10 // about as many make a batch
-	batchEvents = 1 << 10
+	batchOctets = 64 << 10 // about as many make a batch
+	batchEvents = 1 << 11
 )
 
 // hand gives the batch away.

@@ -126,7 +126,8 @@ func (d *decoder) finish(s *decodeSession) {
 	} else {
 		d.print(&s.sessionRecord)
 	}
-	t.open = slices.DeleteFunc(t.open, func(o *decodeSession) bool { return o == s })
+	i := slices.Index(t.open, s)
+	t.open = slices.Delete(t.open, i, i+1)
 	d.open.remove(s)
 	d.kept -= s.kept
 	d.free = append(d.free, s)

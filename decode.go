@@ -158,9 +158,10 @@ func (d *decoder) run(ctx context.Context, inv *invocation, files []string) erro
 	// otherwise go to work for every few megabytes.
 	ballast := make([]byte, 6<<20)
 	defer runtime.KeepAlive(ballast)
-	stop := d.setOff()
 	for _, name := range files {
+		stop := d.setOff()
 		err := d.read(ctx, inv, name, &last)
+		stop() // what is wrong with a file stands behind its packets
 		if ctx.Err() != nil || d.log.failed() {
 			break
 		}
@@ -170,6 +171,7 @@ func (d *decoder) run(ctx context.Context, inv *invocation, files []string) erro
 			inv.say("%v", err)
 		}
 	}
+	stop := d.setOff()
 	d.tcp.finish(last)
 	stop()
 	if err := d.log.flush(); err != nil {

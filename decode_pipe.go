@@ -20,7 +20,8 @@ func newBelt[T any]() belt[T] {
 }
 
 // start has take called with every load, in another goroutine, and idle whenever there is none to take.
-// The function that it returns hands over the last one, and waits until it was taken.
+// The function that it returns hands over the last one, and waits until it was taken. The belt can start
+// again then.
 func (b *belt[T]) start(take func(*T), idle func()) (stop func()) {
 	done := make(chan struct{})
 	go func() {
@@ -29,8 +30,8 @@ func (b *belt[T]) start(take func(*T), idle func()) (stop func()) {
 			if len(b.filled) == 0 {
 				idle()
 			}
-			load, more := <-b.filled
-			if !more {
+			load := <-b.filled
+			if load == nil {
 				return
 			}
 			take(load)
@@ -39,7 +40,7 @@ func (b *belt[T]) start(take func(*T), idle func()) (stop func()) {
 	}()
 	return func() {
 		b.pass()
-		close(b.filled)
+		b.filled <- nil
 		<-done
 	}
 }
@@ -170,34 +171,42 @@ func (d *decoder) setOff() (stop func()) {
 }
 
 // A decodeLines is records that wait for being written, as another goroutine does.
-type decodeLines []sessionRecord
+type decodeLines struct {
+	records []sessionRecord
+	kept    int // octets of their packets
+}
 
-const maxLines = 256
+const (
+	maxLines     = 256
+	maxLinesKept = 64 << 10 // but for the last of them
+)
 
-// print has a record written.
-func (d *decoder) print(r *sessionRecord) {
+// print has a record written, which keeps some octets of packets in memory.
+func (d *decoder) print(r *sessionRecord, kept int) {
 	if d.trace != nil { // its line stands behind its packets
 		d.log.write(r)
 		d.log.flush()
 		return
 	}
-	if *d.lines.load = append(*d.lines.load, *r); len(*d.lines.load) >= maxLines {
+	lines := d.lines.load
+	lines.records, lines.kept = append(lines.records, *r), lines.kept+kept
+	if len(lines.records) >= maxLines || lines.kept >= maxLinesKept {
 		d.lines.pass()
 	}
 }
 
 // write writes records.
 func (d *decoder) write(lines *decodeLines) {
-	for i := range *lines {
-		d.log.write(&(*lines)[i])
+	for i := range lines.records {
+		d.log.write(&lines.records[i])
 	}
-	clear(*lines)
-	*lines = (*lines)[:0]
+	clear(lines.records)
+	lines.records, lines.kept = lines.records[:0], 0
 }
 
 // idle has the lines written of all that was heard.
 func (d *decoder) idle() {
-	if len(*d.lines.load) > 0 {
+	if len(d.lines.load.records) > 0 {
 		d.lines.pass()
 	}
 }

@@ -47,6 +47,7 @@ func (d *decoder) packet(t *decodeTalk, from int, at time.Time, h *header, body 
 		s.hit = false
 	}
 	if s.packet(at, h, m) {
+		s.kept, d.kept = s.kept+len(body), d.kept+len(body) // what the server says is a part of it
 		d.finish(s)
 	}
 }
@@ -124,9 +125,10 @@ func (d *decoder) finish(s *decodeSession) {
 	if d.summary != nil {
 		d.summary.add(t.who, &s.sessionRecord)
 	} else {
-		d.print(&s.sessionRecord)
+		d.print(&s.sessionRecord, s.kept)
 	}
-	t.open = slices.DeleteFunc(t.open, func(o *decodeSession) bool { return o == s })
+	i := slices.Index(t.open, s)
+	t.open = slices.Delete(t.open, i, i+1)
 	d.open.remove(s)
 	d.kept -= s.kept
 	d.free = append(d.free, s)

@@ -228,7 +228,7 @@ func (d *decoder) endTLS(t *decodeTalk) {
 	if t.tls.alert != "" {
 		text += "; alert: " + t.tls.alert
 	}
-	d.print(&sessionRecord{at: t.began, peer: t.peer(), server: t.server(), problem: text})
+	d.print(&sessionRecord{at: t.began, peer: t.peer(), server: t.server(), problem: text}, len(text))
 }
 
 // isTACACSPort: 49 is the one of RFC 8907, 300 that of RFC 9887.

@@ -513,6 +513,23 @@ func TestDecodeDebugOrder(t *testing.T) {
 	}
 }
 
+// TestDecodeDebugOrderOfFiles: what is wrong with a file is said behind its packets.
+func TestDecodeDebugOrderOfFiles(t *testing.T) {
+	t.Parallel()
+	long, short := newTape(), newTape()
+	w := long.connect(deviceAddr, serverAddr, testKey)
+	for i := range uint32(100) {
+		w.session(i, papStart("alice", testPassword), passed)
+	}
+	short.connect("198.51.100.8:41234", serverAddr, testKey).session(100, papStart("bob", testPassword), passed)
+	dir := writeFiles(t, map[string]string{"none": "\x00\x01\x02\x03", "cut": string(long.pcap()) + "x", "whole": string(short.pcap())})
+	got := runWith(t, map[string]string{"TACACS_PLUS_KEY": testKey}, "", "decode", "-d", dir+"/none", dir+"/cut", dir+"/whole")
+	wrong, before, after := strings.Index(got.err, "/cut at offset"), strings.LastIndex(got.err, "session_id 00000063"), strings.Index(got.err, "session_id 00000064")
+	if before < 0 || wrong < before || after < wrong {
+		t.Errorf("at %d, and the packets at %d and %d of\n%s", wrong, before, after, got.err)
+	}
+}
+
 // TestPromises: one MD5 is enough to turn nearly every wrong key away, and no right one. The one that fits a
 // client is the first that is tried for its next session.
 func TestPromises(t *testing.T) {
@@ -1036,6 +1053,39 @@ func TestDecodeBounds(t *testing.T) {
 	}
 	if len(d.clients) != maxClients || d.clientOf(netip.MustParseAddr("10.0.64.1")) != &d.others || d.clientOf(netip.MustParseAddr("10.0.0.1")) == &d.others {
 		t.Errorf("%d clients are kept", len(d.clients))
+	}
+}
+
+// TestDecodeLinesBounds: records that wait for being written are bounded in number, and in what they keep.
+func TestDecodeLinesBounds(t *testing.T) {
+	t.Parallel()
+	d, _, _ := decoderOf(t, nil, "-q")
+	for range 2*maxLines + 1 {
+		d.print(new(sessionRecord), 0)
+	}
+	for _, kept := range []int{maxLinesKept - 1, 1, maxLinesKept - 1} {
+		d.print(new(sessionRecord), kept)
+	}
+	var loads []int
+	for len(d.lines.filled) > 0 {
+		loads = append(loads, len((<-d.lines.filled).records))
+	}
+	if want := []int{maxLines, maxLines, 3}; !slices.Equal(loads, want) || len(d.lines.load.records) != 1 {
+		t.Errorf("%d records are on their way, not %d, and %d wait", loads, want, len(d.lines.load.records))
+	}
+	// A record keeps its request and the reply.
+	tape := newTape()
+	w := tape.connect(deviceAddr, serverAddr, testKey)
+	request, reply := w.packet(1, 1, showRun), w.packet(1, 2, &authorResponse{status: authorFail, serverMsg: long(5000)})
+	w.say(0, request)
+	w.say(1, reply)
+	d, _, _ = decoderOf(t, nil, "-q")
+	for i := range tape.frames {
+		d.tcp.add(&tape.frames[i])
+	}
+	d.hear(d.pipe.load)
+	if got, want := d.lines.load.kept, len(request)+len(reply)-2*headerLen; got != want || d.kept != 0 {
+		t.Errorf("%d octets are kept by a line and %d by sessions, not %d and 0", got, d.kept, want)
 	}
 }
 

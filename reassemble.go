@@ -353,7 +353,7 @@ func (r *reassembler) hold(d *side, seq uint32, octets []byte) {
 // settle tells what is held and can be told now: what follows on what was told, and what follows on octets
 // that are missing for good, because the other end says that it has them.
 func (r *reassembler) settle(c *conversation, from int, at time.Time) {
-	for d := &c.sides[from]; ; {
+	for d := &c.sides[from]; d.fin || len(d.held) > 0; {
 		r.follow(c, from, at)
 		end := d.last
 		switch {

@@ -137,7 +137,7 @@ func TestReassemble(t *testing.T) {
 		{"acknowledged before it comes", handshake + "< A 1 6 world\n> A 1 6 hello\n", opened + "1 world\n0 hello\nended\n"},
 		{"a gap known before what follows", handshake + "< A 1 6 world\n> A 4 6 lo\n", opened + "1 world\n0 misses 3\n0 lo\nended\n"},
 		{"two gaps", handshake + "> A 3 1 c\n> A 5 1 e\n< A 1 4\n< A 1 6\n", opened + "0 misses 2\n0 c\n0 misses 1\n0 e\nended\n"},
-		{"a gap up to FIN", handshake + "> A 1 1 he\n> FA 6 1\n< A 1 7\n", opened + "0 he\n0 misses 3\nended\n"},
+		{"a gap up to FIN", handshake + "> A 1 1 he\n> FA 6 1\n< A 1 7\n< A 1 7 x\n", opened + "0 he\n0 misses 3\n1 x\nended\n"},
 		{"a gap up to FIN at the end", handshake + "> A 1 1 he\n> FA 6 1\n", opened + "0 he\n0 misses 3\nended\n"},
 		{"FIN before what is missing", handshake + "> FA 6 1\n< FA 1 1\n> A 1 2 hello\n", opened + "0 hello\nended\n"},
 		{"a gap at the end", handshake + "> A 1 1 he\n> A 5 1 o\n", opened + "0 he\n0 misses 2\n0 o\nended\n"},

@@ -33,10 +33,11 @@ func (o *observation) packet(at time.Time, h *header, m layouter) (over bool) {
 	if o.packets == 0 {
 		o.at, o.id, o.request = at, h.sessionID, requestOf(h.typ)
 	}
-	o.packets++
+	if o.packets++; o.packets > 1 {
+		o.total = between(o.at, at)
+	}
 	before := o.seqNo
 	o.seqNo = h.seqNo
-	o.total = between(o.at, at)
 	if h.seqNo%2 == 0 { // the server's (section 4.1)
 		if before%2 == 1 {
 			o.took += between(o.asked, at)

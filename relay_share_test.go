@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,9 +13,8 @@ import (
 func TestSharingRenewed(t *testing.T) {
 	for _, shares := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			l := listen(t)
-			l.Close()
-			s := newSharing(&client{servers: []server{newServer("127.0.0.1", addrPortOf(l.Addr()).Port())}, timeout: time.Second, singleConnect: shares}, func(string, ...any) {})
+			refused := netip.MustParseAddrPort(refusedAddr(t))
+			s := newSharing(&client{servers: []server{newServer("127.0.0.1", refused.Port())}, timeout: time.Second, singleConnect: shares}, func(string, ...any) {})
 			ctx, cancel := context.WithCancel(t.Context())
 			gone, ended := make(chan struct{}), make(chan struct{})
 			go func() { s.run(ctx, gone); close(ended) }()

@@ -324,9 +324,7 @@ func TestRelayFailover(t *testing.T) {
 			var o order
 			first := o.closing(t, "A")
 			if tt.dead {
-				l := listen(t)
-				first = l.Addr().String()
-				l.Close()
+				first = refusedAddr(t)
 			}
 			s := serveWith(t)
 			r := relayTo(t, first+","+s.addr, split(tt.way)...)

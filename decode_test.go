@@ -346,6 +346,28 @@ func TestDecodeStrays(t *testing.T) {
 		`(?s).*\ntacacs_plus: not read: packets that belong to no session: 5\n`)
 }
 
+// TestDecodeOneDirection: what servers said is shown also where nothing of their clients was captured but that
+// they connected.
+func TestDecodeOneDirection(t *testing.T) {
+	t.Parallel()
+	tape := newTape()
+	for _, from := range []int{0, 1} {
+		w := tape.wire(deviceAddr, serverAddr, testKey)
+		w.seqs[0]++
+		w.segment(1, flagSYN|flagACK, nil)
+		if from == 1 {
+			w.seqs[0] += 40
+			w.say(1, w.packet(1, 2, passed))
+		} else {
+			w.say(0, w.packet(1, 1, papStart("alice", testPassword)))
+			w.seqs[1] += 18
+		}
+		w.end()
+	}
+	decodeWith(t, tape.pcap(), "").check(t, 0, `\S+ `+deviceAddr+` > `+serverAddr+` alice authenticate pap CUT\n`+
+		`\S+ `+deviceAddr+` > `+serverAddr+` - authenticate PASS\n`, `(?s).*sessions: 2\n.*missing octets: 58\n`)
+}
+
 // TestDecodeStraysInDebug: -d shows them all the same.
 func TestDecodeStraysInDebug(t *testing.T) {
 	t.Parallel()

@@ -765,3 +765,18 @@ func TestSpool(t *testing.T) {
 type writeTo func(p []byte) (int, error)
 
 func (f writeTo) Write(p []byte) (int, error) { return f(p) }
+
+// TestRelayRecordInDoubt: the line of a record that is not sent again names the server that may have written it.
+func TestRelayRecordInDoubt(t *testing.T) {
+	t.Parallel()
+	for _, way := range relayWays {
+		var o order
+		first := o.closing(t, "A")
+		r := relayTo(t, first+","+serveWith(t).addr, split(way)...)
+		r.asDevice(t, "account alice AT")
+		r.stop()
+		if lines := r.log.String(); !strings.Contains(lines, " > "+first+" alice account ") {
+			t.Errorf("%s: %s is not named: %s", way, first, lines)
+		}
+	}
+}

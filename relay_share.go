@@ -303,6 +303,9 @@ func (s *sharer) answer(f *forwarded) {
 		s.recorded(f, &h, body)
 		s.conceal(&h, body)
 	} else {
+		if f.job.session.written {
+			s.recorded(f, nil, nil)
+		}
 		if f.seen.leave(); errors.Is(f.job.err, errBodyLength) {
 			f.seen.status, f.seen.serverMsg = statusNoKey, asFailure(f.job.err).hint
 		} else {
@@ -315,16 +318,18 @@ func (s *sharer) answer(f *forwarded) {
 	}
 }
 
-// recorded writes a session to the record.
+// recorded writes a session to the record; reply is nil where there is none.
 func (s *sharer) recorded(f *forwarded, reply *header, body []byte) {
-	if s.recorder == nil {
+	if s.recorder == nil || !f.seen.server.IsValid() {
 		return
 	}
 	var c codec
 	var err error
 	if s.scratch, err = c.appendPacket(s.scratch[:0], &f.head, f.message); err == nil {
 		s.recorder.packet(&s.reel, s.addr, f.seen.server, true, &f.head, s.scratch[headerLen:], f.message, false)
-		s.recorder.packet(&s.reel, s.addr, f.seen.server, false, reply, body, f.response, false)
+		if reply != nil {
+			s.recorder.packet(&s.reel, s.addr, f.seen.server, false, reply, body, f.response, false)
+		}
 	}
 }
 

@@ -780,3 +780,18 @@ func TestRelayRecordInDoubt(t *testing.T) {
 		}
 	}
 }
+
+// TestRelayRecordWithoutReply: a request that no server answered went through, too.
+func TestRelayRecordWithoutReply(t *testing.T) {
+	t.Parallel()
+	for _, way := range relayWays {
+		var o order
+		record := filepath.Join(t.TempDir(), "record.pcap")
+		r := relayTo(t, o.closing(t, "A"), append(split(way), "--record", record)...)
+		r.asDevice(t, "authenticate alice AT -t pap")
+		r.stop()
+		if got := runWith(t, nil, "", "decode", record); !strings.HasSuffix(got.out, " alice authenticate pap NO_REPLY\n") {
+			t.Errorf("%s: got %+v", way, got)
+		}
+	}
+}

@@ -326,7 +326,7 @@ func (s *sharer) recorded(f *forwarded, reply *header, body []byte) {
 	var c codec
 	var err error
 	if s.scratch, err = c.appendPacket(s.scratch[:0], &f.head, f.message); err == nil {
-		s.recorder.packet(&s.reel, s.addr, f.seen.server, true, &f.head, s.scratch[headerLen:], f.message, false)
+		s.recorder.packetOf(f.seen.at, &s.reel, s.addr, f.seen.server, true, &f.head, s.scratch[headerLen:], f.message, false)
 		if reply != nil {
 			s.recorder.packet(&s.reel, s.addr, f.seen.server, false, reply, body, f.response, false)
 		}

@@ -795,3 +795,20 @@ func TestRelayRecordWithoutReply(t *testing.T) {
 		}
 	}
 }
+
+// TestRelayRecordTimes: a record tells how long the server took.
+func TestRelayRecordTimes(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t, "--reply-delay", "20ms")
+	for _, way := range relayWays {
+		record := filepath.Join(t.TempDir(), "record.pcap")
+		r := relayTo(t, s.addr, append(split(way), "--record", record)...)
+		r.asDevice(t, "authenticate alice AT -t pap")
+		r.stop()
+		var o recordObject
+		got := runWith(t, nil, "", "decode", record, "--json")
+		if err := json.Unmarshal([]byte(got.out), &o); err != nil || o.ServerMS < 20 {
+			t.Errorf("%s: %+v, %v", way, got, err)
+		}
+	}
+}

@@ -279,12 +279,12 @@ func TestDecode(t *testing.T) {
 		{"a gap, and from then on sessions may begin in the middle", func(t *tape) {
 			w := t.connect(deviceAddr, serverAddr, testKey)
 			w.seqs[0] += 40
-			w.say(1, w.packet(1, 2, recorded)) // of a request that nobody saw, nor that octets are missing
+			w.say(1, w.packet(1, 2, recorded)) // the first packet that was seen begins no session: others are missing
 			w.session(2, stopRecord, recorded)
 			w.say(1, w.packet(3, 2, recorded))
 			w.say(1, w.packet(4, 0, recorded)) // there is no number 0
 			w.end()
-		}, "bob account stop task_id=7 service=shell SUCCESS (1.0 ms)\n- account SUCCESS\n"},
+		}, "- account SUCCESS\nbob account stop task_id=7 service=shell SUCCESS (1.0 ms)\n- account SUCCESS\n"},
 		{"junk behind a packet", func(t *tape) {
 			w := t.wire(deviceAddr, serverAddr, testKey).session(1, papStart("alice", testPassword), passed)
 			w.say(0, append(w.packet(2, 1, papStart("bob", testPassword)), "junk"...))

@@ -279,12 +279,12 @@ func TestDecode(t *testing.T) {
 		{"a gap, and from then on sessions may begin in the middle", func(t *tape) {
 			w := t.connect(deviceAddr, serverAddr, testKey)
 			w.seqs[0] += 40
-			w.say(1, w.packet(1, 2, recorded)) // of a request that nobody saw, nor that octets are missing
+			w.say(1, w.packet(1, 2, recorded)) // the first packet that was seen begins no session: others are missing
 			w.session(2, stopRecord, recorded)
 			w.say(1, w.packet(3, 2, recorded))
 			w.say(1, w.packet(4, 0, recorded)) // there is no number 0
 			w.end()
-		}, "bob account stop task_id=7 service=shell SUCCESS (1.0 ms)\n- account SUCCESS\n"},
+		}, "- account SUCCESS\nbob account stop task_id=7 service=shell SUCCESS (1.0 ms)\n- account SUCCESS\n"},
 		{"junk behind a packet", func(t *tape) {
 			w := t.wire(deviceAddr, serverAddr, testKey).session(1, papStart("alice", testPassword), passed)
 			w.say(0, append(w.packet(2, 1, papStart("bob", testPassword)), "junk"...))
@@ -344,6 +344,28 @@ func TestDecodeStrays(t *testing.T) {
 	w.end()
 	decodeWith(t, tape.pcap(), "--json").check(t, 0, `.*"status":"PASS","server_ms":2,"total_ms":9,"packets":4,"key":"TACACS_PLUS_KEY"\}\n`,
 		`(?s).*\ntacacs_plus: not read: packets that belong to no session: 5\n`)
+}
+
+// TestDecodeOneDirection: what servers said is shown also where nothing of their clients was captured but that
+// they connected.
+func TestDecodeOneDirection(t *testing.T) {
+	t.Parallel()
+	tape := newTape()
+	for _, from := range []int{0, 1} {
+		w := tape.wire(deviceAddr, serverAddr, testKey)
+		w.seqs[0]++
+		w.segment(1, flagSYN|flagACK, nil)
+		if from == 1 {
+			w.seqs[0] += 40
+			w.say(1, w.packet(1, 2, passed))
+		} else {
+			w.say(0, w.packet(1, 1, papStart("alice", testPassword)))
+			w.seqs[1] += 18
+		}
+		w.end()
+	}
+	decodeWith(t, tape.pcap(), "").check(t, 0, `\S+ `+deviceAddr+` > `+serverAddr+` alice authenticate pap CUT\n`+
+		`\S+ `+deviceAddr+` > `+serverAddr+` - authenticate PASS\n`, `(?s).*sessions: 2\n.*missing octets: 58\n`)
 }
 
 // TestDecodeStraysInDebug: -d shows them all the same.

@@ -67,12 +67,15 @@ func newRecorder(out io.Writer, tell func(string, ...any), showSecrets bool) *re
 // packet records a packet of a device or of its server, whose body is in clear. shown says that what it
 // says is no secret.
 func (t *recorder) packet(r *reel, device, server netip.AddrPort, fromDevice bool, h *header, body []byte, m layouter, shown bool) {
-	if t == nil {
-		return
+	if t != nil {
+		t.packetOf(time.Now(), r, device, server, fromDevice, h, body, m, shown)
 	}
+}
+
+// packetOf records a packet of another time than now.
+func (t *recorder) packetOf(now time.Time, r *reel, device, server netip.AddrPort, fromDevice bool, h *header, body []byte, m layouter, shown bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	now := time.Now()
 	if r.open && r.server != server {
 		t.close(r, now)
 	}

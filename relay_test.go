@@ -763,3 +763,50 @@ func TestSpool(t *testing.T) {
 type writeTo func(p []byte) (int, error)
 
 func (f writeTo) Write(p []byte) (int, error) { return f(p) }
+
+// TestRelayRecordInDoubt: the line of a record that is not sent again names the server that may have written it.
+func TestRelayRecordInDoubt(t *testing.T) {
+	t.Parallel()
+	for _, way := range relayWays {
+		var o order
+		first := o.closing(t, "A")
+		r := relayTo(t, first+","+serveWith(t).addr, split(way)...)
+		r.asDevice(t, "account alice AT")
+		r.stop()
+		if lines := r.log.String(); !strings.Contains(lines, " > "+first+" alice account ") {
+			t.Errorf("%s: %s is not named: %s", way, first, lines)
+		}
+	}
+}
+
+// TestRelayRecordWithoutReply: a request that no server answered went through, too.
+func TestRelayRecordWithoutReply(t *testing.T) {
+	t.Parallel()
+	for _, way := range relayWays {
+		var o order
+		record := filepath.Join(t.TempDir(), "record.pcap")
+		r := relayTo(t, o.closing(t, "A"), append(split(way), "--record", record)...)
+		r.asDevice(t, "authenticate alice AT -t pap")
+		r.stop()
+		if got := runWith(t, nil, "", "decode", record); !strings.HasSuffix(got.out, " alice authenticate pap NO_REPLY\n") {
+			t.Errorf("%s: got %+v", way, got)
+		}
+	}
+}
+
+// TestRelayRecordTimes: a record tells how long the server took.
+func TestRelayRecordTimes(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t, "--reply-delay", "20ms")
+	for _, way := range relayWays {
+		record := filepath.Join(t.TempDir(), "record.pcap")
+		r := relayTo(t, s.addr, append(split(way), "--record", record)...)
+		r.asDevice(t, "authenticate alice AT -t pap")
+		r.stop()
+		var o recordObject
+		got := runWith(t, nil, "", "decode", record, "--json")
+		if err := json.Unmarshal([]byte(got.out), &o); err != nil || o.ServerMS < 20 {
+			t.Errorf("%s: %+v, %v", way, got, err)
+		}
+	}
+}

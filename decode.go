@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"os"
 	"runtime"
 	"strings"
 	"time"
@@ -100,12 +99,12 @@ func (opts *decodeOptions) decoder(ctx context.Context, inv *invocation) (*decod
 		}
 	}
 	for _, name := range opts.keyLists {
-		if d.keys, err = appendKeyList(d.keys, name, inv.std.in); err != nil {
+		if err := interruptible(ctx, func() (err error) { d.keys, err = appendKeyList(d.keys, name, inv.std.in); return err }); err != nil {
 			return nil, err
 		}
 	}
 	if keyLog != "" {
-		if d.keyLog, err = loadKeyLog(keyLog, inv.std.in); err != nil {
+		if err := interruptible(ctx, func() (err error) { d.keyLog, err = loadKeyLog(keyLog, inv.std.in); return err }); err != nil {
 			return nil, err
 		}
 	}
@@ -191,9 +190,9 @@ func (d *decoder) run(ctx context.Context, inv *invocation, files []string) erro
 func (d *decoder) read(ctx context.Context, inv *invocation, name string, last *time.Time) error {
 	in, shown := inv.std.in, "standard input"
 	if name != "-" {
-		f, err := os.Open(name)
+		f, err := openFile(ctx, "capture", name)
 		if err != nil {
-			return failf(classUsage, "read the capture: %w", err)
+			return err
 		}
 		defer f.Close()
 		in, shown = f, escape(name)
@@ -225,21 +224,12 @@ func (in *decodeInput) Read(p []byte) (int, error) {
 	if in.pipe.hand(); in.log.failed() {
 		return 0, errors.New("nobody takes what comes of it")
 	}
-	type result struct {
-		n   int
-		err error
+	n := 0
+	err := interruptible(in.ctx, func() (err error) { n, err = in.from.Read(p); return err })
+	if classOf(err) == classInterrupted {
+		return 0, err
 	}
-	done := make(chan result, 1)
-	go func() {
-		n, err := in.from.Read(p)
-		done <- result{n, err}
-	}()
-	select {
-	case r := <-done:
-		return r.n, r.err
-	case <-in.ctx.Done(): // what is read after this is for nobody
-		return 0, interrupted(in.ctx)
-	}
+	return n, err
 }
 
 // tellTotals says on standard error what was read, and what was not.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -90,15 +91,11 @@ func (opts *relayOptions) configure(ctx context.Context, inv *invocation, r *rel
 		return err
 	}
 	if len(opts.listenTLS) > 0 {
-		pair, err := readKeyPair(opts.cert, opts.certKey)
-		if err != nil {
-			return err
-		}
-		if opts.tls, err = serverTLS(pair, opts.clientCA); err != nil {
+		if err := interruptible(ctx, opts.setTLS); err != nil {
 			return err
 		}
 	}
-	if r.client, err = inv.client(keys); err != nil {
+	if r.client, err = inv.client(ctx, keys); err != nil {
 		return err
 	}
 	if r.trace = r.client.trace; r.trace != nil {
@@ -116,8 +113,8 @@ func (opts *relayOptions) configure(ctx context.Context, inv *invocation, r *rel
 	}
 	r.log = &sessionLog{out: out, tell: inv.say, json: inv.output.json, verbose: inv.output.verbose}
 	if opts.record != "" {
-		file, err := openRecord(opts.record)
-		if err != nil {
+		var file *os.File
+		if err := interruptible(ctx, func() (err error) { file, err = openRecord(opts.record); return err }); err != nil {
 			return err
 		}
 		r.recorder = newRecorder(opts.behind(file), inv.say, inv.output.showSecrets)
@@ -159,6 +156,15 @@ func (opts *relayOptions) check() error {
 		return failf(classUsage, "--device-key-file is for --listen: over TLS there is no key")
 	}
 	return nil
+}
+
+// setTLS reads the files of the devices' side.
+func (opts *relayOptions) setTLS() error {
+	pair, err := readKeyPair(opts.cert, opts.certKey)
+	if err == nil {
+		opts.tls, err = serverTLS(pair, opts.clientCA)
+	}
+	return err
 }
 
 // deviceKeys are the keys of the devices: the option's, else the servers' own.

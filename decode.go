@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -173,8 +174,8 @@ func (d *decoder) run(ctx context.Context, inv *invocation, files []string) erro
 	stop := d.setOff()
 	d.tcp.finish(last)
 	stop()
-	if err := d.log.flush(); err != nil {
-		return failf(classUsage, "write the lines of sessions: %w", cause(err))
+	if err := cmp.Or(d.log.close(), d.trace.close()); err != nil {
+		return err
 	}
 	if !inv.output.quiet {
 		d.tellTotals(inv)

@@ -497,6 +497,20 @@ func TestDecodeDebug(t *testing.T) {
 	}
 }
 
+// TestDecodeDebugOnFullDisk: what -d cannot show is told by the exit code; the lines are all there.
+func TestDecodeDebugOnFullDisk(t *testing.T) {
+	t.Parallel()
+	const sessions = 5
+	for options, want := range map[string]exitCode{"-d": classUsage.exit(), "": 0} {
+		out := new(lockedBuffer)
+		code := run(t.Context(), split("decode "+options), stdio{in: bytes.NewReader(manySessions(sessions, testKey)), out: out, err: fullDisk{},
+			env: func(string) string { return testKey }})
+		if n := strings.Count(out.String(), "\n"); code != want || n != sessions {
+			t.Errorf("%q: ends with %d, and %d lines", options, int(code), n)
+		}
+	}
+}
+
 // TestDecodeDebugOrder: where both streams are one, a line follows its packets.
 func TestDecodeDebugOrder(t *testing.T) {
 	t.Parallel()

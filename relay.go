@@ -99,7 +99,7 @@ func (opts *relayOptions) configure(ctx context.Context, inv *invocation, r *rel
 		return err
 	}
 	if r.trace = r.client.trace; r.trace != nil {
-		r.trace.out = opts.behind(r.trace.out)
+		r.trace.out = opts.behind("packets", r.trace.out)
 	}
 	if inv.server.singleConnect {
 		r.sharing = newSharing(r.client, inv.warn)
@@ -109,7 +109,7 @@ func (opts *relayOptions) configure(ctx context.Context, inv *invocation, r *rel
 	}
 	out := io.Discard
 	if !inv.output.quiet {
-		out = opts.behind(inv.std.out)
+		out = opts.behind("lines of sessions", inv.std.out)
 	}
 	r.log = &sessionLog{out: out, tell: inv.say, json: inv.output.json, verbose: inv.output.verbose}
 	if opts.record != "" {
@@ -117,14 +117,14 @@ func (opts *relayOptions) configure(ctx context.Context, inv *invocation, r *rel
 		if err := interruptible(ctx, func() (err error) { file, err = openRecord(opts.record); return err }); err != nil {
 			return err
 		}
-		r.recorder = newRecorder(opts.behind(file), inv.say, inv.output.showSecrets)
+		r.recorder = newRecorder(opts.behind("record", file), inv.say, inv.output.showSecrets)
 	}
 	return nil
 }
 
-// behind is a writer for which nobody waits.
-func (opts *relayOptions) behind(w io.Writer) io.Writer {
-	s := newSpool(w)
+// behind is a writer for which nobody waits; what is what it writes.
+func (opts *relayOptions) behind(what string, w io.Writer) io.Writer {
+	s := newSpool(what, w)
 	opts.spools = append(opts.spools, s)
 	return s
 }
@@ -216,7 +216,7 @@ func (r *relayServer) run(ctx context.Context, inv *invocation, opts *relayOptio
 	})
 	return r.gate.run(ctx, inv, r.serve, func() error {
 		cutOff()
-		return cmp.Or(r.log.flush(), opts.close())
+		return cmp.Or(r.log.close(), opts.close())
 	})
 }
 

@@ -134,6 +134,9 @@ func TestRelayRecordOnFullDisk(t *testing.T) {
 		if n := strings.Count(r.log.String(), " SUCCESS"); n != 3 {
 			t.Errorf("%d lines:\n%s", n, r.log)
 		}
+		if want := "tacacs_plus: write the record: write /dev/full: no space left on device\n"; !strings.HasSuffix(r.said.String(), want) {
+			t.Errorf("it says\n%s", r.said)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -537,16 +538,22 @@ func TestRelayOnFullDisk(t *testing.T) {
 	for _, way := range relayWays {
 		s := serveWith(t)
 		r := serving(t, fullDisk{}, append(relayArgs(t, s.addr), split(way)...)...)
-		for range 5 {
+		account := func() {
 			if got := r.asDevice(t, "account alice AT"); got.code != 0 {
 				t.Errorf("got %+v", got)
 			}
 		}
+		waitUntil(t, "it is known", func() bool { account(); return strings.Contains(r.said.String(), "cannot be written") })
+		account()
+		account()
 		if code := r.stop(); code != classUsage.exit() {
 			t.Errorf("ends with %d", int(code))
 		}
 		if n := strings.Count(r.said.String(), "lines of sessions cannot be written: no space left on device"); n != 1 {
 			t.Errorf("it is said %d times:\n%s", n, r.said)
+		}
+		if want := "tacacs_plus: write the lines of sessions: no space left on device\n"; !strings.HasSuffix(r.said.String(), want) {
+			t.Errorf("it says\n%s", r.said)
 		}
 	}
 }
@@ -726,7 +733,7 @@ func BenchmarkRelay(b *testing.B) {
 func TestSpool(t *testing.T) {
 	t.Parallel()
 	held, out := make(chan error), new(lockedBuffer)
-	s := newSpool(writeTo(func(p []byte) (int, error) {
+	s := newSpool("lines", writeTo(func(p []byte) (int, error) {
 		if err := <-held; err != nil {
 			n, _ := out.Write(p[:1])
 			return n, err
@@ -752,7 +759,7 @@ func TestSpool(t *testing.T) {
 	waitUntil(t, "it is taken", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return len(s.waits) == 0 })
 	write(strings.Repeat("y", maxSpooled), nil)
 	write("z", errSlow)
-	if err := s.close(); err != errSlow {
+	if err := s.close(); !errors.Is(err, errSlow) {
 		t.Errorf("closed with %v", err)
 	}
 	close(held)

@@ -227,5 +227,5 @@ func (srv *labServer) run(ctx context.Context, inv *invocation, listen []string)
 			inv.say("try: %s %s%s", strings.TrimSpace(srv.try), l.Addr(), srv.trust)
 		}
 	}
-	return srv.gate.run(ctx, inv, srv.serve, srv.log.flush)
+	return srv.gate.run(ctx, inv, srv.serve, srv.log.close)
 }

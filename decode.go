@@ -65,6 +65,7 @@ func newDecode(o *optionSet) action {
 	o.add(&opts.keyLists, "key-list", "FILE", "file with a candidate key on every line; repeatable")
 	o.add((*toggle)(&opts.summary), "summary", "", "a table in place of the sessions: the servers and their time, and the clients that\nhave trouble")
 	return func(ctx context.Context, inv *invocation) (output, error) {
+		inv.std.err = &outlet{ctx: ctx, to: inv.std.err}
 		d, err := opts.decoder(ctx, inv)
 		if err != nil {
 			return nil, err
@@ -118,7 +119,7 @@ func (opts *decodeOptions) decoder(ctx context.Context, inv *invocation) (*decod
 		d.summary = &decodeSummary{servers: make(map[netip.AddrPort]*serverCount)}
 	}
 	if inv.output.debug {
-		d.trace = &tracer{out: &outlet{ctx: ctx, to: inv.std.err}, showSecrets: inv.output.showSecrets}
+		d.trace = &tracer{out: inv.std.err, showSecrets: inv.output.showSecrets}
 	}
 	if d.port != 0 {
 		d.tcp.want = func(a, b netip.AddrPort) bool { return a.Port() == d.port || b.Port() == d.port }

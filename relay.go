@@ -43,6 +43,7 @@ func newRelay(o *optionSet) action {
 	var opts relayOptions
 	opts.register(o)
 	return func(ctx context.Context, inv *invocation) (output, error) {
+		inv.std.err = &outlet{ctx: ctx, to: inv.std.err}
 		r := &relayServer{gate: newGate()}
 		if err := opts.configure(ctx, inv, r); err != nil {
 			return nil, err

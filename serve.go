@@ -52,6 +52,7 @@ func newServe(o *optionSet) action {
 		if opts.fault == "help" {
 			return &page{text: faultHelp()}, nil
 		}
+		inv.std.err = &outlet{ctx: ctx, to: inv.std.err}
 		if err := srv.configure(ctx, inv, &opts); err != nil {
 			return nil, err
 		}

@@ -811,6 +811,7 @@ func TestDecodeTLS(t *testing.T) {
 		at+`198.51.100.7:41234 > 192.0.2.1:300 `+notRead+`\n`+
 			at+`198.51.100.9:41234 > 192.0.2.1:300 TLS was not read: there is no key log \(--keylog\); alert: protocol version not supported \(from the server\)\n`,
 		`tacacs_plus: frames: \d+, conversations of TACACS\+: 0, sessions: 0\ntacacs_plus: not read: missing octets: \d+, TLS conversations of other ports \(--port says which is TACACS\+\): 1\n`)
+	decodeWith(t, tape.pcap(), "--summary").check(t, 0, `[^:]*\n`, `(?s).*not read: .*, TLS conversations: 2\n`)
 	decodeWith(t, tape.pcap(), "--port 443 --json").check(t, 0,
 		`\{"time":"2026-11-23T10:00:00.\d+Z","peer":"198.51.100.8:41234","server":"192.0.2.1:443","error":"`+notRead+`"\}\n`, `(?s).*\n`)
 }

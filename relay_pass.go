@@ -280,8 +280,15 @@ func roomier(in *bufio.Reader, conn io.Reader) *bufio.Reader {
 func (p *passage) belongs(h *header) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := p.sessions[h.sessionID]
-	return s != nil && h.typ == s.typ && h.seqNo == s.seqNo+1 && s.awaits
+	return p.awaiting(h) != nil
+}
+
+// awaiting is the session of which h is the reply that is awaited; nil for none.
+func (p *passage) awaiting(h *header) *passing {
+	if s := p.sessions[h.sessionID]; s != nil && s.awaits && h.typ == s.typ && h.seqNo == s.seqNo+1 {
+		return s
+	}
+	return nil
 }
 
 // read undoes the obfuscation of a server's body and decodes it, where there is something to decode.
@@ -348,8 +355,8 @@ func (p *passage) heardOf(h *header, m layouter, noKey string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.stillMoves(&p.said, p.toDevice)
-	s := p.sessions[h.sessionID]
-	if s == nil || !s.awaits || h.seqNo != s.seqNo+1 {
+	s := p.awaiting(h)
+	if s == nil {
 		return // the device has ended it meanwhile
 	}
 	s.awaits = false

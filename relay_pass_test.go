@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -91,5 +92,62 @@ func TestRoomier(t *testing.T) {
 	}
 	if rest, err := io.ReadAll(wide); err != nil || string(rest) != text[5:] {
 		t.Errorf("goes on with %q, %v", rest, err)
+	}
+}
+
+// TestRelayLateReply: a reply that was read for a session counts for nothing where the device has ended that
+// meanwhile, or has begun another one of the same number.
+func TestRelayLateReply(t *testing.T) {
+	t.Parallel()
+	d, _, lines := pipedDevice(t, new(relayServer))
+	p := d.newPassage()
+	h := header{version: minorDefault, typ: typeAuthen, sessionID: 1}
+	say := func(seqNo uint8, m layouter) { h.seqNo = seqNo; p.ask(&h, m, 100) }
+	hear := func(seqNo uint8, status authenStatus) {
+		h.seqNo = seqNo
+		p.heardOf(&h, &authenReply{status: status}, "")
+	}
+	check := func(what string, awaited int, want string) {
+		t.Helper()
+		p.log.flush()
+		got := regexp.MustCompile(`[A-Z_]{4,}`).FindAllString(lines.String(), -1)
+		if p.awaited != awaited || len(p.sessions) != awaited || strings.Join(got, " ") != want {
+			t.Errorf("%s: %d replies are awaited, of %d sessions, and the lines are\n%s", what, p.awaited, len(p.sessions), lines)
+		}
+	}
+	say(1, asciiStart("alice"))
+	say(3, &authenContinue{flags: authenAbort})
+	hear(2, authenGetPass)
+	check("after an ABORT", 0, "ABORT")
+	say(1, asciiStart("alice"))
+	hear(2, authenGetPass)
+	say(3, says(testPassword))
+	say(1, asciiStart("alice"))
+	hear(4, authenPass)
+	check("after another START", 1, "ABORT NO_REPLY")
+	hear(2, authenPass)
+	check("at the end", 0, "ABORT NO_REPLY PASS")
+	if n := p.underWay.Load(); n != 0 {
+		t.Errorf("%d octets are held", n)
+	}
+}
+
+// TestRelayBelongs: of a server's packets those are read that a session waits for.
+func TestRelayBelongs(t *testing.T) {
+	t.Parallel()
+	d, _, _ := pipedDevice(t, new(relayServer))
+	p := d.newPassage()
+	h := header{version: minorDefault, typ: typeAuthen, seqNo: 1, sessionID: 1}
+	p.ask(&h, asciiStart("alice"), 100)
+	belongs := func(typ packetType, seqNo uint8, session uint32) bool {
+		return p.belongs(&header{version: minorDefault, typ: typ, seqNo: seqNo, sessionID: session})
+	}
+	if !belongs(typeAuthen, 2, 1) || belongs(typeAuthen, 4, 1) || belongs(typeAuthor, 2, 1) || belongs(typeAuthen, 2, 7) {
+		t.Error("another packet than the reply is taken for it")
+	}
+	h.seqNo++
+	p.heardOf(&h, &authenReply{status: authenGetPass}, "")
+	if belongs(typeAuthen, 2, 1) || belongs(typeAuthen, 3, 1) {
+		t.Error("a second reply is taken for one, before the device has said more")
 	}
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"io"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -44,5 +46,36 @@ func TestSharingRenewed(t *testing.T) {
 			close(gone)
 			<-ended
 		})
+	}
+}
+
+// TestRelayDialogueOfOneGone: a dialogue whose server answers when the device has gone ends at once, and leaves
+// nothing behind.
+func TestRelayDialogueOfOneGone(t *testing.T) {
+	t.Parallel()
+	left := make(chan bool, 1)
+	server := handWritten(t, func(c *wire) {
+		c.Write(c.reply(c.next(), &authenReply{status: authenGetPass}))
+		left <- c.next() == nil
+	})
+	d, c, lines := pipedDevice(t, new(relayServer))
+	d.client = clientFor(t, server.addr)
+	go io.Copy(io.Discard, c) // a device that has gone takes what is sent to it for some time
+	s := &sharer{device: d, dialogues: make(map[uint32]*passage), gone: true}
+	h, start := header{version: minorDefault, typ: typeAuthen, seqNo: 1, sessionID: 1}, asciiStart("alice")
+	packet, err := appendPacket(nil, &h, start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.converse(&h, start, packet)
+	ended := make(chan struct{})
+	go func() { s.waitsFor.Wait(); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		t.Fatal("the dialogue does not end")
+	}
+	if !<-left || len(s.dialogues) > 0 || !strings.Contains(lines.String(), " alice authenticate ascii ABANDONED") {
+		t.Errorf("%d dialogues are left, and the lines are\n%s", len(s.dialogues), lines)
 	}
 }

@@ -99,7 +99,6 @@ func (p *passage) open(h *header, m layouter, packet []byte) bool {
 		}
 		if p.link != nil {
 			p.link.close()
-			p.link = nil
 		}
 		if h.typ == typeAcct && j.session.written || !c.settle(p.life, j) {
 			break

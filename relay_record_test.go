@@ -149,7 +149,7 @@ func TestRecordOfAPortUsedAgain(t *testing.T) {
 	for i := range uint32(3) {
 		h := header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: i}
 		tape := new(reel)
-		for _, m := range []layouter{papStart("alice", testPassword), passed} {
+		for _, m := range []layouter{papStart("alice", testPassword), &authenReply{status: authenPass}} {
 			packet, err := appendPacket(nil, &h, m)
 			if err != nil {
 				t.Fatal(err)

@@ -79,3 +79,30 @@ func TestRelayDialogueOfOneGone(t *testing.T) {
 		t.Errorf("%d dialogues are left, and the lines are\n%s", len(s.dialogues), lines)
 	}
 }
+
+// TestRelayLoneDialogue: a dialogue has a connection of its own, which is not offered for more sessions and ends
+// with it; to the device single-connection mode is granted all the same.
+func TestRelayLoneDialogue(t *testing.T) {
+	t.Parallel()
+	offered, left := make(chan headerFlags, 1), make(chan bool, 1)
+	askPass := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}
+	s := handWritten(t, func(c *wire) {
+		q := c.next()
+		offered <- q.flags
+		c.Write(c.reply(q, askPass))
+		c.Write(c.reply(c.next(), &authenReply{status: authenPass}))
+		left <- c.next() == nil
+	})
+	r := relayTo(t, s.addr, "--single-connect")
+	c, numbers := dialDevice(t, r), make(map[uint32]uint8)
+	turn{1, asciiStart("alice"), askPass, 0}.take(t, c, numbers, flagSingleConnect)
+	turn{1, says(testPassword), &authenReply{status: authenPass}, 0}.take(t, c, numbers, flagSingleConnect)
+	select {
+	case <-left:
+	case <-time.After(patience):
+		t.Error("the connection does not end")
+	}
+	if flags := <-offered; flags != 0 {
+		t.Errorf("the flags of the START are %v", flags)
+	}
+}

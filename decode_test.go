@@ -519,6 +519,20 @@ func TestDecodeDebug(t *testing.T) {
 	}
 }
 
+// TestDecodeDebugOnFullDisk: what -d cannot show is told by the exit code; the lines are all there.
+func TestDecodeDebugOnFullDisk(t *testing.T) {
+	t.Parallel()
+	const sessions = 5
+	for options, want := range map[string]exitCode{"-d": classUsage.exit(), "": 0} {
+		out := new(lockedBuffer)
+		code := run(t.Context(), split("decode "+options), stdio{in: bytes.NewReader(manySessions(sessions, testKey)), out: out, err: fullDisk{},
+			env: func(string) string { return testKey }})
+		if n := strings.Count(out.String(), "\n"); code != want || n != sessions {
+			t.Errorf("%q: ends with %d, and %d lines", options, int(code), n)
+		}
+	}
+}
+
 // TestDecodeDebugOrder: where both streams are one, a line follows its packets.
 func TestDecodeDebugOrder(t *testing.T) {
 	t.Parallel()
@@ -819,6 +833,7 @@ func TestDecodeTLS(t *testing.T) {
 		at+`198.51.100.7:41234 > 192.0.2.1:300 `+notRead+`\n`+
 			at+`198.51.100.9:41234 > 192.0.2.1:300 TLS was not read: there is no key log \(--keylog\); alert: protocol version not supported \(from the server\)\n`,
 		`tacacs_plus: frames: \d+, conversations of TACACS\+: 0, sessions: 0\ntacacs_plus: not read: missing octets: \d+, TLS conversations of other ports \(--port says which is TACACS\+\): 1\n`)
+	decodeWith(t, tape.pcap(), "--summary").check(t, 0, `[^:]*\n`, `(?s).*not read: .*, TLS conversations: 2\n`)
 	decodeWith(t, tape.pcap(), "--port 443 --json").check(t, 0,
 		`\{"time":"2026-11-23T10:00:00.\d+Z","peer":"198.51.100.8:41234","server":"192.0.2.1:443","error":"`+notRead+`"\}\n`, `(?s).*\n`)
 }

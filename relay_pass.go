@@ -99,7 +99,6 @@ func (p *passage) open(h *header, m layouter, packet []byte) bool {
 		}
 		if p.link != nil {
 			p.link.close()
-			p.link = nil
 		}
 		if h.typ == typeAcct && j.session.written || !c.settle(p.life, j) {
 			break
@@ -280,8 +279,15 @@ func roomier(in *bufio.Reader, conn io.Reader) *bufio.Reader {
 func (p *passage) belongs(h *header) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := p.sessions[h.sessionID]
-	return s != nil && h.typ == s.typ && h.seqNo == s.seqNo+1 && s.awaits
+	return p.awaiting(h) != nil
+}
+
+// awaiting is the session of which h is the reply that is awaited; nil for none.
+func (p *passage) awaiting(h *header) *passing {
+	if s := p.sessions[h.sessionID]; s != nil && s.awaits && h.typ == s.typ && h.seqNo == s.seqNo+1 {
+		return s
+	}
+	return nil
 }
 
 // read undoes the obfuscation of a server's body and decodes it, where there is something to decode.
@@ -302,13 +308,9 @@ func (p *passage) read(h *header, body []byte, belongs bool) (m layouter, err er
 // ask takes note of a packet of the device, of so many octets. It is false where there are too many
 // sessions, and then the device is told so.
 func (p *passage) ask(h *header, m layouter, size int) bool {
-	if len(p.toServer) == 0 {
-		p.asked = time.Now()
-	}
-	now := p.asked
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.stillMoves(now)
+	now := p.stillMoves(&p.asked, p.toServer)
 	s := p.sessions[h.sessionID]
 	if h.seqNo == 1 {
 		if s != nil { // the number is used again
@@ -349,15 +351,11 @@ func (p *passage) begin(h *header, size int) *passing {
 // heardOf takes note of a packet of the server that belongs to a session: m, or that it fits no key, with
 // what is known of why.
 func (p *passage) heardOf(h *header, m layouter, noKey string) {
-	if len(p.toDevice) == 0 {
-		p.said = time.Now()
-	}
-	now := p.said
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.stillMoves(now)
-	s := p.sessions[h.sessionID]
-	if s == nil || !s.awaits || h.seqNo != s.seqNo+1 {
+	now := p.stillMoves(&p.said, p.toDevice)
+	s := p.awaiting(h)
+	if s == nil {
 		return // the device has ended it meanwhile
 	}
 	s.awaits = false
@@ -383,10 +381,15 @@ func (p *passage) finish(s *passing) {
 	p.spare = s
 }
 
-// stillMoves moves the deadlines of both sides, at most once a second.
-func (p *passage) stillMoves(now time.Time) {
+// stillMoves is when a packet came, which of those that are gathered the first says. It moves the deadlines of
+// both sides, at most once a second.
+func (p *passage) stillMoves(came *time.Time, gathered []byte) time.Time {
+	if len(gathered) == 0 {
+		*came = time.Now()
+	}
+	now := *came
 	if p.link == nil || p.ending || now.Sub(p.moved) < time.Second {
-		return
+		return now
 	}
 	p.moved = now
 	_ = p.link.conn.SetDeadline(now.Add(relayIdle))
@@ -394,6 +397,7 @@ func (p *passage) stillMoves(now time.Time) {
 	if p.ctx.Err() != nil {
 		_ = p.conn.SetReadDeadline(time.Unix(1, 0))
 	}
+	return now
 }
 
 // quit has the passage end: at once, or with the replies that are under way.

@@ -134,6 +134,9 @@ func TestRelayRecordOnFullDisk(t *testing.T) {
 		if n := strings.Count(r.log.String(), " SUCCESS"); n != 3 {
 			t.Errorf("%d lines:\n%s", n, r.log)
 		}
+		if want := "tacacs_plus: write the record: write /dev/full: no space left on device\n"; !strings.HasSuffix(r.said.String(), want) {
+			t.Errorf("it says\n%s", r.said)
+		}
 	}
 }
 
@@ -146,7 +149,7 @@ func TestRecordOfAPortUsedAgain(t *testing.T) {
 	for i := range uint32(3) {
 		h := header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: i}
 		tape := new(reel)
-		for _, m := range []layouter{papStart("alice", testPassword), passed} {
+		for _, m := range []layouter{papStart("alice", testPassword), &authenReply{status: authenPass}} {
 			packet, err := appendPacket(nil, &h, m)
 			if err != nil {
 				t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 // A spool is written behind: those who write do not wait for a disk that is full, or for a reader who has
 // stopped. A write fails once it is known that the one before did, or where too much waits.
 type spool struct {
+	what string // for an error
 	to   io.Writer
 	wake chan struct{}
 	done chan struct{}
@@ -27,8 +28,8 @@ const (
 
 var errSlow = errors.New("what came before is not written yet")
 
-func newSpool(to io.Writer) *spool {
-	s := &spool{to: to, wake: make(chan struct{}, 1), done: make(chan struct{})}
+func newSpool(what string, to io.Writer) *spool {
+	s := &spool{what: what, to: to, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	go s.run()
 	return s
 }
@@ -89,10 +90,14 @@ func (s *spool) close() error {
 	s.closed = true
 	s.mu.Unlock()
 	s.ring()
+	err := errSlow
 	select {
 	case <-s.done:
-		return s.err
+		err = s.err
 	case <-time.After(linesTimeout):
-		return errSlow
 	}
+	if err != nil {
+		err = failf(classUsage, "write the %s: %w", s.what, cause(err))
+	}
+	return err
 }

@@ -1815,7 +1815,7 @@ func TestLastLines(t *testing.T) {
 		srv.log.write(&sessionRecord{subject: subject{user: "alice"}, status: "PASS"})
 		all.Go(func() { <-stuck })
 		began := time.Now()
-		err := srv.drain(&invocation{std: stdio{err: io.Discard}}, all, srv.log.flush)
+		err := srv.drain(&invocation{std: stdio{err: io.Discard}}, all, srv.log.close)
 		if took := time.Since(began); err != nil || took != shutdownTimeout || !strings.HasSuffix(log.String(), "alice PASS\n") {
 			t.Errorf("it takes %v, %v, and the lines are\n%s", took, err, log)
 		}

@@ -1208,9 +1208,9 @@ func TestTooManyArguments(t *testing.T) {
 func TestUsersFromStdin(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
+	listens := writeTo(func(p []byte) (int, error) { cancel(); return len(p), nil })
 	code := run(ctx, []string{"serve", "--listen", "127.0.0.1:0", "--users-file", "-"}, stdio{in: strings.NewReader("a:b\n"),
-		out: new(bytes.Buffer), err: new(bytes.Buffer), env: func(string) string { return "" }})
+		out: new(bytes.Buffer), err: listens, env: func(string) string { return "" }})
 	if code != classGranted.exit() {
 		t.Errorf("ended with %d", code)
 	}

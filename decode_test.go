@@ -327,6 +327,25 @@ func TestDecode(t *testing.T) {
 	}
 }
 
+// TestDecodeRepeatedSecrets: a server that repeats a password makes no secret of it public.
+func TestDecodeRepeatedSecrets(t *testing.T) {
+	t.Parallel()
+	tape := newTape()
+	w := tape.connect(deviceAddr, serverAddr, testKey)
+	no := &authenReply{status: authenFail, serverMsg: "bad password " + testPassword + "!"}
+	w.session(1, papStart("alice", testPassword), no)
+	w.session(2, asciiStart(""), askForUser, says("alice"), askForPass, says(testPassword), no).end()
+	for options, shown := range map[string]bool{"": false, "-v -d": false, "--json -d": false, "-d --show-secrets": true} {
+		got := decodeWith(t, tape.pcap(), options)
+		if n := strings.Count(got.out, "FAIL"); n != 2 || strings.Count(got.out, "bad password [redacted]!") != 2 {
+			t.Errorf("%s: %d sessions have failed:\n%s", options, n, got.out)
+		}
+		if strings.Contains(got.out, testPassword) || strings.Contains(got.err, testPassword) != shown {
+			t.Errorf("%s: the password is told, or not:\n%s%s", options, got.out, got.err)
+		}
+	}
+}
+
 // TestDecodeStrays: packets that belong to no session, or not now, change none.
 func TestDecodeStrays(t *testing.T) {
 	t.Parallel()

@@ -221,10 +221,14 @@ func (r *relayServer) run(ctx context.Context, inv *invocation, opts *relayOptio
 	})
 }
 
-// close writes what is left to be written.
+// close writes what is left to be written, all at the same time.
 func (opts *relayOptions) close() (err error) {
+	until := time.Now().Add(spoolTimeout)
 	for _, s := range opts.spools {
-		err = cmp.Or(err, s.close())
+		s.close()
+	}
+	for _, s := range opts.spools {
+		err = cmp.Or(err, s.wait(until))
 	}
 	return err
 }
@@ -257,7 +261,7 @@ func (r *relayServer) serve(ctx context.Context, conn net.Conn) {
 		d.pass()
 	}
 	if r.recorder != nil {
-		r.recorder.end(&d.reel)
+		r.recorder.end(&d.reels)
 	}
 	r.log.flush()
 }

@@ -132,7 +132,7 @@ func (p *passage) attempt(c *client, j *job, h *header, m layouter, packet []byt
 // sendOn makes a packet of the device, with its body in clear, one for the server.
 func (p *passage) sendOn(h header, m layouter, packet []byte) {
 	body := packet[headerLen:]
-	p.recorder.packet(&p.reel, p.addr, p.server, true, &h, body, m, p.named)
+	p.recorder.packet(&p.reels, p.addr, p.server, true, &h, body, m, p.named)
 	h.flags &^= flagUnencrypted
 	if p.link.clear {
 		h.flags |= flagUnencrypted
@@ -240,13 +240,13 @@ func (p *passage) answer() error {
 	}
 	p.in = roomier(p.in, p.link.conn)
 	packet := packets[len(p.toDevice):]
-	belongs := p.belongs(&h)
-	m, err := p.read(&h, packet[headerLen:], belongs)
+	secrets, belongs := p.belongs(&h)
+	m, err := p.read(&h, packet[headerLen:], belongs, secrets)
 	if err != nil {
 		p.heardOf(&h, nil, asFailure(p.session.keyMismatch(&h, packet[headerLen:], m)).hint)
 		return errNoKey
 	}
-	p.recorder.packet(&p.reel, p.addr, p.server, false, &h, packet[headerLen:], m, false)
+	p.recorder.packet(&p.reels, p.addr, p.server, false, &h, packet[headerLen:], m, false, secrets...)
 	if belongs {
 		p.heardOf(&h, m, "")
 	}
@@ -275,11 +275,16 @@ func roomier(in *bufio.Reader, conn io.Reader) *bufio.Reader {
 }
 
 // belongs says that a packet of the server is the next one of a session. What is not is the device's to
-// judge: it cannot be read for certain, since the pad is made of the header, and passes as it is.
-func (p *passage) belongs(h *header) bool {
+// judge: it cannot be read for certain, since the pad is made of the header, and passes as it is. The
+// secrets are those of the session.
+func (p *passage) belongs(h *header) (secrets []string, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.awaiting(h) != nil
+	s := p.awaiting(h)
+	if s == nil {
+		return nil, false
+	}
+	return s.secrets, true
 }
 
 // awaiting is the session of which h is the reply that is awaited; nil for none.
@@ -291,7 +296,7 @@ func (p *passage) awaiting(h *header) *passing {
 }
 
 // read undoes the obfuscation of a server's body and decodes it, where there is something to decode.
-func (p *passage) read(h *header, body []byte, belongs bool) (m layouter, err error) {
+func (p *passage) read(h *header, body []byte, belongs bool, secrets []string) (m layouter, err error) {
 	if !p.link.clear {
 		obfuscate(h, p.link.keys[0].value, body)
 	}
@@ -300,7 +305,7 @@ func (p *passage) read(h *header, body []byte, belongs bool) (m layouter, err er
 		err = p.back.decode(body, m)
 	}
 	if p.trace != nil {
-		p.trace.packet("received from", p.server, h, body, m)
+		p.trace.packet("received from", p.server, h, body, m, secrets...)
 	}
 	return m, err
 }

@@ -144,7 +144,8 @@ func TestRelayBelongs(t *testing.T) {
 	h := header{version: minorDefault, typ: typeAuthen, seqNo: 1, sessionID: 1}
 	p.ask(&h, asciiStart("alice"), 100)
 	belongs := func(typ packetType, seqNo uint8, session uint32) bool {
-		return p.belongs(&header{version: minorDefault, typ: typ, seqNo: seqNo, sessionID: session})
+		_, ok := p.belongs(&header{version: minorDefault, typ: typ, seqNo: seqNo, sessionID: session})
+		return ok
 	}
 	if !belongs(typeAuthen, 2, 1) || belongs(typeAuthen, 4, 1) || belongs(typeAuthor, 2, 1) || belongs(typeAuthen, 2, 7) {
 		t.Error("another packet than the reply is taken for it")

@@ -25,7 +25,7 @@ const (
 )
 
 func newSharing(c *client, warn func(string, ...any)) *sharing {
-	c.tell = warn
+	c.tell, c.asIs = warn, true
 	return &sharing{client: c, warn: warn, jobs: make(chan *forwarded, maxConnections)}
 }
 
@@ -98,7 +98,7 @@ func (f *forwarded) kind() (packetType, version) { return f.head.typ, f.head.ver
 func (f *forwarded) dialogue() bool              { return false }
 func (f *forwarded) repeatable() bool            { return f.head.typ != typeAcct }
 func (f *forwarded) later() []layouter           { return nil }
-func (f *forwarded) secrets() []string           { return nil }
+func (f *forwarded) secrets() []string           { return f.seen.secrets }
 
 func (f *forwarded) reply() layouter {
 	f.response = f.messages.of(&header{typ: f.head.typ, seqNo: 2})
@@ -132,7 +132,7 @@ func (f *forwarded) next(_ context.Context, _ *session, res *result) (layouter, 
 	f.answered = true
 	switch m := f.response.(type) {
 	case *authenReply:
-		if res.heard(m.status, m.serverMsg, m.data); m.status.asks() {
+		if res.heard(m.status, redact(m.serverMsg, f.seen.secrets), redact(m.data, f.seen.secrets)); m.status.asks() {
 			return abort("no prompts with this type"), errFarewell
 		}
 	case *authorResponse:
@@ -298,7 +298,7 @@ func (s *sharer) answer(f *forwarded) {
 			f.seen.leave()
 		}
 		if s.trace != nil {
-			s.trace.packet("sent to", s.addr, &h, body, f.response)
+			s.trace.packet("sent to", s.addr, &h, body, f.response, f.seen.secrets...)
 		}
 		s.recorded(f, &h, body)
 		s.conceal(&h, body)
@@ -326,9 +326,9 @@ func (s *sharer) recorded(f *forwarded, reply *header, body []byte) {
 	var c codec
 	var err error
 	if s.scratch, err = c.appendPacket(s.scratch[:0], &f.head, f.message); err == nil {
-		s.recorder.packetOf(f.seen.at, &s.reel, s.addr, f.seen.server, true, &f.head, s.scratch[headerLen:], f.message, false)
+		s.recorder.packetOf(f.seen.at, &s.reels, s.addr, f.seen.server, true, &f.head, s.scratch[headerLen:], f.message, false)
 		if reply != nil {
-			s.recorder.packet(&s.reel, s.addr, f.seen.server, false, reply, body, f.response, false)
+			s.recorder.packet(&s.reels, s.addr, f.seen.server, false, reply, body, f.response, false, f.seen.secrets...)
 		}
 	}
 }

@@ -22,8 +22,9 @@ type spool struct {
 }
 
 const (
-	maxSpooled = 1 << 20              // octets that wait for being written
-	spoolDelay = 5 * time.Millisecond // for what comes meanwhile to be written together
+	maxSpooled   = 1 << 20              // octets that wait for being written
+	spoolDelay   = 5 * time.Millisecond // for what comes meanwhile to be written together
+	spoolTimeout = time.Second          // for what is left at the end
 )
 
 var errSlow = errors.New("what came before is not written yet")
@@ -84,17 +85,21 @@ func (s *spool) run() {
 	}
 }
 
-// close writes what waits, and says whether that is done. It does not wait for long.
-func (s *spool) close() error {
+// close has what waits written, for the last time.
+func (s *spool) close() {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
 	s.ring()
+}
+
+// wait waits until that is done, but not for longer than that, and says what became of it.
+func (s *spool) wait(until time.Time) error {
 	err := errSlow
 	select {
 	case <-s.done:
 		err = s.err
-	case <-time.After(linesTimeout):
+	case <-time.After(time.Until(until)):
 	}
 	if err != nil {
 		err = failf(classUsage, "write the %s: %w", s.what, cause(err))

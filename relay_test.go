@@ -758,7 +758,8 @@ func TestSpool(t *testing.T) {
 	waitUntil(t, "it is taken", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return len(s.waits) == 0 })
 	write(strings.Repeat("y", maxSpooled), nil)
 	write("z", errSlow)
-	if err := s.close(); !errors.Is(err, errSlow) {
+	s.close()
+	if err := s.wait(time.Now()); !errors.Is(err, errSlow) {
 		t.Errorf("closed with %v", err)
 	}
 	close(held)
@@ -919,6 +920,47 @@ func TestRelayRecordTimes(t *testing.T) {
 		got := runWith(t, nil, "", "decode", record, "--json")
 		if err := json.Unmarshal([]byte(got.out), &o); err != nil || o.ServerMS < 20 {
 			t.Errorf("%s: %+v, %v", way, got, err)
+		}
+	}
+}
+
+// TestRelayRepeatedSecrets: a server that repeats a password makes no secret of it public; the device has the reply
+// as it is.
+func TestRelayRepeatedSecrets(t *testing.T) {
+	t.Parallel()
+	no := &authenReply{status: authenFail, serverMsg: "bad password " + testPassword + "!"}
+	for _, way := range relayWays {
+		for _, options := range []string{"", " --show-secrets"} {
+			s := handWritten(t, func(c *wire) {
+				if q := c.next(); q != nil {
+					c.Write(c.reply(q, no))
+				}
+			})
+			record := filepath.Join(t.TempDir(), "record.pcap")
+			r := relayTo(t, s.addr, append(split(way+options), "-d", "--record", record)...)
+			c := dialDevice(t, r)
+			if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 1}, papStart("alice", testPassword)); err != nil {
+				t.Fatal(err)
+			}
+			var reply authenReply
+			if _, err := c.receive(&reply); err != nil || reply.serverMsg != no.serverMsg {
+				t.Errorf("%s: the device has %+v, %v", way, reply, err)
+			}
+			r.stop()
+			octets, err := os.ReadFile(record)
+			if err != nil {
+				t.Fatal(err)
+			}
+			shown := 0
+			if options != "" {
+				shown = 2
+			}
+			if n := bytes.Count(octets, []byte(testPassword)); n != shown || strings.Contains(r.said.String(), testPassword) != (shown > 0) {
+				t.Errorf("%s%s: the password is in the record %d times, and said:\n%s", way, options, n, r.said)
+			}
+			if lines := r.log.String(); !strings.Contains(lines, "FAIL: bad password [redacted]!") {
+				t.Errorf("%s: the lines are\n%s", way, lines)
+			}
 		}
 	}
 }

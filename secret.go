@@ -395,6 +395,9 @@ func (s *session) secrets() []string {
 
 // redact takes our secrets out of the texts of a reply, before anybody sees them.
 func (s *session) redact(texts []field) {
+	if s.asIs {
+		return
+	}
 	var secrets []string
 	for _, f := range texts {
 		if *f.value == "" {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -263,5 +264,25 @@ func TestNoPasswordForAName(t *testing.T) {
 		if o.user != want {
 			t.Errorf("seq_no %d: the user is %q", seqNo, o.user)
 		}
+	}
+}
+
+// TestObservationSecrets: passwords are kept for the reply that may repeat them, as many as bounds allow.
+func TestObservationSecrets(t *testing.T) {
+	t.Parallel()
+	o, h := new(observation), header{version: minorDefault, typ: typeAuthen, seqNo: 1}
+	said := []string{"old password", strings.Repeat("x", maxText+1), "abc", "new password"}
+	for range 2 * maxSecrets {
+		said = append(said, "one more")
+	}
+	o.packet(time.Time{}, &h, asciiStart("alice"))
+	for _, text := range said {
+		h.seqNo++
+		o.packet(time.Time{}, &h, &authenReply{status: authenGetPass})
+		h.seqNo++
+		o.packet(time.Time{}, &h, says(text))
+	}
+	if want := []string{"old password", "new password", "one more", "one more"}; !slices.Equal(o.secrets, want) {
+		t.Errorf("kept %q, want %q", o.secrets, want)
 	}
 }

@@ -928,9 +928,13 @@ func TestRelayRecordTimes(t *testing.T) {
 // as it is.
 func TestRelayRepeatedSecrets(t *testing.T) {
 	t.Parallel()
-	no := &authenReply{status: authenFail, serverMsg: "bad password " + testPassword + "!"}
 	for _, way := range relayWays {
-		for _, options := range []string{"", " --show-secrets"} {
+		for options, no := range map[string]*authenReply{
+			"":                {status: authenFail, serverMsg: "bad password " + testPassword + "!"},
+			" --show-secrets": {status: authenFail, serverMsg: "bad password " + testPassword + "!"},
+			" --retries 1":    {status: authenError, serverMsg: "bad password " + testPassword + "!"},
+			" --retries 2":    {status: authenError, data: "bad password " + testPassword + "!"},
+		} {
 			s := handWritten(t, func(c *wire) {
 				if q := c.next(); q != nil {
 					c.Write(c.reply(q, no))
@@ -943,7 +947,7 @@ func TestRelayRepeatedSecrets(t *testing.T) {
 				t.Fatal(err)
 			}
 			var reply authenReply
-			if _, err := c.receive(&reply); err != nil || reply.serverMsg != no.serverMsg {
+			if _, err := c.receive(&reply); err != nil || reply != *no {
 				t.Errorf("%s: the device has %+v, %v", way, reply, err)
 			}
 			r.stop()
@@ -952,13 +956,17 @@ func TestRelayRepeatedSecrets(t *testing.T) {
 				t.Fatal(err)
 			}
 			shown := 0
-			if options != "" {
+			if options == " --show-secrets" {
 				shown = 2
 			}
 			if n := bytes.Count(octets, []byte(testPassword)); n != shown || strings.Contains(r.said.String(), testPassword) != (shown > 0) {
 				t.Errorf("%s%s: the password is in the record %d times, and said:\n%s", way, options, n, r.said)
 			}
-			if lines := r.log.String(); !strings.Contains(lines, "FAIL: bad password [redacted]!") {
+			want := no.status.String()
+			if no.serverMsg != "" {
+				want += ": bad password [redacted]!"
+			}
+			if lines := r.log.String(); !strings.Contains(lines, want) {
 				t.Errorf("%s: the lines are\n%s", way, lines)
 			}
 		}

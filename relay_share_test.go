@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -43,6 +44,13 @@ func TestSharingRenewed(t *testing.T) {
 				t.Errorf("shares %t: the crew is the first: %t", shares, s.team.Load() == first)
 			}
 			cancel()
+			synctest.Wait()
+			home := make(chan *forwarded, 1)
+			f := &forwarded{home: home}
+			s.put(f)
+			if <-home; classOf(f.job.err) != classInterrupted {
+				t.Errorf("a session that comes late came to %v", f.job.err)
+			}
 			close(gone)
 			<-ended
 		})
@@ -104,5 +112,124 @@ func TestRelayLoneDialogue(t *testing.T) {
 	}
 	if flags := <-offered; flags != 0 {
 		t.Errorf("the flags of the START are %v", flags)
+	}
+}
+
+// TestForwardedRecord: a record that was sent, and of which nothing is known, is not sent again; one that a server has
+// refused is, and one that was not sent.
+func TestForwardedRecord(t *testing.T) {
+	t.Parallel()
+	f := &forwarded{head: header{typ: typeAcct}}
+	open := func(what string, again bool) {
+		t.Helper()
+		if _, err := f.open(""); (err == nil) != again {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	open("at first", true)
+	open("where there was no connection", true)
+	f.job.session.written = true
+	open("without an answer", false)
+	f.answered = true
+	open("with an ERROR", true)
+	open("where the next server could not be reached", true)
+	f.job.session.written = true
+	open("without an answer of the next server", false)
+	if f.answered {
+		t.Error("the answer of the server before is the device's")
+	}
+}
+
+// TestRelayAbortsPrompt: a server that answers PAP with a prompt does not wait for more on the connection of all.
+func TestRelayAbortsPrompt(t *testing.T) {
+	t.Parallel()
+	said := make(chan *authenContinue, 1)
+	s := handWritten(t, func(c *wire) {
+		c.Write(c.reply(c.next(), &authenReply{status: authenGetPass}))
+		if q := c.next(); q != nil {
+			said <- q.continues
+		}
+		close(said)
+	})
+	c := dialDevice(t, relayTo(t, s.addr, "--single-connect"))
+	if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 1}, papStart("alice", testPassword)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.receive(new(authenReply)); err != nil {
+		t.Error(err)
+	}
+	if m := <-said; m == nil || m.flags != authenAbort {
+		t.Errorf("the server hears %+v", m)
+	}
+}
+
+// TestSharerTakesNoMore: at the end, and once it is stopped, a device is not waited for, whatever the deadline is.
+func TestSharerTakesNoMore(t *testing.T) {
+	for _, stopped := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			d, _, _ := pipedDevice(t, new(relayServer))
+			s := &sharer{device: d}
+			if stopped {
+				s.stop()
+			} else {
+				ctx, cancel := context.WithCancel(t.Context())
+				cancel()
+				d.ctx = ctx
+			}
+			if began := time.Now(); s.take() || time.Since(began) > 0 {
+				t.Errorf("stopped %t: it takes a packet, or waits %v for one", stopped, time.Since(began))
+			}
+		})
+	}
+}
+
+// TestSharerBrokenWrite: behind a reply that was not written whole none is written, and all give back what they held.
+func TestSharerBrokenWrite(t *testing.T) {
+	t.Parallel()
+	d, _, _ := pipedDevice(t, new(relayServer))
+	writes := 0
+	d.conn = brokenConn{d.conn, &writes}
+	s := &sharer{device: d, single: true, places: make(chan struct{}, 2), replies: make(chan *forwarded), free: make(chan *forwarded, 2)}
+	written := make(chan struct{})
+	go func() { s.write(); close(written) }()
+	for range 2 {
+		f := &forwarded{head: header{version: minorOne, typ: typeAuthen, seqNo: 1}, answered: true, response: &authenReply{status: authenPass}, size: 100}
+		s.underWay.Add(100)
+		s.places <- struct{}{}
+		s.replies <- f
+	}
+	close(s.replies)
+	<-written
+	if n := s.underWay.Load(); writes != 1 || n != 0 || len(s.places) != 0 || len(s.free) != 2 {
+		t.Errorf("%d writes, %d octets and %d places are held", writes, n, len(s.places))
+	}
+}
+
+// A brokenConn counts the writes, which fail.
+type brokenConn struct {
+	net.Conn
+	writes *int
+}
+
+func (c brokenConn) Write([]byte) (int, error) { *c.writes++; return 1, io.ErrShortWrite }
+
+// TestRelayUnanswered: a session without an answer ends the device's connection, also in single-connection mode.
+func TestRelayUnanswered(t *testing.T) {
+	t.Parallel()
+	for _, way := range relayWays {
+		s := handWritten(t, func(c *wire) {
+			if c.number == 1 {
+				c.Write(c.reply(c.next(), &authenReply{status: authenPass}))
+			}
+			c.next()
+		})
+		c := dialDevice(t, relayTo(t, s.addr, split(way)...))
+		if err := c.login(1, flagSingleConnect); err != nil {
+			t.Error(err)
+		}
+		if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect, sessionID: 2}, papStart("alice", testPassword)); err != nil {
+			t.Fatal(err)
+		}
+		c.checkEnd(t)
 	}
 }

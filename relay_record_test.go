@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -41,6 +42,7 @@ func TestRecord(t *testing.T) {
 			}
 		}
 		rec.end(tape)
+		var next [2]uint32 // of the device, of the server
 		for b := out.Bytes()[24:]; len(b) > 0; {
 			size := binary.LittleEndian.Uint32(b[8:])
 			frame := b[16 : 16+size]
@@ -51,6 +53,20 @@ func TestRecord(t *testing.T) {
 				if sum := wholeSum(frame[:20]); sum != 0xffff {
 					t.Errorf("%s: the sum of an IP header is %x", tt.device, sum)
 				}
+			}
+			own := 0
+			if binary.BigEndian.Uint16(tcp) == server.Port() {
+				own = 1
+			}
+			seq, ack, flags := binary.BigEndian.Uint32(tcp[4:]), binary.BigEndian.Uint32(tcp[8:]), tcp[13]
+			if flags&tcpSYN != 0 {
+				next[own] = seq
+			}
+			if seq != next[own] || flags&tcpACK != 0 && ack != next[1-own] || flags&tcpACK == 0 && ack != 0 {
+				t.Errorf("%s: seq %d and ack %d with flags %x, and the next are %d", tt.device, seq, ack, flags, next)
+			}
+			if next[own] += uint32(len(tcp) - 20); flags&(tcpSYN|tcpFIN) != 0 {
+				next[own]++
 			}
 			all := slices.Concat(addrs, []byte{0, 6, byte(len(tcp) >> 8), byte(len(tcp))}, tcp)
 			if sum := wholeSum(all); sum != 0xffff {
@@ -163,5 +179,42 @@ func TestRecordOfAPortUsedAgain(t *testing.T) {
 	got := runWith(t, nil, "", "decode", file)
 	if n := strings.Count(got.out, "alice authenticate pap PASS"); n != 3 {
 		t.Errorf("%d sessions:\n%s%s", n, got.out, got.err)
+	}
+}
+
+// ends is how many sides say in a record over IPv4 that they say no more.
+func ends(record []byte) (n int) {
+	for b := record[24:]; len(b) > 0; b = b[16+binary.LittleEndian.Uint32(b[8:]):] {
+		if b[16+20+13]&tcpFIN != 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// TestRecordOfTwoServers: where a device's sessions go to several servers, each has its conversations.
+func TestRecordOfTwoServers(t *testing.T) {
+	t.Parallel()
+	device, servers := netip.MustParseAddrPort("198.51.100.7:1024"), []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:49"), netip.MustParseAddrPort("192.0.2.2:49")}
+	var out bytes.Buffer
+	rec, tape := newRecorder(&out, t.Errorf, false), new(reel)
+	want := ""
+	for i := range uint32(4) {
+		h := header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: i}
+		for _, m := range []layouter{papStart("alice", testPassword), &authenReply{status: authenPass}} {
+			packet, err := appendPacket(nil, &h, m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rec.packet(tape, device, servers[i/2], h.seqNo == 1, &h, packet[headerLen:], m, false)
+			h.seqNo++
+		}
+		want += servers[i/2].String() + " alice authenticate pap PASS\n"
+	}
+	rec.end(tape)
+	file := filepath.Join(writeFiles(t, map[string]string{"record.pcap": out.String()}), "record.pcap")
+	got := runWith(t, nil, "", "decode", file)
+	if lines := regexp.MustCompile(`(?m)^\S+ \S+ > | \(\d.*$`).ReplaceAllString(got.out, ""); lines != want || !strings.Contains(got.err, "conversations of TACACS+: 2,") {
+		t.Errorf("%s%s", got.out, got.err)
 	}
 }

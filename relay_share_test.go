@@ -217,19 +217,68 @@ func (c brokenConn) Write([]byte) (int, error) { *c.writes++; return 1, io.ErrSh
 func TestRelayUnanswered(t *testing.T) {
 	t.Parallel()
 	for _, way := range relayWays {
-		s := handWritten(t, func(c *wire) {
-			if c.number == 1 {
-				c.Write(c.reply(c.next(), &authenReply{status: authenPass}))
+		for _, start := range []layouter{papStart("alice", testPassword), asciiStart("alice")} {
+			s := handWritten(t, func(c *wire) {
+				if c.number == 1 {
+					c.Write(c.reply(c.next(), &authenReply{status: authenPass}))
+				}
+				c.next()
+			})
+			c := dialDevice(t, relayTo(t, s.addr, split(way)...))
+			if err := c.login(1, flagSingleConnect); err != nil {
+				t.Error(err)
 			}
-			c.next()
-		})
-		c := dialDevice(t, relayTo(t, s.addr, split(way)...))
-		if err := c.login(1, flagSingleConnect); err != nil {
-			t.Error(err)
+			if err := c.send(header{version: versionOf(start), typ: typeAuthen, seqNo: 1, flags: flagSingleConnect, sessionID: 2}, start); err != nil {
+				t.Fatal(err)
+			}
+			c.checkEnd(t)
 		}
-		if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect, sessionID: 2}, papStart("alice", testPassword)); err != nil {
+	}
+}
+
+// TestSharerGoesOn: a CONTINUE goes to its dialogue, and what is none of a dialogue that the server has answered is
+// refused, as is another dialogue of its number. An ABORT ends it, as does a server that takes nothing more.
+func TestSharerGoesOn(t *testing.T) {
+	t.Parallel()
+	abort := &authenContinue{flags: authenAbort}
+	for _, tt := range []struct {
+		name    string
+		typ     packetType
+		session uint32
+		opened  bool
+		server  net.Conn
+		m       layouter
+		goesOn  bool
+		ends    bool
+	}{
+		{"an answer", typeAuthen, 1, true, new(stream), says("x"), true, false},
+		{"an ABORT", typeAuthen, 1, true, new(stream), abort, true, true},
+		{"a server that has gone", typeAuthen, 1, true, deadConn{new(stream)}, says("x"), true, true},
+		{"before the server has answered", typeAuthen, 1, false, new(stream), says("x"), false, false},
+		{"another session", typeAuthen, 2, true, new(stream), says("x"), false, false},
+		{"another type", typeAuthor, 1, true, new(stream), new(authorRequest), false, false},
+	} {
+		device := new(stream)
+		p, _ := pipedPassage(t, device, tt.server)
+		p.lone = true
+		h := header{version: minorDefault, typ: typeAuthen, seqNo: 1, sessionID: 1}
+		p.ask(&h, asciiStart("alice"), 100)
+		h.seqNo++
+		p.heardOf(&h, &authenReply{status: authenGetPass}, "")
+		p.opened.Store(tt.opened)
+		s := &sharer{device: p.device, dialogues: map[uint32]*passage{1: p}}
+		h = header{version: minorDefault, typ: tt.typ, seqNo: 3, sessionID: tt.session}
+		packet, err := appendPacket(nil, &h, tt.m)
+		if err != nil {
 			t.Fatal(err)
 		}
-		c.checkEnd(t)
+		goesOn := s.goOn(&h, tt.m, packet)
+		if refused := device.out.Len() > 0; goesOn != tt.goesOn || refused == goesOn || p.ending != tt.ends {
+			t.Errorf("%s: it goes on: %t, it ends: %t", tt.name, goesOn, p.ending)
+		}
+		again := header{version: minorDefault, typ: typeAuthen, seqNo: 1, sessionID: 1}
+		if s.converse(&again, asciiStart("bob"), nil) {
+			t.Errorf("%s: another dialogue of its number begins", tt.name)
+		}
 	}
 }

@@ -1209,11 +1209,16 @@ func TestTooManyArguments(t *testing.T) {
 func TestUsersFromStdin(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	said, done := new(lockedBuffer), make(chan exitCode, 1)
+	go func() {
+		done <- run(ctx, []string{"serve", "--listen", "127.0.0.1:0", "--users-file", "-"}, stdio{in: strings.NewReader("a:b\n"),
+			out: io.Discard, err: said, env: func(string) string { return "" }})
+	}()
+	(&labRun{said: said}).waitFor(t, listening)
 	cancel()
-	code := run(ctx, []string{"serve", "--listen", "127.0.0.1:0", "--users-file", "-"}, stdio{in: strings.NewReader("a:b\n"),
-		out: new(bytes.Buffer), err: new(bytes.Buffer), env: func(string) string { return "" }})
-	if code != classGranted.exit() {
-		t.Errorf("ended with %d", code)
+	if code := <-done; code != classGranted.exit() || !strings.Contains(said.String(), " tacacs_plus authenticate a ") {
+		t.Errorf("ended with %d: %s", code, said)
 	}
 }
 

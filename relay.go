@@ -104,9 +104,6 @@ func (opts *relayOptions) configure(ctx context.Context, inv *invocation, r *rel
 	}
 	if inv.server.singleConnect {
 		r.sharing = newSharing(r.client, inv.warn)
-		apart := *r.client // for dialogues
-		apart.singleConnect = false
-		r.client = &apart
 	}
 	out := io.Discard
 	if !inv.output.quiet {

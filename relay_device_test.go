@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -82,6 +84,10 @@ func TestRelayDeviceTimes(t *testing.T) {
 					if took := time.Since(began); took != tt.want {
 						t.Errorf("ends after %v, want %v", took, tt.want)
 					}
+					own.SetDeadline(time.Now())
+					if _, err := own.Write([]byte{0}); err != io.ErrClosedPipe {
+						t.Errorf("the connection is not closed: %v", err)
+					}
 					other.Close()
 					if shared {
 						close(r.sharing.jobs)
@@ -161,6 +167,76 @@ func TestRelayTooMuch(t *testing.T) {
 		}
 		if got := strings.HasSuffix(lines.String(), "too many sessions\n"); got == tt.accepted {
 			t.Errorf("%s: the lines are\n%s", tt.name, lines)
+		}
+	}
+}
+
+// lateConn is a connection whose deadline at the end of a context is there before its address is looked at.
+type lateConn struct{ net.Conn }
+
+func (c lateConn) RemoteAddr() net.Addr { synctest.Wait(); return c.Conn.RemoteAddr() }
+
+// TestRelayDeviceAtTheEnd: when the relay ends no more of a device is waited for, and when it cuts off what is under
+// way not even that the device takes its reply.
+func TestRelayDeviceAtTheEnd(t *testing.T) {
+	for _, shared := range []bool{false, true} {
+		for _, delay := range []time.Duration{0, time.Second} {
+			synctest.Test(t, func(t *testing.T) {
+				r := new(relayServer)
+				newPipedRelay(t, r)
+				if shared {
+					r.sharing = newSharing(r.client, nil)
+				}
+				own, other := net.Pipe()
+				ctx, cancel := context.WithTimeout(t.Context(), delay)
+				defer cancel()
+				began := time.Now()
+				if r.serve(ctx, lateConn{own}); time.Since(began) != delay {
+					t.Errorf("shared %t: ends after %v", shared, time.Since(began))
+				}
+				other.Close()
+			})
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		r := new(relayServer)
+		newPipedRelay(t, r)
+		r.sharing = newSharing(r.client, nil)
+		life, end := context.WithTimeout(t.Context(), time.Second)
+		defer end()
+		r.life = life
+		own, other := net.Pipe()
+		go func() {
+			other.Write(packed(header{version: minorOne, typ: typeAuthen, seqNo: 1}, testKey, papStart("alice", testPassword)))
+			f := <-r.sharing.jobs
+			f.answered, f.response = true, &authenReply{status: authenPass}
+			f.home <- f
+		}()
+		began := time.Now()
+		if r.serve(t.Context(), own); time.Since(began) != time.Second {
+			t.Errorf("a device that takes no reply is waited for for %v", time.Since(began))
+		}
+		other.Close()
+	})
+}
+
+// TestRelayChoosesKey: of candidates that the lengths of a packet fit, the one counts whose fields make sense.
+func TestRelayChoosesKey(t *testing.T) {
+	t.Parallel()
+	d, _, _ := pipedDevice(t, new(relayServer))
+	start := papStart(strings.Repeat("u", 200), strings.Repeat("p", 110))
+	start.port, start.remAddr = strings.Repeat("t", 130), strings.Repeat("a", 120)
+	h := header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 1}
+	body := packed(h, testKey, start)[headerLen:]
+	h.length = uint32(len(body))
+	right, wrong := key{"right", testKey}, key{source: "wrong"}
+	for i := 0; i < 100_000 && d.fits(&h, body, wrong) != 1; i++ {
+		wrong.value = fmt.Sprint("wrong key number ", i)
+	}
+	for _, keys := range [][]key{{wrong, right}, {right, wrong}} {
+		d.guest.keys = keys
+		if d.chooseKey(&h, body); d.fits(&h, body, wrong) != 1 || d.key != right {
+			t.Errorf("of %v it takes %v", keys, d.key)
 		}
 	}
 }

@@ -120,7 +120,9 @@ func TestRelayLateReply(t *testing.T) {
 		}
 	}
 	say(1, asciiStart("alice"))
-	say(3, &authenContinue{flags: authenAbort})
+	say(3, says("which was not asked for yet"))
+	check("after two packets", 1, "")
+	say(5, &authenContinue{flags: authenAbort})
 	hear(2, authenGetPass)
 	check("after an ABORT", 0, "ABORT")
 	say(1, asciiStart("alice"))
@@ -215,6 +217,9 @@ func TestRelayGathers(t *testing.T) {
 	p, lines := pipedPassage(t, device, server)
 	p.up()
 	check("up", server, good, lines)
+	if server.deadlines > many/10 {
+		t.Errorf("%d packets move the deadline %d times", many, server.deadlines)
+	}
 	octets, good = flood(2, 0x80)
 	device, server = new(stream), &stream{Reader: bytes.NewReader(octets)}
 	p, lines = pipedPassage(t, device, server)

@@ -41,6 +41,7 @@ func TestRecord(t *testing.T) {
 			}
 		}
 		rec.end(all)
+		var next [2]uint32 // of the device, of the server
 		for b := out.Bytes()[24:]; len(b) > 0; {
 			size := binary.LittleEndian.Uint32(b[8:])
 			frame := b[16 : 16+size]
@@ -51,6 +52,20 @@ func TestRecord(t *testing.T) {
 				if sum := wholeSum(frame[:20]); sum != 0xffff {
 					t.Errorf("%s: the sum of an IP header is %x", tt.device, sum)
 				}
+			}
+			own := 0
+			if binary.BigEndian.Uint16(tcp) == server.Port() {
+				own = 1
+			}
+			seq, ack, flags := binary.BigEndian.Uint32(tcp[4:]), binary.BigEndian.Uint32(tcp[8:]), tcp[13]
+			if flags&tcpSYN != 0 {
+				next[own] = seq
+			}
+			if seq != next[own] || flags&tcpACK != 0 && ack != next[1-own] || flags&tcpACK == 0 && ack != 0 {
+				t.Errorf("%s: seq %d and ack %d with flags %x, and the next are %d", tt.device, seq, ack, flags, next)
+			}
+			if next[own] += uint32(len(tcp) - 20); flags&(tcpSYN|tcpFIN) != 0 {
+				next[own]++
 			}
 			all := slices.Concat(addrs, []byte{0, 6, byte(len(tcp) >> 8), byte(len(tcp))}, tcp)
 			if sum := wholeSum(all); sum != 0xffff {
@@ -166,6 +181,16 @@ func TestRecordOfAPortUsedAgain(t *testing.T) {
 	}
 }
 
+// ends is how many sides say in a record over IPv4 that they say no more.
+func ends(record []byte) (n int) {
+	for b := record[24:]; len(b) > 0; b = b[16+binary.LittleEndian.Uint32(b[8:]):] {
+		if b[16+20+13]&tcpFIN != 0 {
+			n++
+		}
+	}
+	return n
+}
+
 // TestRecordOfTwoServers: sessions of a device with two servers at the same time are two conversations.
 func TestRecordOfTwoServers(t *testing.T) {
 	t.Parallel()
@@ -187,7 +212,7 @@ func TestRecordOfTwoServers(t *testing.T) {
 	file := filepath.Join(writeFiles(t, map[string]string{"record.pcap": out.String()}), "record.pcap")
 	got := runWith(t, nil, "", "decode", file)
 	for _, server := range servers {
-		if want := server.String() + " alice authenticate ascii PASS"; strings.Count(got.out, want) != 1 || strings.Count(got.out, "\n") != 2 {
+		if want := server.String() + " alice authenticate ascii PASS"; strings.Count(got.out, want) != 1 || strings.Count(got.out, "\n") != 2 || !strings.Contains(got.err, "conversations of TACACS+: 2,") {
 			t.Errorf("%s is missing, or there is more:\n%s%s", want, got.out, got.err)
 		}
 	}

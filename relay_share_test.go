@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -43,6 +44,13 @@ func TestSharingRenewed(t *testing.T) {
 				t.Errorf("shares %t: the crew is the first: %t", shares, s.team.Load() == first)
 			}
 			cancel()
+			synctest.Wait()
+			home := make(chan *forwarded, 1)
+			f := &forwarded{home: home}
+			s.put(f)
+			if <-home; classOf(f.job.err) != classInterrupted {
+				t.Errorf("a session that comes late came to %v", f.job.err)
+			}
 			close(gone)
 			<-ended
 		})
@@ -104,5 +112,173 @@ func TestRelayLoneDialogue(t *testing.T) {
 	}
 	if flags := <-offered; flags != 0 {
 		t.Errorf("the flags of the START are %v", flags)
+	}
+}
+
+// TestForwardedRecord: a record that was sent, and of which nothing is known, is not sent again; one that a server has
+// refused is, and one that was not sent.
+func TestForwardedRecord(t *testing.T) {
+	t.Parallel()
+	f := &forwarded{head: header{typ: typeAcct}}
+	open := func(what string, again bool) {
+		t.Helper()
+		if _, err := f.open(""); (err == nil) != again {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	open("at first", true)
+	open("where there was no connection", true)
+	f.job.session.written = true
+	open("without an answer", false)
+	f.answered = true
+	open("with an ERROR", true)
+	open("where the next server could not be reached", true)
+	f.job.session.written = true
+	open("without an answer of the next server", false)
+	if f.answered {
+		t.Error("the answer of the server before is the device's")
+	}
+}
+
+// TestRelayAbortsPrompt: a server that answers PAP with a prompt does not wait for more on the connection of all.
+func TestRelayAbortsPrompt(t *testing.T) {
+	t.Parallel()
+	said := make(chan *authenContinue, 1)
+	s := handWritten(t, func(c *wire) {
+		c.Write(c.reply(c.next(), &authenReply{status: authenGetPass}))
+		if q := c.next(); q != nil {
+			said <- q.continues
+		}
+		close(said)
+	})
+	c := dialDevice(t, relayTo(t, s.addr, "--single-connect"))
+	if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 1}, papStart("alice", testPassword)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.receive(new(authenReply)); err != nil {
+		t.Error(err)
+	}
+	if m := <-said; m == nil || m.flags != authenAbort {
+		t.Errorf("the server hears %+v", m)
+	}
+}
+
+// TestSharerTakesNoMore: at the end, and once it is stopped, a device is not waited for, whatever the deadline is.
+func TestSharerTakesNoMore(t *testing.T) {
+	for _, stopped := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			d, _, _ := pipedDevice(t, new(relayServer))
+			s := &sharer{device: d}
+			if stopped {
+				s.stop()
+			} else {
+				ctx, cancel := context.WithCancel(t.Context())
+				cancel()
+				d.ctx = ctx
+			}
+			if began := time.Now(); s.take() || time.Since(began) > 0 {
+				t.Errorf("stopped %t: it takes a packet, or waits %v for one", stopped, time.Since(began))
+			}
+		})
+	}
+}
+
+// TestSharerBrokenWrite: behind a reply that was not written whole none is written, and all give back what they held.
+func TestSharerBrokenWrite(t *testing.T) {
+	t.Parallel()
+	d, _, _ := pipedDevice(t, new(relayServer))
+	writes := 0
+	d.conn = brokenConn{d.conn, &writes}
+	s := &sharer{device: d, single: true, places: make(chan struct{}, 2), replies: make(chan *forwarded), free: make(chan *forwarded, 2)}
+	written := make(chan struct{})
+	go func() { s.write(); close(written) }()
+	for range 2 {
+		f := &forwarded{head: header{version: minorOne, typ: typeAuthen, seqNo: 1}, answered: true, response: &authenReply{status: authenPass}, size: 100}
+		s.underWay.Add(100)
+		s.places <- struct{}{}
+		s.replies <- f
+	}
+	close(s.replies)
+	<-written
+	if n := s.underWay.Load(); writes != 1 || n != 0 || len(s.places) != 0 || len(s.free) != 2 {
+		t.Errorf("%d writes, %d octets and %d places are held", writes, n, len(s.places))
+	}
+}
+
+// A brokenConn counts the writes, which fail.
+type brokenConn struct {
+	net.Conn
+	writes *int
+}
+
+func (c brokenConn) Write([]byte) (int, error) { *c.writes++; return 1, io.ErrShortWrite }
+
+// TestRelayUnanswered: a session without an answer ends the device's connection, also in single-connection mode.
+func TestRelayUnanswered(t *testing.T) {
+	t.Parallel()
+	for _, way := range relayWays {
+		for _, start := range []layouter{papStart("alice", testPassword), asciiStart("alice")} {
+			s := handWritten(t, func(c *wire) {
+				if c.number == 1 {
+					c.Write(c.reply(c.next(), &authenReply{status: authenPass}))
+				}
+				c.next()
+			})
+			c := dialDevice(t, relayTo(t, s.addr, split(way)...))
+			if err := c.login(1, flagSingleConnect); err != nil {
+				t.Error(err)
+			}
+			if err := c.send(header{version: versionOf(start), typ: typeAuthen, seqNo: 1, flags: flagSingleConnect, sessionID: 2}, start); err != nil {
+				t.Fatal(err)
+			}
+			c.checkEnd(t)
+		}
+	}
+}
+
+// TestSharerGoesOn: a CONTINUE goes to its dialogue, and what is none of a dialogue that the server has answered is
+// refused, as is another dialogue of its number. An ABORT ends it, as does a server that takes nothing more.
+func TestSharerGoesOn(t *testing.T) {
+	t.Parallel()
+	abort := &authenContinue{flags: authenAbort}
+	for _, tt := range []struct {
+		name    string
+		typ     packetType
+		session uint32
+		opened  bool
+		server  net.Conn
+		m       layouter
+		goesOn  bool
+		ends    bool
+	}{
+		{"an answer", typeAuthen, 1, true, new(stream), says("x"), true, false},
+		{"an ABORT", typeAuthen, 1, true, new(stream), abort, true, true},
+		{"a server that has gone", typeAuthen, 1, true, deadConn{new(stream)}, says("x"), true, true},
+		{"before the server has answered", typeAuthen, 1, false, new(stream), says("x"), false, false},
+		{"another session", typeAuthen, 2, true, new(stream), says("x"), false, false},
+		{"another type", typeAuthor, 1, true, new(stream), new(authorRequest), false, false},
+	} {
+		device := new(stream)
+		p, _ := pipedPassage(t, device, tt.server)
+		p.lone = true
+		h := header{version: minorDefault, typ: typeAuthen, seqNo: 1, sessionID: 1}
+		p.ask(&h, asciiStart("alice"), 100)
+		h.seqNo++
+		p.heardOf(&h, &authenReply{status: authenGetPass}, "")
+		p.opened.Store(tt.opened)
+		s := &sharer{device: p.device, dialogues: map[uint32]*passage{1: p}}
+		h = header{version: minorDefault, typ: tt.typ, seqNo: 3, sessionID: tt.session}
+		packet, err := appendPacket(nil, &h, tt.m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		goesOn := s.goOn(&h, tt.m, packet)
+		if refused := device.out.Len() > 0; goesOn != tt.goesOn || refused == goesOn || p.ending != tt.ends {
+			t.Errorf("%s: it goes on: %t, it ends: %t", tt.name, goesOn, p.ending)
+		}
+		again := header{version: minorDefault, typ: typeAuthen, seqNo: 1, sessionID: 1}
+		if s.converse(&again, asciiStart("bob"), nil) {
+			t.Errorf("%s: another dialogue of its number begins", tt.name)
+		}
 	}
 }

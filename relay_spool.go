@@ -75,8 +75,7 @@ func (s *spool) run() {
 		}
 		s.mu.Lock()
 		if s.err = err; err != nil {
-			s.waits = append(own[n:len(own):len(own)], s.waits...)
-			own = nil
+			s.waits, own = append(own[n:], s.waits...), nil
 		}
 		s.mu.Unlock()
 		if closed {

@@ -507,6 +507,9 @@ func TestRelayRecord(t *testing.T) {
 			if info, err := os.Stat(record); err != nil || info.Mode().Perm() != 0o600 && runtime.GOOS != "windows" {
 				t.Errorf("the mode is %v, %v", info.Mode(), err)
 			}
+			if n := ends(octets); n != 4 {
+				t.Errorf("%s %s: of two conversations %d sides end", way, options, n)
+			}
 			shown := options == "--show-secrets"
 			if n := bytes.Count(octets, []byte(testPassword)); (n == 2) != shown || n > 0 && !shown {
 				t.Errorf("%s %s: the password is %d times in the record", way, options, n)
@@ -745,17 +748,33 @@ func TestSpool(t *testing.T) {
 			t.Fatalf("%.10s: %v, want %v", text, err, want)
 		}
 	}
+	taken := func() {
+		t.Helper()
+		waitUntil(t, "it is taken", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return len(s.waits) == 0 })
+	}
+	fail := func() {
+		t.Helper()
+		held <- io.ErrShortWrite // of which one octet is written
+		waitUntil(t, "the error is known", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.err != nil })
+		write("lost ", io.ErrShortWrite)
+		held <- nil
+		waitUntil(t, "it can be written again", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.err == nil })
+	}
 	write("one ", nil)
-	held <- io.ErrShortWrite // of which one octet is written
-	waitUntil(t, "the error is known", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.err != nil })
-	write("lost ", io.ErrShortWrite)
-	held <- nil
-	waitUntil(t, "it can be written again", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.err == nil })
+	fail()
 	write("two ", nil)
+	taken()
+	write("three ", nil)
+	fail()
+	write("four ", nil)
+	taken()
+	write("five ", nil)
 	held <- nil
-	waitUntil(t, "it is written", func() bool { return out.String() == "one two " })
+	held <- nil
+	const before = "one two three four five "
+	waitUntil(t, "it is written", func() bool { return out.String() == before })
 	write(strings.Repeat("x", maxSpooled), nil)
-	waitUntil(t, "it is taken", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return len(s.waits) == 0 })
+	taken()
 	write(strings.Repeat("y", maxSpooled), nil)
 	write("z", errSlow)
 	s.close()
@@ -764,7 +783,7 @@ func TestSpool(t *testing.T) {
 	}
 	close(held)
 	<-s.done
-	if want := "one two " + strings.Repeat("x", maxSpooled) + strings.Repeat("y", maxSpooled); out.String() != want {
+	if want := before + strings.Repeat("x", maxSpooled) + strings.Repeat("y", maxSpooled); out.String() != want {
 		t.Errorf("%d octets are written, want %d", len(out.String()), len(want))
 	}
 }
@@ -780,19 +799,18 @@ func TestRelayCutOff(t *testing.T) {
 		for typ, start := range map[string]layouter{"pap": papStart("alice", testPassword), "ascii": asciiStart("alice")} {
 			t.Run(way+typ, func(t *testing.T) {
 				t.Parallel()
-				asked := make(chan struct{}, 1)
+				const many = 30
 				s := handWritten(t, func(c *wire) {
-					c.next()
-					asked <- struct{}{}
-					c.next()
+					for c.next() != nil {
+					}
 				})
-				r := relayTo(t, s.addr, append(split(way), "--timeout", "1h")...)
-				if err := dialDevice(t, r).send(header{version: versionOf(start), typ: typeAuthen, seqNo: 1, sessionID: 1}, start); err != nil {
-					t.Fatal(err)
+				r := relayTo(t, s.addr, append(split(way), "--timeout", "1h", "-d")...)
+				packet := packed(header{version: versionOf(start), typ: typeAuthen, seqNo: 1, sessionID: 1}, deviceKey, start)
+				for range many {
+					dialDevice(t, r).Write(packet)
 				}
-				<-asked
-				want := "alice authenticate " + typ + " NO_REPLY\n"
-				if got := r.relayed(t); !strings.HasSuffix(got, want) {
+				waitUntil(t, "all have come", func() bool { return strings.Count(r.said.String(), "received from") == many })
+				if got := r.relayed(t); strings.Count(got, "alice authenticate "+typ+" NO_REPLY\n") != many {
 					t.Errorf("the lines are\n%s", got)
 				}
 			})

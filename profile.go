@@ -143,7 +143,7 @@ func profileFolder(env func(string) string) string {
 func profileNames(env func(string) string) (names []string) {
 	entries, _ := os.ReadDir(profileFolder(env)) // without the folder there are none
 	for _, e := range entries {
-		if !e.IsDir() && !strings.ContainsAny(e.Name(), ". \t\n") {
+		if !e.IsDir() && !strings.ContainsAny(e.Name(), ". ") {
 			names = append(names, e.Name())
 		}
 	}

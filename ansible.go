@@ -165,7 +165,7 @@ func optionWords(o *optionSet, name string, value json.RawMessage) (words []stri
 		values, err = oneValue(given, f.Value, value)
 	}
 	for _, v := range values {
-		if v == "-" && strings.HasSuffix(o.row(f.Name).arg, "FILE") {
+		if v == "-" && o.row(f.Name).arg == "FILE" {
 			return nil, failf(classUsage, "there is no standard input for %s under Ansible", given)
 		}
 		words = append(words, word+"="+v)

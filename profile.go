@@ -196,7 +196,7 @@ func (r *profileReader) read(line string) error {
 	if !here || !r.inv.command.accepts(*row) || r.typed[name] || r.excluded(name) {
 		return nil
 	}
-	if strings.HasSuffix(row.arg, "FILE") && value != "" && value != "-" {
+	if row.arg == "FILE" && value != "" && value != "-" {
 		arg = "--" + name + "=" + inFolder(r.folder, value)
 	}
 	_, err := o.take(arg, nil, true)

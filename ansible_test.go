@@ -105,6 +105,7 @@ func TestAnsible(t *testing.T) {
 		{`{"command": "check", "host": "AT,OTHER", KEY}`, 0, false, "", `2 servers, all well`},
 		{`{"command": "check", "host": "AT,127.0.0.1:1", KEY, "tls": "no"}`, 4, false, "", `2 servers, 1 not well: connect to 127.0.0.1:1: .*`},
 		{`{"command": "check", LOGIN, "types": "Yes", "negative": 1}`, 0, false, "", `(?s).*type mschapv2: PASS\n.*wrong password: refused`},
+		{`{"command": "check", LOGIN, "types": "y", "negative": "T", "4": "on", "6": "N", "tls": "F"}`, 0, false, "", `(?s).*type mschapv2: PASS\n.*wrong password: refused`},
 		{`{"command": "version"}`, 0, false, "", `tacacs_plus .*`},
 	} {
 		t.Run(tt.task, func(t *testing.T) {
@@ -201,6 +202,7 @@ func TestAnsibleMistakes(t *testing.T) {
 		{`{"command": "chpass", LOGIN, "new_password": null}`, `no new password, and no terminal to ask for it; hint: .*`},
 		{`{"command": "chpass", LOGIN, "new_password": "s3cret", "key_file": "-"}`, `there is no standard input for key_file under Ansible`},
 		{`{"command": "chpass", "user": "alice", "host": "AT", PASSWORD, "password_stdin": true}`, `there is no standard input for password_stdin under Ansible`},
+		{`{"command": "chpass", LOGIN, "new_password_stdin": true}`, `there is no standard input for new_password_stdin under Ansible`},
 		{`{"command": "authorize", LOGIN, "cmd_file": "-"}`, `there is no standard input for cmd_file under Ansible`},
 		{`{"command": "account", "host": "AT", "_ansible_check_mode": true}`, `USER is missing; hint: .*`},
 	} {

@@ -235,7 +235,7 @@ func newAccount(o *optionSet) action {
 		if err != nil {
 			return nil, err
 		}
-		if r.client, err = inv.client(secrets.keys); err != nil {
+		if r.client, err = inv.client(ctx, secrets.keys); err != nil {
 			return nil, err
 		}
 		if own.execute {

@@ -96,7 +96,7 @@ func sideBySide(n int, do func(i int)) *sync.WaitGroup {
 // highest. Nobody can answer the prompts of many servers at a time: what --answer does not reply to
 // is refused.
 func (inv *invocation) askAll(ctx context.Context, keys []key, newRequest func() request) (output, error) {
-	c, err := inv.client(keys)
+	c, err := inv.client(ctx, keys)
 	if err != nil {
 		return nil, err
 	}

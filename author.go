@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 )
@@ -377,9 +376,9 @@ func (r *rehearsal) run(ctx context.Context) (output, error) {
 	if r.file == "-" {
 		r.inv.reads = "the commands"
 	} else {
-		f, err := os.Open(r.file)
+		f, err := openFile(ctx, "commands", r.file)
 		if err != nil {
-			return nil, failf(classUsage, "read the commands: %w", err)
+			return nil, err
 		}
 		defer f.Close()
 		in = f
@@ -388,7 +387,7 @@ func (r *rehearsal) run(ctx context.Context) (output, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := r.inv.client(secrets.keys)
+	c, err := r.inv.client(ctx, secrets.keys)
 	if err != nil {
 		return nil, err
 	}

@@ -30,7 +30,7 @@ func newBatch(o *optionSet) action {
 			return nil, err
 		}
 		inv.server.singleConnect = true
-		c, err := inv.client(secrets.keys)
+		c, err := inv.client(ctx, secrets.keys)
 		if err != nil {
 			return nil, err
 		}

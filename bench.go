@@ -55,7 +55,7 @@ func newBench(o *optionSet) action {
 			b.renew = newRequest // every record is a task of its own
 		}
 		inv.server.singleConnect = !own.noSingle
-		c, err := inv.client(keys)
+		c, err := inv.client(ctx, keys)
 		if err != nil {
 			return nil, err
 		}

@@ -56,7 +56,7 @@ func newCheck(o *optionSet) action {
 			return nil, err
 		}
 		inv.server.singleConnect = true // to see whether it is established
-		c, err := inv.client(secrets.keys)
+		c, err := inv.client(ctx, secrets.keys)
 		if err != nil {
 			return nil, err
 		}

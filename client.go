@@ -32,6 +32,7 @@ type client struct {
 	clear         bool   // packets go without obfuscation: over TLS, or asked for in so many words
 	tls           *tlsClient
 	trace         *tracer
+	asIs          bool                             // what servers say is somebody else's, who gets all of it
 	tell          func(format string, args ...any) // gets warnings; nil where nobody wants them
 }
 

@@ -1,12 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/netip"
-	"os"
 	"runtime"
 	"strings"
 	"time"
@@ -65,6 +65,7 @@ func newDecode(o *optionSet) action {
 	o.add(&opts.keyLists, "key-list", "FILE", "file with a candidate key on every line; repeatable")
 	o.add((*toggle)(&opts.summary), "summary", "", "a table in place of the sessions: the servers and their time, and the clients that\nhave trouble")
 	return func(ctx context.Context, inv *invocation) (output, error) {
+		inv.std.err = &outlet{ctx: ctx, to: inv.std.err}
 		d, err := opts.decoder(ctx, inv)
 		if err != nil {
 			return nil, err
@@ -100,12 +101,12 @@ func (opts *decodeOptions) decoder(ctx context.Context, inv *invocation) (*decod
 		}
 	}
 	for _, name := range opts.keyLists {
-		if d.keys, err = appendKeyList(d.keys, name, inv.std.in); err != nil {
+		if err := interruptible(ctx, func() (err error) { d.keys, err = appendKeyList(d.keys, name, inv.std.in); return err }); err != nil {
 			return nil, err
 		}
 	}
 	if keyLog != "" {
-		if d.keyLog, err = loadKeyLog(keyLog, inv.std.in); err != nil {
+		if err := interruptible(ctx, func() (err error) { d.keyLog, err = loadKeyLog(keyLog, inv.std.in); return err }); err != nil {
 			return nil, err
 		}
 	}
@@ -118,7 +119,7 @@ func (opts *decodeOptions) decoder(ctx context.Context, inv *invocation) (*decod
 		d.summary = &decodeSummary{servers: make(map[netip.AddrPort]*serverCount)}
 	}
 	if inv.output.debug {
-		d.trace = &tracer{out: &outlet{ctx: ctx, to: inv.std.err}, showSecrets: inv.output.showSecrets}
+		d.trace = &tracer{out: inv.std.err, showSecrets: inv.output.showSecrets}
 	}
 	if d.port != 0 {
 		d.tcp.want = func(a, b netip.AddrPort) bool { return a.Port() == d.port || b.Port() == d.port }
@@ -174,8 +175,8 @@ func (d *decoder) run(ctx context.Context, inv *invocation, files []string) erro
 	stop := d.setOff()
 	d.tcp.finish(last)
 	stop()
-	if err := d.log.flush(); err != nil {
-		return failf(classUsage, "write the lines of sessions: %w", cause(err))
+	if err := cmp.Or(d.log.close(), d.trace.close()); err != nil {
+		return err
 	}
 	if !inv.output.quiet {
 		d.tellTotals(inv)
@@ -191,9 +192,9 @@ func (d *decoder) run(ctx context.Context, inv *invocation, files []string) erro
 func (d *decoder) read(ctx context.Context, inv *invocation, name string, last *time.Time) error {
 	in, shown := inv.std.in, "standard input"
 	if name != "-" {
-		f, err := os.Open(name)
+		f, err := openFile(ctx, "capture", name)
 		if err != nil {
-			return failf(classUsage, "read the capture: %w", err)
+			return err
 		}
 		defer f.Close()
 		in, shown = f, escape(name)
@@ -225,21 +226,12 @@ func (in *decodeInput) Read(p []byte) (int, error) {
 	if in.pipe.hand(); in.log.failed() {
 		return 0, errors.New("nobody takes what comes of it")
 	}
-	type result struct {
-		n   int
-		err error
+	n := 0
+	err := interruptible(in.ctx, func() (err error) { n, err = in.from.Read(p); return err })
+	if classOf(err) == classInterrupted {
+		return 0, err
 	}
-	done := make(chan result, 1)
-	go func() {
-		n, err := in.from.Read(p)
-		done <- result{n, err}
-	}()
-	select {
-	case r := <-done:
-		return r.n, r.err
-	case <-in.ctx.Done(): // what is read after this is for nobody
-		return 0, interrupted(in.ctx)
-	}
+	return n, err
 }
 
 // tellTotals says on standard error what was read, and what was not.

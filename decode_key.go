@@ -38,8 +38,8 @@ func (d *decoder) clientOf(addr netip.Addr) *decodeClient {
 	return c
 }
 
-// decode reads the body of a packet: m is the message, text the body in clear, good until the next packet.
-// Both are nil where it was not read.
+// decode reads the body of a packet, which it makes clear: m is the message, text that body. Both are nil
+// where it was not read.
 func (d *decoder) decode(s *decodeSession, h *header, body []byte) (m layouter, text []byte) {
 	switch {
 	case h.length == 0: // RFC 8907 section 3.6
@@ -52,13 +52,13 @@ func (d *decoder) decode(s *decodeSession, h *header, body []byte) (m layouter, 
 		}
 	case len(d.keys) == 0:
 	case s.from >= 0:
-		if m := d.reveal(h, body, s.from); m != nil {
+		if m := d.reveal(h, body, s.from, false); m != nil {
 			s.sure = s.sure || credible(m)
-			return m, d.body
+			return m, body
 		}
 	default:
 		if m := d.findKey(s, h, body); m != nil {
-			return m, d.body
+			return m, body
 		}
 	}
 	s.unread = true
@@ -72,33 +72,34 @@ func (d *decoder) decode(s *decodeSession, h *header, body []byte) (m layouter, 
 func (d *decoder) findKey(s *decodeSession, h *header, body []byte) layouter {
 	who := s.talk.who
 	s.sure = true
-	if m := d.reveal(h, body, who.key); m != nil && credible(m) {
+	if m := d.reveal(h, body, who.key, true); m != nil {
 		s.from = who.key
 		return m
 	}
 	for i := range d.keys {
 		if d.promises(h, body, i) {
-			if m := d.reveal(h, body, i); m != nil && credible(m) {
+			if m := d.reveal(h, body, i, true); m != nil {
 				s.from, who.key = i, i
 				return m
 			}
 		}
 	}
 	s.sure = false
-	if m := d.reveal(h, body, who.key); m != nil {
+	if m := d.reveal(h, body, who.key, false); m != nil {
 		s.from = who.key
 		return m
 	}
 	return nil
 }
 
-// reveal reads the body of a packet with a candidate key; nil where the lengths do not add up.
-func (d *decoder) reveal(h *header, body []byte, key int) layouter {
-	d.body = append(d.body[:0], body...)
-	obfuscate(h, d.keys[key].value, d.body)
-	if m := d.messages.of(h); d.codec.decode(d.body, m) == nil {
+// reveal makes the body of a packet clear with a candidate key and reads it; nil where the lengths do not
+// add up or, where it is to be credible, what it says makes no sense: then the body is as it was.
+func (d *decoder) reveal(h *header, body []byte, key int, credibly bool) layouter {
+	obfuscate(h, d.keys[key].value, body)
+	if m := d.messages.of(h); d.codec.decode(body, m) == nil && (!credibly || credible(m)) {
 		return m
 	}
+	obfuscate(h, d.keys[key].value, body)
 	return nil
 }
 

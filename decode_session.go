@@ -38,11 +38,11 @@ func (d *decoder) packet(t *decodeTalk, from int, at time.Time, h *header, body 
 		s = d.start(t, h, len(body))
 	case s == nil, h.typ != s.typ, h.seqNo <= s.seqNo, h.seqNo > s.seqNo+2 && !t.partial: // one may be missing
 		d.count.strays++
-		d.show(t, from, at, h, nil, nil)
+		d.show(t, from, at, h, nil, nil, nil)
 		return
 	}
 	m, text := d.decode(s, h, body)
-	d.show(t, from, at, h, text, m)
+	d.show(t, from, at, h, text, m, s.secrets)
 	if h.seqNo == s.seqNo+1 {
 		s.hit = false
 	}
@@ -135,7 +135,7 @@ func (d *decoder) finish(s *decodeSession) {
 }
 
 // show is -d: one packet as text, in clear where it was read.
-func (d *decoder) show(t *decodeTalk, from int, at time.Time, h *header, body []byte, m layouter) {
+func (d *decoder) show(t *decodeTalk, from int, at time.Time, h *header, body []byte, m layouter, secrets []string) {
 	if d.trace == nil {
 		return
 	}
@@ -143,7 +143,7 @@ func (d *decoder) show(t *decodeTalk, from int, at time.Time, h *header, body []
 	if !at.IsZero() {
 		what = at.UTC().Format(timeLayout) + " " + what
 	}
-	d.trace.packet(what, t.ends[1-from], h, body, m)
+	d.trace.packet(what, t.ends[1-from], h, body, m, secrets...)
 }
 
 // A decodeQueue is all sessions under way, by when they began.

@@ -155,6 +155,7 @@ func (d *decoder) recognize(t *decodeTalk, from int, h *header) {
 			t.client = 1 - from
 		}
 	}
+	t.partial = t.partial || h.seqNo != 1 // one direction was captured, or the first packets came to nothing
 	t.who = d.clientOf(t.peer().Addr())
 	d.count.conversations++
 }

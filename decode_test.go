@@ -279,12 +279,12 @@ func TestDecode(t *testing.T) {
 		{"a gap, and from then on sessions may begin in the middle", func(t *tape) {
 			w := t.connect(deviceAddr, serverAddr, testKey)
 			w.seqs[0] += 40
-			w.say(1, w.packet(1, 2, recorded)) // of a request that nobody saw, nor that octets are missing
+			w.say(1, w.packet(1, 2, recorded)) // the first packet that was seen begins no session: others are missing
 			w.session(2, stopRecord, recorded)
 			w.say(1, w.packet(3, 2, recorded))
 			w.say(1, w.packet(4, 0, recorded)) // there is no number 0
 			w.end()
-		}, "bob account stop task_id=7 service=shell SUCCESS (1.0 ms)\n- account SUCCESS\n"},
+		}, "- account SUCCESS\nbob account stop task_id=7 service=shell SUCCESS (1.0 ms)\n- account SUCCESS\n"},
 		{"junk behind a packet", func(t *tape) {
 			w := t.wire(deviceAddr, serverAddr, testKey).session(1, papStart("alice", testPassword), passed)
 			w.say(0, append(w.packet(2, 1, papStart("bob", testPassword)), "junk"...))
@@ -327,6 +327,25 @@ func TestDecode(t *testing.T) {
 	}
 }
 
+// TestDecodeRepeatedSecrets: a server that repeats a password makes no secret of it public.
+func TestDecodeRepeatedSecrets(t *testing.T) {
+	t.Parallel()
+	tape := newTape()
+	w := tape.connect(deviceAddr, serverAddr, testKey)
+	no := &authenReply{status: authenFail, serverMsg: "bad password " + testPassword + "!"}
+	w.session(1, papStart("alice", testPassword), no)
+	w.session(2, asciiStart(""), askForUser, says("alice"), askForPass, says(testPassword), no).end()
+	for options, shown := range map[string]bool{"": false, "-v -d": false, "--json -d": false, "-d --show-secrets": true} {
+		got := decodeWith(t, tape.pcap(), options)
+		if n := strings.Count(got.out, "FAIL"); n != 2 || strings.Count(got.out, "bad password [redacted]!") != 2 {
+			t.Errorf("%s: %d sessions have failed:\n%s", options, n, got.out)
+		}
+		if strings.Contains(got.out, testPassword) || strings.Contains(got.err, testPassword) != shown {
+			t.Errorf("%s: the password is told, or not:\n%s%s", options, got.out, got.err)
+		}
+	}
+}
+
 // TestDecodeStrays: packets that belong to no session, or not now, change none.
 func TestDecodeStrays(t *testing.T) {
 	t.Parallel()
@@ -344,6 +363,28 @@ func TestDecodeStrays(t *testing.T) {
 	w.end()
 	decodeWith(t, tape.pcap(), "--json").check(t, 0, `.*"status":"PASS","server_ms":2,"total_ms":9,"packets":4,"key":"TACACS_PLUS_KEY"\}\n`,
 		`(?s).*\ntacacs_plus: not read: packets that belong to no session: 5\n`)
+}
+
+// TestDecodeOneDirection: what servers said is shown also where nothing of their clients was captured but that
+// they connected.
+func TestDecodeOneDirection(t *testing.T) {
+	t.Parallel()
+	tape := newTape()
+	for _, from := range []int{0, 1} {
+		w := tape.wire(deviceAddr, serverAddr, testKey)
+		w.seqs[0]++
+		w.segment(1, flagSYN|flagACK, nil)
+		if from == 1 {
+			w.seqs[0] += 40
+			w.say(1, w.packet(1, 2, passed))
+		} else {
+			w.say(0, w.packet(1, 1, papStart("alice", testPassword)))
+			w.seqs[1] += 18
+		}
+		w.end()
+	}
+	decodeWith(t, tape.pcap(), "").check(t, 0, `\S+ `+deviceAddr+` > `+serverAddr+` alice authenticate pap CUT\n`+
+		`\S+ `+deviceAddr+` > `+serverAddr+` - authenticate PASS\n`, `(?s).*sessions: 2\n.*missing octets: 58\n`)
 }
 
 // TestDecodeStraysInDebug: -d shows them all the same.
@@ -494,6 +535,20 @@ func TestDecodeDebug(t *testing.T) {
 	}
 	if got := decodeWith(t, tape.pcap(), "-d --show-secrets"); !strings.Contains(got.err, "  user_msg: "+testPassword+"\n") {
 		t.Errorf("the password is not in\n%s", got.err)
+	}
+}
+
+// TestDecodeDebugOnFullDisk: what -d cannot show is told by the exit code; the lines are all there.
+func TestDecodeDebugOnFullDisk(t *testing.T) {
+	t.Parallel()
+	const sessions = 5
+	for options, want := range map[string]exitCode{"-d": classUsage.exit(), "": 0} {
+		out := new(lockedBuffer)
+		code := run(t.Context(), split("decode "+options), stdio{in: bytes.NewReader(manySessions(sessions, testKey)), out: out, err: fullDisk{},
+			env: func(string) string { return testKey }})
+		if n := strings.Count(out.String(), "\n"); code != want || n != sessions {
+			t.Errorf("%q: ends with %d, and %d lines", options, int(code), n)
+		}
 	}
 }
 
@@ -797,6 +852,7 @@ func TestDecodeTLS(t *testing.T) {
 		at+`198.51.100.7:41234 > 192.0.2.1:300 `+notRead+`\n`+
 			at+`198.51.100.9:41234 > 192.0.2.1:300 TLS was not read: there is no key log \(--keylog\); alert: protocol version not supported \(from the server\)\n`,
 		`tacacs_plus: frames: \d+, conversations of TACACS\+: 0, sessions: 0\ntacacs_plus: not read: missing octets: \d+, TLS conversations of other ports \(--port says which is TACACS\+\): 1\n`)
+	decodeWith(t, tape.pcap(), "--summary").check(t, 0, `[^:]*\n`, `(?s).*not read: .*, TLS conversations: 2\n`)
 	decodeWith(t, tape.pcap(), "--port 443 --json").check(t, 0,
 		`\{"time":"2026-11-23T10:00:00.\d+Z","peer":"198.51.100.8:41234","server":"192.0.2.1:443","error":"`+notRead+`"\}\n`, `(?s).*\n`)
 }

@@ -93,6 +93,19 @@ func interrupted(ctx context.Context) *failure {
 	return errInterrupted
 }
 
+// interruptible does what may wait for ever, as to open a pipe may, or to read it, for no longer than ctx. After
+// that nobody may look at what it does.
+func interruptible(ctx context.Context, do func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- do() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return interrupted(ctx)
+	}
+}
+
 // withHint adds what the person can do about it.
 func (f *failure) withHint(format string, args ...any) *failure {
 	f.hint = fmt.Sprintf(format, args...)

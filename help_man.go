@@ -6,7 +6,8 @@ import "strings"
 // sections are those of man-pages(7).
 func manPage(table []command, version, date string) string {
 	m := new(roff)
-	m.macro("TH", "TACACS_PLUS", "1", date, "tacacs_plus "+version, "User Commands")
+	// The date as it is: mandoc reads none with the \- that all else has.
+	m.text(`.TH TACACS_PLUS 1 "` + date + `" "tacacs_plus ` + inRoff(version) + `" "User Commands"`)
 	m.macro("SH", "NAME")
 	m.text(`tacacs_plus \- ask a TACACS+ server: authentication, authorization, accounting`)
 	m.macro("SH", "SYNOPSIS")

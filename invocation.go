@@ -348,7 +348,7 @@ func (inv *invocation) carryOut(ctx context.Context) (output, error) {
 
 // ask puts a request to the servers and collects what comes of it.
 func (inv *invocation) ask(ctx context.Context, keys []key, q request) (*result, error) {
-	c, err := inv.client(keys)
+	c, err := inv.client(ctx, keys)
 	if err != nil {
 		return &result{Command: inv.command.name, User: inv.caller.user}, err
 	}
@@ -391,7 +391,7 @@ func (inv *invocation) likelyServer() string {
 }
 
 // client is what the options say of the servers. It says nothing by itself.
-func (inv *invocation) client(keys []key) (*client, error) {
+func (inv *invocation) client(ctx context.Context, keys []key) (*client, error) {
 	s := &inv.server
 	c := &client{servers: s.servers, likely: inv.likelyServer(), keys: keys, timeout: s.timeout, retries: s.retries, network: s.network(),
 		source: s.sourceAddr, device: s.device, remAddr: inv.caller.remAddr, singleConnect: s.singleConnect, clear: s.unencrypted || s.tls.enabled}
@@ -400,7 +400,8 @@ func (inv *invocation) client(keys []key) (*client, error) {
 	}
 	var err error
 	if s.tls.enabled {
-		c.tls, err = s.tls.client(func(format string, args ...any) { inv.say("warning: "+format, args...) })
+		warn := func(format string, args ...any) { inv.say("warning: "+format, args...) }
+		err = interruptible(ctx, func() (err error) { c.tls, err = s.tls.client(warn); return err })
 	}
 	return c, err
 }

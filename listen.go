@@ -114,14 +114,12 @@ func (g *gate) drain(inv *invocation, all *sync.WaitGroup, last func() error) er
 	defer late.Stop()
 	select {
 	case err := <-flushed:
-		if err != nil {
-			return failf(classUsage, "write the lines of sessions: %w", cause(err))
-		}
+		return err
 	case <-time.After(shutdownTimeout + linesTimeout):
 		go inv.say("lines of sessions were not written: nobody reads standard output")
 		time.Sleep(linesTimeout) // standard error may be the same pipe
+		return nil
 	}
-	return nil
 }
 
 // accept takes connections, each for a goroutine of its own, up to the limit.

@@ -366,3 +366,68 @@ func TestExecGivesUp(t *testing.T) {
 		})
 	}
 }
+
+// TestInterruptedPipes: Ctrl-C ends the wait for a file that is a pipe, whether nobody is at its other end or
+// somebody who says nothing.
+func TestInterruptedPipes(t *testing.T) {
+	t.Parallel()
+	dir := testFiles(t)
+	pipe, other := filepath.Join(dir, "pipe"), filepath.Join(dir, "other")
+	for _, name := range []string{pipe, other} {
+		if err := syscall.Mkfifo(name, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	check := func(line string) {
+		t.Helper()
+		in, _ := io.Pipe()
+		out, said, done := new(lockedBuffer), new(lockedBuffer), make(chan exitCode, 1)
+		go func() {
+			done <- run(ctx, split(line, "PIPE", pipe, "OTHER", other, "DIR", dir), stdio{in: in, out: out, err: said, env: func(string) string { return "" }})
+		}()
+		select {
+		case code := <-done:
+			if code != classInterrupted.exit() || !strings.HasSuffix(said.String(), "tacacs_plus: interrupted\n") || out.String() != "" {
+				t.Errorf("%s: %d %s%s", line, int(code), out, said)
+			}
+		case <-time.After(patience):
+			t.Errorf("%s does not end", line)
+		}
+	}
+	for _, line := range []string{
+		"authenticate alice 192.0.2.1 --password x --tls --keylog OTHER",
+		"serve --tls --write-cacert OTHER",
+		"relay 192.0.2.1 -k KEY --listen 127.0.0.1:0 --record OTHER",
+		"authenticate alice 192.0.2.1 --key-file PIPE", "authenticate alice 192.0.2.1 --key-file -",
+		"authenticate alice 192.0.2.1 -k KEY -t pap --password-file PIPE", "authenticate alice 192.0.2.1 -k KEY -t pap --password-stdin",
+		"authenticate alice 192.0.2.1 --password x --tls --cacert PIPE",
+		"authenticate alice 192.0.2.1 --password x --tls --cert PIPE",
+		"authenticate alice 192.0.2.1 --password x --tls --cert DIR/client.pem --cert-key PIPE",
+		"authenticate alice 192.0.2.1 --password x --tls --crl PIPE",
+		"authorize alice 192.0.2.1 -k KEY --cmd-file PIPE",
+		"decode PIPE", "decode", "decode --key-file PIPE none", "decode --key-list PIPE none", "decode --key-list - none", "decode --keylog PIPE none", "decode --keylog - none",
+		"serve --key-file PIPE", "serve --users-file PIPE", "serve --enable-password-file PIPE", "serve --tls --cert PIPE",
+		"relay 192.0.2.1 -k KEY --listen 127.0.0.1:0 --device-key-file PIPE",
+		"relay 192.0.2.1 -k KEY --listen-tls 127.0.0.1:0 --listen-cert PIPE",
+		"relay 192.0.2.1 -k KEY --listen-tls 127.0.0.1:0 --listen-cert DIR/server.pem --listen-cert-key DIR/server.key --client-ca PIPE",
+	} {
+		check(line)
+	}
+	for _, name := range []string{other, pipe} { // who waited above goes on
+		silent, err := os.OpenFile(name, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer silent.Close()
+	}
+	for _, line := range []string{
+		"authenticate alice 192.0.2.1 --key-file PIPE",
+		"authenticate alice 192.0.2.1 --password x --tls --cacert PIPE",
+		"authorize alice 192.0.2.1 -k KEY --cmd-file PIPE",
+		"decode PIPE", "decode --key-list PIPE none", "decode --keylog PIPE none",
+	} {
+		check(line)
+	}
+}

@@ -16,7 +16,11 @@ type observation struct {
 	seqNo  uint8        // of the last packet
 	asked  time.Time    // when the client's last packet came
 	prompt authenStatus // what the server asks for, where its REPLY was the last packet
+	// secrets are what the client said that nobody is to see, should the server repeat it; as far as they are kept.
+	secrets []string
 }
+
+const maxSecrets = 4 // of a session: a new password is three
 
 // What stands in place of a status where no reply ended the session.
 const (
@@ -33,10 +37,11 @@ func (o *observation) packet(at time.Time, h *header, m layouter) (over bool) {
 	if o.packets == 0 {
 		o.at, o.id, o.request = at, h.sessionID, requestOf(h.typ)
 	}
-	o.packets++
+	if o.packets++; o.packets > 1 {
+		o.total = between(o.at, at)
+	}
 	before := o.seqNo
 	o.seqNo = h.seqNo
-	o.total = between(o.at, at)
 	if h.seqNo%2 == 0 { // the server's (section 4.1)
 		if before%2 == 1 {
 			o.took += between(o.asked, at)
@@ -48,6 +53,9 @@ func (o *observation) packet(at time.Time, h *header, m layouter) (over bool) {
 	switch m := m.(type) {
 	case *authenStart:
 		o.asks(&m.subject)
+		if m.typ == authenPAP {
+			o.hide(m.data)
+		}
 		switch {
 		case m.action == authenChPass:
 			o.request = "chpass"
@@ -59,7 +67,10 @@ func (o *observation) packet(at time.Time, h *header, m layouter) (over bool) {
 			o.status, o.serverMsg = statusAbort, m.data
 			return true
 		}
-		if asked == authenGetUser && h.seqNo == before+1 && len(m.userMsg) <= maxText {
+		switch named := asked == authenGetUser && h.seqNo == before+1; {
+		case !named:
+			o.hide(m.userMsg)
+		case len(m.userMsg) <= maxText:
 			o.user = strings.Clone(m.userMsg) // a part of the CONTINUE would keep all of it
 		}
 	case *authorRequest:
@@ -80,6 +91,13 @@ func between(from, to time.Time) time.Duration {
 	return max(to.Sub(from), 0)
 }
 
+// hide notes a secret of the client, of a length that a password has.
+func (o *observation) hide(secret string) {
+	if len(secret) >= shortestSecret && len(secret) <= maxText && len(o.secrets) < maxSecrets {
+		o.secrets = append(o.secrets, strings.Clone(secret))
+	}
+}
+
 // asks takes over what the first packet says of who asks.
 func (o *observation) asks(who *subject) { o.subject, o.known = *who, true }
 
@@ -91,11 +109,11 @@ func (o *observation) reply(h *header, m layouter) (over bool) {
 			o.prompt = m.status
 			return false
 		}
-		o.status, o.serverMsg = m.status.String(), m.serverMsg
+		o.status, o.serverMsg = m.status.String(), redact(m.serverMsg, o.secrets)
 	case *authorResponse:
-		o.status, o.serverMsg = m.status.String(), m.serverMsg
+		o.status, o.serverMsg = m.status.String(), redact(m.serverMsg, o.secrets)
 	case *acctReply:
-		o.status, o.serverMsg = m.status.String(), m.serverMsg
+		o.status, o.serverMsg = m.status.String(), redact(m.serverMsg, o.secrets)
 	default:
 		if h.length == 0 { // the server does not know the packet's type (section 3.6)
 			o.status = authenError.String()

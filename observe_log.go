@@ -52,6 +52,14 @@ func (l *sessionLog) flush() error {
 	return l.send()
 }
 
+// close sends what is queued. The error says of what it is.
+func (l *sessionLog) close() error {
+	if err := l.flush(); err != nil {
+		return failf(classUsage, "write the lines of sessions: %w", cause(err))
+	}
+	return nil
+}
+
 // failed says that the last write failed.
 func (l *sessionLog) failed() bool {
 	l.mu.Lock()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -42,6 +43,7 @@ func newRelay(o *optionSet) action {
 	var opts relayOptions
 	opts.register(o)
 	return func(ctx context.Context, inv *invocation) (output, error) {
+		inv.std.err = &outlet{ctx: ctx, to: inv.std.err}
 		r := &relayServer{gate: newGate()}
 		if err := opts.configure(ctx, inv, r); err != nil {
 			return nil, err
@@ -90,19 +92,15 @@ func (opts *relayOptions) configure(ctx context.Context, inv *invocation, r *rel
 		return err
 	}
 	if len(opts.listenTLS) > 0 {
-		pair, err := readKeyPair(opts.cert, opts.certKey)
-		if err != nil {
-			return err
-		}
-		if opts.tls, err = serverTLS(pair, opts.clientCA); err != nil {
+		if err := interruptible(ctx, opts.setTLS); err != nil {
 			return err
 		}
 	}
-	if r.client, err = inv.client(keys); err != nil {
+	if r.client, err = inv.client(ctx, keys); err != nil {
 		return err
 	}
 	if r.trace = r.client.trace; r.trace != nil {
-		r.trace.out = opts.behind(r.trace.out)
+		r.trace.out = opts.behind("packets", r.trace.out)
 	}
 	if inv.server.singleConnect {
 		r.sharing = newSharing(r.client, inv.warn)
@@ -112,22 +110,22 @@ func (opts *relayOptions) configure(ctx context.Context, inv *invocation, r *rel
 	}
 	out := io.Discard
 	if !inv.output.quiet {
-		out = opts.behind(inv.std.out)
+		out = opts.behind("lines of sessions", inv.std.out)
 	}
 	r.log = &sessionLog{out: out, tell: inv.say, json: inv.output.json, verbose: inv.output.verbose}
 	if opts.record != "" {
-		file, err := openRecord(opts.record)
-		if err != nil {
+		var file *os.File
+		if err := interruptible(ctx, func() (err error) { file, err = openRecord(opts.record); return err }); err != nil {
 			return err
 		}
-		r.recorder = newRecorder(opts.behind(file), inv.say, inv.output.showSecrets)
+		r.recorder = newRecorder(opts.behind("record", file), inv.say, inv.output.showSecrets)
 	}
 	return nil
 }
 
-// behind is a writer for which nobody waits.
-func (opts *relayOptions) behind(w io.Writer) io.Writer {
-	s := newSpool(w)
+// behind is a writer for which nobody waits; what is what it writes.
+func (opts *relayOptions) behind(what string, w io.Writer) io.Writer {
+	s := newSpool(what, w)
 	opts.spools = append(opts.spools, s)
 	return s
 }
@@ -159,6 +157,15 @@ func (opts *relayOptions) check() error {
 		return failf(classUsage, "--device-key-file is for --listen: over TLS there is no key")
 	}
 	return nil
+}
+
+// setTLS reads the files of the devices' side.
+func (opts *relayOptions) setTLS() error {
+	pair, err := readKeyPair(opts.cert, opts.certKey)
+	if err == nil {
+		opts.tls, err = serverTLS(pair, opts.clientCA)
+	}
+	return err
 }
 
 // deviceKeys are the keys of the devices: the option's, else the servers' own.
@@ -210,14 +217,18 @@ func (r *relayServer) run(ctx context.Context, inv *invocation, opts *relayOptio
 	})
 	return r.gate.run(ctx, inv, r.serve, func() error {
 		cutOff()
-		return cmp.Or(r.log.flush(), opts.close())
+		return cmp.Or(r.log.close(), opts.close())
 	})
 }
 
-// close writes what is left to be written.
+// close writes what is left to be written, all at the same time.
 func (opts *relayOptions) close() (err error) {
+	until := time.Now().Add(spoolTimeout)
 	for _, s := range opts.spools {
-		err = cmp.Or(err, s.close())
+		s.close()
+	}
+	for _, s := range opts.spools {
+		err = cmp.Or(err, s.wait(until))
 	}
 	return err
 }
@@ -250,7 +261,7 @@ func (r *relayServer) serve(ctx context.Context, conn net.Conn) {
 		d.pass()
 	}
 	if r.recorder != nil {
-		r.recorder.end(&d.reel)
+		r.recorder.end(&d.reels)
 	}
 	r.log.flush()
 }

@@ -13,7 +13,7 @@ type device struct {
 	key   key             // of guest.keys, the one that fits
 	heard *decodeMessages // where its packets are decoded
 	codec codec
-	reel  reel
+	reels reels
 }
 
 // next reads the device's next packet and appends it to dst, its body in clear, and m. What cannot be sent

@@ -99,7 +99,6 @@ func (p *passage) open(h *header, m layouter, packet []byte) bool {
 		}
 		if p.link != nil {
 			p.link.close()
-			p.link = nil
 		}
 		if h.typ == typeAcct && j.session.written || !c.settle(p.life, j) {
 			break
@@ -133,7 +132,7 @@ func (p *passage) attempt(c *client, j *job, h *header, m layouter, packet []byt
 // sendOn makes a packet of the device, with its body in clear, one for the server.
 func (p *passage) sendOn(h header, m layouter, packet []byte) {
 	body := packet[headerLen:]
-	p.recorder.packet(&p.reel, p.addr, p.server, true, &h, body, m, p.named)
+	p.recorder.packet(&p.reels, p.addr, p.server, true, &h, body, m, p.named)
 	h.flags &^= flagUnencrypted
 	if p.link.clear {
 		h.flags |= flagUnencrypted
@@ -241,13 +240,13 @@ func (p *passage) answer() error {
 	}
 	p.in = roomier(p.in, p.link.conn)
 	packet := packets[len(p.toDevice):]
-	belongs := p.belongs(&h)
-	m, err := p.read(&h, packet[headerLen:], belongs)
+	secrets, belongs := p.belongs(&h)
+	m, err := p.read(&h, packet[headerLen:], belongs, secrets)
 	if err != nil {
 		p.heardOf(&h, nil, asFailure(p.session.keyMismatch(&h, packet[headerLen:], m)).hint)
 		return errNoKey
 	}
-	p.recorder.packet(&p.reel, p.addr, p.server, false, &h, packet[headerLen:], m, false)
+	p.recorder.packet(&p.reels, p.addr, p.server, false, &h, packet[headerLen:], m, false, secrets...)
 	if belongs {
 		p.heardOf(&h, m, "")
 	}
@@ -276,16 +275,28 @@ func roomier(in *bufio.Reader, conn io.Reader) *bufio.Reader {
 }
 
 // belongs says that a packet of the server is the next one of a session. What is not is the device's to
-// judge: it cannot be read for certain, since the pad is made of the header, and passes as it is.
-func (p *passage) belongs(h *header) bool {
+// judge: it cannot be read for certain, since the pad is made of the header, and passes as it is. The
+// secrets are those of the session.
+func (p *passage) belongs(h *header) (secrets []string, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := p.sessions[h.sessionID]
-	return s != nil && h.typ == s.typ && h.seqNo == s.seqNo+1 && s.awaits
+	s := p.awaiting(h)
+	if s == nil {
+		return nil, false
+	}
+	return s.secrets, true
+}
+
+// awaiting is the session of which h is the reply that is awaited; nil for none.
+func (p *passage) awaiting(h *header) *passing {
+	if s := p.sessions[h.sessionID]; s != nil && s.awaits && h.typ == s.typ && h.seqNo == s.seqNo+1 {
+		return s
+	}
+	return nil
 }
 
 // read undoes the obfuscation of a server's body and decodes it, where there is something to decode.
-func (p *passage) read(h *header, body []byte, belongs bool) (m layouter, err error) {
+func (p *passage) read(h *header, body []byte, belongs bool, secrets []string) (m layouter, err error) {
 	if !p.link.clear {
 		obfuscate(h, p.link.keys[0].value, body)
 	}
@@ -294,7 +305,7 @@ func (p *passage) read(h *header, body []byte, belongs bool) (m layouter, err er
 		err = p.back.decode(body, m)
 	}
 	if p.trace != nil {
-		p.trace.packet("received from", p.server, h, body, m)
+		p.trace.packet("received from", p.server, h, body, m, secrets...)
 	}
 	return m, err
 }
@@ -302,13 +313,9 @@ func (p *passage) read(h *header, body []byte, belongs bool) (m layouter, err er
 // ask takes note of a packet of the device, of so many octets. It is false where there are too many
 // sessions, and then the device is told so.
 func (p *passage) ask(h *header, m layouter, size int) bool {
-	if len(p.toServer) == 0 {
-		p.asked = time.Now()
-	}
-	now := p.asked
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.stillMoves(now)
+	now := p.stillMoves(&p.asked, p.toServer)
 	s := p.sessions[h.sessionID]
 	if h.seqNo == 1 {
 		if s != nil { // the number is used again
@@ -349,15 +356,11 @@ func (p *passage) begin(h *header, size int) *passing {
 // heardOf takes note of a packet of the server that belongs to a session: m, or that it fits no key, with
 // what is known of why.
 func (p *passage) heardOf(h *header, m layouter, noKey string) {
-	if len(p.toDevice) == 0 {
-		p.said = time.Now()
-	}
-	now := p.said
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.stillMoves(now)
-	s := p.sessions[h.sessionID]
-	if s == nil || !s.awaits || h.seqNo != s.seqNo+1 {
+	now := p.stillMoves(&p.said, p.toDevice)
+	s := p.awaiting(h)
+	if s == nil {
 		return // the device has ended it meanwhile
 	}
 	s.awaits = false
@@ -383,10 +386,15 @@ func (p *passage) finish(s *passing) {
 	p.spare = s
 }
 
-// stillMoves moves the deadlines of both sides, at most once a second.
-func (p *passage) stillMoves(now time.Time) {
+// stillMoves is when a packet came, which of those that are gathered the first says. It moves the deadlines of
+// both sides, at most once a second.
+func (p *passage) stillMoves(came *time.Time, gathered []byte) time.Time {
+	if len(gathered) == 0 {
+		*came = time.Now()
+	}
+	now := *came
 	if p.link == nil || p.ending || now.Sub(p.moved) < time.Second {
-		return
+		return now
 	}
 	p.moved = now
 	_ = p.link.conn.SetDeadline(now.Add(relayIdle))
@@ -394,6 +402,7 @@ func (p *passage) stillMoves(now time.Time) {
 	if p.ctx.Err() != nil {
 		_ = p.conn.SetReadDeadline(time.Unix(1, 0))
 	}
+	return now
 }
 
 // quit has the passage end: at once, or with the replies that are under way.

@@ -2,10 +2,15 @@ package main
 
 import (
 	"bufio"
+	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -91,5 +96,263 @@ func TestRoomier(t *testing.T) {
 	}
 	if rest, err := io.ReadAll(wide); err != nil || string(rest) != text[5:] {
 		t.Errorf("goes on with %q, %v", rest, err)
+	}
+}
+
+// TestRelayLateReply: a reply that was read for a session counts for nothing where the device has ended that
+// meanwhile, or has begun another one of the same number.
+func TestRelayLateReply(t *testing.T) {
+	t.Parallel()
+	d, _, lines := pipedDevice(t, new(relayServer))
+	p := d.newPassage()
+	h := header{version: minorDefault, typ: typeAuthen, sessionID: 1}
+	say := func(seqNo uint8, m layouter) { h.seqNo = seqNo; p.ask(&h, m, 100) }
+	hear := func(seqNo uint8, status authenStatus) {
+		h.seqNo = seqNo
+		p.heardOf(&h, &authenReply{status: status}, "")
+	}
+	check := func(what string, awaited int, want string) {
+		t.Helper()
+		p.log.flush()
+		got := regexp.MustCompile(`[A-Z_]{4,}`).FindAllString(lines.String(), -1)
+		if p.awaited != awaited || len(p.sessions) != awaited || strings.Join(got, " ") != want {
+			t.Errorf("%s: %d replies are awaited, of %d sessions, and the lines are\n%s", what, p.awaited, len(p.sessions), lines)
+		}
+	}
+	say(1, asciiStart("alice"))
+	say(3, &authenContinue{flags: authenAbort})
+	hear(2, authenGetPass)
+	check("after an ABORT", 0, "ABORT")
+	say(1, asciiStart("alice"))
+	hear(2, authenGetPass)
+	say(3, says(testPassword))
+	say(1, asciiStart("alice"))
+	hear(4, authenPass)
+	check("after another START", 1, "ABORT NO_REPLY")
+	hear(2, authenPass)
+	check("at the end", 0, "ABORT NO_REPLY PASS")
+	if n := p.underWay.Load(); n != 0 {
+		t.Errorf("%d octets are held", n)
+	}
+}
+
+// TestRelayBelongs: of a server's packets those are read that a session waits for.
+func TestRelayBelongs(t *testing.T) {
+	t.Parallel()
+	d, _, _ := pipedDevice(t, new(relayServer))
+	p := d.newPassage()
+	h := header{version: minorDefault, typ: typeAuthen, seqNo: 1, sessionID: 1}
+	p.ask(&h, asciiStart("alice"), 100)
+	belongs := func(typ packetType, seqNo uint8, session uint32) bool {
+		_, ok := p.belongs(&header{version: minorDefault, typ: typ, seqNo: seqNo, sessionID: session})
+		return ok
+	}
+	if !belongs(typeAuthen, 2, 1) || belongs(typeAuthen, 4, 1) || belongs(typeAuthor, 2, 1) || belongs(typeAuthen, 2, 7) {
+		t.Error("another packet than the reply is taken for it")
+	}
+	h.seqNo++
+	p.heardOf(&h, &authenReply{status: authenGetPass}, "")
+	if belongs(typeAuthen, 2, 1) || belongs(typeAuthen, 3, 1) {
+		t.Error("a second reply is taken for one, before the device has said more")
+	}
+}
+
+// TestRelayNameInRecord: only what follows a GETUSER at once is a name, which the record shows.
+func TestRelayNameInRecord(t *testing.T) {
+	t.Parallel()
+	for seqNo, want := range map[uint8]bool{3: true, 5: false} {
+		d, _, _ := pipedDevice(t, new(relayServer))
+		p := d.newPassage()
+		h := header{version: minorDefault, typ: typeAuthen, seqNo: 1, sessionID: 1}
+		p.ask(&h, asciiStart(""), 100)
+		h.seqNo = 2
+		p.heardOf(&h, &authenReply{status: authenGetUser}, "")
+		h.seqNo = seqNo
+		if p.ask(&h, says("alice"), 100); p.named != want {
+			t.Errorf("seq_no %d: a name: %t", seqNo, p.named)
+		}
+	}
+}
+
+// pipedPassage is a passage between two connections that are there already.
+func pipedPassage(t *testing.T, conn, server net.Conn) (p *passage, lines *lockedBuffer) {
+	t.Helper()
+	r := new(relayServer)
+	lines = newPipedRelay(t, r)
+	r.client.keys = r.keys[netip.Prefix{}]
+	d := &device{relayServer: r, guest: r.welcome(t.Context(), conn, r.keys, false, relayBuffer), ctx: t.Context(), heard: new(decodeMessages)}
+	p = d.newPassage()
+	p.link = &link{conn: server, client: r.client}
+	p.session, p.in = &session{link: p.link}, bufio.NewReaderSize(server, relayBuffer)
+	p.opened.Store(true)
+	return p, lines
+}
+
+// TestRelayGathers: packets that come together are written together, up to a limit. Those before one that must not
+// pass are written, and those behind it are not.
+func TestRelayGathers(t *testing.T) {
+	t.Parallel()
+	const many = 500
+	flood := func(seqNo uint8, bad byte) (octets []byte, good int) {
+		for i := range uint32(many) {
+			octets = append(octets, packed(header{version: minorDefault, typ: typeAuthor, seqNo: seqNo, sessionID: i}, testKey, &authorRequest{subject: subject{user: "alice"}})...)
+		}
+		end := slices.Clone(octets[:len(octets)/many])
+		good, end[0] = len(octets), bad
+		return append(append(octets, end...), octets...), good
+	}
+	check := func(way string, to *stream, good int, lines *lockedBuffer) {
+		t.Helper()
+		if size := good / many; to.out.Len() != good || to.largest <= size || to.largest >= flushAt+size {
+			t.Errorf("%s: %d octets of %d are written, up to %d at a time", way, to.out.Len(), good, to.largest)
+		}
+		if n := strings.Count(lines.String(), "TACACS+"); n != 1 {
+			t.Errorf("%s: the lines are\n%s", way, lines)
+		}
+	}
+	octets, good := flood(1, 0x80)
+	device, server := &stream{Reader: bytes.NewReader(octets)}, new(stream)
+	p, lines := pipedPassage(t, device, server)
+	p.up()
+	check("up", server, good, lines)
+	octets, good = flood(2, 0x80)
+	device, server = new(stream), &stream{Reader: bytes.NewReader(octets)}
+	p, lines = pipedPassage(t, device, server)
+	p.down()
+	check("down", device, good, lines)
+	// For a device that has gone no more is read.
+	rest := bytes.NewReader(octets)
+	p, _ = pipedPassage(t, deadConn{device}, &stream{Reader: rest})
+	if p.down(); rest.Len() < good {
+		t.Errorf("%d octets are not read", rest.Len())
+	}
+}
+
+// TestRelayLastTimes: once no more of the device is read, or it says no more, packets move that deadline no more.
+func TestRelayLastTimes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _, _ := pipedDevice(t, new(relayServer))
+		own, other := net.Pipe()
+		defer own.Close()
+		defer other.Close()
+		p := d.newPassage()
+		p.link, p.client.timeout = &link{conn: own, client: d.client}, time.Minute
+		h := header{version: minorDefault, typ: typeAuthor, seqNo: 1}
+		for h.sessionID = range 3 {
+			p.ask(&h, new(authorRequest), 100)
+		}
+		h.seqNo, h.sessionID = 2, 0
+		hear := func(what string, conn net.Conn, want time.Duration) {
+			t.Helper()
+			began := time.Now()
+			time.Sleep(2 * time.Second)
+			p.heardOf(&h, new(authorResponse), "")
+			h.sessionID++
+			if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(began) != want {
+				t.Errorf("%s is waited for for %v: %v", what, time.Since(began), err)
+			}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		d.ctx = ctx
+		hear("the device", d.conn, 2*time.Second)
+		p.quit()
+		hear("the server", own, time.Minute)
+	})
+}
+
+// TestRelayServerLeaves: a server that closes the connection ends the device's, of which more is awaited.
+func TestRelayServerLeaves(t *testing.T) {
+	t.Parallel()
+	s := handWritten(t, func(c *wire) { c.Write(c.reply(c.next(), &authenReply{status: authenPass})) })
+	r := relayTo(t, s.addr)
+	c := dialDevice(t, r)
+	if err := c.login(1, flagSingleConnect); err != nil {
+		t.Error(err)
+	}
+	c.checkEnd(t)
+}
+
+// TestRelayKeyThatChanges: a reply that no longer fits the key has the line of its session, and no other one.
+func TestRelayKeyThatChanges(t *testing.T) {
+	t.Parallel()
+	s := handWritten(t, func(c *wire) {
+		c.Write(c.reply(c.next(), &authenReply{status: authenPass}))
+		q := c.next()
+		c.key = "another key than before"
+		c.Write(c.reply(q, &authenReply{status: authenPass}))
+		c.next()
+	})
+	r := relayTo(t, s.addr)
+	c := dialDevice(t, r)
+	if err := c.login(1, flagSingleConnect); err != nil {
+		t.Error(err)
+	}
+	if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect, sessionID: 2}, papStart("alice", testPassword)); err != nil {
+		t.Fatal(err)
+	}
+	c.checkEnd(t)
+	if got := r.relayed(t); !strings.HasPrefix(got, "> alice authenticate pap PASS\n> alice authenticate pap NO_KEY: ") || strings.Count(got, "\n") != 2 {
+		t.Errorf("the lines are\n%s", got)
+	}
+}
+
+// TestRelayHalfCloseOfOne: a device that says no more gets the reply under way, and then the connection ends, also
+// where the server would go on.
+func TestRelayHalfCloseOfOne(t *testing.T) {
+	t.Parallel()
+	closed := make(chan struct{})
+	s := handWritten(t, func(c *wire) {
+		q := c.next()
+		c.Write(c.reply(q, &authenReply{status: authenPass}))
+		q = c.next()
+		<-closed
+		time.Sleep(50 * time.Millisecond) // so that the relay knows, most likely
+		c.Write(c.reply(q, &authenReply{status: authenPass}))
+		c.next()
+	})
+	r := relayTo(t, s.addr, "--timeout", "1h")
+	c := dialDevice(t, r)
+	if err := c.login(1, flagSingleConnect); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect, sessionID: 2}, papStart("alice", testPassword)); err != nil {
+		t.Fatal(err)
+	}
+	c.Conn.(*net.TCPConn).CloseWrite()
+	close(closed)
+	var reply authenReply
+	if _, err := c.receive(&reply); err != nil || reply.status != authenPass {
+		t.Errorf("%+v, %v", reply, err)
+	}
+	c.checkEnd(t)
+}
+
+// TestRelayLeavesServer: with the device's connection that to its server ends, and where single-connection mode is not
+// granted with the session.
+func TestRelayLeavesServer(t *testing.T) {
+	t.Parallel()
+	for _, flags := range []headerFlags{flagSingleConnect, 0} {
+		left := make(chan struct{})
+		s := handWritten(t, func(c *wire) {
+			c.refuse = flags == 0
+			c.Write(c.reply(c.next(), &authenReply{status: authenPass}))
+			c.next()
+			close(left)
+		})
+		c := dialDevice(t, relayTo(t, s.addr))
+		if err := c.login(1, flags); err != nil {
+			t.Error(err)
+		}
+		if flags != 0 {
+			c.Close()
+		} else {
+			c.checkEnd(t)
+		}
+		select {
+		case <-left:
+		case <-time.After(patience):
+			t.Errorf("flags %v: the connection to the server does not end", flags)
+		}
 	}
 }

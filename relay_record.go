@@ -23,11 +23,13 @@ type recorder struct {
 	first  uint32 // sequence number of the conversation that was begun last
 }
 
+// reels are the conversations of a device in the record: one with each server.
+type reels []*reel
+
 // A reel is one conversation in the record. Its sequence numbers are those of TCP.
 type reel struct {
 	device, server netip.AddrPort
 	next           [2]uint32 // of the device, of the server
-	open           bool
 }
 
 const (
@@ -65,31 +67,25 @@ func newRecorder(out io.Writer, tell func(string, ...any), showSecrets bool) *re
 }
 
 // packet records a packet of a device or of its server, whose body is in clear. shown says that what it
-// says is no secret.
-func (t *recorder) packet(r *reel, device, server netip.AddrPort, fromDevice bool, h *header, body []byte, m layouter, shown bool) {
-	if t == nil {
-		return
+// says is no secret; secrets are those that it may repeat.
+func (t *recorder) packet(all *reels, device, server netip.AddrPort, fromDevice bool, h *header, body []byte, m layouter, shown bool, secrets ...string) {
+	if t != nil {
+		t.packetOf(time.Now(), all, device, server, fromDevice, h, body, m, shown, secrets...)
 	}
+}
+
+// packetOf records a packet of another time than now.
+func (t *recorder) packetOf(now time.Time, all *reels, device, server netip.AddrPort, fromDevice bool, h *header, body []byte, m layouter, shown bool, secrets ...string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	now := time.Now()
-	if r.open && r.server != server {
-		t.close(r, now)
-	}
-	if !r.open {
-		t.first += 1 << 24 // so that a port that is used again begins another connection
-		*r = reel{device: device, server: server, open: true, next: [2]uint32{t.first, t.first}}
-		t.segment(r, true, tcpSYN, nil, now)
-		t.segment(r, false, tcpSYN|tcpACK, nil, now)
-		t.segment(r, true, tcpACK, nil, now)
-	}
+	r := t.reel(all, device, server, now)
 	clear := *h
 	clear.flags |= flagUnencrypted
 	head := codec{buf: make([]byte, 0, headerLen+len(body))}
 	clear.layout(&head)
 	packet := append(head.buf, body...)
 	if m != nil && !shown && !t.showSecrets {
-		t.blank(packet[headerLen:], m)
+		t.blank(packet[headerLen:], m, secrets)
 	}
 	for ; len(packet) > maxSegment; packet = packet[maxSegment:] {
 		t.segment(r, fromDevice, tcpACK, packet[:maxSegment], now)
@@ -97,31 +93,52 @@ func (t *recorder) packet(r *reel, device, server netip.AddrPort, fromDevice boo
 	t.segment(r, fromDevice, tcpPSH|tcpACK, packet, now)
 }
 
-// blank writes stars over the secrets of a body.
-func (t *recorder) blank(body []byte, m layouter) {
-	t.codec = codec{fields: t.codec.fields[:0], reading: true, buf: body, visit: func(f field, _ any) {
-		if end := len(body) - len(t.codec.buf); f.secret {
-			for i := end - f.length; i < end; i++ {
-				body[i] = '*'
-			}
+// reel is the conversation with a server, which begins with its first packet.
+func (t *recorder) reel(all *reels, device, server netip.AddrPort, now time.Time) *reel {
+	for _, r := range *all {
+		if r.server == server {
+			return r
+		}
+	}
+	t.first += 1 << 24 // so that a port that is used again begins another connection
+	r := &reel{device: device, server: server, next: [2]uint32{t.first, t.first}}
+	t.segment(r, true, tcpSYN, nil, now)
+	t.segment(r, false, tcpSYN|tcpACK, nil, now)
+	t.segment(r, true, tcpACK, nil, now)
+	*all = append(*all, r)
+	return r
+}
+
+// blank writes stars over the secrets of a body, and over those that stand in it elsewhere.
+func (t *recorder) blank(body []byte, m layouter, secrets []string) {
+	hidden := make([]bool, len(body))
+	t.codec = codec{fields: t.codec.fields[:0], reading: true, buf: body, visit: func(f field, value any) {
+		end := len(body) - len(t.codec.buf)
+		octets := hidden[end-f.length : end]
+		if text, ok := value.(string); ok {
+			spot(octets, text, secrets)
+		}
+		for i := range octets {
+			octets[i] = octets[i] || f.secret
 		}
 	}}
 	t.codec.message(m)
+	for i, hide := range hidden {
+		if hide {
+			body[i] = '*'
+		}
+	}
 }
 
-// end records the end of a conversation.
-func (t *recorder) end(r *reel) {
+// end records the end of the conversations.
+func (t *recorder) end(all *reels) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.close(r, time.Now())
-}
-
-func (t *recorder) close(r *reel, now time.Time) {
-	if r.open {
+	for now := time.Now(); len(*all) > 0; *all = (*all)[1:] {
+		r := (*all)[0]
 		t.segment(r, true, tcpFIN|tcpACK, nil, now)
 		t.segment(r, false, tcpFIN|tcpACK, nil, now)
 		t.segment(r, true, tcpACK, nil, now)
-		r.open = false
 	}
 }
 

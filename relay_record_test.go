@@ -25,7 +25,7 @@ func TestRecord(t *testing.T) {
 	} {
 		device, server := netip.MustParseAddrPort(tt.device), netip.MustParseAddrPort(tt.server)
 		var out bytes.Buffer
-		rec, tape := newRecorder(&out, t.Errorf, false), new(reel)
+		rec, all := newRecorder(&out, t.Errorf, false), new(reels)
 		args := slices.Repeat([]string{"filler*" + strings.Repeat("x", 240)}, 254)
 		args = append([]string{"service=shell"}, args...) // 62 KiB in all
 		for i := range uint32(2) {
@@ -36,11 +36,11 @@ func TestRecord(t *testing.T) {
 					t.Fatal(err)
 				}
 				h.length = uint32(len(packet) - headerLen)
-				rec.packet(tape, device, server, h.seqNo == 1, &h, packet[headerLen:], m, false)
+				rec.packet(all, device, server, h.seqNo == 1, &h, packet[headerLen:], m, false)
 				h.seqNo++
 			}
 		}
-		rec.end(tape)
+		rec.end(all)
 		for b := out.Bytes()[24:]; len(b) > 0; {
 			size := binary.LittleEndian.Uint32(b[8:])
 			frame := b[16 : 16+size]
@@ -103,10 +103,10 @@ func TestRecordOnFullDisk(t *testing.T) {
 		said = append(said, fmt.Sprintf(format, args...))
 	}, false)
 	device, server := netip.MustParseAddrPort("198.51.100.7:41234"), netip.MustParseAddrPort("192.0.2.1:49")
-	tape := new(reel)
+	all := new(reels)
 	for _, full = range []error{nil, errors.New("disk full"), errors.New("disk full"), nil, nil} { // what the next writes come to
 		h := header{version: minorDefault, typ: typeAuthor, seqNo: 1}
-		rec.packet(tape, device, server, true, &h, nil, nil, false)
+		rec.packet(all, device, server, true, &h, nil, nil, false)
 	}
 	want := []string{"the record cannot be written: disk full", "the record can be written again; packets are missing in it"}
 	if !slices.Equal(said, want) {
@@ -134,6 +134,9 @@ func TestRelayRecordOnFullDisk(t *testing.T) {
 		if n := strings.Count(r.log.String(), " SUCCESS"); n != 3 {
 			t.Errorf("%d lines:\n%s", n, r.log)
 		}
+		if want := "tacacs_plus: write the record: write /dev/full: no space left on device\n"; !strings.HasSuffix(r.said.String(), want) {
+			t.Errorf("it says\n%s", r.said)
+		}
 	}
 }
 
@@ -145,20 +148,47 @@ func TestRecordOfAPortUsedAgain(t *testing.T) {
 	rec := newRecorder(&out, t.Errorf, false)
 	for i := range uint32(3) {
 		h := header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: i}
-		tape := new(reel)
-		for _, m := range []layouter{papStart("alice", testPassword), passed} {
+		all := new(reels)
+		for _, m := range []layouter{papStart("alice", testPassword), &authenReply{status: authenPass}} {
 			packet, err := appendPacket(nil, &h, m)
 			if err != nil {
 				t.Fatal(err)
 			}
-			rec.packet(tape, device, server, h.seqNo == 1, &h, packet[headerLen:], m, false)
+			rec.packet(all, device, server, h.seqNo == 1, &h, packet[headerLen:], m, false)
 			h.seqNo++
 		}
-		rec.end(tape)
+		rec.end(all)
 	}
 	file := filepath.Join(writeFiles(t, map[string]string{"record.pcap": out.String()}), "record.pcap")
 	got := runWith(t, nil, "", "decode", file)
 	if n := strings.Count(got.out, "alice authenticate pap PASS"); n != 3 {
 		t.Errorf("%d sessions:\n%s%s", n, got.out, got.err)
+	}
+}
+
+// TestRecordOfTwoServers: sessions of a device with two servers at the same time are two conversations.
+func TestRecordOfTwoServers(t *testing.T) {
+	t.Parallel()
+	device := netip.MustParseAddrPort("198.51.100.7:1024")
+	servers := []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:49"), netip.MustParseAddrPort("192.0.2.2:49")}
+	var out bytes.Buffer
+	rec, all := newRecorder(&out, t.Errorf, false), new(reels)
+	for n, m := range []layouter{asciiStart("alice"), &authenReply{status: authenGetPass}, says(testPassword), &authenReply{status: authenPass}} {
+		for i, server := range servers {
+			h := header{version: minorDefault, typ: typeAuthen, seqNo: uint8(1 + n), sessionID: uint32(i)}
+			packet, err := appendPacket(nil, &h, m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rec.packet(all, device, server, h.seqNo%2 == 1, &h, packet[headerLen:], m, false)
+		}
+	}
+	rec.end(all)
+	file := filepath.Join(writeFiles(t, map[string]string{"record.pcap": out.String()}), "record.pcap")
+	got := runWith(t, nil, "", "decode", file)
+	for _, server := range servers {
+		if want := server.String() + " alice authenticate ascii PASS"; strings.Count(got.out, want) != 1 || strings.Count(got.out, "\n") != 2 {
+			t.Errorf("%s is missing, or there is more:\n%s%s", want, got.out, got.err)
+		}
 	}
 }

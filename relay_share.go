@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -24,7 +25,7 @@ const (
 )
 
 func newSharing(c *client, warn func(string, ...any)) *sharing {
-	c.tell = warn
+	c.tell, c.asIs = warn, true
 	return &sharing{client: c, warn: warn, jobs: make(chan *forwarded, maxConnections)}
 }
 
@@ -86,27 +87,39 @@ type forwarded struct {
 	messages decodeMessages    // the memory of the request and of the reply
 	message  layouter          // the request
 	response layouter
-	answered bool // response is what the server said
+	answered bool   // response is what the server said
+	asked    string // the address of the server that may have written the record
 	seen     observation
 	size     int // octets that are held for it
 }
 
 // kind makes a forwarded a request, as do the methods below.
 func (f *forwarded) kind() (packetType, version) { return f.head.typ, f.head.version }
-func (f *forwarded) reset()                      {}
 func (f *forwarded) dialogue() bool              { return false }
 func (f *forwarded) repeatable() bool            { return f.head.typ != typeAcct }
 func (f *forwarded) later() []layouter           { return nil }
-func (f *forwarded) secrets() []string           { return nil }
+func (f *forwarded) secrets() []string           { return f.seen.secrets }
 
 func (f *forwarded) reply() layouter {
 	f.response = f.messages.of(&header{typ: f.head.typ, seqNo: 2})
 	return f.response
 }
 
-// open is the request as it came. A record that was sent, and of which nothing is known, is not sent again.
+// reset notes which server it is that has to be looked at, before the next one stands in its place.
+func (f *forwarded) reset() {
+	if f.inDoubt() && f.asked == "" {
+		f.asked = f.job.res.Address
+	}
+}
+
+// inDoubt says that the record was sent, and nothing is known of it.
+func (f *forwarded) inDoubt() bool {
+	return f.head.typ == typeAcct && f.job.session.written && !f.answered
+}
+
+// open is the request as it came. A record in doubt is not sent again.
 func (f *forwarded) open(string) (layouter, error) {
-	if s := &f.job.session; f.head.typ == typeAcct && s.written && !f.answered {
+	if f.inDoubt() {
 		return nil, failf(classNetwork, "a record may be written already, and is not sent again").as(fateDecided)
 	}
 	f.answered, f.job.session.written = false, false
@@ -119,7 +132,7 @@ func (f *forwarded) next(_ context.Context, _ *session, res *result) (layouter, 
 	f.answered = true
 	switch m := f.response.(type) {
 	case *authenReply:
-		if res.heard(m.status, m.serverMsg, m.data); m.status.asks() {
+		if res.heard(m.status, redact(m.serverMsg, f.seen.secrets), redact(m.data, f.seen.secrets)); m.status.asks() {
 			return abort("no prompts with this type"), errFarewell
 		}
 	case *authorResponse:
@@ -235,7 +248,7 @@ func (s *sharer) hand(f *forwarded, h *header, m layouter, size int) bool {
 		return false
 	}
 	s.underWay.Add(int64(size))
-	f.home, f.head, f.message, f.answered, f.size = s.replies, *h, m, false, size
+	f.home, f.head, f.message, f.answered, f.asked, f.size = s.replies, *h, m, false, "", size
 	f.job = job{request: f, owner: f}
 	f.seen = observation{sessionRecord: sessionRecord{peer: s.addr, key: s.key.source}}
 	f.seen.packet(time.Now(), h, m)
@@ -276,7 +289,7 @@ func (s *sharer) answer(f *forwarded) {
 	if h.flags = s.flags(0); s.single {
 		h.flags |= flagSingleConnect
 	}
-	f.seen.server, _ = netip.ParseAddrPort(f.job.res.Address)
+	f.seen.server, _ = netip.ParseAddrPort(cmp.Or(f.asked, f.job.res.Address))
 	if f.answered {
 		start := len(s.out)
 		s.out, _ = s.back.appendPacket(s.out, &h, f.response) // what was decoded encodes to the same octets
@@ -285,11 +298,14 @@ func (s *sharer) answer(f *forwarded) {
 			f.seen.leave()
 		}
 		if s.trace != nil {
-			s.trace.packet("sent to", s.addr, &h, body, f.response)
+			s.trace.packet("sent to", s.addr, &h, body, f.response, f.seen.secrets...)
 		}
 		s.recorded(f, &h, body)
 		s.conceal(&h, body)
 	} else {
+		if f.job.session.written {
+			s.recorded(f, nil, nil)
+		}
 		if f.seen.leave(); errors.Is(f.job.err, errBodyLength) {
 			f.seen.status, f.seen.serverMsg = statusNoKey, asFailure(f.job.err).hint
 		} else {
@@ -302,16 +318,18 @@ func (s *sharer) answer(f *forwarded) {
 	}
 }
 
-// recorded writes a session to the record.
+// recorded writes a session to the record; reply is nil where there is none.
 func (s *sharer) recorded(f *forwarded, reply *header, body []byte) {
-	if s.recorder == nil {
+	if s.recorder == nil || !f.seen.server.IsValid() {
 		return
 	}
 	var c codec
 	var err error
 	if s.scratch, err = c.appendPacket(s.scratch[:0], &f.head, f.message); err == nil {
-		s.recorder.packet(&s.reel, s.addr, f.seen.server, true, &f.head, s.scratch[headerLen:], f.message, false)
-		s.recorder.packet(&s.reel, s.addr, f.seen.server, false, reply, body, f.response, false)
+		s.recorder.packetOf(f.seen.at, &s.reels, s.addr, f.seen.server, true, &f.head, s.scratch[headerLen:], f.message, false)
+		if reply != nil {
+			s.recorder.packet(&s.reels, s.addr, f.seen.server, false, reply, body, f.response, false, f.seen.secrets...)
+		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 // A spool is written behind: those who write do not wait for a disk that is full, or for a reader who has
 // stopped. A write fails once it is known that the one before did, or where too much waits.
 type spool struct {
+	what string // for an error
 	to   io.Writer
 	wake chan struct{}
 	done chan struct{}
@@ -21,14 +22,15 @@ type spool struct {
 }
 
 const (
-	maxSpooled = 1 << 20              // octets that wait for being written
-	spoolDelay = 5 * time.Millisecond // for what comes meanwhile to be written together
+	maxSpooled   = 1 << 20              // octets that wait for being written
+	spoolDelay   = 5 * time.Millisecond // for what comes meanwhile to be written together
+	spoolTimeout = time.Second          // for what is left at the end
 )
 
 var errSlow = errors.New("what came before is not written yet")
 
-func newSpool(to io.Writer) *spool {
-	s := &spool{to: to, wake: make(chan struct{}, 1), done: make(chan struct{})}
+func newSpool(what string, to io.Writer) *spool {
+	s := &spool{what: what, to: to, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	go s.run()
 	return s
 }
@@ -83,16 +85,24 @@ func (s *spool) run() {
 	}
 }
 
-// close writes what waits, and says whether that is done. It does not wait for long.
-func (s *spool) close() error {
+// close has what waits written, for the last time.
+func (s *spool) close() {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
 	s.ring()
+}
+
+// wait waits until that is done, but not for longer than that, and says what became of it.
+func (s *spool) wait(until time.Time) error {
+	err := errSlow
 	select {
 	case <-s.done:
-		return s.err
-	case <-time.After(linesTimeout):
-		return errSlow
+		err = s.err
+	case <-time.After(time.Until(until)):
 	}
+	if err != nil {
+		err = failf(classUsage, "write the %s: %w", s.what, cause(err))
+	}
+	return err
 }

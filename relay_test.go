@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -15,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 const deviceKey = "the key of the devices"
@@ -324,9 +326,7 @@ func TestRelayFailover(t *testing.T) {
 			var o order
 			first := o.closing(t, "A")
 			if tt.dead {
-				l := listen(t)
-				first = l.Addr().String()
-				l.Close()
+				first = refusedAddr(t)
 			}
 			s := serveWith(t)
 			r := relayTo(t, first+","+s.addr, split(tt.way)...)
@@ -537,16 +537,22 @@ func TestRelayOnFullDisk(t *testing.T) {
 	for _, way := range relayWays {
 		s := serveWith(t)
 		r := serving(t, fullDisk{}, append(relayArgs(t, s.addr), split(way)...)...)
-		for range 5 {
+		account := func() {
 			if got := r.asDevice(t, "account alice AT"); got.code != 0 {
 				t.Errorf("got %+v", got)
 			}
 		}
+		waitUntil(t, "it is known", func() bool { account(); return strings.Contains(r.said.String(), "cannot be written") })
+		account()
+		account()
 		if code := r.stop(); code != classUsage.exit() {
 			t.Errorf("ends with %d", int(code))
 		}
 		if n := strings.Count(r.said.String(), "lines of sessions cannot be written: no space left on device"); n != 1 {
 			t.Errorf("it is said %d times:\n%s", n, r.said)
+		}
+		if want := "tacacs_plus: write the lines of sessions: no space left on device\n"; !strings.HasSuffix(r.said.String(), want) {
+			t.Errorf("it says\n%s", r.said)
 		}
 	}
 }
@@ -726,7 +732,7 @@ func BenchmarkRelay(b *testing.B) {
 func TestSpool(t *testing.T) {
 	t.Parallel()
 	held, out := make(chan error), new(lockedBuffer)
-	s := newSpool(writeTo(func(p []byte) (int, error) {
+	s := newSpool("lines", writeTo(func(p []byte) (int, error) {
 		if err := <-held; err != nil {
 			n, _ := out.Write(p[:1])
 			return n, err
@@ -752,7 +758,8 @@ func TestSpool(t *testing.T) {
 	waitUntil(t, "it is taken", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return len(s.waits) == 0 })
 	write(strings.Repeat("y", maxSpooled), nil)
 	write("z", errSlow)
-	if err := s.close(); err != errSlow {
+	s.close()
+	if err := s.wait(time.Now()); !errors.Is(err, errSlow) {
 		t.Errorf("closed with %v", err)
 	}
 	close(held)
@@ -765,3 +772,195 @@ func TestSpool(t *testing.T) {
 type writeTo func(p []byte) (int, error)
 
 func (f writeTo) Write(p []byte) (int, error) { return f(p) }
+
+// TestRelayCutOff: what is still under way when the time for it is over has its line too.
+func TestRelayCutOff(t *testing.T) {
+	t.Parallel()
+	for _, way := range relayWays {
+		for typ, start := range map[string]layouter{"pap": papStart("alice", testPassword), "ascii": asciiStart("alice")} {
+			t.Run(way+typ, func(t *testing.T) {
+				t.Parallel()
+				asked := make(chan struct{}, 1)
+				s := handWritten(t, func(c *wire) {
+					c.next()
+					asked <- struct{}{}
+					c.next()
+				})
+				r := relayTo(t, s.addr, append(split(way), "--timeout", "1h")...)
+				if err := dialDevice(t, r).send(header{version: versionOf(start), typ: typeAuthen, seqNo: 1, sessionID: 1}, start); err != nil {
+					t.Fatal(err)
+				}
+				<-asked
+				want := "alice authenticate " + typ + " NO_REPLY\n"
+				if got := r.relayed(t); !strings.HasSuffix(got, want) {
+					t.Errorf("the lines are\n%s", got)
+				}
+			})
+		}
+	}
+}
+
+// TestRelayPromptForPAP: a server that answers a type of one exchange with a prompt is passed on as it is, and the
+// session has a status all the same.
+func TestRelayPromptForPAP(t *testing.T) {
+	t.Parallel()
+	for _, way := range relayWays {
+		s := serveWith(t, "--fault", "getuser")
+		r := relayTo(t, s.addr, split(way)...)
+		c := dialDevice(t, r)
+		if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 1, flags: flagSingleConnect}, papStart("alice", testPassword)); err != nil {
+			t.Fatal(err)
+		}
+		var reply authenReply
+		if _, err := c.receive(&reply); err != nil || reply.status != authenGetUser {
+			t.Errorf("%s: answered with %+v, %v", way, reply, err)
+		}
+		c.Close()
+		waitUntil(t, "the session is over", func() bool { return r.log.String() != "" })
+		if got := r.relayed(t); got != "> alice authenticate pap ABANDONED\n" {
+			t.Errorf("%s: the lines are\n%s", way, got)
+		}
+	}
+}
+
+// TestEndsUnread: nobody reads standard output, standard error, or both, any more: devices are answered all the
+// same, and the end comes.
+func TestEndsUnread(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t)
+	for _, line := range []string{"relay AT --listen 127.0.0.1:0", "relay AT --listen 127.0.0.1:0 -d", "relay AT --listen 127.0.0.1:0 -d --single-connect",
+		"serve --listen 127.0.0.1:0 -d --user alice:x", "decode", "decode -d"} {
+		for _, unread := range []string{"out", "err", "both"} {
+			t.Run(line+unread, func(t *testing.T) {
+				t.Parallel()
+				pipe, messages := &deafPipe{deaf: make(chan struct{}), stuck: make(chan struct{}, 1), end: make(chan struct{})}, new(lockedBuffer)
+				t.Cleanup(func() { close(pipe.end) })
+				in, feed := io.Pipe()
+				defer feed.Close()
+				std := stdio{in: in, out: pipe, err: messages, env: func(string) string { return testKey }}
+				switch unread {
+				case "err":
+					std.out, std.err, messages = new(lockedBuffer), pipe, &pipe.lockedBuffer
+				case "both":
+					std.err, messages = pipe, &pipe.lockedBuffer
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				done := make(chan exitCode, 1)
+				go func() { done <- run(ctx, split(line, "AT", s.addr), std) }()
+				if strings.HasPrefix(line, "decode") {
+					close(pipe.deaf)
+					feed.Write(manySessions(5, testKey))
+				} else {
+					addr := (&labRun{said: messages}).waitFor(t, listening)[1]
+					close(pipe.deaf)
+					for i := range uint32(3) {
+						c := dialHand(t, addr)
+						if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: i}, papStart("alice", testPassword)); err != nil {
+							t.Fatal(err)
+						}
+						if strings.HasPrefix(line, "relay") {
+							if _, err := c.receive(new(authenReply)); err != nil {
+								t.Errorf("a device is not answered: %v", err)
+							}
+						}
+					}
+				}
+				cancel()
+				select {
+				case <-done:
+				case <-time.After(patience):
+					t.Error("it does not end")
+				}
+			})
+		}
+	}
+}
+
+// TestRelayRecordInDoubt: the line of a record that is not sent again names the server that may have written it.
+func TestRelayRecordInDoubt(t *testing.T) {
+	t.Parallel()
+	for _, way := range relayWays {
+		var o order
+		first := o.closing(t, "A")
+		r := relayTo(t, first+","+serveWith(t).addr, split(way)...)
+		r.asDevice(t, "account alice AT")
+		r.stop()
+		if lines := r.log.String(); !strings.Contains(lines, " > "+first+" alice account ") {
+			t.Errorf("%s: %s is not named: %s", way, first, lines)
+		}
+	}
+}
+
+// TestRelayRecordWithoutReply: a request that no server answered went through, too.
+func TestRelayRecordWithoutReply(t *testing.T) {
+	t.Parallel()
+	for _, way := range relayWays {
+		var o order
+		record := filepath.Join(t.TempDir(), "record.pcap")
+		r := relayTo(t, o.closing(t, "A"), append(split(way), "--record", record)...)
+		r.asDevice(t, "authenticate alice AT -t pap")
+		r.stop()
+		if got := runWith(t, nil, "", "decode", record); !strings.HasSuffix(got.out, " alice authenticate pap NO_REPLY\n") {
+			t.Errorf("%s: got %+v", way, got)
+		}
+	}
+}
+
+// TestRelayRecordTimes: a record tells how long the server took.
+func TestRelayRecordTimes(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t, "--reply-delay", "20ms")
+	for _, way := range relayWays {
+		record := filepath.Join(t.TempDir(), "record.pcap")
+		r := relayTo(t, s.addr, append(split(way), "--record", record)...)
+		r.asDevice(t, "authenticate alice AT -t pap")
+		r.stop()
+		var o recordObject
+		got := runWith(t, nil, "", "decode", record, "--json")
+		if err := json.Unmarshal([]byte(got.out), &o); err != nil || o.ServerMS < 20 {
+			t.Errorf("%s: %+v, %v", way, got, err)
+		}
+	}
+}
+
+// TestRelayRepeatedSecrets: a server that repeats a password makes no secret of it public; the device has the reply
+// as it is.
+func TestRelayRepeatedSecrets(t *testing.T) {
+	t.Parallel()
+	no := &authenReply{status: authenFail, serverMsg: "bad password " + testPassword + "!"}
+	for _, way := range relayWays {
+		for _, options := range []string{"", " --show-secrets"} {
+			s := handWritten(t, func(c *wire) {
+				if q := c.next(); q != nil {
+					c.Write(c.reply(q, no))
+				}
+			})
+			record := filepath.Join(t.TempDir(), "record.pcap")
+			r := relayTo(t, s.addr, append(split(way+options), "-d", "--record", record)...)
+			c := dialDevice(t, r)
+			if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 1}, papStart("alice", testPassword)); err != nil {
+				t.Fatal(err)
+			}
+			var reply authenReply
+			if _, err := c.receive(&reply); err != nil || reply.serverMsg != no.serverMsg {
+				t.Errorf("%s: the device has %+v, %v", way, reply, err)
+			}
+			r.stop()
+			octets, err := os.ReadFile(record)
+			if err != nil {
+				t.Fatal(err)
+			}
+			shown := 0
+			if options != "" {
+				shown = 2
+			}
+			if n := bytes.Count(octets, []byte(testPassword)); n != shown || strings.Contains(r.said.String(), testPassword) != (shown > 0) {
+				t.Errorf("%s%s: the password is in the record %d times, and said:\n%s", way, options, n, r.said)
+			}
+			if lines := r.log.String(); !strings.Contains(lines, "FAIL: bad password [redacted]!") {
+				t.Errorf("%s: the lines are\n%s", way, lines)
+			}
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -447,14 +448,16 @@ func printableASCII(s string) bool {
 type outlet struct {
 	ctx    context.Context
 	to     io.Writer
-	unread error // nobody has read for that moment
+	unread atomic.Bool // nobody has read for that moment
 }
 
 const unreadLimit = time.Second
 
+var errUnread = errors.New("nobody reads them")
+
 func (o *outlet) Write(p []byte) (int, error) {
-	if o.unread != nil {
-		return len(p), o.unread
+	if o.unread.Load() {
+		return len(p), errUnread
 	}
 	written := make(chan error, 1)
 	text := bytes.Clone(p) // an abandoned write still looks at it
@@ -469,8 +472,8 @@ func (o *outlet) Write(p []byte) (int, error) {
 		select {
 		case err = <-written:
 		case <-time.After(unreadLimit):
-			o.unread = errors.New("nobody reads them")
-			err = o.unread
+			o.unread.Store(true)
+			err = errUnread
 		}
 	}
 	return len(p), err

@@ -272,9 +272,9 @@ func sourceName(name string) string {
 func (inv *invocation) readSecret(ctx context.Context, what, name, prompt string, take func(*bufio.Reader) (string, error)) (string, error) {
 	std, person := inv.std, inv.terminal
 	if name != "-" {
-		f, err := os.Open(name)
+		f, err := openFile(ctx, what, name)
 		if err != nil {
-			return "", failf(classUsage, "read the %s: %w", what, err)
+			return "", err
 		}
 		defer f.Close()
 		std.in = f
@@ -283,13 +283,14 @@ func (inv *invocation) readSecret(ctx context.Context, what, name, prompt string
 	var value string
 	var err error
 	if person != nil {
-		if value, err = person.read(ctx, prompt, true, take); classOf(err) == classInterrupted {
-			return "", err
-		} else if errors.Is(err, errNoAnswer) {
+		if value, err = person.read(ctx, prompt, true, take); errors.Is(err, errNoAnswer) {
 			err = nil // an empty one
 		}
 	} else {
-		value, err = toEnd(bufio.NewReader(std.in))
+		err = interruptible(ctx, func() (err error) { value, err = toEnd(bufio.NewReader(std.in)); return err })
+	}
+	if classOf(err) == classInterrupted {
+		return "", err
 	}
 	if err == nil && len(value) > maxSecretFile {
 		err = fmt.Errorf("%s is over %d octets", name, maxSecretFile)
@@ -305,6 +306,19 @@ func (inv *invocation) readSecret(ctx context.Context, what, name, prompt string
 		return "", failf(classUsage, "the %s of %s is empty", what, sourceName(name))
 	}
 	return value, nil
+}
+
+// openFile opens a file to read. An error says what that is for.
+func openFile(ctx context.Context, what, name string) (*os.File, error) {
+	var f *os.File
+	err := interruptible(ctx, func() (err error) { f, err = os.Open(name); return err })
+	switch {
+	case classOf(err) == classInterrupted:
+		return nil, err
+	case err != nil:
+		return nil, failf(classUsage, "read the %s: %w", what, err)
+	}
+	return f, nil
 }
 
 // toNewline and toEnd are what readSecret can take of a terminal: the first line, or all up to the end.
@@ -381,6 +395,9 @@ func (s *session) secrets() []string {
 
 // redact takes our secrets out of the texts of a reply, before anybody sees them.
 func (s *session) redact(texts []field) {
+	if s.asIs {
+		return
+	}
 	var secrets []string
 	for _, f := range texts {
 		if *f.value == "" {

@@ -52,6 +52,7 @@ func newServe(o *optionSet) action {
 		if opts.fault == "help" {
 			return &page{text: faultHelp()}, nil
 		}
+		inv.std.err = &outlet{ctx: ctx, to: inv.std.err}
 		if err := srv.configure(ctx, inv, &opts); err != nil {
 			return nil, err
 		}
@@ -109,7 +110,7 @@ func (srv *labServer) configure(ctx context.Context, inv *invocation, opts *serv
 	if err := srv.loadUsers(ctx, inv, opts); err != nil {
 		return err
 	}
-	if err := srv.setTLS(inv, opts); err != nil {
+	if err := interruptible(ctx, func() error { return srv.setTLS(inv, opts) }); err != nil {
 		return err
 	}
 	if !srv.clear { // over TLS there is no key (RFC 9887 section 3.2)
@@ -227,5 +228,5 @@ func (srv *labServer) run(ctx context.Context, inv *invocation, listen []string)
 			inv.say("try: %s %s%s", strings.TrimSpace(srv.try), l.Addr(), srv.trust)
 		}
 	}
-	return srv.gate.run(ctx, inv, srv.serve, srv.log.flush)
+	return srv.gate.run(ctx, inv, srv.serve, srv.log.close)
 }

@@ -1208,9 +1208,9 @@ func TestTooManyArguments(t *testing.T) {
 func TestUsersFromStdin(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
+	listens := writeTo(func(p []byte) (int, error) { cancel(); return len(p), nil })
 	code := run(ctx, []string{"serve", "--listen", "127.0.0.1:0", "--users-file", "-"}, stdio{in: strings.NewReader("a:b\n"),
-		out: new(bytes.Buffer), err: new(bytes.Buffer), env: func(string) string { return "" }})
+		out: new(bytes.Buffer), err: listens, env: func(string) string { return "" }})
 	if code != classGranted.exit() {
 		t.Errorf("ended with %d", code)
 	}
@@ -1815,7 +1815,7 @@ func TestLastLines(t *testing.T) {
 		srv.log.write(&sessionRecord{subject: subject{user: "alice"}, status: "PASS"})
 		all.Go(func() { <-stuck })
 		began := time.Now()
-		err := srv.drain(&invocation{std: stdio{err: io.Discard}}, all, srv.log.flush)
+		err := srv.drain(&invocation{std: stdio{err: io.Discard}}, all, srv.log.close)
 		if took := time.Since(began); err != nil || took != shutdownTimeout || !strings.HasSuffix(log.String(), "alice PASS\n") {
 			t.Errorf("it takes %v, %v, and the lines are\n%s", took, err, log)
 		}

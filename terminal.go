@@ -57,25 +57,15 @@ func (t *terminal) read(ctx context.Context, prompt string, hidden bool, take fu
 		return "", err
 	}
 	defer t.leave()
-	type answer struct {
-		text string
-		err  error
-	}
+	var text string
 	// The read cannot be called off; after an interruption it ends with the process.
-	answered := make(chan answer, 1)
-	go func() {
-		text, err := take(t.lines)
-		answered <- answer{text, err}
-	}()
-	select {
-	case a := <-answered:
-		if a.err != nil && a.text == "" {
-			return "", errNoAnswer
-		}
-		return a.text, nil
-	case <-ctx.Done():
-		return "", interrupted(ctx)
+	switch err := interruptible(ctx, func() (err error) { text, err = take(t.lines); return err }); {
+	case classOf(err) == classInterrupted:
+		return "", err
+	case err != nil && text == "":
+		return "", errNoAnswer
 	}
+	return text, nil
 }
 
 // show begins a prompt.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -14,6 +15,7 @@ type tracer struct {
 	out         io.Writer
 	showSecrets bool
 	began       time.Time // lines have the time since then; zero for none
+	err         error     // of the first write that failed
 }
 
 // event tells what else happens on the way to a server.
@@ -29,7 +31,16 @@ func (t *tracer) write(text string) {
 	if !t.began.IsZero() {
 		text = fmt.Sprintf("+%.6f %s", time.Since(t.began).Seconds(), text)
 	}
-	io.WriteString(t.out, text)
+	_, err := io.WriteString(t.out, text)
+	t.err = cmp.Or(t.err, err)
+}
+
+// close says whether all packets were written.
+func (t *tracer) close() error {
+	if t == nil || t.err == nil {
+		return nil
+	}
+	return failf(classUsage, "write the packets: %w", cause(t.err))
 }
 
 // fixedOctets are what every body begins with before any text can: a CONTINUE has the fewest.

@@ -7,7 +7,11 @@
 //
 // Every program is a process of its own, and all have the same few processors, so that the relay's work is taken from
 // the other two. Straight and through take turns for several rounds; a ratio is taken within each round, so that what
-// else the machine does at that time touches both sides. The medians of the rounds are judged. Linux only.
+// else the machine does at that time touches both sides. The medians of the rounds are judged.
+//
+// A third program needs a third processor: where there are fewer than four, what the relay costs is mostly that
+// straight has them to itself. So a bare forwarder, which takes octets to the server and back and does nothing else,
+// goes through the same, and there the relay is judged by that. Linux only.
 package main
 
 import (
@@ -20,6 +24,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -29,7 +34,9 @@ import (
 // The limits.
 const (
 	minRate   = 0.5  // of logins a second through the relay, to without it
+	minToBare = 0.65 // the same, to through a bare forwarder
 	maxAdded  = 150  // us that the median of one login takes longer
+	maxToBare = 75   // the same, than through a bare forwarder
 	minShared = 5.0  // of logins a second through relay --single-connect to TLS, to a TLS handshake for each
 	maxRSS    = 24.0 // MiB of the relay, with connected devices
 	connected = 500  // devices at a time
@@ -109,6 +116,7 @@ func (l *lab) measure() (kept bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	sharing, _ := relay(serve, "--single-connect")
 	bridge, _ := relay(append(tls, secure)...)
 	shared, _ := relay(append(tls, secure, "--single-connect")...)
 	if err != nil {
@@ -118,14 +126,16 @@ func (l *lab) measure() (kept bool, err error) {
 	rows := []*row{
 		{name: "64 in flight, straight", addr: serve, args: "-c 64", n: 50_000, key: key},
 		{name: "64 in flight, through", addr: clear, args: "-c 64", n: 50_000, key: deviceKey},
-		{name: "64 in flight, over TLS, straight", addr: secure, args: "-c 64", n: 50_000, tls: tls},
+		{name: "64 in flight, by a bare forwarder", addr: bare, args: "-c 64", n: 50_000, key: key},
 		{name: "64 in flight, through, to TLS", addr: bridge, args: "-c 64", n: 50_000, key: deviceKey},
 		{name: "one login, straight", addr: serve, args: "-c 1 --no-single-connect", n: 1000, key: key},
 		{name: "one login, through", addr: clear, args: "-c 1 --no-single-connect", n: 1000, key: deviceKey},
 		{name: "one login, by a bare forwarder", addr: bare, args: "-c 1 --no-single-connect", n: 1000, key: key},
+		{name: "one login, by --single-connect", addr: sharing, args: "-c 1 --no-single-connect", n: 1000, key: deviceKey},
 		{name: "a handshake each, straight", addr: secure, args: "-c 16 --no-single-connect", n: 500, tls: tls},
 		{name: "a handshake for all, through", addr: shared, args: "-c 16 --no-single-connect", n: 2000, key: deviceKey},
 	}
+	const straight, through, forwarded, toTLS, one, oneThrough, oneForwarded, oneSharing, handshakes, handshake = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
 	for range l.rounds {
 		for _, r := range rows {
 			if err := l.run(r); err != nil {
@@ -138,11 +148,16 @@ func (l *lab) measure() (kept bool, err error) {
 		fmt.Printf("%-34s %12.0f %9.3f ms\n", r.name, median(r.rates), median(r.medians))
 	}
 	fmt.Println()
-	kept = atLeast("rate through, to straight", ratio(rows[1].rates, rows[0].rates), minRate)
-	kept = atLeast("rate through to TLS, to straight", ratio(rows[3].rates, rows[2].rates), minRate) && kept
-	kept = atMost("one login takes longer, us", 1000*(median(rows[5].medians)-median(rows[4].medians)), maxAdded) && kept
-	fmt.Printf("%-36s %7.2f, not judged\n", "by a bare forwarder, us", 1000*(median(rows[6].medians)-median(rows[4].medians)))
-	kept = atLeast("one handshake for all, to one each", ratio(rows[8].rates, rows[7].rates), minShared) && kept
+	rate := func(of, to int) float64 { return ratio(rows[of].rates, rows[to].rates) }
+	longer := func(of, to int) float64 { return 1000 * (median(rows[of].medians) - median(rows[to].medians)) }
+	enough := runtime.NumCPU() >= 4
+	kept = atLeast("rate through, to straight", rate(through, straight), minRate, enough)
+	kept = atLeast("to a bare forwarder's", rate(through, forwarded), minToBare, true) && kept
+	kept = atLeast("through to TLS, to straight in clear", rate(toTLS, straight), minRate, true) && kept
+	kept = atMost("one login takes longer, us", longer(oneThrough, one), maxAdded, enough) && kept
+	kept = atMost("than by a bare forwarder, us", longer(oneThrough, oneForwarded), maxToBare, true) && kept
+	kept = atMost("by --single-connect longer, us", longer(oneSharing, one), maxAdded, true) && kept
+	kept = atLeast("one handshake for all, to one each", rate(handshake, handshakes), minShared, true) && kept
 
 	for _, r := range []*row{
 		{name: "one after the other", addr: clear, args: "-c 1 --no-single-connect", n: 10_000, key: deviceKey},
@@ -158,7 +173,7 @@ func (l *lab) measure() (kept bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	return atMost(fmt.Sprintf("resident set, %d devices, MiB", connected), rss, maxRSS) && kept, nil
+	return atMost(fmt.Sprintf("resident set, %d devices, MiB", connected), rss, maxRSS, true) && kept, nil
 }
 
 // start starts a command that listens, and returns its address.
@@ -204,8 +219,7 @@ func (l *lab) startForwarder(addr string) (string, error) {
 	return strings.TrimSpace(listens), err
 }
 
-// forwardTo takes what comes with a connection to addr, and its answer back, and does nothing else: what a
-// login takes longer through it is what this machine needs for a second connection and a third process.
+// forwardTo takes what comes with a connection to addr, and its answers back, and does nothing else.
 func forwardTo(addr string) error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -218,18 +232,27 @@ func forwardTo(addr string) error {
 			return err
 		}
 		go func() {
-			defer from.Close()
-			octets := make([]byte, 4096)
-			n, _ := from.Read(octets)
 			to, err := net.Dial("tcp", addr)
-			if err != nil {
-				return
+			if err == nil {
+				go carry(to, from)
+				carry(from, to)
 			}
-			defer to.Close()
-			_, _ = to.Write(octets[:n]) // a login without an answer fails the run
-			n, _ = to.Read(octets)
-			_, _ = from.Write(octets[:n])
 		}()
+	}
+}
+
+// carry takes octets from one connection to another, until either ends.
+func carry(to, from net.Conn) {
+	defer to.Close()
+	octets := make([]byte, 8<<10)
+	for {
+		n, err := from.Read(octets)
+		if err != nil {
+			return
+		}
+		if _, err := to.Write(octets[:n]); err != nil {
+			return
+		}
 	}
 }
 
@@ -303,21 +326,25 @@ func ratio(of, to []float64) float64 {
 	return median(ratios)
 }
 
-func atLeast(what string, value, limit float64) bool {
-	return verdict(what, value, limit, "at least", value >= limit)
+// atLeast and atMost compare with a limit, which is not judged where the machine is not made for it.
+func atLeast(what string, value, limit float64, judged bool) bool {
+	return verdict(what, value, limit, "at least", value >= limit, judged)
 }
 
-func atMost(what string, value, limit float64) bool {
-	return verdict(what, value, limit, "at most", value <= limit)
+func atMost(what string, value, limit float64, judged bool) bool {
+	return verdict(what, value, limit, "at most", value <= limit, judged)
 }
 
-func verdict(what string, value, limit float64, word string, kept bool) bool {
+func verdict(what string, value, limit float64, word string, kept, judged bool) bool {
 	says := "PASS"
-	if !kept {
+	switch {
+	case !judged:
+		says = fmt.Sprintf("not judged, on %d processors", runtime.NumCPU())
+	case !kept:
 		says = "OVER THE LIMIT"
 	}
 	fmt.Printf("%-36s %7.2f, %s %6.2f: %s\n", what, value, word, limit, says)
-	return kept
+	return kept || !judged
 }
 
 // peak is the largest resident set that a process has had, in MiB.

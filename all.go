@@ -140,7 +140,7 @@ func (r *replica) warn(inv *invocation) {
 
 // naming is a text with the server's name before it, unless it has that anyway.
 func naming(server, text string) string {
-	if server == "" || strings.Contains(text, server) {
+	if strings.Contains(text, server) { // also where there is no name
 		return text
 	}
 	return server + ": " + text

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -20,8 +21,9 @@ import (
 func TestAll(t *testing.T) {
 	t.Parallel()
 	good, deny := serveWith(t).addr, serveWith(t, "--user", "bob:"+testPassword).addr
+	restart := serveWith(t, "--user", "bob:"+testPassword, "--fault", "restart").addr
 	erring, key, refused := serveWith(t, "--fault", "error").addr, serveWith(t, "--fault", "wrong-key").addr, refusedAddr(t)
-	pairs := []string{"GOOD", good, "DENY", deny, "ERR", erring, "KEY", key, "REFUSED", refused}
+	pairs := []string{"GOOD", good, "DENY", deny, "RESTART", restart, "ERR", erring, "KEY", key, "REFUSED", refused}
 	const login, hint = "authenticate bob ", `tacacs_plus: hint: `
 	const noConnection = `tacacs_plus: connect to REFUSED: connection refused\n` + hint + `REFUSED: nothing listens there.*\n`
 	for _, tt := range []struct {
@@ -32,6 +34,7 @@ func TestAll(t *testing.T) {
 		{login + "DENY --all", 0, `DENY: PASS\n`, ``},
 		{login + "GOOD,DENY --all", 1, `GOOD: FAIL: Password incorrect\. Password:\nDENY: PASS\n`, ``},
 		{login + "DENY,GOOD --all -t pap", 1, `DENY: PASS\nGOOD: FAIL: Login incorrect\n`, ``},
+		{login + "DENY,RESTART --all", 0, `DENY: PASS\nRESTART: PASS\n`, `tacacs_plus: warning: RESTART: the server asks to restart with pap instead of ascii\n`},
 		{login + "DENY,GOOD", 0, `PASS\n`, ``},
 		{login + "ERR,GOOD,DENY --all -t pap", 3, `ERR: [E]RROR\nGOOD: FAIL.*\nDENY: PASS\n`, `tacacs_plus: ERR answered [E]RROR: database down\n` + hint + `ERR: .*\n`},
 		{login + "REFUSED,ERR --all -t pap -q", 4, ``, noConnection + `tacacs_plus: ERR answered .*\n.*\n`},
@@ -124,6 +127,14 @@ func TestAllAddresses(t *testing.T) {
 	runWith(t, secretsInEnv, "show run\nshow version\n", split(line+",127.0.0.1"+port+" --all --cmd-file -")...).check(t, 4, `tac1\.test:49  127\.0\.0\.1\S+\n`+
 		`error         PASS_ADD +show run\n    tac1\.test:49: resolve tac1.test: .*\nerror         PASS_ADD +show version\n`+
 		`tac1\.test:49: 0 permitted, 0 denied, 2 without a verdict\n\S+: 2 permitted, 0 denied\n2 commands: the servers differ on 0\n`, ``)
+	asked.Store(0)
+	runWith(t, secretsInEnv, "", split("authorize alice t.test --all")...).check(t, 4, `(?s).*`, `(?s).*`)
+	once = asked.Swap(0)
+	runWith(t, secretsInEnv, "show run\nshow version\n", split("authorize alice t1.t,127.0.0.1"+port+" --all --cmd-file -")...).check(t, 4,
+		`t1\.t:49    127\.0\.0\.1\S+\nerror      PASS_ADD +show run\n(?s:.*)`, ``)
+	if n := asked.Load(); n != once {
+		t.Errorf("%d questions to the name server, not %d", n, once)
+	}
 }
 
 // TestAllInterruptedResolver is Ctrl-C while a name is looked up.
@@ -198,6 +209,25 @@ func TestAllInterrupted(t *testing.T) {
 	if got.code != classInterrupted.exit() || got.err != "tacacs_plus: interrupted\n" {
 		t.Errorf("got %+v", got)
 	}
+
+	// All is answered, and the next command may come.
+	ctx, cancel := context.WithCancel(t.Context())
+	in, feed := io.Pipe()
+	defer feed.Close()
+	var out, said lockedBuffer
+	done := make(chan exitCode, 1)
+	go func() {
+		done <- run(ctx, []string{"authorize", "alice", good.addr, "--all", "--cmd-file", "-"}, stdio{in: in, out: &out, err: &said,
+			env: func(name string) string { return secretsInEnv[name] }})
+	}()
+	if _, err := io.WriteString(feed, "show run\n"); err != nil {
+		t.Fatal(err)
+	}
+	waitUntil(t, "the row is there", func() bool { return strings.Contains(out.String(), "show run") })
+	cancel()
+	if code := <-done; code != classInterrupted.exit() || said.String() != "tacacs_plus: interrupted\n" {
+		t.Errorf("got %d, %s", int(code), &said)
+	}
 }
 
 // A lastRoom takes so many writes, and no more.
@@ -240,6 +270,7 @@ func TestAllCommandFile(t *testing.T) {
 	t.Parallel()
 	one := serveWith(t, "--permit", "^show", "--deny", ".").addr
 	two := serveWith(t, "--permit", "^(show|conf)", "--deny", ".").addr
+	like := serveWith(t, "--permit", "^show", "--deny", ".").addr
 	refused := refusedAddr(t)
 	dir := t.TempDir()
 	file := filepath.Join(dir, "commands")
@@ -253,6 +284,11 @@ func TestAllCommandFile(t *testing.T) {
 			`FAIL +FAIL +reload: command not permitted\nONE: 1 permitted, 2 denied\nTWO: 2 permitted, 1 denied\n3 commands: the servers differ on 1\n`, ``},
 		{"the other way round", "configure\n", "TWO,ONE", 1, `TWO +ONE\nPASS_ADD +FAIL +configure  <- the servers differ\n` + denied +
 			`TWO: 1 permitted, 0 denied\nONE: 0 permitted, 1 denied\n1 command: the servers differ on 1\n`, ``},
+		{"the middle one differs", "configure\n", "ONE,TWO,LIKE", 1, `ONE +TWO +LIKE\nFAIL +PASS_ADD +FAIL +configure  <- the servers differ\n` + denied +
+			`    LIKE: command not permitted\n(?:.*\n){3}1 command: the servers differ on 1\n`, ``},
+		{"of some nothing is expected", "+show run\nreload\n", "ONE,TWO", 0, `(?s).*\n2 commands: the servers differ on 0\n`, ``},
+		{"not expected of the first", "+configure\n", "ONE,TWO,LIKE", 1, `(?s).*configure  <- not permitted  <- the servers differ\n.*`, ``},
+		{"JSON of a bad line", "+\n", "ONE --json", 2, `\{"line":1,.*"server":"ONE","error":.*\}\n`, ``},
 		{"expected", "+show run\n-reload\n# no\n", "ONE,TWO", 0, `(?s).*\n2 commands: the servers differ on 0\n`, ``},
 		{"not expected", "-configure\n+configure\n", "ONE,TWO", 1, `ONE +TWO\nFAIL +PASS_ADD +configure  <- not denied  <- the servers differ\n` + denied +
 			`FAIL +PASS_ADD +configure  <- not permitted  <- the servers differ\n` + denied +
@@ -271,12 +307,15 @@ func TestAllCommandFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, from := range []string{file, "-"} {
-			r := strings.NewReplacer("ONE", one, "TWO", two, "REFUSED", refused)
+			r := strings.NewReplacer("ONE", one, "TWO", two, "LIKE", like, "REFUSED", refused)
 			got := runWith(t, secretsInEnv, tt.text, split("authorize alice --all --cmd-file "+from+" -H "+r.Replace(tt.options))...)
 			t.Run(tt.name, func(t *testing.T) { got.check(t, tt.code, r.Replace(tt.out), r.Replace(tt.err)) })
 		}
 	}
-	got := runWith(t, secretsInEnv, "", "authorize", "alice", one+","+two, "--all", "--cmd-file", dir)
+	closes := serveWith(t, "--fault", "single-close").addr
+	got := runWith(t, secretsInEnv, strings.Repeat("show run\n", 20), "authorize", "alice", closes, "--all", "--single-connect", "--cmd-file", "-")
+	got.check(t, 0, `(?s).*`, `tacacs_plus: warning: `+closes+`: the server ends connections that are in use; .*\n`)
+	got = runWith(t, secretsInEnv, "", "authorize", "alice", one+","+two, "--all", "--cmd-file", dir)
 	got.check(t, classUsage.exit(), ``, `tacacs_plus: read the requests: .*\n`)
 }
 
@@ -291,18 +330,19 @@ func TestAllCommandFileWindow(t *testing.T) {
 	slow := handWritten(t, func(c *wire) { <-release; c.behave() })
 	var text, want strings.Builder
 	for i := range commands {
-		fmt.Fprintf(&text, "show %d\n", i)
-		fmt.Fprintf(&want, "PASS_ADD show %d\n", i)
+		command := fmt.Sprintf("show %d%s", i, strings.Repeat("x", 90)) // long, so that no buffer has room for all
+		fmt.Fprintln(&text, command)
+		fmt.Fprintln(&want, "PASS_ADD", command)
 	}
 	done := make(chan outcome, 1)
 	go func() {
 		done <- runWith(t, secretsInEnv, text.String(), "authorize", "alice", quick.addr+","+slow.addr, "--all", "--cmd-file", "-", "--single-connect", "--timeout", "1h")
 	}()
 	defer let()
-	waitUntil(t, "the quick server is ahead", func() bool { return quick.asked("alice") > 100 })
+	waitUntil(t, "the quick server is ahead", func() bool { return quick.asked("alice") > 20 })
 	let()
 	got := <-done
-	rows := regexp.MustCompile(`(?m)^PASS_ADD +PASS_ADD +(show \d+)\n`).FindAllStringSubmatch(got.out, -1)
+	rows := regexp.MustCompile(`(?m)^PASS_ADD +PASS_ADD +(show .*)\n`).FindAllStringSubmatch(got.out, -1)
 	var shown strings.Builder
 	for _, r := range rows {
 		fmt.Fprintf(&shown, "PASS_ADD %s\n", r[1])

@@ -165,7 +165,7 @@ func optionWords(o *optionSet, name string, value json.RawMessage) (words []stri
 		values, err = oneValue(given, f.Value, value)
 	}
 	for _, v := range values {
-		if v == "-" && strings.HasSuffix(o.row(f.Name).arg, "FILE") {
+		if v == "-" && o.row(f.Name).arg == "FILE" {
 			return nil, failf(classUsage, "there is no standard input for %s under Ansible", given)
 		}
 		words = append(words, word+"="+v)
@@ -224,8 +224,11 @@ func oneText(name string, value json.RawMessage) (text string, err error) {
 	if value != nil && json.Unmarshal(value, &text) != nil {
 		return "", failf(classUsage, "%s is not one text", name).withHint("put it in quotes, so that YAML leaves it as it is")
 	}
-	if strings.ContainsRune(text, utf8.RuneError) {
+	switch {
+	case strings.ContainsRune(text, utf8.RuneError):
 		return "", failf(classUsage, "%s is not Unicode text", name)
+	case strings.HasSuffix(name, "password") && strings.ContainsAny(text, "\r\n"): // which nobody can type at a prompt
+		return "", failf(classUsage, "%s has more than one line", name).withHint("YAML's | and > add the end of a line, |- and >- do not")
 	}
 	return text, nil
 }
@@ -236,13 +239,21 @@ type ansibleAnswer struct {
 	changes, skipped bool
 	stream           io.Reader     // what was shown before the end
 	said             *bytes.Buffer // standard error
+	objects          []any         // that --json shows
 	msg              string
 }
 
 // conclude keeps for the message what standard error would have said.
 func (a *ansibleAnswer) conclude(err error) *failure {
 	f := a.output.conclude(err)
-	a.msg = strings.TrimSpace(a.output.line())
+	for d := json.NewDecoder(io.MultiReader(a.stream, strings.NewReader(a.output.json()))); ; {
+		var object map[string]any
+		if d.Decode(&object) != nil {
+			break
+		}
+		a.objects = append(a.objects, object)
+	}
+	a.msg = cmp.Or(a.sum(), strings.TrimSpace(a.output.line()))
 	if f != nil && f.err != nil {
 		a.msg = oneLine(f.Error())
 	}
@@ -252,22 +263,42 @@ func (a *ansibleAnswer) conclude(err error) *failure {
 	return nil
 }
 
+// sum is what several answers, or the servers of a check, come to, on one line; empty for one alone.
+func (a *ansibleAnswer) sum() string {
+	parts, things, fine := a.objects, "answers", "granted"
+	if len(parts) == 1 {
+		parts, _ = parts[0].(map[string]any)["servers"].([]any)
+		things, fine = "servers", "well"
+	}
+	if len(parts) < 2 {
+		return ""
+	}
+	not := 0
+	var why []string // each reason once
+	for _, part := range parts {
+		facts := part.(map[string]any)
+		if wrong, is := facts["error"].(map[string]any); is {
+			not++
+			server, _ := facts["server"].(string)
+			if text := naming(server, oneLine(fmt.Sprint(wrong["message"]))); !slices.Contains(why, text) {
+				why = append(why, text)
+			}
+		}
+	}
+	if not == 0 {
+		return fmt.Sprintf("%d %s, all %s", len(parts), things, fine)
+	}
+	return fmt.Sprintf("%d %s, %d not %s: %s", len(parts), things, not, fine, strings.Join(why, "; "))
+}
+
 func (a *ansibleAnswer) json() string {
 	answer := make(map[string]any)
-	var objects []map[string]any
-	for d := json.NewDecoder(io.MultiReader(a.stream, strings.NewReader(a.output.json()))); ; {
-		var object map[string]any
-		if d.Decode(&object) != nil {
-			break
-		}
-		objects = append(objects, object)
-	}
-	switch len(objects) {
+	switch len(a.objects) {
 	case 0:
 	case 1:
-		answer = objects[0]
+		answer = a.objects[0].(map[string]any)
 	default:
-		answer["answers"] = objects
+		answer["answers"] = a.objects
 	}
 	var warnings []string
 	for said := range strings.Lines(a.said.String()) {

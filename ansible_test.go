@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -73,7 +74,8 @@ func play(t *testing.T, task string, pairs ...string) (got taskAnswer) {
 func TestAnsible(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t, "--permit", "^show", "--deny", ".", "--user", "quoted:0123")
-	dir := filepath.ToSlash(writeFiles(t, map[string]string{"key": testKey + "\n", "rules": "show version\nreload\n", "rule": "show version\n"}))
+	other := serveWith(t)
+	dir := filepath.ToSlash(writeFiles(t, map[string]string{"key": testKey + "\n", "rules": "show version\nreload\nreboot\n", "rule": "show version\n", "twice": "show version\nshow clock\n"}))
 	for _, tt := range []struct {
 		task    string
 		code    exitCode
@@ -100,13 +102,15 @@ func TestAnsible(t *testing.T) {
 		{`{"command": "account", "user": "alice", "host": "AT", KEY, "args": ["service=shell", "cmd=show", "task_id=8"]}`, 0, true, "SUCCESS", `SUCCESS task_id=8`},
 		{`{"command": "account", "user": "alice", "host": "127.0.0.1:1", KEY}`, 4, false, "", `connect to 127.0.0.1:1: .*`},
 		{`{"command": "check", "host": "AT,AT", KEY}`, 0, false, "", `(?s)127.0.0.1:\d+: OK\n.*`},
-		{`{"command": "check", "host": "AT,127.0.0.1:1", KEY, "tls": "no"}`, 4, false, "", `(?s)127.0.0.1:\d+: OK\n.*127.0.0.1:1: FAILED: .*`},
+		{`{"command": "check", "host": "AT,OTHER", KEY}`, 0, false, "", `2 servers, all well`},
+		{`{"command": "check", "host": "AT,127.0.0.1:1", KEY, "tls": "no"}`, 4, false, "", `2 servers, 1 not well: connect to 127.0.0.1:1: .*`},
 		{`{"command": "check", LOGIN, "types": "Yes", "negative": 1}`, 0, false, "", `(?s).*type mschapv2: PASS\n.*wrong password: refused`},
+		{`{"command": "check", LOGIN, "types": "y", "negative": "T", "4": "on", "6": "N", "tls": "F"}`, 0, false, "", `(?s).*type mschapv2: PASS\n.*wrong password: refused`},
 		{`{"command": "version"}`, 0, false, "", `tacacs_plus .*`},
 	} {
 		t.Run(tt.task, func(t *testing.T) {
 			t.Parallel()
-			got := play(t, tt.task, "AT", s.addr, "DIR", dir)
+			got := play(t, tt.task, "AT", s.addr, "OTHER", other.addr, "DIR", dir)
 			if got.code != tt.code || got.Changed != tt.changed || got.Status != tt.status || got.Skipped ||
 				!regexp.MustCompile(`^(?:`+tt.msg+`)$`).MatchString(got.Msg) {
 				t.Errorf("got %d, %s", got.code, got.out)
@@ -115,9 +119,24 @@ func TestAnsible(t *testing.T) {
 	}
 	t.Run("several answers", func(t *testing.T) {
 		t.Parallel()
-		got := play(t, `{"command": "authorize", "user": "alice", "host": "AT", KEY, "cmd_file": "DIR/rules"}`, "AT", s.addr, "DIR", dir)
-		if got.code != classDenied.exit() || len(got.Answers) != 2 || !got.Answers[0].Granted || got.Answers[1].Granted {
-			t.Errorf("got %d, %s", got.code, got.out)
+		for task, want := range map[string]struct {
+			code    exitCode
+			granted string
+			msg     string
+		}{
+			`"command": "authorize", "cmd_file": "DIR/rules", "host": "AT"`:        {1, "true false false", `3 answers, 2 not granted: AT: FAIL: command not permitted`},
+			`"command": "authorize", "cmd_file": "DIR/twice", "host": "AT"`:        {0, "true true", "2 answers, all granted"},
+			`"command": "enable", PASSWORD, "all": true, "host": "127.0.0.1:1,AT"`: {4, "false true", `2 answers, 1 not granted: connect to 127.0.0.1:1: .*`},
+		} {
+			got := play(t, `{"user": "alice", KEY, `+task+`}`, "AT", s.addr, "DIR", dir)
+			var granted []string
+			for _, answer := range got.Answers {
+				granted = append(granted, strconv.FormatBool(answer.Granted))
+			}
+			msg := "^" + strings.ReplaceAll(want.msg, "AT", s.addr) + "$"
+			if got.code != want.code || strings.Join(granted, " ") != want.granted || !regexp.MustCompile(msg).MatchString(got.Msg) {
+				t.Errorf("%s: got %d, %s", task, got.code, got.out)
+			}
 		}
 	})
 }
@@ -160,6 +179,9 @@ func TestAnsibleMistakes(t *testing.T) {
 		{`{"command": "authenticate", "user": "alice", "host": "AT", KEY, "password": true}`, `password is not one text; hint: .*`},
 		{`{"command": "authenticate", "user": "alice", "host": "AT", KEY, "password": ["s3cret"]}`, `password is not one text; hint: .*`},
 		{`{"command": "authenticate", "user": "alice", "host": "AT", KEY, "password": "s3cret\udc80"}`, `password is not Unicode text`},
+		{`{"command": "authenticate", "user": "alice", "host": "AT", KEY, "password": "s3cret\n"}`, `password has more than one line; hint: .*`},
+		{`{"command": "chpass", LOGIN, "new_password": "s3cret\r\n"}`, `new_password has more than one line; hint: .*`},
+		{`{"command": "chpass", LOGIN, "new_password": "s3\ncret"}`, `new_password has more than one line; hint: .*`},
 		{`{"command": "authenticate", "user": "alice", "host": "AT", "key": "", PASSWORD}`, `the key of the command line is empty`},
 		{`{"command": "authenticate", LOGIN, "answer": ["s3cret", 1]}`, `answer is not one text; hint: .*`},
 		{`{"command": "authenticate", LOGIN, "answer": {"a": "s3cret"}}`, `answer is not one text; hint: .*`},
@@ -180,6 +202,7 @@ func TestAnsibleMistakes(t *testing.T) {
 		{`{"command": "chpass", LOGIN, "new_password": null}`, `no new password, and no terminal to ask for it; hint: .*`},
 		{`{"command": "chpass", LOGIN, "new_password": "s3cret", "key_file": "-"}`, `there is no standard input for key_file under Ansible`},
 		{`{"command": "chpass", "user": "alice", "host": "AT", PASSWORD, "password_stdin": true}`, `there is no standard input for password_stdin under Ansible`},
+		{`{"command": "chpass", LOGIN, "new_password_stdin": true}`, `there is no standard input for new_password_stdin under Ansible`},
 		{`{"command": "authorize", LOGIN, "cmd_file": "-"}`, `there is no standard input for cmd_file under Ansible`},
 		{`{"command": "account", "host": "AT", "_ansible_check_mode": true}`, `USER is missing; hint: .*`},
 	} {

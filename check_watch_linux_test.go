@@ -15,11 +15,12 @@ func TestCheckIntervalAtATerminal(t *testing.T) {
 	s, refused := serveWith(t), refusedAddr(t)
 	for _, tt := range []struct{ options, shown string }{
 		{"", `\r\x1b\[K2\S+Z ` + s.addr + `: OK\r\n2\S+Z ` + refused + `: FAILED: [^\r]*\r\n\d\d:\d\d:\d\dZ round 1: 1 of 2 well, not [^\r]*\r\x1b\[K\d\d:\d\d:\d\dZ round 2: 1 of 2 well, not [^\r]*\r\x1b\[K`},
+		{" -H " + s.addr + "," + refused + ",127.0.0.2:1,127.0.0.3:1", `[^\r]*\r\x1b\[K(?:2[^\r]*\r\n){4}[^\r]{57}\.\.\.\r\x1b\[K[^\r]{57}\.\.\.\r\x1b\[K`},
 		{" --json", `\{[^\r]*\r\n\{[^\r]*\r\n`},
 		{" -q", ``},
 	} {
 		p := openPTY(t)
-		code := run(t.Context(), split("check "+s.addr+","+refused+" --interval 100ms --count 2"+tt.options),
+		code := run(t.Context(), split("check --interval 100ms --count 2 -H "+s.addr+","+refused+tt.options),
 			stdio{in: strings.NewReader(""), out: p.program, err: io.Discard, env: func(name string) string { return secretsInEnv[name] }})
 		if _, err := p.program.WriteString("[end]"); err != nil {
 			t.Fatal(err)

@@ -12,7 +12,8 @@ import (
 )
 
 // watchedRounds runs a watch of tac1 and tac2 in a bubble, where it is midnight. A round is a word: a letter
-// for each server (k well, d down, r refused, w wrong key, n no TACACS+, p with a login that passes), then how many
+// for each server (k well, d down, r refused, w wrong key, n no TACACS+, p with a login that passes, a and b with a
+// wrong key and a right one, t with a type that fails, x with a wrong password that passes), then how many
 // seconds it takes. After the last round comes Ctrl-C.
 func watchedRounds(t *testing.T, own checkOptions, out outputOptions, room int, words string) (said, shown string, began []time.Duration, code exitCode) {
 	var stdout, stderr bytes.Buffer
@@ -20,7 +21,7 @@ func watchedRounds(t *testing.T, own checkOptions, out outputOptions, room int, 
 	if room > 0 {
 		inv.std.out = &lastRoom{room}
 	}
-	inv.caller.user = "alice"
+	inv.caller.user = "al\x1bice"
 	ctx, interrupt := context.WithCancel(t.Context())
 	start := time.Now()
 	rounds := strings.Fields(words)
@@ -43,6 +44,14 @@ func watchedRounds(t *testing.T, own checkOptions, out outputOptions, room int, 
 				s.fail(failf(classProtocol, "wrong key"), nagiosCritical)
 			case 'p':
 				s.Login = "PASS"
+			case 'a', 'b':
+				fits := letter == 'b'
+				s.KeyOK = &fits
+				s.fail(failf(classProtocol, "wrong key"), nagiosCritical)
+			case 't':
+				s.Types = map[string]string{"pap": "FAIL"}
+			case 'x':
+				s.WrongPassword = "PASS"
 			}
 			r.Servers = append(r.Servers, s)
 		}
@@ -81,12 +90,16 @@ func TestWatch(t *testing.T) {
 			"tac1:49: well in 0 of 2 rounds, 1 change|tac2:49: well in 2 of 2 rounds, 1 change", classProtocol.exit()},
 		{"the same class, but down", "kw kn kn", 3, outputOptions{}, "0s 10s 20s", at + "00.000Z tac1:49: OK\n" + at + "00.000Z tac2:49: FAILED: wrong key\n" + at + "10.000Z tac2:49: FAILED: wrong key\n",
 			"tac1:49: well in 3 of 3 rounds, 0 changes|tac2:49: well in 0 of 3 rounds, 1 change", classProtocol.exit()},
+		{"another key", "ka kb", 2, outputOptions{}, "0s 10s", at + "00.000Z tac1:49: OK\n" + at + "00.000Z tac2:49: FAILED: wrong key\n" + at + "10.000Z tac2:49: FAILED: wrong key\n",
+			"tac1:49: well in 2 of 2 rounds, 0 changes|tac2:49: well in 0 of 2 rounds, 1 change", classProtocol.exit()},
+		{"another type, another wrong password", "kk tx", 2, outputOptions{}, "0s 10s", at + "00.000Z tac1:49: OK\n" + at + "00.000Z tac2:49: OK\n" + at + "10.000Z tac1:49: OK\n" + at + "10.000Z tac2:49: OK\n",
+			"tac1:49: well in 2 of 2 rounds, 1 change|tac2:49: well in 2 of 2 rounds, 1 change", 0},
 		{"a round's time counts", "kk3 kk9 kk25 kk", 4, outputOptions{quiet: true}, "0s 10s 20s 45s", "", "", 0},
 		{"one round", "dk", 1, outputOptions{quiet: true}, "0s", "", "", classNetwork.exit()},
 		{"interrupted", "kk", 0, outputOptions{}, "0s 10s", at + "00.000Z tac1:49: OK\n" + at + "00.000Z tac2:49: OK\n",
 			"tac1:49: well in 1 of 1 round, 0 changes|tac2:49: well in 1 of 1 round, 0 changes", classInterrupted.exit()},
-		{"JSON", "kd", 1, outputOptions{json: true}, "0s", `{"time":"` + at + `00.000Z","command":"check","user":"alice","server":"tac1:49","up":true}` + "\n" +
-			`{"time":"` + at + `00.000Z","command":"check","user":"alice","server":"tac2:49","up":false,"error":{"class":"network","message":"no reply from tac2:49"}}` + "\n",
+		{"JSON", "kd", 1, outputOptions{json: true}, "0s", `{"time":"` + at + `00.000Z","command":"check","user":"al\\x1bice","server":"tac1:49","up":true}` + "\n" +
+			`{"time":"` + at + `00.000Z","command":"check","user":"al\\x1bice","server":"tac2:49","up":false,"error":{"class":"network","message":"no reply from tac2:49"}}` + "\n",
 			"tac1:49: well in 1 of 1 round, 0 changes|tac2:49: well in 0 of 1 round, 0 changes", classNetwork.exit()},
 		{"verbose", "kp", 1, outputOptions{verbose: true}, "0s", at + "00.000Z tac1:49: OK\n  time: \n" + at + "00.000Z tac2:49: OK\n  time: \n  login: PASS\n",
 			"tac1:49: well in 1 of 1 round, 0 changes|tac2:49: well in 1 of 1 round, 0 changes", 0},

@@ -62,9 +62,8 @@ func (c *completer) pass(word string) {
 		if row, attached := c.option(word); row != nil && !attached && !isToggle(row.value) {
 			c.waiting = row
 		}
-	case strings.HasPrefix(word, "@"):
 	case c.inv.action == nil:
-		_ = c.inv.name(word)
+		_ = c.inv.name(word) // @NAME is none
 	}
 }
 
@@ -135,7 +134,7 @@ func (c *completer) offerOptions() {
 
 // offerValues writes the values of an option, which stand after the prefix.
 func (c *completer) offerValues(row *optionRow, prefix string) {
-	if strings.HasSuffix(row.arg, "FILE") {
+	if row.arg == "FILE" {
 		address, _ := cutAddress(strings.TrimPrefix(c.word, prefix))
 		c.offerFiles(prefix + address)
 	}

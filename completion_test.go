@@ -29,11 +29,12 @@ func offers(t *testing.T, env map[string]string, words ...string) []string {
 
 func TestCompletion(t *testing.T) {
 	t.Parallel()
-	_, env := profileDir(t, "prod", "", "lab", "", "prod.key", "", "two words", "")
+	_, env := profileDir(t, "prod", "", "lab", "", "prod.key", "", "two words", "", "right\u202eleft", "")
 	for _, tt := range []struct{ line, want string }{
 		{"auth", "authenticate authorize"},
 		{"-v auth", "authenticate authorize"},
 		{"--timeout 5 auth", "authenticate authorize"},
+		{"--timeout=5 auth", "authenticate authorize"},
 		{"--timeout=5 @prod auth", "authenticate authorize"},
 		{"nonsense ''", "authenticate enable chpass authorize account check batch bench serve relay decode completion version help"},
 		{"nonsense --retr", "--retries"},
@@ -63,7 +64,8 @@ func TestCompletion(t *testing.T) {
 		{"authenticate --nonsense=a", ""},
 		{"authenticate --tls al", ""},
 		{"authenticate alice ''", ""},
-		{"authenticate alice @", "@lab @prod"},
+		{"authenticate alice @", `@lab @prod @right\xe2\x80\xaeleft`},
+		{"@nonsense auth", "authenticate authorize"},
 		{"@pr", "@prod"},
 		{"authenticate --host @", ""},
 		{"@./f", "FILE@"},
@@ -86,6 +88,7 @@ func TestCompletion(t *testing.T) {
 	}
 	want := "authenticate\tdoes this password log in?\nauthorize\tmay the user do this? (default: open a shell)\n"
 	runWith(t, env, "", "completion", "--", "auth").check(t, 0, strings.NewReplacer("?", `\?`, "(", `\(`, ")", `\)`).Replace(want), "")
+	runWith(t, env, "", "completion", "--", "--key-f").check(t, 0, "--key-file\tfile with the shared secret\n", "")
 	runWith(t, env, "", "completion", "--", "--authen").check(t, 0, "--authen-type\tauthentication type\n", "")
 }
 

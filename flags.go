@@ -403,8 +403,8 @@ func (o *optionSet) unknown(arg, shown string, named bool) error {
 }
 
 // nearest is the one of the candidates that word is most likely a slip of, or nothing: the only one
-// that begins with the word, else one of which at most two letters are wrong, missing or too many,
-// and one in a short word.
+// that begins with the word, else one of which at most two letters are wrong, missing, too many or
+// swapped, and one in a short word.
 func nearest(word string, candidates []string) (meant string) {
 	limit := 2
 	if len(word) < 5 {
@@ -428,25 +428,26 @@ func beginning(word string, candidates []string) []string {
 	})
 }
 
-// distance is how many letters have to be changed, put in or left out to make b of a (Levenshtein).
+// distance is how many letters have to be changed, put in, left out or swapped with the next one to make b of a.
 func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			changed := diagonal
-			if a[i] != b[j] {
-				changed++
+	var before, above []int // rows of the table: how far the first letters of a are from those of b
+	for i := range len(a) + 1 {
+		row := make([]int, len(b)+1)
+		for j := range row {
+			switch {
+			case i == 0 || j == 0:
+				row[j] = i + j
+			case a[i-1] == b[j-1]:
+				row[j] = above[j-1]
+			case i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1]:
+				row[j] = 1 + min(above[j], row[j-1], before[j-2])
+			default:
+				row[j] = 1 + min(above[j-1], above[j], row[j-1])
 			}
-			diagonal = row[j+1]
-			row[j+1] = min(changed, row[j]+1, row[j+1]+1)
 		}
+		before, above = above, row
 	}
-	return row[len(b)]
+	return above[len(b)]
 }
 
 func isToggle(v flag.Value) bool {

@@ -328,6 +328,8 @@ var usageErrors = []struct{ line, message, hint string }{
 	{"help autorize", `unknown command "autorize"`, "did you mean authorize?"},
 	{"authenticate alice SERVER --timout 5", "unknown option --timout", "did you mean --timeout?"},
 	{"--tiemout 5 authenticate alice SERVER", "unknown option --tiemout", "did you mean --timeout?"},
+	{"authenticate alice SERVER --tsl", "unknown option --tsl", "did you mean --tls?"},
+	{"authenticate alice SERVER --xtimoutex", "unknown option --xtimoutex", "tacacs_plus help, and tacacs_plus help COMMAND, list the options"},
 	{"authenticate alice SERVER --jsn", "unknown option --jsn", "did you mean --json?"},
 	{"authenticate alice SERVER --key_fiel k", "unknown option --key_fiel", "did you mean --key-file?"},
 	{"authenticate alice SERVER --rate 5", "unknown option --rate", "it is an option of bench"},
@@ -568,6 +570,22 @@ func checkUsage(t *testing.T, name string, got outcome, message, hint string, as
 	}
 	if got != want {
 		t.Errorf("%s\nends with %d %q\n%s\nnot with 2\n%s", name, got.code, got.out, got.err, want.err)
+	}
+}
+
+// TestDistance: what is one slip of the fingers counts as one.
+func TestDistance(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		a, b string
+		want int
+	}{
+		{"", "", 0}, {"", "tls", 3}, {"tls", "tls", 0}, {"tks", "tls", 1}, {"tl", "tls", 1}, {"tlls", "tls", 1}, {"kitten", "sitting", 3},
+		{"tsl", "tls", 1}, {"pord", "prod", 1}, {"pxrd", "prod", 2}, {"pdro", "prod", 2}, {"badc", "abcd", 2}, {"prodst", "prodost", 1},
+	} {
+		if got, back := distance(tt.a, tt.b), distance(tt.b, tt.a); got != tt.want || back != tt.want {
+			t.Errorf("%q and %q: %d and %d, not %d", tt.a, tt.b, got, back, tt.want)
+		}
 	}
 }
 

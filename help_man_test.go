@@ -71,6 +71,17 @@ func TestManPage(t *testing.T) {
 			t.Errorf("exit code %d is not in the page", int(c.exit()))
 		}
 	}
+	for _, part := range []string{
+		"\n.SH SYNOPSIS\n.B tacacs_plus\n[\\fIOPTION\\fR...] \\fICOMMAND\\fR ",
+		"\n.SH DESCRIPTION\nAsks a TACACS+ server what a network device would ask it: ",
+		"\n.SS \"authenticate USER HOST\"\ndoes this password log in?\n.TP\n\\fB\\-\\-chap\\-id\\fR \\fIN\\fR\nid of the CHAP challenge (default random)\n.TP\n",
+		"\n.TP\n\\fB\\-s\\fR, \\fB\\-\\-service\\fR \\fISERVICE\\fR\nservice (default login): none, login, ppp, ",
+		"\n.TP\n.B 3\nthe server answered ERROR, or with an empty body\n.TP\n",
+	} {
+		if !strings.Contains(page, part) {
+			t.Errorf("the page has no %q", part)
+		}
+	}
 	if other := manPage(commands(), "v1.2.3", "2026-11-24"); other != page {
 		t.Error("made twice, it differs")
 	}
@@ -81,9 +92,9 @@ func TestRoff(t *testing.T) {
 	m := new(roff)
 	m.prose(`a 'b' --c \d ^e` + strings.Repeat(" xxxxxxxxx", 6) + " .so file")
 	m.macro("B", `say "x-y"`, "", "z")
-	m.example("a ~b")
+	m.example("a ~b`")
 	want := `a \(aqb\(aq \-\-c \ed \(hae` + strings.Repeat(" xxxxxxxxx", 5) + "\nxxxxxxxxx .so file\n" +
-		`.B "say \(dqx\-y\(dq" "" z` + "\n.RS\n.nf\na \\(tib\n.fi\n.RE\n.PP\n"
+		`.B "say \(dqx\-y\(dq" "" z` + "\n.RS\n.nf\na \\(tib\\(ga\n.fi\n.RE\n.PP\n"
 	if got := m.b.String(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}

@@ -143,7 +143,7 @@ func profileFolder(env func(string) string) string {
 func profileNames(env func(string) string) (names []string) {
 	entries, _ := os.ReadDir(profileFolder(env)) // without the folder there are none
 	for _, e := range entries {
-		if !e.IsDir() && !strings.ContainsAny(e.Name(), ". \t\n") {
+		if !e.IsDir() && !strings.ContainsAny(e.Name(), ". ") {
 			names = append(names, e.Name())
 		}
 	}
@@ -196,7 +196,7 @@ func (r *profileReader) read(line string) error {
 	if !here || !r.inv.command.accepts(*row) || r.typed[name] || r.excluded(name) {
 		return nil
 	}
-	if strings.HasSuffix(row.arg, "FILE") && value != "" && value != "-" {
+	if row.arg == "FILE" && value != "" && value != "-" {
 		arg = "--" + name + "=" + inFolder(r.folder, value)
 	}
 	_, err := o.take(arg, nil, true)

@@ -270,6 +270,8 @@ func TestProfileIsMissing(t *testing.T) {
 	user := "\ntacacs_plus: hint: a user whose name begins with @ is given by -u\n"
 	for _, tt := range []struct{ words, err string }{
 		{"@prd", "hint: did you mean @prod?\n"},
+		{"@pord", "hint: did you mean @prod?\n"},
+		{"@drop", user},
 		{"@alice", "read the profile: stat " + filepath.Join(dir, "alice") + ": "},
 		{"@alice", user},
 		{"@backup", user},
@@ -281,8 +283,17 @@ func TestProfileIsMissing(t *testing.T) {
 		{"@prod @staging", "@prod and @staging are two profiles, and one is the limit" + user},
 	} {
 		got := runWith(t, env, "", append(split("authenticate alice tac1"), split(tt.words)...)...)
-		if got.code != classUsage.exit() || got.out != "" || !strings.Contains(got.err, tt.err) || strings.Contains(got.err, "hunter2") {
+		says := strings.Contains
+		if strings.HasSuffix(tt.err, "\n") { // to the end
+			says = strings.HasSuffix
+		}
+		if got.code != classUsage.exit() || got.out != "" || !says(got.err, tt.err) || strings.Contains(got.err, "hunter2") {
 			t.Errorf("%s: got %+v, want %q", tt.words, got, tt.err)
+		}
+	}
+	for _, line := range []string{"version @pord", "help @pord", "help --man @pord", "completion bash @pord"} {
+		if got := runWith(t, env, "", split(line)...); got.code != classUsage.exit() || got.out != "" || !strings.HasSuffix(got.err, "did you mean @prod?\n") {
+			t.Errorf("%s: got %+v", line, got)
 		}
 	}
 	for _, line := range []string{"version @prod @prod", "version @full", "help @nowhere -h", "-h @nowhere"} {

@@ -8,3 +8,6 @@ const (
 	ioctlGetTermios = syscall.TIOCGETA
 	ioctlSetTermios = syscall.TIOCSETA
 )
+
+// stopIgnored says that SIGTSTP was ignored when the process was started. Only Linux is asked.
+func stopIgnored() bool { return false }

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strconv"
-	"strings"
 	"syscall"
 	"unsafe"
 )
@@ -100,14 +98,4 @@ func (t *terminal) takeAgain(stopped bool) {
 func orphaned() bool {
 	session, _, _ := syscall.Syscall(syscall.SYS_GETSID, 0, 0, 0)
 	return int(session) == syscall.Getpgrp()
-}
-
-// stopIgnored says that SIGTSTP was ignored when the process was started, which signal.Ignored does
-// not know of this signal. Only Linux tells it.
-func stopIgnored() bool {
-	status, _ := os.ReadFile("/proc/self/status")
-	_, rest, _ := strings.Cut(string(status), "\nSigIgn:\t")
-	mask, _, _ := strings.Cut(rest, "\n")
-	ignored, _ := strconv.ParseUint(mask, 16, 64)
-	return ignored&(1<<(syscall.SIGTSTP-1)) != 0
 }

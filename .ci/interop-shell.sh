@@ -1,6 +1,7 @@
 # shellcheck shell=bash disable=SC2154 # the variables are those of .ci/interop
 #
-# Shells complete the program's lines, each by its own script, and mandoc reads the man page.
+# Shells complete the program's lines, each by its own script, the README's lines set up a jump host, and mandoc reads
+# the man page.
 
 mkdir -p "$tmp/shell/bin" "$tmp/shell/zsh" "$tmp/shell/config/tacacs_plus" "$tmp/shell/config/fish/completions" \
 	"$tmp/shell/data/bash-completion/completions"
@@ -85,6 +86,21 @@ check_tab 'a profile' 'tacacs_plus authenticate alice @pr' 'prod' '\bprod(\.key)
 shells=(bash zsh fish) # bash-completion finds the script for a path at the second Tab only
 # shellcheck disable=SC2088 # it is for the shell that completes
 check_tab 'a program that is no word of the path' '~/bin/tacacs_plus authentic' 'authenticate' '\bauthenticate\b'
+
+# ---- A jump host ----------------------------------------------------------------------------------------------
+
+# The lines of the README, but for the first, which installs, and with a server that exists.
+start_serve --user alice:cisco
+sed -n "/^## At home/,/^Without/{s/tac1,tac2/$serve/; /^    mkdir/,/^    tacacs_plus/p}" README.md >"$tmp/shell/lines"
+for shell in bash zsh; do
+	home=$tmp/shell/$shell-home
+	mkdir "$home"
+	# shellcheck disable=SC2016 # it is for the shell that is started
+	run_program env -u TACACS_PLUS_KEY -u XDG_CONFIG_HOME HOME="$home" ZDOTDIR="$home" PATH="$tmp/shell/bin:$PATH" \
+		bash -c '"$0" "$1" <<<"$2"' "$shell" "$tmp/shell/lines" "$TACACS_PLUS_KEY"
+	verdict "$shell, the README's jump host" "exit 0, key ok, PASS, mode 600, source <(tacacs_plus completion bash)" \
+		"exit $code, key $(sed -n 's/^  key: //p' "$tmp/out"), $(tail -n 1 "$tmp/out"), mode $(stat -c %a "$home/.config/tacacs_plus/tac.key"), $(<"$home/.bashrc")"
+done
 
 # ---- The man page ---------------------------------------------------------------------------------------------
 

@@ -910,6 +910,32 @@ func TestRelayRecordInDoubt(t *testing.T) {
 	}
 }
 
+// TestRelayOnlyServer: a session that no server decided is told of the last one that heard of it, with what it
+// said, where the next one is not there.
+func TestRelayOnlyServer(t *testing.T) {
+	t.Parallel()
+	for _, way := range relayWays {
+		for _, line := range []string{"authenticate alice AT -t pap", "authorize alice AT", "account alice AT"} {
+			for _, status := range []string{"ERROR", statusNoReply} {
+				var o order
+				first := o.closing(t, "A")
+				if status == "ERROR" {
+					first = serveWith(t, "--fault", "error").addr
+				}
+				record := filepath.Join(t.TempDir(), "record.pcap")
+				r := relayTo(t, first+","+refusedAddr(t), append(split(way), "--record", record)...)
+				r.asDevice(t, line)
+				r.stop()
+				for what, text := range map[string]string{"lines": r.log.String(), "record": runWith(t, nil, "", "decode", record).out} {
+					if !strings.Contains(text, " > "+first+" alice ") || !strings.Contains(text, " "+status) {
+						t.Errorf("%s %s, %s: the %s are not of %s:\n%s", line, way, status, what, first, text)
+					}
+				}
+			}
+		}
+	}
+}
+
 // TestRelayRecordWithoutReply: a request that no server answered went through, too.
 func TestRelayRecordWithoutReply(t *testing.T) {
 	t.Parallel()

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -908,6 +909,24 @@ func TestRelayRecordInDoubt(t *testing.T) {
 			t.Errorf("%s: %s is not named: %s", way, first, lines)
 		}
 	}
+}
+
+// TestRelayLateEnd: what cannot be written is named also where the time for the replies under way has passed.
+func TestRelayLateEnd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		stuck, all := make(chan struct{}), new(sync.WaitGroup)
+		all.Go(func() { <-stuck })
+		r, opts := &relayServer{gate: newGate()}, new(relayOptions)
+		io.WriteString(opts.behind("record", writeTo(func([]byte) (int, error) { <-stuck; return 0, io.EOF })), "a packet")
+		said := new(lockedBuffer)
+		err := r.drain(&invocation{std: stdio{err: said}}, all, func() error { time.Sleep(relayEndTimeout); return opts.close() })
+		if !errors.Is(err, errSlow) || !strings.Contains(err.Error(), "record") || said.String() != "" {
+			t.Errorf("%v, and it says %q", err, said)
+		}
+		close(stuck)
+		time.Sleep(linesTimeout) // all else ends
+	})
 }
 
 // TestRelayOnlyServer: a session that no server decided is told of the last one that heard of it, with what it

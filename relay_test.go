@@ -911,6 +911,48 @@ func TestRelayRecordInDoubt(t *testing.T) {
 	}
 }
 
+// TestRelayStraySecrets: what a server repeats of a password is hidden also in a packet that nobody waits for.
+func TestRelayStraySecrets(t *testing.T) {
+	t.Parallel()
+	s := handWritten(t, func(c *wire) {
+		if q := c.next(); q != nil {
+			q.seqNo += 2
+			c.Write(c.reply(q, &authenReply{status: authenFail, serverMsg: "bad password " + testPassword + "!"}))
+		}
+	})
+	record := filepath.Join(t.TempDir(), "record.pcap")
+	r := relayTo(t, s.addr, "-d", "--record", record)
+	c := dialDevice(t, r)
+	if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 1}, papStart("alice", testPassword)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.receive(new(authenReply)); err != nil {
+		t.Error(err)
+	}
+	r.stop()
+	octets, err := os.ReadFile(record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(octets, []byte(testPassword)) || !bytes.Contains(octets, []byte("bad password *****")) {
+		t.Errorf("the record has\n%q", octets)
+	}
+	if said := r.said.String(); !strings.Contains(said, "seq_no 4 ") || hexDumped(said, testPassword) {
+		t.Errorf("it says\n%s", said)
+	}
+}
+
+// hexDumped says that a text stands in a dump, whose lines have 16 octets each.
+func hexDumped(said, text string) bool {
+	var shown strings.Builder
+	for line := range strings.Lines(said) {
+		if n := len(line); n > 56 && strings.HasPrefix(line, "  0") {
+			shown.WriteString(strings.TrimSuffix(line[58:], "\n"))
+		}
+	}
+	return strings.Contains(shown.String(), text)
+}
+
 // TestRelayLateEnd: what cannot be written is named also where the time for the replies under way has passed.
 func TestRelayLateEnd(t *testing.T) {
 	t.Parallel()

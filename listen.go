@@ -34,8 +34,9 @@ const (
 	idleTimeout      = 60 * time.Second
 	handshakeTimeout = 10 * time.Second
 	firstTimeout     = 10 * time.Second       // for the first packet, all of it
-	shutdownTimeout  = 4 * time.Second        // for the replies under way
-	linesTimeout     = 250 * time.Millisecond // for the last lines, and again for saying that nobody reads them
+	shutdownTimeout  = 3 * time.Second        // for the replies under way
+	linesTimeout     = time.Second            // for the last lines
+	noticeTimeout    = 250 * time.Millisecond // for saying that nobody reads them
 	maxGathered      = 16 << 10               // octets of packets that are written together
 	keptBody         = 16 << 10               // octets of memory that a connection keeps for the next packet
 )
@@ -115,9 +116,9 @@ func (g *gate) drain(inv *invocation, all *sync.WaitGroup, last func() error) er
 	select {
 	case err := <-flushed:
 		return err
-	case <-time.After(shutdownTimeout + linesTimeout):
+	case <-time.After(shutdownTimeout + linesTimeout + noticeTimeout):
 		go inv.say("lines of sessions were not written: nobody reads standard output")
-		time.Sleep(linesTimeout) // standard error may be the same pipe
+		time.Sleep(noticeTimeout) // standard error may be the same pipe
 		return nil
 	}
 }

@@ -29,13 +29,13 @@ type relayServer struct {
 
 // What one device may cost, beside what gate says.
 const (
-	relayBuffer     = 512              // octets, to read from one side
-	busyBuffer      = 8 << 10          // the same, of a side of which more comes at a time
-	relayIdle       = 5 * time.Minute  // a person may be at a prompt
-	maxUnderWay     = 16 << 20         // octets of requests without a verdict
-	maxCandidates   = 64               // keys of one device
-	relayEndTimeout = linesTimeout / 2 // for the connections that were cut off
-	relayGarbage    = 75               // percent of what is in use: many devices at a time are to cost little memory
+	relayBuffer     = 512               // octets, to read from one side
+	busyBuffer      = 8 << 10           // the same, of a side of which more comes at a time
+	relayIdle       = 5 * time.Minute   // a person may be at a prompt
+	maxUnderWay     = 16 << 20          // octets of requests without a verdict
+	maxCandidates   = 64                // keys of one device
+	relayEndTimeout = noticeTimeout / 2 // for the connections that were cut off
+	relayGarbage    = 75                // percent of what is in use: many devices at a time are to cost little memory
 )
 
 // newRelay is the command relay.
@@ -220,7 +220,7 @@ func (r *relayServer) run(ctx context.Context, inv *invocation, opts *relayOptio
 
 // close writes what is left to be written, all at the same time.
 func (opts *relayOptions) close() (err error) {
-	until := time.Now().Add(spoolTimeout)
+	until := time.Now().Add(linesTimeout)
 	for _, s := range opts.spools {
 		s.close()
 	}

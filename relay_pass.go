@@ -276,15 +276,14 @@ func roomier(in *bufio.Reader, conn io.Reader) *bufio.Reader {
 
 // belongs says that a packet of the server is the next one of a session. What is not is the device's to
 // judge: it cannot be read for certain, since the pad is made of the header, and passes as it is. The
-// secrets are those of the session.
+// secrets are those of the session whose number it has.
 func (p *passage) belongs(h *header) (secrets []string, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := p.awaiting(h)
-	if s == nil {
-		return nil, false
+	if s := p.sessions[h.sessionID]; s != nil {
+		secrets = s.secrets
 	}
-	return s.secrets, true
+	return secrets, p.awaiting(h) != nil
 }
 
 // awaiting is the session of which h is the reply that is awaited; nil for none.

@@ -84,7 +84,7 @@ func (t *recorder) packetOf(now time.Time, all *reels, device, server netip.Addr
 	head := codec{buf: make([]byte, 0, headerLen+len(body))}
 	clear.layout(&head)
 	packet := append(head.buf, body...)
-	if m != nil && !shown && !t.showSecrets {
+	if !shown && !t.showSecrets {
 		t.blank(packet[headerLen:], m, secrets)
 	}
 	for ; len(packet) > maxSegment; packet = packet[maxSegment:] {
@@ -109,7 +109,8 @@ func (t *recorder) reel(all *reels, device, server netip.AddrPort, now time.Time
 	return r
 }
 
-// blank writes stars over the secrets of a body, and over those that stand in it elsewhere.
+// blank writes stars over the secrets of a body, and over those that stand in it elsewhere. m is nil for one that
+// was not read.
 func (t *recorder) blank(body []byte, m layouter, secrets []string) {
 	hidden := make([]bool, len(body))
 	t.codec = codec{fields: t.codec.fields[:0], reading: true, buf: body, visit: func(f field, value any) {
@@ -122,7 +123,11 @@ func (t *recorder) blank(body []byte, m layouter, secrets []string) {
 			octets[i] = octets[i] || f.secret
 		}
 	}}
-	t.codec.message(m)
+	if m != nil {
+		t.codec.message(m)
+	} else {
+		spot(hidden, string(body), secrets)
+	}
 	for i, hide := range hidden {
 		if hide {
 			body[i] = '*'

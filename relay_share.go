@@ -88,7 +88,7 @@ type forwarded struct {
 	message  layouter          // the request
 	response layouter
 	answered bool   // response is what the server said
-	asked    string // the address of the server that may have written the record
+	asked    string // the address of the server that heard it last, where another one was to be next
 	seen     observation
 	size     int // octets that are held for it
 }
@@ -105,24 +105,19 @@ func (f *forwarded) reply() layouter {
 	return f.response
 }
 
-// reset notes which server it is that has to be looked at, before the next one stands in its place.
+// reset notes which server heard the request, before the next one stands in its place, which may not be there.
 func (f *forwarded) reset() {
-	if f.inDoubt() && f.asked == "" {
+	if f.asked == "" && (f.answered || f.job.session.written) {
 		f.asked = f.job.res.Address
 	}
 }
 
-// inDoubt says that the record was sent, and nothing is known of it.
-func (f *forwarded) inDoubt() bool {
-	return f.head.typ == typeAcct && f.job.session.written && !f.answered
-}
-
-// open is the request as it came. A record in doubt is not sent again.
+// open is the request as it came. A record that was sent, and of which nothing is known, is not sent again.
 func (f *forwarded) open(string) (layouter, error) {
-	if f.inDoubt() {
+	if f.head.typ == typeAcct && f.job.session.written && !f.answered {
 		return nil, failf(classNetwork, "a record may be written already, and is not sent again").as(fateDecided)
 	}
-	f.answered, f.job.session.written = false, false
+	f.answered, f.asked, f.job.session.written = false, "", false
 	return f.message, nil
 }
 

@@ -22,9 +22,8 @@ type spool struct {
 }
 
 const (
-	maxSpooled   = 1 << 20              // octets that wait for being written
-	spoolDelay   = 5 * time.Millisecond // for what comes meanwhile to be written together
-	spoolTimeout = time.Second          // for what is left at the end
+	maxSpooled = 1 << 20              // octets that wait for being written
+	spoolDelay = 5 * time.Millisecond // for what comes meanwhile to be written together
 )
 
 var errSlow = errors.New("what came before is not written yet")

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -906,6 +907,92 @@ func TestRelayRecordInDoubt(t *testing.T) {
 		r.stop()
 		if lines := r.log.String(); !strings.Contains(lines, " > "+first+" alice account ") {
 			t.Errorf("%s: %s is not named: %s", way, first, lines)
+		}
+	}
+}
+
+// TestRelayStraySecrets: what a server repeats of a password is hidden also in a packet that nobody waits for.
+func TestRelayStraySecrets(t *testing.T) {
+	t.Parallel()
+	s := handWritten(t, func(c *wire) {
+		if q := c.next(); q != nil {
+			q.seqNo += 2
+			c.Write(c.reply(q, &authenReply{status: authenFail, serverMsg: "bad password " + testPassword + "!"}))
+		}
+	})
+	record := filepath.Join(t.TempDir(), "record.pcap")
+	r := relayTo(t, s.addr, "-d", "--record", record)
+	c := dialDevice(t, r)
+	if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 1}, papStart("alice", testPassword)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.receive(new(authenReply)); err != nil {
+		t.Error(err)
+	}
+	r.stop()
+	octets, err := os.ReadFile(record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(octets, []byte(testPassword)) || !bytes.Contains(octets, []byte("bad password *****")) {
+		t.Errorf("the record has\n%q", octets)
+	}
+	if said := r.said.String(); !strings.Contains(said, "seq_no 4 ") || hexDumped(said, testPassword) {
+		t.Errorf("it says\n%s", said)
+	}
+}
+
+// hexDumped says that a text stands in a dump, whose lines have 16 octets each.
+func hexDumped(said, text string) bool {
+	var shown strings.Builder
+	for line := range strings.Lines(said) {
+		if n := len(line); n > 56 && strings.HasPrefix(line, "  0") {
+			shown.WriteString(strings.TrimSuffix(line[58:], "\n"))
+		}
+	}
+	return strings.Contains(shown.String(), text)
+}
+
+// TestRelayLateEnd: what cannot be written is named also where the time for the replies under way has passed.
+func TestRelayLateEnd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		stuck, all := make(chan struct{}), new(sync.WaitGroup)
+		all.Go(func() { <-stuck })
+		r, opts := &relayServer{gate: newGate()}, new(relayOptions)
+		io.WriteString(opts.behind("record", writeTo(func([]byte) (int, error) { <-stuck; return 0, io.EOF })), "a packet")
+		said := new(lockedBuffer)
+		err := r.drain(&invocation{std: stdio{err: said}}, all, func() error { time.Sleep(relayEndTimeout); return opts.close() })
+		if !errors.Is(err, errSlow) || !strings.Contains(err.Error(), "record") || said.String() != "" {
+			t.Errorf("%v, and it says %q", err, said)
+		}
+		close(stuck)
+		time.Sleep(linesTimeout) // all else ends
+	})
+}
+
+// TestRelayOnlyServer: a session that no server decided is told of the last one that heard of it, with what it
+// said, where the next one is not there.
+func TestRelayOnlyServer(t *testing.T) {
+	t.Parallel()
+	for _, way := range relayWays {
+		for _, line := range []string{"authenticate alice AT -t pap", "authorize alice AT", "account alice AT"} {
+			for _, status := range []string{"ERROR", statusNoReply} {
+				var o order
+				first := o.closing(t, "A")
+				if status == "ERROR" {
+					first = serveWith(t, "--fault", "error").addr
+				}
+				record := filepath.Join(t.TempDir(), "record.pcap")
+				r := relayTo(t, first+","+refusedAddr(t), append(split(way), "--record", record)...)
+				r.asDevice(t, line)
+				r.stop()
+				for what, text := range map[string]string{"lines": r.log.String(), "record": runWith(t, nil, "", "decode", record).out} {
+					if !strings.Contains(text, " > "+first+" alice ") || !strings.Contains(text, " "+status) {
+						t.Errorf("%s %s, %s: the %s are not of %s:\n%s", line, way, status, what, first, text)
+					}
+				}
+			}
 		}
 	}
 }

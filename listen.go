@@ -34,9 +34,9 @@ const (
 	idleTimeout      = 60 * time.Second
 	handshakeTimeout = 10 * time.Second
 	firstTimeout     = 10 * time.Second       // for the first packet, all of it
-	shutdownTimeout  = 3 * time.Second        // for the replies under way
-	linesTimeout     = time.Second            // for the last lines
-	noticeTimeout    = 250 * time.Millisecond // for saying that nobody reads them
+	shutdownTimeout  = 4 * time.Second        // for the replies under way
+	linesTimeout     = 500 * time.Millisecond // for the last lines
+	noticeTimeout    = 200 * time.Millisecond // for saying that nobody reads them
 	maxGathered      = 16 << 10               // octets of packets that are written together
 	keptBody         = 16 << 10               // octets of memory that a connection keeps for the next packet
 )

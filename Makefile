@@ -33,8 +33,8 @@ SHARE = man/man1/tacacs_plus.1 bash-completion/completions/tacacs_plus zsh/site-
 
 # Go's packages of certificates and TLS are a third of the binary. Without inlining in these, which work during a
 # handshake and leave the arithmetic to others, or once at the start, it is 0.3 MB smaller and a handshake takes as long.
-GO_SMALL = crypto/tls crypto/x509 crypto/ecdsa crypto/ecdh crypto/internal/fips140/ecdsa crypto/internal/fips140/rsa \
-	vendor/golang.org/x/crypto/cryptobyte encoding/asn1 math/big net regexp/syntax
+GO_SMALL = crypto/tls crypto/x509 crypto/ecdsa crypto/ecdh crypto/rsa crypto/internal/fips140/ecdsa crypto/internal/fips140/rsa \
+	vendor/golang.org/x/crypto/cryptobyte encoding/asn1 math/big net flag regexp/syntax
 GO_FLAGS = -trimpath -ldflags='-s -w' $(GO_SMALL:%=-gcflags=%=-l)
 GO_BUILD = go build $(GO_FLAGS)
 

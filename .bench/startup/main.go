@@ -288,7 +288,7 @@ func (c *contestant) check(out io.Reader, err error) error {
 	return nil
 }
 
-// residentSet is the largest of several runs, in MiB. A process inherits the peak of the one that
+// residentSet is the median of several runs, in MiB: the kernel's own count of one is right to some 128 KiB. A process inherits the peak of the one that
 // starts it, here a large one, so a small shell does that, and leaves the program behind at once;
 // the kernel then gives it to this process as its child.
 func (c *contestant) residentSet() (float64, error) {
@@ -296,7 +296,7 @@ func (c *contestant) residentSet() (float64, error) {
 	if _, _, errno := syscall.RawSyscall(syscall.SYS_PRCTL, prSetChildSubreaper, 1, 0); errno != 0 {
 		return 0, fmt.Errorf("become a subreaper: %w", errno)
 	}
-	var peak int64
+	var peaks []int64 // KiB
 	for range rssRuns {
 		r, w, err := os.Pipe()
 		if err != nil {
@@ -317,9 +317,10 @@ func (c *contestant) residentSet() (float64, error) {
 		if err != nil {
 			return 0, err
 		}
-		peak = max(peak, int64(usage.Maxrss)) // KiB
+		peaks = append(peaks, int64(usage.Maxrss))
 	}
-	return float64(peak) / 1024, nil
+	slices.Sort(peaks)
+	return float64(peaks[len(peaks)/2]) / 1024, nil
 }
 
 // quantile is in milliseconds.

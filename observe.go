@@ -111,9 +111,9 @@ func (o *observation) reply(h *header, m layouter) (over bool) {
 		}
 		o.status, o.serverMsg = m.status.String(), redact(m.serverMsg, o.secrets)
 	case *authorResponse:
-		o.status, o.serverMsg = m.status.String(), redact(m.serverMsg, o.secrets)
+		o.status, o.serverMsg = m.status.String(), m.serverMsg
 	case *acctReply:
-		o.status, o.serverMsg = m.status.String(), redact(m.serverMsg, o.secrets)
+		o.status, o.serverMsg = m.status.String(), m.serverMsg
 	default:
 		if h.length == 0 { // the server does not know the packet's type (section 3.6)
 			o.status = authenError.String()

@@ -136,64 +136,6 @@ func checkArgs(args []string) error {
 	return nil
 }
 
-// argOptions are the options that say what authorization and accounting are about.
-type argOptions struct {
-	args    list
-	command string
-	method  authenMethod
-}
-
-func (a *argOptions) register(o *optionSet) {
-	o.add(&a.args, "c cmds", "ARG", "an argument, name=value or name*value; repeatable, more may follow as words")
-	a.registerCommand(o)
-}
-
-// registerCommand leaves out -c, which is something else in some commands.
-func (a *argOptions) registerCommand(o *optionSet) {
-	a.method = authenMethodTACACSPlus
-	o.add((*text)(&a.command), "cmd", "COMMAND", "write service, cmd and cmd-arg for a command line")
-	o.add(&a.method, "method", "METHOD", "authen_method (default tacacsplus):")
-}
-
-// request is the list of arguments to send: the command's, then those of -c and the words.
-// What section 8.2 asks for is seen to: service is always there, and cmd where it is a shell.
-func (a *argOptions) request(words []string) ([]string, error) {
-	var args []string
-	if a.command != "" {
-		fields := strings.Fields(a.command)
-		if len(fields) == 0 {
-			return nil, failf(classUsage, "--cmd is blank").withHint("without --cmd and arguments the question is for a shell session")
-		}
-		args = commandArgs(fields)
-	}
-	given := slices.Concat(a.args, words)
-	if len(args) > 0 && (hasArg(given, "service") || hasArg(given, "cmd")) {
-		return nil, failf(classUsage, "--cmd writes service and cmd; they cannot be given as arguments too")
-	}
-	args = append(args, given...)
-	if hasArg(args, "service") && argValue(args, "service") == "" {
-		return nil, failf(classUsage, "the service is empty").withHint(hintForService)
-	}
-	if len(args) == 0 {
-		args = []string{"service=shell"}
-	}
-	if err := checkArgs(args); err != nil {
-		return nil, a.meantCommand(err, given)
-	}
-	return args, nil
-}
-
-// meantCommand adds a hint to what is wrong with the arguments where some are no such thing,
-// but a command line without its quotes: authorize bob tac1 --cmd show version.
-func (a *argOptions) meantCommand(err error, given []string) error {
-	plain := slices.DeleteFunc(slices.Clone(given), func(w string) bool { return w == "" || strings.ContainsAny(w, "=*") })
-	if len(plain) == 0 {
-		return err
-	}
-	line := strings.TrimSpace(a.command + " " + strings.Join(plain, " "))
-	return asFailure(err).withHint("a command line is one word: --cmd '%s'", shorten(escape(line)))
-}
-
 // commandArgs writes the words of a command line as arguments. Section 8.2.
 func commandArgs(words []string) []string {
 	args := []string{"service=shell", "cmd=" + words[0]}
@@ -214,45 +156,6 @@ func completeShell(args []string) []string {
 		return args
 	}
 	return slices.Insert(args, i+1, "cmd=")
-}
-
-// newAuthorize is the command authorize: may the user do this?
-func newAuthorize(o *optionSet) action {
-	var own argOptions
-	var require list
-	var file string
-	var all bool
-	own.register(o)
-	o.add(&require, "require", "NAME=VALUE", "exit 1 unless it is in effect; repeatable")
-	o.add((*text)(&file), "cmd-file", "FILE", "one command a line, # for comments, + or - in front for what is expected: a table of what the server permits; - is standard input")
-	registerAll(o, &all)
-	return func(ctx context.Context, inv *invocation) (output, error) {
-		if file != "" {
-			if len(inv.words) > 0 || len(own.args) > 0 || own.command != "" || len(require) > 0 {
-				return nil, failf(classUsage, "--cmd-file goes with neither arguments nor --cmd nor --require")
-			}
-			return (&rehearsal{inv: inv, file: file, method: own.method, all: all}).run(ctx)
-		}
-		args, err := own.request(inv.words)
-		if err != nil {
-			return nil, err
-		}
-		m, err := newAuthorization(inv.caller, own.method, args, require)
-		if err != nil {
-			return nil, err
-		}
-		if err := checkFits(m, inv.caller); err != nil {
-			return nil, err
-		}
-		secrets, err := inv.secrets(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if all {
-			return inv.askAll(ctx, secrets.keys, func() request { each := *m; return &each })
-		}
-		return inv.ask(ctx, secrets.keys, m)
-	}
 }
 
 const hintForService = "add service=shell, or service=ppp and so on (RFC 8907 section 8.2)"
@@ -358,122 +261,13 @@ func holds(args []string, want string) (found bool) {
 	return found
 }
 
-// A rehearsal is authorize with --cmd-file: a table of what the server says to each command of a
-// file. A line may begin with + or -, for what it should be.
-type rehearsal struct {
-	inv    *invocation
-	file   string
-	method authenMethod
-	all    bool // every server is asked, and the table has a column for each
-}
-
-// rehearsalInFlight is how many connections a rehearsal makes to a server at a time.
-const rehearsalInFlight = 4
-
-// run reads the file and asks about every line of it.
-func (r *rehearsal) run(ctx context.Context) (output, error) {
-	in := r.inv.std.in
-	if r.file == "-" {
-		r.inv.reads = "the commands"
-	} else {
-		f, err := openFile(ctx, "commands", r.file)
-		if err != nil {
-			return nil, err
+// commandLine is the whole command of a request, without the <cr> that some devices add.
+func commandLine(args []string) string {
+	words := []string{argValue(args, "cmd")}
+	for _, arg := range args {
+		if name, value, _, _ := splitArg(arg); name == "cmd-arg" && value != "<cr>" {
+			words = append(words, value)
 		}
-		defer f.Close()
-		in = f
 	}
-	secrets, err := r.inv.secrets(ctx)
-	if err != nil {
-		return nil, err
-	}
-	c, err := r.inv.client(ctx, secrets.keys)
-	if err != nil {
-		return nil, err
-	}
-	if r.file == "-" {
-		r.inv.invite("one a line")
-	}
-	if r.all {
-		return r.compare(ctx, c, in)
-	}
-	s := &sequence{inv: r.inv, parse: r.parse, show: showRow, warn: r.inv.warn, lenient: true}
-	if r.inv.output.json {
-		s.show = showJSON
-	} else {
-		s.last = showTotals
-	}
-	out, err := s.run(ctx, c, in, rehearsalInFlight)
-	if s.total == 0 && err == nil {
-		r.inv.warn("there are no commands in %s", r.file)
-	}
-	return out, err
-}
-
-// parse makes the request of a line.
-func (r *rehearsal) parse(e *entry, line []byte) (err error) {
-	e.text = strings.TrimSpace(string(line))
-	if e.text[0] == '#' {
-		return errNoRequest
-	}
-	if mark := e.text[:1]; mark == "+" || mark == "-" {
-		e.expect, e.text = mark, strings.TrimSpace(e.text[1:])
-	}
-	words := strings.Fields(e.text)
-	if len(words) == 0 {
-		return failf(classUsage, "line %d of %s has no command", e.line, r.file)
-	}
-	args := commandArgs(words)
-	if err := checkArgs(args); err != nil {
-		return err
-	}
-	e.res.Command, e.res.User = r.inv.command.name, r.inv.caller.user
-	if e.request, err = newAuthorization(r.inv.caller, r.method, args, nil); err != nil {
-		return err
-	}
-	return checkFits(e.request, r.inv.caller)
-}
-
-// verdict is what the table says of an entry: a word, and the reason where nothing is permitted.
-func (e *entry) verdict() (word, why string) {
-	if e.err != nil {
-		return "error", oneLine(asFailure(e.err).Error())
-	}
-	if e.res.class == classDenied {
-		why = oneLine(e.res.ServerMsg)
-	}
-	return e.res.Status, why
-}
-
-// mark is what the table has behind a verdict that is not as expected.
-func (e *entry) mark() string {
-	if e.err != nil || e.asExpected() {
-		return ""
-	}
-	return map[string]string{"+": "  <- not permitted", "-": "  <- not denied"}[e.expect]
-}
-
-// showRow writes one row of the table.
-func showRow(s *sequence, e *entry) {
-	word, why := e.verdict()
-	if e.err != nil || why != "" {
-		why = ": " + why
-	}
-	fmt.Fprintf(s.out, "%s %s%s%s\n", word, escape(e.text), why, e.mark())
-}
-
-// showTotals writes the last line of the table.
-func showTotals(s *sequence) { fmt.Fprintf(s.out, "%s: %s\n", howMany(s.total, "command"), s.totals()) }
-
-// totals are those of the verdicts.
-func (s *sequence) totals() string {
-	permitted, denied := s.byClass[classGranted], s.byClass[classDenied]
-	text := fmt.Sprintf("%d permitted, %d denied", permitted, denied)
-	if n := s.total - permitted - denied; n > 0 {
-		text += fmt.Sprintf(", %d without a verdict", n)
-	}
-	if s.differ > 0 {
-		text += fmt.Sprintf("; %d not as expected", s.differ)
-	}
-	return text
+	return strings.TrimSpace(strings.Join(words, " "))
 }

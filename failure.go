@@ -58,20 +58,6 @@ type failure struct {
 	signal syscall.Signal
 }
 
-// A fate is what came of one attempt to have a request answered. What follows from it stands beside
-// client.settle.
-type fate uint8
-
-const (
-	fateFailed   fate = iota // the server answered ERROR, or with what cannot be used, or there is no way to it
-	fateDecided              // a verdict, or an error that no server can change
-	fateRestart              // the server asks for another session
-	fateUnsent               // nothing of the request was written
-	fateLost                 // it was written, and the connection ended before its reply
-	fateSilent               // no octet of a reply came in time
-	fateViolated             // the reply broke the rule of the UNENCRYPTED flag: it counts as FAIL (section 10.5.2)
-)
-
 // failf makes a failure of a class.
 func failf(c class, format string, args ...any) *failure {
 	return &failure{class: c, err: fmt.Errorf(format, args...)}
@@ -93,28 +79,9 @@ func interrupted(ctx context.Context) *failure {
 	return errInterrupted
 }
 
-// interruptible does what may wait for ever, as to open a pipe may, or to read it, for no longer than ctx. After
-// that nobody may look at what it does.
-func interruptible(ctx context.Context, do func() error) error {
-	done := make(chan error, 1)
-	go func() { done <- do() }()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return interrupted(ctx)
-	}
-}
-
 // withHint adds what the person can do about it.
 func (f *failure) withHint(format string, args ...any) *failure {
 	f.hint = fmt.Sprintf(format, args...)
-	return f
-}
-
-// as gives the attempt that ended with the failure another fate than failed.
-func (f *failure) as(came fate) *failure {
-	f.fate = came
 	return f
 }
 
@@ -128,19 +95,6 @@ func (f *failure) exit() exitCode {
 
 func (f *failure) Error() string { return f.err.Error() }
 func (f *failure) Unwrap() error { return f.err }
-
-// fateOf is what an attempt came to that ended with err. What this side decided, or found wrong,
-// no other server changes.
-func fateOf(err error) fate {
-	if err == nil {
-		return fateDecided
-	}
-	f := asFailure(err)
-	if c := f.class; f.fate == fateFailed && (c == classDenied || c == classUsage || c == classInterrupted) {
-		return fateDecided
-	}
-	return f.fate
-}
 
 // asFailure gives any error a class; one without a class of its own came from this system.
 func asFailure(err error) *failure {

@@ -12,12 +12,8 @@ package main
 import (
 	"context"
 	"crypto/fips140"
-	"fmt"
 	"os"
 	"os/signal"
-	"runtime"
-	"runtime/debug"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -131,69 +127,5 @@ func commands() []command {
 		{name: "version", summary: "print the version of this program", setup: newVersion},
 		{name: "help", words: "[COMMAND]", summary: "print this text, or a command's options", setup: newHelp,
 			examples: []string{"authorize", "--man | man -l -"}},
-	}
-}
-
-// newVersion is the command version.
-func newVersion(*optionSet) action {
-	return func(context.Context, *invocation) (output, error) { return thisBuild().page(), nil }
-}
-
-// A build is what a binary knows of how it was made.
-type build struct {
-	Version string `json:"version"` // a tag, or what Go makes of the commit
-	Commit  string `json:"commit,omitempty"`
-	Date    string `json:"date,omitempty"` // of the commit
-	Go      string `json:"go"`
-	OS      string `json:"os"`
-	Arch    string `json:"arch"`
-}
-
-// thisBuild is the build of this program.
-func thisBuild() build {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		info = &debug.BuildInfo{Main: debug.Module{Version: "(unknown)"}}
-	}
-	return buildOf(info)
-}
-
-func buildOf(info *debug.BuildInfo) build {
-	b := build{Version: info.Main.Version, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
-	for _, s := range info.Settings {
-		switch s.Key {
-		case "vcs.revision":
-			b.Commit = s.Value
-		case "vcs.time":
-			b.Date, _, _ = strings.Cut(s.Value, "T")
-		}
-	}
-	return b
-}
-
-// page is the build as version prints it.
-func (b build) page() *page {
-	return &page{text: fmt.Sprintf("tacacs_plus %s %s %s/%s\n", b.Version, b.Go, b.OS, b.Arch), object: b}
-}
-
-// newHelp is the command help.
-func newHelp(o *optionSet) action {
-	var man bool
-	o.add((*toggle)(&man), "man", "", "print the manual page, for man")
-	return func(_ context.Context, inv *invocation) (output, error) {
-		switch n := len(inv.words); {
-		case n == 0 && man:
-			built := thisBuild()
-			return &page{text: manPage(commands(), built.Version, built.Date)}, nil
-		case n == 0:
-			return &page{text: mainHelp(commands())}, nil
-		case n == 1 && !man:
-			about, err := findCommand(commands(), inv.words[0], hintList)
-			if err != nil {
-				return nil, err
-			}
-			return &page{text: commandHelp(about)}, nil
-		}
-		return nil, failf(classUsage, "unexpected argument \"%s\"", escape(inv.words[len(inv.words)-1]))
 	}
 }

@@ -291,7 +291,7 @@ func TestFaults(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		tested, err := os.ReadFile("tls_test.go")
+		tested, err := os.ReadFile("client_tls_test.go")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -325,4 +326,44 @@ func (n names) bits(v uint8) string {
 		return "none"
 	}
 	return strings.Join(set, "|")
+}
+
+// Octets of the header (RFC 8907 section 4.1), for the faults that change one.
+const (
+	atVersion = 0
+	atType    = 1
+	atSeqNo   = 2
+	atFlags   = 3
+	atSession = 4
+	atLength  = 8
+)
+
+// flushAt octets are not held back, even while there is more to read: the server can work on
+// them meanwhile.
+const flushAt = 1024
+
+// wholePacket says whether the next packet can be taken from in without waiting for it.
+func wholePacket(in *bufio.Reader) bool {
+	if in.Buffered() < headerLen {
+		return false
+	}
+	b, _ := in.Peek(headerLen)
+	h := parseHeader(b)
+	return h.length > maxBody || in.Buffered() >= headerLen+int(h.length)
+}
+
+// appendNext appends the next packet of in to dst, of which h is the header. n is how many octets came.
+func appendNext(dst []byte, in *bufio.Reader, h *header) (packets []byte, n int, err error) {
+	size := headerLen + int(h.length)
+	packets = slices.Grow(dst, size)[:len(dst)+size]
+	n, err = io.ReadFull(in, packets[len(dst):])
+	return packets, n, err
+}
+
+// appendHeader appends the header that answers h where a type is not known.
+func appendHeader(dst []byte, h header) []byte {
+	h.seqNo, h.length = h.seqNo+1, 0
+	head := codec{buf: dst}
+	h.layout(&head)
+	return head.buf
 }

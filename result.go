@@ -1,94 +1,10 @@
 package main
 
 import (
-	"bytes"
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
-	"unicode"
-	"unicode/utf8"
 )
-
-// An output is what a command leaves behind: a verdict, a report of many servers or requests, a
-// stream that was shown while it ran, a page to read.
-type output interface {
-	// conclude enters the error with which the command ended, or nil. It returns what standard
-	// error has to say: an error with its hint, a hint alone, or nothing.
-	conclude(err error) *failure
-	exit() exitCode // of the run; to be asked after conclude
-	line() string   // the default rendering
-	block() string  // that of -v
-	json() string   // that of --json: one object on one line
-}
-
-// An ending is what outputs other than a verdict have in common: the exit code is theirs unless
-// the command ended with an error.
-type ending struct {
-	ExitCode exitCode `json:"exit_code"`
-}
-
-func (e *ending) exit() exitCode { return e.ExitCode }
-
-func (e *ending) conclude(err error) *failure {
-	if err == nil {
-		return nil
-	}
-	f := asFailure(err)
-	e.ExitCode = f.exit()
-	return f
-}
-
-// A report is what an output about many servers or requests has in common with a verdict: the same
-// facts, under the same names in JSON.
-type report struct {
-	Time    string `json:"time"` // when it began, UTC
-	Command string `json:"command"`
-	User    string `json:"user,omitempty"`
-	Granted bool   `json:"granted"`
-	ending
-	Error *problem `json:"error,omitempty"` // why it is not
-}
-
-// newReport begins a report.
-func (inv *invocation) newReport() report {
-	return report{Time: time.Now().UTC().Format(timeLayout), Command: inv.command.name, User: escape(inv.caller.user)}
-}
-
-// judge enters what it all came to, and why.
-func (r *report) judge(c class, why *problem) {
-	r.Granted, r.ExitCode, r.Error = c == classGranted, c.exit(), why
-}
-
-func (r *report) conclude(err error) *failure {
-	f := r.ending.conclude(err)
-	if f != nil {
-		p := newProblem(f)
-		r.Granted, r.Error = false, &p
-	}
-	return f
-}
-
-// A page is a text, however it is asked for, but for JSON where it has an object to show.
-type page struct {
-	ending
-	text   string
-	object any
-}
-
-func (p *page) line() string  { return p.text }
-func (p *page) block() string { return p.text }
-func (p *page) json() string {
-	if p.object == nil {
-		return p.text
-	}
-	return encodeJSON(p.object)
-}
 
 // A result is the verdict on one request: every rendering shows these facts and no others. Its
 // field names in JSON are part of the contract.
@@ -127,13 +43,6 @@ type arguments struct {
 	Request   []string `json:"request"`
 	Response  []string `json:"response,omitempty"`
 	Effective []string `json:"effective,omitempty"`
-}
-
-// A problem is an error as JSON shows it.
-type problem struct {
-	Class   string `json:"class"`
-	Message string `json:"message"`
-	Hint    string `json:"hint,omitempty"`
 }
 
 // An attempt is a server that did not decide, before the one that the result is from.
@@ -213,11 +122,6 @@ func statusClass(status string) class {
 // attempt notes that the server asked last did not decide.
 func (r *result) attempt(err error) {
 	r.Attempts = append(r.Attempts, attempt{Server: r.Server, Status: r.Status, problem: newProblem(err)})
-}
-
-func newProblem(err error) problem {
-	f := asFailure(err)
-	return problem{Class: f.class.String(), Message: oneLine(f.Error()), Hint: oneLine(f.hint)}
 }
 
 // line is the default rendering: the status and the message on one line, then what an
@@ -332,22 +236,8 @@ func (r *result) shown() *result {
 	return &shown
 }
 
-// timeLayout is how a time is written, in UTC.
-const timeLayout = "2006-01-02T15:04:05.000Z"
-
 // json is the rendering of --json: one object on one line.
 func (r *result) json() string { return encodeJSON(r.shown()) }
-
-// encodeJSON is v on one line.
-func encodeJSON(v any) string {
-	var b strings.Builder
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		panic(err) // strings, numbers and booleans always encode
-	}
-	return b.String()
-}
 
 // conclude makes a result an output, as do exit and the three renderings above.
 func (r *result) conclude(err error) *failure {
@@ -369,112 +259,3 @@ func (r *result) conclude(err error) *failure {
 }
 
 func (r *result) exit() exitCode { return r.ExitCode }
-
-// escape makes any text safe for a terminal and for one line: printable UTF-8 passes, all
-// else becomes \xNN, a newline \n. It is the only way of foreign text to the outside.
-func escape(s string) string { return escapeExcept(s, 0) }
-
-// escapeLines is escape for a text that may keep its lines.
-func escapeLines(s string) string { return escapeExcept(strings.ReplaceAll(s, "\r\n", "\n"), '\n') }
-
-// oneLine is escape without the white space round a message.
-func oneLine(s string) string { return escape(strings.TrimSpace(s)) }
-
-func escapeAll(list []string) []string {
-	var out []string
-	for _, s := range list {
-		out = append(out, escape(s))
-	}
-	return out
-}
-
-func escapeExcept(s string, keep rune) string {
-	if printableASCII(s) {
-		return s // nearly always
-	}
-	var b strings.Builder
-	for i := 0; i < len(s); {
-		r, n := utf8.DecodeRuneInString(s[i:])
-		switch {
-		case r == keep && keep != 0, visible(r) && (r != utf8.RuneError || n > 1):
-			b.WriteString(s[i : i+n])
-		case r == '\n':
-			b.WriteString(`\n`)
-		default:
-			for _, c := range []byte(s[i : i+n]) {
-				fmt.Fprintf(&b, `\x%02x`, c)
-			}
-		}
-		i += n
-	}
-	return b.String()
-}
-
-// visible says that a character shows something, or is a blank: a filler or a variation selector
-// can make one text look like another.
-func visible(r rune) bool {
-	const blanks = "\u2800\U00013441\U00013442\U00016fe4\U0001d159" // Braille, hieroglyphs, Khitan, a note without a head
-	return strconv.IsPrint(r) && !strings.ContainsRune(blanks, r) && !unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
-}
-
-// howMany is a number of things: 1 request, 2 requests.
-func howMany(n int, thing string) string {
-	if n != 1 {
-		thing += "s"
-	}
-	return fmt.Sprintf("%d %s", n, thing)
-}
-
-// shorten keeps an error on a readable line.
-func shorten(s string) string {
-	if len(s) <= 60 {
-		return s
-	}
-	return strings.ToValidUTF8(s[:57], "") + "..."
-}
-
-// printableASCII is what the RFC allows in text other than user names (section 3.7).
-func printableASCII(s string) bool {
-	for _, c := range []byte(s) {
-		if c < ' ' || c > '~' {
-			return false
-		}
-	}
-	return true
-}
-
-// An outlet writes as long as somebody reads, and after the end of ctx for no longer than a moment:
-// a reader that has stopped does not keep the program from ending.
-type outlet struct {
-	ctx    context.Context
-	to     io.Writer
-	unread atomic.Bool // nobody has read for that moment
-}
-
-const unreadLimit = time.Second
-
-var errUnread = errors.New("nobody reads them")
-
-func (o *outlet) Write(p []byte) (int, error) {
-	if o.unread.Load() {
-		return len(p), errUnread
-	}
-	written := make(chan error, 1)
-	text := bytes.Clone(p) // an abandoned write still looks at it
-	go func() {
-		_, err := o.to.Write(text)
-		written <- err
-	}()
-	var err error
-	select {
-	case err = <-written:
-	case <-o.ctx.Done():
-		select {
-		case err = <-written:
-		case <-time.After(unreadLimit):
-			o.unread.Store(true)
-			err = errUnread
-		}
-	}
-	return len(p), err
-}

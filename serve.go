@@ -39,8 +39,7 @@ type labServer struct {
 const (
 	maxDialogues    = 1024 // of one connection, waiting for a CONTINUE
 	maxAllDialogues = 16 << 10
-	maxText         = 255 // octets of a user name, or of a new password: a START has no room for more
-	maxTries        = 3   // of an ASCII login
+	maxTries        = 3 // of an ASCII login
 )
 
 // newServe is the command serve.

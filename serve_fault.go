@@ -38,16 +38,6 @@ type fault struct {
 // errDone ends a connection on purpose: a write that fails is its last one.
 var errDone = io.EOF
 
-// Octets of the header (RFC 8907 section 4.1), for the faults that change one.
-const (
-	atVersion = 0
-	atType    = 1
-	atSeqNo   = 2
-	atFlags   = 3
-	atSession = 4
-	atLength  = 8
-)
-
 // change is a fault that changes the octets of a packet.
 func change(f func(p []byte)) func([]byte) []byte {
 	return func(p []byte) []byte { f(p); return p }

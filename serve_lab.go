@@ -225,17 +225,6 @@ func permits(rules []rule, line string) bool {
 	return len(rules) == 0
 }
 
-// commandLine is the whole command of a request, without the <cr> that some devices add.
-func commandLine(args []string) string {
-	words := []string{argValue(args, "cmd")}
-	for _, arg := range args {
-		if name, value, _, _ := splitArg(arg); name == "cmd-arg" && value != "<cr>" {
-			words = append(words, value)
-		}
-	}
-	return strings.TrimSpace(strings.Join(words, " "))
-}
-
 // account takes a record by the flag table of RFC 8907 section 7.2.
 func (p *peer) account(m *acctRequest) *acctReply {
 	if kind := m.flags.kind(); !acctFlagNames.has(uint8(kind)) {

@@ -121,12 +121,3 @@ func hexDumpLine(b *strings.Builder, offset int, octets []byte, hidden []bool) {
 	}
 	fmt.Fprintf(b, "  %04x %-49s  %s\n", offset, values.String(), text.String())
 }
-
-// quoteBlank escapes a word of a line, in quotes where it is empty or has a blank or a quote.
-func quoteBlank(text string) string {
-	text = escape(text)
-	if text == "" || strings.IndexByte(text, ' ') >= 0 || strings.IndexByte(text, '"') >= 0 {
-		return `"` + strings.ReplaceAll(text, `"`, `\x22`) + `"`
-	}
-	return text
-}

@@ -206,30 +206,6 @@ func (r *profileReader) read(line string) error {
 	return err
 }
 
-// tlsDetails are the options that mean nothing without --tls.
-const tlsDetails = "cacert cert cert-key servername crl insecure keylog"
-
-// rivals are options that exclude each other: where the command line has one of the first, those
-// that follow do not count in a profile. A key does not turn TLS off: that wants more than a mistake.
-var rivals = [...]struct{ typed, dropped string }{
-	{"key key-file", "key key-file unencrypted"},
-	{"tls", "key key-file unencrypted"},
-	{"unencrypted", "key key-file tls " + tlsDetails},
-	{"tls=false", tlsDetails},
-	{"password password-file password-stdin", "password password-file password-stdin"},
-	{"new-password-file new-password-stdin", "new-password-file new-password-stdin"},
-	{"4", "6"},
-	{"6", "4"},
-	{"quiet", "verbose json"},
-	{"verbose json", "quiet"},
-	{"nagios prometheus json", "nagios prometheus json"},
-	{"cmd-file", "cmd cmds require"},
-	{"cmd cmds require", "cmd-file"},
-	{"authorize account", "authorize account"},
-	{"no-single-connect", "single-connect"},
-	{"single-connect", "no-single-connect"},
-}
-
 // excluded says that the command line has an option with which this one does not go together.
 func (r *profileReader) excluded(name string) bool {
 	for _, row := range rivals {
@@ -287,3 +263,27 @@ func cutAddress(value string) (prefix, file string) {
 	}
 	return "", value
 }
+
+// rivals are options that exclude each other: where the command line has one of the first, those
+// that follow do not count in a profile. A key does not turn TLS off: that wants more than a mistake.
+var rivals = [...]struct{ typed, dropped string }{
+	{"key key-file", "key key-file unencrypted"},
+	{"tls", "key key-file unencrypted"},
+	{"unencrypted", "key key-file tls " + tlsDetails},
+	{"tls=false", tlsDetails},
+	{"password password-file password-stdin", "password password-file password-stdin"},
+	{"new-password-file new-password-stdin", "new-password-file new-password-stdin"},
+	{"4", "6"},
+	{"6", "4"},
+	{"quiet", "verbose json"},
+	{"verbose json", "quiet"},
+	{"nagios prometheus json", "nagios prometheus json"},
+	{"cmd-file", "cmd cmds require"},
+	{"cmd cmds require", "cmd-file"},
+	{"authorize account", "authorize account"},
+	{"no-single-connect", "single-connect"},
+	{"single-connect", "no-single-connect"},
+}
+
+// tlsDetails are the options that mean nothing without --tls.
+const tlsDetails = "cacert cert cert-key servername crl insecure keylog"

@@ -5,161 +5,127 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 )
 
-// registerAll declares --all: the same question to every server, to find the one that differs.
-func registerAll(o *optionSet, all *bool) {
-	o.add((*toggle)(all), "all", "", "ask every server, and every address of a name, side by side: a result for each, the exit code of the worst; nothing but --answer replies to a server's prompts")
+// A rehearsal is authorize with --cmd-file: a table of what the server says to each command of a
+// file. A line may begin with + or -, for what it should be.
+type rehearsal struct {
+	inv    *invocation
+	file   string
+	method authenMethod
+	all    bool // every server is asked, and the table has a column for each
 }
 
-// A replica is one server, at one address, and what became of the request to it.
-type replica struct {
-	job            // its err is there from the beginning where the name leads nowhere
-	client *client // that knows this server alone
-	said   []string
-	over   chan struct{}
-}
+// rehearsalInFlight is how many connections a rehearsal makes to a server at a time.
+const rehearsalInFlight = 4
 
-// replicasOf are the addresses of a server, each a server of its own. What leads nowhere is one too,
-// with the reason.
-func replicasOf(ctx context.Context, c *client, srv server) (found []*replica) {
-	limited, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-	addrs, err := (&link{client: c, server: srv}).resolve(limited, new(timing))
-	if err != nil && ctx.Err() != nil {
-		err = interrupted(ctx)
-	}
-	if err != nil {
-		return append(found, newReplica(c, srv, err))
-	}
-	distinct := addrs[:0]
-	for _, addr := range addrs {
-		if !slices.Contains(distinct, addr) {
-			distinct = append(distinct, addr)
+// run reads the file and asks about every line of it.
+func (r *rehearsal) run(ctx context.Context) (output, error) {
+	in := r.inv.std.in
+	if r.file == "-" {
+		r.inv.reads = "the commands"
+	} else {
+		f, err := openFile(ctx, "commands", r.file)
+		if err != nil {
+			return nil, err
 		}
+		defer f.Close()
+		in = f
 	}
-	for _, addr := range distinct {
-		one := srv
-		if one.addr = addr; len(distinct) > 1 {
-			one.name += fmt.Sprintf(" [%s]", addr)
-		}
-		found = append(found, newReplica(c, one, nil))
-	}
-	return found
-}
-
-func newReplica(c *client, srv server, err error) *replica {
-	one := *c
-	one.servers = []server{srv}
-	r := &replica{client: &one, over: make(chan struct{})}
-	r.err, r.res.Server = err, srv.name
-	return r
-}
-
-// replicas are all of HOST, in its order. Each name is resolved once.
-func (inv *invocation) replicas(ctx context.Context, c *client) (all []*replica) {
-	found := make([][]*replica, len(c.servers))
-	sideBySide(len(found), func(i int) {
-		if srv := c.servers[i]; !slices.Contains(c.servers[:i], srv) {
-			found[i] = replicasOf(ctx, c, srv)
-		}
-	}).Wait()
-	for _, f := range found {
-		all = append(all, f...)
-	}
-	return all
-}
-
-// maxSideBySide is how many servers are asked at a time.
-const maxSideBySide = 32
-
-// sideBySide calls do with 0 to n-1, in this order, so many of them at a time.
-func sideBySide(n int, do func(i int)) *sync.WaitGroup {
-	var next atomic.Int64
-	all := new(sync.WaitGroup)
-	for range min(n, maxSideBySide) {
-		all.Go(func() {
-			for i := next.Add(1) - 1; i < int64(n); i = next.Add(1) - 1 {
-				do(int(i))
-			}
-		})
-	}
-	return all
-}
-
-// askAll puts a request to every server, each time a new one, and shows the results in the order of the
-// servers, each as soon as those before it are there. The exit code is that of the worst, which is the
-// highest. Nobody can answer the prompts of many servers at a time: what --answer does not reply to
-// is refused.
-func (inv *invocation) askAll(ctx context.Context, keys []key, newRequest func() request) (output, error) {
-	c, err := inv.client(ctx, keys)
+	secrets, err := r.inv.secrets(ctx)
 	if err != nil {
 		return nil, err
 	}
-	all := inv.replicas(ctx, c)
-	sideBySide(len(all), func(i int) {
-		r := all[i]
-		defer close(r.over)
-		r.res.Command, r.res.User = inv.command.name, inv.caller.user
-		if r.err == nil {
-			r.request, r.client.tell = newRequest(), r.hear
-			(&asker{client: r.client}).ask(ctx, &r.job)
-		}
-	})
-	worst := classGranted
-	var broken error
-	for _, r := range all {
-		<-r.over
-		r.warn(inv)
-		f := r.res.conclude(r.err)
-		if broken == nil { // said once, and no change of the verdict
-			broken = inv.show(namedResult{&r.res}, &outlet{ctx: ctx, to: inv.std.out})
-		}
-		if worst = max(worst, r.class()); r.class() != classInterrupted { // said once, at the end
-			inv.explain(f, &r.res, r.res.Server)
-		}
+	c, err := r.inv.client(ctx, secrets.keys)
+	if err != nil {
+		return nil, err
 	}
-	return &page{ending: ending{worst.exit()}}, nil
-}
-
-// hear keeps a warning until the result is shown.
-func (r *replica) hear(format string, args ...any) {
-	r.said = append(r.said, fmt.Sprintf(format, args...))
-}
-
-// warn says what was heard.
-func (r *replica) warn(inv *invocation) {
-	for _, text := range r.said {
-		inv.warn("%s", naming(r.client.servers[0].name, text))
+	if r.file == "-" {
+		r.inv.invite("one a line")
 	}
-}
-
-// naming is a text with the server's name before it, unless it has that anyway.
-func naming(server, text string) string {
-	if strings.Contains(text, server) { // also where there is no name
-		return text
+	if r.all {
+		return r.compare(ctx, c, in)
 	}
-	return server + ": " + text
-}
-
-// A namedResult is the verdict of one of many servers.
-type namedResult struct{ *result }
-
-func (r namedResult) line() string {
-	text := r.result.line()
-	if text == "" {
-		text = "error (" + r.class.String() + ")\n"
+	s := &sequence{inv: r.inv, parse: r.parse, show: showRow, warn: r.inv.warn, lenient: true}
+	if r.inv.output.json {
+		s.show = showJSON
+	} else {
+		s.last = showTotals
 	}
-	return r.Server + ": " + text
+	out, err := s.run(ctx, c, in, rehearsalInFlight)
+	if s.total == 0 && err == nil {
+		r.inv.warn("there are no commands in %s", r.file)
+	}
+	return out, err
 }
 
-func (r namedResult) block() string {
-	first, _, _ := strings.Cut(r.line(), "\n")
-	return first + "\n  " + strings.ReplaceAll(strings.TrimSuffix(r.result.block(), "\n"), "\n", "\n  ") + "\n"
+// parse makes the request of a line.
+func (r *rehearsal) parse(e *entry, line []byte) (err error) {
+	e.text = strings.TrimSpace(string(line))
+	if e.text[0] == '#' {
+		return errNoRequest
+	}
+	if mark := e.text[:1]; mark == "+" || mark == "-" {
+		e.expect, e.text = mark, strings.TrimSpace(e.text[1:])
+	}
+	words := strings.Fields(e.text)
+	if len(words) == 0 {
+		return failf(classUsage, "line %d of %s has no command", e.line, r.file)
+	}
+	args := commandArgs(words)
+	if err := checkArgs(args); err != nil {
+		return err
+	}
+	e.res.Command, e.res.User = r.inv.command.name, r.inv.caller.user
+	if e.request, err = newAuthorization(r.inv.caller, r.method, args, nil); err != nil {
+		return err
+	}
+	return checkFits(e.request, r.inv.caller)
+}
+
+// verdict is what the table says of an entry: a word, and the reason where nothing is permitted.
+func (e *entry) verdict() (word, why string) {
+	if e.err != nil {
+		return "error", oneLine(asFailure(e.err).Error())
+	}
+	if e.res.class == classDenied {
+		why = oneLine(e.res.ServerMsg)
+	}
+	return e.res.Status, why
+}
+
+// mark is what the table has behind a verdict that is not as expected.
+func (e *entry) mark() string {
+	if e.err != nil || e.asExpected() {
+		return ""
+	}
+	return map[string]string{"+": "  <- not permitted", "-": "  <- not denied"}[e.expect]
+}
+
+// showRow writes one row of the table.
+func showRow(s *sequence, e *entry) {
+	word, why := e.verdict()
+	if e.err != nil || why != "" {
+		why = ": " + why
+	}
+	fmt.Fprintf(s.out, "%s %s%s%s\n", word, escape(e.text), why, e.mark())
+}
+
+// showTotals writes the last line of the table.
+func showTotals(s *sequence) { fmt.Fprintf(s.out, "%s: %s\n", howMany(s.total, "command"), s.totals()) }
+
+// totals are those of the verdicts.
+func (s *sequence) totals() string {
+	permitted, denied := s.byClass[classGranted], s.byClass[classDenied]
+	text := fmt.Sprintf("%d permitted, %d denied", permitted, denied)
+	if n := s.total - permitted - denied; n > 0 {
+		text += fmt.Sprintf(", %d without a verdict", n)
+	}
+	if s.differ > 0 {
+		text += fmt.Sprintf("; %d not as expected", s.differ)
+	}
+	return text
 }
 
 // A comparison is the table that --cmd-file makes with --all: a row for each command, a column for each

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -148,4 +149,26 @@ func wrap(words []string, width int) (lines []string) {
 		}
 	}
 	return lines
+}
+
+// newHelp is the command help.
+func newHelp(o *optionSet) action {
+	var man bool
+	o.add((*toggle)(&man), "man", "", "print the manual page, for man")
+	return func(_ context.Context, inv *invocation) (output, error) {
+		switch n := len(inv.words); {
+		case n == 0 && man:
+			built := thisBuild()
+			return &page{text: manPage(commands(), built.Version, built.Date)}, nil
+		case n == 0:
+			return &page{text: mainHelp(commands())}, nil
+		case n == 1 && !man:
+			about, err := findCommand(commands(), inv.words[0], hintList)
+			if err != nil {
+				return nil, err
+			}
+			return &page{text: commandHelp(about)}, nil
+		}
+		return nil, failf(classUsage, "unexpected argument \"%s\"", escape(inv.words[len(inv.words)-1]))
+	}
 }

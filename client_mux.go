@@ -35,9 +35,6 @@ type mux struct {
 }
 
 const (
-	// flushAt octets are not held back, even while there is more to read: the server can work on
-	// them meanwhile.
-	flushAt       = 1024
 	maxUnanswered = 64 << 10 // octets
 	// grace is what a session gets after its time, for a reply that has arrived while this program
 	// was busy elsewhere; maxGrace, while other replies keep coming.
@@ -158,16 +155,6 @@ func (m *mux) hold(now, until time.Time) bool {
 	return true
 }
 
-// wholePacket says whether the next packet can be taken from in without waiting for it.
-func wholePacket(in *bufio.Reader) bool {
-	if in.Buffered() < headerLen {
-		return false
-	}
-	b, _ := in.Peek(headerLen)
-	h := parseHeader(b)
-	return h.length > maxBody || in.Buffered() >= headerLen+int(h.length)
-}
-
 // flush writes what is queued. An error ends the connection only when everything that the
 // server has sent before was read.
 func (m *mux) flush() {
@@ -238,28 +225,4 @@ func (m *mux) remove(j *job) {
 	m.flights.remove(j)
 	delete(m.byID, j.session.sent.sessionID)
 	m.unanswered -= headerLen + int(j.session.sent.length)
-}
-
-// A jobList is a queue that any job can leave: a circle, whose first has the last before it. A job
-// is in one list at a time.
-type jobList struct {
-	first *job
-}
-
-func (l *jobList) push(j *job) {
-	if l.first == nil {
-		l.first, j.older, j.newer = j, j, j
-		return
-	}
-	j.older, j.newer = l.first.older, l.first
-	j.older.newer, j.newer.older = j, j
-}
-
-func (l *jobList) remove(j *job) {
-	j.older.newer, j.newer.older = j.newer, j.older
-	if l.first == j {
-		if l.first = j.newer; l.first == j {
-			l.first = nil
-		}
-	}
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"unicode"
@@ -308,104 +307,10 @@ func (inv *invocation) readSecret(ctx context.Context, what, name, prompt string
 	return value, nil
 }
 
-// openFile opens a file to read. An error says what that is for.
-func openFile(ctx context.Context, what, name string) (*os.File, error) {
-	var f *os.File
-	err := interruptible(ctx, func() (err error) { f, err = os.Open(name); return err })
-	switch {
-	case classOf(err) == classInterrupted:
-		return nil, err
-	case err != nil:
-		return nil, failf(classUsage, "read the %s: %w", what, err)
-	}
-	return f, nil
-}
-
 // toNewline and toEnd are what readSecret can take of a terminal: the first line, or all up to the end.
 func toNewline(r *bufio.Reader) (string, error) { return r.ReadString('\n') }
 
 func toEnd(r *bufio.Reader) (string, error) {
 	text, err := io.ReadAll(io.LimitReader(r, maxSecretFile+1))
 	return string(text), err
-}
-
-// What a server repeats of our secrets is not shown. Of a short one that would tell it more often than
-// hide it, since it stands in other words by chance: one of less than shortSecret octets is looked for
-// only where neither a letter nor a digit touches it, and one of less than shortestSecret not at all.
-const (
-	shortestSecret = 4
-	shortSecret    = 6
-)
-
-// redact is text with [redacted] in place of the secrets in it.
-func redact(text string, secrets []string) string {
-	if !slices.ContainsFunc(secrets, func(s string) bool { return s != "" && strings.Contains(text, s) }) {
-		return text // nearly always
-	}
-	hidden := make([]bool, len(text))
-	spot(hidden, text, secrets)
-	var b strings.Builder
-	for i := range len(text) {
-		switch {
-		case !hidden[i]:
-			b.WriteByte(text[i])
-		case i == 0 || !hidden[i-1]:
-			b.WriteString("[redacted]")
-		}
-	}
-	return b.String()
-}
-
-// spot marks the octets of text that belong to one of the secrets.
-func spot(hidden []bool, text string, secrets []string) {
-	for _, s := range secrets {
-		if len(s) < shortestSecret {
-			continue
-		}
-		for at := 0; ; at++ {
-			i := strings.Index(text[at:], s)
-			if i < 0 {
-				break
-			}
-			at += i
-			end := at + len(s)
-			if len(s) < shortSecret && (at > 0 && isWord(text[at-1]) || end < len(text) && isWord(text[end])) {
-				continue
-			}
-			for i := at; i < end; i++ {
-				hidden[i] = true
-			}
-		}
-	}
-}
-
-// isWord says that an octet is of a letter or a digit.
-func isWord(c byte) bool {
-	return c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z' || c >= utf8.RuneSelf
-}
-
-// secrets are what a reply must not show.
-func (s *session) secrets() []string {
-	secrets := s.request.secrets()
-	for _, k := range s.keys {
-		secrets = append(secrets, k.value)
-	}
-	return secrets
-}
-
-// redact takes our secrets out of the texts of a reply, before anybody sees them.
-func (s *session) redact(texts []field) {
-	if s.asIs {
-		return
-	}
-	var secrets []string
-	for _, f := range texts {
-		if *f.value == "" {
-			continue
-		}
-		if secrets == nil {
-			secrets = s.secrets()
-		}
-		*f.value = redact(*f.value, secrets)
-	}
 }

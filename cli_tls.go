@@ -1,0 +1,96 @@
+package main
+
+import (
+	"crypto/tls"
+	"fmt"
+	"os"
+	"sync"
+)
+
+// tlsOptions are the options of TACACS+ over TLS 1.3. RFC 9887.
+type tlsOptions struct {
+	enabled    bool
+	caCert     string
+	cert       string
+	certKey    string
+	serverName string
+	crls       list
+	insecure   bool
+	keyLog     string
+}
+
+func (t *tlsOptions) register(o *optionSet) {
+	o.group = groupIdentity
+	o.add((*toggle)(&t.enabled), "tls", "", "TACACS+ over TLS 1.3 (RFC 9887): port 300, no key, never a fall back to clear")
+	o.group = groupServer
+	o.add((*text)(&t.caCert), "cacert", "FILE", "certificates to trust, PEM (default the system's)")
+	o.group = groupIdentity
+	o.add((*text)(&t.cert), "cert", "FILE", "own certificate, with its chain, PEM")
+	o.add((*text)(&t.certKey), "cert-key", "FILE", "its private key, PEM (default in the file of --cert)")
+	o.group = groupServer
+	o.add((*text)(&t.serverName), "servername", "NAME", "name that the server's certificate must have (default that of HOST)")
+	o.add(&t.crls, "crl", "FILE", "revocation list, PEM or DER; repeatable")
+	o.add((*toggle)(&t.insecure), "insecure", "", "do not verify the server's certificate")
+	o.add((*text)(&t.keyLog), "keylog", "FILE", "append the session's secrets, for a packet analyser; decode: read them")
+}
+
+// check refuses what is said of TLS where there is none, so that nobody is in doubt whether it
+// is used (RFC 9887 section 5.2).
+func (t *tlsOptions) check() error {
+	for _, o := range []struct {
+		name  string
+		given bool
+	}{
+		{"--cacert", t.caCert != ""}, {"--cert", t.cert != ""}, {"--cert-key", t.certKey != ""}, {"--servername", t.serverName != ""},
+		{"--crl", len(t.crls) > 0}, {"--insecure", t.insecure}, {"--keylog", t.keyLog != ""},
+	} {
+		if o.given && !t.enabled {
+			return failf(classUsage, "%s needs --tls", o.name)
+		}
+	}
+	if t.certKey != "" && t.cert == "" {
+		return failf(classUsage, "--cert-key needs --cert")
+	}
+	return nil
+}
+
+// client reads the files of the options. The system's roots are not read before they are needed.
+func (t *tlsOptions) client(warn func(format string, args ...any)) (*tlsClient, error) {
+	c := &tlsClient{serverName: t.serverName}
+	var said sync.Map // a warning is for the run, not for each of its connections
+	c.warn = func(format string, args ...any) {
+		if _, before := said.LoadOrStore(fmt.Sprintf(format, args...), true); !before {
+			warn(format, args...)
+		}
+	}
+	c.config = &tls.Config{MinVersion: tls.VersionTLS13, InsecureSkipVerify: t.insecure, ClientSessionCache: &ticketCache{}}
+	var err error
+	if t.caCert != "" {
+		if c.config.RootCAs, err = readCertPool(t.caCert); err != nil {
+			return nil, err
+		}
+	}
+	if t.cert != "" {
+		if c.config.Certificates, err = readKeyPair(t.cert, t.certKey); err != nil {
+			return nil, err
+		}
+	}
+	for _, file := range t.crls {
+		lists, err := readCRLs(file)
+		if err != nil {
+			return nil, err
+		}
+		c.crls = append(c.crls, lists...)
+	}
+	if t.keyLog != "" {
+		f, err := os.OpenFile(t.keyLog, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+		if err != nil {
+			return nil, failf(classUsage, "open the key log: %w", err)
+		}
+		c.config.KeyLogWriter = f
+	}
+	if t.insecure {
+		warn("the server's certificate is not verified (--insecure): anybody could answer in its place")
+	}
+	return c, nil
+}

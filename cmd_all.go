@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// registerAll declares --all: the same question to every server, to find the one that differs.
+func registerAll(o *optionSet, all *bool) {
+	o.add((*toggle)(all), "all", "", "ask every server, and every address of a name, side by side: a result for each, the exit code of the worst; nothing but --answer replies to a server's prompts")
+}
+
+// A replica is one server, at one address, and what became of the request to it.
+type replica struct {
+	job            // its err is there from the beginning where the name leads nowhere
+	client *client // that knows this server alone
+	said   []string
+	over   chan struct{}
+}
+
+// replicasOf are the addresses of a server, each a server of its own. What leads nowhere is one too,
+// with the reason.
+func replicasOf(ctx context.Context, c *client, srv server) (found []*replica) {
+	limited, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	addrs, err := (&link{client: c, server: srv}).resolve(limited, new(timing))
+	if err != nil && ctx.Err() != nil {
+		err = interrupted(ctx)
+	}
+	if err != nil {
+		return append(found, newReplica(c, srv, err))
+	}
+	distinct := addrs[:0]
+	for _, addr := range addrs {
+		if !slices.Contains(distinct, addr) {
+			distinct = append(distinct, addr)
+		}
+	}
+	for _, addr := range distinct {
+		one := srv
+		if one.addr = addr; len(distinct) > 1 {
+			one.name += fmt.Sprintf(" [%s]", addr)
+		}
+		found = append(found, newReplica(c, one, nil))
+	}
+	return found
+}
+
+func newReplica(c *client, srv server, err error) *replica {
+	one := *c
+	one.servers = []server{srv}
+	r := &replica{client: &one, over: make(chan struct{})}
+	r.err, r.res.Server = err, srv.name
+	return r
+}
+
+// replicas are all of HOST, in its order. Each name is resolved once.
+func (inv *invocation) replicas(ctx context.Context, c *client) (all []*replica) {
+	found := make([][]*replica, len(c.servers))
+	sideBySide(len(found), func(i int) {
+		if srv := c.servers[i]; !slices.Contains(c.servers[:i], srv) {
+			found[i] = replicasOf(ctx, c, srv)
+		}
+	}).Wait()
+	for _, f := range found {
+		all = append(all, f...)
+	}
+	return all
+}
+
+// maxSideBySide is how many servers are asked at a time.
+const maxSideBySide = 32
+
+// sideBySide calls do with 0 to n-1, in this order, so many of them at a time.
+func sideBySide(n int, do func(i int)) *sync.WaitGroup {
+	var next atomic.Int64
+	all := new(sync.WaitGroup)
+	for range min(n, maxSideBySide) {
+		all.Go(func() {
+			for i := next.Add(1) - 1; i < int64(n); i = next.Add(1) - 1 {
+				do(int(i))
+			}
+		})
+	}
+	return all
+}
+
+// askAll puts a request to every server, each time a new one, and shows the results in the order of the
+// servers, each as soon as those before it are there. The exit code is that of the worst, which is the
+// highest. Nobody can answer the prompts of many servers at a time: what --answer does not reply to
+// is refused.
+func (inv *invocation) askAll(ctx context.Context, keys []key, newRequest func() request) (output, error) {
+	c, err := inv.client(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	all := inv.replicas(ctx, c)
+	sideBySide(len(all), func(i int) {
+		r := all[i]
+		defer close(r.over)
+		r.res.Command, r.res.User = inv.command.name, inv.caller.user
+		if r.err == nil {
+			r.request, r.client.tell = newRequest(), r.hear
+			(&asker{client: r.client}).ask(ctx, &r.job)
+		}
+	})
+	worst := classGranted
+	var broken error
+	for _, r := range all {
+		<-r.over
+		r.warn(inv)
+		f := r.res.conclude(r.err)
+		if broken == nil { // said once, and no change of the verdict
+			broken = inv.show(namedResult{&r.res}, &outlet{ctx: ctx, to: inv.std.out})
+		}
+		if worst = max(worst, r.class()); r.class() != classInterrupted { // said once, at the end
+			inv.explain(f, &r.res, r.res.Server)
+		}
+	}
+	return &page{ending: ending{worst.exit()}}, nil
+}
+
+// hear keeps a warning until the result is shown.
+func (r *replica) hear(format string, args ...any) {
+	r.said = append(r.said, fmt.Sprintf(format, args...))
+}
+
+// warn says what was heard.
+func (r *replica) warn(inv *invocation) {
+	for _, text := range r.said {
+		inv.warn("%s", naming(r.client.servers[0].name, text))
+	}
+}
+
+// A namedResult is the verdict of one of many servers.
+type namedResult struct{ *result }
+
+func (r namedResult) line() string {
+	text := r.result.line()
+	if text == "" {
+		text = "error (" + r.class.String() + ")\n"
+	}
+	return r.Server + ": " + text
+}
+
+func (r namedResult) block() string {
+	first, _, _ := strings.Cut(r.line(), "\n")
+	return first + "\n  " + strings.ReplaceAll(strings.TrimSuffix(r.result.block(), "\n"), "\n", "\n  ") + "\n"
+}

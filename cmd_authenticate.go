@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+)
+
+// newAuthenticate is the command authenticate: does this password log in?
+func newAuthenticate(o *optionSet) action {
+	var own challengeOptions
+	own.register(o)
+	return func(ctx context.Context, inv *invocation) (output, error) {
+		return authenticate(ctx, inv, &own)
+	}
+}
+
+// newEnable is the command enable: does this password raise the privilege level? It is the
+// only use of the service ENABLE. RFC 8907 section 5.4.2.6.
+func newEnable(o *optionSet) action {
+	var own challengeOptions
+	own.register(o)
+	return func(ctx context.Context, inv *invocation) (output, error) {
+		if err := inv.caller.enable(inv.given("service")); err != nil {
+			return nil, err
+		}
+		return authenticate(ctx, inv, &own)
+	}
+}
+
+func authenticate(ctx context.Context, inv *invocation, own *challengeOptions) (output, error) {
+	if err := own.check(inv.caller.authenType); err != nil {
+		return nil, err
+	}
+	if err := checkFits(newLogin(inv.caller, ""), inv.caller); err != nil {
+		return nil, err
+	}
+	inv.password.late = inv.caller.authenType == authenASCII && !own.all
+	secrets, err := inv.secrets(ctx, &inv.password)
+	if err != nil {
+		return nil, err
+	}
+	a := newLogin(inv.caller, secrets.password)
+	a.id, a.challenge, a.answers = own.id, own.challenge, own.answers
+	if !own.all {
+		a.person, a.unasked = inv.terminal, secrets.unasked
+	}
+	return a.run(ctx, inv, secrets.keys, own.all)
+}
+
+// run checks that everything fits its field before anything is sent, then asks the servers.
+func (a *authentication) run(ctx context.Context, inv *invocation, keys []key, all bool) (output, error) {
+	if err := checkFits(a, inv.caller); err != nil {
+		return nil, err
+	}
+	if all {
+		return inv.askAll(ctx, keys, func() request { each := *a; return &each })
+	}
+	return inv.ask(ctx, keys, a)
+}
+
+// newChPass is the command chpass: change the password. GETDATA asks for the old one and
+// GETPASS for the new one, once or twice. RFC 8907 section 5.4.2.7.
+func newChPass(o *optionSet) action {
+	var answers list
+	o.add(&answers, "answer", "TEXT", "reply to a later prompt, in order; repeatable")
+	fresh := secretSource{what: "new password", option: "--new-password-file"}
+	o.add(&fresh.files, "new-password-file", "FILE", "file with the new password; - is standard input")
+	o.add((*toggle)(&fresh.stdin), "new-password-stdin", "", "read the new password from standard input")
+	return func(ctx context.Context, inv *invocation) (output, error) {
+		if err := checkFits(newPasswordChange(inv.caller, "", ""), inv.caller); err != nil {
+			return nil, err
+		}
+		inv.password.late = true
+		secrets, err := inv.secrets(ctx, &inv.password, &fresh)
+		if err != nil {
+			return nil, err
+		}
+		a := newPasswordChange(inv.caller, secrets.password, secrets.newPassword)
+		a.answers, a.person, a.unasked = answers, inv.terminal, secrets.unasked
+		return a.run(ctx, inv, secrets.keys, false)
+	}
+}
+
+// challengeOptions are the options that authenticate and enable have of their own.
+type challengeOptions struct {
+	id        int
+	challenge hexBytes
+	answers   list
+	all       bool
+}
+
+func (c *challengeOptions) register(o *optionSet) {
+	c.id = -1
+	o.add(&number{&c.id, 0, 255}, "chap-id", "N", "id of the CHAP challenge (default random)")
+	o.add(&c.challenge, "chap-challenge", "HEX", "the challenge (default random); mschap has 8 octets, mschapv2 16")
+	o.add(&c.answers, "answer", "TEXT", "reply to a later prompt, in order; repeatable")
+	registerAll(o, &c.all)
+}
+
+func (c *challengeOptions) check(t authenType) error {
+	if !t.challenged() && (c.id >= 0 || len(c.challenge) > 0) {
+		return failf(classUsage, "--chap-id and --chap-challenge do not go with --authen-type %s", t)
+	}
+	switch n := len(c.challenge); {
+	case n == 0:
+	case t == authenCHAP && n > maxCHAPChallenge:
+		return failf(classUsage, "--chap-challenge is %d octets, the limit is %d", n, maxCHAPChallenge)
+	case t != authenCHAP && n != challengeSize(t):
+		return failf(classUsage, "--chap-challenge is %d octets, %s has %d", n, t, challengeSize(t))
+	}
+	return nil
+}

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"context"
+)
+
+// newAuthorize is the command authorize: may the user do this?
+func newAuthorize(o *optionSet) action {
+	var own argOptions
+	var require list
+	var file string
+	var all bool
+	own.register(o)
+	o.add(&require, "require", "NAME=VALUE", "exit 1 unless it is in effect; repeatable")
+	o.add((*text)(&file), "cmd-file", "FILE", "one command a line, # for comments, + or - in front for what is expected: a table of what the server permits; - is standard input")
+	registerAll(o, &all)
+	return func(ctx context.Context, inv *invocation) (output, error) {
+		if file != "" {
+			if len(inv.words) > 0 || len(own.args) > 0 || own.command != "" || len(require) > 0 {
+				return nil, failf(classUsage, "--cmd-file goes with neither arguments nor --cmd nor --require")
+			}
+			return (&rehearsal{inv: inv, file: file, method: own.method, all: all}).run(ctx)
+		}
+		args, err := own.request(inv.words)
+		if err != nil {
+			return nil, err
+		}
+		m, err := newAuthorization(inv.caller, own.method, args, require)
+		if err != nil {
+			return nil, err
+		}
+		if err := checkFits(m, inv.caller); err != nil {
+			return nil, err
+		}
+		secrets, err := inv.secrets(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if all {
+			return inv.askAll(ctx, secrets.keys, func() request { each := *m; return &each })
+		}
+		return inv.ask(ctx, secrets.keys, m)
+	}
+}

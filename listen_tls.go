@@ -1,0 +1,37 @@
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// serverTLS is the configuration of a server: TLS 1.3 only, and with a file of authorities a
+// client's certificate is required.
+func serverTLS(pair []tls.Certificate, clientCA string) (*tls.Config, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS13, Certificates: pair}
+	if clientCA != "" {
+		pool, err := readCertPool(clientCA)
+		if err != nil {
+			return nil, err
+		}
+		config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, pool
+	}
+	return config, nil
+}
+
+// handshakeFault is why a handshake came to nothing. A device that was not told of TLS is named as
+// what it is, and one whose certificate is refused by that.
+func handshakeFault(err error) string {
+	var refused *tls.CertificateVerificationError
+	if errors.As(err, &refused) {
+		cert := refused.UnverifiedCertificates[0]
+		return fmt.Sprintf("the certificate of %s (%s) is refused: %v", cert.Subject, strings.Join(certNames(cert), ", "), refused.Err)
+	}
+	var record tls.RecordHeaderError
+	if errors.As(err, &record) && version(record.RecordHeader[0]).major() == majorVersion {
+		return "a TACACS+ packet in clear, without TLS"
+	}
+	return cause(err).Error()
+}

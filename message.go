@@ -1,0 +1,96 @@
+package main
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// decodeMessages are the messages that a packet can be.
+type decodeMessages struct {
+	start    authenStart
+	reply    authenReply
+	cont     authenContinue
+	request  authorRequest
+	response authorResponse
+	record   acctRequest
+	acct     acctReply
+}
+
+// of is an empty message of the kind that h announces.
+func (s *decodeMessages) of(h *header) layouter {
+	client := h.seqNo%2 == 1
+	switch {
+	case h.typ == typeAuthen && h.seqNo == 1:
+		s.start = authenStart{}
+		return &s.start
+	case h.typ == typeAuthen && client:
+		s.cont = authenContinue{}
+		return &s.cont
+	case h.typ == typeAuthen:
+		s.reply = authenReply{}
+		return &s.reply
+	case h.typ == typeAuthor && client:
+		s.request = authorRequest{}
+		return &s.request
+	case h.typ == typeAuthor:
+		s.response = authorResponse{}
+		return &s.response
+	case client:
+		s.record = acctRequest{}
+		return &s.record
+	}
+	s.acct = acctReply{}
+	return &s.acct
+}
+
+// credible says whether a message has only values that RFC 8907 or its draft give a meaning.
+func credible(m layouter) bool {
+	switch m := m.(type) {
+	case *authenStart:
+		return authenActionNames.has(uint8(m.action)) && credibleSubject(&m.subject)
+	case *authenReply:
+		return authenStatusNames.has(uint8(m.status)) && m.flags <= authenNoEcho
+	case *authenContinue:
+		return m.flags <= authenAbort
+	case *authorRequest:
+		return authenMethodNames.has(uint8(m.method)) && credibleSubject(&m.subject)
+	case *authorResponse:
+		return authorStatusNames.has(uint8(m.status))
+	case *acctRequest:
+		return acctFlagNames.has(uint8(m.flags.kind())) && authenMethodNames.has(uint8(m.method)) && credibleSubject(&m.subject)
+	case *acctReply:
+		return acctStatusNames.has(uint8(m.status))
+	}
+	return false
+}
+
+// credibleSubject does the same for what requests have in common. Types are ASCII to MSCHAPV2, with ARAP
+// of the draft between, or none.
+func credibleSubject(who *subject) bool {
+	const arap = 4 // also a service of the draft
+	return who.privLvl <= 15 && who.typ <= authenMSCHAPv2 && (authenServiceNames.has(uint8(who.service)) || who.service == arap) &&
+		credibleText(who.user) && credibleText(who.port) && credibleText(who.remAddr)
+}
+
+// credibleText says that a text has no control characters. RFC 8907 section 3.7.
+func credibleText(s string) bool {
+	return printableASCII(s) || utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
+}
+
+// errorReply is the ERROR of one packet type.
+func errorReply(typ packetType, msg string) layouter {
+	switch typ {
+	case typeAuthen:
+		return &authenReply{status: authenError, serverMsg: msg}
+	case typeAuthor:
+		return &authorResponse{status: authorError, serverMsg: msg}
+	}
+	return &acctReply{status: acctError, serverMsg: msg}
+}
+
+// unknownStatus is for a status that the RFC does not have: never a success (section 3.6).
+func unknownStatus[T ~uint8](l *link, status T) error {
+	return failf(classProtocol, "%s answers with the unknown status 0x%02x", l.server, uint8(status)).
+		withHint("not a TACACS+ status: a broken server, or by a rare chance a wrong key")
+}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// What a server repeats of our secrets is not shown. Of a short one that would tell it more often than
+// hide it, since it stands in other words by chance: one of less than shortSecret octets is looked for
+// only where neither a letter nor a digit touches it, and one of less than shortestSecret not at all.
+const (
+	shortestSecret = 4
+	shortSecret    = 6
+)
+
+// redact is text with [redacted] in place of the secrets in it.
+func redact(text string, secrets []string) string {
+	if !slices.ContainsFunc(secrets, func(s string) bool { return s != "" && strings.Contains(text, s) }) {
+		return text // nearly always
+	}
+	hidden := make([]bool, len(text))
+	spot(hidden, text, secrets)
+	var b strings.Builder
+	for i := range len(text) {
+		switch {
+		case !hidden[i]:
+			b.WriteByte(text[i])
+		case i == 0 || !hidden[i-1]:
+			b.WriteString("[redacted]")
+		}
+	}
+	return b.String()
+}
+
+// spot marks the octets of text that belong to one of the secrets.
+func spot(hidden []bool, text string, secrets []string) {
+	for _, s := range secrets {
+		if len(s) < shortestSecret {
+			continue
+		}
+		for at := 0; ; at++ {
+			i := strings.Index(text[at:], s)
+			if i < 0 {
+				break
+			}
+			at += i
+			end := at + len(s)
+			if len(s) < shortSecret && (at > 0 && isWord(text[at-1]) || end < len(text) && isWord(text[end])) {
+				continue
+			}
+			for i := at; i < end; i++ {
+				hidden[i] = true
+			}
+		}
+	}
+}
+
+// isWord says that an octet is of a letter or a digit.
+func isWord(c byte) bool {
+	return c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z' || c >= utf8.RuneSelf
+}

@@ -14,14 +14,14 @@ import (
 type acctRequest struct {
 	flags  acctFlags
 	method authenMethod
-	subject
+	commonFields
 	args []string
 }
 
 func (m *acctRequest) layout(c *codec) {
-	octet(c, "flags", &m.flags)
-	octet(c, "authen_method", &m.method)
-	m.subject.layout(c)
+	uint8Field(c, "flags", &m.flags)
+	uint8Field(c, "authen_method", &m.method)
+	m.commonFields.layout(c)
 	c.count(&m.args)
 	c.lengths(m.args)
 }
@@ -36,7 +36,7 @@ type acctReply struct {
 func (m *acctReply) layout(c *codec) {
 	c.length("server_msg", 2, &m.serverMsg)
 	c.length("data", 2, &m.data)
-	octet(c, "status", &m.status)
+	uint8Field(c, "status", &m.status)
 }
 
 // acctFlags is the kind of a record: the four combinations that section 7.2 allows.
@@ -196,33 +196,33 @@ type record struct {
 	response acctReply
 }
 
-func newRecord(who caller, method authenMethod, flags acctFlags, args []string, taskID string) *record {
-	return &record{request: acctRequest{flags, method, who.subject(), completeRecord(flags, args, taskID, time.Now())}}
+func newRecord(who requestOptions, method authenMethod, flags acctFlags, args []string, taskID string) *record {
+	return &record{request: acctRequest{flags, method, who.commonFields(), completeRecord(flags, args, taskID, time.Now())}}
 }
 
 // kind makes a record a request, as do the methods below.
-func (r *record) kind() (packetType, version) { return typeAcct, minorDefault }
-func (r *record) reset()                      {}
-func (r *record) dialogue() bool              { return false }
-func (r *record) reply() layouter             { return &r.response }
-func (r *record) later() []layouter           { return nil }
-func (r *record) secrets() []string           { return nil }
+func (r *record) packetType() (packetType, version) { return typeAcct, minorDefault }
+func (r *record) reset()                            {}
+func (r *record) dialogue() bool                    { return false }
+func (r *record) reply() message                    { return &r.response }
+func (r *record) followUps() []message              { return nil }
+func (r *record) secrets() []string                 { return nil }
 
 // repeatable is false: the server may have written the record and died before it said so.
 func (r *record) repeatable() bool { return false }
 
-func (r *record) open(remAddr string) (layouter, error) {
+func (r *record) firstMessage(remAddr string) (message, error) {
 	r.request.remAddr = remAddr
 	return &r.request, nil
 }
 
 // next takes the REPLY. No answer, ERROR and FOLLOW all mean that the record is not confirmed,
 // and none of them is ever a success.
-func (r *record) next(_ context.Context, s *session, res *result) (layouter, error) {
+func (r *record) next(_ context.Context, s *session, res *result) (message, error) {
 	if !acctStatusNames.has(uint8(r.response.status)) {
-		return nil, unknownStatus(s.link, r.response.status)
+		return nil, unknownStatus(s.serverConn, r.response.status)
 	}
-	res.heard(r.response.status, r.response.serverMsg, r.response.data)
+	res.setReply(r.response.status, r.response.serverMsg, r.response.data)
 	res.TaskID = argValue(r.request.args, "task_id")
 	res.Arguments = &arguments{Request: r.request.args}
 	return nil, nil

@@ -151,7 +151,7 @@ func TestExecNotRun(t *testing.T) {
 		code := run(ctx, split("account alice "+s.addr+" --exec -v -- "+tt.command),
 			stdio{in: strings.NewReader(""), out: &out, err: tell, env: func(name string) string { return secretsInEnv[name] }})
 		interrupt()
-		got := outcome{code, out.String(), messages.String()}
+		got := runResult{code, out.String(), messages.String()}
 		got.check(t, tt.code, ``, tt.err)
 		if log := s.log.String(); (tt.stops != "") != strings.Contains(log, " stop ") || !strings.Contains(log, tt.stops) {
 			t.Errorf("%s: the server's records:\n%s", tt.name, log)

@@ -11,19 +11,19 @@ import (
 // An authenStart opens an authentication. RFC 8907 section 5.1.
 type authenStart struct {
 	action authenAction
-	subject
+	commonFields
 	data string // PAP: the password; CHAP and MS-CHAP: id, challenge and response
 }
 
 func (m *authenStart) layout(c *codec) {
-	octet(c, "action", &m.action)
-	m.subject.layout(c)
+	uint8Field(c, "action", &m.action)
+	m.commonFields.layout(c)
 	c.secret("data", 1, &m.data)
 }
 
 // A subject is the six fields that START and both REQUESTs share, in this order: who asks, from
 // where, for what. Sections 5.1, 6.1 and 7.1.
-type subject struct {
+type commonFields struct {
 	privLvl uint8
 	typ     authenType
 	service authenService
@@ -32,10 +32,10 @@ type subject struct {
 	remAddr string
 }
 
-func (m *subject) layout(c *codec) {
-	octet(c, "priv_lvl", &m.privLvl)
-	octet(c, "authen_type", &m.typ)
-	octet(c, "authen_service", &m.service)
+func (m *commonFields) layout(c *codec) {
+	uint8Field(c, "priv_lvl", &m.privLvl)
+	uint8Field(c, "authen_type", &m.typ)
+	uint8Field(c, "authen_service", &m.service)
 	c.length("user", 1, &m.user)
 	c.length("port", 1, &m.port)
 	c.length("rem_addr", 1, &m.remAddr)
@@ -50,8 +50,8 @@ type authenReply struct {
 }
 
 func (m *authenReply) layout(c *codec) {
-	octet(c, "status", &m.status)
-	octet(c, "flags", &m.flags)
+	uint8Field(c, "status", &m.status)
+	uint8Field(c, "flags", &m.flags)
 	c.length("server_msg", 2, &m.serverMsg)
 	c.length("data", 2, &m.data)
 }
@@ -66,7 +66,7 @@ type authenContinue struct {
 func (m *authenContinue) layout(c *codec) {
 	c.secret("user_msg", 2, &m.userMsg)
 	c.length("data", 2, &m.data)
-	octet(c, "flags", &m.flags)
+	uint8Field(c, "flags", &m.flags)
 	c.fields[1].secret = m.flags&authenAbort == 0 // then nothing says what it is
 }
 
@@ -197,14 +197,14 @@ func (f authenContinueFlags) String() string { return names{0: "ABORT"}.bits(uin
 // how far its session has come.
 type authentication struct {
 	action      authenAction
-	caller      caller
+	caller      requestOptions
 	password    string
 	id          int    // of the CHAP challenge; -1 for a random one
 	challenge   []byte // empty for a random one
 	newPassword string // for CHPASS
 	answers     []string
 	person      *terminal
-	unasked     bool // the password is not known: the person says it when the server asks
+	deferred    bool // the password is not known: the person says it when the server asks
 
 	tried    []authenType         // the types of the sessions so far; the last one is under way
 	used     map[authenStatus]int // how many of the prepared replies the session has used, and of names
@@ -215,7 +215,7 @@ type authentication struct {
 }
 
 // kind makes an authentication a request, as do the methods below.
-func (a *authentication) kind() (packetType, version) { return typeAuthen, a.typ().minor() }
+func (a *authentication) packetType() (packetType, version) { return typeAuthen, a.typ().minor() }
 
 func (a *authentication) reset() { a.tried = nil }
 
@@ -235,10 +235,10 @@ func (a *authentication) dialogue() bool {
 func (a *authentication) repeatable() bool { return true }
 
 // open builds the START. RFC 8907 section 5.4.2.
-func (a *authentication) open(remAddr string) (layouter, error) {
+func (a *authentication) firstMessage(remAddr string) (message, error) {
 	typ := a.typ()
 	a.used, a.answered = nil, 0
-	a.start = authenStart{action: a.action, subject: a.caller.subject()}
+	a.start = authenStart{action: a.action, commonFields: a.caller.commonFields()}
 	a.start.typ, a.start.remAddr = typ, remAddr
 	switch {
 	case a.action == authenChPass && typ != authenASCII:
@@ -271,10 +271,10 @@ func (a *authentication) open(remAddr string) (layouter, error) {
 // maxPAPPassword is what the data field of a START holds.
 const maxPAPPassword = 255
 
-func (a *authentication) reply() layouter { return &a.response }
+func (a *authentication) reply() message { return &a.response }
 
 // later are the messages that may follow the START.
-func (a *authentication) later() (messages []layouter) {
+func (a *authentication) followUps() (messages []message) {
 	for _, r := range append([]string{a.caller.user, a.password, a.newPassword}, a.answers...) {
 		messages = append(messages, &authenContinue{userMsg: r})
 	}
@@ -290,27 +290,27 @@ func (a *authentication) secrets() []string {
 // next takes a REPLY: the verdict, or a prompt and with it the CONTINUE that answers it.
 // RESTART begins again with a type that the server names, each type once, and never with one
 // that sends a password which the type asked for would not have sent. Section 5.4.
-func (a *authentication) next(ctx context.Context, s *session, res *result) (layouter, error) {
+func (a *authentication) next(ctx context.Context, s *session, res *result) (message, error) {
 	status := a.response.status
 	if !authenStatusNames.has(uint8(status)) {
-		return nil, unknownStatus(s.link, status)
+		return nil, unknownStatus(s.serverConn, status)
 	}
 	prompt := status == authenGetData || status == authenGetUser || status == authenGetPass
 	if prompt && !a.dialogue() {
 		return abort("no prompts with " + a.typ().String()),
 			failf(classProtocol, "%s answers a %s login with %s, which has no place there", s.server, a.typ(), status)
 	}
-	res.heard(status, a.response.serverMsg, a.response.data)
+	res.setReply(status, a.response.serverMsg, a.response.data)
 	res.AuthenType, res.Flags = a.typ().String(), a.response.flags.String()
 	switch {
 	case prompt:
 		said, err := a.say(ctx, s)
 		if errors.Is(err, errNoAnswer) && status != authenGetUser && a.used[status] > 0 {
 			// Many servers refuse a password by asking for it again.
-			res.heard(authenFail, a.response.serverMsg, a.response.data)
+			res.setReply(authenFail, a.response.serverMsg, a.response.data)
 			res.Prompt = status.String()
 			res.hint = a.askedAgain(status)
-			err = errFarewell
+			err = errAborted
 		}
 		if err != nil {
 			return abort("no answer to the prompt"), err
@@ -328,12 +328,12 @@ func (a *authentication) next(ctx context.Context, s *session, res *result) (lay
 			return nil, nil
 		}
 		s.warn("the server asks to restart with %s instead of %s", next, a.typ())
-		if a.unasked && next != authenASCII {
-			said, err := a.ask(ctx, s, a.caller.describe("password")+": ", true)
+		if a.deferred && next != authenASCII {
+			said, err := a.ask(ctx, s, a.caller.promptFor("password")+": ", true)
 			if err != nil {
 				return nil, err
 			}
-			a.password, a.unasked = said, false
+			a.password, a.deferred = said, false
 		}
 		a.tried = append(a.tried, next)
 		return nil, errRestart
@@ -386,7 +386,7 @@ func (a *authentication) say(ctx context.Context, s *session) (said string, err 
 	status := a.response.status
 	ready, used := a.prepared(status), a.used[status]
 	switch {
-	case used < len(ready) && a.unasked && a.wantsPassword(status):
+	case used < len(ready) && a.deferred && a.wantsPassword(status):
 		said, err = a.sayPassword(ctx, s)
 	case used < len(ready):
 		said = ready[used]
@@ -423,7 +423,7 @@ func (a *authentication) sayPassword(ctx context.Context, s *session) (string, e
 		err = errTypedEmpty("password")
 	}
 	if err == nil && ours {
-		a.password, a.unasked = said, false
+		a.password, a.deferred = said, false
 	}
 	return said, err
 }
@@ -446,9 +446,9 @@ func (a *authentication) prompt(from server) (text string, ours bool) {
 	text, password := "data", false
 	switch status := a.response.status; {
 	case a.wantsPassword(status):
-		text, password = a.caller.describe("password"), true
+		text, password = a.caller.promptFor("password"), true
 	case status == authenGetPass:
-		text, password = a.caller.describe("new password"), true
+		text, password = a.caller.promptFor("new password"), true
 	case status == authenGetUser:
 		text = "username"
 	}
@@ -463,7 +463,7 @@ func (a *authentication) prompt(from server) (text string, ours bool) {
 // ask gets one line from the person at the terminal. The time it takes is not the server's, so the
 // deadline moves with it.
 func (a *authentication) ask(ctx context.Context, s *session, prompt string, hidden bool) (string, error) {
-	defer s.pause()()
+	defer s.pauseDeadline()()
 	answer, err := a.person.ask(ctx, prompt, hidden)
 	if hidden {
 		a.typed = append(a.typed, answer)
@@ -476,11 +476,11 @@ func (a *authentication) ask(ctx context.Context, s *session, prompt string, hid
 }
 
 // newLogin is the request for a login or, by its service, for enable.
-func newLogin(who caller, password string) *authentication {
+func newLogin(who requestOptions, password string) *authentication {
 	return &authentication{action: authenLogin, caller: who, password: password, id: -1}
 }
 
 // newPasswordChange is the request for another password.
-func newPasswordChange(who caller, old, fresh string) *authentication {
+func newPasswordChange(who requestOptions, old, fresh string) *authentication {
 	return &authentication{action: authenChPass, caller: who, password: old, newPassword: fresh, id: -1}
 }

@@ -15,7 +15,7 @@ func TestPromptPlaces(t *testing.T) {
 		for _, typ := range []string{"pap", "chap", "mschap", "mschapv2"} {
 			server := newScript(t, testKey, &authenReply{status: status}, &authenReply{status: authenPass})
 			got := runWith(t, secretsInEnv, "", "enable", "alice", server.addr, "-t", typ, "--answer", "1234")
-			if got != (outcome{classGranted.exit(), "PASS\n", ""}) {
+			if got != (runResult{classGranted.exit(), "PASS\n", ""}) {
 				t.Errorf("enable by %s, %s: %+v", typ, status, got)
 				continue
 			}
@@ -25,11 +25,11 @@ func TestPromptPlaces(t *testing.T) {
 			server.received(t, &answer)
 			want := map[authenStatus]string{authenGetData: "1234", authenGetUser: "alice", authenGetPass: testPassword}[status]
 			if start.service != authenServiceEnable || start.privLvl != 15 || start.typ.String() != typ || answer.flags != 0 || answer.userMsg != want {
-				t.Errorf("enable by %s, %s: %+v, flags %s", typ, status, start.subject, answer.flags)
+				t.Errorf("enable by %s, %s: %+v, flags %s", typ, status, start.commonFields, answer.flags)
 			}
 
 			l := listen(t)
-			last := make(chan layouter, 1)
+			last := make(chan message, 1)
 			serveByHand(t, l, func(_ int, c *handConn) {
 				h, _ := c.receive(new(authenStart))
 				h.seqNo++
@@ -62,8 +62,8 @@ func TestChallengeOfTheType(t *testing.T) {
 	} {
 		server := newScript(t, testKey, &authenReply{status: authenRestart, data: string(rune(tt.next))}, &authenReply{status: authenPass})
 		got := runWith(t, secretsInEnv, "", "authenticate", "alice", server.addr, "--single-connect", "-q",
-			"-t", tt.asked, "--chap-id", "0", "--chap-challenge", (*hexBytes)(&tt.challenge).String())
-		if got != (outcome{}) {
+			"-t", tt.asked, "--chap-id", "0", "--chap-challenge", (*hexValue)(&tt.challenge).String())
+		if got != (runResult{}) {
 			t.Errorf("%s, then %s: %+v", tt.asked, tt.next, got)
 			continue
 		}
@@ -71,7 +71,7 @@ func TestChallengeOfTheType(t *testing.T) {
 		server.received(t, &first)
 		server.received(t, &second)
 		if first.typ.String() != tt.asked || second.typ != tt.next || first.data[0] != 0 || second.data[0] != 0 {
-			t.Errorf("%s, then %s: %+v, then %+v", tt.asked, tt.next, first.subject, second.subject)
+			t.Errorf("%s, then %s: %+v, then %+v", tt.asked, tt.next, first.commonFields, second.commonFields)
 		}
 		if !bytes.HasPrefix([]byte(first.data[1:]), tt.challenge) || bytes.Contains([]byte(second.data), tt.challenge) {
 			t.Errorf("%s, then %s: not the given challenge in the first, or in the second too", tt.asked, tt.next)
@@ -98,7 +98,7 @@ func TestRestarts(t *testing.T) {
 		{"chap", "\x05,\x02", 1, "chap mschap"},
 		{"ascii", "", 1, "ascii"},
 	} {
-		var replies []layouter
+		var replies []message
 		for list := range strings.SplitSeq(tt.restarts, ",") {
 			replies = append(replies, &authenReply{status: authenRestart, data: list})
 		}
@@ -110,7 +110,7 @@ func TestRestarts(t *testing.T) {
 			server.received(t, &start)
 			types = append(types, start.typ.String())
 		}
-		if got != (outcome{code: tt.code}) || strings.Join(types, " ") != tt.types {
+		if got != (runResult{code: tt.code}) || strings.Join(types, " ") != tt.types {
 			t.Errorf("%s, then %x: %+v by %q, want %s", tt.asked, tt.restarts, got, types, tt.types)
 		}
 	}
@@ -122,7 +122,7 @@ func TestRestartIsForgotten(t *testing.T) {
 	first := newScript(t, testKey, &authenReply{status: authenRestart, data: "\x02"}, &authenReply{status: authenError})
 	second := newScript(t, testKey, &authenReply{status: authenRestart, data: "\x02"}, &authenReply{status: authenPass})
 	got := runWith(t, secretsInEnv, "", "authenticate", "alice", first.addr+","+second.addr, "--single-connect", "-q")
-	if got != (outcome{}) {
+	if got != (runResult{}) {
 		t.Fatalf("got %+v", got)
 	}
 	for _, server := range []*scriptServer{first, second} {
@@ -137,7 +137,7 @@ func TestRestartIsForgotten(t *testing.T) {
 
 // dialogueWith runs a command against a server with these replies. It returns what came of it, and
 // what the client said after the START, in short: blanks as _, and an ABORT as such.
-func dialogueWith(t *testing.T, line string, replies ...layouter) (outcome, string) {
+func dialogueWith(t *testing.T, line string, replies ...message) (runResult, string) {
 	t.Helper()
 	s := newScript(t, testKey, append(replies, &authenReply{status: authenFail})...) // one more is read
 	got := runWith(t, secretsInEnv, "new\n", split(line, "AT", s.addr)...)
@@ -171,19 +171,19 @@ func TestUserAskedForAgain(t *testing.T) {
 	again := `tacacs_plus: \S+ asks again for the user name after it was given one\ntacacs_plus: hint: it does not take this user; .*\n`
 	for _, tt := range []struct {
 		line    string
-		replies []layouter
+		replies []message
 		err     string
 		said    string // by the client, the ABORT last
 	}{
-		{"authenticate alice AT --answer 123456", []layouter{askUser, askUser}, again, "alice ABORT"},
-		{"authenticate alice AT --answer 123456", []layouter{askUser, askPass, askUser}, again, "alice Pa55_w0rd ABORT"},
-		{"authenticate alice AT", []layouter{askUser, askUser}, again, "alice ABORT"},
-		{"enable alice AT --answer 123456", []layouter{askUser, askUser}, again, "alice ABORT"},
-		{"chpass alice AT --password old --new-password-stdin --answer 123456", []layouter{askUser, askUser}, again, "alice ABORT"},
+		{"authenticate alice AT --answer 123456", []message{askUser, askUser}, again, "alice ABORT"},
+		{"authenticate alice AT --answer 123456", []message{askUser, askPass, askUser}, again, "alice Pa55_w0rd ABORT"},
+		{"authenticate alice AT", []message{askUser, askUser}, again, "alice ABORT"},
+		{"enable alice AT --answer 123456", []message{askUser, askUser}, again, "alice ABORT"},
+		{"chpass alice AT --password old --new-password-stdin --answer 123456", []message{askUser, askUser}, again, "alice ABORT"},
 		// Without a user, the answers name one, once.
-		{"authenticate '' AT --answer bob --answer 123456", []layouter{askUser, askUser}, again, "bob ABORT"},
-		{"authenticate '' AT --answer bob --answer 123456", []layouter{askUser, askPass, askUser}, again, "bob Pa55_w0rd ABORT"},
-		{"authenticate '' AT", []layouter{askUser}, `tacacs_plus: no answer left for the prompt "Username:" \(GETUSER\) of .*\n.*\n`, "ABORT"},
+		{"authenticate '' AT --answer bob --answer 123456", []message{askUser, askUser}, again, "bob ABORT"},
+		{"authenticate '' AT --answer bob --answer 123456", []message{askUser, askPass, askUser}, again, "bob Pa55_w0rd ABORT"},
+		{"authenticate '' AT", []message{askUser}, `tacacs_plus: no answer left for the prompt "Username:" \(GETUSER\) of .*\n.*\n`, "ABORT"},
 	} {
 		got, said := dialogueWith(t, tt.line, tt.replies...)
 		got.check(t, classDenied.exit(), `GETUSER: Username:\n`, tt.err)
@@ -276,24 +276,24 @@ func TestRefusedByAskingAgain(t *testing.T) {
 	const noAnswer = `tacacs_plus: no answer left for the prompt "Token:" \(GETDATA\) of \S+\ntacacs_plus: hint: --answer TEXT replies to prompts after the password, in order\n`
 	for _, tt := range []struct {
 		line     string
-		replies  []layouter
+		replies  []message
 		out, err string
 		said     string
 	}{
-		{"authenticate alice AT", []layouter{ask, askAgain}, `FAIL: Wrong.\\nPassword:\n`, ``, "Pa55_w0rd ABORT"},
-		{"authenticate alice AT --answer x", []layouter{ask, ask, askAgain}, `FAIL: Wrong.\\nPassword:\n`, ``, "Pa55_w0rd x ABORT"},
-		{"enable alice AT", []layouter{ask, &authenReply{status: authenGetPass}}, `FAIL\n`, ``, "Pa55_w0rd ABORT"},
-		{"authenticate alice AT -q", []layouter{ask, askAgain}, ``, ``, "Pa55_w0rd ABORT"},
-		{"authenticate alice AT -v", []layouter{ask, askAgain}, `status: FAIL\nprompt: GETPASS\nserver_msg:\n  Wrong.\n  Password: ?\n(?s:.*)`, hint, "Pa55_w0rd ABORT"},
-		{"authenticate alice AT --json", []layouter{ask, askAgain}, `\{.*"status":"FAIL","prompt":"GETPASS","granted":false,"exit_code":1,.*"error":\{"class":"denied",.*\}\n`, ``, "Pa55_w0rd ABORT"},
-		{"chpass alice AT --new-password-stdin", []layouter{askToken, ask, ask, askAgain}, `FAIL: Wrong.\\nPassword:\n`, ``, "Pa55_w0rd new new ABORT"},
-		{"chpass alice AT --new-password-stdin", []layouter{askToken, askTokenAgain}, `FAIL: No. Token:\n`, ``, "Pa55_w0rd ABORT"},
-		{"chpass alice AT --new-password-stdin --json", []layouter{askToken, askTokenAgain}, `.*"status":"FAIL","prompt":"GETDATA",.*\n`, ``, "Pa55_w0rd ABORT"},
-		{"chpass alice AT --new-password-stdin -v", []layouter{askToken, askToken}, `(?s)status: FAIL\nprompt: GETDATA\n.*`, oldHint, "Pa55_w0rd ABORT"},
-		{"chpass alice AT --new-password-stdin -v", []layouter{askToken, ask, ask, ask}, `(?s)status: FAIL\nprompt: GETPASS\n.*`, newHint, "Pa55_w0rd new new ABORT"},
-		{"authenticate alice AT --answer x", []layouter{askToken, askToken}, `GETDATA: Token:\n`, noAnswer, "x ABORT"},
-		{"authenticate alice AT", []layouter{askToken}, `GETDATA: Token:\n`, noAnswer, "ABORT"},
-		{"authenticate alice AT", []layouter{ask, askToken}, `GETDATA: Token:\n`, noAnswer, "Pa55_w0rd ABORT"},
+		{"authenticate alice AT", []message{ask, askAgain}, `FAIL: Wrong.\\nPassword:\n`, ``, "Pa55_w0rd ABORT"},
+		{"authenticate alice AT --answer x", []message{ask, ask, askAgain}, `FAIL: Wrong.\\nPassword:\n`, ``, "Pa55_w0rd x ABORT"},
+		{"enable alice AT", []message{ask, &authenReply{status: authenGetPass}}, `FAIL\n`, ``, "Pa55_w0rd ABORT"},
+		{"authenticate alice AT -q", []message{ask, askAgain}, ``, ``, "Pa55_w0rd ABORT"},
+		{"authenticate alice AT -v", []message{ask, askAgain}, `status: FAIL\nprompt: GETPASS\nserver_msg:\n  Wrong.\n  Password: ?\n(?s:.*)`, hint, "Pa55_w0rd ABORT"},
+		{"authenticate alice AT --json", []message{ask, askAgain}, `\{.*"status":"FAIL","prompt":"GETPASS","granted":false,"exit_code":1,.*"error":\{"class":"denied",.*\}\n`, ``, "Pa55_w0rd ABORT"},
+		{"chpass alice AT --new-password-stdin", []message{askToken, ask, ask, askAgain}, `FAIL: Wrong.\\nPassword:\n`, ``, "Pa55_w0rd new new ABORT"},
+		{"chpass alice AT --new-password-stdin", []message{askToken, askTokenAgain}, `FAIL: No. Token:\n`, ``, "Pa55_w0rd ABORT"},
+		{"chpass alice AT --new-password-stdin --json", []message{askToken, askTokenAgain}, `.*"status":"FAIL","prompt":"GETDATA",.*\n`, ``, "Pa55_w0rd ABORT"},
+		{"chpass alice AT --new-password-stdin -v", []message{askToken, askToken}, `(?s)status: FAIL\nprompt: GETDATA\n.*`, oldHint, "Pa55_w0rd ABORT"},
+		{"chpass alice AT --new-password-stdin -v", []message{askToken, ask, ask, ask}, `(?s)status: FAIL\nprompt: GETPASS\n.*`, newHint, "Pa55_w0rd new new ABORT"},
+		{"authenticate alice AT --answer x", []message{askToken, askToken}, `GETDATA: Token:\n`, noAnswer, "x ABORT"},
+		{"authenticate alice AT", []message{askToken}, `GETDATA: Token:\n`, noAnswer, "ABORT"},
+		{"authenticate alice AT", []message{ask, askToken}, `GETDATA: Token:\n`, noAnswer, "Pa55_w0rd ABORT"},
 	} {
 		got, said := dialogueWith(t, tt.line, tt.replies...)
 		got.check(t, classDenied.exit(), tt.out, tt.err)
@@ -312,22 +312,22 @@ func TestConnectionAfterAFarewell(t *testing.T) {
 			c.Write(c.reply(q, &authenReply{status: authenGetPass})) // to the ABORT too
 		}
 	})
-	a := asker{client: clientFor(t, s.addr), keep: true}
+	a := requester{client: clientFor(t, s.addr), keepConn: true}
 	defer a.close()
 	for range 3 {
-		j := &job{request: newLogin(caller{user: "u", authenType: authenASCII}, "x")}
-		if a.ask(t.Context(), j); j.err != nil || j.res.Status != "FAIL" || j.res.Prompt != "GETPASS" || j.res.SingleConnect == nil || !*j.res.SingleConnect || a.link != nil {
-			t.Fatalf("%v, %+v, kept: %t", j.err, j.res, a.link != nil)
+		j := &job{request: newLogin(requestOptions{user: "u", authenType: authenASCII}, "x")}
+		if a.ask(t.Context(), j); j.err != nil || j.res.Status != "FAIL" || j.res.Prompt != "GETPASS" || j.res.SingleConnect == nil || !*j.res.SingleConnect || a.conn != nil {
+			t.Fatalf("%v, %+v, kept: %t", j.err, j.res, a.conn != nil)
 		}
 	}
 	if s.connections() != 3 {
 		t.Errorf("%d connections", s.connections())
 	}
 	// That is nothing to the next server.
-	b := asker{client: clientFor(t, s.addr+","+handWritten(t, (*wire).behave).addr), keep: true}
+	b := requester{client: clientFor(t, s.addr+","+handWritten(t, (*wire).behave).addr), keepConn: true}
 	defer b.close()
-	j := &job{request: newLogin(caller{user: "u", authenType: authenPAP}, "x")}
-	if b.ask(t.Context(), j); j.err != nil || j.misses != 1 || b.link == nil {
-		t.Errorf("%v, %+v, kept: %t", j.err, j.res, b.link != nil)
+	j := &job{request: newLogin(requestOptions{user: "u", authenType: authenPAP}, "x")}
+	if b.ask(t.Context(), j); j.err != nil || j.failedAttempts != 1 || b.conn == nil {
+		t.Errorf("%v, %+v, kept: %t", j.err, j.res, b.conn != nil)
 	}
 }

@@ -10,13 +10,13 @@ import (
 // An authorRequest asks whether the user may do what the arguments say. RFC 8907 section 6.1.
 type authorRequest struct {
 	method authenMethod
-	subject
+	commonFields
 	args []string
 }
 
 func (m *authorRequest) layout(c *codec) {
-	octet(c, "authen_method", &m.method)
-	m.subject.layout(c)
+	uint8Field(c, "authen_method", &m.method)
+	m.commonFields.layout(c)
 	c.count(&m.args)
 	c.lengths(m.args)
 }
@@ -30,7 +30,7 @@ type authorResponse struct {
 }
 
 func (m *authorResponse) layout(c *codec) {
-	octet(c, "status", &m.status)
+	uint8Field(c, "status", &m.status)
 	c.count(&m.args)
 	c.length("server_msg", 2, &m.serverMsg)
 	c.length("data", 2, &m.data)
@@ -168,7 +168,7 @@ type authorization struct {
 }
 
 // newAuthorization sees to it that the arguments are complete, and require can be met.
-func newAuthorization(who caller, method authenMethod, args, require []string) (*authorization, error) {
+func newAuthorization(who requestOptions, method authenMethod, args, require []string) (*authorization, error) {
 	for _, r := range require {
 		if _, _, _, ok := splitArg(r); !ok {
 			return nil, failf(classUsage, "--require %s is not name=value", escape(r))
@@ -177,30 +177,30 @@ func newAuthorization(who caller, method authenMethod, args, require []string) (
 	if args = completeShell(args); !hasArg(args, "service") {
 		return nil, failf(classUsage, "no service among the arguments").withHint(hintForService)
 	}
-	return &authorization{require: require, request: authorRequest{method, who.subject(), args}}, nil
+	return &authorization{require: require, request: authorRequest{method, who.commonFields(), args}}, nil
 }
 
 // kind makes an authorization a request, as do the methods below.
-func (a *authorization) kind() (packetType, version) { return typeAuthor, minorDefault }
-func (a *authorization) reset()                      {}
-func (a *authorization) dialogue() bool              { return false }
-func (a *authorization) repeatable() bool            { return true }
-func (a *authorization) reply() layouter             { return &a.response }
-func (a *authorization) later() []layouter           { return nil }
-func (a *authorization) secrets() []string           { return nil }
+func (a *authorization) packetType() (packetType, version) { return typeAuthor, minorDefault }
+func (a *authorization) reset()                            {}
+func (a *authorization) dialogue() bool                    { return false }
+func (a *authorization) repeatable() bool                  { return true }
+func (a *authorization) reply() message                    { return &a.response }
+func (a *authorization) followUps() []message              { return nil }
+func (a *authorization) secrets() []string                 { return nil }
 
-func (a *authorization) open(remAddr string) (layouter, error) {
+func (a *authorization) firstMessage(remAddr string) (message, error) {
 	a.request.remAddr = remAddr
 	return &a.request, nil
 }
 
 // next takes the RESPONSE and says what is in effect after it. Section 6.2.
-func (a *authorization) next(_ context.Context, s *session, res *result) (layouter, error) {
+func (a *authorization) next(_ context.Context, s *session, res *result) (message, error) {
 	reply := &a.response
 	if !authorStatusNames.has(uint8(reply.status)) {
-		return nil, unknownStatus(s.link, reply.status)
+		return nil, unknownStatus(s.serverConn, reply.status)
 	}
-	res.heard(reply.status, reply.serverMsg, reply.data)
+	res.setReply(reply.status, reply.serverMsg, reply.data)
 	res.Arguments = &arguments{Request: a.request.args}
 	if reply.status == authorError {
 		return nil, nil // its arguments are to be ignored

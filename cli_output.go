@@ -32,24 +32,24 @@ func (inv *invocation) finish(out output, err error) exitCode {
 	if out == nil && err != nil {
 		out = inv.misused(err)
 	}
-	f := out.conclude(err)
+	f := out.finish(err)
 	if err := inv.show(out, inv.std.out); err != nil && out.exit() == 0 {
 		if _, verdict := out.(*result); !verdict { // whose exit code says it all
-			out.conclude(err)
+			out.finish(err)
 		}
 	}
-	inv.explain(f, out, "")
+	inv.printFailure(f, out, "")
 	return out.exit()
 }
 
 // explain says what went wrong, if anything did, and what to do about it. Where there are several
 // servers it says with which.
-func (inv *invocation) explain(f *failure, out output, server string) {
+func (inv *invocation) printFailure(f *failure, out output, server string) {
 	if f != nil && f.err != nil {
-		inv.say("%s", naming(server, f.Error()))
+		inv.logf("%s", naming(server, f.Error()))
 	}
 	if f != nil && f.hint != "" && inv.wantsHint(f, out) {
-		inv.say("hint: %s", naming(server, f.hint))
+		inv.logf("hint: %s", naming(server, f.hint))
 	}
 }
 
@@ -74,7 +74,7 @@ func (inv *invocation) misused(err error) output {
 		}
 	}
 	if inv.output.json {
-		return &result{Command: inv.command.name, User: inv.caller.user}
+		return &result{Command: inv.command.name, User: inv.request.user}
 	}
 	return &page{}
 }
@@ -88,7 +88,7 @@ func (inv *invocation) show(out output, w io.Writer) error {
 	case inv.output.json:
 		text = out.json()
 	case inv.output.verbose:
-		text = out.block()
+		text = out.verbose()
 	default:
 		text = out.line()
 	}
@@ -97,34 +97,34 @@ func (inv *invocation) show(out output, w io.Writer) error {
 	}
 	if _, err := io.WriteString(w, text); err != nil {
 		err := failf(classUsage, "write the result: %w", cause(err))
-		inv.say("%v", err)
+		inv.logf("%v", err)
 		return err
 	}
 	return nil
 }
 
 // say tells the person something that is neither a result nor an error.
-func (inv *invocation) say(format string, args ...any) {
+func (inv *invocation) logf(format string, args ...any) {
 	fmt.Fprintf(inv.std.err, "tacacs_plus: %s\n", oneLine(fmt.Sprintf(format, args...)))
 }
 
 // invite tells a person what to type where input other than secrets comes from the terminal.
-func (inv *invocation) invite(form string) {
+func (inv *invocation) printInputHint(form string) {
 	if inv.terminal != nil && !inv.output.quiet {
-		inv.say("reading %s from the terminal, %s; Ctrl-D ends them", inv.reads, form)
+		inv.logf("reading %s from the terminal, %s; Ctrl-D ends them", inv.stdinUse, form)
 	}
 }
 
 // warn says what -q hides.
-func (inv *invocation) warn(format string, args ...any) {
+func (inv *invocation) warnf(format string, args ...any) {
 	if !inv.output.quiet {
-		inv.say("warning: "+format, args...)
+		inv.logf("warning: "+format, args...)
 	}
 }
 
 // newReport begins a report.
 func (inv *invocation) newReport() report {
-	return report{Time: time.Now().UTC().Format(timeLayout), Command: inv.command.name, User: escape(inv.caller.user)}
+	return report{Time: time.Now().UTC().Format(timeLayout), Command: inv.command.name, User: escape(inv.request.user)}
 }
 
 // naming is a text with the server's name before it, unless it has that anyway.

@@ -10,31 +10,31 @@ import (
 // An invocation is one command line, read: the command, the options that all commands share,
 // and the words that are left.
 type invocation struct {
-	table    []command
-	command  command
-	action   action
-	std      stdio
-	options  *optionSet
-	caller   caller
-	server   serverOptions
-	output   outputOptions
-	key      secretSource
-	password secretSource
-	profile  profile
-	help     bool
-	version  bool
-	words    []string  // the arguments after USER and HOST
-	tail     []string  // those of them that stood after --
-	behind   string    // the option that reads a secret which a word stands behind; empty for none
-	unsure   string    // that word
-	reads    string    // what the command takes from standard input; empty for nothing
-	terminal *terminal // nil where there is none
+	table        []command
+	command      command
+	action       action
+	std          stdio
+	options      *optionSet
+	request      requestOptions
+	server       serverOptions
+	output       outputOptions
+	key          secretSource
+	password     secretSource
+	profile      profile
+	help         bool
+	version      bool
+	words        []string  // the arguments after USER and HOST
+	tail         []string  // those of them that stood after --
+	secretOption string    // the option that reads a secret which a word stands behind; empty for none
+	secretWord   string    // that word
+	stdinUse     string    // what the command takes from standard input; empty for nothing
+	terminal     *terminal // nil where there is none
 }
 
 // register declares the options that all commands share.
 func (inv *invocation) register(o *optionSet) {
 	o.group = groupRequest
-	inv.caller.register(o)
+	inv.request.register(o)
 	inv.key = secretSource{what: "key", option: "--key-file", env: "TACACS_PLUS_KEY"}
 	inv.password = secretSource{what: "password", option: "--password-file", env: "TACACS_PLUS_PWD"}
 	o.group = groupServer
@@ -76,10 +76,10 @@ func parse(table []command, args []string, std stdio) (*invocation, error) {
 			inv.tail, rest = rest, nil
 			inv.words = append(inv.words, inv.tail...)
 		case len(arg) > 1 && arg[0] == '-':
-			rest, err = inv.options.take(arg, rest, inv.action != nil)
+			rest, err = inv.options.parseOption(arg, rest, inv.action != nil)
 		case strings.HasPrefix(arg, "@"):
-			if err = inv.profile.take(arg); readsSecret(before) {
-				inv.profile.behind = before
+			if err = inv.profile.setWord(arg); readsSecret(before) {
+				inv.profile.secretOption = before
 			}
 		case inv.action == nil:
 			if err = inv.name(arg); err != nil && readsSecret(before) {
@@ -88,7 +88,7 @@ func parse(table []command, args []string, std stdio) (*invocation, error) {
 		default:
 			inv.words = append(inv.words, arg)
 			if readsSecret(before) {
-				inv.behind, inv.unsure = before, arg
+				inv.secretOption, inv.secretWord = before, arg
 			}
 		}
 		if err != nil {
@@ -132,9 +132,9 @@ func (inv *invocation) lookAhead(rest []string) {
 		case arg == "--":
 			return
 		case len(arg) > 1 && arg[0] == '-':
-			inv.options.takeToggle(arg)
+			inv.options.parseToggle(arg)
 		case strings.HasPrefix(arg, "@"):
-			_ = inv.profile.take(arg)
+			_ = inv.profile.setWord(arg)
 		case inv.action == nil:
 			_ = inv.name(arg)
 		}
@@ -152,7 +152,7 @@ func (inv *invocation) assign() error {
 		var option string
 		switch strings.Trim(place, "[]") {
 		case "USER":
-			value, option = &inv.caller.user, "username"
+			value, option = &inv.request.user, "username"
 		case "HOST":
 			value, option, asks = &inv.server.host, "host", true
 		default:
@@ -160,7 +160,7 @@ func (inv *invocation) assign() error {
 			continue
 		}
 		switch {
-		case inv.given(option) && !inv.profile.gave[option]:
+		case inv.given(option) && !inv.profile.setHere[option]:
 		case !inv.mustBeWord(place) && spare <= 0:
 		case len(inv.words) == 0 || len(inv.words) == inv.childWords():
 			return failf(classUsage, "%s is missing", place).withHint("%s", inv.command.usage())
@@ -171,8 +171,8 @@ func (inv *invocation) assign() error {
 			}
 		}
 	}
-	if inv.behind != "" && slices.Contains(inv.words, inv.unsure) && !(more && strings.ContainsAny(inv.unsure, "=*")) {
-		return takesNoValue(inv.behind)
+	if inv.secretOption != "" && slices.Contains(inv.words, inv.secretWord) && !(more && strings.ContainsAny(inv.secretWord, "=*")) {
+		return takesNoValue(inv.secretOption)
 	}
 	if len(inv.words) > 0 && !more {
 		return failf(classUsage, "unexpected argument \"%s\"", escape(inv.words[0])).withHint("%s", inv.command.usage())
@@ -180,7 +180,7 @@ func (inv *invocation) assign() error {
 	if !asks {
 		return inv.output.check()
 	}
-	return cmp.Or(inv.caller.check(inv.command.name), inv.server.check(), inv.output.check())
+	return cmp.Or(inv.request.check(inv.command.name), inv.server.check(), inv.output.check())
 }
 
 // spareWords is how many words there are for a USER and a HOST that need not be words: what those that

@@ -16,16 +16,16 @@ import (
 // A profile is a file of options that a word of the command line names, @NAME: one long option a
 // line, without its dashes.
 type profile struct {
-	word   string          // of the command line; empty for none
-	behind string          // the option that reads a secret which the word stands behind; empty for none
-	gave   map[string]bool // the options that have their value from it, by all their names
+	word         string          // of the command line; empty for none
+	secretOption string          // the option that reads a secret which the word stands behind; empty for none
+	setHere      map[string]bool // the options that have their value from it, by all their names
 }
 
 // maxProfile is how large the file may be, in octets.
 const maxProfile = 64 << 10
 
 // take notes the word that names the profile.
-func (p *profile) take(word string) error {
+func (p *profile) setWord(word string) error {
 	if p.word != "" && p.word != word {
 		return failf(classUsage, "%s and %s are two profiles, and one is the limit", escape(p.word), escape(word)).withHint("%s", hintAtUser)
 	}
@@ -49,9 +49,9 @@ func (inv *invocation) readProfile() error {
 	}
 	text, open, err := readOptions(path)
 	if err != nil {
-		return inv.profile.meant(err, inv.std.env)
+		return inv.profile.suggest(err, inv.std.env)
 	}
-	inv.profile.gave = make(map[string]bool)
+	inv.profile.setHere = make(map[string]bool)
 	reader := profileReader{inv: inv, folder: filepath.Dir(path), typed: maps.Clone(inv.options.given)}
 	number := 0
 	for line := range strings.Lines(text) {
@@ -62,7 +62,7 @@ func (inv *invocation) readProfile() error {
 		}
 	}
 	if open && reader.secret != "" {
-		inv.warn("others may read %s, which has a %s: chmod 600", path, reader.secret)
+		inv.warnf("others may read %s, which has a %s: chmod 600", path, reader.secret)
 	}
 	return err
 }
@@ -94,12 +94,12 @@ func readOptions(path string) (text string, open bool, err error) {
 }
 
 // meant adds to the error that there is no such profile which one may have been meant.
-func (p *profile) meant(err error, env func(string) string) error {
+func (p *profile) suggest(err error, env func(string) string) error {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if p.behind != "" { // it may be the secret
-		return takesNoValue(p.behind)
+	if p.secretOption != "" { // it may be the secret
+		return takesNoValue(p.secretOption)
 	}
 	if name := nearest(p.word[1:], profileNames(env)); name != "" {
 		return asFailure(err).withHint("did you mean @%s?", escape(name))
@@ -183,7 +183,7 @@ func (r *profileReader) read(line string) error {
 	case name[0] == '-':
 		return failf(classUsage, "an option stands without its dashes here")
 	case row == nil:
-		_, err := o.take(arg, nil, true) // says what may have been meant
+		_, err := o.parseOption(arg, nil, true) // says what may have been meant
 		return err
 	case name == "help", name == "version", name == "exec": // what a command does is the command line's to say
 		return failf(classUsage, "%s does not stand in a profile", name)
@@ -199,16 +199,16 @@ func (r *profileReader) read(line string) error {
 	if row.arg == "FILE" && value != "" && value != "-" {
 		arg = "--" + name + "=" + inFolder(r.folder, value)
 	}
-	_, err := o.take(arg, nil, true)
+	_, err := o.parseOption(arg, nil, true)
 	for _, n := range strings.Fields(row.names) {
-		r.inv.profile.gave[n] = true
+		r.inv.profile.setHere[n] = true
 	}
 	return err
 }
 
 // excluded says that the command line has an option with which this one does not go together.
 func (r *profileReader) excluded(name string) bool {
-	for _, row := range rivals {
+	for _, row := range conflicts {
 		if !hasWord(row.dropped, name) {
 			continue
 		}
@@ -266,7 +266,7 @@ func cutAddress(value string) (prefix, file string) {
 
 // rivals are options that exclude each other: where the command line has one of the first, those
 // that follow do not count in a profile. A key does not turn TLS off: that wants more than a mistake.
-var rivals = [...]struct{ typed, dropped string }{
+var conflicts = [...]struct{ typed, dropped string }{
 	{"key key-file", "key key-file unencrypted"},
 	{"tls", "key key-file unencrypted"},
 	{"unencrypted", "key key-file tls " + tlsDetails},

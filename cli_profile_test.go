@@ -108,7 +108,7 @@ func TestProfileWords(t *testing.T) {
 		{"serve @both", "bob tacp []"},
 	} {
 		inv, err := parse(commands(), split(tt.line), stdio{env: func(name string) string { return env[name] }, err: t.Output()})
-		got := fmt.Sprintf("%s %s %v", inv.caller.user, inv.server.host, inv.words)
+		got := fmt.Sprintf("%s %s %v", inv.request.user, inv.server.host, inv.words)
 		if err != nil {
 			got = err.Error()
 		}
@@ -198,7 +198,7 @@ func TestCommandLineWins(t *testing.T) {
 // TestRivals: the options that exclude each other are options, and each is one where the other is.
 func TestRivals(t *testing.T) {
 	t.Parallel()
-	for _, row := range rivals {
+	for _, row := range conflicts {
 		for name := range strings.FieldsSeq(row.typed + " " + row.dropped) {
 			name = strings.TrimSuffix(name, "=false")
 			if inv := newInvocation(commands(), stdio{}); inv.options.row(name) == nil && ownRow(commands(), name) == nil {
@@ -220,8 +220,8 @@ func TestRivals(t *testing.T) {
 	} {
 		_, env := profileDir(t, "p", tt.profile)
 		inv, err := parse(commands(), append(split(tt.line), "@p"), stdio{env: func(name string) string { return env[name] }})
-		if err != nil || len(inv.profile.gave) != 0 {
-			t.Errorf("%q and %s: %v, got %v", tt.profile, tt.line, err, inv.profile.gave)
+		if err != nil || len(inv.profile.setHere) != 0 {
+			t.Errorf("%q and %s: %v, got %v", tt.profile, tt.line, err, inv.profile.setHere)
 		}
 	}
 }
@@ -253,7 +253,7 @@ func TestProfileErrors(t *testing.T) {
 		if err := os.WriteFile(path, []byte(tt.profile), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		want := outcome{classUsage.exit(), "", "tacacs_plus: " + path + tt.err + "\n"}
+		want := runResult{classUsage.exit(), "", "tacacs_plus: " + path + tt.err + "\n"}
 		if got := runWith(t, env, "", split("authenticate alice tac1 @prod")...); got != want {
 			t.Errorf("%q: got\n%+v, want\n%+v", tt.profile, got, want)
 		}

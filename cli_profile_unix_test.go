@@ -17,7 +17,7 @@ func TestProfilePipe(t *testing.T) {
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan outcome, 1)
+	done := make(chan runResult, 1)
 	go func() { done <- runWith(t, nil, "", "version", "@"+pipe) }()
 	select {
 	case got := <-done:

@@ -7,7 +7,7 @@ import (
 )
 
 // A caller is what the START and the two REQUESTs say of who asks. RFC 8907 section 5.1.
-type caller struct {
+type requestOptions struct {
 	user         string
 	port         string // virtual port, not that of TCP
 	remAddr      string // empty: the local address of the connection
@@ -20,7 +20,7 @@ type caller struct {
 // longestAddr stands for rem_addr until there is a connection.
 const longestAddr = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255"
 
-func (c *caller) register(o *optionSet) {
+func (c *requestOptions) register(o *optionSet) {
 	c.level, c.port, c.authenType, c.service = -1, "tty0", authenASCII, authenServiceLogin
 	o.add((*anyText)(&c.user), "u username", "USER", "the user, in place of the word USER")
 	o.add(&c.authenType, "t authen-type", "TYPE", "authentication type (default ascii; for authorize and account also not_set):")
@@ -32,7 +32,7 @@ func (c *caller) register(o *optionSet) {
 
 // check refuses what the fields cannot say, or the command not of all things: the service ENABLE
 // says that a request is for the command enable and nothing else (section 5.4.2.6).
-func (c *caller) check(command string) error {
+func (c *requestOptions) check(command string) error {
 	if !utf8.ValidString(c.user) {
 		return failf(classUsage, "user \"%s\" is not UTF-8", escape(c.user))
 	}
@@ -55,7 +55,7 @@ func (c *caller) check(command string) error {
 
 // enable makes the caller that of the command enable, which has one service; given says that the
 // request names one.
-func (c *caller) enable(given bool) error {
+func (c *requestOptions) enable(given bool) error {
 	if given && c.service != authenServiceEnable {
 		return failf(classUsage, "enable has the service enable, not %s", c.service)
 	}
@@ -64,7 +64,7 @@ func (c *caller) enable(given bool) error {
 }
 
 // describe is what a secret of the caller is called at a prompt.
-func (c *caller) describe(what string) string {
+func (c *requestOptions) promptFor(what string) string {
 	if c.service == authenServiceEnable {
 		what = "enable " + what
 	}
@@ -75,10 +75,10 @@ func (c *caller) describe(what string) string {
 }
 
 // subject is what the messages say of the caller, but for rem_addr, which the connection may give.
-func (c *caller) subject() subject {
+func (c *requestOptions) commonFields() commonFields {
 	level := c.level
 	if level < 0 {
 		level = c.defaultLevel
 	}
-	return subject{privLvl: uint8(level), typ: c.authenType, service: c.service, user: c.user, port: c.port}
+	return commonFields{privLvl: uint8(level), typ: c.authenType, service: c.service, user: c.user, port: c.port}
 }

@@ -15,14 +15,14 @@ import (
 // A secretSource is where one secret comes from: an option, a file, standard input, the
 // environment, or the person at the terminal. As a flag.Value it is the option.
 type secretSource struct {
-	what   string // "key"
-	option string // to name when nothing is given
-	value  string
-	set    bool
-	files  list
-	stdin  bool
-	env    string
-	late   bool // the person is asked for it when the server asks, not before
+	what           string // "key"
+	option         string // to name when nothing is given
+	value          string
+	set            bool
+	files          list
+	stdin          bool
+	env            string
+	promptOnDemand bool // the person is asked for it when the server asks, not before
 }
 
 func (s *secretSource) String() string { return "" }
@@ -34,7 +34,7 @@ func (s *secretSource) Set(v string) error {
 }
 
 // ways is in how many ways the secret was given.
-func (s *secretSource) ways() (n int) {
+func (s *secretSource) sourceCount() (n int) {
 	for _, given := range []bool{s.set, s.stdin, len(s.files) > 0} {
 		if given {
 			n++
@@ -44,8 +44,8 @@ func (s *secretSource) ways() (n int) {
 }
 
 // given says that there is a source, so that nobody needs to be asked.
-func (s *secretSource) given(env func(string) string) bool {
-	return s.ways() > 0 || s.env != "" && env(s.env) != ""
+func (s *secretSource) isGiven(env func(string) string) bool {
+	return s.sourceCount() > 0 || s.env != "" && env(s.env) != ""
 }
 
 // fromStdin names the secret once for each way in which it is read from standard input.
@@ -78,7 +78,7 @@ type secrets struct {
 	keys        []key
 	password    string
 	newPassword string
-	unasked     bool // the password is not known yet: the person says it when the server asks
+	deferred    bool // the password is not known yet: the person says it when the server asks
 }
 
 // secrets collects the key, then the password and the new password, as far as there are sources
@@ -97,8 +97,8 @@ func (inv *invocation) secrets(ctx context.Context, passwords ...*secretSource) 
 		return s, err
 	}
 	for i, value := range []*string{&s.password, &s.newPassword}[:len(passwords)] {
-		if src := passwords[i]; src.late && inv.terminal != nil && !src.given(inv.std.env) {
-			s.unasked = true
+		if src := passwords[i]; src.promptOnDemand && inv.terminal != nil && !src.isGiven(inv.std.env) {
+			s.deferred = true
 		} else if *value, err = inv.loadPassword(ctx, src, i > 0); err != nil {
 			return s, err
 		}
@@ -111,18 +111,18 @@ func (inv *invocation) prompts(src *secretSource) bool {
 	if inv.terminal == nil || src == &inv.key && (inv.server.unencrypted || inv.server.tls.enabled) {
 		return false
 	}
-	return len(src.fromStdin()) > 0 || !src.late && !src.given(inv.std.env)
+	return len(src.fromStdin()) > 0 || !src.promptOnDemand && !src.isGiven(inv.std.env)
 }
 
 // checkSources refuses secrets that are given twice, where there is no place for them, or that
 // want the same standard input.
 func (inv *invocation) checkSources(sources []*secretSource) error {
 	var readers []string
-	if inv.reads != "" {
-		readers = append(readers, inv.reads)
+	if inv.stdinUse != "" {
+		readers = append(readers, inv.stdinUse)
 	}
 	for _, src := range sources {
-		if src.ways() > 1 || len(src.files) > 1 && src != &inv.key {
+		if src.sourceCount() > 1 || len(src.files) > 1 && src != &inv.key {
 			return failf(classUsage, "the %s is given more than once", src.what)
 		}
 		readers = append(readers, src.fromStdin()...)
@@ -131,7 +131,7 @@ func (inv *invocation) checkSources(sources []*secretSource) error {
 		return err
 	}
 	switch {
-	case inv.key.ways() == 0:
+	case inv.key.sourceCount() == 0:
 	case inv.server.tls.enabled:
 		return errKeyOverTLS()
 	case inv.server.unencrypted:
@@ -159,14 +159,14 @@ func (inv *invocation) keys(ctx context.Context) ([]key, error) {
 			return nil, failf(classUsage, "the key of %s is empty", k.source)
 		}
 		if strings.HasPrefix(k.value, "\ufeff") {
-			inv.warn("the key of %s begins with a byte order mark, which counts", k.source)
+			inv.warnf("the key of %s begins with a byte order mark, which counts", k.source)
 		}
 		if strings.TrimRightFunc(k.value, unicode.IsSpace) != k.value {
-			inv.warn("the key of %s ends in white space, which counts", k.source)
+			inv.warnf("the key of %s ends in white space, which counts", k.source)
 		}
 	}
 	if n := utf8.RuneCountInString(keys[0].value); n < 16 {
-		inv.warn("the key has %d characters, RFC 8907 section 10.5.1 asks for 16 at least", n)
+		inv.warnf("the key has %d characters, RFC 8907 section 10.5.1 asks for 16 at least", n)
 	}
 	return keys, nil
 }
@@ -191,7 +191,7 @@ func (inv *invocation) givenKeys(ctx context.Context) (keys []key, err error) {
 
 // loadPassword gets a password; a new one is asked for twice.
 func (inv *invocation) loadPassword(ctx context.Context, src *secretSource, fresh bool) (string, error) {
-	prompt := inv.caller.describe(src.what)
+	prompt := inv.request.promptFor(src.what)
 	loaded, err := src.load(ctx, inv, prompt+": ")
 	if err != nil {
 		return "", err
@@ -245,7 +245,7 @@ func (s *secretSource) load(ctx context.Context, inv *invocation, prompt string)
 	}
 	var values []key
 	for _, name := range s.files {
-		value, err := inv.readSecret(ctx, s.what, name, prompt, toNewline)
+		value, err := inv.readSecret(ctx, s.what, name, prompt, firstLine)
 		if err != nil {
 			return nil, err
 		}
@@ -286,7 +286,7 @@ func (inv *invocation) readSecret(ctx context.Context, what, name, prompt string
 			err = nil // an empty one
 		}
 	} else {
-		err = interruptible(ctx, func() (err error) { value, err = toEnd(bufio.NewReader(std.in)); return err })
+		err = interruptible(ctx, func() (err error) { value, err = readAll(bufio.NewReader(std.in)); return err })
 	}
 	if classOf(err) == classInterrupted {
 		return "", err
@@ -308,9 +308,9 @@ func (inv *invocation) readSecret(ctx context.Context, what, name, prompt string
 }
 
 // toNewline and toEnd are what readSecret can take of a terminal: the first line, or all up to the end.
-func toNewline(r *bufio.Reader) (string, error) { return r.ReadString('\n') }
+func firstLine(r *bufio.Reader) (string, error) { return r.ReadString('\n') }
 
-func toEnd(r *bufio.Reader) (string, error) {
+func readAll(r *bufio.Reader) (string, error) {
 	text, err := io.ReadAll(io.LimitReader(r, maxSecretFile+1))
 	return string(text), err
 }

@@ -109,23 +109,23 @@ func TestServerRepeatsSecrets(t *testing.T) {
 	reply := func(s authenStatus) *authenReply {
 		return &authenReply{status: s, serverMsg: texts, data: "see " + texts}
 	}
-	all := []layouter{reply(authenGetPass), reply(authenGetData), reply(authenGetData), reply(authenFail)}
+	all := []message{reply(authenGetPass), reply(authenGetData), reply(authenGetData), reply(authenFail)}
 	dir := writeFiles(t, map[string]string{"new": fresh + "\n", "key": testKey + "\n"})
 	for _, tt := range []struct {
 		line    string
-		replies []layouter
+		replies []message
 	}{
-		{"authenticate alice AT -t pap --password QgQhQi --answer QaQbQc --answer QdQeQf", []layouter{reply(authenPass)}},
-		{"authenticate alice AT -t pap --password QgQhQi --answer QaQbQc --answer QdQeQf", []layouter{reply(authenFollow)}},
-		{"authenticate alice AT -t chap --password QgQhQi --answer QaQbQc --answer QdQeQf", []layouter{reply(authenError)}},
+		{"authenticate alice AT -t pap --password QgQhQi --answer QaQbQc --answer QdQeQf", []message{reply(authenPass)}},
+		{"authenticate alice AT -t pap --password QgQhQi --answer QaQbQc --answer QdQeQf", []message{reply(authenFollow)}},
+		{"authenticate alice AT -t chap --password QgQhQi --answer QaQbQc --answer QdQeQf", []message{reply(authenError)}},
 		{"authenticate alice AT --password QgQhQi --answer QaQbQc --answer QdQeQf", all},
 		{"authenticate alice AT --password QgQhQi --answer QaQbQc --answer QdQeQf", append(all[:3:3], reply(authenGetData))},
 		{"authenticate alice AT --password QgQhQi --answer QaQbQc --answer QdQeQf", append(all[:3:3], reply(authenGetPass))},
-		{"enable alice AT -t pap --password QgQhQi --answer QaQbQc --answer QdQeQf", []layouter{reply(authenRestart)}},
-		{"chpass alice AT --password QgQhQi --new-password-file DIR/new --answer QaQbQc", []layouter{all[0], all[1], all[2], all[3]}},
-		{"bench alice AT -n 1 -t pap --password QgQhQi", []layouter{&authenReply{status: authenFail, serverMsg: "QgQhQi"}}},
-		{"authorize alice AT", []layouter{&authorResponse{status: authorPassRepl, args: []string{"service=shell", "secret=" + testKey}, serverMsg: testKey, data: testKey}}},
-		{"account alice AT", []layouter{&acctReply{status: acctSuccess, serverMsg: testKey, data: testKey}}},
+		{"enable alice AT -t pap --password QgQhQi --answer QaQbQc --answer QdQeQf", []message{reply(authenRestart)}},
+		{"chpass alice AT --password QgQhQi --new-password-file DIR/new --answer QaQbQc", []message{all[0], all[1], all[2], all[3]}},
+		{"bench alice AT -n 1 -t pap --password QgQhQi", []message{&authenReply{status: authenFail, serverMsg: "QgQhQi"}}},
+		{"authorize alice AT", []message{&authorResponse{status: authorPassRepl, args: []string{"service=shell", "secret=" + testKey}, serverMsg: testKey, data: testKey}}},
+		{"account alice AT", []message{&acctReply{status: acctSuccess, serverMsg: testKey, data: testKey}}},
 	} {
 		for _, form := range []string{"", " -v", " --json", " -d", " -d -v"} {
 			server := newScript(t, testKey, tt.replies...)

@@ -84,11 +84,11 @@ func (d *seconds) Set(s string) error {
 	return nil
 }
 
-type hexBytes []byte
+type hexValue []byte
 
-func (h *hexBytes) String() string { return hex.EncodeToString(*h) }
+func (h *hexValue) String() string { return hex.EncodeToString(*h) }
 
-func (h *hexBytes) Set(s string) error {
+func (h *hexValue) Set(s string) error {
 	b, err := hex.DecodeString(s)
 	if err != nil || len(b) == 0 {
 		return errors.New("is not hexadecimal octets")

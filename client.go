@@ -9,7 +9,7 @@ import (
 // who ask share it. RFC 8907 sections 4.3 and 4.4.
 type client struct {
 	servers       []server
-	likely        string // to be a server, where USER and HOST stand the wrong way round; empty for nothing
+	swappedHost   string // to be a server, where USER and HOST stand the wrong way round; empty for nothing
 	keys          []key  // the first is used; the others are tried on a reply that it does not fit
 	timeout       time.Duration
 	retries       int    // more rounds over the servers
@@ -18,16 +18,16 @@ type client struct {
 	device        string
 	remAddr       string // for the field rem_addr; empty for the address of the connection
 	singleConnect bool   // to be offered
-	clear         bool   // packets go without obfuscation: over TLS, or asked for in so many words
+	cleartext     bool   // packets go without obfuscation: over TLS, or asked for in so many words
 	tls           *tlsClient
-	trace         *tracer
-	asIs          bool                             // what servers say is somebody else's, who gets all of it
-	tell          func(format string, args ...any) // gets warnings; nil where nobody wants them
+	dump          *dumper
+	unredacted    bool                             // what servers say is somebody else's, who gets all of it
+	warnf         func(format string, args ...any) // gets warnings; nil where nobody wants them
 }
 
 func (c *client) warn(format string, args ...any) {
-	if c.tell != nil {
-		c.tell(format, args...)
+	if c.warnf != nil {
+		c.warnf(format, args...)
 	}
 }
 

@@ -16,25 +16,25 @@ import (
 )
 
 // A link is one connection to a server.
-type link struct {
+type serverConn struct {
 	*client
-	server      server
-	conn        net.Conn
-	address     string    // of the server
-	local       string    // of this side
-	from        string    // rem_addr: what the option says, else where conn comes from
-	facts       *tlsFacts // of conn, where it is TLS
-	stop        func()    // undoes the watch on the context
-	answered    int       // replies that were read
-	established bool      // the server agreed to single-connection mode (section 4.3)
-	spent       bool      // there is to be no new session on it
-	idleSince   time.Time // when the last session on it ended
+	server        server
+	conn          net.Conn
+	address       string    // of the server
+	local         string    // of this side
+	localAddr     string    // rem_addr: what the option says, else where conn comes from
+	facts         *tlsFacts // of conn, where it is TLS
+	stopWatch     func()    // undoes the watch on the context
+	answered      int       // replies that were read
+	established   bool      // the server agreed to single-connection mode (section 4.3)
+	noNewSessions bool      // there is to be no new session on it
+	idleSince     time.Time // when the last session on it ended
 }
 
 // dial connects to the server of an attempt, with an eye on ctx from then on. The time of each
 // phase goes to the job, as does what is known of a handshake that failed.
-func (c *client) dial(ctx context.Context, j *job) (*link, error) {
-	l := &link{client: c, server: c.serverOf(j), from: c.remAddr}
+func (c *client) dial(ctx context.Context, j *job) (*serverConn, error) {
+	l := &serverConn{client: c, server: c.serverOf(j), localAddr: c.remAddr}
 	limited, cancel := context.WithDeadline(ctx, j.session.deadline)
 	defer cancel()
 	conn, err := l.connect(limited, &j.session.timing)
@@ -44,21 +44,21 @@ func (c *client) dial(ctx context.Context, j *job) (*link, error) {
 		conn, l.facts, err = c.tls.handshake(limited, l, conn)
 		j.session.timing.tls, j.res.TLS = time.Since(began), l.facts
 		if err == nil {
-			l.trace.event("TLS handshake done: %s %s", l.facts.Version, l.facts.CipherSuite)
+			l.dump.event("TLS handshake done: %s %s", l.facts.Version, l.facts.CipherSuite)
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
 	l.conn, l.address, l.local = conn, conn.RemoteAddr().String(), conn.LocalAddr().String()
-	if a, ok := conn.LocalAddr().(*net.TCPAddr); ok && l.from == "" {
-		l.from = a.AddrPort().Addr().Unmap().WithZone("").String()
+	if a, ok := conn.LocalAddr().(*net.TCPAddr); ok && l.localAddr == "" {
+		l.localAddr = a.AddrPort().Addr().Unmap().WithZone("").String()
 	}
 	_ = conn.SetDeadline(j.session.deadline)
 	// Where it was too late to stop the watch, it is waited for: a farewell sets another deadline.
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)); close(ended) })
-	l.stop = sync.OnceFunc(func() {
+	l.stopWatch = sync.OnceFunc(func() {
 		if !stop() {
 			<-ended
 		}
@@ -66,8 +66,8 @@ func (c *client) dial(ctx context.Context, j *job) (*link, error) {
 	return l, nil
 }
 
-func (l *link) close() {
-	l.stop()
+func (l *serverConn) close() {
+	l.stopWatch()
 	l.conn.Close()
 }
 
@@ -77,7 +77,7 @@ const idleAfter = 100 * time.Millisecond
 
 // stale says that the server did something to the connection since the last session: it is closed,
 // or there is something to read.
-func (l *link) stale(now time.Time) bool {
+func (l *serverConn) stale(now time.Time) bool {
 	if now.Sub(l.idleSince) < idleAfter {
 		return false
 	}
@@ -88,13 +88,13 @@ func (l *link) stale(now time.Time) bool {
 
 // connect resolves the name and tries its addresses in turn, each with a fair part of the time
 // that ctx has.
-func (l *link) connect(ctx context.Context, took *timing) (net.Conn, error) {
+func (l *serverConn) connect(ctx context.Context, took *timing) (net.Conn, error) {
 	addrs, err := l.resolve(ctx, took)
 	if err != nil {
 		return nil, err
 	}
 	if took.resolve > 0 {
-		l.trace.event("resolved: %v", addrs)
+		l.dump.event("resolved: %v", addrs)
 	}
 	d := net.Dialer{KeepAlive: -1, ControlContext: bindToDevice(l.device)}
 	if l.source.IsValid() {
@@ -103,32 +103,32 @@ func (l *link) connect(ctx context.Context, took *timing) (net.Conn, error) {
 	deadline, _ := ctx.Deadline()
 	began := time.Now()
 	for i, addr := range addrs {
-		l.trace.event("connecting to %s", netip.AddrPortFrom(addr, l.server.port))
+		l.dump.event("connecting to %s", netip.AddrPortFrom(addr, l.server.port))
 		part, cancel := context.WithTimeout(ctx, time.Until(deadline)/time.Duration(len(addrs)-i))
 		var conn net.Conn
 		conn, err = d.DialContext(part, "tcp", netip.AddrPortFrom(addr, l.server.port).String())
 		cancel()
 		if err == nil {
 			took.connect = time.Since(began)
-			l.trace.event("connected from %s", conn.LocalAddr())
+			l.dump.event("connected from %s", conn.LocalAddr())
 			return conn, nil
 		}
-		l.trace.event("not connected: %v", cause(err))
+		l.dump.event("not connected: %v", cause(err))
 	}
 	return nil, l.orSwapped(l.connectFailure(addrs, err))
 }
 
 // orSwapped adds the hint to the failure of a name that there may be no such server, since USER and HOST
 // stand the wrong way round.
-func (l *link) orSwapped(f *failure) error {
-	if l.likely == "" || isAddr(l.server.host) {
+func (l *serverConn) orSwapped(f *failure) error {
+	if l.swappedHost == "" || isAddr(l.server.host) {
 		return f
 	}
-	return f.withHint("USER comes before HOST: is %s the server?", escape(l.likely))
+	return f.withHint("USER comes before HOST: is %s the server?", escape(l.swappedHost))
 }
 
 // resolve gives the addresses of the server that the options allow.
-func (l *link) resolve(ctx context.Context, took *timing) ([]netip.Addr, error) {
+func (l *serverConn) resolve(ctx context.Context, took *timing) ([]netip.Addr, error) {
 	if l.server.addr.IsValid() {
 		return []netip.Addr{l.server.addr}, nil
 	}
@@ -136,12 +136,12 @@ func (l *link) resolve(ctx context.Context, took *timing) ([]netip.Addr, error) 
 	var err error
 	if addrs[0], err = netip.ParseAddr(l.server.host); err != nil {
 		began := time.Now()
-		l.trace.event("resolving %s", l.server.host)
+		l.dump.event("resolving %s", l.server.host)
 		addrs, err = net.DefaultResolver.LookupNetIP(ctx, "ip", l.server.host)
 		took.resolve = time.Since(began)
 	}
 	if err != nil {
-		l.trace.event("not resolved: %v", cause(err))
+		l.dump.event("not resolved: %v", cause(err))
 		return nil, l.orSwapped(failf(classNetwork, "resolve %s: %w", l.server.host, cause(err)).
 			withHint("check the name, or give the server's address"))
 	}
@@ -159,7 +159,7 @@ func (l *link) resolve(ctx context.Context, took *timing) ([]netip.Addr, error) 
 }
 
 // connectFailure explains why there is no connection to any of the server's addresses.
-func (l *link) connectFailure(addrs []netip.Addr, err error) *failure {
+func (l *serverConn) connectFailure(addrs []netip.Addr, err error) *failure {
 	with := l.server.name
 	if where := fmt.Sprintf(" %v", addrs); !isAddr(l.server.host) && !strings.HasSuffix(with, where) {
 		with += where
@@ -184,7 +184,7 @@ func (l *link) connectFailure(addrs []netip.Addr, err error) *failure {
 }
 
 // answeredError is the failure that an ERROR is, with what the server says of it.
-func (l *link) answeredError(res *result) error {
+func (l *serverConn) answeredError(res *result) error {
 	said := ""
 	if why := oneLine(cmp.Or(res.ServerMsg, res.Data)); why != "" {
 		said = ": " + why

@@ -15,15 +15,15 @@ import (
 // whenever there is nothing left to read, so that many packets share a system call. RFC 8907
 // section 4.3.
 type mux struct {
-	link *link
-	in   *bufio.Reader
-	out  []byte
-	idle func()          // called before a wait
-	rung <-chan struct{} // asks for an end of the wait
+	conn       *serverConn
+	in         *bufio.Reader
+	out        []byte
+	beforeWait func()          // called before a wait
+	wakeup     <-chan struct{} // asks for an end of the wait
 
-	flights jobList // under way, in the order of their start, which is that of their deadlines
-	byID    map[uint32]*job
-	dead    error // why the connection is over
+	inFlight jobList // under way, in the order of their start, which is that of their deadlines
+	byID     map[uint32]*job
+	dead     error // why the connection is over
 
 	// unanswered is how many octets of requests have no reply yet. They must fit the buffers of
 	// the two systems, or both sides could end up writing and none reading.
@@ -42,30 +42,30 @@ const (
 	maxGrace = 500 * time.Millisecond
 )
 
-func newMux(l *link, rung <-chan struct{}, idle func()) *mux {
-	return &mux{link: l, in: bufio.NewReaderSize(l.conn, 2*(headerLen+maxBody)), rung: rung, idle: idle,
+func newMux(l *serverConn, rung <-chan struct{}, idle func()) *mux {
+	return &mux{conn: l, in: bufio.NewReaderSize(l.conn, 2*(headerLen+maxBody)), wakeup: rung, beforeWait: idle,
 		byID: make(map[uint32]*job), random: bufio.NewReaderSize(rand.Reader, 1024)}
 }
 
 // room says whether another session may start: a second one not before the first reply, and
 // only where the server agreed (section 4.3).
-func (m *mux) room() bool {
+func (m *mux) hasRoom() bool {
 	switch {
-	case m.link.spent:
+	case m.conn.noNewSessions:
 		return false
-	case m.link.answered == 0:
+	case m.conn.answered == 0:
 		return len(m.byID) == 0
 	}
-	return m.link.established && m.unanswered < maxUnanswered
+	return m.conn.established && m.unanswered < maxUnanswered
 }
 
 // add queues the one packet of a session. An error is the request's own.
 func (m *mux) add(j *job) error {
 	s := &j.session
-	s.start(m.link, j.request, m.newID())
-	first, err := j.request.open(m.link.from)
+	s.start(m.conn, j.request, m.newID())
+	first, err := j.request.firstMessage(m.conn.localAddr)
 	if err == nil {
-		m.out, err = s.seal(m.out, &m.codec, first)
+		m.out, err = s.encodePacket(m.out, &m.codec, first)
 	}
 	if err != nil {
 		return err
@@ -73,8 +73,8 @@ func (m *mux) add(j *job) error {
 	n := headerLen + int(s.sent.length)
 	s.timing.sent += n
 	m.unanswered += n
-	j.queued = m.writes
-	m.flights.push(j)
+	j.writesBefore = m.writes
+	m.inFlight.push(j)
 	m.byID[s.sent.sessionID] = j
 	return nil
 }
@@ -98,18 +98,18 @@ func (m *mux) wait(ctx context.Context, until time.Time) *job {
 			m.flush()
 		}
 		if !wholePacket(m.in) {
-			m.idle()
-			if !m.hold(time.Now(), until) {
-				return m.end(m.flights.first, os.ErrDeadlineExceeded)
+			m.beforeWait()
+			if !m.setDeadline(time.Now(), until) {
+				return m.abandon(m.inFlight.first, os.ErrDeadlineExceeded)
 			}
 			// These may have come before the deadline was set.
 			select {
-			case <-m.rung:
+			case <-m.wakeup:
 				return nil
 			default:
 			}
 			if ctx.Err() != nil {
-				return m.end(m.flights.first, errInterrupted)
+				return m.abandon(m.inFlight.first, errInterrupted)
 			}
 			m.flush()
 		}
@@ -120,25 +120,25 @@ func (m *mux) wait(ctx context.Context, until time.Time) *job {
 		switch now := time.Now(); {
 		case err == nil: // a reply for nobody
 		case !errors.Is(err, os.ErrDeadlineExceeded):
-			m.dead, m.link.spent = err, true
+			m.dead, m.conn.noNewSessions = err, true
 		case now.Before(m.limit): // somebody rang, or ctx has ended
 			m.limit = time.Time{}
 		case !until.IsZero() && !now.Before(until):
 			return nil
-		case m.limit.After(m.flights.first.session.deadline): // the grace is over too
-			return m.end(m.flights.first, err)
+		case m.limit.After(m.inFlight.first.session.deadline): // the grace is over too
+			return m.abandon(m.inFlight.first, err)
 		}
 	}
-	if m.flights.first == nil {
+	if m.inFlight.first == nil {
 		return nil
 	}
-	return m.end(m.flights.first, m.dead)
+	return m.abandon(m.inFlight.first, m.dead)
 }
 
 // hold sets how long the next read waits: until the oldest session's time is over, and a grace
 // longer where it is over already, or until. False is an end to all grace.
-func (m *mux) hold(now, until time.Time) bool {
-	limit := m.flights.first.session.deadline
+func (m *mux) setDeadline(now, until time.Time) bool {
+	limit := m.inFlight.first.session.deadline
 	if !now.Before(limit) {
 		if now.Sub(limit) > maxGrace {
 			return false
@@ -150,7 +150,7 @@ func (m *mux) hold(now, until time.Time) bool {
 	}
 	if !limit.Equal(m.limit) {
 		m.limit = limit
-		_ = m.link.conn.SetReadDeadline(limit)
+		_ = m.conn.conn.SetReadDeadline(limit)
 	}
 	return true
 }
@@ -161,26 +161,26 @@ func (m *mux) flush() {
 	if len(m.out) == 0 {
 		return
 	}
-	_ = m.link.conn.SetWriteDeadline(time.Now().Add(m.link.timeout))
-	n, err := m.link.conn.Write(m.out)
+	_ = m.conn.conn.SetWriteDeadline(time.Now().Add(m.conn.timeout))
+	n, err := m.conn.conn.Write(m.out)
 	if m.out = m.out[:0]; n > 0 {
 		m.writes++
 	}
-	m.link.spent = m.link.spent || err != nil
+	m.conn.noNewSessions = m.conn.noNewSessions || err != nil
 }
 
 // read takes one packet and gives it to its session; the job is returned, which has ended so.
 // Octets are taken from the reader only when the packet is whole.
 func (m *mux) read(ctx context.Context) (*job, error) {
 	b, err := m.in.Peek(headerLen)
-	if bad := m.link.notTACACS(b); bad != nil {
+	if bad := m.conn.notTACACS(b); bad != nil {
 		return nil, bad
 	}
 	if err != nil {
 		return nil, err
 	}
 	h := parseHeader(b)
-	if err := m.link.acceptable(&h); err != nil {
+	if err := m.conn.checkHeader(&h); err != nil {
 		return nil, err // which ends all that is under way
 	}
 	if b, err = m.in.Peek(headerLen + int(h.length)); err != nil {
@@ -193,15 +193,15 @@ func (m *mux) read(ctx context.Context) (*job, error) {
 	}
 	m.remove(j)
 	j.session.timing.received += len(b)
-	if err = j.session.verify(&h); err == nil {
-		err = j.session.unseal(&h, b[headerLen:], &m.codec, j.request.reply())
+	if err = j.session.checkReplyHeader(&h); err == nil {
+		err = j.session.decodePacket(&h, b[headerLen:], &m.codec, j.request.reply())
 	}
 	if err != nil {
-		m.link.spent = true // section 4.4: no new session, the active ones end
+		m.conn.noNewSessions = true // section 4.4: no new session, the active ones end
 	} else {
-		var last layouter
+		var last message
 		if last, err = j.request.next(ctx, &j.session, &j.res); last != nil { // a farewell: a second exchange has no place here
-			m.out, _ = j.session.seal(m.out, &m.codec, last)
+			m.out, _ = j.session.encodePacket(m.out, &m.codec, last)
 			m.flush()
 		}
 	}
@@ -210,9 +210,9 @@ func (m *mux) read(ctx context.Context) (*job, error) {
 }
 
 // end takes out a session that got no reply, since the connection came to err or its time is over.
-func (m *mux) end(j *job, err error) *job {
+func (m *mux) abandon(j *job, err error) *job {
 	m.remove(j)
-	j.session.written = m.writes > j.queued // perhaps in part
+	j.session.written = m.writes > j.writesBefore // perhaps in part
 	var explained *failure
 	if j.err = err; !errors.As(err, &explained) {
 		j.err = j.session.ioFailure("read the reply of", 0, err)
@@ -222,7 +222,7 @@ func (m *mux) end(j *job, err error) *job {
 
 // remove takes a session off the mux.
 func (m *mux) remove(j *job) {
-	m.flights.remove(j)
+	m.inFlight.remove(j)
 	delete(m.byID, j.session.sent.sessionID)
 	m.unanswered -= headerLen + int(j.session.sent.length)
 }

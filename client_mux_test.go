@@ -146,7 +146,7 @@ func (c *wire) grant(q *asked, change ...func(h *header)) []byte {
 	if q == nil {
 		return nil // the client has gone
 	}
-	var m layouter
+	var m message
 	switch q.typ {
 	case typeAuthen:
 		m = &authenReply{status: authenPass, serverMsg: q.user}
@@ -159,7 +159,7 @@ func (c *wire) grant(q *asked, change ...func(h *header)) []byte {
 }
 
 // reply is the packet that answers q with m.
-func (c *wire) reply(q *asked, m layouter, change ...func(h *header)) []byte {
+func (c *wire) reply(q *asked, m message, change ...func(h *header)) []byte {
 	h := q.header
 	h.seqNo++
 	if h.flags &^= flagSingleConnect; !c.refuse {
@@ -190,7 +190,7 @@ func (c *wire) behave() {
 }
 
 // race grants requests for authorization as fast as it can, in clear, and counts them.
-func (c *wire) race(m *meter) {
+func (c *wire) race(m *inFlightMeter) {
 	var out []byte
 	for {
 		head, err := c.in.Peek(headerLen)
@@ -503,34 +503,34 @@ func TestSecondPacketWaits(t *testing.T) {
 }
 
 // A talk is batch held open by a program: a line in, its answer out.
-type talk struct {
+type batchDialogue struct {
 	t   *testing.T
 	in  *io.PipeWriter
 	out *json.Decoder
 	// interrupt is Ctrl-C.
 	interrupt context.CancelFunc
-	ended     chan outcome
+	ended     chan runResult
 }
 
-func talkTo(t *testing.T, args ...string) *talk {
+func startBatch(t *testing.T, args ...string) *batchDialogue {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	in, tell := io.Pipe()
 	hear, out := io.Pipe()
-	k := &talk{t, tell, json.NewDecoder(hear), cancel, make(chan outcome, 1)}
+	k := &batchDialogue{t, tell, json.NewDecoder(hear), cancel, make(chan runResult, 1)}
 	var messages lockedBuffer
 	go func() {
 		code := run(ctx, append([]string{"batch"}, args...), stdio{in: in, out: out, err: &messages, env: func(name string) string { return secretsInEnv[name] }})
 		out.Close()
 		in.Close()
-		k.ended <- outcome{code: code, err: messages.String()}
+		k.ended <- runResult{code: code, err: messages.String()}
 	}()
 	return k
 }
 
 // say writes one line.
-func (k *talk) say(line string) {
+func (k *batchDialogue) send(line string) {
 	k.t.Helper()
 	if _, err := io.WriteString(k.in, line+"\n"); err != nil {
 		k.t.Fatalf("batch reads no more: %v", err)
@@ -538,7 +538,7 @@ func (k *talk) say(line string) {
 }
 
 // hear reads one answer.
-func (k *talk) hear() (a answer) {
+func (k *batchDialogue) receive() (a answer) {
 	k.t.Helper()
 	if err := k.out.Decode(&a); err != nil {
 		k.t.Fatalf("no answer: %v; %+v", err, <-k.ended)
@@ -547,7 +547,7 @@ func (k *talk) hear() (a answer) {
 }
 
 // end closes the input and waits for the program.
-func (k *talk) end() outcome {
+func (k *batchDialogue) end() runResult {
 	k.t.Helper()
 	k.in.Close()
 	if _, err := k.out.Token(); err != io.EOF {
@@ -577,14 +577,14 @@ func TestIdleConnectionCloses(t *testing.T) {
 				c.Close()
 				done <- struct{}{}
 			}))
-			k := talkTo(t, s.addr, "-c", "1")
+			k := startBatch(t, s.addr, "-c", "1")
 			for i := range 4 {
 				if i == 2 {
 					done <- struct{}{}
 					<-done
 				}
-				k.say(fmt.Sprintf(tt.line, fmt.Sprintf(`"id":%d,"user":"u%d"`, i, i)))
-				if a := k.hear(); !a.Granted || a.Line != i+1 || a.ServerMsg != fmt.Sprint("u", i) {
+				k.send(fmt.Sprintf(tt.line, fmt.Sprintf(`"id":%d,"user":"u%d"`, i, i)))
+				if a := k.receive(); !a.Granted || a.Line != i+1 || a.ServerMsg != fmt.Sprint("u", i) {
 					t.Errorf("answer %d: %+v %+v", i, a, a.Error)
 				}
 			}
@@ -607,19 +607,19 @@ func TestRequestWhileOthersWait(t *testing.T) {
 		c.Write(append(c.grant(c.next()), c.grant(first[0])...))
 		c.behave()
 	})
-	k := talkTo(t, s.addr, "--timeout", "5")
+	k := startBatch(t, s.addr, "--timeout", "5")
 	for i := range 3 {
-		k.say(fmt.Sprintf(authorLine, fmt.Sprintf(`"user":"u%d"`, i)))
+		k.send(fmt.Sprintf(authorLine, fmt.Sprintf(`"user":"u%d"`, i)))
 		switch i {
 		case 0:
-			k.hear()
+			k.receive()
 		case 1:
 			<-waits
 			time.Sleep(10 * time.Millisecond) // batch waits too
 		}
 	}
 	for range 2 {
-		if a := k.hear(); !a.Granted {
+		if a := k.receive(); !a.Granted {
 			t.Errorf("answer %+v %+v", a, a.Error)
 		}
 	}
@@ -674,10 +674,10 @@ func TestInterruptedMux(t *testing.T) {
 					arrived <- struct{}{}
 				}
 			})
-			k := talkTo(t, s.addr)
+			k := startBatch(t, s.addr)
 			go io.WriteString(k.in, requests(40, tt.line))
 			for range tt.granted {
-				if a := k.hear(); !a.Granted {
+				if a := k.receive(); !a.Granted {
 					t.Errorf("answer %+v", a)
 				}
 			}
@@ -686,7 +686,7 @@ func TestInterruptedMux(t *testing.T) {
 			}
 			k.interrupt()
 			for i := range tt.waiting {
-				if a := k.hear(); a.ExitCode != classInterrupted.exit() || a.Line != tt.granted+i+1 || a.Error.Class != "interrupted" {
+				if a := k.receive(); a.ExitCode != classInterrupted.exit() || a.Line != tt.granted+i+1 || a.Error.Class != "interrupted" {
 					t.Errorf("answer %+v %+v", a, a.Error)
 				}
 			}

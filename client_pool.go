@@ -11,85 +11,85 @@ import (
 // the server agrees, and by workers with a connection each for all else. One goroutine, that of
 // run, has its whole state and calls the functions of the one who made it; workers send back what
 // ended.
-type crew struct {
+type pool struct {
 	client *client
 	limit  int // jobs under way
 	// take is the next job that is due. Without one, next says when there will be one, or is
 	// zero where a ring tells; more is false when there will be none any more.
-	take func(now time.Time) (j *job, next time.Time, more bool)
-	done func(*job)   // gets every job once
-	idle func()       // called before a wait, for instance to write out what done has put together
-	note func(string) // is told what a person should know about the connections
+	nextJob    func(now time.Time) (j *job, next time.Time, more bool)
+	done       func(*job)   // gets every job once
+	beforeWait func()       // called before a wait, for instance to write out what done has put together
+	warn       func(string) // is told what a person should know about the connections
 
-	use      usage
-	mux      *mux      // the connection that is shared; nil for none
-	queue    jobList   // taken, or to be put again, and not under way
-	prefer   int       // the server that a new connection goes to
-	barren   int       // connections in a row that came to nothing
-	cut      int       // connections that the server ended soon
-	now      time.Time // a look at the clock for each use would cost too much
-	underWay int       // jobs apart from those of the mux
-	hired    int
-	errands  chan errand
-	returned chan *job
-	dialing  *job       // the first for a connection that is being made; nil for none
-	dialed   chan *link // that connection; nil where it failed
-	bell     bell
-	workers  sync.WaitGroup
+	reuse       reuse
+	mux         *mux      // the connection that is shared; nil for none
+	queue       jobList   // taken, or to be put again, and not under way
+	preferred   int       // the server that a new connection goes to
+	failedDials int       // connections in a row that came to nothing
+	earlyCloses int       // connections that the server ended soon
+	now         time.Time // a look at the clock for each use would cost too much
+	onWorkers   int       // jobs apart from those of the mux
+	workerCount int
+	work        chan workerJob
+	returned    chan *job
+	dialing     *job             // the first for a connection that is being made; nil for none
+	dialed      chan *serverConn // that connection; nil where it failed
+	wakeup      wakeup
+	workers     sync.WaitGroup
 }
 
 // A usage is how connections are used. It only ever goes down this list.
-type usage uint8
+type reuse uint8
 
 const (
-	usageShared usage = iota // by many sessions at a time
-	usageKept                // by one session after the other
-	usageFresh               // by one session
+	reuseMultiplexed reuse = iota // by many sessions at a time
+	reuseSequential               // by one session after the other
+	reuseNone                     // by one session
 )
 
 // An errand is what a worker gets: a job, and whether to keep the connection for the next one.
-type errand struct {
+type workerJob struct {
 	job  *job
 	keep bool
 }
 
 // A bell ends the wait of the crew's goroutine, which may be for octets on a connection.
-type bell struct {
-	rung chan struct{}
-	link atomic.Pointer[link] // nil for none
+type wakeup struct {
+	ch   chan struct{}
+	conn atomic.Pointer[serverConn] // nil for none
 }
 
-func (b *bell) ring() {
+func (b *wakeup) notify() {
 	select {
-	case b.rung <- struct{}{}:
-		if l := b.link.Load(); l != nil {
+	case b.ch <- struct{}{}:
+		if l := b.conn.Load(); l != nil {
 			_ = l.conn.SetReadDeadline(time.Unix(1, 0))
 		}
 	default: // somebody else has
 	}
 }
 
-func newCrew(c *client, limit int) *crew {
-	t := &crew{client: c, limit: limit, idle: func() {}, errands: make(chan errand, limit), returned: make(chan *job, limit), dialed: make(chan *link, 1)}
-	if t.bell.rung = make(chan struct{}, 1); !c.singleConnect {
-		t.use = usageFresh
+func newPool(c *client, limit int) *pool {
+	t := &pool{client: c, limit: limit, beforeWait: func() {}, work: make(chan workerJob, limit), returned: make(chan *job, limit), dialed: make(chan *serverConn, 1)}
+	if t.wakeup.ch = make(chan struct{}, 1); !c.singleConnect {
+		t.reuse = reuseNone
 	}
 	return t
 }
 
 // run carries all jobs. It returns when there are no more, or ctx has ended; jobs that are under
 // way then are done with an interruption.
-func (c *crew) run(ctx context.Context) {
+func (c *pool) run(ctx context.Context) {
 	defer func() {
-		close(c.errands)
+		close(c.work)
 		c.workers.Wait()
-		c.hangUp()
+		c.closeShared()
 	}()
 	c.now = time.Now()
 	for {
-		c.tidy()
-		next, more := c.fill(ctx)
-		if !more && c.busy() == 0 {
+		c.closeIdle()
+		next, more := c.startJobs(ctx)
+		if !more && c.inFlight() == 0 {
 			return
 		}
 		c.wait(ctx, next)
@@ -97,24 +97,24 @@ func (c *crew) run(ctx context.Context) {
 }
 
 // busy is how many jobs are under way.
-func (c *crew) busy() int {
+func (c *pool) inFlight() int {
 	if c.mux == nil {
-		return c.underWay
+		return c.onWorkers
 	}
-	return c.underWay + len(c.mux.byID)
+	return c.onWorkers + len(c.mux.byID)
 }
 
 // fill starts jobs as long as there are any and there is room. It returns what take does.
-func (c *crew) fill(ctx context.Context) (next time.Time, more bool) {
+func (c *pool) startJobs(ctx context.Context) (next time.Time, more bool) {
 	for ctx.Err() == nil {
 		if c.queue.first == nil {
-			j, next, more := c.take(c.now)
+			j, next, more := c.nextJob(c.now)
 			if j == nil {
 				return next, more
 			}
 			c.queue.push(j)
 		}
-		if !c.place(ctx, c.queue.first) {
+		if !c.assign(ctx, c.queue.first) {
 			return time.Time{}, true
 		}
 	}
@@ -128,100 +128,100 @@ func (c *crew) fill(ctx context.Context) (next time.Time, more bool) {
 
 // place starts the first job of the queue where there is room for it. A dialogue is never on a
 // shared connection: some servers lose a second START while a CONTINUE is pending.
-func (c *crew) place(ctx context.Context, j *job) bool {
-	if c.busy() >= c.limit {
+func (c *pool) assign(ctx context.Context, j *job) bool {
+	if c.inFlight() >= c.limit {
 		return false
 	}
 	// What is shared goes to the preferred server, and so carries first attempts only.
-	came := fateOf(j.err) // of the attempt before
-	apart := c.use != usageShared || j.misses > 0 || came == fateRestart || came == fateSilent || j.request.dialogue()
-	if c.mux != nil && c.mux.flights.first == nil && !apart && c.mux.link.stale(c.now) {
-		c.hangUp()
+	came := outcomeOf(j.err) // of the attempt before
+	apart := c.reuse != reuseMultiplexed || j.failedAttempts > 0 || came == outcomeRestart || came == outcomeTimedOut || j.request.dialogue()
+	if c.mux != nil && c.mux.inFlight.first == nil && !apart && c.mux.conn.stale(c.now) {
+		c.closeShared()
 	}
-	if !apart && (c.dialing != nil || c.mux != nil && !c.mux.room()) {
+	if !apart && (c.dialing != nil || c.mux != nil && !c.mux.hasRoom()) {
 		return false
 	}
 	c.queue.remove(j)
-	if j.misses == 0 && j.session.deadline.IsZero() {
-		j.first = c.prefer
+	if j.failedAttempts == 0 && j.session.deadline.IsZero() {
+		j.firstServer = c.preferred
 	}
 	switch {
 	case apart:
-		c.hire(ctx)
-		c.underWay++
-		c.errands <- errand{j, c.use < usageFresh} // has room for as many as are under way
+		c.startWorker(ctx)
+		c.onWorkers++
+		c.work <- workerJob{j, c.reuse < reuseNone} // has room for as many as are under way
 	case c.mux == nil:
-		c.connect(ctx, j)
+		c.dialShared(ctx, j)
 	default:
-		c.share(j)
+		c.addToMux(j)
 	}
 	return true
 }
 
 // connect makes a connection to share, with a job that is the first on it.
-func (c *crew) connect(ctx context.Context, j *job) {
+func (c *pool) dialShared(ctx context.Context, j *job) {
 	c.dialing = j
-	c.underWay++
+	c.onWorkers++
 	c.client.begin(j, c.now)
 	c.workers.Go(func() {
-		var l *link
+		var l *serverConn
 		l, j.err = c.client.dial(ctx, j)
 		c.dialed <- l
-		c.bell.ring()
+		c.wakeup.notify()
 	})
 }
 
 // connected takes the connection that was made, or nil.
-func (c *crew) connected(ctx context.Context, l *link) {
+func (c *pool) onDialed(ctx context.Context, l *serverConn) {
 	j := c.dialing
 	c.dialing = nil
-	c.underWay--
+	c.onWorkers--
 	if l == nil {
-		j.conclude(nil, c.now)
-		c.noUse()
-		c.proceed(ctx, j)
+		j.recordEnd(nil, c.now)
+		c.noteFailedDial()
+		c.finishOrRetry(ctx, j)
 		return
 	}
-	c.mux = newMux(l, c.bell.rung, c.idle)
-	c.bell.link.Store(l)
-	c.share(j)
+	c.mux = newMux(l, c.wakeup.ch, c.beforeWait)
+	c.wakeup.conn.Store(l)
+	c.addToMux(j)
 }
 
 // share puts a job on the mux.
-func (c *crew) share(j *job) {
+func (c *pool) addToMux(j *job) {
 	c.client.begin(j, c.now)
-	j.session.began = c.now
+	j.session.sentAt = c.now
 	if j.err = c.mux.add(j); j.err != nil {
 		c.done(j)
 	}
 }
 
 // hire starts another worker while there are fewer than jobs for them.
-func (c *crew) hire(ctx context.Context) {
-	if c.hired > c.underWay {
+func (c *pool) startWorker(ctx context.Context) {
+	if c.workerCount > c.onWorkers {
 		return
 	}
-	c.hired++
+	c.workerCount++
 	c.workers.Go(func() {
-		a := asker{client: c.client}
+		a := requester{client: c.client}
 		defer a.close()
-		for e := range c.errands {
-			if a.keep = e.keep; !a.keep {
+		for e := range c.work {
+			if a.keepConn = e.keep; !a.keepConn {
 				a.close() // what was kept as long as that was of use
 			}
 			a.ask(ctx, e.job)
 			c.returned <- e.job
-			c.bell.ring()
+			c.wakeup.notify()
 		}
 	})
 }
 
 // wait waits until a job comes to something, until next, or until the bell rings.
-func (c *crew) wait(ctx context.Context, next time.Time) {
-	if c.mux != nil && c.mux.flights.first != nil {
+func (c *pool) wait(ctx context.Context, next time.Time) {
+	if c.mux != nil && c.mux.inFlight.first != nil {
 		j := c.mux.wait(ctx, next)
 		if c.now = time.Now(); j != nil {
-			c.landed(ctx, j)
+			c.onReply(ctx, j)
 		}
 	} else {
 		c.sleep(ctx, next)
@@ -230,11 +230,11 @@ func (c *crew) wait(ctx context.Context, next time.Time) {
 	for {
 		select {
 		case j := <-c.returned:
-			c.underWay--
-			c.judge(j)
+			c.onWorkers--
+			c.noteLost(j)
 			c.done(j)
 		case l := <-c.dialed:
-			c.connected(ctx, l)
+			c.onDialed(ctx, l)
 		default:
 			return
 		}
@@ -242,8 +242,8 @@ func (c *crew) wait(ctx context.Context, next time.Time) {
 }
 
 // sleep waits until next, or until the bell rings.
-func (c *crew) sleep(ctx context.Context, next time.Time) {
-	c.idle()
+func (c *pool) sleep(ctx context.Context, next time.Time) {
+	c.beforeWait()
 	var timer <-chan time.Time
 	if !next.IsZero() {
 		t := time.NewTimer(time.Until(next))
@@ -255,93 +255,93 @@ func (c *crew) sleep(ctx context.Context, next time.Time) {
 		interrupted = nil // those under way know it too, and ring
 	}
 	select {
-	case <-c.bell.rung:
+	case <-c.wakeup.ch:
 	case <-timer:
 	case <-interrupted:
 	}
 }
 
 // landed takes a job whose session on the mux has ended.
-func (c *crew) landed(ctx context.Context, j *job) {
-	l := c.mux.link
+func (c *pool) onReply(ctx context.Context, j *job) {
+	l := c.mux.conn
 	if j.err == nil {
-		j.session.timing.firstReply = c.now.Sub(j.session.began)
+		j.session.timing.firstReply = c.now.Sub(j.session.sentAt)
 	}
-	j.conclude(l, c.now)
+	j.recordEnd(l, c.now)
 	switch {
-	case l.answered == 0 && fateOf(j.err) == fateViolated:
+	case l.answered == 0 && outcomeOf(j.err) == outcomeFlagViolation:
 	case l.answered == 0:
-		l.spent = true
-		c.noUse()
+		l.noNewSessions = true
+		c.noteFailedDial()
 	case !l.established:
-		c.descend(usageKept, "")
+		c.downgrade(reuseSequential, "")
 	default:
-		c.barren = 0
+		c.failedDials = 0
 	}
-	c.proceed(ctx, j)
+	c.finishOrRetry(ctx, j)
 }
 
 // tidy ends the shared connection when nothing is under way on it, nor may be any more.
-func (c *crew) tidy() {
-	if c.mux == nil || c.mux.flights.first != nil || c.use == usageShared && !c.mux.link.spent {
+func (c *pool) closeIdle() {
+	if c.mux == nil || c.mux.inFlight.first != nil || c.reuse == reuseMultiplexed && !c.mux.conn.noNewSessions {
 		return
 	}
-	if n := c.mux.link.answered; isClosed(c.mux.dead) && n > 0 && n < quickEnd {
-		if c.cut++; c.cut == 2 {
-			c.descend(usageKept, "the server ends connections that are in use; going on with one session a connection")
+	if n := c.mux.conn.answered; isClosed(c.mux.dead) && n > 0 && n < minReplies {
+		if c.earlyCloses++; c.earlyCloses == 2 {
+			c.downgrade(reuseSequential, "the server ends connections that are in use; going on with one session a connection")
 		}
 	}
-	c.hangUp()
+	c.closeShared()
 }
 
 // quickEnd is how many replies a connection should last for at the least.
-const quickEnd = 100
+const minReplies = 100
 
 // proceed ends a job, or has it put again.
-func (c *crew) proceed(ctx context.Context, j *job) {
-	again := c.client.settle(ctx, j)
-	c.judge(j)
+func (c *pool) finishOrRetry(ctx context.Context, j *job) {
+	again := c.client.recordOutcome(ctx, j)
+	c.noteLost(j)
 	if !again {
 		c.done(j)
 		return
 	}
-	if fateOf(j.err) != fateRestart {
+	if outcomeOf(j.err) != outcomeRestart {
 		j.session.deadline = time.Time{} // it waits in the queue again
 	}
 	c.queue.push(j)
 }
 
 // judge takes note of a server that agrees to single-connection mode and does not keep to it.
-func (c *crew) judge(j *job) {
-	if j.forgotten {
-		c.descend(usageFresh, "the server agrees to single-connection mode and leaves sessions unanswered; going on with one session a connection")
+func (c *pool) noteLost(j *job) {
+	if j.replyLost {
+		c.downgrade(reuseNone, "the server agrees to single-connection mode and leaves sessions unanswered; going on with one session a connection")
 	}
 }
 
 // noUse takes note of a connection that came to nothing. The next server is tried, and when none is
 // of use, jobs no longer wait for each other.
-func (c *crew) noUse() {
-	c.prefer = (c.prefer + 1) % len(c.client.servers)
-	if c.barren++; c.barren >= len(c.client.servers) {
-		c.descend(usageKept, "")
+func (c *pool) noteFailedDial() {
+	c.preferred = (c.preferred + 1) % len(c.client.servers)
+	if c.failedDials++; c.failedDials >= len(c.client.servers) {
+		c.downgrade(reuseSequential, "")
 	}
 }
 
 // descend goes on with less use of a connection, and says why.
-func (c *crew) descend(to usage, why string) {
-	if to <= c.use {
+func (c *pool) downgrade(to reuse, why string) {
+	if to <= c.reuse {
 		return
 	}
-	if c.use = to; why != "" {
-		c.note(why)
+	if c.reuse = to; why != "" {
+		c.warn(why)
 	}
 }
 
 // hangUp ends the shared connection.
-func (c *crew) hangUp() {
+func (c *pool) closeShared() {
 	if c.mux != nil {
-		c.bell.link.Store(nil)
-		c.mux.link.close()
+		c.wakeup.conn.Store(nil)
+		c.mux.conn.close()
 		c.mux = nil
 	}
 }

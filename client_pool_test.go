@@ -21,24 +21,24 @@ import (
 // TestFollows is the policy of asking again, as a table: what came of an attempt, whether the
 // request may be put twice, whether the connection had answered others before.
 func TestFollows(t *testing.T) {
-	const stop, anew, other = stepStop, stepAnew, stepOther
+	const stop, anew, other = noRetry, retrySameServer, retryNextServer
 	for _, tt := range []struct {
-		came                                         fate
-		record, recordReused, request, requestReused step
+		came                                         outcome
+		record, recordReused, request, requestReused retry
 	}{
-		{fateDecided, stop, stop, stop, stop},
-		{fateViolated, stop, stop, stop, stop},
-		{fateFailed, other, other, other, other},
-		{fateRestart, anew, anew, anew, anew},
-		{fateUnsent, other, anew, other, anew},
-		{fateLost, other, other, other, anew},
-		{fateSilent, other, other, other, anew},
+		{outcomeDecided, stop, stop, stop, stop},
+		{outcomeFlagViolation, stop, stop, stop, stop},
+		{outcomeFailed, other, other, other, other},
+		{outcomeRestart, anew, anew, anew, anew},
+		{outcomeNotSent, other, anew, other, anew},
+		{outcomeConnLost, other, other, other, anew},
+		{outcomeTimedOut, other, other, other, anew},
 	} {
 		for _, of := range []struct {
 			repeatable, reused bool
-			want               step
+			want               retry
 		}{{false, false, tt.record}, {false, true, tt.recordReused}, {true, false, tt.request}, {true, true, tt.requestReused}} {
-			if got := follows(tt.came, of.repeatable, of.reused); got != of.want {
+			if got := retryAfter(tt.came, of.repeatable, of.reused); got != of.want {
 				t.Errorf("fate %d, repeatable %t, reused %t: step %d, want %d", tt.came, of.repeatable, of.reused, got, of.want)
 			}
 		}
@@ -49,22 +49,22 @@ func TestFollows(t *testing.T) {
 func TestFateOf(t *testing.T) {
 	for _, tt := range []struct {
 		err  error
-		want fate
+		want outcome
 	}{
-		{nil, fateDecided},
-		{failf(classDenied, "x"), fateDecided},
-		{failf(classUsage, "x"), fateDecided},
-		{errInterrupted, fateDecided},
-		{errors.New("of this system"), fateDecided},
-		{failf(classServer, "x"), fateFailed},
-		{failf(classNetwork, "x"), fateFailed},
-		{failf(classProtocol, "x"), fateFailed},
-		{failf(classTLS, "x"), fateFailed},
-		{errRestart, fateRestart},
-		{failf(classProtocol, "x").as(fateViolated), fateViolated},
-		{fmt.Errorf("around: %w", failf(classNetwork, "x").as(fateLost)), fateLost},
+		{nil, outcomeDecided},
+		{failf(classDenied, "x"), outcomeDecided},
+		{failf(classUsage, "x"), outcomeDecided},
+		{errInterrupted, outcomeDecided},
+		{errors.New("of this system"), outcomeDecided},
+		{failf(classServer, "x"), outcomeFailed},
+		{failf(classNetwork, "x"), outcomeFailed},
+		{failf(classProtocol, "x"), outcomeFailed},
+		{failf(classTLS, "x"), outcomeFailed},
+		{errRestart, outcomeRestart},
+		{failf(classProtocol, "x").withOutcome(outcomeFlagViolation), outcomeFlagViolation},
+		{fmt.Errorf("around: %w", failf(classNetwork, "x").withOutcome(outcomeConnLost)), outcomeConnLost},
 	} {
-		if got := fateOf(tt.err); got != tt.want {
+		if got := outcomeOf(tt.err); got != tt.want {
 			t.Errorf("%v: fate %d, want %d", tt.err, got, tt.want)
 		}
 	}
@@ -242,19 +242,19 @@ func TestViolationEndsTheConnection(t *testing.T) {
 				}
 				closed <- c.ends()
 			}))
-			k := talkTo(t, s.addr+","+other.addr, "-c", "4")
+			k := startBatch(t, s.addr+","+other.addr, "-c", "4")
 			say := func(from, to int) {
 				for i := from; i < to; i++ {
-					k.say(fmt.Sprintf(authorLine, fmt.Sprintf(`"user":"u%d"`, i)))
+					k.send(fmt.Sprintf(authorLine, fmt.Sprintf(`"user":"u%d"`, i)))
 				}
 			}
 			say(0, 1)
-			if a := k.hear(); !a.Granted {
+			if a := k.receive(); !a.Granted {
 				t.Errorf("the first answer: %+v", a)
 			}
 			say(1, 5)
 			for range 4 {
-				if a := k.hear(); a.Granted || a.ExitCode != classProtocol.exit() || !strings.Contains(a.Error.Message, "is not obfuscated although a key is in use") || len(a.Attempts) > 0 {
+				if a := k.receive(); a.Granted || a.ExitCode != classProtocol.exit() || !strings.Contains(a.Error.Message, "is not obfuscated although a key is in use") || len(a.Attempts) > 0 {
 					t.Errorf("answer %+v %+v", a, a.Error)
 				}
 			}
@@ -263,7 +263,7 @@ func TestViolationEndsTheConnection(t *testing.T) {
 			}
 			say(5, 7)
 			for range 2 {
-				if a := k.hear(); !a.Granted || a.Server != s.addr {
+				if a := k.receive(); !a.Granted || a.Server != s.addr {
 					t.Errorf("answer %+v %+v", a, a.Error)
 				}
 			}
@@ -310,24 +310,24 @@ func TestKeyMismatchEndsTheConnection(t *testing.T) {
 		c.Write(append(c.grant(list[0]), c.grant(list[2])...))
 		closed <- c.ends()
 	}))
-	k := talkTo(t, s.addr, "-c", "3")
+	k := startBatch(t, s.addr, "-c", "3")
 	for i := range 4 {
-		k.say(fmt.Sprintf(authorLine, fmt.Sprintf(`"user":"u%d"`, i)))
+		k.send(fmt.Sprintf(authorLine, fmt.Sprintf(`"user":"u%d"`, i)))
 		if i == 0 {
-			k.hear()
+			k.receive()
 		}
 	}
 	close(read)
 	for i := 1; i < 4; i++ {
-		if a := k.hear(); a.Granted != (i != 2) || i == 2 && !strings.Contains(a.Error.Message, "does not fit the key") {
+		if a := k.receive(); a.Granted != (i != 2) || i == 2 && !strings.Contains(a.Error.Message, "does not fit the key") {
 			t.Errorf("answer %d: %+v %+v", i, a, a.Error)
 		}
 	}
 	if n := <-closed; n != 0 { // while batch waits for more
 		t.Errorf("%d more requests on the connection", n)
 	}
-	k.say(fmt.Sprintf(authorLine, `"user":"u4"`))
-	if a := k.hear(); !a.Granted || s.connections() != 2 {
+	k.send(fmt.Sprintf(authorLine, `"user":"u4"`))
+	if a := k.receive(); !a.Granted || s.connections() != 2 {
 		t.Errorf("after it: %+v, %d connections", a, s.connections())
 	}
 	k.end()
@@ -345,10 +345,10 @@ func TestPromptOnASharedConnection(t *testing.T) {
 		last <- c.next()
 		c.behave()
 	})
-	k := talkTo(t, s.addr, "-c", "1")
+	k := startBatch(t, s.addr, "-c", "1")
 	for i := range 3 {
-		k.say(fmt.Sprintf(papLine, fmt.Sprintf(`"user":"u%d"`, i)))
-		if a := k.hear(); a.Granted != (i != 1) || i == 1 && !strings.Contains(a.Error.Message, "answers a pap login with GETPASS") {
+		k.send(fmt.Sprintf(papLine, fmt.Sprintf(`"user":"u%d"`, i)))
+		if a := k.receive(); a.Granted != (i != 1) || i == 1 && !strings.Contains(a.Error.Message, "answers a pap login with GETPASS") {
 			t.Errorf("answer %d: %+v %+v", i, a, a.Error)
 		}
 		if i == 1 {
@@ -466,15 +466,15 @@ func TestStaleConnection(t *testing.T) {
 				c.Close()
 				close(closed)
 			}))
-			k := talkTo(t, s.addr, "-c", "1")
-			k.say(fmt.Sprintf(first, `"user":"u0"`))
-			if a := k.hear(); !a.Granted {
+			k := startBatch(t, s.addr, "-c", "1")
+			k.send(fmt.Sprintf(first, `"user":"u0"`))
+			if a := k.receive(); !a.Granted {
 				t.Errorf("the first: %+v", a)
 			}
 			<-closed
 			time.Sleep(2 * idleAfter)
-			k.say(fmt.Sprintf(acctLine, `"user":"u1"`))
-			if a := k.hear(); !a.Granted {
+			k.send(fmt.Sprintf(acctLine, `"user":"u1"`))
+			if a := k.receive(); !a.Granted {
 				t.Errorf("the record: %+v %+v", a, a.Error)
 			}
 			if k.end(); s.asked("u1") != 1 {
@@ -499,12 +499,12 @@ func TestKeptConnection(t *testing.T) {
 					c.behave()
 				}
 			}))
-			a := asker{client: clientFor(t, s.addr), keep: true}
+			a := requester{client: clientFor(t, s.addr), keepConn: true}
 			defer a.close()
 			for i := range 2 {
-				j := &job{request: newRecord(caller{user: "u", authenType: authenPAP}, authenMethodTACACSPlus, acctStart, []string{"service=shell"}, "1")}
-				if a.ask(t.Context(), j); j.err != nil || a.link == nil || s.asked("u") != i+1 {
-					t.Fatalf("record %d: %v, kept: %t, asked %d times", i, j.err, a.link != nil, s.asked("u"))
+				j := &job{request: newRecord(requestOptions{user: "u", authenType: authenPAP}, authenMethodTACACSPlus, acctStart, []string{"service=shell"}, "1")}
+				if a.ask(t.Context(), j); j.err != nil || a.conn == nil || s.asked("u") != i+1 {
+					t.Fatalf("record %d: %v, kept: %t, asked %d times", i, j.err, a.conn != nil, s.asked("u"))
 				}
 				time.Sleep(2 * idleAfter)
 			}
@@ -522,7 +522,7 @@ func clientFor(t *testing.T, list string) *client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &client{servers: servers, keys: []key{{"test", testKey}}, timeout: patience, singleConnect: true, tell: t.Logf}
+	return &client{servers: servers, keys: []key{{"test", testKey}}, timeout: patience, singleConnect: true, warnf: t.Logf}
 }
 
 // TestOneRequestLeavesNoConnection: nobody keeps a connection after the one request of a run.
@@ -577,10 +577,10 @@ func TestIdleSharedConnectionEnds(t *testing.T) {
 			ended <- n
 		}
 	})
-	k := talkTo(t, s.addr, "--timeout", "1", "-c", "1")
+	k := startBatch(t, s.addr, "--timeout", "1", "-c", "1")
 	for i, line := range []string{papLine, asciiLine, asciiLine} {
-		k.say(fmt.Sprintf(line, fmt.Sprintf(`"user":"u%d"`, i)))
-		if a := k.hear(); !a.Granted {
+		k.send(fmt.Sprintf(line, fmt.Sprintf(`"user":"u%d"`, i)))
+		if a := k.receive(); !a.Granted {
 			t.Errorf("answer %d: %+v %+v", i, a, a.Error)
 		}
 	}
@@ -597,15 +597,15 @@ func TestIdleSharedConnectionEnds(t *testing.T) {
 func TestInterruptedKeptConnection(t *testing.T) {
 	t.Parallel()
 	s := handWritten(t, (*wire).behave)
-	a := asker{client: clientFor(t, s.addr), keep: true}
+	a := requester{client: clientFor(t, s.addr), keepConn: true}
 	defer a.close()
 	ctx, interrupt := context.WithCancel(t.Context())
 	ask := func() *job {
-		j := &job{request: newLogin(caller{user: "u", authenType: authenPAP, service: authenServiceLogin}, testPassword)}
+		j := &job{request: newLogin(requestOptions{user: "u", authenType: authenPAP, service: authenServiceLogin}, testPassword)}
 		a.ask(ctx, j)
 		return j
 	}
-	if j := ask(); j.err != nil || a.link == nil {
+	if j := ask(); j.err != nil || a.conn == nil {
 		t.Fatal(j.err)
 	}
 	interrupt()
@@ -647,9 +647,9 @@ func TestConnectionsEnd(t *testing.T) {
 				c.Write(c.grant(c.next()))
 				ended <- c.ends()
 			})
-			k := talkTo(t, s.addr)
-			k.say(fmt.Sprintf(tt.line, `"user":"u0"`))
-			if a := k.hear(); !a.Granted {
+			k := startBatch(t, s.addr)
+			k.send(fmt.Sprintf(tt.line, `"user":"u0"`))
+			if a := k.receive(); !a.Granted {
 				t.Errorf("answer %+v", a)
 			}
 			if !tt.refuse {
@@ -674,13 +674,13 @@ func TestInterruptedAfterAFailure(t *testing.T) {
 		close(arrived)
 		c.ends()
 	})
-	k := talkTo(t, s.addr)
-	k.say("no request")
-	k.hear()
-	k.say(fmt.Sprintf(papLine, `"user":"u1"`))
+	k := startBatch(t, s.addr)
+	k.send("no request")
+	k.receive()
+	k.send(fmt.Sprintf(papLine, `"user":"u1"`))
 	<-arrived
 	k.interrupt()
-	if a := k.hear(); a.ExitCode != classInterrupted.exit() {
+	if a := k.receive(); a.ExitCode != classInterrupted.exit() {
 		t.Errorf("answer %+v", a)
 	}
 	k.in.Close()
@@ -698,7 +698,7 @@ func TestBrokenOutput(t *testing.T) {
 	const n = 3000
 	var messages lockedBuffer
 	code := run(ctx, []string{"batch", s.addr, "-c", "1"}, stdio{in: strings.NewReader(strings.Repeat(fmt.Sprintf(authorLine, `"user":"u"`)+"\n", n)),
-		out: &tap{err: errors.New("broken pipe")}, err: &messages, env: func(name string) string { return secretsInEnv[name] }})
+		out: &pacedStream{err: errors.New("broken pipe")}, err: &messages, env: func(name string) string { return secretsInEnv[name] }})
 	if asked := s.asked("u"); code != classUsage.exit() || asked == n {
 		t.Errorf("ends with %d after %d requests: %s", code, asked, messages.String())
 	}
@@ -811,7 +811,7 @@ func TestCutConnections(t *testing.T) {
 	for name, tt := range map[string]struct {
 		after int
 		said  int
-	}{"soon": {5, 1}, "late": {quickEnd, 0}} {
+	}{"soon": {5, 1}, "late": {minReplies, 0}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := handWritten(t, func(c *wire) {
@@ -834,14 +834,14 @@ func TestCutConnections(t *testing.T) {
 
 // TestBell rings before, during and after a wait: none is lost, and one suffices for many.
 func TestBell(t *testing.T) {
-	c := newCrew(&client{servers: []server{newServer("tac1", 49)}, singleConnect: true}, 4)
-	c.bell.ring()
-	c.bell.ring()
+	c := newPool(&client{servers: []server{newServer("tac1", 49)}, singleConnect: true}, 4)
+	c.wakeup.notify()
+	c.wakeup.notify()
 	c.sleep(t.Context(), time.Time{}) // returns, since it was rung before
-	if len(c.bell.rung) != 0 {
+	if len(c.wakeup.ch) != 0 {
 		t.Error("a bell that was heard still rings")
 	}
-	go c.bell.ring()
+	go c.wakeup.notify()
 	c.sleep(t.Context(), time.Time{})
 	c.sleep(t.Context(), time.Now().Add(time.Millisecond))
 
@@ -853,7 +853,7 @@ func TestBell(t *testing.T) {
 	go func() {
 		time.Sleep(20 * time.Millisecond)
 		rang.Store(true)
-		c.bell.ring()
+		c.wakeup.notify()
 	}()
 	if c.sleep(ended, time.Time{}); !rang.Load() {
 		t.Error("the end of ctx cuts every wait short")
@@ -866,7 +866,7 @@ func TestJobList(t *testing.T) {
 		var l jobList
 		jobs := make([]job, 4)
 		for i := range jobs {
-			jobs[i].misses = i // its name
+			jobs[i].failedAttempts = i // its name
 			l.push(&jobs[i])
 		}
 		left := []int{0, 1, 2, 3}
@@ -875,13 +875,13 @@ func TestJobList(t *testing.T) {
 			left = slices.DeleteFunc(left, func(n int) bool { return n == i })
 			var forward, back []int
 			for j := l.first; j != nil && len(forward) <= len(left); j = j.newer {
-				if forward = append(forward, j.misses); j.newer == l.first {
+				if forward = append(forward, j.failedAttempts); j.newer == l.first {
 					break
 				}
 			}
 			for j := l.first; j != nil && len(back) <= len(left); {
 				j = j.older
-				if back = append(back, j.misses); j == l.first {
+				if back = append(back, j.failedAttempts); j == l.first {
 					break
 				}
 			}
@@ -910,26 +910,26 @@ func TestMuxWriteFails(t *testing.T) {
 	broken := errors.New("broken")
 	for _, tt := range []struct {
 		written int
-		want    fate
-	}{{0, fateUnsent}, {5, fateLost}} {
+		want    outcome
+	}{{0, outcomeNotSent}, {5, outcomeConnLost}} {
 		conn := &fakeConn{write: func([]byte) (int, error) { return tt.written, broken }}
 		c := &client{servers: []server{newServer("tac1", 49)}, keys: []key{{"test", testKey}}, timeout: time.Minute, singleConnect: true}
-		m := newMux(&link{client: c, server: c.servers[0], conn: conn, answered: 1, established: true}, nil, func() {})
-		j := &job{request: newRecord(caller{user: "u"}, authenMethodTACACSPlus, acctStart, []string{"service=shell"}, "1")}
+		m := newMux(&serverConn{client: c, server: c.servers[0], conn: conn, answered: 1, established: true}, nil, func() {})
+		j := &job{request: newRecord(requestOptions{user: "u"}, authenMethodTACACSPlus, acctStart, []string{"service=shell"}, "1")}
 		c.begin(j, time.Now())
-		if err := m.add(j); err != nil || !m.room() {
+		if err := m.add(j); err != nil || !m.hasRoom() {
 			t.Fatal(err)
 		}
-		if m.flush(); m.room() || len(m.out) > 0 {
+		if m.flush(); m.hasRoom() || len(m.out) > 0 {
 			t.Error("after a write error there is still room")
 		}
 		if left := time.Until(conn.deadline); left <= 0 || left > time.Minute {
 			t.Errorf("the write has a deadline in %v", left)
 		}
-		if m.end(j, io.EOF); fateOf(j.err) != tt.want {
-			t.Errorf("%d octets written: fate %d, want %d", tt.written, fateOf(j.err), tt.want)
+		if m.abandon(j, io.EOF); outcomeOf(j.err) != tt.want {
+			t.Errorf("%d octets written: fate %d, want %d", tt.written, outcomeOf(j.err), tt.want)
 		}
-		if m.unanswered != 0 || m.flights.first != nil || len(m.byID) != 0 {
+		if m.unanswered != 0 || m.inFlight.first != nil || len(m.byID) != 0 {
 			t.Error("the session is still on the mux")
 		}
 	}
@@ -939,25 +939,25 @@ func TestMuxWriteFails(t *testing.T) {
 func TestMuxRoom(t *testing.T) {
 	for _, tt := range []struct {
 		name string
-		link link
+		link serverConn
 		mux  mux
 		jobs int
 		want bool
 	}{
-		{"new", link{}, mux{}, 0, true},
-		{"before the first reply", link{}, mux{}, 1, false},
-		{"established", link{answered: 1, established: true}, mux{}, 1, true},
-		{"not agreed to", link{answered: 1}, mux{}, 0, false},
-		{"spent", link{answered: 1, established: true, spent: true}, mux{}, 1, false},
-		{"nearly full", link{answered: 1, established: true}, mux{unanswered: maxUnanswered - 1}, 1, true},
-		{"full", link{answered: 1, established: true}, mux{unanswered: maxUnanswered}, 1, false},
+		{"new", serverConn{}, mux{}, 0, true},
+		{"before the first reply", serverConn{}, mux{}, 1, false},
+		{"established", serverConn{answered: 1, established: true}, mux{}, 1, true},
+		{"not agreed to", serverConn{answered: 1}, mux{}, 0, false},
+		{"spent", serverConn{answered: 1, established: true, noNewSessions: true}, mux{}, 1, false},
+		{"nearly full", serverConn{answered: 1, established: true}, mux{unanswered: maxUnanswered - 1}, 1, true},
+		{"full", serverConn{answered: 1, established: true}, mux{unanswered: maxUnanswered}, 1, false},
 	} {
-		tt.mux.link = &tt.link
+		tt.mux.conn = &tt.link
 		tt.mux.byID = map[uint32]*job{1: new(job)}
 		if tt.jobs == 0 {
 			clear(tt.mux.byID)
 		}
-		if got := tt.mux.room(); got != tt.want {
+		if got := tt.mux.hasRoom(); got != tt.want {
 			t.Errorf("%s: %t", tt.name, got)
 		}
 	}
@@ -967,31 +967,31 @@ func TestMuxRoom(t *testing.T) {
 // after one that was lost. After RESTART the same server is asked, which may be another by now.
 func TestPlace(t *testing.T) {
 	for name, tt := range map[string]struct {
-		use    usage
+		use    reuse
 		misses int
 		err    error // of the attempt before
 		typ    authenType
 		shared bool
 	}{
-		"first":            {usageShared, 0, nil, authenPAP, true},
-		"lost":             {usageShared, 0, failf(classNetwork, "lost").as(fateLost), authenPAP, true},
-		"silent":           {usageShared, 0, failf(classNetwork, "silent").as(fateSilent), authenPAP, false},
-		"restart":          {usageShared, 0, errRestart, authenPAP, false},
-		"to another":       {usageShared, 1, failf(classNetwork, "gone"), authenPAP, false},
-		"dialogue":         {usageShared, 0, nil, authenASCII, false},
-		"one at a time":    {usageKept, 0, nil, authenPAP, false},
-		"one a connection": {usageFresh, 0, nil, authenPAP, false},
+		"first":            {reuseMultiplexed, 0, nil, authenPAP, true},
+		"lost":             {reuseMultiplexed, 0, failf(classNetwork, "lost").withOutcome(outcomeConnLost), authenPAP, true},
+		"silent":           {reuseMultiplexed, 0, failf(classNetwork, "silent").withOutcome(outcomeTimedOut), authenPAP, false},
+		"restart":          {reuseMultiplexed, 0, errRestart, authenPAP, false},
+		"to another":       {reuseMultiplexed, 1, failf(classNetwork, "gone"), authenPAP, false},
+		"dialogue":         {reuseMultiplexed, 0, nil, authenASCII, false},
+		"one at a time":    {reuseSequential, 0, nil, authenPAP, false},
+		"one a connection": {reuseNone, 0, nil, authenPAP, false},
 	} {
-		c := newCrew(clientFor(t, "tac1"), 4)
-		c.use, c.hired, c.now = tt.use, 4, time.Now() // the workers are at home
-		c.mux = newMux(&link{client: c.client, answered: 1, established: true, idleSince: c.now}, nil, nil)
-		j := &job{request: newLogin(caller{user: "u", authenType: tt.typ}, testPassword), misses: tt.misses, err: tt.err}
+		c := newPool(clientFor(t, "tac1"), 4)
+		c.reuse, c.workerCount, c.now = tt.use, 4, time.Now() // the workers are at home
+		c.mux = newMux(&serverConn{client: c.client, answered: 1, established: true, idleSince: c.now}, nil, nil)
+		j := &job{request: newLogin(requestOptions{user: "u", authenType: tt.typ}, testPassword), failedAttempts: tt.misses, err: tt.err}
 		c.queue.push(j)
-		if !c.place(t.Context(), j) || (len(c.mux.byID) == 1) != tt.shared || (len(c.errands) == 1) == tt.shared || c.busy() != 1 || c.queue.first != nil {
-			t.Errorf("%s: %d on the shared connection, %d apart", name, len(c.mux.byID), len(c.errands))
+		if !c.assign(t.Context(), j) || (len(c.mux.byID) == 1) != tt.shared || (len(c.work) == 1) == tt.shared || c.inFlight() != 1 || c.queue.first != nil {
+			t.Errorf("%s: %d on the shared connection, %d apart", name, len(c.mux.byID), len(c.work))
 			continue
 		}
-		if !tt.shared && (<-c.errands).keep != (tt.use != usageFresh) {
+		if !tt.shared && (<-c.work).keep != (tt.use != reuseNone) {
 			t.Errorf("%s: the connection is kept otherwise than it is of use", name)
 		}
 	}
@@ -1003,8 +1003,8 @@ func TestMuxDoesNotHoldBack(t *testing.T) {
 		written := 0
 		conn := &fakeConn{write: func(p []byte) (int, error) { written += len(p); return len(p), nil }}
 		c := &client{servers: []server{newServer("tac1", 49)}, keys: []key{{"test", testKey}}, timeout: time.Minute}
-		m := newMux(&link{client: c, conn: conn, answered: 1}, nil, func() {})
-		j := &job{request: newRecord(caller{user: "u"}, authenMethodTACACSPlus, acctStart, []string{"service=shell"}, "1")}
+		m := newMux(&serverConn{client: c, conn: conn, answered: 1}, nil, func() {})
+		j := &job{request: newRecord(requestOptions{user: "u"}, authenMethodTACACSPlus, acctStart, []string{"service=shell"}, "1")}
 		c.begin(j, time.Now())
 		if err := m.add(j); err != nil {
 			t.Fatal(err)
@@ -1033,10 +1033,10 @@ func TestResultIsNotHeldBack(t *testing.T) {
 				c.Write(c.grant(q))
 			}
 		})
-		k := talkTo(t, s.addr)
+		k := startBatch(t, s.addr)
 		go io.WriteString(k.in, requests(3, line))
 		for i := range 3 {
-			if a := k.hear(); !a.Granted {
+			if a := k.receive(); !a.Granted {
 				t.Errorf("answer %+v", a)
 			}
 			if i == 1 {
@@ -1059,9 +1059,9 @@ func TestMuxWakes(t *testing.T) {
 		conn, other := net.Pipe()
 		c := &client{servers: []server{newServer("tac1", 49)}, timeout: patience}
 		rung := make(chan struct{}, 1)
-		m := newMux(&link{client: c, conn: conn}, rung, func() {})
-		j := &job{session: session{link: m.link, deadline: time.Now().Add(patience)}}
-		m.flights.push(j)
+		m := newMux(&serverConn{client: c, conn: conn}, rung, func() {})
+		j := &job{session: session{serverConn: m.conn, deadline: time.Now().Add(patience)}}
+		m.inFlight.push(j)
 		for range tt.rings {
 			rung <- struct{}{}
 		}
@@ -1078,18 +1078,18 @@ func TestMuxWakes(t *testing.T) {
 func TestApartFromTheFirst(t *testing.T) {
 	t.Parallel()
 	var all sync.WaitGroup
-	all.Add(rehearsalInFlight)
+	all.Add(commandFileInFlight)
 	s := handWritten(t, func(c *wire) {
 		c.refuse = true
 		q := c.next()
-		if c.number <= rehearsalInFlight {
+		if c.number <= commandFileInFlight {
 			all.Done()
 		}
 		all.Wait()
 		c.Write(c.grant(q))
 	})
-	got := runWith(t, secretsInEnv, strings.Repeat("show version\n", 2*rehearsalInFlight), "authorize", "alice", s.addr, "--cmd-file", "-")
-	if n := strings.Count(got.out, "PASS_ADD show version\n"); n != 2*rehearsalInFlight || got.code != classGranted.exit() {
+	got := runWith(t, secretsInEnv, strings.Repeat("show version\n", 2*commandFileInFlight), "authorize", "alice", s.addr, "--cmd-file", "-")
+	if n := strings.Count(got.out, "PASS_ADD show version\n"); n != 2*commandFileInFlight || got.code != classGranted.exit() {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -1100,10 +1100,10 @@ func TestMuxGrace(t *testing.T) {
 	c := &client{servers: []server{newServer("tac1", 49)}, timeout: time.Second}
 	conn, _ := net.Pipe()
 	defer conn.Close()
-	m := newMux(&link{client: c, conn: conn}, nil, func() {})
+	m := newMux(&serverConn{client: c, conn: conn}, nil, func() {})
 	now := time.Now()
 	j := &job{session: session{deadline: now}}
-	m.flights.push(j)
+	m.inFlight.push(j)
 	for _, tt := range []struct {
 		after   time.Duration // the deadline
 		until   time.Duration // likewise; 0 for none
@@ -1123,7 +1123,7 @@ func TestMuxGrace(t *testing.T) {
 			until = now.Add(tt.until)
 		}
 		at := now.Add(tt.after)
-		if holds := m.hold(at, until); holds != tt.holds || holds && m.limit.After(now) != tt.overdue || holds && m.limit.Sub(at) != tt.wait {
+		if holds := m.setDeadline(at, until); holds != tt.holds || holds && m.limit.After(now) != tt.overdue || holds && m.limit.Sub(at) != tt.wait {
 			t.Errorf("%v after the deadline: %t, overdue %t, waits for %v", tt.after, holds, m.limit.After(now), m.limit.Sub(at))
 		}
 	}
@@ -1132,12 +1132,12 @@ func TestMuxGrace(t *testing.T) {
 // TestReplyInTheGrace: a reply that comes a moment after the time of its session counts; a later one
 // does not.
 func TestReplyInTheGrace(t *testing.T) {
-	for late, want := range map[time.Duration]fate{grace / 2: fateDecided, 2 * grace: fateSilent} {
+	for late, want := range map[time.Duration]outcome{grace / 2: outcomeDecided, 2 * grace: outcomeTimedOut} {
 		synctest.Test(t, func(t *testing.T) {
 			conn, other := net.Pipe()
 			c := &client{servers: []server{newServer("tac1", 49)}, keys: []key{{"test", testKey}}, timeout: time.Second}
-			m := newMux(&link{client: c, conn: conn}, nil, func() {})
-			j := &job{request: newRecord(caller{user: "u"}, authenMethodTACACSPlus, acctStart, []string{"service=shell"}, "1")}
+			m := newMux(&serverConn{client: c, conn: conn}, nil, func() {})
+			j := &job{request: newRecord(requestOptions{user: "u"}, authenMethodTACACSPlus, acctStart, []string{"service=shell"}, "1")}
 			c.begin(j, time.Now())
 			if err := m.add(j); err != nil {
 				t.Fatal(err)
@@ -1151,7 +1151,7 @@ func TestReplyInTheGrace(t *testing.T) {
 				time.Sleep(c.timeout + late)
 				other.Write(packed(h, testKey, &acctReply{status: acctSuccess}))
 			})
-			if got := m.wait(t.Context(), time.Time{}); got != j || fateOf(j.err) != want {
+			if got := m.wait(t.Context(), time.Time{}); got != j || outcomeOf(j.err) != want {
 				t.Errorf("a reply %v after its time: %v", late, j.err)
 			}
 			conn.Close()
@@ -1164,14 +1164,14 @@ func TestReplyInTheGrace(t *testing.T) {
 // TestReusedJob: bench uses its jobs again, and nothing of the request before is left on them.
 func TestReusedJob(t *testing.T) {
 	b := &bench{n: 10}
-	q := newLogin(caller{user: "u", authenType: authenPAP}, "")
-	j := &job{request: q, misses: 3, forgotten: true, err: errInterrupted}
+	q := newLogin(requestOptions{user: "u", authenType: authenPAP}, "")
+	j := &job{request: q, failedAttempts: 3, replyLost: true, err: errInterrupted}
 	j.res.Attempts = make([]attempt, 3)
 	j.session.deadline = time.Now()
 	q.tried = []authenType{authenPAP}
 	b.free = []*job{j}
-	got, _, _ := b.take(time.Now())
-	if got != j || j.misses != 0 || j.forgotten || j.err != nil || j.res.Attempts != nil || !j.session.deadline.IsZero() || q.tried != nil || j.due.IsZero() {
+	got, _, _ := b.nextJob(time.Now())
+	if got != j || j.failedAttempts != 0 || j.replyLost || j.err != nil || j.res.Attempts != nil || !j.session.deadline.IsZero() || q.tried != nil || j.due.IsZero() {
 		t.Errorf("a job that is used again: %+v", got)
 	}
 }

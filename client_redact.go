@@ -11,7 +11,7 @@ func (s *session) secrets() []string {
 
 // redact takes our secrets out of the texts of a reply, before anybody sees them.
 func (s *session) redact(texts []field) {
-	if s.asIs {
+	if s.unredacted {
 		return
 	}
 	var secrets []string

@@ -8,56 +8,56 @@ import (
 
 // An asker puts jobs to the servers, one after the other, and owns the connection that it keeps
 // from one to the next.
-type asker struct {
+type requester struct {
 	*client
-	keep bool  // a connection in single-connection mode, for the next job
-	link *link // nil for none
+	keepConn bool        // a connection in single-connection mode, for the next job
+	conn     *serverConn // nil for none
 }
 
 // ask puts a job to the servers until one of them decides.
-func (a *asker) ask(ctx context.Context, j *job) {
-	for more := true; more; more = a.settle(ctx, j) {
+func (a *requester) ask(ctx context.Context, j *job) {
+	for more := true; more; more = a.recordOutcome(ctx, j) {
 		a.begin(j, time.Now())
 		a.attempt(ctx, j)
 	}
-	if !a.keep {
+	if !a.keepConn {
 		a.close()
 	}
 }
 
 // attempt carries a job through one session.
-func (a *asker) attempt(ctx context.Context, j *job) {
-	if j.err = a.reach(ctx, j); j.err == nil {
-		j.session.start(a.link, j.request, newSessionID())
-		j.err = j.session.carry(ctx, j.request, &j.res)
+func (a *requester) attempt(ctx context.Context, j *job) {
+	if j.err = a.ensureConn(ctx, j); j.err == nil {
+		j.session.start(a.conn, j.request, newSessionID())
+		j.err = j.session.roundTrips(ctx, j.request, &j.res)
 	}
-	j.conclude(a.link, time.Now())
-	if a.link != nil && (!a.link.established || a.link.spent) {
+	j.recordEnd(a.conn, time.Now())
+	if a.conn != nil && (!a.conn.established || a.conn.noNewSessions) {
 		a.close()
 	}
 }
 
 // reach gives the attempt a connection: the one that is kept, if it goes to the right server and is
 // as it should be, else a new one.
-func (a *asker) reach(ctx context.Context, j *job) (err error) {
+func (a *requester) ensureConn(ctx context.Context, j *job) (err error) {
 	srv := a.serverOf(j)
-	if a.link != nil && (a.link.server != srv || a.link.stale(time.Now())) {
+	if a.conn != nil && (a.conn.server != srv || a.conn.stale(time.Now())) {
 		a.close()
 	}
-	if a.link == nil {
-		j.res.turnTo(j.res.Server, j.res.Timing) // nothing is left of a session before
-		a.link, err = a.dial(ctx, j)
+	if a.conn == nil {
+		j.res.reset(j.res.Server, j.res.Timing) // nothing is left of a session before
+		a.conn, err = a.dial(ctx, j)
 		return err
 	}
-	_ = a.link.conn.SetDeadline(j.session.deadline)
+	_ = a.conn.conn.SetDeadline(j.session.deadline)
 	return ctx.Err() // which may have set another one before
 }
 
 // close ends the connection that is kept.
-func (a *asker) close() {
-	if a.link != nil {
-		a.link.close()
-		a.link = nil
+func (a *requester) close() {
+	if a.conn != nil {
+		a.conn.close()
+		a.conn = nil
 	}
 }
 
@@ -69,12 +69,12 @@ type job struct {
 	due     time.Time // when the request ought to have been sent
 	owner   any       // what the job is to the one who made it
 
-	first     int     // the server that is asked first
-	misses    int     // attempts that came to nothing
-	session   session // of the attempt under way, or of the last one
-	forgotten bool    // a connection that had answered others before left it without a reply
+	firstServer    int     // the server that is asked first
+	failedAttempts int     // attempts that came to nothing
+	session        session // of the attempt under way, or of the last one
+	replyLost      bool    // a connection that had answered others before left it without a reply
 
-	queued       int  // how many writes its mux had made before; after one more it went out
+	writesBefore int  // how many writes its mux had made before; after one more it went out
 	older, newer *job // in a jobList; a circle
 }
 
@@ -100,23 +100,25 @@ func (j *job) answer() string {
 func (c *client) begin(j *job, now time.Time) {
 	if j.session.deadline.IsZero() {
 		j.session.deadline, j.session.timing = now.Add(c.timeout), timing{start: now}
-		j.res.turnTo(c.serverOf(j).name, &j.session.timing)
+		j.res.reset(c.serverOf(j).name, &j.session.timing)
 	}
 }
 
 // serverOf is whom the job asks now.
-func (c *client) serverOf(j *job) server { return c.servers[(j.first+j.misses)%len(c.servers)] }
+func (c *client) serverOf(j *job) server {
+	return c.servers[(j.firstServer+j.failedAttempts)%len(c.servers)]
+}
 
 // conclude takes down how an attempt ended, and what is known of the connection, where there was
 // one. What a server said before it failed was no verdict.
-func (j *job) conclude(l *link, now time.Time) {
+func (j *job) recordEnd(l *serverConn, now time.Time) {
 	j.session.timing.total = now.Sub(j.session.timing.start)
 	if l == nil {
 		return
 	}
 	l.idleSince = now
 	if j.err != nil && classOf(j.err) != classDenied {
-		j.res.turnTo(j.res.Server, j.res.Timing)
+		j.res.reset(j.res.Server, j.res.Timing)
 	}
 	j.res.Address, j.res.Local, j.res.Transport, j.res.TLS = l.address, l.local, l.transport(), l.facts
 	if l.singleConnect {
@@ -131,26 +133,26 @@ func (j *job) conclude(l *link, now time.Time) {
 // what to send first, and what to make of each reply.
 type request interface {
 	reset() // forgets what the server before said
-	kind() (packetType, version)
-	open(remAddr string) (layouter, error) // the first message; starts over when called again
-	later() []layouter                     // the messages that may follow it
-	secrets() []string                     // that a server might repeat; none is part of the user's name
-	reply() layouter                       // where the reply to a message is decoded
+	packetType() (packetType, version)
+	firstMessage(remAddr string) (message, error) // the first message; starts over when called again
+	followUps() []message                         // the messages that may follow it
+	secrets() []string                            // that a server might repeat; none is part of the user's name
+	reply() message                               // where the reply to a message is decoded
 	// next looks at the reply: the message to go on with, or nil at the end of the session. A
 	// message beside an error is sent as a farewell, without waiting for a reply: errFarewell is
 	// no more than that. errRestart asks for another session.
-	next(ctx context.Context, s *session, res *result) (layouter, error)
+	next(ctx context.Context, s *session, res *result) (message, error)
 	dialogue() bool   // the session may take more than one exchange
 	repeatable() bool // the server may get it twice without a difference
 }
 
 // checkFits refuses, before anything is sent, a request with a value that its field cannot hold.
-func checkFits(q request, who caller) error {
-	m, err := q.open(cmp.Or(who.remAddr, longestAddr))
+func checkFits(q request, who requestOptions) error {
+	m, err := q.firstMessage(cmp.Or(who.remAddr, longestAddr))
 	if err != nil {
 		return err
 	}
-	for _, m := range append(q.later(), m) {
+	for _, m := range append(q.followUps(), m) {
 		if _, err := appendPacket(nil, new(header), m); err != nil {
 			return failf(classUsage, "%w", err)
 		}

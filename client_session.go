@@ -14,10 +14,10 @@ import (
 // A session is one dialogue with a server: one session_id, and a seq_no that rises by one. RFC 8907
 // section 4.1. Here, and nowhere else, packets are numbered, obfuscated, checked and read.
 type session struct {
-	*link
+	*serverConn
 	request  request
 	sent     header    // of the packet sent last
-	began    time.Time // when that was
+	sentAt   time.Time // when that was
 	timing   timing
 	deadline time.Time // absolute; only a person at a prompt moves it
 	reused   bool      // the connection had answered others before
@@ -32,11 +32,11 @@ func newSessionID() uint32 {
 }
 
 // start prepares the header that all packets of the session have, but for the numbers.
-func (s *session) start(l *link, q request, id uint32) {
-	s.link, s.reused, s.sent = l, l.answered > 0, header{sessionID: id}
-	s.sent.typ, s.sent.version = q.kind()
+func (s *session) start(l *serverConn, q request, id uint32) {
+	s.serverConn, s.reused, s.sent = l, l.answered > 0, header{sessionID: id}
+	s.sent.typ, s.sent.version = q.packetType()
 	s.request = q
-	if l.clear {
+	if l.cleartext {
 		s.sent.flags |= flagUnencrypted
 	}
 	if l.singleConnect {
@@ -47,24 +47,24 @@ func (s *session) start(l *link, q request, id uint32) {
 
 // carry takes a request through the session, to the verdict. Where that is not how it ended, the
 // connection is of no more use: what follows on it could belong to this session.
-func (s *session) carry(ctx context.Context, q request, res *result) error {
-	m, err := q.open(s.from)
+func (s *session) roundTrips(ctx context.Context, q request, res *result) error {
+	m, err := q.firstMessage(s.localAddr)
 	for err == nil && m != nil {
 		if err = s.exchange(m, q.reply()); err == nil {
 			if m, err = q.next(ctx, s, res); err != nil && m != nil {
-				s.farewell(m)
+				s.sendAbort(m)
 			}
 		}
 	}
-	s.spent = s.spent || err != nil && fateOf(err) != fateRestart
-	if errors.Is(err, errFarewell) {
+	s.noNewSessions = s.noNewSessions || err != nil && outcomeOf(err) != outcomeRestart
+	if errors.Is(err, errAborted) {
 		return nil
 	}
 	return err
 }
 
 // pause stops the clock while a person is asked; the function it returns starts it again.
-func (s *session) pause() (resume func()) {
+func (s *session) pauseDeadline() (resume func()) {
 	began := time.Now()
 	return func() {
 		s.deadline = s.deadline.Add(time.Since(began))
@@ -73,19 +73,19 @@ func (s *session) pause() (resume func()) {
 }
 
 // exchange sends m and reads its answer into reply.
-func (s *session) exchange(m, reply layouter) error {
+func (s *session) exchange(m, reply message) error {
 	if err := s.send(m); err != nil {
 		return err
 	}
 	return s.receive(reply)
 }
 
-func (s *session) send(m layouter) error {
-	packet, err := s.seal(nil, new(codec), m)
+func (s *session) send(m message) error {
+	packet, err := s.encodePacket(nil, new(codec), m)
 	if err != nil {
 		return err
 	}
-	s.began = time.Now()
+	s.sentAt = time.Now()
 	n, err := s.conn.Write(packet)
 	s.timing.sent += n
 	s.written = n > 0
@@ -96,7 +96,7 @@ func (s *session) send(m layouter) error {
 }
 
 // seal appends to dst the packet that carries m: numbered, and obfuscated.
-func (s *session) seal(dst []byte, c *codec, m layouter) ([]byte, error) {
+func (s *session) encodePacket(dst []byte, c *codec, m message) ([]byte, error) {
 	if s.sent.seqNo >= lastSeqNo {
 		return dst, failf(classProtocol, "%s asks without end: sequence numbers are used up", s.server)
 	}
@@ -111,24 +111,24 @@ func (s *session) seal(dst []byte, c *codec, m layouter) ([]byte, error) {
 		return dst, failf(classUsage, "%w", err)
 	}
 	body := dst[start+headerLen:]
-	if s.trace != nil {
-		s.trace.packet("sent to", &s.server, &s.sent, body, m, s.secrets()...)
+	if s.dump != nil {
+		s.dump.packet("sent to", &s.server, &s.sent, body, m, s.secrets()...)
 	}
-	if !s.clear {
+	if !s.cleartext {
 		obfuscate(&s.sent, s.keys[0].value, body)
 	}
 	return dst, nil
 }
 
 // farewell ends a dialogue, also after an interruption; no reply follows. Section 5.4.3.
-func (s *session) farewell(m layouter) {
-	s.stop()
+func (s *session) sendAbort(m message) {
+	s.stopWatch()
 	_ = s.conn.SetDeadline(time.Now().Add(time.Second))
 	_ = s.send(m)
 }
 
 // receive reads one reply and believes nothing of it before every check is passed.
-func (s *session) receive(reply layouter) error {
+func (s *session) receive(reply message) error {
 	h, got, err := readHeader(s.conn)
 	s.timing.received += len(got)
 	if err := s.notTACACS(got); err != nil {
@@ -138,9 +138,9 @@ func (s *session) receive(reply layouter) error {
 		return s.ioFailure("read the reply of", len(got), err)
 	}
 	if s.timing.firstReply == 0 {
-		s.timing.firstReply = time.Since(s.began)
+		s.timing.firstReply = time.Since(s.sentAt)
 	}
-	if err := s.verify(&h); err != nil {
+	if err := s.checkReplyHeader(&h); err != nil {
 		return err
 	}
 	body, err := readBody(s.conn, h)
@@ -148,14 +148,14 @@ func (s *session) receive(reply layouter) error {
 	if err != nil {
 		return s.ioFailure("read the reply of", headerLen+len(body), err)
 	}
-	return s.unseal(&h, body, new(codec), reply)
+	return s.decodePacket(&h, body, new(codec), reply)
 }
 
 // acceptable checks what every packet of a connection must hold to, the flag before anything else
 // (section 10.5.2).
-func (l *link) acceptable(h *header) error {
+func (l *serverConn) checkHeader(h *header) error {
 	switch {
-	case l.clear != (h.flags&flagUnencrypted != 0):
+	case l.cleartext != (h.flags&flagUnencrypted != 0):
 		return l.flagViolation()
 	case h.length > maxBody:
 		return failf(classProtocol, "the reply of %s claims a body of %d octets, the limit is %d", l.server, h.length, maxBody).
@@ -165,8 +165,8 @@ func (l *link) acceptable(h *header) error {
 }
 
 // verify checks the header of a reply against that of the packet it answers.
-func (s *session) verify(h *header) error {
-	if err := s.acceptable(h); err != nil {
+func (s *session) checkReplyHeader(h *header) error {
+	if err := s.checkHeader(h); err != nil {
 		return err
 	}
 	switch {
@@ -178,7 +178,7 @@ func (s *session) verify(h *header) error {
 		return s.mismatch("seq_no", h.seqNo, s.sent.seqNo+1)
 	case h.length == 0:
 		// Section 3.6: how a server answers a packet type that it does not know.
-		s.trace.packet("received from", &s.server, h, nil, nil)
+		s.dump.packet("received from", &s.server, h, nil, nil)
 		return failf(classServer, "%s answers with an empty body", s.server).
 			withHint("the server does not do %s (RFC 8907 section 3.6)", h.typ)
 	}
@@ -186,18 +186,18 @@ func (s *session) verify(h *header) error {
 }
 
 // unseal undoes the obfuscation of a body whose header was verified, and decodes it.
-func (s *session) unseal(h *header, body []byte, c *codec, reply layouter) error {
+func (s *session) decodePacket(h *header, body []byte, c *codec, reply message) error {
 	if s.answered == 0 {
 		// Only the first reply of a connection says so (section 4.3).
 		s.established = s.singleConnect && h.flags&flagSingleConnect != 0
 	}
 	s.answered++
-	if !s.clear {
+	if !s.cleartext {
 		// With the reply's own header: some servers answer with the other minor version.
 		obfuscate(h, s.keys[0].value, body)
 	}
-	if s.trace != nil {
-		s.trace.packet("received from", &s.server, h, body, reply, s.secrets()...)
+	if s.dump != nil {
+		s.dump.packet("received from", &s.server, h, body, reply, s.secrets()...)
 	}
 	if err := c.decode(body, reply); err != nil {
 		return s.keyMismatch(h, body, reply)
@@ -213,7 +213,7 @@ func (s *session) unseal(h *header, body []byte, c *codec, reply layouter) error
 var errNotTACACS = errors.New("is not TACACS+")
 
 // notTACACS judges the first octet that a server sends, where there is one.
-func (l *link) notTACACS(got []byte) error {
+func (l *serverConn) notTACACS(got []byte) error {
 	if len(got) == 0 || version(got[0]).major() == majorVersion {
 		return nil
 	}
@@ -232,23 +232,23 @@ func (s *session) mismatch(field string, got, want any) *failure {
 
 // flagViolation is section 10.5.2: close the connection, do not use the reply, and treat it as
 // FAIL, so that no other server is asked. Over TLS it is RFC 9887 section 4.
-func (l *link) flagViolation() error {
+func (l *serverConn) flagViolation() error {
 	switch {
 	case l.facts != nil:
 		return failf(classProtocol, "the reply of %s comes without the UNENCRYPTED flag, which every packet has over TLS", l.server).
-			withHint("the server does not follow RFC 9887 section 4; the reply was not used").as(fateViolated)
-	case l.clear:
+			withHint("the server does not follow RFC 9887 section 4; the reply was not used").withOutcome(outcomeFlagViolation)
+	case l.cleartext:
 		return failf(classProtocol, "the reply of %s is obfuscated although --unencrypted was asked for", l.server).
-			withHint("the server has a key for this client: give it with --key-file in place of --unencrypted").as(fateViolated)
+			withHint("the server has a key for this client: give it with --key-file in place of --unencrypted").withOutcome(outcomeFlagViolation)
 	}
 	return failf(classProtocol, "the reply of %s is not obfuscated although a key is in use: the UNENCRYPTED flag is set", l.server).
-		withHint("the server has no key for this client, or someone in between answers in its place; the reply was not used").as(fateViolated)
+		withHint("the server has no key for this client, or someone in between answers in its place; the reply was not used").withOutcome(outcomeFlagViolation)
 }
 
 // keyMismatch explains a body whose lengths do not add up, and names the candidate key that
 // would have fitted. body is what the first key made of it.
-func (s *session) keyMismatch(h *header, body []byte, reply layouter) error {
-	if s.clear {
+func (s *session) keyMismatch(h *header, body []byte, reply message) error {
+	if s.cleartext {
 		return failf(classProtocol, "the reply of %s is malformed: %w", s.server, errBodyLength)
 	}
 	f := failf(classProtocol, "the reply of %s does not fit the key: %w", s.server, errBodyLength)
@@ -288,11 +288,11 @@ func (s *session) ioFailure(what string, n int, err error) error {
 	switch {
 	case n > 0 || s.sent.seqNo > 1:
 	case closed && s.written:
-		f.fate = fateLost
+		f.outcome = outcomeConnLost
 	case closed:
-		f.fate = fateUnsent
+		f.outcome = outcomeNotSent
 	case late:
-		f.fate = fateSilent
+		f.outcome = outcomeTimedOut
 	}
 	return f
 }

@@ -41,7 +41,7 @@ func serveByHand(t *testing.T, l net.Listener, serve func(n int, c *handConn)) *
 }
 
 // act reads a packet and does what the word says with it; what it read is returned.
-func (c *handConn) act(word string) (h header, request layouter, err error) {
+func (c *handConn) act(word string) (h header, request message, err error) {
 	if h, _, err = readHeader(c.in); err != nil {
 		return h, nil, err
 	}
@@ -50,7 +50,7 @@ func (c *handConn) act(word string) (h header, request layouter, err error) {
 		return h, nil, err
 	}
 	obfuscate(&h, c.key, body)
-	request = map[packetType]layouter{typeAuthen: new(authenStart), typeAuthor: new(authorRequest), typeAcct: new(acctRequest)}[h.typ]
+	request = map[packetType]message{typeAuthen: new(authenStart), typeAuthor: new(authorRequest), typeAcct: new(acctRequest)}[h.typ]
 	if h.typ == typeAuthen && h.seqNo > 1 {
 		request = new(authenContinue)
 	}
@@ -59,7 +59,7 @@ func (c *handConn) act(word string) (h header, request layouter, err error) {
 	}
 	reply := h
 	reply.seqNo++
-	var answer layouter = &authenReply{status: authenPass}
+	var answer message = &authenReply{status: authenPass}
 	switch word {
 	case "close":
 		return h, request, nil
@@ -150,18 +150,18 @@ func (deadConn) Write([]byte) (int, error) { return 0, &net.OpError{Op: "write",
 func TestRepeatOnce(t *testing.T) {
 	t.Parallel()
 	author := func() request {
-		return &authorization{request: authorRequest{subject: subject{user: "alice"}, args: []string{"service=shell", "cmd="}}}
+		return &authorization{request: authorRequest{commonFields: commonFields{user: "alice"}, args: []string{"service=shell", "cmd="}}}
 	}
 	login := func() request {
 		return &authentication{action: authenLogin, password: testPassword, id: -1,
-			caller: caller{user: "alice", authenType: authenPAP, service: authenServiceLogin}}
+			caller: requestOptions{user: "alice", authenType: authenPAP, service: authenServiceLogin}}
 	}
 	dialogue := func() request {
 		return &authentication{action: authenLogin, password: testPassword, id: -1,
-			caller: caller{user: "alice", authenType: authenASCII, service: authenServiceLogin}}
+			caller: requestOptions{user: "alice", authenType: authenASCII, service: authenServiceLogin}}
 	}
 	account := func() request {
-		return &record{request: acctRequest{flags: acctStart, subject: subject{user: "alice"}, args: []string{"task_id=1", "service=shell"}}}
+		return &record{request: acctRequest{flags: acctStart, commonFields: commonFields{user: "alice"}, args: []string{"task_id=1", "service=shell"}}}
 	}
 	for _, tt := range []struct {
 		name    string
@@ -195,14 +195,14 @@ func TestRepeatOnce(t *testing.T) {
 			})
 			c := clientOf(t, l)
 			c.singleConnect = true
-			a := asker{client: c, keep: true}
+			a := requester{client: c, keepConn: true}
 			defer a.close()
 			j := &job{request: author()}
 			if a.ask(t.Context(), j); j.err != nil {
 				t.Fatal(j.err)
 			}
 			if tt.dead {
-				a.link.conn = deadConn{a.link.conn}
+				a.conn.conn = deadConn{a.conn.conn}
 			}
 			j = &job{request: tt.request()}
 			a.ask(t.Context(), j)
@@ -259,7 +259,7 @@ func TestNumbers(t *testing.T) {
 }
 
 // runUntil runs a command line that is interrupted when the server says so.
-func runUntil(t *testing.T, interrupted <-chan struct{}, line string, pairs ...string) outcome {
+func runUntil(t *testing.T, interrupted <-chan struct{}, line string, pairs ...string) runResult {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -273,7 +273,7 @@ func runUntil(t *testing.T, interrupted <-chan struct{}, line string, pairs ...s
 	var out, err lockedBuffer
 	code := run(ctx, split(line, pairs...), stdio{in: strings.NewReader(""), out: &out, err: &err,
 		env: func(name string) string { return secretsInEnv[name] }})
-	return outcome{code, out.String(), err.String()}
+	return runResult{code, out.String(), err.String()}
 }
 
 // TestInterrupt is Ctrl-C wherever the client waits for the server.
@@ -311,7 +311,7 @@ func TestInterrupt(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		j := &job{request: new(authorization)}
-		(&asker{client: clientOf(t, l)}).ask(ctx, j)
+		(&requester{client: clientOf(t, l)}).ask(ctx, j)
 		if j.err == nil || j.class() != classInterrupted {
 			t.Error(j.err)
 		}
@@ -343,7 +343,7 @@ func TestFarewell(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := listen(t)
-			last := make(chan layouter, 1)
+			last := make(chan message, 1)
 			serveByHand(t, l, func(_ int, c *handConn) {
 				c.act("getdata")
 				_, m, _ := c.act("close")
@@ -351,12 +351,12 @@ func TestFarewell(t *testing.T) {
 			})
 			ctx, interrupt := context.WithCancel(t.Context())
 			defer interrupt()
-			q := &authentication{action: authenLogin, caller: caller{user: "alice", authenType: authenASCII, service: authenServiceLogin}}
+			q := &authentication{action: authenLogin, caller: requestOptions{user: "alice", authenType: authenASCII, service: authenServiceLogin}}
 			if tt.person {
 				q.person = &terminal{lines: bufio.NewReader(nobody), out: writerFunc(func([]byte) { interrupt() })}
 			}
 			j := &job{request: q}
-			if (&asker{client: clientOf(t, l)}).ask(ctx, j); j.err == nil || j.class() != tt.class {
+			if (&requester{client: clientOf(t, l)}).ask(ctx, j); j.err == nil || j.class() != tt.class {
 				t.Errorf("ends with %v", j.err)
 			}
 			if m, ok := (<-last).(*authenContinue); !ok || ok && (m.flags != authenAbort || m.userMsg != "") {
@@ -403,9 +403,9 @@ func TestPause(t *testing.T) {
 				person.stops.Do(func() {}) // no watch for Ctrl-Z, which never ends
 				began := time.Now()
 				c := &client{servers: make([]server, 1), keys: []key{{"test", testKey}}, timeout: tt.timeout}
-				a := asker{client: c, link: &link{client: c, conn: conn, established: true, idleSince: began, stop: func() {}}}
+				a := requester{client: c, conn: &serverConn{client: c, conn: conn, established: true, idleSince: began, stopWatch: func() {}}}
 				j := &job{request: &authentication{action: authenLogin, person: person,
-					caller: caller{user: "alice", authenType: authenASCII, service: authenServiceLogin}}}
+					caller: requestOptions{user: "alice", authenType: authenASCII, service: authenServiceLogin}}}
 				a.ask(t.Context(), j)
 				if took := time.Since(began); took != tt.want || j.res.Status != tt.status || (j.err == nil) != (tt.status != "") {
 					t.Errorf("ended after %v with %q, %v", took, j.res.Status, j.err)
@@ -456,7 +456,7 @@ func TestAddresses(t *testing.T) {
 		})
 		_, port, _ := net.SplitHostPort(l.Addr().String())
 		got := runWith(t, secretsInEnv, "", split("authorize alice "+tt.host+":"+port+" "+tt.options)...)
-		if got != (outcome{classGranted.exit(), "PASS_ADD\n", ""}) {
+		if got != (runResult{classGranted.exit(), "PASS_ADD\n", ""}) {
 			t.Errorf("%+v: %+v", tt, got)
 			continue
 		}
@@ -566,7 +566,7 @@ func TestHintsForTheCommandLine(t *testing.T) {
 			t.Errorf("%s: %q %q", host, addr, port)
 		}
 	}
-	noBrackets := &link{client: &client{timeout: time.Second}, server: newServer("::1:5001", 49)}
+	noBrackets := &serverConn{client: &client{timeout: time.Second}, server: newServer("::1:5001", 49)}
 	for err, message := range map[error]string{
 		syscall.ENETUNREACH: "connect to [::1:5001]:49: network is unreachable", context.DeadlineExceeded: "connect to [::1:5001]:49: timed out after 1s",
 	} {

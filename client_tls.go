@@ -20,7 +20,7 @@ type tlsClient struct {
 
 // handshake makes a TLS connection of conn, at once and before any octet of TACACS+ (RFC 9887
 // section 3.2). It closes conn where that fails; the facts are there all the same.
-func (c *tlsClient) handshake(ctx context.Context, l *link, conn net.Conn) (net.Conn, *tlsFacts, error) {
+func (c *tlsClient) handshake(ctx context.Context, l *serverConn, conn net.Conn) (net.Conn, *tlsFacts, error) {
 	config := c.config.Clone()
 	host, _, _ := strings.Cut(l.server.host, "%") // a certificate has no zones
 	if config.ServerName = host; c.serverName != "" {

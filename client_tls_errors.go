@@ -14,7 +14,7 @@ import (
 )
 
 // handshakeFailure explains why there is no TLS connection.
-func (l *link) handshakeFailure(name string, err error) error {
+func (l *serverConn) handshakeFailure(name string, err error) error {
 	f := failf(classTLS, "TLS with %s: %w", l.server, cause(err))
 	var record tls.RecordHeaderError
 	var refused *tls.CertificateVerificationError
@@ -47,7 +47,7 @@ func (l *link) handshakeFailure(name string, err error) error {
 
 // certificateFailure explains why the server's certificate is refused, and what is to be done
 // about it: by who runs the server, or with an option that says what to expect of it.
-func (l *link) certificateFailure(name string, err error) error {
+func (l *serverConn) certificateFailure(name string, err error) error {
 	f := failf(classTLS, "TLS with %s: its certificate is refused: %w", l.server, err)
 	var authority x509.UnknownAuthorityError
 	var invalid x509.CertificateInvalidError
@@ -109,7 +109,7 @@ func alertHint(err error) string {
 // tlsReadFailure explains an error of the first read after a handshake that succeeded: in TLS
 // 1.3 that is where the server says, or does not say, what is wrong with the client's certificate.
 func (s *session) tlsReadFailure(err error) error {
-	if s.facts == nil || s.link.answered > 0 {
+	if s.facts == nil || s.serverConn.answered > 0 {
 		return nil
 	}
 	if isAlert(err) {

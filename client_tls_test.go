@@ -198,7 +198,7 @@ func TestTLS(t *testing.T) {
 			s := serveWith(t, split(tt.serve, "DIR", dir)...)
 			got := runWith(t, secretsInEnv, "", split(tt.line, "AT", s.addr, "DIR", dir)...)
 			first, _, _ := strings.Cut(got.err, "\n")
-			outcome{code: got.code, err: strings.TrimPrefix(first, "tacacs_plus: ")}.check(t, tt.code, ``, tt.err)
+			runResult{code: got.code, err: strings.TrimPrefix(first, "tacacs_plus: ")}.check(t, tt.code, ``, tt.err)
 			if !strings.Contains(got.out+got.err, tt.also) {
 				t.Errorf("%q is not in\n%s%s", tt.also, got.out, got.err)
 			}
@@ -258,7 +258,7 @@ func TestTLSFaults(t *testing.T) {
 			s := serveWith(t, "--tls", "--write-cacert", ca, "--fault", tt.fault)
 			got := s.ask(t, "authenticate alice AT --tls --cacert "+ca)
 			first, _, _ := strings.Cut(got.err, "\n")
-			outcome{code: got.code, err: strings.TrimPrefix(first, "tacacs_plus: ")}.check(t, tt.code, ``, tt.err)
+			runResult{code: got.code, err: strings.TrimPrefix(first, "tacacs_plus: ")}.check(t, tt.code, ``, tt.err)
 		})
 	}
 }
@@ -352,7 +352,7 @@ func TestZone(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l := &link{client: &client{timeout: patience}, server: newServer(host, 300)}
+		l := &serverConn{client: &client{timeout: patience}, server: newServer(host, 300)}
 		conn, facts, err := secure.handshake(t.Context(), l, raw)
 		if (err == nil) != ok || strings.Contains(facts.ServerName, "%") {
 			t.Errorf("%s: %v for %s", host, err, facts.ServerName)
@@ -392,7 +392,7 @@ func TestKeyLog(t *testing.T) {
 	for runs := 1; runs <= 2; runs++ {
 		got := s.ask(t, "authorize alice AT -q --tls --cacert "+filepath.Join(dir, "ca.pem")+" --keylog "+file)
 		text, err := os.ReadFile(file)
-		if n := strings.Count(string(text), "CLIENT_TRAFFIC_SECRET_0 "); got != (outcome{}) || err != nil || n != runs {
+		if n := strings.Count(string(text), "CLIENT_TRAFFIC_SECRET_0 "); got != (runResult{}) || err != nil || n != runs {
 			t.Errorf("run %d: %+v, %v, %d sessions in the file", runs, got, err, n)
 		}
 	}
@@ -419,7 +419,7 @@ func TestClearPortAnswersTLS(t *testing.T) {
 			got := runWith(t, secretsInEnv, "", "authenticate", "alice", addr, "--tls", "--insecure", "-q", "--timeout", "1s")
 			_, second, _ := strings.Cut(got.err, "\n")
 			second, hint, _ := strings.Cut(second, "\n")
-			outcome{code: got.code, err: strings.TrimPrefix(second, "tacacs_plus: ")}.check(t, classTLS.exit(), ``, tt.err)
+			runResult{code: got.code, err: strings.TrimPrefix(second, "tacacs_plus: ")}.check(t, classTLS.exit(), ``, tt.err)
 			if !strings.Contains(hint, "300") {
 				t.Errorf("no word of the port: %q", hint)
 			}
@@ -536,10 +536,10 @@ func TestResumption(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &client{servers: servers, timeout: patience, network: "tcp", clear: true, tls: secure, tell: t.Logf}
+	c := &client{servers: servers, timeout: patience, network: "tcp", cleartext: true, tls: secure, warnf: t.Logf}
 	ask := func() (*result, error) {
-		j := &job{request: newLogin(caller{user: "alice", authenType: authenPAP, service: authenServiceLogin}, testPassword)}
-		(&asker{client: c}).ask(t.Context(), j)
+		j := &job{request: newLogin(requestOptions{user: "alice", authenType: authenPAP, service: authenServiceLogin}, testPassword)}
+		(&requester{client: c}).ask(t.Context(), j)
 		return &j.res, j.err
 	}
 	for i, resumed := range []bool{false, true, true} {
@@ -582,7 +582,7 @@ func TestServerCertificateAtFault(t *testing.T) {
 			s := serveWith(t, split("--tls --cert DIR/server.pem --cert-key DIR/server.key", "DIR", dir)...)
 			got := s.ask(t, "authenticate alice AT --tls --cacert "+dir+"/ca.pem")
 			first, hint, _ := strings.Cut(got.err, "\n")
-			outcome{code: got.code, err: strings.TrimPrefix(first, "tacacs_plus: ")}.check(t, classTLS.exit(), ``, tt.err)
+			runResult{code: got.code, err: strings.TrimPrefix(first, "tacacs_plus: ")}.check(t, classTLS.exit(), ``, tt.err)
 			if !strings.HasPrefix(hint, "tacacs_plus: hint: ") || !strings.Contains(hint, tt.hint) || strings.Contains(hint, "--cert") {
 				t.Errorf("the hint is %q, want %q", hint, tt.hint)
 			}
@@ -633,7 +633,7 @@ func TestTLSFiles(t *testing.T) {
 			t.Parallel()
 			got := runWith(t, secretsInEnv, "", split(tt.line, "AT", nobody, "DIR", dir, "OWN", own)...)
 			first, _, _ := strings.Cut(got.err, "\n")
-			outcome{code: got.code, err: strings.TrimPrefix(first, "tacacs_plus: ")}.check(t, tt.code, ``, tt.err)
+			runResult{code: got.code, err: strings.TrimPrefix(first, "tacacs_plus: ")}.check(t, tt.code, ``, tt.err)
 		})
 	}
 }
@@ -718,7 +718,7 @@ func TestRevocation(t *testing.T) {
 			t.Parallel()
 			s := serveWith(t, split(tt.serve, "DIR", dir, "OWN", own)...)
 			got := s.ask(t, "authenticate alice AT --tls -q "+strings.NewReplacer("DIR", dir, "OWN", own).Replace(tt.options))
-			outcome{code: got.code, err: strings.ReplaceAll(got.err, "tacacs_plus: ", "")}.check(t, tt.code, ``, tt.err)
+			runResult{code: got.code, err: strings.ReplaceAll(got.err, "tacacs_plus: ", "")}.check(t, tt.code, ``, tt.err)
 		})
 	}
 }
@@ -798,12 +798,12 @@ func TestFailedHandshakeFacts(t *testing.T) {
 			one := s.ask(t, "authenticate alice AT --json"+options)
 			many := runWith(t, secretsInEnv, `{"command":"authenticate","user":"alice"}`, split("batch AT"+options, "AT", s.addr)...)
 			check := s.ask(t, "check AT --json"+options)
-			for _, got := range []outcome{one, many, check} {
+			for _, got := range []runResult{one, many, check} {
 				if !regexp.MustCompile(tt.want).MatchString(got.out) {
 					t.Errorf("%s is not in\n%s", tt.want, got.out)
 				}
 			}
-			for _, got := range []outcome{one, many} {
+			for _, got := range []runResult{one, many} {
 				if !strings.Contains(got.out, `"address":"`+s.addr+`","local":"127.0.0.1:`) || strings.Contains(got.out, `"transport"`) {
 					t.Errorf("the address is not told, or a transport that nothing was sent over: %s", got.out)
 				}
@@ -865,7 +865,7 @@ func TestMutualNote(t *testing.T) {
 // an error of this side none.
 func TestWhoseCertificate(t *testing.T) {
 	t.Parallel()
-	l := &link{client: &client{}, server: newServer("tac1", 300)}
+	l := &serverConn{client: &client{}, server: newServer("tac1", 300)}
 	remote := func(alert tls.AlertError) error { return &net.OpError{Op: "remote error", Err: alert} }
 	for _, tt := range []struct {
 		name string

@@ -42,7 +42,7 @@ func newAccount(o *optionSet) action {
 		if own.execute {
 			var code exitCode
 			if program, code, err = lookUp(inv.tail[0]); err != nil {
-				return &executed{&result{Command: inv.command.name, User: inv.caller.user}, code}, err
+				return &executed{&result{Command: inv.command.name, User: inv.request.user}, code}, err
 			}
 		}
 		secrets, err := inv.secrets(ctx)
@@ -96,24 +96,24 @@ func (own *accountOptions) task(inv *invocation, args []string) (*task, error) {
 	if own.execute { // the longest of its records is the last one
 		last = stopArgs(r.record(acctStart, r.args).request.args, 0, "not started")
 	}
-	if err := checkFits(r.record(acctStop, last), inv.caller); err != nil {
+	if err := checkFits(r.record(acctStop, last), inv.request); err != nil {
 		return nil, err
 	}
 	if made && own.flags != acctStart {
-		inv.warn("no --task-id: the %s record belongs to no start record", own.flags)
+		inv.warnf("no --task-id: the %s record belongs to no start record", own.flags)
 	}
 	return r, nil
 }
 
 // record is the request for one record of the task.
 func (r *task) record(flags acctFlags, args []string) *record {
-	return newRecord(r.inv.caller, r.method, flags, args, r.id)
+	return newRecord(r.inv.request, r.method, flags, args, r.id)
 }
 
 func (r *task) send(ctx context.Context, flags acctFlags, args []string) (*result, error) {
-	j := &job{request: r.record(flags, args), first: r.first}
+	j := &job{request: r.record(flags, args), firstServer: r.first}
 	res, err := r.inv.put(ctx, r.client, j)
-	r.first += j.misses
+	r.first += j.failedAttempts
 	res.TaskID = r.id // also of a record that was not confirmed: it may be tried again
 	return res, err
 }

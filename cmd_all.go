@@ -15,24 +15,24 @@ func registerAll(o *optionSet, all *bool) {
 }
 
 // A replica is one server, at one address, and what became of the request to it.
-type replica struct {
-	job            // its err is there from the beginning where the name leads nowhere
-	client *client // that knows this server alone
-	said   []string
-	over   chan struct{}
+type target struct {
+	job              // its err is there from the beginning where the name leads nowhere
+	client   *client // that knows this server alone
+	warnings []string
+	done     chan struct{}
 }
 
 // replicasOf are the addresses of a server, each a server of its own. What leads nowhere is one too,
 // with the reason.
-func replicasOf(ctx context.Context, c *client, srv server) (found []*replica) {
+func targetsOf(ctx context.Context, c *client, srv server) (found []*target) {
 	limited, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	addrs, err := (&link{client: c, server: srv}).resolve(limited, new(timing))
+	addrs, err := (&serverConn{client: c, server: srv}).resolve(limited, new(timing))
 	if err != nil && ctx.Err() != nil {
 		err = interrupted(ctx)
 	}
 	if err != nil {
-		return append(found, newReplica(c, srv, err))
+		return append(found, newTarget(c, srv, err))
 	}
 	distinct := addrs[:0]
 	for _, addr := range addrs {
@@ -45,25 +45,25 @@ func replicasOf(ctx context.Context, c *client, srv server) (found []*replica) {
 		if one.addr = addr; len(distinct) > 1 {
 			one.name += fmt.Sprintf(" [%s]", addr)
 		}
-		found = append(found, newReplica(c, one, nil))
+		found = append(found, newTarget(c, one, nil))
 	}
 	return found
 }
 
-func newReplica(c *client, srv server, err error) *replica {
+func newTarget(c *client, srv server, err error) *target {
 	one := *c
 	one.servers = []server{srv}
-	r := &replica{client: &one, over: make(chan struct{})}
+	r := &target{client: &one, done: make(chan struct{})}
 	r.err, r.res.Server = err, srv.name
 	return r
 }
 
 // replicas are all of HOST, in its order. Each name is resolved once.
-func (inv *invocation) replicas(ctx context.Context, c *client) (all []*replica) {
-	found := make([][]*replica, len(c.servers))
+func (inv *invocation) targets(ctx context.Context, c *client) (all []*target) {
+	found := make([][]*target, len(c.servers))
 	sideBySide(len(found), func(i int) {
 		if srv := c.servers[i]; !slices.Contains(c.servers[:i], srv) {
-			found[i] = replicasOf(ctx, c, srv)
+			found[i] = targetsOf(ctx, c, srv)
 		}
 	}).Wait()
 	for _, f := range found {
@@ -98,41 +98,41 @@ func (inv *invocation) askAll(ctx context.Context, keys []key, newRequest func()
 	if err != nil {
 		return nil, err
 	}
-	all := inv.replicas(ctx, c)
+	all := inv.targets(ctx, c)
 	sideBySide(len(all), func(i int) {
 		r := all[i]
-		defer close(r.over)
-		r.res.Command, r.res.User = inv.command.name, inv.caller.user
+		defer close(r.done)
+		r.res.Command, r.res.User = inv.command.name, inv.request.user
 		if r.err == nil {
-			r.request, r.client.tell = newRequest(), r.hear
-			(&asker{client: r.client}).ask(ctx, &r.job)
+			r.request, r.client.warnf = newRequest(), r.keepWarning
+			(&requester{client: r.client}).ask(ctx, &r.job)
 		}
 	})
 	worst := classGranted
 	var broken error
 	for _, r := range all {
-		<-r.over
-		r.warn(inv)
-		f := r.res.conclude(r.err)
+		<-r.done
+		r.printWarnings(inv)
+		f := r.res.finish(r.err)
 		if broken == nil { // said once, and no change of the verdict
-			broken = inv.show(namedResult{&r.res}, &outlet{ctx: ctx, to: inv.std.out})
+			broken = inv.show(namedResult{&r.res}, &abandonableWriter{ctx: ctx, to: inv.std.out})
 		}
 		if worst = max(worst, r.class()); r.class() != classInterrupted { // said once, at the end
-			inv.explain(f, &r.res, r.res.Server)
+			inv.printFailure(f, &r.res, r.res.Server)
 		}
 	}
-	return &page{ending: ending{worst.exit()}}, nil
+	return &page{exitStatus: exitStatus{worst.exit()}}, nil
 }
 
 // hear keeps a warning until the result is shown.
-func (r *replica) hear(format string, args ...any) {
-	r.said = append(r.said, fmt.Sprintf(format, args...))
+func (r *target) keepWarning(format string, args ...any) {
+	r.warnings = append(r.warnings, fmt.Sprintf(format, args...))
 }
 
 // warn says what was heard.
-func (r *replica) warn(inv *invocation) {
-	for _, text := range r.said {
-		inv.warn("%s", naming(r.client.servers[0].name, text))
+func (r *target) printWarnings(inv *invocation) {
+	for _, text := range r.warnings {
+		inv.warnf("%s", naming(r.client.servers[0].name, text))
 	}
 }
 
@@ -147,7 +147,7 @@ func (r namedResult) line() string {
 	return r.Server + ": " + text
 }
 
-func (r namedResult) block() string {
+func (r namedResult) verbose() string {
 	first, _, _ := strings.Cut(r.line(), "\n")
-	return first + "\n  " + strings.ReplaceAll(strings.TrimSuffix(r.result.block(), "\n"), "\n", "\n  ") + "\n"
+	return first + "\n  " + strings.ReplaceAll(strings.TrimSuffix(r.result.verbose(), "\n"), "\n", "\n  ") + "\n"
 }

@@ -334,7 +334,7 @@ func TestAllCommandFileWindow(t *testing.T) {
 		fmt.Fprintln(&text, command)
 		fmt.Fprintln(&want, "PASS_ADD", command)
 	}
-	done := make(chan outcome, 1)
+	done := make(chan runResult, 1)
 	go func() {
 		done <- runWith(t, secretsInEnv, text.String(), "authorize", "alice", quick.addr+","+slow.addr, "--all", "--cmd-file", "-", "--single-connect", "--timeout", "1h")
 	}()

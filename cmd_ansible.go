@@ -244,8 +244,8 @@ type ansibleAnswer struct {
 }
 
 // conclude keeps for the message what standard error would have said.
-func (a *ansibleAnswer) conclude(err error) *failure {
-	f := a.output.conclude(err)
+func (a *ansibleAnswer) finish(err error) *failure {
+	f := a.output.finish(err)
 	for d := json.NewDecoder(io.MultiReader(a.stream, strings.NewReader(a.output.json()))); ; {
 		var object map[string]any
 		if d.Decode(&object) != nil {

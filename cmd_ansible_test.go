@@ -21,7 +21,7 @@ func ansibleFile(t *testing.T, task string) (name string) {
 
 // A taskAnswer is what Ansible is told: all of it, and what every module says.
 type taskAnswer struct {
-	outcome
+	runResult
 	all                      map[string]any
 	Changed, Failed, Skipped bool
 	Msg, Status              string
@@ -37,9 +37,9 @@ func play(t *testing.T, task string, pairs ...string) (got taskAnswer) {
 	for range 2 {
 		task = strings.NewReplacer(append(pairs, "KEY", `"key": "`+testKey+`"`, "PASSWORD", `"password": "`+testPassword+`"`)...).Replace(task)
 	}
-	got.outcome = runWith(t, nil, "", ansibleFile(t, task))
+	got.runResult = runWith(t, nil, "", ansibleFile(t, task))
 	if strings.Count(got.out, "\n") != 1 || got.err != "" {
-		t.Fatalf("%s: not one line: %+v", task, got.outcome)
+		t.Fatalf("%s: not one line: %+v", task, got.runResult)
 	}
 	for _, v := range []any{&got, &got.all} {
 		if err := json.Unmarshal([]byte(got.out), v); err != nil {

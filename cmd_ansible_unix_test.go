@@ -17,7 +17,7 @@ func TestNotAnsiblePipe(t *testing.T) {
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan outcome)
+	done := make(chan runResult)
 	go func() { done <- runWith(t, nil, "", pipe) }()
 	select {
 	case got := <-done:

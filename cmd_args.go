@@ -47,14 +47,14 @@ func (a *argOptions) request(words []string) ([]string, error) {
 		args = []string{"service=shell"}
 	}
 	if err := checkArgs(args); err != nil {
-		return nil, a.meantCommand(err, given)
+		return nil, a.suggestQuotes(err, given)
 	}
 	return args, nil
 }
 
 // meantCommand adds a hint to what is wrong with the arguments where some are no such thing,
 // but a command line without its quotes: authorize bob tac1 --cmd show version.
-func (a *argOptions) meantCommand(err error, given []string) error {
+func (a *argOptions) suggestQuotes(err error, given []string) error {
 	plain := slices.DeleteFunc(slices.Clone(given), func(w string) bool { return w == "" || strings.ContainsAny(w, "=*") })
 	if len(plain) == 0 {
 		return err

@@ -19,7 +19,7 @@ func newEnable(o *optionSet) action {
 	var own challengeOptions
 	own.register(o)
 	return func(ctx context.Context, inv *invocation) (output, error) {
-		if err := inv.caller.enable(inv.given("service")); err != nil {
+		if err := inv.request.enable(inv.given("service")); err != nil {
 			return nil, err
 		}
 		return authenticate(ctx, inv, &own)
@@ -27,28 +27,28 @@ func newEnable(o *optionSet) action {
 }
 
 func authenticate(ctx context.Context, inv *invocation, own *challengeOptions) (output, error) {
-	if err := own.check(inv.caller.authenType); err != nil {
+	if err := own.check(inv.request.authenType); err != nil {
 		return nil, err
 	}
-	if err := checkFits(newLogin(inv.caller, ""), inv.caller); err != nil {
+	if err := checkFits(newLogin(inv.request, ""), inv.request); err != nil {
 		return nil, err
 	}
-	inv.password.late = inv.caller.authenType == authenASCII && !own.all
+	inv.password.promptOnDemand = inv.request.authenType == authenASCII && !own.all
 	secrets, err := inv.secrets(ctx, &inv.password)
 	if err != nil {
 		return nil, err
 	}
-	a := newLogin(inv.caller, secrets.password)
+	a := newLogin(inv.request, secrets.password)
 	a.id, a.challenge, a.answers = own.id, own.challenge, own.answers
 	if !own.all {
-		a.person, a.unasked = inv.terminal, secrets.unasked
+		a.person, a.deferred = inv.terminal, secrets.deferred
 	}
 	return a.run(ctx, inv, secrets.keys, own.all)
 }
 
 // run checks that everything fits its field before anything is sent, then asks the servers.
 func (a *authentication) run(ctx context.Context, inv *invocation, keys []key, all bool) (output, error) {
-	if err := checkFits(a, inv.caller); err != nil {
+	if err := checkFits(a, inv.request); err != nil {
 		return nil, err
 	}
 	if all {
@@ -66,16 +66,16 @@ func newChPass(o *optionSet) action {
 	o.add(&fresh.files, "new-password-file", "FILE", "file with the new password; - is standard input")
 	o.add((*toggle)(&fresh.stdin), "new-password-stdin", "", "read the new password from standard input")
 	return func(ctx context.Context, inv *invocation) (output, error) {
-		if err := checkFits(newPasswordChange(inv.caller, "", ""), inv.caller); err != nil {
+		if err := checkFits(newPasswordChange(inv.request, "", ""), inv.request); err != nil {
 			return nil, err
 		}
-		inv.password.late = true
+		inv.password.promptOnDemand = true
 		secrets, err := inv.secrets(ctx, &inv.password, &fresh)
 		if err != nil {
 			return nil, err
 		}
-		a := newPasswordChange(inv.caller, secrets.password, secrets.newPassword)
-		a.answers, a.person, a.unasked = answers, inv.terminal, secrets.unasked
+		a := newPasswordChange(inv.request, secrets.password, secrets.newPassword)
+		a.answers, a.person, a.deferred = answers, inv.terminal, secrets.deferred
 		return a.run(ctx, inv, secrets.keys, false)
 	}
 }
@@ -83,7 +83,7 @@ func newChPass(o *optionSet) action {
 // challengeOptions are the options that authenticate and enable have of their own.
 type challengeOptions struct {
 	id        int
-	challenge hexBytes
+	challenge hexValue
 	answers   list
 	all       bool
 }

@@ -19,17 +19,17 @@ func newAuthorize(o *optionSet) action {
 			if len(inv.words) > 0 || len(own.args) > 0 || own.command != "" || len(require) > 0 {
 				return nil, failf(classUsage, "--cmd-file goes with neither arguments nor --cmd nor --require")
 			}
-			return (&rehearsal{inv: inv, file: file, method: own.method, all: all}).run(ctx)
+			return (&commandFile{inv: inv, file: file, method: own.method, all: all}).run(ctx)
 		}
 		args, err := own.request(inv.words)
 		if err != nil {
 			return nil, err
 		}
-		m, err := newAuthorization(inv.caller, own.method, args, require)
+		m, err := newAuthorization(inv.request, own.method, args, require)
 		if err != nil {
 			return nil, err
 		}
-		if err := checkFits(m, inv.caller); err != nil {
+		if err := checkFits(m, inv.request); err != nil {
 			return nil, err
 		}
 		secrets, err := inv.secrets(ctx)

@@ -10,7 +10,7 @@ import (
 
 // A rehearsal is authorize with --cmd-file: a table of what the server says to each command of a
 // file. A line may begin with + or -, for what it should be.
-type rehearsal struct {
+type commandFile struct {
 	inv    *invocation
 	file   string
 	method authenMethod
@@ -18,13 +18,13 @@ type rehearsal struct {
 }
 
 // rehearsalInFlight is how many connections a rehearsal makes to a server at a time.
-const rehearsalInFlight = 4
+const commandFileInFlight = 4
 
 // run reads the file and asks about every line of it.
-func (r *rehearsal) run(ctx context.Context) (output, error) {
+func (r *commandFile) run(ctx context.Context) (output, error) {
 	in := r.inv.std.in
 	if r.file == "-" {
-		r.inv.reads = "the commands"
+		r.inv.stdinUse = "the commands"
 	} else {
 		f, err := openFile(ctx, "commands", r.file)
 		if err != nil {
@@ -42,26 +42,26 @@ func (r *rehearsal) run(ctx context.Context) (output, error) {
 		return nil, err
 	}
 	if r.file == "-" {
-		r.inv.invite("one a line")
+		r.inv.printInputHint("one a line")
 	}
 	if r.all {
 		return r.compare(ctx, c, in)
 	}
-	s := &sequence{inv: r.inv, parse: r.parse, show: showRow, warn: r.inv.warn, lenient: true}
+	s := &orderedRun{inv: r.inv, parse: r.parse, show: showRow, warn: r.inv.warnf, allowDenied: true}
 	if r.inv.output.json {
 		s.show = showJSON
 	} else {
 		s.last = showTotals
 	}
-	out, err := s.run(ctx, c, in, rehearsalInFlight)
+	out, err := s.run(ctx, c, in, commandFileInFlight)
 	if s.total == 0 && err == nil {
-		r.inv.warn("there are no commands in %s", r.file)
+		r.inv.warnf("there are no commands in %s", r.file)
 	}
 	return out, err
 }
 
 // parse makes the request of a line.
-func (r *rehearsal) parse(e *entry, line []byte) (err error) {
+func (r *commandFile) parse(e *item, line []byte) (err error) {
 	e.text = strings.TrimSpace(string(line))
 	if e.text[0] == '#' {
 		return errNoRequest
@@ -77,15 +77,15 @@ func (r *rehearsal) parse(e *entry, line []byte) (err error) {
 	if err := checkArgs(args); err != nil {
 		return err
 	}
-	e.res.Command, e.res.User = r.inv.command.name, r.inv.caller.user
-	if e.request, err = newAuthorization(r.inv.caller, r.method, args, nil); err != nil {
+	e.res.Command, e.res.User = r.inv.command.name, r.inv.request.user
+	if e.request, err = newAuthorization(r.inv.request, r.method, args, nil); err != nil {
 		return err
 	}
-	return checkFits(e.request, r.inv.caller)
+	return checkFits(e.request, r.inv.request)
 }
 
 // verdict is what the table says of an entry: a word, and the reason where nothing is permitted.
-func (e *entry) verdict() (word, why string) {
+func (e *item) verdict() (word, why string) {
 	if e.err != nil {
 		return "error", oneLine(asFailure(e.err).Error())
 	}
@@ -96,7 +96,7 @@ func (e *entry) verdict() (word, why string) {
 }
 
 // mark is what the table has behind a verdict that is not as expected.
-func (e *entry) mark() string {
+func (e *item) mark() string {
 	if e.err != nil || e.asExpected() {
 		return ""
 	}
@@ -104,7 +104,7 @@ func (e *entry) mark() string {
 }
 
 // showRow writes one row of the table.
-func showRow(s *sequence, e *entry) {
+func showRow(s *orderedRun, e *item) {
 	word, why := e.verdict()
 	if e.err != nil || why != "" {
 		why = ": " + why
@@ -113,17 +113,19 @@ func showRow(s *sequence, e *entry) {
 }
 
 // showTotals writes the last line of the table.
-func showTotals(s *sequence) { fmt.Fprintf(s.out, "%s: %s\n", howMany(s.total, "command"), s.totals()) }
+func showTotals(s *orderedRun) {
+	fmt.Fprintf(s.out, "%s: %s\n", howMany(s.total, "command"), s.totals())
+}
 
 // totals are those of the verdicts.
-func (s *sequence) totals() string {
+func (s *orderedRun) totals() string {
 	permitted, denied := s.byClass[classGranted], s.byClass[classDenied]
 	text := fmt.Sprintf("%d permitted, %d denied", permitted, denied)
 	if n := s.total - permitted - denied; n > 0 {
 		text += fmt.Sprintf(", %d without a verdict", n)
 	}
-	if s.differ > 0 {
-		text += fmt.Sprintf("; %d not as expected", s.differ)
+	if s.unexpected > 0 {
+		text += fmt.Sprintf("; %d not as expected", s.unexpected)
 	}
 	return text
 }
@@ -131,47 +133,47 @@ func (s *sequence) totals() string {
 // A comparison is the table that --cmd-file makes with --all: a row for each command, a column for each
 // server.
 type comparison struct {
-	sequence // of the rows: its output
-	columns  []*column
-	rows     int
-	apart    int // rows in which the servers differ
+	orderedRun // of the rows: its output
+	columns    []*column
+	rows       int
+	apart      int // rows in which the servers differ
 }
 
 // A column is what one server says.
 type column struct {
-	*replica
-	asked    sequence
-	answered chan *entry // in the order of the commands; closed at the end
-	fault    error       // with which it ended
-	shown    string      // the error that was shown last
+	*target
+	asked    orderedRun
+	answered chan *item // in the order of the commands; closed at the end
+	fault    error      // with which it ended
+	shown    string     // the error that was shown last
 }
 
 // compare asks every server for every command.
-func (r *rehearsal) compare(ctx context.Context, c *client, in io.Reader) (output, error) {
+func (r *commandFile) compare(ctx context.Context, c *client, in io.Reader) (output, error) {
 	within, stop := context.WithCancel(ctx)
 	defer stop()
-	t := &comparison{sequence: sequence{inv: r.inv}}
+	t := &comparison{orderedRun: orderedRun{inv: r.inv}}
 	t.open(ctx)
 	var feeds []io.Writer
-	for _, one := range r.inv.replicas(ctx, c) {
+	for _, one := range r.inv.targets(ctx, c) {
 		lines, feed := io.Pipe()
-		col := &column{replica: one, answered: make(chan *entry, window)} // has room for all there are
+		col := &column{target: one, answered: make(chan *item, window)} // has room for all there are
 		feeds, t.columns = append(feeds, feed), append(t.columns, col)
-		col.asked = sequence{inv: r.inv, parse: one.parseWith(r), show: func(_ *sequence, e *entry) { col.answered <- e },
-			warn: one.hear, lenient: true, kept: true}
+		col.asked = orderedRun{inv: r.inv, parse: one.parseWith(r), show: func(_ *orderedRun, e *item) { col.answered <- e },
+			warn: one.keepWarning, allowDenied: true, retain: true}
 		go func() {
 			defer close(col.answered)
-			_, col.fault = col.asked.run(within, one.client, lines, rehearsalInFlight)
+			_, col.fault = col.asked.run(within, one.client, lines, commandFileInFlight)
 		}()
 	}
 	go feed(in, feeds)
-	err := t.run(ctx)
+	err := t.printRows(ctx)
 	stop()
 	worst := classGranted
 	for _, col := range t.columns {
 		for range col.answered { // until it has ended
 		}
-		col.warn(r.inv)
+		col.printWarnings(r.inv)
 		if worst = max(worst, col.asked.class()); err == nil {
 			err = col.fault
 		}
@@ -179,14 +181,14 @@ func (r *rehearsal) compare(ctx context.Context, c *client, in io.Reader) (outpu
 	if ctx.Err() != nil {
 		worst = classInterrupted
 	} else if t.rows == 0 && err == nil {
-		r.inv.warn("there are no commands in %s", r.file)
+		r.inv.warnf("there are no commands in %s", r.file)
 	}
-	return &page{ending: ending{worst.exit()}}, err
+	return &page{exitStatus: exitStatus{worst.exit()}}, err
 }
 
 // parseWith makes the request of a line as r does. What leads nowhere answers it by that.
-func (r *replica) parseWith(of *rehearsal) func(*entry, []byte) error {
-	return func(e *entry, line []byte) error {
+func (r *target) parseWith(of *commandFile) func(*item, []byte) error {
+	return func(e *item, line []byte) error {
 		e.res.Server = r.res.Server
 		if err := of.parse(e, line); err != nil {
 			return err
@@ -206,13 +208,13 @@ func feed(in io.Reader, columns []io.Writer) {
 
 // run shows a row as soon as all servers have answered, and lets go of its entries only then: no server
 // is more than a window ahead of the others.
-func (t *comparison) run(ctx context.Context) error {
-	for row := t.next(); row != nil; row = t.next() {
+func (t *comparison) printRows(ctx context.Context) error {
+	for row := t.nextRow(); row != nil; row = t.nextRow() {
 		t.rows++
 		if t.inv.output.json {
 			for _, e := range row {
 				if e != nil {
-					showJSON(&t.sequence, e)
+					showJSON(&t.orderedRun, e)
 				}
 			}
 		} else {
@@ -237,8 +239,8 @@ func (t *comparison) run(ctx context.Context) error {
 }
 
 // next is what the servers say to the next command: nil at the end, and for one that was interrupted.
-func (t *comparison) next() (row []*entry) {
-	all := make([]*entry, len(t.columns))
+func (t *comparison) nextRow() (row []*item) {
+	all := make([]*item, len(t.columns))
 	for i, col := range t.columns {
 		if all[i] = <-col.answered; all[i] != nil {
 			row = all
@@ -250,7 +252,7 @@ func (t *comparison) next() (row []*entry) {
 // row writes what all say of a command, so that a difference is seen at a glance: no verdict is none.
 // Where all give the same reason it stands behind the command, else below, as errors do, of which one
 // that goes on is there once.
-func (t *comparison) row(answers []*entry) {
+func (t *comparison) row(answers []*item) {
 	var heading, line, text, mark, first, reason, reasons, errs string
 	apart, several := false, false
 	for i, col := range t.columns {

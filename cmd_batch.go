@@ -18,10 +18,10 @@ func newBatch(o *optionSet) action {
 	inFlight := 16
 	o.add(&number{&inFlight, 1, maxInFlight}, "c concurrency", "N", "requests under way at a time (default 16)")
 	return func(ctx context.Context, inv *invocation) (output, error) {
-		inv.reads = "the requests"
+		inv.stdinUse = "the requests"
 		// The password of a request that has none may come from outside; nobody is asked for it.
 		var password []*secretSource
-		if inv.password.given(inv.std.env) {
+		if inv.password.isGiven(inv.std.env) {
 			password = append(password, &inv.password)
 		}
 		secrets, err := inv.secrets(ctx, password...)
@@ -33,34 +33,34 @@ func newBatch(o *optionSet) action {
 		if err != nil {
 			return nil, err
 		}
-		inv.invite("one JSON object a line")
-		s := &sequence{inv: inv, show: showJSON, warn: inv.warn}
-		p := &requestParser{defaults: inv.caller}
+		inv.printInputHint("one JSON object a line")
+		s := &orderedRun{inv: inv, show: showJSON, warn: inv.warnf}
+		p := &requestParser{defaults: inv.request}
 		if password != nil {
 			p.password = &secrets.password
 		}
 		s.parse = p.parse
 		res, err := s.run(ctx, c, inv.std.in, inFlight)
-		if s.orphans > 0 {
-			inv.warn("%s without a task_id, the first in line %d: a stop or a watchdog that belongs to no start record", howMany(s.orphans, "record"), s.orphan)
+		if s.noTaskIDs > 0 {
+			inv.warnf("%s without a task_id, the first in line %d: a stop or a watchdog that belongs to no start record", howMany(s.noTaskIDs, "record"), s.firstNoTaskID)
 		}
 		if !inv.output.quiet {
-			inv.say("%s", s.summary())
+			inv.logf("%s", s.summary())
 		}
 		return res, err
 	}
 }
 
 // summary is the totals in words.
-func (s *sequence) summary() string {
+func (s *orderedRun) summary() string {
 	text := howMany(s.total, "request")
 	for c, n := range s.byClass {
 		if n > 0 {
 			text += fmt.Sprintf(", %d %s", n, class(c))
 		}
 	}
-	if s.unmet > 0 {
-		text += fmt.Sprintf("; %d not as expected", s.unmet)
+	if s.mismatches > 0 {
+		text += fmt.Sprintf("; %d not as expected", s.mismatches)
 	}
 	return text
 }
@@ -89,7 +89,7 @@ type batchRequest struct {
 // A requestParser makes requests of lines of JSON. What they do not say comes from the command
 // line.
 type requestParser struct {
-	defaults caller
+	defaults requestOptions
 	password *string // nil: each request that needs one has its own
 	request  batchRequest
 	line     bytes.Reader
@@ -100,7 +100,7 @@ type requestParser struct {
 const listEntry = 16
 
 // parse makes the request of an entry out of its line.
-func (p *requestParser) parse(e *entry, line []byte) error {
+func (p *requestParser) parse(e *item, line []byte) error {
 	b := &p.request
 	*b = batchRequest{}
 	err := p.decode(line)
@@ -139,7 +139,7 @@ func (p *requestParser) parse(e *entry, line []byte) error {
 	if e.request.dialogue() {
 		return checkFits(e.request, who)
 	}
-	_, err = e.request.open(longestAddr)
+	_, err = e.request.firstMessage(longestAddr)
 	return err // what does not fit its field is found before it is sent
 }
 
@@ -181,7 +181,7 @@ func jsonError(err error) string {
 }
 
 // newRequest makes what the object asks for, as the command of that name does.
-func (p *requestParser) newRequest(e *entry, who caller, password *string, method authenMethod, flags acctFlags) (request, error) {
+func (p *requestParser) newRequest(e *item, who requestOptions, password *string, method authenMethod, flags acctFlags) (request, error) {
 	b := &p.request
 	switch b.Command {
 	case "authenticate", "enable", "chpass":
@@ -215,7 +215,7 @@ func (p *requestParser) newRequest(e *entry, who caller, password *string, metho
 		if b.TaskID != nil {
 			args = append(args, "task_id="+*b.TaskID)
 		}
-		e.orphan = flags != acctStart && !hasArg(args, "task_id")
+		e.noTaskID = flags != acctStart && !hasArg(args, "task_id")
 		args, taskID, err := recordArgs(args)
 		if err != nil {
 			return nil, err

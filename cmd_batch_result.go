@@ -14,8 +14,8 @@ type batchResult struct {
 	AsExpected *bool  `json:"as_expected,omitempty"`
 }
 
-func showJSON(s *sequence, e *entry) {
-	e.res.conclude(e.err)
+func showJSON(s *orderedRun, e *item) {
+	e.res.finish(e.err)
 	out := batchResult{Line: e.line, ID: e.id, result: &e.res, Expect: escape(e.expect)}
 	if e.expect != "" {
 		ok := e.asExpected()
@@ -25,7 +25,7 @@ func showJSON(s *sequence, e *entry) {
 		s.out.Write(out.appendJSON(s.out.AvailableBuffer()))
 		return
 	}
-	out.result = e.res.shown()
+	out.result = e.res.forJSON()
 	_ = s.enc.Encode(out) // an error stays with out, and its Flush returns it
 }
 

@@ -118,7 +118,7 @@ func TestBatchRequests(t *testing.T) {
 		if tt.log != "" {
 			tt.log += "\n"
 		}
-		outcome{out: log}.check(t, 0, tt.log, ``)
+		runResult{out: log}.check(t, 0, tt.log, ``)
 	}
 }
 
@@ -253,7 +253,7 @@ func TestBatchConversation(t *testing.T) {
 			if strings.Contains(options, "--tls") {
 				args = append(args, "--tls", "--cacert", ca)
 			}
-			k := talkTo(t, args...)
+			k := startBatch(t, args...)
 			for i := range 60 {
 				line, want := `{"command":"authorize","user":"alice"}`, classGranted
 				switch i % 4 {
@@ -264,8 +264,8 @@ func TestBatchConversation(t *testing.T) {
 				case 3:
 					line, want = `no request`, classUsage
 				}
-				k.say(line)
-				if a := k.hear(); a.Line != i+1 || a.ExitCode != want.exit() {
+				k.send(line)
+				if a := k.receive(); a.Line != i+1 || a.ExitCode != want.exit() {
 					t.Fatalf("answer %d: %+v %+v", i, a, a.Error)
 				}
 			}
@@ -277,12 +277,12 @@ func TestBatchConversation(t *testing.T) {
 }
 
 // A tap is standard input or output that ends in an error.
-type tap struct {
+type pacedStream struct {
 	text io.Reader
 	err  error
 }
 
-func (p *tap) Read(b []byte) (int, error) {
+func (p *pacedStream) Read(b []byte) (int, error) {
 	n, err := p.text.Read(b)
 	if err == io.EOF {
 		err = p.err
@@ -290,7 +290,7 @@ func (p *tap) Read(b []byte) (int, error) {
 	return n, err
 }
 
-func (p *tap) Write([]byte) (int, error) { return 0, p.err }
+func (p *pacedStream) Write([]byte) (int, error) { return 0, p.err }
 
 // TestBatchStreamsFail has an input that ends in an error and an output that takes nothing.
 func TestBatchStreamsFail(t *testing.T) {
@@ -313,9 +313,9 @@ func TestBatchStreamsFail(t *testing.T) {
 		{"output", request + "\n" + request + "\n", io.EOF, true, 0, 2, "write the results: broken pipe"},
 	} {
 		var out, messages bytes.Buffer
-		std := stdio{in: &tap{strings.NewReader(tt.in), tt.inErr}, out: &out, err: &messages, env: func(name string) string { return secretsInEnv[name] }}
+		std := stdio{in: &pacedStream{strings.NewReader(tt.in), tt.inErr}, out: &out, err: &messages, env: func(name string) string { return secretsInEnv[name] }}
 		if tt.outErr {
-			std.out = &tap{err: broken}
+			std.out = &pacedStream{err: broken}
 		}
 		code := run(ctx, []string{"batch", s.addr}, std)
 		if n := strings.Count(out.String(), `"granted":true`); code != tt.code || n != tt.granted || !strings.Contains(messages.String(), tt.err) {
@@ -367,15 +367,15 @@ func (g *generator) Read(b []byte) (n int, err error) {
 
 // A meter counts lines of output, or requests, and knows how much memory is in use at some of
 // them: a few soon after the beginning, and as many before the end.
-type meter struct {
+type inFlightMeter struct {
 	mu    sync.Mutex
 	n     int
 	at    []int
 	inUse []uint64
 }
 
-func newMeter(n int) *meter {
-	m := new(meter)
+func newInFlightMeter(n int) *inFlightMeter {
+	m := new(inFlightMeter)
 	for _, from := range []int{10_000, n - 10_000} {
 		for i := range 4 {
 			m.at = append(m.at, from+i*2000)
@@ -384,7 +384,7 @@ func newMeter(n int) *meter {
 	return m
 }
 
-func (m *meter) count(n int) {
+func (m *inFlightMeter) count(n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.n += n
@@ -397,14 +397,14 @@ func (m *meter) count(n int) {
 	}
 }
 
-func (m *meter) Write(b []byte) (int, error) {
+func (m *inFlightMeter) Write(b []byte) (int, error) {
 	m.count(bytes.Count(b, []byte("\n")))
 	return len(b), nil
 }
 
 // check allows a few MiB for what is under way, of which there is more at one time than at another:
 // the least of each end counts.
-func (m *meter) check(t *testing.T, n int) {
+func (m *inFlightMeter) check(t *testing.T, n int) {
 	t.Helper()
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -425,9 +425,9 @@ func manyRequests() int {
 // TestBatchMemory has an input that is far longer than what is kept of it.
 func TestBatchMemory(t *testing.T) {
 	n := manyRequests()
-	var asked meter
+	var asked inFlightMeter
 	s := handWritten(t, func(c *wire) { c.race(&asked) })
-	out := newMeter(n)
+	out := newInFlightMeter(n)
 	var messages bytes.Buffer
 	in := &generator{line: `{"id":"x","command":"authorize","user":"alice","cmd":"show version"}` + "\n", n: n}
 	code := run(t.Context(), []string{"batch", s.addr, "-c", "256", "--unencrypted"}, stdio{in: in, out: out, err: &messages, env: func(name string) string { return secretsInEnv[name] }})
@@ -475,7 +475,7 @@ func TestCommandFile(t *testing.T) {
 			args := append([]string{"authorize", s.addr, "--cmd-file", from}, options...)
 			t.Run(tt.name+" "+filepath.Base(from), func(t *testing.T) {
 				got := runWith(t, secretsInEnv, tt.text, args...)
-				outcome{got.code, got.out, ""}.check(t, tt.code, tt.out, ``)
+				runResult{got.code, got.out, ""}.check(t, tt.code, tt.out, ``)
 			})
 		}
 	}
@@ -491,7 +491,7 @@ func TestCommandFile(t *testing.T) {
 		}
 		want += "300 commands: 300 permitted, 0 denied\n"
 		for _, options := range []string{"", " --single-connect"} {
-			if got := runWith(t, secretsInEnv, text, split("authorize alice AT --cmd-file -"+options, "AT", s.addr)...); got != (outcome{out: want}) {
+			if got := runWith(t, secretsInEnv, text, split("authorize alice AT --cmd-file -"+options, "AT", s.addr)...); got != (runResult{out: want}) {
 				t.Errorf("got %+v", got)
 			}
 		}
@@ -574,7 +574,7 @@ func TestBatchOrphans(t *testing.T) {
 // TestBatchHoldsWhatItMakes counts what a line becomes where that is more than the line.
 func TestBatchHoldsWhatItMakes(t *testing.T) {
 	t.Parallel()
-	p := &requestParser{defaults: caller{authenType: authenASCII, service: authenServiceLogin}, password: new(string)}
+	p := &requestParser{defaults: requestOptions{authenType: authenASCII, service: authenServiceLogin}, password: new(string)}
 	for _, tt := range []struct {
 		name, line string
 		kept       int // octets beyond those of the line, at least
@@ -585,8 +585,8 @@ func TestBatchHoldsWhatItMakes(t *testing.T) {
 		{"what is required", `{"command":"authorize","user":"alice","require":["a=` + strings.Repeat(`","a=`, 1000) + `"]}`, 16000},
 		{"an error", `{"command":"` + strings.Repeat("\u0085", 1000) + `"}`, 8000},
 	} {
-		s := &sequence{free: make(chan *entry, 1), less: make(chan struct{}, 1)}
-		e := new(entry)
+		s := &orderedRun{free: make(chan *item, 1), freed: make(chan struct{}, 1)}
+		e := new(item)
 		e.err = p.parse(e, []byte(tt.line))
 		s.hold(e, len(tt.line))
 		if got := int(s.held.Load()) - len(tt.line); got < tt.kept || got > tt.kept+100 {
@@ -613,7 +613,7 @@ func TestAppendJSON(t *testing.T) {
 			t.Fatalf("%+v is not plain", r)
 		}
 		encoded := r
-		encoded.result = r.shown()
+		encoded.result = r.forJSON()
 		if got, want := string(r.appendJSON(nil)), encodeJSON(encoded); got != want {
 			t.Errorf("got\n%swant\n%s", got, want)
 		}
@@ -735,7 +735,7 @@ func TestBatchHoldsLittle(t *testing.T) {
 	const n = 100
 	line := fmt.Sprintf(authorLine, `"user":"more"`) + strings.Repeat(" ", maxLine-200) + "\n"
 	in := &counted{text: strings.NewReader(requests(2, authorLine) + strings.Repeat(line, n))}
-	var out meter
+	var out inFlightMeter
 	ended := make(chan exitCode, 1)
 	go func() {
 		ended <- run(t.Context(), []string{"batch", s.addr, "--timeout", "1m"}, stdio{in: in, out: &out, err: io.Discard, env: func(name string) string { return secretsInEnv[name] }})
@@ -759,16 +759,16 @@ func TestBatchHoldsLittle(t *testing.T) {
 // TestResultsCount: results that wait to be shown count as well. No more requests are begun then, as
 // long as there is one under way that the others wait for.
 func TestResultsCount(t *testing.T) {
-	s := &sequence{chunks: make(chan []*entry, 1)}
+	s := &orderedRun{chunks: make(chan []*item, 1)}
 	for _, tt := range []struct {
 		held  int64
 		given int
 		want  bool
 	}{{maxHeld + 1, 1, false}, {maxHeld, 1, true}, {maxHeld + 1, 0, true}} {
-		s.chunk = []*entry{new(entry)}
+		s.chunk = []*item{new(item)}
 		s.held.Store(tt.held)
-		s.given = tt.given
-		if j, _, more := s.take(time.Now()); (j != nil) != tt.want || !more {
+		s.inFlight = tt.given
+		if j, _, more := s.nextJob(time.Now()); (j != nil) != tt.want || !more {
 			t.Errorf("%d octets, %d under way: %t, %t", tt.held, tt.given, j != nil, more)
 		}
 	}

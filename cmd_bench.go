@@ -90,14 +90,14 @@ func (own *benchOptions) requests(ctx context.Context, inv *invocation) ([]key, 
 	newRequest := func() request {
 		switch {
 		case own.author:
-			q, _ := newAuthorization(inv.caller, own.method, args, nil) // has its service
+			q, _ := newAuthorization(inv.request, own.method, args, nil) // has its service
 			return q
 		case own.acct:
-			return newRecord(inv.caller, own.method, acctStart, args, newTaskID())
+			return newRecord(inv.request, own.method, acctStart, args, newTaskID())
 		}
-		return newLogin(inv.caller, secrets.password)
+		return newLogin(inv.request, secrets.password)
 	}
-	return secrets.keys, newRequest, checkFits(newRequest(), inv.caller)
+	return secrets.keys, newRequest, checkFits(newRequest(), inv.request)
 }
 
 // maxInFlight bounds what -c costs in memory and file descriptors.
@@ -149,17 +149,17 @@ func (b *bench) run(ctx context.Context, inv *invocation, c *client, inFlight in
 	b.start = time.Now()
 	b.began = b.start.Add(b.warmup)
 	b.ended = b.began
-	team := newCrew(c, inFlight)
-	team.take, team.done = b.take, b.done
-	b.note = func(text string) { b.notes = append(b.notes, text); inv.warn("%s", text) }
-	team.note = b.note
+	team := newPool(c, inFlight)
+	team.nextJob, team.done = b.nextJob, b.done
+	b.note = func(text string) { b.notes = append(b.notes, text); inv.warnf("%s", text) }
+	team.warn = b.note
 	stop := func() {}
 	if inv.std.errIsTerminal() && !inv.output.quiet {
 		stop = b.progress(inv.std.err)
 	}
 	team.run(ctx)
 	if stop(); b.stopped {
-		inv.warn("stopped after %d denials in a row, before the server locks the account; --keep-going goes on", maxDenials)
+		inv.warnf("stopped after %d denials in a row, before the server locks the account; --keep-going goes on", maxDenials)
 	}
 	class := b.class()
 	if ctx.Err() != nil {
@@ -167,12 +167,12 @@ func (b *bench) run(ctx context.Context, inv *invocation, c *client, inFlight in
 	}
 	r := b.summary(c)
 	r.report = start
-	r.judge(class, b.problem(class))
+	r.setVerdict(class, b.problem(class))
 	return r
 }
 
 // take gives out the next request when it is due and a place for it is free.
-func (b *bench) take(now time.Time) (j *job, next time.Time, more bool) {
+func (b *bench) nextJob(now time.Time) (j *job, next time.Time, more bool) {
 	if b.stopped || b.duration > 0 && now.Sub(b.began) >= b.duration || b.n > 0 && b.issued-b.warm >= b.n {
 		return nil, time.Time{}, false
 	}

@@ -74,7 +74,7 @@ func (b *bench) summary(c *client) *benchReport {
 
 func (r *benchReport) json() string { return encodeJSON(r) }
 
-func (r *benchReport) block() string { return r.line() }
+func (r *benchReport) verbose() string { return r.line() }
 
 // line is the report for people.
 func (r *benchReport) line() string {

@@ -14,7 +14,7 @@ import (
 )
 
 // benchJSON runs bench with --json and reads its report.
-func benchJSON(t *testing.T, addr, line string) (benchReport, outcome) {
+func benchJSON(t *testing.T, addr, line string) (benchReport, runResult) {
 	t.Helper()
 	got := runWith(t, secretsInEnv, "", append(split("bench alice AT --json", "AT", addr), split(line)...)...)
 	var r benchReport
@@ -126,10 +126,10 @@ transport tcp
 `},
 	} {
 		got := s.ask(t, tt.line)
-		outcome{got.code, got.out, ""}.check(t, tt.code, tt.out, ``)
+		runResult{got.code, got.out, ""}.check(t, tt.code, tt.out, ``)
 	}
 	refusing := serveWith(t, "--fault", "single-refused")
-	outcome.check(refusing.ask(t, "bench alice AT -t pap -n 20"), t, 0, `(?s)requests  20 .*transport tcp, single-connect refused\n`, ``)
+	runResult.check(refusing.ask(t, "bench alice AT -t pap -n 20"), t, 0, `(?s)requests  20 .*transport tcp, single-connect refused\n`, ``)
 }
 
 // TestBenchTime ends a run by the clock.
@@ -154,14 +154,14 @@ func TestBenchTime(t *testing.T) {
 
 // TestBenchEnds: with few requests a second, the end is not put off until the next one is due.
 func TestBenchEnds(t *testing.T) {
-	b := &bench{duration: time.Second, interval: time.Minute, start: time.Unix(100, 0), began: time.Unix(100, 0), free: []*job{{request: newLogin(caller{}, "")}}}
-	if j, _, more := b.take(b.start); j == nil || !more {
+	b := &bench{duration: time.Second, interval: time.Minute, start: time.Unix(100, 0), began: time.Unix(100, 0), free: []*job{{request: newLogin(requestOptions{}, "")}}}
+	if j, _, more := b.nextJob(b.start); j == nil || !more {
 		t.Fatal("nothing to begin with")
 	}
-	if j, next, more := b.take(b.start.Add(time.Millisecond)); j != nil || !next.Equal(b.start.Add(b.duration)) || !more {
+	if j, next, more := b.nextJob(b.start.Add(time.Millisecond)); j != nil || !next.Equal(b.start.Add(b.duration)) || !more {
 		t.Errorf("the next look is at %v, %t", next, more)
 	}
-	if j, _, more := b.take(b.start.Add(b.duration)); j != nil || more {
+	if j, _, more := b.nextJob(b.start.Add(b.duration)); j != nil || more {
 		t.Error("it does not end")
 	}
 }
@@ -415,7 +415,7 @@ func TestBenchUsage(t *testing.T) {
 // TestBenchMemory measures in the middle of a run what it keeps.
 func TestBenchMemory(t *testing.T) {
 	n := manyRequests()
-	m := newMeter(n)
+	m := newInFlightMeter(n)
 	s := handWritten(t, func(c *wire) { c.race(m) })
 	if r, got := benchJSON(t, s.addr, fmt.Sprint("--authorize --unencrypted -c 64 -n ", n)); got.code != classGranted.exit() || r.Requests != n {
 		t.Errorf("got %+v", got)

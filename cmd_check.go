@@ -40,14 +40,14 @@ func newCheck(o *optionSet) action {
 			return nil, err
 		}
 		var passwords []*secretSource
-		if inv.caller.user != "" {
+		if inv.request.user != "" {
 			passwords = append(passwords, &inv.password)
 		}
 		secrets, err := inv.secrets(ctx, passwords...)
 		if err != nil {
 			return nil, err
 		}
-		if err := checkFits(newLogin(inv.caller, secrets.password), inv.caller); err != nil {
+		if err := checkFits(newLogin(inv.request, secrets.password), inv.request); err != nil {
 			return nil, err
 		}
 		inv.server.singleConnect = true // to see whether it is established
@@ -77,16 +77,16 @@ func (own *checkOptions) round(ctx context.Context, inv *invocation, c *client, 
 		}
 		s := &serverCheck{Server: srv.String()}
 		r.Servers = append(r.Servers, s)
-		all.Go(func() { s.run(ctx, c, srv, inv.caller, password, own) })
+		all.Go(func() { s.check(ctx, c, srv, inv.request, password, own) })
 	}
 	all.Wait()
-	r.judge(ctx.Err() != nil)
+	r.setVerdict(ctx.Err() != nil)
 	return r
 }
 
 // check refuses what has no meaning together.
 func (own *checkOptions) check(inv *invocation) error {
-	if (own.types || own.negative) && inv.caller.user == "" {
+	if (own.types || own.negative) && inv.request.user == "" {
 		return failf(classUsage, "--types and --negative need a USER")
 	}
 	form := ""
@@ -130,7 +130,7 @@ type serverCheck struct {
 }
 
 // run tries one server.
-func (s *serverCheck) run(ctx context.Context, c *client, srv server, who caller, password string, own *checkOptions) {
+func (s *serverCheck) check(ctx context.Context, c *client, srv server, who requestOptions, password string, own *checkOptions) {
 	one := *c
 	one.servers = []server{srv}
 	if !s.probe(ctx, &one, who) || who.user == "" {
@@ -141,7 +141,7 @@ func (s *serverCheck) run(ctx context.Context, c *client, srv server, who caller
 		who := who
 		who.authenType = typ
 		j := &job{request: newLogin(who, password)}
-		(&asker{client: &one}).ask(ctx, j)
+		(&requester{client: &one}).ask(ctx, j)
 		return j
 	}
 	j := login(who.authenType, password)
@@ -159,15 +159,15 @@ func (s *serverCheck) run(ctx context.Context, c *client, srv server, who caller
 
 // probe proves the key without an account: any readable answer to a login that names no user will
 // do, ERROR too, which is wrong for another reason. It returns whether there was one.
-func (s *serverCheck) probe(ctx context.Context, c *client, nobody caller) bool {
+func (s *serverCheck) probe(ctx context.Context, c *client, nobody requestOptions) bool {
 	nobody.user, nobody.authenType, nobody.service = "", authenASCII, authenServiceLogin
 	j := &job{request: &probe{newLogin(nobody, "")}}
-	(&asker{client: c}).ask(ctx, j)
+	(&requester{client: c}).ask(ctx, j)
 	s.Address = j.res.Address
-	s.Timing, s.TimingMS, s.TLS = j.res.Timing, j.res.Timing.ms(), j.res.TLS.shown()
+	s.Timing, s.TimingMS, s.TLS = j.res.Timing, j.res.Timing.ms(), j.res.TLS.forJSON()
 	came, readable := classOf(j.err), j.answer() != ""
 	s.Up = readable || came == classServer || came == classProtocol && !errors.Is(j.err, errNotTACACS)
-	if misfit := errors.Is(j.err, errBodyLength); !c.clear && (readable || misfit) {
+	if misfit := errors.Is(j.err, errBodyLength); !c.cleartext && (readable || misfit) {
 		s.KeyOK = &readable
 	}
 	if !readable {
@@ -198,7 +198,7 @@ func granted(srv server, user string, login *job) error {
 	case login.res.class == classGranted:
 		return nil
 	}
-	return failf(login.res.class, "%s answers the login of %s with %s", srv, escape(user), words(login.res)).
+	return failf(login.res.class, "%s answers the login of %s with %s", srv, escape(user), answerText(login.res)).
 		withHint("%s", cmp.Or(login.res.hint, asFailure(login.err).hint))
 }
 
@@ -210,13 +210,13 @@ func refused(srv server, user string, login *job) error {
 	case c == classGranted:
 		return failf(classDenied, "%s accepts a wrong password of %s", srv, escape(user)).withHint("anybody can log in: the server, or its back end, does not look at passwords")
 	case c != classDenied:
-		return failf(c, "%s answers a wrong password with %s, which is no refusal", srv, words(login.res))
+		return failf(c, "%s answers a wrong password with %s, which is no refusal", srv, answerText(login.res))
 	}
 	return nil
 }
 
 // words are an answer on one line, with the reason that the server gives, wherever it put it.
-func words(answer result) string {
+func answerText(answer result) string {
 	answer.ServerMsg = cmp.Or(answer.ServerMsg, answer.Data)
 	return strings.TrimSpace(answer.line())
 }
@@ -232,19 +232,19 @@ func (s *serverCheck) fail(err error, state exitCode) {
 // A probe is a login that ends at the first readable answer.
 type probe struct{ *authentication }
 
-func (p *probe) next(_ context.Context, s *session, res *result) (layouter, error) {
+func (p *probe) next(_ context.Context, s *session, res *result) (message, error) {
 	status := p.response.status
 	if !authenStatusNames.has(uint8(status)) {
-		return nil, unknownStatus(s.link, status)
+		return nil, unknownStatus(s.serverConn, status)
 	}
 	if status == authenError {
-		res.heard(status, p.response.serverMsg, p.response.data)
+		res.setReply(status, p.response.serverMsg, p.response.data)
 		return nil, nil
 	}
-	res.heard(authenPass, "", "") // whatever else it says: it could be read
+	res.setReply(authenPass, "", "") // whatever else it says: it could be read
 	switch status {
 	case authenGetData, authenGetUser, authenGetPass:
-		return abort("probe"), errFarewell
+		return abort("probe"), errAborted
 	}
 	return nil, nil
 }

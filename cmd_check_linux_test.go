@@ -20,7 +20,7 @@ func TestCheckOutputMode(t *testing.T) {
 			got := s.ask(t, "check AT --prometheus --output "+file)
 			syscall.Umask(before)
 			info, err := os.Stat(file)
-			if got != (outcome{}) || err != nil || info.Mode() != want {
+			if got != (runResult{}) || err != nil || info.Mode() != want {
 				t.Errorf("umask %03o: got %+v, %v, %v", umask, got, err, info)
 			}
 			if err := os.Chmod(file, 0o400); err != nil {

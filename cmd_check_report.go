@@ -17,7 +17,7 @@ type checkReport struct {
 }
 
 // judge enters the exit code: that of the first server with which something is wrong, or Nagios' own.
-func (r *checkReport) judge(interrupted bool) {
+func (r *checkReport) setVerdict(interrupted bool) {
 	var worst class
 	var why *problem
 	for _, s := range r.Servers {
@@ -29,7 +29,7 @@ func (r *checkReport) judge(interrupted bool) {
 		p := newProblem(errInterrupted)
 		worst, why = classInterrupted, &p
 	}
-	r.report.judge(worst, why)
+	r.report.setVerdict(worst, why)
 	if r.options.nagios && !interrupted {
 		_, r.ExitCode = r.nagios()
 	}
@@ -45,19 +45,19 @@ func (r *checkReport) write(asJSON bool) (output, error) {
 	if err != nil && r.options.nagios {
 		return nil, err // which has a line of its own
 	}
-	return &page{ending: r.ending}, err
+	return &page{exitStatus: r.exitStatus}, err
 }
 
 // conclude is that of any report; to Nagios, one that could not be written says nothing.
-func (r *checkReport) conclude(err error) *failure {
-	f := r.report.conclude(err)
+func (r *checkReport) finish(err error) *failure {
+	f := r.report.finish(err)
 	if f != nil && f.class != classInterrupted && r.options.nagios {
 		r.ExitCode = nagiosUnknown
 	}
 	return f
 }
 
-func (r *checkReport) block() string { return r.render(true) }
+func (r *checkReport) verbose() string { return r.render(true) }
 
 func (r *checkReport) json() string { return encodeJSON(r) }
 

@@ -111,7 +111,7 @@ func TestCheckSessions(t *testing.T) {
 	l := listen(t)
 	type packet struct {
 		flags headerFlags
-		m     layouter
+		m     message
 	}
 	packets := [2]chan packet{make(chan packet, 2), make(chan packet, 1)}
 	count := serveByHand(t, l, func(n int, c *handConn) {
@@ -121,7 +121,7 @@ func TestCheckSessions(t *testing.T) {
 		}
 	})
 	got := runWith(t, secretsInEnv, "", "check", "alice", l.Addr().String(), "-q", "-t", "pap")
-	if n := count.Load(); got != (outcome{}) || n != 2 {
+	if n := count.Load(); got != (runResult{}) || n != 2 {
 		t.Fatalf("%d connections: %+v", n, got)
 	}
 	p := <-packets[0]
@@ -374,7 +374,7 @@ func TestCheckOutput(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if got := s.ask(t, "check AT --output "+file+" "+tt.options); got != (outcome{}) {
+			if got := s.ask(t, "check AT --output "+file+" "+tt.options); got != (runResult{}) {
 				t.Errorf("%s: got %+v", tt.options, got)
 			}
 			text, err := os.ReadFile(file)
@@ -385,7 +385,7 @@ func TestCheckOutput(t *testing.T) {
 		}
 	}
 	// A report of what is wrong is written all the same.
-	if got := runWith(t, secretsInEnv, "", "check", refusedAddr(t), "--prometheus", "--output", file); got != (outcome{code: classNetwork.exit()}) {
+	if got := runWith(t, secretsInEnv, "", "check", refusedAddr(t), "--prometheus", "--output", file); got != (runResult{code: classNetwork.exit()}) {
 		t.Errorf("got %+v", got)
 	}
 	if text, _ := os.ReadFile(file); !regexp.MustCompile(`(?m)^tacacs_up\{.*\} 0$`).Match(text) {
@@ -485,15 +485,15 @@ func TestCheckLogins(t *testing.T) {
 	for _, tt := range []struct {
 		options string
 		which   func(q *asked) bool
-		answers []layouter // the first time, the second time, and so on
+		answers []message // the first time, the second time, and so on
 		code    exitCode
 		out     string
 	}{
-		{"", none, []layouter{erring}, 3, `(?s)\S+: FAILED: \S+ answered ERROR: no such\|thing\n.*  key: ok\n.*  login: PASS\n`},
-		{"--nagios", none, []layouter{erring}, 1, `TACACS\+ WARNING: \S+ answered ERROR: no such/thing \|[^|]*\n`},
-		{"--negative -t pap", wrong, []layouter{erring}, 3, `(?s)\S+: FAILED: \S+ answers a wrong password with ERROR: no such\|thing, which is no refusal\n.*  login: PASS\n  wrong password: ERROR\n`},
-		{"--negative -t pap", login, []layouter{erring, erring}, 3, `(?s)\S+: FAILED: \S+ answers the login of alice with ERROR: no such\|thing\n.*  login: ERROR\n  wrong password: ERROR\n`},
-		{"--types", typ(authenCHAP), []layouter{erring}, 0, `(?s)\S+: OK\n.*  type pap: PASS\n  type chap: ERROR\n  type mschap: PASS\n.*`},
+		{"", none, []message{erring}, 3, `(?s)\S+: FAILED: \S+ answered ERROR: no such\|thing\n.*  key: ok\n.*  login: PASS\n`},
+		{"--nagios", none, []message{erring}, 1, `TACACS\+ WARNING: \S+ answered ERROR: no such/thing \|[^|]*\n`},
+		{"--negative -t pap", wrong, []message{erring}, 3, `(?s)\S+: FAILED: \S+ answers a wrong password with ERROR: no such\|thing, which is no refusal\n.*  login: PASS\n  wrong password: ERROR\n`},
+		{"--negative -t pap", login, []message{erring, erring}, 3, `(?s)\S+: FAILED: \S+ answers the login of alice with ERROR: no such\|thing\n.*  login: ERROR\n  wrong password: ERROR\n`},
+		{"--types", typ(authenCHAP), []message{erring}, 0, `(?s)\S+: OK\n.*  type pap: PASS\n  type chap: ERROR\n  type mschap: PASS\n.*`},
 		{"", login, nil, 4, `(?s)\S+: FAILED: \S+ closed the connection before it answered\n.*  key: ok\n  single-connect: granted\n`},
 		{"--negative -t pap", wrong, nil, 4, `(?s)\S+: FAILED: \S+ closed the connection before it answered\n.*  login: PASS\n`},
 		{"--types", typ(authenCHAP), nil, 0, `(?s)\S+: OK\n.*  type pap: PASS\n  type chap: network\n  type mschap: PASS\n.*`},
@@ -512,7 +512,7 @@ func TestCheckLogins(t *testing.T) {
 				}
 			}
 		})
-		outcome.check(runWith(t, secretsInEnv, "", split("check alice AT "+tt.options, "AT", s.addr)...), t, tt.code, tt.out, ``)
+		runResult.check(runWith(t, secretsInEnv, "", split("check alice AT "+tt.options, "AT", s.addr)...), t, tt.code, tt.out, ``)
 	}
 }
 

@@ -34,16 +34,16 @@ type watch struct {
 	options *checkOptions
 	live    bool // standard output is a terminal, and has a line of the state as it is
 	rounds  int
-	servers []watched
+	servers []serverState
 	fault   error // with which the file of the last round was not written
 }
 
 // A watched is what a watch knows of one server.
-type watched struct {
-	name    string
-	state   string // of the last round
-	well    int    // rounds
-	changes int
+type serverState struct {
+	name     string
+	state    string // of the last round
+	okRounds int    // rounds
+	changes  int
 }
 
 // run makes a round every interval. One that takes longer leaves out those that would have begun within it.
@@ -69,23 +69,23 @@ func (w *watch) run(ctx context.Context, round func() *checkReport) (output, err
 			break // it says nothing of the servers
 		}
 		last = r
-		err = w.take(ctx, r)
+		err = w.showRound(ctx, r)
 	}
 	if w.live {
 		_ = w.write(ctx, clearLine)
 	}
 	for _, s := range w.servers {
 		if !w.inv.output.quiet {
-			w.inv.say("%s: well in %d of %s, %s", s.name, s.well, howMany(w.rounds, "round"), howMany(s.changes, "change"))
+			w.inv.logf("%s: well in %d of %s, %s", s.name, s.okRounds, howMany(w.rounds, "round"), howMany(s.changes, "change"))
 		}
 	}
 	switch {
 	case ctx.Err() != nil:
-		return &page{ending: ending{classInterrupted.exit()}}, nil
+		return &page{exitStatus: exitStatus{classInterrupted.exit()}}, nil
 	case err == nil:
 		err = w.fault
 	}
-	return &page{ending: last.ending}, err
+	return &page{exitStatus: last.exitStatus}, err
 }
 
 // clearLine takes the state off the terminal.
@@ -93,10 +93,10 @@ const clearLine = "\r\x1b[K"
 
 // take shows what a round has changed, and writes the file of the options anew. A file that cannot be
 // written is said once, and tried again.
-func (w *watch) take(ctx context.Context, r *checkReport) error {
+func (w *watch) showRound(ctx context.Context, r *checkReport) error {
 	w.rounds++
 	if w.servers == nil {
-		w.servers = make([]watched, len(r.Servers))
+		w.servers = make([]serverState, len(r.Servers))
 	}
 	var changes, failing string
 	well := 0
@@ -104,7 +104,7 @@ func (w *watch) take(ctx context.Context, r *checkReport) error {
 		known := &w.servers[i]
 		known.name = s.Server
 		if s.Error == nil {
-			known.well++
+			known.okRounds++
 			well++
 		} else {
 			failing += ", not " + s.Server
@@ -125,7 +125,7 @@ func (w *watch) take(ctx context.Context, r *checkReport) error {
 	if w.options.output != "" {
 		before := w.fault
 		if _, w.fault = r.write(w.inv.output.json); w.fault != nil && before == nil {
-			w.inv.say("%v; trying again", w.fault)
+			w.inv.logf("%v; trying again", w.fault)
 		}
 	}
 	return w.write(ctx, changes)
@@ -149,7 +149,7 @@ func (w *watch) change(s *serverCheck) string {
 			Command string `json:"command"`
 			User    string `json:"user,omitempty"`
 			*serverCheck
-		}{now, w.inv.command.name, escape(w.inv.caller.user), s})
+		}{now, w.inv.command.name, escape(w.inv.request.user), s})
 	case w.inv.output.verbose:
 		return now + " " + (&checkReport{Servers: []*serverCheck{s}}).text(true)
 	}
@@ -160,7 +160,7 @@ func (w *watch) write(ctx context.Context, text string) error {
 	if text == "" {
 		return nil
 	}
-	if _, err := io.WriteString(&outlet{ctx: ctx, to: w.inv.std.out}, text); err != nil {
+	if _, err := io.WriteString(&abandonableWriter{ctx: ctx, to: w.inv.std.out}, text); err != nil {
 		return failf(classUsage, "write the result: %w", cause(err))
 	}
 	return nil

@@ -21,7 +21,7 @@ func watchedRounds(t *testing.T, own checkOptions, out outputOptions, room int, 
 	if room > 0 {
 		inv.std.out = &lastRoom{room}
 	}
-	inv.caller.user = "al\x1bice"
+	inv.request.user = "al\x1bice"
 	ctx, interrupt := context.WithCancel(t.Context())
 	start := time.Now()
 	rounds := strings.Fields(words)
@@ -59,7 +59,7 @@ func watchedRounds(t *testing.T, own checkOptions, out outputOptions, room int, 
 			d, _ := time.ParseDuration(takes + "s")
 			time.Sleep(d)
 		}
-		r.judge(ctx.Err() != nil)
+		r.setVerdict(ctx.Err() != nil)
 		return r
 	})
 	inv.finish(result, err)

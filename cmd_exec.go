@@ -47,7 +47,7 @@ func (r *task) execute(ctx context.Context, program string, argv []string) (outp
 	status := await(cmd, err)
 	res, err := r.send(waiting, acctStop, stopArgs(started.Arguments.Request, time.Since(began), status.text))
 	if err != nil || res.class != classGranted {
-		return &executed{res, exitUnrecorded}, notConfirmed("stop", res, err, "the command "+status.did())
+		return &executed{res, exitUnrecorded}, notConfirmed("stop", res, err, "the command "+status.summary())
 	}
 	return &executed{res, status.code}, status.err
 }
@@ -119,8 +119,8 @@ type executed struct {
 	code exitCode
 }
 
-func (e *executed) conclude(err error) *failure {
-	f := e.result.conclude(err)
+func (e *executed) finish(err error) *failure {
+	f := e.result.finish(err)
 	if classOf(err) != classInterrupted {
 		e.ExitCode = e.code
 	}
@@ -130,14 +130,14 @@ func (e *executed) conclude(err error) *failure {
 func (e *executed) line() string { return "" }
 
 // An exitStatus is how a command ended, as a shell counts it.
-type exitStatus struct {
+type commandStatus struct {
 	code exitCode
 	text string // such as "exit status 3" or "signal: killed"
 	err  error  // where it did not start
 }
 
 // did says what the command did.
-func (s exitStatus) did() string {
+func (s commandStatus) summary() string {
 	if s.err != nil {
 		return "was " + s.text
 	}
@@ -156,16 +156,16 @@ func start(ctx context.Context, cmd *exec.Cmd) error {
 }
 
 // await waits for the end of cmd, which err kept from being started.
-func await(cmd *exec.Cmd, err error) exitStatus {
+func await(cmd *exec.Cmd, err error) commandStatus {
 	if err != nil {
-		return exitStatus{exitCannotRun, "not started", err}
+		return commandStatus{exitCannotRun, "not started", err}
 	}
 	_ = cmd.Wait()
 	state := cmd.ProcessState
 	if w, ok := state.Sys().(syscall.WaitStatus); ok && w.Signaled() {
-		return exitStatus{code: exitCode(128 + int(w.Signal())), text: state.String()}
+		return commandStatus{code: exitCode(128 + int(w.Signal())), text: state.String()}
 	}
-	return exitStatus{code: exitCode(state.ExitCode()), text: "exit status " + strconv.Itoa(state.ExitCode())}
+	return commandStatus{code: exitCode(state.ExitCode()), text: "exit status " + strconv.Itoa(state.ExitCode())}
 }
 
 // forward hands on to the command, until ctx ends, the signals that a terminal does not send to

@@ -14,21 +14,21 @@ import (
 )
 
 // An entry is one line of input and what becomes of it.
-type entry struct {
+type item struct {
 	job
-	line   int
-	text   string          // what a person knows it by
-	id     json.RawMessage // what a program knows it by
-	expect string          // the status that makes it a success
-	orphan bool            // a record of a task that no other record names
-	over   bool
-	size   int            // octets of the line and of what came of it; parse enters what it keeps beyond the line
-	login  authentication // the memory for the request, where it is one
+	line     int
+	text     string          // what a person knows it by
+	id       json.RawMessage // what a program knows it by
+	expect   string          // the status that makes it a success
+	noTaskID bool            // a record of a task that no other record names
+	done     bool
+	size     int            // octets of the line and of what came of it; parse enters what it keeps beyond the line
+	login    authentication // the memory for the request, where it is one
 }
 
 // asExpected says whether the entry is a success: with + and - by what it amounts to, with the
 // name of a status by that.
-func (e *entry) asExpected() bool {
+func (e *item) asExpected() bool {
 	switch e.expect {
 	case "", "+":
 		return e.class() == classGranted
@@ -41,36 +41,36 @@ func (e *entry) asExpected() bool {
 // A sequence takes requests from lines, has them carried, and shows the results in the order of
 // the lines. It holds no more of them than its window, and no more octets than maxHeld, however long
 // the input is and however long one request keeps the others waiting.
-type sequence struct {
-	inv   *invocation
-	parse func(e *entry, line []byte) error // an error is what came of the line
-	show  func(s *sequence, e *entry)       // writes to out
-	last  func(s *sequence)                 // likewise, at the end; nil for nothing
-	warn  func(format string, args ...any)  // gets what a person should know
-	kept  bool                              // who shows an entry lets go of it
-	out   *bufio.Writer
-	enc   *json.Encoder
+type orderedRun struct {
+	inv    *invocation
+	parse  func(e *item, line []byte) error // an error is what came of the line
+	show   func(s *orderedRun, e *item)     // writes to out
+	last   func(s *orderedRun)              // likewise, at the end; nil for nothing
+	warn   func(format string, args ...any) // gets what a person should know
+	retain bool                             // who shows an entry lets go of it
+	out    *bufio.Writer
+	enc    *json.Encoder
 
-	chunks  chan []*entry // from the reader; closed at the end of the input
-	chunk   []*entry      // the rest of the last one
-	free    chan *entry   // those that are not in use
-	held    atomic.Int64  // octets of lines and results that are not shown yet
-	less    chan struct{} // it has become less
-	given   int           // entries under way
-	pending []*entry      // read, and not shown yet, in order
-	readErr error         // set before chunks is closed
-	broken  bool          // the output takes nothing any more
+	chunks   chan []*item  // from the reader; closed at the end of the input
+	chunk    []*item       // the rest of the last one
+	free     chan *item    // those that are not in use
+	held     atomic.Int64  // octets of lines and results that are not shown yet
+	freed    chan struct{} // it has become less
+	inFlight int           // entries under way
+	pending  []*item       // read, and not shown yet, in order
+	readErr  error         // set before chunks is closed
+	broken   bool          // the output takes nothing any more
 
-	total   int
-	unmet   int   // of which something else was expected, failures included
-	differ  int   // of them, those that are an answer
-	denied  int   // with nothing expected
-	failed  class // of the first that is neither
-	marked  bool  // something was expected of some
-	lenient bool  // then nothing is expected of the others
-	orphans int
-	orphan  int // the line of the first of them
-	byClass [len(classes)]int
+	total         int
+	mismatches    int   // of which something else was expected, failures included
+	unexpected    int   // of them, those that are an answer
+	denied        int   // with nothing expected
+	failed        class // of the first that is neither
+	marked        bool  // something was expected of some
+	allowDenied   bool  // then nothing is expected of the others
+	noTaskIDs     int
+	firstNoTaskID int // the line of the first of them
+	byClass       [len(classes)]int
 }
 
 const (
@@ -82,24 +82,24 @@ const (
 
 // run reads lines until the input ends, or ctx does. All is shown while it runs; what is left is the
 // exit code.
-func (s *sequence) run(ctx context.Context, c *client, in io.Reader, inFlight int) (output, error) {
-	s.chunks, s.free = make(chan []*entry, 4), make(chan *entry, max(window, 4*inFlight))
+func (s *orderedRun) run(ctx context.Context, c *client, in io.Reader, inFlight int) (output, error) {
+	s.chunks, s.free = make(chan []*item, 4), make(chan *item, max(window, 4*inFlight))
 	for range cap(s.free) {
-		s.free <- new(entry)
+		s.free <- new(item)
 	}
-	s.less = make(chan struct{}, 1)
+	s.freed = make(chan struct{}, 1)
 	s.open(ctx)
-	team := newCrew(c, inFlight)
+	team := newPool(c, inFlight)
 	team.done = func(j *job) {
-		e := j.owner.(*entry)
-		s.given--
+		e := j.owner.(*item)
+		s.inFlight--
 		s.grow(e, j.session.timing.received)
 		s.done(e)
 	}
-	team.idle = func() { s.broken = s.out.Flush() != nil }
-	team.note = func(text string) { s.warn("%s", text) }
-	team.take = s.take
-	go s.read(in, &team.bell)
+	team.beforeWait = func() { s.broken = s.out.Flush() != nil }
+	team.warn = func(text string) { s.warn("%s", text) }
+	team.nextJob = s.nextJob
+	go s.read(in, &team.wakeup)
 	team.run(ctx)
 	if s.last != nil && s.total > 0 {
 		s.last(s)
@@ -112,12 +112,12 @@ func (s *sequence) run(ctx context.Context, c *client, in io.Reader, inFlight in
 	if ctx.Err() != nil {
 		class = classInterrupted
 	}
-	return &page{ending: ending{class.exit()}}, err
+	return &page{exitStatus: exitStatus{class.exit()}}, err
 }
 
 // open makes the output ready.
-func (s *sequence) open(ctx context.Context) {
-	s.out = bufio.NewWriterSize(&outlet{ctx: ctx, to: s.inv.std.out}, 64<<10)
+func (s *orderedRun) open(ctx context.Context) {
+	s.out = bufio.NewWriterSize(&abandonableWriter{ctx: ctx, to: s.inv.std.out}, 64<<10)
 	if s.inv.output.quiet {
 		s.out.Reset(io.Discard)
 	}
@@ -126,7 +126,7 @@ func (s *sequence) open(ctx context.Context) {
 }
 
 // flush writes out what is left.
-func (s *sequence) flush(ctx context.Context) error {
+func (s *orderedRun) flush(ctx context.Context) error {
 	err := s.out.Flush()
 	if err == nil {
 		return nil
@@ -139,14 +139,14 @@ func (s *sequence) flush(ctx context.Context) error {
 }
 
 // read cuts the input into lines. What has come together is handed over together.
-func (s *sequence) read(in io.Reader, bell *bell) {
+func (s *orderedRun) read(in io.Reader, bell *wakeup) {
 	r := bufio.NewReaderSize(in, 64<<10)
-	var chunk []*entry
+	var chunk []*item
 	hand := func() {
 		if len(chunk) > 0 {
 			s.chunks <- chunk
 			chunk = nil
-			bell.ring()
+			bell.notify()
 		}
 	}
 	for n := 1; ; n++ {
@@ -165,10 +165,10 @@ func (s *sequence) read(in io.Reader, bell *bell) {
 		}
 		for s.held.Load() > maxHeld {
 			hand() // what would make it less may be among them
-			<-s.less
+			<-s.freed
 		}
 		e := <-s.free
-		*e = entry{line: n}
+		*e = item{line: n}
 		e.owner = e
 		if e.err = err; err == nil {
 			e.err = s.parse(e, line)
@@ -185,7 +185,7 @@ func (s *sequence) read(in io.Reader, bell *bell) {
 	}
 	hand()
 	close(s.chunks)
-	bell.ring()
+	bell.notify()
 }
 
 // errNoRequest is a line that asks for nothing, such as a comment.
@@ -216,9 +216,9 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 }
 
 // take gives the crew the next request that was read.
-func (s *sequence) take(time.Time) (*job, time.Time, bool) {
+func (s *orderedRun) nextJob(time.Time) (*job, time.Time, bool) {
 	for !s.broken { // or nobody would see what comes of it
-		if s.held.Load() > maxHeld && s.given > 0 {
+		if s.held.Load() > maxHeld && s.inFlight > 0 {
 			return nil, time.Time{}, true
 		}
 		if len(s.chunk) == 0 {
@@ -236,7 +236,7 @@ func (s *sequence) take(time.Time) (*job, time.Time, bool) {
 		e := s.chunk[0]
 		s.chunk = s.chunk[1:]
 		if e.err == nil {
-			s.given++
+			s.inFlight++
 			return &e.job, time.Time{}, true
 		}
 		s.done(e) // a line that is no request
@@ -245,18 +245,18 @@ func (s *sequence) take(time.Time) (*job, time.Time, bool) {
 }
 
 // done shows every result whose turn has come.
-func (s *sequence) done(e *entry) {
-	e.over = true
-	for ; len(s.pending) > 0 && s.pending[0].over; s.pending = s.pending[1:] {
+func (s *orderedRun) done(e *item) {
+	e.done = true
+	for ; len(s.pending) > 0 && s.pending[0].done; s.pending = s.pending[1:] {
 		s.count(s.pending[0])
-		if s.show(s, s.pending[0]); !s.kept {
+		if s.show(s, s.pending[0]); !s.retain {
 			s.shrink(s.pending[0])
 		}
 	}
 }
 
 // hold counts an entry that was parsed, with the octets of its line and of what parse made of them.
-func (s *sequence) hold(e *entry, line int) {
+func (s *orderedRun) hold(e *item, line int) {
 	if e.err != nil {
 		line += len(e.err.Error())
 	}
@@ -266,42 +266,42 @@ func (s *sequence) hold(e *entry, line int) {
 }
 
 // grow counts n octets more that are held for an entry.
-func (s *sequence) grow(e *entry, n int) {
+func (s *orderedRun) grow(e *item, n int) {
 	e.size += n
 	s.held.Add(int64(n))
 }
 
 // shrink lets go of an entry, for another line to use.
-func (s *sequence) shrink(e *entry) {
+func (s *orderedRun) shrink(e *item) {
 	s.held.Add(-int64(e.size))
 	s.free <- e // has room for all there are
 	select {
-	case s.less <- struct{}{}:
+	case s.freed <- struct{}{}:
 	default:
 	}
 }
 
 // count keeps the totals.
-func (s *sequence) count(e *entry) {
+func (s *orderedRun) count(e *item) {
 	s.total++
 	c := e.class()
 	s.byClass[c]++
 	s.marked = s.marked || e.expect != ""
-	if e.orphan {
-		s.orphan = cmp.Or(s.orphan, e.line)
-		s.orphans++
+	if e.noTaskID {
+		s.firstNoTaskID = cmp.Or(s.firstNoTaskID, e.line)
+		s.noTaskIDs++
 	}
 	if e.asExpected() {
 		return
 	}
 	if e.expect != "" {
-		s.unmet++
+		s.mismatches++
 	}
 	switch {
 	case c > classDenied:
 		s.failed = cmp.Or(s.failed, c)
 	case e.expect != "":
-		s.differ++
+		s.unexpected++
 	default:
 		s.denied++
 	}
@@ -309,8 +309,8 @@ func (s *sequence) count(e *entry) {
 
 // class is that of the whole run: the first failure's that is not a denial, else denied where
 // something differs from what was expected or, where nothing was, is denied.
-func (s *sequence) class() class {
-	if s.failed == classGranted && (s.differ > 0 || s.denied > 0 && (!s.marked || !s.lenient)) {
+func (s *orderedRun) class() class {
+	if s.failed == classGranted && (s.unexpected > 0 || s.denied > 0 && (!s.marked || !s.allowDenied)) {
 		return classDenied
 	}
 	return s.failed

@@ -19,11 +19,11 @@ type decoder struct {
 	keyLog *keyLog // nil for none
 	port   uint16  // of the conversations that count; 0: those that begin like TACACS+
 	log    *sessionLog
-	trace  *tracer
+	dump   *dumper
 
 	tcp     reassembler
 	pipe    decodePipe        // from tcp to all the rest, which is another goroutine's while a capture is read
-	lines   belt[decodeLines] // to log, which is a third one's
+	lines   pipe[decodeLines] // to log, which is a third one's
 	clients map[netip.Addr]*decodeClient
 	others  decodeClient // all clients for which there is no room
 	open    decodeQueue
@@ -65,7 +65,7 @@ func newDecode(o *optionSet) action {
 	o.add(&opts.keyLists, "key-list", "FILE", "file with a candidate key on every line; repeatable")
 	o.add((*toggle)(&opts.summary), "summary", "", "a table in place of the sessions: the servers and their time, and the clients that\nhave trouble")
 	return func(ctx context.Context, inv *invocation) (output, error) {
-		inv.std.err = &outlet{ctx: ctx, to: inv.std.err}
+		inv.std.err = &abandonableWriter{ctx: ctx, to: inv.std.err}
 		d, err := opts.decoder(ctx, inv)
 		if err != nil {
 			return nil, err
@@ -74,7 +74,7 @@ func newDecode(o *optionSet) action {
 		if len(files) == 0 {
 			files = []string{"-"}
 		}
-		err = d.run(ctx, inv, files)
+		err = d.readFiles(ctx, inv, files)
 		report := d.report()
 		if ctx.Err() != nil {
 			report.ExitCode, err = classInterrupted.exit(), nil
@@ -93,9 +93,9 @@ func (opts *decodeOptions) decoder(ctx context.Context, inv *invocation) (*decod
 		return nil, err
 	}
 	d := &decoder{port: uint16(inv.server.port), clients: make(map[netip.Addr]*decodeClient),
-		pipe: decodePipe{belt: newBelt[decodeBatch]()}, lines: newBelt[decodeLines]()}
+		pipe: decodePipe{pipe: newPipe[decodeBatch]()}, lines: newPipe[decodeLines]()}
 	var err error
-	if len(opts.keyLists) == 0 || inv.key.ways() > 0 { // else the environment's is not asked for
+	if len(opts.keyLists) == 0 || inv.key.sourceCount() > 0 { // else the environment's is not asked for
 		if d.keys, err = inv.givenKeys(ctx); err != nil {
 			return nil, err
 		}
@@ -110,21 +110,21 @@ func (opts *decodeOptions) decoder(ctx context.Context, inv *invocation) (*decod
 			return nil, err
 		}
 	}
-	var out io.Writer = &outlet{ctx: ctx, to: inv.std.out}
+	var out io.Writer = &abandonableWriter{ctx: ctx, to: inv.std.out}
 	if inv.output.quiet {
 		out = io.Discard
 	}
-	d.log = &sessionLog{out: out, tell: func(string, ...any) {}, json: inv.output.json, verbose: inv.output.verbose}
+	d.log = &sessionLog{out: out, warnf: func(string, ...any) {}, json: inv.output.json, verbose: inv.output.verbose}
 	if opts.summary {
 		d.summary = &decodeSummary{servers: make(map[netip.AddrPort]*serverCount)}
 	}
 	if inv.output.debug {
-		d.trace = &tracer{out: inv.std.err, showSecrets: inv.output.showSecrets}
+		d.dump = &dumper{out: inv.std.err, showSecrets: inv.output.showSecrets}
 	}
 	if d.port != 0 {
 		d.tcp.want = func(a, b netip.AddrPort) bool { return a.Port() == d.port || b.Port() == d.port }
 	}
-	d.tcp.said, d.tcp.gap, d.tcp.ended = d.pipe.said, d.pipe.gap, d.pipe.ended
+	d.tcp.onData, d.tcp.onGap, d.tcp.onClose = d.pipe.onData, d.pipe.onGap, d.pipe.onClose
 	return d, nil
 }
 
@@ -152,7 +152,7 @@ func (opts *decodeOptions) checkStdin(inv *invocation, keyLog string) error {
 }
 
 // run reads the files in their order, as if they were one, and says at the end what was read.
-func (d *decoder) run(ctx context.Context, inv *invocation, files []string) error {
+func (d *decoder) readFiles(ctx context.Context, inv *invocation, files []string) error {
 	var wrong error
 	var last time.Time
 	// Memory that is never touched, and so takes no room, but counts for the collector, which would
@@ -160,7 +160,7 @@ func (d *decoder) run(ctx context.Context, inv *invocation, files []string) erro
 	ballast := make([]byte, 6<<20)
 	defer runtime.KeepAlive(ballast)
 	for _, name := range files {
-		stop := d.setOff()
+		stop := d.startStages()
 		err := d.read(ctx, inv, name, &last)
 		stop() // what is wrong with a file stands behind its packets
 		if ctx.Err() != nil || d.log.failed() {
@@ -169,17 +169,17 @@ func (d *decoder) run(ctx context.Context, inv *invocation, files []string) erro
 		if wrong == nil {
 			wrong = err
 		} else if err != nil {
-			inv.say("%v", err)
+			inv.logf("%v", err)
 		}
 	}
-	stop := d.setOff()
+	stop := d.startStages()
 	d.tcp.finish(last)
 	stop()
-	if err := cmp.Or(d.log.close(), d.trace.close()); err != nil {
+	if err := cmp.Or(d.log.close(), d.dump.close()); err != nil {
 		return err
 	}
 	if !inv.output.quiet {
-		d.tellTotals(inv)
+		d.printTotals(inv)
 	}
 	if wrong == nil && len(d.keys) > 0 && d.count.unread > 0 && d.count.fitted == 0 {
 		return failf(classProtocol, "no session fits any key that was given").
@@ -204,7 +204,7 @@ func (d *decoder) read(ctx context.Context, inv *invocation, name string, last *
 		return err
 	}
 	for f := new(frame); ; {
-		if err := c.next(f); err == io.EOF {
+		if err := c.nextFrame(f); err == io.EOF {
 			return nil
 		} else if err != nil {
 			return err
@@ -223,7 +223,7 @@ type decodeInput struct {
 }
 
 func (in *decodeInput) Read(p []byte) (int, error) {
-	if in.pipe.hand(); in.log.failed() {
+	if in.pipe.flush(); in.log.failed() {
 		return 0, errors.New("nobody takes what comes of it")
 	}
 	n := 0
@@ -235,11 +235,11 @@ func (in *decodeInput) Read(p []byte) (int, error) {
 }
 
 // tellTotals says on standard error what was read, and what was not.
-func (d *decoder) tellTotals(inv *invocation) {
+func (d *decoder) printTotals(inv *invocation) {
 	n := &d.count
-	inv.say("frames: %d, conversations of TACACS+: %d, sessions: %d", d.tcp.dropped.frames, n.conversations, n.sessions)
+	inv.logf("frames: %d, conversations of TACACS+: %d, sessions: %d", d.tcp.dropped.frames, n.conversations, n.sessions)
 	var lost []string
-	d.tcp.dropped.octets = n.missing
+	d.tcp.dropped.missing = n.missing
 	if text := d.tcp.dropped.String(); text != "" {
 		lost = append(lost, text)
 	}
@@ -257,12 +257,12 @@ func (d *decoder) tellTotals(inv *invocation) {
 		}
 	}
 	if len(lost) > 0 {
-		inv.say("not read: %s", strings.Join(lost, ", "))
+		inv.logf("not read: %s", strings.Join(lost, ", "))
 	}
 	switch {
 	case n.unread > 0 && len(d.keys) == 0:
-		inv.say("no key was given: headers and timing only; --key-file FILE reads more")
+		inv.logf("no key was given: headers and timing only; --key-file FILE reads more")
 	case n.unread > 0:
-		inv.say("sessions that fit no key: %d", n.unread)
+		inv.logf("sessions that fit no key: %d", n.unread)
 	}
 }

@@ -37,20 +37,20 @@ func (d *decoder) clientOf(addr netip.Addr) *decodeClient {
 
 // decode reads the body of a packet, which it makes clear: m is the message, text that body. Both are nil
 // where it was not read.
-func (d *decoder) decode(s *decodeSession, h *header, body []byte) (m layouter, text []byte) {
+func (d *decoder) decode(s *decodeSession, h *header, body []byte) (m message, text []byte) {
 	switch {
 	case h.length == 0: // RFC 8907 section 3.6
 		return nil, nil
 	case s.unread:
 		return nil, nil
-	case h.flags&flagUnencrypted != 0 || s.talk.tls != nil:
+	case h.flags&flagUnencrypted != 0 || s.stream.tls != nil:
 		if m := d.messages.of(h); d.codec.decode(body, m) == nil {
 			return m, body
 		}
 	case len(d.keys) == 0:
-	case s.from >= 0:
-		if m := d.reveal(h, body, s.from, false); m != nil {
-			s.sure = s.sure || credible(m)
+	case s.keyIndex >= 0:
+		if m := d.tryKey(h, body, s.keyIndex, false); m != nil {
+			s.confirmed = s.confirmed || plausible(m)
 			return m, body
 		}
 	default:
@@ -66,24 +66,24 @@ func (d *decoder) decode(s *decodeSession, h *header, body []byte) (m layouter, 
 // another candidate. A wrong key can make the lengths add up by chance: for a long packet once in some
 // hundred. So what the fields say has to make sense; where it does for none, the lengths will do until
 // another packet of the session decides.
-func (d *decoder) findKey(s *decodeSession, h *header, body []byte) layouter {
-	who := s.talk.who
-	s.sure = true
-	if m := d.reveal(h, body, who.key, true); m != nil {
-		s.from = who.key
+func (d *decoder) findKey(s *decodeSession, h *header, body []byte) message {
+	who := s.stream.client
+	s.confirmed = true
+	if m := d.tryKey(h, body, who.key, true); m != nil {
+		s.keyIndex = who.key
 		return m
 	}
 	for i := range d.keys {
-		if d.promises(h, body, i) {
-			if m := d.reveal(h, body, i, true); m != nil {
-				s.from, who.key = i, i
+		if d.lengthsMatch(h, body, i) {
+			if m := d.tryKey(h, body, i, true); m != nil {
+				s.keyIndex, who.key = i, i
 				return m
 			}
 		}
 	}
-	s.sure = false
-	if m := d.reveal(h, body, who.key, false); m != nil {
-		s.from = who.key
+	s.confirmed = false
+	if m := d.tryKey(h, body, who.key, false); m != nil {
+		s.keyIndex = who.key
 		return m
 	}
 	return nil
@@ -91,9 +91,9 @@ func (d *decoder) findKey(s *decodeSession, h *header, body []byte) layouter {
 
 // reveal makes the body of a packet clear with a candidate key and reads it; nil where the lengths do not
 // add up or, where it is to be credible, what it says makes no sense: then the body is as it was.
-func (d *decoder) reveal(h *header, body []byte, key int, credibly bool) layouter {
+func (d *decoder) tryKey(h *header, body []byte, key int, credibly bool) message {
 	obfuscate(h, d.keys[key].value, body)
-	if m := d.messages.of(h); d.codec.decode(body, m) == nil && (!credibly || credible(m)) {
+	if m := d.messages.of(h); d.codec.decode(body, m) == nil && (!credibly || plausible(m)) {
 		return m
 	}
 	obfuscate(h, d.keys[key].value, body)
@@ -101,13 +101,13 @@ func (d *decoder) reveal(h *header, body []byte, key int, credibly bool) layoute
 }
 
 // promises says whether the first octets of a body can be right with a candidate key: it costs one MD5.
-func (d *decoder) promises(h *header, body []byte, key int) bool {
+func (d *decoder) lengthsMatch(h *header, body []byte, key int) bool {
 	d.body = append(d.body[:0], body[:min(len(body), md5.Size)]...)
 	obfuscate(h, d.keys[key].value, d.body)
 	m := d.messages.of(h)
 	d.codec = codec{fields: d.codec.fields[:0], reading: true, buf: d.body}
 	if m.layout(&d.codec); d.codec.err != nil { // more lengths follow: those of arguments
-		return len(body) > len(d.body) && credible(m)
+		return len(body) > len(d.body) && plausible(m)
 	}
 	size := len(d.body) - len(d.codec.buf)
 	for _, f := range d.codec.fields {

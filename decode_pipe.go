@@ -3,17 +3,17 @@ package main
 import "time"
 
 // A belt carries loads to another goroutine, in their order, and takes the empty ones back.
-type belt[T any] struct {
+type pipe[T any] struct {
 	filled  chan *T
 	emptied chan *T
-	load    *T // that is being filled
+	chunk   *T // that is being filled
 }
 
-const maxLoads = 4 // on their way
+const maxChunks = 4 // on their way
 
-func newBelt[T any]() belt[T] {
-	b := belt[T]{filled: make(chan *T, maxLoads), emptied: make(chan *T, maxLoads), load: new(T)}
-	for range maxLoads {
+func newPipe[T any]() pipe[T] {
+	b := pipe[T]{filled: make(chan *T, maxChunks), emptied: make(chan *T, maxChunks), chunk: new(T)}
+	for range maxChunks {
 		b.emptied <- new(T)
 	}
 	return b
@@ -22,7 +22,7 @@ func newBelt[T any]() belt[T] {
 // start has take called with every load, in another goroutine, and idle whenever there is none to take.
 // The function that it returns hands over the last one, and waits until it was taken. The belt can start
 // again then.
-func (b *belt[T]) start(take func(*T), idle func()) (stop func()) {
+func (b *pipe[T]) start(take func(*T), idle func()) (stop func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -39,131 +39,131 @@ func (b *belt[T]) start(take func(*T), idle func()) (stop func()) {
 		}
 	}()
 	return func() {
-		b.pass()
+		b.send()
 		b.filled <- nil
 		<-done
 	}
 }
 
 // pass hands over the load.
-func (b *belt[T]) pass() {
-	b.filled <- b.load
-	b.load = <-b.emptied
+func (b *pipe[T]) send() {
+	b.filled <- b.chunk
+	b.chunk = <-b.emptied
 }
 
 // A decodePipe carries what the reassembler tells to the goroutine that makes sessions of it: to read a
 // capture and put it together again is a third of the work.
 type decodePipe struct {
-	belt[decodeBatch]
-	talks []*decodeTalk // to be used again
+	pipe[decodeBatch]
+	free []*tacacsStream // to be used again
 }
 
 // A decodeBatch is some events, the octets of all of them, and the talks that ended with it.
 type decodeBatch struct {
 	events []decodeEvent
 	octets []byte
-	over   []*decodeTalk
+	over   []*tacacsStream
 }
 
 // A decodeEvent is what one call of the reassembler tells.
 type decodeEvent struct {
-	talk *decodeTalk
-	kind decodeEventKind
-	from int
-	n    int // octets that were said, or are missing
-	at   time.Time
+	stream *tacacsStream
+	kind   decodeEventKind
+	from   int
+	n      int // octets that were said, or are missing
+	at     time.Time
 }
 
 type decodeEventKind uint8
 
 const (
-	eventSaid decodeEventKind = iota
+	eventData decodeEventKind = iota
 	eventGap
-	eventEnded
+	eventClose
 )
 
 const (
-	batchOctets = 64 << 10 // about as many make a batch
+	batchBytes  = 64 << 10 // about as many make a batch
 	batchEvents = 1 << 11
 )
 
 // hand gives the batch away.
-func (p *decodePipe) hand() {
-	if len(p.load.events) > 0 {
-		p.pass()
-		p.talks, p.load.over = append(p.talks, p.load.over...), p.load.over[:0]
+func (p *decodePipe) flush() {
+	if len(p.chunk.events) > 0 {
+		p.send()
+		p.free, p.chunk.over = append(p.free, p.chunk.over...), p.chunk.over[:0]
 	}
 }
 
 // add notes an event of a conversation.
 func (p *decodePipe) add(c *conversation, kind decodeEventKind, from int, at time.Time, n int, octets []byte) {
-	t, ok := c.owner.(*decodeTalk)
+	t, ok := c.owner.(*tacacsStream)
 	if !ok {
-		if kind == eventEnded {
+		if kind == eventClose {
 			return
 		}
-		t = p.talk(c)
+		t = p.newStream(c)
 		c.owner = t
 	}
 	c.ignored = t.ignored.Load()
-	p.load.events = append(p.load.events, decodeEvent{t, kind, from, n, at})
-	p.load.octets = append(p.load.octets, octets...)
-	if len(p.load.octets) >= batchOctets || len(p.load.events) >= batchEvents {
-		p.hand()
+	p.chunk.events = append(p.chunk.events, decodeEvent{t, kind, from, n, at})
+	p.chunk.octets = append(p.chunk.octets, octets...)
+	if len(p.chunk.octets) >= batchBytes || len(p.chunk.events) >= batchEvents {
+		p.flush()
 	}
 }
 
 // talk makes a talk of a conversation.
-func (p *decodePipe) talk(c *conversation) *decodeTalk {
-	var t *decodeTalk
-	if n := len(p.talks); n > 0 {
-		t, p.talks = p.talks[n-1], p.talks[:n-1]
+func (p *decodePipe) newStream(c *conversation) *tacacsStream {
+	var t *tacacsStream
+	if n := len(p.free); n > 0 {
+		t, p.free = p.free[n-1], p.free[:n-1]
 	} else {
-		t = new(decodeTalk)
+		t = new(tacacsStream)
 	}
-	*t = decodeTalk{ends: c.ends, began: c.began, client: -1, partial: !c.opened, open: t.open[:0]}
+	*t = tacacsStream{ends: c.ends, began: c.began, clientEnd: -1, partial: !c.opened, open: t.open[:0]}
 	if c.opened {
-		t.client = 0
+		t.clientEnd = 0
 	}
-	for i := range t.sides {
-		t.sides[i].lost = t.partial
+	for i := range t.directions {
+		t.directions[i].lost = t.partial
 	}
 	return t
 }
 
 // said, gap and ended are what the reassembler calls.
-func (p *decodePipe) said(c *conversation, from int, at time.Time, octets []byte) {
-	p.add(c, eventSaid, from, at, len(octets), octets)
+func (p *decodePipe) onData(c *conversation, from int, at time.Time, octets []byte) {
+	p.add(c, eventData, from, at, len(octets), octets)
 }
 
-func (p *decodePipe) gap(c *conversation, from int, at time.Time, missing int) {
+func (p *decodePipe) onGap(c *conversation, from int, at time.Time, missing int) {
 	p.add(c, eventGap, from, at, missing, nil)
 }
 
-func (p *decodePipe) ended(c *conversation, at time.Time) { p.add(c, eventEnded, 0, at, 0, nil) }
+func (p *decodePipe) onClose(c *conversation, at time.Time) { p.add(c, eventClose, 0, at, 0, nil) }
 
 // hear takes a batch of events.
-func (d *decoder) hear(b *decodeBatch) {
+func (d *decoder) consume(b *decodeBatch) {
 	octets := b.octets
 	for i := range b.events {
 		switch e := &b.events[i]; e.kind {
-		case eventSaid:
-			d.said(e.talk, e.from, e.at, octets[:e.n])
+		case eventData:
+			d.onData(e.stream, e.from, e.at, octets[:e.n])
 			octets = octets[e.n:]
 		case eventGap:
-			d.gap(e.talk, e.from, e.n)
-		case eventEnded:
-			d.ended(e.talk, e.at)
-			b.over = append(b.over, e.talk)
+			d.onGap(e.stream, e.from, e.n)
+		case eventClose:
+			d.onClose(e.stream, e.at)
+			b.over = append(b.over, e.stream)
 		}
 	}
 	b.events, b.octets = b.events[:0], b.octets[:0]
 }
 
 // setOff sets both belts in motion, and stop waits until all that was told is written.
-func (d *decoder) setOff() (stop func()) {
+func (d *decoder) startStages() (stop func()) {
 	written := d.lines.start(d.write, func() { _ = d.log.flush() }) // an error stays with the log
-	heard := d.pipe.start(d.hear, d.idle)
+	heard := d.pipe.start(d.consume, d.idle)
 	return func() {
 		heard()
 		written()
@@ -183,15 +183,15 @@ const (
 
 // print has a record written, which keeps some octets of packets in memory.
 func (d *decoder) print(r *sessionRecord, kept int) {
-	if d.trace != nil { // its line stands behind its packets
+	if d.dump != nil { // its line stands behind its packets
 		d.log.write(r)
 		d.log.flush()
 		return
 	}
-	lines := d.lines.load
+	lines := d.lines.chunk
 	lines.records, lines.kept = append(lines.records, *r), lines.kept+kept
 	if len(lines.records) >= maxLines || lines.kept >= maxLinesKept {
-		d.lines.pass()
+		d.lines.send()
 	}
 }
 
@@ -206,7 +206,7 @@ func (d *decoder) write(lines *decodeLines) {
 
 // idle has the lines written of all that was heard.
 func (d *decoder) idle() {
-	if len(d.lines.load.records) > 0 {
-		d.lines.pass()
+	if len(d.lines.chunk.records) > 0 {
+		d.lines.send()
 	}
 }

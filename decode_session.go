@@ -8,14 +8,14 @@ import (
 
 // A decodeSession is a session under way.
 type decodeSession struct {
-	observation
-	talk   *decodeTalk
-	typ    packetType
-	from   int  // the candidate key that reads it; -1 for none
-	sure   bool // one of its packets fits that key in all that it says
-	unread bool // one of its packets was not read
-	hit    bool // octets are missing that may have been its own
-	kept   int  // octets
+	sessionTracker
+	stream    *tacacsStream
+	typ       packetType
+	keyIndex  int  // the candidate key that reads it; -1 for none
+	confirmed bool // one of its packets fits that key in all that it says
+	unread    bool // one of its packets was not read
+	damaged   bool // octets are missing that may have been its own
+	kept      int  // octets
 
 	newer, older *decodeSession // in the decodeQueue
 }
@@ -27,10 +27,10 @@ const (
 )
 
 // packet takes a packet of a conversation: its session goes on with it, or begins, or is over.
-func (d *decoder) packet(t *decodeTalk, from int, at time.Time, h *header, body []byte) {
+func (d *decoder) packet(t *tacacsStream, from int, at time.Time, h *header, body []byte) {
 	s := t.find(h.sessionID)
 	if s != nil && h.seqNo == 1 { // the number is used again
-		d.leave(s)
+		d.closeSession(s)
 		s = nil
 	}
 	switch {
@@ -44,7 +44,7 @@ func (d *decoder) packet(t *decodeTalk, from int, at time.Time, h *header, body 
 	m, text := d.decode(s, h, body)
 	d.show(t, from, at, h, text, m, s.secrets)
 	if h.seqNo == s.seqNo+1 {
-		s.hit = false
+		s.damaged = false
 	}
 	if s.packet(at, h, m) {
 		s.kept, d.kept = s.kept+len(body), d.kept+len(body) // what the server says is a part of it
@@ -53,7 +53,7 @@ func (d *decoder) packet(t *decodeTalk, from int, at time.Time, h *header, body 
 }
 
 // find is the session of that number in a conversation, nil for none.
-func (t *decodeTalk) find(id uint32) *decodeSession {
+func (t *tacacsStream) find(id uint32) *decodeSession {
 	for _, s := range t.open {
 		if s.id == id {
 			return s
@@ -63,7 +63,7 @@ func (t *decodeTalk) find(id uint32) *decodeSession {
 }
 
 // start begins a session. Where there is no room, the one that began first has to go.
-func (d *decoder) start(t *decodeTalk, h *header, size int) *decodeSession {
+func (d *decoder) start(t *tacacsStream, h *header, size int) *decodeSession {
 	if len(t.open) == maxDialogues {
 		d.giveUp(t.open[0])
 	}
@@ -76,7 +76,7 @@ func (d *decoder) start(t *decodeTalk, h *header, size int) *decodeSession {
 	} else {
 		s = new(decodeSession)
 	}
-	*s = decodeSession{talk: t, typ: h.typ, from: -1, kept: size}
+	*s = decodeSession{stream: t, typ: h.typ, keyIndex: -1, kept: size}
 	s.id, s.peer, s.server = h.sessionID, t.peer(), t.server()
 	d.kept += size
 	t.open = append(t.open, s)
@@ -90,12 +90,12 @@ func (d *decoder) giveUp(s *decodeSession) {
 	if !s.unread || s.seqNo%2 == 1 {
 		d.count.dropped++
 	}
-	d.leave(s)
+	d.closeSession(s)
 }
 
 // leave ends a session of which no more packets come.
-func (d *decoder) leave(s *decodeSession) {
-	if s.observation.leave(); s.hit {
+func (d *decoder) closeSession(s *decodeSession) {
+	if s.sessionTracker.close(); s.damaged {
 		s.status = statusCut
 	}
 	if s.unread && s.seqNo%2 == 0 {
@@ -106,8 +106,8 @@ func (d *decoder) leave(s *decodeSession) {
 
 // finish prints a session that is over, and forgets it.
 func (d *decoder) finish(s *decodeSession) {
-	t := s.talk
-	if s.from >= 0 && !s.sure { // its lengths add up, and nothing else speaks for the key
+	t := s.stream
+	if s.keyIndex >= 0 && !s.confirmed { // its lengths add up, and nothing else speaks for the key
 		s.sessionRecord = sessionRecord{at: s.at, peer: s.peer, server: s.server, id: s.id, request: requestOf(s.typ), status: s.status, took: s.took, total: s.total, packets: s.packets}
 		s.unread = true
 	}
@@ -118,12 +118,12 @@ func (d *decoder) finish(s *decodeSession) {
 	switch {
 	case s.unread:
 		d.count.unread++
-	case s.from >= 0:
+	case s.keyIndex >= 0:
 		d.count.fitted++
-		s.key = d.keys[s.from].source
+		s.sessionTracker.key = d.keys[s.keyIndex].source
 	}
 	if d.summary != nil {
-		d.summary.add(t.who, &s.sessionRecord)
+		d.summary.add(t.client, &s.sessionRecord)
 	} else {
 		d.print(&s.sessionRecord, s.kept)
 	}
@@ -135,15 +135,15 @@ func (d *decoder) finish(s *decodeSession) {
 }
 
 // show is -d: one packet as text, in clear where it was read.
-func (d *decoder) show(t *decodeTalk, from int, at time.Time, h *header, body []byte, m layouter, secrets []string) {
-	if d.trace == nil {
+func (d *decoder) show(t *tacacsStream, from int, at time.Time, h *header, body []byte, m message, secrets []string) {
+	if d.dump == nil {
 		return
 	}
 	what := fmt.Sprintf("%s >", t.ends[from])
 	if !at.IsZero() {
 		what = at.UTC().Format(timeLayout) + " " + what
 	}
-	d.trace.packet(what, t.ends[1-from], h, body, m, secrets...)
+	d.dump.packet(what, t.ends[1-from], h, body, m, secrets...)
 }
 
 // A decodeQueue is all sessions under way, by when they began.

@@ -7,23 +7,23 @@ import (
 )
 
 // A decodeTalk is what a conversation is to the decoder.
-type decodeTalk struct {
-	ends    [2]netip.AddrPort
-	began   time.Time
-	ignored atomic.Bool // it is not TACACS+: what else it says does not matter
-	client  int         // which end; -1 until a packet says it, where no SYN did
-	heard   bool        // octets of it, or that some are missing
-	begun   bool        // it is TACACS+: a packet was there
-	partial bool        // packets may be missing: it began before the capture, or had a gap
-	skipped int         // octets in which there was no header
-	sides   [2]decodeSide
-	open    []*decodeSession
-	who     *decodeClient
-	tls     *tlsConversation // nil where it is in clear
+type tacacsStream struct {
+	ends       [2]netip.AddrPort
+	began      time.Time
+	ignored    atomic.Bool // it is not TACACS+: what else it says does not matter
+	clientEnd  int         // which end; -1 until a packet says it, where no SYN did
+	sawData    bool        // octets of it, or that some are missing
+	recognized bool        // it is TACACS+: a packet was there
+	partial    bool        // packets may be missing: it began before the capture, or had a gap
+	skipped    int         // octets in which there was no header
+	directions [2]streamDirection
+	open       []*decodeSession
+	client     *decodeClient
+	tls        *tlsConversation // nil where it is in clear
 }
 
 // A decodeSide is what one end says.
-type decodeSide struct {
+type streamDirection struct {
 	held []byte // a packet that is not whole yet
 	lost bool   // where the next packet begins is not known: it is searched for
 }
@@ -36,12 +36,12 @@ const (
 )
 
 // said takes octets of a conversation, in order.
-func (d *decoder) said(t *decodeTalk, from int, at time.Time, octets []byte) {
+func (d *decoder) onData(t *tacacsStream, from int, at time.Time, octets []byte) {
 	if t.ignored.Load() {
 		return
 	}
-	if !t.heard {
-		if t.heard = true; looksLikeTLS(octets) && !d.startTLS(t) {
+	if !t.sawData {
+		if t.sawData = true; looksLikeTLS(octets) && !d.startTLS(t) {
 			return
 		}
 	}
@@ -58,7 +58,7 @@ func looksLikeTLS(b []byte) bool {
 }
 
 // startTLS makes the application data of a conversation its octets. There may be no room for one more.
-func (d *decoder) startTLS(t *decodeTalk) bool {
+func (d *decoder) startTLS(t *tacacsStream) bool {
 	if d.tlsOpen == maxDecodedTLS {
 		d.count.dropped++
 		return false
@@ -69,8 +69,8 @@ func (d *decoder) startTLS(t *decodeTalk) bool {
 }
 
 // octets cuts what a side says into packets, and keeps what is left over for the next time.
-func (d *decoder) octets(t *decodeTalk, from int, at time.Time, octets []byte) {
-	s := &t.sides[from]
+func (d *decoder) octets(t *tacacsStream, from int, at time.Time, octets []byte) {
+	s := &t.directions[from]
 	before := len(s.held)
 	if before > 0 {
 		s.held = append(s.held, octets...)
@@ -83,16 +83,16 @@ func (d *decoder) octets(t *decodeTalk, from int, at time.Time, octets []byte) {
 	d.partial += len(rest) - before
 	if d.partial > maxPartialAll {
 		d.count.dropped++
-		d.lose(t, from)
+		d.loseSync(t, from)
 	}
 }
 
 // packets takes the packets that are whole. The rest are octets of one that is not.
-func (d *decoder) packets(t *decodeTalk, from int, at time.Time, octets []byte) (rest []byte) {
-	s := &t.sides[from]
+func (d *decoder) packets(t *tacacsStream, from int, at time.Time, octets []byte) (rest []byte) {
+	s := &t.directions[from]
 	for len(octets) > 0 {
 		if !t.fits(from, octets) {
-			if !t.begun && (!t.partial || t.skipped > maxUnrecognized) {
+			if !t.recognized && (!t.partial || t.skipped > maxUnrecognized) {
 				t.ignored.Store(true)
 				return nil
 			}
@@ -114,7 +114,7 @@ func (d *decoder) packets(t *decodeTalk, from int, at time.Time, octets []byte) 
 			continue
 		}
 		s.lost = false
-		if !t.begun {
+		if !t.recognized {
 			d.recognize(t, from, &h)
 		}
 		d.packet(t, from, at, &h, octets[headerLen:n])
@@ -135,11 +135,11 @@ func nextHeader(b []byte) int {
 
 // fits says whether octets begin like the header of a packet from that side, as far as they go.
 // RFC 8907 section 4.1.
-func (t *decodeTalk) fits(from int, b []byte) bool {
+func (t *tacacsStream) fits(from int, b []byte) bool {
 	switch {
 	case version(b[0]) != minorDefault && version(b[0]) != minorOne:
 	case len(b) > 1 && (packetType(b[1]) < typeAuthen || packetType(b[1]) > typeAcct):
-	case len(b) > 2 && (b[2] == 0 || t.client >= 0 && (b[2]%2 == 1) != (from == t.client)):
+	case len(b) > 2 && (b[2] == 0 || t.clientEnd >= 0 && (b[2]%2 == 1) != (from == t.clientEnd)):
 	case len(b) > 9 && (b[8] != 0 || b[9] != 0): // over maxBody
 	default:
 		return true
@@ -148,62 +148,62 @@ func (t *decodeTalk) fits(from int, b []byte) bool {
 }
 
 // recognize notes that a conversation is TACACS+, and which end is the client.
-func (d *decoder) recognize(t *decodeTalk, from int, h *header) {
-	if t.begun = true; t.client < 0 {
-		t.client = from
+func (d *decoder) recognize(t *tacacsStream, from int, h *header) {
+	if t.recognized = true; t.clientEnd < 0 {
+		t.clientEnd = from
 		if h.seqNo%2 == 0 {
-			t.client = 1 - from
+			t.clientEnd = 1 - from
 		}
 	}
 	t.partial = t.partial || h.seqNo != 1 // one direction was captured, or the first packets came to nothing
-	t.who = d.clientOf(t.peer().Addr())
+	t.client = d.clientOf(t.peer().Addr())
 	d.count.conversations++
 }
 
-func (t *decodeTalk) peer() netip.AddrPort   { return t.ends[max(t.client, 0)] }
-func (t *decodeTalk) server() netip.AddrPort { return t.ends[1-max(t.client, 0)] }
+func (t *tacacsStream) peer() netip.AddrPort   { return t.ends[max(t.clientEnd, 0)] }
+func (t *tacacsStream) server() netip.AddrPort { return t.ends[1-max(t.clientEnd, 0)] }
 
 // gap notes that octets of a side are missing: the session that waits for them is cut short, and the side
 // goes on where the next header is.
-func (d *decoder) gap(t *decodeTalk, from, missing int) {
+func (d *decoder) onGap(t *tacacsStream, from, missing int) {
 	if t.ignored.Load() {
 		return
 	}
 	d.count.missing += missing
-	if t.heard = true; t.tls != nil {
+	if t.sawData = true; t.tls != nil {
 		t.tls.gap(from, missing)
 	}
-	d.lose(t, from)
+	d.loseSync(t, from)
 }
 
 // lose gives up what there is of a packet, whose other octets are missing.
-func (d *decoder) lose(t *decodeTalk, from int) {
-	s := &t.sides[from]
+func (d *decoder) loseSync(t *tacacsStream, from int) {
+	s := &t.directions[from]
 	d.partial -= len(s.held)
 	s.held, s.lost, t.partial = s.held[:0], true, true
 	for _, o := range t.open {
-		o.hit = true
+		o.damaged = true
 	}
 }
 
 // ended takes the end of a conversation.
-func (d *decoder) ended(t *decodeTalk, at time.Time) {
+func (d *decoder) onClose(t *tacacsStream, at time.Time) {
 	if t.tls != nil {
 		d.tlsOpen--
 		t.tls.add(0, at, nil) // what waited for its secret
 		d.endTLS(t)
 	}
 	for len(t.open) > 0 {
-		d.leave(t.open[0])
+		d.closeSession(t.open[0])
 	}
-	for i := range t.sides {
-		d.partial -= len(t.sides[i].held)
+	for i := range t.directions {
+		d.partial -= len(t.directions[i].held)
 	}
 }
 
 // endTLS prints what kept a TLS conversation from being read. One of a port that is none of TACACS+ may
 // be anything, and is counted only.
-func (d *decoder) endTLS(t *decodeTalk) {
+func (d *decoder) endTLS(t *tacacsStream) {
 	why := t.tls.problem
 	if d.keyLog == nil {
 		why = "there is no key log (--keylog)"
@@ -211,7 +211,7 @@ func (d *decoder) endTLS(t *decodeTalk) {
 	switch expected := d.port != 0 || isTACACSPort(t.ends[0].Port()) || isTACACSPort(t.ends[1].Port()); {
 	case why == "" && t.tls.alert == "":
 		return
-	case !expected && !t.begun:
+	case !expected && !t.recognized:
 		d.count.otherTLS++
 		return
 	}

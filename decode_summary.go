@@ -74,7 +74,7 @@ type decodeReport struct {
 	Command string          `json:"command"`
 	Servers []serverSummary `json:"servers"`
 	Clients []clientSummary `json:"clients"` // that have trouble
-	ending
+	exitStatus
 	empty bool
 }
 
@@ -146,7 +146,7 @@ func nameOf(addr string, valid bool) string {
 	return addr
 }
 
-func (r *decodeReport) block() string { return r.line() }
+func (r *decodeReport) verbose() string { return r.line() }
 
 func (r *decodeReport) json() string {
 	if r.empty {

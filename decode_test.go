@@ -67,14 +67,14 @@ func (w *tapeWire) segment(from int, flags tcpFlags, octets []byte) {
 func (w *tapeWire) say(from int, octets []byte) { w.segment(from, flagACK, octets) }
 
 // packet is one packet of a session: those with odd numbers are the client's.
-func (w *tapeWire) packet(id uint32, seqNo uint8, m layouter) []byte {
+func (w *tapeWire) packet(id uint32, seqNo uint8, m message) []byte {
 	own := reflect.New(reflect.TypeOf(m).Elem()) // tests share messages, and encoding writes to one
 	own.Elem().Set(reflect.ValueOf(m).Elem())
-	return packed(header{version: w.version, typ: typeOf(m), seqNo: seqNo, flags: w.flags, sessionID: id}, w.key, own.Interface().(layouter))
+	return packed(header{version: w.version, typ: typeOf(m), seqNo: seqNo, flags: w.flags, sessionID: id}, w.key, own.Interface().(message))
 }
 
 // session sends a START or REQUEST and what follows, the first one with the number 1.
-func (w *tapeWire) session(id uint32, messages ...layouter) *tapeWire {
+func (w *tapeWire) session(id uint32, messages ...message) *tapeWire {
 	w.version = versionOf(messages[0])
 	for i, m := range messages {
 		w.say(i%2, w.packet(id, uint8(1+i), m))
@@ -89,7 +89,7 @@ func (w *tapeWire) end() {
 	w.segment(0, flagACK, nil)
 }
 
-func typeOf(m layouter) packetType {
+func typeOf(m message) packetType {
 	switch m.(type) {
 	case *authorRequest, *authorResponse:
 		return typeAuthor
@@ -99,7 +99,7 @@ func typeOf(m layouter) packetType {
 	return typeAuthen
 }
 
-func versionOf(m layouter) version {
+func versionOf(m message) version {
 	if start, ok := m.(*authenStart); ok {
 		return start.typ.minor()
 	}
@@ -110,10 +110,10 @@ func versionOf(m layouter) version {
 // mode.
 func manySessions(n int, key string) []byte {
 	t := newTape()
-	who := subject{privLvl: 15, typ: authenASCII, service: authenServiceLogin, user: "alice", port: "tty0", remAddr: "203.0.113.77"}
+	who := commonFields{privLvl: 15, typ: authenASCII, service: authenServiceLogin, user: "alice", port: "tty0", remAddr: "203.0.113.77"}
 	args := []string{"service=shell", "cmd=show", "cmd-arg=running-config", "cmd-arg=<cr>"}
 	record := append([]string{"task_id=12345", "start_time=1763892000", "timezone=UTC"}, args...)
-	kinds := [][]layouter{
+	kinds := [][]message{
 		{papStart("alice", testPassword), &authenReply{status: authenPass}},
 		{asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, says(testPassword), &authenReply{status: authenPass}},
 		{&authorRequest{authenMethodTACACSPlus, who, args}, &authorResponse{status: authorPassAdd}},
@@ -141,7 +141,7 @@ func manySessions(n int, key string) []byte {
 }
 
 // decodeWith runs decode with a capture on standard input, and the key of the tests.
-func decodeWith(t *testing.T, capture []byte, options string, pairs ...string) outcome {
+func decodeWith(t *testing.T, capture []byte, options string, pairs ...string) runResult {
 	t.Helper()
 	return runWith(t, map[string]string{"TACACS_PLUS_KEY": testKey}, string(capture), split("decode "+options, pairs...)...)
 }
@@ -155,9 +155,9 @@ var (
 	askForPass = &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}
 	askForUser = &authenReply{status: authenGetUser, serverMsg: "Username: "}
 	passed     = &authenReply{status: authenPass}
-	showRun    = &authorRequest{authenMethodTACACSPlus, subject{privLvl: 15, typ: authenASCII, service: authenServiceLogin, user: "bob", port: "tty2", remAddr: "::1"},
+	showRun    = &authorRequest{authenMethodTACACSPlus, commonFields{privLvl: 15, typ: authenASCII, service: authenServiceLogin, user: "bob", port: "tty2", remAddr: "::1"},
 		[]string{"service=shell", "cmd=show", "cmd-arg=run", "cmd-arg=<cr>"}}
-	stopRecord = &acctRequest{acctStop, authenMethodTACACSPlus, subject{privLvl: 1, typ: authenASCII, service: authenServiceLogin, user: "bob", port: "tty2", remAddr: "::1"},
+	stopRecord = &acctRequest{acctStop, authenMethodTACACSPlus, commonFields{privLvl: 1, typ: authenASCII, service: authenServiceLogin, user: "bob", port: "tty2", remAddr: "::1"},
 		[]string{"task_id=7", "service=shell"}}
 	recorded = &acctReply{status: acctSuccess}
 )
@@ -195,7 +195,7 @@ func TestDecode(t *testing.T) {
 		}, "bob authorize \"show run\" PASS_ADD (1.0 ms)\nalice authenticate ascii PASS (3.0 ms)\nbob account stop task_id=7 service=shell SUCCESS (1.0 ms)\n"},
 		{"a packet an octet at a time", func(t *tape) {
 			w := t.connect(deviceAddr, serverAddr, testKey)
-			for i, m := range []layouter{papStart("alice", testPassword), passed} {
+			for i, m := range []message{papStart("alice", testPassword), passed} {
 				for _, o := range w.packet(1, uint8(1+i), m) {
 					w.say(i, []byte{o})
 				}
@@ -592,7 +592,7 @@ func TestPromises(t *testing.T) {
 	for i := range 2000 {
 		d.keys = append(d.keys, key{value: fmt.Sprint("wrong", i)})
 	}
-	for i, m := range []layouter{papStart("alice", testPassword), asciiStart(""), passed, askForPass, says(testPassword), says(""), showRun, stopRecord, recorded,
+	for i, m := range []message{papStart("alice", testPassword), asciiStart(""), passed, askForPass, says(testPassword), says(""), showRun, stopRecord, recorded,
 		&authorResponse{status: authorPassAdd}, &authorResponse{status: authorPassAdd, args: []string{"a=b"}}, &authorResponse{status: authorPassRepl, args: strings.Split(strings.Repeat("a=b ", 40)+"c=d", " ")}} {
 		h := header{version: minorDefault, typ: typeOf(m), seqNo: 2, sessionID: uint32(i)}
 		switch m.(type) {
@@ -604,7 +604,7 @@ func TestPromises(t *testing.T) {
 		body := packed(h, testKey, m)[headerLen:]
 		believed := 0
 		for k := range d.keys {
-			if d.promises(&h, body, k) {
+			if d.lengthsMatch(&h, body, k) {
 				believed++
 			} else if k == 0 {
 				t.Errorf("%T: the right key is turned away", m)
@@ -621,7 +621,7 @@ func TestPromises(t *testing.T) {
 	body, next := packed(header{version: minorDefault, typ: typeAuthor, seqNo: 1}, testKey, showRun)[headerLen:], 0
 	if n := testing.AllocsPerRun(900, func() {
 		for range 2 {
-			d.promises(&header{version: minorDefault, typ: typeAuthor, seqNo: 1}, body, next)
+			d.lengthsMatch(&header{version: minorDefault, typ: typeAuthor, seqNo: 1}, body, next)
 			next++
 		}
 	}); n > 0 {
@@ -633,7 +633,7 @@ func TestPromises(t *testing.T) {
 	for i := range 2000 {
 		d.keys = append(d.keys, key{value: fmt.Sprint("wrong", i)})
 	}
-	d.run(t.Context(), inv, []string{"-"})
+	d.readFiles(t.Context(), inv, []string{"-"})
 	if who := d.clientOf(netip.MustParseAddr("198.51.100.7")); d.keys[who.key].value != "wrong1000" {
 		t.Errorf("next time %s is tried first", d.keys[who.key].value)
 	}
@@ -642,49 +642,51 @@ func TestPromises(t *testing.T) {
 // TestCredible: what a message may say, as far as RFC 8907 and its draft know.
 func TestCredible(t *testing.T) {
 	t.Parallel()
-	good := subject{privLvl: 15, typ: authenMSCHAPv2, service: 9, user: "Zo\u00eb", port: "tty0", remAddr: "::1"}
-	with := func(change func(*subject)) subject {
+	good := commonFields{privLvl: 15, typ: authenMSCHAPv2, service: 9, user: "Zo\u00eb", port: "tty0", remAddr: "::1"}
+	with := func(change func(*commonFields)) commonFields {
 		who := good
 		change(&who)
 		return who
 	}
-	login := func(change func(*subject)) layouter { return &authenStart{action: authenLogin, subject: with(change)} }
-	same := func(*subject) {}
+	login := func(change func(*commonFields)) message {
+		return &authenStart{action: authenLogin, commonFields: with(change)}
+	}
+	same := func(*commonFields) {}
 	for _, tt := range []struct {
-		m    layouter
+		m    message
 		want bool
 	}{
 		{login(same), true},
-		{&authenStart{action: 4, subject: good}, true}, // SENDAUTH
-		{&authenStart{action: 3, subject: good}, false},
-		{login(func(s *subject) { s.privLvl = 16 }), false},
-		{login(func(s *subject) { s.typ = 0 }), true},
-		{login(func(s *subject) { s.typ = 4 }), true}, // ARAP
-		{login(func(s *subject) { s.typ = 7 }), false},
-		{login(func(s *subject) { s.service = 4 }), true},
-		{login(func(s *subject) { s.service = 10 }), false},
-		{login(func(s *subject) { s.user = "a\x00" }), false},
-		{login(func(s *subject) { s.user = "a\xff" }), false},
-		{login(func(s *subject) { s.port = "\n" }), false},
-		{login(func(s *subject) { s.remAddr = "\u0085" }), false},
+		{&authenStart{action: 4, commonFields: good}, true}, // SENDAUTH
+		{&authenStart{action: 3, commonFields: good}, false},
+		{login(func(s *commonFields) { s.privLvl = 16 }), false},
+		{login(func(s *commonFields) { s.typ = 0 }), true},
+		{login(func(s *commonFields) { s.typ = 4 }), true}, // ARAP
+		{login(func(s *commonFields) { s.typ = 7 }), false},
+		{login(func(s *commonFields) { s.service = 4 }), true},
+		{login(func(s *commonFields) { s.service = 10 }), false},
+		{login(func(s *commonFields) { s.user = "a\x00" }), false},
+		{login(func(s *commonFields) { s.user = "a\xff" }), false},
+		{login(func(s *commonFields) { s.port = "\n" }), false},
+		{login(func(s *commonFields) { s.remAddr = "\u0085" }), false},
 		{&authenReply{status: authenFollow, flags: authenNoEcho}, true},
 		{&authenReply{status: 8}, false},
 		{&authenReply{status: authenPass, flags: 2}, false},
 		{&authenContinue{flags: authenAbort}, true},
 		{&authenContinue{flags: 2}, false},
-		{&authorRequest{method: 0x20, subject: good}, true},
-		{&authorRequest{method: 7, subject: good}, false},
-		{&authorRequest{subject: with(func(s *subject) { s.privLvl = 16 })}, false},
+		{&authorRequest{method: 0x20, commonFields: good}, true},
+		{&authorRequest{method: 7, commonFields: good}, false},
+		{&authorRequest{commonFields: with(func(s *commonFields) { s.privLvl = 16 })}, false},
 		{&authorResponse{status: authorFail}, true},
 		{&authorResponse{status: 3}, false},
-		{&acctRequest{flags: acctStop | 1, method: 6, subject: good}, true}, // the lowest bit counts for nothing
-		{&acctRequest{flags: 0x0e, method: 6, subject: good}, false},
-		{&acctRequest{flags: acctStop, method: 7, subject: good}, false},
-		{&acctRequest{flags: acctStop, subject: with(func(s *subject) { s.privLvl = 16 })}, false},
+		{&acctRequest{flags: acctStop | 1, method: 6, commonFields: good}, true}, // the lowest bit counts for nothing
+		{&acctRequest{flags: 0x0e, method: 6, commonFields: good}, false},
+		{&acctRequest{flags: acctStop, method: 7, commonFields: good}, false},
+		{&acctRequest{flags: acctStop, commonFields: with(func(s *commonFields) { s.privLvl = 16 })}, false},
 		{&acctReply{status: acctFollow}, true},
 		{&acctReply{status: 3}, false},
 	} {
-		if got := credible(tt.m); got != tt.want {
+		if got := plausible(tt.m); got != tt.want {
 			t.Errorf("%T %+v is credible: %t", tt.m, tt.m, got)
 		}
 	}
@@ -740,7 +742,7 @@ func TestDecodeHexText(t *testing.T) {
 	t.Parallel()
 	var text strings.Builder
 	w := newTape().wire(deviceAddr, serverAddr, testKey)
-	for i, m := range []layouter{asciiStart("alice"), askForPass, says(testPassword), passed} {
+	for i, m := range []message{asciiStart("alice"), askForPass, says(testPassword), passed} {
 		packet := w.packet(1, uint8(1+i), m)
 		for at := 0; at < len(packet); at += 16 {
 			fmt.Fprintf(&text, "%04x  % x\n", at, packet[at:min(at+16, len(packet))])
@@ -879,7 +881,7 @@ func TestDecodeLateSecrets(t *testing.T) {
 	if err := os.WriteFile(dir+"/log", []byte(m.keys), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d.run(t.Context(), inv, nil)
+	d.readFiles(t.Context(), inv, nil)
 	if want := "2026-11-23T10:00:00.007Z 198.51.100.7:41234 > 192.0.2.1:300 alice authenticate pap NO_REPLY\n"; out.String() != want {
 		t.Errorf("%s, not %s", out, want)
 	}
@@ -1081,7 +1083,7 @@ func TestDecodeBounds(t *testing.T) {
 			}
 		}
 		inv.std.in = strings.NewReader("")
-		d.run(t.Context(), inv, nil)
+		d.readFiles(t.Context(), inv, nil)
 		if n := strings.Count(out.String(), " NO_"); d.count.sessions != tt.sessions || n != tt.sessions || d.count.dropped != tt.dropped {
 			t.Errorf("%s: %d sessions, of which %d are printed, and %d things were dropped", tt.name, d.count.sessions, n, d.count.dropped)
 		}
@@ -1098,7 +1100,7 @@ func TestDecodeBounds(t *testing.T) {
 		held.take(&tape.frames[i])
 	}
 	for _, c := range held.tcp.conversations {
-		if s := c.owner.(*decodeTalk).sides[0]; cap(s.held) > 0 || held.count.sessions != 0 || held.open.n != 1 {
+		if s := c.owner.(*tacacsStream).directions[0]; cap(s.held) > 0 || held.count.sessions != 0 || held.open.n != 1 {
 			t.Errorf("%d octets are kept for nothing", cap(s.held))
 		}
 	}
@@ -1126,8 +1128,8 @@ func TestDecodeLinesBounds(t *testing.T) {
 	for len(d.lines.filled) > 0 {
 		loads = append(loads, len((<-d.lines.filled).records))
 	}
-	if want := []int{maxLines, maxLines, 3}; !slices.Equal(loads, want) || len(d.lines.load.records) != 1 {
-		t.Errorf("%d records are on their way, not %d, and %d wait", loads, want, len(d.lines.load.records))
+	if want := []int{maxLines, maxLines, 3}; !slices.Equal(loads, want) || len(d.lines.chunk.records) != 1 {
+		t.Errorf("%d records are on their way, not %d, and %d wait", loads, want, len(d.lines.chunk.records))
 	}
 	// A record keeps its request and the reply.
 	tape := newTape()
@@ -1139,8 +1141,8 @@ func TestDecodeLinesBounds(t *testing.T) {
 	for i := range tape.frames {
 		d.tcp.add(&tape.frames[i])
 	}
-	d.hear(d.pipe.load)
-	if got, want := d.lines.load.kept, len(request)+len(reply)-2*headerLen; got != want || d.kept != 0 {
+	d.consume(d.pipe.chunk)
+	if got, want := d.lines.chunk.kept, len(request)+len(reply)-2*headerLen; got != want || d.kept != 0 {
 		t.Errorf("%d octets are kept by a line and %d by sessions, not %d and 0", got, d.kept, want)
 	}
 }
@@ -1154,7 +1156,7 @@ func TestDecodeAllocations(t *testing.T) {
 		w.session(i, papStart("alice", testPassword), passed)
 	}
 	d, _, _ := decoderOf(t, nil, "-q")
-	stop := d.setOff()
+	stop := d.startStages()
 	next := 0
 	one := func() {
 		for range 2 {
@@ -1179,11 +1181,11 @@ func (d *decoder) take(f *frame) {
 	d.tcp.add(f)
 	for len(d.pipe.filled) > 0 {
 		b := <-d.pipe.filled
-		d.hear(b)
+		d.consume(b)
 		d.pipe.emptied <- b
 	}
-	d.hear(d.pipe.load)
-	d.write(d.lines.load)
+	d.consume(d.pipe.chunk)
+	d.write(d.lines.chunk)
 }
 
 // FuzzDecodeCommand: whatever a capture holds, decode ends, within its bounds and with an exit code of its own, and
@@ -1224,7 +1226,7 @@ func FuzzDecodeCommand(f *testing.F) {
 			}
 		}
 		d, inv, _ := decoderOf(t, capture, "-q")
-		d.run(t.Context(), inv, []string{"-"})
+		d.readFiles(t.Context(), inv, []string{"-"})
 		d.checkEmpty(t)
 	})
 }
@@ -1237,7 +1239,7 @@ func BenchmarkDecodeSessions(b *testing.B) {
 	b.ResetTimer()
 	for b.Loop() {
 		d, inv, _ := decoderOf(b, capture, "-q")
-		if d.run(b.Context(), inv, []string{"-"}) != nil || d.count.fitted != sessions {
+		if d.readFiles(b.Context(), inv, []string{"-"}) != nil || d.count.fitted != sessions {
 			b.Fatal(d.count)
 		}
 	}

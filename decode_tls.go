@@ -24,30 +24,30 @@ type tlsConversation struct {
 	problem    string // why its application data cannot be read, in plain words; empty while it can
 	earlyData  bool   // the client offers some (0-RTT), against RFC 9887 section 5.1.2; it is passed over
 
-	keys     *keyLog
-	said     func(from int, at time.Time, octets []byte)
-	sides    [2]tlsSide
-	random   clientRandom
-	suite    *tlsSuite // nil for one that is not known yet, or not read here
-	answered bool      // the ServerHello was read
-	sealed   bool      // application data will not be read: what counts is what is in clear
-	absent   bool      // problem is that a secret is not in the key log yet
-	waiting  []tlsRecord
-	held     int // octets of waiting
+	keys          *keyLog
+	onData        func(from int, at time.Time, octets []byte)
+	directions    [2]tlsDirection
+	random        clientRandom
+	suite         *tlsSuite // nil for one that is not known yet, or not read here
+	answered      bool      // the ServerHello was read
+	unreadable    bool      // application data will not be read: what counts is what is in clear
+	secretMissing bool      // problem is that a secret is not in the key log yet
+	waiting       []tlsRecord
+	held          int // octets of waiting
 }
 
 // A tlsSide is one direction.
-type tlsSide struct {
-	held    []byte // the beginning of a record, or what came behind a gap
-	hello   []byte // the beginning of a handshake message in clear
-	greeted bool   // its hello was read, or the request of the server for another one
-	over    bool   // nothing more of it can be read
+type tlsDirection struct {
+	held     []byte // the beginning of a record, or what came behind a gap
+	hello    []byte // the beginning of a handshake message in clear
+	sawHello bool   // its hello was read, or the request of the server for another one
+	over     bool   // nothing more of it can be read
 	// key opens its records; next is the one that follows, where it is known.
 	key, next *tlsKey
 	protected bool // application data: key is behind the handshake
 	early     int  // octets of early data that were passed over
 	lost      int  // octets since the last record before a gap; 0 where there is none to get over
-	trials    int  // that it took to get over the gap
+	attempts  int  // that it took to get over the gap
 }
 
 // A tlsRecord is a protected record that waits for its secret.
@@ -71,15 +71,15 @@ const (
 	// much early data, or of one handshake message, there may be.
 	maxUnread = 64 << 10
 	// maxTrials is how often a record is tried to get over one gap, maxAhead how far ahead.
-	maxTrials = 1 << 15
-	maxAhead  = 1 << 12
+	maxAttempts = 1 << 15
+	maxAhead    = 1 << 12
 )
 
 // newTLSConversation reads with the secrets of k, or without them: then the name of the server and
 // an alert in clear are all there is. said gets the application data of each side in order; the
 // octets are good for the call only.
 func newTLSConversation(k *keyLog, said func(from int, at time.Time, octets []byte)) *tlsConversation {
-	t := &tlsConversation{keys: k, said: said}
+	t := &tlsConversation{keys: k, onData: said}
 	if k == nil {
 		t.giveUp("there is no key log to read it with")
 	}
@@ -91,7 +91,7 @@ func newTLSConversation(k *keyLog, said func(from int, at time.Time, octets []by
 // one without octets does that alone.
 func (t *tlsConversation) add(from int, at time.Time, octets []byte) {
 	t.drain()
-	s := &t.sides[from]
+	s := &t.directions[from]
 	if s.over {
 		return
 	}
@@ -104,7 +104,7 @@ func (t *tlsConversation) add(from int, at time.Time, octets []byte) {
 		if s.lost > 0 {
 			rest, more = t.resume(from, at, rest)
 		} else {
-			rest, more = t.next(from, at, rest)
+			rest, more = t.readRecord(from, at, rest)
 		}
 	}
 	if s.over || len(rest) == 0 {
@@ -117,12 +117,12 @@ func (t *tlsConversation) add(from int, at time.Time, octets []byte) {
 // gap says that the next octets of a side are missing. The record they end in is lost too: what
 // follows is searched for the next one that opens.
 func (t *tlsConversation) gap(from int, missing int) {
-	s := &t.sides[from]
+	s := &t.directions[from]
 	switch {
 	case s.over:
-	case t.sealed:
+	case t.unreadable:
 		s.over, s.held = true, nil
-	case !s.greeted:
+	case !s.sawHello:
 		t.giveUp("octets of its handshake are missing")
 		s.over, s.held = true, nil
 	default:
@@ -132,7 +132,7 @@ func (t *tlsConversation) gap(from int, missing int) {
 }
 
 // next takes one record from the octets of a side, if it is all there. RFC 8446 section 5.1.
-func (t *tlsConversation) next(from int, at time.Time, octets []byte) (rest []byte, more bool) {
+func (t *tlsConversation) readRecord(from int, at time.Time, octets []byte) (rest []byte, more bool) {
 	if len(octets) < recordHeader {
 		return octets, false
 	}
@@ -166,7 +166,7 @@ func recordLength(octets []byte) (n int, ok bool) {
 // protected opens a record, or keeps it behind those that wait.
 func (t *tlsConversation) protected(r tlsRecord) {
 	switch {
-	case !t.sides[r.from].greeted:
+	case !t.directions[r.from].sawHello:
 		t.giveUp("its handshake is not in the capture")
 	case !t.waits(r.from) && t.open(r):
 	case t.held+len(r.octets) > maxUnread:
@@ -188,8 +188,8 @@ func (t *tlsConversation) drain() {
 	if len(t.waiting) == 0 {
 		return
 	}
-	if t.absent {
-		t.problem, t.absent = "", false
+	if t.secretMissing {
+		t.problem, t.secretMissing = "", false
 	}
 	waiting := t.waiting
 	t.waiting, t.held = waiting[:0], 0
@@ -205,14 +205,14 @@ func (t *tlsConversation) drain() {
 
 // open opens a record that is next in its turn. It is false where that has to wait for a secret.
 func (t *tlsConversation) open(r tlsRecord) bool {
-	s := &t.sides[r.from]
-	if s.over || t.sealed {
+	s := &t.directions[r.from]
+	if s.over || t.unreadable {
 		return true
 	}
 	plain, known := t.decrypt(r.from, r.octets)
 	switch {
 	case !known:
-		return t.sealed
+		return t.unreadable
 	case plain != nil:
 		t.content(r.from, r.at, plain)
 	case r.from == 0 && t.earlyData && s.key.seq == 0 && s.early+len(r.octets) <= maxUnread:
@@ -226,7 +226,7 @@ func (t *tlsConversation) open(r tlsRecord) bool {
 // resume searches what came behind a gap for a record that opens with one of the next sequence
 // numbers, as many as may be missing.
 func (t *tlsConversation) resume(from int, at time.Time, octets []byte) (rest []byte, more bool) {
-	s := &t.sides[from]
+	s := &t.directions[from]
 	for ; len(octets) >= recordHeader; octets, s.lost = octets[1:], s.lost+1 {
 		n, ok := recordLength(octets)
 		if !ok {
@@ -241,11 +241,11 @@ func (t *tlsConversation) resume(from int, at time.Time, octets []byte) (rest []
 			return nil, false
 		}
 		if plain != nil {
-			s.lost, s.trials = 0, 0
+			s.lost, s.attempts = 0, 0
 			t.content(from, at, plain)
 			return octets[n:], true
 		}
-		if s.trials += 2 * s.ahead(); s.trials > maxTrials {
+		if s.attempts += 2 * s.ahead(); s.attempts > maxAttempts {
 			t.stop(from, "octets are missing, and what the "+sideNames[from]+" sends behind them does not open")
 			return nil, false
 		}
@@ -254,13 +254,13 @@ func (t *tlsConversation) resume(from int, at time.Time, octets []byte) (rest []
 }
 
 // ahead is how many sequence numbers the next record can have.
-func (s *tlsSide) ahead() int { return min(1+s.lost/minRecord, maxAhead) }
+func (s *tlsDirection) ahead() int { return min(1+s.lost/minRecord, maxAhead) }
 
 // decrypt opens a record with the key at hand or the one that follows: behind the handshake, or
 // behind a KeyUpdate (RFC 8446 section 7.2). plain is nil where neither opens it, and known is
 // false where one of them is not there yet.
 func (t *tlsConversation) decrypt(from int, record []byte) (plain []byte, known bool) {
-	s := &t.sides[from]
+	s := &t.directions[from]
 	if s.key == nil {
 		if s.key = t.keyOf(clientHandshakeSecret + secretLabel(from)); s.key == nil {
 			return nil, false
@@ -290,7 +290,7 @@ func (t *tlsConversation) decrypt(from int, record []byte) (plain []byte, known 
 func (t *tlsConversation) keyOf(label secretLabel) *tlsKey {
 	var problem string
 	switch {
-	case !t.sides[0].greeted:
+	case !t.directions[0].sawHello:
 		problem = "the client's hello is not in the capture"
 	case t.suite == nil:
 		problem = "the server's hello is not in the capture"
@@ -304,8 +304,8 @@ func (t *tlsConversation) keyOf(label secretLabel) *tlsKey {
 		}
 		problem = fmt.Sprintf("the key log has no %s for its client random %x...", what, t.random[:8])
 	}
-	if t.problem == "" || t.absent {
-		t.problem, t.absent = problem, true
+	if t.problem == "" || t.secretMissing {
+		t.problem, t.secretMissing = problem, true
 	}
 	return nil
 }
@@ -323,7 +323,7 @@ func (t *tlsConversation) content(from int, at time.Time, plain []byte) {
 		t.warned(from, data)
 	case recordData:
 		if len(data) > 0 {
-			t.said(from, at, data)
+			t.onData(from, at, data)
 		}
 	}
 }
@@ -338,16 +338,16 @@ func (t *tlsConversation) warned(from int, alert []byte) {
 
 // giveUp is for what no octet to come can mend.
 func (t *tlsConversation) giveUp(problem string) {
-	t.problem, t.absent, t.sealed = problem, false, true
+	t.problem, t.secretMissing, t.unreadable = problem, false, true
 	t.waiting, t.held = nil, 0
 }
 
 // stop is the end of one side: the other one goes on.
 func (t *tlsConversation) stop(from int, problem string) {
-	s := &t.sides[from]
-	*s = tlsSide{over: true, greeted: s.greeted}
-	if t.absent {
-		t.problem, t.absent = "", false
+	s := &t.directions[from]
+	*s = tlsDirection{over: true, sawHello: s.sawHello}
+	if t.secretMissing {
+		t.problem, t.secretMissing = "", false
 	}
 	t.problem = cmp.Or(t.problem, problem)
 }

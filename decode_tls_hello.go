@@ -18,7 +18,7 @@ func (t *tlsConversation) handshake(from int, octets []byte) {
 	if t.answered {
 		return
 	}
-	s := &t.sides[from]
+	s := &t.directions[from]
 	s.hello = append(s.hello, octets...)
 	for len(s.hello) >= 4 {
 		n := 4 + int(binary.BigEndian.Uint32(s.hello)&0xffffff)
@@ -49,8 +49,8 @@ func (t *tlsConversation) handshake(from int, octets []byte) {
 
 // clientHello reads a ClientHello. RFC 8446 section 4.1.2.
 func (t *tlsConversation) clientHello(m *tlsMessage) bool {
-	m.take(2)
-	copy(t.random[:], m.take(len(t.random)))
+	m.read(2)
+	copy(t.random[:], m.read(len(t.random)))
 	m.vector(1) // legacy_session_id
 	m.vector(2) // cipher_suites
 	m.vector(1) // legacy_compression_methods
@@ -66,17 +66,17 @@ func (t *tlsConversation) clientHello(m *tlsMessage) bool {
 			t.earlyData = true
 		}
 	})
-	t.sides[0].greeted = true
+	t.directions[0].sawHello = true
 	return !m.bad
 }
 
 // serverHello reads a ServerHello, or a HelloRetryRequest. RFC 8446 sections 4.1.3 and 4.1.4.
 func (t *tlsConversation) serverHello(m *tlsMessage) bool {
 	version := uint16(m.number(2))
-	random := m.take(len(retryRandom))
+	random := m.read(len(retryRandom))
 	m.vector(1) // legacy_session_id_echo
 	suite := uint16(m.number(2))
-	m.take(1) // legacy_compression_method
+	m.read(1) // legacy_compression_method
 	m.extensions(func(typ int, value *tlsMessage) {
 		if typ == 43 { // supported_versions
 			version = uint16(value.number(2))
@@ -85,7 +85,7 @@ func (t *tlsConversation) serverHello(m *tlsMessage) bool {
 	if m.bad {
 		return false
 	}
-	t.sides[1].greeted = true
+	t.directions[1].sawHello = true
 	if bytes.Equal(random, retryRandom[:]) {
 		return true
 	}
@@ -111,7 +111,7 @@ type tlsMessage struct {
 	bad    bool
 }
 
-func (w *tlsMessage) take(n int) []byte {
+func (w *tlsMessage) read(n int) []byte {
 	if n > len(w.octets) {
 		w.octets, w.bad = nil, true
 		return nil
@@ -123,14 +123,14 @@ func (w *tlsMessage) take(n int) []byte {
 
 // number reads a number of size octets.
 func (w *tlsMessage) number(size int) (v int) {
-	for _, b := range w.take(size) {
+	for _, b := range w.read(size) {
 		v = v<<8 | int(b)
 	}
 	return v
 }
 
 // vector reads what has its length in front, in size octets.
-func (w *tlsMessage) vector(size int) *tlsMessage { return &tlsMessage{octets: w.take(w.number(size))} }
+func (w *tlsMessage) vector(size int) *tlsMessage { return &tlsMessage{octets: w.read(w.number(size))} }
 
 // extensions reads what ends a hello. TLS 1.2 may leave it out.
 func (w *tlsMessage) extensions(see func(typ int, value *tlsMessage)) {

@@ -475,7 +475,7 @@ func TestTLSAllocations(t *testing.T) {
 	m := makeTLS()
 	l := m.greeted(t)
 	octets := 0
-	l.said = func(_ int, _ time.Time, data []byte) { octets += len(data) }
+	l.onData = func(_ int, _ time.Time, data []byte) { octets += len(data) }
 	var records [][]byte
 	for range runs + 2 {
 		records = append(records, m.traffic[0].data("0123456789"))
@@ -531,7 +531,7 @@ func TestTLSGaps(t *testing.T) {
 			return [][]byte{s.data("one"), s.seal(recordHandshake, "KeyUpdate", 0), next.data("three"), next.data("four")}
 		}, 25, 31, "onethreefour"},
 		{"nothing behind it is of this connection", func(m *madeTLS) (all [][]byte) {
-			for range maxTrials / 2 {
+			for range maxAttempts / 2 {
 				all = append(all, []byte{recordData, 3, 3, 0, minRecord - recordHeader})
 			}
 			return append(all, make([]byte, 100))
@@ -555,8 +555,8 @@ func TestTLSGaps(t *testing.T) {
 		if got := l.facts(); !strings.HasSuffix(got, want) {
 			t.Errorf("%s: got %s\nwant %s", tt.name, got, want)
 		}
-		if l.sides[0].lost != 0 || l.sides[0].trials != 0 {
-			t.Errorf("%s: %+v", tt.name, l.sides[0])
+		if l.directions[0].lost != 0 || l.directions[0].attempts != 0 {
+			t.Errorf("%s: %+v", tt.name, l.directions[0])
 		}
 	}
 }
@@ -758,8 +758,8 @@ func TestTLSHellos(t *testing.T) {
 			if got := l.facts(); got != tt.want {
 				t.Errorf("%s: got %s\nwant %s", tt.name, got, tt.want)
 			}
-			if l.answered && l.sides[1].hello != nil {
-				t.Errorf("%s: %d octets are kept for nothing", tt.name, len(l.sides[1].hello))
+			if l.answered && l.directions[1].hello != nil {
+				t.Errorf("%s: %d octets are kept for nothing", tt.name, len(l.directions[1].hello))
 			}
 		}
 	}
@@ -815,11 +815,11 @@ func TestKeyLogTooLate(t *testing.T) {
 	l := newTLSListener(keyLogOf(t, "")).hear(m.hellos, 100)
 	for range 100 {
 		l.add(1, time.Time{}, m.traffic[1].data(strings.Repeat("x", 1000)))
-		if l.held > maxUnread || l.sealed && (l.held > 0 || l.waiting != nil) {
+		if l.held > maxUnread || l.unreadable && (l.held > 0 || l.waiting != nil) {
 			t.Fatal(l.held, len(l.waiting))
 		}
 	}
-	if !l.sealed || l.waiting != nil || !strings.Contains(l.problem, "no secret") {
+	if !l.unreadable || l.waiting != nil || !strings.Contains(l.problem, "no secret") {
 		t.Error(l.facts())
 	}
 }
@@ -945,12 +945,12 @@ func FuzzTLSConversation(f *testing.F) {
 			n = min(n, len(in))
 			l.add(from, time.Time{}, in[:n])
 			in = in[n:]
-			for _, s := range l.sides {
-				if len(s.held) > maxRecord || len(s.hello) > maxUnread+maxRecord || s.trials > maxTrials || s.early > maxUnread {
-					t.Fatalf("%d and %d octets are held, %d trials", len(s.held), len(s.hello), s.trials)
+			for _, s := range l.directions {
+				if len(s.held) > maxRecord || len(s.hello) > maxUnread+maxRecord || s.attempts > maxAttempts || s.early > maxUnread {
+					t.Fatalf("%d and %d octets are held, %d trials", len(s.held), len(s.hello), s.attempts)
 				}
 			}
-			if l.held > maxUnread || l.sealed && l.held > 0 {
+			if l.held > maxUnread || l.unreadable && l.held > 0 {
 				t.Fatalf("%d octets wait", l.held)
 			}
 		}

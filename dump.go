@@ -10,7 +10,7 @@ import (
 )
 
 // A tracer writes packets as text. It is nil where nobody asked for that.
-type tracer struct {
+type dumper struct {
 	mu          sync.Mutex
 	out         io.Writer
 	showSecrets bool
@@ -19,13 +19,13 @@ type tracer struct {
 }
 
 // event tells what else happens on the way to a server.
-func (t *tracer) event(format string, args ...any) {
+func (t *dumper) event(format string, args ...any) {
 	if t != nil {
 		t.write(oneLine(fmt.Sprintf(format, args...)) + "\n")
 	}
 }
 
-func (t *tracer) write(text string) {
+func (t *dumper) write(text string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.began.IsZero() {
@@ -36,7 +36,7 @@ func (t *tracer) write(text string) {
 }
 
 // close says whether all packets were written.
-func (t *tracer) close() error {
+func (t *dumper) close() error {
 	if t == nil || t.err == nil {
 		return nil
 	}
@@ -44,13 +44,13 @@ func (t *tracer) close() error {
 }
 
 // fixedOctets are what every body begins with before any text can: a CONTINUE has the fewest.
-const fixedOctets = 5
+const fixedBytes = 5
 
 // packet shows one packet whose body is in clear: the header, the decoded fields, then a hex dump in
 // which the octets of secret fields are blanked, and those of secrets that stand elsewhere. Where a
 // client's body is not what its header says, nobody knows where in it a password stands: then all
 // that can be text is blanked. m is the message, or nil for none.
-func (t *tracer) packet(what string, peer fmt.Stringer, h *header, body []byte, m layouter, secrets ...string) {
+func (t *dumper) packet(what string, peer fmt.Stringer, h *header, body []byte, m message, secrets ...string) {
 	if t == nil {
 		return
 	}
@@ -62,8 +62,8 @@ func (t *tracer) packet(what string, peer fmt.Stringer, h *header, body []byte, 
 		what, peer, h.version, h.typ, h.seqNo, h.flags, h.sessionID, h.length)
 	hidden := make([]bool, len(body))
 	if decoded := m != nil && t.fields(&b, hidden, body, m, secrets); !decoded && !t.showSecrets {
-		spot(hidden, string(body), secrets)
-		for i := fixedOctets; i < len(body) && h.seqNo%2 == 1; i++ { // a server's are even
+		markSecrets(hidden, string(body), secrets)
+		for i := fixedBytes; i < len(body) && h.seqNo%2 == 1; i++ { // a server's are even
 			hidden[i] = true
 		}
 	}
@@ -74,7 +74,7 @@ func (t *tracer) packet(what string, peer fmt.Stringer, h *header, body []byte, 
 }
 
 // fields writes the fields of a body and marks what of it is hidden. It says whether the body is m.
-func (t *tracer) fields(b *strings.Builder, hidden []bool, body []byte, m layouter, secrets []string) bool {
+func (t *dumper) fields(b *strings.Builder, hidden []bool, body []byte, m message, secrets []string) bool {
 	c := codec{reading: true, buf: body}
 	c.visit = func(f field, value any) {
 		shown := fmt.Sprint(value)
@@ -87,7 +87,7 @@ func (t *tracer) fields(b *strings.Builder, hidden []bool, body []byte, m layout
 					octets[i] = true
 				}
 			} else {
-				spot(octets, text, secrets)
+				markSecrets(octets, text, secrets)
 				shown = escape(redact(text, secrets))
 			}
 		}

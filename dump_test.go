@@ -14,12 +14,12 @@ import (
 )
 
 // traced is the text of a packet whose body is given in hex.
-func traced(t *testing.T, h header, body string, m layouter, showSecrets bool) string {
+func traced(t *testing.T, h header, body string, m message, showSecrets bool) string {
 	t.Helper()
 	var out strings.Builder
 	octets := unhex(t, body)
 	h.length = uint32(len(octets))
-	tracer := &tracer{out: &out, showSecrets: showSecrets}
+	tracer := &dumper{out: &out, showSecrets: showSecrets}
 	tracer.packet("sent to", newServer("192.0.2.1", 49), &h, octets, m)
 	return out.String()
 }
@@ -32,7 +32,7 @@ func TestTrace(t *testing.T) {
 	for _, test := range []struct {
 		name        string
 		body        string
-		message     layouter
+		message     message
 		showSecrets bool
 		want        string
 	}{
@@ -145,9 +145,9 @@ func TestTraceHidesSecrets(t *testing.T) {
 	h := header{version: minorOne, typ: typeAuthen, seqNo: 1}
 	for n := range 64 {
 		secret := strings.Repeat("Z", n)
-		for _, m := range []layouter{
-			&authenStart{subject: subject{typ: authenPAP, user: "alice"}, data: secret},
-			&authenStart{subject: subject{typ: authenMSCHAPv2, user: strings.Repeat("u", n)}, data: secret},
+		for _, m := range []message{
+			&authenStart{commonFields: commonFields{typ: authenPAP, user: "alice"}, data: secret},
+			&authenStart{commonFields: commonFields{typ: authenMSCHAPv2, user: strings.Repeat("u", n)}, data: secret},
 			&authenContinue{userMsg: secret},
 			&authenContinue{userMsg: secret, data: "reason"},
 		} {
@@ -156,7 +156,7 @@ func TestTraceHidesSecrets(t *testing.T) {
 				t.Fatal(err)
 			}
 			var hidden, shown strings.Builder
-			(&tracer{out: &hidden}).packet("sent to", newServer("tac1", 49), &h, body, fresh(m))
+			(&dumper{out: &hidden}).packet("sent to", newServer("tac1", 49), &h, body, fresh(m))
 			if strings.Contains(hidden.String(), "Z") || strings.Contains(hidden.String(), " 5a") {
 				t.Errorf("%T, %d octets: got\n%swant no Z and no 5a", m, n, hidden.String())
 			}
@@ -166,12 +166,12 @@ func TestTraceHidesSecrets(t *testing.T) {
 			// Where the lengths do not fit, nobody can say where the secret ends.
 			for _, malformed := range [][]byte{body[:len(body)-1], append(bytes.Clone(body), 'Z')} {
 				hidden.Reset()
-				(&tracer{out: &hidden}).packet("sent to", newServer("tac1", 49), &h, malformed, fresh(m))
+				(&dumper{out: &hidden}).packet("sent to", newServer("tac1", 49), &h, malformed, fresh(m))
 				if strings.Contains(hidden.String(), "Z") || strings.Contains(hidden.String(), " 5a") || !strings.Contains(hidden.String(), "malformed: ") {
 					t.Errorf("%T, %d octets, malformed: got\n%swant no Z and no 5a", m, n, hidden.String())
 				}
 			}
-			(&tracer{out: &shown, showSecrets: true}).packet("sent to", newServer("tac1", 49), &h, body, fresh(m))
+			(&dumper{out: &shown, showSecrets: true}).packet("sent to", newServer("tac1", 49), &h, body, fresh(m))
 			if got := strings.Count(shown.String(), " 5a"); got != n {
 				t.Errorf("%T, %d octets, shown: got %d of them, want all", m, n, got)
 			}
@@ -184,9 +184,9 @@ func TestTraceHidesMisplacedSecrets(t *testing.T) {
 	t.Parallel()
 	for n := 1; n < 64; n++ {
 		secret := strings.Repeat("Z", n)
-		for _, m := range []layouter{
-			&authenStart{subject: subject{typ: authenPAP, user: "alice", port: "tty0", remAddr: "192.0.2.1"}, data: secret},
-			&authenStart{subject: subject{typ: authenPAP}, data: secret},
+		for _, m := range []message{
+			&authenStart{commonFields: commonFields{typ: authenPAP, user: "alice", port: "tty0", remAddr: "192.0.2.1"}, data: secret},
+			&authenStart{commonFields: commonFields{typ: authenPAP}, data: secret},
 			&authenContinue{userMsg: secret},
 			&authenContinue{data: secret},
 		} {
@@ -194,10 +194,10 @@ func TestTraceHidesMisplacedSecrets(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, other := range []layouter{new(authenStart), new(authenContinue), new(authorRequest), new(acctRequest), nil} {
+			for _, other := range []message{new(authenStart), new(authenContinue), new(authorRequest), new(acctRequest), nil} {
 				for _, body := range [][]byte{body, body[:len(body)-1], append(bytes.Clone(body), 'Z')} {
 					var out strings.Builder
-					(&tracer{out: &out}).packet("received from", newServer("tac1", 49), &header{seqNo: 3}, body, other)
+					(&dumper{out: &out}).packet("received from", newServer("tac1", 49), &header{seqNo: 3}, body, other)
 					if shown := out.String(); strings.Contains(shown, "Z") || strings.Contains(shown, " 5a") {
 						t.Errorf("%T as %T, %d octets: got\n%s", m, other, n, shown)
 					}
@@ -218,7 +218,7 @@ func TestTraceRepeatedSecrets(t *testing.T) {
 	for _, body := range [][]byte{body, append(bytes.Clone(body), 0)} {
 		for _, show := range []bool{false, true} {
 			var out strings.Builder
-			(&tracer{out: &out, showSecrets: show}).packet("received from", newServer("tac1", 49), &header{seqNo: 2}, body, new(authenReply), "ZZZZZZ")
+			(&dumper{out: &out, showSecrets: show}).packet("received from", newServer("tac1", 49), &header{seqNo: 2}, body, new(authenReply), "ZZZZZZ")
 			text := out.String()
 			if got := strings.Count(text, " 5a"); got != map[bool]int{true: 12}[show] || !show && strings.Contains(text, "Z") || !strings.Contains(text, " 6e 6f ") {
 				t.Errorf("shown: %t, got\n%s", show, text)
@@ -233,7 +233,7 @@ func TestServeTracesMisplacedSecrets(t *testing.T) {
 	t.Parallel()
 	r := serveAloud(t, map[string]string{"TACACS_PLUS_KEY": testKey}, "--debug", "--user", "alice:"+testPassword)
 	for _, typ := range []packetType{typeAuthen, typeAuthor, typeAcct} {
-		for _, m := range []layouter{papStart("alice", "ZZZZZZZZ"), says("ZZZZZZZZ"), &authenContinue{data: "ZZZZZZZZ"}} {
+		for _, m := range []message{papStart("alice", "ZZZZZZZZ"), says("ZZZZZZZZ"), &authenContinue{data: "ZZZZZZZZ"}} {
 			c := dialHand(t, r.addr)
 			if err := c.send(header{version: minorOne, typ: typ, seqNo: 1, sessionID: 7}, m); err != nil {
 				t.Fatal(err)
@@ -263,7 +263,7 @@ func TestTraceLeavesTheMessageAlone(t *testing.T) {
 			t.Fatal(err)
 		}
 		var out strings.Builder
-		(&tracer{out: &out}).packet("sent to", newServer("tac1", 49), &header{}, body, before)
+		(&dumper{out: &out}).packet("sent to", newServer("tac1", 49), &header{}, body, before)
 		if after, err := encoded(before); err != nil || string(after) != string(unhex(t, row.wire)) {
 			t.Errorf("%s: got %x, %v, want %s", row.name, after, err, row.wire)
 		}
@@ -273,7 +273,7 @@ func TestTraceLeavesTheMessageAlone(t *testing.T) {
 // TestTraceAtOnce: packets of several connections stay whole.
 func TestTraceAtOnce(t *testing.T) {
 	var busy, packets atomic.Int32
-	tracer := &tracer{out: writerFunc(func(p []byte) {
+	tracer := &dumper{out: writerFunc(func(p []byte) {
 		if busy.Add(1) > 1 || bytes.Count(p, []byte("session_id")) != 1 {
 			t.Error("two packets at once")
 		}
@@ -293,7 +293,7 @@ func TestTraceAtOnce(t *testing.T) {
 }
 
 func TestTraceNil(t *testing.T) {
-	var nobody *tracer
+	var nobody *dumper
 	nobody.packet("sent to", server{}, nil, nil, nil) // must not panic: most runs have no tracer
 }
 
@@ -311,7 +311,7 @@ func TestDebugAsItHappens(t *testing.T) {
 	secure := serveWith(t, "--tls", "--write-cacert", ca)
 	overTLS := runWith(t, secretsInEnv, "", split("authenticate alice AT -t pap -d --tls --cacert CA", "AT", secure.addr, "CA", ca)...)
 	for name, tt := range map[string]struct {
-		got   outcome
+		got   runResult
 		lines []string
 	}{
 		"clear": {got, []string{`connecting to ` + regexp.QuoteMeta(refused), `not connected: connection refused`, `resolving tac1\.test`, `resolved: \[127\.0\.0\.3 127\.0\.0\.1\]`,

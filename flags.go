@@ -76,14 +76,14 @@ func (o *optionSet) notFor(c command) string {
 func (o *optionSet) find(name string) *flag.Flag { return o.Lookup(strings.ReplaceAll(name, "_", "-")) }
 
 // takeToggle reads an option without a value; what else arg may be is left alone.
-func (o *optionSet) takeToggle(arg string) {
+func (o *optionSet) parseToggle(arg string) {
 	if f := o.find(strings.TrimPrefix(arg[1:], "-")); f != nil && isToggle(f.Value) {
-		_, _ = o.take(arg, nil, true)
+		_, _ = o.parseOption(arg, nil, true)
 	}
 }
 
 // take reads one option and, where it has one, its value from rest.
-func (o *optionSet) take(arg string, rest []string, named bool) ([]string, error) {
+func (o *optionSet) parseOption(arg string, rest []string, named bool) ([]string, error) {
 	name, value, attached := strings.Cut(strings.TrimPrefix(arg[1:], "-"), "=")
 	shown := escape(strings.TrimSuffix(arg, "="+value)) // the value may be a secret
 	f := o.find(name)

@@ -28,20 +28,20 @@ const patience = 2 * time.Minute
 var secretsInEnv = map[string]string{"TACACS_PLUS_KEY": testKey, "TACACS_PLUS_PWD": testPassword}
 
 // An outcome is all that a run leaves behind.
-type outcome struct {
+type runResult struct {
 	code     exitCode
 	out, err string
 }
 
 // runWith runs a command line as a person does who has no terminal.
-func runWith(t *testing.T, env map[string]string, stdin string, args ...string) outcome {
+func runWith(t *testing.T, env map[string]string, stdin string, args ...string) runResult {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var out, err bytes.Buffer
 	code := run(ctx, args, stdio{in: strings.NewReader(stdin), out: &out, err: &err,
 		env: func(name string) string { return env[name] }})
-	return outcome{code, out.String(), err.String()}
+	return runResult{code, out.String(), err.String()}
 }
 
 // split makes words of a command line and replaces pairs in them; two quotes are an empty word.
@@ -94,7 +94,7 @@ type scriptServer struct {
 	bodies chan []byte
 }
 
-func newScript(t *testing.T, key string, replies ...layouter) *scriptServer {
+func newScript(t *testing.T, key string, replies ...message) *scriptServer {
 	t.Helper()
 	l := listen(t)
 	s := &scriptServer{l.Addr().String(), make(chan []byte, len(replies))}
@@ -128,7 +128,7 @@ func newScript(t *testing.T, key string, replies ...layouter) *scriptServer {
 }
 
 // received decodes into m the next message that the server was sent and has answered.
-func (s *scriptServer) received(t *testing.T, m layouter) {
+func (s *scriptServer) received(t *testing.T, m message) {
 	t.Helper()
 	select {
 	case body := <-s.bodies:
@@ -162,7 +162,7 @@ type parsed struct {
 
 func parseLine(line string) (parsed, error) {
 	inv, err := parse(commands(), split(line), stdio{})
-	return parsed{inv.command.name, inv.caller.user, inv.server.host, inv.server.port, inv.caller.level, inv.caller.authenType, inv.words}, err
+	return parsed{inv.command.name, inv.request.user, inv.server.host, inv.server.port, inv.request.level, inv.request.authenType, inv.words}, err
 }
 
 func TestSpellings(t *testing.T) {
@@ -244,7 +244,7 @@ func TestArgumentsInOrder(t *testing.T) {
 	} {
 		server := newScript(t, testKey, &authorResponse{status: authorPassAdd})
 		got := runWith(t, secretsInEnv, "", split(line, "SERVER", server.addr)...)
-		if got != (outcome{classGranted.exit(), "PASS_ADD\n", ""}) {
+		if got != (runResult{classGranted.exit(), "PASS_ADD\n", ""}) {
 			t.Errorf("%s: %+v", line, got)
 			continue
 		}
@@ -549,9 +549,9 @@ var usageErrors = []struct{ line, message, hint string }{
 func long(n int) string { return strings.Repeat("x", n) }
 
 // checkUsage demands one error and its hint on standard error, and in JSON where that is asked for.
-func checkUsage(t *testing.T, name string, got outcome, message, hint string, asJSON bool) {
+func checkUsage(t *testing.T, name string, got runResult, message, hint string, asJSON bool) {
 	t.Helper()
-	want := outcome{code: classUsage.exit(), err: "tacacs_plus: " + message + "\n"}
+	want := runResult{code: classUsage.exit(), err: "tacacs_plus: " + message + "\n"}
 	if hint != "" {
 		want.err += "tacacs_plus: hint: " + hint + "\n"
 	}
@@ -655,7 +655,7 @@ func TestLimits(t *testing.T) {
 	pass, passAdd, success := &authenReply{status: authenPass}, &authorResponse{status: authorPassAdd}, &acctReply{status: acctSuccess}
 	for _, row := range []struct {
 		line  string
-		reply layouter
+		reply message
 	}{
 		{"authenticate " + long(255) + " SERVER -t pap", pass},
 		{"authenticate alice SERVER -t pap -P " + long(255), pass},
@@ -693,7 +693,7 @@ func TestShortKey(t *testing.T) {
 		server := newScript(t, key, &authenReply{status: authenPass})
 		got := runWith(t, map[string]string{"TACACS_PLUS_KEY": key, "TACACS_PLUS_PWD": testPassword}, "",
 			split("authenticate alice "+server.addr+" -t pap "+row.options)...)
-		if got != (outcome{classGranted.exit(), row.out, row.err}) {
+		if got != (runResult{classGranted.exit(), row.out, row.err}) {
 			t.Errorf("%q: %+v", row.options, got)
 		}
 	}
@@ -781,7 +781,7 @@ func TestSecretSources(t *testing.T) {
 	} {
 		server := newScript(t, testKey, &authenReply{status: authenPass})
 		args := split("authenticate alice SERVER -t pap "+row.options, "SERVER", server.addr, "DIR", dir, "KEY", testKey, "PASSWORD", testPassword)
-		if got := runWith(t, row.env, row.stdin, args...); got != (outcome{classGranted.exit(), "PASS\n", ""}) {
+		if got := runWith(t, row.env, row.stdin, args...); got != (runResult{classGranted.exit(), "PASS\n", ""}) {
 			t.Errorf("%s: %+v", row.options, got)
 			continue
 		}
@@ -799,7 +799,7 @@ func TestSecretsStaySecret(t *testing.T) {
 	wrongKey := func() string {
 		return newScript(t, "another key, as long as the first", &authenReply{status: authenPass}).addr
 	}
-	answering := func(replies ...layouter) func() string {
+	answering := func(replies ...message) func() string {
 		return func() string { return newScript(t, testKey, replies...).addr }
 	}
 	refused := func() string { return refusedAddr(t) }
@@ -843,7 +843,7 @@ func TestSecretsStaySecret(t *testing.T) {
 }
 
 // secretIn finds the key or the password in an output, as text or as a hex dump.
-func secretIn(o outcome) string {
+func secretIn(o runResult) string {
 	for _, secret := range []string{testKey, testPassword} {
 		for _, shown := range []string{secret, secret[:6], fmt.Sprintf("% x", secret[:4]), hex.EncodeToString([]byte(secret))} {
 			if strings.Contains(o.out+o.err, shown) {
@@ -861,7 +861,7 @@ func TestKeyCandidates(t *testing.T) {
 	server := newScript(t, testKey, &authenReply{status: authenPass})
 	got := runWith(t, secretsInEnv, "", split("authenticate alice SERVER -t pap --key-file DIR/old --key-file DIR/third --key-file DIR/new",
 		"SERVER", server.addr, "DIR", dir)...)
-	want := outcome{classProtocol.exit(), "", "tacacs_plus: the reply of " + server.addr + " does not fit the key: " + errBodyLength.Error() + "\n" +
+	want := runResult{classProtocol.exit(), "", "tacacs_plus: the reply of " + server.addr + " does not fit the key: " + errBodyLength.Error() + "\n" +
 		"tacacs_plus: hint: the key of " + dir + "/new fits this reply\n"}
 	if got != want {
 		t.Errorf("%+v\nis not %+v", got, want)

@@ -12,14 +12,14 @@ import (
 
 // A gate lets clients in, for serve and for relay: it listens, and takes as many connections as there are
 // places.
-type gate struct {
+type listener struct {
 	log       *sessionLog
-	trace     *tracer
+	dump      *dumper
 	slots     chan struct{} // one for each connection that may be open
 	listeners []net.Listener
 
-	places sync.Mutex
-	open   map[netip.Addr]int // connections of each client, as holderOf names it
+	mu   sync.Mutex
+	open map[netip.Addr]int // connections of each client, as holderOf names it
 }
 
 // What one client may cost.
@@ -36,12 +36,12 @@ const (
 	keptBody         = 16 << 10               // octets of memory that a connection keeps for the next packet
 )
 
-func newGate() *gate {
-	return &gate{slots: make(chan struct{}, maxConnections), open: make(map[netip.Addr]int)}
+func newListener() *listener {
+	return &listener{slots: make(chan struct{}, maxConnections), open: make(map[netip.Addr]int)}
 }
 
 // listen opens the addresses, over TLS where there is a configuration.
-func (g *gate) listen(addrs []string, config *tls.Config) error {
+func (g *listener) listen(addrs []string, config *tls.Config) error {
 	quiet := net.ListenConfig{KeepAlive: -1} // idle connections end, and four system calls are a part of a login
 	for _, addr := range addrs {
 		l, err := quiet.Listen(context.Background(), "tcp", addr)
@@ -57,7 +57,7 @@ func (g *gate) listen(addrs []string, config *tls.Config) error {
 }
 
 // shut closes the listeners.
-func (g *gate) shut() {
+func (g *listener) close() {
 	for _, l := range g.listeners {
 		l.Close()
 	}
@@ -90,20 +90,20 @@ func offLoopback(addrs []string) string {
 
 // run hands each connection to serve, until ctx ends, then lets what is under way finish. last writes the
 // last lines.
-func (g *gate) run(ctx context.Context, inv *invocation, serve func(context.Context, net.Conn), last func() error) error {
+func (g *listener) serveUntil(ctx context.Context, inv *invocation, serve func(context.Context, net.Conn), last func() error) error {
 	var all sync.WaitGroup
 	for _, l := range g.listeners {
 		all.Go(func() { g.accept(ctx, l, &all, serve) })
 	}
 	<-ctx.Done()
-	g.shut()
+	g.close()
 	return g.drain(inv, &all, last)
 }
 
 // drain lets the replies under way finish, then writes the last lines. It takes under five seconds also
 // where connections do not end, or nobody reads what is written: what has been acknowledged is written
 // before that.
-func (g *gate) drain(inv *invocation, all *sync.WaitGroup, last func() error) error {
+func (g *listener) drain(inv *invocation, all *sync.WaitGroup, last func() error) error {
 	flushed := make(chan error, 2)
 	go func() { all.Wait(); flushed <- last() }()
 	late := time.AfterFunc(shutdownTimeout, func() { flushed <- last() })
@@ -112,14 +112,14 @@ func (g *gate) drain(inv *invocation, all *sync.WaitGroup, last func() error) er
 	case err := <-flushed:
 		return err
 	case <-time.After(shutdownTimeout + linesTimeout + noticeTimeout):
-		go inv.say("lines of sessions were not written: nobody reads standard output")
+		go inv.logf("lines of sessions were not written: nobody reads standard output")
 		time.Sleep(noticeTimeout) // standard error may be the same pipe
 		return nil
 	}
 }
 
 // accept takes connections, each for a goroutine of its own, up to the limit.
-func (g *gate) accept(ctx context.Context, l net.Listener, all *sync.WaitGroup, serve func(context.Context, net.Conn)) {
+func (g *listener) accept(ctx context.Context, l net.Listener, all *sync.WaitGroup, serve func(context.Context, net.Conn)) {
 	for {
 		conn, err := l.Accept()
 		if err != nil {
@@ -130,24 +130,24 @@ func (g *gate) accept(ctx context.Context, l net.Listener, all *sync.WaitGroup, 
 			continue
 		}
 		addr := addrPortOf(conn.RemoteAddr())
-		if refused := g.enter(addr.Addr()); refused != "" {
+		if refused := g.acquireSlot(addr.Addr()); refused != "" {
 			g.log.note(addr, "refused: "+refused)
 			conn.Close()
 			continue
 		}
 		all.Go(func() {
 			serve(ctx, conn)
-			g.leave(addr.Addr())
+			g.releaseSlot(addr.Addr())
 		})
 	}
 }
 
 // enter takes a place for a connection of a client, or says why there is none: no address may take all
 // of them.
-func (g *gate) enter(client netip.Addr) (refused string) {
-	g.places.Lock()
-	defer g.places.Unlock()
-	client = holderOf(client)
+func (g *listener) acquireSlot(client netip.Addr) (refused string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	client = limitKey(client)
 	if g.open[client] >= maxOfOneAddress {
 		return "too many connections of this address"
 	}
@@ -161,10 +161,10 @@ func (g *gate) enter(client netip.Addr) (refused string) {
 }
 
 // leave gives the place back.
-func (g *gate) leave(client netip.Addr) {
-	g.places.Lock()
-	defer g.places.Unlock()
-	client = holderOf(client)
+func (g *listener) releaseSlot(client netip.Addr) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	client = limitKey(client)
 	if g.open[client]--; g.open[client] == 0 {
 		delete(g.open, client)
 	}
@@ -173,7 +173,7 @@ func (g *gate) leave(client netip.Addr) {
 
 // holderOf is whom a place is counted for: an address, or the /64 of one of IPv6, in which one host can
 // have as many as it likes.
-func holderOf(client netip.Addr) netip.Addr {
+func limitKey(client netip.Addr) netip.Addr {
 	if client.Is4() || client.IsLinkLocalUnicast() {
 		return client
 	}

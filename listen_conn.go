@@ -11,23 +11,23 @@ import (
 )
 
 // A guest is one client's connection.
-type guest struct {
-	log   *sessionLog
-	trace *tracer
-	conn  net.Conn
-	addr  netip.AddrPort // where conn comes from
-	keys  []key          // of that client: the first, or one of the others
-	bare  bool           // packets come without obfuscation: TLS
-	in    *bufio.Reader
-	begun bool      // the first packet was read
-	waits time.Time // since when the deadlines are counted
-	idle  time.Duration
+type inboundConn struct {
+	log         *sessionLog
+	dump        *dumper
+	conn        net.Conn
+	addr        netip.AddrPort // where conn comes from
+	keys        []key          // of that client: the first, or one of the others
+	cleartext   bool           // packets come without obfuscation: TLS
+	in          *bufio.Reader
+	sawPacket   bool      // the first packet was read
+	deadlineSet time.Time // since when the deadlines are counted
+	idle        time.Duration
 }
 
 // welcome makes a guest of a connection: it has its keys, and its handshake where it is TLS. It is nil
 // where the client is refused.
-func (g *gate) welcome(ctx context.Context, conn net.Conn, keys clientKeys, bare bool, buffer int) *guest {
-	c := &guest{log: g.log, trace: g.trace, conn: conn, addr: addrPortOf(conn.RemoteAddr()), bare: bare, idle: idleTimeout}
+func (g *listener) newInboundConn(ctx context.Context, conn net.Conn, keys clientKeys, bare bool, buffer int) *inboundConn {
+	c := &inboundConn{log: g.log, dump: g.dump, conn: conn, addr: addrPortOf(conn.RemoteAddr()), cleartext: bare, idle: idleTimeout}
 	if c.keys = keys.of(c.addr.Addr()); c.keys == nil && !bare {
 		c.log.note(c.addr, "refused: no key is for this address")
 		return nil
@@ -45,11 +45,11 @@ func (g *gate) welcome(ctx context.Context, conn net.Conn, keys clientKeys, bare
 
 // stillHere moves the deadlines of the connection, at most once a second: that costs more than
 // a login does.
-func (c *guest) stillHere() {
-	if now := time.Now(); now.Sub(c.waits) > time.Second {
-		c.waits = now
+func (c *inboundConn) extendDeadline() {
+	if now := time.Now(); now.Sub(c.deadlineSet) > time.Second {
+		c.deadlineSet = now
 		limit := c.idle
-		if !c.begun {
+		if !c.sawPacket {
 			limit = firstTimeout
 		}
 		c.conn.SetDeadline(now.Add(limit))
@@ -58,7 +58,7 @@ func (c *guest) stillHere() {
 
 // receive reads one packet and appends it to dst, its body as it is on the wire; false where there is
 // none, or one that must not be read.
-func (c *guest) receive(dst []byte) (h header, packets []byte, ok bool) {
+func (c *inboundConn) receive(dst []byte) (h header, packets []byte, ok bool) {
 	head, err := c.in.Peek(headerLen)
 	if err != nil {
 		if len(head) > 0 {
@@ -84,33 +84,33 @@ func (c *guest) receive(dst []byte) (h header, packets []byte, ok bool) {
 
 // judge says what is wrong with the header of a client's packet, or nothing. Of answers a client gets
 // what RFC 8907 has: to a type that nobody knows the header, to a flag that does not fit an ERROR.
-func judge(h *header, bare bool) (wrong string, then refusal) {
+func checkHeader(h *header, bare bool) (wrong string, then rejection) {
 	switch {
 	case h.seqNo > lastSeqNo:
-		return "the sequence numbers of a session are used up", refuseSilent
+		return "the sequence numbers of a session are used up", rejectSilently
 	case h.seqNo%2 == 0: // so it is none to answer (section 4.1)
-		return fmt.Sprintf("seq_no %d is even, as only a server's is", h.seqNo), refuseSilent
+		return fmt.Sprintf("seq_no %d is even, as only a server's is", h.seqNo), rejectSilently
 	case h.typ < typeAuthen || h.typ > typeAcct:
-		return fmt.Sprintf("a packet of type %s", h.typ), refuseHeader
+		return fmt.Sprintf("a packet of type %s", h.typ), rejectWithHeader
 	case bare != (h.flags&flagUnencrypted != 0):
 		// Section 10.5.2, and over TLS RFC 9887 section 4: the flag must fit, always.
-		return "the UNENCRYPTED flag does not fit the transport", refuseError
+		return "the UNENCRYPTED flag does not fit the transport", rejectWithError
 	}
-	return "", refuseSilent
+	return "", rejectSilently
 }
 
 // A refusal is how a client is told that its packet is of no use.
-type refusal uint8
+type rejection uint8
 
 const (
-	refuseSilent refusal = iota
-	refuseHeader         // RFC 8907 section 3.6: the identical header, but for the next number, and no body
-	refuseError          // an ERROR of the packet's type
+	rejectSilently   rejection = iota
+	rejectWithHeader           // RFC 8907 section 3.6: the identical header, but for the next number, and no body
+	rejectWithError            // an ERROR of the packet's type
 )
 
 // malformed says what a packet is whose body does not decode.
-func (c *guest) malformed(err error) string {
-	if c.bare {
+func (c *inboundConn) malformed(err error) string {
+	if c.cleartext {
 		return "a malformed packet: " + err.Error()
 	}
 	return "a packet that does not fit the key: " + err.Error()

@@ -53,12 +53,12 @@ func TestCutPrefixes(t *testing.T) {
 }
 
 // A connection of another address than the test's own.
-type distant struct {
+type remoteConn struct {
 	stream
 	addr net.Addr
 }
 
-func (c *distant) RemoteAddr() net.Addr { return c.addr }
+func (c *remoteConn) RemoteAddr() net.Addr { return c.addr }
 
 // TestClientKeys: the longest prefix of a client's address counts, in whichever form the address comes.
 func TestClientKeys(t *testing.T) {
@@ -79,7 +79,7 @@ func TestClientKeys(t *testing.T) {
 					want = "all"
 				}
 			}
-			conn := &distant{addr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(addr), 4949))}
+			conn := &remoteConn{addr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(addr), 4949))}
 			if keys := keys.of(addrPortOf(conn.RemoteAddr()).Addr()); len(keys) > 1 || (keys != nil) != (want != "") || keys != nil && keys[0].value != want {
 				t.Errorf("%s has %q, not %q", addr, keys, want)
 			}
@@ -134,7 +134,7 @@ func TestBadKeyFiles(t *testing.T) {
 		{"--listen :0 --key-file 192.0.2.0/24=DIR/a", "to listen on :0, give a key and users\ntacacs_plus: hint: --key-file and --user; without them serve listens on loopback only, with a key of its own"},
 	} {
 		got := runWith(t, nil, "", split("serve "+tt.line, "DIR", dir)...)
-		if want := "tacacs_plus: " + strings.ReplaceAll(tt.want, "DIR", dir) + "\n"; got != (outcome{classUsage.exit(), "", want}) {
+		if want := "tacacs_plus: " + strings.ReplaceAll(tt.want, "DIR", dir) + "\n"; got != (runResult{classUsage.exit(), "", want}) {
 			t.Errorf("%s: %+v, want %q", tt.line, got, want)
 		}
 	}

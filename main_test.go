@@ -109,7 +109,7 @@ func serving(t testing.TB, out io.Writer, args ...string) *testServer {
 }
 
 // ask runs a command against the server: at stands for its address.
-func (s *testServer) ask(t *testing.T, line string) outcome {
+func (s *testServer) ask(t *testing.T, line string) runResult {
 	t.Helper()
 	return runWith(t, secretsInEnv, "", split(line, "AT", s.addr)...)
 }
@@ -170,7 +170,7 @@ func TestCommands(t *testing.T) {
 }
 
 // check compares with regular expressions for the whole of both outputs.
-func (o outcome) check(t *testing.T, code exitCode, out, err string) {
+func (o runResult) check(t *testing.T, code exitCode, out, err string) {
 	t.Helper()
 	if o.code != code || !regexp.MustCompile(`^(?:`+out+`)$`).MatchString(o.out) || !regexp.MustCompile(`^(?:`+err+`)$`).MatchString(o.err) {
 		t.Errorf("got %d\n%s%s\nwant %d\n%s\n%s", int(o.code), o.out, o.err, int(code), out, err)
@@ -278,7 +278,7 @@ func TestFaults(t *testing.T) {
 			s := serveWith(t, "--fault", tt.fault)
 			got := s.ask(t, tt.line)
 			first, _, _ := strings.Cut(got.err, "\n")
-			outcome{got.code, got.out, strings.TrimPrefix(first, "tacacs_plus: ")}.check(t, tt.code, tt.out, tt.err)
+			runResult{got.code, got.out, strings.TrimPrefix(first, "tacacs_plus: ")}.check(t, tt.code, tt.out, tt.err)
 			if tt.code == classNetwork.exit() || tt.code == classProtocol.exit() || tt.code == classServer.exit() {
 				if cut := regexp.MustCompile(`cut off|in the middle|without end|no place`).MatchString(first); !cut && !strings.Contains(got.err, "tacacs_plus: hint: ") {
 					t.Errorf("no hint: %s", got.err)

@@ -92,10 +92,10 @@ func (p *process) gets(t *testing.T, s syscall.Signal) {
 }
 
 // ends waits for the end. The exit code is what a shell sees.
-func (p *process) ends() (syscall.WaitStatus, outcome) {
+func (p *process) ends() (syscall.WaitStatus, runResult) {
 	_ = p.Wait()
 	state := p.ProcessState.Sys().(syscall.WaitStatus)
-	got := outcome{exitCode(state.ExitStatus()), p.out.String(), p.err.String()}
+	got := runResult{exitCode(state.ExitStatus()), p.out.String(), p.err.String()}
 	if state.Signaled() {
 		got.code = exitCode(128 + int(state.Signal()))
 	}
@@ -191,7 +191,7 @@ func TestExecSignals(t *testing.T) {
 				p.gets(t, signal)
 			}
 			state, got := p.ends()
-			if got != (outcome{tt.code, "ready\n", ""}) || state.Signaled() != (tt.code > 128 && tt.signals != nil) {
+			if got != (runResult{tt.code, "ready\n", ""}) || state.Signaled() != (tt.code > 128 && tt.signals != nil) {
 				t.Errorf("got %+v, by a signal: %t; want %d", got, state.Signaled(), tt.code)
 			}
 			if log := s.log.String(); strings.Count(log, " account start ") != 1 || strings.Count(log, " account stop ") != 1 || !strings.Contains(log, tt.recorded) {

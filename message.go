@@ -18,7 +18,7 @@ type decodeMessages struct {
 }
 
 // of is an empty message of the kind that h announces.
-func (s *decodeMessages) of(h *header) layouter {
+func (s *decodeMessages) of(h *header) message {
 	client := h.seqNo%2 == 1
 	switch {
 	case h.typ == typeAuthen && h.seqNo == 1:
@@ -45,20 +45,20 @@ func (s *decodeMessages) of(h *header) layouter {
 }
 
 // credible says whether a message has only values that RFC 8907 or its draft give a meaning.
-func credible(m layouter) bool {
+func plausible(m message) bool {
 	switch m := m.(type) {
 	case *authenStart:
-		return authenActionNames.has(uint8(m.action)) && credibleSubject(&m.subject)
+		return authenActionNames.has(uint8(m.action)) && plausibleFields(&m.commonFields)
 	case *authenReply:
 		return authenStatusNames.has(uint8(m.status)) && m.flags <= authenNoEcho
 	case *authenContinue:
 		return m.flags <= authenAbort
 	case *authorRequest:
-		return authenMethodNames.has(uint8(m.method)) && credibleSubject(&m.subject)
+		return authenMethodNames.has(uint8(m.method)) && plausibleFields(&m.commonFields)
 	case *authorResponse:
 		return authorStatusNames.has(uint8(m.status))
 	case *acctRequest:
-		return acctFlagNames.has(uint8(m.flags.kind())) && authenMethodNames.has(uint8(m.method)) && credibleSubject(&m.subject)
+		return acctFlagNames.has(uint8(m.flags.kind())) && authenMethodNames.has(uint8(m.method)) && plausibleFields(&m.commonFields)
 	case *acctReply:
 		return acctStatusNames.has(uint8(m.status))
 	}
@@ -67,19 +67,19 @@ func credible(m layouter) bool {
 
 // credibleSubject does the same for what requests have in common. Types are ASCII to MSCHAPV2, with ARAP
 // of the draft between, or none.
-func credibleSubject(who *subject) bool {
+func plausibleFields(who *commonFields) bool {
 	const arap = 4 // also a service of the draft
 	return who.privLvl <= 15 && who.typ <= authenMSCHAPv2 && (authenServiceNames.has(uint8(who.service)) || who.service == arap) &&
-		credibleText(who.user) && credibleText(who.port) && credibleText(who.remAddr)
+		plausibleText(who.user) && plausibleText(who.port) && plausibleText(who.remAddr)
 }
 
 // credibleText says that a text has no control characters. RFC 8907 section 3.7.
-func credibleText(s string) bool {
+func plausibleText(s string) bool {
 	return printableASCII(s) || utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
 // errorReply is the ERROR of one packet type.
-func errorReply(typ packetType, msg string) layouter {
+func errorReply(typ packetType, msg string) message {
 	switch typ {
 	case typeAuthen:
 		return &authenReply{status: authenError, serverMsg: msg}
@@ -90,7 +90,7 @@ func errorReply(typ packetType, msg string) layouter {
 }
 
 // unknownStatus is for a status that the RFC does not have: never a success (section 3.6).
-func unknownStatus[T ~uint8](l *link, status T) error {
+func unknownStatus[T ~uint8](l *serverConn, status T) error {
 	return failf(classProtocol, "%s answers with the unknown status 0x%02x", l.server, uint8(status)).
 		withHint("not a TACACS+ status: a broken server, or by a rare chance a wrong key")
 }

@@ -10,22 +10,22 @@ import (
 type output interface {
 	// conclude enters the error with which the command ended, or nil. It returns what standard
 	// error has to say: an error with its hint, a hint alone, or nothing.
-	conclude(err error) *failure
-	exit() exitCode // of the run; to be asked after conclude
-	line() string   // the default rendering
-	block() string  // that of -v
-	json() string   // that of --json: one object on one line
+	finish(err error) *failure
+	exit() exitCode  // of the run; to be asked after conclude
+	line() string    // the default rendering
+	verbose() string // that of -v
+	json() string    // that of --json: one object on one line
 }
 
 // An ending is what outputs other than a verdict have in common: the exit code is theirs unless
 // the command ended with an error.
-type ending struct {
+type exitStatus struct {
 	ExitCode exitCode `json:"exit_code"`
 }
 
-func (e *ending) exit() exitCode { return e.ExitCode }
+func (e *exitStatus) exit() exitCode { return e.ExitCode }
 
-func (e *ending) conclude(err error) *failure {
+func (e *exitStatus) finish(err error) *failure {
 	if err == nil {
 		return nil
 	}
@@ -41,17 +41,17 @@ type report struct {
 	Command string `json:"command"`
 	User    string `json:"user,omitempty"`
 	Granted bool   `json:"granted"`
-	ending
+	exitStatus
 	Error *problem `json:"error,omitempty"` // why it is not
 }
 
 // judge enters what it all came to, and why.
-func (r *report) judge(c class, why *problem) {
+func (r *report) setVerdict(c class, why *problem) {
 	r.Granted, r.ExitCode, r.Error = c == classGranted, c.exit(), why
 }
 
-func (r *report) conclude(err error) *failure {
-	f := r.ending.conclude(err)
+func (r *report) finish(err error) *failure {
+	f := r.exitStatus.finish(err)
 	if f != nil {
 		p := newProblem(f)
 		r.Granted, r.Error = false, &p
@@ -61,14 +61,14 @@ func (r *report) conclude(err error) *failure {
 
 // A page is a text, however it is asked for, but for JSON where it has an object to show.
 type page struct {
-	ending
+	exitStatus
 	text   string
 	object any
 }
 
 func (p *page) line() string { return p.text }
 
-func (p *page) block() string { return p.text }
+func (p *page) verbose() string { return p.text }
 
 func (p *page) json() string {
 	if p.object == nil {

@@ -21,10 +21,10 @@ type header struct {
 }
 
 func (h *header) layout(c *codec) {
-	octet(c, "version", &h.version)
-	octet(c, "type", &h.typ)
-	octet(c, "seq_no", &h.seqNo)
-	octet(c, "flags", &h.flags)
+	uint8Field(c, "version", &h.version)
+	uint8Field(c, "type", &h.typ)
+	uint8Field(c, "seq_no", &h.seqNo)
+	uint8Field(c, "flags", &h.flags)
 	c.uint32(&h.sessionID)
 	c.uint32(&h.length)
 }
@@ -113,7 +113,7 @@ var (
 
 // appendPacket appends a whole packet to dst: the header with the body's length filled in,
 // then the body in clear. A codec can be used again, and saves its memory for that.
-func (c *codec) appendPacket(dst []byte, h *header, m layouter) ([]byte, error) {
+func (c *codec) appendPacket(dst []byte, h *header, m message) ([]byte, error) {
 	start := len(dst)
 	*c = codec{fields: c.fields[:0], buf: append(dst, make([]byte, headerLen)...)}
 	c.message(m)
@@ -130,21 +130,21 @@ func (c *codec) appendPacket(dst []byte, h *header, m layouter) ([]byte, error) 
 }
 
 // decode reads the message m out of b, all of it: one octet more or less is errBodyLength.
-func (c *codec) decode(b []byte, m layouter) error {
+func (c *codec) decode(b []byte, m message) error {
 	*c = codec{fields: c.fields[:0], reading: true, buf: b}
 	c.message(m)
 	return c.err
 }
 
-func appendPacket(dst []byte, h *header, m layouter) ([]byte, error) {
+func appendPacket(dst []byte, h *header, m message) ([]byte, error) {
 	return new(codec).appendPacket(dst, h, m)
 }
 
-func decode(b []byte, m layouter) error { return new(codec).decode(b, m) }
+func decode(b []byte, m message) error { return new(codec).decode(b, m) }
 
 // A layouter is one of the seven bodies of RFC 8907, or the header. Its layout method names
 // the fields once, in the order of the wire, for reading and for writing.
-type layouter interface {
+type message interface {
 	layout(c *codec)
 }
 
@@ -169,7 +169,7 @@ type field struct {
 
 // message runs the whole layout, then moves the variable fields. The lengths must add up to
 // the body exactly, so nothing behind that check can go out of range (section 4.5).
-func (c *codec) message(m layouter) {
+func (c *codec) message(m message) {
 	m.layout(c)
 	if c.err != nil {
 		return
@@ -224,7 +224,7 @@ func (c *codec) number(v uint32, size int) uint32 {
 }
 
 // octet moves one octet of a type of its own.
-func octet[T ~uint8](c *codec, name string, v *T) {
+func uint8Field[T ~uint8](c *codec, name string, v *T) {
 	*v = T(c.number(uint32(*v), 1))
 	if c.visit != nil && c.err == nil {
 		c.visit(field{name: name, length: 1}, *v)
@@ -235,15 +235,15 @@ func (c *codec) uint32(v *uint32) { *v = c.number(*v, 4) }
 
 // length moves the length of a variable field, in size octets, and queues the field.
 func (c *codec) length(name string, size int, value *string) {
-	c.queue(field{name: name, value: value}, size)
+	c.addField(field{name: name, value: value}, size)
 }
 
 // secret is length for a field that must never be shown.
 func (c *codec) secret(name string, size int, value *string) {
-	c.queue(field{name: name, value: value, secret: true}, size)
+	c.addField(field{name: name, value: value, secret: true}, size)
 }
 
-func (c *codec) queue(f field, size int) {
+func (c *codec) addField(f field, size int) {
 	if !c.reading {
 		f.length = len(*f.value)
 		if limit := 1<<(8*size) - 1; f.length > limit && c.err == nil {

@@ -18,7 +18,7 @@ import (
 // makes in both directions survives every round trip.
 var wireTable = []struct {
 	name    string
-	message layouter
+	message message
 	wire    string // hex, in the pieces of the RFC
 }{
 	{"header/START", &header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 0xa1b2c3d4, length: 42},
@@ -29,13 +29,13 @@ var wireTable = []struct {
 	{"header/unknown everything", &header{version: 0xde, typ: 9, seqNo: 255, flags: 0xfa, sessionID: 0xffffffff, length: 0xfffffffe},
 		"de 09 ff fa ffffffff fffffffe"},
 
-	{"START/PAP", &authenStart{action: authenLogin, subject: subject{privLvl: 15, typ: authenPAP, service: 3, user: "alice", port: "tty0", remAddr: "192.0.2.1"}, data: "password"},
+	{"START/PAP", &authenStart{action: authenLogin, commonFields: commonFields{privLvl: 15, typ: authenPAP, service: 3, user: "alice", port: "tty0", remAddr: "192.0.2.1"}, data: "password"},
 		"01 0f 02 03 05 04 09 08 616c696365 74747930 3139322e302e322e31 70617373776f7264"},
-	{"START/all fields empty", &authenStart{action: authenLogin, subject: subject{typ: authenASCII, service: authenServiceLogin}},
+	{"START/all fields empty", &authenStart{action: authenLogin, commonFields: commonFields{typ: authenASCII, service: authenServiceLogin}},
 		"01 00 01 01 00 00 00 00"},
-	{"START/UTF-8 user and binary data", &authenStart{action: authenChPass, subject: subject{privLvl: 1, typ: authenMSCHAPv2, service: authenServiceEnable, user: "jürgen"}, data: "\x00\xff\x00"},
+	{"START/UTF-8 user and binary data", &authenStart{action: authenChPass, commonFields: commonFields{privLvl: 1, typ: authenMSCHAPv2, service: authenServiceEnable, user: "jürgen"}, data: "\x00\xff\x00"},
 		"02 01 06 02 07 00 00 03 6ac3bc7267656e 00ff00"},
-	{"START/255 octets each", &authenStart{action: authenLogin, subject: subject{privLvl: 2, typ: authenCHAP, service: 9, user: strings.Repeat("a", 255), port: strings.Repeat("b", 255), remAddr: strings.Repeat("c", 255)}, data: strings.Repeat("d", 255)},
+	{"START/255 octets each", &authenStart{action: authenLogin, commonFields: commonFields{privLvl: 2, typ: authenCHAP, service: 9, user: strings.Repeat("a", 255), port: strings.Repeat("b", 255), remAddr: strings.Repeat("c", 255)}, data: strings.Repeat("d", 255)},
 		"01 02 03 09 ff ff ff ff" + strings.Repeat("61", 255) + strings.Repeat("62", 255) + strings.Repeat("63", 255) + strings.Repeat("64", 255)},
 
 	{"REPLY/GETPASS", &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "},
@@ -64,13 +64,13 @@ var wireTable = []struct {
 	{"CONTINUE/256 octets", &authenContinue{userMsg: strings.Repeat("u", 256)},
 		"0100 0000 00" + strings.Repeat("75", 256)},
 
-	{"author REQUEST/shell session", &authorRequest{method: authenMethodTACACSPlus, subject: subject{privLvl: 15, typ: authenPAP, service: authenServiceLogin, user: "alice", port: "tty0", remAddr: "::1"}, args: []string{"service=shell", "cmd="}},
+	{"author REQUEST/shell session", &authorRequest{method: authenMethodTACACSPlus, commonFields: commonFields{privLvl: 15, typ: authenPAP, service: authenServiceLogin, user: "alice", port: "tty0", remAddr: "::1"}, args: []string{"service=shell", "cmd="}},
 		"06 0f 02 01 05 04 03 02 0d 04 616c696365 74747930 3a3a31 736572766963653d7368656c6c 636d643d"},
 	{"author REQUEST/all fields empty", &authorRequest{},
 		"00 00 00 00 00 00 00 00"},
-	{"author REQUEST/an empty argument", &authorRequest{method: 0x10, subject: subject{privLvl: 1, typ: authenASCII, service: 8}, args: []string{"a=", "", "b*"}},
+	{"author REQUEST/an empty argument", &authorRequest{method: 0x10, commonFields: commonFields{privLvl: 1, typ: authenASCII, service: 8}, args: []string{"a=", "", "b*"}},
 		"10 01 01 08 00 00 00 03 02 00 02 613d 622a"},
-	{"author REQUEST/255 octets each", &authorRequest{method: 0x20, subject: subject{typ: authenMSCHAP, user: strings.Repeat("a", 255), port: strings.Repeat("b", 255), remAddr: strings.Repeat("c", 255)}, args: []string{strings.Repeat("d", 255)}},
+	{"author REQUEST/255 octets each", &authorRequest{method: 0x20, commonFields: commonFields{typ: authenMSCHAP, user: strings.Repeat("a", 255), port: strings.Repeat("b", 255), remAddr: strings.Repeat("c", 255)}, args: []string{strings.Repeat("d", 255)}},
 		"20 00 05 00 ff ff ff 01 ff" + strings.Repeat("61", 255) + strings.Repeat("62", 255) + strings.Repeat("63", 255) + strings.Repeat("64", 255)},
 	{"author REQUEST/255 arguments", &authorRequest{method: authenMethodTACACSPlus, args: slices.Repeat([]string{"e="}, 255)},
 		"06 00 00 00 00 00 00 ff" + strings.Repeat("02", 255) + strings.Repeat("653d", 255)},
@@ -89,11 +89,11 @@ var wireTable = []struct {
 	{"author RESPONSE/255 arguments", &authorResponse{status: authorPassAdd, serverMsg: "m", args: slices.Repeat([]string{"e="}, 255)},
 		"01 ff 0001 0000" + strings.Repeat("02", 255) + "6d" + strings.Repeat("653d", 255)},
 
-	{"acct REQUEST/stop", &acctRequest{flags: acctStop, method: authenMethodTACACSPlus, subject: subject{privLvl: 15, typ: authenASCII, service: 3, user: "bob", port: "console", remAddr: "2001:db8::1"}, args: []string{"task_id=7", "idle*10"}},
+	{"acct REQUEST/stop", &acctRequest{flags: acctStop, method: authenMethodTACACSPlus, commonFields: commonFields{privLvl: 15, typ: authenASCII, service: 3, user: "bob", port: "console", remAddr: "2001:db8::1"}, args: []string{"task_id=7", "idle*10"}},
 		"04 06 0f 01 03 03 07 0b 02 09 07 626f62 636f6e736f6c65 323030313a6462383a3a31 7461736b5f69643d37 69646c652a3130"},
 	{"acct REQUEST/all fields empty", &acctRequest{flags: acctStart},
 		"02 00 00 00 00 00 00 00 00"},
-	{"acct REQUEST/255 octets each", &acctRequest{flags: acctWatchdogUpdate, subject: subject{user: strings.Repeat("a", 255), port: strings.Repeat("b", 255), remAddr: strings.Repeat("c", 255)}, args: []string{"", strings.Repeat("d", 255)}},
+	{"acct REQUEST/255 octets each", &acctRequest{flags: acctWatchdogUpdate, commonFields: commonFields{user: strings.Repeat("a", 255), port: strings.Repeat("b", 255), remAddr: strings.Repeat("c", 255)}, args: []string{"", strings.Repeat("d", 255)}},
 		"0a 00 00 00 00 ff ff ff 02 00 ff" + strings.Repeat("61", 255) + strings.Repeat("62", 255) + strings.Repeat("63", 255) + strings.Repeat("64", 255)},
 	{"acct REQUEST/255 arguments", &acctRequest{flags: acctWatchdog, args: slices.Repeat([]string{"e="}, 255)},
 		"08 00 00 00 00 00 00 00 ff" + strings.Repeat("02", 255) + strings.Repeat("653d", 255)},
@@ -119,12 +119,12 @@ func unhex(t testing.TB, s string) []byte {
 }
 
 // fresh makes an empty message of the same type.
-func fresh(m layouter) layouter {
-	return reflect.New(reflect.TypeOf(m).Elem()).Interface().(layouter)
+func fresh(m message) message {
+	return reflect.New(reflect.TypeOf(m).Elem()).Interface().(message)
 }
 
 // encoded is m alone; appendPacket, which goes round it, has a test of its own.
-func encoded(m layouter) ([]byte, error) {
+func encoded(m message) ([]byte, error) {
 	c := codec{}
 	c.message(m)
 	return c.buf, c.err
@@ -176,7 +176,7 @@ func TestDecodeForgetsTheMessageBefore(t *testing.T) {
 // decoded before does not change with the buffer.
 func TestCodecAgain(t *testing.T) {
 	var c codec
-	var decoded []layouter
+	var decoded []message
 	buffer := make([]byte, 0, 1<<17)
 	for _, row := range wireTable {
 		var h header
@@ -192,7 +192,7 @@ func TestCodecAgain(t *testing.T) {
 			t.Fatalf("%s: got %v, want no error", row.name, err)
 		}
 		decoded = append(decoded, m)
-		if _, err := c.appendPacket(buffer, &h, &authenStart{subject: subject{user: "user", port: strings.Repeat("x", 256)}}); err == nil {
+		if _, err := c.appendPacket(buffer, &h, &authenStart{commonFields: commonFields{user: "user", port: strings.Repeat("x", 256)}}); err == nil {
 			t.Error("a field of 256 octets: got no error")
 		}
 	}
@@ -208,38 +208,38 @@ func TestFieldLimits(t *testing.T) {
 	octets65536 := strings.Repeat("x", 65536)
 	args256 := slices.Repeat([]string{"a="}, 256)
 	for _, test := range []struct {
-		message layouter
+		message message
 		want    string
 	}{
-		{&authenStart{subject: subject{user: octets256}}, "user is 256 octets, the limit is 255"},
-		{&authenStart{subject: subject{port: octets256}}, "port is 256 octets, the limit is 255"},
-		{&authenStart{subject: subject{remAddr: octets256}}, "rem_addr is 256 octets, the limit is 255"},
+		{&authenStart{commonFields: commonFields{user: octets256}}, "user is 256 octets, the limit is 255"},
+		{&authenStart{commonFields: commonFields{port: octets256}}, "port is 256 octets, the limit is 255"},
+		{&authenStart{commonFields: commonFields{remAddr: octets256}}, "rem_addr is 256 octets, the limit is 255"},
 		{&authenStart{data: octets256}, "data is 256 octets, the limit is 255"},
 		{&authenReply{serverMsg: octets65536}, "server_msg is 65536 octets, the limit is 65535"},
 		{&authenReply{data: octets65536}, "data is 65536 octets, the limit is 65535"},
 		{&authenContinue{userMsg: octets65536}, "user_msg is 65536 octets, the limit is 65535"},
 		{&authenContinue{data: octets65536}, "data is 65536 octets, the limit is 65535"},
-		{&authorRequest{subject: subject{user: octets256}}, "user is 256 octets, the limit is 255"},
-		{&authorRequest{subject: subject{port: octets256}}, "port is 256 octets, the limit is 255"},
-		{&authorRequest{subject: subject{remAddr: octets256}}, "rem_addr is 256 octets, the limit is 255"},
+		{&authorRequest{commonFields: commonFields{user: octets256}}, "user is 256 octets, the limit is 255"},
+		{&authorRequest{commonFields: commonFields{port: octets256}}, "port is 256 octets, the limit is 255"},
+		{&authorRequest{commonFields: commonFields{remAddr: octets256}}, "rem_addr is 256 octets, the limit is 255"},
 		{&authorRequest{args: []string{"a=", octets256}}, "arg is 256 octets, the limit is 255"},
 		{&authorRequest{args: args256}, "256 arguments, the limit is 255"},
 		{&authorResponse{serverMsg: octets65536}, "server_msg is 65536 octets, the limit is 65535"},
 		{&authorResponse{data: octets65536}, "data is 65536 octets, the limit is 65535"},
 		{&authorResponse{args: []string{octets256}}, "arg is 256 octets, the limit is 255"},
 		{&authorResponse{args: args256}, "256 arguments, the limit is 255"},
-		{&acctRequest{subject: subject{user: octets256}}, "user is 256 octets, the limit is 255"},
-		{&acctRequest{subject: subject{port: octets256}}, "port is 256 octets, the limit is 255"},
-		{&acctRequest{subject: subject{remAddr: octets256}}, "rem_addr is 256 octets, the limit is 255"},
+		{&acctRequest{commonFields: commonFields{user: octets256}}, "user is 256 octets, the limit is 255"},
+		{&acctRequest{commonFields: commonFields{port: octets256}}, "port is 256 octets, the limit is 255"},
+		{&acctRequest{commonFields: commonFields{remAddr: octets256}}, "rem_addr is 256 octets, the limit is 255"},
 		{&acctRequest{args: []string{octets256}}, "arg is 256 octets, the limit is 255"},
 		{&acctRequest{args: args256}, "256 arguments, the limit is 255"},
 		{&acctReply{serverMsg: octets65536}, "server_msg is 65536 octets, the limit is 65535"},
 		{&acctReply{data: octets65536}, "data is 65536 octets, the limit is 65535"},
 		// The first mistake is the one that is named.
-		{&authenStart{subject: subject{user: octets256}, data: octets65536}, "user is 256 octets, the limit is 255"},
+		{&authenStart{commonFields: commonFields{user: octets256}, data: octets65536}, "user is 256 octets, the limit is 255"},
 		// Every field fits, but not all of them together.
 		{&authenReply{serverMsg: octets65536[:65530]}, "the body would be 65536 octets, the limit is 65535"},
-		{&authorRequest{subject: subject{user: octets255, port: octets255, remAddr: octets255}, args: slices.Repeat([]string{octets255}, 255)},
+		{&authorRequest{commonFields: commonFields{user: octets255, port: octets255, remAddr: octets255}, args: slices.Repeat([]string{octets255}, 255)},
 			"the body would be 66053 octets, the limit is 65535"},
 	} {
 		before := []byte("before")
@@ -439,10 +439,10 @@ func TestBits(t *testing.T) {
 // FuzzDecode: what decodes encodes back to the same octets, so nothing is read twice, dropped or
 // made up. The first octet of the input chooses the message.
 func FuzzDecode(f *testing.F) {
-	kinds := []layouter{&header{}, &authenStart{}, &authenReply{}, &authenContinue{},
+	kinds := []message{&header{}, &authenStart{}, &authenReply{}, &authenContinue{},
 		&authorRequest{}, &authorResponse{}, &acctRequest{}, &acctReply{}}
 	for _, row := range wireTable {
-		kind := slices.IndexFunc(kinds, func(m layouter) bool { return reflect.TypeOf(m) == reflect.TypeOf(row.message) })
+		kind := slices.IndexFunc(kinds, func(m message) bool { return reflect.TypeOf(m) == reflect.TypeOf(row.message) })
 		f.Add(append([]byte{byte(kind)}, unhex(f, row.wire)...))
 	}
 	f.Fuzz(func(t *testing.T, input []byte) {
@@ -460,7 +460,7 @@ func FuzzDecode(f *testing.F) {
 }
 
 // knownStatus says whether a reply has a status that would be taken for a verdict.
-func knownStatus(m layouter) bool {
+func knownStatus(m message) bool {
 	switch m := m.(type) {
 	case *authenReply:
 		return authenStatusNames.has(uint8(m.status))
@@ -485,9 +485,9 @@ func TestWrongKeyNeverBelieved(t *testing.T) {
 		name   string
 		rounds int // 100,000 in all
 		// reply makes the i-th reply of a server; text is random and has at most so many octets.
-		reply func(i int, text func(most int) string) layouter
+		reply func(i int, text func(most int) string) message
 	}{
-		{"authentication", 40_000, func(i int, text func(int) string) layouter {
+		{"authentication", 40_000, func(i int, text func(int) string) message {
 			switch i % 4 {
 			case 0:
 				return &authenReply{status: authenPass}
@@ -498,7 +498,7 @@ func TestWrongKeyNeverBelieved(t *testing.T) {
 			}
 			return &authenReply{status: authenFail, serverMsg: text(120), data: text(5)}
 		}},
-		{"authorization", 20_000, func(i int, text func(int) string) layouter {
+		{"authorization", 20_000, func(i int, text func(int) string) message {
 			switch i % 3 {
 			case 0:
 				return &authorResponse{status: authorPassAdd}
@@ -507,7 +507,7 @@ func TestWrongKeyNeverBelieved(t *testing.T) {
 			}
 			return &authorResponse{status: authorFail, serverMsg: text(120), data: text(5), args: []string{"reason=" + text(20)}}
 		}},
-		{"accounting", 40_000, func(i int, text func(int) string) layouter {
+		{"accounting", 40_000, func(i int, text func(int) string) message {
 			if i%2 == 0 {
 				return &acctReply{status: acctSuccess}
 			}
@@ -561,9 +561,9 @@ func TestWrongKeyNeverBelieved(t *testing.T) {
 }
 
 // benchmarkMessages are a short, an ordinary and a long message.
-var benchmarkMessages = map[string]layouter{
+var benchmarkMessages = map[string]message{
 	"REPLY":    &authenReply{status: authenPass},
-	"REQUEST":  &authorRequest{method: authenMethodTACACSPlus, subject: subject{typ: authenASCII, service: authenServiceLogin, user: "alice", port: "tty0", remAddr: "192.0.2.1"}, args: []string{"service=shell", "cmd=show", "cmd-arg=version"}},
+	"REQUEST":  &authorRequest{method: authenMethodTACACSPlus, commonFields: commonFields{typ: authenASCII, service: authenServiceLogin, user: "alice", port: "tty0", remAddr: "192.0.2.1"}, args: []string{"service=shell", "cmd=show", "cmd-arg=version"}},
 	"RESPONSE": &authorResponse{status: authorPassAdd, args: slices.Repeat([]string{"cmd-arg=configuration"}, 200)},
 }
 

@@ -36,7 +36,7 @@ const (
 	linkIPv6     linkType = 229
 	linkCooked2  linkType = 276
 
-	linkOctets  linkType = 1 << 16   // one packet of TACACS+, out of hexadecimal text
+	linkNone    linkType = 1 << 16   // one packet of TACACS+, out of hexadecimal text
 	linkUnknown linkType = 1<<16 + 1 // hexadecimal text that begins like no packet
 )
 
@@ -148,7 +148,7 @@ func (c *capture) fail(format string, args ...any) error {
 
 // next reads a frame. At the end of the input it is io.EOF. Any other error is of the class usage and
 // names the offset; all frames up to there were given.
-func (c *capture) next(f *frame) error {
+func (c *capture) nextFrame(f *frame) error {
 	if c.err == nil {
 		c.err = c.read(f)
 	}

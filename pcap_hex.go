@@ -61,7 +61,7 @@ func (t *hexText) complete(f *frame) bool {
 		return len(t.octets) > maxFrame && t.end(f)
 	}
 	t.give(f, link, size)
-	if link != linkOctets {
+	if link != linkNone {
 		t.whole, t.octets = true, t.octets[:0]
 	}
 	return true
@@ -94,7 +94,7 @@ func (t *hexText) kind() (linkType, int) {
 		h := parseHeader(b)
 		fits := h.version.major() == majorVersion && packetTypeNames.has(uint8(h.typ)) && h.seqNo > 0
 		if t.words || fits && h.flags&^(flagUnencrypted|flagSingleConnect) == 0 && h.length <= maxBody {
-			return linkOctets, headerLen + int(h.length)
+			return linkNone, headerLen + int(h.length)
 		}
 	}
 	// Ethernet first: its addresses can look like either version of IP.
@@ -189,7 +189,7 @@ func (t *hexText) parse(line []byte) (offset int, ok bool) {
 		if len(word) == 0 || column && (colon || len(t.row) != 8 || blanks != "  " || len(word) != 2) {
 			break
 		}
-		if !t.octetWord(word) {
+		if !t.byteWord(word) {
 			if offset < 0 {
 				return 0, false
 			}
@@ -234,7 +234,7 @@ func (t *hexText) offset(word string, colon bool) int {
 }
 
 // octetWord appends the octets of a word to row: pairs of digits, or ** for one that -d blanked.
-func (t *hexText) octetWord(word []byte) bool {
+func (t *hexText) byteWord(word []byte) bool {
 	if string(word) == "**" {
 		t.row = append(t.row, '*')
 		return true

@@ -185,7 +185,7 @@ func TestHexTextOfTrace(t *testing.T) {
 	var out strings.Builder
 	body := unhex(t, "01 0f 02 01 05 04 09 08 616c696365 74747930 3139322e302e322e31 5a5a5a5a5a5a5a5a")
 	h := header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect, sessionID: 0x01020304, length: uint32(len(body))}
-	trace := tracer{out: &out, began: time.Now()}
+	trace := dumper{out: &out, began: time.Now()}
 	trace.event("connecting")
 	trace.packet("sent to", newServer("192.0.2.1", 49), &h, body, &authenStart{})
 	frames, err := framesOf(strings.NewReader(out.String()))
@@ -208,7 +208,7 @@ func FuzzCapture(f *testing.F) {
 	f.Add(pcapOf(binary.LittleEndian, true, one, one))
 	for _, order := range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {
 		w := (&pcapngWriter{ByteOrder: order}).section().describe(linkRawIP, 9, uint16(optionTSResolution), uint16(1), []byte{9}, uint16(optionTSOffset), uint16(8), uint64(1))
-		f.Add(w.packet(0, 5, 5, "frame").block(blockSimple, uint32(1), []byte("x")).block(blockOldPacket, uint32(0), uint64(0), uint32(1), uint32(1), []byte("x")).b)
+		f.Add(w.packet(0, 5, 5, "frame").verbose(blockSimple, uint32(1), []byte("x")).verbose(blockOldPacket, uint32(0), uint64(0), uint32(1), uint32(1), []byte("x")).b)
 	}
 	f.Fuzz(func(t *testing.T, input []byte) {
 		c, err := newCapture(bytes.NewReader(input), "FILE")
@@ -218,7 +218,7 @@ func FuzzCapture(f *testing.F) {
 		given := 0
 		for {
 			var f frame
-			if err = c.next(&f); err != nil {
+			if err = c.nextFrame(&f); err != nil {
 				break
 			}
 			given++
@@ -232,7 +232,7 @@ func FuzzCapture(f *testing.F) {
 		if err != io.EOF && classOf(err) != classUsage {
 			t.Fatal(err)
 		}
-		if again := c.next(new(frame)); again != err {
+		if again := c.nextFrame(new(frame)); again != err {
 			t.Fatalf("%v, then %v", err, again)
 		}
 	})

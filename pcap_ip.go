@@ -221,7 +221,7 @@ type drops struct {
 	notTCP        int // other protocols, and what is no IP
 	malformed     int // headers that contradict themselves or end early
 	conversations int // open ones dropped for the newest
-	octets        int // told as missing by gap
+	missing       int // told as missing by gap
 	// otherLink is the first of otherLinks, to be named.
 	otherLink linkType
 }
@@ -238,7 +238,7 @@ func (d *drops) String() string {
 		{"frames of a link that is not supported (" + d.otherLink.String() + ")", d.otherLinks},
 		{"malformed frames", d.malformed},
 		{"conversations given up for newer ones", d.conversations},
-		{"missing octets", d.octets},
+		{"missing octets", d.missing},
 	} {
 		if one.count > 0 {
 			lost = append(lost, fmt.Sprintf("%s: %d", one.what, one.count))

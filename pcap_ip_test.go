@@ -65,7 +65,7 @@ func TestLinks(t *testing.T) {
 // checkFrame adds one frame: it says hello, or is counted as something.
 func checkFrame(t *testing.T, name string, f frame, want string) {
 	t.Helper()
-	l := newListener()
+	l := newTCPEvents()
 	l.add(&f)
 	d := l.dropped
 	got := ""
@@ -150,16 +150,16 @@ func TestCutFrames(t *testing.T) {
 	clear(offloaded[2:4])
 	clear(offloaded6[4:6])
 	for _, b := range [][]byte{ip, ip6, offloaded, offloaded6} {
-		l := newListener()
+		l := newTCPEvents()
 		l.add(&frame{link: linkRawIP, data: b[:len(b)-2], size: len(b)})
-		if len(l.log) != 3 || l.log[1] != "0 hel" || l.log[2] != "0 misses 2" || l.dropped.cut != 1 || l.dropped.octets != 2 {
-			t.Errorf("%x: %q, %d cut, %d octets", b, l.log, l.dropped.cut, l.dropped.octets)
+		if len(l.log) != 3 || l.log[1] != "0 hel" || l.log[2] != "0 misses 2" || l.dropped.cut != 1 || l.dropped.missing != 2 {
+			t.Errorf("%x: %q, %d cut, %d octets", b, l.log, l.dropped.cut, l.dropped.missing)
 		}
 	}
 	// Options of TCP that are not there are no octets of the stream.
 	long := tcpIP(deviceEnd, serverEnd, 1, 1, flagACK, "optionhello!")
 	long[32] = 6 << 4
-	l := newListener()
+	l := newTCPEvents()
 	l.play("> A 0 0 x\n", 0, 0)
 	l.add(&frame{link: linkRawIP, data: long[:42], size: len(long)})
 	if l.log[len(l.log)-1] != "0 misses 8" {
@@ -172,7 +172,7 @@ func TestDropsInWords(t *testing.T) {
 	if got := (&drops{frames: 9, notTCP: 4}).String(); got != "" {
 		t.Error(got)
 	}
-	d := drops{frames: 100, cut: 1, fragments: 2, otherLinks: 3, notTCP: 4, malformed: 5, conversations: 6, octets: 7, otherLink: 105}
+	d := drops{frames: 100, cut: 1, fragments: 2, otherLinks: 3, notTCP: 4, malformed: 5, conversations: 6, missing: 7, otherLink: 105}
 	const want = "frames cut by the snapshot length: 1, IP fragments (not put together): 2, frames of a link that is not supported (link type 105 (IEEE 802.11)): 3, " +
 		"malformed frames: 5, conversations given up for newer ones: 6, missing octets: 7"
 	if got := d.String(); got != want {

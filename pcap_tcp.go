@@ -16,16 +16,16 @@ type conversation struct {
 	ignored bool      // set by who listens: from now on only its end is told
 	owner   any       // what it is to the one who listens; nil at first
 
-	flow  flow
-	sides [2]side // what ends 0 and 1 said
-	turn  int     // 1 where end 0 of the flow is end 1 of the conversation
-	over  bool    // it ended; kept for a while to know late copies of its segments by
+	flow       flow
+	directions [2]direction // what ends 0 and 1 said
+	turn       int          // 1 where end 0 of the flow is end 1 of the conversation
+	over       bool         // it ended; kept for a while to know late copies of its segments by
 
 	newer, older *conversation // in a queue
 }
 
 // A side is the octets that one end says.
-type side struct {
+type direction struct {
 	known bool   // the numbers below are
 	fin   bool   // the end said that it says no more
 	first uint32 // sequence number of its first octet
@@ -62,12 +62,12 @@ type reassembler struct {
 	want func(a, b netip.AddrPort) bool
 	// said tells octets of one end (0 or 1), in order and each once. The time is that of the frame that
 	// completed them.
-	said func(c *conversation, from int, at time.Time, octets []byte)
+	onData func(c *conversation, from int, at time.Time, octets []byte)
 	// gap tells that the next octets of one end are not in the capture and will not come, and how many.
-	gap func(c *conversation, from int, at time.Time, missing int)
+	onGap func(c *conversation, from int, at time.Time, missing int)
 	// ended tells that nothing more comes: FIN of both ends, RST, the port used again, dropped for a
 	// bound, or finish. Gaps at the end were told before.
-	ended func(c *conversation, at time.Time)
+	onClose func(c *conversation, at time.Time)
 
 	dropped drops
 
@@ -85,7 +85,7 @@ func (r *reassembler) add(f *frame) {
 	if f.size > len(f.data) {
 		r.dropped.cut++
 	}
-	if f.link == linkOctets {
+	if f.link == linkNone {
 		r.packet(f)
 		return
 	}
@@ -95,7 +95,7 @@ func (r *reassembler) add(f *frame) {
 	}
 	if c := r.find(&s, f.at); c != nil && !c.over {
 		r.open.moveToNewest(c)
-		r.take(c, s.from^c.turn, &s, f.at)
+		r.addSegment(c, s.from^c.turn, &s, f.at)
 	}
 }
 
@@ -109,8 +109,8 @@ func (r *reassembler) packet(f *frame) {
 		r.loose = &conversation{began: f.at}
 	}
 	from := 1 - int(f.data[2]&1)
-	r.tell(r.loose, from, f.at, f.data)
-	r.miss(r.loose, from, f.at, f.size-len(f.data))
+	r.emit(r.loose, from, f.at, f.data)
+	r.emitGap(r.loose, from, f.at, f.size-len(f.data))
 }
 
 // find is the conversation that a segment belongs to: one that is known or a new one, or nil for a segment
@@ -143,7 +143,7 @@ func (r *reassembler) find(s *segment, at time.Time) *conversation {
 // isOther tells whether a segment is of another connection between the same ends: a SYN with another
 // initial sequence number, or octets that are nowhere near in number or in acknowledgement.
 func (c *conversation) isOther(s *segment) bool {
-	own, peer := &c.sides[s.from^c.turn], &c.sides[s.from^c.turn^1]
+	own, peer := &c.directions[s.from^c.turn], &c.directions[s.from^c.turn^1]
 	ack := s.flags&flagACK != 0
 	switch {
 	case s.flags&flagSYN == 0:
@@ -184,12 +184,12 @@ func (r *reassembler) begin(s *segment, at time.Time) *conversation {
 		}
 	}
 	*c = conversation{
-		ends:   [2]netip.AddrPort{s.flow.end(client), s.flow.end(1 - client)},
-		began:  at,
-		opened: s.flags&flagSYN != 0,
-		flow:   s.flow,
-		turn:   client,
-		sides:  [2]side{{held: c.sides[0].held}, {held: c.sides[1].held}},
+		ends:       [2]netip.AddrPort{s.flow.end(client), s.flow.end(1 - client)},
+		began:      at,
+		opened:     s.flags&flagSYN != 0,
+		flow:       s.flow,
+		turn:       client,
+		directions: [2]direction{{held: c.directions[0].held}, {held: c.directions[1].held}},
 	}
 	if r.conversations == nil {
 		r.conversations = make(map[flow]*conversation)
@@ -201,11 +201,11 @@ func (r *reassembler) begin(s *segment, at time.Time) *conversation {
 
 // end tells that a conversation is over, and before that what it holds back.
 func (r *reassembler) end(c *conversation, at time.Time) {
-	for from := range c.sides {
+	for from := range c.directions {
 		r.release(c, from, at)
-		r.rest(c, from, at)
+		r.emitMissing(c, from, at)
 	}
-	r.ended(c, at)
+	r.onClose(c, at)
 	c.owner, c.over = nil, true
 	r.open.remove(c)
 	if r.over.push(c); r.over.n > maxOver {
@@ -229,14 +229,14 @@ func (r *reassembler) finish(at time.Time) {
 		r.end(r.open.eldest, at)
 	}
 	if r.loose != nil {
-		r.ended(r.loose, at)
+		r.onClose(r.loose, at)
 		r.loose = nil
 	}
 }
 
 // take does what a segment says to its conversation.
-func (r *reassembler) take(c *conversation, from int, s *segment, at time.Time) {
-	own, peer := &c.sides[from], &c.sides[1-from]
+func (r *reassembler) addSegment(c *conversation, from int, s *segment, at time.Time) {
+	own, peer := &c.directions[from], &c.directions[1-from]
 	if s.flags&flagSYN != 0 {
 		s.seq++ // a SYN has a number of its own
 	}
@@ -256,32 +256,32 @@ func (r *reassembler) take(c *conversation, from int, s *segment, at time.Time) 
 			peer.acked = s.ack
 		}
 	}
-	r.settle(c, 1-from, at) // first what this is an answer to
+	r.deliver(c, 1-from, at) // first what this is an answer to
 	if size > 0 {
 		r.octets(c, from, s, at)
 	}
 	if s.flags&flagFIN != 0 && !own.fin {
 		own.fin, own.last = true, s.seq+uint32(size)
 	}
-	r.settle(c, from, at)
+	r.deliver(c, from, at)
 	if own.done() && peer.done() || c.ignored && own.fin && peer.fin {
 		r.end(c, at)
 	}
 }
 
 // start sets the first sequence number of a side, unless it is known.
-func (d *side) start(seq uint32) {
+func (d *direction) start(seq uint32) {
 	if !d.known {
 		d.known, d.first, d.next, d.acked = true, seq, seq, seq
 	}
 }
 
 // done tells whether a side has said all that it will.
-func (d *side) done() bool { return d.fin && int32(d.next-d.last) >= 0 }
+func (d *direction) done() bool { return d.fin && int32(d.next-d.last) >= 0 }
 
 // octets tells what is next of a segment, and holds what is not: the first copy of an octet counts.
 func (r *reassembler) octets(c *conversation, from int, s *segment, at time.Time) {
-	d := &c.sides[from]
+	d := &c.directions[from]
 	behind := -int64(int32(s.seq - d.next))
 	switch {
 	case c.ignored:
@@ -294,40 +294,40 @@ func (r *reassembler) octets(c *conversation, from int, s *segment, at time.Time
 	case behind < 0:
 		r.hold(d, s.seq, s.octets)
 		for d.size > maxHeldSide || len(d.held) > maxPieces {
-			r.leap(c, from, at)
+			r.skipGap(c, from, at)
 		}
 		if r.held > maxHeldAll {
-			r.relieve(at)
+			r.evict(at)
 		}
 	case behind < int64(len(s.octets)+s.missing): // not all of it a repeat, as a keep-alive is
 		repeated := min(int(behind), len(s.octets))
-		r.tell(c, from, at, s.octets[repeated:])
-		r.miss(c, from, at, s.missing-(int(behind)-repeated))
+		r.emit(c, from, at, s.octets[repeated:])
+		r.emitGap(c, from, at, s.missing-(int(behind)-repeated))
 	}
 }
 
 // tell tells octets of a side that are next.
-func (r *reassembler) tell(c *conversation, from int, at time.Time, octets []byte) {
-	c.sides[from].next += uint32(len(octets))
+func (r *reassembler) emit(c *conversation, from int, at time.Time, octets []byte) {
+	c.directions[from].next += uint32(len(octets))
 	if len(octets) > 0 && !c.ignored {
-		r.said(c, from, at, octets)
+		r.onData(c, from, at, octets)
 	}
 }
 
 // miss tells that the next octets of a side are missing.
-func (r *reassembler) miss(c *conversation, from int, at time.Time, missing int) {
+func (r *reassembler) emitGap(c *conversation, from int, at time.Time, missing int) {
 	if missing <= 0 {
 		return
 	}
-	c.sides[from].next += uint32(missing)
+	c.directions[from].next += uint32(missing)
 	if !c.ignored {
-		r.dropped.octets += missing
-		r.gap(c, from, at, missing)
+		r.dropped.missing += missing
+		r.onGap(c, from, at, missing)
 	}
 }
 
 // hold keeps a copy of those octets of a segment that are not held yet.
-func (r *reassembler) hold(d *side, seq uint32, octets []byte) {
+func (r *reassembler) hold(d *direction, seq uint32, octets []byte) {
 	for len(octets) > 0 {
 		i := 0 // the first piece that ends behind seq
 		for i < len(d.held) && int32(d.held[i].seq+uint32(len(d.held[i].octets))-seq) <= 0 {
@@ -352,8 +352,8 @@ func (r *reassembler) hold(d *side, seq uint32, octets []byte) {
 
 // settle tells what is held and can be told now: what follows on what was told, and what follows on octets
 // that are missing for good, because the other end says that it has them.
-func (r *reassembler) settle(c *conversation, from int, at time.Time) {
-	for d := &c.sides[from]; d.fin || len(d.held) > 0; {
+func (r *reassembler) deliver(c *conversation, from int, at time.Time) {
+	for d := &c.directions[from]; d.fin || len(d.held) > 0; {
 		r.follow(c, from, at)
 		end := d.last
 		switch {
@@ -365,13 +365,13 @@ func (r *reassembler) settle(c *conversation, from int, at time.Time) {
 		if int32(end-d.next) <= 0 || int32(d.acked-end) < 0 {
 			return
 		}
-		r.miss(c, from, at, int(end-d.next))
+		r.emitGap(c, from, at, int(end-d.next))
 	}
 }
 
 // follow tells the held octets that follow on what was told.
 func (r *reassembler) follow(c *conversation, from int, at time.Time) {
-	d := &c.sides[from]
+	d := &c.directions[from]
 	n := 0
 	for _, p := range d.held {
 		repeated := int(int32(d.next - p.seq))
@@ -381,30 +381,30 @@ func (r *reassembler) follow(c *conversation, from int, at time.Time) {
 		n++
 		d.size -= len(p.octets)
 		r.held -= len(p.octets) + pieceCost
-		r.tell(c, from, at, p.octets[min(repeated, len(p.octets)):])
+		r.emit(c, from, at, p.octets[min(repeated, len(p.octets)):])
 	}
 	d.held = slices.Delete(d.held, 0, n)
 }
 
 // leap gives up the octets in front of those that a side holds first.
-func (r *reassembler) leap(c *conversation, from int, at time.Time) {
-	d := &c.sides[from]
-	r.miss(c, from, at, int(int32(d.held[0].seq-d.next)))
+func (r *reassembler) skipGap(c *conversation, from int, at time.Time) {
+	d := &c.directions[from]
+	r.emitGap(c, from, at, int(int32(d.held[0].seq-d.next)))
 	r.follow(c, from, at)
 }
 
 // release tells all that a side holds.
 func (r *reassembler) release(c *conversation, from int, at time.Time) {
-	for len(c.sides[from].held) > 0 {
-		r.leap(c, from, at)
+	for len(c.directions[from].held) > 0 {
+		r.skipGap(c, from, at)
 	}
 }
 
 // relieve makes the conversations that were silent for the longest time tell what they hold, until all hold
 // half of what they may.
-func (r *reassembler) relieve(at time.Time) {
+func (r *reassembler) evict(at time.Time) {
 	for c := r.open.eldest; c != nil && r.held > maxHeldAll/2; c = c.newer {
-		for from := range c.sides {
+		for from := range c.directions {
 			r.release(c, from, at)
 		}
 	}
@@ -412,12 +412,12 @@ func (r *reassembler) relieve(at time.Time) {
 
 // rest tells what is missing at the end: up to the FIN, or what the other end says it has. One octet more
 // than was said is a FIN that is not in the capture.
-func (r *reassembler) rest(c *conversation, from int, at time.Time) {
-	switch d := &c.sides[from]; {
+func (r *reassembler) emitMissing(c *conversation, from int, at time.Time) {
+	switch d := &c.directions[from]; {
 	case d.fin:
-		r.miss(c, from, at, int(int32(d.last-d.next)))
+		r.emitGap(c, from, at, int(int32(d.last-d.next)))
 	case d.acked-d.next != 1:
-		r.miss(c, from, at, int(int32(d.acked-d.next)))
+		r.emitGap(c, from, at, int(int32(d.acked-d.next)))
 	}
 }
 

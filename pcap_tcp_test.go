@@ -37,20 +37,20 @@ var (
 )
 
 // A listener writes down what a reassembler tells.
-type listener struct {
+type tcpEvents struct {
 	reassembler
 	log []string
 }
 
-func newListener() *listener {
-	l := new(listener)
+func newTCPEvents() *tcpEvents {
+	l := new(tcpEvents)
 	meet := func(c *conversation) {
 		if c.owner == nil {
 			c.owner = l
 			l.note("%s > %s, opened %v", c.ends[0], c.ends[1], c.opened)
 		}
 	}
-	l.said = func(c *conversation, from int, at time.Time, octets []byte) {
+	l.onData = func(c *conversation, from int, at time.Time, octets []byte) {
 		if c.ignored {
 			l.note("told in spite of ignored")
 		}
@@ -58,24 +58,24 @@ func newListener() *listener {
 		l.note("%d %s", from, octets)
 		c.ignored = bytes.HasPrefix(octets, []byte("IGNORE"))
 	}
-	l.gap = func(c *conversation, from int, at time.Time, missing int) {
+	l.onGap = func(c *conversation, from int, at time.Time, missing int) {
 		meet(c)
 		l.note("%d misses %d", from, missing)
 	}
-	l.ended = func(c *conversation, at time.Time) { l.note("ended") }
+	l.onClose = func(c *conversation, at time.Time) { l.note("ended") }
 	return l
 }
 
-func (l *listener) note(format string, args ...any) {
+func (l *tcpEvents) note(format string, args ...any) {
 	l.log = append(l.log, fmt.Sprintf(format, args...))
 }
 
-func (l *listener) ip(b []byte) { l.add(&frame{link: linkRawIP, data: b, size: len(b)}) }
+func (l *tcpEvents) ip(b []byte) { l.add(&frame{link: linkRawIP, data: b, size: len(b)}) }
 
 // play adds the segments of a script, one a line: ">" from the client or "<" from the server, then its
 // flags (of SAFR), sequence number, acknowledgement, octets and "+N" for N octets that the capture cut. The
 // numbers count from where the client and the server begin.
-func (l *listener) play(script string, client, server uint32) {
+func (l *tcpEvents) play(script string, client, server uint32) {
 	for line := range strings.Lines(script) {
 		var direction, flags, octets string
 		var seq, ack uint32
@@ -167,7 +167,7 @@ func TestReassemble(t *testing.T) {
 		{"ignored, then the port again", handshake + "> A 1 1 IGNORE\n> A 1000000 1 x\n> A 2000000 1 x\n> A 3000000 1 x\n> S 100 0\n> A 101 1 hello\n", opened + "0 IGNORE\nended\n" + opened + "0 hello\nended\n"},
 	} {
 		for _, base := range [][2]uint32{{1000, 5000}, {1<<32 - 3, 1<<32 - 4}, {1<<31 - 3, 1<<31 - 2}, {0, 1<<32 - 7004}} {
-			l := newListener()
+			l := newTCPEvents()
 			l.play(test.script, base[0], base[1])
 			l.finish(time.Time{})
 			got := strings.Join(append(l.log, ""), "\n")
@@ -221,11 +221,11 @@ func TestReassembleAnyOrder(t *testing.T) {
 		var got [2][]byte
 		ended := 0
 		r := reassembler{
-			said: func(c *conversation, from int, _ time.Time, octets []byte) { got[from] = append(got[from], octets...) },
-			gap: func(_ *conversation, from int, _ time.Time, missing int) {
+			onData: func(c *conversation, from int, _ time.Time, octets []byte) { got[from] = append(got[from], octets...) },
+			onGap: func(_ *conversation, from int, _ time.Time, missing int) {
 				t.Errorf("seed %d: %d misses %d", seed, from, missing)
 			},
-			ended: func(*conversation, time.Time) { ended++ },
+			onClose: func(*conversation, time.Time) { ended++ },
 		}
 		ends := [2]netip.AddrPort{deviceEnd, serverEnd}
 		send := func(from int, seq, ack uint32, flags tcpFlags, octets []byte) {
@@ -276,7 +276,7 @@ func TestConversationEnds(t *testing.T) {
 		ends := [2]netip.AddrPort{netip.MustParseAddrPort(test.src), netip.MustParseAddrPort(test.dst)}
 		want := [2]netip.AddrPort{ends[test.client], ends[1-test.client]}
 		said := false
-		r := reassembler{said: func(c *conversation, from int, _ time.Time, _ []byte) {
+		r := reassembler{onData: func(c *conversation, from int, _ time.Time, _ []byte) {
 			said = true
 			if c.ends != want || c.ends[from] != ends[0] || c.opened != (test.flags&flagSYN != 0) {
 				t.Errorf("%s > %s: said by %d of %s, opened %v", test.src, test.dst, from, c.ends, c.opened)
@@ -291,7 +291,7 @@ func TestConversationEnds(t *testing.T) {
 
 func TestReassembleWanted(t *testing.T) {
 	t.Parallel()
-	l := newListener()
+	l := newTCPEvents()
 	l.want = func(a, b netip.AddrPort) bool { return a.Port() == 49 || b.Port() == 49 }
 	other := netip.AddrPortFrom(serverEnd.Addr(), 50)
 	for range 2 {
@@ -307,12 +307,12 @@ func TestReassembleWanted(t *testing.T) {
 // Packets that come without IP are one conversation, in which the number tells who said what.
 func TestReassembleLoosePackets(t *testing.T) {
 	t.Parallel()
-	l := newListener()
+	l := newTCPEvents()
 	for _, p := range []struct {
 		octets string
 		size   int
 	}{{"AA\x01AAAAAAAAA", 12}, {"AA\x02BBBBBBBBBB", 20}, {"AA\xfdCCCCCCCCC", 12}, {"AA\x01", 3}} {
-		l.add(&frame{link: linkOctets, data: []byte(p.octets), size: p.size})
+		l.add(&frame{link: linkNone, data: []byte(p.octets), size: p.size})
 	}
 	l.finish(time.Time{})
 	const want = "invalid AddrPort > invalid AddrPort, opened false\n0 AA\x01AAAAAAAAA\n1 AA\x02BBBBBBBBBB\n1 misses 7\n0 AA\xfdCCCCCCCCC\nended"
@@ -335,8 +335,8 @@ func TestConversationsAreBounded(t *testing.T) {
 	var ended []netip.AddrPort
 	said := map[*conversation]bool{}
 	r := reassembler{
-		said:  func(c *conversation, _ int, _ time.Time, _ []byte) { said[c] = true },
-		ended: func(c *conversation, _ time.Time) { ended = append(ended, c.ends[0]) },
+		onData:  func(c *conversation, _ int, _ time.Time, _ []byte) { said[c] = true },
+		onClose: func(c *conversation, _ time.Time) { ended = append(ended, c.ends[0]) },
 	}
 	send := func(i int, seq uint32) {
 		b := tcpIP(manyClients(i), serverEnd, seq, 1, flagACK, "x")
@@ -368,7 +368,7 @@ func TestConversationsAreBounded(t *testing.T) {
 
 func TestIgnoredHoldsNothing(t *testing.T) {
 	t.Parallel()
-	l := newListener()
+	l := newTCPEvents()
 	l.play(handshake+"> A 20 1 held\n> A 1 1 IGNORE\n", 0, 0)
 	before := l.held
 	l.play("> A 30 1 more\n", 0, 0)
@@ -380,10 +380,10 @@ func TestIgnoredHoldsNothing(t *testing.T) {
 // What a conversation was is used again for another: nothing of it is left.
 func TestConversationsAreUsedAgain(t *testing.T) {
 	t.Parallel()
-	l := newListener()
+	l := newTCPEvents()
 	seen := map[*conversation]bool{}
-	said := l.said
-	l.said = func(c *conversation, from int, at time.Time, octets []byte) {
+	said := l.onData
+	l.onData = func(c *conversation, from int, at time.Time, octets []byte) {
 		seen[c] = true
 		said(c, from, at, octets)
 	}
@@ -413,7 +413,7 @@ func TestHeldIsBounded(t *testing.T) {
 		{maxHeldSide/2000 + 1, 2000, 1},
 		{9, 1 << 15, 1},
 	} {
-		l := newListener()
+		l := newTCPEvents()
 		l.play(handshake, 0, 0)
 		for i := range test.n { // each with an octet missing in front
 			if len(l.log) > 0 {
@@ -433,9 +433,9 @@ func TestAllHeldIsBounded(t *testing.T) {
 	gaps := []netip.AddrPort{}
 	said := 0
 	r := reassembler{
-		said:  func(_ *conversation, _ int, _ time.Time, octets []byte) { said += len(octets) },
-		gap:   func(c *conversation, _ int, _ time.Time, _ int) { gaps = append(gaps, c.ends[0]) },
-		ended: func(*conversation, time.Time) {},
+		onData:  func(_ *conversation, _ int, _ time.Time, octets []byte) { said += len(octets) },
+		onGap:   func(c *conversation, _ int, _ time.Time, _ int) { gaps = append(gaps, c.ends[0]) },
+		onClose: func(*conversation, time.Time) {},
 	}
 	const size = 30000
 	n := maxHeldAll/(size+pieceCost) + 1
@@ -471,9 +471,9 @@ func TestReassembleTimes(t *testing.T) {
 		got = append(got, fmt.Sprintf("%s %s of %s", what, at.Sub(began), c.began.Sub(began)))
 	}
 	r := reassembler{
-		said:  func(c *conversation, _ int, at time.Time, _ []byte) { note(c, "said", at) },
-		gap:   func(c *conversation, _ int, at time.Time, _ int) { note(c, "gap", at) },
-		ended: func(c *conversation, at time.Time) { note(c, "ended", at) },
+		onData:  func(c *conversation, _ int, at time.Time, _ []byte) { note(c, "said", at) },
+		onGap:   func(c *conversation, _ int, at time.Time, _ int) { note(c, "gap", at) },
+		onClose: func(c *conversation, at time.Time) { note(c, "ended", at) },
 	}
 	for i, seq := range []uint32{1, 3, 2, 5} {
 		b := tcpIP(deviceEnd, serverEnd, seq, 1, flagACK, "x")
@@ -507,20 +507,20 @@ func FuzzReassemble(f *testing.F) {
 		open := map[*conversation]bool{}
 		octets := 0
 		r := reassembler{
-			said: func(c *conversation, from int, _ time.Time, said []byte) {
+			onData: func(c *conversation, from int, _ time.Time, said []byte) {
 				open[c] = true
 				if octets += len(said); len(said) == 0 || c.ignored || from != 0 && from != 1 {
 					t.Fatalf("%q from %d, ignored %v", said, from, c.ignored)
 				}
 				c.ignored = said[0] == 'I'
 			},
-			gap: func(c *conversation, from int, _ time.Time, missing int) {
+			onGap: func(c *conversation, from int, _ time.Time, missing int) {
 				open[c] = true
 				if missing <= 0 || c.ignored {
 					t.Fatalf("%d missing from %d, ignored %v", missing, from, c.ignored)
 				}
 			},
-			ended: func(c *conversation, _ time.Time) { delete(open, c) },
+			onClose: func(c *conversation, _ time.Time) { delete(open, c) },
 		}
 		for rest := b; len(rest) >= 2; {
 			size := int(binary.BigEndian.Uint16(rest)) & 0x7ff
@@ -562,9 +562,9 @@ func BenchmarkReassemble(b *testing.B) {
 		say(client, false, 47, 20, flagACK, 0)
 	}
 	r := reassembler{
-		said:  func(*conversation, int, time.Time, []byte) {},
-		gap:   func(*conversation, int, time.Time, int) { b.Fatal("a gap") },
-		ended: func(*conversation, time.Time) {},
+		onData:  func(*conversation, int, time.Time, []byte) {},
+		onGap:   func(*conversation, int, time.Time, int) { b.Fatal("a gap") },
+		onClose: func(*conversation, time.Time) {},
 	}
 	b.ReportAllocs()
 	i := 0

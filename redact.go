@@ -20,7 +20,7 @@ func redact(text string, secrets []string) string {
 		return text // nearly always
 	}
 	hidden := make([]bool, len(text))
-	spot(hidden, text, secrets)
+	markSecrets(hidden, text, secrets)
 	var b strings.Builder
 	for i := range len(text) {
 		switch {
@@ -34,7 +34,7 @@ func redact(text string, secrets []string) string {
 }
 
 // spot marks the octets of text that belong to one of the secrets.
-func spot(hidden []bool, text string, secrets []string) {
+func markSecrets(hidden []bool, text string, secrets []string) {
 	for _, s := range secrets {
 		if len(s) < shortestSecret {
 			continue

@@ -17,11 +17,11 @@ import (
 // A relayServer stands between devices and their servers. Packets pass as they come, but that each side
 // has its own key, or TLS; and what is said is shown.
 type relayServer struct {
-	*gate
+	*listener
 	keys     clientKeys      // of the devices
 	client   *client         // how the servers are reached
 	recorder *recorder       // nil where nobody asked for one
-	sharing  *sharing        // --single-connect; nil without
+	shared   *sharedUpstream // --single-connect; nil without
 	life     context.Context // of the connections to the servers: it outlasts what is under way
 	underWay atomic.Int64    // octets of the requests of all sessions
 	devices  sync.WaitGroup
@@ -43,8 +43,8 @@ func newRelay(o *optionSet) action {
 	var opts relayOptions
 	opts.register(o)
 	return func(ctx context.Context, inv *invocation) (output, error) {
-		inv.std.err = &outlet{ctx: ctx, to: inv.std.err}
-		r := &relayServer{gate: newGate()}
+		inv.std.err = &abandonableWriter{ctx: ctx, to: inv.std.err}
+		r := &relayServer{listener: newListener()}
 		if err := opts.configure(ctx, inv, r); err != nil {
 			return nil, err
 		}
@@ -99,23 +99,23 @@ func (opts *relayOptions) configure(ctx context.Context, inv *invocation, r *rel
 	if r.client, err = inv.client(ctx, keys); err != nil {
 		return err
 	}
-	if r.trace = r.client.trace; r.trace != nil {
-		r.trace.out = opts.behind("packets", r.trace.out)
+	if r.dump = r.client.dump; r.dump != nil {
+		r.dump.out = opts.behind("packets", r.dump.out)
 	}
 	if inv.server.singleConnect {
-		r.sharing = newSharing(r.client, inv.warn)
+		r.shared = newSharedUpstream(r.client, inv.warnf)
 	}
 	out := io.Discard
 	if !inv.output.quiet {
 		out = opts.behind("lines of sessions", inv.std.out)
 	}
-	r.log = &sessionLog{out: out, tell: inv.say, json: inv.output.json, verbose: inv.output.verbose}
+	r.log = &sessionLog{out: out, warnf: inv.logf, json: inv.output.json, verbose: inv.output.verbose}
 	if opts.record != "" {
 		var file *os.File
 		if err := interruptible(ctx, func() (err error) { file, err = openRecord(opts.record); return err }); err != nil {
 			return err
 		}
-		r.recorder = newRecorder(opts.behind("record", file), inv.say, inv.output.showSecrets)
+		r.recorder = newRecorder(opts.behind("record", file), inv.logf, inv.output.showSecrets)
 	}
 	return nil
 }
@@ -185,23 +185,23 @@ func (opts *relayOptions) deviceKeys(ctx context.Context, inv *invocation, prefi
 // run listens until ctx ends, then lets the answers under way finish.
 func (r *relayServer) run(ctx context.Context, inv *invocation, opts *relayOptions) error {
 	defer debug.SetGCPercent(debug.SetGCPercent(relayGarbage))
-	defer r.shut()
+	defer r.close()
 	if err := cmp.Or(r.listen(opts.listen, nil), r.listen(opts.listenTLS, opts.tls)); err != nil {
 		return err
 	}
 	for i, l := range r.listeners {
 		if i < len(opts.listen) {
-			inv.say("listening on %s", l.Addr())
+			inv.logf("listening on %s", l.Addr())
 		} else {
-			inv.say("listening for TLS on %s", l.Addr())
+			inv.logf("listening for TLS on %s", l.Addr())
 		}
 	}
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	r.life = life
 	gone := make(chan struct{})
 	var carried sync.WaitGroup
-	if r.sharing != nil {
-		carried.Go(func() { r.sharing.run(life, gone) })
+	if r.shared != nil {
+		carried.Go(func() { r.shared.run(life, gone) })
 	}
 	cutOff := sync.OnceFunc(func() {
 		end() // whatever is still under way, so that it has its line
@@ -212,7 +212,7 @@ func (r *relayServer) run(ctx context.Context, inv *invocation, opts *relayOptio
 		case <-time.After(relayEndTimeout):
 		}
 	})
-	return r.gate.run(ctx, inv, r.serve, func() error {
+	return r.listener.serveUntil(ctx, inv, r.serve, func() error {
 		cutOff()
 		return cmp.Or(r.log.close(), opts.close())
 	})
@@ -239,26 +239,26 @@ func (r *relayServer) serve(ctx context.Context, conn net.Conn) {
 	defer context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })()
 	defer context.AfterFunc(r.life, func() { conn.SetDeadline(time.Unix(1, 0)) })()
 	_, secure := conn.(*tls.Conn)
-	g := r.welcome(ctx, conn, r.keys, secure, relayBuffer)
+	g := r.newInboundConn(ctx, conn, r.keys, secure, relayBuffer)
 	if g == nil {
 		return
 	}
-	d := &device{relayServer: r, guest: g, ctx: ctx, heard: new(decodeMessages)}
+	d := &device{relayServer: r, inboundConn: g, ctx: ctx, messages: new(decodeMessages)}
 	if len(g.keys) > 0 {
 		d.key = g.keys[0] // until a packet says which
 	}
 	d.idle = relayIdle
-	d.stillHere()
+	d.extendDeadline()
 	if ctx.Err() != nil {
 		return
 	}
-	if r.sharing != nil {
-		d.share()
+	if r.shared != nil {
+		d.serveShared()
 	} else {
-		d.pass()
+		d.serveDirect()
 	}
 	if r.recorder != nil {
-		r.recorder.end(&d.reels)
+		r.recorder.end(&d.recorded)
 	}
 	r.log.flush()
 }

@@ -18,17 +18,17 @@ func pipedDevice(t *testing.T, r *relayServer) (d *device, c *handConn, lines *l
 	lines = newPipedRelay(t, r)
 	own, other := net.Pipe()
 	t.Cleanup(func() { own.Close(); other.Close() })
-	d = &device{relayServer: r, guest: r.welcome(t.Context(), own, r.keys, false, relayBuffer), ctx: t.Context(), heard: new(decodeMessages)}
-	d.key, d.idle = d.guest.keys[0], relayIdle
+	d = &device{relayServer: r, inboundConn: r.newInboundConn(t.Context(), own, r.keys, false, relayBuffer), ctx: t.Context(), messages: new(decodeMessages)}
+	d.key, d.idle = d.inboundConn.keys[0], relayIdle
 	return d, newHandConn(other), lines
 }
 
 // newPipedRelay makes r a relay that listens nowhere.
 func newPipedRelay(t *testing.T, r *relayServer) (lines *lockedBuffer) {
 	lines = new(lockedBuffer)
-	r.gate, r.life, r.client = newGate(), t.Context(), new(client)
+	r.listener, r.life, r.client = newListener(), t.Context(), new(client)
 	r.keys = clientKeys{{}: {{"test", testKey}}}
-	r.log = &sessionLog{out: lines, tell: func(string, ...any) {}}
+	r.log = &sessionLog{out: lines, warnf: func(string, ...any) {}}
 	return lines
 }
 
@@ -69,9 +69,9 @@ func TestRelayDeviceTimes(t *testing.T) {
 					newPipedRelay(t, r)
 					var all sync.WaitGroup
 					if shared {
-						r.sharing = newSharing(r.client, nil)
+						r.shared = newSharedUpstream(r.client, nil)
 						all.Go(func() {
-							for f := range r.sharing.jobs { // a crew whose server lets all in
+							for f := range r.shared.jobs { // a crew whose server lets all in
 								f.answered, f.response = true, &authenReply{status: authenPass}
 								f.home <- f
 							}
@@ -90,7 +90,7 @@ func TestRelayDeviceTimes(t *testing.T) {
 					}
 					other.Close()
 					if shared {
-						close(r.sharing.jobs)
+						close(r.shared.jobs)
 					}
 					all.Wait()
 				})
@@ -103,10 +103,10 @@ func TestRelayDeviceTimes(t *testing.T) {
 // costs nothing.
 func TestRelayTooMuch(t *testing.T) {
 	t.Parallel()
-	pap, ascii := layouter(papStart("alice", testPassword)), layouter(asciiStart("alice"))
+	pap, ascii := message(papStart("alice", testPassword)), message(asciiStart("alice"))
 	for _, tt := range []struct {
 		name     string
-		m        layouter
+		m        message
 		underWay int64
 		open     int // sessions, or dialogues
 		shared   bool
@@ -135,23 +135,23 @@ func TestRelayTooMuch(t *testing.T) {
 		}()
 		accepted, left := false, 0
 		if tt.shared {
-			r.sharing = newSharing(r.client, nil)
-			s := &sharer{device: d, places: make(chan struct{}, maxShared), dialogues: make(map[uint32]*passage)}
+			r.shared = newSharedUpstream(r.client, nil)
+			s := &sharedDevice{device: d, places: make(chan struct{}, maxShared), dialogues: make(map[uint32]*upstream)}
 			for i := range tt.open {
 				s.dialogues[uint32(i)] = nil
 			}
 			if tt.m == pap {
-				accepted = s.hand(new(forwarded), &h, tt.m, 100)
+				accepted = s.submit(new(relayRequest), &h, tt.m, 100)
 			} else {
-				accepted = s.converse(&h, tt.m, nil)
+				accepted = s.startDialogue(&h, tt.m, nil)
 			}
 			left = len(s.dialogues)
 		} else {
-			p := d.newPassage()
+			p := d.newUpstream()
 			for i := range tt.open {
-				p.sessions[uint32(i)] = new(passing)
+				p.sessions[uint32(i)] = new(relayedSession)
 			}
-			accepted = p.ask(&h, tt.m, 100)
+			accepted = p.onRequest(&h, tt.m, 100)
 			left = len(p.sessions)
 		}
 		d.conn.Close()
@@ -185,7 +185,7 @@ func TestRelayDeviceAtTheEnd(t *testing.T) {
 				r := new(relayServer)
 				newPipedRelay(t, r)
 				if shared {
-					r.sharing = newSharing(r.client, nil)
+					r.shared = newSharedUpstream(r.client, nil)
 				}
 				own, other := net.Pipe()
 				ctx, cancel := context.WithTimeout(t.Context(), delay)
@@ -201,14 +201,14 @@ func TestRelayDeviceAtTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := new(relayServer)
 		newPipedRelay(t, r)
-		r.sharing = newSharing(r.client, nil)
+		r.shared = newSharedUpstream(r.client, nil)
 		life, end := context.WithTimeout(t.Context(), time.Second)
 		defer end()
 		r.life = life
 		own, other := net.Pipe()
 		go func() {
 			other.Write(packed(header{version: minorOne, typ: typeAuthen, seqNo: 1}, testKey, papStart("alice", testPassword)))
-			f := <-r.sharing.jobs
+			f := <-r.shared.jobs
 			f.answered, f.response = true, &authenReply{status: authenPass}
 			f.home <- f
 		}()
@@ -234,7 +234,7 @@ func TestRelayChoosesKey(t *testing.T) {
 		wrong.value = fmt.Sprint("wrong key number ", i)
 	}
 	for _, keys := range [][]key{{wrong, right}, {right, wrong}} {
-		d.guest.keys = keys
+		d.inboundConn.keys = keys
 		if d.chooseKey(&h, body); d.fits(&h, body, wrong) != 1 || d.key != right {
 			t.Errorf("of %v it takes %v", keys, d.key)
 		}

@@ -12,7 +12,7 @@ import (
 // A recorder writes a capture file (pcap) of all that goes through: as if device and server had spoken with each
 // other in clear, each packet with the flag that says so. It is nil where nobody asked for one.
 type recorder struct {
-	tell        func(format string, args ...any)
+	warnf       func(format string, args ...any)
 	showSecrets bool
 
 	mu     sync.Mutex
@@ -24,10 +24,10 @@ type recorder struct {
 }
 
 // reels are the conversations of a device in the record: one with each server.
-type reels []*reel
+type recordedConns []*recordedConn
 
 // A reel is one conversation in the record. Its sequence numbers are those of TCP.
-type reel struct {
+type recordedConn struct {
 	device, server netip.AddrPort
 	next           [2]uint32 // of the device, of the server
 }
@@ -56,7 +56,7 @@ func openRecord(name string) (*os.File, error) {
 }
 
 func newRecorder(out io.Writer, tell func(string, ...any), showSecrets bool) *recorder {
-	t := &recorder{out: out, tell: tell, showSecrets: showSecrets}
+	t := &recorder{out: out, warnf: tell, showSecrets: showSecrets}
 	head := binary.LittleEndian.AppendUint32(nil, 0xa1b2c3d4) // times are microseconds
 	head = binary.LittleEndian.AppendUint16(head, 2)
 	head = binary.LittleEndian.AppendUint16(head, 4)
@@ -68,17 +68,17 @@ func newRecorder(out io.Writer, tell func(string, ...any), showSecrets bool) *re
 
 // packet records a packet of a device or of its server, whose body is in clear. shown says that what it
 // says is no secret; secrets are those that it may repeat.
-func (t *recorder) packet(all *reels, device, server netip.AddrPort, fromDevice bool, h *header, body []byte, m layouter, shown bool, secrets ...string) {
+func (t *recorder) packet(all *recordedConns, device, server netip.AddrPort, fromDevice bool, h *header, body []byte, m message, shown bool, secrets ...string) {
 	if t != nil {
 		t.packetOf(time.Now(), all, device, server, fromDevice, h, body, m, shown, secrets...)
 	}
 }
 
 // packetOf records a packet of another time than now.
-func (t *recorder) packetOf(now time.Time, all *reels, device, server netip.AddrPort, fromDevice bool, h *header, body []byte, m layouter, shown bool, secrets ...string) {
+func (t *recorder) packetOf(now time.Time, all *recordedConns, device, server netip.AddrPort, fromDevice bool, h *header, body []byte, m message, shown bool, secrets ...string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	r := t.reel(all, device, server, now)
+	r := t.conn(all, device, server, now)
 	clear := *h
 	clear.flags |= flagUnencrypted
 	head := codec{buf: make([]byte, 0, headerLen+len(body))}
@@ -94,14 +94,14 @@ func (t *recorder) packetOf(now time.Time, all *reels, device, server netip.Addr
 }
 
 // reel is the conversation with a server, which begins with its first packet.
-func (t *recorder) reel(all *reels, device, server netip.AddrPort, now time.Time) *reel {
+func (t *recorder) conn(all *recordedConns, device, server netip.AddrPort, now time.Time) *recordedConn {
 	for _, r := range *all {
 		if r.server == server {
 			return r
 		}
 	}
 	t.first += 1 << 24 // so that a port that is used again begins another connection
-	r := &reel{device: device, server: server, next: [2]uint32{t.first, t.first}}
+	r := &recordedConn{device: device, server: server, next: [2]uint32{t.first, t.first}}
 	t.segment(r, true, tcpSYN, nil, now)
 	t.segment(r, false, tcpSYN|tcpACK, nil, now)
 	t.segment(r, true, tcpACK, nil, now)
@@ -111,13 +111,13 @@ func (t *recorder) reel(all *reels, device, server netip.AddrPort, now time.Time
 
 // blank writes stars over the secrets of a body, and over those that stand in it elsewhere. m is nil for one that
 // was not read.
-func (t *recorder) blank(body []byte, m layouter, secrets []string) {
+func (t *recorder) blank(body []byte, m message, secrets []string) {
 	hidden := make([]bool, len(body))
 	t.codec = codec{fields: t.codec.fields[:0], reading: true, buf: body, visit: func(f field, value any) {
 		end := len(body) - len(t.codec.buf)
 		octets := hidden[end-f.length : end]
 		if text, ok := value.(string); ok {
-			spot(octets, text, secrets)
+			markSecrets(octets, text, secrets)
 		}
 		for i := range octets {
 			octets[i] = octets[i] || f.secret
@@ -126,7 +126,7 @@ func (t *recorder) blank(body []byte, m layouter, secrets []string) {
 	if m != nil {
 		t.codec.message(m)
 	} else {
-		spot(hidden, string(body), secrets)
+		markSecrets(hidden, string(body), secrets)
 	}
 	for i, hide := range hidden {
 		if hide {
@@ -136,7 +136,7 @@ func (t *recorder) blank(body []byte, m layouter, secrets []string) {
 }
 
 // end records the end of the conversations.
-func (t *recorder) end(all *reels) {
+func (t *recorder) end(all *recordedConns) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for now := time.Now(); len(*all) > 0; *all = (*all)[1:] {
@@ -148,7 +148,7 @@ func (t *recorder) end(all *reels) {
 }
 
 // segment writes one frame: the capture's header, IP, TCP, octets.
-func (t *recorder) segment(r *reel, fromDevice bool, flags byte, octets []byte, now time.Time) {
+func (t *recorder) segment(r *recordedConn, fromDevice bool, flags byte, octets []byte, now time.Time) {
 	from, to, own := r.device, r.server, 0
 	if !fromDevice {
 		from, to, own = to, from, 1
@@ -200,9 +200,9 @@ func (t *recorder) write(b []byte) {
 	_, err := t.out.Write(b)
 	switch {
 	case err != nil && !t.failed:
-		t.tell("the record cannot be written: %v", cause(err))
+		t.warnf("the record cannot be written: %v", cause(err))
 	case err == nil && t.failed:
-		t.tell("the record can be written again; packets are missing in it")
+		t.warnf("the record can be written again; packets are missing in it")
 	}
 	t.failed = err != nil
 }

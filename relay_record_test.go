@@ -25,12 +25,12 @@ func TestRecord(t *testing.T) {
 	} {
 		device, server := netip.MustParseAddrPort(tt.device), netip.MustParseAddrPort(tt.server)
 		var out bytes.Buffer
-		rec, all := newRecorder(&out, t.Errorf, false), new(reels)
+		rec, all := newRecorder(&out, t.Errorf, false), new(recordedConns)
 		args := slices.Repeat([]string{"filler*" + strings.Repeat("x", 240)}, 254)
 		args = append([]string{"service=shell"}, args...) // 62 KiB in all
 		for i := range uint32(2) {
 			h := header{version: minorDefault, typ: typeAuthor, seqNo: 1, sessionID: 7 + i}
-			for _, m := range []layouter{&authorRequest{subject: subject{user: "alice"}, args: args}, &authorResponse{status: authorPassRepl, args: args[:200]}} {
+			for _, m := range []message{&authorRequest{commonFields: commonFields{user: "alice"}, args: args}, &authorResponse{status: authorPassRepl, args: args[:200]}} {
 				packet, err := appendPacket(nil, &h, m)
 				if err != nil {
 					t.Fatal(err)
@@ -118,7 +118,7 @@ func TestRecordOnFullDisk(t *testing.T) {
 		said = append(said, fmt.Sprintf(format, args...))
 	}, false)
 	device, server := netip.MustParseAddrPort("198.51.100.7:41234"), netip.MustParseAddrPort("192.0.2.1:49")
-	all := new(reels)
+	all := new(recordedConns)
 	for _, full = range []error{nil, errors.New("disk full"), errors.New("disk full"), nil, nil} { // what the next writes come to
 		h := header{version: minorDefault, typ: typeAuthor, seqNo: 1}
 		rec.packet(all, device, server, true, &h, nil, nil, false)
@@ -163,8 +163,8 @@ func TestRecordOfAPortUsedAgain(t *testing.T) {
 	rec := newRecorder(&out, t.Errorf, false)
 	for i := range uint32(3) {
 		h := header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: i}
-		all := new(reels)
-		for _, m := range []layouter{papStart("alice", testPassword), &authenReply{status: authenPass}} {
+		all := new(recordedConns)
+		for _, m := range []message{papStart("alice", testPassword), &authenReply{status: authenPass}} {
 			packet, err := appendPacket(nil, &h, m)
 			if err != nil {
 				t.Fatal(err)
@@ -197,8 +197,8 @@ func TestRecordOfTwoServers(t *testing.T) {
 	device := netip.MustParseAddrPort("198.51.100.7:1024")
 	servers := []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:49"), netip.MustParseAddrPort("192.0.2.2:49")}
 	var out bytes.Buffer
-	rec, all := newRecorder(&out, t.Errorf, false), new(reels)
-	for n, m := range []layouter{asciiStart("alice"), &authenReply{status: authenGetPass}, says(testPassword), &authenReply{status: authenPass}} {
+	rec, all := newRecorder(&out, t.Errorf, false), new(recordedConns)
+	for n, m := range []message{asciiStart("alice"), &authenReply{status: authenGetPass}, says(testPassword), &authenReply{status: authenPass}} {
 		for i, server := range servers {
 			h := header{version: minorDefault, typ: typeAuthen, seqNo: uint8(1 + n), sessionID: uint32(i)}
 			packet, err := appendPacket(nil, &h, m)

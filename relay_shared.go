@@ -12,11 +12,11 @@ import (
 
 // A sharing is what --single-connect makes of the connections to the servers: sessions of one exchange, of
 // all devices, are jobs of one crew.
-type sharing struct {
+type sharedUpstream struct {
 	client *client
 	warn   func(format string, args ...any)
-	jobs   chan *forwarded
-	team   atomic.Pointer[crew]
+	jobs   chan *relayRequest
+	team   atomic.Pointer[pool]
 }
 
 const (
@@ -24,29 +24,29 @@ const (
 	teamAge   = time.Minute // after which a crew that found shared connections of no use makes way for another
 )
 
-func newSharing(c *client, warn func(string, ...any)) *sharing {
-	c.tell, c.asIs = warn, true
-	return &sharing{client: c, warn: warn, jobs: make(chan *forwarded, maxConnections)}
+func newSharedUpstream(c *client, warn func(string, ...any)) *sharedUpstream {
+	c.warnf, c.unredacted = warn, true
+	return &sharedUpstream{client: c, warn: warn, jobs: make(chan *relayRequest, maxConnections)}
 }
 
 // put hands a session to the crew; it comes back to its home.
-func (s *sharing) put(f *forwarded) {
+func (s *sharedUpstream) put(f *relayRequest) {
 	s.jobs <- f
 	if team := s.team.Load(); team != nil { // else it looks before it waits
-		team.bell.ring()
+		team.wakeup.notify()
 	}
 }
 
 // run carries the sessions until ctx ends; what comes after that, and before gone, fails.
-func (s *sharing) run(ctx context.Context, gone <-chan struct{}) {
+func (s *sharedUpstream) run(ctx context.Context, gone <-chan struct{}) {
 	var teams sync.WaitGroup
 	for ctx.Err() == nil {
-		team, retired := newCrew(s.client, maxConnections), make(chan struct{})
-		team.note = func(text string) { s.warn("%s", text) }
-		team.done = func(j *job) { f := j.owner.(*forwarded); f.home <- f }
+		team, retired := newPool(s.client, maxConnections), make(chan struct{})
+		team.warn = func(text string) { s.warn("%s", text) }
+		team.done = func(j *job) { f := j.owner.(*relayRequest); f.home <- f }
 		began, old := time.Now(), false
-		team.take = func(now time.Time) (*job, time.Time, bool) {
-			if !old && team.use != usageShared && now.Sub(began) > teamAge {
+		team.nextJob = func(now time.Time) (*job, time.Time, bool) {
+			if !old && team.reuse != reuseMultiplexed && now.Sub(began) > teamAge {
 				old = true
 				close(retired)
 			}
@@ -80,42 +80,42 @@ func (s *sharing) run(ctx context.Context, gone <-chan struct{}) {
 }
 
 // A forwarded is a session of one exchange on its way: a request as the device made it.
-type forwarded struct {
+type relayRequest struct {
 	job      job
-	home     chan<- *forwarded // where it goes when it is done
-	head     header            // of the device's packet
-	messages decodeMessages    // the memory of the request and of the reply
-	message  layouter          // the request
-	response layouter
+	home     chan<- *relayRequest // where it goes when it is done
+	head     header               // of the device's packet
+	messages decodeMessages       // the memory of the request and of the reply
+	message  message              // the request
+	response message
 	answered bool   // response is what the server said
 	asked    string // the address of the server that heard it last, where another one was to be next
-	seen     observation
+	seen     sessionTracker
 	size     int // octets that are held for it
 }
 
 // kind makes a forwarded a request, as do the methods below.
-func (f *forwarded) kind() (packetType, version) { return f.head.typ, f.head.version }
-func (f *forwarded) dialogue() bool              { return false }
-func (f *forwarded) repeatable() bool            { return f.head.typ != typeAcct }
-func (f *forwarded) later() []layouter           { return nil }
-func (f *forwarded) secrets() []string           { return f.seen.secrets }
+func (f *relayRequest) packetType() (packetType, version) { return f.head.typ, f.head.version }
+func (f *relayRequest) dialogue() bool                    { return false }
+func (f *relayRequest) repeatable() bool                  { return f.head.typ != typeAcct }
+func (f *relayRequest) followUps() []message              { return nil }
+func (f *relayRequest) secrets() []string                 { return f.seen.secrets }
 
-func (f *forwarded) reply() layouter {
+func (f *relayRequest) reply() message {
 	f.response = f.messages.of(&header{typ: f.head.typ, seqNo: 2})
 	return f.response
 }
 
 // reset notes which server heard the request, before the next one stands in its place, which may not be there.
-func (f *forwarded) reset() {
+func (f *relayRequest) reset() {
 	if f.asked == "" && (f.answered || f.job.session.written) {
 		f.asked = f.job.res.Address
 	}
 }
 
 // open is the request as it came. A record that was sent, and of which nothing is known, is not sent again.
-func (f *forwarded) open(string) (layouter, error) {
+func (f *relayRequest) firstMessage(string) (message, error) {
 	if f.head.typ == typeAcct && f.job.session.written && !f.answered {
-		return nil, failf(classNetwork, "a record may be written already, and is not sent again").as(fateDecided)
+		return nil, failf(classNetwork, "a record may be written already, and is not sent again").withOutcome(outcomeDecided)
 	}
 	f.answered, f.asked, f.job.session.written = false, "", false
 	return f.message, nil
@@ -123,29 +123,29 @@ func (f *forwarded) open(string) (layouter, error) {
 
 // next takes the reply. A type of one exchange has no prompts: the server's session is ended, and what it
 // said is the device's to judge.
-func (f *forwarded) next(_ context.Context, _ *session, res *result) (layouter, error) {
+func (f *relayRequest) next(_ context.Context, _ *session, res *result) (message, error) {
 	f.answered = true
 	switch m := f.response.(type) {
 	case *authenReply:
-		if res.heard(m.status, redact(m.serverMsg, f.seen.secrets), redact(m.data, f.seen.secrets)); m.status.asks() {
-			return abort("no prompts with this type"), errFarewell
+		if res.setReply(m.status, redact(m.serverMsg, f.seen.secrets), redact(m.data, f.seen.secrets)); m.status.asks() {
+			return abort("no prompts with this type"), errAborted
 		}
 	case *authorResponse:
-		res.heard(m.status, m.serverMsg, m.data)
+		res.setReply(m.status, m.serverMsg, m.data)
 	case *acctReply:
-		res.heard(m.status, m.serverMsg, m.data)
+		res.setReply(m.status, m.serverMsg, m.data)
 	}
 	return nil, nil
 }
 
 // A sharer is a device whose sessions of one exchange go to the crew.
-type sharer struct {
+type sharedDevice struct {
 	*device
-	single   bool            // single-connection mode, which is granted to all who ask
-	places   chan struct{}   // one for each session with the crew
-	replies  chan *forwarded // from the crew
-	free     chan *forwarded // for other sessions
-	stopped  atomic.Bool     // no more is read
+	single   bool               // single-connection mode, which is granted to all who ask
+	places   chan struct{}      // one for each session with the crew
+	replies  chan *relayRequest // from the crew
+	free     chan *relayRequest // for other sessions
+	stopped  atomic.Bool        // no more is read
 	out      []byte
 	back     codec
 	scratch  []byte
@@ -153,18 +153,18 @@ type sharer struct {
 	waitsFor sync.WaitGroup // dialogues
 
 	mu        sync.Mutex
-	dialogues map[uint32]*passage
+	dialogues map[uint32]*upstream
 	gone      bool // the device: what is opened from now on ends at once
 }
 
 // share serves a device until it goes, or something is not answered: then its connection ends, as it does
 // for a dead server.
-func (d *device) share() {
-	s := &sharer{device: d, places: make(chan struct{}, maxShared), replies: make(chan *forwarded, maxShared),
-		free: make(chan *forwarded, maxShared), dialogues: make(map[uint32]*passage)}
+func (d *device) serveShared() {
+	s := &sharedDevice{device: d, places: make(chan struct{}, maxShared), replies: make(chan *relayRequest, maxShared),
+		free: make(chan *relayRequest, maxShared), dialogues: make(map[uint32]*upstream)}
 	var writer sync.WaitGroup
 	writer.Go(s.write)
-	for s.take() {
+	for s.handlePacket() {
 	}
 	for range maxShared { // which waits for all that is under way
 		s.places <- struct{}{}
@@ -175,7 +175,7 @@ func (d *device) share() {
 	s.gone = true
 	for _, p := range s.dialogues {
 		if p.opened.Load() {
-			p.quit()
+			p.stopAfterReplies()
 		}
 	}
 	s.mu.Unlock()
@@ -183,53 +183,53 @@ func (d *device) share() {
 }
 
 // take takes one packet of the device to where it belongs; false ends the connection.
-func (s *sharer) take() bool {
+func (s *sharedDevice) handlePacket() bool {
 	if !wholePacket(s.in) {
-		if s.stillHere(); s.ctx.Err() != nil || s.stopped.Load() {
+		if s.extendDeadline(); s.ctx.Err() != nil || s.stopped.Load() {
 			return false
 		}
 	}
-	first := !s.begun
+	first := !s.sawPacket
 	f := s.fresh()
-	s.heard = &f.messages
-	h, m, packet, ok := s.next(s.packet[:0])
+	s.messages = &f.messages
+	h, m, packet, ok := s.readPacket(s.packet[:0])
 	if !ok {
 		return false
 	}
-	s.packet = emptied(packet)
+	s.packet = recycle(packet)
 	if first {
 		s.single = h.flags&flagSingleConnect != 0
-		s.waits = time.Time{} // from now on there is more time
+		s.deadlineSet = time.Time{} // from now on there is more time
 	}
 	switch {
 	case h.seqNo > 1:
 		s.release(f)
-		return s.goOn(&h, m, packet)
+		return s.continueDialogue(&h, m, packet)
 	case ofOneExchange(&h, m):
-		return s.hand(f, &h, m, len(packet))
+		return s.submit(f, &h, m, len(packet))
 	}
-	return s.converse(&h, m, append([]byte(nil), packet...))
+	return s.startDialogue(&h, m, append([]byte(nil), packet...))
 }
 
 // ofOneExchange says that a session has one request and one reply: all but an authentication whose START
 // may be followed by prompts (RFC 8907 section 5.4.2).
-func ofOneExchange(h *header, m layouter) bool {
+func ofOneExchange(h *header, m message) bool {
 	start, ok := m.(*authenStart)
 	return !ok || h.version == minorOne && start.action == authenLogin && start.service != authenServiceEnable
 }
 
 // fresh is the memory for a session.
-func (s *sharer) fresh() *forwarded {
+func (s *sharedDevice) fresh() *relayRequest {
 	select {
 	case f := <-s.free:
 		return f
 	default:
-		return new(forwarded)
+		return new(relayRequest)
 	}
 }
 
 // release keeps the memory of a session for another one.
-func (s *sharer) release(f *forwarded) {
+func (s *sharedDevice) release(f *relayRequest) {
 	select {
 	case s.free <- f:
 	default:
@@ -237,23 +237,23 @@ func (s *sharer) release(f *forwarded) {
 }
 
 // hand gives a session to the crew.
-func (s *sharer) hand(f *forwarded, h *header, m layouter, size int) bool {
+func (s *sharedDevice) submit(f *relayRequest, h *header, m message, size int) bool {
 	if s.underWay.Load() > maxUnderWay {
-		s.refuse(*h, refuseError, "too many sessions", "too many sessions")
+		s.refuse(*h, rejectWithError, "too many sessions", "too many sessions")
 		return false
 	}
 	s.underWay.Add(int64(size))
 	f.home, f.head, f.message, f.answered, f.asked, f.size = s.replies, *h, m, false, "", size
 	f.job = job{request: f, owner: f}
-	f.seen = observation{sessionRecord: sessionRecord{peer: s.addr, key: s.key.source}}
+	f.seen = sessionTracker{sessionRecord: sessionRecord{peer: s.addr, key: s.key.source}}
 	f.seen.packet(time.Now(), h, m)
 	s.places <- struct{}{}
-	s.sharing.put(f)
+	s.shared.put(f)
 	return true
 }
 
 // write gives the replies to the device. Those that have come together are written together.
-func (s *sharer) write() {
+func (s *sharedDevice) write() {
 	broken := false
 	for f := range s.replies {
 		s.answer(f)
@@ -264,7 +264,7 @@ func (s *sharer) write() {
 				_, err := s.conn.Write(s.out)
 				broken = err != nil
 			}
-			s.out = emptied(s.out)
+			s.out = recycle(s.out)
 			s.log.flush()
 		}
 		<-s.places
@@ -272,13 +272,13 @@ func (s *sharer) write() {
 }
 
 // stop ends the connection with what is under way.
-func (s *sharer) stop() {
+func (s *sharedDevice) stop() {
 	s.stopped.Store(true)
 	_ = s.conn.SetReadDeadline(time.Unix(1, 0))
 }
 
 // answer queues the reply to a session: what the server said, encoded again.
-func (s *sharer) answer(f *forwarded) {
+func (s *sharedDevice) answer(f *relayRequest) {
 	h, now := f.head, time.Now()
 	h.seqNo++
 	if h.flags = s.flags(0); s.single {
@@ -290,18 +290,18 @@ func (s *sharer) answer(f *forwarded) {
 		s.out, _ = s.back.appendPacket(s.out, &h, f.response) // what was decoded encodes to the same octets
 		body := s.out[start+headerLen:]
 		if !f.seen.packet(now, &h, f.response) {
-			f.seen.leave()
+			f.seen.close()
 		}
-		if s.trace != nil {
-			s.trace.packet("sent to", s.addr, &h, body, f.response, f.seen.secrets...)
+		if s.dump != nil {
+			s.dump.packet("sent to", s.addr, &h, body, f.response, f.seen.secrets...)
 		}
-		s.recorded(f, &h, body)
-		s.conceal(&h, body)
+		s.recordSession(f, &h, body)
+		s.obfuscate(&h, body)
 	} else {
 		if f.job.session.written {
-			s.recorded(f, nil, nil)
+			s.recordSession(f, nil, nil)
 		}
-		if f.seen.leave(); errors.Is(f.job.err, errBodyLength) {
+		if f.seen.close(); errors.Is(f.job.err, errBodyLength) {
 			f.seen.status, f.seen.serverMsg = statusNoKey, asFailure(f.job.err).hint
 		} else {
 			s.log.note(s.addr, f.job.err.Error())
@@ -313,24 +313,24 @@ func (s *sharer) answer(f *forwarded) {
 	}
 }
 
-// recorded writes a session to the record; reply is nil where there is none.
-func (s *sharer) recorded(f *forwarded, reply *header, body []byte) {
+// recordSession writes a session to the record; reply is nil where there is none.
+func (s *sharedDevice) recordSession(f *relayRequest, reply *header, body []byte) {
 	if s.recorder == nil || !f.seen.server.IsValid() {
 		return
 	}
 	var c codec
 	var err error
 	if s.scratch, err = c.appendPacket(s.scratch[:0], &f.head, f.message); err == nil {
-		s.recorder.packetOf(f.seen.at, &s.reels, s.addr, f.seen.server, true, &f.head, s.scratch[headerLen:], f.message, false)
+		s.recorder.packetOf(f.seen.at, &s.recorded, s.addr, f.seen.server, true, &f.head, s.scratch[headerLen:], f.message, false)
 		if reply != nil {
-			s.recorder.packet(&s.reels, s.addr, f.seen.server, false, reply, body, f.response, false, f.seen.secrets...)
+			s.recorder.packet(&s.recorded, s.addr, f.seen.server, false, reply, body, f.response, false, f.seen.secrets...)
 		}
 	}
 }
 
 // converse begins a dialogue, which has a connection of its own to a server.
-func (s *sharer) converse(h *header, m layouter, packet []byte) bool {
-	p := s.newPassage()
+func (s *sharedDevice) startDialogue(h *header, m message, packet []byte) bool {
+	p := s.newUpstream()
 	p.lone, p.single = true, s.single
 	s.mu.Lock()
 	_, twice := s.dialogues[h.sessionID]
@@ -339,19 +339,19 @@ func (s *sharer) converse(h *header, m layouter, packet []byte) bool {
 		s.mu.Unlock()
 	} else {
 		s.mu.Unlock()
-		s.refuse(*h, refuseError, "too many sessions", "too many sessions")
+		s.refuse(*h, rejectWithError, "too many sessions", "too many sessions")
 		return false
 	}
 	first := *h
 	s.waitsFor.Go(func() {
-		if p.ask(&first, m, len(packet)) && p.open(&first, m, packet) {
+		if p.onRequest(&first, m, len(packet)) && p.open(&first, m, packet) {
 			s.mu.Lock()
 			if s.gone {
-				p.quit()
+				p.stopAfterReplies()
 			}
 			s.mu.Unlock()
 			p.down()
-			p.link.close()
+			p.outbound.close()
 		}
 		dead := p.end() > 0
 		s.mu.Lock()
@@ -365,20 +365,20 @@ func (s *sharer) converse(h *header, m layouter, packet []byte) bool {
 }
 
 // goOn takes a CONTINUE to its dialogue.
-func (s *sharer) goOn(h *header, m layouter, packet []byte) bool {
+func (s *sharedDevice) continueDialogue(h *header, m message, packet []byte) bool {
 	s.mu.Lock()
 	p := s.dialogues[h.sessionID]
 	s.mu.Unlock()
 	if p == nil || !p.opened.Load() || h.typ != typeAuthen {
-		s.refuse(*h, refuseError, "a packet of no session", "no such session")
+		s.refuse(*h, rejectWithError, "a packet of no session", "no such session")
 		return false
 	}
-	if !p.ask(h, m, len(packet)) {
+	if !p.onRequest(h, m, len(packet)) {
 		return false
 	}
 	p.sendOn(*h, m, packet)
-	if _, err := p.link.conn.Write(packet); err != nil || p.over() {
-		p.quit() // ABORT has no reply
+	if _, err := p.outbound.conn.Write(packet); err != nil || p.over() {
+		p.stopAfterReplies() // ABORT has no reply
 	}
 	return true
 }

@@ -17,23 +17,23 @@ func TestSharingRenewed(t *testing.T) {
 	for _, shares := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			refused := netip.MustParseAddrPort(refusedAddr(t))
-			s := newSharing(&client{servers: []server{newServer("127.0.0.1", refused.Port())}, timeout: time.Second, singleConnect: shares}, func(string, ...any) {})
+			s := newSharedUpstream(&client{servers: []server{newServer("127.0.0.1", refused.Port())}, timeout: time.Second, singleConnect: shares}, func(string, ...any) {})
 			ctx, cancel := context.WithCancel(t.Context())
 			gone, ended := make(chan struct{}), make(chan struct{})
 			go func() { s.run(ctx, gone); close(ended) }()
 			synctest.Wait()
 			first := s.team.Load()
 			time.Sleep(teamAge)
-			first.bell.ring()
+			first.wakeup.notify()
 			if synctest.Wait(); s.team.Load() != first {
 				t.Errorf("shares %t: another crew within a minute", shares)
 			}
 			time.Sleep(time.Nanosecond)
 			if shares {
-				first.bell.ring()
+				first.wakeup.notify()
 			} else {
-				home := make(chan *forwarded, 1)
-				f := &forwarded{home: home, head: header{typ: typeAcct, version: minorDefault, seqNo: 1}, message: new(acctRequest)}
+				home := make(chan *relayRequest, 1)
+				f := &relayRequest{home: home, head: header{typ: typeAcct, version: minorDefault, seqNo: 1}, message: new(acctRequest)}
 				f.job = job{request: f, owner: f}
 				s.put(f)
 				if <-home; classOf(f.job.err) != classNetwork {
@@ -45,8 +45,8 @@ func TestSharingRenewed(t *testing.T) {
 			}
 			cancel()
 			synctest.Wait()
-			home := make(chan *forwarded, 1)
-			f := &forwarded{home: home}
+			home := make(chan *relayRequest, 1)
+			f := &relayRequest{home: home}
 			s.put(f)
 			if <-home; classOf(f.job.err) != classInterrupted {
 				t.Errorf("a session that comes late came to %v", f.job.err)
@@ -69,13 +69,13 @@ func TestRelayDialogueOfOneGone(t *testing.T) {
 	d, c, lines := pipedDevice(t, new(relayServer))
 	d.client = clientFor(t, server.addr)
 	go io.Copy(io.Discard, c) // a device that has gone takes what is sent to it for some time
-	s := &sharer{device: d, dialogues: make(map[uint32]*passage), gone: true}
+	s := &sharedDevice{device: d, dialogues: make(map[uint32]*upstream), gone: true}
 	h, start := header{version: minorDefault, typ: typeAuthen, seqNo: 1, sessionID: 1}, asciiStart("alice")
 	packet, err := appendPacket(nil, &h, start)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.converse(&h, start, packet)
+	s.startDialogue(&h, start, packet)
 	ended := make(chan struct{})
 	go func() { s.waitsFor.Wait(); close(ended) }()
 	select {
@@ -119,10 +119,10 @@ func TestRelayLoneDialogue(t *testing.T) {
 // refused is, and one that was not sent.
 func TestForwardedRecord(t *testing.T) {
 	t.Parallel()
-	f := &forwarded{head: header{typ: typeAcct}}
+	f := &relayRequest{head: header{typ: typeAcct}}
 	open := func(what string, again bool) {
 		t.Helper()
-		if _, err := f.open(""); (err == nil) != again {
+		if _, err := f.firstMessage(""); (err == nil) != again {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -168,7 +168,7 @@ func TestSharerTakesNoMore(t *testing.T) {
 	for _, stopped := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			d, _, _ := pipedDevice(t, new(relayServer))
-			s := &sharer{device: d}
+			s := &sharedDevice{device: d}
 			if stopped {
 				s.stop()
 			} else {
@@ -176,7 +176,7 @@ func TestSharerTakesNoMore(t *testing.T) {
 				cancel()
 				d.ctx = ctx
 			}
-			if began := time.Now(); s.take() || time.Since(began) > 0 {
+			if began := time.Now(); s.handlePacket() || time.Since(began) > 0 {
 				t.Errorf("stopped %t: it takes a packet, or waits %v for one", stopped, time.Since(began))
 			}
 		})
@@ -189,11 +189,11 @@ func TestSharerBrokenWrite(t *testing.T) {
 	d, _, _ := pipedDevice(t, new(relayServer))
 	writes := 0
 	d.conn = brokenConn{d.conn, &writes}
-	s := &sharer{device: d, single: true, places: make(chan struct{}, 2), replies: make(chan *forwarded), free: make(chan *forwarded, 2)}
+	s := &sharedDevice{device: d, single: true, places: make(chan struct{}, 2), replies: make(chan *relayRequest), free: make(chan *relayRequest, 2)}
 	written := make(chan struct{})
 	go func() { s.write(); close(written) }()
 	for range 2 {
-		f := &forwarded{head: header{version: minorOne, typ: typeAuthen, seqNo: 1}, answered: true, response: &authenReply{status: authenPass}, size: 100}
+		f := &relayRequest{head: header{version: minorOne, typ: typeAuthen, seqNo: 1}, answered: true, response: &authenReply{status: authenPass}, size: 100}
 		s.underWay.Add(100)
 		s.places <- struct{}{}
 		s.replies <- f
@@ -217,7 +217,7 @@ func (c brokenConn) Write([]byte) (int, error) { *c.writes++; return 1, io.ErrSh
 func TestRelayUnanswered(t *testing.T) {
 	t.Parallel()
 	for _, way := range relayWays {
-		for _, start := range []layouter{papStart("alice", testPassword), asciiStart("alice")} {
+		for _, start := range []message{papStart("alice", testPassword), asciiStart("alice")} {
 			s := handWritten(t, func(c *wire) {
 				if c.number == 1 {
 					c.Write(c.reply(c.next(), &authenReply{status: authenPass}))
@@ -247,7 +247,7 @@ func TestSharerGoesOn(t *testing.T) {
 		session uint32
 		opened  bool
 		server  net.Conn
-		m       layouter
+		m       message
 		goesOn  bool
 		ends    bool
 	}{
@@ -262,22 +262,22 @@ func TestSharerGoesOn(t *testing.T) {
 		p, _ := pipedPassage(t, device, tt.server)
 		p.lone = true
 		h := header{version: minorDefault, typ: typeAuthen, seqNo: 1, sessionID: 1}
-		p.ask(&h, asciiStart("alice"), 100)
+		p.onRequest(&h, asciiStart("alice"), 100)
 		h.seqNo++
-		p.heardOf(&h, &authenReply{status: authenGetPass}, "")
+		p.onReply(&h, &authenReply{status: authenGetPass}, "")
 		p.opened.Store(tt.opened)
-		s := &sharer{device: p.device, dialogues: map[uint32]*passage{1: p}}
+		s := &sharedDevice{device: p.device, dialogues: map[uint32]*upstream{1: p}}
 		h = header{version: minorDefault, typ: tt.typ, seqNo: 3, sessionID: tt.session}
 		packet, err := appendPacket(nil, &h, tt.m)
 		if err != nil {
 			t.Fatal(err)
 		}
-		goesOn := s.goOn(&h, tt.m, packet)
+		goesOn := s.continueDialogue(&h, tt.m, packet)
 		if refused := device.out.Len() > 0; goesOn != tt.goesOn || refused == goesOn || p.ending != tt.ends {
 			t.Errorf("%s: it goes on: %t, it ends: %t", tt.name, goesOn, p.ending)
 		}
 		again := header{version: minorDefault, typ: typeAuthen, seqNo: 1, sessionID: 1}
-		if s.converse(&again, asciiStart("bob"), nil) {
+		if s.startDialogue(&again, asciiStart("bob"), nil) {
 			t.Errorf("%s: another dialogue of its number begins", tt.name)
 		}
 	}

@@ -30,7 +30,7 @@ var errSlow = errors.New("what came before is not written yet")
 
 func newSpool(what string, to io.Writer) *spool {
 	s := &spool{what: what, to: to, wake: make(chan struct{}, 1), done: make(chan struct{})}
-	go s.run()
+	go s.writeLoop()
 	return s
 }
 
@@ -39,7 +39,7 @@ func (s *spool) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil || len(s.waits) == 0 {
-		defer s.ring()
+		defer s.notify()
 	}
 	switch {
 	case s.err != nil:
@@ -51,7 +51,7 @@ func (s *spool) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (s *spool) ring() {
+func (s *spool) notify() {
 	select {
 	case s.wake <- struct{}{}:
 	default:
@@ -59,7 +59,7 @@ func (s *spool) ring() {
 }
 
 // run writes until the spool is closed.
-func (s *spool) run() {
+func (s *spool) writeLoop() {
 	defer close(s.done)
 	var own []byte
 	for range s.wake {
@@ -88,7 +88,7 @@ func (s *spool) close() {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
-	s.ring()
+	s.notify()
 }
 
 // wait waits until that is done, but not for longer than that, and says what became of it.

@@ -34,7 +34,7 @@ func relayArgs(t testing.TB, host string) []string {
 }
 
 // asDevice runs a command as a device, against the relay; a key in the line is the device's own.
-func (s *testServer) asDevice(t *testing.T, line string) outcome {
+func (s *testServer) asDevice(t *testing.T, line string) runResult {
 	t.Helper()
 	env := map[string]string{"TACACS_PLUS_PWD": testPassword}
 	if !strings.Contains(line, "--tls") {
@@ -451,7 +451,7 @@ func TestRelayDialogues(t *testing.T) {
 			{2, asciiStart(""), askUser, 0},
 			{3, papStart("alice", testPassword), pass, 0},
 			{2, says("alice"), askPass, 0},
-			{4, &authorRequest{subject: subject{user: "alice"}, args: []string{"service=shell", "cmd="}}, &authorResponse{status: authorPassAdd, args: []string{"priv-lvl=15"}}, 0},
+			{4, &authorRequest{commonFields: commonFields{user: "alice"}, args: []string{"service=shell", "cmd="}}, &authorResponse{status: authorPassAdd, args: []string{"priv-lvl=15"}}, 0},
 			{0xffffffff, says(testPassword), pass, 0},
 			{2, says(testPassword), pass, 0},
 			{5, asciiStart("eve"), askPass, 0},
@@ -575,7 +575,7 @@ func TestRelayDrains(t *testing.T) {
 				c := dialDevice(t, r)
 				h := header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 0xabcdef}
 				want := authenPass
-				var m layouter = papStart("alice", testPassword)
+				var m message = papStart("alice", testPassword)
 				if typ == "ascii" {
 					h.version, m, want = minorDefault, asciiStart("alice"), authenGetPass
 				}
@@ -647,7 +647,7 @@ func TestRelaySlowDevice(t *testing.T) {
 		r := relayTo(t, s.addr, append(split(way), "-q")...)
 		deaf := dialDevice(t, r)
 		h := header{version: minorDefault, typ: typeAuthor, seqNo: 1, flags: flagSingleConnect}
-		many := bytes.Repeat(packed(h, deviceKey, &authorRequest{subject: subject{user: "alice"}, args: []string{"service=shell", "cmd="}}), 1000)
+		many := bytes.Repeat(packed(h, deviceKey, &authorRequest{commonFields: commonFields{user: "alice"}, args: []string{"service=shell", "cmd="}}), 1000)
 		var flood sync.WaitGroup
 		flood.Go(func() {
 			for {
@@ -797,7 +797,7 @@ func (f writeTo) Write(p []byte) (int, error) { return f(p) }
 func TestRelayCutOff(t *testing.T) {
 	t.Parallel()
 	for _, way := range relayWays {
-		for typ, start := range map[string]layouter{"pap": papStart("alice", testPassword), "ascii": asciiStart("alice")} {
+		for typ, start := range map[string]message{"pap": papStart("alice", testPassword), "ascii": asciiStart("alice")} {
 			t.Run(way+typ, func(t *testing.T) {
 				t.Parallel()
 				const many = 30
@@ -852,7 +852,7 @@ func TestEndsUnread(t *testing.T) {
 		for _, unread := range []string{"out", "err", "both"} {
 			t.Run(line+unread, func(t *testing.T) {
 				t.Parallel()
-				pipe, messages := &deafPipe{deaf: make(chan struct{}), stuck: make(chan struct{}, 1), end: make(chan struct{})}, new(lockedBuffer)
+				pipe, messages := &blockedWriter{deaf: make(chan struct{}), stuck: make(chan struct{}, 1), end: make(chan struct{})}, new(lockedBuffer)
 				t.Cleanup(func() { close(pipe.end) })
 				in, feed := io.Pipe()
 				defer feed.Close()
@@ -959,7 +959,7 @@ func TestRelayLateEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stuck, all := make(chan struct{}), new(sync.WaitGroup)
 		all.Go(func() { <-stuck })
-		r, opts := &relayServer{gate: newGate()}, new(relayOptions)
+		r, opts := &relayServer{listener: newListener()}, new(relayOptions)
 		io.WriteString(opts.behind("record", writeTo(func([]byte) (int, error) { <-stuck; return 0, io.EOF })), "a packet")
 		said := new(lockedBuffer)
 		err := r.drain(&invocation{std: stdio{err: said}}, all, func() error { time.Sleep(relayEndTimeout); return opts.close() })

@@ -13,15 +13,15 @@ import (
 
 // A passage carries sessions of a device over one connection to a server: all those of the device's own
 // connection or, where others share the one to the server, a single dialogue.
-type passage struct {
+type upstream struct {
 	*device
-	lone    bool // a single dialogue: the passage ends with it
-	single  bool // with lone: single-connection mode on the device's side
-	link    *link
-	session *session // for what can be said of the connection's end
-	server  netip.AddrPort
-	opened  atomic.Bool // the server has answered
-	first   headerFlags // of its first packet
+	lone     bool // a single dialogue: the passage ends with it
+	single   bool // with lone: single-connection mode on the device's side
+	outbound *serverConn
+	session  *session // for what can be said of the connection's end
+	server   netip.AddrPort
+	opened   atomic.Bool // the server has answered
+	first    headerFlags // of its first packet
 
 	// Of the way to the server, and of the way back; each has a goroutine of its own.
 	toServer, toDevice []byte
@@ -32,43 +32,43 @@ type passage struct {
 	back               codec
 
 	mu       sync.Mutex
-	sessions map[uint32]*passing
-	spare    *passing
+	sessions map[uint32]*relayedSession
+	spare    *relayedSession
 	awaited  int       // replies
 	ending   bool      // the device says no more
 	moved    time.Time // since when the deadlines are counted
 }
 
 // A passing is a session under way.
-type passing struct {
-	observation
+type relayedSession struct {
+	sessionTracker
 	typ    packetType
 	size   int  // octets that are held for it
 	awaits bool // the server's reply
 }
 
-func (d *device) newPassage() *passage {
-	return &passage{device: d, sessions: make(map[uint32]*passing)}
+func (d *device) newUpstream() *upstream {
+	return &upstream{device: d, sessions: make(map[uint32]*relayedSession)}
 }
 
 // pass connects the device to a server of its own. What the server answers to the first packet decides
 // whether that one is of use; from then on packets pass in both directions.
-func (d *device) pass() {
-	h, m, packet, ok := d.next(nil)
+func (d *device) serveDirect() {
+	h, m, packet, ok := d.readPacket(nil)
 	if !ok {
 		return
 	}
-	p := d.newPassage()
-	if p.ask(&h, m, len(packet)) && p.open(&h, m, packet) {
-		if p.flush() == nil && p.more(&h) {
+	p := d.newUpstream()
+	if p.onRequest(&h, m, len(packet)) && p.open(&h, m, packet) {
+		if p.flush() == nil && p.staysOpen(&h) {
 			var up sync.WaitGroup
 			up.Go(p.up)
 			p.down()
 			d.conn.Close() // for up to end
-			p.link.close()
+			p.outbound.close()
 			up.Wait()
 		} else {
-			p.link.close()
+			p.outbound.close()
 		}
 	}
 	p.end()
@@ -76,7 +76,7 @@ func (d *device) pass() {
 
 // more says that the connection goes on after the first reply: the session does, or it is in single-connection
 // mode. If neither, both sides are to close it (RFC 8907 section 4.3), and some wait for the other to do so.
-func (p *passage) more(h *header) bool {
+func (p *upstream) staysOpen(h *header) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.sessions) > 0 || h.flags&p.first&flagSingleConnect != 0
@@ -84,10 +84,10 @@ func (p *passage) more(h *header) bool {
 
 // open finds a server that answers the first packet, by the one policy of asking again; but a record that
 // was sent is not sent again.
-func (p *passage) open(h *header, m layouter, packet []byte) bool {
+func (p *upstream) open(h *header, m message, packet []byte) bool {
 	c := *p.client
-	c.tell = func(format string, args ...any) { p.log.note(p.addr, fmt.Sprintf(format, args...)) }
-	f := &forwarded{head: *h, message: m}
+	c.warnf = func(format string, args ...any) { p.log.note(p.addr, fmt.Sprintf(format, args...)) }
+	f := &relayRequest{head: *h, message: m}
 	j := &f.job
 	j.request = f
 	p.session = &j.session
@@ -97,10 +97,10 @@ func (p *passage) open(h *header, m layouter, packet []byte) bool {
 			p.opened.Store(true)
 			return true
 		}
-		if p.link != nil {
-			p.link.close()
+		if p.outbound != nil {
+			p.outbound.close()
 		}
-		if h.typ == typeAcct && j.session.written || !c.settle(p.life, j) {
+		if h.typ == typeAcct && j.session.written || !c.recordOutcome(p.life, j) {
 			break
 		}
 	}
@@ -111,12 +111,12 @@ func (p *passage) open(h *header, m layouter, packet []byte) bool {
 }
 
 // attempt puts the first packet to a server, and takes its reply.
-func (p *passage) attempt(c *client, j *job, h *header, m layouter, packet []byte) error {
+func (p *upstream) attempt(c *client, j *job, h *header, m message, packet []byte) error {
 	l, err := c.dial(p.life, j)
 	if err != nil {
 		return err
 	}
-	p.link, p.server = l, addrPortOf(l.conn.RemoteAddr())
+	p.outbound, p.server = l, addrPortOf(l.conn.RemoteAddr())
 	p.in = bufio.NewReaderSize(l.conn, relayBuffer)
 	j.session.start(l, j.request, h.sessionID)
 	p.toServer = append(p.toServer[:0], packet...)
@@ -130,14 +130,14 @@ func (p *passage) attempt(c *client, j *job, h *header, m layouter, packet []byt
 }
 
 // sendOn makes a packet of the device, with its body in clear, one for the server.
-func (p *passage) sendOn(h header, m layouter, packet []byte) {
+func (p *upstream) sendOn(h header, m message, packet []byte) {
 	body := packet[headerLen:]
-	p.recorder.packet(&p.reels, p.addr, p.server, true, &h, body, m, p.named)
+	p.recorder.packet(&p.recorded, p.addr, p.server, true, &h, body, m, p.named)
 	h.flags &^= flagUnencrypted
-	if p.link.clear {
+	if p.outbound.cleartext {
 		h.flags |= flagUnencrypted
 	} else {
-		obfuscate(&h, p.link.keys[0].value, body)
+		obfuscate(&h, p.outbound.keys[0].value, body)
 	}
 	if p.lone {
 		h.flags &^= flagSingleConnect
@@ -147,27 +147,27 @@ func (p *passage) sendOn(h header, m layouter, packet []byte) {
 
 // up takes the device's packets to the server until there are no more. Those that have come together are
 // written together.
-func (p *passage) up() {
-	defer p.quit()
+func (p *upstream) up() {
+	defer p.stopAfterReplies()
 	for more := true; more; {
 		more = p.upOne()
-		if len(p.toServer) > 0 && (!more || len(p.toServer) >= flushAt || !wholePacket(p.guest.in)) {
-			if _, err := p.link.conn.Write(p.toServer); err != nil {
+		if len(p.toServer) > 0 && (!more || len(p.toServer) >= flushAt || !wholePacket(p.inboundConn.in)) {
+			if _, err := p.outbound.conn.Write(p.toServer); err != nil {
 				return
 			}
-			p.toServer = emptied(p.toServer)
+			p.toServer = recycle(p.toServer)
 		}
 	}
 }
 
 // upOne takes one packet.
-func (p *passage) upOne() bool {
+func (p *upstream) upOne() bool {
 	start := len(p.toServer)
-	h, m, packets, ok := p.next(p.toServer)
+	h, m, packets, ok := p.readPacket(p.toServer)
 	if !ok {
 		return false
 	}
-	if !p.ask(&h, m, len(packets)-start) {
+	if !p.onRequest(&h, m, len(packets)-start) {
 		return false
 	}
 	p.toServer = packets
@@ -176,7 +176,7 @@ func (p *passage) upOne() bool {
 }
 
 // emptied is the memory of a buffer for the next packets, unless it has become too much to keep.
-func emptied(buf []byte) []byte {
+func recycle(buf []byte) []byte {
 	if cap(buf) > 2*keptBody {
 		return nil
 	}
@@ -184,7 +184,7 @@ func emptied(buf []byte) []byte {
 }
 
 // down takes the server's packets to the device until there are no more.
-func (p *passage) down() {
+func (p *upstream) down() {
 	for {
 		if len(p.toDevice) >= flushAt || !wholePacket(p.in) {
 			if p.flush() != nil || p.over() {
@@ -201,34 +201,34 @@ func (p *passage) down() {
 }
 
 // flush writes what waits for the device, then the lines.
-func (p *passage) flush() error {
+func (p *upstream) flush() error {
 	_, err := p.conn.Write(p.toDevice)
-	p.toDevice = emptied(p.toDevice)
+	p.toDevice = recycle(p.toDevice)
 	p.log.flush()
 	return err
 }
 
 // over says that no more can come which the device waits for.
-func (p *passage) over() bool {
+func (p *upstream) over() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.ending && p.awaited == 0 || p.lone && len(p.sessions) == 0
 }
 
 // errNoKey is a reply that does not fit the servers' key; the session's line says so.
-var errNoKey = failf(classProtocol, "a reply does not fit the key").as(fateDecided)
+var errNoKey = failf(classProtocol, "a reply does not fit the key").withOutcome(outcomeDecided)
 
 // answer takes one packet of the server for the device. It believes nothing of it before it fits the key.
-func (p *passage) answer() error {
+func (p *upstream) answer() error {
 	head, err := p.in.Peek(headerLen)
-	if bad := p.link.notTACACS(head); bad != nil {
+	if bad := p.outbound.notTACACS(head); bad != nil {
 		return bad
 	}
 	if err != nil {
 		return p.session.ioFailure("read the reply of", len(head), err)
 	}
 	h := parseHeader(head)
-	if err := p.link.acceptable(&h); err != nil {
+	if err := p.outbound.checkHeader(&h); err != nil {
 		return err
 	}
 	if !p.opened.Load() {
@@ -238,17 +238,17 @@ func (p *passage) answer() error {
 	if err != nil {
 		return p.session.ioFailure("read the reply of", n, err)
 	}
-	p.in = roomier(p.in, p.link.conn)
+	p.in = growReader(p.in, p.outbound.conn)
 	packet := packets[len(p.toDevice):]
 	secrets, belongs := p.belongs(&h)
 	m, err := p.read(&h, packet[headerLen:], belongs, secrets)
 	if err != nil {
-		p.heardOf(&h, nil, asFailure(p.session.keyMismatch(&h, packet[headerLen:], m)).hint)
+		p.onReply(&h, nil, asFailure(p.session.keyMismatch(&h, packet[headerLen:], m)).hint)
 		return errNoKey
 	}
-	p.recorder.packet(&p.reels, p.addr, p.server, false, &h, packet[headerLen:], m, false, secrets...)
+	p.recorder.packet(&p.recorded, p.addr, p.server, false, &h, packet[headerLen:], m, false, secrets...)
 	if belongs {
-		p.heardOf(&h, m, "")
+		p.onReply(&h, m, "")
 	}
 	h.flags = p.flags(h.flags)
 	if p.lone {
@@ -257,14 +257,14 @@ func (p *passage) answer() error {
 		}
 	}
 	packet[atFlags] = byte(h.flags)
-	p.conceal(&h, packet[headerLen:])
+	p.obfuscate(&h, packet[headerLen:])
 	p.toDevice = packets
 	return nil
 }
 
 // roomier is in with a larger buffer, once more than a packet came at a time. Most connections carry packets one
 // by one, and buffers are most of what they cost.
-func roomier(in *bufio.Reader, conn io.Reader) *bufio.Reader {
+func growReader(in *bufio.Reader, conn io.Reader) *bufio.Reader {
 	if in.Buffered() == 0 || in.Size() >= busyBuffer {
 		return in
 	}
@@ -277,7 +277,7 @@ func roomier(in *bufio.Reader, conn io.Reader) *bufio.Reader {
 // belongs says that a packet of the server is the next one of a session. What is not is the device's to
 // judge: it cannot be read for certain, since the pad is made of the header, and passes as it is. The
 // secrets are those of the session whose number it has.
-func (p *passage) belongs(h *header) (secrets []string, ok bool) {
+func (p *upstream) belongs(h *header) (secrets []string, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if s := p.sessions[h.sessionID]; s != nil {
@@ -287,7 +287,7 @@ func (p *passage) belongs(h *header) (secrets []string, ok bool) {
 }
 
 // awaiting is the session of which h is the reply that is awaited; nil for none.
-func (p *passage) awaiting(h *header) *passing {
+func (p *upstream) awaiting(h *header) *relayedSession {
 	if s := p.sessions[h.sessionID]; s != nil && s.awaits && h.typ == s.typ && h.seqNo == s.seqNo+1 {
 		return s
 	}
@@ -295,34 +295,34 @@ func (p *passage) awaiting(h *header) *passing {
 }
 
 // read undoes the obfuscation of a server's body and decodes it, where there is something to decode.
-func (p *passage) read(h *header, body []byte, belongs bool, secrets []string) (m layouter, err error) {
-	if !p.link.clear {
-		obfuscate(h, p.link.keys[0].value, body)
+func (p *upstream) read(h *header, body []byte, belongs bool, secrets []string) (m message, err error) {
+	if !p.outbound.cleartext {
+		obfuscate(h, p.outbound.keys[0].value, body)
 	}
 	if h.length > 0 && belongs {
 		m = p.replies.of(h)
 		err = p.back.decode(body, m)
 	}
-	if p.trace != nil {
-		p.trace.packet("received from", p.server, h, body, m, secrets...)
+	if p.dump != nil {
+		p.dump.packet("received from", p.server, h, body, m, secrets...)
 	}
 	return m, err
 }
 
 // ask takes note of a packet of the device, of so many octets. It is false where there are too many
 // sessions, and then the device is told so.
-func (p *passage) ask(h *header, m layouter, size int) bool {
+func (p *upstream) onRequest(h *header, m message, size int) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.stillMoves(&p.asked, p.toServer)
 	s := p.sessions[h.sessionID]
 	if h.seqNo == 1 {
 		if s != nil { // the number is used again
-			s.leave()
+			s.close()
 			p.finish(s)
 		}
 		if len(p.sessions) == maxDialogues || p.underWay.Load() > maxUnderWay {
-			p.refuse(*h, refuseError, "too many sessions", "too many sessions")
+			p.refuse(*h, rejectWithError, "too many sessions", "too many sessions")
 			return false
 		}
 		s = p.begin(h, size)
@@ -341,12 +341,12 @@ func (p *passage) ask(h *header, m layouter, size int) bool {
 }
 
 // begin begins the observation of a session.
-func (p *passage) begin(h *header, size int) *passing {
+func (p *upstream) begin(h *header, size int) *relayedSession {
 	s := p.spare
 	if p.spare = nil; s == nil {
-		s = new(passing)
+		s = new(relayedSession)
 	}
-	*s = passing{typ: h.typ, size: size, observation: observation{sessionRecord: sessionRecord{peer: p.addr, key: p.key.source}}}
+	*s = relayedSession{typ: h.typ, size: size, sessionTracker: sessionTracker{sessionRecord: sessionRecord{peer: p.addr, key: p.key.source}}}
 	p.sessions[h.sessionID] = s
 	p.underWay.Add(int64(size))
 	return s
@@ -354,7 +354,7 @@ func (p *passage) begin(h *header, size int) *passing {
 
 // heardOf takes note of a packet of the server that belongs to a session: m, or that it fits no key, with
 // what is known of why.
-func (p *passage) heardOf(h *header, m layouter, noKey string) {
+func (p *upstream) onReply(h *header, m message, noKey string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.stillMoves(&p.said, p.toDevice)
@@ -374,7 +374,7 @@ func (p *passage) heardOf(h *header, m layouter, noKey string) {
 }
 
 // finish forgets a session and has its line written.
-func (p *passage) finish(s *passing) {
+func (p *upstream) finish(s *relayedSession) {
 	if s.awaits {
 		p.awaited--
 	}
@@ -387,16 +387,16 @@ func (p *passage) finish(s *passing) {
 
 // stillMoves is when a packet came, which of those that are gathered the first says. It moves the deadlines of
 // both sides, at most once a second.
-func (p *passage) stillMoves(came *time.Time, gathered []byte) time.Time {
+func (p *upstream) stillMoves(came *time.Time, gathered []byte) time.Time {
 	if len(gathered) == 0 {
 		*came = time.Now()
 	}
 	now := *came
-	if p.link == nil || p.ending || now.Sub(p.moved) < time.Second {
+	if p.outbound == nil || p.ending || now.Sub(p.moved) < time.Second {
 		return now
 	}
 	p.moved = now
-	_ = p.link.conn.SetDeadline(now.Add(relayIdle))
+	_ = p.outbound.conn.SetDeadline(now.Add(relayIdle))
 	_ = p.conn.SetDeadline(now.Add(relayIdle))
 	if p.ctx.Err() != nil {
 		_ = p.conn.SetReadDeadline(time.Unix(1, 0))
@@ -405,7 +405,7 @@ func (p *passage) stillMoves(came *time.Time, gathered []byte) time.Time {
 }
 
 // quit has the passage end: at once, or with the replies that are under way.
-func (p *passage) quit() {
+func (p *upstream) stopAfterReplies() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.ending = true
@@ -413,16 +413,16 @@ func (p *passage) quit() {
 	if p.awaited > 0 {
 		limit = time.Now().Add(p.client.timeout)
 	}
-	_ = p.link.conn.SetReadDeadline(limit)
+	_ = p.outbound.conn.SetReadDeadline(limit)
 }
 
 // end writes the lines of the sessions that did not come to their end.
-func (p *passage) end() (unfinished int) {
+func (p *upstream) end() (unfinished int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	unfinished = len(p.sessions)
 	for _, s := range p.sessions {
-		s.leave()
+		s.close()
 		p.finish(s)
 	}
 	return unfinished

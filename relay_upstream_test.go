@@ -25,14 +25,14 @@ func TestRelayPassageTimes(t *testing.T) {
 		own, other := net.Pipe()
 		defer own.Close()
 		defer other.Close()
-		p := d.newPassage()
-		p.link = &link{conn: own, client: d.client}
+		p := d.newUpstream()
+		p.outbound = &serverConn{conn: own, client: d.client}
 		h, m := header{version: minorDefault, typ: typeAuthen, seqNo: 1, sessionID: 1}, asciiStart("alice")
-		p.ask(&h, m, 100)
+		p.onRequest(&h, m, 100)
 		time.Sleep(time.Minute)
 		p.toDevice, p.toServer = nil, nil
 		h.seqNo++
-		p.heardOf(&h, &authenReply{status: authenGetPass}, "")
+		p.onReply(&h, &authenReply{status: authenGetPass}, "")
 		began := time.Now()
 		_, err := own.Read(make([]byte, 1))
 		if took := time.Since(began); !errors.Is(err, os.ErrDeadlineExceeded) || took != relayIdle {
@@ -62,7 +62,7 @@ func TestRelayManyAtATime(t *testing.T) {
 				args = append(args, "filler*"+strings.Repeat("y", 3*i))
 			}
 			h := header{version: minorDefault, typ: typeAuthor, seqNo: 1, flags: flagSingleConnect, sessionID: uint32(i)}
-			all = append(all, packed(h, deviceKey, &authorRequest{subject: subject{user: "alice"}, args: args})...)
+			all = append(all, packed(h, deviceKey, &authorRequest{commonFields: commonFields{user: "alice"}, args: args})...)
 		}
 		go c.Write(all)
 		answered := make(map[uint32]bool)
@@ -86,12 +86,12 @@ func TestRoomier(t *testing.T) {
 	const text = "one, two and three"
 	conn := strings.NewReader(text)
 	in := bufio.NewReaderSize(conn, 16)
-	if roomier(in, conn) != in {
+	if growReader(in, conn) != in {
 		t.Error("another reader for one that holds nothing")
 	}
 	_, _ = in.Discard(5)
-	wide := roomier(in, conn)
-	if wide == in || wide.Size() != busyBuffer || wide.Buffered() != 16-5 || roomier(wide, conn) != wide {
+	wide := growReader(in, conn)
+	if wide == in || wide.Size() != busyBuffer || wide.Buffered() != 16-5 || growReader(wide, conn) != wide {
 		t.Errorf("a reader of %d octets holds %d", wide.Size(), wide.Buffered())
 	}
 	if rest, err := io.ReadAll(wide); err != nil || string(rest) != text[5:] {
@@ -104,12 +104,12 @@ func TestRoomier(t *testing.T) {
 func TestRelayLateReply(t *testing.T) {
 	t.Parallel()
 	d, _, lines := pipedDevice(t, new(relayServer))
-	p := d.newPassage()
+	p := d.newUpstream()
 	h := header{version: minorDefault, typ: typeAuthen, sessionID: 1}
-	say := func(seqNo uint8, m layouter) { h.seqNo = seqNo; p.ask(&h, m, 100) }
+	say := func(seqNo uint8, m message) { h.seqNo = seqNo; p.onRequest(&h, m, 100) }
 	hear := func(seqNo uint8, status authenStatus) {
 		h.seqNo = seqNo
-		p.heardOf(&h, &authenReply{status: status}, "")
+		p.onReply(&h, &authenReply{status: status}, "")
 	}
 	check := func(what string, awaited int, want string) {
 		t.Helper()
@@ -142,9 +142,9 @@ func TestRelayLateReply(t *testing.T) {
 func TestRelayBelongs(t *testing.T) {
 	t.Parallel()
 	d, _, _ := pipedDevice(t, new(relayServer))
-	p := d.newPassage()
+	p := d.newUpstream()
 	h := header{version: minorDefault, typ: typeAuthen, seqNo: 1, sessionID: 1}
-	p.ask(&h, asciiStart("alice"), 100)
+	p.onRequest(&h, asciiStart("alice"), 100)
 	belongs := func(typ packetType, seqNo uint8, session uint32) bool {
 		_, ok := p.belongs(&header{version: minorDefault, typ: typ, seqNo: seqNo, sessionID: session})
 		return ok
@@ -153,7 +153,7 @@ func TestRelayBelongs(t *testing.T) {
 		t.Error("another packet than the reply is taken for it")
 	}
 	h.seqNo++
-	p.heardOf(&h, &authenReply{status: authenGetPass}, "")
+	p.onReply(&h, &authenReply{status: authenGetPass}, "")
 	if belongs(typeAuthen, 2, 1) || belongs(typeAuthen, 3, 1) {
 		t.Error("a second reply is taken for one, before the device has said more")
 	}
@@ -164,28 +164,28 @@ func TestRelayNameInRecord(t *testing.T) {
 	t.Parallel()
 	for seqNo, want := range map[uint8]bool{3: true, 5: false} {
 		d, _, _ := pipedDevice(t, new(relayServer))
-		p := d.newPassage()
+		p := d.newUpstream()
 		h := header{version: minorDefault, typ: typeAuthen, seqNo: 1, sessionID: 1}
-		p.ask(&h, asciiStart(""), 100)
+		p.onRequest(&h, asciiStart(""), 100)
 		h.seqNo = 2
-		p.heardOf(&h, &authenReply{status: authenGetUser}, "")
+		p.onReply(&h, &authenReply{status: authenGetUser}, "")
 		h.seqNo = seqNo
-		if p.ask(&h, says("alice"), 100); p.named != want {
+		if p.onRequest(&h, says("alice"), 100); p.named != want {
 			t.Errorf("seq_no %d: a name: %t", seqNo, p.named)
 		}
 	}
 }
 
 // pipedPassage is a passage between two connections that are there already.
-func pipedPassage(t *testing.T, conn, server net.Conn) (p *passage, lines *lockedBuffer) {
+func pipedPassage(t *testing.T, conn, server net.Conn) (p *upstream, lines *lockedBuffer) {
 	t.Helper()
 	r := new(relayServer)
 	lines = newPipedRelay(t, r)
 	r.client.keys = r.keys[netip.Prefix{}]
-	d := &device{relayServer: r, guest: r.welcome(t.Context(), conn, r.keys, false, relayBuffer), ctx: t.Context(), heard: new(decodeMessages)}
-	p = d.newPassage()
-	p.link = &link{conn: server, client: r.client}
-	p.session, p.in = &session{link: p.link}, bufio.NewReaderSize(server, relayBuffer)
+	d := &device{relayServer: r, inboundConn: r.newInboundConn(t.Context(), conn, r.keys, false, relayBuffer), ctx: t.Context(), messages: new(decodeMessages)}
+	p = d.newUpstream()
+	p.outbound = &serverConn{conn: server, client: r.client}
+	p.session, p.in = &session{serverConn: p.outbound}, bufio.NewReaderSize(server, relayBuffer)
 	p.opened.Store(true)
 	return p, lines
 }
@@ -197,7 +197,7 @@ func TestRelayGathers(t *testing.T) {
 	const many = 500
 	flood := func(seqNo uint8, bad byte) (octets []byte, good int) {
 		for i := range uint32(many) {
-			octets = append(octets, packed(header{version: minorDefault, typ: typeAuthor, seqNo: seqNo, sessionID: i}, testKey, &authorRequest{subject: subject{user: "alice"}})...)
+			octets = append(octets, packed(header{version: minorDefault, typ: typeAuthor, seqNo: seqNo, sessionID: i}, testKey, &authorRequest{commonFields: commonFields{user: "alice"}})...)
 		}
 		end := slices.Clone(octets[:len(octets)/many])
 		good, end[0] = len(octets), bad
@@ -240,18 +240,18 @@ func TestRelayLastTimes(t *testing.T) {
 		own, other := net.Pipe()
 		defer own.Close()
 		defer other.Close()
-		p := d.newPassage()
-		p.link, p.client.timeout = &link{conn: own, client: d.client}, time.Minute
+		p := d.newUpstream()
+		p.outbound, p.client.timeout = &serverConn{conn: own, client: d.client}, time.Minute
 		h := header{version: minorDefault, typ: typeAuthor, seqNo: 1}
 		for h.sessionID = range 3 {
-			p.ask(&h, new(authorRequest), 100)
+			p.onRequest(&h, new(authorRequest), 100)
 		}
 		h.seqNo, h.sessionID = 2, 0
 		hear := func(what string, conn net.Conn, want time.Duration) {
 			t.Helper()
 			began := time.Now()
 			time.Sleep(2 * time.Second)
-			p.heardOf(&h, new(authorResponse), "")
+			p.onReply(&h, new(authorResponse), "")
 			h.sessionID++
 			if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(began) != want {
 				t.Errorf("%s is waited for for %v: %v", what, time.Since(began), err)
@@ -261,7 +261,7 @@ func TestRelayLastTimes(t *testing.T) {
 		cancel()
 		d.ctx = ctx
 		hear("the device", d.conn, 2*time.Second)
-		p.quit()
+		p.stopAfterReplies()
 		hear("the server", own, time.Minute)
 	})
 }

@@ -86,7 +86,7 @@ func (t *timing) ms() *timingMS {
 }
 
 // turnTo forgets what the server before said and notes which one is asked now.
-func (r *result) turnTo(server string, t *timing) {
+func (r *result) reset(server string, t *timing) {
 	*r = result{Command: r.Command, User: r.User, Attempts: r.Attempts, began: r.began,
 		Server: server, Timing: t, class: classDenied}
 	if r.began.IsZero() {
@@ -95,7 +95,7 @@ func (r *result) turnTo(server string, t *timing) {
 }
 
 // heard takes over a reply. It is the one place that knows what a status means.
-func (r *result) heard(status fmt.Stringer, serverMsg, data string) {
+func (r *result) setReply(status fmt.Stringer, serverMsg, data string) {
 	r.Status, r.ServerMsg, r.Data = status.String(), serverMsg, data
 	if r.Status == "FOLLOW" {
 		other := "another one, which it does not name,"
@@ -160,7 +160,7 @@ func singleConnectWord(established bool) string {
 }
 
 // block is the rendering of -v: one fact a line.
-func (r *result) block() string {
+func (r *result) verbose() string {
 	var b strings.Builder
 	fact := func(name, value string) {
 		if value != "" {
@@ -203,7 +203,7 @@ func (r *result) block() string {
 		fact("single-connect", singleConnectWord(*r.SingleConnect))
 	}
 	if t := r.TLS; t != nil {
-		t.block(fact)
+		t.writeFacts(fact)
 		lines("tls chain", t.Chain)
 		fact("tls client certificate", t.ClientCert)
 	}
@@ -222,9 +222,9 @@ func (r *result) block() string {
 
 // shown is the result as JSON shows it: text is escaped as everywhere, but keeps its lines,
 // since JSON does not escape the control characters above U+007F.
-func (r *result) shown() *result {
+func (r *result) forJSON() *result {
 	shown := *r
-	shown.TimingMS, shown.TLS = r.Timing.ms(), r.TLS.shown()
+	shown.TimingMS, shown.TLS = r.Timing.ms(), r.TLS.forJSON()
 	if !r.began.IsZero() {
 		shown.Time = r.began.UTC().Format(timeLayout)
 	}
@@ -237,10 +237,10 @@ func (r *result) shown() *result {
 }
 
 // json is the rendering of --json: one object on one line.
-func (r *result) json() string { return encodeJSON(r.shown()) }
+func (r *result) json() string { return encodeJSON(r.forJSON()) }
 
 // conclude makes a result an output, as do exit and the three renderings above.
-func (r *result) conclude(err error) *failure {
+func (r *result) finish(err error) *failure {
 	var f *failure
 	if r.began.IsZero() {
 		r.began = time.Now() // nothing was attempted

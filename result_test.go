@@ -108,7 +108,7 @@ func TestAnswer(t *testing.T) {
 	for v := range 256 {
 		for _, status := range []fmt.Stringer{authenStatus(v), authorStatus(v), acctStatus(v)} {
 			var res result
-			res.heard(status, "message", "data")
+			res.setReply(status, "message", "data")
 			want := classDenied
 			switch name := status.String(); {
 			case res.Granted:
@@ -130,13 +130,13 @@ func TestAnswer(t *testing.T) {
 // A server that is asked after another one starts with nothing of the other's answer.
 func TestBeginForgetsTheServerBefore(t *testing.T) {
 	res := &result{Command: "authorize", User: "alice", Transport: "tcp"}
-	res.turnTo("192.0.2.1:49", &timing{})
-	res.heard(authorPassAdd, "hello", "data")
+	res.reset("192.0.2.1:49", &timing{})
+	res.setReply(authorPassAdd, "hello", "data")
 	res.AuthenType, res.Flags, res.Local, res.TaskID = "pap", "NOECHO", "192.0.2.9:1024", "7"
 	res.SingleConnect, res.Arguments, res.TLS, res.hint = new(bool), &arguments{}, new(tlsFacts), "hint"
 	res.attempt(failf(classNetwork, "no reply").withHint("try again"))
 	second := new(timing)
-	res.turnTo("192.0.2.2:49", second)
+	res.reset("192.0.2.2:49", second)
 	want := `{"command":"authorize","user":"alice","granted":false,"exit_code":0,"server":"192.0.2.2:49","timing_ms":{},` +
 		`"attempts":[{"server":"192.0.2.1:49","status":"PASS_ADD","class":"network","message":"no reply","hint":"try again"}]}` + "\n"
 	if got := res.json(); got != want {
@@ -331,7 +331,7 @@ task_id: 7\n
 			if got := test.res.line(); got != test.line {
 				t.Errorf("line: got\n%swant\n%s", got, test.line)
 			}
-			if got, want := test.res.block(), strings.TrimPrefix(test.block, "\n"); got != want {
+			if got, want := test.res.verbose(), strings.TrimPrefix(test.block, "\n"); got != want {
 				t.Errorf("block: got\n%swant\n%s", got, want)
 			}
 			got := test.res.json()
@@ -466,7 +466,7 @@ func TestResultIsNotWritten(t *testing.T) {
 		"--help":                          classUsage.exit(),
 	} {
 		var messages strings.Builder
-		got := run(t.Context(), split(line, "AT", s.addr), stdio{in: strings.NewReader(""), out: &tap{err: errors.New("broken pipe")}, err: &messages,
+		got := run(t.Context(), split(line, "AT", s.addr), stdio{in: strings.NewReader(""), out: &pacedStream{err: errors.New("broken pipe")}, err: &messages,
 			env: func(name string) string { return secretsInEnv[name] }})
 		if want := "tacacs_plus: write the result: broken pipe\n"; got != code || messages.String() != want {
 			t.Errorf("%s: got %d, want %d, %q", line, got, code, messages.String())
@@ -480,7 +480,7 @@ func TestOutlet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		reads := make(chan struct{})
-		o := &outlet{ctx: ctx, to: writerFunc(func([]byte) { reads <- struct{}{} })}
+		o := &abandonableWriter{ctx: ctx, to: writerFunc(func([]byte) { reads <- struct{}{} })}
 		write := func(read, takes time.Duration, want error) {
 			t.Helper()
 			if read > 0 {

@@ -58,7 +58,7 @@ func (t *tlsFacts) learn(state *tls.ConnectionState) {
 }
 
 // block gives the facts of -v that are one line each.
-func (t *tlsFacts) block(fact func(name, value string)) {
+func (t *tlsFacts) writeFacts(fact func(name, value string)) {
 	words := []string{t.Version, t.CipherSuite, t.Group, map[bool]string{true: "resumed"}[t.Resumed], map[bool]string{false: "NOT VERIFIED"}[t.Verified]}
 	fact("tls", strings.Join(slices.DeleteFunc(words, func(w string) bool { return w == "" }), " "))
 	fact("tls server name", escape(t.ServerName))
@@ -74,7 +74,7 @@ func (t *tlsFacts) block(fact func(name, value string)) {
 }
 
 // shown is a copy with all text escaped, for JSON.
-func (t *tlsFacts) shown() *tlsFacts {
+func (t *tlsFacts) forJSON() *tlsFacts {
 	if t == nil {
 		return nil
 	}

@@ -16,7 +16,7 @@ import (
 // program, for looking at what a device sends, for testing clients, and for this program's own
 // tests. It keeps nothing: a changed password lasts as long as the process.
 type labServer struct {
-	*gate
+	*listener
 	keys    clientKeys
 	tls     *tls.Config
 	clear   bool // packets are not obfuscated: TLS
@@ -44,14 +44,14 @@ const (
 
 // newServe is the command serve.
 func newServe(o *optionSet) action {
-	srv := &labServer{gate: newGate(), users: make(map[string]string)}
+	srv := &labServer{listener: newListener(), users: make(map[string]string)}
 	var opts serveOptions
 	opts.register(o, srv)
 	return func(ctx context.Context, inv *invocation) (output, error) {
 		if opts.fault == "help" {
 			return &page{text: faultHelp()}, nil
 		}
-		inv.std.err = &outlet{ctx: ctx, to: inv.std.err}
+		inv.std.err = &abandonableWriter{ctx: ctx, to: inv.std.err}
 		if err := srv.configure(ctx, inv, &opts); err != nil {
 			return nil, err
 		}
@@ -128,10 +128,10 @@ func (srv *labServer) configure(ctx context.Context, inv *invocation, opts *serv
 	if inv.output.quiet {
 		out = io.Discard
 	}
-	srv.log = &sessionLog{out: out, tell: inv.say, loss: "; accounting records are answered with ERROR meanwhile",
+	srv.log = &sessionLog{out: out, warnf: inv.logf, loss: "; accounting records are answered with ERROR meanwhile",
 		json: inv.output.json, verbose: inv.output.verbose}
 	if inv.output.debug {
-		srv.trace = &tracer{out: inv.std.err, showSecrets: inv.output.showSecrets}
+		srv.dump = &dumper{out: inv.std.err, showSecrets: inv.output.showSecrets}
 	}
 	return nil
 }
@@ -152,7 +152,7 @@ func (srv *labServer) loadUsers(ctx context.Context, inv *invocation, opts *serv
 		return err
 	}
 	if opts.enableFile != "" {
-		srv.enable, err = inv.readSecret(ctx, "enable password", opts.enableFile, "enable password: ", toNewline)
+		srv.enable, err = inv.readSecret(ctx, "enable password", opts.enableFile, "enable password: ", firstLine)
 	}
 	return err
 }
@@ -160,7 +160,7 @@ func (srv *labServer) loadUsers(ctx context.Context, inv *invocation, opts *serv
 // addUsers collects the users of the options and of the file.
 func (srv *labServer) addUsers(ctx context.Context, inv *invocation, users []string, file string) error {
 	if file != "" {
-		content, err := inv.readSecret(ctx, "list of users", file, "users, one NAME:PASSWORD a line, then Ctrl-D: ", toEnd)
+		content, err := inv.readSecret(ctx, "list of users", file, "users, one NAME:PASSWORD a line, then Ctrl-D: ", readAll)
 		if err != nil {
 			return err
 		}
@@ -203,11 +203,11 @@ func (srv *labServer) makeUp(inv *invocation, listen []string) error {
 			withHint("--key-file and --user; without them serve listens on loopback only, with a key of its own")
 	}
 	if strings.Contains(made, "key") {
-		inv.say("made a key: %s", own)
+		inv.logf("made a key: %s", own)
 		srv.try = "TACACS_PLUS_KEY=" + own
 	}
 	if strings.Contains(made, "user") {
-		inv.say("made a user: demo, with the password demo")
+		inv.logf("made a user: demo, with the password demo")
 		srv.try += " TACACS_PLUS_PWD=demo tacacs_plus authenticate demo"
 	} else {
 		srv.try += " tacacs_plus authenticate " + srv.first
@@ -217,15 +217,15 @@ func (srv *labServer) makeUp(inv *invocation, listen []string) error {
 
 // run listens until ctx ends, then lets the replies under way finish.
 func (srv *labServer) run(ctx context.Context, inv *invocation, listen []string) error {
-	defer srv.shut()
+	defer srv.close()
 	if err := srv.listen(listen, srv.tls); err != nil {
 		return err
 	}
 	for _, l := range srv.listeners {
-		inv.say("listening on %s", l.Addr())
+		inv.logf("listening on %s", l.Addr())
 		if srv.try != "" {
-			inv.say("try: %s %s%s", strings.TrimSpace(srv.try), l.Addr(), srv.trust)
+			inv.logf("try: %s %s%s", strings.TrimSpace(srv.try), l.Addr(), srv.trust)
 		}
 	}
-	return srv.gate.run(ctx, inv, srv.serve, srv.log.close)
+	return srv.listener.serveUntil(ctx, inv, srv.serve, srv.log.close)
 }

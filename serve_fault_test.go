@@ -72,9 +72,9 @@ func TestFaultStays(t *testing.T) {
 	t.Parallel()
 	for fault, octets := range map[string]int{"silent": 0, "body-stall": headerLen + 3} {
 		s := serveWith(t, "--fault", fault)
-		for typ, m := range map[packetType]layouter{typeAuthen: papStart("alice", testPassword),
-			typeAuthor: &authorRequest{subject: subject{user: "alice"}, args: []string{"service=shell", "cmd="}},
-			typeAcct:   &acctRequest{flags: acctStop, subject: subject{user: "alice"}, args: []string{"task_id=1"}}} {
+		for typ, m := range map[packetType]message{typeAuthen: papStart("alice", testPassword),
+			typeAuthor: &authorRequest{commonFields: commonFields{user: "alice"}, args: []string{"service=shell", "cmd="}},
+			typeAcct:   &acctRequest{flags: acctStop, commonFields: commonFields{user: "alice"}, args: []string{"task_id=1"}}} {
 			c := dialHand(t, s.addr)
 			lines := strings.Count(s.log.String(), "\n")
 			if err := c.send(header{version: minorOne, typ: typ, seqNo: 1}, m); err != nil {

@@ -12,7 +12,7 @@ import (
 // This file is what the lab server decides; serve_peer.go is how it talks.
 
 // replyToStart decides on the START of an authentication. RFC 8907 section 5.4.2.
-func (p *peer) replyToStart(d *authSession) *authenReply {
+func (p *labConn) replyToStart(d *authSession) *authenReply {
 	m := &d.start
 	if what := unimplemented(m, d.version); what != "" {
 		return &authenReply{status: authenFail, serverMsg: what}
@@ -29,7 +29,7 @@ func (p *peer) replyToStart(d *authSession) *authenReply {
 	}
 	if d.user == "" {
 		d.next = func(user string) *authenReply {
-			if len(user) > maxText {
+			if len(user) > maxFieldLen {
 				return &authenReply{status: authenFail, serverMsg: "The user name is over 255 octets"}
 			}
 			return p.askPassword(d, "")
@@ -69,7 +69,7 @@ func unimplementedMinor(v version) string {
 
 // askPassword asks for the password that the session is about, up to three times, then lets
 // the user choose a new one where that is the point or the old one has expired.
-func (p *peer) askPassword(d *authSession, before string) *authenReply {
+func (p *labConn) askPassword(d *authSession, before string) *authenReply {
 	d.next = func(said string) *authenReply {
 		want, known := p.password(d)
 		if !same(said, want) || !known {
@@ -90,9 +90,9 @@ func (p *peer) askPassword(d *authSession, before string) *authenReply {
 }
 
 // askNewPassword asks for the new password twice, and changes it where both are the same.
-func (p *peer) askNewPassword(d *authSession) *authenReply {
+func (p *labConn) askNewPassword(d *authSession) *authenReply {
 	d.next = func(first string) *authenReply {
-		if len(first) > maxText {
+		if len(first) > maxFieldLen {
 			return &authenReply{status: authenFail, serverMsg: "The new password is over 255 octets"}
 		}
 		first = strings.Clone(first)
@@ -116,7 +116,7 @@ func (p *peer) askNewPassword(d *authSession) *authenReply {
 
 // password is what the session's secret should be. An unknown user has one too, so that it
 // takes the same way through the comparison as a wrong password.
-func (p *peer) password(d *authSession) (string, bool) {
+func (p *labConn) password(d *authSession) (string, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	password, known := p.users[d.user]
@@ -127,7 +127,7 @@ func (p *peer) password(d *authSession) (string, bool) {
 }
 
 // expired says that the user must change the password.
-func (p *peer) expired(user string) bool {
+func (p *labConn) expired(user string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Contains(p.expire, user)
@@ -171,7 +171,7 @@ func proves(m *authenStart, password string) bool {
 
 // authorize decides by the rules, and gives a shell session its arguments: PASS_REPL where one
 // of them overrides an optional one of the request, else PASS_ADD. RFC 8907 section 6.2.
-func (p *peer) authorize(m *authorRequest) *authorResponse {
+func (p *labConn) authorize(m *authorRequest) *authorResponse {
 	p.mu.Lock()
 	_, known := p.users[m.user]
 	p.mu.Unlock()
@@ -226,7 +226,7 @@ func permits(rules []rule, line string) bool {
 }
 
 // account takes a record by the flag table of RFC 8907 section 7.2.
-func (p *peer) account(m *acctRequest) *acctReply {
+func (p *labConn) account(m *acctRequest) *acctReply {
 	if kind := m.flags.kind(); !acctFlagNames.has(uint8(kind)) {
 		return &acctReply{status: acctError, serverMsg: "flags " + kind.String() + " are not valid (RFC 8907 section 7.2)"}
 	}

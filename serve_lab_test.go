@@ -98,7 +98,7 @@ func TestLabAuthorize(t *testing.T) {
 		p.rules, p.args = rules(tt.rules), strings.Fields(tt.own)
 		request := strings.Fields(tt.request)
 		before := slices.Clone(request)
-		got := p.authorize(&authorRequest{subject: subject{user: tt.user}, args: request})
+		got := p.authorize(&authorRequest{commonFields: commonFields{user: tt.user}, args: request})
 		if got.status != tt.status || strings.Join(got.args, " ") != tt.args || got.serverMsg != tt.msg || got.data != "" {
 			t.Errorf("%s asks for %s: %+v", tt.user, tt.request, got)
 		}
@@ -108,9 +108,9 @@ func TestLabAuthorize(t *testing.T) {
 	}
 }
 
-func labPeer() *peer {
+func labPeer() *labConn {
 	srv := newLab()
-	return &peer{labServer: srv, guest: &guest{log: srv.log}, dialogues: make(map[uint32]*authSession)}
+	return &labConn{labServer: srv, inboundConn: &inboundConn{log: srv.log}, dialogues: make(map[uint32]*authSession)}
 }
 
 // proofTypes are the types that send no password, and how long their challenge is.
@@ -118,7 +118,7 @@ var proofTypes = map[authenType]int{authenCHAP: 16, authenMSCHAP: 8, authenMSCHA
 
 func TestProves(t *testing.T) {
 	prove := func(typ authenType, user, password string, n int) *authenStart {
-		m := &authenStart{subject: subject{typ: typ, user: user}, data: password}
+		m := &authenStart{commonFields: commonFields{typ: typ, user: user}, data: password}
 		if typ != authenPAP {
 			var err error
 			if m.data, err = chapData(typ, user, password, 3, bytes.Repeat([]byte{5}, n), bytes.Repeat([]byte{6}, 16)); err != nil {
@@ -161,7 +161,7 @@ func TestProvesMalformed(t *testing.T) {
 			t.Fatal(err)
 		}
 		refused := func(what, data string) {
-			if proves(&authenStart{subject: subject{typ: typ, user: "alice"}, data: data}, testPassword) {
+			if proves(&authenStart{commonFields: commonFields{typ: typ, user: "alice"}, data: data}, testPassword) {
 				t.Errorf("%s: %s is a proof", typ, what)
 			}
 		}
@@ -179,7 +179,7 @@ func TestProvesMalformed(t *testing.T) {
 	}
 	for _, password := range []string{"", "\xff"} { // not UTF-8: no NT hash
 		for typ := range proofTypes {
-			if proves(&authenStart{subject: subject{typ: typ}, data: long(80)}, password) {
+			if proves(&authenStart{commonFields: commonFields{typ: typ}, data: long(80)}, password) {
 				t.Errorf("%s proves %q", typ, password)
 			}
 		}
@@ -206,7 +206,7 @@ func TestLabPassword(t *testing.T) {
 	} {
 		p := labPeer()
 		p.enable = tt.enable
-		password, known := p.password(&authSession{observation: observation{sessionRecord: sessionRecord{request: tt.request, subject: subject{user: tt.user}}}})
+		password, known := p.password(&authSession{sessionTracker: sessionTracker{sessionRecord: sessionRecord{request: tt.request, commonFields: commonFields{user: tt.user}}}})
 		if known != tt.known || known && password != tt.password {
 			t.Errorf("%s of %s: %q, %t", tt.request, tt.user, password, known)
 		}
@@ -231,7 +231,7 @@ func TestUnknownUser(t *testing.T) {
 				data = password
 			}
 			d := &authSession{version: minorOne,
-				start: authenStart{action: authenLogin, subject: subject{typ: typ, service: authenServiceLogin, user: "eve"}, data: data}}
+				start: authenStart{action: authenLogin, commonFields: commonFields{typ: typ, service: authenServiceLogin, user: "eve"}, data: data}}
 			if r := labPeer().replyToStart(d.begun()); r.status != authenFail || r.serverMsg != "Login incorrect" {
 				t.Errorf("%s: %+v", typ, r)
 			}
@@ -244,7 +244,7 @@ func TestUnknownUser(t *testing.T) {
 func TestNoNewUser(t *testing.T) {
 	p := labPeer()
 	p.enable, p.expire = "secret", list{"eve"}
-	d := &authSession{start: authenStart{action: authenLogin, subject: subject{typ: authenASCII, service: authenServiceEnable, user: "eve"}}}
+	d := &authSession{start: authenStart{action: authenLogin, commonFields: commonFields{typ: authenASCII, service: authenServiceEnable, user: "eve"}}}
 	p.replyToStart(d.begun())
 	for _, tt := range []struct {
 		says string
@@ -277,7 +277,7 @@ func TestRecordKind(t *testing.T) {
 		out := new(bytes.Buffer)
 		p := labPeer()
 		p.log.out = out
-		body, err := encoded(&acctRequest{flags: acctFlags(flags), subject: subject{user: "alice"}})
+		body, err := encoded(&acctRequest{flags: acctFlags(flags), commonFields: commonFields{user: "alice"}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -316,7 +316,7 @@ func TestNoService(t *testing.T) {
 	} {
 		p := labPeer()
 		p.rules = rules(tt.rules)
-		if r := p.authorize(&authorRequest{subject: subject{user: "alice"}, args: strings.Fields(tt.request)}); r.status != tt.want ||
+		if r := p.authorize(&authorRequest{commonFields: commonFields{user: "alice"}, args: strings.Fields(tt.request)}); r.status != tt.want ||
 			(r.serverMsg == "no service is named (RFC 8907 section 8.2)") != (tt.want == authorFail) {
 			t.Errorf("rules %q, request %q: %+v", tt.rules, tt.request, r)
 		}
@@ -333,7 +333,7 @@ func TestMinorVersion(t *testing.T) {
 			want = fmt.Sprintf("minor version %d is not supported", minor)
 		}
 		h := header{version: majorVersion<<4 | minor, typ: typeAuthor, seqNo: 1, sessionID: 1, flags: flagSingleConnect}
-		if err := c.send(h, &authorRequest{subject: subject{user: "alice"}, args: []string{"service=shell", "cmd="}}); err != nil {
+		if err := c.send(h, &authorRequest{commonFields: commonFields{user: "alice"}, args: []string{"service=shell", "cmd="}}); err != nil {
 			t.Fatal(err)
 		}
 		var author authorResponse
@@ -342,7 +342,7 @@ func TestMinorVersion(t *testing.T) {
 			t.Errorf("minor version %d: %v, %+v", minor, err, author)
 		}
 		h.typ, h.sessionID = typeAcct, 2
-		if err := c.send(h, &acctRequest{flags: acctStart, subject: subject{user: "alice"}, args: []string{"service=shell"}}); err != nil {
+		if err := c.send(h, &acctRequest{flags: acctStart, commonFields: commonFields{user: "alice"}, args: []string{"service=shell"}}); err != nil {
 			t.Fatal(err)
 		}
 		var acct acctReply

@@ -7,9 +7,9 @@ import (
 )
 
 // A peer is one client's connection.
-type peer struct {
+type labConn struct {
 	*labServer
-	*guest
+	*inboundConn
 	key       key                     // of that client
 	out       []byte                  // replies that wait for being written together
 	dialogues map[uint32]*authSession // authentications that wait for a CONTINUE
@@ -28,11 +28,11 @@ func (srv *labServer) serve(ctx context.Context, conn net.Conn) {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	c := srv.welcome(ctx, conn, srv.keys, srv.clear, 16<<10)
+	c := srv.newInboundConn(ctx, conn, srv.keys, srv.clear, 16<<10)
 	if c == nil {
 		return
 	}
-	p := &peer{labServer: srv, guest: c, dialogues: make(map[uint32]*authSession)}
+	p := &labConn{labServer: srv, inboundConn: c, dialogues: make(map[uint32]*authSession)}
 	if len(c.keys) > 0 {
 		p.key = c.keys[0]
 	}
@@ -44,11 +44,11 @@ func (srv *labServer) serve(ctx context.Context, conn net.Conn) {
 			if p.flush() != nil {
 				break
 			}
-			if p.stillHere(); ctx.Err() != nil {
+			if p.extendDeadline(); ctx.Err() != nil {
 				break
 			}
 		}
-		more = p.turn()
+		more = p.handlePacket()
 	}
 	p.flush()
 	for id, d := range p.dialogues {
@@ -59,10 +59,10 @@ func (srv *labServer) serve(ctx context.Context, conn net.Conn) {
 
 // flush writes the log, then the replies. These do not depend on it: account has written its record
 // before.
-func (p *peer) flush() (err error) {
+func (p *labConn) flush() (err error) {
 	p.log.flush()
 	if len(p.out) > 0 {
-		p.stillHere()
+		p.extendDeadline()
 		err = p.fault.write(p.conn, p.out)
 		p.out = p.out[:0]
 	}
@@ -70,7 +70,7 @@ func (p *peer) flush() (err error) {
 }
 
 // turn reads one packet and replies to it; false ends the connection.
-func (p *peer) turn() bool {
+func (p *labConn) handlePacket() bool {
 	h, packet, ok := p.receive(p.packet[:0])
 	if !ok {
 		return false
@@ -79,12 +79,12 @@ func (p *peer) turn() bool {
 		p.packet = nil
 	}
 	body := packet[headerLen:]
-	if !p.begun {
-		p.waits = time.Time{} // from now on there is more time
-		p.begun, p.single = true, h.flags&flagSingleConnect != 0 && !p.fault.refuseSingle
+	if !p.sawPacket {
+		p.deadlineSet = time.Time{} // from now on there is more time
+		p.sawPacket, p.single = true, h.flags&flagSingleConnect != 0 && !p.fault.refuseSingle
 	}
 	replyHead := p.replyHeader(h)
-	if !p.accepts(h, &replyHead) {
+	if !p.acceptHeader(h, &replyHead) {
 		return false
 	}
 	if h.seqNo == 1 {
@@ -113,7 +113,7 @@ func (p *peer) turn() bool {
 
 // replyHeader is the header of the reply to a packet with the header h: of the flags it has
 // those that this server knows (RFC 8907 section 4.1). The length follows with the body.
-func (p *peer) replyHeader(h header) header {
+func (p *labConn) replyHeader(h header) header {
 	h.seqNo++
 	h.flags &= flagUnencrypted
 	if p.single {
@@ -124,16 +124,16 @@ func (p *peer) replyHeader(h header) header {
 
 // accepts judges what a header says of its session. Where it does not accept that it tells the
 // client, if RFC 8907 has an answer.
-func (p *peer) accepts(h header, replyHead *header) bool {
-	wrong, then := judge(&h, p.clear)
+func (p *labConn) acceptHeader(h header, replyHead *header) bool {
+	wrong, then := checkHeader(&h, p.clear)
 	switch {
 	case wrong == "":
 		return true
-	case then == refuseError:
+	case then == rejectWithError:
 		replyHead.flags ^= flagUnencrypted
 		p.refuse(replyHead, wrong, "UNENCRYPTED flag")
 		return false
-	case then == refuseHeader:
+	case then == rejectWithHeader:
 		p.out = appendHeader(p.out, h)
 	}
 	p.log.note(p.addr, wrong)
@@ -141,13 +141,13 @@ func (p *peer) accepts(h header, replyHead *header) bool {
 }
 
 // refuse logs what is wrong with a packet, and replies to it with an ERROR of its type.
-func (p *peer) refuse(replyHead *header, note, serverMsg string) {
+func (p *labConn) refuse(replyHead *header, note, serverMsg string) {
 	p.log.note(p.addr, note)
 	p.send(replyHead, errorReply(replyHead.typ, serverMsg))
 }
 
 // send queues a reply, with what the fault makes of it.
-func (p *peer) send(h *header, m layouter) {
+func (p *labConn) send(h *header, m message) {
 	if p.delay > 0 {
 		time.Sleep(p.delay)
 	}
@@ -163,7 +163,7 @@ func (p *peer) send(h *header, m layouter) {
 	if p.fault.body != nil {
 		p.fault.body(h.typ, packet[headerLen:])
 	}
-	p.trace.packet("sent to", p.conn.RemoteAddr(), h, packet[headerLen:], m)
+	p.dump.packet("sent to", p.conn.RemoteAddr(), h, packet[headerLen:], m)
 	if !p.clear && !p.fault.clearReply {
 		obfuscate(h, p.key.value+p.fault.keySuffix, packet[headerLen:])
 	}
@@ -174,7 +174,7 @@ func (p *peer) send(h *header, m layouter) {
 
 // decide decodes a request and decides on it. over says that the session ends with the reply; a
 // reply of nil, that it ends without one; an error, that the body does not decode.
-func (p *peer) decide(h header, body []byte) (reply layouter, over bool, err error) {
+func (p *labConn) decide(h header, body []byte) (reply message, over bool, err error) {
 	switch {
 	case h.typ != typeAuthen && h.seqNo != 1:
 		return errorReply(h.typ, "seq_no is not 1"), true, nil
@@ -209,14 +209,14 @@ func (p *peer) decide(h header, body []byte) (reply layouter, over bool, err err
 }
 
 // decode reads the body of a packet into m.
-func (p *peer) decode(h *header, body []byte, m layouter) error {
+func (p *labConn) decode(h *header, body []byte, m message) error {
 	err := p.codec.decode(body, m)
-	p.trace.packet("received from", p.conn.RemoteAddr(), h, body, m)
+	p.dump.packet("received from", p.conn.RemoteAddr(), h, body, m)
 	return err
 }
 
 // startAuthen decides on a START. One with the session_id of a dialogue takes its place.
-func (p *peer) startAuthen(h *header, body []byte) (reply layouter, over bool, err error) {
+func (p *labConn) startAuthen(h *header, body []byte) (reply message, over bool, err error) {
 	if d := p.dialogues[h.sessionID]; d != nil {
 		p.abandon(h.sessionID, d)
 	}
@@ -225,19 +225,19 @@ func (p *peer) startAuthen(h *header, body []byte) (reply layouter, over bool, e
 	}
 	d := p.spare
 	*d = authSession{version: h.version}
-	p.observe(&d.observation)
+	p.initTracker(&d.sessionTracker)
 	if err := p.decode(h, body, &d.start); err != nil {
 		return nil, false, err
 	}
 	now := time.Now()
 	d.packet(now, h, &d.start)
-	reply, over = p.settle(now, h, d, p.replyToStart(d))
+	reply, over = p.finishReply(now, h, d, p.replyToStart(d))
 	return reply, over, nil
 }
 
 // continueAuthen decides on a CONTINUE. It has the version of the START and the next seq_no,
 // and an ABORT gets no reply (RFC 8907 sections 4.1 and 5.4.3).
-func (p *peer) continueAuthen(h *header, body []byte) (reply layouter, over bool, err error) {
+func (p *labConn) continueAuthen(h *header, body []byte) (reply message, over bool, err error) {
 	var m authenContinue
 	if err := p.decode(h, body, &m); err != nil {
 		return nil, false, err
@@ -260,15 +260,15 @@ func (p *peer) continueAuthen(h *header, body []byte) (reply layouter, over bool
 	default:
 		r = d.next(m.userMsg)
 	}
-	reply, over = p.settle(now, h, d, r)
+	reply, over = p.finishReply(now, h, d, r)
 	return reply, over, nil
 }
 
 // settle keeps the dialogue d where r, or what the fault makes of r, asks for a CONTINUE, and
 // ends it where not.
-func (p *peer) settle(now time.Time, h *header, d *authSession, r *authenReply) (reply layouter, over bool) {
+func (p *labConn) finishReply(now time.Time, h *header, d *authSession, r *authenReply) (reply message, over bool) {
 	r = p.fault.authen(d, r)
-	if r.status.asks() && h.seqNo == 1 && !p.mayWait() {
+	if r.status.asks() && h.seqNo == 1 && !p.reserveDialogue() {
 		r = &authenReply{status: authenError, serverMsg: "too many sessions"}
 	}
 	if d.packet(now, replyTo(h), r) {
@@ -282,7 +282,7 @@ func (p *peer) settle(now time.Time, h *header, d *authSession, r *authenReply) 
 }
 
 // mayWait takes a place for one more dialogue, if there is one.
-func (p *peer) mayWait() bool {
+func (p *labConn) reserveDialogue() bool {
 	if len(p.dialogues) >= maxDialogues {
 		return false
 	}
@@ -294,13 +294,13 @@ func (p *peer) mayWait() bool {
 }
 
 // abandon ends a dialogue that the client left without an answer.
-func (p *peer) abandon(id uint32, d *authSession) {
-	d.leave()
+func (p *labConn) abandon(id uint32, d *authSession) {
+	d.close()
 	p.end(id, d)
 }
 
 // end forgets a dialogue and logs what it came to.
-func (p *peer) end(id uint32, d *authSession) {
+func (p *labConn) end(id uint32, d *authSession) {
 	if p.dialogues[id] != nil {
 		delete(p.dialogues, id)
 		p.waiting.Add(-1)
@@ -309,12 +309,12 @@ func (p *peer) end(id uint32, d *authSession) {
 }
 
 // observe begins the observation of a session.
-func (p *peer) observe(o *observation) { o.peer, o.key = p.addr, p.key.source }
+func (p *labConn) initTracker(o *sessionTracker) { o.peer, o.key = p.addr, p.key.source }
 
 // exchange is the record of a session of one request and one reply.
-func (p *peer) exchange(h *header, request, reply layouter) *sessionRecord {
-	o, now := new(observation), time.Now()
-	p.observe(o)
+func (p *labConn) exchange(h *header, request, reply message) *sessionRecord {
+	o, now := new(sessionTracker), time.Now()
+	p.initTracker(o)
 	o.packet(now, h, request)
 	o.packet(now, replyTo(h), reply)
 	return &o.sessionRecord
@@ -329,7 +329,7 @@ func replyTo(h *header) *header {
 
 // An authSession is one authentication in progress. next replies to what the client says next.
 type authSession struct {
-	observation
+	sessionTracker
 	version version
 	start   authenStart
 	next    func(said string) *authenReply

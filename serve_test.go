@@ -47,13 +47,13 @@ func dialHand(t testing.TB, addr string) *handConn {
 }
 
 // send writes one packet.
-func (c *handConn) send(h header, m layouter) error {
+func (c *handConn) send(h header, m message) error {
 	_, err := c.Write(packed(h, c.key, m))
 	return err
 }
 
 // receive reads one packet into m.
-func (c *handConn) receive(m layouter) (header, error) {
+func (c *handConn) receive(m message) (header, error) {
 	h, _, err := readHeader(c.in)
 	if err != nil {
 		return h, err
@@ -91,7 +91,7 @@ func (c *handConn) checkEnd(t testing.TB) {
 }
 
 // packed is a packet as octets, obfuscated unless h has the flag.
-func packed(h header, key string, m layouter) []byte {
+func packed(h header, key string, m message) []byte {
 	packet, err := appendPacket(nil, &h, m)
 	if err != nil {
 		panic(err)
@@ -103,11 +103,11 @@ func packed(h header, key string, m layouter) []byte {
 }
 
 func papStart(user, password string) *authenStart {
-	return &authenStart{action: authenLogin, subject: subject{privLvl: 1, typ: authenPAP, service: authenServiceLogin, user: user, port: "tty1", remAddr: "192.0.2.7"}, data: password}
+	return &authenStart{action: authenLogin, commonFields: commonFields{privLvl: 1, typ: authenPAP, service: authenServiceLogin, user: user, port: "tty1", remAddr: "192.0.2.7"}, data: password}
 }
 
 func asciiStart(user string) *authenStart {
-	return &authenStart{action: authenLogin, subject: subject{privLvl: 1, typ: authenASCII, service: authenServiceLogin, user: user, port: "tty1"}}
+	return &authenStart{action: authenLogin, commonFields: commonFields{privLvl: 1, typ: authenASCII, service: authenServiceLogin, user: user, port: "tty1"}}
 }
 
 func says(text string) *authenContinue { return &authenContinue{userMsg: text} }
@@ -127,8 +127,8 @@ func (s *testServer) lines(t *testing.T) string {
 // A turn is a message to the server, and the reply; nil where none follows.
 type turn struct {
 	session uint32
-	say     layouter
-	want    layouter
+	say     message
+	want    message
 	version version // of the packet; zero for the right one
 }
 
@@ -185,7 +185,7 @@ func TestDialogues(t *testing.T) {
 	askOld, askNew, askRetype := asks(authenGetData, "Old password: "), asks(authenGetPass, "New password: "), asks(authenGetPass, "Retype new password: ")
 	askUser := &authenReply{status: authenGetUser, serverMsg: "Username: "}
 	start := func(action authenAction, typ authenType, service authenService, data string) *authenStart {
-		return &authenStart{action: action, subject: subject{typ: typ, service: service, user: "alice"}, data: data}
+		return &authenStart{action: action, commonFields: commonFields{typ: typ, service: service, user: "alice"}, data: data}
 	}
 	challenge := func(typ authenType, n int) string {
 		data, err := chapData(typ, "alice", testPassword, 7, bytes.Repeat([]byte{9}, n), bytes.Repeat([]byte{8}, 16))
@@ -197,9 +197,9 @@ func TestDialogues(t *testing.T) {
 	ms := challenge(authenMSCHAP, 8)
 	emptyLM := ms[:9] + strings.Repeat("\x00", 24) + ms[33:]
 	abort := &authenContinue{flags: authenAbort, data: "user left\n"}
-	shell := &authorRequest{subject: subject{user: "alice"}, args: []string{"service=shell", "cmd="}}
+	shell := &authorRequest{commonFields: commonFields{user: "alice"}, args: []string{"service=shell", "cmd="}}
 	shellAnswer := &authorResponse{status: authorPassAdd, args: []string{"priv-lvl=15"}}
-	record := &acctRequest{flags: acctStart, subject: subject{user: "alice"}, args: []string{"task_id=1", "service=shell"}}
+	record := &acctRequest{flags: acctStart, commonFields: commonFields{user: "alice"}, args: []string{"task_id=1", "service=shell"}}
 	for _, tt := range []struct {
 		name  string
 		flags headerFlags
@@ -274,7 +274,7 @@ func TestDialogues(t *testing.T) {
 			log: "alice authenticate ascii ABANDONED\n"},
 		{name: "abandoned without a name", leave: true, flags: flagSingleConnect, turns: []turn{{1, asciiStart(""), askUser, 0}, {2, asciiStart("eve"), askPass, 0}, {2, abort, nil, 0}},
 			log: "eve authenticate ascii ABORT: user left\n\"\" authenticate ascii ABANDONED\n"},
-		{name: "accounting flags", turns: []turn{{1, &acctRequest{flags: 6, subject: subject{user: "alice"}}, &acctReply{status: acctError, serverMsg: "flags 0x06 are not valid (RFC 8907 section 7.2)"}, 0}},
+		{name: "accounting flags", turns: []turn{{1, &acctRequest{flags: 6, commonFields: commonFields{user: "alice"}}, &acctReply{status: acctError, serverMsg: "flags 0x06 are not valid (RFC 8907 section 7.2)"}, 0}},
 			log: "alice account 0x06 ERROR: flags 0x06 are not valid (RFC 8907 section 7.2)\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -339,7 +339,7 @@ func TestSingleConnectFlagOfContinue(t *testing.T) {
 	for _, first := range []headerFlags{0, flagSingleConnect} {
 		c := dialHand(t, serveWith(t).addr)
 		h := header{version: minorDefault, typ: typeAuthen, seqNo: 1, flags: first}
-		for _, m := range []layouter{asciiStart("alice"), says(testPassword)} {
+		for _, m := range []message{asciiStart("alice"), says(testPassword)} {
 			if err := c.send(h, m); err != nil {
 				t.Fatal(err)
 			}
@@ -375,7 +375,7 @@ func TestBadPackets(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		packet []byte
-		want   layouter // the reply; a header is one without a body
+		want   message // the reply; a header is one without a body
 		note   string
 	}{
 		{"type 0", withType(0, 1), &header{version: minorOne, seqNo: 2, sessionID: 7}, "a packet of type 0x00\n"},
@@ -385,13 +385,13 @@ func TestBadPackets(t *testing.T) {
 		{"seq_no 2", withType(1, 2), nil, "seq_no 2 is even, as only a server's is\n"},
 		{"seq_no 254", withType(1, 254), nil, "the sequence numbers of a session are used up\n"},
 		{"seq_no 255", withType(1, 255), nil, "the sequence numbers of a session are used up\n"},
-		{"authorization with seq_no 3", packed(third(author), testKey, &authorRequest{subject: subject{user: "alice"}}), &authorResponse{status: authorError, serverMsg: "seq_no is not 1"}, ""},
-		{"accounting with seq_no 3", packed(third(acct), testKey, &acctRequest{flags: acctStop, subject: subject{user: "alice"}}), &acctReply{status: acctError, serverMsg: "seq_no is not 1"}, ""},
+		{"authorization with seq_no 3", packed(third(author), testKey, &authorRequest{commonFields: commonFields{user: "alice"}}), &authorResponse{status: authorError, serverMsg: "seq_no is not 1"}, ""},
+		{"accounting with seq_no 3", packed(third(acct), testKey, &acctRequest{flags: acctStop, commonFields: commonFields{user: "alice"}}), &acctReply{status: acctError, serverMsg: "seq_no is not 1"}, ""},
 		{"in clear", packed(inClear, "", login), &authenReply{status: authenError, serverMsg: "UNENCRYPTED flag"}, "the UNENCRYPTED flag does not fit the transport\n"},
 		{"wrong key, authentication", packed(h, "wrong", login), &authenReply{status: authenError, serverMsg: "a malformed packet"}, unfit},
-		{"wrong key, authorization", packed(author, "wrong", &authorRequest{subject: subject{user: "alice"}}),
+		{"wrong key, authorization", packed(author, "wrong", &authorRequest{commonFields: commonFields{user: "alice"}}),
 			&authorResponse{status: authorError, serverMsg: "a malformed packet"}, unfit},
-		{"wrong key, accounting", packed(acct, "wrong", &acctRequest{subject: subject{user: "alice"}}),
+		{"wrong key, accounting", packed(acct, "wrong", &acctRequest{commonFields: commonFields{user: "alice"}}),
 			&acctReply{status: acctError, serverMsg: "a malformed packet"}, unfit},
 		{"another message", packed(author, testKey, &authenContinue{userMsg: "x"}), &authorResponse{status: authorError, serverMsg: "a malformed packet"}, unfit},
 		{"no body", withLength("\x00\x00\x00\x00"), &authenReply{status: authenError, serverMsg: "a malformed packet"}, unfit},
@@ -455,10 +455,10 @@ func TestSessionLines(t *testing.T) {
 	t.Parallel()
 	const esc = "\x1b[2J\u009b\r\nalice"
 	author := func(args ...string) *authorRequest {
-		return &authorRequest{subject: subject{privLvl: 15, user: "alice", port: "tty 1"}, args: args}
+		return &authorRequest{commonFields: commonFields{privLvl: 15, user: "alice", port: "tty 1"}, args: args}
 	}
 	sessions := []struct {
-		say             layouter
+		say             message
 		text, verb, obj string
 	}{
 		{papStart("alice", testPassword),
@@ -481,7 +481,7 @@ func TestSessionLines(t *testing.T) {
 			`alice authorize reload FAIL: command not permitted` + "\n",
 			`alice authorize service=shell cmd=reload priv_lvl=15 port="tty 1" rem_addr="" FAIL: command not permitted` + "\n",
 			`{"session_id":"00000001","user":"alice","request":"authorize","authen_type":"not_set","priv_lvl":15,"port":"tty 1","cmd":"reload","arguments":["service=shell","cmd=reload"],"status":"FAIL","server_msg":"command not permitted","packets":2,"key":"TACACS_PLUS_KEY"}` + "\n"},
-		{&acctRequest{flags: acctStop, subject: subject{user: "alice"}, args: []string{"task_id=7", "elapsed_time=3", "service=shell", "cmd=show", "cmd-arg=\x1b[H a"}},
+		{&acctRequest{flags: acctStop, commonFields: commonFields{user: "alice"}, args: []string{"task_id=7", "elapsed_time=3", "service=shell", "cmd=show", "cmd-arg=\x1b[H a"}},
 			`alice account stop task_id=7 elapsed_time=3 service=shell cmd=show "cmd-arg=\x1b[H a" SUCCESS` + "\n",
 			`alice account stop task_id=7 elapsed_time=3 service=shell cmd=show "cmd-arg=\x1b[H a" priv_lvl=0 port="" rem_addr="" SUCCESS` + "\n",
 			`{"session_id":"00000001","user":"alice","request":"account","authen_type":"not_set","flag":"stop","priv_lvl":0,"cmd":"show \\x1b[H a","arguments":["task_id=7","elapsed_time=3","service=shell","cmd=show","cmd-arg=\\x1b[H a"],"status":"SUCCESS","packets":2,"key":"TACACS_PLUS_KEY"}` + "\n"},
@@ -516,7 +516,7 @@ func TestSessionLines(t *testing.T) {
 // TestRecordIsWrittenFirst answers SUCCESS for nothing that is not on standard output.
 func TestRecordIsWrittenFirst(t *testing.T) {
 	t.Parallel()
-	record := &acctRequest{flags: acctStart, subject: subject{user: "alice"}, args: []string{"task_id=7", "service=shell"}}
+	record := &acctRequest{flags: acctStart, commonFields: commonFields{user: "alice"}, args: []string{"task_id=7", "service=shell"}}
 	s := serveWith(t)
 	c := dialHand(t, s.addr)
 	turn{session: 1, say: record, want: &acctReply{status: acctSuccess}}.take(t, c, make(map[uint32]uint8), 0)
@@ -593,7 +593,7 @@ func TestServeRefuses(t *testing.T) {
 		if tt.hint != "" {
 			want += "tacacs_plus: hint: " + tt.hint + "\n"
 		}
-		if got != (outcome{tt.code, "", want}) {
+		if got != (runResult{tt.code, "", want}) {
 			t.Errorf("%s: %+v, want %d %q", tt.line, got, int(tt.code), want)
 		}
 	}
@@ -689,8 +689,8 @@ type labRun struct {
 
 // newLab is a server for tests that prints nothing.
 func newLab() *labServer {
-	srv := &labServer{gate: newGate(), keys: clientKeys{{}: {{value: testKey}}}, users: map[string]string{"alice": testPassword}}
-	srv.log = &sessionLog{out: io.Discard, tell: func(string, ...any) {}}
+	srv := &labServer{listener: newListener(), keys: clientKeys{{}: {{value: testKey}}}, users: map[string]string{"alice": testPassword}}
+	srv.log = &sessionLog{out: io.Discard, warnf: func(string, ...any) {}}
 	return srv
 }
 
@@ -698,8 +698,8 @@ func startLab(t testing.TB, srv *labServer) *labRun {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &labRun{said: new(lockedBuffer)}
-	if srv.trace != nil {
-		srv.trace.out = r.said
+	if srv.dump != nil {
+		srv.dump.out = r.said
 	}
 	done := make(chan error, 1)
 	go func() {
@@ -736,7 +736,7 @@ func TestShutdown(t *testing.T) {
 	t.Parallel()
 	srv := newLab()
 	srv.keys = clientKeys{{}: {{value: "the key of this server, and of no other"}}}
-	srv.delay, srv.trace = 200*time.Millisecond, new(tracer)
+	srv.delay, srv.dump = 200*time.Millisecond, new(dumper)
 	run := startLab(t, srv)
 	dial := func() *handConn {
 		c := dialHand(t, run.addr)
@@ -810,7 +810,7 @@ func TestRudeClients(t *testing.T) {
 	dribble, silent, deaf, long := dialHand(t, s.addr), dialHand(t, s.addr), dialHand(t, s.addr), dialHand(t, s.addr)
 	// The deaf one asks and never reads, until nothing more goes into the connection.
 	h := header{version: minorDefault, typ: typeAuthor, seqNo: 1, flags: flagSingleConnect}
-	many := bytes.Repeat(packed(h, testKey, &authorRequest{subject: subject{user: "alice"}, args: []string{"service=shell", "cmd="}}), 1000)
+	many := bytes.Repeat(packed(h, testKey, &authorRequest{commonFields: commonFields{user: "alice"}, args: []string{"service=shell", "cmd="}}), 1000)
 	var flood sync.WaitGroup
 	stop := make(chan struct{})
 	t.Cleanup(func() { close(stop); deaf.Close(); flood.Wait() })
@@ -871,8 +871,8 @@ func TestRudeClients(t *testing.T) {
 func TestRepliesDoNotPileUp(t *testing.T) {
 	t.Parallel()
 	h := header{version: minorDefault, typ: typeAuthor, seqNo: 1, flags: flagSingleConnect}
-	first := packed(h, testKey, &authorRequest{subject: subject{user: "alice"}, args: []string{"service=shell", "cmd="}})
-	next := packed(h, testKey, &authorRequest{subject: subject{user: "alice"}, args: []string{"service=shell", "cmd=", "x=" + strings.Repeat("x", 17)}})
+	first := packed(h, testKey, &authorRequest{commonFields: commonFields{user: "alice"}, args: []string{"service=shell", "cmd="}})
+	next := packed(h, testKey, &authorRequest{commonFields: commonFields{user: "alice"}, args: []string{"service=shell", "cmd=", "x=" + strings.Repeat("x", 17)}})
 	if len(first) != 44 || len(next) != 64 { // 16 KiB end 20 octets into a packet, more than its header
 		t.Fatal(len(first), len(next))
 	}
@@ -1056,18 +1056,18 @@ func FuzzServe(f *testing.F) {
 			case *acctRequest:
 				h.typ = typeAcct
 			}
-			all = append(all, packed(h, testKey, m.(layouter))...)
+			all = append(all, packed(h, testKey, m.(message))...)
 		}
 		return all
 	}
 	challenge := func(typ authenType, n int) *authenStart {
 		data, _ := chapData(typ, "alice", testPassword, 7, make([]byte, n), make([]byte, 16))
-		return &authenStart{action: authenLogin, subject: subject{typ: typ, service: authenServiceLogin, user: "alice"}, data: data}
+		return &authenStart{action: authenLogin, commonFields: commonFields{typ: typ, service: authenServiceLogin, user: "alice"}, data: data}
 	}
-	chpass := &authenStart{action: authenChPass, subject: subject{typ: authenASCII, service: authenServiceLogin, user: "alice"}}
-	shell := &authorRequest{subject: subject{user: "alice"}, args: []string{"service=shell", "cmd=", "priv-lvl*1"}}
-	show := &authorRequest{subject: subject{user: "alice"}, args: []string{"service=shell", "cmd=show", "cmd-arg=<cr>"}}
-	record := &acctRequest{flags: acctStart, subject: subject{user: "alice"}, args: []string{"task_id=1", "service=shell", "cmd=\x1b[2J"}}
+	chpass := &authenStart{action: authenChPass, commonFields: commonFields{typ: authenASCII, service: authenServiceLogin, user: "alice"}}
+	shell := &authorRequest{commonFields: commonFields{user: "alice"}, args: []string{"service=shell", "cmd=", "priv-lvl*1"}}
+	show := &authorRequest{commonFields: commonFields{user: "alice"}, args: []string{"service=shell", "cmd=show", "cmd-arg=<cr>"}}
+	record := &acctRequest{flags: acctStart, commonFields: commonFields{user: "alice"}, args: []string{"task_id=1", "service=shell", "cmd=\x1b[2J"}}
 	for _, flags := range []headerFlags{0, flagUnencrypted} {
 		inClear := flags != 0
 		for _, packets := range [][]any{
@@ -1116,7 +1116,7 @@ func FuzzServe(f *testing.F) {
 			if !inClear {
 				obfuscate(&h, testKey, body)
 			}
-			reply := map[packetType]layouter{typeAuthen: new(authenReply), typeAuthor: new(authorResponse), typeAcct: new(acctReply)}[h.typ]
+			reply := map[packetType]message{typeAuthen: new(authenReply), typeAuthor: new(authorResponse), typeAcct: new(acctReply)}[h.typ]
 			if reply == nil || err != nil || decode(body, reply) != nil || !knownStatus(reply) || inClear != (h.flags&flagUnencrypted != 0) {
 				t.Fatalf("an answer has the header %+v and the body %x, %v", h, body, err)
 			}
@@ -1169,7 +1169,7 @@ func TestRecordError(t *testing.T) {
 	t.Parallel()
 	srv := newLab()
 	srv.log.out = fullDisk{}
-	conn := &stream{Reader: bytes.NewReader(packed(header{version: minorDefault, typ: typeAcct, seqNo: 1}, testKey, &acctRequest{flags: acctStart, subject: subject{user: "alice"}}))}
+	conn := &stream{Reader: bytes.NewReader(packed(header{version: minorDefault, typ: typeAcct, seqNo: 1}, testKey, &acctRequest{flags: acctStart, commonFields: commonFields{user: "alice"}}))}
 	srv.serve(t.Context(), conn)
 	var reply acctReply
 	if _, err := (&handConn{in: bufio.NewReader(&conn.out), key: testKey}).receive(&reply); err != nil || reply.status != acctError {
@@ -1198,7 +1198,7 @@ func TestTooManyArguments(t *testing.T) {
 	srv.args = []string{"priv-lvl=15", "idletime=5"}
 	c := dialHand(t, startLab(t, srv).addr)
 	args := append([]string{"service=shell", "cmd=", "priv-lvl*1"}, strings.Fields(strings.Repeat("a=b ", 252))...)
-	c.send(header{version: minorDefault, typ: typeAuthor, seqNo: 1}, &authorRequest{subject: subject{user: "alice"}, args: args})
+	c.send(header{version: minorDefault, typ: typeAuthor, seqNo: 1}, &authorRequest{commonFields: commonFields{user: "alice"}, args: args})
 	var r authorResponse
 	if _, err := c.receive(&r); err != nil || r.status != authorError {
 		t.Errorf("%+v, %v", r, err)
@@ -1222,8 +1222,8 @@ func TestSeqNoDoesNotWrap(t *testing.T) {
 	t.Parallel()
 	for _, m := range []struct {
 		typ packetType
-		m   layouter
-	}{{typeAuthor, &authorRequest{subject: subject{user: "alice"}}}, {9, &authorRequest{}}} {
+		m   message
+	}{{typeAuthor, &authorRequest{commonFields: commonFields{user: "alice"}}}, {9, &authorRequest{}}} {
 		c := dialHand(t, startLab(t, newLab()).addr)
 		c.send(header{version: minorDefault, typ: m.typ, seqNo: 255}, m.m)
 		if h, _, err := readHeader(c.in); err == nil && h.seqNo == 0 {
@@ -1232,7 +1232,7 @@ func TestSeqNoDoesNotWrap(t *testing.T) {
 	}
 	// A dialogue does not go on with 253: the next number of the client would be 255.
 	p, last := labPeer(), &header{version: minorDefault, typ: typeAuthen, seqNo: lastSeqNo}
-	d := &authSession{version: minorDefault, observation: observation{seqNo: lastSeqNo - 1}}
+	d := &authSession{version: minorDefault, sessionTracker: sessionTracker{seqNo: lastSeqNo - 1}}
 	d.next = func(string) *authenReply { return &authenReply{status: authenGetPass} }
 	p.conn, p.dialogues[0] = new(stream), d
 	body, err := encoded(says("x"))
@@ -1302,7 +1302,7 @@ func TestTooManyDialogues(t *testing.T) {
 	s := serveWith(t)
 	c := dialHand(t, s.addr)
 	numbers := make(map[uint32]uint8)
-	take := func(session uint32, say layouter, want *authenReply) {
+	take := func(session uint32, say message, want *authenReply) {
 		t.Helper()
 		turn{session, say, want, 0}.take(t, c, numbers, flagSingleConnect)
 	}
@@ -1351,7 +1351,7 @@ func TestLargeBodyIsNotKept(t *testing.T) {
 		h.layout(&head)
 		p := labPeer()
 		p.conn, p.in = new(stream), bufio.NewReader(bytes.NewReader(append(head.buf, make([]byte, size)...)))
-		if p.turn() || len(p.out) == 0 { // which answers that it does not fit the key
+		if p.handlePacket() || len(p.out) == 0 { // which answers that it does not fit the key
 			t.Fatalf("%d octets are not read", size)
 		}
 		if kept := p.packet != nil; kept != (size <= keptBody) {
@@ -1418,19 +1418,19 @@ func TestAccept(t *testing.T) {
 }
 
 // A hastyConn ends the server while it waits for the next packet.
-type hastyConn struct {
+type lateDeadlineConn struct {
 	stream
 	end func()
 }
 
-func (c *hastyConn) SetDeadline(time.Time) error { c.end(); return nil }
+func (c *lateDeadlineConn) SetDeadline(time.Time) error { c.end(); return nil }
 
 // TestEndBeforeRead: an end that comes while the deadline is moved is not lost with the old one.
 func TestEndBeforeRead(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	octets := bytes.NewReader(make([]byte, headerLen))
-	newLab().serve(ctx, &hastyConn{stream{Reader: octets}, cancel})
+	newLab().serve(ctx, &lateDeadlineConn{stream{Reader: octets}, cancel})
 	if octets.Len() < headerLen {
 		t.Error("it reads on")
 	}
@@ -1468,7 +1468,7 @@ func TestUnimplemented(t *testing.T) {
 	} {
 		c := dialHand(t, s.addr)
 		h := header{version: tt.version, typ: typeAuthen, seqNo: 1}
-		m := &authenStart{action: tt.action, subject: subject{typ: tt.typ, service: tt.service, user: "alice"}, data: testPassword}
+		m := &authenStart{action: tt.action, commonFields: commonFields{typ: tt.typ, service: tt.service, user: "alice"}, data: testPassword}
 		if err := c.send(h, m); err != nil {
 			t.Fatal(err)
 		}
@@ -1488,7 +1488,7 @@ func TestEnableWithoutType(t *testing.T) {
 		s := serveWith(t)
 		c, numbers := dialHand(t, s.addr), make(map[uint32]uint8)
 		enable := func(user string) *authenStart {
-			return &authenStart{action: authenLogin, subject: subject{service: authenServiceEnable, privLvl: 15, user: user}}
+			return &authenStart{action: authenLogin, commonFields: commonFields{service: authenServiceEnable, privLvl: 15, user: user}}
 		}
 		askUser := &authenReply{status: authenGetUser, serverMsg: "Username: "}
 		askPass := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}
@@ -1536,7 +1536,7 @@ func TestServeQuiet(t *testing.T) {
 	if err := dialHand(t, s.addr).login(1, 0); err != nil {
 		t.Error(err)
 	}
-	record := &acctRequest{flags: acctStart, subject: subject{user: "alice"}, args: []string{"task_id=7", "service=shell"}}
+	record := &acctRequest{flags: acctStart, commonFields: commonFields{user: "alice"}, args: []string{"task_id=7", "service=shell"}}
 	turn{session: 1, say: record, want: &acctReply{status: acctSuccess}}.take(t, dialHand(t, s.addr), make(map[uint32]uint8), 0)
 	c := dialHand(t, s.addr)
 	c.Write(make([]byte, headerLen))
@@ -1554,13 +1554,13 @@ func TestServeOnFullDisk(t *testing.T) {
 	srv.log.out = disk
 	c := dialHand(t, startLab(t, srv).addr)
 	numbers := make(map[uint32]uint8)
-	take := func(say, want layouter) {
+	take := func(say, want message) {
 		t.Helper()
 		turn{session: 1, say: say, want: want}.take(t, c, numbers, flagSingleConnect)
 		delete(numbers, 1)
 	}
 	login, pass := papStart("alice", testPassword), &authenReply{status: authenPass}
-	record := &acctRequest{flags: acctStart, subject: subject{user: "alice"}, args: []string{"task_id=7", "service=shell"}}
+	record := &acctRequest{flags: acctStart, commonFields: commonFields{user: "alice"}, args: []string{"task_id=7", "service=shell"}}
 	unwritten := &acctReply{status: acctError, serverMsg: "the record could not be written"}
 	take(login, pass)
 	take(record, unwritten)
@@ -1584,7 +1584,7 @@ func TestAllDialogues(t *testing.T) {
 	numbers := make(map[uint32]uint8)
 	ask, pass := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, &authenReply{status: authenPass}
 	refused := &authenReply{status: authenError, serverMsg: "too many sessions"}
-	take := func(c *handConn, session uint32, say layouter, want *authenReply) {
+	take := func(c *handConn, session uint32, say message, want *authenReply) {
 		t.Helper()
 		turn{session: session, say: say, want: want}.take(t, c, numbers, flagSingleConnect)
 	}
@@ -1608,23 +1608,23 @@ func TestAllDialogues(t *testing.T) {
 // TestLongTexts: what a dialogue keeps of a CONTINUE has 255 octets at the most, and no memory of the rest.
 func TestLongTexts(t *testing.T) {
 	t.Parallel()
-	c := dialHand(t, serveWith(t, "--user", strings.Repeat("u", maxText)+":"+testPassword).addr)
+	c := dialHand(t, serveWith(t, "--user", strings.Repeat("u", maxFieldLen)+":"+testPassword).addr)
 	numbers := make(map[uint32]uint8)
 	ask := func(status authenStatus, msg string) *authenReply {
 		return &authenReply{status: status, flags: authenNoEcho, serverMsg: msg}
 	}
 	fail := func(msg string) *authenReply { return &authenReply{status: authenFail, serverMsg: msg} }
 	askUser, askPass := &authenReply{status: authenGetUser, serverMsg: "Username: "}, ask(authenGetPass, "Password: ")
-	chpass := &authenStart{action: authenChPass, subject: subject{typ: authenASCII, service: authenServiceLogin, user: "alice"}}
+	chpass := &authenStart{action: authenChPass, commonFields: commonFields{typ: authenASCII, service: authenServiceLogin, user: "alice"}}
 	for _, tn := range []turn{
-		{1, asciiStart(""), askUser, 0}, {1, says(strings.Repeat("u", maxText)), askPass, 0}, {1, says(testPassword), &authenReply{status: authenPass}, 0},
-		{2, asciiStart(""), askUser, 0}, {2, says(strings.Repeat("u", maxText+1)), fail("The user name is over 255 octets"), 0},
+		{1, asciiStart(""), askUser, 0}, {1, says(strings.Repeat("u", maxFieldLen)), askPass, 0}, {1, says(testPassword), &authenReply{status: authenPass}, 0},
+		{2, asciiStart(""), askUser, 0}, {2, says(strings.Repeat("u", maxFieldLen+1)), fail("The user name is over 255 octets"), 0},
 		{3, asciiStart(""), askUser, 0}, {3, says(strings.Repeat("u", 60_000)), fail("The user name is over 255 octets"), 0},
 		{4, chpass, ask(authenGetData, "Old password: "), 0}, {4, says(testPassword), ask(authenGetPass, "New password: "), 0},
-		{4, says(strings.Repeat("x", maxText+1)), fail("The new password is over 255 octets"), 0},
+		{4, says(strings.Repeat("x", maxFieldLen+1)), fail("The new password is over 255 octets"), 0},
 		{5, chpass, ask(authenGetData, "Old password: "), 0}, {5, says(testPassword), ask(authenGetPass, "New password: "), 0},
-		{5, says(strings.Repeat("x", maxText)), ask(authenGetPass, "Retype new password: "), 0},
-		{5, says(strings.Repeat("x", maxText)), &authenReply{status: authenPass, serverMsg: "Password changed"}, 0},
+		{5, says(strings.Repeat("x", maxFieldLen)), ask(authenGetPass, "Retype new password: "), 0},
+		{5, says(strings.Repeat("x", maxFieldLen)), &authenReply{status: authenPass, serverMsg: "Password changed"}, 0},
 	} {
 		tn.take(t, c, numbers, flagSingleConnect)
 	}
@@ -1635,8 +1635,8 @@ func TestLongTexts(t *testing.T) {
 func TestDialogueMemory(t *testing.T) {
 	const dialogues = 100
 	srv := newLab()
-	p := &peer{labServer: srv, guest: &guest{log: srv.log, conn: new(stream)}, dialogues: make(map[uint32]*authSession)}
-	feed := func(id uint32, seqNo uint8, m layouter) {
+	p := &labConn{labServer: srv, inboundConn: &inboundConn{log: srv.log, conn: new(stream)}, dialogues: make(map[uint32]*authSession)}
+	feed := func(id uint32, seqNo uint8, m message) {
 		body, err := encoded(m)
 		if err != nil {
 			t.Fatal(err)
@@ -1650,7 +1650,7 @@ func TestDialogueMemory(t *testing.T) {
 			t.Fatalf("%+v ends the dialogue: %v", m, err)
 		}
 	}
-	chpass := &authenStart{action: authenChPass, subject: subject{typ: authenASCII, service: authenServiceLogin, user: "alice"}}
+	chpass := &authenStart{action: authenChPass, commonFields: commonFields{typ: authenASCII, service: authenServiceLogin, user: "alice"}}
 	before := heapInUse()
 	for id := range uint32(dialogues) {
 		large := strings.Repeat("x", 60_000)
@@ -1674,7 +1674,7 @@ func TestConnectionsOfOneAddress(t *testing.T) {
 	greedy, other := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
 	enter := func(client netip.Addr, want string) {
 		t.Helper()
-		if got := srv.enter(client); got != want {
+		if got := srv.acquireSlot(client); got != want {
 			t.Fatalf("%s is refused with %q, not %q", client, got, want)
 		}
 	}
@@ -1682,7 +1682,7 @@ func TestConnectionsOfOneAddress(t *testing.T) {
 		enter(greedy, "")
 	}
 	enter(greedy, "too many connections of this address")
-	conn := &distant{addr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(greedy, 1024))}
+	conn := &remoteConn{addr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(greedy, 1024))}
 	srv.accept(t.Context(), &fakeListener{has: []any{conn}}, new(sync.WaitGroup), srv.serve)
 	if want := " 192.0.2.1:1024 refused: too many connections of this address\n"; !strings.HasSuffix(log.String(), want) {
 		t.Errorf("the lines are\n%s", log)
@@ -1691,13 +1691,13 @@ func TestConnectionsOfOneAddress(t *testing.T) {
 		enter(other, "")
 	}
 	enter(netip.MustParseAddr("192.0.2.3"), "too many connections")
-	srv.leave(greedy)
+	srv.releaseSlot(greedy)
 	enter(greedy, "")
 	for range maxOfOneAddress {
-		srv.leave(greedy)
+		srv.releaseSlot(greedy)
 	}
 	for range maxConnections - maxOfOneAddress {
-		srv.leave(other)
+		srv.releaseSlot(other)
 	}
 	if len(srv.open) > 0 || len(srv.slots) > 0 {
 		t.Errorf("%v are still open, %d places taken", srv.open, len(srv.slots))
@@ -1719,24 +1719,24 @@ func TestHolders(t *testing.T) {
 		"fe80::1%eth0": "fe80::1%eth0",
 	} {
 		srv := newLab()
-		if refused := srv.enter(netip.MustParseAddr(client)); refused != "" || srv.open[netip.MustParseAddr(want)] != 1 {
+		if refused := srv.acquireSlot(netip.MustParseAddr(client)); refused != "" || srv.open[netip.MustParseAddr(want)] != 1 {
 			t.Errorf("%s: %q, %v", client, refused, srv.open)
 		}
-		if srv.leave(netip.MustParseAddr(client)); len(srv.open) > 0 {
+		if srv.releaseSlot(netip.MustParseAddr(client)); len(srv.open) > 0 {
 			t.Errorf("%s: %v are left", client, srv.open)
 		}
 	}
 }
 
 // A deafPipe takes what is written until its reader reads no more.
-type deafPipe struct {
+type blockedWriter struct {
 	lockedBuffer
 	deaf  chan struct{} // closed when it reads no more
 	stuck chan struct{} // gets a value when a write waits
 	end   chan struct{} // closed when the test is over
 }
 
-func (d *deafPipe) Write(p []byte) (int, error) {
+func (d *blockedWriter) Write(p []byte) (int, error) {
 	select {
 	case <-d.deaf:
 		select {
@@ -1757,7 +1757,7 @@ func TestEndWithoutReader(t *testing.T) {
 	for _, name := range []string{"standard output", "both"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			out, said := &deafPipe{deaf: make(chan struct{}), stuck: make(chan struct{}, 1), end: make(chan struct{})}, new(lockedBuffer)
+			out, said := &blockedWriter{deaf: make(chan struct{}), stuck: make(chan struct{}, 1), end: make(chan struct{})}, new(lockedBuffer)
 			t.Cleanup(func() { close(out.end) })
 			std := stdio{in: strings.NewReader(""), out: out, err: said, env: func(string) string { return testKey }}
 			messages := said
@@ -1769,7 +1769,7 @@ func TestEndWithoutReader(t *testing.T) {
 			done := make(chan exitCode, 1)
 			go func() { done <- run(ctx, split("serve --listen 127.0.0.1:0 --user alice:x"), std) }()
 			addr := (&labRun{said: messages}).waitFor(t, listening)[1]
-			record := &acctRequest{flags: acctStart, subject: subject{user: "alice"}, args: []string{"task_id=1", "service=shell"}}
+			record := &acctRequest{flags: acctStart, commonFields: commonFields{user: "alice"}, args: []string{"task_id=1", "service=shell"}}
 			for range 3 {
 				turn{session: 1, say: record, want: &acctReply{status: acctSuccess}}.take(t, dialHand(t, addr), make(map[uint32]uint8), 0)
 			}
@@ -1813,7 +1813,7 @@ func TestLastLines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv, log, all, stuck := newLab(), new(lockedBuffer), new(sync.WaitGroup), make(chan struct{})
 		srv.log.out = log
-		srv.log.write(&sessionRecord{subject: subject{user: "alice"}, status: "PASS"})
+		srv.log.write(&sessionRecord{commonFields: commonFields{user: "alice"}, status: "PASS"})
 		all.Go(func() { <-stuck })
 		began := time.Now()
 		err := srv.drain(&invocation{std: stdio{err: io.Discard}}, all, srv.log.close)

@@ -27,7 +27,7 @@ func (srv *labServer) setTLS(inv *invocation, opts *serveOptions) error {
 		}
 		return nil
 	}
-	if inv.key.ways() > 0 {
+	if inv.key.sourceCount() > 0 {
 		return errKeyOverTLS()
 	}
 	if t.cert != "" && writeCA != "" {
@@ -55,7 +55,7 @@ func (srv *labServer) setTLS(inv *invocation, opts *serveOptions) error {
 		srv.fault.tls(srv.tls)
 	}
 	if clientCA == "" {
-		inv.warn("no --client-ca, so that clients need no certificate: %s", wanted)
+		inv.warnf("no --client-ca, so that clients need no certificate: %s", wanted)
 	}
 	return nil
 }
@@ -71,9 +71,9 @@ func (srv *labServer) makeCertificate(inv *invocation, writeCA string) ([]tls.Ce
 	}
 	if srv.trust = " --tls --cacert " + writeCA; writeCA == "" {
 		srv.trust = " --tls --insecure"
-		inv.say("made a certificate; --write-cacert FILE writes it for clients to trust, --insecure does without")
+		inv.logf("made a certificate; --write-cacert FILE writes it for clients to trust, --insecure does without")
 	} else {
-		inv.say("made a certificate: clients trust it with%s", srv.trust)
+		inv.logf("made a certificate: clients trust it with%s", srv.trust)
 	}
 	return pair, nil
 }

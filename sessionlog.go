@@ -12,7 +12,7 @@ import (
 type sessionLog struct {
 	json    bool
 	verbose bool
-	tell    func(format string, args ...any) // the person, that lines cannot be written
+	warnf   func(format string, args ...any) // the person, that lines cannot be written
 	loss    string                           // what follows from that, for the same person
 
 	mu     sync.Mutex
@@ -118,9 +118,9 @@ func (l *sessionLog) send() error {
 	l.queue = l.queue[:copy(l.queue, l.queue[n:])]
 	switch {
 	case err != nil && l.err == nil:
-		l.tell("lines of sessions cannot be written: %v%s", cause(err), l.loss)
+		l.warnf("lines of sessions cannot be written: %v%s", cause(err), l.loss)
 	case err == nil && l.err != nil:
-		l.tell("lines of sessions can be written again; %d were lost", l.lost)
+		l.warnf("lines of sessions can be written again; %d were lost", l.lost)
 		l.lost = 0
 	}
 	l.err = err

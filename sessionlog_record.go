@@ -16,7 +16,7 @@ type sessionRecord struct {
 	id      uint32
 	request string // authenticate, enable, chpass, authorize, account
 	known   bool   // the first packet was read, and so what it says of who asks
-	subject
+	commonFields
 	flag      string // of an accounting record
 	args      []string
 	status    string        // the RFC's, or one of the words above

@@ -16,35 +16,35 @@ func TestRecordLine(t *testing.T) {
 	t.Parallel()
 	const stamp = "2023-11-14T22:13:20.500Z 192.0.2.9:1024 "
 	at := time.UnixMilli(1700000000500).In(time.FixedZone("CET", 3600))
-	alice := subject{typ: authenPAP, user: "alice"}
-	bob := subject{typ: authenNotSet, user: "bob", remAddr: "::1"}
+	alice := commonFields{typ: authenPAP, user: "alice"}
+	bob := commonFields{typ: authenNotSet, user: "bob", remAddr: "::1"}
 	for _, test := range []struct {
 		name    string
 		record  sessionRecord
 		verbose bool
 		want    string
 	}{
-		{"a login", sessionRecord{known: true, subject: alice, request: "authenticate", status: "PASS", serverMsg: "hello\n"}, false,
+		{"a login", sessionRecord{known: true, commonFields: alice, request: "authenticate", status: "PASS", serverMsg: "hello\n"}, false,
 			"alice authenticate pap PASS: hello"},
-		{"a login, verbose", sessionRecord{known: true, subject: subject{typ: authenASCII, privLvl: 15, user: "alice", port: "tty0"}, request: "enable", status: "FAIL"}, true,
+		{"a login, verbose", sessionRecord{known: true, commonFields: commonFields{typ: authenASCII, privLvl: 15, user: "alice", port: "tty0"}, request: "enable", status: "FAIL"}, true,
 			`alice enable ascii priv_lvl=15 port=tty0 rem_addr="" FAIL`},
-		{"a server and its time", sessionRecord{known: true, server: netip.MustParseAddrPort("[2001:db8::1]:49"), subject: alice, request: "chpass", status: "FAIL", serverMsg: "no", took: 1249 * time.Microsecond}, false,
+		{"a server and its time", sessionRecord{known: true, server: netip.MustParseAddrPort("[2001:db8::1]:49"), commonFields: alice, request: "chpass", status: "FAIL", serverMsg: "no", took: 1249 * time.Microsecond}, false,
 			"> [2001:db8::1]:49 alice chpass pap FAIL: no (1.2 ms)"},
-		{"no user", sessionRecord{known: true, subject: subject{typ: authenASCII}, request: "authenticate", status: "NO_REPLY"}, false,
+		{"no user", sessionRecord{known: true, commonFields: commonFields{typ: authenASCII}, request: "authenticate", status: "NO_REPLY"}, false,
 			`"" authenticate ascii NO_REPLY`},
 		{"nothing was read", sessionRecord{request: "authenticate", status: "NO_KEY", took: time.Second}, true,
 			`- authenticate NO_KEY (1000.0 ms)`},
-		{"the START was not read", sessionRecord{subject: subject{user: "eve"}, request: "authenticate", status: "CUT"}, true,
+		{"the START was not read", sessionRecord{commonFields: commonFields{user: "eve"}, request: "authenticate", status: "CUT"}, true,
 			`eve authenticate CUT`},
-		{"a user to beware of", sessionRecord{known: true, subject: subject{typ: authenPAP, user: "a b\x1b[m\n"}, request: "authenticate", status: "FAIL", serverMsg: "no\x9b"}, false,
+		{"a user to beware of", sessionRecord{known: true, commonFields: commonFields{typ: authenPAP, user: "a b\x1b[m\n"}, request: "authenticate", status: "FAIL", serverMsg: "no\x9b"}, false,
 			`"a b\x1b[m\n" authenticate pap FAIL: no\x9b`},
-		{"a command", sessionRecord{known: true, subject: bob, request: "authorize", args: []string{"service=shell", "cmd=show", "cmd-arg=version\x07"}, status: "PASS_ADD"}, false,
+		{"a command", sessionRecord{known: true, commonFields: bob, request: "authorize", args: []string{"service=shell", "cmd=show", "cmd-arg=version\x07"}, status: "PASS_ADD"}, false,
 			`bob authorize "show version\x07" PASS_ADD`},
-		{"a command, verbose", sessionRecord{known: true, subject: bob, request: "authorize", args: []string{"service=shell", "cmd=show"}, status: "FAIL"}, true,
+		{"a command, verbose", sessionRecord{known: true, commonFields: bob, request: "authorize", args: []string{"service=shell", "cmd=show"}, status: "FAIL"}, true,
 			`bob authorize service=shell cmd=show priv_lvl=0 port="" rem_addr=::1 FAIL`},
-		{"no command", sessionRecord{known: true, subject: bob, request: "authorize", args: []string{"service=shell", "cmd="}, status: "FAIL"}, false,
+		{"no command", sessionRecord{known: true, commonFields: bob, request: "authorize", args: []string{"service=shell", "cmd="}, status: "FAIL"}, false,
 			`bob authorize service=shell cmd= FAIL`},
-		{"an accounting record", sessionRecord{known: true, subject: bob, request: "account", flag: "stop", args: []string{"task_id=7", "cmd=show", "reason=a b"}, status: "SUCCESS"}, false,
+		{"an accounting record", sessionRecord{known: true, commonFields: bob, request: "account", flag: "stop", args: []string{"task_id=7", "cmd=show", "reason=a b"}, status: "SUCCESS"}, false,
 			`bob account stop task_id=7 cmd=show "reason=a b" SUCCESS`},
 		{"what is wrong with a connection", sessionRecord{server: netip.MustParseAddrPort("192.0.2.1:49"), problem: "wrong key\n"}, false,
 			`> 192.0.2.1:49 wrong key\n`},
@@ -77,7 +77,7 @@ func TestRecordObject(t *testing.T) {
 		want   string
 	}{
 		{sessionRecord{at: time.UnixMilli(1700000000500), peer: peer, server: netip.MustParseAddrPort("192.0.2.1:49"), id: 0xabc, known: true,
-			subject: subject{typ: authenPAP, user: "a\x9b", port: "\x7f", remAddr: "\x1b"}, request: "authorize",
+			commonFields: commonFields{typ: authenPAP, user: "a\x9b", port: "\x7f", remAddr: "\x1b"}, request: "authorize",
 			args: []string{"cmd=show\n", "x=\x00"}, status: "FAIL", serverMsg: "<\u202e>", took: 1500 * time.Microsecond, total: 2 * time.Second, packets: 2, key: "keys\x07:3"},
 			`{"time":"2023-11-14T22:13:20.500Z","peer":"192.0.2.9:1024","server":"192.0.2.1:49","session_id":"00000abc","user":"a\\x9b","request":"authorize",` +
 				`"authen_type":"pap","priv_lvl":0,"port":"\\x7f","rem_addr":"\\x1b","cmd":"show","arguments":["cmd=show\\n","x=\\x00"],` +
@@ -98,9 +98,9 @@ func TestRecordObject(t *testing.T) {
 // TestObservation: what a session comes to, by its packets. Each has the milliseconds since the start.
 func TestObservation(t *testing.T) {
 	t.Parallel()
-	who := subject{privLvl: 1, typ: authenASCII, service: authenServiceLogin, user: "alice", port: "tty1", remAddr: "::1"}
+	who := commonFields{privLvl: 1, typ: authenASCII, service: authenServiceLogin, user: "alice", port: "tty1", remAddr: "::1"}
 	start := func(user string) *authenStart {
-		m := &authenStart{action: authenLogin, subject: who}
+		m := &authenStart{action: authenLogin, commonFields: who}
 		m.user = user
 		return m
 	}
@@ -110,7 +110,7 @@ func TestObservation(t *testing.T) {
 	enable.service, chpass.action = authenServiceEnable, authenChPass
 	type sent struct {
 		ms int
-		m  layouter
+		m  message
 	}
 	for _, tt := range []struct {
 		name    string
@@ -139,11 +139,11 @@ func TestObservation(t *testing.T) {
 			"alice chpass ascii priv_lvl=1 port=tty1 rem_addr=::1 0x63 (1.0 ms) 1ms"},
 		{"no reply", typeAuthen, 1, []sent{{0, start("alice")}},
 			"... alice authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 NO_REPLY 0s"},
-		{"a command", typeAuthor, 1, []sent{{0, &authorRequest{subject: who, args: []string{"cmd=show"}}}, {1, &authorResponse{status: authorFail, serverMsg: "no"}}},
+		{"a command", typeAuthor, 1, []sent{{0, &authorRequest{commonFields: who, args: []string{"cmd=show"}}}, {1, &authorResponse{status: authorFail, serverMsg: "no"}}},
 			"alice authorize cmd=show priv_lvl=1 port=tty1 rem_addr=::1 FAIL: no (1.0 ms) 1ms"},
-		{"a record", typeAcct, 1, []sent{{0, &acctRequest{flags: acctStop, subject: who, args: []string{"task_id=1"}}}, {1, &acctReply{status: acctSuccess, serverMsg: "ok"}}},
+		{"a record", typeAcct, 1, []sent{{0, &acctRequest{flags: acctStop, commonFields: who, args: []string{"task_id=1"}}}, {1, &acctReply{status: acctSuccess, serverMsg: "ok"}}},
 			"alice account stop task_id=1 priv_lvl=1 port=tty1 rem_addr=::1 SUCCESS: ok (1.0 ms) 1ms"},
-		{"times that go back", typeAcct, 1, []sent{{5, &acctRequest{flags: acctStart, subject: who}}, {1, &acctReply{status: acctSuccess}}},
+		{"times that go back", typeAcct, 1, []sent{{5, &acctRequest{flags: acctStart, commonFields: who}}, {1, &acctReply{status: acctSuccess}}},
 			"alice account start priv_lvl=1 port=tty1 rem_addr=::1 SUCCESS 0s"},
 		{"from the middle", typeAuthen, 4, []sent{{0, verdict}}, "- authenticate PASS: hello 0s"},
 		{"from the middle, with the name", typeAuthen, 2, []sent{{0, prompt(authenGetUser)}, {1, says("bob")}}, "... bob authenticate NO_REPLY 1ms"},
@@ -151,7 +151,7 @@ func TestObservation(t *testing.T) {
 		{"not read, a request alone", typeAuthor, 1, []sent{{0, nil}}, "... - authorize NO_REPLY 0s"},
 		{"not read, a login may go on", typeAuthen, 1, []sent{{0, nil}, {2, nil}}, "... - authenticate ABANDONED (2.0 ms) 2ms"},
 	} {
-		var o observation
+		var o sessionTracker
 		over := false
 		for i, p := range tt.packets {
 			if over {
@@ -162,7 +162,7 @@ func TestObservation(t *testing.T) {
 		}
 		got := ""
 		if !over {
-			o.leave()
+			o.close()
 			got = "... "
 		}
 		got += strings.TrimSuffix(strings.TrimPrefix(string(o.appendLine(nil, true)), " "), "\n") + " " + o.total.String()
@@ -191,7 +191,7 @@ func TestObservationUnread(t *testing.T) {
 		{header{version: minorDefault, typ: typeAuthen, seqNo: 2}, true, "ERROR"}, // section 3.6
 		{header{version: minorDefault, typ: typeAcct, seqNo: 1}, false, ""},
 	} {
-		var o observation
+		var o sessionTracker
 		if over := o.packet(time.Time{}, &tt.h, nil); over != tt.over || o.status != tt.status {
 			t.Errorf("%+v: over %t, status %q", tt.h, over, o.status)
 		}
@@ -216,12 +216,12 @@ func TestAddrPortOf(t *testing.T) {
 // next is no user name; and its time counts for no other.
 func TestObservationOfGaps(t *testing.T) {
 	t.Parallel()
-	var o observation
+	var o sessionTracker
 	for _, p := range []struct {
 		seqNo uint8
-		m     layouter
+		m     message
 	}{
-		{1, &authenStart{action: authenLogin, subject: subject{typ: authenASCII}}}, {2, &authenReply{status: authenGetUser}}, {3, says("bob")},
+		{1, &authenStart{action: authenLogin, commonFields: commonFields{typ: authenASCII}}}, {2, &authenReply{status: authenGetUser}}, {3, says("bob")},
 		{5, says("secret")}, {8, &authenReply{status: authenPass}},
 	} {
 		h := header{version: minorDefault, typ: typeAuthen, seqNo: p.seqNo, length: 9}
@@ -250,12 +250,12 @@ func TestObservationOfGaps(t *testing.T) {
 func TestNoPasswordForAName(t *testing.T) {
 	t.Parallel()
 	for seqNo, want := range map[uint8]string{3: "hunter2", 5: ""} {
-		var o observation
+		var o sessionTracker
 		for _, p := range []struct {
 			seqNo uint8
-			m     layouter
+			m     message
 		}{
-			{1, &authenStart{action: authenLogin, subject: subject{typ: authenASCII}}},
+			{1, &authenStart{action: authenLogin, commonFields: commonFields{typ: authenASCII}}},
 			{2, &authenReply{status: authenGetUser}},
 			{seqNo, &authenContinue{userMsg: "hunter2"}},
 		} {
@@ -270,8 +270,8 @@ func TestNoPasswordForAName(t *testing.T) {
 // TestObservationSecrets: passwords are kept for the reply that may repeat them, as many as bounds allow.
 func TestObservationSecrets(t *testing.T) {
 	t.Parallel()
-	o, h := new(observation), header{version: minorDefault, typ: typeAuthen, seqNo: 1}
-	said := []string{"old password", strings.Repeat("x", maxText+1), "abc", "new password"}
+	o, h := new(sessionTracker), header{version: minorDefault, typ: typeAuthen, seqNo: 1}
+	said := []string{"old password", strings.Repeat("x", maxFieldLen+1), "abc", "new password"}
 	for range 2 * maxSecrets {
 		said = append(said, "one more")
 	}

@@ -40,12 +40,12 @@ func (d *smallDisk) give(octets int) {
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	line := func(user string) *sessionRecord {
-		return &sessionRecord{at: time.UnixMilli(1000), peer: netip.MustParseAddrPort("192.0.2.9:1024"), known: true, subject: subject{user: user}, request: "account", status: "SUCCESS"}
+		return &sessionRecord{at: time.UnixMilli(1000), peer: netip.MustParseAddrPort("192.0.2.9:1024"), known: true, commonFields: commonFields{user: user}, request: "account", status: "SUCCESS"}
 	}
 	const size = len("1970-01-01T00:00:01.000Z 192.0.2.9:1024 a account SUCCESS\n")
 	for room := range 3*size + 1 {
 		disk, told := &smallDisk{room: room}, new(bytes.Buffer)
-		l := &sessionLog{out: disk, tell: func(format string, args ...any) { fmt.Fprintf(told, format+"\n", args...) }, loss: "; so"}
+		l := &sessionLog{out: disk, warnf: func(format string, args ...any) { fmt.Fprintf(told, format+"\n", args...) }, loss: "; so"}
 		l.write(line("a"))
 		first := l.record(line("b"))
 		second := l.record(line("c"))
@@ -92,8 +92,8 @@ func TestFullDisk(t *testing.T) {
 func TestLinesLost(t *testing.T) {
 	t.Parallel()
 	disk, told := new(smallDisk), new(bytes.Buffer)
-	l := &sessionLog{out: disk, tell: func(format string, args ...any) { fmt.Fprintf(told, format+"\n", args...) }, loss: "; so"}
-	s := &sessionRecord{at: time.UnixMilli(1000), peer: netip.MustParseAddrPort("192.0.2.9:1024"), subject: subject{user: "alice"}, status: "PASS"}
+	l := &sessionLog{out: disk, warnf: func(format string, args ...any) { fmt.Fprintf(told, format+"\n", args...) }, loss: "; so"}
+	s := &sessionRecord{at: time.UnixMilli(1000), peer: netip.MustParseAddrPort("192.0.2.9:1024"), commonFields: commonFields{user: "alice"}, status: "PASS"}
 	for round := range 2 {
 		const lines = 10_000
 		for range lines {

@@ -7,7 +7,7 @@ import (
 
 // An observation is a session under way, as its packets tell: they go in one after the other, and at
 // the end there is its record.
-type observation struct {
+type sessionTracker struct {
 	sessionRecord
 	seqNo  uint8        // of the last packet
 	asked  time.Time    // when the client's last packet came
@@ -29,7 +29,7 @@ const (
 
 // packet takes the next packet of the session, and says whether the session is over with it. m is its
 // body, or nil where it was not read: then the status of what is over is the caller's to say.
-func (o *observation) packet(at time.Time, h *header, m layouter) (over bool) {
+func (o *sessionTracker) packet(at time.Time, h *header, m message) (over bool) {
 	if o.packets == 0 {
 		o.at, o.id, o.request = at, h.sessionID, requestOf(h.typ)
 	}
@@ -48,9 +48,9 @@ func (o *observation) packet(at time.Time, h *header, m layouter) (over bool) {
 	o.asked, o.prompt = at, 0
 	switch m := m.(type) {
 	case *authenStart:
-		o.asks(&m.subject)
+		o.setRequest(&m.commonFields)
 		if m.typ == authenPAP {
-			o.hide(m.data)
+			o.addSecret(m.data)
 		}
 		switch {
 		case m.action == authenChPass:
@@ -65,15 +65,15 @@ func (o *observation) packet(at time.Time, h *header, m layouter) (over bool) {
 		}
 		switch named := asked == authenGetUser && h.seqNo == before+1; {
 		case !named:
-			o.hide(m.userMsg)
-		case len(m.userMsg) <= maxText:
+			o.addSecret(m.userMsg)
+		case len(m.userMsg) <= maxFieldLen:
 			o.user = strings.Clone(m.userMsg) // a part of the CONTINUE would keep all of it
 		}
 	case *authorRequest:
-		o.asks(&m.subject)
+		o.setRequest(&m.commonFields)
 		o.args = m.args
 	case *acctRequest:
-		o.asks(&m.subject)
+		o.setRequest(&m.commonFields)
 		o.args, o.flag = m.args, m.flags.kind().String()
 	}
 	return false
@@ -88,17 +88,17 @@ func between(from, to time.Time) time.Duration {
 }
 
 // hide notes a secret of the client, of a length that a password has.
-func (o *observation) hide(secret string) {
-	if len(secret) >= shortestSecret && len(secret) <= maxText && len(o.secrets) < maxSecrets {
+func (o *sessionTracker) addSecret(secret string) {
+	if len(secret) >= shortestSecret && len(secret) <= maxFieldLen && len(o.secrets) < maxSecrets {
 		o.secrets = append(o.secrets, strings.Clone(secret))
 	}
 }
 
 // asks takes over what the first packet says of who asks.
-func (o *observation) asks(who *subject) { o.subject, o.known = *who, true }
+func (o *sessionTracker) setRequest(who *commonFields) { o.commonFields, o.known = *who, true }
 
 // reply takes over what the server says.
-func (o *observation) reply(h *header, m layouter) (over bool) {
+func (o *sessionTracker) reply(h *header, m message) (over bool) {
 	switch m := m.(type) {
 	case *authenReply:
 		if m.status.asks() {
@@ -122,10 +122,10 @@ func (o *observation) reply(h *header, m layouter) (over bool) {
 }
 
 // leave ends a session of which no more packets come: the last one was the client's, or a prompt.
-func (o *observation) leave() {
+func (o *sessionTracker) close() {
 	if o.status = statusNoReply; o.seqNo%2 == 0 {
 		o.status = statusAbandoned
 	}
 }
 
-const maxText = 255 // octets of a user name, or of a new password: a START has no room for more
+const maxFieldLen = 255 // octets of a user name, or of a new password: a START has no room for more

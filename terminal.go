@@ -42,7 +42,7 @@ func openTerminal(std stdio) *terminal {
 // ask shows the prompt and reads one line, with echo off where hidden. The terminal is as it
 // was afterwards, also when ctx ends the wait.
 func (t *terminal) ask(ctx context.Context, prompt string, hidden bool) (string, error) {
-	text, err := t.read(ctx, prompt, hidden, toNewline)
+	text, err := t.read(ctx, prompt, hidden, firstLine)
 	return strings.TrimRight(text, "\r\n"), err
 }
 

@@ -84,7 +84,7 @@ func readUntil(t *testing.T, r *os.File, text string) string {
 
 // A seat is a person at a terminal, in whose view a command line runs in this process. Its
 // standard error is apart, to see what goes there and what the terminal shows by itself.
-type seat struct {
+type terminalRun struct {
 	pty
 	stderr *os.File
 	out    bytes.Buffer // to be read after the end
@@ -92,19 +92,19 @@ type seat struct {
 	done   chan exitCode
 }
 
-func runAt(t *testing.T, line string) *seat {
+func runAt(t *testing.T, line string) *terminalRun {
 	t.Helper()
 	return openPTY(t).runAt(t, line)
 }
 
-func (p pty) runAt(t *testing.T, line string) *seat {
+func (p pty) runAt(t *testing.T, line string) *terminalRun {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &seat{pty: p, stderr: r, leave: cancel, done: make(chan exitCode, 1)}
+	s := &terminalRun{pty: p, stderr: r, leave: cancel, done: make(chan exitCode, 1)}
 	t.Cleanup(func() { cancel(); r.Close(); w.Close() })
 	s.checkEcho(t, true)
 	go func() {
@@ -115,7 +115,7 @@ func (p pty) runAt(t *testing.T, line string) *seat {
 
 // asked waits for a prompt, checks that it is alone on standard error and whether the
 // terminal shows what is typed, then types the answer.
-func (s *seat) asked(t *testing.T, prompt string, echo bool, answer string) {
+func (s *terminalRun) asked(t *testing.T, prompt string, echo bool, answer string) {
 	t.Helper()
 	if got := readUntil(t, s.stderr, prompt); strings.TrimSpace(got) != strings.TrimSpace(prompt) {
 		t.Errorf("standard error has %q, not %q", got, prompt)
@@ -126,7 +126,7 @@ func (s *seat) asked(t *testing.T, prompt string, echo bool, answer string) {
 
 // ends waits for the end, and checks the exit code, standard output and what the terminal
 // showed by itself: nothing of what was typed without echo.
-func (s *seat) ends(t *testing.T, code exitCode, out, shown string) {
+func (s *terminalRun) ends(t *testing.T, code exitCode, out, shown string) {
 	t.Helper()
 	if got := <-s.done; got != code || s.out.String() != out {
 		t.Errorf("ends with %d %q, not %d %q", got, s.out.String(), code, out)
@@ -364,23 +364,23 @@ func TestPasswordWhenAsked(t *testing.T) {
 	const ours, mine = "password for alice: ", "enable password for alice: "
 	for _, tt := range []struct {
 		line    string
-		replies []layouter
+		replies []message
 		asked   string // prompts, with a comma between; a + in front of one that echoes, AT for the server
 		said    string // by the client, with a comma between; the person types 1, 2 and so on
 	}{
-		{"authenticate alice AT", []layouter{pass("Password: ")}, ours, "1"},
-		{"authenticate alice AT", []layouter{pass("\r\npassword")}, ours, "1"},
-		{"authenticate alice AT", []layouter{pass("")}, ours, "1"},
-		{"authenticate alice AT", []layouter{pass("s/key 97 ke1234\nPassword:")}, "AT: s/key 97 ke1234\nAT: Password: ", "1"},
-		{"authenticate alice AT", []layouter{pass("Password: "), pass("Incorrect\r\n"), pass("Password: ")}, ours + ",AT: Incorrect ," + ours, "1,2,3"},
-		{"authenticate alice AT", []layouter{pass("\nalice@jump:~$ ")}, "AT: alice@jump:~$ ", "1"},
-		{"authenticate alice AT --answer 123456", []layouter{data("Token"), pass("Password: "), pass("Again: ")}, ours + ",AT: Again: ", "123456,1,2"},
-		{"authenticate '' AT", []layouter{&authenReply{status: authenGetUser, serverMsg: "Login:"}, pass("Password: ")}, "+AT: Login: ,password: ", "1,2"},
-		{"authenticate alice AT --password x", []layouter{pass("s/key"), pass("Password: ")}, ours, "x,1"},
-		{"enable alice AT", []layouter{pass("Password: ")}, mine, "1"},
-		{"chpass alice AT --new-password-file DIR/new", []layouter{data("Password: "), pass("Password: "), pass("Password: "), pass("Password: ")},
+		{"authenticate alice AT", []message{pass("Password: ")}, ours, "1"},
+		{"authenticate alice AT", []message{pass("\r\npassword")}, ours, "1"},
+		{"authenticate alice AT", []message{pass("")}, ours, "1"},
+		{"authenticate alice AT", []message{pass("s/key 97 ke1234\nPassword:")}, "AT: s/key 97 ke1234\nAT: Password: ", "1"},
+		{"authenticate alice AT", []message{pass("Password: "), pass("Incorrect\r\n"), pass("Password: ")}, ours + ",AT: Incorrect ," + ours, "1,2,3"},
+		{"authenticate alice AT", []message{pass("\nalice@jump:~$ ")}, "AT: alice@jump:~$ ", "1"},
+		{"authenticate alice AT --answer 123456", []message{data("Token"), pass("Password: "), pass("Again: ")}, ours + ",AT: Again: ", "123456,1,2"},
+		{"authenticate '' AT", []message{&authenReply{status: authenGetUser, serverMsg: "Login:"}, pass("Password: ")}, "+AT: Login: ,password: ", "1,2"},
+		{"authenticate alice AT --password x", []message{pass("s/key"), pass("Password: ")}, ours, "x,1"},
+		{"enable alice AT", []message{pass("Password: ")}, mine, "1"},
+		{"chpass alice AT --new-password-file DIR/new", []message{data("Password: "), pass("Password: "), pass("Password: "), pass("Password: ")},
 			ours + ",new password for alice: ", "1,new,new,2"},
-		{"chpass alice AT --new-password-file DIR/new", []layouter{data("Old password: "), data("Wrong"), pass("")}, "AT: Old password: ,AT: Wrong ", "1,2,new"},
+		{"chpass alice AT --new-password-file DIR/new", []message{data("Old password: "), data("Wrong"), pass("")}, "AT: Old password: ,AT: Wrong ", "1,2,new"},
 	} {
 		t.Run(tt.line+" "+tt.said, func(t *testing.T) {
 			t.Parallel()
@@ -455,7 +455,7 @@ func TestTypedPasswordForOthers(t *testing.T) {
 // TestPasswordPromptEnds: the session that waits for the password ends with an ABORT.
 func TestPasswordPromptEnds(t *testing.T) {
 	t.Parallel()
-	for typed, tt := range map[string]outcome{
+	for typed, tt := range map[string]runResult{
 		"\x04": {classUsage.exit(), "", "no password typed"},
 		"":     {classInterrupted.exit(), "", "interrupted"},
 	} {

@@ -11,13 +11,13 @@ import (
 
 // An outlet writes as long as somebody reads, and after the end of ctx for no longer than a moment:
 // a reader that has stopped does not keep the program from ending.
-type outlet struct {
+type abandonableWriter struct {
 	ctx    context.Context
 	to     io.Writer
 	unread atomic.Bool // nobody has read for that moment
 }
 
-func (o *outlet) Write(p []byte) (int, error) {
+func (o *abandonableWriter) Write(p []byte) (int, error) {
 	if o.unread.Load() {
 		return len(p), errUnread
 	}

@@ -246,7 +246,7 @@ func (a *authentication) firstMessage(remAddr string) (message, error) {
 	case a.caller.user == "" && typ != authenASCII:
 		return nil, failf(classUsage, "an empty user needs --authen-type ascii, where the server can ask for the name")
 	case typ == authenPAP && len(a.password) > maxPAPPassword:
-		return nil, failf(classUsage, "the password is %d octets, the limit of pap is %d", len(a.password), maxPAPPassword)
+		return nil, failf(classUsage, "the password is %d bytes, the limit of pap is %d", len(a.password), maxPAPPassword)
 	case typ == authenPAP:
 		a.start.data = a.password
 	case typ.challenged():

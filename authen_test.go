@@ -55,10 +55,10 @@ func TestChallengeOfTheType(t *testing.T) {
 		challenge []byte
 		next      authenType
 	}{
-		{"chap", []byte("8 octets"), authenMSCHAP},
-		{"chap", []byte("8 octets"), authenMSCHAPv2},
-		{"chap", []byte("these 16 octets!"), authenMSCHAPv2},
-		{"mschap", []byte("8 octets"), authenCHAP},
+		{"chap", []byte("8 bytes."), authenMSCHAP},
+		{"chap", []byte("8 bytes."), authenMSCHAPv2},
+		{"chap", []byte("these 16 bytes!!"), authenMSCHAPv2},
+		{"mschap", []byte("8 bytes."), authenCHAP},
 	} {
 		server := newScript(t, testKey, &authenReply{status: authenRestart, data: string(rune(tt.next))}, &authenReply{status: authenPass})
 		got := runWith(t, secretsInEnv, "", "authenticate", "alice", server.addr, "--single-connect", "-q",

@@ -91,7 +91,7 @@ func effectiveArgs(status authorStatus, request, response []string) []string {
 
 const (
 	maxArgs   = 255 // arguments in one message
-	maxArgLen = 255 // octets of one argument, the separator included
+	maxArgLen = 255 // bytes of one argument, the separator included
 )
 
 // splitArg cuts an argument at its separator, the first = (mandatory) or * (optional). ok is
@@ -118,7 +118,7 @@ func checkArgs(args []string) error {
 		var wrong string
 		switch _, _, _, ok := splitArg(arg); {
 		case len(arg) > maxArgLen:
-			wrong = fmt.Sprintf("is %d octets, the limit is %d", len(arg), maxArgLen)
+			wrong = fmt.Sprintf("is %d bytes, the limit is %d", len(arg), maxArgLen)
 		case !strings.ContainsAny(arg, "=*"):
 			wrong = "has neither = nor *: write name=value, or name*value for an optional one"
 		case !ok:

@@ -56,7 +56,7 @@ func TestCheckArgs(t *testing.T) {
 		{"the shortest", []string{"a="}, ""},
 		{"the longest", []string{long}, ""},
 		{"the most", slices.Repeat([]string{long}, 255), ""},
-		{"too long", []string{"a=", long + "x"}, "argument " + long[:57] + "... is 256 octets, the limit is 255"},
+		{"too long", []string{"a=", long + "x"}, "argument " + long[:57] + "... is 256 bytes, the limit is 255"},
 		{"too many", slices.Repeat([]string{"a="}, 256), "256 arguments, the limit is 255"},
 		{"no separator", []string{"cmd"}, "argument cmd has neither = nor *: write name=value, or name*value for an optional one"},
 		{"nothing at all", []string{""}, "argument \"\" has neither = nor *: write name=value, or name*value for an optional one"},

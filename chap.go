@@ -12,7 +12,7 @@ import (
 	"unicode/utf8"
 )
 
-// challengeSize is how long the challenge of an authentication type is, in octets: what is
+// challengeSize is how long the challenge of an authentication type is, in bytes: what is
 // made at random, and for MS-CHAP the only length there is (RFC 8907 section 5.4.2.3 to 5).
 func challengeSize(t authenType) int {
 	switch t {
@@ -24,11 +24,11 @@ func challengeSize(t authenType) int {
 	return 0
 }
 
-// maxCHAPChallenge keeps id, challenge and response within the 255 octets of START's data.
+// maxCHAPChallenge keeps id, challenge and response within the 255 bytes of START's data.
 const maxCHAPChallenge = 255 - 1 - md5.Size
 
 // chapData is the data field of a START for one of the challenge types: id, challenge and
-// response. peer is the peer challenge of MS-CHAP v2, 16 octets, and unused elsewhere.
+// response. peer is the peer challenge of MS-CHAP v2, 16 bytes, and unused elsewhere.
 func chapData(t authenType, user, password string, id byte, challenge, peer []byte) (string, error) {
 	var response []byte
 	switch t {
@@ -67,7 +67,7 @@ func ntHash(password string) []byte {
 	return md4(input)
 }
 
-// desResponse encrypts an 8-octet challenge with a 16-octet hash, padded with zeros, as three
+// desResponse encrypts an 8-byte challenge with a 16-byte hash, padded with zeros, as three
 // DES keys. RFC 2433 appendix A.5.
 func desResponse(hash, challenge []byte) []byte {
 	var key [21]byte
@@ -91,7 +91,7 @@ func challengeHash(peer, challenge []byte, user string) []byte {
 	return sum[:8]
 }
 
-// desEncrypt encrypts one block with a key of 56 bits, spread over eight octets whose parity
+// desEncrypt encrypts one block with a key of 56 bits, spread over eight bytes whose parity
 // bits DES does not look at.
 func desEncrypt(key7, block []byte) []byte {
 	var wide [8]byte
@@ -103,7 +103,7 @@ func desEncrypt(key7, block []byte) []byte {
 	}
 	cipher, err := des.NewCipher(key[:])
 	if err != nil {
-		panic(err) // the key has eight octets
+		panic(err) // the key has eight bytes
 	}
 	out := make([]byte, des.BlockSize)
 	cipher.Encrypt(out, block)

@@ -33,7 +33,7 @@ func TestMD4(t *testing.T) {
 		{strings.Repeat("a", 128), "cb4a20a561558e29460190c91dced59f"},
 	} {
 		if got := md4([]byte(test.message)); !bytes.Equal(got, unhex(t, test.want)) {
-			t.Errorf("%d octets %q: got %x, want %s", len(test.message), test.message, got, test.want)
+			t.Errorf("%d bytes %q: got %x, want %s", len(test.message), test.message, got, test.want)
 		}
 	}
 }
@@ -64,7 +64,7 @@ func TestChallengeResponses(t *testing.T) {
 
 // RFC 8907 sections 5.4.2.3 to 5.4.2.5: id, challenge, response. The responses are the known
 // answers above. Section 6 of RFC 2433 has zeros for LAN Manager, and section 4 of RFC 2759 the last
-// octet of v2, the flags, zero.
+// byte of v2, the flags, zero.
 func TestChapData(t *testing.T) {
 	for _, test := range []struct {
 		name            string
@@ -80,7 +80,7 @@ func TestChapData(t *testing.T) {
 		{"MS-CHAP v2 with a domain", authenMSCHAPv2, `DOMAIN\User`, "clientPass", rfc2759Challenge, rfc2759Peer,
 			rfc2759Challenge + rfc2759Peer + "0000000000000000" + "82309ecd8d708b5ea08faa3981cd83544233114a3d85d6df" + "00"},
 	} {
-		// Over 127 an octet is easily taken for a character, which UTF-8 has two octets for.
+		// Over 127 a byte is easily taken for a character, which UTF-8 has two bytes for.
 		for _, id := range []byte{0, 1, 127, 128, 200, 255} {
 			t.Run(fmt.Sprintf("%s, id %d", test.name, id), func(t *testing.T) {
 				got, err := chapData(test.typ, test.user, test.password, id, unhex(t, test.challenge), unhex(t, test.peer))
@@ -115,7 +115,7 @@ func TestChapDataLength(t *testing.T) {
 	} {
 		got, err := chapData(test.typ, "user", "password", 255, make([]byte, test.challenge), make([]byte, 16))
 		if err != nil || len(got) != test.want {
-			t.Errorf("%s, challenge of %d octets: got %d octets, %v, want %d", test.typ, test.challenge, len(got), err, test.want)
+			t.Errorf("%s, challenge of %d bytes: got %d bytes, %v, want %d", test.typ, test.challenge, len(got), err, test.want)
 		}
 	}
 	for _, typ := range []authenType{authenASCII, authenPAP} {
@@ -125,7 +125,7 @@ func TestChapDataLength(t *testing.T) {
 	}
 }
 
-// A password that is no UTF-8 has no UTF-16 either; CHAP takes any octets.
+// A password that is no UTF-8 has no UTF-16 either; CHAP takes any bytes.
 func TestChapDataNotUTF8(t *testing.T) {
 	const password = "p\xe4ssword" // ISO 8859-1
 	for typ, want := range map[authenType]string{
@@ -139,7 +139,7 @@ func TestChapDataNotUTF8(t *testing.T) {
 				t.Errorf("%s: got %v, want no error", typ, err)
 			}
 		} else if err == nil || err.Error() != want || data != "" {
-			t.Errorf("%s: got %d octets, %v, want %s", typ, len(data), err, want)
+			t.Errorf("%s: got %d bytes, %v, want %s", typ, len(data), err, want)
 		}
 	}
 }

@@ -21,7 +21,7 @@ type profile struct {
 	setHere      map[string]bool // the options that have their value from it, by all their names
 }
 
-// maxProfile is how large the file may be, in octets.
+// maxProfile is how large the file may be, in bytes.
 const maxProfile = 64 << 10
 
 // take notes the word that names the profile.
@@ -83,7 +83,7 @@ func readOptions(path string) (text string, open bool, err error) {
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, maxProfile+1))
 	if err == nil && len(b) > maxProfile {
-		err = fmt.Errorf("%s is over %d octets", path, maxProfile)
+		err = fmt.Errorf("%s is over %d bytes", path, maxProfile)
 	}
 	if err != nil {
 		return "", false, failf(classUsage, "read the profile: %w", err)

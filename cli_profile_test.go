@@ -276,7 +276,7 @@ func TestProfileIsMissing(t *testing.T) {
 		{"@alice", user},
 		{"@backup", user},
 		{"@foldr", user},
-		{"@large", filepath.Join(dir, "large") + " is over 65536 octets\n"},
+		{"@large", filepath.Join(dir, "large") + " is over 65536 bytes\n"},
 		{"@folder", "read the profile: " + filepath.Join(dir, "folder") + " is not a file\n"},
 		{"@", "the name of a profile is missing after @" + user},
 		{"--password-stdin @hunter2", "tacacs_plus: option --password-stdin takes no value\n"},

@@ -213,7 +213,7 @@ const (
 	keyPrompt       = "tacacs+ secret: "
 	fromCommandLine = "the command line"
 	fromTerminal    = "the terminal"
-	maxSecretFile   = 64 << 10 // octets
+	maxSecretFile   = 64 << 10 // bytes
 )
 
 // load gets the secret: several values for several files, else one.
@@ -292,7 +292,7 @@ func (inv *invocation) readSecret(ctx context.Context, what, name, prompt string
 		return "", err
 	}
 	if err == nil && len(value) > maxSecretFile {
-		err = fmt.Errorf("%s is over %d octets", name, maxSecretFile)
+		err = fmt.Errorf("%s is over %d bytes", name, maxSecretFile)
 	}
 	if err != nil {
 		return "", failf(classUsage, "read the %s: %w", what, err)

@@ -91,7 +91,7 @@ func (h *hexValue) String() string { return hex.EncodeToString(*h) }
 func (h *hexValue) Set(s string) error {
 	b, err := hex.DecodeString(s)
 	if err != nil || len(b) == 0 {
-		return errors.New("is not hexadecimal octets")
+		return errors.New("is not hexadecimal bytes")
 	}
 	*h = b
 	return nil

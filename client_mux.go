@@ -25,7 +25,7 @@ type mux struct {
 	byID     map[uint32]*job
 	dead     error // why the connection is over
 
-	// unanswered is how many octets of requests have no reply yet. They must fit the buffers of
+	// unanswered is how many bytes of requests have no reply yet. They must fit the buffers of
 	// the two systems, or both sides could end up writing and none reading.
 	unanswered int
 	writes     int       // that reached the connection
@@ -35,7 +35,7 @@ type mux struct {
 }
 
 const (
-	maxUnanswered = 64 << 10 // octets
+	maxUnanswered = 64 << 10 // bytes
 	// grace is what a session gets after its time, for a reply that has arrived while this program
 	// was busy elsewhere; maxGrace, while other replies keep coming.
 	grace    = 5 * time.Millisecond
@@ -170,7 +170,7 @@ func (m *mux) flush() {
 }
 
 // read takes one packet and gives it to its session; the job is returned, which has ended so.
-// Octets are taken from the reader only when the packet is whole.
+// Bytes are taken from the reader only when the packet is whole.
 func (m *mux) read(ctx context.Context) (*job, error) {
 	b, err := m.in.Peek(headerLen)
 	if bad := m.conn.notTACACS(b); bad != nil {

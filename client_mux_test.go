@@ -141,7 +141,7 @@ func (c *wire) take(n int) (list []*asked) {
 }
 
 // grant is the reply that grants q, with the user's name as its message, which proves whose
-// answer it is. change spoils the octets of the header and the body in clear.
+// answer it is. change spoils the bytes of the header and the body in clear.
 func (c *wire) grant(q *asked, change ...func(h *header)) []byte {
 	if q == nil {
 		return nil // the client has gone
@@ -353,14 +353,14 @@ func TestMux(t *testing.T) {
 				c.Write(append(c.grant(q, func(h *header) { h.sessionID ^= 1 << 31 }), c.grant(q)...))
 			}
 		}, conns: 1},
-		{name: "octet by octet", script: func(c *wire) {
+		{name: "byte by byte", script: func(c *wire) {
 			for q := c.next(); q != nil; q = c.next() {
 				for _, b := range c.grant(q) {
 					c.Write([]byte{b})
 				}
 			}
 		}, conns: 1},
-		{name: "in pieces of seven octets", script: func(c *wire) {
+		{name: "in pieces of seven bytes", script: func(c *wire) {
 			for size := 1; ; size = window {
 				var out []byte
 				for _, q := range c.take(size) {
@@ -437,7 +437,7 @@ func TestMux(t *testing.T) {
 		{name: "wrong type", script: spoilt(func(h *header) { h.typ = h.typ%3 + 1 }), code: classProtocol.exit(), failed: [2]int{1, 1}, error: "has type", conns: 2},
 		{name: "wrong minor version", script: spoilt(func(h *header) { h.version ^= 1 }), code: classProtocol.exit(), failed: [2]int{1, 1}, error: "has version", conns: 2},
 		{name: "UNENCRYPTED", script: spoilt(func(h *header) { h.flags |= flagUnencrypted }), code: classProtocol.exit(), failed: [2]int{1, window}, error: "is not obfuscated", conns: 2},
-		{name: "too long", script: spoilt(func(h *header) { h.length = 1 << 30 }), code: classProtocol.exit(), failed: [2]int{1, window}, error: "claims a body of 1073741824 octets", conns: 2},
+		{name: "too long", script: spoilt(func(h *header) { h.length = 1 << 30 }), code: classProtocol.exit(), failed: [2]int{1, window}, error: "claims a body of 1073741824 bytes", conns: 2},
 		{name: "not TACACS+", script: spoilt(func(h *header) { h.version = 0xb0 }), code: classProtocol.exit(), failed: [2]int{1, window}, error: "is not TACACS+", conns: 2},
 	} {
 		lines := tt.lines
@@ -628,9 +628,9 @@ func TestRequestWhileOthersWait(t *testing.T) {
 	}
 }
 
-// TestFewOctetsOfAStranger: what is not TACACS+ is called so whichever way it is met, also where it
+// TestFewBytesOfAStranger: what is not TACACS+ is called so whichever way it is met, also where it
 // is shorter than a header.
-func TestFewOctetsOfAStranger(t *testing.T) {
+func TestFewBytesOfAStranger(t *testing.T) {
 	t.Parallel()
 	s := handWritten(t, func(c *wire) {
 		c.next()
@@ -877,13 +877,13 @@ func offeredTicket(in *bufio.Reader) string {
 		return ""
 	}
 	b := hello[5+4+2+32:]
-	skip := func(lengthOctets int) []byte { // a vector
+	skip := func(lengthBytes int) []byte { // a vector
 		n := 0
-		for _, o := range b[:lengthOctets] {
+		for _, o := range b[:lengthBytes] {
 			n = n<<8 + int(o)
 		}
-		v := b[lengthOctets : lengthOctets+n]
-		b = b[lengthOctets+n:]
+		v := b[lengthBytes : lengthBytes+n]
+		b = b[lengthBytes+n:]
 		return v
 	}
 	skip(1) // session id

@@ -53,7 +53,7 @@ type workerJob struct {
 	keep bool
 }
 
-// A bell ends the wait of the crew's goroutine, which may be for octets on a connection.
+// A bell ends the wait of the crew's goroutine, which may be for bytes on a connection.
 type wakeup struct {
 	ch   chan struct{}
 	conn atomic.Pointer[serverConn] // nil for none

@@ -927,7 +927,7 @@ func TestMuxWriteFails(t *testing.T) {
 			t.Errorf("the write has a deadline in %v", left)
 		}
 		if m.abandon(j, io.EOF); outcomeOf(j.err) != tt.want {
-			t.Errorf("%d octets written: fate %d, want %d", tt.written, outcomeOf(j.err), tt.want)
+			t.Errorf("%d bytes written: fate %d, want %d", tt.written, outcomeOf(j.err), tt.want)
 		}
 		if m.unanswered != 0 || m.inFlight.first != nil || len(m.byID) != 0 {
 			t.Error("the session is still on the mux")
@@ -1015,7 +1015,7 @@ func TestMuxDoesNotHoldBack(t *testing.T) {
 		m.in = bufio.NewReader(bytes.NewReader(packed(h, testKey, &acctReply{status: acctSuccess})))
 		m.in.Peek(headerLen) // it is in the buffer
 		if got := m.wait(t.Context(), time.Time{}); got != j || j.err != nil || written != want {
-			t.Errorf("%d octets queued: %d written, %v", size, written, j.err)
+			t.Errorf("%d bytes queued: %d written, %v", size, written, j.err)
 		}
 	}
 }

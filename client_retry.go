@@ -16,7 +16,7 @@ const (
 	outcomeRestart                      // the server asks for another session
 	outcomeNotSent                      // nothing of the request was written
 	outcomeConnLost                     // it was written, and the connection ended before its reply
-	outcomeTimedOut                     // no octet of a reply came in time
+	outcomeTimedOut                     // no byte of a reply came in time
 	outcomeFlagViolation                // the reply broke the rule of the UNENCRYPTED flag: it counts as FAIL (section 10.5.2)
 )
 

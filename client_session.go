@@ -21,7 +21,7 @@ type session struct {
 	timing   timing
 	deadline time.Time // absolute; only a person at a prompt moves it
 	reused   bool      // the connection had answered others before
-	written  bool      // some octets of the packet sent last
+	written  bool      // some bytes of the packet sent last
 }
 
 // newSessionID is from a strong generator, as section 4.1 asks.
@@ -158,7 +158,7 @@ func (l *serverConn) checkHeader(h *header) error {
 	case l.cleartext != (h.flags&flagUnencrypted != 0):
 		return l.flagViolation()
 	case h.length > maxBody:
-		return failf(classProtocol, "the reply of %s claims a body of %d octets, the limit is %d", l.server, h.length, maxBody).
+		return failf(classProtocol, "the reply of %s claims a body of %d bytes, the limit is %d", l.server, h.length, maxBody).
 			withHint("not a TACACS+ server, or a broken one")
 	}
 	return nil
@@ -212,7 +212,7 @@ func (s *session) decodePacket(h *header, body []byte, c *codec, reply message) 
 
 var errNotTACACS = errors.New("is not TACACS+")
 
-// notTACACS judges the first octet that a server sends, where there is one.
+// notTACACS judges the first byte that a server sends, where there is one.
 func (l *serverConn) notTACACS(got []byte) error {
 	if len(got) == 0 || version(got[0]).major() == majorVersion {
 		return nil
@@ -263,7 +263,7 @@ func (s *session) keyMismatch(h *header, body []byte, reply message) error {
 	return f.withHint("the shared key differs from the server's, or the server has another key for the address %s", addrPortOf(s.conn.LocalAddr()).Addr())
 }
 
-// ioFailure explains an error on an open connection, n octets into a reply. Only where nothing of
+// ioFailure explains an error on an open connection, n bytes into a reply. Only where nothing of
 // a session was answered may it be put again on another connection.
 func (s *session) ioFailure(what string, n int, err error) error {
 	if f := s.tlsReadFailure(err); f != nil {
@@ -273,12 +273,12 @@ func (s *session) ioFailure(what string, n int, err error) error {
 	var f *failure
 	switch {
 	case closed && n > 0:
-		f = failf(classNetwork, "%s closed the connection in the middle of its reply, after %d octets", s.server, n)
+		f = failf(classNetwork, "%s closed the connection in the middle of its reply, after %d bytes", s.server, n)
 	case closed:
 		f = failf(classNetwork, "%s closed the connection before it answered", s.server).
 			withHint("most often the server has no client entry for the address %s; an access list, a wrong key (some servers close) or a TLS port look the same", addrPortOf(s.conn.LocalAddr()).Addr())
 	case late && n > 0:
-		f = failf(classNetwork, "the reply of %s was cut off after %d octets: timed out after %v", s.server, n, s.timeout)
+		f = failf(classNetwork, "the reply of %s was cut off after %d bytes: timed out after %v", s.server, n, s.timeout)
 	case late:
 		f = failf(classNetwork, "no reply from %s within %v", s.server, s.timeout).
 			withHint("some servers drop a packet that does not fit their key; else a slow back end (LDAP, AD) or overload: try a longer --timeout")

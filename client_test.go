@@ -101,7 +101,7 @@ func TestReusedConnection(t *testing.T) {
 		{"closed before the request", single, []string{"restart", "pass"}, 0, `PASS\n`, ``},
 		{"closed at the request", single, []string{"restart close", "pass"}, 0, `PASS\n`, ``},
 		{"closed again", single, []string{"restart close", "close"}, 4, ``, `.* closed the connection before it answered\n.*\n`},
-		{"closed within the answer", single, []string{"restart half"}, 4, ``, `.* closed the connection in the middle of its reply, after 5 octets\n`},
+		{"closed within the answer", single, []string{"restart half"}, 4, ``, `.* closed the connection in the middle of its reply, after 5 bytes\n`},
 		{"closed in a dialogue", single + " --answer x", []string{"getpass getdata close"}, 4, ``, `.* closed the connection before it answered\n.*\n`},
 		{"a new one, closed", single, []string{"close"}, 4, ``, `.* closed the connection before it answered\n.*\n`},
 		{"kept", single, []string{"restart pass"}, 0, `PASS\n`, ``},

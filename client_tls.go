@@ -18,7 +18,7 @@ type tlsClient struct {
 	warn       func(format string, args ...any) // -q does not hide it
 }
 
-// handshake makes a TLS connection of conn, at once and before any octet of TACACS+ (RFC 9887
+// handshake makes a TLS connection of conn, at once and before any byte of TACACS+ (RFC 9887
 // section 3.2). It closes conn where that fails; the facts are there all the same.
 func (c *tlsClient) handshake(ctx context.Context, l *serverConn, conn net.Conn) (net.Conn, *tlsFacts, error) {
 	config := c.config.Clone()

@@ -401,7 +401,7 @@ func TestKeyLog(t *testing.T) {
 	}
 }
 
-// TestClearPortAnswersTLS has a clear server that answers the hello with twelve octets of
+// TestClearPortAnswersTLS has a clear server that answers the hello with twelve bytes of
 // TACACS+, and one that says nothing.
 func TestClearPortAnswersTLS(t *testing.T) {
 	t.Parallel()
@@ -446,7 +446,7 @@ func relay(t *testing.T, serve func(net.Conn)) (addr string) {
 	return l.Addr().String()
 }
 
-// TestNothingInClear looks at every octet that the client writes in a TLS session and in a
+// TestNothingInClear looks at every byte that the client writes in a TLS session and in a
 // handshake that fails: TLS records only, and neither the user nor the password among them.
 func TestNothingInClear(t *testing.T) {
 	t.Parallel()

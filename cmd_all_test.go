@@ -50,8 +50,8 @@ func TestAll(t *testing.T) {
 		{"authorize bob DENY --all --require priv-lvl=1", 1, `DENY: PASS_ADD\n  priv-lvl=15\n`, `tacacs_plus: DENY: the effective arguments do not hold priv-lvl=1\n`},
 		{"authorize bob DENY --all --require x", 2, ``, `tacacs_plus: --require x is not name=value\n`},
 		{login + "DENY --all --tls --cacert /nonexistent --password x", 2, ``, `tacacs_plus: .*/nonexistent.*\n(?:.*hint.*\n)?`},
-		{"authenticate " + strings.Repeat("x", 256) + " DENY --all", 2, ``, `tacacs_plus: user is 256 octets.*\n`},
-		{login + "DENY --all -t pap --password " + strings.Repeat("x", 256), 2, ``, `tacacs_plus: the password is 256 octets.*\n`},
+		{"authenticate " + strings.Repeat("x", 256) + " DENY --all", 2, ``, `tacacs_plus: user is 256 bytes.*\n`},
+		{login + "DENY --all -t pap --password " + strings.Repeat("x", 256), 2, ``, `tacacs_plus: the password is 256 bytes.*\n`},
 		{"chpass bob DENY --all", 2, ``, `tacacs_plus: unknown option --all\n` + hint + `it is an option of authenticate, enable, authorize\n`},
 	} {
 		t.Run(tt.line, func(t *testing.T) {

@@ -20,7 +20,7 @@ import (
 // the playbook gives the module, and Ansible's own words to it, whose names begin with _ansible_.
 type ansibleTask map[string]json.RawMessage
 
-// maxTaskFile is how large such a file may be, in octets.
+// maxTaskFile is how large such a file may be, in bytes.
 const maxTaskFile = 1 << 20
 
 // readTask is the task of a command line that Ansible has written; nil for every other one. Only a

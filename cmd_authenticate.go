@@ -91,7 +91,7 @@ type challengeOptions struct {
 func (c *challengeOptions) register(o *optionSet) {
 	c.id = -1
 	o.add(&number{&c.id, 0, 255}, "chap-id", "N", "id of the CHAP challenge (default random)")
-	o.add(&c.challenge, "chap-challenge", "HEX", "the challenge (default random); mschap has 8 octets, mschapv2 16")
+	o.add(&c.challenge, "chap-challenge", "HEX", "the challenge (default random); mschap has 8 bytes, mschapv2 16")
 	o.add(&c.answers, "answer", "TEXT", "reply to a later prompt, in order; repeatable")
 	registerAll(o, &c.all)
 }
@@ -103,9 +103,9 @@ func (c *challengeOptions) check(t authenType) error {
 	switch n := len(c.challenge); {
 	case n == 0:
 	case t == authenCHAP && n > maxCHAPChallenge:
-		return failf(classUsage, "--chap-challenge is %d octets, the limit is %d", n, maxCHAPChallenge)
+		return failf(classUsage, "--chap-challenge is %d bytes, the limit is %d", n, maxCHAPChallenge)
 	case t != authenCHAP && n != challengeSize(t):
-		return failf(classUsage, "--chap-challenge is %d octets, %s has %d", n, t, challengeSize(t))
+		return failf(classUsage, "--chap-challenge is %d bytes, %s has %d", n, t, challengeSize(t))
 	}
 	return nil
 }

@@ -96,7 +96,7 @@ type requestParser struct {
 	decoder  *json.Decoder // of line; nil after an error
 }
 
-// listEntry is how many octets an entry of a list is, apart from its text.
+// listEntry is how many bytes an entry of a list is, apart from its text.
 const listEntry = 16
 
 // parse makes the request of an entry out of its line.
@@ -105,7 +105,7 @@ func (p *requestParser) parse(e *item, line []byte) error {
 	*b = batchRequest{}
 	err := p.decode(line)
 	e.id, e.expect = printableJSON(b.ID), b.Expect
-	e.size = len(e.id) + listEntry*(len(b.Answers)+len(b.Require)) // which a line may write in fewer octets
+	e.size = len(e.id) + listEntry*(len(b.Answers)+len(b.Require)) // which a line may write in fewer bytes
 	e.res.Command, e.res.User = b.Command, cmp.Or(b.User, p.defaults.user)
 	if err != nil {
 		return failf(classUsage, "%s", jsonError(err))

@@ -409,7 +409,7 @@ func (m *inFlightMeter) check(t *testing.T, n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.n != n || len(m.inUse) != 8 || int64(slices.Min(m.inUse[4:]))-int64(slices.Min(m.inUse[:4])) > 3<<20 {
-		t.Errorf("%d of %d; octets in use at the beginning and at the end: %d", m.n, n, m.inUse)
+		t.Errorf("%d of %d; bytes in use at the beginning and at the end: %d", m.n, n, m.inUse)
 	}
 }
 
@@ -459,7 +459,7 @@ func TestCommandFile(t *testing.T) {
 		{"quiet", "configure\n", "-q", 1, ``},
 		{"a mark alone", "show version\n+\nshow run\n", "", 2, `PASS_ADD show version\nerror : line 2 of .* has no command\nPASS_ADD show run\n3 commands: 2 permitted, 0 denied, 1 without a verdict\n`},
 		{"not ASCII", "show caf\xe9\nshow run\n", "", 2, `error show caf\\xe9: argument .* is not printable US-ASCII\nPASS_ADD show run\n2 commands: 1 permitted, 0 denied, 1 without a verdict\n`},
-		{"too long", "show " + strings.Repeat("x", 300) + "\nshow run\n", "", 2, `error show x+: argument .* is 308 octets, the limit is 255\nPASS_ADD show run\n2 commands: 1 permitted, 0 denied, 1 without a verdict\n`},
+		{"too long", "show " + strings.Repeat("x", 300) + "\nshow run\n", "", 2, `error show x+: argument .* is 308 bytes, the limit is 255\nPASS_ADD show run\n2 commands: 1 permitted, 0 denied, 1 without a verdict\n`},
 		{"unknown user", "show run\n", "-u bob", 1, `FAIL show run: unknown user\n1 command: 0 permitted, 1 denied\n`},
 		{"wrong key", "show run\n", "-k another-key-of-the-tests", 5, `error show run: the reply of .* does not fit the key: .*\n1 command: 0 permitted, 0 denied, 1 without a verdict\n`},
 		{"JSON", "+ show run\n# a comment\nconfigure\n", "--json", 0, `\{"line":1,"time":"[^"]*","command":"authorize","user":"alice","status":"PASS_ADD",.*"expect":"\+","as_expected":true\}\n\{"line":3,.*"status":"FAIL",.*\}\n`},
@@ -577,7 +577,7 @@ func TestBatchHoldsWhatItMakes(t *testing.T) {
 	p := &requestParser{defaults: requestOptions{authenType: authenASCII, service: authenServiceLogin}, password: new(string)}
 	for _, tt := range []struct {
 		name, line string
-		kept       int // octets beyond those of the line, at least
+		kept       int // bytes beyond those of the line, at least
 	}{
 		{"nothing", `{"command":"authenticate","user":"alice"}`, 0},
 		{"an id", `{"id":"` + strings.Repeat("é", 1000) + `","command":"authenticate","user":"alice"}`, 6000},
@@ -590,10 +590,10 @@ func TestBatchHoldsWhatItMakes(t *testing.T) {
 		e.err = p.parse(e, []byte(tt.line))
 		s.hold(e, len(tt.line))
 		if got := int(s.held.Load()) - len(tt.line); got < tt.kept || got > tt.kept+100 {
-			t.Errorf("%s: %d octets are counted beyond the line's, not %d", tt.name, got, tt.kept)
+			t.Errorf("%s: %d bytes are counted beyond the line's, not %d", tt.name, got, tt.kept)
 		}
 		if s.shrink(e); s.held.Load() != 0 {
-			t.Errorf("%s: %d octets are left", tt.name, s.held.Load())
+			t.Errorf("%s: %d bytes are left", tt.name, s.held.Load())
 		}
 	}
 }
@@ -639,8 +639,8 @@ func TestBatchRefuses(t *testing.T) {
 		`{"command":"authorize","user":"alice","args":["service="]}`:                                "the service is empty",
 		`{"command":"account","user":"alice","args":["service*","cmd=show"]}`:                       "the service is empty",
 		`{"command":"account","user":"alice","task_id":""}`:                                         "the task_id is empty",
-		`{"command":"authenticate","user":"alice","answers":["` + long(65536) + `"]}`:               "user_msg is 65536 octets, the limit is 65535",
-		`{"command":"enable","authen_type":"pap","user":"alice","answers":["` + long(65536) + `"]}`: "user_msg is 65536 octets, the limit is 65535",
+		`{"command":"authenticate","user":"alice","answers":["` + long(65536) + `"]}`:               "user_msg is 65536 bytes, the limit is 65535",
+		`{"command":"enable","authen_type":"pap","user":"alice","answers":["` + long(65536) + `"]}`: "user_msg is 65536 bytes, the limit is 65535",
 		"{\"command\":\"authorize\",\"user\":\"caf\xe9\"}":                                          "the line is not UTF-8",
 	} {
 		got := runWith(t, secretsInEnv, line+"\n", "batch", l.Addr().String())
@@ -649,7 +649,7 @@ func TestBatchRefuses(t *testing.T) {
 		}
 	}
 	got := runWith(t, secretsInEnv, "show run\n", "authorize", long(256), l.Addr().String(), "--cmd-file", "-")
-	got.check(t, classUsage.exit(), `error show run: user is 256 octets, the limit is 255\n1 command: 0 permitted, 0 denied, 1 without a verdict\n`, ``)
+	got.check(t, classUsage.exit(), `error show run: user is 256 bytes, the limit is 255\n1 command: 0 permitted, 0 denied, 1 without a verdict\n`, ``)
 	checkUntouched(t, l)
 	for _, option := range []string{"--password-stdin", "--key-file"} {
 		args := []string{"batch", l.Addr().String(), option}
@@ -748,7 +748,7 @@ func TestBatchHoldsLittle(t *testing.T) {
 		}
 	}
 	if got := in.n.Load(); got > most {
-		t.Errorf("behind one request %d octets are held, the most is %d", got, int64(most))
+		t.Errorf("behind one request %d bytes are held, the most is %d", got, int64(most))
 	}
 	close(hang)
 	if code := <-ended; code != classGranted.exit() || out.n != n+2 {
@@ -769,7 +769,7 @@ func TestResultsCount(t *testing.T) {
 		s.held.Store(tt.held)
 		s.inFlight = tt.given
 		if j, _, more := s.nextJob(time.Now()); (j != nil) != tt.want || !more {
-			t.Errorf("%d octets, %d under way: %t, %t", tt.held, tt.given, j != nil, more)
+			t.Errorf("%d bytes, %d under way: %t, %t", tt.held, tt.given, j != nil, more)
 		}
 	}
 }

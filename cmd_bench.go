@@ -125,7 +125,7 @@ type bench struct {
 	latency     histogram    // of those that were answered
 	statuses    map[string]int
 	errors      map[class]*benchError // what became of the others
-	sent        int                   // octets of TACACS+
+	sent        int                   // bytes of TACACS+
 	received    int
 	established bool // single-connection mode
 	notes       []string

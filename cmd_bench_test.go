@@ -401,7 +401,7 @@ func TestBenchUsage(t *testing.T) {
 		{"--rate 0", `option --rate: "0" is not 1 to `},
 		{"--duration 0", "option --duration: "},
 		{"--duration -1s", "option --duration: "},
-		{"--authorize --cmd " + long(300), "is 304 octets, the limit is 255"},
+		{"--authorize --cmd " + long(300), "is 304 bytes, the limit is 255"},
 	} {
 		l := listen(t)
 		got := runWith(t, secretsInEnv, "", append([]string{"bench", "alice", l.Addr().String()}, split(tt.options)...)...)
@@ -459,7 +459,7 @@ func TestHistogram(t *testing.T) {
 		t.Error("a negative duration counts as something else than zero")
 	}
 	if size := unsafe.Sizeof(h); size > 32<<10 {
-		t.Errorf("%d octets", size)
+		t.Errorf("%d bytes", size)
 	}
 }
 

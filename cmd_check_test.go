@@ -191,7 +191,7 @@ func TestCheckUsage(t *testing.T) {
 		{"check", "HOST is missing"},
 		{"check alice AT extra", `unexpected argument "extra"`},
 		{"check AT --key-file /nonexistent", "read the key: "},
-		{"check " + long(256) + " AT", "user is 256 octets"},
+		{"check " + long(256) + " AT", "user is 256 bytes"},
 	} {
 		l := listen(t)
 		for _, nagios := range []bool{false, true} {

@@ -25,7 +25,7 @@ func TestManPage(t *testing.T) {
 			t.Errorf("no macro: %s", line)
 		}
 		if len(line) > helpWidth && !strings.HasPrefix(line, "tacacs_plus ") || line == "" || strings.HasSuffix(line, " ") {
-			t.Errorf("%d octets: %q", len(line), line)
+			t.Errorf("%d bytes: %q", len(line), line)
 		}
 		if strings.ContainsAny(line, "'^`~") {
 			t.Errorf("what terminals show otherwise: %q", line)

@@ -22,7 +22,7 @@ type item struct {
 	expect   string          // the status that makes it a success
 	noTaskID bool            // a record of a task that no other record names
 	done     bool
-	size     int            // octets of the line and of what came of it; parse enters what it keeps beyond the line
+	size     int            // bytes of the line and of what came of it; parse enters what it keeps beyond the line
 	login    authentication // the memory for the request, where it is one
 }
 
@@ -39,7 +39,7 @@ func (e *item) asExpected() bool {
 }
 
 // A sequence takes requests from lines, has them carried, and shows the results in the order of
-// the lines. It holds no more of them than its window, and no more octets than maxHeld, however long
+// the lines. It holds no more of them than its window, and no more bytes than maxHeld, however long
 // the input is and however long one request keeps the others waiting.
 type orderedRun struct {
 	inv    *invocation
@@ -54,7 +54,7 @@ type orderedRun struct {
 	chunks   chan []*item  // from the reader; closed at the end of the input
 	chunk    []*item       // the rest of the last one
 	free     chan *item    // those that are not in use
-	held     atomic.Int64  // octets of lines and results that are not shown yet
+	held     atomic.Int64  // bytes of lines and results that are not shown yet
 	freed    chan struct{} // it has become less
 	inFlight int           // entries under way
 	pending  []*item       // read, and not shown yet, in order
@@ -74,7 +74,7 @@ type orderedRun struct {
 }
 
 const (
-	maxLine   = 1 << 20 // octets: 1 MiB
+	maxLine   = 1 << 20 // bytes: 1 MiB
 	window    = 1024    // entries at least
 	chunkSize = 64      // entries
 	maxHeld   = 64 << 20
@@ -255,7 +255,7 @@ func (s *orderedRun) done(e *item) {
 	}
 }
 
-// hold counts an entry that was parsed, with the octets of its line and of what parse made of them.
+// hold counts an entry that was parsed, with the bytes of its line and of what parse made of them.
 func (s *orderedRun) hold(e *item, line int) {
 	if e.err != nil {
 		line += len(e.err.Error())
@@ -265,7 +265,7 @@ func (s *orderedRun) hold(e *item, line int) {
 	s.grow(e, kept+line)
 }
 
-// grow counts n octets more that are held for an entry.
+// grow counts n bytes more that are held for an entry.
 func (s *orderedRun) grow(e *item, n int) {
 	e.size += n
 	s.held.Add(int64(n))

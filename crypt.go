@@ -12,7 +12,7 @@ import (
 //	MD5_1 = MD5(session_id, key, version, seq_no)
 //	MD5_n = MD5(session_id, key, version, seq_no, MD5_n-1)
 //
-// It allocates nothing for keys of up to about 300 octets, and takes longer ones whole
+// It allocates nothing for keys of up to about 300 bytes, and takes longer ones whole
 // (section 10.5.1). It is no encryption: who sees one packet and guesses the key has them all.
 func obfuscate(h *header, key string, body []byte) {
 	input := binary.BigEndian.AppendUint32(make([]byte, 0, 320), h.sessionID)

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// Three blocks: a shorter one proves little, since a wrong chaining shows past 32 octets only.
+// Three blocks: a shorter one proves little, since a wrong chaining shows past 32 bytes only.
 func TestObfuscateKnownAnswer(t *testing.T) {
 	h := header{version: minorDefault, seqNo: 1, sessionID: 0x01020304}
 	want := unhex(t, `b1583481ac880db5262b8280808862229d87456c3cd7ead04a3eb6da725e1daf
@@ -19,7 +19,7 @@ func TestObfuscateKnownAnswer(t *testing.T) {
 		got := make([]byte, n) // zeros, which show the pad itself
 		obfuscate(&h, "testkey1234567890", got)
 		if !bytes.Equal(got, want[:n]) {
-			t.Errorf("%d octets: got %x, want %x", n, got, want[:n])
+			t.Errorf("%d bytes: got %x, want %x", n, got, want[:n])
 		}
 	}
 }
@@ -34,7 +34,7 @@ func TestObfuscate(t *testing.T) {
 		{version: minorDefault, seqNo: 253, sessionID: 0xfffefdfc},
 		{version: minorOne, typ: typeAcct, seqNo: 1, flags: flagSingleConnect, sessionID: 0x01020304, length: 33},
 	}
-	keys := []string{"", "k", "sixteen octets!!", strings.Repeat("k", 32), strings.Repeat("k", 64), strings.Repeat("k", 400), "schlüssel\x00\xff"}
+	keys := []string{"", "k", "sixteen bytes!!", strings.Repeat("k", 32), strings.Repeat("k", 64), strings.Repeat("k", 400), "schlüssel\x00\xff"}
 	for i, h := range headers {
 		for _, key := range keys {
 			for _, n := range []int{0, 1, 15, 16, 17, 33, 4096} {
@@ -80,7 +80,7 @@ func TestObfuscateStaysInBody(t *testing.T) {
 	packet := make([]byte, 40)
 	obfuscate(&header{}, "key", packet[10:27])
 	if !bytes.Equal(packet[:10], make([]byte, 10)) || !bytes.Equal(packet[27:], make([]byte, 13)) {
-		t.Errorf("got %x, want zeros but for octets 10 to 26", packet)
+		t.Errorf("got %x, want zeros but for bytes 10 to 26", packet)
 	}
 }
 

@@ -27,8 +27,8 @@ type decoder struct {
 	clients map[netip.Addr]*decodeClient
 	others  decodeClient // all clients for which there is no room
 	open    decodeQueue
-	kept    int            // octets of the requests of open sessions
-	partial int            // octets of packets that are not whole yet
+	kept    int            // bytes of the requests of open sessions
+	partial int            // bytes of packets that are not whole yet
 	tlsOpen int            // TLS conversations under way
 	summary *decodeSummary // in place of the lines; nil for none
 	count   decodeCounts
@@ -48,9 +48,9 @@ type decodeCounts struct {
 	sessions      int
 	fitted        int // sessions that a key fits
 	unread        int // sessions that were obfuscated and not read
-	missing       int // octets of the conversations that count
+	missing       int // bytes of the conversations that count
 	strays        int // packets that belong to no session
-	dropped       int // sessions and octets given up, so that memory does not grow
+	dropped       int // sessions and bytes given up, so that memory does not grow
 }
 
 // decodeOptions are the options of decode.

@@ -100,7 +100,7 @@ func (d *decoder) tryKey(h *header, body []byte, key int, credibly bool) message
 	return nil
 }
 
-// promises says whether the first octets of a body can be right with a candidate key: it costs one MD5.
+// promises says whether the first bytes of a body can be right with a candidate key: it costs one MD5.
 func (d *decoder) lengthsMatch(h *header, body []byte, key int) bool {
 	d.body = append(d.body[:0], body[:min(len(body), md5.Size)]...)
 	obfuscate(h, d.keys[key].value, d.body)
@@ -118,7 +118,7 @@ func (d *decoder) lengthsMatch(h *header, body []byte, key int) bool {
 
 // Bounds of a list of keys.
 const (
-	maxKeyListFile = 8 << 20 // octets
+	maxKeyListFile = 8 << 20 // bytes
 	maxKeyListLine = 4096
 )
 
@@ -140,7 +140,7 @@ func appendKeyList(keys []key, name string, stdin io.Reader) ([]key, error) {
 	size := 0
 	for n := 1; lines.Scan(); n++ {
 		if size += len(lines.Bytes()) + 1; size > maxKeyListFile {
-			return nil, failf(classUsage, "the list of keys %s is over %d octets", shown, maxKeyListFile)
+			return nil, failf(classUsage, "the list of keys %s is over %d bytes", shown, maxKeyListFile)
 		}
 		if value := lines.Text(); value != "" {
 			keys = append(keys, key{fmt.Sprintf("%s:%d", shown, n), value})
@@ -148,7 +148,7 @@ func appendKeyList(keys []key, name string, stdin io.Reader) ([]key, error) {
 	}
 	switch err := lines.Err(); {
 	case errors.Is(err, bufio.ErrTooLong):
-		return nil, failf(classUsage, "a line of the list of keys %s is over %d octets", shown, maxKeyListLine)
+		return nil, failf(classUsage, "a line of the list of keys %s is over %d bytes", shown, maxKeyListLine)
 	case err != nil:
 		return nil, failf(classUsage, "read the list of keys: %w", err)
 	case len(keys) == before:

@@ -58,10 +58,10 @@ type decodePipe struct {
 	free []*tacacsStream // to be used again
 }
 
-// A decodeBatch is some events, the octets of all of them, and the talks that ended with it.
+// A decodeBatch is some events, the bytes of all of them, and the talks that ended with it.
 type decodeBatch struct {
 	events []decodeEvent
-	octets []byte
+	data   []byte
 	over   []*tacacsStream
 }
 
@@ -70,7 +70,7 @@ type decodeEvent struct {
 	stream *tacacsStream
 	kind   decodeEventKind
 	from   int
-	n      int // octets that were said, or are missing
+	n      int // bytes that were said, or are missing
 	at     time.Time
 }
 
@@ -96,7 +96,7 @@ func (p *decodePipe) flush() {
 }
 
 // add notes an event of a conversation.
-func (p *decodePipe) add(c *conversation, kind decodeEventKind, from int, at time.Time, n int, octets []byte) {
+func (p *decodePipe) add(c *conversation, kind decodeEventKind, from int, at time.Time, n int, data []byte) {
 	t, ok := c.owner.(*tacacsStream)
 	if !ok {
 		if kind == eventClose {
@@ -107,8 +107,8 @@ func (p *decodePipe) add(c *conversation, kind decodeEventKind, from int, at tim
 	}
 	c.ignored = t.ignored.Load()
 	p.chunk.events = append(p.chunk.events, decodeEvent{t, kind, from, n, at})
-	p.chunk.octets = append(p.chunk.octets, octets...)
-	if len(p.chunk.octets) >= batchBytes || len(p.chunk.events) >= batchEvents {
+	p.chunk.data = append(p.chunk.data, data...)
+	if len(p.chunk.data) >= batchBytes || len(p.chunk.events) >= batchEvents {
 		p.flush()
 	}
 }
@@ -132,8 +132,8 @@ func (p *decodePipe) newStream(c *conversation) *tacacsStream {
 }
 
 // said, gap and ended are what the reassembler calls.
-func (p *decodePipe) onData(c *conversation, from int, at time.Time, octets []byte) {
-	p.add(c, eventData, from, at, len(octets), octets)
+func (p *decodePipe) onData(c *conversation, from int, at time.Time, data []byte) {
+	p.add(c, eventData, from, at, len(data), data)
 }
 
 func (p *decodePipe) onGap(c *conversation, from int, at time.Time, missing int) {
@@ -144,12 +144,12 @@ func (p *decodePipe) onClose(c *conversation, at time.Time) { p.add(c, eventClos
 
 // hear takes a batch of events.
 func (d *decoder) consume(b *decodeBatch) {
-	octets := b.octets
+	data := b.data
 	for i := range b.events {
 		switch e := &b.events[i]; e.kind {
 		case eventData:
-			d.onData(e.stream, e.from, e.at, octets[:e.n])
-			octets = octets[e.n:]
+			d.onData(e.stream, e.from, e.at, data[:e.n])
+			data = data[e.n:]
 		case eventGap:
 			d.onGap(e.stream, e.from, e.n)
 		case eventClose:
@@ -157,7 +157,7 @@ func (d *decoder) consume(b *decodeBatch) {
 			b.over = append(b.over, e.stream)
 		}
 	}
-	b.events, b.octets = b.events[:0], b.octets[:0]
+	b.events, b.data = b.events[:0], b.data[:0]
 }
 
 // setOff sets both belts in motion, and stop waits until all that was told is written.
@@ -173,7 +173,7 @@ func (d *decoder) startStages() (stop func()) {
 // A decodeLines is records that wait for being written, as another goroutine does.
 type decodeLines struct {
 	records []sessionRecord
-	kept    int // octets of their packets
+	kept    int // bytes of their packets
 }
 
 const (
@@ -181,7 +181,7 @@ const (
 	maxLinesKept = 64 << 10 // but for the last of them
 )
 
-// print has a record written, which keeps some octets of packets in memory.
+// print has a record written, which keeps some bytes of packets in memory.
 func (d *decoder) print(r *sessionRecord, kept int) {
 	if d.dump != nil { // its line stands behind its packets
 		d.log.write(r)

@@ -14,8 +14,8 @@ type decodeSession struct {
 	keyIndex  int  // the candidate key that reads it; -1 for none
 	confirmed bool // one of its packets fits that key in all that it says
 	unread    bool // one of its packets was not read
-	damaged   bool // octets are missing that may have been its own
-	kept      int  // octets
+	damaged   bool // bytes are missing that may have been its own
+	kept      int  // bytes
 
 	newer, older *decodeSession // in the decodeQueue
 }
@@ -23,7 +23,7 @@ type decodeSession struct {
 // Bounds.
 const (
 	maxOpenAll = 16 << 10 // sessions under way in all conversations
-	maxKeptAll = 4 << 20  // octets of their requests
+	maxKeptAll = 4 << 20  // bytes of their requests
 )
 
 // packet takes a packet of a conversation: its session goes on with it, or begins, or is over.

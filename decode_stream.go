@@ -12,10 +12,10 @@ type tacacsStream struct {
 	began      time.Time
 	ignored    atomic.Bool // it is not TACACS+: what else it says does not matter
 	clientEnd  int         // which end; -1 until a packet says it, where no SYN did
-	sawData    bool        // octets of it, or that some are missing
+	sawData    bool        // bytes of it, or that some are missing
 	recognized bool        // it is TACACS+: a packet was there
 	partial    bool        // packets may be missing: it began before the capture, or had a gap
-	skipped    int         // octets in which there was no header
+	skipped    int         // bytes in which there was no header
 	directions [2]streamDirection
 	open       []*decodeSession
 	client     *decodeClient
@@ -30,53 +30,53 @@ type streamDirection struct {
 
 // Bounds.
 const (
-	maxPartialAll   = 4 << 20  // octets of packets that are not whole yet
-	maxUnrecognized = 64 << 10 // octets that are searched for a first header, where a conversation began before the capture
+	maxPartialAll   = 4 << 20  // bytes of packets that are not whole yet
+	maxUnrecognized = 64 << 10 // bytes that are searched for a first header, where a conversation began before the capture
 	maxDecodedTLS   = 256      // TLS conversations at a time
 )
 
-// said takes octets of a conversation, in order.
-func (d *decoder) onData(t *tacacsStream, from int, at time.Time, octets []byte) {
+// said takes bytes of a conversation, in order.
+func (d *decoder) onData(t *tacacsStream, from int, at time.Time, data []byte) {
 	if t.ignored.Load() {
 		return
 	}
 	if !t.sawData {
-		if t.sawData = true; looksLikeTLS(octets) && !d.startTLS(t) {
+		if t.sawData = true; looksLikeTLS(data) && !d.startTLS(t) {
 			return
 		}
 	}
 	if t.tls != nil {
-		t.tls.add(from, at, octets)
+		t.tls.add(from, at, data)
 	} else {
-		d.octets(t, from, at, octets)
+		d.data(t, from, at, data)
 	}
 }
 
-// looksLikeTLS says whether octets begin like a record of TLS (RFC 8446 section 5.1).
+// looksLikeTLS says whether bytes begin like a record of TLS (RFC 8446 section 5.1).
 func looksLikeTLS(b []byte) bool {
 	return b[0] >= 20 && b[0] <= recordData && (len(b) == 1 || b[1] == 3)
 }
 
-// startTLS makes the application data of a conversation its octets. There may be no room for one more.
+// startTLS makes the application data of a conversation its bytes. There may be no room for one more.
 func (d *decoder) startTLS(t *tacacsStream) bool {
 	if d.tlsOpen == maxDecodedTLS {
 		d.count.dropped++
 		return false
 	}
 	d.tlsOpen++
-	t.tls = newTLSConversation(d.keyLog, func(from int, at time.Time, octets []byte) { d.octets(t, from, at, octets) })
+	t.tls = newTLSConversation(d.keyLog, func(from int, at time.Time, data []byte) { d.data(t, from, at, data) })
 	return true
 }
 
-// octets cuts what a side says into packets, and keeps what is left over for the next time.
-func (d *decoder) octets(t *tacacsStream, from int, at time.Time, octets []byte) {
+// bytes cuts what a side says into packets, and keeps what is left over for the next time.
+func (d *decoder) data(t *tacacsStream, from int, at time.Time, data []byte) {
 	s := &t.directions[from]
 	before := len(s.held)
 	if before > 0 {
-		s.held = append(s.held, octets...)
-		octets = s.held
+		s.held = append(s.held, data...)
+		data = s.held
 	}
-	rest := d.packets(t, from, at, octets)
+	rest := d.packets(t, from, at, data)
 	if s.held = append(s.held[:0], rest...); len(rest) == 0 {
 		s.held = nil // as most packets are whole at once
 	}
@@ -87,43 +87,43 @@ func (d *decoder) octets(t *tacacsStream, from int, at time.Time, octets []byte)
 	}
 }
 
-// packets takes the packets that are whole. The rest are octets of one that is not.
-func (d *decoder) packets(t *tacacsStream, from int, at time.Time, octets []byte) (rest []byte) {
+// packets takes the packets that are whole. The rest are bytes of one that is not.
+func (d *decoder) packets(t *tacacsStream, from int, at time.Time, data []byte) (rest []byte) {
 	s := &t.directions[from]
-	for len(octets) > 0 {
-		if !t.fits(from, octets) {
+	for len(data) > 0 {
+		if !t.fits(from, data) {
 			if !t.recognized && (!t.partial || t.skipped > maxUnrecognized) {
 				t.ignored.Store(true)
 				return nil
 			}
 			s.lost = true
-			n := nextHeader(octets)
-			t.skipped, octets = t.skipped+n, octets[n:]
+			n := nextHeader(data)
+			t.skipped, data = t.skipped+n, data[n:]
 			continue
 		}
-		if len(octets) < headerLen {
-			return octets
+		if len(data) < headerLen {
+			return data
 		}
-		h := parseHeader(octets)
+		h := parseHeader(data)
 		n := headerLen + int(h.length)
-		if len(octets) < n {
-			return octets
+		if len(data) < n {
+			return data
 		}
-		if s.lost && len(octets) > n && !t.fits(from, octets[n:]) { // a packet ends at the end, or where another begins
-			octets = octets[nextHeader(octets):]
+		if s.lost && len(data) > n && !t.fits(from, data[n:]) { // a packet ends at the end, or where another begins
+			data = data[nextHeader(data):]
 			continue
 		}
 		s.lost = false
 		if !t.recognized {
 			d.recognize(t, from, &h)
 		}
-		d.packet(t, from, at, &h, octets[headerLen:n])
-		octets = octets[n:]
+		d.packet(t, from, at, &h, data[headerLen:n])
+		data = data[n:]
 	}
 	return nil
 }
 
-// nextHeader is how far away the next octet is that a header could begin with.
+// nextHeader is how far away the next byte is that a header could begin with.
 func nextHeader(b []byte) int {
 	for n := 1; n < len(b); n++ {
 		if v := version(b[n]); v == minorDefault || v == minorOne {
@@ -133,7 +133,7 @@ func nextHeader(b []byte) int {
 	return len(b)
 }
 
-// fits says whether octets begin like the header of a packet from that side, as far as they go.
+// fits says whether bytes begin like the header of a packet from that side, as far as they go.
 // RFC 8907 section 4.1.
 func (t *tacacsStream) fits(from int, b []byte) bool {
 	switch {
@@ -163,7 +163,7 @@ func (d *decoder) recognize(t *tacacsStream, from int, h *header) {
 func (t *tacacsStream) peer() netip.AddrPort   { return t.ends[max(t.clientEnd, 0)] }
 func (t *tacacsStream) server() netip.AddrPort { return t.ends[1-max(t.clientEnd, 0)] }
 
-// gap notes that octets of a side are missing: the session that waits for them is cut short, and the side
+// gap notes that bytes of a side are missing: the session that waits for them is cut short, and the side
 // goes on where the next header is.
 func (d *decoder) onGap(t *tacacsStream, from, missing int) {
 	if t.ignored.Load() {
@@ -176,7 +176,7 @@ func (d *decoder) onGap(t *tacacsStream, from, missing int) {
 	d.loseSync(t, from)
 }
 
-// lose gives up what there is of a packet, whose other octets are missing.
+// lose gives up what there is of a packet, whose other bytes are missing.
 func (d *decoder) loseSync(t *tacacsStream, from int) {
 	s := &t.directions[from]
 	d.partial -= len(s.held)

@@ -55,16 +55,16 @@ func (t *tape) connect(client, server, key string) *tapeWire {
 }
 
 // segment is a frame.
-func (w *tapeWire) segment(from int, flags tcpFlags, octets []byte) {
-	ip := tcpIP(w.ends[from], w.ends[1-from], w.seqs[from], w.seqs[1-from], flags, string(octets))
+func (w *tapeWire) segment(from int, flags tcpFlags, data []byte) {
+	ip := tcpIP(w.ends[from], w.ends[1-from], w.seqs[from], w.seqs[1-from], flags, string(data))
 	w.at = w.at.Add(time.Millisecond)
 	w.frames = append(w.frames, frame{at: w.at, link: linkRawIP, data: ip, size: len(ip)})
-	if w.seqs[from] += uint32(len(octets)); flags&(flagSYN|flagFIN) != 0 {
+	if w.seqs[from] += uint32(len(data)); flags&(flagSYN|flagFIN) != 0 {
 		w.seqs[from]++
 	}
 }
 
-func (w *tapeWire) say(from int, octets []byte) { w.segment(from, flagACK, octets) }
+func (w *tapeWire) say(from int, data []byte) { w.segment(from, flagACK, data) }
 
 // packet is one packet of a session: those with odd numbers are the client's.
 func (w *tapeWire) packet(id uint32, seqNo uint8, m message) []byte {
@@ -193,7 +193,7 @@ func TestDecode(t *testing.T) {
 			w.say(1, append(w.packet(1, 4, passed), w.packet(3, 2, recorded)...))
 			w.end()
 		}, "bob authorize \"show run\" PASS_ADD (1.0 ms)\nalice authenticate ascii PASS (3.0 ms)\nbob account stop task_id=7 service=shell SUCCESS (1.0 ms)\n"},
-		{"a packet an octet at a time", func(t *tape) {
+		{"a packet a byte at a time", func(t *tape) {
 			w := t.connect(deviceAddr, serverAddr, testKey)
 			for i, m := range []message{papStart("alice", testPassword), passed} {
 				for _, o := range w.packet(1, uint8(1+i), m) {
@@ -241,7 +241,7 @@ func TestDecode(t *testing.T) {
 		}, "alice authenticate pap PASS (1.0 ms)\n"},
 		{"a gap in a reply", func(t *tape) {
 			w := t.connect(deviceAddr, serverAddr, testKey).session(1, papStart("alice", testPassword))
-			w.seqs[1] += 18 // octets that nobody took
+			w.seqs[1] += 18 // bytes that nobody took
 			w.session(2, papStart("bob", testPassword), passed).end()
 		}, "bob authenticate pap PASS (1.0 ms)\nalice authenticate pap CUT\n"},
 		{"a gap that the end of the input shows", func(t *tape) {
@@ -384,7 +384,7 @@ func TestDecodeOneDirection(t *testing.T) {
 		w.end()
 	}
 	decodeWith(t, tape.pcap(), "").check(t, 0, `\S+ `+deviceAddr+` > `+serverAddr+` alice authenticate pap CUT\n`+
-		`\S+ `+deviceAddr+` > `+serverAddr+` - authenticate PASS\n`, `(?s).*sessions: 2\n.*missing octets: 58\n`)
+		`\S+ `+deviceAddr+` > `+serverAddr+` - authenticate PASS\n`, `(?s).*sessions: 2\n.*missing bytes: 58\n`)
 }
 
 // TestDecodeStraysInDebug: -d shows them all the same.
@@ -612,7 +612,7 @@ func TestPromises(t *testing.T) {
 		}
 		limit := 4
 		if r, ok := m.(*authorResponse); ok && len(r.args) > 1 {
-			limit = 80 // one octet tells: the status
+			limit = 80 // one byte tells: the status
 		}
 		if believed > limit {
 			t.Errorf("%T: %d keys of %d seem right", m, believed, len(d.keys))
@@ -775,8 +775,8 @@ func TestDecodeUsage(t *testing.T) {
 		{"- -", "the capture and the capture cannot both come from standard input"},
 		{"--key-file - --key-list - x", "the key and the list of keys cannot both come from standard input"},
 		{"--key-list DIR/empty", "there are no keys in DIR/empty"},
-		{"--key-list DIR/long", "a line of the list of keys DIR/long is over 4096 octets"},
-		{"--key-list DIR/huge", "the list of keys DIR/huge is over 8388608 octets"},
+		{"--key-list DIR/long", "a line of the list of keys DIR/long is over 4096 bytes"},
+		{"--key-list DIR/huge", "the list of keys DIR/huge is over 8388608 bytes"},
 		{"--key-list DIR/absent", "read the list of keys: open DIR/absent: .*"},
 		{"--key-list DIR", "read the list of keys: .*"},
 		{"--keylog DIR/absent", "read the key log: open DIR/absent: .*"},
@@ -816,7 +816,7 @@ func TestDecodeTLS(t *testing.T) {
 		m := makeTLS(serverName...)
 		w := t.connect(client, server, "")
 		for _, hello := range m.hellos {
-			w.say(hello.from, hello.octets)
+			w.say(hello.from, hello.data)
 		}
 		for from, s := range m.handshake {
 			w.say(from, s.seal(recordHandshake, "Finished", 0))
@@ -838,7 +838,7 @@ func TestDecodeTLS(t *testing.T) {
 	keys := talk(tape, deviceAddr, "192.0.2.1:300", "")
 	talk(tape, "198.51.100.8:41234", "192.0.2.1:443", "\x02\x50")
 	refused := tape.connect("198.51.100.9:41234", "192.0.2.1:300", "")
-	refused.say(0, makeTLS().hellos[0].octets)
+	refused.say(0, makeTLS().hellos[0].data)
 	refused.say(1, clearRecord(recordAlert, []byte{2, 70}))
 	refused.end()
 	dir := writeFiles(t, map[string]string{"log": keys})
@@ -848,12 +848,12 @@ func TestDecodeTLS(t *testing.T) {
 			at+`198.51.100.8:41234 > 192.0.2.1:443 alice authenticate pap PASS \(1.0 ms\)\n`+at+`198.51.100.8:41234 > 192.0.2.1:443 bob authenticate pap PASS( \(1.0 ms\))?\n`+
 			at+`198.51.100.8:41234 > 192.0.2.1:443 TLS for tac1.example; alert: internal error \(from the server\)\n`+
 			at+`198.51.100.9:41234 > 192.0.2.1:300 TLS; alert: protocol version not supported \(from the server\)\n`,
-		`tacacs_plus: frames: \d+, conversations of TACACS\+: 2, sessions: 4\ntacacs_plus: not read: missing octets: \d+\n`)
+		`tacacs_plus: frames: \d+, conversations of TACACS\+: 2, sessions: 4\ntacacs_plus: not read: missing bytes: \d+\n`)
 	const notRead = `TLS for tac1.example was not read: there is no key log \(--keylog\)`
 	decodeWith(t, tape.pcap(), "").check(t, 0,
 		at+`198.51.100.7:41234 > 192.0.2.1:300 `+notRead+`\n`+
 			at+`198.51.100.9:41234 > 192.0.2.1:300 TLS was not read: there is no key log \(--keylog\); alert: protocol version not supported \(from the server\)\n`,
-		`tacacs_plus: frames: \d+, conversations of TACACS\+: 0, sessions: 0\ntacacs_plus: not read: missing octets: \d+, TLS conversations of other ports \(--port says which is TACACS\+\): 1\n`)
+		`tacacs_plus: frames: \d+, conversations of TACACS\+: 0, sessions: 0\ntacacs_plus: not read: missing bytes: \d+, TLS conversations of other ports \(--port says which is TACACS\+\): 1\n`)
 	decodeWith(t, tape.pcap(), "--summary").check(t, 0, `[^:]*\n`, `(?s).*not read: .*, TLS conversations: 2\n`)
 	decodeWith(t, tape.pcap(), "--port 443 --json").check(t, 0,
 		`\{"time":"2026-11-23T10:00:00.\d+Z","peer":"198.51.100.8:41234","server":"192.0.2.1:443","error":"`+notRead+`"\}\n`, `(?s).*\n`)
@@ -867,7 +867,7 @@ func TestDecodeLateSecrets(t *testing.T) {
 	tape := newTape()
 	w := tape.connect(deviceAddr, "192.0.2.1:300", "")
 	for _, hello := range m.hellos {
-		w.say(hello.from, hello.octets)
+		w.say(hello.from, hello.data)
 	}
 	w.version, w.flags = minorOne, flagUnencrypted
 	w.say(0, m.handshake[0].seal(recordHandshake, "Finished", 0))
@@ -1014,7 +1014,7 @@ func decoderOf(t testing.TB, capture []byte, options string) (*decoder, *invocat
 func (d *decoder) checkEmpty(t testing.TB) {
 	t.Helper()
 	if d.open.n != 0 || d.open.eldest != nil || d.open.newest != nil || d.kept != 0 || d.partial != 0 || d.tlsOpen != 0 {
-		t.Errorf("%d sessions are open, with %d octets, %d octets are held, %d TLS conversations are open", d.open.n, d.kept, d.partial, d.tlsOpen)
+		t.Errorf("%d sessions are open, with %d bytes, %d bytes are held, %d TLS conversations are open", d.open.n, d.kept, d.partial, d.tlsOpen)
 	}
 }
 
@@ -1054,7 +1054,7 @@ func TestDecodeBounds(t *testing.T) {
 				}
 			}
 		}, (maxOpenAll/1000 + 1) * 1000, (maxOpenAll/1000+1)*1000 - maxOpenAll, func(d *decoder) bool { return d.open.n <= maxOpenAll }},
-		{"octets of their requests", func(t *tape) {
+		{"bytes of their requests", func(t *tape) {
 			w := t.connect(deviceAddr, serverAddr, testKey)
 			for i := range uint32(100) {
 				w.session(i, &much)
@@ -1101,7 +1101,7 @@ func TestDecodeBounds(t *testing.T) {
 	}
 	for _, c := range held.tcp.conversations {
 		if s := c.owner.(*tacacsStream).directions[0]; cap(s.held) > 0 || held.count.sessions != 0 || held.open.n != 1 {
-			t.Errorf("%d octets are kept for nothing", cap(s.held))
+			t.Errorf("%d bytes are kept for nothing", cap(s.held))
 		}
 	}
 	// Clients for which there is no room are one.
@@ -1143,7 +1143,7 @@ func TestDecodeLinesBounds(t *testing.T) {
 	}
 	d.consume(d.pipe.chunk)
 	if got, want := d.lines.chunk.kept, len(request)+len(reply)-2*headerLen; got != want || d.kept != 0 {
-		t.Errorf("%d octets are kept by a line and %d by sessions, not %d and 0", got, d.kept, want)
+		t.Errorf("%d bytes are kept by a line and %d by sessions, not %d and 0", got, d.kept, want)
 	}
 }
 
@@ -1204,7 +1204,7 @@ func FuzzDecodeCommand(f *testing.F) {
 	m := makeTLS()
 	tls := tape.connect("198.51.100.9:41234", "192.0.2.1:300", "")
 	for _, hello := range m.hellos {
-		tls.say(hello.from, hello.octets)
+		tls.say(hello.from, hello.data)
 	}
 	f.Add(tape.pcap(), "-d")
 	f.Add(tape.pcap(), "--summary")

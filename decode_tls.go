@@ -25,7 +25,7 @@ type tlsConversation struct {
 	earlyData  bool   // the client offers some (0-RTT), against RFC 9887 section 5.1.2; it is passed over
 
 	keys          *keyLog
-	onData        func(from int, at time.Time, octets []byte)
+	onData        func(from int, at time.Time, data []byte)
 	directions    [2]tlsDirection
 	random        clientRandom
 	suite         *tlsSuite // nil for one that is not known yet, or not read here
@@ -33,7 +33,7 @@ type tlsConversation struct {
 	unreadable    bool      // application data will not be read: what counts is what is in clear
 	secretMissing bool      // problem is that a secret is not in the key log yet
 	waiting       []tlsRecord
-	held          int // octets of waiting
+	held          int // bytes of waiting
 }
 
 // A tlsSide is one direction.
@@ -45,16 +45,16 @@ type tlsDirection struct {
 	// key opens its records; next is the one that follows, where it is known.
 	key, next *tlsKey
 	protected bool // application data: key is behind the handshake
-	early     int  // octets of early data that were passed over
-	lost      int  // octets since the last record before a gap; 0 where there is none to get over
+	early     int  // bytes of early data that were passed over
+	lost      int  // bytes since the last record before a gap; 0 where there is none to get over
 	attempts  int  // that it took to get over the gap
 }
 
 // A tlsRecord is a protected record that waits for its secret.
 type tlsRecord struct {
-	from   int
-	at     time.Time
-	octets []byte
+	from int
+	at   time.Time
+	data []byte
 }
 
 var sideNames = [2]string{"client", "server"}
@@ -64,10 +64,10 @@ const (
 	recordHandshake = 22
 	recordData      = 23 // and everything else that is protected
 	recordHeader    = 5
-	maxRecord       = recordHeader + 1<<14 + 256 // octets (RFC 8446 section 5.2)
+	maxRecord       = recordHeader + 1<<14 + 256 // bytes (RFC 8446 section 5.2)
 	minRecord       = recordHeader + 1 + 16      // of a protected one: the type and the tag
 
-	// maxUnread is how much of a conversation is kept, in octets, until a secret is there, and how
+	// maxUnread is how much of a conversation is kept, in bytes, until a secret is there, and how
 	// much early data, or of one handshake message, there may be.
 	maxUnread = 64 << 10
 	// maxTrials is how often a record is tried to get over one gap, maxAhead how far ahead.
@@ -77,8 +77,8 @@ const (
 
 // newTLSConversation reads with the secrets of k, or without them: then the name of the server and
 // an alert in clear are all there is. said gets the application data of each side in order; the
-// octets are good for the call only.
-func newTLSConversation(k *keyLog, said func(from int, at time.Time, octets []byte)) *tlsConversation {
+// bytes are good for the call only.
+func newTLSConversation(k *keyLog, said func(from int, at time.Time, data []byte)) *tlsConversation {
 	t := &tlsConversation{keys: k, onData: said}
 	if k == nil {
 		t.giveUp("there is no key log to read it with")
@@ -86,18 +86,18 @@ func newTLSConversation(k *keyLog, said func(from int, at time.Time, octets []by
 	return t
 }
 
-// add takes the next octets of a side; from 0 is the one who opened the connection. Records whose
+// add takes the next bytes of a side; from 0 is the one who opened the connection. Records whose
 // secret is not in the key log yet are kept, up to a bound, and looked at again with every call:
-// one without octets does that alone.
-func (t *tlsConversation) add(from int, at time.Time, octets []byte) {
+// one without bytes does that alone.
+func (t *tlsConversation) add(from int, at time.Time, data []byte) {
 	t.drain()
 	s := &t.directions[from]
 	if s.over {
 		return
 	}
-	rest := octets
+	rest := data
 	if len(s.held) > 0 {
-		s.held = append(s.held, octets...)
+		s.held = append(s.held, data...)
 		rest = s.held
 	}
 	for more := true; more && !s.over; {
@@ -114,7 +114,7 @@ func (t *tlsConversation) add(from int, at time.Time, octets []byte) {
 	}
 }
 
-// gap says that the next octets of a side are missing. The record they end in is lost too: what
+// gap says that the next bytes of a side are missing. The record they end in is lost too: what
 // follows is searched for the next one that opens.
 func (t *tlsConversation) gap(from int, missing int) {
 	s := &t.directions[from]
@@ -123,7 +123,7 @@ func (t *tlsConversation) gap(from int, missing int) {
 	case t.unreadable:
 		s.over, s.held = true, nil
 	case !s.sawHello:
-		t.giveUp("octets of its handshake are missing")
+		t.giveUp("bytes of its handshake are missing")
 		s.over, s.held = true, nil
 	default:
 		s.lost += missing + len(s.held)
@@ -131,20 +131,20 @@ func (t *tlsConversation) gap(from int, missing int) {
 	}
 }
 
-// next takes one record from the octets of a side, if it is all there. RFC 8446 section 5.1.
-func (t *tlsConversation) readRecord(from int, at time.Time, octets []byte) (rest []byte, more bool) {
-	if len(octets) < recordHeader {
-		return octets, false
+// next takes one record from the bytes of a side, if it is all there. RFC 8446 section 5.1.
+func (t *tlsConversation) readRecord(from int, at time.Time, data []byte) (rest []byte, more bool) {
+	if len(data) < recordHeader {
+		return data, false
 	}
-	n, ok := recordLength(octets)
+	n, ok := recordLength(data)
 	if !ok {
 		t.stop(from, "what the "+sideNames[from]+" sends is not TLS")
 		return nil, false
 	}
-	if len(octets) < n {
-		return octets, false
+	if len(data) < n {
+		return data, false
 	}
-	record := octets[:n]
+	record := data[:n]
 	switch body := record[recordHeader:]; record[0] {
 	case recordAlert:
 		t.warned(from, body)
@@ -153,14 +153,14 @@ func (t *tlsConversation) readRecord(from int, at time.Time, octets []byte) (res
 	case recordData:
 		t.protected(tlsRecord{from, at, record})
 	}
-	return octets[n:], true
+	return data[n:], true
 }
 
-// recordLength is how long the record is of which these octets are the beginning. ok says that it
+// recordLength is how long the record is of which these bytes are the beginning. ok says that it
 // is one: of a known type, change_cipher_spec (20) to application_data, and not too long.
-func recordLength(octets []byte) (n int, ok bool) {
-	n = recordHeader + int(binary.BigEndian.Uint16(octets[3:]))
-	return n, octets[0] >= 20 && octets[0] <= recordData && octets[1] == 3 && n <= maxRecord
+func recordLength(data []byte) (n int, ok bool) {
+	n = recordHeader + int(binary.BigEndian.Uint16(data[3:]))
+	return n, data[0] >= 20 && data[0] <= recordData && data[1] == 3 && n <= maxRecord
 }
 
 // protected opens a record, or keeps it behind those that wait.
@@ -169,11 +169,11 @@ func (t *tlsConversation) protected(r tlsRecord) {
 	case !t.directions[r.from].sawHello:
 		t.giveUp("its handshake is not in the capture")
 	case !t.waits(r.from) && t.open(r):
-	case t.held+len(r.octets) > maxUnread:
+	case t.held+len(r.data) > maxUnread:
 		t.giveUp(t.problem)
 	default:
-		r.octets = bytes.Clone(r.octets)
-		t.waiting, t.held = append(t.waiting, r), t.held+len(r.octets)
+		r.data = bytes.Clone(r.data)
+		t.waiting, t.held = append(t.waiting, r), t.held+len(r.data)
 	}
 }
 
@@ -195,7 +195,7 @@ func (t *tlsConversation) drain() {
 	t.waiting, t.held = waiting[:0], 0
 	for _, r := range waiting {
 		if t.waits(r.from) || !t.open(r) {
-			t.waiting, t.held = append(t.waiting, r), t.held+len(r.octets)
+			t.waiting, t.held = append(t.waiting, r), t.held+len(r.data)
 		}
 	}
 	if len(t.waiting) == 0 {
@@ -209,14 +209,14 @@ func (t *tlsConversation) open(r tlsRecord) bool {
 	if s.over || t.unreadable {
 		return true
 	}
-	plain, known := t.decrypt(r.from, r.octets)
+	plain, known := t.decrypt(r.from, r.data)
 	switch {
 	case !known:
 		return t.unreadable
 	case plain != nil:
 		t.content(r.from, r.at, plain)
-	case r.from == 0 && t.earlyData && s.key.seq == 0 && s.early+len(r.octets) <= maxUnread:
-		s.early += len(r.octets)
+	case r.from == 0 && t.earlyData && s.key.seq == 0 && s.early+len(r.data) <= maxUnread:
+		s.early += len(r.data)
 	default:
 		t.stop(r.from, "the secrets of the key log do not open what the "+sideNames[r.from]+" sends")
 	}
@@ -225,17 +225,17 @@ func (t *tlsConversation) open(r tlsRecord) bool {
 
 // resume searches what came behind a gap for a record that opens with one of the next sequence
 // numbers, as many as may be missing.
-func (t *tlsConversation) resume(from int, at time.Time, octets []byte) (rest []byte, more bool) {
+func (t *tlsConversation) resume(from int, at time.Time, data []byte) (rest []byte, more bool) {
 	s := &t.directions[from]
-	for ; len(octets) >= recordHeader; octets, s.lost = octets[1:], s.lost+1 {
-		n, ok := recordLength(octets)
+	for ; len(data) >= recordHeader; data, s.lost = data[1:], s.lost+1 {
+		n, ok := recordLength(data)
 		if !ok {
 			continue
 		}
-		if len(octets) < n {
-			return octets, false
+		if len(data) < n {
+			return data, false
 		}
-		plain, known := t.decrypt(from, octets[:n])
+		plain, known := t.decrypt(from, data[:n])
 		if !known { // a gap is not worth waiting for
 			t.stop(from, t.problem)
 			return nil, false
@@ -243,14 +243,14 @@ func (t *tlsConversation) resume(from int, at time.Time, octets []byte) (rest []
 		if plain != nil {
 			s.lost, s.attempts = 0, 0
 			t.content(from, at, plain)
-			return octets[n:], true
+			return data[n:], true
 		}
 		if s.attempts += 2 * s.ahead(); s.attempts > maxAttempts {
-			t.stop(from, "octets are missing, and what the "+sideNames[from]+" sends behind them does not open")
+			t.stop(from, "bytes are missing, and what the "+sideNames[from]+" sends behind them does not open")
 			return nil, false
 		}
 	}
-	return octets, false
+	return data, false
 }
 
 // ahead is how many sequence numbers the next record can have.
@@ -328,7 +328,7 @@ func (t *tlsConversation) content(from int, at time.Time, plain []byte) {
 	}
 }
 
-// warned takes an alert. One of TLS 1.2 that is encrypted has more octets than two.
+// warned takes an alert. One of TLS 1.2 that is encrypted has more bytes than two.
 func (t *tlsConversation) warned(from int, alert []byte) {
 	if len(alert) == 2 && alert[1] != 0 { // close_notify
 		name := strings.TrimPrefix(tls.AlertError(alert[1]).Error(), "tls: ")
@@ -336,7 +336,7 @@ func (t *tlsConversation) warned(from int, alert []byte) {
 	}
 }
 
-// giveUp is for what no octet to come can mend.
+// giveUp is for what no byte to come can mend.
 func (t *tlsConversation) giveUp(problem string) {
 	t.problem, t.secretMissing, t.unreadable = problem, false, true
 	t.waiting, t.held = nil, 0

@@ -13,23 +13,23 @@ import (
 // SHA-256 of "HelloRetryRequest" (RFC 8446 section 4.1.3).
 var retryRandom = sha256.Sum256([]byte("HelloRetryRequest"))
 
-// handshake takes octets of handshake messages in clear, of which the two hellos are read.
-func (t *tlsConversation) handshake(from int, octets []byte) {
+// handshake takes bytes of handshake messages in clear, of which the two hellos are read.
+func (t *tlsConversation) handshake(from int, data []byte) {
 	if t.answered {
 		return
 	}
 	s := &t.directions[from]
-	s.hello = append(s.hello, octets...)
+	s.hello = append(s.hello, data...)
 	for len(s.hello) >= 4 {
 		n := 4 + int(binary.BigEndian.Uint32(s.hello)&0xffffff)
 		if n > maxUnread {
-			t.stop(from, fmt.Sprintf("the %s sends a handshake message of %d octets", sideNames[from], n))
+			t.stop(from, fmt.Sprintf("the %s sends a handshake message of %d bytes", sideNames[from], n))
 			return
 		}
 		if len(s.hello) < n {
 			break
 		}
-		m := &tlsMessage{octets: s.hello[4:n]}
+		m := &tlsMessage{data: s.hello[4:n]}
 		ok := true
 		switch typ := s.hello[0]; {
 		case typ == 1 && from == 0:
@@ -59,7 +59,7 @@ func (t *tlsConversation) clientHello(m *tlsMessage) bool {
 		case 0: // server_name (RFC 6066 section 3)
 			names := value.vector(2)
 			if names.number(1) == 0 {
-				name := names.vector(2).octets
+				name := names.vector(2).data
 				t.serverName = escape(string(name[:min(len(name), 255)]))
 			}
 		case 42:
@@ -107,21 +107,21 @@ func (t *tlsConversation) serverHello(m *tlsMessage) bool {
 // A tlsMessage is a handshake message that is being read, or a part of one. Where it is too short, it is bad, and all that is read
 // of it from there is empty.
 type tlsMessage struct {
-	octets []byte
-	bad    bool
+	data []byte
+	bad  bool
 }
 
 func (w *tlsMessage) read(n int) []byte {
-	if n > len(w.octets) {
-		w.octets, w.bad = nil, true
+	if n > len(w.data) {
+		w.data, w.bad = nil, true
 		return nil
 	}
-	taken := w.octets[:n]
-	w.octets = w.octets[n:]
+	taken := w.data[:n]
+	w.data = w.data[n:]
 	return taken
 }
 
-// number reads a number of size octets.
+// number reads a number of size bytes.
 func (w *tlsMessage) number(size int) (v int) {
 	for _, b := range w.read(size) {
 		v = v<<8 | int(b)
@@ -129,16 +129,16 @@ func (w *tlsMessage) number(size int) (v int) {
 	return v
 }
 
-// vector reads what has its length in front, in size octets.
-func (w *tlsMessage) vector(size int) *tlsMessage { return &tlsMessage{octets: w.read(w.number(size))} }
+// vector reads what has its length in front, in size bytes.
+func (w *tlsMessage) vector(size int) *tlsMessage { return &tlsMessage{data: w.read(w.number(size))} }
 
 // extensions reads what ends a hello. TLS 1.2 may leave it out.
 func (w *tlsMessage) extensions(see func(typ int, value *tlsMessage)) {
-	if len(w.octets) == 0 {
+	if len(w.data) == 0 {
 		return
 	}
 	all := w.vector(2)
-	for len(all.octets) > 0 {
+	for len(all.data) > 0 {
 		typ := all.number(2)
 		value := all.vector(2)
 		see(typ, value)

@@ -24,7 +24,7 @@ import (
 // meanwhile: it is read on when a secret is not there.
 type keyLog struct {
 	file    string // empty for standard input
-	size    int64  // octets that were read, of whole lines
+	size    int64  // bytes that were read, of whole lines
 	lines   int
 	secrets map[clientRandom]*[trafficSecrets][]byte
 	scratch [maxRecord]byte // of the conversations, which open one record after the other
@@ -47,7 +47,7 @@ var secretLabels = [trafficSecrets]string{
 }
 
 const (
-	maxKeyLog     = 64 << 20 // octets
+	maxKeyLog     = 64 << 20 // bytes
 	maxKeyLogLine = 4096
 )
 
@@ -103,7 +103,7 @@ func (k *keyLog) read(from io.Reader) error {
 	for {
 		line, err := r.ReadSlice('\n')
 		if errors.Is(err, bufio.ErrBufferFull) {
-			return failf(classUsage, "line %d of the key log %s is over %d octets", k.lines+1, name, maxKeyLogLine)
+			return failf(classUsage, "line %d of the key log %s is over %d bytes", k.lines+1, name, maxKeyLogLine)
 		}
 		if err != nil && err != io.EOF {
 			return failf(classUsage, "read the key log: %w", err)
@@ -113,7 +113,7 @@ func (k *keyLog) read(from io.Reader) error {
 				withHint("a key log is what --keylog writes, openssl with -keylogfile, and others with SSLKEYLOGFILE")
 		}
 		if k.size+int64(len(line)) > maxKeyLog {
-			return failf(classUsage, "the key log %s is over %d octets", name, maxKeyLog)
+			return failf(classUsage, "the key log %s is over %d bytes", name, maxKeyLog)
 		}
 		if err != nil {
 			return wrong
@@ -154,7 +154,7 @@ func (k *keyLog) parse(line string) (wrong string) {
 type tlsSuite struct {
 	id     uint16
 	hash   func() hash.Hash
-	keyLen int // octets
+	keyLen int // bytes
 }
 
 var tlsSuites = []tlsSuite{

@@ -91,19 +91,19 @@ CLIENT_TRAFFIC_SECRET_0 09b861b776ceac5c39f4ee4035647d0b9fda9f6972c5ae02049aabe4
 
 // A tlsWord is what one side sent at once.
 type tlsWord struct {
-	from   int
-	octets []byte
+	from int
+	data []byte
 }
 
 func parseWords(t testing.TB, text string) (words []tlsWord) {
 	t.Helper()
 	for line := range strings.Lines(strings.TrimSpace(text)) {
-		octets := unhex(t, line[1:])
+		data := unhex(t, line[1:])
 		if line[0] == ' ' {
 			last := &words[len(words)-1]
-			last.octets = append(last.octets, octets...)
+			last.data = append(last.data, data...)
 		} else {
-			words = append(words, tlsWord{strings.Index("><", line[:1]), octets})
+			words = append(words, tlsWord{strings.Index("><", line[:1]), data})
 		}
 	}
 	return words
@@ -127,19 +127,19 @@ type tlsListener struct {
 
 func newTLSListener(k *keyLog) *tlsListener {
 	l := &tlsListener{}
-	l.tlsConversation = newTLSConversation(k, func(from int, at time.Time, octets []byte) {
-		l.data[from] += string(octets)
-		l.log = append(l.log, fmt.Sprintf("%s %d: %d octets", sideNames[from], at.Unix(), len(octets)))
+	l.tlsConversation = newTLSConversation(k, func(from int, at time.Time, data []byte) {
+		l.data[from] += string(data)
+		l.log = append(l.log, fmt.Sprintf("%s %d: %d bytes", sideNames[from], at.Unix(), len(data)))
 	})
 	return l
 }
 
-// hear gives the words to a conversation in pieces of a size of up to size octets. The time is the
+// hear gives the words to a conversation in pieces of a size of up to size bytes. The time is the
 // number of the word.
 func (l *tlsListener) hear(words []tlsWord, size int) *tlsListener {
 	random := rand.New(rand.NewPCG(1, uint64(size)))
 	for i, w := range words {
-		for rest := bytes.Clone(w.octets); len(rest) > 0; {
+		for rest := bytes.Clone(w.data); len(rest) > 0; {
 			n := min(len(rest), 1+random.IntN(size))
 			l.add(w.from, time.Unix(int64(i), 0), rest[:n])
 			clear(rest[:n]) // they are good for the call only
@@ -333,10 +333,10 @@ func TestTLSOfGo(t *testing.T) {
 				t.Errorf("%s: got  %.400s\nwant %.400s", tt.name, got, tt.want)
 			}
 		}
-		switch retries := bytes.Count(words[1].octets, retryRandom[:]) > 0; {
+		switch retries := bytes.Count(words[1].data, retryRandom[:]) > 0; {
 		case retries != (tt.name == "HelloRetryRequest"):
 			t.Errorf("%s: a HelloRetryRequest is %v", tt.name, retries)
-		case tt.name == "resumed" && bytes.Contains(words[0].octets, []byte{0, 41}) == false:
+		case tt.name == "resumed" && bytes.Contains(words[0].data, []byte{0, 41}) == false:
 			t.Errorf("%s: it is not", tt.name)
 		}
 	}
@@ -390,7 +390,7 @@ func clearRecord(typ byte, content []byte) []byte {
 	return append(binary.BigEndian.AppendUint16([]byte{typ, 3, 3}, uint16(len(content))), content...)
 }
 
-// prefixed puts the length of content in front of it, in size octets.
+// prefixed puts the length of content in front of it, in size bytes.
 func prefixed(size int, content ...byte) []byte {
 	n := binary.BigEndian.AppendUint32(nil, uint32(len(content)))
 	return append(n[4-size:], content...)
@@ -474,8 +474,8 @@ func TestTLSAllocations(t *testing.T) {
 	const runs = 100
 	m := makeTLS()
 	l := m.greeted(t)
-	octets := 0
-	l.onData = func(_ int, _ time.Time, data []byte) { octets += len(data) }
+	total := 0
+	l.onData = func(_ int, _ time.Time, data []byte) { total += len(data) }
 	var records [][]byte
 	for range runs + 2 {
 		records = append(records, m.traffic[0].data("0123456789"))
@@ -485,20 +485,20 @@ func TestTLSAllocations(t *testing.T) {
 		records = records[1:]
 	}
 	next()
-	if n := testing.AllocsPerRun(runs, next); n > 0 || octets != 10*(runs+2) {
-		t.Errorf("%v allocations a record, %d octets", n, octets)
+	if n := testing.AllocsPerRun(runs, next); n > 0 || total != 10*(runs+2) {
+		t.Errorf("%v allocations a record, %d total", n, total)
 	}
 }
 
-// TestTLSGaps loses octets, and goes on with the next record that opens.
+// TestTLSGaps loses bytes, and goes on with the next record that opens.
 func TestTLSGaps(t *testing.T) {
 	t.Parallel()
-	const lost = `problem "octets are missing, and what the client sends behind them does not open" `
+	const lost = `problem "bytes are missing, and what the client sends behind them does not open" `
 	long := strings.Repeat("x", 1000)
 	for _, tt := range []struct {
 		name    string
 		records func(m *madeTLS) [][]byte
-		cut     int // the octets that are heard before the gap, then how long it is
+		cut     int // the bytes that are heard before the gap, then how long it is
 		missing int
 		want    string
 	}{
@@ -514,7 +514,7 @@ func TestTLSGaps(t *testing.T) {
 		{"in a header", func(m *madeTLS) [][]byte {
 			return [][]byte{m.traffic[0].data("one"), m.traffic[0].data("two"), m.traffic[0].data("three")}
 		}, 26, 3, "onethree"},
-		{"the last octet of a record", func(m *madeTLS) [][]byte {
+		{"the last byte of a record", func(m *madeTLS) [][]byte {
 			return [][]byte{m.traffic[0].data("one"), m.traffic[0].seal(recordData, "", 0), m.traffic[0].data("three")}
 		}, 46, 1, "onethree"},
 		{"nothing", func(m *madeTLS) [][]byte { return [][]byte{m.traffic[0].data("one"), m.traffic[0].data("two")} }, 25, 0, "onetwo"},
@@ -580,7 +580,7 @@ func TestTLSTooFarAhead(t *testing.T) {
 	}
 }
 
-// TestTLSGapInHandshake loses octets of the certificate, which do no harm, and of the hellos, without
+// TestTLSGapInHandshake loses bytes of the certificate, which do no harm, and of the hellos, without
 // which there is nothing to be read.
 func TestTLSGapInHandshake(t *testing.T) {
 	t.Parallel()
@@ -589,11 +589,11 @@ func TestTLSGapInHandshake(t *testing.T) {
 		l := newTLSListener(keyLogOf(t, keys))
 		for _, w := range words {
 			if w.from == side && missing > 0 {
-				l.add(w.from, time.Time{}, w.octets[:from])
+				l.add(w.from, time.Time{}, w.data[:from])
 				l.gap(w.from, missing)
-				w.octets, missing = w.octets[from+missing:], 0
+				w.data, missing = w.data[from+missing:], 0
 			}
-			l.add(w.from, time.Time{}, w.octets)
+			l.add(w.from, time.Time{}, w.data)
 		}
 		return l
 	}
@@ -605,8 +605,8 @@ func TestTLSGapInHandshake(t *testing.T) {
 	}{
 		{keysOfOpenSSL, 1, 140, 300, `problem "" early false ` + data},
 		{keysOfOpenSSL, 1, 133, 444, `problem "" early false ` + data},
-		{keysOfOpenSSL, 0, 10, 30, `problem "octets of its handshake are missing" early false data ["" ""]`},
-		{keysOfOpenSSL, 1, 10, 30, `problem "octets of its handshake are missing" early false data ["" ""]`},
+		{keysOfOpenSSL, 0, 10, 30, `problem "bytes of its handshake are missing" early false data ["" ""]`},
+		{keysOfOpenSSL, 1, 10, 30, `problem "bytes of its handshake are missing" early false data ["" ""]`},
 		{"", 1, 140, 300, `problem "the key log has no secret for its client random 09b861b776ceac5c..." early false data ["" ""]`},
 		{"", 1, 300, 100, `problem "the key log has no secret for its client random 09b861b776ceac5c..." early false data ["" ""]`},
 	} {
@@ -616,7 +616,7 @@ func TestTLSGapInHandshake(t *testing.T) {
 	}
 	// Without a key log, what is behind a gap is of no use.
 	l := newTLSListener(nil)
-	l.add(0, time.Time{}, words[0].octets)
+	l.add(0, time.Time{}, words[0].data)
 	l.gap(0, 10)
 	l.add(0, time.Time{}, clearRecord(recordAlert, []byte{2, 40}))
 	if l.problem != "there is no key log to read it with" || l.serverName != "x" || l.alert != "" {
@@ -708,7 +708,7 @@ func TestTLSHellos(t *testing.T) {
 	const noHello = `name "" cipher "" alert "" problem "the hello of its client cannot be read"` + none
 	const noAnswer = `name "" cipher "" alert "" problem "the hello of its server cannot be read"` + none
 	short := clientHelloOf(random)
-	short[3]-- // one octet less than the extensions need
+	short[3]-- // one byte less than the extensions need
 	for _, tt := range []struct {
 		name  string
 		words []tlsWord
@@ -736,9 +736,9 @@ func TestTLSHellos(t *testing.T) {
 		{"an answer that is cut", []tlsWord{hello(), {1, clearRecord(recordHandshake, []byte{2, 0, 0, 2, 3, 3})}}, noAnswer},
 		{"a version that is cut", []tlsWord{hello(), answer(0x1301, 0, 43, 0, 1, 3)}, noAnswer},
 		{"a message that is too long", []tlsWord{{0, clearRecord(recordHandshake, []byte{1, 1, 0, 0})}},
-			`name "" cipher "" alert "" problem "the client sends a handshake message of 65540 octets"` + none},
-		{"the server's hello from the client", []tlsWord{{0, answer(0x1301).octets}}, `name "" cipher "" alert "" problem ""` + none},
-		{"the client's hello from the server", []tlsWord{{1, hello(name(0, "x")...).octets}}, `name "" cipher "" alert "" problem ""` + none},
+			`name "" cipher "" alert "" problem "the client sends a handshake message of 65540 bytes"` + none},
+		{"the server's hello from the client", []tlsWord{{0, answer(0x1301).data}}, `name "" cipher "" alert "" problem ""` + none},
+		{"the client's hello from the server", []tlsWord{{1, hello(name(0, "x")...).data}}, `name "" cipher "" alert "" problem ""` + none},
 		{"the middle of a conversation", []tlsWord{{1, clearRecord(recordData, make([]byte, 40))}},
 			`name "" cipher "" alert "" problem "its handshake is not in the capture"` + none},
 		{"one side alone", []tlsWord{hello(), {0, clearRecord(recordData, make([]byte, 40))}},
@@ -759,7 +759,7 @@ func TestTLSHellos(t *testing.T) {
 				t.Errorf("%s: got %s\nwant %s", tt.name, got, tt.want)
 			}
 			if l.answered && l.directions[1].hello != nil {
-				t.Errorf("%s: %d octets are kept for nothing", tt.name, len(l.directions[1].hello))
+				t.Errorf("%s: %d bytes are kept for nothing", tt.name, len(l.directions[1].hello))
 			}
 		}
 	}
@@ -800,9 +800,9 @@ func TestKeyLogGrows(t *testing.T) {
 	write(lines[1][100:] + strings.Join(lines[2:], ""))
 	l.add(1, time.Time{}, nil)
 	if info, err := os.Stat(file); err != nil || info.Size() != k.size {
-		t.Errorf("%d octets were read: %v, %v", k.size, info.Size(), err)
+		t.Errorf("%d bytes were read: %v, %v", k.size, info.Size(), err)
 	}
-	want := []string{"client 3: 2 octets", "server 4: 2 octets", "client 6: 2 octets", "server 8: 2 octets", "client 10: 2 octets"}
+	want := []string{"client 3: 2 bytes", "server 4: 2 bytes", "client 6: 2 bytes", "server 8: 2 bytes", "client 10: 2 bytes"}
 	if !slices.Equal(l.log, want) || l.problem != "" || l.held != 0 || l.waiting != nil {
 		t.Error(l.log, l.facts())
 	}
@@ -875,7 +875,7 @@ func TestKeyLogFiles(t *testing.T) {
 		{"longer", "line 1 of the key log FILE has a client random that is not 64 hexadecimal digits"},
 		{"secret", "line 1 of the key log FILE has a secret that is not 64 or 96 hexadecimal digits"},
 		{"no hex", "line 1 of the key log FILE has a secret that is not 64 or 96 hexadecimal digits"},
-		{"line", "line 2 of the key log FILE is over 4096 octets"},
+		{"line", "line 2 of the key log FILE is over 4096 bytes"},
 		{"missing", "read the key log: open FILE: " + os.ErrNotExist.Error()},
 		{"", "read the key log: read FILE: is a directory"},
 	} {
@@ -898,7 +898,7 @@ func TestKeyLogFiles(t *testing.T) {
 	if _, err := loadKeyLog("-", strings.NewReader("x\n")); err == nil || !strings.HasPrefix(err.Error(), "line 1 of the key log standard input is not") {
 		t.Error(err)
 	}
-	if _, err := loadKeyLog("-", &endless{}); err == nil || err.Error() != "the key log standard input is over 67108864 octets" {
+	if _, err := loadKeyLog("-", &endless{}); err == nil || err.Error() != "the key log standard input is over 67108864 bytes" {
 		t.Error(err)
 	}
 }
@@ -918,7 +918,7 @@ func FuzzTLSConversation(f *testing.F) {
 	script := func(words []tlsWord) (all []byte) {
 		for _, w := range words {
 			all = append(all, byte(w.from))
-			all = append(binary.BigEndian.AppendUint16(all, uint16(len(w.octets))), w.octets...)
+			all = append(binary.BigEndian.AppendUint16(all, uint16(len(w.data))), w.data...)
 		}
 		return all
 	}
@@ -934,7 +934,7 @@ func FuzzTLSConversation(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
 		all, said := len(in), 0
-		l := newTLSConversation(keys, func(_ int, _ time.Time, octets []byte) { said += len(octets) })
+		l := newTLSConversation(keys, func(_ int, _ time.Time, data []byte) { said += len(data) })
 		for len(in) >= 3 {
 			from, n := int(in[0]&1), int(binary.BigEndian.Uint16(in[1:]))
 			gap := in[0]&2 != 0
@@ -947,15 +947,15 @@ func FuzzTLSConversation(f *testing.F) {
 			in = in[n:]
 			for _, s := range l.directions {
 				if len(s.held) > maxRecord || len(s.hello) > maxUnread+maxRecord || s.attempts > maxAttempts || s.early > maxUnread {
-					t.Fatalf("%d and %d octets are held, %d trials", len(s.held), len(s.hello), s.attempts)
+					t.Fatalf("%d and %d bytes are held, %d trials", len(s.held), len(s.hello), s.attempts)
 				}
 			}
 			if l.held > maxUnread || l.unreadable && l.held > 0 {
-				t.Fatalf("%d octets wait", l.held)
+				t.Fatalf("%d bytes wait", l.held)
 			}
 		}
 		if said > all {
-			t.Fatalf("%d octets were said, %d heard", said, all)
+			t.Fatalf("%d bytes were said, %d heard", said, all)
 		}
 	})
 }

@@ -43,11 +43,11 @@ func (t *dumper) close() error {
 	return failf(classUsage, "write the packets: %w", cause(t.err))
 }
 
-// fixedOctets are what every body begins with before any text can: a CONTINUE has the fewest.
+// fixedBytes are what every body begins with before any text can: a CONTINUE has the fewest.
 const fixedBytes = 5
 
 // packet shows one packet whose body is in clear: the header, the decoded fields, then a hex dump in
-// which the octets of secret fields are blanked, and those of secrets that stand elsewhere. Where a
+// which the bytes of secret fields are blanked, and those of secrets that stand elsewhere. Where a
 // client's body is not what its header says, nobody knows where in it a password stands: then all
 // that can be text is blanked. m is the message, or nil for none.
 func (t *dumper) packet(what string, peer fmt.Stringer, h *header, body []byte, m message, secrets ...string) {
@@ -80,14 +80,14 @@ func (t *dumper) fields(b *strings.Builder, hidden []bool, body []byte, m messag
 		shown := fmt.Sprint(value)
 		if text, ok := value.(string); ok {
 			end := len(body) - len(c.buf)
-			octets := hidden[end-f.length : end]
+			data := hidden[end-f.length : end]
 			if f.secret && f.length > 0 && !t.showSecrets {
 				shown = fmt.Sprintf("[redacted %d bytes]", f.length)
-				for i := range octets {
-					octets[i] = true
+				for i := range data {
+					data[i] = true
 				}
 			} else {
-				markSecrets(octets, text, secrets)
+				markSecrets(data, text, secrets)
 				shown = escape(redact(text, secrets))
 			}
 		}
@@ -100,10 +100,10 @@ func (t *dumper) fields(b *strings.Builder, hidden []bool, body []byte, m messag
 	return c.err == nil
 }
 
-// hexDumpLine writes up to 16 octets: their offset, their values, and what is printable.
-func hexDumpLine(b *strings.Builder, offset int, octets []byte, hidden []bool) {
+// hexDumpLine writes up to 16 bytes: their offset, their values, and what is printable.
+func hexDumpLine(b *strings.Builder, offset int, data []byte, hidden []bool) {
 	var values, text strings.Builder
-	for i, c := range octets {
+	for i, c := range data {
 		if i == 8 {
 			values.WriteByte(' ')
 		}

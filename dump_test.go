@@ -17,10 +17,10 @@ import (
 func traced(t *testing.T, h header, body string, m message, showSecrets bool) string {
 	t.Helper()
 	var out strings.Builder
-	octets := unhex(t, body)
-	h.length = uint32(len(octets))
+	data := unhex(t, body)
+	h.length = uint32(len(data))
 	tracer := &dumper{out: &out, showSecrets: showSecrets}
-	tracer.packet("sent to", newServer("192.0.2.1", 49), &h, octets, m)
+	tracer.packet("sent to", newServer("192.0.2.1", 49), &h, data, m)
 	return out.String()
 }
 
@@ -139,7 +139,7 @@ func TestTrace(t *testing.T) {
 	}
 }
 
-// Wherever a secret stands and however long it is, no octet of it gets out. Z occurs nowhere else.
+// Wherever a secret stands and however long it is, no byte of it gets out. Z occurs nowhere else.
 func TestTraceHidesSecrets(t *testing.T) {
 	t.Parallel()
 	h := header{version: minorOne, typ: typeAuthen, seqNo: 1}
@@ -158,22 +158,22 @@ func TestTraceHidesSecrets(t *testing.T) {
 			var hidden, shown strings.Builder
 			(&dumper{out: &hidden}).packet("sent to", newServer("tac1", 49), &h, body, fresh(m))
 			if strings.Contains(hidden.String(), "Z") || strings.Contains(hidden.String(), " 5a") {
-				t.Errorf("%T, %d octets: got\n%swant no Z and no 5a", m, n, hidden.String())
+				t.Errorf("%T, %d bytes: got\n%swant no Z and no 5a", m, n, hidden.String())
 			}
 			if got := strings.Count(hidden.String(), "**"); n > 0 && got < n {
-				t.Errorf("%T, %d octets: got %d stars, want one for each", m, n, got)
+				t.Errorf("%T, %d bytes: got %d stars, want one for each", m, n, got)
 			}
 			// Where the lengths do not fit, nobody can say where the secret ends.
 			for _, malformed := range [][]byte{body[:len(body)-1], append(bytes.Clone(body), 'Z')} {
 				hidden.Reset()
 				(&dumper{out: &hidden}).packet("sent to", newServer("tac1", 49), &h, malformed, fresh(m))
 				if strings.Contains(hidden.String(), "Z") || strings.Contains(hidden.String(), " 5a") || !strings.Contains(hidden.String(), "malformed: ") {
-					t.Errorf("%T, %d octets, malformed: got\n%swant no Z and no 5a", m, n, hidden.String())
+					t.Errorf("%T, %d bytes, malformed: got\n%swant no Z and no 5a", m, n, hidden.String())
 				}
 			}
 			(&dumper{out: &shown, showSecrets: true}).packet("sent to", newServer("tac1", 49), &h, body, fresh(m))
 			if got := strings.Count(shown.String(), " 5a"); got != n {
-				t.Errorf("%T, %d octets, shown: got %d of them, want all", m, n, got)
+				t.Errorf("%T, %d bytes, shown: got %d of them, want all", m, n, got)
 			}
 		}
 	}
@@ -199,7 +199,7 @@ func TestTraceHidesMisplacedSecrets(t *testing.T) {
 					var out strings.Builder
 					(&dumper{out: &out}).packet("received from", newServer("tac1", 49), &header{seqNo: 3}, body, other)
 					if shown := out.String(); strings.Contains(shown, "Z") || strings.Contains(shown, " 5a") {
-						t.Errorf("%T as %T, %d octets: got\n%s", m, other, n, shown)
+						t.Errorf("%T as %T, %d bytes: got\n%s", m, other, n, shown)
 					}
 				}
 			}

@@ -32,8 +32,8 @@ const (
 	shutdownTimeout  = 4 * time.Second        // for the replies under way
 	linesTimeout     = 500 * time.Millisecond // for the last lines
 	noticeTimeout    = 200 * time.Millisecond // for saying that nobody reads them
-	maxGathered      = 16 << 10               // octets of packets that are written together
-	keptBody         = 16 << 10               // octets of memory that a connection keeps for the next packet
+	maxGathered      = 16 << 10               // bytes of packets that are written together
+	keptBody         = 16 << 10               // bytes of memory that a connection keeps for the next packet
 )
 
 func newListener() *listener {

@@ -68,11 +68,11 @@ func (c *inboundConn) receive(dst []byte) (h header, packets []byte, ok bool) {
 	}
 	h = parseHeader(head)
 	if h.version.major() != majorVersion {
-		c.log.note(c.addr, fmt.Sprintf("not TACACS+: the first octet is 0x%02x", head[0]))
+		c.log.note(c.addr, fmt.Sprintf("not TACACS+: the first byte is 0x%02x", head[0]))
 		return h, dst, false
 	}
 	if h.length > maxBody {
-		c.log.note(c.addr, fmt.Sprintf("a body of %d octets, the limit is %d", h.length, maxBody))
+		c.log.note(c.addr, fmt.Sprintf("a body of %d bytes, the limit is %d", h.length, maxBody))
 		return h, dst, false
 	}
 	if packets, _, err = appendNext(dst, c.in, &h); err != nil {

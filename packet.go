@@ -17,7 +17,7 @@ type header struct {
 	seqNo     uint8
 	flags     headerFlags
 	sessionID uint32
-	length    uint32 // of the body, octets
+	length    uint32 // of the body, bytes
 }
 
 func (h *header) layout(c *codec) {
@@ -77,8 +77,8 @@ var headerFlagNames = names{0: "UNENCRYPTED", 2: "SINGLE_CONNECT"}
 
 func (f headerFlags) String() string { return headerFlagNames.bits(uint8(f)) }
 
-// readHeader reads the 12 octets of a header with full reads. Where the stream ends early, the
-// octets that did come are in got, for the diagnosis.
+// readHeader reads the 12 bytes of a header with full reads. Where the stream ends early, the
+// bytes that did come are in got, for the diagnosis.
 func readHeader(r io.Reader) (h header, got []byte, err error) {
 	got = make([]byte, headerLen)
 	n, err := io.ReadFull(r, got)
@@ -88,7 +88,7 @@ func readHeader(r io.Reader) (h header, got []byte, err error) {
 	return h, got[:n], err
 }
 
-// parseHeader decodes the 12 octets of a header. It knows the layout too, since every packet passes here.
+// parseHeader decodes the 12 bytes of a header. It knows the layout too, since every packet passes here.
 func parseHeader(b []byte) header {
 	return header{version(b[0]), packetType(b[1]), b[2], headerFlags(b[3]), binary.BigEndian.Uint32(b[4:]), binary.BigEndian.Uint32(b[8:])}
 }
@@ -105,7 +105,7 @@ func readBody(r io.Reader, h header) ([]byte, error) {
 }
 
 var (
-	errBodyTooLong = errors.New("the body is over 65535 octets")
+	errBodyTooLong = errors.New("the body is over 65535 bytes")
 	// errBodyLength says that the component lengths do not add up to the body's length: the
 	// sign of a wrong key (section 4.5).
 	errBodyLength = errors.New("the component lengths do not add up to the body's length")
@@ -122,14 +122,14 @@ func (c *codec) appendPacket(dst []byte, h *header, m message) ([]byte, error) {
 	}
 	n := len(c.buf) - start - headerLen
 	if n > maxBody {
-		return dst, fmt.Errorf("the body would be %d octets, the limit is %d", n, maxBody)
+		return dst, fmt.Errorf("the body would be %d bytes, the limit is %d", n, maxBody)
 	}
 	h.length = uint32(n)
 	h.layout(&codec{buf: c.buf[:start]})
 	return c.buf, nil
 }
 
-// decode reads the message m out of b, all of it: one octet more or less is errBodyLength.
+// decode reads the message m out of b, all of it: one byte more or less is errBodyLength.
 func (c *codec) decode(b []byte, m message) error {
 	*c = codec{fields: c.fields[:0], reading: true, buf: b}
 	c.message(m)
@@ -148,8 +148,8 @@ type message interface {
 	layout(c *codec)
 }
 
-// A codec moves the fields of one message between a struct and its octets. All bodies have one
-// shape: octets and lengths first, then the variable fields in the order of their lengths.
+// A codec moves the fields of one message between a struct and its bytes. All bodies have one
+// shape: bytes and lengths first, then the variable fields in the order of their lengths.
 type codec struct {
 	reading bool
 	buf     []byte  // what is left to read, or what was written
@@ -159,7 +159,7 @@ type codec struct {
 	visit func(f field, value any)
 }
 
-// A field is one variable field, or one octet of the fixed part.
+// A field is one variable field, or one byte of the fixed part.
 type field struct {
 	name   string
 	value  *string
@@ -200,7 +200,7 @@ func (c *codec) message(m message) {
 	}
 }
 
-// number moves an unsigned number of size octets, in network order.
+// number moves an unsigned number of size bytes, in network order.
 func (c *codec) number(v uint32, size int) uint32 {
 	if c.err != nil {
 		return v
@@ -223,7 +223,7 @@ func (c *codec) number(v uint32, size int) uint32 {
 	return v
 }
 
-// octet moves one octet of a type of its own.
+// byte moves one byte of a type of its own.
 func uint8Field[T ~uint8](c *codec, name string, v *T) {
 	*v = T(c.number(uint32(*v), 1))
 	if c.visit != nil && c.err == nil {
@@ -233,7 +233,7 @@ func uint8Field[T ~uint8](c *codec, name string, v *T) {
 
 func (c *codec) uint32(v *uint32) { *v = c.number(*v, 4) }
 
-// length moves the length of a variable field, in size octets, and queues the field.
+// length moves the length of a variable field, in size bytes, and queues the field.
 func (c *codec) length(name string, size int, value *string) {
 	c.addField(field{name: name, value: value}, size)
 }
@@ -247,7 +247,7 @@ func (c *codec) addField(f field, size int) {
 	if !c.reading {
 		f.length = len(*f.value)
 		if limit := 1<<(8*size) - 1; f.length > limit && c.err == nil {
-			c.err = fmt.Errorf("%s is %d octets, the limit is %d", f.name, f.length, limit)
+			c.err = fmt.Errorf("%s is %d bytes, the limit is %d", f.name, f.length, limit)
 		}
 	}
 	f.length = int(c.number(uint32(f.length), size))
@@ -328,7 +328,7 @@ func (n names) bits(v uint8) string {
 	return strings.Join(set, "|")
 }
 
-// Octets of the header (RFC 8907 section 4.1), for the faults that change one.
+// Bytes of the header (RFC 8907 section 4.1), for the faults that change one.
 const (
 	atVersion = 0
 	atType    = 1
@@ -338,7 +338,7 @@ const (
 	atLength  = 8
 )
 
-// flushAt octets are not held back, even while there is more to read: the server can work on
+// flushAt bytes are not held back, even while there is more to read: the server can work on
 // them meanwhile.
 const flushAt = 1024
 
@@ -352,7 +352,7 @@ func wholePacket(in *bufio.Reader) bool {
 	return h.length > maxBody || in.Buffered() >= headerLen+int(h.length)
 }
 
-// appendNext appends the next packet of in to dst, of which h is the header. n is how many octets came.
+// appendNext appends the next packet of in to dst, of which h is the header. n is how many bytes came.
 func appendNext(dst []byte, in *bufio.Reader, h *header) (packets []byte, n int, err error) {
 	size := headerLen + int(h.length)
 	packets = slices.Grow(dst, size)[:len(dst)+size]

@@ -13,7 +13,7 @@ import (
 	"testing/iotest"
 )
 
-// wireTable is every message of RFC 8907 as a literal and as octets. The octets are written down
+// wireTable is every message of RFC 8907 as a literal and as bytes. The bytes are written down
 // by hand from the RFC's packet layouts, since a codec cannot prove itself: a mistake that it
 // makes in both directions survives every round trip.
 var wireTable = []struct {
@@ -35,7 +35,7 @@ var wireTable = []struct {
 		"01 00 01 01 00 00 00 00"},
 	{"START/UTF-8 user and binary data", &authenStart{action: authenChPass, commonFields: commonFields{privLvl: 1, typ: authenMSCHAPv2, service: authenServiceEnable, user: "jürgen"}, data: "\x00\xff\x00"},
 		"02 01 06 02 07 00 00 03 6ac3bc7267656e 00ff00"},
-	{"START/255 octets each", &authenStart{action: authenLogin, commonFields: commonFields{privLvl: 2, typ: authenCHAP, service: 9, user: strings.Repeat("a", 255), port: strings.Repeat("b", 255), remAddr: strings.Repeat("c", 255)}, data: strings.Repeat("d", 255)},
+	{"START/255 bytes each", &authenStart{action: authenLogin, commonFields: commonFields{privLvl: 2, typ: authenCHAP, service: 9, user: strings.Repeat("a", 255), port: strings.Repeat("b", 255), remAddr: strings.Repeat("c", 255)}, data: strings.Repeat("d", 255)},
 		"01 02 03 09 ff ff ff ff" + strings.Repeat("61", 255) + strings.Repeat("62", 255) + strings.Repeat("63", 255) + strings.Repeat("64", 255)},
 
 	{"REPLY/GETPASS", &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "},
@@ -48,7 +48,7 @@ var wireTable = []struct {
 		"06 00 0000 0003 020306"},
 	{"REPLY/unknown status and flags", &authenReply{status: 0x99, flags: 0xfe},
 		"99 fe 0000 0000"},
-	{"REPLY/256 octets", &authenReply{status: authenError, serverMsg: strings.Repeat("x", 256), data: "y"},
+	{"REPLY/256 bytes", &authenReply{status: authenError, serverMsg: strings.Repeat("x", 256), data: "y"},
 		"07 00 0100 0001" + strings.Repeat("78", 256) + "79"},
 	{"REPLY/the longest body", &authenReply{status: authenFollow, serverMsg: strings.Repeat("z", 65529)},
 		"21 00 fff9 0000" + strings.Repeat("7a", 65529)},
@@ -61,7 +61,7 @@ var wireTable = []struct {
 		"0000 0006 01 726561736f6e"},
 	{"CONTINUE/message, data, unknown flags", &authenContinue{userMsg: "a", data: "bc", flags: 0xfe},
 		"0001 0002 fe 61 6263"},
-	{"CONTINUE/256 octets", &authenContinue{userMsg: strings.Repeat("u", 256)},
+	{"CONTINUE/256 bytes", &authenContinue{userMsg: strings.Repeat("u", 256)},
 		"0100 0000 00" + strings.Repeat("75", 256)},
 
 	{"author REQUEST/shell session", &authorRequest{method: authenMethodTACACSPlus, commonFields: commonFields{privLvl: 15, typ: authenPAP, service: authenServiceLogin, user: "alice", port: "tty0", remAddr: "::1"}, args: []string{"service=shell", "cmd="}},
@@ -70,7 +70,7 @@ var wireTable = []struct {
 		"00 00 00 00 00 00 00 00"},
 	{"author REQUEST/an empty argument", &authorRequest{method: 0x10, commonFields: commonFields{privLvl: 1, typ: authenASCII, service: 8}, args: []string{"a=", "", "b*"}},
 		"10 01 01 08 00 00 00 03 02 00 02 613d 622a"},
-	{"author REQUEST/255 octets each", &authorRequest{method: 0x20, commonFields: commonFields{typ: authenMSCHAP, user: strings.Repeat("a", 255), port: strings.Repeat("b", 255), remAddr: strings.Repeat("c", 255)}, args: []string{strings.Repeat("d", 255)}},
+	{"author REQUEST/255 bytes each", &authorRequest{method: 0x20, commonFields: commonFields{typ: authenMSCHAP, user: strings.Repeat("a", 255), port: strings.Repeat("b", 255), remAddr: strings.Repeat("c", 255)}, args: []string{strings.Repeat("d", 255)}},
 		"20 00 05 00 ff ff ff 01 ff" + strings.Repeat("61", 255) + strings.Repeat("62", 255) + strings.Repeat("63", 255) + strings.Repeat("64", 255)},
 	{"author REQUEST/255 arguments", &authorRequest{method: authenMethodTACACSPlus, args: slices.Repeat([]string{"e="}, 255)},
 		"06 00 00 00 00 00 00 ff" + strings.Repeat("02", 255) + strings.Repeat("653d", 255)},
@@ -83,7 +83,7 @@ var wireTable = []struct {
 		"02 02 0002 0003 03 04 6869 010203 613d62 632a6464"},
 	{"author RESPONSE/FOLLOW", &authorResponse{status: authorFollow, data: "192.0.2.1"},
 		"21 00 0000 0009 3139322e302e322e31"},
-	{"author RESPONSE/255 octets and 256", &authorResponse{status: authorError, serverMsg: strings.Repeat("m", 256), data: strings.Repeat("n", 255),
+	{"author RESPONSE/255 bytes and 256", &authorResponse{status: authorError, serverMsg: strings.Repeat("m", 256), data: strings.Repeat("n", 255),
 		args: []string{strings.Repeat("o", 255), ""}},
 		"11 02 0100 00ff ff 00" + strings.Repeat("6d", 256) + strings.Repeat("6e", 255) + strings.Repeat("6f", 255)},
 	{"author RESPONSE/255 arguments", &authorResponse{status: authorPassAdd, serverMsg: "m", args: slices.Repeat([]string{"e="}, 255)},
@@ -93,7 +93,7 @@ var wireTable = []struct {
 		"04 06 0f 01 03 03 07 0b 02 09 07 626f62 636f6e736f6c65 323030313a6462383a3a31 7461736b5f69643d37 69646c652a3130"},
 	{"acct REQUEST/all fields empty", &acctRequest{flags: acctStart},
 		"02 00 00 00 00 00 00 00 00"},
-	{"acct REQUEST/255 octets each", &acctRequest{flags: acctWatchdogUpdate, commonFields: commonFields{user: strings.Repeat("a", 255), port: strings.Repeat("b", 255), remAddr: strings.Repeat("c", 255)}, args: []string{"", strings.Repeat("d", 255)}},
+	{"acct REQUEST/255 bytes each", &acctRequest{flags: acctWatchdogUpdate, commonFields: commonFields{user: strings.Repeat("a", 255), port: strings.Repeat("b", 255), remAddr: strings.Repeat("c", 255)}, args: []string{"", strings.Repeat("d", 255)}},
 		"0a 00 00 00 00 ff ff ff 02 00 ff" + strings.Repeat("61", 255) + strings.Repeat("62", 255) + strings.Repeat("63", 255) + strings.Repeat("64", 255)},
 	{"acct REQUEST/255 arguments", &acctRequest{flags: acctWatchdog, args: slices.Repeat([]string{"e="}, 255)},
 		"08 00 00 00 00 00 00 00 ff" + strings.Repeat("02", 255) + strings.Repeat("653d", 255)},
@@ -104,7 +104,7 @@ var wireTable = []struct {
 		"0007 0001 02 6e6f206469736b 00"},
 	{"acct REPLY/FOLLOW", &acctReply{status: acctFollow, data: "192.0.2.1"},
 		"0000 0009 21 3139322e302e322e31"},
-	{"acct REPLY/256 octets", &acctReply{status: acctSuccess, serverMsg: strings.Repeat("m", 256), data: strings.Repeat("n", 255)},
+	{"acct REPLY/256 bytes", &acctReply{status: acctSuccess, serverMsg: strings.Repeat("m", 256), data: strings.Repeat("n", 255)},
 		"0100 00ff 01" + strings.Repeat("6d", 256) + strings.Repeat("6e", 255)},
 }
 
@@ -144,11 +144,11 @@ func TestWire(t *testing.T) {
 			}
 			for n := range wire {
 				if err := decode(wire[:n], fresh(row.message)); !errors.Is(err, errBodyLength) {
-					t.Fatalf("decode the first %d octets of %d: got %v, want %v", n, len(wire), err, errBodyLength)
+					t.Fatalf("decode the first %d bytes of %d: got %v, want %v", n, len(wire), err, errBodyLength)
 				}
 			}
 			if err := decode(append(wire, 0), fresh(row.message)); !errors.Is(err, errBodyLength) {
-				t.Errorf("decode one octet more: got %v, want %v", err, errBodyLength)
+				t.Errorf("decode one byte more: got %v, want %v", err, errBodyLength)
 			}
 		})
 	}
@@ -185,7 +185,7 @@ func TestCodecAgain(t *testing.T) {
 			t.Fatalf("%s: got %x, %v, want %s", row.name, packet, err, row.wire)
 		}
 		if err := c.decode(packet[headerLen:][:3], fresh(row.message)); err == nil {
-			t.Errorf("%s, the first 3 octets: got no error", row.name)
+			t.Errorf("%s, the first 3 bytes: got no error", row.name)
 		}
 		m := fresh(row.message)
 		if err := c.decode(packet[headerLen:], m); err != nil {
@@ -193,7 +193,7 @@ func TestCodecAgain(t *testing.T) {
 		}
 		decoded = append(decoded, m)
 		if _, err := c.appendPacket(buffer, &h, &authenStart{commonFields: commonFields{user: "user", port: strings.Repeat("x", 256)}}); err == nil {
-			t.Error("a field of 256 octets: got no error")
+			t.Error("a field of 256 bytes: got no error")
 		}
 	}
 	for i, row := range wireTable {
@@ -204,43 +204,43 @@ func TestCodecAgain(t *testing.T) {
 }
 
 func TestFieldLimits(t *testing.T) {
-	octets255, octets256 := strings.Repeat("x", 255), strings.Repeat("x", 256)
-	octets65536 := strings.Repeat("x", 65536)
+	bytes255, bytes256 := strings.Repeat("x", 255), strings.Repeat("x", 256)
+	bytes65536 := strings.Repeat("x", 65536)
 	args256 := slices.Repeat([]string{"a="}, 256)
 	for _, test := range []struct {
 		message message
 		want    string
 	}{
-		{&authenStart{commonFields: commonFields{user: octets256}}, "user is 256 octets, the limit is 255"},
-		{&authenStart{commonFields: commonFields{port: octets256}}, "port is 256 octets, the limit is 255"},
-		{&authenStart{commonFields: commonFields{remAddr: octets256}}, "rem_addr is 256 octets, the limit is 255"},
-		{&authenStart{data: octets256}, "data is 256 octets, the limit is 255"},
-		{&authenReply{serverMsg: octets65536}, "server_msg is 65536 octets, the limit is 65535"},
-		{&authenReply{data: octets65536}, "data is 65536 octets, the limit is 65535"},
-		{&authenContinue{userMsg: octets65536}, "user_msg is 65536 octets, the limit is 65535"},
-		{&authenContinue{data: octets65536}, "data is 65536 octets, the limit is 65535"},
-		{&authorRequest{commonFields: commonFields{user: octets256}}, "user is 256 octets, the limit is 255"},
-		{&authorRequest{commonFields: commonFields{port: octets256}}, "port is 256 octets, the limit is 255"},
-		{&authorRequest{commonFields: commonFields{remAddr: octets256}}, "rem_addr is 256 octets, the limit is 255"},
-		{&authorRequest{args: []string{"a=", octets256}}, "arg is 256 octets, the limit is 255"},
+		{&authenStart{commonFields: commonFields{user: bytes256}}, "user is 256 bytes, the limit is 255"},
+		{&authenStart{commonFields: commonFields{port: bytes256}}, "port is 256 bytes, the limit is 255"},
+		{&authenStart{commonFields: commonFields{remAddr: bytes256}}, "rem_addr is 256 bytes, the limit is 255"},
+		{&authenStart{data: bytes256}, "data is 256 bytes, the limit is 255"},
+		{&authenReply{serverMsg: bytes65536}, "server_msg is 65536 bytes, the limit is 65535"},
+		{&authenReply{data: bytes65536}, "data is 65536 bytes, the limit is 65535"},
+		{&authenContinue{userMsg: bytes65536}, "user_msg is 65536 bytes, the limit is 65535"},
+		{&authenContinue{data: bytes65536}, "data is 65536 bytes, the limit is 65535"},
+		{&authorRequest{commonFields: commonFields{user: bytes256}}, "user is 256 bytes, the limit is 255"},
+		{&authorRequest{commonFields: commonFields{port: bytes256}}, "port is 256 bytes, the limit is 255"},
+		{&authorRequest{commonFields: commonFields{remAddr: bytes256}}, "rem_addr is 256 bytes, the limit is 255"},
+		{&authorRequest{args: []string{"a=", bytes256}}, "arg is 256 bytes, the limit is 255"},
 		{&authorRequest{args: args256}, "256 arguments, the limit is 255"},
-		{&authorResponse{serverMsg: octets65536}, "server_msg is 65536 octets, the limit is 65535"},
-		{&authorResponse{data: octets65536}, "data is 65536 octets, the limit is 65535"},
-		{&authorResponse{args: []string{octets256}}, "arg is 256 octets, the limit is 255"},
+		{&authorResponse{serverMsg: bytes65536}, "server_msg is 65536 bytes, the limit is 65535"},
+		{&authorResponse{data: bytes65536}, "data is 65536 bytes, the limit is 65535"},
+		{&authorResponse{args: []string{bytes256}}, "arg is 256 bytes, the limit is 255"},
 		{&authorResponse{args: args256}, "256 arguments, the limit is 255"},
-		{&acctRequest{commonFields: commonFields{user: octets256}}, "user is 256 octets, the limit is 255"},
-		{&acctRequest{commonFields: commonFields{port: octets256}}, "port is 256 octets, the limit is 255"},
-		{&acctRequest{commonFields: commonFields{remAddr: octets256}}, "rem_addr is 256 octets, the limit is 255"},
-		{&acctRequest{args: []string{octets256}}, "arg is 256 octets, the limit is 255"},
+		{&acctRequest{commonFields: commonFields{user: bytes256}}, "user is 256 bytes, the limit is 255"},
+		{&acctRequest{commonFields: commonFields{port: bytes256}}, "port is 256 bytes, the limit is 255"},
+		{&acctRequest{commonFields: commonFields{remAddr: bytes256}}, "rem_addr is 256 bytes, the limit is 255"},
+		{&acctRequest{args: []string{bytes256}}, "arg is 256 bytes, the limit is 255"},
 		{&acctRequest{args: args256}, "256 arguments, the limit is 255"},
-		{&acctReply{serverMsg: octets65536}, "server_msg is 65536 octets, the limit is 65535"},
-		{&acctReply{data: octets65536}, "data is 65536 octets, the limit is 65535"},
+		{&acctReply{serverMsg: bytes65536}, "server_msg is 65536 bytes, the limit is 65535"},
+		{&acctReply{data: bytes65536}, "data is 65536 bytes, the limit is 65535"},
 		// The first mistake is the one that is named.
-		{&authenStart{commonFields: commonFields{user: octets256}, data: octets65536}, "user is 256 octets, the limit is 255"},
+		{&authenStart{commonFields: commonFields{user: bytes256}, data: bytes65536}, "user is 256 bytes, the limit is 255"},
 		// Every field fits, but not all of them together.
-		{&authenReply{serverMsg: octets65536[:65530]}, "the body would be 65536 octets, the limit is 65535"},
-		{&authorRequest{commonFields: commonFields{user: octets255, port: octets255, remAddr: octets255}, args: slices.Repeat([]string{octets255}, 255)},
-			"the body would be 66053 octets, the limit is 65535"},
+		{&authenReply{serverMsg: bytes65536[:65530]}, "the body would be 65536 bytes, the limit is 65535"},
+		{&authorRequest{commonFields: commonFields{user: bytes255, port: bytes255, remAddr: bytes255}, args: slices.Repeat([]string{bytes255}, 255)},
+			"the body would be 66053 bytes, the limit is 65535"},
 	} {
 		before := []byte("before")
 		got, err := appendPacket(before, new(header), test.message)
@@ -248,18 +248,18 @@ func TestFieldLimits(t *testing.T) {
 			t.Errorf("%T: got %v, want %s", test.message, err, test.want)
 		}
 		if string(got) != "before" {
-			t.Errorf("%T: got %d octets with the error, want those from before", test.message, len(got))
+			t.Errorf("%T: got %d bytes with the error, want those from before", test.message, len(got))
 		}
 	}
 }
 
-// 255 arguments of 255 octets are the most that a message can have.
+// 255 arguments of 255 bytes are the most that a message can have.
 func TestMostArguments(t *testing.T) {
 	sent := &authorResponse{status: authorPassAdd, args: slices.Repeat([]string{strings.Repeat("x", 255)}, 255)}
 	var h header
 	packet, err := appendPacket(nil, &h, sent)
 	if want := 6 + 255 + 255*255; err != nil || int(h.length) != want {
-		t.Fatalf("got a body of %d octets, %v, want %d", h.length, err, want)
+		t.Fatalf("got a body of %d bytes, %v, want %d", h.length, err, want)
 	}
 	var got authorResponse
 	if err := decode(packet[headerLen:], &got); err != nil || !reflect.DeepEqual(&got, sent) {
@@ -285,10 +285,10 @@ func TestReadHeader(t *testing.T) {
 	r := iotest.OneByteReader(bytes.NewReader(stream))
 	h, got, err := readHeader(r)
 	if err != nil || h != want || !bytes.Equal(got, stream[:headerLen]) {
-		t.Errorf("one octet per read: got %+v, %x, %v, want %+v, %x", h, got, err, want, stream[:headerLen])
+		t.Errorf("one byte per read: got %+v, %x, %v, want %+v, %x", h, got, err, want, stream[:headerLen])
 	}
 	if rest, _ := io.ReadAll(r); len(rest) != 1 {
-		t.Errorf("got %d octets behind the header, want 1", len(rest))
+		t.Errorf("got %d bytes behind the header, want 1", len(rest))
 	}
 	for n := range headerLen {
 		_, got, err := readHeader(bytes.NewReader(stream[:n]))
@@ -297,7 +297,7 @@ func TestReadHeader(t *testing.T) {
 			wantErr = io.EOF
 		}
 		if !errors.Is(err, wantErr) || !bytes.Equal(got, stream[:n]) {
-			t.Errorf("%d octets: got %x, %v, want %x, %v", n, got, err, stream[:n], wantErr)
+			t.Errorf("%d bytes: got %x, %v, want %x, %v", n, got, err, stream[:n], wantErr)
 		}
 	}
 }
@@ -319,7 +319,7 @@ func TestReadBody(t *testing.T) {
 			stream := bytes.Repeat([]byte("x"), test.have)
 			body, err := readBody(iotest.HalfReader(bytes.NewReader(stream)), header{length: uint32(test.length)})
 			if len(body) != test.want || !errors.Is(err, test.err) {
-				t.Errorf("got %d octets, %v, want %d, %v", len(body), err, test.want, test.err)
+				t.Errorf("got %d bytes, %v, want %d, %v", len(body), err, test.want, test.err)
 			}
 		})
 	}
@@ -331,7 +331,7 @@ func TestReadBodyRefusesLongBody(t *testing.T) {
 	for _, length := range []uint32{65536, 1 << 31, 1<<32 - 1} {
 		h := header{length: length}
 		if body, err := readBody(unread, h); body != nil || !errors.Is(err, errBodyTooLong) {
-			t.Errorf("length %d: got %d octets, %v, want none, %v", length, len(body), err, errBodyTooLong)
+			t.Errorf("length %d: got %d bytes, %v, want none, %v", length, len(body), err, errBodyTooLong)
 		}
 		if n := testing.AllocsPerRun(10, func() { _, _ = readBody(unread, h) }); n != 0 {
 			t.Errorf("length %d: got %v allocations, want 0", length, n)
@@ -436,8 +436,8 @@ func TestBits(t *testing.T) {
 	}
 }
 
-// FuzzDecode: what decodes encodes back to the same octets, so nothing is read twice, dropped or
-// made up. The first octet of the input chooses the message.
+// FuzzDecode: what decodes encodes back to the same bytes, so nothing is read twice, dropped or
+// made up. The first byte of the input chooses the message.
 func FuzzDecode(f *testing.F) {
 	kinds := []message{&header{}, &authenStart{}, &authenReply{}, &authenContinue{},
 		&authorRequest{}, &authorResponse{}, &acctRequest{}, &acctReply{}}
@@ -484,7 +484,7 @@ func TestWrongKeyNeverBelieved(t *testing.T) {
 	for i, kind := range []struct {
 		name   string
 		rounds int // 100,000 in all
-		// reply makes the i-th reply of a server; text is random and has at most so many octets.
+		// reply makes the i-th reply of a server; text is random and has at most so many bytes.
 		reply func(i int, text func(most int) string) message
 	}{
 		{"authentication", 40_000, func(i int, text func(int) string) message {
@@ -551,7 +551,7 @@ func TestWrongKeyNeverBelieved(t *testing.T) {
 			if believed != 0 {
 				t.Errorf("got %d replies believed with the wrong key, want 0", believed)
 			}
-			// 8 first octets of 256 are a status of authentication: so many verdicts this would be
+			// 8 first bytes of 256 are a status of authentication: so many verdicts this would be
 			// without the check.
 			if want := kind.rounds * 8 / 256; lucky < want*8/10 || lucky > want*12/10 {
 				t.Errorf("got %d wrong replies that begin like a status, want about %d: are they random?", lucky, want)

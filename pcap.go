@@ -18,10 +18,10 @@ type frame struct {
 	at   time.Time
 	link linkType // what data begins with
 	data []byte   // good until the next frame is read
-	size int      // octets it had on the wire: more than len(data) where the capture cut it
+	size int      // bytes it had on the wire: more than len(data) where the capture cut it
 }
 
-// A linkType is what the octets of a frame begin with, by its number in pcap and pcapng.
+// A linkType is what the bytes of a frame begin with, by its number in pcap and pcapng.
 type linkType uint32
 
 const (
@@ -55,17 +55,17 @@ func (l linkType) String() string {
 	return fmt.Sprintf("link type %d", uint32(l))
 }
 
-// maxFrame is the most octets of a frame: the limit of tcpdump and Wireshark.
+// maxFrame is the most bytes of a frame: the limit of tcpdump and Wireshark.
 const maxFrame = 1 << 18
 
 // A capture is a pcap or pcapng file or hexadecimal text, a file or a stream that still grows: a frame is
-// given as soon as its octets are there.
+// given as soon as its bytes are there.
 type capture struct {
 	name   string
 	in     *bufio.Reader // holds the longest frame in one piece
 	offset int64         // of the record that is being read
-	used   int64         // octets of it that were read
-	rest   int64         // octets of it that are still to be passed over: the frame that was given
+	used   int64         // bytes of it that were read
+	rest   int64         // bytes of it that are still to be passed over: the frame that was given
 	read   func(f *frame) error
 	err    error // which ended it
 
@@ -83,7 +83,7 @@ type captureInterface struct {
 	offset    int64  // seconds to add to them
 }
 
-// The first octets of the formats, as a big-endian reader sees them.
+// The first bytes of the formats, as a big-endian reader sees them.
 const (
 	magicMicro        = 0xa1b2c3d4
 	magicNano         = 0xa1b23c4d
@@ -93,8 +93,8 @@ const (
 	magicGzip         = 0x1f8b
 )
 
-// newCapture tells from the first octets what the input is. The name is for errors, which are of the class
-// usage. It waits for the first octets, and for the whole header of a pcap file.
+// newCapture tells from the first bytes what the input is. The name is for errors, which are of the class
+// usage. It waits for the first bytes, and for the whole header of a pcap file.
 func newCapture(r io.Reader, name string) (*capture, error) {
 	c := &capture{name: name, in: bufio.NewReaderSize(r, maxFrame+1<<12)}
 	first, err := c.in.Peek(4)
@@ -119,7 +119,7 @@ func newCapture(r io.Reader, name string) (*capture, error) {
 		err = c.noCapture()
 	default:
 		c.read = c.hexFrame
-		err = nil // fewer than four octets
+		err = nil // fewer than four bytes
 	}
 	if err != nil {
 		return nil, err
@@ -162,7 +162,7 @@ func (c *capture) begin() error {
 	return err
 }
 
-// peek gives the next n octets without going past them: good until the next call. Where there are none at
+// peek gives the next n bytes without going past them: good until the next call. Where there are none at
 // all at the beginning of a record it is io.EOF.
 func (c *capture) peek(n int) ([]byte, error) {
 	b, err := c.in.Peek(n)
@@ -174,7 +174,7 @@ func (c *capture) peek(n int) ([]byte, error) {
 	return b, err
 }
 
-// skip goes past n octets, which need not fit into memory.
+// skip goes past n bytes, which need not fit into memory.
 func (c *capture) skip(n int64) error {
 	done, err := c.in.Discard(int(n))
 	c.used += int64(done)
@@ -227,10 +227,10 @@ func (c *capture) pcapFrame(f *frame) error {
 	return c.packet(f, i, at, 16, length, c.order.Uint32(h[12:]))
 }
 
-// packet makes a frame of length octets that follow the n octets of the record's header.
+// packet makes a frame of length bytes that follow the n bytes of the record's header.
 func (c *capture) packet(f *frame, i *captureInterface, at time.Time, n int, length, size uint32) error {
 	if length > maxFrame {
-		return c.fail("a packet of %d octets, the limit is %d", length, maxFrame)
+		return c.fail("a packet of %d bytes, the limit is %d", length, maxFrame)
 	}
 	b, err := c.peek(n + int(length))
 	if err != nil {

@@ -10,20 +10,20 @@ import (
 	"time"
 )
 
-// A hexText is what is known of hexadecimal text so far. Lines of octets that belong together are one dump:
+// A hexText is what is known of hexadecimal text so far. Lines of bytes that belong together are one dump:
 // one packet, with IP around it or not, or several of TACACS+ one after the other. A dump ends where its
-// offsets begin anew, and at any line that has no octets.
+// offsets begin anew, and at any line that has no bytes.
 type hexText struct {
-	octets, spare []byte    // that were gathered, and memory for the next
-	row           []byte    // octets of one line
-	at            time.Time // that the text above the dump says
-	count         int       // octets of the dump, with those that were given
-	offsets       bool      // its lines have offsets
-	whole         bool      // its packet was given: what follows is padding
-	last          int       // octets of its last line
-	words         bool      // it is of -d, which has the header in words: the octets are the body
-	repeated      bool      // a line "*": as before, up to the next offset
-	known         bool      // some dump was a packet
+	data, spare []byte    // that were gathered, and memory for the next
+	row         []byte    // bytes of one line
+	at          time.Time // that the text above the dump says
+	count       int       // bytes of the dump, with those that were given
+	offsets     bool      // its lines have offsets
+	whole       bool      // its packet was given: what follows is padding
+	last        int       // bytes of its last line
+	words       bool      // it is of -d, which has the header in words: the bytes are the body
+	repeated    bool      // a line "*": as before, up to the next offset
+	known       bool      // some dump was a packet
 }
 
 // hexFrame reads lines up to and with one that completes a packet.
@@ -35,7 +35,7 @@ func (c *capture) hexFrame(f *frame) error {
 		c.used = int64(len(line))
 		switch {
 		case err == bufio.ErrBufferFull:
-			return c.fail("a line of more than %d octets", len(line))
+			return c.fail("a line of more than %d bytes", len(line))
 		case err != nil && err != io.EOF:
 			return c.fail("%w", err)
 		case err == io.EOF && len(line) == 0:
@@ -57,39 +57,39 @@ func (c *capture) hexFrame(f *frame) error {
 // complete gives the packet that was gathered, if it is all there.
 func (t *hexText) complete(f *frame) bool {
 	link, size := t.kind()
-	if size == 0 || size > len(t.octets) {
-		return len(t.octets) > maxFrame && t.end(f)
+	if size == 0 || size > len(t.data) {
+		return len(t.data) > maxFrame && t.end(f)
 	}
 	t.give(f, link, size)
 	if link != linkNone {
-		t.whole, t.octets = true, t.octets[:0]
+		t.whole, t.data = true, t.data[:0]
 	}
 	return true
 }
 
 // end gives what was gathered, all there or not, and is false where there is nothing.
 func (t *hexText) end(f *frame) bool {
-	something := len(t.octets) > 0
+	something := len(t.data) > 0
 	if something {
 		link, size := t.kind()
-		t.give(f, link, len(t.octets))
+		t.give(f, link, len(t.data))
 		f.size = max(size, len(f.data))
 	}
-	*t = hexText{octets: t.octets[:0], spare: t.spare, row: t.row, at: t.at, known: t.known}
+	*t = hexText{data: t.data[:0], spare: t.spare, row: t.row, at: t.at, known: t.known}
 	return something
 }
 
-// give makes a frame of the first octets. What is behind them moves, so that they stay as they are.
+// give makes a frame of the first bytes. What is behind them moves, so that they stay as they are.
 func (t *hexText) give(f *frame, link linkType, size int) {
-	*f = frame{at: t.at, link: link, data: t.octets[:size], size: size}
-	t.octets, t.spare = append(t.spare[:0], t.octets[size:]...), t.octets
+	*f = frame{at: t.at, link: link, data: t.data[:size], size: size}
+	t.data, t.spare = append(t.spare[:0], t.data[size:]...), t.data
 	t.known = t.known || link != linkUnknown
 	t.words = false
 }
 
-// kind is what the gathered octets begin with, and how many the packet has; 0 where that is not clear.
+// kind is what the gathered bytes begin with, and how many the packet has; 0 where that is not clear.
 func (t *hexText) kind() (linkType, int) {
-	b := t.octets
+	b := t.data
 	if len(b) >= headerLen {
 		h := parseHeader(b)
 		fits := h.version.major() == majorVersion && packetTypeNames.has(uint8(h.typ)) && h.seqNo > 0
@@ -130,7 +130,7 @@ func (t *hexText) line(line []byte, f *frame) (given bool) {
 	offset, ok := t.parse(line)
 	switch {
 	case !ok && t.words && bytes.HasPrefix(line, []byte("  ")):
-		return false // a field, above the octets
+		return false // a field, above the bytes
 	case !ok:
 		given = t.end(f)
 		t.heading(strings.Fields(string(line)))
@@ -143,24 +143,24 @@ func (t *hexText) line(line []byte, f *frame) (given bool) {
 	t.offsets, t.repeated = offset >= 0, false
 	t.count, t.last = t.count+len(t.row), len(t.row)
 	if !t.whole {
-		t.octets = append(t.octets, t.row...)
+		t.data = append(t.data, t.row...)
 	}
 	return given
 }
 
 // follow puts what was gathered right by the offset of the next line: a "*" stands for lines like the one
-// before, and words behind the octets may have looked like more of them. Any other offset begins a dump.
+// before, and words behind the bytes may have looked like more of them. Any other offset begins a dump.
 func (t *hexText) follow(offset int, f *frame) (given bool) {
-	n := len(t.octets)
+	n := len(t.data)
 	switch {
 	case offset == t.count:
 	case t.whole && offset > 0:
 	case t.repeated && offset > t.count && offset-t.count <= maxFrame && 0 < t.last && t.last <= n:
 		for ; t.count < offset; t.count++ {
-			t.octets = append(t.octets, t.octets[len(t.octets)-t.last])
+			t.data = append(t.data, t.data[len(t.data)-t.last])
 		}
 	case offset < t.count && offset > t.count-t.last && t.count-offset <= n:
-		t.octets = t.octets[:n-(t.count-offset)]
+		t.data = t.data[:n-(t.count-offset)]
 	default:
 		given = t.end(f)
 	}
@@ -168,9 +168,9 @@ func (t *hexText) follow(offset int, f *frame) (given bool) {
 	return given
 }
 
-// parse reads a line of octets into row, with the offset in front of them, or -1. It is not ok where the
+// parse reads a line of bytes into row, with the offset in front of them, or -1. It is not ok where the
 // line is none. What follows two blanks is the column of characters, unless it is the second half of 16
-// octets.
+// bytes.
 func (t *hexText) parse(line []byte) (offset int, ok bool) {
 	t.row = t.row[:0]
 	first, rest := nextWord(line)
@@ -209,8 +209,8 @@ func nextWord(line []byte) (word, rest []byte) {
 	return line, nil
 }
 
-// isOffset tells an offset without a colon from octets: it has four to eight digits, and the word behind it
-// is one octet, or there is none where a dump with offsets ends.
+// isOffset tells an offset without a colon from bytes: it has four to eight digits, and the word behind it
+// is one byte, or there is none where a dump with offsets ends.
 func (t *hexText) isOffset(word string, rest []byte) bool {
 	second, _ := nextWord(rest)
 	return len(word) >= 4 && len(word) <= 8 && (len(second) == 2 || t.offsets && len(second) == 0)
@@ -233,7 +233,7 @@ func (t *hexText) offset(word string, colon bool) int {
 	return int(at)
 }
 
-// octetWord appends the octets of a word to row: pairs of digits, or ** for one that -d blanked.
+// byteWord appends the bytes of a word to row: pairs of digits, or ** for one that -d blanked.
 func (t *hexText) byteWord(word []byte) bool {
 	if string(word) == "**" {
 		t.row = append(t.row, '*')
@@ -262,10 +262,10 @@ func (t *hexText) heading(words []string) {
 		t.at = at
 	}
 	if h, ok := headerWords(words); ok {
-		h.flags |= flagUnencrypted // the octets below are in clear
-		packet := codec{buf: t.octets[:0]}
+		h.flags |= flagUnencrypted // the bytes below are in clear
+		packet := codec{buf: t.data[:0]}
 		h.layout(&packet)
-		t.octets, t.words = packet.buf, true
+		t.data, t.words = packet.buf, true
 	}
 }
 

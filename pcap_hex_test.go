@@ -88,7 +88,7 @@ df9313
 `
 )
 
-// textFrames are the frames of text, one a line: the time, the link, the octets, what is missing.
+// textFrames are the frames of text, one a line: the time, the link, the bytes, what is missing.
 func textFrames(text string) string {
 	frames, err := framesOf(strings.NewReader(text))
 	var b strings.Builder
@@ -128,7 +128,7 @@ func TestHexText(t *testing.T) {
 		{"upper case", strings.ToUpper(textXxdPlain), both},
 		{"lines of Windows", strings.ReplaceAll(textHexdump, "\n", "\r\n"), both},
 		{"no newline at the end", strings.TrimSpace(textXxdPlain), both},
-		{"octets without offsets", "  " + hexRequest + "\n\n" + hexReply + "   ....\n", both},
+		{"bytes without offsets", "  " + hexRequest + "\n\n" + hexReply + "   ....\n", both},
 		{"colons", "c1:01:02:00:12:c0:1e:93:00:00:00:06:12:63:45:df:93:13\n", reply},
 		{"the same packet twice", textXxd + "\n" + textXxd, both + both},
 		{"offsets that begin anew", textXxd + textXxd, both + both},
@@ -137,7 +137,7 @@ func TestHexText(t *testing.T) {
 		{"offsets, then none", textXxd + textXxdPlain, both + both},
 		{"none, then offsets", textXxdPlain + textXxd, both + both},
 		{"a part of a file", strings.ReplaceAll(textXxd, "000000", "000040"), both},
-		{"words that look like octets", "000000 c1 01 02 00 12 c0 ab cd z\n000006 1e 93 00 00 00 06\n00000c 12 63 45 df 93 13 x\n", reply},
+		{"words that look like bytes", "000000 c1 01 02 00 12 c0 ab cd z\n000006 1e 93 00 00 00 06\n00000c 12 63 45 df 93 13 x\n", reply},
 		{"tcpdump -X", textTcpdump, local + "101 " + ip + "\n"},
 		{"tcpdump -xx of any", textCooked, "0001-01-01T15:23:32.776203 276 08000000000000010304000600000000" + "00000000" + ip + "\n"},
 		{"seconds since 1970", "1764000000.5 IP\n" + textXxd, "2025-11-24T16:00:00.5 " + request + "2025-11-24T16:00:00.5 " + reply},
@@ -168,9 +168,9 @@ func TestHexText(t *testing.T) {
 		{"no such header", "c10101ff 12c01e93 00000000\n\nd1010100 12c01e93 00000000\n\nc1040100 12c01e93 00000000\n\nc1010000 12c01e93 00000000\n\nc1010100 12c01e93 00010000\n\n" + hexReply,
 			"65537 c10101ff12c01e9300000000\n65537 d101010012c01e9300000000\n65537 c104010012c01e9300000000\n65537 c101000012c01e9300000000\n65537 c101010012c01e9300010000\n" + reply},
 		{"words", "To be or not to be\nthat is\n", "FILE is no capture: neither pcap, pcapng, nor hexadecimal text of packets\n"},
-		{"octets of no packet", "ff ff ff\n", "65537 ffffff\nFILE is no capture: neither pcap, pcapng, nor hexadecimal text of packets\n"},
+		{"bytes of no packet", "ff ff ff\n", "65537 ffffff\nFILE is no capture: neither pcap, pcapng, nor hexadecimal text of packets\n"},
 		{"words of a header, but not its values", "version 0xc.x type authentication seq_no 1 flags none session_id 1 length 1\nversion 0xc.1 type authentication seq_no 1 flags none session_id 1 length 99999\nversion 0xc.1 kind authentication seq_no 1 flags none session_id 1 length 1\n" + hexReply, reply},
-		{"a long line", hexReply + "\n" + strings.Repeat("0", maxFrame+1<<13), reply + "FILE at offset 40: a line of more than 266240 octets\n"},
+		{"a long line", hexReply + "\n" + strings.Repeat("0", maxFrame+1<<13), reply + "FILE at offset 40: a line of more than 266240 bytes\n"},
 		{"a long dump", hexReply + "\n\n" + strings.Repeat(strings.Repeat("ff", 1<<16)+"\n", 5), reply + "65537 " + strings.Repeat("ff", 5<<16) + "\n"},
 	} {
 		if got := textFrames(test.text); got != test.want {
@@ -223,7 +223,7 @@ func FuzzCapture(f *testing.F) {
 			}
 			given++
 			if len(f.data) > 2*(maxFrame+1<<12) || given > len(input)+1 {
-				t.Fatalf("frame %d of %d octets, out of an input of %d", given, len(f.data), len(input))
+				t.Fatalf("frame %d of %d bytes, out of an input of %d", given, len(f.data), len(input))
 			}
 			if !f.at.IsZero() && f.at.Year() > 9999 {
 				t.Fatal(f.at)

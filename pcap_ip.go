@@ -14,8 +14,8 @@ type segment struct {
 	from     int // which end of the flow it is from
 	seq, ack uint32
 	flags    tcpFlags
-	octets   []byte
-	missing  int // octets behind them that the capture cut
+	data     []byte
+	missing  int // bytes behind them that the capture cut
 }
 
 // tcpFlags are the control bits that matter here.
@@ -122,7 +122,7 @@ func (r *reassembler) segment(f *frame, s *segment) bool {
 	return false
 }
 
-// ipv4 reads a datagram of RFC 791; cut is how many octets of it the capture lacks.
+// ipv4 reads a datagram of RFC 791; cut is how many bytes of it the capture lacks.
 func (r *reassembler) ipv4(ip []byte, cut int, s *segment) bool {
 	n, total := int(ip[0]&0xf)*4, int(binary.BigEndian.Uint16(ip[2:]))
 	if total == 0 {
@@ -181,7 +181,7 @@ func (r *reassembler) ipv6(ip []byte, cut int, s *segment) bool {
 	return false
 }
 
-// tcp reads a segment between two addresses; missing is how many octets behind b the capture lacks.
+// tcp reads a segment between two addresses; missing is how many bytes behind b the capture lacks.
 func (r *reassembler) tcp(src, dst, b []byte, missing int, s *segment) bool {
 	n := 0
 	if len(b) >= 20 {
@@ -192,8 +192,8 @@ func (r *reassembler) tcp(src, dst, b []byte, missing int, s *segment) bool {
 		return false
 	}
 	s.seq, s.ack, s.flags = binary.BigEndian.Uint32(b[4:]), binary.BigEndian.Uint32(b[8:]), tcpFlags(b[13])
-	s.octets = b[min(n, len(b)):]
-	s.missing = len(b) + missing - n - len(s.octets)
+	s.data = b[min(n, len(b)):]
+	s.missing = len(b) + missing - n - len(s.data)
 	s.from = 0
 	ports := [2]uint16{binary.BigEndian.Uint16(b), binary.BigEndian.Uint16(b[2:])}
 	if c := bytes.Compare(src, dst); c > 0 || c == 0 && ports[0] > ports[1] {
@@ -212,7 +212,7 @@ func (r *reassembler) tcp(src, dst, b []byte, missing int, s *segment) bool {
 	return true
 }
 
-// drops counts what did not become octets, and why, for the totals.
+// drops counts what did not become bytes, and why, for the totals.
 type drops struct {
 	frames        int // that were given to add
 	cut           int // frames that the capture cut (snapshot length); what is there counts
@@ -238,7 +238,7 @@ func (d *drops) String() string {
 		{"frames of a link that is not supported (" + d.otherLink.String() + ")", d.otherLinks},
 		{"malformed frames", d.malformed},
 		{"conversations given up for newer ones", d.conversations},
-		{"missing octets", d.missing},
+		{"missing bytes", d.missing},
 	} {
 		if one.count > 0 {
 			lost = append(lost, fmt.Sprintf("%s: %d", one.what, one.count))

@@ -84,12 +84,12 @@ func TestIP(t *testing.T) {
 	t.Parallel()
 	ip := tcpIP(deviceEnd, serverEnd, 1, 1, flagACK, "hello")
 	ip6 := tcpIP(netip.MustParseAddrPort("[2001:db8::7]:41234"), netip.MustParseAddrPort("[2001:db8::1]:49"), 1, 1, flagACK, "hello")
-	change := func(b []byte, at int, octets ...byte) []byte { // puts octets in place of those at an offset
+	change := func(b []byte, at int, data ...byte) []byte { // puts bytes in place of those at an offset
 		b = bytes.Clone(b)
-		copy(b[at:], octets)
+		copy(b[at:], data)
 		return b
 	}
-	insert := func(b []byte, at int, octets ...byte) []byte { return slices.Insert(bytes.Clone(b), at, octets...) }
+	insert := func(b []byte, at int, data ...byte) []byte { return slices.Insert(bytes.Clone(b), at, data...) }
 	// extension makes next the first header of IPv6, and puts extension headers in front of TCP.
 	extension := func(next byte, headers ...byte) []byte {
 		b := insert(change(ip6, 6, next), 40, headers...)
@@ -134,7 +134,7 @@ func TestIP(t *testing.T) {
 		{"more of them", extension(60, append(bytes.Repeat(eight(60, 0), 15), eight(6, 0)...)...), "malformed"},
 	} {
 		if test.want == "options" {
-			// The offset of the octets is said by the TCP header.
+			// The offset of the bytes is said by the TCP header.
 			test.b, test.want = change(test.b, 32, 8<<4), ""
 		}
 		checkFrame(t, test.name, frame{link: linkRawIP, data: test.b, size: len(test.b)}, test.want)
@@ -153,10 +153,10 @@ func TestCutFrames(t *testing.T) {
 		l := newTCPEvents()
 		l.add(&frame{link: linkRawIP, data: b[:len(b)-2], size: len(b)})
 		if len(l.log) != 3 || l.log[1] != "0 hel" || l.log[2] != "0 misses 2" || l.dropped.cut != 1 || l.dropped.missing != 2 {
-			t.Errorf("%x: %q, %d cut, %d octets", b, l.log, l.dropped.cut, l.dropped.missing)
+			t.Errorf("%x: %q, %d cut, %d bytes", b, l.log, l.dropped.cut, l.dropped.missing)
 		}
 	}
-	// Options of TCP that are not there are no octets of the stream.
+	// Options of TCP that are not there are no bytes of the stream.
 	long := tcpIP(deviceEnd, serverEnd, 1, 1, flagACK, "optionhello!")
 	long[32] = 6 << 4
 	l := newTCPEvents()
@@ -174,7 +174,7 @@ func TestDropsInWords(t *testing.T) {
 	}
 	d := drops{frames: 100, cut: 1, fragments: 2, otherLinks: 3, notTCP: 4, malformed: 5, conversations: 6, missing: 7, otherLink: 105}
 	const want = "frames cut by the snapshot length: 1, IP fragments (not put together): 2, frames of a link that is not supported (link type 105 (IEEE 802.11)): 3, " +
-		"malformed frames: 5, conversations given up for newer ones: 6, missing octets: 7"
+		"malformed frames: 5, conversations given up for newer ones: 6, missing bytes: 7"
 	if got := d.String(); got != want {
 		t.Error(got)
 	}

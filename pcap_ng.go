@@ -42,7 +42,7 @@ func (c *capture) pcapngFrame(f *frame) error {
 }
 
 // beginBlock reads the type and the length of a block, and what a section header says: the order of the
-// octets. Its interfaces are its own.
+// bytes. Its interfaces are its own.
 func (c *capture) beginBlock() (typ uint32, err error) {
 	if err := c.begin(); err != nil {
 		return 0, err
@@ -72,7 +72,7 @@ func (c *capture) beginBlock() (typ uint32, err error) {
 	}
 	typ, c.length = c.order.Uint32(b), c.order.Uint32(b[4:])
 	if c.length < least || c.length > maxBlock || c.length%4 != 0 {
-		return 0, c.fail("a block of %d octets", c.length)
+		return 0, c.fail("a block of %d bytes", c.length)
 	}
 	c.rest = int64(c.length) - 4
 	return typ, nil
@@ -91,7 +91,7 @@ func (c *capture) endBlock() error {
 		return err
 	}
 	if again := c.order.Uint32(b); again != c.length {
-		return c.fail("a block of %d octets ends as one of %d", c.length, again)
+		return c.fail("a block of %d bytes ends as one of %d", c.length, again)
 	}
 	c.rest = 4
 	return nil
@@ -110,7 +110,7 @@ func (c *capture) describe() error {
 		return c.fail("more than %d interfaces", maxInterfaces)
 	}
 	if c.length < 20 || c.length > maxFrame {
-		return c.fail("an interface description of %d octets", c.length)
+		return c.fail("an interface description of %d bytes", c.length)
 	}
 	b, err := c.peek(int(c.length) - 4)
 	if err != nil {
@@ -124,7 +124,7 @@ func (c *capture) describe() error {
 			break
 		}
 		if b = b[4:]; padded > len(b) {
-			return c.fail("an option of %d octets in %d", length, len(b))
+			return c.fail("an option of %d bytes in %d", length, len(b))
 		}
 		switch {
 		case option == optionTSResolution && length == 1:
@@ -160,7 +160,7 @@ func resolution(value byte) uint64 {
 func (c *capture) blockFrame(f *frame, typ uint32) error {
 	const fixed = 28
 	if c.length < fixed+4 {
-		return c.fail("a packet block of %d octets", c.length)
+		return c.fail("a packet block of %d bytes", c.length)
 	}
 	b, err := c.peek(fixed)
 	if err != nil {
@@ -172,7 +172,7 @@ func (c *capture) blockFrame(f *frame, typ uint32) error {
 	}
 	length := c.order.Uint32(b[20:])
 	if length > c.length-fixed-4 {
-		return c.fail("a packet of %d octets in a block of %d", length, c.length)
+		return c.fail("a packet of %d bytes in a block of %d", length, c.length)
 	}
 	if number >= uint32(len(c.interfaces)) {
 		return c.fail("a packet of interface %d, which is not described", number)
@@ -186,7 +186,7 @@ func (c *capture) blockFrame(f *frame, typ uint32) error {
 func (c *capture) simpleFrame(f *frame) error {
 	const fixed = 12
 	if c.length < fixed+4 {
-		return c.fail("a simple packet block of %d octets", c.length)
+		return c.fail("a simple packet block of %d bytes", c.length)
 	}
 	if len(c.interfaces) == 0 {
 		return c.fail("a packet of interface 0, which is not described")

@@ -9,7 +9,7 @@ import (
 // A conversation is one TCP connection. It is used again for another once ended has returned.
 type conversation struct {
 	// ends are its two sides. 0 is the one that opened it, where that was seen; else the one with the
-	// higher port. Both are the zero AddrPort for packets that come without IP (linkOctets).
+	// higher port. Both are the zero AddrPort for packets that come without IP (linkNone).
 	ends    [2]netip.AddrPort
 	began   time.Time // its first frame
 	opened  bool      // its SYN was seen: what is said is all from the beginning
@@ -24,46 +24,46 @@ type conversation struct {
 	newer, older *conversation // in a queue
 }
 
-// A side is the octets that one end says.
+// A side is the bytes that one end says.
 type direction struct {
 	known bool   // the numbers below are
 	fin   bool   // the end said that it says no more
-	first uint32 // sequence number of its first octet
-	next  uint32 // of the next octet to be told
+	first uint32 // sequence number of its first byte
+	next  uint32 // of the next byte to be told
 	acked uint32 // of the first one that the other end does not say it has
 	last  uint32 // where fin is: of the first one that does not exist
 	held  []piece
-	size  int // octets in held
+	size  int // bytes in held
 }
 
-// A piece is octets that came before those in front of them.
+// A piece is bytes that came before those in front of them.
 type piece struct {
-	seq    uint32
-	octets []byte
+	seq  uint32
+	data []byte
 }
 
 // Bounds.
 const (
 	maxConversations = 1 << 16
 	maxOver          = 1 << 10 // conversations that are kept when they have ended
-	maxHeldSide      = 1 << 18 // octets that one side holds back: some packets of TACACS+
+	maxHeldSide      = 1 << 18 // bytes that one side holds back: some packets of TACACS+
 	maxPieces        = 1 << 8  // that it holds them in
-	maxHeldAll       = 1 << 22 // octets that all sides hold back, and pieceCost for each piece
+	maxHeldAll       = 1 << 22 // bytes that all sides hold back, and pieceCost for each piece
 	pieceCost        = 64
 	// maxApart is how far apart the sequence numbers of one side may be at a time.
 	maxApart = 1 << 20
 )
 
-// A reassembler puts the octets of TCP connections together again and tells them to who listens, always
+// A reassembler puts the bytes of TCP connections together again and tells them to who listens, always
 // from the goroutine of add or finish. What is given to a function is good for the call only.
 type reassembler struct {
 	// want says which connections count, by the two ends in either order. It is asked for each frame
 	// that could begin one. Nil is all.
 	want func(a, b netip.AddrPort) bool
-	// said tells octets of one end (0 or 1), in order and each once. The time is that of the frame that
+	// said tells bytes of one end (0 or 1), in order and each once. The time is that of the frame that
 	// completed them.
-	onData func(c *conversation, from int, at time.Time, octets []byte)
-	// gap tells that the next octets of one end are not in the capture and will not come, and how many.
+	onData func(c *conversation, from int, at time.Time, data []byte)
+	// gap tells that the next bytes of one end are not in the capture and will not come, and how many.
 	onGap func(c *conversation, from int, at time.Time, missing int)
 	// ended tells that nothing more comes: FIN of both ends, RST, the port used again, dropped for a
 	// bound, or finish. Gaps at the end were told before.
@@ -76,7 +76,7 @@ type reassembler struct {
 	open, over    queue
 	free          *conversation // those to be used again, linked by newer
 	loose         *conversation // for packets that come without IP
-	held          int           // octets that all sides hold back, and pieceCost for each piece
+	held          int           // bytes that all sides hold back, and pieceCost for each piece
 }
 
 // add takes one frame.
@@ -131,7 +131,7 @@ func (r *reassembler) find(s *segment, at time.Time) *conversation {
 	if c != nil {
 		return c
 	}
-	if s.flags&flagRST != 0 || s.flags&flagSYN == 0 && len(s.octets) == 0 {
+	if s.flags&flagRST != 0 || s.flags&flagSYN == 0 && len(s.data) == 0 {
 		return nil
 	}
 	if r.want != nil && !r.want(s.flow.end(0), s.flow.end(1)) {
@@ -141,13 +141,13 @@ func (r *reassembler) find(s *segment, at time.Time) *conversation {
 }
 
 // isOther tells whether a segment is of another connection between the same ends: a SYN with another
-// initial sequence number, or octets that are nowhere near in number or in acknowledgement.
+// initial sequence number, or bytes that are nowhere near in number or in acknowledgement.
 func (c *conversation) isOther(s *segment) bool {
 	own, peer := &c.directions[s.from^c.turn], &c.directions[s.from^c.turn^1]
 	ack := s.flags&flagACK != 0
 	switch {
 	case s.flags&flagSYN == 0:
-		return len(s.octets) > 0 && own.known && far(s.seq, own.next) && (!peer.known || ack && far(s.ack, peer.next))
+		return len(s.data) > 0 && own.known && far(s.seq, own.next) && (!peer.known || ack && far(s.ack, peer.next))
 	case own.known:
 		return s.seq+1 != own.first
 	case ack:
@@ -240,7 +240,7 @@ func (r *reassembler) addSegment(c *conversation, from int, s *segment, at time.
 	if s.flags&flagSYN != 0 {
 		s.seq++ // a SYN has a number of its own
 	}
-	size := len(s.octets) + s.missing
+	size := len(s.data) + s.missing
 	if s.flags&(flagSYN|flagFIN) != 0 || size > 0 {
 		own.start(s.seq)
 	}
@@ -258,7 +258,7 @@ func (r *reassembler) addSegment(c *conversation, from int, s *segment, at time.
 	}
 	r.deliver(c, 1-from, at) // first what this is an answer to
 	if size > 0 {
-		r.octets(c, from, s, at)
+		r.data(c, from, s, at)
 	}
 	if s.flags&flagFIN != 0 && !own.fin {
 		own.fin, own.last = true, s.seq+uint32(size)
@@ -279,8 +279,8 @@ func (d *direction) start(seq uint32) {
 // done tells whether a side has said all that it will.
 func (d *direction) done() bool { return d.fin && int32(d.next-d.last) >= 0 }
 
-// octets tells what is next of a segment, and holds what is not: the first copy of an octet counts.
-func (r *reassembler) octets(c *conversation, from int, s *segment, at time.Time) {
+// bytes tells what is next of a segment, and holds what is not: the first copy of a byte counts.
+func (r *reassembler) data(c *conversation, from int, s *segment, at time.Time) {
 	d := &c.directions[from]
 	behind := -int64(int32(s.seq - d.next))
 	switch {
@@ -292,29 +292,29 @@ func (r *reassembler) octets(c *conversation, from int, s *segment, at time.Time
 	case behind < 0 && far(s.seq, d.next) && far(s.seq, d.acked):
 		// Of no use: if it is of this connection, its acknowledgement shows where that is now.
 	case behind < 0:
-		r.hold(d, s.seq, s.octets)
+		r.hold(d, s.seq, s.data)
 		for d.size > maxHeldSide || len(d.held) > maxPieces {
 			r.skipGap(c, from, at)
 		}
 		if r.held > maxHeldAll {
 			r.evict(at)
 		}
-	case behind < int64(len(s.octets)+s.missing): // not all of it a repeat, as a keep-alive is
-		repeated := min(int(behind), len(s.octets))
-		r.emit(c, from, at, s.octets[repeated:])
+	case behind < int64(len(s.data)+s.missing): // not all of it a repeat, as a keep-alive is
+		repeated := min(int(behind), len(s.data))
+		r.emit(c, from, at, s.data[repeated:])
 		r.emitGap(c, from, at, s.missing-(int(behind)-repeated))
 	}
 }
 
-// tell tells octets of a side that are next.
-func (r *reassembler) emit(c *conversation, from int, at time.Time, octets []byte) {
-	c.directions[from].next += uint32(len(octets))
-	if len(octets) > 0 && !c.ignored {
-		r.onData(c, from, at, octets)
+// tell tells bytes of a side that are next.
+func (r *reassembler) emit(c *conversation, from int, at time.Time, data []byte) {
+	c.directions[from].next += uint32(len(data))
+	if len(data) > 0 && !c.ignored {
+		r.onData(c, from, at, data)
 	}
 }
 
-// miss tells that the next octets of a side are missing.
+// miss tells that the next bytes of a side are missing.
 func (r *reassembler) emitGap(c *conversation, from int, at time.Time, missing int) {
 	if missing <= 0 {
 		return
@@ -326,31 +326,31 @@ func (r *reassembler) emitGap(c *conversation, from int, at time.Time, missing i
 	}
 }
 
-// hold keeps a copy of those octets of a segment that are not held yet.
-func (r *reassembler) hold(d *direction, seq uint32, octets []byte) {
-	for len(octets) > 0 {
+// hold keeps a copy of those bytes of a segment that are not held yet.
+func (r *reassembler) hold(d *direction, seq uint32, data []byte) {
+	for len(data) > 0 {
 		i := 0 // the first piece that ends behind seq
-		for i < len(d.held) && int32(d.held[i].seq+uint32(len(d.held[i].octets))-seq) <= 0 {
+		for i < len(d.held) && int32(d.held[i].seq+uint32(len(d.held[i].data))-seq) <= 0 {
 			i++
 		}
-		n := len(octets)
+		n := len(data)
 		if i < len(d.held) {
 			if before := int32(d.held[i].seq - seq); before > 0 {
 				n = min(n, int(before))
 			} else { // it is held
-				n = min(n, len(d.held[i].octets)+int(before))
-				seq, octets = seq+uint32(n), octets[n:]
+				n = min(n, len(d.held[i].data)+int(before))
+				seq, data = seq+uint32(n), data[n:]
 				continue
 			}
 		}
-		d.held = slices.Insert(d.held, i, piece{seq, slices.Clone(octets[:n])})
+		d.held = slices.Insert(d.held, i, piece{seq, slices.Clone(data[:n])})
 		d.size += n
 		r.held += n + pieceCost
-		seq, octets = seq+uint32(n), octets[n:]
+		seq, data = seq+uint32(n), data[n:]
 	}
 }
 
-// settle tells what is held and can be told now: what follows on what was told, and what follows on octets
+// settle tells what is held and can be told now: what follows on what was told, and what follows on bytes
 // that are missing for good, because the other end says that it has them.
 func (r *reassembler) deliver(c *conversation, from int, at time.Time) {
 	for d := &c.directions[from]; d.fin || len(d.held) > 0; {
@@ -369,7 +369,7 @@ func (r *reassembler) deliver(c *conversation, from int, at time.Time) {
 	}
 }
 
-// follow tells the held octets that follow on what was told.
+// follow tells the held bytes that follow on what was told.
 func (r *reassembler) follow(c *conversation, from int, at time.Time) {
 	d := &c.directions[from]
 	n := 0
@@ -379,14 +379,14 @@ func (r *reassembler) follow(c *conversation, from int, at time.Time) {
 			break
 		}
 		n++
-		d.size -= len(p.octets)
-		r.held -= len(p.octets) + pieceCost
-		r.emit(c, from, at, p.octets[min(repeated, len(p.octets)):])
+		d.size -= len(p.data)
+		r.held -= len(p.data) + pieceCost
+		r.emit(c, from, at, p.data[min(repeated, len(p.data)):])
 	}
 	d.held = slices.Delete(d.held, 0, n)
 }
 
-// leap gives up the octets in front of those that a side holds first.
+// leap gives up the bytes in front of those that a side holds first.
 func (r *reassembler) skipGap(c *conversation, from int, at time.Time) {
 	d := &c.directions[from]
 	r.emitGap(c, from, at, int(int32(d.held[0].seq-d.next)))
@@ -410,7 +410,7 @@ func (r *reassembler) evict(at time.Time) {
 	}
 }
 
-// rest tells what is missing at the end: up to the FIN, or what the other end says it has. One octet more
+// rest tells what is missing at the end: up to the FIN, or what the other end says it has. One byte more
 // than was said is a FIN that is not in the capture.
 func (r *reassembler) emitMissing(c *conversation, from int, at time.Time) {
 	switch d := &c.directions[from]; {

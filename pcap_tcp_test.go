@@ -13,13 +13,13 @@ import (
 )
 
 // tcpIP is a segment in an IP datagram, of the version that the addresses are of.
-func tcpIP(src, dst netip.AddrPort, seq, ack uint32, flags tcpFlags, octets string) []byte {
+func tcpIP(src, dst netip.AddrPort, seq, ack uint32, flags tcpFlags, data string) []byte {
 	var b []byte
 	if src.Addr().Is4() {
-		b = binary.BigEndian.AppendUint16([]byte{0x45, 0}, uint16(40+len(octets)))
+		b = binary.BigEndian.AppendUint16([]byte{0x45, 0}, uint16(40+len(data)))
 		b = append(b, 0, 0, 0, 0, 64, protocolTCP, 0, 0)
 	} else {
-		b = binary.BigEndian.AppendUint16([]byte{0x60, 0, 0, 0}, uint16(20+len(octets)))
+		b = binary.BigEndian.AppendUint16([]byte{0x60, 0, 0, 0}, uint16(20+len(data)))
 		b = append(b, protocolTCP, 64)
 	}
 	b = append(append(b, src.Addr().AsSlice()...), dst.Addr().AsSlice()...)
@@ -28,7 +28,7 @@ func tcpIP(src, dst netip.AddrPort, seq, ack uint32, flags tcpFlags, octets stri
 	b = binary.BigEndian.AppendUint32(b, seq)
 	b = binary.BigEndian.AppendUint32(b, ack)
 	b = append(b, 5<<4, byte(flags), 0xff, 0xff, 0, 0, 0, 0)
-	return append(b, octets...)
+	return append(b, data...)
 }
 
 var (
@@ -50,13 +50,13 @@ func newTCPEvents() *tcpEvents {
 			l.note("%s > %s, opened %v", c.ends[0], c.ends[1], c.opened)
 		}
 	}
-	l.onData = func(c *conversation, from int, at time.Time, octets []byte) {
+	l.onData = func(c *conversation, from int, at time.Time, data []byte) {
 		if c.ignored {
 			l.note("told in spite of ignored")
 		}
 		meet(c)
-		l.note("%d %s", from, octets)
-		c.ignored = bytes.HasPrefix(octets, []byte("IGNORE"))
+		l.note("%d %s", from, data)
+		c.ignored = bytes.HasPrefix(data, []byte("IGNORE"))
 	}
 	l.onGap = func(c *conversation, from int, at time.Time, missing int) {
 		meet(c)
@@ -73,16 +73,16 @@ func (l *tcpEvents) note(format string, args ...any) {
 func (l *tcpEvents) ip(b []byte) { l.add(&frame{link: linkRawIP, data: b, size: len(b)}) }
 
 // play adds the segments of a script, one a line: ">" from the client or "<" from the server, then its
-// flags (of SAFR), sequence number, acknowledgement, octets and "+N" for N octets that the capture cut. The
+// flags (of SAFR), sequence number, acknowledgement, bytes and "+N" for N bytes that the capture cut. The
 // numbers count from where the client and the server begin.
 func (l *tcpEvents) play(script string, client, server uint32) {
 	for line := range strings.Lines(script) {
-		var direction, flags, octets string
+		var direction, flags, data string
 		var seq, ack uint32
 		var cut int
-		fmt.Sscan(line, &direction, &flags, &seq, &ack, &octets)
-		if before, after, ok := strings.Cut(octets, "+"); ok {
-			octets = before
+		fmt.Sscan(line, &direction, &flags, &seq, &ack, &data)
+		if before, after, ok := strings.Cut(data, "+"); ok {
+			data = before
 			fmt.Sscan(after, &cut)
 		}
 		if strings.TrimSpace(line) == "" {
@@ -94,7 +94,7 @@ func (l *tcpEvents) play(script string, client, server uint32) {
 				bits |= bit
 			}
 		}
-		whole := octets + strings.Repeat("?", cut)
+		whole := data + strings.Repeat("?", cut)
 		b := tcpIP(deviceEnd, serverEnd, client+seq, server+ack, bits, whole)
 		if direction == "<" {
 			b = tcpIP(serverEnd, deviceEnd, server+seq, client+ack, bits, whole)
@@ -117,9 +117,9 @@ func TestReassemble(t *testing.T) {
 		{"every frame twice", "> S 0 0\n> S 0 0\n< SA 0 1\n< SA 0 1\n> A 1 1 hello\n> A 1 1 hello\n< A 1 6 world\n< A 1 6 world\n> FA 6 6\n> FA 6 6\n< FA 6 7\n< FA 6 7\n> A 7 7\n> A 7 7\n",
 			opened + "0 hello\n1 world\nended\n"},
 		{"the whole twice", strings.Repeat(handshake+"> A 1 1 hello\n< A 1 6 world\n"+goodbye, 2), opened + "0 hello\n1 world\nended\n"},
-		{"FIN with octets", handshake + "> FA 1 1 hello\n< FA 1 7 world\n", opened + "0 hello\n1 world\nended\n"},
+		{"FIN with bytes", handshake + "> FA 1 1 hello\n< FA 1 7 world\n", opened + "0 hello\n1 world\nended\n"},
 		{"one side has no more to say", handshake + "> FA 1 1 hello\n< A 1 7 wor\n< FA 4 7 ld\n", opened + "0 hello\n1 wor\n1 ld\nended\n"},
-		{"octets with the SYN", "> S 0 0 hello\n< SA 0 6\n< A 1 6 world\n", opened + "0 hello\n1 world\nended\n"},
+		{"bytes with the SYN", "> S 0 0 hello\n< SA 0 6\n< A 1 6 world\n", opened + "0 hello\n1 world\nended\n"},
 		{"the server's SYN first", "< SA 0 1\n> S 0 0\n> A 1 1 hello\n", opened + "0 hello\nended\n"},
 		{"no SYN of the client", "< SA 0 1\n> A 1 1 hello\n", opened + "0 hello\nended\n"},
 		{"a start in the middle", "> A 100 200 hello\n< A 200 105 world\n", middle + "0 hello\n1 world\nended\n"},
@@ -175,13 +175,13 @@ func TestReassemble(t *testing.T) {
 				t.Errorf("%s, from %d and %d:\n%s\nwant\n%s", test.name, base[0], base[1], got, test.want)
 			}
 			if l.held != 0 || l.open.n != 0 || l.open.eldest != nil || len(l.conversations) != l.over.n {
-				t.Errorf("%s: %d octets are held in %d conversations, %d of %d are kept", test.name, l.held, l.open.n, l.over.n, len(l.conversations))
+				t.Errorf("%s: %d bytes are held in %d conversations, %d of %d are kept", test.name, l.held, l.open.n, l.over.n, len(l.conversations))
 			}
 		}
 	}
 }
 
-// Any order, repeats, cuts and overlaps of segments give the octets that were said, and nothing else.
+// Any order, repeats, cuts and overlaps of segments give the bytes that were said, and nothing else.
 func TestReassembleAnyOrder(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(300) {
@@ -221,15 +221,15 @@ func TestReassembleAnyOrder(t *testing.T) {
 		var got [2][]byte
 		ended := 0
 		r := reassembler{
-			onData: func(c *conversation, from int, _ time.Time, octets []byte) { got[from] = append(got[from], octets...) },
+			onData: func(c *conversation, from int, _ time.Time, data []byte) { got[from] = append(got[from], data...) },
 			onGap: func(_ *conversation, from int, _ time.Time, missing int) {
 				t.Errorf("seed %d: %d misses %d", seed, from, missing)
 			},
 			onClose: func(*conversation, time.Time) { ended++ },
 		}
 		ends := [2]netip.AddrPort{deviceEnd, serverEnd}
-		send := func(from int, seq, ack uint32, flags tcpFlags, octets []byte) {
-			b := tcpIP(ends[from], ends[1-from], seq, ack, flags, string(octets))
+		send := func(from int, seq, ack uint32, flags tcpFlags, data []byte) {
+			b := tcpIP(ends[from], ends[1-from], seq, ack, flags, string(data))
 			r.add(&frame{link: linkIPv4, data: b, size: len(b)})
 		}
 		send(0, first[0]-1, 0, flagSYN, nil)
@@ -242,11 +242,11 @@ func TestReassembleAnyOrder(t *testing.T) {
 		}
 		for from := range streams {
 			if !bytes.Equal(got[from], streams[from]) {
-				t.Fatalf("seed %d: %d octets of %d came back, or not the same", seed, len(got[from]), len(streams[from]))
+				t.Fatalf("seed %d: %d bytes of %d came back, or not the same", seed, len(got[from]), len(streams[from]))
 			}
 		}
 		if ended != 1 || r.held != 0 || len(r.conversations) != 1 {
-			t.Fatalf("seed %d: ended %d times, %d octets are held for %d", seed, ended, r.held, len(r.conversations))
+			t.Fatalf("seed %d: ended %d times, %d bytes are held for %d", seed, ended, r.held, len(r.conversations))
 		}
 	}
 }
@@ -309,10 +309,10 @@ func TestReassembleLoosePackets(t *testing.T) {
 	t.Parallel()
 	l := newTCPEvents()
 	for _, p := range []struct {
-		octets string
-		size   int
+		data string
+		size int
 	}{{"AA\x01AAAAAAAAA", 12}, {"AA\x02BBBBBBBBBB", 20}, {"AA\xfdCCCCCCCCC", 12}, {"AA\x01", 3}} {
-		l.add(&frame{link: linkNone, data: []byte(p.octets), size: p.size})
+		l.add(&frame{link: linkNone, data: []byte(p.data), size: p.size})
 	}
 	l.finish(time.Time{})
 	const want = "invalid AddrPort > invalid AddrPort, opened false\n0 AA\x01AAAAAAAAA\n1 AA\x02BBBBBBBBBB\n1 misses 7\n0 AA\xfdCCCCCCCCC\nended"
@@ -373,7 +373,7 @@ func TestIgnoredHoldsNothing(t *testing.T) {
 	before := l.held
 	l.play("> A 30 1 more\n", 0, 0)
 	if before != 4+pieceCost || l.held != 0 || len(l.log) != 2 {
-		t.Errorf("%d octets are held, then %d: %q", before, l.held, l.log)
+		t.Errorf("%d bytes are held, then %d: %q", before, l.held, l.log)
 	}
 }
 
@@ -383,9 +383,9 @@ func TestConversationsAreUsedAgain(t *testing.T) {
 	l := newTCPEvents()
 	seen := map[*conversation]bool{}
 	said := l.onData
-	l.onData = func(c *conversation, from int, at time.Time, octets []byte) {
+	l.onData = func(c *conversation, from int, at time.Time, data []byte) {
 		seen[c] = true
-		said(c, from, at, octets)
+		said(c, from, at, data)
 	}
 	for i := range 3 * maxOver {
 		client := manyClients(i)
@@ -401,11 +401,11 @@ func TestConversationsAreUsedAgain(t *testing.T) {
 		}
 	}
 	if len(seen) > maxOver+1 || l.held != 0 {
-		t.Errorf("%d conversations for %d, %d octets held", len(seen), 3*maxOver, l.held)
+		t.Errorf("%d conversations for %d, %d bytes held", len(seen), 3*maxOver, l.held)
 	}
 }
 
-// A side holds back so much and no more: then the octets in front are given up.
+// A side holds back so much and no more: then the bytes in front are given up.
 func TestHeldIsBounded(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ n, size, told int }{
@@ -415,14 +415,14 @@ func TestHeldIsBounded(t *testing.T) {
 	} {
 		l := newTCPEvents()
 		l.play(handshake, 0, 0)
-		for i := range test.n { // each with an octet missing in front
+		for i := range test.n { // each with a byte missing in front
 			if len(l.log) > 0 {
-				t.Fatalf("after %d of %d octets: %.80q", i, test.size, l.log)
+				t.Fatalf("after %d of %d bytes: %.80q", i, test.size, l.log)
 			}
 			l.ip(tcpIP(deviceEnd, serverEnd, uint32(2+i*(test.size+1)), 1, flagACK, strings.Repeat("x", test.size)))
 		}
 		if len(l.log) != 3 || l.log[1] != "0 misses 1" || len(l.log[2]) != 2+test.size {
-			t.Errorf("%d of %d octets: %.80q", test.n, test.size, l.log)
+			t.Errorf("%d of %d bytes: %.80q", test.n, test.size, l.log)
 		}
 	}
 }
@@ -433,7 +433,7 @@ func TestAllHeldIsBounded(t *testing.T) {
 	gaps := []netip.AddrPort{}
 	said := 0
 	r := reassembler{
-		onData:  func(_ *conversation, _ int, _ time.Time, octets []byte) { said += len(octets) },
+		onData:  func(_ *conversation, _ int, _ time.Time, data []byte) { said += len(data) },
 		onGap:   func(c *conversation, _ int, _ time.Time, _ int) { gaps = append(gaps, c.ends[0]) },
 		onClose: func(*conversation, time.Time) {},
 	}
@@ -445,20 +445,20 @@ func TestAllHeldIsBounded(t *testing.T) {
 		}
 		client := manyClients(i)
 		for _, s := range []struct {
-			seq    uint32
-			flags  tcpFlags
-			octets string
+			seq   uint32
+			flags tcpFlags
+			data  string
 		}{{0, flagSYN, ""}, {2, flagACK, strings.Repeat("x", size)}} {
-			b := tcpIP(client, serverEnd, s.seq, 0, s.flags, s.octets)
+			b := tcpIP(client, serverEnd, s.seq, 0, s.flags, s.data)
 			r.add(&frame{link: linkRawIP, data: b, size: len(b)})
 		}
 	}
 	if len(gaps) != n/2+1 || gaps[0] != manyClients(0) || gaps[n/2] != manyClients(n/2) || said != size*len(gaps) || r.held > maxHeldAll/2 {
-		t.Errorf("%d of %d gave up, %d octets told, %d held", len(gaps), n, said, r.held)
+		t.Errorf("%d of %d gave up, %d bytes told, %d held", len(gaps), n, said, r.held)
 	}
 	r.finish(time.Time{})
 	if said != size*n || r.held != 0 {
-		t.Errorf("%d octets told of %d, %d held", said, size*n, r.held)
+		t.Errorf("%d bytes told of %d, %d held", said, size*n, r.held)
 	}
 }
 
@@ -486,7 +486,7 @@ func TestReassembleTimes(t *testing.T) {
 	}
 }
 
-// Whatever the frames are, each side's octets come once and in order, and what is held stays in bounds.
+// Whatever the frames are, each side's bytes come once and in order, and what is held stays in bounds.
 func FuzzReassemble(f *testing.F) {
 	seed := func(frames ...[]byte) {
 		var b []byte
@@ -505,11 +505,11 @@ func FuzzReassemble(f *testing.F) {
 	f.Add(uint16(linkEthernet), append([]byte{0, 59, 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x81, 0, 0, 5, 8, 0}, hello...))
 	f.Fuzz(func(t *testing.T, link uint16, b []byte) {
 		open := map[*conversation]bool{}
-		octets := 0
+		data := 0
 		r := reassembler{
 			onData: func(c *conversation, from int, _ time.Time, said []byte) {
 				open[c] = true
-				if octets += len(said); len(said) == 0 || c.ignored || from != 0 && from != 1 {
+				if data += len(said); len(said) == 0 || c.ignored || from != 0 && from != 1 {
 					t.Fatalf("%q from %d, ignored %v", said, from, c.ignored)
 				}
 				c.ignored = said[0] == 'I'
@@ -527,12 +527,12 @@ func FuzzReassemble(f *testing.F) {
 			n := min(size, len(rest)-2)
 			r.add(&frame{link: linkType(link), data: rest[2 : 2+n], size: size})
 			if rest = rest[2+n:]; r.held > maxHeldAll {
-				t.Fatalf("%d octets are held", r.held)
+				t.Fatalf("%d bytes are held", r.held)
 			}
 		}
 		r.finish(time.Time{})
-		if len(open) > 0 || r.held != 0 || octets > len(b) {
-			t.Fatalf("%d conversations have no end, %d octets are held, %d were told of %d", len(open), r.held, octets, len(b))
+		if len(open) > 0 || r.held != 0 || data > len(b) {
+			t.Fatalf("%d conversations have no end, %d bytes are held, %d were told of %d", len(open), r.held, data, len(b))
 		}
 	})
 }

@@ -39,7 +39,7 @@ type pcapngWriter struct {
 	b []byte
 }
 
-// block appends a block. What it has are numbers of 16, 32 or 64 bits and octets, which are padded.
+// block appends a block. What it has are numbers of 16, 32 or 64 bits and bytes, which are padded.
 func (w *pcapngWriter) verbose(typ uint32, parts ...any) *pcapngWriter {
 	put := w.ByteOrder.(binary.AppendByteOrder)
 	var body []byte
@@ -231,25 +231,25 @@ func TestBadCaptures(t *testing.T) {
 		{"nothing", nil, 0, "FILE is empty"},
 		{"gzip", []byte{0x1f, 0x8b, 8, 0, 0}, 0, "FILE is compressed"},
 		{"an image", []byte("\x89PNG\r\n\x1a\n"), 0, "FILE is no capture: neither pcap, pcapng, nor hexadecimal text of packets"},
-		{"three octets", []byte{0, 1, 2}, 0, "FILE is no capture: neither pcap, pcapng, nor hexadecimal text of packets"},
+		{"three bytes", []byte{0, 1, 2}, 0, "FILE is no capture: neither pcap, pcapng, nor hexadecimal text of packets"},
 		{"version 3", change(pcap, 4, 3), 0, "FILE at offset 0: version 3 of pcap is not supported"},
-		{"absurd packet", change(pcap, 24+8, maxFrame+1), 0, "FILE at offset 24: a packet of 262145 octets, the limit is 262144"},
-		{"absurd second packet", change(pcap, 24+19+8, ^uint32(0)), 1, "FILE at offset 43: a packet of 4294967295 octets, the limit is 262144"},
+		{"absurd packet", change(pcap, 24+8, maxFrame+1), 0, "FILE at offset 24: a packet of 262145 bytes, the limit is 262144"},
+		{"absurd second packet", change(pcap, 24+19+8, ^uint32(0)), 1, "FILE at offset 43: a packet of 4294967295 bytes, the limit is 262144"},
 		{"section without its magic", change(good().b, 8, 5), 0, "FILE at offset 0: a section of pcapng without its byte-order magic"},
 		{"section of version 2", change(good().b, 12, 2), 0, "FILE at offset 0: version 2 of pcapng is not supported"},
-		{"short section", change(good().b, 4, 24), 0, "FILE at offset 0: a block of 24 octets"},
-		{"short block", change(append(good().b, make([]byte, 64)...), end+4, 8), 1, fmt.Sprintf("FILE at offset %d: a block of 8 octets", end)},
-		{"odd block", change(append(good().b, make([]byte, 64)...), end+4, 13), 1, fmt.Sprintf("FILE at offset %d: a block of 13 octets", end)},
-		{"absurd block", change(append(good().b, make([]byte, 64)...), end+4, maxBlock+4), 1, fmt.Sprintf("FILE at offset %d: a block of 16777220 octets", end)},
-		{"other length at the end", change(good().b, end-4, 40), 1, fmt.Sprintf("FILE at offset %d: a block of 36 octets ends as one of 40", end-36)},
-		{"packet longer than its block", change(good().b, end-16, 5), 0, fmt.Sprintf("FILE at offset %d: a packet of 5 octets in a block of 36", end-36)},
-		{"packet in a short block", good().verbose(blockPacket, uint32(0), uint64(0)).b, 1, fmt.Sprintf("FILE at offset %d: a packet block of 24 octets", end)},
+		{"short section", change(good().b, 4, 24), 0, "FILE at offset 0: a block of 24 bytes"},
+		{"short block", change(append(good().b, make([]byte, 64)...), end+4, 8), 1, fmt.Sprintf("FILE at offset %d: a block of 8 bytes", end)},
+		{"odd block", change(append(good().b, make([]byte, 64)...), end+4, 13), 1, fmt.Sprintf("FILE at offset %d: a block of 13 bytes", end)},
+		{"absurd block", change(append(good().b, make([]byte, 64)...), end+4, maxBlock+4), 1, fmt.Sprintf("FILE at offset %d: a block of 16777220 bytes", end)},
+		{"other length at the end", change(good().b, end-4, 40), 1, fmt.Sprintf("FILE at offset %d: a block of 36 bytes ends as one of 40", end-36)},
+		{"packet longer than its block", change(good().b, end-16, 5), 0, fmt.Sprintf("FILE at offset %d: a packet of 5 bytes in a block of 36", end-36)},
+		{"packet in a short block", good().verbose(blockPacket, uint32(0), uint64(0)).b, 1, fmt.Sprintf("FILE at offset %d: a packet block of 24 bytes", end)},
 		{"interface that is not described", good().packet(1, 0, 1, "x").b, 1, fmt.Sprintf("FILE at offset %d: a packet of interface 1, which is not described", end)},
 		{"simple packet of none", (&pcapngWriter{ByteOrder: order}).section().verbose(blockSimple, uint32(1), []byte("x")).b, 0, "FILE at offset 40: a packet of interface 0, which is not described"},
-		{"short simple packet", good().verbose(blockSimple).b, 1, fmt.Sprintf("FILE at offset %d: a simple packet block of 12 octets", end)},
-		{"short description", good().verbose(blockInterface, uint32(1)).b, 1, fmt.Sprintf("FILE at offset %d: an interface description of 16 octets", end)},
-		{"long description", good().verbose(blockInterface, make([]byte, maxFrame)).b, 1, fmt.Sprintf("FILE at offset %d: an interface description of 262156 octets", end)},
-		{"option longer than its block", good().describe(1, 0, uint16(2), uint16(9), uint32(0)).b, 1, fmt.Sprintf("FILE at offset %d: an option of 9 octets in 4", end)},
+		{"short simple packet", good().verbose(blockSimple).b, 1, fmt.Sprintf("FILE at offset %d: a simple packet block of 12 bytes", end)},
+		{"short description", good().verbose(blockInterface, uint32(1)).b, 1, fmt.Sprintf("FILE at offset %d: an interface description of 16 bytes", end)},
+		{"long description", good().verbose(blockInterface, make([]byte, maxFrame)).b, 1, fmt.Sprintf("FILE at offset %d: an interface description of 262156 bytes", end)},
+		{"option longer than its block", good().describe(1, 0, uint16(2), uint16(9), uint32(0)).b, 1, fmt.Sprintf("FILE at offset %d: an option of 9 bytes in 4", end)},
 		{"resolution", good().describe(1, 0, uint16(optionTSResolution), uint16(1), []byte{20}).b, 1, fmt.Sprintf("FILE at offset %d: a time resolution of 0x14", end)},
 	} {
 		got, err := framesOf(bytes.NewReader(test.file))
@@ -291,7 +291,7 @@ func TestTruncatedCaptures(t *testing.T) {
 	for _, file := range []struct {
 		name        string
 		b           []byte
-		whole, data []int // where it may end, and where the octets of each frame end
+		whole, data []int // where it may end, and where the bytes of each frame end
 	}{
 		{"pcapng", w.b, append(whole, section), data},
 		{"pcap", pcap, []int{24, 45, 66}, []int{45, 66}},
@@ -305,10 +305,10 @@ func TestTruncatedCaptures(t *testing.T) {
 				}
 			}
 			if (err == nil) != slices.Contains(file.whole, n) || len(got) != given {
-				t.Errorf("%s, first %d octets: %v, %d frames", file.name, n, err, len(got))
+				t.Errorf("%s, first %d bytes: %v, %d frames", file.name, n, err, len(got))
 			}
 			if err != nil && n >= 4 && !strings.HasPrefix(err.Error(), "FILE at offset ") {
-				t.Errorf("%s, first %d octets: %v", file.name, n, err)
+				t.Errorf("%s, first %d bytes: %v", file.name, n, err)
 			}
 		}
 	}
@@ -361,7 +361,7 @@ func TestCaptureThatCannotBeRead(t *testing.T) {
 	for n, want := range map[int]string{0: "FILE at offset 0: broken", 24: "FILE at offset 24: broken", 30: "FILE at offset 24: broken", 45: "FILE at offset 45: broken"} {
 		r := io.MultiReader(bytes.NewReader(pcap[:n]), brokenReader{})
 		if _, err := framesOf(r); err == nil || err.Error() != want {
-			t.Errorf("after %d octets: %v", n, err)
+			t.Errorf("after %d bytes: %v", n, err)
 		}
 	}
 	if _, err := framesOf(io.MultiReader(strings.NewReader("text"), brokenReader{})); err == nil || err.Error() != "FILE at offset 0: broken" {

@@ -4,7 +4,7 @@ import (
 	"encoding/binary"
 )
 
-// sum16 adds octets to a sum of 16-bit numbers, as IP and TCP do. RFC 1071.
+// sum16 adds bytes to a sum of 16-bit numbers, as IP and TCP do. RFC 1071.
 func sum16(so uint32, b []byte) uint32 {
 	for ; len(b) > 1; b = b[2:] {
 		so += uint32(binary.BigEndian.Uint16(b))

@@ -7,7 +7,7 @@ import (
 )
 
 // What a server repeats of our secrets is not shown. Of a short one that would tell it more often than
-// hide it, since it stands in other words by chance: one of less than shortSecret octets is looked for
+// hide it, since it stands in other words by chance: one of less than shortSecret bytes is looked for
 // only where neither a letter nor a digit touches it, and one of less than shortestSecret not at all.
 const (
 	shortestSecret = 4
@@ -33,7 +33,7 @@ func redact(text string, secrets []string) string {
 	return b.String()
 }
 
-// spot marks the octets of text that belong to one of the secrets.
+// spot marks the bytes of text that belong to one of the secrets.
 func markSecrets(hidden []bool, text string, secrets []string) {
 	for _, s := range secrets {
 		if len(s) < shortestSecret {
@@ -56,7 +56,7 @@ func markSecrets(hidden []bool, text string, secrets []string) {
 	}
 }
 
-// isWord says that an octet is of a letter or a digit.
+// isWord says that a byte is of a letter or a digit.
 func isWord(c byte) bool {
 	return c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z' || c >= utf8.RuneSelf
 }

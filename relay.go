@@ -23,16 +23,16 @@ type relayServer struct {
 	recorder *recorder       // nil where nobody asked for one
 	shared   *sharedUpstream // --single-connect; nil without
 	life     context.Context // of the connections to the servers: it outlasts what is under way
-	underWay atomic.Int64    // octets of the requests of all sessions
+	underWay atomic.Int64    // bytes of the requests of all sessions
 	devices  sync.WaitGroup
 }
 
 // What one device may cost, beside what gate says.
 const (
-	relayBuffer     = 512               // octets, to read from one side
+	relayBuffer     = 512               // bytes, to read from one side
 	busyBuffer      = 8 << 10           // the same, of a side of which more comes at a time
 	relayIdle       = 5 * time.Minute   // a person may be at a prompt
-	maxUnderWay     = 16 << 20          // octets of requests without a verdict
+	maxUnderWay     = 16 << 20          // bytes of requests without a verdict
 	maxCandidates   = 64                // keys of one device
 	relayEndTimeout = noticeTimeout / 2 // for the connections that were cut off
 	relayGarbage    = 75                // percent of what is in use: many devices at a time are to cost little memory

@@ -42,7 +42,7 @@ func TestRelayDeviceTimes(t *testing.T) {
 		want time.Duration
 	}{
 		{"nothing", func(net.Conn) {}, firstTimeout},
-		{"octet by octet", func(c net.Conn) {
+		{"byte by byte", func(c net.Conn) {
 			for i := range login {
 				c.Write(login[i : i+1])
 				time.Sleep(time.Second)
@@ -99,7 +99,7 @@ func TestRelayDeviceTimes(t *testing.T) {
 	}
 }
 
-// TestRelayTooMuch: what is over the limits of sessions, and of octets without a verdict, is refused, and
+// TestRelayTooMuch: what is over the limits of sessions, and of bytes without a verdict, is refused, and
 // costs nothing.
 func TestRelayTooMuch(t *testing.T) {
 	t.Parallel()
@@ -112,12 +112,12 @@ func TestRelayTooMuch(t *testing.T) {
 		shared   bool
 		accepted bool
 	}{
-		{"the last octets", pap, maxUnderWay, 0, false, true},
-		{"the octets", pap, maxUnderWay + 1, 0, false, false},
+		{"the last bytes", pap, maxUnderWay, 0, false, true},
+		{"the bytes", pap, maxUnderWay + 1, 0, false, false},
 		{"the last session", pap, 0, maxDialogues - 1, false, true},
 		{"the sessions", pap, 0, maxDialogues, false, false},
-		{"the last octets, shared", pap, maxUnderWay, 0, true, true},
-		{"the octets, shared", pap, maxUnderWay + 1, 0, true, false},
+		{"the last bytes, shared", pap, maxUnderWay, 0, true, true},
+		{"the bytes, shared", pap, maxUnderWay + 1, 0, true, false},
 		{"the dialogues, shared", ascii, 0, maxShared, true, false},
 	} {
 		r := new(relayServer)
@@ -163,7 +163,7 @@ func TestRelayTooMuch(t *testing.T) {
 			left--
 		}
 		if got := <-answered; accepted != tt.accepted || got != want || left != tt.open || r.underWay.Load() != tt.underWay+more {
-			t.Errorf("%s: accepted %t, answered with %q, %d sessions, %d octets", tt.name, accepted, got, left, r.underWay.Load())
+			t.Errorf("%s: accepted %t, answered with %q, %d sessions, %d bytes", tt.name, accepted, got, left, r.underWay.Load())
 		}
 		if got := strings.HasSuffix(lines.String(), "too many sessions\n"); got == tt.accepted {
 			t.Errorf("%s: the lines are\n%s", tt.name, lines)

@@ -33,8 +33,8 @@ type recordedConn struct {
 }
 
 const (
-	maxSnap    = 1 << 18  // octets of a frame, as the file's header says
-	maxSegment = 32 << 10 // octets of one TCP segment
+	maxSnap    = 1 << 18  // bytes of a frame, as the file's header says
+	maxSegment = 32 << 10 // bytes of one TCP segment
 	tcpFIN     = 0x01
 	tcpSYN     = 0x02
 	tcpPSH     = 0x08
@@ -115,12 +115,12 @@ func (t *recorder) blank(body []byte, m message, secrets []string) {
 	hidden := make([]bool, len(body))
 	t.codec = codec{fields: t.codec.fields[:0], reading: true, buf: body, visit: func(f field, value any) {
 		end := len(body) - len(t.codec.buf)
-		octets := hidden[end-f.length : end]
+		data := hidden[end-f.length : end]
 		if text, ok := value.(string); ok {
-			markSecrets(octets, text, secrets)
+			markSecrets(data, text, secrets)
 		}
-		for i := range octets {
-			octets[i] = octets[i] || f.secret
+		for i := range data {
+			data[i] = data[i] || f.secret
 		}
 	}}
 	if m != nil {
@@ -147,13 +147,13 @@ func (t *recorder) end(all *recordedConns) {
 	}
 }
 
-// segment writes one frame: the capture's header, IP, TCP, octets.
-func (t *recorder) segment(r *recordedConn, fromDevice bool, flags byte, octets []byte, now time.Time) {
+// segment writes one frame: the capture's header, IP, TCP, bytes.
+func (t *recorder) segment(r *recordedConn, fromDevice bool, flags byte, data []byte, now time.Time) {
 	from, to, own := r.device, r.server, 0
 	if !fromDevice {
 		from, to, own = to, from, 1
 	}
-	size := 20 + len(octets)
+	size := 20 + len(data)
 	b := binary.LittleEndian.AppendUint32(t.frame[:0], uint32(now.Unix()))
 	b = binary.LittleEndian.AppendUint32(b, uint32(now.Nanosecond()/1000))
 	b = append(b, make([]byte, 8)...)
@@ -184,11 +184,11 @@ func (t *recorder) segment(r *recordedConn, fromDevice bool, flags byte, octets 
 	}
 	b = binary.BigEndian.AppendUint32(b, acknowledged)
 	b = append(b, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0)
-	b = append(b, octets...)
+	b = append(b, data...)
 	binary.BigEndian.PutUint16(b[tcp+16:], checksum(pseudo, b[tcp:]))
 	binary.LittleEndian.PutUint32(b[8:], uint32(len(b)-ip))
 	binary.LittleEndian.PutUint32(b[12:], uint32(len(b)-ip))
-	if r.next[own] += uint32(len(octets)); flags&(tcpSYN|tcpFIN) != 0 {
+	if r.next[own] += uint32(len(data)); flags&(tcpSYN|tcpFIN) != 0 {
 		r.next[own]++
 	}
 	t.frame = b

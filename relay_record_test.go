@@ -69,7 +69,7 @@ func TestRecord(t *testing.T) {
 			}
 			all := slices.Concat(addrs, []byte{0, 6, byte(len(tcp) >> 8), byte(len(tcp))}, tcp)
 			if sum := wholeSum(all); sum != 0xffff {
-				t.Errorf("%s: the sum of a segment of %d octets is %x", tt.device, len(tcp), sum)
+				t.Errorf("%s: the sum of a segment of %d bytes is %x", tt.device, len(tcp), sum)
 			}
 		}
 		file := filepath.Join(writeFiles(t, map[string]string{"record.pcap": out.String()}), "record.pcap")

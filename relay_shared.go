@@ -90,7 +90,7 @@ type relayRequest struct {
 	answered bool   // response is what the server said
 	asked    string // the address of the server that heard it last, where another one was to be next
 	seen     sessionTracker
-	size     int // octets that are held for it
+	size     int // bytes that are held for it
 }
 
 // kind makes a forwarded a request, as do the methods below.
@@ -287,7 +287,7 @@ func (s *sharedDevice) answer(f *relayRequest) {
 	f.seen.server, _ = netip.ParseAddrPort(cmp.Or(f.asked, f.job.res.Address))
 	if f.answered {
 		start := len(s.out)
-		s.out, _ = s.back.appendPacket(s.out, &h, f.response) // what was decoded encodes to the same octets
+		s.out, _ = s.back.appendPacket(s.out, &h, f.response) // what was decoded encodes to the same bytes
 		body := s.out[start+headerLen:]
 		if !f.seen.packet(now, &h, f.response) {
 			f.seen.close()

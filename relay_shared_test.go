@@ -201,7 +201,7 @@ func TestSharerBrokenWrite(t *testing.T) {
 	close(s.replies)
 	<-written
 	if n := s.underWay.Load(); writes != 1 || n != 0 || len(s.places) != 0 || len(s.free) != 2 {
-		t.Errorf("%d writes, %d octets and %d places are held", writes, n, len(s.places))
+		t.Errorf("%d writes, %d bytes and %d places are held", writes, n, len(s.places))
 	}
 }
 

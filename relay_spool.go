@@ -22,7 +22,7 @@ type spool struct {
 }
 
 const (
-	maxSpooled = 1 << 20              // octets that wait for being written
+	maxSpooled = 1 << 20              // bytes that wait for being written
 	spoolDelay = 5 * time.Millisecond // for what comes meanwhile to be written together
 )
 

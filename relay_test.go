@@ -358,7 +358,7 @@ func TestRelayBadPackets(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		name   string
-		octets []byte
+		data   []byte
 		answer string // its header in hex, or the ERROR
 		line   string
 	}{
@@ -366,14 +366,14 @@ func TestRelayBadPackets(t *testing.T) {
 		{"even", with(atSeqNo, 2), "", "seq_no 2 is even, as only a server's is"},
 		{"last", with(atSeqNo, 255), "", "the sequence numbers of a session are used up"},
 		{"unknown type", with(atType, 9), "c10902000000000500000000", "a packet of type 0x09"},
-		{"other protocol", []byte("GET / HTTP/1.1\r\n\r\n"), "", "not TACACS+: the first octet is 0x47"},
-		{"too long", unhex(t, "c1 01 01 00 00000007 00010000"), "", "a body of 65536 octets, the limit is 65535"},
+		{"other protocol", []byte("GET / HTTP/1.1\r\n\r\n"), "", "not TACACS+: the first byte is 0x47"},
+		{"too long", unhex(t, "c1 01 01 00 00000007 00010000"), "", "a body of 65536 bytes, the limit is 65535"},
 	} {
 		for _, way := range relayWays {
 			s := serveWith(t)
 			r := relayTo(t, s.addr, split(way)...)
 			c := dialDevice(t, r)
-			c.Write(tt.octets)
+			c.Write(tt.data)
 			if tt.answer == "ERROR" {
 				var reply authenReply
 				if h, err := c.receive(&reply); err != nil || reply.status != authenError || h.flags != 0 {
@@ -467,8 +467,8 @@ func TestRelayDialogues(t *testing.T) {
 		if got := r.relayed(t); got != want {
 			t.Errorf("%s: the lines are\n%snot\n%s", way, got, want)
 		}
-		octets, err := os.ReadFile(record)
-		if err != nil || bytes.Contains(octets, []byte(testPassword)) {
+		data, err := os.ReadFile(record)
+		if err != nil || bytes.Contains(data, []byte(testPassword)) {
 			t.Errorf("%s: the record has the password: %v", way, err)
 		}
 		decoded := runWith(t, nil, "", "decode", record)
@@ -501,18 +501,18 @@ func TestRelayRecord(t *testing.T) {
 				}
 			}
 			r.relayed(t)
-			octets, err := os.ReadFile(record)
+			data, err := os.ReadFile(record)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if info, err := os.Stat(record); err != nil || info.Mode().Perm() != 0o600 && runtime.GOOS != "windows" {
 				t.Errorf("the mode is %v, %v", info.Mode(), err)
 			}
-			if n := ends(octets); n != 4 {
+			if n := ends(data); n != 4 {
 				t.Errorf("%s %s: of two conversations %d sides end", way, options, n)
 			}
 			shown := options == "--show-secrets"
-			if n := bytes.Count(octets, []byte(testPassword)); (n == 2) != shown || n > 0 && !shown {
+			if n := bytes.Count(data, []byte(testPassword)); (n == 2) != shown || n > 0 && !shown {
 				t.Errorf("%s %s: the password is %d times in the record", way, options, n)
 			}
 			if strings.Contains(r.log.String(), testPassword) || strings.Contains(r.said.String(), testPassword) != shown {
@@ -755,7 +755,7 @@ func TestSpool(t *testing.T) {
 	}
 	fail := func() {
 		t.Helper()
-		held <- io.ErrShortWrite // of which one octet is written
+		held <- io.ErrShortWrite // of which one byte is written
 		waitUntil(t, "the error is known", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.err != nil })
 		write("lost ", io.ErrShortWrite)
 		held <- nil
@@ -785,7 +785,7 @@ func TestSpool(t *testing.T) {
 	close(held)
 	<-s.done
 	if want := before + strings.Repeat("x", maxSpooled) + strings.Repeat("y", maxSpooled); out.String() != want {
-		t.Errorf("%d octets are written, want %d", len(out.String()), len(want))
+		t.Errorf("%d bytes are written, want %d", len(out.String()), len(want))
 	}
 }
 
@@ -930,19 +930,19 @@ func TestRelayStraySecrets(t *testing.T) {
 		t.Error(err)
 	}
 	r.stop()
-	octets, err := os.ReadFile(record)
+	data, err := os.ReadFile(record)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if bytes.Contains(octets, []byte(testPassword)) || !bytes.Contains(octets, []byte("bad password *****")) {
-		t.Errorf("the record has\n%q", octets)
+	if bytes.Contains(data, []byte(testPassword)) || !bytes.Contains(data, []byte("bad password *****")) {
+		t.Errorf("the record has\n%q", data)
 	}
 	if said := r.said.String(); !strings.Contains(said, "seq_no 4 ") || hexDumped(said, testPassword) {
 		t.Errorf("it says\n%s", said)
 	}
 }
 
-// hexDumped says that a text stands in a dump, whose lines have 16 octets each.
+// hexDumped says that a text stands in a dump, whose lines have 16 bytes each.
 func hexDumped(said, text string) bool {
 	var shown strings.Builder
 	for line := range strings.Lines(said) {
@@ -1056,7 +1056,7 @@ func TestRelayRepeatedSecrets(t *testing.T) {
 				t.Errorf("%s: the device has %+v, %v", way, reply, err)
 			}
 			r.stop()
-			octets, err := os.ReadFile(record)
+			data, err := os.ReadFile(record)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -1064,7 +1064,7 @@ func TestRelayRepeatedSecrets(t *testing.T) {
 			if options == " --show-secrets" {
 				shown = 2
 			}
-			if n := bytes.Count(octets, []byte(testPassword)); n != shown || strings.Contains(r.said.String(), testPassword) != (shown > 0) {
+			if n := bytes.Count(data, []byte(testPassword)); n != shown || strings.Contains(r.said.String(), testPassword) != (shown > 0) {
 				t.Errorf("%s%s: the password is in the record %d times, and said:\n%s", way, options, n, r.said)
 			}
 			want := no.status.String()

@@ -43,7 +43,7 @@ type upstream struct {
 type relayedSession struct {
 	sessionTracker
 	typ    packetType
-	size   int  // octets that are held for it
+	size   int  // bytes that are held for it
 	awaits bool // the server's reply
 }
 
@@ -309,7 +309,7 @@ func (p *upstream) read(h *header, body []byte, belongs bool, secrets []string) 
 	return m, err
 }
 
-// ask takes note of a packet of the device, of so many octets. It is false where there are too many
+// ask takes note of a packet of the device, of so many bytes. It is false where there are too many
 // sessions, and then the device is told so.
 func (p *upstream) onRequest(h *header, m message, size int) bool {
 	p.mu.Lock()

@@ -80,7 +80,7 @@ func TestRelayManyAtATime(t *testing.T) {
 }
 
 // TestRoomier: a reader of which packets were taken one by one stays as it is, and one that held more goes on
-// with the same octets in a larger buffer, once.
+// with the same bytes in a larger buffer, once.
 func TestRoomier(t *testing.T) {
 	t.Parallel()
 	const text = "one, two and three"
@@ -92,7 +92,7 @@ func TestRoomier(t *testing.T) {
 	_, _ = in.Discard(5)
 	wide := growReader(in, conn)
 	if wide == in || wide.Size() != busyBuffer || wide.Buffered() != 16-5 || growReader(wide, conn) != wide {
-		t.Errorf("a reader of %d octets holds %d", wide.Size(), wide.Buffered())
+		t.Errorf("a reader of %d bytes holds %d", wide.Size(), wide.Buffered())
 	}
 	if rest, err := io.ReadAll(wide); err != nil || string(rest) != text[5:] {
 		t.Errorf("goes on with %q, %v", rest, err)
@@ -134,7 +134,7 @@ func TestRelayLateReply(t *testing.T) {
 	hear(2, authenPass)
 	check("at the end", 0, "ABORT NO_REPLY PASS")
 	if n := p.underWay.Load(); n != 0 {
-		t.Errorf("%d octets are held", n)
+		t.Errorf("%d bytes are held", n)
 	}
 }
 
@@ -195,41 +195,41 @@ func pipedPassage(t *testing.T, conn, server net.Conn) (p *upstream, lines *lock
 func TestRelayGathers(t *testing.T) {
 	t.Parallel()
 	const many = 500
-	flood := func(seqNo uint8, bad byte) (octets []byte, good int) {
+	flood := func(seqNo uint8, bad byte) (data []byte, good int) {
 		for i := range uint32(many) {
-			octets = append(octets, packed(header{version: minorDefault, typ: typeAuthor, seqNo: seqNo, sessionID: i}, testKey, &authorRequest{commonFields: commonFields{user: "alice"}})...)
+			data = append(data, packed(header{version: minorDefault, typ: typeAuthor, seqNo: seqNo, sessionID: i}, testKey, &authorRequest{commonFields: commonFields{user: "alice"}})...)
 		}
-		end := slices.Clone(octets[:len(octets)/many])
-		good, end[0] = len(octets), bad
-		return append(append(octets, end...), octets...), good
+		end := slices.Clone(data[:len(data)/many])
+		good, end[0] = len(data), bad
+		return append(append(data, end...), data...), good
 	}
 	check := func(way string, to *stream, good int, lines *lockedBuffer) {
 		t.Helper()
 		if size := good / many; to.out.Len() != good || to.largest <= size || to.largest >= flushAt+size {
-			t.Errorf("%s: %d octets of %d are written, up to %d at a time", way, to.out.Len(), good, to.largest)
+			t.Errorf("%s: %d bytes of %d are written, up to %d at a time", way, to.out.Len(), good, to.largest)
 		}
 		if n := strings.Count(lines.String(), "TACACS+"); n != 1 {
 			t.Errorf("%s: the lines are\n%s", way, lines)
 		}
 	}
-	octets, good := flood(1, 0x80)
-	device, server := &stream{Reader: bytes.NewReader(octets)}, new(stream)
+	data, good := flood(1, 0x80)
+	device, server := &stream{Reader: bytes.NewReader(data)}, new(stream)
 	p, lines := pipedPassage(t, device, server)
 	p.up()
 	check("up", server, good, lines)
 	if server.deadlines > many/10 {
 		t.Errorf("%d packets move the deadline %d times", many, server.deadlines)
 	}
-	octets, good = flood(2, 0x80)
-	device, server = new(stream), &stream{Reader: bytes.NewReader(octets)}
+	data, good = flood(2, 0x80)
+	device, server = new(stream), &stream{Reader: bytes.NewReader(data)}
 	p, lines = pipedPassage(t, device, server)
 	p.down()
 	check("down", device, good, lines)
 	// For a device that has gone no more is read.
-	rest := bytes.NewReader(octets)
+	rest := bytes.NewReader(data)
 	p, _ = pipedPassage(t, deadConn{device}, &stream{Reader: rest})
 	if p.down(); rest.Len() < good {
-		t.Errorf("%d octets are not read", rest.Len())
+		t.Errorf("%d bytes are not read", rest.Len())
 	}
 }
 

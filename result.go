@@ -56,7 +56,7 @@ type attempt struct {
 type timing struct {
 	start                                    time.Time
 	resolve, connect, tls, firstReply, total time.Duration
-	sent, received                           int // octets of TACACS+
+	sent, received                           int // bytes of TACACS+
 }
 
 func (t *timing) phases() [5]phase {

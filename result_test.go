@@ -32,7 +32,7 @@ func TestEscape(t *testing.T) {
 		{"terminal escape", "\x1b[31mred\x1b]0;title\a", `\x1b[31mred\x1b]0;title\x07`, ""},
 		{"DEL", "a\x7f", `a\x7f`, ""},
 		{"C1 as UTF-8", "\u009b31m\u0085", `\xc2\x9b31m\xc2\x85`, ""},
-		{"C1 as an octet", "\x9b31m", `\x9b31m`, ""},
+		{"C1 as a byte", "\x9b31m", `\x9b31m`, ""},
 		{"invalid UTF-8", "a\xffb\xc3", `a\xffb\xc3`, ""},
 		{"cut-off emoji", "\xf0\x9f\x98", `\xf0\x9f\x98`, ""},
 		{"surrogate", "\xed\xa0\x80", `\xed\xa0\x80`, ""},
@@ -58,8 +58,8 @@ func TestEscape(t *testing.T) {
 	}
 }
 
-// Whatever comes in: what goes out has no control octet, and nothing is escaped twice.
-func TestEscapeEveryOctet(t *testing.T) {
+// Whatever comes in: what goes out has no control byte, and nothing is escaped twice.
+func TestEscapeEveryByte(t *testing.T) {
 	for i := range 256 {
 		for _, text := range []string{string([]byte{byte(i)}), string(rune(i)), "a" + string([]byte{byte(i)}) + "é"} {
 			got := escape(text)

@@ -15,7 +15,7 @@ import (
 type fault struct {
 	name string
 	help string
-	// What it changes: the message of a reply, its octets, or how these are written.
+	// What it changes: the message of a reply, its bytes, or how these are written.
 	authenReply  *authenReply
 	once         bool // authenReply is the first reply of a session only
 	authorReply  *authorResponse
@@ -38,12 +38,12 @@ type fault struct {
 // errDone ends a connection on purpose: a write that fails is its last one.
 var errDone = io.EOF
 
-// change is a fault that changes the octets of a packet.
+// change is a fault that changes the bytes of a packet.
 func change(f func(p []byte)) func([]byte) []byte {
 	return func(p []byte) []byte { f(p); return p }
 }
 
-// cut is a fault that sends the first n octets only, and closes.
+// cut is a fault that sends the first n bytes only, and closes.
 func cut(n int) func(net.Conn, []byte) error {
 	return func(conn net.Conn, p []byte) error {
 		conn.Write(p[:min(n, len(p))])
@@ -96,7 +96,7 @@ func faults() []fault {
 			_, err := conn.Write(p[5:])
 			return err
 		}},
-		{name: "drip", help: "send one octet every 50 ms", sends: func(conn net.Conn, p []byte) error {
+		{name: "drip", help: "send one byte every 50 ms", sends: func(conn net.Conn, p []byte) error {
 			for i := range p {
 				if _, err := conn.Write(p[i : i+1]); err != nil {
 					return err
@@ -113,7 +113,7 @@ func faults() []fault {
 		{name: "type", help: "another packet type", packet: change(func(p []byte) { p[atType] = p[atType]%3 + 1 })},
 		{name: "major-version", help: "another major version", packet: change(func(p []byte) { p[atVersion] = 0xb0 })},
 		{name: "minor-version", help: "the other minor version, and obfuscated with it", version: 1},
-		{name: "length-max", help: "a body of 2^32-1 octets", packet: change(func(p []byte) { copy(p[atLength:], "\xff\xff\xff\xff") })},
+		{name: "length-max", help: "a body of 2^32-1 bytes", packet: change(func(p []byte) { copy(p[atLength:], "\xff\xff\xff\xff") })},
 		{name: "lengths-overflow", help: "component lengths that go beyond the body", body: func(typ packetType, body []byte) {
 			at := 2
 			if typ == typeAcct {
@@ -131,7 +131,7 @@ func faults() []fault {
 			authorReply: &authorResponse{status: authorPassAdd, serverMsg: "caf\xe9"}, acctReply: &acctReply{status: acctSuccess, serverMsg: "caf\xe9"}},
 		{name: "terminal-escape", help: "terminal control sequences in the message", authenReply: say(authenPass, 0, "\x1b[2J\x1b]0;owned\x07\u009b31mred\r\nline", "\x1b[H"),
 			authorReply: &authorResponse{status: authorPassAdd, serverMsg: "\x1b[2J", args: []string{"x=\x1b[2J"}}, acctReply: &acctReply{status: acctSuccess, serverMsg: "\x1b[2J"}},
-		{name: "args-max", help: "255 arguments of 255 octets", authorReply: &authorResponse{status: authorPassAdd, args: long}},
+		{name: "args-max", help: "255 arguments of 255 bytes", authorReply: &authorResponse{status: authorPassAdd, args: long}},
 		{name: "unknown-mandatory", help: "PASS_REPL with a mandatory argument nobody knows", authorReply: &authorResponse{status: authorPassRepl, args: []string{"service=shell", "frobnicate=yes"}}},
 		{name: "single-close", help: "agree to single-connection mode, close after one session", closeAfter: 1},
 		{name: "single-swallow", help: "agree to single-connection mode, forget the second session", swallowAfter: 1},

@@ -70,7 +70,7 @@ func TestFaultHelp(t *testing.T) {
 // end either, whatever was asked.
 func TestFaultStays(t *testing.T) {
 	t.Parallel()
-	for fault, octets := range map[string]int{"silent": 0, "body-stall": headerLen + 3} {
+	for fault, data := range map[string]int{"silent": 0, "body-stall": headerLen + 3} {
 		s := serveWith(t, "--fault", fault)
 		for typ, m := range map[packetType]message{typeAuthen: papStart("alice", testPassword),
 			typeAuthor: &authorRequest{commonFields: commonFields{user: "alice"}, args: []string{"service=shell", "cmd="}},
@@ -82,7 +82,7 @@ func TestFaultStays(t *testing.T) {
 			}
 			waitUntil(t, "the session has its line", func() bool { return strings.Count(s.log.String(), "\n") > lines })
 			c.SetDeadline(time.Now().Add(100 * time.Millisecond))
-			if b, err := io.ReadAll(c); len(b) != octets || !errors.Is(err, os.ErrDeadlineExceeded) {
+			if b, err := io.ReadAll(c); len(b) != data || !errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("%s, %s: %x, %v", fault, typ, b, err)
 			}
 		}

@@ -30,7 +30,7 @@ func (p *labConn) replyToStart(d *authSession) *authenReply {
 	if d.user == "" {
 		d.next = func(user string) *authenReply {
 			if len(user) > maxFieldLen {
-				return &authenReply{status: authenFail, serverMsg: "The user name is over 255 octets"}
+				return &authenReply{status: authenFail, serverMsg: "The user name is over 255 bytes"}
 			}
 			return p.askPassword(d, "")
 		}
@@ -93,7 +93,7 @@ func (p *labConn) askPassword(d *authSession, before string) *authenReply {
 func (p *labConn) askNewPassword(d *authSession) *authenReply {
 	d.next = func(first string) *authenReply {
 		if len(first) > maxFieldLen {
-			return &authenReply{status: authenFail, serverMsg: "The new password is over 255 octets"}
+			return &authenReply{status: authenFail, serverMsg: "The new password is over 255 bytes"}
 		}
 		first = strings.Clone(first)
 		d.next = func(second string) *authenReply {
@@ -144,7 +144,7 @@ func proves(m *authenStart, password string) bool {
 	if m.typ == authenPAP {
 		return same(m.data, password)
 	}
-	// id, challenge and response: 16 octets of response for CHAP, 49 for both MS-CHAPs.
+	// id, challenge and response: 16 bytes of response for CHAP, 49 for both MS-CHAPs.
 	data, size := []byte(m.data), 49
 	if m.typ == authenCHAP {
 		size = 16

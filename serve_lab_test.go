@@ -141,7 +141,7 @@ func TestProves(t *testing.T) {
 	}
 	for _, n := range []int{1, 8, 17, maxCHAPChallenge} {
 		if !proves(prove(authenCHAP, "alice", testPassword, n), testPassword) {
-			t.Errorf("a CHAP challenge of %d octets proves nothing", n)
+			t.Errorf("a CHAP challenge of %d bytes proves nothing", n)
 		}
 	}
 	other := prove(authenMSCHAPv2, "alice", testPassword, 16)
@@ -166,16 +166,16 @@ func TestProvesMalformed(t *testing.T) {
 			}
 		}
 		for i := range len(data) {
-			refused(fmt.Sprintf("the first %d octets", i), data[:i])
+			refused(fmt.Sprintf("the first %d bytes", i), data[:i])
 			changed := []byte(data)
 			changed[i] ^= 1
 			// The id counts for CHAP alone; of MS-CHAP the challenge and the NT response do, no more.
 			if typ == authenCHAP || i > 0 && (typ == authenMSCHAPv2 || i < 9 || i >= 33 && i < 57) {
-				refused(fmt.Sprintf("another octet %d", i), string(changed))
+				refused(fmt.Sprintf("another byte %d", i), string(changed))
 			}
 		}
-		refused("one octet more", data+"\x00")
-		refused("255 octets", long(255))
+		refused("one byte more", data+"\x00")
+		refused("255 bytes", long(255))
 	}
 	for _, password := range []string{"", "\xff"} { // not UTF-8: no NT hash
 		for typ := range proofTypes {

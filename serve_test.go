@@ -82,7 +82,7 @@ func (c *handConn) login(session uint32, flags headerFlags) error {
 	return nil
 }
 
-// checkEnd demands that the other side closes, without another octet.
+// checkEnd demands that the other side closes, without another byte.
 func (c *handConn) checkEnd(t testing.TB) {
 	t.Helper()
 	if b, err := io.ReadAll(c.in); len(b) > 0 || err != nil && !isClosed(err) {
@@ -90,7 +90,7 @@ func (c *handConn) checkEnd(t testing.TB) {
 	}
 }
 
-// packed is a packet as octets, obfuscated unless h has the flag.
+// packed is a packet as bytes, obfuscated unless h has the flag.
 func packed(h header, key string, m message) []byte {
 	packet, err := appendPacket(nil, &h, m)
 	if err != nil {
@@ -369,7 +369,7 @@ func TestBadPackets(t *testing.T) {
 	author := with(func(h *header) { h.typ = typeAuthor })
 	acct := with(func(h *header) { h.typ = typeAcct })
 	third := func(h header) header { h.seqNo = 3; return h }
-	withLength := func(octets string) []byte { return append(unhex(t, "c1 01 01 00 00000007"), octets...) }
+	withLength := func(data string) []byte { return append(unhex(t, "c1 01 01 00 00000007"), data...) }
 	const unfit = "a packet that does not fit the key: the component lengths do not add up to the body's length\n"
 	const cut = "ended in the middle of a packet\n"
 	for _, tt := range []struct {
@@ -395,14 +395,14 @@ func TestBadPackets(t *testing.T) {
 			&acctReply{status: acctError, serverMsg: "a malformed packet"}, unfit},
 		{"another message", packed(author, testKey, &authenContinue{userMsg: "x"}), &authorResponse{status: authorError, serverMsg: "a malformed packet"}, unfit},
 		{"no body", withLength("\x00\x00\x00\x00"), &authenReply{status: authenError, serverMsg: "a malformed packet"}, unfit},
-		{"a body of 65536 octets", withLength("\x00\x01\x00\x00"), nil, "a body of 65536 octets, the limit is 65535\n"},
-		{"a body of 2^32-1 octets", withLength("\xff\xff\xff\xff"), nil, "a body of 4294967295 octets, the limit is 65535\n"},
-		{"a body of 65535 octets that ends", withLength("\x00\x00\xff\xffxyz"), nil, cut},
+		{"a body of 65536 bytes", withLength("\x00\x01\x00\x00"), nil, "a body of 65536 bytes, the limit is 65535\n"},
+		{"a body of 2^32-1 bytes", withLength("\xff\xff\xff\xff"), nil, "a body of 4294967295 bytes, the limit is 65535\n"},
+		{"a body of 65535 bytes that ends", withLength("\x00\x00\xff\xffxyz"), nil, cut},
 		{"half a header", withLength(""), nil, cut},
 		{"nothing", nil, nil, ""},
-		{"HTTP", []byte("GET / HTTP/1.1\r\nHost: tac1\r\n\r\n"), nil, "not TACACS+: the first octet is 0x47\n"},
-		{"TLS", unhex(t, "16 03 01 00c8 01 0000c4 0303 0000000000"), nil, "not TACACS+: the first octet is 0x16\n"},
-		{"major version 0xb", unhex(t, "b0 01 01 00 00000007 00000000"), nil, "not TACACS+: the first octet is 0xb0\n"},
+		{"HTTP", []byte("GET / HTTP/1.1\r\nHost: tac1\r\n\r\n"), nil, "not TACACS+: the first byte is 0x47\n"},
+		{"TLS", unhex(t, "16 03 01 00c8 01 0000c4 0303 0000000000"), nil, "not TACACS+: the first byte is 0x16\n"},
+		{"major version 0xb", unhex(t, "b0 01 01 00 00000007 00000000"), nil, "not TACACS+: the first byte is 0xb0\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := serveWith(t)
@@ -490,7 +490,7 @@ func TestSessionLines(t *testing.T) {
 	for _, s := range sessions {
 		text, verb, obj = text+s.text, verb+s.verb, obj+s.obj
 	}
-	const garbage = "not TACACS+: the first octet is 0x00"
+	const garbage = "not TACACS+: the first byte is 0x00"
 	for options, want := range map[string]string{
 		"":          text + garbage + "\n",
 		"--verbose": verb + garbage + "\n",
@@ -847,12 +847,12 @@ func TestRudeClients(t *testing.T) {
 		})
 	}
 	long.Write(unhex(t, "c1 01 01 00 00000007 ffffffff"))
-	octets := packed(header{version: minorOne, typ: typeAuthen, seqNo: 1}, testKey, papStart("alice", testPassword))
-	for i := range octets { // an octet of the dribbling client for each login of the other
+	data := packed(header{version: minorOne, typ: typeAuthen, seqNo: 1}, testKey, papStart("alice", testPassword))
+	for i := range data { // a byte of the dribbling client for each login of the other
 		if err := dialHand(t, s.addr).login(uint32(i), 0); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := dribble.Write(octets[i : i+1]); err != nil {
+		if _, err := dribble.Write(data[i : i+1]); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -873,20 +873,20 @@ func TestRepliesDoNotPileUp(t *testing.T) {
 	h := header{version: minorDefault, typ: typeAuthor, seqNo: 1, flags: flagSingleConnect}
 	first := packed(h, testKey, &authorRequest{commonFields: commonFields{user: "alice"}, args: []string{"service=shell", "cmd="}})
 	next := packed(h, testKey, &authorRequest{commonFields: commonFields{user: "alice"}, args: []string{"service=shell", "cmd=", "x=" + strings.Repeat("x", 17)}})
-	if len(first) != 44 || len(next) != 64 { // 16 KiB end 20 octets into a packet, more than its header
+	if len(first) != 44 || len(next) != 64 { // 16 KiB end 20 bytes into a packet, more than its header
 		t.Fatal(len(first), len(next))
 	}
 	conn := &stream{Reader: bytes.NewReader(append(first, bytes.Repeat(next, 10_000)...))}
 	newLab().serve(t.Context(), conn)
 	if conn.largest > maxGathered || conn.out.Len() != 10_001*18 {
-		t.Errorf("%d octets of replies, up to %d in one write", conn.out.Len(), conn.largest)
+		t.Errorf("%d bytes of replies, up to %d in one write", conn.out.Len(), conn.largest)
 	}
 	srv := newLab() // replies that are longer than their requests
 	srv.args = slices.Repeat([]string{"a=" + strings.Repeat("x", 200)}, 10)
 	conn = &stream{Reader: bytes.NewReader(bytes.Repeat(first, 100))}
 	srv.serve(t.Context(), conn)
 	if one := headerLen + 6 + 10*(1+202); conn.largest >= maxGathered+one || conn.out.Len() != 100*one {
-		t.Errorf("%d octets of long replies, up to %d in one write", conn.out.Len(), conn.largest)
+		t.Errorf("%d bytes of long replies, up to %d in one write", conn.out.Len(), conn.largest)
 	}
 }
 
@@ -1086,19 +1086,19 @@ func FuzzServe(f *testing.F) {
 		f.Add([]byte("GET / HTTP/1.1\r\n\r\n"), inClear)
 		f.Add([]byte{}, inClear)
 	}
-	f.Fuzz(func(t *testing.T, octets []byte, inClear bool) {
+	f.Fuzz(func(t *testing.T, data []byte, inClear bool) {
 		srv := newLab()
 		srv.clear, srv.log.verbose, srv.args = inClear, true, []string{"priv-lvl=15", "idletime=5"}
 		srv.rules = []rule{{true, regexp.MustCompile("^show")}}
-		hang := time.AfterFunc(patience, func() { panic(fmt.Sprintf("no end of %x", octets)) })
+		hang := time.AfterFunc(patience, func() { panic(fmt.Sprintf("no end of %x", data)) })
 		defer hang.Stop()
-		conn := &stream{Reader: bytes.NewReader(octets)}
+		conn := &stream{Reader: bytes.NewReader(data)}
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		srv.serve(t.Context(), conn)
 		runtime.ReadMemStats(&after)
-		if cost := after.TotalAlloc - before.TotalAlloc; cost > uint64(1<<20+100*len(octets)) {
-			t.Errorf("%d octets cost %d octets of memory", len(octets), cost)
+		if cost := after.TotalAlloc - before.TotalAlloc; cost > uint64(1<<20+100*len(data)) {
+			t.Errorf("%d bytes cost %d bytes of memory", len(data), cost)
 		}
 		answers := &handConn{in: bufio.NewReader(&conn.out), key: testKey}
 		for {
@@ -1352,10 +1352,10 @@ func TestLargeBodyIsNotKept(t *testing.T) {
 		p := labPeer()
 		p.conn, p.in = new(stream), bufio.NewReader(bytes.NewReader(append(head.buf, make([]byte, size)...)))
 		if p.handlePacket() || len(p.out) == 0 { // which answers that it does not fit the key
-			t.Fatalf("%d octets are not read", size)
+			t.Fatalf("%d bytes are not read", size)
 		}
 		if kept := p.packet != nil; kept != (size <= keptBody) {
-			t.Errorf("%d octets are kept: %t", size, kept)
+			t.Errorf("%d bytes are kept: %t", size, kept)
 		}
 	}
 }
@@ -1429,9 +1429,9 @@ func (c *lateDeadlineConn) SetDeadline(time.Time) error { c.end(); return nil }
 func TestEndBeforeRead(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
-	octets := bytes.NewReader(make([]byte, headerLen))
-	newLab().serve(ctx, &lateDeadlineConn{stream{Reader: octets}, cancel})
-	if octets.Len() < headerLen {
+	data := bytes.NewReader(make([]byte, headerLen))
+	newLab().serve(ctx, &lateDeadlineConn{stream{Reader: data}, cancel})
+	if data.Len() < headerLen {
 		t.Error("it reads on")
 	}
 }
@@ -1605,7 +1605,7 @@ func TestAllDialogues(t *testing.T) {
 	take(second, 10, asciiStart("alice"), refused)
 }
 
-// TestLongTexts: what a dialogue keeps of a CONTINUE has 255 octets at the most, and no memory of the rest.
+// TestLongTexts: what a dialogue keeps of a CONTINUE has 255 bytes at the most, and no memory of the rest.
 func TestLongTexts(t *testing.T) {
 	t.Parallel()
 	c := dialHand(t, serveWith(t, "--user", strings.Repeat("u", maxFieldLen)+":"+testPassword).addr)
@@ -1618,10 +1618,10 @@ func TestLongTexts(t *testing.T) {
 	chpass := &authenStart{action: authenChPass, commonFields: commonFields{typ: authenASCII, service: authenServiceLogin, user: "alice"}}
 	for _, tn := range []turn{
 		{1, asciiStart(""), askUser, 0}, {1, says(strings.Repeat("u", maxFieldLen)), askPass, 0}, {1, says(testPassword), &authenReply{status: authenPass}, 0},
-		{2, asciiStart(""), askUser, 0}, {2, says(strings.Repeat("u", maxFieldLen+1)), fail("The user name is over 255 octets"), 0},
-		{3, asciiStart(""), askUser, 0}, {3, says(strings.Repeat("u", 60_000)), fail("The user name is over 255 octets"), 0},
+		{2, asciiStart(""), askUser, 0}, {2, says(strings.Repeat("u", maxFieldLen+1)), fail("The user name is over 255 bytes"), 0},
+		{3, asciiStart(""), askUser, 0}, {3, says(strings.Repeat("u", 60_000)), fail("The user name is over 255 bytes"), 0},
 		{4, chpass, ask(authenGetData, "Old password: "), 0}, {4, says(testPassword), ask(authenGetPass, "New password: "), 0},
-		{4, says(strings.Repeat("x", maxFieldLen+1)), fail("The new password is over 255 octets"), 0},
+		{4, says(strings.Repeat("x", maxFieldLen+1)), fail("The new password is over 255 bytes"), 0},
 		{5, chpass, ask(authenGetData, "Old password: "), 0}, {5, says(testPassword), ask(authenGetPass, "New password: "), 0},
 		{5, says(strings.Repeat("x", maxFieldLen)), ask(authenGetPass, "Retype new password: "), 0},
 		{5, says(strings.Repeat("x", maxFieldLen)), &authenReply{status: authenPass, serverMsg: "Password changed"}, 0},

@@ -24,7 +24,7 @@ type sessionLog struct {
 	stamp  []byte // up to the second
 }
 
-// maxQueued is how many octets of lines wait for being written, but for the last of them.
+// maxQueued is how many bytes of lines wait for being written, but for the last of them.
 const maxQueued = 64 << 10
 
 // note prints at once what is wrong with a connection.

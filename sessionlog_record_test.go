@@ -125,7 +125,7 @@ func TestObservation(t *testing.T) {
 			"alice authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 PASS: hello (5.0 ms) 503ms"},
 		{"the name comes later", typeAuthen, 1, []sent{{0, start("")}, {2, prompt(authenGetUser)}, {3, says("bob")}, {4, prompt(authenGetPass)}, {5, says("secret")}, {6, verdict}},
 			"bob authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 PASS: hello (4.0 ms) 6ms"},
-		{"a name of 255 octets", typeAuthen, 1, []sent{{0, start("")}, {2, prompt(authenGetUser)}, {3, says(long(255))}},
+		{"a name of 255 bytes", typeAuthen, 1, []sent{{0, start("")}, {2, prompt(authenGetUser)}, {3, says(long(255))}},
 			"... " + long(255) + " authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 NO_REPLY (2.0 ms) 3ms"},
 		{"a name that is too long", typeAuthen, 1, []sent{{0, start("")}, {2, prompt(authenGetUser)}, {3, says(long(256))}},
 			`... "" authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 NO_REPLY (2.0 ms) 3ms`},
@@ -245,7 +245,7 @@ func TestObservationOfGaps(t *testing.T) {
 	}
 }
 
-// TestNoPasswordForAName: only the CONTINUE that follows a GETUSER at once has a name. After octets that are
+// TestNoPasswordForAName: only the CONTINUE that follows a GETUSER at once has a name. After bytes that are
 // missing the next one has the password.
 func TestNoPasswordForAName(t *testing.T) {
 	t.Parallel()

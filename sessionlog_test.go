@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// A smallDisk takes so many octets and no more, until there is room again.
+// A smallDisk takes so many bytes and no more, until there is room again.
 type smallDisk struct {
 	lockedBuffer
 	room int
@@ -29,10 +29,10 @@ func (d *smallDisk) Write(p []byte) (int, error) {
 }
 
 // give makes room.
-func (d *smallDisk) give(octets int) {
+func (d *smallDisk) give(data int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.room = octets
+	d.room = data
 }
 
 // TestFullDisk: what a full disk leaves of the lines comes whole once there is room, but for records that
@@ -50,11 +50,11 @@ func TestFullDisk(t *testing.T) {
 		first := l.record(line("b"))
 		second := l.record(line("c"))
 		if done := room / size; (first == nil) != (done >= 2) || (second == nil) != (done >= 3) {
-			t.Fatalf("room for %d octets: %v, %v", room, first, second)
+			t.Fatalf("room for %d bytes: %v, %v", room, first, second)
 		}
 		disk.give(1 << 20)
 		if err := l.record(line("d")); err != nil {
-			t.Fatalf("room for %d octets: %v, although there is room now", room, err)
+			t.Fatalf("room for %d bytes: %v, although there is room now", room, err)
 		}
 		// Which of a, b and c are there: whole, or begun and then not confirmed.
 		var got, want string
@@ -73,16 +73,16 @@ func TestFullDisk(t *testing.T) {
 			case len(s) == size:
 				got += s[size-len("a account SUCCESS\n"):][:1]
 			case s != "":
-				t.Fatalf("room for %d octets: half a line, %q", room, s)
+				t.Fatalf("room for %d bytes: half a line, %q", room, s)
 			}
 		}
 		if got != want+"d" {
-			t.Fatalf("room for %d octets: the lines are of %s, not %s:\n%s", room, got, want+"d", disk)
+			t.Fatalf("room for %d bytes: the lines are of %s, not %s:\n%s", room, got, want+"d", disk)
 		}
 		const both = "lines of sessions cannot be written: no space left on device; so\n" +
 			"lines of sessions can be written again; 0 were lost\n"
 		if failed := room < 3*size; failed != (told.String() == both) || !failed && told.Len() > 0 {
-			t.Fatalf("room for %d octets: it tells %q", room, told)
+			t.Fatalf("room for %d bytes: it tells %q", room, told)
 		}
 	}
 }
@@ -99,7 +99,7 @@ func TestLinesLost(t *testing.T) {
 		for range lines {
 			l.write(s)
 			if len(l.queue) > maxQueued+100 {
-				t.Fatalf("%d octets wait", len(l.queue))
+				t.Fatalf("%d bytes wait", len(l.queue))
 			}
 		}
 		disk.give(1 << 20)

@@ -24,7 +24,7 @@ const (
 	statusNoKey     = "NO_KEY"    // fits no key
 	statusAbandoned = "ABANDONED" // a prompt nobody answered
 	statusAbort     = "ABORT"     // by the client (RFC 8907 section 5.4.3)
-	statusCut       = "CUT"       // octets are missing
+	statusCut       = "CUT"       // bytes are missing
 )
 
 // packet takes the next packet of the session, and says whether the session is over with it. m is its
@@ -128,4 +128,4 @@ func (o *sessionTracker) close() {
 	}
 }
 
-const maxFieldLen = 255 // octets of a user name, or of a new password: a START has no room for more
+const maxFieldLen = 255 // bytes of a user name, or of a new password: a START has no room for more

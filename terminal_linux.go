@@ -16,7 +16,7 @@ const (
 // know of this signal. /proc would say so too, but not everywhere: under qemu by the host's numbers.
 func stopIgnored() bool {
 	var old [16]uintptr            // struct sigaction, and room
-	handler, mask := 0, uintptr(8) // where it has the handler, and the octets of its mask
+	handler, mask := 0, uintptr(8) // where it has the handler, and the bytes of its mask
 	if strings.HasPrefix(runtime.GOARCH, "mips") {
 		handler, mask = 1, 16 // behind the flags
 	}

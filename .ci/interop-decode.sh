@@ -186,7 +186,7 @@ verdict 'decode, TLS, without a key log' 'exit 0, 1 line that says TLS' "exit $c
 start='\xc1\x01\x01\x01\x12\x34\x56\x78\x00\x00\x00\x1a\x01\x00\x02\x01\x05\x04\x04\x05alicetty0lab0cisco'
 for suite in TLS_AES_128_GCM_SHA256 TLS_AES_256_GCM_SHA384 TLS_CHACHA20_POLY1305_SHA256; do
 	rm -f "$tmp/openssl.keylog"
-	# shellcheck disable=SC2059 # the octets are the format
+	# shellcheck disable=SC2059 # the bytes are the format
 	{ printf "$start" && sleep 1; } | openssl s_client -quiet -connect "$serve" -tls1_3 -ciphersuites "$suite" \
 		-CAfile "$tmp/decode-ca.pem" -keylogfile "$tmp/openssl.keylog" >"$tmp/s_client.out" 2>"$tmp/s_client.log" || true
 	cat "$tmp/openssl.keylog" >>"$tmp/decode.keylog"

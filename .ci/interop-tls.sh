@@ -94,7 +94,7 @@ check_serve "TLS, tacquito's client, without a client certificate" '*certificate
 
 # ---- tshark ---------------------------------------------------------------------------------------------------
 
-# With the secrets of --keylog tshark reads a recorded session: UNENCRYPTED, 01 in the fourth octet of the header, is
+# With the secrets of --keylog tshark reads a recorded session: UNENCRYPTED, 01 in the fourth byte of the header, is
 # in every packet of both sides (RFC 9887 section 3.2). Its decoder of TACACS+ cannot be called inside TLS.
 start_relay "$serve" 300 "$tmp/tls.pcap"
 # check_flags NAME PACKETS ARG...: PACKETS has version, type, seq_no and flags of each.

@@ -51,8 +51,8 @@ read_capture() {
 	tshark -r "$tmp/session.pcap" -o "tacplus.key:$TACACS_PLUS_KEY" -Y 'tacplus && tcp.dstport == 49' "$@" \
 		2>"$tmp/tshark.log"
 }
-# octets FIELD: in hex, for what is no text.
-octets() { read_capture -T pdml | sed -n "s/.*name=\"tacplus.$1\".* value=\"\([0-9a-f]*\)\".*/\1/p"; }
+# bytes FIELD: in hex, for what is no text.
+bytes() { read_capture -T pdml | sed -n "s/.*name=\"tacplus.$1\".* value=\"\([0-9a-f]*\)\".*/\1/p"; }
 
 # What is compared of a packet, in this order; the names are tshark's without "tacplus.".
 fields='minvers type seqno flags authen_action authentication_type service privilege_level user port remote_address
@@ -97,15 +97,15 @@ check_bytes 'authenticate pap' "$(start 1 1 2 1 0) auth_password=cisco" authenti
 # The challenge is 16 times "c", so that tshark can show it, and the response is MD5 of id, password and challenge.
 check_bytes 'authenticate chap' "$(start 1 1 3 1 0) chap_data_length=33 chap.id=5 chap.challenge=c{16}" \
 	authenticate alice "$relay" -t chap --chap-id 5 --chap-challenge 63636363636363636363636363636363
-verdict 'tshark, the response of chap' "$(printf '\5ciscocccccccccccccccc' | md5sum)" "$(octets chap.response)  -"
+verdict 'tshark, the response of chap' "$(printf '\5ciscocccccccccccccccc' | md5sum)" "$(bytes chap.response)  -"
 # Password, challenge and NT response are those of RFC 2433. In place of the LAN Manager response, which can be cracked
-# offline, there are zeros (section 6); the last octet says that the NT response counts.
+# offline, there are zeros (section 6); the last byte says that the NT response counts.
 check_bytes 'authenticate mschap' "$(start 1 1 5 1 0) mschap_data_length=58" \
 	authenticate alice "$relay" -t mschap --password MyPw --chap-challenge 102db5df085d3041
 rfc2433=$(printf %048d 0)4e9d3c8f9cfd385d5bf4d3246791956ca4c351ab409a3d6101
-verdict 'tshark, the responses of mschap' "$rfc2433" "$(octets mschap.response)"
-# Of MS-CHAP v2 tshark shows the octets as they are: id, challenge, peer challenge, 8 zeros, response, and the flags
-# octet, which is zero by RFC 2759 section 4.
+verdict 'tshark, the responses of mschap' "$rfc2433" "$(bytes mschap.response)"
+# Of MS-CHAP v2 tshark shows the bytes as they are: id, challenge, peer challenge, 8 zeros, response, and the flags
+# byte, which is zero by RFC 2759 section 4.
 check_bytes 'authenticate mschapv2' \
 	"$(start 1 1 6 1 0) data_length=66 data=[0-9a-f]{2}[0-9a-f]{32}[0-9a-f]{32}0{16}[0-9a-f]{48}00" \
 	authenticate alice "$relay" -t mschapv2

@@ -99,10 +99,10 @@ func (c *connection) close() {
 	c.segment(1, ack, nil)
 }
 
-// segment writes one frame: IPv4, TCP and the octets. from is 0 for the client.
-func (c *connection) segment(from int, flags byte, octets []byte) {
+// segment writes one frame: IPv4, TCP and the bytes. from is 0 for the client.
+func (c *connection) segment(from int, flags byte, bytes []byte) {
 	c.at = c.at.Add(40 * time.Microsecond)
-	size := 40 + len(octets)
+	size := 40 + len(bytes)
 	head := make([]byte, 0, 56)
 	head = binary.LittleEndian.AppendUint32(head, uint32(c.at.Unix()))
 	head = binary.LittleEndian.AppendUint32(head, uint32(c.at.Nanosecond()/1000))
@@ -119,12 +119,12 @@ func (c *connection) segment(from int, flags byte, octets []byte) {
 	head = binary.BigEndian.AppendUint32(head, c.seq[from])
 	head = binary.BigEndian.AppendUint32(head, c.seq[1-from])
 	head = append(head, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0)
-	for _, b := range [][]byte{head, octets} {
+	for _, b := range [][]byte{head, bytes} {
 		if _, err := c.out.Write(b); err != nil && c.err == nil {
 			c.err = err
 		}
 	}
-	c.seq[from] += uint32(len(octets))
+	c.seq[from] += uint32(len(bytes))
 	if flags&(syn|fin) != 0 {
 		c.seq[from]++
 	}

@@ -10,7 +10,7 @@
 // else the machine does at that time touches both sides. The medians of the rounds are judged.
 //
 // A third program needs a third processor: where there are fewer than four, what the relay costs is mostly that
-// straight has them to itself. So a bare forwarder, which takes octets to the server and back and does nothing else,
+// straight has them to itself. So a bare forwarder, which takes bytes to the server and back and does nothing else,
 // goes through the same, and there the relay is judged by that. Linux only.
 package main
 
@@ -241,16 +241,16 @@ func forwardTo(addr string) error {
 	}
 }
 
-// carry takes octets from one connection to another, until either ends.
+// carry takes bytes from one connection to another, until either ends.
 func carry(to, from net.Conn) {
 	defer to.Close()
-	octets := make([]byte, 8<<10)
+	bytes := make([]byte, 8<<10)
 	for {
-		n, err := from.Read(octets)
+		n, err := from.Read(bytes)
 		if err != nil {
 			return
 		}
-		if _, err := to.Write(octets[:n]); err != nil {
+		if _, err := to.Write(bytes[:n]); err != nil {
 			return
 		}
 	}

@@ -166,7 +166,7 @@ func TestExecNotRun(t *testing.T) {
 // looked for, and tried again.
 func TestTaskIDWithoutAnswer(t *testing.T) {
 	t.Parallel()
-	closing := handWritten(t, func(c *wire) { c.next() }).addr
+	closing := startFakeServer(t, func(c *fakeServerConn) { c.readRequest() }).addr
 	for _, tt := range []struct {
 		name, addr, options string
 		code                exitCode

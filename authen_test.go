@@ -13,7 +13,7 @@ func TestPromptPlaces(t *testing.T) {
 	t.Parallel()
 	for _, status := range []authenStatus{authenGetData, authenGetUser, authenGetPass} {
 		for _, typ := range []string{"pap", "chap", "mschap", "mschapv2"} {
-			server := newScript(t, testKey, &authenReply{status: status}, &authenReply{status: authenPass})
+			server := newScriptServer(t, testKey, &authenReply{status: status}, &authenReply{status: authenPass})
 			got := runWith(t, secretsInEnv, "", "enable", "alice", server.addr, "-t", typ, "--answer", "1234")
 			if got != (runResult{classGranted.exit(), "PASS\n", ""}) {
 				t.Errorf("enable by %s, %s: %+v", typ, status, got)
@@ -30,7 +30,7 @@ func TestPromptPlaces(t *testing.T) {
 
 			l := listen(t)
 			last := make(chan message, 1)
-			serveByHand(t, l, func(_ int, c *handConn) {
+			serveByHand(t, l, func(_ int, c *fakeClient) {
 				h, _ := c.receive(new(authenStart))
 				h.seqNo++
 				c.send(h, &authenReply{status: status})
@@ -60,7 +60,7 @@ func TestChallengeOfTheType(t *testing.T) {
 		{"chap", []byte("these 16 bytes!!"), authenMSCHAPv2},
 		{"mschap", []byte("8 bytes."), authenCHAP},
 	} {
-		server := newScript(t, testKey, &authenReply{status: authenRestart, data: string(rune(tt.next))}, &authenReply{status: authenPass})
+		server := newScriptServer(t, testKey, &authenReply{status: authenRestart, data: string(rune(tt.next))}, &authenReply{status: authenPass})
 		got := runWith(t, secretsInEnv, "", "authenticate", "alice", server.addr, "--single-connect", "-q",
 			"-t", tt.asked, "--chap-id", "0", "--chap-challenge", (*hexValue)(&tt.challenge).String())
 		if got != (runResult{}) {
@@ -102,7 +102,7 @@ func TestRestarts(t *testing.T) {
 		for list := range strings.SplitSeq(tt.restarts, ",") {
 			replies = append(replies, &authenReply{status: authenRestart, data: list})
 		}
-		server := newScript(t, testKey, append(replies, &authenReply{status: authenPass})...)
+		server := newScriptServer(t, testKey, append(replies, &authenReply{status: authenPass})...)
 		got := runWith(t, secretsInEnv, "", "authenticate", "alice", server.addr, "--single-connect", "-q", "-t", tt.asked)
 		var types []string
 		for len(server.bodies) > 0 {
@@ -119,8 +119,8 @@ func TestRestarts(t *testing.T) {
 // TestRestartIsForgotten: the server that is asked next is asked by the type that was given.
 func TestRestartIsForgotten(t *testing.T) {
 	t.Parallel()
-	first := newScript(t, testKey, &authenReply{status: authenRestart, data: "\x02"}, &authenReply{status: authenError})
-	second := newScript(t, testKey, &authenReply{status: authenRestart, data: "\x02"}, &authenReply{status: authenPass})
+	first := newScriptServer(t, testKey, &authenReply{status: authenRestart, data: "\x02"}, &authenReply{status: authenError})
+	second := newScriptServer(t, testKey, &authenReply{status: authenRestart, data: "\x02"}, &authenReply{status: authenPass})
 	got := runWith(t, secretsInEnv, "", "authenticate", "alice", first.addr+","+second.addr, "--single-connect", "-q")
 	if got != (runResult{}) {
 		t.Fatalf("got %+v", got)
@@ -139,7 +139,7 @@ func TestRestartIsForgotten(t *testing.T) {
 // what the client said after the START, in short: blanks as _, and an ABORT as such.
 func dialogueWith(t *testing.T, line string, replies ...message) (runResult, string) {
 	t.Helper()
-	s := newScript(t, testKey, append(replies, &authenReply{status: authenFail})...) // one more is read
+	s := newScriptServer(t, testKey, append(replies, &authenReply{status: authenFail})...) // one more is read
 	got := runWith(t, secretsInEnv, "new\n", split(line, "AT", s.addr)...)
 	var said []string
 	for i := range len(replies) + 1 {
@@ -191,7 +191,7 @@ func TestUserAskedForAgain(t *testing.T) {
 			t.Errorf("%s: the client says %q, not %q", tt.line, said, tt.said)
 		}
 	}
-	s := newScript(t, testKey, askUser, askUser)
+	s := newScriptServer(t, testKey, askUser, askUser)
 	got := runWith(t, secretsInEnv, `{"command":"authenticate","user":"alice","answers":["123456"]}`, "batch", s.addr)
 	if list := answers(t, got.out); len(list) != 1 || list[0].ExitCode != classDenied.exit() || !strings.Contains(list[0].Error.Message, "asks again for the user name") {
 		t.Errorf("got %+v", got)
@@ -216,7 +216,7 @@ func TestServiceEnable(t *testing.T) {
 	}
 	checkUntouched(t, l)
 	for _, line := range []string{"enable alice AT", "enable alice AT -s enable", "batch AT"} {
-		s := newScript(t, testKey, &authenReply{status: authenPass})
+		s := newScriptServer(t, testKey, &authenReply{status: authenPass})
 		got := runWith(t, secretsInEnv, `{"command":"enable","user":"alice","service":"enable"}`, split(line, "AT", s.addr)...)
 		var start authenStart
 		if s.received(t, &start); got.code != classGranted.exit() || start.service != authenServiceEnable || start.privLvl != 15 {
@@ -245,21 +245,21 @@ func TestTypeNotSet(t *testing.T) {
 	const ask = `{"command":"authorize","user":"alice","authen_type":"not_set"}`
 	for line, typ := range map[string]authenType{"authorize alice AT -d -t not_set": authenNotSet, "authorize alice AT -d -t Not_Set": authenNotSet,
 		"authorize alice AT -d": authenASCII, "authorize alice AT -d -t pap": authenPAP, "batch AT -d": authenNotSet} {
-		s := newScript(t, testKey, &authorResponse{status: authorPassAdd})
+		s := newScriptServer(t, testKey, &authorResponse{status: authorPassAdd})
 		got := runWith(t, secretsInEnv, ask, split(line, "AT", s.addr)...)
 		var request authorRequest
 		if s.received(t, &request); got.code != classGranted.exit() || request.typ != typ || !strings.Contains(got.err, "authen_type: "+typ.String()+"\n") {
 			t.Errorf("%s: got %+v after %+v", line, got, request)
 		}
 	}
-	s := newScript(t, testKey, &acctReply{status: acctSuccess})
+	s := newScriptServer(t, testKey, &acctReply{status: acctSuccess})
 	got := runWith(t, secretsInEnv, "", split("account alice AT -t not_set", "AT", s.addr)...)
 	var request acctRequest
 	if s.received(t, &request); got.code != classGranted.exit() || request.typ != authenNotSet {
 		t.Errorf("got %+v after %+v", got, request)
 	}
 	// A server cannot lead there either: RESTART names types of a login.
-	s = newScript(t, testKey, &authenReply{status: authenRestart, data: "\x00"})
+	s = newScriptServer(t, testKey, &authenReply{status: authenRestart, data: "\x00"})
 	runWith(t, secretsInEnv, "", "authenticate", "alice", s.addr).check(t, classDenied.exit(), `RESTART\n`, `.*hint: .*\n`)
 }
 
@@ -307,8 +307,8 @@ func TestRefusedByAskingAgain(t *testing.T) {
 // request has a connection of its own.
 func TestConnectionAfterAFarewell(t *testing.T) {
 	t.Parallel()
-	s := handWritten(t, func(c *wire) {
-		for q := c.next(); q != nil; q = c.next() {
+	s := startFakeServer(t, func(c *fakeServerConn) {
+		for q := c.readRequest(); q != nil; q = c.readRequest() {
 			c.Write(c.reply(q, &authenReply{status: authenGetPass})) // to the ABORT too
 		}
 	})
@@ -324,7 +324,7 @@ func TestConnectionAfterAFarewell(t *testing.T) {
 		t.Errorf("%d connections", s.connections())
 	}
 	// That is nothing to the next server.
-	b := requester{client: clientFor(t, s.addr+","+handWritten(t, (*wire).behave).addr), keepConn: true}
+	b := requester{client: clientFor(t, s.addr+","+startFakeServer(t, (*fakeServerConn).grantAll).addr), keepConn: true}
 	defer b.close()
 	j := &job{request: newLogin(requestOptions{user: "u", authenType: authenPAP}, "x")}
 	if b.ask(t.Context(), j); j.err != nil || j.failedAttempts != 1 || b.conn == nil {

@@ -224,7 +224,7 @@ func TestArgumentsOfAnError(t *testing.T) {
 		{authorError, classServer.exit(), nil},
 		{authorFail, classDenied.exit(), []string{"reason=x", "malformed"}},
 	} {
-		server := newScript(t, testKey, &authorResponse{status: tt.status, args: []string{"reason=x", "malformed"}})
+		server := newScriptServer(t, testKey, &authorResponse{status: tt.status, args: []string{"reason=x", "malformed"}})
 		got := runWith(t, secretsInEnv, "", "authorize", "alice", server.addr, "--require", "reason=x", "--json")
 		list := answers(t, got.out)
 		if len(list) != 1 || got.code != tt.code || !slices.Equal(list[0].Arguments.Response, tt.response) || list[0].Arguments.Effective != nil ||
@@ -264,7 +264,7 @@ func TestResponseOverridesRequest(t *testing.T) {
 		{"-v", classGranted.exit(), "effective:\n  service=shell\n  cmd=\n  priv-lvl=1\nserver:"},
 		{"--json", classGranted.exit(), `"effective":["service=shell","cmd=","priv-lvl=1"]`},
 	} {
-		s := newScript(t, testKey, response)
+		s := newScriptServer(t, testKey, response)
 		got := runWith(t, secretsInEnv, "", split("authorize alice AT service=shell priv-lvl=15 "+tt.options, "AT", s.addr)...)
 		if got.code != tt.code || !strings.Contains(got.out, tt.out) {
 			t.Errorf("%s: got %+v, want %d %q", tt.options, got, int(tt.code), tt.out)

@@ -148,7 +148,7 @@ func TestChapDataNotUTF8(t *testing.T) {
 // that still sends it by its NT response. RFC 2433 section 6.
 func TestNoLANManagerResponse(t *testing.T) {
 	t.Parallel()
-	s := newScript(t, testKey, &authenReply{status: authenPass})
+	s := newScriptServer(t, testKey, &authenReply{status: authenPass})
 	got := runWith(t, map[string]string{"TACACS_PLUS_KEY": testKey, "TACACS_PLUS_PWD": "MyPw"}, "",
 		split("authenticate User AT -t mschap --chap-challenge "+rfc2433Challenge, "AT", s.addr)...)
 	var start authenStart

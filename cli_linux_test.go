@@ -48,7 +48,7 @@ func TestHintOfFAIL(t *testing.T) {
 // TestNamesBeforeSecrets: nobody types a secret to learn that there is no such name.
 func TestNamesBeforeSecrets(t *testing.T) {
 	resolveWith(t, dnsOf())
-	script := newScript(t, testKey, &authenReply{status: authenPass})
+	script := newScriptServer(t, testKey, &authenReply{status: authenPass})
 	dir := writeFiles(t, map[string]string{"key": testKey})
 	const noName, noHost = "tacacs_plus: resolve tac1: no such host\n", "tacacs_plus: hint: check the name, or give the server's address\n"
 	for _, tt := range []struct{ line, err string }{

@@ -10,23 +10,6 @@ import (
 	"testing"
 )
 
-// profileDir is the folder of the profiles of a person whose environment is returned too. The files
-// are name and text in turn.
-func profileDir(t *testing.T, files ...string) (dir string, env map[string]string) {
-	t.Helper()
-	config := t.TempDir()
-	dir = filepath.Join(config, "tacacs_plus")
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	for i := 0; i < len(files); i += 2 {
-		if err := os.WriteFile(filepath.Join(dir, files[i]), []byte(files[i+1]), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return dir, map[string]string{"XDG_CONFIG_HOME": config, "AppData": config}
-}
-
 func TestProfile(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)

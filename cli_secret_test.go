@@ -41,7 +41,7 @@ func TestEmptySecrets(t *testing.T) {
 		}
 	}
 	checkUntouched(t, l)
-	s := newScript(t, testKey, &authenReply{status: authenPass})
+	s := newScriptServer(t, testKey, &authenReply{status: authenPass})
 	got := runWith(t, secretsInEnv, "", split("authenticate alice AT -t pap --password ''", "AT", s.addr)...)
 	var start authenStart
 	if s.received(t, &start); got.code != classGranted.exit() || start.data != "" {
@@ -63,7 +63,7 @@ func TestKeyEdges(t *testing.T) {
 	} {
 		dir := writeFiles(t, map[string]string{"key": content})
 		key, _ := strings.CutSuffix(content, "\n")
-		s := newScript(t, strings.TrimSuffix(key, "\r"), &authorResponse{status: authorPassAdd})
+		s := newScriptServer(t, strings.TrimSuffix(key, "\r"), &authorResponse{status: authorPassAdd})
 		got := runWith(t, nil, "", "authorize", "alice", s.addr, "--key-file", dir+"/key")
 		want := ""
 		if warning != "" {
@@ -128,7 +128,7 @@ func TestServerRepeatsSecrets(t *testing.T) {
 		{"account alice AT", []message{&acctReply{status: acctSuccess, serverMsg: testKey, data: testKey}}},
 	} {
 		for _, form := range []string{"", " -v", " --json", " -d", " -d -v"} {
-			server := newScript(t, testKey, tt.replies...)
+			server := newScriptServer(t, testKey, tt.replies...)
 			got := runWith(t, nil, "", split(tt.line+form+" --key-file DIR/key", "AT", server.addr, "DIR", dir)...)
 			shown := got.out + got.err
 			if strings.Contains(shown, "Q") || strings.Contains(shown, " 51 ") || strings.Contains(shown, testKey) {
@@ -139,8 +139,8 @@ func TestServerRepeatsSecrets(t *testing.T) {
 			}
 		}
 	}
-	many := handWritten(t, func(c *wire) {
-		for q := c.next(); q != nil; q = c.next() {
+	many := startFakeServer(t, func(c *fakeServerConn) {
+		for q := c.readRequest(); q != nil; q = c.readRequest() {
 			c.Write(c.reply(q, reply(authenError)))
 		}
 	})
@@ -149,14 +149,14 @@ func TestServerRepeatsSecrets(t *testing.T) {
 		t.Errorf("check shows %+v", got)
 	}
 	// The requests of a batch have secrets of their own.
-	server := newScript(t, testKey, reply(authenPass))
+	server := newScriptServer(t, testKey, reply(authenPass))
 	request, _ := json.Marshal(map[string]any{"command": "authenticate", "user": "alice", "authen_type": "pap", "password": password, "answers": []string{fresh, other}})
 	if got := runWith(t, nil, string(request)+"\n", "batch", server.addr, "--key-file", dir+"/key"); strings.Contains(got.out, "Q") ||
 		!strings.Contains(got.out, `"server_msg":"you said [redacted] [redacted] [redacted] [redacted]"`) {
 		t.Errorf("batch shows %+v", got)
 	}
 	// A password that is a part of the user's name is told by a gap in it, not by the name.
-	server = newScript(t, testKey, &authenReply{status: authenFail, serverMsg: "no user alice-1"})
+	server = newScriptServer(t, testKey, &authenReply{status: authenFail, serverMsg: "no user alice-1"})
 	got = runWith(t, nil, "", split("authenticate alice-1 AT -t pap --password alice --key-file DIR/key", "AT", server.addr, "DIR", dir)...)
 	if got.out != "FAIL: no user alice-1\n" {
 		t.Errorf("got %+v", got)

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,225 +16,6 @@ import (
 	"testing"
 	"time"
 )
-
-// A handServer is a server written by hand: a function for each of its connections. It counts
-// what it reads, so that nothing can be asked twice in secret.
-type handServer struct {
-	addr string
-	mu   sync.Mutex
-	ends []net.Conn
-	seen map[string]int // requests, by user
-}
-
-// handWritten starts one; script runs once for every connection, in a goroutine of its own, and
-// the connection closes when it returns.
-func handWritten(t *testing.T, script func(c *wire)) *handServer {
-	t.Helper()
-	l := listen(t)
-	s := &handServer{addr: l.Addr().String(), seen: make(map[string]int)}
-	var all sync.WaitGroup
-	all.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return // the test is over
-			}
-			s.mu.Lock()
-			s.ends = append(s.ends, conn)
-			c := &wire{TCPConn: conn.(*net.TCPConn), server: s, number: len(s.ends), in: bufio.NewReader(conn), key: testKey}
-			s.mu.Unlock()
-			all.Go(func() {
-				defer conn.Close()
-				script(c)
-			})
-		}
-	})
-	t.Cleanup(func() {
-		l.Close()
-		s.mu.Lock()
-		for _, conn := range s.ends {
-			conn.Close()
-		}
-		s.mu.Unlock()
-		all.Wait()
-	})
-	return s
-}
-
-// connections is how many there were.
-func (s *handServer) connections() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.ends)
-}
-
-// asked is how often a request of that user was read.
-func (s *handServer) asked(user string) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.seen[user]
-}
-
-// A wire is one connection of a handServer.
-type wire struct {
-	*net.TCPConn
-	server *handServer
-	number int // 1 is the first
-	in     *bufio.Reader
-	key    string
-	refuse bool // single-connection mode
-}
-
-// An asked is one packet that a client sent, and who it is about.
-type asked struct {
-	header
-	user      string
-	start     authenStart
-	continues *authenContinue // nil for the first packet of a session
-}
-
-// next reads a packet; nil is the end of the connection.
-func (c *wire) next() *asked {
-	h, _, err := readHeader(c.in)
-	if err != nil {
-		return nil
-	}
-	body, err := readBody(c.in, h)
-	if err != nil {
-		return nil
-	}
-	obfuscate(&h, testKey, body)
-	q := &asked{header: h}
-	var author authorRequest
-	var acct acctRequest
-	switch {
-	case h.typ == typeAuthen && h.seqNo > 1:
-		q.continues = new(authenContinue)
-		err = decode(body, q.continues)
-	case h.typ == typeAuthen:
-		err, q.user = decode(body, &q.start), q.start.user
-	case h.typ == typeAuthor:
-		err, q.user = decode(body, &author), author.user
-	default:
-		err, q.user = decode(body, &acct), acct.user
-	}
-	if err != nil {
-		return nil
-	}
-	c.server.mu.Lock()
-	c.server.seen[q.user]++
-	c.server.mu.Unlock()
-	return q
-}
-
-// take reads n packets, or fewer where the client has no more.
-func (c *wire) take(n int) (list []*asked) {
-	for range n {
-		q := c.next()
-		if q == nil {
-			break
-		}
-		list = append(list, q)
-	}
-	return list
-}
-
-// grant is the reply that grants q, with the user's name as its message, which proves whose
-// answer it is. change spoils the bytes of the header and the body in clear.
-func (c *wire) grant(q *asked, change ...func(h *header)) []byte {
-	if q == nil {
-		return nil // the client has gone
-	}
-	var m message
-	switch q.typ {
-	case typeAuthen:
-		m = &authenReply{status: authenPass, serverMsg: q.user}
-	case typeAuthor:
-		m = &authorResponse{status: authorPassAdd, serverMsg: q.user}
-	default:
-		m = &acctReply{status: acctSuccess, serverMsg: q.user}
-	}
-	return c.reply(q, m, change...)
-}
-
-// reply is the packet that answers q with m.
-func (c *wire) reply(q *asked, m message, change ...func(h *header)) []byte {
-	h := q.header
-	h.seqNo++
-	if h.flags &^= flagSingleConnect; !c.refuse {
-		h.flags |= flagSingleConnect
-	}
-	packet, err := appendPacket(nil, &h, m)
-	if err != nil {
-		panic(err)
-	}
-	for _, f := range change {
-		f(&h)
-	}
-	obfuscate(&h, c.key, packet[headerLen:])
-	head := codec{}
-	h.layout(&head)
-	return append(head.buf, packet[headerLen:]...)
-}
-
-// behave grants everything until the client goes. Replies go out together.
-func (c *wire) behave() {
-	var out []byte
-	for q := c.next(); q != nil; q = c.next() {
-		if out = append(out, c.grant(q)...); c.in.Buffered() < headerLen {
-			c.Write(out)
-			out = out[:0]
-		}
-	}
-}
-
-// race grants requests for authorization as fast as it can, in clear, and counts them.
-func (c *wire) race(m *inFlightMeter) {
-	var out []byte
-	for {
-		head, err := c.in.Peek(headerLen)
-		if err != nil {
-			return
-		}
-		m.count(1)
-		out = append(append(out, head...), byte(authorPassAdd), 0, 0, 0, 0, 0)
-		reply := out[len(out)-headerLen-6:]
-		reply[atSeqNo] = 2
-		binary.BigEndian.PutUint32(reply[atLength:], 6)
-		c.in.Discard(headerLen + int(binary.BigEndian.Uint32(head[atLength:])))
-		if c.in.Buffered() < headerLen {
-			c.Write(out)
-			out = out[:0]
-		}
-	}
-}
-
-// leave sends the end of the connection and reads what comes until the client has seen it.
-func (c *wire) leave() {
-	c.CloseWrite()
-	for c.next() != nil {
-	}
-}
-
-// behaving is a script: the first connection as first does it, the others as they should.
-func behaving(first func(c *wire)) func(c *wire) {
-	return func(c *wire) {
-		if c.number == 1 {
-			first(c)
-		} else {
-			c.behave()
-		}
-	}
-}
-
-// requests are lines for batch, each of a user of its own: u0, u1 and so on.
-func requests(n int, format string) string {
-	var b strings.Builder
-	for i := range n {
-		fmt.Fprintf(&b, format+"\n", fmt.Sprintf(`"id":%d,"user":"u%d"`, i, i))
-	}
-	return b.String()
-}
 
 // What one line of requests asks for; the user and the id come in place of the verb.
 const (
@@ -306,22 +86,22 @@ func checkAnswers(t *testing.T, list []answer, n int) (granted int) {
 func TestMux(t *testing.T) {
 	t.Parallel()
 	const n, window = 49, 16
-	spoilt := func(change func(h *header)) func(*wire) {
-		return behaving(func(c *wire) { // the second of four in flight; they end, the next ones are elsewhere
-			c.Write(c.grant(c.next()))
-			for i, q := range c.take(4) {
+	spoilt := func(change func(h *header)) func(*fakeServerConn) {
+		return startingWith(func(c *fakeServerConn) { // the second of four in flight; they end, the next ones are elsewhere
+			c.Write(c.grantReply(c.readRequest()))
+			for i, q := range c.readRequests(4) {
 				if i == 1 {
-					c.Write(c.grant(q, change))
+					c.Write(c.grantReply(q, change))
 				} else {
-					c.Write(c.grant(q))
+					c.Write(c.grantReply(q))
 				}
 			}
-			c.behave()
+			c.grantAll()
 		})
 	}
 	for _, tt := range []struct {
 		name   string
-		script func(c *wire)
+		script func(c *fakeServerConn)
 		lines  []string // one kind of request each
 		code   exitCode // 0: all granted
 		failed [2]int   // at least and at most so many are not granted
@@ -329,42 +109,42 @@ func TestMux(t *testing.T) {
 		warned string
 		conns  int // 0: any number
 	}{
-		{name: "well behaved", script: (*wire).behave, conns: 1},
-		{name: "in reverse order", script: func(c *wire) {
+		{name: "well behaved", script: (*fakeServerConn).grantAll, conns: 1},
+		{name: "in reverse order", script: func(c *fakeServerConn) {
 			for size := 1; ; size = window {
-				list := c.take(size)
+				list := c.readRequests(size)
 				if slices.Reverse(list); list == nil {
 					return
 				}
 				var out []byte
 				for _, q := range list {
-					out = append(out, c.grant(q)...)
+					out = append(out, c.grantReply(q)...)
 				}
 				c.Write(out)
 			}
 		}, conns: 1},
-		{name: "twice", script: func(c *wire) {
-			for q := c.next(); q != nil; q = c.next() {
-				c.Write(append(c.grant(q), c.grant(q)...))
+		{name: "twice", script: func(c *fakeServerConn) {
+			for q := c.readRequest(); q != nil; q = c.readRequest() {
+				c.Write(append(c.grantReply(q), c.grantReply(q)...))
 			}
 		}, conns: 1},
-		{name: "unknown session first", script: func(c *wire) {
-			for q := c.next(); q != nil; q = c.next() {
-				c.Write(append(c.grant(q, func(h *header) { h.sessionID ^= 1 << 31 }), c.grant(q)...))
+		{name: "unknown session first", script: func(c *fakeServerConn) {
+			for q := c.readRequest(); q != nil; q = c.readRequest() {
+				c.Write(append(c.grantReply(q, func(h *header) { h.sessionID ^= 1 << 31 }), c.grantReply(q)...))
 			}
 		}, conns: 1},
-		{name: "byte by byte", script: func(c *wire) {
-			for q := c.next(); q != nil; q = c.next() {
-				for _, b := range c.grant(q) {
+		{name: "byte by byte", script: func(c *fakeServerConn) {
+			for q := c.readRequest(); q != nil; q = c.readRequest() {
+				for _, b := range c.grantReply(q) {
 					c.Write([]byte{b})
 				}
 			}
 		}, conns: 1},
-		{name: "in pieces of seven bytes", script: func(c *wire) {
+		{name: "in pieces of seven bytes", script: func(c *fakeServerConn) {
 			for size := 1; ; size = window {
 				var out []byte
-				for _, q := range c.take(size) {
-					out = append(out, c.grant(q)...)
+				for _, q := range c.readRequests(size) {
+					out = append(out, c.grantReply(q)...)
 				}
 				if out == nil {
 					return
@@ -374,64 +154,64 @@ func TestMux(t *testing.T) {
 				}
 			}
 		}, conns: 1},
-		{name: "closes in the middle", script: behaving(func(c *wire) {
-			c.Write(c.grant(c.next()))
-			for _, q := range c.take(8)[4:] {
-				c.Write(c.grant(q))
+		{name: "closes in the middle", script: startingWith(func(c *fakeServerConn) {
+			c.Write(c.grantReply(c.readRequest()))
+			for _, q := range c.readRequests(8)[4:] {
+				c.Write(c.grantReply(q))
 			}
-			c.leave()
+			c.closeGently()
 		}), lines: []string{papLine, authorLine}, conns: 2},
-		{name: "closes in the middle of records", script: behaving(func(c *wire) {
-			c.Write(c.grant(c.next()))
-			for _, q := range c.take(8)[4:] {
-				c.Write(c.grant(q))
+		{name: "closes in the middle of records", script: startingWith(func(c *fakeServerConn) {
+			c.Write(c.grantReply(c.readRequest()))
+			for _, q := range c.readRequests(8)[4:] {
+				c.Write(c.grantReply(q))
 			}
-			c.leave()
+			c.closeGently()
 		}), lines: []string{acctLine}, code: classNetwork.exit(), failed: [2]int{4, window}, error: "closed the connection before it answered", conns: 2},
-		{name: "closes in the middle of a reply", script: behaving(func(c *wire) {
-			c.Write(c.grant(c.next()))
-			c.Write(c.grant(c.next())[:20])
-			c.leave()
+		{name: "closes in the middle of a reply", script: startingWith(func(c *fakeServerConn) {
+			c.Write(c.grantReply(c.readRequest()))
+			c.Write(c.grantReply(c.readRequest())[:20])
+			c.closeGently()
 		}), lines: []string{papLine, authorLine}, conns: 2},
-		{name: "closes every connection after three", script: func(c *wire) {
+		{name: "closes every connection after three", script: func(c *fakeServerConn) {
 			for range 3 {
-				if q := c.next(); q != nil {
-					c.Write(c.grant(q))
+				if q := c.readRequest(); q != nil {
+					c.Write(c.grantReply(q))
 				}
 			}
-			c.leave()
+			c.closeGently()
 		}, lines: []string{acctLine}, code: classNetwork.exit(), failed: [2]int{0, n - 3}, error: "closed the connection"},
-		{name: "closes always", script: func(c *wire) { c.next() }, lines: []string{papLine}, code: classNetwork.exit(), failed: [2]int{n, n}, error: "closed the connection"},
-		{name: "swallows", script: behaving(func(c *wire) {
-			c.Write(c.grant(c.next()))
-			for c.next() != nil {
+		{name: "closes always", script: func(c *fakeServerConn) { c.readRequest() }, lines: []string{papLine}, code: classNetwork.exit(), failed: [2]int{n, n}, error: "closed the connection"},
+		{name: "swallows", script: startingWith(func(c *fakeServerConn) {
+			c.Write(c.grantReply(c.readRequest()))
+			for c.readRequest() != nil {
 			}
 		}), lines: []string{papLine, authorLine}, warned: "leaves sessions unanswered; going on with one session a connection"},
-		{name: "swallows records", script: behaving(func(c *wire) {
-			c.Write(c.grant(c.next()))
-			for c.next() != nil {
+		{name: "swallows records", script: startingWith(func(c *fakeServerConn) {
+			c.Write(c.grantReply(c.readRequest()))
+			for c.readRequest() != nil {
 			}
 		}), lines: []string{acctLine}, code: classNetwork.exit(), failed: [2]int{1, window}, error: "no reply from", warned: "leaves sessions unanswered"},
-		{name: "does not agree", script: func(c *wire) {
+		{name: "does not agree", script: func(c *fakeServerConn) {
 			c.refuse = true
-			c.Write(c.grant(c.next()))
-			for c.next() != nil {
+			c.Write(c.grantReply(c.readRequest()))
+			for c.readRequest() != nil {
 				panic("a second packet without single-connection mode")
 			}
 		}, conns: n},
-		{name: "wrong key", script: func(c *wire) { c.key = "another key, as long as the first"; c.behave() },
+		{name: "wrong key", script: func(c *fakeServerConn) { c.key = "another key, as long as the first"; c.grantAll() },
 			code: classProtocol.exit(), failed: [2]int{n, n}, error: "does not fit the key"},
-		{name: "wrong key in one reply", script: behaving(func(c *wire) {
-			c.Write(c.grant(c.next()))
-			list := c.take(4)
+		{name: "wrong key in one reply", script: startingWith(func(c *fakeServerConn) {
+			c.Write(c.grantReply(c.readRequest()))
+			list := c.readRequests(4)
 			c.key += "x"
-			out := c.grant(list[1])
+			out := c.grantReply(list[1])
 			c.key = testKey
 			for _, i := range []int{0, 2, 3} {
-				out = append(out, c.grant(list[i])...)
+				out = append(out, c.grantReply(list[i])...)
 			}
 			c.Write(out)
-			c.behave()
+			c.grantAll()
 		}), code: classProtocol.exit(), failed: [2]int{1, 1}, error: "does not fit the key", conns: 2},
 		{name: "wrong seq_no", script: spoilt(func(h *header) { h.seqNo += 2 }), code: classProtocol.exit(), failed: [2]int{1, 1}, error: "has seq_no 4, not 2", conns: 2},
 		{name: "wrong type", script: spoilt(func(h *header) { h.typ = h.typ%3 + 1 }), code: classProtocol.exit(), failed: [2]int{1, 1}, error: "has type", conns: 2},
@@ -451,7 +231,7 @@ func TestMux(t *testing.T) {
 				if strings.HasPrefix(tt.name, "swallows") {
 					timeout = "1s"
 				}
-				s := handWritten(t, tt.script)
+				s := startFakeServer(t, tt.script)
 				got := runWith(t, secretsInEnv, requests(n, line), "batch", s.addr, "--timeout", timeout)
 				if got.code != tt.code || !strings.Contains(got.err, tt.warned) {
 					t.Errorf("got %d, want %d and %q: %s", int(got.code), int(tt.code), tt.warned, got.err)
@@ -483,14 +263,14 @@ func TestSecondPacketWaits(t *testing.T) {
 	t.Parallel()
 	for _, line := range []string{papLine, authorLine, acctLine} {
 		early := make(chan error, 1)
-		s := handWritten(t, func(c *wire) {
-			first := c.next()
+		s := startFakeServer(t, func(c *fakeServerConn) {
+			first := c.readRequest()
 			c.SetReadDeadline(time.Now().Add(30 * time.Millisecond))
 			_, err := c.in.Peek(1)
 			c.SetReadDeadline(time.Time{})
 			early <- err
-			c.Write(c.grant(first))
-			c.behave()
+			c.Write(c.grantReply(first))
+			c.grantAll()
 		})
 		got := runWith(t, secretsInEnv, requests(40, line), "batch", s.addr)
 		if err := <-early; !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -567,9 +347,9 @@ func TestIdleConnectionCloses(t *testing.T) {
 		t.Run(fmt.Sprintf("%.7s %t", tt.line[len(`{%s,"command":"`):], tt.reset), func(t *testing.T) {
 			t.Parallel()
 			done := make(chan struct{})
-			s := handWritten(t, behaving(func(c *wire) {
-				c.Write(c.grant(c.next()))
-				c.Write(c.grant(c.next()))
+			s := startFakeServer(t, startingWith(func(c *fakeServerConn) {
+				c.Write(c.grantReply(c.readRequest()))
+				c.Write(c.grantReply(c.readRequest()))
 				<-done
 				if tt.reset {
 					c.SetLinger(0)
@@ -600,12 +380,12 @@ func TestIdleConnectionCloses(t *testing.T) {
 func TestRequestWhileOthersWait(t *testing.T) {
 	t.Parallel()
 	waits := make(chan struct{})
-	s := handWritten(t, func(c *wire) {
-		c.Write(c.grant(c.next()))
-		first := c.take(1)
+	s := startFakeServer(t, func(c *fakeServerConn) {
+		c.Write(c.grantReply(c.readRequest()))
+		first := c.readRequests(1)
 		close(waits)
-		c.Write(append(c.grant(c.next()), c.grant(first[0])...))
-		c.behave()
+		c.Write(append(c.grantReply(c.readRequest()), c.grantReply(first[0])...))
+		c.grantAll()
 	})
 	k := startBatch(t, s.addr, "--timeout", "5")
 	for i := range 3 {
@@ -632,8 +412,8 @@ func TestRequestWhileOthersWait(t *testing.T) {
 // is shorter than a header.
 func TestFewBytesOfAStranger(t *testing.T) {
 	t.Parallel()
-	s := handWritten(t, func(c *wire) {
-		c.next()
+	s := startFakeServer(t, func(c *fakeServerConn) {
+		c.readRequest()
 		io.WriteString(c, "hi\n")
 	})
 	for _, line := range []string{"authenticate alice AT -t pap --json", "batch AT"} {
@@ -664,11 +444,11 @@ func TestInterruptedMux(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			arrived := make(chan struct{}, 64)
-			s := handWritten(t, func(c *wire) {
+			s := startFakeServer(t, func(c *fakeServerConn) {
 				c.refuse = tt.refuse
-				for q := c.next(); q != nil; q = c.next() {
+				for q := c.readRequest(); q != nil; q = c.readRequest() {
 					if c.number == 1 && tt.granted > 0 && q.user == "u0" {
-						c.Write(c.grant(q))
+						c.Write(c.grantReply(q))
 						continue
 					}
 					arrived <- struct{}{}
@@ -710,8 +490,8 @@ func TestInterruptedMux(t *testing.T) {
 // TestMuxServers has several servers of which the first are no good.
 func TestMuxServers(t *testing.T) {
 	t.Parallel()
-	good := handWritten(t, (*wire).behave)
-	closing := handWritten(t, func(c *wire) { c.next() }).addr
+	good := startFakeServer(t, (*fakeServerConn).grantAll)
+	closing := startFakeServer(t, func(c *fakeServerConn) { c.readRequest() }).addr
 	silent := serveWith(t, "--fault", "silent").addr
 	erring := serveWith(t, "--fault", "error").addr
 	for _, tt := range []struct {
@@ -751,9 +531,9 @@ func TestMuxServers(t *testing.T) {
 // session of each connection only.
 func TestNoSecondSession(t *testing.T) {
 	t.Parallel()
-	s := handWritten(t, func(c *wire) {
-		c.Write(c.grant(c.next()))
-		for c.next() != nil {
+	s := startFakeServer(t, func(c *fakeServerConn) {
+		c.Write(c.grantReply(c.readRequest()))
+		for c.readRequest() != nil {
 		}
 	})
 	got := runWith(t, secretsInEnv, requests(20, papLine), "batch", s.addr, "--timeout", "1s")
@@ -769,13 +549,13 @@ func TestNoSecondSession(t *testing.T) {
 // lost, however many connections that takes.
 func TestEndsAfterAFew(t *testing.T) {
 	t.Parallel()
-	s := handWritten(t, func(c *wire) {
+	s := startFakeServer(t, func(c *fakeServerConn) {
 		for range 5 {
-			q := c.next()
+			q := c.readRequest()
 			if q == nil {
 				return
 			}
-			c.Write(c.grant(q))
+			c.Write(c.grantReply(q))
 		}
 	})
 	got := runWith(t, secretsInEnv, requests(300, papLine), "batch", s.addr)
@@ -790,13 +570,13 @@ func TestOneAtATime(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	underWay, most := 0, 0
-	s := handWritten(t, func(c *wire) {
-		for q := c.next(); q != nil; q = c.next() {
+	s := startFakeServer(t, func(c *fakeServerConn) {
+		for q := c.readRequest(); q != nil; q = c.readRequest() {
 			mu.Lock()
 			underWay++
 			most = max(most, underWay)
 			mu.Unlock()
-			reply := c.grant(q)
+			reply := c.grantReply(q)
 			mu.Lock()
 			underWay--
 			mu.Unlock()
@@ -863,41 +643,6 @@ func TestMuxTLS(t *testing.T) {
 	if got.code != classGranted.exit() || len(used) != 5 {
 		t.Errorf("got %+v with %d tickets", got, len(used))
 	}
-}
-
-// offeredTicket is the session ticket in the ClientHello at the start of a stream, empty for none.
-// RFC 8446 sections 4.1.2 and 4.2.11.
-func offeredTicket(in *bufio.Reader) string {
-	head, err := in.Peek(5)
-	if err != nil {
-		return ""
-	}
-	hello, err := in.Peek(5 + int(head[3])<<8 + int(head[4]))
-	if err != nil {
-		return ""
-	}
-	b := hello[5+4+2+32:]
-	skip := func(lengthBytes int) []byte { // a vector
-		n := 0
-		for _, o := range b[:lengthBytes] {
-			n = n<<8 + int(o)
-		}
-		v := b[lengthBytes : lengthBytes+n]
-		b = b[lengthBytes+n:]
-		return v
-	}
-	skip(1) // session id
-	skip(2) // cipher suites
-	skip(1) // compression
-	for b = skip(2); len(b) > 0; {
-		typ := int(b[0])<<8 + int(b[1])
-		b = b[2:]
-		if v := skip(2); typ == 41 { // pre_shared_key
-			b = v[2:]
-			return string(skip(2))
-		}
-	}
-	return ""
 }
 
 // TestMuxFaults runs many requests against what serve can do wrong in single-connection mode.

@@ -78,8 +78,8 @@ type order struct {
 
 // closing is a server that notes its name and closes without an answer.
 func (o *order) closing(t *testing.T, name string) string {
-	return handWritten(t, func(c *wire) {
-		if c.next() != nil {
+	return startFakeServer(t, func(c *fakeServerConn) {
+		if c.readRequest() != nil {
 			o.mu.Lock()
 			o.asked += name
 			o.mu.Unlock()
@@ -144,7 +144,7 @@ func TestAttempts(t *testing.T) {
 // same attempts and the same timing as those after it.
 func TestFirstOnADeadServer(t *testing.T) {
 	t.Parallel()
-	dead, good := refusedAddr(t), handWritten(t, (*wire).behave)
+	dead, good := refusedAddr(t), startFakeServer(t, (*fakeServerConn).grantAll)
 	list := answers(t, runWith(t, secretsInEnv, requests(3, papLine), "batch", dead, "--retries", "2", "-c", "1").out)
 	for i, a := range list {
 		if len(list) != 3 || len(a.Attempts) != 2 || a.Timing["total"] <= 0 || a.ExitCode != classNetwork.exit() {
@@ -183,12 +183,12 @@ func TestRecordAfterSilence(t *testing.T) {
 	} {
 		t.Run(tt.line[15:25]+tt.retries, func(t *testing.T) {
 			t.Parallel()
-			s := handWritten(t, func(c *wire) {
-				for q := c.next(); q != nil; q = c.next() {
+			s := startFakeServer(t, func(c *fakeServerConn) {
+				for q := c.readRequest(); q != nil; q = c.readRequest() {
 					if c.number == 1 && q.user == "u1" {
 						continue
 					}
-					c.Write(c.grant(q))
+					c.Write(c.grantReply(q))
 				}
 			})
 			got := runWith(t, secretsInEnv, requests(2, tt.line), split("batch AT -c 1 --timeout 1 --retries "+tt.retries, "AT", s.addr)...)
@@ -204,13 +204,13 @@ func TestRecordAfterSilence(t *testing.T) {
 
 // ends reads until the client has ended the connection, and says how much it still sent: -1 where
 // it does not end.
-func (c *wire) ends() (packets int) {
+func (c *fakeServerConn) ends() (packets int) {
 	c.SetReadDeadline(time.Now().Add(patience / 2))
 	for {
 		if _, err := c.in.Peek(1); errors.Is(err, os.ErrDeadlineExceeded) {
 			return -1
 		}
-		if c.next() == nil {
+		if c.readRequest() == nil {
 			return packets
 		}
 		packets++
@@ -223,22 +223,28 @@ func (c *wire) ends() (packets int) {
 func TestViolationEndsTheConnection(t *testing.T) {
 	t.Parallel()
 	flag := func(h *header) { h.flags |= flagUnencrypted }
-	for name, violate := range map[string]func(c *wire, q *asked){
-		"a reply":   func(c *wire, q *asked) { c.Write(c.grant(q, flag)) },
-		"empty":     func(c *wire, q *asked) { c.Write(c.grant(q, flag, func(h *header) { h.length = 0 })[:headerLen]) },
-		"too long":  func(c *wire, q *asked) { c.Write(c.grant(q, flag, func(h *header) { h.length = 1 << 30 })) },
-		"to nobody": func(c *wire, q *asked) { c.Write(c.grant(q, flag, func(h *header) { h.sessionID++ })) },
+	for name, violate := range map[string]func(c *fakeServerConn, q *fakeRequest){
+		"a reply": func(c *fakeServerConn, q *fakeRequest) { c.Write(c.grantReply(q, flag)) },
+		"empty": func(c *fakeServerConn, q *fakeRequest) {
+			c.Write(c.grantReply(q, flag, func(h *header) { h.length = 0 })[:headerLen])
+		},
+		"too long": func(c *fakeServerConn, q *fakeRequest) {
+			c.Write(c.grantReply(q, flag, func(h *header) { h.length = 1 << 30 }))
+		},
+		"to nobody": func(c *fakeServerConn, q *fakeRequest) {
+			c.Write(c.grantReply(q, flag, func(h *header) { h.sessionID++ }))
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			other := handWritten(t, (*wire).behave)
+			other := startFakeServer(t, (*fakeServerConn).grantAll)
 			closed := make(chan int, 1)
-			s := handWritten(t, behaving(func(c *wire) {
-				c.Write(c.grant(c.next()))
-				list := c.take(4)
+			s := startFakeServer(t, startingWith(func(c *fakeServerConn) {
+				c.Write(c.grantReply(c.readRequest()))
+				list := c.readRequests(4)
 				violate(c, list[1])
 				for _, i := range []int{0, 2, 3} {
-					c.Write(c.grant(list[i]))
+					c.Write(c.grantReply(list[i]))
 				}
 				closed <- c.ends()
 			}))
@@ -277,9 +283,9 @@ func TestViolationEndsTheConnection(t *testing.T) {
 // TestViolationInTheFirstReply: no other server is asked, nor is another one preferred from then on.
 func TestViolationInTheFirstReply(t *testing.T) {
 	t.Parallel()
-	other := handWritten(t, (*wire).behave)
-	s := handWritten(t, func(c *wire) {
-		c.Write(c.grant(c.next(), func(h *header) { h.flags |= flagUnencrypted }))
+	other := startFakeServer(t, (*fakeServerConn).grantAll)
+	s := startFakeServer(t, func(c *fakeServerConn) {
+		c.Write(c.grantReply(c.readRequest(), func(h *header) { h.flags |= flagUnencrypted }))
 		c.ends()
 	})
 	for _, args := range []string{"batch AT " + papLine, "batch AT " + asciiLine, "authenticate alice AT -t pap --json", "bench alice AT -t pap -n 3"} {
@@ -300,14 +306,14 @@ func TestKeyMismatchEndsTheConnection(t *testing.T) {
 	t.Parallel()
 	closed := make(chan int, 1)
 	read := make(chan struct{})
-	s := handWritten(t, behaving(func(c *wire) {
-		c.Write(c.grant(c.next()))
-		list := c.take(3)
+	s := startFakeServer(t, startingWith(func(c *fakeServerConn) {
+		c.Write(c.grantReply(c.readRequest()))
+		list := c.readRequests(3)
 		c.key += "x"
-		c.Write(c.grant(list[1]))
+		c.Write(c.grantReply(list[1]))
 		c.key = testKey
 		<-read
-		c.Write(append(c.grant(list[0]), c.grant(list[2])...))
+		c.Write(append(c.grantReply(list[0]), c.grantReply(list[2])...))
 		closed <- c.ends()
 	}))
 	k := startBatch(t, s.addr, "-c", "3")
@@ -337,13 +343,13 @@ func TestKeyMismatchEndsTheConnection(t *testing.T) {
 // there too, by an ABORT (section 5.4.3), and the connection goes on.
 func TestPromptOnASharedConnection(t *testing.T) {
 	t.Parallel()
-	last := make(chan *asked, 1)
-	s := handWritten(t, func(c *wire) {
-		c.Write(c.grant(c.next()))
-		q := c.next()
+	last := make(chan *fakeRequest, 1)
+	s := startFakeServer(t, func(c *fakeServerConn) {
+		c.Write(c.grantReply(c.readRequest()))
+		q := c.readRequest()
 		c.Write(c.reply(q, &authenReply{status: authenGetPass}))
-		last <- c.next()
-		c.behave()
+		last <- c.readRequest()
+		c.grantAll()
 	})
 	k := startBatch(t, s.addr, "-c", "1")
 	for i := range 3 {
@@ -368,8 +374,8 @@ func TestRestartOnASharedConnection(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	var types []authenType
-	s := handWritten(t, func(c *wire) {
-		for q := c.next(); q != nil; q = c.next() {
+	s := startFakeServer(t, func(c *fakeServerConn) {
+		for q := c.readRequest(); q != nil; q = c.readRequest() {
 			mu.Lock()
 			types = append(types, q.start.typ)
 			mu.Unlock()
@@ -379,7 +385,7 @@ func TestRestartOnASharedConnection(t *testing.T) {
 			case authenCHAP:
 				c.Write(c.reply(q, &authenReply{status: authenRestart, data: "\x02\x03\x06"}))
 			default:
-				c.Write(c.grant(q))
+				c.Write(c.grantReply(q))
 			}
 		}
 	})
@@ -400,9 +406,9 @@ func TestShortTimeout(t *testing.T) {
 		for _, line := range []string{papLine, asciiLine} {
 			t.Run(timeout+line[2:8], func(t *testing.T) {
 				t.Parallel()
-				s := handWritten(t, func(c *wire) {
-					c.Write(c.grant(c.next()))
-					for c.next() != nil {
+				s := startFakeServer(t, func(c *fakeServerConn) {
+					c.Write(c.grantReply(c.readRequest()))
+					for c.readRequest() != nil {
 					}
 				})
 				got := runWith(t, secretsInEnv, requests(4, line), "batch", s.addr, "--timeout", timeout, "-c", "1")
@@ -423,9 +429,9 @@ func TestForgetfulServer(t *testing.T) {
 	t.Parallel()
 	for _, line := range []string{papLine, asciiLine} {
 		var forgotten atomic.Int32
-		s := handWritten(t, func(c *wire) {
-			c.Write(c.grant(c.next()))
-			for c.next() != nil {
+		s := startFakeServer(t, func(c *fakeServerConn) {
+			c.Write(c.grantReply(c.readRequest()))
+			for c.readRequest() != nil {
 				forgotten.Add(1)
 			}
 		})
@@ -439,12 +445,12 @@ func TestForgetfulServer(t *testing.T) {
 // TestSlowestLast: the run waits for a worker that has the last job.
 func TestSlowestLast(t *testing.T) {
 	t.Parallel()
-	s := handWritten(t, func(c *wire) {
-		for q := c.next(); q != nil; q = c.next() {
+	s := startFakeServer(t, func(c *fakeServerConn) {
+		for q := c.readRequest(); q != nil; q = c.readRequest() {
 			if q.user == "last" {
 				time.Sleep(100 * time.Millisecond)
 			}
-			c.Write(c.grant(q))
+			c.Write(c.grantReply(q))
 		}
 	})
 	got := runWith(t, secretsInEnv, requests(5, papLine)+fmt.Sprintf(asciiLine, `"user":"last"`), "batch", s.addr)
@@ -461,8 +467,8 @@ func TestStaleConnection(t *testing.T) {
 		t.Run(first[15:28], func(t *testing.T) {
 			t.Parallel()
 			closed := make(chan struct{})
-			s := handWritten(t, behaving(func(c *wire) {
-				c.Write(c.grant(c.next()))
+			s := startFakeServer(t, startingWith(func(c *fakeServerConn) {
+				c.Write(c.grantReply(c.readRequest()))
 				c.Close()
 				close(closed)
 			}))
@@ -494,9 +500,9 @@ func TestKeptConnection(t *testing.T) {
 	}{"as it was": {false, 1}, "closed": {true, 2}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := handWritten(t, behaving(func(c *wire) {
-				if c.Write(c.grant(c.next())); !tt.closes {
-					c.behave()
+			s := startFakeServer(t, startingWith(func(c *fakeServerConn) {
+				if c.Write(c.grantReply(c.readRequest())); !tt.closes {
+					c.grantAll()
 				}
 			}))
 			a := requester{client: clientFor(t, s.addr), keepConn: true}
@@ -515,22 +521,12 @@ func TestKeptConnection(t *testing.T) {
 	}
 }
 
-// clientFor is a client of the servers of a list, which offers single-connection mode.
-func clientFor(t *testing.T, list string) *client {
-	t.Helper()
-	servers, err := parseServers(list, 49)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &client{servers: servers, keys: []key{{"test", testKey}}, timeout: patience, singleConnect: true, warnf: t.Logf}
-}
-
 // TestOneRequestLeavesNoConnection: nobody keeps a connection after the one request of a run.
 func TestOneRequestLeavesNoConnection(t *testing.T) {
 	t.Parallel()
 	ended := make(chan int, 1)
-	s := handWritten(t, func(c *wire) {
-		c.Write(c.grant(c.next()))
+	s := startFakeServer(t, func(c *fakeServerConn) {
+		c.Write(c.grantReply(c.readRequest()))
 		ended <- c.ends()
 	})
 	got := runWith(t, secretsInEnv, "", "authenticate", "alice", s.addr, "-t", "pap", "--single-connect")
@@ -543,12 +539,12 @@ func TestOneRequestLeavesNoConnection(t *testing.T) {
 // shared at the time, and the result names who was really asked. A record reaches each server once.
 func TestPutAgainElsewhere(t *testing.T) {
 	t.Parallel()
-	first := handWritten(t, behaving(func(c *wire) {
-		c.Write(c.grant(c.next()))
-		c.take(4)
-		c.leave()
+	first := startFakeServer(t, startingWith(func(c *fakeServerConn) {
+		c.Write(c.grantReply(c.readRequest()))
+		c.readRequests(4)
+		c.closeGently()
 	}))
-	second := handWritten(t, (*wire).behave)
+	second := startFakeServer(t, (*fakeServerConn).grantAll)
 	got := runWith(t, secretsInEnv, requests(12, acctLine), "batch", first.addr+","+second.addr, "-c", "4")
 	list := answers(t, got.out)
 	if n := checkAnswers(t, list, 12); n != 12 {
@@ -571,8 +567,8 @@ func TestPutAgainElsewhere(t *testing.T) {
 func TestIdleSharedConnectionEnds(t *testing.T) {
 	t.Parallel()
 	ended := make(chan int, 1)
-	s := handWritten(t, func(c *wire) {
-		c.Write(c.grant(c.next()))
+	s := startFakeServer(t, func(c *fakeServerConn) {
+		c.Write(c.grantReply(c.readRequest()))
 		if n := c.ends(); c.number == 1 {
 			ended <- n
 		}
@@ -596,7 +592,7 @@ func TestIdleSharedConnectionEnds(t *testing.T) {
 // the deadline of a kept connection, and nothing is sent.
 func TestInterruptedKeptConnection(t *testing.T) {
 	t.Parallel()
-	s := handWritten(t, (*wire).behave)
+	s := startFakeServer(t, (*fakeServerConn).grantAll)
 	a := requester{client: clientFor(t, s.addr), keepConn: true}
 	defer a.close()
 	ctx, interrupt := context.WithCancel(t.Context())
@@ -620,7 +616,7 @@ func TestInterruptedKeptConnection(t *testing.T) {
 func TestNothingOfASessionBefore(t *testing.T) {
 	t.Parallel()
 	l := listen(t)
-	serveByHand(t, l, func(_ int, c *handConn) {
+	serveByHand(t, l, func(_ int, c *fakeClient) {
 		l.Close() // no second connection
 		c.act("restart-refused")
 	})
@@ -642,9 +638,9 @@ func TestConnectionsEnd(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ended := make(chan int, 1)
-			s := handWritten(t, func(c *wire) {
+			s := startFakeServer(t, func(c *fakeServerConn) {
 				c.refuse = tt.refuse
-				c.Write(c.grant(c.next()))
+				c.Write(c.grantReply(c.readRequest()))
 				ended <- c.ends()
 			})
 			k := startBatch(t, s.addr)
@@ -669,8 +665,8 @@ func TestConnectionsEnd(t *testing.T) {
 func TestInterruptedAfterAFailure(t *testing.T) {
 	t.Parallel()
 	arrived := make(chan struct{})
-	s := handWritten(t, func(c *wire) {
-		c.next()
+	s := startFakeServer(t, func(c *fakeServerConn) {
+		c.readRequest()
 		close(arrived)
 		c.ends()
 	})
@@ -692,7 +688,7 @@ func TestInterruptedAfterAFailure(t *testing.T) {
 // TestBrokenOutput: when nobody reads the results any more, no more requests are sent.
 func TestBrokenOutput(t *testing.T) {
 	t.Parallel()
-	s := handWritten(t, (*wire).behave)
+	s := startFakeServer(t, (*fakeServerConn).grantAll)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	const n = 3000
@@ -708,15 +704,15 @@ func TestBrokenOutput(t *testing.T) {
 func TestRestartOfTheServerBefore(t *testing.T) {
 	t.Parallel()
 	types := make(chan authenType, 8)
-	first := handWritten(t, func(c *wire) {
-		if q := c.next(); q.start.typ == authenPAP {
+	first := startFakeServer(t, func(c *fakeServerConn) {
+		if q := c.readRequest(); q.start.typ == authenPAP {
 			c.Write(c.reply(q, &authenReply{status: authenRestart, data: "\x03"}))
 		} // and closes before it answers to chap
 	})
-	second := handWritten(t, func(c *wire) {
-		q := c.next()
+	second := startFakeServer(t, func(c *fakeServerConn) {
+		q := c.readRequest()
 		types <- q.start.typ
-		c.Write(c.grant(q))
+		c.Write(c.grantReply(q))
 	})
 	for _, line := range []string{"authenticate alice AT -t pap --json", "batch AT"} {
 		got := runWith(t, secretsInEnv, requests(1, papLine), split(line, "AT", first.addr+","+second.addr)...)
@@ -731,12 +727,12 @@ func TestNobodyWaitsForTheDead(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	open, most := 0, 0
-	s := handWritten(t, func(c *wire) {
+	s := startFakeServer(t, func(c *fakeServerConn) {
 		mu.Lock()
 		open++
 		most = max(most, open)
 		mu.Unlock()
-		for c.next() != nil { // and never a reply
+		for c.readRequest() != nil { // and never a reply
 		}
 		mu.Lock()
 		open--
@@ -754,7 +750,7 @@ func TestNobodyWaitsForTheDead(t *testing.T) {
 // TestPreferredServer: a server that is of no use is asked by one job, and by the others no more.
 func TestPreferredServer(t *testing.T) {
 	t.Parallel()
-	bad, good := handWritten(t, func(c *wire) { c.next() }), handWritten(t, (*wire).behave)
+	bad, good := startFakeServer(t, func(c *fakeServerConn) { c.readRequest() }), startFakeServer(t, (*fakeServerConn).grantAll)
 	got := runWith(t, secretsInEnv, requests(40, papLine), "batch", bad.addr+","+good.addr)
 	if n := checkAnswers(t, answers(t, got.out), 40); n != 40 || bad.connections() != 1 {
 		t.Errorf("%d granted, %d connections to the bad server: %s", n, bad.connections(), got.err)
@@ -766,12 +762,12 @@ func TestPreferredServer(t *testing.T) {
 func TestOneSwallowed(t *testing.T) {
 	t.Parallel()
 	stop := make(chan struct{})
-	s := handWritten(t, func(c *wire) {
-		for q := c.next(); q != nil; q = c.next() {
+	s := startFakeServer(t, func(c *fakeServerConn) {
+		for q := c.readRequest(); q != nil; q = c.readRequest() {
 			if c.number == 1 && q.user == "u3" {
 				continue
 			}
-			c.Write(c.grant(q))
+			c.Write(c.grantReply(q))
 		}
 	})
 	in, tell := io.Pipe()
@@ -814,15 +810,15 @@ func TestCutConnections(t *testing.T) {
 	}{"soon": {5, 1}, "late": {minReplies, 0}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := handWritten(t, func(c *wire) {
+			s := startFakeServer(t, func(c *fakeServerConn) {
 				for range tt.after {
-					q := c.next()
+					q := c.readRequest()
 					if q == nil {
 						return
 					}
-					c.Write(c.grant(q))
+					c.Write(c.grantReply(q))
 				}
-				c.leave()
+				c.closeGently()
 			})
 			got := runWith(t, secretsInEnv, requests(5*tt.after, papLine), "batch", s.addr)
 			if n := checkAnswers(t, answers(t, got.out), 5*tt.after); n != 5*tt.after || strings.Count(got.err, "ends connections that are in use") != tt.said {
@@ -892,17 +888,6 @@ func TestJobList(t *testing.T) {
 		}
 	}
 }
-
-// A fakeConn takes what is written and has nothing to read.
-type fakeConn struct {
-	net.Conn
-	write    func(p []byte) (int, error)
-	deadline time.Time // for writing
-}
-
-func (c *fakeConn) Write(p []byte) (int, error)        { return c.write(p) }
-func (c *fakeConn) SetWriteDeadline(d time.Time) error { c.deadline = d; return nil }
-func (c *fakeConn) LocalAddr() net.Addr                { return &net.TCPAddr{IP: net.IPv6loopback, Port: 1} }
 
 // TestMuxWriteFails: a write has a deadline, and after an error there are no new sessions; whether a
 // session was written decides what follows for a record.
@@ -1025,12 +1010,12 @@ func TestResultIsNotHeldBack(t *testing.T) {
 	t.Parallel()
 	for _, line := range []string{papLine, asciiLine} {
 		heard := make(chan struct{})
-		s := handWritten(t, func(c *wire) {
-			for q := c.next(); q != nil; q = c.next() {
+		s := startFakeServer(t, func(c *fakeServerConn) {
+			for q := c.readRequest(); q != nil; q = c.readRequest() {
 				if q.user == "u2" {
 					<-heard
 				}
-				c.Write(c.grant(q))
+				c.Write(c.grantReply(q))
 			}
 		})
 		k := startBatch(t, s.addr)
@@ -1079,14 +1064,14 @@ func TestApartFromTheFirst(t *testing.T) {
 	t.Parallel()
 	var all sync.WaitGroup
 	all.Add(commandFileInFlight)
-	s := handWritten(t, func(c *wire) {
+	s := startFakeServer(t, func(c *fakeServerConn) {
 		c.refuse = true
-		q := c.next()
+		q := c.readRequest()
 		if c.number <= commandFileInFlight {
 			all.Done()
 		}
 		all.Wait()
-		c.Write(c.grant(q))
+		c.Write(c.grantReply(q))
 	})
 	got := runWith(t, secretsInEnv, strings.Repeat("show version\n", 2*commandFileInFlight), "authorize", "alice", s.addr, "--cmd-file", "-")
 	if n := strings.Count(got.out, "PASS_ADD show version\n"); n != 2*commandFileInFlight || got.code != classGranted.exit() {

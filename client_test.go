@@ -3,11 +3,9 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/binary"
 	"errors"
 	"io"
 	"net"
-	"net/netip"
 	"runtime"
 	"strings"
 	"sync"
@@ -17,75 +15,6 @@ import (
 	"testing/synctest"
 	"time"
 )
-
-// serveByHand gives every connection to a function, with its number, and counts them.
-func serveByHand(t *testing.T, l net.Listener, serve func(n int, c *handConn)) *atomic.Int32 {
-	t.Helper()
-	count := new(atomic.Int32)
-	var all sync.WaitGroup
-	t.Cleanup(func() { l.Close(); all.Wait() })
-	all.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return // the test is over
-			}
-			n := int(count.Add(1)) - 1
-			all.Go(func() {
-				defer conn.Close()
-				serve(n, newHandConn(conn))
-			})
-		}
-	})
-	return count
-}
-
-// act reads a packet and does what the word says with it; what it read is returned.
-func (c *handConn) act(word string) (h header, request message, err error) {
-	if h, _, err = readHeader(c.in); err != nil {
-		return h, nil, err
-	}
-	body, err := readBody(c.in, h)
-	if err != nil {
-		return h, nil, err
-	}
-	obfuscate(&h, c.key, body)
-	request = map[packetType]message{typeAuthen: new(authenStart), typeAuthor: new(authorRequest), typeAcct: new(acctRequest)}[h.typ]
-	if h.typ == typeAuthen && h.seqNo > 1 {
-		request = new(authenContinue)
-	}
-	if err = decode(body, request); err != nil {
-		return h, request, err
-	}
-	reply := h
-	reply.seqNo++
-	var answer message = &authenReply{status: authenPass}
-	switch word {
-	case "close":
-		return h, request, nil
-	case "getpass":
-		answer = &authenReply{status: authenGetPass, flags: authenNoEcho}
-	case "getdata":
-		answer = &authenReply{status: authenGetData, serverMsg: "Token: "}
-	case "restart", "restart-refused":
-		answer = &authenReply{status: authenRestart, data: "\x02"}
-	case "add":
-		answer = &authorResponse{status: authorPassAdd}
-	case "success":
-		answer = &acctReply{status: acctSuccess}
-	case "follow":
-		answer = &acctReply{status: acctFollow}
-	}
-	if word == "restart-refused" {
-		reply.flags = 0
-	}
-	packet := packed(reply, c.key, answer)
-	if word == "half" {
-		packet = packet[:5]
-	}
-	_, err = c.Write(packet)
-	return h, request, err
-}
 
 // TestReusedConnection is section 4.3: a server may close at any time, and where that meets a
 // request on a connection that was in use before, it is asked once more on a new one.
@@ -114,7 +43,7 @@ func TestReusedConnection(t *testing.T) {
 			t.Parallel()
 			l := listen(t)
 			var ids sync.Map
-			count := serveByHand(t, l, func(n int, c *handConn) {
+			count := serveByHand(t, l, func(n int, c *fakeClient) {
 				if n >= len(tt.conns) {
 					return
 				}
@@ -140,11 +69,6 @@ func TestReusedConnection(t *testing.T) {
 		})
 	}
 }
-
-// A deadConn is a connection that the other side reset, as the next write finds out.
-type deadConn struct{ net.Conn }
-
-func (deadConn) Write([]byte) (int, error) { return 0, &net.OpError{Op: "write", Err: syscall.EPIPE} }
 
 // TestRepeatOnce says what may be asked again: everything but a record that was written.
 func TestRepeatOnce(t *testing.T) {
@@ -184,7 +108,7 @@ func TestRepeatOnce(t *testing.T) {
 			t.Parallel()
 			l := listen(t)
 			var records atomic.Int32
-			count := serveByHand(t, l, func(n int, c *handConn) {
+			count := serveByHand(t, l, func(n int, c *fakeClient) {
 				for word := range strings.FieldsSeq([]string{tt.first, tt.second}[n]) {
 					if h, _, err := c.act(word); err != nil {
 						return
@@ -213,20 +137,12 @@ func TestRepeatOnce(t *testing.T) {
 	}
 }
 
-// clientOf is a client of one server.
-func clientOf(t *testing.T, l net.Listener) *client {
-	t.Helper()
-	c := clientFor(t, l.Addr().String())
-	c.singleConnect = false
-	return c
-}
-
 // TestNumbers is section 4.1: one session_id a session, from packet to packet seq_no rises by two.
 func TestNumbers(t *testing.T) {
 	t.Parallel()
 	l := listen(t)
 	headers := make(chan header, 100)
-	serveByHand(t, l, func(_ int, c *handConn) {
+	serveByHand(t, l, func(_ int, c *fakeClient) {
 		for _, word := range []string{"getpass", "getdata", "pass"} {
 			h, _, err := c.act(word)
 			if err != nil {
@@ -258,42 +174,24 @@ func TestNumbers(t *testing.T) {
 	}
 }
 
-// runUntil runs a command line that is interrupted when the server says so.
-func runUntil(t *testing.T, interrupted <-chan struct{}, line string, pairs ...string) runResult {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	go func() {
-		select {
-		case <-interrupted:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	var out, err lockedBuffer
-	code := run(ctx, split(line, pairs...), stdio{in: strings.NewReader(""), out: &out, err: &err,
-		env: func(name string) string { return secretsInEnv[name] }})
-	return runResult{code, out.String(), err.String()}
-}
-
 // TestInterrupt is Ctrl-C wherever the client waits for the server.
 func TestInterrupt(t *testing.T) {
 	const line = "authenticate alice AT --timeout 1h"
 	for name, tt := range map[string]struct {
 		line   string
-		server func(c *handConn) // until the interruption
+		server func(c *fakeClient) // until the interruption
 	}{
-		"before the reply":     {line, func(c *handConn) { c.act("close") }},
-		"within the reply":     {line, func(c *handConn) { c.act("half") }},
-		"in a dialogue":        {line, func(c *handConn) { c.act("getpass"); c.act("close") }},
-		"in the TLS handshake": {line + " --tls --insecure", func(c *handConn) { c.in.Peek(1) }},
-		"on a reused one":      {line + " --single-connect", func(c *handConn) { c.act("restart"); c.act("close") }},
-		"before another one":   {"authenticate alice AT,AT --timeout 1h --retries 3", func(c *handConn) { c.act("close") }},
+		"before the reply":     {line, func(c *fakeClient) { c.act("close") }},
+		"within the reply":     {line, func(c *fakeClient) { c.act("half") }},
+		"in a dialogue":        {line, func(c *fakeClient) { c.act("getpass"); c.act("close") }},
+		"in the TLS handshake": {line + " --tls --insecure", func(c *fakeClient) { c.in.Peek(1) }},
+		"on a reused one":      {line + " --single-connect", func(c *fakeClient) { c.act("restart"); c.act("close") }},
+		"before another one":   {"authenticate alice AT,AT --timeout 1h --retries 3", func(c *fakeClient) { c.act("close") }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := listen(t)
 			reached, over := make(chan struct{}), make(chan struct{})
-			count := serveByHand(t, l, func(_ int, c *handConn) {
+			count := serveByHand(t, l, func(_ int, c *fakeClient) {
 				tt.server(c)
 				close(reached)
 				<-over
@@ -344,7 +242,7 @@ func TestFarewell(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l := listen(t)
 			last := make(chan message, 1)
-			serveByHand(t, l, func(_ int, c *handConn) {
+			serveByHand(t, l, func(_ int, c *fakeClient) {
 				c.act("getdata")
 				_, m, _ := c.act("close")
 				last <- m
@@ -366,11 +264,6 @@ func TestFarewell(t *testing.T) {
 	}
 }
 
-// A writerFunc is told of every write.
-type writerFunc func(p []byte)
-
-func (f writerFunc) Write(p []byte) (int, error) { f(p); return len(p), nil }
-
 // TestPause gives a person all the time in the world, and the server no more than it had left.
 func TestPause(t *testing.T) {
 	for name, tt := range map[string]struct {
@@ -386,7 +279,7 @@ func TestPause(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				conn, other := net.Pipe()
-				hand := newHandConn(other)
+				hand := newFakeClient(other)
 				hand.SetDeadline(time.Time{})
 				var acts sync.WaitGroup
 				acts.Go(func() {
@@ -417,10 +310,6 @@ func TestPause(t *testing.T) {
 	}
 }
 
-type readerFunc func(p []byte) (int, error)
-
-func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
-
 // TestAddresses is where a connection goes, where it comes from, and what rem_addr says of that.
 func TestAddresses(t *testing.T) {
 	other := "127.0.0.1"
@@ -449,7 +338,7 @@ func TestAddresses(t *testing.T) {
 		}
 		asked := make(chan *authorRequest, 1)
 		var peer string
-		serveByHand(t, l, func(_ int, c *handConn) {
+		serveByHand(t, l, func(_ int, c *fakeClient) {
 			peer = addrPortOf(c.RemoteAddr()).Addr().String()
 			_, m, _ := c.act("add")
 			asked <- m.(*authorRequest)
@@ -487,53 +376,6 @@ func TestNoConnection(t *testing.T) {
 		resolveWith(t, tt.dns)
 		got := runWith(t, secretsInEnv, "", split("authorize alice "+tt.line)...)
 		got.check(t, classNetwork.exit(), ``, `tacacs_plus: `+tt.message)
-	}
-}
-
-// resolveWith makes the resolver ask over connections of the test's own.
-func resolveWith(t *testing.T, dial func(ctx context.Context, network, addr string) (net.Conn, error)) {
-	t.Helper()
-	before := net.DefaultResolver
-	t.Cleanup(func() { net.DefaultResolver = before })
-	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: dial}
-}
-
-// dnsOf is a name server that knows these addresses, whatever the name.
-func dnsOf(addrs ...string) func(context.Context, string, string) (net.Conn, error) {
-	return func(context.Context, string, string) (net.Conn, error) {
-		ours, theirs := net.Pipe()
-		go func() { // as over TCP: each message behind its length
-			defer ours.Close()
-			var length [2]byte
-			for {
-				if _, err := io.ReadFull(ours, length[:]); err != nil {
-					return
-				}
-				query := make([]byte, binary.BigEndian.Uint16(length[:]))
-				if _, err := io.ReadFull(ours, query); err != nil {
-					return
-				}
-				end := 12
-				for query[end] != 0 {
-					end += int(query[end]) + 1
-				}
-				question := query[12 : end+5]
-				var records []byte
-				n := 0
-				for _, addr := range addrs {
-					a := netip.MustParseAddr(addr)
-					if typ := question[len(question)-3]; typ == 1 && a.Is4() || typ == 28 && a.Is6() {
-						records = append(records, "\xc0\x0c\x00"+string(typ)+"\x00\x01\x00\x00\x00\x00\x00"+string(rune(a.BitLen()/8))...)
-						records = append(records, a.AsSlice()...)
-						n++
-					}
-				}
-				message := append(append([]byte{}, query[:2]...), "\x81\x80\x00\x01\x00"+string(rune(n))+"\x00\x00\x00\x00"...)
-				message = append(append(message, question...), records...)
-				ours.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(message))), message...))
-			}
-		}()
-		return theirs, nil
 	}
 }
 

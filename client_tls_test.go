@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
@@ -23,123 +22,6 @@ import (
 	"testing"
 	"time"
 )
-
-// A testCA signs certificates and writes them to files, as --cacert, --cert and --crl want them.
-type testCA struct {
-	dir  string
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
-
-func newTestCA(t *testing.T, dir, name string) *testCA {
-	t.Helper()
-	ca := &testCA{dir: dir, key: newKey(t)}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &ca.key.PublicKey, ca.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if ca.cert, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	ca.write(t, name+".pem", "CERTIFICATE", der)
-	return ca
-}
-
-func newKey(t *testing.T) *ecdsa.PrivateKey {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
-func (ca *testCA) write(t *testing.T, file, what string, der []byte) {
-	t.Helper()
-	if err := os.WriteFile(filepath.Join(ca.dir, file), pem.EncodeToMemory(&pem.Block{Type: what, Bytes: der}), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// issue writes NAME.pem and NAME.key for 127.0.0.1, with what change makes of the template.
-func (ca *testCA) issue(t *testing.T, name string, serial int64, change func(*x509.Certificate)) {
-	t.Helper()
-	key := newKey(t)
-	template := &x509.Certificate{SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(50 * time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
-	if change != nil {
-		change(template)
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, ca.cert, &key.PublicKey, ca.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ca.write(t, name+".pem", "CERTIFICATE", der)
-	if der, err = x509.MarshalPKCS8PrivateKey(key); err != nil {
-		t.Fatal(err)
-	}
-	ca.write(t, name+".key", "PRIVATE KEY", der)
-}
-
-// intermediate is an authority that ca has signed.
-func (ca *testCA) intermediate(t *testing.T, name string, serial int64) *testCA {
-	t.Helper()
-	sub := &testCA{dir: ca.dir, key: newKey(t)}
-	template := &x509.Certificate{SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name}, NotBefore: ca.cert.NotBefore, NotAfter: ca.cert.NotAfter,
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign}
-	der, err := x509.CreateCertificate(rand.Reader, template, ca.cert, &sub.key.PublicKey, ca.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if sub.cert, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	return sub
-}
-
-// revoke writes a list with one serial number.
-func (ca *testCA) revoke(t *testing.T, file string, serial int64, next time.Time) {
-	t.Helper()
-	ca.revokeFrom(t, file, serial, time.Now().Add(-2*time.Hour), next)
-}
-
-func (ca *testCA) revokeFrom(t *testing.T, file string, serial int64, from, next time.Time) {
-	t.Helper()
-	der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{Number: big.NewInt(1),
-		ThisUpdate: from, NextUpdate: next,
-		RevokedCertificateEntries: []x509.RevocationListEntry{{SerialNumber: big.NewInt(serial), RevocationTime: time.Now().Add(-time.Hour)}}}, ca.cert, ca.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ca.write(t, file, "X509 CRL", der)
-}
-
-// testFiles makes what the rows below name.
-func testFiles(t *testing.T) string {
-	t.Helper()
-	dir := writeFiles(t, map[string]string{"text": "this is not PEM\n", "garbage.pem": "-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n"})
-	ca, other := newTestCA(t, dir, "ca"), newTestCA(t, dir, "other-ca")
-	ca.issue(t, "server", 10, nil)
-	ca.issue(t, "client", 11, nil)
-	ca.issue(t, "expired-client", 12, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
-	other.issue(t, "foreign-client", 13, nil)
-	ca.issue(t, "wildcard", 14, func(c *x509.Certificate) { c.DNSNames, c.IPAddresses = []string{"*.example.net"}, nil })
-	ca.issue(t, "common-name", 15, func(c *x509.Certificate) { c.Subject.CommonName, c.IPAddresses = "127.0.0.1", nil })
-	evil := newTestCA(t, dir, "evil\x1b[2J\u009b\u202e")
-	evil.issue(t, "evil", 20, nil)
-	ca.revoke(t, "none.crl", 99, time.Now().Add(time.Hour))
-	ca.revoke(t, "server.crl", 10, time.Now().Add(time.Hour))
-	ca.revoke(t, "old.crl", 99, time.Now().Add(-time.Hour))
-	other.revoke(t, "other.crl", 99, time.Now().Add(time.Hour))
-	forged := &testCA{dir, &x509.Certificate{Subject: ca.cert.Subject, RawSubject: ca.cert.RawSubject, SubjectKeyId: []byte{1}, KeyUsage: x509.KeyUsageCRLSign}, other.key}
-	forged.revoke(t, "forged.crl", 99, time.Now().Add(time.Hour))
-	ca.write(t, "encrypted.key", "ENCRYPTED PRIVATE KEY", []byte{1, 2, 3})
-	return dir
-}
 
 // TestTLS is every way in which TLS succeeds and fails: exit code, first line of the error, and
 // what else must be said.
@@ -322,24 +204,13 @@ func TestChain(t *testing.T) {
 	}
 }
 
-// secureServer is a server with a certificate of its own; the file is what --cacert takes.
-func secureServer(t *testing.T) (l net.Listener, file string) {
-	t.Helper()
-	pair, ca, err := selfSigned(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := writeFiles(t, map[string]string{"ca.pem": string(ca)})
-	return tls.NewListener(listen(t), &tls.Config{Certificates: pair}), filepath.Join(dir, "ca.pem")
-}
-
 // TestZone: the zone of an address is this host's affair, and no part of a certificate's name. A
 // connection whose handshake has failed is closed.
 func TestZone(t *testing.T) {
 	t.Parallel()
 	server, file := secureServer(t)
 	ended := make(chan bool, 1)
-	serveByHand(t, server, func(_ int, c *handConn) {
+	serveByHand(t, server, func(_ int, c *fakeClient) {
 		io.Copy(io.Discard, c.in)
 		ended <- true
 	})
@@ -371,7 +242,7 @@ func TestZone(t *testing.T) {
 func TestTLSEndsInADialogue(t *testing.T) {
 	t.Parallel()
 	server, file := secureServer(t)
-	serveByHand(t, server, func(_ int, c *handConn) {
+	serveByHand(t, server, func(_ int, c *fakeClient) {
 		h, err := c.receive(new(authenStart))
 		if err == nil {
 			h.seqNo++
@@ -425,25 +296,6 @@ func TestClearPortAnswersTLS(t *testing.T) {
 			}
 		})
 	}
-}
-
-// relay accepts connections on loopback and hands each to serve.
-func relay(t *testing.T, serve func(net.Conn)) (addr string) {
-	t.Helper()
-	l := listen(t)
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return // the test is over
-			}
-			go func() {
-				defer conn.Close()
-				serve(conn)
-			}()
-		}
-	}()
-	return l.Addr().String()
 }
 
 // TestNothingInClear looks at every byte that the client writes in a TLS session and in a

@@ -10,8 +10,8 @@ import (
 func TestAllAtATerminal(t *testing.T) {
 	t.Parallel()
 	good := serveWith(t).addr
-	token := handWritten(t, func(c *wire) {
-		for q := c.next(); q != nil; q = c.next() {
+	token := startFakeServer(t, func(c *fakeServerConn) {
+		for q := c.readRequest(); q != nil; q = c.readRequest() {
 			if q.continues == nil {
 				c.Write(c.reply(q, &authenReply{status: authenGetData, serverMsg: "Token: "}))
 			}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -74,8 +73,8 @@ func TestAll(t *testing.T) {
 func TestAllAsks(t *testing.T) {
 	t.Parallel()
 	const closes = "closes"
-	s := handWritten(t, func(c *wire) {
-		for q := c.next(); q != nil; q = c.next() {
+	s := startFakeServer(t, func(c *fakeServerConn) {
+		for q := c.readRequest(); q != nil; q = c.readRequest() {
 			switch q.user {
 			case closes:
 				return
@@ -158,11 +157,11 @@ func TestAllAtOnce(t *testing.T) {
 	for range 5 {
 		all.Add(1)
 		var once sync.Once
-		servers = append(servers, handWritten(t, func(c *wire) {
-			for q := c.next(); q != nil; q = c.next() {
+		servers = append(servers, startFakeServer(t, func(c *fakeServerConn) {
+			for q := c.readRequest(); q != nil; q = c.readRequest() {
 				once.Do(all.Done)
 				all.Wait()
-				c.Write(c.grant(q))
+				c.Write(c.grantReply(q))
 			}
 		}).addr)
 	}
@@ -196,8 +195,8 @@ func TestAllInterrupted(t *testing.T) {
 	t.Parallel()
 	good := serveWith(t)
 	reached := make(chan struct{})
-	silent := handWritten(t, func(c *wire) {
-		for q := c.next(); q != nil; q = c.next() {
+	silent := startFakeServer(t, func(c *fakeServerConn) {
+		for q := c.readRequest(); q != nil; q = c.readRequest() {
 			close(reached)
 		}
 	})
@@ -228,16 +227,6 @@ func TestAllInterrupted(t *testing.T) {
 	if code := <-done; code != classInterrupted.exit() || said.String() != "tacacs_plus: interrupted\n" {
 		t.Errorf("got %d, %s", int(code), &said)
 	}
-}
-
-// A lastRoom takes so many writes, and no more.
-type lastRoom struct{ room int }
-
-func (d *lastRoom) Write(p []byte) (int, error) {
-	if d.room--; d.room < 0 {
-		return 0, errors.New("no space left")
-	}
-	return len(p), nil
 }
 
 // TestAllUnwritten: results that cannot be written are said once. A verdict stays one; a table does not.
@@ -326,8 +315,8 @@ func TestAllCommandFileWindow(t *testing.T) {
 	const commands = 2*window + 500
 	release := make(chan struct{})
 	let := sync.OnceFunc(func() { close(release) })
-	quick := handWritten(t, (*wire).behave)
-	slow := handWritten(t, func(c *wire) { <-release; c.behave() })
+	quick := startFakeServer(t, (*fakeServerConn).grantAll)
+	slow := startFakeServer(t, func(c *fakeServerConn) { <-release; c.grantAll() })
 	var text, want strings.Builder
 	for i := range commands {
 		command := fmt.Sprintf("show %d%s", i, strings.Repeat("x", 90)) // long, so that no buffer has room for all

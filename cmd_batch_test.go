@@ -9,12 +9,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -192,7 +189,7 @@ func TestBatchExpect(t *testing.T) {
 	const bad = `{"command":"none"%s}`
 	with := func(line, status string) string { return fmt.Sprintf(line, `,"expect":"`+status+`"`) + "\n" }
 	none := func(line string) string { return fmt.Sprintf(line, "") + "\n" }
-	wrongKey := handWritten(t, func(c *wire) { c.key = "another key, as long as the first"; c.behave() }).addr
+	wrongKey := startFakeServer(t, func(c *fakeServerConn) { c.key = "another key, as long as the first"; c.grantAll() }).addr
 	for _, tt := range []struct {
 		name, in string
 		code     exitCode
@@ -219,7 +216,7 @@ func TestBatchExpect(t *testing.T) {
 		{"expected, and faulty", `{"command":"authenticate","authen_type":"pap","user":"alice","expect":"PASS"}` + "\n" +
 			`{"command":"authenticate","user":"alice","expect":"GETPASS"}` + "\n", 5, "nn", serveWith(t, "--fault", "minor-version").addr, ""},
 		{"expected, and a faulty end", `{"command":"authenticate","user":"alice","expect":"GETPASS"}` + "\n", 5, "n",
-			newScript(t, testKey, &authenReply{status: authenGetPass}, &authenReply{status: 0x63}).addr, ""},
+			newScriptServer(t, testKey, &authenReply{status: authenGetPass}, &authenReply{status: 0x63}).addr, ""},
 		{"a refusal is expected", `{"command":"authenticate","user":"alice","password":"no","expect":"FAIL"}` + "\n", 0, "y", s.addr, ""},
 		{"refused", none(pass) + none(pass), 4, "--", refusedAddr(t), "2 requests, 2 network\n"},
 	} {
@@ -276,22 +273,6 @@ func TestBatchConversation(t *testing.T) {
 	}
 }
 
-// A tap is standard input or output that ends in an error.
-type pacedStream struct {
-	text io.Reader
-	err  error
-}
-
-func (p *pacedStream) Read(b []byte) (int, error) {
-	n, err := p.text.Read(b)
-	if err == io.EOF {
-		err = p.err
-	}
-	return n, err
-}
-
-func (p *pacedStream) Write([]byte) (int, error) { return 0, p.err }
-
 // TestBatchStreamsFail has an input that ends in an error and an output that takes nothing.
 func TestBatchStreamsFail(t *testing.T) {
 	t.Parallel()
@@ -344,75 +325,6 @@ func TestBatchSecrets(t *testing.T) {
 	}
 }
 
-// A generator is an input of n lines that does not exist as a whole.
-type generator struct {
-	line string
-	n    int
-	rest []byte
-}
-
-func (g *generator) Read(b []byte) (n int, err error) {
-	for n < len(b) {
-		if len(g.rest) == 0 {
-			if g.n--; g.n < 0 {
-				return n, io.EOF
-			}
-			g.rest = []byte(g.line)
-		}
-		m := copy(b[n:], g.rest)
-		n, g.rest = n+m, g.rest[m:]
-	}
-	return n, nil
-}
-
-// A meter counts lines of output, or requests, and knows how much memory is in use at some of
-// them: a few soon after the beginning, and as many before the end.
-type inFlightMeter struct {
-	mu    sync.Mutex
-	n     int
-	at    []int
-	inUse []uint64
-}
-
-func newInFlightMeter(n int) *inFlightMeter {
-	m := new(inFlightMeter)
-	for _, from := range []int{10_000, n - 10_000} {
-		for i := range 4 {
-			m.at = append(m.at, from+i*2000)
-		}
-	}
-	return m
-}
-
-func (m *inFlightMeter) count(n int) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.n += n
-	if len(m.at) > 0 && m.n >= m.at[0] {
-		m.at = m.at[1:]
-		var s runtime.MemStats
-		runtime.GC()
-		runtime.ReadMemStats(&s)
-		m.inUse = append(m.inUse, s.HeapAlloc)
-	}
-}
-
-func (m *inFlightMeter) Write(b []byte) (int, error) {
-	m.count(bytes.Count(b, []byte("\n")))
-	return len(b), nil
-}
-
-// check allows a few MiB for what is under way, of which there is more at one time than at another:
-// the least of each end counts.
-func (m *inFlightMeter) check(t *testing.T, n int) {
-	t.Helper()
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.n != n || len(m.inUse) != 8 || int64(slices.Min(m.inUse[4:]))-int64(slices.Min(m.inUse[:4])) > 3<<20 {
-		t.Errorf("%d of %d; bytes in use at the beginning and at the end: %d", m.n, n, m.inUse)
-	}
-}
-
 // manyRequests is how many a test of memory sends: fewer under the race detector, where they take
 // ten times as long.
 func manyRequests() int {
@@ -426,7 +338,7 @@ func manyRequests() int {
 func TestBatchMemory(t *testing.T) {
 	n := manyRequests()
 	var asked inFlightMeter
-	s := handWritten(t, func(c *wire) { c.race(&asked) })
+	s := startFakeServer(t, func(c *fakeServerConn) { c.grantFast(&asked) })
 	out := newInFlightMeter(n)
 	var messages bytes.Buffer
 	in := &generator{line: `{"id":"x","command":"authorize","user":"alice","cmd":"show version"}` + "\n", n: n}
@@ -497,7 +409,7 @@ func TestCommandFile(t *testing.T) {
 		}
 	})
 	t.Run("one connection where the server agrees", func(t *testing.T) {
-		hand := handWritten(t, (*wire).behave)
+		hand := startFakeServer(t, (*fakeServerConn).grantAll)
 		text := strings.Repeat("show version\n", 20)
 		for _, tt := range []struct {
 			options string
@@ -666,7 +578,7 @@ func TestBatchRefuses(t *testing.T) {
 // the first line is nothing wrong.
 func TestBatchSpeaksJSON(t *testing.T) {
 	t.Parallel()
-	s := handWritten(t, (*wire).behave)
+	s := startFakeServer(t, (*fakeServerConn).grantAll)
 	for line, want := range map[string]string{
 		`[]`:                            "the line is a JSON array, not an object",
 		`7`:                             "the line is a JSON number, not an object",
@@ -720,15 +632,15 @@ func TestBatchTextHasNoLineEnds(t *testing.T) {
 // all is answered in the end.
 func TestBatchHoldsLittle(t *testing.T) {
 	hang := make(chan struct{})
-	s := handWritten(t, func(c *wire) {
-		for q := c.next(); q != nil; q = c.next() {
+	s := startFakeServer(t, func(c *fakeServerConn) {
+		for q := c.readRequest(); q != nil; q = c.readRequest() {
 			if q.user != "u1" { // the first reply says that there may be many at a time
-				c.Write(c.grant(q))
+				c.Write(c.grantReply(q))
 				continue
 			}
 			go func() {
 				<-hang
-				c.Write(c.grant(q))
+				c.Write(c.grantReply(q))
 			}()
 		}
 	})
@@ -774,22 +686,10 @@ func TestResultsCount(t *testing.T) {
 	}
 }
 
-// counted counts what is read of a text.
-type counted struct {
-	text io.Reader
-	n    atomic.Int64
-}
-
-func (c *counted) Read(p []byte) (int, error) {
-	n, err := c.text.Read(p)
-	c.n.Add(int64(n))
-	return n, err
-}
-
 // TestBatchEndsUnread: an interruption ends the run although nobody reads its output.
 func TestBatchEndsUnread(t *testing.T) {
 	t.Parallel()
-	s := handWritten(t, (*wire).behave)
+	s := startFakeServer(t, (*fakeServerConn).grantAll)
 	ctx, interrupt := context.WithCancelCause(t.Context())
 	defer interrupt(nil)
 	_, unread := io.Pipe()

@@ -174,16 +174,16 @@ func TestBenchLatency(t *testing.T) {
 		t.Errorf("a reply takes 20 ms: %s", got.out)
 	}
 	const stall = 200 * time.Millisecond
-	hand := handWritten(t, func(c *wire) {
+	hand := startFakeServer(t, func(c *fakeServerConn) {
 		for i := 0; ; i++ {
-			q := c.next()
+			q := c.readRequest()
 			if q == nil {
 				return
 			}
 			if i == 10 {
 				time.Sleep(stall) // once
 			}
-			c.Write(c.grant(q))
+			c.Write(c.grantReply(q))
 		}
 	})
 	// 40 of the requests were due in the stall, 5 ms apart, so that half of all waited for 45 ms at least.
@@ -224,14 +224,14 @@ func TestBenchProtectsAccounts(t *testing.T) {
 	}
 	t.Run("denied now and then", func(t *testing.T) {
 		t.Parallel()
-		s := handWritten(t, func(c *wire) {
+		s := startFakeServer(t, func(c *fakeServerConn) {
 			for i := 1; ; i++ {
-				q := c.next()
+				q := c.readRequest()
 				if q == nil {
 					return
 				}
 				if i%maxDenials == 0 {
-					c.Write(c.grant(q))
+					c.Write(c.grantReply(q))
 				} else {
 					c.Write(c.reply(q, &authenReply{status: authenFail}))
 				}
@@ -244,10 +244,10 @@ func TestBenchProtectsAccounts(t *testing.T) {
 	})
 	t.Run("that was good before", func(t *testing.T) {
 		var asked, denied atomic.Int32
-		s := handWritten(t, func(c *wire) {
-			for q := c.next(); q != nil; q = c.next() {
+		s := startFakeServer(t, func(c *fakeServerConn) {
+			for q := c.readRequest(); q != nil; q = c.readRequest() {
 				if asked.Add(1) <= 100 {
-					c.Write(c.grant(q))
+					c.Write(c.grantReply(q))
 				} else {
 					denied.Add(1)
 					c.Write(c.reply(q, &authenReply{status: authenFail}))
@@ -274,8 +274,8 @@ func TestBenchExitCode(t *testing.T) {
 		{"close unknown error fail", 5, " answers with the unknown status 0x63"}, {"unknown close", 5, " answers with the unknown status 0x63"},
 	} {
 		replies := strings.Fields(tt.replies)
-		s := handWritten(t, func(c *wire) {
-			q := c.next()
+		s := startFakeServer(t, func(c *fakeServerConn) {
+			q := c.readRequest()
 			if q == nil || c.number > len(replies) {
 				return
 			}
@@ -304,16 +304,16 @@ func TestBenchInterrupted(t *testing.T) {
 	for _, options := range []string{"-t pap -c 1", "-c 1", "-t chap -c 1 --no-single-connect"} {
 		reached := make(chan struct{})
 		var granted atomic.Int32
-		s := handWritten(t, func(c *wire) {
-			for q := c.next(); q != nil; q = c.next() {
+		s := startFakeServer(t, func(c *fakeServerConn) {
+			for q := c.readRequest(); q != nil; q = c.readRequest() {
 				if granted.Load() == 20 {
 					close(reached)
-					for c.next() != nil {
+					for c.readRequest() != nil {
 					}
 					return
 				}
 				granted.Add(1)
-				c.Write(c.grant(q))
+				c.Write(c.grantReply(q))
 			}
 		})
 		got := runUntil(t, reached, "bench alice AT --json --timeout 1h "+options, "AT", s.addr)
@@ -330,7 +330,7 @@ func TestBenchInterrupted(t *testing.T) {
 func TestBenchRestarts(t *testing.T) {
 	t.Parallel()
 	restart, pass := &authenReply{status: authenRestart, data: "\x02"}, &authenReply{status: authenPass}
-	s := newScript(t, testKey, restart, pass, restart, pass)
+	s := newScriptServer(t, testKey, restart, pass, restart, pass)
 	if r, got := benchJSON(t, s.addr, "-n 2 -c 1"); got.code != classGranted.exit() || r.Status["PASS"] != 2 {
 		t.Fatalf("got %+v", got)
 	}
@@ -346,14 +346,14 @@ func TestBenchRestarts(t *testing.T) {
 // is, and the run ends.
 func TestBenchFails(t *testing.T) {
 	t.Parallel()
-	closing := handWritten(t, func(c *wire) { c.next() }).addr
-	sometimes := handWritten(t, func(c *wire) {
+	closing := startFakeServer(t, func(c *fakeServerConn) { c.readRequest() }).addr
+	sometimes := startFakeServer(t, func(c *fakeServerConn) {
 		for range 10 {
-			if q := c.next(); q != nil {
-				c.Write(c.grant(q))
+			if q := c.readRequest(); q != nil {
+				c.Write(c.grantReply(q))
 			}
 		}
-		c.leave()
+		c.closeGently()
 	}).addr
 	for _, tt := range []struct {
 		name, addr, options string
@@ -416,7 +416,7 @@ func TestBenchUsage(t *testing.T) {
 func TestBenchMemory(t *testing.T) {
 	n := manyRequests()
 	m := newInFlightMeter(n)
-	s := handWritten(t, func(c *wire) { c.race(m) })
+	s := startFakeServer(t, func(c *fakeServerConn) { c.grantFast(m) })
 	if r, got := benchJSON(t, s.addr, fmt.Sprint("--authorize --unencrypted -c 64 -n ", n)); got.code != classGranted.exit() || r.Requests != n {
 		t.Errorf("got %+v", got)
 	}
@@ -491,13 +491,13 @@ func TestBenchFailsInPart(t *testing.T) {
 	t.Parallel()
 	const late = 50 * time.Millisecond
 	var asked atomic.Int32
-	s := handWritten(t, func(c *wire) {
-		q := c.next()
+	s := startFakeServer(t, func(c *fakeServerConn) {
+		q := c.readRequest()
 		if q == nil {
 			return
 		}
 		if time.Sleep(late); asked.Add(1)%2 == 0 {
-			c.Write(c.grant(q))
+			c.Write(c.grantReply(q))
 		}
 	})
 	for _, options := range []string{"--rate 1000", "-c 20"} { // without a rate they come at once, too
@@ -524,10 +524,10 @@ transport tcp, a connection for each request
 func TestBenchLatencyOfAnswers(t *testing.T) {
 	t.Parallel()
 	var asked atomic.Int32
-	s := handWritten(t, func(c *wire) {
-		for q := c.next(); q != nil; q = c.next() {
+	s := startFakeServer(t, func(c *fakeServerConn) {
+		for q := c.readRequest(); q != nil; q = c.readRequest() {
 			if asked.Add(1) > 5 {
-				c.Write(c.grant(q))
+				c.Write(c.grantReply(q))
 			}
 		}
 	})
@@ -541,12 +541,12 @@ func TestBenchLatencyOfAnswers(t *testing.T) {
 func TestBenchPercentiles(t *testing.T) {
 	t.Parallel()
 	var asked atomic.Int32
-	s := handWritten(t, func(c *wire) {
-		for q := c.next(); q != nil; q = c.next() {
+	s := startFakeServer(t, func(c *fakeServerConn) {
+		for q := c.readRequest(); q != nil; q = c.readRequest() {
 			if asked.Add(1) == 5 {
 				time.Sleep(300 * time.Millisecond)
 			}
-			c.Write(c.grant(q))
+			c.Write(c.grantReply(q))
 		}
 	})
 	r, got := benchJSON(t, s.addr, "-t pap -n 10 -c 1")

@@ -15,20 +15,6 @@ import (
 	"time"
 )
 
-// acceptAll is a server that lets anybody in, whatever the password.
-func acceptAll(t *testing.T) string {
-	t.Helper()
-	return handWritten(t, func(c *wire) {
-		for q := c.next(); q != nil; q = c.next() {
-			if q.user == "" {
-				c.Write(c.reply(q, &authenReply{status: authenGetUser, serverMsg: "Username: "}))
-				return
-			}
-			c.Write(c.grant(q))
-		}
-	}).addr
-}
-
 // TestCheck is what check finds and how it says so in every form. AT is a server with these
 // options, HAND one that accepts everybody, REFUSED one that is not there.
 func TestCheck(t *testing.T) {
@@ -114,7 +100,7 @@ func TestCheckSessions(t *testing.T) {
 		m     message
 	}
 	packets := [2]chan packet{make(chan packet, 2), make(chan packet, 1)}
-	count := serveByHand(t, l, func(n int, c *handConn) {
+	count := serveByHand(t, l, func(n int, c *fakeClient) {
 		for _, word := range [][]string{{"getpass", "close"}, {"pass"}}[n] {
 			h, m, _ := c.act(word)
 			packets[n] <- packet{h.flags, m}
@@ -141,8 +127,8 @@ func TestCheckSessions(t *testing.T) {
 // TestCheckFirstError: where several things are wrong with a server, the report is about the first.
 func TestCheckFirstError(t *testing.T) {
 	t.Parallel()
-	s := handWritten(t, func(c *wire) {
-		q := c.next()
+	s := startFakeServer(t, func(c *fakeServerConn) {
+		q := c.readRequest()
 		switch {
 		case q == nil:
 		case q.user == "":
@@ -150,7 +136,7 @@ func TestCheckFirstError(t *testing.T) {
 		case c.number == 2:
 			c.Write(c.reply(q, &authenReply{status: authenFail}))
 		default:
-			c.Write(c.grant(q))
+			c.Write(c.grantReply(q))
 		}
 	})
 	got := runWith(t, secretsInEnv, "", "check", "alice", s.addr, "--negative", "-t", "pap")
@@ -161,8 +147,8 @@ func TestCheckFirstError(t *testing.T) {
 func TestCheckInterrupted(t *testing.T) {
 	t.Parallel()
 	reached := make(chan struct{})
-	silent := handWritten(t, func(c *wire) {
-		for q := c.next(); q != nil; q = c.next() {
+	silent := startFakeServer(t, func(c *fakeServerConn) {
+		for q := c.readRequest(); q != nil; q = c.readRequest() {
 			close(reached)
 		}
 	})
@@ -476,15 +462,15 @@ func TestCheckKey(t *testing.T) {
 func TestCheckLogins(t *testing.T) {
 	t.Parallel()
 	erring := &authenReply{status: authenError, serverMsg: "no such|thing"}
-	none := func(q *asked) bool { return q.user == "" }
-	login := func(q *asked) bool { return q.user != "" }
-	wrong := func(q *asked) bool { return strings.HasPrefix(q.start.data, "wrong ") }
-	typ := func(t authenType) func(q *asked) bool {
-		return func(q *asked) bool { return q.user != "" && q.start.typ == t }
+	none := func(q *fakeRequest) bool { return q.user == "" }
+	login := func(q *fakeRequest) bool { return q.user != "" }
+	wrong := func(q *fakeRequest) bool { return strings.HasPrefix(q.start.data, "wrong ") }
+	typ := func(t authenType) func(q *fakeRequest) bool {
+		return func(q *fakeRequest) bool { return q.user != "" && q.start.typ == t }
 	}
 	for _, tt := range []struct {
 		options string
-		which   func(q *asked) bool
+		which   func(q *fakeRequest) bool
 		answers []message // the first time, the second time, and so on
 		code    exitCode
 		out     string
@@ -499,11 +485,11 @@ func TestCheckLogins(t *testing.T) {
 		{"--types", typ(authenCHAP), nil, 0, `(?s)\S+: OK\n.*  type pap: PASS\n  type chap: network\n  type mschap: PASS\n.*`},
 	} {
 		asked := new(atomic.Int32)
-		s := handWritten(t, func(c *wire) {
-			for q := c.next(); q != nil; q = c.next() {
+		s := startFakeServer(t, func(c *fakeServerConn) {
+			for q := c.readRequest(); q != nil; q = c.readRequest() {
 				switch n := int(asked.Load()); {
 				case !tt.which(q):
-					c.Write(c.grant(q))
+					c.Write(c.grantReply(q))
 				case n < len(tt.answers):
 					asked.Add(1)
 					c.Write(c.reply(q, tt.answers[n]))
@@ -520,7 +506,7 @@ func TestCheckLogins(t *testing.T) {
 func TestCheckRestart(t *testing.T) {
 	t.Parallel()
 	l := listen(t)
-	serveByHand(t, l, func(n int, c *handConn) {
+	serveByHand(t, l, func(n int, c *fakeClient) {
 		if n == 0 {
 			c.act("pass")
 			return

@@ -8,35 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
-
-// acctServer takes a record on each connection, does what the next word says (see act, and late, or
-// silent, in place of an answer), and gives what it was sent.
-func acctServer(t *testing.T, words ...string) (addr string, records <-chan *acctRequest) {
-	t.Helper()
-	l, sent := listen(t), make(chan *acctRequest, len(words))
-	serveByHand(t, l, func(n int, c *handConn) {
-		if n >= len(words) {
-			return
-		}
-		word, late := strings.CutPrefix(words[n], "late ")
-		if late {
-			time.Sleep(1100 * time.Millisecond)
-		}
-		silent := word == "silent"
-		if silent {
-			word = "close"
-		}
-		if _, request, err := c.act(word); err == nil {
-			sent <- request.(*acctRequest)
-		}
-		if silent {
-			_, _ = c.in.ReadByte()
-		}
-	})
-	return l.Addr().String(), sent
-}
 
 // program writes a file that may be executed.
 func program(t *testing.T, text string) string {

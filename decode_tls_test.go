@@ -903,16 +903,6 @@ func TestKeyLogFiles(t *testing.T) {
 	}
 }
 
-// endless is a stream of comments.
-type endless struct{ at int }
-
-func (e *endless) Read(b []byte) (int, error) {
-	const line = "#234567890123456789012345678901234567890123456789012345678901234567890123456789\n"
-	n := copy(b, line[e.at:])
-	e.at = (e.at + n) % len(line)
-	return n, nil
-}
-
 // FuzzTLSConversation is everything that a capture may hold. It ends, and keeps no more than it may.
 func FuzzTLSConversation(f *testing.F) {
 	script := func(words []tlsWord) (all []byte) {

@@ -234,7 +234,7 @@ func TestServeTracesMisplacedSecrets(t *testing.T) {
 	r := serveAloud(t, map[string]string{"TACACS_PLUS_KEY": testKey}, "--debug", "--user", "alice:"+testPassword)
 	for _, typ := range []packetType{typeAuthen, typeAuthor, typeAcct} {
 		for _, m := range []message{papStart("alice", "ZZZZZZZZ"), says("ZZZZZZZZ"), &authenContinue{data: "ZZZZZZZZ"}} {
-			c := dialHand(t, r.addr)
+			c := dialFakeClient(t, r.addr)
 			if err := c.send(header{version: minorOne, typ: typ, seqNo: 1, sessionID: 7}, m); err != nil {
 				t.Fatal(err)
 			}

@@ -1,156 +1,14 @@
 package main
 
 import (
-	"bytes"
-	"context"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"net"
-	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 )
-
-const (
-	testKey      = "a key of the tests, long enough"
-	testPassword = "Pa55 w0rd"
-)
-
-// patience ends a test that hangs; no test waits for it. A processor that is emulated takes its time.
-const patience = 2 * time.Minute
-
-// secretsInEnv is the environment of a person who gives both secrets there.
-var secretsInEnv = map[string]string{"TACACS_PLUS_KEY": testKey, "TACACS_PLUS_PWD": testPassword}
-
-// An outcome is all that a run leaves behind.
-type runResult struct {
-	code     exitCode
-	out, err string
-}
-
-// runWith runs a command line as a person does who has no terminal.
-func runWith(t *testing.T, env map[string]string, stdin string, args ...string) runResult {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	var out, err bytes.Buffer
-	code := run(ctx, args, stdio{in: strings.NewReader(stdin), out: &out, err: &err,
-		env: func(name string) string { return env[name] }})
-	return runResult{code, out.String(), err.String()}
-}
-
-// split makes words of a command line and replaces pairs in them; two quotes are an empty word.
-func split(line string, pairs ...string) []string {
-	words := strings.Fields(line)
-	for i, w := range words {
-		words[i] = strings.NewReplacer(append(pairs, "''", "")...).Replace(w)
-	}
-	return words
-}
-
-func listen(t *testing.T) net.Listener {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	return l
-}
-
-// checkUntouched makes a connection of its own to l, which nobody else accepts from: it must be
-// the first one there.
-func checkUntouched(t *testing.T, l net.Listener) {
-	t.Helper()
-	own, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer own.Close()
-	for n := 0; ; n++ {
-		conn, err := l.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
-		conn.Close()
-		if conn.RemoteAddr().String() == own.LocalAddr().String() {
-			if n > 0 {
-				t.Errorf("the server was asked: %d connections", n)
-			}
-			return
-		}
-	}
-}
-
-// A scriptServer answers the packets of one connection, each with the next of its replies, and
-// keeps what it was sent.
-type scriptServer struct {
-	addr   string
-	bodies chan []byte
-}
-
-func newScript(t *testing.T, key string, replies ...message) *scriptServer {
-	t.Helper()
-	l := listen(t)
-	s := &scriptServer{l.Addr().String(), make(chan []byte, len(replies))}
-	go func() {
-		conn, err := l.Accept()
-		if err != nil {
-			return // the test is over
-		}
-		defer conn.Close()
-		for _, reply := range replies {
-			h, _, err := readHeader(conn)
-			if err != nil {
-				return
-			}
-			body, err := readBody(conn, h)
-			if err != nil {
-				return
-			}
-			obfuscate(&h, key, body)
-			s.bodies <- body
-			h.seqNo++
-			packet, err := appendPacket(nil, &h, reply)
-			if err != nil {
-				panic(err)
-			}
-			obfuscate(&h, key, packet[headerLen:])
-			conn.Write(packet)
-		}
-	}()
-	return s
-}
-
-// received decodes into m the next message that the server was sent and has answered.
-func (s *scriptServer) received(t *testing.T, m message) {
-	t.Helper()
-	select {
-	case body := <-s.bodies:
-		if err := decode(body, m); err != nil {
-			t.Fatalf("the server received %x: %v", body, err)
-		}
-	default:
-		t.Fatal("the server received no packet")
-	}
-}
-
-// writeFiles makes a folder with files that hold secrets.
-func writeFiles(t testing.TB, files map[string]string) (dir string) {
-	t.Helper()
-	dir = t.TempDir()
-	for name, text := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return dir
-}
 
 // parsed is what the grammar decides about a command line.
 type parsed struct {
@@ -242,7 +100,7 @@ func TestArgumentsInOrder(t *testing.T) {
 		"authorize -c service=shell alice SERVER cmd=show -- cmd-arg=version",
 		"authorize alice SERVER service=shell cmd=show cmd-arg=version",
 	} {
-		server := newScript(t, testKey, &authorResponse{status: authorPassAdd})
+		server := newScriptServer(t, testKey, &authorResponse{status: authorPassAdd})
 		got := runWith(t, secretsInEnv, "", split(line, "SERVER", server.addr)...)
 		if got != (runResult{classGranted.exit(), "PASS_ADD\n", ""}) {
 			t.Errorf("%s: %+v", line, got)
@@ -546,8 +404,6 @@ var usageErrors = []struct{ line, message, hint string }{
 	{"authenticate alice SERVER --unencrypted --key-file DIR/key", "--unencrypted and a key exclude each other", ""},
 }
 
-func long(n int) string { return strings.Repeat("x", n) }
-
 // checkUsage demands one error and its hint on standard error, and in JSON where that is asked for.
 func checkUsage(t *testing.T, name string, got runResult, message, hint string, asJSON bool) {
 	t.Helper()
@@ -674,7 +530,7 @@ func TestLimits(t *testing.T) {
 		if strings.Contains(row.line, "-k") {
 			key = long(16)
 		}
-		server := newScript(t, key, row.reply)
+		server := newScriptServer(t, key, row.reply)
 		if got := runWith(t, secretsInEnv, "", split(row.line, "SERVER", server.addr)...); got.code != classGranted.exit() || got.err != "" {
 			t.Errorf("%s: %+v", row.line, got)
 		}
@@ -690,7 +546,7 @@ func TestShortKey(t *testing.T) {
 		{"--retries 3", "PASS\n", warning},
 		{"-q", "", ""},
 	} {
-		server := newScript(t, key, &authenReply{status: authenPass})
+		server := newScriptServer(t, key, &authenReply{status: authenPass})
 		got := runWith(t, map[string]string{"TACACS_PLUS_KEY": key, "TACACS_PLUS_PWD": testPassword}, "",
 			split("authenticate alice "+server.addr+" -t pap "+row.options)...)
 		if got != (runResult{classGranted.exit(), row.out, row.err}) {
@@ -723,24 +579,11 @@ func TestAddressFamily(t *testing.T) {
 		checkUntouched(t, server)
 	}
 	for _, options := range []string{"-4", "--source 127.0.0.1", "-4 --source 127.0.0.1"} {
-		server := newScript(t, testKey, &authenReply{status: authenPass})
+		server := newScriptServer(t, testKey, &authenReply{status: authenPass})
 		if got := runWith(t, secretsInEnv, "", split("authenticate alice "+server.addr+" "+options)...); got.code != classGranted.exit() {
 			t.Errorf("%s: %+v", options, got)
 		}
 	}
-}
-
-// refusedAddr is an address that refuses every connection until the test ends: the port is bound
-// by a socket that does not listen.
-func refusedAddr(t *testing.T) string {
-	t.Helper()
-	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}}
-	held, err := d.Dial("tcp", listen(t).Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { held.Close() })
-	return held.LocalAddr().String()
 }
 
 // Where the secrets come from. The server knows testKey only.
@@ -779,7 +622,7 @@ func TestSecretSources(t *testing.T) {
 		{"--key-file DIR/key --password-stdin", nil, "two\nlines", "two\nlines"},
 		{"--key-file - --password-file DIR/lf", nil, testKey, testPassword},
 	} {
-		server := newScript(t, testKey, &authenReply{status: authenPass})
+		server := newScriptServer(t, testKey, &authenReply{status: authenPass})
 		args := split("authenticate alice SERVER -t pap "+row.options, "SERVER", server.addr, "DIR", dir, "KEY", testKey, "PASSWORD", testPassword)
 		if got := runWith(t, row.env, row.stdin, args...); got != (runResult{classGranted.exit(), "PASS\n", ""}) {
 			t.Errorf("%s: %+v", row.options, got)
@@ -797,10 +640,10 @@ func TestSecretsStaySecret(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, map[string]string{"key": testKey + "\n", "password": testPassword + "\n"})
 	wrongKey := func() string {
-		return newScript(t, "another key, as long as the first", &authenReply{status: authenPass}).addr
+		return newScriptServer(t, "another key, as long as the first", &authenReply{status: authenPass}).addr
 	}
 	answering := func(replies ...message) func() string {
-		return func() string { return newScript(t, testKey, replies...).addr }
+		return func() string { return newScriptServer(t, testKey, replies...).addr }
 	}
 	refused := func() string { return refusedAddr(t) }
 	for _, row := range []struct {
@@ -842,23 +685,11 @@ func TestSecretsStaySecret(t *testing.T) {
 	}
 }
 
-// secretIn finds the key or the password in an output, as text or as a hex dump.
-func secretIn(o runResult) string {
-	for _, secret := range []string{testKey, testPassword} {
-		for _, shown := range []string{secret, secret[:6], fmt.Sprintf("% x", secret[:4]), hex.EncodeToString([]byte(secret))} {
-			if strings.Contains(o.out+o.err, shown) {
-				return shown
-			}
-		}
-	}
-	return ""
-}
-
 // Several key files are candidates: where the first does not fit, the one that does is named.
 func TestKeyCandidates(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, map[string]string{"old": "the key before the last change", "new": testKey, "third": "the key of another server"})
-	server := newScript(t, testKey, &authenReply{status: authenPass})
+	server := newScriptServer(t, testKey, &authenReply{status: authenPass})
 	got := runWith(t, secretsInEnv, "", split("authenticate alice SERVER -t pap --key-file DIR/old --key-file DIR/third --key-file DIR/new",
 		"SERVER", server.addr, "DIR", dir)...)
 	want := runResult{classProtocol.exit(), "", "tacacs_plus: the reply of " + server.addr + " does not fit the key: " + errBodyLength.Error() + "\n" +

@@ -52,14 +52,6 @@ func TestCutPrefixes(t *testing.T) {
 	}
 }
 
-// A connection of another address than the test's own.
-type remoteConn struct {
-	stream
-	addr net.Addr
-}
-
-func (c *remoteConn) RemoteAddr() net.Addr { return c.addr }
-
 // TestClientKeys: the longest prefix of a client's address counts, in whichever form the address comes.
 func TestClientKeys(t *testing.T) {
 	t.Parallel()
@@ -103,7 +95,7 @@ func TestKeyFiles(t *testing.T) {
 		{"--key-file 192.0.2.0/24=DIR/narrow", ""},
 	} {
 		s := serveWith(t, split(tt.options, "DIR", dir)...)
-		c := dialHand(t, s.addr)
+		c := dialFakeClient(t, s.addr)
 		c.key = tt.key
 		if tt.key != "" {
 			if err := c.login(1, 0); err != nil {
@@ -168,7 +160,7 @@ func TestNoLengthOfAKey(t *testing.T) {
 	}
 	s := serveWith(t, "--key", key)
 	for typ := typeAuthen; typ <= typeAcct; typ++ {
-		c := dialHand(t, s.addr) // which has another key
+		c := dialFakeClient(t, s.addr) // which has another key
 		if err := c.send(header{version: minorDefault, typ: typ, seqNo: 1}, asciiStart("alice")); err != nil {
 			t.Fatal(err)
 		}

@@ -2,11 +2,9 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -14,7 +12,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 )
@@ -38,80 +35,6 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	os.Exit(m.Run())
-}
-
-// A testServer is serve, or relay, run as a person runs it, on a loopback port of its own.
-type testServer struct {
-	addr   string        // of the first listener
-	log    *lockedBuffer // its standard output: a line for every session
-	said   *lockedBuffer // its standard error
-	cancel func()
-	stop   func() exitCode
-}
-
-// A lockedBuffer is written by the server while the test reads it.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-var listening = regexp.MustCompile(`listening (?:for TLS )?on (\S+)\n`)
-
-// serveWith starts serve with the key and the user alice, and these options.
-func serveWith(t testing.TB, options ...string) *testServer {
-	t.Helper()
-	return serving(t, new(lockedBuffer), append([]string{"serve", "--listen", "127.0.0.1:0", "--user", "alice:" + testPassword}, options...)...)
-}
-
-// serving runs a command that listens. Its lines go to out, and to log where that is what out is.
-func serving(t testing.TB, out io.Writer, args ...string) *testServer {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	s := &testServer{said: new(lockedBuffer), cancel: cancel}
-	s.log, _ = out.(*lockedBuffer)
-	done, ended := make(chan exitCode, 1), make(chan struct{})
-	go func() {
-		done <- run(ctx, args, stdio{in: strings.NewReader(""), out: out, err: s.said, env: func(name string) string {
-			if name == "TACACS_PLUS_KEY" && !slices.Contains(args, "--unencrypted") {
-				return testKey
-			}
-			return ""
-		}})
-		close(ended)
-	}()
-	s.stop = sync.OnceValue(func() exitCode { cancel(); return <-done })
-	t.Cleanup(func() { s.stop() })
-	waitUntil(t, args[0]+" listens", func() bool {
-		if m := listening.FindStringSubmatch(s.said.String()); m != nil {
-			s.addr = m[1]
-			return true
-		}
-		select {
-		case <-ended:
-			t.Fatalf("%s did not start: %s", args[0], s.said)
-		default:
-		}
-		return false
-	})
-	return s
-}
-
-// ask runs a command against the server: at stands for its address.
-func (s *testServer) ask(t *testing.T, line string) runResult {
-	t.Helper()
-	return runWith(t, secretsInEnv, "", split(line, "AT", s.addr)...)
 }
 
 // TestCommands is every command with every answer that a well-behaved server gives.
@@ -166,14 +89,6 @@ func TestCommands(t *testing.T) {
 	}
 	if code := s.stop(); code != classGranted.exit() {
 		t.Errorf("serve ended with %d, want 0", code)
-	}
-}
-
-// check compares with regular expressions for the whole of both outputs.
-func (o runResult) check(t *testing.T, code exitCode, out, err string) {
-	t.Helper()
-	if o.code != code || !regexp.MustCompile(`^(?:`+out+`)$`).MatchString(o.out) || !regexp.MustCompile(`^(?:`+err+`)$`).MatchString(o.err) {
-		t.Errorf("got %d\n%s%s\nwant %d\n%s\n%s", int(o.code), o.out, o.err, int(code), out, err)
 	}
 }
 
@@ -413,7 +328,7 @@ func TestRestartOfAPasswordChange(t *testing.T) {
 func TestNoVerdictOfAFailure(t *testing.T) {
 	t.Parallel()
 	for _, option := range []string{"", " --json", " -v"} {
-		s := newScript(t, testKey, &authenReply{status: authenGetPass, serverMsg: "Password: "}, &authenReply{status: 0x63})
+		s := newScriptServer(t, testKey, &authenReply{status: authenGetPass, serverMsg: "Password: "}, &authenReply{status: 0x63})
 		got := runWith(t, secretsInEnv, "", split("authenticate alice "+s.addr+option)...)
 		if got.code != classProtocol.exit() || strings.Contains(got.out, "GETPASS") {
 			t.Errorf("%s: got %+v", option, got)

@@ -108,28 +108,6 @@ var wireTable = []struct {
 		"0100 00ff 01" + strings.Repeat("6d", 256) + strings.Repeat("6e", 255)},
 }
 
-// unhex reads hex that is written in pieces.
-func unhex(t testing.TB, s string) []byte {
-	t.Helper()
-	b, err := hex.DecodeString(strings.Join(strings.Fields(s), ""))
-	if err != nil {
-		t.Fatalf("hex of the test: %v", err)
-	}
-	return b
-}
-
-// fresh makes an empty message of the same type.
-func fresh(m message) message {
-	return reflect.New(reflect.TypeOf(m).Elem()).Interface().(message)
-}
-
-// encoded is m alone; appendPacket, which goes round it, has a test of its own.
-func encoded(m message) ([]byte, error) {
-	c := codec{}
-	c.message(m)
-	return c.buf, c.err
-}
-
 func TestWire(t *testing.T) {
 	t.Parallel()
 	for _, row := range wireTable {

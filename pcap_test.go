@@ -368,7 +368,3 @@ func TestCaptureThatCannotBeRead(t *testing.T) {
 		t.Error(err)
 	}
 }
-
-type brokenReader struct{}
-
-func (brokenReader) Read([]byte) (int, error) { return 0, fmt.Errorf("broken") }

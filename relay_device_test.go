@@ -13,14 +13,14 @@ import (
 )
 
 // pipedDevice is a device that is connected to a relay by a pipe, and the relay's lines.
-func pipedDevice(t *testing.T, r *relayServer) (d *device, c *handConn, lines *lockedBuffer) {
+func pipedDevice(t *testing.T, r *relayServer) (d *device, c *fakeClient, lines *lockedBuffer) {
 	t.Helper()
 	lines = newPipedRelay(t, r)
 	own, other := net.Pipe()
 	t.Cleanup(func() { own.Close(); other.Close() })
 	d = &device{relayServer: r, inboundConn: r.newInboundConn(t.Context(), own, r.keys, false, relayBuffer), ctx: t.Context(), messages: new(decodeMessages)}
 	d.key, d.idle = d.inboundConn.keys[0], relayIdle
-	return d, newHandConn(other), lines
+	return d, newFakeClient(other), lines
 }
 
 // newPipedRelay makes r a relay that listens nowhere.

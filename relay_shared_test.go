@@ -62,9 +62,9 @@ func TestSharingRenewed(t *testing.T) {
 func TestRelayDialogueOfOneGone(t *testing.T) {
 	t.Parallel()
 	left := make(chan bool, 1)
-	server := handWritten(t, func(c *wire) {
-		c.Write(c.reply(c.next(), &authenReply{status: authenGetPass}))
-		left <- c.next() == nil
+	server := startFakeServer(t, func(c *fakeServerConn) {
+		c.Write(c.reply(c.readRequest(), &authenReply{status: authenGetPass}))
+		left <- c.readRequest() == nil
 	})
 	d, c, lines := pipedDevice(t, new(relayServer))
 	d.client = clientFor(t, server.addr)
@@ -94,17 +94,17 @@ func TestRelayLoneDialogue(t *testing.T) {
 	t.Parallel()
 	offered, left := make(chan headerFlags, 1), make(chan bool, 1)
 	askPass := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}
-	s := handWritten(t, func(c *wire) {
-		q := c.next()
+	s := startFakeServer(t, func(c *fakeServerConn) {
+		q := c.readRequest()
 		offered <- q.flags
 		c.Write(c.reply(q, askPass))
-		c.Write(c.reply(c.next(), &authenReply{status: authenPass}))
-		left <- c.next() == nil
+		c.Write(c.reply(c.readRequest(), &authenReply{status: authenPass}))
+		left <- c.readRequest() == nil
 	})
 	r := relayTo(t, s.addr, "--single-connect")
 	c, numbers := dialDevice(t, r), make(map[uint32]uint8)
-	turn{1, asciiStart("alice"), askPass, 0}.take(t, c, numbers, flagSingleConnect)
-	turn{1, says(testPassword), &authenReply{status: authenPass}, 0}.take(t, c, numbers, flagSingleConnect)
+	fakeExchange{1, asciiStart("alice"), askPass, 0}.do(t, c, numbers, flagSingleConnect)
+	fakeExchange{1, says(testPassword), &authenReply{status: authenPass}, 0}.do(t, c, numbers, flagSingleConnect)
 	select {
 	case <-left:
 	case <-time.After(patience):
@@ -144,9 +144,9 @@ func TestForwardedRecord(t *testing.T) {
 func TestRelayAbortsPrompt(t *testing.T) {
 	t.Parallel()
 	said := make(chan *authenContinue, 1)
-	s := handWritten(t, func(c *wire) {
-		c.Write(c.reply(c.next(), &authenReply{status: authenGetPass}))
-		if q := c.next(); q != nil {
+	s := startFakeServer(t, func(c *fakeServerConn) {
+		c.Write(c.reply(c.readRequest(), &authenReply{status: authenGetPass}))
+		if q := c.readRequest(); q != nil {
 			said <- q.continues
 		}
 		close(said)
@@ -205,24 +205,16 @@ func TestSharerBrokenWrite(t *testing.T) {
 	}
 }
 
-// A brokenConn counts the writes, which fail.
-type brokenConn struct {
-	net.Conn
-	writes *int
-}
-
-func (c brokenConn) Write([]byte) (int, error) { *c.writes++; return 1, io.ErrShortWrite }
-
 // TestRelayUnanswered: a session without an answer ends the device's connection, also in single-connection mode.
 func TestRelayUnanswered(t *testing.T) {
 	t.Parallel()
 	for _, way := range relayWays {
 		for _, start := range []message{papStart("alice", testPassword), asciiStart("alice")} {
-			s := handWritten(t, func(c *wire) {
+			s := startFakeServer(t, func(c *fakeServerConn) {
 				if c.number == 1 {
-					c.Write(c.reply(c.next(), &authenReply{status: authenPass}))
+					c.Write(c.reply(c.readRequest(), &authenReply{status: authenPass}))
 				}
-				c.next()
+				c.readRequest()
 			})
 			c := dialDevice(t, relayTo(t, s.addr, split(way)...))
 			if err := c.login(1, flagSingleConnect); err != nil {

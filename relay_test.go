@@ -44,8 +44,8 @@ func (s *testServer) asDevice(t *testing.T, line string) runResult {
 }
 
 // dialDevice connects to the relay by hand.
-func dialDevice(t testing.TB, s *testServer) *handConn {
-	c := dialHand(t, s.addr)
+func dialDevice(t testing.TB, s *testServer) *fakeClient {
+	c := dialFakeClient(t, s.addr)
 	c.key = deviceKey
 	return c
 }
@@ -244,7 +244,7 @@ func TestRelayKeys(t *testing.T) {
 		for _, way := range relayWays {
 			s := serveWith(t)
 			r := serving(t, new(lockedBuffer), split("relay "+s.addr+" --listen 127.0.0.1:0 --json "+tt.options+" "+way, "DIR", dir)...)
-			c := dialHand(t, r.addr)
+			c := dialFakeClient(t, r.addr)
 			if c.key = tt.key; tt.from == "" {
 				wrong := header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 7}
 				if err := c.send(wrong, papStart("alice", testPassword)); err != nil {
@@ -446,7 +446,7 @@ func TestRelayDialogues(t *testing.T) {
 		record := filepath.Join(t.TempDir(), "record.pcap")
 		r := relayTo(t, s.addr, append(split(way), "--record", record)...)
 		c, numbers := dialDevice(t, r), make(map[uint32]uint8)
-		for _, tn := range []turn{
+		for _, tn := range []fakeExchange{
 			{0xffffffff, asciiStart("alice"), askPass, 0},
 			{2, asciiStart(""), askUser, 0},
 			{3, papStart("alice", testPassword), pass, 0},
@@ -458,7 +458,7 @@ func TestRelayDialogues(t *testing.T) {
 			{5, &authenContinue{flags: authenAbort, data: "user left\n"}, nil, 0},
 			{6, asciiStart("bob"), askPass, 0},
 		} {
-			tn.take(t, c, numbers, flagSingleConnect)
+			tn.do(t, c, numbers, flagSingleConnect)
 		}
 		c.Close()
 		want := "> alice authenticate pap PASS\n> alice authorize service=shell cmd= PASS_ADD\n> alice authenticate ascii PASS\n" +
@@ -571,7 +571,7 @@ func TestRelayDrains(t *testing.T) {
 				s := serveWith(t, "--reply-delay", "300ms")
 				r := relayTo(t, s.addr, append(split(way), "-d")...)
 				idle, open := dialDevice(t, r), dialDevice(t, r)
-				turn{8, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.take(t, open, make(map[uint32]uint8), 0)
+				fakeExchange{8, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.do(t, open, make(map[uint32]uint8), 0)
 				c := dialDevice(t, r)
 				h := header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 0xabcdef}
 				want := authenPass
@@ -588,7 +588,7 @@ func TestRelayDrains(t *testing.T) {
 				if _, err := c.receive(&reply); err != nil || reply.status != want {
 					t.Errorf("the reply under way is %+v, %v", reply, err)
 				}
-				for _, c := range []*handConn{idle, open, c} {
+				for _, c := range []*fakeClient{idle, open, c} {
 					c.checkEnd(t)
 				}
 				if got := r.relayed(t); typ == "pap" && got != "> alice authenticate pap PASS\n> alice authenticate ascii ABANDONED\n" &&
@@ -607,7 +607,7 @@ func TestRelayLoad(t *testing.T) {
 		s := serveWith(t, "-q")
 		r := relayTo(t, s.addr, append(split(way), "-q")...)
 		const many = 500
-		conns := make([]*handConn, many)
+		conns := make([]*fakeClient, many)
 		for i := range conns {
 			conns[i] = dialDevice(t, r)
 		}
@@ -789,10 +789,6 @@ func TestSpool(t *testing.T) {
 	}
 }
 
-type writeTo func(p []byte) (int, error)
-
-func (f writeTo) Write(p []byte) (int, error) { return f(p) }
-
 // TestRelayCutOff: what is still under way when the time for it is over has its line too.
 func TestRelayCutOff(t *testing.T) {
 	t.Parallel()
@@ -801,8 +797,8 @@ func TestRelayCutOff(t *testing.T) {
 			t.Run(way+typ, func(t *testing.T) {
 				t.Parallel()
 				const many = 30
-				s := handWritten(t, func(c *wire) {
-					for c.next() != nil {
+				s := startFakeServer(t, func(c *fakeServerConn) {
+					for c.readRequest() != nil {
 					}
 				})
 				r := relayTo(t, s.addr, append(split(way), "--timeout", "1h", "-d")...)
@@ -874,7 +870,7 @@ func TestEndsUnread(t *testing.T) {
 					addr := (&labRun{said: messages}).waitFor(t, listening)[1]
 					close(pipe.deaf)
 					for i := range uint32(3) {
-						c := dialHand(t, addr)
+						c := dialFakeClient(t, addr)
 						if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: i}, papStart("alice", testPassword)); err != nil {
 							t.Fatal(err)
 						}
@@ -914,8 +910,8 @@ func TestRelayRecordInDoubt(t *testing.T) {
 // TestRelayStraySecrets: what a server repeats of a password is hidden also in a packet that nobody waits for.
 func TestRelayStraySecrets(t *testing.T) {
 	t.Parallel()
-	s := handWritten(t, func(c *wire) {
-		if q := c.next(); q != nil {
+	s := startFakeServer(t, func(c *fakeServerConn) {
+		if q := c.readRequest(); q != nil {
 			q.seqNo += 2
 			c.Write(c.reply(q, &authenReply{status: authenFail, serverMsg: "bad password " + testPassword + "!"}))
 		}
@@ -1040,8 +1036,8 @@ func TestRelayRepeatedSecrets(t *testing.T) {
 			" --retries 1":    {status: authenError, serverMsg: "bad password " + testPassword + "!"},
 			" --retries 2":    {status: authenError, data: "bad password " + testPassword + "!"},
 		} {
-			s := handWritten(t, func(c *wire) {
-				if q := c.next(); q != nil {
+			s := startFakeServer(t, func(c *fakeServerConn) {
+				if q := c.readRequest(); q != nil {
 					c.Write(c.reply(q, no))
 				}
 			})

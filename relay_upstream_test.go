@@ -269,7 +269,7 @@ func TestRelayLastTimes(t *testing.T) {
 // TestRelayServerLeaves: a server that closes the connection ends the device's, of which more is awaited.
 func TestRelayServerLeaves(t *testing.T) {
 	t.Parallel()
-	s := handWritten(t, func(c *wire) { c.Write(c.reply(c.next(), &authenReply{status: authenPass})) })
+	s := startFakeServer(t, func(c *fakeServerConn) { c.Write(c.reply(c.readRequest(), &authenReply{status: authenPass})) })
 	r := relayTo(t, s.addr)
 	c := dialDevice(t, r)
 	if err := c.login(1, flagSingleConnect); err != nil {
@@ -281,12 +281,12 @@ func TestRelayServerLeaves(t *testing.T) {
 // TestRelayKeyThatChanges: a reply that no longer fits the key has the line of its session, and no other one.
 func TestRelayKeyThatChanges(t *testing.T) {
 	t.Parallel()
-	s := handWritten(t, func(c *wire) {
-		c.Write(c.reply(c.next(), &authenReply{status: authenPass}))
-		q := c.next()
+	s := startFakeServer(t, func(c *fakeServerConn) {
+		c.Write(c.reply(c.readRequest(), &authenReply{status: authenPass}))
+		q := c.readRequest()
 		c.key = "another key than before"
 		c.Write(c.reply(q, &authenReply{status: authenPass}))
-		c.next()
+		c.readRequest()
 	})
 	r := relayTo(t, s.addr)
 	c := dialDevice(t, r)
@@ -307,14 +307,14 @@ func TestRelayKeyThatChanges(t *testing.T) {
 func TestRelayHalfCloseOfOne(t *testing.T) {
 	t.Parallel()
 	closed := make(chan struct{})
-	s := handWritten(t, func(c *wire) {
-		q := c.next()
+	s := startFakeServer(t, func(c *fakeServerConn) {
+		q := c.readRequest()
 		c.Write(c.reply(q, &authenReply{status: authenPass}))
-		q = c.next()
+		q = c.readRequest()
 		<-closed
 		time.Sleep(50 * time.Millisecond) // so that the relay knows, most likely
 		c.Write(c.reply(q, &authenReply{status: authenPass}))
-		c.next()
+		c.readRequest()
 	})
 	r := relayTo(t, s.addr, "--timeout", "1h")
 	c := dialDevice(t, r)
@@ -339,10 +339,10 @@ func TestRelayLeavesServer(t *testing.T) {
 	t.Parallel()
 	for _, flags := range []headerFlags{flagSingleConnect, 0} {
 		left := make(chan struct{})
-		s := handWritten(t, func(c *wire) {
+		s := startFakeServer(t, func(c *fakeServerConn) {
 			c.refuse = flags == 0
-			c.Write(c.reply(c.next(), &authenReply{status: authenPass}))
-			c.next()
+			c.Write(c.reply(c.readRequest(), &authenReply{status: authenPass}))
+			c.readRequest()
 			close(left)
 		})
 		c := dialDevice(t, relayTo(t, s.addr))

@@ -408,7 +408,7 @@ func TestFollowSaysWhereTo(t *testing.T) {
 	for _, line := range []string{"authenticate alice AT", "authorize alice AT", "account alice AT --task-id 1"} {
 		s.ask(t, line).check(t, classDenied.exit(), `FOLLOW.*\n`, `tacacs_plus: hint: the server says to ask "@192\.0\.2\.1" in its place, which RFC 8907 section 10\.5\.5 forbids to follow\n`)
 	}
-	nowhere := newScript(t, testKey, &authenReply{status: authenFollow})
+	nowhere := newScriptServer(t, testKey, &authenReply{status: authenFollow})
 	got := runWith(t, secretsInEnv, "", split("authenticate alice "+nowhere.addr)...)
 	got.check(t, classDenied.exit(), `FOLLOW\n`, `tacacs_plus: hint: the server says to ask another one, which it does not name, in its place, which RFC .*\n`)
 }

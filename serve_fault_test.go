@@ -18,8 +18,8 @@ func TestSingleConnectFaults(t *testing.T) {
 		asks  bool // it still reads what is asked
 	}{{"single-close", false}, {"single-swallow", true}} {
 		s := serveWith(t, "--fault", tt.fault)
-		c := dialHand(t, s.addr)
-		turn{1, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.take(t, c, make(map[uint32]uint8), flagSingleConnect)
+		c := dialFakeClient(t, s.addr)
+		fakeExchange{1, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.do(t, c, make(map[uint32]uint8), flagSingleConnect)
 		h := header{version: minorDefault, typ: typeAuthen, seqNo: 3, flags: flagSingleConnect, sessionID: 1}
 		if err := c.send(h, says(testPassword)); err != nil {
 			t.Fatal(err)
@@ -28,7 +28,7 @@ func TestSingleConnectFaults(t *testing.T) {
 			t.Errorf("%s: the first session is answered with %+v, %v", tt.fault, h, err)
 		}
 		if tt.asks {
-			turn{2, papStart("alice", testPassword), nil, 0}.take(t, c, make(map[uint32]uint8), flagSingleConnect)
+			fakeExchange{2, papStart("alice", testPassword), nil, 0}.do(t, c, make(map[uint32]uint8), flagSingleConnect)
 			c.Conn.(*net.TCPConn).CloseWrite()
 		}
 		c.checkEnd(t)
@@ -41,14 +41,14 @@ func TestSingleConnectFaults(t *testing.T) {
 // TestFaultOnce: after the fault's message comes the reply that it took the place of.
 func TestFaultOnce(t *testing.T) {
 	t.Parallel()
-	c := dialHand(t, serveWith(t, "--fault", "getdata").addr)
+	c := dialFakeClient(t, serveWith(t, "--fault", "getdata").addr)
 	numbers := make(map[uint32]uint8)
-	for _, tn := range []turn{
+	for _, tn := range []fakeExchange{
 		{1, asciiStart("alice"), &authenReply{status: authenGetData, flags: authenNoEcho, serverMsg: "Token: "}, 0},
 		{1, says("123456"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0},
 		{1, says(testPassword), &authenReply{status: authenPass}, 0},
 	} {
-		tn.take(t, c, numbers, 0)
+		tn.do(t, c, numbers, 0)
 	}
 }
 
@@ -75,7 +75,7 @@ func TestFaultStays(t *testing.T) {
 		for typ, m := range map[packetType]message{typeAuthen: papStart("alice", testPassword),
 			typeAuthor: &authorRequest{commonFields: commonFields{user: "alice"}, args: []string{"service=shell", "cmd="}},
 			typeAcct:   &acctRequest{flags: acctStop, commonFields: commonFields{user: "alice"}, args: []string{"task_id=1"}}} {
-			c := dialHand(t, s.addr)
+			c := dialFakeClient(t, s.addr)
 			lines := strings.Count(s.log.String(), "\n")
 			if err := c.send(header{version: minorOne, typ: typ, seqNo: 1}, m); err != nil {
 				t.Fatal(err)

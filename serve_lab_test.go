@@ -328,7 +328,7 @@ func TestMinorVersion(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
 	for _, minor := range []version{0, 1, 5, 15} {
-		c, want := dialHand(t, s.addr), ""
+		c, want := dialFakeClient(t, s.addr), ""
 		if minor > 0 {
 			want = fmt.Sprintf("minor version %d is not supported", minor)
 		}

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -22,153 +21,6 @@ import (
 	"testing/synctest"
 	"time"
 )
-
-// A handConn is one end of a connection that a test speaks the protocol over by hand.
-type handConn struct {
-	net.Conn
-	in  *bufio.Reader
-	key string
-}
-
-func newHandConn(conn net.Conn) *handConn {
-	conn.SetDeadline(time.Now().Add(patience))
-	return &handConn{conn, bufio.NewReader(conn), testKey}
-}
-
-// dialHand connects by hand.
-func dialHand(t testing.TB, addr string) *handConn {
-	t.Helper()
-	conn, err := net.Dial("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	return newHandConn(conn)
-}
-
-// send writes one packet.
-func (c *handConn) send(h header, m message) error {
-	_, err := c.Write(packed(h, c.key, m))
-	return err
-}
-
-// receive reads one packet into m.
-func (c *handConn) receive(m message) (header, error) {
-	h, _, err := readHeader(c.in)
-	if err != nil {
-		return h, err
-	}
-	body, err := readBody(c.in, h)
-	if err != nil {
-		return h, err
-	}
-	if h.flags&flagUnencrypted == 0 {
-		obfuscate(&h, c.key, body)
-	}
-	return h, decode(body, m)
-}
-
-// login is one whole login in a session.
-func (c *handConn) login(session uint32, flags headerFlags) error {
-	h := header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flags, sessionID: session}
-	if err := c.send(h, papStart("alice", testPassword)); err != nil {
-		return err
-	}
-	var reply authenReply
-	h, err := c.receive(&reply)
-	if err != nil || h.sessionID != session || h.seqNo != 2 || h.flags != flags || reply.status != authenPass {
-		return fmt.Errorf("login: %+v %+v %w", h, reply, err)
-	}
-	return nil
-}
-
-// checkEnd demands that the other side closes, without another byte.
-func (c *handConn) checkEnd(t testing.TB) {
-	t.Helper()
-	if b, err := io.ReadAll(c.in); len(b) > 0 || err != nil && !isClosed(err) {
-		t.Errorf("the connection does not end: %x, %v", b, err)
-	}
-}
-
-// packed is a packet as bytes, obfuscated unless h has the flag.
-func packed(h header, key string, m message) []byte {
-	packet, err := appendPacket(nil, &h, m)
-	if err != nil {
-		panic(err)
-	}
-	if h.flags&flagUnencrypted == 0 {
-		obfuscate(&h, key, packet[headerLen:])
-	}
-	return packet
-}
-
-func papStart(user, password string) *authenStart {
-	return &authenStart{action: authenLogin, commonFields: commonFields{privLvl: 1, typ: authenPAP, service: authenServiceLogin, user: user, port: "tty1", remAddr: "192.0.2.7"}, data: password}
-}
-
-func asciiStart(user string) *authenStart {
-	return &authenStart{action: authenLogin, commonFields: commonFields{privLvl: 1, typ: authenASCII, service: authenServiceLogin, user: user, port: "tty1"}}
-}
-
-func says(text string) *authenContinue { return &authenContinue{userMsg: text} }
-
-// stamps are what differs from run to run in the lines of sessions.
-var stamps = regexp.MustCompile(`(?m)^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (?:127\.0\.0\.1|\[::1\]):\d+ |"time":"[^"]+","peer":"127\.0\.0\.1:\d+",`)
-
-// lines ends the server and returns its session lines, without time and peer.
-func (s *testServer) lines(t *testing.T) string {
-	t.Helper()
-	if code := s.stop(); code != classGranted.exit() {
-		t.Errorf("serve ended with %d, want 0", int(code))
-	}
-	return stamps.ReplaceAllString(s.log.String(), "")
-}
-
-// A turn is a message to the server, and the reply; nil where none follows.
-type turn struct {
-	session uint32
-	say     message
-	want    message
-	version version // of the packet; zero for the right one
-}
-
-// take says the turn's message with the session's next number, and checks the reply.
-func (tn turn) take(t *testing.T, c *handConn, numbers map[uint32]uint8, flags headerFlags) {
-	t.Helper()
-	h := header{version: tn.version, typ: typeAuthen, flags: flags, sessionID: tn.session}
-	right := minorDefault
-	switch m := tn.say.(type) {
-	case *authenStart:
-		right = m.typ.minor()
-		numbers[tn.session] = 0
-	case *authenContinue:
-		numbers[tn.session] = max(2, numbers[tn.session]) // also where there was no START
-	case *authorRequest:
-		h.typ = typeAuthor
-	case *acctRequest:
-		h.typ = typeAcct
-	}
-	if h.version == 0 {
-		h.version = right
-	}
-	h.seqNo = numbers[tn.session] + 1
-	numbers[tn.session] += 2
-	if err := c.send(h, tn.say); err != nil {
-		t.Fatalf("%+v: %v", tn.say, err)
-	}
-	if tn.want == nil {
-		return
-	}
-	got := fresh(tn.want)
-	answered, err := c.receive(got)
-	if err != nil || !reflect.DeepEqual(got, tn.want) {
-		t.Fatalf("%+v\nis answered with %+v, %v\nnot with %+v", tn.say, got, err, tn.want)
-	}
-	answered.length, h.seqNo = 0, h.seqNo+1
-	if answered != h {
-		t.Fatalf("%+v\nis answered with the header %+v\nnot %+v", tn.say, answered, h)
-	}
-}
 
 // TestDialogues goes through whole conversations, packet by packet.
 func TestDialogues(t *testing.T) {
@@ -203,86 +55,86 @@ func TestDialogues(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		flags headerFlags
-		turns []turn
+		turns []fakeExchange
 		kept  bool   // the connection goes on
 		leave bool   // the client goes
 		log   string // without the times and the peers
 	}{
-		{name: "PAP", turns: []turn{{1, papStart("alice", testPassword), pass, 0}}, log: "alice authenticate pap PASS\n"},
-		{name: "authen_service 0", turns: []turn{{1, start(authenLogin, authenPAP, 0, testPassword), pass, 0}}, log: "alice authenticate pap PASS\n"},
-		{name: "ASCII", turns: []turn{{1, asciiStart("alice"), askPass, 0}, {1, says(testPassword), pass, 0}}, log: "alice authenticate ascii PASS\n"},
-		{name: "GETUSER", turns: []turn{{1, asciiStart(""), askUser, 0}, {1, says("alice"), askPass, 0}, {1, says(testPassword), pass, 0}},
+		{name: "PAP", turns: []fakeExchange{{1, papStart("alice", testPassword), pass, 0}}, log: "alice authenticate pap PASS\n"},
+		{name: "authen_service 0", turns: []fakeExchange{{1, start(authenLogin, authenPAP, 0, testPassword), pass, 0}}, log: "alice authenticate pap PASS\n"},
+		{name: "ASCII", turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {1, says(testPassword), pass, 0}}, log: "alice authenticate ascii PASS\n"},
+		{name: "GETUSER", turns: []fakeExchange{{1, asciiStart(""), askUser, 0}, {1, says("alice"), askPass, 0}, {1, says(testPassword), pass, 0}},
 			log: "alice authenticate ascii PASS\n"},
-		{name: "three tries", turns: []turn{{1, asciiStart("alice"), askPass, 0}, {1, says("a"), askAgain, 0}, {1, says(""), askAgain, 0}, {1, says("c"), fail, 0}},
+		{name: "three tries", turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {1, says("a"), askAgain, 0}, {1, says(""), askAgain, 0}, {1, says("c"), fail, 0}},
 			log: "alice authenticate ascii FAIL: Login incorrect\n"},
-		{name: "unknown user", turns: []turn{{1, asciiStart("eve"), askPass, 0}, {1, says(""), askAgain, 0}, {1, says("b"), askAgain, 0}, {1, says("c"), fail, 0}},
+		{name: "unknown user", turns: []fakeExchange{{1, asciiStart("eve"), askPass, 0}, {1, says(""), askAgain, 0}, {1, says("b"), askAgain, 0}, {1, says("c"), fail, 0}},
 			log: "eve authenticate ascii FAIL: Login incorrect\n"},
-		{name: "empty user name", turns: []turn{{1, asciiStart(""), askUser, 0}, {1, says(""), askPass, 0}, {1, says(""), askAgain, 0}, {1, abort, nil, 0}},
+		{name: "empty user name", turns: []fakeExchange{{1, asciiStart(""), askUser, 0}, {1, says(""), askPass, 0}, {1, says(""), askAgain, 0}, {1, abort, nil, 0}},
 			log: "\"\" authenticate ascii ABORT: user left\n"},
-		{name: "ABORT", turns: []turn{{1, asciiStart("alice"), askPass, 0}, {1, abort, nil, 0}}, log: "alice authenticate ascii ABORT: user left\n"},
-		{name: "ABORT with a password", turns: []turn{{1, asciiStart("alice"), askPass, 0},
+		{name: "ABORT", turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {1, abort, nil, 0}}, log: "alice authenticate ascii ABORT: user left\n"},
+		{name: "ABORT with a password", turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0},
 			{1, &authenContinue{flags: authenAbort, userMsg: testPassword}, nil, 0}}, log: "alice authenticate ascii ABORT\n"},
-		{name: "ABORT, single-connect", flags: flagSingleConnect, kept: true, turns: []turn{{1, asciiStart("alice"), askPass, 0}, {1, abort, nil, 0},
+		{name: "ABORT, single-connect", flags: flagSingleConnect, kept: true, turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {1, abort, nil, 0},
 			{1, says(testPassword), failure("no such session"), 0}}, log: "alice authenticate ascii ABORT: user left\n"},
-		{name: "single-connect", flags: flagSingleConnect, kept: true, turns: []turn{{1, asciiStart("alice"), askPass, 0}, {1, says(testPassword), pass, 0},
+		{name: "single-connect", flags: flagSingleConnect, kept: true, turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {1, says(testPassword), pass, 0},
 			{1, says(testPassword), failure("no such session"), 0}}, log: "alice authenticate ascii PASS\n"},
-		{name: "interleaved", flags: flagSingleConnect, kept: true, turns: []turn{
+		{name: "interleaved", flags: flagSingleConnect, kept: true, turns: []fakeExchange{
 			{0xffffffff, asciiStart("alice"), askPass, 0}, {0, asciiStart(""), askUser, 0}, {3, papStart("alice", testPassword), pass, 0},
 			{0, says("eve"), askPass, 0}, {0xffffffff, says("no"), askAgain, 0}, {4, shell, shellAnswer, 0}, {0, says(testPassword), askAgain, 0},
 			{5, record, &acctReply{status: acctSuccess}, 0}, {0xffffffff, says(testPassword), pass, 0}, {0, abort, nil, 0}, {3, papStart("alice", "no"), fail, 0}},
 			log: "alice authenticate pap PASS\nalice authorize service=shell cmd= PASS_ADD\nalice account start task_id=1 service=shell SUCCESS\n" +
 				"alice authenticate ascii PASS\neve authenticate ascii ABORT: user left\nalice authenticate pap FAIL: Login incorrect\n"},
-		{name: "enable", turns: []turn{{1, start(authenLogin, authenASCII, authenServiceEnable, ""), askPass, 0}, {1, says(testPassword), pass, 0}},
+		{name: "enable", turns: []fakeExchange{{1, start(authenLogin, authenASCII, authenServiceEnable, ""), askPass, 0}, {1, says(testPassword), pass, 0}},
 			log: "alice enable ascii PASS\n"},
-		{name: "enable by PAP with minor version 0", turns: []turn{{1, start(authenLogin, authenPAP, authenServiceEnable, testPassword), pass, minorDefault}},
+		{name: "enable by PAP with minor version 0", turns: []fakeExchange{{1, start(authenLogin, authenPAP, authenServiceEnable, testPassword), pass, minorDefault}},
 			log: "alice enable pap PASS\n"},
-		{name: "CHPASS", flags: flagSingleConnect, turns: []turn{{1, start(authenChPass, authenASCII, authenServiceLogin, ""), askOld, 0},
+		{name: "CHPASS", flags: flagSingleConnect, turns: []fakeExchange{{1, start(authenChPass, authenASCII, authenServiceLogin, ""), askOld, 0},
 			{1, says("no"), asks(authenGetData, "Password incorrect. Old password: "), 0}, {1, says(testPassword), askNew, 0}, {1, says("x"), askRetype, 0}, {1, says("x"), changed, 0},
 			{2, papStart("alice", testPassword), fail, 0}, {3, papStart("alice", "x"), pass, 0},
 			{4, start(authenChPass, authenASCII, authenServiceLogin, ""), askOld, 0}, {4, says("x"), askNew, 0}, {4, says(testPassword), askRetype, 0}, {4, says(testPassword), changed, 0}},
 			kept: true, log: "alice chpass ascii PASS: Password changed\nalice authenticate pap FAIL: Login incorrect\n" +
 				"alice authenticate pap PASS\nalice chpass ascii PASS: Password changed\n"},
-		{name: "CHPASS, a typing mistake", turns: []turn{{1, start(authenChPass, authenASCII, authenServiceLogin, ""), askOld, 0}, {1, says(testPassword), askNew, 0},
+		{name: "CHPASS, a typing mistake", turns: []fakeExchange{{1, start(authenChPass, authenASCII, authenServiceLogin, ""), askOld, 0}, {1, says(testPassword), askNew, 0},
 			{1, says("x"), askRetype, 0}, {1, says("y"), &authenReply{status: authenFail, serverMsg: "The new passwords differ or are empty"}, 0}},
 			log: "alice chpass ascii FAIL: The new passwords differ or are empty\n"},
-		{name: "CHPASS, nothing", turns: []turn{{1, start(authenChPass, authenASCII, authenServiceLogin, ""), askOld, 0}, {1, says(testPassword), askNew, 0},
+		{name: "CHPASS, nothing", turns: []fakeExchange{{1, start(authenChPass, authenASCII, authenServiceLogin, ""), askOld, 0}, {1, says(testPassword), askNew, 0},
 			{1, says(""), askRetype, 0}, {1, says(""), &authenReply{status: authenFail, serverMsg: "The new passwords differ or are empty"}, 0}},
 			log: "alice chpass ascii FAIL: The new passwords differ or are empty\n"},
-		{name: "CHPASS by PAP", turns: []turn{{1, start(authenChPass, authenPAP, authenServiceLogin, testPassword), undone("CHPASS is for the type ascii (RFC 8907 section 5.4.2.7)"), 0}},
+		{name: "CHPASS by PAP", turns: []fakeExchange{{1, start(authenChPass, authenPAP, authenServiceLogin, testPassword), undone("CHPASS is for the type ascii (RFC 8907 section 5.4.2.7)"), 0}},
 			log: "alice chpass pap FAIL: CHPASS is for the type ascii (RFC 8907 section 5.4.2.7)\n"},
-		{name: "expired", turns: []turn{{1, asciiStart("old"), askPass, 0}, {1, says(testPassword), askNew, 0}, {1, says("x"), askRetype, 0}, {1, says("x"), changed, 0}},
+		{name: "expired", turns: []fakeExchange{{1, asciiStart("old"), askPass, 0}, {1, says(testPassword), askNew, 0}, {1, says("x"), askRetype, 0}, {1, says("x"), changed, 0}},
 			log: "old authenticate ascii PASS: Password changed\n"},
-		{name: "expired, PAP", turns: []turn{{1, papStart("old", testPassword), &authenReply{status: authenFail, serverMsg: "Password change required"}, 0}},
+		{name: "expired, PAP", turns: []fakeExchange{{1, papStart("old", testPassword), &authenReply{status: authenFail, serverMsg: "Password change required"}, 0}},
 			log: "old authenticate pap FAIL: Password change required\n"},
-		{name: "CHAP with the shortest challenge", turns: []turn{{1, start(authenLogin, authenCHAP, 3, challenge(authenCHAP, 1)), pass, 0}}, log: "alice authenticate chap PASS\n"},
-		{name: "MS-CHAP", turns: []turn{{1, start(authenLogin, authenMSCHAP, 3, ms), pass, 0}}, log: "alice authenticate mschap PASS\n"},
-		{name: "MS-CHAP without a LAN Manager response", turns: []turn{{1, start(authenLogin, authenMSCHAP, 3, emptyLM), pass, 0}}, log: "alice authenticate mschap PASS\n"},
-		{name: "MS-CHAP v2", turns: []turn{{1, start(authenLogin, authenMSCHAPv2, 3, challenge(authenMSCHAPv2, 16)), pass, 0}}, log: "alice authenticate mschapv2 PASS\n"},
-		{name: "SENDAUTH", turns: []turn{{1, start(4, authenPAP, 3, testPassword), undone("action SENDAUTH is not supported"), 0}},
+		{name: "CHAP with the shortest challenge", turns: []fakeExchange{{1, start(authenLogin, authenCHAP, 3, challenge(authenCHAP, 1)), pass, 0}}, log: "alice authenticate chap PASS\n"},
+		{name: "MS-CHAP", turns: []fakeExchange{{1, start(authenLogin, authenMSCHAP, 3, ms), pass, 0}}, log: "alice authenticate mschap PASS\n"},
+		{name: "MS-CHAP without a LAN Manager response", turns: []fakeExchange{{1, start(authenLogin, authenMSCHAP, 3, emptyLM), pass, 0}}, log: "alice authenticate mschap PASS\n"},
+		{name: "MS-CHAP v2", turns: []fakeExchange{{1, start(authenLogin, authenMSCHAPv2, 3, challenge(authenMSCHAPv2, 16)), pass, 0}}, log: "alice authenticate mschapv2 PASS\n"},
+		{name: "SENDAUTH", turns: []fakeExchange{{1, start(4, authenPAP, 3, testPassword), undone("action SENDAUTH is not supported"), 0}},
 			log: "alice authenticate pap FAIL: action SENDAUTH is not supported\n"},
-		{name: "ARAP", turns: []turn{{1, start(authenLogin, 4, 3, testPassword), undone("authen_type 0x04 is not supported"), minorOne}},
+		{name: "ARAP", turns: []fakeExchange{{1, start(authenLogin, 4, 3, testPassword), undone("authen_type 0x04 is not supported"), minorOne}},
 			log: "alice authenticate 0x04 FAIL: authen_type 0x04 is not supported\n"},
-		{name: "PAP with minor version 0", turns: []turn{{1, papStart("alice", testPassword), undone("minor version 0 does not go with pap (RFC 8907 section 5.4.1)"), minorDefault}},
+		{name: "PAP with minor version 0", turns: []fakeExchange{{1, papStart("alice", testPassword), undone("minor version 0 does not go with pap (RFC 8907 section 5.4.1)"), minorDefault}},
 			log: "alice authenticate pap FAIL: minor version 0 does not go with pap (RFC 8907 section 5.4.1)\n"},
-		{name: "ASCII with minor version 1", turns: []turn{{1, asciiStart("alice"), undone("minor version 1 does not go with ascii (RFC 8907 section 5.4.1)"), minorOne}},
+		{name: "ASCII with minor version 1", turns: []fakeExchange{{1, asciiStart("alice"), undone("minor version 1 does not go with ascii (RFC 8907 section 5.4.1)"), minorOne}},
 			log: "alice authenticate ascii FAIL: minor version 1 does not go with ascii (RFC 8907 section 5.4.1)\n"},
-		{name: "CONTINUE for an unknown session", turns: []turn{{1, says(testPassword), failure("no such session"), 0}}},
+		{name: "CONTINUE for an unknown session", turns: []fakeExchange{{1, says(testPassword), failure("no such session"), 0}}},
 		{name: "CONTINUE for another session", flags: flagSingleConnect, kept: true,
-			turns: []turn{{1, asciiStart("alice"), askPass, 0}, {2, says(testPassword), failure("no such session"), 0}, {1, says(testPassword), pass, 0}},
+			turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {2, says(testPassword), failure("no such session"), 0}, {1, says(testPassword), pass, 0}},
 			log:   "alice authenticate ascii PASS\n"},
-		{name: "abandoned", leave: true, turns: []turn{{1, asciiStart("alice"), askPass, 0}, {1, says("no"), askAgain, 0}},
+		{name: "abandoned", leave: true, turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {1, says("no"), askAgain, 0}},
 			log: "alice authenticate ascii ABANDONED\n"},
-		{name: "abandoned without a name", leave: true, flags: flagSingleConnect, turns: []turn{{1, asciiStart(""), askUser, 0}, {2, asciiStart("eve"), askPass, 0}, {2, abort, nil, 0}},
+		{name: "abandoned without a name", leave: true, flags: flagSingleConnect, turns: []fakeExchange{{1, asciiStart(""), askUser, 0}, {2, asciiStart("eve"), askPass, 0}, {2, abort, nil, 0}},
 			log: "eve authenticate ascii ABORT: user left\n\"\" authenticate ascii ABANDONED\n"},
-		{name: "accounting flags", turns: []turn{{1, &acctRequest{flags: 6, commonFields: commonFields{user: "alice"}}, &acctReply{status: acctError, serverMsg: "flags 0x06 are not valid (RFC 8907 section 7.2)"}, 0}},
+		{name: "accounting flags", turns: []fakeExchange{{1, &acctRequest{flags: 6, commonFields: commonFields{user: "alice"}}, &acctReply{status: acctError, serverMsg: "flags 0x06 are not valid (RFC 8907 section 7.2)"}, 0}},
 			log: "alice account 0x06 ERROR: flags 0x06 are not valid (RFC 8907 section 7.2)\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := serveWith(t, "--user", "old:"+testPassword, "--must-change", "old")
-			c := dialHand(t, s.addr)
+			c := dialFakeClient(t, s.addr)
 			numbers := make(map[uint32]uint8)
 			for _, tn := range tt.turns {
-				tn.take(t, c, numbers, tt.flags)
+				tn.do(t, c, numbers, tt.flags)
 			}
 			if tt.kept {
 				if err := c.login(99, tt.flags); err != nil {
@@ -316,7 +168,7 @@ func TestSingleConnectFlag(t *testing.T) {
 		{"--fault single-refused", []headerFlags{single}, []headerFlags{0}},
 	} {
 		s := serveWith(t, split(tt.options)...)
-		c := dialHand(t, s.addr)
+		c := dialFakeClient(t, s.addr)
 		for i, flags := range tt.sent {
 			h := header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flags, sessionID: uint32(i)}
 			if err := c.send(h, papStart("alice", testPassword)); err != nil {
@@ -337,7 +189,7 @@ func TestSingleConnectFlag(t *testing.T) {
 func TestSingleConnectFlagOfContinue(t *testing.T) {
 	t.Parallel()
 	for _, first := range []headerFlags{0, flagSingleConnect} {
-		c := dialHand(t, serveWith(t).addr)
+		c := dialFakeClient(t, serveWith(t).addr)
 		h := header{version: minorDefault, typ: typeAuthen, seqNo: 1, flags: first}
 		for _, m := range []message{asciiStart("alice"), says(testPassword)} {
 			if err := c.send(h, m); err != nil {
@@ -406,7 +258,7 @@ func TestBadPackets(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := serveWith(t)
-			c := dialHand(t, s.addr)
+			c := dialFakeClient(t, s.addr)
 			if _, err := c.Write(tt.packet); err != nil {
 				t.Fatal(err)
 			}
@@ -437,7 +289,7 @@ func TestWrongKeyLine(t *testing.T) {
 	t.Parallel()
 	const key = "der Schlüssel, überall länger"
 	s := serveWith(t, "--key", key)
-	c := dialHand(t, s.addr)
+	c := dialFakeClient(t, s.addr)
 	if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1}, papStart("alice", testPassword)); err != nil {
 		t.Fatal(err)
 	}
@@ -498,13 +350,13 @@ func TestSessionLines(t *testing.T) {
 	} {
 		s := serveWith(t, append(split(options), "--deny", "^reload", "--permit", ".")...)
 		for _, session := range sessions {
-			c := dialHand(t, s.addr)
-			turn{session: 1, say: session.say}.take(t, c, make(map[uint32]uint8), 0)
+			c := dialFakeClient(t, s.addr)
+			fakeExchange{session: 1, say: session.say}.do(t, c, make(map[uint32]uint8), 0)
 			if _, err := io.ReadAll(c); err != nil {
 				t.Fatal(err)
 			}
 		}
-		c := dialHand(t, s.addr)
+		c := dialFakeClient(t, s.addr)
 		c.Write(make([]byte, headerLen))
 		c.checkEnd(t)
 		if got := s.lines(t); got != want {
@@ -518,8 +370,8 @@ func TestRecordIsWrittenFirst(t *testing.T) {
 	t.Parallel()
 	record := &acctRequest{flags: acctStart, commonFields: commonFields{user: "alice"}, args: []string{"task_id=7", "service=shell"}}
 	s := serveWith(t)
-	c := dialHand(t, s.addr)
-	turn{session: 1, say: record, want: &acctReply{status: acctSuccess}}.take(t, c, make(map[uint32]uint8), 0)
+	c := dialFakeClient(t, s.addr)
+	fakeExchange{session: 1, say: record, want: &acctReply{status: acctSuccess}}.do(t, c, make(map[uint32]uint8), 0)
 	if got := s.log.String(); !strings.HasSuffix(got, " alice account start task_id=7 service=shell SUCCESS\n") {
 		t.Errorf("standard output has %q", got)
 	}
@@ -528,15 +380,10 @@ func TestRecordIsWrittenFirst(t *testing.T) {
 	conn := &stream{Reader: bytes.NewReader(packed(header{version: minorDefault, typ: typeAcct, seqNo: 1}, testKey, record))}
 	srv.serve(t.Context(), conn)
 	var reply acctReply
-	if h, err := (&handConn{in: bufio.NewReader(&conn.out), key: testKey}).receive(&reply); err == nil && reply.status != acctError {
+	if h, err := (&fakeClient{in: bufio.NewReader(&conn.out), key: testKey}).receive(&reply); err == nil && reply.status != acctError {
 		t.Errorf("answered with %+v %+v, although nothing can be written", h, reply)
 	}
 }
-
-// A fullDisk is a standard output that takes nothing more.
-type fullDisk struct{}
-
-func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
 
 // TestServeRefuses is what serve does not begin with.
 func TestServeRefuses(t *testing.T) {
@@ -638,28 +485,6 @@ func TestDemo(t *testing.T) {
 	}
 }
 
-// serveAloud starts serve as a person does, for what it says on standard error.
-func serveAloud(t *testing.T, env map[string]string, options ...string) *labRun {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	r, done := &labRun{said: new(lockedBuffer)}, make(chan exitCode, 1)
-	env = maps.Clone(env) // the test goes on with its own
-	go func() {
-		done <- run(ctx, append(split("serve --listen 127.0.0.1:0"), options...),
-			stdio{in: strings.NewReader(""), out: io.Discard, err: r.said, env: func(name string) string { return env[name] }})
-	}()
-	r.stop = sync.OnceValue(func() error {
-		cancel()
-		if code := <-done; code != classGranted.exit() {
-			return fmt.Errorf("serve ended with %d", int(code))
-		}
-		return nil
-	})
-	t.Cleanup(func() { r.stop() })
-	r.addr = r.waitFor(t, listening)[1]
-	return r
-}
-
 // TestOwnKeyOnLoopback makes a key and a user for a server that no other host can reach, and for
 // no other; one that needs neither may listen anywhere.
 func TestOwnKeyOnLoopback(t *testing.T) {
@@ -680,57 +505,6 @@ func TestOwnKeyOnLoopback(t *testing.T) {
 	}
 }
 
-// A labRun is a server whose parts the test holds in its hands.
-type labRun struct {
-	addr string
-	said *lockedBuffer // messages and packets
-	stop func() error
-}
-
-// newLab is a server for tests that prints nothing.
-func newLab() *labServer {
-	srv := &labServer{listener: newListener(), keys: clientKeys{{}: {{value: testKey}}}, users: map[string]string{"alice": testPassword}}
-	srv.log = &sessionLog{out: io.Discard, warnf: func(string, ...any) {}}
-	return srv
-}
-
-func startLab(t testing.TB, srv *labServer) *labRun {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	r := &labRun{said: new(lockedBuffer)}
-	if srv.dump != nil {
-		srv.dump.out = r.said
-	}
-	done := make(chan error, 1)
-	go func() {
-		done <- srv.run(ctx, &invocation{std: stdio{err: r.said}}, []string{"127.0.0.1:0"})
-	}()
-	r.stop = sync.OnceValue(func() error { cancel(); return <-done })
-	t.Cleanup(func() { r.stop() })
-	r.addr = r.waitFor(t, listening)[1]
-	return r
-}
-
-// waitFor waits until the server says something.
-func (r *labRun) waitFor(t testing.TB, what *regexp.Regexp) (match []string) {
-	t.Helper()
-	waitUntil(t, "the server says "+what.String(), func() bool {
-		match = what.FindStringSubmatch(r.said.String())
-		return match != nil
-	})
-	return match
-}
-
-// waitUntil asks again and again, for as long as the test's patience lasts.
-func waitUntil(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	for end := time.Now().Add(patience); !holds(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited in vain until %s", what)
-		}
-	}
-}
-
 // TestShutdown lets the replies under way finish; idle connections do not hold it.
 func TestShutdown(t *testing.T) {
 	t.Parallel()
@@ -738,16 +512,16 @@ func TestShutdown(t *testing.T) {
 	srv.keys = clientKeys{{}: {{value: "the key of this server, and of no other"}}}
 	srv.delay, srv.dump = 200*time.Millisecond, new(dumper)
 	run := startLab(t, srv)
-	dial := func() *handConn {
-		c := dialHand(t, run.addr)
+	dial := func() *fakeClient {
+		c := dialFakeClient(t, run.addr)
 		c.key = srv.keys[netip.Prefix{}][0].value
 		return c
 	}
-	idle := []*handConn{dial(), dial(), dial()}
+	idle := []*fakeClient{dial(), dial(), dial()}
 	if err := idle[1].login(1, flagSingleConnect); err != nil {
 		t.Fatal(err)
 	}
-	turn{2, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.take(t, idle[2], make(map[uint32]uint8), 0)
+	fakeExchange{2, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.do(t, idle[2], make(map[uint32]uint8), 0)
 	c := dial()
 	if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 0xabcdef}, papStart("alice", testPassword)); err != nil {
 		t.Fatal(err)
@@ -768,7 +542,7 @@ func TestShutdown(t *testing.T) {
 	}
 	if conn, err := net.Dial("tcp", run.addr); err == nil { // the port may be another test's by now
 		defer conn.Close()
-		late := newHandConn(conn)
+		late := newFakeClient(conn)
 		late.key = srv.keys[netip.Prefix{}][0].value
 		if late.login(3, 0) == nil {
 			t.Error("the server still listens")
@@ -782,13 +556,13 @@ func TestConnectionLimit(t *testing.T) {
 	srv, log := newLab(), new(lockedBuffer)
 	srv.slots, srv.log.out = make(chan struct{}, 2), log
 	run := startLab(t, srv)
-	first, second := dialHand(t, run.addr), dialHand(t, run.addr)
-	for _, c := range []*handConn{first, second} { // both are served by now
+	first, second := dialFakeClient(t, run.addr), dialFakeClient(t, run.addr)
+	for _, c := range []*fakeClient{first, second} { // both are served by now
 		if err := c.login(1, flagSingleConnect); err != nil {
 			t.Fatal(err)
 		}
 	}
-	third := dialHand(t, run.addr)
+	third := dialFakeClient(t, run.addr)
 	third.checkEnd(t)
 	if want := third.LocalAddr().String() + " refused: too many connections\n"; !strings.HasSuffix(log.String(), want) {
 		t.Errorf("the lines are\n%swithout %s", log, want)
@@ -798,7 +572,7 @@ func TestConnectionLimit(t *testing.T) {
 	}
 	first.Close()
 	waitUntil(t, "there is room", func() bool { return len(srv.slots) == 1 })
-	if err := dialHand(t, run.addr).login(3, 0); err != nil {
+	if err := dialFakeClient(t, run.addr).login(3, 0); err != nil {
 		t.Error(err)
 	}
 }
@@ -807,7 +581,7 @@ func TestConnectionLimit(t *testing.T) {
 func TestRudeClients(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
-	dribble, silent, deaf, long := dialHand(t, s.addr), dialHand(t, s.addr), dialHand(t, s.addr), dialHand(t, s.addr)
+	dribble, silent, deaf, long := dialFakeClient(t, s.addr), dialFakeClient(t, s.addr), dialFakeClient(t, s.addr), dialFakeClient(t, s.addr)
 	// The deaf one asks and never reads, until nothing more goes into the connection.
 	h := header{version: minorDefault, typ: typeAuthor, seqNo: 1, flags: flagSingleConnect}
 	many := bytes.Repeat(packed(h, testKey, &authorRequest{commonFields: commonFields{user: "alice"}, args: []string{"service=shell", "cmd="}}), 1000)
@@ -849,7 +623,7 @@ func TestRudeClients(t *testing.T) {
 	long.Write(unhex(t, "c1 01 01 00 00000007 ffffffff"))
 	data := packed(header{version: minorOne, typ: typeAuthen, seqNo: 1}, testKey, papStart("alice", testPassword))
 	for i := range data { // a byte of the dribbling client for each login of the other
-		if err := dialHand(t, s.addr).login(uint32(i), 0); err != nil {
+		if err := dialFakeClient(t, s.addr).login(uint32(i), 0); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := dribble.Write(data[i : i+1]); err != nil {
@@ -960,7 +734,7 @@ func TestServeDeadlines(t *testing.T) {
 func TestLoad(t *testing.T) {
 	const logins, clients, atOnce = 4000, 4, 500
 	s := serveWith(t)
-	if err := dialHand(t, s.addr).login(0, 0); err != nil {
+	if err := dialFakeClient(t, s.addr).login(0, 0); err != nil {
 		t.Fatal(err)
 	}
 	goroutines, memory := runtime.NumGoroutine(), heapInUse()
@@ -970,7 +744,7 @@ func TestLoad(t *testing.T) {
 			for i := range logins / clients {
 				conn, err := net.Dial("tcp", s.addr)
 				if err == nil {
-					err = newHandConn(conn).login(uint32(i), 0)
+					err = newFakeClient(conn).login(uint32(i), 0)
 					conn.Close()
 				}
 				if err != nil {
@@ -981,14 +755,14 @@ func TestLoad(t *testing.T) {
 		})
 	}
 	ended.Wait()
-	var conns []*handConn
+	var conns []*fakeClient
 	for range atOnce {
 		conn, err := net.Dial("tcp", s.addr)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		conns = append(conns, newHandConn(conn))
+		conns = append(conns, newFakeClient(conn))
 	}
 	failures := make(chan error, atOnce)
 	for i, c := range conns {
@@ -1012,33 +786,6 @@ func TestLoad(t *testing.T) {
 		t.Errorf("%d KiB of memory before, %d KiB after", memory>>10, after>>10)
 	}
 }
-
-func heapInUse() uint64 {
-	var m runtime.MemStats
-	runtime.GC()
-	runtime.ReadMemStats(&m)
-	return m.HeapAlloc
-}
-
-// A stream is a connection whose client has said all there is to say.
-type stream struct {
-	io.Reader
-	out       bytes.Buffer
-	largest   int // write
-	deadlines int // that were set
-}
-
-func (s *stream) Write(p []byte) (int, error) {
-	s.largest = max(s.largest, len(p))
-	return s.out.Write(p)
-}
-
-func (s *stream) Close() error                     { return nil }
-func (s *stream) LocalAddr() net.Addr              { return &net.TCPAddr{IP: net.IPv6loopback, Port: 49} }
-func (s *stream) RemoteAddr() net.Addr             { return &net.TCPAddr{IP: net.IPv6loopback, Port: 4949} }
-func (s *stream) SetDeadline(time.Time) error      { s.deadlines++; return nil }
-func (s *stream) SetReadDeadline(time.Time) error  { return nil }
-func (s *stream) SetWriteDeadline(time.Time) error { return nil }
 
 // FuzzServe is everything that a client may say. Whatever it is, it ends, costs no more memory
 // than one body beyond what was sent, and all that is answered is TACACS+.
@@ -1100,7 +847,7 @@ func FuzzServe(f *testing.F) {
 		if cost := after.TotalAlloc - before.TotalAlloc; cost > uint64(1<<20+100*len(data)) {
 			t.Errorf("%d bytes cost %d bytes of memory", len(data), cost)
 		}
-		answers := &handConn{in: bufio.NewReader(&conn.out), key: testKey}
+		answers := &fakeClient{in: bufio.NewReader(&conn.out), key: testKey}
 		for {
 			h, _, err := readHeader(answers.in)
 			if err == io.EOF {
@@ -1128,7 +875,7 @@ func FuzzServe(f *testing.F) {
 // into one write, as the server gathers its replies. Both ends are this process.
 func BenchmarkServeLogin(b *testing.B) {
 	const inFlight = 64
-	c := dialHand(b, startLab(b, newLab()).addr)
+	c := dialFakeClient(b, startLab(b, newLab()).addr)
 	c.SetDeadline(time.Time{})
 	start, reply := papStart("alice", testPassword), new(authenReply)
 	h := header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect}
@@ -1172,7 +919,7 @@ func TestRecordError(t *testing.T) {
 	conn := &stream{Reader: bytes.NewReader(packed(header{version: minorDefault, typ: typeAcct, seqNo: 1}, testKey, &acctRequest{flags: acctStart, commonFields: commonFields{user: "alice"}}))}
 	srv.serve(t.Context(), conn)
 	var reply acctReply
-	if _, err := (&handConn{in: bufio.NewReader(&conn.out), key: testKey}).receive(&reply); err != nil || reply.status != acctError {
+	if _, err := (&fakeClient{in: bufio.NewReader(&conn.out), key: testKey}).receive(&reply); err != nil || reply.status != acctError {
 		t.Errorf("answered with %+v, %v", reply, err)
 	}
 	if err := startLab(t, srv).stop(); err == nil {
@@ -1183,7 +930,7 @@ func TestRecordError(t *testing.T) {
 // TestReplyIsNotHeldBack: a reply goes out while of the next packet only the header is there.
 func TestReplyIsNotHeldBack(t *testing.T) {
 	t.Parallel()
-	c := dialHand(t, startLab(t, newLab()).addr)
+	c := dialFakeClient(t, startLab(t, newLab()).addr)
 	one := packed(header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect}, testKey, papStart("alice", testPassword))
 	c.Write(append(bytes.Clone(one), one[:headerLen]...))
 	if _, err := c.receive(new(authenReply)); err != nil {
@@ -1196,7 +943,7 @@ func TestTooManyArguments(t *testing.T) {
 	t.Parallel()
 	srv := newLab()
 	srv.args = []string{"priv-lvl=15", "idletime=5"}
-	c := dialHand(t, startLab(t, srv).addr)
+	c := dialFakeClient(t, startLab(t, srv).addr)
 	args := append([]string{"service=shell", "cmd=", "priv-lvl*1"}, strings.Fields(strings.Repeat("a=b ", 252))...)
 	c.send(header{version: minorDefault, typ: typeAuthor, seqNo: 1}, &authorRequest{commonFields: commonFields{user: "alice"}, args: args})
 	var r authorResponse
@@ -1224,7 +971,7 @@ func TestSeqNoDoesNotWrap(t *testing.T) {
 		typ packetType
 		m   message
 	}{{typeAuthor, &authorRequest{commonFields: commonFields{user: "alice"}}}, {9, &authorRequest{}}} {
-		c := dialHand(t, startLab(t, newLab()).addr)
+		c := dialFakeClient(t, startLab(t, newLab()).addr)
 		c.send(header{version: minorDefault, typ: m.typ, seqNo: 255}, m.m)
 		if h, _, err := readHeader(c.in); err == nil && h.seqNo == 0 {
 			t.Errorf("answered with %+v", h)
@@ -1253,7 +1000,7 @@ func TestLongReplyDelay(t *testing.T) {
 		server, client := net.Pipe()
 		var all sync.WaitGroup
 		all.Go(func() { srv.serve(t.Context(), server) })
-		c := newHandConn(client)
+		c := newFakeClient(client)
 		c.SetDeadline(time.Time{})
 		began := time.Now()
 		if err := c.login(1, 0); err != nil || time.Since(began) != srv.delay {
@@ -1268,11 +1015,11 @@ func TestLongReplyDelay(t *testing.T) {
 func TestReplacedDialogue(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
-	c := dialHand(t, s.addr)
+	c := dialFakeClient(t, s.addr)
 	ask := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}
 	numbers := map[uint32]uint8{}
-	turn{1, asciiStart("first"), ask, 0}.take(t, c, numbers, flagSingleConnect)
-	turn{1, papStart("alice", testPassword), &authenReply{status: authenPass}, 0}.take(t, c, numbers, flagSingleConnect)
+	fakeExchange{1, asciiStart("first"), ask, 0}.do(t, c, numbers, flagSingleConnect)
+	fakeExchange{1, papStart("alice", testPassword), &authenReply{status: authenPass}, 0}.do(t, c, numbers, flagSingleConnect)
 	c.Close()
 	waitUntil(t, "x", func() bool { return strings.Contains(s.log.String(), "PASS") })
 	if got := s.lines(t); !strings.Contains(got, "first") {
@@ -1284,8 +1031,8 @@ func TestReplacedDialogue(t *testing.T) {
 func TestDialogueInOrder(t *testing.T) {
 	t.Parallel()
 	for _, h := range []header{{version: minorDefault, seqNo: 99}, {version: minorOne, seqNo: 3}} {
-		c := dialHand(t, startLab(t, newLab()).addr)
-		turn{2, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.take(t, c, map[uint32]uint8{}, 0)
+		c := dialFakeClient(t, startLab(t, newLab()).addr)
+		fakeExchange{2, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.do(t, c, map[uint32]uint8{}, 0)
 		h.typ, h.sessionID = typeAuthen, 2
 		c.send(h, says(testPassword))
 		var r authenReply
@@ -1300,11 +1047,11 @@ func TestDialogueInOrder(t *testing.T) {
 func TestTooManyDialogues(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
-	c := dialHand(t, s.addr)
+	c := dialFakeClient(t, s.addr)
 	numbers := make(map[uint32]uint8)
 	take := func(session uint32, say message, want *authenReply) {
 		t.Helper()
-		turn{session, say, want, 0}.take(t, c, numbers, flagSingleConnect)
+		fakeExchange{session, say, want, 0}.do(t, c, numbers, flagSingleConnect)
 	}
 	ask, pass := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, &authenReply{status: authenPass}
 	again := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password incorrect. Password: "}
@@ -1334,7 +1081,7 @@ func TestMalformedOverTLS(t *testing.T) {
 	conn := &stream{Reader: bytes.NewReader(packed(h, "", &authenContinue{userMsg: "x"}))}
 	srv.serve(t.Context(), conn)
 	var r authorResponse
-	if _, err := (&handConn{in: bufio.NewReader(&conn.out)}).receive(&r); err != nil || r.status != authorError || r.serverMsg != "a malformed packet" {
+	if _, err := (&fakeClient{in: bufio.NewReader(&conn.out)}).receive(&r); err != nil || r.status != authorError || r.serverMsg != "a malformed packet" {
 		t.Errorf("answered with %+v, %v", r, err)
 	}
 	if !strings.HasSuffix(log.String(), " a malformed packet: "+errBodyLength.Error()+"\n") {
@@ -1369,7 +1116,7 @@ func TestServeTraces(t *testing.T) {
 		packets, secret bool
 	}{{"", false, false}, {"--debug", true, false}, {"--debug --show-secrets", true, true}} {
 		r := serveAloud(t, map[string]string{"TACACS_PLUS_KEY": testKey}, append(split(tt.options), "--user", "alice:"+testPassword)...)
-		if err := dialHand(t, r.addr).login(7, 0); err != nil {
+		if err := dialFakeClient(t, r.addr).login(7, 0); err != nil {
 			t.Fatal(err)
 		}
 		if err := r.stop(); err != nil {
@@ -1388,24 +1135,6 @@ func TestServeTraces(t *testing.T) {
 	}
 }
 
-// A fakeListener gives out connections and errors, and is closed then.
-type fakeListener struct {
-	net.Listener
-	has []any
-}
-
-func (l *fakeListener) Accept() (net.Conn, error) {
-	if len(l.has) == 0 {
-		return nil, net.ErrClosed
-	}
-	next := l.has[0]
-	l.has = l.has[1:]
-	if err, ok := next.(error); ok {
-		return nil, err
-	}
-	return next.(net.Conn), nil
-}
-
 // TestAccept goes on after an error, and closes what is over the limit.
 func TestAccept(t *testing.T) {
 	t.Parallel()
@@ -1414,16 +1143,8 @@ func TestAccept(t *testing.T) {
 	server, client := net.Pipe()
 	var all sync.WaitGroup
 	srv.accept(t.Context(), &fakeListener{has: []any{errors.New("too many open files"), server}}, &all, srv.serve)
-	newHandConn(client).checkEnd(t)
+	newFakeClient(client).checkEnd(t)
 }
-
-// A hastyConn ends the server while it waits for the next packet.
-type lateDeadlineConn struct {
-	stream
-	end func()
-}
-
-func (c *lateDeadlineConn) SetDeadline(time.Time) error { c.end(); return nil }
 
 // TestEndBeforeRead: an end that comes while the deadline is moved is not lost with the old one.
 func TestEndBeforeRead(t *testing.T) {
@@ -1466,7 +1187,7 @@ func TestUnimplemented(t *testing.T) {
 		{4, authenPAP, authenServiceLogin, minorOne, authenFail},
 		{255, authenPAP, authenServiceEnable, minorOne, authenFail},
 	} {
-		c := dialHand(t, s.addr)
+		c := dialFakeClient(t, s.addr)
 		h := header{version: tt.version, typ: typeAuthen, seqNo: 1}
 		m := &authenStart{action: tt.action, commonFields: commonFields{typ: tt.typ, service: tt.service, user: "alice"}, data: testPassword}
 		if err := c.send(h, m); err != nil {
@@ -1486,17 +1207,17 @@ func TestEnableWithoutType(t *testing.T) {
 	t.Parallel()
 	for _, v := range []version{minorDefault, minorOne} {
 		s := serveWith(t)
-		c, numbers := dialHand(t, s.addr), make(map[uint32]uint8)
+		c, numbers := dialFakeClient(t, s.addr), make(map[uint32]uint8)
 		enable := func(user string) *authenStart {
 			return &authenStart{action: authenLogin, commonFields: commonFields{service: authenServiceEnable, privLvl: 15, user: user}}
 		}
 		askUser := &authenReply{status: authenGetUser, serverMsg: "Username: "}
 		askPass := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}
-		for _, tn := range []turn{
+		for _, tn := range []fakeExchange{
 			{1, enable("alice"), askPass, v}, {1, says(testPassword), &authenReply{status: authenPass}, v},
 			{2, enable(""), askUser, v}, {2, says("alice"), askPass, v}, {2, says(testPassword), &authenReply{status: authenPass}, v},
 		} {
-			tn.take(t, c, numbers, flagSingleConnect)
+			tn.do(t, c, numbers, flagSingleConnect)
 		}
 		want := strings.Repeat("alice enable "+authenType(0).String()+" PASS\n", 2)
 		if got := s.lines(t); got != want {
@@ -1533,12 +1254,12 @@ func TestUnknownType(t *testing.T) {
 func TestServeQuiet(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t, "-q")
-	if err := dialHand(t, s.addr).login(1, 0); err != nil {
+	if err := dialFakeClient(t, s.addr).login(1, 0); err != nil {
 		t.Error(err)
 	}
 	record := &acctRequest{flags: acctStart, commonFields: commonFields{user: "alice"}, args: []string{"task_id=7", "service=shell"}}
-	turn{session: 1, say: record, want: &acctReply{status: acctSuccess}}.take(t, dialHand(t, s.addr), make(map[uint32]uint8), 0)
-	c := dialHand(t, s.addr)
+	fakeExchange{session: 1, say: record, want: &acctReply{status: acctSuccess}}.do(t, dialFakeClient(t, s.addr), make(map[uint32]uint8), 0)
+	c := dialFakeClient(t, s.addr)
 	c.Write(make([]byte, headerLen))
 	c.checkEnd(t)
 	if got := s.lines(t); got != "" {
@@ -1552,11 +1273,11 @@ func TestServeOnFullDisk(t *testing.T) {
 	t.Parallel()
 	srv, disk := newLab(), new(smallDisk)
 	srv.log.out = disk
-	c := dialHand(t, startLab(t, srv).addr)
+	c := dialFakeClient(t, startLab(t, srv).addr)
 	numbers := make(map[uint32]uint8)
 	take := func(say, want message) {
 		t.Helper()
-		turn{session: 1, say: say, want: want}.take(t, c, numbers, flagSingleConnect)
+		fakeExchange{session: 1, say: say, want: want}.do(t, c, numbers, flagSingleConnect)
 		delete(numbers, 1)
 	}
 	login, pass := papStart("alice", testPassword), &authenReply{status: authenPass}
@@ -1580,13 +1301,13 @@ func TestAllDialogues(t *testing.T) {
 	t.Parallel()
 	srv := newLab()
 	addr := startLab(t, srv).addr
-	first, second := dialHand(t, addr), dialHand(t, addr)
+	first, second := dialFakeClient(t, addr), dialFakeClient(t, addr)
 	numbers := make(map[uint32]uint8)
 	ask, pass := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, &authenReply{status: authenPass}
 	refused := &authenReply{status: authenError, serverMsg: "too many sessions"}
-	take := func(c *handConn, session uint32, say message, want *authenReply) {
+	take := func(c *fakeClient, session uint32, say message, want *authenReply) {
 		t.Helper()
-		turn{session: session, say: say, want: want}.take(t, c, numbers, flagSingleConnect)
+		fakeExchange{session: session, say: say, want: want}.do(t, c, numbers, flagSingleConnect)
 	}
 	srv.waiting.Store(maxAllDialogues - 2) // of others
 	take(first, 1, asciiStart("alice"), ask)
@@ -1608,7 +1329,7 @@ func TestAllDialogues(t *testing.T) {
 // TestLongTexts: what a dialogue keeps of a CONTINUE has 255 bytes at the most, and no memory of the rest.
 func TestLongTexts(t *testing.T) {
 	t.Parallel()
-	c := dialHand(t, serveWith(t, "--user", strings.Repeat("u", maxFieldLen)+":"+testPassword).addr)
+	c := dialFakeClient(t, serveWith(t, "--user", strings.Repeat("u", maxFieldLen)+":"+testPassword).addr)
 	numbers := make(map[uint32]uint8)
 	ask := func(status authenStatus, msg string) *authenReply {
 		return &authenReply{status: status, flags: authenNoEcho, serverMsg: msg}
@@ -1616,7 +1337,7 @@ func TestLongTexts(t *testing.T) {
 	fail := func(msg string) *authenReply { return &authenReply{status: authenFail, serverMsg: msg} }
 	askUser, askPass := &authenReply{status: authenGetUser, serverMsg: "Username: "}, ask(authenGetPass, "Password: ")
 	chpass := &authenStart{action: authenChPass, commonFields: commonFields{typ: authenASCII, service: authenServiceLogin, user: "alice"}}
-	for _, tn := range []turn{
+	for _, tn := range []fakeExchange{
 		{1, asciiStart(""), askUser, 0}, {1, says(strings.Repeat("u", maxFieldLen)), askPass, 0}, {1, says(testPassword), &authenReply{status: authenPass}, 0},
 		{2, asciiStart(""), askUser, 0}, {2, says(strings.Repeat("u", maxFieldLen+1)), fail("The user name is over 255 bytes"), 0},
 		{3, asciiStart(""), askUser, 0}, {3, says(strings.Repeat("u", 60_000)), fail("The user name is over 255 bytes"), 0},
@@ -1626,7 +1347,7 @@ func TestLongTexts(t *testing.T) {
 		{5, says(strings.Repeat("x", maxFieldLen)), ask(authenGetPass, "Retype new password: "), 0},
 		{5, says(strings.Repeat("x", maxFieldLen)), &authenReply{status: authenPass, serverMsg: "Password changed"}, 0},
 	} {
-		tn.take(t, c, numbers, flagSingleConnect)
+		tn.do(t, c, numbers, flagSingleConnect)
 	}
 }
 
@@ -1728,28 +1449,6 @@ func TestHolders(t *testing.T) {
 	}
 }
 
-// A deafPipe takes what is written until its reader reads no more.
-type blockedWriter struct {
-	lockedBuffer
-	deaf  chan struct{} // closed when it reads no more
-	stuck chan struct{} // gets a value when a write waits
-	end   chan struct{} // closed when the test is over
-}
-
-func (d *blockedWriter) Write(p []byte) (int, error) {
-	select {
-	case <-d.deaf:
-		select {
-		case d.stuck <- struct{}{}:
-		default:
-		}
-		<-d.end
-		return 0, io.ErrClosedPipe
-	default:
-		return d.lockedBuffer.Write(p)
-	}
-}
-
 // TestEndWithoutReader: a server whose output nobody reads ends within five seconds of being told to, also
 // where standard error is the same pipe, and whatever it acknowledged is written.
 func TestEndWithoutReader(t *testing.T) {
@@ -1771,13 +1470,13 @@ func TestEndWithoutReader(t *testing.T) {
 			addr := (&labRun{said: messages}).waitFor(t, listening)[1]
 			record := &acctRequest{flags: acctStart, commonFields: commonFields{user: "alice"}, args: []string{"task_id=1", "service=shell"}}
 			for range 3 {
-				turn{session: 1, say: record, want: &acctReply{status: acctSuccess}}.take(t, dialHand(t, addr), make(map[uint32]uint8), 0)
+				fakeExchange{session: 1, say: record, want: &acctReply{status: acctSuccess}}.do(t, dialFakeClient(t, addr), make(map[uint32]uint8), 0)
 			}
 			close(out.deaf)
-			var waiting []*handConn
+			var waiting []*fakeClient
 			for range 3 {
-				c := dialHand(t, addr)
-				turn{session: 1, say: record}.take(t, c, make(map[uint32]uint8), 0)
+				c := dialFakeClient(t, addr)
+				fakeExchange{session: 1, say: record}.do(t, c, make(map[uint32]uint8), 0)
 				waiting = append(waiting, c)
 			}
 			<-out.stuck

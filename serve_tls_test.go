@@ -41,7 +41,7 @@ func TestClearOnTLS(t *testing.T) {
 		{"GET / HTTP/1.1\r\n\r\n", "TLS: tls: first record does not look like a TLS handshake\n"},
 	} {
 		s := serveWith(t, "--tls")
-		c := dialHand(t, s.addr)
+		c := dialFakeClient(t, s.addr)
 		c.Write([]byte(tt.says))
 		io.ReadAll(c)
 		if got := s.lines(t); got != tt.want {

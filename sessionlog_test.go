@@ -2,38 +2,12 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
 	"time"
 )
-
-// A smallDisk takes so many bytes and no more, until there is room again.
-type smallDisk struct {
-	lockedBuffer
-	room int
-}
-
-func (d *smallDisk) Write(p []byte) (int, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	n := min(d.room, len(p))
-	d.room -= n
-	d.b.Write(p[:n])
-	if n < len(p) {
-		return n, errors.New("no space left on device")
-	}
-	return n, nil
-}
-
-// give makes room.
-func (d *smallDisk) give(data int) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.room = data
-}
 
 // TestFullDisk: what a full disk leaves of the lines comes whole once there is room, but for records that
 // were not confirmed; those that have begun are ended.

@@ -142,7 +142,7 @@ func (s *terminalRun) ends(t *testing.T, code exitCode, out, shown string) {
 
 func TestPromptForSecrets(t *testing.T) {
 	t.Parallel()
-	server := newScript(t, testKey, &authenReply{status: authenPass})
+	server := newScriptServer(t, testKey, &authenReply{status: authenPass})
 	s := runAt(t, "authenticate alice "+server.addr+" -t pap")
 	s.asked(t, "tacacs+ secret: ", false, testKey+"\n")
 	s.asked(t, "password for alice: ", false, testPassword+"\n")
@@ -156,7 +156,7 @@ func TestPromptForSecrets(t *testing.T) {
 // Both secrets can be pasted at once, and what is given by option is not asked for.
 func TestPromptAndPaste(t *testing.T) {
 	t.Parallel()
-	server := newScript(t, testKey, &authenReply{status: authenPass})
+	server := newScriptServer(t, testKey, &authenReply{status: authenPass})
 	s := runAt(t, "authenticate alice "+server.addr+" -t pap")
 	s.asked(t, "tacacs+ secret: ", false, testKey+"\n"+testPassword+"\n")
 	s.ends(t, classGranted.exit(), "PASS\n", "")
@@ -168,7 +168,7 @@ func TestPromptAndPaste(t *testing.T) {
 	s.ends(t, classUsage.exit(), "", "")
 	checkUntouched(t, unasked)
 
-	server = newScript(t, "0123456789abcdef", &authenReply{status: authenGetPass}, &authenReply{status: authenPass})
+	server = newScriptServer(t, "0123456789abcdef", &authenReply{status: authenGetPass}, &authenReply{status: authenPass})
 	s = runAt(t, "authenticate alice "+server.addr+" -k 0123456789abcdef")
 	s.asked(t, "password for alice: ", false, "\n") // likewise, when the server asks
 	readUntil(t, s.stderr, "tacacs_plus: the password typed is empty\n")
@@ -179,7 +179,7 @@ func TestPromptAndPaste(t *testing.T) {
 // password.
 func TestServerPrompts(t *testing.T) {
 	t.Parallel()
-	server := newScript(t, "0123456789abcdef",
+	server := newScriptServer(t, "0123456789abcdef",
 		&authenReply{status: authenGetPass},
 		&authenReply{status: authenGetData, serverMsg: "Favourite\ncolour\x1b[31m? "},
 		&authenReply{status: authenGetData, flags: authenNoEcho, serverMsg: "Token: "},
@@ -231,7 +231,7 @@ func TestPromptEnds(t *testing.T) {
 func TestPromptForNewPassword(t *testing.T) {
 	t.Parallel()
 	line := "chpass alice SERVER -k 0123456789abcdef"
-	server := newScript(t, "0123456789abcdef", &authenReply{status: authenGetData}, &authenReply{status: authenGetPass},
+	server := newScriptServer(t, "0123456789abcdef", &authenReply{status: authenGetData}, &authenReply{status: authenGetPass},
 		&authenReply{status: authenGetPass}, &authenReply{status: authenPass})
 	s := runAt(t, strings.ReplaceAll(line, "SERVER", server.addr))
 	s.asked(t, "new password for alice: ", false, "new\n")
@@ -384,7 +384,7 @@ func TestPasswordWhenAsked(t *testing.T) {
 	} {
 		t.Run(tt.line+" "+tt.said, func(t *testing.T) {
 			t.Parallel()
-			server := newScript(t, testKey, append(tt.replies, &authenReply{status: authenPass})...)
+			server := newScriptServer(t, testKey, append(tt.replies, &authenReply{status: authenPass})...)
 			dir := writeFiles(t, map[string]string{"new": "new", "key": testKey})
 			s := runAt(t, strings.NewReplacer("AT", server.addr, "DIR", dir).Replace(tt.line)+" --key-file "+dir+"/key")
 			shown := ""
@@ -415,8 +415,8 @@ func TestTypedPasswordForOthers(t *testing.T) {
 	dir := writeFiles(t, map[string]string{"key": testKey})
 	options := " -q --key-file " + dir + "/key"
 	for words, asked := range map[string][2]string{"Password: ": {ours, ""}, "s/key 97": {"AT: s/key 97 ", ours}} {
-		first := newScript(t, testKey, &authenReply{status: authenGetPass, serverMsg: words}, &authenReply{status: authenError})
-		second := newScript(t, testKey, &authenReply{status: authenGetPass}, &authenReply{status: authenPass})
+		first := newScriptServer(t, testKey, &authenReply{status: authenGetPass, serverMsg: words}, &authenReply{status: authenError})
+		second := newScriptServer(t, testKey, &authenReply{status: authenGetPass}, &authenReply{status: authenPass})
 		s := runAt(t, "authenticate alice "+first.addr+","+second.addr+options)
 		want := "1"
 		if s.asked(t, strings.ReplaceAll(asked[0], "AT", first.addr), false, "1\n"); asked[1] != "" {
@@ -434,11 +434,11 @@ func TestTypedPasswordForOthers(t *testing.T) {
 	restart := &authenReply{status: authenRestart, serverMsg: "not here", data: "\x02"}
 	for typed, want := range map[string]exitCode{"1\n": classGranted.exit(), "\x04": classDenied.exit()} {
 		sent := make(chan string, 9) // the data of every START by PAP
-		server := handWritten(t, func(c *wire) {
-			for q := c.next(); q != nil; q = c.next() {
+		server := startFakeServer(t, func(c *fakeServerConn) {
+			for q := c.readRequest(); q != nil; q = c.readRequest() {
 				if q.start.typ == authenPAP {
 					sent <- q.start.data
-					c.Write(c.grant(q))
+					c.Write(c.grantReply(q))
 				} else {
 					c.Write(c.reply(q, restart))
 				}
@@ -459,7 +459,7 @@ func TestPasswordPromptEnds(t *testing.T) {
 		"\x04": {classUsage.exit(), "", "no password typed"},
 		"":     {classInterrupted.exit(), "", "interrupted"},
 	} {
-		server := newScript(t, testKey, &authenReply{status: authenGetPass}, &authenReply{status: authenFail})
+		server := newScriptServer(t, testKey, &authenReply{status: authenGetPass}, &authenReply{status: authenFail})
 		dir := writeFiles(t, map[string]string{"key": testKey})
 		s := runAt(t, "authenticate alice "+server.addr+" --answer x --key-file "+dir+"/key")
 		if s.asked(t, "password for alice: ", false, typed); typed == "" {
@@ -478,7 +478,7 @@ func TestPasswordPromptEnds(t *testing.T) {
 // TestPersonGivesUp: a person who has nothing more to say to a server that asks again was refused.
 func TestPersonGivesUp(t *testing.T) {
 	t.Parallel()
-	server := newScript(t, testKey, &authenReply{status: authenGetPass}, &authenReply{status: authenGetPass, serverMsg: "Wrong"})
+	server := newScriptServer(t, testKey, &authenReply{status: authenGetPass}, &authenReply{status: authenGetPass, serverMsg: "Wrong"})
 	dir := writeFiles(t, map[string]string{"key": testKey})
 	s := runAt(t, "authenticate alice "+server.addr+" --key-file "+dir+"/key")
 	s.asked(t, "password for alice: ", false, "1\n")
@@ -490,7 +490,7 @@ func TestPersonGivesUp(t *testing.T) {
 func TestPersonNamesTheUser(t *testing.T) {
 	t.Parallel()
 	askUser := &authenReply{status: authenGetUser}
-	server := newScript(t, testKey, askUser, askUser, &authenReply{status: authenPass})
+	server := newScriptServer(t, testKey, askUser, askUser, &authenReply{status: authenPass})
 	dir := writeFiles(t, map[string]string{"key": testKey})
 	s := runAt(t, "authenticate -H "+server.addr+" --username= --answer bob --answer 123456 --key-file "+dir+"/key")
 	s.asked(t, "username: ", true, "carol\n")
@@ -574,7 +574,7 @@ func TestCtrlZ(t *testing.T) {
 // TestCtrlZAtQuestion: a prompt with echo is shown again, too.
 func TestCtrlZAtQuestion(t *testing.T) {
 	t.Parallel()
-	server := newScript(t, "0123456789abcdef", &authenReply{status: authenGetData, serverMsg: "Colour?"}, &authenReply{status: authenPass})
+	server := newScriptServer(t, "0123456789abcdef", &authenReply{status: authenGetData, serverMsg: "Colour?"}, &authenReply{status: authenPass})
 	p := openPTY(t)
 	cmd := p.atShell(t, "", "authenticate", "alice", server.addr, "-k", "0123456789abcdef", "--password", "x")
 	prompt := server.addr + ": Colour? "
@@ -731,7 +731,7 @@ func TestSecretsFromTerminal(t *testing.T) {
 		})
 	}
 	// What is typed is one line.
-	server := newScript(t, "0123456789abcdef", &authenReply{status: authenPass})
+	server := newScriptServer(t, "0123456789abcdef", &authenReply{status: authenPass})
 	s := runAt(t, "authenticate alice "+server.addr+" -t pap --password-stdin"+options)
 	s.asked(t, "password for alice: ", false, "s3cret\n")
 	s.ends(t, classGranted.exit(), "PASS\n", "")
@@ -745,7 +745,7 @@ func TestSecretsFromTerminal(t *testing.T) {
 // typed with echo is.
 func TestServerRepeatsTyped(t *testing.T) {
 	t.Parallel()
-	server := newScript(t, testKey, &authenReply{status: authenGetPass, serverMsg: "s/key 97"},
+	server := newScriptServer(t, testKey, &authenReply{status: authenGetPass, serverMsg: "s/key 97"},
 		&authenReply{status: authenGetData, serverMsg: "not first-1. Colour?"}, &authenReply{status: authenGetData, flags: authenNoEcho, serverMsg: "Token?"},
 		&authenReply{status: authenPass, serverMsg: "first-1 second-2 third-3"})
 	dir := writeFiles(t, map[string]string{"key": testKey})

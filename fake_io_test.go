@@ -1,0 +1,287 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A lastRoom takes so many writes, and no more.
+type lastRoom struct{ room int }
+
+func (d *lastRoom) Write(p []byte) (int, error) {
+	if d.room--; d.room < 0 {
+		return 0, errors.New("no space left")
+	}
+	return len(p), nil
+}
+
+// A tap is standard input or output that ends in an error.
+type pacedStream struct {
+	text io.Reader
+	err  error
+}
+
+func (p *pacedStream) Read(b []byte) (int, error) {
+	n, err := p.text.Read(b)
+	if err == io.EOF {
+		err = p.err
+	}
+	return n, err
+}
+
+func (p *pacedStream) Write([]byte) (int, error) { return 0, p.err }
+
+// A generator is an input of n lines that does not exist as a whole.
+type generator struct {
+	line string
+	n    int
+	rest []byte
+}
+
+func (g *generator) Read(b []byte) (n int, err error) {
+	for n < len(b) {
+		if len(g.rest) == 0 {
+			if g.n--; g.n < 0 {
+				return n, io.EOF
+			}
+			g.rest = []byte(g.line)
+		}
+		m := copy(b[n:], g.rest)
+		n, g.rest = n+m, g.rest[m:]
+	}
+	return n, nil
+}
+
+// A meter counts lines of output, or requests, and knows how much memory is in use at some of
+// them: a few soon after the beginning, and as many before the end.
+type inFlightMeter struct {
+	mu    sync.Mutex
+	n     int
+	at    []int
+	inUse []uint64
+}
+
+func newInFlightMeter(n int) *inFlightMeter {
+	m := new(inFlightMeter)
+	for _, from := range []int{10_000, n - 10_000} {
+		for i := range 4 {
+			m.at = append(m.at, from+i*2000)
+		}
+	}
+	return m
+}
+
+func (m *inFlightMeter) count(n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.n += n
+	if len(m.at) > 0 && m.n >= m.at[0] {
+		m.at = m.at[1:]
+		var s runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&s)
+		m.inUse = append(m.inUse, s.HeapAlloc)
+	}
+}
+
+func (m *inFlightMeter) Write(b []byte) (int, error) {
+	m.count(bytes.Count(b, []byte("\n")))
+	return len(b), nil
+}
+
+// check allows a few MiB for what is under way, of which there is more at one time than at another:
+// the least of each end counts.
+func (m *inFlightMeter) check(t *testing.T, n int) {
+	t.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.n != n || len(m.inUse) != 8 || int64(slices.Min(m.inUse[4:]))-int64(slices.Min(m.inUse[:4])) > 3<<20 {
+		t.Errorf("%d of %d; bytes in use at the beginning and at the end: %d", m.n, n, m.inUse)
+	}
+}
+
+// counted counts what is read of a text.
+type counted struct {
+	text io.Reader
+	n    atomic.Int64
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.text.Read(p)
+	c.n.Add(int64(n))
+	return n, err
+}
+
+type brokenReader struct{}
+
+func (brokenReader) Read([]byte) (int, error) { return 0, fmt.Errorf("broken") }
+
+// A deadConn is a connection that the other side reset, as the next write finds out.
+type deadConn struct{ net.Conn }
+
+func (deadConn) Write([]byte) (int, error) { return 0, &net.OpError{Op: "write", Err: syscall.EPIPE} }
+
+// A writerFunc is told of every write.
+type writerFunc func(p []byte)
+
+func (f writerFunc) Write(p []byte) (int, error) { f(p); return len(p), nil }
+
+type readerFunc func(p []byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// A fakeConn takes what is written and has nothing to read.
+type fakeConn struct {
+	net.Conn
+	write    func(p []byte) (int, error)
+	deadline time.Time // for writing
+}
+
+func (c *fakeConn) Write(p []byte) (int, error) { return c.write(p) }
+
+func (c *fakeConn) SetWriteDeadline(d time.Time) error { c.deadline = d; return nil }
+
+func (c *fakeConn) LocalAddr() net.Addr { return &net.TCPAddr{IP: net.IPv6loopback, Port: 1} }
+
+// A smallDisk takes so many bytes and no more, until there is room again.
+type smallDisk struct {
+	lockedBuffer
+	room int
+}
+
+func (d *smallDisk) Write(p []byte) (int, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n := min(d.room, len(p))
+	d.room -= n
+	d.b.Write(p[:n])
+	if n < len(p) {
+		return n, errors.New("no space left on device")
+	}
+	return n, nil
+}
+
+// give makes room.
+func (d *smallDisk) give(data int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.room = data
+}
+
+// A fullDisk is a standard output that takes nothing more.
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
+
+// A stream is a connection whose client has said all there is to say.
+type stream struct {
+	io.Reader
+	out       bytes.Buffer
+	largest   int // write
+	deadlines int // that were set
+}
+
+func (s *stream) Write(p []byte) (int, error) {
+	s.largest = max(s.largest, len(p))
+	return s.out.Write(p)
+}
+
+func (s *stream) Close() error { return nil }
+
+func (s *stream) LocalAddr() net.Addr { return &net.TCPAddr{IP: net.IPv6loopback, Port: 49} }
+
+func (s *stream) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv6loopback, Port: 4949} }
+
+func (s *stream) SetDeadline(time.Time) error { s.deadlines++; return nil }
+
+func (s *stream) SetReadDeadline(time.Time) error { return nil }
+
+func (s *stream) SetWriteDeadline(time.Time) error { return nil }
+
+// A fakeListener gives out connections and errors, and is closed then.
+type fakeListener struct {
+	net.Listener
+	has []any
+}
+
+func (l *fakeListener) Accept() (net.Conn, error) {
+	if len(l.has) == 0 {
+		return nil, net.ErrClosed
+	}
+	next := l.has[0]
+	l.has = l.has[1:]
+	if err, ok := next.(error); ok {
+		return nil, err
+	}
+	return next.(net.Conn), nil
+}
+
+// A hastyConn ends the server while it waits for the next packet.
+type lateDeadlineConn struct {
+	stream
+	end func()
+}
+
+func (c *lateDeadlineConn) SetDeadline(time.Time) error { c.end(); return nil }
+
+// A deafPipe takes what is written until its reader reads no more.
+type blockedWriter struct {
+	lockedBuffer
+	deaf  chan struct{} // closed when it reads no more
+	stuck chan struct{} // gets a value when a write waits
+	end   chan struct{} // closed when the test is over
+}
+
+func (d *blockedWriter) Write(p []byte) (int, error) {
+	select {
+	case <-d.deaf:
+		select {
+		case d.stuck <- struct{}{}:
+		default:
+		}
+		<-d.end
+		return 0, io.ErrClosedPipe
+	default:
+		return d.lockedBuffer.Write(p)
+	}
+}
+
+// A connection of another address than the test's own.
+type remoteConn struct {
+	stream
+	addr net.Addr
+}
+
+func (c *remoteConn) RemoteAddr() net.Addr { return c.addr }
+
+type writeTo func(p []byte) (int, error)
+
+func (f writeTo) Write(p []byte) (int, error) { return f(p) }
+
+// endless is a stream of comments.
+type endless struct{ at int }
+
+func (e *endless) Read(b []byte) (int, error) {
+	const line = "#234567890123456789012345678901234567890123456789012345678901234567890123456789\n"
+	n := copy(b, line[e.at:])
+	e.at = (e.at + n) % len(line)
+	return n, nil
+}
+
+// A brokenConn counts the writes, which fail.
+type brokenConn struct {
+	net.Conn
+	writes *int
+}
+
+func (c brokenConn) Write([]byte) (int, error) { *c.writes++; return 1, io.ErrShortWrite }

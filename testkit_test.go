@@ -1,0 +1,382 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+const (
+	testKey      = "a key of the tests, long enough"
+	testPassword = "Pa55 w0rd"
+)
+
+// patience ends a test that hangs; no test waits for it. A processor that is emulated takes its time.
+const patience = 2 * time.Minute
+
+// secretsInEnv is the environment of a person who gives both secrets there.
+var secretsInEnv = map[string]string{"TACACS_PLUS_KEY": testKey, "TACACS_PLUS_PWD": testPassword}
+
+// An outcome is all that a run leaves behind.
+type runResult struct {
+	code     exitCode
+	out, err string
+}
+
+// runWith runs a command line as a person does who has no terminal.
+func runWith(t *testing.T, env map[string]string, stdin string, args ...string) runResult {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	var out, err bytes.Buffer
+	code := run(ctx, args, stdio{in: strings.NewReader(stdin), out: &out, err: &err,
+		env: func(name string) string { return env[name] }})
+	return runResult{code, out.String(), err.String()}
+}
+
+// split makes words of a command line and replaces pairs in them; two quotes are an empty word.
+func split(line string, pairs ...string) []string {
+	words := strings.Fields(line)
+	for i, w := range words {
+		words[i] = strings.NewReplacer(append(pairs, "''", "")...).Replace(w)
+	}
+	return words
+}
+
+// check compares with regular expressions for the whole of both outputs.
+func (o runResult) check(t *testing.T, code exitCode, out, err string) {
+	t.Helper()
+	if o.code != code || !regexp.MustCompile(`^(?:`+out+`)$`).MatchString(o.out) || !regexp.MustCompile(`^(?:`+err+`)$`).MatchString(o.err) {
+		t.Errorf("got %d\n%s%s\nwant %d\n%s\n%s", int(o.code), o.out, o.err, int(code), out, err)
+	}
+}
+
+// A lockedBuffer is written by the server while the test reads it.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// writeFiles makes a folder with files that hold secrets.
+func writeFiles(t testing.TB, files map[string]string) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func long(n int) string { return strings.Repeat("x", n) }
+
+// secretIn finds the key or the password in an output, as text or as a hex dump.
+func secretIn(o runResult) string {
+	for _, secret := range []string{testKey, testPassword} {
+		for _, shown := range []string{secret, secret[:6], fmt.Sprintf("% x", secret[:4]), hex.EncodeToString([]byte(secret))} {
+			if strings.Contains(o.out+o.err, shown) {
+				return shown
+			}
+		}
+	}
+	return ""
+}
+
+// waitUntil asks again and again, for as long as the test's patience lasts.
+func waitUntil(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain until %s", what)
+		}
+	}
+}
+
+func heapInUse() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// unhex reads hex that is written in pieces.
+func unhex(t testing.TB, s string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(strings.Join(strings.Fields(s), ""))
+	if err != nil {
+		t.Fatalf("hex of the test: %v", err)
+	}
+	return b
+}
+
+// fresh makes an empty message of the same type.
+func fresh(m message) message {
+	return reflect.New(reflect.TypeOf(m).Elem()).Interface().(message)
+}
+
+// encoded is m alone; appendPacket, which goes round it, has a test of its own.
+func encoded(m message) ([]byte, error) {
+	c := codec{}
+	c.message(m)
+	return c.buf, c.err
+}
+
+// resolveWith makes the resolver ask over connections of the test's own.
+func resolveWith(t *testing.T, dial func(ctx context.Context, network, addr string) (net.Conn, error)) {
+	t.Helper()
+	before := net.DefaultResolver
+	t.Cleanup(func() { net.DefaultResolver = before })
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: dial}
+}
+
+// dnsOf is a name server that knows these addresses, whatever the name.
+func dnsOf(addrs ...string) func(context.Context, string, string) (net.Conn, error) {
+	return func(context.Context, string, string) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		go func() { // as over TCP: each message behind its length
+			defer ours.Close()
+			var length [2]byte
+			for {
+				if _, err := io.ReadFull(ours, length[:]); err != nil {
+					return
+				}
+				query := make([]byte, binary.BigEndian.Uint16(length[:]))
+				if _, err := io.ReadFull(ours, query); err != nil {
+					return
+				}
+				end := 12
+				for query[end] != 0 {
+					end += int(query[end]) + 1
+				}
+				question := query[12 : end+5]
+				var records []byte
+				n := 0
+				for _, addr := range addrs {
+					a := netip.MustParseAddr(addr)
+					if typ := question[len(question)-3]; typ == 1 && a.Is4() || typ == 28 && a.Is6() {
+						records = append(records, "\xc0\x0c\x00"+string(typ)+"\x00\x01\x00\x00\x00\x00\x00"+string(rune(a.BitLen()/8))...)
+						records = append(records, a.AsSlice()...)
+						n++
+					}
+				}
+				message := append(append([]byte{}, query[:2]...), "\x81\x80\x00\x01\x00"+string(rune(n))+"\x00\x00\x00\x00"...)
+				message = append(append(message, question...), records...)
+				ours.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(message))), message...))
+			}
+		}()
+		return theirs, nil
+	}
+}
+
+// runUntil runs a command line that is interrupted when the server says so.
+func runUntil(t *testing.T, interrupted <-chan struct{}, line string, pairs ...string) runResult {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	go func() {
+		select {
+		case <-interrupted:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	var out, err lockedBuffer
+	code := run(ctx, split(line, pairs...), stdio{in: strings.NewReader(""), out: &out, err: &err,
+		env: func(name string) string { return secretsInEnv[name] }})
+	return runResult{code, out.String(), err.String()}
+}
+
+// A testServer is serve, or relay, run as a person runs it, on a loopback port of its own.
+type testServer struct {
+	addr   string        // of the first listener
+	log    *lockedBuffer // its standard output: a line for every session
+	said   *lockedBuffer // its standard error
+	cancel func()
+	stop   func() exitCode
+}
+
+var listening = regexp.MustCompile(`listening (?:for TLS )?on (\S+)\n`)
+
+// serveWith starts serve with the key and the user alice, and these options.
+func serveWith(t testing.TB, options ...string) *testServer {
+	t.Helper()
+	return serving(t, new(lockedBuffer), append([]string{"serve", "--listen", "127.0.0.1:0", "--user", "alice:" + testPassword}, options...)...)
+}
+
+// serving runs a command that listens. Its lines go to out, and to log where that is what out is.
+func serving(t testing.TB, out io.Writer, args ...string) *testServer {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &testServer{said: new(lockedBuffer), cancel: cancel}
+	s.log, _ = out.(*lockedBuffer)
+	done, ended := make(chan exitCode, 1), make(chan struct{})
+	go func() {
+		done <- run(ctx, args, stdio{in: strings.NewReader(""), out: out, err: s.said, env: func(name string) string {
+			if name == "TACACS_PLUS_KEY" && !slices.Contains(args, "--unencrypted") {
+				return testKey
+			}
+			return ""
+		}})
+		close(ended)
+	}()
+	s.stop = sync.OnceValue(func() exitCode { cancel(); return <-done })
+	t.Cleanup(func() { s.stop() })
+	waitUntil(t, args[0]+" listens", func() bool {
+		if m := listening.FindStringSubmatch(s.said.String()); m != nil {
+			s.addr = m[1]
+			return true
+		}
+		select {
+		case <-ended:
+			t.Fatalf("%s did not start: %s", args[0], s.said)
+		default:
+		}
+		return false
+	})
+	return s
+}
+
+// ask runs a command against the server: at stands for its address.
+func (s *testServer) ask(t *testing.T, line string) runResult {
+	t.Helper()
+	return runWith(t, secretsInEnv, "", split(line, "AT", s.addr)...)
+}
+
+// lines ends the server and returns its session lines, without time and peer.
+func (s *testServer) lines(t *testing.T) string {
+	t.Helper()
+	if code := s.stop(); code != classGranted.exit() {
+		t.Errorf("serve ended with %d, want 0", int(code))
+	}
+	return stamps.ReplaceAllString(s.log.String(), "")
+}
+
+// stamps are what differs from run to run in the lines of sessions.
+var stamps = regexp.MustCompile(`(?m)^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (?:127\.0\.0\.1|\[::1\]):\d+ |"time":"[^"]+","peer":"127\.0\.0\.1:\d+",`)
+
+// A labRun is a server whose parts the test holds in its hands.
+type labRun struct {
+	addr string
+	said *lockedBuffer // messages and packets
+	stop func() error
+}
+
+// newLab is a server for tests that prints nothing.
+func newLab() *labServer {
+	srv := &labServer{listener: newListener(), keys: clientKeys{{}: {{value: testKey}}}, users: map[string]string{"alice": testPassword}}
+	srv.log = &sessionLog{out: io.Discard, warnf: func(string, ...any) {}}
+	return srv
+}
+
+func startLab(t testing.TB, srv *labServer) *labRun {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &labRun{said: new(lockedBuffer)}
+	if srv.dump != nil {
+		srv.dump.out = r.said
+	}
+	done := make(chan error, 1)
+	go func() {
+		done <- srv.run(ctx, &invocation{std: stdio{err: r.said}}, []string{"127.0.0.1:0"})
+	}()
+	r.stop = sync.OnceValue(func() error { cancel(); return <-done })
+	t.Cleanup(func() { r.stop() })
+	r.addr = r.waitFor(t, listening)[1]
+	return r
+}
+
+// serveAloud starts serve as a person does, for what it says on standard error.
+func serveAloud(t *testing.T, env map[string]string, options ...string) *labRun {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	r, done := &labRun{said: new(lockedBuffer)}, make(chan exitCode, 1)
+	env = maps.Clone(env) // the test goes on with its own
+	go func() {
+		done <- run(ctx, append(split("serve --listen 127.0.0.1:0"), options...),
+			stdio{in: strings.NewReader(""), out: io.Discard, err: r.said, env: func(name string) string { return env[name] }})
+	}()
+	r.stop = sync.OnceValue(func() error {
+		cancel()
+		if code := <-done; code != classGranted.exit() {
+			return fmt.Errorf("serve ended with %d", int(code))
+		}
+		return nil
+	})
+	t.Cleanup(func() { r.stop() })
+	r.addr = r.waitFor(t, listening)[1]
+	return r
+}
+
+// waitFor waits until the server says something.
+func (r *labRun) waitFor(t testing.TB, what *regexp.Regexp) (match []string) {
+	t.Helper()
+	waitUntil(t, "the server says "+what.String(), func() bool {
+		match = what.FindStringSubmatch(r.said.String())
+		return match != nil
+	})
+	return match
+}
+
+// profileDir is the folder of the profiles of a person whose environment is returned too. The files
+// are name and text in turn.
+func profileDir(t *testing.T, files ...string) (dir string, env map[string]string) {
+	t.Helper()
+	config := t.TempDir()
+	dir = filepath.Join(config, "tacacs_plus")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(files); i += 2 {
+		if err := os.WriteFile(filepath.Join(dir, files[i]), []byte(files[i+1]), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir, map[string]string{"XDG_CONFIG_HOME": config, "AppData": config}
+}
+
+// clientFor is a client of the servers of a list, which offers single-connection mode.
+func clientFor(t *testing.T, list string) *client {
+	t.Helper()
+	servers, err := parseServers(list, 49)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &client{servers: servers, keys: []key{{"test", testKey}}, timeout: patience, singleConnect: true, warnf: t.Logf}
+}
+
+// clientOf is a client of one server.
+func clientOf(t *testing.T, l net.Listener) *client {
+	t.Helper()
+	c := clientFor(t, l.Addr().String())
+	c.singleConnect = false
+	return c
+}

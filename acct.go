@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"slices"
@@ -86,6 +85,17 @@ var acctStatusNames = names{acctSuccess: "SUCCESS", acctError: "ERROR", acctFoll
 
 func (s acctStatus) String() string { return acctStatusNames.name(uint8(s)) }
 
+// class returns what the status amounts to. FOLLOW denies.
+func (s acctStatus) class() class {
+	switch s {
+	case acctSuccess:
+		return classGranted
+	case acctError:
+		return classServer
+	}
+	return classDenied
+}
+
 // acctArgs are the accounting arguments of section 8.3, which stand before all others.
 var acctArgs = []string{"task_id", "start_time", "stop_time", "elapsed_time", "timezone", "event", "reason",
 	"bytes", "bytes_in", "bytes_out", "paks", "paks_in", "paks_out", "err_msg"}
@@ -131,26 +141,6 @@ func acctRank(arg string) int {
 	return slices.Index(acctArgs, name)
 }
 
-// argValue is the value of the first argument with the name, or nothing.
-func argValue(args []string, name string) string {
-	for _, arg := range args {
-		if n, v, _, ok := splitArg(arg); ok && n == name {
-			return v
-		}
-	}
-	return ""
-}
-
-// argValues are the values of all arguments with the name.
-func argValues(args []string, name string) (values []string) {
-	for _, arg := range args {
-		if n, v, _, ok := splitArg(arg); ok && n == name {
-			values = append(values, v)
-		}
-	}
-	return values
-}
-
 // newTaskID is opaque and unique for as long as a task may run.
 func newTaskID() string {
 	var b [8]byte
@@ -182,48 +172,47 @@ func stopArgs(args []string, took time.Duration, status string) []string {
 	return fillArg(args, "err_msg", status)
 }
 
-// fillArg adds an argument unless it is given.
-func fillArg(args []string, name, value string) []string {
-	if hasArg(args, name) {
-		return args
-	}
-	return append(args, name+"="+value)
-}
-
-// A record is the request of the command account.
+// A record is the dialogue of one accounting REQUEST and its REPLY. RFC 8907 section 7.
 type record struct {
 	request  acctRequest
 	response acctReply
 }
 
-func newRecord(who requestOptions, method authenMethod, flags acctFlags, args []string, taskID string) *record {
-	return &record{request: acctRequest{flags, method, who.commonFields(), completeRecord(flags, args, taskID, time.Now())}}
+// newRecord completes the arguments of a record.
+func newRecord(fields commonFields, method authenMethod, flags acctFlags, args []string, taskID string) *record {
+	return &record{request: acctRequest{flags, method, fields, completeRecord(flags, args, taskID, time.Now())}}
 }
 
-// kind makes a record a request, as do the methods below.
-func (r *record) packetType() (packetType, version) { return typeAcct, minorDefault }
-func (r *record) reset()                            {}
-func (r *record) dialogue() bool                    { return false }
-func (r *record) reply() message                    { return &r.response }
-func (r *record) followUps() []message              { return nil }
-func (r *record) secrets() []string                 { return nil }
+func (r *record) packetType() (packetType, version)   { return typeAcct, minorDefault }
+func (r *record) reset()                              {}
+func (r *record) interactive() bool                   { return false }
+func (r *record) reply() message                      { return &r.response }
+func (r *record) secrets() []string                   { return nil }
+func (r *record) answer(_ string, err error) reaction { return reaction{err: err} } // it never asks
 
-// repeatable is false: the server may have written the record and died before it said so.
+// repeatable is false: the server may have written the record and died before it replied.
 func (r *record) repeatable() bool { return false }
+
+func (r *record) check(remAddr string) error {
+	m, _ := r.firstMessage(remAddr) // never fails
+	return fits(m)
+}
 
 func (r *record) firstMessage(remAddr string) (message, error) {
 	r.request.remAddr = remAddr
 	return &r.request, nil
 }
 
-// next takes the REPLY. No answer, ERROR and FOLLOW all mean that the record is not confirmed,
-// and none of them is ever a success.
-func (r *record) next(_ context.Context, s *session, res *result) (message, error) {
-	if !acctStatusNames.has(uint8(r.response.status)) {
-		return nil, unknownStatus(s.serverConn, r.response.status)
+// on returns whether the record is confirmed: ERROR and FOLLOW do not confirm it.
+func (r *record) on(server string) reaction {
+	reply := &r.response
+	if !acctStatusNames.has(uint8(reply.status)) {
+		return unknownStatus(server, reply.status)
 	}
-	res.setReply(r.response.status, r.response.serverMsg, r.response.data)
-	res.TaskID = argValue(r.request.args, "task_id")
-	res.Arguments = &arguments{Request: r.request.args}
-	return nil, nil
+	v := verdict{status: reply.status, serverMsg: reply.serverMsg, data: reply.data, request: r.request.args,
+		taskID: argValue(r.request.args, "task_id")}
+	if reply.status == acctFollow {
+		v.hint = followHint(reply.data)
+	}
+	return reaction{verdict: v}
 }

@@ -315,8 +315,8 @@ func TestConnectionAfterAFarewell(t *testing.T) {
 	a := requester{client: clientFor(t, s.addr), keepConn: true}
 	defer a.close()
 	for range 3 {
-		j := &job{request: newLogin(requestOptions{user: "u", authenType: authenASCII}, "x")}
-		if a.ask(t.Context(), j); j.err != nil || j.res.Status != "FAIL" || j.res.Prompt != "GETPASS" || j.res.SingleConnect == nil || !*j.res.SingleConnect || a.conn != nil {
+		j := &job{request: newLogin(commonFields{user: "u", typ: authenASCII}, "x")}
+		if a.do(t.Context(), j); j.err != nil || j.res.Status != "FAIL" || j.res.Prompt != "GETPASS" || j.res.SingleConnect == nil || !*j.res.SingleConnect || a.conn != nil {
 			t.Fatalf("%v, %+v, kept: %t", j.err, j.res, a.conn != nil)
 		}
 	}
@@ -326,8 +326,8 @@ func TestConnectionAfterAFarewell(t *testing.T) {
 	// That is nothing to the next server.
 	b := requester{client: clientFor(t, s.addr+","+startFakeServer(t, (*fakeServerConn).grantAll).addr), keepConn: true}
 	defer b.close()
-	j := &job{request: newLogin(requestOptions{user: "u", authenType: authenPAP}, "x")}
-	if b.ask(t.Context(), j); j.err != nil || j.failedAttempts != 1 || b.conn == nil {
+	j := &job{request: newLogin(commonFields{user: "u", typ: authenPAP}, "x")}
+	if b.do(t.Context(), j); j.err != nil || j.failedAttempts != 1 || b.conn == nil {
 		t.Errorf("%v, %+v, kept: %t", j.err, j.res, b.conn != nil)
 	}
 }

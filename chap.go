@@ -5,51 +5,10 @@ import (
 	"crypto/md5"
 	"crypto/sha1"
 	"encoding/binary"
-	"fmt"
 	"math/bits"
 	"strings"
 	"unicode/utf16"
-	"unicode/utf8"
 )
-
-// challengeSize is how long the challenge of an authentication type is, in bytes: what is
-// made at random, and for MS-CHAP the only length there is (RFC 8907 section 5.4.2.3 to 5).
-func challengeSize(t authenType) int {
-	switch t {
-	case authenMSCHAP:
-		return 8
-	case authenCHAP, authenMSCHAPv2:
-		return 16
-	}
-	return 0
-}
-
-// maxCHAPChallenge keeps id, challenge and response within the 255 bytes of START's data.
-const maxCHAPChallenge = 255 - 1 - md5.Size
-
-// chapData is the data field of a START for one of the challenge types: id, challenge and
-// response. peer is the peer challenge of MS-CHAP v2, 16 bytes, and unused elsewhere.
-func chapData(t authenType, user, password string, id byte, challenge, peer []byte) (string, error) {
-	var response []byte
-	switch t {
-	case authenCHAP:
-		response = chapResponse(id, password, challenge)
-	case authenMSCHAP:
-		// No LAN Manager response, which gives the password away: zeros (RFC 2433 section 6).
-		response = append(response, make([]byte, 24)...)
-		response = append(response, desResponse(ntHash(password), challenge)...)
-		response = append(response, 1) // use the NT response
-	case authenMSCHAPv2:
-		response = append(response, peer...)
-		response = append(response, make([]byte, 8)...) // reserved, zero
-		response = append(response, desResponse(ntHash(password), challengeHash(peer, challenge, user))...)
-		response = append(response, 0) // reserved (RFC 2759 section 4)
-	}
-	if t != authenCHAP && !utf8.ValidString(password) {
-		return "", fmt.Errorf("the password is not UTF-8, which %s needs", t)
-	}
-	return string([]byte{id}) + string(challenge) + string(response), nil
-}
 
 // chapResponse is MD5 over id, secret and challenge. RFC 1994 section 4.1.
 func chapResponse(id byte, secret string, challenge []byte) []byte {

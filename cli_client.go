@@ -6,30 +6,32 @@ import (
 	"time"
 )
 
-// ask puts a request to the servers and collects what comes of it.
-func (inv *invocation) ask(ctx context.Context, keys []key, q request) (*result, error) {
+// ask sends a request to the servers and returns its result.
+func (inv *invocation) ask(ctx context.Context, keys []key, q dialogue) (*result, error) {
 	c, err := inv.client(ctx, keys)
 	if err != nil {
 		return &result{Command: inv.command.name, User: inv.request.user}, err
 	}
-	return inv.put(ctx, c, &job{request: q})
+	return inv.do(ctx, c, &job{request: q})
 }
 
-// put is ask where there is a client, and a server to begin with.
-func (inv *invocation) put(ctx context.Context, c *client, j *job) (*result, error) {
+// do is ask for a client and a job that exist already.
+func (inv *invocation) do(ctx context.Context, c *client, j *job) (*result, error) {
 	j.res = result{Command: inv.command.name, User: inv.request.user}
-	c.warnf = inv.warnf
-	(&requester{client: c}).ask(ctx, j)
+	r := &requester{client: c, warnf: inv.warnf}
+	if inv.terminal != nil {
+		r.ask = inv.terminal.ask
+	}
+	r.do(ctx, j)
 	return &j.res, j.err
 }
 
-// findServers sees to it that one of the servers has an address: nobody should type two secrets to
-// learn that there is no such name.
+// findServers reports that no server has an address, before a person types secrets for them.
 func (inv *invocation) findServers(ctx context.Context) (err error) {
-	c := &client{network: inv.server.network(), swappedHost: inv.likelyServer()}
+	c := &client{network: inv.server.network(), swappedHost: inv.swappedHost()}
 	for _, srv := range inv.server.servers {
 		limited, cancel := context.WithTimeout(ctx, inv.server.timeout)
-		_, err = (&serverConn{client: c, server: srv}).resolve(limited, new(timing))
+		_, err = c.resolve(limited, srv, new(timing))
 		cancel()
 		if err == nil {
 			return nil
@@ -41,8 +43,8 @@ func (inv *invocation) findServers(ctx context.Context) (err error) {
 	return err
 }
 
-// likelyServer is USER where that looks like a server: an address, or what has a port.
-func (inv *invocation) likelyServer() string {
+// swappedHost returns USER if it looks like a server: an address, or a name with a port.
+func (inv *invocation) swappedHost() string {
 	user := inv.request.user
 	if servers, err := parseServers(user, 49); err != nil || !isAddr(servers[0].host) && !strings.Contains(user, ":") {
 		return ""
@@ -50,10 +52,10 @@ func (inv *invocation) likelyServer() string {
 	return user
 }
 
-// client is what the options say of the servers. It says nothing by itself.
+// client returns the client that the options describe.
 func (inv *invocation) client(ctx context.Context, keys []key) (*client, error) {
 	s := &inv.server
-	c := &client{servers: s.servers, swappedHost: inv.likelyServer(), keys: keys, timeout: s.timeout, retries: s.retries, network: s.network(),
+	c := &client{servers: s.servers, swappedHost: inv.swappedHost(), keys: keys, timeout: s.timeout, retries: s.retries, network: s.network(),
 		source: s.sourceAddr, device: s.device, remAddr: inv.request.remAddr, singleConnect: s.singleConnect, cleartext: s.unencrypted || s.tls.enabled}
 	if inv.output.debug {
 		c.dump = &dumper{out: inv.std.err, showSecrets: inv.output.showSecrets, began: time.Now()}

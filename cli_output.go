@@ -59,7 +59,7 @@ func (inv *invocation) wantsHint(f *failure, out output) bool {
 	if f.err != nil {
 		return true
 	}
-	if res, ok := out.(*result); ok && res.Status == authenFail.String() {
+	if res, ok := out.(*result); ok && (res.status == authenFail || res.status == authorFail) {
 		return inv.output.verbose || inv.std.errIsTerminal() && !inv.output.quiet
 	}
 	return !inv.output.quiet

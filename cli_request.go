@@ -1,12 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 )
 
-// A caller is what the START and the two REQUESTs say of who asks. RFC 8907 section 5.1.
+// requestOptions are the options for the fields that all requests share. RFC 8907 section 5.1.
 type requestOptions struct {
 	user         string
 	port         string // virtual port, not that of TCP
@@ -17,7 +18,7 @@ type requestOptions struct {
 	service      authenService
 }
 
-// longestAddr stands for rem_addr until there is a connection.
+// longestAddr is checked in place of rem_addr until there is a connection.
 const longestAddr = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255"
 
 func (c *requestOptions) register(o *optionSet) {
@@ -30,8 +31,8 @@ func (c *requestOptions) register(o *optionSet) {
 	o.add(&c.service, "s service", "SERVICE", "service (default login):")
 }
 
-// check refuses what the fields cannot say, or the command not of all things: the service ENABLE
-// says that a request is for the command enable and nothing else (section 5.4.2.6).
+// check refuses values that the fields cannot hold or that are not for the command. The service ENABLE is only for the
+// command enable (section 5.4.2.6).
 func (c *requestOptions) check(command string) error {
 	if !utf8.ValidString(c.user) {
 		return failf(classUsage, "user \"%s\" is not UTF-8", escape(c.user))
@@ -53,8 +54,7 @@ func (c *requestOptions) check(command string) error {
 	return nil
 }
 
-// enable makes the caller that of the command enable, which has one service; given says that the
-// request names one.
+// enable sets service and level for the command enable. given reports whether the request names a service.
 func (c *requestOptions) enable(given bool) error {
 	if given && c.service != authenServiceEnable {
 		return failf(classUsage, "enable has the service enable, not %s", c.service)
@@ -63,18 +63,10 @@ func (c *requestOptions) enable(given bool) error {
 	return nil
 }
 
-// describe is what a secret of the caller is called at a prompt.
-func (c *requestOptions) promptFor(what string) string {
-	if c.service == authenServiceEnable {
-		what = "enable " + what
-	}
-	if c.user != "" {
-		what += " for " + escape(c.user)
-	}
-	return what
-}
+// maxRemAddr returns the longest rem_addr that the requests may have.
+func (c *requestOptions) maxRemAddr() string { return cmp.Or(c.remAddr, longestAddr) }
 
-// subject is what the messages say of the caller, but for rem_addr, which the connection may give.
+// commonFields returns the fields, but for rem_addr, which the connection may give.
 func (c *requestOptions) commonFields() commonFields {
 	level := c.level
 	if level < 0 {

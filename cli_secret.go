@@ -191,7 +191,8 @@ func (inv *invocation) givenKeys(ctx context.Context) (keys []key, err error) {
 
 // loadPassword gets a password; a new one is asked for twice.
 func (inv *invocation) loadPassword(ctx context.Context, src *secretSource, fresh bool) (string, error) {
-	prompt := inv.request.promptFor(src.what)
+	fields := inv.request.commonFields()
+	prompt := fields.promptFor(src.what)
 	loaded, err := src.load(ctx, inv, prompt+": ")
 	if err != nil {
 		return "", err

@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// A client is what is known of the servers and of how to reach them. It does not change, and all
-// who ask share it. RFC 8907 sections 4.3 and 4.4.
+// A client is the configuration of how servers are reached. It never changes after it was made, and all requests of a
+// run share it. RFC 8907 sections 4.3 and 4.4.
 type client struct {
 	servers       []server
-	swappedHost   string // to be a server, where USER and HOST stand the wrong way round; empty for nothing
+	swappedHost   string // USER if it looks like a host name, for the swapped-arguments hint; or empty
 	keys          []key  // the first is used; the others are tried on a reply that it does not fit
 	timeout       time.Duration
 	retries       int    // more rounds over the servers
@@ -18,17 +18,17 @@ type client struct {
 	device        string
 	remAddr       string // for the field rem_addr; empty for the address of the connection
 	singleConnect bool   // to be offered
-	cleartext     bool   // packets go without obfuscation: over TLS, or asked for in so many words
+	cleartext     bool   // packets are not obfuscated: over TLS, or because --unencrypted asks for it
 	tls           *tlsClient
 	dump          *dumper
-	unredacted    bool                             // what servers say is somebody else's, who gets all of it
-	warnf         func(format string, args ...any) // gets warnings; nil where nobody wants them
+	unredacted    bool // replies keep what they repeat of our secrets: they are for somebody else
 }
 
-func (c *client) warn(format string, args ...any) {
-	if c.warnf != nil {
-		c.warnf(format, args...)
-	}
+// only returns a client of that server alone.
+func (c *client) only(srv server) *client {
+	one := *c
+	one.servers = []server{srv}
+	return &one
 }
 
 // A key is a shared secret and where it came from, for the hint that names it.
@@ -37,4 +37,10 @@ type key struct {
 	value  string
 }
 
-var ()
+// transport returns what the connections are made of, as JSON shows it.
+func (c *client) transport() string {
+	if c.tls != nil {
+		return "tls"
+	}
+	return "tcp"
+}

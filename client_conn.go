@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,47 +14,46 @@ import (
 	"time"
 )
 
-// A link is one connection to a server.
+// A serverConn is one connection to a server.
 type serverConn struct {
-	*client
+	client        *client
 	server        server
 	conn          net.Conn
 	address       string    // of the server
 	local         string    // of this side
-	localAddr     string    // rem_addr: what the option says, else where conn comes from
-	facts         *tlsFacts // of conn, where it is TLS
+	remAddr       string    // the field of a request: what the option says, or the address that conn comes from
+	facts         *tlsFacts // of conn, if it is TLS
 	stopWatch     func()    // undoes the watch on the context
 	answered      int       // replies that were read
 	established   bool      // the server agreed to single-connection mode (section 4.3)
-	noNewSessions bool      // there is to be no new session on it
+	noNewSessions bool      // no session may begin on it any more
 	idleSince     time.Time // when the last session on it ended
 }
 
-// dial connects to the server of an attempt, with an eye on ctx from then on. The time of each
-// phase goes to the job, as does what is known of a handshake that failed.
-func (c *client) dial(ctx context.Context, j *job) (*serverConn, error) {
-	l := &serverConn{client: c, server: c.serverOf(j), localAddr: c.remAddr}
-	limited, cancel := context.WithDeadline(ctx, j.session.deadline)
+// dial connects to a server by the deadline, and closes the connection's deadline when ctx ends. The time of each
+// phase goes to took. After a handshake that failed the connection is closed, but tells its addresses and facts.
+func (c *client) dial(ctx context.Context, srv server, deadline time.Time, took *timing) (*serverConn, error) {
+	limited, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
-	conn, err := l.connect(limited, &j.session.timing)
-	if err == nil && c.tls != nil {
-		began := time.Now()
-		j.res.Address, j.res.Local = conn.RemoteAddr().String(), conn.LocalAddr().String()
-		conn, l.facts, err = c.tls.handshake(limited, l, conn)
-		j.session.timing.tls, j.res.TLS = time.Since(began), l.facts
-		if err == nil {
-			l.dump.event("TLS handshake done: %s %s", l.facts.Version, l.facts.CipherSuite)
-		}
-	}
+	conn, err := c.connect(limited, srv, took)
 	if err != nil {
 		return nil, err
 	}
-	l.conn, l.address, l.local = conn, conn.RemoteAddr().String(), conn.LocalAddr().String()
-	if a, ok := conn.LocalAddr().(*net.TCPAddr); ok && l.localAddr == "" {
-		l.localAddr = a.AddrPort().Addr().Unmap().WithZone("").String()
+	l := &serverConn{client: c, server: srv, address: conn.RemoteAddr().String(), local: conn.LocalAddr().String(), remAddr: c.remAddr}
+	if c.tls != nil {
+		began := time.Now()
+		conn, l.facts, err = c.tls.handshake(limited, srv, c.timeout, conn)
+		if took.tls = time.Since(began); err != nil {
+			return l, err
+		}
+		c.dump.event("TLS handshake done: %s %s", l.facts.Version, l.facts.CipherSuite)
 	}
-	_ = conn.SetDeadline(j.session.deadline)
-	// Where it was too late to stop the watch, it is waited for: a farewell sets another deadline.
+	l.conn = conn
+	if a, ok := conn.LocalAddr().(*net.TCPAddr); ok && l.remAddr == "" {
+		l.remAddr = a.AddrPort().Addr().Unmap().WithZone("").String()
+	}
+	_ = conn.SetDeadline(deadline)
+	// If it is too late to stop the watch, its end is waited for: an ABORT sets another deadline.
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)); close(ended) })
 	l.stopWatch = sync.OnceFunc(func() {
@@ -88,83 +86,83 @@ func (l *serverConn) stale(now time.Time) bool {
 
 // connect resolves the name and tries its addresses in turn, each with a fair part of the time
 // that ctx has.
-func (l *serverConn) connect(ctx context.Context, took *timing) (net.Conn, error) {
-	addrs, err := l.resolve(ctx, took)
+func (c *client) connect(ctx context.Context, srv server, took *timing) (net.Conn, error) {
+	addrs, err := c.resolve(ctx, srv, took)
 	if err != nil {
 		return nil, err
 	}
 	if took.resolve > 0 {
-		l.dump.event("resolved: %v", addrs)
+		c.dump.event("resolved: %v", addrs)
 	}
-	d := net.Dialer{KeepAlive: -1, ControlContext: bindToDevice(l.device)}
-	if l.source.IsValid() {
-		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(l.source, 0))
+	d := net.Dialer{KeepAlive: -1, ControlContext: bindToDevice(c.device)}
+	if c.source.IsValid() {
+		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(c.source, 0))
 	}
 	deadline, _ := ctx.Deadline()
 	began := time.Now()
 	for i, addr := range addrs {
-		l.dump.event("connecting to %s", netip.AddrPortFrom(addr, l.server.port))
+		c.dump.event("connecting to %s", netip.AddrPortFrom(addr, srv.port))
 		part, cancel := context.WithTimeout(ctx, time.Until(deadline)/time.Duration(len(addrs)-i))
 		var conn net.Conn
-		conn, err = d.DialContext(part, "tcp", netip.AddrPortFrom(addr, l.server.port).String())
+		conn, err = d.DialContext(part, "tcp", netip.AddrPortFrom(addr, srv.port).String())
 		cancel()
 		if err == nil {
 			took.connect = time.Since(began)
-			l.dump.event("connected from %s", conn.LocalAddr())
+			c.dump.event("connected from %s", conn.LocalAddr())
 			return conn, nil
 		}
-		l.dump.event("not connected: %v", cause(err))
+		c.dump.event("not connected: %v", cause(err))
 	}
-	return nil, l.orSwapped(l.connectFailure(addrs, err))
+	return nil, c.orSwapped(srv, c.connectFailure(srv, addrs, err))
 }
 
 // orSwapped adds the hint to the failure of a name that there may be no such server, since USER and HOST
 // stand the wrong way round.
-func (l *serverConn) orSwapped(f *failure) error {
-	if l.swappedHost == "" || isAddr(l.server.host) {
+func (c *client) orSwapped(srv server, f *failure) error {
+	if c.swappedHost == "" || isAddr(srv.host) {
 		return f
 	}
-	return f.withHint("USER comes before HOST: is %s the server?", escape(l.swappedHost))
+	return f.withHint("USER comes before HOST: is %s the server?", escape(c.swappedHost))
 }
 
 // resolve gives the addresses of the server that the options allow.
-func (l *serverConn) resolve(ctx context.Context, took *timing) ([]netip.Addr, error) {
-	if l.server.addr.IsValid() {
-		return []netip.Addr{l.server.addr}, nil
+func (c *client) resolve(ctx context.Context, srv server, took *timing) ([]netip.Addr, error) {
+	if srv.addr.IsValid() {
+		return []netip.Addr{srv.addr}, nil
 	}
 	addrs := make([]netip.Addr, 1)
 	var err error
-	if addrs[0], err = netip.ParseAddr(l.server.host); err != nil {
+	if addrs[0], err = netip.ParseAddr(srv.host); err != nil {
 		began := time.Now()
-		l.dump.event("resolving %s", l.server.host)
-		addrs, err = net.DefaultResolver.LookupNetIP(ctx, "ip", l.server.host)
+		c.dump.event("resolving %s", srv.host)
+		addrs, err = net.DefaultResolver.LookupNetIP(ctx, "ip", srv.host)
 		took.resolve = time.Since(began)
 	}
 	if err != nil {
-		l.dump.event("not resolved: %v", cause(err))
-		return nil, l.orSwapped(failf(classNetwork, "resolve %s: %w", l.server.host, cause(err)).
+		c.dump.event("not resolved: %v", cause(err))
+		return nil, c.orSwapped(srv, failf(classNetwork, "resolve %s: %w", srv.host, cause(err)).
 			withHint("check the name, or give the server's address"))
 	}
 	for i, a := range addrs {
 		addrs[i] = a.Unmap()
 	}
 	addrs = slices.DeleteFunc(addrs, func(a netip.Addr) bool {
-		return l.network == "tcp4" && !a.Is4() || l.network == "tcp6" && a.Is4()
+		return c.network == "tcp4" && !a.Is4() || c.network == "tcp6" && a.Is4()
 	})
 	if len(addrs) == 0 {
-		return nil, failf(classNetwork, "%s has no %s address", l.server.host, map[string]string{"tcp4": "IPv4", "tcp6": "IPv6"}[l.network]).
+		return nil, failf(classNetwork, "%s has no %s address", srv.host, map[string]string{"tcp4": "IPv4", "tcp6": "IPv6"}[c.network]).
 			withHint("-4, -6 and --source restrict the address family")
 	}
 	return addrs, nil
 }
 
 // connectFailure explains why there is no connection to any of the server's addresses.
-func (l *serverConn) connectFailure(addrs []netip.Addr, err error) *failure {
-	with := l.server.name
-	if where := fmt.Sprintf(" %v", addrs); !isAddr(l.server.host) && !strings.HasSuffix(with, where) {
+func (c *client) connectFailure(srv server, addrs []netip.Addr, err error) *failure {
+	with := srv.name
+	if where := fmt.Sprintf(" %v", addrs); !isAddr(srv.host) && !strings.HasSuffix(with, where) {
 		with += where
 	}
-	addr, port := cutPort(l.server.host)
+	addr, port := cutPort(srv.host)
 	var timeout interface{ Timeout() bool }
 	f := failf(classNetwork, "connect to %s: %w", with, cause(err))
 	switch {
@@ -172,31 +170,13 @@ func (l *serverConn) connectFailure(addrs []netip.Addr, err error) *failure {
 		return failf(classNetwork, "connect to %s: connection refused", with).
 			withHint("nothing listens there: is it port 49, or 300 for TLS?")
 	case errors.As(err, &timeout) && timeout.Timeout():
-		f = failf(classNetwork, "connect to %s: timed out after %v", with, l.timeout).
+		f = failf(classNetwork, "connect to %s: timed out after %v", with, c.timeout).
 			withHint("a filter, a route, a wrong address or the wrong VRF (--interface, --source)")
-	case l.source.IsValid() || l.device != "":
+	case c.source.IsValid() || c.device != "":
 		f = f.withHint("check --source and --interface: the address must be this host's, and of the server's family")
 	}
 	if port != "" {
 		f = f.withHint("an IPv6 address with a port needs brackets: [%s]:%s", addr, port)
 	}
 	return f
-}
-
-// answeredError is the failure that an ERROR is, with what the server says of it.
-func (l *serverConn) answeredError(res *result) error {
-	said := ""
-	if why := oneLine(cmp.Or(res.ServerMsg, res.Data)); why != "" {
-		said = ": " + why
-	}
-	return failf(classServer, "%s answered ERROR%s", l.server, said).
-		withHint("the server could not decide: a back end that is down, or a request it does not support; its log says which")
-}
-
-// transport is what the connections are made of, as people see it.
-func (c *client) transport() string {
-	if c.tls != nil {
-		return "tls"
-	}
-	return "tcp"
 }

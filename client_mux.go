@@ -10,23 +10,23 @@ import (
 	"time"
 )
 
-// A mux is one connection with many sessions at once, of one exchange each, known by their
-// session_id; replies come in any order. One goroutine drives it, which writes what is queued
-// whenever there is nothing left to read, so that many packets share a system call. RFC 8907
-// section 4.3.
+// A mux is one connection with many sessions at a time, of one exchange each, known by their session_id; replies come in
+// any order. One goroutine drives it, and writes what is queued whenever there is nothing left to read, so that many
+// packets share a system call. RFC 8907 section 4.3.
 type mux struct {
 	conn       *serverConn
 	in         *bufio.Reader
 	out        []byte
 	beforeWait func()          // called before a wait
-	wakeup     <-chan struct{} // asks for an end of the wait
+	wakeup     <-chan struct{} // ends a wait
+	warnf      func(format string, args ...any)
 
-	inFlight jobList // under way, in the order of their start, which is that of their deadlines
+	inFlight jobList // in the order of their start, which is that of their deadlines
 	byID     map[uint32]*job
 	dead     error // why the connection is over
 
-	// unanswered is how many bytes of requests have no reply yet. They must fit the buffers of
-	// the two systems, or both sides could end up writing and none reading.
+	// unanswered is how many bytes of requests have no reply yet. They must fit the socket buffers, or both sides
+	// could wait in a write and neither read.
 	unanswered int
 	writes     int       // that reached the connection
 	limit      time.Time // the read deadline that is set
@@ -36,19 +36,19 @@ type mux struct {
 
 const (
 	maxUnanswered = 64 << 10 // bytes
-	// grace is what a session gets after its time, for a reply that has arrived while this program
-	// was busy elsewhere; maxGrace, while other replies keep coming.
+	// grace is what a session gets after its deadline, for a reply that arrived while this program was busy;
+	// maxGrace is the limit while other replies keep coming.
 	grace    = 5 * time.Millisecond
 	maxGrace = 500 * time.Millisecond
 )
 
-func newMux(l *serverConn, rung <-chan struct{}, idle func()) *mux {
-	return &mux{conn: l, in: bufio.NewReaderSize(l.conn, 2*(headerLen+maxBody)), wakeup: rung, beforeWait: idle,
+func newMux(conn *serverConn, wakeup <-chan struct{}, beforeWait func(), warnf func(format string, args ...any)) *mux {
+	return &mux{conn: conn, in: bufio.NewReaderSize(conn.conn, 2*(headerLen+maxBody)), wakeup: wakeup, beforeWait: beforeWait, warnf: warnf,
 		byID: make(map[uint32]*job), random: bufio.NewReaderSize(rand.Reader, 1024)}
 }
 
-// room says whether another session may start: a second one not before the first reply, and
-// only where the server agreed (section 4.3).
+// hasRoom reports whether another session may start: the second one not before the first reply, and only if the server
+// agreed (section 4.3).
 func (m *mux) hasRoom() bool {
 	switch {
 	case m.conn.noNewSessions:
@@ -63,7 +63,7 @@ func (m *mux) hasRoom() bool {
 func (m *mux) add(j *job) error {
 	s := &j.session
 	s.start(m.conn, j.request, m.newID())
-	first, err := j.request.firstMessage(m.conn.localAddr)
+	first, err := j.request.firstMessage(m.conn.remAddr)
 	if err == nil {
 		m.out, err = s.encodePacket(m.out, &m.codec, first)
 	}
@@ -79,7 +79,7 @@ func (m *mux) add(j *job) error {
 	return nil
 }
 
-// newID is a session_id that no session under way has.
+// newID returns a session_id that no session under way has.
 func (m *mux) newID() uint32 {
 	for {
 		b, _ := m.random.Peek(4) // never fails
@@ -90,8 +90,8 @@ func (m *mux) newID() uint32 {
 	}
 }
 
-// wait returns a session that has ended, or nil when until has come or somebody rang. There must be
-// one under way.
+// wait returns a job whose session has ended, or nil at the time until or after a wakeup. There must be a session under
+// way.
 func (m *mux) wait(ctx context.Context, until time.Time) *job {
 	for m.dead == nil {
 		if len(m.out) >= flushAt {
@@ -113,15 +113,15 @@ func (m *mux) wait(ctx context.Context, until time.Time) *job {
 			}
 			m.flush()
 		}
-		j, err := m.read(ctx)
+		j, err := m.read()
 		if j != nil {
 			return j
 		}
 		switch now := time.Now(); {
-		case err == nil: // a reply for nobody
+		case err == nil: // a reply that no session waits for
 		case !errors.Is(err, os.ErrDeadlineExceeded):
 			m.dead, m.conn.noNewSessions = err, true
-		case now.Before(m.limit): // somebody rang, or ctx has ended
+		case now.Before(m.limit): // a wakeup, or ctx has ended
 			m.limit = time.Time{}
 		case !until.IsZero() && !now.Before(until):
 			return nil
@@ -135,8 +135,8 @@ func (m *mux) wait(ctx context.Context, until time.Time) *job {
 	return m.abandon(m.inFlight.first, m.dead)
 }
 
-// hold sets how long the next read waits: until the oldest session's time is over, and a grace
-// longer where it is over already, or until. False is an end to all grace.
+// setDeadline sets how long the next read waits: until the deadline of the oldest session, or a grace from now if that is
+// over, or the time until. It returns false if the last grace is over too.
 func (m *mux) setDeadline(now, until time.Time) bool {
 	limit := m.inFlight.first.session.deadline
 	if !now.Before(limit) {
@@ -155,13 +155,12 @@ func (m *mux) setDeadline(now, until time.Time) bool {
 	return true
 }
 
-// flush writes what is queued. An error ends the connection only when everything that the
-// server has sent before was read.
+// flush writes what is queued. An error ends the connection only after everything that the server sent before was read.
 func (m *mux) flush() {
 	if len(m.out) == 0 {
 		return
 	}
-	_ = m.conn.conn.SetWriteDeadline(time.Now().Add(m.conn.timeout))
+	_ = m.conn.conn.SetWriteDeadline(time.Now().Add(m.conn.client.timeout))
 	n, err := m.conn.conn.Write(m.out)
 	if m.out = m.out[:0]; n > 0 {
 		m.writes++
@@ -169,9 +168,9 @@ func (m *mux) flush() {
 	m.conn.noNewSessions = m.conn.noNewSessions || err != nil
 }
 
-// read takes one packet and gives it to its session; the job is returned, which has ended so.
-// Bytes are taken from the reader only when the packet is whole.
-func (m *mux) read(ctx context.Context) (*job, error) {
+// read decodes one packet into its session, and returns the job that has ended with it. It takes bytes from the reader
+// only if the packet is whole.
+func (m *mux) read() (*job, error) {
 	b, err := m.in.Peek(headerLen)
 	if bad := m.conn.notTACACS(b); bad != nil {
 		return nil, bad
@@ -189,7 +188,7 @@ func (m *mux) read(ctx context.Context) (*job, error) {
 	defer m.in.Discard(len(b))
 	j := m.byID[h.sessionID]
 	if j == nil {
-		return nil, nil // for nobody, or a second one: nothing to believe in it
+		return nil, nil // no session waits for it: it must not be believed
 	}
 	m.remove(j)
 	j.session.timing.received += len(b)
@@ -199,9 +198,9 @@ func (m *mux) read(ctx context.Context) (*job, error) {
 	if err != nil {
 		m.conn.noNewSessions = true // section 4.4: no new session, the active ones end
 	} else {
-		var last message
-		if last, err = j.request.next(ctx, &j.session, &j.res); last != nil { // a farewell: a second exchange has no place here
-			m.out, _ = j.session.encodePacket(m.out, &m.codec, last)
+		r := j.request.on(m.conn.server.name) // never a prompt: that would need a second exchange
+		if err = j.apply(r, m.warnf); r.abort != nil {
+			m.out, _ = j.session.encodePacket(m.out, &m.codec, r.abort)
 			m.flush()
 		}
 	}
@@ -209,7 +208,7 @@ func (m *mux) read(ctx context.Context) (*job, error) {
 	return j, nil
 }
 
-// end takes out a session that got no reply, since the connection came to err or its time is over.
+// abandon removes a session that got no reply: the connection ended with err, or its time is over.
 func (m *mux) abandon(j *job, err error) *job {
 	m.remove(j)
 	j.session.written = m.writes > j.writesBefore // perhaps in part
@@ -220,7 +219,7 @@ func (m *mux) abandon(j *job, err error) *job {
 	return j
 }
 
-// remove takes a session off the mux.
+// remove removes a session from the mux.
 func (m *mux) remove(j *job) {
 	m.inFlight.remove(j)
 	delete(m.byID, j.session.sent.sessionID)

@@ -7,38 +7,37 @@ import (
 	"time"
 )
 
-// A crew carries many jobs to the servers, so many at a time: as sessions on one connection where
-// the server agrees, and by workers with a connection each for all else. One goroutine, that of
-// run, has its whole state and calls the functions of the one who made it; workers send back what
-// ended.
+// A pool carries many jobs to the servers, a limited number at a time: as sessions on one connection if the server
+// agrees, else by workers with a connection each. The goroutine of run owns the whole state and calls the functions of
+// the pool's user; workers send back what they finish.
 type pool struct {
 	client *client
 	limit  int // jobs under way
-	// take is the next job that is due. Without one, next says when there will be one, or is
-	// zero where a ring tells; more is false when there will be none any more.
+	// nextJob returns a job that is due. If there is none yet, next is when there will be one, or zero if a notify
+	// announces it; more is false after the last one.
 	nextJob    func(now time.Time) (j *job, next time.Time, more bool)
-	done       func(*job)   // gets every job once
-	beforeWait func()       // called before a wait, for instance to write out what done has put together
-	warn       func(string) // is told what a person should know about the connections
+	beforeWait func()                           // called before each wait, for instance to flush results
+	note       func(string)                     // gets what a person should know about the connections
+	warnf      func(format string, args ...any) // gets the warnings about single requests
 
 	reuse       reuse
 	mux         *mux      // the connection that is shared; nil for none
-	queue       jobList   // taken, or to be put again, and not under way
+	queue       jobList   // taken from nextJob, or to be tried again, and not under way
 	preferred   int       // the server that a new connection goes to
-	failedDials int       // connections in a row that came to nothing
+	failedDials int       // connections in a row that never carried a reply
 	earlyCloses int       // connections that the server ended soon
-	now         time.Time // a look at the clock for each use would cost too much
-	onWorkers   int       // jobs apart from those of the mux
+	now         time.Time // read once a wait: reading the clock for each use costs too much
+	onWorkers   int       // jobs that are not on the mux
 	workerCount int
 	work        chan workerJob
 	returned    chan *job
-	dialing     *job             // the first for a connection that is being made; nil for none
-	dialed      chan *serverConn // that connection; nil where it failed
+	dialing     *job             // the first job for a connection that is being made; nil for none
+	dialed      chan *serverConn // that connection; nil if it failed
 	wakeup      wakeup
 	workers     sync.WaitGroup
 }
 
-// A usage is how connections are used. It only ever goes down this list.
+// A reuse is how connections are used. A pool only ever goes down this list.
 type reuse uint8
 
 const (
@@ -47,203 +46,206 @@ const (
 	reuseNone                     // by one session
 )
 
-// An errand is what a worker gets: a job, and whether to keep the connection for the next one.
+// A workerJob is a job, and whether its worker keeps the connection for the next one.
 type workerJob struct {
-	job  *job
-	keep bool
+	job      *job
+	keepConn bool
 }
 
-// A bell ends the wait of the crew's goroutine, which may be for bytes on a connection.
+// A wakeup ends the wait of a pool, which may be for bytes on a connection.
 type wakeup struct {
 	ch   chan struct{}
 	conn atomic.Pointer[serverConn] // nil for none
 }
 
-func (b *wakeup) notify() {
+// notify ends the wait, or the next one.
+func (w *wakeup) notify() {
 	select {
-	case b.ch <- struct{}{}:
-		if l := b.conn.Load(); l != nil {
-			_ = l.conn.SetReadDeadline(time.Unix(1, 0))
+	case w.ch <- struct{}{}:
+		if conn := w.conn.Load(); conn != nil {
+			_ = conn.conn.SetReadDeadline(time.Unix(1, 0))
 		}
-	default: // somebody else has
+	default: // it is notified already
 	}
 }
 
+// newPool returns a pool without a source of jobs.
 func newPool(c *client, limit int) *pool {
-	t := &pool{client: c, limit: limit, beforeWait: func() {}, work: make(chan workerJob, limit), returned: make(chan *job, limit), dialed: make(chan *serverConn, 1)}
-	if t.wakeup.ch = make(chan struct{}, 1); !c.singleConnect {
-		t.reuse = reuseNone
+	p := &pool{client: c, limit: limit, beforeWait: func() {}, note: func(string) {}, warnf: discardf,
+		work: make(chan workerJob, limit), returned: make(chan *job, limit), dialed: make(chan *serverConn, 1)}
+	if p.wakeup.ch = make(chan struct{}, 1); !c.singleConnect {
+		p.reuse = reuseNone
 	}
-	return t
+	return p
 }
 
-// run carries all jobs. It returns when there are no more, or ctx has ended; jobs that are under
-// way then are done with an interruption.
-func (c *pool) run(ctx context.Context) {
+// run carries all jobs. It returns when there are no more, or when ctx has ended: jobs that are under way then end
+// with an interruption.
+func (p *pool) run(ctx context.Context) {
 	defer func() {
-		close(c.work)
-		c.workers.Wait()
-		c.closeShared()
+		close(p.work)
+		p.workers.Wait()
+		p.closeShared()
 	}()
-	c.now = time.Now()
+	p.now = time.Now()
 	for {
-		c.closeIdle()
-		next, more := c.startJobs(ctx)
-		if !more && c.inFlight() == 0 {
+		p.closeIdle()
+		next, more := p.startJobs(ctx)
+		if !more && p.inFlight() == 0 {
 			return
 		}
-		c.wait(ctx, next)
+		p.wait(ctx, next)
 	}
 }
 
-// busy is how many jobs are under way.
-func (c *pool) inFlight() int {
-	if c.mux == nil {
-		return c.onWorkers
+// inFlight returns how many jobs are under way.
+func (p *pool) inFlight() int {
+	if p.mux == nil {
+		return p.onWorkers
 	}
-	return c.onWorkers + len(c.mux.byID)
+	return p.onWorkers + len(p.mux.byID)
 }
 
-// fill starts jobs as long as there are any and there is room. It returns what take does.
-func (c *pool) startJobs(ctx context.Context) (next time.Time, more bool) {
+// startJobs starts jobs while there are any and there is room. It returns what nextJob does.
+func (p *pool) startJobs(ctx context.Context) (next time.Time, more bool) {
 	for ctx.Err() == nil {
-		if c.queue.first == nil {
-			j, next, more := c.nextJob(c.now)
+		if p.queue.first == nil {
+			j, next, more := p.nextJob(p.now)
 			if j == nil {
 				return next, more
 			}
-			c.queue.push(j)
+			p.queue.push(j)
 		}
-		if !c.assign(ctx, c.queue.first) {
+		if !p.assign(ctx, p.queue.first) {
 			return time.Time{}, true
 		}
 	}
-	for j := c.queue.first; j != nil; j = c.queue.first {
-		c.queue.remove(j)
+	for j := p.queue.first; j != nil; j = p.queue.first {
+		p.queue.remove(j)
 		j.err = interrupted(ctx)
-		c.done(j)
+		j.owner.jobDone(j)
 	}
 	return time.Time{}, false
 }
 
-// place starts the first job of the queue where there is room for it. A dialogue is never on a
-// shared connection: some servers lose a second START while a CONTINUE is pending.
-func (c *pool) assign(ctx context.Context, j *job) bool {
-	if c.inFlight() >= c.limit {
+// assign starts the first job of the queue if there is room for it. A dialogue is never on a shared connection: some
+// servers lose a second START while a CONTINUE is pending.
+func (p *pool) assign(ctx context.Context, j *job) bool {
+	if p.inFlight() >= p.limit {
 		return false
 	}
-	// What is shared goes to the preferred server, and so carries first attempts only.
+	// The shared connection goes to the preferred server, and so carries first attempts only.
 	came := outcomeOf(j.err) // of the attempt before
-	apart := c.reuse != reuseMultiplexed || j.failedAttempts > 0 || came == outcomeRestart || came == outcomeTimedOut || j.request.dialogue()
-	if c.mux != nil && c.mux.inFlight.first == nil && !apart && c.mux.conn.stale(c.now) {
-		c.closeShared()
+	apart := p.reuse != reuseMultiplexed || j.failedAttempts > 0 || came == outcomeRestart || came == outcomeTimedOut || j.request.interactive()
+	if p.mux != nil && p.mux.inFlight.first == nil && !apart && p.mux.conn.stale(p.now) {
+		p.closeShared()
 	}
-	if !apart && (c.dialing != nil || c.mux != nil && !c.mux.hasRoom()) {
+	if !apart && (p.dialing != nil || p.mux != nil && !p.mux.hasRoom()) {
 		return false
 	}
-	c.queue.remove(j)
+	p.queue.remove(j)
 	if j.failedAttempts == 0 && j.session.deadline.IsZero() {
-		j.firstServer = c.preferred
+		j.firstServer = p.preferred
 	}
 	switch {
 	case apart:
-		c.startWorker(ctx)
-		c.onWorkers++
-		c.work <- workerJob{j, c.reuse < reuseNone} // has room for as many as are under way
-	case c.mux == nil:
-		c.dialShared(ctx, j)
+		p.startWorker(ctx)
+		p.onWorkers++
+		p.work <- workerJob{j, p.reuse < reuseNone} // has room for as many as are under way
+	case p.mux == nil:
+		p.dialShared(ctx, j)
 	default:
-		c.addToMux(j)
+		p.addToMux(j)
 	}
 	return true
 }
 
-// connect makes a connection to share, with a job that is the first on it.
-func (c *pool) dialShared(ctx context.Context, j *job) {
-	c.dialing = j
-	c.onWorkers++
-	c.client.begin(j, c.now)
-	c.workers.Go(func() {
-		var l *serverConn
-		l, j.err = c.client.dial(ctx, j)
-		c.dialed <- l
-		c.wakeup.notify()
+// dialShared makes the connection to share, with a job that is the first on it.
+func (p *pool) dialShared(ctx context.Context, j *job) {
+	p.dialing = j
+	p.onWorkers++
+	p.client.begin(j, p.now)
+	p.workers.Go(func() {
+		var conn *serverConn
+		conn, j.err = p.client.dialFor(ctx, j)
+		p.dialed <- conn
+		p.wakeup.notify()
 	})
 }
 
-// connected takes the connection that was made, or nil.
-func (c *pool) onDialed(ctx context.Context, l *serverConn) {
-	j := c.dialing
-	c.dialing = nil
-	c.onWorkers--
-	if l == nil {
-		j.recordEnd(nil, c.now)
-		c.noteFailedDial()
-		c.finishOrRetry(ctx, j)
+// onDialed takes over the connection that was made, or nil.
+func (p *pool) onDialed(ctx context.Context, conn *serverConn) {
+	j := p.dialing
+	p.dialing = nil
+	p.onWorkers--
+	if conn == nil {
+		j.recordEnd(nil, p.now)
+		p.noteFailedDial()
+		p.finishOrRetry(ctx, j)
 		return
 	}
-	c.mux = newMux(l, c.wakeup.ch, c.beforeWait)
-	c.wakeup.conn.Store(l)
-	c.addToMux(j)
+	p.mux = newMux(conn, p.wakeup.ch, p.beforeWait, p.warnf)
+	p.wakeup.conn.Store(conn)
+	p.addToMux(j)
 }
 
-// share puts a job on the mux.
-func (c *pool) addToMux(j *job) {
-	c.client.begin(j, c.now)
-	j.session.sentAt = c.now
-	if j.err = c.mux.add(j); j.err != nil {
-		c.done(j)
+// addToMux starts a job on the shared connection.
+func (p *pool) addToMux(j *job) {
+	p.client.begin(j, p.now)
+	j.session.sentAt = p.now
+	if j.err = p.mux.add(j); j.err != nil {
+		j.owner.jobDone(j)
 	}
 }
 
-// hire starts another worker while there are fewer than jobs for them.
-func (c *pool) startWorker(ctx context.Context) {
-	if c.workerCount > c.onWorkers {
+// startWorker starts another worker while there are fewer of them than jobs for them.
+func (p *pool) startWorker(ctx context.Context) {
+	if p.workerCount > p.onWorkers {
 		return
 	}
-	c.workerCount++
-	c.workers.Go(func() {
-		a := requester{client: c.client}
-		defer a.close()
-		for e := range c.work {
-			if a.keepConn = e.keep; !a.keepConn {
-				a.close() // what was kept as long as that was of use
+	p.workerCount++
+	p.workers.Go(func() {
+		r := requester{client: p.client, warnf: p.warnf}
+		defer r.close()
+		for w := range p.work {
+			if r.keepConn = w.keepConn; !r.keepConn {
+				r.close() // what was kept before the pool went down to reuseNone
 			}
-			a.ask(ctx, e.job)
-			c.returned <- e.job
-			c.wakeup.notify()
+			r.do(ctx, w.job)
+			p.returned <- w.job
+			p.wakeup.notify()
 		}
 	})
 }
 
-// wait waits until a job comes to something, until next, or until the bell rings.
-func (c *pool) wait(ctx context.Context, next time.Time) {
-	if c.mux != nil && c.mux.inFlight.first != nil {
-		j := c.mux.wait(ctx, next)
-		if c.now = time.Now(); j != nil {
-			c.onReply(ctx, j)
+// wait waits until a job ends, until next, or for a notify.
+func (p *pool) wait(ctx context.Context, next time.Time) {
+	if p.mux != nil && p.mux.inFlight.first != nil {
+		j := p.mux.wait(ctx, next)
+		if p.now = time.Now(); j != nil {
+			p.onReply(ctx, j)
 		}
 	} else {
-		c.sleep(ctx, next)
-		c.now = time.Now()
+		p.sleep(ctx, next)
+		p.now = time.Now()
 	}
 	for {
 		select {
-		case j := <-c.returned:
-			c.onWorkers--
-			c.noteLost(j)
-			c.done(j)
-		case l := <-c.dialed:
-			c.onDialed(ctx, l)
+		case j := <-p.returned:
+			p.onWorkers--
+			p.noteLost(j)
+			j.owner.jobDone(j)
+		case conn := <-p.dialed:
+			p.onDialed(ctx, conn)
 		default:
 			return
 		}
 	}
 }
 
-// sleep waits until next, or until the bell rings.
-func (c *pool) sleep(ctx context.Context, next time.Time) {
-	c.beforeWait()
+// sleep waits until next, or for a notify.
+func (p *pool) sleep(ctx context.Context, next time.Time) {
+	p.beforeWait()
 	var timer <-chan time.Time
 	if !next.IsZero() {
 		t := time.NewTimer(time.Until(next))
@@ -252,96 +254,95 @@ func (c *pool) sleep(ctx context.Context, next time.Time) {
 	}
 	interrupted := ctx.Done()
 	if ctx.Err() != nil {
-		interrupted = nil // those under way know it too, and ring
+		interrupted = nil // the workers see it too, and notify
 	}
 	select {
-	case <-c.wakeup.ch:
+	case <-p.wakeup.ch:
 	case <-timer:
 	case <-interrupted:
 	}
 }
 
-// landed takes a job whose session on the mux has ended.
-func (c *pool) onReply(ctx context.Context, j *job) {
-	l := c.mux.conn
+// onReply takes a job whose session on the mux has ended.
+func (p *pool) onReply(ctx context.Context, j *job) {
+	conn := p.mux.conn
 	if j.err == nil {
-		j.session.timing.firstReply = c.now.Sub(j.session.sentAt)
+		j.session.timing.firstReply = p.now.Sub(j.session.sentAt)
 	}
-	j.recordEnd(l, c.now)
+	j.recordEnd(conn, p.now)
 	switch {
-	case l.answered == 0 && outcomeOf(j.err) == outcomeFlagViolation:
-	case l.answered == 0:
-		l.noNewSessions = true
-		c.noteFailedDial()
-	case !l.established:
-		c.downgrade(reuseSequential, "")
+	case conn.answered == 0 && outcomeOf(j.err) == outcomeFlagViolation:
+	case conn.answered == 0:
+		conn.noNewSessions = true
+		p.noteFailedDial()
+	case !conn.established:
+		p.downgrade(reuseSequential, "")
 	default:
-		c.failedDials = 0
+		p.failedDials = 0
 	}
-	c.finishOrRetry(ctx, j)
+	p.finishOrRetry(ctx, j)
 }
 
-// tidy ends the shared connection when nothing is under way on it, nor may be any more.
-func (c *pool) closeIdle() {
-	if c.mux == nil || c.mux.inFlight.first != nil || c.reuse == reuseMultiplexed && !c.mux.conn.noNewSessions {
-		return
-	}
-	if n := c.mux.conn.answered; isClosed(c.mux.dead) && n > 0 && n < minReplies {
-		if c.earlyCloses++; c.earlyCloses == 2 {
-			c.downgrade(reuseSequential, "the server ends connections that are in use; going on with one session a connection")
-		}
-	}
-	c.closeShared()
-}
-
-// quickEnd is how many replies a connection should last for at the least.
+// minReplies is how many replies a connection must have carried for its end not to count as early.
 const minReplies = 100
 
-// proceed ends a job, or has it put again.
-func (c *pool) finishOrRetry(ctx context.Context, j *job) {
-	again := c.client.recordOutcome(ctx, j)
-	c.noteLost(j)
+// closeIdle closes the shared connection when nothing is under way on it and no session may begin any more.
+func (p *pool) closeIdle() {
+	if p.mux == nil || p.mux.inFlight.first != nil || p.reuse == reuseMultiplexed && !p.mux.conn.noNewSessions {
+		return
+	}
+	if n := p.mux.conn.answered; isClosed(p.mux.dead) && n > 0 && n < minReplies {
+		if p.earlyCloses++; p.earlyCloses == 2 {
+			p.downgrade(reuseSequential, "the server ends connections that are in use; going on with one session a connection")
+		}
+	}
+	p.closeShared()
+}
+
+// finishOrRetry ends a job, or queues it for another attempt.
+func (p *pool) finishOrRetry(ctx context.Context, j *job) {
+	again := p.client.recordOutcome(ctx, j, p.warnf)
+	p.noteLost(j)
 	if !again {
-		c.done(j)
+		j.owner.jobDone(j)
 		return
 	}
 	if outcomeOf(j.err) != outcomeRestart {
 		j.session.deadline = time.Time{} // it waits in the queue again
 	}
-	c.queue.push(j)
+	p.queue.push(j)
 }
 
-// judge takes note of a server that agrees to single-connection mode and does not keep to it.
-func (c *pool) noteLost(j *job) {
+// noteLost downgrades for a server that agrees to single-connection mode and does not keep to it.
+func (p *pool) noteLost(j *job) {
 	if j.replyLost {
-		c.downgrade(reuseNone, "the server agrees to single-connection mode and leaves sessions unanswered; going on with one session a connection")
+		p.downgrade(reuseNone, "the server agrees to single-connection mode and leaves sessions unanswered; going on with one session a connection")
 	}
 }
 
-// noUse takes note of a connection that came to nothing. The next server is tried, and when none is
-// of use, jobs no longer wait for each other.
-func (c *pool) noteFailedDial() {
-	c.preferred = (c.preferred + 1) % len(c.client.servers)
-	if c.failedDials++; c.failedDials >= len(c.client.servers) {
-		c.downgrade(reuseSequential, "")
+// noteFailedDial prefers the next server. After a round of failures jobs no longer wait for a shared connection.
+func (p *pool) noteFailedDial() {
+	p.preferred = (p.preferred + 1) % len(p.client.servers)
+	if p.failedDials++; p.failedDials >= len(p.client.servers) {
+		p.downgrade(reuseSequential, "")
 	}
 }
 
-// descend goes on with less use of a connection, and says why.
-func (c *pool) downgrade(to reuse, why string) {
-	if to <= c.reuse {
+// downgrade goes on with less reuse of connections, for a reason that the person is told.
+func (p *pool) downgrade(to reuse, reason string) {
+	if to <= p.reuse {
 		return
 	}
-	if c.reuse = to; why != "" {
-		c.warn(why)
+	if p.reuse = to; reason != "" {
+		p.note(reason)
 	}
 }
 
-// hangUp ends the shared connection.
-func (c *pool) closeShared() {
-	if c.mux != nil {
-		c.wakeup.conn.Store(nil)
-		c.mux.conn.close()
-		c.mux = nil
+// closeShared closes the shared connection.
+func (p *pool) closeShared() {
+	if p.mux != nil {
+		p.wakeup.conn.Store(nil)
+		p.mux.conn.close()
+		p.mux = nil
 	}
 }

@@ -61,8 +61,8 @@ func TestFateOf(t *testing.T) {
 		{failf(classProtocol, "x"), outcomeFailed},
 		{failf(classTLS, "x"), outcomeFailed},
 		{errRestart, outcomeRestart},
-		{failf(classProtocol, "x").withOutcome(outcomeFlagViolation), outcomeFlagViolation},
-		{fmt.Errorf("around: %w", failf(classNetwork, "x").withOutcome(outcomeConnLost)), outcomeConnLost},
+		{&attemptError{failf(classProtocol, "x"), outcomeFlagViolation}, outcomeFlagViolation},
+		{fmt.Errorf("around: %w", &attemptError{failf(classNetwork, "x"), outcomeConnLost}), outcomeConnLost},
 	} {
 		if got := outcomeOf(tt.err); got != tt.want {
 			t.Errorf("%v: fate %d, want %d", tt.err, got, tt.want)
@@ -508,8 +508,8 @@ func TestKeptConnection(t *testing.T) {
 			a := requester{client: clientFor(t, s.addr), keepConn: true}
 			defer a.close()
 			for i := range 2 {
-				j := &job{request: newRecord(requestOptions{user: "u", authenType: authenPAP}, authenMethodTACACSPlus, acctStart, []string{"service=shell"}, "1")}
-				if a.ask(t.Context(), j); j.err != nil || a.conn == nil || s.asked("u") != i+1 {
+				j := &job{request: newRecord(commonFields{user: "u", typ: authenPAP}, authenMethodTACACSPlus, acctStart, []string{"service=shell"}, "1")}
+				if a.do(t.Context(), j); j.err != nil || a.conn == nil || s.asked("u") != i+1 {
 					t.Fatalf("record %d: %v, kept: %t, asked %d times", i, j.err, a.conn != nil, s.asked("u"))
 				}
 				time.Sleep(2 * idleAfter)
@@ -597,8 +597,8 @@ func TestInterruptedKeptConnection(t *testing.T) {
 	defer a.close()
 	ctx, interrupt := context.WithCancel(t.Context())
 	ask := func() *job {
-		j := &job{request: newLogin(requestOptions{user: "u", authenType: authenPAP, service: authenServiceLogin}, testPassword)}
-		a.ask(ctx, j)
+		j := &job{request: newLogin(commonFields{user: "u", typ: authenPAP, service: authenServiceLogin}, testPassword)}
+		a.do(ctx, j)
 		return j
 	}
 	if j := ask(); j.err != nil || a.conn == nil {
@@ -899,8 +899,8 @@ func TestMuxWriteFails(t *testing.T) {
 	}{{0, outcomeNotSent}, {5, outcomeConnLost}} {
 		conn := &fakeConn{write: func([]byte) (int, error) { return tt.written, broken }}
 		c := &client{servers: []server{newServer("tac1", 49)}, keys: []key{{"test", testKey}}, timeout: time.Minute, singleConnect: true}
-		m := newMux(&serverConn{client: c, server: c.servers[0], conn: conn, answered: 1, established: true}, nil, func() {})
-		j := &job{request: newRecord(requestOptions{user: "u"}, authenMethodTACACSPlus, acctStart, []string{"service=shell"}, "1")}
+		m := newMux(&serverConn{client: c, server: c.servers[0], conn: conn, answered: 1, established: true}, nil, func() {}, discardf)
+		j := &job{request: newRecord(commonFields{user: "u"}, authenMethodTACACSPlus, acctStart, []string{"service=shell"}, "1")}
 		c.begin(j, time.Now())
 		if err := m.add(j); err != nil || !m.hasRoom() {
 			t.Fatal(err)
@@ -959,8 +959,8 @@ func TestPlace(t *testing.T) {
 		shared bool
 	}{
 		"first":            {reuseMultiplexed, 0, nil, authenPAP, true},
-		"lost":             {reuseMultiplexed, 0, failf(classNetwork, "lost").withOutcome(outcomeConnLost), authenPAP, true},
-		"silent":           {reuseMultiplexed, 0, failf(classNetwork, "silent").withOutcome(outcomeTimedOut), authenPAP, false},
+		"lost":             {reuseMultiplexed, 0, &attemptError{failf(classNetwork, "lost"), outcomeConnLost}, authenPAP, true},
+		"silent":           {reuseMultiplexed, 0, &attemptError{failf(classNetwork, "silent"), outcomeTimedOut}, authenPAP, false},
 		"restart":          {reuseMultiplexed, 0, errRestart, authenPAP, false},
 		"to another":       {reuseMultiplexed, 1, failf(classNetwork, "gone"), authenPAP, false},
 		"dialogue":         {reuseMultiplexed, 0, nil, authenASCII, false},
@@ -969,14 +969,14 @@ func TestPlace(t *testing.T) {
 	} {
 		c := newPool(clientFor(t, "tac1"), 4)
 		c.reuse, c.workerCount, c.now = tt.use, 4, time.Now() // the workers are at home
-		c.mux = newMux(&serverConn{client: c.client, answered: 1, established: true, idleSince: c.now}, nil, nil)
-		j := &job{request: newLogin(requestOptions{user: "u", authenType: tt.typ}, testPassword), failedAttempts: tt.misses, err: tt.err}
+		c.mux = newMux(&serverConn{client: c.client, answered: 1, established: true, idleSince: c.now}, nil, nil, discardf)
+		j := &job{request: newLogin(commonFields{user: "u", typ: tt.typ}, testPassword), failedAttempts: tt.misses, err: tt.err}
 		c.queue.push(j)
 		if !c.assign(t.Context(), j) || (len(c.mux.byID) == 1) != tt.shared || (len(c.work) == 1) == tt.shared || c.inFlight() != 1 || c.queue.first != nil {
 			t.Errorf("%s: %d on the shared connection, %d apart", name, len(c.mux.byID), len(c.work))
 			continue
 		}
-		if !tt.shared && (<-c.work).keep != (tt.use != reuseNone) {
+		if !tt.shared && (<-c.work).keepConn != (tt.use != reuseNone) {
 			t.Errorf("%s: the connection is kept otherwise than it is of use", name)
 		}
 	}
@@ -988,8 +988,8 @@ func TestMuxDoesNotHoldBack(t *testing.T) {
 		written := 0
 		conn := &fakeConn{write: func(p []byte) (int, error) { written += len(p); return len(p), nil }}
 		c := &client{servers: []server{newServer("tac1", 49)}, keys: []key{{"test", testKey}}, timeout: time.Minute}
-		m := newMux(&serverConn{client: c, conn: conn, answered: 1}, nil, func() {})
-		j := &job{request: newRecord(requestOptions{user: "u"}, authenMethodTACACSPlus, acctStart, []string{"service=shell"}, "1")}
+		m := newMux(&serverConn{client: c, conn: conn, answered: 1}, nil, func() {}, discardf)
+		j := &job{request: newRecord(commonFields{user: "u"}, authenMethodTACACSPlus, acctStart, []string{"service=shell"}, "1")}
 		c.begin(j, time.Now())
 		if err := m.add(j); err != nil {
 			t.Fatal(err)
@@ -1044,8 +1044,8 @@ func TestMuxWakes(t *testing.T) {
 		conn, other := net.Pipe()
 		c := &client{servers: []server{newServer("tac1", 49)}, timeout: patience}
 		rung := make(chan struct{}, 1)
-		m := newMux(&serverConn{client: c, conn: conn}, rung, func() {})
-		j := &job{session: session{serverConn: m.conn, deadline: time.Now().Add(patience)}}
+		m := newMux(&serverConn{client: c, conn: conn}, rung, func() {}, discardf)
+		j := &job{session: session{conn: m.conn, deadline: time.Now().Add(patience)}}
 		m.inFlight.push(j)
 		for range tt.rings {
 			rung <- struct{}{}
@@ -1085,7 +1085,7 @@ func TestMuxGrace(t *testing.T) {
 	c := &client{servers: []server{newServer("tac1", 49)}, timeout: time.Second}
 	conn, _ := net.Pipe()
 	defer conn.Close()
-	m := newMux(&serverConn{client: c, conn: conn}, nil, func() {})
+	m := newMux(&serverConn{client: c, conn: conn}, nil, func() {}, discardf)
 	now := time.Now()
 	j := &job{session: session{deadline: now}}
 	m.inFlight.push(j)
@@ -1121,8 +1121,8 @@ func TestReplyInTheGrace(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			conn, other := net.Pipe()
 			c := &client{servers: []server{newServer("tac1", 49)}, keys: []key{{"test", testKey}}, timeout: time.Second}
-			m := newMux(&serverConn{client: c, conn: conn}, nil, func() {})
-			j := &job{request: newRecord(requestOptions{user: "u"}, authenMethodTACACSPlus, acctStart, []string{"service=shell"}, "1")}
+			m := newMux(&serverConn{client: c, conn: conn}, nil, func() {}, discardf)
+			j := &job{request: newRecord(commonFields{user: "u"}, authenMethodTACACSPlus, acctStart, []string{"service=shell"}, "1")}
 			c.begin(j, time.Now())
 			if err := m.add(j); err != nil {
 				t.Fatal(err)
@@ -1149,7 +1149,7 @@ func TestReplyInTheGrace(t *testing.T) {
 // TestReusedJob: bench uses its jobs again, and nothing of the request before is left on them.
 func TestReusedJob(t *testing.T) {
 	b := &bench{n: 10}
-	q := newLogin(requestOptions{user: "u", authenType: authenPAP}, "")
+	q := newLogin(commonFields{user: "u", typ: authenPAP}, "")
 	j := &job{request: q, failedAttempts: 3, replyLost: true, err: errInterrupted}
 	j.res.Attempts = make([]attempt, 3)
 	j.session.deadline = time.Now()

@@ -1,18 +1,13 @@
 package main
 
-import (
-	"context"
-	"errors"
-	"time"
-)
+import "errors"
 
-// A fate is what came of one attempt to have a request answered. What follows from it stands beside
-// client.settle.
+// An outcome is what came of one attempt to have a request answered.
 type outcome uint8
 
 const (
-	outcomeFailed        outcome = iota // the server answered ERROR, or with what cannot be used, or there is no way to it
-	outcomeDecided                      // a verdict, or an error that no server can change
+	outcomeFailed        outcome = iota // the server replied ERROR or nothing usable, or it cannot be reached
+	outcomeDecided                      // a verdict, or an error that no other server can change
 	outcomeRestart                      // the server asks for another session
 	outcomeNotSent                      // nothing of the request was written
 	outcomeConnLost                     // it was written, and the connection ended before its reply
@@ -20,26 +15,36 @@ const (
 	outcomeFlagViolation                // the reply broke the rule of the UNENCRYPTED flag: it counts as FAIL (section 10.5.2)
 )
 
-// as gives the attempt that ended with the failure another fate than failed.
-func (f *failure) withOutcome(came outcome) *failure {
-	f.outcome = came
-	return f
+// An attemptError is the failure of an attempt with its outcome.
+type attemptError struct {
+	failure *failure
+	outcome outcome
 }
 
-// fateOf is what an attempt came to that ended with err. What this side decided, or found wrong,
-// no other server changes.
+func (e *attemptError) Error() string { return e.failure.Error() }
+func (e *attemptError) Unwrap() error { return e.failure }
+
+// errRestart asks for another session. The result keeps what the server sent with its RESTART.
+var errRestart = &attemptError{failf(classDenied, "restart"), outcomeRestart}
+
+// outcomeOf returns the outcome of an attempt that ended with err. No other server changes what this side decided, or
+// found wrong.
 func outcomeOf(err error) outcome {
-	if err == nil {
+	var attempt *attemptError
+	switch {
+	case err == nil:
+		return outcomeDecided
+	case errors.As(err, &attempt):
+		return attempt.outcome
+	}
+	switch classOf(err) {
+	case classDenied, classUsage, classInterrupted:
 		return outcomeDecided
 	}
-	f := asFailure(err)
-	if c := f.class; f.outcome == outcomeFailed && (c == classDenied || c == classUsage || c == classInterrupted) {
-		return outcomeDecided
-	}
-	return f.outcome
+	return outcomeFailed
 }
 
-// A step is what follows from an attempt.
+// A retry is what follows from an outcome.
 type retry uint8
 
 const (
@@ -48,11 +53,12 @@ const (
 	retryNextServer              // the next server, or the same in the next round, up to the limit
 )
 
-// follows is the one policy of asking again. A server may end a connection that was in use before
-// at any time (section 4.3), and some forget a session on it: there the request goes to the same
-// server once more, over a new connection, unless it is a record that could be written twice. An
-// ERROR, or a server that fails, makes way for the next one; a verdict does not (section 4.4), and
-// a reply that broke the UNENCRYPTED rule counts as one (section 10.5.2).
+// retryAfter is the one retry policy. reused reports whether the connection had answered other requests before.
+//
+// A server may end such a connection at any time (section 4.3), and some forget a session on it: the request goes to
+// the same server once more, over a new connection, unless it is a record that could be written twice. An ERROR, or a
+// server that fails, makes way for the next one; a verdict does not (section 4.4), and a reply that broke the
+// UNENCRYPTED rule counts as one (section 10.5.2).
 func retryAfter(came outcome, repeatable, reused bool) retry {
 	switch came {
 	case outcomeDecided, outcomeFlagViolation:
@@ -70,37 +76,3 @@ func retryAfter(came outcome, repeatable, reused bool) retry {
 	}
 	return retryNextServer
 }
-
-// settle takes note of what came of an attempt, and says whether the job is to be put again.
-func (c *client) recordOutcome(ctx context.Context, j *job) (again bool) {
-	if j.err != nil && ctx.Err() != nil {
-		j.err = interrupted(ctx)
-	}
-	came := outcomeOf(j.err)
-	// Less than a fair time without a reply says nothing about the server.
-	j.replyLost = j.replyLost || came == outcomeTimedOut && j.session.reused && j.session.deadline.Sub(j.session.sentAt) >= minReplyTime
-	switch retryAfter(came, j.request.repeatable(), j.session.reused) {
-	case retrySameServer:
-		if came == outcomeTimedOut {
-			j.session.deadline = time.Time{} // it is over
-		}
-		return true
-	case retryNextServer:
-		if j.failedAttempts++; j.failedAttempts < (c.retries+1)*len(c.servers) {
-			c.warn("%v; trying %s", j.err, c.serverOf(j))
-			j.res.attempt(j.err)
-			j.request.reset()
-			j.session.deadline = time.Time{}
-			return true
-		}
-	}
-	return false
-}
-
-// fairTime is what a server has for a reply at the least, before it is said to have forgotten one.
-const minReplyTime = 100 * time.Millisecond
-
-// A denial as far as the result goes: what the server said stands.
-var errRestart = failf(classDenied, "restart").withOutcome(outcomeRestart)
-
-var errAborted = errors.New("farewell")

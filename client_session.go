@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
@@ -11,11 +10,11 @@ import (
 	"time"
 )
 
-// A session is one dialogue with a server: one session_id, and a seq_no that rises by one. RFC 8907
-// section 4.1. Here, and nowhere else, packets are numbered, obfuscated, checked and read.
+// A session is one session_id with a server, and a seq_no that rises by one. RFC 8907 section 4.1. Here, and nowhere
+// else, the client numbers, obfuscates, verifies and decodes packets.
 type session struct {
-	*serverConn
-	request  request
+	conn     *serverConn
+	request  dialogue
 	sent     header    // of the packet sent last
 	sentAt   time.Time // when that was
 	timing   timing
@@ -32,43 +31,25 @@ func newSessionID() uint32 {
 }
 
 // start prepares the header that all packets of the session have, but for the numbers.
-func (s *session) start(l *serverConn, q request, id uint32) {
-	s.serverConn, s.reused, s.sent = l, l.answered > 0, header{sessionID: id}
+func (s *session) start(conn *serverConn, q dialogue, id uint32) {
+	s.conn, s.reused, s.sent = conn, conn.answered > 0, header{sessionID: id}
 	s.sent.typ, s.sent.version = q.packetType()
 	s.request = q
-	if l.cleartext {
+	if conn.client.cleartext {
 		s.sent.flags |= flagUnencrypted
 	}
-	if l.singleConnect {
+	if conn.client.singleConnect {
 		// On every packet: some servers want it so, and the others ignore it (section 4.3).
 		s.sent.flags |= flagSingleConnect
 	}
 }
 
-// carry takes a request through the session, to the verdict. Where that is not how it ended, the
-// connection is of no more use: what follows on it could belong to this session.
-func (s *session) roundTrips(ctx context.Context, q request, res *result) error {
-	m, err := q.firstMessage(s.localAddr)
-	for err == nil && m != nil {
-		if err = s.exchange(m, q.reply()); err == nil {
-			if m, err = q.next(ctx, s, res); err != nil && m != nil {
-				s.sendAbort(m)
-			}
-		}
-	}
-	s.noNewSessions = s.noNewSessions || err != nil && outcomeOf(err) != outcomeRestart
-	if errors.Is(err, errAborted) {
-		return nil
-	}
-	return err
-}
-
-// pause stops the clock while a person is asked; the function it returns starts it again.
+// pauseDeadline stops the clock while a person is asked; the function it returns starts it again.
 func (s *session) pauseDeadline() (resume func()) {
 	began := time.Now()
 	return func() {
 		s.deadline = s.deadline.Add(time.Since(began))
-		_ = s.conn.SetDeadline(s.deadline)
+		_ = s.conn.conn.SetDeadline(s.deadline)
 	}
 }
 
@@ -86,7 +67,7 @@ func (s *session) send(m message) error {
 		return err
 	}
 	s.sentAt = time.Now()
-	n, err := s.conn.Write(packet)
+	n, err := s.conn.conn.Write(packet)
 	s.timing.sent += n
 	s.written = n > 0
 	if err != nil {
@@ -95,10 +76,10 @@ func (s *session) send(m message) error {
 	return nil
 }
 
-// seal appends to dst the packet that carries m: numbered, and obfuscated.
+// encodePacket appends to dst the packet that carries m: numbered, and obfuscated.
 func (s *session) encodePacket(dst []byte, c *codec, m message) ([]byte, error) {
 	if s.sent.seqNo >= lastSeqNo {
-		return dst, failf(classProtocol, "%s asks without end: sequence numbers are used up", s.server)
+		return dst, failf(classProtocol, "%s asks without end: sequence numbers are used up", s.conn.server)
 	}
 	if s.sent.seqNo == 0 {
 		s.sent.seqNo = 1
@@ -111,27 +92,27 @@ func (s *session) encodePacket(dst []byte, c *codec, m message) ([]byte, error) 
 		return dst, failf(classUsage, "%w", err)
 	}
 	body := dst[start+headerLen:]
-	if s.dump != nil {
-		s.dump.packet("sent to", &s.server, &s.sent, body, m, s.secrets()...)
+	if s.conn.client.dump != nil {
+		s.conn.client.dump.packet("sent to", &s.conn.server, &s.sent, body, m, s.secrets()...)
 	}
-	if !s.cleartext {
-		obfuscate(&s.sent, s.keys[0].value, body)
+	if !s.conn.client.cleartext {
+		obfuscate(&s.sent, s.conn.client.keys[0].value, body)
 	}
 	return dst, nil
 }
 
-// farewell ends a dialogue, also after an interruption; no reply follows. Section 5.4.3.
+// sendAbort ends a session, also after an interruption; no reply follows. Section 5.4.3.
 func (s *session) sendAbort(m message) {
-	s.stopWatch()
-	_ = s.conn.SetDeadline(time.Now().Add(time.Second))
+	s.conn.stopWatch()
+	_ = s.conn.conn.SetDeadline(time.Now().Add(time.Second))
 	_ = s.send(m)
 }
 
 // receive reads one reply and believes nothing of it before every check is passed.
 func (s *session) receive(reply message) error {
-	h, got, err := readHeader(s.conn)
+	h, got, err := readHeader(s.conn.conn)
 	s.timing.received += len(got)
-	if err := s.notTACACS(got); err != nil {
+	if err := s.conn.notTACACS(got); err != nil {
 		return err
 	}
 	if err != nil {
@@ -143,7 +124,7 @@ func (s *session) receive(reply message) error {
 	if err := s.checkReplyHeader(&h); err != nil {
 		return err
 	}
-	body, err := readBody(s.conn, h)
+	body, err := readBody(s.conn.conn, h)
 	s.timing.received += len(body)
 	if err != nil {
 		return s.ioFailure("read the reply of", headerLen+len(body), err)
@@ -151,11 +132,11 @@ func (s *session) receive(reply message) error {
 	return s.decodePacket(&h, body, new(codec), reply)
 }
 
-// acceptable checks what every packet of a connection must hold to, the flag before anything else
+// checkHeader checks what every packet of a connection must hold to, the flag before anything else
 // (section 10.5.2).
 func (l *serverConn) checkHeader(h *header) error {
 	switch {
-	case l.cleartext != (h.flags&flagUnencrypted != 0):
+	case l.client.cleartext != (h.flags&flagUnencrypted != 0):
 		return l.flagViolation()
 	case h.length > maxBody:
 		return failf(classProtocol, "the reply of %s claims a body of %d bytes, the limit is %d", l.server, h.length, maxBody).
@@ -164,9 +145,9 @@ func (l *serverConn) checkHeader(h *header) error {
 	return nil
 }
 
-// verify checks the header of a reply against that of the packet it answers.
+// checkReplyHeader checks the header of a reply against that of the packet it answers.
 func (s *session) checkReplyHeader(h *header) error {
-	if err := s.checkHeader(h); err != nil {
+	if err := s.conn.checkHeader(h); err != nil {
 		return err
 	}
 	switch {
@@ -178,26 +159,26 @@ func (s *session) checkReplyHeader(h *header) error {
 		return s.mismatch("seq_no", h.seqNo, s.sent.seqNo+1)
 	case h.length == 0:
 		// Section 3.6: how a server answers a packet type that it does not know.
-		s.dump.packet("received from", &s.server, h, nil, nil)
-		return failf(classServer, "%s answers with an empty body", s.server).
+		s.conn.client.dump.packet("received from", &s.conn.server, h, nil, nil)
+		return failf(classServer, "%s answers with an empty body", s.conn.server).
 			withHint("the server does not do %s (RFC 8907 section 3.6)", h.typ)
 	}
 	return nil
 }
 
-// unseal undoes the obfuscation of a body whose header was verified, and decodes it.
+// decodePacket undoes the obfuscation of a body whose header was verified, and decodes it.
 func (s *session) decodePacket(h *header, body []byte, c *codec, reply message) error {
-	if s.answered == 0 {
+	if s.conn.answered == 0 {
 		// Only the first reply of a connection says so (section 4.3).
-		s.established = s.singleConnect && h.flags&flagSingleConnect != 0
+		s.conn.established = s.conn.client.singleConnect && h.flags&flagSingleConnect != 0
 	}
-	s.answered++
-	if !s.cleartext {
+	s.conn.answered++
+	if !s.conn.client.cleartext {
 		// With the reply's own header: some servers answer with the other minor version.
-		obfuscate(h, s.keys[0].value, body)
+		obfuscate(h, s.conn.client.keys[0].value, body)
 	}
-	if s.dump != nil {
-		s.dump.packet("received from", &s.server, h, body, reply, s.secrets()...)
+	if s.conn.client.dump != nil {
+		s.conn.client.dump.packet("received from", &s.conn.server, h, body, reply, s.secrets()...)
 	}
 	if err := c.decode(body, reply); err != nil {
 		return s.keyMismatch(h, body, reply)
@@ -226,73 +207,103 @@ func (l *serverConn) notTACACS(got []byte) error {
 }
 
 func (s *session) mismatch(field string, got, want any) *failure {
-	return failf(classProtocol, "the reply of %s has %s %v, not %v", s.server, field, got, want).
+	return failf(classProtocol, "the reply of %s has %s %v, not %v", s.conn.server, field, got, want).
 		withHint("a broken server, or a device in between that mixes sessions")
 }
 
 // flagViolation is section 10.5.2: close the connection, do not use the reply, and treat it as
 // FAIL, so that no other server is asked. Over TLS it is RFC 9887 section 4.
 func (l *serverConn) flagViolation() error {
+	var f *failure
 	switch {
 	case l.facts != nil:
-		return failf(classProtocol, "the reply of %s comes without the UNENCRYPTED flag, which every packet has over TLS", l.server).
-			withHint("the server does not follow RFC 9887 section 4; the reply was not used").withOutcome(outcomeFlagViolation)
-	case l.cleartext:
-		return failf(classProtocol, "the reply of %s is obfuscated although --unencrypted was asked for", l.server).
-			withHint("the server has a key for this client: give it with --key-file in place of --unencrypted").withOutcome(outcomeFlagViolation)
+		f = failf(classProtocol, "the reply of %s comes without the UNENCRYPTED flag, which every packet has over TLS", l.server).
+			withHint("the server does not follow RFC 9887 section 4; the reply was not used")
+	case l.client.cleartext:
+		f = failf(classProtocol, "the reply of %s is obfuscated although --unencrypted was asked for", l.server).
+			withHint("the server has a key for this client: give it with --key-file in place of --unencrypted")
+	default:
+		f = failf(classProtocol, "the reply of %s is not obfuscated although a key is in use: the UNENCRYPTED flag is set", l.server).
+			withHint("the server has no key for this client, or someone in between answers in its place; the reply was not used")
 	}
-	return failf(classProtocol, "the reply of %s is not obfuscated although a key is in use: the UNENCRYPTED flag is set", l.server).
-		withHint("the server has no key for this client, or someone in between answers in its place; the reply was not used").withOutcome(outcomeFlagViolation)
+	return &attemptError{f, outcomeFlagViolation}
 }
 
 // keyMismatch explains a body whose lengths do not add up, and names the candidate key that
 // would have fitted. body is what the first key made of it.
 func (s *session) keyMismatch(h *header, body []byte, reply message) error {
-	if s.cleartext {
-		return failf(classProtocol, "the reply of %s is malformed: %w", s.server, errBodyLength)
+	if s.conn.client.cleartext {
+		return failf(classProtocol, "the reply of %s is malformed: %w", s.conn.server, errBodyLength)
 	}
-	f := failf(classProtocol, "the reply of %s does not fit the key: %w", s.server, errBodyLength)
-	obfuscate(h, s.keys[0].value, body) // back to what was on the wire
-	for _, other := range s.keys[1:] {
+	f := failf(classProtocol, "the reply of %s does not fit the key: %w", s.conn.server, errBodyLength)
+	obfuscate(h, s.conn.client.keys[0].value, body) // back to what was on the wire
+	for _, other := range s.conn.client.keys[1:] {
 		try := bytes.Clone(body)
 		obfuscate(h, other.value, try)
 		if decode(try, reply) == nil {
 			return f.withHint("the key of %s fits this reply", other.source)
 		}
 	}
-	return f.withHint("the shared key differs from the server's, or the server has another key for the address %s", addrPortOf(s.conn.LocalAddr()).Addr())
+	return f.withHint("the shared key differs from the server's, or the server has another key for the address %s", addrPortOf(s.conn.conn.LocalAddr()).Addr())
 }
 
 // ioFailure explains an error on an open connection, n bytes into a reply. Only where nothing of
 // a session was answered may it be put again on another connection.
 func (s *session) ioFailure(what string, n int, err error) error {
-	if f := s.tlsReadFailure(err); f != nil {
+	if f := tlsReadFailure(s.conn.server, s.conn.facts, s.conn.answered, err); f != nil {
 		return f
 	}
 	closed, late := isClosed(err), errors.Is(err, os.ErrDeadlineExceeded)
 	var f *failure
 	switch {
 	case closed && n > 0:
-		f = failf(classNetwork, "%s closed the connection in the middle of its reply, after %d bytes", s.server, n)
+		f = failf(classNetwork, "%s closed the connection in the middle of its reply, after %d bytes", s.conn.server, n)
 	case closed:
-		f = failf(classNetwork, "%s closed the connection before it answered", s.server).
-			withHint("most often the server has no client entry for the address %s; an access list, a wrong key (some servers close) or a TLS port look the same", addrPortOf(s.conn.LocalAddr()).Addr())
+		f = failf(classNetwork, "%s closed the connection before it answered", s.conn.server).
+			withHint("most often the server has no client entry for the address %s; an access list, a wrong key (some servers close) or a TLS port look the same", addrPortOf(s.conn.conn.LocalAddr()).Addr())
 	case late && n > 0:
-		f = failf(classNetwork, "the reply of %s was cut off after %d bytes: timed out after %v", s.server, n, s.timeout)
+		f = failf(classNetwork, "the reply of %s was cut off after %d bytes: timed out after %v", s.conn.server, n, s.conn.client.timeout)
 	case late:
-		f = failf(classNetwork, "no reply from %s within %v", s.server, s.timeout).
+		f = failf(classNetwork, "no reply from %s within %v", s.conn.server, s.conn.client.timeout).
 			withHint("some servers drop a packet that does not fit their key; else a slow back end (LDAP, AD) or overload: try a longer --timeout")
 	default:
-		f = failf(classNetwork, "%s %s: %w", what, s.server, cause(err))
+		f = failf(classNetwork, "%s %s: %w", what, s.conn.server, cause(err))
 	}
+	came := outcomeFailed
 	switch {
 	case n > 0 || s.sent.seqNo > 1:
 	case closed && s.written:
-		f.outcome = outcomeConnLost
+		came = outcomeConnLost
 	case closed:
-		f.outcome = outcomeNotSent
+		came = outcomeNotSent
 	case late:
-		f.outcome = outcomeTimedOut
+		came = outcomeTimedOut
 	}
-	return f
+	return &attemptError{f, came}
+}
+
+// secrets returns what a reply must not show.
+func (s *session) secrets() []string {
+	secrets := s.request.secrets()
+	for _, k := range s.conn.client.keys {
+		secrets = append(secrets, k.value)
+	}
+	return secrets
+}
+
+// redact removes our secrets from the texts of a reply, before anything else sees them.
+func (s *session) redact(texts []field) {
+	if s.conn.client.unredacted {
+		return
+	}
+	var secrets []string
+	for _, f := range texts {
+		if *f.value == "" {
+			continue
+		}
+		if secrets == nil {
+			secrets = s.secrets()
+		}
+		*f.value = redact(*f.value, secrets)
+	}
 }

@@ -73,23 +73,23 @@ func TestReusedConnection(t *testing.T) {
 // TestRepeatOnce says what may be asked again: everything but a record that was written.
 func TestRepeatOnce(t *testing.T) {
 	t.Parallel()
-	author := func() request {
+	author := func() dialogue {
 		return &authorization{request: authorRequest{commonFields: commonFields{user: "alice"}, args: []string{"service=shell", "cmd="}}}
 	}
-	login := func() request {
-		return &authentication{action: authenLogin, password: testPassword, id: -1,
-			caller: requestOptions{user: "alice", authenType: authenPAP, service: authenServiceLogin}}
+	login := func() dialogue {
+		return &authentication{action: authenLogin, password: testPassword, chapID: -1,
+			fields: commonFields{user: "alice", typ: authenPAP, service: authenServiceLogin}}
 	}
-	dialogue := func() request {
-		return &authentication{action: authenLogin, password: testPassword, id: -1,
-			caller: requestOptions{user: "alice", authenType: authenASCII, service: authenServiceLogin}}
+	asciiLogin := func() dialogue {
+		return &authentication{action: authenLogin, password: testPassword, chapID: -1,
+			fields: commonFields{user: "alice", typ: authenASCII, service: authenServiceLogin}}
 	}
-	account := func() request {
+	account := func() dialogue {
 		return &record{request: acctRequest{flags: acctStart, commonFields: commonFields{user: "alice"}, args: []string{"task_id=1", "service=shell"}}}
 	}
 	for _, tt := range []struct {
 		name    string
-		request func() request
+		request func() dialogue
 		dead    bool // already when the request is written
 		first   string
 		second  string
@@ -100,7 +100,7 @@ func TestRepeatOnce(t *testing.T) {
 		{"authentication", login, false, "add close", "pass", 0, 2},
 		{"record, written", account, false, "add close", "success", 4, 1},
 		{"record, not written", account, true, "add close", "success", 0, 2},
-		{"authentication, within the dialogue", dialogue, false, "add getpass close", "getpass pass", 4, 1},
+		{"authentication, within the dialogue", asciiLogin, false, "add getpass close", "getpass pass", 4, 1},
 		{"authorization, not written", author, true, "add", "add", 0, 2},
 		{"record", account, false, "add success", "", 0, 1},
 	} {
@@ -122,14 +122,14 @@ func TestRepeatOnce(t *testing.T) {
 			a := requester{client: c, keepConn: true}
 			defer a.close()
 			j := &job{request: author()}
-			if a.ask(t.Context(), j); j.err != nil {
+			if a.do(t.Context(), j); j.err != nil {
 				t.Fatal(j.err)
 			}
 			if tt.dead {
 				a.conn.conn = deadConn{a.conn.conn}
 			}
 			j = &job{request: tt.request()}
-			a.ask(t.Context(), j)
+			a.do(t.Context(), j)
 			if code := j.class().exit(); code != tt.code || int(count.Load()) != tt.conns || records.Load() > 1 {
 				t.Errorf("ends with %v after %d connections and %d records", j.err, count.Load(), records.Load())
 			}
@@ -209,7 +209,7 @@ func TestInterrupt(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		j := &job{request: new(authorization)}
-		(&requester{client: clientOf(t, l)}).ask(ctx, j)
+		(&requester{client: clientOf(t, l)}).do(ctx, j)
 		if j.err == nil || j.class() != classInterrupted {
 			t.Error(j.err)
 		}
@@ -249,12 +249,14 @@ func TestFarewell(t *testing.T) {
 			})
 			ctx, interrupt := context.WithCancel(t.Context())
 			defer interrupt()
-			q := &authentication{action: authenLogin, caller: requestOptions{user: "alice", authenType: authenASCII, service: authenServiceLogin}}
+			q := &authentication{action: authenLogin, fields: commonFields{user: "alice", typ: authenASCII, service: authenServiceLogin}}
+			r := &requester{client: clientOf(t, l)}
 			if tt.person {
-				q.person = &terminal{lines: bufio.NewReader(nobody), out: writerFunc(func([]byte) { interrupt() })}
+				q.person = true
+				r.ask = (&terminal{lines: bufio.NewReader(nobody), out: writerFunc(func([]byte) { interrupt() })}).ask
 			}
 			j := &job{request: q}
-			if (&requester{client: clientOf(t, l)}).ask(ctx, j); j.err == nil || j.class() != tt.class {
+			if r.do(ctx, j); j.err == nil || j.class() != tt.class {
 				t.Errorf("ends with %v", j.err)
 			}
 			if m, ok := (<-last).(*authenContinue); !ok || ok && (m.flags != authenAbort || m.userMsg != "") {
@@ -296,10 +298,10 @@ func TestPause(t *testing.T) {
 				person.stops.Do(func() {}) // no watch for Ctrl-Z, which never ends
 				began := time.Now()
 				c := &client{servers: make([]server, 1), keys: []key{{"test", testKey}}, timeout: tt.timeout}
-				a := requester{client: c, conn: &serverConn{client: c, conn: conn, established: true, idleSince: began, stopWatch: func() {}}}
-				j := &job{request: &authentication{action: authenLogin, person: person,
-					caller: requestOptions{user: "alice", authenType: authenASCII, service: authenServiceLogin}}}
-				a.ask(t.Context(), j)
+				a := requester{client: c, ask: person.ask, conn: &serverConn{client: c, conn: conn, established: true, idleSince: began, stopWatch: func() {}}}
+				j := &job{request: &authentication{action: authenLogin, person: true,
+					fields: commonFields{user: "alice", typ: authenASCII, service: authenServiceLogin}}}
+				a.do(t.Context(), j)
 				if took := time.Since(began); took != tt.want || j.res.Status != tt.status || (j.err == nil) != (tt.status != "") {
 					t.Errorf("ended after %v with %q, %v", took, j.res.Status, j.err)
 				}
@@ -408,15 +410,15 @@ func TestHintsForTheCommandLine(t *testing.T) {
 			t.Errorf("%s: %q %q", host, addr, port)
 		}
 	}
-	noBrackets := &serverConn{client: &client{timeout: time.Second}, server: newServer("::1:5001", 49)}
+	c, noBrackets := &client{timeout: time.Second}, newServer("::1:5001", 49)
 	for err, message := range map[error]string{
 		syscall.ENETUNREACH: "connect to [::1:5001]:49: network is unreachable", context.DeadlineExceeded: "connect to [::1:5001]:49: timed out after 1s",
 	} {
-		if f := noBrackets.connectFailure(nil, err); f.Error() != message || f.hint != "an IPv6 address with a port needs brackets: [::1]:5001" {
+		if f := c.connectFailure(noBrackets, nil, err); f.Error() != message || f.hint != "an IPv6 address with a port needs brackets: [::1]:5001" {
 			t.Errorf("got %v, hint: %s", f, f.hint)
 		}
 	}
-	if f := noBrackets.connectFailure(nil, syscall.ECONNREFUSED); f.hint != "nothing listens there: is it port 49, or 300 for TLS?" {
+	if f := c.connectFailure(noBrackets, nil, syscall.ECONNREFUSED); f.hint != "nothing listens there: is it port 49, or 300 for TLS?" {
 		t.Errorf("the hint is %q", f.hint)
 	}
 }

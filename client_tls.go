@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"time"
 )
 
 // A tlsClient is what all connections of one run share.
@@ -18,11 +19,11 @@ type tlsClient struct {
 	warn       func(format string, args ...any) // -q does not hide it
 }
 
-// handshake makes a TLS connection of conn, at once and before any byte of TACACS+ (RFC 9887
-// section 3.2). It closes conn where that fails; the facts are there all the same.
-func (c *tlsClient) handshake(ctx context.Context, l *serverConn, conn net.Conn) (net.Conn, *tlsFacts, error) {
+// handshake makes a TLS connection of conn, before any byte of TACACS+ (RFC 9887 section 3.2). If it fails it closes
+// conn and returns what is known of the handshake, beside the error.
+func (c *tlsClient) handshake(ctx context.Context, srv server, timeout time.Duration, conn net.Conn) (net.Conn, *tlsFacts, error) {
 	config := c.config.Clone()
-	host, _, _ := strings.Cut(l.server.host, "%") // a certificate has no zones
+	host, _, _ := strings.Cut(srv.host, "%") // a certificate has no zones
 	if config.ServerName = host; c.serverName != "" {
 		config.ServerName = c.serverName
 	}
@@ -49,7 +50,7 @@ func (c *tlsClient) handshake(ctx context.Context, l *serverConn, conn net.Conn)
 	facts.learn(&state)
 	if err != nil {
 		conn.Close()
-		return nil, facts, l.handshakeFailure(facts.ServerName, err)
+		return nil, facts, handshakeFailure(srv, timeout, facts.ServerName, err)
 	}
 	facts.Verified = !config.InsecureSkipVerify
 	facts.ClientCert = cmp.Or(facts.ClientCert, "not asked")

@@ -14,30 +14,30 @@ import (
 )
 
 // handshakeFailure explains why there is no TLS connection.
-func (l *serverConn) handshakeFailure(name string, err error) error {
-	f := failf(classTLS, "TLS with %s: %w", l.server, cause(err))
+func handshakeFailure(srv server, timeout time.Duration, name string, err error) error {
+	f := failf(classTLS, "TLS with %s: %w", srv, cause(err))
 	var record tls.RecordHeaderError
 	var refused *tls.CertificateVerificationError
 	var revoked *errRevoked
 	switch {
 	case errors.As(err, &record) && version(record.RecordHeader[0]).major() == majorVersion:
-		f.err = fmt.Errorf("TLS with %s: it answers with clear TACACS+", l.server)
+		f.err = fmt.Errorf("TLS with %s: it answers with clear TACACS+", srv)
 		return f.withHint("this is the port of the clear service; TLS has port 300. It is never used in clear instead")
 	case errors.As(err, &record):
-		f.err = fmt.Errorf("TLS with %s: the answer is not TLS", l.server)
+		f.err = fmt.Errorf("TLS with %s: the answer is not TLS", srv)
 		return f.withHint("another service listens there; TACACS+ over TLS has port 300")
 	case errors.As(err, &refused):
-		return l.certificateFailure(name, refused.Err)
+		return certificateFailure(srv, name, refused.Err)
 	case errors.As(err, &revoked):
 		return f.withHint("ask who runs the server for its new certificate")
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
-		f.err = fmt.Errorf("TLS with %s: timed out after %v", l.server, l.timeout)
+		f.err = fmt.Errorf("TLS with %s: timed out after %v", srv, timeout)
 		return f.withHint("a clear TACACS+ port waits like this; TLS has port 300")
 	case isClosed(err):
-		f.err = fmt.Errorf("TLS with %s: it closed the connection in the handshake", l.server)
+		f.err = fmt.Errorf("TLS with %s: it closed the connection in the handshake", srv)
 		return f.withHint("a clear TACACS+ port, or a server that does not know this client's address")
 	case strings.Contains(err.Error(), "protocol version"):
-		f.err = fmt.Errorf("TLS with %s: it does not speak TLS 1.3", l.server)
+		f.err = fmt.Errorf("TLS with %s: it does not speak TLS 1.3", srv)
 		return f.withHint("RFC 9887 section 3.2 forbids earlier versions")
 	case isAlert(err):
 		return f.withHint("%s", alertHint(err))
@@ -47,33 +47,33 @@ func (l *serverConn) handshakeFailure(name string, err error) error {
 
 // certificateFailure explains why the server's certificate is refused, and what is to be done
 // about it: by who runs the server, or with an option that says what to expect of it.
-func (l *serverConn) certificateFailure(name string, err error) error {
-	f := failf(classTLS, "TLS with %s: its certificate is refused: %w", l.server, err)
+func certificateFailure(srv server, name string, err error) error {
+	f := failf(classTLS, "TLS with %s: its certificate is refused: %w", srv, err)
 	var authority x509.UnknownAuthorityError
 	var invalid x509.CertificateInvalidError
 	var hostname x509.HostnameError
 	switch {
 	case errors.As(err, &authority):
-		f.err = fmt.Errorf("TLS with %s: its certificate is signed by an unknown authority: %s", l.server, authority.Cert.Issuer)
+		f.err = fmt.Errorf("TLS with %s: its certificate is signed by an unknown authority: %s", srv, authority.Cert.Issuer)
 		return f.withHint("--cacert FILE names the authority that signed it, or the certificate itself where it is self-signed")
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired && time.Now().Before(invalid.Cert.NotBefore):
-		f.err = fmt.Errorf("TLS with %s: its certificate is not valid before %s", l.server, invalid.Cert.NotBefore.UTC().Format(time.RFC3339))
+		f.err = fmt.Errorf("TLS with %s: its certificate is not valid before %s", srv, invalid.Cert.NotBefore.UTC().Format(time.RFC3339))
 		return f.withHint("is this host's clock right?")
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		f.err = fmt.Errorf("TLS with %s: the certificate of %s expired on %s", l.server, invalid.Cert.Subject, invalid.Cert.NotAfter.UTC().Format(time.RFC3339))
+		f.err = fmt.Errorf("TLS with %s: the certificate of %s expired on %s", srv, invalid.Cert.Subject, invalid.Cert.NotAfter.UTC().Format(time.RFC3339))
 		return f.withHint("the server needs a new certificate; is this host's clock right?")
 	case errors.As(err, &invalid) && invalid.Reason == x509.IncompatibleUsage:
-		f.err = fmt.Errorf("TLS with %s: its certificate is not for a server: the extended key usage serverAuth is missing", l.server)
+		f.err = fmt.Errorf("TLS with %s: its certificate is not for a server: the extended key usage serverAuth is missing", srv)
 		return f.withHint("the server needs a certificate with serverAuth, from an authority that may give it")
 	case errors.As(err, &hostname) && isDNSName(hostname.Certificate, name):
-		f.err = fmt.Errorf("TLS with %s: its certificate has the address %s as a DNS name, where it does not count", l.server, name)
+		f.err = fmt.Errorf("TLS with %s: its certificate has the address %s as a DNS name, where it does not count", srv, name)
 		return f.withHint("the server needs a certificate with subjectAltName IP:%s in place of DNS:%[1]s", name)
 	case errors.As(err, &hostname):
 		names := strings.Join(certNames(hostname.Certificate), ", ")
 		if names == "" {
 			names = "no name at all (a common name does not count)"
 		}
-		f.err = fmt.Errorf("TLS with %s: its certificate is not for %s but for %s", l.server, name, names)
+		f.err = fmt.Errorf("TLS with %s: its certificate is not for %s but for %s", srv, name, names)
 		return f.withHint("--servername NAME says which name to expect")
 	}
 	return f.withHint("the fault is in the server's certificate or in its authority's: who runs the server can mend it")
@@ -108,15 +108,15 @@ func alertHint(err error) string {
 
 // tlsReadFailure explains an error of the first read after a handshake that succeeded: in TLS
 // 1.3 that is where the server says, or does not say, what is wrong with the client's certificate.
-func (s *session) tlsReadFailure(err error) error {
-	if s.facts == nil || s.serverConn.answered > 0 {
+func tlsReadFailure(srv server, facts *tlsFacts, answered int, err error) error {
+	if facts == nil || answered > 0 {
 		return nil
 	}
 	if isAlert(err) {
-		return failf(classTLS, "TLS with %s: it ended the session: %w", s.server, cause(err)).withHint("%s", alertHint(err))
+		return failf(classTLS, "TLS with %s: it ended the session: %w", srv, cause(err)).withHint("%s", alertHint(err))
 	}
 	if isClosed(err) {
-		return failf(classTLS, "TLS with %s: it closed the connection before it answered (client certificate: %s)", s.server, s.facts.ClientCert).
+		return failf(classTLS, "TLS with %s: it closed the connection before it answered (client certificate: %s)", srv, facts.ClientCert).
 			withHint("likely the client's certificate: --cert and --cert-key; some servers close without saying so")
 	}
 	return nil

@@ -223,8 +223,7 @@ func TestZone(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l := &serverConn{client: &client{timeout: patience}, server: newServer(host, 300)}
-		conn, facts, err := secure.handshake(t.Context(), l, raw)
+		conn, facts, err := secure.handshake(t.Context(), newServer(host, 300), patience, raw)
 		if (err == nil) != ok || strings.Contains(facts.ServerName, "%") {
 			t.Errorf("%s: %v for %s", host, err, facts.ServerName)
 		}
@@ -388,10 +387,10 @@ func TestResumption(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &client{servers: servers, timeout: patience, network: "tcp", cleartext: true, tls: secure, warnf: t.Logf}
+	c := &client{servers: servers, timeout: patience, network: "tcp", cleartext: true, tls: secure}
 	ask := func() (*result, error) {
-		j := &job{request: newLogin(requestOptions{user: "alice", authenType: authenPAP, service: authenServiceLogin}, testPassword)}
-		(&requester{client: c}).ask(t.Context(), j)
+		j := &job{request: newLogin(commonFields{user: "alice", typ: authenPAP, service: authenServiceLogin}, testPassword)}
+		(&requester{client: c, warnf: t.Logf}).do(t.Context(), j)
 		return &j.res, j.err
 	}
 	for i, resumed := range []bool{false, true, true} {
@@ -717,7 +716,6 @@ func TestMutualNote(t *testing.T) {
 // an error of this side none.
 func TestWhoseCertificate(t *testing.T) {
 	t.Parallel()
-	l := &serverConn{client: &client{}, server: newServer("tac1", 300)}
 	remote := func(alert tls.AlertError) error { return &net.OpError{Op: "remote error", Err: alert} }
 	for _, tt := range []struct {
 		name string
@@ -731,7 +729,7 @@ func TestWhoseCertificate(t *testing.T) {
 		{"this side", errors.New("tls: server's certificate contains an unsupported type of public key"), ""},
 		{"this side's network", &net.OpError{Op: "read", Err: errors.New("certificate")}, ""},
 	} {
-		if got := asFailure(l.handshakeFailure("tac1", tt.err)).hint; got != tt.hint {
+		if got := asFailure(handshakeFailure(newServer("tac1", 300), time.Second, "tac1", tt.err)).hint; got != tt.hint {
 			t.Errorf("%s: the hint is %q, want %q", tt.name, got, tt.hint)
 		}
 	}

@@ -96,7 +96,7 @@ func (own *accountOptions) task(inv *invocation, args []string) (*task, error) {
 	if own.execute { // the longest of its records is the last one
 		last = stopArgs(r.record(acctStart, r.args).request.args, 0, "not started")
 	}
-	if err := checkFits(r.record(acctStop, last), inv.request); err != nil {
+	if err := r.record(acctStop, last).check(inv.request.maxRemAddr()); err != nil {
 		return nil, err
 	}
 	if made && own.flags != acctStart {
@@ -107,12 +107,12 @@ func (own *accountOptions) task(inv *invocation, args []string) (*task, error) {
 
 // record is the request for one record of the task.
 func (r *task) record(flags acctFlags, args []string) *record {
-	return newRecord(r.inv.request, r.method, flags, args, r.id)
+	return newRecord(r.inv.request.commonFields(), r.method, flags, args, r.id)
 }
 
 func (r *task) send(ctx context.Context, flags acctFlags, args []string) (*result, error) {
 	j := &job{request: r.record(flags, args), firstServer: r.first}
-	res, err := r.inv.put(ctx, r.client, j)
+	res, err := r.inv.do(ctx, r.client, j)
 	r.first += j.failedAttempts
 	res.TaskID = r.id // also of a record that was not confirmed: it may be tried again
 	return res, err

@@ -27,7 +27,7 @@ type target struct {
 func targetsOf(ctx context.Context, c *client, srv server) (found []*target) {
 	limited, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	addrs, err := (&serverConn{client: c, server: srv}).resolve(limited, new(timing))
+	addrs, err := c.resolve(limited, srv, new(timing))
 	if err != nil && ctx.Err() != nil {
 		err = interrupted(ctx)
 	}
@@ -51,9 +51,7 @@ func targetsOf(ctx context.Context, c *client, srv server) (found []*target) {
 }
 
 func newTarget(c *client, srv server, err error) *target {
-	one := *c
-	one.servers = []server{srv}
-	r := &target{client: &one, done: make(chan struct{})}
+	r := &target{client: c.only(srv), done: make(chan struct{})}
 	r.err, r.res.Server = err, srv.name
 	return r
 }
@@ -93,7 +91,7 @@ func sideBySide(n int, do func(i int)) *sync.WaitGroup {
 // servers, each as soon as those before it are there. The exit code is that of the worst, which is the
 // highest. Nobody can answer the prompts of many servers at a time: what --answer does not reply to
 // is refused.
-func (inv *invocation) askAll(ctx context.Context, keys []key, newRequest func() request) (output, error) {
+func (inv *invocation) askAll(ctx context.Context, keys []key, newRequest func() dialogue) (output, error) {
 	c, err := inv.client(ctx, keys)
 	if err != nil {
 		return nil, err
@@ -104,8 +102,8 @@ func (inv *invocation) askAll(ctx context.Context, keys []key, newRequest func()
 		defer close(r.done)
 		r.res.Command, r.res.User = inv.command.name, inv.request.user
 		if r.err == nil {
-			r.request, r.client.warnf = newRequest(), r.keepWarning
-			(&requester{client: r.client}).ask(ctx, &r.job)
+			r.request = newRequest()
+			(&requester{client: r.client, warnf: r.keepWarning}).do(ctx, &r.job)
 		}
 	})
 	worst := classGranted

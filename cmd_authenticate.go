@@ -30,31 +30,25 @@ func authenticate(ctx context.Context, inv *invocation, own *challengeOptions) (
 	if err := own.check(inv.request.authenType); err != nil {
 		return nil, err
 	}
-	if err := checkFits(newLogin(inv.request, ""), inv.request); err != nil {
-		return nil, err
+	fields := inv.request.commonFields()
+	if err := newLogin(fields, "").check(inv.request.maxRemAddr()); err != nil {
+		return nil, err // before the person types a secret
 	}
 	inv.password.promptOnDemand = inv.request.authenType == authenASCII && !own.all
 	secrets, err := inv.secrets(ctx, &inv.password)
 	if err != nil {
 		return nil, err
 	}
-	a := newLogin(inv.request, secrets.password)
-	a.id, a.challenge, a.answers = own.id, own.challenge, own.answers
-	if !own.all {
-		a.person, a.deferred = inv.terminal, secrets.deferred
-	}
-	return a.run(ctx, inv, secrets.keys, own.all)
-}
-
-// run checks that everything fits its field before anything is sent, then asks the servers.
-func (a *authentication) run(ctx context.Context, inv *invocation, keys []key, all bool) (output, error) {
-	if err := checkFits(a, inv.request); err != nil {
+	a := newLogin(fields, secrets.password)
+	a.chapID, a.challenge, a.answers = own.id, own.challenge, own.answers
+	if err := a.check(inv.request.maxRemAddr()); err != nil {
 		return nil, err
 	}
-	if all {
-		return inv.askAll(ctx, keys, func() request { each := *a; return &each })
+	if own.all {
+		return inv.askAll(ctx, secrets.keys, func() dialogue { each := *a; return &each })
 	}
-	return inv.ask(ctx, keys, a)
+	a.person, a.deferred = inv.terminal != nil, secrets.deferred
+	return inv.ask(ctx, secrets.keys, a)
 }
 
 // newChPass is the command chpass: change the password. GETDATA asks for the old one and
@@ -66,17 +60,21 @@ func newChPass(o *optionSet) action {
 	o.add(&fresh.files, "new-password-file", "FILE", "file with the new password; - is standard input")
 	o.add((*toggle)(&fresh.stdin), "new-password-stdin", "", "read the new password from standard input")
 	return func(ctx context.Context, inv *invocation) (output, error) {
-		if err := checkFits(newPasswordChange(inv.request, "", ""), inv.request); err != nil {
-			return nil, err
+		fields := inv.request.commonFields()
+		if err := newPasswordChange(fields, "", "").check(inv.request.maxRemAddr()); err != nil {
+			return nil, err // before the person types a secret
 		}
 		inv.password.promptOnDemand = true
 		secrets, err := inv.secrets(ctx, &inv.password, &fresh)
 		if err != nil {
 			return nil, err
 		}
-		a := newPasswordChange(inv.request, secrets.password, secrets.newPassword)
-		a.answers, a.person, a.deferred = answers, inv.terminal, secrets.deferred
-		return a.run(ctx, inv, secrets.keys, false)
+		a := newPasswordChange(fields, secrets.password, secrets.newPassword)
+		a.answers, a.person, a.deferred = answers, inv.terminal != nil, secrets.deferred
+		if err := a.check(inv.request.maxRemAddr()); err != nil {
+			return nil, err
+		}
+		return inv.ask(ctx, secrets.keys, a)
 	}
 }
 

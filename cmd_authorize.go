@@ -25,11 +25,11 @@ func newAuthorize(o *optionSet) action {
 		if err != nil {
 			return nil, err
 		}
-		m, err := newAuthorization(inv.request, own.method, args, require)
+		m, err := newAuthorization(inv.request.commonFields(), own.method, args, require)
 		if err != nil {
 			return nil, err
 		}
-		if err := checkFits(m, inv.request); err != nil {
+		if err := m.check(inv.request.maxRemAddr()); err != nil {
 			return nil, err
 		}
 		secrets, err := inv.secrets(ctx)
@@ -37,7 +37,7 @@ func newAuthorize(o *optionSet) action {
 			return nil, err
 		}
 		if all {
-			return inv.askAll(ctx, secrets.keys, func() request { each := *m; return &each })
+			return inv.askAll(ctx, secrets.keys, func() dialogue { each := *m; return &each })
 		}
 		return inv.ask(ctx, secrets.keys, m)
 	}

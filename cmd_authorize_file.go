@@ -78,10 +78,10 @@ func (r *commandFile) parse(e *item, line []byte) (err error) {
 		return err
 	}
 	e.res.Command, e.res.User = r.inv.command.name, r.inv.request.user
-	if e.request, err = newAuthorization(r.inv.request, r.method, args, nil); err != nil {
+	if e.request, err = newAuthorization(r.inv.request.commonFields(), r.method, args, nil); err != nil {
 		return err
 	}
-	return checkFits(e.request, r.inv.request)
+	return e.request.check(r.inv.request.maxRemAddr())
 }
 
 // verdict is what the table says of an entry: a word, and the reason where nothing is permitted.

@@ -136,11 +136,7 @@ func (p *requestParser) parse(e *item, line []byte) error {
 	if e.request, err = p.newRequest(e, who, password, method, flags); err != nil {
 		return err
 	}
-	if e.request.dialogue() {
-		return checkFits(e.request, who)
-	}
-	_, err = e.request.firstMessage(longestAddr)
-	return err // what does not fit its field is found before it is sent
+	return e.request.check(who.maxRemAddr()) // what does not fit its field is found before it is sent
 }
 
 // decode reads the one JSON object of a line into p.request.
@@ -181,7 +177,7 @@ func jsonError(err error) string {
 }
 
 // newRequest makes what the object asks for, as the command of that name does.
-func (p *requestParser) newRequest(e *item, who requestOptions, password *string, method authenMethod, flags acctFlags) (request, error) {
+func (p *requestParser) newRequest(e *item, who requestOptions, password *string, method authenMethod, flags acctFlags) (dialogue, error) {
 	b := &p.request
 	switch b.Command {
 	case "authenticate", "enable", "chpass":
@@ -194,12 +190,12 @@ func (p *requestParser) newRequest(e *item, who requestOptions, password *string
 			return nil, failf(classUsage, "no password in the request").
 				withHint("each request has one of its own, or all have that of --password-file or TACACS_PLUS_PWD; \"\" is an empty one")
 		}
-		e.login = *newLogin(who, *password)
+		e.login = *newLogin(who.commonFields(), *password)
 		if b.Command == "chpass" {
 			if b.NewPassword == "" {
 				return nil, failf(classUsage, "no new_password in the request, or an empty one")
 			}
-			e.login = *newPasswordChange(who, *password, b.NewPassword)
+			e.login = *newPasswordChange(who.commonFields(), *password, b.NewPassword)
 		}
 		e.login.answers = b.Answers
 		return &e.login, nil
@@ -210,7 +206,7 @@ func (p *requestParser) newRequest(e *item, who requestOptions, password *string
 			return nil, err
 		}
 		if b.Command == "authorize" {
-			return newAuthorization(who, method, args, b.Require)
+			return newAuthorization(who.commonFields(), method, args, b.Require)
 		}
 		if b.TaskID != nil {
 			args = append(args, "task_id="+*b.TaskID)
@@ -220,7 +216,7 @@ func (p *requestParser) newRequest(e *item, who requestOptions, password *string
 		if err != nil {
 			return nil, err
 		}
-		return newRecord(who, method, flags, args, taskID), nil
+		return newRecord(who.commonFields(), method, flags, args, taskID), nil
 	case "":
 		return nil, failf(classUsage, "no command in the request")
 	}

@@ -22,7 +22,7 @@ type benchOptions struct {
 func newBench(o *optionSet) action {
 	own := &benchOptions{inFlight: 16}
 	own.registerCommand(o)
-	b := &bench{statuses: make(map[string]int), errors: make(map[class]*benchError)}
+	b := &bench{statuses: make(map[status]int), errors: make(map[class]*benchError)}
 	o.add(&number{&own.inFlight, 1, maxInFlight}, "c concurrency", "N", "requests under way at a time (default 16)")
 	o.add(&number{&b.n, 1, math.MaxInt32}, "n requests", "N", "requests in all (default 1000, or without end with --duration)")
 	o.add((*seconds)(&b.duration), "duration", "TIME", "stop after this time")
@@ -73,7 +73,7 @@ func (own *benchOptions) check(inv *invocation) error {
 }
 
 // requests gives the keys and what makes the requests, the first of which fits.
-func (own *benchOptions) requests(ctx context.Context, inv *invocation) ([]key, func() request, error) {
+func (own *benchOptions) requests(ctx context.Context, inv *invocation) ([]key, func() dialogue, error) {
 	args, err := own.request(nil)
 	if err != nil {
 		return nil, nil, err
@@ -87,17 +87,17 @@ func (own *benchOptions) requests(ctx context.Context, inv *invocation) ([]key, 
 		return nil, nil, err
 	}
 	args = completeShell(args)
-	newRequest := func() request {
+	newRequest := func() dialogue {
 		switch {
 		case own.author:
-			q, _ := newAuthorization(inv.request, own.method, args, nil) // has its service
+			q, _ := newAuthorization(inv.request.commonFields(), own.method, args, nil) // has its service
 			return q
 		case own.acct:
-			return newRecord(inv.request, own.method, acctStart, args, newTaskID())
+			return newRecord(inv.request.commonFields(), own.method, acctStart, args, newTaskID())
 		}
-		return newLogin(inv.request, secrets.password)
+		return newLogin(inv.request.commonFields(), secrets.password)
 	}
-	return secrets.keys, newRequest, checkFits(newRequest(), inv.request)
+	return secrets.keys, newRequest, newRequest().check(inv.request.maxRemAddr())
 }
 
 // maxInFlight bounds what -c costs in memory and file descriptors.
@@ -113,7 +113,7 @@ type bench struct {
 	warmup    time.Duration
 	interval  time.Duration // between the times at which requests are due; 0: when the last is answered
 	keepGoing bool
-	renew     func() request
+	renew     func() dialogue
 
 	free        []*job // one for each request that may be under way
 	start       time.Time
@@ -123,7 +123,7 @@ type bench struct {
 	warm        int          // of them in the warm-up
 	finished    atomic.Int64 // of the counted ones; progress looks at it
 	latency     histogram    // of those that were answered
-	statuses    map[string]int
+	statuses    map[status]int
 	errors      map[class]*benchError // what became of the others
 	sent        int                   // bytes of TACACS+
 	received    int
@@ -150,9 +150,9 @@ func (b *bench) run(ctx context.Context, inv *invocation, c *client, inFlight in
 	b.began = b.start.Add(b.warmup)
 	b.ended = b.began
 	team := newPool(c, inFlight)
-	team.nextJob, team.done = b.nextJob, b.done
+	team.nextJob = b.nextJob
 	b.note = func(text string) { b.notes = append(b.notes, text); inv.warnf("%s", text) }
-	team.warn = b.note
+	team.note = b.note
 	stop := func() {}
 	if inv.std.errIsTerminal() && !inv.output.quiet {
 		stop = b.progress(inv.std.err)
@@ -194,7 +194,7 @@ func (b *bench) nextJob(now time.Time) (j *job, next time.Time, more bool) {
 	if b.renew != nil {
 		j.request = b.renew()
 	}
-	*j = job{request: j.request, due: due}
+	*j = job{request: j.request, due: due, owner: b}
 	j.request.reset()
 	if b.issued++; due.Before(b.began) {
 		b.warm++
@@ -208,8 +208,8 @@ func (b *bench) suspicious() bool {
 	return !b.keepGoing && (b.denials > 0 || b.grants == 0)
 }
 
-// done counts a request that has ended.
-func (b *bench) done(j *job) {
+// jobDone counts a request that has ended.
+func (b *bench) jobDone(j *job) {
 	b.free = append(b.free, j)
 	b.underWay--
 	c := j.class()
@@ -228,7 +228,7 @@ func (b *bench) done(j *job) {
 	b.ended = took.start.Add(took.total)
 	b.established = b.established || j.res.SingleConnect != nil && *j.res.SingleConnect
 	b.sent, b.received = b.sent+took.sent, b.received+took.received
-	if status := j.answer(); status != "" {
+	if status := j.answer(); status != nil {
 		b.latency.add(b.ended.Sub(j.due))
 		if b.statuses[status]++; c == classServer && b.statuses[status] == 1 {
 			b.note(j.err.Error()) // the reason that the server gives
@@ -251,15 +251,11 @@ func (b *bench) class() class {
 			return c
 		}
 	}
-	if b.statuses["ERROR"] > 0 {
-		return classServer
-	}
+	worst := classGranted
 	for status := range b.statuses {
-		if statusClass(status) != classGranted {
-			return classDenied
-		}
+		worst = max(worst, status.class()) // an ERROR before a denial
 	}
-	return classGranted
+	return worst
 }
 
 // progress shows a line on the terminal every second; what it returns stops that.

@@ -39,7 +39,7 @@ func (b *bench) problem(c class) *problem {
 	}
 	refused := 0
 	for status, n := range b.statuses {
-		if statusClass(status) != classGranted {
+		if status.class() != classGranted {
 			refused += n
 		}
 	}
@@ -50,8 +50,11 @@ func (b *bench) problem(c class) *problem {
 // summary is the report of a run that has ended.
 func (b *bench) summary(c *client) *benchReport {
 	r := &benchReport{Requests: int(b.finished.Load()), Answered: int(b.latency.count),
-		Seconds: b.ended.Sub(b.began).Seconds(), Latency: make(map[string]float64), Status: b.statuses, Bytes: map[string]int{"sent": b.sent, "received": b.received},
+		Seconds: b.ended.Sub(b.began).Seconds(), Latency: make(map[string]float64), Status: make(map[string]int), Bytes: map[string]int{"sent": b.sent, "received": b.received},
 		Transport: c.transport(), Stopped: b.stopped, Notes: b.notes}
+	for status, n := range b.statuses {
+		r.Status[status.String()] = n
+	}
 	if r.Seconds > 0 {
 		r.PerSecond = float64(r.Answered) / r.Seconds
 	}

@@ -154,7 +154,7 @@ func TestBenchTime(t *testing.T) {
 
 // TestBenchEnds: with few requests a second, the end is not put off until the next one is due.
 func TestBenchEnds(t *testing.T) {
-	b := &bench{duration: time.Second, interval: time.Minute, start: time.Unix(100, 0), began: time.Unix(100, 0), free: []*job{{request: newLogin(requestOptions{}, "")}}}
+	b := &bench{duration: time.Second, interval: time.Minute, start: time.Unix(100, 0), began: time.Unix(100, 0), free: []*job{{request: newLogin(commonFields{}, "")}}}
 	if j, _, more := b.nextJob(b.start); j == nil || !more {
 		t.Fatal("nothing to begin with")
 	}

@@ -47,7 +47,7 @@ func newCheck(o *optionSet) action {
 		if err != nil {
 			return nil, err
 		}
-		if err := checkFits(newLogin(inv.request, secrets.password), inv.request); err != nil {
+		if err := newLogin(inv.request.commonFields(), secrets.password).check(inv.request.maxRemAddr()); err != nil {
 			return nil, err
 		}
 		inv.server.singleConnect = true // to see whether it is established
@@ -124,35 +124,36 @@ type serverCheck struct {
 	TLS           *tlsFacts         `json:"tls,omitempty"`
 	Error         *problem          `json:"error,omitempty"`
 
-	Timing *timing  `json:"-"`
-	class  class    // of the error
-	state  exitCode // that the error is to Nagios
+	Timing       *timing  `json:"-"`
+	wrongRefused bool     // the wrong password was denied
+	class        class    // of the error
+	state        exitCode // that the error is to Nagios
 }
 
 // run tries one server.
 func (s *serverCheck) check(ctx context.Context, c *client, srv server, who requestOptions, password string, own *checkOptions) {
-	one := *c
-	one.servers = []server{srv}
-	if !s.probe(ctx, &one, who) || who.user == "" {
+	one := c.only(srv)
+	if !s.probe(ctx, one, who) || who.user == "" {
 		return
 	}
-	one.singleConnect = false
+	separate := *one
+	separate.singleConnect = false
 	login := func(typ authenType, password string) *job {
 		who := who
 		who.authenType = typ
-		j := &job{request: newLogin(who, password)}
-		(&requester{client: &one}).ask(ctx, j)
+		j := &job{request: newLogin(who.commonFields(), password)}
+		(&requester{client: &separate}).do(ctx, j)
 		return j
 	}
 	j := login(who.authenType, password)
-	s.Login = j.answer()
+	s.Login = statusName(j.answer())
 	s.fail(granted(srv, who.user, j), nagiosCritical)
 	if own.types {
 		s.tryTypes(func(typ authenType) *job { return login(typ, password) })
 	}
 	if own.negative {
 		j = login(who.authenType, "wrong "+rand.Text())
-		s.WrongPassword = j.answer()
+		s.WrongPassword, s.wrongRefused = statusName(j.answer()), j.res.class == classDenied
 		s.fail(refused(srv, who.user, j), nagiosCritical)
 	}
 }
@@ -161,11 +162,11 @@ func (s *serverCheck) check(ctx context.Context, c *client, srv server, who requ
 // do, ERROR too, which is wrong for another reason. It returns whether there was one.
 func (s *serverCheck) probe(ctx context.Context, c *client, nobody requestOptions) bool {
 	nobody.user, nobody.authenType, nobody.service = "", authenASCII, authenServiceLogin
-	j := &job{request: &probe{newLogin(nobody, "")}}
-	(&requester{client: c}).ask(ctx, j)
+	j := &job{request: &probe{newLogin(nobody.commonFields(), "")}}
+	(&requester{client: c}).do(ctx, j)
 	s.Address = j.res.Address
 	s.Timing, s.TimingMS, s.TLS = j.res.Timing, j.res.Timing.ms(), j.res.TLS.forJSON()
-	came, readable := classOf(j.err), j.answer() != ""
+	came, readable := classOf(j.err), j.answer() != nil
 	s.Up = readable || came == classServer || came == classProtocol && !errors.Is(j.err, errNotTACACS)
 	if misfit := errors.Is(j.err, errBodyLength); !c.cleartext && (readable || misfit) {
 		s.KeyOK = &readable
@@ -185,7 +186,7 @@ func (s *serverCheck) tryTypes(login func(authenType) *job) {
 	for t := range authenTypeNames {
 		if authenTypeNames.has(uint8(t)) {
 			j := login(authenType(t))
-			s.Types[authenType(t).String()] = cmp.Or(j.answer(), j.class().String())
+			s.Types[authenType(t).String()] = cmp.Or(statusName(j.answer()), j.class().String())
 		}
 	}
 }
@@ -193,7 +194,7 @@ func (s *serverCheck) tryTypes(login func(authenType) *job) {
 // granted demands that a login is.
 func granted(srv server, user string, login *job) error {
 	switch {
-	case login.answer() == "":
+	case login.answer() == nil:
 		return login.err
 	case login.res.class == classGranted:
 		return nil
@@ -205,7 +206,7 @@ func granted(srv server, user string, login *job) error {
 // refused demands a refusal of a login with a wrong password.
 func refused(srv server, user string, login *job) error {
 	switch c := login.res.class; {
-	case login.answer() == "":
+	case login.answer() == nil:
 		return login.err
 	case c == classGranted:
 		return failf(classDenied, "%s accepts a wrong password of %s", srv, escape(user)).withHint("anybody can log in: the server, or its back end, does not look at passwords")
@@ -232,19 +233,18 @@ func (s *serverCheck) fail(err error, state exitCode) {
 // A probe is a login that ends at the first readable answer.
 type probe struct{ *authentication }
 
-func (p *probe) next(_ context.Context, s *session, res *result) (message, error) {
+// on accepts every readable reply but ERROR, and leaves a prompt open.
+func (p *probe) on(server string) reaction {
 	status := p.response.status
-	if !authenStatusNames.has(uint8(status)) {
-		return nil, unknownStatus(s.serverConn, status)
+	switch {
+	case !authenStatusNames.has(uint8(status)):
+		return unknownStatus(server, status)
+	case status == authenError:
+		return reaction{verdict: verdict{status: status, serverMsg: p.response.serverMsg, data: p.response.data}}
 	}
-	if status == authenError {
-		res.setReply(status, p.response.serverMsg, p.response.data)
-		return nil, nil
+	r := reaction{verdict: verdict{status: authenPass}}
+	if status.asks() {
+		r.abort = abort("probe")
 	}
-	res.setReply(authenPass, "", "") // whatever else it says: it could be read
-	switch status {
-	case authenGetData, authenGetUser, authenGetPass:
-		return abort("probe"), errAborted
-	}
-	return nil, nil
+	return r
 }

@@ -133,7 +133,7 @@ func (r *checkReport) prometheus() string {
 	})
 	metric("tacacs_wrong_password_refused", "Whether a wrong password is refused, where --negative asked for it.", func(s *serverCheck, value func(string, float64)) {
 		if s.WrongPassword != "" {
-			value("", number[statusClass(s.WrongPassword) == classDenied])
+			value("", number[s.wrongRefused])
 		}
 	})
 	metric("tacacs_tls_not_after_seconds", "When the server's certificate expires, since the epoch.", func(s *serverCheck, value func(string, float64)) {

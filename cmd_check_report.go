@@ -119,7 +119,7 @@ func (r *checkReport) text(verbose bool) string {
 		}
 		if s.WrongPassword != "" {
 			answer := s.WrongPassword
-			if statusClass(answer) == classDenied {
+			if s.wrongRefused {
 				answer = "refused"
 			}
 			fmt.Fprintf(&b, "  wrong password: %s\n", answer)

@@ -16,6 +16,7 @@ import (
 // An entry is one line of input and what becomes of it.
 type item struct {
 	job
+	run      *orderedRun
 	line     int
 	text     string          // what a person knows it by
 	id       json.RawMessage // what a program knows it by
@@ -24,6 +25,13 @@ type item struct {
 	done     bool
 	size     int            // bytes of the line and of what came of it; parse enters what it keeps beyond the line
 	login    authentication // the memory for the request, where it is one
+}
+
+// jobDone shows the item when its turn has come.
+func (e *item) jobDone(j *job) {
+	e.run.inFlight--
+	e.run.grow(e, j.session.timing.received)
+	e.run.done(e)
 }
 
 // asExpected says whether the entry is a success: with + and - by what it amounts to, with the
@@ -90,14 +98,8 @@ func (s *orderedRun) run(ctx context.Context, c *client, in io.Reader, inFlight 
 	s.freed = make(chan struct{}, 1)
 	s.open(ctx)
 	team := newPool(c, inFlight)
-	team.done = func(j *job) {
-		e := j.owner.(*item)
-		s.inFlight--
-		s.grow(e, j.session.timing.received)
-		s.done(e)
-	}
 	team.beforeWait = func() { s.broken = s.out.Flush() != nil }
-	team.warn = func(text string) { s.warn("%s", text) }
+	team.note = func(text string) { s.warn("%s", text) }
 	team.nextJob = s.nextJob
 	go s.read(in, &team.wakeup)
 	team.run(ctx)
@@ -168,7 +170,7 @@ func (s *orderedRun) read(in io.Reader, bell *wakeup) {
 			<-s.freed
 		}
 		e := <-s.free
-		*e = item{line: n}
+		*e = item{line: n, run: s}
 		e.owner = e
 		if e.err = err; err == nil {
 			e.err = s.parse(e, line)

@@ -88,9 +88,3 @@ func errorReply(typ packetType, msg string) message {
 	}
 	return &acctReply{status: acctError, serverMsg: msg}
 }
-
-// unknownStatus is for a status that the RFC does not have: never a success (section 3.6).
-func unknownStatus[T ~uint8](l *serverConn, status T) error {
-	return failf(classProtocol, "%s answers with the unknown status 0x%02x", l.server, uint8(status)).
-		withHint("not a TACACS+ status: a broken server, or by a rare chance a wrong key")
-}

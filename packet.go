@@ -367,3 +367,8 @@ func appendHeader(dst []byte, h header) []byte {
 	h.layout(&head)
 	return head.buf
 }
+
+const (
+	maxArgs   = 255 // arguments in one message
+	maxArgLen = 255 // bytes of one argument, the separator included
+)

@@ -25,8 +25,9 @@ const (
 )
 
 func newSharedUpstream(c *client, warn func(string, ...any)) *sharedUpstream {
-	c.warnf, c.unredacted = warn, true
-	return &sharedUpstream{client: c, warn: warn, jobs: make(chan *relayRequest, maxConnections)}
+	unredacted := *c
+	unredacted.unredacted = true
+	return &sharedUpstream{client: &unredacted, warn: warn, jobs: make(chan *relayRequest, maxConnections)}
 }
 
 // put hands a session to the crew; it comes back to its home.
@@ -42,8 +43,7 @@ func (s *sharedUpstream) run(ctx context.Context, gone <-chan struct{}) {
 	var teams sync.WaitGroup
 	for ctx.Err() == nil {
 		team, retired := newPool(s.client, maxConnections), make(chan struct{})
-		team.warn = func(text string) { s.warn("%s", text) }
-		team.done = func(j *job) { f := j.owner.(*relayRequest); f.home <- f }
+		team.note, team.warnf = func(text string) { s.warn("%s", text) }, s.warn
 		began, old := time.Now(), false
 		team.nextJob = func(now time.Time) (*job, time.Time, bool) {
 			if !old && team.reuse != reuseMultiplexed && now.Sub(began) > teamAge {
@@ -95,10 +95,12 @@ type relayRequest struct {
 
 // kind makes a forwarded a request, as do the methods below.
 func (f *relayRequest) packetType() (packetType, version) { return f.head.typ, f.head.version }
-func (f *relayRequest) dialogue() bool                    { return false }
+func (f *relayRequest) interactive() bool                 { return false }
+func (f *relayRequest) check(string) error                { return nil }
 func (f *relayRequest) repeatable() bool                  { return f.head.typ != typeAcct }
-func (f *relayRequest) followUps() []message              { return nil }
 func (f *relayRequest) secrets() []string                 { return f.seen.secrets }
+func (f *relayRequest) answer(string, error) reaction     { return reaction{} } // it never asks
+func (f *relayRequest) jobDone(*job)                      { f.home <- f }
 
 func (f *relayRequest) reply() message {
 	f.response = f.messages.of(&header{typ: f.head.typ, seqNo: 2})
@@ -115,27 +117,28 @@ func (f *relayRequest) reset() {
 // open is the request as it came. A record that was sent, and of which nothing is known, is not sent again.
 func (f *relayRequest) firstMessage(string) (message, error) {
 	if f.head.typ == typeAcct && f.job.session.written && !f.answered {
-		return nil, failf(classNetwork, "a record may be written already, and is not sent again").withOutcome(outcomeDecided)
+		return nil, &attemptError{failf(classNetwork, "a record may be written already, and is not sent again"), outcomeDecided}
 	}
 	f.answered, f.asked, f.job.session.written = false, "", false
 	return f.message, nil
 }
 
-// next takes the reply. A type of one exchange has no prompts: the server's session is ended, and what it
-// said is the device's to judge.
-func (f *relayRequest) next(_ context.Context, _ *session, res *result) (message, error) {
+// on takes the reply. A type of one exchange has no prompts: the server's session is ended, and the reply is the
+// device's to judge.
+func (f *relayRequest) on(string) (r reaction) {
 	f.answered = true
 	switch m := f.response.(type) {
 	case *authenReply:
-		if res.setReply(m.status, redact(m.serverMsg, f.seen.secrets), redact(m.data, f.seen.secrets)); m.status.asks() {
-			return abort("no prompts with this type"), errAborted
+		r.verdict = verdict{status: m.status, serverMsg: redact(m.serverMsg, f.seen.secrets), data: redact(m.data, f.seen.secrets)}
+		if m.status.asks() {
+			r.abort = abort("no prompts with this type")
 		}
 	case *authorResponse:
-		res.setReply(m.status, m.serverMsg, m.data)
+		r.verdict = verdict{status: m.status, serverMsg: m.serverMsg, data: m.data}
 	case *acctReply:
-		res.setReply(m.status, m.serverMsg, m.data)
+		r.verdict = verdict{status: m.status, serverMsg: m.serverMsg, data: m.data}
 	}
-	return nil, nil
+	return r
 }
 
 // A sharer is a device whose sessions of one exchange go to the crew.

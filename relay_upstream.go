@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -85,26 +86,25 @@ func (p *upstream) staysOpen(h *header) bool {
 // open finds a server that answers the first packet, by the one policy of asking again; but a record that
 // was sent is not sent again.
 func (p *upstream) open(h *header, m message, packet []byte) bool {
-	c := *p.client
-	c.warnf = func(format string, args ...any) { p.log.note(p.addr, fmt.Sprintf(format, args...)) }
+	c, warnf := p.client, func(format string, args ...any) { p.log.note(p.addr, fmt.Sprintf(format, args...)) }
 	f := &relayRequest{head: *h, message: m}
 	j := &f.job
 	j.request = f
 	p.session = &j.session
 	for {
 		c.begin(j, time.Now())
-		if j.err = p.attempt(&c, j, h, m, packet); j.err == nil {
+		if j.err = p.attempt(c, j, h, m, packet); j.err == nil {
 			p.opened.Store(true)
 			return true
 		}
 		if p.outbound != nil {
 			p.outbound.close()
 		}
-		if h.typ == typeAcct && j.session.written || !c.recordOutcome(p.life, j) {
+		if h.typ == typeAcct && j.session.written || !c.recordOutcome(p.life, j, warnf) {
 			break
 		}
 	}
-	if j.err != errNoKey {
+	if !errors.Is(j.err, errNoKey) {
 		p.log.note(p.addr, j.err.Error())
 	}
 	return false
@@ -112,7 +112,7 @@ func (p *upstream) open(h *header, m message, packet []byte) bool {
 
 // attempt puts the first packet to a server, and takes its reply.
 func (p *upstream) attempt(c *client, j *job, h *header, m message, packet []byte) error {
-	l, err := c.dial(p.life, j)
+	l, err := c.dialFor(p.life, j)
 	if err != nil {
 		return err
 	}
@@ -134,10 +134,10 @@ func (p *upstream) sendOn(h header, m message, packet []byte) {
 	body := packet[headerLen:]
 	p.recorder.packet(&p.recorded, p.addr, p.server, true, &h, body, m, p.named)
 	h.flags &^= flagUnencrypted
-	if p.outbound.cleartext {
+	if p.outbound.client.cleartext {
 		h.flags |= flagUnencrypted
 	} else {
-		obfuscate(&h, p.outbound.keys[0].value, body)
+		obfuscate(&h, p.outbound.client.keys[0].value, body)
 	}
 	if p.lone {
 		h.flags &^= flagSingleConnect
@@ -192,7 +192,7 @@ func (p *upstream) down() {
 			}
 		}
 		if err := p.answer(); err != nil {
-			if p.flush(); err != errNoKey && classOf(err) == classProtocol {
+			if p.flush(); !errors.Is(err, errNoKey) && classOf(err) == classProtocol {
 				p.log.note(p.addr, err.Error())
 			}
 			return
@@ -216,7 +216,7 @@ func (p *upstream) over() bool {
 }
 
 // errNoKey is a reply that does not fit the servers' key; the session's line says so.
-var errNoKey = failf(classProtocol, "a reply does not fit the key").withOutcome(outcomeDecided)
+var errNoKey = &attemptError{failf(classProtocol, "a reply does not fit the key"), outcomeDecided}
 
 // answer takes one packet of the server for the device. It believes nothing of it before it fits the key.
 func (p *upstream) answer() error {
@@ -296,8 +296,8 @@ func (p *upstream) awaiting(h *header) *relayedSession {
 
 // read undoes the obfuscation of a server's body and decodes it, where there is something to decode.
 func (p *upstream) read(h *header, body []byte, belongs bool, secrets []string) (m message, err error) {
-	if !p.outbound.cleartext {
-		obfuscate(h, p.outbound.keys[0].value, body)
+	if !p.outbound.client.cleartext {
+		obfuscate(h, p.outbound.client.keys[0].value, body)
 	}
 	if h.length > 0 && belongs {
 		m = p.replies.of(h)

@@ -185,7 +185,7 @@ func pipedPassage(t *testing.T, conn, server net.Conn) (p *upstream, lines *lock
 	d := &device{relayServer: r, inboundConn: r.newInboundConn(t.Context(), conn, r.keys, false, relayBuffer), ctx: t.Context(), messages: new(decodeMessages)}
 	p = d.newUpstream()
 	p.outbound = &serverConn{conn: server, client: r.client}
-	p.session, p.in = &session{serverConn: p.outbound}, bufio.NewReaderSize(server, relayBuffer)
+	p.session, p.in = &session{conn: p.outbound}, bufio.NewReaderSize(server, relayBuffer)
 	p.opened.Store(true)
 	return p, lines
 }

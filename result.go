@@ -33,6 +33,7 @@ type result struct {
 	Attempts      []attempt  `json:"attempts,omitempty"`
 
 	Timing *timing   `json:"-"`
+	status status    // nil if no reply could be read
 	began  time.Time // the first attempt, or the end where there was none
 	class  class
 	hint   string // for a denial; errors carry their own
@@ -85,7 +86,7 @@ func (t *timing) ms() *timingMS {
 	return &timingMS{ms(t.resolve), ms(t.connect), ms(t.tls), ms(t.firstReply), ms(t.total)}
 }
 
-// turnTo forgets what the server before said and notes which one is asked now.
+// reset forgets what the server before sent and names the one that is asked now.
 func (r *result) reset(server string, t *timing) {
 	*r = result{Command: r.Command, User: r.User, Attempts: r.Attempts, began: r.began,
 		Server: server, Timing: t, class: classDenied}
@@ -94,33 +95,19 @@ func (r *result) reset(server string, t *timing) {
 	}
 }
 
-// heard takes over a reply. It is the one place that knows what a status means.
-func (r *result) setReply(status fmt.Stringer, serverMsg, data string) {
-	r.Status, r.ServerMsg, r.Data = status.String(), serverMsg, data
-	if r.Status == "FOLLOW" {
-		other := "another one, which it does not name,"
-		if where := oneLine(data); where != "" {
-			other = `"` + where + `"`
-		}
-		r.hint = "the server says to ask " + other + " in its place, which RFC 8907 section 10.5.5 forbids to follow"
+// setReply takes over the verdict of a reply.
+func (r *result) setReply(v *verdict) {
+	r.status, r.Status, r.ServerMsg, r.Data, r.hint = v.status, v.status.String(), v.serverMsg, v.data, v.hint
+	r.AuthenType, r.Flags, r.Prompt, r.TaskID = v.authenType, v.flags, v.prompt, v.taskID
+	if v.request != nil {
+		r.Arguments = &arguments{v.request, v.response, v.effective}
 	}
-	r.class = statusClass(r.Status)
+	r.class = v.status.class()
 	r.Granted = r.class == classGranted
 }
 
-// statusClass is what a status of any of the three kinds of answer amounts to.
-func statusClass(status string) class {
-	switch status {
-	case "PASS", "PASS_ADD", "PASS_REPL", "SUCCESS":
-		return classGranted
-	case "ERROR":
-		return classServer
-	}
-	return classDenied // FAIL, FOLLOW (never followed: section 10.5.5), and whatever leaves a prompt open
-}
-
-// attempt notes that the server asked last did not decide.
-func (r *result) attempt(err error) {
+// addAttempt records that the server asked last did not decide.
+func (r *result) addAttempt(err error) {
 	r.Attempts = append(r.Attempts, attempt{Server: r.Server, Status: r.Status, problem: newProblem(err)})
 }
 

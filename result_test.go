@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -106,19 +105,19 @@ func TestPrintableASCII(t *testing.T) {
 func TestAnswer(t *testing.T) {
 	var granted []string
 	for v := range 256 {
-		for _, status := range []fmt.Stringer{authenStatus(v), authorStatus(v), acctStatus(v)} {
+		for _, s := range []status{authenStatus(v), authorStatus(v), acctStatus(v)} {
 			var res result
-			res.setReply(status, "message", "data")
+			res.setReply(&verdict{status: s, serverMsg: "message", data: "data"})
 			want := classDenied
-			switch name := status.String(); {
+			switch name := s.String(); {
 			case res.Granted:
 				want = classGranted
 				granted = append(granted, name)
 			case name == "ERROR":
 				want = classServer
 			}
-			if res.class != want || res.Status != status.String() || res.ServerMsg != "message" || res.Data != "data" {
-				t.Errorf("%T %s: got %+v, want the class %s", status, status, res, want)
+			if res.class != want || res.Status != s.String() || res.ServerMsg != "message" || res.Data != "data" {
+				t.Errorf("%T %s: got %+v, want the class %s", s, s, res, want)
 			}
 		}
 	}
@@ -131,10 +130,10 @@ func TestAnswer(t *testing.T) {
 func TestBeginForgetsTheServerBefore(t *testing.T) {
 	res := &result{Command: "authorize", User: "alice", Transport: "tcp"}
 	res.reset("192.0.2.1:49", &timing{})
-	res.setReply(authorPassAdd, "hello", "data")
+	res.setReply(&verdict{status: authorPassAdd, serverMsg: "hello", data: "data"})
 	res.AuthenType, res.Flags, res.Local, res.TaskID = "pap", "NOECHO", "192.0.2.9:1024", "7"
 	res.SingleConnect, res.Arguments, res.TLS, res.hint = new(bool), &arguments{}, new(tlsFacts), "hint"
-	res.attempt(failf(classNetwork, "no reply").withHint("try again"))
+	res.addAttempt(failf(classNetwork, "no reply").withHint("try again"))
 	second := new(timing)
 	res.reset("192.0.2.2:49", second)
 	want := `{"command":"authorize","user":"alice","granted":false,"exit_code":0,"server":"192.0.2.2:49","timing_ms":{},` +

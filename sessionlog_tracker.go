@@ -127,5 +127,3 @@ func (o *sessionTracker) close() {
 		o.status = statusAbandoned
 	}
 }
-
-const maxFieldLen = 255 // bytes of a user name, or of a new password: a START has no room for more

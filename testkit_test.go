@@ -370,7 +370,7 @@ func clientFor(t *testing.T, list string) *client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &client{servers: servers, keys: []key{{"test", testKey}}, timeout: patience, singleConnect: true, warnf: t.Logf}
+	return &client{servers: servers, keys: []key{{"test", testKey}}, timeout: patience, singleConnect: true}
 }
 
 // clientOf is a client of one server.

@@ -1,0 +1,345 @@
+package main
+
+import (
+	"crypto/rand"
+	"errors"
+	"slices"
+	"strings"
+)
+
+// An authentication is the dialogue of a login, of enable, or of a password change. RFC 8907 section 5.4.
+type authentication struct {
+	action      authenAction
+	fields      commonFields
+	password    string
+	chapID      int    // of the CHAP challenge; -1 for a random one
+	challenge   []byte // empty for a random one
+	newPassword string // for CHPASS
+	answers     []string
+	person      bool // prompts without an answer go to a person
+	deferred    bool // the password is not known yet: the person types it when the server asks
+
+	tried    []authenType         // the types of the sessions so far; the last one is under way
+	used     map[authenStatus]int // how many of the prepared answers the session has used, and of names
+	answered int                  // how many of answers
+	typed    []string             // by the person, without echo
+	server   string               // that sent the last reply
+	pending  pendingPrompt
+	start    authenStart
+	response authenReply
+}
+
+// A pendingPrompt is what a person is being asked for.
+type pendingPrompt uint8
+
+const (
+	pendingAnswer   pendingPrompt = iota // for the prompt of the reply
+	pendingPassword                      // for the prompt of the reply: the password, in our words
+	pendingWords                         // the same, in the words of the server
+	pendingRestart                       // the password, before another session begins
+)
+
+// newLogin returns the dialogue of a login or, if the service is ENABLE, of enable.
+func newLogin(fields commonFields, password string) *authentication {
+	return &authentication{action: authenLogin, fields: fields, password: password, chapID: -1}
+}
+
+// newPasswordChange returns the dialogue of a password change.
+func newPasswordChange(fields commonFields, old, newPassword string) *authentication {
+	return &authentication{action: authenChPass, fields: fields, password: old, newPassword: newPassword, chapID: -1}
+}
+
+func (a *authentication) packetType() (packetType, version) { return typeAuthen, a.typ().minor() }
+
+func (a *authentication) reset() { a.tried = nil }
+
+// typ returns the type of the session: the one asked for, or one that RESTART led to.
+func (a *authentication) typ() authenType {
+	if len(a.tried) > 0 {
+		return a.tried[len(a.tried)-1]
+	}
+	return a.fields.typ
+}
+
+// interactive is true for ASCII and ENABLE: the server may ask back.
+func (a *authentication) interactive() bool {
+	return a.typ() == authenASCII || a.fields.service == authenServiceEnable
+}
+
+func (a *authentication) repeatable() bool { return true }
+
+func (a *authentication) reply() message { return &a.response }
+
+// secrets returns all that proves the user. What is part of the name is not one: a gap in the name would show it.
+func (a *authentication) secrets() []string {
+	all := slices.Concat([]string{a.password, a.newPassword}, a.answers, a.typed)
+	return slices.DeleteFunc(all, func(s string) bool { return strings.Contains(a.fields.user, s) })
+}
+
+// maxPAPPassword is what the data field of a START holds, in bytes.
+const maxPAPPassword = 255
+
+// check reports what is not defined (section 5.4.2) and what does not fit its field.
+func (a *authentication) check(remAddr string) error {
+	typ := a.typ()
+	switch {
+	case a.action == authenChPass && typ != authenASCII:
+		return failf(classUsage, "chpass is defined for the type ascii only, not %s", typ)
+	case a.fields.user == "" && typ != authenASCII:
+		return failf(classUsage, "an empty user needs --authen-type ascii, where the server can ask for the name")
+	case typ == authenPAP && len(a.password) > maxPAPPassword:
+		return failf(classUsage, "the password is %d bytes, the limit of pap is %d", len(a.password), maxPAPPassword)
+	}
+	if err := checkChallengePassword(typ, a.password); err != nil {
+		return err
+	}
+	for _, f := range []struct{ name, value string }{{"user", a.fields.user}, {"port", a.fields.port}, {"rem_addr", remAddr}} {
+		if len(f.value) > maxFieldLen {
+			return failf(classUsage, "%s is %d bytes, the limit is %d", f.name, len(f.value), maxFieldLen)
+		}
+	}
+	if a.interactive() {
+		for _, text := range append([]string{a.password, a.newPassword}, a.answers...) {
+			if err := fits(&authenContinue{userMsg: text}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// firstMessage builds the START. Section 5.4.2.
+func (a *authentication) firstMessage(remAddr string) (message, error) {
+	if err := a.check(remAddr); err != nil {
+		return nil, err
+	}
+	a.used, a.answered = nil, 0
+	a.start = authenStart{action: a.action, commonFields: a.fields}
+	typ := a.typ()
+	a.start.typ, a.start.remAddr = typ, remAddr
+	switch {
+	case typ == authenPAP:
+		a.start.data = a.password
+	case typ.challenged():
+		random := make([]byte, 1+16+16)
+		rand.Read(random) // never fails
+		id, challenge, peer := random[0], random[1:1+challengeSize(typ)], random[17:]
+		if a.chapID >= 0 {
+			id = byte(a.chapID)
+		}
+		if len(a.challenge) > 0 && typ == a.fields.typ {
+			challenge = a.challenge
+		}
+		data, err := chapData(typ, a.fields.user, a.password, id, challenge, peer)
+		if err != nil {
+			return nil, err
+		}
+		a.start.data = data
+	}
+	return &a.start, nil
+}
+
+// on returns what follows from a REPLY: the verdict, or a prompt, which is answered if the answer is known. RESTART
+// leads to another session with a type that the server names: each type once, and never one that sends the password
+// if the type asked for does not. Section 5.4.
+func (a *authentication) on(server string) reaction {
+	status := a.response.status
+	a.server = server
+	if !authenStatusNames.has(uint8(status)) {
+		return unknownStatus(server, status)
+	}
+	if status.asks() && !a.interactive() {
+		return reaction{abort: abort("no prompts with " + a.typ().String()),
+			err: failf(classProtocol, "%s answers a %s login with %s, which has no place there", server, a.typ(), status)}
+	}
+	r := reaction{verdict: a.verdict()}
+	switch status {
+	case authenGetData, authenGetUser, authenGetPass:
+		return a.onPrompt(r)
+	case authenFail:
+		r.verdict.hint = "account, password, device policy and time rules all look the same from here; the server's log tells them apart"
+	case authenFollow:
+		r.verdict.hint = followHint(a.response.data)
+	case authenRestart:
+		return a.onRestart(r)
+	}
+	return r
+}
+
+// verdict returns what the reply tells.
+func (a *authentication) verdict() verdict {
+	return verdict{status: a.response.status, serverMsg: a.response.serverMsg, data: a.response.data,
+		authenType: a.typ().String(), flags: a.response.flags.String()}
+}
+
+// onRestart begins another session if there is a type for it. It needs the password, if it is not known yet.
+func (a *authentication) onRestart(r reaction) reaction {
+	if a.tried == nil {
+		a.tried = []authenType{a.fields.typ}
+	}
+	next, ok := restartType(a.response.data, a.tried)
+	if !ok || a.action != authenLogin || a.fields.user == "" && next != authenASCII {
+		r.verdict.hint = "the server does not take " + a.typ().String() + " here; try another --authen-type"
+		return r
+	}
+	r.warnings = []string{"the server asks to restart with " + next.String() + " instead of " + a.typ().String()}
+	if a.deferred && next != authenASCII {
+		a.pending = pendingRestart
+		r.prompt = &prompt{label: a.fields.promptFor("password"), hidden: true}
+		return r
+	}
+	a.tried, r.restart = append(a.tried, next), true
+	return r
+}
+
+// restartType returns the first type of the list in a RESTART that was not tried and is safe.
+func restartType(list string, tried []authenType) (authenType, bool) {
+	for _, b := range []byte(list) {
+		t := authenType(b)
+		safe := t.challenged() || !tried[0].challenged()
+		if authenTypeNames.has(b) && safe && !slices.Contains(tried, t) {
+			return t, true
+		}
+	}
+	return 0, false
+}
+
+// abort returns the message that ends a session before its verdict, for a reason. Section 5.4.3.
+func abort(reason string) *authenContinue {
+	return &authenContinue{flags: authenAbort, data: reason}
+}
+
+// wantsPassword reports whether a prompt asks for the password. For CHPASS that is GETDATA, and GETPASS
+// asks for the new one. Section 5.4.2.7.
+func (a *authentication) wantsPassword(status authenStatus) bool {
+	if a.action == authenChPass {
+		return status == authenGetData
+	}
+	return status == authenGetPass
+}
+
+// prepared returns the answers to the server's prompts that are known beforehand, in order.
+func (a *authentication) prepared(status authenStatus) []string {
+	switch {
+	case a.wantsPassword(status):
+		return []string{a.password}
+	case status == authenGetPass:
+		return []string{a.newPassword, a.newPassword}
+	case status == authenGetUser && a.fields.user != "":
+		return []string{a.fields.user}
+	}
+	return nil
+}
+
+// onPrompt answers a prompt of the server: by what was prepared for it, by the next of the answers, or by the person.
+// GETUSER is answered once: servers log a name that they do not know, and the next answer may be a secret.
+func (a *authentication) onPrompt(r reaction) reaction {
+	status := a.response.status
+	ready, used := a.prepared(status), a.used[status]
+	switch {
+	case used < len(ready) && a.deferred && a.wantsPassword(status):
+		r.prompt = a.prompt()
+		if a.pending = pendingPassword; r.prompt.words != "" {
+			a.pending = pendingWords
+		}
+		r.prompt.hidden = true
+		return r
+	case used < len(ready):
+		return a.send(r, ready[used])
+	case status == authenGetUser && used > 0 && (len(ready) > 0 || !a.person):
+		r.err = failf(classDenied, "%s asks again for the user name after it was given one", a.server).
+			withHint("it does not take this user; --answer gives a name once, and none where a user was given")
+		r.abort = abort("no answer to the prompt")
+		return r
+	case a.answered < len(a.answers) && (status != authenGetUser || used == 0):
+		a.answered++
+		return a.send(r, a.answers[a.answered-1])
+	}
+	a.pending, r.prompt = pendingAnswer, a.prompt()
+	return r
+}
+
+// send answers the prompt of the last reply.
+func (a *authentication) send(r reaction, text string) reaction {
+	status := a.response.status
+	if status == authenGetUser || a.used[status] < len(a.prepared(status)) {
+		if a.used == nil {
+			a.used = make(map[authenStatus]int)
+		}
+		a.used[status]++
+	}
+	r.send, r.prompt = &authenContinue{userMsg: text}, nil
+	return r
+}
+
+// prompt returns the prompt of the last reply: the words of the server, or only our label if they say no more.
+func (a *authentication) prompt() *prompt {
+	status := a.response.status
+	p, password := &prompt{label: "data"}, false
+	switch {
+	case a.wantsPassword(status):
+		p.label, password = a.fields.promptFor("password"), true
+	case status == authenGetPass:
+		p.label, password = a.fields.promptFor("new password"), true
+	case status == authenGetUser:
+		p.label = "username"
+	}
+	words := strings.TrimSpace(a.response.serverMsg)
+	if !password || !strings.EqualFold(strings.TrimRight(words, ": "), "password") {
+		p.words = words
+	}
+	// GETPASS asks for a secret even if the server forgot the flag.
+	p.hidden = a.response.flags&authenNoEcho != 0 || status == authenGetPass || a.wantsPassword(status)
+	return p
+}
+
+// answer takes a person's answer to the prompt of the last reaction. A password that was asked for in our words is
+// good for the next server too; what a server asks, such as a challenge, is for this session alone.
+func (a *authentication) answer(text string, err error) reaction {
+	r, noAnswer := reaction{verdict: a.verdict()}, errors.Is(err, errNoAnswer)
+	status, hidden := a.response.status, a.pending != pendingAnswer || a.prompt().hidden
+	if hidden && err == nil {
+		a.typed = append(a.typed, text)
+	}
+	switch {
+	case a.pending == pendingAnswer && noAnswer && status != authenGetUser && a.used[status] > 0:
+		// Many servers refuse a password by asking for it again.
+		r.verdict.status, r.verdict.prompt, r.verdict.hint = authenFail, status.String(), a.askedAgain(status)
+		r.abort = abort("no answer to the prompt")
+		return r
+	case noAnswer && (a.pending == pendingPassword || a.pending == pendingWords):
+		err = failf(classUsage, "no password typed").withHint("give --password-file FILE, or set TACACS_PLUS_PWD")
+	case noAnswer:
+		err = failf(classDenied, "%w left for the prompt \"%s\" (%s) of %s", err, oneLine(a.response.serverMsg), status, a.server).
+			withHint("--answer TEXT replies to prompts after the password, in order")
+	case err == nil && text == "" && (a.pending == pendingPassword || a.pending == pendingWords):
+		err = failf(classUsage, "the password typed is empty")
+	}
+	switch {
+	case err != nil && a.pending == pendingRestart:
+		r.err = err
+		return r
+	case err != nil:
+		r.err, r.abort = err, abort("no answer to the prompt")
+		return r
+	case a.pending == pendingRestart:
+		a.password, a.deferred = text, false
+		r = a.onRestart(r)
+		r.warnings = nil // the person has seen them
+		return r
+	case a.pending == pendingPassword:
+		a.password, a.deferred = text, false
+	}
+	return a.send(r, text)
+}
+
+// askedAgain returns the hint for a server that asks once more for what it was given.
+func (a *authentication) askedAgain(status authenStatus) string {
+	switch {
+	case a.action != authenChPass:
+		return "the server asked again: a wrong password, or it wants a new one, which --answer gives"
+	case a.wantsPassword(status):
+		return "the server asked again for the old password: it was wrong"
+	}
+	return "the server asked once more for the new password: it does not take this one"
+}

@@ -50,10 +50,9 @@ type exitCode int
 
 // A failure is an error with its class, and a hint where the cause is known.
 type failure struct {
-	class   class
-	err     error
-	hint    string
-	outcome outcome // of the attempt that ended with it
+	class class
+	err   error
+	hint  string
 	// signal is the one that interrupted the run; 0 where it was none.
 	signal syscall.Signal
 }

@@ -25,7 +25,7 @@ func (m *acctRequest) layout(c *codec) {
 	c.lengths(m.args)
 }
 
-// An acctReply says whether it was recorded. Section 7.2.
+// An acctReply reports whether it was recorded. Section 7.2.
 type acctReply struct {
 	serverMsg string
 	data      string
@@ -50,8 +50,7 @@ const (
 
 var acctFlagNames = names{acctStart: "start", acctStop: "stop", acctWatchdog: "watchdog", acctWatchdogUpdate: "watchdog-update"}
 
-// kind is that of the record by three of the flags, the others count for nothing; all of the flags where
-// they are not valid.
+// kind returns the kind of a record, which three of the flags define; or all of the flags if they are not valid.
 func (f acctFlags) kind() acctFlags {
 	if kind := f & (acctStart | acctStop | acctWatchdog); acctFlagNames.has(uint8(kind)) {
 		return kind
@@ -61,8 +60,7 @@ func (f acctFlags) kind() acctFlags {
 
 func (f acctFlags) String() string { return acctFlagNames.name(uint8(f)) }
 
-// Set makes acctFlags a flag.Value, and known an enumeration; update is what the Python client calls
-// a watchdog.
+// Set implements flag.Value. update is what the Python client calls a watchdog.
 func (f *acctFlags) Set(s string) error {
 	if strings.EqualFold(s, "update") {
 		s = "watchdog"
@@ -96,12 +94,12 @@ func (s acctStatus) class() class {
 	return classDenied
 }
 
-// acctArgs are the accounting arguments of section 8.3, which stand before all others.
+// acctArgs are the accounting arguments, which come before all others. Section 8.3.
 var acctArgs = []string{"task_id", "start_time", "stop_time", "elapsed_time", "timezone", "event", "reason",
 	"bytes", "bytes_in", "bytes_out", "paks", "paks_in", "paks_out", "err_msg"}
 
-// completeRecord fills in what a record needs and args do not give: the task id, the times in
-// epoch seconds UTC, and puts the accounting arguments first, in their order. Section 8.3.
+// completeRecord adds what a record needs and args lack: the task id, and times in epoch seconds UTC. It puts the
+// accounting arguments first, in their order. Section 8.3.
 func completeRecord(flags acctFlags, args []string, taskID string, now time.Time) []string {
 	var own, rest []string
 	for _, arg := range args {
@@ -141,15 +139,15 @@ func acctRank(arg string) int {
 	return slices.Index(acctArgs, name)
 }
 
-// newTaskID is opaque and unique for as long as a task may run.
+// newTaskID returns a task id: opaque, and unique while a task may run. Section 8.3.
 func newTaskID() string {
 	var b [8]byte
 	rand.Read(b[:]) // never fails
 	return hex.EncodeToString(b[:])
 }
 
-// recordArgs completes what args say of the task itself, and gives its task id: made up where there is
-// none. The service is always there (section 8.2).
+// recordArgs completes the arguments of a task, and returns its task id: a new one if args have none. The service is
+// always there (section 8.2).
 func recordArgs(args []string) (complete []string, taskID string, err error) {
 	ids := argValues(args, "task_id")
 	switch {
@@ -166,7 +164,7 @@ func recordArgs(args []string) (complete []string, taskID string, err error) {
 	return completeShell(args), ids[0], checkArgs(args)
 }
 
-// stopArgs adds what is known at the end of a command to the arguments of its start record.
+// stopArgs returns the arguments of the start record, and what is known at the end of the command.
 func stopArgs(args []string, took time.Duration, status string) []string {
 	args = fillArg(slices.Clone(args), "elapsed_time", strconv.FormatInt(int64(took.Seconds()), 10))
 	return fillArg(args, "err_msg", status)

@@ -75,7 +75,7 @@ func (m *authenContinue) layout(c *codec) {
 	c.secret("user_msg", 2, &m.userMsg)
 	c.length("data", 2, &m.data)
 	uint8Field(c, "flags", &m.flags)
-	c.fields[1].secret = m.flags&authenAbort == 0 // then nothing says what it is
+	c.fields[1].secret = m.flags&authenAbort == 0 // without ABORT its meaning is not defined
 }
 
 // An authenAction is what a START asks for. SENDAUTH (4) is not used: section 10.5.3.
@@ -113,7 +113,7 @@ func (t authenType) String() string {
 	return authenTypeNames.name(uint8(t))
 }
 
-// Set makes an authenType a flag.Value, and known an enumeration.
+// Set implements flag.Value.
 func (t *authenType) Set(s string) error {
 	if strings.EqualFold(s, authenNotSet.String()) {
 		*t = authenNotSet
@@ -127,7 +127,7 @@ func (t *authenType) known() []string { return authenTypeNames.known() }
 // challenged reports whether the type proves the password without sending it.
 func (t authenType) challenged() bool { return t >= authenCHAP }
 
-// minor is the minor version that a login of this type is sent with. Section 5.4.1.
+// minor returns the version that a login of this type is sent with. Section 5.4.1.
 func (t authenType) minor() version {
 	if t == authenASCII {
 		return minorDefault
@@ -148,7 +148,7 @@ var authenServiceNames = names{0: "none", authenServiceLogin: "login", authenSer
 
 func (s authenService) String() string { return authenServiceNames.name(uint8(s)) }
 
-// Set makes an authenService a flag.Value, and known an enumeration.
+// Set implements flag.Value.
 func (s *authenService) Set(v string) error {
 	if authenServiceNames.set((*uint8)(s), v) != nil {
 		return notOneOf(s.known())
@@ -156,7 +156,7 @@ func (s *authenService) Set(v string) error {
 	return nil
 }
 
-// known leaves out enable, which the command enable alone sends.
+// known returns the services of the option --service. Only the command enable sends enable.
 func (s *authenService) known() []string {
 	return slices.DeleteFunc(authenServiceNames.known(), func(name string) bool { return name == "enable" })
 }
@@ -200,7 +200,7 @@ func (s authenStatus) asks() bool {
 // authenReplyFlags are the flags of a REPLY. Section 5.2.
 type authenReplyFlags uint8
 
-// authenNoEcho forbids to show what the user types.
+// authenNoEcho forbids to echo what the user types.
 const authenNoEcho authenReplyFlags = 0x01
 
 func (f authenReplyFlags) String() string { return names{0: "NOECHO"}.bits(uint8(f)) }
@@ -212,4 +212,5 @@ const authenAbort authenContinueFlags = 0x01
 
 func (f authenContinueFlags) String() string { return names{0: "ABORT"}.bits(uint8(f)) }
 
-const maxFieldLen = 255 // bytes of a user name, or of a new password: a START has no room for more
+// maxFieldLen is the limit of a field of a START, in bytes: of a user name, for instance.
+const maxFieldLen = 255

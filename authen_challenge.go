@@ -5,8 +5,8 @@ import (
 	"unicode/utf8"
 )
 
-// challengeSize is how long the challenge of an authentication type is, in bytes: what is
-// made at random, and for MS-CHAP the only length there is (RFC 8907 section 5.4.2.3 to 5).
+// challengeSize returns the length of a random challenge for an authentication type, in bytes. For MS-CHAP it is the only
+// one allowed (RFC 8907 sections 5.4.2.3 to 5.4.2.5).
 func challengeSize(t authenType) int {
 	switch t {
 	case authenMSCHAP:
@@ -17,18 +17,18 @@ func challengeSize(t authenType) int {
 	return 0
 }
 
-// maxCHAPChallenge keeps id, challenge and response within the 255 bytes of START's data.
+// maxCHAPChallenge, in bytes, keeps id, challenge and response within the 255 bytes of START's data.
 const maxCHAPChallenge = 255 - 1 - md5.Size
 
-// chapData is the data field of a START for one of the challenge types: id, challenge and
-// response. peer is the peer challenge of MS-CHAP v2, 16 bytes, and unused elsewhere.
+// chapData returns the data field of a START for one of the challenge types: id, challenge and response. peer is the peer
+// challenge of MS-CHAP v2, 16 bytes; the other types ignore it.
 func chapData(t authenType, user, password string, id byte, challenge, peer []byte) (string, error) {
 	var response []byte
 	switch t {
 	case authenCHAP:
 		response = chapResponse(id, password, challenge)
 	case authenMSCHAP:
-		// No LAN Manager response, which gives the password away: zeros (RFC 2433 section 6).
+		// Zeros in place of the LAN Manager response, which can be cracked offline (RFC 2433 section 6).
 		response = append(response, make([]byte, 24)...)
 		response = append(response, desResponse(ntHash(password), challenge)...)
 		response = append(response, 1) // use the NT response

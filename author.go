@@ -4,7 +4,7 @@ import (
 	"slices"
 )
 
-// An authorRequest asks whether the user may do what the arguments say. RFC 8907 section 6.1.
+// An authorRequest asks whether the user may do what the arguments describe. RFC 8907 section 6.1.
 type authorRequest struct {
 	method authenMethod
 	commonFields
@@ -71,7 +71,7 @@ var authenMethodNames = names{0: "not_set", 1: "none", 2: "krb5", 3: "line", 4: 
 
 func (m authenMethod) String() string { return authenMethodNames.name(uint8(m)) }
 
-// Set makes an authenMethod a flag.Value, and known an enumeration.
+// Set implements flag.Value.
 func (m *authenMethod) Set(s string) error { return authenMethodNames.set((*uint8)(m), s) }
 
 func (m *authenMethod) known() []string { return authenMethodNames.known() }
@@ -159,4 +159,20 @@ func argWarnings(server string, args []string) (warnings []string) {
 		warnings = append(warnings, firstOf(unknown)+" is mandatory and not of RFC 8907 section 8.2: a device that does not know it must deny")
 	}
 	return warnings
+}
+
+// effectiveArgs returns the arguments in effect: after PASS_ADD those of request and response, after PASS_REPL those of
+// the response, else none. Section 6.2. A value of the response replaces the request's, except for repeatedArg.
+func effectiveArgs(status authorStatus, request, response []string) []string {
+	switch status {
+	case authorPassAdd:
+		kept := slices.DeleteFunc(slices.Clone(request), func(arg string) bool {
+			name, _, _, _ := splitArg(arg)
+			return name != repeatedArg && hasArg(response, name)
+		})
+		return append(kept, response...)
+	case authorPassRepl:
+		return response
+	}
+	return nil
 }

@@ -6,29 +6,11 @@ import (
 	"strings"
 )
 
-// repeatedArg is the one argument that may be there more than once, each with a value of its own.
-// Section 8.2.
+// repeatedArg is the one argument that may be repeated with other values. Section 8.2.
 const repeatedArg = "cmd-arg"
 
-// effectiveArgs is what holds after the answer: PASS_ADD adds the response's arguments to the
-// request's, PASS_REPL puts them in their place, anything else leaves nothing. Section 6.2. An
-// argument has one value, and where both name it that is the response's, but for repeatedArg.
-func effectiveArgs(status authorStatus, request, response []string) []string {
-	switch status {
-	case authorPassAdd:
-		kept := slices.DeleteFunc(slices.Clone(request), func(arg string) bool {
-			name, _, _, _ := splitArg(arg)
-			return name != repeatedArg && hasArg(response, name)
-		})
-		return append(kept, response...)
-	case authorPassRepl:
-		return response
-	}
-	return nil
-}
-
-// splitArg cuts an argument at its separator, the first = (mandatory) or * (optional). ok is
-// false where there is none, or no name before it. Section 6.1.
+// splitArg cuts an argument at its separator, the first = (mandatory) or * (optional). ok is false without a separator, or
+// without a name before it. Section 6.1.
 func splitArg(arg string) (name, value string, mandatory, ok bool) {
 	i := strings.IndexAny(arg, "=*")
 	if i < 1 {
@@ -37,7 +19,7 @@ func splitArg(arg string) (name, value string, mandatory, ok bool) {
 	return arg[:i], arg[i+1:], arg[i] == '=', true
 }
 
-// hasArg says whether one of args has the name.
+// hasArg reports whether one of args has the name.
 func hasArg(args []string, name string) bool {
 	return slices.ContainsFunc(args, func(arg string) bool {
 		n, _, _, _ := splitArg(arg)
@@ -69,7 +51,7 @@ func checkArgs(args []string) error {
 	return nil
 }
 
-// commandArgs writes the words of a command line as arguments. Section 8.2.
+// commandArgs returns the arguments for the words of a command line. Section 8.2.
 func commandArgs(words []string) []string {
 	args := []string{"service=shell", "cmd=" + words[0]}
 	for _, w := range words[1:] {
@@ -78,8 +60,8 @@ func commandArgs(words []string) []string {
 	return args
 }
 
-// completeShell adds the empty cmd that a shell session needs (section 8.2; without it servers
-// differ), after the service.
+// completeShell adds, after the service, the empty cmd that a shell session needs. Section 8.2; servers disagree on what
+// its absence means.
 func completeShell(args []string) []string {
 	i := slices.IndexFunc(args, func(arg string) bool {
 		name, value, _, _ := splitArg(arg)
@@ -91,7 +73,7 @@ func completeShell(args []string) []string {
 	return slices.Insert(args, i+1, "cmd=")
 }
 
-// firstOf shows the first of some arguments, and how many more there are.
+// firstOf returns the first of some arguments for a message, and how many more there are.
 func firstOf(args []string) string {
 	text := shorten(escape(args[0]))
 	if more := len(args) - 1; more > 0 {
@@ -104,8 +86,8 @@ func firstOf(args []string) string {
 var definedArgs = []string{"service", "protocol", "cmd", "cmd-arg", "acl", "inacl", "outacl", "addr",
 	"addr-pool", "timeout", "idletime", "autocmd", "noescape", "nohangup", "priv-lvl"}
 
-// holds says whether args give the name the value of want, whichever separator. One that has one value
-// and is there with two has neither: a device may take the other one.
+// holds reports whether the argument want is among args, with either separator. If another value of it is there too, it
+// is not: a device may take the other one.
 func holds(args []string, want string) (found bool) {
 	name, value, _, _ := splitArg(want)
 	for _, arg := range args {
@@ -120,7 +102,7 @@ func holds(args []string, want string) (found bool) {
 	return found
 }
 
-// commandLine is the whole command of a request, without the <cr> that some devices add.
+// commandLine returns the whole command of a request, without the <cr> that some devices add.
 func commandLine(args []string) string {
 	words := []string{argValue(args, "cmd")}
 	for _, arg := range args {
@@ -131,7 +113,7 @@ func commandLine(args []string) string {
 	return strings.TrimSpace(strings.Join(words, " "))
 }
 
-// argValue is the value of the first argument with the name, or nothing.
+// argValue returns the value of the first argument with the name, or nothing.
 func argValue(args []string, name string) string {
 	for _, arg := range args {
 		if n, v, _, ok := splitArg(arg); ok && n == name {
@@ -141,7 +123,7 @@ func argValue(args []string, name string) string {
 	return ""
 }
 
-// argValues are the values of all arguments with the name.
+// argValues returns the values of all arguments with the name.
 func argValues(args []string, name string) (values []string) {
 	for _, arg := range args {
 		if n, v, _, ok := splitArg(arg); ok && n == name {

@@ -45,3 +45,12 @@ func readKeyPair(certFile, keyFile string) ([]tls.Certificate, error) {
 	}
 	return []tls.Certificate{pair}, nil
 }
+
+// certNames returns the names and addresses that a certificate is for.
+func certNames(cert *x509.Certificate) []string {
+	names := append([]string{}, cert.DNSNames...)
+	for _, ip := range cert.IPAddresses {
+		names = append(names, ip.String())
+	}
+	return names
+}

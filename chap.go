@@ -10,14 +10,14 @@ import (
 	"unicode/utf16"
 )
 
-// chapResponse is MD5 over id, secret and challenge. RFC 1994 section 4.1.
+// chapResponse returns MD5 over id, secret and challenge. RFC 1994 section 4.1.
 func chapResponse(id byte, secret string, challenge []byte) []byte {
 	input := append([]byte{id}, secret...)
 	sum := md5.Sum(append(input, challenge...))
 	return sum[:]
 }
 
-// ntHash is MD4 over the password in UTF-16, little endian. RFC 2433 appendix A.3.
+// ntHash returns MD4 over the password in UTF-16, little endian. RFC 2433 appendix A.3.
 func ntHash(password string) []byte {
 	var input []byte
 	for _, u := range utf16.Encode([]rune(password)) {
@@ -38,8 +38,7 @@ func desResponse(hash, challenge []byte) []byte {
 	return response
 }
 
-// challengeHash binds both challenges and the user name, without a domain in front of it.
-// RFC 2759 section 8.2.
+// challengeHash hashes both challenges and the user name without its domain. RFC 2759 section 8.2.
 func challengeHash(peer, challenge []byte, user string) []byte {
 	_, name, found := strings.Cut(user, `\`)
 	if !found {
@@ -50,8 +49,8 @@ func challengeHash(peer, challenge []byte, user string) []byte {
 	return sum[:8]
 }
 
-// desEncrypt encrypts one block with a key of 56 bits, spread over eight bytes whose parity
-// bits DES does not look at.
+// desEncrypt encrypts one block with a key of 56 bits. They are spread over eight bytes, since DES ignores the parity bit
+// of each.
 func desEncrypt(key7, block []byte) []byte {
 	var wide [8]byte
 	copy(wide[1:], key7)
@@ -69,7 +68,7 @@ func desEncrypt(key7, block []byte) []byte {
 	return out
 }
 
-// md4 is the hash of RFC 1320, which the standard library does not have.
+// md4 returns the hash of RFC 1320, which the standard library does not have.
 func md4(message []byte) []byte {
 	length := uint64(len(message)) * 8
 	padded := append(append([]byte(nil), message...), 0x80)

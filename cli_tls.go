@@ -57,9 +57,9 @@ func (t *tlsOptions) check() error {
 // client reads the files of the options. The system's roots are not read before they are needed.
 func (t *tlsOptions) client(warn func(format string, args ...any)) (*tlsClient, error) {
 	c := &tlsClient{serverName: t.serverName}
-	var said sync.Map // a warning is for the run, not for each of its connections
-	c.warn = func(format string, args ...any) {
-		if _, before := said.LoadOrStore(fmt.Sprintf(format, args...), true); !before {
+	var shown sync.Map // each warning is printed once for the run, not for each of its connections
+	c.revocation.warnf = func(format string, args ...any) {
+		if _, before := shown.LoadOrStore(fmt.Sprintf(format, args...), true); !before {
 			warn(format, args...)
 		}
 	}
@@ -80,7 +80,7 @@ func (t *tlsOptions) client(warn func(format string, args ...any)) (*tlsClient, 
 		if err != nil {
 			return nil, err
 		}
-		c.crls = append(c.crls, lists...)
+		c.revocation.lists = append(c.revocation.lists, lists...)
 	}
 	if t.keyLog != "" {
 		f, err := os.OpenFile(t.keyLog, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)

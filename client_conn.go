@@ -30,8 +30,8 @@ type serverConn struct {
 	idleSince     time.Time // when the last session on it ended
 }
 
-// dial connects to a server by the deadline, and closes the connection's deadline when ctx ends. The time of each
-// phase goes to took. After a handshake that failed the connection is closed, but tells its addresses and facts.
+// dial connects to a server by the deadline. The end of ctx interrupts all reads and writes from then on. The time of
+// each phase goes to took. If the TLS handshake fails, the closed connection is returned too, for its addresses and facts.
 func (c *client) dial(ctx context.Context, srv server, deadline time.Time, took *timing) (*serverConn, error) {
 	limited, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
@@ -69,12 +69,10 @@ func (l *serverConn) close() {
 	l.conn.Close()
 }
 
-// idleAfter is how long a connection may be out of use before it is looked at, which takes a
-// millisecond.
+// idleAfter is how long a connection may be idle before stale reads from it, which takes a millisecond.
 const idleAfter = 100 * time.Millisecond
 
-// stale says that the server did something to the connection since the last session: it is closed,
-// or there is something to read.
+// stale reports whether the server closed the connection since the last session, or sent something.
 func (l *serverConn) stale(now time.Time) bool {
 	if now.Sub(l.idleSince) < idleAfter {
 		return false
@@ -84,8 +82,7 @@ func (l *serverConn) stale(now time.Time) bool {
 	return !errors.Is(err, os.ErrDeadlineExceeded)
 }
 
-// connect resolves the name and tries its addresses in turn, each with a fair part of the time
-// that ctx has.
+// connect resolves the name and tries its addresses in turn, each with a fair part of the time that ctx has.
 func (c *client) connect(ctx context.Context, srv server, took *timing) (net.Conn, error) {
 	addrs, err := c.resolve(ctx, srv, took)
 	if err != nil {
@@ -116,8 +113,7 @@ func (c *client) connect(ctx context.Context, srv server, took *timing) (net.Con
 	return nil, c.orSwapped(srv, c.connectFailure(srv, addrs, err))
 }
 
-// orSwapped adds the hint to the failure of a name that there may be no such server, since USER and HOST
-// stand the wrong way round.
+// orSwapped replaces the hint if the failure of a name may come from swapped arguments.
 func (c *client) orSwapped(srv server, f *failure) error {
 	if c.swappedHost == "" || isAddr(srv.host) {
 		return f
@@ -125,7 +121,7 @@ func (c *client) orSwapped(srv server, f *failure) error {
 	return f.withHint("USER comes before HOST: is %s the server?", escape(c.swappedHost))
 }
 
-// resolve gives the addresses of the server that the options allow.
+// resolve returns the addresses of the server that the options allow.
 func (c *client) resolve(ctx context.Context, srv server, took *timing) ([]netip.Addr, error) {
 	if srv.addr.IsValid() {
 		return []netip.Addr{srv.addr}, nil
@@ -156,7 +152,7 @@ func (c *client) resolve(ctx context.Context, srv server, took *timing) ([]netip
 	return addrs, nil
 }
 
-// connectFailure explains why there is no connection to any of the server's addresses.
+// connectFailure returns the error for a server none of whose addresses can be connected to.
 func (c *client) connectFailure(srv server, addrs []netip.Addr, err error) *failure {
 	with := srv.name
 	if where := fmt.Sprintf(" %v", addrs); !isAddr(srv.host) && !strings.HasSuffix(with, where) {

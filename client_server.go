@@ -11,8 +11,8 @@ import (
 type server struct {
 	host string
 	port uint16
-	name string     // of both, as people see it
-	addr netip.Addr // the only one of the name's that counts; the zero one for all of them
+	name string     // host:port, as it is printed
+	addr netip.Addr // the only address of the name to use; the zero Addr for all of them
 }
 
 func newServer(host string, port uint16) server {
@@ -21,8 +21,8 @@ func newServer(host string, port uint16) server {
 
 func (s server) String() string { return s.name }
 
-// parseServers reads a list of servers with commas: name, name:port, 1.2.3.4:port, 2001:db8::1
-// or [2001:db8::1]:port. Those without a port get the default one.
+// parseServers parses a list of servers with commas: name, name:port, 1.2.3.4:port, 2001:db8::1 or [2001:db8::1]:port.
+// Those without a port get the default one.
 func parseServers(list string, defaultPort uint16) ([]server, error) {
 	var servers []server
 	for part := range strings.SplitSeq(list, ",") {
@@ -63,7 +63,7 @@ func isAddr(host string) bool {
 	return err == nil
 }
 
-// cutPort finds what may be meant as a port in an IPv6 address without brackets: ::1:49.
+// cutPort finds a port that may be meant in an IPv6 address without brackets, such as ::1:49.
 func cutPort(host string) (addr, port string) {
 	i := strings.LastIndex(host, ":")
 	if i < 0 {

@@ -23,7 +23,7 @@ type session struct {
 	written  bool      // some bytes of the packet sent last
 }
 
-// newSessionID is from a strong generator, as section 4.1 asks.
+// newSessionID returns a random session_id. Section 4.1 asks for a strong generator.
 func newSessionID() uint32 {
 	var id [4]byte
 	rand.Read(id[:]) // never fails
@@ -53,7 +53,7 @@ func (s *session) pauseDeadline() (resume func()) {
 	}
 }
 
-// exchange sends m and reads its answer into reply.
+// exchange sends m and decodes the answer into reply.
 func (s *session) exchange(m, reply message) error {
 	if err := s.send(m); err != nil {
 		return err
@@ -108,7 +108,7 @@ func (s *session) sendAbort(m message) {
 	_ = s.send(m)
 }
 
-// receive reads one reply and believes nothing of it before every check is passed.
+// receive reads one reply. It uses nothing of it before every check has passed.
 func (s *session) receive(reply message) error {
 	h, got, err := readHeader(s.conn.conn)
 	s.timing.received += len(got)
@@ -132,8 +132,7 @@ func (s *session) receive(reply message) error {
 	return s.decodePacket(&h, body, new(codec), reply)
 }
 
-// checkHeader checks what every packet of a connection must hold to, the flag before anything else
-// (section 10.5.2).
+// checkHeader checks what holds for every packet of a connection, the flag before anything else (section 10.5.2).
 func (l *serverConn) checkHeader(h *header) error {
 	switch {
 	case l.client.cleartext != (h.flags&flagUnencrypted != 0):
@@ -193,7 +192,7 @@ func (s *session) decodePacket(h *header, body []byte, c *codec, reply message) 
 
 var errNotTACACS = errors.New("is not TACACS+")
 
-// notTACACS judges the first byte that a server sends, where there is one.
+// notTACACS returns an error if the first byte of a reply is not TACACS+.
 func (l *serverConn) notTACACS(got []byte) error {
 	if len(got) == 0 || version(got[0]).major() == majorVersion {
 		return nil
@@ -211,8 +210,8 @@ func (s *session) mismatch(field string, got, want any) *failure {
 		withHint("a broken server, or a device in between that mixes sessions")
 }
 
-// flagViolation is section 10.5.2: close the connection, do not use the reply, and treat it as
-// FAIL, so that no other server is asked. Over TLS it is RFC 9887 section 4.
+// flagViolation returns the error of section 10.5.2: the connection is closed, the reply is not used, and counts as FAIL,
+// so that no other server is asked. Over TLS it is RFC 9887 section 4.
 func (l *serverConn) flagViolation() error {
 	var f *failure
 	switch {
@@ -229,8 +228,8 @@ func (l *serverConn) flagViolation() error {
 	return &attemptError{f, outcomeFlagViolation}
 }
 
-// keyMismatch explains a body whose lengths do not add up, and names the candidate key that
-// would have fitted. body is what the first key made of it.
+// keyMismatch returns the error for a body whose lengths do not add up. The hint names the candidate key that fits it.
+// body is what the first key made of it.
 func (s *session) keyMismatch(h *header, body []byte, reply message) error {
 	if s.conn.client.cleartext {
 		return failf(classProtocol, "the reply of %s is malformed: %w", s.conn.server, errBodyLength)
@@ -247,8 +246,8 @@ func (s *session) keyMismatch(h *header, body []byte, reply message) error {
 	return f.withHint("the shared key differs from the server's, or the server has another key for the address %s", addrPortOf(s.conn.conn.LocalAddr()).Addr())
 }
 
-// ioFailure explains an error on an open connection, n bytes into a reply. Only where nothing of
-// a session was answered may it be put again on another connection.
+// ioFailure returns the error for a read or write that failed n bytes into a reply. Only a session without any reply may
+// be repeated on another connection.
 func (s *session) ioFailure(what string, n int, err error) error {
 	if f := tlsReadFailure(s.conn.server, s.conn.facts, s.conn.answered, err); f != nil {
 		return f

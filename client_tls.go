@@ -4,19 +4,17 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"net"
 	"strings"
 	"time"
 )
 
-// A tlsClient is what all connections of one run share.
+// A tlsClient is what all TLS connections of one run share. RFC 9887.
 type tlsClient struct {
 	config     *tls.Config
-	serverName string
-	crls       []*x509.RevocationList
-	warn       func(format string, args ...any) // -q does not hide it
+	serverName string // in place of the host; or empty
+	revocation revocation
 }
 
 // handshake makes a TLS connection of conn, before any byte of TACACS+ (RFC 9887 section 3.2). If it fails it closes
@@ -28,8 +26,8 @@ func (c *tlsClient) handshake(ctx context.Context, srv server, timeout time.Dura
 		config.ServerName = c.serverName
 	}
 	facts := &tlsFacts{ServerName: config.ServerName, oneSided: len(c.config.Certificates) == 0}
-	// With Certificates, a certificate whose issuer the server does not name would be kept back
-	// in silence; sent like this, it brings the alert that says what is wrong with it.
+	// Certificates would silently withhold a certificate whose issuer the server does not name. Sent like this, it
+	// brings the alert that tells what is wrong with it.
 	config.Certificates = nil
 	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 		if facts.oneSided {
@@ -39,7 +37,7 @@ func (c *tlsClient) handshake(ctx context.Context, srv server, timeout time.Dura
 		facts.ClientCert = "sent"
 		return &c.config.Certificates[0], nil
 	}
-	config.VerifyConnection = func(state tls.ConnectionState) error { return c.checkRevocation(&state) }
+	config.VerifyConnection = func(state tls.ConnectionState) error { return c.revocation.check(&state, config.InsecureSkipVerify) }
 	secure := tls.Client(conn, config)
 	err := secure.HandshakeContext(ctx)
 	state := secure.ConnectionState()

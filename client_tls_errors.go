@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// handshakeFailure explains why there is no TLS connection.
+// handshakeFailure returns the error for a handshake that failed. name is the one that the certificate must have.
 func handshakeFailure(srv server, timeout time.Duration, name string, err error) error {
 	f := failf(classTLS, "TLS with %s: %w", srv, cause(err))
 	var record tls.RecordHeaderError
@@ -45,8 +45,8 @@ func handshakeFailure(srv server, timeout time.Duration, name string, err error)
 	return f
 }
 
-// certificateFailure explains why the server's certificate is refused, and what is to be done
-// about it: by who runs the server, or with an option that says what to expect of it.
+// certificateFailure returns the error for a server's certificate that is refused, with the option or the change on the
+// server that helps.
 func certificateFailure(srv server, name string, err error) error {
 	f := failf(classTLS, "TLS with %s: its certificate is refused: %w", srv, err)
 	var authority x509.UnknownAuthorityError
@@ -79,20 +79,20 @@ func certificateFailure(srv server, name string, err error) error {
 	return f.withHint("the fault is in the server's certificate or in its authority's: who runs the server can mend it")
 }
 
-// isDNSName says that an address is among the DNS names of a certificate. RFC 9525 section 6.4
-// looks for it among the addresses alone.
+// isDNSName reports whether an address is among the DNS names of a certificate, where RFC 9525 section 6.4 does not look
+// for it.
 func isDNSName(cert *x509.Certificate, addr string) bool {
 	ip := net.ParseIP(addr)
 	return ip != nil && slices.ContainsFunc(cert.DNSNames, func(name string) bool { return ip.Equal(net.ParseIP(name)) })
 }
 
-// isAlert says that the other side ended the session, with a word about the cause.
+// isAlert reports whether err is a TLS alert of the other side.
 func isAlert(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "remote error"
 }
 
-// alertHint says which option supplies what the server's alert asks for.
+// alertHint returns the option that supplies what the server's alert asks for.
 func alertHint(err error) string {
 	text := err.Error()
 	switch {
@@ -106,8 +106,8 @@ func alertHint(err error) string {
 	return ""
 }
 
-// tlsReadFailure explains an error of the first read after a handshake that succeeded: in TLS
-// 1.3 that is where the server says, or does not say, what is wrong with the client's certificate.
+// tlsReadFailure returns an error for the first read after a handshake that succeeded, or nil for any other read: in TLS
+// 1.3 only that read shows that the server refuses the client's certificate.
 func tlsReadFailure(srv server, facts *tlsFacts, answered int, err error) error {
 	if facts == nil || answered > 0 {
 		return nil

@@ -399,7 +399,7 @@ func TestResumption(t *testing.T) {
 			t.Fatalf("connection %d: %v, %+v", i+1, err, res.TLS)
 		}
 	}
-	if secure.crls, err = readCRLs(filepath.Join(dir, "server.crl")); err != nil {
+	if secure.revocation.lists, err = readCRLs(filepath.Join(dir, "server.crl")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := ask(); err == nil || !strings.Contains(err.Error(), "was revoked") {
@@ -776,8 +776,8 @@ func TestListsAndChains(t *testing.T) {
 			}
 			lists[0].ThisUpdate, lists[0].NextUpdate = tt.this, tt.next
 			warned := false
-			c := &tlsClient{config: &tls.Config{}, crls: lists, warn: func(string, ...any) { warned = true }}
-			if err := c.checkRevocation(&tls.ConnectionState{VerifiedChains: tt.chains}); (err != nil) != tt.fail || warned != tt.warned {
+			c := &revocation{lists: lists, warnf: func(string, ...any) { warned = true }}
+			if err := c.check(&tls.ConnectionState{VerifiedChains: tt.chains}, false); (err != nil) != tt.fail || warned != tt.warned {
 				t.Errorf("%v, warned: %t", err, warned)
 			}
 		})

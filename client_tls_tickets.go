@@ -5,17 +5,17 @@ import (
 	"sync"
 )
 
-// A ticketCache gives every session ticket out once, so that two connections cannot be linked
-// by it (RFC 9887 section 3.6, RFC 8446 appendix C.4). It lasts as long as the run.
+// A ticketCache returns every session ticket once, so that two connections cannot be linked by it (RFC 9887 section 3.6,
+// RFC 8446 appendix C.4).
 type ticketCache struct {
 	mu      sync.Mutex
 	tickets map[string][]*tls.ClientSessionState
 }
 
-// maxTickets is how many unused tickets are kept for one server.
+// maxTickets is how many unused tickets are kept for a server.
 const maxTickets = 8
 
-// Put keeps a ticket.
+// Put implements tls.ClientSessionCache.
 func (t *ticketCache) Put(server string, state *tls.ClientSessionState) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -27,7 +27,7 @@ func (t *ticketCache) Put(server string, state *tls.ClientSessionState) {
 	}
 }
 
-// Get gives a ticket away.
+// Get implements tls.ClientSessionCache. It removes the ticket.
 func (t *ticketCache) Get(server string) (*tls.ClientSessionState, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -12,8 +12,8 @@ import (
 //	MD5_1 = MD5(session_id, key, version, seq_no)
 //	MD5_n = MD5(session_id, key, version, seq_no, MD5_n-1)
 //
-// It allocates nothing for keys of up to about 300 bytes, and takes longer ones whole
-// (section 10.5.1). It is no encryption: who sees one packet and guesses the key has them all.
+// It allocates nothing for keys of up to about 300 bytes; longer ones are not cut (section 10.5.1). This is no
+// encryption: whoever records one packet can guess the key offline.
 func obfuscate(h *header, key string, body []byte) {
 	input := binary.BigEndian.AppendUint32(make([]byte, 0, 320), h.sessionID)
 	input = append(input, key...)

@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// decodeMessages are the messages that a packet can be.
+// decodeMessages is memory for the bodies that a packet can have.
 type decodeMessages struct {
 	start    authenStart
 	reply    authenReply
@@ -17,7 +17,7 @@ type decodeMessages struct {
 	acct     acctReply
 }
 
-// of is an empty message of the kind that h announces.
+// of returns an empty message of the kind that h announces.
 func (s *decodeMessages) of(h *header) message {
 	client := h.seqNo%2 == 1
 	switch {
@@ -44,7 +44,7 @@ func (s *decodeMessages) of(h *header) message {
 	return &s.acct
 }
 
-// credible says whether a message has only values that RFC 8907 or its draft give a meaning.
+// plausible reports whether a message has only values that RFC 8907 or its draft define: a wrong key rarely makes any.
 func plausible(m message) bool {
 	switch m := m.(type) {
 	case *authenStart:
@@ -65,20 +65,20 @@ func plausible(m message) bool {
 	return false
 }
 
-// credibleSubject does the same for what requests have in common. Types are ASCII to MSCHAPV2, with ARAP
-// of the draft between, or none.
+// plausibleFields is plausible for what requests have in common. Types are ASCII to MSCHAPV2, ARAP of the draft among them,
+// or none.
 func plausibleFields(who *commonFields) bool {
 	const arap = 4 // also a service of the draft
 	return who.privLvl <= 15 && who.typ <= authenMSCHAPv2 && (authenServiceNames.has(uint8(who.service)) || who.service == arap) &&
 		plausibleText(who.user) && plausibleText(who.port) && plausibleText(who.remAddr)
 }
 
-// credibleText says that a text has no control characters. RFC 8907 section 3.7.
+// plausibleText reports whether a text has no control characters. RFC 8907 section 3.7.
 func plausibleText(s string) bool {
 	return printableASCII(s) || utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
-// errorReply is the ERROR of one packet type.
+// errorReply returns the ERROR of a packet type.
 func errorReply(typ packetType, msg string) message {
 	switch typ {
 	case typeAuthen:

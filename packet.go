@@ -31,11 +31,10 @@ func (h *header) layout(c *codec) {
 
 const (
 	headerLen = 12
-	// maxBody is the largest body that is read or written. The RFC leaves the limit to the
-	// implementation and recommends 2^16 (section 4.1).
+	// maxBody is the largest body that is read or written, in bytes. The RFC recommends 2^16 (section 4.1).
 	maxBody = 65535
-	// lastSeqNo is the highest number a client may send: the reply takes the next one, and
-	// seq_no must not wrap (section 4.1).
+	// lastSeqNo is the highest number that a client may send: the reply has the next one, and seq_no must not wrap
+	// (section 4.1).
 	lastSeqNo = 253
 )
 
@@ -52,7 +51,7 @@ func (v version) major() version { return v >> 4 }
 func (v version) minor() version { return v & 0xf }
 func (v version) String() string { return fmt.Sprintf("%#x.%d", uint8(v.major()), uint8(v.minor())) }
 
-// A packetType says which of the three A's a packet belongs to.
+// A packetType is authentication, authorization or accounting. Section 4.1.
 type packetType uint8
 
 const (
@@ -65,7 +64,7 @@ var packetTypeNames = names{typeAuthen: "authentication", typeAuthor: "authoriza
 
 func (t packetType) String() string { return packetTypeNames.name(uint8(t)) }
 
-// headerFlags are the bits of the header; unknown ones are ignored on reading and zero on writing.
+// headerFlags are the flags of a header. Unknown ones are ignored on reading and zero on writing (section 4.1).
 type headerFlags uint8
 
 const (
@@ -77,8 +76,7 @@ var headerFlagNames = names{0: "UNENCRYPTED", 2: "SINGLE_CONNECT"}
 
 func (f headerFlags) String() string { return headerFlagNames.bits(uint8(f)) }
 
-// readHeader reads the 12 bytes of a header with full reads. Where the stream ends early, the
-// bytes that did come are in got, for the diagnosis.
+// readHeader reads a header. got has the bytes that came before an error, for the diagnosis.
 func readHeader(r io.Reader) (h header, got []byte, err error) {
 	got = make([]byte, headerLen)
 	n, err := io.ReadFull(r, got)
@@ -88,13 +86,13 @@ func readHeader(r io.Reader) (h header, got []byte, err error) {
 	return h, got[:n], err
 }
 
-// parseHeader decodes the 12 bytes of a header. It knows the layout too, since every packet passes here.
+// parseHeader decodes the 12 bytes of a header. It repeats header.layout, since every packet passes here.
 func parseHeader(b []byte) header {
 	return header{version(b[0]), packetType(b[1]), b[2], headerFlags(b[3]), binary.BigEndian.Uint32(b[4:]), binary.BigEndian.Uint32(b[8:])}
 }
 
-// readBody reads the body that belongs to h, as it is on the wire. A length over maxBody is
-// refused before anything is allocated for it.
+// readBody reads the body that belongs to h, as it is on the wire. It refuses a length over maxBody before it allocates
+// anything.
 func readBody(r io.Reader, h header) ([]byte, error) {
 	if h.length > maxBody {
 		return nil, errBodyTooLong
@@ -106,13 +104,12 @@ func readBody(r io.Reader, h header) ([]byte, error) {
 
 var (
 	errBodyTooLong = errors.New("the body is over 65535 bytes")
-	// errBodyLength says that the component lengths do not add up to the body's length: the
-	// sign of a wrong key (section 4.5).
+	// errBodyLength is the sign of a wrong key (section 4.5).
 	errBodyLength = errors.New("the component lengths do not add up to the body's length")
 )
 
-// appendPacket appends a whole packet to dst: the header with the body's length filled in,
-// then the body in clear. A codec can be used again, and saves its memory for that.
+// appendPacket appends a whole packet to dst: the header, whose length it sets, then the body in clear. A codec can be
+// used again.
 func (c *codec) appendPacket(dst []byte, h *header, m message) ([]byte, error) {
 	start := len(dst)
 	*c = codec{fields: c.fields[:0], buf: append(dst, make([]byte, headerLen)...)}
@@ -129,7 +126,7 @@ func (c *codec) appendPacket(dst []byte, h *header, m message) ([]byte, error) {
 	return c.buf, nil
 }
 
-// decode reads the message m out of b, all of it: one byte more or less is errBodyLength.
+// decode decodes all of b into m. The error is errBodyLength if b has one byte more or less.
 func (c *codec) decode(b []byte, m message) error {
 	*c = codec{fields: c.fields[:0], reading: true, buf: b}
 	c.message(m)
@@ -142,20 +139,20 @@ func appendPacket(dst []byte, h *header, m message) ([]byte, error) {
 
 func decode(b []byte, m message) error { return new(codec).decode(b, m) }
 
-// A layouter is one of the seven bodies of RFC 8907, or the header. Its layout method names
-// the fields once, in the order of the wire, for reading and for writing.
+// A message is one of the seven bodies of RFC 8907, or the header. Its layout method lists the fields once, in the order
+// of the wire, for reading, writing and printing.
 type message interface {
 	layout(c *codec)
 }
 
-// A codec moves the fields of one message between a struct and its bytes. All bodies have one
-// shape: bytes and lengths first, then the variable fields in the order of their lengths.
+// A codec moves the fields of one message between a struct and its bytes. All bodies have one shape: fixed bytes and
+// lengths first, then the variable fields in the order of their lengths.
 type codec struct {
 	reading bool
 	buf     []byte  // what is left to read, or what was written
-	fields  []field // whose lengths were visited, and which follow at the end
+	fields  []field // variable fields whose lengths were moved; the fields follow at the end
 	err     error   // the first one; everything after it does nothing
-	// visit, where set, is shown every field: this is how packets become text (trace.go).
+	// visit, if not nil, gets every field: dump.go prints packets with it.
 	visit func(f field, value any)
 }
 
@@ -167,8 +164,8 @@ type field struct {
 	secret bool // not to be shown: passwords, challenge responses, CONTINUE messages
 }
 
-// message runs the whole layout, then moves the variable fields. The lengths must add up to
-// the body exactly, so nothing behind that check can go out of range (section 4.5).
+// message moves the whole message. The lengths must add up to the body exactly, so nothing after that check can go out
+// of range (section 4.5).
 func (c *codec) message(m message) {
 	m.layout(c)
 	if c.err != nil {
@@ -184,7 +181,7 @@ func (c *codec) message(m message) {
 			return
 		}
 	}
-	var text string // all of them in one piece of memory
+	var text string // all variable fields in one allocation
 	if c.reading {
 		text = string(c.buf)
 	}
@@ -223,7 +220,7 @@ func (c *codec) number(v uint32, size int) uint32 {
 	return v
 }
 
-// byte moves one byte of a type of its own.
+// uint8Field moves one byte of an enumeration or a set of flags.
 func uint8Field[T ~uint8](c *codec, name string, v *T) {
 	*v = T(c.number(uint32(*v), 1))
 	if c.visit != nil && c.err == nil {
@@ -233,12 +230,12 @@ func uint8Field[T ~uint8](c *codec, name string, v *T) {
 
 func (c *codec) uint32(v *uint32) { *v = c.number(*v, 4) }
 
-// length moves the length of a variable field, in size bytes, and queues the field.
+// length moves the length of a variable field, in size bytes. The field itself follows at the end.
 func (c *codec) length(name string, size int, value *string) {
 	c.addField(field{name: name, value: value}, size)
 }
 
-// secret is length for a field that must never be shown.
+// secret is length for a field that must never be printed.
 func (c *codec) secret(name string, size int, value *string) {
 	c.addField(field{name: name, value: value, secret: true}, size)
 }
@@ -254,7 +251,7 @@ func (c *codec) addField(f field, size int) {
 	c.fields = append(c.fields, f)
 }
 
-// count moves the number of arguments; lengths, later in the same layout, their lengths.
+// count moves the number of arguments. lengths, later in the same layout, moves their lengths.
 func (c *codec) count(args *[]string) {
 	if len(*args) > maxArgs && !c.reading && c.err == nil {
 		c.err = fmt.Errorf("%d arguments, the limit is %d", len(*args), maxArgs)
@@ -277,7 +274,7 @@ func (c *codec) lengths(args []string) {
 	}
 }
 
-// names are what the values of one enumeration are called; an empty string is a gap.
+// names are the names of the values of one enumeration. An empty string is a value that is not defined.
 type names []string
 
 func (n names) name(v uint8) string {
@@ -300,17 +297,17 @@ func (n names) set(v *uint8, s string) error {
 	return notOneOf(n.known())
 }
 
-// notOneOf is for a word that is none of those that are known.
+// notOneOf returns the error for a word that is not among the known ones.
 func notOneOf(known []string) error {
 	return fmt.Errorf("is not one of %s", strings.Join(known, " "))
 }
 
-// known lists the names that there are.
+// known returns the names of all values.
 func (n names) known() []string {
 	return slices.DeleteFunc(slices.Clone(n), func(name string) bool { return name == "" })
 }
 
-// bits is the names of the bits set in v, where n has the name of 1<<i at i.
+// bits returns the names of the bits that are set in v; n has the name of 1<<i at i.
 func (n names) bits(v uint8) string {
 	var set []string
 	for i := range uint8(8) {
@@ -328,7 +325,7 @@ func (n names) bits(v uint8) string {
 	return strings.Join(set, "|")
 }
 
-// Bytes of the header (RFC 8907 section 4.1), for the faults that change one.
+// Offsets in a header (section 4.1), for code that changes one field of an encoded packet.
 const (
 	atVersion = 0
 	atType    = 1
@@ -338,11 +335,11 @@ const (
 	atLength  = 8
 )
 
-// flushAt bytes are not held back, even while there is more to read: the server can work on
+// flushAt is how many bytes of packets are written at once even while there is more to read: the other side can work on
 // them meanwhile.
 const flushAt = 1024
 
-// wholePacket says whether the next packet can be taken from in without waiting for it.
+// wholePacket reports whether the next packet can be read from in without waiting.
 func wholePacket(in *bufio.Reader) bool {
 	if in.Buffered() < headerLen {
 		return false
@@ -352,7 +349,7 @@ func wholePacket(in *bufio.Reader) bool {
 	return h.length > maxBody || in.Buffered() >= headerLen+int(h.length)
 }
 
-// appendNext appends the next packet of in to dst, of which h is the header. n is how many bytes came.
+// appendNext reads the packet with the header h from in and appends it to dst. n is how many bytes came before an error.
 func appendNext(dst []byte, in *bufio.Reader, h *header) (packets []byte, n int, err error) {
 	size := headerLen + int(h.length)
 	packets = slices.Grow(dst, size)[:len(dst)+size]
@@ -360,7 +357,8 @@ func appendNext(dst []byte, in *bufio.Reader, h *header) (packets []byte, n int,
 	return packets, n, err
 }
 
-// appendHeader appends the header that answers h where a type is not known.
+// appendHeader appends the reply to a packet of an unknown type: its header with the next seq_no and no body (section
+// 3.6).
 func appendHeader(dst []byte, h header) []byte {
 	h.seqNo, h.length = h.seqNo+1, 0
 	head := codec{buf: dst}

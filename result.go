@@ -6,21 +6,21 @@ import (
 	"time"
 )
 
-// A result is the verdict on one request: every rendering shows these facts and no others. Its
-// field names in JSON are part of the contract.
+// A result is the verdict on one request. Every rendering shows these facts and no others. Its JSON names are part of the
+// contract.
 type result struct {
 	Time          string     `json:"time,omitempty"` // of began, UTC; filled in for JSON
 	Command       string     `json:"command,omitempty"`
 	User          string     `json:"user,omitempty"`
 	Status        string     `json:"status,omitempty"` // the RFC's name
-	Prompt        string     `json:"prompt,omitempty"` // that was left open, where it stands for FAIL
+	Prompt        string     `json:"prompt,omitempty"` // the open prompt that counts as FAIL
 	Granted       bool       `json:"granted"`
 	ExitCode      exitCode   `json:"exit_code"`
 	Server        string     `json:"server,omitempty"`
-	Address       string     `json:"address,omitempty"` // of the server, where there was a connection
+	Address       string     `json:"address,omitempty"` // of the server, if it was connected
 	Local         string     `json:"local,omitempty"`
 	Transport     string     `json:"transport,omitempty"`
-	SingleConnect *bool      `json:"single_connect,omitempty"` // whether it was established, where it was offered
+	SingleConnect *bool      `json:"single_connect,omitempty"` // whether it was established; nil if it was not offered
 	AuthenType    string     `json:"authen_type,omitempty"`
 	ServerMsg     string     `json:"server_msg,omitempty"`
 	Data          string     `json:"data,omitempty"`
@@ -34,26 +34,26 @@ type result struct {
 
 	Timing *timing   `json:"-"`
 	status status    // nil if no reply could be read
-	began  time.Time // the first attempt, or the end where there was none
+	began  time.Time // of the first attempt; the end if there was none
 	class  class
 	hint   string // for a denial; errors carry their own
 }
 
-// arguments are those of an authorization or an accounting record.
+// arguments are the arguments of an authorization or an accounting record.
 type arguments struct {
 	Request   []string `json:"request"`
 	Response  []string `json:"response,omitempty"`
 	Effective []string `json:"effective,omitempty"`
 }
 
-// An attempt is a server that did not decide, before the one that the result is from.
+// An attempt is a server that did not decide, asked before the one that the result is from.
 type attempt struct {
 	Server string `json:"server"`
 	Status string `json:"status,omitempty"`
 	problem
 }
 
-// timing is how long the phases of a request took; zero is a phase that did not take place.
+// A timing is how long the phases of a request took. A phase that did not take place is zero.
 type timing struct {
 	start                                    time.Time
 	resolve, connect, tls, firstReply, total time.Duration
@@ -69,7 +69,7 @@ type phase struct {
 	took time.Duration
 }
 
-// A timingMS is a timing as JSON shows it, in milliseconds.
+// A timingMS is a timing in JSON, in milliseconds.
 type timingMS struct {
 	Resolve    float64 `json:"resolve,omitempty"`
 	Connect    float64 `json:"connect,omitempty"`
@@ -111,8 +111,7 @@ func (r *result) addAttempt(err error) {
 	r.Attempts = append(r.Attempts, attempt{Server: r.Server, Status: r.Status, problem: newProblem(err)})
 }
 
-// line is the default rendering: the status and the message on one line, then what an
-// authorization brings.
+// line returns the default rendering: the status and the message on one line, then the arguments of the response.
 func (r *result) line() string {
 	if r.Status == "" {
 		return ""
@@ -130,7 +129,7 @@ func (r *result) line() string {
 	return line
 }
 
-// verdict is the status and, where there is one, the message on one line.
+// verdict returns the status and, if there is one, the message on one line.
 func (r *result) verdict() string {
 	if msg := oneLine(r.ServerMsg); msg != "" {
 		return r.Status + ": " + msg
@@ -138,7 +137,7 @@ func (r *result) verdict() string {
 	return r.Status
 }
 
-// singleConnectWord is what a server said to single-connection mode.
+// singleConnectWord returns the word for the server's answer to single-connection mode.
 func singleConnectWord(established bool) string {
 	if established {
 		return "granted"
@@ -146,7 +145,7 @@ func singleConnectWord(established bool) string {
 	return "refused"
 }
 
-// block is the rendering of -v: one fact a line.
+// verbose returns the rendering of -v: one fact a line.
 func (r *result) verbose() string {
 	var b strings.Builder
 	fact := func(name, value string) {
@@ -207,8 +206,8 @@ func (r *result) verbose() string {
 	return b.String()
 }
 
-// shown is the result as JSON shows it: text is escaped as everywhere, but keeps its lines,
-// since JSON does not escape the control characters above U+007F.
+// forJSON returns the result with its text escaped, since encoding/json leaves control characters above U+007F. Line
+// breaks stay.
 func (r *result) forJSON() *result {
 	shown := *r
 	shown.TimingMS, shown.TLS = r.Timing.ms(), r.TLS.forJSON()
@@ -223,10 +222,10 @@ func (r *result) forJSON() *result {
 	return &shown
 }
 
-// json is the rendering of --json: one object on one line.
+// json returns the rendering of --json: one object on one line.
 func (r *result) json() string { return encodeJSON(r.forJSON()) }
 
-// conclude makes a result an output, as do exit and the three renderings above.
+// finish implements output.
 func (r *result) finish(err error) *failure {
 	var f *failure
 	if r.began.IsZero() {

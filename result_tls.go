@@ -2,15 +2,13 @@ package main
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 )
 
-// tlsFacts are what -v and --json say of the connection, or of the handshake that failed: what did
-// not come to be known is empty, and left out.
+// tlsFacts are what -v and --json show of a TLS connection, or of a handshake that failed. What is not known is empty.
 type tlsFacts struct {
 	Version      string   `json:"version,omitempty"`
 	CipherSuite  string   `json:"cipher_suite,omitempty"`
@@ -26,12 +24,12 @@ type tlsFacts struct {
 	DaysLeft     int      `json:"-"`
 	DaysLeftJSON *int     `json:"days_left,omitempty"` // filled in for JSON
 	Chain        []string `json:"chain,omitempty"`
-	// ClientCert is what the server asked of this client: not asked, sent, or asked and none to send.
+	// ClientCert is "not asked", "sent", or "asked, none to send".
 	ClientCert string `json:"client_certificate,omitempty"`
-	oneSided   bool   // there is no certificate of this client
+	oneSided   bool   // this client has no certificate
 }
 
-// learn takes over what a handshake brought, up to where it ended.
+// learn sets what a handshake brought, up to where it ended.
 func (t *tlsFacts) learn(state *tls.ConnectionState) {
 	if state.Version != 0 {
 		t.Version = tls.VersionName(state.Version)
@@ -57,7 +55,7 @@ func (t *tlsFacts) learn(state *tls.ConnectionState) {
 	}
 }
 
-// block gives the facts of -v that are one line each.
+// writeFacts calls fact with each fact that is one line of -v.
 func (t *tlsFacts) writeFacts(fact func(name, value string)) {
 	words := []string{t.Version, t.CipherSuite, t.Group, map[bool]string{true: "resumed"}[t.Resumed], map[bool]string{false: "NOT VERIFIED"}[t.Verified]}
 	fact("tls", strings.Join(slices.DeleteFunc(words, func(w string) bool { return w == "" }), " "))
@@ -73,7 +71,7 @@ func (t *tlsFacts) writeFacts(fact func(name, value string)) {
 	}
 }
 
-// shown is a copy with all text escaped, for JSON.
+// forJSON returns a copy with all text escaped, or nil for nil.
 func (t *tlsFacts) forJSON() *tlsFacts {
 	if t == nil {
 		return nil
@@ -85,13 +83,4 @@ func (t *tlsFacts) forJSON() *tlsFacts {
 	}
 	shown.Names, shown.Chain = escapeAll(t.Names), escapeAll(t.Chain)
 	return &shown
-}
-
-// certNames are the names and addresses that a certificate is for.
-func certNames(cert *x509.Certificate) []string {
-	names := append([]string{}, cert.DNSNames...)
-	for _, ip := range cert.IPAddresses {
-		names = append(names, ip.String())
-	}
-	return names
 }

@@ -77,3 +77,10 @@ func cutPort(host string) (addr, port string) {
 	}
 	return host[:i], host[i+1:]
 }
+
+// addrPortOf is an address of a TCP connection; the zero one where it is another kind.
+func addrPortOf(addr net.Addr) netip.AddrPort {
+	a, _ := addr.(*net.TCPAddr)
+	at := a.AddrPort()
+	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
+}

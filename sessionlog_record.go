@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"strconv"
 	"time"
@@ -37,13 +36,6 @@ func requestOf(t packetType) string {
 		return "account"
 	}
 	return "authenticate"
-}
-
-// addrPortOf is an address of a TCP connection; the zero one where it is another kind.
-func addrPortOf(addr net.Addr) netip.AddrPort {
-	a, _ := addr.(*net.TCPAddr)
-	at := a.AddrPort()
-	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
 }
 
 // appendLine writes, after the time, who asked whom, what was asked, the verdict, and how long the

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// TestPromptPlaces: enable may be a dialogue by any type (section 5.4.2.6), so its prompts are
+// TestAuthenticationPromptPlaces: enable may be a dialogue by any type (section 5.4.2.6), so its prompts are
 // answered; where a prompt has no place, the server is told by an ABORT (section 5.4.3).
-func TestPromptPlaces(t *testing.T) {
+func TestAuthenticationPromptPlaces(t *testing.T) {
 	t.Parallel()
 	for _, status := range []authenStatus{authenGetData, authenGetUser, authenGetPass} {
 		for _, typ := range []string{"pap", "chap", "mschap", "mschapv2"} {
@@ -46,9 +46,9 @@ func TestPromptPlaces(t *testing.T) {
 	}
 }
 
-// TestChallengeOfTheType: the challenge that was given is for the type that was asked for; the type
+// TestAuthenticationChallengeOfTheType: the challenge that was given is for the type that was asked for; the type
 // that a RESTART leads to gets one of its own.
-func TestChallengeOfTheType(t *testing.T) {
+func TestAuthenticationChallengeOfTheType(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		asked     string
@@ -79,9 +79,9 @@ func TestChallengeOfTheType(t *testing.T) {
 	}
 }
 
-// TestRestarts goes from type to type: each once, and from a type that proves the password to none
+// TestAuthenticationRestarts goes from type to type: each once, and from a type that proves the password to none
 // that sends it (section 5.4.3).
-func TestRestarts(t *testing.T) {
+func TestAuthenticationRestarts(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		asked, restarts string
@@ -116,8 +116,8 @@ func TestRestarts(t *testing.T) {
 	}
 }
 
-// TestRestartIsForgotten: the server that is asked next is asked by the type that was given.
-func TestRestartIsForgotten(t *testing.T) {
+// TestAuthenticationResetForgetsRestart: the server that is asked next is asked by the type that was given.
+func TestAuthenticationResetForgetsRestart(t *testing.T) {
 	t.Parallel()
 	first := newScriptServer(t, testKey, &authenReply{status: authenRestart, data: "\x02"}, &authenReply{status: authenError})
 	second := newScriptServer(t, testKey, &authenReply{status: authenRestart, data: "\x02"}, &authenReply{status: authenPass})
@@ -163,9 +163,9 @@ func dialogueWith(t *testing.T, line string, replies ...message) (runResult, str
 	return got, strings.Join(said, " ")
 }
 
-// TestUserAskedForAgain: the user who was given is sent once, and no --answer, which may be a
+// TestAuthenticationUserAskedAgain: the user who was given is sent once, and no --answer, which may be a
 // secret, ever is in its place.
-func TestUserAskedForAgain(t *testing.T) {
+func TestAuthenticationUserAskedAgain(t *testing.T) {
 	t.Parallel()
 	askUser, askPass := &authenReply{status: authenGetUser, serverMsg: "Username: "}, &authenReply{status: authenGetPass, serverMsg: "Password: "}
 	again := `tacacs_plus: \S+ asks again for the user name after it was given one\ntacacs_plus: hint: it does not take this user; .*\n`
@@ -198,9 +198,9 @@ func TestUserAskedForAgain(t *testing.T) {
 	}
 }
 
-// TestServiceEnable: the service ENABLE is for the command enable and nothing else, so that servers
+// TestServiceEnableIsForEnable: the service ENABLE is for the command enable and nothing else, so that servers
 // can tell its requests apart. Section 5.4.2.6.
-func TestServiceEnable(t *testing.T) {
+func TestServiceEnableIsForEnable(t *testing.T) {
 	t.Parallel()
 	const refused = "the service enable is for the command enable alone (RFC 8907 section 5.4.2.6)"
 	l := listen(t)
@@ -225,9 +225,9 @@ func TestServiceEnable(t *testing.T) {
 	}
 }
 
-// TestTypeNotSet: whoever was not authenticated by TACACS+ has no authen_type, which only
+// TestAuthenTypeNotSet: whoever was not authenticated by TACACS+ has no authen_type, which only
 // authorization and accounting can say. Section 6.1.
-func TestTypeNotSet(t *testing.T) {
+func TestAuthenTypeNotSet(t *testing.T) {
 	t.Parallel()
 	const refused = "the type not_set is for authorize and account alone (RFC 8907 section 6.1)"
 	l := listen(t)
@@ -263,9 +263,9 @@ func TestTypeNotSet(t *testing.T) {
 	runWith(t, secretsInEnv, "", "authenticate", "alice", s.addr).check(t, classDenied.exit(), `RESTART\n`, `.*hint: .*\n`)
 }
 
-// TestRefusedByAskingAgain: a server that asks for the password once more has refused it, in its
+// TestAuthenticationRefusedByAskingAgain: a server that asks for the password once more has refused it, in its
 // own words. What it asks for otherwise, and nobody can say, is an error.
-func TestRefusedByAskingAgain(t *testing.T) {
+func TestAuthenticationRefusedByAskingAgain(t *testing.T) {
 	t.Parallel()
 	ask, askAgain := &authenReply{status: authenGetPass, serverMsg: "Password: "}, &authenReply{status: authenGetPass, serverMsg: "Wrong.\nPassword: "}
 	askToken := &authenReply{status: authenGetData, serverMsg: "Token: "}
@@ -303,9 +303,9 @@ func TestRefusedByAskingAgain(t *testing.T) {
 	}
 }
 
-// TestConnectionAfterAFarewell: a server may answer an ABORT all the same, or close; the next
+// TestRequesterConnectionAfterAbort: a server may answer an ABORT all the same, or close; the next
 // request has a connection of its own.
-func TestConnectionAfterAFarewell(t *testing.T) {
+func TestRequesterConnectionAfterAbort(t *testing.T) {
 	t.Parallel()
 	s := startFakeServer(t, func(c *fakeServerConn) {
 		for q := c.readRequest(); q != nil; q = c.readRequest() {

@@ -257,9 +257,9 @@ func TestMux(t *testing.T) {
 	}
 }
 
-// TestSecondPacketWaits has a server that holds the first reply back: until it comes, the client
+// TestMuxSecondPacketWaits has a server that holds the first reply back: until it comes, the client
 // does not know whether it may send more. RFC 8907 section 4.3.
-func TestSecondPacketWaits(t *testing.T) {
+func TestMuxSecondPacketWaits(t *testing.T) {
 	t.Parallel()
 	for _, line := range []string{papLine, authorLine, acctLine} {
 		early := make(chan error, 1)
@@ -336,9 +336,9 @@ func (k *batchDialogue) end() runResult {
 	return <-k.ended
 }
 
-// TestIdleConnectionCloses has a server that ends an idle connection, by a close or a reset. The
+// TestMuxIdleConnectionCloses has a server that ends an idle connection, by a close or a reset. The
 // next request does not notice.
-func TestIdleConnectionCloses(t *testing.T) {
+func TestMuxIdleConnectionCloses(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		line  string
@@ -375,9 +375,9 @@ func TestIdleConnectionCloses(t *testing.T) {
 	}
 }
 
-// TestRequestWhileOthersWait: a request goes out although the connection waits for the replies to
+// TestMuxRequestWhileOthersWait: a request goes out although the connection waits for the replies to
 // those before.
-func TestRequestWhileOthersWait(t *testing.T) {
+func TestMuxRequestWhileOthersWait(t *testing.T) {
 	t.Parallel()
 	waits := make(chan struct{})
 	s := startFakeServer(t, func(c *fakeServerConn) {
@@ -408,9 +408,9 @@ func TestRequestWhileOthersWait(t *testing.T) {
 	}
 }
 
-// TestFewBytesOfAStranger: what is not TACACS+ is called so whichever way it is met, also where it
+// TestMuxFewBytesOfAnotherService: what is not TACACS+ is called so whichever way it is met, also where it
 // is shorter than a header.
-func TestFewBytesOfAStranger(t *testing.T) {
+func TestMuxFewBytesOfAnotherService(t *testing.T) {
 	t.Parallel()
 	s := startFakeServer(t, func(c *fakeServerConn) {
 		c.readRequest()
@@ -424,9 +424,9 @@ func TestFewBytesOfAStranger(t *testing.T) {
 	}
 }
 
-// TestInterruptedMux is Ctrl-C with requests under way: on one connection, on a connection each,
+// TestMuxInterrupted is Ctrl-C with requests under way: on one connection, on a connection each,
 // and before the first reply. Each of them gets its answer, and the exit code is 130.
-func TestInterruptedMux(t *testing.T) {
+func TestMuxInterrupted(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name    string
@@ -527,9 +527,9 @@ func TestMuxServers(t *testing.T) {
 	}
 }
 
-// TestNoSecondSession has a server that agrees to single-connection mode and answers the first
+// TestMuxNoSecondSession has a server that agrees to single-connection mode and answers the first
 // session of each connection only.
-func TestNoSecondSession(t *testing.T) {
+func TestMuxNoSecondSession(t *testing.T) {
 	t.Parallel()
 	s := startFakeServer(t, func(c *fakeServerConn) {
 		c.Write(c.grantReply(c.readRequest()))
@@ -545,9 +545,9 @@ func TestNoSecondSession(t *testing.T) {
 	}
 }
 
-// TestEndsAfterAFew has a server that ends every connection after a few answers: no login is
+// TestMuxServerEndsAfterAFew has a server that ends every connection after a few answers: no login is
 // lost, however many connections that takes.
-func TestEndsAfterAFew(t *testing.T) {
+func TestMuxServerEndsAfterAFew(t *testing.T) {
 	t.Parallel()
 	s := startFakeServer(t, func(c *fakeServerConn) {
 		for range 5 {
@@ -564,9 +564,9 @@ func TestEndsAfterAFew(t *testing.T) {
 	}
 }
 
-// TestOneAtATime is -c 1: a request begins after the one before has ended, dialogue or not. So a
+// TestMuxOneAtATime is -c 1: a request begins after the one before has ended, dialogue or not. So a
 // login may follow a change of the password.
-func TestOneAtATime(t *testing.T) {
+func TestMuxOneAtATime(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	underWay, most := 0, 0
@@ -590,9 +590,9 @@ func TestOneAtATime(t *testing.T) {
 	}
 }
 
-// TestManyLargeRequests fills the buffers of both systems: neither side may end up writing with
+// TestMuxManyLargeRequests fills the buffers of both systems: neither side may end up writing with
 // nobody to read.
-func TestManyLargeRequests(t *testing.T) {
+func TestMuxManyLargeRequests(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t, "--fault", "args-max")
 	args := strings.Repeat(`,"x=`+long(250)+`"`, 200)

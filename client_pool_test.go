@@ -18,9 +18,9 @@ import (
 	"time"
 )
 
-// TestFollows is the policy of asking again, as a table: what came of an attempt, whether the
+// TestRetryAfter is the policy of asking again, as a table: what came of an attempt, whether the
 // request may be put twice, whether the connection had answered others before.
-func TestFollows(t *testing.T) {
+func TestRetryAfter(t *testing.T) {
 	const stop, anew, other = noRetry, retrySameServer, retryNextServer
 	for _, tt := range []struct {
 		came                                         outcome
@@ -45,8 +45,8 @@ func TestFollows(t *testing.T) {
 	}
 }
 
-// TestFateOf is what an error says of an attempt.
-func TestFateOf(t *testing.T) {
+// TestOutcomeOf is what an error says of an attempt.
+func TestOutcomeOf(t *testing.T) {
 	for _, tt := range []struct {
 		err  error
 		want outcome
@@ -87,9 +87,9 @@ func (o *order) closing(t *testing.T, name string) string {
 	}).addr
 }
 
-// TestAttempts: whichever way a request goes, each server is asked (N+1) times at the most, in the
+// TestPoolAttempts: whichever way a request goes, each server is asked (N+1) times at the most, in the
 // order of the list, and the result tells of every attempt that came to nothing.
-func TestAttempts(t *testing.T) {
+func TestPoolAttempts(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		servers int
@@ -140,9 +140,9 @@ func TestAttempts(t *testing.T) {
 	}
 }
 
-// TestFirstOnADeadServer: the job that finds out that a server is dead has the same retries, the
+// TestPoolFirstOnADeadServer: the job that finds out that a server is dead has the same retries, the
 // same attempts and the same timing as those after it.
-func TestFirstOnADeadServer(t *testing.T) {
+func TestPoolFirstOnADeadServer(t *testing.T) {
 	t.Parallel()
 	dead, good := refusedAddr(t), startFakeServer(t, (*fakeServerConn).grantAll)
 	list := answers(t, runWith(t, secretsInEnv, requests(3, papLine), "batch", dead, "--retries", "2", "-c", "1").out)
@@ -166,9 +166,9 @@ func TestFirstOnADeadServer(t *testing.T) {
 	}
 }
 
-// TestRecordAfterSilence: a record that was written is not put again to a server that said nothing,
+// TestPoolRecordAfterTimeout: a record that was written is not put again to a server that said nothing,
 // unless the person asked for that; anything else is, once.
-func TestRecordAfterSilence(t *testing.T) {
+func TestPoolRecordAfterTimeout(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		line    string
@@ -217,10 +217,10 @@ func (c *fakeServerConn) ends() (packets int) {
 	}
 }
 
-// TestViolationEndsTheConnection is section 10.5.2 with many sessions on a connection: it is closed
+// TestPoolFlagViolationEndsTheConnection is section 10.5.2 with many sessions on a connection: it is closed
 // at once, nothing else on it is believed, no other server is asked, and what comes later goes on.
 // The flag is looked at first, in a reply of no length and in one for nobody too.
-func TestViolationEndsTheConnection(t *testing.T) {
+func TestPoolFlagViolationEndsTheConnection(t *testing.T) {
 	t.Parallel()
 	flag := func(h *header) { h.flags |= flagUnencrypted }
 	for name, violate := range map[string]func(c *fakeServerConn, q *fakeRequest){
@@ -280,8 +280,8 @@ func TestViolationEndsTheConnection(t *testing.T) {
 	}
 }
 
-// TestViolationInTheFirstReply: no other server is asked, nor is another one preferred from then on.
-func TestViolationInTheFirstReply(t *testing.T) {
+// TestPoolFlagViolationInTheFirstReply: no other server is asked, nor is another one preferred from then on.
+func TestPoolFlagViolationInTheFirstReply(t *testing.T) {
 	t.Parallel()
 	other := startFakeServer(t, (*fakeServerConn).grantAll)
 	s := startFakeServer(t, func(c *fakeServerConn) {
@@ -300,9 +300,9 @@ func TestViolationInTheFirstReply(t *testing.T) {
 	}
 }
 
-// TestKeyMismatchEndsTheConnection is section 4.4: no new session after a reply that does not fit the
+// TestPoolKeyMismatchEndsTheConnection is section 4.4: no new session after a reply that does not fit the
 // key; those under way end, and then the connection, also while batch waits for more.
-func TestKeyMismatchEndsTheConnection(t *testing.T) {
+func TestPoolKeyMismatchEndsTheConnection(t *testing.T) {
 	t.Parallel()
 	closed := make(chan int, 1)
 	read := make(chan struct{})
@@ -339,9 +339,9 @@ func TestKeyMismatchEndsTheConnection(t *testing.T) {
 	k.end()
 }
 
-// TestPromptOnASharedConnection has a server that answers PAP with a prompt: the session is ended
+// TestPoolPromptOnASharedConnection has a server that answers PAP with a prompt: the session is ended
 // there too, by an ABORT (section 5.4.3), and the connection goes on.
-func TestPromptOnASharedConnection(t *testing.T) {
+func TestPoolPromptOnASharedConnection(t *testing.T) {
 	t.Parallel()
 	last := make(chan *fakeRequest, 1)
 	s := startFakeServer(t, func(c *fakeServerConn) {
@@ -368,9 +368,9 @@ func TestPromptOnASharedConnection(t *testing.T) {
 	}
 }
 
-// TestRestartOnASharedConnection: what was tried is known when a worker goes on, so that the START
+// TestPoolRestartOnASharedConnection: what was tried is known when a worker goes on, so that the START
 // that was refused is not sent a second time, and its password neither.
-func TestRestartOnASharedConnection(t *testing.T) {
+func TestPoolRestartOnASharedConnection(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	var types []authenType
@@ -398,9 +398,9 @@ func TestRestartOnASharedConnection(t *testing.T) {
 	}
 }
 
-// TestShortTimeout: whoever waits for less than a fair time has no word about the server, and
+// TestPoolShortTimeout: whoever waits for less than a fair time has no word about the server, and
 // whoever waits longer has.
-func TestShortTimeout(t *testing.T) {
+func TestPoolShortTimeout(t *testing.T) {
 	t.Parallel()
 	for timeout, blamed := range map[string]bool{"50ms": false, "1s": true} {
 		for _, line := range []string{papLine, asciiLine} {
@@ -423,9 +423,9 @@ func TestShortTimeout(t *testing.T) {
 	}
 }
 
-// TestForgetfulServer answers the first session of each connection only: once that is known, no
+// TestPoolForgetfulServer answers the first session of each connection only: once that is known, no
 // connection gets a second one.
-func TestForgetfulServer(t *testing.T) {
+func TestPoolForgetfulServer(t *testing.T) {
 	t.Parallel()
 	for _, line := range []string{papLine, asciiLine} {
 		var forgotten atomic.Int32
@@ -442,8 +442,8 @@ func TestForgetfulServer(t *testing.T) {
 	}
 }
 
-// TestSlowestLast: the run waits for a worker that has the last job.
-func TestSlowestLast(t *testing.T) {
+// TestPoolSlowestLast: the run waits for a worker that has the last job.
+func TestPoolSlowestLast(t *testing.T) {
 	t.Parallel()
 	s := startFakeServer(t, func(c *fakeServerConn) {
 		for q := c.readRequest(); q != nil; q = c.readRequest() {
@@ -459,9 +459,9 @@ func TestSlowestLast(t *testing.T) {
 	}
 }
 
-// TestStaleConnection: a connection that was out of use for a while is looked at before a record
+// TestPoolStaleConnection: a connection that was out of use for a while is looked at before a record
 // goes out on it, which could not be sent again. Shared by many sessions, or kept by a worker.
-func TestStaleConnection(t *testing.T) {
+func TestPoolStaleConnection(t *testing.T) {
 	t.Parallel()
 	for _, first := range []string{acctLine, asciiLine} {
 		t.Run(first[15:28], func(t *testing.T) {
@@ -490,9 +490,9 @@ func TestStaleConnection(t *testing.T) {
 	}
 }
 
-// TestKeptConnection is what an asker does with the connection that it kept: it uses one that is as
+// TestRequesterKeepsConnection is what an asker does with the connection that it kept: it uses one that is as
 // it was, with a time of its own for each job, and makes a new one for a record where it is not.
-func TestKeptConnection(t *testing.T) {
+func TestRequesterKeepsConnection(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		closes bool
@@ -521,8 +521,8 @@ func TestKeptConnection(t *testing.T) {
 	}
 }
 
-// TestOneRequestLeavesNoConnection: nobody keeps a connection after the one request of a run.
-func TestOneRequestLeavesNoConnection(t *testing.T) {
+// TestRequesterLeavesNoConnection: nobody keeps a connection after the one request of a run.
+func TestRequesterLeavesNoConnection(t *testing.T) {
 	t.Parallel()
 	ended := make(chan int, 1)
 	s := startFakeServer(t, func(c *fakeServerConn) {
@@ -535,9 +535,9 @@ func TestOneRequestLeavesNoConnection(t *testing.T) {
 	}
 }
 
-// TestPutAgainElsewhere: a job that is put to the next server goes there, whatever connection is
+// TestPoolRetriesElsewhere: a job that is put to the next server goes there, whatever connection is
 // shared at the time, and the result names who was really asked. A record reaches each server once.
-func TestPutAgainElsewhere(t *testing.T) {
+func TestPoolRetriesElsewhere(t *testing.T) {
 	t.Parallel()
 	first := startFakeServer(t, startingWith(func(c *fakeServerConn) {
 		c.Write(c.grantReply(c.readRequest()))
@@ -562,9 +562,9 @@ func TestPutAgainElsewhere(t *testing.T) {
 	}
 }
 
-// TestIdleSharedConnectionEnds: when workers find out that a server forgets sessions, the connection
+// TestPoolClosesIdleConnection: when workers find out that a server forgets sessions, the connection
 // that was shared ends, also while nothing is under way on it.
-func TestIdleSharedConnectionEnds(t *testing.T) {
+func TestPoolClosesIdleConnection(t *testing.T) {
 	t.Parallel()
 	ended := make(chan int, 1)
 	s := startFakeServer(t, func(c *fakeServerConn) {
@@ -588,9 +588,9 @@ func TestIdleSharedConnectionEnds(t *testing.T) {
 	}
 }
 
-// TestInterruptedKeptConnection: an interruption that came before the request is not forgotten over
+// TestRequesterInterrupted: an interruption that came before the request is not forgotten over
 // the deadline of a kept connection, and nothing is sent.
-func TestInterruptedKeptConnection(t *testing.T) {
+func TestRequesterInterrupted(t *testing.T) {
 	t.Parallel()
 	s := startFakeServer(t, (*fakeServerConn).grantAll)
 	a := requester{client: clientFor(t, s.addr), keepConn: true}
@@ -611,9 +611,9 @@ func TestInterruptedKeptConnection(t *testing.T) {
 	}
 }
 
-// TestNothingOfASessionBefore: where the session that RESTART asks for never begins, nothing is left
+// TestRequesterForgetsSessionBefore: where the session that RESTART asks for never begins, nothing is left
 // in the result of the one before.
-func TestNothingOfASessionBefore(t *testing.T) {
+func TestRequesterForgetsSessionBefore(t *testing.T) {
 	t.Parallel()
 	l := listen(t)
 	serveByHand(t, l, func(_ int, c *fakeClient) {
@@ -627,9 +627,9 @@ func TestNothingOfASessionBefore(t *testing.T) {
 	}
 }
 
-// TestConnectionsEnd is section 4.3: a connection on which the server did not agree to more than one
+// TestPoolConnectionsEnd is section 4.3: a connection on which the server did not agree to more than one
 // session is closed after that, also while batch waits; all others are, when it ends.
-func TestConnectionsEnd(t *testing.T) {
+func TestPoolConnectionsEnd(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		line   string
@@ -661,8 +661,8 @@ func TestConnectionsEnd(t *testing.T) {
 	}
 }
 
-// TestInterruptedAfterAFailure: an interruption is the exit code, whatever failed before.
-func TestInterruptedAfterAFailure(t *testing.T) {
+// TestPoolInterruptedAfterAFailure: an interruption is the exit code, whatever failed before.
+func TestPoolInterruptedAfterAFailure(t *testing.T) {
 	t.Parallel()
 	arrived := make(chan struct{})
 	s := startFakeServer(t, func(c *fakeServerConn) {
@@ -685,8 +685,8 @@ func TestInterruptedAfterAFailure(t *testing.T) {
 	}
 }
 
-// TestBrokenOutput: when nobody reads the results any more, no more requests are sent.
-func TestBrokenOutput(t *testing.T) {
+// TestPoolBrokenOutput: when nobody reads the results any more, no more requests are sent.
+func TestPoolBrokenOutput(t *testing.T) {
 	t.Parallel()
 	s := startFakeServer(t, (*fakeServerConn).grantAll)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -700,8 +700,8 @@ func TestBrokenOutput(t *testing.T) {
 	}
 }
 
-// TestRestartOfTheServerBefore: what one server asked for with RESTART is nothing to the next one.
-func TestRestartOfTheServerBefore(t *testing.T) {
+// TestRequesterRestartOfServerBefore: what one server asked for with RESTART is nothing to the next one.
+func TestRequesterRestartOfServerBefore(t *testing.T) {
 	t.Parallel()
 	types := make(chan authenType, 8)
 	first := startFakeServer(t, func(c *fakeServerConn) {
@@ -722,8 +722,8 @@ func TestRestartOfTheServerBefore(t *testing.T) {
 	}
 }
 
-// TestNobodyWaitsForTheDead: once no server is of use, jobs do not wait for one another.
-func TestNobodyWaitsForTheDead(t *testing.T) {
+// TestPoolWaitsForNoDeadServer: once no server is of use, jobs do not wait for one another.
+func TestPoolWaitsForNoDeadServer(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	open, most := 0, 0
@@ -747,8 +747,8 @@ func TestNobodyWaitsForTheDead(t *testing.T) {
 	}
 }
 
-// TestPreferredServer: a server that is of no use is asked by one job, and by the others no more.
-func TestPreferredServer(t *testing.T) {
+// TestPoolPreferredServer: a server that is of no use is asked by one job, and by the others no more.
+func TestPoolPreferredServer(t *testing.T) {
 	t.Parallel()
 	bad, good := startFakeServer(t, func(c *fakeServerConn) { c.readRequest() }), startFakeServer(t, (*fakeServerConn).grantAll)
 	got := runWith(t, secretsInEnv, requests(40, papLine), "batch", bad.addr+","+good.addr)
@@ -757,9 +757,9 @@ func TestPreferredServer(t *testing.T) {
 	}
 }
 
-// TestOneSwallowed: one session of many gets no reply while all others do. It is put again after its
+// TestPoolOneSwallowed: one session of many gets no reply while all others do. It is put again after its
 // own time, not after everybody else's.
-func TestOneSwallowed(t *testing.T) {
+func TestPoolOneSwallowed(t *testing.T) {
 	t.Parallel()
 	stop := make(chan struct{})
 	s := startFakeServer(t, func(c *fakeServerConn) {
@@ -800,9 +800,9 @@ func TestOneSwallowed(t *testing.T) {
 	}
 }
 
-// TestCutConnections: a server that ends connections in use gets one session a connection after
+// TestPoolEarlyCloses: a server that ends connections in use gets one session a connection after
 // the second time, which is said once; one that ends them after many replies does not.
-func TestCutConnections(t *testing.T) {
+func TestPoolEarlyCloses(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		after int
@@ -828,8 +828,8 @@ func TestCutConnections(t *testing.T) {
 	}
 }
 
-// TestBell rings before, during and after a wait: none is lost, and one suffices for many.
-func TestBell(t *testing.T) {
+// TestPoolWakeup rings before, during and after a wait: none is lost, and one suffices for many.
+func TestPoolWakeup(t *testing.T) {
 	c := newPool(&client{servers: []server{newServer("tac1", 49)}, singleConnect: true}, 4)
 	c.wakeup.notify()
 	c.wakeup.notify()
@@ -856,8 +856,8 @@ func TestBell(t *testing.T) {
 	}
 }
 
-// TestJobList takes jobs out of the beginning, the middle and the end.
-func TestJobList(t *testing.T) {
+// TestPoolJobList takes jobs out of the beginning, the middle and the end.
+func TestPoolJobList(t *testing.T) {
 	for _, leave := range [][]int{{0, 1, 2, 3}, {3, 2, 1, 0}, {1, 2, 0, 3}, {2, 0, 3, 1}} {
 		var l jobList
 		jobs := make([]job, 4)
@@ -920,8 +920,8 @@ func TestMuxWriteFails(t *testing.T) {
 	}
 }
 
-// TestMuxRoom is section 4.3, and the bound on what is on its way: nothing more may be started.
-func TestMuxRoom(t *testing.T) {
+// TestMuxHasRoom is section 4.3, and the bound on what is on its way: nothing more may be started.
+func TestMuxHasRoom(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		link serverConn
@@ -948,9 +948,9 @@ func TestMuxRoom(t *testing.T) {
 	}
 }
 
-// TestPlace is which jobs share a connection: of one exchange, in their first attempt or put again
+// TestPoolAssign is which jobs share a connection: of one exchange, in their first attempt or put again
 // after one that was lost. After RESTART the same server is asked, which may be another by now.
-func TestPlace(t *testing.T) {
+func TestPoolAssign(t *testing.T) {
 	for name, tt := range map[string]struct {
 		use    reuse
 		misses int
@@ -982,8 +982,8 @@ func TestPlace(t *testing.T) {
 	}
 }
 
-// TestMuxDoesNotHoldBack: what is queued goes out although there is more to read already.
-func TestMuxDoesNotHoldBack(t *testing.T) {
+// TestMuxFlushesWhileReading: what is queued goes out although there is more to read already.
+func TestMuxFlushesWhileReading(t *testing.T) {
 	for size, want := range map[int]int{flushAt - 1: 0, flushAt: flushAt} {
 		written := 0
 		conn := &fakeConn{write: func(p []byte) (int, error) { written += len(p); return len(p), nil }}
@@ -1005,8 +1005,8 @@ func TestMuxDoesNotHoldBack(t *testing.T) {
 	}
 }
 
-// TestResultIsNotHeldBack: an answer is shown although the next one is still to come.
-func TestResultIsNotHeldBack(t *testing.T) {
+// TestPoolFlushesResults: an answer is shown although the next one is still to come.
+func TestPoolFlushesResults(t *testing.T) {
 	t.Parallel()
 	for _, line := range []string{papLine, asciiLine} {
 		heard := make(chan struct{})
@@ -1058,9 +1058,9 @@ func TestMuxWakes(t *testing.T) {
 	}
 }
 
-// TestApartFromTheFirst: where single-connection mode is not offered, no request waits for the
+// TestPoolDialogueApartFromTheFirst: where single-connection mode is not offered, no request waits for the
 // first reply.
-func TestApartFromTheFirst(t *testing.T) {
+func TestPoolDialogueApartFromTheFirst(t *testing.T) {
 	t.Parallel()
 	var all sync.WaitGroup
 	all.Add(commandFileInFlight)
@@ -1114,9 +1114,9 @@ func TestMuxGrace(t *testing.T) {
 	}
 }
 
-// TestReplyInTheGrace: a reply that comes a moment after the time of its session counts; a later one
+// TestMuxReplyInTheGrace: a reply that comes a moment after the time of its session counts; a later one
 // does not.
-func TestReplyInTheGrace(t *testing.T) {
+func TestMuxReplyInTheGrace(t *testing.T) {
 	for late, want := range map[time.Duration]outcome{grace / 2: outcomeDecided, 2 * grace: outcomeTimedOut} {
 		synctest.Test(t, func(t *testing.T) {
 			conn, other := net.Pipe()
@@ -1146,8 +1146,8 @@ func TestReplyInTheGrace(t *testing.T) {
 	}
 }
 
-// TestReusedJob: bench uses its jobs again, and nothing of the request before is left on them.
-func TestReusedJob(t *testing.T) {
+// TestPoolReusedJob: bench uses its jobs again, and nothing of the request before is left on them.
+func TestPoolReusedJob(t *testing.T) {
 	b := &bench{n: 10}
 	q := newLogin(commonFields{user: "u", typ: authenPAP}, "")
 	j := &job{request: q, failedAttempts: 3, replyLost: true, err: errInterrupted}

@@ -16,9 +16,9 @@ import (
 	"time"
 )
 
-// TestReusedConnection is section 4.3: a server may close at any time, and where that meets a
+// TestRequesterReusedConnection is section 4.3: a server may close at any time, and where that meets a
 // request on a connection that was in use before, it is asked once more on a new one.
-func TestReusedConnection(t *testing.T) {
+func TestRequesterReusedConnection(t *testing.T) {
 	t.Parallel()
 	const single = " --single-connect"
 	for _, tt := range []struct {
@@ -70,8 +70,8 @@ func TestReusedConnection(t *testing.T) {
 	}
 }
 
-// TestRepeatOnce says what may be asked again: everything but a record that was written.
-func TestRepeatOnce(t *testing.T) {
+// TestRequesterRepeatsOnce says what may be asked again: everything but a record that was written.
+func TestRequesterRepeatsOnce(t *testing.T) {
 	t.Parallel()
 	author := func() dialogue {
 		return &authorization{request: authorRequest{commonFields: commonFields{user: "alice"}, args: []string{"service=shell", "cmd="}}}
@@ -137,8 +137,8 @@ func TestRepeatOnce(t *testing.T) {
 	}
 }
 
-// TestNumbers is section 4.1: one session_id a session, from packet to packet seq_no rises by two.
-func TestNumbers(t *testing.T) {
+// TestSessionNumbers is section 4.1: one session_id a session, from packet to packet seq_no rises by two.
+func TestSessionNumbers(t *testing.T) {
 	t.Parallel()
 	l := listen(t)
 	headers := make(chan header, 100)
@@ -174,8 +174,8 @@ func TestNumbers(t *testing.T) {
 	}
 }
 
-// TestInterrupt is Ctrl-C wherever the client waits for the server.
-func TestInterrupt(t *testing.T) {
+// TestClientInterrupted is Ctrl-C wherever the client waits for the server.
+func TestClientInterrupted(t *testing.T) {
 	const line = "authenticate alice AT --timeout 1h"
 	for name, tt := range map[string]struct {
 		line   string
@@ -227,9 +227,9 @@ func TestInterrupt(t *testing.T) {
 	})
 }
 
-// TestFarewell leaves a server that waits for an answer: at once where nobody can give one, or at
+// TestClientAborts leaves a server that waits for an answer: at once where nobody can give one, or at
 // the person's Ctrl-C. It is told by an ABORT (section 5.4.3).
-func TestFarewell(t *testing.T) {
+func TestClientAborts(t *testing.T) {
 	t.Parallel()
 	nobody, _ := io.Pipe()
 	for name, tt := range map[string]struct {
@@ -266,8 +266,8 @@ func TestFarewell(t *testing.T) {
 	}
 }
 
-// TestPause gives a person all the time in the world, and the server no more than it had left.
-func TestPause(t *testing.T) {
+// TestClientPausesForAPerson gives a person all the time in the world, and the server no more than it had left.
+func TestClientPausesForAPerson(t *testing.T) {
 	for name, tt := range map[string]struct {
 		timeout time.Duration
 		acts    []string
@@ -312,8 +312,8 @@ func TestPause(t *testing.T) {
 	}
 }
 
-// TestAddresses is where a connection goes, where it comes from, and what rem_addr says of that.
-func TestAddresses(t *testing.T) {
+// TestClientAddresses is where a connection goes, where it comes from, and what rem_addr says of that.
+func TestClientAddresses(t *testing.T) {
 	other := "127.0.0.1"
 	if runtime.GOOS == "linux" {
 		other = "127.0.0.2" // all of 127/8 is this host
@@ -357,8 +357,8 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-// TestNoConnection is a name without an address, and an address without a server.
-func TestNoConnection(t *testing.T) {
+// TestClientNoConnection is a name without an address, and an address without a server.
+func TestClientNoConnection(t *testing.T) {
 	port := refusedAddr(t)[len("127.0.0.1"):]
 	for _, tt := range []struct {
 		dns           func(context.Context, string, string) (net.Conn, error)
@@ -381,8 +381,8 @@ func TestNoConnection(t *testing.T) {
 	}
 }
 
-// TestHintsForTheCommandLine: what may have been meant, where the network says that it cannot be.
-func TestHintsForTheCommandLine(t *testing.T) {
+// TestClientSwappedHost: what may have been meant, where the network says that it cannot be.
+func TestClientSwappedHost(t *testing.T) {
 	resolveWith(t, dnsOf())
 	for _, tt := range []struct{ line, hint string }{
 		{"authenticate 192.0.2.1 alice", "USER comes before HOST: is 192.0.2.1 the server?"},

@@ -145,9 +145,9 @@ func TestTLSFaults(t *testing.T) {
 	}
 }
 
-// TestChain is a certificate that an intermediate authority signed: all of the chain is looked for in the
+// TestTLSChain is a certificate that an intermediate authority signed: all of the chain is looked for in the
 // lists, several of which may be in one file.
-func TestChain(t *testing.T) {
+func TestTLSChain(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, nil)
 	soon := time.Now().Add(time.Hour)
@@ -204,9 +204,9 @@ func TestChain(t *testing.T) {
 	}
 }
 
-// TestZone: the zone of an address is this host's affair, and no part of a certificate's name. A
+// TestTLSZone: the zone of an address is this host's affair, and no part of a certificate's name. A
 // connection whose handshake has failed is closed.
-func TestZone(t *testing.T) {
+func TestTLSZone(t *testing.T) {
 	t.Parallel()
 	server, file := secureServer(t)
 	ended := make(chan bool, 1)
@@ -253,8 +253,8 @@ func TestTLSEndsInADialogue(t *testing.T) {
 	got.check(t, classNetwork.exit(), ``, `tacacs_plus: \S+ closed the connection before it answered\n.*\n`)
 }
 
-// TestKeyLog appends to the file what an analyser needs, and lets nobody else read it.
-func TestKeyLog(t *testing.T) {
+// TestTLSKeyLog appends to the file what an analyser needs, and lets nobody else read it.
+func TestTLSKeyLog(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "keys")
@@ -271,9 +271,9 @@ func TestKeyLog(t *testing.T) {
 	}
 }
 
-// TestClearPortAnswersTLS has a clear server that answers the hello with twelve bytes of
+// TestTLSClearPortAnswers has a clear server that answers the hello with twelve bytes of
 // TACACS+, and one that says nothing.
-func TestClearPortAnswersTLS(t *testing.T) {
+func TestTLSClearPortAnswers(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ name, answer, err string }{
 		{"answers", "\xc0\x01\x02\x00\x00\x00\x00\x00\x00\x00\x00\x00", `TLS with .*: it answers with clear TACACS\+`},
@@ -297,9 +297,9 @@ func TestClearPortAnswersTLS(t *testing.T) {
 	}
 }
 
-// TestNothingInClear looks at every byte that the client writes in a TLS session and in a
+// TestTLSNothingInClear looks at every byte that the client writes in a TLS session and in a
 // handshake that fails: TLS records only, and neither the user nor the password among them.
-func TestNothingInClear(t *testing.T) {
+func TestTLSNothingInClear(t *testing.T) {
 	t.Parallel()
 	dir := testFiles(t)
 	s := serveWith(t, split("--tls --cert DIR/server.pem --cert-key DIR/server.key", "DIR", dir)...)
@@ -356,8 +356,8 @@ func TestNothingInClear(t *testing.T) {
 	}
 }
 
-// TestTicketCache gives every ticket out once and keeps a few.
-func TestTicketCache(t *testing.T) {
+// TestTLSTicketCache gives every ticket out once and keeps a few.
+func TestTLSTicketCache(t *testing.T) {
 	var c ticketCache
 	if _, ok := c.Get("a"); ok {
 		t.Error("a ticket out of nothing")
@@ -372,9 +372,9 @@ func TestTicketCache(t *testing.T) {
 	}
 }
 
-// TestResumption asks twice in one run: the second connection resumes the session of the first,
+// TestTLSResumption asks twice in one run: the second connection resumes the session of the first,
 // with a ticket that is used up then, and looks for revocation again.
-func TestResumption(t *testing.T) {
+func TestTLSResumption(t *testing.T) {
 	t.Parallel()
 	dir := testFiles(t)
 	s := serveWith(t, split("--tls --cert DIR/server.pem --cert-key DIR/server.key", "DIR", dir)...)
@@ -407,9 +407,9 @@ func TestResumption(t *testing.T) {
 	}
 }
 
-// TestServerCertificateAtFault has certificates that no option of the client makes good: the error
+// TestTLSServerCertificate has certificates that no option of the client makes good: the error
 // and the hint speak of the server's, and never of the client's own.
-func TestServerCertificateAtFault(t *testing.T) {
+func TestTLSServerCertificate(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name      string
@@ -489,8 +489,8 @@ func TestTLSFiles(t *testing.T) {
 	}
 }
 
-// TestRevocation is what a list refuses, and what is said of one that is of no use.
-func TestRevocation(t *testing.T) {
+// TestTLSRevocation is what a list refuses, and what is said of one that is of no use.
+func TestTLSRevocation(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	otherKey, other, ca := newTestCA(t, dir, "ca"), newTestCA(t, dir, "other-ca"), newTestCA(t, dir, "ca")
@@ -574,8 +574,8 @@ func TestRevocation(t *testing.T) {
 	}
 }
 
-// TestSentChain puts certificates in order whatever the server's order is.
-func TestSentChain(t *testing.T) {
+// TestTLSSentChain puts certificates in order whatever the server's order is.
+func TestTLSSentChain(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	authority := func(c *x509.Certificate) { c.IsCA, c.BasicConstraintsValid = true, true }
@@ -627,9 +627,9 @@ func TestSentChain(t *testing.T) {
 	}
 }
 
-// TestFailedHandshakeFacts is what is told of a server with which there is no TLS: all that was
+// TestTLSFailedHandshakeFacts is what is told of a server with which there is no TLS: all that was
 // learned before it failed, and nothing that was not.
-func TestFailedHandshakeFacts(t *testing.T) {
+func TestTLSFailedHandshakeFacts(t *testing.T) {
 	t.Parallel()
 	const (
 		nothing = `"tls":{"resumed":false,"verified":false,"server_name":"127.0.0.1"}`
@@ -689,8 +689,8 @@ func TestFailedHandshakeFacts(t *testing.T) {
 	})
 }
 
-// TestMutualNote tells the person who gave no certificate that RFC 9887 wants one, in -v alone.
-func TestMutualNote(t *testing.T) {
+// TestTLSMutualNote tells the person who gave no certificate that RFC 9887 wants one, in -v alone.
+func TestTLSMutualNote(t *testing.T) {
 	t.Parallel()
 	dir := testFiles(t)
 	s := serveWith(t, split("--tls --cert DIR/server.pem --cert-key DIR/server.key", "DIR", dir)...)
@@ -712,9 +712,9 @@ func TestMutualNote(t *testing.T) {
 	}
 }
 
-// TestWhoseCertificate gives an alert of the server the hint about this client's certificate, and
+// TestTLSAlertHints gives an alert of the server the hint about this client's certificate, and
 // an error of this side none.
-func TestWhoseCertificate(t *testing.T) {
+func TestTLSAlertHints(t *testing.T) {
 	t.Parallel()
 	remote := func(alert tls.AlertError) error { return &net.OpError{Op: "remote error", Err: alert} }
 	for _, tt := range []struct {
@@ -735,9 +735,9 @@ func TestWhoseCertificate(t *testing.T) {
 	}
 }
 
-// TestListsAndChains has lists with other dates than serve's tests make, and a certificate for
+// TestTLSRevocationListsAndChains has lists with other dates than serve's tests make, and a certificate for
 // which there are two chains.
-func TestListsAndChains(t *testing.T) {
+func TestTLSRevocationListsAndChains(t *testing.T) {
 	t.Parallel()
 	dir := testFiles(t)
 	load := func(name string) *x509.Certificate {

@@ -102,7 +102,7 @@ func TestPrintableASCII(t *testing.T) {
 }
 
 // The one place that knows what a status means: whatever is not a success must not look like one.
-func TestAnswer(t *testing.T) {
+func TestResultSetReply(t *testing.T) {
 	var granted []string
 	for v := range 256 {
 		for _, s := range []status{authenStatus(v), authorStatus(v), acctStatus(v)} {
@@ -127,7 +127,7 @@ func TestAnswer(t *testing.T) {
 }
 
 // A server that is asked after another one starts with nothing of the other's answer.
-func TestBeginForgetsTheServerBefore(t *testing.T) {
+func TestResultReset(t *testing.T) {
 	res := &result{Command: "authorize", User: "alice", Transport: "tcp"}
 	res.reset("192.0.2.1:49", &timing{})
 	res.setReply(&verdict{status: authorPassAdd, serverMsg: "hello", data: "data"})
@@ -162,7 +162,7 @@ func TestNewProblem(t *testing.T) {
 }
 
 // Each result in its three renderings.
-func TestRenderings(t *testing.T) {
+func TestResultRenderings(t *testing.T) {
 	established := true
 	for _, test := range []struct {
 		name              string
@@ -345,7 +345,7 @@ task_id: 7\n
 }
 
 // Rendering escapes in copies: the result is shown again when more is known.
-func TestJSONLeavesTheResultAlone(t *testing.T) {
+func TestResultJSONLeavesItAlone(t *testing.T) {
 	res := result{User: "a\n", ServerMsg: "\x1b", Data: "\x00", TaskID: "\x01", Arguments: &arguments{Request: []string{"a=\x02"}}}
 	first := res.json()
 	if second := res.json(); second != first {
@@ -356,9 +356,9 @@ func TestJSONLeavesTheResultAlone(t *testing.T) {
 	}
 }
 
-// TestJSONFacts: who is not granted has an error with one class and the server's words, every request
+// TestResultJSONFacts: who is not granted has an error with one class and the server's words, every request
 // has its time, and what was reached, an address and a transport.
-func TestJSONFacts(t *testing.T) {
+func TestResultJSONFacts(t *testing.T) {
 	s := serveWith(t, "--deny", ".")
 	_, port, _ := net.SplitHostPort(s.addr)
 	for _, tt := range []struct {
@@ -400,8 +400,8 @@ func TestJSONFacts(t *testing.T) {
 	}
 }
 
-// TestFollowSaysWhereTo: the redirect is told and not followed.
-func TestFollowSaysWhereTo(t *testing.T) {
+// TestResultFollow: the redirect is told and not followed.
+func TestResultFollow(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t, "--fault", "follow")
 	for _, line := range []string{"authenticate alice AT", "authorize alice AT", "account alice AT --task-id 1"} {
@@ -412,8 +412,8 @@ func TestFollowSaysWhereTo(t *testing.T) {
 	got.check(t, classDenied.exit(), `FOLLOW\n`, `tacacs_plus: hint: the server says to ask another one, which it does not name, in its place, which RFC .*\n`)
 }
 
-// TestEscapeWhatShowsNothing: characters that are invisible although they count as printable.
-func TestEscapeWhatShowsNothing(t *testing.T) {
+// TestEscapeInvisible: characters that are invisible although they count as printable.
+func TestEscapeInvisible(t *testing.T) {
 	for _, r := range "\u3164\u115f\u1160\uffa0\u2800\ufe0f\ufe00\U000e0100\u180b\u034f\u17b4\u200b\u00ad\u2060\u202e\U00013441\U00013442\U00016fe4\U0001d159" {
 		if got := escape("a" + string(r) + "b"); strings.ContainsRune(got, r) || !strings.HasPrefix(got, `a\x`) || !strings.HasSuffix(got, "b") {
 			t.Errorf("%U: %q", r, got)
@@ -426,8 +426,8 @@ func TestEscapeWhatShowsNothing(t *testing.T) {
 	}
 }
 
-// TestNotGrantedInJSON: what is not granted has an error that says why, whatever the status.
-func TestNotGrantedInJSON(t *testing.T) {
+// TestResultNotGrantedInJSON: what is not granted has an error that says why, whatever the status.
+func TestResultNotGrantedInJSON(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
 	for _, tt := range []struct{ line, status, message, hint string }{
@@ -446,9 +446,9 @@ func TestNotGrantedInJSON(t *testing.T) {
 	}
 }
 
-// TestResultIsNotWritten: where standard output takes nothing, that is said. A verdict has its exit code
+// TestResultNotWritten: where standard output takes nothing, that is said. A verdict has its exit code
 // all the same; what has only its text has come to nothing.
-func TestResultIsNotWritten(t *testing.T) {
+func TestResultNotWritten(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
 	for line, code := range map[string]exitCode{

@@ -149,3 +149,60 @@ func TestAuthenticationKeepsATypedPassword(t *testing.T) {
 		}
 	}
 }
+
+// TestAuthenticationCheck refuses what is not defined, and what does not fit its field by one byte.
+func TestAuthenticationCheck(t *testing.T) {
+	t.Parallel()
+	fields := func(typ authenType) commonFields {
+		return commonFields{user: "alice", typ: typ, service: authenServiceLogin}
+	}
+	for _, tt := range []struct {
+		name string
+		a    *authentication
+		want string
+	}{
+		{"ascii", newLogin(fields(authenASCII), "pw"), ""},
+		{"the longest user", newLogin(commonFields{user: long(255), typ: authenASCII}, "pw"), ""},
+		{"a longer user", newLogin(commonFields{user: long(256), typ: authenASCII}, "pw"), "user is 256 bytes, the limit is 255"},
+		{"a longer port", newLogin(commonFields{user: "alice", port: long(256), typ: authenPAP}, "pw"), "port is 256 bytes, the limit is 255"},
+		{"the longest pap password", newLogin(fields(authenPAP), long(255)), ""},
+		{"a longer pap password", newLogin(fields(authenPAP), long(256)), "the password is 256 bytes, the limit of pap is 255"},
+		{"the longest ascii password", newLogin(fields(authenASCII), long(maxBody-5)), ""},
+		{"a longer ascii password", newLogin(fields(authenASCII), long(maxBody-4)), "the body would be 65536 bytes, the limit is 65535"},
+		{"a longer answer", &authentication{action: authenLogin, fields: fields(authenASCII), answers: []string{"1", long(maxBody)}}, "the body would be 65540 bytes, the limit is 65535"},
+		{"no user with pap", newLogin(commonFields{typ: authenPAP}, "pw"), "an empty user needs --authen-type ascii, where the server can ask for the name"},
+		{"a change by pap", newPasswordChange(fields(authenPAP), "old", "new"), "chpass is defined for the type ascii only, not pap"},
+		{"not UTF-8 with mschap", newLogin(fields(authenMSCHAP), "\xff"), "the password is not UTF-8, which mschap needs"},
+		{"not UTF-8 with chap", newLogin(fields(authenCHAP), "\xff"), ""},
+	} {
+		err := tt.a.check("192.0.2.1")
+		if err == nil && tt.want == "" {
+			continue
+		}
+		if err == nil || err.Error() != tt.want || classOf(err) != classUsage {
+			t.Errorf("%s: got %v, want %s", tt.name, err, tt.want)
+		}
+	}
+	if err := newLogin(fields(authenASCII), "pw").check(long(256)); err == nil || err.Error() != "rem_addr is 256 bytes, the limit is 255" {
+		t.Errorf("a longer rem_addr: %v", err)
+	}
+}
+
+// TestAuthenticationStartsOver uses the prepared answers from the beginning in every session.
+func TestAuthenticationStartsOver(t *testing.T) {
+	t.Parallel()
+	a := newLogin(commonFields{user: "alice", typ: authenASCII, service: authenServiceLogin}, "pw")
+	a.answers = []string{"123"}
+	for range 2 {
+		a.firstMessage("192.0.2.1")
+		for _, step := range []struct {
+			status authenStatus
+			want   string
+		}{{authenGetPass, "pw"}, {authenGetData, "123"}} {
+			a.response = authenReply{status: step.status}
+			if m, ok := a.on("tac1:49").send.(*authenContinue); !ok || m.userMsg != step.want {
+				t.Errorf("%s: got %+v, want %q", step.status, m, step.want)
+			}
+		}
+	}
+}

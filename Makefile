@@ -55,7 +55,7 @@ test:
 
 .PHONY: demo
 demo: build
-	.ci/demo
+	ci/demo
 
 # Without atexit_sleep_ms each program that the tests start would sleep for a second at its end.
 .PHONY: race
@@ -66,7 +66,7 @@ race:
 
 .PHONY: emulate
 emulate:
-	.ci/emulate $(notdir $(EMULATE_TARGETS))
+	ci/emulate $(notdir $(EMULATE_TARGETS))
 
 .PHONY: cover
 cover:
@@ -86,13 +86,13 @@ check/modules:
 
 .PHONY: check/scripts
 check/scripts:
-	@if command -v shellcheck >/dev/null; then set -x; shellcheck $(filter-out %.yaml %.c,$(wildcard .ci/*)); \
-	else echo "NOT CHECKED: .ci/*, since shellcheck is not installed" >&2; fi
+	@if command -v shellcheck >/dev/null; then set -x; shellcheck $(filter-out %.yaml %.c,$(wildcard ci/*)); \
+	else echo "NOT CHECKED: ci/*, since shellcheck is not installed" >&2; fi
 
 .PHONY: check/bench
 check/bench: $(STATICCHECK)
-	cd .bench && GOOS=linux go vet ./... && GOOS=linux $(STATICCHECK) ./...
-	cd .bench/peer && GOOS=linux go vet ./... && GOOS=linux $(STATICCHECK) ./...
+	cd bench && GOOS=linux go vet ./... && GOOS=linux $(STATICCHECK) ./...
+	cd bench/peer && GOOS=linux go vet ./... && GOOS=linux $(STATICCHECK) ./...
 
 .PHONY: $(DIST_TARGETS:%=check/%)
 $(DIST_TARGETS:%=check/%): check/%: $(STATICCHECK)
@@ -114,19 +114,19 @@ fuzz:
 
 .PHONY: interop
 interop:
-	.ci/interop
+	ci/interop
 
 .PHONY: bench
 bench:
 	go test -run '^$$' -bench . -benchmem ./...
-	cd .bench && go run ./startup -- $(GO_FLAGS)
-	cd .bench && go run ./relay
-	cd .bench/peer && go run .
-	cd .bench && go run ./decode
+	cd bench && go run ./startup -- $(GO_FLAGS)
+	cd bench && go run ./relay
+	cd bench/peer && go run .
+	cd bench && go run ./decode
 
 .PHONY: dist
 dist: $(DIST_TARGETS:%=dist/%)
-	.ci/sbom dist/tacacs_plus-* >dist/tacacs_plus.cdx.json
+	ci/sbom dist/tacacs_plus-* >dist/tacacs_plus.cdx.json
 	cd dist && sha256sum tacacs_plus* >SHA256SUMS
 
 # -buildvcs=true writes tag and commit into the binary, also where the environment says false.
@@ -142,7 +142,7 @@ empty-dist:
 .PHONY: packages
 packages: dist build $(NFPM)
 	$(MAKE) share
-	.ci/package $(NFPM) $(patsubst linux/%,dist/tacacs_plus-linux-%,$(filter linux/amd64 linux/arm64,$(DIST_TARGETS)))
+	ci/package $(NFPM) $(patsubst linux/%,dist/tacacs_plus-linux-%,$(filter linux/amd64 linux/arm64,$(DIST_TARGETS)))
 	cd dist && sha256sum tacacs?plus* >SHA256SUMS
 
 # The second folder has a longer name and a build cache of its own, so that nothing of the first can help it.

@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2154 # the variables are those of .ci/interop
+# shellcheck shell=bash disable=SC2154 # the variables are those of ci/interop
 #
 # Ansible calls the program as a module, on two hosts: does it find, understand and believe the answers?
 

@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2154 # the variables are those of .ci/interop
+# shellcheck shell=bash disable=SC2154 # the variables are those of ci/interop
 #
 # Shells complete the program's lines, each by its own script, the README's lines set up a jump host, and mandoc reads
 # the man page.

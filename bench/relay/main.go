@@ -2,8 +2,8 @@
 // through the relay, in clear and over TLS, side by side in one run on loopback. It says whether the limits are kept.
 //
 //	make bench                            # at the top: this among others
-//	cd .bench && go run ./relay           # this alone
-//	cd .bench && go run ./relay -quick    # shorter, and so less certain
+//	cd bench && go run ./relay           # this alone
+//	cd bench && go run ./relay -quick    # shorter, and so less certain
 //
 // Every program is a process of its own, and all have the same few processors, so that the relay's work is taken from
 // the other two. Straight and through take turns for several rounds; a ratio is taken within each round, so that what

@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2154 # the variables are those of .ci/interop
+# shellcheck shell=bash disable=SC2154 # the variables are those of ci/interop
 #
 # Foreign clients ask a foreign server through the relay: with another key on either side, with TLS on either side,
 # and with a record of it that tshark reads.

@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2154 # the variables are those of .ci/interop
+# shellcheck shell=bash disable=SC2154 # the variables are those of ci/interop
 #
 # tacquito answers the client: does a foreign server agree with it?
 

@@ -3,8 +3,8 @@
 // the limits are kept.
 //
 //	make bench                              # at the top: this among others
-//	cd .bench/peer && go run .              # this alone
-//	cd .bench/peer && go run . -quick       # shorter, and so less certain
+//	cd bench/peer && go run .              # this alone
+//	cd bench/peer && go run . -quick       # shorter, and so less certain
 //
 // What the rows are:
 //

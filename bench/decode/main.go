@@ -3,8 +3,8 @@
 // It says whether the limits are kept.
 //
 //	make bench                          # at the top: this among others
-//	cd .bench && go run ./decode        # this alone
-//	cd .bench && go run ./decode -n 10000
+//	cd bench && go run ./decode        # this alone
+//	cd bench && go run ./decode -n 10000
 //
 // The capture is made here (capture.go), by code that has nothing of the program's. Linux only; tshark
 // must be installed.

@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2154 # the variables are those of .ci/interop
+# shellcheck shell=bash disable=SC2154 # the variables are those of ci/interop
 #
 # Foreign clients ask serve: do they understand it, and does it understand them?
 

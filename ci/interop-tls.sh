@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2154 # the variables are those of .ci/interop
+# shellcheck shell=bash disable=SC2154 # the variables are those of ci/interop
 #
 # TACACS+ over TLS 1.3 between this program and foreign ones, on both sides.
 

@@ -3,7 +3,7 @@
 // a server on loopback. It says whether the limits are kept: time, resident set and size.
 //
 //	make bench                                  # at the top: the Go benchmarks, then this
-//	cd .bench && go run ./startup -n 1000 -- -trimpath -ldflags='-s -w'    # this alone, with flags of go build
+//	cd bench && go run ./startup -n 1000 -- -trimpath -ldflags='-s -w'    # this alone, with flags of go build
 //
 // What the rows are:
 //

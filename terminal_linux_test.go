@@ -611,7 +611,7 @@ func TestCtrlZIgnored(t *testing.T) {
 			cmd := start(p, "authenticate", "alice", refusedAddr(t), "-t", "pap", "--password", "x")
 			shown := readUntil(t, p.person, "tacacs+ secret: ")
 			p.types(t, "\x1a")
-			time.Sleep(settled)
+			time.Sleep(reactionTime)
 			p.checkEcho(t, false)
 			p.types(t, testKey+"\n")
 			shown += readUntil(t, p.person, "connection refused")
@@ -635,7 +635,7 @@ func TestReturnToPrompt(t *testing.T) {
 		if err := cmd.Process.Signal(s); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(settled)
+		time.Sleep(reactionTime)
 	}
 	shown := readUntil(t, p.person, "tacacs+ secret: ")
 	signal(syscall.SIGCONT)
@@ -675,7 +675,6 @@ func TestCtrlZUnwatched(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	time.Sleep(settled)
 	status, err := os.ReadFile("/proc/" + strconv.Itoa(cmd.Process.Pid) + "/status")
 	_, rest, _ := strings.Cut(string(status), "\nSigCgt:\t")
 	caught, _ := strconv.ParseUint(rest[:16], 16, 64)

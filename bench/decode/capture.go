@@ -10,41 +10,38 @@ import (
 	"time"
 )
 
-// A generator writes a capture of TACACS+ sessions, as a server's host would take it: a pcap of
-// raw IP. Half of the sessions have a connection of their own, the other half share one in
-// single-connection mode, some tens at a time, and are answered in another order than they were
-// asked. The kinds take turns.
+// A generator writes a capture of TACACS+ sessions at a server: a pcap file of raw IP. Half of the
+// sessions have a connection each. The other half share connections in single-connection mode; some
+// tens of them are open at a time, and the replies come in another order than the requests.
 type generator struct {
 	out     *bufio.Writer
 	at      time.Time
 	packets int // of TACACS+
 	session uint32
-	err     error // of the first write that did not go well
+	err     error // of the first write that failed
 }
 
-// shared is how many sessions a connection in single-connection mode carries, and atOnce how many of
-// them are open at the same time.
 const (
-	shared  = 200
-	atOnce  = 20
-	clients = 100
+	perShared = 200 // sessions on a connection in single-connection mode
+	atOnce    = 20  // of these are open at a time
+	clients   = 100
 )
 
-// writeCapture writes n sessions and returns how many packets they have.
+// writeCapture writes n sessions and returns the number of their packets.
 func writeCapture(w io.Writer, n int) (packets int, err error) {
 	g := &generator{out: bufio.NewWriterSize(w, 1<<16), at: time.Unix(1795000000, 0)}
 	g.write(binary.LittleEndian, uint32(0xa1b2c3d4), uint16(2), uint16(4), uint32(0), uint32(0), uint32(65535), uint32(101))
 	for done, turn := 0, 0; done < n; turn++ {
 		c := &connection{generator: g, port: uint16(20000 + turn%40000), client: byte(turn % clients)}
 		c.open()
-		if turn%(shared+1) == 0 && n-done >= shared {
+		if turn%(perShared+1) == 0 && n-done >= perShared {
 			c.single = true
-			for range shared / atOnce {
-				c.together(atOnce)
+			for range perShared / atOnce {
+				c.sessions(atOnce)
 			}
-			done += shared
+			done += perShared
 		} else {
-			c.together(1)
+			c.sessions(1)
 			done++
 		}
 		c.close()
@@ -87,7 +84,7 @@ func (c *connection) open() {
 	c.segment(0, ack, nil)
 }
 
-// g32 is a number that looks like chance and is the same in every run.
+// g32 returns a number that looks random and is the same in every run.
 func g32(n, salt uint32) uint32 {
 	sum := md5.Sum(binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, n), salt))
 	return binary.BigEndian.Uint32(sum[:])
@@ -99,7 +96,7 @@ func (c *connection) close() {
 	c.segment(1, ack, nil)
 }
 
-// segment writes one frame: IPv4, TCP and the bytes. from is 0 for the client.
+// segment writes one frame: IPv4, TCP and payload. from is 0 for the client.
 func (c *connection) segment(from int, flags byte, bytes []byte) {
 	c.at = c.at.Add(40 * time.Microsecond)
 	size := 40 + len(bytes)
@@ -110,7 +107,7 @@ func (c *connection) segment(from int, flags byte, bytes []byte) {
 	head = binary.LittleEndian.AppendUint32(head, uint32(size))
 	head = append(head, 0x45, 0)
 	head = binary.BigEndian.AppendUint16(head, uint16(size))
-	head = append(head, 0, 0, 0x40, 0, 64, 6, 0, 0) // no checksum, as where a network card makes it
+	head = append(head, 0, 0, 0x40, 0, 64, 6, 0, 0) // no checksum, as with checksum offload
 	addrs := [2][]byte{{10, 0, 0, c.client + 1}, {10, 0, 1, 1}}
 	ports := [2]uint16{c.port, 49}
 	head = append(append(head, addrs[from]...), addrs[1-from]...)
@@ -130,36 +127,36 @@ func (c *connection) segment(from int, flags byte, bytes []byte) {
 	}
 }
 
-// A message is one packet of a session, in clear.
+// A message is one packet of a session in cleartext.
 type message struct {
 	version byte
 	typ     byte
 	body    []byte
 }
 
-// together carries some sessions at the same time: all ask, then all are answered, the last first.
-func (c *connection) together(n int) {
-	sessions := make([][]message, n)
+// sessions writes n sessions at a time. All send their requests; then the last gets the first reply.
+func (c *connection) sessions(n int) {
+	messages := make([][]message, n)
 	ids := make([]uint32, n)
-	for i := range sessions {
+	for i := range messages {
 		c.session++
-		sessions[i], ids[i] = kind(c.session), g32(c.session, 0)
+		messages[i], ids[i] = sessionOf(c.session), g32(c.session, 0)
 	}
 	for round := 0; round < 4; round += 2 {
-		for i := range sessions {
-			if round < len(sessions[i]) {
-				c.packet(0, ids[i], round+1, sessions[i][round])
+		for i := range messages {
+			if round < len(messages[i]) {
+				c.packet(0, ids[i], round+1, messages[i][round])
 			}
 		}
 		for i := n - 1; i >= 0; i-- {
-			if round < len(sessions[i]) {
-				c.packet(1, ids[i], round+2, sessions[i][round+1])
+			if round < len(messages[i]) {
+				c.packet(1, ids[i], round+2, messages[i][round+1])
 			}
 		}
 	}
 }
 
-// packet obfuscates one packet and sends it.
+// packet obfuscates one packet and writes it.
 func (c *connection) packet(from int, id uint32, seqNo int, m message) {
 	flags := byte(0)
 	if c.single {
@@ -181,8 +178,8 @@ func (c *connection) packet(from int, id uint32, seqNo int, m message) {
 	c.segment(from, psh|ack, p)
 }
 
-// kind is the packets of the n-th session, the client's and the server's in turn.
-func kind(n uint32) []message {
+// sessionOf returns the packets of the n-th session, requests and replies in turn.
+func sessionOf(n uint32) []message {
 	user := fmt.Sprintf("user%d", n%5000)
 	start := func(version, typ byte, data string) message {
 		body := []byte{1, 0, typ, 1, byte(len(user)), 4, 10, byte(len(data))}
@@ -206,8 +203,8 @@ func kind(n uint32) []message {
 	case 2:
 		return []message{start(0xc1, 3, "\x05"+strings.Repeat("c", 16)+strings.Repeat("r", 16)), reply(0xc1, 1, "")}
 	case 3:
-		said := append([]byte{0, 10, 0, 0, 0}, "a password"...)
-		return []message{start(0xc0, 1, ""), reply(0xc0, 5, "Password: "), {0xc0, 1, said}, reply(0xc0, 1, "")}
+		answer := append([]byte{0, 10, 0, 0, 0}, "a password"...)
+		return []message{start(0xc0, 1, ""), reply(0xc0, 5, "Password: "), {0xc0, 1, answer}, reply(0xc0, 1, "")}
 	case 4:
 		return []message{{0xc0, 2, arguments([]byte{6}, "service=shell", "cmd=show", "cmd-arg=version")}, {0xc0, 2, []byte{1, 0, 0, 0, 0, 0}}}
 	}

@@ -1,22 +1,20 @@
-// Peer measures PAP logins over one connection: bench and batch of tacacs_plus, and the client and
-// the server of github.com/nwaples/tacplus, side by side in one run on loopback. It says whether
-// the limits are kept.
+// Peer measures tacacs_plus beside github.com/nwaples/tacplus, the other TACACS+ client of Go that shares
+// a connection (peer.go). All log in by PAP over one connection on loopback.
 //
-//	make bench                              # at the top: this among others
-//	cd bench/peer && go run .              # this alone
-//	cd bench/peer && go run . -quick       # shorter, and so less certain
+//	make bench                           # at the top: this and the other benchmarks
+//	cd bench/peer && go run .            # this alone
+//	cd bench/peer && go run . -quick     # shorter, and so less certain
 //
-// What the rows are:
+// What is measured:
 //
-//	peer           its client, 16 goroutines on one connection, with its own server
-//	bench -c 16    of tacacs_plus, with the peer's server
-//	bench -c 64    with tacacs_plus serve
-//	batch -c 64    with tacacs_plus serve
+//	peer           the peer's client with 16 goroutines, and the peer's server
+//	bench -c 16    our client with the peer's server
+//	bench -c 64    our client with tacacs_plus serve
+//	batch -c 64    our batch with tacacs_plus serve
 //
-// Every client and every server is a process of its own, whose CPU time the kernel counts, and
-// every measurement has a new server. They take turns for several rounds; a ratio is taken within
-// each round, so that what else the machine does at that time touches both sides. The medians of
-// the rounds are judged. Linux only.
+// Every client and every server is a process of its own, with the CPU time that the kernel counts, and
+// every measurement has a new server. They are interleaved for several rounds. A ratio is the median of
+// the ratios of each round.
 package main
 
 import (
@@ -27,18 +25,17 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"log"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
+
+	"bench/measure"
 )
 
 // The limits.
@@ -57,90 +54,48 @@ const (
 	password     = "a password"
 	key          = "a key of the benchmark"
 	peerInFlight = 16
-	timeLimit    = 5 * time.Minute // for everything
 )
 
-// A plan is how much is measured.
-type plan struct {
+func main() {
+	quick := flag.Bool("quick", false, "shorter rounds")
+	switch {
+	case len(os.Args) == 4 && os.Args[1] == "peer-client":
+		length, err := time.ParseDuration(os.Args[3])
+		if err == nil {
+			err = peerClient(os.Args[2], length)
+		}
+		exit(err)
+	case len(os.Args) == 2 && os.Args[1] == "peer-server":
+		exit(peerServer())
+	}
+	measure.Main("peer", 10*time.Minute, func(ctx context.Context, dir string) (*measure.Report, error) {
+		b := &benchmark{rounds: 5, length: 2 * time.Second, lines: 100_000, few: 10_000, many: 1_000_000, rssRuns: 3, dir: dir}
+		if *quick {
+			b = &benchmark{rounds: 3, length: time.Second / 2, lines: 50_000, few: 10_000, many: 200_000, rssRuns: 1, dir: dir}
+		}
+		return b.run(ctx)
+	})
+}
+
+func exit(err error) {
+	if err != nil {
+		log.Fatal(err)
+	}
+	os.Exit(0)
+}
+
+type benchmark struct {
 	rounds  int
 	length  time.Duration // of one measurement
 	lines   int           // of one run of batch
 	few     int           // requests
-	many    int
+	many    int           // requests
 	rssRuns int
+	dir     string
 }
 
-func main() {
-	log.SetFlags(0)
-	log.SetPrefix("peer: ")
-	var err error
-	switch {
-	case len(os.Args) == 4 && os.Args[1] == "peer-client":
-		var length time.Duration
-		if length, err = time.ParseDuration(os.Args[3]); err == nil {
-			err = peerClient(os.Args[2], length)
-		}
-	case len(os.Args) == 2 && os.Args[1] == "peer-server":
-		err = peerServer()
-	default:
-		err = compare()
-	}
-	if err != nil {
-		log.Fatal(err)
-	}
-}
-
-var errMissed = errors.New("a limit is missed")
-
-func compare() error {
-	quick := flag.Bool("quick", false, "shorter rounds")
-	flag.Parse()
-	p := plan{rounds: 5, length: 2 * time.Second, lines: 100_000, few: 10_000, many: 1_000_000, rssRuns: 3}
-	if *quick {
-		p = plan{rounds: 3, length: time.Second / 2, lines: 50_000, few: 10_000, many: 200_000, rssRuns: 1}
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), timeLimit)
-	defer cancel()
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	dir, err := os.MkdirTemp("", "tacacs_plus-peer-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	b := &benchmark{ctx: ctx, plan: p, self: self, ours: filepath.Join(dir, "tacacs_plus"), input: filepath.Join(dir, "lines")}
-	if err := b.build(); err != nil {
-		return err
-	}
-	line := fmt.Sprintf(`{"command":"authenticate","user":"%s","authen_type":"pap"}`+"\n", user)
-	if err := os.WriteFile(b.input, []byte(strings.Repeat(line, p.lines)), 0o600); err != nil {
-		return err
-	}
-	return b.run()
-}
-
-type benchmark struct {
-	plan
-	ctx   context.Context
-	self  string // this program
-	ours  string // tacacs_plus
-	input string // of batch
-}
-
-// build makes tacacs_plus the way the Makefile does, without touching the one that may lie there.
-func (b *benchmark) build() error {
-	make := b.command("make", "-s", "--no-print-directory", "-C", "../..", "--eval=measured: ; $(GO_BUILD) -o $(OUT) .", "OUT="+b.ours, "measured")
-	make.Env = append(os.Environ(), "MAKEFLAGS=")
-	make.Stdout = os.Stderr
-	if err := make.Run(); err != nil {
-		return fmt.Errorf("build tacacs_plus: %w", err)
-	}
-	return nil
-}
+func (b *benchmark) program() string { return filepath.Join(b.dir, "tacacs_plus") }
+func (b *benchmark) input() string   { return filepath.Join(b.dir, "lines") } // of batch
 
 // A sample is one measurement.
 type sample struct {
@@ -156,10 +111,17 @@ func (s sample) server() float64 { return micros(s.serverCPU) / float64(s.logins
 
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 
-func (b *benchmark) run() error {
+func (b *benchmark) run(ctx context.Context) (*measure.Report, error) {
+	if err := measure.Build(ctx, "../..", ".", b.program()); err != nil {
+		return nil, err
+	}
+	line := fmt.Sprintf(`{"command":"authenticate","user":"%s","authen_type":"pap"}`+"\n", user)
+	if err := os.WriteFile(b.input(), []byte(strings.Repeat(line, b.lines)), 0o600); err != nil {
+		return nil, err
+	}
 	rows := []struct {
 		name    string
-		measure func() (sample, error)
+		measure func(context.Context) (sample, error)
 		samples []sample
 	}{
 		{name: "peer", measure: b.peer},
@@ -169,97 +131,62 @@ func (b *benchmark) run() error {
 	}
 	for range b.rounds {
 		for i := range rows {
-			s, err := rows[i].measure()
+			s, err := rows[i].measure(ctx)
 			if err == nil && s.logins == 0 {
 				err = errors.New("no logins")
 			}
 			if err != nil {
-				return fmt.Errorf("%s: %w", rows[i].name, err)
+				return nil, fmt.Errorf("%s: %w", rows[i].name, err)
 			}
 			rows[i].samples = append(rows[i].samples, s)
 		}
 	}
-	few, many, err := b.residentSets()
+	few, many, err := b.residentSets(ctx)
 	if err != nil {
-		return fmt.Errorf("resident set: %w", err)
+		return nil, fmt.Errorf("resident set: %w", err)
 	}
 
 	fmt.Printf("PAP logins over one connection on loopback, medians of %d rounds, %s %s/%s, %d CPUs\n\n",
 		b.rounds, runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
 	fmt.Printf("%-30s %10s  %-10s %10s %10s\n", "", "logins/s", "from - to", "client CPU", "server CPU")
 	for _, r := range rows {
-		rates := sorted(r.samples, sample.rate)
-		fmt.Printf("%-30s %10.0f  %3.0fk-%3.0fk  %7.2f µs %7.2f µs\n", r.name, median(rates),
-			rates[0]/1000, rates[len(rates)-1]/1000, median(sorted(r.samples, sample.client)), median(sorted(r.samples, sample.server)))
+		rates := values(r.samples, sample.rate)
+		fmt.Printf("%-30s %10.0f  %3.0fk-%3.0fk  %7.2f us %7.2f us\n", r.name, measure.Median(rates), slices.Min(rates)/1000, slices.Max(rates)/1000,
+			measure.Median(values(r.samples, sample.client)), measure.Median(values(r.samples, sample.server)))
 	}
-	fmt.Printf("\n%-30s %13s %7s  %-8s\n", "", "value", "ratio", "limit")
-
-	kept := true
-	verdict := func(name, value, ratio, limit string, ok bool) {
-		word := "ok"
-		if !ok {
-			word, kept = "MISSED", false
-		}
-		fmt.Printf("%-30s %13s %7s  %-8s %s\n", name, value, ratio, limit, word)
-	}
+	fmt.Println()
 	peer, same, own, batch := rows[0].samples, rows[1].samples, rows[2].samples, rows[3].samples
-	atLeast := func(name string, of, to []sample, limit float64) {
-		r := ratio(of, to, sample.rate)
-		verdict(name, fmt.Sprintf("%.0f/s", median(sorted(of, sample.rate))), fmt.Sprintf("%.2f", r), fmt.Sprintf(">= %.2f", limit), r >= limit)
+	ratio := func(of, to []sample, figure func(sample) float64) float64 {
+		return measure.Ratio(values(of, figure), values(to, figure))
 	}
-	atMostCPU := func(name string, of, to []sample, limit float64) {
-		r := ratio(of, to, sample.client)
-		verdict(name, fmt.Sprintf("%.2f µs", median(sorted(of, sample.client))), fmt.Sprintf("%.3f", r), fmt.Sprintf("<= %.2f", limit), r <= limit)
-	}
-	atLeast("logins, peer's server", same, peer, minSameServer)
-	atMostCPU("client CPU, peer's server", same, peer, maxSameServerCPU)
-	atLeast("logins, serve", own, peer, minOwn)
-	atMostCPU("client CPU, serve", own, peer, maxOwnCPU)
-	atLeast("batch to bench", batch, own, minBatch)
-	rss := func(name string, value, limit float64) {
-		verdict(name, fmt.Sprintf("%.1f MiB", value), "", fmt.Sprintf("<= %.0f MiB", limit), value <= limit)
-	}
-	rss(fmt.Sprintf("resident set, %d requests", b.many), many, maxRSS)
-	rss(fmt.Sprintf("more than with %d", b.few), many-few, maxGrowth)
-	if !kept {
-		return errMissed
-	}
-	return nil
+	report := new(measure.Report)
+	report.AtLeast("logins with the peer's server, to the peer's", ratio(same, peer, sample.rate), minSameServer, true)
+	report.AtMost("client CPU with the peer's server", ratio(same, peer, sample.client), maxSameServerCPU, true)
+	report.AtLeast("logins with serve, to the peer's", ratio(own, peer, sample.rate), minOwn, true)
+	report.AtMost("client CPU with serve", ratio(own, peer, sample.client), maxOwnCPU, true)
+	report.AtLeast("lines of batch, to logins of bench", ratio(batch, own, sample.rate), minBatch, true)
+	report.AtMost(fmt.Sprintf("resident set, %d requests, MiB", b.many), many, maxRSS, true)
+	report.AtMost(fmt.Sprintf("more than with %d, MiB", b.few), many-few, maxGrowth, true)
+	return report, nil
 }
 
-func sorted(samples []sample, of func(sample) float64) []float64 {
+func values(samples []sample, figure func(sample) float64) []float64 {
 	var values []float64
 	for _, s := range samples {
-		values = append(values, of(s))
+		values = append(values, figure(s))
 	}
-	slices.Sort(values)
 	return values
 }
 
-// median is of values in order.
-func median(values []float64) float64 {
-	return (values[(len(values)-1)/2] + values[len(values)/2]) / 2
-}
-
-// ratio is the median of the ratios of each round.
-func ratio(of, to []sample, what func(sample) float64) float64 {
-	var ratios []float64
-	for i := range of {
-		ratios = append(ratios, what(of[i])/what(to[i]))
-	}
-	slices.Sort(ratios)
-	return median(ratios)
-}
-
-// command is a process that ends with ctx at the latest.
-func (b *benchmark) command(name string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(b.ctx, name, args...)
+// command is a process with both secrets in its environment.
+func command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = []string{"TACACS_PLUS_KEY=" + key, "TACACS_PLUS_PWD=" + password}
 	cmd.Stderr = os.Stderr
 	return cmd
 }
 
-// output runs a client and returns what it prints, and its CPU time.
+// output runs a client and returns its output and its CPU time.
 func output(cmd *exec.Cmd) (string, time.Duration, error) {
 	out, err := cmd.Output()
 	if err != nil {
@@ -268,15 +195,15 @@ func output(cmd *exec.Cmd) (string, time.Duration, error) {
 	return string(out), cpu(cmd), nil
 }
 
-// cpu is what a process that has ended took.
+// cpu returns the CPU time of a process that has ended.
 func cpu(cmd *exec.Cmd) time.Duration {
 	return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 }
 
-// peer is the peer's client with the peer's server.
-func (b *benchmark) peer() (sample, error) {
-	return b.withPeerServer(func(addr string) (s sample, err error) {
-		out, used, err := output(b.command(b.self, "peer-client", addr, b.length.String()))
+// peer measures the peer's client with the peer's server.
+func (b *benchmark) peer(ctx context.Context) (sample, error) {
+	return b.withPeerServer(ctx, func(addr string) (s sample, err error) {
+		out, used, err := output(command(ctx, os.Args[0], "peer-client", addr, b.length.String()))
 		if err != nil {
 			return s, err
 		}
@@ -286,18 +213,18 @@ func (b *benchmark) peer() (sample, error) {
 	})
 }
 
-// benchPeer is our client with the peer's server.
-func (b *benchmark) benchPeer() (sample, error) {
-	return b.withPeerServer(func(addr string) (sample, error) { return b.bench(addr, peerInFlight) })
+// benchPeer measures our client with the peer's server.
+func (b *benchmark) benchPeer(ctx context.Context) (sample, error) {
+	return b.withPeerServer(ctx, func(addr string) (sample, error) { return b.bench(ctx, addr, peerInFlight) })
 }
 
-// benchServe is our client with our server.
-func (b *benchmark) benchServe() (sample, error) {
-	return b.withServe(func(addr string) (sample, error) { return b.bench(addr, 64) })
+// benchServe measures our client with our server.
+func (b *benchmark) benchServe(ctx context.Context) (sample, error) {
+	return b.withServe(ctx, func(addr string) (sample, error) { return b.bench(ctx, addr, 64) })
 }
 
-func (b *benchmark) bench(addr string, inFlight int) (s sample, err error) {
-	out, used, err := output(b.command(b.ours, "bench", user, addr, "-t", "pap", "-c", strconv.Itoa(inFlight), "--duration", b.length.String(), "--json"))
+func (b *benchmark) bench(ctx context.Context, addr string, inFlight int) (s sample, err error) {
+	out, used, err := output(command(ctx, b.program(), "bench", user, addr, "-t", "pap", "-c", strconv.Itoa(inFlight), "--duration", b.length.String(), "--json"))
 	if err != nil {
 		return s, err
 	}
@@ -316,47 +243,46 @@ func (b *benchmark) bench(addr string, inFlight int) (s sample, err error) {
 	return sample{logins: report.Requests, seconds: report.Seconds, clientCPU: used}, nil
 }
 
-// batch is our client for many requests with our server, run again until it is time to stop: one
-// run is too short for a busy machine. The time is that of the whole processes.
-func (b *benchmark) batch() (sample, error) {
-	return b.withServe(func(addr string) (s sample, err error) {
+// batch measures our batch with our server. One run is too short, so it runs until the time is over.
+func (b *benchmark) batch(ctx context.Context) (sample, error) {
+	return b.withServe(ctx, func(addr string) (s sample, err error) {
 		for s.seconds < b.length.Seconds() {
-			took, used, err := b.batchOnce(addr)
+			elapsed, used, err := b.batchOnce(ctx, addr)
 			if err != nil {
 				return s, err
 			}
 			s.logins += b.lines
-			s.seconds += took.Seconds()
+			s.seconds += elapsed.Seconds()
 			s.clientCPU += used
 		}
 		return s, nil
 	})
 }
 
-func (b *benchmark) batchOnce(addr string) (took, used time.Duration, err error) {
-	in, err := os.Open(b.input)
+// batchOnce returns the time of a whole process and its CPU time.
+func (b *benchmark) batchOnce(ctx context.Context, addr string) (elapsed, used time.Duration, err error) {
+	in, err := os.Open(b.input())
 	if err != nil {
 		return 0, 0, err
 	}
 	defer in.Close()
-	cmd := b.command(b.ours, "batch", addr, "-c", "64")
+	cmd := command(ctx, b.program(), "batch", addr, "-c", "64")
 	var summary bytes.Buffer
-	cmd.Stdin, cmd.Stderr = in, &summary // and standard output goes to /dev/null
+	cmd.Stdin, cmd.Stderr = in, &summary
 	began := time.Now()
-	if err := cmd.Run(); err != nil { // also where a login does not pass
+	if err := cmd.Run(); err != nil { // also if a login does not pass
 		return 0, 0, fmt.Errorf("%v: %w: %s", cmd, err, summary.Bytes())
 	}
-	took = time.Since(began)
+	elapsed = time.Since(began)
 	if !strings.Contains(summary.String(), fmt.Sprintf(" %d requests, %d granted", b.lines, b.lines)) {
-		return 0, 0, fmt.Errorf("batch says %q", summary.Bytes())
+		return 0, 0, fmt.Errorf("batch prints %q", summary.Bytes())
 	}
-	return took, cpu(cmd), nil
+	return elapsed, cpu(cmd), nil
 }
 
-// withPeerServer measures on a new server of the peer, and insists that all came over one
-// connection.
-func (b *benchmark) withPeerServer(measure func(addr string) (sample, error)) (s sample, err error) {
-	server := b.command(b.self, "peer-server")
+// withPeerServer measures with a new server of the peer, and checks that it had one connection.
+func (b *benchmark) withPeerServer(ctx context.Context, run func(addr string) (sample, error)) (s sample, err error) {
+	server := command(ctx, os.Args[0], "peer-server")
 	in, err := server.StdinPipe()
 	if err != nil {
 		return s, err
@@ -372,7 +298,7 @@ func (b *benchmark) withPeerServer(measure func(addr string) (sample, error)) (s
 	lines := bufio.NewReader(out)
 	addr, err := lines.ReadString('\n')
 	if err == nil {
-		s, err = measure(strings.TrimSpace(addr))
+		s, err = run(strings.TrimSpace(addr))
 	}
 	in.Close()
 	if err == nil {
@@ -388,86 +314,37 @@ func (b *benchmark) withPeerServer(measure func(addr string) (sample, error)) (s
 	return s, err
 }
 
-// withServe measures on a new server of ours.
-func (b *benchmark) withServe(measure func(addr string) (sample, error)) (s sample, err error) {
-	server := b.command(b.ours, "serve", "--listen", "127.0.0.1:0", "--user", user+":"+password)
-	server.Stderr = nil
-	messages, err := server.StderrPipe()
+// withServe measures with a new server of ours.
+func (b *benchmark) withServe(ctx context.Context, run func(addr string) (sample, error)) (sample, error) {
+	server := command(ctx, b.program(), "serve", "--listen", "127.0.0.1:0", "--user", user+":"+password)
+	addr, err := measure.Listen(server)
 	if err != nil {
-		return s, err
+		return sample{}, err
 	}
-	if err := server.Start(); err != nil {
-		return s, err
-	}
-	addr, lines := "", bufio.NewScanner(messages)
-	for addr == "" && lines.Scan() {
-		addr = strings.TrimPrefix(lines.Text(), "tacacs_plus: listening on ")
-		if addr == lines.Text() {
-			log.Print(addr) // something else
-			addr = ""
-		}
-	}
-	if addr == "" {
-		err = errors.New("serve does not say where it listens")
-	} else {
-		s, err = measure(addr)
-	}
+	s, err := run(addr)
 	_ = server.Process.Signal(os.Interrupt)
-	_, _ = io.Copy(os.Stderr, messages)
 	if waitErr := server.Wait(); err == nil && waitErr != nil && server.ProcessState.ExitCode() < 0 {
-		err = waitErr // killed; its exit code after an interrupt is its own affair
+		err = waitErr // killed
 	}
 	s.serverCPU = cpu(server)
 	return s, err
 }
 
-// residentSets is that of bench with few and with many requests, in MiB, medians of some runs.
-func (b *benchmark) residentSets() (few, many float64, err error) {
-	const prSetChildSubreaper = 36
-	if _, _, errno := syscall.RawSyscall(syscall.SYS_PRCTL, prSetChildSubreaper, 1, 0); errno != 0 {
-		return 0, 0, fmt.Errorf("become a subreaper: %w", errno)
-	}
-	var sets [2][]float64
+// residentSets returns that of bench with few and with many requests in MiB, medians of some runs.
+func (b *benchmark) residentSets(ctx context.Context) (few, many float64, err error) {
+	var peaks [2][]float64
 	for range b.rssRuns {
 		for i, n := range []int{b.few, b.many} {
-			_, err := b.withServe(func(addr string) (s sample, err error) {
-				rss, err := b.residentSet("bench", user, addr, "-t", "pap", "-c", "64", "-n", strconv.Itoa(n))
-				sets[i] = append(sets[i], rss)
-				return s, err
+			_, err := b.withServe(ctx, func(addr string) (sample, error) {
+				cmd := command(ctx, b.program(), "bench", user, addr, "-t", "pap", "-c", "64", "-n", strconv.Itoa(n))
+				peak, err := measure.PeakRSS(ctx, cmd)
+				peaks[i] = append(peaks[i], peak)
+				return sample{}, err
 			})
 			if err != nil {
 				return 0, 0, err
 			}
 		}
 	}
-	slices.Sort(sets[0])
-	slices.Sort(sets[1])
-	return median(sets[0]), median(sets[1]), nil
-}
-
-// residentSet is the peak of one run of tacacs_plus, in MiB. A process inherits the peak of the
-// one that starts it, here a larger one, so a small shell does that, and leaves the program behind
-// at once; the kernel then gives it to this process as its child.
-func (b *benchmark) residentSet(args ...string) (float64, error) {
-	out, err := b.command("/bin/sh", append([]string{"-c", `"$0" "$@" >/dev/null & echo $!`, b.ours}, args...)...).Output()
-	if err != nil {
-		return 0, err
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(out)))
-	if err != nil {
-		return 0, err
-	}
-	process, err := os.FindProcess(pid)
-	if err != nil {
-		return 0, err
-	}
-	defer context.AfterFunc(b.ctx, func() { _ = process.Kill() })()
-	state, err := process.Wait()
-	if err == nil && !state.Success() {
-		err = fmt.Errorf("bench: %v", state)
-	}
-	if err != nil {
-		return 0, err
-	}
-	return float64(state.SysUsage().(*syscall.Rusage).Maxrss) / 1024, nil
+	return measure.Median(peaks[0]), measure.Median(peaks[1]), nil
 }

@@ -15,10 +15,10 @@ import (
 	"github.com/nwaples/tacplus"
 )
 
-// This file is the other program: what a Go programmer would write with github.com/nwaples/tacplus.
-// It has no timeouts, no log and no context with a deadline, since all of these would slow it down.
+// This file is the peer, a plain use of github.com/nwaples/tacplus. It has no timeouts, no log and no
+// deadlines, which would slow it down.
 
-// peerClient logs in by PAP from 16 goroutines for the given time, all on one connection.
+// peerClient logs in by PAP from 16 goroutines over one connection for the given time.
 func peerClient(addr string, length time.Duration) error {
 	ctx := context.Background()
 	c := &tacplus.Client{Addr: addr, ConnConfig: tacplus.ConnConfig{Mux: true, Secret: []byte(key)}}
@@ -31,7 +31,7 @@ func peerClient(addr string, length time.Duration) error {
 		}
 		return err
 	}
-	// The first reply settles that the connection may be shared; whoever comes before makes another.
+	// The first reply allows sharing the connection. A request before it opens another one.
 	if err := login(); err != nil {
 		return err
 	}
@@ -56,8 +56,8 @@ func peerClient(addr string, length time.Duration) error {
 	return nil
 }
 
-// peerServer answers PAP logins until its standard input ends. It prints its address first, and
-// at the end how many connections and logins it had.
+// peerServer serves PAP logins until stdin ends. It prints its address first, and at the end the numbers
+// of connections and logins.
 func peerServer() error {
 	tcp, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -1,24 +1,24 @@
-// Relay measures what it costs that tacacs_plus relay stands between: bench of tacacs_plus asks serve, straight and
-// through the relay, in clear and over TLS, side by side in one run on loopback. It says whether the limits are kept.
+// Relay measures the cost of tacacs_plus relay: bench of tacacs_plus sends logins to serve, directly and
+// through the relay, in cleartext and over TLS, on loopback.
 //
-//	make bench                            # at the top: this among others
+//	make bench                           # at the top: this and the other benchmarks
 //	cd bench && go run ./relay           # this alone
 //	cd bench && go run ./relay -quick    # shorter, and so less certain
 //
-// Every program is a process of its own, and all have the same few processors, so that the relay's work is taken from
-// the other two. Straight and through take turns for several rounds; a ratio is taken within each round, so that what
-// else the machine does at that time touches both sides. The medians of the rounds are judged.
+// Every program is a process of its own, and all share the same processors. The kinds of requests are
+// interleaved for several rounds. A ratio is the median of the ratios of each round.
 //
-// A third program needs a third processor: where there are fewer than four, what the relay costs is mostly that
-// straight has them to itself. So a bare forwarder, which takes bytes to the server and back and does nothing else,
-// goes through the same, and there the relay is judged by that. Linux only.
+// On fewer than four processors the relay takes them from the client and the server, so comparisons with
+// direct requests are not judged. Comparisons with a bare forwarder, which only copies bytes, are.
 package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"log"
 	"net"
 	"os"
@@ -29,17 +29,21 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"bench/measure"
 )
 
 // The limits.
 const (
-	minRate   = 0.5  // of logins a second through the relay, to without it
-	minToBare = 0.65 // the same, to through a bare forwarder
-	maxAdded  = 150  // us that the median of one login takes longer
-	maxToBare = 75   // the same, than through a bare forwarder
-	minShared = 5.0  // of logins a second through relay --single-connect to TLS, to a TLS handshake for each
-	maxRSS    = 24.0 // MiB of the relay, with connected devices
-	connected = 500  // devices at a time
+	minRate         = 0.45 // of logins a second through the relay, to direct ones
+	minSingle       = 0.5  // the same, with --single-connect
+	minToForwarder  = 0.65 // of logins a second through the relay, to those through a bare forwarder
+	maxAdded        = 150  // us by which the median of one login is longer than a direct one
+	maxOfForwarder  = 75   // us by which it is longer than one through a bare forwarder
+	minShared       = 5.0  // of logins a second over one shared TLS connection, to a TLS handshake each
+	maxRSS          = 32.0 // MiB of the relay, with connected devices
+	connected       = 500  // devices at a time
+	judgeProcessors = 4    // the least number that allows a comparison with direct requests
 )
 
 const (
@@ -49,216 +53,178 @@ const (
 )
 
 func main() {
-	log.SetFlags(0)
-	log.SetPrefix("relay: ")
 	quick := flag.Bool("quick", false, "fewer rounds and requests")
-	forward := flag.String("forward", "", "be the forwarder to this `address`, for comparison")
-	flag.Parse()
-	if *forward != "" {
-		log.Fatal(forwardTo(*forward))
+	if len(os.Args) == 3 && os.Args[1] == "forward" {
+		log.Fatal(forward(os.Args[2]))
 	}
-	dir, err := os.MkdirTemp("", "tacacs_plus-relay-")
-	if err != nil {
-		log.Fatal(err)
-	}
-	l := &lab{dir: dir, rounds: 9, scale: 4}
-	if *quick {
-		l.rounds, l.scale = 3, 1
-	}
-	kept, err := l.measure()
-	l.close()
-	os.RemoveAll(dir)
-	if err != nil {
-		log.Fatal(err)
-	}
-	if !kept {
-		os.Exit(1)
-	}
+	measure.Main("relay", 15*time.Minute, func(ctx context.Context, dir string) (*measure.Report, error) {
+		l := &lab{dir: dir, program: filepath.Join(dir, "tacacs_plus"), rounds: 9, scale: 4}
+		if *quick {
+			l.rounds, l.scale = 3, 1
+		}
+		defer l.close()
+		return l.run(ctx)
+	})
 }
 
-// A lab is the programs that are under measurement.
+// A lab is the programs that are measured.
 type lab struct {
 	dir     string
+	program string // tacacs_plus
 	rounds  int
 	scale   int // of the numbers of requests
-	program string
 	running []*exec.Cmd
 }
 
-func (l *lab) measure() (kept bool, err error) {
-	l.program = filepath.Join(l.dir, "tacacs_plus")
-	build := exec.Command("make", "-s", "--no-print-directory", "--eval=measured: ; $(GO_BUILD) -o $(OUT) .", "OUT="+l.program, "measured")
-	build.Dir, build.Stderr, build.Env = "..", os.Stderr, append(os.Environ(), "MAKEFLAGS=")
-	if err := build.Run(); err != nil {
-		return false, fmt.Errorf("%v: %w", build, err)
+func (l *lab) run(ctx context.Context) (*measure.Report, error) {
+	if err := measure.Build(ctx, "..", ".", l.program); err != nil {
+		return nil, err
 	}
 	if err := os.WriteFile(filepath.Join(l.dir, "device"), []byte(deviceKey), 0o600); err != nil {
-		return false, err
+		return nil, err
+	}
+	var err error
+	start := func(args ...string) (addr string) {
+		if err == nil {
+			addr, err = l.start(ctx, args...)
+		}
+		return addr
+	}
+	relay := func(args ...string) string {
+		return start(append([]string{"relay", "--device-key-file", filepath.Join(l.dir, "device")}, args...)...)
 	}
 	ca := filepath.Join(l.dir, "ca.pem")
-	serve, _, err := l.start("serve", "--user", "alice:"+password)
-	if err != nil {
-		return false, err
-	}
-	secure, _, err := l.start("serve", "--user", "alice:"+password, "--tls", "--write-cacert", ca)
-	if err != nil {
-		return false, err
-	}
-	relay := func(args ...string) (addr string, pid int) {
-		if err == nil {
-			addr, pid, err = l.start(append([]string{"relay", "--device-key-file", filepath.Join(l.dir, "device")}, args...)...)
-		}
-		return addr, pid
-	}
 	tls := []string{"--tls", "--cacert", ca}
-	clear, pid := relay(serve)
-	bare, err := l.startForwarder(serve)
+	server := start("serve", "--user", "alice:"+password)
+	tlsServer := start("serve", "--user", "alice:"+password, "--tls", "--write-cacert", ca)
+	clear := relay(server)
+	single := relay(server, "--single-connect")
+	toTLS := relay(append(tls, tlsServer)...)
+	sharedTLS := relay(append(tls, tlsServer, "--single-connect")...)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	sharing, _ := relay(serve, "--single-connect")
-	bridge, _ := relay(append(tls, secure)...)
-	shared, _ := relay(append(tls, secure, "--single-connect")...)
+	relayPID := l.running[2].Process.Pid // that of clear
+	forwarder, err := l.startForwarder(ctx, server)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 
-	rows := []*row{
-		{name: "64 in flight, straight", addr: serve, args: "-c 64", n: 50_000, key: key},
-		{name: "64 in flight, through", addr: clear, args: "-c 64", n: 50_000, key: deviceKey},
-		{name: "64 in flight, by a bare forwarder", addr: bare, args: "-c 64", n: 50_000, key: key},
-		{name: "64 in flight, through, to TLS", addr: bridge, args: "-c 64", n: 50_000, key: deviceKey},
-		{name: "one login, straight", addr: serve, args: "-c 1 --no-single-connect", n: 1000, key: key},
-		{name: "one login, through", addr: clear, args: "-c 1 --no-single-connect", n: 1000, key: deviceKey},
-		{name: "one login, by a bare forwarder", addr: bare, args: "-c 1 --no-single-connect", n: 1000, key: key},
-		{name: "one login, by --single-connect", addr: sharing, args: "-c 1 --no-single-connect", n: 1000, key: deviceKey},
-		{name: "a handshake each, straight", addr: secure, args: "-c 16 --no-single-connect", n: 500, tls: tls},
-		{name: "a handshake for all, through", addr: shared, args: "-c 16 --no-single-connect", n: 2000, key: deviceKey},
-	}
-	const straight, through, forwarded, toTLS, one, oneThrough, oneForwarded, oneSharing, handshakes, handshake = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
+	const many, one = "-c 64", "-c 1 --no-single-connect"
+	direct := &row{name: "64 in flight, direct", addr: server, args: many, n: 50_000, key: key}
+	through := &row{name: "64 in flight, relay", addr: clear, args: many, n: 50_000, key: deviceKey}
+	throughSingle := &row{name: "64 in flight, relay --single-connect", addr: single, args: many, n: 50_000, key: deviceKey}
+	forwarded := &row{name: "64 in flight, bare forwarder", addr: forwarder, args: many, n: 50_000, key: key}
+	throughToTLS := &row{name: "64 in flight, relay to TLS", addr: toTLS, args: many, n: 50_000, key: deviceKey}
+	oneDirect := &row{name: "one login, direct", addr: server, args: one, n: 1000, key: key}
+	oneThrough := &row{name: "one login, relay", addr: clear, args: one, n: 1000, key: deviceKey}
+	oneSingle := &row{name: "one login, relay --single-connect", addr: single, args: one, n: 1000, key: deviceKey}
+	oneForwarded := &row{name: "one login, bare forwarder", addr: forwarder, args: one, n: 1000, key: key}
+	handshakes := &row{name: "a TLS handshake each, direct", addr: tlsServer, args: "-c 16 --no-single-connect", n: 500, tls: tls}
+	shared := &row{name: "one TLS connection, relay", addr: sharedTLS, args: "-c 16 --no-single-connect", n: 2000, key: deviceKey}
+	rows := []*row{direct, through, throughSingle, forwarded, throughToTLS, oneDirect, oneThrough, oneSingle, oneForwarded, handshakes, shared}
 	for range l.rounds {
 		for _, r := range rows {
-			if err := l.run(r); err != nil {
-				return false, err
+			if err := l.bench(ctx, r); err != nil {
+				return nil, err
 			}
 		}
 	}
-	fmt.Printf("PAP logins on loopback, %d rounds\n\n%-34s %12s %12s\n", l.rounds, "", "a second", "median")
+	fmt.Printf("PAP logins on loopback, %d rounds, %s %s/%s, %d CPUs\n\n%-38s %10s %12s\n", l.rounds,
+		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), "", "a second", "median")
 	for _, r := range rows {
-		fmt.Printf("%-34s %12.0f %9.3f ms\n", r.name, median(r.rates), median(r.medians))
+		fmt.Printf("%-38s %10.0f %9.3f ms\n", r.name, measure.Median(r.rates), measure.Median(r.medians))
 	}
-	fmt.Println()
-	rate := func(of, to int) float64 { return ratio(rows[of].rates, rows[to].rates) }
-	longer := func(of, to int) float64 { return 1000 * (median(rows[of].medians) - median(rows[to].medians)) }
-	enough := runtime.NumCPU() >= 4
-	kept = atLeast("rate through, to straight", rate(through, straight), minRate, enough)
-	kept = atLeast("to a bare forwarder's", rate(through, forwarded), minToBare, true) && kept
-	kept = atLeast("through to TLS, to straight in clear", rate(toTLS, straight), minRate, true) && kept
-	kept = atMost("one login takes longer, us", longer(oneThrough, one), maxAdded, enough) && kept
-	kept = atMost("than by a bare forwarder, us", longer(oneThrough, oneForwarded), maxToBare, true) && kept
-	kept = atMost("by --single-connect longer, us", longer(oneSharing, one), maxAdded, true) && kept
-	kept = atLeast("one handshake for all, to one each", rate(handshake, handshakes), minShared, true) && kept
 
 	for _, r := range []*row{
-		{name: "one after the other", addr: clear, args: "-c 1 --no-single-connect", n: 10_000, key: deviceKey},
+		{name: "one after the other", addr: clear, args: one, n: 10_000, key: deviceKey},
 		{name: "at a time", addr: clear, args: fmt.Sprintf("-c %d --no-single-connect", connected), n: 10_000, key: deviceKey},
 	} {
-		r.n /= l.scale // run multiplies it
-		if err := l.run(r); err != nil {
-			return false, err
+		r.n /= l.scale // bench multiplies it
+		if err := l.bench(ctx, r); err != nil {
+			return nil, err
 		}
-		fmt.Printf("%d connections %s: none lost, none wrong\n", r.n*l.scale, r.name)
+		fmt.Printf("%d connections %s: all logins passed\n", r.n*l.scale, r.name)
 	}
-	rss, err := peak(pid)
+	resident, err := peakOf(relayPID)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	return atMost(fmt.Sprintf("resident set, %d devices, MiB", connected), rss, maxRSS, true) && kept, nil
+	fmt.Println()
+	enough := runtime.NumCPU() >= judgeProcessors
+	report := new(measure.Report)
+	report.AtLeast("rate, to direct", ratio(through, direct), minRate, enough)
+	report.AtLeast("rate with --single-connect, to direct", ratio(throughSingle, direct), minSingle, enough)
+	report.AtLeast("rate to TLS, to direct in cleartext", ratio(throughToTLS, direct), minRate, enough)
+	report.AtLeast("rate, to a bare forwarder's", ratio(through, forwarded), minToForwarder, true)
+	report.AtMost("one login, longer than direct, us", longer(oneThrough, oneDirect), maxAdded, enough)
+	report.AtMost("with --single-connect, us", longer(oneSingle, oneDirect), maxAdded, enough)
+	report.AtMost("longer than by a bare forwarder, us", longer(oneThrough, oneForwarded), maxOfForwarder, true)
+	report.AtLeast("rate of one TLS connection, to a handshake each", ratio(shared, handshakes), minShared, enough)
+	report.AtMost(fmt.Sprintf("resident set, %d devices, MiB", connected), resident, maxRSS, true)
+	return report, nil
 }
 
 // start starts a command that listens, and returns its address.
-func (l *lab) start(args ...string) (addr string, pid int, err error) {
-	cmd := l.command(append(args, "--listen", "127.0.0.1:0")...)
-	said, err := cmd.StderrPipe()
+func (l *lab) start(ctx context.Context, args ...string) (string, error) {
+	cmd := l.command(ctx, append(args, "--listen", "127.0.0.1:0")...)
+	addr, err := measure.Listen(cmd)
 	if err == nil {
-		err = cmd.Start()
+		l.running = append(l.running, cmd)
 	}
-	if err != nil {
-		return "", 0, err
-	}
-	l.running = append(l.running, cmd)
-	lines := bufio.NewScanner(said)
-	for lines.Scan() {
-		if _, found, ok := strings.Cut(lines.Text(), "listening on "); ok {
-			go func() {
-				for lines.Scan() { // so that it never waits for a reader
-				}
-			}()
-			return found, cmd.Process.Pid, nil
-		}
-	}
-	return "", 0, fmt.Errorf("%v does not listen", args)
+	return addr, err
 }
 
-// startForwarder starts this program again, as a forwarder to addr.
-func (l *lab) startForwarder(addr string) (string, error) {
+// startForwarder starts this program as a forwarder to addr and returns its address.
+func (l *lab) startForwarder(ctx context.Context, addr string) (string, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.Command(self, "-forward", addr)
+	cmd := exec.CommandContext(ctx, self, "forward", addr)
 	out, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
 	if err != nil {
 		return "", err
 	}
+	if err := cmd.Start(); err != nil {
+		return "", err
+	}
 	l.running = append(l.running, cmd)
-	listens, err := bufio.NewReader(out).ReadString('\n')
-	return strings.TrimSpace(listens), err
+	forwarder, err := bufio.NewReader(out).ReadString('\n')
+	return strings.TrimSpace(forwarder), err
 }
 
-// forwardTo takes what comes with a connection to addr, and its answers back, and does nothing else.
-func forwardTo(addr string) error {
+// forward copies bytes between its clients and addr. It prints its own address first.
+func forward(addr string) error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
 	fmt.Println(l.Addr())
 	for {
-		from, err := l.Accept()
+		client, err := l.Accept()
 		if err != nil {
 			return err
 		}
 		go func() {
-			to, err := net.Dial("tcp", addr)
+			server, err := net.Dial("tcp", addr)
 			if err == nil {
-				go carry(to, from)
-				carry(from, to)
+				go copyBytes(server, client)
+				copyBytes(client, server)
 			}
 		}()
 	}
 }
 
-// carry takes bytes from one connection to another, until either ends.
-func carry(to, from net.Conn) {
+// copyBytes copies by read and write, not by splice, until either connection ends.
+func copyBytes(to, from net.Conn) {
 	defer to.Close()
-	bytes := make([]byte, 8<<10)
-	for {
-		n, err := from.Read(bytes)
-		if err != nil {
-			return
-		}
-		if _, err := to.Write(bytes[:n]); err != nil {
-			return
-		}
-	}
+	_, _ = io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{from}, make([]byte, 8<<10))
 }
 
-// command is the program; what it prints as its result goes to a file that nobody reads, as lines of sessions do.
-func (l *lab) command(args ...string) *exec.Cmd {
-	cmd := exec.Command(l.program, args...)
+// command is tacacs_plus. Its stdout is /dev/null.
+func (l *lab) command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, l.program, args...)
 	cmd.Env = []string{"TACACS_PLUS_PWD=" + password}
 	if !slices.Contains(args, "--tls") {
 		cmd.Env = append(cmd.Env, "TACACS_PLUS_KEY="+key)
@@ -266,31 +232,31 @@ func (l *lab) command(args ...string) *exec.Cmd {
 	return cmd
 }
 
-// close ends what was started.
+// close ends the programs.
 func (l *lab) close() {
 	for _, cmd := range l.running {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
-		_ = cmd.Wait() // it says nothing that matters any more
+		_ = cmd.Wait()
 	}
 }
 
-// A row is one way of asking, and what came of it in each round.
+// A row is one kind of login, and its results in each round.
 type row struct {
 	name, addr, args string
-	key              string // of the side that is asked; none over TLS
+	key              string // of the side that listens; "" over TLS
 	n                int
 	tls              []string
-	rates, medians   []float64 // a second; ms
+	rates, medians   []float64 // logins a second; ms
 }
 
-// run asks once. Every login must be granted.
-func (l *lab) run(r *row) error {
+// bench sends the row's logins once. All must pass.
+func (l *lab) bench(ctx context.Context, r *row) error {
 	n := r.n * l.scale
 	args := append([]string{"bench", "alice", r.addr, "-t", "pap", "--json", "-n", fmt.Sprint(n)}, strings.Fields(r.args)...)
 	if r.key == deviceKey {
 		args = append(args, "--key-file", filepath.Join(l.dir, "device"))
 	}
-	cmd := l.command(append(args, r.tls...)...)
+	cmd := l.command(ctx, append(args, r.tls...)...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
@@ -308,47 +274,20 @@ func (l *lab) run(r *row) error {
 		return fmt.Errorf("%s: %d of %d are PASS: %s", r.name, report.Status["PASS"], n, out)
 	}
 	r.rates, r.medians = append(r.rates, report.PerSecond), append(r.medians, report.Latency["p50"])
-	time.Sleep(50 * time.Millisecond) // what is left of the connections ends
+	time.Sleep(50 * time.Millisecond) // the servers close their connections
 	return nil
 }
 
-func median(values []float64) float64 {
-	sorted := slices.Sorted(slices.Values(values))
-	return sorted[len(sorted)/2]
+// ratio is that of logins a second.
+func ratio(of, to *row) float64 { return measure.Ratio(of.rates, to.rates) }
+
+// longer is the difference of the medians in us.
+func longer(of, than *row) float64 {
+	return 1000 * (measure.Median(of.medians) - measure.Median(than.medians))
 }
 
-// ratio is the median of the rounds' ratios.
-func ratio(of, to []float64) float64 {
-	var ratios []float64
-	for i := range of {
-		ratios = append(ratios, of[i]/to[i])
-	}
-	return median(ratios)
-}
-
-// atLeast and atMost compare with a limit, which is not judged where the machine is not made for it.
-func atLeast(what string, value, limit float64, judged bool) bool {
-	return verdict(what, value, limit, "at least", value >= limit, judged)
-}
-
-func atMost(what string, value, limit float64, judged bool) bool {
-	return verdict(what, value, limit, "at most", value <= limit, judged)
-}
-
-func verdict(what string, value, limit float64, word string, kept, judged bool) bool {
-	says := "PASS"
-	switch {
-	case !judged:
-		says = fmt.Sprintf("not judged, on %d processors", runtime.NumCPU())
-	case !kept:
-		says = "OVER THE LIMIT"
-	}
-	fmt.Printf("%-36s %7.2f, %s %6.2f: %s\n", what, value, word, limit, says)
-	return kept || !judged
-}
-
-// peak is the largest resident set that a process has had, in MiB.
-func peak(pid int) (float64, error) {
+// peakOf returns the largest resident set of a running process in MiB.
+func peakOf(pid int) (float64, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err

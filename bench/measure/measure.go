@@ -66,15 +66,15 @@ func Listen(cmd *exec.Cmd) (addr string, err error) {
 	if err := cmd.Start(); err != nil {
 		return "", err
 	}
-	lines := bufio.NewScanner(stderr)
-	for lines.Scan() {
+	var messages []string
+	for lines := bufio.NewScanner(stderr); lines.Scan(); {
 		if _, addr, ok := strings.Cut(lines.Text(), "listening on "); ok {
-			go io.Copy(os.Stderr, stderr) // until it ends
+			go io.Copy(io.Discard, stderr) // until it ends
 			return addr, nil
 		}
-		log.Print(lines.Text())
+		messages = append(messages, lines.Text())
 	}
-	return "", errors.Join(fmt.Errorf("%v does not listen", cmd), cmd.Wait())
+	return "", errors.Join(fmt.Errorf("%v does not listen: %q", cmd, messages), cmd.Wait())
 }
 
 // PeakRSS runs a command to its end and returns its largest resident set in MiB. The streams of cmd must

@@ -1,5 +1,5 @@
-// Before version 8, qemu hands a program the error of a connection (SO_ERROR) by the number that it has on this machine.
-// MIPS has other numbers for those. Loaded into such a qemu, this gives it MIPS's.
+// Before version 8, qemu returns the error of a connection (SO_ERROR) with this machine's number. MIPS has other numbers.
+// Preloaded into such a qemu, this translates them.
 
 #define _GNU_SOURCE
 #include <dlfcn.h>

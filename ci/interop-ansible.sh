@@ -1,6 +1,6 @@
-# shellcheck shell=bash disable=SC2154 # the variables are those of ci/interop
+# shellcheck shell=bash disable=SC2154 # variables of ci/interop
 #
-# Ansible calls the program as a module, on two hosts: does it find, understand and believe the answers?
+# Ansible runs the program as a module on two hosts.
 
 ansible=$tmp/ansible
 mkdir -p "$ansible/library"
@@ -10,16 +10,16 @@ cat >"$ansible/hosts" <<'END'
 berlin ansible_connection=local
 tokyo ansible_connection=local
 END
-# Nothing of the person who runs this: neither a configuration nor a folder; and Ansible insists on UTF-8.
+# Without the configuration and the folders of the user. Ansible requires UTF-8.
 echo '[defaults]' >"$ansible/ansible.cfg"
 export ANSIBLE_CONFIG=$ansible/ansible.cfg ANSIBLE_HOME=$ansible/home ANSIBLE_INVENTORY=$ansible/hosts ANSIBLE_LIBRARY=$ansible/library \
 	ANSIBLE_NOCOLOR=1 ANSIBLE_REMOTE_TMP=$ansible/remote LC_ALL=C.UTF-8
 
-# check_task NAME CODE EXPECTED TASK [OPTION...]: CODE is 2 where Ansible counts a host as failed, EXPECTED what it
-# holds of each host's answer.
+# check_task NAME CODE EXPECTED TASK [OPTION...] runs a task. CODE is 2 if Ansible counts a host as failed; EXPECTED is
+# the result of each host.
 check_task() {
 	rm -rf "$ansible/answers"
-	# Without the two secrets in the environment: they are options of the task.
+	# Without secrets in the environment, since the task has them.
 	run_program env -u TACACS_PLUS_KEY -u TACACS_PLUS_PWD \
 		ansible sites -m tacacs_plus -a "$4" -t "$ansible/answers" "${@:5}"
 	local host got="exit $code; "
@@ -43,7 +43,7 @@ check_task 'usage error' 2 'unknown option --pasword' "{\"command\": \"authentic
 check_task 'authorize' 0 PASS_ADD "{\"command\": \"authorize\", $login, \"args\": [\"service=shell\", \"cmd=\"]}"
 check_task 'account' 0 'changed, SUCCESS task_id=7' "{\"command\": \"account\", $login, \"task_id\": \"7\"}"
 
-# What is skipped has no file: the screen says it, and serve has seen nothing.
+# A skipped task has no result file, only a line, and sends nothing to serve.
 : >"$tmp/sessions"
 run_program ansible sites -m tacacs_plus -a "{\"command\": \"account\", $login}" --check
 verdict 'Ansible, account, check mode' 'berlin | SKIPPED tokyo | SKIPPED, serve: ' \
@@ -56,7 +56,7 @@ check_task 'check of two servers' 0 'up, up, 2 servers, all well' \
 check_task 'check of two servers, one down' 2 'up, down, 2 servers, 1 not well: connect to 127.0.0.1:1: connection refused' \
 	"command=check host=$first,127.0.0.1:1 key=$TACACS_PLUS_KEY timeout=2"
 
-# The playbook of the README, with a server that exists.
+# The playbook of the README with the address of a running server.
 sed -n '/^- hosts: sites$/,/^```$/p' README.md | sed "/^\`\`\`/d; s/tac1,tac2/$first/" >"$ansible/playbook.yml"
 run_program ansible-playbook "$ansible/playbook.yml" -e "{\"key\": \"$TACACS_PLUS_KEY\", \"password\": \"cisco\"}"
 verdict "Ansible, the README's playbook" 'exit 0, 2 hosts ok' \

@@ -1,6 +1,6 @@
-# shellcheck shell=bash disable=SC2154 # the variables are those of ci/interop
+# shellcheck shell=bash disable=SC2154 # variables of ci/interop
 #
-# tacquito answers the client: does a foreign server agree with it?
+# The client with tacquito as its server.
 
 if [ ! -e /dev/log ]; then
 	# shellcheck disable=SC2034 # for clean_up
@@ -33,23 +33,23 @@ secrets:
     options: {prefixes: '["127.0.0.0/8"]'}
 END
 
-# start_tacquito NAME ADDRESS ARG...; its logs are NAME.log, and NAME-acct.log for accounting.
+# start_tacquito NAME ADDRESS ARG... logs to NAME.log, and accounting records to NAME-acct.log.
 start_tacquito() {
 	"$cache/server" -network tcp -address "$2" -metrics-address 127.0.0.1:0 -config "$tmp/tacquito.yaml" \
 		-acct-log-path "$tmp/$1-acct.log" -level 20 "${@:3}" >"$tmp/$1.log" 2>&1 &
 	pids+=($!)
 }
 
-# Port 0: the system picks a free one, and the log names it.
+# With port 0 the system selects a free port, and the log has it.
 start_tacquito tacquito 127.0.0.1:0
 wait_for tacquito "$tmp/tacquito.log" grep -q 'serve on' "$tmp/tacquito.log"
 port=$(sed -n 's/.*serve on 127\.0\.0\.1:\([0-9]*\).*/\1/p' "$tmp/tacquito.log")
 server=127.0.0.1:$port
-# shellcheck disable=SC2034 # for the part of decode, since others have servers of their own
+# shellcheck disable=SC2034 # for interop-decode.sh, since $server changes
 tacquito=$server
 
 wrong_key=another-key-0123456789
-# check_wrong_key NAME ARG...: the key is named as the cause, and nothing of the answer is believed.
+# check_wrong_key NAME ARG... checks that the error names the key and that there is no result.
 check_wrong_key() {
 	run "${@:2}" --key "$wrong_key"
 	verdict "$1, wrong key" 'exit 5, names the key, no result' \

@@ -1,15 +1,15 @@
-# shellcheck shell=bash disable=SC2154 # the variables are those of ci/interop
+# shellcheck shell=bash disable=SC2154 # variables of ci/interop
 #
-# decode and tshark read the same captures: do they find the same sessions?
+# decode and tshark must find the same sessions in the same captures.
 
 captures=$tmp/captures
 mkdir "$captures"
 echo "$TACACS_PLUS_KEY" >"$tmp/decode.key"
 echo new-password >"$tmp/new-password"
 
-# ---- Real sessions of all kinds, a capture each ---------------------------------------------------------------
+# ---- A capture of each kind of session ------------------------------------------------------------------------
 
-# record NAME SERVER COMMAND...: COMMAND asks SERVER; the last of its words becomes where the relay listens.
+# record NAME SERVER COMMAND... captures COMMAND with SERVER. The address is appended to the last word of COMMAND.
 record() {
 	start_relay "$2" 49 "$captures/$1.pcap"
 	run_program "${@:3:$#-3}" "${*: -1}$relay"
@@ -35,15 +35,15 @@ ours enable "$serve" enable alice
 ours mschap "$serve" authenticate alice -t mschap
 ours mschapv2 "$serve" authenticate alice -t mschapv2
 ours chpass "$serve" chpass alice --new-password-file "$tmp/new-password"
-# One after the other, since fields of several packets in one frame come out of tshark as one line.
+# Sequential, since tshark prints the fields of all packets in a frame on one line.
 ours shared "$serve" bench alice -t pap --password new-password -c 1 -n 40
 tacquitos foreign-ascii "$serve" -authen-mode ascii -password new-password
 tacquitos foreign-pap "$serve" -authen-mode pap -password new-password
-mergecap -w "$captures/all.pcapng" "$captures"/*.pcap 2>"$tmp/mergecap.log" || die 'mergecap fails' "$tmp/mergecap.log"
+mergecap -w "$captures/all.pcapng" "$captures"/*.pcap 2>"$tmp/mergecap.log" || die 'mergecap failed' "$tmp/mergecap.log"
 
-# ---- Two opinions of them -------------------------------------------------------------------------------------
+# ---- Comparison -----------------------------------------------------------------------------------------------
 
-# A session a line, in order of session_id: user, what was asked, how, the level, the arguments and the verdict.
+# One line a session, sorted by session_id: user, request, type, privilege level, arguments and status.
 cat >"$tmp/sessions.pl" <<'END_OF_PERL'
 use strict;
 use JSON::PP;
@@ -63,23 +63,23 @@ my @acct = (undef, qw(SUCCESS ERROR));
 my %kind = (0x02 => 'start', 0x04 => 'stop', 0x08 => 'watchdog', 0x0a => 'watchdog-update');
 while (<STDIN>) {
 	chomp;
-	my ($id, $seqno, $type, $user, $action, $how, $service, $level, $kind, $args, $said, $authen, $author, $acct) = split /\t/, $_, -1;
+	my ($id, $seqno, $type, $user, $action, $authen_type, $service, $level, $kind, $args, $answer, $authen, $author, $acct) = split /\t/, $_, -1;
 	my $s = $of{sprintf '%08x', $id} //= {};
 	if ($seqno == 1) {
 		@$s{qw(user args level)} = ($user, $args, $level);
 		$s->{request} = $type == 2 ? 'authorize' : $type == 3 ? 'account' : $action == 2 ? 'chpass' : $service == 2 ? 'enable' : 'authenticate';
-		$s->{how} = $type == 3 ? $kind{hex $kind} : $type[$how];
+		$s->{type} = $type == 3 ? $kind{hex $kind} : $type[$authen_type];
 	} elsif ($seqno == 3 && $s->{user} eq '') {
-		$s->{user} = $said;
+		$s->{user} = $answer;
 	} elsif ($seqno % 2 == 0) {
 		$s->{status} = $type == 1 ? $authen[oct $authen] : $type == 2 ? $author{oct $author} : $acct[oct $acct];
 	}
 }
-session($_, @{$of{$_}}{qw(user request how level args status)}) for keys %of;
+session($_, @{$of{$_}}{qw(user request type level args status)}) for keys %of;
 END_OF_PERL
 
-# tshark_says FILE
-tshark_says() {
+# tshark_sessions FILE
+tshark_sessions() {
 	local options=()
 	for field in session_id seqno type user authen_action authentication_type service privilege_level acct.flags \
 		arg_value body_authen_req_cont.user body_authen_rep.status body_author_rep.auth_status body_acct.status; do
@@ -88,25 +88,25 @@ tshark_says() {
 	tshark -r "$1" -o "tacplus.key:$TACACS_PLUS_KEY" -Y tacplus -T fields "${options[@]}" -E 'aggregator=|' 2>"$tmp/tshark.log" |
 		perl "$tmp/sessions.pl" fields | sort
 }
-# decode_says ARG...: leaves what decode finds in $tmp/decoded, and its code in $code.
-decode_says() {
+# decode_sessions ARG... writes the sessions that decode finds to $tmp/decoded, and sets $code.
+decode_sessions() {
 	run decode --key-file "$tmp/decode.key" --json "$@"
 	perl "$tmp/sessions.pl" json <"$tmp/out" | sort >"$tmp/decoded"
 }
-# same_sessions NAME ARG...: decode finds in ARG what tshark found in the whole capture.
+# same_sessions NAME ARG... checks that decode finds in ARG what tshark found in the whole capture.
 same_sessions() {
-	decode_says "${@:2}"
+	decode_sessions "${@:2}"
 	verdict "decode, $1" "exit 0, $(<"$tmp/expected")" "exit $code, $(<"$tmp/decoded")"
 }
 
-tshark_says "$captures/all.pcapng" >"$tmp/expected"
+tshark_sessions "$captures/all.pcapng" >"$tmp/expected"
 verdict 'decode, tshark finds all sessions of the capture' 58 "$(wc -l <"$tmp/expected")"
 same_sessions 'the same sessions as tshark' "$captures/all.pcapng"
 # ---- The same capture in other forms --------------------------------------------------------------------------
 
-# reform NAME TOOL ARG...: what TOOL makes of the capture, at the end of ARG.
+# reform NAME TOOL ARG... converts the capture by TOOL to $captures/NAME.
 reform() {
-	"${@:2}" "$captures/all.pcapng" "$captures/$1" >"$tmp/reform.log" 2>&1 || die "$2 does not make $1" "$tmp/reform.log"
+	"${@:2}" "$captures/all.pcapng" "$captures/$1" >"$tmp/reform.log" 2>&1 || die "$2 cannot write $1" "$tmp/reform.log"
 }
 for form in pcap nsecpcap pcapng; do
 	reform "form.$form" editcap -F "$form"
@@ -116,13 +116,13 @@ reform later editcap -t 86400.5
 same_sessions 'shifted in time' "$captures/later"
 reform cut editcap -s 1000
 same_sessions 'with a snapshot length' "$captures/cut"
-mergecap -w "$captures/doubled" "$captures/all.pcapng" "$captures/all.pcapng" 2>"$tmp/mergecap.log" || die 'mergecap fails' "$tmp/mergecap.log"
+mergecap -w "$captures/doubled" "$captures/all.pcapng" "$captures/all.pcapng" 2>"$tmp/mergecap.log" || die 'mergecap failed' "$tmp/mergecap.log"
 same_sessions 'with every packet twice' "$captures/doubled"
 tshark -r "$captures/all.pcapng" -Y 'tcp.srcport == 49' -w "$captures/replies" 2>"$tmp/tshark.log"
 tshark -r "$captures/all.pcapng" -Y 'tcp.dstport == 49' -w "$captures/requests" 2>"$tmp/tshark.log"
-mergecap -a -w "$captures/disorder" "$captures/requests" "$captures/replies" 2>"$tmp/mergecap.log" || die 'mergecap fails' "$tmp/mergecap.log"
-# Which CONTINUE has the user's name cannot be told before the REPLY that asks for it.
-decode_says "$captures/disorder"
+mergecap -a -w "$captures/disorder" "$captures/requests" "$captures/replies" 2>"$tmp/mergecap.log" || die 'mergecap failed' "$tmp/mergecap.log"
+# Without the REPLY before it, a CONTINUE with the user name is not recognized.
+decode_sessions "$captures/disorder"
 without_user() { cut -d ' ' -f 1,3- "$1"; }
 verdict 'decode, all requests before all replies' "exit 0, $(without_user "$tmp/expected")" "exit $code, $(without_user "$tmp/decoded")"
 mergecap -w - "$captures"/*.pcap 2>"$tmp/mergecap.log" >"$tmp/stream"
@@ -130,13 +130,13 @@ code=0
 "$tmp/tacacs_plus" decode --key-file "$tmp/decode.key" --json - <"$tmp/stream" >"$tmp/out" 2>"$tmp/err" || code=$?
 perl "$tmp/sessions.pl" json <"$tmp/out" | sort >"$tmp/decoded"
 verdict 'decode, from standard input' "exit 0, $(<"$tmp/expected")" "exit $code, $(<"$tmp/decoded")"
-# Hexadecimal text, and back to a capture with headers of Ethernet that text2pcap makes up: the port tells it.
+# Hexadecimal text, and converted back to a capture by text2pcap.
 tshark -r "$captures/all.pcapng" -x 2>"$tmp/tshark.log" >"$captures/text"
-text2pcap -q -l 101 "$captures/text" "$captures/from-text" >"$tmp/reform.log" 2>&1 || die 'text2pcap fails' "$tmp/reform.log"
+text2pcap -q -l 101 "$captures/text" "$captures/from-text" >"$tmp/reform.log" 2>&1 || die 'text2pcap failed' "$tmp/reform.log"
 same_sessions 'from text2pcap' "$captures/from-text"
 same_sessions 'as hexadecimal text' "$captures/text"
 
-decode_says "$captures/all.pcapng" --key "$wrong_key" --key-file "$tmp/decode.key"
+decode_sessions "$captures/all.pcapng" --key "$wrong_key" --key-file "$tmp/decode.key"
 verdict 'decode, two candidates' "exit 0, $(<"$tmp/expected")" "exit $code, $(<"$tmp/decoded")"
 run decode --key "$wrong_key" --json "$captures/all.pcapng"
 verdict 'decode, a wrong key' 'exit 5, no other status than NO_KEY' \
@@ -146,7 +146,7 @@ verdict 'decode, a wrong key' 'exit 5, no other status than NO_KEY' \
 
 as_root=()
 if [ "$(id -u)" != 0 ]; then as_root=(sudo); fi
-# capture_live FILE PORT: until stop_capture.
+# capture_live FILE PORT starts tcpdump.
 capture_live() {
 	"${as_root[@]}" tcpdump -i lo -U -w "$1" "port $2" 2>"$tmp/tcpdump.log" &
 	tcpdump=$!
@@ -169,20 +169,20 @@ verdict 'decode, live: a login while tcpdump runs' "exit 0, alice authenticate p
 	"exit $code, $(grep -o 'alice authenticate pap PASS' "$tmp/live.out")"
 kill -INT "$tcpdump"
 
-# By both ends' key logs: this program's, and openssl's, whose s_client sends what it is given.
+# With the key logs of this program and of openssl s_client.
 start_serve --user alice:cisco --tls --write-cacert "$tmp/decode-ca.pem"
 capture_live "$captures/tls.pcap" "${serve##*:}"
 run authenticate alice "$serve" --tls --cacert "$tmp/decode-ca.pem" --keylog "$tmp/decode.keylog"
 verdict 'decode, TLS, the login itself' 'exit 0, PASS' "exit $code, $word"
-for ((i = 0; i < 50; i++)); do # until tcpdump has seen the end of the connection
+for ((i = 0; i < 50; i++)); do # until tcpdump has written the end of the connection
 	run decode --keylog "$tmp/decode.keylog" "$captures/tls.pcap"
 	if [[ $out == *PASS* ]]; then break; fi
 	sleep 0.1
 done
 verdict 'decode, TLS, with a key log' 'exit 0, alice authenticate ascii PASS' "exit $code, $(grep -o 'alice authenticate ascii PASS' "$tmp/out")"
 run decode --port "${serve##*:}" "$captures/tls.pcap" # TLS on any port is not TACACS+
-verdict 'decode, TLS, without a key log' 'exit 0, 1 line that says TLS' "exit $code, $(grep -c TLS "$tmp/out") line that says TLS"
-# A PAP START for alice in clear, as it is inside of TLS; the suites that Go's standard library has and the one it has not.
+verdict 'decode, TLS, without a key log' 'exit 0, 1 line with TLS' "exit $code, $(grep -c TLS "$tmp/out") line with TLS"
+# A PAP START for alice, as it is sent inside of TLS. Decode supports the first two suites.
 start='\xc1\x01\x01\x01\x12\x34\x56\x78\x00\x00\x00\x1a\x01\x00\x02\x01\x05\x04\x04\x05alicetty0lab0cisco'
 for suite in TLS_AES_128_GCM_SHA256 TLS_AES_256_GCM_SHA384 TLS_CHACHA20_POLY1305_SHA256; do
 	rm -f "$tmp/openssl.keylog"

@@ -1,13 +1,13 @@
-# shellcheck shell=bash disable=SC2154 # the variables are those of ci/interop
+# shellcheck shell=bash disable=SC2154 # variables of ci/interop
 #
-# Foreign clients ask a foreign server through the relay: with another key on either side, with TLS on either side,
-# and with a record of it that tshark reads.
+# Other clients and tacquito with the relay between them: with a key for each side, with TLS on one side, and with a
+# capture by the relay that tshark reads.
 
 device_key=device-key-0123456789
 echo "$device_key" >"$tmp/device-key"
 
-# start_between NAME SERVER ARG...: leaves $between, the relay's address; its lines are in NAME.out, its record in
-# NAME.pcap.
+# start_between NAME SERVER ARG... starts the relay and sets $between to its address. Its session lines are in NAME.out
+# and its capture in NAME.pcap.
 start_between() {
 	"$tmp/tacacs_plus" relay "$2" --record "$tmp/$1.pcap" "${@:3}" >"$tmp/$1.out" 2>"$tmp/$1.log" &
 	between_pid=$!
@@ -16,25 +16,25 @@ start_between() {
 	between=$(sed -n 's/^tacacs_plus: listening .*on //p' "$tmp/$1.log")
 }
 
-# stop_between NAME PORT SESSIONS: ends the relay. Its lines, and what tshark reads in its record, are SESSIONS: user,
-# type and status of each. PORT is the server's.
+# stop_between NAME PORT SESSIONS stops the relay. Its lines and its capture, as tshark reads it, must have SESSIONS:
+# user, type and status of each. PORT is that of the server.
 stop_between() {
 	kill "$between_pid"
 	wait "$between_pid" || true
-	verdict "relay, $1, its lines" "$3" "$(awk '{ print $5, $7, substr($8, 1, 4) }' "$tmp/$1.out")"
-	verdict "relay, $1, its record as tshark reads it" "$3" "$(tshark -r "$tmp/$1.pcap" -d "tcp.port==$2,tacplus" -Y tacplus \
+	verdict "relay, $1, session lines" "$3" "$(awk '{ print $5, $7, substr($8, 1, 4) }' "$tmp/$1.out")"
+	verdict "relay, $1, capture read by tshark" "$3" "$(tshark -r "$tmp/$1.pcap" -d "tcp.port==$2,tacplus" -Y tacplus \
 		-T fields -e tcp.stream -e tacplus.authentication_type -e tacplus.user -e tacplus.body_authen_req_cont.user \
 		-e tacplus.body_authen_rep.status 2>"$tmp/tshark.log" |
 		awk -F '\t' '
 			BEGIN { split("ascii pap", types, " "); split("PASS FAIL", statuses, " ") }
 			$2 != "" { type[$1 + 0] = types[$2 + 0] }
-			$3 $4 ~ /^[a-z]/ { who[$1 + 0] = $3 $4 } # Authen::TacacsPlus says it when it is asked
-			$5 != "" { sub(/^0x0*/, "", $5); said[$1 + 0] = statuses[$5 + 0] }
-			END { for (i = 0; i in type; i++) print who[i], type[i], said[i] }')"
-	verdict "relay, $1, no password in its record" 0 "$(grep -c -a -e "$TACACS_PLUS_PWD" -e "wrong" "$tmp/$1.pcap" || true)"
+			$3 $4 ~ /^[a-z]/ { user[$1 + 0] = $3 $4 } # Authen::TacacsPlus sends it on request
+			$5 != "" { sub(/^0x0*/, "", $5); status[$1 + 0] = statuses[$5 + 0] }
+			END { for (i = 0; i in type; i++) print user[i], type[i], status[i] }')"
+	verdict "relay, $1, no password in its capture" 0 "$(grep -c -a -e "$TACACS_PLUS_PWD" -e "wrong" "$tmp/$1.pcap" || true)"
 }
 
-# ask_between NAME KEY ARG...: the two clients, each with a right and a wrong password. ARG is for that of tacquito.
+# ask_between NAME KEY ARG... runs both clients with a right and a wrong password. ARG is for tacquito's client.
 ask_between() {
 	local client=("$cache/client" -network tcp -address "$between" -username alice "${@:3}")
 	if [ -n "$2" ]; then
@@ -50,7 +50,7 @@ ask_between() {
 		"${client[@]}" -authen-mode pap -password wrong
 }
 
-# check_between NAME ANSWER COMMAND...: ANSWER is a pattern for the last line of what COMMAND prints.
+# check_between NAME ANSWER COMMAND... checks the last line of the output. ANSWER is a pattern.
 check_between() {
 	run_program "${@:3}"
 	local got=${out##*$'\n'}
@@ -62,7 +62,7 @@ check_between() {
 tacquito_sessions=$'alice ascii PASS\nalice pap PASS\nalice pap FAIL'
 perl_sessions=$tacquito_sessions
 
-# ---- Another key on either side -------------------------------------------------------------------------------
+# ---- A key for each side --------------------------------------------------------------------------------------
 
 start_tacquito tacquito-behind 127.0.0.1:0
 wait_for 'tacquito behind the relay' "$tmp/tacquito-behind.log" grep -q 'serve on' "$tmp/tacquito-behind.log"
@@ -78,17 +78,17 @@ stop_between shared "${behind##*:}" "$perl_sessions"$'\n'"$tacquito_sessions"
 
 start_between single "$behind" --listen 127.0.0.1:0 --device-key-file "$tmp/device-key"
 run authenticate alice "$between" --key-file "$tmp/device-key" -t pap --single-connect -v
-verdict 'relay, single-connection mode is what tacquito says' 'exit 0, single-connect: granted' "exit $code, $(grep -o 'single-connect: .*' "$tmp/out")"
+verdict 'relay, single-connection mode as tacquito grants it' 'exit 0, single-connect: granted' "exit $code, $(grep -o 'single-connect: .*' "$tmp/out")"
 stop_between single "${behind##*:}" 'alice pap PASS'
 
-# ---- TLS on either side ---------------------------------------------------------------------------------------
+# ---- TLS on one side ------------------------------------------------------------------------------------------
 
-# An old device, and a server of RFC 9887: that of interop-tls.sh.
+# A client without TLS and a server of RFC 9887, the one of interop-tls.sh.
 start_between to-tls "$tls_server" --listen 127.0.0.1:0 --device-key-file "$tmp/device-key" "${mutual[@]}"
-ask_between 'clear to TLS' "$device_key"
+ask_between 'cleartext to TLS' "$device_key"
 stop_between to-tls "${tls_server##*:}" "$perl_sessions"$'\n'"$tacquito_sessions"
 
 start_between to-clear "$behind" --listen-tls 127.0.0.1:0 --listen-cert "$pki/server.pem" --listen-cert-key "$pki/server.key" \
 	--client-ca "$pki/ca.pem"
-ask_between 'TLS to clear' '' -tls-config "$pki/mutual.json"
+ask_between 'TLS to cleartext' '' -tls-config "$pki/mutual.json"
 stop_between to-clear "${behind##*:}" "$tacquito_sessions"

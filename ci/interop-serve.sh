@@ -1,8 +1,9 @@
-# shellcheck shell=bash disable=SC2154 # the variables are those of ci/interop
+# shellcheck shell=bash disable=SC2154 # variables of ci/interop
 #
-# Foreign clients ask serve: do they understand it, and does it understand them?
+# serve with other clients.
 
-# start_serve ARG...: leaves $serve, its address; its sessions are in $tmp/sessions, those of every serve together.
+# start_serve ARG... starts serve and sets $serve to its address. All servers write their session lines to
+# $tmp/sessions.
 start_serve() {
 	local log=$tmp/serve-${#pids[@]}.log
 	"$tmp/tacacs_plus" serve --listen 127.0.0.1:0 "$@" >>"$tmp/sessions" 2>"$log" &
@@ -11,8 +12,8 @@ start_serve() {
 	serve=$(sed -n 's/^tacacs_plus: listening on //p' "$log")
 }
 
-# check_serve NAME ANSWER SESSION COMMAND...: ANSWER is a pattern for the last line of what COMMAND prints, and
-# SESSION one for what serve prints of it, without time and peer; it does so before it answers.
+# check_serve NAME ANSWER SESSION COMMAND... checks the last line of the output and the session line of serve without
+# time and peer, which serve prints before it replies. ANSWER and SESSION are patterns.
 check_serve() {
 	: >"$tmp/sessions"
 	run_program "${@:4}"
@@ -27,7 +28,7 @@ no_fit='a packet that does not fit the key: *'
 
 # ---- Authen::TacacsPlus ---------------------------------------------------------------------------------------
 
-# Its caller makes the CHAP data: id, challenge and response.
+# The caller computes the CHAP data: id, challenge and response.
 cat >"$tmp/client.pl" <<'END'
 use strict;
 use Authen::TacacsPlus;
@@ -49,7 +50,7 @@ for type in ascii pap chap; do
 	check_serve "$name" granted "alice authenticate $type PASS" "${client[@]}" "$TACACS_PLUS_KEY" "${type^^}" cisco
 	check_serve "$name, wrong password" 'denied: Authentication failed' "alice authenticate $type FAIL: Login incorrect" \
 		"${client[@]}" "$TACACS_PLUS_KEY" "${type^^}" wrong
-	# What the client makes of the answer is left open: it checks no lengths, and of 256 wrong keys one is PASS to it.
+	# The client checks no lengths, so it reads PASS with one wrong key in 256: any output is accepted.
 	check_serve "$name, wrong key" '*' "$no_fit" "${client[@]}" "$wrong_key" "${type^^}" cisco
 done
 
@@ -65,6 +66,6 @@ for type in ascii pap; do
 done
 check_serve "tacquito's client, pap, wrong password" '{Status:AuthenStatusFail *}' \
 	'alice authenticate pap FAIL: Login incorrect' "${client[@]}" -authen-mode pap -secret "$TACACS_PLUS_KEY" -password wrong
-# It does not wait for the second and the third try that serve offers.
+# It does not wait for the second and third attempt that serve allows.
 check_serve "tacquito's client, ascii, wrong password" 'failed to match AuthenStatusPass' '!(*PASS*)' \
 	"${client[@]}" -authen-mode ascii -secret "$TACACS_PLUS_KEY" -password wrong

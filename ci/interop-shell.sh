@@ -1,13 +1,12 @@
-# shellcheck shell=bash disable=SC2154 # the variables are those of ci/interop
+# shellcheck shell=bash disable=SC2154 # variables of ci/interop
 #
-# Shells complete the program's lines, each by its own script, the README's lines set up a jump host, and mandoc reads
-# the man page.
+# Completion in each shell, the jump host of the README, and the man page in mandoc.
 
 mkdir -p "$tmp/shell/bin" "$tmp/shell/zsh" "$tmp/shell/config/tacacs_plus" "$tmp/shell/config/fish/completions" \
 	"$tmp/shell/data/bash-completion/completions"
 ln -s "$tmp/tacacs_plus" "$tmp/shell/bin/tacacs_plus"
 touch "$tmp/shell/config/tacacs_plus/"{lab,prod,prod.key}
-# Where packages and people put the scripts, so that the shells find them by themselves.
+# In the folders where the shells find them.
 "$tmp/tacacs_plus" completion bash >"$tmp/shell/data/bash-completion/completions/tacacs_plus"
 "$tmp/tacacs_plus" completion zsh >"$tmp/shell/zsh/_tacacs_plus"
 "$tmp/tacacs_plus" completion fish >"$tmp/shell/config/fish/completions/tacacs_plus.fish"
@@ -30,8 +29,8 @@ autoload -U compinit
 compinit -u -d $ZDOTDIR/dump
 END
 
-# Types LINE and Tab at a terminal, waits for an answer that has the letter LAST, and prints what the shell shows from
-# the Tab on. Of a word that it completes it may show the new letters only, so that the line is echoed in the end.
+# tab.exp LINE LAST COMMAND... types LINE and Tab in a shell, waits for the character LAST, and prints what the shell shows
+# after the Tab. For a completed word that may be only the new letters, so the line is echoed at the end.
 cat >"$tmp/shell/tab.exp" <<'END'
 lassign $argv line last
 set timeout 10
@@ -50,7 +49,7 @@ expect "\nEND"
 puts "$shown$expect_out(buffer)"
 END
 
-# offers SHELL LINE LAST
+# offers SHELL LINE LAST runs a shell and completes LINE.
 offers() {
 	case $1 in
 	bash) set -- "${@:2}" bash --noprofile --rcfile "$tmp/shell/plain.bash" -i ;;
@@ -65,7 +64,7 @@ offers() {
 
 shells=(bash bash-completion zsh fish)
 
-# check_tab NAME LINE EXPECTED MATCH: in each of the shells, those of the words that match MATCH and are shown at Tab after LINE.
+# check_tab NAME LINE EXPECTED MATCH completes LINE in each shell and checks the completions that match MATCH.
 check_tab() {
 	local shell got
 	for shell in "${shells[@]}"; do
@@ -83,19 +82,19 @@ check_tab 'files' 'tacacs_plus authenticate --key-file /etc/pass' 'passwd' '\bpa
 check_tab 'files after =' 'tacacs_plus authenticate --key-file=/etc/pass' 'passwd' '\bpasswd'
 check_tab 'profiles' 'tacacs_plus authenticate alice @' 'lab prod' '\b(lab|prod(\.key)?)\b'
 check_tab 'a profile' 'tacacs_plus authenticate alice @pr' 'prod' '\bprod(\.key)?\b'
-shells=(bash zsh fish) # bash-completion finds the script for a path at the second Tab only
-# shellcheck disable=SC2088 # it is for the shell that completes
-check_tab 'a program that is no word of the path' '~/bin/tacacs_plus authentic' 'authenticate' '\bauthenticate\b'
+shells=(bash zsh fish) # with a path, bash-completion needs a second Tab
+# shellcheck disable=SC2088 # expanded by the shell that completes
+check_tab 'a program by its path' '~/bin/tacacs_plus authentic' 'authenticate' '\bauthenticate\b'
 
 # ---- A jump host ----------------------------------------------------------------------------------------------
 
-# The lines of the README, but for the first, which installs, and with a server that exists.
+# The lines of the README without the installation, with the address of a running server.
 start_serve --user alice:cisco
 sed -n "/^## At home/,/^Without/{s/tac1,tac2/$serve/; /^    mkdir/,/^    tacacs_plus/p}" README.md >"$tmp/shell/lines"
 for shell in bash zsh; do
 	home=$tmp/shell/$shell-home
 	mkdir "$home"
-	# shellcheck disable=SC2016 # it is for the shell that is started
+	# shellcheck disable=SC2016 # expanded by the shell that is started
 	run_program env -u TACACS_PLUS_KEY -u XDG_CONFIG_HOME HOME="$home" ZDOTDIR="$home" PATH="$tmp/shell/bin:$PATH" \
 		bash -c '"$0" "$1" <<<"$2"' "$shell" "$tmp/shell/lines" "$TACACS_PLUS_KEY"
 	verdict "$shell, the README's jump host" "exit 0, key ok, PASS, mode 600, source <(tacacs_plus completion bash)" \
@@ -105,7 +104,7 @@ done
 # ---- The man page ---------------------------------------------------------------------------------------------
 
 "$tmp/tacacs_plus" help --man >"$tmp/tacacs_plus.1"
-# A program that was built out of no repository has no date for its page, which is all that may be wrong with it.
+# A program that was built outside a repository has no date for its page.
 sed -i '1s/ "" / 2026-01-02 /' "$tmp/tacacs_plus.1"
 run_program mandoc -T lint "$tmp/tacacs_plus.1"
 verdict 'the man page' 'exit 0, no complaint' "exit $code, ${out:-no complaint}"

@@ -1,6 +1,6 @@
-# shellcheck shell=bash disable=SC2154 # the variables are those of ci/interop
+# shellcheck shell=bash disable=SC2154 # variables of ci/interop
 #
-# TACACS+ over TLS 1.3 between this program and foreign ones, on both sides.
+# TACACS+ over TLS 1.3 with other programs, as client and as server.
 
 # ---- Certificates ---------------------------------------------------------------------------------------------
 
@@ -21,12 +21,12 @@ subjectAltName = DNS:client.example
 extendedKeyUsage = clientAuth
 END
 
-# make_certificate NAME KIND [AUTHORITY]: NAME.pem and NAME.key, signed by AUTHORITY or by itself.
+# make_certificate NAME KIND [AUTHORITY] writes NAME.pem and NAME.key, signed by AUTHORITY or self-signed.
 make_certificate() {
 	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 \
 		-config "$pki/openssl.cnf" -extensions "$2" -subj "/CN=$1" -out "$pki/$1.pem" -keyout "$pki/$1.key" \
 		${3:+-CA "$pki/$3.pem" -CAkey "$pki/$3.key"} 2>"$pki/openssl.log" ||
-		die "openssl does not make the certificate $1" "$pki/openssl.log"
+		die "openssl cannot make the certificate $1" "$pki/openssl.log"
 }
 make_certificate ca ca
 make_certificate server server ca
@@ -34,7 +34,7 @@ make_certificate client client ca
 make_certificate foreign-ca ca
 make_certificate foreign-client client foreign-ca
 
-# check_refused NAME WORDS ARG...: no TLS session, and standard error says why.
+# check_refused NAME REASON ARG... checks that the TLS handshake fails and that stderr has the reason.
 check_refused() {
 	run "${@:3}"
 	verdict "$1" "exit 6, $2, no result" "exit $code, $(grep -o -m 1 -- "$2" "$tmp/err"), ${out:-no result}"
@@ -45,7 +45,7 @@ mutual=("${tls[@]}" --cert "$pki/client.pem" --cert-key "$pki/client.key")
 
 # ---- The client and tacquito ----------------------------------------------------------------------------------
 
-# With TLS the log of tacquito does not name the port, so that one is chosen here.
+# With TLS the log of tacquito does not have the port, so select one here.
 port=$(perl -MIO::Socket::INET -e 'print IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1")->sockport')
 server=127.0.0.1:$port
 # shellcheck disable=SC2034 # for interop-relay.sh
@@ -88,16 +88,16 @@ check_serve "TLS, tacquito's client, pap" '{Status:AuthenStatusPass *}' 'alice a
 	"${client[@]}" -authen-mode pap -password cisco
 check_serve "TLS, tacquito's client, pap, wrong password" '{Status:AuthenStatusFail *}' \
 	'alice authenticate pap FAIL: Login incorrect' "${client[@]}" -authen-mode pap -password wrong
-# What serve prints of a handshake that failed may come after the client is gone.
+# serve may print a failed handshake after the client has ended.
 check_serve "TLS, tacquito's client, without a client certificate" '*certificate required' '!(*PASS*)' \
 	"${client[@]}" -authen-mode pap -password cisco -tls-config "$pki/anonymous.json"
 
 # ---- tshark ---------------------------------------------------------------------------------------------------
 
-# With the secrets of --keylog tshark reads a recorded session: UNENCRYPTED, 01 in the fourth byte of the header, is
-# in every packet of both sides (RFC 9887 section 3.2). Its decoder of TACACS+ cannot be called inside TLS.
+# tshark decrypts a capture with the key log of --keylog. Every packet of both sides must have UNENCRYPTED, 01 in the
+# fourth byte of the header (RFC 9887 section 3.2). Its TACACS+ decoder does not work inside TLS.
 start_relay "$serve" 300 "$tmp/tls.pcap"
-# check_flags NAME PACKETS ARG...: PACKETS has version, type, seq_no and flags of each.
+# check_flags NAME PACKETS ARG... checks version, type, seq_no and flags of each packet.
 check_flags() {
 	rm -f "$tmp/tls.pcap" "$tmp/keylog"
 	run "${@:3}" "${mutual[@]}" --keylog "$tmp/keylog"
@@ -113,13 +113,13 @@ check_flags account 'c0030101 c0030201' account alice "$relay" -f start
 # ---- openssl --------------------------------------------------------------------------------------------------
 
 openssl s_server -accept 127.0.0.1:0 -tls1_2 -www -cert "$pki/server.pem" -key "$pki/server.key" \
-	>"$tmp/s_server.log" 2>&1 </dev/null & # without -www it ends with its input
+	>"$tmp/s_server.log" 2>&1 </dev/null & # without -www it ends at the end of its input
 pids+=($!)
 wait_for 'openssl s_server' "$tmp/s_server.log" grep -q '^ACCEPT .*:[0-9]' "$tmp/s_server.log"
 check_refused 'TLS 1.2 server' 'does not speak TLS 1.3' \
 	authenticate alice "$(sed -n 's/^ACCEPT //p' "$tmp/s_server.log")" "${tls[@]}"
 
-# s_client ARG...: openssl's opinion of serve.
+# s_client ARG... connects to serve with openssl and sets $facts.
 s_client() {
 	run_program openssl s_client -connect "$serve" -verify_return_error "$@"
 	facts="exit $code, $(grep -o -m 1 'TLSv1.[0-9], Cipher' "$tmp/out"), $(grep -m 1 'Verify return code' "$tmp/out")"

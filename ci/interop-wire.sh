@@ -1,11 +1,11 @@
-# shellcheck shell=bash disable=SC2154 # the variables are those of ci/interop
+# shellcheck shell=bash disable=SC2154 # variables of ci/interop
 #
-# tshark reads what the client wrote: does a foreign decoder understand it?
+# The packets of the client, as tshark decodes them.
 
-# A relay stands between two programs and writes what they say to a capture file, one connection a file, before it
-# passes it on. So nothing needs the right to capture, and the file is complete when the client has its answer.
+# This relay is a Perl script. It writes the bytes of each connection to a capture file before it forwards them. So
+# capturing needs no privilege, and the file is complete when the client has its reply.
 #
-# start_relay SERVER PORT CAPTURE: leaves $relay, its address; PORT is what the capture says.
+# start_relay SERVER PORT CAPTURE sets $relay to its address. PORT is the server's port in the capture.
 start_relay() {
 	: >"$tmp/relay.port"
 	perl "$tmp/relay.pl" "$@" >"$tmp/relay.port" 2>"$tmp/relay.log" &
@@ -46,21 +46,21 @@ while (my $client = $listener->accept) {
 END
 start_relay "$server" 49 "$tmp/session.pcap" # where tshark expects TACACS+
 
-# Of the client's packets only.
+# read_capture ARG... runs tshark on the client's packets.
 read_capture() {
 	tshark -r "$tmp/session.pcap" -o "tacplus.key:$TACACS_PLUS_KEY" -Y 'tacplus && tcp.dstport == 49' "$@" \
 		2>"$tmp/tshark.log"
 }
-# bytes FIELD: in hex, for what is no text.
+# bytes FIELD prints a field that is not text, in hexadecimal.
 bytes() { read_capture -T pdml | sed -n "s/.*name=\"tacplus.$1\".* value=\"\([0-9a-f]*\)\".*/\1/p"; }
 
-# What is compared of a packet, in this order; the names are tshark's without "tacplus.".
+# The compared fields in this order, with tshark's names without "tacplus.".
 fields='minvers type seqno flags authen_action authentication_type service privilege_level user port remote_address
 	ascii_length auth_password chap_data_length chap.id chap.challenge mschap_data_length data_length data
 	body_authen_req_cont.user body_authen_req_cont.data_length body_authen_req_cont.flags
 	body_author_req.auth_method acct.flags acct.auth_method arg_value'
 
-# decode: the client's packets of the last session, one a line, as name=value pairs.
+# decode prints the client's packets of the last session, one a line, as name=value pairs.
 decode() {
 	local options=()
 	for field in $fields; do options+=(-e "tacplus.$field"); done
@@ -72,7 +72,7 @@ decode() {
 		}'
 }
 
-# check_bytes NAME LINES ARG...: LINES has a regular expression for each packet of the client.
+# check_bytes NAME LINES ARG... checks the client's packets. LINES has a regular expression for each.
 check_bytes() {
 	local got
 	rm -f "$tmp/session.pcap"
@@ -82,42 +82,42 @@ check_bytes() {
 	verdict "tshark, $1" "$2" "$got"
 }
 
-who='user=alice port=tty0 remote_address=127\.0\.0\.1'
+common='user=alice port=tty0 remote_address=127\.0\.0\.1'
 start() { # MINOR ACTION TYPE SERVICE LEVEL; the table of minor versions is in RFC 8907 section 5.4.1
-	echo "minvers=$1 type=1 seqno=1 flags=0x00 authen_action=$2 authentication_type=$3 service=$4 privilege_level=$5 $who"
+	echo "minvers=$1 type=1 seqno=1 flags=0x00 authen_action=$2 authentication_type=$3 service=$4 privilege_level=$5 $common"
 }
 continue='minvers=0 type=1 seqno=3 flags=0x00 body_authen_req_cont.user=cisco'
 continue+=' body_authen_req_cont.data_length=0 body_authen_req_cont.flags=0x00'
 request() { # TYPE METHOD_AND_FLAGS ARGUMENTS
-	echo "minvers=0 type=$1 seqno=1 flags=0x00 authentication_type=1 service=1 privilege_level=0 $who $2 arg_value=$3"
+	echo "minvers=0 type=$1 seqno=1 flags=0x00 authentication_type=1 service=1 privilege_level=0 $common $2 arg_value=$3"
 }
 
 check_bytes 'authenticate ascii' "$(start 0 1 1 1 0) ascii_length=0"$'\n'"$continue" authenticate alice "$relay"
 check_bytes 'authenticate pap' "$(start 1 1 2 1 0) auth_password=cisco" authenticate alice "$relay" -t pap
-# The challenge is 16 times "c", so that tshark can show it, and the response is MD5 of id, password and challenge.
+# The challenge is text, so that tshark can show it. The response is MD5 of id, password and challenge.
 check_bytes 'authenticate chap' "$(start 1 1 3 1 0) chap_data_length=33 chap.id=5 chap.challenge=c{16}" \
 	authenticate alice "$relay" -t chap --chap-id 5 --chap-challenge 63636363636363636363636363636363
 verdict 'tshark, the response of chap' "$(printf '\5ciscocccccccccccccccc' | md5sum)" "$(bytes chap.response)  -"
-# Password, challenge and NT response are those of RFC 2433. In place of the LAN Manager response, which can be cracked
-# offline, there are zeros (section 6); the last byte says that the NT response counts.
+# Password, challenge and NT response are those of RFC 2433. The LAN Manager response, which can be cracked offline, is
+# zero (section 6). The last byte means that the NT response is used.
 check_bytes 'authenticate mschap' "$(start 1 1 5 1 0) mschap_data_length=58" \
 	authenticate alice "$relay" -t mschap --password MyPw --chap-challenge 102db5df085d3041
 rfc2433=$(printf %048d 0)4e9d3c8f9cfd385d5bf4d3246791956ca4c351ab409a3d6101
 verdict 'tshark, the responses of mschap' "$rfc2433" "$(bytes mschap.response)"
-# Of MS-CHAP v2 tshark shows the bytes as they are: id, challenge, peer challenge, 8 zeros, response, and the flags
-# byte, which is zero by RFC 2759 section 4.
+# MS-CHAP v2 data in hexadecimal: id, challenge, peer challenge, 8 zero bytes, response, and a zero flags byte
+# (RFC 2759 section 4).
 check_bytes 'authenticate mschapv2' \
 	"$(start 1 1 6 1 0) data_length=66 data=[0-9a-f]{2}[0-9a-f]{32}[0-9a-f]{32}0{16}[0-9a-f]{48}00" \
 	authenticate alice "$relay" -t mschapv2
 check_bytes 'enable' "$(start 0 1 1 2 15) ascii_length=0"$'\n'"$continue" enable alice "$relay"
-# tacquito does not have CHPASS and answers ERROR, so the START is all there is.
+# tacquito replies ERROR to CHPASS, so there is only the START.
 echo new-password >"$tmp/new-password"
 check_bytes 'chpass' "$(start 0 2 1 1 0)" chpass alice "$relay" --new-password-file "$tmp/new-password"
 
 command='service=shell cmd=show cmd-arg=version'
 check_bytes 'authorize' "$(request 2 body_author_req.auth_method=0x06 "$command")" \
 	authorize alice "$relay" --cmd 'show version'
-account() { # FLAG VALUE TIME: accounting arguments stand before those of authorization, RFC 8907 section 8.3
+account() { # FLAG VALUE TIME; accounting arguments come before those of authorization, RFC 8907 section 8.3
 	check_bytes "account $1" \
 		"$(request 3 "acct.flags=$2 acct.auth_method=0x06" "task_id=interop-$1 ${3}timezone=UTC $command")" \
 		account alice "$relay" -f "$1" --cmd 'show version' --task-id "interop-$1"

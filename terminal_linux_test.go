@@ -78,7 +78,7 @@ func TestTerminalPromptEnds(t *testing.T) {
 	for name, row := range map[string]struct {
 		typed string
 		code  exitCode
-		says  string
+		want  string
 	}{
 		"end of input": {"\x04", classUsage.exit(), "no key"},
 		"nothing":      {"\n", classUsage.exit(), "tacacs_plus: the key typed is empty\n"},
@@ -90,7 +90,7 @@ func TestTerminalPromptEnds(t *testing.T) {
 			if row.code == classInterrupted.exit() {
 				s.leave()
 			}
-			readUntil(t, s.stderr, row.says)
+			readUntil(t, s.stderr, row.want)
 			s.ends(t, row.code, "", "")
 			checkUntouched(t, server)
 		})
@@ -184,7 +184,7 @@ func TestTerminalPasswordOnDemand(t *testing.T) {
 		line    string
 		replies []message
 		asked   string // prompts, with a comma between; a + in front of one that echoes, AT for the server
-		said    string // by the client, with a comma between; the person types 1, 2 and so on
+		answers string // of the client, separated by commas; the person types 1, 2 and so on
 	}{
 		{"authenticate alice AT", []message{pass("Password: ")}, ours, "1"},
 		{"authenticate alice AT", []message{pass("\r\npassword")}, ours, "1"},
@@ -200,7 +200,7 @@ func TestTerminalPasswordOnDemand(t *testing.T) {
 			ours + ",new password for alice: ", "1,new,new,2"},
 		{"chpass alice AT --new-password-file DIR/new", []message{data("Old password: "), data("Wrong"), pass("")}, "AT: Old password: ,AT: Wrong ", "1,2,new"},
 	} {
-		t.Run(tt.line+" "+tt.said, func(t *testing.T) {
+		t.Run(tt.line+" "+tt.answers, func(t *testing.T) {
 			t.Parallel()
 			server := newScriptServer(t, testKey, append(tt.replies, &authenReply{status: authenPass})...)
 			dir := writeFiles(t, map[string]string{"new": "new", "key": testKey})
@@ -215,10 +215,10 @@ func TestTerminalPasswordOnDemand(t *testing.T) {
 			}
 			s.ends(t, classGranted.exit(), "PASS\n", shown)
 			server.received(t, new(authenStart))
-			for want := range strings.SplitSeq(tt.said, ",") {
+			for want := range strings.SplitSeq(tt.answers, ",") {
 				var m authenContinue
 				if server.received(t, &m); m.userMsg != want {
-					t.Errorf("the client says %q, not %q", m.userMsg, want)
+					t.Errorf("the client answers %q, not %q", m.userMsg, want)
 				}
 			}
 		})

@@ -41,7 +41,7 @@ func openTerminal(std stdio) *terminal {
 // ask shows the prompt and returns one line, typed without echo if hidden. It restores the terminal,
 // also when ctx ends first.
 func (t *terminal) ask(ctx context.Context, prompt string, hidden bool) (string, error) {
-	text, err := t.read(ctx, prompt, hidden, firstLine)
+	text, err := t.read(ctx, prompt, hidden, func(r *bufio.Reader) (string, error) { return r.ReadString('\n') })
 	return strings.TrimRight(text, "\r\n"), err
 }
 

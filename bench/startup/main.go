@@ -21,7 +21,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strings"
+	"slices"
 	"time"
 
 	"bench/measure"
@@ -83,13 +83,13 @@ func run(ctx context.Context, dir string, turns int) (*measure.Report, error) {
 		_ = server.Wait()
 	}()
 
-	files := []string{"-key-file", keyFile, "-password-file", passwordFile}
-	client := &contestant{name: "tacacs_plus", program: "tacacs_plus", env: env, args: []string{"authenticate", user, addr, "-t", "pap"}}
+	login := []string{"authenticate", user, addr, "-t", "pap"}
+	client := &contestant{name: "tacacs_plus", program: "tacacs_plus", env: env, args: login}
 	linked := &contestant{name: "linked", program: "linked", env: env, args: []string{user, addr}}
 	again := &contestant{name: "linked again", program: "linked", env: env, args: linked.args}
-	clientFiles := &contestant{name: "tacacs_plus, files", program: "tacacs_plus",
-		args: append([]string{"authenticate", user, addr, "-t", "pap"}, strings.Fields("--key-file "+keyFile+" --password-file "+passwordFile)...)}
-	linkedFiles := &contestant{name: "linked, files", program: "linked", args: append(files, user, addr)}
+	files := []string{"--key-file", keyFile, "--password-file", passwordFile}
+	clientFiles := &contestant{name: "tacacs_plus, files", program: "tacacs_plus", args: slices.Concat(login, files)}
+	linkedFiles := &contestant{name: "linked, files", program: "linked", args: slices.Concat(files, linked.args)}
 	all := []*contestant{client, linked, again, clientFiles, linkedFiles}
 	for round := range rounds {
 		paths := make([]string, len(all))

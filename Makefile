@@ -1,16 +1,16 @@
 # make          build ./tacacs_plus
-# make test     test it; needs Go and nothing else
+# make test     run the tests; needs only Go
 #
-# make demo     see it work: a server, and all kinds of questions to it
+# make demo     run a server and send it requests of all kinds
 # make race     the tests under the race detector; needs a C compiler
-# make emulate  the tests on EMULATE_TARGETS, other processors, by qemu; installs it
-# make cover    the tests, and how much of the code they reach
+# make emulate  the tests on EMULATE_TARGETS, other processors, in qemu; installs it
+# make cover    the tests and their coverage
 # make check    formatting, vet and staticcheck for every platform of dist, dependencies (none), scripts
 # make fuzz     each fuzz function for FUZZTIME
-# make interop  foreign programs judge what the client writes and reads; installs them
-# make bench    Go benchmarks, a login next to that of a minimal program, and many next to a peer's
+# make interop  test against other TACACS+ programs; installs them
+# make bench    Go benchmarks; a login, a load test, relay and decode beside other programs, with limits
 # make dist     dist/tacacs_plus-OS-ARCH for every platform, SHA256SUMS and an SBOM
-# make packages dist, and .deb and .rpm in it
+# make packages dist, with .deb and .rpm
 # make verify   build a commit twice, in two folders, and compare
 # make install  copy ./tacacs_plus to $(DESTDIR)$(PREFIX)/bin, man page and completions to share there
 # make clean
@@ -23,26 +23,23 @@ DIST_TARGETS ?= \
 EMULATE_TARGETS ?= linux/386 linux/arm linux/arm64 linux/mipsle linux/ppc64le linux/riscv64 linux/s390x
 STATICCHECK_VERSION = v0.7.0
 TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tacacs_plus
-# staticcheck must be built by the version of Go that it checks for, so both versions are in its name.
+# Staticcheck must be built by the Go version that it checks for, so its name has both versions.
 STATICCHECK = $(TOOLS)/staticcheck-$(STATICCHECK_VERSION)-$(shell go env GOVERSION)
 NFPM_VERSION = v2.45.2
 NFPM = $(TOOLS)/nfpm-$(NFPM_VERSION)
-# What goes beside the binary; the program writes all of it.
+# The files that are installed with the binary. The program prints all of them.
 SHARE = man/man1/tacacs_plus.1 bash-completion/completions/tacacs_plus zsh/site-functions/_tacacs_plus \
 	fish/vendor_completions.d/tacacs_plus.fish
+SCRIPTS = .ci/run $(filter-out %.yaml %.c,$(wildcard ci/*)) completion/tacacs_plus.bash
 
-# Go's packages of certificates and TLS are a third of the binary. Without inlining in these, which work during a
-# handshake and leave the arithmetic to others, or once at the start, it is 0.3 MB smaller and a handshake takes as long.
-GO_SMALL = crypto/tls crypto/x509 crypto/ecdsa crypto/ecdh crypto/rsa crypto/internal/fips140/ecdsa crypto/internal/fips140/rsa \
-	vendor/golang.org/x/crypto/cryptobyte encoding/asn1 math/big net flag regexp/syntax
-GO_FLAGS = -trimpath -ldflags='-s -w' $(GO_SMALL:%=-gcflags=%=-l)
+GO_FLAGS = -trimpath -ldflags='-s -w'
 GO_BUILD = go build $(GO_FLAGS)
 
-# The binary is static: it runs on any jump host, with any C library or none.
+# A static binary runs on any host, with any C library or none.
 export CGO_ENABLED = 0
-# Every ARM with an FPU, the first Raspberry Pi and the Zero among them; Go's own choice is 7.
+# Every ARM with an FPU, such as the first Raspberry Pi; Go's default is 7.
 export GOARM = 6
-# Most routers with a MIPS have no FPU, and not every kernel of theirs emulates one.
+# Most routers with a MIPS have no FPU, and not every kernel emulates one.
 export GOMIPS = softfloat
 
 .PHONY: build
@@ -55,9 +52,9 @@ test:
 
 .PHONY: demo
 demo: build
-	.ci/demo
+	ci/demo
 
-# Without atexit_sleep_ms each program that the tests start would sleep for a second at its end.
+# Without atexit_sleep_ms each program that the tests start sleeps for a second at its end.
 .PHONY: race
 race: export CGO_ENABLED = 1
 race: export GORACE = atexit_sleep_ms=10
@@ -66,7 +63,7 @@ race:
 
 .PHONY: emulate
 emulate:
-	.ci/emulate $(notdir $(EMULATE_TARGETS))
+	ci/emulate $(notdir $(EMULATE_TARGETS))
 
 .PHONY: cover
 cover:
@@ -82,24 +79,24 @@ check/format:
 
 .PHONY: check/modules
 check/modules:
-	@modules=$$(go list -m all) && { test "$$modules" = tacacs_plus || { echo "no dependencies, please:" $$modules >&2; exit 1; }; }
+	@modules=$$(go list -m all) && { test "$$modules" = tacacs_plus || { echo "the module must have no dependencies:" $$modules >&2; exit 1; }; }
 
 .PHONY: check/scripts
 check/scripts:
-	@if command -v shellcheck >/dev/null; then set -x; shellcheck $(filter-out %.yaml %.c,$(wildcard .ci/*)); \
-	else echo "NOT CHECKED: .ci/*, since shellcheck is not installed" >&2; fi
+	@if command -v shellcheck >/dev/null; then set -x; shellcheck $(SCRIPTS); \
+	else echo "NOT CHECKED: scripts, since shellcheck is not installed" >&2; fi
 
 .PHONY: check/bench
 check/bench: $(STATICCHECK)
-	cd .bench && GOOS=linux go vet ./... && GOOS=linux $(STATICCHECK) ./...
-	cd .bench/peer && GOOS=linux go vet ./... && GOOS=linux $(STATICCHECK) ./...
+	cd bench && GOOS=linux go vet ./... && GOOS=linux $(STATICCHECK) ./...
+	cd bench/peer && GOOS=linux go vet ./... && GOOS=linux $(STATICCHECK) ./...
 
 .PHONY: $(DIST_TARGETS:%=check/%)
 $(DIST_TARGETS:%=check/%): check/%: $(STATICCHECK)
 	GOOS=$(*D) GOARCH=$(*F) go vet ./...
 	GOOS=$(*D) GOARCH=$(*F) $(STATICCHECK) ./...
 
-# Installed once; from then on checks and packages need no network.
+# Installed once. After that checks and packages need no network.
 $(STATICCHECK): TOOL = honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
 $(NFPM): TOOL = github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM_VERSION)
 $(STATICCHECK) $(NFPM):
@@ -114,22 +111,22 @@ fuzz:
 
 .PHONY: interop
 interop:
-	.ci/interop
+	ci/interop
 
 .PHONY: bench
 bench:
 	go test -run '^$$' -bench . -benchmem ./...
-	cd .bench && go run ./startup -- $(GO_FLAGS)
-	cd .bench && go run ./relay
-	cd .bench/peer && go run .
-	cd .bench && go run ./decode
+	cd bench && go run ./startup -- $(GO_FLAGS)
+	cd bench && go run ./relay
+	cd bench/peer && go run .
+	cd bench && go run ./decode
 
 .PHONY: dist
 dist: $(DIST_TARGETS:%=dist/%)
-	.ci/sbom dist/tacacs_plus-* >dist/tacacs_plus.cdx.json
+	ci/sbom dist/tacacs_plus-* >dist/tacacs_plus.cdx.json
 	cd dist && sha256sum tacacs_plus* >SHA256SUMS
 
-# -buildvcs=true writes tag and commit into the binary, also where the environment says false.
+# -buildvcs=true writes tag and commit into the binary, even if GOFLAGS says false.
 .PHONY: $(DIST_TARGETS:%=dist/%)
 $(DIST_TARGETS:%=dist/%): dist/%: empty-dist
 	GOOS=$(*D) GOARCH=$(*F) $(GO_BUILD) -buildvcs=true -o dist/tacacs_plus-$(*D)-$(*F)$(if $(filter windows,$(*D)),.exe) .
@@ -142,10 +139,10 @@ empty-dist:
 .PHONY: packages
 packages: dist build $(NFPM)
 	$(MAKE) share
-	.ci/package $(NFPM) $(patsubst linux/%,dist/tacacs_plus-linux-%,$(filter linux/amd64 linux/arm64,$(DIST_TARGETS)))
+	ci/package $(NFPM) $(patsubst linux/%,dist/tacacs_plus-linux-%,$(filter linux/amd64 linux/arm64,$(DIST_TARGETS)))
 	cd dist && sha256sum tacacs?plus* >SHA256SUMS
 
-# The second folder has a longer name and a build cache of its own, so that nothing of the first can help it.
+# The second folder has a longer name and its own build cache, so that it shares nothing with the first.
 .PHONY: verify
 verify:
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && trap 'exit 130' INT TERM && \
@@ -156,7 +153,7 @@ verify:
 	diff "$$a/dist/SHA256SUMS" "$$b/dist/SHA256SUMS" && \
 	cat "$$a/dist/SHA256SUMS" && echo "verify: both builds are identical"
 
-# What make has built, since sudo often has no Go.
+# It installs what make has built, since sudo often has no Go.
 .PHONY: install
 install: share
 	install -d $(DESTDIR)$(PREFIX)/bin

@@ -42,7 +42,7 @@ func newAccount(o *optionSet) action {
 		if own.execute {
 			var code exitCode
 			if program, code, err = lookUp(inv.tail[0]); err != nil {
-				return &executed{&result{Command: inv.command.name, User: inv.request.user}, code}, err
+				return &execResult{&result{Command: inv.command.name, User: inv.request.user}, code}, err
 			}
 		}
 		secrets, err := inv.secrets(ctx)

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // TestCheckIntervalAtATerminal has a line of the state as it is below the changes, which is gone at the end.
@@ -37,7 +36,6 @@ func TestCheckIntervalEndsBySignal(t *testing.T) {
 	s := serveWith(t)
 	p := startProcess(t, s.addr, nil, buildBinary(t), "check", "AT", "--interval", "1h")
 	waitUntil(t, "the first round", func() bool { return strings.HasSuffix(p.out.String(), ": OK\n") })
-	time.Sleep(settled) // until it watches signals
 	p.gets(t, syscall.SIGINT)
 	state, got := p.ends()
 	if !state.Signaled() || state.Signal() != syscall.SIGINT || got.err != "tacacs_plus: "+s.addr+": well in 1 of 1 round, 0 changes\ntacacs_plus: interrupted\n" {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// offers is what the program offers in place of the last word of a line, without the descriptions.
+// offers returns the completions of the last word, without the descriptions.
 func offers(t *testing.T, env map[string]string, words ...string) []string {
 	t.Helper()
 	got := runWith(t, env, "", append([]string{"completion", "--"}, words...)...)
@@ -92,8 +92,8 @@ func TestCompletion(t *testing.T) {
 	runWith(t, env, "", "completion", "--", "--authen").check(t, 0, "--authen-type\tauthentication type\n", "")
 }
 
-// TestCompletionOfOptions: every option that the help has is offered, where it is taken.
-func TestCompletionOfOptions(t *testing.T) {
+// TestCompletionOptions: the options of each command in its help are completed, and no others.
+func TestCompletionOptions(t *testing.T) {
 	t.Parallel()
 	long := func(names string) (words []string) {
 		for name := range strings.FieldsSeq(names) {
@@ -113,7 +113,7 @@ func TestCompletionOfOptions(t *testing.T) {
 		}
 		for _, other := range long(refuses) {
 			if slices.Contains(got, other) {
-				t.Errorf("%s: %s is not for it", c.name, other)
+				t.Errorf("%s: %s is not one of its options", c.name, other)
 			}
 		}
 	}

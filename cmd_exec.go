@@ -16,43 +16,42 @@ import (
 	"time"
 )
 
-// execute records the start of a command, runs it with this program's own streams, and records
-// its end. Nothing runs unrecorded: without a confirmed start the command is not run. The exit
-// code is the command's, unless its end is not confirmed.
+// execute records the start of a command, runs the command with this program's streams, and records
+// its end. Without a confirmed start it does not run the command. The exit code is the command's,
+// unless the stop record is not confirmed.
 func (r *task) execute(ctx context.Context, program string, argv []string) (output, error) {
-	r.inv.std.watched()
 	stops := stopSignals()
-	signals := make(chan os.Signal, len(stops)) // none is lost
+	signals := make(chan os.Signal, len(stops)) // room for one of each
 	signal.Notify(signals, stops...)
-	defer signal.Stop(signals) // when the end is recorded, another one ends even what hangs
+	defer signal.Stop(signals) // after the stop record another signal ends the process
 	streams := r.inv.std
-	r.inv.std.out = streams.err // the other one is the command's
+	r.inv.std.out = streams.err // stdout is for the command
 	started, err := r.send(ctx, acctStart, r.args)
 	if err != nil || started.class != classGranted {
-		return &executed{started, exitUnrecorded}, notConfirmed("start", started, err, "the command was not run")
+		return &execResult{started, exitUnrecorded}, notConfirmed("start", started, err, "the command was not run")
 	}
-	_ = r.inv.show(&executed{result: started}, r.inv.std.out)
+	_ = r.inv.show(&execResult{result: started}, r.inv.std.out)
 
 	cmd := exec.Command(program)
 	cmd.Args = argv
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = r.commandInput(), streams.out, streams.err
 	cmd.Env = r.commandEnv(cmd.Environ())
-	withholdFiles()
-	// A signal ended the command, perhaps, but its end is recorded all the same.
-	waiting, giveUp := context.WithCancelCause(context.WithoutCancel(ctx))
+	closeFilesOnExec()
+	// A signal may have cancelled ctx, but the stop record is sent even then.
+	recordCtx, giveUp := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer giveUp(nil)
 	began := time.Now()
-	err = start(ctx, cmd)
-	go forward(waiting, signals, cmd.Process, func() { giveUp(interrupted(ctx)) })
-	status := await(cmd, err)
-	res, err := r.send(waiting, acctStop, stopArgs(started.Arguments.Request, time.Since(began), status.text))
+	err = startCommand(ctx, cmd)
+	go forwardSignals(recordCtx, signals, cmd.Process, func() { giveUp(interrupted(ctx)) })
+	status := waitCommand(cmd, err)
+	res, err := r.send(recordCtx, acctStop, stopArgs(started.Arguments.Request, time.Since(began), status.text))
 	if err != nil || res.class != classGranted {
-		return &executed{res, exitUnrecorded}, notConfirmed("stop", res, err, "the command "+status.summary())
+		return &execResult{res, exitUnrecorded}, notConfirmed("stop", res, err, "the command "+status.summary())
 	}
-	return &executed{res, status.code}, status.err
+	return &execResult{res, status.code}, status.err
 }
 
-// commandEnv is the environment for the command: this program's own without its secrets.
+// commandEnv returns the environment of the command: env without the secrets.
 func (r *task) commandEnv(env []string) []string {
 	return slices.DeleteFunc(env, func(variable string) bool {
 		name, _, _ := strings.Cut(variable, "=")
@@ -60,8 +59,8 @@ func (r *task) commandEnv(env []string) []string {
 	})
 }
 
-// commandInput is the standard input for the command: this program's own, or nothing where a secret
-// came from it, which a file would give a second time. A terminal does not.
+// commandInput returns the stdin of the command: this program's, or nil if a secret was read from it.
+// A file could be read again there; a terminal cannot.
 func (r *task) commandInput() io.Reader {
 	if r.inv.terminal != nil {
 		return r.inv.std.in
@@ -83,25 +82,25 @@ func (r *task) commandInput() io.Reader {
 	return r.inv.std.in
 }
 
-// notConfirmed is the error that a record of the command's start or end leaves. All that is known of
-// a record without an answer is that no server confirmed it.
-func notConfirmed(kind string, res *result, err error, then string) error {
+// notConfirmed returns the error for a start or stop record that no server confirmed. A record
+// without a reply may still have been written. command is the state of the command.
+func notConfirmed(kind string, res *result, err error, command string) error {
 	if err == nil {
 		err = failf(res.class, "%s answered %s", res.Server, res.Status)
 	}
 	f := *asFailure(err)
-	f.err = fmt.Errorf("the %s record was not confirmed, %s: %w", kind, then, f.err)
+	f.err = fmt.Errorf("the %s record was not confirmed, %s: %w", kind, command, f.err)
 	return &f
 }
 
-// The exit codes of --exec other than the command's own, which are those of env and timeout.
+// The exit codes of --exec other than the command's, the same as those of env and timeout.
 const (
 	exitUnrecorded exitCode = 125
 	exitCannotRun  exitCode = 126
 	exitNotFound   exitCode = 127
 )
 
-// lookUp finds the program of a command. Nothing is recorded of one that is not there.
+// lookUp returns the path of a command's program. A program that does not exist gets no records.
 func lookUp(name string) (program string, code exitCode, err error) {
 	if program, err = exec.LookPath(name); err == nil {
 		return program, 0, nil
@@ -112,14 +111,14 @@ func lookUp(name string) (program string, code exitCode, err error) {
 	return "", exitCannotRun, failf(classUsage, "%w", err)
 }
 
-// An executed is the result of a record about a command, and the exit code, unless a signal
-// interrupted it all. It has no line of its own, since people see the command's output.
-type executed struct {
+// An execResult is the result of a start or stop record. Its exit code replaces that of the result,
+// unless a signal interrupted the run. It prints no line, since people see the command's output.
+type execResult struct {
 	*result
 	code exitCode
 }
 
-func (e *executed) finish(err error) *failure {
+func (e *execResult) finish(err error) *failure {
 	f := e.result.finish(err)
 	if classOf(err) != classInterrupted {
 		e.ExitCode = e.code
@@ -127,16 +126,16 @@ func (e *executed) finish(err error) *failure {
 	return f
 }
 
-func (e *executed) line() string { return "" }
+func (e *execResult) line() string { return "" }
 
-// An exitStatus is how a command ended, as a shell counts it.
+// A commandStatus is how a command ended.
 type commandStatus struct {
-	code exitCode
-	text string // such as "exit status 3" or "signal: killed"
-	err  error  // where it did not start
+	code exitCode // as in a shell: 128 and the number of a signal
+	text string   // such as "exit status 3" or "signal: killed"
+	err  error    // if it did not start
 }
 
-// did says what the command did.
+// summary completes a sentence that begins with "the command".
 func (s commandStatus) summary() string {
 	if s.err != nil {
 		return "was " + s.text
@@ -144,8 +143,8 @@ func (s commandStatus) summary() string {
 	return "ran: " + s.text
 }
 
-// start starts cmd, unless a signal came while that was recorded.
-func start(ctx context.Context, cmd *exec.Cmd) error {
+// startCommand starts cmd, unless a signal came while the start was recorded.
+func startCommand(ctx context.Context, cmd *exec.Cmd) error {
 	if ctx.Err() != nil {
 		return interrupted(ctx)
 	}
@@ -155,10 +154,10 @@ func start(ctx context.Context, cmd *exec.Cmd) error {
 	return nil
 }
 
-// await waits for the end of cmd, which err kept from being started.
-func await(cmd *exec.Cmd, err error) commandStatus {
-	if err != nil {
-		return commandStatus{exitCannotRun, "not started", err}
+// waitCommand waits for the end of cmd. startErr is the error of startCommand.
+func waitCommand(cmd *exec.Cmd, startErr error) commandStatus {
+	if startErr != nil {
+		return commandStatus{exitCannotRun, "not started", startErr}
 	}
 	_ = cmd.Wait()
 	state := cmd.ProcessState
@@ -168,21 +167,20 @@ func await(cmd *exec.Cmd, err error) commandStatus {
 	return commandStatus{code: exitCode(state.ExitCode()), text: "exit status " + strconv.Itoa(state.ExitCode())}
 }
 
-// forward hands on to the command, until ctx ends, the signals that a terminal does not send to
-// both: Ctrl-C and Ctrl-\ reach the command by themselves, and this program waits for what it makes
-// of that. Where the command has ended, or was not started, a second signal calls giveUp. SIGHUP does
-// not: a closed terminal may bring two of them.
-func forward(ctx context.Context, signals <-chan os.Signal, command *os.Process, giveUp func()) {
+// forwardSignals forwards SIGTERM and SIGHUP to the command until ctx ends. A terminal sends Ctrl-C and
+// Ctrl-\ to the command itself, so those are not forwarded. After the end of the command, or if it did
+// not start, a second signal calls giveUp. SIGHUP never does, since a closed terminal may send two.
+func forwardSignals(ctx context.Context, signals <-chan os.Signal, command *os.Process, giveUp func()) {
 	for n := 1; ; n++ {
 		select {
 		case <-ctx.Done():
 			return
-		case s := <-signals:
-			hangup, handed := s == syscall.SIGHUP, s
-			if !hangup && s != syscall.SIGTERM {
-				handed = syscall.Signal(0) // only asks whether the command is there
+		case received := <-signals:
+			hangup, sent := received == syscall.SIGHUP, received
+			if !hangup && received != syscall.SIGTERM {
+				sent = syscall.Signal(0) // only tests whether the command still runs
 			}
-			ended := command == nil || errors.Is(command.Signal(handed), os.ErrProcessDone)
+			ended := command == nil || errors.Is(command.Signal(sent), os.ErrProcessDone)
 			if ended && n > 1 && !hangup {
 				giveUp()
 			}

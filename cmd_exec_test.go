@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// program writes a file that may be executed.
+// program writes an executable file.
 func program(t *testing.T, text string) string {
 	t.Helper()
 	file := filepath.Join(writeFiles(t, map[string]string{"program": text}), "program")
@@ -20,7 +20,7 @@ func program(t *testing.T, text string) string {
 	return file
 }
 
-// TestExecCodes: the exit codes other than the command's own, and what was recorded of it.
+// TestExecCodes: the exit codes other than the command's, and the records.
 func TestExecCodes(t *testing.T) {
 	t.Parallel()
 	text := filepath.Join(writeFiles(t, map[string]string{"text": "text\n"}), "text")
@@ -76,8 +76,8 @@ func TestExecCodes(t *testing.T) {
 	}
 }
 
-// TestExecTimes: the time that the command took does not hold that of its record, and both records have
-// one start_time.
+// TestExecTimes: elapsed_time does not include the time of the start record, and both records have the
+// same start_time.
 func TestExecTimes(t *testing.T) {
 	t.Parallel()
 	addr, records := acctServer(t, "late success", "success")
@@ -100,8 +100,8 @@ func TestExecTimes(t *testing.T) {
 	}
 }
 
-// TestExecBeginsWithTheSameServer: the stop record goes to the server that took the start first.
-func TestExecBeginsWithTheSameServer(t *testing.T) {
+// TestExecSameServer: the stop record is sent first to the server that accepted the start record.
+func TestExecSameServer(t *testing.T) {
 	t.Parallel()
 	for _, options := range []string{"", " --retries 2"} {
 		first, missed := acctServer(t, "close", "success")
@@ -112,9 +112,9 @@ func TestExecBeginsWithTheSameServer(t *testing.T) {
 	}
 }
 
-// TestExecInterruptedBeforeItRuns: a signal that comes when the start is recorded keeps the command from
-// being run, and that is recorded too.
-func TestExecInterruptedBeforeItRuns(t *testing.T) {
+// TestExecInterruptedAtStart: after a signal during the start record the command is not run, and the stop
+// record has that.
+func TestExecInterruptedAtStart(t *testing.T) {
 	t.Parallel()
 	addr, records := acctServer(t, "success", "success")
 	ctx, interrupt := context.WithCancel(t.Context())

@@ -8,12 +8,12 @@ import (
 	"syscall"
 )
 
-// withholdFiles keeps from the commands that are run what this program has inherited beyond the
-// standard streams: a shell's <(...) or 3<FILE, with a secret in it, stands open in /dev/fd.
-func withholdFiles() {
-	open, _ := os.ReadDir("/dev/fd") // without it no option can have named such a file
-	for _, entry := range open {
-		if fd, err := strconv.Atoi(entry.Name()); err == nil && fd > 2 {
+// closeFilesOnExec marks every inherited file except the standard streams as close-on-exec. A file that
+// a shell opened for this program, as by <(...) or 3<FILE, may hold a secret.
+func closeFilesOnExec() {
+	files, _ := os.ReadDir("/dev/fd") // without it no option can name such a file
+	for _, file := range files {
+		if fd, err := strconv.Atoi(file.Name()); err == nil && fd > 2 {
 			syscall.CloseOnExec(fd)
 		}
 	}

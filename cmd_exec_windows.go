@@ -1,4 +1,4 @@
 package main
 
-// withholdFiles has nothing to do: a command inherits nothing that it is not given.
-func withholdFiles() {}
+// closeFilesOnExec does nothing: on Windows a command inherits only the files that it is given.
+func closeFilesOnExec() {}

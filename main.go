@@ -1,12 +1,9 @@
-// Tacacs_plus asks a TACACS+ server what a network device would ask it: does this password log
-// in, may this user run this command, is this event recorded? It is a client of RFC 8907 for
-// people, who read its one line of answer and its hints, and for scripts, which branch on its
-// exit code.
+// Tacacs_plus is a TACACS+ client (RFC 8907, RFC 9887): it tests what a server would reply to a network
+// device. It prints one line of result and hints for people, and its exit code is for scripts.
 //
-// A request goes one way through the files: the command line (invocation.go, flags.go) becomes a
-// message (authen.go, author.go, acct.go), a session carries it to a server and checks the reply
-// (client.go, session.go, packet.go, crypt.go), and what it says becomes the verdict, its rendering
-// and the exit code (result.go, failure.go). Many requests go the same way together (crew.go, mux.go).
+// The command line (flags.go, cli_*.go) becomes a message (authen.go, author.go, acct.go). A client
+// (client*.go) sends it and checks the reply (packet.go, crypt.go). The reply becomes a result
+// (result.go) and the exit code (failure.go).
 package main
 
 import (
@@ -14,56 +11,37 @@ import (
 	"crypto/fips140"
 	"os"
 	"os/signal"
-	"sync"
 	"syscall"
 	"time"
 )
 
 func main() {
-	growStack()
 	var code exitCode
-	// The protocol is made of MD5, which a process under GODEBUG=fips140=only may not compute
-	// otherwise; outside of that mode this is a plain call.
+	// TACACS+ needs MD5, which GODEBUG=fips140=only forbids; in any other mode this is a plain call.
 	fips140.WithoutEnforcement(func() { code = withSignals(os.Args[1:]) })
 	os.Exit(int(code))
 }
 
-// growStack makes the stack as large as a login needs it while hardly anything is on it. To move it from
-// the depth of a login the runtime reads tables of each function that is on it, which lie all over the
-// binary: half a megabyte of it would come into memory for that.
-//
-//go:noinline
-func growStack() byte {
-	var room [6 << 10]byte
-	return room[len(os.Args)%len(room)]
-}
-
-// unwatched is how long a run may take before signals are watched. To watch four of them costs
-// a quarter of the time of a whole login, and until then their default, an end at once, will do.
-const unwatched = 5 * time.Millisecond
-
-// withSignals runs the program until it is done or told to stop.
+// withSignals runs the program. The first stop signal cancels the context, with itself as the cause;
+// the second one ends the process.
 func withSignals(args []string) exitCode {
 	ctx, interrupt := context.WithCancelCause(context.Background())
-	watch := sync.OnceFunc(func() {
-		signals := make(chan os.Signal, 1)
-		signal.Notify(signals, stopSignals()...)
-		go func() {
-			interrupt(interruptedBy((<-signals).(syscall.Signal)))
-			signal.Stop(signals) // the next one ends even what does not look at the context
-		}()
-	})
-	time.AfterFunc(unwatched, watch)
-	code := run(ctx, args, stdio{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Getenv, watch: watch})
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, stopSignals()...)
+	go func() {
+		first := (<-signals).(syscall.Signal)
+		signal.Stop(signals) // before the cancellation, after which a second signal may follow
+		interrupt(interruptedBy(first))
+	}()
+	code := run(ctx, args, stdio{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Getenv})
 	if by, ok := context.Cause(ctx).(*failure); ok && code == by.exit() {
 		endBy(by.signal)
 	}
 	return code
 }
 
-// endBy ends the process by the signal that interrupted it: a shell ends its loop only where the
-// signal ended the program. It returns on Windows, which has no signals, and for SIGQUIT, of which
-// the runtime would make a stack trace.
+// endBy ends the process by the signal that interrupted it, since a shell ends its loop only then.
+// It returns on Windows, which has no signals, and for SIGQUIT, which prints a stack trace.
 func endBy(s syscall.Signal) {
 	self, err := os.FindProcess(os.Getpid())
 	if err != nil || s == syscall.SIGQUIT {
@@ -71,12 +49,12 @@ func endBy(s syscall.Signal) {
 	}
 	signal.Reset(s)
 	if self.Signal(s) == nil {
-		time.Sleep(time.Second) // it may take another thread
+		time.Sleep(time.Second) // another thread may receive it
 	}
 }
 
-// run does what the command line says and returns the exit code. Nothing below it touches the
-// process's own arguments, streams or environment.
+// run executes one command line and returns the exit code. Nothing below it uses os.Args, os.Stdout
+// or os.Getenv.
 func run(ctx context.Context, args []string, std stdio) exitCode {
 	if task := readTask(args); task != nil {
 		return task.answer(ctx, commands(), std)

@@ -16,32 +16,38 @@ import (
 	"time"
 )
 
-// TestSecondSignal: the first signal lets serve finish what is under way, the second ends it at once.
-func TestSecondSignal(t *testing.T) {
+// TestSignalTwice: the first signal lets serve finish its sessions, the second ends it at once.
+func TestSignalTwice(t *testing.T) {
 	t.Parallel()
 	start := []string{buildBinary(t)}
 	p, _ := startServe(t, nil, start)
 	p.gets(t, syscall.SIGINT)
 	if state, got := p.ends(); state.Signaled() || got.code != classGranted.exit() {
-		t.Errorf("one signal, and nothing under way: %+v", got)
+		t.Errorf("one signal, no session: %+v", got)
 	}
 
-	p, addr := startServe(t, nil, start, "--reply-delay", "1h")
+	p, addr := startServe(t, nil, start, "--reply-delay", "1h", "--debug")
 	c := dialFakeClient(t, addr)
 	if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 1}, papStart("alice", testPassword)); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(settled) // until it waits to reply
+	waitUntil(t, "serve has the request", func() bool { return strings.Contains(p.err.String(), "received from") })
 	p.gets(t, syscall.SIGINT)
-	time.Sleep(settled)
+	waitUntil(t, "serve stops accepting", func() bool {
+		conn, err := net.Dial("tcp", addr)
+		if err == nil {
+			conn.Close()
+		}
+		return err != nil
+	})
 	p.gets(t, syscall.SIGINT)
 	if state, got := p.ends(); !state.Signaled() || state.Signal() != syscall.SIGINT {
 		t.Errorf("the second signal ends it with %+v", got)
 	}
 }
 
-// TestIgnoredSignals: what was ignored when the program started stays ignored.
-func TestIgnoredSignals(t *testing.T) {
+// TestSignalIgnored: a signal that was ignored at the start stays ignored.
+func TestSignalIgnored(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
 	binary := buildBinary(t)
@@ -51,22 +57,22 @@ func TestIgnoredSignals(t *testing.T) {
 			start := []string{"sh", "-c", "trap '' " + name + `; exec "$@"`, "sh", binary}
 			p, addr := startServe(t, nil, start)
 			p.gets(t, signal)
-			time.Sleep(settled)
+			time.Sleep(reactionTime)
 			got := runWith(t, secretsInEnv, "", "authenticate", "alice", addr, "-t", "pap")
 			if got.code != classGranted.exit() {
-				t.Errorf("serve was ended: %+v", got)
+				t.Errorf("serve has ended: %+v", got)
 			}
 			p.gets(t, syscall.SIGTERM)
 			if state, got := p.ends(); state.Signaled() || got.code != classGranted.exit() {
 				t.Errorf("SIGTERM ends it with %+v", got)
 			}
 
-			// The command of --exec ignores it too, and does not get it.
+			// The command of --exec ignores the signal too.
 			const command = `trap "exit 9" HUP INT; trap "exit 4" TERM; echo ready; read x; exit 5`
 			p = startProcess(t, s.addr, nil, slices.Concat(start, []string{"account", "alice", "AT", "--exec", "--", "sh", "-c", command})...)
 			waitUntil(t, "the command runs", func() bool { return strings.Contains(p.out.String(), "ready") })
 			p.gets(t, signal)
-			time.Sleep(settled)
+			time.Sleep(reactionTime)
 			p.gets(t, syscall.SIGTERM)
 			if _, got := p.ends(); got.code != 4 {
 				t.Errorf("the command ends with %+v", got)
@@ -75,8 +81,8 @@ func TestIgnoredSignals(t *testing.T) {
 	}
 }
 
-// TestExecSignals: SIGTERM and SIGHUP are handed on to the command, Ctrl-C is not, since a terminal
-// sends it to both; and however the command ends, its end is recorded.
+// TestExecSignals: SIGTERM and SIGHUP are forwarded to the command. Ctrl-C is not, since a terminal
+// sends it to both. The end of the command is recorded in every case.
 func TestExecSignals(t *testing.T) {
 	t.Parallel()
 	binary := buildBinary(t)
@@ -100,7 +106,7 @@ func TestExecSignals(t *testing.T) {
 			waitUntil(t, "the command runs", func() bool { return strings.Contains(p.out.String(), "ready") })
 			for i, signal := range tt.signals {
 				if i > 0 {
-					time.Sleep(settled)
+					time.Sleep(reactionTime)
 				}
 				p.gets(t, signal)
 			}
@@ -115,7 +121,7 @@ func TestExecSignals(t *testing.T) {
 	}
 }
 
-// TestFIPS has the program, which needs MD5, in a process that may not compute it otherwise.
+// TestFIPS: the program computes MD5 in a process where FIPS 140 mode forbids it.
 func TestFIPS(t *testing.T) {
 	t.Parallel()
 	binary, env := buildBinary(t), []string{"GODEBUG=fips140=only"}
@@ -141,8 +147,8 @@ func TestFIPS(t *testing.T) {
 	}
 }
 
-// TestExecKeepsSecrets: the command of --exec gets neither the secrets in the environment nor a file
-// with one in it, and all else as it is.
+// TestExecKeepsSecrets: the command of --exec gets neither the secrets in the environment nor an open
+// file that holds one. Everything else it inherits.
 func TestExecKeepsSecrets(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
@@ -178,8 +184,9 @@ func TestExecKeepsSecrets(t *testing.T) {
 	}
 }
 
-// TestEndsBySignal: what a signal interrupts says so, ends by that signal, and has its number in JSON.
-func TestEndsBySignal(t *testing.T) {
+// TestSignalEnds: an interrupted run prints that, ends by the signal, and has the signal's exit code in
+// its JSON.
+func TestSignalEnds(t *testing.T) {
 	t.Parallel()
 	binary := buildBinary(t)
 	for _, tt := range []struct {
@@ -210,12 +217,11 @@ func TestEndsBySignal(t *testing.T) {
 				p.in.Close()
 			}
 			l.(*net.TCPListener).SetDeadline(time.Now().Add(patience))
-			asks, err := l.Accept()
+			conn, err := l.Accept()
 			if err != nil {
 				t.Fatalf("%v: %s", err, p.err.String())
 			}
-			defer asks.Close()
-			time.Sleep(settled)
+			defer conn.Close()
 			p.Process.Signal(tt.signal)
 			state, got := p.ends()
 			if want := exitCode(128 + int(tt.signal)); got.code != want || state.Signaled() != (tt.signal != syscall.SIGQUIT) {
@@ -226,21 +232,21 @@ func TestEndsBySignal(t *testing.T) {
 				t.Errorf("got %s, want %s", shown, want)
 			}
 			if !strings.HasSuffix(got.err, "interrupted\n") {
-				t.Errorf("it says %s", got.err)
+				t.Errorf("stderr is %s", got.err)
 			}
 		})
 	}
 }
 
-// TestExecGivesUp: what has ended the command does not end the wait for the record of its end; a second
-// signal does, but not that of a closed terminal.
+// TestExecGivesUp: the signal that ended the command does not end the wait for its stop record. A second
+// signal does, but not SIGHUP.
 func TestExecGivesUp(t *testing.T) {
 	t.Parallel()
 	binary := buildBinary(t)
 	for _, tt := range []struct {
 		name, command    string
 		running, waiting []syscall.Signal
-		says             string
+		want             string
 		by               syscall.Signal
 	}{
 		{"TERM ends the command", "echo ready; read x", []syscall.Signal{syscall.SIGTERM}, []syscall.Signal{syscall.SIGINT}, "the command ran: signal: terminated: interrupted", syscall.SIGTERM},
@@ -267,23 +273,22 @@ func TestExecGivesUp(t *testing.T) {
 			}
 			waitUntil(t, "the stop record", func() bool { return len(records) == 2 })
 			for _, s := range tt.waiting {
-				time.Sleep(40 * unwatched)
-				if said := p.err.String(); said != "" {
-					t.Errorf("ended before %v: %s", s, said)
+				time.Sleep(reactionTime)
+				if stderr := p.err.String(); stderr != "" {
+					t.Errorf("ended before %v: %s", s, stderr)
 				}
 				p.Process.Signal(s)
 			}
 			state, got := p.ends()
-			if !state.Signaled() || state.Signal() != tt.by || got.err != "tacacs_plus: the stop record was not confirmed, "+tt.says+"\n" {
+			if !state.Signaled() || state.Signal() != tt.by || got.err != "tacacs_plus: the stop record was not confirmed, "+tt.want+"\n" {
 				t.Errorf("ends with %+v", got)
 			}
 		})
 	}
 }
 
-// TestInterruptedPipes: Ctrl-C ends the wait for a file that is a pipe, whether nobody is at its other end or
-// somebody who says nothing.
-func TestInterruptedPipes(t *testing.T) {
+// TestInterruptPipes: Ctrl-C ends the wait for a pipe, with and without a writer at its other end.
+func TestInterruptPipes(t *testing.T) {
 	t.Parallel()
 	dir := testFiles(t)
 	pipe, other := filepath.Join(dir, "pipe"), filepath.Join(dir, "other")
@@ -297,14 +302,14 @@ func TestInterruptedPipes(t *testing.T) {
 	check := func(line string) {
 		t.Helper()
 		in, _ := io.Pipe()
-		out, said, done := new(lockedBuffer), new(lockedBuffer), make(chan exitCode, 1)
+		out, stderr, done := new(lockedBuffer), new(lockedBuffer), make(chan exitCode, 1)
 		go func() {
-			done <- run(ctx, split(line, "PIPE", pipe, "OTHER", other, "DIR", dir), stdio{in: in, out: out, err: said, env: func(string) string { return "" }})
+			done <- run(ctx, split(line, "PIPE", pipe, "OTHER", other, "DIR", dir), stdio{in: in, out: out, err: stderr, env: func(string) string { return "" }})
 		}()
 		select {
 		case code := <-done:
-			if code != classInterrupted.exit() || !strings.HasSuffix(said.String(), "tacacs_plus: interrupted\n") || out.String() != "" {
-				t.Errorf("%s: %d %s%s", line, int(code), out, said)
+			if code != classInterrupted.exit() || !strings.HasSuffix(stderr.String(), "tacacs_plus: interrupted\n") || out.String() != "" {
+				t.Errorf("%s: %d %s%s", line, int(code), out, stderr)
 			}
 		case <-time.After(patience):
 			t.Errorf("%s does not end", line)
@@ -329,7 +334,7 @@ func TestInterruptedPipes(t *testing.T) {
 	} {
 		check(line)
 	}
-	for _, name := range []string{other, pipe} { // who waited above goes on
+	for _, name := range []string{other, pipe} { // the calls that still wait can end
 		silent, err := os.OpenFile(name, os.O_RDWR, 0)
 		if err != nil {
 			t.Fatal(err)

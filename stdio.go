@@ -8,34 +8,25 @@ import (
 	"syscall"
 )
 
-// stdio is what a run sees of the process around it.
+// stdio is the environment of a run: the standard streams and the variables.
 type stdio struct {
 	in       io.Reader
 	out, err io.Writer
 	env      func(name string) string
-	watch    func() // makes signals end the run's context from now on; nil where they do not
 }
 
-// watched is called before what a signal must not cut short: a terminal without echo, a
-// command between two records.
-func (s stdio) watched() {
-	if s.watch != nil {
-		s.watch()
-	}
-}
-
-// errIsTerminal says that a person reads what is written on standard error.
+// errIsTerminal reports whether stderr is a terminal.
 func (s stdio) errIsTerminal() bool { return onTerminal(s.err) }
 
-// onTerminal says that a person reads what is written on w.
+// onTerminal reports whether w writes to a terminal.
 func onTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && isTerminal(f.Fd())
 }
 
-// stopSignals are those that tell a program to stop, without those that were ignored when it was
-// started: by nohup, or in the background of a script. SIGHUP counts, so that a closed terminal
-// loses no accounting record.
+// stopSignals returns the signals that stop the program. SIGHUP is one, so that a closed terminal loses
+// no accounting record. SIGINT and SIGHUP are left out if they were ignored at the start, as in the
+// background of a script or under nohup; of the others Go does not know that.
 func stopSignals() []os.Signal {
 	return slices.DeleteFunc([]os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGHUP}, signal.Ignored)
 }

@@ -11,55 +11,53 @@ import (
 	"sync"
 )
 
-// A terminal asks the person at it. The prompt goes to standard error, the answer comes from
-// standard input, and only where that is a terminal: a script is never asked anything.
+// A terminal prompts for secrets and answers. It exists only if stdin is a terminal, so a script is
+// never prompted. The prompt is written to stderr.
 type terminal struct {
 	file  *os.File
 	lines *bufio.Reader
 	out   io.Writer
-	std   stdio
 
-	stops sync.Once // Ctrl-Z is watched from the first prompt on
+	stops sync.Once // watches for Ctrl-Z from the first prompt on
 
-	mu      sync.Mutex // of the prompt that is shown; held while the process is stopped
-	prompt  string     // empty for none
-	hidden  bool       // what is typed at it
-	restore func()     // makes the terminal what it was before a hidden one
+	mu      sync.Mutex // guards the prompt that is shown
+	prompt  string     // "" if none is shown
+	hidden  bool       // without echo
+	restore func()     // restores the terminal after a prompt without echo
 }
 
-// errNoAnswer says that there is nobody to ask, or that the input has ended.
+// errNoAnswer means that there is no terminal, or that its input has ended.
 var errNoAnswer = errors.New("no answer")
 
-// openTerminal returns nil where standard input is no terminal.
+// openTerminal returns nil if stdin is not a terminal.
 func openTerminal(std stdio) *terminal {
 	f, ok := std.in.(*os.File)
 	if !ok || !isTerminal(f.Fd()) {
 		return nil
 	}
-	return &terminal{file: f, lines: bufio.NewReader(f), out: std.err, std: std}
+	return &terminal{file: f, lines: bufio.NewReader(f), out: std.err}
 }
 
-// ask shows the prompt and reads one line, with echo off where hidden. The terminal is as it
-// was afterwards, also when ctx ends the wait.
+// ask shows the prompt and returns one line, typed without echo if hidden. It restores the terminal,
+// also when ctx ends first.
 func (t *terminal) ask(ctx context.Context, prompt string, hidden bool) (string, error) {
-	text, err := t.read(ctx, prompt, hidden, firstLine)
+	text, err := t.read(ctx, prompt, hidden, func(r *bufio.Reader) (string, error) { return r.ReadString('\n') })
 	return strings.TrimRight(text, "\r\n"), err
 }
 
-// read is ask for what take makes of the input.
-func (t *terminal) read(ctx context.Context, prompt string, hidden bool, take func(*bufio.Reader) (string, error)) (string, error) {
+// read is like ask, but returns what parse reads of the input.
+func (t *terminal) read(ctx context.Context, prompt string, hidden bool, parse func(*bufio.Reader) (string, error)) (string, error) {
 	if t == nil {
 		return "", errNoAnswer
 	}
-	t.std.watched()
-	t.stops.Do(t.watchStops)
+	t.stops.Do(func() { watchStops(t.suspend, t.resume) })
 	if err := t.show(prompt, hidden); err != nil {
 		return "", err
 	}
-	defer t.leave()
+	defer t.endPrompt()
 	var text string
-	// The read cannot be called off; after an interruption it ends with the process.
-	switch err := interruptible(ctx, func() (err error) { text, err = take(t.lines); return err }); {
+	// The read itself cannot be cancelled; after an interruption it ends with the process.
+	switch err := interruptible(ctx, func() (err error) { text, err = parse(t.lines); return err }); {
 	case classOf(err) == classInterrupted:
 		return "", err
 	case err != nil && text == "":
@@ -68,7 +66,7 @@ func (t *terminal) read(ctx context.Context, prompt string, hidden bool, take fu
 	return text, nil
 }
 
-// show begins a prompt.
+// show turns the echo off if hidden and writes the prompt.
 func (t *terminal) show(prompt string, hidden bool) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -84,13 +82,37 @@ func (t *terminal) show(prompt string, hidden bool) error {
 	return nil
 }
 
-// leave ends a prompt.
-func (t *terminal) leave() {
+// endPrompt restores the terminal.
+func (t *terminal) endPrompt() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.hidden {
 		t.restore()
-		fmt.Fprintln(t.out) // the newline that was typed did not show
+		fmt.Fprintln(t.out) // the newline that was typed had no echo
 	}
 	t.prompt, t.hidden = "", false
+}
+
+// suspend restores the terminal for the shell, before the process stops.
+func (t *terminal) suspend() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.hidden {
+		t.restore()
+	}
+}
+
+// resume shows the prompt again after the process was stopped. If stopped is false, that is not
+// certain: then an echo that is on shows that a shell has used the terminal.
+func (t *terminal) resume(stopped bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.hidden {
+		if restore, echoed, err := echoOff(t.file.Fd()); err == nil && echoed {
+			t.restore, stopped = restore, true
+		}
+	}
+	if stopped {
+		fmt.Fprint(t.out, t.prompt)
+	}
 }

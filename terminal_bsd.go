@@ -9,5 +9,5 @@ const (
 	ioctlSetTermios = syscall.TIOCSETA
 )
 
-// stopIgnored says that SIGTSTP was ignored when the process was started. Only Linux is asked.
+// stopIgnored reports whether SIGTSTP was ignored at the start. Only Linux can be queried.
 func stopIgnored() bool { return false }

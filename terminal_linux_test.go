@@ -1,146 +1,15 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"os"
-	"os/exec"
-	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
-	"unsafe"
 )
 
-// A pty is a terminal without a screen: what is written to person is typed at it, and what is
-// read from person is shown on it. The program has the other end.
-type pty struct{ person, program *os.File }
-
-func openPTY(t *testing.T) pty {
-	t.Helper()
-	person, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { person.Close() })
-	raw, err := person.SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var unlock, number int32
-	var errnos [2]syscall.Errno
-	err = raw.Control(func(fd uintptr) {
-		_, _, errnos[0] = syscall.Syscall(syscall.SYS_IOCTL, fd, syscall.TIOCSPTLCK, uintptr(unsafe.Pointer(&unlock)))
-		_, _, errnos[1] = syscall.Syscall(syscall.SYS_IOCTL, fd, syscall.TIOCGPTN, uintptr(unsafe.Pointer(&number)))
-	})
-	if err != nil || errnos != [2]syscall.Errno{} {
-		t.Fatal(err, errnos)
-	}
-	program, err := os.OpenFile("/dev/pts/"+strconv.Itoa(int(number)), os.O_RDWR|syscall.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { program.Close() })
-	return pty{person, program}
-}
-
-// types what a person types.
-func (p pty) types(t *testing.T, text string) {
-	t.Helper()
-	if _, err := p.person.WriteString(text); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (p pty) checkEcho(t *testing.T, want bool) {
-	t.Helper()
-	var mode syscall.Termios
-	if err := ioctl(p.program.Fd(), ioctlGetTermios, &mode); err != nil {
-		t.Fatal(err)
-	}
-	if got := mode.Lflag&syscall.ECHO != 0; got != want {
-		t.Errorf("echo is %t, not %t", got, want)
-	}
-}
-
-// readUntil reads until text has come, and returns all of what came.
-func readUntil(t *testing.T, r *os.File, text string) string {
-	t.Helper()
-	if err := r.SetReadDeadline(time.Now().Add(patience)); err != nil {
-		t.Fatal(err)
-	}
-	var got []byte
-	for b := make([]byte, 1024); !bytes.Contains(got, []byte(text)); {
-		n, err := r.Read(b)
-		if got = append(got, b[:n]...); err != nil {
-			t.Fatalf("waiting for %q: %v after %q", text, err, got)
-		}
-	}
-	return string(got)
-}
-
-// A seat is a person at a terminal, in whose view a command line runs in this process. Its
-// standard error is apart, to see what goes there and what the terminal shows by itself.
-type terminalRun struct {
-	pty
-	stderr *os.File
-	out    bytes.Buffer // to be read after the end
-	leave  context.CancelFunc
-	done   chan exitCode
-}
-
-func runAt(t *testing.T, line string) *terminalRun {
-	t.Helper()
-	return openPTY(t).runAt(t, line)
-}
-
-func (p pty) runAt(t *testing.T, line string) *terminalRun {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &terminalRun{pty: p, stderr: r, leave: cancel, done: make(chan exitCode, 1)}
-	t.Cleanup(func() { cancel(); r.Close(); w.Close() })
-	s.checkEcho(t, true)
-	go func() {
-		s.done <- run(ctx, split(line), stdio{in: s.program, out: &s.out, err: w, env: func(string) string { return "" }})
-	}()
-	return s
-}
-
-// asked waits for a prompt, checks that it is alone on standard error and whether the
-// terminal shows what is typed, then types the answer.
-func (s *terminalRun) asked(t *testing.T, prompt string, echo bool, answer string) {
-	t.Helper()
-	if got := readUntil(t, s.stderr, prompt); strings.TrimSpace(got) != strings.TrimSpace(prompt) {
-		t.Errorf("standard error has %q, not %q", got, prompt)
-	}
-	s.checkEcho(t, echo)
-	s.types(t, answer)
-}
-
-// ends waits for the end, and checks the exit code, standard output and what the terminal
-// showed by itself: nothing of what was typed without echo.
-func (s *terminalRun) ends(t *testing.T, code exitCode, out, shown string) {
-	t.Helper()
-	if got := <-s.done; got != code || s.out.String() != out {
-		t.Errorf("ends with %d %q, not %d %q", got, s.out.String(), code, out)
-	}
-	s.checkEcho(t, true)
-	if _, err := s.program.WriteString("[end]"); err != nil {
-		t.Fatal(err)
-	}
-	if got := readUntil(t, s.person, "[end]"); got != shown+"[end]" {
-		t.Errorf("the terminal showed %q, not %q", got, shown+"[end]")
-	}
-}
-
-func TestPromptForSecrets(t *testing.T) {
+func TestTerminalPrompt(t *testing.T) {
 	t.Parallel()
 	server := newScriptServer(t, testKey, &authenReply{status: authenPass})
 	s := runAt(t, "authenticate alice "+server.addr+" -t pap")
@@ -153,8 +22,8 @@ func TestPromptForSecrets(t *testing.T) {
 	}
 }
 
-// Both secrets can be pasted at once, and what is given by option is not asked for.
-func TestPromptAndPaste(t *testing.T) {
+// TestTerminalPaste: both secrets can be pasted at once. There is no prompt for one that an option gives.
+func TestTerminalPaste(t *testing.T) {
 	t.Parallel()
 	server := newScriptServer(t, testKey, &authenReply{status: authenPass})
 	s := runAt(t, "authenticate alice "+server.addr+" -t pap")
@@ -175,9 +44,9 @@ func TestPromptAndPaste(t *testing.T) {
 	s.ends(t, classUsage.exit(), "", "")
 }
 
-// The prompts of a server: its name before every line, echo unless it says NOECHO or asks for a
-// password.
-func TestServerPrompts(t *testing.T) {
+// TestTerminalServerPrompts: each line of a server's prompt begins with the server. It has an echo, except
+// with NOECHO and for a password.
+func TestTerminalServerPrompts(t *testing.T) {
 	t.Parallel()
 	server := newScriptServer(t, "0123456789abcdef",
 		&authenReply{status: authenGetPass},
@@ -202,14 +71,14 @@ func TestServerPrompts(t *testing.T) {
 	}
 }
 
-func TestPromptEnds(t *testing.T) {
+func TestTerminalPromptEnds(t *testing.T) {
 	t.Parallel()
 	server := listen(t)
 	line := "authenticate alice " + server.Addr().String()
 	for name, row := range map[string]struct {
 		typed string
 		code  exitCode
-		says  string
+		want  string
 	}{
 		"end of input": {"\x04", classUsage.exit(), "no key"},
 		"nothing":      {"\n", classUsage.exit(), "tacacs_plus: the key typed is empty\n"},
@@ -221,14 +90,14 @@ func TestPromptEnds(t *testing.T) {
 			if row.code == classInterrupted.exit() {
 				s.leave()
 			}
-			readUntil(t, s.stderr, row.says)
+			readUntil(t, s.stderr, row.want)
 			s.ends(t, row.code, "", "")
 			checkUntouched(t, server)
 		})
 	}
 }
 
-func TestPromptForNewPassword(t *testing.T) {
+func TestTerminalNewPassword(t *testing.T) {
 	t.Parallel()
 	line := "chpass alice SERVER -k 0123456789abcdef"
 	server := newScriptServer(t, "0123456789abcdef", &authenReply{status: authenGetData}, &authenReply{status: authenGetPass},
@@ -255,9 +124,8 @@ func TestPromptForNewPassword(t *testing.T) {
 	checkUntouched(t, unasked)
 }
 
-// TestProgressOnTerminal: bench shows how far it is where standard error is a terminal, and nothing of
-// that where it is not, or with -q.
-func TestProgressOnTerminal(t *testing.T) {
+// TestTerminalProgress: bench shows its progress only if stderr is a terminal, and not with -q.
+func TestTerminalProgress(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
 	for _, tt := range []struct {
@@ -294,57 +162,7 @@ func TestProgressOnTerminal(t *testing.T) {
 	}
 }
 
-// start starts a command line in a session of its own at the terminal.
-func (p pty) start(t *testing.T, words ...string) *exec.Cmd {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	t.Cleanup(cancel)
-	cmd := exec.CommandContext(ctx, words[0], words[1:]...)
-	cmd.Env = processEnv()
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.program, p.program, p.program
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	return cmd
-}
-
-// A signal at a prompt ends the program by that signal and leaves the terminal as it was.
-func TestSignalAtPrompt(t *testing.T) {
-	t.Parallel()
-	binary := buildBinary(t)
-	for name, stop := range map[string]func(*testing.T, pty, *os.Process) error{
-		"Ctrl-C":  func(t *testing.T, p pty, _ *os.Process) error { p.types(t, "half a ke\x03"); return nil },
-		"SIGINT":  func(_ *testing.T, _ pty, child *os.Process) error { return child.Signal(syscall.SIGINT) },
-		"SIGTERM": func(_ *testing.T, _ pty, child *os.Process) error { return child.Signal(syscall.SIGTERM) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			p := openPTY(t)
-			cmd := p.start(t, binary, "authenticate", "alice", "192.0.2.1")
-			shown := readUntil(t, p.person, "tacacs+ secret: ")
-			p.checkEcho(t, false)
-			if err := stop(t, p, cmd.Process); err != nil {
-				t.Error(err)
-			}
-			err := cmd.Wait()
-			want := syscall.SIGINT
-			if name == "SIGTERM" {
-				want = syscall.SIGTERM
-			}
-			if state := cmd.ProcessState.Sys().(syscall.WaitStatus); !state.Signaled() || state.Signal() != want {
-				t.Errorf("ended with %v, not by %v", err, want)
-			}
-			p.checkEcho(t, true)
-			shown += readUntil(t, p.person, "interrupted\r\n")
-			if want := "tacacs+ secret: \r\ntacacs_plus: interrupted\r\n"; shown != want {
-				t.Errorf("the terminal shows %q, not %q", shown, want)
-			}
-		})
-	}
-}
-
-// A terminal gives nothing a second time: the command of --exec may go on with it where the key was
-// typed at it.
+// TestExecAfterPrompt: the command of --exec can read the terminal at which the key was typed.
 func TestExecAfterPrompt(t *testing.T) {
 	server := serveWith(t)
 	s := runAt(t, "account alice "+server.addr+" --key-file - --exec -- head -n 1")
@@ -356,9 +174,9 @@ func TestExecAfterPrompt(t *testing.T) {
 	}
 }
 
-// TestPasswordWhenAsked: of an ASCII login the person sees the server's words before the password is
-// typed, since they may be a challenge, and what is not typed at a prompt of its own stays hidden.
-func TestPasswordWhenAsked(t *testing.T) {
+// TestTerminalPasswordOnDemand: an ASCII login shows the server's prompt before it prompts for the password,
+// since the prompt may be a challenge.
+func TestTerminalPasswordOnDemand(t *testing.T) {
 	pass := func(words string) *authenReply { return &authenReply{status: authenGetPass, serverMsg: words} }
 	data := func(words string) *authenReply { return &authenReply{status: authenGetData, serverMsg: words} }
 	const ours, mine = "password for alice: ", "enable password for alice: "
@@ -366,7 +184,7 @@ func TestPasswordWhenAsked(t *testing.T) {
 		line    string
 		replies []message
 		asked   string // prompts, with a comma between; a + in front of one that echoes, AT for the server
-		said    string // by the client, with a comma between; the person types 1, 2 and so on
+		answers string // of the client, separated by commas; the person types 1, 2 and so on
 	}{
 		{"authenticate alice AT", []message{pass("Password: ")}, ours, "1"},
 		{"authenticate alice AT", []message{pass("\r\npassword")}, ours, "1"},
@@ -382,7 +200,7 @@ func TestPasswordWhenAsked(t *testing.T) {
 			ours + ",new password for alice: ", "1,new,new,2"},
 		{"chpass alice AT --new-password-file DIR/new", []message{data("Old password: "), data("Wrong"), pass("")}, "AT: Old password: ,AT: Wrong ", "1,2,new"},
 	} {
-		t.Run(tt.line+" "+tt.said, func(t *testing.T) {
+		t.Run(tt.line+" "+tt.answers, func(t *testing.T) {
 			t.Parallel()
 			server := newScriptServer(t, testKey, append(tt.replies, &authenReply{status: authenPass})...)
 			dir := writeFiles(t, map[string]string{"new": "new", "key": testKey})
@@ -397,19 +215,19 @@ func TestPasswordWhenAsked(t *testing.T) {
 			}
 			s.ends(t, classGranted.exit(), "PASS\n", shown)
 			server.received(t, new(authenStart))
-			for want := range strings.SplitSeq(tt.said, ",") {
+			for want := range strings.SplitSeq(tt.answers, ",") {
 				var m authenContinue
 				if server.received(t, &m); m.userMsg != want {
-					t.Errorf("the client says %q, not %q", m.userMsg, want)
+					t.Errorf("the client answers %q, not %q", m.userMsg, want)
 				}
 			}
 		})
 	}
 }
 
-// TestTypedPasswordForOthers: the next server, or another type, has the password that was typed,
-// unless that answered a challenge.
-func TestTypedPasswordForOthers(t *testing.T) {
+// TestTerminalPasswordReused: a typed password is used for the next server and for another type, unless it
+// was the reply to a challenge.
+func TestTerminalPasswordReused(t *testing.T) {
 	t.Parallel()
 	const ours = "password for alice: "
 	dir := writeFiles(t, map[string]string{"key": testKey})
@@ -430,7 +248,7 @@ func TestTypedPasswordForOthers(t *testing.T) {
 			t.Errorf("%s: the second server is told %q, not %q", words, m.userMsg, want)
 		}
 	}
-	// RESTART before the password was asked for: PAP sends it at once.
+	// After a RESTART before the password prompt, PAP sends the password in its START.
 	restart := &authenReply{status: authenRestart, serverMsg: "not here", data: "\x02"}
 	for typed, want := range map[string]exitCode{"1\n": classGranted.exit(), "\x04": classDenied.exit()} {
 		sent := make(chan string, 9) // the data of every START by PAP
@@ -452,8 +270,8 @@ func TestTypedPasswordForOthers(t *testing.T) {
 	}
 }
 
-// TestPasswordPromptEnds: the session that waits for the password ends with an ABORT.
-func TestPasswordPromptEnds(t *testing.T) {
+// TestTerminalPasswordEnds: without a password the session ends with an ABORT.
+func TestTerminalPasswordEnds(t *testing.T) {
 	t.Parallel()
 	for typed, tt := range map[string]runResult{
 		"\x04": {classUsage.exit(), "", "no password typed"},
@@ -475,8 +293,8 @@ func TestPasswordPromptEnds(t *testing.T) {
 	}
 }
 
-// TestPersonGivesUp: a person who has nothing more to say to a server that asks again was refused.
-func TestPersonGivesUp(t *testing.T) {
+// TestTerminalGivesUp: no answer to a repeated prompt is a denial.
+func TestTerminalGivesUp(t *testing.T) {
 	t.Parallel()
 	server := newScriptServer(t, testKey, &authenReply{status: authenGetPass}, &authenReply{status: authenGetPass, serverMsg: "Wrong"})
 	dir := writeFiles(t, map[string]string{"key": testKey})
@@ -486,8 +304,8 @@ func TestPersonGivesUp(t *testing.T) {
 	s.ends(t, classDenied.exit(), "FAIL: Wrong\n", "")
 }
 
-// TestPersonNamesTheUser: once an answer has named a user, the next name is the person's to say.
-func TestPersonNamesTheUser(t *testing.T) {
+// TestTerminalUserName: after an answer was used as the user name, the next name is prompted for.
+func TestTerminalUserName(t *testing.T) {
 	t.Parallel()
 	askUser := &authenReply{status: authenGetUser}
 	server := newScriptServer(t, testKey, askUser, askUser, &authenReply{status: authenPass})
@@ -497,202 +315,8 @@ func TestPersonNamesTheUser(t *testing.T) {
 	s.ends(t, classGranted.exit(), "PASS\n", "carol\r\n")
 }
 
-// TestCtrlCEndsLoop: a shell's loop ends at the first Ctrl-C, which it sees by what ended the program.
-func TestCtrlCEndsLoop(t *testing.T) {
-	bash, err := exec.LookPath("bash")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := openPTY(t)
-	cmd := p.start(t, bash, "-c", `for user in a b; do "$0" authenticate $user 192.0.2.1; echo next; done`, buildBinary(t))
-	readUntil(t, p.person, "tacacs+ secret: ")
-	p.types(t, "\x03")
-	_ = cmd.Wait()
-	p.program.WriteString("[end]")
-	if got, want := readUntil(t, p.person, "[end]"), "\r\ntacacs_plus: interrupted\r\n[end]"; got != want {
-		t.Errorf("the terminal shows %q, not %q", got, want)
-	}
-}
-
-// atShell runs a command line in the foreground of a shell with job control, which goes on after it was
-// stopped: it says so, waits for the return key, and brings it back.
-func (p pty) atShell(t *testing.T, before string, words ...string) *exec.Cmd {
-	t.Helper()
-	bash, err := exec.LookPath("bash")
-	if err != nil {
-		t.Fatal(err)
-	}
-	script := before + `set -m; "$@"; while code=$?; [ $code -gt 144 ]; do echo "[stopped]"; read x; fg >/dev/null; done; echo "[ended $code]"`
-	return p.start(t, append([]string{bash, "-c", script, "bash", buildBinary(t)}, words...)...)
-}
-
-// TestCtrlZ: at a prompt the shell gets its terminal back, with echo, and the person a prompt without
-// echo on return; what was typed before is forgotten. After the prompts it stops the program as ever.
-func TestCtrlZ(t *testing.T) {
-	t.Parallel()
-	l := listen(t)
-	p := openPTY(t)
-	cmd := p.atShell(t, "", "authenticate", "alice", l.Addr().String(), "-t", "pap")
-	shown := ""
-	for _, prompt := range []string{"tacacs+ secret: ", "password for alice: "} {
-		for _, typed := range []string{"half\x1a", "ha\x1a", testKey + "\n"} {
-			shown += readUntil(t, p.person, prompt)
-			p.checkEcho(t, false)
-			if p.types(t, typed); typed[len(typed)-1] == '\x1a' {
-				shown += readUntil(t, p.person, "[stopped]")
-				p.checkEcho(t, true)
-				p.types(t, "\n")
-			}
-		}
-	}
-	conn, err := l.Accept() // it waits for a reply now
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	shown += readUntil(t, p.person, "\r\n")
-	p.checkEcho(t, true)
-	p.types(t, "\x1a")
-	shown += readUntil(t, p.person, "[stopped]")
-	p.types(t, "\n")
-	conn.Close()
-	shown += readUntil(t, p.person, "[ended 4]")
-	if err := cmd.Wait(); err != nil {
-		t.Error(err)
-	}
-	p.checkEcho(t, true)
-	const stopped = "\r\n[1]+  Stopped                 \"$@\"\r\n[stopped]\r\n\r\n"
-	want := ""
-	for _, prompt := range []string{"tacacs+ secret: ", "password for alice: "} {
-		want += strings.Repeat(prompt+stopped, 2) + prompt + "\r\n"
-	}
-	if want += "^Z" + stopped + "tacacs_plus: "; !strings.HasPrefix(shown, want) {
-		t.Errorf("the terminal shows\n%q, not\n%q", shown, want)
-	}
-}
-
-// TestCtrlZAtQuestion: a prompt with echo is shown again, too.
-func TestCtrlZAtQuestion(t *testing.T) {
-	t.Parallel()
-	server := newScriptServer(t, "0123456789abcdef", &authenReply{status: authenGetData, serverMsg: "Colour?"}, &authenReply{status: authenPass})
-	p := openPTY(t)
-	cmd := p.atShell(t, "", "authenticate", "alice", server.addr, "-k", "0123456789abcdef", "--password", "x")
-	prompt := server.addr + ": Colour? "
-	readUntil(t, p.person, prompt)
-	p.types(t, "re\x1a")
-	readUntil(t, p.person, "[stopped]")
-	p.types(t, "\n")
-	readUntil(t, p.person, prompt)
-	p.types(t, "blue\n")
-	readUntil(t, p.person, "blue\r\nPASS\r\n[ended 0]")
-	if err := cmd.Wait(); err != nil {
-		t.Error(err)
-	}
-	server.received(t, new(authenStart))
-	var m authenContinue
-	if server.received(t, &m); m.userMsg != "blue" {
-		t.Errorf("the answer is %q", m.userMsg)
-	}
-}
-
-// TestCtrlZIgnored: where it was ignored at the start, and where no shell could bring the program back,
-// Ctrl-Z does nothing.
-func TestCtrlZIgnored(t *testing.T) {
-	t.Parallel()
-	for name, start := range map[string]func(p pty, words ...string) *exec.Cmd{
-		"ignored": func(p pty, words ...string) *exec.Cmd { return p.atShell(t, `trap "" TSTP; `, words...) },
-		"no shell": func(p pty, words ...string) *exec.Cmd {
-			return p.start(t, append([]string{buildBinary(t)}, words...)...)
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			p := openPTY(t)
-			cmd := start(p, "authenticate", "alice", refusedAddr(t), "-t", "pap", "--password", "x")
-			shown := readUntil(t, p.person, "tacacs+ secret: ")
-			p.types(t, "\x1a")
-			time.Sleep(settled)
-			p.checkEcho(t, false)
-			p.types(t, testKey+"\n")
-			shown += readUntil(t, p.person, "connection refused")
-			_ = cmd.Wait()
-			p.checkEcho(t, true)
-			if !strings.HasPrefix(shown, "tacacs+ secret: \r\ntacacs_plus: ") {
-				t.Errorf("the terminal shows %q", shown)
-			}
-		})
-	}
-}
-
-// TestReturnToPrompt: SIGCONT without a stop changes nothing; after a SIGSTOP, whose shell may have
-// switched the echo on, it is off again.
-func TestReturnToPrompt(t *testing.T) {
-	t.Parallel()
-	p := openPTY(t)
-	cmd := p.start(t, buildBinary(t), "authenticate", "alice", refusedAddr(t), "-t", "pap", "--password", "x")
-	signal := func(s syscall.Signal) {
-		t.Helper()
-		if err := cmd.Process.Signal(s); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(settled)
-	}
-	shown := readUntil(t, p.person, "tacacs+ secret: ")
-	signal(syscall.SIGCONT)
-	p.checkEcho(t, false)
-	signal(syscall.SIGSTOP)
-	var mode syscall.Termios
-	if err := ioctl(p.program.Fd(), ioctlGetTermios, &mode); err != nil {
-		t.Fatal(err)
-	}
-	mode.Lflag |= syscall.ECHO
-	mode.Iflag ^= syscall.IXON // as the person wants it from now on
-	if err := ioctl(p.program.Fd(), ioctlSetTermios, &mode); err != nil {
-		t.Fatal(err)
-	}
-	signal(syscall.SIGCONT)
-	p.checkEcho(t, false)
-	p.types(t, testKey+"\n")
-	shown += readUntil(t, p.person, "connection refused")
-	_ = cmd.Wait()
-	var after syscall.Termios
-	if err := ioctl(p.program.Fd(), ioctlGetTermios, &after); err != nil || after != mode {
-		t.Errorf("%v, the terminal is %+v, not %+v", err, after, mode)
-	}
-	if !strings.HasPrefix(shown, "tacacs+ secret: tacacs+ secret: \r\ntacacs_plus: ") {
-		t.Errorf("the terminal shows %q", shown)
-	}
-}
-
-// TestCtrlZUnwatched: it costs nothing where nobody is asked.
-func TestCtrlZUnwatched(t *testing.T) {
-	t.Parallel()
-	l := listen(t)
-	p := openPTY(t)
-	cmd := p.start(t, buildBinary(t), "authenticate", "alice", l.Addr().String(), "-t", "pap", "--password", "x", "-k", testKey)
-	conn, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	time.Sleep(settled)
-	status, err := os.ReadFile("/proc/" + strconv.Itoa(cmd.Process.Pid) + "/status")
-	_, rest, _ := strings.Cut(string(status), "\nSigCgt:\t")
-	caught, _ := strconv.ParseUint(rest[:16], 16, 64)
-	stop, cont := uint64(1)<<(syscall.SIGTSTP-1), uint64(1)<<(syscall.SIGCONT-1)
-	if strings.HasPrefix(runtime.GOARCH, "mips") && os.Getenv("EMULATED_PROGRAM") != "" {
-		stop, cont = 1<<(20-1), 1<<(18-1) // to /proc it is a program of this machine, which has other numbers
-	}
-	if err != nil || caught&(1<<(syscall.SIGTERM-1)) == 0 || caught&(stop|cont) != 0 {
-		t.Errorf("%v: it catches %x", err, caught)
-	}
-	conn.Close()
-	_ = cmd.Wait()
-}
-
-// TestSecretsFromTerminal: a secret that is to come from standard input, or from a file, is not echoed
-// where that is a terminal.
-func TestSecretsFromTerminal(t *testing.T) {
+// TestTerminalSecretFiles: a secret from stdin or a file is read without echo if that is a terminal.
+func TestTerminalSecretFiles(t *testing.T) {
 	t.Parallel()
 	const options = " -k 0123456789abcdef"
 	for line, prompt := range map[string]string{
@@ -741,9 +365,9 @@ func TestSecretsFromTerminal(t *testing.T) {
 	}
 }
 
-// TestServerRepeatsTyped: what was typed without echo is not shown when a server repeats it; what was
-// typed with echo is.
-func TestServerRepeatsTyped(t *testing.T) {
+// TestTerminalRedacts: in a server's message, text that was typed without echo is redacted; text that was
+// typed with echo is not.
+func TestTerminalRedacts(t *testing.T) {
 	t.Parallel()
 	server := newScriptServer(t, testKey, &authenReply{status: authenGetPass, serverMsg: "s/key 97"},
 		&authenReply{status: authenGetData, serverMsg: "not first-1. Colour?"}, &authenReply{status: authenGetData, flags: authenNoEcho, serverMsg: "Token?"},

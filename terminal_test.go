@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// Nobody is asked where standard input is no terminal.
-func TestNoTerminal(t *testing.T) {
+// TestTerminalMissing: without a terminal as stdin there are no prompts.
+func TestTerminalMissing(t *testing.T) {
 	file, err := os.Create(filepath.Join(t.TempDir(), "input"))
 	if err != nil {
 		t.Fatal(err)
@@ -33,7 +33,7 @@ func TestNoTerminal(t *testing.T) {
 	} {
 		terminal := openTerminal(std)
 		if terminal != nil {
-			t.Errorf("%s is taken for a terminal", name)
+			t.Errorf("%s counts as a terminal", name)
 		}
 		if answer, err := terminal.ask(context.Background(), "prompt", true); answer != "" || !errors.Is(err, errNoAnswer) {
 			t.Errorf("%s answers %q, %v", name, answer, err)

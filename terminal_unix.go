@@ -3,7 +3,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -15,7 +14,8 @@ func isTerminal(fd uintptr) bool {
 	return ioctl(fd, ioctlGetTermios, &t) == nil
 }
 
-// echoOff stops the echo. It returns what restores the terminal, and whether that had an echo.
+// echoOff turns the echo off. It returns a function that restores the terminal, and whether the echo
+// was on.
 func echoOff(fd uintptr) (restore func(), echoed bool, err error) {
 	var old syscall.Termios
 	if err := ioctl(fd, ioctlGetTermios, &old); err != nil {
@@ -38,63 +38,39 @@ func ioctl(fd, request uintptr, t *syscall.Termios) error {
 	return nil
 }
 
-// watchStops has Ctrl-Z give the terminal back before the process stops, and take it again when it
-// goes on. It is for the rest of the run: the runtime does not go back to the default of these signals.
-func (t *terminal) watchStops() {
-	stops, returns := make(chan os.Signal, 1), make(chan os.Signal, 1)
+// watchStops calls suspend before Ctrl-Z stops the process, and resume after it continues. It does so
+// until the process ends, since the runtime cannot restore the default action of these signals.
+func watchStops(suspend func(), resume func(stopped bool)) {
+	stops, continues := make(chan os.Signal, 1), make(chan os.Signal, 1)
 	if !stopIgnored() {
 		signal.Notify(stops, syscall.SIGTSTP)
 	}
-	signal.Notify(returns, syscall.SIGCONT)
+	signal.Notify(continues, syscall.SIGCONT)
 	go func() {
 		for {
 			select {
-			case <-returns: // of a SIGSTOP, or without a stop at all
-				t.takeAgain(false)
+			case <-continues: // after a SIGSTOP, or without a stop at all
+				resume(false)
 			case <-stops:
 				if orphaned() {
 					continue
 				}
-				t.giveBack()
+				suspend()
 				select {
-				case <-returns: // an earlier one
+				case <-continues: // an earlier one
 				default:
 				}
-				if syscall.Kill(os.Getpid(), syscall.SIGSTOP) == nil { // by its default SIGTSTP would do the same
-					<-returns
+				if syscall.Kill(os.Getpid(), syscall.SIGSTOP) == nil { // the default action of SIGTSTP
+					<-continues
 				}
-				t.takeAgain(true)
+				resume(true)
 			}
 		}
 	}()
 }
 
-// giveBack makes the terminal what it was before the prompt, for the shell to use.
-func (t *terminal) giveBack() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.hidden {
-		t.restore()
-	}
-}
-
-// takeAgain goes on with the prompt after the process was stopped. Where nobody knows whether it
-// was, an echo that is on says so.
-func (t *terminal) takeAgain(stopped bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.hidden {
-		if restore, echoed, err := echoOff(t.file.Fd()); err == nil && echoed {
-			t.restore, stopped = restore, true
-		}
-	}
-	if stopped {
-		fmt.Fprint(t.out, t.prompt)
-	}
-}
-
-// orphaned says that no shell is there to continue a process that stops: the system does not let
-// Ctrl-Z stop it then. The group of a session's leader is such a one.
+// orphaned reports whether no shell could continue the process, which then must not stop. A session
+// leader's process group is such a group.
 func orphaned() bool {
 	session, _, _ := syscall.Syscall(syscall.SYS_GETSID, 0, 0, 0)
 	return int(session) == syscall.Getpgrp()

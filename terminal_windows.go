@@ -11,7 +11,8 @@ func isTerminal(fd uintptr) bool {
 	return syscall.GetConsoleMode(syscall.Handle(fd), &mode) == nil
 }
 
-// echoOff stops the echo. It returns what restores the console, and whether that had an echo.
+// echoOff turns the echo off. It returns a function that restores the console, and whether the echo
+// was on.
 func echoOff(fd uintptr) (restore func(), echoed bool, err error) {
 	var old uint32
 	if err := syscall.GetConsoleMode(syscall.Handle(fd), &old); err != nil {
@@ -29,5 +30,5 @@ func echoOff(fd uintptr) (restore func(), echoed bool, err error) {
 	return func() { _ = set(old) }, old&enableEchoInput != 0, nil
 }
 
-// watchStops has nothing to do: there is no Ctrl-Z here.
-func (t *terminal) watchStops() {}
+// watchStops does nothing: Windows has no Ctrl-Z.
+func watchStops(func(), func(bool)) {}

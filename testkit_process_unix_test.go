@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// buildBinary gives a file that is the program: the test binary by another name, see TestMain. For a
-// processor that is not this machine's, make emulate names a script that runs it by an emulator.
+// buildBinary returns the path of the program: the test binary under another name, see TestMain. For
+// another processor, make emulate sets EMULATED_PROGRAM to a script that runs it in an emulator.
 func buildBinary(t *testing.T) string {
 	t.Helper()
 	self, err := os.Executable()
@@ -33,22 +33,22 @@ func buildBinary(t *testing.T) string {
 	return binary
 }
 
-// processEnv is the environment of a process without secrets.
+// processEnv returns the environment of a process without secrets.
 func processEnv(more ...string) []string {
 	return append([]string{"PATH=" + os.Getenv("PATH"), "GORACE=" + os.Getenv("GORACE")}, more...)
 }
 
-// A process is a command line that the system runs; its standard input is open until the test ends.
+// A process is a command line in a process of its own. Its stdin is open until the test ends.
 type process struct {
 	*exec.Cmd
 	in       io.WriteCloser
 	out, err lockedBuffer
 }
 
-// startProcess starts one with both secrets in its environment; AT in its words is the address.
+// startProcess starts a process with both secrets in its environment. AT in its words is the address.
 func startProcess(t *testing.T, addr string, env []string, words ...string) *process {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*patience) // it may serve several others
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience) // a server runs for several clients
 	t.Cleanup(cancel)
 	for i, w := range words {
 		words[i] = strings.ReplaceAll(w, "AT", addr)
@@ -68,18 +68,17 @@ func startProcess(t *testing.T, addr string, env []string, words ...string) *pro
 	return p
 }
 
-// startServe starts serve as a process that watches its signals, and gives its address.
+// startServe starts serve as a process and returns its address.
 func startServe(t *testing.T, env, start []string, options ...string) (p *process, addr string) {
 	t.Helper()
 	serve := []string{"serve", "--listen", "127.0.0.1:0", "--user", "alice:" + testPassword}
 	p = startProcess(t, "", env, slices.Concat(start, serve, options)...)
 	waitUntil(t, "serve listens", func() bool { return listening.MatchString(p.err.String()) })
-	time.Sleep(settled)
 	return p, listening.FindStringSubmatch(p.err.String())[1]
 }
 
-// settled is more than a process takes to watch its signals, or to act on one.
-const settled = 100 * unwatched
+// reactionTime is how long a test waits before it concludes that a process ignores a signal.
+const reactionTime = 200 * time.Millisecond
 
 // gets sends a signal.
 func (p *process) gets(t *testing.T, s syscall.Signal) {
@@ -89,7 +88,7 @@ func (p *process) gets(t *testing.T, s syscall.Signal) {
 	}
 }
 
-// ends waits for the end. The exit code is what a shell sees.
+// ends waits for the end. The exit code is that of a shell.
 func (p *process) ends() (syscall.WaitStatus, runResult) {
 	_ = p.Wait()
 	state := p.ProcessState.Sys().(syscall.WaitStatus)

@@ -1,0 +1,94 @@
+# shellcheck shell=bash disable=SC2154 # variables of ci/interop
+#
+# Other clients and tacquito with the relay between them: with a key for each side, with TLS on one side, and with a
+# capture by the relay that tshark reads.
+
+device_key=device-key-0123456789
+echo "$device_key" >"$tmp/device-key"
+
+# start_between NAME SERVER ARG... starts the relay and sets $between to its address. Its session lines are in NAME.out
+# and its capture in NAME.pcap.
+start_between() {
+	"$tmp/tacacs_plus" relay "$2" --record "$tmp/$1.pcap" "${@:3}" >"$tmp/$1.out" 2>"$tmp/$1.log" &
+	between_pid=$!
+	pids+=("$between_pid")
+	wait_for "the relay, $1," "$tmp/$1.log" grep -q listening "$tmp/$1.log"
+	between=$(sed -n 's/^tacacs_plus: listening .*on //p' "$tmp/$1.log")
+}
+
+# stop_between NAME PORT SESSIONS stops the relay. Its lines and its capture, as tshark reads it, must have SESSIONS:
+# user, type and status of each. PORT is that of the server.
+stop_between() {
+	kill "$between_pid"
+	wait "$between_pid" || true
+	verdict "relay, $1, session lines" "$3" "$(awk '{ print $5, $7, substr($8, 1, 4) }' "$tmp/$1.out")"
+	verdict "relay, $1, capture read by tshark" "$3" "$(tshark -r "$tmp/$1.pcap" -d "tcp.port==$2,tacplus" -Y tacplus \
+		-T fields -e tcp.stream -e tacplus.authentication_type -e tacplus.user -e tacplus.body_authen_req_cont.user \
+		-e tacplus.body_authen_rep.status 2>"$tmp/tshark.log" |
+		awk -F '\t' '
+			BEGIN { split("ascii pap", types, " "); split("PASS FAIL", statuses, " ") }
+			$2 != "" { type[$1 + 0] = types[$2 + 0] }
+			$3 $4 ~ /^[a-z]/ { user[$1 + 0] = $3 $4 } # Authen::TacacsPlus sends it on request
+			$5 != "" { sub(/^0x0*/, "", $5); status[$1 + 0] = statuses[$5 + 0] }
+			END { for (i = 0; i in type; i++) print user[i], type[i], status[i] }')"
+	verdict "relay, $1, no password in its capture" 0 "$(grep -c -a -e "$TACACS_PLUS_PWD" -e "wrong" "$tmp/$1.pcap" || true)"
+}
+
+# ask_between NAME KEY ARG... runs both clients with a right and a wrong password. ARG is for tacquito's client.
+ask_between() {
+	local client=("$cache/client" -network tcp -address "$between" -username alice "${@:3}")
+	if [ -n "$2" ]; then
+		client+=(-secret "$2")
+		check_between "$1, Authen::TacacsPlus, ascii" granted perl "$tmp/client.pl" "$between" "$2" ASCII cisco
+		check_between "$1, Authen::TacacsPlus, pap" granted perl "$tmp/client.pl" "$between" "$2" PAP cisco
+		check_between "$1, Authen::TacacsPlus, pap, wrong password" 'denied: Authentication failed' \
+			perl "$tmp/client.pl" "$between" "$2" PAP wrong
+	fi
+	check_between "$1, tacquito's client, ascii" '{Status:AuthenStatusPass *}' "${client[@]}" -authen-mode ascii -password cisco
+	check_between "$1, tacquito's client, pap" '{Status:AuthenStatusPass *}' "${client[@]}" -authen-mode pap -password cisco
+	check_between "$1, tacquito's client, pap, wrong password" '{Status:AuthenStatusFail *}' \
+		"${client[@]}" -authen-mode pap -password wrong
+}
+
+# check_between NAME ANSWER COMMAND... checks the last line of the output. ANSWER is a pattern.
+check_between() {
+	run_program "${@:3}"
+	local got=${out##*$'\n'}
+	# shellcheck disable=SC2053 # the right side is a pattern
+	if [[ $got == $2 ]]; then got=$2; fi
+	verdict "relay, $1" "$2" "$got"
+}
+
+tacquito_sessions=$'alice ascii PASS\nalice pap PASS\nalice pap FAIL'
+perl_sessions=$tacquito_sessions
+
+# ---- A key for each side --------------------------------------------------------------------------------------
+
+start_tacquito tacquito-behind 127.0.0.1:0
+wait_for 'tacquito behind the relay' "$tmp/tacquito-behind.log" grep -q 'serve on' "$tmp/tacquito-behind.log"
+behind=$(sed -n 's/.*serve on \(127\.0\.0\.1:[0-9]*\).*/\1/p' "$tmp/tacquito-behind.log")
+
+start_between two-keys "$behind" --listen 127.0.0.1:0 --device-key-file "$tmp/device-key"
+ask_between 'two keys' "$device_key"
+stop_between two-keys "${behind##*:}" "$perl_sessions"$'\n'"$tacquito_sessions"
+
+start_between shared "$behind" --listen 127.0.0.1:0 --device-key-file "$tmp/device-key" --single-connect
+ask_between 'one connection for all' "$device_key"
+stop_between shared "${behind##*:}" "$perl_sessions"$'\n'"$tacquito_sessions"
+
+start_between single "$behind" --listen 127.0.0.1:0 --device-key-file "$tmp/device-key"
+run authenticate alice "$between" --key-file "$tmp/device-key" -t pap --single-connect -v
+verdict 'relay, single-connection mode as tacquito grants it' 'exit 0, single-connect: granted' "exit $code, $(grep -o 'single-connect: .*' "$tmp/out")"
+stop_between single "${behind##*:}" 'alice pap PASS'
+
+# ---- TLS on one side ------------------------------------------------------------------------------------------
+
+# A client without TLS and a server of RFC 9887, the one of interop-tls.sh.
+start_between to-tls "$tls_server" --listen 127.0.0.1:0 --device-key-file "$tmp/device-key" "${mutual[@]}"
+ask_between 'cleartext to TLS' "$device_key"
+stop_between to-tls "${tls_server##*:}" "$perl_sessions"$'\n'"$tacquito_sessions"
+
+start_between to-clear "$behind" --listen-tls 127.0.0.1:0 --listen-cert "$pki/server.pem" --listen-cert-key "$pki/server.key" \
+	--client-ca "$pki/ca.pem"
+ask_between 'TLS to cleartext' '' -tls-config "$pki/mutual.json"
+stop_between to-clear "${behind##*:}" "$tacquito_sessions"

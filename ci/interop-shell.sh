@@ -1,0 +1,114 @@
+# shellcheck shell=bash disable=SC2154 # variables of ci/interop
+#
+# Completion in each shell, the jump host of the README, and the man page in mandoc.
+
+mkdir -p "$tmp/shell/bin" "$tmp/shell/zsh" "$tmp/shell/config/tacacs_plus" "$tmp/shell/config/fish/completions" \
+	"$tmp/shell/data/bash-completion/completions"
+ln -s "$tmp/tacacs_plus" "$tmp/shell/bin/tacacs_plus"
+touch "$tmp/shell/config/tacacs_plus/"{lab,prod,prod.key}
+# In the folders where the shells find them.
+"$tmp/tacacs_plus" completion bash >"$tmp/shell/data/bash-completion/completions/tacacs_plus"
+"$tmp/tacacs_plus" completion zsh >"$tmp/shell/zsh/_tacacs_plus"
+"$tmp/tacacs_plus" completion fish >"$tmp/shell/config/fish/completions/tacacs_plus.fish"
+
+cat >"$tmp/shell/plain.bash" <<'END'
+PS1='ready> '
+bind 'set show-all-if-ambiguous on' 'set completion-query-items 0' 'set page-completions off' 'set enable-bracketed-paste off'
+END
+cp "$tmp/shell/plain.bash" "$tmp/shell/full.bash"
+cat >>"$tmp/shell/plain.bash" <<'END'
+source <(tacacs_plus completion bash)
+END
+cat >>"$tmp/shell/full.bash" <<'END'
+source /usr/share/bash-completion/bash_completion
+END
+cat >"$tmp/shell/zsh/.zshrc" <<'END'
+PS1='ready> ' LISTMAX=10000
+fpath+=$ZDOTDIR
+autoload -U compinit
+compinit -u -d $ZDOTDIR/dump
+END
+
+# tab.exp LINE LAST COMMAND... types LINE and Tab in a shell, waits for the character LAST, and prints what the shell shows
+# after the Tab. For a completed word that may be only the new letters, so the line is echoed at the end.
+cat >"$tmp/shell/tab.exp" <<'END'
+lassign $argv line last
+set timeout 10
+set stty_init {rows 100 columns 200}
+log_user 0
+spawn -noecho {*}[lrange $argv 2 end]
+expect {ready> }
+send -- "$line"
+expect -ex $line
+send "\t"
+expect -ex $last
+set shown $expect_out(buffer)
+send "\001echo \r"
+send "echo E''ND\r"
+expect "\nEND"
+puts "$shown$expect_out(buffer)"
+END
+
+# offers SHELL LINE LAST runs a shell and completes LINE.
+offers() {
+	case $1 in
+	bash) set -- "${@:2}" bash --noprofile --rcfile "$tmp/shell/plain.bash" -i ;;
+	bash-completion) set -- "${@:2}" bash --noprofile --rcfile "$tmp/shell/full.bash" -i ;;
+	zsh) set -- "${@:2}" zsh -i ;;
+	fish) set -- fish -c "complete -C '$2'" ;;
+	esac
+	if [ "$1" != fish ]; then set -- expect -f "$tmp/shell/tab.exp" -- "$@"; fi
+	run_program env PATH="$tmp/shell/bin:$PATH" TERM=dumb LC_ALL=C.UTF-8 EDITOR= HOME="$tmp/shell" ZDOTDIR="$tmp/shell/zsh" \
+		XDG_CONFIG_HOME="$tmp/shell/config" XDG_DATA_HOME="$tmp/shell/data" "$@"
+}
+
+shells=(bash bash-completion zsh fish)
+
+# check_tab NAME LINE EXPECTED MATCH completes LINE in each shell and checks the completions that match MATCH.
+check_tab() {
+	local shell got
+	for shell in "${shells[@]}"; do
+		offers "$shell" "$2" "${3: -1}"
+		got=$(grep -oE -- "$4" "$tmp/out" | sort -u | paste -s -d ' ')
+		verdict "$shell, $1" "$3" "$got"
+	done
+}
+
+check_tab 'commands' 'tacacs_plus auth' 'authenticate authorize' '\b(auth[a-z]+|account|check)\b'
+check_tab 'values' 'tacacs_plus authenticate -t ' 'ascii chap mschap mschapv2 pap' '\b(ascii|m?s?ch?ap(v2)?|pap|shell)\b'
+check_tab 'a value after =' 'tacacs_plus authenticate --authen-type=mschapv' 'mschapv2' '\bmschapv2\b'
+check_tab 'options' 'tacacs_plus authenticate --c' '--cacert --cert --cert-key --chap-challenge --chap-id --crl' '--c[-a-z]+'
+check_tab 'files' 'tacacs_plus authenticate --key-file /etc/pass' 'passwd' '\bpasswd'
+check_tab 'files after =' 'tacacs_plus authenticate --key-file=/etc/pass' 'passwd' '\bpasswd'
+check_tab 'profiles' 'tacacs_plus authenticate alice @' 'lab prod' '\b(lab|prod(\.key)?)\b'
+check_tab 'a profile' 'tacacs_plus authenticate alice @pr' 'prod' '\bprod(\.key)?\b'
+shells=(bash zsh fish) # with a path, bash-completion needs a second Tab
+# shellcheck disable=SC2088 # expanded by the shell that completes
+check_tab 'a program by its path' '~/bin/tacacs_plus authentic' 'authenticate' '\bauthenticate\b'
+
+# ---- A jump host ----------------------------------------------------------------------------------------------
+
+# The lines of the README without the installation, with the address of a running server.
+start_serve --user alice:cisco
+sed -n "/^## At home/,/^Without/{s/tac1,tac2/$serve/; /^    mkdir/,/^    tacacs_plus/p}" README.md >"$tmp/shell/lines"
+for shell in bash zsh; do
+	home=$tmp/shell/$shell-home
+	mkdir "$home"
+	# shellcheck disable=SC2016 # expanded by the shell that is started
+	run_program env -u TACACS_PLUS_KEY -u XDG_CONFIG_HOME HOME="$home" ZDOTDIR="$home" PATH="$tmp/shell/bin:$PATH" \
+		bash -c '"$0" "$1" <<<"$2"' "$shell" "$tmp/shell/lines" "$TACACS_PLUS_KEY"
+	verdict "$shell, the README's jump host" "exit 0, key ok, PASS, mode 600, source <(tacacs_plus completion bash)" \
+		"exit $code, key $(sed -n 's/^  key: //p' "$tmp/out"), $(tail -n 1 "$tmp/out"), mode $(stat -c %a "$home/.config/tacacs_plus/tac.key"), $(<"$home/.bashrc")"
+done
+
+# ---- The man page ---------------------------------------------------------------------------------------------
+
+"$tmp/tacacs_plus" help --man >"$tmp/tacacs_plus.1"
+# A program that was built outside a repository has no date for its page.
+sed -i '1s/ "" / 2026-01-02 /' "$tmp/tacacs_plus.1"
+run_program mandoc -T lint "$tmp/tacacs_plus.1"
+verdict 'the man page' 'exit 0, no complaint' "exit $code, ${out:-no complaint}"
+run_program mandoc -T utf8 "$tmp/tacacs_plus.1"
+sections='NAME SYNOPSIS DESCRIPTION COMMANDS OPTIONS ENVIRONMENT FILES EXIT STATUS EXAMPLES SECURITY STANDARDS'
+verdict 'the sections of the man page' "$sections" \
+	"$(sed 's/.\x08//g' "$tmp/out" | grep -E '^[A-Z ]+$' | paste -s -d ' ')"

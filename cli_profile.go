@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"maps"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -242,26 +241,19 @@ func ownRow(table []command, name string) *optionRow {
 	return nil
 }
 
-// inFolder is the value of an option, [PREFIX=]FILE, where FILE is relative to the folder.
+// inFolder returns the value [PREFIX=]FILE with FILE relative to the folder.
 func inFolder(folder, value string) string {
-	prefix, file := cutAddress(value)
+	prefix, file, found := cutPrefix(value)
 	if !filepath.IsAbs(file) {
 		file = filepath.Join(folder, file)
 	}
-	return prefix + file
-}
-
-// cutAddress takes PREFIX= off the name of a file, if the word before the sign is an address or the
-// prefix of one: the name of a file may have the sign too.
-func cutAddress(value string) (prefix, file string) {
-	before, file, ok := strings.Cut(value, "=")
-	if _, err := netip.ParsePrefix(before); ok && err == nil {
-		return before + "=", file
+	if found {
+		return prefix + "=" + file
 	}
-	if _, err := netip.ParseAddr(before); ok && err == nil {
-		return before + "=", file
+	if _, _, ambiguous := cutPrefix(file); ambiguous {
+		file = "." + string(filepath.Separator) + file
 	}
-	return "", value
+	return file
 }
 
 // rivals are options that exclude each other: where the command line has one of the first, those

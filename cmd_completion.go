@@ -135,8 +135,9 @@ func (c *completer) offerOptions() {
 // offerValues writes the values of an option, which stand after the prefix.
 func (c *completer) offerValues(row *optionRow, prefix string) {
 	if row.arg == "FILE" {
-		address, _ := cutAddress(strings.TrimPrefix(c.word, prefix))
-		c.offerFiles(prefix + address)
+		value := strings.TrimPrefix(c.word, prefix)
+		_, file, _ := cutPrefix(value)
+		c.offerFiles(prefix + strings.TrimSuffix(value, file))
 	}
 	for _, choice := range row.choices() {
 		c.offer(prefix+choice, "")

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -66,28 +65,20 @@ func (inv *invocation) readProfile() error {
 	return err
 }
 
-// readOptions is the text of a profile, and whether others may read it.
+// readOptions returns the text of a profile, and whether other users can read it.
 func readOptions(path string) (text string, open bool, err error) {
 	info, err := os.Stat(path)
 	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is not a file", path) // to open a pipe may take as long as it likes
+		err = fmt.Errorf("%s is not a file", path) // to open a pipe may block
+	}
+	var b []byte
+	if err == nil {
+		b, err = readLimited(path, maxProfile)
 	}
 	if err != nil {
-		return "", false, failf(classUsage, "read the profile: %w", err)
+		return "", false, fileError("read the profile", err)
 	}
-	f, err := os.Open(path)
-	if err != nil {
-		return "", false, failf(classUsage, "read the profile: %w", err)
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxProfile+1))
-	if err == nil && len(b) > maxProfile {
-		err = fmt.Errorf("%s is over %d bytes", path, maxProfile)
-	}
-	if err != nil {
-		return "", false, failf(classUsage, "read the profile: %w", err)
-	}
-	// The modes of Windows say nothing of others.
+	// On Windows the mode does not show who can read the file.
 	open = runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0
 	return strings.TrimPrefix(string(b), "\ufeff"), open, nil
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"unicode"
@@ -213,7 +212,6 @@ const (
 	keyPrompt       = "tacacs+ secret: "
 	fromCommandLine = "the command line"
 	fromTerminal    = "the terminal"
-	maxSecretFile   = 64 << 10 // bytes
 )
 
 // load gets the secret: several values for several files, else one.
@@ -265,9 +263,8 @@ func sourceName(name string) string {
 	return name
 }
 
-// readSecret reads a file, or standard input for -, without its one trailing newline; an empty one is
-// refused. Where that is a terminal it is asked for with a prompt, without echo, and take says how much
-// of it.
+// readSecret reads a file, or standard input for -, without its one trailing newline. An empty secret is an
+// error. If the input is a terminal, the person is prompted, without echo, and take reads what is typed.
 func (inv *invocation) readSecret(ctx context.Context, what, name, prompt string, take func(*bufio.Reader) (string, error)) (string, error) {
 	std, person := inv.std, inv.terminal
 	if name != "-" {
@@ -280,22 +277,27 @@ func (inv *invocation) readSecret(ctx context.Context, what, name, prompt string
 		person = openTerminal(std) // such as /dev/tty
 	}
 	var value string
+	read := func() error {
+		b, err := readAtMost(std.in, name, maxSecretFile)
+		value = string(b)
+		return err
+	}
 	var err error
-	if person != nil {
+	switch {
+	case person != nil:
 		if value, err = person.read(ctx, prompt, true, take); errors.Is(err, errNoAnswer) {
-			err = nil // an empty one
+			err = nil // it is empty
 		}
-	} else {
-		err = interruptible(ctx, func() (err error) { value, err = readAll(bufio.NewReader(std.in)); return err })
-	}
-	if classOf(err) == classInterrupted {
-		return "", err
-	}
-	if err == nil && len(value) > maxSecretFile {
-		err = fmt.Errorf("%s is over %d bytes", name, maxSecretFile)
+		if len(value) > maxSecretFile {
+			err = fmt.Errorf("%s is over %d bytes", name, maxSecretFile)
+		}
+	case name != "-":
+		err = onFile(ctx, name, read)
+	default:
+		err = interruptible(ctx, read)
 	}
 	if err != nil {
-		return "", failf(classUsage, "read the %s: %w", what, err)
+		return "", fileError("read the "+what, err)
 	}
 	value, cut := strings.CutSuffix(value, "\n")
 	if cut {
@@ -305,12 +307,4 @@ func (inv *invocation) readSecret(ctx context.Context, what, name, prompt string
 		return "", failf(classUsage, "the %s of %s is empty", what, sourceName(name))
 	}
 	return value, nil
-}
-
-// toNewline and toEnd are what readSecret can take of a terminal: the first line, or all up to the end.
-func firstLine(r *bufio.Reader) (string, error) { return r.ReadString('\n') }
-
-func readAll(r *bufio.Reader) (string, error) {
-	text, err := io.ReadAll(io.LimitReader(r, maxSecretFile+1))
-	return string(text), err
 }

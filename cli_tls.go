@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"os"
@@ -55,7 +56,7 @@ func (t *tlsOptions) check() error {
 }
 
 // client reads the files of the options. The system's roots are not read before they are needed.
-func (t *tlsOptions) client(warn func(format string, args ...any)) (*tlsClient, error) {
+func (t *tlsOptions) client(ctx context.Context, warn func(format string, args ...any)) (*tlsClient, error) {
 	c := &tlsClient{serverName: t.serverName}
 	var said sync.Map // a warning is for the run, not for each of its connections
 	c.warn = func(format string, args ...any) {
@@ -66,31 +67,42 @@ func (t *tlsOptions) client(warn func(format string, args ...any)) (*tlsClient, 
 	c.config = &tls.Config{MinVersion: tls.VersionTLS13, InsecureSkipVerify: t.insecure, ClientSessionCache: &ticketCache{}}
 	var err error
 	if t.caCert != "" {
-		if c.config.RootCAs, err = readCertPool(t.caCert); err != nil {
+		if c.config.RootCAs, err = readCertPool(ctx, t.caCert); err != nil {
 			return nil, err
 		}
 	}
 	if t.cert != "" {
-		if c.config.Certificates, err = readKeyPair(t.cert, t.certKey); err != nil {
+		if c.config.Certificates, err = readKeyPair(ctx, t.cert, t.certKey); err != nil {
 			return nil, err
 		}
 	}
 	for _, file := range t.crls {
-		lists, err := readCRLs(file)
+		lists, err := readCRLs(ctx, file)
 		if err != nil {
 			return nil, err
 		}
 		c.crls = append(c.crls, lists...)
 	}
 	if t.keyLog != "" {
-		f, err := os.OpenFile(t.keyLog, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
-		if err != nil {
-			return nil, failf(classUsage, "open the key log: %w", err)
+		if c.config.KeyLogWriter, err = openKeyLog(ctx, t.keyLog); err != nil {
+			return nil, err
 		}
-		c.config.KeyLogWriter = f
 	}
 	if t.insecure {
 		warn("the server's certificate is not verified (--insecure): anybody could answer in its place")
 	}
 	return c, nil
+}
+
+// openKeyLog opens a file to append the secrets of TLS sessions.
+func openKeyLog(ctx context.Context, name string) (*os.File, error) {
+	var f *os.File
+	err := onFile(ctx, name, func() (err error) {
+		f, err = os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+		return err
+	})
+	if err != nil {
+		return nil, fileError("open the key log", err)
+	}
+	return f, nil
 }

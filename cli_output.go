@@ -1,30 +1,20 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
 	"time"
 )
 
-// outputOptions say how the result is shown.
-type outputOptions struct {
-	quiet, verbose, debug, json, showSecrets bool
-}
-
-func (p *outputOptions) register(o *optionSet) {
-	o.add((*toggle)(&p.quiet), "q quiet", "", "print no result: the exit code says it")
-	o.add((*toggle)(&p.verbose), "v verbose", "", "print all facts of the answer and the connection")
-	o.add((*toggle)(&p.debug), "d debug", "", "print what happens and all packets on standard error")
-	o.add((*toggle)(&p.json), "json", "", "print the result as one JSON object on one line")
-	o.add((*toggle)(&p.showSecrets), "show-secrets", "", "do not mask passwords in -d")
-}
-
-func (p *outputOptions) check() error {
-	if p.quiet && (p.verbose || p.json) {
-		return failf(classUsage, "--quiet goes with neither --verbose nor --json")
+// carryOut executes the command.
+func (inv *invocation) carryOut(ctx context.Context) (output, error) {
+	out, err := inv.action(ctx, inv)
+	if err == nil && out.exit() == classInterrupted.exit() {
+		err = interrupted(ctx) // after a report of what was done until then
 	}
-	return nil
+	return out, err
 }
 
 // finish shows what came of the command and says what the exit code is.

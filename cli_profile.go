@@ -4,19 +4,18 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 )
 
 // A profile is a file of options that a word of the command line names, @NAME: one long option a
 // line, without its dashes.
 type profile struct {
-	word         string          // of the command line; empty for none
-	secretOption string          // the option that reads a secret which the word stands behind; empty for none
-	setHere      map[string]bool // the options that have their value from it, by all their names
+	word         string // of the command line; empty for none
+	secretOption string // the option before the word, if it reads a secret from standard input
 }
 
 // maxProfile is how large the file may be, in bytes.
@@ -33,24 +32,22 @@ func (p *profile) setWord(word string) error {
 
 const hintAtUser = "a user whose name begins with @ is given by -u"
 
-// readProfile gives the options of the profile, if there is one, the values that it has for them. The
-// command line wins: an option of its own, and one that excludes what the profile has, stay. Options
-// that are not for the command are passed over, since one profile serves all commands. The rest of the
-// file is read after a mistake too, so that a program gets its JSON all the same.
-func (inv *invocation) readProfile() error {
-	if inv.profile.word == "" {
+// read gives the options of the profile, if there is one, their values. Options on the command line override it:
+// the same option, and one that conflicts. Options that the command does not accept are ignored, since one profile
+// serves all commands. The rest of the file is read after a mistake too, so that a program still gets its JSON.
+func (p *profile) read(inv *invocation) error {
+	if p.word == "" {
 		return nil
 	}
-	path, err := profilePath(inv.profile.word[1:], inv.std.env)
+	path, err := profilePath(p.word[1:], inv.std.env)
 	if err != nil {
 		return err
 	}
 	text, open, err := readOptions(path)
 	if err != nil {
-		return inv.profile.suggest(err, inv.std.env)
+		return p.suggest(err, inv.std.env)
 	}
-	inv.profile.setHere = make(map[string]bool)
-	reader := profileReader{inv: inv, folder: filepath.Dir(path), typed: maps.Clone(inv.options.given)}
+	reader := profileReader{inv: inv, folder: filepath.Dir(path)}
 	number := 0
 	for line := range strings.Lines(text) {
 		number++
@@ -143,9 +140,8 @@ func profileNames(env func(string) string) (names []string) {
 // A profileReader reads the lines of a profile into the options of a command line.
 type profileReader struct {
 	inv    *invocation
-	folder string          // to which the names of files in it are relative
-	typed  map[string]bool // the options that the command line has
-	secret string          // the name of one of its options whose value nobody else should see
+	folder string // to which the names of files in the profile are relative
+	secret string // the name of one of its options with a secret as value
 }
 
 // read reads one line: name value, name=value, or the name of a toggle.
@@ -162,52 +158,51 @@ func (r *profileReader) read(line string) error {
 		arg = "--" + name + "=" + value
 	}
 	name = strings.ReplaceAll(name, "_", "-")
-	o := r.inv.options
-	row, here := o.row(name), true
-	if row == nil {
-		row, here = ownRow(r.inv.table, name), false
+	o := r.inv.options.find(name)
+	accepted := o != nil && r.inv.command.accepts(o)
+	if o == nil {
+		o = findOwn(r.inv.table, name)
 	}
 	switch {
 	case name == "":
 		return failf(classUsage, "the name of an option is missing")
 	case name[0] == '-':
 		return failf(classUsage, "an option stands without its dashes here")
-	case row == nil:
-		_, err := o.parseOption(arg, nil, true) // says what may have been meant
+	case o == nil:
+		_, err := r.inv.parseOption(arg, nil) // says what may have been meant
 		return err
-	case name == "help", name == "version", name == "exec": // what a command does is the command line's to say
+	case name == "help", name == "version", name == "exec": // what a command does belongs on the command line
 		return failf(classUsage, "%s does not stand in a profile", name)
-	case row.long() != name:
-		return failf(classUsage, "the short name -%s does not stand here", name).withHint("it is %s", row.long())
+	case o.long != name:
+		return failf(classUsage, "the short name -%s does not stand here", name).withHint("it is %s", o.long)
 	}
-	if strings.HasSuffix(row.arg, "KEY") || strings.HasSuffix(row.arg, "PASSWORD") {
+	if strings.HasSuffix(o.arg, "KEY") || strings.HasSuffix(o.arg, "PASSWORD") {
 		r.secret = name
 	}
-	if !here || !r.inv.command.accepts(*row) || r.typed[name] || r.excluded(name) {
+	if !accepted || o.given && !o.fromProfile || r.conflicting(name) {
 		return nil
 	}
-	if row.arg == "FILE" && value != "" && value != "-" {
+	if o.arg == "FILE" && value != "" && value != "-" {
 		arg = "--" + name + "=" + inFolder(r.folder, value)
 	}
-	_, err := o.parseOption(arg, nil, true)
-	for _, n := range strings.Fields(row.names) {
-		r.inv.profile.setHere[n] = true
-	}
+	o.fromProfile = true
+	_, err := r.inv.parseOption(arg, nil)
 	return err
 }
 
-// excluded says that the command line has an option with which this one does not go together.
-func (r *profileReader) excluded(name string) bool {
+// conflicting reports whether the command line has an option that excludes this one.
+func (r *profileReader) conflicting(name string) bool {
 	for _, row := range conflicts {
-		if !hasWord(row.dropped, name) {
+		if !slices.Contains(strings.Fields(row.ignored), name) {
 			continue
 		}
 		for typed := range strings.FieldsSeq(row.typed) {
 			typed, off := strings.CutSuffix(typed, "=false")
-			if !r.typed[typed] {
+			o := r.inv.options.find(typed)
+			if o == nil || !o.given || o.fromProfile {
 				continue
 			}
-			if v := r.inv.options.Lookup(typed).Value; off == (isToggle(v) && v.String() == "false") {
+			if t, ok := o.value.(*toggle); off == (ok && !bool(*t)) {
 				return true
 			}
 		}
@@ -215,18 +210,11 @@ func (r *profileReader) excluded(name string) bool {
 	return false
 }
 
-// hasWord says that a list with blanks has the word.
-func hasWord(list, word string) bool {
-	return strings.Contains(" "+list+" ", " "+word+" ")
-}
-
-// ownRow is the option of that name that some command has of its own; nil for none.
-func ownRow(table []command, name string) *optionRow {
-	for _, c := range table {
-		own := newOptionSet()
-		c.setup(own)
-		if row := own.row(name); row != nil {
-			return row
+// findOwn returns the option with the name that some command has of its own, or nil.
+func findOwn(table []command, name string) *option {
+	for i := range table {
+		if o := table[i].ownOptions().find(name); o != nil {
+			return o
 		}
 	}
 	return nil
@@ -247,9 +235,9 @@ func inFolder(folder, value string) string {
 	return file
 }
 
-// rivals are options that exclude each other: where the command line has one of the first, those
-// that follow do not count in a profile. A key does not turn TLS off: that wants more than a mistake.
-var conflicts = [...]struct{ typed, dropped string }{
+// conflicts are options that exclude each other: if one of the first is typed, those that follow are ignored in a
+// profile. A key does not turn TLS off, since it may be there by mistake.
+var conflicts = [...]struct{ typed, ignored string }{
 	{"key key-file", "key key-file unencrypted"},
 	{"tls", "key key-file unencrypted"},
 	{"unencrypted", "key key-file tls " + tlsDetails},
@@ -268,5 +256,5 @@ var conflicts = [...]struct{ typed, dropped string }{
 	{"single-connect", "no-single-connect"},
 }
 
-// tlsDetails are the options that mean nothing without --tls.
+// tlsDetails are the options that need --tls.
 const tlsDetails = "cacert cert cert-key servername crl insecure keylog"

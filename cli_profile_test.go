@@ -90,12 +90,12 @@ func TestProfileWords(t *testing.T) {
 		{"authorize alice tac1 -- @host", "alice tac1 [@host]"},
 		{"serve @both", "bob tacp []"},
 	} {
-		inv, err := parse(commands(), split(tt.line), stdio{env: func(name string) string { return env[name] }, err: t.Output()})
+		inv, err := parse(commands, split(tt.line), stdio{env: func(name string) string { return env[name] }, err: t.Output()})
 		got := fmt.Sprintf("%s %s %v", inv.request.user, inv.server.host, inv.words)
 		if err != nil {
 			got = err.Error()
 		}
-		if inv.command.server {
+		if inv.command.name == "serve" {
 			tt.want = "  []" // neither is for it
 		}
 		if got != tt.want {
@@ -153,7 +153,7 @@ func TestCommandLineWins(t *testing.T) {
 		if err := os.WriteFile(in("p"), []byte(tt.profile), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		inv, err := parse(commands(), split("authenticate alice tac1 @p "+tt.line), stdio{env: func(name string) string { return env[name] }})
+		inv, err := parse(commands, split("authenticate alice tac1 @p "+tt.line), stdio{env: func(name string) string { return env[name] }})
 		if err != nil {
 			t.Errorf("%q and %s: %v", tt.profile, tt.line, err)
 			continue
@@ -182,9 +182,9 @@ func TestCommandLineWins(t *testing.T) {
 func TestRivals(t *testing.T) {
 	t.Parallel()
 	for _, row := range conflicts {
-		for name := range strings.FieldsSeq(row.typed + " " + row.dropped) {
+		for name := range strings.FieldsSeq(row.typed + " " + row.ignored) {
 			name = strings.TrimSuffix(name, "=false")
-			if inv := newInvocation(commands(), stdio{}); inv.options.row(name) == nil && ownRow(commands(), name) == nil {
+			if newInvocation(commands, stdio{}).options.find(name) == nil && findOwn(commands, name) == nil {
 				t.Errorf("%s is no option", name)
 			}
 		}
@@ -202,9 +202,9 @@ func TestRivals(t *testing.T) {
 		{"new-password-file a", "chpass alice tac1 --new-password-stdin"},
 	} {
 		_, env := profileDir(t, "p", tt.profile)
-		inv, err := parse(commands(), append(split(tt.line), "@p"), stdio{env: func(name string) string { return env[name] }})
-		if err != nil || len(inv.profile.setHere) != 0 {
-			t.Errorf("%q and %s: %v, got %v", tt.profile, tt.line, err, inv.profile.setHere)
+		inv, err := parse(commands, append(split(tt.line), "@p"), stdio{env: func(name string) string { return env[name] }})
+		if err != nil || slices.ContainsFunc(inv.options.options, func(o option) bool { return o.fromProfile }) {
+			t.Errorf("%q and %s: %v, got %+v", tt.profile, tt.line, err, inv.options)
 		}
 	}
 }

@@ -22,7 +22,7 @@ type serverOptions struct {
 	sourceAddr netip.Addr
 }
 
-func (s *serverOptions) register(o *optionSet) {
+func (s *serverOptions) register(o groupOptions) {
 	s.timeout = 10 * time.Second
 	o.add((*anyText)(&s.host), "H host", "HOST", "the servers, in place of the word HOST")
 	o.add(&number{&s.port, 1, 65535}, "p port", "PORT", "port of servers that have none of their own (default 49; 300 with --tls);\ndecode: of the conversations that count (default all that begin like TACACS+)")
@@ -34,7 +34,6 @@ func (s *serverOptions) register(o *optionSet) {
 	o.add((*text)(&s.device), "interface", "DEV", "device or VRF to connect through (Linux)")
 	o.add((*toggle)(&s.singleConnect), "single-connect", "", "ask for single-connection mode")
 	o.add((*toggle)(&s.unencrypted), "unencrypted", "", "no key, no obfuscation: all is readable on the wire")
-	s.tls.register(o)
 }
 
 func (s *serverOptions) check() (err error) {

@@ -20,19 +20,16 @@ type tlsOptions struct {
 	keyLog     string
 }
 
-func (t *tlsOptions) register(o *optionSet) {
-	o.group = groupIdentity
+// register declares the options for either side of a connection, and those for the servers.
+func (t *tlsOptions) register(o, server groupOptions) {
 	o.add((*toggle)(&t.enabled), "tls", "", "TACACS+ over TLS 1.3 (RFC 9887): port 300, no key, never a fall back to clear")
-	o.group = groupServer
-	o.add((*text)(&t.caCert), "cacert", "FILE", "certificates to trust, PEM (default the system's)")
-	o.group = groupIdentity
+	server.add((*text)(&t.caCert), "cacert", "FILE", "certificates to trust, PEM (default the system's)")
 	o.add((*text)(&t.cert), "cert", "FILE", "own certificate, with its chain, PEM")
 	o.add((*text)(&t.certKey), "cert-key", "FILE", "its private key, PEM (default in the file of --cert)")
-	o.group = groupServer
-	o.add((*text)(&t.serverName), "servername", "NAME", "name that the server's certificate must have (default that of HOST)")
-	o.add(&t.crls, "crl", "FILE", "revocation list, PEM or DER; repeatable")
-	o.add((*toggle)(&t.insecure), "insecure", "", "do not verify the server's certificate")
-	o.add((*text)(&t.keyLog), "keylog", "FILE", "append the session's secrets, for a packet analyser; decode: read them")
+	server.add((*text)(&t.serverName), "servername", "NAME", "name that the server's certificate must have (default that of HOST)")
+	server.add(&t.crls, "crl", "FILE", "revocation list, PEM or DER; repeatable")
+	server.add((*toggle)(&t.insecure), "insecure", "", "do not verify the server's certificate")
+	server.add((*text)(&t.keyLog), "keylog", "FILE", "append the session's secrets, for a packet analyser; decode: read them")
 }
 
 // check refuses what is said of TLS where there is none, so that nobody is in doubt whether it

@@ -3,30 +3,19 @@ package main
 import (
 	"encoding/hex"
 	"errors"
-	"flag"
 	"fmt"
 	"math"
 	"strconv"
-	"strings"
 	"time"
 )
-
-func isToggle(v flag.Value) bool {
-	_, ok := v.(*toggle)
-	return ok
-}
 
 // anyText, text (not empty: mostly the sign of a script's unset variable), toggle, list, number,
 // seconds and hexBytes are the flag.Values of plain options.
 type anyText string
 
-func (t *anyText) String() string { return string(*t) }
-
 func (t *anyText) Set(s string) error { *t = anyText(s); return nil }
 
 type text string
-
-func (t *text) String() string { return string(*t) }
 
 func (t *text) Set(s string) error {
 	if s == "" {
@@ -38,8 +27,6 @@ func (t *text) Set(s string) error {
 
 type toggle bool
 
-func (t *toggle) String() string { return strconv.FormatBool(bool(*t)) }
-
 func (t *toggle) Set(s string) (err error) {
 	v, err := strconv.ParseBool(s)
 	*t = toggle(v)
@@ -48,16 +35,12 @@ func (t *toggle) Set(s string) (err error) {
 
 type list []string
 
-func (l *list) String() string { return strings.Join(*l, " ") }
-
 func (l *list) Set(s string) error { *l = append(*l, s); return nil }
 
 type number struct {
 	value    *int
 	min, max int
 }
-
-func (n *number) String() string { return "" }
 
 func (n *number) Set(s string) error {
 	v, err := strconv.Atoi(s)
@@ -69,8 +52,6 @@ func (n *number) Set(s string) error {
 }
 
 type seconds time.Duration
-
-func (d *seconds) String() string { return time.Duration(*d).String() }
 
 func (d *seconds) Set(s string) error {
 	v, err := time.ParseDuration(s)
@@ -85,8 +66,6 @@ func (d *seconds) Set(s string) error {
 }
 
 type hexValue []byte
-
-func (h *hexValue) String() string { return hex.EncodeToString(*h) }
 
 func (h *hexValue) Set(s string) error {
 	b, err := hex.DecodeString(s)

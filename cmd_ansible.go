@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -99,16 +98,15 @@ func (t ansibleTask) commandLine(table []command) (line []string, err error) {
 	if _, fits := ansibleCommands()[c.name]; !fits {
 		return line, failf(classUsage, "the command %s is not for Ansible, which waits for one answer", c.name)
 	}
-	o := newOptionSet()
-	o.owners = func(name string) []string { return ownersOf(table, name) }
-	new(invocation).register(o)
-	c.setup(o)
+	inv := &invocation{table: table, options: newOptionSet()}
+	inv.declare(inv.options)
+	inv.action = c.setup(inv.options)
 	from := make(map[string]string) // which name an option was given by
 	for _, name := range slices.Sorted(maps.Keys(t)) {
 		if name == "command" || name == "args" || strings.HasPrefix(name, ansibleOwn) {
 			continue
 		}
-		words, err := optionWords(o, name, t[name])
+		words, err := optionWords(inv, name, t[name])
 		if err != nil {
 			return line, err
 		}
@@ -128,7 +126,7 @@ func (t ansibleTask) commandLine(table []command) (line []string, err error) {
 
 // optionWords are one option and its value, or each of its values, as words of a command line: none
 // where it is null or a toggle that is off. The value may be a secret, which no error repeats.
-func optionWords(o *optionSet, name string, value json.RawMessage) (words []string, err error) {
+func optionWords(inv *invocation, name string, value json.RawMessage) (words []string, err error) {
 	given := name
 	switch name {
 	case "user":
@@ -138,21 +136,20 @@ func optionWords(o *optionSet, name string, value json.RawMessage) (words []stri
 			value = json.RawMessage("true")
 		}
 	}
-	f := o.find(name)
-	if f == nil {
-		return nil, o.unknown("--"+name, "--"+given, true)
+	o := inv.options.find(name)
+	if o == nil {
+		return nil, inv.unknownOption("--"+name, "--"+given)
 	}
-	long := o.row(f.Name).long()
-	switch long {
+	switch o.long {
 	case "debug", "exec", "interval", "nagios", "output", "prometheus", "quiet", "verbose":
 		return nil, failf(classUsage, "the option %s is not for Ansible, which waits for one JSON object", given)
 	}
-	if long == "password-stdin" || long == "new-password-stdin" && given != newPassword {
+	if o.long == "password-stdin" || o.long == "new-password-stdin" && given != newPassword {
 		return nil, failf(classUsage, "there is no standard input for %s under Ansible", given)
 	}
-	word := "--" + long
+	word := "--" + o.long
 	var values []string
-	switch f.Value.(type) {
+	switch o.value.(type) {
 	case *toggle:
 		on, err := onOrOff(given, value)
 		if on {
@@ -162,10 +159,10 @@ func optionWords(o *optionSet, name string, value json.RawMessage) (words []stri
 	case *list:
 		values, err = texts(given, value)
 	default:
-		values, err = oneValue(given, f.Value, value)
+		values, err = oneValue(given, o.value, value)
 	}
 	for _, v := range values {
-		if v == "-" && o.row(f.Name).arg == "FILE" {
+		if v == "-" && o.arg == "FILE" {
 			return nil, failf(classUsage, "there is no standard input for %s under Ansible", given)
 		}
 		words = append(words, word+"="+v)
@@ -175,7 +172,7 @@ func optionWords(o *optionSet, name string, value json.RawMessage) (words []stri
 
 // oneValue is the value of an option that has one: a text, or a number where it asks for one; none
 // where it is null.
-func oneValue(name string, of flag.Value, value json.RawMessage) ([]string, error) {
+func oneValue(name string, of optionValue, value json.RawMessage) ([]string, error) {
 	switch of.(type) {
 	case *number, *seconds:
 		if _, err := strconv.ParseFloat(string(value), 64); err == nil {

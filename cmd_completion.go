@@ -44,9 +44,9 @@ func complete(inv *invocation) string {
 // A completer reads a line that is not complete, by the grammar of parse, and forgives mistakes.
 type completer struct {
 	inv     *invocation
-	waiting *optionRow // the option whose value comes next
-	ended   bool       // by --
-	word    string     // the one to complete
+	waiting *option // the option whose value comes next
+	ended   bool    // by --
+	word    string  // the one to complete
 	text    strings.Builder
 }
 
@@ -63,14 +63,14 @@ func (c *completer) pass(word string) {
 			c.waiting = row
 		}
 	case c.inv.action == nil:
-		_ = c.inv.name(word) // @NAME is none
+		_ = c.inv.setCommand(word) // @NAME is none
 	}
 }
 
 // option is the one that the word names, and whether its value is attached.
-func (c *completer) option(word string) (row *optionRow, attached bool) {
+func (c *completer) option(word string) (row *option, attached bool) {
 	name, _, attached := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(word, "-"), "-"), "=")
-	return c.inv.options.row(strings.ReplaceAll(name, "_", "-")), attached
+	return c.inv.options.find(name), attached
 }
 
 // offerAll writes all that may stand in place of the word.
@@ -79,7 +79,7 @@ func (c *completer) offerAll() {
 	row, attached := c.option(c.word)
 	switch {
 	case c.ended:
-		if command.child != "" || strings.Contains(command.words, "FILE") {
+		if command.child != "" || strings.Contains(command.rest, "FILE") {
 			c.offerFiles("")
 		}
 	case c.waiting != nil:
@@ -103,7 +103,7 @@ func (c *completer) offerAll() {
 		for _, shell := range slices.Sorted(maps.Keys(completionScripts())) {
 			c.offer(shell, "")
 		}
-	case strings.Contains(command.words, "FILE"):
+	case strings.Contains(command.rest, "FILE"):
 		c.offerFiles("")
 	}
 }
@@ -120,8 +120,8 @@ func (c *completer) offerFiles(prefix string) { c.text.WriteString("FILE\t" + pr
 
 // offerOptions writes the options that the command takes, each by its long name.
 func (c *completer) offerOptions() {
-	for _, row := range c.inv.options.rows {
-		if c.inv.action == nil || c.inv.command.accepts(row) {
+	for i := range c.inv.options.options {
+		if row := &c.inv.options.options[i]; c.inv.action == nil || c.inv.command.accepts(row) {
 			names := row.dashed()
 			help := row.help
 			if end := strings.IndexAny(help, ";:("); end >= 0 {
@@ -133,7 +133,7 @@ func (c *completer) offerOptions() {
 }
 
 // offerValues writes the values of an option, which stand after the prefix.
-func (c *completer) offerValues(row *optionRow, prefix string) {
+func (c *completer) offerValues(row *option, prefix string) {
 	if row.arg == "FILE" {
 		value := strings.TrimPrefix(c.word, prefix)
 		_, file, _ := cutPrefix(value)

@@ -2,12 +2,11 @@ package main
 
 import "strings"
 
-// manPage is the manual page, for man(7), of the build with that version and date of its commit. Its
-// sections are those of man-pages(7).
-func manPage(table []command, version, date string) string {
+// manPage returns the manual page, in the language of man(7) and with the sections of man-pages(7).
+func manPage(table []command, b build) string {
 	m := new(roff)
 	// The date as it is: mandoc reads none with the \- that all else has.
-	m.text(`.TH TACACS_PLUS 1 "` + date + `" "tacacs_plus ` + inRoff(version) + `" "User Commands"`)
+	m.text(`.TH TACACS_PLUS 1 "` + b.Date + `" "tacacs_plus ` + inRoff(b.Version) + `" "User Commands"`)
 	m.macro("SH", "NAME")
 	m.text(`tacacs_plus \- ask a TACACS+ server: authentication, authorization, accounting`)
 	m.macro("SH", "SYNOPSIS")
@@ -17,13 +16,13 @@ func manPage(table []command, version, date string) string {
 	m.macro("SH", "DESCRIPTION")
 	m.text(manDescription)
 	m.macro("SH", "COMMANDS")
-	for _, c := range table {
-		m.command(c)
+	for i := range table {
+		m.command(&table[i])
 	}
 	m.macro("SH", "OPTIONS")
 	m.prose("of every command that talks to a server; the others take those that are of use to them")
-	for _, row := range sharedRows() {
-		m.option(row)
+	for _, o := range sharedOptions() {
+		m.option(&o)
 	}
 	m.text(manEnds)
 	m.macro("SH", "EXIT STATUS")
@@ -72,31 +71,29 @@ func (m *roff) macro(name string, args ...string) {
 }
 
 // command writes what a command is for, and its own options.
-func (m *roff) command(c command) {
-	m.macro("SS", strings.TrimSpace(c.name+" "+c.words))
+func (m *roff) command(c *command) {
+	m.macro("SS", strings.TrimSpace(c.name+" "+c.words()))
 	m.prose(c.summary)
-	own := newOptionSet()
-	c.setup(own)
-	for _, row := range own.rows {
-		m.option(row)
+	for _, o := range c.ownOptions().options {
+		m.option(&o)
 	}
 }
 
 // option writes an option: its names and its value, then what it is for.
-func (m *roff) option(row optionRow) {
+func (m *roff) option(o *option) {
 	var names []string
-	for _, name := range row.dashed() {
+	for _, name := range o.dashed() {
 		names = append(names, `\fB`+inRoff(name)+`\fR`)
 	}
 	left := strings.Join(names, ", ")
-	if row.arg != "" {
-		left += ` \fI` + inRoff(row.arg) + `\fR`
+	if o.arg != "" {
+		left += ` \fI` + inRoff(o.arg) + `\fR`
 	}
 	m.macro("TP")
 	m.text(left)
-	help := row.help
+	help := o.help
 	if strings.HasSuffix(help, ":") {
-		help += " " + strings.Join(row.choices(), ", ")
+		help += " " + strings.Join(o.choices(), ", ")
 	}
 	m.prose(help)
 }

@@ -19,7 +19,7 @@ type parsed struct {
 }
 
 func parseLine(line string) (parsed, error) {
-	inv, err := parse(commands(), split(line), stdio{})
+	inv, err := parse(commands, split(line), stdio{})
 	return parsed{inv.command.name, inv.request.user, inv.server.host, inv.server.port, inv.request.level, inv.request.authenType, inv.words}, err
 }
 
@@ -152,7 +152,7 @@ func TestDefaultPort(t *testing.T) {
 		"authenticate alice tac1 --tls -p 49":         "[tac1:49]",
 		"authenticate alice tac1,tac2:1 --tls -p 301": "[tac1:301 tac2:1]",
 	} {
-		inv, err := parse(commands(), split(line), stdio{})
+		inv, err := parse(commands, split(line), stdio{})
 		if got := fmt.Sprint(inv.server.servers); err != nil || got != want {
 			t.Errorf("%s asks %s, %v, not %s", line, got, err, want)
 		}

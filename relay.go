@@ -171,7 +171,7 @@ func (opts *relayOptions) deviceKeys(ctx context.Context, inv *invocation, prefi
 	case len(opts.listen) == 0:
 		return nil, nil
 	case len(opts.keys.files) > 0:
-		keys, err := opts.keys.load(ctx, inv, "")
+		keys, err := inv.loadSecret(ctx, &opts.keys, "")
 		if err != nil {
 			return nil, err
 		}

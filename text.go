@@ -89,3 +89,18 @@ func quoteBlank(text string) string {
 	}
 	return text
 }
+
+// helpWidth is the width of the help and of the lines of the man page.
+const helpWidth = 80
+
+// wrap joins words to lines of at most width bytes.
+func wrap(words []string, width int) (lines []string) {
+	for _, w := range words {
+		if last := len(lines) - 1; last >= 0 && len(lines[last])+1+len(w) <= width {
+			lines[last] += " " + w
+		} else {
+			lines = append(lines, w)
+		}
+	}
+	return lines
+}

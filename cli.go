@@ -26,7 +26,7 @@ type command struct {
 	misused func(*invocation, *failure) output
 }
 
-// A positional tells whether a command takes USER or HOST.
+// A positional is whether a command takes USER or HOST.
 type positional uint8
 
 const (
@@ -78,7 +78,7 @@ func (c *command) accepts(o *option) bool {
 	return o.group == groupCommand || o.group == groupOutput || c.takes(o)
 }
 
-// ownOptions returns the options that only the command has.
+// ownOptions returns the options that only this command has.
 func (c *command) ownOptions() *optionSet {
 	own := newOptionSet()
 	c.setup(own)
@@ -93,7 +93,8 @@ const (
 	hintList    = "tacacs_plus help lists the commands"
 )
 
-// findCommand returns the command with the name. The hint of its error is a similar name, or else the given one.
+// findCommand returns the command with the name. The hint of its error suggests a similar name, or else is the
+// given one.
 func findCommand(table []command, name, hint string) (command, error) {
 	for _, c := range table {
 		if c.name == name {
@@ -132,7 +133,7 @@ type invocation struct {
 	terminal *terminal // nil if standard input is none
 }
 
-// outputOptions tell how the result is shown.
+// outputOptions are the options for what is printed.
 type outputOptions struct {
 	quiet, verbose, debug, json, showSecrets bool
 }

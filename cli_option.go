@@ -16,8 +16,8 @@ func (inv *invocation) parseOption(arg string, rest []string) ([]string, error) 
 	return o.set(escape(typed), value, attached, rest)
 }
 
-// unknownOption returns the error for an option that does not exist, with what may have been meant. Text that is
-// attached to the name of an option with a value is not repeated, since it may be a secret.
+// unknownOption returns the error for an option that does not exist, with a suggestion. It does not repeat text
+// that is attached to the name of an option with a value, since that may be a secret.
 func (inv *invocation) unknownOption(arg, typed string) error {
 	name, _, _ := strings.Cut(strings.ReplaceAll(strings.TrimLeft(arg, "-"), "_", "-"), "=")
 	if short := inv.options.find(arg[1:2]); short != nil && !isToggle(short.value) {
@@ -47,7 +47,7 @@ func (inv *invocation) unknownOption(arg, typed string) error {
 	return f.withHint("tacacs_plus help, and tacacs_plus help COMMAND, list the options")
 }
 
-// ownersOf returns the names of the commands that have an option of their own with the name.
+// ownersOf returns the names of the commands that have the option as their own.
 func ownersOf(table []command, name string) (owners []string) {
 	for i := range table {
 		if table[i].ownOptions().find(name) != nil {

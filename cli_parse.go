@@ -16,8 +16,8 @@ type parser struct {
 }
 
 // parse reads a command line by the grammar of the help: shared options anywhere, the command's own after it,
-// one or two dashes, _ for -, and -- as their end. @NAME is a profile. An error comes with the invocation as
-// far as it was read, which has the form of the output.
+// one or two dashes, _ for -, and -- to end the options. @NAME is a profile. With an error it returns as much of
+// the invocation as decides the form of the output.
 func parse(table []command, args []string, std stdio) (*invocation, error) {
 	p := &parser{inv: newInvocation(table, std)}
 	inv := p.inv
@@ -38,7 +38,7 @@ func parse(table []command, args []string, std stdio) (*invocation, error) {
 	return inv, p.assign()
 }
 
-// read reads the words up to the first mistake.
+// read reads the words up to the first error.
 func (p *parser) read(args []string) error {
 	inv, before := p.inv, ""
 	for len(args) > 0 {
@@ -78,8 +78,8 @@ func readsSecret(option string) bool {
 	return strings.HasPrefix(option, "-") && strings.HasSuffix(strings.ReplaceAll(option, "_", "-"), "-stdin")
 }
 
-// skim searches the words after a mistake for the command, the profile and toggles, so that a program still gets
-// JSON, and a monitor its exit code.
+// skim searches the words after an error for the command, the profile and toggles. They decide the form of the
+// output, such as JSON or Nagios.
 func (p *parser) skim(args []string) {
 	for _, arg := range args {
 		switch {
@@ -97,7 +97,7 @@ func (p *parser) skim(args []string) {
 	}
 }
 
-// assign makes USER and HOST of the first words, then checks all values.
+// assign takes USER and HOST from the words, then checks all values.
 func (p *parser) assign() error {
 	inv := p.inv
 	c := &inv.command
@@ -139,8 +139,8 @@ func (p *parser) assign() error {
 	return cmp.Or(inv.request.check(c.name), inv.server.check(), inv.output.check())
 }
 
-// spareWords returns how many words are left for a USER or HOST that an option gives too, after those that must
-// be words, the arguments of a request and the command after --.
+// spareWords returns how many words can override a USER or HOST that the profile gives. It leaves out the words
+// that USER and HOST need, the arguments of a request, and the command after --.
 func (p *parser) spareWords() int {
 	inv := p.inv
 	words := inv.words[:len(inv.words)-inv.childWords()]

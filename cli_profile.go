@@ -11,17 +11,16 @@ import (
 	"strings"
 )
 
-// A profile is a file of options that a word of the command line names, @NAME: one long option a
-// line, without its dashes.
+// A profile is a file of options that @NAME on the command line selects: one long option a line, without dashes.
 type profile struct {
 	word         string // of the command line; empty for none
 	secretOption string // the option before the word, if it reads a secret from standard input
 }
 
-// maxProfile is how large the file may be, in bytes.
+// maxProfile is the largest size of a profile, in bytes.
 const maxProfile = 64 << 10
 
-// take notes the word that names the profile.
+// setWord sets the word that names the profile.
 func (p *profile) setWord(word string) error {
 	if p.word != "" && p.word != word {
 		return failf(classUsage, "%s and %s are two profiles, and one is the limit", escape(p.word), escape(word)).withHint("%s", hintAtUser)
@@ -32,9 +31,9 @@ func (p *profile) setWord(word string) error {
 
 const hintAtUser = "a user whose name begins with @ is given by -u"
 
-// read gives the options of the profile, if there is one, their values. Options on the command line override it:
-// the same option, and one that conflicts. Options that the command does not accept are ignored, since one profile
-// serves all commands. The rest of the file is read after a mistake too, so that a program still gets its JSON.
+// read sets the options of the profile, if there is one. Options on the command line override it: the same
+// option, and one that conflicts. Options that the command does not accept are ignored, since one profile serves
+// all commands. The lines after an error are read too, since they may ask for JSON.
 func (p *profile) read(inv *invocation) error {
 	if p.word == "" {
 		return nil
@@ -80,7 +79,7 @@ func readOptions(path string) (text string, open bool, err error) {
 	return strings.TrimPrefix(string(b), "\ufeff"), open, nil
 }
 
-// meant adds to the error that there is no such profile which one may have been meant.
+// suggest adds a hint to the error for a profile that does not exist.
 func (p *profile) suggest(err error, env func(string) string) error {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -94,7 +93,7 @@ func (p *profile) suggest(err error, env func(string) string) error {
 	return asFailure(err).withHint("%s", hintAtUser)
 }
 
-// profilePath is the file of the profile of that name, which is a path where it has a slash.
+// profilePath returns the path of the profile with the name, which may be a path itself.
 func profilePath(name string, env func(string) string) (string, error) {
 	if strings.ContainsAny(name, "/"+string(filepath.Separator)) {
 		return name, nil
@@ -109,8 +108,7 @@ func profilePath(name string, env func(string) string) (string, error) {
 	return filepath.Join(folder, name), nil
 }
 
-// profileFolder is where profiles are that are named without a path; empty where the environment does
-// not say.
+// profileFolder returns the folder of the profiles, or an empty string if the environment does not define it.
 func profileFolder(env func(string) string) string {
 	switch config, home := env("XDG_CONFIG_HOME"), env("HOME"); {
 	case runtime.GOOS == "windows" && env("AppData") != "":
@@ -125,8 +123,8 @@ func profileFolder(env func(string) string) string {
 	return ""
 }
 
-// profileNames are the files of the folder that look like profiles: keys and certificates, which may
-// be there too, have a dot in their names.
+// profileNames returns the files in the folder that look like profiles. Keys and certificates, which may be
+// there too, have a dot in their names.
 func profileNames(env func(string) string) (names []string) {
 	entries, _ := os.ReadDir(profileFolder(env)) // without the folder there are none
 	for _, e := range entries {
@@ -210,7 +208,7 @@ func (r *profileReader) conflicting(name string) bool {
 	return false
 }
 
-// findOwn returns the option with the name that some command has of its own, or nil.
+// findOwn returns the option if any command has it as its own, or nil.
 func findOwn(table []command, name string) *option {
 	for i := range table {
 		if o := table[i].ownOptions().find(name); o != nil {
@@ -220,7 +218,7 @@ func findOwn(table []command, name string) *option {
 	return nil
 }
 
-// inFolder returns the value [PREFIX=]FILE with FILE relative to the folder.
+// inFolder returns the value [PREFIX=]FILE, with FILE relative to the folder.
 func inFolder(folder, value string) string {
 	prefix, file, found := cutPrefix(value)
 	if !filepath.IsAbs(file) {

@@ -1,7 +1,6 @@
 package main
 
-// A secretSource is where one secret comes from: an option, a file, standard input, the
-// environment, or the person at the terminal. As a flag.Value it is the option.
+// A secretSource is where one secret comes from: an option, a file, stdin, the environment, or the terminal.
 type secretSource struct {
 	what           string // "key"
 	option         string // to name when nothing is given
@@ -15,13 +14,13 @@ type secretSource struct {
 
 func (s *secretSource) String() string { return "" }
 
-// Set takes the secret from the command line.
+// Set makes the source the optionValue of the secret itself.
 func (s *secretSource) Set(v string) error {
 	s.value, s.set = v, true
 	return nil
 }
 
-// ways is in how many ways the secret was given.
+// sourceCount returns how many kinds of options give the secret.
 func (s *secretSource) sourceCount() (n int) {
 	for _, given := range []bool{s.set, s.stdin, len(s.files) > 0} {
 		if given {
@@ -31,12 +30,12 @@ func (s *secretSource) sourceCount() (n int) {
 	return n
 }
 
-// given says that there is a source, so that nobody needs to be asked.
+// isGiven reports whether there is a source other than the terminal.
 func (s *secretSource) isGiven(env func(string) string) bool {
 	return s.sourceCount() > 0 || s.env != "" && env(s.env) != ""
 }
 
-// fromStdin names the secret once for each way in which it is read from standard input.
+// fromStdin returns the name of the secret once for each time that it is to be read from stdin.
 func (s *secretSource) fromStdin() (readers []string) {
 	files := s.files
 	if s.stdin {
@@ -52,7 +51,7 @@ func (s *secretSource) fromStdin() (readers []string) {
 	return readers
 }
 
-// shareStdin refuses what more than one reader would take from standard input.
+// shareStdin returns an error if there are several readers of stdin.
 func shareStdin(readers []string) error {
 	if len(readers) < 2 {
 		return nil
@@ -61,15 +60,15 @@ func shareStdin(readers []string) error {
 		withHint("a file or the environment can hold one of them")
 }
 
-// errKeyOverTLS is for a key on the command line where it would be for nothing, on either side.
+// errKeyOverTLS returns the error for a key together with TLS, on either side.
 func errKeyOverTLS() error {
 	return failf(classUsage, "over TLS there is no key").withHint("leave --key and --key-file out (RFC 9887 section 3.2)")
 }
 
-// errTypedEmpty is for a secret for which the person has typed nothing but the return key.
+// errTypedEmpty returns the error for an empty answer to a prompt.
 func errTypedEmpty(what string) error { return failf(classUsage, "the %s typed is empty", what) }
 
-// sourceName is what a file is called in messages.
+// sourceName returns the name of a file for messages.
 func sourceName(name string) string {
 	if name == "-" {
 		return "standard input"

@@ -17,7 +17,7 @@ const (
 	fromTerminal    = "the terminal"
 )
 
-// secrets are what a request needs to know and nobody else may see.
+// secrets are the secrets that a request needs.
 type secrets struct {
 	keys        []key
 	password    string
@@ -25,8 +25,8 @@ type secrets struct {
 	deferred    bool // the password is not known yet: the person says it when the server asks
 }
 
-// secrets collects the key, then the password and the new password, as far as there are sources
-// for them. Everything that can be wrong is found before anything is read or asked.
+// secrets reads the key, then the password and the new password, as far as there are sources for them. Usage
+// errors come before anything is read or prompted for.
 func (inv *invocation) secrets(ctx context.Context, passwords ...*secretSource) (s secrets, err error) {
 	sources := append([]*secretSource{&inv.key}, passwords...)
 	if err := inv.checkSources(sources); err != nil {
@@ -50,7 +50,7 @@ func (inv *invocation) secrets(ctx context.Context, passwords ...*secretSource) 
 	return s, nil
 }
 
-// prompts says that the person at the terminal has to type the secret before anything is sent.
+// prompts reports whether the secret must be typed before anything is sent.
 func (inv *invocation) prompts(src *secretSource) bool {
 	if inv.terminal == nil || src == &inv.key && (inv.server.unencrypted || inv.server.tls.enabled) {
 		return false
@@ -58,8 +58,7 @@ func (inv *invocation) prompts(src *secretSource) bool {
 	return len(src.fromStdin()) > 0 || !src.promptOnDemand && !src.isGiven(inv.std.env)
 }
 
-// checkSources refuses secrets that are given twice, where there is no place for them, or that
-// want the same standard input.
+// checkSources rejects secrets that are given twice, that have no use, or that need the same stdin.
 func (inv *invocation) checkSources(sources []*secretSource) error {
 	var readers []string
 	if inv.stdinUse != "" {
@@ -84,7 +83,7 @@ func (inv *invocation) checkSources(sources []*secretSource) error {
 	return nil
 }
 
-// keys are the shared secrets: none where nothing is obfuscated.
+// keys reads the shared secrets: none if nothing is obfuscated.
 func (inv *invocation) keys(ctx context.Context) ([]key, error) {
 	if inv.server.unencrypted || inv.server.tls.enabled {
 		return nil, nil
@@ -110,8 +109,8 @@ func (inv *invocation) keys(ctx context.Context) ([]key, error) {
 	return keys, nil
 }
 
-// givenKeys are the keys of a command that can do without: those of the files, then that of --key; where
-// there is neither, that of the environment.
+// givenKeys reads the keys of a command that works without one: those of the files, then that of --key. Without
+// either it is the one of the environment.
 func (inv *invocation) givenKeys(ctx context.Context) (keys []key, err error) {
 	source := inv.key
 	if source.set = false; len(source.files) > 0 || !inv.key.set && inv.std.env(source.env) != "" {
@@ -128,7 +127,7 @@ func (inv *invocation) givenKeys(ctx context.Context) (keys []key, err error) {
 	return keys, nil
 }
 
-// loadPassword gets a password; a new one is asked for twice.
+// loadPassword reads a password. A new one that is typed must be repeated.
 func (inv *invocation) loadPassword(ctx context.Context, src *secretSource, fresh bool) (string, error) {
 	prompt := inv.request.promptFor(src.what)
 	loaded, err := inv.loadSecret(ctx, src, prompt+": ")
@@ -148,7 +147,7 @@ func (inv *invocation) loadPassword(ctx context.Context, src *secretSource, fres
 	return password, nil
 }
 
-// loadSecret returns the values of a secret: one of each file, or a single one.
+// loadSecret reads a secret: one value of each file, or a single one.
 func (inv *invocation) loadSecret(ctx context.Context, s *secretSource, prompt string) ([]key, error) {
 	files := s.files
 	switch {
@@ -187,8 +186,8 @@ func (inv *invocation) loadSecret(ctx context.Context, s *secretSource, prompt s
 	return values, nil
 }
 
-// readSecret reads a file, or standard input for -, without its one trailing newline. An empty secret is an
-// error. If the input is a terminal, the person is prompted, without echo, and take reads what is typed.
+// readSecret reads a file, or stdin for -, without its one trailing newline. An empty secret is an error. If the
+// input is a terminal, it prompts without echo, and take reads what is typed.
 func (inv *invocation) readSecret(ctx context.Context, what, name, prompt string, take func(*bufio.Reader) (string, error)) (string, error) {
 	std, person := inv.std, inv.terminal
 	if name != "-" {

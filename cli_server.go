@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// serverOptions say which servers there are and how to reach them.
+// serverOptions are the options for the servers and the connection to them.
 type serverOptions struct {
 	host          string
 	port          int

@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// tlsOptions are the options of TACACS+ over TLS 1.3. RFC 9887.
+// tlsOptions are the options of TACACS+ over TLS 1.3 (RFC 9887).
 type tlsOptions struct {
 	enabled    bool
 	caCert     string
@@ -32,8 +32,8 @@ func (t *tlsOptions) register(o, server groupOptions) {
 	server.add((*text)(&t.keyLog), "keylog", "FILE", "append the session's secrets, for a packet analyser; decode: read them")
 }
 
-// check refuses what is said of TLS where there is none, so that nobody is in doubt whether it
-// is used (RFC 9887 section 5.2).
+// check rejects TLS options without --tls, so that it is never in doubt whether TLS is used (RFC 9887 section
+// 5.2).
 func (t *tlsOptions) check() error {
 	for _, o := range []struct {
 		name  string
@@ -52,7 +52,7 @@ func (t *tlsOptions) check() error {
 	return nil
 }
 
-// client reads the files of the options. The system's roots are not read before they are needed.
+// client reads the files of the options. The system's roots are read only when they are needed.
 func (t *tlsOptions) client(ctx context.Context, warn func(format string, args ...any)) (*tlsClient, error) {
 	c := &tlsClient{serverName: t.serverName}
 	var said sync.Map // a warning is for the run, not for each of its connections
@@ -91,7 +91,7 @@ func (t *tlsOptions) client(ctx context.Context, warn func(format string, args .
 	return c, nil
 }
 
-// openKeyLog opens a file to append the secrets of TLS sessions.
+// openKeyLog opens the file to which the secrets of TLS sessions are appended.
 func openKeyLog(ctx context.Context, name string) (*os.File, error) {
 	var f *os.File
 	err := onFile(ctx, name, func() (err error) {

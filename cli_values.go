@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// anyText, text (not empty: mostly the sign of a script's unset variable), toggle, list, number,
-// seconds and hexBytes are the flag.Values of plain options.
+// anyText is an optionValue, as are text, which rejects the empty string of an unset variable in a script,
+// toggle, list, number, seconds and hexValue.
 type anyText string
 
 func (t *anyText) Set(s string) error { *t = anyText(s); return nil }

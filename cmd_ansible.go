@@ -15,16 +15,15 @@ import (
 	"unicode/utf8"
 )
 
-// An ansibleTask is the content of the file with which Ansible calls a module that is a binary: what
-// the playbook gives the module, and Ansible's own words to it, whose names begin with _ansible_.
+// An ansibleTask is the content of the file with which Ansible calls a binary module: the parameters of the
+// task, and Ansible's own, whose names begin with _ansible_.
 type ansibleTask map[string]json.RawMessage
 
-// maxTaskFile is how large such a file may be, in bytes.
+// maxTaskFile is the largest size of that file, in bytes.
 const maxTaskFile = 1 << 20
 
-// readTask is the task of a command line that Ansible has written; nil for every other one. Only a
-// single word with a slash, which no command has, is looked at: it must name a file that holds a
-// JSON object with words of Ansible's own.
+// readTask returns the task of a command line that Ansible wrote, or nil. That is a single word with a slash,
+// which no command has. It names a regular file with a JSON object that has parameters of Ansible's own.
 func readTask(args []string) ansibleTask {
 	if len(args) != 1 || !strings.Contains(args[0], "/") {
 		return nil
@@ -45,16 +44,16 @@ func readTask(args []string) ansibleTask {
 	return nil
 }
 
-// ansibleOwn is what the names of Ansible's own words begin with.
+// ansibleOwn is the prefix of Ansible's own parameters.
 const ansibleOwn = "_ansible_"
 
-// ansibleCommands are the commands that answer once, and whether they change anything.
+// ansibleCommands returns the commands that a task can have, and whether they change anything.
 func ansibleCommands() map[string]bool {
 	return map[string]bool{"authenticate": false, "enable": false, "authorize": false, "check": false, "version": false,
 		"chpass": true, "account": true}
 }
 
-// answer carries the task out and prints what came of it as Ansible reads it.
+// answer runs the task and prints the result for Ansible.
 func (t ansibleTask) answer(ctx context.Context, table []command, std stdio) exitCode {
 	var shown, said bytes.Buffer
 	inner := std
@@ -79,11 +78,11 @@ func (t ansibleTask) answer(ctx context.Context, table []command, std stdio) exi
 	return inv.finish(a, err)
 }
 
-// newPassword is the one option that no command line has: it is typed on standard input in its place.
+// newPassword is the one parameter that no option takes: it is passed on stdin.
 const newPassword = "new_password"
 
-// commandLine is the task in the words of a person, as far as they can be made of it. Nobody sees
-// them: they never are the arguments of a process.
+// commandLine returns the task as a command line, up to the first error. It is never visible in the list of
+// processes.
 func (t ansibleTask) commandLine(table []command) (line []string, err error) {
 	line = []string{"--json"}
 	name, err := oneText("command", t["command"])
@@ -124,8 +123,8 @@ func (t ansibleTask) commandLine(table []command) (line []string, err error) {
 	return append(append(line, "--"), words...), err
 }
 
-// optionWords are one option and its value, or each of its values, as words of a command line: none
-// where it is null or a toggle that is off. The value may be a secret, which no error repeats.
+// optionWords returns one option with its value, or with each of its values, as words of a command line. There
+// are none for null and for a toggle that is off. The value may be a secret, so no error repeats it.
 func optionWords(inv *invocation, name string, value json.RawMessage) (words []string, err error) {
 	given := name
 	switch name {
@@ -170,8 +169,7 @@ func optionWords(inv *invocation, name string, value json.RawMessage) (words []s
 	return words, err
 }
 
-// oneValue is the value of an option that has one: a text, or a number where it asks for one; none
-// where it is null.
+// oneValue returns the value of an option: a text, or a number if the option takes one. There is none for null.
 func oneValue(name string, of optionValue, value json.RawMessage) ([]string, error) {
 	switch of.(type) {
 	case *number, *seconds:
@@ -186,7 +184,7 @@ func oneValue(name string, of optionValue, value json.RawMessage) ([]string, err
 	return []string{text}, nil
 }
 
-// onOrOff is the value of a toggle, in any of the words that Ansible has for it.
+// onOrOff returns the value of a toggle, which YAML can write in several ways.
 func onOrOff(name string, value json.RawMessage) (bool, error) {
 	switch strings.ToLower(strings.Trim(string(value), `"`)) {
 	case "true", "yes", "on", "y", "t", "1":
@@ -197,7 +195,7 @@ func onOrOff(name string, value json.RawMessage) (bool, error) {
 	return false, failf(classUsage, "%s is neither true nor false", name)
 }
 
-// texts are a list of texts; one alone and none count as such.
+// texts returns a list of texts. A single one is a list of one, and null an empty list.
 func texts(name string, value json.RawMessage) (all []string, err error) {
 	var items []json.RawMessage
 	if json.Unmarshal(value, &items) != nil {
@@ -215,8 +213,8 @@ func texts(name string, value json.RawMessage) (all []string, err error) {
 	return all, nil
 }
 
-// oneText is a text, or nothing for null. YAML makes numbers and truth values of what is not in
-// quotes, and those have lost how they were written: the password 0123 would be 83.
+// oneText returns a text, which is empty for null. A number is an error: YAML reads an unquoted password 0123 as
+// 83.
 func oneText(name string, value json.RawMessage) (text string, err error) {
 	if value != nil && json.Unmarshal(value, &text) != nil {
 		return "", failf(classUsage, "%s is not one text", name).withHint("put it in quotes, so that YAML leaves it as it is")
@@ -230,7 +228,7 @@ func oneText(name string, value json.RawMessage) (text string, err error) {
 	return text, nil
 }
 
-// An ansibleAnswer is an output as Ansible reads it: the facts of --json, and what every module says.
+// An ansibleAnswer is an output for Ansible: the facts of --json, and the fields of every module.
 type ansibleAnswer struct {
 	output
 	changes, skipped bool
@@ -240,7 +238,7 @@ type ansibleAnswer struct {
 	msg              string
 }
 
-// conclude keeps for the message what standard error would have said.
+// finish collects the objects and the message, which has what stderr would have.
 func (a *ansibleAnswer) finish(err error) *failure {
 	f := a.output.finish(err)
 	for d := json.NewDecoder(io.MultiReader(a.stream, strings.NewReader(a.output.json()))); ; {
@@ -260,7 +258,7 @@ func (a *ansibleAnswer) finish(err error) *failure {
 	return nil
 }
 
-// sum is what several answers, or the servers of a check, come to, on one line; empty for one alone.
+// sum returns one line about several answers, or about the servers of a check. It is empty for a single answer.
 func (a *ansibleAnswer) sum() string {
 	parts, things, fine := a.objects, "answers", "granted"
 	if len(parts) == 1 {

@@ -102,7 +102,7 @@ func describe(o *option) string {
 	return text
 }
 
-// newHelp is the command help.
+// newHelp sets up the command help.
 func newHelp(o *optionSet) action {
 	var man bool
 	o.add((*toggle)(&man), "man", "", "print the manual page, for man")

@@ -41,10 +41,10 @@ func manPage(table []command, b build) string {
 	return m.b.String()
 }
 
-// A roff writes a page in the language of man(7).
+// A roff builds a page in the language of man(7).
 type roff struct{ b strings.Builder }
 
-// text writes lines that are roff already, none wider than helpWidth.
+// text writes lines of roff, none wider than helpWidth.
 func (m *roff) text(lines string) { m.b.WriteString(strings.TrimSpace(lines) + "\n") }
 
 // prose writes plain text.
@@ -57,7 +57,7 @@ func (m *roff) prose(text string) {
 	}
 }
 
-// macro writes a request with its arguments, which are plain text.
+// macro writes a macro with its arguments, which are plain text.
 func (m *roff) macro(name string, args ...string) {
 	m.b.WriteString("." + name)
 	for _, arg := range args {
@@ -70,7 +70,7 @@ func (m *roff) macro(name string, args ...string) {
 	m.b.WriteByte('\n')
 }
 
-// command writes what a command is for, and its own options.
+// command writes the section of a command, with its own options.
 func (m *roff) command(c *command) {
 	m.macro("SS", strings.TrimSpace(c.name+" "+c.words()))
 	m.prose(c.summary)
@@ -79,7 +79,7 @@ func (m *roff) command(c *command) {
 	}
 }
 
-// option writes an option: its names and its value, then what it is for.
+// option writes an option: its names and value, then its text.
 func (m *roff) option(o *option) {
 	var names []string
 	for _, name := range o.dashed() {
@@ -98,17 +98,17 @@ func (m *roff) option(o *option) {
 	m.prose(help)
 }
 
-// example writes a command line as it is typed.
+// example writes a command line as an example.
 func (m *roff) example(line string) {
 	m.text(".RS\n.nf\n" + inRoff(line) + "\n.fi\n.RE\n.PP")
 }
 
-// inRoff is plain text without what roff would take for its own.
+// inRoff escapes plain text for roff.
 func inRoff(text string) string {
 	return strings.NewReplacer(`\`, `\e`, "-", `\-`, "'", `\(aq`, "^", `\(ha`, "~", `\(ti`, "`", `\(ga`).Replace(text)
 }
 
-// notMacro stands before a dot that begins a line of text.
+// notMacro precedes a dot that begins a line of text.
 const notMacro = `\&`
 
 const manDescription = `
@@ -171,7 +171,7 @@ On Windows the folder is
 Nothing is read unless it is named.
 `
 
-// manStatus is what the exit codes stand for.
+// manStatus describes the exit codes.
 var manStatus = [...]struct{ code, when string }{
 	{"0", "granted: PASS, PASS_ADD, PASS_REPL, SUCCESS"},
 	{"1", "denied: FAIL, FOLLOW, a prompt with no answer left, an argument of --require that is not in effect"},

@@ -47,9 +47,9 @@ func (t *dumper) close() error {
 // fixedBytes is how many bytes come before any text in every body: a CONTINUE has the fewest.
 const fixedBytes = 5
 
-// packet writes one packet whose body is in clear: the header, the decoded fields, then a hex dump. The bytes of
-// secret fields, and of secrets elsewhere, are masked. If a client's body cannot be decoded, the place of a
-// password in it is unknown, so all bytes that can be text are masked. m is the message to decode into, or nil.
+// packet writes one packet whose body is in clear: the header, the decoded fields, then a hex dump. Secret
+// fields, and secrets in other fields, are masked. If a client's body cannot be decoded, its password may be
+// anywhere, so all bytes that can be text are masked. m is the message to decode into, or nil.
 func (t *dumper) packet(what string, peer fmt.Stringer, h *header, body []byte, m message, secrets ...string) {
 	if t == nil {
 		return
@@ -120,7 +120,7 @@ func markBody(body []byte, m message, secrets []string, visit func(f field, valu
 
 var errNoMessage = errors.New("no message")
 
-// hexDumpLine writes up to 16 bytes: their offset, their values, and what is printable.
+// hexDumpLine writes up to 16 bytes: their offset, their values, and as text.
 func hexDumpLine(b *strings.Builder, offset int, data []byte, hidden []bool) {
 	var values, text strings.Builder
 	for i, c := range data {

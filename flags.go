@@ -2,7 +2,7 @@ package main
 
 import "strings"
 
-// An option is declared once, with all that the parser, the help and completion need of it.
+// An option is declared once, with all that the parser, the help and completion need.
 type option struct {
 	group       optionGroup
 	short, long string // names without dashes; short is empty for an option with one name
@@ -13,10 +13,11 @@ type option struct {
 	fromProfile bool
 }
 
-// An optionValue takes the values of an option. The error of Set completes a sentence that begins with the value.
+// An optionValue holds the value of an option. The error of Set completes a sentence that begins with the
+// rejected value.
 type optionValue interface{ Set(string) error }
 
-// An optionGroup is what an option is about. A command declares which groups of the shared options it takes.
+// An optionGroup is what an option is about. A command declares which groups of shared options it takes.
 type optionGroup uint8
 
 const (
@@ -53,8 +54,8 @@ func (o *option) choices() []string {
 	return nil
 }
 
-// set parses the value of the option, which is the next of rest unless it is attached with an equals sign. It
-// returns what is left of rest. typed is the option as it was typed.
+// set sets the value of the option, which is the next of rest unless it is attached with an equals sign, and
+// returns the rest after it. typed is the option as it was typed.
 func (o *option) set(typed, value string, attached bool, rest []string) ([]string, error) {
 	if isToggle(o.value) {
 		if !attached {
@@ -99,12 +100,12 @@ type optionSet struct{ options []option }
 
 func newOptionSet() *optionSet { return &optionSet{make([]option, 0, 64)} }
 
-// add declares an option of a command. names are its short and its long name, or its only one.
+// add declares an option of a command. names is its short and its long name, or its only name.
 func (s *optionSet) add(v optionValue, names, arg, help string) {
 	s.in(groupCommand).add(v, names, arg, help)
 }
 
-// find returns the option with the name, which has no dashes, or nil.
+// find returns the option with the name, without dashes, or nil.
 func (s *optionSet) find(name string) *option {
 	if strings.Contains(name, "_") {
 		name = strings.ReplaceAll(name, "_", "-")
@@ -117,10 +118,10 @@ func (s *optionSet) find(name string) *option {
 	return nil
 }
 
-// in returns what declares options of a group.
+// in returns the part of the set to which options of a group can be added.
 func (s *optionSet) in(group optionGroup) groupOptions { return groupOptions{s, group} }
 
-// groupOptions are the options of one group in a set.
+// groupOptions is the part of a set with the options of one group.
 type groupOptions struct {
 	set   *optionSet
 	group optionGroup

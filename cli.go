@@ -89,7 +89,7 @@ func (c *command) ownOptions() *optionSet {
 type action func(context.Context, *invocation) (output, error)
 
 const (
-	hintCommand = "a command comes first, such as authenticate; tacacs_plus help lists them"
+	hintCommand = "name a command such as authenticate; tacacs_plus help lists them"
 	hintList    = "tacacs_plus help lists the commands"
 )
 

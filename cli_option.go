@@ -21,7 +21,7 @@ func (inv *invocation) parseOption(arg string, rest []string) ([]string, error) 
 func (inv *invocation) unknownOption(arg, typed string) error {
 	name, _, _ := strings.Cut(strings.ReplaceAll(strings.TrimLeft(arg, "-"), "_", "-"), "=")
 	if short := inv.options.find(arg[1:2]); short != nil && !isToggle(short.value) {
-		return failf(classUsage, "unknown option -%c...", arg[1]).withHint("-%c and its value are two words", arg[1])
+		return failf(classUsage, "unknown option -%c...", arg[1]).withHint("put a space between -%c and its value", arg[1])
 	}
 	var known []string
 	for _, o := range inv.options.options {
@@ -30,19 +30,19 @@ func (inv *invocation) unknownOption(arg, typed string) error {
 	meant := nearest(name, known)
 	for _, o := range inv.options.options {
 		if o.group&(groupKey|groupPassword) != 0 && strings.HasPrefix(name, o.long) && (meant == "" || meant == o.long) {
-			return failf(classUsage, "unknown option --%s...", o.long).withHint("--%s and its value are two words", o.long)
+			return failf(classUsage, "unknown option --%s...", o.long).withHint("put a space between --%s and its value", o.long)
 		}
 	}
 	f := failf(classUsage, "unknown option %s", typed)
 	switch owners := strings.Join(ownersOf(inv.table, name), ", "); {
 	case owners != "" && inv.action == nil:
-		return f.withHint("it is an option of %s, and stands after the command", owners)
+		return f.withHint("it is an option of %s: put it after the command", owners)
 	case owners != "":
 		return f.withHint("it is an option of %s", owners)
 	case meant != "":
 		return f.withHint("did you mean --%s?", meant)
 	case inv.action == nil:
-		return f.withHint("a command's own options stand after the command; tacacs_plus help lists the others")
+		return f.withHint("put a command's own options after the command; tacacs_plus help lists the others")
 	}
 	return f.withHint("tacacs_plus help, and tacacs_plus help COMMAND, list the options")
 }

@@ -24,7 +24,7 @@ func (inv *invocation) finish(out output, err error) exitCode {
 	}
 	f := out.finish(err)
 	if err := inv.show(out, inv.std.out); err != nil && out.exit() == 0 {
-		if _, verdict := out.(*result); !verdict { // whose exit code says it all
+		if _, verdict := out.(*result); !verdict { // its exit code is that of the verdict
 			out.finish(err)
 		}
 	}
@@ -71,9 +71,9 @@ func (inv *invocation) misused(err error) output {
 // show prints an output on w in the form that the options ask for. It prints its own error.
 func (inv *invocation) show(out output, w io.Writer) error {
 	var text string
-	_, asked := out.(*page) // in so many words: -q is about verdicts
+	_, isPage := out.(*page) // -q hides verdicts, not a page that was asked for
 	switch {
-	case inv.output.quiet && !asked:
+	case inv.output.quiet && !isPage:
 	case inv.output.json:
 		text = out.json()
 	case inv.output.verbose:
@@ -118,7 +118,7 @@ func (inv *invocation) newReport() report {
 
 // naming puts the server's name before a text that does not have it.
 func naming(server, text string) string {
-	if strings.Contains(text, server) { // also where there is no name
+	if strings.Contains(text, server) { // or server is empty
 		return text
 	}
 	return server + ": " + text

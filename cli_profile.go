@@ -23,13 +23,13 @@ const maxProfile = 64 << 10
 // setWord sets the word that names the profile.
 func (p *profile) setWord(word string) error {
 	if p.word != "" && p.word != word {
-		return failf(classUsage, "%s and %s are two profiles, and one is the limit", escape(p.word), escape(word)).withHint("%s", hintAtUser)
+		return failf(classUsage, "only one profile can be given, not %s and %s", escape(p.word), escape(word)).withHint("%s", hintAtUser)
 	}
 	p.word = word
 	return nil
 }
 
-const hintAtUser = "a user whose name begins with @ is given by -u"
+const hintAtUser = "use -u for a user whose name begins with @"
 
 // read sets the options of the profile, if there is one. Options on the command line override it: the same
 // option, and one that conflicts. Options that the command does not accept are ignored, since one profile serves
@@ -56,7 +56,7 @@ func (p *profile) read(inv *invocation) error {
 		}
 	}
 	if open && reader.secret != "" {
-		inv.warnf("others may read %s, which has a %s: chmod 600", path, reader.secret)
+		inv.warnf("other users can read %s, which has a %s: chmod 600", path, reader.secret)
 	}
 	return err
 }
@@ -101,9 +101,9 @@ func profilePath(name string, env func(string) string) (string, error) {
 	folder := profileFolder(env)
 	switch {
 	case name == "":
-		return "", failf(classUsage, "the name of a profile is missing after @").withHint("%s", hintAtUser)
+		return "", failf(classUsage, "@ needs the name of a profile").withHint("%s", hintAtUser)
 	case folder == "":
-		return "", failf(classUsage, "no folder for profiles is known, since HOME is not set").withHint("@./%s is a file of the current folder", escape(name))
+		return "", failf(classUsage, "the folder of profiles is unknown, HOME is not set").withHint("use @./%s for a file in the current folder", escape(name))
 	}
 	return filepath.Join(folder, name), nil
 }
@@ -115,7 +115,7 @@ func profileFolder(env func(string) string) string {
 		return filepath.Join(env("AppData"), "tacacs_plus")
 	case runtime.GOOS == "windows":
 		return ""
-	case filepath.IsAbs(config): // any other counts for nothing, says the XDG Base Directory Specification
+	case filepath.IsAbs(config): // the XDG specification ignores relative paths
 		return filepath.Join(config, "tacacs_plus")
 	case home != "":
 		return filepath.Join(home, ".config", "tacacs_plus")
@@ -165,14 +165,14 @@ func (r *profileReader) read(line string) error {
 	case name == "":
 		return failf(classUsage, "the name of an option is missing")
 	case name[0] == '-':
-		return failf(classUsage, "an option stands without its dashes here")
+		return failf(classUsage, "a profile has options without dashes")
 	case o == nil:
-		_, err := r.inv.parseOption(arg, nil) // says what may have been meant
+		_, err := r.inv.parseOption(arg, nil) // for its hint
 		return err
 	case name == "help", name == "version", name == "exec": // what a command does belongs on the command line
-		return failf(classUsage, "%s does not stand in a profile", name)
+		return failf(classUsage, "%s is not allowed in a profile", name)
 	case o.long != name:
-		return failf(classUsage, "the short name -%s does not stand here", name).withHint("it is %s", o.long)
+		return failf(classUsage, "a profile has no short options such as -%s", name).withHint("write %s", o.long)
 	}
 	if strings.HasSuffix(o.arg, "KEY") || strings.HasSuffix(o.arg, "PASSWORD") {
 		r.secret = name

@@ -2,14 +2,14 @@ package main
 
 // A secretSource is where one secret comes from: an option, a file, stdin, the environment, or the terminal.
 type secretSource struct {
-	what           string // "key"
-	option         string // to name when nothing is given
+	what           string // its name in messages, such as key
+	option         string // that the error for a missing secret names
 	value          string
 	set            bool
 	files          list
 	stdin          bool
 	env            string
-	promptOnDemand bool // the person is asked for it when the server asks, not before
+	promptOnDemand bool // prompt when the server asks for it, not before
 }
 
 func (s *secretSource) String() string { return "" }
@@ -57,7 +57,7 @@ func shareStdin(readers []string) error {
 		return nil
 	}
 	return failf(classUsage, "%s and %s cannot both come from standard input", readers[0], readers[1]).
-		withHint("a file or the environment can hold one of them")
+		withHint("put one of them in a file or in the environment")
 }
 
 // errKeyOverTLS returns the error for a key together with TLS, on either side.

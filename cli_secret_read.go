@@ -22,7 +22,7 @@ type secrets struct {
 	keys        []key
 	password    string
 	newPassword string
-	deferred    bool // the password is not known yet: the person says it when the server asks
+	deferred    bool // the password is not known: prompt for it when the server asks
 }
 
 // secrets reads the key, then the password and the new password, as far as there are sources for them. Usage
@@ -97,14 +97,14 @@ func (inv *invocation) keys(ctx context.Context) ([]key, error) {
 			return nil, failf(classUsage, "the key of %s is empty", k.source)
 		}
 		if strings.HasPrefix(k.value, "\ufeff") {
-			inv.warnf("the key of %s begins with a byte order mark, which counts", k.source)
+			inv.warnf("the key from %s has a leading byte order mark, which is part of the key", k.source)
 		}
 		if strings.TrimRightFunc(k.value, unicode.IsSpace) != k.value {
-			inv.warnf("the key of %s ends in white space, which counts", k.source)
+			inv.warnf("the key from %s has trailing white space, which is part of the key", k.source)
 		}
 	}
 	if n := utf8.RuneCountInString(keys[0].value); n < 16 {
-		inv.warnf("the key has %d characters, RFC 8907 section 10.5.1 asks for 16 at least", n)
+		inv.warnf("the key has %d characters, RFC 8907 section 10.5.1 requires at least 16", n)
 	}
 	return keys, nil
 }

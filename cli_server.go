@@ -18,7 +18,7 @@ type serverOptions struct {
 	unencrypted   bool
 	tls           tlsOptions
 
-	servers    []server // what check makes of host
+	servers    []server // of host, set by check
 	sourceAddr netip.Addr
 }
 
@@ -59,7 +59,7 @@ func (s *serverOptions) check() (err error) {
 			return failf(classUsage, "--source \"%s\" is not an address", escape(s.source))
 		}
 		if s.ipv4 && !s.sourceAddr.Is4() || s.ipv6 && s.sourceAddr.Is4() {
-			return failf(classUsage, "--source %s is of the other address family", s.source)
+			return failf(classUsage, "--source %s has the other address family", s.source)
 		}
 	}
 	if s.device != "" && !canBindToDevice {

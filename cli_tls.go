@@ -55,9 +55,9 @@ func (t *tlsOptions) check() error {
 // client reads the files of the options. The system's roots are read only when they are needed.
 func (t *tlsOptions) client(ctx context.Context, warn func(format string, args ...any)) (*tlsClient, error) {
 	c := &tlsClient{serverName: t.serverName}
-	var said sync.Map // a warning is for the run, not for each of its connections
+	var printed sync.Map // each warning once for a run, not for each connection
 	c.warn = func(format string, args ...any) {
-		if _, before := said.LoadOrStore(fmt.Sprintf(format, args...), true); !before {
+		if _, before := printed.LoadOrStore(fmt.Sprintf(format, args...), true); !before {
 			warn(format, args...)
 		}
 	}
@@ -86,7 +86,7 @@ func (t *tlsOptions) client(ctx context.Context, warn func(format string, args .
 		}
 	}
 	if t.insecure {
-		warn("the server's certificate is not verified (--insecure): anybody could answer in its place")
+		warn("the server's certificate is not verified (--insecure): any host could answer in its place")
 	}
 	return c, nil
 }

@@ -45,7 +45,7 @@ type number struct {
 func (n *number) Set(s string) error {
 	v, err := strconv.Atoi(s)
 	if err != nil || v < n.min || v > n.max {
-		return fmt.Errorf("is not %d to %d", n.min, n.max)
+		return fmt.Errorf("must be %d to %d", n.min, n.max)
 	}
 	*n.value = v
 	return nil
@@ -59,7 +59,7 @@ func (d *seconds) Set(s string) error {
 		v, err = time.Duration(math.Min(f, 1e9)*float64(time.Second)), nil
 	}
 	if err != nil || v <= 0 || v > 24*time.Hour {
-		return errors.New("is not a time above 0 and up to 24h: seconds (2.5) or a duration (500ms)")
+		return errors.New("must be above 0 and at most 24h: seconds (2.5) or a duration (500ms)")
 	}
 	*d = seconds(v)
 	return nil
@@ -70,7 +70,7 @@ type hexValue []byte
 func (h *hexValue) Set(s string) error {
 	b, err := hex.DecodeString(s)
 	if err != nil || len(b) == 0 {
-		return errors.New("is not hexadecimal bytes")
+		return errors.New("must be hexadecimal bytes")
 	}
 	*h = b
 	return nil

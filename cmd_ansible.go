@@ -95,12 +95,12 @@ func (t ansibleTask) commandLine(table []command) (line []string, err error) {
 	}
 	line = append(line, c.name)
 	if _, fits := ansibleCommands()[c.name]; !fits {
-		return line, failf(classUsage, "the command %s is not for Ansible, which waits for one answer", c.name)
+		return line, failf(classUsage, "the command %s does not work under Ansible, which needs one answer", c.name)
 	}
 	inv := &invocation{table: table, options: newOptionSet()}
 	inv.declare(inv.options)
 	inv.action = c.setup(inv.options)
-	from := make(map[string]string) // which name an option was given by
+	from := make(map[string]string) // the parameter of each option
 	for _, name := range slices.Sorted(maps.Keys(t)) {
 		if name == "command" || name == "args" || strings.HasPrefix(name, ansibleOwn) {
 			continue
@@ -141,10 +141,10 @@ func optionWords(inv *invocation, name string, value json.RawMessage) (words []s
 	}
 	switch o.long {
 	case "debug", "exec", "interval", "nagios", "output", "prometheus", "quiet", "verbose":
-		return nil, failf(classUsage, "the option %s is not for Ansible, which waits for one JSON object", given)
+		return nil, failf(classUsage, "the option %s does not work under Ansible, which needs one JSON object", given)
 	}
 	if o.long == "password-stdin" || o.long == "new-password-stdin" && given != newPassword {
-		return nil, failf(classUsage, "there is no standard input for %s under Ansible", given)
+		return nil, failf(classUsage, "%s does not work under Ansible, which has no standard input", given)
 	}
 	word := "--" + o.long
 	var values []string
@@ -162,7 +162,7 @@ func optionWords(inv *invocation, name string, value json.RawMessage) (words []s
 	}
 	for _, v := range values {
 		if v == "-" && o.arg == "FILE" {
-			return nil, failf(classUsage, "there is no standard input for %s under Ansible", given)
+			return nil, failf(classUsage, "%s does not work under Ansible, which has no standard input", given)
 		}
 		words = append(words, word+"="+v)
 	}
@@ -192,7 +192,7 @@ func onOrOff(name string, value json.RawMessage) (bool, error) {
 	case "false", "no", "off", "n", "f", "0", "null":
 		return false, nil
 	}
-	return false, failf(classUsage, "%s is neither true nor false", name)
+	return false, failf(classUsage, "%s must be true or false", name)
 }
 
 // texts returns a list of texts. A single one is a list of one, and null an empty list.
@@ -217,13 +217,13 @@ func texts(name string, value json.RawMessage) (all []string, err error) {
 // 83.
 func oneText(name string, value json.RawMessage) (text string, err error) {
 	if value != nil && json.Unmarshal(value, &text) != nil {
-		return "", failf(classUsage, "%s is not one text", name).withHint("put it in quotes, so that YAML leaves it as it is")
+		return "", failf(classUsage, "%s is not a string", name).withHint("put it in quotes, or YAML may change it")
 	}
 	switch {
 	case strings.ContainsRune(text, utf8.RuneError):
-		return "", failf(classUsage, "%s is not Unicode text", name)
-	case strings.HasSuffix(name, "password") && strings.ContainsAny(text, "\r\n"): // which nobody can type at a prompt
-		return "", failf(classUsage, "%s has more than one line", name).withHint("YAML's | and > add the end of a line, |- and >- do not")
+		return "", failf(classUsage, "%s is not valid Unicode", name)
+	case strings.HasSuffix(name, "password") && strings.ContainsAny(text, "\r\n"): // impossible to type at a prompt
+		return "", failf(classUsage, "%s has more than one line", name).withHint("use |- or >- in YAML: | and > add a newline")
 	}
 	return text, nil
 }

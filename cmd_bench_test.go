@@ -397,7 +397,7 @@ func TestBenchUsage(t *testing.T) {
 		{"--authorize --account", "--authorize and --account exclude each other"},
 		{"--single-connect --no-single-connect", "--single-connect and --no-single-connect exclude each other"},
 		{"-n 0", `option -n: "0" is not 1 to `},
-		{"-c 0", `option -c: "0" is not 1 to 10000`},
+		{"-c 0", `option -c: "0" must be 1 to 10000`},
 		{"--rate 0", `option --rate: "0" is not 1 to `},
 		{"--duration 0", "option --duration: "},
 		{"--duration -1s", "option --duration: "},

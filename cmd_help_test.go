@@ -111,7 +111,7 @@ func TestHelp(t *testing.T) {
 }
 
 // TestQuietPages: -q is about verdicts, not about a page that was asked for in so many words.
-func TestQuietPages(t *testing.T) {
+func TestHelpQuiet(t *testing.T) {
 	for _, line := range []string{"help -q", "-q authenticate -h", "-q --version", "version -q", "serve -q --fault help"} {
 		if got := runWith(t, nil, "", split(line)...); got.code != classGranted.exit() || got.out == "" || got.err != "" {
 			t.Errorf("%s: got %+v", line, got)
@@ -150,7 +150,7 @@ func TestHelpFitsATerminal(t *testing.T) {
 }
 
 // TestExamples: what the help tells a person to type can be typed.
-func TestExamples(t *testing.T) {
+func TestHelpExamples(t *testing.T) {
 	t.Parallel()
 	for _, c := range commands {
 		help := commandHelp(&c)
@@ -174,7 +174,7 @@ func TestExamples(t *testing.T) {
 }
 
 // TestChoices: the words that the help has for a value are those that the option takes.
-func TestChoices(t *testing.T) {
+func TestHelpChoices(t *testing.T) {
 	t.Parallel()
 	found := make(map[string]string)
 	for _, c := range commands {

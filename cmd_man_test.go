@@ -87,7 +87,7 @@ func TestManPage(t *testing.T) {
 	}
 }
 
-func TestRoff(t *testing.T) {
+func TestManRoff(t *testing.T) {
 	t.Parallel()
 	m := new(roff)
 	m.prose(`a 'b' --c \d ^e` + strings.Repeat(" xxxxxxxxx", 6) + " .so file")
@@ -106,7 +106,7 @@ func TestRoff(t *testing.T) {
 }
 
 // TestHelpMan: the page is of this build.
-func TestHelpMan(t *testing.T) {
+func TestManOfBuild(t *testing.T) {
 	t.Parallel()
 	got := runWith(t, nil, "", "help", "--man")
 	if got.code != 0 || got.err != "" || !strings.HasPrefix(got.out, ".TH TACACS_PLUS 1 ") || !strings.HasSuffix(got.out, "\n") {
@@ -116,7 +116,7 @@ func TestHelpMan(t *testing.T) {
 }
 
 // TestBuildOf: the page has the day of the commit, and none where there is no commit.
-func TestBuildOf(t *testing.T) {
+func TestVersionBuild(t *testing.T) {
 	t.Parallel()
 	info := &debug.BuildInfo{Main: debug.Module{Version: "v1.2.3"}, Settings: []debug.BuildSetting{{Key: "vcs", Value: "git"}}}
 	if b := buildOf(info); b.Version != "v1.2.3" || b.Date != "" {

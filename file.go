@@ -14,7 +14,7 @@ import (
 
 const maxSecretFile = 64 << 10 // bytes
 
-// openFile opens a file to read. what says in an error what the file is for.
+// openFile opens a file to read. what is the purpose of the file, for an error.
 func openFile(ctx context.Context, what, name string) (*os.File, error) {
 	var f *os.File
 	if err := onFile(ctx, name, func() (err error) { f, err = os.Open(name); return err }); err != nil {

@@ -39,7 +39,7 @@ func TestClientKeys(t *testing.T) {
 
 // TestKeyFiles: each client has its own key, the environment's is nobody's then, and who has none is
 // refused before it says a word.
-func TestKeyFiles(t *testing.T) {
+func TestListenKeyFiles(t *testing.T) {
 	t.Parallel()
 	const narrow, wide = "the key of this host alone", "the key of all the loopback network"
 	dir := writeFiles(t, map[string]string{"narrow": narrow + "\n", "wide": wide})
@@ -71,7 +71,7 @@ func TestKeyFiles(t *testing.T) {
 }
 
 // TestBadKeyFiles is what serve does not take for a key.
-func TestBadKeyFiles(t *testing.T) {
+func TestListenKeyFileErrors(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, map[string]string{"a": "abc\n"})
 	for _, tt := range []struct{ line, want string }{
@@ -92,7 +92,7 @@ func TestBadKeyFiles(t *testing.T) {
 
 // TestNoLengthOfAKey: no message of serve tells how long a key is, whoever reads it: not where a key is
 // bad, not where a packet does not fit it.
-func TestNoLengthOfAKey(t *testing.T) {
+func TestListenKeyLengthHidden(t *testing.T) {
 	t.Parallel()
 	short, key := "k234567890123", strings.Repeat("k", 37)
 	length := regexp.MustCompile(`\b(13|37|38)\b`)
@@ -141,7 +141,7 @@ func TestNoLengthOfAKey(t *testing.T) {
 
 // TestKeyFileWithEqualsSign: a file name that looks like hex before an equals sign is a file name on the command
 // line and in a profile, however the profile is named. A mistyped prefix is an error on all of these ways.
-func TestKeyFileWithEqualsSign(t *testing.T) {
+func TestListenKeyFileWithEqualsSign(t *testing.T) {
 	dir := writeFiles(t, map[string]string{"dead=beef": testKey + "\n", "192.0.2.1=key": testKey,
 		"good": "key-file dead=beef", "dot": "key-file ./192.0.2.1=key", "bad": "key-file 192.0.2=beef"})
 	t.Chdir(dir)

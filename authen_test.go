@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/hex"
 	"strings"
 	"testing"
 	"time"
@@ -62,7 +63,7 @@ func TestAuthenticationChallengeOfTheType(t *testing.T) {
 	} {
 		server := newScriptServer(t, testKey, &authenReply{status: authenRestart, data: string(rune(tt.next))}, &authenReply{status: authenPass})
 		got := runWith(t, secretsInEnv, "", "authenticate", "alice", server.addr, "--single-connect", "-q",
-			"-t", tt.asked, "--chap-id", "0", "--chap-challenge", (*hexValue)(&tt.challenge).String())
+			"-t", tt.asked, "--chap-id", "0", "--chap-challenge", hex.EncodeToString(tt.challenge))
 		if got != (runResult{}) {
 			t.Errorf("%s, then %s: %+v", tt.asked, tt.next, got)
 			continue

@@ -2,13 +2,23 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"strings"
 )
 
-func readCertPool(file string) (*x509.CertPool, error) {
-	b, err := readPEM(file, "certificate file", "CERTIFICATE")
+// Limits of files, in bytes. A bundle of all public authorities has 0.3 MB, the largest revocation lists have
+// some 50 MB.
+const (
+	maxCertFile = 4 << 20
+	maxCRLFile  = 128 << 20
+)
+
+// readCertPool reads the certificates to trust.
+func readCertPool(ctx context.Context, file string) (*x509.CertPool, error) {
+	b, err := readPEM(ctx, file, "certificate file", "CERTIFICATE")
 	if err != nil {
 		return nil, err
 	}
@@ -20,15 +30,15 @@ func readCertPool(file string) (*x509.CertPool, error) {
 }
 
 // readKeyPair reads a certificate with its chain and the key that belongs to it.
-func readKeyPair(certFile, keyFile string) ([]tls.Certificate, error) {
-	cert, err := readPEM(certFile, "certificate file", "CERTIFICATE")
+func readKeyPair(ctx context.Context, certFile, keyFile string) ([]tls.Certificate, error) {
+	cert, err := readPEM(ctx, certFile, "certificate file", "CERTIFICATE")
 	if err != nil {
 		return nil, err
 	}
 	if keyFile == "" {
 		keyFile = certFile
 	}
-	key, err := readPEM(keyFile, "private key file", "PRIVATE KEY")
+	key, err := readPEM(ctx, keyFile, "private key file", "PRIVATE KEY")
 	if err != nil {
 		return nil, err
 	}
@@ -53,4 +63,53 @@ func certNames(cert *x509.Certificate) []string {
 		names = append(names, ip.String())
 	}
 	return names
+}
+
+// readPEM reads a PEM file. One of its blocks must be of a type that ends with blockType.
+func readPEM(ctx context.Context, file, what, blockType string) ([]byte, error) {
+	b, err := readFile(ctx, what, file, maxCertFile)
+	if err != nil {
+		return nil, err
+	}
+	block, rest := pem.Decode(b)
+	if block == nil {
+		return nil, failf(classUsage, "the %s %s is not PEM", what, file).
+			withHint("a PEM file has a line -----BEGIN; openssl x509 -inform DER converts a certificate")
+	}
+	for ; block != nil; block, rest = pem.Decode(rest) {
+		if strings.HasSuffix(block.Type, blockType) {
+			return b, nil
+		}
+	}
+	return nil, failf(classUsage, "the %s %s holds no %s", what, file, strings.ToLower(blockType)).
+		withHint("--cacert and --cert take certificates, --cert-key takes a private key")
+}
+
+// readCRLs reads revocation lists: one in DER, or any number in PEM.
+func readCRLs(ctx context.Context, file string) ([]*x509.RevocationList, error) {
+	rest, err := readFile(ctx, "revocation list", file, maxCRLFile)
+	if err != nil {
+		return nil, err
+	}
+	var lists []*x509.RevocationList
+	for {
+		der := rest
+		block, more := pem.Decode(rest)
+		if block != nil {
+			der = block.Bytes
+		} else if lists != nil {
+			return lists, nil
+		}
+		if block != nil && block.Type != "X509 CRL" {
+			return nil, failf(classUsage, "the revocation list %s holds a %s", file, escape(strings.ToLower(block.Type)))
+		}
+		list, err := x509.ParseRevocationList(der)
+		if err != nil {
+			return nil, failf(classUsage, "the revocation list %s: %w", file, err)
+		}
+		if lists = append(lists, list); block == nil {
+			return lists, nil
+		}
+		rest = more
+	}
 }

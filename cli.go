@@ -7,84 +7,202 @@ import (
 	"strings"
 )
 
-// A command is one row of the table of commands: all that the others know of it.
+// A command is one row of the table of commands.
 type command struct {
 	name    string
-	words   string // that it takes: USER, [USER], HOST, and anything else for what is left
 	summary string
 	// examples are what a person types after its name.
 	examples []string
-	// setup declares the command's own options and returns what it does.
-	setup func(*optionSet) action
-	// child is its option with which the words after -- are a command line of their own.
+	// setup declares the command's own options and returns what the command does.
+	setup      func(*optionSet) action
+	user, host positional
+	rest       string // further words as the usage line shows them; empty if there are none
+	// child is the option with which the words after -- are a command line of their own.
 	child string
-	// server says that it answers others: the options that are for asking are refused.
-	server bool
-	// offline are those of the options for asking that it has a use for, where it talks to nobody: the
-	// others are refused.
-	offline []string
-	// misused is what a mistake becomes where its options ask for another form; nil for none.
+	// shared are the groups of shared options that it takes, extra the names of others.
+	shared optionGroup
+	extra  []string
+	// misused returns the output for a usage error if the options ask for a form of their own. It may be nil.
 	misused func(*invocation, *failure) output
 }
 
-// takes says that a shared option is for the command: what is said of a client's requests is not for
-// a server, and what answers by itself takes none.
-func (c command) takes(row optionRow) bool {
-	switch {
-	case c.server && strings.Contains(c.words, "HOST"): // which it asks
-		return row.group != groupRequest && row.group != groupPassword
-	case c.server:
-		return row.group == groupIdentity || row.group == groupKey || row.group == groupOutput
-	case c.offline != nil:
-		return row.group == groupKey || row.group == groupOutput || slices.Contains(c.offline, row.long())
+// A positional is whether a command takes USER or HOST.
+type positional uint8
+
+const (
+	absent positional = iota
+	optional
+	required
+)
+
+func (p positional) usage(name string) string {
+	switch p {
+	case optional:
+		return " [" + name + "]"
+	case required:
+		return " " + name
 	}
-	return strings.Contains(c.words, "HOST")
+	return ""
 }
 
-// accepts says that the command line, or a profile, may have the option: what is about the output may
-// stand anywhere.
-func (c command) accepts(row optionRow) bool {
-	return row.group == groupCommand || row.group == groupOutput || c.takes(row)
+// argHint is the rest of a command whose further words are the arguments of a request.
+const argHint = "[ARG...]"
+
+// words returns the positionals of the command as its usage line shows them.
+func (c *command) words() string {
+	words := c.user.usage("USER") + c.host.usage("HOST")
+	if c.rest != "" {
+		words += " " + c.rest
+	}
+	return strings.TrimSpace(words)
 }
 
-// usage is the hint for a wrong number of words.
-func (c command) usage() string {
-	return strings.TrimSpace("usage: tacacs_plus " + c.name + " " + c.words)
+// usage returns the hint for a wrong number of words.
+func (c *command) usage() string {
+	return strings.TrimSpace("usage: tacacs_plus " + c.name + " " + c.words())
 }
 
-// An action carries a command out: what it has to show, an error, or both.
+// example returns one of the command's examples as a person types it.
+func (c *command) example(i int) string {
+	return strings.TrimSpace("tacacs_plus " + c.name + " " + c.examples[i])
+}
+
+// takes reports whether the command uses a shared option.
+func (c *command) takes(o *option) bool {
+	return c.shared&o.group != 0 || slices.Contains(c.extra, o.long)
+}
+
+// accepts reports whether the command line, or a profile, may have the option. Those for the output are
+// accepted with every command.
+func (c *command) accepts(o *option) bool {
+	return o.group == groupCommand || o.group == groupOutput || c.takes(o)
+}
+
+// ownOptions returns the options that only this command has.
+func (c *command) ownOptions() *optionSet {
+	own := newOptionSet()
+	c.setup(own)
+	return own
+}
+
+// An action executes a command. It returns what there is to show, an error, or both.
 type action func(context.Context, *invocation) (output, error)
 
 const (
-	hintCommand = "a command comes first, such as authenticate; tacacs_plus help lists them"
+	hintCommand = "name a command such as authenticate; tacacs_plus help lists them"
 	hintList    = "tacacs_plus help lists the commands"
 )
 
-// findCommand is the command of that name. The hint of its error says what may have been meant, or else
-// what goes without saying to who knows the program.
-func findCommand(table []command, name, otherwise string) (command, error) {
-	var names []string
+// findCommand returns the command with the name. The hint of its error suggests a similar name, or else is the
+// given one.
+func findCommand(table []command, name, hint string) (command, error) {
 	for _, c := range table {
 		if c.name == name {
 			return c, nil
 		}
+	}
+	var names []string
+	for _, c := range table {
 		names = append(names, c.name)
 	}
 	f := failf(classUsage, "unknown command \"%s\"", escape(name))
 	if meant := cmp.Or(nearest(name, names), strings.Join(beginning(name, names), " or ")); meant != "" {
 		return command{}, f.withHint("did you mean %s?", meant)
 	}
-	return command{}, f.withHint("%s", otherwise)
+	return command{}, f.withHint("%s", hint)
 }
 
-// ownersOf are the commands that have an option of that name of their own.
-func ownersOf(table []command, option string) (owners []string) {
-	for _, c := range table {
-		own := newOptionSet()
-		c.setup(own)
-		if own.find(option) != nil {
-			owners = append(owners, c.name)
-		}
+// An invocation is one command line after parsing: the command, the options that all commands share, and the
+// words that are left.
+type invocation struct {
+	table    []command
+	command  command
+	action   action // nil without a command
+	std      stdio
+	options  *optionSet
+	request  requestOptions
+	server   serverOptions
+	output   outputOptions
+	key      secretSource
+	password secretSource
+	help     bool
+	version  bool
+	words    []string  // the arguments after USER and HOST
+	tail     []string  // those of them that came after --
+	stdinUse string    // what the command reads from standard input, for messages; may be empty
+	terminal *terminal // nil if standard input is none
+}
+
+// outputOptions are the options for what is printed.
+type outputOptions struct {
+	quiet, verbose, debug, json, showSecrets bool
+}
+
+// newInvocation returns a command line before any word is read.
+func newInvocation(table []command, std stdio) *invocation {
+	inv := &invocation{table: table, std: std, options: newOptionSet()}
+	inv.declare(inv.options)
+	inv.options.add((*toggle)(&inv.help), "h help", "", "print help")
+	inv.options.add((*toggle)(&inv.version), "version", "", "print the version")
+	return inv
+}
+
+// declare declares the options that all commands share.
+func (inv *invocation) declare(o *optionSet) {
+	inv.key = secretSource{what: "key", option: "--key-file", env: "TACACS_PLUS_KEY"}
+	inv.password = secretSource{what: "password", option: "--password-file", env: "TACACS_PLUS_PWD"}
+	key, password := o.in(groupKey), o.in(groupPassword)
+	inv.request.register(o.in(groupRequest))
+	inv.server.register(o.in(groupServer))
+	inv.server.tls.register(o.in(groupIdentity), o.in(groupServer))
+	key.add(&inv.key, "k key", "KEY", "the shared secret; others see it in the process list")
+	key.add(&inv.key.files, "key-file", "FILE", "file with the shared secret; - is standard input; repeatable: the first is used, the others are tried on a garbled reply to name the one that fits; serve: [PREFIX=]FILE, for the clients in PREFIX, of which the longest counts; decode: all are candidates")
+	password.add(&inv.password, "password", "PASSWORD", "the password; others see it in the process list")
+	password.add(&inv.password.files, "password-file", "FILE", "file with the password; - is standard input")
+	password.add((*toggle)(&inv.password.stdin), "password-stdin", "", "read the password from standard input")
+	inv.output.register(o.in(groupOutput))
+}
+
+// sharedOptions returns the options that all commands share.
+func sharedOptions() []option {
+	shared := newOptionSet()
+	new(invocation).declare(shared)
+	return shared.options
+}
+
+func (p *outputOptions) register(o groupOptions) {
+	o.add((*toggle)(&p.quiet), "q quiet", "", "print no result: the exit code says it")
+	o.add((*toggle)(&p.verbose), "v verbose", "", "print all facts of the answer and the connection")
+	o.add((*toggle)(&p.debug), "d debug", "", "print what happens and all packets on standard error")
+	o.add((*toggle)(&p.json), "json", "", "print the result as one JSON object on one line")
+	o.add((*toggle)(&p.showSecrets), "show-secrets", "", "do not mask passwords in -d")
+}
+
+func (p *outputOptions) check() error {
+	if p.quiet && (p.verbose || p.json) {
+		return failf(classUsage, "--quiet goes with neither --verbose nor --json")
 	}
-	return owners
+	return nil
+}
+
+// setCommand selects the command with the name, and declares its options.
+func (inv *invocation) setCommand(name string) (err error) {
+	if inv.command, err = findCommand(inv.table, name, hintCommand); err == nil {
+		inv.action = inv.command.setup(inv.options)
+	}
+	return err
+}
+
+// given reports whether the command line, or its profile, has the option, by any of its names.
+func (inv *invocation) given(name string) bool {
+	o := inv.options.find(name)
+	return o != nil && o.given
+}
+
+// childWords returns how many of the words are a command line of their own.
+func (inv *invocation) childWords() int {
+	if inv.command.child != "" && inv.given(inv.command.child) {
+		return len(inv.tail)
+	}
+	return 0
 }

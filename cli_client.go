@@ -63,7 +63,7 @@ func (inv *invocation) client(ctx context.Context, keys []key) (*client, error) 
 	var err error
 	if s.tls.enabled {
 		warn := func(format string, args ...any) { inv.logf("warning: "+format, args...) }
-		err = interruptible(ctx, func() (err error) { c.tls, err = s.tls.client(warn); return err })
+		c.tls, err = s.tls.client(ctx, warn)
 	}
 	return c, err
 }

@@ -46,7 +46,7 @@ func TestHintOfFAIL(t *testing.T) {
 }
 
 // TestNamesBeforeSecrets: nobody types a secret to learn that there is no such name.
-func TestNamesBeforeSecrets(t *testing.T) {
+func TestLookUpBeforeSecrets(t *testing.T) {
 	resolveWith(t, dnsOf())
 	script := newScriptServer(t, testKey, &authenReply{status: authenPass})
 	dir := writeFiles(t, map[string]string{"key": testKey})
@@ -83,7 +83,7 @@ func TestNamesBeforeSecrets(t *testing.T) {
 }
 
 // TestLookUps: who has no secret to type waits for one look-up, not for two.
-func TestLookUps(t *testing.T) {
+func TestLookUpOnce(t *testing.T) {
 	dir := writeFiles(t, map[string]string{"key": testKey, "pass": testPassword})
 	_, port, _ := strings.Cut(refusedAddr(t), ":")
 	dns := dnsOf("127.0.0.1")
@@ -125,7 +125,7 @@ func TestLookUps(t *testing.T) {
 }
 
 // TestInterruptedLookUp: a person who does not wait for the name server has no failure of it.
-func TestInterruptedLookUp(t *testing.T) {
+func TestLookUpInterrupted(t *testing.T) {
 	began := make(chan struct{}, 8)
 	resolveWith(t, func(ctx context.Context, _, _ string) (net.Conn, error) {
 		began <- struct{}{}
@@ -139,7 +139,7 @@ func TestInterruptedLookUp(t *testing.T) {
 }
 
 // TestInvitation: a terminal that is read says so, and what it takes.
-func TestInvitation(t *testing.T) {
+func TestInputHint(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, map[string]string{"key": testKey})
 	server := serveWith(t)

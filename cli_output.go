@@ -1,40 +1,30 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
 	"time"
 )
 
-// outputOptions say how the result is shown.
-type outputOptions struct {
-	quiet, verbose, debug, json, showSecrets bool
-}
-
-func (p *outputOptions) register(o *optionSet) {
-	o.add((*toggle)(&p.quiet), "q quiet", "", "print no result: the exit code says it")
-	o.add((*toggle)(&p.verbose), "v verbose", "", "print all facts of the answer and the connection")
-	o.add((*toggle)(&p.debug), "d debug", "", "print what happens and all packets on standard error")
-	o.add((*toggle)(&p.json), "json", "", "print the result as one JSON object on one line")
-	o.add((*toggle)(&p.showSecrets), "show-secrets", "", "do not mask passwords in -d")
-}
-
-func (p *outputOptions) check() error {
-	if p.quiet && (p.verbose || p.json) {
-		return failf(classUsage, "--quiet goes with neither --verbose nor --json")
+// carryOut executes the command.
+func (inv *invocation) carryOut(ctx context.Context) (output, error) {
+	out, err := inv.action(ctx, inv)
+	if err == nil && out.exit() == classInterrupted.exit() {
+		err = interrupted(ctx) // after a report of what was done until then
 	}
-	return nil
+	return out, err
 }
 
-// finish shows what came of the command and says what the exit code is.
+// finish prints the outcome of the command and returns the exit code.
 func (inv *invocation) finish(out output, err error) exitCode {
 	if out == nil && err != nil {
 		out = inv.misused(err)
 	}
 	f := out.finish(err)
 	if err := inv.show(out, inv.std.out); err != nil && out.exit() == 0 {
-		if _, verdict := out.(*result); !verdict { // whose exit code says it all
+		if _, verdict := out.(*result); !verdict { // its exit code is that of the verdict
 			out.finish(err)
 		}
 	}
@@ -42,8 +32,8 @@ func (inv *invocation) finish(out output, err error) exitCode {
 	return out.exit()
 }
 
-// explain says what went wrong, if anything did, and what to do about it. Where there are several
-// servers it says with which.
+// printFailure prints an error and its hint, if there are any, with the name of the server if the command asks
+// several.
 func (inv *invocation) printFailure(f *failure, out output, server string) {
 	if f != nil && f.err != nil {
 		inv.logf("%s", naming(server, f.Error()))
@@ -53,8 +43,8 @@ func (inv *invocation) printFailure(f *failure, out output, server string) {
 	}
 }
 
-// wantsHint says whether a hint is for who reads standard error. That to a FAIL is for a person: the
-// log of a script that asks about 100 users would have it 100 times.
+// wantsHint reports whether to print a hint. A hint about a FAIL is for a person only: a script that asks about
+// 100 users would log it 100 times.
 func (inv *invocation) wantsHint(f *failure, out output) bool {
 	if f.err != nil {
 		return true
@@ -65,8 +55,7 @@ func (inv *invocation) wantsHint(f *failure, out output) bool {
 	return !inv.output.quiet
 }
 
-// misused is what there is to show where an error came in place of an output: for a program that
-// asked for an object, an object.
+// misused returns the output of a run that failed without one. A program that asked for JSON gets an object.
 func (inv *invocation) misused(err error) output {
 	if f := asFailure(err); f.class != classInterrupted && inv.command.misused != nil {
 		if out := inv.command.misused(inv, f); out != nil {
@@ -79,12 +68,12 @@ func (inv *invocation) misused(err error) output {
 	return &page{}
 }
 
-// show prints an output on w as the options ask, and says so where that fails.
+// show prints an output on w in the form that the options ask for. It prints its own error.
 func (inv *invocation) show(out output, w io.Writer) error {
 	var text string
-	_, asked := out.(*page) // in so many words: -q is about verdicts
+	_, isPage := out.(*page) // -q hides verdicts, not a page that was asked for
 	switch {
-	case inv.output.quiet && !asked:
+	case inv.output.quiet && !isPage:
 	case inv.output.json:
 		text = out.json()
 	case inv.output.verbose:
@@ -103,33 +92,33 @@ func (inv *invocation) show(out output, w io.Writer) error {
 	return nil
 }
 
-// say tells the person something that is neither a result nor an error.
+// logf prints a line on stderr.
 func (inv *invocation) logf(format string, args ...any) {
 	fmt.Fprintf(inv.std.err, "tacacs_plus: %s\n", oneLine(fmt.Sprintf(format, args...)))
 }
 
-// invite tells a person what to type where input other than secrets comes from the terminal.
+// printInputHint tells a person at the terminal what to type, if input other than a secret comes from there.
 func (inv *invocation) printInputHint(form string) {
 	if inv.terminal != nil && !inv.output.quiet {
 		inv.logf("reading %s from the terminal, %s; Ctrl-D ends them", inv.stdinUse, form)
 	}
 }
 
-// warn says what -q hides.
+// warnf is logf for a warning, which -q hides.
 func (inv *invocation) warnf(format string, args ...any) {
 	if !inv.output.quiet {
 		inv.logf("warning: "+format, args...)
 	}
 }
 
-// newReport begins a report.
+// newReport returns a report with its common fields.
 func (inv *invocation) newReport() report {
 	return report{Time: time.Now().UTC().Format(timeLayout), Command: inv.command.name, User: escape(inv.request.user)}
 }
 
-// naming is a text with the server's name before it, unless it has that anyway.
+// naming puts the server's name before a text that does not have it.
 func naming(server, text string) string {
-	if strings.Contains(text, server) { // also where there is no name
+	if strings.Contains(text, server) { // or server is empty
 		return text
 	}
 	return server + ": " + text

@@ -2,72 +2,45 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"slices"
 	"strings"
 )
 
-// An invocation is one command line, read: the command, the options that all commands share,
-// and the words that are left.
-type invocation struct {
-	table        []command
-	command      command
-	action       action
-	std          stdio
-	options      *optionSet
-	request      requestOptions
-	server       serverOptions
-	output       outputOptions
-	key          secretSource
-	password     secretSource
-	profile      profile
-	help         bool
-	version      bool
-	words        []string  // the arguments after USER and HOST
-	tail         []string  // those of them that stood after --
-	secretOption string    // the option that reads a secret which a word stands behind; empty for none
-	secretWord   string    // that word
-	stdinUse     string    // what the command takes from standard input; empty for nothing
-	terminal     *terminal // nil where there is none
+// A parser reads the words of a command line into an invocation.
+type parser struct {
+	inv     *invocation
+	profile profile
+	// secretOption is an option that reads a secret from standard input, secretWord the word after it. That may
+	// be the secret, by mistake, so no message repeats it.
+	secretOption, secretWord string
 }
 
-// register declares the options that all commands share.
-func (inv *invocation) register(o *optionSet) {
-	o.group = groupRequest
-	inv.request.register(o)
-	inv.key = secretSource{what: "key", option: "--key-file", env: "TACACS_PLUS_KEY"}
-	inv.password = secretSource{what: "password", option: "--password-file", env: "TACACS_PLUS_PWD"}
-	o.group = groupServer
-	inv.server.register(o)
-	o.group = groupKey
-	o.add(&inv.key, "k key", "KEY", "the shared secret; others see it in the process list")
-	o.add(&inv.key.files, "key-file", "FILE", "file with the shared secret; - is standard input; repeatable: the first is used, the others are tried on a garbled reply to name the one that fits; serve: [PREFIX=]FILE, for the clients in PREFIX, of which the longest counts; decode: all are candidates")
-	o.group = groupPassword
-	o.add(&inv.password, "password", "PASSWORD", "the password; others see it in the process list")
-	o.add(&inv.password.files, "password-file", "FILE", "file with the password; - is standard input")
-	o.add((*toggle)(&inv.password.stdin), "password-stdin", "", "read the password from standard input")
-	o.group = groupOutput
-	inv.output.register(o)
-	o.group = groupCommand
-}
-
-// newInvocation is a command line of which nothing is read yet.
-func newInvocation(table []command, std stdio) *invocation {
-	inv := &invocation{table: table, std: std, options: newOptionSet()}
-	inv.register(inv.options)
-	inv.options.owners = func(name string) []string { return ownersOf(table, name) }
-	inv.options.add((*toggle)(&inv.help), "h help", "", "print help")
-	inv.options.add((*toggle)(&inv.version), "version", "", "print the version")
-	return inv
-}
-
-// parse reads a command line by the grammar of the help: shared options anywhere, the
-// command's own after it, one or two dashes, _ for -, and -- as their end. @NAME is a profile, whose
-// options count where the line has none of its own.
+// parse reads a command line by the grammar of the help: shared options anywhere, the command's own after it,
+// one or two dashes, _ for -, and -- to end the options. @NAME is a profile. With an error it returns as much of
+// the invocation as decides the form of the output.
 func parse(table []command, args []string, std stdio) (*invocation, error) {
-	inv := newInvocation(table, std)
+	p := &parser{inv: newInvocation(table, std)}
+	inv := p.inv
 	inv.terminal = openTerminal(std)
-	before := ""
+	if err := p.read(args); err != nil {
+		_ = p.profile.read(inv)
+		return inv, err
+	}
+	switch {
+	case inv.help, inv.version:
+		return inv, nil
+	case inv.action == nil:
+		return inv, failf(classUsage, "a command is missing").withHint("%s", hintCommand)
+	}
+	if err := p.profile.read(inv); err != nil {
+		return inv, err
+	}
+	return inv, p.assign()
+}
+
+// read reads the words up to the first error.
+func (p *parser) read(args []string) error {
+	inv, before := p.inv, ""
 	for len(args) > 0 {
 		arg, rest := args[0], args[1:]
 		var err error
@@ -76,152 +49,112 @@ func parse(table []command, args []string, std stdio) (*invocation, error) {
 			inv.tail, rest = rest, nil
 			inv.words = append(inv.words, inv.tail...)
 		case len(arg) > 1 && arg[0] == '-':
-			rest, err = inv.options.parseOption(arg, rest, inv.action != nil)
+			rest, err = inv.parseOption(arg, rest)
 		case strings.HasPrefix(arg, "@"):
-			if err = inv.profile.setWord(arg); readsSecret(before) {
-				inv.profile.secretOption = before
+			if err = p.profile.setWord(arg); readsSecret(before) {
+				p.profile.secretOption = before
 			}
 		case inv.action == nil:
-			if err = inv.name(arg); err != nil && readsSecret(before) {
+			if err = inv.setCommand(arg); err != nil && readsSecret(before) {
 				err = takesNoValue(before)
 			}
 		default:
 			inv.words = append(inv.words, arg)
 			if readsSecret(before) {
-				inv.secretOption, inv.secretWord = before, arg
+				p.secretOption, p.secretWord = before, arg
 			}
 		}
 		if err != nil {
-			inv.lookAhead(args[1:])
-			_ = inv.readProfile()
-			return inv, err
+			p.skim(args[1:])
+			return err
 		}
 		before, args = arg, rest
 	}
-	switch {
-	case inv.help, inv.version:
-		return inv, nil
-	case inv.action == nil:
-		return inv, failf(classUsage, "a command is missing").withHint("%s", hintCommand)
-	}
-	if err := inv.readProfile(); err != nil {
-		return inv, err
-	}
-	return inv, inv.assign()
+	return nil
 }
 
-// readsSecret says that an option reads a secret from standard input. A word right behind it may be that
-// secret, by mistake, and is not repeated.
+// readsSecret reports whether an option reads a secret from standard input.
 func readsSecret(option string) bool {
 	return strings.HasPrefix(option, "-") && strings.HasSuffix(strings.ReplaceAll(option, "_", "-"), "-stdin")
 }
 
-// name takes the command that the line names.
-func (inv *invocation) name(word string) (err error) {
-	if inv.command, err = findCommand(inv.table, word, hintCommand); err == nil {
-		inv.action = inv.command.setup(inv.options)
-	}
-	return err
-}
-
-// lookAhead reads what is left of a line after a mistake for the command, the profile and options
-// without a value, so that a program gets its JSON, and a monitor its exit code, all the same.
-func (inv *invocation) lookAhead(rest []string) {
-	for _, arg := range rest {
+// skim searches the words after an error for the command, the profile and toggles. They decide the form of the
+// output, such as JSON or Nagios.
+func (p *parser) skim(args []string) {
+	for _, arg := range args {
 		switch {
 		case arg == "--":
 			return
 		case len(arg) > 1 && arg[0] == '-':
-			inv.options.parseToggle(arg)
+			if o := p.inv.options.find(strings.TrimPrefix(arg[1:], "-")); o != nil && isToggle(o.value) {
+				_, _ = o.set(arg, "", false, nil)
+			}
 		case strings.HasPrefix(arg, "@"):
-			_ = inv.profile.setWord(arg)
-		case inv.action == nil:
-			_ = inv.name(arg)
+			_ = p.profile.setWord(arg)
+		case p.inv.action == nil:
+			_ = p.inv.setCommand(arg)
 		}
 	}
 }
 
-// assign gives the words that are left their places, then checks all values.
-func (inv *invocation) assign() error {
-	if name := inv.options.notFor(inv.command); name != "" {
-		return failf(classUsage, "--%s is for a client, not for %s", name, inv.command.name)
-	}
-	more, asks, spare := false, false, inv.spareWords()
-	for _, place := range strings.Fields(inv.command.words) {
-		var value *string
-		var option string
-		switch strings.Trim(place, "[]") {
-		case "USER":
-			value, option = &inv.request.user, "username"
-		case "HOST":
-			value, option, asks = &inv.server.host, "host", true
-		default:
-			more = true
-			continue
+// assign takes USER and HOST from the words, then checks all values.
+func (p *parser) assign() error {
+	inv := p.inv
+	c := &inv.command
+	for i := range inv.options.options {
+		if o := &inv.options.options[i]; o.given && !c.accepts(o) {
+			return failf(classUsage, "--%s is for a client, not for %s", o.long, c.name)
 		}
+	}
+	spare := p.spareWords()
+	for _, place := range []struct {
+		need         positional
+		name, option string
+		value        *string
+	}{{c.user, "USER", "username", &inv.request.user}, {c.host, "HOST", "host", &inv.server.host}} {
+		option := inv.options.find(place.option)
+		mustBeWord := place.need == required && !option.given
 		switch {
-		case inv.given(option) && !inv.profile.setHere[option]:
-		case !inv.mustBeWord(place) && spare <= 0:
-		case len(inv.words) == 0 || len(inv.words) == inv.childWords():
-			return failf(classUsage, "%s is missing", place).withHint("%s", inv.command.usage())
+		case place.need == absent:
+		case option.given && !option.fromProfile:
+		case !mustBeWord && spare <= 0:
+		case len(inv.words) == inv.childWords():
+			return failf(classUsage, "%s is missing", place.name).withHint("%s", c.usage())
 		default:
-			*value, inv.words = inv.words[0], inv.words[1:]
-			if !inv.mustBeWord(place) {
+			*place.value, inv.words = inv.words[0], inv.words[1:]
+			if !mustBeWord {
 				spare--
 			}
 		}
 	}
-	if inv.secretOption != "" && slices.Contains(inv.words, inv.secretWord) && !(more && strings.ContainsAny(inv.secretWord, "=*")) {
-		return takesNoValue(inv.secretOption)
+	if p.secretOption != "" && slices.Contains(inv.words, p.secretWord) && (c.rest == "" || !strings.ContainsAny(p.secretWord, "=*")) {
+		return takesNoValue(p.secretOption)
 	}
-	if len(inv.words) > 0 && !more {
-		return failf(classUsage, "unexpected argument \"%s\"", escape(inv.words[0])).withHint("%s", inv.command.usage())
+	if len(inv.words) > 0 && c.rest == "" {
+		return failf(classUsage, "unexpected argument \"%s\"", escape(inv.words[0])).withHint("%s", c.usage())
 	}
-	if !asks {
+	if c.host == absent {
 		return inv.output.check()
 	}
-	return cmp.Or(inv.request.check(inv.command.name), inv.server.check(), inv.output.check())
+	return cmp.Or(inv.request.check(c.name), inv.server.check(), inv.output.check())
 }
 
-// spareWords is how many words there are for a USER and a HOST that need not be words: what those that
-// must be, the arguments of a request and the command after -- leave.
-func (inv *invocation) spareWords() int {
+// spareWords returns how many words can override a USER or HOST that the profile gives. It leaves out the words
+// that USER and HOST need, the arguments of a request, and the command after --.
+func (p *parser) spareWords() int {
+	inv := p.inv
 	words := inv.words[:len(inv.words)-inv.childWords()]
-	if hasWord(inv.command.words, "[ARG...]") {
+	if inv.command.rest == argHint {
 		if i := slices.IndexFunc(words, func(w string) bool { return strings.ContainsAny(w, "=*") }); i >= 0 {
 			words = words[:i]
 		}
 	}
 	spare := len(words)
-	for _, place := range strings.Fields(inv.command.words) {
-		if inv.mustBeWord(place) {
-			spare--
-		}
+	if inv.command.user == required && !inv.given("username") {
+		spare--
+	}
+	if inv.command.host == required && !inv.given("host") {
+		spare--
 	}
 	return spare
-}
-
-// mustBeWord says that USER or HOST has to stand among the words, since nothing else gives it.
-func (inv *invocation) mustBeWord(place string) bool {
-	return place == "USER" && !inv.given("username") || place == "HOST" && !inv.given("host")
-}
-
-// childWords is how many of the words are a command line of their own.
-func (inv *invocation) childWords() int {
-	if inv.command.child != "" && inv.given(inv.command.child) {
-		return len(inv.tail)
-	}
-	return 0
-}
-
-// given says whether the command line, or its profile, has the option, by any of its names.
-func (inv *invocation) given(option string) bool { return inv.options.given[option] }
-
-// carryOut does what the command line says.
-func (inv *invocation) carryOut(ctx context.Context) (output, error) {
-	out, err := inv.action(ctx, inv)
-	if err == nil && out.exit() == classInterrupted.exit() {
-		err = interrupted(ctx) // a report of what was done until then
-	}
-	return out, err
 }

@@ -3,56 +3,50 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"maps"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 )
 
-// A profile is a file of options that a word of the command line names, @NAME: one long option a
-// line, without its dashes.
+// A profile is a file of options that @NAME on the command line selects: one long option a line, without dashes.
 type profile struct {
-	word         string          // of the command line; empty for none
-	secretOption string          // the option that reads a secret which the word stands behind; empty for none
-	setHere      map[string]bool // the options that have their value from it, by all their names
+	word         string // of the command line; empty for none
+	secretOption string // the option before the word, if it reads a secret from standard input
 }
 
-// maxProfile is how large the file may be, in bytes.
+// maxProfile is the largest size of a profile, in bytes.
 const maxProfile = 64 << 10
 
-// take notes the word that names the profile.
+// setWord sets the word that names the profile.
 func (p *profile) setWord(word string) error {
 	if p.word != "" && p.word != word {
-		return failf(classUsage, "%s and %s are two profiles, and one is the limit", escape(p.word), escape(word)).withHint("%s", hintAtUser)
+		return failf(classUsage, "only one profile can be given, not %s and %s", escape(p.word), escape(word)).withHint("%s", hintAtUser)
 	}
 	p.word = word
 	return nil
 }
 
-const hintAtUser = "a user whose name begins with @ is given by -u"
+const hintAtUser = "use -u for a user whose name begins with @"
 
-// readProfile gives the options of the profile, if there is one, the values that it has for them. The
-// command line wins: an option of its own, and one that excludes what the profile has, stay. Options
-// that are not for the command are passed over, since one profile serves all commands. The rest of the
-// file is read after a mistake too, so that a program gets its JSON all the same.
-func (inv *invocation) readProfile() error {
-	if inv.profile.word == "" {
+// read sets the options of the profile, if there is one. Options on the command line override it: the same
+// option, and one that conflicts. Options that the command does not accept are ignored, since one profile serves
+// all commands. The lines after an error are read too, since they may ask for JSON.
+func (p *profile) read(inv *invocation) error {
+	if p.word == "" {
 		return nil
 	}
-	path, err := profilePath(inv.profile.word[1:], inv.std.env)
+	path, err := profilePath(p.word[1:], inv.std.env)
 	if err != nil {
 		return err
 	}
 	text, open, err := readOptions(path)
 	if err != nil {
-		return inv.profile.suggest(err, inv.std.env)
+		return p.suggest(err, inv.std.env)
 	}
-	inv.profile.setHere = make(map[string]bool)
-	reader := profileReader{inv: inv, folder: filepath.Dir(path), typed: maps.Clone(inv.options.given)}
+	reader := profileReader{inv: inv, folder: filepath.Dir(path)}
 	number := 0
 	for line := range strings.Lines(text) {
 		number++
@@ -62,38 +56,30 @@ func (inv *invocation) readProfile() error {
 		}
 	}
 	if open && reader.secret != "" {
-		inv.warnf("others may read %s, which has a %s: chmod 600", path, reader.secret)
+		inv.warnf("other users can read %s, which has a %s: chmod 600", path, reader.secret)
 	}
 	return err
 }
 
-// readOptions is the text of a profile, and whether others may read it.
+// readOptions returns the text of a profile, and whether other users can read it.
 func readOptions(path string) (text string, open bool, err error) {
 	info, err := os.Stat(path)
 	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is not a file", path) // to open a pipe may take as long as it likes
+		err = fmt.Errorf("%s is not a file", path) // to open a pipe may block
+	}
+	var b []byte
+	if err == nil {
+		b, err = readLimited(path, maxProfile)
 	}
 	if err != nil {
-		return "", false, failf(classUsage, "read the profile: %w", err)
+		return "", false, fileError("read the profile", err)
 	}
-	f, err := os.Open(path)
-	if err != nil {
-		return "", false, failf(classUsage, "read the profile: %w", err)
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxProfile+1))
-	if err == nil && len(b) > maxProfile {
-		err = fmt.Errorf("%s is over %d bytes", path, maxProfile)
-	}
-	if err != nil {
-		return "", false, failf(classUsage, "read the profile: %w", err)
-	}
-	// The modes of Windows say nothing of others.
+	// On Windows the mode does not show who can read the file.
 	open = runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0
 	return strings.TrimPrefix(string(b), "\ufeff"), open, nil
 }
 
-// meant adds to the error that there is no such profile which one may have been meant.
+// suggest adds a hint to the error for a profile that does not exist.
 func (p *profile) suggest(err error, env func(string) string) error {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -107,7 +93,7 @@ func (p *profile) suggest(err error, env func(string) string) error {
 	return asFailure(err).withHint("%s", hintAtUser)
 }
 
-// profilePath is the file of the profile of that name, which is a path where it has a slash.
+// profilePath returns the path of the profile with the name, which may be a path itself.
 func profilePath(name string, env func(string) string) (string, error) {
 	if strings.ContainsAny(name, "/"+string(filepath.Separator)) {
 		return name, nil
@@ -115,22 +101,21 @@ func profilePath(name string, env func(string) string) (string, error) {
 	folder := profileFolder(env)
 	switch {
 	case name == "":
-		return "", failf(classUsage, "the name of a profile is missing after @").withHint("%s", hintAtUser)
+		return "", failf(classUsage, "@ needs the name of a profile").withHint("%s", hintAtUser)
 	case folder == "":
-		return "", failf(classUsage, "no folder for profiles is known, since HOME is not set").withHint("@./%s is a file of the current folder", escape(name))
+		return "", failf(classUsage, "the folder of profiles is unknown, HOME is not set").withHint("use @./%s for a file in the current folder", escape(name))
 	}
 	return filepath.Join(folder, name), nil
 }
 
-// profileFolder is where profiles are that are named without a path; empty where the environment does
-// not say.
+// profileFolder returns the folder of the profiles, or an empty string if the environment does not define it.
 func profileFolder(env func(string) string) string {
 	switch config, home := env("XDG_CONFIG_HOME"), env("HOME"); {
 	case runtime.GOOS == "windows" && env("AppData") != "":
 		return filepath.Join(env("AppData"), "tacacs_plus")
 	case runtime.GOOS == "windows":
 		return ""
-	case filepath.IsAbs(config): // any other counts for nothing, says the XDG Base Directory Specification
+	case filepath.IsAbs(config): // the XDG specification ignores relative paths
 		return filepath.Join(config, "tacacs_plus")
 	case home != "":
 		return filepath.Join(home, ".config", "tacacs_plus")
@@ -138,8 +123,8 @@ func profileFolder(env func(string) string) string {
 	return ""
 }
 
-// profileNames are the files of the folder that look like profiles: keys and certificates, which may
-// be there too, have a dot in their names.
+// profileNames returns the files in the folder that look like profiles. Keys and certificates, which may be
+// there too, have a dot in their names.
 func profileNames(env func(string) string) (names []string) {
 	entries, _ := os.ReadDir(profileFolder(env)) // without the folder there are none
 	for _, e := range entries {
@@ -153,9 +138,8 @@ func profileNames(env func(string) string) (names []string) {
 // A profileReader reads the lines of a profile into the options of a command line.
 type profileReader struct {
 	inv    *invocation
-	folder string          // to which the names of files in it are relative
-	typed  map[string]bool // the options that the command line has
-	secret string          // the name of one of its options whose value nobody else should see
+	folder string // to which the names of files in the profile are relative
+	secret string // the name of one of its options with a secret as value
 }
 
 // read reads one line: name value, name=value, or the name of a toggle.
@@ -172,52 +156,51 @@ func (r *profileReader) read(line string) error {
 		arg = "--" + name + "=" + value
 	}
 	name = strings.ReplaceAll(name, "_", "-")
-	o := r.inv.options
-	row, here := o.row(name), true
-	if row == nil {
-		row, here = ownRow(r.inv.table, name), false
+	o := r.inv.options.find(name)
+	accepted := o != nil && r.inv.command.accepts(o)
+	if o == nil {
+		o = findOwn(r.inv.table, name)
 	}
 	switch {
 	case name == "":
 		return failf(classUsage, "the name of an option is missing")
 	case name[0] == '-':
-		return failf(classUsage, "an option stands without its dashes here")
-	case row == nil:
-		_, err := o.parseOption(arg, nil, true) // says what may have been meant
+		return failf(classUsage, "a profile has options without dashes")
+	case o == nil:
+		_, err := r.inv.parseOption(arg, nil) // for its hint
 		return err
-	case name == "help", name == "version", name == "exec": // what a command does is the command line's to say
-		return failf(classUsage, "%s does not stand in a profile", name)
-	case row.long() != name:
-		return failf(classUsage, "the short name -%s does not stand here", name).withHint("it is %s", row.long())
+	case name == "help", name == "version", name == "exec": // what a command does belongs on the command line
+		return failf(classUsage, "%s is not allowed in a profile", name)
+	case o.long != name:
+		return failf(classUsage, "a profile has no short options such as -%s", name).withHint("write %s", o.long)
 	}
-	if strings.HasSuffix(row.arg, "KEY") || strings.HasSuffix(row.arg, "PASSWORD") {
+	if strings.HasSuffix(o.arg, "KEY") || strings.HasSuffix(o.arg, "PASSWORD") {
 		r.secret = name
 	}
-	if !here || !r.inv.command.accepts(*row) || r.typed[name] || r.excluded(name) {
+	if !accepted || o.given && !o.fromProfile || r.conflicting(name) {
 		return nil
 	}
-	if row.arg == "FILE" && value != "" && value != "-" {
+	if o.arg == "FILE" && value != "" && value != "-" {
 		arg = "--" + name + "=" + inFolder(r.folder, value)
 	}
-	_, err := o.parseOption(arg, nil, true)
-	for _, n := range strings.Fields(row.names) {
-		r.inv.profile.setHere[n] = true
-	}
+	o.fromProfile = true
+	_, err := r.inv.parseOption(arg, nil)
 	return err
 }
 
-// excluded says that the command line has an option with which this one does not go together.
-func (r *profileReader) excluded(name string) bool {
+// conflicting reports whether the command line has an option that excludes this one.
+func (r *profileReader) conflicting(name string) bool {
 	for _, row := range conflicts {
-		if !hasWord(row.dropped, name) {
+		if !slices.Contains(strings.Fields(row.ignored), name) {
 			continue
 		}
 		for typed := range strings.FieldsSeq(row.typed) {
 			typed, off := strings.CutSuffix(typed, "=false")
-			if !r.typed[typed] {
+			o := r.inv.options.find(typed)
+			if o == nil || !o.given || o.fromProfile {
 				continue
 			}
-			if v := r.inv.options.Lookup(typed).Value; off == (isToggle(v) && v.String() == "false") {
+			if t, ok := o.value.(*toggle); off == (ok && !bool(*t)) {
 				return true
 			}
 		}
@@ -225,48 +208,34 @@ func (r *profileReader) excluded(name string) bool {
 	return false
 }
 
-// hasWord says that a list with blanks has the word.
-func hasWord(list, word string) bool {
-	return strings.Contains(" "+list+" ", " "+word+" ")
-}
-
-// ownRow is the option of that name that some command has of its own; nil for none.
-func ownRow(table []command, name string) *optionRow {
-	for _, c := range table {
-		own := newOptionSet()
-		c.setup(own)
-		if row := own.row(name); row != nil {
-			return row
+// findOwn returns the option if any command has it as its own, or nil.
+func findOwn(table []command, name string) *option {
+	for i := range table {
+		if o := table[i].ownOptions().find(name); o != nil {
+			return o
 		}
 	}
 	return nil
 }
 
-// inFolder is the value of an option, [PREFIX=]FILE, where FILE is relative to the folder.
+// inFolder returns the value [PREFIX=]FILE, with FILE relative to the folder.
 func inFolder(folder, value string) string {
-	prefix, file := cutAddress(value)
+	prefix, file, found := cutPrefix(value)
 	if !filepath.IsAbs(file) {
 		file = filepath.Join(folder, file)
 	}
-	return prefix + file
+	if found {
+		return prefix + "=" + file
+	}
+	if _, _, ambiguous := cutPrefix(file); ambiguous {
+		file = "." + string(filepath.Separator) + file
+	}
+	return file
 }
 
-// cutAddress takes PREFIX= off the name of a file, if the word before the sign is an address or the
-// prefix of one: the name of a file may have the sign too.
-func cutAddress(value string) (prefix, file string) {
-	before, file, ok := strings.Cut(value, "=")
-	if _, err := netip.ParsePrefix(before); ok && err == nil {
-		return before + "=", file
-	}
-	if _, err := netip.ParseAddr(before); ok && err == nil {
-		return before + "=", file
-	}
-	return "", value
-}
-
-// rivals are options that exclude each other: where the command line has one of the first, those
-// that follow do not count in a profile. A key does not turn TLS off: that wants more than a mistake.
-var conflicts = [...]struct{ typed, dropped string }{
+// conflicts are options that exclude each other: if one of the first is typed, those that follow are ignored in a
+// profile. A key does not turn TLS off, since it may be there by mistake.
+var conflicts = [...]struct{ typed, ignored string }{
 	{"key key-file", "key key-file unencrypted"},
 	{"tls", "key key-file unencrypted"},
 	{"unencrypted", "key key-file tls " + tlsDetails},
@@ -285,5 +254,5 @@ var conflicts = [...]struct{ typed, dropped string }{
 	{"single-connect", "no-single-connect"},
 }
 
-// tlsDetails are the options that mean nothing without --tls.
+// tlsDetails are the options that need --tls.
 const tlsDetails = "cacert cert cert-key servername crl insecure keylog"

@@ -36,7 +36,7 @@ func TestProfile(t *testing.T) {
 		}
 		runWith(t, home, "", split("authenticate alice @prod")...).check(t, 0, "PASS\n", "")
 		runWith(t, map[string]string{}, "", "authenticate", "alice", "@prod").check(t, 2, "",
-			`tacacs_plus: no folder for profiles is known, since HOME is not set\ntacacs_plus: hint: @\./prod is a file of the current folder\n`)
+			`tacacs_plus: the folder of profiles is unknown, HOME is not set\ntacacs_plus: hint: use @\./prod for a file in the current folder\n`)
 		dir = filepath.Join(home["HOME"], ".config", "tacacs_plus")
 		got := runWith(t, home, "", split("authenticate alice @lab")...)
 		if got.code != 2 || !strings.Contains(got.err, filepath.Join(dir, "nowhere", "tac.key")) {
@@ -90,12 +90,12 @@ func TestProfileWords(t *testing.T) {
 		{"authorize alice tac1 -- @host", "alice tac1 [@host]"},
 		{"serve @both", "bob tacp []"},
 	} {
-		inv, err := parse(commands(), split(tt.line), stdio{env: func(name string) string { return env[name] }, err: t.Output()})
+		inv, err := parse(commands, split(tt.line), stdio{env: func(name string) string { return env[name] }, err: t.Output()})
 		got := fmt.Sprintf("%s %s %v", inv.request.user, inv.server.host, inv.words)
 		if err != nil {
 			got = err.Error()
 		}
-		if inv.command.server {
+		if inv.command.name == "serve" {
 			tt.want = "  []" // neither is for it
 		}
 		if got != tt.want {
@@ -105,7 +105,7 @@ func TestProfileWords(t *testing.T) {
 }
 
 // TestCommandLineWins: what a profile has counts where the command line says nothing about it.
-func TestCommandLineWins(t *testing.T) {
+func TestProfileOverridden(t *testing.T) {
 	t.Parallel()
 	const clear = "--tls=false --unencrypted=false"
 	dir, env := profileDir(t)
@@ -153,7 +153,7 @@ func TestCommandLineWins(t *testing.T) {
 		if err := os.WriteFile(in("p"), []byte(tt.profile), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		inv, err := parse(commands(), split("authenticate alice tac1 @p "+tt.line), stdio{env: func(name string) string { return env[name] }})
+		inv, err := parse(commands, split("authenticate alice tac1 @p "+tt.line), stdio{env: func(name string) string { return env[name] }})
 		if err != nil {
 			t.Errorf("%q and %s: %v", tt.profile, tt.line, err)
 			continue
@@ -179,12 +179,12 @@ func TestCommandLineWins(t *testing.T) {
 }
 
 // TestRivals: the options that exclude each other are options, and each is one where the other is.
-func TestRivals(t *testing.T) {
+func TestProfileConflicts(t *testing.T) {
 	t.Parallel()
 	for _, row := range conflicts {
-		for name := range strings.FieldsSeq(row.typed + " " + row.dropped) {
+		for name := range strings.FieldsSeq(row.typed + " " + row.ignored) {
 			name = strings.TrimSuffix(name, "=false")
-			if inv := newInvocation(commands(), stdio{}); inv.options.row(name) == nil && ownRow(commands(), name) == nil {
+			if newInvocation(commands, stdio{}).options.find(name) == nil && findOwn(commands, name) == nil {
 				t.Errorf("%s is no option", name)
 			}
 		}
@@ -202,9 +202,9 @@ func TestRivals(t *testing.T) {
 		{"new-password-file a", "chpass alice tac1 --new-password-stdin"},
 	} {
 		_, env := profileDir(t, "p", tt.profile)
-		inv, err := parse(commands(), append(split(tt.line), "@p"), stdio{env: func(name string) string { return env[name] }})
-		if err != nil || len(inv.profile.setHere) != 0 {
-			t.Errorf("%q and %s: %v, got %v", tt.profile, tt.line, err, inv.profile.setHere)
+		inv, err := parse(commands, append(split(tt.line), "@p"), stdio{env: func(name string) string { return env[name] }})
+		if err != nil || slices.ContainsFunc(inv.options.options, func(o option) bool { return o.fromProfile }) {
+			t.Errorf("%q and %s: %v, got %+v", tt.profile, tt.line, err, inv.options)
 		}
 	}
 }
@@ -214,22 +214,22 @@ func TestProfileErrors(t *testing.T) {
 	dir, env := profileDir(t)
 	const hint = "\ntacacs_plus: hint: "
 	for _, tt := range []struct{ profile, err string }{
-		{"# one\n\ntimeout never", `:3: option --timeout: "never" is not a time above 0 and up to 24h: seconds (2.5) or a duration (500ms)`},
+		{"# one\n\ntimeout never", `:3: option --timeout: "never" must be above 0 and at most 24h: seconds (2.5) or a duration (500ms)`},
 		{"timeot 5", ":1: unknown option --timeot" + hint + "did you mean --timeout?"},
 		{"host tac1\nnonsense=yes", ":2: unknown option --nonsense" + hint + "tacacs_plus help, and tacacs_plus help COMMAND, list the options"},
 		{"timeout", ":1: option --timeout needs a value"},
 		{"cacert=", `:1: option --cacert: "" is empty`},
 		{"tls maybe", ":1: option --tls takes no value"},
-		{"--tls", ":1: an option stands without its dashes here"},
-		{"help", ":1: help does not stand in a profile"},
-		{"host tac1\nversion", ":2: version does not stand in a profile"},
-		{"exec", ":1: exec does not stand in a profile"},
-		{"p 49", ":1: the short name -p does not stand here" + hint + "it is port"},
-		{"c 4", ":1: the short name -c does not stand here" + hint + "it is cmds"},
-		{"keyhunter2", ":1: unknown option --key..." + hint + "--key and its value are two words"},
-		{"retries 1 # more", `:1: option --retries: its value is not 0 to 1000`},
+		{"--tls", ":1: a profile has options without dashes"},
+		{"help", ":1: help is not allowed in a profile"},
+		{"host tac1\nversion", ":2: version is not allowed in a profile"},
+		{"exec", ":1: exec is not allowed in a profile"},
+		{"p 49", ":1: a profile has no short options such as -p" + hint + "write port"},
+		{"c 4", ":1: a profile has no short options such as -c" + hint + "write cmds"},
+		{"keyhunter2", ":1: unknown option --key..." + hint + "put a space between --key and its value"},
+		{"retries 1 # more", `:1: option --retries: its value must be 0 to 1000`},
 		{"= x", ":1: the name of an option is missing"},
-		{"timeout a\nretries b", `:1: option --timeout: "a" is not a time above 0 and up to 24h: seconds (2.5) or a duration (500ms)`},
+		{"timeout a\nretries b", `:1: option --timeout: "a" must be above 0 and at most 24h: seconds (2.5) or a duration (500ms)`},
 		{"\x1b[2J", `:1: unknown option --\x1b[2J` + hint + "tacacs_plus help, and tacacs_plus help COMMAND, list the options"},
 	} {
 		path := filepath.Join(dir, "prod")
@@ -250,7 +250,7 @@ func TestProfileIsMissing(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "folder"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	user := "\ntacacs_plus: hint: a user whose name begins with @ is given by -u\n"
+	user := "\ntacacs_plus: hint: use -u for a user whose name begins with @\n"
 	for _, tt := range []struct{ words, err string }{
 		{"@prd", "hint: did you mean @prod?\n"},
 		{"@pord", "hint: did you mean @prod?\n"},
@@ -261,9 +261,9 @@ func TestProfileIsMissing(t *testing.T) {
 		{"@foldr", user},
 		{"@large", filepath.Join(dir, "large") + " is over 65536 bytes\n"},
 		{"@folder", "read the profile: " + filepath.Join(dir, "folder") + " is not a file\n"},
-		{"@", "the name of a profile is missing after @" + user},
+		{"@", "@ needs the name of a profile" + user},
 		{"--password-stdin @hunter2", "tacacs_plus: option --password-stdin takes no value\n"},
-		{"@prod @staging", "@prod and @staging are two profiles, and one is the limit" + user},
+		{"@prod @staging", "only one profile can be given, not @prod and @staging" + user},
 	} {
 		got := runWith(t, env, "", append(split("authenticate alice tac1"), split(tt.words)...)...)
 		says := strings.Contains
@@ -287,7 +287,7 @@ func TestProfileIsMissing(t *testing.T) {
 }
 
 // TestReadableProfile: a secret that others may read brings a warning, and nothing else does.
-func TestReadableProfile(t *testing.T) {
+func TestProfileReadableByOthers(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		profile string
@@ -308,7 +308,7 @@ func TestReadableProfile(t *testing.T) {
 		}
 		want := ""
 		if tt.secret != "" && runtime.GOOS != "windows" {
-			want = "tacacs_plus: warning: others may read " + path + ", which has a " + tt.secret + ": chmod 600\n"
+			want = "tacacs_plus: warning: other users can read " + path + ", which has a " + tt.secret + ": chmod 600\n"
 		}
 		if got := runWith(t, env, "", "version", "@p"); got.err != want || got.code != 0 {
 			t.Errorf("%q: got %+v, want %q", tt.profile, got, want)
@@ -321,7 +321,7 @@ func TestReadableProfile(t *testing.T) {
 
 // TestFormOfMistakes: a profile's form of the output counts for a mistake on the command line, and for
 // one in the profile, before it or behind.
-func TestFormOfMistakes(t *testing.T) {
+func TestProfileFormOfErrors(t *testing.T) {
 	t.Parallel()
 	_, env := profileDir(t, "json", "json", "behind", "timeout x\njson", "monitor", "nagios\ntimeout x")
 	for _, line := range []string{"authenticate alice --nonsense @json", "@json authenticate --nonsense", "authenticate alice tac1 @behind"} {

@@ -21,7 +21,7 @@ type requestOptions struct {
 // longestAddr is checked in place of rem_addr until there is a connection.
 const longestAddr = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255"
 
-func (c *requestOptions) register(o *optionSet) {
+func (c *requestOptions) register(o groupOptions) {
 	c.level, c.port, c.authenType, c.service = -1, "tty0", authenASCII, authenServiceLogin
 	o.add((*anyText)(&c.user), "u username", "USER", "the user, in place of the word USER")
 	o.add(&c.authenType, "t authen-type", "TYPE", "authentication type (default ascii; for authorize and account also not_set):")

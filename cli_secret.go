@@ -1,39 +1,26 @@
 package main
 
-import (
-	"bufio"
-	"context"
-	"errors"
-	"fmt"
-	"io"
-	"slices"
-	"strings"
-	"unicode"
-	"unicode/utf8"
-)
-
-// A secretSource is where one secret comes from: an option, a file, standard input, the
-// environment, or the person at the terminal. As a flag.Value it is the option.
+// A secretSource is where one secret comes from: an option, a file, stdin, the environment, or the terminal.
 type secretSource struct {
-	what           string // "key"
-	option         string // to name when nothing is given
+	what           string // its name in messages, such as key
+	option         string // that the error for a missing secret names
 	value          string
 	set            bool
 	files          list
 	stdin          bool
 	env            string
-	promptOnDemand bool // the person is asked for it when the server asks, not before
+	promptOnDemand bool // prompt when the server asks for it, not before
 }
 
 func (s *secretSource) String() string { return "" }
 
-// Set takes the secret from the command line.
+// Set makes the source the optionValue of the secret itself.
 func (s *secretSource) Set(v string) error {
 	s.value, s.set = v, true
 	return nil
 }
 
-// ways is in how many ways the secret was given.
+// sourceCount returns how many kinds of options give the secret.
 func (s *secretSource) sourceCount() (n int) {
 	for _, given := range []bool{s.set, s.stdin, len(s.files) > 0} {
 		if given {
@@ -43,12 +30,12 @@ func (s *secretSource) sourceCount() (n int) {
 	return n
 }
 
-// given says that there is a source, so that nobody needs to be asked.
+// isGiven reports whether there is a source other than the terminal.
 func (s *secretSource) isGiven(env func(string) string) bool {
 	return s.sourceCount() > 0 || s.env != "" && env(s.env) != ""
 }
 
-// fromStdin names the secret once for each way in which it is read from standard input.
+// fromStdin returns the name of the secret once for each time that it is to be read from stdin.
 func (s *secretSource) fromStdin() (readers []string) {
 	files := s.files
 	if s.stdin {
@@ -64,254 +51,27 @@ func (s *secretSource) fromStdin() (readers []string) {
 	return readers
 }
 
-// shareStdin refuses what more than one reader would take from standard input.
+// shareStdin returns an error if there are several readers of stdin.
 func shareStdin(readers []string) error {
 	if len(readers) < 2 {
 		return nil
 	}
 	return failf(classUsage, "%s and %s cannot both come from standard input", readers[0], readers[1]).
-		withHint("a file or the environment can hold one of them")
+		withHint("put one of them in a file or in the environment")
 }
 
-// secrets are what a request needs to know and nobody else may see.
-type secrets struct {
-	keys        []key
-	password    string
-	newPassword string
-	deferred    bool // the password is not known yet: the person says it when the server asks
-}
-
-// secrets collects the key, then the password and the new password, as far as there are sources
-// for them. Everything that can be wrong is found before anything is read or asked.
-func (inv *invocation) secrets(ctx context.Context, passwords ...*secretSource) (s secrets, err error) {
-	sources := append([]*secretSource{&inv.key}, passwords...)
-	if err := inv.checkSources(sources); err != nil {
-		return s, err
-	}
-	if slices.ContainsFunc(sources, inv.prompts) {
-		if err := inv.findServers(ctx); err != nil {
-			return s, err
-		}
-	}
-	if s.keys, err = inv.keys(ctx); err != nil {
-		return s, err
-	}
-	for i, value := range []*string{&s.password, &s.newPassword}[:len(passwords)] {
-		if src := passwords[i]; src.promptOnDemand && inv.terminal != nil && !src.isGiven(inv.std.env) {
-			s.deferred = true
-		} else if *value, err = inv.loadPassword(ctx, src, i > 0); err != nil {
-			return s, err
-		}
-	}
-	return s, nil
-}
-
-// prompts says that the person at the terminal has to type the secret before anything is sent.
-func (inv *invocation) prompts(src *secretSource) bool {
-	if inv.terminal == nil || src == &inv.key && (inv.server.unencrypted || inv.server.tls.enabled) {
-		return false
-	}
-	return len(src.fromStdin()) > 0 || !src.promptOnDemand && !src.isGiven(inv.std.env)
-}
-
-// checkSources refuses secrets that are given twice, where there is no place for them, or that
-// want the same standard input.
-func (inv *invocation) checkSources(sources []*secretSource) error {
-	var readers []string
-	if inv.stdinUse != "" {
-		readers = append(readers, inv.stdinUse)
-	}
-	for _, src := range sources {
-		if src.sourceCount() > 1 || len(src.files) > 1 && src != &inv.key {
-			return failf(classUsage, "the %s is given more than once", src.what)
-		}
-		readers = append(readers, src.fromStdin()...)
-	}
-	if err := shareStdin(readers); err != nil {
-		return err
-	}
-	switch {
-	case inv.key.sourceCount() == 0:
-	case inv.server.tls.enabled:
-		return errKeyOverTLS()
-	case inv.server.unencrypted:
-		return failf(classUsage, "--unencrypted and a key exclude each other")
-	}
-	return nil
-}
-
-// errKeyOverTLS is for a key on the command line where it would be for nothing, on either side.
+// errKeyOverTLS returns the error for a key together with TLS, on either side.
 func errKeyOverTLS() error {
 	return failf(classUsage, "over TLS there is no key").withHint("leave --key and --key-file out (RFC 9887 section 3.2)")
 }
 
-// keys are the shared secrets: none where nothing is obfuscated.
-func (inv *invocation) keys(ctx context.Context) ([]key, error) {
-	if inv.server.unencrypted || inv.server.tls.enabled {
-		return nil, nil
-	}
-	keys, err := inv.key.load(ctx, inv, keyPrompt)
-	if err != nil {
-		return nil, err
-	}
-	for _, k := range keys {
-		if k.value == "" {
-			return nil, failf(classUsage, "the key of %s is empty", k.source)
-		}
-		if strings.HasPrefix(k.value, "\ufeff") {
-			inv.warnf("the key of %s begins with a byte order mark, which counts", k.source)
-		}
-		if strings.TrimRightFunc(k.value, unicode.IsSpace) != k.value {
-			inv.warnf("the key of %s ends in white space, which counts", k.source)
-		}
-	}
-	if n := utf8.RuneCountInString(keys[0].value); n < 16 {
-		inv.warnf("the key has %d characters, RFC 8907 section 10.5.1 asks for 16 at least", n)
-	}
-	return keys, nil
-}
-
-// givenKeys are the keys of a command that can do without: those of the files, then that of --key; where
-// there is neither, that of the environment.
-func (inv *invocation) givenKeys(ctx context.Context) (keys []key, err error) {
-	source := inv.key
-	if source.set = false; len(source.files) > 0 || !inv.key.set && inv.std.env(source.env) != "" {
-		if keys, err = source.load(ctx, inv, keyPrompt); err != nil {
-			return nil, err
-		}
-	}
-	if inv.key.set && inv.key.value == "" {
-		return nil, failf(classUsage, "the key is empty")
-	}
-	if inv.key.set {
-		keys = append(keys, key{fromCommandLine, inv.key.value})
-	}
-	return keys, nil
-}
-
-// loadPassword gets a password; a new one is asked for twice.
-func (inv *invocation) loadPassword(ctx context.Context, src *secretSource, fresh bool) (string, error) {
-	fields := inv.request.commonFields()
-	prompt := fields.promptFor(src.what)
-	loaded, err := src.load(ctx, inv, prompt+": ")
-	if err != nil {
-		return "", err
-	}
-	password := loaded[0].value
-	if fresh && loaded[0].source == fromTerminal {
-		again, err := inv.terminal.ask(ctx, prompt+" again: ", true)
-		if err != nil {
-			return "", err
-		}
-		if again != password {
-			return "", failf(classUsage, "the new passwords differ")
-		}
-	}
-	return password, nil
-}
-
-const (
-	keyPrompt       = "tacacs+ secret: "
-	fromCommandLine = "the command line"
-	fromTerminal    = "the terminal"
-	maxSecretFile   = 64 << 10 // bytes
-)
-
-// load gets the secret: several values for several files, else one.
-func (s *secretSource) load(ctx context.Context, inv *invocation, prompt string) ([]key, error) {
-	switch {
-	case s.set:
-		return []key{{fromCommandLine, s.value}}, nil
-	case s.stdin:
-		s.files = list{"-"}
-	case len(s.files) > 0:
-	case s.env != "" && inv.std.env(s.env) != "":
-		return []key{{s.env, inv.std.env(s.env)}}, nil
-	default:
-		value, err := inv.terminal.ask(ctx, prompt, true)
-		if errors.Is(err, errNoAnswer) {
-			why := "and no terminal to ask for it"
-			if inv.terminal != nil {
-				why = "the input ended"
-			}
-			hint := "give " + s.option + " FILE"
-			if s.env != "" {
-				hint += ", or set " + s.env
-			}
-			err = failf(classUsage, "no %s, %s", s.what, why).withHint("%s", hint)
-		} else if err == nil && value == "" {
-			err = errTypedEmpty(s.what)
-		}
-		return []key{{fromTerminal, value}}, err
-	}
-	var values []key
-	for _, name := range s.files {
-		value, err := inv.readSecret(ctx, s.what, name, prompt, firstLine)
-		if err != nil {
-			return nil, err
-		}
-		values = append(values, key{sourceName(name), value})
-	}
-	return values, nil
-}
-
-// errTypedEmpty is for a secret for which the person has typed nothing but the return key.
+// errTypedEmpty returns the error for an empty answer to a prompt.
 func errTypedEmpty(what string) error { return failf(classUsage, "the %s typed is empty", what) }
 
-// sourceName is what a file is called in messages.
+// sourceName returns the name of a file for messages.
 func sourceName(name string) string {
 	if name == "-" {
 		return "standard input"
 	}
 	return name
-}
-
-// readSecret reads a file, or standard input for -, without its one trailing newline; an empty one is
-// refused. Where that is a terminal it is asked for with a prompt, without echo, and take says how much
-// of it.
-func (inv *invocation) readSecret(ctx context.Context, what, name, prompt string, take func(*bufio.Reader) (string, error)) (string, error) {
-	std, person := inv.std, inv.terminal
-	if name != "-" {
-		f, err := openFile(ctx, what, name)
-		if err != nil {
-			return "", err
-		}
-		defer f.Close()
-		std.in = f
-		person = openTerminal(std) // such as /dev/tty
-	}
-	var value string
-	var err error
-	if person != nil {
-		if value, err = person.read(ctx, prompt, true, take); errors.Is(err, errNoAnswer) {
-			err = nil // an empty one
-		}
-	} else {
-		err = interruptible(ctx, func() (err error) { value, err = readAll(bufio.NewReader(std.in)); return err })
-	}
-	if classOf(err) == classInterrupted {
-		return "", err
-	}
-	if err == nil && len(value) > maxSecretFile {
-		err = fmt.Errorf("%s is over %d bytes", name, maxSecretFile)
-	}
-	if err != nil {
-		return "", failf(classUsage, "read the %s: %w", what, err)
-	}
-	value, cut := strings.CutSuffix(value, "\n")
-	if cut {
-		value = strings.TrimSuffix(value, "\r")
-	}
-	if value == "" {
-		return "", failf(classUsage, "the %s of %s is empty", what, sourceName(name))
-	}
-	return value, nil
-}
-
-// toNewline and toEnd are what readSecret can take of a terminal: the first line, or all up to the end.
-func firstLine(r *bufio.Reader) (string, error) { return r.ReadString('\n') }
-
-func readAll(r *bufio.Reader) (string, error) {
-	text, err := io.ReadAll(io.LimitReader(r, maxSecretFile+1))
-	return string(text), err
 }

@@ -1,13 +1,12 @@
 package main
 
 import (
-	"encoding/json"
 	"strings"
 	"testing"
 )
 
 // TestServeSharesStdin: standard input has one reader, also among the files of serve.
-func TestServeSharesStdin(t *testing.T) {
+func TestSecretsShareStdin(t *testing.T) {
 	t.Parallel()
 	got := runWith(t, secretsInEnv, "alice:x\n", split("serve --users-file - --enable-password-file -")...)
 	if got.code != classUsage.exit() || !strings.Contains(got.err, "cannot both come from standard input\ntacacs_plus: hint: "+hintStdin) {
@@ -17,7 +16,7 @@ func TestServeSharesStdin(t *testing.T) {
 
 // TestEmptySecrets: an empty secret is mostly the sign of a pipe that failed. Only an option on the
 // command line says that it is meant.
-func TestEmptySecrets(t *testing.T) {
+func TestSecretsEmpty(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, map[string]string{"empty": "", "newline": "\n", "key": testKey})
 	l := listen(t)
@@ -56,10 +55,10 @@ func TestKeyEdges(t *testing.T) {
 		testKey:            "",
 		testKey + "\n":     "",
 		testKey + "\r\n":   "",
-		testKey + " \n":    "ends in white space, which counts",
-		testKey + "\n\n":   "ends in white space, which counts",
-		testKey + "\t":     "ends in white space, which counts",
-		"\ufeff" + testKey: "begins with a byte order mark, which counts",
+		testKey + " \n":    "has trailing white space, which is part of the key",
+		testKey + "\n\n":   "has trailing white space, which is part of the key",
+		testKey + "\t":     "has trailing white space, which is part of the key",
+		"\ufeff" + testKey: "has a leading byte order mark, which is part of the key",
 	} {
 		dir := writeFiles(t, map[string]string{"key": content})
 		key, _ := strings.CutSuffix(content, "\n")
@@ -67,7 +66,7 @@ func TestKeyEdges(t *testing.T) {
 		got := runWith(t, nil, "", "authorize", "alice", s.addr, "--key-file", dir+"/key")
 		want := ""
 		if warning != "" {
-			want = "tacacs_plus: warning: the key of " + dir + "/key " + warning + "\n"
+			want = "tacacs_plus: warning: the key from " + dir + "/key " + warning + "\n"
 		}
 		if got.code != classGranted.exit() || got.err != want {
 			t.Errorf("%q: got %+v, want %q", content, got, want)
@@ -75,90 +74,167 @@ func TestKeyEdges(t *testing.T) {
 	}
 }
 
-// TestRedact: what stands in place of a secret, and what is none.
-func TestRedact(t *testing.T) {
+// Without a terminal nobody is asked.
+func TestSecretsMissing(t *testing.T) {
 	t.Parallel()
-	for _, tt := range []struct{ text, secrets, want string }{
-		{"wrong: hunter2", "hunter2", "wrong: [redacted]"},
-		{"xhunter2x, HUNTER2", "hunter2", "x[redacted]x, HUNTER2"},
-		{"hunter2hunter2 hunter2", "hunter2", "[redacted] [redacted]"},
-		{"hunter2new", "hunter2 hunter2new", "[redacted]"},
-		{"ababababab.", "abababab", "[redacted]."},
-		{"\x00\xffsecret\x1b", "\xffsecret", "\x00[redacted]\x1b"},
-		{"a man, a plan", "a", "a man, a plan"},
-		{"abc", "abc", "abc"},
-		{"the latest test, test1, 1test, étest, testé, test", "test", "the latest [redacted], test1, 1test, étest, testé, [redacted]"},
-		{"5678 in 56780, \"5678\"", "5678", "[redacted] in 56780, \"[redacted]\""},
-		{"abcdef-abcde-abcdex-abcde", "abcde", "abcdef-[redacted]-abcdex-[redacted]"},
-		{"abcdefg", "abcdef", "[redacted]g"},
-		{"", "hunter2", ""},
-		{"nothing", "", "nothing"},
+	onlyKey := map[string]string{"TACACS_PLUS_KEY": testKey}
+	onlyPassword := map[string]string{"TACACS_PLUS_PWD": testPassword}
+	for _, row := range []struct {
+		command       string
+		env           map[string]string
+		message, hint string
+	}{
+		{"authenticate", nil, noKey, hintKey},
+		{"authenticate", onlyPassword, noKey, hintKey},
+		{"authenticate", map[string]string{"TACACS_PLUS_KEY": "", "TACACS_PLUS_PWD": testPassword}, noKey, hintKey},
+		{"authorize", nil, noKey, hintKey},
+		{"account", nil, noKey, hintKey},
+		{"authenticate", onlyKey, noPassword, hintPassword},
+		{"authenticate --unencrypted", nil, noPassword, hintPassword},
+		{"enable", onlyKey, noPassword, hintPassword},
+		{"chpass --new-password-stdin", onlyKey, noPassword, hintPassword},
 	} {
-		if got := redact(tt.text, strings.Split(tt.secrets, " ")); got != tt.want {
-			t.Errorf("%q without %q is %q, not %q", tt.text, tt.secrets, got, tt.want)
+		server := listen(t)
+		got := runWith(t, row.env, "not to be read\n", split(row.command+" alice "+server.Addr().String())...)
+		checkUsage(t, row.command, got, row.message, row.hint, false)
+		checkUntouched(t, server)
+	}
+}
+
+func TestKeyTooShort(t *testing.T) {
+	t.Parallel()
+	const warning = "tacacs_plus: warning: the key has 15 characters, RFC 8907 section 10.5.1 requires at least 16\n"
+	key := strings.Repeat("ä", 15)
+	for _, row := range []struct{ options, out, err string }{
+		{"", "PASS\n", warning},
+		{"--retries 3", "PASS\n", warning},
+		{"-q", "", ""},
+	} {
+		server := newScriptServer(t, key, &authenReply{status: authenPass})
+		got := runWith(t, map[string]string{"TACACS_PLUS_KEY": key, "TACACS_PLUS_PWD": testPassword}, "",
+			split("authenticate alice "+server.addr+" -t pap "+row.options)...)
+		if got != (runResult{classGranted.exit(), row.out, row.err}) {
+			t.Errorf("%q: %+v", row.options, got)
+		}
+	}
+	// However many servers there are, it is one key.
+	refused := refusedAddr(t)
+	got := runWith(t, map[string]string{"TACACS_PLUS_KEY": key, "TACACS_PLUS_PWD": testPassword}, "",
+		"authenticate", "alice", refused+","+refused, "--retries", "2")
+	if n := strings.Count(got.err, warning); got.code != classNetwork.exit() || n != 1 {
+		t.Errorf("%d warnings: %+v", n, got)
+	}
+}
+
+// Where the secrets come from. The server knows testKey only.
+func TestSecretSources(t *testing.T) {
+	t.Parallel()
+	decoys := map[string]string{"TACACS_PLUS_KEY": "not the key, this is a decoy", "TACACS_PLUS_PWD": "decoy"}
+	dir := writeFiles(t, map[string]string{
+		"key": testKey, "key-lf": testKey + "\n", "key-crlf": testKey + "\r\n", "other": "the key of another server",
+		"bare": testPassword, "lf": testPassword + "\n", "crlf": testPassword + "\r\n", "two": testPassword + "\n\n",
+		"blank": " " + testPassword + " \n", "empty": "", "newline": "\n",
+	})
+	for _, row := range []struct {
+		options  string
+		env      map[string]string
+		stdin    string
+		password string
+	}{
+		{"", secretsInEnv, "x", testPassword},
+		{"-k KEY --password PASSWORD", decoys, "x", testPassword},
+		{"-k KEY --password PASSWORD", nil, "x", testPassword},
+		{"--key=KEY --password=a=b", decoys, "x", "a=b"},
+		{"-k decoy -k KEY --password decoy --password PASSWORD", decoys, "x", testPassword},
+		{"-k KEY --password -x", decoys, "x", "-x"},
+		{"-k KEY --password ''", decoys, "x", ""},
+		{"-k KEY --password=", decoys, "x", ""},
+		{"--key-file DIR/key --password-file DIR/bare", decoys, "x", testPassword},
+		{"--key-file DIR/key-lf --password-file DIR/lf", decoys, "x", testPassword},
+		{"--key-file DIR/key-crlf --password-file DIR/crlf", decoys, "x", testPassword},
+		{"--key-file DIR/key --key-file DIR/other", decoys, "x", "decoy"},
+		{"--password-file DIR/two", secretsInEnv, "x", testPassword + "\n"},
+		{"--password-file DIR/blank", secretsInEnv, "x", " " + testPassword + " "},
+		{"--key-file -", decoys, testKey + "\n", "decoy"},
+		{"--password-stdin", secretsInEnv, "from a pipe\n", "from a pipe"},
+		{"--password-file -", secretsInEnv, "from a pipe\r\n", "from a pipe"},
+		{"--password_stdin", secretsInEnv, "x", "x"},
+		{"--key-file DIR/key --password-stdin", nil, "two\nlines", "two\nlines"},
+		{"--key-file - --password-file DIR/lf", nil, testKey, testPassword},
+	} {
+		server := newScriptServer(t, testKey, &authenReply{status: authenPass})
+		args := split("authenticate alice SERVER -t pap "+row.options, "SERVER", server.addr, "DIR", dir, "KEY", testKey, "PASSWORD", testPassword)
+		if got := runWith(t, row.env, row.stdin, args...); got != (runResult{classGranted.exit(), "PASS\n", ""}) {
+			t.Errorf("%s: %+v", row.options, got)
+			continue
+		}
+		var start authenStart
+		if server.received(t, &start); start.data != row.password {
+			t.Errorf("%s: the password is %q, not %q", row.options, start.data, row.password)
 		}
 	}
 }
 
-// TestServerRepeatsSecrets: no rendering of what a server says shows a secret of ours. Q occurs nowhere
-// else.
-func TestServerRepeatsSecrets(t *testing.T) {
+// No output of a run that fails has a secret in it.
+func TestSecretsStaySecret(t *testing.T) {
 	t.Parallel()
-	const password, fresh, other = "QaQbQc", "QdQeQf", "QgQhQi"
-	texts := strings.Join([]string{"you said", password, fresh, other, testKey}, " ")
-	reply := func(s authenStatus) *authenReply {
-		return &authenReply{status: s, serverMsg: texts, data: "see " + texts}
+	dir := writeFiles(t, map[string]string{"key": testKey + "\n", "password": testPassword + "\n"})
+	wrongKey := func() string {
+		return newScriptServer(t, "another key, as long as the first", &authenReply{status: authenPass}).addr
 	}
-	all := []message{reply(authenGetPass), reply(authenGetData), reply(authenGetData), reply(authenFail)}
-	dir := writeFiles(t, map[string]string{"new": fresh + "\n", "key": testKey + "\n"})
-	for _, tt := range []struct {
-		line    string
-		replies []message
+	answering := func(replies ...message) func() string {
+		return func() string { return newScriptServer(t, testKey, replies...).addr }
+	}
+	refused := func() string { return refusedAddr(t) }
+	for _, row := range []struct {
+		line   string
+		server func() string
+		code   exitCode
 	}{
-		{"authenticate alice AT -t pap --password QgQhQi --answer QaQbQc --answer QdQeQf", []message{reply(authenPass)}},
-		{"authenticate alice AT -t pap --password QgQhQi --answer QaQbQc --answer QdQeQf", []message{reply(authenFollow)}},
-		{"authenticate alice AT -t chap --password QgQhQi --answer QaQbQc --answer QdQeQf", []message{reply(authenError)}},
-		{"authenticate alice AT --password QgQhQi --answer QaQbQc --answer QdQeQf", all},
-		{"authenticate alice AT --password QgQhQi --answer QaQbQc --answer QdQeQf", append(all[:3:3], reply(authenGetData))},
-		{"authenticate alice AT --password QgQhQi --answer QaQbQc --answer QdQeQf", append(all[:3:3], reply(authenGetPass))},
-		{"enable alice AT -t pap --password QgQhQi --answer QaQbQc --answer QdQeQf", []message{reply(authenRestart)}},
-		{"chpass alice AT --password QgQhQi --new-password-file DIR/new --answer QaQbQc", []message{all[0], all[1], all[2], all[3]}},
-		{"bench alice AT -n 1 -t pap --password QgQhQi", []message{&authenReply{status: authenFail, serverMsg: "QgQhQi"}}},
-		{"authorize alice AT", []message{&authorResponse{status: authorPassRepl, args: []string{"service=shell", "secret=" + testKey}, serverMsg: testKey, data: testKey}}},
-		{"account alice AT", []message{&acctReply{status: acctSuccess, serverMsg: testKey, data: testKey}}},
+		{"authenticate alice SERVER", refused, classNetwork.exit()},
+		{"authenticate alice SERVER -t pap", answering(), classNetwork.exit()},
+		{"authenticate alice SERVER -t pap", wrongKey, classProtocol.exit()},
+		{"authenticate alice SERVER -t pap", answering(&authenReply{status: authenFail}), classDenied.exit()},
+		{"authenticate alice SERVER -t pap -k KEY --password PASSWORD", answering(&authenReply{status: authenError}), classServer.exit()},
+		{"authenticate alice SERVER -t chap", answering(&authenReply{status: authenFail}), classDenied.exit()},
+		{"authenticate alice SERVER", answering(&authenReply{status: authenGetPass}, &authenReply{status: authenFail}), classDenied.exit()},
+		{"authenticate alice SERVER", answering(&authenReply{status: authenGetPass}, &authenReply{status: authenGetPass}), classDenied.exit()},
+		{"chpass alice SERVER --new-password-file DIR/password", answering(&authenReply{status: authenGetData}, &authenReply{status: authenFail}), classDenied.exit()},
+		{"authorize alice SERVER", answering(&authorResponse{status: authorFail}), classDenied.exit()},
+		{"account alice SERVER", answering(&acctReply{status: acctError}), classServer.exit()},
+		{"authenticate alice SERVER -k KEY --key-file DIR/key", refused, classUsage.exit()},
+		{"authenticate alice SERVER --key KEY --password PASSWORD -t foo", refused, classUsage.exit()},
+		{"authenticate alice SERVER --kye=KEY --passwrod=PASSWORD", refused, classUsage.exit()},
+		{"authenticate alice SERVER --password PASSWORD --password-file DIR/password", refused, classUsage.exit()},
 	} {
-		for _, form := range []string{"", " -v", " --json", " -d", " -d -v"} {
-			server := newScriptServer(t, testKey, tt.replies...)
-			got := runWith(t, nil, "", split(tt.line+form+" --key-file DIR/key", "AT", server.addr, "DIR", dir)...)
-			shown := got.out + got.err
-			if strings.Contains(shown, "Q") || strings.Contains(shown, " 51 ") || strings.Contains(shown, testKey) {
-				t.Errorf("%s%s shows\n%s", tt.line, form, shown)
+		for _, output := range []string{"", "-q", "-v", "--json", "-d", "-v -d"} {
+			args := split(row.line+" "+output, "SERVER", row.server(), "DIR", dir, "KEY", testKey, "PASSWORD", testPassword)
+			got := runWith(t, secretsInEnv, "", args...)
+			if got.code != row.code {
+				t.Errorf("%s %s: %+v", row.line, output, got)
 			}
-			if command, _, _ := strings.Cut(tt.line, " "); command != "bench" && !strings.Contains(shown, "[redacted]") {
-				t.Errorf("%s%s hides all:\n%s", tt.line, form, shown)
+			if s := secretIn(got); s != "" {
+				t.Errorf("%s %s shows %s: %+v", row.line, output, s, got)
 			}
 		}
 	}
-	many := startFakeServer(t, func(c *fakeServerConn) {
-		for q := c.readRequest(); q != nil; q = c.readRequest() {
-			c.Write(c.reply(q, reply(authenError)))
-		}
-	})
-	got := runWith(t, nil, "", split("check alice AT --types --password QaQbQc --key-file DIR/key --json", "AT", many.addr, "DIR", dir)...)
-	if strings.Contains(got.out, password) || strings.Contains(got.out, testKey) || !strings.Contains(got.out, "[redacted]") {
-		t.Errorf("check shows %+v", got)
+	// The search does find what is there.
+	server := answering(&authenReply{status: authenGetPass}, &authenReply{status: authenFail})()
+	if got := runWith(t, secretsInEnv, "", "authenticate", "alice", server, "-d", "--show-secrets"); secretIn(got) == "" {
+		t.Errorf("--show-secrets hides them: %+v", got)
 	}
-	// The requests of a batch have secrets of their own.
-	server := newScriptServer(t, testKey, reply(authenPass))
-	request, _ := json.Marshal(map[string]any{"command": "authenticate", "user": "alice", "authen_type": "pap", "password": password, "answers": []string{fresh, other}})
-	if got := runWith(t, nil, string(request)+"\n", "batch", server.addr, "--key-file", dir+"/key"); strings.Contains(got.out, "Q") ||
-		!strings.Contains(got.out, `"server_msg":"you said [redacted] [redacted] [redacted] [redacted]"`) {
-		t.Errorf("batch shows %+v", got)
-	}
-	// A password that is a part of the user's name is told by a gap in it, not by the name.
-	server = newScriptServer(t, testKey, &authenReply{status: authenFail, serverMsg: "no user alice-1"})
-	got = runWith(t, nil, "", split("authenticate alice-1 AT -t pap --password alice --key-file DIR/key", "AT", server.addr, "DIR", dir)...)
-	if got.out != "FAIL: no user alice-1\n" {
-		t.Errorf("got %+v", got)
+}
+
+// Several key files are candidates: where the first does not fit, the one that does is named.
+func TestKeyCandidates(t *testing.T) {
+	t.Parallel()
+	dir := writeFiles(t, map[string]string{"old": "the key before the last change", "new": testKey, "third": "the key of another server"})
+	server := newScriptServer(t, testKey, &authenReply{status: authenPass})
+	got := runWith(t, secretsInEnv, "", split("authenticate alice SERVER -t pap --key-file DIR/old --key-file DIR/third --key-file DIR/new",
+		"SERVER", server.addr, "DIR", dir)...)
+	want := runResult{classProtocol.exit(), "", "tacacs_plus: the reply of " + server.addr + " does not fit the key: " + errBodyLength.Error() + "\n" +
+		"tacacs_plus: hint: the key of " + dir + "/new fits this reply\n"}
+	if got != want {
+		t.Errorf("%+v\nis not %+v", got, want)
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// serverOptions say which servers there are and how to reach them.
+// serverOptions are the options for the servers and the connection to them.
 type serverOptions struct {
 	host          string
 	port          int
@@ -18,11 +18,11 @@ type serverOptions struct {
 	unencrypted   bool
 	tls           tlsOptions
 
-	servers    []server // what check makes of host
+	servers    []server // of host, set by check
 	sourceAddr netip.Addr
 }
 
-func (s *serverOptions) register(o *optionSet) {
+func (s *serverOptions) register(o groupOptions) {
 	s.timeout = 10 * time.Second
 	o.add((*anyText)(&s.host), "H host", "HOST", "the servers, in place of the word HOST")
 	o.add(&number{&s.port, 1, 65535}, "p port", "PORT", "port of servers that have none of their own (default 49; 300 with --tls);\ndecode: of the conversations that count (default all that begin like TACACS+)")
@@ -34,7 +34,6 @@ func (s *serverOptions) register(o *optionSet) {
 	o.add((*text)(&s.device), "interface", "DEV", "device or VRF to connect through (Linux)")
 	o.add((*toggle)(&s.singleConnect), "single-connect", "", "ask for single-connection mode")
 	o.add((*toggle)(&s.unencrypted), "unencrypted", "", "no key, no obfuscation: all is readable on the wire")
-	s.tls.register(o)
 }
 
 func (s *serverOptions) check() (err error) {
@@ -60,7 +59,7 @@ func (s *serverOptions) check() (err error) {
 			return failf(classUsage, "--source \"%s\" is not an address", escape(s.source))
 		}
 		if s.ipv4 && !s.sourceAddr.Is4() || s.ipv6 && s.sourceAddr.Is4() {
-			return failf(classUsage, "--source %s is of the other address family", s.source)
+			return failf(classUsage, "--source %s has the other address family", s.source)
 		}
 	}
 	if s.device != "" && !canBindToDevice {

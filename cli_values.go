@@ -3,30 +3,19 @@ package main
 import (
 	"encoding/hex"
 	"errors"
-	"flag"
 	"fmt"
 	"math"
 	"strconv"
-	"strings"
 	"time"
 )
 
-func isToggle(v flag.Value) bool {
-	_, ok := v.(*toggle)
-	return ok
-}
-
-// anyText, text (not empty: mostly the sign of a script's unset variable), toggle, list, number,
-// seconds and hexBytes are the flag.Values of plain options.
+// anyText is an optionValue, as are text, which rejects the empty string of an unset variable in a script,
+// toggle, list, number, seconds and hexValue.
 type anyText string
-
-func (t *anyText) String() string { return string(*t) }
 
 func (t *anyText) Set(s string) error { *t = anyText(s); return nil }
 
 type text string
-
-func (t *text) String() string { return string(*t) }
 
 func (t *text) Set(s string) error {
 	if s == "" {
@@ -38,8 +27,6 @@ func (t *text) Set(s string) error {
 
 type toggle bool
 
-func (t *toggle) String() string { return strconv.FormatBool(bool(*t)) }
-
 func (t *toggle) Set(s string) (err error) {
 	v, err := strconv.ParseBool(s)
 	*t = toggle(v)
@@ -48,8 +35,6 @@ func (t *toggle) Set(s string) (err error) {
 
 type list []string
 
-func (l *list) String() string { return strings.Join(*l, " ") }
-
 func (l *list) Set(s string) error { *l = append(*l, s); return nil }
 
 type number struct {
@@ -57,12 +42,10 @@ type number struct {
 	min, max int
 }
 
-func (n *number) String() string { return "" }
-
 func (n *number) Set(s string) error {
 	v, err := strconv.Atoi(s)
 	if err != nil || v < n.min || v > n.max {
-		return fmt.Errorf("is not %d to %d", n.min, n.max)
+		return fmt.Errorf("must be %d to %d", n.min, n.max)
 	}
 	*n.value = v
 	return nil
@@ -70,15 +53,13 @@ func (n *number) Set(s string) error {
 
 type seconds time.Duration
 
-func (d *seconds) String() string { return time.Duration(*d).String() }
-
 func (d *seconds) Set(s string) error {
 	v, err := time.ParseDuration(s)
 	if f, e := strconv.ParseFloat(s, 64); e == nil {
 		v, err = time.Duration(math.Min(f, 1e9)*float64(time.Second)), nil
 	}
 	if err != nil || v <= 0 || v > 24*time.Hour {
-		return errors.New("is not a time above 0 and up to 24h: seconds (2.5) or a duration (500ms)")
+		return errors.New("must be above 0 and at most 24h: seconds (2.5) or a duration (500ms)")
 	}
 	*d = seconds(v)
 	return nil
@@ -86,12 +67,10 @@ func (d *seconds) Set(s string) error {
 
 type hexValue []byte
 
-func (h *hexValue) String() string { return hex.EncodeToString(*h) }
-
 func (h *hexValue) Set(s string) error {
 	b, err := hex.DecodeString(s)
 	if err != nil || len(b) == 0 {
-		return errors.New("is not hexadecimal bytes")
+		return errors.New("must be hexadecimal bytes")
 	}
 	*h = b
 	return nil

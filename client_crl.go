@@ -6,11 +6,8 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
-	"encoding/pem"
 	"fmt"
-	"os"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -122,33 +119,4 @@ func unknownCritical(list *x509.RevocationList) asn1.ObjectIdentifier {
 		}
 	}
 	return nil
-}
-
-// readCRLs reads revocation lists from a file: one in DER, or any number in PEM.
-func readCRLs(file string) ([]*x509.RevocationList, error) {
-	rest, err := os.ReadFile(file)
-	if err != nil {
-		return nil, failf(classUsage, "read the revocation list: %w", err)
-	}
-	var lists []*x509.RevocationList
-	for {
-		der := rest
-		block, more := pem.Decode(rest)
-		if block != nil {
-			der = block.Bytes
-		} else if lists != nil {
-			return lists, nil
-		}
-		if block != nil && block.Type != "X509 CRL" {
-			return nil, failf(classUsage, "the revocation list %s holds a %s", file, escape(strings.ToLower(block.Type)))
-		}
-		list, err := x509.ParseRevocationList(der)
-		if err != nil {
-			return nil, failf(classUsage, "the revocation list %s: %w", file, err)
-		}
-		if lists = append(lists, list); block == nil {
-			return lists, nil
-		}
-		rest = more
-	}
 }

@@ -214,7 +214,7 @@ func TestTLSZone(t *testing.T) {
 		io.Copy(io.Discard, c.in)
 		ended <- true
 	})
-	secure, err := (&tlsOptions{enabled: true, caCert: file}).client(t.Logf)
+	secure, err := (&tlsOptions{enabled: true, caCert: file}).client(t.Context(), t.Logf)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -379,7 +379,7 @@ func TestTLSResumption(t *testing.T) {
 	dir := testFiles(t)
 	s := serveWith(t, split("--tls --cert DIR/server.pem --cert-key DIR/server.key", "DIR", dir)...)
 	options := tlsOptions{enabled: true, caCert: filepath.Join(dir, "ca.pem")}
-	secure, err := options.client(t.Logf)
+	secure, err := options.client(t.Context(), t.Logf)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -399,7 +399,7 @@ func TestTLSResumption(t *testing.T) {
 			t.Fatalf("connection %d: %v, %+v", i+1, err, res.TLS)
 		}
 	}
-	if secure.revocation.lists, err = readCRLs(filepath.Join(dir, "server.crl")); err != nil {
+	if secure.revocation.lists, err = readCRLs(t.Context(), filepath.Join(dir, "server.crl")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := ask(); err == nil || !strings.Contains(err.Error(), "was revoked") {
@@ -741,7 +741,7 @@ func TestTLSRevocationListsAndChains(t *testing.T) {
 	t.Parallel()
 	dir := testFiles(t)
 	load := func(name string) *x509.Certificate {
-		pair, err := readKeyPair(filepath.Join(dir, name+".pem"), filepath.Join(dir, name+".key"))
+		pair, err := readKeyPair(t.Context(), filepath.Join(dir, name+".pem"), filepath.Join(dir, name+".key"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -770,7 +770,7 @@ func TestTLSRevocationListsAndChains(t *testing.T) {
 		{"both chains", time.Now().Add(-time.Hour), time.Time{}, [][]*x509.Certificate{revoked, revoked}, false, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			lists, err := readCRLs(filepath.Join(dir, "server.crl"))
+			lists, err := readCRLs(t.Context(), filepath.Join(dir, "server.crl"))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -16,24 +15,23 @@ import (
 	"unicode/utf8"
 )
 
-// An ansibleTask is the content of the file with which Ansible calls a module that is a binary: what
-// the playbook gives the module, and Ansible's own words to it, whose names begin with _ansible_.
+// An ansibleTask is the content of the file with which Ansible calls a binary module: the parameters of the
+// task, and Ansible's own, whose names begin with _ansible_.
 type ansibleTask map[string]json.RawMessage
 
-// maxTaskFile is how large such a file may be, in bytes.
+// maxTaskFile is the largest size of that file, in bytes.
 const maxTaskFile = 1 << 20
 
-// readTask is the task of a command line that Ansible has written; nil for every other one. Only a
-// single word with a slash, which no command has, is looked at: it must name a file that holds a
-// JSON object with words of Ansible's own.
+// readTask returns the task of a command line that Ansible wrote, or nil. That is a single word with a slash,
+// which no command has. It names a regular file with a JSON object that has parameters of Ansible's own.
 func readTask(args []string) ansibleTask {
 	if len(args) != 1 || !strings.Contains(args[0], "/") {
 		return nil
 	}
-	if info, err := os.Stat(args[0]); err != nil || !info.Mode().IsRegular() || info.Size() > maxTaskFile {
-		return nil
+	if info, err := os.Stat(args[0]); err != nil || !info.Mode().IsRegular() {
+		return nil // to open a pipe may block
 	}
-	text, err := os.ReadFile(args[0])
+	text, err := readLimited(args[0], maxTaskFile)
 	var t ansibleTask
 	if err != nil || json.Unmarshal(text, &t) != nil {
 		return nil
@@ -46,16 +44,16 @@ func readTask(args []string) ansibleTask {
 	return nil
 }
 
-// ansibleOwn is what the names of Ansible's own words begin with.
+// ansibleOwn is the prefix of Ansible's own parameters.
 const ansibleOwn = "_ansible_"
 
-// ansibleCommands are the commands that answer once, and whether they change anything.
+// ansibleCommands returns the commands that a task can have, and whether they change anything.
 func ansibleCommands() map[string]bool {
 	return map[string]bool{"authenticate": false, "enable": false, "authorize": false, "check": false, "version": false,
 		"chpass": true, "account": true}
 }
 
-// answer carries the task out and prints what came of it as Ansible reads it.
+// answer runs the task and prints the result for Ansible.
 func (t ansibleTask) answer(ctx context.Context, table []command, std stdio) exitCode {
 	var shown, said bytes.Buffer
 	inner := std
@@ -80,11 +78,11 @@ func (t ansibleTask) answer(ctx context.Context, table []command, std stdio) exi
 	return inv.finish(a, err)
 }
 
-// newPassword is the one option that no command line has: it is typed on standard input in its place.
+// newPassword is the one parameter that no option takes: it is passed on stdin.
 const newPassword = "new_password"
 
-// commandLine is the task in the words of a person, as far as they can be made of it. Nobody sees
-// them: they never are the arguments of a process.
+// commandLine returns the task as a command line, up to the first error. It is never visible in the list of
+// processes.
 func (t ansibleTask) commandLine(table []command) (line []string, err error) {
 	line = []string{"--json"}
 	name, err := oneText("command", t["command"])
@@ -97,18 +95,17 @@ func (t ansibleTask) commandLine(table []command) (line []string, err error) {
 	}
 	line = append(line, c.name)
 	if _, fits := ansibleCommands()[c.name]; !fits {
-		return line, failf(classUsage, "the command %s is not for Ansible, which waits for one answer", c.name)
+		return line, failf(classUsage, "the command %s does not work under Ansible, which needs one answer", c.name)
 	}
-	o := newOptionSet()
-	o.owners = func(name string) []string { return ownersOf(table, name) }
-	new(invocation).register(o)
-	c.setup(o)
-	from := make(map[string]string) // which name an option was given by
+	inv := &invocation{table: table, options: newOptionSet()}
+	inv.declare(inv.options)
+	inv.action = c.setup(inv.options)
+	from := make(map[string]string) // the parameter of each option
 	for _, name := range slices.Sorted(maps.Keys(t)) {
 		if name == "command" || name == "args" || strings.HasPrefix(name, ansibleOwn) {
 			continue
 		}
-		words, err := optionWords(o, name, t[name])
+		words, err := optionWords(inv, name, t[name])
 		if err != nil {
 			return line, err
 		}
@@ -126,9 +123,9 @@ func (t ansibleTask) commandLine(table []command) (line []string, err error) {
 	return append(append(line, "--"), words...), err
 }
 
-// optionWords are one option and its value, or each of its values, as words of a command line: none
-// where it is null or a toggle that is off. The value may be a secret, which no error repeats.
-func optionWords(o *optionSet, name string, value json.RawMessage) (words []string, err error) {
+// optionWords returns one option with its value, or with each of its values, as words of a command line. There
+// are none for null and for a toggle that is off. The value may be a secret, so no error repeats it.
+func optionWords(inv *invocation, name string, value json.RawMessage) (words []string, err error) {
 	given := name
 	switch name {
 	case "user":
@@ -138,21 +135,20 @@ func optionWords(o *optionSet, name string, value json.RawMessage) (words []stri
 			value = json.RawMessage("true")
 		}
 	}
-	f := o.find(name)
-	if f == nil {
-		return nil, o.unknown("--"+name, "--"+given, true)
+	o := inv.options.find(name)
+	if o == nil {
+		return nil, inv.unknownOption("--"+name, "--"+given)
 	}
-	long := o.row(f.Name).long()
-	switch long {
+	switch o.long {
 	case "debug", "exec", "interval", "nagios", "output", "prometheus", "quiet", "verbose":
-		return nil, failf(classUsage, "the option %s is not for Ansible, which waits for one JSON object", given)
+		return nil, failf(classUsage, "the option %s does not work under Ansible, which needs one JSON object", given)
 	}
-	if long == "password-stdin" || long == "new-password-stdin" && given != newPassword {
-		return nil, failf(classUsage, "there is no standard input for %s under Ansible", given)
+	if o.long == "password-stdin" || o.long == "new-password-stdin" && given != newPassword {
+		return nil, failf(classUsage, "%s does not work under Ansible, which has no standard input", given)
 	}
-	word := "--" + long
+	word := "--" + o.long
 	var values []string
-	switch f.Value.(type) {
+	switch o.value.(type) {
 	case *toggle:
 		on, err := onOrOff(given, value)
 		if on {
@@ -162,20 +158,19 @@ func optionWords(o *optionSet, name string, value json.RawMessage) (words []stri
 	case *list:
 		values, err = texts(given, value)
 	default:
-		values, err = oneValue(given, f.Value, value)
+		values, err = oneValue(given, o.value, value)
 	}
 	for _, v := range values {
-		if v == "-" && o.row(f.Name).arg == "FILE" {
-			return nil, failf(classUsage, "there is no standard input for %s under Ansible", given)
+		if v == "-" && o.arg == "FILE" {
+			return nil, failf(classUsage, "%s does not work under Ansible, which has no standard input", given)
 		}
 		words = append(words, word+"="+v)
 	}
 	return words, err
 }
 
-// oneValue is the value of an option that has one: a text, or a number where it asks for one; none
-// where it is null.
-func oneValue(name string, of flag.Value, value json.RawMessage) ([]string, error) {
+// oneValue returns the value of an option: a text, or a number if the option takes one. There is none for null.
+func oneValue(name string, of optionValue, value json.RawMessage) ([]string, error) {
 	switch of.(type) {
 	case *number, *seconds:
 		if _, err := strconv.ParseFloat(string(value), 64); err == nil {
@@ -189,7 +184,7 @@ func oneValue(name string, of flag.Value, value json.RawMessage) ([]string, erro
 	return []string{text}, nil
 }
 
-// onOrOff is the value of a toggle, in any of the words that Ansible has for it.
+// onOrOff returns the value of a toggle, which YAML can write in several ways.
 func onOrOff(name string, value json.RawMessage) (bool, error) {
 	switch strings.ToLower(strings.Trim(string(value), `"`)) {
 	case "true", "yes", "on", "y", "t", "1":
@@ -197,10 +192,10 @@ func onOrOff(name string, value json.RawMessage) (bool, error) {
 	case "false", "no", "off", "n", "f", "0", "null":
 		return false, nil
 	}
-	return false, failf(classUsage, "%s is neither true nor false", name)
+	return false, failf(classUsage, "%s must be true or false", name)
 }
 
-// texts are a list of texts; one alone and none count as such.
+// texts returns a list of texts. A single one is a list of one, and null an empty list.
 func texts(name string, value json.RawMessage) (all []string, err error) {
 	var items []json.RawMessage
 	if json.Unmarshal(value, &items) != nil {
@@ -218,22 +213,22 @@ func texts(name string, value json.RawMessage) (all []string, err error) {
 	return all, nil
 }
 
-// oneText is a text, or nothing for null. YAML makes numbers and truth values of what is not in
-// quotes, and those have lost how they were written: the password 0123 would be 83.
+// oneText returns a text, which is empty for null. A number is an error: YAML reads an unquoted password 0123 as
+// 83.
 func oneText(name string, value json.RawMessage) (text string, err error) {
 	if value != nil && json.Unmarshal(value, &text) != nil {
-		return "", failf(classUsage, "%s is not one text", name).withHint("put it in quotes, so that YAML leaves it as it is")
+		return "", failf(classUsage, "%s is not a string", name).withHint("put it in quotes, or YAML may change it")
 	}
 	switch {
 	case strings.ContainsRune(text, utf8.RuneError):
-		return "", failf(classUsage, "%s is not Unicode text", name)
-	case strings.HasSuffix(name, "password") && strings.ContainsAny(text, "\r\n"): // which nobody can type at a prompt
-		return "", failf(classUsage, "%s has more than one line", name).withHint("YAML's | and > add the end of a line, |- and >- do not")
+		return "", failf(classUsage, "%s is not valid Unicode", name)
+	case strings.HasSuffix(name, "password") && strings.ContainsAny(text, "\r\n"): // impossible to type at a prompt
+		return "", failf(classUsage, "%s has more than one line", name).withHint("use |- or >- in YAML: | and > add a newline")
 	}
 	return text, nil
 }
 
-// An ansibleAnswer is an output as Ansible reads it: the facts of --json, and what every module says.
+// An ansibleAnswer is an output for Ansible: the facts of --json, and the fields of every module.
 type ansibleAnswer struct {
 	output
 	changes, skipped bool
@@ -243,7 +238,7 @@ type ansibleAnswer struct {
 	msg              string
 }
 
-// conclude keeps for the message what standard error would have said.
+// finish collects the objects and the message, which has what stderr would have.
 func (a *ansibleAnswer) finish(err error) *failure {
 	f := a.output.finish(err)
 	for d := json.NewDecoder(io.MultiReader(a.stream, strings.NewReader(a.output.json()))); ; {
@@ -263,7 +258,7 @@ func (a *ansibleAnswer) finish(err error) *failure {
 	return nil
 }
 
-// sum is what several answers, or the servers of a check, come to, on one line; empty for one alone.
+// sum returns one line about several answers, or about the servers of a check. It is empty for a single answer.
 func (a *ansibleAnswer) sum() string {
 	parts, things, fine := a.objects, "answers", "granted"
 	if len(parts) == 1 {

@@ -60,9 +60,9 @@ func completions(inv *invocation) string {
 // A completer reads an unfinished command line. It follows the grammar of parse, but ignores mistakes.
 type completer struct {
 	inv     *invocation
-	option  *optionRow // takes the next word as its value
-	endOpts bool       // after --
-	word    string     // to be completed
+	option  *option // takes the next word as its value
+	endOpts bool    // after --
+	word    string  // to be completed
 	text    strings.Builder
 }
 
@@ -79,14 +79,14 @@ func (c *completer) read(word string) {
 			c.option = row
 		}
 	case c.inv.action == nil:
-		_ = c.inv.name(word) // fails for @NAME, which is no command
+		_ = c.inv.setCommand(word) // fails for @NAME, which is no command
 	}
 }
 
 // findOption returns the option that the word names, and whether its value is attached by "=".
-func (c *completer) findOption(word string) (row *optionRow, hasValue bool) {
+func (c *completer) findOption(word string) (row *option, hasValue bool) {
 	name, _, hasValue := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(word, "-"), "-"), "=")
-	return c.inv.options.row(strings.ReplaceAll(name, "_", "-")), hasValue
+	return c.inv.options.find(name), hasValue
 }
 
 // offerAll writes the completions of the last word.
@@ -95,7 +95,7 @@ func (c *completer) offerAll() {
 	row, hasValue := c.findOption(c.word)
 	switch {
 	case c.endOpts:
-		if command.child != "" || strings.Contains(command.words, "FILE") {
+		if command.child != "" || strings.Contains(command.rest, "FILE") {
 			c.offerFiles("")
 		}
 	case c.option != nil:
@@ -119,7 +119,7 @@ func (c *completer) offerAll() {
 		for _, shell := range slices.Sorted(maps.Keys(completionScripts())) {
 			c.offer(shell, "")
 		}
-	case strings.Contains(command.words, "FILE"):
+	case strings.Contains(command.rest, "FILE"):
 		c.offerFiles("")
 	}
 }
@@ -136,8 +136,8 @@ func (c *completer) offerFiles(prefix string) { c.text.WriteString("FILE\t" + pr
 
 // offerOptions writes the command's options by their long names.
 func (c *completer) offerOptions() {
-	for _, row := range c.inv.options.rows {
-		if c.inv.action == nil || c.inv.command.accepts(row) {
+	for i := range c.inv.options.options {
+		if row := &c.inv.options.options[i]; c.inv.action == nil || c.inv.command.accepts(row) {
 			names := row.dashed()
 			help := row.help
 			if end := strings.IndexAny(help, ";:("); end >= 0 {
@@ -149,10 +149,11 @@ func (c *completer) offerOptions() {
 }
 
 // offerValues writes the values of an option, each after the prefix.
-func (c *completer) offerValues(row *optionRow, prefix string) {
+func (c *completer) offerValues(row *option, prefix string) {
 	if row.arg == "FILE" {
-		address, _ := cutAddress(strings.TrimPrefix(c.word, prefix))
-		c.offerFiles(prefix + address)
+		value := strings.TrimPrefix(c.word, prefix)
+		_, file, _ := cutPrefix(value)
+		c.offerFiles(prefix + strings.TrimSuffix(value, file))
 	}
 	for _, choice := range row.choices() {
 		c.offer(prefix+choice, "")

@@ -103,7 +103,7 @@ func TestCompletionOptions(t *testing.T) {
 		}
 		return words
 	}
-	for _, c := range commands() {
+	for _, c := range commands {
 		got := offers(t, nil, c.name, "--")
 		takes, refuses := sharedOf(c)
 		for _, name := range long(ownOptions[c.name] + " " + takes) {

@@ -13,7 +13,7 @@ func TestReadmeHoldsTheHelp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(string(readme), "```\n"+mainHelp(commands())+"```\n") {
+	if !strings.Contains(string(readme), "```\n"+mainHelp(commands)+"```\n") {
 		t.Error("the README does not hold the text of tacacs_plus help")
 	}
 }
@@ -33,7 +33,7 @@ var ownOptions = map[string]string{
 	"serve":        "listen user users-file enable-password-file permit deny arg must-change reply-delay client-ca write-cacert fault",
 }
 
-const sharedOptions = "u username H host p port k key key-file password password-file password-stdin t authen-type l priv-lvl " +
+const sharedNames = "u username H host p port k key key-file password password-file password-stdin t authen-type l priv-lvl " +
 	"r rem-addr P virtual-port s service timeout retries 4 6 source interface single-connect unencrypted " +
 	"tls cacert cert cert-key servername crl insecure keylog q quiet v verbose d debug json show-secrets"
 
@@ -44,12 +44,12 @@ func sharedOf(c command) (takes, refuses string) {
 	case c.name == "relay":
 		return "H host p port k key key-file timeout retries 4 6 source interface single-connect unencrypted tls cacert cert cert-key " +
 			"servername crl insecure keylog" + output, "username password-stdin authen-type"
-	case c.server:
+	case c.name == "serve":
 		return "k key key-file tls cert cert-key" + output, "username password-stdin timeout"
-	case c.offline != nil:
+	case c.name == "decode":
 		return "k key key-file p port keylog" + output, "username password-stdin timeout"
-	case strings.Contains(c.words, "HOST"):
-		return sharedOptions, ""
+	case c.host != absent:
+		return sharedNames, ""
 	}
 	return "", "username timeout"
 }
@@ -75,13 +75,13 @@ func TestHelp(t *testing.T) {
 	if whole.code != classGranted.exit() || whole.err != "" {
 		t.Errorf("help: %+v", whole)
 	}
-	checkHelp(t, whole.out, sharedOptions)
+	checkHelp(t, whole.out, sharedNames)
 	for _, args := range [][]string{{"--help"}, {"-h"}, {"-help"}, {"-v", "-h"}} {
 		if got := runWith(t, nil, "", args...); got != whole {
 			t.Errorf("%s: %+v", args, got)
 		}
 	}
-	for _, c := range commands() {
+	for _, c := range commands {
 		if !strings.Contains(whole.out, "\n  "+c.name+" ") {
 			t.Errorf("%s is not in the help", c.name)
 		}
@@ -111,7 +111,7 @@ func TestHelp(t *testing.T) {
 }
 
 // TestQuietPages: -q is about verdicts, not about a page that was asked for in so many words.
-func TestQuietPages(t *testing.T) {
+func TestHelpQuiet(t *testing.T) {
 	for _, line := range []string{"help -q", "-q authenticate -h", "-q --version", "version -q", "serve -q --fault help"} {
 		if got := runWith(t, nil, "", split(line)...); got.code != classGranted.exit() || got.out == "" || got.err != "" {
 			t.Errorf("%s: got %+v", line, got)
@@ -122,9 +122,9 @@ func TestQuietPages(t *testing.T) {
 // TestHelpFitsATerminal: 80 columns, and no text that begins beside its column.
 func TestHelpFitsATerminal(t *testing.T) {
 	t.Parallel()
-	pages := map[string]string{"": mainHelp(commands()), "serve --fault": faultHelp()}
-	for _, c := range commands() {
-		pages[c.name] = commandHelp(c)
+	pages := map[string]string{"": mainHelp(commands), "serve --fault": faultHelp()}
+	for _, c := range commands {
+		pages[c.name] = commandHelp(&c)
 	}
 	for name, page := range pages {
 		for line := range strings.Lines(page) {
@@ -133,9 +133,9 @@ func TestHelpFitsATerminal(t *testing.T) {
 			}
 		}
 	}
-	row := optionRow{names: "o option-of-many-letters", arg: "VALUE", help: strings.Repeat("word ", 12) + "end"}
+	o := option{short: "o", long: "option-of-many-letters", arg: "VALUE", help: strings.Repeat("word ", 12) + "end"}
 	blanks := strings.Repeat(" ", optionColumn)
-	if got, want := row.describe(), "  -o, --option-of-many-letters VALUE\n"+blanks+strings.TrimSpace(strings.Repeat("word ", 10))+"\n"+blanks+"word word end\n"; got != want {
+	if got, want := describe(&o), "  -o, --option-of-many-letters VALUE\n"+blanks+strings.TrimSpace(strings.Repeat("word ", 10))+"\n"+blanks+"word word end\n"; got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
 	name := strings.Repeat("x", optionColumn-5) // with its dashes and a blank, all of the column
@@ -143,17 +143,17 @@ func TestHelpFitsATerminal(t *testing.T) {
 		name:       "  --" + name + " for\n",
 		name + "x": "  --" + name + "x\n" + blanks + "for\n",
 	} {
-		if got := (optionRow{names: name, help: "for"}).describe(); got != want {
+		if got := describe(&option{long: name, help: "for"}); got != want {
 			t.Errorf("got\n%swant\n%s", got, want)
 		}
 	}
 }
 
 // TestExamples: what the help tells a person to type can be typed.
-func TestExamples(t *testing.T) {
+func TestHelpExamples(t *testing.T) {
 	t.Parallel()
-	for _, c := range commands() {
-		help := commandHelp(c)
+	for _, c := range commands {
+		help := commandHelp(&c)
 		if n := len(c.examples); n != 2 && len(ownOptions[c.name]) > 0 {
 			t.Errorf("%s has %d examples", c.name, n)
 		}
@@ -166,7 +166,7 @@ func TestExamples(t *testing.T) {
 			line, _, _ = strings.Cut(line, " >")
 			line, _, _ = strings.Cut(line, " |")
 			line = strings.NewReplacer("'show version'", "show", "'^show'", "show").Replace(line)
-			if inv, err := parse(commands(), split(line), stdio{}); err != nil || inv.command.name != c.name {
+			if inv, err := parse(commands, split(line), stdio{}); err != nil || inv.command.name != c.name {
 				t.Errorf("%s: %v", line, err)
 			}
 		}
@@ -174,33 +174,30 @@ func TestExamples(t *testing.T) {
 }
 
 // TestChoices: the words that the help has for a value are those that the option takes.
-func TestChoices(t *testing.T) {
+func TestHelpChoices(t *testing.T) {
 	t.Parallel()
 	found := make(map[string]string)
-	for _, c := range commands() {
-		o := newOptionSet()
-		new(invocation).register(o)
-		c.setup(o)
-		for _, row := range o.rows {
-			choices := row.choices()
-			if shown := strings.HasSuffix(row.help, ":"); shown && (choices == nil || !strings.Contains(strings.Join(strings.Fields(row.describe()), " "), strings.Join(choices, " "))) {
-				t.Errorf("%s: %s has no choices in its help:\n%s", c.name, row.names, row.describe())
+	for _, c := range commands {
+		for _, o := range append(sharedOptions(), c.ownOptions().options...) {
+			choices := o.choices()
+			if shown := strings.HasSuffix(o.help, ":"); shown && (choices == nil || !strings.Contains(strings.Join(strings.Fields(describe(&o)), " "), strings.Join(choices, " "))) {
+				t.Errorf("%s: --%s has no choices in its help:\n%s", c.name, o.long, describe(&o))
 			}
 			for _, word := range choices {
-				if err := row.value.Set(word); err != nil {
-					t.Errorf("%s: %s does not take %s: %v", c.name, row.names, word, err)
+				if err := o.value.Set(word); err != nil {
+					t.Errorf("%s: --%s does not take %s: %v", c.name, o.long, word, err)
 				}
 			}
 			if choices != nil {
-				found[row.names] = strings.Join(choices, " ")
+				found[o.long] = strings.Join(choices, " ")
 			}
 		}
 	}
 	for names, want := range map[string]string{
-		"t authen-type": "ascii pap chap mschap mschapv2",
-		"s service":     "none login ppp pt rcmd x25 nasi fwproxy",
-		"method":        "not_set none krb5 line enable local tacacsplus guest radius krb4 rcmd",
-		"f flag":        "start stop watchdog watchdog-update",
+		"authen-type": "ascii pap chap mschap mschapv2",
+		"service":     "none login ppp pt rcmd x25 nasi fwproxy",
+		"method":      "not_set none krb5 line enable local tacacsplus guest radius krb4 rcmd",
+		"flag":        "start stop watchdog watchdog-update",
 	} {
 		if found[names] != want {
 			t.Errorf("%s is one of %q, not of %q", names, found[names], want)

@@ -2,12 +2,11 @@ package main
 
 import "strings"
 
-// manPage is the manual page, for man(7), of the build with that version and date of its commit. Its
-// sections are those of man-pages(7).
-func manPage(table []command, version, date string) string {
+// manPage returns the manual page, in the language of man(7) and with the sections of man-pages(7).
+func manPage(table []command, b build) string {
 	m := new(roff)
 	// The date as it is: mandoc reads none with the \- that all else has.
-	m.text(`.TH TACACS_PLUS 1 "` + date + `" "tacacs_plus ` + inRoff(version) + `" "User Commands"`)
+	m.text(`.TH TACACS_PLUS 1 "` + b.Date + `" "tacacs_plus ` + inRoff(b.Version) + `" "User Commands"`)
 	m.macro("SH", "NAME")
 	m.text(`tacacs_plus \- ask a TACACS+ server: authentication, authorization, accounting`)
 	m.macro("SH", "SYNOPSIS")
@@ -17,13 +16,13 @@ func manPage(table []command, version, date string) string {
 	m.macro("SH", "DESCRIPTION")
 	m.text(manDescription)
 	m.macro("SH", "COMMANDS")
-	for _, c := range table {
-		m.command(c)
+	for i := range table {
+		m.command(&table[i])
 	}
 	m.macro("SH", "OPTIONS")
 	m.prose("of every command that talks to a server; the others take those that are of use to them")
-	for _, row := range sharedRows() {
-		m.option(row)
+	for _, o := range sharedOptions() {
+		m.option(&o)
 	}
 	m.text(manEnds)
 	m.macro("SH", "EXIT STATUS")
@@ -42,10 +41,10 @@ func manPage(table []command, version, date string) string {
 	return m.b.String()
 }
 
-// A roff writes a page in the language of man(7).
+// A roff builds a page in the language of man(7).
 type roff struct{ b strings.Builder }
 
-// text writes lines that are roff already, none wider than helpWidth.
+// text writes lines of roff, none wider than helpWidth.
 func (m *roff) text(lines string) { m.b.WriteString(strings.TrimSpace(lines) + "\n") }
 
 // prose writes plain text.
@@ -58,7 +57,7 @@ func (m *roff) prose(text string) {
 	}
 }
 
-// macro writes a request with its arguments, which are plain text.
+// macro writes a macro with its arguments, which are plain text.
 func (m *roff) macro(name string, args ...string) {
 	m.b.WriteString("." + name)
 	for _, arg := range args {
@@ -71,47 +70,45 @@ func (m *roff) macro(name string, args ...string) {
 	m.b.WriteByte('\n')
 }
 
-// command writes what a command is for, and its own options.
-func (m *roff) command(c command) {
-	m.macro("SS", strings.TrimSpace(c.name+" "+c.words))
+// command writes the section of a command, with its own options.
+func (m *roff) command(c *command) {
+	m.macro("SS", strings.TrimSpace(c.name+" "+c.words()))
 	m.prose(c.summary)
-	own := newOptionSet()
-	c.setup(own)
-	for _, row := range own.rows {
-		m.option(row)
+	for _, o := range c.ownOptions().options {
+		m.option(&o)
 	}
 }
 
-// option writes an option: its names and its value, then what it is for.
-func (m *roff) option(row optionRow) {
+// option writes an option: its names and value, then its text.
+func (m *roff) option(o *option) {
 	var names []string
-	for _, name := range row.dashed() {
+	for _, name := range o.dashed() {
 		names = append(names, `\fB`+inRoff(name)+`\fR`)
 	}
 	left := strings.Join(names, ", ")
-	if row.arg != "" {
-		left += ` \fI` + inRoff(row.arg) + `\fR`
+	if o.arg != "" {
+		left += ` \fI` + inRoff(o.arg) + `\fR`
 	}
 	m.macro("TP")
 	m.text(left)
-	help := row.help
+	help := o.help
 	if strings.HasSuffix(help, ":") {
-		help += " " + strings.Join(row.choices(), ", ")
+		help += " " + strings.Join(o.choices(), ", ")
 	}
 	m.prose(help)
 }
 
-// example writes a command line as it is typed.
+// example writes a command line as an example.
 func (m *roff) example(line string) {
 	m.text(".RS\n.nf\n" + inRoff(line) + "\n.fi\n.RE\n.PP")
 }
 
-// inRoff is plain text without what roff would take for its own.
+// inRoff escapes plain text for roff.
 func inRoff(text string) string {
 	return strings.NewReplacer(`\`, `\e`, "-", `\-`, "'", `\(aq`, "^", `\(ha`, "~", `\(ti`, "`", `\(ga`).Replace(text)
 }
 
-// notMacro stands before a dot that begins a line of text.
+// notMacro precedes a dot that begins a line of text.
 const notMacro = `\&`
 
 const manDescription = `
@@ -174,7 +171,7 @@ On Windows the folder is
 Nothing is read unless it is named.
 `
 
-// manStatus is what the exit codes stand for.
+// manStatus describes the exit codes.
 var manStatus = [...]struct{ code, when string }{
 	{"0", "granted: PASS, PASS_ADD, PASS_REPL, SUCCESS"},
 	{"1", "denied: FAIL, FOLLOW, a prompt with no answer left, an argument of --require that is not in effect"},

@@ -11,7 +11,7 @@ import (
 // TestManPage: it has the sections of man-pages(7), in their order, and all that the tables have.
 func TestManPage(t *testing.T) {
 	t.Parallel()
-	page := manPage(commands(), "v1.2.3", "2026-11-24")
+	page := manPage(commands, build{Version: "v1.2.3", Date: "2026-11-24"})
 	if want := ".TH TACACS_PLUS 1 \"2026-11-24\" \"tacacs_plus v1.2.3\" \"User Commands\"\n.SH NAME\ntacacs_plus \\- "; !strings.HasPrefix(page, want) {
 		t.Errorf("got %.100q, want %q", page, want)
 	}
@@ -50,9 +50,9 @@ func TestManPage(t *testing.T) {
 		}
 	}
 	inCommands, examples := between("COMMANDS", "OPTIONS"), between("EXAMPLES", "SECURITY")
-	for _, c := range commands() {
+	for _, c := range commands {
 		head := new(roff)
-		head.macro("SS", strings.TrimSpace(c.name+" "+c.words))
+		head.macro("SS", strings.TrimSpace(c.name+" "+c.words()))
 		_, text, found := strings.Cut(inCommands, "\n"+head.b.String())
 		if !found {
 			t.Errorf("%s is not in the page", c.name)
@@ -65,7 +65,7 @@ func TestManPage(t *testing.T) {
 			}
 		}
 	}
-	options(between("OPTIONS", "ENVIRONMENT"), sharedOptions)
+	options(between("OPTIONS", "ENVIRONMENT"), sharedNames)
 	for c := range classInterrupted {
 		if !strings.Contains(between(`"EXIT STATUS"`, "EXAMPLES"), ".B "+strconv.Itoa(int(c.exit()))+"\n") {
 			t.Errorf("exit code %d is not in the page", int(c.exit()))
@@ -82,12 +82,12 @@ func TestManPage(t *testing.T) {
 			t.Errorf("the page has no %q", part)
 		}
 	}
-	if other := manPage(commands(), "v1.2.3", "2026-11-24"); other != page {
+	if other := manPage(commands, build{Version: "v1.2.3", Date: "2026-11-24"}); other != page {
 		t.Error("made twice, it differs")
 	}
 }
 
-func TestRoff(t *testing.T) {
+func TestManRoff(t *testing.T) {
 	t.Parallel()
 	m := new(roff)
 	m.prose(`a 'b' --c \d ^e` + strings.Repeat(" xxxxxxxxx", 6) + " .so file")
@@ -106,7 +106,7 @@ func TestRoff(t *testing.T) {
 }
 
 // TestHelpMan: the page is of this build.
-func TestHelpMan(t *testing.T) {
+func TestManOfBuild(t *testing.T) {
 	t.Parallel()
 	got := runWith(t, nil, "", "help", "--man")
 	if got.code != 0 || got.err != "" || !strings.HasPrefix(got.out, ".TH TACACS_PLUS 1 ") || !strings.HasSuffix(got.out, "\n") {
@@ -116,7 +116,7 @@ func TestHelpMan(t *testing.T) {
 }
 
 // TestBuildOf: the page has the day of the commit, and none where there is no commit.
-func TestBuildOf(t *testing.T) {
+func TestVersionBuild(t *testing.T) {
 	t.Parallel()
 	info := &debug.BuildInfo{Main: debug.Module{Version: "v1.2.3"}, Settings: []debug.BuildSetting{{Key: "vcs", Value: "git"}}}
 	if b := buildOf(info); b.Version != "v1.2.3" || b.Date != "" {

@@ -8,12 +8,12 @@ import (
 	"strings"
 )
 
-// newVersion is the command version.
+// newVersion sets up the command version.
 func newVersion(*optionSet) action {
 	return func(context.Context, *invocation) (output, error) { return thisBuild().page(), nil }
 }
 
-// A build is what a binary knows of how it was made.
+// A build is what the binary knows about how it was built.
 type build struct {
 	Version string `json:"version"` // a tag, or what Go makes of the commit
 	Commit  string `json:"commit,omitempty"`
@@ -23,7 +23,7 @@ type build struct {
 	Arch    string `json:"arch"`
 }
 
-// thisBuild is the build of this program.
+// thisBuild returns the build of this program.
 func thisBuild() build {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -45,7 +45,7 @@ func buildOf(info *debug.BuildInfo) build {
 	return b
 }
 
-// page is the build as version prints it.
+// page returns the output of the command version.
 func (b build) page() *page {
 	return &page{text: fmt.Sprintf("tacacs_plus %s %s %s/%s\n", b.Version, b.Go, b.OS, b.Arch), object: b}
 }

@@ -999,7 +999,7 @@ func TestDecodeOnFullDisk(t *testing.T) {
 // decoderOf is a decoder as the command makes it, with the key of the tests.
 func decoderOf(t testing.TB, capture []byte, options string) (*decoder, *invocation, *lockedBuffer) {
 	out := new(lockedBuffer)
-	inv, err := parse(commands(), split("decode "+options), stdio{in: bytes.NewReader(capture), out: out, err: io.Discard, env: func(string) string { return testKey }})
+	inv, err := parse(commands, split("decode "+options), stdio{in: bytes.NewReader(capture), out: out, err: io.Discard, env: func(string) string { return testKey }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -9,16 +10,16 @@ import (
 	"time"
 )
 
-// A tracer writes packets as text. It is nil where nobody asked for that.
+// A dumper writes packets as text. A nil dumper writes nothing.
 type dumper struct {
 	mu          sync.Mutex
 	out         io.Writer
 	showSecrets bool
-	began       time.Time // lines have the time since then; zero for none
+	began       time.Time // the dump shows the time since then; zero: no times
 	err         error     // of the first write that failed
 }
 
-// event tells what else happens on the way to a server.
+// event writes a line about something other than a packet.
 func (t *dumper) event(format string, args ...any) {
 	if t != nil {
 		t.write(oneLine(fmt.Sprintf(format, args...)) + "\n")
@@ -35,7 +36,7 @@ func (t *dumper) write(text string) {
 	t.err = cmp.Or(t.err, err)
 }
 
-// close says whether all packets were written.
+// close reports whether all packets were written.
 func (t *dumper) close() error {
 	if t == nil || t.err == nil {
 		return nil
@@ -43,27 +44,40 @@ func (t *dumper) close() error {
 	return failf(classUsage, "write the packets: %w", cause(t.err))
 }
 
-// fixedBytes are what every body begins with before any text can: a CONTINUE has the fewest.
+// fixedBytes is how many bytes come before any text in every body: a CONTINUE has the fewest.
 const fixedBytes = 5
 
-// packet shows one packet whose body is in clear: the header, the decoded fields, then a hex dump in
-// which the bytes of secret fields are blanked, and those of secrets that stand elsewhere. Where a
-// client's body is not what its header says, nobody knows where in it a password stands: then all
-// that can be text is blanked. m is the message, or nil for none.
+// packet writes one packet whose body is in clear: the header, the decoded fields, then a hex dump. Secret
+// fields, and secrets in other fields, are masked. If a client's body cannot be decoded, its password may be
+// anywhere, so all bytes that can be text are masked. m is the message to decode into, or nil.
 func (t *dumper) packet(what string, peer fmt.Stringer, h *header, body []byte, m message, secrets ...string) {
 	if t == nil {
 		return
 	}
-	if t.showSecrets {
-		secrets = nil
-	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s: version %s type %s seq_no %d flags %s session_id %08x length %d\n",
 		what, peer, h.version, h.typ, h.seqNo, h.flags, h.sessionID, h.length)
-	hidden := make([]bool, len(body))
-	if decoded := m != nil && t.fields(&b, hidden, body, m, secrets); !decoded && !t.showSecrets {
-		markSecrets(hidden, string(body), secrets)
-		for i := fixedBytes; i < len(body) && h.seqNo%2 == 1; i++ { // a server's are even
+	if t.showSecrets {
+		secrets = nil
+	}
+	hidden, err := markBody(body, m, secrets, func(f field, value any) {
+		shown := fmt.Sprint(value)
+		switch text, ok := value.(string); {
+		case ok && f.secret && f.length > 0 && !t.showSecrets:
+			shown = fmt.Sprintf("[redacted %d bytes]", f.length)
+		case ok:
+			shown = escape(redact(text, secrets))
+		}
+		fmt.Fprintf(&b, "  %s: %s\n", f.name, shown)
+	})
+	if err != nil && m != nil {
+		fmt.Fprintf(&b, "  malformed: %v\n", err)
+	}
+	switch {
+	case t.showSecrets:
+		clear(hidden)
+	case err != nil && h.seqNo%2 == 1: // from a client
+		for i := fixedBytes; i < len(body); i++ {
 			hidden[i] = true
 		}
 	}
@@ -73,34 +87,40 @@ func (t *dumper) packet(what string, peer fmt.Stringer, h *header, body []byte, 
 	t.write(b.String())
 }
 
-// fields writes the fields of a body and marks what of it is hidden. It says whether the body is m.
-func (t *dumper) fields(b *strings.Builder, hidden []bool, body []byte, m message, secrets []string) bool {
+// markBody decodes a body into m and marks its bytes that must not be shown: those of secret fields, and of
+// secrets in other fields. If m is nil or the body is malformed, secrets are marked wherever they are. visit, if
+// not nil, is called for each field.
+func markBody(body []byte, m message, secrets []string, visit func(f field, value any)) (hidden []bool, err error) {
+	hidden = make([]bool, len(body))
 	c := codec{reading: true, buf: body}
 	c.visit = func(f field, value any) {
-		shown := fmt.Sprint(value)
-		if text, ok := value.(string); ok {
-			end := len(body) - len(c.buf)
-			data := hidden[end-f.length : end]
-			if f.secret && f.length > 0 && !t.showSecrets {
-				shown = fmt.Sprintf("[redacted %d bytes]", f.length)
-				for i := range data {
-					data[i] = true
-				}
-			} else {
-				markSecrets(data, text, secrets)
-				shown = escape(redact(text, secrets))
-			}
+		end := len(body) - len(c.buf)
+		bytes := hidden[end-f.length : end]
+		if text, ok := value.(string); ok && !f.secret {
+			markSecrets(bytes, text, secrets)
 		}
-		fmt.Fprintf(b, "  %s: %s\n", f.name, shown)
+		for i := range bytes {
+			bytes[i] = bytes[i] || f.secret
+		}
+		if visit != nil {
+			visit(f, value)
+		}
 	}
-	c.message(m)
-	if c.err != nil {
-		fmt.Fprintf(b, "  malformed: %v\n", c.err)
+	if m != nil {
+		c.message(m)
+		err = c.err
+	} else {
+		err = errNoMessage
 	}
-	return c.err == nil
+	if err != nil {
+		markSecrets(hidden, string(body), secrets)
+	}
+	return hidden, err
 }
 
-// hexDumpLine writes up to 16 bytes: their offset, their values, and what is printable.
+var errNoMessage = errors.New("no message")
+
+// hexDumpLine writes up to 16 bytes: their offset, their values, and as text.
 func hexDumpLine(b *strings.Builder, offset int, data []byte, hidden []bool) {
 	var values, text strings.Builder
 	for i, c := range data {

@@ -10,7 +10,7 @@ import (
 	"syscall"
 )
 
-// A class is what kind of end a request or a command line came to.
+// A class is how a request or a command line ended.
 type class uint8
 
 const (
@@ -24,7 +24,7 @@ const (
 	classInterrupted
 )
 
-// classes are the names and the exit codes, which are part of the contract with scripts.
+// classes are the names and exit codes, on which scripts depend.
 var classes = [...]struct {
 	name string
 	exit exitCode
@@ -41,14 +41,13 @@ var classes = [...]struct {
 
 func (c class) String() string { return classes[c].name }
 
-// exit is the exit code of a run that ended so.
+// exit returns the exit code of the class.
 func (c class) exit() exitCode { return classes[c].exit }
 
-// An exitCode is what the process ends with: that of a class, of a command that was run, or one of
-// Nagios' states.
+// An exitCode is the exit code of the process: that of a class, of a command that was run, or a state of Nagios.
 type exitCode int
 
-// A failure is an error with its class, and a hint where the cause is known.
+// A failure is an error with its class, and a hint if the cause is known.
 type failure struct {
 	class class
 	err   error
@@ -57,20 +56,20 @@ type failure struct {
 	signal syscall.Signal
 }
 
-// failf makes a failure of a class.
+// failf returns a failure of a class.
 func failf(c class, format string, args ...any) *failure {
 	return &failure{class: c, err: fmt.Errorf(format, args...)}
 }
 
-// errInterrupted is what the end of a context leaves of whatever it meets.
+// errInterrupted is the failure of whatever is under way when a context ends.
 var errInterrupted = failf(classInterrupted, "interrupted")
 
-// interruptedBy is errInterrupted where a signal ended the context.
+// interruptedBy returns errInterrupted with the signal that ended the context.
 func interruptedBy(s syscall.Signal) *failure {
 	return &failure{class: classInterrupted, err: errInterrupted.err, signal: s}
 }
 
-// interrupted is the failure that a context's end is.
+// interrupted returns the failure for the end of a context.
 func interrupted(ctx context.Context) *failure {
 	if f, ok := context.Cause(ctx).(*failure); ok {
 		return f
@@ -78,13 +77,13 @@ func interrupted(ctx context.Context) *failure {
 	return errInterrupted
 }
 
-// withHint adds what the person can do about it.
+// withHint adds what the user can do.
 func (f *failure) withHint(format string, args ...any) *failure {
 	f.hint = fmt.Sprintf(format, args...)
 	return f
 }
 
-// exit is the exit code of a run that ended with the failure, as a shell counts it.
+// exit returns the exit code for the failure. For a signal it is that of a shell.
 func (f *failure) exit() exitCode {
 	if f.signal != 0 {
 		return exitCode(128 + int(f.signal))
@@ -95,7 +94,7 @@ func (f *failure) exit() exitCode {
 func (f *failure) Error() string { return f.err.Error() }
 func (f *failure) Unwrap() error { return f.err }
 
-// asFailure gives any error a class; one without a class of its own came from this system.
+// asFailure gives any error a class. One without a class of its own is a local error.
 func asFailure(err error) *failure {
 	var f *failure
 	if errors.As(err, &f) {
@@ -104,7 +103,7 @@ func asFailure(err error) *failure {
 	return &failure{class: classUsage, err: err}
 }
 
-// classOf is the class of an error; nil is granted.
+// classOf returns the class of an error; that of nil is granted.
 func classOf(err error) class {
 	if err == nil {
 		return classGranted
@@ -112,19 +111,19 @@ func classOf(err error) class {
 	return asFailure(err).class
 }
 
-// isClosed says that the other side ended the connection.
+// isClosed reports whether the peer closed the connection.
 func isClosed(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || isErrno(err, syscall.ECONNRESET, 10054) ||
 		isErrno(err, syscall.EPIPE, 10058) || isErrno(err, syscall.ECONNABORTED, 10053)
 }
 
-// isErrno compares with an error number of this system or with its number on Windows, which
-// the syscall package does not name; no other system has errors that high.
+// isErrno compares an error with an error number of this system, or with the one of Windows, which package
+// syscall does not name. No other system has numbers that high.
 func isErrno(err error, unix, windows syscall.Errno) bool {
 	return errors.Is(err, unix) || errors.Is(err, windows)
 }
 
-// cause takes off an error what net and os put around it, since the message says it already.
+// cause removes what packages net and os add to an error, since our message has it already.
 func cause(err error) error {
 	var lookup *net.DNSError
 	if errors.As(err, &lookup) {

@@ -1,31 +1,85 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"crypto/rand"
-	"encoding/pem"
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 )
 
-// openFile opens a file to read. An error says what that is for.
+const maxSecretFile = 64 << 10 // bytes
+
+// openFile opens a file to read. what is the purpose of the file, for an error.
 func openFile(ctx context.Context, what, name string) (*os.File, error) {
 	var f *os.File
-	err := interruptible(ctx, func() (err error) { f, err = os.Open(name); return err })
-	switch {
-	case classOf(err) == classInterrupted:
-		return nil, err
-	case err != nil:
-		return nil, failf(classUsage, "read the %s: %w", what, err)
+	if err := onFile(ctx, name, func() (err error) { f, err = os.Open(name); return err }); err != nil {
+		return nil, fileError("read the "+what, err)
 	}
 	return f, nil
 }
 
-// interruptible does what may wait for ever, as to open a pipe may, or to read it, for no longer than ctx. After
-// that nobody may look at what it does.
+// readFile returns the content of a file of at most limit bytes.
+func readFile(ctx context.Context, what, name string, limit int) ([]byte, error) {
+	var content []byte
+	if err := onFile(ctx, name, func() (err error) { content, err = readLimited(name, limit); return err }); err != nil {
+		return nil, fileError("read the "+what, err)
+	}
+	return content, nil
+}
+
+// readLimited is readFile for a file that is known to be regular.
+func readLimited(name string, limit int) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readAtMost(f, name, limit)
+}
+
+// readAtMost reads all of r, which is called name in an error.
+func readAtMost(r io.Reader, name string, limit int) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, int64(limit)+1))
+	if err == nil && len(b) > limit {
+		err = fmt.Errorf("%s is over %d bytes", name, limit)
+	}
+	return b, err
+}
+
+// firstLine reads up to the first newline.
+func firstLine(r *bufio.Reader) (string, error) { return r.ReadString('\n') }
+
+// readAll reads up to the end of a file with secrets, or one byte more than it may have.
+func readAll(r *bufio.Reader) (string, error) {
+	text, err := io.ReadAll(io.LimitReader(r, maxSecretFile+1))
+	return string(text), err
+}
+
+// fileError wraps an error of reading or writing a file with what was being done. An interruption stays as it is,
+// and nil too.
+func fileError(doing string, err error) error {
+	if err == nil || classOf(err) == classInterrupted {
+		return err
+	}
+	return failf(classUsage, "%s: %w", doing, err)
+}
+
+// onFile calls do, which opens or reads the file. Only what is no regular file, such as a pipe or a terminal,
+// may block for ever, and can be interrupted.
+func onFile(ctx context.Context, name string, do func() error) error {
+	if info, err := os.Stat(name); err != nil || info.Mode().IsRegular() {
+		return do()
+	}
+	return interruptible(ctx, do)
+}
+
+// interruptible calls do and returns when it does, or when ctx ends. In the latter case do may still be
+// running, so its results must not be read.
 func interruptible(ctx context.Context, do func() error) error {
 	done := make(chan error, 1)
 	go func() { done <- do() }()
@@ -37,9 +91,8 @@ func interruptible(ctx context.Context, do func() error) error {
 	}
 }
 
-// replaceFile writes a file so that no reader ever sees a part of it. Its mode is that of any new
-// file: what the umask leaves. A symbolic link stays one. What is there and is no file, such as a
-// pipe, is written to: nothing can take its place.
+// replaceFile writes a file atomically: no reader ever sees a part of it. The umask decides its mode, as for any
+// new file. A symbolic link stays one. An existing pipe or device is written to, since a file cannot replace it.
 func replaceFile(name, text string) error {
 	if target, err := filepath.EvalSymlinks(name); err == nil {
 		name = target
@@ -59,43 +112,15 @@ func replaceFile(name, text string) error {
 			os.Remove(part)
 		}
 	}
-	return notWritten(err)
+	return fileError("write the report", err)
 }
 
-// writeInto writes to what is no file. A pipe that nobody reads is an error, not a wait.
+// writeInto writes to a pipe or a device. A pipe without a reader is an error, not a wait.
 func writeInto(name, text string) error {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|syscall.O_NONBLOCK, 0o666) // creates what a link points to
 	if err == nil {
 		_, err = f.WriteString(text)
 		err = errors.Join(err, f.Close())
 	}
-	return notWritten(err)
-}
-
-// notWritten is for a report that did not get to its file; nil for one that did.
-func notWritten(err error) error {
-	if err == nil {
-		return nil
-	}
-	return failf(classUsage, "write the report: %w", err)
-}
-
-// readPEM reads a file that must hold, in PEM, a block of a type that ends with holds.
-func readPEM(file, what, holds string) ([]byte, error) {
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return nil, failf(classUsage, "read the %s: %w", what, err)
-	}
-	block, rest := pem.Decode(b)
-	if block == nil {
-		return nil, failf(classUsage, "the %s %s is not PEM", what, file).
-			withHint("a PEM file has a line -----BEGIN; openssl x509 -inform DER converts a certificate")
-	}
-	for ; block != nil; block, rest = pem.Decode(rest) {
-		if strings.HasSuffix(block.Type, holds) {
-			return b, nil
-		}
-	}
-	return nil, failf(classUsage, "the %s %s holds no %s", what, file, strings.ToLower(holds)).
-		withHint("--cacert and --cert take certificates, --cert-key takes a private key")
+	return fileError("write the report", err)
 }

@@ -1,15 +1,12 @@
 package main
 
-import (
-	"net/netip"
-	"strings"
-)
+import "net/netip"
 
-// clientKeys holds the keys of the clients by the prefix of their addresses; those of the zero
-// prefix are for all. Where a client has several, one of them fits.
+// clientKeys are the keys of clients by the prefix of their addresses. The zero prefix is for all clients.
+// If a client has several keys, it uses one of them.
 type clientKeys map[netip.Prefix][]key
 
-// of are the keys of a client: those of the longest prefix which its address has; nil for none.
+// of returns the keys of the longest prefix that contains the client's address, or nil.
 func (k clientKeys) of(client netip.Addr) []key {
 	for bits := client.BitLen(); bits >= 0; bits-- {
 		prefix, _ := client.Prefix(bits)
@@ -20,40 +17,36 @@ func (k clientKeys) of(client netip.Addr) []key {
 	return k[netip.Prefix{}]
 }
 
-// cutPrefixes takes the PREFIX= off the key files of an option, and returns the zero prefix for a
-// file that has none.
-func cutPrefixes(option string, files list) ([]netip.Prefix, error) {
+// cutPrefixes removes the PREFIX= from each of an option's key files and returns the prefixes. A file
+// without one has the zero prefix.
+func cutPrefixes(option string, files []string) ([]netip.Prefix, error) {
 	prefixes := make([]netip.Prefix, len(files))
-	for i, word := range files {
-		before, file, ok := strings.Cut(word, "=")
-		if !ok || strings.Trim(before, "0123456789abcdefABCDEF:./") != "" || strings.HasPrefix(before, ".") || strings.HasPrefix(before, "/") {
-			continue // the name of a file may have the sign too
+	for i, value := range files {
+		before, file, found := cutPrefix(value)
+		if !found {
+			continue
 		}
-		prefix, err := netip.ParsePrefix(before)
-		if addr, wrong := netip.ParseAddr(before); wrong == nil {
-			addr = addr.Unmap()
-			prefix, err = addr.Prefix(addr.BitLen())
-		}
+		prefix, err := parsePrefix(before)
 		if err != nil {
-			return nil, failf(classUsage, "\"%s\" of %s is neither an address nor a prefix", escape(before), option).
+			return nil, failf(classUsage, "\"%s\" of %s %w", escape(before), option, err).
 				withHint("%s 192.0.2.0/24=FILE is the key of the clients there", option)
 		}
-		prefixes[i], files[i] = prefix.Masked(), file
+		prefixes[i], files[i] = prefix, file
 	}
 	return prefixes, nil
 }
 
-// byPrefix gives each key the clients of its prefix; what is behind the last prefix is for all. A client
-// has most keys at the most.
-func byPrefix(keys []key, prefixes []netip.Prefix, most int) (clientKeys, error) {
+// byPrefix assigns each key to the clients of its prefix. The keys after the last prefix, which come from no
+// file, are for all clients. A client has at most limit keys.
+func byPrefix(keys []key, prefixes []netip.Prefix, limit int) (clientKeys, error) {
 	of := make(clientKeys)
-	prefixes = append(prefixes, netip.Prefix{}) // what is no file is for all
+	prefixes = append(prefixes, netip.Prefix{})
 	for i, k := range keys {
 		what := "the key"
 		if prefixes[i].IsValid() {
 			what += " for " + prefixes[i].String()
 		}
-		if len(of[prefixes[i]]) >= most {
+		if len(of[prefixes[i]]) >= limit {
 			return nil, failf(classUsage, "%s is given more than once", what)
 		}
 		of[prefixes[i]] = append(of[prefixes[i]], k)

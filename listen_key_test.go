@@ -4,53 +4,11 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 )
-
-// TestCutPrefixes is how the value of --key-file is read.
-func TestCutPrefixes(t *testing.T) {
-	t.Parallel()
-	const wrong = "error"
-	for word, want := range map[string]string{ // the prefix, and the file
-		"key":                        "invalid Prefix key",
-		"-":                          "invalid Prefix -",
-		"192.0.2.7=key":              "192.0.2.7/32 key",
-		"192.0.2.7/24=key":           "192.0.2.0/24 key",
-		"0.0.0.0/0=-":                "0.0.0.0/0 -",
-		"2001:db8::1=key":            "2001:db8::1/128 key",
-		"2001:DB8:0::/32=a=b":        "2001:db8::/32 a=b",
-		"::ffff:192.0.2.7=key":       "192.0.2.7/32 key",
-		"::/0=key":                   "::/0 key",
-		"/srv/env=prod/key":          "invalid Prefix /srv/env=prod/key",
-		"./192.0.2.7=key":            "invalid Prefix ./192.0.2.7=key",
-		"env=prod":                   "invalid Prefix env=prod",
-		"192.0.2.256=key":            wrong,
-		"192.0.2.0/33=key":           wrong,
-		"192.0.2/24=key":             wrong,
-		"2001:db8::/129=key":         wrong,
-		"10=key":                     wrong,
-		"=key":                       wrong,
-		"192.0.2.0/24,10.0.0.1=key":  "invalid Prefix 192.0.2.0/24,10.0.0.1=key",
-		"fe80::1%eth0=key":           "invalid Prefix fe80::1%eth0=key",
-		"localhost=key":              "invalid Prefix localhost=key",
-		"2001:db8::/32 =key":         "invalid Prefix 2001:db8::/32 =key",
-		"255.255.255.255/32=/etc/ke": "255.255.255.255/32 /etc/ke",
-	} {
-		files := list{word}
-		prefixes, err := cutPrefixes("--key-file", files)
-		if want == wrong {
-			if err == nil || classOf(err) != classUsage {
-				t.Errorf("%s is read as %v %v, %v", word, prefixes, files, err)
-			}
-			continue
-		}
-		if err != nil || prefixes[0].String()+" "+files[0] != want {
-			t.Errorf("%s is read as %v %v, %v, not as %s", word, prefixes, files, err, want)
-		}
-	}
-}
 
 // TestClientKeys: the longest prefix of a client's address counts, in whichever form the address comes.
 func TestClientKeys(t *testing.T) {
@@ -81,7 +39,7 @@ func TestClientKeys(t *testing.T) {
 
 // TestKeyFiles: each client has its own key, the environment's is nobody's then, and who has none is
 // refused before it says a word.
-func TestKeyFiles(t *testing.T) {
+func TestListenKeyFiles(t *testing.T) {
 	t.Parallel()
 	const narrow, wide = "the key of this host alone", "the key of all the loopback network"
 	dir := writeFiles(t, map[string]string{"narrow": narrow + "\n", "wide": wide})
@@ -113,7 +71,7 @@ func TestKeyFiles(t *testing.T) {
 }
 
 // TestBadKeyFiles is what serve does not take for a key.
-func TestBadKeyFiles(t *testing.T) {
+func TestListenKeyFileErrors(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, map[string]string{"a": "abc\n"})
 	for _, tt := range []struct{ line, want string }{
@@ -134,7 +92,7 @@ func TestBadKeyFiles(t *testing.T) {
 
 // TestNoLengthOfAKey: no message of serve tells how long a key is, whoever reads it: not where a key is
 // bad, not where a packet does not fit it.
-func TestNoLengthOfAKey(t *testing.T) {
+func TestListenKeyLengthHidden(t *testing.T) {
 	t.Parallel()
 	short, key := "k234567890123", strings.Repeat("k", 37)
 	length := regexp.MustCompile(`\b(13|37|38)\b`)
@@ -178,5 +136,26 @@ func TestNoLengthOfAKey(t *testing.T) {
 		t.Errorf("the lines are\n%s", lines)
 	} else {
 		check("lines", lines)
+	}
+}
+
+// TestKeyFileWithEqualsSign: a file name that looks like hex before an equals sign is a file name on the command
+// line and in a profile, however the profile is named. A mistyped prefix is an error on all of these ways.
+func TestListenKeyFileWithEqualsSign(t *testing.T) {
+	dir := writeFiles(t, map[string]string{"dead=beef": testKey + "\n", "192.0.2.1=key": testKey,
+		"good": "key-file dead=beef", "dot": "key-file ./192.0.2.1=key", "bad": "key-file 192.0.2=beef"})
+	t.Chdir(dir)
+	for _, words := range []string{"--key-file dead=beef", "@./good", "@" + filepath.Join(dir, "good"), "@./dot"} {
+		s := serveAloud(t, nil, append([]string{"--user", "alice:" + testPassword}, split(words)...)...)
+		c := dialFakeClient(t, s.addr)
+		if err := c.login(1, 0); err != nil {
+			t.Errorf("%s: %v", words, err)
+		}
+	}
+	for _, words := range []string{"--key-file 192.0.2=beef", "@./bad", "@" + filepath.Join(dir, "bad")} {
+		got := runWith(t, nil, "", append(split("serve --user alice:x"), split(words)...)...)
+		if want := "tacacs_plus: \"192.0.2\" of --key-file is neither an address nor a prefix\n"; got.code != classUsage.exit() || !strings.HasPrefix(got.err, want) {
+			t.Errorf("%s: got %+v, want %s", words, got, want)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -9,10 +10,10 @@ import (
 
 // serverTLS is the configuration of a server: TLS 1.3 only, and with a file of authorities a
 // client's certificate is required.
-func serverTLS(pair []tls.Certificate, clientCA string) (*tls.Config, error) {
+func serverTLS(ctx context.Context, pair []tls.Certificate, clientCA string) (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS13, Certificates: pair}
 	if clientCA != "" {
-		pool, err := readCertPool(clientCA)
+		pool, err := readCertPool(ctx, clientCA)
 		if err != nil {
 			return nil, err
 		}

@@ -57,16 +57,16 @@ func endBy(s syscall.Signal) {
 // or os.Getenv.
 func run(ctx context.Context, args []string, std stdio) exitCode {
 	if task := readTask(args); task != nil {
-		return task.answer(ctx, commands(), std)
+		return task.answer(ctx, commands, std)
 	}
-	inv, err := parse(commands(), args, std)
+	inv, err := parse(commands, args, std)
 	var out output
 	switch {
 	case err != nil:
 	case inv.help && inv.action != nil:
-		out = &page{text: commandHelp(inv.command)}
+		out = &page{text: commandHelp(&inv.command)}
 	case inv.help:
-		out = &page{text: mainHelp(commands())}
+		out = &page{text: mainHelp(commands)}
 	case inv.version:
 		out = thisBuild().page()
 	default:
@@ -75,35 +75,33 @@ func run(ctx context.Context, args []string, std stdio) exitCode {
 	return inv.finish(out, err)
 }
 
-// commands is the table of commands. A function, since help is one of them and prints it.
-func commands() []command {
-	return []command{
-		{name: "authenticate", words: "USER HOST", summary: "does this password log in?", setup: newAuthenticate,
-			examples: []string{"alice 192.0.2.1", "alice tac1,tac2 --authen-type pap --all"}},
-		{name: "enable", words: "USER HOST", summary: "does this password raise the privilege level?", setup: newEnable,
-			examples: []string{"alice tac1", "alice tac1 -l 7 --password-file FILE"}},
-		{name: "chpass", words: "USER HOST", summary: "change the password", setup: newChPass,
-			examples: []string{"alice tac1", "alice tac1 --new-password-file FILE"}},
-		{name: "authorize", words: "USER HOST [ARG...]", summary: "may the user do this? (default: open a shell)", setup: newAuthorize,
-			examples: []string{"bob tac1,tac2 --cmd 'show version'", "bob tac1 service=ppp protocol=ip --require timeout=60"}},
-		{name: "account", words: "USER HOST [ARG...]", summary: "record this: start, stop, watchdog", setup: newAccount, child: "exec",
-			examples: []string{"alice tac1 -f start --cmd 'show version' --json", "alice tac1 --exec -- make install"}},
-		{name: "check", words: "[USER] HOST", summary: "is the server well, and my key right?", setup: newCheck, misused: nagiosMisused,
-			examples: []string{"tac1,tac2 --timeout 2", "alice tac1,tac2 --types --interval 10s"}},
-		{name: "batch", words: "HOST", summary: "many requests, one JSON object a line", setup: newBatch,
-			examples: []string{"tac1 <requests", "tac1,tac2 -c 64 --key-file FILE <requests >results"}},
-		{name: "bench", words: "USER HOST", summary: "how many, how fast?", setup: newBench,
-			examples: []string{"alice tac1 -t pap -c 64 -n 100000", "alice tac1 --rate 500 --duration 1m"}},
-		{name: "serve", summary: "be a TACACS+ server for the lab and for tests", setup: newServe, server: true,
-			examples: []string{"", "--user alice:secret --permit '^show' --deny ."}},
-		{name: "relay", words: "HOST", summary: "stand between devices and their servers", setup: newRelay, server: true,
-			examples: []string{"tac1 --key-file FILE --device-key-file FILE", "tac1 --tls --cacert FILE --record seen.pcap"}},
-		{name: "decode", words: "[FILE...]", summary: "captures: what devices and servers said", setup: newDecode, offline: []string{"port", "keylog"},
-			examples: []string{"--key-file FILE capture.pcap", "--key-list FILE --summary *.pcapng"}},
-		{name: "completion", words: "SHELL", summary: "print the script for Tab: bash, zsh or fish", setup: newCompletion,
-			examples: []string{"bash >/etc/bash_completion.d/tacacs_plus", "fish >~/.config/fish/completions/tacacs_plus.fish"}},
-		{name: "version", summary: "print the version of this program", setup: newVersion},
-		{name: "help", words: "[COMMAND]", summary: "print this text, or a command's options", setup: newHelp,
-			examples: []string{"authorize", "--man | man -l -"}},
-	}
+// commands is the table of commands.
+var commands = []command{
+	{name: "authenticate", summary: "does this password log in?", user: required, host: required, shared: clientGroups, setup: newAuthenticate,
+		examples: []string{"alice 192.0.2.1", "alice tac1,tac2 --authen-type pap --all"}},
+	{name: "enable", summary: "does this password raise the privilege level?", user: required, host: required, shared: clientGroups, setup: newEnable,
+		examples: []string{"alice tac1", "alice tac1 -l 7 --password-file FILE"}},
+	{name: "chpass", summary: "change the password", user: required, host: required, shared: clientGroups, setup: newChPass,
+		examples: []string{"alice tac1", "alice tac1 --new-password-file FILE"}},
+	{name: "authorize", summary: "may the user do this? (default: open a shell)", user: required, host: required, rest: argHint, shared: clientGroups, setup: newAuthorize,
+		examples: []string{"bob tac1,tac2 --cmd 'show version'", "bob tac1 service=ppp protocol=ip --require timeout=60"}},
+	{name: "account", summary: "record this: start, stop, watchdog", user: required, host: required, rest: argHint, shared: clientGroups, setup: newAccount, child: "exec",
+		examples: []string{"alice tac1 -f start --cmd 'show version' --json", "alice tac1 --exec -- make install"}},
+	{name: "check", summary: "is the server well, and my key right?", user: optional, host: required, shared: clientGroups, setup: newCheck, misused: nagiosMisused,
+		examples: []string{"tac1,tac2 --timeout 2", "alice tac1,tac2 --types --interval 10s"}},
+	{name: "batch", summary: "many requests, one JSON object a line", host: required, shared: clientGroups, setup: newBatch,
+		examples: []string{"tac1 <requests", "tac1,tac2 -c 64 --key-file FILE <requests >results"}},
+	{name: "bench", summary: "how many, how fast?", user: required, host: required, shared: clientGroups, setup: newBench,
+		examples: []string{"alice tac1 -t pap -c 64 -n 100000", "alice tac1 --rate 500 --duration 1m"}},
+	{name: "serve", summary: "be a TACACS+ server for the lab and for tests", setup: newServe, shared: groupIdentity | groupKey | groupOutput,
+		examples: []string{"", "--user alice:secret --permit '^show' --deny ."}},
+	{name: "relay", summary: "stand between devices and their servers", host: required, shared: clientGroups &^ (groupRequest | groupPassword), setup: newRelay,
+		examples: []string{"tac1 --key-file FILE --device-key-file FILE", "tac1 --tls --cacert FILE --record seen.pcap"}},
+	{name: "decode", summary: "captures: what devices and servers said", rest: "[FILE...]", setup: newDecode, shared: groupKey | groupOutput, extra: []string{"port", "keylog"},
+		examples: []string{"--key-file FILE capture.pcap", "--key-list FILE --summary *.pcapng"}},
+	{name: "completion", summary: "print the script for Tab: bash, zsh or fish", rest: "SHELL", setup: newCompletion,
+		examples: []string{"bash >/etc/bash_completion.d/tacacs_plus", "fish >~/.config/fish/completions/tacacs_plus.fish"}},
+	{name: "version", summary: "print the version of this program", setup: newVersion},
+	{name: "help", summary: "print this text, or a command's options", rest: "[COMMAND]", setup: newHelp,
+		examples: []string{"authorize", "--man | man -l -"}},
 }

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// An output is what a command leaves behind: a verdict, a report of many servers or requests, a
-// stream that was shown while it ran, a page to read.
+// An output is the result of a command: a verdict, a report on many servers or requests, a stream that was
+// printed while the command ran, or a page of text.
 type output interface {
 	// conclude enters the error with which the command ended, or nil. It returns what standard
 	// error has to say: an error with its hint, a hint alone, or nothing.
@@ -17,8 +17,8 @@ type output interface {
 	json() string    // that of --json: one object on one line
 }
 
-// An ending is what outputs other than a verdict have in common: the exit code is theirs unless
-// the command ended with an error.
+// An exitStatus is the part of outputs other than a verdict that holds the exit code. An error of the command
+// decides it.
 type exitStatus struct {
 	ExitCode exitCode `json:"exit_code"`
 }
@@ -34,8 +34,8 @@ func (e *exitStatus) finish(err error) *failure {
 	return f
 }
 
-// A report is what an output about many servers or requests has in common with a verdict: the same
-// facts, under the same names in JSON.
+// A report is the common part of outputs about many servers or requests. In JSON it has the same fields as a
+// verdict.
 type report struct {
 	Time    string `json:"time"` // when it began, UTC
 	Command string `json:"command"`
@@ -45,7 +45,7 @@ type report struct {
 	Error *problem `json:"error,omitempty"` // why it is not
 }
 
-// judge enters what it all came to, and why.
+// setVerdict sets the overall result and the reason.
 func (r *report) setVerdict(c class, why *problem) {
 	r.Granted, r.ExitCode, r.Error = c == classGranted, c.exit(), why
 }
@@ -59,7 +59,7 @@ func (r *report) finish(err error) *failure {
 	return f
 }
 
-// A page is a text, however it is asked for, but for JSON where it has an object to show.
+// A page is text that is the same in every form, except JSON if it has an object.
 type page struct {
 	exitStatus
 	text   string
@@ -77,7 +77,7 @@ func (p *page) json() string {
 	return encodeJSON(p.object)
 }
 
-// encodeJSON is v on one line.
+// encodeJSON returns v as JSON on one line.
 func encodeJSON(v any) string {
 	var b strings.Builder
 	e := json.NewEncoder(&b)
@@ -88,10 +88,10 @@ func encodeJSON(v any) string {
 	return b.String()
 }
 
-// timeLayout is how a time is written, in UTC.
+// timeLayout is the layout of times, which are in UTC.
 const timeLayout = "2006-01-02T15:04:05.000Z"
 
-// A problem is an error as JSON shows it.
+// A problem is an error in JSON.
 type problem struct {
 	Class   string `json:"class"`
 	Message string `json:"message"`

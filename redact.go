@@ -6,15 +6,15 @@ import (
 	"unicode/utf8"
 )
 
-// What a server repeats of our secrets is not shown. Of a short one that would tell it more often than
-// hide it, since it stands in other words by chance: one of less than shortSecret bytes is looked for
-// only where neither a letter nor a digit touches it, and one of less than shortestSecret not at all.
+// A server may repeat a secret in its text, which must not be shown. A short secret occurs in other words by
+// chance, and redacting those would reveal it. So one of less than shortSecret bytes is redacted only as a whole
+// word, and one of less than shortestSecret never.
 const (
 	shortestSecret = 4
 	shortSecret    = 6
 )
 
-// redact is text with [redacted] in place of the secrets in it.
+// redact replaces the secrets in text with [redacted].
 func redact(text string, secrets []string) string {
 	if !slices.ContainsFunc(secrets, func(s string) bool { return s != "" && strings.Contains(text, s) }) {
 		return text // nearly always
@@ -33,7 +33,7 @@ func redact(text string, secrets []string) string {
 	return b.String()
 }
 
-// spot marks the bytes of text that belong to one of the secrets.
+// markSecrets marks the bytes of text that belong to one of the secrets.
 func markSecrets(hidden []bool, text string, secrets []string) {
 	for _, s := range secrets {
 		if len(s) < shortestSecret {
@@ -56,7 +56,7 @@ func markSecrets(hidden []bool, text string, secrets []string) {
 	}
 }
 
-// isWord says that a byte is of a letter or a digit.
+// isWord reports whether a byte belongs to a letter or a digit.
 func isWord(c byte) bool {
 	return c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z' || c >= utf8.RuneSelf
 }

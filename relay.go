@@ -92,7 +92,7 @@ func (opts *relayOptions) configure(ctx context.Context, inv *invocation, r *rel
 		return err
 	}
 	if len(opts.listenTLS) > 0 {
-		if err := interruptible(ctx, opts.setTLS); err != nil {
+		if err := opts.setTLS(ctx); err != nil {
 			return err
 		}
 	}
@@ -157,10 +157,10 @@ func (opts *relayOptions) check() error {
 }
 
 // setTLS reads the files of the devices' side.
-func (opts *relayOptions) setTLS() error {
-	pair, err := readKeyPair(opts.cert, opts.certKey)
+func (opts *relayOptions) setTLS(ctx context.Context) error {
+	pair, err := readKeyPair(ctx, opts.cert, opts.certKey)
 	if err == nil {
-		opts.tls, err = serverTLS(pair, opts.clientCA)
+		opts.tls, err = serverTLS(ctx, pair, opts.clientCA)
 	}
 	return err
 }
@@ -171,7 +171,7 @@ func (opts *relayOptions) deviceKeys(ctx context.Context, inv *invocation, prefi
 	case len(opts.listen) == 0:
 		return nil, nil
 	case len(opts.keys.files) > 0:
-		keys, err := opts.keys.load(ctx, inv, "")
+		keys, err := inv.loadSecret(ctx, &opts.keys, "")
 		if err != nil {
 			return nil, err
 		}

@@ -18,7 +18,6 @@ type recorder struct {
 	mu     sync.Mutex
 	out    io.Writer
 	frame  []byte
-	codec  codec
 	failed bool   // the last write
 	first  uint32 // sequence number of the conversation that was begun last
 }
@@ -112,22 +111,7 @@ func (t *recorder) conn(all *recordedConns, device, server netip.AddrPort, now t
 // blank writes stars over the secrets of a body, and over those that stand in it elsewhere. m is nil for one that
 // was not read.
 func (t *recorder) blank(body []byte, m message, secrets []string) {
-	hidden := make([]bool, len(body))
-	t.codec = codec{fields: t.codec.fields[:0], reading: true, buf: body, visit: func(f field, value any) {
-		end := len(body) - len(t.codec.buf)
-		data := hidden[end-f.length : end]
-		if text, ok := value.(string); ok {
-			markSecrets(data, text, secrets)
-		}
-		for i := range data {
-			data[i] = data[i] || f.secret
-		}
-	}}
-	if m != nil {
-		t.codec.message(m)
-	} else {
-		markSecrets(hidden, string(body), secrets)
-	}
+	hidden, _ := markBody(body, m, secrets, nil)
 	for i, hide := range hidden {
 		if hide {
 			body[i] = '*'

@@ -109,7 +109,7 @@ func (srv *labServer) configure(ctx context.Context, inv *invocation, opts *serv
 	if err := srv.loadUsers(ctx, inv, opts); err != nil {
 		return err
 	}
-	if err := interruptible(ctx, func() error { return srv.setTLS(inv, opts) }); err != nil {
+	if err := srv.setTLS(ctx, inv, opts); err != nil {
 		return err
 	}
 	if !srv.clear { // over TLS there is no key (RFC 9887 section 3.2)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -16,7 +17,7 @@ import (
 )
 
 // setTLS takes the certificate of the options, or makes one for loopback.
-func (srv *labServer) setTLS(inv *invocation, opts *serveOptions) error {
+func (srv *labServer) setTLS(ctx context.Context, inv *invocation, opts *serveOptions) error {
 	t, clientCA, writeCA := &inv.server.tls, opts.clientCA, opts.writeCA
 	if err := t.check(); err != nil {
 		return err
@@ -40,15 +41,15 @@ func (srv *labServer) setTLS(inv *invocation, opts *serveOptions) error {
 	var pair []tls.Certificate
 	var err error
 	if t.cert != "" {
-		pair, err = readKeyPair(t.cert, t.certKey)
+		pair, err = readKeyPair(ctx, t.cert, t.certKey)
 	} else {
-		pair, err = srv.makeCertificate(inv, writeCA)
+		pair, err = srv.makeCertificate(ctx, inv, writeCA)
 	}
 	if err != nil {
 		return err
 	}
 	srv.clear = true
-	if srv.tls, err = serverTLS(pair, clientCA); err != nil {
+	if srv.tls, err = serverTLS(ctx, pair, clientCA); err != nil {
 		return err
 	}
 	if srv.fault.tls != nil {
@@ -61,13 +62,13 @@ func (srv *labServer) setTLS(inv *invocation, opts *serveOptions) error {
 }
 
 // makeCertificate makes a certificate and says how a client comes to trust it.
-func (srv *labServer) makeCertificate(inv *invocation, writeCA string) ([]tls.Certificate, error) {
+func (srv *labServer) makeCertificate(ctx context.Context, inv *invocation, writeCA string) ([]tls.Certificate, error) {
 	pair, form, err := selfSigned(srv.fault.certificate)
 	if err == nil && writeCA != "" {
-		err = os.WriteFile(writeCA, form, 0o644)
+		err = onFile(ctx, writeCA, func() error { return os.WriteFile(writeCA, form, 0o644) })
 	}
 	if err != nil {
-		return nil, failf(classUsage, "make a certificate: %w", err)
+		return nil, fileError("make a certificate", err)
 	}
 	if srv.trust = " --tls --cacert " + writeCA; writeCA == "" {
 		srv.trust = " --tls --insecure"

@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// nearest is the one of the candidates that word is most likely a slip of, or nothing: the only one
-// that begins with the word, else one of which at most two letters are wrong, missing, too many or
-// swapped, and one in a short word.
+// nearest returns the candidate that word is most likely a typing error of, or an empty string. That is the only
+// one that begins with the word, else the nearest by distance: at most 2, or 1 for a word of less than 5
+// letters.
 func nearest(word string, candidates []string) (meant string) {
 	limit := 2
 	if len(word) < 5 {
@@ -24,14 +24,15 @@ func nearest(word string, candidates []string) (meant string) {
 	return meant
 }
 
-// beginning are the candidates that begin with a word of three letters at least.
+// beginning returns the candidates that begin with the word, which must have at least three letters.
 func beginning(word string, candidates []string) []string {
 	return slices.DeleteFunc(slices.Clone(candidates), func(c string) bool {
 		return len(word) < 3 || !strings.HasPrefix(c, strings.ToLower(word))
 	})
 }
 
-// distance is how many letters have to be changed, put in, left out or swapped with the next one to make b of a.
+// distance returns how many letters must be changed, inserted, deleted or swapped with the next one to turn a
+// into b.
 func distance(a, b string) int {
 	var before, above []int // rows of the table: how far the first letters of a are from those of b
 	for i := range len(a) + 1 {

@@ -1,0 +1,295 @@
+package main
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+const (
+	hintCommands = "name a command such as authenticate; tacacs_plus help lists them"
+	hintOptions  = "tacacs_plus help, and tacacs_plus help COMMAND, list the options"
+	hintOwn      = "put a command's own options after the command; tacacs_plus help lists the others"
+	hintStdin    = "put one of them in a file or in the environment"
+	hintService  = "add service=shell, or service=ppp and so on (RFC 8907 section 8.2)"
+	hintTaskID   = "without one the program makes one up, and prints it"
+	notATime     = " must be above 0 and at most 24h: seconds (2.5) or a duration (500ms)"
+	noKey        = "no key, and no terminal to ask for it"
+	hintKey      = "give --key-file FILE, or set TACACS_PLUS_KEY"
+	noPassword   = "no password, and no terminal to ask for it"
+	hintPassword = "give --password-file FILE, or set TACACS_PLUS_PWD"
+)
+
+// usageErrors are command lines, what is said about them, and the hint. SERVER is a server, and
+// DIR a folder with files of secrets; both secrets are in the environment.
+var usageErrors = []struct{ line, message, hint string }{
+	// The shape.
+	{"", "a command is missing", hintCommands},
+	{"-v", "a command is missing", hintCommands},
+	{"--", "a command is missing", hintCommands},
+	{"authentcate alice SERVER", `unknown command "authentcate"`, "did you mean authenticate?"},
+	{"acount alice SERVER", `unknown command "acount"`, "did you mean account?"},
+	{"Bench alice SERVER", `unknown command "Bench"`, "did you mean bench?"},
+	{"help autorize", `unknown command "autorize"`, "did you mean authorize?"},
+	{"authenticate alice SERVER --timout 5", "unknown option --timout", "did you mean --timeout?"},
+	{"--tiemout 5 authenticate alice SERVER", "unknown option --tiemout", "did you mean --timeout?"},
+	{"authenticate alice SERVER --tsl", "unknown option --tsl", "did you mean --tls?"},
+	{"authenticate alice SERVER --xtimoutex", "unknown option --xtimoutex", "tacacs_plus help, and tacacs_plus help COMMAND, list the options"},
+	{"authenticate alice SERVER --jsn", "unknown option --jsn", "did you mean --json?"},
+	{"authenticate alice SERVER --key_fiel k", "unknown option --key_fiel", "did you mean --key-file?"},
+	{"authenticate alice SERVER --rate 5", "unknown option --rate", "it is an option of bench"},
+	{"authenticate alice SERVER --passwordhunter2", "unknown option --password...", "put a space between --password and its value"},
+	{"--passwordhunter2 authenticate alice SERVER", "unknown option --password...", "put a space between --password and its value"},
+	{"authenticate alice SERVER --keyhunter2=x", "unknown option --key...", "put a space between --key and its value"},
+	{"authenticate alice SERVER --password12", "unknown option --password...", "put a space between --password and its value"},
+	{"authenticate alice SERVER -p hunter2", "option -p: its value must be 1 to 65535", "-p is --port"},
+	{"authenticate alice SERVER --port=hunter2", "option --port: its value must be 1 to 65535", ""},
+	{"bogus alice SERVER", `unknown command "bogus"`, hintCommands},
+	{"alice SERVER authenticate", `unknown command "alice"`, hintCommands},
+	{"''", `unknown command ""`, hintCommands},
+	{"help bogus", `unknown command "bogus"`, "tacacs_plus help lists the commands"},
+	{"help authenticate enable", `unexpected argument "enable"`, ""},
+	{"version x", `unexpected argument "x"`, "usage: tacacs_plus version"},
+	{"authenticate", "USER is missing", "usage: tacacs_plus authenticate USER HOST"},
+	{"authenticate alice", "HOST is missing", "usage: tacacs_plus authenticate USER HOST"},
+	{"authenticate -H SERVER", "USER is missing", "usage: tacacs_plus authenticate USER HOST"},
+	{"authorize -u alice", "HOST is missing", "usage: tacacs_plus authorize USER HOST [ARG...]"},
+	{"account alice --exec -- ls SERVER", "HOST is missing", "usage: tacacs_plus account USER HOST [ARG...]"},
+	{"authenticate alice SERVER x", `unexpected argument "x"`, "usage: tacacs_plus authenticate USER HOST"},
+	{"authenticate -u alice -H SERVER x y", `unexpected argument "x"`, "usage: tacacs_plus authenticate USER HOST"},
+	{"enable alice SERVER -- -x", `unexpected argument "-x"`, "usage: tacacs_plus enable USER HOST"},
+
+	// Options. A value that is attached to a wrong name may be a secret.
+	{"--passwrod=secret authenticate alice SERVER", "unknown option --passwrod", "did you mean --password?"},
+	{"authenticate alice SERVER --passwrod=secret", "unknown option --passwrod", "did you mean --password?"},
+	{"authenticate alice SERVER -key_fil=secret", "unknown option -k...", "put a space between -k and its value"},
+	{"authenticate alice SERVER -khunter2", "unknown option -k...", "put a space between -k and its value"},
+	{"authenticate alice SERVER --password-stdin=hunter2", "option --password-stdin takes no value", ""},
+	{"authenticate alice SERVER --password-stdin hunter2", "option --password-stdin takes no value", ""},
+	{"authenticate alice --password-stdin SERVER hunter2", `unexpected argument "hunter2"`, "usage: tacacs_plus authenticate USER HOST"},
+	{"-password_stdin hunter2 authenticate alice SERVER", "option -password_stdin takes no value", ""},
+	{"chpass alice SERVER --new-password-stdin hunter2", "option --new-password-stdin takes no value", ""},
+	{"authorize alice SERVER --password-stdin hunter2", "option --password-stdin takes no value", ""},
+	{"--chap-id 4 authenticate alice SERVER", "unknown option --chap-id", "it is an option of authenticate, enable: put it after the command"},
+	{"authenticate alice SERVER ---port 4", "unknown option ---port", "did you mean --port?"},
+	{"authenticate alice SERVER --Port 4", "unknown option --Port", "did you mean --port?"},
+	{"authenticate alice SERVER --cmd show", "unknown option --cmd", "it is an option of authorize, account, bench"},
+	{"authenticate alice SERVER -t", "option -t needs a value", ""},
+	{"authenticate alice SERVER --password", "option --password needs a value", ""},
+	{"authenticate alice SERVER -d=maybe", "option -d takes no value", ""},
+	{"authenticate alice SERVER -t foo", `option -t: "foo" is not one of ascii pap chap mschap mschapv2`, ""},
+	{"authenticate alice SERVER -s foo", `option -s: "foo" is not one of none login ppp pt rcmd x25 nasi fwproxy`, ""},
+	{"authenticate alice SERVER -l 16", `option -l: "16" must be 0 to 15`, ""},
+	{"authenticate alice SERVER -l -1", `option -l: "-1" must be 0 to 15`, ""},
+	{"authenticate alice SERVER --priv_lvl=x", "option --priv_lvl: its value must be 0 to 15", ""},
+	{"authenticate alice SERVER -p 0", `option -p: "0" must be 1 to 65535`, ""},
+	{"authenticate alice SERVER -p 65536", `option -p: "65536" must be 1 to 65535`, ""},
+	{"authenticate alice SERVER -p abc", "option -p: its value must be 1 to 65535", "-p is --port"},
+	{"authenticate alice SERVER -p ''", `option -p: "" must be 1 to 65535`, ""},
+	{"authenticate alice SERVER --timeout 0", `option --timeout: "0"` + notATime, ""},
+	{"authenticate alice SERVER --timeout -1", `option --timeout: "-1"` + notATime, ""},
+	{"authenticate alice SERVER --timeout -1s", `option --timeout: "-1s"` + notATime, ""},
+	{"authenticate alice SERVER --timeout NaN", `option --timeout: "NaN"` + notATime, ""},
+	{"authenticate alice SERVER --timeout Inf", `option --timeout: "Inf"` + notATime, ""},
+	{"authenticate alice SERVER --timeout -Inf", `option --timeout: "-Inf"` + notATime, ""},
+	{"authenticate alice SERVER --timeout 1e99", `option --timeout: "1e99"` + notATime, ""},
+	{"authenticate alice SERVER --timeout 1e-99", `option --timeout: "1e-99"` + notATime, ""},
+	{"authenticate alice SERVER --timeout 25h", `option --timeout: "25h"` + notATime, ""},
+	{"authenticate alice SERVER --timeout abc", `option --timeout: "abc"` + notATime, ""},
+	{"authenticate alice SERVER --retries -1", `option --retries: "-1" must be 0 to 1000`, ""},
+	{"authenticate alice SERVER --retries 1001", `option --retries: "1001" must be 0 to 1000`, ""},
+	{"authenticate alice SERVER --retries 1.5", `option --retries: "1.5" must be 0 to 1000`, ""},
+	{"authenticate alice SERVER -4 -6", "-4 and -6 exclude each other", ""},
+	{"authenticate alice SERVER --source foo", `--source "foo" is not an address`, ""},
+	{"authenticate alice SERVER -4 --source ::1", "--source ::1 has the other address family", ""},
+	{"authenticate alice SERVER -6 --source 127.0.0.1", "--source 127.0.0.1 has the other address family", ""},
+
+	// Servers.
+	{"authenticate alice ''", `the server list "" has an empty part`, ""},
+	{"authenticate alice ,", `the server list "," has an empty part`, ""},
+	{"authenticate alice tac1,", `the server list "tac1," has an empty part`, ""},
+	{"authenticate alice ,tac1", `the server list ",tac1" has an empty part`, ""},
+	{"authenticate alice tac1,,tac2", `the server list "tac1,,tac2" has an empty part`, ""},
+	{"authenticate alice :49", `the server list ":49" has an empty part`, ""},
+	{"authenticate alice SERVER,tac1:0", `port "0" of server "tac1:0" is not 1 to 65535`, ""},
+	{"authenticate alice tac1:65536", `port "65536" of server "tac1:65536" is not 1 to 65535`, ""},
+	{"authenticate alice tac1:abc", `port "abc" of server "tac1:abc" is not 1 to 65535`, ""},
+	{"authenticate alice tac1:", `port "" of server "tac1:" is not 1 to 65535`, ""},
+	{"authenticate alice [::1]:", `port "" of server "[::1]:" is not 1 to 65535`, ""},
+	{"authenticate alice [::1]:0", `port "0" of server "[::1]:0" is not 1 to 65535`, ""},
+	{"authenticate alice [::1", `server "[::1" is not [IPv6 address]:port`, ""},
+	{"authenticate alice []:49", `server "[]:49" is not [IPv6 address]:port`, ""},
+	{"authenticate alice [::1]49", `server "[::1]49" is not [IPv6 address]:port`, ""},
+	{"authenticate alice [tac1]:49", `server "[tac1]:49" is not [IPv6 address]:port`, ""},
+	{"authenticate alice ::1::2", `server "::1::2" is neither an IPv6 address nor name:port`, ""},
+	{"authenticate alice tac1:49:50", `server "tac1:49:50" is neither an IPv6 address nor name:port`, ""},
+	{"authenticate alice ::1]:49", `server "::1]:49" is neither an IPv6 address nor name:port`, ""},
+	{"authenticate alice https://tac1", `port "//tac1" of server "https://tac1" is not 1 to 65535`, ""},
+	{"authenticate alice tac1/x", `server "tac1/x" is not a name or an address`, ""},
+	{"authenticate alice bob@tac1", `server "bob@tac1" is not a name or an address`, ""},
+	{"authenticate alice täc1", `server "täc1" is not a name or an address`, ""},
+
+	// Values that do not fit their fields.
+	{"authenticate " + long(256) + " SERVER", "user is 256 bytes, the limit is 255", ""},
+	{"chpass " + long(256) + " SERVER --new-password-file DIR/password", "user is 256 bytes, the limit is 255", ""},
+	{"authorize " + long(256) + " SERVER", "user is 256 bytes, the limit is 255", ""},
+	{"account " + long(256) + " SERVER", "user is 256 bytes, the limit is 255", ""},
+	{"authenticate alice SERVER -P " + long(256), "port is 256 bytes, the limit is 255", ""},
+	{"authorize alice SERVER -P " + long(256), "port is 256 bytes, the limit is 255", ""},
+	{"account alice SERVER -P " + long(256), "port is 256 bytes, the limit is 255", ""},
+	{"authenticate alice SERVER -t pap --password " + long(256), "the password is 256 bytes, the limit of pap is 255", ""},
+	{"authenticate alice SERVER -r " + long(256), "rem_addr is 256 bytes, the limit is 255", ""},
+	{"account alice SERVER -r " + long(256), "rem_addr is 256 bytes, the limit is 255", ""},
+	{"authenticate alice SERVER --password " + long(65536), "user_msg is 65536 bytes, the limit is 65535", ""},
+	{"authenticate alice SERVER --answer " + long(65536), "user_msg is 65536 bytes, the limit is 65535", ""},
+	{"authenticate ali\x01ce SERVER", `user "ali\x01ce" has control characters`, ""},
+	{"authenticate SERVER -u ali\u009bce", `user "ali\xc2\x9bce" has control characters`, ""},
+	{"authenticate ali\xffce SERVER", `user "ali\xffce" is not UTF-8`, ""},
+	{"authenticate alice SERVER -P tty\x7f", `--virtual-port "tty\x7f" is not printable US-ASCII`, ""},
+	{"authenticate alice SERVER -r ä", `--rem-addr "ä" is not printable US-ASCII`, ""},
+
+	// Authentication.
+	{"authenticate '' SERVER -t pap", "an empty user needs --authen-type ascii, where the server can ask for the name", ""},
+	{"authenticate alice SERVER -s enable", "the service enable is for the command enable alone (RFC 8907 section 5.4.2.6)", ""},
+	{"enable alice SERVER -s login", "enable has the service enable, not login", ""},
+	{"authenticate alice SERVER --chap-id 1", "--chap-id and --chap-challenge do not go with --authen-type ascii", ""},
+	{"authenticate alice SERVER -t pap --chap-challenge ab", "--chap-id and --chap-challenge do not go with --authen-type pap", ""},
+	{"authenticate alice SERVER -t chap --chap-id 256", `option --chap-id: "256" must be 0 to 255`, ""},
+	{"authenticate alice SERVER -t chap --chap-challenge abc", `option --chap-challenge: "abc" must be hexadecimal bytes`, ""},
+	{"authenticate alice SERVER -t chap --chap-challenge xy", `option --chap-challenge: "xy" must be hexadecimal bytes`, ""},
+	{"authenticate alice SERVER -t chap --chap-challenge ''", `option --chap-challenge: "" must be hexadecimal bytes`, ""},
+	{"authenticate alice SERVER -t chap --chap-challenge " + strings.Repeat("ab", 239), "--chap-challenge is 239 bytes, the limit is 238", ""},
+	{"authenticate alice SERVER -t mschap --chap-challenge " + strings.Repeat("ab", 16), "--chap-challenge is 16 bytes, mschap has 8", ""},
+	{"authenticate alice SERVER -t mschapv2 --chap-challenge " + strings.Repeat("ab", 8), "--chap-challenge is 8 bytes, mschapv2 has 16", ""},
+	{"authenticate alice SERVER -t mschap --password \xff", "the password is not UTF-8, which mschap needs", ""},
+	{"chpass alice SERVER -t pap --new-password-file DIR/password", "chpass is defined for the type ascii only, not pap", ""},
+
+	// Authorization and accounting.
+	{"authorize alice SERVER foo", "argument foo has neither = nor *: write name=value, or name*value for an optional one", "a command line is one word: --cmd 'foo'"},
+	{"authorize alice SERVER show version", "argument show has neither = nor *: write name=value, or name*value for an optional one", "a command line is one word: --cmd 'show version'"},
+	{"authorize alice SERVER --cmd show version", "argument version has neither = nor *: write name=value, or name*value for an optional one", "a command line is one word: --cmd 'show version'"},
+	{"account alice SERVER -c show version priv-lvl=1", "argument show has neither = nor *: write name=value, or name*value for an optional one", "a command line is one word: --cmd 'show version'"},
+	{"account alice SERVER service=shell show", "argument show has neither = nor *: write name=value, or name*value for an optional one", "a command line is one word: --cmd 'show'"},
+	{"authenticate alice SERVER --time 5", "unknown option --time", "did you mean --timeout?"},
+	{"authenticate alice SERVER --ti 5", "unknown option --ti", hintOptions},
+	{"authenticate alice SERVER --cer x", "unknown option --cer", "did you mean --cert?"},
+	{"authenticate alice SERVER --pass x", "unknown option --pass", hintOptions},
+	{"acc alice SERVER", `unknown command "acc"`, "did you mean account?"},
+	{"auth alice SERVER", `unknown command "auth"`, "did you mean authenticate or authorize?"},
+	{"au alice SERVER", `unknown command "au"`, hintCommands},
+	{"authorize alice SERVER x", "argument x has neither = nor *: write name=value, or name*value for an optional one", "a command line is one word: --cmd 'x'"},
+	{"authorize alice SERVER -c ''", "argument \"\" has neither = nor *: write name=value, or name*value for an optional one", ""},
+	{"authorize alice SERVER =", "argument = has no name before the separator", ""},
+	{"authorize alice SERVER =x", "argument =x has no name before the separator", ""},
+	{"authorize alice SERVER -c *x", "argument *x has no name before the separator", ""},
+	{"authorize alice SERVER service=shell cmd=ü", "argument cmd=ü is not printable US-ASCII", ""},
+	{"authorize alice SERVER cmd=\x1b[31m", `argument cmd=\x1b[31m is not printable US-ASCII`, ""},
+	{"authorize alice SERVER cmd=" + long(252), "argument cmd=" + long(53) + "... is 256 bytes, the limit is 255", ""},
+	{"authorize alice SERVER --cmd show" + long(248), "argument cmd=show" + long(49) + "... is 256 bytes, the limit is 255", ""},
+	{"authorize alice SERVER service=ppp" + strings.Repeat(" a=b", 255), "256 arguments, the limit is 255", ""},
+	{"authorize alice SERVER service=shell" + strings.Repeat(" a=b", 254), "256 arguments, the limit is 255", ""}, // cmd= is added
+	{"authorize alice SERVER cmd=show", "no service among the arguments", hintService},
+	{"authorize alice SERVER service= cmd=show", "the service is empty", hintService},
+	{"account alice SERVER service*", "the service is empty", hintService},
+	{"authorize alice SERVER --require service", "--require service is not name=value", ""},
+	{"authorize alice SERVER --require =x", "--require =x is not name=value", ""},
+	{"authorize alice SERVER --cmd show cmd=show", "--cmd writes service and cmd; they cannot be given as arguments too", ""},
+	{"authorize alice SERVER --method foo", `option --method: "foo" is not one of not_set none krb5 line enable local tacacsplus guest radius krb4 rcmd`, ""},
+	{"account alice SERVER -f bogus", `option -f: "bogus" is not one of start stop watchdog watchdog-update`, ""},
+	{"account alice SERVER foo", "argument foo has neither = nor *: write name=value, or name*value for an optional one", "a command line is one word: --cmd 'foo'"},
+	{"account alice SERVER service=ppp" + strings.Repeat(" a=b", 254), "258 arguments, the limit is 255", ""},
+	{"account alice SERVER --task-id 1 task_id=2", "the task_id is given more than once", ""},
+	{"account alice SERVER task_id=2 service=shell task_id*2", "the task_id is given more than once", ""},
+	{"account alice SERVER --task-id ''", `option --task-id: "" is empty`, ""},
+	{"account alice SERVER --exec task_id= -- true", "the task_id is empty", hintTaskID},
+	{"account alice SERVER -f stop task_id*", "the task_id is empty", hintTaskID},
+	{"account alice SERVER --task-id ä", "argument task_id=ä is not printable US-ASCII", ""},
+	{"account alice SERVER --exec", "--exec needs -- and a command", "tacacs_plus account USER HOST --exec -- COMMAND..."},
+	{"account alice SERVER --exec ls", "--exec needs -- and a command", "tacacs_plus account USER HOST --exec -- COMMAND..."},
+	{"account alice SERVER --exec --", "--exec needs -- and a command", "tacacs_plus account USER HOST --exec -- COMMAND..."},
+	{"account alice SERVER -f stop --exec -- ls", "--exec sends a start and a stop record; -f does not go with it", ""},
+
+	// Secrets.
+	{"authenticate alice SERVER --key-file DIR/none", "read the key: open DIR/none: no such file or directory", ""},
+	{"authenticate alice SERVER --key-file DIR", "read the key: read DIR: is a directory", ""},
+	{"authenticate alice SERVER --key-file DIR/big", "read the key: DIR/big is over 65536 bytes", ""},
+	{"authenticate alice SERVER --key-file DIR/empty", "the key of DIR/empty is empty", ""},
+	{"authenticate alice SERVER --key-file DIR/newline", "the key of DIR/newline is empty", ""},
+	{"authenticate alice SERVER --key-file DIR/key --key-file DIR/empty", "the key of DIR/empty is empty", ""},
+	{"authenticate alice SERVER --key-file -", "the key of standard input is empty", ""},
+	{"authenticate alice SERVER -k ''", "the key of the command line is empty", ""},
+	{"authenticate alice SERVER --password-file DIR/none", "read the password: open DIR/none: no such file or directory", ""},
+	{"authenticate alice SERVER --password-file DIR/big", "read the password: DIR/big is over 65536 bytes", ""},
+	{"chpass alice SERVER --new-password-file DIR/none", "read the new password: open DIR/none: no such file or directory", ""},
+	{"chpass alice SERVER", "no new password, and no terminal to ask for it", "give --new-password-file FILE"},
+	{"authenticate alice SERVER --key-file - --password-stdin", "the key and the password cannot both come from standard input", hintStdin},
+	{"authenticate alice SERVER --key-file - --password-file -", "the key and the password cannot both come from standard input", hintStdin},
+	{"authenticate alice SERVER --key-file - --key-file -", "the key and another key cannot both come from standard input", hintStdin},
+	{"authenticate alice SERVER --key-file - --key-file DIR/key --key-file -", "the key and another key cannot both come from standard input", hintStdin},
+	{"chpass alice SERVER --key-file - --new-password-stdin", "the key and the new password cannot both come from standard input", hintStdin},
+	{"chpass alice SERVER --key-file - --new-password-file -", "the key and the new password cannot both come from standard input", hintStdin},
+	{"chpass alice SERVER --password-stdin --new-password-stdin", "the password and the new password cannot both come from standard input", hintStdin},
+	{"chpass alice SERVER --password-stdin --new-password-file -", "the password and the new password cannot both come from standard input", hintStdin},
+	{"chpass alice SERVER --password-file - --new-password-stdin", "the password and the new password cannot both come from standard input", hintStdin},
+	{"chpass alice SERVER --password-file - --new-password-file -", "the password and the new password cannot both come from standard input", hintStdin},
+	{"authorize alice SERVER --cmd-file - --key-file -", "the commands and the key cannot both come from standard input", hintStdin},
+	{"batch SERVER --key-file -", "the requests and the key cannot both come from standard input", hintStdin},
+	{"batch SERVER --password-stdin", "the requests and the password cannot both come from standard input", hintStdin},
+	{"batch SERVER --password-file - --key-file DIR/key", "the requests and the password cannot both come from standard input", hintStdin},
+	{"serve --users-file - --key-file -", "the key and the users cannot both come from standard input", hintStdin},
+	{"serve --enable-password-file - --key-file -", "the key and the enable password cannot both come from standard input", hintStdin},
+	{"serve --key-file - --key-file -", "the key and another key cannot both come from standard input", hintStdin},
+	{"authenticate alice SERVER -k KEY --key-file DIR/key", "the key is given more than once", ""},
+	{"authenticate alice SERVER -k KEY --key-file -", "the key is given more than once", ""},
+	{"authenticate alice SERVER --password x --password-stdin", "the password is given more than once", ""},
+	{"authenticate alice SERVER --password x --password-file DIR/password", "the password is given more than once", ""},
+	{"authenticate alice SERVER --password-stdin --password-file -", "the password is given more than once", ""},
+	{"authenticate alice SERVER --password-file DIR/password --password-file DIR/key", "the password is given more than once", ""},
+	{"chpass alice SERVER --new-password-stdin --new-password-file -", "the new password is given more than once", ""},
+	{"authenticate alice SERVER --tls --cert-key DIR/key", "--cert-key needs --cert", ""},
+	{"authenticate alice SERVER --unencrypted -k KEY", "--unencrypted and a key exclude each other", ""},
+	{"authenticate alice SERVER --unencrypted --key-file DIR/key", "--unencrypted and a key exclude each other", ""},
+}
+
+// checkUsage demands one error and its hint on standard error, and in JSON where that is asked for.
+func checkUsage(t *testing.T, name string, got runResult, message, hint string, asJSON bool) {
+	t.Helper()
+	want := runResult{code: classUsage.exit(), err: "tacacs_plus: " + message + "\n"}
+	if hint != "" {
+		want.err += "tacacs_plus: hint: " + hint + "\n"
+	}
+	if asJSON {
+		var res struct {
+			Time     time.Time
+			Granted  bool    `json:"granted"`
+			ExitCode int     `json:"exit_code"`
+			Error    problem `json:"error"`
+		}
+		err := json.Unmarshal([]byte(got.out), &res)
+		if err != nil || strings.Count(got.out, "\n") != 1 || res.Time.IsZero() || res.Granted || res.ExitCode != 2 || res.Error != (problem{"usage", message, hint}) {
+			t.Errorf("%s\nas JSON is %s(%v)", name, got.out, err)
+		}
+		got.out = ""
+	}
+	if got != want {
+		t.Errorf("%s\nends with %d %q\n%s\nnot with 2\n%s", name, got.code, got.out, got.err, want.err)
+	}
+}
+
+func TestUsageErrors(t *testing.T) {
+	t.Parallel()
+	dir := writeFiles(t, map[string]string{"key": testKey, "password": testPassword, "empty": "", "newline": "\n", "big": long(maxSecretFile + 1)})
+	for _, row := range usageErrors {
+		server := listen(t)
+		pairs := []string{"SERVER", server.Addr().String(), "DIR", dir, "KEY", testKey}
+		args := split(row.line, pairs...)
+		message := strings.ReplaceAll(row.message, "DIR", dir)
+		checkUsage(t, row.line, runWith(t, secretsInEnv, "", args...), message, row.hint, false)
+		if !slices.Contains(args, "--exec") { // which keeps standard output for the command
+			checkUsage(t, row.line, runWith(t, secretsInEnv, "", append([]string{"--json"}, args...)...), message, row.hint, true)
+		}
+		checkUntouched(t, server)
+	}
+}

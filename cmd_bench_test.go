@@ -396,9 +396,9 @@ func TestBenchUsage(t *testing.T) {
 	for _, tt := range []struct{ options, err string }{
 		{"--authorize --account", "--authorize and --account exclude each other"},
 		{"--single-connect --no-single-connect", "--single-connect and --no-single-connect exclude each other"},
-		{"-n 0", `option -n: "0" is not 1 to `},
+		{"-n 0", `option -n: "0" must be 1 to `},
 		{"-c 0", `option -c: "0" must be 1 to 10000`},
-		{"--rate 0", `option --rate: "0" is not 1 to `},
+		{"--rate 0", `option --rate: "0" must be 1 to `},
 		{"--duration 0", "option --duration: "},
 		{"--duration -1s", "option --duration: "},
 		{"--authorize --cmd " + long(300), "is 304 bytes, the limit is 255"},

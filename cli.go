@@ -155,9 +155,9 @@ func (inv *invocation) declare(o *optionSet) {
 	inv.request.register(o.in(groupRequest))
 	inv.server.register(o.in(groupServer))
 	inv.server.tls.register(o.in(groupIdentity), o.in(groupServer))
-	key.add(&inv.key, "k key", "KEY", "the shared secret; others see it in the process list")
-	key.add(&inv.key.files, "key-file", "FILE", "file with the shared secret; - is standard input; repeatable: the first is used, the others are tried on a garbled reply to name the one that fits; serve: [PREFIX=]FILE, for the clients in PREFIX, of which the longest counts; decode: all are candidates")
-	password.add(&inv.password, "password", "PASSWORD", "the password; others see it in the process list")
+	key.add(&inv.key, "k key", "KEY", "the shared secret; visible in the process list")
+	key.add(&inv.key.files, "key-file", "FILE", "file with the shared secret; - is standard input; repeatable: the first is used, the others are tried on a garbled reply to name the one that fits; serve: [PREFIX=]FILE is for the clients in PREFIX, and the longest prefix is used; decode: all are candidates")
+	password.add(&inv.password, "password", "PASSWORD", "the password; visible in the process list")
 	password.add(&inv.password.files, "password-file", "FILE", "file with the password; - is standard input")
 	password.add((*toggle)(&inv.password.stdin), "password-stdin", "", "read the password from standard input")
 	inv.output.register(o.in(groupOutput))
@@ -171,9 +171,9 @@ func sharedOptions() []option {
 }
 
 func (p *outputOptions) register(o groupOptions) {
-	o.add((*toggle)(&p.quiet), "q quiet", "", "print no result: the exit code says it")
-	o.add((*toggle)(&p.verbose), "v verbose", "", "print all facts of the answer and the connection")
-	o.add((*toggle)(&p.debug), "d debug", "", "print what happens and all packets on standard error")
+	o.add((*toggle)(&p.quiet), "q quiet", "", "print no result, only set the exit code")
+	o.add((*toggle)(&p.verbose), "v verbose", "", "print all details of the reply and the connection")
+	o.add((*toggle)(&p.debug), "d debug", "", "print events and all packets on standard error")
 	o.add((*toggle)(&p.json), "json", "", "print the result as one JSON object on one line")
 	o.add((*toggle)(&p.showSecrets), "show-secrets", "", "do not mask passwords in -d")
 }

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestHintOfFAIL: a person sees it, in JSON it is a field, and the log of a script has none. What a
-// FOLLOW names is told everywhere.
+// TestHintOfFAIL: the hint of a FAIL is printed for a person, is a field in JSON, and is not in the log of a
+// script. The servers that FOLLOW names are always shown.
 func TestHintOfFAIL(t *testing.T) {
 	t.Parallel()
 	const hint = "tacacs_plus: hint: account, password, device policy"
@@ -45,7 +45,7 @@ func TestHintOfFAIL(t *testing.T) {
 	}
 }
 
-// TestNamesBeforeSecrets: nobody types a secret to learn that there is no such name.
+// TestLookUpBeforeSecrets: a name that does not exist is reported before any secret is prompted for.
 func TestLookUpBeforeSecrets(t *testing.T) {
 	resolveWith(t, dnsOf())
 	script := newScriptServer(t, testKey, &authenReply{status: authenPass})
@@ -82,7 +82,7 @@ func TestLookUpBeforeSecrets(t *testing.T) {
 	s.ends(t, classGranted.exit(), "", "")
 }
 
-// TestLookUps: who has no secret to type waits for one look-up, not for two.
+// TestLookUpOnce: without a prompt there is one look-up, not two.
 func TestLookUpOnce(t *testing.T) {
 	dir := writeFiles(t, map[string]string{"key": testKey, "pass": testPassword})
 	_, port, _ := strings.Cut(refusedAddr(t), ":")
@@ -124,7 +124,7 @@ func TestLookUpOnce(t *testing.T) {
 	s.ends(t, classNetwork.exit(), "", "")
 }
 
-// TestInterruptedLookUp: a person who does not wait for the name server has no failure of it.
+// TestLookUpInterrupted: an interrupted look-up is no failure of the name server.
 func TestLookUpInterrupted(t *testing.T) {
 	began := make(chan struct{}, 8)
 	resolveWith(t, func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -138,7 +138,7 @@ func TestLookUpInterrupted(t *testing.T) {
 	s.ends(t, classInterrupted.exit(), "", "")
 }
 
-// TestInvitation: a terminal that is read says so, and what it takes.
+// TestInputHint: a command that reads from the terminal prints what it reads.
 func TestInputHint(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, map[string]string{"key": testKey})

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// parsed is what the grammar decides about a command line.
+// parsed is the result of the grammar for a command line.
 type parsed struct {
 	command, user, host string
 	port, level         int
@@ -85,7 +85,7 @@ func TestParseWords(t *testing.T) {
 	}
 }
 
-// TestJSONBehindAMistake gives a program its object although the line was not read to its end.
+// TestUsageErrorBeforeJSON: --json after an error on the command line still gives an object.
 func TestUsageErrorBeforeJSON(t *testing.T) {
 	checkUsage(t, "json last", runWith(t, secretsInEnv, "", "authenticate", "alice", "tac1", "--bogus", "--json"), "unknown option --bogus", hintOptions, true)
 	checkUsage(t, "json last", runWith(t, secretsInEnv, "", "bogus", "--json"), `unknown command "bogus"`, hintCommands, true)

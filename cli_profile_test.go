@@ -45,7 +45,7 @@ func TestProfile(t *testing.T) {
 	}
 }
 
-// TestProfileWords: which words are USER and HOST where the profile may give them.
+// TestProfileWords covers which words are USER and HOST if the profile may give them.
 func TestProfileWords(t *testing.T) {
 	t.Parallel()
 	_, env := profileDir(t, "none", "timeout 5", "host", "host tacp", "user", "username bob", "both", "username bob\nhost tacp")
@@ -104,7 +104,7 @@ func TestProfileWords(t *testing.T) {
 	}
 }
 
-// TestCommandLineWins: what a profile has counts where the command line says nothing about it.
+// TestProfileOverridden: options on the command line override the profile.
 func TestProfileOverridden(t *testing.T) {
 	t.Parallel()
 	const clear = "--tls=false --unencrypted=false"
@@ -178,7 +178,7 @@ func TestProfileOverridden(t *testing.T) {
 	}
 }
 
-// TestRivals: the options that exclude each other are options, and each is one where the other is.
+// TestProfileConflicts: the options in the table exist, and a profile's option yields to a conflicting one.
 func TestProfileConflicts(t *testing.T) {
 	t.Parallel()
 	for _, row := range conflicts {
@@ -243,7 +243,7 @@ func TestProfileErrors(t *testing.T) {
 	}
 }
 
-// TestProfileIsMissing: no such file, and what else may be wrong with the word.
+// TestProfileIsMissing covers the errors for a profile that cannot be read, and their hints.
 func TestProfileIsMissing(t *testing.T) {
 	t.Parallel()
 	dir, env := profileDir(t, "prod", "", "staging", "", "backup.key", "", "large", strings.Repeat("#", maxProfile+1), "full", strings.Repeat("#", maxProfile))
@@ -286,7 +286,7 @@ func TestProfileIsMissing(t *testing.T) {
 	}
 }
 
-// TestReadableProfile: a secret that others may read brings a warning, and nothing else does.
+// TestProfileReadableByOthers: a warning is printed if other users can read a secret, and only then.
 func TestProfileReadableByOthers(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -319,8 +319,8 @@ func TestProfileReadableByOthers(t *testing.T) {
 	}
 }
 
-// TestFormOfMistakes: a profile's form of the output counts for a mistake on the command line, and for
-// one in the profile, before it or behind.
+// TestProfileFormOfErrors: the form of the output that a profile sets is that of usage errors too, on the
+// command line and in the profile.
 func TestProfileFormOfErrors(t *testing.T) {
 	t.Parallel()
 	_, env := profileDir(t, "json", "json", "behind", "timeout x\njson", "monitor", "nagios\ntimeout x")

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// TestProfilePipe: a profile that is no file is not opened, since that might never end.
+// TestProfilePipe: a pipe as profile is not opened, since that can block.
 func TestProfilePipe(t *testing.T) {
 	t.Parallel()
 	pipe := filepath.Join(t.TempDir(), "pipe")

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// -c takes one value; those that follow are words, and all of them are arguments.
+// TestRequestArgumentsInOrder: -c takes one value, the words after it are arguments too.
 func TestRequestArgumentsInOrder(t *testing.T) {
 	t.Parallel()
 	want := []string{"service=shell", "cmd=show", "cmd-arg=version"}
@@ -30,7 +30,7 @@ func TestRequestArgumentsInOrder(t *testing.T) {
 	}
 }
 
-// What just fits its field is sent.
+// TestRequestLimits: a value of the largest size is sent.
 func TestRequestLimits(t *testing.T) {
 	t.Parallel()
 	pass, passAdd, success := &authenReply{status: authenPass}, &authorResponse{status: authorPassAdd}, &acctReply{status: acctSuccess}

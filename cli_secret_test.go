@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestServeSharesStdin: standard input has one reader, also among the files of serve.
+// TestSecretsShareStdin: stdin has one reader, the files of serve included.
 func TestSecretsShareStdin(t *testing.T) {
 	t.Parallel()
 	got := runWith(t, secretsInEnv, "alice:x\n", split("serve --users-file - --enable-password-file -")...)
@@ -14,8 +14,8 @@ func TestSecretsShareStdin(t *testing.T) {
 	}
 }
 
-// TestEmptySecrets: an empty secret is mostly the sign of a pipe that failed. Only an option on the
-// command line says that it is meant.
+// TestSecretsEmpty: an empty secret is an error, as of a pipe that failed, unless an option on the command line
+// gives it.
 func TestSecretsEmpty(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, map[string]string{"empty": "", "newline": "\n", "key": testKey})
@@ -48,7 +48,7 @@ func TestSecretsEmpty(t *testing.T) {
 	}
 }
 
-// TestKeyEdges: what an editor puts at the beginning or the end of a key file counts, and is warned of.
+// TestKeyEdges: what an editor adds to a key file is part of the key, with a warning.
 func TestKeyEdges(t *testing.T) {
 	t.Parallel()
 	for content, warning := range map[string]string{
@@ -74,7 +74,7 @@ func TestKeyEdges(t *testing.T) {
 	}
 }
 
-// Without a terminal nobody is asked.
+// TestSecretsMissing: without a terminal there is no prompt.
 func TestSecretsMissing(t *testing.T) {
 	t.Parallel()
 	onlyKey := map[string]string{"TACACS_PLUS_KEY": testKey}
@@ -126,7 +126,7 @@ func TestKeyTooShort(t *testing.T) {
 	}
 }
 
-// Where the secrets come from. The server knows testKey only.
+// TestSecretSources covers every source of a secret. The server accepts testKey only.
 func TestSecretSources(t *testing.T) {
 	t.Parallel()
 	decoys := map[string]string{"TACACS_PLUS_KEY": "not the key, this is a decoy", "TACACS_PLUS_PWD": "decoy"}
@@ -175,7 +175,7 @@ func TestSecretSources(t *testing.T) {
 	}
 }
 
-// No output of a run that fails has a secret in it.
+// TestSecretsStaySecret: no output of a run that fails has a secret in it.
 func TestSecretsStaySecret(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, map[string]string{"key": testKey + "\n", "password": testPassword + "\n"})
@@ -225,7 +225,7 @@ func TestSecretsStaySecret(t *testing.T) {
 	}
 }
 
-// Several key files are candidates: where the first does not fit, the one that does is named.
+// TestKeyCandidates: if the first of several key files does not fit, the hint names the one that does.
 func TestKeyCandidates(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, map[string]string{"old": "the key before the last change", "new": testKey, "third": "the key of another server"})

@@ -35,7 +35,7 @@ func TestParseServers(t *testing.T) {
 	}
 }
 
-// TestDefaultPort: TACACS+ over TLS has a port of its own (RFC 9887 section 5.2); what is given counts.
+// TestServerDefaultPort: TACACS+ over TLS has a default port of its own (RFC 9887 section 5.2).
 func TestServerDefaultPort(t *testing.T) {
 	for line, want := range map[string]string{
 		"authenticate alice tac1":                     "[tac1:49]",
@@ -52,7 +52,7 @@ func TestServerDefaultPort(t *testing.T) {
 	}
 }
 
-// An address of the wrong family is not tried.
+// TestServerAddressFamily: an address of the wrong family is not tried.
 func TestServerAddressFamily(t *testing.T) {
 	t.Parallel()
 	for line, want := range map[string]string{

@@ -22,7 +22,7 @@ type tlsOptions struct {
 
 // register declares the options for either side of a connection, and those for the servers.
 func (t *tlsOptions) register(o, server groupOptions) {
-	o.add((*toggle)(&t.enabled), "tls", "", "TACACS+ over TLS 1.3 (RFC 9887): port 300, no key, never a fall back to clear")
+	o.add((*toggle)(&t.enabled), "tls", "", "TACACS+ over TLS 1.3 (RFC 9887): port 300, no key, no fallback to cleartext")
 	server.add((*text)(&t.caCert), "cacert", "FILE", "certificates to trust, PEM (default the system's)")
 	o.add((*text)(&t.cert), "cert", "FILE", "own certificate, with its chain, PEM")
 	o.add((*text)(&t.certKey), "cert-key", "FILE", "its private key, PEM (default in the file of --cert)")

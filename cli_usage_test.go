@@ -22,8 +22,8 @@ const (
 	hintPassword = "give --password-file FILE, or set TACACS_PLUS_PWD"
 )
 
-// usageErrors are command lines, what is said about them, and the hint. SERVER is a server, and
-// DIR a folder with files of secrets; both secrets are in the environment.
+// usageErrors are command lines with their error and its hint. SERVER is the address of a server, DIR a folder
+// with files of secrets. Both secrets are in the environment.
 var usageErrors = []struct{ line, message, hint string }{
 	// The shape.
 	{"", "a command is missing", hintCommands},
@@ -253,7 +253,7 @@ var usageErrors = []struct{ line, message, hint string }{
 	{"authenticate alice SERVER --unencrypted --key-file DIR/key", "--unencrypted and a key exclude each other", ""},
 }
 
-// checkUsage demands one error and its hint on standard error, and in JSON where that is asked for.
+// checkUsage checks for one error and its hint on stderr, and in JSON if asJSON is set.
 func checkUsage(t *testing.T, name string, got runResult, message, hint string, asJSON bool) {
 	t.Helper()
 	want := runResult{code: classUsage.exit(), err: "tacacs_plus: " + message + "\n"}

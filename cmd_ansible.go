@@ -55,15 +55,15 @@ func ansibleCommands() map[string]bool {
 
 // answer runs the task and prints the result for Ansible.
 func (t ansibleTask) answer(ctx context.Context, table []command, std stdio) exitCode {
-	var shown, said bytes.Buffer
+	var stdout, stderr bytes.Buffer
 	inner := std
-	inner.out, inner.err = &shown, &said
-	typed, err := oneText(newPassword, t[newPassword])
-	inner.in = strings.NewReader(typed + "\n")
-	line, mistake := t.commandLine(table)
-	inv, slip := parse(table, line, inner)
-	err = cmp.Or(err, mistake, slip)
-	a := &ansibleAnswer{stream: &shown, said: &said, changes: ansibleCommands()[inv.command.name]}
+	inner.out, inner.err = &stdout, &stderr
+	password, err := oneText(newPassword, t[newPassword])
+	inner.in = strings.NewReader(password + "\n")
+	line, lineErr := t.commandLine(table)
+	inv, parseErr := parse(table, line, inner)
+	err = cmp.Or(err, lineErr, parseErr)
+	a := &ansibleAnswer{stdout: &stdout, stderr: &stderr, changes: ansibleCommands()[inv.command.name]}
 	switch {
 	case err != nil:
 		a.output = inv.misused(err)
@@ -94,7 +94,7 @@ func (t ansibleTask) commandLine(table []command) (line []string, err error) {
 		return line, err
 	}
 	line = append(line, c.name)
-	if _, fits := ansibleCommands()[c.name]; !fits {
+	if _, ok := ansibleCommands()[c.name]; !ok {
 		return line, failf(classUsage, "the command %s does not work under Ansible, which needs one answer", c.name)
 	}
 	inv := &invocation{table: table, options: newOptionSet()}
@@ -232,16 +232,15 @@ func oneText(name string, value json.RawMessage) (text string, err error) {
 type ansibleAnswer struct {
 	output
 	changes, skipped bool
-	stream           io.Reader     // what was shown before the end
-	said             *bytes.Buffer // standard error
-	objects          []any         // that --json shows
+	stdout, stderr   *bytes.Buffer // what the command printed while it ran
+	objects          []any         // of --json
 	msg              string
 }
 
 // finish collects the objects and the message, which has what stderr would have.
 func (a *ansibleAnswer) finish(err error) *failure {
 	f := a.output.finish(err)
-	for d := json.NewDecoder(io.MultiReader(a.stream, strings.NewReader(a.output.json()))); ; {
+	for d := json.NewDecoder(io.MultiReader(a.stdout, strings.NewReader(a.output.json()))); ; {
 		var object map[string]any
 		if d.Decode(&object) != nil {
 			break
@@ -260,30 +259,30 @@ func (a *ansibleAnswer) finish(err error) *failure {
 
 // sum returns one line about several answers, or about the servers of a check. It is empty for a single answer.
 func (a *ansibleAnswer) sum() string {
-	parts, things, fine := a.objects, "answers", "granted"
+	parts, things, good := a.objects, "answers", "granted"
 	if len(parts) == 1 {
 		parts, _ = parts[0].(map[string]any)["servers"].([]any)
-		things, fine = "servers", "well"
+		things, good = "servers", "healthy"
 	}
 	if len(parts) < 2 {
 		return ""
 	}
-	not := 0
-	var why []string // each reason once
+	bad := 0
+	var reasons []string // each once
 	for _, part := range parts {
 		facts := part.(map[string]any)
-		if wrong, is := facts["error"].(map[string]any); is {
-			not++
+		if failed, ok := facts["error"].(map[string]any); ok {
+			bad++
 			server, _ := facts["server"].(string)
-			if text := naming(server, oneLine(fmt.Sprint(wrong["message"]))); !slices.Contains(why, text) {
-				why = append(why, text)
+			if text := naming(server, oneLine(fmt.Sprint(failed["message"]))); !slices.Contains(reasons, text) {
+				reasons = append(reasons, text)
 			}
 		}
 	}
-	if not == 0 {
-		return fmt.Sprintf("%d %s, all %s", len(parts), things, fine)
+	if bad == 0 {
+		return fmt.Sprintf("%d %s, all %s", len(parts), things, good)
 	}
-	return fmt.Sprintf("%d %s, %d not %s: %s", len(parts), things, not, fine, strings.Join(why, "; "))
+	return fmt.Sprintf("%d %s, %d not %s: %s", len(parts), things, bad, good, strings.Join(reasons, "; "))
 }
 
 func (a *ansibleAnswer) json() string {
@@ -296,8 +295,8 @@ func (a *ansibleAnswer) json() string {
 		answer["answers"] = a.objects
 	}
 	var warnings []string
-	for said := range strings.Lines(a.said.String()) {
-		if warning, ok := strings.CutPrefix(said, "tacacs_plus: warning: "); ok {
+	for line := range strings.Lines(a.stderr.String()) {
+		if warning, ok := strings.CutPrefix(line, "tacacs_plus: warning: "); ok {
 			warnings = append(warnings, strings.TrimSpace(warning))
 		}
 	}

@@ -12,14 +12,15 @@ import (
 	"testing"
 )
 
-// ansibleFile is a file as Ansible writes it for a module: the task with Ansible's own words.
+// ansibleFile returns the name of a file as Ansible writes it for a module: the task with Ansible's own
+// parameters.
 func ansibleFile(t *testing.T, task string) (name string) {
 	t.Helper()
 	own := `{"_ansible_check_mode": false, "_ansible_no_log": true, "_ansible_verbosity": 0, "_ansible_version": "2.14.18", "_ansible_tmpdir": null, `
 	return filepath.Join(writeFiles(t, map[string]string{"args": own + strings.TrimPrefix(task, "{")}), "args")
 }
 
-// A taskAnswer is what Ansible is told: all of it, and what every module says.
+// A taskAnswer is the answer to Ansible: all of it, and the fields of every module.
 type taskAnswer struct {
 	runResult
 	all                      map[string]any
@@ -30,7 +31,7 @@ type taskAnswer struct {
 	Error                    problem
 }
 
-// play calls the program as Ansible does; LOGIN stands for a login of alice with all that it needs.
+// play runs the program as Ansible does. LOGIN stands for the parameters of a login of alice.
 func play(t *testing.T, task string, pairs ...string) (got taskAnswer) {
 	t.Helper()
 	pairs = append([]string{"LOGIN", `"user": "alice", "host": "AT", KEY, PASSWORD`}, pairs...)
@@ -70,7 +71,7 @@ func play(t *testing.T, task string, pairs ...string) (got taskAnswer) {
 	return got
 }
 
-// TestAnsible is every command as a task, and what Ansible has to know of it.
+// TestAnsible runs every command as a task.
 func TestAnsible(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t, "--permit", "^show", "--deny", ".", "--user", "quoted:0123")
@@ -102,8 +103,8 @@ func TestAnsible(t *testing.T) {
 		{`{"command": "account", "user": "alice", "host": "AT", KEY, "args": ["service=shell", "cmd=show", "task_id=8"]}`, 0, true, "SUCCESS", `SUCCESS task_id=8`},
 		{`{"command": "account", "user": "alice", "host": "127.0.0.1:1", KEY}`, 4, false, "", `connect to 127.0.0.1:1: .*`},
 		{`{"command": "check", "host": "AT,AT", KEY}`, 0, false, "", `(?s)127.0.0.1:\d+: OK\n.*`},
-		{`{"command": "check", "host": "AT,OTHER", KEY}`, 0, false, "", `2 servers, all well`},
-		{`{"command": "check", "host": "AT,127.0.0.1:1", KEY, "tls": "no"}`, 4, false, "", `2 servers, 1 not well: connect to 127.0.0.1:1: .*`},
+		{`{"command": "check", "host": "AT,OTHER", KEY}`, 0, false, "", `2 servers, all healthy`},
+		{`{"command": "check", "host": "AT,127.0.0.1:1", KEY, "tls": "no"}`, 4, false, "", `2 servers, 1 not healthy: connect to 127.0.0.1:1: .*`},
 		{`{"command": "check", LOGIN, "types": "Yes", "negative": 1}`, 0, false, "", `(?s).*type mschapv2: PASS\n.*wrong password: refused`},
 		{`{"command": "check", LOGIN, "types": "y", "negative": "T", "4": "on", "6": "N", "tls": "F"}`, 0, false, "", `(?s).*type mschapv2: PASS\n.*wrong password: refused`},
 		{`{"command": "version"}`, 0, false, "", `tacacs_plus .*`},
@@ -141,8 +142,8 @@ func TestAnsible(t *testing.T) {
 	})
 }
 
-// TestAnsibleMistakes: a task that is wrong is one clear message, and nothing is sent.
-func TestAnsibleMistakes(t *testing.T) {
+// TestAnsibleErrors: an invalid task has one clear message, and nothing is sent.
+func TestAnsibleErrors(t *testing.T) {
 	t.Parallel()
 	l := listen(t)
 	for _, tt := range []struct{ task, msg string }{
@@ -217,7 +218,7 @@ func TestAnsibleMistakes(t *testing.T) {
 	checkUntouched(t, l)
 }
 
-// TestAnsibleChecks: in check mode nothing changes, and what changes nothing is asked.
+// TestAnsibleChecks: check mode changes nothing, but runs commands that only read.
 func TestAnsibleChecks(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
@@ -240,7 +241,7 @@ func TestAnsibleChecks(t *testing.T) {
 	}
 }
 
-// TestAnsibleChangesPassword: a new password is an option of the task, as the old one is.
+// TestAnsibleChangesPassword: the new password is a parameter of the task.
 func TestAnsibleChangesPassword(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
@@ -253,7 +254,7 @@ func TestAnsibleChangesPassword(t *testing.T) {
 	s.ask(t, "authenticate alice AT --password s3cret").check(t, classGranted.exit(), `PASS\n`, ``)
 }
 
-// TestAnsibleWarnings: what a person reads on standard error, Ansible shows as warnings.
+// TestAnsibleWarnings: warnings on stderr become warnings of the answer.
 func TestAnsibleWarnings(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t, "--fault", "restart")
@@ -264,7 +265,7 @@ func TestAnsibleWarnings(t *testing.T) {
 	}
 }
 
-// TestAnsibleInterrupted: the answer of a task that was stopped says so.
+// TestAnsibleInterrupted: the answer of an interrupted task says so.
 func TestAnsibleInterrupted(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -277,8 +278,8 @@ func TestAnsibleInterrupted(t *testing.T) {
 	}
 }
 
-// TestNotAnsible: only a file of Ansible's is a task; every other command line is one of a person.
-func TestNotAnsible(t *testing.T) {
+// TestAnsibleOnlyItsFiles: only a file that Ansible wrote is a task.
+func TestAnsibleOnlyItsFiles(t *testing.T) {
 	task := `{"_ansible_version": "2.14", "command": "version"}`
 	large := `{"_ansible_version": "2.14", "command": "version", "x": "` + strings.Repeat("x", maxTaskFile) + `"}`
 	dir := filepath.ToSlash(writeFiles(t, map[string]string{"task": task, "plain": `{"command": "version"}`, "list": "[" + task + "]",

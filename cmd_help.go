@@ -23,28 +23,28 @@ func mainHelp(table []command) string {
 Usage: tacacs_plus [OPTION...] COMMAND [OPTION...] [USER] [HOST] [ARGUMENT...]
 
 HOST is one server or several with commas, each name, name:port or [IPv6]:port;
-the next one is asked after a failure, never after a denial.
+the next one is tried after a failure, never after a denial.
 
-@NAME stands for the options in the file ~/.config/tacacs_plus/NAME, or in NAME
-if it has a slash; what the command line has counts more. An example of one:
+@NAME reads options from the file ~/.config/tacacs_plus/NAME, or from NAME if it
+has a slash. Options on the command line override them. An example of a file:
     host tac1,tac2
     tls
     cacert ca.pem
     cert me.pem
 
-Commands (tacacs_plus help COMMAND tells more):
+Commands (tacacs_plus help COMMAND has the details):
 `)
 	for _, c := range table {
 		fmt.Fprintf(&b, "  %-12s %-18s  %s\n", c.name, c.words(), c.summary)
 	}
-	b.WriteString("\nOptions of every command that talks to a server:\n")
+	b.WriteString("\nOptions of every command that uses a server:\n")
 	for _, o := range sharedOptions() {
 		b.WriteString(describe(&o))
 	}
 	b.WriteString(`
 The key and the password come from an option, a file, standard input, the
-environment (TACACS_PLUS_KEY, TACACS_PLUS_PWD), or the person at the terminal,
-in this order.
+environment (TACACS_PLUS_KEY, TACACS_PLUS_PWD), or a prompt on the terminal, in
+this order.
 
 Exit codes: 0 granted, 1 denied, 2 usage, 3 the server answered ERROR,
 4 network, 5 protocol (a wrong key), 6 TLS, 128+N interrupted by signal N

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestReadmeHoldsTheHelp keeps the README to the letter of the program.
-func TestReadmeHoldsTheHelp(t *testing.T) {
+// TestHelpInReadme: the README has the help verbatim.
+func TestHelpInReadme(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
@@ -37,7 +37,7 @@ const sharedNames = "u username H host p port k key key-file password password-f
 	"r rem-addr P virtual-port s service timeout retries 4 6 source interface single-connect unencrypted " +
 	"tls cacert cert cert-key servername crl insecure keylog q quiet v verbose d debug json show-secrets"
 
-// sharedOf are the shared options that a command takes, and some that it refuses.
+// sharedOf returns the shared options that a command takes, and some that it rejects.
 func sharedOf(c command) (takes, refuses string) {
 	const output = " q quiet v verbose d debug json show-secrets"
 	switch {
@@ -54,7 +54,7 @@ func sharedOf(c command) (takes, refuses string) {
 	return "", "username timeout"
 }
 
-// checkHelp demands that a help names all options.
+// checkHelp checks that a help has all the options.
 func checkHelp(t *testing.T, text, names string) {
 	t.Helper()
 	words := strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(" ,/\n", r) })
@@ -110,7 +110,7 @@ func TestHelp(t *testing.T) {
 	}
 }
 
-// TestQuietPages: -q is about verdicts, not about a page that was asked for in so many words.
+// TestHelpQuiet: -q does not hide a page that was asked for.
 func TestHelpQuiet(t *testing.T) {
 	for _, line := range []string{"help -q", "-q authenticate -h", "-q --version", "version -q", "serve -q --fault help"} {
 		if got := runWith(t, nil, "", split(line)...); got.code != classGranted.exit() || got.out == "" || got.err != "" {
@@ -119,8 +119,8 @@ func TestHelpQuiet(t *testing.T) {
 	}
 }
 
-// TestHelpFitsATerminal: 80 columns, and no text that begins beside its column.
-func TestHelpFitsATerminal(t *testing.T) {
+// TestHelpWidth: lines fit 80 columns, and text begins at its column.
+func TestHelpWidth(t *testing.T) {
 	t.Parallel()
 	pages := map[string]string{"": mainHelp(commands), "serve --fault": faultHelp()}
 	for _, c := range commands {
@@ -149,7 +149,7 @@ func TestHelpFitsATerminal(t *testing.T) {
 	}
 }
 
-// TestExamples: what the help tells a person to type can be typed.
+// TestHelpExamples: the examples are valid command lines.
 func TestHelpExamples(t *testing.T) {
 	t.Parallel()
 	for _, c := range commands {
@@ -173,7 +173,7 @@ func TestHelpExamples(t *testing.T) {
 	}
 }
 
-// TestChoices: the words that the help has for a value are those that the option takes.
+// TestHelpChoices: the choices in the help are those that the option accepts.
 func TestHelpChoices(t *testing.T) {
 	t.Parallel()
 	found := make(map[string]string)

@@ -20,7 +20,7 @@ func manPage(table []command, b build) string {
 		m.command(&table[i])
 	}
 	m.macro("SH", "OPTIONS")
-	m.prose("of every command that talks to a server; the others take those that are of use to them")
+	m.prose("of every command that uses a server; other commands accept those that apply to them")
 	for _, o := range sharedOptions() {
 		m.option(&o)
 	}
@@ -114,10 +114,10 @@ const notMacro = `\&`
 const manDescription = `
 Asks a TACACS+ server what a network device would ask it: does this password
 log in, may this user run this command, is this event recorded?
-It speaks RFC 8907, and RFC 9887 (TLS 1.3), prints one line for a person and
-has an exit status for a script.
-It also is a server for the lab, a relay, a check for a monitor, a load test,
-and a reader of captures.
+It implements RFC 8907 and RFC 9887 (TLS 1.3), prints one line for a person and
+sets an exit status for a script.
+It is also a lab server, a relay, a check for a monitor, a load test, and a
+reader of captures.
 .PP
 .I HOST
 is one server or several with commas, each
@@ -125,16 +125,16 @@ is one server or several with commas, each
 .I name:port
 or
 .IR [IPv6]:port ;
-the next one is asked after a failure, never after a denial.
+the next one is tried after a failure, never after a denial.
 .PP
-Options stand anywhere, those of a command anywhere after its name, with one
-dash or two, and with a value as the next word or after =.
+Options can be anywhere, those of a command anywhere after its name.
+They have one dash or two.
+A value is the next word, or follows =.
 .B \-\-
 ends them.
 .PP
 .BI @ NAME
-stands for the options in a file, a profile: one long option a line without
-dashes, as
+reads options from a file, a profile: one long option a line without dashes, as
 .I "name value"
 or
 .IR name=value ;
@@ -143,21 +143,21 @@ lines that begin with # are comments.
 is
 .IR HOST .
 The names of files in it are relative to its folder.
-What the command line says wins, and options that are not for the command are
-passed over.
+Options on the command line override the profile.
+Options that the command does not use are ignored.
 `
 
 const manEnds = `
 .SH ENVIRONMENT
 .TP
 .B TACACS_PLUS_KEY
-the shared secret, where no option gives it
+the shared secret, unless an option gives it
 .TP
 .B TACACS_PLUS_PWD
-the password, where no option gives it
+the password, unless an option gives it
 .TP
 .B XDG_CONFIG_HOME
-the folder that has the folder of the profiles, in place of
+the parent of the folder of profiles, instead of
 .I \(ti/.config
 .SH FILES
 .TP
@@ -168,14 +168,14 @@ a name with a slash is a path.
 On Windows the folder is
 .IR %AppData%\(rstacacs_plus .
 .PP
-Nothing is read unless it is named.
+No profile is loaded unless you name it.
 `
 
 // manStatus describes the exit codes.
 var manStatus = [...]struct{ code, when string }{
 	{"0", "granted: PASS, PASS_ADD, PASS_REPL, SUCCESS"},
-	{"1", "denied: FAIL, FOLLOW, a prompt with no answer left, an argument of --require that is not in effect"},
-	{"2", "usage: the command line, a profile, a file that is not what it should be; nothing was sent"},
+	{"1", "denied: FAIL, FOLLOW, an unanswered prompt, an argument of --require that is not in effect"},
+	{"2", "usage: an error in the command line, a profile or a file; nothing was sent"},
 	{"3", "the server answered ERROR, or with an empty body"},
 	{"4", "network: resolve, refused, unreachable, timeout, closed before the answer"},
 	{"5", "protocol: a wrong key, bad length, sequence, session, type, version or flag"},
@@ -200,12 +200,11 @@ The obfuscation of RFC 8907 is not encryption: it is an XOR with a pad made of
 MD5 and the shared secret.
 Whoever records one packet can guess keys offline, and nothing protects a
 packet against changes.
-Use it on networks you trust, with a long random key, another one for each
-device, or use
+Use it on trusted networks only, with a long random key for each device, or use
 .BR \-\-tls .
 .PP
-A secret on the command line can be seen by everybody on the host in the list
-of processes.
+Every user of the host can see a secret on the command line in the list of
+processes.
 Text from a server is untrusted: what is not printable is shown as
 .IR \(rsxNN .
 .SH STANDARDS

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestManPage: it has the sections of man-pages(7), in their order, and all that the tables have.
+// TestManPage: the page has the sections of man-pages(7), in their order, and all commands and options.
 func TestManPage(t *testing.T) {
 	t.Parallel()
 	page := manPage(commands, build{Version: "v1.2.3", Date: "2026-11-24"})
@@ -105,7 +105,7 @@ func TestManRoff(t *testing.T) {
 	}
 }
 
-// TestHelpMan: the page is of this build.
+// TestManOfBuild: help --man prints the page of this build.
 func TestManOfBuild(t *testing.T) {
 	t.Parallel()
 	got := runWith(t, nil, "", "help", "--man")
@@ -115,7 +115,7 @@ func TestManOfBuild(t *testing.T) {
 	runWith(t, nil, "", "help", "--man", "authenticate").check(t, 2, "", "tacacs_plus: unexpected argument \"authenticate\"\n")
 }
 
-// TestBuildOf: the page has the day of the commit, and none where there is no commit.
+// TestVersionBuild: a build has the day of its commit, if there is one.
 func TestVersionBuild(t *testing.T) {
 	t.Parallel()
 	info := &debug.BuildInfo{Main: debug.Module{Version: "v1.2.3"}, Settings: []debug.BuildSetting{{Key: "vcs", Value: "git"}}}

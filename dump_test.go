@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// traced is the text of a packet whose body is given in hex.
-func traced(t *testing.T, h header, body string, m message, showSecrets bool) string {
+// dumpOf returns the dump of a packet whose body is given in hex.
+func dumpOf(t *testing.T, h header, body string, m message, showSecrets bool) string {
 	t.Helper()
 	var out strings.Builder
 	data := unhex(t, body)
@@ -24,7 +24,7 @@ func traced(t *testing.T, h header, body string, m message, showSecrets bool) st
 	return out.String()
 }
 
-func TestTrace(t *testing.T) {
+func TestDumper(t *testing.T) {
 	h := header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect, sessionID: 0x01020304}
 	const firstLine = "sent to 192.0.2.1:49: version 0xc.1 type authentication seq_no 1 flags SINGLE_CONNECT session_id 01020304 length "
 	pap := "01 0f 02 01 05 04 09 08 616c696365 74747930 3139322e302e322e31 5a5a5a5a5a5a5a5a"
@@ -132,15 +132,15 @@ func TestTrace(t *testing.T) {
 			if _, ok := test.message.(*authenReply); ok {
 				h.seqNo, want = 2, strings.Replace(want, "seq_no 1", "seq_no 2", 1)
 			}
-			if got := traced(t, h, test.body, test.message, test.showSecrets); got != want {
+			if got := dumpOf(t, h, test.body, test.message, test.showSecrets); got != want {
 				t.Errorf("got\n%swant\n%s", got, want)
 			}
 		})
 	}
 }
 
-// Wherever a secret stands and however long it is, no byte of it gets out. Z occurs nowhere else.
-func TestTraceHidesSecrets(t *testing.T) {
+// TestDumperHidesSecrets: no byte of a secret is shown, whatever its place and length. Z occurs nowhere else.
+func TestDumperHidesSecrets(t *testing.T) {
 	t.Parallel()
 	h := header{version: minorOne, typ: typeAuthen, seqNo: 1}
 	for n := range 64 {
@@ -179,8 +179,9 @@ func TestTraceHidesSecrets(t *testing.T) {
 	}
 }
 
-// A client may send a secret under the type of another message, cut off or not. Z occurs nowhere else.
-func TestTraceHidesMisplacedSecrets(t *testing.T) {
+// TestDumperHidesMisplacedSecrets: a client may send a secret under the type of another message, cut off or not.
+// Z occurs nowhere else.
+func TestDumperHidesMisplacedSecrets(t *testing.T) {
 	t.Parallel()
 	for n := 1; n < 64; n++ {
 		secret := strings.Repeat("Z", n)
@@ -207,9 +208,9 @@ func TestTraceHidesMisplacedSecrets(t *testing.T) {
 	}
 }
 
-// TestTraceRepeatedSecrets: what a server repeats is hidden in the fields and in the dump, in a reply that
-// does not fit too, unless secrets are asked for.
-func TestTraceRepeatedSecrets(t *testing.T) {
+// TestDumperHidesRepeatedSecrets: a secret that a server repeats is hidden in the fields and in the hex dump,
+// also of a malformed reply, unless secrets are shown.
+func TestDumperHidesRepeatedSecrets(t *testing.T) {
 	t.Parallel()
 	body, err := encoded(&authenReply{status: authenFail, serverMsg: "no: ZZZZZZ", data: "ZZZZZZ"})
 	if err != nil {
@@ -227,9 +228,8 @@ func TestTraceRepeatedSecrets(t *testing.T) {
 	}
 }
 
-// TestServeTracesMisplacedSecrets: serve -d does not show the password of a login that comes as another
-// request.
-func TestServeTracesMisplacedSecrets(t *testing.T) {
+// TestDumperOfServe: serve -d does not show the password of a login that comes as another request.
+func TestDumperOfServe(t *testing.T) {
 	t.Parallel()
 	r := serveAloud(t, map[string]string{"TACACS_PLUS_KEY": testKey}, "--debug", "--user", "alice:"+testPassword)
 	for _, typ := range []packetType{typeAuthen, typeAuthor, typeAcct} {
@@ -251,8 +251,8 @@ func TestServeTracesMisplacedSecrets(t *testing.T) {
 	}
 }
 
-// What is sent was built before it is traced: tracing must not change it.
-func TestTraceLeavesTheMessageAlone(t *testing.T) {
+// TestDumperKeepsMessage: the dump does not change the packet that is sent.
+func TestDumperKeepsMessage(t *testing.T) {
 	t.Parallel()
 	for _, row := range wireTable {
 		if _, ok := row.message.(*header); ok {
@@ -270,8 +270,8 @@ func TestTraceLeavesTheMessageAlone(t *testing.T) {
 	}
 }
 
-// TestTraceAtOnce: packets of several connections stay whole.
-func TestTraceAtOnce(t *testing.T) {
+// TestDumperConcurrent: packets of several connections are not mixed.
+func TestDumperConcurrent(t *testing.T) {
 	var busy, packets atomic.Int32
 	tracer := &dumper{out: writerFunc(func(p []byte) {
 		if busy.Add(1) > 1 || bytes.Count(p, []byte("session_id")) != 1 {
@@ -292,14 +292,14 @@ func TestTraceAtOnce(t *testing.T) {
 	}
 }
 
-func TestTraceNil(t *testing.T) {
+func TestDumperNil(t *testing.T) {
 	var nobody *dumper
 	nobody.packet("sent to", server{}, nil, nil, nil) // must not panic: most runs have no tracer
 }
 
-// TestDebugAsItHappens: -d tells what is resolved, which addresses are tried and what came of it,
-// each with the time since the start, before the packets.
-func TestDebugAsItHappens(t *testing.T) {
+// TestDumperEvents: -d shows look-ups, the addresses tried and their results, with the time since the start,
+// before the packets.
+func TestDumperEvents(t *testing.T) {
 	s := serveWith(t)
 	_, port, _ := net.SplitHostPort(s.addr)
 	resolveWith(t, dnsOf())

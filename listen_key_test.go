@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// TestClientKeys: the longest prefix of a client's address counts, in whichever form the address comes.
+// TestClientKeys: the longest prefix of a client's address selects the key, for every form of the address.
 func TestClientKeys(t *testing.T) {
 	t.Parallel()
 	keys := clientKeys{}
@@ -37,8 +37,8 @@ func TestClientKeys(t *testing.T) {
 	}
 }
 
-// TestKeyFiles: each client has its own key, the environment's is nobody's then, and who has none is
-// refused before it says a word.
+// TestListenKeyFiles: each client has its own key. With key files the environment is not used, and a client
+// without a key is closed at once.
 func TestListenKeyFiles(t *testing.T) {
 	t.Parallel()
 	const narrow, wide = "the key of this host alone", "the key of all the loopback network"
@@ -70,7 +70,7 @@ func TestListenKeyFiles(t *testing.T) {
 	}
 }
 
-// TestBadKeyFiles is what serve does not take for a key.
+// TestListenKeyFileErrors covers the errors in keys of serve.
 func TestListenKeyFileErrors(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, map[string]string{"a": "abc\n"})
@@ -90,8 +90,8 @@ func TestListenKeyFileErrors(t *testing.T) {
 	}
 }
 
-// TestNoLengthOfAKey: no message of serve tells how long a key is, whoever reads it: not where a key is
-// bad, not where a packet does not fit it.
+// TestListenKeyLengthHidden: no message of serve reveals the length of a key, whether the key is invalid or a
+// packet does not fit it.
 func TestListenKeyLengthHidden(t *testing.T) {
 	t.Parallel()
 	short, key := "k234567890123", strings.Repeat("k", 37)
@@ -139,8 +139,8 @@ func TestListenKeyLengthHidden(t *testing.T) {
 	}
 }
 
-// TestKeyFileWithEqualsSign: a file name that looks like hex before an equals sign is a file name on the command
-// line and in a profile, however the profile is named. A mistyped prefix is an error on all of these ways.
+// TestListenKeyFileWithEqualsSign: dead=beef is a file name on the command line and in a profile, however the
+// profile is named. A mistyped prefix is an error in all these ways.
 func TestListenKeyFileWithEqualsSign(t *testing.T) {
 	dir := writeFiles(t, map[string]string{"dead=beef": testKey + "\n", "192.0.2.1=key": testKey,
 		"good": "key-file dead=beef", "dot": "key-file ./192.0.2.1=key", "bad": "key-file 192.0.2=beef"})

@@ -8,10 +8,10 @@ import (
 // An output is the result of a command: a verdict, a report on many servers or requests, a stream that was
 // printed while the command ran, or a page of text.
 type output interface {
-	// conclude enters the error with which the command ended, or nil. It returns what standard
-	// error has to say: an error with its hint, a hint alone, or nothing.
+	// finish sets the error with which the command ended, or nil. It returns what to print on stderr: an error
+	// with its hint, a hint alone, or nil.
 	finish(err error) *failure
-	exit() exitCode  // of the run; to be asked after conclude
+	exit() exitCode  // of the run, valid after finish
 	line() string    // the default rendering
 	verbose() string // that of -v
 	json() string    // that of --json: one object on one line
@@ -42,7 +42,7 @@ type report struct {
 	User    string `json:"user,omitempty"`
 	Granted bool   `json:"granted"`
 	exitStatus
-	Error *problem `json:"error,omitempty"` // why it is not
+	Error *problem `json:"error,omitempty"` // why it is not granted
 }
 
 // setVerdict sets the overall result and the reason.

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestRedact: what stands in place of a secret, and what is none.
+// TestRedact covers what is replaced, and what is no secret.
 func TestRedact(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ text, secrets, want string }{
@@ -31,8 +31,7 @@ func TestRedact(t *testing.T) {
 	}
 }
 
-// TestServerRepeatsSecrets: no rendering of what a server says shows a secret of ours. Q occurs nowhere
-// else.
+// TestRedactServerText: no output shows a secret that a server repeats. Q occurs nowhere else.
 func TestRedactServerText(t *testing.T) {
 	t.Parallel()
 	const password, fresh, other = "QaQbQc", "QdQeQf", "QgQhQi"

@@ -4,7 +4,7 @@ import (
 	"testing"
 )
 
-// TestDistance: what is one slip of the fingers counts as one.
+// TestDistance: one typing error is a distance of one.
 func TestDistance(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

@@ -48,9 +48,9 @@ func (t *tape) wire(client, server, key string) *tapeWire {
 // connect is a connection from its beginning.
 func (t *tape) connect(client, server, key string) *tapeWire {
 	w := t.wire(client, server, key)
-	w.segment(0, flagSYN, nil)
-	w.segment(1, flagSYN|flagACK, nil)
-	w.segment(0, flagACK, nil)
+	w.segment(0, tcpSYN, nil)
+	w.segment(1, tcpSYN|tcpACK, nil)
+	w.segment(0, tcpACK, nil)
 	return w
 }
 
@@ -59,12 +59,12 @@ func (w *tapeWire) segment(from int, flags tcpFlags, data []byte) {
 	ip := tcpIP(w.ends[from], w.ends[1-from], w.seqs[from], w.seqs[1-from], flags, string(data))
 	w.at = w.at.Add(time.Millisecond)
 	w.frames = append(w.frames, frame{at: w.at, link: linkRawIP, data: ip, size: len(ip)})
-	if w.seqs[from] += uint32(len(data)); flags&(flagSYN|flagFIN) != 0 {
+	if w.seqs[from] += uint32(len(data)); flags&(tcpSYN|tcpFIN) != 0 {
 		w.seqs[from]++
 	}
 }
 
-func (w *tapeWire) say(from int, data []byte) { w.segment(from, flagACK, data) }
+func (w *tapeWire) say(from int, data []byte) { w.segment(from, tcpACK, data) }
 
 // packet is one packet of a session: those with odd numbers are the client's.
 func (w *tapeWire) packet(id uint32, seqNo uint8, m message) []byte {
@@ -84,9 +84,9 @@ func (w *tapeWire) session(id uint32, messages ...message) *tapeWire {
 
 // end closes the connection.
 func (w *tapeWire) end() {
-	w.segment(0, flagFIN|flagACK, nil)
-	w.segment(1, flagFIN|flagACK, nil)
-	w.segment(0, flagACK, nil)
+	w.segment(0, tcpFIN|tcpACK, nil)
+	w.segment(1, tcpFIN|tcpACK, nil)
+	w.segment(0, tcpACK, nil)
 }
 
 func typeOf(m message) packetType {
@@ -373,7 +373,7 @@ func TestDecodeOneDirection(t *testing.T) {
 	for _, from := range []int{0, 1} {
 		w := tape.wire(deviceAddr, serverAddr, testKey)
 		w.seqs[0]++
-		w.segment(1, flagSYN|flagACK, nil)
+		w.segment(1, tcpSYN|tcpACK, nil)
 		if from == 1 {
 			w.seqs[0] += 40
 			w.say(1, w.packet(1, 2, passed))
@@ -585,12 +585,12 @@ func TestDecodeDebugOrderOfFiles(t *testing.T) {
 	}
 }
 
-// TestPromises: one MD5 is enough to turn nearly every wrong key away, and no right one. The one that fits a
-// client is the first that is tried for its next session.
-func TestPromises(t *testing.T) {
-	d := &decoder{clients: make(map[netip.Addr]*decodeClient), keys: []key{{value: testKey}}}
+// TestDecodeKeyLengths: one MD5 is enough to reject nearly every wrong key, and no right one.
+func TestDecodeKeyLengths(t *testing.T) {
+	t.Parallel()
+	k := &keyFinder{keys: []key{{value: testKey}}}
 	for i := range 2000 {
-		d.keys = append(d.keys, key{value: fmt.Sprint("wrong", i)})
+		k.keys = append(k.keys, key{value: fmt.Sprint("wrong", i)})
 	}
 	for i, m := range []message{papStart("alice", testPassword), asciiStart(""), passed, askForPass, says(testPassword), says(""), showRun, stopRecord, recorded,
 		&authorResponse{status: authorPassAdd}, &authorResponse{status: authorPassAdd, args: []string{"a=b"}}, &authorResponse{status: authorPassRepl, args: strings.Split(strings.Repeat("a=b ", 40)+"c=d", " ")}} {
@@ -602,40 +602,37 @@ func TestPromises(t *testing.T) {
 			h.seqNo = 3
 		}
 		body := packed(h, testKey, m)[headerLen:]
-		believed := 0
-		for k := range d.keys {
-			if d.lengthsMatch(&h, body, k) {
-				believed++
-			} else if k == 0 {
-				t.Errorf("%T: the right key is turned away", m)
+		matching := 0
+		for i := range k.keys {
+			if k.lengthsMatch(&h, body, i) {
+				matching++
+			} else if i == 0 {
+				t.Errorf("%T: the right key is rejected", m)
 			}
 		}
 		limit := 4
 		if r, ok := m.(*authorResponse); ok && len(r.args) > 1 {
-			limit = 80 // one byte tells: the status
+			limit = 80 // only the status can show that a key is wrong
 		}
-		if believed > limit {
-			t.Errorf("%T: %d keys of %d seem right", m, believed, len(d.keys))
+		if matching > limit {
+			t.Errorf("%T: %d keys of %d seem right", m, matching, len(k.keys))
 		}
 	}
-	body, next := packed(header{version: minorDefault, typ: typeAuthor, seqNo: 1}, testKey, showRun)[headerLen:], 0
-	if n := testing.AllocsPerRun(900, func() {
-		for range 2 {
-			d.lengthsMatch(&header{version: minorDefault, typ: typeAuthor, seqNo: 1}, body, next)
-			next++
-		}
-	}); n > 0 {
-		t.Errorf("%v allocations for two wrong keys", n)
-	}
+}
+
+// TestDecodeKeyOfClient: the key that fitted a client last is tried first for its next session.
+func TestDecodeKeyOfClient(t *testing.T) {
+	t.Parallel()
 	tape := newTape()
 	tape.connect(deviceAddr, serverAddr, "wrong1000").session(1, stopRecord, recorded)
-	d, inv, _ := decoderOf(t, tape.pcap(), "-q")
+	p, inv, _ := pipelineOf(t, tape.pcap(), "-q")
+	k := &p.decoder.keys
 	for i := range 2000 {
-		d.keys = append(d.keys, key{value: fmt.Sprint("wrong", i)})
+		k.keys = append(k.keys, key{value: fmt.Sprint("wrong", i)})
 	}
-	d.readFiles(t.Context(), inv, []string{"-"})
-	if who := d.clientOf(netip.MustParseAddr("198.51.100.7")); d.keys[who.key].value != "wrong1000" {
-		t.Errorf("next time %s is tried first", d.keys[who.key].value)
+	p.readFiles(t.Context(), inv, []string{"-"})
+	if c := k.client(netip.MustParseAddr("198.51.100.7")); k.keys[c.key].value != "wrong1000" {
+		t.Errorf("%s is tried first", k.keys[c.key].value)
 	}
 }
 
@@ -724,7 +721,7 @@ func TestDecodeFiles(t *testing.T) {
 		{"DIR/cut", "", 2, line + `PASS \(2.0 ms\)\n`, `tacacs_plus: frames: 9, .*\ntacacs_plus: DIR/cut at offset \d+: the input ends in the middle of a record\n`},
 		{"-k wrong DIR/cut", "", 2, `.* NO_KEY .*\n`, `(?s).*DIR/cut at offset \d+: .*`},
 		{"DIR/none DIR/a DIR/empty - DIR/b", "junk\xff", 2, line + `PASS \(2.0 ms\)\n`,
-			`tacacs_plus: DIR/empty is empty\ntacacs_plus: standard input is no capture.*\ntacacs_plus: frames: 10, .*\ntacacs_plus: DIR/none is no capture.*\ntacacs_plus: hint: .*\n`},
+			`tacacs_plus: DIR/empty is empty\ntacacs_plus: standard input is not a capture.*\ntacacs_plus: frames: 10, .*\ntacacs_plus: DIR/none is not a capture.*\ntacacs_plus: hint: .*\n`},
 		{"DIR/absent", "", 2, ``, `tacacs_plus: frames: 0, .*\ntacacs_plus: read the capture: open DIR/absent: .*\n`},
 	} {
 		got := runWith(t, map[string]string{"TACACS_PLUS_KEY": testKey}, tt.stdin, split("decode "+tt.files, "DIR", dir)...)
@@ -853,7 +850,7 @@ func TestDecodeTLS(t *testing.T) {
 	decodeWith(t, tape.pcap(), "").check(t, 0,
 		at+`198.51.100.7:41234 > 192.0.2.1:300 `+notRead+`\n`+
 			at+`198.51.100.9:41234 > 192.0.2.1:300 TLS was not read: there is no key log \(--keylog\); alert: protocol version not supported \(from the server\)\n`,
-		`tacacs_plus: frames: \d+, conversations of TACACS\+: 0, sessions: 0\ntacacs_plus: not read: missing bytes: \d+, TLS conversations of other ports \(--port says which is TACACS\+\): 1\n`)
+		`tacacs_plus: frames: \d+, conversations of TACACS\+: 0, sessions: 0\ntacacs_plus: not read: missing bytes: \d+, TLS conversations of other ports \(--port sets that of TACACS\+\): 1\n`)
 	decodeWith(t, tape.pcap(), "--summary").check(t, 0, `[^:]*\n`, `(?s).*not read: .*, TLS conversations: 2\n`)
 	decodeWith(t, tape.pcap(), "--port 443 --json").check(t, 0,
 		`\{"time":"2026-11-23T10:00:00.\d+Z","peer":"198.51.100.8:41234","server":"192.0.2.1:443","error":"`+notRead+`"\}\n`, `(?s).*\n`)
@@ -874,14 +871,14 @@ func TestDecodeLateSecrets(t *testing.T) {
 	packet := w.packet(1, 1, papStart("alice", testPassword))
 	packet[3] = 0 // the flag is missing, and it is in clear all the same
 	w.say(0, m.traffic[0].data(string(packet)))
-	d, inv, out := decoderOf(t, nil, "--keylog "+dir+"/log")
+	p, inv, out := pipelineOf(t, nil, "--keylog "+dir+"/log")
 	for i := range tape.frames {
-		d.take(&tape.frames[i])
+		p.decode(&tape.frames[i])
 	}
 	if err := os.WriteFile(dir+"/log", []byte(m.keys), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d.readFiles(t.Context(), inv, nil)
+	p.readFiles(t.Context(), inv, nil)
 	if want := "2026-11-23T10:00:00.007Z 198.51.100.7:41234 > 192.0.2.1:300 alice authenticate pap NO_REPLY\n"; out.String() != want {
 		t.Errorf("%s, not %s", out, want)
 	}
@@ -996,25 +993,37 @@ func TestDecodeOnFullDisk(t *testing.T) {
 	}
 }
 
-// decoderOf is a decoder as the command makes it, with the key of the tests.
-func decoderOf(t testing.TB, capture []byte, options string) (*decoder, *invocation, *lockedBuffer) {
+// pipelineOf returns a pipeline as the command makes it, with the key of the tests.
+func pipelineOf(t testing.TB, capture []byte, options string) (*decodePipeline, *invocation, *lockedBuffer) {
 	out := new(lockedBuffer)
 	inv, err := parse(commands(), split("decode "+options), stdio{in: bytes.NewReader(capture), out: out, err: io.Discard, env: func(string) string { return testKey }})
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := new(decodeOptions).decoder(t.Context(), inv)
+	d, err := new(decodeOptions).newDecoder(t.Context(), inv)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return d, inv, out
+	return newDecodePipeline(d), inv, out
 }
 
-// checkEmpty demands that nothing is held when all is over.
+// decode decodes a frame and prints its sessions without other goroutines.
+func (p *decodePipeline) decode(f *frame) {
+	p.tcp.add(f)
+	for len(p.events.filled) > 0 {
+		batch := <-p.events.filled
+		p.consume(batch)
+		p.events.emptied <- batch
+	}
+	p.consume(p.events.chunk)
+	p.decoder.printer.write(p.decoder.printer.pipe.chunk)
+}
+
+// checkEmpty requires that nothing is held when all input is read.
 func (d *decoder) checkEmpty(t testing.TB) {
 	t.Helper()
-	if d.open.n != 0 || d.open.eldest != nil || d.open.newest != nil || d.kept != 0 || d.partial != 0 || d.tlsOpen != 0 {
-		t.Errorf("%d sessions are open, with %d bytes, %d bytes are held, %d TLS conversations are open", d.open.n, d.kept, d.partial, d.tlsOpen)
+	if d.open.len != 0 || d.open.oldest != nil || d.open.newest != nil || d.kept != 0 || d.partial != 0 || d.tlsOpen != 0 {
+		t.Errorf("%d sessions are open, with %d bytes, %d bytes are held, %d TLS conversations are open", d.open.len, d.kept, d.partial, d.tlsOpen)
 	}
 }
 
@@ -1036,16 +1045,16 @@ func TestDecodeBounds(t *testing.T) {
 	}{
 		{"sessions of one connection", func(t *tape) {
 			w := t.connect(deviceAddr, serverAddr, testKey)
-			for i := range uint32(maxDialogues + 100) {
+			for i := range uint32(maxOpenStream + 100) {
 				w.session(i, papStart("alice", "x"))
 			}
-		}, maxDialogues + 100, 100, func(d *decoder) bool { return d.open.n <= maxDialogues }},
+		}, maxOpenStream + 100, 100, func(d *decoder) bool { return d.open.len <= maxOpenStream }},
 		{"sessions that were not read, and have a reply", func(t *tape) {
 			w := t.connect(deviceAddr, serverAddr, "another key")
-			for i := range uint32(maxDialogues + 100) {
+			for i := range uint32(maxOpenStream + 100) {
 				w.session(i, asciiStart("alice"), passed)
 			}
-		}, maxDialogues + 100, 0, func(d *decoder) bool { return d.open.n <= maxDialogues }},
+		}, maxOpenStream + 100, 0, func(d *decoder) bool { return d.open.len <= maxOpenStream }},
 		{"sessions of all connections", func(t *tape) {
 			for i := range maxOpenAll/1000 + 1 {
 				w := t.connect(fmt.Sprintf("10.0.0.%d:1000", i), serverAddr, testKey)
@@ -1053,7 +1062,7 @@ func TestDecodeBounds(t *testing.T) {
 					w.session(j, papStart("alice", "x"))
 				}
 			}
-		}, (maxOpenAll/1000 + 1) * 1000, (maxOpenAll/1000+1)*1000 - maxOpenAll, func(d *decoder) bool { return d.open.n <= maxOpenAll }},
+		}, (maxOpenAll/1000 + 1) * 1000, (maxOpenAll/1000+1)*1000 - maxOpenAll, func(d *decoder) bool { return d.open.len <= maxOpenAll }},
 		{"bytes of their requests", func(t *tape) {
 			w := t.connect(deviceAddr, serverAddr, testKey)
 			for i := range uint32(100) {
@@ -1075,61 +1084,73 @@ func TestDecodeBounds(t *testing.T) {
 	} {
 		tape := newTape()
 		tt.tape(tape)
-		d, inv, out := decoderOf(t, tape.pcap(), "-q")
-		d.log.out = out
+		p, inv, out := pipelineOf(t, tape.pcap(), "-q")
+		d := p.decoder
+		d.printer.log.out = out
 		for i := range tape.frames {
-			if d.take(&tape.frames[i]); !tt.held(d) {
-				t.Fatalf("%s: the bound is passed at frame %d", tt.name, i)
+			if p.decode(&tape.frames[i]); !tt.held(d) {
+				t.Fatalf("%s: the bound is exceeded at frame %d", tt.name, i)
 			}
 		}
 		inv.std.in = strings.NewReader("")
-		d.readFiles(t.Context(), inv, nil)
-		if n := strings.Count(out.String(), " NO_"); d.count.sessions != tt.sessions || n != tt.sessions || d.count.dropped != tt.dropped {
-			t.Errorf("%s: %d sessions, of which %d are printed, and %d things were dropped", tt.name, d.count.sessions, n, d.count.dropped)
+		p.readFiles(t.Context(), inv, nil)
+		if n := strings.Count(out.String(), " NO_"); d.counts.sessions != tt.sessions || n != tt.sessions || d.counts.dropped != tt.dropped {
+			t.Errorf("%s: %d sessions, %d printed, %d dropped", tt.name, d.counts.sessions, n, d.counts.dropped)
 		}
 		d.checkEmpty(t)
 	}
-	// A packet that came in pieces leaves no memory behind.
+}
+
+// TestDecodeReleasesMemory: a packet that came in pieces leaves no memory behind.
+func TestDecodeReleasesMemory(t *testing.T) {
+	t.Parallel()
+	big := *stopRecord
+	big.args = strings.Split(strings.Repeat("a="+long(250)+" ", 200)+"z=", " ")
 	tape := newTape()
 	w := tape.connect(deviceAddr, serverAddr, testKey)
-	packet := w.packet(1, 1, &much)
+	packet := w.packet(1, 1, &big)
 	w.say(0, packet[:40_000])
 	w.say(0, packet[40_000:])
-	held, _, _ := decoderOf(t, nil, "-q")
+	p, _, _ := pipelineOf(t, nil, "-q")
 	for i := range tape.frames {
-		held.take(&tape.frames[i])
+		p.decode(&tape.frames[i])
 	}
-	for _, c := range held.tcp.conversations {
-		if s := c.owner.(*tacacsStream).directions[0]; cap(s.held) > 0 || held.count.sessions != 0 || held.open.n != 1 {
-			t.Errorf("%d bytes are kept for nothing", cap(s.held))
+	for _, c := range p.tcp.conversations {
+		if s := c.value.(*tacacsStream).directions[0]; cap(s.held) > 0 || p.decoder.counts.sessions != 0 || p.decoder.open.len != 1 {
+			t.Errorf("%d bytes are still held", cap(s.held))
 		}
-	}
-	// Clients for which there is no room are one.
-	d := &decoder{clients: make(map[netip.Addr]*decodeClient)}
-	for i := range maxClients + 2 {
-		d.clientOf(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}))
-	}
-	if len(d.clients) != maxClients || d.clientOf(netip.MustParseAddr("10.0.64.1")) != &d.others || d.clientOf(netip.MustParseAddr("10.0.0.1")) == &d.others {
-		t.Errorf("%d clients are kept", len(d.clients))
 	}
 }
 
-// TestDecodeLinesBounds: records that wait for being written are bounded in number, and in what they keep.
-func TestDecodeLinesBounds(t *testing.T) {
+// TestDecodeClientBound: the clients beyond the bound count as one.
+func TestDecodeClientBound(t *testing.T) {
 	t.Parallel()
-	d, _, _ := decoderOf(t, nil, "-q")
-	for range 2*maxLines + 1 {
-		d.print(new(sessionRecord), 0)
+	k := &keyFinder{clients: make(map[netip.Addr]*decodeClient)}
+	for i := range maxClients + 2 {
+		k.client(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}))
 	}
-	for _, kept := range []int{maxLinesKept - 1, 1, maxLinesKept - 1} {
-		d.print(new(sessionRecord), kept)
+	if len(k.clients) != maxClients || k.client(netip.MustParseAddr("10.0.64.1")) != &k.others || k.client(netip.MustParseAddr("10.0.0.1")) == &k.others {
+		t.Errorf("%d clients are kept", len(k.clients))
 	}
-	var loads []int
-	for len(d.lines.filled) > 0 {
-		loads = append(loads, len((<-d.lines.filled).records))
+}
+
+// TestDecodeRecordBounds: records that wait to be written are bounded in number and in memory.
+func TestDecodeRecordBounds(t *testing.T) {
+	t.Parallel()
+	p, _, _ := pipelineOf(t, nil, "-q")
+	printer := &p.decoder.printer
+	for range 2*maxBatchRecords + 1 {
+		printer.print(new(sessionRecord), 0)
 	}
-	if want := []int{maxLines, maxLines, 3}; !slices.Equal(loads, want) || len(d.lines.chunk.records) != 1 {
-		t.Errorf("%d records are on their way, not %d, and %d wait", loads, want, len(d.lines.chunk.records))
+	for _, kept := range []int{maxBatchKept - 1, 1, maxBatchKept - 1} {
+		printer.print(new(sessionRecord), kept)
+	}
+	var sizes []int
+	for len(printer.pipe.filled) > 0 {
+		sizes = append(sizes, len((<-printer.pipe.filled).records))
+	}
+	if want := []int{maxBatchRecords, maxBatchRecords, 3}; !slices.Equal(sizes, want) || len(printer.pipe.chunk.records) != 1 {
+		t.Errorf("batches of %d records, not %d, and one of %d", sizes, want, len(printer.pipe.chunk.records))
 	}
 	// A record keeps its request and the reply.
 	tape := newTape()
@@ -1137,55 +1158,14 @@ func TestDecodeLinesBounds(t *testing.T) {
 	request, reply := w.packet(1, 1, showRun), w.packet(1, 2, &authorResponse{status: authorFail, serverMsg: long(5000)})
 	w.say(0, request)
 	w.say(1, reply)
-	d, _, _ = decoderOf(t, nil, "-q")
+	p, _, _ = pipelineOf(t, nil, "-q")
 	for i := range tape.frames {
-		d.tcp.add(&tape.frames[i])
+		p.tcp.add(&tape.frames[i])
 	}
-	d.consume(d.pipe.chunk)
-	if got, want := d.lines.chunk.kept, len(request)+len(reply)-2*headerLen; got != want || d.kept != 0 {
-		t.Errorf("%d bytes are kept by a line and %d by sessions, not %d and 0", got, d.kept, want)
+	p.consume(p.events.chunk)
+	if got, want := p.decoder.printer.pipe.chunk.kept, len(request)+len(reply)-2*headerLen; got != want || p.decoder.kept != 0 {
+		t.Errorf("the record keeps %d bytes and open sessions %d, not %d and 0", got, p.decoder.kept, want)
 	}
-}
-
-// TestDecodeAllocations: in a connection that is known, a session costs the text of its messages and
-// nothing else.
-func TestDecodeAllocations(t *testing.T) {
-	tape := newTape()
-	w := tape.connect(deviceAddr, serverAddr, testKey)
-	for i := range uint32(2000) {
-		w.session(i, papStart("alice", testPassword), passed)
-	}
-	d, _, _ := decoderOf(t, nil, "-q")
-	stop := d.startStages()
-	next := 0
-	one := func() {
-		for range 2 {
-			d.tcp.add(&tape.frames[next])
-			next++
-		}
-	}
-	for next < 1000 {
-		one()
-	}
-	if n := testing.AllocsPerRun(1000, one); n > 2 {
-		t.Errorf("%v allocations for a session of two packets", n)
-	}
-	stop()
-	if d.count.fitted < 1400 {
-		t.Errorf("%d sessions were read", d.count.fitted)
-	}
-}
-
-// take does at once with a frame what else three goroutines do.
-func (d *decoder) take(f *frame) {
-	d.tcp.add(f)
-	for len(d.pipe.filled) > 0 {
-		b := <-d.pipe.filled
-		d.consume(b)
-		d.pipe.emptied <- b
-	}
-	d.consume(d.pipe.chunk)
-	d.write(d.lines.chunk)
 }
 
 // FuzzDecodeCommand: whatever a capture holds, decode ends, within its bounds and with an exit code of its own, and
@@ -1225,9 +1205,9 @@ func FuzzDecodeCommand(f *testing.F) {
 				t.Errorf("%q has what is not printable", text)
 			}
 		}
-		d, inv, _ := decoderOf(t, capture, "-q")
-		d.readFiles(t.Context(), inv, []string{"-"})
-		d.checkEmpty(t)
+		p, inv, _ := pipelineOf(t, capture, "-q")
+		p.readFiles(t.Context(), inv, []string{"-"})
+		p.decoder.checkEmpty(t)
 	})
 }
 
@@ -1238,9 +1218,9 @@ func BenchmarkDecodeSessions(b *testing.B) {
 	b.ReportAllocs()
 	b.ResetTimer()
 	for b.Loop() {
-		d, inv, _ := decoderOf(b, capture, "-q")
-		if d.readFiles(b.Context(), inv, []string{"-"}) != nil || d.count.fitted != sessions {
-			b.Fatal(d.count)
+		p, inv, _ := pipelineOf(b, capture, "-q")
+		if p.readFiles(b.Context(), inv, []string{"-"}) != nil || p.decoder.counts.fitted != sessions {
+			b.Fatal(p.decoder.counts)
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/sessions, "ns/session")

@@ -129,7 +129,7 @@ func newTLSListener(k *keyLog) *tlsListener {
 	l := &tlsListener{}
 	l.tlsConversation = newTLSConversation(k, func(from int, at time.Time, data []byte) {
 		l.data[from] += string(data)
-		l.log = append(l.log, fmt.Sprintf("%s %d: %d bytes", sideNames[from], at.Unix(), len(data)))
+		l.log = append(l.log, fmt.Sprintf("%s %d: %d bytes", endNames[from], at.Unix(), len(data)))
 	})
 	return l
 }
@@ -358,11 +358,15 @@ func TestTLSOfGo(t *testing.T) {
 		`problem "there is no key log to read it with" early false data ["" ""]`)
 }
 
-// A tlsSealer seals records as one side does. What it takes from the code the vectors judge.
+// A tlsSealer encrypts the records of one direction. TestTLSVectors checks the key that it uses.
 type tlsSealer struct{ *tlsKey }
 
 func newTLSSealer(suite *tlsSuite, secret []byte) *tlsSealer {
-	return &tlsSealer{(&tlsConversation{suite: suite}).newKey(secret)}
+	k, err := newTLSKey(suite, secret)
+	if err != nil {
+		panic(err)
+	}
+	return &tlsSealer{k}
 }
 
 // seal makes a record: its content, the type of that, and zeros.
@@ -531,7 +535,7 @@ func TestTLSGaps(t *testing.T) {
 			return [][]byte{s.data("one"), s.seal(recordHandshake, "KeyUpdate", 0), next.data("three"), next.data("four")}
 		}, 25, 31, "onethreefour"},
 		{"nothing behind it is of this connection", func(m *madeTLS) (all [][]byte) {
-			for range maxAttempts / 2 {
+			for range maxGapAttempts / 2 {
 				all = append(all, []byte{recordData, 3, 3, 0, minRecord - recordHeader})
 			}
 			return append(all, make([]byte, 100))
@@ -567,7 +571,7 @@ func TestTLSTooFarAhead(t *testing.T) {
 	for _, tt := range []struct {
 		missing, ahead int
 		opens          bool
-	}{{0, 0, true}, {0, 1, false}, {25, 1, true}, {25, 2, false}, {200_000, maxAhead - 1, true}, {200_000, maxAhead, false}} {
+	}{{0, 0, true}, {0, 1, false}, {25, 1, true}, {25, 2, false}, {200_000, maxGapRecords - 1, true}, {200_000, maxGapRecords, false}} {
 		m := makeTLS()
 		l := m.greeted(t)
 		l.add(0, time.Time{}, m.traffic[0].data("1"))
@@ -815,7 +819,7 @@ func TestKeyLogTooLate(t *testing.T) {
 	l := newTLSListener(keyLogOf(t, "")).hear(m.hellos, 100)
 	for range 100 {
 		l.add(1, time.Time{}, m.traffic[1].data(strings.Repeat("x", 1000)))
-		if l.held > maxUnread || l.unreadable && (l.held > 0 || l.waiting != nil) {
+		if l.held > maxWaiting || l.unreadable && (l.held > 0 || l.waiting != nil) {
 			t.Fatal(l.held, len(l.waiting))
 		}
 	}
@@ -936,11 +940,11 @@ func FuzzTLSConversation(f *testing.F) {
 			l.add(from, time.Time{}, in[:n])
 			in = in[n:]
 			for _, s := range l.directions {
-				if len(s.held) > maxRecord || len(s.hello) > maxUnread+maxRecord || s.attempts > maxAttempts || s.early > maxUnread {
+				if len(s.held) > maxRecord || len(s.hello) > maxWaiting+maxRecord || s.attempts > maxGapAttempts || s.early > maxWaiting {
 					t.Fatalf("%d and %d bytes are held, %d trials", len(s.held), len(s.hello), s.attempts)
 				}
 			}
-			if l.held > maxUnread || l.unreadable && l.held > 0 {
+			if l.held > maxWaiting || l.unreadable && l.held > 0 {
 				t.Fatalf("%d bytes wait", l.held)
 			}
 		}

@@ -167,8 +167,8 @@ func TestHexText(t *testing.T) {
 		{"unlike a packet", "0000 ff ff ff\n0000: " + hexReply[:8] + "\n" + hexReply + "\n", "65537 ffffff\n65537 c1010200\n" + reply},
 		{"no such header", "c10101ff 12c01e93 00000000\n\nd1010100 12c01e93 00000000\n\nc1040100 12c01e93 00000000\n\nc1010000 12c01e93 00000000\n\nc1010100 12c01e93 00010000\n\n" + hexReply,
 			"65537 c10101ff12c01e9300000000\n65537 d101010012c01e9300000000\n65537 c104010012c01e9300000000\n65537 c101000012c01e9300000000\n65537 c101010012c01e9300010000\n" + reply},
-		{"words", "To be or not to be\nthat is\n", "FILE is no capture: neither pcap, pcapng, nor hexadecimal text of packets\n"},
-		{"bytes of no packet", "ff ff ff\n", "65537 ffffff\nFILE is no capture: neither pcap, pcapng, nor hexadecimal text of packets\n"},
+		{"words", "To be or not to be\nthat is\n", "FILE is not a capture: neither pcap, pcapng, nor hexadecimal text of packets\n"},
+		{"bytes of no packet", "ff ff ff\n", "65537 ffffff\nFILE is not a capture: neither pcap, pcapng, nor hexadecimal text of packets\n"},
 		{"words of a header, but not its values", "version 0xc.x type authentication seq_no 1 flags none session_id 1 length 1\nversion 0xc.1 type authentication seq_no 1 flags none session_id 1 length 99999\nversion 0xc.1 kind authentication seq_no 1 flags none session_id 1 length 1\n" + hexReply, reply},
 		{"a long line", hexReply + "\n" + strings.Repeat("0", maxFrame+1<<13), reply + "FILE at offset 40: a line of more than 266240 bytes\n"},
 		{"a long dump", hexReply + "\n\n" + strings.Repeat(strings.Repeat("ff", 1<<16)+"\n", 5), reply + "65537 " + strings.Repeat("ff", 5<<16) + "\n"},
@@ -208,10 +208,10 @@ func FuzzCapture(f *testing.F) {
 	f.Add(pcapOf(binary.LittleEndian, true, one, one))
 	for _, order := range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {
 		w := (&pcapngWriter{ByteOrder: order}).section().describe(linkRawIP, 9, uint16(optionTSResolution), uint16(1), []byte{9}, uint16(optionTSOffset), uint16(8), uint64(1))
-		f.Add(w.packet(0, 5, 5, "frame").verbose(blockSimple, uint32(1), []byte("x")).verbose(blockOldPacket, uint32(0), uint64(0), uint32(1), uint32(1), []byte("x")).b)
+		f.Add(w.packet(0, 5, 5, "frame").block(blockSimple, uint32(1), []byte("x")).block(blockOldPacket, uint32(0), uint64(0), uint32(1), uint32(1), []byte("x")).b)
 	}
 	f.Fuzz(func(t *testing.T, input []byte) {
-		c, err := newCapture(bytes.NewReader(input), "FILE")
+		c, err := newCapture(bytes.NewReader(input), "FILE", &tacacsPayload)
 		if err != nil {
 			return
 		}

@@ -10,8 +10,8 @@ import (
 
 func TestLinks(t *testing.T) {
 	t.Parallel()
-	ip := string(tcpIP(deviceEnd, serverEnd, 1, 1, flagACK, "hello"))
-	ip6 := string(tcpIP(netip.MustParseAddrPort("[2001:db8::7]:41234"), netip.MustParseAddrPort("[2001:db8::1]:49"), 1, 1, flagACK, "hello"))
+	ip := string(tcpIP(deviceEnd, serverEnd, 1, 1, tcpACK, "hello"))
+	ip6 := string(tcpIP(netip.MustParseAddrPort("[2001:db8::7]:41234"), netip.MustParseAddrPort("[2001:db8::1]:49"), 1, 1, tcpACK, "hello"))
 	const macs, cooked = "\x02\x00\x00\x00\x00\x01\x02\x00\x00\x00\x00\x02", "\x00\x00\x00\x01\x00\x06\x02\x00\x00\x00\x00\x01\x00\x00"
 	const cooked2 = "\x00\x00\x00\x00\x00\x01\x00\x01\x00\x06\x02\x00\x00\x00\x00\x01\x00\x00"
 	for _, test := range []struct {
@@ -56,7 +56,7 @@ func TestLinks(t *testing.T) {
 		{"PPP", 9, ip, "link type 9 (PPP)"},
 		{"NFLOG", 239, ip, "link type 239 (NFLOG)"},
 		{"another", 147, ip, "link type 147"},
-		{"text", linkUnknown, ip, "hexadecimal text that begins like no packet"},
+		{"text", linkUnknown, ip, "unrecognized hexadecimal text"},
 	} {
 		checkFrame(t, test.name, frame{link: test.link, data: []byte(test.data), size: len(test.data)}, test.want)
 	}
@@ -82,8 +82,8 @@ func checkFrame(t *testing.T, name string, f frame, want string) {
 
 func TestIP(t *testing.T) {
 	t.Parallel()
-	ip := tcpIP(deviceEnd, serverEnd, 1, 1, flagACK, "hello")
-	ip6 := tcpIP(netip.MustParseAddrPort("[2001:db8::7]:41234"), netip.MustParseAddrPort("[2001:db8::1]:49"), 1, 1, flagACK, "hello")
+	ip := tcpIP(deviceEnd, serverEnd, 1, 1, tcpACK, "hello")
+	ip6 := tcpIP(netip.MustParseAddrPort("[2001:db8::7]:41234"), netip.MustParseAddrPort("[2001:db8::1]:49"), 1, 1, tcpACK, "hello")
 	change := func(b []byte, at int, data ...byte) []byte { // puts bytes in place of those at an offset
 		b = bytes.Clone(b)
 		copy(b[at:], data)
@@ -144,8 +144,8 @@ func TestIP(t *testing.T) {
 // What the capture cut is known by the lengths of IP.
 func TestCutFrames(t *testing.T) {
 	t.Parallel()
-	ip := tcpIP(deviceEnd, serverEnd, 1, 1, flagACK, "hello")
-	ip6 := tcpIP(netip.MustParseAddrPort("[2001:db8::7]:41234"), netip.MustParseAddrPort("[2001:db8::1]:49"), 1, 1, flagACK, "hello")
+	ip := tcpIP(deviceEnd, serverEnd, 1, 1, tcpACK, "hello")
+	ip6 := tcpIP(netip.MustParseAddrPort("[2001:db8::7]:41234"), netip.MustParseAddrPort("[2001:db8::1]:49"), 1, 1, tcpACK, "hello")
 	offloaded, offloaded6 := bytes.Clone(ip), bytes.Clone(ip6)
 	clear(offloaded[2:4])
 	clear(offloaded6[4:6])
@@ -157,7 +157,7 @@ func TestCutFrames(t *testing.T) {
 		}
 	}
 	// Options of TCP that are not there are no bytes of the stream.
-	long := tcpIP(deviceEnd, serverEnd, 1, 1, flagACK, "optionhello!")
+	long := tcpIP(deviceEnd, serverEnd, 1, 1, tcpACK, "optionhello!")
 	long[32] = 6 << 4
 	l := newTCPEvents()
 	l.play("> A 0 0 x\n", 0, 0)
@@ -169,10 +169,10 @@ func TestCutFrames(t *testing.T) {
 
 func TestDropsInWords(t *testing.T) {
 	t.Parallel()
-	if got := (&drops{frames: 9, notTCP: 4}).String(); got != "" {
+	if got := (&dropCounts{frames: 9, notTCP: 4}).String(); got != "" {
 		t.Error(got)
 	}
-	d := drops{frames: 100, cut: 1, fragments: 2, otherLinks: 3, notTCP: 4, malformed: 5, conversations: 6, missing: 7, otherLink: 105}
+	d := dropCounts{frames: 100, cut: 1, fragments: 2, otherLinks: 3, notTCP: 4, malformed: 5, conversations: 6, missing: 7, otherLink: 105}
 	const want = "frames cut by the snapshot length: 1, IP fragments (not put together): 2, frames of a link that is not supported (link type 105 (IEEE 802.11)): 3, " +
 		"malformed frames: 5, conversations given up for newer ones: 6, missing bytes: 7"
 	if got := d.String(); got != want {

@@ -44,9 +44,10 @@ type tcpEvents struct {
 
 func newTCPEvents() *tcpEvents {
 	l := new(tcpEvents)
+	l.sender = tacacsPayload.sender
 	meet := func(c *conversation) {
-		if c.owner == nil {
-			c.owner = l
+		if c.value == nil {
+			c.value = l
 			l.note("%s > %s, opened %v", c.ends[0], c.ends[1], c.opened)
 		}
 	}
@@ -89,7 +90,7 @@ func (l *tcpEvents) play(script string, client, server uint32) {
 			continue
 		}
 		var bits tcpFlags
-		for letter, bit := range map[string]tcpFlags{"S": flagSYN, "A": flagACK, "F": flagFIN, "R": flagRST} {
+		for letter, bit := range map[string]tcpFlags{"S": tcpSYN, "A": tcpACK, "F": tcpFIN, "R": tcpRST} {
 			if strings.Contains(flags, letter) {
 				bits |= bit
 			}
@@ -174,8 +175,8 @@ func TestReassemble(t *testing.T) {
 			if got != test.want {
 				t.Errorf("%s, from %d and %d:\n%s\nwant\n%s", test.name, base[0], base[1], got, test.want)
 			}
-			if l.held != 0 || l.open.n != 0 || l.open.eldest != nil || len(l.conversations) != l.over.n {
-				t.Errorf("%s: %d bytes are held in %d conversations, %d of %d are kept", test.name, l.held, l.open.n, l.over.n, len(l.conversations))
+			if l.held != 0 || l.open.len != 0 || l.open.oldest != nil || len(l.conversations) != l.closed.len {
+				t.Errorf("%s: %d bytes are held in %d conversations, %d of %d are kept", test.name, l.held, l.open.len, l.closed.len, len(l.conversations))
 			}
 		}
 	}
@@ -232,13 +233,13 @@ func TestReassembleAnyOrder(t *testing.T) {
 			b := tcpIP(ends[from], ends[1-from], seq, ack, flags, string(data))
 			r.add(&frame{link: linkIPv4, data: b, size: len(b)})
 		}
-		send(0, first[0]-1, 0, flagSYN, nil)
-		send(1, first[1]-1, first[0], flagSYN|flagACK, nil)
+		send(0, first[0]-1, 0, tcpSYN, nil)
+		send(1, first[1]-1, first[0], tcpSYN|tcpACK, nil)
 		for _, p := range pieces {
-			send(p.from, first[p.from]+uint32(p.start), first[1-p.from], flagACK, streams[p.from][p.start:p.end])
+			send(p.from, first[p.from]+uint32(p.start), first[1-p.from], tcpACK, streams[p.from][p.start:p.end])
 		}
 		for from := range streams {
-			send(from, first[from]+uint32(len(streams[from])), first[1-from], flagACK|flagFIN, nil)
+			send(from, first[from]+uint32(len(streams[from])), first[1-from], tcpACK|tcpFIN, nil)
 		}
 		for from := range streams {
 			if !bytes.Equal(got[from], streams[from]) {
@@ -259,26 +260,26 @@ func TestConversationEnds(t *testing.T) {
 		flags    tcpFlags
 		client   int // 0 for src
 	}{
-		{"192.0.2.1:41234", "198.51.100.7:49", flagACK, 0},
-		{"192.0.2.1:49", "198.51.100.7:41234", flagACK, 1},
-		{"198.51.100.7:41234", "192.0.2.1:49", flagACK, 0},
-		{"198.51.100.7:49", "192.0.2.1:41234", flagACK, 1},
-		{"192.0.2.1:49", "198.51.100.7:49", flagACK, 0},
-		{"198.51.100.7:49", "192.0.2.1:49", flagACK, 0},
-		{"192.0.2.1:50000", "192.0.2.1:49", flagACK, 0},
-		{"192.0.2.1:49", "192.0.2.1:50000", flagACK, 1},
-		{"[2001:db8::1]:50000", "[2001:db8::2]:49", flagACK, 0},
-		{"192.0.2.1:49", "198.51.100.7:41234", flagSYN, 0},
-		{"198.51.100.7:49", "192.0.2.1:41234", flagSYN, 0},
-		{"192.0.2.1:41234", "198.51.100.7:49", flagSYN | flagACK, 1},
-		{"198.51.100.7:41234", "192.0.2.1:49", flagSYN | flagACK, 1},
+		{"192.0.2.1:41234", "198.51.100.7:49", tcpACK, 0},
+		{"192.0.2.1:49", "198.51.100.7:41234", tcpACK, 1},
+		{"198.51.100.7:41234", "192.0.2.1:49", tcpACK, 0},
+		{"198.51.100.7:49", "192.0.2.1:41234", tcpACK, 1},
+		{"192.0.2.1:49", "198.51.100.7:49", tcpACK, 0},
+		{"198.51.100.7:49", "192.0.2.1:49", tcpACK, 0},
+		{"192.0.2.1:50000", "192.0.2.1:49", tcpACK, 0},
+		{"192.0.2.1:49", "192.0.2.1:50000", tcpACK, 1},
+		{"[2001:db8::1]:50000", "[2001:db8::2]:49", tcpACK, 0},
+		{"192.0.2.1:49", "198.51.100.7:41234", tcpSYN, 0},
+		{"198.51.100.7:49", "192.0.2.1:41234", tcpSYN, 0},
+		{"192.0.2.1:41234", "198.51.100.7:49", tcpSYN | tcpACK, 1},
+		{"198.51.100.7:41234", "192.0.2.1:49", tcpSYN | tcpACK, 1},
 	} {
 		ends := [2]netip.AddrPort{netip.MustParseAddrPort(test.src), netip.MustParseAddrPort(test.dst)}
 		want := [2]netip.AddrPort{ends[test.client], ends[1-test.client]}
 		said := false
 		r := reassembler{onData: func(c *conversation, from int, _ time.Time, _ []byte) {
 			said = true
-			if c.ends != want || c.ends[from] != ends[0] || c.opened != (test.flags&flagSYN != 0) {
+			if c.ends != want || c.ends[from] != ends[0] || c.opened != (test.flags&tcpSYN != 0) {
 				t.Errorf("%s > %s: said by %d of %s, opened %v", test.src, test.dst, from, c.ends, c.opened)
 			}
 		}}
@@ -295,10 +296,10 @@ func TestReassembleWanted(t *testing.T) {
 	l.want = func(a, b netip.AddrPort) bool { return a.Port() == 49 || b.Port() == 49 }
 	other := netip.AddrPortFrom(serverEnd.Addr(), 50)
 	for range 2 {
-		l.ip(tcpIP(deviceEnd, other, 1, 1, flagACK, "other"))
-		l.ip(tcpIP(other, deviceEnd, 1, 1, flagACK, "other"))
+		l.ip(tcpIP(deviceEnd, other, 1, 1, tcpACK, "other"))
+		l.ip(tcpIP(other, deviceEnd, 1, 1, tcpACK, "other"))
 	}
-	l.ip(tcpIP(serverEnd, deviceEnd, 1, 1, flagACK, "hello"))
+	l.ip(tcpIP(serverEnd, deviceEnd, 1, 1, tcpACK, "hello"))
 	if got := strings.Join(l.log, "\n"); got != middle+"1 hello" || len(l.conversations) != 1 {
 		t.Errorf("%s\n%d conversations", got, len(l.conversations))
 	}
@@ -339,7 +340,7 @@ func TestConversationsAreBounded(t *testing.T) {
 		onClose: func(c *conversation, _ time.Time) { ended = append(ended, c.ends[0]) },
 	}
 	send := func(i int, seq uint32) {
-		b := tcpIP(manyClients(i), serverEnd, seq, 1, flagACK, "x")
+		b := tcpIP(manyClients(i), serverEnd, seq, 1, tcpACK, "x")
 		r.add(&frame{link: linkRawIP, data: b, size: len(b)})
 	}
 	for i := range maxConversations {
@@ -351,12 +352,12 @@ func TestConversationsAreBounded(t *testing.T) {
 	for i := range want {
 		send(maxConversations+i, 1)
 	}
-	if !slices.Equal(ended, want) || r.dropped.conversations != len(want) || len(r.conversations) != maxConversations || r.open.n != maxConversations {
-		t.Errorf("%v ended, %d counted, %d left of %d", ended, r.dropped.conversations, r.open.n, len(r.conversations))
+	if !slices.Equal(ended, want) || r.dropped.conversations != len(want) || len(r.conversations) != maxConversations || r.open.len != maxConversations {
+		t.Errorf("%v ended, %d counted, %d left of %d", ended, r.dropped.conversations, r.open.len, len(r.conversations))
 	}
 	r.finish(time.Time{})
-	if len(ended) != maxConversations+len(want) || r.open.n != 0 || r.over.n != maxOver || len(r.conversations) != maxOver {
-		t.Errorf("%d ended, %d open, %d kept of %d", len(ended), r.open.n, r.over.n, len(r.conversations))
+	if len(ended) != maxConversations+len(want) || r.open.len != 0 || r.closed.len != maxClosed || len(r.conversations) != maxClosed {
+		t.Errorf("%d ended, %d open, %d kept of %d", len(ended), r.open.len, r.closed.len, len(r.conversations))
 	}
 	clear(said)
 	send(1, 1)
@@ -377,31 +378,26 @@ func TestIgnoredHoldsNothing(t *testing.T) {
 	}
 }
 
-// What a conversation was is used again for another: nothing of it is left.
-func TestConversationsAreUsedAgain(t *testing.T) {
+// TestTCPManyConversations: what a conversation held or ignored has no effect on later ones, and closed ones are
+// forgotten.
+func TestTCPManyConversations(t *testing.T) {
 	t.Parallel()
 	l := newTCPEvents()
-	seen := map[*conversation]bool{}
-	said := l.onData
-	l.onData = func(c *conversation, from int, at time.Time, data []byte) {
-		seen[c] = true
-		said(c, from, at, data)
-	}
-	for i := range 3 * maxOver {
+	for i := range 3 * maxClosed {
 		client := manyClients(i)
 		l.log = nil
-		l.ip(tcpIP(client, serverEnd, 9, 0, flagSYN, ""))
-		l.ip(tcpIP(client, serverEnd, 12, 1, flagACK, "E"))
-		l.ip(tcpIP(client, serverEnd, 10, 1, flagACK, "IGNORE"))
-		l.ip(tcpIP(client, serverEnd, 30, 1, flagACK, "held"))
-		l.ip(tcpIP(serverEnd, client, 1, 9, flagACK|flagFIN, ""))
-		l.ip(tcpIP(client, serverEnd, 16, 1, flagACK|flagFIN, ""))
+		l.ip(tcpIP(client, serverEnd, 9, 0, tcpSYN, ""))
+		l.ip(tcpIP(client, serverEnd, 12, 1, tcpACK, "E"))
+		l.ip(tcpIP(client, serverEnd, 10, 1, tcpACK, "IGNORE"))
+		l.ip(tcpIP(client, serverEnd, 30, 1, tcpACK, "held"))
+		l.ip(tcpIP(serverEnd, client, 1, 9, tcpACK|tcpFIN, ""))
+		l.ip(tcpIP(client, serverEnd, 16, 1, tcpACK|tcpFIN, ""))
 		if len(l.log) != 3 || !strings.HasSuffix(l.log[0], "opened true") || l.log[1] != "0 IGNORE" || l.log[2] != "ended" {
 			t.Fatalf("%d: %q", i, l.log)
 		}
 	}
-	if len(seen) > maxOver+1 || l.held != 0 {
-		t.Errorf("%d conversations for %d, %d bytes held", len(seen), 3*maxOver, l.held)
+	if len(l.conversations) > maxClosed || l.held != 0 {
+		t.Errorf("%d conversations are kept, %d bytes held", len(l.conversations), l.held)
 	}
 }
 
@@ -410,7 +406,7 @@ func TestHeldIsBounded(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ n, size, told int }{
 		{maxPieces + 1, 1, 1},
-		{maxHeldSide/2000 + 1, 2000, 1},
+		{maxHeldDirection/2000 + 1, 2000, 1},
 		{9, 1 << 15, 1},
 	} {
 		l := newTCPEvents()
@@ -419,7 +415,7 @@ func TestHeldIsBounded(t *testing.T) {
 			if len(l.log) > 0 {
 				t.Fatalf("after %d of %d bytes: %.80q", i, test.size, l.log)
 			}
-			l.ip(tcpIP(deviceEnd, serverEnd, uint32(2+i*(test.size+1)), 1, flagACK, strings.Repeat("x", test.size)))
+			l.ip(tcpIP(deviceEnd, serverEnd, uint32(2+i*(test.size+1)), 1, tcpACK, strings.Repeat("x", test.size)))
 		}
 		if len(l.log) != 3 || l.log[1] != "0 misses 1" || len(l.log[2]) != 2+test.size {
 			t.Errorf("%d of %d bytes: %.80q", test.n, test.size, l.log)
@@ -448,7 +444,7 @@ func TestAllHeldIsBounded(t *testing.T) {
 			seq   uint32
 			flags tcpFlags
 			data  string
-		}{{0, flagSYN, ""}, {2, flagACK, strings.Repeat("x", size)}} {
+		}{{0, tcpSYN, ""}, {2, tcpACK, strings.Repeat("x", size)}} {
 			b := tcpIP(client, serverEnd, s.seq, 0, s.flags, s.data)
 			r.add(&frame{link: linkRawIP, data: b, size: len(b)})
 		}
@@ -476,7 +472,7 @@ func TestReassembleTimes(t *testing.T) {
 		onClose: func(c *conversation, at time.Time) { note(c, "ended", at) },
 	}
 	for i, seq := range []uint32{1, 3, 2, 5} {
-		b := tcpIP(deviceEnd, serverEnd, seq, 1, flagACK, "x")
+		b := tcpIP(deviceEnd, serverEnd, seq, 1, tcpACK, "x")
 		r.add(&frame{link: linkRawIP, at: began.Add(time.Duration(i+1) * time.Second), data: b, size: len(b)})
 	}
 	r.finish(began.Add(time.Minute))
@@ -496,12 +492,12 @@ func FuzzReassemble(f *testing.F) {
 		}
 		f.Add(uint16(linkRawIP), b)
 	}
-	hello := tcpIP(deviceEnd, serverEnd, 1, 1, flagACK, "hello")
-	syn, fin := tcpIP(deviceEnd, serverEnd, 0, 0, flagSYN, ""), tcpIP(deviceEnd, serverEnd, 6, 2, flagFIN|flagACK, "")
-	answer := tcpIP(serverEnd, deviceEnd, 1, 6, flagACK, "world")
+	hello := tcpIP(deviceEnd, serverEnd, 1, 1, tcpACK, "hello")
+	syn, fin := tcpIP(deviceEnd, serverEnd, 0, 0, tcpSYN, ""), tcpIP(deviceEnd, serverEnd, 6, 2, tcpFIN|tcpACK, "")
+	answer := tcpIP(serverEnd, deviceEnd, 1, 6, tcpACK, "world")
 	seed(syn, hello, answer, fin)
-	seed(tcpIP(deviceEnd, serverEnd, 9, 1, flagACK, "x"), hello, hello[:42], syn, tcpIP(serverEnd, deviceEnd, 1<<31, 1<<31, flagACK, "far"), answer)
-	seed(tcpIP(netip.MustParseAddrPort("[2001:db8::7]:41234"), netip.MustParseAddrPort("[2001:db8::1]:49"), 1, 1, flagACK, "hello"))
+	seed(tcpIP(deviceEnd, serverEnd, 9, 1, tcpACK, "x"), hello, hello[:42], syn, tcpIP(serverEnd, deviceEnd, 1<<31, 1<<31, tcpACK, "far"), answer)
+	seed(tcpIP(netip.MustParseAddrPort("[2001:db8::7]:41234"), netip.MustParseAddrPort("[2001:db8::1]:49"), 1, 1, tcpACK, "hello"))
 	f.Add(uint16(linkEthernet), append([]byte{0, 59, 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x81, 0, 0, 5, 8, 0}, hello...))
 	f.Fuzz(func(t *testing.T, link uint16, b []byte) {
 		open := map[*conversation]bool{}
@@ -552,14 +548,14 @@ func BenchmarkReassemble(b *testing.B) {
 	}
 	for i := range connections {
 		client := manyClients(i)
-		say(client, false, 0, 0, flagSYN, 0)
-		say(client, true, 0, 1, flagSYN|flagACK, 0)
-		say(client, false, 1, 1, flagACK, 0)
-		say(client, false, 1, 1, flagACK, 45)
-		say(client, true, 1, 46, flagACK, 18)
-		say(client, false, 46, 19, flagACK|flagFIN, 0)
-		say(client, true, 19, 47, flagACK|flagFIN, 0)
-		say(client, false, 47, 20, flagACK, 0)
+		say(client, false, 0, 0, tcpSYN, 0)
+		say(client, true, 0, 1, tcpSYN|tcpACK, 0)
+		say(client, false, 1, 1, tcpACK, 0)
+		say(client, false, 1, 1, tcpACK, 45)
+		say(client, true, 1, 46, tcpACK, 18)
+		say(client, false, 46, 19, tcpACK|tcpFIN, 0)
+		say(client, true, 19, 47, tcpACK|tcpFIN, 0)
+		say(client, false, 47, 20, tcpACK, 0)
 	}
 	r := reassembler{
 		onData:  func(*conversation, int, time.Time, []byte) {},

@@ -57,7 +57,7 @@ func TestRecord(t *testing.T) {
 			if binary.BigEndian.Uint16(tcp) == server.Port() {
 				own = 1
 			}
-			seq, ack, flags := binary.BigEndian.Uint32(tcp[4:]), binary.BigEndian.Uint32(tcp[8:]), tcp[13]
+			seq, ack, flags := binary.BigEndian.Uint32(tcp[4:]), binary.BigEndian.Uint32(tcp[8:]), tcpFlags(tcp[13])
 			if flags&tcpSYN != 0 {
 				next[own] = seq
 			}
@@ -184,7 +184,7 @@ func TestRecordOfAPortUsedAgain(t *testing.T) {
 // ends is how many sides say in a record over IPv4 that they say no more.
 func ends(record []byte) (n int) {
 	for b := record[24:]; len(b) > 0; b = b[16+binary.LittleEndian.Uint32(b[8:]):] {
-		if b[16+20+13]&tcpFIN != 0 {
+		if tcpFlags(b[16+20+13])&tcpFIN != 0 {
 			n++
 		}
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -17,9 +18,10 @@ type decoder struct {
 	counts  decodeCounts
 
 	open    queue[decodeSession]
-	kept    int // bytes of the packets that open sessions refer to
-	partial int // bytes of incomplete packets
-	tlsOpen int // open TLS conversations
+	unused  sync.Pool // of *decodeSession
+	kept    int       // bytes of the packets that open sessions refer to
+	partial int       // bytes of incomplete packets
+	tlsOpen int       // open TLS conversations
 }
 
 // decodeCounts are the totals.
@@ -102,7 +104,11 @@ func (d *decoder) openSession(t *tacacsStream, h *header, size int) *decodeSessi
 	for d.open.len == maxOpenAll || d.kept+size > maxKeptAll {
 		d.dropSession(d.open.first())
 	}
-	s := &decodeSession{stream: t, typ: h.typ, key: sessionKey{client: t.client, index: -1}, kept: size}
+	s, ok := d.unused.Get().(*decodeSession)
+	if !ok {
+		s = new(decodeSession)
+	}
+	*s = decodeSession{stream: t, typ: h.typ, key: sessionKey{client: t.client, index: -1}, kept: size}
 	s.tracker.id, s.tracker.peer, s.tracker.server = h.sessionID, t.peer(), t.server()
 	d.kept += size
 	t.sessions = append(t.sessions, s)
@@ -130,7 +136,7 @@ func (d *decoder) closeSession(s *decodeSession) {
 	d.finishSession(s)
 }
 
-// finishSession prints or counts a session, and removes it.
+// finishSession prints or counts a session, and removes it. Its memory is used again.
 func (d *decoder) finishSession(s *decodeSession) {
 	r := &s.tracker.sessionRecord
 	if s.key.index >= 0 && !s.key.confirmed { // nothing but the lengths suggests that the key is right
@@ -159,6 +165,7 @@ func (d *decoder) finishSession(s *decodeSession) {
 	t.sessions = slices.Delete(t.sessions, i, i+1)
 	d.open.remove(&s.place)
 	d.kept -= s.kept
+	d.unused.Put(s)
 }
 
 // dumpPacket prints a packet for -d.

@@ -35,15 +35,15 @@ const (
 	maxDecodedTLS   = 256      // open TLS conversations
 )
 
-func newTACACSStream(c *conversation) *tacacsStream {
-	t := &tacacsStream{ends: c.ends, began: c.began, clientEnd: -1, partial: !c.opened}
+// reset makes t the stream of a new conversation.
+func (t *tacacsStream) reset(c *conversation) {
+	*t = tacacsStream{ends: c.ends, began: c.began, clientEnd: -1, partial: !c.opened, sessions: t.sessions[:0]}
 	if c.opened {
 		t.clientEnd = 0
 	}
 	for i := range t.directions {
 		t.directions[i].lost = t.partial
 	}
-	return t
 }
 
 func (t *tacacsStream) peer() netip.AddrPort   { return t.ends[max(t.clientEnd, 0)] }

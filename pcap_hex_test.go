@@ -109,7 +109,7 @@ func textFrames(text string) string {
 	return b.String()
 }
 
-func TestHexText(t *testing.T) {
+func TestPcapHexText(t *testing.T) {
 	t.Parallel()
 	compact := func(hex string) string { return strings.ReplaceAll(hex, " ", "") }
 	request, reply := "65536 "+compact(hexRequest)+"\n", "65536 "+compact(hexReply)+"\n"
@@ -180,7 +180,7 @@ func TestHexText(t *testing.T) {
 }
 
 // What -d prints is read: the header out of its words, and the body with blanked secrets.
-func TestHexTextOfTrace(t *testing.T) {
+func TestPcapHexTextOfDump(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
 	body := unhex(t, "01 0f 02 01 05 04 09 08 616c696365 74747930 3139322e302e322e31 5a5a5a5a5a5a5a5a")

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestLinks(t *testing.T) {
+func TestPcapLinks(t *testing.T) {
 	t.Parallel()
 	ip := string(tcpIP(deviceEnd, serverEnd, 1, 1, tcpACK, "hello"))
 	ip6 := string(tcpIP(netip.MustParseAddrPort("[2001:db8::7]:41234"), netip.MustParseAddrPort("[2001:db8::1]:49"), 1, 1, tcpACK, "hello"))
@@ -80,7 +80,7 @@ func checkFrame(t *testing.T, name string, f frame, want string) {
 	}
 }
 
-func TestIP(t *testing.T) {
+func TestPcapIP(t *testing.T) {
 	t.Parallel()
 	ip := tcpIP(deviceEnd, serverEnd, 1, 1, tcpACK, "hello")
 	ip6 := tcpIP(netip.MustParseAddrPort("[2001:db8::7]:41234"), netip.MustParseAddrPort("[2001:db8::1]:49"), 1, 1, tcpACK, "hello")
@@ -142,7 +142,7 @@ func TestIP(t *testing.T) {
 }
 
 // What the capture cut is known by the lengths of IP.
-func TestCutFrames(t *testing.T) {
+func TestPcapCutFrames(t *testing.T) {
 	t.Parallel()
 	ip := tcpIP(deviceEnd, serverEnd, 1, 1, tcpACK, "hello")
 	ip6 := tcpIP(netip.MustParseAddrPort("[2001:db8::7]:41234"), netip.MustParseAddrPort("[2001:db8::1]:49"), 1, 1, tcpACK, "hello")
@@ -167,7 +167,7 @@ func TestCutFrames(t *testing.T) {
 	}
 }
 
-func TestDropsInWords(t *testing.T) {
+func TestPcapDropCounts(t *testing.T) {
 	t.Parallel()
 	if got := (&dropCounts{frames: 9, notTCP: 4}).String(); got != "" {
 		t.Error(got)

@@ -111,7 +111,7 @@ const (
 	middle    = "198.51.100.7:41234 > 192.0.2.1:49, opened false\n"
 )
 
-func TestReassemble(t *testing.T) {
+func TestTCPReassemble(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ name, script, want string }{
 		{"a connection", handshake + "> A 1 1 hello\n< A 1 6 world\n" + goodbye, opened + "0 hello\n1 world\nended\n"},
@@ -183,7 +183,7 @@ func TestReassemble(t *testing.T) {
 }
 
 // Any order, repeats, cuts and overlaps of segments give the bytes that were said, and nothing else.
-func TestReassembleAnyOrder(t *testing.T) {
+func TestTCPAnyOrder(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(300) {
 		random := rand.New(rand.NewPCG(seed, 0))
@@ -253,7 +253,7 @@ func TestReassembleAnyOrder(t *testing.T) {
 }
 
 // Which end is the client's: a SYN says it, else the ports do.
-func TestConversationEnds(t *testing.T) {
+func TestTCPEnds(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		src, dst string
@@ -290,7 +290,7 @@ func TestConversationEnds(t *testing.T) {
 	}
 }
 
-func TestReassembleWanted(t *testing.T) {
+func TestTCPWanted(t *testing.T) {
 	t.Parallel()
 	l := newTCPEvents()
 	l.want = func(a, b netip.AddrPort) bool { return a.Port() == 49 || b.Port() == 49 }
@@ -306,7 +306,7 @@ func TestReassembleWanted(t *testing.T) {
 }
 
 // Packets that come without IP are one conversation, in which the number tells who said what.
-func TestReassembleLoosePackets(t *testing.T) {
+func TestTCPBarePackets(t *testing.T) {
 	t.Parallel()
 	l := newTCPEvents()
 	for _, p := range []struct {
@@ -331,7 +331,7 @@ func manyClients(i int) netip.AddrPort {
 }
 
 // There are at most so many conversations: the one that was silent for the longest time goes first.
-func TestConversationsAreBounded(t *testing.T) {
+func TestTCPConversationBound(t *testing.T) {
 	t.Parallel()
 	var ended []netip.AddrPort
 	said := map[*conversation]bool{}
@@ -367,7 +367,7 @@ func TestConversationsAreBounded(t *testing.T) {
 	}
 }
 
-func TestIgnoredHoldsNothing(t *testing.T) {
+func TestTCPIgnoredHoldsNothing(t *testing.T) {
 	t.Parallel()
 	l := newTCPEvents()
 	l.play(handshake+"> A 20 1 held\n> A 1 1 IGNORE\n", 0, 0)
@@ -402,7 +402,7 @@ func TestTCPManyConversations(t *testing.T) {
 }
 
 // A side holds back so much and no more: then the bytes in front are given up.
-func TestHeldIsBounded(t *testing.T) {
+func TestTCPHeldBound(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ n, size, told int }{
 		{maxPieces + 1, 1, 1},
@@ -424,7 +424,7 @@ func TestHeldIsBounded(t *testing.T) {
 }
 
 // All together hold back so much: those that were silent for the longest time give up first.
-func TestAllHeldIsBounded(t *testing.T) {
+func TestTCPHeldBoundOfAll(t *testing.T) {
 	t.Parallel()
 	gaps := []netip.AddrPort{}
 	said := 0
@@ -459,7 +459,7 @@ func TestAllHeldIsBounded(t *testing.T) {
 }
 
 // The times told are those of frames.
-func TestReassembleTimes(t *testing.T) {
+func TestTCPTimes(t *testing.T) {
 	t.Parallel()
 	began := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
 	var got []string

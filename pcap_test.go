@@ -135,7 +135,7 @@ func TestPcap(t *testing.T) {
 	}
 }
 
-func TestPcapLinkHasNoUpperHalf(t *testing.T) {
+func TestPcapLinkType(t *testing.T) {
 	t.Parallel()
 	file := pcapOf(binary.BigEndian, false, frame{link: linkRawIP | 0x5400<<16, data: []byte("x"), size: 1})
 	if got, err := framesOf(bytes.NewReader(file)); err != nil || len(got) != 1 || got[0].link != linkRawIP {
@@ -195,7 +195,7 @@ func TestPcapng(t *testing.T) {
 	}
 }
 
-func TestTimeResolution(t *testing.T) {
+func TestPcapngTimeResolution(t *testing.T) {
 	t.Parallel()
 	for value, want := range map[byte]uint64{0: 1, 6: 1e6, 9: 1e9, 19: 1e19, 20: 0, 0x7f: 0, 0x80: 1, 0x80 | 20: 1 << 20, 0x80 | 63: 1 << 63, 0x80 | 64: 0, 0xff: 0} {
 		if got := resolution(value); got != want {
@@ -209,7 +209,7 @@ func TestTimeResolution(t *testing.T) {
 }
 
 // Each of these is an error that names its offset, and what comes before it is given.
-func TestBadCaptures(t *testing.T) {
+func TestPcapInvalid(t *testing.T) {
 	t.Parallel()
 	order := binary.LittleEndian
 	good := func() *pcapngWriter {
@@ -259,7 +259,7 @@ func TestBadCaptures(t *testing.T) {
 	}
 }
 
-func TestManyInterfaces(t *testing.T) {
+func TestPcapngManyInterfaces(t *testing.T) {
 	t.Parallel()
 	w := (&pcapngWriter{ByteOrder: binary.LittleEndian}).section()
 	for range maxInterfaces {
@@ -276,7 +276,7 @@ func TestManyInterfaces(t *testing.T) {
 }
 
 // A file that ends early gives all frames up to there, and an error unless it ends between two records.
-func TestTruncatedCaptures(t *testing.T) {
+func TestPcapTruncated(t *testing.T) {
 	t.Parallel()
 	w := (&pcapngWriter{ByteOrder: binary.BigEndian}).section().describe(linkEthernet, 0)
 	whole := []int{len(w.b)} // where a record ends
@@ -315,7 +315,7 @@ func TestTruncatedCaptures(t *testing.T) {
 }
 
 // An input that still grows gives each frame as soon as it is there.
-func TestLiveCapture(t *testing.T) {
+func TestPcapLive(t *testing.T) {
 	t.Parallel()
 	one := frame{data: []byte("frame"), size: 5}
 	pcap := pcapOf(binary.LittleEndian, false, one, one)
@@ -355,7 +355,7 @@ func TestLiveCapture(t *testing.T) {
 }
 
 // What breaks while it is read is said with its cause.
-func TestCaptureThatCannotBeRead(t *testing.T) {
+func TestPcapReadError(t *testing.T) {
 	t.Parallel()
 	pcap := pcapOf(binary.LittleEndian, false, frame{data: []byte("frame"), size: 5})
 	for n, want := range map[int]string{0: "FILE at offset 0: broken", 24: "FILE at offset 24: broken", 30: "FILE at offset 24: broken", 45: "FILE at offset 45: broken"} {

@@ -22,13 +22,13 @@ type pool struct {
 	warn       func(string) // is told what a person should know about the connections
 
 	reuse       reuse
-	mux         *mux      // the connection that is shared; nil for none
-	queue       jobList   // taken, or to be put again, and not under way
-	preferred   int       // the server that a new connection goes to
-	failedDials int       // connections in a row that came to nothing
-	earlyCloses int       // connections that the server ended soon
-	now         time.Time // a look at the clock for each use would cost too much
-	onWorkers   int       // jobs apart from those of the mux
+	mux         *mux       // the connection that is shared; nil for none
+	queue       queue[job] // taken, or to be put again, and not under way
+	preferred   int        // the server that a new connection goes to
+	failedDials int        // connections in a row that came to nothing
+	earlyCloses int        // connections that the server ended soon
+	now         time.Time  // a look at the clock for each use would cost too much
+	onWorkers   int        // jobs apart from those of the mux
 	workerCount int
 	work        chan workerJob
 	returned    chan *job
@@ -107,19 +107,19 @@ func (c *pool) inFlight() int {
 // fill starts jobs as long as there are any and there is room. It returns what take does.
 func (c *pool) startJobs(ctx context.Context) (next time.Time, more bool) {
 	for ctx.Err() == nil {
-		if c.queue.first == nil {
+		if c.queue.first() == nil {
 			j, next, more := c.nextJob(c.now)
 			if j == nil {
 				return next, more
 			}
-			c.queue.push(j)
+			c.queue.push(&j.place, j)
 		}
-		if !c.assign(ctx, c.queue.first) {
+		if !c.assign(ctx, c.queue.first()) {
 			return time.Time{}, true
 		}
 	}
-	for j := c.queue.first; j != nil; j = c.queue.first {
-		c.queue.remove(j)
+	for j := c.queue.first(); j != nil; j = c.queue.first() {
+		c.queue.remove(&j.place)
 		j.err = interrupted(ctx)
 		c.done(j)
 	}
@@ -135,13 +135,13 @@ func (c *pool) assign(ctx context.Context, j *job) bool {
 	// What is shared goes to the preferred server, and so carries first attempts only.
 	came := outcomeOf(j.err) // of the attempt before
 	apart := c.reuse != reuseMultiplexed || j.failedAttempts > 0 || came == outcomeRestart || came == outcomeTimedOut || j.request.dialogue()
-	if c.mux != nil && c.mux.inFlight.first == nil && !apart && c.mux.conn.stale(c.now) {
+	if c.mux != nil && c.mux.inFlight.first() == nil && !apart && c.mux.conn.stale(c.now) {
 		c.closeShared()
 	}
 	if !apart && (c.dialing != nil || c.mux != nil && !c.mux.hasRoom()) {
 		return false
 	}
-	c.queue.remove(j)
+	c.queue.remove(&j.place)
 	if j.failedAttempts == 0 && j.session.deadline.IsZero() {
 		j.firstServer = c.preferred
 	}
@@ -218,7 +218,7 @@ func (c *pool) startWorker(ctx context.Context) {
 
 // wait waits until a job comes to something, until next, or until the bell rings.
 func (c *pool) wait(ctx context.Context, next time.Time) {
-	if c.mux != nil && c.mux.inFlight.first != nil {
+	if c.mux != nil && c.mux.inFlight.first() != nil {
 		j := c.mux.wait(ctx, next)
 		if c.now = time.Now(); j != nil {
 			c.onReply(ctx, j)
@@ -283,7 +283,7 @@ func (c *pool) onReply(ctx context.Context, j *job) {
 
 // tidy ends the shared connection when nothing is under way on it, nor may be any more.
 func (c *pool) closeIdle() {
-	if c.mux == nil || c.mux.inFlight.first != nil || c.reuse == reuseMultiplexed && !c.mux.conn.noNewSessions {
+	if c.mux == nil || c.mux.inFlight.first() != nil || c.reuse == reuseMultiplexed && !c.mux.conn.noNewSessions {
 		return
 	}
 	if n := c.mux.conn.answered; isClosed(c.mux.dead) && n > 0 && n < minReplies {
@@ -308,7 +308,7 @@ func (c *pool) finishOrRetry(ctx context.Context, j *job) {
 	if outcomeOf(j.err) != outcomeRestart {
 		j.session.deadline = time.Time{} // it waits in the queue again
 	}
-	c.queue.push(j)
+	c.queue.push(&j.place, j)
 }
 
 // judge takes note of a server that agrees to single-connection mode and does not keep to it.

@@ -8,8 +8,7 @@ import (
 	"testing"
 )
 
-// TestDecodeBounds: what is held is bounded, what is given up for that is counted, and its sessions are
-// printed all the same.
+// TestDecodeBounds: memory is bounded. What is dropped for that is counted, and its sessions are printed.
 func TestDecodeBounds(t *testing.T) {
 	t.Parallel()
 	much := *stopRecord

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// A tape is a capture in the making: a millisecond passes with each frame.
+// A captureBuilder makes a capture. The time advances by a millisecond with each frame.
 type captureBuilder struct {
 	at     time.Time
 	frames []frame
@@ -21,10 +21,10 @@ func newCaptureBuilder() *captureBuilder {
 	return &captureBuilder{at: time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)}
 }
 
-// pcap is the capture as a file.
+// pcap returns the capture as a file.
 func (t *captureBuilder) pcap() []byte { return pcapOf(binary.LittleEndian, false, t.frames...) }
 
-// A tapeWire is a TCP connection on a tape; end 0 opens it.
+// A builtConn is a TCP connection in a capture. End 0 opens it.
 type builtConn struct {
 	*captureBuilder
 	ends [2]netip.AddrPort
@@ -32,16 +32,16 @@ type builtConn struct {
 	key  string
 
 	version version     // of the packets that follow
-	flags   headerFlags // likewise
+	flags   headerFlags // of the packets that follow
 }
 
-// wire is a connection whose packets are obfuscated with key, without its beginning.
+// joinConn adds a connection that began before the capture. Its packets are obfuscated with key.
 func (t *captureBuilder) joinConn(client, server, key string) *builtConn {
 	return &builtConn{captureBuilder: t, ends: [2]netip.AddrPort{netip.MustParseAddrPort(client), netip.MustParseAddrPort(server)},
 		seqs: [2]uint32{1e6 * uint32(len(t.frames)), 0xffffff00 + 1e6*uint32(len(t.frames))}, key: key, version: minorDefault}
 }
 
-// connect is a connection from its beginning.
+// openConn adds a connection from its beginning.
 func (t *captureBuilder) openConn(client, server, key string) *builtConn {
 	w := t.joinConn(client, server, key)
 	w.segment(0, tcpSYN, nil)
@@ -50,7 +50,7 @@ func (t *captureBuilder) openConn(client, server, key string) *builtConn {
 	return w
 }
 
-// segment is a frame.
+// segment adds a frame.
 func (w *builtConn) segment(from int, flags tcpFlags, data []byte) {
 	ip := tcpIP(w.ends[from], w.ends[1-from], w.seqs[from], w.seqs[1-from], flags, string(data))
 	w.at = w.at.Add(time.Millisecond)
@@ -62,14 +62,14 @@ func (w *builtConn) segment(from int, flags tcpFlags, data []byte) {
 
 func (w *builtConn) send(from int, data []byte) { w.segment(from, tcpACK, data) }
 
-// packet is one packet of a session: those with odd numbers are the client's.
+// packet returns one packet of a session.
 func (w *builtConn) packet(id uint32, seqNo uint8, m message) []byte {
 	own := reflect.New(reflect.TypeOf(m).Elem()) // tests share messages, and encoding writes to one
 	own.Elem().Set(reflect.ValueOf(m).Elem())
 	return packed(header{version: w.version, typ: typeOf(m), seqNo: seqNo, flags: w.flags, sessionID: id}, w.key, own.Interface().(message))
 }
 
-// session sends a START or REQUEST and what follows, the first one with the number 1.
+// session sends the packets of a session. The first one has seq_no 1.
 func (w *builtConn) session(id uint32, messages ...message) *builtConn {
 	w.version = versionOf(messages[0])
 	for i, m := range messages {
@@ -78,7 +78,7 @@ func (w *builtConn) session(id uint32, messages ...message) *builtConn {
 	return w
 }
 
-// end closes the connection.
+// close closes the connection.
 func (w *builtConn) close() {
 	w.segment(0, tcpFIN|tcpACK, nil)
 	w.segment(1, tcpFIN|tcpACK, nil)
@@ -102,8 +102,8 @@ func versionOf(m message) version {
 	return minorDefault
 }
 
-// manySessions is a capture of n sessions of all kinds from many devices, half of them in single-connection
-// mode.
+// manySessions returns a capture of n sessions of all kinds from many devices. Half of them are in
+// single-connection mode.
 func manySessions(n int, key string) []byte {
 	t := newCaptureBuilder()
 	who := commonFields{privLvl: 15, typ: authenASCII, service: authenServiceLogin, user: "alice", port: "tty0", remAddr: "203.0.113.77"}

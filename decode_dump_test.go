@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestDecodeDebug: every packet as text, on standard error; secrets only where they are asked for.
+// TestDecodeDump: -d prints every packet to standard error, secrets only with --show-secrets.
 func TestDecodeDump(t *testing.T) {
 	t.Parallel()
 	tape := newCaptureBuilder()
@@ -18,7 +18,7 @@ func TestDecodeDump(t *testing.T) {
 		"2026-11-23T10:00:00.004Z 198.51.100.7:41234 > 192.0.2.1:49: version 0xc.0 type authentication seq_no 1 flags none session_id 00000abc length 17\n  action: LOGIN\n",
 		"2026-11-23T10:00:00.005Z 192.0.2.1:49 > 198.51.100.7:41234: version 0xc.0 type authentication seq_no 2 ",
 		"  server_msg: Password: \n", "  user_msg: [redacted 9 bytes]\n", "  status: PASS\n",
-		"type accounting seq_no 1 flags none session_id 00000002 length 43\ntacacs_plus: ", // nothing of what was not read
+		"type accounting seq_no 1 flags none session_id 00000002 length 43\ntacacs_plus: ", // no fields: the packet was not read
 	} {
 		if !strings.Contains(got.err, want) {
 			t.Errorf("%q is not in\n%s", want, got.err)
@@ -32,7 +32,7 @@ func TestDecodeDump(t *testing.T) {
 	}
 }
 
-// TestDecodeDebugOnFullDisk: what -d cannot show is told by the exit code; the lines are all there.
+// TestDecodeDumpOnFullDisk: if -d cannot write, the exit code shows it. All lines are printed.
 func TestDecodeDumpOnFullDisk(t *testing.T) {
 	t.Parallel()
 	const sessions = 5
@@ -46,7 +46,7 @@ func TestDecodeDumpOnFullDisk(t *testing.T) {
 	}
 }
 
-// TestDecodeDebugOrder: where both streams are one, a line follows its packets.
+// TestDecodeDumpOrder: if stdout and stderr are one stream, a line follows its packets.
 func TestDecodeDumpOrder(t *testing.T) {
 	t.Parallel()
 	tape := newCaptureBuilder()
@@ -62,7 +62,7 @@ func TestDecodeDumpOrder(t *testing.T) {
 	}
 }
 
-// TestDecodeDebugOrderOfFiles: what is wrong with a file is said behind its packets.
+// TestDecodeDumpOrderOfFiles: the error of a file follows its packets.
 func TestDecodeDumpOrderOfFiles(t *testing.T) {
 	t.Parallel()
 	long, short := newCaptureBuilder(), newCaptureBuilder()
@@ -79,7 +79,7 @@ func TestDecodeDumpOrderOfFiles(t *testing.T) {
 	}
 }
 
-// TestDecodeStraysInDebug: -d shows them all the same.
+// TestDecodeDumpsStrays: -d prints packets without a session too.
 func TestDecodeDumpsStrays(t *testing.T) {
 	t.Parallel()
 	tape := newCaptureBuilder()

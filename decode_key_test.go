@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestDecodeKeys: which of the candidates reads what, and what is left where none does.
+// TestDecodeKeys: which candidate a session is read with, and what is printed if none fits.
 func TestDecodeKeys(t *testing.T) {
 	t.Parallel()
 	const other, third = "the key of another device", "# a third one, with blanks "
@@ -22,9 +22,9 @@ func TestDecodeKeys(t *testing.T) {
 	w.key = other // the server's
 	w.send(1, w.packet(5, 2, passed))
 	w.close()
-	tape.openConn("10.0.0.4:1000", serverAddr, "nobody knows this one").session(6, asciiStart("dave"), askForPass, says(testPassword), passed).close()
-	tape.openConn("10.0.0.5:1000", serverAddr, "nobody knows this one").session(7, stopRecord)
-	w = tape.openConn("10.0.0.6:1000", serverAddr, "nobody knows this one").session(8, asciiStart("erin"))
+	tape.openConn("10.0.0.4:1000", serverAddr, "an unknown key").session(6, asciiStart("dave"), askForPass, says(testPassword), passed).close()
+	tape.openConn("10.0.0.5:1000", serverAddr, "an unknown key").session(7, stopRecord)
+	w = tape.openConn("10.0.0.6:1000", serverAddr, "an unknown key").session(8, asciiStart("erin"))
 	w.key = testKey // too late
 	w.send(1, w.packet(8, 2, askForPass))
 	w.send(0, w.packet(8, 3, says(testPassword)))
@@ -67,18 +67,18 @@ func TestDecodeKeys(t *testing.T) {
 			t.Errorf("%s: %d\n%s, not\n%s\n%s", tt.options, int(got.code), strings.Join(keys, " "), want, got.err)
 		}
 		if strings.Contains(got.out, "erin is in") {
-			t.Errorf("%s: a session that fits no key has words of its server", tt.options)
+			t.Errorf("%s: a session that fits no key shows a message of its server", tt.options)
 		}
 		for _, secret := range []string{testKey, other, third, testPassword} {
 			if strings.Contains(got.out+got.err, secret) {
-				t.Errorf("%s: it tells a secret", tt.options)
+				t.Errorf("%s: it prints a secret", tt.options)
 			}
 		}
 	}
 }
 
-// TestWrongKeysAreNotBelieved tries many wrong keys on sessions of all kinds, also on packets so long that
-// their lengths add up by chance now and then.
+// TestDecodeWrongKeys tries many wrong keys on sessions of all kinds. Some packets are so long that their lengths
+// add up by chance.
 func TestDecodeWrongKeys(t *testing.T) {
 	t.Parallel()
 	var list strings.Builder
@@ -117,7 +117,7 @@ func TestDecodeWrongKeys(t *testing.T) {
 	if got.code != 5 || !strings.Contains(got.err, "no session fits any key that was given\n") {
 		t.Errorf("it ends with %d: %s", int(got.code), got.err)
 	}
-	// The right one among them reads all.
+	// With the right key among them, all sessions are read.
 	got = decodeWith(t, tape.pcap(), "--json --key-list DIR/list -k KEY", "DIR", dir, "KEY", testKey)
 	if n := strings.Count(got.out, `"key":"the command line"`); n != sessions || got.code != 0 {
 		t.Errorf("%d sessions of %d are read, and it ends with %d", n, sessions, int(got.code))
@@ -175,7 +175,7 @@ func TestDecodeKeyOfClient(t *testing.T) {
 	}
 }
 
-// TestCredible: what a message may say, as far as RFC 8907 and its draft know.
+// TestMessagePlausible: only values of RFC 8907 or of its draft are plausible.
 func TestMessagePlausible(t *testing.T) {
 	t.Parallel()
 	good := commonFields{privLvl: 15, typ: authenMSCHAPv2, service: 9, user: "Zo\u00eb", port: "tty0", remAddr: "::1"}
@@ -215,7 +215,7 @@ func TestMessagePlausible(t *testing.T) {
 		{&authorRequest{commonFields: with(func(s *commonFields) { s.privLvl = 16 })}, false},
 		{&authorResponse{status: authorFail}, true},
 		{&authorResponse{status: 3}, false},
-		{&acctRequest{flags: acctStop | 1, method: 6, commonFields: good}, true}, // the lowest bit counts for nothing
+		{&acctRequest{flags: acctStop | 1, method: 6, commonFields: good}, true}, // the lowest bit is ignored
 		{&acctRequest{flags: 0x0e, method: 6, commonFields: good}, false},
 		{&acctRequest{flags: acctStop, method: 7, commonFields: good}, false},
 		{&acctRequest{flags: acctStop, commonFields: with(func(s *commonFields) { s.privLvl = 16 })}, false},
@@ -223,7 +223,7 @@ func TestMessagePlausible(t *testing.T) {
 		{&acctReply{status: 3}, false},
 	} {
 		if got := plausible(tt.m); got != tt.want {
-			t.Errorf("%T %+v is credible: %t", tt.m, tt.m, got)
+			t.Errorf("%T %+v is plausible: %t", tt.m, tt.m, got)
 		}
 	}
 }

@@ -73,7 +73,7 @@ client                                          sessions took the server over 1s
 		len(report.Clients) != 14 || c.Client != "10.0.1.1" || c.NoKey != 2 || report.Clients[13].SlowestMS != 1501 || report.Clients[12].NoReply != 1 {
 		t.Errorf("%+v", report)
 	}
-	// A server and a client too many are counted with the others.
+	// Servers beyond the bound are counted together.
 	tape = newCaptureBuilder()
 	for i := range maxServers + 2 {
 		tape.openConn("10.0.0.1:1000", fmt.Sprintf("192.0.2.%d:49", i), testKey).session(1, papStart("alice", testPassword), passed).close()

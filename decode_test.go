@@ -11,8 +11,7 @@ import (
 	"testing"
 )
 
-// TestDecode is what comes out of captures. In the lines, the time, the peer and the server of most are
-// left out.
+// TestDecode compares the lines of captures. The time, and most peers and servers, are left out.
 func TestDecode(t *testing.T) {
 	t.Parallel()
 	usual := strings.NewReplacer(deviceAddr+" > "+serverAddr+" ", "")
@@ -51,7 +50,7 @@ func TestDecode(t *testing.T) {
 			}
 			w.close()
 		}, "alice authenticate pap PASS (18.0 ms)\n"},
-		{"no reply, a prompt nobody answers, and the client gives up", func(t *captureBuilder) {
+		{"no reply, an unanswered prompt, and an abort", func(t *captureBuilder) {
 			w := t.openConn(deviceAddr, serverAddr, testKey)
 			w.session(1, papStart("alice", testPassword))
 			w.session(2, asciiStart("bob"), askForPass)
@@ -90,7 +89,7 @@ func TestDecode(t *testing.T) {
 		}, "alice authenticate pap PASS (1.0 ms)\n"},
 		{"a gap in a reply", func(t *captureBuilder) {
 			w := t.openConn(deviceAddr, serverAddr, testKey).session(1, papStart("alice", testPassword))
-			w.seqs[1] += 18 // bytes that nobody took
+			w.seqs[1] += 18 // bytes that were not captured
 			w.session(2, papStart("bob", testPassword), passed).close()
 		}, "bob authenticate pap PASS (1.0 ms)\nalice authenticate pap CUT\n"},
 		{"a gap that the end of the input shows", func(t *captureBuilder) {
@@ -128,10 +127,10 @@ func TestDecode(t *testing.T) {
 		{"a gap, and from then on sessions may begin in the middle", func(t *captureBuilder) {
 			w := t.openConn(deviceAddr, serverAddr, testKey)
 			w.seqs[0] += 40
-			w.send(1, w.packet(1, 2, recorded)) // the first packet that was seen begins no session: others are missing
+			w.send(1, w.packet(1, 2, recorded)) // begins no session: earlier packets are missing
 			w.session(2, stopRecord, recorded)
 			w.send(1, w.packet(3, 2, recorded))
-			w.send(1, w.packet(4, 0, recorded)) // there is no number 0
+			w.send(1, w.packet(4, 0, recorded)) // seq_no 0 is invalid
 			w.close()
 		}, "- account SUCCESS\nbob account stop task_id=7 service=shell SUCCESS (1.0 ms)\n- account SUCCESS\n"},
 		{"junk behind a packet", func(t *captureBuilder) {
@@ -155,12 +154,12 @@ func TestDecode(t *testing.T) {
 				w.session(1, papStart("alice", testPassword), passed)
 			}
 		}, "10.0.0.1:27768 > 192.0.2.1:49 alice authenticate pap PASS (1.0 ms)\n"},
-		{"the server speaks nonsense", func(t *captureBuilder) {
+		{"invalid packets of the server", func(t *captureBuilder) {
 			w := t.openConn(deviceAddr, serverAddr, testKey).session(1, papStart("alice", testPassword))
 			w.send(1, []byte("\x15\x03\x01\x00\x02\x02\x46"))
 			w.close()
 		}, "alice authenticate pap NO_REPLY\n"},
-		{"fields that nobody knows, and a reply that fits", func(t *captureBuilder) {
+		{"unknown values, and a reply that fits", func(t *captureBuilder) {
 			odd := papStart("a\x1bb", testPassword)
 			odd.privLvl, odd.service = 99, 77
 			t.openConn(deviceAddr, serverAddr, testKey).session(1, odd, passed).session(2, odd)
@@ -176,7 +175,7 @@ func TestDecode(t *testing.T) {
 	}
 }
 
-// TestDecodeRepeatedSecrets: a server that repeats a password makes no secret of it public.
+// TestDecodeHidesRepeatedSecrets: a password is hidden even if the server repeats it.
 func TestDecodeHidesRepeatedSecrets(t *testing.T) {
 	t.Parallel()
 	tape := newCaptureBuilder()
@@ -190,32 +189,31 @@ func TestDecodeHidesRepeatedSecrets(t *testing.T) {
 			t.Errorf("%s: %d sessions have failed:\n%s", options, n, got.out)
 		}
 		if strings.Contains(got.out, testPassword) || strings.Contains(got.err, testPassword) != shown {
-			t.Errorf("%s: the password is told, or not:\n%s%s", options, got.out, got.err)
+			t.Errorf("%s: the password is shown or hidden wrongly:\n%s%s", options, got.out, got.err)
 		}
 	}
 }
 
-// TestDecodeStrays: packets that belong to no session, or not now, change none.
+// TestDecodeStrays: packets that do not continue a session change none.
 func TestDecodeStrays(t *testing.T) {
 	t.Parallel()
 	tape := newCaptureBuilder()
 	w := tape.openConn(deviceAddr, serverAddr, testKey).session(1, asciiStart("alice"), askForPass)
-	w.send(1, w.packet(1, 2, passed))                           // a number that was
+	w.send(1, w.packet(1, 2, passed))                           // a seq_no that is past
 	w.send(1, w.packet(2, 2, passed))                           // another session
 	w.send(1, w.packet(1, 4, recorded))                         // another type
-	w.send(1, w.packet(1, 8, passed))                           // a number too high
-	w.send(1, w.packet(5, 1, papStart("eve", "x")))             // from the wrong side: no packet at all
-	w.send(0, w.packet(5, 2, passed))                           // likewise
-	w.send(0, w.packet(1, 3, says(testPassword)))               // the dialogue goes on
-	w.send(1, w.packet(1, 4, passed))                           // and ends
-	w.send(1, w.packet(1, 4, &authenReply{status: authenFail})) // once
+	w.send(1, w.packet(1, 8, passed))                           // a seq_no that is too high
+	w.send(1, w.packet(5, 1, papStart("eve", "x")))             // of a client, from the server: not a packet
+	w.send(0, w.packet(5, 2, passed))                           // of a server, from the client
+	w.send(0, w.packet(1, 3, says(testPassword)))               // continues the dialogue
+	w.send(1, w.packet(1, 4, passed))                           // ends it
+	w.send(1, w.packet(1, 4, &authenReply{status: authenFail})) // after the end
 	w.close()
 	decodeWith(t, tape.pcap(), "--json").check(t, 0, `.*"status":"PASS","server_ms":2,"total_ms":9,"packets":4,"key":"TACACS_PLUS_KEY"\}\n`,
 		`(?s).*\ntacacs_plus: not read: packets that belong to no session: 5\n`)
 }
 
-// TestDecodeOneDirection: what servers said is shown also where nothing of their clients was captured but that
-// they connected.
+// TestDecodeOneDirection: sessions are decoded if only one direction was captured.
 func TestDecodeOneDirection(t *testing.T) {
 	t.Parallel()
 	tape := newCaptureBuilder()
@@ -236,7 +234,7 @@ func TestDecodeOneDirection(t *testing.T) {
 		`\S+ `+deviceAddr+` > `+serverAddr+` - authenticate PASS\n`, `(?s).*sessions: 2\n.*missing bytes: 58\n`)
 }
 
-// TestDecodeVerbose is the third form of a line, and -q, which has none.
+// TestDecodeVerbose: -v prints all fields, -q nothing.
 func TestDecodeVerbose(t *testing.T) {
 	t.Parallel()
 	tape := newCaptureBuilder()
@@ -247,7 +245,7 @@ func TestDecodeVerbose(t *testing.T) {
 	decodeWith(t, tape.pcap(), "-q -k wrong").check(t, 5, "", "(?s)tacacs_plus: no session fits any key.*")
 }
 
-// TestDecodeFiles reads several files as one, and all up to what is wrong with them.
+// TestDecodeFiles: several files are read as one capture, each up to its first error.
 func TestDecodeFiles(t *testing.T) {
 	t.Parallel()
 	tape := newCaptureBuilder()
@@ -276,7 +274,7 @@ func TestDecodeFiles(t *testing.T) {
 	}
 }
 
-// TestDecodeHexText: what -d of the client prints can be read, too, and has neither addresses nor times.
+// TestDecodeHexText: hexadecimal text of bare packets has neither addresses nor times.
 func TestDecodeHexText(t *testing.T) {
 	t.Parallel()
 	var text strings.Builder
@@ -296,7 +294,7 @@ func TestDecodeHexText(t *testing.T) {
 	decodeWith(t, []byte(text.String()), "--summary").check(t, 0, `(?s).*unknown +all +1 +- +- +-\n.*`, `.*\n`)
 }
 
-// TestDecodeUsage is what decode does not take.
+// TestDecodeUsage: invalid options and files are refused.
 func TestDecodeUsage(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, map[string]string{"empty": "\n\n", "long": long(maxKeyListLine + 1), "log": "not a key log\n", "huge": strings.Repeat(long(1000)+"\n", maxKeyListFile/1000)})
@@ -328,7 +326,7 @@ func TestDecodeUsage(t *testing.T) {
 	}
 }
 
-// TestDecodePort: --port says which conversations count; those may be anything then.
+// TestDecodePort: with --port, only conversations of that port are decoded.
 func TestDecodePort(t *testing.T) {
 	t.Parallel()
 	tape := newCaptureBuilder()
@@ -346,18 +344,18 @@ func TestDecodePort(t *testing.T) {
 	}
 }
 
-// TestDecodeLive: a session is there when it ends, and an interrupt tells what was read until then.
+// TestDecodeLive: a session is printed as soon as it ends, and an interrupt prints those that are open.
 func TestDecodeLive(t *testing.T) {
 	t.Parallel()
 	tape := newCaptureBuilder()
 	w := tape.openConn(deviceAddr, serverAddr, testKey).session(1, papStart("alice", testPassword), passed).session(2, papStart("bob", testPassword))
 	in, feed := io.Pipe()
 	out := new(lockedBuffer)
-	said := new(lockedBuffer)
+	stderr := new(lockedBuffer)
 	ctx, interrupt := context.WithCancelCause(t.Context())
 	done := make(chan exitCode, 1)
 	go func() {
-		done <- run(ctx, split("decode"), stdio{in: in, out: out, err: said, env: func(string) string { return testKey }})
+		done <- run(ctx, split("decode"), stdio{in: in, out: out, err: stderr, env: func(string) string { return testKey }})
 	}()
 	feed.Write(w.pcap())
 	waitUntil(t, "the session is printed", func() bool { return strings.HasSuffix(out.String(), "alice authenticate pap PASS (1.0 ms)\n") })
@@ -365,25 +363,25 @@ func TestDecodeLive(t *testing.T) {
 	if code := <-done; code != 130 {
 		t.Errorf("it ends with %d", int(code))
 	}
-	if !strings.HasSuffix(out.String(), "bob authenticate pap NO_REPLY\n") || !strings.Contains(said.String(), " sessions: 2\n") {
-		t.Errorf("%s%s", out, said)
+	if !strings.HasSuffix(out.String(), "bob authenticate pap NO_REPLY\n") || !strings.Contains(stderr.String(), " sessions: 2\n") {
+		t.Errorf("%s%s", out, stderr)
 	}
 	feed.Close()
 }
 
-// TestDecodeOnFullDisk: lines that cannot be written are an error, and end it.
+// TestDecodeOnFullDisk: if lines cannot be written, decode stops with an error.
 func TestDecodeOnFullDisk(t *testing.T) {
 	t.Parallel()
-	said := new(lockedBuffer)
+	stderr := new(lockedBuffer)
 	dir := writeFiles(t, map[string]string{"a": string(manySessions(2000, testKey))})
-	code := run(t.Context(), split("decode DIR/a DIR/a DIR/absent", "DIR", dir), stdio{out: fullDisk{}, err: said, env: func(string) string { return testKey }})
-	if code != 2 || said.String() != "tacacs_plus: write the lines of sessions: no space left on device\n" {
-		t.Errorf("%d: %s", int(code), said)
+	code := run(t.Context(), split("decode DIR/a DIR/a DIR/absent", "DIR", dir), stdio{out: fullDisk{}, err: stderr, env: func(string) string { return testKey }})
+	if code != 2 || stderr.String() != "tacacs_plus: write the lines of sessions: no space left on device\n" {
+		t.Errorf("%d: %s", int(code), stderr)
 	}
 }
 
-// FuzzDecodeCommand: whatever a capture holds, decode ends, within its bounds and with an exit code of its own, and
-// its lines are printable.
+// FuzzDecodeCommand: for any capture, decode ends with an exit code of its own, prints only printable text, and
+// holds nothing at the end.
 func FuzzDecodeCommand(f *testing.F) {
 	whole := manySessions(6, testKey)
 	f.Add(whole, "")
@@ -409,12 +407,12 @@ func FuzzDecodeCommand(f *testing.F) {
 				return
 			}
 		}
-		said, out := new(lockedBuffer), new(lockedBuffer)
-		code := run(t.Context(), split("decode "+options), stdio{in: bytes.NewReader(capture), out: out, err: said, env: func(string) string { return testKey }})
+		stderr, out := new(lockedBuffer), new(lockedBuffer)
+		code := run(t.Context(), split("decode "+options), stdio{in: bytes.NewReader(capture), out: out, err: stderr, env: func(string) string { return testKey }})
 		if code != 0 && code != 2 && code != 5 {
-			t.Errorf("it ends with %d: %s", int(code), said)
+			t.Errorf("it ends with %d: %s", int(code), stderr)
 		}
-		for _, text := range []string{out.String(), said.String()} {
+		for _, text := range []string{out.String(), stderr.String()} {
 			if escapeLines(text) != text {
 				t.Errorf("%q has what is not printable", text)
 			}
@@ -425,7 +423,7 @@ func FuzzDecodeCommand(f *testing.F) {
 	})
 }
 
-// BenchmarkDecodeSessions is what a session of a capture costs.
+// BenchmarkDecodeSessions measures the time for a session.
 func BenchmarkDecodeSessions(b *testing.B) {
 	const sessions = 5000
 	capture := manySessions(sessions, testKey)

@@ -12,24 +12,24 @@ import (
 	"time"
 )
 
-// A tlsWord is what one side sent at once.
+// A tlsWrite is bytes that one end sent at once.
 type tlsWrite struct {
 	from int
 	data []byte
 }
 
-func parseTrace(t testing.TB, text string) (words []tlsWrite) {
+func parseTrace(t testing.TB, text string) (writes []tlsWrite) {
 	t.Helper()
 	for line := range strings.Lines(strings.TrimSpace(text)) {
 		data := unhex(t, line[1:])
 		if line[0] == ' ' {
-			last := &words[len(words)-1]
+			last := &writes[len(writes)-1]
 			last.data = append(last.data, data...)
 		} else {
-			words = append(words, tlsWrite{strings.Index("><", line[:1]), data})
+			writes = append(writes, tlsWrite{strings.Index("><", line[:1]), data})
 		}
 	}
-	return words
+	return writes
 }
 
 func keyLogOf(t testing.TB, text string) *keyLog {
@@ -41,11 +41,11 @@ func keyLogOf(t testing.TB, text string) *keyLog {
 	return k
 }
 
-// A tlsListener hears one conversation.
+// A tlsObserver records the data of a conversation.
 type tlsObserver struct {
 	*tlsConversation
 	data [2]string
-	log  []string // who said it, when, and how much
+	log  []string // sender, time and size of each piece of data
 }
 
 func newTLSObserver(k *keyLog) *tlsObserver {
@@ -57,22 +57,21 @@ func newTLSObserver(k *keyLog) *tlsObserver {
 	return l
 }
 
-// hear gives the words to a conversation in pieces of a size of up to size bytes. The time is the
-// number of the word.
-func (l *tlsObserver) feed(words []tlsWrite, size int) *tlsObserver {
+// feed adds writes to the conversation in pieces of up to size bytes. Their time is the index of the write.
+func (l *tlsObserver) feed(writes []tlsWrite, size int) *tlsObserver {
 	random := rand.New(rand.NewPCG(1, uint64(size)))
-	for i, w := range words {
+	for i, w := range writes {
 		for rest := bytes.Clone(w.data); len(rest) > 0; {
 			n := min(len(rest), 1+random.IntN(size))
 			l.add(w.from, time.Unix(int64(i), 0), rest[:n])
-			clear(rest[:n]) // they are good for the call only
+			clear(rest[:n]) // valid during the call only
 			rest = rest[n:]
 		}
 	}
 	return l
 }
 
-// facts are all that is known of a conversation.
+// state returns all that is known of the conversation.
 func (l *tlsObserver) state() string {
 	return fmt.Sprintf("name %q cipher %q alert %q problem %q early %v data %q",
 		l.serverName, l.cipher, l.alert, l.problem, l.earlyData, l.data)
@@ -96,7 +95,7 @@ func newTLSSealer(suite *tlsSuite, secret []byte) *tlsSealer {
 	return &tlsSealer{k}
 }
 
-// seal makes a record: its content, the type of that, and zeros.
+// seal returns an encrypted record: content, its type, and zeros.
 func (s *tlsSealer) seal(typ byte, content string, zeros int) []byte {
 	plain := append(append([]byte(content), typ), make([]byte, zeros)...)
 	nonce := bytes.Clone(s.iv[:])
@@ -108,7 +107,7 @@ func (s *tlsSealer) seal(typ byte, content string, zeros int) []byte {
 
 func (s *tlsSealer) data(content string) []byte { return s.seal(recordData, content, 0) }
 
-// A madeTLS is a conversation that a test makes up.
+// A fakeTLS is a conversation with known secrets.
 type fakeTLS struct {
 	keys      string
 	hellos    []tlsWrite
@@ -116,12 +115,12 @@ type fakeTLS struct {
 	traffic   [2]*tlsSealer
 }
 
-// clearRecord makes a record in clear.
+// clearRecord returns a record in clear.
 func clearRecord(typ byte, content []byte) []byte {
 	return append(binary.BigEndian.AppendUint16([]byte{typ, 3, 3}, uint16(len(content))), content...)
 }
 
-// prefixed puts the length of content in front of it, in size bytes.
+// prefixed returns content after its length, which has size bytes.
 func prefixed(size int, content ...byte) []byte {
 	n := binary.BigEndian.AppendUint32(nil, uint32(len(content)))
 	return append(n[4-size:], content...)
@@ -159,7 +158,7 @@ func newFakeTLS(extensions ...byte) *fakeTLS {
 	return m
 }
 
-// greeted is a listener behind the handshake.
+// afterHandshake returns an observer that has seen the handshake.
 func (m *fakeTLS) afterHandshake(t *testing.T) *tlsObserver {
 	l := newTLSObserver(keyLogOf(t, m.keys)).feed(m.hellos, 1<<16)
 	for from, s := range m.handshake {

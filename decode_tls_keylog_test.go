@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// TestKeyLogGrows reads on in a file, as it is written while a conversation is heard: what was kept
-// comes with its own time, and in its order.
+// TestKeyLogGrows appends secrets to the key log while their conversation is read. The data of records that waited
+// comes in order, with their times.
 func TestKeyLogGrows(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(writeFiles(t, map[string]string{"keys": "# nothing yet\n"}), "keys")
@@ -54,7 +54,7 @@ func TestKeyLogGrows(t *testing.T) {
 	}
 }
 
-// TestKeyLogTooLate keeps so much, and no more.
+// TestKeyLogTooLate: the records that wait for a secret are bounded.
 func TestKeyLogTooLate(t *testing.T) {
 	t.Parallel()
 	m := newFakeTLS()
@@ -70,8 +70,7 @@ func TestKeyLogTooLate(t *testing.T) {
 	}
 }
 
-// TestKeyLogOfAnother has what waits meet a secret that does not open it, and a key that cannot be
-// made.
+// TestKeyLogOfAnother: records wait for a secret that does not decrypt them, or that makes no key.
 func TestKeyLogOfAnother(t *testing.T) {
 	t.Parallel()
 	for _, keyLen := range []int{16, 7} {
@@ -79,7 +78,7 @@ func TestKeyLogOfAnother(t *testing.T) {
 		k := keyLogOf(t, "")
 		l := newTLSObserver(k).feed(m.hellos, 100)
 		l.add(1, time.Time{}, newTLSSealer(&tlsSuites[0], make([]byte, 32)).data("by another key"))
-		l.add(1, time.Time{}, m.handshake[1].data("not heard"))
+		l.add(1, time.Time{}, m.handshake[1].data("not read"))
 		for line := range strings.Lines(m.keys) {
 			k.parse(line)
 		}
@@ -97,7 +96,7 @@ func TestKeyLogOfAnother(t *testing.T) {
 	}
 }
 
-// TestKeyLogFiles are files that are key logs, and some that are none.
+// TestKeyLogFiles reads valid and invalid key logs.
 func TestKeyLogFiles(t *testing.T) {
 	t.Parallel()
 	const random, secret = " 000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f ", "ab"

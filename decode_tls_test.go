@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// TestTLSVectors reads what others have sealed: the RFC's example, and openssl with new keys.
+// TestTLSVectors decrypts the example of the RFC, and a conversation of openssl with new keys.
 func TestTLSVectors(t *testing.T) {
 	t.Parallel()
 	fifty := unhex(t, "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f3031")
@@ -30,10 +30,10 @@ func TestTLSVectors(t *testing.T) {
 	}
 }
 
-// TestTLSWithoutSecrets says why there is no data, and no secret in that.
+// TestTLSWithoutSecrets: problem is why there is no data, and does not contain a secret.
 func TestTLSWithoutSecrets(t *testing.T) {
 	t.Parallel()
-	words := parseTrace(t, traceOfRFC)
+	writes := parseTrace(t, traceOfRFC)
 	const name = `name "server" cipher "TLS_AES_128_GCM_SHA256" alert "" `
 	const end = ` early false data ["" ""]`
 	for _, tt := range []struct {
@@ -52,22 +52,22 @@ func TestTLSWithoutSecrets(t *testing.T) {
 		{keyLogOf(t, strings.NewReplacer(" b67b", " b67c", "CLIENT_H", "OTHER").Replace(keysOfRFC)),
 			name + `problem "the secrets of the key log do not open what the server sends"` + end},
 	} {
-		newTLSObserver(tt.keys).feed(words, 1<<14).check(t, tt.want)
+		newTLSObserver(tt.keys).feed(writes, 1<<14).check(t, tt.want)
 	}
-	// What is wrong with one side stays, whatever becomes of the other.
+	// The problem of one end stays, whatever the other one sends.
 	k := keyLogOf(t, strings.NewReplacer(" b67b", " b67c", "CLIENT_H", "OTHER").Replace(keysOfRFC))
-	l := newTLSObserver(k).feed(words[:2], 1<<14).feed(words[3:4], 1<<14).feed(words[2:3], 1<<14)
+	l := newTLSObserver(k).feed(writes[:2], 1<<14).feed(writes[3:4], 1<<14).feed(writes[2:3], 1<<14)
 	for line := range strings.Lines(keysOfRFC) {
 		k.parse(line)
 	}
-	l.feed(words[5:6], 1<<14)
+	l.feed(writes[5:6], 1<<14)
 	if l.problem != "the secrets of the key log do not open what the server sends" || l.data[0] == "" {
 		t.Error(l.state())
 	}
 }
 
-// recordTLS is a conversation of Go's client with Go's server. The client speaks first, if it can.
-func recordTLS(t *testing.T, client, server *tls.Config, data string) (words []tlsWrite, keys string, suite uint16) {
+// recordTLS records a conversation of crypto/tls. The client sends first.
+func recordTLS(t *testing.T, client, server *tls.Config, data string) (writes []tlsWrite, keys string, suite uint16) {
 	t.Helper()
 	var mu sync.Mutex
 	var log bytes.Buffer
@@ -80,7 +80,7 @@ func recordTLS(t *testing.T, client, server *tls.Config, data string) (words []t
 		return &observedConn{conn, func(b []byte) {
 			mu.Lock()
 			defer mu.Unlock()
-			words = append(words, tlsWrite{from, bytes.Clone(b)})
+			writes = append(writes, tlsWrite{from, bytes.Clone(b)})
 		}}
 	}
 	go func() {
@@ -110,7 +110,7 @@ func recordTLS(t *testing.T, client, server *tls.Config, data string) (words []t
 	}
 	conn.Close()
 	<-done
-	return words, log.String(), secure.ConnectionState().CipherSuite
+	return writes, log.String(), secure.ConnectionState().CipherSuite
 }
 
 type observedConn struct {
@@ -123,7 +123,7 @@ func (c *observedConn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// TestTLSOfGo reads conversations of crypto/tls.
+// TestTLSOfGo decrypts conversations of crypto/tls.
 func TestTLSOfGo(t *testing.T) {
 	t.Parallel()
 	config := func(change func(*x509.Certificate)) *tls.Config {
@@ -171,9 +171,9 @@ func TestTLSOfGo(t *testing.T) {
 		{"an alert in clear", old, &tls.Config{Certificates: plain.Certificates, MinVersion: tls.VersionTLS13}, "",
 			`name "tac.example" cipher "" alert "protocol version not supported (from the server)" problem "" early false data ["" ""]`},
 	} {
-		words, keys, suite := recordTLS(t, tt.client, tt.server, tt.data)
+		writes, keys, suite := recordTLS(t, tt.client, tt.server, tt.data)
 		switch name := tls.CipherSuiteName(suite); {
-		case suite == tls.TLS_CHACHA20_POLY1305_SHA256: // which Go prefers where the processor has no AES
+		case suite == tls.TLS_CHACHA20_POLY1305_SHA256: // which Go prefers if the processor has no AES
 			tt.want = `name "tac.example" cipher "` + name + `" alert "" problem "its cipher is ` + name +
 				`, which Go's standard library does not offer" early false data ["" ""]`
 			noAES = true
@@ -181,23 +181,23 @@ func TestTLSOfGo(t *testing.T) {
 			tt.want = strings.Replace(tt.want, "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", name, 1)
 		}
 		for _, size := range []int{3, 1000, 1 << 16} {
-			l := newTLSObserver(keyLogOf(t, keys)).feed(words, size)
+			l := newTLSObserver(keyLogOf(t, keys)).feed(writes, size)
 			if got := l.state(); got != tt.want {
 				t.Errorf("%s: got  %.400s\nwant %.400s", tt.name, got, tt.want)
 			}
 		}
-		switch retries := bytes.Count(words[1].data, retryRandom[:]) > 0; {
+		switch retries := bytes.Count(writes[1].data, retryRandom[:]) > 0; {
 		case retries != (tt.name == "HelloRetryRequest"):
 			t.Errorf("%s: a HelloRetryRequest is %v", tt.name, retries)
-		case tt.name == "resumed" && bytes.Contains(words[0].data, []byte{0, 41}) == false:
+		case tt.name == "resumed" && bytes.Contains(writes[0].data, []byte{0, 41}) == false:
 			t.Errorf("%s: it is not", tt.name)
 		}
 	}
-	// A client that does not trust the server says so under the secret of the handshake, and has
-	// no other one.
+	// A client that does not trust the server sends an alert with the secret of the handshake. It has no other
+	// secret.
 	strict := &tls.Config{ServerName: "tac.example", RootCAs: x509.NewCertPool()}
-	words, keys, _ := recordTLS(t, strict, plain, "hello")
-	l := newTLSObserver(keyLogOf(t, keys)).feed(words, 1<<16)
+	writes, keys, _ := recordTLS(t, strict, plain, "hello")
+	l := newTLSObserver(keyLogOf(t, keys)).feed(writes, 1<<16)
 	alert := "bad certificate (from the client)"
 	if noAES {
 		alert = "" // it cannot be read
@@ -205,13 +205,13 @@ func TestTLSOfGo(t *testing.T) {
 	if l.alert != alert || strings.Contains(keys, "CLIENT_TRAFFIC") {
 		t.Error(l.state())
 	}
-	// Without a key log there is still what is in clear.
-	words, _, _ = recordTLS(t, old, &tls.Config{Certificates: plain.Certificates, MinVersion: tls.VersionTLS13}, "")
-	newTLSObserver(nil).feed(words, 1<<16).check(t, `name "tac.example" cipher "" alert "protocol version not supported (from the server)" `+
+	// Without a key log, the cleartext is read.
+	writes, _, _ = recordTLS(t, old, &tls.Config{Certificates: plain.Certificates, MinVersion: tls.VersionTLS13}, "")
+	newTLSObserver(nil).feed(writes, 1<<16).check(t, `name "tac.example" cipher "" alert "protocol version not supported (from the server)" `+
 		`problem "there is no key log to read it with" early false data ["" ""]`)
 }
 
-// TestTLSContents are what records may hold.
+// TestTLSContents: all that a record may hold.
 func TestTLSContents(t *testing.T) {
 	t.Parallel()
 	const most = 1 << 14
@@ -236,14 +236,14 @@ func TestTLSContents(t *testing.T) {
 		t.Errorf("alert %q", l.alert)
 	}
 	l.add(1, time.Time{}, m.handshake[0].data("by another key"))
-	l.add(1, time.Time{}, m.traffic[1].data("not heard"))
+	l.add(1, time.Time{}, m.traffic[1].data("not read"))
 	l.add(0, time.Time{}, s.data("more"))
 	if l.problem != "the secrets of the key log do not open what the server sends" || l.data[1] != "" || !strings.HasSuffix(l.data[0], "more") {
 		t.Error(l.problem, l.data[1])
 	}
 }
 
-// TestTLSGaps loses bytes, and goes on with the next record that opens.
+// TestTLSGaps: after a gap, the next record that can be decrypted is found.
 func TestTLSGaps(t *testing.T) {
 	t.Parallel()
 	const lost = `problem "bytes are missing, and what the client sends behind them does not open" `
@@ -251,7 +251,7 @@ func TestTLSGaps(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		records func(m *fakeTLS) [][]byte
-		cut     int // the bytes that are heard before the gap, then how long it is
+		cut     int // bytes before the gap; missing is the size of the gap
 		missing int
 		want    string
 	}{
@@ -280,7 +280,7 @@ func TestTLSGaps(t *testing.T) {
 		{"with the request for new keys", func(m *fakeTLS) [][]byte {
 			s := m.traffic[0]
 			next := newTLSSealer(&tlsSuites[0], tlsSuites[0].expand(s.secret, "traffic upd", 32))
-			next.seq++ // of a record that is lost too
+			next.seq++ // of a record that is missing too
 			return [][]byte{s.data("one"), s.seal(recordHandshake, "KeyUpdate", 0), next.data("three"), next.data("four")}
 		}, 25, 31, "onethreefour"},
 		{"nothing behind it is of this connection", func(m *fakeTLS) (all [][]byte) {
@@ -300,11 +300,11 @@ func TestTLSGaps(t *testing.T) {
 		l.add(0, time.Time{}, all[:tt.cut])
 		l.gap(0, tt.missing)
 		l.feed([]tlsWrite{{0, all[tt.cut+tt.missing:]}}, 999)
-		want := fmt.Sprintf(`problem "" early false data [%q "heard"]`, tt.want)
+		want := fmt.Sprintf(`problem "" early false data [%q "reply"]`, tt.want)
 		if tt.want == lost {
-			want = lost + `early false data ["" "heard"]`
+			want = lost + `early false data ["" "reply"]`
 		}
-		l.add(1, time.Time{}, m.traffic[1].data("heard")) // the other side goes on
+		l.add(1, time.Time{}, m.traffic[1].data("reply")) // the other end is still read
 		if got := l.state(); !strings.HasSuffix(got, want) {
 			t.Errorf("%s: got %s\nwant %s", tt.name, got, want)
 		}
@@ -314,7 +314,7 @@ func TestTLSGaps(t *testing.T) {
 	}
 }
 
-// TestTLSTooFarAhead has records that are further on than what is missing can be.
+// TestTLSTooFarAhead: no more sequence numbers are tried than records may be missing.
 func TestTLSTooFarAhead(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -333,14 +333,13 @@ func TestTLSTooFarAhead(t *testing.T) {
 	}
 }
 
-// TestTLSGapInHandshake loses bytes of the certificate, which do no harm, and of the hellos, without
-// which there is nothing to be read.
+// TestTLSGapInHandshake: missing bytes of the certificate do no harm; without the hellos nothing can be read.
 func TestTLSGapInHandshake(t *testing.T) {
 	t.Parallel()
-	words := parseTrace(t, traceOfOpenSSL)
+	writes := parseTrace(t, traceOfOpenSSL)
 	hear := func(keys string, side, from, missing int) *tlsObserver {
 		l := newTLSObserver(keyLogOf(t, keys))
-		for _, w := range words {
+		for _, w := range writes {
 			if w.from == side && missing > 0 {
 				l.add(w.from, time.Time{}, w.data[:from])
 				l.gap(w.from, missing)
@@ -367,9 +366,9 @@ func TestTLSGapInHandshake(t *testing.T) {
 			t.Errorf("row %d: got %s", i, got)
 		}
 	}
-	// Without a key log, what is behind a gap is of no use.
+	// Without a key log, nothing is read behind a gap.
 	l := newTLSObserver(nil)
-	l.add(0, time.Time{}, words[0].data)
+	l.add(0, time.Time{}, writes[0].data)
 	l.gap(0, 10)
 	l.add(0, time.Time{}, clearRecord(recordAlert, []byte{2, 40}))
 	if l.problem != "there is no key log to read it with" || l.serverName != "x" || l.alert != "" {
@@ -377,8 +376,7 @@ func TestTLSGapInHandshake(t *testing.T) {
 	}
 }
 
-// TestTLSEarlyData passes over what the client sends before its handshake, whether or not the
-// server takes it, and no more of that than there may be.
+// TestTLSEarlyData: early data is skipped, whether or not the server accepts it, up to a bound.
 func TestTLSEarlyData(t *testing.T) {
 	t.Parallel()
 	for _, offered := range []bool{true, false} {
@@ -414,7 +412,7 @@ func TestTLSEarlyData(t *testing.T) {
 			}
 		}
 	}
-	// Behind the handshake there is none, and none of the server.
+	// Behind the handshake there is no early data, and the server never sends any.
 	other := newTLSSealer(&tlsSuites[0], make([]byte, 32))
 	m := newFakeTLS(0, 42, 0, 0)
 	l := m.afterHandshake(t)
@@ -427,7 +425,7 @@ func TestTLSEarlyData(t *testing.T) {
 	if l.problem != "the secrets of the key log do not open what the server sends" {
 		t.Error(l.state())
 	}
-	// It keeps its place while it waits for a secret that shows what it is.
+	// Early data that waits for a secret stays in order.
 	m = newFakeTLS(0, 42, 0, 0)
 	k := keyLogOf(t, strings.ReplaceAll(m.keys, "CLIENT_TRAFFIC_SECRET_0", "LATER"))
 	l = newTLSObserver(k).feed(m.hellos, 100)
@@ -443,7 +441,7 @@ func TestTLSEarlyData(t *testing.T) {
 	}
 }
 
-// TestTLSHellos has hellos of all kinds, and what is none.
+// TestTLSHellos reads valid and invalid hellos.
 func TestTLSHellos(t *testing.T) {
 	t.Parallel()
 	const none = ` early false data ["" ""]`
@@ -464,7 +462,7 @@ func TestTLSHellos(t *testing.T) {
 	short[3]-- // one byte less than the extensions need
 	for _, tt := range []struct {
 		name  string
-		words []tlsWrite
+		writes []tlsWrite
 		want  string
 	}{
 		{"a name that is no name", []tlsWrite{hello(name(0, "\x1b[2J"+strings.Repeat("n", 300))...)},
@@ -507,21 +505,21 @@ func TestTLSHellos(t *testing.T) {
 		{"a record that is as long as one may be", []tlsWrite{{0, []byte{recordData, 3, 3, 0x41, 0}}}, `name "" cipher "" alert "" problem ""` + none},
 	} {
 		for _, size := range []int{1, 1 << 14} {
-			l := newTLSObserver(keyLogOf(t, "")).feed(tt.words, size)
+			l := newTLSObserver(keyLogOf(t, "")).feed(tt.writes, size)
 			if got := l.state(); got != tt.want {
 				t.Errorf("%s: got %s\nwant %s", tt.name, got, tt.want)
 			}
 			if l.answered && l.directions[1].hello != nil {
-				t.Errorf("%s: %d bytes are kept for nothing", tt.name, len(l.directions[1].hello))
+				t.Errorf("%s: %d bytes are still held", tt.name, len(l.directions[1].hello))
 			}
 		}
 	}
 }
 
-// FuzzTLSConversation is everything that a capture may hold. It ends, and keeps no more than it may.
+// FuzzTLSConversation: the bounds hold for any input.
 func FuzzTLSConversation(f *testing.F) {
-	script := func(words []tlsWrite) (all []byte) {
-		for _, w := range words {
+	script := func(writes []tlsWrite) (all []byte) {
+		for _, w := range writes {
 			all = append(all, byte(w.from))
 			all = append(binary.BigEndian.AppendUint16(all, uint16(len(w.data))), w.data...)
 		}
@@ -530,11 +528,11 @@ func FuzzTLSConversation(f *testing.F) {
 	m := newFakeTLS(0, 42, 0, 0)
 	made := append(m.hellos, tlsWrite{0, m.handshake[0].seal(22, "Finished", 0)}, tlsWrite{0, m.traffic[0].data("1")})
 	keys := keyLogOf(f, keysOfRFC+keysOfOpenSSL+m.keys)
-	for _, words := range [][]tlsWrite{parseTrace(f, traceOfRFC), parseTrace(f, traceOfOpenSSL), made} {
-		f.Add(script(words))
-		for i := range words {
-			gap := append(script(words[:i]), byte(2+words[i].from), 0, 9)
-			f.Add(append(gap, script(words[i+1:])...))
+	for _, writes := range [][]tlsWrite{parseTrace(f, traceOfRFC), parseTrace(f, traceOfOpenSSL), made} {
+		f.Add(script(writes))
+		for i := range writes {
+			gap := append(script(writes[:i]), byte(2+writes[i].from), 0, 9)
+			f.Add(append(gap, script(writes[i+1:])...))
 		}
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
@@ -560,17 +558,17 @@ func FuzzTLSConversation(f *testing.F) {
 			}
 		}
 		if said > all {
-			t.Fatalf("%d bytes were said, %d heard", said, all)
+			t.Fatalf("%d bytes of data out of %d", said, all)
 		}
 	})
 }
 
-// TestDecodeTLS: with the key log, what TLS carries is TACACS+; what is not read is said.
+// TestDecodeTLS: with a key log, sessions in TLS are decoded. Conversations that cannot be read are reported.
 func TestDecodeTLS(t *testing.T) {
 	t.Parallel()
 	name := "tac1.example"
 	serverName := append([]byte{0, 0}, prefixed(2, prefixed(2, append([]byte{0}, prefixed(2, []byte(name)...)...)...)...)...)
-	talk := func(t *captureBuilder, client, server string, alert string) (keys string) {
+	addTLS := func(t *captureBuilder, client, server string, alert string) (keys string) {
 		m := newFakeTLS(serverName...)
 		w := t.openConn(client, server, "")
 		for _, hello := range m.hellos {
@@ -593,8 +591,8 @@ func TestDecodeTLS(t *testing.T) {
 		return m.keys
 	}
 	tape := newCaptureBuilder()
-	keys := talk(tape, deviceAddr, "192.0.2.1:300", "")
-	talk(tape, "198.51.100.8:41234", "192.0.2.1:443", "\x02\x50")
+	keys := addTLS(tape, deviceAddr, "192.0.2.1:300", "")
+	addTLS(tape, "198.51.100.8:41234", "192.0.2.1:443", "\x02\x50")
 	refused := tape.openConn("198.51.100.9:41234", "192.0.2.1:300", "")
 	refused.send(0, newFakeTLS().hellos[0].data)
 	refused.send(1, clearRecord(recordAlert, []byte{2, 70}))
@@ -617,7 +615,7 @@ func TestDecodeTLS(t *testing.T) {
 		`\{"time":"2026-11-23T10:00:00.\d+Z","peer":"198.51.100.8:41234","server":"192.0.2.1:443","error":"`+notRead+`"\}\n`, `(?s).*\n`)
 }
 
-// TestDecodeLateSecrets: what waits for a secret is read when the conversation ends, if it is there then.
+// TestDecodeLateSecrets: records that wait for a secret are tried again when the conversation ends.
 func TestDecodeLateSecrets(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, map[string]string{"log": ""})
@@ -630,7 +628,7 @@ func TestDecodeLateSecrets(t *testing.T) {
 	w.version, w.flags = minorOne, flagUnencrypted
 	w.send(0, m.handshake[0].seal(recordHandshake, "Finished", 0))
 	packet := w.packet(1, 1, papStart("alice", testPassword))
-	packet[3] = 0 // the flag is missing, and it is in clear all the same
+	packet[3] = 0 // without flagUnencrypted; in TLS it is in clear all the same
 	w.send(0, m.traffic[0].data(string(packet)))
 	p, inv, out := pipelineOf(t, nil, "--keylog "+dir+"/log")
 	for i := range tape.frames {

@@ -62,7 +62,7 @@ func TestPcapLinks(t *testing.T) {
 	}
 }
 
-// checkFrame adds one frame: it says hello, or is counted as something.
+// checkFrame adds one frame, which has the data "hello" or is counted in want.
 func checkFrame(t *testing.T, name string, f frame, want string) {
 	t.Helper()
 	l := newTCPEvents()
@@ -84,13 +84,13 @@ func TestPcapIP(t *testing.T) {
 	t.Parallel()
 	ip := tcpIP(deviceEnd, serverEnd, 1, 1, tcpACK, "hello")
 	ip6 := tcpIP(netip.MustParseAddrPort("[2001:db8::7]:41234"), netip.MustParseAddrPort("[2001:db8::1]:49"), 1, 1, tcpACK, "hello")
-	change := func(b []byte, at int, data ...byte) []byte { // puts bytes in place of those at an offset
+	change := func(b []byte, at int, data ...byte) []byte { // replaces the bytes at an offset
 		b = bytes.Clone(b)
 		copy(b[at:], data)
 		return b
 	}
 	insert := func(b []byte, at int, data ...byte) []byte { return slices.Insert(bytes.Clone(b), at, data...) }
-	// extension makes next the first header of IPv6, and puts extension headers in front of TCP.
+	// extension inserts extension headers before TCP; next is the type of the first one.
 	extension := func(next byte, headers ...byte) []byte {
 		b := insert(change(ip6, 6, next), 40, headers...)
 		return change(b, 4, byte((len(b)-40)>>8), byte(len(b)-40))
@@ -134,14 +134,14 @@ func TestPcapIP(t *testing.T) {
 		{"more of them", extension(60, append(bytes.Repeat(eight(60, 0), 15), eight(6, 0)...)...), "malformed"},
 	} {
 		if test.want == "options" {
-			// The offset of the bytes is said by the TCP header.
+			// The TCP header has the offset of the data.
 			test.b, test.want = change(test.b, 32, 8<<4), ""
 		}
 		checkFrame(t, test.name, frame{link: linkRawIP, data: test.b, size: len(test.b)}, test.want)
 	}
 }
 
-// What the capture cut is known by the lengths of IP.
+// TestPcapCutFrames: the lengths of IP show how much the capture cut.
 func TestPcapCutFrames(t *testing.T) {
 	t.Parallel()
 	ip := tcpIP(deviceEnd, serverEnd, 1, 1, tcpACK, "hello")
@@ -156,7 +156,7 @@ func TestPcapCutFrames(t *testing.T) {
 			t.Errorf("%x: %q, %d cut, %d bytes", b, l.log, l.dropped.cut, l.dropped.missing)
 		}
 	}
-	// Options of TCP that are not there are no bytes of the stream.
+	// Options of TCP that were cut are not missing data.
 	long := tcpIP(deviceEnd, serverEnd, 1, 1, tcpACK, "optionhello!")
 	long[32] = 6 << 4
 	l := newTCPEvents()

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// tcpIP is a segment in an IP datagram, of the version that the addresses are of.
+// tcpIP returns a segment in an IP datagram. The addresses determine the version.
 func tcpIP(src, dst netip.AddrPort, seq, ack uint32, flags tcpFlags, data string) []byte {
 	var b []byte
 	if src.Addr().Is4() {
@@ -36,7 +36,7 @@ var (
 	serverEnd = netip.MustParseAddrPort("192.0.2.1:49")
 )
 
-// A listener writes down what a reassembler tells.
+// tcpEvents logs the calls of a reassembler.
 type tcpEvents struct {
 	reassembler
 	log []string
@@ -53,7 +53,7 @@ func newTCPEvents() *tcpEvents {
 	}
 	l.onData = func(c *conversation, from int, at time.Time, data []byte) {
 		if c.ignored {
-			l.note("told in spite of ignored")
+			l.note("data in spite of ignored")
 		}
 		meet(c)
 		l.note("%d %s", from, data)
@@ -182,7 +182,7 @@ func TestTCPReassemble(t *testing.T) {
 	}
 }
 
-// Any order, repeats, cuts and overlaps of segments give the bytes that were said, and nothing else.
+// TestTCPAnyOrder: segments in any order, repeated or overlapping, give the bytes that were sent.
 func TestTCPAnyOrder(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(300) {
@@ -252,7 +252,7 @@ func TestTCPAnyOrder(t *testing.T) {
 	}
 }
 
-// Which end is the client's: a SYN says it, else the ports do.
+// TestTCPEnds: a SYN determines which end is the client, or else the ports.
 func TestTCPEnds(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -276,16 +276,16 @@ func TestTCPEnds(t *testing.T) {
 	} {
 		ends := [2]netip.AddrPort{netip.MustParseAddrPort(test.src), netip.MustParseAddrPort(test.dst)}
 		want := [2]netip.AddrPort{ends[test.client], ends[1-test.client]}
-		said := false
+		called := false
 		r := reassembler{onData: func(c *conversation, from int, _ time.Time, _ []byte) {
-			said = true
+			called = true
 			if c.ends != want || c.ends[from] != ends[0] || c.opened != (test.flags&tcpSYN != 0) {
-				t.Errorf("%s > %s: said by %d of %s, opened %v", test.src, test.dst, from, c.ends, c.opened)
+				t.Errorf("%s > %s: data of %d of %s, opened %v", test.src, test.dst, from, c.ends, c.opened)
 			}
 		}}
 		b := tcpIP(ends[0], ends[1], 1, 1, test.flags, "x")
-		if r.add(&frame{link: linkRawIP, data: b, size: len(b)}); !said {
-			t.Errorf("%s > %s: nothing said", test.src, test.dst)
+		if r.add(&frame{link: linkRawIP, data: b, size: len(b)}); !called {
+			t.Errorf("%s > %s: no data", test.src, test.dst)
 		}
 	}
 }
@@ -305,7 +305,7 @@ func TestTCPWanted(t *testing.T) {
 	}
 }
 
-// Packets that come without IP are one conversation, in which the number tells who said what.
+// TestTCPBarePackets: packets without IP are one conversation.
 func TestTCPBarePackets(t *testing.T) {
 	t.Parallel()
 	l := newTCPEvents()
@@ -325,18 +325,18 @@ func TestTCPBarePackets(t *testing.T) {
 	}
 }
 
-// manyClients has one for each number.
+// manyClients returns a different address for each number.
 func manyClients(i int) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 1024+uint16(i%60000))
 }
 
-// There are at most so many conversations: the one that was silent for the longest time goes first.
+// TestTCPConversationBound: the conversation that was silent for the longest time is dropped first.
 func TestTCPConversationBound(t *testing.T) {
 	t.Parallel()
 	var ended []netip.AddrPort
-	said := map[*conversation]bool{}
+	active := map[*conversation]bool{}
 	r := reassembler{
-		onData:  func(c *conversation, _ int, _ time.Time, _ []byte) { said[c] = true },
+		onData:  func(c *conversation, _ int, _ time.Time, _ []byte) { active[c] = true },
 		onClose: func(c *conversation, _ time.Time) { ended = append(ended, c.ends[0]) },
 	}
 	send := func(i int, seq uint32) {
@@ -359,11 +359,11 @@ func TestTCPConversationBound(t *testing.T) {
 	if len(ended) != maxConversations+len(want) || r.open.len != 0 || r.closed.len != maxClosed || len(r.conversations) != maxClosed {
 		t.Errorf("%d ended, %d open, %d kept of %d", len(ended), r.open.len, r.closed.len, len(r.conversations))
 	}
-	clear(said)
+	clear(active)
 	send(1, 1)
 	send(2, 1)
-	if len(said) != 2 { // out of what is free now
-		t.Errorf("%d conversations said something", len(said))
+	if len(active) != 2 {
+		t.Errorf("%d conversations have data", len(active))
 	}
 }
 
@@ -401,13 +401,13 @@ func TestTCPManyConversations(t *testing.T) {
 	}
 }
 
-// A side holds back so much and no more: then the bytes in front are given up.
+// TestTCPHeldBound: beyond the bound of one direction, a gap is skipped.
 func TestTCPHeldBound(t *testing.T) {
 	t.Parallel()
-	for _, test := range []struct{ n, size, told int }{
-		{maxPieces + 1, 1, 1},
-		{maxHeldDirection/2000 + 1, 2000, 1},
-		{9, 1 << 15, 1},
+	for _, test := range []struct{ n, size int }{
+		{maxPieces + 1, 1},
+		{maxHeldDirection/2000 + 1, 2000},
+		{9, 1 << 15},
 	} {
 		l := newTCPEvents()
 		l.play(handshake, 0, 0)
@@ -423,13 +423,14 @@ func TestTCPHeldBound(t *testing.T) {
 	}
 }
 
-// All together hold back so much: those that were silent for the longest time give up first.
+// TestTCPHeldBoundOfAll: beyond the bound of all, the conversations that were silent for the longest time are
+// released first.
 func TestTCPHeldBoundOfAll(t *testing.T) {
 	t.Parallel()
 	gaps := []netip.AddrPort{}
-	said := 0
+	received := 0
 	r := reassembler{
-		onData:  func(_ *conversation, _ int, _ time.Time, data []byte) { said += len(data) },
+		onData:  func(_ *conversation, _ int, _ time.Time, data []byte) { received += len(data) },
 		onGap:   func(c *conversation, _ int, _ time.Time, _ int) { gaps = append(gaps, c.ends[0]) },
 		onClose: func(*conversation, time.Time) {},
 	}
@@ -437,7 +438,7 @@ func TestTCPHeldBoundOfAll(t *testing.T) {
 	n := maxHeldAll/(size+pieceCost) + 1
 	for i := range n {
 		if len(gaps) > 0 {
-			t.Fatalf("%d gave up after %d", len(gaps), i)
+			t.Fatalf("%d were released after %d", len(gaps), i)
 		}
 		client := manyClients(i)
 		for _, s := range []struct {
@@ -449,16 +450,16 @@ func TestTCPHeldBoundOfAll(t *testing.T) {
 			r.add(&frame{link: linkRawIP, data: b, size: len(b)})
 		}
 	}
-	if len(gaps) != n/2+1 || gaps[0] != manyClients(0) || gaps[n/2] != manyClients(n/2) || said != size*len(gaps) || r.held > maxHeldAll/2 {
-		t.Errorf("%d of %d gave up, %d bytes told, %d held", len(gaps), n, said, r.held)
+	if len(gaps) != n/2+1 || gaps[0] != manyClients(0) || gaps[n/2] != manyClients(n/2) || received != size*len(gaps) || r.held > maxHeldAll/2 {
+		t.Errorf("%d of %d were released, %d bytes, %d held", len(gaps), n, received, r.held)
 	}
 	r.finish(time.Time{})
-	if said != size*n || r.held != 0 {
-		t.Errorf("%d bytes told of %d, %d held", said, size*n, r.held)
+	if received != size*n || r.held != 0 {
+		t.Errorf("%d bytes of %d, %d held", received, size*n, r.held)
 	}
 }
 
-// The times told are those of frames.
+// TestTCPTimes: events have the times of frames.
 func TestTCPTimes(t *testing.T) {
 	t.Parallel()
 	began := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
@@ -467,7 +468,7 @@ func TestTCPTimes(t *testing.T) {
 		got = append(got, fmt.Sprintf("%s %s of %s", what, at.Sub(began), c.began.Sub(began)))
 	}
 	r := reassembler{
-		onData:  func(c *conversation, _ int, at time.Time, _ []byte) { note(c, "said", at) },
+		onData:  func(c *conversation, _ int, at time.Time, _ []byte) { note(c, "data", at) },
 		onGap:   func(c *conversation, _ int, at time.Time, _ int) { note(c, "gap", at) },
 		onClose: func(c *conversation, at time.Time) { note(c, "ended", at) },
 	}
@@ -476,13 +477,13 @@ func TestTCPTimes(t *testing.T) {
 		r.add(&frame{link: linkRawIP, at: began.Add(time.Duration(i+1) * time.Second), data: b, size: len(b)})
 	}
 	r.finish(began.Add(time.Minute))
-	want := "said 1s of 1s, said 3s of 1s, said 3s of 1s, gap 1m0s of 1s, said 1m0s of 1s, ended 1m0s of 1s"
+	want := "data 1s of 1s, data 3s of 1s, data 3s of 1s, gap 1m0s of 1s, data 1m0s of 1s, ended 1m0s of 1s"
 	if strings.Join(got, ", ") != want {
 		t.Errorf("%s", strings.Join(got, ", "))
 	}
 }
 
-// Whatever the frames are, each side's bytes come once and in order, and what is held stays in bounds.
+// FuzzReassemble: for any frames, data comes at most once, and the bounds hold.
 func FuzzReassemble(f *testing.F) {
 	seed := func(frames ...[]byte) {
 		var b []byte
@@ -501,14 +502,14 @@ func FuzzReassemble(f *testing.F) {
 	f.Add(uint16(linkEthernet), append([]byte{0, 59, 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x81, 0, 0, 5, 8, 0}, hello...))
 	f.Fuzz(func(t *testing.T, link uint16, b []byte) {
 		open := map[*conversation]bool{}
-		data := 0
+		received := 0
 		r := reassembler{
-			onData: func(c *conversation, from int, _ time.Time, said []byte) {
+			onData: func(c *conversation, from int, _ time.Time, b []byte) {
 				open[c] = true
-				if data += len(said); len(said) == 0 || c.ignored || from != 0 && from != 1 {
-					t.Fatalf("%q from %d, ignored %v", said, from, c.ignored)
+				if received += len(b); len(b) == 0 || c.ignored || from != 0 && from != 1 {
+					t.Fatalf("%q from %d, ignored %v", b, from, c.ignored)
 				}
-				c.ignored = said[0] == 'I'
+				c.ignored = b[0] == 'I'
 			},
 			onGap: func(c *conversation, from int, _ time.Time, missing int) {
 				open[c] = true
@@ -527,14 +528,13 @@ func FuzzReassemble(f *testing.F) {
 			}
 		}
 		r.finish(time.Time{})
-		if len(open) > 0 || r.held != 0 || data > len(b) {
-			t.Fatalf("%d conversations have no end, %d bytes are held, %d were told of %d", len(open), r.held, data, len(b))
+		if len(open) > 0 || r.held != 0 || received > len(b) {
+			t.Fatalf("%d conversations have no end, %d bytes are held, %d bytes of data in %d", len(open), r.held, received, len(b))
 		}
 	})
 }
 
-// BenchmarkReassemble is what a segment costs of connections that each have one session, and what it costs in
-// one of many sessions.
+// BenchmarkReassemble measures the time for a segment of short connections.
 func BenchmarkReassemble(b *testing.B) {
 	const connections = 1000
 	var frames []frame
@@ -566,7 +566,7 @@ func BenchmarkReassemble(b *testing.B) {
 	i := 0
 	for b.Loop() {
 		r.add(&frames[i])
-		for _, at := range []int{24, 28} { // other numbers the next time, so that they are no copies
+		for _, at := range []int{24, 28} { // other sequence numbers the next time, so that they are no copies
 			number := frames[i].data[at : at+4]
 			binary.BigEndian.PutUint32(number, binary.BigEndian.Uint32(number)+1<<16)
 		}

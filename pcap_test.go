@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// pcapOf is a pcap file: its header, then a record for each frame.
+// pcapOf returns a pcap file of frames.
 func pcapOf(order binary.ByteOrder, nano bool, frames ...frame) []byte {
 	magic, perSecond := uint32(magicMicro), int64(1e6)
 	if nano {
@@ -39,7 +39,7 @@ type pcapngWriter struct {
 	b []byte
 }
 
-// block appends a block. What it has are numbers of 16, 32 or 64 bits and bytes, which are padded.
+// block appends a block. Its parts are numbers of 16, 32 or 64 bits, and bytes, which are padded.
 func (w *pcapngWriter) block(typ uint32, parts ...any) *pcapngWriter {
 	put := w.ByteOrder.(binary.AppendByteOrder)
 	var body []byte
@@ -80,7 +80,7 @@ func (w *pcapngWriter) packet(number uint32, ticks uint64, size int, data string
 	return w.block(blockPacket, append(parts, options...)...)
 }
 
-// framesOf reads all frames of a capture, and the error that is not its end.
+// framesOf returns all frames of a capture. The error is nil at its end.
 func framesOf(r io.Reader) (frames []frame, err error) {
 	c, err := newCapture(r, "FILE", &tacacsPayload)
 	for err == nil {
@@ -169,7 +169,7 @@ func TestPcapng(t *testing.T) {
 		w.packet(5, seconds*1e6, 1, "6")
 		w.block(blockSimple, uint32(5), []byte("simple"[:5]))
 		w.block(blockOldPacket, uint16(1), uint16(99), uint32(seconds*1e9>>32), uint32(seconds*1e9&0xffffffff), uint32(3), uint32(4), []byte("old"))
-		// Another section: its interfaces are its own, and so is its order.
+		// Another section has other interfaces and another byte order.
 		w.ByteOrder = other
 		w.section().describe(linkNull, 4)
 		w.packet(0, seconds*1e6, 6, "second")
@@ -208,7 +208,7 @@ func TestPcapngTimeResolution(t *testing.T) {
 	}
 }
 
-// Each of these is an error that names its offset, and what comes before it is given.
+// TestPcapInvalid: an error names its offset, and the frames before it are returned.
 func TestPcapInvalid(t *testing.T) {
 	t.Parallel()
 	order := binary.LittleEndian
@@ -275,11 +275,11 @@ func TestPcapngManyInterfaces(t *testing.T) {
 	}
 }
 
-// A file that ends early gives all frames up to there, and an error unless it ends between two records.
+// TestPcapTruncated: all complete frames are returned, and an error unless the file ends between two records.
 func TestPcapTruncated(t *testing.T) {
 	t.Parallel()
 	w := (&pcapngWriter{ByteOrder: binary.BigEndian}).section().describe(linkEthernet, 0)
-	whole := []int{len(w.b)} // where a record ends
+	whole := []int{len(w.b)} // ends of records
 	section := whole[0] - 20
 	data := []int{}
 	for range 3 {
@@ -291,7 +291,7 @@ func TestPcapTruncated(t *testing.T) {
 	for _, file := range []struct {
 		name        string
 		b           []byte
-		whole, data []int // where it may end, and where the bytes of each frame end
+		whole, data []int // where it may end, and the end of each frame
 	}{
 		{"pcapng", w.b, append(whole, section), data},
 		{"pcap", pcap, []int{24, 45, 66}, []int{45, 66}},
@@ -314,7 +314,7 @@ func TestPcapTruncated(t *testing.T) {
 	}
 }
 
-// An input that still grows gives each frame as soon as it is there.
+// TestPcapLive: a frame is returned as soon as it is there, although the input still grows.
 func TestPcapLive(t *testing.T) {
 	t.Parallel()
 	one := frame{data: []byte("frame"), size: 5}
@@ -354,7 +354,7 @@ func TestPcapLive(t *testing.T) {
 	}
 }
 
-// What breaks while it is read is said with its cause.
+// TestPcapReadError: a read error has its cause and the offset.
 func TestPcapReadError(t *testing.T) {
 	t.Parallel()
 	pcap := pcapOf(binary.LittleEndian, false, frame{data: []byte("frame"), size: 5})

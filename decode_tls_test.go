@@ -461,9 +461,9 @@ func TestTLSHellos(t *testing.T) {
 	short := clientHelloOf(random)
 	short[3]-- // one byte less than the extensions need
 	for _, tt := range []struct {
-		name  string
+		name   string
 		writes []tlsWrite
-		want  string
+		want   string
 	}{
 		{"a name that is no name", []tlsWrite{hello(name(0, "\x1b[2J"+strings.Repeat("n", 300))...)},
 			`name "\\x1b[2J` + strings.Repeat("n", 251) + `" cipher "" alert "" problem ""` + none},

@@ -19,8 +19,8 @@ type job struct {
 	session        session // of the attempt under way, or of the last one
 	replyLost      bool    // a connection that had answered others before left it without a reply
 
-	writesBefore int  // how many writes its mux had made before; after one more it went out
-	older, newer *job // in a jobList; a circle
+	writesBefore int       // how many writes its mux had made before; after one more it went out
+	place        node[job] // in a queue
 }
 
 // A jobOwner gets its job back from a pool when it is done.

@@ -21,7 +21,7 @@ type mux struct {
 	wakeup     <-chan struct{} // ends a wait
 	warnf      func(format string, args ...any)
 
-	inFlight jobList // in the order of their start, which is that of their deadlines
+	inFlight queue[job] // in the order of their start, which is that of their deadlines
 	byID     map[uint32]*job
 	dead     error // why the connection is over
 
@@ -74,7 +74,7 @@ func (m *mux) add(j *job) error {
 	s.timing.sent += n
 	m.unanswered += n
 	j.writesBefore = m.writes
-	m.inFlight.push(j)
+	m.inFlight.push(&j.place, j)
 	m.byID[s.sent.sessionID] = j
 	return nil
 }
@@ -100,7 +100,7 @@ func (m *mux) wait(ctx context.Context, until time.Time) *job {
 		if !wholePacket(m.in) {
 			m.beforeWait()
 			if !m.setDeadline(time.Now(), until) {
-				return m.abandon(m.inFlight.first, os.ErrDeadlineExceeded)
+				return m.abandon(m.inFlight.first(), os.ErrDeadlineExceeded)
 			}
 			// These may have come before the deadline was set.
 			select {
@@ -109,7 +109,7 @@ func (m *mux) wait(ctx context.Context, until time.Time) *job {
 			default:
 			}
 			if ctx.Err() != nil {
-				return m.abandon(m.inFlight.first, errInterrupted)
+				return m.abandon(m.inFlight.first(), errInterrupted)
 			}
 			m.flush()
 		}
@@ -125,20 +125,20 @@ func (m *mux) wait(ctx context.Context, until time.Time) *job {
 			m.limit = time.Time{}
 		case !until.IsZero() && !now.Before(until):
 			return nil
-		case m.limit.After(m.inFlight.first.session.deadline): // the grace is over too
-			return m.abandon(m.inFlight.first, err)
+		case m.limit.After(m.inFlight.first().session.deadline): // the grace is over too
+			return m.abandon(m.inFlight.first(), err)
 		}
 	}
-	if m.inFlight.first == nil {
+	if m.inFlight.first() == nil {
 		return nil
 	}
-	return m.abandon(m.inFlight.first, m.dead)
+	return m.abandon(m.inFlight.first(), m.dead)
 }
 
 // setDeadline sets how long the next read waits: until the deadline of the oldest session, or a grace from now if that is
 // over, or the time until. It returns false if the last grace is over too.
 func (m *mux) setDeadline(now, until time.Time) bool {
-	limit := m.inFlight.first.session.deadline
+	limit := m.inFlight.first().session.deadline
 	if !now.Before(limit) {
 		if now.Sub(limit) > maxGrace {
 			return false
@@ -221,7 +221,7 @@ func (m *mux) abandon(j *job, err error) *job {
 
 // remove removes a session from the mux.
 func (m *mux) remove(j *job) {
-	m.inFlight.remove(j)
+	m.inFlight.remove(&j.place)
 	delete(m.byID, j.session.sent.sessionID)
 	m.unanswered -= headerLen + int(j.session.sent.length)
 }

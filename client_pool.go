@@ -21,13 +21,13 @@ type pool struct {
 	warnf      func(format string, args ...any) // gets the warnings about single requests
 
 	reuse       reuse
-	mux         *mux      // the connection that is shared; nil for none
-	queue       jobList   // taken from nextJob, or to be tried again, and not under way
-	preferred   int       // the server that a new connection goes to
-	failedDials int       // connections in a row that never carried a reply
-	earlyCloses int       // connections that the server ended soon
-	now         time.Time // read once a wait: reading the clock for each use costs too much
-	onWorkers   int       // jobs that are not on the mux
+	mux         *mux       // the connection that is shared; nil for none
+	queue       queue[job] // taken from nextJob, or to be tried again, and not under way
+	preferred   int        // the server that a new connection goes to
+	failedDials int        // connections in a row that never carried a reply
+	earlyCloses int        // connections that the server ended soon
+	now         time.Time  // read once a wait: reading the clock for each use costs too much
+	onWorkers   int        // jobs that are not on the mux
 	workerCount int
 	work        chan workerJob
 	returned    chan *job
@@ -109,19 +109,19 @@ func (p *pool) inFlight() int {
 // startJobs starts jobs while there are any and there is room. It returns what nextJob does.
 func (p *pool) startJobs(ctx context.Context) (next time.Time, more bool) {
 	for ctx.Err() == nil {
-		if p.queue.first == nil {
+		if p.queue.first() == nil {
 			j, next, more := p.nextJob(p.now)
 			if j == nil {
 				return next, more
 			}
-			p.queue.push(j)
+			p.queue.push(&j.place, j)
 		}
-		if !p.assign(ctx, p.queue.first) {
+		if !p.assign(ctx, p.queue.first()) {
 			return time.Time{}, true
 		}
 	}
-	for j := p.queue.first; j != nil; j = p.queue.first {
-		p.queue.remove(j)
+	for j := p.queue.first(); j != nil; j = p.queue.first() {
+		p.queue.remove(&j.place)
 		j.err = interrupted(ctx)
 		j.owner.jobDone(j)
 	}
@@ -137,13 +137,13 @@ func (p *pool) assign(ctx context.Context, j *job) bool {
 	// The shared connection goes to the preferred server, and so carries first attempts only.
 	came := outcomeOf(j.err) // of the attempt before
 	apart := p.reuse != reuseMultiplexed || j.failedAttempts > 0 || came == outcomeRestart || came == outcomeTimedOut || j.request.interactive()
-	if p.mux != nil && p.mux.inFlight.first == nil && !apart && p.mux.conn.stale(p.now) {
+	if p.mux != nil && p.mux.inFlight.first() == nil && !apart && p.mux.conn.stale(p.now) {
 		p.closeShared()
 	}
 	if !apart && (p.dialing != nil || p.mux != nil && !p.mux.hasRoom()) {
 		return false
 	}
-	p.queue.remove(j)
+	p.queue.remove(&j.place)
 	if j.failedAttempts == 0 && j.session.deadline.IsZero() {
 		j.firstServer = p.preferred
 	}
@@ -220,7 +220,7 @@ func (p *pool) startWorker(ctx context.Context) {
 
 // wait waits until a job ends, until next, or for a notify.
 func (p *pool) wait(ctx context.Context, next time.Time) {
-	if p.mux != nil && p.mux.inFlight.first != nil {
+	if p.mux != nil && p.mux.inFlight.first() != nil {
 		j := p.mux.wait(ctx, next)
 		if p.now = time.Now(); j != nil {
 			p.onReply(ctx, j)
@@ -288,7 +288,7 @@ const minReplies = 100
 
 // closeIdle closes the shared connection when nothing is under way on it and no session may begin any more.
 func (p *pool) closeIdle() {
-	if p.mux == nil || p.mux.inFlight.first != nil || p.reuse == reuseMultiplexed && !p.mux.conn.noNewSessions {
+	if p.mux == nil || p.mux.inFlight.first() != nil || p.reuse == reuseMultiplexed && !p.mux.conn.noNewSessions {
 		return
 	}
 	if n := p.mux.conn.answered; isClosed(p.mux.dead) && n > 0 && n < minReplies {
@@ -310,7 +310,7 @@ func (p *pool) finishOrRetry(ctx context.Context, j *job) {
 	if outcomeOf(j.err) != outcomeRestart {
 		j.session.deadline = time.Time{} // it waits in the queue again
 	}
-	p.queue.push(j)
+	p.queue.push(&j.place, j)
 }
 
 // noteLost downgrades for a server that agrees to single-connection mode and does not keep to it.

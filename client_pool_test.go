@@ -856,39 +856,6 @@ func TestPoolWakeup(t *testing.T) {
 	}
 }
 
-// TestPoolJobList takes jobs out of the beginning, the middle and the end.
-func TestPoolJobList(t *testing.T) {
-	for _, leave := range [][]int{{0, 1, 2, 3}, {3, 2, 1, 0}, {1, 2, 0, 3}, {2, 0, 3, 1}} {
-		var l jobList
-		jobs := make([]job, 4)
-		for i := range jobs {
-			jobs[i].failedAttempts = i // its name
-			l.push(&jobs[i])
-		}
-		left := []int{0, 1, 2, 3}
-		for _, i := range leave {
-			l.remove(&jobs[i])
-			left = slices.DeleteFunc(left, func(n int) bool { return n == i })
-			var forward, back []int
-			for j := l.first; j != nil && len(forward) <= len(left); j = j.newer {
-				if forward = append(forward, j.failedAttempts); j.newer == l.first {
-					break
-				}
-			}
-			for j := l.first; j != nil && len(back) <= len(left); {
-				j = j.older
-				if back = append(back, j.failedAttempts); j == l.first {
-					break
-				}
-			}
-			slices.Reverse(back)
-			if !slices.Equal(forward, left) || !slices.Equal(back, left) {
-				t.Errorf("%d left: %v forward, %v backward, want %v", i, forward, back, left)
-			}
-		}
-	}
-}
-
 // TestMuxWriteFails: a write has a deadline, and after an error there are no new sessions; whether a
 // session was written decides what follows for a record.
 func TestMuxWriteFails(t *testing.T) {
@@ -914,7 +881,7 @@ func TestMuxWriteFails(t *testing.T) {
 		if m.abandon(j, io.EOF); outcomeOf(j.err) != tt.want {
 			t.Errorf("%d bytes written: fate %d, want %d", tt.written, outcomeOf(j.err), tt.want)
 		}
-		if m.unanswered != 0 || m.inFlight.first != nil || len(m.byID) != 0 {
+		if m.unanswered != 0 || m.inFlight.first() != nil || len(m.byID) != 0 {
 			t.Error("the session is still on the mux")
 		}
 	}
@@ -971,8 +938,8 @@ func TestPoolAssign(t *testing.T) {
 		c.reuse, c.workerCount, c.now = tt.use, 4, time.Now() // the workers are at home
 		c.mux = newMux(&serverConn{client: c.client, answered: 1, established: true, idleSince: c.now}, nil, nil, discardf)
 		j := &job{request: newLogin(commonFields{user: "u", typ: tt.typ}, testPassword), failedAttempts: tt.misses, err: tt.err}
-		c.queue.push(j)
-		if !c.assign(t.Context(), j) || (len(c.mux.byID) == 1) != tt.shared || (len(c.work) == 1) == tt.shared || c.inFlight() != 1 || c.queue.first != nil {
+		c.queue.push(&j.place, j)
+		if !c.assign(t.Context(), j) || (len(c.mux.byID) == 1) != tt.shared || (len(c.work) == 1) == tt.shared || c.inFlight() != 1 || c.queue.first() != nil {
 			t.Errorf("%s: %d on the shared connection, %d apart", name, len(c.mux.byID), len(c.work))
 			continue
 		}
@@ -1046,7 +1013,7 @@ func TestMuxWakes(t *testing.T) {
 		rung := make(chan struct{}, 1)
 		m := newMux(&serverConn{client: c, conn: conn}, rung, func() {}, discardf)
 		j := &job{session: session{conn: m.conn, deadline: time.Now().Add(patience)}}
-		m.inFlight.push(j)
+		m.inFlight.push(&j.place, j)
 		for range tt.rings {
 			rung <- struct{}{}
 		}
@@ -1088,7 +1055,7 @@ func TestMuxGrace(t *testing.T) {
 	m := newMux(&serverConn{client: c, conn: conn}, nil, func() {}, discardf)
 	now := time.Now()
 	j := &job{session: session{deadline: now}}
-	m.inFlight.push(j)
+	m.inFlight.push(&j.place, j)
 	for _, tt := range []struct {
 		after   time.Duration // the deadline
 		until   time.Duration // likewise; 0 for none

@@ -7,51 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"runtime"
 	"strings"
 	"time"
 )
-
-// A decoder makes sessions of captures. What it holds is bounded, however long they are; what is dropped
-// for that is counted.
-type decoder struct {
-	keys   []key   // candidates; none: headers and timing only
-	keyLog *keyLog // nil for none
-	port   uint16  // of the conversations that count; 0: those that begin like TACACS+
-	log    *sessionLog
-	dump   *dumper
-
-	tcp     reassembler
-	pipe    decodePipe        // from tcp to all the rest, which is another goroutine's while a capture is read
-	lines   pipe[decodeLines] // to log, which is a third one's
-	clients map[netip.Addr]*decodeClient
-	others  decodeClient // all clients for which there is no room
-	open    decodeQueue
-	kept    int            // bytes of the requests of open sessions
-	partial int            // bytes of packets that are not whole yet
-	tlsOpen int            // TLS conversations under way
-	summary *decodeSummary // in place of the lines; nil for none
-	count   decodeCounts
-
-	// Used again for every packet, so that it costs little.
-	body     []byte
-	codec    codec
-	messages decodeMessages
-	free     []*decodeSession
-}
-
-// decodeCounts are the totals.
-type decodeCounts struct {
-	conversations int // that spoke TACACS+
-	unreadTLS     int // that were not read, where there is no line for them
-	otherTLS      int // on ports that are none of TACACS+, and not read
-	sessions      int
-	fitted        int // sessions that a key fits
-	unread        int // sessions that were obfuscated and not read
-	missing       int // bytes of the conversations that count
-	strays        int // packets that belong to no session
-	dropped       int // sessions and bytes given up, so that memory does not grow
-}
 
 // decodeOptions are the options of decode.
 type decodeOptions struct {
@@ -59,14 +17,14 @@ type decodeOptions struct {
 	summary  bool
 }
 
-// newDecode is the command decode: what devices and servers said, out of a capture.
+// newDecode returns the command decode, which prints the sessions in captures.
 func newDecode(o *optionSet) action {
 	var opts decodeOptions
 	o.add(&opts.keyLists, "key-list", "FILE", "file with a candidate key on every line; repeatable")
 	o.add((*toggle)(&opts.summary), "summary", "", "a table in place of the sessions: the servers and their time, and the clients that\nhave trouble")
 	return func(ctx context.Context, inv *invocation) (output, error) {
 		inv.std.err = &abandonableWriter{ctx: ctx, to: inv.std.err}
-		d, err := opts.decoder(ctx, inv)
+		d, err := opts.newDecoder(ctx, inv)
 		if err != nil {
 			return nil, err
 		}
@@ -74,8 +32,8 @@ func newDecode(o *optionSet) action {
 		if len(files) == 0 {
 			files = []string{"-"}
 		}
-		err = d.readFiles(ctx, inv, files)
-		report := d.report()
+		err = newDecodePipeline(d).readFiles(ctx, inv, files)
+		report := newDecodeReport(d.summary, d.keys.clientCounts(), &d.keys.others.count)
 		if ctx.Err() != nil {
 			report.ExitCode, err = classInterrupted.exit(), nil
 		}
@@ -83,8 +41,8 @@ func newDecode(o *optionSet) action {
 	}
 }
 
-// decoder is what the options ask for.
-func (opts *decodeOptions) decoder(ctx context.Context, inv *invocation) (*decoder, error) {
+// newDecoder makes a decoder with the options.
+func (opts *decodeOptions) newDecoder(ctx context.Context, inv *invocation) (*decoder, error) {
 	if err := inv.output.check(); err != nil {
 		return nil, err
 	}
@@ -92,18 +50,10 @@ func (opts *decodeOptions) decoder(ctx context.Context, inv *invocation) (*decod
 	if err := opts.checkStdin(inv, keyLog); err != nil {
 		return nil, err
 	}
-	d := &decoder{port: uint16(inv.server.port), clients: make(map[netip.Addr]*decodeClient),
-		pipe: decodePipe{pipe: newPipe[decodeBatch]()}, lines: newPipe[decodeLines]()}
+	d := &decoder{port: uint16(inv.server.port), keys: keyFinder{clients: make(map[netip.Addr]*decodeClient)}}
 	var err error
-	if len(opts.keyLists) == 0 || inv.key.sourceCount() > 0 { // else the environment's is not asked for
-		if d.keys, err = inv.givenKeys(ctx); err != nil {
-			return nil, err
-		}
-	}
-	for _, name := range opts.keyLists {
-		if err := interruptible(ctx, func() (err error) { d.keys, err = appendKeyList(d.keys, name, inv.std.in); return err }); err != nil {
-			return nil, err
-		}
+	if d.keys.keys, err = opts.readKeys(ctx, inv); err != nil {
+		return nil, err
 	}
 	if keyLog != "" {
 		if err := interruptible(ctx, func() (err error) { d.keyLog, err = loadKeyLog(keyLog, inv.std.in); return err }); err != nil {
@@ -114,21 +64,36 @@ func (opts *decodeOptions) decoder(ctx context.Context, inv *invocation) (*decod
 	if inv.output.quiet {
 		out = io.Discard
 	}
-	d.log = &sessionLog{out: out, warnf: func(string, ...any) {}, json: inv.output.json, verbose: inv.output.verbose}
-	if opts.summary {
-		d.summary = &decodeSummary{servers: make(map[netip.AddrPort]*serverCount)}
+	d.printer = recordPrinter{
+		pipe:   newPipe[recordBatch](),
+		log:    &sessionLog{out: out, warnf: func(string, ...any) {}, json: inv.output.json, verbose: inv.output.verbose},
+		direct: inv.output.debug,
 	}
 	if inv.output.debug {
 		d.dump = &dumper{out: inv.std.err, showSecrets: inv.output.showSecrets}
 	}
-	if d.port != 0 {
-		d.tcp.want = func(a, b netip.AddrPort) bool { return a.Port() == d.port || b.Port() == d.port }
+	if opts.summary {
+		d.summary = &decodeSummary{servers: make(map[netip.AddrPort]*serverCount)}
 	}
-	d.tcp.onData, d.tcp.onGap, d.tcp.onClose = d.pipe.onData, d.pipe.onGap, d.pipe.onClose
 	return d, nil
 }
 
-// checkStdin refuses what more than one reader would take from standard input.
+// readKeys reads the candidate keys. With --key-list the key of the environment is not used.
+func (opts *decodeOptions) readKeys(ctx context.Context, inv *invocation) (keys []key, err error) {
+	if len(opts.keyLists) == 0 || inv.key.sourceCount() > 0 {
+		if keys, err = inv.givenKeys(ctx); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range opts.keyLists {
+		if err := interruptible(ctx, func() (err error) { keys, err = appendKeyList(keys, name, inv.std.in); return err }); err != nil {
+			return nil, err
+		}
+	}
+	return keys, nil
+}
+
+// checkStdin refuses more than one input from standard input.
 func (opts *decodeOptions) checkStdin(inv *invocation, keyLog string) error {
 	var readers []string
 	if len(inv.words) == 0 {
@@ -151,45 +116,42 @@ func (opts *decodeOptions) checkStdin(inv *invocation, keyLog string) error {
 	return shareStdin(readers)
 }
 
-// run reads the files in their order, as if they were one, and says at the end what was read.
-func (d *decoder) readFiles(ctx context.Context, inv *invocation, files []string) error {
-	var wrong error
+// readFiles reads the files in order, as if they were one capture. At the end it prints the totals.
+func (p *decodePipeline) readFiles(ctx context.Context, inv *invocation, files []string) error {
+	d := p.decoder
+	var firstErr error
 	var last time.Time
-	// Memory that is never touched, and so takes no room, but counts for the collector, which would
-	// otherwise go to work for every few megabytes.
-	ballast := make([]byte, 6<<20)
-	defer runtime.KeepAlive(ballast)
 	for _, name := range files {
-		stop := d.startStages()
-		err := d.read(ctx, inv, name, &last)
-		stop() // what is wrong with a file stands behind its packets
-		if ctx.Err() != nil || d.log.failed() {
+		stop := p.start()
+		err := p.readFile(ctx, inv, name, &last)
+		stop() // before the error is printed, so that the packets come first
+		if ctx.Err() != nil || d.printer.log.failed() {
 			break
 		}
-		if wrong == nil {
-			wrong = err
+		if firstErr == nil {
+			firstErr = err
 		} else if err != nil {
 			inv.logf("%v", err)
 		}
 	}
-	stop := d.startStages()
-	d.tcp.finish(last)
+	stop := p.start()
+	p.tcp.finish(last)
 	stop()
-	if err := cmp.Or(d.log.close(), d.dump.close()); err != nil {
+	if err := cmp.Or(d.printer.log.close(), d.dump.close()); err != nil {
 		return err
 	}
 	if !inv.output.quiet {
-		d.printTotals(inv)
+		p.printTotals(inv)
 	}
-	if wrong == nil && len(d.keys) > 0 && d.count.unread > 0 && d.count.fitted == 0 {
+	if keys := d.keys.keys; firstErr == nil && len(keys) > 0 && d.counts.unread > 0 && d.counts.fitted == 0 {
 		return failf(classProtocol, "no session fits any key that was given").
-			withHint("the device and its server may have another key than %s", d.keys[0].source)
+			withHint("the device and its server may have another key than %s", keys[0].source)
 	}
-	return wrong
+	return firstErr
 }
 
-// read reads one file, up to its end or to what is wrong with it.
-func (d *decoder) read(ctx context.Context, inv *invocation, name string, last *time.Time) error {
+// readFile reads one file up to its end or to an error. It sets last to the time of the last frame.
+func (p *decodePipeline) readFile(ctx context.Context, inv *invocation, name string, last *time.Time) error {
 	in, shown := inv.std.in, "standard input"
 	if name != "-" {
 		f, err := openFile(ctx, "capture", name)
@@ -199,7 +161,7 @@ func (d *decoder) read(ctx context.Context, inv *invocation, name string, last *
 		defer f.Close()
 		in, shown = f, escape(name)
 	}
-	c, err := newCapture(&decodeInput{ctx, in, d}, shown)
+	c, err := newCapture(p.liveReader(ctx, in), shown, &tacacsPayload)
 	if err != nil {
 		return err
 	}
@@ -209,58 +171,59 @@ func (d *decoder) read(ctx context.Context, inv *invocation, name string, last *
 		} else if err != nil {
 			return err
 		}
-		d.tcp.add(f)
+		p.tcp.add(f)
 		*last = f.at
 	}
 }
 
-// A decodeInput is a capture that may still grow: before it waits for more, sessions are made of what was
-// read. It ends with ctx, also where nothing comes.
-type decodeInput struct {
-	ctx  context.Context
-	from io.Reader
-	*decoder
+// A readFunc is a Read method.
+type readFunc func(p []byte) (int, error)
+
+func (f readFunc) Read(p []byte) (int, error) { return f(p) }
+
+// liveReader returns a reader for a capture that may still grow: before it waits for more, the frames that were
+// read are decoded. A Read returns when ctx ends, even if nothing comes.
+func (p *decodePipeline) liveReader(ctx context.Context, in io.Reader) readFunc {
+	return func(b []byte) (int, error) {
+		if p.flush(); p.decoder.printer.log.failed() {
+			return 0, errors.New("the output cannot be written")
+		}
+		n := 0
+		err := interruptible(ctx, func() (err error) { n, err = in.Read(b); return err })
+		if classOf(err) == classInterrupted {
+			return 0, err // n may still change
+		}
+		return n, err
+	}
 }
 
-func (in *decodeInput) Read(p []byte) (int, error) {
-	if in.pipe.flush(); in.log.failed() {
-		return 0, errors.New("nobody takes what comes of it")
-	}
-	n := 0
-	err := interruptible(in.ctx, func() (err error) { n, err = in.from.Read(p); return err })
-	if classOf(err) == classInterrupted {
-		return 0, err
-	}
-	return n, err
-}
-
-// tellTotals says on standard error what was read, and what was not.
-func (d *decoder) printTotals(inv *invocation) {
-	n := &d.count
-	inv.logf("frames: %d, conversations of TACACS+: %d, sessions: %d", d.tcp.dropped.frames, n.conversations, n.sessions)
+// printTotals prints the counts to standard error.
+func (p *decodePipeline) printTotals(inv *invocation) {
+	n := &p.decoder.counts
+	inv.logf("frames: %d, conversations of TACACS+: %d, sessions: %d", p.tcp.dropped.frames, n.conversations, n.sessions)
 	var lost []string
-	d.tcp.dropped.missing = n.missing
-	if text := d.tcp.dropped.String(); text != "" {
+	p.tcp.dropped.missing = n.missing // only those of TACACS+
+	if text := p.tcp.dropped.String(); text != "" {
 		lost = append(lost, text)
 	}
-	for _, one := range []struct {
+	for _, loss := range []struct {
 		what  string
 		count int
 	}{
 		{"packets that belong to no session", n.strays},
-		{"TLS conversations of other ports (--port says which is TACACS+)", n.otherTLS},
+		{"TLS conversations of other ports (--port sets that of TACACS+)", n.otherTLS},
 		{"TLS conversations", n.unreadTLS},
-		{"given up so that memory does not grow", n.dropped},
+		{"dropped to bound memory", n.dropped},
 	} {
-		if one.count > 0 {
-			lost = append(lost, fmt.Sprintf("%s: %d", one.what, one.count))
+		if loss.count > 0 {
+			lost = append(lost, fmt.Sprintf("%s: %d", loss.what, loss.count))
 		}
 	}
 	if len(lost) > 0 {
 		inv.logf("not read: %s", strings.Join(lost, ", "))
 	}
 	switch {
-	case n.unread > 0 && len(d.keys) == 0:
+	case n.unread > 0 && len(p.decoder.keys.keys) == 0:
 		inv.logf("no key was given: headers and timing only; --key-file FILE reads more")
 	case n.unread > 0:
 		inv.logf("sessions that fit no key: %d", n.unread)

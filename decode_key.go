@@ -10,51 +10,76 @@ import (
 	"os"
 )
 
-// This file finds the key that a session was obfuscated with, among candidates.
+// A keyFinder finds the key of a session among candidates.
+type keyFinder struct {
+	keys    []key // none: only packets in clear are read
+	clients map[netip.Addr]*decodeClient
+	others  decodeClient // stands for the clients beyond maxClients
 
-// A decodeClient is what is kept of a client for its next session.
+	// Used for every packet.
+	prefix   []byte
+	codec    codec
+	messages decodeMessages
+}
+
+// A decodeClient is what is known about a client.
 type decodeClient struct {
-	addr  netip.Addr
-	key   int // the candidate that fitted last; tried first
+	key   int // index of the candidate that fitted last, which is tried first
 	count clientCount
 }
 
-// maxClients is how many are kept.
 const maxClients = 16 << 10
 
-// clientOf is the client of an address. Those for which there is no room are one.
-func (d *decoder) clientOf(addr netip.Addr) *decodeClient {
-	if c := d.clients[addr]; c != nil {
+// A sessionKey is what is known about the key of a session.
+type sessionKey struct {
+	client    *decodeClient
+	index     int  // of the candidate; -1 for none
+	confirmed bool // the fields of a packet make sense with this key
+	unread    bool // a packet could not be read
+}
+
+// client returns what is known about the client with an address.
+func (k *keyFinder) client(addr netip.Addr) *decodeClient {
+	if c := k.clients[addr]; c != nil {
 		return c
 	}
-	if len(d.clients) == maxClients {
-		return &d.others
+	if len(k.clients) == maxClients {
+		return &k.others
 	}
-	c := &decodeClient{addr: addr}
-	d.clients[addr] = c
+	c := &decodeClient{count: clientCount{addr: addr}}
+	k.clients[addr] = c
 	return c
 }
 
-// decode reads the body of a packet, which it makes clear: m is the message, text that body. Both are nil
-// where it was not read.
-func (d *decoder) decode(s *decodeSession, h *header, body []byte) (m message, text []byte) {
+// clientCounts returns the counts of all clients but the others.
+func (k *keyFinder) clientCounts() []*clientCount {
+	counts := make([]*clientCount, 0, len(k.clients))
+	for _, c := range k.clients {
+		counts = append(counts, &c.count)
+	}
+	return counts
+}
+
+// decode reads the body of a packet and undoes its obfuscation in place. m and plain are nil if the body
+// cannot be read.
+func (k *keyFinder) decode(s *sessionKey, h *header, body []byte, cleartext bool) (m message, plain []byte) {
 	switch {
 	case h.length == 0: // RFC 8907 section 3.6
 		return nil, nil
 	case s.unread:
 		return nil, nil
-	case h.flags&flagUnencrypted != 0 || s.stream.tls != nil:
-		if m := d.messages.of(h); d.codec.decode(body, m) == nil {
+	case cleartext:
+		if m := k.messages.of(h); k.codec.decode(body, m) == nil {
 			return m, body
 		}
-	case len(d.keys) == 0:
-	case s.keyIndex >= 0:
-		if m := d.tryKey(h, body, s.keyIndex, false); m != nil {
+	case len(k.keys) == 0:
+	case s.index >= 0:
+		if m := k.tryKey(h, body, s.index, false); m != nil {
 			s.confirmed = s.confirmed || plausible(m)
 			return m, body
 		}
 	default:
-		if m := d.findKey(s, h, body); m != nil {
+		if m := k.findKey(s, h, body); m != nil {
 			return m, body
 		}
 	}
@@ -62,55 +87,53 @@ func (d *decoder) decode(s *decodeSession, h *header, body []byte) (m message, t
 	return nil, nil
 }
 
-// findKey takes the key for a session that fits its first packet: the one that fitted the client last, or
-// another candidate. A wrong key can make the lengths add up by chance: for a long packet once in some
-// hundred. So what the fields say has to make sense; where it does for none, the lengths will do until
-// another packet of the session decides.
-func (d *decoder) findKey(s *decodeSession, h *header, body []byte) message {
-	who := s.stream.client
+// findKey chooses the key for a session by its first packet: the one that fitted the client last, or another
+// candidate. With a wrong key the lengths of a long packet add up once in some hundred times. So the fields
+// must make sense too. If they do with no candidate, the lengths suffice until the next packet decides.
+func (k *keyFinder) findKey(s *sessionKey, h *header, body []byte) message {
 	s.confirmed = true
-	if m := d.tryKey(h, body, who.key, true); m != nil {
-		s.keyIndex = who.key
+	if m := k.tryKey(h, body, s.client.key, true); m != nil {
+		s.index = s.client.key
 		return m
 	}
-	for i := range d.keys {
-		if d.lengthsMatch(h, body, i) {
-			if m := d.tryKey(h, body, i, true); m != nil {
-				s.keyIndex, who.key = i, i
+	for i := range k.keys {
+		if k.lengthsMatch(h, body, i) {
+			if m := k.tryKey(h, body, i, true); m != nil {
+				s.index, s.client.key = i, i
 				return m
 			}
 		}
 	}
 	s.confirmed = false
-	if m := d.tryKey(h, body, who.key, false); m != nil {
-		s.keyIndex = who.key
+	if m := k.tryKey(h, body, s.client.key, false); m != nil {
+		s.index = s.client.key
 		return m
 	}
 	return nil
 }
 
-// reveal makes the body of a packet clear with a candidate key and reads it; nil where the lengths do not
-// add up or, where it is to be credible, what it says makes no sense: then the body is as it was.
-func (d *decoder) tryKey(h *header, body []byte, key int, credibly bool) message {
-	obfuscate(h, d.keys[key].value, body)
-	if m := d.messages.of(h); d.codec.decode(body, m) == nil && (!credibly || plausible(m)) {
+// tryKey reads a body with a candidate. It returns nil and leaves the body unchanged if the lengths do not add
+// up, or if the fields must make sense and do not.
+func (k *keyFinder) tryKey(h *header, body []byte, index int, mustMakeSense bool) message {
+	obfuscate(h, k.keys[index].value, body)
+	if m := k.messages.of(h); k.codec.decode(body, m) == nil && (!mustMakeSense || plausible(m)) {
 		return m
 	}
-	obfuscate(h, d.keys[key].value, body)
+	obfuscate(h, k.keys[index].value, body)
 	return nil
 }
 
-// promises says whether the first bytes of a body can be right with a candidate key: it costs one MD5.
-func (d *decoder) lengthsMatch(h *header, body []byte, key int) bool {
-	d.body = append(d.body[:0], body[:min(len(body), md5.Size)]...)
-	obfuscate(h, d.keys[key].value, d.body)
-	m := d.messages.of(h)
-	d.codec = codec{fields: d.codec.fields[:0], reading: true, buf: d.body}
-	if m.layout(&d.codec); d.codec.err != nil { // more lengths follow: those of arguments
-		return len(body) > len(d.body) && plausible(m)
+// lengthsMatch reports whether the first bytes of a body may be right with a candidate. It costs one MD5.
+func (k *keyFinder) lengthsMatch(h *header, body []byte, index int) bool {
+	k.prefix = append(k.prefix[:0], body[:min(len(body), md5.Size)]...)
+	obfuscate(h, k.keys[index].value, k.prefix)
+	m := k.messages.of(h)
+	k.codec = codec{fields: k.codec.fields[:0], reading: true, buf: k.prefix}
+	if m.layout(&k.codec); k.codec.err != nil { // the lengths of arguments follow
+		return len(body) > len(k.prefix) && plausible(m)
 	}
-	size := len(d.body) - len(d.codec.buf)
-	for _, f := range d.codec.fields {
+	size := len(k.prefix) - len(k.codec.buf)
+	for _, f := range k.codec.fields {
 		size += f.length
 	}
 	return size == len(body)
@@ -119,20 +142,20 @@ func (d *decoder) lengthsMatch(h *header, body []byte, key int) bool {
 // Bounds of a list of keys.
 const (
 	maxKeyListFile = 8 << 20 // bytes
-	maxKeyListLine = 4096
+	maxKeyListLine = 4096    // bytes
 )
 
-// appendKeyList adds the keys of a file with one on every line. Empty lines count for nothing, blanks are
-// part of the key.
+// appendKeyList appends the keys of a file, one on each line. Empty lines are ignored; blanks are part of the
+// key.
 func appendKeyList(keys []key, name string, stdin io.Reader) ([]key, error) {
-	shown := "standard input"
+	source := "standard input"
 	if name != "-" {
 		f, err := os.Open(name)
 		if err != nil {
 			return nil, failf(classUsage, "read the list of keys: %w", err)
 		}
 		defer f.Close()
-		stdin, shown = f, name
+		stdin, source = f, name
 	}
 	before := len(keys)
 	lines := bufio.NewScanner(io.LimitReader(stdin, maxKeyListFile+1))
@@ -140,19 +163,19 @@ func appendKeyList(keys []key, name string, stdin io.Reader) ([]key, error) {
 	size := 0
 	for n := 1; lines.Scan(); n++ {
 		if size += len(lines.Bytes()) + 1; size > maxKeyListFile {
-			return nil, failf(classUsage, "the list of keys %s is over %d bytes", shown, maxKeyListFile)
+			return nil, failf(classUsage, "the list of keys %s is over %d bytes", source, maxKeyListFile)
 		}
 		if value := lines.Text(); value != "" {
-			keys = append(keys, key{fmt.Sprintf("%s:%d", shown, n), value})
+			keys = append(keys, key{fmt.Sprintf("%s:%d", source, n), value})
 		}
 	}
 	switch err := lines.Err(); {
 	case errors.Is(err, bufio.ErrTooLong):
-		return nil, failf(classUsage, "a line of the list of keys %s is over %d bytes", shown, maxKeyListLine)
+		return nil, failf(classUsage, "a line of the list of keys %s is over %d bytes", source, maxKeyListLine)
 	case err != nil:
 		return nil, failf(classUsage, "read the list of keys: %w", err)
 	case len(keys) == before:
-		return nil, failf(classUsage, "there are no keys in %s", shown)
+		return nil, failf(classUsage, "there are no keys in %s", source)
 	}
 	return keys, nil
 }

@@ -1,8 +1,6 @@
 package main
 
-import "time"
-
-// A belt carries loads to another goroutine, in their order, and takes the empty ones back.
+// A pipe passes chunks to another goroutine, in order, and gets the empty ones back.
 type pipe[T any] struct {
 	filled  chan *T
 	emptied chan *T
@@ -12,201 +10,92 @@ type pipe[T any] struct {
 const maxChunks = 4 // on their way
 
 func newPipe[T any]() pipe[T] {
-	b := pipe[T]{filled: make(chan *T, maxChunks), emptied: make(chan *T, maxChunks), chunk: new(T)}
+	p := pipe[T]{filled: make(chan *T, maxChunks), emptied: make(chan *T, maxChunks), chunk: new(T)}
 	for range maxChunks {
-		b.emptied <- new(T)
+		p.emptied <- new(T)
 	}
-	return b
+	return p
 }
 
-// start has take called with every load, in another goroutine, and idle whenever there is none to take.
-// The function that it returns hands over the last one, and waits until it was taken. The belt can start
-// again then.
-func (b *pipe[T]) start(take func(*T), idle func()) (stop func()) {
+// start calls consume with every chunk, in another goroutine, and idle whenever it has to wait for one. The
+// returned function sends the last chunk and waits until it is consumed. The pipe can be started again then.
+func (p *pipe[T]) start(consume func(*T), idle func()) (stop func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for {
-			if len(b.filled) == 0 {
+			if len(p.filled) == 0 {
 				idle()
 			}
-			load := <-b.filled
-			if load == nil {
+			chunk := <-p.filled
+			if chunk == nil {
 				return
 			}
-			take(load)
-			b.emptied <- load
+			consume(chunk)
+			p.emptied <- chunk
 		}
 	}()
 	return func() {
-		b.send()
-		b.filled <- nil
+		p.send()
+		p.filled <- nil
 		<-done
 	}
 }
 
-// pass hands over the load.
-func (b *pipe[T]) send() {
-	b.filled <- b.chunk
-	b.chunk = <-b.emptied
+// send passes the chunk on.
+func (p *pipe[T]) send() {
+	p.filled <- p.chunk
+	p.chunk = <-p.emptied
 }
 
-// A decodePipe carries what the reassembler tells to the goroutine that makes sessions of it: to read a
-// capture and put it together again is a third of the work.
-type decodePipe struct {
-	pipe[decodeBatch]
-	free []*tacacsStream // to be used again
+// A recordPrinter passes session records to a goroutine that writes them to the session log.
+type recordPrinter struct {
+	pipe   pipe[recordBatch]
+	log    *sessionLog
+	direct bool // write each record at once: its line follows the packets that -d prints
 }
 
-// A decodeBatch is some events, the bytes of all of them, and the talks that ended with it.
-type decodeBatch struct {
-	events []decodeEvent
-	data   []byte
-	over   []*tacacsStream
-}
-
-// A decodeEvent is what one call of the reassembler tells.
-type decodeEvent struct {
-	stream *tacacsStream
-	kind   decodeEventKind
-	from   int
-	n      int // bytes that were said, or are missing
-	at     time.Time
-}
-
-type decodeEventKind uint8
-
-const (
-	eventData decodeEventKind = iota
-	eventGap
-	eventClose
-)
-
-const (
-	batchBytes  = 64 << 10 // about as many make a batch
-	batchEvents = 1 << 11
-)
-
-// hand gives the batch away.
-func (p *decodePipe) flush() {
-	if len(p.chunk.events) > 0 {
-		p.send()
-		p.free, p.chunk.over = append(p.free, p.chunk.over...), p.chunk.over[:0]
-	}
-}
-
-// add notes an event of a conversation.
-func (p *decodePipe) add(c *conversation, kind decodeEventKind, from int, at time.Time, n int, data []byte) {
-	t, ok := c.owner.(*tacacsStream)
-	if !ok {
-		if kind == eventClose {
-			return
-		}
-		t = p.newStream(c)
-		c.owner = t
-	}
-	c.ignored = t.ignored.Load()
-	p.chunk.events = append(p.chunk.events, decodeEvent{t, kind, from, n, at})
-	p.chunk.data = append(p.chunk.data, data...)
-	if len(p.chunk.data) >= batchBytes || len(p.chunk.events) >= batchEvents {
-		p.flush()
-	}
-}
-
-// talk makes a talk of a conversation.
-func (p *decodePipe) newStream(c *conversation) *tacacsStream {
-	var t *tacacsStream
-	if n := len(p.free); n > 0 {
-		t, p.free = p.free[n-1], p.free[:n-1]
-	} else {
-		t = new(tacacsStream)
-	}
-	*t = tacacsStream{ends: c.ends, began: c.began, clientEnd: -1, partial: !c.opened, open: t.open[:0]}
-	if c.opened {
-		t.clientEnd = 0
-	}
-	for i := range t.directions {
-		t.directions[i].lost = t.partial
-	}
-	return t
-}
-
-// said, gap and ended are what the reassembler calls.
-func (p *decodePipe) onData(c *conversation, from int, at time.Time, data []byte) {
-	p.add(c, eventData, from, at, len(data), data)
-}
-
-func (p *decodePipe) onGap(c *conversation, from int, at time.Time, missing int) {
-	p.add(c, eventGap, from, at, missing, nil)
-}
-
-func (p *decodePipe) onClose(c *conversation, at time.Time) { p.add(c, eventClose, 0, at, 0, nil) }
-
-// hear takes a batch of events.
-func (d *decoder) consume(b *decodeBatch) {
-	data := b.data
-	for i := range b.events {
-		switch e := &b.events[i]; e.kind {
-		case eventData:
-			d.onData(e.stream, e.from, e.at, data[:e.n])
-			data = data[e.n:]
-		case eventGap:
-			d.onGap(e.stream, e.from, e.n)
-		case eventClose:
-			d.onClose(e.stream, e.at)
-			b.over = append(b.over, e.stream)
-		}
-	}
-	b.events, b.data = b.events[:0], b.data[:0]
-}
-
-// setOff sets both belts in motion, and stop waits until all that was told is written.
-func (d *decoder) startStages() (stop func()) {
-	written := d.lines.start(d.write, func() { _ = d.log.flush() }) // an error stays with the log
-	heard := d.pipe.start(d.consume, d.idle)
-	return func() {
-		heard()
-		written()
-	}
-}
-
-// A decodeLines is records that wait for being written, as another goroutine does.
-type decodeLines struct {
+// A recordBatch is records that wait to be written.
+type recordBatch struct {
 	records []sessionRecord
-	kept    int // bytes of their packets
+	kept    int // bytes of the packets that they refer to
 }
 
 const (
-	maxLines     = 256
-	maxLinesKept = 64 << 10 // but for the last of them
+	maxBatchRecords = 256
+	maxBatchKept    = 64 << 10 // the last record may exceed it
 )
 
-// print has a record written, which keeps some bytes of packets in memory.
-func (d *decoder) print(r *sessionRecord, kept int) {
-	if d.dump != nil { // its line stands behind its packets
-		d.log.write(r)
-		d.log.flush()
+// start starts the goroutine. The returned function waits until all records are written.
+func (p *recordPrinter) start() (stop func()) {
+	return p.pipe.start(p.write, func() { _ = p.log.flush() }) // the log keeps the error
+}
+
+// print queues a record, which refers to kept bytes of packets.
+func (p *recordPrinter) print(r *sessionRecord, kept int) {
+	if p.direct {
+		p.log.write(r)
+		p.log.flush()
 		return
 	}
-	lines := d.lines.chunk
-	lines.records, lines.kept = append(lines.records, *r), lines.kept+kept
-	if len(lines.records) >= maxLines || lines.kept >= maxLinesKept {
-		d.lines.send()
+	batch := p.pipe.chunk
+	batch.records, batch.kept = append(batch.records, *r), batch.kept+kept
+	if len(batch.records) >= maxBatchRecords || batch.kept >= maxBatchKept {
+		p.pipe.send()
 	}
 }
 
-// write writes records.
-func (d *decoder) write(lines *decodeLines) {
-	for i := range lines.records {
-		d.log.write(&lines.records[i])
+// flush passes the queued records on.
+func (p *recordPrinter) flush() {
+	if len(p.pipe.chunk.records) > 0 {
+		p.pipe.send()
 	}
-	clear(lines.records)
-	lines.records, lines.kept = lines.records[:0], 0
 }
 
-// idle has the lines written of all that was heard.
-func (d *decoder) idle() {
-	if len(d.lines.chunk.records) > 0 {
-		d.lines.send()
+func (p *recordPrinter) write(batch *recordBatch) {
+	for i := range batch.records {
+		p.log.write(&batch.records[i])
 	}
+	clear(batch.records)
+	batch.records, batch.kept = batch.records[:0], 0
 }

@@ -3,176 +3,179 @@ package main
 import (
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 )
 
-// A decodeSession is a session under way.
-type decodeSession struct {
-	sessionTracker
-	stream    *tacacsStream
-	typ       packetType
-	keyIndex  int  // the candidate key that reads it; -1 for none
-	confirmed bool // one of its packets fits that key in all that it says
-	unread    bool // one of its packets was not read
-	damaged   bool // bytes are missing that may have been its own
-	kept      int  // bytes
+// A decoder decodes the sessions in streams. Its memory is bounded; what it drops for that is counted.
+type decoder struct {
+	keys    keyFinder
+	keyLog  *keyLog // nil for none
+	port    uint16  // of TACACS+; 0 for any
+	dump    *dumper // nil for none
+	printer recordPrinter
+	summary *decodeSummary // counts the sessions instead of printing them; nil for none
+	counts  decodeCounts
 
-	newer, older *decodeSession // in the decodeQueue
+	open    queue[decodeSession]
+	unused  sync.Pool // of *decodeSession
+	kept    int       // bytes of the packets that open sessions refer to
+	partial int       // bytes of incomplete packets
+	tlsOpen int       // open TLS conversations
+}
+
+// decodeCounts are the totals.
+type decodeCounts struct {
+	conversations int // of TACACS+
+	unreadTLS     int // TLS conversations that were not read and have no line
+	otherTLS      int // TLS conversations of other ports that were not read
+	sessions      int
+	fitted        int // sessions that fit a key
+	unread        int // obfuscated sessions that were not read
+	missing       int // bytes that are not in the capture
+	strays        int // packets without a session
+	dropped       int // sessions, packets and conversations that a bound dropped
+}
+
+// A decodeSession is an open session.
+type decodeSession struct {
+	tracker sessionTracker
+	stream  *tacacsStream
+	typ     packetType
+	key     sessionKey
+	damaged bool // the missing bytes may be its own
+	kept    int  // bytes of packets that it refers to
+	place   node[decodeSession]
 }
 
 // Bounds.
 const (
-	maxOpenAll = 16 << 10 // sessions under way in all conversations
-	maxKeptAll = 4 << 20  // bytes of their requests
+	maxOpenStream = 1 << 10  // open sessions of one stream
+	maxOpenAll    = 16 << 10 // open sessions of all streams
+	maxKeptAll    = 4 << 20  // bytes of the packets that open sessions refer to
 )
 
-// packet takes a packet of a conversation: its session goes on with it, or begins, or is over.
-func (d *decoder) packet(t *tacacsStream, from int, at time.Time, h *header, body []byte) {
-	s := t.find(h.sessionID)
-	if s != nil && h.seqNo == 1 { // the number is used again
+// addPacket adds a packet to its session.
+func (d *decoder) addPacket(t *tacacsStream, from int, at time.Time, h *header, body []byte) {
+	s := t.session(h.sessionID)
+	if s != nil && h.seqNo == 1 { // the session_id is used again
 		d.closeSession(s)
 		s = nil
 	}
-	switch {
-	case s == nil && (h.seqNo == 1 || t.partial):
-		s = d.start(t, h, len(body))
-	case s == nil, h.typ != s.typ, h.seqNo <= s.seqNo, h.seqNo > s.seqNo+2 && !t.partial: // one may be missing
-		d.count.strays++
-		d.show(t, from, at, h, nil, nil, nil)
+	if s == nil && (h.seqNo == 1 || t.partial) {
+		s = d.openSession(t, h, len(body))
+	} else if s == nil || !s.expects(h) {
+		d.counts.strays++
+		d.dumpPacket(t, from, at, h, nil, nil, nil)
 		return
 	}
-	m, text := d.decode(s, h, body)
-	d.show(t, from, at, h, text, m, s.secrets)
-	if h.seqNo == s.seqNo+1 {
+	m, plain := d.keys.decode(&s.key, h, body, h.flags&flagUnencrypted != 0 || t.tls != nil)
+	d.dumpPacket(t, from, at, h, plain, m, s.tracker.secrets)
+	if h.seqNo == s.tracker.seqNo+1 {
 		s.damaged = false
 	}
-	if s.packet(at, h, m) {
-		s.kept, d.kept = s.kept+len(body), d.kept+len(body) // what the server says is a part of it
-		d.finish(s)
+	if s.tracker.packet(at, h, m) {
+		s.kept, d.kept = s.kept+len(body), d.kept+len(body) // the record refers to the reply too
+		d.finishSession(s)
 	}
 }
 
-// find is the session of that number in a conversation, nil for none.
-func (t *tacacsStream) find(id uint32) *decodeSession {
-	for _, s := range t.open {
-		if s.id == id {
+// expects reports whether a packet can be the next one of the session. One before it may be missing, or any
+// number if the stream is partial.
+func (s *decodeSession) expects(h *header) bool {
+	return h.typ == s.typ && h.seqNo > s.tracker.seqNo && (h.seqNo <= s.tracker.seqNo+2 || s.stream.partial)
+}
+
+// session returns the open session with an ID, or nil.
+func (t *tacacsStream) session(id uint32) *decodeSession {
+	for _, s := range t.sessions {
+		if s.tracker.id == id {
 			return s
 		}
 	}
 	return nil
 }
 
-// start begins a session. Where there is no room, the one that began first has to go.
-func (d *decoder) start(t *tacacsStream, h *header, size int) *decodeSession {
-	if len(t.open) == maxDialogues {
-		d.giveUp(t.open[0])
+// openSession opens a session, whose first body has size bytes. The oldest ones make room for it.
+func (d *decoder) openSession(t *tacacsStream, h *header, size int) *decodeSession {
+	if len(t.sessions) == maxOpenStream {
+		d.dropSession(t.sessions[0])
 	}
-	for d.open.n == maxOpenAll || d.kept+size > maxKeptAll {
-		d.giveUp(d.open.eldest)
+	for d.open.len == maxOpenAll || d.kept+size > maxKeptAll {
+		d.dropSession(d.open.first())
 	}
-	var s *decodeSession
-	if n := len(d.free); n > 0 {
-		s, d.free = d.free[n-1], d.free[:n-1]
-	} else {
+	s, ok := d.unused.Get().(*decodeSession)
+	if !ok {
 		s = new(decodeSession)
 	}
-	*s = decodeSession{stream: t, typ: h.typ, keyIndex: -1, kept: size}
-	s.id, s.peer, s.server = h.sessionID, t.peer(), t.server()
+	*s = decodeSession{stream: t, typ: h.typ, key: sessionKey{client: t.client, index: -1}, kept: size}
+	s.tracker.id, s.tracker.peer, s.tracker.server = h.sessionID, t.peer(), t.server()
 	d.kept += size
-	t.open = append(t.open, s)
-	d.open.push(s)
+	t.sessions = append(t.sessions, s)
+	d.open.push(&s.place, s)
 	return s
 }
 
-// giveUp ends a session that has no room any more. One that was not read and has a reply is most likely
-// over: only its reply could tell.
-func (d *decoder) giveUp(s *decodeSession) {
-	if !s.unread || s.seqNo%2 == 1 {
-		d.count.dropped++
+// dropSession closes a session that has no room. A session that was not read and has a reply is most likely
+// complete: only the body of the reply shows that. It does not count as dropped.
+func (d *decoder) dropSession(s *decodeSession) {
+	if !s.key.unread || s.tracker.seqNo%2 == 1 {
+		d.counts.dropped++
 	}
 	d.closeSession(s)
 }
 
-// leave ends a session of which no more packets come.
+// closeSession closes a session whose last packet did not end it.
 func (d *decoder) closeSession(s *decodeSession) {
-	if s.sessionTracker.close(); s.damaged {
-		s.status = statusCut
+	if s.tracker.close(); s.damaged {
+		s.tracker.status = statusCut
 	}
-	if s.unread && s.seqNo%2 == 0 {
-		s.status = statusNoKey // a reply was there, whatever it said
+	if s.key.unread && s.tracker.seqNo%2 == 0 {
+		s.tracker.status = statusNoKey // there was a reply
 	}
-	d.finish(s)
+	d.finishSession(s)
 }
 
-// finish prints a session that is over, and forgets it.
-func (d *decoder) finish(s *decodeSession) {
-	t := s.stream
-	if s.keyIndex >= 0 && !s.confirmed { // its lengths add up, and nothing else speaks for the key
-		s.sessionRecord = sessionRecord{at: s.at, peer: s.peer, server: s.server, id: s.id, request: requestOf(s.typ), status: s.status, took: s.took, total: s.total, packets: s.packets}
-		s.unread = true
+// finishSession prints or counts a session, and removes it. Its memory is used again.
+func (d *decoder) finishSession(s *decodeSession) {
+	r := &s.tracker.sessionRecord
+	if s.key.index >= 0 && !s.key.confirmed { // nothing but the lengths suggests that the key is right
+		*r = sessionRecord{at: r.at, peer: r.peer, server: r.server, id: r.id, request: requestOf(s.typ),
+			status: r.status, took: r.took, total: r.total, packets: r.packets}
+		s.key.unread = true
 	}
-	if s.unread && (s.status == "" || len(d.keys) > 0) {
-		s.status = statusNoKey
+	if s.key.unread && (r.status == "" || len(d.keys.keys) > 0) {
+		r.status = statusNoKey
 	}
-	d.count.sessions++
+	d.counts.sessions++
 	switch {
-	case s.unread:
-		d.count.unread++
-	case s.keyIndex >= 0:
-		d.count.fitted++
-		s.sessionTracker.key = d.keys[s.keyIndex].source
+	case s.key.unread:
+		d.counts.unread++
+	case s.key.index >= 0:
+		d.counts.fitted++
+		r.key = d.keys.keys[s.key.index].source
 	}
 	if d.summary != nil {
-		d.summary.add(t.client, &s.sessionRecord)
+		d.summary.add(&s.key.client.count, r)
 	} else {
-		d.print(&s.sessionRecord, s.kept)
+		d.printer.print(r, s.kept)
 	}
-	i := slices.Index(t.open, s)
-	t.open = slices.Delete(t.open, i, i+1)
-	d.open.remove(s)
+	t := s.stream
+	i := slices.Index(t.sessions, s)
+	t.sessions = slices.Delete(t.sessions, i, i+1)
+	d.open.remove(&s.place)
 	d.kept -= s.kept
-	d.free = append(d.free, s)
+	d.unused.Put(s)
 }
 
-// show is -d: one packet as text, in clear where it was read.
-func (d *decoder) show(t *tacacsStream, from int, at time.Time, h *header, body []byte, m message, secrets []string) {
+// dumpPacket prints a packet for -d.
+func (d *decoder) dumpPacket(t *tacacsStream, from int, at time.Time, h *header, body []byte, m message, secrets []string) {
 	if d.dump == nil {
 		return
 	}
-	what := fmt.Sprintf("%s >", t.ends[from])
+	prefix := fmt.Sprintf("%s >", t.ends[from])
 	if !at.IsZero() {
-		what = at.UTC().Format(timeLayout) + " " + what
+		prefix = at.UTC().Format(timeLayout) + " " + prefix
 	}
-	d.dump.packet(what, t.ends[1-from], h, body, m, secrets...)
-}
-
-// A decodeQueue is all sessions under way, by when they began.
-type decodeQueue struct {
-	newest, eldest *decodeSession
-	n              int
-}
-
-func (q *decodeQueue) push(s *decodeSession) {
-	if s.older = q.newest; q.newest != nil {
-		q.newest.newer = s
-	} else {
-		q.eldest = s
-	}
-	q.newest = s
-	q.n++
-}
-
-func (q *decodeQueue) remove(s *decodeSession) {
-	if s.newer != nil {
-		s.newer.older = s.older
-	} else {
-		q.newest = s.older
-	}
-	if s.older != nil {
-		s.older.newer = s.newer
-	} else {
-		q.eldest = s.newer
-	}
-	s.newer, s.older = nil, nil
-	q.n--
+	d.dump.packet(prefix, t.ends[1-from], h, body, m, secrets...)
 }

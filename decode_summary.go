@@ -5,39 +5,39 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"sort"
 	"strings"
 	"time"
 )
 
-// A decodeSummary is what --summary tells in place of the sessions: what each server answered and how
-// long it took, then the clients that have trouble. Its size does not grow with the capture.
+// A decodeSummary is the result of --summary: statuses and times of each server, and the clients with problems.
+// Its size is bounded.
 type decodeSummary struct {
 	servers map[netip.AddrPort]*serverCount
-	others  serverCount // the servers for which there is no room
+	others  serverCount // the servers beyond maxServers
 }
 
 const (
 	maxServers  = 64
-	maxTroubled = 10          // clients that are named for one kind of trouble
-	slowReply   = time.Second // a server's time for a session above which it is slow
+	maxTroubled = 10          // clients in the table of one problem
+	slowReply   = time.Second // a session is slow if the server takes longer
 )
 
-// A serverCount is what came of the sessions of one server.
+// A serverCount counts the sessions of one server.
 type serverCount struct {
 	sessions int
 	statuses map[string]int
 	took     histogram // of the sessions that had a reply
 }
 
-// A clientCount is what came of the sessions of one client.
+// A clientCount counts the sessions of one client.
 type clientCount struct {
+	addr                           netip.Addr
 	sessions, noKey, noReply, slow int
 	slowest                        time.Duration
 }
 
 // add counts a session.
-func (s *decodeSummary) add(who *decodeClient, r *sessionRecord) {
+func (s *decodeSummary) add(client *clientCount, r *sessionRecord) {
 	server := s.servers[r.server]
 	switch {
 	case server != nil:
@@ -55,25 +55,24 @@ func (s *decodeSummary) add(who *decodeClient, r *sessionRecord) {
 	if r.took > 0 {
 		server.took.add(r.took)
 	}
-	who.count.sessions++
+	client.sessions++
 	switch r.status {
 	case statusNoKey:
-		who.count.noKey++
+		client.noKey++
 	case statusNoReply:
-		who.count.noReply++
+		client.noReply++
 	}
 	if r.took > slowReply {
-		who.count.slow++
+		client.slow++
 	}
-	who.count.slowest = max(who.count.slowest, r.took)
+	client.slowest = max(client.slowest, r.took)
 }
 
-// A decodeReport is what the command leaves behind: the summary, or nothing where the sessions were
-// printed.
+// A decodeReport is the result of the command: the summary, or nothing if the sessions were printed.
 type decodeReport struct {
 	Command string          `json:"command"`
 	Servers []serverSummary `json:"servers"`
-	Clients []clientSummary `json:"clients"` // that have trouble
+	Clients []clientSummary `json:"clients"` // those with problems
 	exitStatus
 	empty bool
 }
@@ -94,52 +93,54 @@ type clientSummary struct {
 	SlowestMS float64 `json:"slowest_ms,omitempty"`
 }
 
-// summaryQuantiles are those of the table, in its order.
+// summaryQuantiles are the columns of the table.
 var summaryQuantiles = []struct {
 	name string
 	part float64
 }{{"p50", 0.5}, {"p99", 0.99}, {"max", 1}}
 
-// report is the summary of what was read, or an empty one where there is none.
-func (d *decoder) report() *decodeReport {
-	r := &decodeReport{Command: "decode", Servers: []serverSummary{}, Clients: []clientSummary{}, empty: d.summary == nil}
+// newDecodeReport reports a summary, or nothing if it is nil. others counts the sessions of the clients that
+// are not in clients.
+func newDecodeReport(s *decodeSummary, clients []*clientCount, others *clientCount) *decodeReport {
+	r := &decodeReport{Command: "decode", Servers: []serverSummary{}, Clients: []clientSummary{}, empty: s == nil}
 	if r.empty {
 		return r
 	}
-	add := func(name string, count *serverCount) {
-		s := serverSummary{Server: name, Sessions: count.sessions, Status: count.statuses}
-		if count.took.count > 0 {
-			s.Took = make(map[string]float64)
-			for _, q := range summaryQuantiles {
-				s.Took[q.name] = milliseconds(count.took.quantile(q.part))
-			}
-		}
-		r.Servers = append(r.Servers, s)
-	}
-	servers := slices.Collect(maps.Keys(d.summary.servers))
-	sort.Slice(servers, func(i, j int) bool { return servers[i].Compare(servers[j]) < 0 })
+	servers := slices.SortedFunc(maps.Keys(s.servers), netip.AddrPort.Compare)
 	for _, server := range servers {
-		add(nameOf(server.String(), server.IsValid()), d.summary.servers[server])
+		r.addServer(addrName(server.String(), server.IsValid()), s.servers[server])
 	}
-	if d.summary.others.sessions > 0 {
-		add("all others", &d.summary.others)
+	if s.others.sessions > 0 {
+		r.addServer("all others", &s.others)
 	}
-	clients := slices.Collect(maps.Values(d.clients))
-	sort.Slice(clients, func(i, j int) bool { return clients[i].addr.Less(clients[j].addr) })
-	for _, c := range append(clients, &d.others) {
-		if n := &c.count; n.noKey+n.noReply+n.slow > 0 {
-			name := nameOf(c.addr.String(), c.addr.IsValid())
-			if c == &d.others {
-				name = "all others"
-			}
-			r.Clients = append(r.Clients, clientSummary{name, n.sessions, n.noKey, n.noReply, n.slow, milliseconds(n.slowest)})
-		}
+	slices.SortFunc(clients, func(a, b *clientCount) int { return a.addr.Compare(b.addr) })
+	for _, c := range clients {
+		r.addClient(addrName(c.addr.String(), c.addr.IsValid()), c)
 	}
+	r.addClient("all others", others)
 	return r
 }
 
-// nameOf is an address as a word; packets that come without IP have none.
-func nameOf(addr string, valid bool) string {
+func (r *decodeReport) addServer(name string, count *serverCount) {
+	s := serverSummary{Server: name, Sessions: count.sessions, Status: count.statuses}
+	if count.took.count > 0 {
+		s.Took = make(map[string]float64)
+		for _, q := range summaryQuantiles {
+			s.Took[q.name] = milliseconds(count.took.quantile(q.part))
+		}
+	}
+	r.Servers = append(r.Servers, s)
+}
+
+// addClient adds a client if it has problems.
+func (r *decodeReport) addClient(name string, count *clientCount) {
+	if count.noKey+count.noReply+count.slow > 0 {
+		r.Clients = append(r.Clients, clientSummary{name, count.sessions, count.noKey, count.noReply, count.slow, milliseconds(count.slowest)})
+	}
+}
+
+// addrName returns an address as text. Packets that come without IP have none.
+func addrName(addr string, valid bool) string {
 	if !valid {
 		return "unknown"
 	}
@@ -155,7 +156,7 @@ func (r *decodeReport) json() string {
 	return encodeJSON(r)
 }
 
-// line is the table: at most 100 columns.
+// line returns the table, which has at most 100 columns.
 func (r *decodeReport) line() string {
 	if r.empty {
 		return ""
@@ -173,12 +174,12 @@ func (r *decodeReport) line() string {
 		}
 		b.WriteByte('\n')
 		statuses := slices.Sorted(maps.Keys(s.Status))
-		sort.SliceStable(statuses, func(i, j int) bool { return s.Status[statuses[i]] > s.Status[statuses[j]] })
+		slices.SortStableFunc(statuses, func(a, b string) int { return s.Status[b] - s.Status[a] })
 		for _, status := range statuses {
 			fmt.Fprintf(&b, "%-47s %-10s %8d\n", "", status, s.Status[status])
 		}
 	}
-	for _, trouble := range []struct {
+	for _, problem := range []struct {
 		what  string
 		count func(c *clientSummary) int
 	}{
@@ -186,13 +187,13 @@ func (r *decodeReport) line() string {
 		{"sessions without a reply", func(c *clientSummary) int { return c.NoReply }},
 		{fmt.Sprintf("sessions took the server over %v", slowReply), func(c *clientSummary) int { return c.Slow }},
 	} {
-		r.troubled(&b, trouble.what, trouble.count)
+		r.writeClients(&b, problem.what, problem.count)
 	}
 	return b.String()
 }
 
-// troubled writes the clients that one kind of trouble has, the worst first.
-func (r *decodeReport) troubled(b *strings.Builder, what string, count func(c *clientSummary) int) {
+// writeClients writes the table of one problem: its clients, the worst first.
+func (r *decodeReport) writeClients(b *strings.Builder, what string, count func(c *clientSummary) int) {
 	var clients []*clientSummary
 	for i := range r.Clients {
 		if c := &r.Clients[i]; count(c) > 0 {
@@ -202,7 +203,7 @@ func (r *decodeReport) troubled(b *strings.Builder, what string, count func(c *c
 	if len(clients) == 0 {
 		return
 	}
-	sort.SliceStable(clients, func(i, j int) bool { return count(clients[i]) > count(clients[j]) })
+	slices.SortStableFunc(clients, func(a, b *clientSummary) int { return count(b) - count(a) })
 	fmt.Fprintf(b, "\n%-47s %s\n", "client", what)
 	for _, c := range clients[:min(len(clients), maxTroubled)] {
 		fmt.Fprintf(b, "%-47s %d of %d\n", c.Client, count(c), c.Sessions)

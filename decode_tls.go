@@ -11,86 +11,77 @@ import (
 	"time"
 )
 
-// A tlsConversation reads one TLS 1.3 connection of which both directions are heard, with the
-// secrets of a key log. RFC 8446 says how it is sealed, RFC 9887 that TACACS+ speaks it.
+// A tlsConversation decrypts a TLS 1.3 connection (RFC 8446) with the secrets of a key log. Both directions
+// are needed.
 //
-// Which secret a side uses is found by trial: a record that does not open with the one at hand was
-// sealed with the one that follows. So nothing needs to be understood of the handshake behind the
-// two hellos, nor of the requests for new keys, and what is lost of them does no harm.
+// The secret of a record is found by trial: if the current one fails, the next one is tried. So no handshake
+// message but the hellos is parsed, nor a KeyUpdate, and it does no harm if they are missing.
 type tlsConversation struct {
 	serverName string // of the ClientHello, escaped
-	cipher     string // by its name, once known
-	alert      string // that was sent in clear, or could be read, and by whom; not that of a normal end
-	problem    string // why its application data cannot be read, in plain words; empty while it can
-	earlyData  bool   // the client offers some (0-RTT), against RFC 9887 section 5.1.2; it is passed over
+	cipher     string // empty until the ServerHello
+	alert      string // the first alert that could be read, with its sender; close_notify is none
+	problem    string // why data cannot be decrypted; empty while it can
+	earlyData  bool   // the client offers 0-RTT data, against RFC 9887 section 5.1.2; it is skipped
 
 	keys          *keyLog
 	onData        func(from int, at time.Time, data []byte)
 	directions    [2]tlsDirection
 	random        clientRandom
-	suite         *tlsSuite // nil for one that is not known yet, or not read here
-	answered      bool      // the ServerHello was read
-	unreadable    bool      // application data will not be read: what counts is what is in clear
+	suite         *tlsSuite // nil if it is not known yet, or not supported
+	answered      bool      // there was a ServerHello
+	unreadable    bool      // data will not be decrypted: only the cleartext matters
 	secretMissing bool      // problem is that a secret is not in the key log yet
 	waiting       []tlsRecord
 	held          int // bytes of waiting
 }
 
-// A tlsSide is one direction.
+// A tlsDirection is the records that one end sends.
 type tlsDirection struct {
-	held     []byte // the beginning of a record, or what came behind a gap
+	held     []byte // the beginning of a record, or bytes behind a gap
 	hello    []byte // the beginning of a handshake message in clear
-	sawHello bool   // its hello was read, or the request of the server for another one
-	over     bool   // nothing more of it can be read
-	// key opens its records; next is the one that follows, where it is known.
+	sawHello bool   // there was a hello or a HelloRetryRequest
+	over     bool   // nothing more can be read
+	// key decrypts the records; next is the one after it, if it is known.
 	key, next *tlsKey
-	protected bool // application data: key is behind the handshake
-	early     int  // bytes of early data that were passed over
-	lost      int  // bytes since the last record before a gap; 0 where there is none to get over
-	attempts  int  // that it took to get over the gap
+	protected bool // key is behind the handshake
+	early     int  // bytes of early data that were skipped
+	lost      int  // bytes since the last record before a gap; 0 if there is none to get over
+	attempts  int  // to decrypt a record behind the gap
 }
 
-// A tlsRecord is a protected record that waits for its secret.
+// A tlsRecord is an encrypted record that waits for its secret.
 type tlsRecord struct {
 	from int
 	at   time.Time
 	data []byte
 }
 
-var sideNames = [2]string{"client", "server"}
+var endNames = [2]string{"client", "server"}
 
+// Bounds.
 const (
-	recordAlert     = 21
-	recordHandshake = 22
-	recordData      = 23 // and everything else that is protected
-	recordHeader    = 5
-	maxRecord       = recordHeader + 1<<14 + 256 // bytes (RFC 8446 section 5.2)
-	minRecord       = recordHeader + 1 + 16      // of a protected one: the type and the tag
-
-	// maxUnread is how much of a conversation is kept, in bytes, until a secret is there, and how
-	// much early data, or of one handshake message, there may be.
-	maxUnread = 64 << 10
-	// maxTrials is how often a record is tried to get over one gap, maxAhead how far ahead.
-	maxAttempts = 1 << 15
-	maxAhead    = 1 << 12
+	maxWaiting     = 64 << 10 // bytes of records that wait for a secret
+	maxEarlyData   = 64 << 10 // bytes
+	maxHandshake   = 64 << 10 // bytes of one handshake message
+	maxGapAttempts = 1 << 15  // for one gap
+	maxGapRecords  = 1 << 12  // that a gap may have
 )
 
-// newTLSConversation reads with the secrets of k, or without them: then the name of the server and
-// an alert in clear are all there is. said gets the application data of each side in order; the
-// bytes are good for the call only.
-func newTLSConversation(k *keyLog, said func(from int, at time.Time, data []byte)) *tlsConversation {
-	t := &tlsConversation{keys: k, onData: said}
+// newTLSConversation returns a conversation that is decrypted with the secrets of k. If k is nil, only the name
+// of the server and alerts in clear are read. onData gets the data of each end in order; the bytes are valid
+// during the call only.
+func newTLSConversation(k *keyLog, onData func(from int, at time.Time, data []byte)) *tlsConversation {
+	t := &tlsConversation{keys: k, onData: onData}
 	if k == nil {
-		t.giveUp("there is no key log to read it with")
+		t.fail("there is no key log to read it with")
 	}
 	return t
 }
 
-// add takes the next bytes of a side; from 0 is the one who opened the connection. Records whose
-// secret is not in the key log yet are kept, up to a bound, and looked at again with every call:
-// one without bytes does that alone.
+// add adds the next bytes of one end; end 0 is the client. It also tries the records again that wait for a
+// secret, even if there are no new bytes.
 func (t *tlsConversation) add(from int, at time.Time, data []byte) {
-	t.drain()
+	t.openWaiting()
 	s := &t.directions[from]
 	if s.over {
 		return
@@ -102,7 +93,7 @@ func (t *tlsConversation) add(from int, at time.Time, data []byte) {
 	}
 	for more := true; more && !s.over; {
 		if s.lost > 0 {
-			rest, more = t.resume(from, at, rest)
+			rest, more = t.findRecord(from, at, rest)
 		} else {
 			rest, more = t.readRecord(from, at, rest)
 		}
@@ -114,8 +105,7 @@ func (t *tlsConversation) add(from int, at time.Time, data []byte) {
 	}
 }
 
-// gap says that the next bytes of a side are missing. The record they end in is lost too: what
-// follows is searched for the next one that opens.
+// gap notes that the next bytes of one end are missing. The incomplete record before them is lost too.
 func (t *tlsConversation) gap(from int, missing int) {
 	s := &t.directions[from]
 	switch {
@@ -123,7 +113,7 @@ func (t *tlsConversation) gap(from int, missing int) {
 	case t.unreadable:
 		s.over, s.held = true, nil
 	case !s.sawHello:
-		t.giveUp("bytes of its handshake are missing")
+		t.fail("bytes of its handshake are missing")
 		s.over, s.held = true, nil
 	default:
 		s.lost += missing + len(s.held)
@@ -131,14 +121,14 @@ func (t *tlsConversation) gap(from int, missing int) {
 	}
 }
 
-// next takes one record from the bytes of a side, if it is all there. RFC 8446 section 5.1.
+// readRecord reads one record, if it is complete. RFC 8446 section 5.1.
 func (t *tlsConversation) readRecord(from int, at time.Time, data []byte) (rest []byte, more bool) {
 	if len(data) < recordHeader {
 		return data, false
 	}
 	n, ok := recordLength(data)
 	if !ok {
-		t.stop(from, "what the "+sideNames[from]+" sends is not TLS")
+		t.stop(from, "what the "+endNames[from]+" sends is not TLS")
 		return nil, false
 	}
 	if len(data) < n {
@@ -147,44 +137,105 @@ func (t *tlsConversation) readRecord(from int, at time.Time, data []byte) (rest 
 	record := data[:n]
 	switch body := record[recordHeader:]; record[0] {
 	case recordAlert:
-		t.warned(from, body)
+		t.addAlert(from, body)
 	case recordHandshake:
-		t.handshake(from, body)
+		t.addHandshake(from, body)
 	case recordData:
-		t.protected(tlsRecord{from, at, record})
+		t.addEncrypted(tlsRecord{from, at, record})
 	}
 	return data[n:], true
 }
 
-// recordLength is how long the record is of which these bytes are the beginning. ok says that it
-// is one: of a known type, change_cipher_spec (20) to application_data, and not too long.
-func recordLength(data []byte) (n int, ok bool) {
-	n = recordHeader + int(binary.BigEndian.Uint16(data[3:]))
-	return n, data[0] >= 20 && data[0] <= recordData && data[1] == 3 && n <= maxRecord
+// addHandshake reads the hellos in the handshake messages in clear.
+func (t *tlsConversation) addHandshake(from int, data []byte) {
+	if t.answered {
+		return
+	}
+	s := &t.directions[from]
+	s.hello = append(s.hello, data...)
+	for len(s.hello) >= 4 {
+		n := 4 + int(binary.BigEndian.Uint32(s.hello)&0xffffff)
+		if n > maxHandshake {
+			t.stop(from, fmt.Sprintf("the %s sends a handshake message of %d bytes", endNames[from], n))
+			return
+		}
+		if len(s.hello) < n {
+			break
+		}
+		m := &tlsMessage{data: s.hello[4:n]}
+		ok := true
+		switch typ := s.hello[0]; {
+		case typ == handshakeClientHello && from == 0:
+			ok = t.onClientHello(m)
+		case typ == handshakeServerHello && from == 1:
+			ok = t.onServerHello(m)
+		}
+		if !ok {
+			t.fail("the hello of its " + endNames[from] + " cannot be read")
+		}
+		s.hello = s.hello[n:]
+	}
+	if len(s.hello) == 0 || t.answered {
+		s.hello = nil
+	}
 }
 
-// protected opens a record, or keeps it behind those that wait.
-func (t *tlsConversation) protected(r tlsRecord) {
+func (t *tlsConversation) onClientHello(m *tlsMessage) (ok bool) {
+	hello, ok := parseClientHello(m)
+	t.random, t.earlyData = hello.random, t.earlyData || hello.earlyData
+	if hello.serverName != "" {
+		t.serverName = escape(hello.serverName)
+	}
+	t.directions[0].sawHello = true
+	return ok
+}
+
+func (t *tlsConversation) onServerHello(m *tlsMessage) (ok bool) {
+	hello, ok := parseServerHello(m)
+	if !ok {
+		return false
+	}
+	t.directions[1].sawHello = true
+	if hello.retry {
+		return true
+	}
+	t.answered, t.cipher = true, tls.CipherSuiteName(hello.suite)
+	i := slices.IndexFunc(tlsSuites, func(s tlsSuite) bool { return s.id == hello.suite })
+	switch {
+	case hello.version != tls.VersionTLS13:
+		t.fail("it is " + tls.VersionName(hello.version) + ", which RFC 9887 section 3.2 forbids")
+	case hello.suite == tls.TLS_CHACHA20_POLY1305_SHA256:
+		t.fail("its cipher is " + t.cipher + ", which Go's standard library does not offer")
+	case i < 0:
+		t.fail("its cipher is " + t.cipher + ", which is not known here")
+	default:
+		t.suite = &tlsSuites[i]
+	}
+	return true
+}
+
+// addEncrypted decrypts a record, or keeps it until its secret is in the key log.
+func (t *tlsConversation) addEncrypted(r tlsRecord) {
 	switch {
 	case !t.directions[r.from].sawHello:
-		t.giveUp("its handshake is not in the capture")
-	case !t.waits(r.from) && t.open(r):
-	case t.held+len(r.data) > maxUnread:
-		t.giveUp(t.problem)
+		t.fail("its handshake is not in the capture")
+	case !t.isWaiting(r.from) && t.open(r):
+	case t.held+len(r.data) > maxWaiting:
+		t.fail(t.problem)
 	default:
 		r.data = bytes.Clone(r.data)
 		t.waiting, t.held = append(t.waiting, r), t.held+len(r.data)
 	}
 }
 
-// waits says that records of a side wait.
-func (t *tlsConversation) waits(from int) bool {
+// isWaiting reports whether records of one end wait.
+func (t *tlsConversation) isWaiting(from int) bool {
 	return slices.ContainsFunc(t.waiting, func(r tlsRecord) bool { return r.from == from })
 }
 
-// drain opens the records that wait, as far as there are secrets by now. One side does not wait
-// for the other: a client that dislikes the server's certificate says so, and has no more secrets.
-func (t *tlsConversation) drain() {
+// openWaiting decrypts the records that wait, as far as their secrets are in the key log now. One end does not
+// wait for the other: a client that refuses the server's certificate sends an alert, and has no more secrets.
+func (t *tlsConversation) openWaiting() {
 	if len(t.waiting) == 0 {
 		return
 	}
@@ -194,7 +245,7 @@ func (t *tlsConversation) drain() {
 	waiting := t.waiting
 	t.waiting, t.held = waiting[:0], 0
 	for _, r := range waiting {
-		if t.waits(r.from) || !t.open(r) {
+		if t.isWaiting(r.from) || !t.open(r) {
 			t.waiting, t.held = append(t.waiting, r), t.held+len(r.data)
 		}
 	}
@@ -203,7 +254,7 @@ func (t *tlsConversation) drain() {
 	}
 }
 
-// open opens a record that is next in its turn. It is false where that has to wait for a secret.
+// open decrypts the next record of one end. It returns false if the record has to wait for a secret.
 func (t *tlsConversation) open(r tlsRecord) bool {
 	s := &t.directions[r.from]
 	if s.over || t.unreadable {
@@ -214,18 +265,18 @@ func (t *tlsConversation) open(r tlsRecord) bool {
 	case !known:
 		return t.unreadable
 	case plain != nil:
-		t.content(r.from, r.at, plain)
-	case r.from == 0 && t.earlyData && s.key.seq == 0 && s.early+len(r.data) <= maxUnread:
+		t.addPlaintext(r.from, r.at, plain)
+	case r.from == 0 && t.earlyData && s.key.seq == 0 && s.early+len(r.data) <= maxEarlyData:
 		s.early += len(r.data)
 	default:
-		t.stop(r.from, "the secrets of the key log do not open what the "+sideNames[r.from]+" sends")
+		t.stop(r.from, "the secrets of the key log do not open what the "+endNames[r.from]+" sends")
 	}
 	return true
 }
 
-// resume searches what came behind a gap for a record that opens with one of the next sequence
-// numbers, as many as may be missing.
-func (t *tlsConversation) resume(from int, at time.Time, data []byte) (rest []byte, more bool) {
+// findRecord searches the bytes behind a gap for a record. It tries as many sequence numbers as records may be
+// missing.
+func (t *tlsConversation) findRecord(from int, at time.Time, data []byte) (rest []byte, more bool) {
 	s := &t.directions[from]
 	for ; len(data) >= recordHeader; data, s.lost = data[1:], s.lost+1 {
 		n, ok := recordLength(data)
@@ -236,58 +287,57 @@ func (t *tlsConversation) resume(from int, at time.Time, data []byte) (rest []by
 			return data, false
 		}
 		plain, known := t.decrypt(from, data[:n])
-		if !known { // a gap is not worth waiting for
+		if !known { // no record waits behind a gap
 			t.stop(from, t.problem)
 			return nil, false
 		}
 		if plain != nil {
 			s.lost, s.attempts = 0, 0
-			t.content(from, at, plain)
+			t.addPlaintext(from, at, plain)
 			return data[n:], true
 		}
-		if s.attempts += 2 * s.ahead(); s.attempts > maxAttempts {
-			t.stop(from, "bytes are missing, and what the "+sideNames[from]+" sends behind them does not open")
+		if s.attempts += 2 * s.numbers(); s.attempts > maxGapAttempts {
+			t.stop(from, "bytes are missing, and what the "+endNames[from]+" sends behind them does not open")
 			return nil, false
 		}
 	}
 	return data, false
 }
 
-// ahead is how many sequence numbers the next record can have.
-func (s *tlsDirection) ahead() int { return min(1+s.lost/minRecord, maxAhead) }
+// numbers returns how many sequence numbers the next record may have.
+func (s *tlsDirection) numbers() int { return min(1+s.lost/minRecord, maxGapRecords) }
 
-// decrypt opens a record with the key at hand or the one that follows: behind the handshake, or
-// behind a KeyUpdate (RFC 8446 section 7.2). plain is nil where neither opens it, and known is
-// false where one of them is not there yet.
+// decrypt decrypts a record with the current key or the next one: that behind the handshake, or behind a
+// KeyUpdate (RFC 8446 section 7.2). plain is nil if neither fits. known is false if one of them is missing.
 func (t *tlsConversation) decrypt(from int, record []byte) (plain []byte, known bool) {
 	s := &t.directions[from]
 	if s.key == nil {
-		if s.key = t.keyOf(clientHandshakeSecret + secretLabel(from)); s.key == nil {
+		if s.key = t.findKey(clientHandshakeSecret + secretLabel(from)); s.key == nil {
 			return nil, false
 		}
 	}
 	scratch := t.keys.scratch[:]
-	if plain = s.key.open(scratch, record, s.ahead()); plain != nil {
+	if plain = s.key.open(scratch, record, s.numbers()); plain != nil {
 		return plain, true
 	}
 	if s.next == nil {
 		if s.protected {
-			s.next = t.newKey(t.suite.expand(s.key.secret, "traffic upd", t.suite.hash().Size()))
+			s.next = t.checkKey(s.key.update())
 		} else {
-			s.next = t.keyOf(clientTrafficSecret + secretLabel(from))
+			s.next = t.findKey(clientTrafficSecret + secretLabel(from))
 		}
 		if s.next == nil {
 			return nil, false
 		}
 	}
-	if plain = s.next.open(scratch, record, s.ahead()); plain != nil {
+	if plain = s.next.open(scratch, record, s.numbers()); plain != nil {
 		s.key, s.next, s.protected = s.next, nil, true
 	}
 	return plain, true
 }
 
-// keyOf is the key of a secret of the key log, or nil, with the problem, where it is not there yet.
-func (t *tlsConversation) keyOf(label secretLabel) *tlsKey {
+// findKey returns the key of a secret in the key log. If the secret is missing, it sets problem and returns nil.
+func (t *tlsConversation) findKey(label secretLabel) *tlsKey {
 	var problem string
 	switch {
 	case !t.directions[0].sawHello:
@@ -296,7 +346,7 @@ func (t *tlsConversation) keyOf(label secretLabel) *tlsKey {
 		problem = "the server's hello is not in the capture"
 	default:
 		if secret := t.keys.secret(t.random, label); secret != nil {
-			return t.newKey(secret)
+			return t.checkKey(newTLSKey(t.suite, secret))
 		}
 		what := "secret"
 		if t.keys.secrets[t.random] != nil {
@@ -310,9 +360,17 @@ func (t *tlsConversation) keyOf(label secretLabel) *tlsKey {
 	return nil
 }
 
-// content takes what a record held: the data, its type, and any number of zeros (RFC 8446 section
-// 5.4).
-func (t *tlsConversation) content(from int, at time.Time, plain []byte) {
+// checkKey returns a new key, or nil if it could not be made.
+func (t *tlsConversation) checkKey(k *tlsKey, err error) *tlsKey {
+	if err != nil {
+		t.fail(err.Error())
+		return nil
+	}
+	return k
+}
+
+// addPlaintext reads the plaintext of a record: data, its type, and any number of zeros (RFC 8446 section 5.4).
+func (t *tlsConversation) addPlaintext(from int, at time.Time, plain []byte) {
 	plain = bytes.TrimRight(plain, "\x00")
 	if len(plain) == 0 {
 		return
@@ -320,7 +378,7 @@ func (t *tlsConversation) content(from int, at time.Time, plain []byte) {
 	data := plain[:len(plain)-1]
 	switch plain[len(plain)-1] {
 	case recordAlert:
-		t.warned(from, data)
+		t.addAlert(from, data)
 	case recordData:
 		if len(data) > 0 {
 			t.onData(from, at, data)
@@ -328,21 +386,21 @@ func (t *tlsConversation) content(from int, at time.Time, plain []byte) {
 	}
 }
 
-// warned takes an alert. One of TLS 1.2 that is encrypted has more bytes than two.
-func (t *tlsConversation) warned(from int, alert []byte) {
+// addAlert reads an alert. An encrypted one of TLS 1.2 has more than two bytes.
+func (t *tlsConversation) addAlert(from int, alert []byte) {
 	if len(alert) == 2 && alert[1] != 0 { // close_notify
 		name := strings.TrimPrefix(tls.AlertError(alert[1]).Error(), "tls: ")
-		t.alert = cmp.Or(t.alert, name+" (from the "+sideNames[from]+")")
+		t.alert = cmp.Or(t.alert, name+" (from the "+endNames[from]+")")
 	}
 }
 
-// giveUp is for what no byte to come can mend.
-func (t *tlsConversation) giveUp(problem string) {
+// fail sets a problem that makes all further data unreadable.
+func (t *tlsConversation) fail(problem string) {
 	t.problem, t.secretMissing, t.unreadable = problem, false, true
 	t.waiting, t.held = nil, 0
 }
 
-// stop is the end of one side: the other one goes on.
+// stop ends one direction with a problem. The other one goes on.
 func (t *tlsConversation) stop(from int, problem string) {
 	s := &t.directions[from]
 	*s = tlsDirection{over: true, sawHello: s.sawHello}

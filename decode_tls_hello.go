@@ -3,146 +3,109 @@ package main
 import (
 	"bytes"
 	"crypto/sha256"
-	"crypto/tls"
-	"encoding/binary"
-	"fmt"
-	"slices"
 )
 
-// retryRandom is in place of the random of a ServerHello where it asks for another ClientHello:
-// SHA-256 of "HelloRetryRequest" (RFC 8446 section 4.1.3).
+// retryRandom is the random of a ServerHello that asks for another ClientHello: the SHA-256 of
+// "HelloRetryRequest" (RFC 8446 section 4.1.3).
 var retryRandom = sha256.Sum256([]byte("HelloRetryRequest"))
 
-// handshake takes bytes of handshake messages in clear, of which the two hellos are read.
-func (t *tlsConversation) handshake(from int, data []byte) {
-	if t.answered {
-		return
-	}
-	s := &t.directions[from]
-	s.hello = append(s.hello, data...)
-	for len(s.hello) >= 4 {
-		n := 4 + int(binary.BigEndian.Uint32(s.hello)&0xffffff)
-		if n > maxUnread {
-			t.stop(from, fmt.Sprintf("the %s sends a handshake message of %d bytes", sideNames[from], n))
-			return
-		}
-		if len(s.hello) < n {
-			break
-		}
-		m := &tlsMessage{data: s.hello[4:n]}
-		ok := true
-		switch typ := s.hello[0]; {
-		case typ == 1 && from == 0:
-			ok = t.clientHello(m)
-		case typ == 2 && from == 1:
-			ok = t.serverHello(m)
-		}
-		if !ok {
-			t.giveUp("the hello of its " + sideNames[from] + " cannot be read")
-		}
-		s.hello = s.hello[n:]
-	}
-	if len(s.hello) == 0 || t.answered {
-		s.hello = nil
-	}
+// Types of handshake messages and extensions.
+const (
+	handshakeClientHello = 1
+	handshakeServerHello = 2
+
+	extensionServerName        = 0 // RFC 6066 section 3
+	extensionEarlyData         = 42
+	extensionSupportedVersions = 43
+)
+
+// A clientHello is what is read of a ClientHello. RFC 8446 section 4.1.2.
+type clientHello struct {
+	random     clientRandom
+	serverName string
+	earlyData  bool
 }
 
-// clientHello reads a ClientHello. RFC 8446 section 4.1.2.
-func (t *tlsConversation) clientHello(m *tlsMessage) bool {
+func parseClientHello(m *tlsMessage) (h clientHello, ok bool) {
 	m.read(2)
-	copy(t.random[:], m.read(len(t.random)))
+	copy(h.random[:], m.read(len(h.random)))
 	m.vector(1) // legacy_session_id
 	m.vector(2) // cipher_suites
 	m.vector(1) // legacy_compression_methods
 	m.extensions(func(typ int, value *tlsMessage) {
 		switch typ {
-		case 0: // server_name (RFC 6066 section 3)
+		case extensionServerName:
 			names := value.vector(2)
 			if names.number(1) == 0 {
 				name := names.vector(2).data
-				t.serverName = escape(string(name[:min(len(name), 255)]))
+				h.serverName = string(name[:min(len(name), 255)])
 			}
-		case 42:
-			t.earlyData = true
+		case extensionEarlyData:
+			h.earlyData = true
 		}
 	})
-	t.directions[0].sawHello = true
-	return !m.bad
+	return h, !m.bad
 }
 
-// serverHello reads a ServerHello, or a HelloRetryRequest. RFC 8446 sections 4.1.3 and 4.1.4.
-func (t *tlsConversation) serverHello(m *tlsMessage) bool {
-	version := uint16(m.number(2))
-	random := m.read(len(retryRandom))
+// A serverHello is what is read of a ServerHello, or of a HelloRetryRequest. RFC 8446 sections 4.1.3 and 4.1.4.
+type serverHello struct {
+	version, suite uint16
+	retry          bool
+}
+
+func parseServerHello(m *tlsMessage) (h serverHello, ok bool) {
+	h.version = uint16(m.number(2))
+	h.retry = bytes.Equal(m.read(len(retryRandom)), retryRandom[:])
 	m.vector(1) // legacy_session_id_echo
-	suite := uint16(m.number(2))
+	h.suite = uint16(m.number(2))
 	m.read(1) // legacy_compression_method
 	m.extensions(func(typ int, value *tlsMessage) {
-		if typ == 43 { // supported_versions
-			version = uint16(value.number(2))
+		if typ == extensionSupportedVersions {
+			h.version = uint16(value.number(2))
 		}
 	})
-	if m.bad {
-		return false
-	}
-	t.directions[1].sawHello = true
-	if bytes.Equal(random, retryRandom[:]) {
-		return true
-	}
-	t.answered, t.cipher = true, tls.CipherSuiteName(suite)
-	i := slices.IndexFunc(tlsSuites, func(s tlsSuite) bool { return s.id == suite })
-	switch {
-	case version != tls.VersionTLS13:
-		t.giveUp("it is " + tls.VersionName(version) + ", which RFC 9887 section 3.2 forbids")
-	case suite == tls.TLS_CHACHA20_POLY1305_SHA256:
-		t.giveUp("its cipher is " + t.cipher + ", which Go's standard library does not offer")
-	case i < 0:
-		t.giveUp("its cipher is " + t.cipher + ", which is not known here")
-	default:
-		t.suite = &tlsSuites[i]
-	}
-	return true
+	return h, !m.bad
 }
 
-// A tlsMessage is a handshake message that is being read, or a part of one. Where it is too short, it is bad, and all that is read
-// of it from there is empty.
+// A tlsMessage reads the fields of a handshake message. If the message is too short, it is bad, and all further
+// fields are empty.
 type tlsMessage struct {
 	data []byte
 	bad  bool
 }
 
-func (w *tlsMessage) read(n int) []byte {
-	if n > len(w.data) {
-		w.data, w.bad = nil, true
+func (m *tlsMessage) read(n int) []byte {
+	if n > len(m.data) {
+		m.data, m.bad = nil, true
 		return nil
 	}
-	taken := w.data[:n]
-	w.data = w.data[n:]
-	return taken
+	field := m.data[:n]
+	m.data = m.data[n:]
+	return field
 }
 
 // number reads a number of size bytes.
-func (w *tlsMessage) number(size int) (v int) {
-	for _, b := range w.read(size) {
+func (m *tlsMessage) number(size int) (v int) {
+	for _, b := range m.read(size) {
 		v = v<<8 | int(b)
 	}
 	return v
 }
 
-// vector reads what has its length in front, in size bytes.
-func (w *tlsMessage) vector(size int) *tlsMessage { return &tlsMessage{data: w.read(w.number(size))} }
+// vector reads a field after its length, which has size bytes.
+func (m *tlsMessage) vector(size int) *tlsMessage { return &tlsMessage{data: m.read(m.number(size))} }
 
-// extensions reads what ends a hello. TLS 1.2 may leave it out.
-func (w *tlsMessage) extensions(see func(typ int, value *tlsMessage)) {
-	if len(w.data) == 0 {
+// extensions reads the extensions at the end of a hello. TLS 1.2 may leave them out.
+func (m *tlsMessage) extensions(each func(typ int, value *tlsMessage)) {
+	if len(m.data) == 0 {
 		return
 	}
-	all := w.vector(2)
+	all := m.vector(2)
 	for len(all.data) > 0 {
 		typ := all.number(2)
 		value := all.vector(2)
-		see(typ, value)
+		each(typ, value)
 		all.bad = all.bad || value.bad
 	}
-	w.bad = w.bad || all.bad
+	m.bad = m.bad || all.bad
 }

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A histogram counts durations in buckets of 1/64 of a power of two: whatever it is given, its
-// size is the same, and a quantile is at most 1.6 % too high. The maximum is exact.
+// A histogram counts durations in buckets of 1/64 of a power of two. Its size is fixed. A quantile is at most
+// 1.6 % too high; the maximum is exact.
 type histogram struct {
 	buckets [58 * 64]uint64
 	count   uint64
@@ -21,14 +21,15 @@ func (h *histogram) add(d time.Duration) {
 	h.buckets[bucketOf(uint64(d))]++
 }
 
-// bucketOf: values below 128 have a bucket each; above, the top seven bits name the bucket.
+// bucketOf returns the bucket of a value. Values below 128 have a bucket each; above, the bucket is that of the
+// top seven bits.
 func bucketOf(v uint64) int {
 	shift := max(bits.Len64(v)-7, 0)
 	return shift*64 + int(v>>shift)
 }
 
-// quantile is the nearest-rank one, the smallest value that part of all values are not above, but for
-// the width of a bucket: of 10 values, that of 0.99 is the largest.
+// quantile returns the smallest value that at least the given part of all values do not exceed, rounded up to
+// the end of its bucket. Of 10 values, the quantile 0.99 is the largest.
 func (h *histogram) quantile(part float64) time.Duration {
 	rank := uint64(math.Ceil(part * float64(h.count)))
 	seen := uint64(0)

@@ -1,25 +1,65 @@
 package main
 
-// A jobList is a queue that any job can leave: a circle, whose first has the last before it. A job
-// is in one list at a time.
-type jobList struct {
-	first *job
+// A queue is a doubly linked list of values that hold their own nodes, the oldest first. A node is in one queue
+// at a time.
+type queue[T any] struct {
+	oldest, newest *node[T]
+	len            int
 }
 
-func (l *jobList) push(j *job) {
-	if l.first == nil {
-		l.first, j.older, j.newer = j, j, j
-		return
+// A node is the place of a value in a queue. The value holds it, so that pushing allocates nothing.
+type node[T any] struct {
+	older, newer *node[T]
+	value        *T
+}
+
+// first returns the oldest value, or nil if the queue is empty.
+func (q *queue[T]) first() *T {
+	if q.oldest == nil {
+		return nil
 	}
-	j.older, j.newer = l.first.older, l.first
-	j.older.newer, j.newer.older = j, j
+	return q.oldest.value
 }
 
-func (l *jobList) remove(j *job) {
-	j.older.newer, j.newer.older = j.newer, j.older
-	if l.first == j {
-		if l.first = j.newer; l.first == j {
-			l.first = nil
-		}
+// next returns the value that was pushed after that of the node, or nil if that is the newest.
+func (n *node[T]) next() *T {
+	if n.newer == nil {
+		return nil
+	}
+	return n.newer.value
+}
+
+// push appends a value, whose node is n.
+func (q *queue[T]) push(n *node[T], value *T) {
+	*n = node[T]{older: q.newest, value: value}
+	if q.newest != nil {
+		q.newest.newer = n
+	} else {
+		q.oldest = n
+	}
+	q.newest = n
+	q.len++
+}
+
+func (q *queue[T]) remove(n *node[T]) {
+	if n.newer != nil {
+		n.newer.older = n.older
+	} else {
+		q.newest = n.older
+	}
+	if n.older != nil {
+		n.older.newer = n.newer
+	} else {
+		q.oldest = n.newer
+	}
+	n.older, n.newer = nil, nil
+	q.len--
+}
+
+// moveToEnd makes the value of the node the newest.
+func (q *queue[T]) moveToEnd(n *node[T]) {
+	if n != q.newest {
+		q.remove(n)
+		q.push(n, n.value)
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Two packets in the forms that programs print them in, with what they print around them.
+// Two packets as several programs print them.
 const (
 	hexRequest = "c1010100 12c01e93 00000021 c138b7b9afbc6a81c709128e7c59c356eaaaac374e601b8e5f1a043b5d62da32a0"
 	hexReply   = "c1010200 12c01e93 00000006 126345df9313"
@@ -88,7 +88,7 @@ df9313
 `
 )
 
-// textFrames are the frames of text, one a line: the time, the link, the bytes, what is missing.
+// textFrames returns the frames of text, one on each line: time, link type, bytes, missing bytes.
 func textFrames(text string) string {
 	frames, err := framesOf(strings.NewReader(text))
 	var b strings.Builder
@@ -109,7 +109,7 @@ func textFrames(text string) string {
 	return b.String()
 }
 
-func TestHexText(t *testing.T) {
+func TestPcapHexText(t *testing.T) {
 	t.Parallel()
 	compact := func(hex string) string { return strings.ReplaceAll(hex, " ", "") }
 	request, reply := "65536 "+compact(hexRequest)+"\n", "65536 "+compact(hexReply)+"\n"
@@ -137,7 +137,7 @@ func TestHexText(t *testing.T) {
 		{"offsets, then none", textXxd + textXxdPlain, both + both},
 		{"none, then offsets", textXxdPlain + textXxd, both + both},
 		{"a part of a file", strings.ReplaceAll(textXxd, "000000", "000040"), both},
-		{"words that look like bytes", "000000 c1 01 02 00 12 c0 ab cd z\n000006 1e 93 00 00 00 06\n00000c 12 63 45 df 93 13 x\n", reply},
+		{"text that looks like bytes", "000000 c1 01 02 00 12 c0 ab cd z\n000006 1e 93 00 00 00 06\n00000c 12 63 45 df 93 13 x\n", reply},
 		{"tcpdump -X", textTcpdump, local + "101 " + ip + "\n"},
 		{"tcpdump -xx of any", textCooked, "0001-01-01T15:23:32.776203 276 08000000000000010304000600000000" + "00000000" + ip + "\n"},
 		{"seconds since 1970", "1764000000.5 IP\n" + textXxd, "2025-11-24T16:00:00.5 " + request + "2025-11-24T16:00:00.5 " + reply},
@@ -167,9 +167,9 @@ func TestHexText(t *testing.T) {
 		{"unlike a packet", "0000 ff ff ff\n0000: " + hexReply[:8] + "\n" + hexReply + "\n", "65537 ffffff\n65537 c1010200\n" + reply},
 		{"no such header", "c10101ff 12c01e93 00000000\n\nd1010100 12c01e93 00000000\n\nc1040100 12c01e93 00000000\n\nc1010000 12c01e93 00000000\n\nc1010100 12c01e93 00010000\n\n" + hexReply,
 			"65537 c10101ff12c01e9300000000\n65537 d101010012c01e9300000000\n65537 c104010012c01e9300000000\n65537 c101000012c01e9300000000\n65537 c101010012c01e9300010000\n" + reply},
-		{"words", "To be or not to be\nthat is\n", "FILE is no capture: neither pcap, pcapng, nor hexadecimal text of packets\n"},
-		{"bytes of no packet", "ff ff ff\n", "65537 ffffff\nFILE is no capture: neither pcap, pcapng, nor hexadecimal text of packets\n"},
-		{"words of a header, but not its values", "version 0xc.x type authentication seq_no 1 flags none session_id 1 length 1\nversion 0xc.1 type authentication seq_no 1 flags none session_id 1 length 99999\nversion 0xc.1 kind authentication seq_no 1 flags none session_id 1 length 1\n" + hexReply, reply},
+		{"no bytes", "To be or not to be\nthat is\n", "FILE is not a capture: neither pcap, pcapng, nor hexadecimal text of packets\n"},
+		{"bytes of no packet", "ff ff ff\n", "65537 ffffff\nFILE is not a capture: neither pcap, pcapng, nor hexadecimal text of packets\n"},
+		{"names of header fields without valid values", "version 0xc.x type authentication seq_no 1 flags none session_id 1 length 1\nversion 0xc.1 type authentication seq_no 1 flags none session_id 1 length 99999\nversion 0xc.1 kind authentication seq_no 1 flags none session_id 1 length 1\n" + hexReply, reply},
 		{"a long line", hexReply + "\n" + strings.Repeat("0", maxFrame+1<<13), reply + "FILE at offset 40: a line of more than 266240 bytes\n"},
 		{"a long dump", hexReply + "\n\n" + strings.Repeat(strings.Repeat("ff", 1<<16)+"\n", 5), reply + "65537 " + strings.Repeat("ff", 5<<16) + "\n"},
 	} {
@@ -179,8 +179,8 @@ func TestHexText(t *testing.T) {
 	}
 }
 
-// What -d prints is read: the header out of its words, and the body with blanked secrets.
-func TestHexTextOfTrace(t *testing.T) {
+// TestPcapHexTextOfDump reads the output of -d: the fields of the header, and the body with hidden secrets.
+func TestPcapHexTextOfDump(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
 	body := unhex(t, "01 0f 02 01 05 04 09 08 616c696365 74747930 3139322e302e322e31 5a5a5a5a5a5a5a5a")
@@ -208,10 +208,10 @@ func FuzzCapture(f *testing.F) {
 	f.Add(pcapOf(binary.LittleEndian, true, one, one))
 	for _, order := range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {
 		w := (&pcapngWriter{ByteOrder: order}).section().describe(linkRawIP, 9, uint16(optionTSResolution), uint16(1), []byte{9}, uint16(optionTSOffset), uint16(8), uint64(1))
-		f.Add(w.packet(0, 5, 5, "frame").verbose(blockSimple, uint32(1), []byte("x")).verbose(blockOldPacket, uint32(0), uint64(0), uint32(1), uint32(1), []byte("x")).b)
+		f.Add(w.packet(0, 5, 5, "frame").block(blockSimple, uint32(1), []byte("x")).block(blockOldPacket, uint32(0), uint64(0), uint32(1), uint32(1), []byte("x")).b)
 	}
 	f.Fuzz(func(t *testing.T, input []byte) {
-		c, err := newCapture(bytes.NewReader(input), "FILE")
+		c, err := newCapture(bytes.NewReader(input), "FILE", &tacacsPayload)
 		if err != nil {
 			return
 		}

@@ -8,24 +8,25 @@ import (
 	"strings"
 )
 
-// A segment is what one frame says of a TCP connection. RFC 9293 section 3.1.
+// A segment is the part of a TCP connection in one frame. RFC 9293 section 3.1.
 type segment struct {
 	flow     flow
-	from     int // which end of the flow it is from
+	from     int // the end of the flow that sent it
 	seq, ack uint32
 	flags    tcpFlags
 	data     []byte
-	missing  int // bytes behind them that the capture cut
+	missing  int // bytes behind data that the capture cut
 }
 
-// tcpFlags are the control bits that matter here.
+// tcpFlags are control bits.
 type tcpFlags uint8
 
 const (
-	flagFIN tcpFlags = 0x01
-	flagSYN tcpFlags = 0x02
-	flagRST tcpFlags = 0x04
-	flagACK tcpFlags = 0x10
+	tcpFIN tcpFlags = 0x01
+	tcpSYN tcpFlags = 0x02
+	tcpRST tcpFlags = 0x04
+	tcpPSH tcpFlags = 0x08
+	tcpACK tcpFlags = 0x10
 )
 
 // A flow is the two ends of a connection, the lesser one first: the same for both directions. IPv4
@@ -47,14 +48,14 @@ const (
 	etherOldQinQ = 0x9100
 	maxTags      = 8 // VLAN tags of one frame
 
-	protocolTCP = 6
-	// maxExtensions is the most extension headers of IPv6 that are gone past.
-	maxExtensions = 16
+	protocolTCP       = 6
+	maxIPv6Extensions = 16 // headers of one packet
 )
 
-// network is what follows the link layer, if that is IP. The link type may be one that is not known.
-func network(link linkType, b []byte) (ip []byte, known bool) {
-	var at, n int // of the EtherType; of what follows
+// ipPacket returns the IP packet in a frame, or nil if there is none. known is false if the link type is not
+// supported.
+func ipPacket(link linkType, b []byte) (ip []byte, known bool) {
+	var at, n int // offsets of the EtherType and of what follows
 	switch link {
 	case linkEthernet:
 		at, n = 12, 14
@@ -88,7 +89,7 @@ func network(link linkType, b []byte) (ip []byte, known bool) {
 	return nil, true
 }
 
-// isIPFamily tells the address families of IPv4 and IPv6: the latter has another number on each system.
+// isIPFamily reports whether an address family is IPv4 (2) or IPv6, whose number depends on the system.
 func isIPFamily(family uint32) bool {
 	switch family {
 	case 2, 10, 24, 28, 30:
@@ -97,63 +98,64 @@ func isIPFamily(family uint32) bool {
 	return false
 }
 
-// segment reads a frame down to its TCP header. It is false for what has none, and counts why.
-func (r *reassembler) segment(f *frame, s *segment) bool {
-	ip, known := network(f.link, f.data)
-	if !known {
-		if r.dropped.otherLinks == 0 {
-			r.dropped.otherLink = f.link
-		}
-		r.dropped.otherLinks++
-		return false
-	}
-	// An offloading interface writes no length: then it is all that was on the wire.
+// A dropReason is why a frame has no segment.
+type dropReason uint8
+
+const (
+	notDropped dropReason = iota
+	dropOtherLink
+	dropNotTCP
+	dropMalformed
+	dropFragment
+)
+
+// parse reads a frame down to its TCP header.
+func (s *segment) parse(f *frame) dropReason {
+	ip, known := ipPacket(f.link, f.data)
 	cut := max(f.size-len(f.data), 0)
 	switch {
+	case !known:
+		return dropOtherLink
 	case len(ip) >= 20 && ip[0]>>4 == 4:
-		return r.ipv4(ip, cut, s)
+		return s.parseIPv4(ip, cut)
 	case len(ip) >= 40 && ip[0]>>4 == 6:
-		return r.ipv6(ip, cut, s)
+		return s.parseIPv6(ip, cut)
 	case len(ip) > 0 && (ip[0]>>4 == 4 || ip[0]>>4 == 6):
-		r.dropped.malformed++
-	default:
-		r.dropped.notTCP++
+		return dropMalformed
 	}
-	return false
+	return dropNotTCP
 }
 
-// ipv4 reads a datagram of RFC 791; cut is how many bytes of it the capture lacks.
-func (r *reassembler) ipv4(ip []byte, cut int, s *segment) bool {
+// parseIPv4 reads a datagram of RFC 791; cut is how many bytes of the frame the capture lacks.
+func (s *segment) parseIPv4(ip []byte, cut int) dropReason {
 	n, total := int(ip[0]&0xf)*4, int(binary.BigEndian.Uint16(ip[2:]))
-	if total == 0 {
+	if total == 0 { // from an interface with segmentation offload: the length is that of the frame
 		total = len(ip) + cut
 	}
 	const moreOrOffset = 0x3fff
 	switch {
 	case n < 20 || total < n || len(ip) < n:
-		r.dropped.malformed++
+		return dropMalformed
 	case ip[9] != protocolTCP:
-		r.dropped.notTCP++
+		return dropNotTCP
 	case binary.BigEndian.Uint16(ip[6:])&moreOrOffset != 0:
-		r.dropped.fragments++
-	default:
-		return r.tcp(ip[12:16], ip[16:20], ip[n:min(total, len(ip))], max(total-len(ip), 0), s)
+		return dropFragment
 	}
-	return false
+	return s.parseTCP(ip[12:16], ip[16:20], ip[n:min(total, len(ip))], max(total-len(ip), 0))
 }
 
-// ipv6 reads a packet of RFC 8200.
-func (r *reassembler) ipv6(ip []byte, cut int, s *segment) bool {
+// parseIPv6 reads a packet of RFC 8200; cut is how many bytes of the frame the capture lacks.
+func (s *segment) parseIPv6(ip []byte, cut int) dropReason {
 	total := 40 + int(binary.BigEndian.Uint16(ip[4:]))
-	if total == 40 {
+	if total == 40 { // as with IPv4
 		total = len(ip) + cut
 	}
 	next, b := ip[6], ip[40:min(total, len(ip))]
-	for range maxExtensions {
+	for range maxIPv6Extensions {
 		n := 0
 		switch next {
 		case protocolTCP:
-			return r.tcp(ip[8:24], ip[24:40], b, max(total-len(ip), 0), s)
+			return s.parseTCP(ip[8:24], ip[24:40], b, max(total-len(ip), 0))
 		case 0, 43, 60, 135, 139, 140: // hop-by-hop, routing, destination options, mobility, HIP, shim6
 			if len(b) >= 8 {
 				n = 8 + int(b[1])*8
@@ -162,34 +164,30 @@ func (r *reassembler) ipv6(ip []byte, cut int, s *segment) bool {
 			if len(b) >= 8 {
 				n = 8 + int(b[1])*4
 			}
-		case 44: // fragment: one that is the whole packet is as good as none (RFC 6946)
+		case 44: // fragment; a single one is the whole packet (RFC 6946)
 			const moreOrOffset = 0xfff9
 			if n = 8; len(b) >= n && binary.BigEndian.Uint16(b[2:])&moreOrOffset != 0 {
-				r.dropped.fragments++
-				return false
+				return dropFragment
 			}
 		default:
-			r.dropped.notTCP++
-			return false
+			return dropNotTCP
 		}
 		if n == 0 || n > len(b) {
 			break
 		}
 		next, b = b[0], b[n:]
 	}
-	r.dropped.malformed++
-	return false
+	return dropMalformed
 }
 
-// tcp reads a segment between two addresses; missing is how many bytes behind b the capture lacks.
-func (r *reassembler) tcp(src, dst, b []byte, missing int, s *segment) bool {
+// parseTCP reads a segment between two addresses; missing is how many bytes behind b the capture lacks.
+func (s *segment) parseTCP(src, dst, b []byte, missing int) dropReason {
 	n := 0
 	if len(b) >= 20 {
 		n = int(b[12]>>4) * 4
 	}
 	if n < 20 || n > len(b)+missing {
-		r.dropped.malformed++
-		return false
+		return dropMalformed
 	}
 	s.seq, s.ack, s.flags = binary.BigEndian.Uint32(b[4:]), binary.BigEndian.Uint32(b[8:]), tcpFlags(b[13])
 	s.data = b[min(n, len(b)):]
@@ -209,27 +207,43 @@ func (r *reassembler) tcp(src, dst, b []byte, missing int, s *segment) bool {
 		}
 		copy(to[16-len(addr):], addr)
 	}
-	return true
+	return notDropped
 }
 
-// drops counts what did not become bytes, and why, for the totals.
-type drops struct {
-	frames        int // that were given to add
-	cut           int // frames that the capture cut (snapshot length); what is there counts
-	fragments     int // of IP: they are not put together
-	otherLinks    int // frames of a link type that is not supported
-	notTCP        int // other protocols, and what is no IP
-	malformed     int // headers that contradict themselves or end early
-	conversations int // open ones dropped for the newest
-	missing       int // told as missing by gap
-	// otherLink is the first of otherLinks, to be named.
-	otherLink linkType
+// dropCounts counts what was lost on the way from frames to bytes.
+type dropCounts struct {
+	frames        int      // all of them
+	cut           int      // frames that the capture cut (snapshot length); the bytes that are there count
+	fragments     int      // of IP, which are not reassembled
+	otherLinks    int      // frames of a link type that is not supported
+	otherLink     linkType // the first of these types
+	notTCP        int      // frames of other protocols
+	malformed     int      // frames whose headers contradict themselves or end early
+	conversations int      // open ones that were dropped for newer ones
+	missing       int      // bytes that were reported as missing
 }
 
-// String is what was lost, in words, each with its count; empty for nothing. Other protocols are no loss.
-func (d *drops) String() string {
+// add counts a frame that has no segment.
+func (d *dropCounts) add(f *frame, reason dropReason) {
+	switch reason {
+	case dropOtherLink:
+		if d.otherLinks == 0 {
+			d.otherLink = f.link
+		}
+		d.otherLinks++
+	case dropNotTCP:
+		d.notTCP++
+	case dropMalformed:
+		d.malformed++
+	case dropFragment:
+		d.fragments++
+	}
+}
+
+// String lists the losses with their counts. Other protocols are no loss.
+func (d *dropCounts) String() string {
 	var lost []string
-	for _, one := range []struct {
+	for _, loss := range []struct {
 		what  string
 		count int
 	}{
@@ -240,8 +254,8 @@ func (d *drops) String() string {
 		{"conversations given up for newer ones", d.conversations},
 		{"missing bytes", d.missing},
 	} {
-		if one.count > 0 {
-			lost = append(lost, fmt.Sprintf("%s: %d", one.what, one.count))
+		if loss.count > 0 {
+			lost = append(lost, fmt.Sprintf("%s: %d", loss.what, loss.count))
 		}
 	}
 	return strings.Join(lost, ", ")

@@ -8,10 +8,10 @@ import (
 	"testing"
 )
 
-func TestLinks(t *testing.T) {
+func TestPcapLinks(t *testing.T) {
 	t.Parallel()
-	ip := string(tcpIP(deviceEnd, serverEnd, 1, 1, flagACK, "hello"))
-	ip6 := string(tcpIP(netip.MustParseAddrPort("[2001:db8::7]:41234"), netip.MustParseAddrPort("[2001:db8::1]:49"), 1, 1, flagACK, "hello"))
+	ip := string(tcpIP(deviceEnd, serverEnd, 1, 1, tcpACK, "hello"))
+	ip6 := string(tcpIP(netip.MustParseAddrPort("[2001:db8::7]:41234"), netip.MustParseAddrPort("[2001:db8::1]:49"), 1, 1, tcpACK, "hello"))
 	const macs, cooked = "\x02\x00\x00\x00\x00\x01\x02\x00\x00\x00\x00\x02", "\x00\x00\x00\x01\x00\x06\x02\x00\x00\x00\x00\x01\x00\x00"
 	const cooked2 = "\x00\x00\x00\x00\x00\x01\x00\x01\x00\x06\x02\x00\x00\x00\x00\x01\x00\x00"
 	for _, test := range []struct {
@@ -56,13 +56,13 @@ func TestLinks(t *testing.T) {
 		{"PPP", 9, ip, "link type 9 (PPP)"},
 		{"NFLOG", 239, ip, "link type 239 (NFLOG)"},
 		{"another", 147, ip, "link type 147"},
-		{"text", linkUnknown, ip, "hexadecimal text that begins like no packet"},
+		{"text", linkUnknown, ip, "unrecognized hexadecimal text"},
 	} {
 		checkFrame(t, test.name, frame{link: test.link, data: []byte(test.data), size: len(test.data)}, test.want)
 	}
 }
 
-// checkFrame adds one frame: it says hello, or is counted as something.
+// checkFrame adds one frame, which has the data "hello" or is counted in want.
 func checkFrame(t *testing.T, name string, f frame, want string) {
 	t.Helper()
 	l := newTCPEvents()
@@ -80,17 +80,17 @@ func checkFrame(t *testing.T, name string, f frame, want string) {
 	}
 }
 
-func TestIP(t *testing.T) {
+func TestPcapIP(t *testing.T) {
 	t.Parallel()
-	ip := tcpIP(deviceEnd, serverEnd, 1, 1, flagACK, "hello")
-	ip6 := tcpIP(netip.MustParseAddrPort("[2001:db8::7]:41234"), netip.MustParseAddrPort("[2001:db8::1]:49"), 1, 1, flagACK, "hello")
-	change := func(b []byte, at int, data ...byte) []byte { // puts bytes in place of those at an offset
+	ip := tcpIP(deviceEnd, serverEnd, 1, 1, tcpACK, "hello")
+	ip6 := tcpIP(netip.MustParseAddrPort("[2001:db8::7]:41234"), netip.MustParseAddrPort("[2001:db8::1]:49"), 1, 1, tcpACK, "hello")
+	change := func(b []byte, at int, data ...byte) []byte { // replaces the bytes at an offset
 		b = bytes.Clone(b)
 		copy(b[at:], data)
 		return b
 	}
 	insert := func(b []byte, at int, data ...byte) []byte { return slices.Insert(bytes.Clone(b), at, data...) }
-	// extension makes next the first header of IPv6, and puts extension headers in front of TCP.
+	// extension inserts extension headers before TCP; next is the type of the first one.
 	extension := func(next byte, headers ...byte) []byte {
 		b := insert(change(ip6, 6, next), 40, headers...)
 		return change(b, 4, byte((len(b)-40)>>8), byte(len(b)-40))
@@ -134,18 +134,18 @@ func TestIP(t *testing.T) {
 		{"more of them", extension(60, append(bytes.Repeat(eight(60, 0), 15), eight(6, 0)...)...), "malformed"},
 	} {
 		if test.want == "options" {
-			// The offset of the bytes is said by the TCP header.
+			// The TCP header has the offset of the data.
 			test.b, test.want = change(test.b, 32, 8<<4), ""
 		}
 		checkFrame(t, test.name, frame{link: linkRawIP, data: test.b, size: len(test.b)}, test.want)
 	}
 }
 
-// What the capture cut is known by the lengths of IP.
-func TestCutFrames(t *testing.T) {
+// TestPcapCutFrames: the lengths of IP show how much the capture cut.
+func TestPcapCutFrames(t *testing.T) {
 	t.Parallel()
-	ip := tcpIP(deviceEnd, serverEnd, 1, 1, flagACK, "hello")
-	ip6 := tcpIP(netip.MustParseAddrPort("[2001:db8::7]:41234"), netip.MustParseAddrPort("[2001:db8::1]:49"), 1, 1, flagACK, "hello")
+	ip := tcpIP(deviceEnd, serverEnd, 1, 1, tcpACK, "hello")
+	ip6 := tcpIP(netip.MustParseAddrPort("[2001:db8::7]:41234"), netip.MustParseAddrPort("[2001:db8::1]:49"), 1, 1, tcpACK, "hello")
 	offloaded, offloaded6 := bytes.Clone(ip), bytes.Clone(ip6)
 	clear(offloaded[2:4])
 	clear(offloaded6[4:6])
@@ -156,8 +156,8 @@ func TestCutFrames(t *testing.T) {
 			t.Errorf("%x: %q, %d cut, %d bytes", b, l.log, l.dropped.cut, l.dropped.missing)
 		}
 	}
-	// Options of TCP that are not there are no bytes of the stream.
-	long := tcpIP(deviceEnd, serverEnd, 1, 1, flagACK, "optionhello!")
+	// Options of TCP that were cut are not missing data.
+	long := tcpIP(deviceEnd, serverEnd, 1, 1, tcpACK, "optionhello!")
 	long[32] = 6 << 4
 	l := newTCPEvents()
 	l.play("> A 0 0 x\n", 0, 0)
@@ -167,12 +167,12 @@ func TestCutFrames(t *testing.T) {
 	}
 }
 
-func TestDropsInWords(t *testing.T) {
+func TestPcapDropCounts(t *testing.T) {
 	t.Parallel()
-	if got := (&drops{frames: 9, notTCP: 4}).String(); got != "" {
+	if got := (&dropCounts{frames: 9, notTCP: 4}).String(); got != "" {
 		t.Error(got)
 	}
-	d := drops{frames: 100, cut: 1, fragments: 2, otherLinks: 3, notTCP: 4, malformed: 5, conversations: 6, missing: 7, otherLink: 105}
+	d := dropCounts{frames: 100, cut: 1, fragments: 2, otherLinks: 3, notTCP: 4, malformed: 5, conversations: 6, missing: 7, otherLink: 105}
 	const want = "frames cut by the snapshot length: 1, IP fragments (not put together): 2, frames of a link that is not supported (link type 105 (IEEE 802.11)): 3, " +
 		"malformed frames: 5, conversations given up for newer ones: 6, missing bytes: 7"
 	if got := d.String(); got != want {

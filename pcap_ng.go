@@ -5,35 +5,45 @@ import (
 	"time"
 )
 
-// The blocks of pcapng that are read.
+// A pcapngReader reads the blocks of a pcapng file.
+type pcapngReader struct {
+	in         *captureReader
+	order      binary.ByteOrder   // of the section
+	interfaces []captureInterface // of the section
+	length     uint32             // of the block; 0 before the first one
+}
+
+// magicSection is the type of a section header block: the same in both byte orders.
+const magicSection = 0x0a0d0d0a
+
+// The other blocks that are read.
 const (
 	blockInterface uint32 = 1
 	blockOldPacket uint32 = 2
 	blockSimple    uint32 = 3
 	blockPacket    uint32 = 6
-	// maxBlock bounds what is passed over as one block: more is a damaged length.
-	maxBlock = 1 << 24
-	// maxInterfaces is the most that a section may describe.
-	maxInterfaces = 1 << 14
+
+	maxBlock      = 1 << 24 // bytes: a longer block has a damaged length
+	maxInterfaces = 1 << 14 // of a section
 )
 
-// pcapngFrame reads blocks up to and with one that has a packet.
-func (c *capture) pcapngFrame(f *frame) error {
+// next reads blocks up to one with a frame.
+func (p *pcapngReader) next(f *frame) error {
 	for {
-		if err := c.endBlock(); err != nil {
+		if err := p.endBlock(); err != nil {
 			return err
 		}
-		typ, err := c.beginBlock()
+		typ, err := p.beginBlock()
 		if err != nil {
 			return err
 		}
 		switch typ {
 		case blockInterface:
-			err = c.describe()
+			err = p.readInterface()
 		case blockPacket, blockOldPacket:
-			return c.blockFrame(f, typ)
+			return p.blockFrame(f, typ)
 		case blockSimple:
-			return c.simpleFrame(f)
+			return p.simpleFrame(f)
 		}
 		if err != nil {
 			return err
@@ -41,59 +51,59 @@ func (c *capture) pcapngFrame(f *frame) error {
 	}
 }
 
-// beginBlock reads the type and the length of a block, and what a section header says: the order of the
-// bytes. Its interfaces are its own.
-func (c *capture) beginBlock() (typ uint32, err error) {
-	if err := c.begin(); err != nil {
+// beginBlock reads the type and the length of a block. A section header sets the byte order, and starts a new
+// list of interfaces.
+func (p *pcapngReader) beginBlock() (typ uint32, err error) {
+	if err := p.in.nextRecord(); err != nil {
 		return 0, err
 	}
-	b, err := c.peek(8)
+	b, err := p.in.peek(8)
 	if err != nil {
 		return 0, err
 	}
 	least := uint32(12)
 	if binary.BigEndian.Uint32(b) == magicSection {
-		if b, err = c.peek(16); err != nil {
+		if b, err = p.in.peek(16); err != nil {
 			return 0, err
 		}
 		switch binary.BigEndian.Uint32(b[8:]) {
 		case 0x1a2b3c4d:
-			c.order = binary.BigEndian
+			p.order = binary.BigEndian
 		case 0x4d3c2b1a:
-			c.order = binary.LittleEndian
+			p.order = binary.LittleEndian
 		default:
-			return 0, c.fail("a section of pcapng without its byte-order magic")
+			return 0, p.in.errorf("a section of pcapng without its byte-order magic")
 		}
-		if major := c.order.Uint16(b[12:]); major != 1 {
-			return 0, c.fail("version %d of pcapng is not supported", major)
+		if major := p.order.Uint16(b[12:]); major != 1 {
+			return 0, p.in.errorf("version %d of pcapng is not supported", major)
 		}
-		c.interfaces = c.interfaces[:0]
+		p.interfaces = p.interfaces[:0]
 		least = 28
 	}
-	typ, c.length = c.order.Uint32(b), c.order.Uint32(b[4:])
-	if c.length < least || c.length > maxBlock || c.length%4 != 0 {
-		return 0, c.fail("a block of %d bytes", c.length)
+	typ, p.length = p.order.Uint32(b), p.order.Uint32(b[4:])
+	if p.length < least || p.length > maxBlock || p.length%4 != 0 {
+		return 0, p.in.errorf("a block of %d bytes", p.length)
 	}
-	c.rest = int64(c.length) - 4
+	p.in.rest = int64(p.length) - 4
 	return typ, nil
 }
 
-// endBlock goes past the block: its length stands at the end once more.
-func (c *capture) endBlock() error {
-	if c.length == 0 {
-		return nil // before the first
+// endBlock skips the block and checks the second copy of its length, at the end.
+func (p *pcapngReader) endBlock() error {
+	if p.length == 0 {
+		return nil
 	}
-	if err := c.skip(c.rest); err != nil {
+	if err := p.in.skip(p.in.rest); err != nil {
 		return err
 	}
-	b, err := c.peek(4)
+	b, err := p.in.peek(4)
 	if err != nil {
 		return err
 	}
-	if again := c.order.Uint32(b); again != c.length {
-		return c.fail("a block of %d bytes ends as one of %d", c.length, again)
+	if second := p.order.Uint32(b); second != p.length {
+		return p.in.errorf("a block of %d bytes ends as one of %d", p.length, second)
 	}
-	c.rest = 4
+	p.in.rest = 4
 	return nil
 }
 
@@ -104,44 +114,44 @@ const (
 	optionTSOffset     = 14 // if_tsoffset
 )
 
-// describe reads an interface description block.
-func (c *capture) describe() error {
-	if len(c.interfaces) == maxInterfaces {
-		return c.fail("more than %d interfaces", maxInterfaces)
+// readInterface reads an interface description block.
+func (p *pcapngReader) readInterface() error {
+	if len(p.interfaces) == maxInterfaces {
+		return p.in.errorf("more than %d interfaces", maxInterfaces)
 	}
-	if c.length < 20 || c.length > maxFrame {
-		return c.fail("an interface description of %d bytes", c.length)
+	if p.length < 20 || p.length > maxFrame {
+		return p.in.errorf("an interface description of %d bytes", p.length)
 	}
-	b, err := c.peek(int(c.length) - 4)
+	b, err := p.in.peek(int(p.length) - 4)
 	if err != nil {
 		return err
 	}
-	i := captureInterface{link: linkType(c.order.Uint16(b[8:])), snapLen: c.order.Uint32(b[12:]), perSecond: 1e6}
+	i := captureInterface{link: linkType(p.order.Uint16(b[8:])), snapLen: p.order.Uint32(b[12:]), perSecond: 1e6}
 	for b = b[16:]; len(b) >= 4; {
-		option, length := c.order.Uint16(b), int(c.order.Uint16(b[2:]))
+		option, length := p.order.Uint16(b), int(p.order.Uint16(b[2:]))
 		padded := (length + 3) &^ 3
 		if option == optionEnd {
 			break
 		}
 		if b = b[4:]; padded > len(b) {
-			return c.fail("an option of %d bytes in %d", length, len(b))
+			return p.in.errorf("an option of %d bytes in %d", length, len(b))
 		}
 		switch {
 		case option == optionTSResolution && length == 1:
 			if i.perSecond = resolution(b[0]); i.perSecond == 0 {
-				return c.fail("a time resolution of %#02x", b[0])
+				return p.in.errorf("a time resolution of %#02x", b[0])
 			}
 		case option == optionTSOffset && length == 8:
-			i.offset = int64(c.order.Uint64(b))
+			i.offset = int64(p.order.Uint64(b))
 		}
 		b = b[padded:]
 	}
-	c.interfaces = append(c.interfaces, i)
+	p.interfaces = append(p.interfaces, i)
 	return nil
 }
 
-// resolution is the units in a second that if_tsresol stands for: a power of 10, or of 2 where the first
-// bit is set; 0 for what does not fit 64 bits.
+// resolution returns the time stamp units in a second for a value of if_tsresol: a power of 10, or of 2 if the
+// high bit is set. It is 0 if the result does not fit 64 bits.
 func resolution(value byte) uint64 {
 	if value&0x80 != 0 {
 		return 1 << (value & 0x7f)
@@ -157,48 +167,48 @@ func resolution(value byte) uint64 {
 }
 
 // blockFrame reads an enhanced packet block, or the obsolete packet block, whose interface has 16 bits.
-func (c *capture) blockFrame(f *frame, typ uint32) error {
+func (p *pcapngReader) blockFrame(f *frame, typ uint32) error {
 	const fixed = 28
-	if c.length < fixed+4 {
-		return c.fail("a packet block of %d bytes", c.length)
+	if p.length < fixed+4 {
+		return p.in.errorf("a packet block of %d bytes", p.length)
 	}
-	b, err := c.peek(fixed)
+	b, err := p.in.peek(fixed)
 	if err != nil {
 		return err
 	}
-	number := c.order.Uint32(b[8:])
+	number := p.order.Uint32(b[8:])
 	if typ == blockOldPacket {
-		number = uint32(c.order.Uint16(b[8:]))
+		number = uint32(p.order.Uint16(b[8:]))
 	}
-	length := c.order.Uint32(b[20:])
-	if length > c.length-fixed-4 {
-		return c.fail("a packet of %d bytes in a block of %d", length, c.length)
+	length := p.order.Uint32(b[20:])
+	if length > p.length-fixed-4 {
+		return p.in.errorf("a packet of %d bytes in a block of %d", length, p.length)
 	}
-	if number >= uint32(len(c.interfaces)) {
-		return c.fail("a packet of interface %d, which is not described", number)
+	if number >= uint32(len(p.interfaces)) {
+		return p.in.errorf("a packet of interface %d, which is not described", number)
 	}
-	i := &c.interfaces[number]
-	at := i.stamp(uint64(c.order.Uint32(b[12:]))<<32 | uint64(c.order.Uint32(b[16:])))
-	return c.packet(f, i, at, fixed, length, c.order.Uint32(b[24:]))
+	i := &p.interfaces[number]
+	at := i.stamp(uint64(p.order.Uint32(b[12:]))<<32 | uint64(p.order.Uint32(b[16:])))
+	return p.in.readFrame(f, i, at, fixed, length, p.order.Uint32(b[24:]))
 }
 
-// simpleFrame reads a simple packet block: of the first interface, without a time.
-func (c *capture) simpleFrame(f *frame) error {
+// simpleFrame reads a simple packet block. It belongs to the first interface and has no time.
+func (p *pcapngReader) simpleFrame(f *frame) error {
 	const fixed = 12
-	if c.length < fixed+4 {
-		return c.fail("a simple packet block of %d bytes", c.length)
+	if p.length < fixed+4 {
+		return p.in.errorf("a simple packet block of %d bytes", p.length)
 	}
-	if len(c.interfaces) == 0 {
-		return c.fail("a packet of interface 0, which is not described")
+	if len(p.interfaces) == 0 {
+		return p.in.errorf("a packet of interface 0, which is not described")
 	}
-	b, err := c.peek(fixed)
+	b, err := p.in.peek(fixed)
 	if err != nil {
 		return err
 	}
-	i, size := &c.interfaces[0], c.order.Uint32(b[8:])
-	length := min(size, c.length-fixed-4)
+	i, size := &p.interfaces[0], p.order.Uint32(b[8:])
+	length := min(size, p.length-fixed-4)
 	if i.snapLen > 0 {
 		length = min(length, i.snapLen)
 	}
-	return c.packet(f, i, time.Time{}, fixed, length, size)
+	return p.in.readFrame(f, i, time.Time{}, fixed, length, size)
 }

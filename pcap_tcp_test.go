@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// tcpIP is a segment in an IP datagram, of the version that the addresses are of.
+// tcpIP returns a segment in an IP datagram. The addresses determine the version.
 func tcpIP(src, dst netip.AddrPort, seq, ack uint32, flags tcpFlags, data string) []byte {
 	var b []byte
 	if src.Addr().Is4() {
@@ -36,7 +36,7 @@ var (
 	serverEnd = netip.MustParseAddrPort("192.0.2.1:49")
 )
 
-// A listener writes down what a reassembler tells.
+// tcpEvents logs the calls of a reassembler.
 type tcpEvents struct {
 	reassembler
 	log []string
@@ -44,15 +44,16 @@ type tcpEvents struct {
 
 func newTCPEvents() *tcpEvents {
 	l := new(tcpEvents)
+	l.sender = tacacsPayload.sender
 	meet := func(c *conversation) {
-		if c.owner == nil {
-			c.owner = l
+		if c.value == nil {
+			c.value = l
 			l.note("%s > %s, opened %v", c.ends[0], c.ends[1], c.opened)
 		}
 	}
 	l.onData = func(c *conversation, from int, at time.Time, data []byte) {
 		if c.ignored {
-			l.note("told in spite of ignored")
+			l.note("data in spite of ignored")
 		}
 		meet(c)
 		l.note("%d %s", from, data)
@@ -89,7 +90,7 @@ func (l *tcpEvents) play(script string, client, server uint32) {
 			continue
 		}
 		var bits tcpFlags
-		for letter, bit := range map[string]tcpFlags{"S": flagSYN, "A": flagACK, "F": flagFIN, "R": flagRST} {
+		for letter, bit := range map[string]tcpFlags{"S": tcpSYN, "A": tcpACK, "F": tcpFIN, "R": tcpRST} {
 			if strings.Contains(flags, letter) {
 				bits |= bit
 			}
@@ -110,7 +111,7 @@ const (
 	middle    = "198.51.100.7:41234 > 192.0.2.1:49, opened false\n"
 )
 
-func TestReassemble(t *testing.T) {
+func TestTCPReassemble(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ name, script, want string }{
 		{"a connection", handshake + "> A 1 1 hello\n< A 1 6 world\n" + goodbye, opened + "0 hello\n1 world\nended\n"},
@@ -174,15 +175,15 @@ func TestReassemble(t *testing.T) {
 			if got != test.want {
 				t.Errorf("%s, from %d and %d:\n%s\nwant\n%s", test.name, base[0], base[1], got, test.want)
 			}
-			if l.held != 0 || l.open.n != 0 || l.open.eldest != nil || len(l.conversations) != l.over.n {
-				t.Errorf("%s: %d bytes are held in %d conversations, %d of %d are kept", test.name, l.held, l.open.n, l.over.n, len(l.conversations))
+			if l.held != 0 || l.open.len != 0 || l.open.oldest != nil || len(l.conversations) != l.closed.len {
+				t.Errorf("%s: %d bytes are held in %d conversations, %d of %d are kept", test.name, l.held, l.open.len, l.closed.len, len(l.conversations))
 			}
 		}
 	}
 }
 
-// Any order, repeats, cuts and overlaps of segments give the bytes that were said, and nothing else.
-func TestReassembleAnyOrder(t *testing.T) {
+// TestTCPAnyOrder: segments in any order, repeated or overlapping, give the bytes that were sent.
+func TestTCPAnyOrder(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(300) {
 		random := rand.New(rand.NewPCG(seed, 0))
@@ -232,13 +233,13 @@ func TestReassembleAnyOrder(t *testing.T) {
 			b := tcpIP(ends[from], ends[1-from], seq, ack, flags, string(data))
 			r.add(&frame{link: linkIPv4, data: b, size: len(b)})
 		}
-		send(0, first[0]-1, 0, flagSYN, nil)
-		send(1, first[1]-1, first[0], flagSYN|flagACK, nil)
+		send(0, first[0]-1, 0, tcpSYN, nil)
+		send(1, first[1]-1, first[0], tcpSYN|tcpACK, nil)
 		for _, p := range pieces {
-			send(p.from, first[p.from]+uint32(p.start), first[1-p.from], flagACK, streams[p.from][p.start:p.end])
+			send(p.from, first[p.from]+uint32(p.start), first[1-p.from], tcpACK, streams[p.from][p.start:p.end])
 		}
 		for from := range streams {
-			send(from, first[from]+uint32(len(streams[from])), first[1-from], flagACK|flagFIN, nil)
+			send(from, first[from]+uint32(len(streams[from])), first[1-from], tcpACK|tcpFIN, nil)
 		}
 		for from := range streams {
 			if !bytes.Equal(got[from], streams[from]) {
@@ -251,61 +252,61 @@ func TestReassembleAnyOrder(t *testing.T) {
 	}
 }
 
-// Which end is the client's: a SYN says it, else the ports do.
-func TestConversationEnds(t *testing.T) {
+// TestTCPEnds: a SYN determines which end is the client, or else the ports.
+func TestTCPEnds(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		src, dst string
 		flags    tcpFlags
 		client   int // 0 for src
 	}{
-		{"192.0.2.1:41234", "198.51.100.7:49", flagACK, 0},
-		{"192.0.2.1:49", "198.51.100.7:41234", flagACK, 1},
-		{"198.51.100.7:41234", "192.0.2.1:49", flagACK, 0},
-		{"198.51.100.7:49", "192.0.2.1:41234", flagACK, 1},
-		{"192.0.2.1:49", "198.51.100.7:49", flagACK, 0},
-		{"198.51.100.7:49", "192.0.2.1:49", flagACK, 0},
-		{"192.0.2.1:50000", "192.0.2.1:49", flagACK, 0},
-		{"192.0.2.1:49", "192.0.2.1:50000", flagACK, 1},
-		{"[2001:db8::1]:50000", "[2001:db8::2]:49", flagACK, 0},
-		{"192.0.2.1:49", "198.51.100.7:41234", flagSYN, 0},
-		{"198.51.100.7:49", "192.0.2.1:41234", flagSYN, 0},
-		{"192.0.2.1:41234", "198.51.100.7:49", flagSYN | flagACK, 1},
-		{"198.51.100.7:41234", "192.0.2.1:49", flagSYN | flagACK, 1},
+		{"192.0.2.1:41234", "198.51.100.7:49", tcpACK, 0},
+		{"192.0.2.1:49", "198.51.100.7:41234", tcpACK, 1},
+		{"198.51.100.7:41234", "192.0.2.1:49", tcpACK, 0},
+		{"198.51.100.7:49", "192.0.2.1:41234", tcpACK, 1},
+		{"192.0.2.1:49", "198.51.100.7:49", tcpACK, 0},
+		{"198.51.100.7:49", "192.0.2.1:49", tcpACK, 0},
+		{"192.0.2.1:50000", "192.0.2.1:49", tcpACK, 0},
+		{"192.0.2.1:49", "192.0.2.1:50000", tcpACK, 1},
+		{"[2001:db8::1]:50000", "[2001:db8::2]:49", tcpACK, 0},
+		{"192.0.2.1:49", "198.51.100.7:41234", tcpSYN, 0},
+		{"198.51.100.7:49", "192.0.2.1:41234", tcpSYN, 0},
+		{"192.0.2.1:41234", "198.51.100.7:49", tcpSYN | tcpACK, 1},
+		{"198.51.100.7:41234", "192.0.2.1:49", tcpSYN | tcpACK, 1},
 	} {
 		ends := [2]netip.AddrPort{netip.MustParseAddrPort(test.src), netip.MustParseAddrPort(test.dst)}
 		want := [2]netip.AddrPort{ends[test.client], ends[1-test.client]}
-		said := false
+		called := false
 		r := reassembler{onData: func(c *conversation, from int, _ time.Time, _ []byte) {
-			said = true
-			if c.ends != want || c.ends[from] != ends[0] || c.opened != (test.flags&flagSYN != 0) {
-				t.Errorf("%s > %s: said by %d of %s, opened %v", test.src, test.dst, from, c.ends, c.opened)
+			called = true
+			if c.ends != want || c.ends[from] != ends[0] || c.opened != (test.flags&tcpSYN != 0) {
+				t.Errorf("%s > %s: data of %d of %s, opened %v", test.src, test.dst, from, c.ends, c.opened)
 			}
 		}}
 		b := tcpIP(ends[0], ends[1], 1, 1, test.flags, "x")
-		if r.add(&frame{link: linkRawIP, data: b, size: len(b)}); !said {
-			t.Errorf("%s > %s: nothing said", test.src, test.dst)
+		if r.add(&frame{link: linkRawIP, data: b, size: len(b)}); !called {
+			t.Errorf("%s > %s: no data", test.src, test.dst)
 		}
 	}
 }
 
-func TestReassembleWanted(t *testing.T) {
+func TestTCPWanted(t *testing.T) {
 	t.Parallel()
 	l := newTCPEvents()
 	l.want = func(a, b netip.AddrPort) bool { return a.Port() == 49 || b.Port() == 49 }
 	other := netip.AddrPortFrom(serverEnd.Addr(), 50)
 	for range 2 {
-		l.ip(tcpIP(deviceEnd, other, 1, 1, flagACK, "other"))
-		l.ip(tcpIP(other, deviceEnd, 1, 1, flagACK, "other"))
+		l.ip(tcpIP(deviceEnd, other, 1, 1, tcpACK, "other"))
+		l.ip(tcpIP(other, deviceEnd, 1, 1, tcpACK, "other"))
 	}
-	l.ip(tcpIP(serverEnd, deviceEnd, 1, 1, flagACK, "hello"))
+	l.ip(tcpIP(serverEnd, deviceEnd, 1, 1, tcpACK, "hello"))
 	if got := strings.Join(l.log, "\n"); got != middle+"1 hello" || len(l.conversations) != 1 {
 		t.Errorf("%s\n%d conversations", got, len(l.conversations))
 	}
 }
 
-// Packets that come without IP are one conversation, in which the number tells who said what.
-func TestReassembleLoosePackets(t *testing.T) {
+// TestTCPBarePackets: packets without IP are one conversation.
+func TestTCPBarePackets(t *testing.T) {
 	t.Parallel()
 	l := newTCPEvents()
 	for _, p := range []struct {
@@ -324,22 +325,22 @@ func TestReassembleLoosePackets(t *testing.T) {
 	}
 }
 
-// manyClients has one for each number.
+// manyClients returns a different address for each number.
 func manyClients(i int) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 1024+uint16(i%60000))
 }
 
-// There are at most so many conversations: the one that was silent for the longest time goes first.
-func TestConversationsAreBounded(t *testing.T) {
+// TestTCPConversationBound: the conversation that was silent for the longest time is dropped first.
+func TestTCPConversationBound(t *testing.T) {
 	t.Parallel()
 	var ended []netip.AddrPort
-	said := map[*conversation]bool{}
+	active := map[*conversation]bool{}
 	r := reassembler{
-		onData:  func(c *conversation, _ int, _ time.Time, _ []byte) { said[c] = true },
+		onData:  func(c *conversation, _ int, _ time.Time, _ []byte) { active[c] = true },
 		onClose: func(c *conversation, _ time.Time) { ended = append(ended, c.ends[0]) },
 	}
 	send := func(i int, seq uint32) {
-		b := tcpIP(manyClients(i), serverEnd, seq, 1, flagACK, "x")
+		b := tcpIP(manyClients(i), serverEnd, seq, 1, tcpACK, "x")
 		r.add(&frame{link: linkRawIP, data: b, size: len(b)})
 	}
 	for i := range maxConversations {
@@ -351,22 +352,22 @@ func TestConversationsAreBounded(t *testing.T) {
 	for i := range want {
 		send(maxConversations+i, 1)
 	}
-	if !slices.Equal(ended, want) || r.dropped.conversations != len(want) || len(r.conversations) != maxConversations || r.open.n != maxConversations {
-		t.Errorf("%v ended, %d counted, %d left of %d", ended, r.dropped.conversations, r.open.n, len(r.conversations))
+	if !slices.Equal(ended, want) || r.dropped.conversations != len(want) || len(r.conversations) != maxConversations || r.open.len != maxConversations {
+		t.Errorf("%v ended, %d counted, %d left of %d", ended, r.dropped.conversations, r.open.len, len(r.conversations))
 	}
 	r.finish(time.Time{})
-	if len(ended) != maxConversations+len(want) || r.open.n != 0 || r.over.n != maxOver || len(r.conversations) != maxOver {
-		t.Errorf("%d ended, %d open, %d kept of %d", len(ended), r.open.n, r.over.n, len(r.conversations))
+	if len(ended) != maxConversations+len(want) || r.open.len != 0 || r.closed.len != maxClosed || len(r.conversations) != maxClosed {
+		t.Errorf("%d ended, %d open, %d kept of %d", len(ended), r.open.len, r.closed.len, len(r.conversations))
 	}
-	clear(said)
+	clear(active)
 	send(1, 1)
 	send(2, 1)
-	if len(said) != 2 { // out of what is free now
-		t.Errorf("%d conversations said something", len(said))
+	if len(active) != 2 {
+		t.Errorf("%d conversations have data", len(active))
 	}
 }
 
-func TestIgnoredHoldsNothing(t *testing.T) {
+func TestTCPIgnoredHoldsNothing(t *testing.T) {
 	t.Parallel()
 	l := newTCPEvents()
 	l.play(handshake+"> A 20 1 held\n> A 1 1 IGNORE\n", 0, 0)
@@ -377,41 +378,36 @@ func TestIgnoredHoldsNothing(t *testing.T) {
 	}
 }
 
-// What a conversation was is used again for another: nothing of it is left.
-func TestConversationsAreUsedAgain(t *testing.T) {
+// TestTCPManyConversations: what a conversation held or ignored has no effect on later ones, and closed ones are
+// forgotten.
+func TestTCPManyConversations(t *testing.T) {
 	t.Parallel()
 	l := newTCPEvents()
-	seen := map[*conversation]bool{}
-	said := l.onData
-	l.onData = func(c *conversation, from int, at time.Time, data []byte) {
-		seen[c] = true
-		said(c, from, at, data)
-	}
-	for i := range 3 * maxOver {
+	for i := range 3 * maxClosed {
 		client := manyClients(i)
 		l.log = nil
-		l.ip(tcpIP(client, serverEnd, 9, 0, flagSYN, ""))
-		l.ip(tcpIP(client, serverEnd, 12, 1, flagACK, "E"))
-		l.ip(tcpIP(client, serverEnd, 10, 1, flagACK, "IGNORE"))
-		l.ip(tcpIP(client, serverEnd, 30, 1, flagACK, "held"))
-		l.ip(tcpIP(serverEnd, client, 1, 9, flagACK|flagFIN, ""))
-		l.ip(tcpIP(client, serverEnd, 16, 1, flagACK|flagFIN, ""))
+		l.ip(tcpIP(client, serverEnd, 9, 0, tcpSYN, ""))
+		l.ip(tcpIP(client, serverEnd, 12, 1, tcpACK, "E"))
+		l.ip(tcpIP(client, serverEnd, 10, 1, tcpACK, "IGNORE"))
+		l.ip(tcpIP(client, serverEnd, 30, 1, tcpACK, "held"))
+		l.ip(tcpIP(serverEnd, client, 1, 9, tcpACK|tcpFIN, ""))
+		l.ip(tcpIP(client, serverEnd, 16, 1, tcpACK|tcpFIN, ""))
 		if len(l.log) != 3 || !strings.HasSuffix(l.log[0], "opened true") || l.log[1] != "0 IGNORE" || l.log[2] != "ended" {
 			t.Fatalf("%d: %q", i, l.log)
 		}
 	}
-	if len(seen) > maxOver+1 || l.held != 0 {
-		t.Errorf("%d conversations for %d, %d bytes held", len(seen), 3*maxOver, l.held)
+	if len(l.conversations) > maxClosed || l.held != 0 {
+		t.Errorf("%d conversations are kept, %d bytes held", len(l.conversations), l.held)
 	}
 }
 
-// A side holds back so much and no more: then the bytes in front are given up.
-func TestHeldIsBounded(t *testing.T) {
+// TestTCPHeldBound: beyond the bound of one direction, a gap is skipped.
+func TestTCPHeldBound(t *testing.T) {
 	t.Parallel()
-	for _, test := range []struct{ n, size, told int }{
-		{maxPieces + 1, 1, 1},
-		{maxHeldSide/2000 + 1, 2000, 1},
-		{9, 1 << 15, 1},
+	for _, test := range []struct{ n, size int }{
+		{maxPieces + 1, 1},
+		{maxHeldDirection/2000 + 1, 2000},
+		{9, 1 << 15},
 	} {
 		l := newTCPEvents()
 		l.play(handshake, 0, 0)
@@ -419,7 +415,7 @@ func TestHeldIsBounded(t *testing.T) {
 			if len(l.log) > 0 {
 				t.Fatalf("after %d of %d bytes: %.80q", i, test.size, l.log)
 			}
-			l.ip(tcpIP(deviceEnd, serverEnd, uint32(2+i*(test.size+1)), 1, flagACK, strings.Repeat("x", test.size)))
+			l.ip(tcpIP(deviceEnd, serverEnd, uint32(2+i*(test.size+1)), 1, tcpACK, strings.Repeat("x", test.size)))
 		}
 		if len(l.log) != 3 || l.log[1] != "0 misses 1" || len(l.log[2]) != 2+test.size {
 			t.Errorf("%d of %d bytes: %.80q", test.n, test.size, l.log)
@@ -427,13 +423,14 @@ func TestHeldIsBounded(t *testing.T) {
 	}
 }
 
-// All together hold back so much: those that were silent for the longest time give up first.
-func TestAllHeldIsBounded(t *testing.T) {
+// TestTCPHeldBoundOfAll: beyond the bound of all, the conversations that were silent for the longest time are
+// released first.
+func TestTCPHeldBoundOfAll(t *testing.T) {
 	t.Parallel()
 	gaps := []netip.AddrPort{}
-	said := 0
+	received := 0
 	r := reassembler{
-		onData:  func(_ *conversation, _ int, _ time.Time, data []byte) { said += len(data) },
+		onData:  func(_ *conversation, _ int, _ time.Time, data []byte) { received += len(data) },
 		onGap:   func(c *conversation, _ int, _ time.Time, _ int) { gaps = append(gaps, c.ends[0]) },
 		onClose: func(*conversation, time.Time) {},
 	}
@@ -441,29 +438,29 @@ func TestAllHeldIsBounded(t *testing.T) {
 	n := maxHeldAll/(size+pieceCost) + 1
 	for i := range n {
 		if len(gaps) > 0 {
-			t.Fatalf("%d gave up after %d", len(gaps), i)
+			t.Fatalf("%d were released after %d", len(gaps), i)
 		}
 		client := manyClients(i)
 		for _, s := range []struct {
 			seq   uint32
 			flags tcpFlags
 			data  string
-		}{{0, flagSYN, ""}, {2, flagACK, strings.Repeat("x", size)}} {
+		}{{0, tcpSYN, ""}, {2, tcpACK, strings.Repeat("x", size)}} {
 			b := tcpIP(client, serverEnd, s.seq, 0, s.flags, s.data)
 			r.add(&frame{link: linkRawIP, data: b, size: len(b)})
 		}
 	}
-	if len(gaps) != n/2+1 || gaps[0] != manyClients(0) || gaps[n/2] != manyClients(n/2) || said != size*len(gaps) || r.held > maxHeldAll/2 {
-		t.Errorf("%d of %d gave up, %d bytes told, %d held", len(gaps), n, said, r.held)
+	if len(gaps) != n/2+1 || gaps[0] != manyClients(0) || gaps[n/2] != manyClients(n/2) || received != size*len(gaps) || r.held > maxHeldAll/2 {
+		t.Errorf("%d of %d were released, %d bytes, %d held", len(gaps), n, received, r.held)
 	}
 	r.finish(time.Time{})
-	if said != size*n || r.held != 0 {
-		t.Errorf("%d bytes told of %d, %d held", said, size*n, r.held)
+	if received != size*n || r.held != 0 {
+		t.Errorf("%d bytes of %d, %d held", received, size*n, r.held)
 	}
 }
 
-// The times told are those of frames.
-func TestReassembleTimes(t *testing.T) {
+// TestTCPTimes: events have the times of frames.
+func TestTCPTimes(t *testing.T) {
 	t.Parallel()
 	began := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
 	var got []string
@@ -471,22 +468,22 @@ func TestReassembleTimes(t *testing.T) {
 		got = append(got, fmt.Sprintf("%s %s of %s", what, at.Sub(began), c.began.Sub(began)))
 	}
 	r := reassembler{
-		onData:  func(c *conversation, _ int, at time.Time, _ []byte) { note(c, "said", at) },
+		onData:  func(c *conversation, _ int, at time.Time, _ []byte) { note(c, "data", at) },
 		onGap:   func(c *conversation, _ int, at time.Time, _ int) { note(c, "gap", at) },
 		onClose: func(c *conversation, at time.Time) { note(c, "ended", at) },
 	}
 	for i, seq := range []uint32{1, 3, 2, 5} {
-		b := tcpIP(deviceEnd, serverEnd, seq, 1, flagACK, "x")
+		b := tcpIP(deviceEnd, serverEnd, seq, 1, tcpACK, "x")
 		r.add(&frame{link: linkRawIP, at: began.Add(time.Duration(i+1) * time.Second), data: b, size: len(b)})
 	}
 	r.finish(began.Add(time.Minute))
-	want := "said 1s of 1s, said 3s of 1s, said 3s of 1s, gap 1m0s of 1s, said 1m0s of 1s, ended 1m0s of 1s"
+	want := "data 1s of 1s, data 3s of 1s, data 3s of 1s, gap 1m0s of 1s, data 1m0s of 1s, ended 1m0s of 1s"
 	if strings.Join(got, ", ") != want {
 		t.Errorf("%s", strings.Join(got, ", "))
 	}
 }
 
-// Whatever the frames are, each side's bytes come once and in order, and what is held stays in bounds.
+// FuzzReassemble: for any frames, data comes at most once, and the bounds hold.
 func FuzzReassemble(f *testing.F) {
 	seed := func(frames ...[]byte) {
 		var b []byte
@@ -496,23 +493,23 @@ func FuzzReassemble(f *testing.F) {
 		}
 		f.Add(uint16(linkRawIP), b)
 	}
-	hello := tcpIP(deviceEnd, serverEnd, 1, 1, flagACK, "hello")
-	syn, fin := tcpIP(deviceEnd, serverEnd, 0, 0, flagSYN, ""), tcpIP(deviceEnd, serverEnd, 6, 2, flagFIN|flagACK, "")
-	answer := tcpIP(serverEnd, deviceEnd, 1, 6, flagACK, "world")
+	hello := tcpIP(deviceEnd, serverEnd, 1, 1, tcpACK, "hello")
+	syn, fin := tcpIP(deviceEnd, serverEnd, 0, 0, tcpSYN, ""), tcpIP(deviceEnd, serverEnd, 6, 2, tcpFIN|tcpACK, "")
+	answer := tcpIP(serverEnd, deviceEnd, 1, 6, tcpACK, "world")
 	seed(syn, hello, answer, fin)
-	seed(tcpIP(deviceEnd, serverEnd, 9, 1, flagACK, "x"), hello, hello[:42], syn, tcpIP(serverEnd, deviceEnd, 1<<31, 1<<31, flagACK, "far"), answer)
-	seed(tcpIP(netip.MustParseAddrPort("[2001:db8::7]:41234"), netip.MustParseAddrPort("[2001:db8::1]:49"), 1, 1, flagACK, "hello"))
+	seed(tcpIP(deviceEnd, serverEnd, 9, 1, tcpACK, "x"), hello, hello[:42], syn, tcpIP(serverEnd, deviceEnd, 1<<31, 1<<31, tcpACK, "far"), answer)
+	seed(tcpIP(netip.MustParseAddrPort("[2001:db8::7]:41234"), netip.MustParseAddrPort("[2001:db8::1]:49"), 1, 1, tcpACK, "hello"))
 	f.Add(uint16(linkEthernet), append([]byte{0, 59, 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x81, 0, 0, 5, 8, 0}, hello...))
 	f.Fuzz(func(t *testing.T, link uint16, b []byte) {
 		open := map[*conversation]bool{}
-		data := 0
+		received := 0
 		r := reassembler{
-			onData: func(c *conversation, from int, _ time.Time, said []byte) {
+			onData: func(c *conversation, from int, _ time.Time, b []byte) {
 				open[c] = true
-				if data += len(said); len(said) == 0 || c.ignored || from != 0 && from != 1 {
-					t.Fatalf("%q from %d, ignored %v", said, from, c.ignored)
+				if received += len(b); len(b) == 0 || c.ignored || from != 0 && from != 1 {
+					t.Fatalf("%q from %d, ignored %v", b, from, c.ignored)
 				}
-				c.ignored = said[0] == 'I'
+				c.ignored = b[0] == 'I'
 			},
 			onGap: func(c *conversation, from int, _ time.Time, missing int) {
 				open[c] = true
@@ -531,14 +528,13 @@ func FuzzReassemble(f *testing.F) {
 			}
 		}
 		r.finish(time.Time{})
-		if len(open) > 0 || r.held != 0 || data > len(b) {
-			t.Fatalf("%d conversations have no end, %d bytes are held, %d were told of %d", len(open), r.held, data, len(b))
+		if len(open) > 0 || r.held != 0 || received > len(b) {
+			t.Fatalf("%d conversations have no end, %d bytes are held, %d bytes of data in %d", len(open), r.held, received, len(b))
 		}
 	})
 }
 
-// BenchmarkReassemble is what a segment costs of connections that each have one session, and what it costs in
-// one of many sessions.
+// BenchmarkReassemble measures the time for a segment of short connections.
 func BenchmarkReassemble(b *testing.B) {
 	const connections = 1000
 	var frames []frame
@@ -552,14 +548,14 @@ func BenchmarkReassemble(b *testing.B) {
 	}
 	for i := range connections {
 		client := manyClients(i)
-		say(client, false, 0, 0, flagSYN, 0)
-		say(client, true, 0, 1, flagSYN|flagACK, 0)
-		say(client, false, 1, 1, flagACK, 0)
-		say(client, false, 1, 1, flagACK, 45)
-		say(client, true, 1, 46, flagACK, 18)
-		say(client, false, 46, 19, flagACK|flagFIN, 0)
-		say(client, true, 19, 47, flagACK|flagFIN, 0)
-		say(client, false, 47, 20, flagACK, 0)
+		say(client, false, 0, 0, tcpSYN, 0)
+		say(client, true, 0, 1, tcpSYN|tcpACK, 0)
+		say(client, false, 1, 1, tcpACK, 0)
+		say(client, false, 1, 1, tcpACK, 45)
+		say(client, true, 1, 46, tcpACK, 18)
+		say(client, false, 46, 19, tcpACK|tcpFIN, 0)
+		say(client, true, 19, 47, tcpACK|tcpFIN, 0)
+		say(client, false, 47, 20, tcpACK, 0)
 	}
 	r := reassembler{
 		onData:  func(*conversation, int, time.Time, []byte) {},
@@ -570,7 +566,7 @@ func BenchmarkReassemble(b *testing.B) {
 	i := 0
 	for b.Loop() {
 		r.add(&frames[i])
-		for _, at := range []int{24, 28} { // other numbers the next time, so that they are no copies
+		for _, at := range []int{24, 28} { // other sequence numbers the next time, so that they are no copies
 			number := frames[i].data[at : at+4]
 			binary.BigEndian.PutUint32(number, binary.BigEndian.Uint32(number)+1<<16)
 		}

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// pcapOf is a pcap file: its header, then a record for each frame.
+// pcapOf returns a pcap file of frames.
 func pcapOf(order binary.ByteOrder, nano bool, frames ...frame) []byte {
 	magic, perSecond := uint32(magicMicro), int64(1e6)
 	if nano {
@@ -39,8 +39,8 @@ type pcapngWriter struct {
 	b []byte
 }
 
-// block appends a block. What it has are numbers of 16, 32 or 64 bits and bytes, which are padded.
-func (w *pcapngWriter) verbose(typ uint32, parts ...any) *pcapngWriter {
+// block appends a block. Its parts are numbers of 16, 32 or 64 bits, and bytes, which are padded.
+func (w *pcapngWriter) block(typ uint32, parts ...any) *pcapngWriter {
 	put := w.ByteOrder.(binary.AppendByteOrder)
 	var body []byte
 	for _, part := range parts {
@@ -66,23 +66,23 @@ func (w *pcapngWriter) verbose(typ uint32, parts ...any) *pcapngWriter {
 }
 
 func (w *pcapngWriter) section() *pcapngWriter {
-	return w.verbose(magicSection, uint32(0x1a2b3c4d), uint16(1), uint16(0), ^uint64(0), uint16(4), uint16(3), []byte("abc"), uint32(0))
+	return w.block(magicSection, uint32(0x1a2b3c4d), uint16(1), uint16(0), ^uint64(0), uint16(4), uint16(3), []byte("abc"), uint32(0))
 }
 
 // describe appends an interface description with options.
 func (w *pcapngWriter) describe(link linkType, snapLen uint32, options ...any) *pcapngWriter {
-	return w.verbose(blockInterface, append([]any{uint16(link), uint16(0), snapLen}, options...)...)
+	return w.block(blockInterface, append([]any{uint16(link), uint16(0), snapLen}, options...)...)
 }
 
 // packet appends an enhanced packet block.
 func (w *pcapngWriter) packet(number uint32, ticks uint64, size int, data string, options ...any) *pcapngWriter {
 	parts := []any{number, uint32(ticks >> 32), uint32(ticks), uint32(len(data)), uint32(size), []byte(data)}
-	return w.verbose(blockPacket, append(parts, options...)...)
+	return w.block(blockPacket, append(parts, options...)...)
 }
 
-// framesOf reads all frames of a capture, and the error that is not its end.
+// framesOf returns all frames of a capture. The error is nil at its end.
 func framesOf(r io.Reader) (frames []frame, err error) {
-	c, err := newCapture(r, "FILE")
+	c, err := newCapture(r, "FILE", &tacacsPayload)
 	for err == nil {
 		var f frame
 		if err = c.nextFrame(&f); err == nil {
@@ -135,7 +135,7 @@ func TestPcap(t *testing.T) {
 	}
 }
 
-func TestPcapLinkHasNoUpperHalf(t *testing.T) {
+func TestPcapLinkType(t *testing.T) {
 	t.Parallel()
 	file := pcapOf(binary.BigEndian, false, frame{link: linkRawIP | 0x5400<<16, data: []byte("x"), size: 1})
 	if got, err := framesOf(bytes.NewReader(file)); err != nil || len(got) != 1 || got[0].link != linkRawIP {
@@ -153,7 +153,7 @@ func TestPcapng(t *testing.T) {
 			other = binary.BigEndian
 		}
 		w := (&pcapngWriter{ByteOrder: order}).section()
-		w.verbose(0x0bad, []byte("a block before all interfaces"))
+		w.block(0x0bad, []byte("a block before all interfaces"))
 		w.describe(linkEthernet, 0)
 		w.describe(linkCooked, 0, uint16(2), uint16(3), []byte("any"), uint16(optionTSResolution), uint16(1), []byte{9}, uint16(optionEnd), uint16(0))
 		w.describe(linkRawIP, 0, uint16(optionTSResolution), uint16(1), []byte{0x80 | 10})
@@ -162,18 +162,18 @@ func TestPcapng(t *testing.T) {
 		w.describe(linkLoop, 0, uint16(optionEnd), uint16(0), uint16(optionTSResolution), uint16(1), []byte{9})
 		w.packet(0, seconds*1e6+123456, 3, "one")
 		w.packet(1, seconds*1e9+123456789, 1500, "second", uint16(1), uint16(7), []byte("comment"), uint32(0))
-		w.verbose(5, uint32(0), uint64(0)) // statistics
+		w.block(5, uint32(0), uint64(0)) // statistics
 		w.packet(2, seconds<<10+512, 1, "3")
 		w.packet(3, seconds-1000, 0, "")
 		w.packet(4, 1e15+5e14, 1, "5")
 		w.packet(5, seconds*1e6, 1, "6")
-		w.verbose(blockSimple, uint32(5), []byte("simple"[:5]))
-		w.verbose(blockOldPacket, uint16(1), uint16(99), uint32(seconds*1e9>>32), uint32(seconds*1e9&0xffffffff), uint32(3), uint32(4), []byte("old"))
-		// Another section: its interfaces are its own, and so is its order.
+		w.block(blockSimple, uint32(5), []byte("simple"[:5]))
+		w.block(blockOldPacket, uint16(1), uint16(99), uint32(seconds*1e9>>32), uint32(seconds*1e9&0xffffffff), uint32(3), uint32(4), []byte("old"))
+		// Another section has other interfaces and another byte order.
 		w.ByteOrder = other
 		w.section().describe(linkNull, 4)
 		w.packet(0, seconds*1e6, 6, "second")
-		w.verbose(blockSimple, uint32(7), []byte("longer"[:4]))
+		w.block(blockSimple, uint32(7), []byte("longer"[:4]))
 		w.packet(0, 1<<63, 1, "in no year")
 		got, err := framesOf(bytes.NewReader(w.b))
 		want := []frame{
@@ -195,7 +195,7 @@ func TestPcapng(t *testing.T) {
 	}
 }
 
-func TestTimeResolution(t *testing.T) {
+func TestPcapngTimeResolution(t *testing.T) {
 	t.Parallel()
 	for value, want := range map[byte]uint64{0: 1, 6: 1e6, 9: 1e9, 19: 1e19, 20: 0, 0x7f: 0, 0x80: 1, 0x80 | 20: 1 << 20, 0x80 | 63: 1 << 63, 0x80 | 64: 0, 0xff: 0} {
 		if got := resolution(value); got != want {
@@ -208,8 +208,8 @@ func TestTimeResolution(t *testing.T) {
 	}
 }
 
-// Each of these is an error that names its offset, and what comes before it is given.
-func TestBadCaptures(t *testing.T) {
+// TestPcapInvalid: an error names its offset, and the frames before it are returned.
+func TestPcapInvalid(t *testing.T) {
 	t.Parallel()
 	order := binary.LittleEndian
 	good := func() *pcapngWriter {
@@ -230,8 +230,8 @@ func TestBadCaptures(t *testing.T) {
 	}{
 		{"nothing", nil, 0, "FILE is empty"},
 		{"gzip", []byte{0x1f, 0x8b, 8, 0, 0}, 0, "FILE is compressed"},
-		{"an image", []byte("\x89PNG\r\n\x1a\n"), 0, "FILE is no capture: neither pcap, pcapng, nor hexadecimal text of packets"},
-		{"three bytes", []byte{0, 1, 2}, 0, "FILE is no capture: neither pcap, pcapng, nor hexadecimal text of packets"},
+		{"an image", []byte("\x89PNG\r\n\x1a\n"), 0, "FILE is not a capture: neither pcap, pcapng, nor hexadecimal text of packets"},
+		{"three bytes", []byte{0, 1, 2}, 0, "FILE is not a capture: neither pcap, pcapng, nor hexadecimal text of packets"},
 		{"version 3", change(pcap, 4, 3), 0, "FILE at offset 0: version 3 of pcap is not supported"},
 		{"absurd packet", change(pcap, 24+8, maxFrame+1), 0, "FILE at offset 24: a packet of 262145 bytes, the limit is 262144"},
 		{"absurd second packet", change(pcap, 24+19+8, ^uint32(0)), 1, "FILE at offset 43: a packet of 4294967295 bytes, the limit is 262144"},
@@ -243,12 +243,12 @@ func TestBadCaptures(t *testing.T) {
 		{"absurd block", change(append(good().b, make([]byte, 64)...), end+4, maxBlock+4), 1, fmt.Sprintf("FILE at offset %d: a block of 16777220 bytes", end)},
 		{"other length at the end", change(good().b, end-4, 40), 1, fmt.Sprintf("FILE at offset %d: a block of 36 bytes ends as one of 40", end-36)},
 		{"packet longer than its block", change(good().b, end-16, 5), 0, fmt.Sprintf("FILE at offset %d: a packet of 5 bytes in a block of 36", end-36)},
-		{"packet in a short block", good().verbose(blockPacket, uint32(0), uint64(0)).b, 1, fmt.Sprintf("FILE at offset %d: a packet block of 24 bytes", end)},
+		{"packet in a short block", good().block(blockPacket, uint32(0), uint64(0)).b, 1, fmt.Sprintf("FILE at offset %d: a packet block of 24 bytes", end)},
 		{"interface that is not described", good().packet(1, 0, 1, "x").b, 1, fmt.Sprintf("FILE at offset %d: a packet of interface 1, which is not described", end)},
-		{"simple packet of none", (&pcapngWriter{ByteOrder: order}).section().verbose(blockSimple, uint32(1), []byte("x")).b, 0, "FILE at offset 40: a packet of interface 0, which is not described"},
-		{"short simple packet", good().verbose(blockSimple).b, 1, fmt.Sprintf("FILE at offset %d: a simple packet block of 12 bytes", end)},
-		{"short description", good().verbose(blockInterface, uint32(1)).b, 1, fmt.Sprintf("FILE at offset %d: an interface description of 16 bytes", end)},
-		{"long description", good().verbose(blockInterface, make([]byte, maxFrame)).b, 1, fmt.Sprintf("FILE at offset %d: an interface description of 262156 bytes", end)},
+		{"simple packet of none", (&pcapngWriter{ByteOrder: order}).section().block(blockSimple, uint32(1), []byte("x")).b, 0, "FILE at offset 40: a packet of interface 0, which is not described"},
+		{"short simple packet", good().block(blockSimple).b, 1, fmt.Sprintf("FILE at offset %d: a simple packet block of 12 bytes", end)},
+		{"short description", good().block(blockInterface, uint32(1)).b, 1, fmt.Sprintf("FILE at offset %d: an interface description of 16 bytes", end)},
+		{"long description", good().block(blockInterface, make([]byte, maxFrame)).b, 1, fmt.Sprintf("FILE at offset %d: an interface description of 262156 bytes", end)},
 		{"option longer than its block", good().describe(1, 0, uint16(2), uint16(9), uint32(0)).b, 1, fmt.Sprintf("FILE at offset %d: an option of 9 bytes in 4", end)},
 		{"resolution", good().describe(1, 0, uint16(optionTSResolution), uint16(1), []byte{20}).b, 1, fmt.Sprintf("FILE at offset %d: a time resolution of 0x14", end)},
 	} {
@@ -259,7 +259,7 @@ func TestBadCaptures(t *testing.T) {
 	}
 }
 
-func TestManyInterfaces(t *testing.T) {
+func TestPcapngManyInterfaces(t *testing.T) {
 	t.Parallel()
 	w := (&pcapngWriter{ByteOrder: binary.LittleEndian}).section()
 	for range maxInterfaces {
@@ -275,11 +275,11 @@ func TestManyInterfaces(t *testing.T) {
 	}
 }
 
-// A file that ends early gives all frames up to there, and an error unless it ends between two records.
-func TestTruncatedCaptures(t *testing.T) {
+// TestPcapTruncated: all complete frames are returned, and an error unless the file ends between two records.
+func TestPcapTruncated(t *testing.T) {
 	t.Parallel()
 	w := (&pcapngWriter{ByteOrder: binary.BigEndian}).section().describe(linkEthernet, 0)
-	whole := []int{len(w.b)} // where a record ends
+	whole := []int{len(w.b)} // ends of records
 	section := whole[0] - 20
 	data := []int{}
 	for range 3 {
@@ -291,7 +291,7 @@ func TestTruncatedCaptures(t *testing.T) {
 	for _, file := range []struct {
 		name        string
 		b           []byte
-		whole, data []int // where it may end, and where the bytes of each frame end
+		whole, data []int // where it may end, and the end of each frame
 	}{
 		{"pcapng", w.b, append(whole, section), data},
 		{"pcap", pcap, []int{24, 45, 66}, []int{45, 66}},
@@ -314,8 +314,8 @@ func TestTruncatedCaptures(t *testing.T) {
 	}
 }
 
-// An input that still grows gives each frame as soon as it is there.
-func TestLiveCapture(t *testing.T) {
+// TestPcapLive: a frame is returned as soon as it is there, although the input still grows.
+func TestPcapLive(t *testing.T) {
 	t.Parallel()
 	one := frame{data: []byte("frame"), size: 5}
 	pcap := pcapOf(binary.LittleEndian, false, one, one)
@@ -334,7 +334,7 @@ func TestLiveCapture(t *testing.T) {
 	} {
 		r, to := io.Pipe()
 		go io.WriteString(to, test.parts[0])
-		c, err := newCapture(r, "FILE")
+		c, err := newCapture(r, "FILE", &tacacsPayload)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -354,8 +354,8 @@ func TestLiveCapture(t *testing.T) {
 	}
 }
 
-// What breaks while it is read is said with its cause.
-func TestCaptureThatCannotBeRead(t *testing.T) {
+// TestPcapReadError: a read error has its cause and the offset.
+func TestPcapReadError(t *testing.T) {
 	t.Parallel()
 	pcap := pcapOf(binary.LittleEndian, false, frame{data: []byte("frame"), size: 5})
 	for n, want := range map[int]string{0: "FILE at offset 0: broken", 24: "FILE at offset 24: broken", 30: "FILE at offset 24: broken", 45: "FILE at offset 45: broken"} {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/binary"
 	"io"
 	"net/netip"
 	"os"
@@ -9,43 +8,28 @@ import (
 	"time"
 )
 
-// A recorder writes a capture file (pcap) of all that goes through: as if device and server had spoken with each
-// other in clear, each packet with the flag that says so. It is nil where nobody asked for one.
+// A recorder writes all packets that the relay forwards to a pcap file. Each packet is in clear, with the flag
+// for that, as if the device had connected to the server directly.
 type recorder struct {
 	warnf       func(format string, args ...any)
 	showSecrets bool
 
 	mu     sync.Mutex
 	out    io.Writer
-	frame  []byte
+	buf    []byte // frames to be written
 	failed bool   // the last write
-	first  uint32 // sequence number of the conversation that was begun last
+	first  uint32 // sequence number of the last connection that was opened
 }
 
-// reels are the conversations of a device in the record: one with each server.
-type recordedConns []*recordedConn
+// recordedConns are the connections of a device in the record: one with each server.
+type recordedConns []*pcapConn
 
-// A reel is one conversation in the record. Its sequence numbers are those of TCP.
-type recordedConn struct {
-	device, server netip.AddrPort
-	next           [2]uint32 // of the device, of the server
-}
-
-const (
-	maxSnap    = 1 << 18  // bytes of a frame, as the file's header says
-	maxSegment = 32 << 10 // bytes of one TCP segment
-	tcpFIN     = 0x01
-	tcpSYN     = 0x02
-	tcpPSH     = 0x08
-	tcpACK     = 0x10
-)
-
-// openRecord makes the file, which only its owner may read.
+// openRecord creates the file, which only its owner may read.
 func openRecord(name string) (*os.File, error) {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err == nil {
 		if info, e := f.Stat(); e == nil && info.Mode().IsRegular() {
-			err = f.Chmod(0o600) // it may have been there before
+			err = f.Chmod(0o600) // the file may have existed before
 		}
 	}
 	if err != nil {
@@ -54,63 +38,58 @@ func openRecord(name string) (*os.File, error) {
 	return f, nil
 }
 
-func newRecorder(out io.Writer, tell func(string, ...any), showSecrets bool) *recorder {
-	t := &recorder{out: out, warnf: tell, showSecrets: showSecrets}
-	head := binary.LittleEndian.AppendUint32(nil, 0xa1b2c3d4) // times are microseconds
-	head = binary.LittleEndian.AppendUint16(head, 2)
-	head = binary.LittleEndian.AppendUint16(head, 4)
-	head = append(head, make([]byte, 8)...)
-	head = binary.LittleEndian.AppendUint32(head, maxSnap)
-	t.write(binary.LittleEndian.AppendUint32(head, uint32(linkRawIP)))
-	return t
+func newRecorder(out io.Writer, warnf func(string, ...any), showSecrets bool) *recorder {
+	r := &recorder{out: out, warnf: warnf, showSecrets: showSecrets}
+	r.buf = appendPcapHeader(r.buf)
+	r.flush()
+	return r
 }
 
-// packet records a packet of a device or of its server, whose body is in clear. shown says that what it
-// says is no secret; secrets are those that it may repeat.
-func (t *recorder) packet(all *recordedConns, device, server netip.AddrPort, fromDevice bool, h *header, body []byte, m message, shown bool, secrets ...string) {
-	if t != nil {
-		t.packetOf(time.Now(), all, device, server, fromDevice, h, body, m, shown, secrets...)
+// packet records a packet of a device or of its server, whose body is in clear. noSecrets reports that its
+// fields are no secrets; secrets are those that it may repeat. A nil recorder does nothing.
+func (r *recorder) packet(conns *recordedConns, device, server netip.AddrPort, fromDevice bool, h *header, body []byte, m message, noSecrets bool, secrets ...string) {
+	if r != nil {
+		r.packetAt(time.Now(), conns, device, server, fromDevice, h, body, m, noSecrets, secrets...)
 	}
 }
 
-// packetOf records a packet of another time than now.
-func (t *recorder) packetOf(now time.Time, all *recordedConns, device, server netip.AddrPort, fromDevice bool, h *header, body []byte, m message, shown bool, secrets ...string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	r := t.conn(all, device, server, now)
+// packetAt records a packet of another time than now.
+func (r *recorder) packetAt(at time.Time, conns *recordedConns, device, server netip.AddrPort, fromDevice bool, h *header, body []byte, m message, noSecrets bool, secrets ...string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	clear := *h
 	clear.flags |= flagUnencrypted
 	head := codec{buf: make([]byte, 0, headerLen+len(body))}
 	clear.layout(&head)
 	packet := append(head.buf, body...)
-	if !shown && !t.showSecrets {
-		t.blank(packet[headerLen:], m, secrets)
+	if !noSecrets && !r.showSecrets {
+		r.blank(packet[headerLen:], m, secrets)
 	}
-	for ; len(packet) > maxSegment; packet = packet[maxSegment:] {
-		t.segment(r, fromDevice, tcpACK, packet[:maxSegment], now)
+	from := 0
+	if !fromDevice {
+		from = 1
 	}
-	t.segment(r, fromDevice, tcpPSH|tcpACK, packet, now)
+	r.buf = r.conn(conns, device, server, at).appendData(r.buf, at, from, packet)
+	r.flush()
 }
 
-// reel is the conversation with a server, which begins with its first packet.
-func (t *recorder) conn(all *recordedConns, device, server netip.AddrPort, now time.Time) *recordedConn {
-	for _, r := range *all {
-		if r.server == server {
-			return r
+// conn returns the connection with a server. The first packet opens it.
+func (r *recorder) conn(conns *recordedConns, device, server netip.AddrPort, at time.Time) *pcapConn {
+	for _, c := range *conns {
+		if c.ends[1] == server {
+			return c
 		}
 	}
-	t.first += 1 << 24 // so that a port that is used again begins another connection
-	r := &recordedConn{device: device, server: server, next: [2]uint32{t.first, t.first}}
-	t.segment(r, true, tcpSYN, nil, now)
-	t.segment(r, false, tcpSYN|tcpACK, nil, now)
-	t.segment(r, true, tcpACK, nil, now)
-	*all = append(*all, r)
-	return r
+	r.first += 1 << 24 // so that a port that is used again begins another connection
+	c := &pcapConn{ends: [2]netip.AddrPort{device, server}, next: [2]uint32{r.first, r.first}}
+	r.buf = c.appendOpen(r.buf, at)
+	*conns = append(*conns, c)
+	return c
 }
 
-// blank writes stars over the secrets of a body, and over those that stand in it elsewhere. m is nil for one that
-// was not read.
-func (t *recorder) blank(body []byte, m message, secrets []string) {
+// blank overwrites the secrets of a body with stars, and other places where they are repeated. m is nil if the
+// body was not read.
+func (r *recorder) blank(body []byte, m message, secrets []string) {
 	hidden, _ := markBody(body, m, secrets, nil)
 	for i, hide := range hidden {
 		if hide {
@@ -119,74 +98,30 @@ func (t *recorder) blank(body []byte, m message, secrets []string) {
 	}
 }
 
-// end records the end of the conversations.
-func (t *recorder) end(all *recordedConns) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for now := time.Now(); len(*all) > 0; *all = (*all)[1:] {
-		r := (*all)[0]
-		t.segment(r, true, tcpFIN|tcpACK, nil, now)
-		t.segment(r, false, tcpFIN|tcpACK, nil, now)
-		t.segment(r, true, tcpACK, nil, now)
+// end closes the connections.
+func (r *recorder) end(conns *recordedConns) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	for _, c := range *conns {
+		r.buf = c.appendClose(r.buf, now)
 	}
+	*conns = nil
+	r.flush()
 }
 
-// segment writes one frame: the capture's header, IP, TCP, bytes.
-func (t *recorder) segment(r *recordedConn, fromDevice bool, flags byte, data []byte, now time.Time) {
-	from, to, own := r.device, r.server, 0
-	if !fromDevice {
-		from, to, own = to, from, 1
+// flush writes the frames in buf. It warns when writes begin to fail, and when they succeed again.
+func (r *recorder) flush() {
+	if len(r.buf) == 0 {
+		return
 	}
-	size := 20 + len(data)
-	b := binary.LittleEndian.AppendUint32(t.frame[:0], uint32(now.Unix()))
-	b = binary.LittleEndian.AppendUint32(b, uint32(now.Nanosecond()/1000))
-	b = append(b, make([]byte, 8)...)
-	ip := len(b)
-	pseudo := uint32(6) + uint32(size) // the sum of what TCP's checksum covers beside the segment
-	if src, dst := from.Addr(), to.Addr(); src.Is4() && dst.Is4() {
-		b = append(b, 0x45, 0)
-		b = binary.BigEndian.AppendUint16(b, uint16(20+size))
-		b = append(b, 0, 0, 0x40, 0, 64, 6, 0, 0)
-		b = append(append(b, src.AsSlice()...), dst.AsSlice()...)
-		binary.BigEndian.PutUint16(b[ip+10:], checksum(0, b[ip:]))
-		pseudo = sum16(pseudo, b[ip+12:])
-	} else {
-		b = append(b, 0x60, 0, 0, 0)
-		b = binary.BigEndian.AppendUint16(b, uint16(size))
-		b = append(b, 6, 64)
-		src, dst := src.As16(), dst.As16()
-		b = append(append(b, src[:]...), dst[:]...)
-		pseudo = sum16(pseudo, b[ip+8:])
-	}
-	tcp := len(b)
-	b = binary.BigEndian.AppendUint16(b, from.Port())
-	b = binary.BigEndian.AppendUint16(b, to.Port())
-	b = binary.BigEndian.AppendUint32(b, r.next[own])
-	acknowledged := r.next[1-own]
-	if flags&tcpACK == 0 {
-		acknowledged = 0
-	}
-	b = binary.BigEndian.AppendUint32(b, acknowledged)
-	b = append(b, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0)
-	b = append(b, data...)
-	binary.BigEndian.PutUint16(b[tcp+16:], checksum(pseudo, b[tcp:]))
-	binary.LittleEndian.PutUint32(b[8:], uint32(len(b)-ip))
-	binary.LittleEndian.PutUint32(b[12:], uint32(len(b)-ip))
-	if r.next[own] += uint32(len(data)); flags&(tcpSYN|tcpFIN) != 0 {
-		r.next[own]++
-	}
-	t.frame = b
-	t.write(b)
-}
-
-// write writes a frame, and says when that begins to fail, and when it no longer does.
-func (t *recorder) write(b []byte) {
-	_, err := t.out.Write(b)
+	_, err := r.out.Write(r.buf)
+	r.buf = r.buf[:0]
 	switch {
-	case err != nil && !t.failed:
-		t.warnf("the record cannot be written: %v", cause(err))
-	case err == nil && t.failed:
-		t.warnf("the record can be written again; packets are missing in it")
+	case err != nil && !r.failed:
+		r.warnf("the record cannot be written: %v", cause(err))
+	case err == nil && r.failed:
+		r.warnf("the record can be written again; packets are missing in it")
 	}
-	t.failed = err != nil
+	r.failed = err != nil
 }

@@ -14,8 +14,8 @@ import (
 	"testing"
 )
 
-// TestRecord: conversations over IPv6 and over IPv4, with packets that fill more than a segment, are read
-// back as they were, and their checksums are right.
+// TestRecord: decode reads a record over IPv6 or IPv4, with packets of more than one segment. Checksums and
+// sequence numbers are right.
 func TestRecord(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ device, server string }{
@@ -57,7 +57,7 @@ func TestRecord(t *testing.T) {
 			if binary.BigEndian.Uint16(tcp) == server.Port() {
 				own = 1
 			}
-			seq, ack, flags := binary.BigEndian.Uint32(tcp[4:]), binary.BigEndian.Uint32(tcp[8:]), tcp[13]
+			seq, ack, flags := binary.BigEndian.Uint32(tcp[4:]), binary.BigEndian.Uint32(tcp[8:]), tcpFlags(tcp[13])
 			if flags&tcpSYN != 0 {
 				next[own] = seq
 			}
@@ -81,7 +81,7 @@ func TestRecord(t *testing.T) {
 		for i, line := range lines {
 			var o recordObject
 			err := json.Unmarshal([]byte(line), &o)
-			as := func(a string) string { // an IPv4 address among those of IPv6
+			as := func(a string) string { // an IPv4 address is mapped if the other one is IPv6
 				if netip.MustParseAddrPort(tt.device).Addr().Is4() != netip.MustParseAddrPort(tt.server).Addr().Is4() {
 					at := netip.MustParseAddrPort(a)
 					return netip.AddrPortFrom(netip.AddrFrom16(at.Addr().As16()).Unmap(), at.Port()).String()
@@ -95,7 +95,7 @@ func TestRecord(t *testing.T) {
 	}
 }
 
-// wholeSum adds the 16-bit numbers of b in the way of ones' complement. RFC 1071.
+// wholeSum returns the ones' complement sum of the 16-bit numbers in b. RFC 1071.
 func wholeSum(b []byte) (sum uint64) {
 	if len(b)%2 == 1 {
 		b = append(slices.Clone(b), 0)
@@ -109,7 +109,7 @@ func wholeSum(b []byte) (sum uint64) {
 	return sum
 }
 
-// TestRecordOnFullDisk: that the record cannot be written is said once, and once more that it can.
+// TestRecordOnFullDisk: there is one warning when writes begin to fail, and one when they succeed again.
 func TestRecordOnFullDisk(t *testing.T) {
 	t.Parallel()
 	var full error
@@ -119,17 +119,17 @@ func TestRecordOnFullDisk(t *testing.T) {
 	}, false)
 	device, server := netip.MustParseAddrPort("198.51.100.7:41234"), netip.MustParseAddrPort("192.0.2.1:49")
 	all := new(recordedConns)
-	for _, full = range []error{nil, errors.New("disk full"), errors.New("disk full"), nil, nil} { // what the next writes come to
+	for _, full = range []error{nil, errors.New("disk full"), errors.New("disk full"), nil, nil} { // of the next writes
 		h := header{version: minorDefault, typ: typeAuthor, seqNo: 1}
 		rec.packet(all, device, server, true, &h, nil, nil, false)
 	}
 	want := []string{"the record cannot be written: disk full", "the record can be written again; packets are missing in it"}
 	if !slices.Equal(said, want) {
-		t.Errorf("it says %q, want %q", said, want)
+		t.Errorf("it warns %q, want %q", said, want)
 	}
 }
 
-// TestRelayRecordOnFullDisk: a full disk behind --record costs nobody an answer, and is told at the end too.
+// TestRelayRecordOnFullDisk: a full disk behind --record delays no reply, and is reported at the end.
 func TestRelayRecordOnFullDisk(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS != "linux" {
@@ -155,7 +155,7 @@ func TestRelayRecordOnFullDisk(t *testing.T) {
 	}
 }
 
-// TestRecordOfAPortUsedAgain: a device that always has the same port has as many conversations as it had.
+// TestRecordOfAPortUsedAgain: connections of the same port are separate conversations.
 func TestRecordOfAPortUsedAgain(t *testing.T) {
 	t.Parallel()
 	device, server := netip.MustParseAddrPort("198.51.100.7:1024"), netip.MustParseAddrPort("192.0.2.1:49")
@@ -181,17 +181,17 @@ func TestRecordOfAPortUsedAgain(t *testing.T) {
 	}
 }
 
-// ends is how many sides say in a record over IPv4 that they say no more.
+// ends counts the FINs in a record over IPv4.
 func ends(record []byte) (n int) {
 	for b := record[24:]; len(b) > 0; b = b[16+binary.LittleEndian.Uint32(b[8:]):] {
-		if b[16+20+13]&tcpFIN != 0 {
+		if tcpFlags(b[16+20+13])&tcpFIN != 0 {
 			n++
 		}
 	}
 	return n
 }
 
-// TestRecordOfTwoServers: sessions of a device with two servers at the same time are two conversations.
+// TestRecordOfTwoServers: sessions of a device with two servers are two conversations.
 func TestRecordOfTwoServers(t *testing.T) {
 	t.Parallel()
 	device := netip.MustParseAddrPort("198.51.100.7:1024")

@@ -324,7 +324,7 @@ func (s *sharedDevice) recordSession(f *relayRequest, reply *header, body []byte
 	var c codec
 	var err error
 	if s.scratch, err = c.appendPacket(s.scratch[:0], &f.head, f.message); err == nil {
-		s.recorder.packetOf(f.seen.at, &s.recorded, s.addr, f.seen.server, true, &f.head, s.scratch[headerLen:], f.message, false)
+		s.recorder.packetAt(f.seen.at, &s.recorded, s.addr, f.seen.server, true, &f.head, s.scratch[headerLen:], f.message, false)
 		if reply != nil {
 			s.recorder.packet(&s.recorded, s.addr, f.seen.server, false, reply, body, f.response, false, f.seen.secrets...)
 		}

@@ -1,0 +1,193 @@
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net/netip"
+	"reflect"
+	"testing"
+	"time"
+)
+
+// A captureBuilder makes a capture. The time advances by a millisecond with each frame.
+type captureBuilder struct {
+	at     time.Time
+	frames []frame
+}
+
+func newCaptureBuilder() *captureBuilder {
+	return &captureBuilder{at: time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)}
+}
+
+// pcap returns the capture as a file.
+func (t *captureBuilder) pcap() []byte { return pcapOf(binary.LittleEndian, false, t.frames...) }
+
+// A builtConn is a TCP connection in a capture. End 0 opens it.
+type builtConn struct {
+	*captureBuilder
+	ends [2]netip.AddrPort
+	seqs [2]uint32
+	key  string
+
+	version version     // of the packets that follow
+	flags   headerFlags // of the packets that follow
+}
+
+// joinConn adds a connection that began before the capture. Its packets are obfuscated with key.
+func (t *captureBuilder) joinConn(client, server, key string) *builtConn {
+	return &builtConn{captureBuilder: t, ends: [2]netip.AddrPort{netip.MustParseAddrPort(client), netip.MustParseAddrPort(server)},
+		seqs: [2]uint32{1e6 * uint32(len(t.frames)), 0xffffff00 + 1e6*uint32(len(t.frames))}, key: key, version: minorDefault}
+}
+
+// openConn adds a connection from its beginning.
+func (t *captureBuilder) openConn(client, server, key string) *builtConn {
+	w := t.joinConn(client, server, key)
+	w.segment(0, tcpSYN, nil)
+	w.segment(1, tcpSYN|tcpACK, nil)
+	w.segment(0, tcpACK, nil)
+	return w
+}
+
+// segment adds a frame.
+func (w *builtConn) segment(from int, flags tcpFlags, data []byte) {
+	ip := tcpIP(w.ends[from], w.ends[1-from], w.seqs[from], w.seqs[1-from], flags, string(data))
+	w.at = w.at.Add(time.Millisecond)
+	w.frames = append(w.frames, frame{at: w.at, link: linkRawIP, data: ip, size: len(ip)})
+	if w.seqs[from] += uint32(len(data)); flags&(tcpSYN|tcpFIN) != 0 {
+		w.seqs[from]++
+	}
+}
+
+func (w *builtConn) send(from int, data []byte) { w.segment(from, tcpACK, data) }
+
+// packet returns one packet of a session.
+func (w *builtConn) packet(id uint32, seqNo uint8, m message) []byte {
+	own := reflect.New(reflect.TypeOf(m).Elem()) // tests share messages, and encoding writes to one
+	own.Elem().Set(reflect.ValueOf(m).Elem())
+	return packed(header{version: w.version, typ: typeOf(m), seqNo: seqNo, flags: w.flags, sessionID: id}, w.key, own.Interface().(message))
+}
+
+// session sends the packets of a session. The first one has seq_no 1.
+func (w *builtConn) session(id uint32, messages ...message) *builtConn {
+	w.version = versionOf(messages[0])
+	for i, m := range messages {
+		w.send(i%2, w.packet(id, uint8(1+i), m))
+	}
+	return w
+}
+
+// close closes the connection.
+func (w *builtConn) close() {
+	w.segment(0, tcpFIN|tcpACK, nil)
+	w.segment(1, tcpFIN|tcpACK, nil)
+	w.segment(0, tcpACK, nil)
+}
+
+func typeOf(m message) packetType {
+	switch m.(type) {
+	case *authorRequest, *authorResponse:
+		return typeAuthor
+	case *acctRequest, *acctReply:
+		return typeAcct
+	}
+	return typeAuthen
+}
+
+func versionOf(m message) version {
+	if start, ok := m.(*authenStart); ok {
+		return start.typ.minor()
+	}
+	return minorDefault
+}
+
+// manySessions returns a capture of n sessions of all kinds from many devices. Half of them are in
+// single-connection mode.
+func manySessions(n int, key string) []byte {
+	t := newCaptureBuilder()
+	who := commonFields{privLvl: 15, typ: authenASCII, service: authenServiceLogin, user: "alice", port: "tty0", remAddr: "203.0.113.77"}
+	args := []string{"service=shell", "cmd=show", "cmd-arg=running-config", "cmd-arg=<cr>"}
+	record := append([]string{"task_id=12345", "start_time=1763892000", "timezone=UTC"}, args...)
+	kinds := [][]message{
+		{papStart("alice", testPassword), &authenReply{status: authenPass}},
+		{asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, says(testPassword), &authenReply{status: authenPass}},
+		{&authorRequest{authenMethodTACACSPlus, who, args}, &authorResponse{status: authorPassAdd}},
+		{&acctRequest{acctStop, authenMethodTACACSPlus, who, record}, &acctReply{status: acctSuccess}},
+		{papStart("bob", "no"), &authenReply{status: authenFail, serverMsg: "Login incorrect"}},
+	}
+	var single *builtConn
+	for i := range n {
+		client := fmt.Sprintf("10.%d.%d.%d:%d", i>>8&3, i&0xff, 1, 10000+i%50000)
+		if i%2 == 0 {
+			w := t.openConn(client, "192.0.2.1:49", key)
+			w.session(uint32(i), kinds[i%len(kinds)]...).close()
+			continue
+		}
+		if i%200 == 1 {
+			if single != nil {
+				single.close()
+			}
+			single = t.openConn(client, "192.0.2.1:49", key)
+		}
+		single.session(uint32(i), kinds[i%len(kinds)]...)
+	}
+	single.close()
+	return t.pcap()
+}
+
+// decodeWith runs decode with a capture on standard input, and the key of the tests.
+func decodeWith(t *testing.T, capture []byte, options string, pairs ...string) runResult {
+	t.Helper()
+	return runWith(t, map[string]string{"TACACS_PLUS_KEY": testKey}, string(capture), split("decode "+options, pairs...)...)
+}
+
+const (
+	deviceAddr = "198.51.100.7:41234"
+	serverAddr = "192.0.2.1:49"
+)
+
+var (
+	askForPass = &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}
+	askForUser = &authenReply{status: authenGetUser, serverMsg: "Username: "}
+	passed     = &authenReply{status: authenPass}
+	showRun    = &authorRequest{authenMethodTACACSPlus, commonFields{privLvl: 15, typ: authenASCII, service: authenServiceLogin, user: "bob", port: "tty2", remAddr: "::1"},
+		[]string{"service=shell", "cmd=show", "cmd-arg=run", "cmd-arg=<cr>"}}
+	stopRecord = &acctRequest{acctStop, authenMethodTACACSPlus, commonFields{privLvl: 1, typ: authenASCII, service: authenServiceLogin, user: "bob", port: "tty2", remAddr: "::1"},
+		[]string{"task_id=7", "service=shell"}}
+	recorded = &acctReply{status: acctSuccess}
+)
+
+// pipelineOf returns a pipeline as the command makes it, with the key of the tests.
+func pipelineOf(t testing.TB, capture []byte, options string) (*decodePipeline, *invocation, *lockedBuffer) {
+	out := new(lockedBuffer)
+	inv, err := parse(commands, split("decode "+options), stdio{in: bytes.NewReader(capture), out: out, err: io.Discard, env: func(string) string { return testKey }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := new(decodeOptions).newDecoder(t.Context(), inv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newDecodePipeline(d), inv, out
+}
+
+// decode decodes a frame and prints its sessions without other goroutines.
+func (p *decodePipeline) decode(f *frame) {
+	p.tcp.add(f)
+	for len(p.events.filled) > 0 {
+		batch := <-p.events.filled
+		p.consume(batch)
+		p.events.emptied <- batch
+	}
+	p.consume(p.events.chunk)
+	p.decoder.printer.write(p.decoder.printer.pipe.chunk)
+}
+
+// checkEmpty requires that nothing is held when all input is read.
+func (d *decoder) checkEmpty(t testing.TB) {
+	t.Helper()
+	if d.open.len != 0 || d.open.oldest != nil || d.open.newest != nil || d.kept != 0 || d.partial != 0 || d.tlsOpen != 0 {
+		t.Errorf("%d sessions are open, with %d bytes, %d bytes are held, %d TLS conversations are open", d.open.len, d.kept, d.partial, d.tlsOpen)
+	}
+}

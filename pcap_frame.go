@@ -1,0 +1,162 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"math/bits"
+	"time"
+)
+
+// A frame is one packet of a capture.
+type frame struct {
+	// at is when the frame was captured, in UTC. It is zero if the capture has no times, like simple packets
+	// of pcapng and most hexadecimal text. It is in the year 1 if the text has times without a date.
+	at   time.Time
+	link linkType // the format that data begins with
+	data []byte   // valid until the next frame is read
+	size int      // bytes on the wire: more than len(data) if the capture cut the frame
+}
+
+// A linkType is the format of the first bytes of a frame, by its number in pcap and pcapng.
+type linkType uint32
+
+const (
+	linkNull     linkType = 0 // BSD loopback
+	linkEthernet linkType = 1
+	linkDLTRaw   linkType = 12 // raw IP, by the number that some systems use internally
+	linkDLTRaw14 linkType = 14 // the same of OpenBSD
+	linkRawIP    linkType = 101
+	linkLoop     linkType = 108 // OpenBSD loopback
+	linkCooked   linkType = 113 // Linux: tcpdump -i any
+	linkIPv4     linkType = 228
+	linkIPv6     linkType = 229
+	linkCooked2  linkType = 276
+
+	linkNone    linkType = 1 << 16   // hexadecimal text: a packet of the payload's protocol, without IP
+	linkUnknown linkType = 1<<16 + 1 // hexadecimal text that is not recognized
+)
+
+// String also names common link types that are not supported.
+func (l linkType) String() string {
+	switch l {
+	case linkUnknown:
+		return "unrecognized hexadecimal text"
+	case 9, 50:
+		return fmt.Sprintf("link type %d (PPP)", uint32(l))
+	case 105, 119, 127, 163, 192:
+		return fmt.Sprintf("link type %d (IEEE 802.11)", uint32(l))
+	case 239:
+		return fmt.Sprintf("link type %d (NFLOG)", uint32(l))
+	}
+	return fmt.Sprintf("link type %d", uint32(l))
+}
+
+// maxFrame is the size limit of a frame in bytes, the same as that of tcpdump and Wireshark.
+const maxFrame = 1 << 18
+
+// A payloadFormat recognizes the packets of one protocol in hexadecimal text, where they may come without IP.
+type payloadFormat struct {
+	// size returns the size of the packet that b begins with. It is 0 if b is too short or begins differently.
+	size func(b []byte) int
+	// sender returns which end sent a packet: 0 is the client. It fails if the packet is too short.
+	sender func(packet []byte) (from int, ok bool)
+	// heading reads a line of text above the bytes of a packet. If the line describes a header, it returns
+	// the bytes of the header and the size of the whole packet.
+	heading func(words []string) (header []byte, size int, ok bool)
+	filter  string // of tcpdump, for a hint
+}
+
+// errNotCapture returns the error for an input of no known format.
+func (p *payloadFormat) errNotCapture(name string) error {
+	return failf(classUsage, "%s is not a capture: neither pcap, pcapng, nor hexadecimal text of packets", name).
+		withHint("take one with: tcpdump -w FILE %s", p.filter)
+}
+
+// A captureReader reads the records of a capture, which is a file or a stream that still grows.
+type captureReader struct {
+	name   string        // for errors
+	buf    *bufio.Reader // holds the longest frame in one piece
+	offset int64         // of the record that is being read
+	used   int64         // bytes of the record that were read
+	rest   int64         // bytes of the record that are still to be skipped
+}
+
+func newCaptureReader(r io.Reader, name string) *captureReader {
+	return &captureReader{name: name, buf: bufio.NewReaderSize(r, maxFrame+1<<12)}
+}
+
+// errorf returns an error in the record that is being read.
+func (c *captureReader) errorf(format string, args ...any) error {
+	return failf(classUsage, "%s at offset %d: %w", c.name, c.offset, fmt.Errorf(format, args...))
+}
+
+// nextRecord skips the rest of the record.
+func (c *captureReader) nextRecord() error {
+	err := c.skip(c.rest)
+	c.offset, c.used, c.rest = c.offset+c.used, 0, 0
+	return err
+}
+
+// peek returns the next n bytes without reading past them. They are valid until the next call. The error is
+// io.EOF if the input ends where a record would begin.
+func (c *captureReader) peek(n int) ([]byte, error) {
+	b, err := c.buf.Peek(n)
+	if err == io.EOF && (len(b) > 0 || c.used > 0) {
+		err = c.errorf("%w", errEndsInside)
+	} else if err != nil && err != io.EOF {
+		err = c.errorf("%w", err)
+	}
+	return b, err
+}
+
+// skip skips n bytes, which need not fit into the buffer.
+func (c *captureReader) skip(n int64) error {
+	done, err := c.buf.Discard(int(n))
+	c.used += int64(done)
+	if err == io.EOF {
+		return c.errorf("%w", errEndsInside)
+	} else if err != nil {
+		return c.errorf("%w", err)
+	}
+	return nil
+}
+
+var errEndsInside = errors.New("the input ends in the middle of a record")
+
+// A captureInterface describes the frames of one interface. A pcap file has one.
+type captureInterface struct {
+	link      linkType
+	snapLen   uint32 // of pcapng; 0 for no limit
+	perSecond uint64 // units of its time stamps
+	offset    int64  // seconds to add to them
+}
+
+// stamp returns the time of a time stamp, which counts units of the interface since 1970. It is zero if the
+// year has more than four digits.
+func (i *captureInterface) stamp(ticks uint64) time.Time {
+	seconds := ticks / i.perSecond
+	hi, lo := bits.Mul64(ticks%i.perSecond, 1e9)
+	nano, _ := bits.Div64(hi, lo, i.perSecond)
+	const last = 253402300799 // of the year 9999
+	if at := int64(seconds) + i.offset; seconds <= last && at >= 0 && at <= last {
+		return time.Unix(at, int64(nano)).UTC()
+	}
+	return time.Time{}
+}
+
+// readFrame sets f to the length bytes that follow the n bytes of the record's header. size is how many
+// bytes the frame had on the wire.
+func (c *captureReader) readFrame(f *frame, i *captureInterface, at time.Time, n int, length, size uint32) error {
+	if length > maxFrame {
+		return c.errorf("a packet of %d bytes, the limit is %d", length, maxFrame)
+	}
+	b, err := c.peek(n + int(length))
+	if err != nil {
+		return err
+	}
+	*f = frame{at: at, link: i.link, data: b[n:], size: int(min(size, math.MaxInt32))}
+	return nil
+}

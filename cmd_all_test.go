@@ -170,14 +170,14 @@ func TestAllAtOnce(t *testing.T) {
 
 	synctest.Test(t, func(t *testing.T) {
 		var started atomic.Int32
-		release, seen := make(chan struct{}), make([]atomic.Int32, 3*maxSideBySide)
-		wait := sideBySide(len(seen), func(i int) {
+		release, seen := make(chan struct{}), make([]atomic.Int32, 3*maxConcurrent)
+		wait := startConcurrent(len(seen), func(i int) {
 			started.Add(1)
 			seen[i].Add(1)
 			<-release
 		})
 		synctest.Wait()
-		if n := started.Load(); n != maxSideBySide {
+		if n := started.Load(); n != maxConcurrent {
 			t.Errorf("%d at a time", n)
 		}
 		close(release)
@@ -312,7 +312,7 @@ func TestAllCommandFile(t *testing.T) {
 // is there, in order.
 func TestAllCommandFileWindow(t *testing.T) {
 	t.Parallel()
-	const commands = 2*window + 500
+	const commands = 2*tableAhead + 500
 	release := make(chan struct{})
 	let := sync.OnceFunc(func() { close(release) })
 	quick := startFakeServer(t, (*fakeServerConn).grantAll)

@@ -19,7 +19,7 @@ func newAuthorize(o *optionSet) action {
 			if len(inv.words) > 0 || len(own.args) > 0 || own.command != "" || len(require) > 0 {
 				return nil, failf(classUsage, "--cmd-file goes with neither arguments nor --cmd nor --require")
 			}
-			return (&commandFile{inv: inv, file: file, method: own.method, all: all}).run(ctx)
+			return (&commandFile{inv: inv, name: file, method: own.method, all: all}).run(ctx)
 		}
 		args, err := own.request(inv.words)
 		if err != nil {

@@ -497,37 +497,15 @@ func TestBatchHoldsWhatItMakes(t *testing.T) {
 		{"what is required", `{"command":"authorize","user":"alice","require":["a=` + strings.Repeat(`","a=`, 1000) + `"]}`, 16000},
 		{"an error", `{"command":"` + strings.Repeat("\u0085", 1000) + `"}`, 8000},
 	} {
-		s := &orderedRun{free: make(chan *item, 1), freed: make(chan struct{}, 1)}
-		e := new(item)
-		e.err = p.parse(e, []byte(tt.line))
-		s.hold(e, len(tt.line))
-		if got := int(s.held.Load()) - len(tt.line); got < tt.kept || got > tt.kept+100 {
+		b := newBacklog(1)
+		l := newRequestLine(1, nil)
+		l.job.err = p.parse(l, []byte(tt.line))
+		b.addLine(l, len(tt.line))
+		if got := b.bytes - len(tt.line); got < tt.kept || got > tt.kept+100 {
 			t.Errorf("%s: %d bytes are counted beyond the line's, not %d", tt.name, got, tt.kept)
 		}
-		if s.shrink(e); s.held.Load() != 0 {
-			t.Errorf("%s: %d bytes are left", tt.name, s.held.Load())
-		}
-	}
-}
-
-// TestAppendJSON holds the short way of writing a result against the encoder's.
-func TestAppendJSON(t *testing.T) {
-	yes := true
-	for _, r := range []batchResult{
-		{Line: 1, result: &result{Timing: new(timing)}},
-		{Line: 1, result: &result{Timing: new(timing), began: time.Unix(1795492087, 7_654_321), Address: "[fe80::1%x\"]:49"}},
-		{Line: 2, ID: json.RawMessage(`{"a":[1,"\u00e4"]}`), Expect: "PASS", AsExpected: &yes, result: &result{Command: "authenticate", User: "al\"ice\\\x1bé",
-			Status: "PASS", Granted: true, ExitCode: 3, Server: "[::1]:49", Local: "127.0.0.1:1", Transport: "tcp", SingleConnect: new(bool), AuthenType: "pap",
-			ServerMsg: "one\r\ntwo\ttab\x00\u009b\ufffd <b>&", Data: "\xff\n", Flags: "none", TaskID: "7\u202e",
-			Timing: &timing{resolve: time.Microsecond, connect: 1234567, tls: time.Second, firstReply: 999, total: time.Hour}}},
-	} {
-		if !r.plain() {
-			t.Fatalf("%+v is not plain", r)
-		}
-		encoded := r
-		encoded.result = r.forJSON()
-		if got, want := string(r.appendJSON(nil)), encodeJSON(encoded); got != want {
-			t.Errorf("got\n%swant\n%s", got, want)
+		if b.removeLine(l); b.bytes != 0 || b.lines != 0 {
+			t.Errorf("%s: %d bytes and %d lines are left", tt.name, b.bytes, b.lines)
 		}
 	}
 }
@@ -652,10 +630,10 @@ func TestBatchHoldsLittle(t *testing.T) {
 	go func() {
 		ended <- run(t.Context(), []string{"batch", s.addr, "--timeout", "1m"}, stdio{in: in, out: &out, err: io.Discard, env: func(name string) string { return secretsInEnv[name] }})
 	}()
-	const most = maxHeld + 3*maxLine // one line over it, and what is being read
+	const most = maxBacklogBytes + 3*maxLine // one line over it, and what is being read
 	for last, stable, began := int64(-1), 0, time.Now(); stable < 5 && time.Since(began) < patience; stable++ {
 		time.Sleep(50 * time.Millisecond)
-		if now := in.n.Load(); now != last || now < maxHeld {
+		if now := in.n.Load(); now != last || now < maxBacklogBytes {
 			last, stable = now, 0
 		}
 	}
@@ -668,20 +646,20 @@ func TestBatchHoldsLittle(t *testing.T) {
 	}
 }
 
-// TestResultsCount: results that wait to be shown count as well. No more requests are begun then, as
-// long as there is one under way that the others wait for.
-func TestResultsCount(t *testing.T) {
-	s := &orderedRun{chunks: make(chan []*item, 1)}
+// TestBatchBacklogCountsResults: no request starts while too many results wait to be shown, unless none is under way
+// that the others wait for.
+func TestBatchBacklogCountsResults(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
-		held  int64
-		given int
-		want  bool
-	}{{maxHeld + 1, 1, false}, {maxHeld, 1, true}, {maxHeld + 1, 0, true}} {
-		s.chunk = []*item{new(item)}
-		s.held.Store(tt.held)
-		s.inFlight = tt.given
+		held     int
+		inFlight int
+		want     bool
+	}{{maxBacklogBytes + 1, 1, false}, {maxBacklogBytes, 1, true}, {maxBacklogBytes + 1, 0, true}} {
+		s := &orderedRun{read: make(chan *requestLine, 1), backlog: newBacklog(1), inFlight: tt.inFlight}
+		s.backlog.bytes = tt.held
+		s.read <- newRequestLine(1, nil)
 		if j, _, more := s.nextJob(time.Now()); (j != nil) != tt.want || !more {
-			t.Errorf("%d bytes, %d under way: %t, %t", tt.held, tt.given, j != nil, more)
+			t.Errorf("%d bytes, %d under way: %t, %t", tt.held, tt.inFlight, j != nil, more)
 		}
 	}
 }

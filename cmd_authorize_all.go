@@ -95,8 +95,8 @@ func (t *serverTable) readRows(in io.Reader) error {
 			continue
 		}
 		if size += len(text); size > maxTableBytes || len(t.rows) == maxTableRows {
-			return failf(classUsage, "too many commands in %s for --all: the limit is %d, and %d MiB", t.file.name, maxTableRows, maxTableBytes>>20).
-				withHint("split the file, or ask the servers one after the other without --all")
+			return failf(classUsage, "too many commands in %s for --all: the limit is %d lines and %d MiB", t.file.name, maxTableRows, maxTableBytes>>20).
+				withHint("split the file, or ask one server at a time without --all")
 		}
 		t.rows = append(t.rows, &tableRow{number: r.number, text: bytes.Clone(text), err: err})
 	}
@@ -144,7 +144,8 @@ func (t *serverTable) ask(ctx context.Context, i int, col *tableColumn) {
 
 // newRequest returns the request for a row. Its err is set if there is nothing to ask.
 func (t *serverTable) newRequest(row *tableRow, target *target) *requestLine {
-	l := newRequestLine(row.number, func(*requestLine) { row.answered.Done() })
+	l := new(requestLine)
+	l.reset(row.number, func(*requestLine) { row.answered.Done() })
 	l.job.res.Server = target.name()
 	if l.job.err = row.err; row.err == nil {
 		l.job.err = cmp.Or(t.file.parse(l, row.text), target.err)

@@ -89,7 +89,10 @@ type batchRequest struct {
 // A requestParser builds requests from lines of JSON. The options of the command line are their defaults.
 type requestParser struct {
 	defaults requestOptions
-	password *string // nil if each request that needs a password must have its own
+	password *string       // nil if each request that needs a password must have its own
+	request  batchRequest  // of the line that was decoded last
+	decoder  *json.Decoder // of line; nil after an error
+	line     bytes.Reader
 }
 
 // listEntry is the size in bytes of a string in a list, without its text.
@@ -97,7 +100,9 @@ const listEntry = 16
 
 // parse builds the request of a line.
 func (p *requestParser) parse(l *requestLine, text []byte) error {
-	b, err := decodeRequest(text)
+	b := &p.request
+	*b = batchRequest{}
+	err := p.decode(text)
 	l.id, l.expect = printableJSON(b.ID), b.Expect
 	l.size = len(l.id) + listEntry*(len(b.Answers)+len(b.Require)) // which can be more bytes than in the line
 	l.job.res.Command, l.job.res.User = b.Command, cmp.Or(b.User, p.defaults.user)
@@ -121,26 +126,34 @@ func (p *requestParser) parse(l *requestLine, text []byte) error {
 	if err := options.check(b.Command); err != nil {
 		return err
 	}
-	if l.job.request, err = p.newRequest(l, &b, options); err != nil {
+	if l.job.request, err = p.newRequest(l, b, options); err != nil {
 		return err
 	}
 	return l.job.request.check(options.maxRemAddr()) // also finds what does not fit its field
 }
 
-// decodeRequest decodes a line, which must be exactly one JSON object. With an error it returns what it has decoded.
-func decodeRequest(line []byte) (b batchRequest, err error) {
+// decode decodes a line, which must be exactly one JSON object, into p.request. After an error that has the fields up to
+// it. One decoder serves all lines, since to allocate one costs more than to decode a line.
+func (p *requestParser) decode(line []byte) error {
 	if !utf8.Valid(line) {
-		return b, errors.New("the line is not UTF-8")
+		return errors.New("the line is not UTF-8")
 	}
-	d := json.NewDecoder(bytes.NewReader(line))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&b); err != nil {
-		return b, err
+	if p.decoder == nil {
+		p.decoder = json.NewDecoder(&p.line)
+		p.decoder.DisallowUnknownFields()
 	}
-	if _, err := d.Token(); err != io.EOF {
-		return b, errors.New("more than one value on the line")
+	p.line.Reset(line)
+	err := p.decoder.Decode(&p.request)
+	if err == nil {
+		// This also reads the rest of the line, so that nothing is left before the next one.
+		if _, end := p.decoder.Token(); end != io.EOF {
+			err = errors.New("more than one value on the line")
+		}
 	}
-	return b, nil
+	if err != nil {
+		p.decoder = nil // its position is unknown
+	}
+	return err
 }
 
 // jsonError returns what is wrong with a line, in terms of JSON and not of Go types.
@@ -162,7 +175,7 @@ func (p *requestParser) newRequest(l *requestLine, b *batchRequest, options requ
 	}
 	switch b.Command {
 	case "authenticate", "enable", "chpass":
-		return p.newLogin(b, options)
+		return p.newLogin(l, b, options)
 	case "authorize", "account":
 		argOptions := argOptions{command: b.Cmd, args: b.Args}
 		args, err := argOptions.request(nil)
@@ -188,7 +201,7 @@ func (p *requestParser) newRequest(l *requestLine, b *batchRequest, options requ
 }
 
 // newLogin builds the request of authenticate, enable or chpass.
-func (p *requestParser) newLogin(b *batchRequest, options requestOptions) (dialogue, error) {
+func (p *requestParser) newLogin(l *requestLine, b *batchRequest, options requestOptions) (dialogue, error) {
 	if b.Command == "enable" {
 		if err := options.enable(b.Service != ""); err != nil {
 			return nil, err
@@ -206,8 +219,9 @@ func (p *requestParser) newLogin(b *batchRequest, options requestOptions) (dialo
 		}
 		login = newPasswordChange(options.commonFields(), *password, b.NewPassword)
 	}
-	login.answers = b.Answers
-	return login, nil
+	l.login = *login
+	l.login.answers = b.Answers
+	return &l.login, nil
 }
 
 // printableJSON writes characters that are not printable ASCII as \u, since JSON allows control characters above U+007E.

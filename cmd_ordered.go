@@ -26,12 +26,14 @@ type orderedRun struct {
 	pending  []*requestLine    // taken from read and not written yet, in order
 	inFlight int               // requests with the pool
 	backlog  *backlog
+	unused   sync.Pool // of *requestLine; without it, garbage collection takes a third of the time
 }
 
 // run reads lines until the input or ctx ends, and writes each result while it runs. What it returns is the exit code.
 func (s *orderedRun) run(ctx context.Context, c *client, in io.Reader, inFlight int) (output, error) {
 	s.out = newResultWriter(ctx, s.inv)
 	s.backlog = newBacklog(max(minBacklog, 4*inFlight))
+	s.unused.New = func() any { return new(requestLine) }
 	s.read = make(chan *requestLine, s.backlog.maxLines) // has room for the whole backlog
 	p := newPool(c, inFlight)
 	p.beforeWait = func() { s.broken = s.out.Flush() != nil }
@@ -67,11 +69,13 @@ func (s *orderedRun) readInput(in io.Reader, ready *wakeup) {
 			}
 			return
 		}
-		l := newRequestLine(r.number, s.lineDone)
+		l := s.unused.Get().(*requestLine)
+		l.reset(r.number, s.lineDone)
 		if err == nil {
 			err = s.parse(l, text)
 		}
 		if err == errNoRequest {
+			s.unused.Put(l)
 			continue
 		}
 		l.job.err = err
@@ -122,6 +126,7 @@ func (s *orderedRun) writeDone(l *requestLine) {
 		s.add(first)
 		s.write(s.out, first)
 		s.backlog.removeLine(first)
+		s.unused.Put(first)
 	}
 }
 

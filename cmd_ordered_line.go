@@ -18,16 +18,16 @@ type requestLine struct {
 	expect   string          // + for granted, - for denied, the name of a status, or empty
 	noTaskID bool            // a record of a task that no other record names
 
+	login  authentication       // what job.request points to if it is one
 	onDone func(l *requestLine) // called when the pool has carried the request
 	done   bool                 // the result is there
-	size   int                  // bytes it adds to the backlog; parse sets those that it needs beyond the line's
+	size   int                  // bytes that it adds to the backlog; parse sets those beyond the line's own
 }
 
-// newRequestLine returns a line whose request is not known yet.
-func newRequestLine(number int, onDone func(l *requestLine)) *requestLine {
-	l := &requestLine{number: number, onDone: onDone}
+// reset makes it a line whose request is not known yet.
+func (l *requestLine) reset(number int, onDone func(l *requestLine)) {
+	*l = requestLine{number: number, onDone: onDone}
 	l.job.owner = l
-	return l
 }
 
 func (l *requestLine) jobDone(*job) { l.onDone(l) }

@@ -49,7 +49,12 @@ const (
 )
 
 // runAll asks every server about every command.
-func (f *commandFile) runAll(ctx context.Context, c *client, in io.Reader) (output, error) {
+func (f *commandFile) runAll(ctx context.Context) (output, error) {
+	c, in, err := f.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
 	t := &serverTable{file: f, out: newResultWriter(ctx, f.inv)}
 	if err := interruptible(ctx, func() error { return t.readRows(in) }); err != nil {
 		return &page{}, err
@@ -65,7 +70,7 @@ func (f *commandFile) runAll(ctx context.Context, c *client, in io.Reader) (outp
 	for i, col := range t.columns {
 		asking.Go(func() { t.ask(limited, i, col) })
 	}
-	err := t.write(ctx)
+	err = t.write(ctx)
 	stop()
 	asking.Wait()
 	worst := classGranted

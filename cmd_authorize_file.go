@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"strings"
 )
 
@@ -14,7 +15,6 @@ type commandFile struct {
 	inv    *invocation
 	name   string // - for stdin
 	method authenMethod
-	all    bool // ask every server: the table has a column for each
 }
 
 // commandFileInFlight is how many requests to a server are under way at a time.
@@ -22,31 +22,11 @@ const commandFileInFlight = 4
 
 // run asks about every command and shows the table.
 func (f *commandFile) run(ctx context.Context) (output, error) {
-	in := f.inv.std.in
-	if f.name == "-" {
-		f.inv.stdinUse = "the commands"
-	} else {
-		file, err := openFile(ctx, "commands", f.name)
-		if err != nil {
-			return nil, err
-		}
-		defer file.Close()
-		in = file
-	}
-	secrets, err := f.inv.secrets(ctx)
+	c, in, err := f.open(ctx)
 	if err != nil {
 		return nil, err
 	}
-	c, err := f.inv.client(ctx, secrets.keys)
-	if err != nil {
-		return nil, err
-	}
-	if f.name == "-" {
-		f.inv.printInputHint("one a line")
-	}
-	if f.all {
-		return f.runAll(ctx, c, in)
-	}
+	defer in.Close()
 	s := &orderedRun{inv: f.inv, parse: f.parse, write: writeRow, footer: totalsRow}
 	s.allowDenied = true
 	if f.inv.output.json {
@@ -57,6 +37,28 @@ func (f *commandFile) run(ctx context.Context) (output, error) {
 		f.warnNoCommands()
 	}
 	return out, err
+}
+
+// open opens the file, and makes the client for its requests.
+func (f *commandFile) open(ctx context.Context) (c *client, in io.ReadCloser, err error) {
+	if f.name == "-" {
+		f.inv.stdinUse = "the commands"
+		in = io.NopCloser(f.inv.std.in)
+	} else if in, err = openFile(ctx, "commands", f.name); err != nil {
+		return nil, nil, err
+	}
+	secrets, err := f.inv.secrets(ctx)
+	if err == nil {
+		c, err = f.inv.client(ctx, secrets.keys)
+	}
+	if err != nil {
+		in.Close()
+		return nil, nil, err
+	}
+	if f.name == "-" {
+		f.inv.printInputHint("one a line")
+	}
+	return c, in, nil
 }
 
 // warnNoCommands warns of a file that is most likely the wrong one.

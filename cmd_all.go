@@ -3,27 +3,40 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 )
 
-// registerAll declares --all: the same question to every server, to find the one that differs.
+// registerAll declares --all: the same request to every server, to find the one that differs.
 func registerAll(o *optionSet, all *bool) {
 	o.add((*toggle)(all), "all", "", "ask every server, and every address of a name, side by side: a result for each, the exit code of the worst; nothing but --answer replies to a server's prompts")
 }
 
-// A replica is one server, at one address, and what became of the request to it.
+// A target is one server at one address.
 type target struct {
-	job              // its err is there from the beginning where the name leads nowhere
-	client   *client // that knows this server alone
-	warnings []string
-	done     chan struct{}
+	client   *client  // of this server alone
+	err      error    // why it cannot be asked: its name has no address
+	warnings []string // to be printed with its results
 }
 
-// replicasOf are the addresses of a server, each a server of its own. What leads nowhere is one too,
-// with the reason.
+// name returns the name of the server, with its address if the name has several.
+func (t *target) name() string { return t.client.servers[0].name }
+
+// targets returns all servers of HOST, in its order. Each name is resolved once.
+func (inv *invocation) targets(ctx context.Context, c *client) []*target {
+	found := make([][]*target, len(c.servers))
+	startConcurrent(len(found), func(i int) {
+		if srv := c.servers[i]; !slices.Contains(c.servers[:i], srv) {
+			found[i] = targetsOf(ctx, c, srv)
+		}
+	}).Wait()
+	return slices.Concat(found...)
+}
+
+// targetsOf returns a target for each address of a server, or one with the error if there is none.
 func targetsOf(ctx context.Context, c *client, srv server) (found []*target) {
 	limited, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
@@ -32,7 +45,7 @@ func targetsOf(ctx context.Context, c *client, srv server) (found []*target) {
 		err = interrupted(ctx)
 	}
 	if err != nil {
-		return append(found, newTarget(c, srv, err))
+		return []*target{{client: c.only(srv), err: err}}
 	}
 	distinct := addrs[:0]
 	for _, addr := range addrs {
@@ -45,39 +58,32 @@ func targetsOf(ctx context.Context, c *client, srv server) (found []*target) {
 		if one.addr = addr; len(distinct) > 1 {
 			one.name += fmt.Sprintf(" [%s]", addr)
 		}
-		found = append(found, newTarget(c, one, nil))
+		found = append(found, &target{client: c.only(one)})
 	}
 	return found
 }
 
-func newTarget(c *client, srv server, err error) *target {
-	r := &target{client: c.only(srv), done: make(chan struct{})}
-	r.err, r.res.Server = err, srv.name
-	return r
+// keepWarning keeps a warning until printWarnings.
+func (t *target) keepWarning(format string, args ...any) {
+	t.warnings = append(t.warnings, fmt.Sprintf(format, args...))
 }
 
-// replicas are all of HOST, in its order. Each name is resolved once.
-func (inv *invocation) targets(ctx context.Context, c *client) (all []*target) {
-	found := make([][]*target, len(c.servers))
-	sideBySide(len(found), func(i int) {
-		if srv := c.servers[i]; !slices.Contains(c.servers[:i], srv) {
-			found[i] = targetsOf(ctx, c, srv)
-		}
-	}).Wait()
-	for _, f := range found {
-		all = append(all, f...)
+// printWarnings prints the warnings that were kept.
+func (t *target) printWarnings(inv *invocation) {
+	for _, text := range t.warnings {
+		inv.warnf("%s", naming(t.name(), text))
 	}
-	return all
 }
 
-// maxSideBySide is how many servers are asked at a time.
-const maxSideBySide = 32
+// maxConcurrent is how many servers are asked at a time.
+const maxConcurrent = 32
 
-// sideBySide calls do with 0 to n-1, in this order, so many of them at a time.
-func sideBySide(n int, do func(i int)) *sync.WaitGroup {
+// startConcurrent calls do with 0 to n-1, in this order, at most maxConcurrent of them at a time. It returns at once;
+// the caller waits for the end.
+func startConcurrent(n int, do func(i int)) *sync.WaitGroup {
 	var next atomic.Int64
 	all := new(sync.WaitGroup)
-	for range min(n, maxSideBySide) {
+	for range min(n, maxConcurrent) {
 		all.Go(func() {
 			for i := next.Add(1) - 1; i < int64(n); i = next.Add(1) - 1 {
 				do(int(i))
@@ -87,54 +93,47 @@ func sideBySide(n int, do func(i int)) *sync.WaitGroup {
 	return all
 }
 
-// askAll puts a request to every server, each time a new one, and shows the results in the order of the
-// servers, each as soon as those before it are there. The exit code is that of the worst, which is the
-// highest. Nobody can answer the prompts of many servers at a time: what --answer does not reply to
-// is refused.
+// askAll sends a request to every server, each time a new one, and shows the results in the order of the servers, each
+// as soon as those before it are there. The exit code is that of the worst, which is the highest. There is no person
+// for the prompts of many servers: those that --answer does not cover are aborted.
 func (inv *invocation) askAll(ctx context.Context, keys []key, newRequest func() dialogue) (output, error) {
 	c, err := inv.client(ctx, keys)
 	if err != nil {
 		return nil, err
 	}
-	all := inv.targets(ctx, c)
-	sideBySide(len(all), func(i int) {
-		r := all[i]
-		defer close(r.done)
-		r.res.Command, r.res.User = inv.command.name, inv.request.user
-		if r.err == nil {
-			r.request = newRequest()
-			(&requester{client: r.client, warnf: r.keepWarning}).do(ctx, &r.job)
+	targets := inv.targets(ctx, c)
+	jobs := make([]job, len(targets))
+	done := make([]chan struct{}, len(targets))
+	for i, t := range targets {
+		done[i] = make(chan struct{})
+		jobs[i].err = t.err
+		jobs[i].res = result{Command: inv.command.name, User: inv.request.user, Server: t.name()}
+	}
+	startConcurrent(len(targets), func(i int) {
+		defer close(done[i])
+		if t := targets[i]; t.err == nil {
+			jobs[i].request = newRequest()
+			(&requester{client: t.client, warnf: t.keepWarning}).do(ctx, &jobs[i])
 		}
 	})
-	worst := classGranted
+	worst, out := classGranted, io.Writer(&abandonableWriter{ctx: ctx, to: inv.std.out})
 	var broken error
-	for _, r := range all {
-		<-r.done
-		r.printWarnings(inv)
-		f := r.res.finish(r.err)
-		if broken == nil { // said once, and no change of the verdict
-			broken = inv.show(namedResult{&r.res}, &abandonableWriter{ctx: ctx, to: inv.std.out})
+	for i, t := range targets {
+		<-done[i]
+		t.printWarnings(inv)
+		j := &jobs[i]
+		f := j.res.finish(j.err)
+		if broken == nil { // the error was printed, and changes no verdict
+			broken = inv.show(namedResult{&j.res}, out)
 		}
-		if worst = max(worst, r.class()); r.class() != classInterrupted { // said once, at the end
-			inv.printFailure(f, &r.res, r.res.Server)
+		if worst = max(worst, j.class()); j.class() != classInterrupted { // which is printed once, at the end
+			inv.printFailure(f, &j.res, j.res.Server)
 		}
 	}
 	return &page{exitStatus: exitStatus{worst.exit()}}, nil
 }
 
-// hear keeps a warning until the result is shown.
-func (r *target) keepWarning(format string, args ...any) {
-	r.warnings = append(r.warnings, fmt.Sprintf(format, args...))
-}
-
-// warn says what was heard.
-func (r *target) printWarnings(inv *invocation) {
-	for _, text := range r.warnings {
-		inv.warnf("%s", naming(r.client.servers[0].name, text))
-	}
-}
-
-// A namedResult is the verdict of one of many servers.
+// A namedResult is a result that is shown with the name of its server.
 type namedResult struct{ *result }
 
 func (r namedResult) line() string {

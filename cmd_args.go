@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// argOptions are the options that say what authorization and accounting are about.
+// argOptions are the options for the arguments of authorization and accounting.
 type argOptions struct {
 	args    list
 	command string
@@ -17,15 +17,15 @@ func (a *argOptions) register(o *optionSet) {
 	a.registerCommand(o)
 }
 
-// registerCommand leaves out -c, which is something else in some commands.
+// registerCommand declares the options without -c, which has another meaning in some commands.
 func (a *argOptions) registerCommand(o *optionSet) {
 	a.method = authenMethodTACACSPlus
 	o.add((*text)(&a.command), "cmd", "COMMAND", "write service, cmd and cmd-arg for a command line")
 	o.add(&a.method, "method", "METHOD", "authen_method (default tacacsplus):")
 }
 
-// request is the list of arguments to send: the command's, then those of -c and the words.
-// What section 8.2 asks for is seen to: service is always there, and cmd where it is a shell.
+// request returns the arguments to send: those of --cmd, then those of -c and the words. Without any it is
+// service=shell, since section 8.2 requires a service.
 func (a *argOptions) request(words []string) ([]string, error) {
 	var args []string
 	if a.command != "" {
@@ -52,13 +52,13 @@ func (a *argOptions) request(words []string) ([]string, error) {
 	return args, nil
 }
 
-// meantCommand adds a hint to what is wrong with the arguments where some are no such thing,
-// but a command line without its quotes: authorize bob tac1 --cmd show version.
+// suggestQuotes adds a hint to an error in the arguments if some of them look like words of a command line without
+// quotes: authorize bob tac1 --cmd show version.
 func (a *argOptions) suggestQuotes(err error, given []string) error {
-	plain := slices.DeleteFunc(slices.Clone(given), func(w string) bool { return w == "" || strings.ContainsAny(w, "=*") })
-	if len(plain) == 0 {
+	words := slices.DeleteFunc(slices.Clone(given), func(w string) bool { return w == "" || strings.ContainsAny(w, "=*") })
+	if len(words) == 0 {
 		return err
 	}
-	line := strings.TrimSpace(a.command + " " + strings.Join(plain, " "))
+	line := strings.TrimSpace(a.command + " " + strings.Join(words, " "))
 	return asFailure(err).withHint("a command line is one word: --cmd '%s'", shorten(escape(line)))
 }

@@ -7,19 +7,20 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"reflect"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 )
 
-// newBatch is the command batch: many requests from standard input.
+// newBatch declares the command batch: many requests from stdin, one JSON object a line.
 func newBatch(o *optionSet) action {
 	inFlight := 16
 	o.add(&number{&inFlight, 1, maxInFlight}, "c concurrency", "N", "requests under way at a time (default 16)")
 	return func(ctx context.Context, inv *invocation) (output, error) {
 		inv.stdinUse = "the requests"
-		// The password of a request that has none may come from outside; nobody is asked for it.
+		// The password for requests without one of their own is optional, so there is no prompt for it.
 		var password []*secretSource
 		if inv.password.isGiven(inv.std.env) {
 			password = append(password, &inv.password)
@@ -34,33 +35,32 @@ func newBatch(o *optionSet) action {
 			return nil, err
 		}
 		inv.printInputHint("one JSON object a line")
-		s := &orderedRun{inv: inv, show: showJSON, warn: inv.warnf}
 		p := &requestParser{defaults: inv.request}
 		if password != nil {
 			p.password = &secrets.password
 		}
-		s.parse = p.parse
+		s := &orderedRun{inv: inv, parse: p.parse, write: writeJSON}
 		res, err := s.run(ctx, c, inv.std.in, inFlight)
 		if s.noTaskIDs > 0 {
 			inv.warnf("%s without a task_id, the first in line %d: a stop or a watchdog that belongs to no start record", howMany(s.noTaskIDs, "record"), s.firstNoTaskID)
 		}
 		if !inv.output.quiet {
-			inv.logf("%s", s.summary())
+			inv.logf("%s", batchSummary(&s.tally))
 		}
 		return res, err
 	}
 }
 
-// summary is the totals in words.
-func (s *orderedRun) summary() string {
-	text := howMany(s.total, "request")
-	for c, n := range s.byClass {
+// batchSummary returns the line that batch prints at its end.
+func batchSummary(t *tally) string {
+	text := howMany(t.total, "request")
+	for c, n := range t.byClass {
 		if n > 0 {
 			text += fmt.Sprintf(", %d %s", n, class(c))
 		}
 	}
-	if s.mismatches > 0 {
-		text += fmt.Sprintf("; %d not as expected", s.mismatches)
+	if t.mismatches > 0 {
+		text += fmt.Sprintf("; %d not as expected", t.mismatches)
 	}
 	return text
 }
@@ -86,60 +86,54 @@ type batchRequest struct {
 	Expect      string          `json:"expect"`
 }
 
-// A requestParser makes requests of lines of JSON. What they do not say comes from the command
-// line.
+// A requestParser builds requests from lines of JSON. The options of the command line are their defaults.
 type requestParser struct {
 	defaults requestOptions
-	password *string // nil: each request that needs one has its own
-	request  batchRequest
-	line     bytes.Reader
+	password *string       // nil if each request that needs a password must have its own
+	request  batchRequest  // of the line that was decoded last
 	decoder  *json.Decoder // of line; nil after an error
+	line     bytes.Reader
 }
 
-// listEntry is how many bytes an entry of a list is, apart from its text.
+// listEntry is the size in bytes of a string in a list, without its text.
 const listEntry = 16
 
-// parse makes the request of an entry out of its line.
-func (p *requestParser) parse(e *item, line []byte) error {
+// parse builds the request of a line.
+func (p *requestParser) parse(l *requestLine, text []byte) error {
 	b := &p.request
 	*b = batchRequest{}
-	err := p.decode(line)
-	e.id, e.expect = printableJSON(b.ID), b.Expect
-	e.size = len(e.id) + listEntry*(len(b.Answers)+len(b.Require)) // which a line may write in fewer bytes
-	e.res.Command, e.res.User = b.Command, cmp.Or(b.User, p.defaults.user)
+	err := p.decode(text)
+	l.id, l.expect = printableJSON(b.ID), b.Expect
+	l.size = len(l.id) + listEntry*(len(b.Answers)+len(b.Require)) // which can be more bytes than in the line
+	l.job.res.Command, l.job.res.User = b.Command, cmp.Or(b.User, p.defaults.user)
 	if err != nil {
 		return failf(classUsage, "%s", jsonError(err))
 	}
-	who, password := p.defaults, p.password
-	who.user = e.res.User
-	if b.Password != nil {
-		password = b.Password
-	}
+	options := p.defaults
+	options.user = l.job.res.User
 	if b.Port != nil {
-		who.port = *b.Port
+		options.port = *b.Port
 	}
-	method, flags := authenMethodTACACSPlus, acctStart
-	err = cmp.Or(
-		setField("authen_type", b.AuthenType, who.authenType.Set), setField("service", b.Service, who.service.Set),
-		setField("method", b.Method, method.Set), setField("flag", b.Flag, flags.Set))
+	err = cmp.Or(setField("authen_type", b.AuthenType, options.authenType.Set), setField("service", b.Service, options.service.Set))
 	if err != nil {
 		return err
 	}
 	if b.PrivLvl != nil {
-		if who.level = *b.PrivLvl; who.level < 0 || who.level > 15 {
-			return failf(classUsage, "priv_lvl %d is not 0 to 15", who.level)
+		if options.level = *b.PrivLvl; options.level < 0 || options.level > 15 {
+			return failf(classUsage, "priv_lvl must be 0 to 15, not %d", options.level)
 		}
 	}
-	if err := who.check(b.Command); err != nil {
+	if err := options.check(b.Command); err != nil {
 		return err
 	}
-	if e.request, err = p.newRequest(e, who, password, method, flags); err != nil {
+	if l.job.request, err = p.newRequest(l, b, options); err != nil {
 		return err
 	}
-	return e.request.check(who.maxRemAddr()) // what does not fit its field is found before it is sent
+	return l.job.request.check(options.maxRemAddr()) // also finds what does not fit its field
 }
 
-// decode reads the one JSON object of a line into p.request.
+// decode decodes a line, which must be exactly one JSON object, into p.request. After an error that has the fields up to
+// it. One decoder serves all lines, since to allocate one costs more than to decode a line.
 func (p *requestParser) decode(line []byte) error {
 	if !utf8.Valid(line) {
 		return errors.New("the line is not UTF-8")
@@ -150,80 +144,87 @@ func (p *requestParser) decode(line []byte) error {
 	}
 	p.line.Reset(line)
 	err := p.decoder.Decode(&p.request)
-	if rest, ok := p.decoder.Buffered().(*bytes.Reader); err == nil && ok {
-		for c, end := rest.ReadByte(); end == nil; c, end = rest.ReadByte() {
-			if !strings.ContainsRune(" \t\r\n", rune(c)) {
-				err = errors.New("more than one value on the line")
-			}
+	if err == nil {
+		// This also reads the rest of the line, so that nothing is left before the next one.
+		if _, end := p.decoder.Token(); end != io.EOF {
+			err = errors.New("more than one value on the line")
 		}
 	}
 	if err != nil {
-		p.decoder = nil // it does not go on after an error
+		p.decoder = nil // its position is unknown
 	}
 	return err
 }
 
-// jsonError says what is wrong with a line, in JSON's words and not in those of a Go type.
+// jsonError returns what is wrong with a line, in terms of JSON and not of Go types.
 func jsonError(err error) string {
 	var typ *json.UnmarshalTypeError
 	if !errors.As(err, &typ) {
 		return strings.TrimPrefix(err.Error(), "json: ")
 	}
-	what, want := typ.Field, map[reflect.Kind]string{reflect.Struct: "an object", reflect.String: "a string", reflect.Slice: "a list of strings", reflect.Int: "an integer"}
-	if what == "" {
-		what = "the line"
-	}
-	return fmt.Sprintf("%s is a JSON %s, not %s", what, typ.Value, want[typ.Type.Kind()])
+	wanted := map[reflect.Kind]string{reflect.Struct: "an object", reflect.String: "a string", reflect.Slice: "a list of strings", reflect.Int: "an integer"}
+	return fmt.Sprintf("%s is a JSON %s, not %s", cmp.Or(typ.Field, "the line"), typ.Value, wanted[typ.Type.Kind()])
 }
 
-// newRequest makes what the object asks for, as the command of that name does.
-func (p *requestParser) newRequest(e *item, who requestOptions, password *string, method authenMethod, flags acctFlags) (dialogue, error) {
-	b := &p.request
+// newRequest builds the request that the command of that name sends.
+func (p *requestParser) newRequest(l *requestLine, b *batchRequest, options requestOptions) (dialogue, error) {
+	method, flags := authenMethodTACACSPlus, acctStart
+	err := cmp.Or(setField("method", b.Method, method.Set), setField("flag", b.Flag, flags.Set))
+	if err != nil {
+		return nil, err
+	}
 	switch b.Command {
 	case "authenticate", "enable", "chpass":
-		if b.Command == "enable" {
-			if err := who.enable(b.Service != ""); err != nil {
-				return nil, err
-			}
-		}
-		if password == nil {
-			return nil, failf(classUsage, "no password in the request").
-				withHint("each request has one of its own, or all have that of --password-file or TACACS_PLUS_PWD; \"\" is an empty one")
-		}
-		e.login = *newLogin(who.commonFields(), *password)
-		if b.Command == "chpass" {
-			if b.NewPassword == "" {
-				return nil, failf(classUsage, "no new_password in the request, or an empty one")
-			}
-			e.login = *newPasswordChange(who.commonFields(), *password, b.NewPassword)
-		}
-		e.login.answers = b.Answers
-		return &e.login, nil
+		return p.newLogin(l, b, options)
 	case "authorize", "account":
-		own := argOptions{command: b.Cmd, args: b.Args}
-		args, err := own.request(nil)
+		argOptions := argOptions{command: b.Cmd, args: b.Args}
+		args, err := argOptions.request(nil)
 		if err != nil {
 			return nil, err
 		}
 		if b.Command == "authorize" {
-			return newAuthorization(who.commonFields(), method, args, b.Require)
+			return newAuthorization(options.commonFields(), method, args, b.Require)
 		}
 		if b.TaskID != nil {
 			args = append(args, "task_id="+*b.TaskID)
 		}
-		e.noTaskID = flags != acctStart && !hasArg(args, "task_id")
+		l.noTaskID = flags != acctStart && !hasArg(args, "task_id")
 		args, taskID, err := recordArgs(args)
 		if err != nil {
 			return nil, err
 		}
-		return newRecord(who.commonFields(), method, flags, args, taskID), nil
+		return newRecord(options.commonFields(), method, flags, args, taskID), nil
 	case "":
 		return nil, failf(classUsage, "no command in the request")
 	}
 	return nil, failf(classUsage, "command \"%s\" is not authenticate, enable, chpass, authorize or account", escape(b.Command))
 }
 
-// printableJSON writes what is not printable ASCII in a value as \u: JSON lets control characters pass.
+// newLogin builds the request of authenticate, enable or chpass.
+func (p *requestParser) newLogin(l *requestLine, b *batchRequest, options requestOptions) (dialogue, error) {
+	if b.Command == "enable" {
+		if err := options.enable(b.Service != ""); err != nil {
+			return nil, err
+		}
+	}
+	password := cmp.Or(b.Password, p.password)
+	if password == nil {
+		return nil, failf(classUsage, "no password in the request").
+			withHint("give each request its own, or all the same with --password-file or TACACS_PLUS_PWD; \"\" is an empty one")
+	}
+	login := newLogin(options.commonFields(), *password)
+	if b.Command == "chpass" {
+		if b.NewPassword == "" {
+			return nil, failf(classUsage, "no new_password in the request, or an empty one")
+		}
+		login = newPasswordChange(options.commonFields(), *password, b.NewPassword)
+	}
+	l.login = *login
+	l.login.answers = b.Answers
+	return &l.login, nil
+}
+
+// printableJSON writes characters that are not printable ASCII as \u, since JSON allows control characters above U+007E.
 func printableJSON(value json.RawMessage) json.RawMessage {
 	if printableASCII(string(value)) {
 		return value
@@ -243,7 +244,7 @@ func printableJSON(value json.RawMessage) json.RawMessage {
 	return b
 }
 
-// setField sets what a field of the request names, if it is there.
+// setField sets the value of a field of the request if there is one.
 func setField(field, value string, set func(string) error) error {
 	if value == "" {
 		return nil

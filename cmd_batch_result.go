@@ -1,11 +1,12 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"strconv"
 )
 
-// A batchResult is one line of the output of batch: a result, and which request it is of.
+// A batchResult is one line of the output of batch: a result, and the request that it belongs to.
 type batchResult struct {
 	Line int             `json:"line"`
 	ID   json.RawMessage `json:"id,omitempty"`
@@ -14,37 +15,39 @@ type batchResult struct {
 	AsExpected *bool  `json:"as_expected,omitempty"`
 }
 
-func showJSON(s *orderedRun, e *item) {
-	e.res.finish(e.err)
-	out := batchResult{Line: e.line, ID: e.id, result: &e.res, Expect: escape(e.expect)}
-	if e.expect != "" {
-		ok := e.asExpected()
-		out.AsExpected = &ok
+// writeJSON writes the result of a line as one JSON object.
+func writeJSON(out *bufio.Writer, l *requestLine) {
+	res := &l.job.res
+	res.finish(l.job.err)
+	r := batchResult{Line: l.number, ID: l.id, result: res, Expect: escape(l.expect)}
+	if l.expect != "" {
+		ok := l.asExpected()
+		r.AsExpected = &ok
 	}
-	if e.res.plain() {
-		s.out.Write(out.appendJSON(s.out.AvailableBuffer()))
+	if res.plain() {
+		out.Write(r.appendJSON(out.AvailableBuffer()))
 		return
 	}
-	out.result = e.res.forJSON()
-	_ = s.enc.Encode(out) // an error stays with out, and its Flush returns it
+	r.result = res.forJSON()
+	out.WriteString(encodeJSON(r))
 }
 
-// plain says that the result has none of the parts that appendJSON does not know.
+// plain reports whether the result has only fields that appendJSON writes.
 func (r *result) plain() bool {
 	return r.Arguments == nil && r.TLS == nil && r.Error == nil && r.Attempts == nil && r.Timing != nil
 }
 
-// appendJSON is what the encoder makes of a plain result, in a quarter of the time: with the
-// encoder, that would be a third of what a whole request costs.
+// appendJSON writes a plain result as encoding/json would. With encoding/json alone, batch would be less than half as
+// fast as bench.
 func (r *batchResult) appendJSON(b []byte) []byte {
 	b = strconv.AppendInt(append(b, `{"line":`...), int64(r.Line), 10)
 	text := func(name, value string) {
 		if value != "" {
-			// What is escaped already is printable, and quoted for Go and for JSON alike.
+			// Escaped text is printable, so that its quotes in Go are valid in JSON.
 			b = strconv.AppendQuote(append(append(append(b, `,"`...), name...), `":`...), value)
 		}
 	}
-	is := func(name string, value bool) {
+	boolean := func(name string, value bool) {
 		b = strconv.AppendBool(append(append(append(b, `,"`...), name...), `":`...), value)
 	}
 	if r.ID != nil {
@@ -56,14 +59,14 @@ func (r *batchResult) appendJSON(b []byte) []byte {
 	text("command", escape(r.Command))
 	text("user", escape(r.User))
 	text("status", r.Status)
-	is("granted", r.Granted)
+	boolean("granted", r.Granted)
 	b = strconv.AppendInt(append(b, `,"exit_code":`...), int64(r.ExitCode), 10)
 	text("server", r.Server)
 	text("address", r.Address)
 	text("local", r.Local)
 	text("transport", r.Transport)
 	if r.SingleConnect != nil {
-		is("single_connect", *r.SingleConnect)
+		boolean("single_connect", *r.SingleConnect)
 	}
 	text("authen_type", r.AuthenType)
 	text("server_msg", escapeLines(r.ServerMsg))
@@ -83,7 +86,7 @@ func (r *batchResult) appendJSON(b []byte) []byte {
 	b = append(b, '}')
 	text("expect", r.Expect)
 	if r.AsExpected != nil {
-		is("as_expected", *r.AsExpected)
+		boolean("as_expected", *r.AsExpected)
 	}
 	return append(b, "}\n"...)
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
@@ -349,81 +348,6 @@ func TestBatchMemory(t *testing.T) {
 	out.check(t, n)
 }
 
-// TestCommandFile is authorize with --cmd-file.
-func TestCommandFile(t *testing.T) {
-	t.Parallel()
-	s := serveWith(t, "--deny", "^configure", "--permit", "^show")
-	dir := t.TempDir()
-	file := filepath.Join(dir, "commands")
-	for _, tt := range []struct {
-		name, text, options string
-		code                exitCode
-		out                 string
-	}{
-		{"permitted", "show version\nshow  run\n", "", 0, `PASS_ADD show version\nPASS_ADD show  run\n2 commands: 2 permitted, 0 denied\n`},
-		{"one denied", "show version\nconfigure terminal\n", "", 1, `PASS_ADD show version\nFAIL configure terminal: command not permitted\n2 commands: 1 permitted, 1 denied\n`},
-		{"comments", "# all of them\n\n  show version  \r\n   # show it\n", "", 0, `PASS_ADD show version\n1 command: 1 permitted, 0 denied\n`},
-		{"nothing", "# nothing\n", "", 0, ``},
-		{"as marked", "+ show version\n-configure terminal\n", "", 0, `PASS_ADD show version\nFAIL configure terminal: command not permitted\n2 commands: 1 permitted, 1 denied\n`},
-		{"not as marked", "- show version\n+configure terminal\n", "", 1, `PASS_ADD show version  <- not denied\nFAIL configure terminal: command not permitted  <- not permitted\n2 commands: 1 permitted, 1 denied; 2 not as expected\n`},
-		{"marked, and denied without a mark", "+ show version\nconfigure terminal\n", "", 0, `PASS_ADD show version\nFAIL configure terminal: command not permitted\n2 commands: 1 permitted, 1 denied\n`},
-		{"last line without its end", "show version", "", 0, `PASS_ADD show version\n1 command: 1 permitted, 0 denied\n`},
-		{"quiet", "configure\n", "-q", 1, ``},
-		{"a mark alone", "show version\n+\nshow run\n", "", 2, `PASS_ADD show version\nerror : line 2 of .* has no command\nPASS_ADD show run\n3 commands: 2 permitted, 0 denied, 1 without a verdict\n`},
-		{"not ASCII", "show caf\xe9\nshow run\n", "", 2, `error show caf\\xe9: argument .* is not printable US-ASCII\nPASS_ADD show run\n2 commands: 1 permitted, 0 denied, 1 without a verdict\n`},
-		{"too long", "show " + strings.Repeat("x", 300) + "\nshow run\n", "", 2, `error show x+: argument .* is 308 bytes, the limit is 255\nPASS_ADD show run\n2 commands: 1 permitted, 0 denied, 1 without a verdict\n`},
-		{"unknown user", "show run\n", "-u bob", 1, `FAIL show run: unknown user\n1 command: 0 permitted, 1 denied\n`},
-		{"wrong key", "show run\n", "-k another-key-of-the-tests", 5, `error show run: the reply of .* does not fit the key: .*\n1 command: 0 permitted, 0 denied, 1 without a verdict\n`},
-		{"JSON", "+ show run\n# a comment\nconfigure\n", "--json", 0, `\{"line":1,"time":"[^"]*","command":"authorize","user":"alice","status":"PASS_ADD",.*"expect":"\+","as_expected":true\}\n\{"line":3,.*"status":"FAIL",.*\}\n`},
-	} {
-		if err := os.WriteFile(file, []byte(tt.text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		options := split(tt.options)
-		if !strings.Contains(tt.options, "-u") {
-			options = append(options, "-u", "alice")
-		}
-		for _, from := range []string{file, "-"} {
-			args := append([]string{"authorize", s.addr, "--cmd-file", from}, options...)
-			t.Run(tt.name+" "+filepath.Base(from), func(t *testing.T) {
-				got := runWith(t, secretsInEnv, tt.text, args...)
-				runResult{got.code, got.out, ""}.check(t, tt.code, tt.out, ``)
-			})
-		}
-	}
-	t.Run("unreadable", func(t *testing.T) {
-		s.ask(t, "authorize alice AT --cmd-file "+filepath.Join(dir, "nothing")).check(t, classUsage.exit(), ``, `tacacs_plus: read the commands: .*\n`)
-		s.ask(t, "authorize alice AT --cmd-file "+dir).check(t, classUsage.exit(), ``, `(?s)tacacs_plus: read the .*`)
-	})
-	t.Run("many, in their order", func(t *testing.T) {
-		text, want := "", ""
-		for i := range 300 {
-			text += fmt.Sprintf("show %d\n", i)
-			want += fmt.Sprintf("PASS_ADD show %d\n", i)
-		}
-		want += "300 commands: 300 permitted, 0 denied\n"
-		for _, options := range []string{"", " --single-connect"} {
-			if got := runWith(t, secretsInEnv, text, split("authorize alice AT --cmd-file -"+options, "AT", s.addr)...); got != (runResult{out: want}) {
-				t.Errorf("got %+v", got)
-			}
-		}
-	})
-	t.Run("one connection where the server agrees", func(t *testing.T) {
-		hand := startFakeServer(t, (*fakeServerConn).grantAll)
-		text := strings.Repeat("show version\n", 20)
-		for _, tt := range []struct {
-			options string
-			conns   int
-		}{{"--single-connect", 1}, {"", 20}} {
-			before := hand.connections()
-			got := runWith(t, secretsInEnv, text, append([]string{"authorize", "alice", hand.addr, "--cmd-file", "-"}, split(tt.options)...)...)
-			if conns := hand.connections() - before; got.code != classGranted.exit() || conns != tt.conns {
-				t.Errorf("%s: got %+v over %d connections", tt.options, got, conns)
-			}
-		}
-	})
-}
-
 // TestBatchLine holds the names of a result's fields, which are a contract.
 func TestBatchLine(t *testing.T) {
 	t.Parallel()
@@ -497,21 +421,21 @@ func TestBatchHoldsWhatItMakes(t *testing.T) {
 		{"what is required", `{"command":"authorize","user":"alice","require":["a=` + strings.Repeat(`","a=`, 1000) + `"]}`, 16000},
 		{"an error", `{"command":"` + strings.Repeat("\u0085", 1000) + `"}`, 8000},
 	} {
-		s := &orderedRun{free: make(chan *item, 1), freed: make(chan struct{}, 1)}
-		e := new(item)
-		e.err = p.parse(e, []byte(tt.line))
-		s.hold(e, len(tt.line))
-		if got := int(s.held.Load()) - len(tt.line); got < tt.kept || got > tt.kept+100 {
+		b := newBacklog(1)
+		l := new(requestLine)
+		l.job.err = p.parse(l, []byte(tt.line))
+		b.addLine(l, len(tt.line))
+		if got := b.bytes - len(tt.line); got < tt.kept || got > tt.kept+100 {
 			t.Errorf("%s: %d bytes are counted beyond the line's, not %d", tt.name, got, tt.kept)
 		}
-		if s.shrink(e); s.held.Load() != 0 {
-			t.Errorf("%s: %d bytes are left", tt.name, s.held.Load())
+		if b.removeLine(l); b.bytes != 0 || b.lines != 0 {
+			t.Errorf("%s: %d bytes and %d lines are left", tt.name, b.bytes, b.lines)
 		}
 	}
 }
 
-// TestAppendJSON holds the short way of writing a result against the encoder's.
-func TestAppendJSON(t *testing.T) {
+// TestBatchResultJSON compares appendJSON with encoding/json.
+func TestBatchResultJSON(t *testing.T) {
 	yes := true
 	for _, r := range []batchResult{
 		{Line: 1, result: &result{Timing: new(timing)}},
@@ -528,6 +452,29 @@ func TestAppendJSON(t *testing.T) {
 		encoded.result = r.forJSON()
 		if got, want := string(r.appendJSON(nil)), encodeJSON(encoded); got != want {
 			t.Errorf("got\n%swant\n%s", got, want)
+		}
+	}
+}
+
+// TestBatchOneValueALine: bytes behind the object are an error on every line, however far behind and whatever the line
+// before was.
+func TestBatchOneValueALine(t *testing.T) {
+	t.Parallel()
+	s := startFakeServer(t, (*fakeServerConn).grantAll)
+	const request = `{"command":"authorize","user":"alice"}`
+	blanks := strings.Repeat(" ", 600)
+	for _, rest := range []string{"garbage", blanks + "garbage", blanks + request, request, "}", "]", ",", ":", " 1", "\t\"x", "\x00", blanks + "{", strings.Repeat(" ", 100_000) + "x"} {
+		for _, before := range []string{"", request + "\n", request + blanks + "\n", request + rest + "\n", "{\n"} {
+			in := before + request + rest + "\n" + request + blanks + "\t\r\n"
+			got := runWith(t, secretsInEnv, in, "batch", s.addr, "-c", "1")
+			list := answers(t, got.out)
+			n := len(list)
+			if got.code != classUsage.exit() || n != strings.Count(in, "\n") || !list[n-1].Granted {
+				t.Fatalf("%.99q: got %.999v", in, got)
+			}
+			if bad := list[n-2]; bad.Granted || bad.Error == nil || bad.Error.Message != "more than one value on the line" {
+				t.Errorf("%.99q: got %+v", in, bad)
+			}
 		}
 	}
 }
@@ -652,10 +599,10 @@ func TestBatchHoldsLittle(t *testing.T) {
 	go func() {
 		ended <- run(t.Context(), []string{"batch", s.addr, "--timeout", "1m"}, stdio{in: in, out: &out, err: io.Discard, env: func(name string) string { return secretsInEnv[name] }})
 	}()
-	const most = maxHeld + 3*maxLine // one line over it, and what is being read
+	const most = maxBacklogBytes + 3*maxLine // one line over it, and what is being read
 	for last, stable, began := int64(-1), 0, time.Now(); stable < 5 && time.Since(began) < patience; stable++ {
 		time.Sleep(50 * time.Millisecond)
-		if now := in.n.Load(); now != last || now < maxHeld {
+		if now := in.n.Load(); now != last || now < maxBacklogBytes {
 			last, stable = now, 0
 		}
 	}
@@ -668,20 +615,20 @@ func TestBatchHoldsLittle(t *testing.T) {
 	}
 }
 
-// TestResultsCount: results that wait to be shown count as well. No more requests are begun then, as
-// long as there is one under way that the others wait for.
-func TestResultsCount(t *testing.T) {
-	s := &orderedRun{chunks: make(chan []*item, 1)}
+// TestBatchBacklogCountsResults: no request starts while too many results wait to be shown, unless none is under way
+// that the others wait for.
+func TestBatchBacklogCountsResults(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
-		held  int64
-		given int
-		want  bool
-	}{{maxHeld + 1, 1, false}, {maxHeld, 1, true}, {maxHeld + 1, 0, true}} {
-		s.chunk = []*item{new(item)}
-		s.held.Store(tt.held)
-		s.inFlight = tt.given
+		held     int
+		inFlight int
+		want     bool
+	}{{maxBacklogBytes + 1, 1, false}, {maxBacklogBytes, 1, true}, {maxBacklogBytes + 1, 0, true}} {
+		s := &orderedRun{read: make(chan *requestLine, 1), backlog: newBacklog(1), inFlight: tt.inFlight}
+		s.backlog.bytes = tt.held
+		s.read <- new(requestLine)
 		if j, _, more := s.nextJob(time.Now()); (j != nil) != tt.want || !more {
-			t.Errorf("%d bytes, %d under way: %t, %t", tt.held, tt.given, j != nil, more)
+			t.Errorf("%d bytes, %d under way: %t, %t", tt.held, tt.inFlight, j != nil, more)
 		}
 	}
 }
@@ -710,17 +657,4 @@ func TestBatchEndsUnread(t *testing.T) {
 	case <-time.After(patience):
 		t.Error("it does not end")
 	}
-}
-
-// TestNoCommands: a file without a command is most likely the wrong one.
-func TestNoCommands(t *testing.T) {
-	t.Parallel()
-	l := listen(t)
-	for text, warned := range map[string]bool{"": true, "# nothing\n": true, "+\n": false} {
-		got := runWith(t, secretsInEnv, text, "authorize", "alice", l.Addr().String(), "--cmd-file", "-")
-		if strings.Contains(got.err, "warning: there are no commands in -\n") != warned {
-			t.Errorf("%q: got %+v", text, got)
-		}
-	}
-	checkUntouched(t, l)
 }

@@ -1,14 +1,17 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unsafe"
 )
@@ -154,7 +157,8 @@ func TestBenchTime(t *testing.T) {
 
 // TestBenchEnds: with few requests a second, the end is not put off until the next one is due.
 func TestBenchEnds(t *testing.T) {
-	b := &bench{duration: time.Second, interval: time.Minute, start: time.Unix(100, 0), began: time.Unix(100, 0), free: []*job{{request: newLogin(commonFields{}, "")}}}
+	b := &bench{duration: time.Second, interval: time.Minute, start: time.Unix(100, 0), free: []*job{{request: newLogin(commonFields{}, "")}}}
+	b.tally.began = b.start
 	if j, _, more := b.nextJob(b.start); j == nil || !more {
 		t.Fatal("nothing to begin with")
 	}
@@ -218,7 +222,7 @@ func TestBenchProtectsAccounts(t *testing.T) {
 		if n := strings.Count(s.log.String(), "\n"); got.code != classDenied.exit() && !strings.Contains(tt.options, "--warmup") || n != tt.n || r.Stopped != tt.stopped {
 			t.Errorf("%s: got %d, %d on the server, want %d: %s", tt.options, int(got.code), n, tt.n, got.out)
 		}
-		if said := strings.Contains(got.err, "stopped after 10 denials in a row, before the server locks the account; --keep-going goes on"); said != tt.stopped {
+		if said := strings.Contains(got.err, "stopped after 10 denials in a row, before the server locks the account; --keep-going continues"); said != tt.stopped {
 			t.Errorf("%s: it says %q", tt.options, got.err)
 		}
 	}
@@ -319,7 +323,7 @@ func TestBenchInterrupted(t *testing.T) {
 		got := runUntil(t, reached, "bench alice AT --json --timeout 1h "+options, "AT", s.addr)
 		var r benchReport
 		if err := json.Unmarshal([]byte(got.out), &r); err != nil || got.code != classInterrupted.exit() || r.ExitCode != got.code ||
-			r.Requests != 20 || r.Status["PASS"] != 20 || r.Errors != nil {
+			r.Requests != 20 || r.Status["PASS"] != 20 || r.Errors != nil || *r.Error != newProblem(errInterrupted) {
 			t.Errorf("%s: %v, %+v", options, err, got)
 		}
 	}
@@ -520,20 +524,27 @@ transport tcp, a connection for each request
 `, ``)
 }
 
-// TestBenchLatencyOfAnswers: what was never answered takes its whole time, and none of it is latency.
+// TestBenchLatencyOfAnswers: the time of requests without an answer is no latency. The server closes their connections well
+// after the last answer.
 func TestBenchLatencyOfAnswers(t *testing.T) {
 	t.Parallel()
+	const late = 300 * time.Millisecond
 	var asked atomic.Int32
+	var answered sync.WaitGroup
+	answered.Add(5)
 	s := startFakeServer(t, func(c *fakeServerConn) {
-		for q := c.readRequest(); q != nil; q = c.readRequest() {
-			if asked.Add(1) > 5 {
-				c.Write(c.grantReply(q))
-			}
+		q := c.readRequest()
+		if asked.Add(1) > 5 {
+			c.Write(c.grantReply(q))
+			answered.Done()
+			return
 		}
+		answered.Wait()
+		time.Sleep(late)
 	})
-	r, got := benchJSON(t, s.addr, "-t pap -n 10 -c 10 --no-single-connect --timeout 500ms")
-	if r.Answered != 5 || r.Errors["network"] == nil || r.Errors["network"].Count != 5 || r.Latency["max"] >= 500 || r.Seconds < 0.5 {
-		t.Errorf("5 of 10 were silent: %s%s", got.out, got.err)
+	r, got := benchJSON(t, s.addr, "-t pap -n 10 -c 10 --no-single-connect")
+	if r.Answered != 5 || r.Errors["network"] == nil || r.Errors["network"].Count != 5 || r.Seconds < late.Seconds() || r.Latency["max"] > 1000*(r.Seconds-late.Seconds()/2) {
+		t.Errorf("5 of 10 were not answered: %s%s", got.out, got.err)
 	}
 }
 
@@ -563,8 +574,27 @@ func TestBenchError(t *testing.T) {
 		`tacacs_plus: warning: \S+ answered ERROR: database down\n`)
 }
 
-// TestBenchFar is what the progress line says, as far as the options tell where the end is.
-func TestBenchFar(t *testing.T) {
+// TestBenchProgress: the line is printed every second, and cleared at the end.
+func TestBenchProgress(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		b := &bench{n: 24}
+		stop := b.progress(&out)
+		b.tally.count.Add(5)
+		time.Sleep(1500 * time.Millisecond)
+		b.tally.count.Add(2)
+		time.Sleep(time.Second)
+		stop()
+		want := "\r5 of 24 requests, 5 in the last second\x1b[K\r7 of 24 requests, 2 in the last second\x1b[K\r\x1b[K"
+		if out.String() != want {
+			t.Errorf("got %q, want %q", out.String(), want)
+		}
+	})
+}
+
+// TestBenchProgressText checks the progress line with each option that limits the run.
+func TestBenchProgressText(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		n        int
@@ -579,8 +609,9 @@ func TestBenchFar(t *testing.T) {
 		{1000, time.Minute, -5100 * time.Millisecond, "warm-up, 5s left"},
 	} {
 		now := time.Now()
-		b := &bench{n: tt.n, duration: tt.duration, began: now.Add(-tt.after)}
-		if got := b.far(7, now); got != tt.want {
+		b := &bench{n: tt.n, duration: tt.duration}
+		b.tally.began = now.Add(-tt.after)
+		if got := b.progressText(7, now); got != tt.want {
 			t.Errorf("%+v: got %q", tt, got)
 		}
 	}

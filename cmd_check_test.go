@@ -569,8 +569,8 @@ func TestCheckLoginMetrics(t *testing.T) {
 	}
 }
 
-// TestReplaceFileAtOnce has many that write the same file: none of them meets another's half.
-func TestReplaceFileAtOnce(t *testing.T) {
+// TestCheckOutputAtOnce: reports written to one file at a time do not disturb each other.
+func TestCheckOutputAtOnce(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	var all sync.WaitGroup

@@ -29,7 +29,7 @@ func benchJSON(t *testing.T, addr, line string) (benchReport, runResult) {
 	return r, got
 }
 
-// sum is how many there are of all statuses.
+// sum adds the counts of all statuses.
 func sum(status map[string]int) (n int) {
 	for _, v := range status {
 		n += v
@@ -37,7 +37,7 @@ func sum(status map[string]int) (n int) {
 	return n
 }
 
-// TestBench counts on the server's side what the report counts on the client's.
+// TestBench compares the counts of the report with those of the server.
 func TestBench(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -100,7 +100,7 @@ func TestBench(t *testing.T) {
 	}
 }
 
-// TestBenchReport is the report for people.
+// TestBenchReport checks the text of the report.
 func TestBenchReport(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
@@ -135,7 +135,7 @@ transport tcp
 	runResult.check(refusing.ask(t, "bench alice AT -t pap -n 20"), t, 0, `(?s)requests  20 .*transport tcp, single-connect refused\n`, ``)
 }
 
-// TestBenchTime ends a run by the clock.
+// TestBenchTime checks --duration and --warmup.
 func TestBenchTime(t *testing.T) {
 	t.Parallel()
 	for _, options := range []string{"--duration 100ms", "--duration 100ms --rate 300", "--duration 100ms -n 1000000", "--duration 100ms --no-single-connect"} {
@@ -155,7 +155,7 @@ func TestBenchTime(t *testing.T) {
 	}
 }
 
-// TestBenchEnds: with few requests a second, the end is not put off until the next one is due.
+// TestBenchEnds: a run ends in time, even if the next request is due later.
 func TestBenchEnds(t *testing.T) {
 	b := &bench{duration: time.Second, interval: time.Minute, start: time.Unix(100, 0), free: []*job{{request: newLogin(commonFields{}, "")}}}
 	b.tally.began = b.start
@@ -170,7 +170,7 @@ func TestBenchEnds(t *testing.T) {
 	}
 }
 
-// TestBenchLatency: it counts from when a request was due, so that what a stall holds up shows.
+// TestBenchLatency: latency counts from when a request was due, so a stall of the server shows.
 func TestBenchLatency(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t, "--reply-delay", "20ms")
@@ -222,8 +222,8 @@ func TestBenchProtectsAccounts(t *testing.T) {
 		if n := strings.Count(s.log.String(), "\n"); got.code != classDenied.exit() && !strings.Contains(tt.options, "--warmup") || n != tt.n || r.Stopped != tt.stopped {
 			t.Errorf("%s: got %d, %d on the server, want %d: %s", tt.options, int(got.code), n, tt.n, got.out)
 		}
-		if said := strings.Contains(got.err, "stopped after 10 denials in a row, before the server locks the account; --keep-going continues"); said != tt.stopped {
-			t.Errorf("%s: it says %q", tt.options, got.err)
+		if warned := strings.Contains(got.err, "stopped after 10 denials in a row, before the server locks the account; --keep-going continues"); warned != tt.stopped {
+			t.Errorf("%s: stderr is %q", tt.options, got.err)
 		}
 	}
 	t.Run("denied now and then", func(t *testing.T) {
@@ -265,7 +265,7 @@ func TestBenchProtectsAccounts(t *testing.T) {
 	})
 }
 
-// TestBenchExitCode is that of the worst that came of a request.
+// TestBenchExitCode: the exit code is that of the worst outcome.
 func TestBenchExitCode(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -302,7 +302,7 @@ func TestBenchExitCode(t *testing.T) {
 	}
 }
 
-// TestBenchInterrupted counts what was answered, and not what Ctrl-C left without an answer.
+// TestBenchInterrupted: a request that Ctrl-C ended is not counted.
 func TestBenchInterrupted(t *testing.T) {
 	t.Parallel()
 	for _, options := range []string{"-t pap -c 1", "-c 1", "-t chap -c 1 --no-single-connect"} {
@@ -329,8 +329,7 @@ func TestBenchInterrupted(t *testing.T) {
 	}
 }
 
-// TestBenchRestarts: every login begins with the type that was asked for, wherever the one before it
-// was led to.
+// TestBenchRestarts: every login begins with the type of the option, even after a RESTART with another type.
 func TestBenchRestarts(t *testing.T) {
 	t.Parallel()
 	restart, pass := &authenReply{status: authenRestart, data: "\x02"}, &authenReply{status: authenPass}
@@ -346,8 +345,7 @@ func TestBenchRestarts(t *testing.T) {
 	}
 }
 
-// TestBenchFails has servers with which nothing works: every request is counted once, as what it
-// is, and the run ends.
+// TestBenchFails: with servers that fail, every request is counted once, by the class of its error, and the run ends.
 func TestBenchFails(t *testing.T) {
 	t.Parallel()
 	closing := startFakeServer(t, func(c *fakeServerConn) { c.readRequest() }).addr
@@ -394,7 +392,7 @@ func TestBenchFails(t *testing.T) {
 	}
 }
 
-// TestBenchUsage is what bench refuses before anything is sent.
+// TestBenchUsage: bench refuses wrong options before it sends anything.
 func TestBenchUsage(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ options, err string }{
@@ -416,7 +414,7 @@ func TestBenchUsage(t *testing.T) {
 	}
 }
 
-// TestBenchMemory measures in the middle of a run what it keeps.
+// TestBenchMemory: the memory in use does not grow with the number of requests.
 func TestBenchMemory(t *testing.T) {
 	n := manyRequests()
 	m := newInFlightMeter(n)
@@ -427,8 +425,8 @@ func TestBenchMemory(t *testing.T) {
 	m.check(t, n)
 }
 
-// TestHistogram compares quantiles with those of a sorted slice.
-func TestHistogram(t *testing.T) {
+// TestBenchHistogram compares quantiles with those of a sorted slice.
+func TestBenchHistogram(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 2))
 	for _, limit := range []int64{1, 100, 127, 128, 129, 1000, 1e6, 1e9, 1e12, 1<<63 - 1} {
@@ -467,11 +465,11 @@ func TestHistogram(t *testing.T) {
 	}
 }
 
-// TestBucketOf: larger values have no smaller bucket, and none is outside.
-func TestBucketOf(t *testing.T) {
+// TestBenchHistogramBuckets: a larger value never has a smaller bucket, and all buckets exist.
+func TestBenchHistogramBuckets(t *testing.T) {
 	var h histogram
 	last := 0
-	see := func(v uint64) {
+	check := func(v uint64) {
 		b := bucketOf(v)
 		if b < last || b >= len(h.buckets) {
 			t.Fatalf("the bucket of %d is %d, after %d, of %d", v, b, last, len(h.buckets))
@@ -479,18 +477,17 @@ func TestBucketOf(t *testing.T) {
 		last = b
 	}
 	for v := range uint64(4096) {
-		see(v)
+		check(v)
 	}
 	for shift := range 63 - 12 {
 		for v := uint64(4096); v < 8192; v += 7 {
-			see(v << shift)
+			check(v << shift)
 		}
 	}
-	see(1<<63 - 1)
+	check(1<<63 - 1)
 }
 
-// TestBenchFailsInPart has a server that closes every other connection: what it answered is all that
-// counts as throughput and as latency.
+// TestBenchFailsInPart: only answers count as throughput and as latency. The server closes every other connection.
 func TestBenchFailsInPart(t *testing.T) {
 	t.Parallel()
 	const late = 50 * time.Millisecond
@@ -566,7 +563,7 @@ func TestBenchPercentiles(t *testing.T) {
 	}
 }
 
-// TestBenchError: the reason that a server gives with ERROR is told once, and the answers count.
+// TestBenchError: the reason of an ERROR is printed once, and ERROR counts as an answer.
 func TestBenchError(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t, "--fault", "error")

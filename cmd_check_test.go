@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// TestCheck is what check finds and how it says so in every form. AT is a server with these
-// options, HAND one that accepts everybody, REFUSED one that is not there.
+// TestCheck checks the report as text and for Nagios. AT is a server with the options of serve, HAND is one that accepts
+// every login, and REFUSED refuses connections.
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	dir := testFiles(t)
@@ -90,8 +90,8 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestCheckSessions: the login that names nobody asks for single-connection mode, and ends with an ABORT
-// in place of an answer to the prompt; the login of the user is like any other.
+// TestCheckSessions: the probe has no user, offers single-connection mode, and answers the prompt with an ABORT. The login
+// of the user is like any other.
 func TestCheckSessions(t *testing.T) {
 	t.Parallel()
 	l := listen(t)
@@ -124,7 +124,7 @@ func TestCheckSessions(t *testing.T) {
 	}
 }
 
-// TestCheckFirstError: where several things are wrong with a server, the report is about the first.
+// TestCheckFirstError: the report has the first of several errors of a server.
 func TestCheckFirstError(t *testing.T) {
 	t.Parallel()
 	s := startFakeServer(t, func(c *fakeServerConn) {
@@ -143,7 +143,7 @@ func TestCheckFirstError(t *testing.T) {
 	got.check(t, 1, `\S+: FAILED: \S+ answers the login of alice with FAIL\n(?s).*  login: FAIL\n  wrong password: PASS\n`, ``)
 }
 
-// TestCheckInterrupted is Ctrl-C, whatever else is wrong.
+// TestCheckInterrupted: an interruption decides the exit code, whatever errors there are.
 func TestCheckInterrupted(t *testing.T) {
 	t.Parallel()
 	reached := make(chan struct{})
@@ -162,7 +162,7 @@ func TestCheckInterrupted(t *testing.T) {
 	}
 }
 
-// TestCheckUsage is what check refuses; Nagios has an exit code of its own for it.
+// TestCheckUsage: check refuses wrong options, with --nagios as UNKNOWN.
 func TestCheckUsage(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ line, err string }{
@@ -186,8 +186,8 @@ func TestCheckUsage(t *testing.T) {
 				line, code = line+" --nagios", nagiosUnknown
 			}
 			got := runWith(t, secretsInEnv, "", split(line, "AT", l.Addr().String())...)
-			said, unknown := strings.CutPrefix(got.out, "TACACS+ UNKNOWN: ") // Nagios looks there
-			if got.code != code || !strings.Contains(got.err, tt.err) || unknown != (code == nagiosUnknown) || unknown != strings.Contains(said, tt.err) {
+			reason, unknown := strings.CutPrefix(got.out, "TACACS+ UNKNOWN: ")
+			if got.code != code || !strings.Contains(got.err, tt.err) || unknown != (code == nagiosUnknown) || unknown != strings.Contains(reason, tt.err) {
 				t.Errorf("%s: got %+v, want %d %q", line, got, int(code), tt.err)
 			}
 		}
@@ -195,7 +195,7 @@ func TestCheckUsage(t *testing.T) {
 	}
 }
 
-// TestCheckAtOnce has two servers that answer when both were asked.
+// TestCheckAtOnce: servers are checked side by side. Both close only after both have a connection.
 func TestCheckAtOnce(t *testing.T) {
 	t.Parallel()
 	both := make(chan struct{})
@@ -218,7 +218,7 @@ func TestCheckAtOnce(t *testing.T) {
 	}
 }
 
-// TestCheckJSON reads the report as a program does.
+// TestCheckJSON checks every field of the report.
 func TestCheckJSON(t *testing.T) {
 	t.Parallel()
 	good, bad := serveWith(t), serveWith(t, "--fault", "wrong-key")
@@ -264,8 +264,7 @@ func TestCheckJSON(t *testing.T) {
 	}
 }
 
-// TestCheckPrometheus reads the metrics as the node exporter does: one HELP and one TYPE for each
-// metric, in front of its values, every value once.
+// TestCheckPrometheus parses the metrics: each has one HELP and one TYPE before its values, and each value is there once.
 func TestCheckPrometheus(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, nil)
@@ -318,18 +317,18 @@ var (
 // metrics reads the text format of Prometheus, version 0.0.4.
 func metrics(t *testing.T, text string) map[string]string {
 	t.Helper()
-	values, said := make(map[string]string), make(map[string]bool)
+	values, seen := make(map[string]string), make(map[string]bool)
 	current := ""
 	for line := range strings.SplitSeq(strings.TrimSuffix(text, "\n"), "\n") {
 		if m := metricComment.FindStringSubmatch(line); m != nil {
-			if said[m[1]+m[2]] || m[1] == "TYPE" && (m[3] != "gauge" || m[2] != current) {
+			if seen[m[1]+m[2]] || m[1] == "TYPE" && (m[3] != "gauge" || m[2] != current) {
 				t.Errorf("out of place: %s", line)
 			}
-			said[m[1]+m[2]], current = true, m[2]
+			seen[m[1]+m[2]], current = true, m[2]
 			continue
 		}
 		m := metricLine.FindStringSubmatch(line)
-		if m == nil || m[2] != current || values[m[1]] != "" || !said["HELP"+current] || !said["TYPE"+current] {
+		if m == nil || m[2] != current || values[m[1]] != "" || !seen["HELP"+current] || !seen["TYPE"+current] {
 			t.Errorf("not the text format, or out of place: %q", line)
 			continue
 		}
@@ -341,7 +340,7 @@ func metrics(t *testing.T, text string) map[string]string {
 	return values
 }
 
-// TestCheckOutput writes the report to a file as a whole or not at all.
+// TestCheckOutput: the report is written to the file as a whole or not at all.
 func TestCheckOutput(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
@@ -370,7 +369,7 @@ func TestCheckOutput(t *testing.T) {
 			checkFolder(t, dir, "tacacs.prom")
 		}
 	}
-	// A report of what is wrong is written all the same.
+	// A report of an error is written too.
 	if got := runWith(t, secretsInEnv, "", "check", refusedAddr(t), "--prometheus", "--output", file); got != (runResult{code: classNetwork.exit()}) {
 		t.Errorf("got %+v", got)
 	}
@@ -397,7 +396,7 @@ func TestCheckOutput(t *testing.T) {
 	}
 }
 
-// checkFolder demands that a folder holds that one file.
+// checkFolder checks that a folder holds one file, want.
 func checkFolder(t *testing.T, dir, want string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -406,7 +405,7 @@ func checkFolder(t *testing.T, dir, want string) {
 	}
 }
 
-// TestCheckAloneUsage is what means nothing without --nagios, or beside --json.
+// TestCheckAloneUsage: check refuses options that need --nagios, and two formats.
 func TestCheckAloneUsage(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ options, err string }{
@@ -424,8 +423,7 @@ func TestCheckAloneUsage(t *testing.T) {
 	}
 }
 
-// TestCheckKey: what speaks TACACS+ is up; only a reply whose body could be read, or could not,
-// says something about the key.
+// TestCheckKey: a server that sends TACACS+ is up. Only a body that can or cannot be read decides key_ok.
 func TestCheckKey(t *testing.T) {
 	t.Parallel()
 	for fault, want := range map[string]string{
@@ -457,8 +455,7 @@ func TestCheckKey(t *testing.T) {
 	}
 }
 
-// TestCheckLogins has a server that answers one login otherwise than the others; with nothing, it
-// closes.
+// TestCheckLogins: one login gets another answer than the others; without one, the server closes the connection.
 func TestCheckLogins(t *testing.T) {
 	t.Parallel()
 	erring := &authenReply{status: authenError, serverMsg: "no such|thing"}
@@ -528,7 +525,7 @@ func TestCheckRestart(t *testing.T) {
 	}
 }
 
-// TestCheckTwice gives the same server twice: it is asked once, and no series comes twice.
+// TestCheckTwice: a server that is given twice is checked once.
 func TestCheckTwice(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
@@ -542,7 +539,7 @@ func TestCheckTwice(t *testing.T) {
 	}
 }
 
-// TestCheckLoginMetrics is what --types and --negative add to the metrics.
+// TestCheckLoginMetrics checks the metrics of --types and --negative.
 func TestCheckLoginMetrics(t *testing.T) {
 	t.Parallel()
 	s, hand := serveWith(t), acceptAll(t)
@@ -565,7 +562,7 @@ func TestCheckLoginMetrics(t *testing.T) {
 		}
 	}
 	if text := s.ask(t, "check alice AT --prometheus").out; strings.Contains(text, "tacacs_wrong_password_refused{") || strings.Contains(text, "tacacs_type_status{") {
-		t.Errorf("nobody asked for these: %s", text)
+		t.Errorf("metrics without --types and --negative: %s", text)
 	}
 }
 

@@ -162,9 +162,9 @@ func TestExecNotRun(t *testing.T) {
 	}
 }
 
-// TestTaskIDWithoutAnswer names the task of a record that may or may not have been written: it can be
-// looked for, and tried again.
-func TestTaskIDWithoutAnswer(t *testing.T) {
+// TestAccountTaskIDWithoutAnswer: the result names the task of a record without an answer, so that it can be
+// looked for and sent again.
+func TestAccountTaskIDWithoutAnswer(t *testing.T) {
 	t.Parallel()
 	closing := startFakeServer(t, func(c *fakeServerConn) { c.readRequest() }).addr
 	for _, tt := range []struct {
@@ -203,8 +203,8 @@ func TestNewTaskID(t *testing.T) {
 	}
 }
 
-// TestRecordArgs: what is sent has a service and one task id, and that is what is printed.
-func TestRecordArgs(t *testing.T) {
+// TestAccountArgs: a record has a service and one task_id, which is printed.
+func TestAccountArgs(t *testing.T) {
 	t.Parallel()
 	const warning = "tacacs_plus: warning: no --task-id: the %s record belongs to no start record\n"
 	for _, tt := range []struct{ options, sent, id, err string }{

@@ -154,15 +154,15 @@ var usageErrors = []struct{ line, message, hint string }{
 	{"authenticate '' SERVER -t pap", "an empty user needs --authen-type ascii, where the server can ask for the name", ""},
 	{"authenticate alice SERVER -s enable", "the service enable is for the command enable alone (RFC 8907 section 5.4.2.6)", ""},
 	{"enable alice SERVER -s login", "enable has the service enable, not login", ""},
-	{"authenticate alice SERVER --chap-id 1", "--chap-id and --chap-challenge do not go with --authen-type ascii", ""},
-	{"authenticate alice SERVER -t pap --chap-challenge ab", "--chap-id and --chap-challenge do not go with --authen-type pap", ""},
+	{"authenticate alice SERVER --chap-id 1", "--chap-id and --chap-challenge cannot be used with --authen-type ascii", ""},
+	{"authenticate alice SERVER -t pap --chap-challenge ab", "--chap-id and --chap-challenge cannot be used with --authen-type pap", ""},
 	{"authenticate alice SERVER -t chap --chap-id 256", `option --chap-id: "256" must be 0 to 255`, ""},
 	{"authenticate alice SERVER -t chap --chap-challenge abc", `option --chap-challenge: "abc" must be hexadecimal bytes`, ""},
 	{"authenticate alice SERVER -t chap --chap-challenge xy", `option --chap-challenge: "xy" must be hexadecimal bytes`, ""},
 	{"authenticate alice SERVER -t chap --chap-challenge ''", `option --chap-challenge: "" must be hexadecimal bytes`, ""},
 	{"authenticate alice SERVER -t chap --chap-challenge " + strings.Repeat("ab", 239), "--chap-challenge is 239 bytes, the limit is 238", ""},
-	{"authenticate alice SERVER -t mschap --chap-challenge " + strings.Repeat("ab", 16), "--chap-challenge is 16 bytes, mschap has 8", ""},
-	{"authenticate alice SERVER -t mschapv2 --chap-challenge " + strings.Repeat("ab", 8), "--chap-challenge is 8 bytes, mschapv2 has 16", ""},
+	{"authenticate alice SERVER -t mschap --chap-challenge " + strings.Repeat("ab", 16), "--chap-challenge is 16 bytes, mschap needs 8", ""},
+	{"authenticate alice SERVER -t mschapv2 --chap-challenge " + strings.Repeat("ab", 8), "--chap-challenge is 8 bytes, mschapv2 needs 16", ""},
 	{"authenticate alice SERVER -t mschap --password \xff", "the password is not UTF-8, which mschap needs", ""},
 	{"chpass alice SERVER -t pap --new-password-file DIR/password", "chpass is defined for the type ascii only, not pap", ""},
 
@@ -209,7 +209,7 @@ var usageErrors = []struct{ line, message, hint string }{
 	{"account alice SERVER --exec", "--exec needs -- and a command", "tacacs_plus account USER HOST --exec -- COMMAND..."},
 	{"account alice SERVER --exec ls", "--exec needs -- and a command", "tacacs_plus account USER HOST --exec -- COMMAND..."},
 	{"account alice SERVER --exec --", "--exec needs -- and a command", "tacacs_plus account USER HOST --exec -- COMMAND..."},
-	{"account alice SERVER -f stop --exec -- ls", "--exec sends a start and a stop record; -f does not go with it", ""},
+	{"account alice SERVER -f stop --exec -- ls", "--exec sends a start and a stop record; -f cannot be given", ""},
 
 	// Secrets.
 	{"authenticate alice SERVER --key-file DIR/none", "read the key: open DIR/none: no such file or directory", ""},

@@ -1,20 +1,8 @@
 package main
 
-import (
-	"context"
-)
+import "context"
 
-// A task is what the records of one event have in common.
-type task struct {
-	inv    *invocation
-	client *client
-	method authenMethod
-	args   []string
-	id     string
-	first  int // the server that takes the next record: the one that took the last
-}
-
-// accountOptions are the options of the command account.
+// accountOptions are the options of account.
 type accountOptions struct {
 	argOptions
 	flags   acctFlags
@@ -22,24 +10,24 @@ type accountOptions struct {
 	execute bool
 }
 
-// newAccount is the command account: record this.
+// newAccount is the command account: record an event.
 func newAccount(o *optionSet) action {
-	own := &accountOptions{flags: acctStart}
-	own.register(o)
-	o.add(&own.flags, "f flag", "KIND", "kind of the record (default start; update is watchdog):")
-	o.add((*text)(&own.taskID), "task-id", "ID", "task_id of the record (default random)")
-	o.add((*toggle)(&own.execute), "exec", "", "run what stands after -- between two records")
+	opts := &accountOptions{flags: acctStart}
+	opts.register(o)
+	o.add(&opts.flags, "f flag", "KIND", "kind of the record (default start; update is watchdog):")
+	o.add((*text)(&opts.taskID), "task-id", "ID", "task_id of the record (default random)")
+	o.add((*toggle)(&opts.execute), "exec", "", "run the command after -- between two records")
 	return func(ctx context.Context, inv *invocation) (output, error) {
-		args, err := own.about(inv)
+		args, err := opts.recordedArgs(inv)
 		if err != nil {
 			return nil, err
 		}
-		r, err := own.task(inv, args)
+		t, err := opts.task(inv, args)
 		if err != nil {
 			return nil, err
 		}
 		var program string
-		if own.execute {
+		if opts.execute {
 			var code exitCode
 			if program, code, err = lookUp(inv.tail[0]); err != nil {
 				return &execResult{&result{Command: inv.command.name, User: inv.request.user}, code}, err
@@ -49,71 +37,58 @@ func newAccount(o *optionSet) action {
 		if err != nil {
 			return nil, err
 		}
-		if r.client, err = inv.client(ctx, secrets.keys); err != nil {
+		if t.client, err = inv.client(ctx, secrets.keys); err != nil {
 			return nil, err
 		}
-		if own.execute {
-			return r.execute(ctx, program, inv.tail)
+		if opts.execute {
+			return t.execute(ctx, program, inv.tail)
 		}
-		return r.send(ctx, own.flags, r.args)
+		return t.send(ctx, opts.flags, t.args)
 	}
 }
 
-// about is what the command line says that is to be recorded.
-func (own *accountOptions) about(inv *invocation) ([]string, error) {
-	if !own.execute {
-		return own.request(inv.words)
+// recordedArgs returns the arguments of the event. Without any, --exec records its command.
+func (opts *accountOptions) recordedArgs(inv *invocation) ([]string, error) {
+	if !opts.execute {
+		return opts.request(inv.words)
 	}
 	if len(inv.tail) == 0 {
 		return nil, failf(classUsage, "--exec needs -- and a command").withHint("tacacs_plus account USER HOST --exec -- COMMAND...")
 	}
 	if inv.given("f") {
-		return nil, failf(classUsage, "--exec sends a start and a stop record; -f does not go with it")
+		return nil, failf(classUsage, "--exec sends a start and a stop record; -f cannot be given")
 	}
 	words := inv.words[:len(inv.words)-len(inv.tail)]
-	if own.command != "" || len(own.args)+len(words) > 0 {
-		return own.request(words)
+	if opts.command != "" || len(opts.args)+len(words) > 0 {
+		return opts.request(words)
 	}
 	args := commandArgs(inv.tail)
 	if err := checkArgs(args); err != nil {
-		return nil, failf(classUsage, "%w", err).withHint("--cmd can say what to record in its place")
+		return nil, failf(classUsage, "%w", err).withHint("use --cmd to record another command line")
 	}
 	return args, nil
 }
 
-// task is what the records about args have in common. All of them fit into a packet.
-func (own *accountOptions) task(inv *invocation, args []string) (*task, error) {
-	if own.taskID != "" {
-		args = append(args, "task_id="+own.taskID)
+// task returns the task that records args. It has checked that its records fit into a packet.
+func (opts *accountOptions) task(inv *invocation, args []string) (*task, error) {
+	if opts.taskID != "" {
+		args = append(args, "task_id="+opts.taskID)
 	}
-	made := !hasArg(args, "task_id")
+	randomID := !hasArg(args, "task_id")
 	args, id, err := recordArgs(args)
 	if err != nil {
 		return nil, err
 	}
-	r := &task{inv: inv, method: own.method, args: args, id: id}
-	last := r.args
-	if own.execute { // the longest of its records is the last one
-		last = stopArgs(r.record(acctStart, r.args).request.args, 0, "not started")
+	t := &task{inv: inv, method: opts.method, args: args, id: id}
+	longest := t.args
+	if opts.execute {
+		longest = stopArgs(t.record(acctStart, t.args).request.args, 0, "not started")
 	}
-	if err := r.record(acctStop, last).check(inv.request.maxRemAddr()); err != nil {
+	if err := t.record(acctStop, longest).check(inv.request.maxRemAddr()); err != nil {
 		return nil, err
 	}
-	if made && own.flags != acctStart {
-		inv.warnf("no --task-id: the %s record belongs to no start record", own.flags)
+	if randomID && opts.flags != acctStart {
+		inv.warnf("no --task-id: the %s record belongs to no start record", opts.flags)
 	}
-	return r, nil
-}
-
-// record is the request for one record of the task.
-func (r *task) record(flags acctFlags, args []string) *record {
-	return newRecord(r.inv.request.commonFields(), r.method, flags, args, r.id)
-}
-
-func (r *task) send(ctx context.Context, flags acctFlags, args []string) (*result, error) {
-	j := &job{request: r.record(flags, args), firstServer: r.first}
-	res, err := r.inv.do(ctx, r.client, j)
-	r.first += j.failedAttempts
-	res.TaskID = r.id // also of a record that was not confirmed: it may be tried again
-	return res, err
+	return t, nil
 }

@@ -1,71 +1,70 @@
 package main
 
-import (
-	"context"
-)
+import "context"
 
 // newAuthenticate is the command authenticate: does this password log in?
 func newAuthenticate(o *optionSet) action {
-	var own challengeOptions
-	own.register(o)
+	var opts challengeOptions
+	opts.register(o)
 	return func(ctx context.Context, inv *invocation) (output, error) {
-		return authenticate(ctx, inv, &own)
+		return authenticate(ctx, inv, &opts)
 	}
 }
 
-// newEnable is the command enable: does this password raise the privilege level? It is the
-// only use of the service ENABLE. RFC 8907 section 5.4.2.6.
+// newEnable is the command enable: does this password raise the privilege level? It is the only use of the service
+// ENABLE. RFC 8907 section 5.4.2.6.
 func newEnable(o *optionSet) action {
-	var own challengeOptions
-	own.register(o)
+	var opts challengeOptions
+	opts.register(o)
 	return func(ctx context.Context, inv *invocation) (output, error) {
 		if err := inv.request.enable(inv.given("service")); err != nil {
 			return nil, err
 		}
-		return authenticate(ctx, inv, &own)
+		return authenticate(ctx, inv, &opts)
 	}
 }
 
-func authenticate(ctx context.Context, inv *invocation, own *challengeOptions) (output, error) {
-	if err := own.check(inv.request.authenType); err != nil {
+// authenticate sends a login to the first server that decides or, with --all, to every server.
+func authenticate(ctx context.Context, inv *invocation, opts *challengeOptions) (output, error) {
+	if err := opts.check(inv.request.authenType); err != nil {
 		return nil, err
 	}
 	fields := inv.request.commonFields()
 	if err := newLogin(fields, "").check(inv.request.maxRemAddr()); err != nil {
-		return nil, err // before the person types a secret
+		return nil, err // before it asks the person for a secret
 	}
-	inv.password.promptOnDemand = inv.request.authenType == authenASCII && !own.all
+	inv.password.promptOnDemand = inv.request.authenType == authenASCII && !opts.all
 	secrets, err := inv.secrets(ctx, &inv.password)
 	if err != nil {
 		return nil, err
 	}
 	a := newLogin(fields, secrets.password)
-	a.chapID, a.challenge, a.answers = own.id, own.challenge, own.answers
+	a.chapID, a.challenge, a.answers = opts.id, opts.challenge, opts.answers
 	if err := a.check(inv.request.maxRemAddr()); err != nil {
 		return nil, err
 	}
-	if own.all {
-		return inv.askAll(ctx, secrets.keys, func() dialogue { each := *a; return &each })
+	if opts.all {
+		return inv.askAll(ctx, secrets.keys, func() dialogue { login := *a; return &login })
 	}
 	a.person, a.deferred = inv.terminal != nil, secrets.deferred
 	return inv.ask(ctx, secrets.keys, a)
 }
 
-// newChPass is the command chpass: change the password. GETDATA asks for the old one and
-// GETPASS for the new one, once or twice. RFC 8907 section 5.4.2.7.
+// newChPass is the command chpass: change the password. GETDATA asks for the old one and GETPASS for the new one, once
+// or twice. RFC 8907 section 5.4.2.7.
 func newChPass(o *optionSet) action {
 	var answers list
 	o.add(&answers, "answer", "TEXT", "reply to a later prompt, in order; repeatable")
-	fresh := secretSource{what: "new password", option: "--new-password-file"}
-	o.add(&fresh.files, "new-password-file", "FILE", "file with the new password; - is standard input")
-	o.add((*toggle)(&fresh.stdin), "new-password-stdin", "", "read the new password from standard input")
+	newPassword := secretSource{what: "new password", option: "--new-password-file"}
+	o.add(&newPassword.files, "new-password-file", "FILE", "file with the new password; - is standard input")
+	o.add((*toggle)(&newPassword.stdin), "new-password-stdin", "", "read the new password from standard input")
 	return func(ctx context.Context, inv *invocation) (output, error) {
 		fields := inv.request.commonFields()
 		if err := newPasswordChange(fields, "", "").check(inv.request.maxRemAddr()); err != nil {
-			return nil, err // before the person types a secret
+			return nil, err // before it asks the person for a secret
 		}
 		inv.password.promptOnDemand = true
-		secrets, err := inv.secrets(ctx, &inv.password, &fresh)
+		secrets, err := inv.secrets(ctx, &inv.password, &newPassword)
 		if err != nil {
 			return nil, err
 		}
@@ -78,7 +77,7 @@ func newChPass(o *optionSet) action {
 	}
 }
 
-// challengeOptions are the options that authenticate and enable have of their own.
+// challengeOptions are the options that authenticate and enable have of their opts.
 type challengeOptions struct {
 	id        int
 	challenge hexValue
@@ -89,21 +88,21 @@ type challengeOptions struct {
 func (c *challengeOptions) register(o *optionSet) {
 	c.id = -1
 	o.add(&number{&c.id, 0, 255}, "chap-id", "N", "id of the CHAP challenge (default random)")
-	o.add(&c.challenge, "chap-challenge", "HEX", "the challenge (default random); mschap has 8 bytes, mschapv2 16")
+	o.add(&c.challenge, "chap-challenge", "HEX", "CHAP challenge (default random); 8 bytes for mschap, 16 for mschapv2")
 	o.add(&c.answers, "answer", "TEXT", "reply to a later prompt, in order; repeatable")
 	registerAll(o, &c.all)
 }
 
 func (c *challengeOptions) check(t authenType) error {
 	if !t.challenged() && (c.id >= 0 || len(c.challenge) > 0) {
-		return failf(classUsage, "--chap-id and --chap-challenge do not go with --authen-type %s", t)
+		return failf(classUsage, "--chap-id and --chap-challenge cannot be used with --authen-type %s", t)
 	}
 	switch n := len(c.challenge); {
 	case n == 0:
 	case t == authenCHAP && n > maxCHAPChallenge:
 		return failf(classUsage, "--chap-challenge is %d bytes, the limit is %d", n, maxCHAPChallenge)
 	case t != authenCHAP && n != challengeSize(t):
-		return failf(classUsage, "--chap-challenge is %d bytes, %s has %d", n, t, challengeSize(t))
+		return failf(classUsage, "--chap-challenge is %d bytes, %s needs %d", n, t, challengeSize(t))
 	}
 	return nil
 }

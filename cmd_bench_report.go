@@ -1,25 +1,110 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
+	"sync/atomic"
+	"time"
 )
 
-// A benchReport is what the command prints, as text or as JSON.
+// A benchTally counts the outcomes of requests, in constant memory.
+type benchTally struct {
+	began, ended time.Time // of the counted requests
+	count        atomic.Int64
+	latency      histogram // of those with an answer
+	statuses     map[status]int
+	errors       map[class]*benchError // of those without an answer
+	sent         int                   // bytes of TACACS+
+	received     int
+	established  bool // single-connection mode
+}
+
+// A benchError counts requests without an answer, by the class of their errors.
+type benchError struct {
+	Count   int    `json:"count"`
+	Example string `json:"example"`
+	err     error  // of the example
+}
+
+// add counts a job that is done. It reports whether its status is the first of its kind.
+func (t *benchTally) add(j *job) (newStatus bool) {
+	t.count.Add(1)
+	timing := &j.session.timing
+	t.ended = timing.start.Add(timing.total)
+	t.established = t.established || j.res.SingleConnect != nil && *j.res.SingleConnect
+	t.sent, t.received = t.sent+timing.sent, t.received+timing.received
+	if status := j.answer(); status != nil {
+		t.latency.add(t.ended.Sub(j.due))
+		t.statuses[status]++
+		return t.statuses[status] == 1
+	}
+	e := t.errors[j.class()]
+	if e == nil {
+		e = &benchError{Example: oneLine(j.err.Error()), err: j.err}
+		t.errors[j.class()] = e
+	}
+	e.Count++
+	return false
+}
+
+// class returns the class of the worst outcome. Any error is worse than an answer, and ERROR is worse than a denial.
+func (t *benchTally) class() class {
+	for _, c := range []class{classUsage, classTLS, classProtocol, classNetwork, classServer, classDenied} {
+		if t.errors[c] != nil {
+			return c
+		}
+	}
+	worst := classGranted
+	for status := range t.statuses {
+		worst = max(worst, status.class())
+	}
+	return worst
+}
+
+// problem returns why the run is of a class.
+func (t *benchTally) problem(c class) *problem {
+	if c == classGranted {
+		return nil
+	}
+	var err error
+	switch e := t.errors[c]; {
+	case c == classInterrupted:
+		err = errInterrupted
+	case e != nil:
+		err = e.err
+	default:
+		n := 0
+		for status, count := range t.statuses {
+			if status.class() != classGranted {
+				n += count
+			}
+		}
+		err = failf(c, "%d of %s were not granted", n, howMany(int(t.count.Load()), "request"))
+	}
+	p := newProblem(err)
+	return &p
+}
+
+// A benchReport is the result of bench.
 type benchReport struct {
 	report
-	Requests      int                    `json:"requests"` // all that ended
-	Answered      int                    `json:"answered"` // of them; the others are in errors
+	Requests      int                    `json:"requests"` // all that were done
+	Answered      int                    `json:"answered"` // the others are in Errors
 	Seconds       float64                `json:"seconds"`
-	PerSecond     float64                `json:"per_second"`           // answers
-	Latency       map[string]float64     `json:"latency_ms,omitempty"` // of them
+	PerSecond     float64                `json:"per_second"` // answers
+	Latency       map[string]float64     `json:"latency_ms,omitempty"`
 	Status        map[string]int         `json:"status"`
 	Errors        map[string]*benchError `json:"errors,omitempty"`
 	Bytes         map[string]int         `json:"bytes"`
 	Transport     string                 `json:"transport"`
 	SingleConnect *bool                  `json:"single_connect,omitempty"`
-	Stopped       bool                   `json:"stopped,omitempty"` // for the account's sake
+	Stopped       bool                   `json:"stopped,omitempty"` // after too many denials
 	Notes         []string               `json:"notes,omitempty"`
+
+	statuses []status // in the order in which text has them
 }
 
 // percentiles are those of the report, in its order.
@@ -28,31 +113,17 @@ var percentiles = []struct {
 	part float64
 }{{"p50", 0.5}, {"p90", 0.9}, {"p95", 0.95}, {"p99", 0.99}, {"p99.9", 0.999}, {"max", 1}}
 
-// problem is why the whole run is of a class.
-func (b *bench) problem(c class) *problem {
-	switch e := b.errors[c]; {
-	case c == classGranted:
-		return nil
-	case e != nil:
-		p := newProblem(e.err)
-		return &p
+// report returns the report of a run that has ended, without its verdict.
+func (t *benchTally) report(c *client) *benchReport {
+	r := &benchReport{
+		Requests: int(t.count.Load()), Answered: int(t.latency.count), Seconds: t.ended.Sub(t.began).Seconds(),
+		Latency: make(map[string]float64), Status: make(map[string]int), Bytes: map[string]int{"sent": t.sent, "received": t.received},
+		Transport: c.transport(),
 	}
-	refused := 0
-	for status, n := range b.statuses {
-		if status.class() != classGranted {
-			refused += n
-		}
-	}
-	p := newProblem(failf(c, "%d of %s were not granted", refused, howMany(int(b.finished.Load()), "request")))
-	return &p
-}
-
-// summary is the report of a run that has ended.
-func (b *bench) summary(c *client) *benchReport {
-	r := &benchReport{Requests: int(b.finished.Load()), Answered: int(b.latency.count),
-		Seconds: b.ended.Sub(b.began).Seconds(), Latency: make(map[string]float64), Status: make(map[string]int), Bytes: map[string]int{"sent": b.sent, "received": b.received},
-		Transport: c.transport(), Stopped: b.stopped, Notes: b.notes}
-	for status, n := range b.statuses {
+	r.statuses = slices.SortedFunc(maps.Keys(t.statuses), func(a, b status) int {
+		return cmp.Or(cmp.Compare(a.class(), b.class()), strings.Compare(a.String(), b.String()))
+	})
+	for status, n := range t.statuses {
 		r.Status[status.String()] = n
 	}
 	if r.Seconds > 0 {
@@ -60,15 +131,15 @@ func (b *bench) summary(c *client) *benchReport {
 	}
 	if r.Answered > 0 {
 		for _, p := range percentiles {
-			r.Latency[p.name] = float64(b.latency.quantile(p.part).Microseconds()) / 1000
+			r.Latency[p.name] = float64(t.latency.quantile(p.part).Microseconds()) / 1000
 		}
 		if c.singleConnect {
-			r.SingleConnect = &b.established
+			r.SingleConnect = &t.established
 		}
 	}
-	if len(b.errors) > 0 {
+	if len(t.errors) > 0 {
 		r.Errors = make(map[string]*benchError)
-		for c, e := range b.errors {
+		for c, e := range t.errors {
 			r.Errors[c.String()] = e
 		}
 	}
@@ -79,7 +150,7 @@ func (r *benchReport) json() string { return encodeJSON(r) }
 
 func (r *benchReport) verbose() string { return r.line() }
 
-// line is the report for people.
+// line returns the report as text.
 func (r *benchReport) line() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "requests  %d in %.3f s", r.Requests, r.Seconds)
@@ -93,12 +164,8 @@ func (r *benchReport) line() string {
 			fmt.Fprintf(&b, " %s %.3f ms", p.name, r.Latency[p.name])
 		}
 		b.WriteString("\nstatus   ")
-		for _, of := range []names{authenStatusNames, authorStatusNames[authorPassAdd:authorFail], {acctSuccess: acctStatusNames[acctSuccess]}} {
-			for _, name := range of {
-				if n := r.Status[name]; n > 0 {
-					fmt.Fprintf(&b, " %s %d", name, n)
-				}
-			}
+		for _, status := range r.statuses {
+			fmt.Fprintf(&b, " %s %d", status, r.Status[status.String()])
 		}
 		b.WriteString("\n")
 	}

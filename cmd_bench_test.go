@@ -1,14 +1,17 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unsafe"
 )
@@ -26,7 +29,7 @@ func benchJSON(t *testing.T, addr, line string) (benchReport, runResult) {
 	return r, got
 }
 
-// sum is how many there are of all statuses.
+// sum adds the counts of all statuses.
 func sum(status map[string]int) (n int) {
 	for _, v := range status {
 		n += v
@@ -34,7 +37,7 @@ func sum(status map[string]int) (n int) {
 	return n
 }
 
-// TestBench counts on the server's side what the report counts on the client's.
+// TestBench compares the counts of the report with those of the server.
 func TestBench(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -97,7 +100,7 @@ func TestBench(t *testing.T) {
 	}
 }
 
-// TestBenchReport is the report for people.
+// TestBenchReport checks the text of the report.
 func TestBenchReport(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
@@ -132,7 +135,7 @@ transport tcp
 	runResult.check(refusing.ask(t, "bench alice AT -t pap -n 20"), t, 0, `(?s)requests  20 .*transport tcp, single-connect refused\n`, ``)
 }
 
-// TestBenchTime ends a run by the clock.
+// TestBenchTime checks --duration and --warmup.
 func TestBenchTime(t *testing.T) {
 	t.Parallel()
 	for _, options := range []string{"--duration 100ms", "--duration 100ms --rate 300", "--duration 100ms -n 1000000", "--duration 100ms --no-single-connect"} {
@@ -152,9 +155,10 @@ func TestBenchTime(t *testing.T) {
 	}
 }
 
-// TestBenchEnds: with few requests a second, the end is not put off until the next one is due.
+// TestBenchEnds: a run ends in time, even if the next request is due later.
 func TestBenchEnds(t *testing.T) {
-	b := &bench{duration: time.Second, interval: time.Minute, start: time.Unix(100, 0), began: time.Unix(100, 0), free: []*job{{request: newLogin(commonFields{}, "")}}}
+	b := &bench{duration: time.Second, interval: time.Minute, start: time.Unix(100, 0), free: []*job{{request: newLogin(commonFields{}, "")}}}
+	b.tally.began = b.start
 	if j, _, more := b.nextJob(b.start); j == nil || !more {
 		t.Fatal("nothing to begin with")
 	}
@@ -166,7 +170,7 @@ func TestBenchEnds(t *testing.T) {
 	}
 }
 
-// TestBenchLatency: it counts from when a request was due, so that what a stall holds up shows.
+// TestBenchLatency: latency counts from when a request was due, so a stall of the server shows.
 func TestBenchLatency(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t, "--reply-delay", "20ms")
@@ -218,8 +222,8 @@ func TestBenchProtectsAccounts(t *testing.T) {
 		if n := strings.Count(s.log.String(), "\n"); got.code != classDenied.exit() && !strings.Contains(tt.options, "--warmup") || n != tt.n || r.Stopped != tt.stopped {
 			t.Errorf("%s: got %d, %d on the server, want %d: %s", tt.options, int(got.code), n, tt.n, got.out)
 		}
-		if said := strings.Contains(got.err, "stopped after 10 denials in a row, before the server locks the account; --keep-going goes on"); said != tt.stopped {
-			t.Errorf("%s: it says %q", tt.options, got.err)
+		if warned := strings.Contains(got.err, "stopped after 10 denials in a row, before the server locks the account; --keep-going continues"); warned != tt.stopped {
+			t.Errorf("%s: stderr is %q", tt.options, got.err)
 		}
 	}
 	t.Run("denied now and then", func(t *testing.T) {
@@ -261,7 +265,7 @@ func TestBenchProtectsAccounts(t *testing.T) {
 	})
 }
 
-// TestBenchExitCode is that of the worst that came of a request.
+// TestBenchExitCode: the exit code is that of the worst outcome.
 func TestBenchExitCode(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -298,7 +302,7 @@ func TestBenchExitCode(t *testing.T) {
 	}
 }
 
-// TestBenchInterrupted counts what was answered, and not what Ctrl-C left without an answer.
+// TestBenchInterrupted: a request that Ctrl-C ended is not counted.
 func TestBenchInterrupted(t *testing.T) {
 	t.Parallel()
 	for _, options := range []string{"-t pap -c 1", "-c 1", "-t chap -c 1 --no-single-connect"} {
@@ -319,14 +323,13 @@ func TestBenchInterrupted(t *testing.T) {
 		got := runUntil(t, reached, "bench alice AT --json --timeout 1h "+options, "AT", s.addr)
 		var r benchReport
 		if err := json.Unmarshal([]byte(got.out), &r); err != nil || got.code != classInterrupted.exit() || r.ExitCode != got.code ||
-			r.Requests != 20 || r.Status["PASS"] != 20 || r.Errors != nil {
+			r.Requests != 20 || r.Status["PASS"] != 20 || r.Errors != nil || *r.Error != newProblem(errInterrupted) {
 			t.Errorf("%s: %v, %+v", options, err, got)
 		}
 	}
 }
 
-// TestBenchRestarts: every login begins with the type that was asked for, wherever the one before it
-// was led to.
+// TestBenchRestarts: every login begins with the type of the option, even after a RESTART with another type.
 func TestBenchRestarts(t *testing.T) {
 	t.Parallel()
 	restart, pass := &authenReply{status: authenRestart, data: "\x02"}, &authenReply{status: authenPass}
@@ -342,8 +345,7 @@ func TestBenchRestarts(t *testing.T) {
 	}
 }
 
-// TestBenchFails has servers with which nothing works: every request is counted once, as what it
-// is, and the run ends.
+// TestBenchFails: with servers that fail, every request is counted once, by the class of its error, and the run ends.
 func TestBenchFails(t *testing.T) {
 	t.Parallel()
 	closing := startFakeServer(t, func(c *fakeServerConn) { c.readRequest() }).addr
@@ -390,7 +392,7 @@ func TestBenchFails(t *testing.T) {
 	}
 }
 
-// TestBenchUsage is what bench refuses before anything is sent.
+// TestBenchUsage: bench refuses wrong options before it sends anything.
 func TestBenchUsage(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ options, err string }{
@@ -412,7 +414,7 @@ func TestBenchUsage(t *testing.T) {
 	}
 }
 
-// TestBenchMemory measures in the middle of a run what it keeps.
+// TestBenchMemory: the memory in use does not grow with the number of requests.
 func TestBenchMemory(t *testing.T) {
 	n := manyRequests()
 	m := newInFlightMeter(n)
@@ -423,8 +425,8 @@ func TestBenchMemory(t *testing.T) {
 	m.check(t, n)
 }
 
-// TestHistogram compares quantiles with those of a sorted slice.
-func TestHistogram(t *testing.T) {
+// TestBenchHistogram compares quantiles with those of a sorted slice.
+func TestBenchHistogram(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 2))
 	for _, limit := range []int64{1, 100, 127, 128, 129, 1000, 1e6, 1e9, 1e12, 1<<63 - 1} {
@@ -463,11 +465,11 @@ func TestHistogram(t *testing.T) {
 	}
 }
 
-// TestBucketOf: larger values have no smaller bucket, and none is outside.
-func TestBucketOf(t *testing.T) {
+// TestBenchHistogramBuckets: a larger value never has a smaller bucket, and all buckets exist.
+func TestBenchHistogramBuckets(t *testing.T) {
 	var h histogram
 	last := 0
-	see := func(v uint64) {
+	check := func(v uint64) {
 		b := bucketOf(v)
 		if b < last || b >= len(h.buckets) {
 			t.Fatalf("the bucket of %d is %d, after %d, of %d", v, b, last, len(h.buckets))
@@ -475,18 +477,17 @@ func TestBucketOf(t *testing.T) {
 		last = b
 	}
 	for v := range uint64(4096) {
-		see(v)
+		check(v)
 	}
 	for shift := range 63 - 12 {
 		for v := uint64(4096); v < 8192; v += 7 {
-			see(v << shift)
+			check(v << shift)
 		}
 	}
-	see(1<<63 - 1)
+	check(1<<63 - 1)
 }
 
-// TestBenchFailsInPart has a server that closes every other connection: what it answered is all that
-// counts as throughput and as latency.
+// TestBenchFailsInPart: only answers count as throughput and as latency. The server closes every other connection.
 func TestBenchFailsInPart(t *testing.T) {
 	t.Parallel()
 	const late = 50 * time.Millisecond
@@ -520,20 +521,27 @@ transport tcp, a connection for each request
 `, ``)
 }
 
-// TestBenchLatencyOfAnswers: what was never answered takes its whole time, and none of it is latency.
+// TestBenchLatencyOfAnswers: the time of requests without an answer is no latency. The server closes their connections well
+// after the last answer.
 func TestBenchLatencyOfAnswers(t *testing.T) {
 	t.Parallel()
+	const late = 300 * time.Millisecond
 	var asked atomic.Int32
+	var answered sync.WaitGroup
+	answered.Add(5)
 	s := startFakeServer(t, func(c *fakeServerConn) {
-		for q := c.readRequest(); q != nil; q = c.readRequest() {
-			if asked.Add(1) > 5 {
-				c.Write(c.grantReply(q))
-			}
+		q := c.readRequest()
+		if asked.Add(1) > 5 {
+			c.Write(c.grantReply(q))
+			answered.Done()
+			return
 		}
+		answered.Wait()
+		time.Sleep(late)
 	})
-	r, got := benchJSON(t, s.addr, "-t pap -n 10 -c 10 --no-single-connect --timeout 500ms")
-	if r.Answered != 5 || r.Errors["network"] == nil || r.Errors["network"].Count != 5 || r.Latency["max"] >= 500 || r.Seconds < 0.5 {
-		t.Errorf("5 of 10 were silent: %s%s", got.out, got.err)
+	r, got := benchJSON(t, s.addr, "-t pap -n 10 -c 10 --no-single-connect")
+	if r.Answered != 5 || r.Errors["network"] == nil || r.Errors["network"].Count != 5 || r.Seconds < late.Seconds() || r.Latency["max"] > 1000*(r.Seconds-late.Seconds()/2) {
+		t.Errorf("5 of 10 were not answered: %s%s", got.out, got.err)
 	}
 }
 
@@ -555,7 +563,7 @@ func TestBenchPercentiles(t *testing.T) {
 	}
 }
 
-// TestBenchError: the reason that a server gives with ERROR is told once, and the answers count.
+// TestBenchError: the reason of an ERROR is printed once, and ERROR counts as an answer.
 func TestBenchError(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t, "--fault", "error")
@@ -563,8 +571,27 @@ func TestBenchError(t *testing.T) {
 		`tacacs_plus: warning: \S+ answered ERROR: database down\n`)
 }
 
-// TestBenchFar is what the progress line says, as far as the options tell where the end is.
-func TestBenchFar(t *testing.T) {
+// TestBenchProgress: the line is printed every second, and cleared at the end.
+func TestBenchProgress(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		b := &bench{n: 24}
+		stop := b.progress(&out)
+		b.tally.count.Add(5)
+		time.Sleep(1500 * time.Millisecond)
+		b.tally.count.Add(2)
+		time.Sleep(time.Second)
+		stop()
+		want := "\r5 of 24 requests, 5 in the last second\x1b[K\r7 of 24 requests, 2 in the last second\x1b[K\r\x1b[K"
+		if out.String() != want {
+			t.Errorf("got %q, want %q", out.String(), want)
+		}
+	})
+}
+
+// TestBenchProgressText checks the progress line with each option that limits the run.
+func TestBenchProgressText(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		n        int
@@ -579,8 +606,9 @@ func TestBenchFar(t *testing.T) {
 		{1000, time.Minute, -5100 * time.Millisecond, "warm-up, 5s left"},
 	} {
 		now := time.Now()
-		b := &bench{n: tt.n, duration: tt.duration, began: now.Add(-tt.after)}
-		if got := b.far(7, now); got != tt.want {
+		b := &bench{n: tt.n, duration: tt.duration}
+		b.tally.began = now.Add(-tt.after)
+		if got := b.progressText(7, now); got != tt.want {
 			t.Errorf("%+v: got %q", tt, got)
 		}
 	}

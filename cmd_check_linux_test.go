@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestCheckOutputMode: the report has the mode of any new file, also where another one was there.
-// The umask is the whole process's, so this test has it to itself.
+// TestCheckOutputMode: the report has the mode of a new file, even if it replaces one. The umask belongs to the process, so
+// the test does not run in parallel.
 func TestCheckOutputMode(t *testing.T) {
 	s := serveWith(t)
 	for umask, want := range map[int]os.FileMode{0o000: 0o666, 0o002: 0o664, 0o022: 0o644, 0o077: 0o600} {
@@ -30,7 +30,7 @@ func TestCheckOutputMode(t *testing.T) {
 	}
 }
 
-// TestCheckOutputIsNoFile: a link stays a link, and what is no file is written to.
+// TestCheckOutputIsNoFile: a link stays a link, and a pipe stays a pipe.
 func TestCheckOutputIsNoFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -51,12 +51,12 @@ func TestCheckOutputIsNoFile(t *testing.T) {
 	if entries, err := os.ReadDir(at("real")); len(entries) != 2 {
 		t.Errorf("%v, %v", entries, err)
 	}
-	// Nothing takes the place of a pipe, and none without a reader is waited for.
+	// A pipe is not replaced, and a pipe without a reader is an error.
 	if err := syscall.Mkfifo(at("pipe"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := replaceFile(at("pipe"), "unread"); classOf(err) != classUsage || !strings.Contains(err.Error(), "write the report: ") {
-		t.Errorf("nobody reads: %v", err)
+		t.Errorf("no reader: %v", err)
 	}
 	pipe, err := os.OpenFile(at("pipe"), os.O_RDWR, 0)
 	if err != nil {

@@ -8,62 +8,58 @@ import (
 	"time"
 )
 
-// The states of Nagios' plugins are their exit codes.
-const (
-	nagiosOK       exitCode = 0
-	nagiosWarning  exitCode = 1
-	nagiosCritical exitCode = 2
-	nagiosUnknown  exitCode = 3
-)
-
-// nagiosMisused is the line of a plugin that could not be run as it was asked to.
+// nagiosMisused returns what a Nagios plugin prints if it could not run, or nil without --nagios.
 func nagiosMisused(inv *invocation, f *failure) output {
 	if !inv.given("nagios") {
 		return nil
 	}
-	return &unknownState{page{text: fmt.Sprintf("TACACS+ UNKNOWN: %s\n", oneLine(f.Error()))}}
+	return &unknownState{page{text: nagiosUnknownLine(oneLine(f.Error()))}}
 }
 
-// An unknownState keeps its exit code whatever the error.
+func nagiosUnknownLine(reason string) string { return "TACACS+ UNKNOWN: " + reason + "\n" }
+
+// An unknownState has the exit code UNKNOWN, whatever the error.
 type unknownState struct{ page }
 
 func (*unknownState) exit() exitCode { return nagiosUnknown }
 
-// nagios is the line of a plugin, and its state: the worst of all servers. An interruption says
-// nothing about them.
-func (r *checkReport) nagios() (string, exitCode) {
-	if r.interrupted {
-		return "TACACS+ UNKNOWN: interrupted\n", nagiosUnknown
-	}
-	var said [nagiosCritical + 1][]string // by state
+// nagiosLimits are the limits above which a server that replies is not OK.
+type nagiosLimits struct {
+	warn, crit time.Duration // 0: none
+	certDays   int
+}
+
+// nagiosLine returns the line of a plugin, and its state: the worst of all servers.
+func nagiosLine(servers []*serverCheck, limits nagiosLimits, certificates bool) (string, exitCode) {
+	var problems [nagiosCritical + 1][]string // by state
 	var perf strings.Builder
 	worst, slowest := nagiosOK, time.Duration(0)
-	for _, s := range r.Servers {
-		state, text := s.nagios(r.options)
-		said[state] = append(said[state], text)
+	for _, s := range servers {
+		state, text := s.nagios(limits)
+		problems[state] = append(problems[state], text)
 		worst, slowest = max(worst, state), max(slowest, s.Timing.total)
-		s.perfdata(&perf, r.options, r.certificates)
+		s.writePerfdata(&perf, limits, certificates)
 	}
-	text := strings.Join(slices.Concat(said[nagiosCritical], said[nagiosWarning]), "; ")
+	text := strings.Join(slices.Concat(problems[nagiosCritical], problems[nagiosWarning]), "; ")
 	if worst == nagiosOK {
-		text = fmt.Sprintf("%d of %d servers answer, the slowest in %v", len(r.Servers), len(r.Servers), slowest.Round(time.Microsecond))
+		text = fmt.Sprintf("%s up, slowest %v", howMany(len(servers), "server"), slowest.Round(time.Microsecond))
 	}
 	name := [...]string{"OK", "WARNING", "CRITICAL"}[worst]
 	return fmt.Sprintf("TACACS+ %s: %s |%s\n", name, strings.ReplaceAll(text, "|", "/"), perf.String()), worst
 }
 
-// nagios is the state of one server, and what is wrong with it.
-func (s *serverCheck) nagios(limits *checkOptions) (exitCode, string) {
-	took := s.Timing.total
-	slow := fmt.Sprintf("%s took %v", s.Server, took.Round(time.Microsecond))
+// nagios returns the state of one server, and what is wrong with it.
+func (s *serverCheck) nagios(limits nagiosLimits) (exitCode, string) {
+	total := s.Timing.total
+	slow := fmt.Sprintf("%s took %v", s.Server, total.Round(time.Microsecond))
 	switch {
 	case s.state == nagiosCritical:
 		return s.state, s.Error.Message
-	case limits.crit > 0 && took > limits.crit:
+	case limits.crit > 0 && total > limits.crit:
 		return nagiosCritical, slow
 	case s.state == nagiosWarning:
 		return s.state, s.Error.Message
-	case limits.warn > 0 && took > limits.warn:
+	case limits.warn > 0 && total > limits.warn:
 		return nagiosWarning, slow
 	case s.TLS != nil && s.TLS.DaysLeft < limits.certDays:
 		return nagiosWarning, fmt.Sprintf("the certificate of %s has %d days left", s.Server, s.TLS.DaysLeft)
@@ -71,20 +67,20 @@ func (s *serverCheck) nagios(limits *checkOptions) (exitCode, string) {
 	return nagiosOK, ""
 }
 
-// perfdata writes the numbers that a monitor draws; U is one that is not known.
-func (s *serverCheck) perfdata(b *strings.Builder, limits *checkOptions, certificate bool) {
+// writePerfdata writes the numbers that a monitor draws, times in seconds; U is an unknown one.
+func (s *serverCheck) writePerfdata(b *strings.Builder, limits nagiosLimits, certificate bool) {
 	limit := func(d time.Duration) string {
 		if d == 0 {
 			return ""
 		}
 		return strconv.FormatFloat(d.Seconds(), 'f', -1, 64)
 	}
-	took, days := "U", "U"
+	total, days := "U", "U"
 	if s.Up {
-		took = fmt.Sprintf("%.6fs", s.Timing.total.Seconds())
+		total = fmt.Sprintf("%.6fs", s.Timing.total.Seconds())
 	}
-	label := strings.NewReplacer("'", "''", "=", "_").Replace(s.Server) // as Nagios wants labels
-	fmt.Fprintf(b, " '%s'=%s;%s;%s", label, took, limit(limits.warn), limit(limits.crit))
+	label := strings.NewReplacer("'", "''", "=", "_").Replace(s.Server) // the plugin guidelines forbid both
+	fmt.Fprintf(b, " '%s'=%s;%s;%s", label, total, limit(limits.warn), limit(limits.crit))
 	if s.TLS != nil {
 		days = strconv.Itoa(s.TLS.DaysLeft)
 	}
@@ -93,53 +89,73 @@ func (s *serverCheck) perfdata(b *strings.Builder, limits *checkOptions, certifi
 	}
 }
 
-// prometheus writes the text format. A metric's lines stand together, under its type.
-func (r *checkReport) prometheus() string {
-	var b strings.Builder
-	metric := func(name, help string, values func(s *serverCheck, value func(labels string, v float64))) {
-		fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %s gauge\n", name, help, name)
-		for _, s := range r.Servers {
-			values(s, func(labels string, v float64) {
-				fmt.Fprintf(&b, "%s{server=%s%s} %s\n", name, strconv.Quote(s.Server), labels, strconv.FormatFloat(v, 'f', -1, 64))
-			})
+// A sample is one value of a metric. labels come after that of the server, each with a comma before it.
+type sample struct {
+	labels string
+	value  float64
+}
+
+// checkMetrics are the metrics for Prometheus, all of them gauges. A server may have none, one or several samples.
+var checkMetrics = []struct {
+	name, help string
+	samples    func(*serverCheck) []sample
+}{
+	{"tacacs_up", "Whether the server replies.", func(s *serverCheck) []sample { return boolSample(s.Up) }},
+	{"tacacs_ok", "Whether the check found no error.", func(s *serverCheck) []sample { return boolSample(s.Error == nil) }},
+	{"tacacs_key_ok", "Whether the shared key is correct.", func(s *serverCheck) []sample {
+		if s.KeyOK == nil {
+			return nil
 		}
-	}
-	number := map[bool]float64{true: 1}
-	metric("tacacs_up", "Whether the server answers.", func(s *serverCheck, value func(string, float64)) { value("", number[s.Up]) })
-	metric("tacacs_ok", "Whether nothing is wrong with the server.", func(s *serverCheck, value func(string, float64)) { value("", number[s.Error == nil]) })
-	metric("tacacs_key_ok", "Whether the shared key fits.", func(s *serverCheck, value func(string, float64)) {
-		if s.KeyOK != nil {
-			value("", number[*s.KeyOK])
-		}
-	})
-	metric("tacacs_phase_seconds", "How long the phases of the first session took.", func(s *serverCheck, value func(string, float64)) {
+		return boolSample(*s.KeyOK)
+	}},
+	{"tacacs_phase_seconds", "Duration of the phases of the first session.", func(s *serverCheck) (list []sample) {
 		for _, p := range s.Timing.phases() {
 			if p.took > 0 {
-				value(`,phase="`+p.name+`"`, p.took.Seconds())
+				list = append(list, sample{`,phase="` + p.name + `"`, p.took.Seconds()})
 			}
 		}
-	})
-	metric("tacacs_status", "The status of the login, where one was asked for.", func(s *serverCheck, value func(string, float64)) {
-		if s.Login != "" {
-			value(`,status="`+s.Login+`"`, 1)
+		return list
+	}},
+	{"tacacs_status", "Status of the login of USER.", func(s *serverCheck) []sample {
+		if s.Login == "" {
+			return nil
 		}
-	})
-	metric("tacacs_type_status", "The status of a login by each authentication type, where --types asked for it.", func(s *serverCheck, value func(string, float64)) {
-		for t := range authenTypeNames {
-			if name := authenType(t).String(); s.Types[name] != "" {
-				value(`,type="`+name+`",status="`+s.Types[name]+`"`, 1)
+		return []sample{{`,status="` + s.Login + `"`, 1}}
+	}},
+	{"tacacs_type_status", "Status of a login with each authentication type (--types).", func(s *serverCheck) (list []sample) {
+		for _, name := range authenTypeNames {
+			if status := s.Types[name]; status != "" {
+				list = append(list, sample{`,type="` + name + `",status="` + status + `"`, 1})
 			}
 		}
-	})
-	metric("tacacs_wrong_password_refused", "Whether a wrong password is refused, where --negative asked for it.", func(s *serverCheck, value func(string, float64)) {
-		if s.WrongPassword != "" {
-			value("", number[s.wrongRefused])
+		return list
+	}},
+	{"tacacs_wrong_password_refused", "Whether a wrong password is denied (--negative).", func(s *serverCheck) []sample {
+		if s.WrongPassword == "" {
+			return nil
 		}
-	})
-	metric("tacacs_tls_not_after_seconds", "When the server's certificate expires, since the epoch.", func(s *serverCheck, value func(string, float64)) {
-		if s.TLS != nil && s.TLS.NotAfter != "" {
-			value("", float64(s.TLS.notAfter.Unix()))
+		return boolSample(s.wrongRefused)
+	}},
+	{"tacacs_tls_not_after_seconds", "Expiry of the server's certificate, in seconds since the epoch.", func(s *serverCheck) []sample {
+		if s.TLS == nil || s.TLS.NotAfter == "" {
+			return nil
 		}
-	})
+		return []sample{{"", float64(s.TLS.notAfter.Unix())}}
+	}},
+}
+
+func boolSample(v bool) []sample { return []sample{{"", map[bool]float64{true: 1}[v]}} }
+
+// prometheusText returns the metrics in the text format, version 0.0.4. The lines of a metric follow its type.
+func prometheusText(servers []*serverCheck) string {
+	var b strings.Builder
+	for _, m := range checkMetrics {
+		fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %s gauge\n", m.name, m.help, m.name)
+		for _, s := range servers {
+			for _, v := range m.samples(s) {
+				fmt.Fprintf(&b, "%s{server=%s%s} %s\n", m.name, strconv.Quote(s.Server), v.labels, strconv.FormatFloat(v.value, 'f', -1, 64))
+			}
+		}
+	}
 	return b.String()
 }

@@ -6,52 +6,54 @@ import (
 	"time"
 )
 
-// A checkReport is what was found of all servers.
+// A checkFormat is the form of the report. Without one of these it is text or, with --json, JSON.
+type checkFormat struct {
+	nagios, prometheus bool
+	limits             nagiosLimits
+}
+
+// A checkReport is the result of one round of checks.
 type checkReport struct {
 	report
 	Servers []*serverCheck `json:"servers"`
 
-	options      *checkOptions
-	certificates bool // each server has one: TLS
+	format       checkFormat
+	certificates bool // each server should have one: TLS
 	interrupted  bool
 }
 
-// judge enters the exit code: that of the first server with which something is wrong, or Nagios' own.
+// setVerdict sets the exit code: that of the first server with an error, or Nagios' own.
 func (r *checkReport) setVerdict(interrupted bool) {
-	var worst class
-	var why *problem
+	var first class
+	var reason *problem
 	for _, s := range r.Servers {
-		if worst == classGranted {
-			worst, why = s.class, s.Error
+		if first == classGranted {
+			first, reason = s.class, s.Error
 		}
 	}
 	if r.interrupted = interrupted; interrupted {
 		p := newProblem(errInterrupted)
-		worst, why = classInterrupted, &p
+		first, reason = classInterrupted, &p
 	}
-	r.report.setVerdict(worst, why)
-	if r.options.nagios && !interrupted {
+	r.report.setVerdict(first, reason)
+	if r.format.nagios && !interrupted {
 		_, r.ExitCode = r.nagios()
 	}
 }
 
-// write replaces the file of the options by the report.
-func (r *checkReport) write(asJSON bool) (output, error) {
+// write replaces a file by the report.
+func (r *checkReport) write(file string, asJSON bool) error {
 	text := r.line()
 	if asJSON {
 		text = r.json()
 	}
-	err := replaceFile(r.options.output, text)
-	if err != nil && r.options.nagios {
-		return nil, err // which has a line of its own
-	}
-	return &page{exitStatus: r.exitStatus}, err
+	return replaceFile(file, text)
 }
 
-// conclude is that of any report; to Nagios, one that could not be written says nothing.
+// finish is that of any report. For Nagios, a report that could not be written is UNKNOWN.
 func (r *checkReport) finish(err error) *failure {
 	f := r.report.finish(err)
-	if f != nil && f.class != classInterrupted && r.options.nagios {
+	if f != nil && f.class != classInterrupted && r.format.nagios {
 		r.ExitCode = nagiosUnknown
 	}
 	return f
@@ -63,67 +65,76 @@ func (r *checkReport) json() string { return encodeJSON(r) }
 
 func (r *checkReport) line() string { return r.render(false) }
 
-// render is the report in the form that was asked for, by default for people.
 func (r *checkReport) render(verbose bool) string {
 	switch {
-	case r.options.nagios:
+	case r.format.nagios:
 		text, _ := r.nagios()
 		return text
-	case r.options.prometheus:
-		return r.prometheus()
+	case r.format.prometheus:
+		return prometheusText(r.Servers)
 	}
-	return r.text(verbose)
+	var b strings.Builder
+	for _, s := range r.Servers {
+		b.WriteString(s.text(verbose))
+	}
+	return b.String()
 }
 
-// verdict is whether the server is well, and what is wrong with it.
+// nagios returns the line and the state of the plugin. An interruption proves nothing about the servers.
+func (r *checkReport) nagios() (string, exitCode) {
+	if r.interrupted {
+		return nagiosUnknownLine("interrupted"), nagiosUnknown
+	}
+	return nagiosLine(r.Servers, r.format.limits, r.certificates)
+}
+
+// verdict returns a line that reports whether the server is healthy, and what is wrong if not.
 func (s *serverCheck) verdict() string {
 	if s.Error == nil {
 		return s.Server + ": OK\n"
 	}
-	return s.Server + ": FAILED: " + oneLine(s.Error.Message) + "\n"
+	return s.Server + ": FAILED: " + s.Error.Message + "\n"
 }
 
-func (r *checkReport) text(verbose bool) string {
+// text returns the verdict, and one fact a line.
+func (s *serverCheck) text(verbose bool) string {
 	var b strings.Builder
-	for _, s := range r.Servers {
-		b.WriteString(s.verdict())
-		if s.Error != nil && s.Error.Hint != "" {
-			fmt.Fprintf(&b, "  hint: %s\n", oneLine(s.Error.Hint))
+	fact := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(&b, "  %s: %s\n", name, value)
 		}
-		if verbose && s.Address != "" {
-			fmt.Fprintf(&b, "  address: %s\n", s.Address)
+	}
+	b.WriteString(s.verdict())
+	if s.Error != nil {
+		fact("hint", s.Error.Hint)
+	}
+	if verbose {
+		fact("address", s.Address)
+	}
+	var phases []string
+	for _, p := range s.Timing.phases() {
+		if p.took > 0 {
+			phases = append(phases, p.name+" "+p.took.Round(time.Microsecond).String())
 		}
-		var phases []string
-		for _, p := range s.Timing.phases() {
-			if p.took > 0 {
-				phases = append(phases, p.name+" "+p.took.Round(time.Microsecond).String())
-			}
-		}
-		fmt.Fprintf(&b, "  time: %s\n", strings.Join(phases, ", "))
-		if s.KeyOK != nil {
-			fmt.Fprintf(&b, "  key: %s\n", map[bool]string{true: "ok", false: "WRONG"}[*s.KeyOK])
-		}
-		if s.SingleConnect != nil {
-			fmt.Fprintf(&b, "  single-connect: %s\n", singleConnectWord(*s.SingleConnect))
-		}
-		if s.TLS != nil && s.TLS.NotAfter != "" {
-			fmt.Fprintf(&b, "  tls: %s, %d days left\n", s.TLS.Version, s.TLS.DaysLeft)
-		}
-		if s.Login != "" {
-			fmt.Fprintf(&b, "  login: %s\n", s.Login)
-		}
-		for t := range authenTypeNames {
-			if name := authenType(t).String(); s.Types[name] != "" {
-				fmt.Fprintf(&b, "  type %s: %s\n", name, s.Types[name])
-			}
-		}
-		if s.WrongPassword != "" {
-			answer := s.WrongPassword
-			if s.wrongRefused {
-				answer = "refused"
-			}
-			fmt.Fprintf(&b, "  wrong password: %s\n", answer)
-		}
+	}
+	fact("time", strings.Join(phases, ", "))
+	if s.KeyOK != nil {
+		fact("key", map[bool]string{true: "ok", false: "WRONG"}[*s.KeyOK])
+	}
+	if s.SingleConnect != nil {
+		fact("single-connect", singleConnectWord(*s.SingleConnect))
+	}
+	if s.TLS != nil && s.TLS.NotAfter != "" {
+		fact("tls", fmt.Sprintf("%s, %d days left", s.TLS.Version, s.TLS.DaysLeft))
+	}
+	fact("login", s.Login)
+	for _, name := range authenTypeNames {
+		fact("type "+name, s.Types[name])
+	}
+	if s.wrongRefused && s.WrongPassword != "" {
+		fact("wrong password", "refused")
+	} else {
+		fact("wrong password", s.WrongPassword)
 	}
 	return b.String()
 }

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// TestCheck is what check finds and how it says so in every form. AT is a server with these
-// options, HAND one that accepts everybody, REFUSED one that is not there.
+// TestCheck checks the report as text and for Nagios. AT is a server with the options of serve, HAND is one that accepts
+// every login, and REFUSED refuses connections.
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	dir := testFiles(t)
@@ -39,7 +39,7 @@ func TestCheck(t *testing.T) {
 		{"wrong key", "", "check AT -k another-key-of-the-tests", 5, `\S+: FAILED: the reply of \S+ does not fit the key: .*\n  hint: .*\n` + times + `  key: WRONG\n`},
 		{"wrong key, with a user", "", "check alice AT -k another-key-of-the-tests", 5, `(?s).*  key: WRONG\n`},
 		{"refused", "", "check REFUSED", 4, `\S+: FAILED: connect to \S+: connection refused\n  hint: .*\n  time: total \S+\n`},
-		{"silent", "--fault silent", "check AT --timeout 1", 4, `\S+: FAILED: no reply from \S+ within 1s\n  hint: .*\n  time: connect \S+, total 1\S+\n`},
+		{"silent", "--fault silent", "check AT --timeout 400ms", 4, `\S+: FAILED: no reply from \S+ within 400ms\n  hint: .*\n  time: connect \S+, total (?:[4-9]\d\d\S*ms|[1-9]\.\d+s)\n`},
 		{"ERROR to everything", "--fault error", "check AT", 3, `\S+: FAILED: \S+ answered ERROR: database down\n  hint: .*\n` + times + `  key: ok\n  single-connect: granted\n`},
 		{"ERROR to a login", "--fault error", "check alice AT", 3, `\S+: FAILED: \S+ answers the login of alice with ERROR: database down\n  hint: .*its log says which\n` + times + `  key: ok\n  single-connect: granted\n  login: ERROR\n`},
 		{"FAIL to a login", "--fault fail", "check alice AT", 1, `\S+: FAILED: \S+ answers the login of alice with FAIL: Account locked\\x08\n  hint: account, password, .*\n` + times + `  key: ok\n  single-connect: granted\n  login: FAIL\n`},
@@ -56,30 +56,30 @@ func TestCheck(t *testing.T) {
 		{"two servers, the second refused", "", "check AT,REFUSED", 4, `(?s)\S+: OK\n.*\S+: FAILED: connect .*`},
 		{"two servers, the first refused", "", "check REFUSED,AT", 4, `(?s)\S+: FAILED: connect .*\S+: OK\n.*`},
 
-		{"nagios", "", "check AT --nagios", 0, `TACACS\+ OK: 1 of 1 servers answer, the slowest in [0-9.]*[1-9]\S+ \| '\S+'=0\.\d{6}s;;\n`},
+		{"nagios", "", "check AT --nagios", 0, `TACACS\+ OK: 1 server up, slowest [0-9.]*[1-9]\S+ \| '\S+'=\d+\.\d{6}s;;\n`},
 		{"nagios, both limits", "", "check AT --nagios --warn 60 --crit 1h", 0, `TACACS\+ OK: .* \| '\S+'=\S+s;60;3600\n`},
 		{"nagios, slow", "", "check AT --nagios --warn 1ns --crit 1h", 1, `TACACS\+ WARNING: \S+ took \S+ \| '\S+'=\S+s;0\.000000001;3600\n`},
 		{"nagios, too slow", "", "check AT --nagios --warn 1ns --crit 1ns", 2, `TACACS\+ CRITICAL: \S+ took .*\n`},
 		{"nagios, refused", "", "check REFUSED --nagios", 2, `TACACS\+ CRITICAL: connect to \S+: connection refused \| .*\n`},
 		{"nagios, wrong key", "", "check AT --nagios -k another-key-of-the-tests", 2, `TACACS\+ CRITICAL: the reply of \S+ does not fit the key: .* \| .*\n`},
-		{"nagios, silent", "--fault silent", "check AT --nagios --timeout 1 --warn 1ns", 2, `TACACS\+ CRITICAL: no reply from \S+ within 1s \| '\S+'=U;0\.000000001;\n`},
-		{"nagios, ERROR", "--fault error", "check AT --nagios", 1, `TACACS\+ WARNING: \S+ answered ERROR: database down \| '\S+'=0\S+s;;\n`},
+		{"nagios, silent", "--fault silent", "check AT --nagios --timeout 400ms --warn 1ns", 2, `TACACS\+ CRITICAL: no reply from \S+ within 400ms \| '\S+'=U;0\.000000001;\n`},
+		{"nagios, ERROR", "--fault error", "check AT --nagios", 1, `TACACS\+ WARNING: \S+ answered ERROR: database down \| '\S+'=\d+\.\d{6}s;;\n`},
 		{"nagios, ERROR, too slow", "--fault error", "check AT --nagios --crit 1ns", 2, `TACACS\+ CRITICAL: \S+ took \S+ \| .*\n`},
 		{"nagios, ERROR, slow", "--fault error", "check AT --nagios --warn 1ns", 1, `TACACS\+ WARNING: \S+ answered ERROR: database down \| .*\n`},
-		{"nagios, ERROR to a login", "--fault error", "check alice AT --nagios", 2, `TACACS\+ CRITICAL: \S+ answers the login of alice with ERROR: database down \| '\S+'=0\S+s;;\n`},
-		{"nagios, an empty body", "--fault empty-body", "check AT --nagios", 2, `TACACS\+ CRITICAL: \S+ answers with an empty body \| '\S+'=0\S+s;;\n`},
+		{"nagios, ERROR to a login", "--fault error", "check alice AT --nagios", 2, `TACACS\+ CRITICAL: \S+ answers the login of alice with ERROR: database down \| '\S+'=\d+\.\d{6}s;;\n`},
+		{"nagios, an empty body", "--fault empty-body", "check AT --nagios", 2, `TACACS\+ CRITICAL: \S+ answers with an empty body \| '\S+'=\d+\.\d{6}s;;\n`},
 		{"nagios, not TACACS+", "--fault http", "check AT --nagios", 2, `TACACS\+ CRITICAL: the reply of \S+ is not TACACS\+: .* \| '\S+'=U;;\n`},
 		{"nagios, a login that fails", "", "check alice AT --nagios --password no", 2, `TACACS\+ CRITICAL: \S+ answers the login of alice with FAIL: Password incorrect\..* \| .*\n`},
 		{"nagios, accepts everything", "", "check alice HAND --nagios --negative", 2, `TACACS\+ CRITICAL: \S+ accepts a wrong password of alice \| .*\n`},
 		{"nagios, a bar in the text", "", "check al|ice AT --nagios", 2, `TACACS\+ CRITICAL: \S+ answers the login of al/ice with [^|]* \| '\S+'=[^|]*\n`},
-		{"nagios, certificate", cert, "check AT --nagios " + tls, 1, `TACACS\+ WARNING: the certificate of \S+ has 2 days left \| '\S+'=0\S+s;; '\S+ days left'=2;14:\n`},
+		{"nagios, certificate", cert, "check AT --nagios " + tls, 1, `TACACS\+ WARNING: the certificate of \S+ has 2 days left \| '\S+'=\d+\.\d{6}s;; '\S+ days left'=2;14:\n`},
 		{"nagios, certificate long enough", cert, "check AT --nagios --cert-days 2 " + tls, 0, `TACACS\+ OK: .* '\S+ days left'=2;2:\n`},
 		{"nagios, no certificate", cert, "check REFUSED --nagios " + tls, 2, `TACACS\+ CRITICAL: connect .* \| '\S+'=U;; '\S+ days left'=U;14:\n`},
-		{"nagios, one of two", "", "check AT,REFUSED --nagios", 2, `TACACS\+ CRITICAL: connect to \S+: connection refused \| '\S+'=0\S+s;; '\S+'=U;;\n`},
-		{"nagios, two of two", "", "check AT,REFUSED --nagios --warn 1ns", 2, `TACACS\+ CRITICAL: connect to \S+: connection refused; \S+ took \S+ \| '\S+'=0\S+ '\S+'=U\S+\n`},
+		{"nagios, one of two", "", "check AT,REFUSED --nagios", 2, `TACACS\+ CRITICAL: connect to \S+: connection refused \| '\S+'=\d+\.\d{6}s;; '\S+'=U;;\n`},
+		{"nagios, two of two", "", "check AT,REFUSED --nagios --warn 1ns", 2, `TACACS\+ CRITICAL: connect to \S+: connection refused; \S+ took \S+ \| '\S+'=\d+\.\d{6}s;0\.000000001; '\S+'=U\S+\n`},
 		{"nagios, both down", "--fault close", "check AT,REFUSED --nagios", 2, `TACACS\+ CRITICAL: \S+ closed the connection before it answered; connect to \S+: connection refused \| '\S+'=U;; '\S+'=U;;\n`},
 		{"nagios, a label", "", "check a'b=c:1 --nagios", 2, `TACACS\+ CRITICAL: resolve a'b=c: .* \| 'a''b_c:1'=U;;\n`},
-		{"nagios, two", "", "check AT,HAND --nagios", 0, `TACACS\+ OK: 2 of 2 servers answer, .* \| '\S+'=\S+ '\S+'=\S+\n`},
+		{"nagios, two", "", "check AT,HAND --nagios", 0, `TACACS\+ OK: 2 servers up, slowest .* \| '\S+'=\S+ '\S+'=\S+\n`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -90,8 +90,8 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestCheckSessions: the login that names nobody asks for single-connection mode, and ends with an ABORT
-// in place of an answer to the prompt; the login of the user is like any other.
+// TestCheckSessions: the probe has no user, offers single-connection mode, and answers the prompt with an ABORT. The login
+// of the user is like any other.
 func TestCheckSessions(t *testing.T) {
 	t.Parallel()
 	l := listen(t)
@@ -124,7 +124,7 @@ func TestCheckSessions(t *testing.T) {
 	}
 }
 
-// TestCheckFirstError: where several things are wrong with a server, the report is about the first.
+// TestCheckFirstError: the report has the first of several errors of a server.
 func TestCheckFirstError(t *testing.T) {
 	t.Parallel()
 	s := startFakeServer(t, func(c *fakeServerConn) {
@@ -143,7 +143,7 @@ func TestCheckFirstError(t *testing.T) {
 	got.check(t, 1, `\S+: FAILED: \S+ answers the login of alice with FAIL\n(?s).*  login: FAIL\n  wrong password: PASS\n`, ``)
 }
 
-// TestCheckInterrupted is Ctrl-C, whatever else is wrong.
+// TestCheckInterrupted: an interruption decides the exit code, whatever errors there are.
 func TestCheckInterrupted(t *testing.T) {
 	t.Parallel()
 	reached := make(chan struct{})
@@ -162,7 +162,7 @@ func TestCheckInterrupted(t *testing.T) {
 	}
 }
 
-// TestCheckUsage is what check refuses; Nagios has an exit code of its own for it.
+// TestCheckUsage: check refuses wrong options, with --nagios as UNKNOWN.
 func TestCheckUsage(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ line, err string }{
@@ -186,8 +186,8 @@ func TestCheckUsage(t *testing.T) {
 				line, code = line+" --nagios", nagiosUnknown
 			}
 			got := runWith(t, secretsInEnv, "", split(line, "AT", l.Addr().String())...)
-			said, unknown := strings.CutPrefix(got.out, "TACACS+ UNKNOWN: ") // Nagios looks there
-			if got.code != code || !strings.Contains(got.err, tt.err) || unknown != (code == nagiosUnknown) || unknown != strings.Contains(said, tt.err) {
+			reason, unknown := strings.CutPrefix(got.out, "TACACS+ UNKNOWN: ")
+			if got.code != code || !strings.Contains(got.err, tt.err) || unknown != (code == nagiosUnknown) || unknown != strings.Contains(reason, tt.err) {
 				t.Errorf("%s: got %+v, want %d %q", line, got, int(code), tt.err)
 			}
 		}
@@ -195,7 +195,7 @@ func TestCheckUsage(t *testing.T) {
 	}
 }
 
-// TestCheckAtOnce has two servers that answer when both were asked.
+// TestCheckAtOnce: servers are checked side by side. Both close only after both have a connection.
 func TestCheckAtOnce(t *testing.T) {
 	t.Parallel()
 	both := make(chan struct{})
@@ -218,7 +218,7 @@ func TestCheckAtOnce(t *testing.T) {
 	}
 }
 
-// TestCheckJSON reads the report as a program does.
+// TestCheckJSON checks every field of the report.
 func TestCheckJSON(t *testing.T) {
 	t.Parallel()
 	good, bad := serveWith(t), serveWith(t, "--fault", "wrong-key")
@@ -264,8 +264,7 @@ func TestCheckJSON(t *testing.T) {
 	}
 }
 
-// TestCheckPrometheus reads the metrics as the node exporter does: one HELP and one TYPE for each
-// metric, in front of its values, every value once.
+// TestCheckPrometheus parses the metrics: each has one HELP and one TYPE before its values, and each value is there once.
 func TestCheckPrometheus(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, nil)
@@ -280,7 +279,7 @@ func TestCheckPrometheus(t *testing.T) {
 		{"login", "", "check alice AT", 0, `tacacs_up{server="AT"} 1|tacacs_key_ok{server="AT"} 1|tacacs_status{server="AT",status="PASS"} 1`},
 		{"denied", "", "check alice AT -t pap --password no", 1, `tacacs_status{server="AT",status="FAIL"} 1`},
 		{"wrong key", "--fault wrong-key", "check AT", 5, `tacacs_up{server="AT"} 1|tacacs_key_ok{server="AT"} 0`},
-		{"silent", "--fault silent", "check AT --timeout 1", 4, `tacacs_up{server="AT"} 0`},
+		{"silent", "--fault silent", "check AT --timeout 400ms", 4, `tacacs_up{server="AT"} 0`},
 		{"refused", "", "check REFUSED", 4, `tacacs_up{server="REFUSED"} 0`},
 		{"two", "", "check AT,REFUSED", 4, `tacacs_up{server="AT"} 1|tacacs_up{server="REFUSED"} 0`},
 		{"TLS", "tls", "check AT --tls --cacert DIR/ca.pem", 0, `tacacs_up{server="AT"} 1|tacacs_tls_not_after_seconds{server="AT"} 4000000000`},
@@ -318,18 +317,18 @@ var (
 // metrics reads the text format of Prometheus, version 0.0.4.
 func metrics(t *testing.T, text string) map[string]string {
 	t.Helper()
-	values, said := make(map[string]string), make(map[string]bool)
+	values, seen := make(map[string]string), make(map[string]bool)
 	current := ""
 	for line := range strings.SplitSeq(strings.TrimSuffix(text, "\n"), "\n") {
 		if m := metricComment.FindStringSubmatch(line); m != nil {
-			if said[m[1]+m[2]] || m[1] == "TYPE" && (m[3] != "gauge" || m[2] != current) {
+			if seen[m[1]+m[2]] || m[1] == "TYPE" && (m[3] != "gauge" || m[2] != current) {
 				t.Errorf("out of place: %s", line)
 			}
-			said[m[1]+m[2]], current = true, m[2]
+			seen[m[1]+m[2]], current = true, m[2]
 			continue
 		}
 		m := metricLine.FindStringSubmatch(line)
-		if m == nil || m[2] != current || values[m[1]] != "" || !said["HELP"+current] || !said["TYPE"+current] {
+		if m == nil || m[2] != current || values[m[1]] != "" || !seen["HELP"+current] || !seen["TYPE"+current] {
 			t.Errorf("not the text format, or out of place: %q", line)
 			continue
 		}
@@ -341,7 +340,7 @@ func metrics(t *testing.T, text string) map[string]string {
 	return values
 }
 
-// TestCheckOutput writes the report to a file as a whole or not at all.
+// TestCheckOutput: the report is written to the file as a whole or not at all.
 func TestCheckOutput(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
@@ -370,7 +369,7 @@ func TestCheckOutput(t *testing.T) {
 			checkFolder(t, dir, "tacacs.prom")
 		}
 	}
-	// A report of what is wrong is written all the same.
+	// A report of an error is written too.
 	if got := runWith(t, secretsInEnv, "", "check", refusedAddr(t), "--prometheus", "--output", file); got != (runResult{code: classNetwork.exit()}) {
 		t.Errorf("got %+v", got)
 	}
@@ -397,7 +396,7 @@ func TestCheckOutput(t *testing.T) {
 	}
 }
 
-// checkFolder demands that a folder holds that one file.
+// checkFolder checks that a folder holds one file, want.
 func checkFolder(t *testing.T, dir, want string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -406,7 +405,7 @@ func checkFolder(t *testing.T, dir, want string) {
 	}
 }
 
-// TestCheckAloneUsage is what means nothing without --nagios, or beside --json.
+// TestCheckAloneUsage: check refuses options that need --nagios, and two formats.
 func TestCheckAloneUsage(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ options, err string }{
@@ -424,8 +423,7 @@ func TestCheckAloneUsage(t *testing.T) {
 	}
 }
 
-// TestCheckKey: what speaks TACACS+ is up; only a reply whose body could be read, or could not,
-// says something about the key.
+// TestCheckKey: a server that sends TACACS+ is up. Only a body that can or cannot be read decides key_ok.
 func TestCheckKey(t *testing.T) {
 	t.Parallel()
 	for fault, want := range map[string]string{
@@ -457,8 +455,7 @@ func TestCheckKey(t *testing.T) {
 	}
 }
 
-// TestCheckLogins has a server that answers one login otherwise than the others; with nothing, it
-// closes.
+// TestCheckLogins: one login gets another answer than the others; without one, the server closes the connection.
 func TestCheckLogins(t *testing.T) {
 	t.Parallel()
 	erring := &authenReply{status: authenError, serverMsg: "no such|thing"}
@@ -477,7 +474,7 @@ func TestCheckLogins(t *testing.T) {
 	}{
 		{"", none, []message{erring}, 3, `(?s)\S+: FAILED: \S+ answered ERROR: no such\|thing\n.*  key: ok\n.*  login: PASS\n`},
 		{"--nagios", none, []message{erring}, 1, `TACACS\+ WARNING: \S+ answered ERROR: no such/thing \|[^|]*\n`},
-		{"--negative -t pap", wrong, []message{erring}, 3, `(?s)\S+: FAILED: \S+ answers a wrong password with ERROR: no such\|thing, which is no refusal\n.*  login: PASS\n  wrong password: ERROR\n`},
+		{"--negative -t pap", wrong, []message{erring}, 3, `(?s)\S+: FAILED: \S+ answers a wrong password with ERROR: no such\|thing, not with a denial\n.*  login: PASS\n  wrong password: ERROR\n`},
 		{"--negative -t pap", login, []message{erring, erring}, 3, `(?s)\S+: FAILED: \S+ answers the login of alice with ERROR: no such\|thing\n.*  login: ERROR\n  wrong password: ERROR\n`},
 		{"--types", typ(authenCHAP), []message{erring}, 0, `(?s)\S+: OK\n.*  type pap: PASS\n  type chap: ERROR\n  type mschap: PASS\n.*`},
 		{"", login, nil, 4, `(?s)\S+: FAILED: \S+ closed the connection before it answered\n.*  key: ok\n  single-connect: granted\n`},
@@ -502,7 +499,7 @@ func TestCheckLogins(t *testing.T) {
 	}
 }
 
-// TestCheckRestart has a server that asks for another session and is gone: that is no answer.
+// TestCheckRestart: a server that asks for another session and is gone has not answered.
 func TestCheckRestart(t *testing.T) {
 	t.Parallel()
 	l := listen(t)
@@ -512,6 +509,14 @@ func TestCheckRestart(t *testing.T) {
 			return
 		}
 		l.Close()
+		// A process that another test is forking may still hold the socket, and would accept the next connection.
+		waitUntil(t, "nothing listens", func() bool {
+			conn, err := net.Dial("tcp", l.Addr().String())
+			if err == nil {
+				conn.Close()
+			}
+			return err != nil
+		})
 		c.act("restart")
 	})
 	got := runWith(t, secretsInEnv, "", "check", "alice", l.Addr().String())
@@ -520,7 +525,7 @@ func TestCheckRestart(t *testing.T) {
 	}
 }
 
-// TestCheckTwice gives the same server twice: it is asked once, and no series comes twice.
+// TestCheckTwice: a server that is given twice is checked once.
 func TestCheckTwice(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
@@ -534,7 +539,7 @@ func TestCheckTwice(t *testing.T) {
 	}
 }
 
-// TestCheckLoginMetrics is what --types and --negative add to the metrics.
+// TestCheckLoginMetrics checks the metrics of --types and --negative.
 func TestCheckLoginMetrics(t *testing.T) {
 	t.Parallel()
 	s, hand := serveWith(t), acceptAll(t)
@@ -557,12 +562,12 @@ func TestCheckLoginMetrics(t *testing.T) {
 		}
 	}
 	if text := s.ask(t, "check alice AT --prometheus").out; strings.Contains(text, "tacacs_wrong_password_refused{") || strings.Contains(text, "tacacs_type_status{") {
-		t.Errorf("nobody asked for these: %s", text)
+		t.Errorf("metrics without --types and --negative: %s", text)
 	}
 }
 
-// TestReplaceFileAtOnce has many that write the same file: none of them meets another's half.
-func TestReplaceFileAtOnce(t *testing.T) {
+// TestCheckOutputAtOnce: reports written to one file at a time do not disturb each other.
+func TestCheckOutputAtOnce(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	var all sync.WaitGroup

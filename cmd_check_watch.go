@@ -4,57 +4,40 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 )
 
-// shortestInterval keeps check from being a load test.
-const shortestInterval = 100 * time.Millisecond
-
-// checkInterval refuses what has no meaning with --interval, or without.
-func (own *checkOptions) checkInterval(inv *invocation) error {
-	switch {
-	case own.interval == 0 && own.count > 0:
-		return failf(classUsage, "--count goes with --interval only")
-	case own.interval == 0:
-		return nil
-	case own.interval < shortestInterval:
-		return failf(classUsage, "--interval %v is below %v", own.interval, shortestInterval)
-	case own.nagios:
-		return failf(classUsage, "--nagios and --interval exclude each other").withHint("Nagios calls its plugins again by itself")
-	case own.prometheus && own.output == "":
-		return failf(classUsage, "--prometheus with --interval needs --output FILE, which is written each time")
-	}
-	return nil
-}
-
-// A watch is check with --interval: rounds without end, of which it keeps the last state of each server
-// and totals.
+// A watch is check with --interval: rounds of checks, the changes between them, and totals at the end.
 type watch struct {
-	inv     *invocation
-	options *checkOptions
-	live    bool // standard output is a terminal, and has a line of the state as it is
-	rounds  int
-	servers []serverState
-	fault   error // with which the file of the last round was not written
+	inv      *invocation
+	interval time.Duration
+	count    int    // rounds; 0: no end
+	output   string // file of the last report; empty for none
+
+	live     bool // stdout is a terminal, and shows the state of the last round
+	rounds   int
+	servers  []serverState
+	writeErr error // of the file in the last round
 }
 
-// A watched is what a watch knows of one server.
+// A serverState is the state of a server in the last round, and its totals.
 type serverState struct {
 	name     string
-	state    string // of the last round
-	okRounds int    // rounds
+	state    string
+	okRounds int
 	changes  int
 }
 
-// run makes a round every interval. One that takes longer leaves out those that would have begun within it.
-// The exit code is that of the last round.
+// run makes a round every interval. Rounds that would begin during another one are skipped. The exit code is that of the
+// last round.
 func (w *watch) run(ctx context.Context, round func() *checkReport) (output, error) {
 	w.live = !w.inv.output.quiet && !w.inv.output.json && onTerminal(w.inv.std.out)
-	ticker := time.NewTicker(w.options.interval)
+	ticker := time.NewTicker(w.interval)
 	defer ticker.Stop()
 	var last *checkReport
 	var err error
-	for err == nil && (w.options.count == 0 || w.rounds < w.options.count) {
+	for err == nil && (w.count == 0 || w.rounds < w.count) {
 		if w.rounds > 0 {
 			select {
 			case <-ticker.C:
@@ -64,80 +47,81 @@ func (w *watch) run(ctx context.Context, round func() *checkReport) (output, err
 		if ctx.Err() != nil {
 			break
 		}
-		r := round()
+		report := round()
 		if ctx.Err() != nil {
-			break // it says nothing of the servers
+			break // the round proves nothing about the servers
 		}
-		last = r
-		err = w.showRound(ctx, r)
+		last = report
+		err = w.showRound(ctx, report)
 	}
 	if w.live {
-		_ = w.write(ctx, clearLine)
+		_ = w.print(ctx, clearLine)
 	}
 	for _, s := range w.servers {
 		if !w.inv.output.quiet {
-			w.inv.logf("%s: well in %d of %s, %s", s.name, s.okRounds, howMany(w.rounds, "round"), howMany(s.changes, "change"))
+			w.inv.logf("%s: OK in %d of %s, %s", s.name, s.okRounds, howMany(w.rounds, "round"), howMany(s.changes, "change"))
 		}
 	}
 	switch {
 	case ctx.Err() != nil:
 		return &page{exitStatus: exitStatus{classInterrupted.exit()}}, nil
 	case err == nil:
-		err = w.fault
+		err = w.writeErr
 	}
 	return &page{exitStatus: last.exitStatus}, err
 }
 
-// clearLine takes the state off the terminal.
+// clearLine clears the line of a terminal.
 const clearLine = "\r\x1b[K"
 
-// take shows what a round has changed, and writes the file of the options anew. A file that cannot be
-// written is said once, and tried again.
-func (w *watch) showRound(ctx context.Context, r *checkReport) error {
+// showRound prints what a round has changed, and rewrites the file. An error of the file is printed once, and the file is
+// tried again in the next round.
+func (w *watch) showRound(ctx context.Context, report *checkReport) error {
 	w.rounds++
 	if w.servers == nil {
-		w.servers = make([]serverState, len(r.Servers))
+		w.servers = make([]serverState, len(report.Servers))
 	}
-	var changes, failing string
-	well := 0
-	for i, s := range r.Servers {
+	text := ""
+	var failed []string
+	for i, s := range report.Servers {
 		known := &w.servers[i]
 		known.name = s.Server
 		if s.Error == nil {
 			known.okRounds++
-			well++
 		} else {
-			failing += ", not " + s.Server
+			failed = append(failed, s.Server)
 		}
-		state := s.condition()
-		if state != known.state && known.state != "" {
-			known.changes++
-		}
-		if state != known.state {
+		if state := s.condition(); state != known.state {
+			if known.state != "" {
+				known.changes++
+			}
 			known.state = state
-			changes += w.change(s)
+			text += w.change(s)
 		}
 	}
 	if w.live {
-		state := fmt.Sprintf("%s round %d: %d of %d well%s", time.Now().UTC().Format("15:04:05Z"), w.rounds, well, len(r.Servers), failing)
-		changes = clearLine + changes + shorten(state)
+		n := len(report.Servers)
+		state := fmt.Sprintf("%s round %d: %d of %d OK", time.Now().UTC().Format("15:04:05Z"), w.rounds, n-len(failed), n)
+		if len(failed) > 0 {
+			state += ", failed: " + strings.Join(failed, ", ")
+		}
+		text = clearLine + text + shorten(state)
 	}
-	if w.options.output != "" {
-		before := w.fault
-		if _, w.fault = r.write(w.inv.output.json); w.fault != nil && before == nil {
-			w.inv.logf("%v; trying again", w.fault)
+	if w.output != "" {
+		before := w.writeErr
+		if w.writeErr = report.write(w.output, w.inv.output.json); w.writeErr != nil && before == nil {
+			w.inv.logf("%v; trying again", w.writeErr)
 		}
 	}
-	return w.write(ctx, changes)
+	return w.print(ctx, text)
 }
 
-// condition is what makes two rounds differ: not times, nor the words of a server, which may have a
-// time in them.
+// condition returns what makes two rounds differ: neither times nor the text of a server, which may contain a time.
 func (s *serverCheck) condition() string {
 	return fmt.Sprint(s.class, s.Up, s.KeyOK != nil && *s.KeyOK, s.Login, s.Types, s.WrongPassword)
 }
 
-// change is the state of a server, with the time.
+// change returns the state of a server, with the time.
 func (w *watch) change(s *serverCheck) string {
 	now := time.Now().UTC().Format(timeLayout)
 	switch {
@@ -151,12 +135,12 @@ func (w *watch) change(s *serverCheck) string {
 			*serverCheck
 		}{now, w.inv.command.name, escape(w.inv.request.user), s})
 	case w.inv.output.verbose:
-		return now + " " + (&checkReport{Servers: []*serverCheck{s}}).text(true)
+		return now + " " + s.text(true)
 	}
 	return now + " " + s.verdict()
 }
 
-func (w *watch) write(ctx context.Context, text string) error {
+func (w *watch) print(ctx context.Context, text string) error {
 	if text == "" {
 		return nil
 	}

@@ -8,12 +8,12 @@ import (
 	"testing"
 )
 
-// TestCheckIntervalAtATerminal has a line of the state as it is below the changes, which is gone at the end.
+// TestCheckIntervalAtATerminal: a terminal shows the state of the last round below the changes, until the end.
 func TestCheckIntervalAtATerminal(t *testing.T) {
 	t.Parallel()
 	s, refused := serveWith(t), refusedAddr(t)
 	for _, tt := range []struct{ options, shown string }{
-		{"", `\r\x1b\[K2\S+Z ` + s.addr + `: OK\r\n2\S+Z ` + refused + `: FAILED: [^\r]*\r\n\d\d:\d\d:\d\dZ round 1: 1 of 2 well, not [^\r]*\r\x1b\[K\d\d:\d\d:\d\dZ round 2: 1 of 2 well, not [^\r]*\r\x1b\[K`},
+		{"", `\r\x1b\[K2\S+Z ` + s.addr + `: OK\r\n2\S+Z ` + refused + `: FAILED: [^\r]*\r\n\d\d:\d\d:\d\dZ round 1: 1 of 2 OK, failed: [^\r]*\r\x1b\[K\d\d:\d\d:\d\dZ round 2: 1 of 2 OK, failed: [^\r]*\r\x1b\[K`},
 		{" -H " + s.addr + "," + refused + ",127.0.0.2:1,127.0.0.3:1", `[^\r]*\r\x1b\[K(?:2[^\r]*\r\n){4}[^\r]{57}\.\.\.\r\x1b\[K[^\r]{57}\.\.\.\r\x1b\[K`},
 		{" --json", `\{[^\r]*\r\n\{[^\r]*\r\n`},
 		{" -q", ``},
@@ -30,7 +30,7 @@ func TestCheckIntervalAtATerminal(t *testing.T) {
 	}
 }
 
-// TestCheckIntervalEndsBySignal: Ctrl-C shows the totals, then ends the process.
+// TestCheckIntervalEndsBySignal: Ctrl-C prints the totals, then ends the process.
 func TestCheckIntervalEndsBySignal(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
@@ -38,7 +38,7 @@ func TestCheckIntervalEndsBySignal(t *testing.T) {
 	waitUntil(t, "the first round", func() bool { return strings.HasSuffix(p.out.String(), ": OK\n") })
 	p.gets(t, syscall.SIGINT)
 	state, got := p.ends()
-	if !state.Signaled() || state.Signal() != syscall.SIGINT || got.err != "tacacs_plus: "+s.addr+": well in 1 of 1 round, 0 changes\ntacacs_plus: interrupted\n" {
+	if !state.Signaled() || state.Signal() != syscall.SIGINT || got.err != "tacacs_plus: "+s.addr+": OK in 1 of 1 round, 0 changes\ntacacs_plus: interrupted\n" {
 		t.Errorf("ends with %+v", got)
 	}
 }

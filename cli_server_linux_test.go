@@ -2,8 +2,8 @@ package main
 
 import "testing"
 
-// TestInterface connects through a device, or not at all.
-func TestInterface(t *testing.T) {
+// TestServerInterface: without the device there is no connection.
+func TestServerInterface(t *testing.T) {
 	t.Parallel()
 	l := listen(t)
 	got := runWith(t, secretsInEnv, "", "authenticate", "alice", l.Addr().String(), "--interface", "no-such-device")

@@ -6,16 +6,21 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 )
 
-// anyText is an optionValue, as are text, which rejects the empty string of an unset variable in a script,
-// toggle, list, number, seconds and hexValue.
+// anyText is a flag.Value, as are text, which rejects the empty string of an unset variable in a script, toggle, list,
+// number, seconds and hexValue.
 type anyText string
+
+func (t *anyText) String() string { return string(*t) }
 
 func (t *anyText) Set(s string) error { *t = anyText(s); return nil }
 
 type text string
+
+func (t *text) String() string { return string(*t) }
 
 func (t *text) Set(s string) error {
 	if s == "" {
@@ -27,6 +32,8 @@ func (t *text) Set(s string) error {
 
 type toggle bool
 
+func (t *toggle) String() string { return strconv.FormatBool(bool(*t)) }
+
 func (t *toggle) Set(s string) (err error) {
 	v, err := strconv.ParseBool(s)
 	*t = toggle(v)
@@ -35,12 +42,16 @@ func (t *toggle) Set(s string) (err error) {
 
 type list []string
 
+func (l *list) String() string { return strings.Join(*l, " ") }
+
 func (l *list) Set(s string) error { *l = append(*l, s); return nil }
 
 type number struct {
 	value    *int
 	min, max int
 }
+
+func (n *number) String() string { return "" }
 
 func (n *number) Set(s string) error {
 	v, err := strconv.Atoi(s)
@@ -52,6 +63,8 @@ func (n *number) Set(s string) error {
 }
 
 type seconds time.Duration
+
+func (d *seconds) String() string { return time.Duration(*d).String() }
 
 func (d *seconds) Set(s string) error {
 	v, err := time.ParseDuration(s)
@@ -66,6 +79,8 @@ func (d *seconds) Set(s string) error {
 }
 
 type hexValue []byte
+
+func (h *hexValue) String() string { return hex.EncodeToString(*h) }
 
 func (h *hexValue) Set(s string) error {
 	b, err := hex.DecodeString(s)

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -170,7 +171,7 @@ func optionWords(inv *invocation, name string, value json.RawMessage) (words []s
 }
 
 // oneValue returns the value of an option: a text, or a number if the option takes one. There is none for null.
-func oneValue(name string, of optionValue, value json.RawMessage) ([]string, error) {
+func oneValue(name string, of flag.Value, value json.RawMessage) ([]string, error) {
 	switch of.(type) {
 	case *number, *seconds:
 		if _, err := strconv.ParseFloat(string(value), 64); err == nil {

@@ -168,6 +168,10 @@ func TestBenchEnds(t *testing.T) {
 	if j, _, more := b.nextJob(b.start.Add(b.duration)); j != nil || more {
 		t.Error("it does not end")
 	}
+	b.duration = 0 // without a limit, the next look is at the next request
+	if j, next, more := b.nextJob(b.start.Add(time.Millisecond)); j != nil || !next.Equal(b.start.Add(b.interval)) || !more {
+		t.Errorf("without --duration, the next look is at %v, %t", next, more)
+	}
 }
 
 // TestBenchLatency: latency counts from when a request was due, so a stall of the server shows.

@@ -32,7 +32,7 @@ func TestCompleteRecord(t *testing.T) {
 			"task_id=id timezone=UTC service=shell cmd="},
 		{"nothing given", acctStart, "", "task_id=id start_time=1700000000 timezone=UTC"},
 
-		// What is given stands, whichever separator it has.
+		// A given argument is kept, whichever separator it has.
 		{"start with everything", acctStart, "timezone=CET start_time=5 task_id=7",
 			"task_id=7 start_time=5 timezone=CET"},
 		{"optional ones count", acctStart, "task_id*7 timezone*CET start_time*5",
@@ -102,7 +102,7 @@ func TestAcctFlagsSet(t *testing.T) {
 	}
 }
 
-// TestExecInterrupted: what ends the wait for a command does not end the record of its end.
+// TestExecInterrupted: an interruption of the wait for a command does not interrupt the record of its end.
 func TestExecInterrupted(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
@@ -118,8 +118,8 @@ func TestExecInterrupted(t *testing.T) {
 	}
 }
 
-// TestExecNotRun: without a recorded start nothing runs, and what was recorded and did not start after
-// all has a record of that.
+// TestExecNotRun: a command without a recorded start does not run, and one that then fails to start has a stop
+// record.
 func TestExecNotRun(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -143,13 +143,13 @@ func TestExecNotRun(t *testing.T) {
 		s := serveWith(t, split(tt.options)...)
 		ctx, interrupt := context.WithTimeout(t.Context(), patience)
 		var out, messages bytes.Buffer
-		tell := writerFunc(func(p []byte) {
+		stderr := writerFunc(func(p []byte) {
 			if messages.Write(p); tt.interrupted {
 				interrupt()
 			}
 		})
 		code := run(ctx, split("account alice "+s.addr+" --exec -v -- "+tt.command),
-			stdio{in: strings.NewReader(""), out: &out, err: tell, env: func(name string) string { return secretsInEnv[name] }})
+			stdio{in: strings.NewReader(""), out: &out, err: stderr, env: func(name string) string { return secretsInEnv[name] }})
 		interrupt()
 		got := runResult{code, out.String(), messages.String()}
 		got.check(t, tt.code, ``, tt.err)

@@ -69,22 +69,17 @@ func (t *benchTally) problem(c class) *problem {
 	if c == classGranted {
 		return nil
 	}
-	var err error
-	switch e := t.errors[c]; {
-	case c == classInterrupted:
-		err = errInterrupted
-	case e != nil:
-		err = e.err
-	default:
-		n := 0
-		for status, count := range t.statuses {
-			if status.class() != classGranted {
-				n += count
-			}
-		}
-		err = failf(c, "%d of %s were not granted", n, howMany(int(t.count.Load()), "request"))
+	if e := t.errors[c]; e != nil {
+		p := newProblem(e.err)
+		return &p
 	}
-	p := newProblem(err)
+	n := 0
+	for status, count := range t.statuses {
+		if status.class() != classGranted {
+			n += count
+		}
+	}
+	p := newProblem(failf(c, "%d of %s were not granted", n, howMany(int(t.count.Load()), "request")))
 	return &p
 }
 

@@ -168,6 +168,10 @@ func TestBenchEnds(t *testing.T) {
 	if j, _, more := b.nextJob(b.start.Add(b.duration)); j != nil || more {
 		t.Error("it does not end")
 	}
+	b.duration = 0 // without a limit, the next look is at the next request
+	if j, next, more := b.nextJob(b.start.Add(time.Millisecond)); j != nil || !next.Equal(b.start.Add(b.interval)) || !more {
+		t.Errorf("without --duration, the next look is at %v, %t", next, more)
+	}
 }
 
 // TestBenchLatency: latency counts from when a request was due, so a stall of the server shows.
@@ -569,6 +573,37 @@ func TestBenchError(t *testing.T) {
 	s := serveWith(t, "--fault", "error")
 	s.ask(t, "bench alice AT -t pap -n 20").check(t, classServer.exit(), `(?s)requests  20 in \S+ s, \S+ a second\nlatency .*\nstatus    ERROR 20\nbytes .*single-connect granted\n`,
 		`tacacs_plus: warning: \S+ answered ERROR: database down\n`)
+}
+
+// TestBenchStatusOrder: the text has granted statuses first, then denials, then ERROR.
+func TestBenchStatusOrder(t *testing.T) {
+	t.Parallel()
+	statuses := []authenStatus{authenError, authenFail, authenFollow, authenPass}
+	s := startFakeServer(t, func(c *fakeServerConn) {
+		if q := c.readRequest(); q != nil {
+			c.Write(c.reply(q, &authenReply{status: statuses[(c.number-1)%len(statuses)]}))
+		}
+	})
+	got := runWith(t, secretsInEnv, "", split("bench alice AT -t pap -n 4 -c 1 --no-single-connect", "AT", s.addr)...)
+	runResult{got.code, got.out, ""}.check(t, classServer.exit(), `(?s)requests  4 .*\nstatus    PASS 1 FAIL 1 FOLLOW 1 ERROR 1\n.*`, ``)
+}
+
+// TestBenchSingleConnectOnce: the report has single-connect if one of the connections had it.
+func TestBenchSingleConnectOnce(t *testing.T) {
+	t.Parallel()
+	s := startFakeServer(t, func(c *fakeServerConn) {
+		if c.number == 1 {
+			c.Write(c.grantReply(c.readRequest()))
+			c.closeGently()
+			return
+		}
+		c.refuse = true
+		c.grantAll()
+	})
+	r, got := benchJSON(t, s.addr, "-t pap -n 5 -c 1")
+	if got.code != classGranted.exit() || r.Requests != 5 || r.SingleConnect == nil || !*r.SingleConnect || s.connections() < 2 {
+		t.Errorf("%d connections: %s%s", s.connections(), got.out, got.err)
+	}
 }
 
 // TestBenchProgress: the line is printed every second, and cleared at the end.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
@@ -192,6 +193,19 @@ func TestCheckUsage(t *testing.T) {
 			}
 		}
 		checkUntouched(t, l)
+	}
+}
+
+// TestCheckNagiosUnwritten: OK that cannot be written is UNKNOWN; another state stays.
+func TestCheckNagiosUnwritten(t *testing.T) {
+	t.Parallel()
+	for addr, want := range map[string]exitCode{serveWith(t).addr: nagiosUnknown, refusedAddr(t): nagiosCritical} {
+		var stderr bytes.Buffer
+		code := run(t.Context(), []string{"check", addr, "--nagios"},
+			stdio{in: strings.NewReader(""), out: &lastRoom{0}, err: &stderr, env: func(name string) string { return secretsInEnv[name] }})
+		if code != want || !strings.Contains(stderr.String(), "write the result: no space left\n") {
+			t.Errorf("ends with %d, not %d: %s", int(code), int(want), stderr.String())
+		}
 	}
 }
 

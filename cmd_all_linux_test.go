@@ -5,8 +5,7 @@ import (
 	"testing"
 )
 
-// TestAllAtATerminal: the person types each secret once, before anything is sent, and is asked nothing by
-// the servers.
+// TestAllAtATerminal: the person types each secret once, before anything is sent, and sees no prompt of a server.
 func TestAllAtATerminal(t *testing.T) {
 	t.Parallel()
 	good := serveWith(t).addr
@@ -21,7 +20,7 @@ func TestAllAtATerminal(t *testing.T) {
 	s.asked(t, "tacacs+ secret: ", false, testKey+"\n")
 	readUntil(t, s.stderr, "password for alice: ")
 	if n := token.connections(); n != 0 {
-		t.Errorf("%d connections before the password is there", n)
+		t.Errorf("%d connections before the password is typed", n)
 	}
 	s.types(t, testPassword+"\n")
 	s.ends(t, classDenied.exit(), good+": PASS\n"+token.addr+": GETDATA: Token:\n", "")

@@ -13,8 +13,8 @@ import (
 	"testing/synctest"
 )
 
-// TestAll is what every server says, in their order, and the exit code of the worst. GOOD lets alice in,
-// DENY does not, ERR answers ERROR, KEY has another key, REFUSED is not there.
+// TestAll checks the results of all servers, in their order, and the exit code of the worst. GOOD does not know bob, DENY
+// does, ERR answers ERROR, KEY has another key, and REFUSED refuses connections.
 func TestAll(t *testing.T) {
 	t.Parallel()
 	good, deny := serveWith(t).addr, serveWith(t, "--user", "bob:"+testPassword).addr
@@ -67,7 +67,7 @@ func TestAll(t *testing.T) {
 	}
 }
 
-// TestAllAsks has --retries count for each server alone, and a prompt that nobody answers ended by ABORT.
+// TestAllAsks: --retries counts for each server alone, and a prompt without an answer ends with ABORT.
 func TestAllAsks(t *testing.T) {
 	t.Parallel()
 	const closes = "closes"
@@ -89,7 +89,7 @@ func TestAllAsks(t *testing.T) {
 		`tacacs_plus: no answer left for the prompt "Token:" \(GETDATA\) of `+s.addr+`\ntacacs_plus: hint: `+s.addr+`: --answer .*\n`)
 }
 
-// TestAllAddresses: each address of a name is a server of its own, and the name is resolved once.
+// TestAllAddresses: each address of a name is a target of its own, and the name is resolved once.
 func TestAllAddresses(t *testing.T) {
 	s := serveWith(t)
 	port := s.addr[len("127.0.0.1"):]
@@ -134,7 +134,7 @@ func TestAllAddresses(t *testing.T) {
 	}
 }
 
-// TestAllInterruptedResolver is Ctrl-C while a name is looked up.
+// TestAllInterruptedResolver interrupts the lookup of a name.
 func TestAllInterruptedResolver(t *testing.T) {
 	asked := make(chan struct{})
 	once := sync.OnceFunc(func() { close(asked) })
@@ -147,7 +147,7 @@ func TestAllInterruptedResolver(t *testing.T) {
 	got.check(t, classInterrupted.exit(), `tac1\.test:49: error \(interrupted\)\n`, `tacacs_plus: interrupted\n`)
 }
 
-// TestAllAtOnce has servers that answer when all were asked, and no more of them than there may be.
+// TestAllAtOnce has servers that answer after all were asked, and checks the limit of targets at a time.
 func TestAllAtOnce(t *testing.T) {
 	t.Parallel()
 	var servers []string
@@ -188,7 +188,7 @@ func TestAllAtOnce(t *testing.T) {
 	})
 }
 
-// TestAllInterrupted is Ctrl-C while one of the servers is silent.
+// TestAllInterrupted interrupts a run while one of the servers is silent.
 func TestAllInterrupted(t *testing.T) {
 	t.Parallel()
 	good := serveWith(t)
@@ -230,7 +230,7 @@ func TestAllInterrupted(t *testing.T) {
 	}
 }
 
-// TestAllUnwritten: results that cannot be written are said once. A verdict stays one; a table does not.
+// TestAllUnwritten: a write error is printed once. It does not change a verdict, but it fails a table.
 func TestAllUnwritten(t *testing.T) {
 	t.Parallel()
 	a, b := serveWith(t).addr, serveWith(t).addr
@@ -245,12 +245,12 @@ func TestAllUnwritten(t *testing.T) {
 		{"--cmd-file -", 0, classUsage.exit(), "tacacs_plus: write the results: no space left\n"},
 		{"--cmd-file - --json", 1, classUsage.exit(), "tacacs_plus: write the results: no space left\n"},
 	} {
-		var said lockedBuffer
+		var messages lockedBuffer
 		args := split("authorize alice AT --all "+tt.options, "AT", a+","+b)
-		code := run(t.Context(), args, stdio{in: strings.NewReader(strings.Repeat("show run\n", 2000)), out: &lastRoom{tt.room}, err: &said,
+		code := run(t.Context(), args, stdio{in: strings.NewReader(strings.Repeat("show run\n", 2000)), out: &lastRoom{tt.room}, err: &messages,
 			env: func(name string) string { return secretsInEnv[name] }})
-		if code != tt.code || said.String() != tt.err {
-			t.Errorf("%s: %d, %s", tt.options, int(code), &said)
+		if code != tt.code || messages.String() != tt.err {
+			t.Errorf("%s: %d, %s", tt.options, int(code), &messages)
 		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// TestAllCommandFile is the table with a column for each server. ONE and TWO have rules of their own.
+// TestAllCommandFile checks the table with a column for each server. ONE and TWO have different rules.
 func TestAllCommandFile(t *testing.T) {
 	t.Parallel()
 	one := serveWith(t, "--permit", "^show", "--deny", ".").addr
@@ -67,8 +67,8 @@ func TestAllCommandFile(t *testing.T) {
 	got.check(t, classUsage.exit(), ``, `tacacs_plus: read the requests: .*\n`)
 }
 
-// TestAllCommandFileAhead has a server that waits for long, and more commands than are held: in the end all
-// is there, in order.
+// TestAllCommandFileAhead has a server that waits for a long time, and more commands than another one may be ahead of it:
+// in the end all rows are there, in order.
 func TestAllCommandFileAhead(t *testing.T) {
 	t.Parallel()
 	const commands = 2*tableAhead + 500

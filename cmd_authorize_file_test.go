@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestCommandFile is authorize with --cmd-file.
+// TestCommandFile checks the table of authorize --cmd-file.
 func TestCommandFile(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t, "--deny", "^configure", "--permit", "^show")
@@ -68,15 +68,15 @@ func TestCommandFile(t *testing.T) {
 		}
 	})
 	t.Run("one connection where the server agrees", func(t *testing.T) {
-		hand := startFakeServer(t, (*fakeServerConn).grantAll)
+		server := startFakeServer(t, (*fakeServerConn).grantAll)
 		text := strings.Repeat("show version\n", 20)
 		for _, tt := range []struct {
 			options string
 			conns   int
 		}{{"--single-connect", 1}, {"", 20}} {
-			before := hand.connections()
-			got := runWith(t, secretsInEnv, text, append([]string{"authorize", "alice", hand.addr, "--cmd-file", "-"}, split(tt.options)...)...)
-			if conns := hand.connections() - before; got.code != classGranted.exit() || conns != tt.conns {
+			before := server.connections()
+			got := runWith(t, secretsInEnv, text, append([]string{"authorize", "alice", server.addr, "--cmd-file", "-"}, split(tt.options)...)...)
+			if conns := server.connections() - before; got.code != classGranted.exit() || conns != tt.conns {
 				t.Errorf("%s: got %+v over %d connections", tt.options, got, conns)
 			}
 		}

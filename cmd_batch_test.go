@@ -16,8 +16,7 @@ import (
 	"time"
 )
 
-// TestBatchRequests is every command and field of a line, and what a line that is no request
-// becomes. The server's log tells what reached it.
+// TestBatchRequests sends every command and field, and lines that are no request. The server's log shows what reached it.
 func TestBatchRequests(t *testing.T) {
 	t.Parallel()
 	const usage = "usage"
@@ -118,8 +117,7 @@ func TestBatchRequests(t *testing.T) {
 	}
 }
 
-// TestBatchOrder has many requests of all kinds, the dialogues slower than the others: the
-// answers have the order of the lines.
+// TestBatchOrder sends many requests of all kinds, of which dialogues are slower: results are in the order of the lines.
 func TestBatchOrder(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t, "--deny", "^configure")
@@ -144,7 +142,7 @@ func TestBatchOrder(t *testing.T) {
 	}
 }
 
-// TestBatchIDs echoes an id as it came.
+// TestBatchIDs: an id comes back as it was.
 func TestBatchIDs(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
@@ -161,7 +159,7 @@ func TestBatchIDs(t *testing.T) {
 			}
 		}
 	}
-	// What a terminal could take for a command is escaped, as JSON allows.
+	// What could control a terminal is escaped, as JSON allows.
 	for id, want := range map[string]string{
 		"\"\u009b31m\"": `"\u009b31m"`, "\"\u202egpj\"": `"\u202egpj"`, "\"a\x7f\"": `"a\u007f"`, `"é"`: `"\u00e9"`, `"😀"`: `"\ud83d\ude00"`,
 		"\"\U0010ffff\"": `"\udbff\udfff"`, `{"é":["ü",1]}`: `{"\u00e9":["\u00fc",1]}`, "[1,\r\t2]": `[1,2]`,
@@ -175,12 +173,12 @@ func TestBatchIDs(t *testing.T) {
 	}
 	got := runWith(t, secretsInEnv, `{"command":"authorize","user":"alice"}`, "batch", s.addr)
 	if strings.Contains(got.out, `"id"`) {
-		t.Errorf("an id from nowhere: %s", got.out)
+		t.Errorf("an id that was not given: %s", got.out)
 	}
 }
 
-// TestBatchExpect is the exit code: 0 where all is granted or as expected, else 1, or the class
-// of the first failure that is not a denial.
+// TestBatchExpect checks the exit code: 0 if all is granted or as expected, else 1, or the class of the first failure
+// that is not a denial.
 func TestBatchExpect(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t, "--deny", "^configure")
@@ -237,8 +235,8 @@ func TestBatchExpect(t *testing.T) {
 	}
 }
 
-// TestBatchConversation holds batch open: every answer comes before the next question, also the
-// answer to a line that is no request, and that of a dialogue.
+// TestBatchConversation keeps batch open: every result comes before the next request, also for a line that is no request
+// and for a dialogue.
 func TestBatchConversation(t *testing.T) {
 	t.Parallel()
 	for _, options := range []string{"", "--fault single-refused", "--tls --write-cacert CA"} {
@@ -272,7 +270,7 @@ func TestBatchConversation(t *testing.T) {
 	}
 }
 
-// TestBatchStreamsFail has an input that ends in an error and an output that takes nothing.
+// TestBatchStreamsFail has an input that ends in an error, and an output that cannot be written.
 func TestBatchStreamsFail(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
@@ -304,7 +302,7 @@ func TestBatchStreamsFail(t *testing.T) {
 	}
 }
 
-// TestBatchSecrets looks for the key and the passwords in all outputs, whatever goes wrong.
+// TestBatchSecrets looks for the key and the passwords in all output after all kinds of errors.
 func TestBatchSecrets(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
@@ -324,8 +322,7 @@ func TestBatchSecrets(t *testing.T) {
 	}
 }
 
-// manyRequests is how many a test of memory sends: fewer under the race detector, where they take
-// ten times as long.
+// manyRequests returns how many requests a test of memory sends: fewer under the race detector, which is ten times slower.
 func manyRequests() int {
 	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
 		return 40_000
@@ -333,7 +330,7 @@ func manyRequests() int {
 	return 200_000
 }
 
-// TestBatchMemory has an input that is far longer than what is kept of it.
+// TestBatchMemory has an input that is far longer than what is held of it.
 func TestBatchMemory(t *testing.T) {
 	n := manyRequests()
 	var asked inFlightMeter
@@ -348,7 +345,7 @@ func TestBatchMemory(t *testing.T) {
 	out.check(t, n)
 }
 
-// TestBatchLine holds the names of a result's fields, which are a contract.
+// TestBatchLine checks the names of a result's fields, which are a contract.
 func TestBatchLine(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
@@ -364,7 +361,7 @@ func TestBatchLine(t *testing.T) {
 	}
 }
 
-// TestBatchWithoutPassword: nobody is asked for what a request may bring along, or not need.
+// TestBatchWithoutPassword: there is no prompt for a password that requests may have themselves, or not need.
 func TestBatchWithoutPassword(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
@@ -374,7 +371,7 @@ func TestBatchWithoutPassword(t *testing.T) {
 	if n := strings.Count(got.out, `"granted":true`); got.code != classGranted.exit() || n != 2 {
 		t.Errorf("got %+v", got)
 	}
-	// One that has none is not sent with an empty one, which stands there in so many words.
+	// A request without a password is not sent with an empty one. An empty one must be given.
 	l := listen(t)
 	for _, command := range []string{"authenticate", "enable", "chpass"} {
 		got = runWith(t, onlyKey, `{"command":"`+command+`","user":"alice","new_password":"x"}`, "batch", l.Addr().String())
@@ -390,8 +387,8 @@ func TestBatchWithoutPassword(t *testing.T) {
 	runWith(t, onlyKey, in, "batch", empty.addr, "--password", "").check(t, classGranted.exit(), `.*"status":"PASS".*\n`, `tacacs_plus: 1 request, 1 granted\n`)
 }
 
-// TestBatchOrphans: records of no task that others could name bring one warning.
-func TestBatchOrphans(t *testing.T) {
+// TestBatchWithoutTaskID: records without a task_id that another record could name cause one warning.
+func TestBatchWithoutTaskID(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
 	for _, tt := range []struct{ rest, warning string }{
@@ -407,7 +404,7 @@ func TestBatchOrphans(t *testing.T) {
 	}
 }
 
-// TestBatchHoldsWhatItMakes counts what a line becomes where that is more than the line.
+// TestBatchHoldsWhatItMakes checks that the backlog counts what parsing makes of a line if that is more than the line.
 func TestBatchHoldsWhatItMakes(t *testing.T) {
 	t.Parallel()
 	p := &requestParser{defaults: requestOptions{authenType: authenASCII, service: authenServiceLogin}, password: new(string)}
@@ -479,7 +476,7 @@ func TestBatchOneValueALine(t *testing.T) {
 	}
 }
 
-// TestBatchRefuses holds requests to what the commands of their names demand: nothing is sent.
+// TestBatchRefuses: a request that the command of its name would refuse is not sent.
 func TestBatchRefuses(t *testing.T) {
 	t.Parallel()
 	l := listen(t)
@@ -521,8 +518,7 @@ func TestBatchRefuses(t *testing.T) {
 	}
 }
 
-// TestBatchSpeaksJSON: what is wrong with a line is said in JSON's words, and a byte order mark before
-// the first line is nothing wrong.
+// TestBatchSpeaksJSON: errors in a line are in terms of JSON, and a byte order mark before the first line is ignored.
 func TestBatchSpeaksJSON(t *testing.T) {
 	t.Parallel()
 	s := startFakeServer(t, (*fakeServerConn).grantAll)
@@ -555,8 +551,8 @@ func TestBatchSpeaksJSON(t *testing.T) {
 	}
 }
 
-// TestBatchTextHasNoLineEnds: no carriage return, DEL or other control character gets through, whichever
-// way a result is written: text readers take some of them for the end of a line.
+// TestBatchTextHasNoLineEnds: no result has a control character, however it is written. Some programs treat them as the
+// end of a line.
 func TestBatchTextHasNoLineEnds(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
@@ -575,8 +571,7 @@ func TestBatchTextHasNoLineEnds(t *testing.T) {
 	}
 }
 
-// TestBatchHoldsLittle: behind one request that hangs no more of the input is held than the limit, and
-// all is answered in the end.
+// TestBatchHoldsLittle: while one request hangs, no more of the input is held than the limit. In the end all is answered.
 func TestBatchHoldsLittle(t *testing.T) {
 	hang := make(chan struct{})
 	s := startFakeServer(t, func(c *fakeServerConn) {
@@ -599,7 +594,7 @@ func TestBatchHoldsLittle(t *testing.T) {
 	go func() {
 		ended <- run(t.Context(), []string{"batch", s.addr, "--timeout", "1m"}, stdio{in: in, out: &out, err: io.Discard, env: func(name string) string { return secretsInEnv[name] }})
 	}()
-	const most = maxBacklogBytes + 3*maxLine // one line over it, and what is being read
+	const most = maxBacklogBytes + 3*maxLine // one line over the limit, and what is being read
 	for last, stable, began := int64(-1), 0, time.Now(); stable < 5 && time.Since(began) < patience; stable++ {
 		time.Sleep(50 * time.Millisecond)
 		if now := in.n.Load(); now != last || now < maxBacklogBytes {
@@ -633,7 +628,7 @@ func TestBatchBacklogCountsResults(t *testing.T) {
 	}
 }
 
-// TestBatchEndsUnread: an interruption ends the run although nobody reads its output.
+// TestBatchEndsUnread: an interruption ends the run even if its output is not read.
 func TestBatchEndsUnread(t *testing.T) {
 	t.Parallel()
 	s := startFakeServer(t, (*fakeServerConn).grantAll)

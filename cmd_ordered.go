@@ -205,7 +205,7 @@ func newResultWriter(ctx context.Context, inv *invocation) *bufio.Writer {
 	return bufio.NewWriterSize(&abandonableWriter{ctx: ctx, to: inv.std.out}, 64<<10)
 }
 
-// flushResults writes out what is buffered. If nobody reads it after an interruption, the interruption is the error.
+// flushResults writes out what is buffered. Output that is not read after an interruption is an interruption too.
 func flushResults(ctx context.Context, out *bufio.Writer) error {
 	err := out.Flush()
 	if err == nil {

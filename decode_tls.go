@@ -128,7 +128,7 @@ func (t *tlsConversation) readRecord(from int, at time.Time, data []byte) (rest 
 	}
 	n, ok := recordLength(data)
 	if !ok {
-		t.stop(from, "what the "+endNames[from]+" sends is not TLS")
+		t.stop(from, "the bytes of the "+endNames[from]+" are not TLS")
 		return nil, false
 	}
 	if len(data) < n {
@@ -205,9 +205,9 @@ func (t *tlsConversation) onServerHello(m *tlsMessage) (ok bool) {
 	case hello.version != tls.VersionTLS13:
 		t.fail("it is " + tls.VersionName(hello.version) + ", which RFC 9887 section 3.2 forbids")
 	case hello.suite == tls.TLS_CHACHA20_POLY1305_SHA256:
-		t.fail("its cipher is " + t.cipher + ", which Go's standard library does not offer")
+		t.fail("its cipher is " + t.cipher + ", which Go's standard library does not implement")
 	case i < 0:
-		t.fail("its cipher is " + t.cipher + ", which is not known here")
+		t.fail("its cipher is " + t.cipher + ", which is not supported")
 	default:
 		t.suite = &tlsSuites[i]
 	}
@@ -269,7 +269,7 @@ func (t *tlsConversation) open(r tlsRecord) bool {
 	case r.from == 0 && t.earlyData && s.key.seq == 0 && s.early+len(r.data) <= maxEarlyData:
 		s.early += len(r.data)
 	default:
-		t.stop(r.from, "the secrets of the key log do not open what the "+endNames[r.from]+" sends")
+		t.stop(r.from, "the secrets of the key log do not decrypt the records of the "+endNames[r.from])
 	}
 	return true
 }
@@ -297,7 +297,7 @@ func (t *tlsConversation) findRecord(from int, at time.Time, data []byte) (rest 
 			return data[n:], true
 		}
 		if s.attempts += 2 * s.numbers(); s.attempts > maxGapAttempts {
-			t.stop(from, "bytes are missing, and what the "+endNames[from]+" sends behind them does not open")
+			t.stop(from, "bytes are missing, and no record of the "+endNames[from]+" behind them can be decrypted")
 			return nil, false
 		}
 	}

@@ -86,7 +86,7 @@ func TestKeyLogOfAnother(t *testing.T) {
 		suite.keyLen = keyLen
 		l.suite = &suite
 		l.add(0, time.Time{}, nil)
-		want := "the secrets of the key log do not open what the server sends"
+		want := "the secrets of the key log do not decrypt the records of the server"
 		if keyLen == 7 {
 			want = "crypto/aes: invalid key size 7"
 		}

@@ -47,10 +47,10 @@ func TestTLSWithoutSecrets(t *testing.T) {
 			name + `problem "the key log has no SERVER_TRAFFIC_SECRET_0 for its client random cb34ecb1e78163ba..."` +
 				fmt.Sprintf(` early false data [%q ""]`, unhex(t, "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f3031"))},
 		{keyLogOf(t, strings.ReplaceAll(keysOfRFC, " b67b", " b67c")),
-			name + `problem "the secrets of the key log do not open what the server sends"` +
+			name + `problem "the secrets of the key log do not decrypt the records of the server"` +
 				fmt.Sprintf(` early false data [%q ""]`, unhex(t, "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f3031"))},
 		{keyLogOf(t, strings.NewReplacer(" b67b", " b67c", "CLIENT_H", "OTHER").Replace(keysOfRFC)),
-			name + `problem "the secrets of the key log do not open what the server sends"` + end},
+			name + `problem "the secrets of the key log do not decrypt the records of the server"` + end},
 	} {
 		newTLSObserver(tt.keys).feed(writes, 1<<14).check(t, tt.want)
 	}
@@ -61,7 +61,7 @@ func TestTLSWithoutSecrets(t *testing.T) {
 		k.parse(line)
 	}
 	l.feed(writes[5:6], 1<<14)
-	if l.problem != "the secrets of the key log do not open what the server sends" || l.data[0] == "" {
+	if l.problem != "the secrets of the key log do not decrypt the records of the server" || l.data[0] == "" {
 		t.Error(l.state())
 	}
 }
@@ -175,7 +175,7 @@ func TestTLSOfGo(t *testing.T) {
 		switch name := tls.CipherSuiteName(suite); {
 		case suite == tls.TLS_CHACHA20_POLY1305_SHA256: // which Go prefers if the processor has no AES
 			tt.want = `name "tac.example" cipher "` + name + `" alert "" problem "its cipher is ` + name +
-				`, which Go's standard library does not offer" early false data ["" ""]`
+				`, which Go's standard library does not implement" early false data ["" ""]`
 			noAES = true
 		case tt.client == old && suite != 0:
 			tt.want = strings.Replace(tt.want, "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", name, 1)
@@ -238,7 +238,7 @@ func TestTLSContents(t *testing.T) {
 	l.add(1, time.Time{}, m.handshake[0].data("by another key"))
 	l.add(1, time.Time{}, m.traffic[1].data("not read"))
 	l.add(0, time.Time{}, s.data("more"))
-	if l.problem != "the secrets of the key log do not open what the server sends" || l.data[1] != "" || !strings.HasSuffix(l.data[0], "more") {
+	if l.problem != "the secrets of the key log do not decrypt the records of the server" || l.data[1] != "" || !strings.HasSuffix(l.data[0], "more") {
 		t.Error(l.problem, l.data[1])
 	}
 }
@@ -246,7 +246,7 @@ func TestTLSContents(t *testing.T) {
 // TestTLSGaps: after a gap, the next record that can be decrypted is found.
 func TestTLSGaps(t *testing.T) {
 	t.Parallel()
-	const lost = `problem "bytes are missing, and what the client sends behind them does not open" `
+	const lost = `problem "bytes are missing, and no record of the client behind them can be decrypted" `
 	long := strings.Repeat("x", 1000)
 	for _, tt := range []struct {
 		name    string
@@ -401,7 +401,7 @@ func TestTLSEarlyData(t *testing.T) {
 				l.add(0, time.Time{}, m.traffic[0].data("hello"))
 				want := fmt.Sprintf(`problem "" early %v data ["hello" ""]`, offered)
 				if !offered && records > 0 || records > 5 {
-					want = fmt.Sprintf(`problem "the secrets of the key log do not open what the client sends" early %v data ["" ""]`, offered)
+					want = fmt.Sprintf(`problem "the secrets of the key log do not decrypt the records of the client" early %v data ["" ""]`, offered)
 				}
 				if before && records > 5 {
 					want = fmt.Sprintf(`problem "the server's hello is not in the capture" early %v data ["" ""]`, offered)
@@ -417,12 +417,12 @@ func TestTLSEarlyData(t *testing.T) {
 	m := newFakeTLS(0, 42, 0, 0)
 	l := m.afterHandshake(t)
 	l.add(0, time.Time{}, other.data("early"))
-	if l.problem != "the secrets of the key log do not open what the client sends" {
+	if l.problem != "the secrets of the key log do not decrypt the records of the client" {
 		t.Error(l.state())
 	}
 	l = newTLSObserver(keyLogOf(t, m.keys)).feed(m.hellos, 100)
 	l.add(1, time.Time{}, other.data("early"))
-	if l.problem != "the secrets of the key log do not open what the server sends" {
+	if l.problem != "the secrets of the key log do not decrypt the records of the server" {
 		t.Error(l.state())
 	}
 	// Early data that waits for a secret stays in order.
@@ -471,8 +471,8 @@ func TestTLSHellos(t *testing.T) {
 		{"no extensions", []tlsWrite{{0, clearRecord(recordHandshake, append([]byte{1}, prefixed(3, clientHelloOf(random)[4:45]...)...))}},
 			`name "" cipher "" alert "" problem ""` + none},
 		{"ChaCha20", []tlsWrite{hello(), answer(tls.TLS_CHACHA20_POLY1305_SHA256, isTLS13...), {1, clearRecord(recordData, make([]byte, 40))}},
-			`name "" cipher "TLS_CHACHA20_POLY1305_SHA256" alert "" problem "its cipher is TLS_CHACHA20_POLY1305_SHA256, which Go's standard library does not offer"` + none},
-		{"AES-CCM", []tlsWrite{hello(), answer(0x1304, isTLS13...)}, `name "" cipher "0x1304" alert "" problem "its cipher is 0x1304, which is not known here"` + none},
+			`name "" cipher "TLS_CHACHA20_POLY1305_SHA256" alert "" problem "its cipher is TLS_CHACHA20_POLY1305_SHA256, which Go's standard library does not implement"` + none},
+		{"AES-CCM", []tlsWrite{hello(), answer(0x1304, isTLS13...)}, `name "" cipher "0x1304" alert "" problem "its cipher is 0x1304, which is not supported"` + none},
 		{"TLS 1.2, and an alert that is encrypted", []tlsWrite{hello(), answer(0xc02f), {0, clearRecord(recordAlert, bytes.Repeat([]byte{1}, 26))}},
 			`name "" cipher "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256" alert "" problem "it is TLS 1.2, which RFC 9887 section 3.2 forbids"` + none},
 		{"TLS 1.2, and the beginning of a certificate", []tlsWrite{hello(),
@@ -496,12 +496,12 @@ func TestTLSHellos(t *testing.T) {
 			`name "" cipher "" alert "" problem "the server's hello is not in the capture"` + none},
 		{"the other side alone", []tlsWrite{answer(0x1301, isTLS13...), {1, clearRecord(recordData, make([]byte, 40))}},
 			`name "" cipher "TLS_AES_128_GCM_SHA256" alert "" problem "the client's hello is not in the capture"` + none},
-		{"another protocol", []tlsWrite{{0, []byte("SSH-2.0-x\r\n")}}, `name "" cipher "" alert "" problem "what the client sends is not TLS"` + none},
+		{"another protocol", []tlsWrite{{0, []byte("SSH-2.0-x\r\n")}}, `name "" cipher "" alert "" problem "the bytes of the client are not TLS"` + none},
 		{"another protocol, of the server", []tlsWrite{hello(), {1, []byte{recordHandshake, 2, 0, 0, 1}}},
-			`name "" cipher "" alert "" problem "what the server sends is not TLS"` + none},
-		{"a type that there is not", []tlsWrite{{0, []byte{24, 3, 3, 0, 1, 0}}}, `name "" cipher "" alert "" problem "what the client sends is not TLS"` + none},
-		{"a type that there is not either", []tlsWrite{{0, []byte{19, 3, 3, 0, 1, 0}}}, `name "" cipher "" alert "" problem "what the client sends is not TLS"` + none},
-		{"a record that is too long", []tlsWrite{{0, []byte{recordData, 3, 3, 0x41, 1}}}, `name "" cipher "" alert "" problem "what the client sends is not TLS"` + none},
+			`name "" cipher "" alert "" problem "the bytes of the server are not TLS"` + none},
+		{"a type that there is not", []tlsWrite{{0, []byte{24, 3, 3, 0, 1, 0}}}, `name "" cipher "" alert "" problem "the bytes of the client are not TLS"` + none},
+		{"a type that there is not either", []tlsWrite{{0, []byte{19, 3, 3, 0, 1, 0}}}, `name "" cipher "" alert "" problem "the bytes of the client are not TLS"` + none},
+		{"a record that is too long", []tlsWrite{{0, []byte{recordData, 3, 3, 0x41, 1}}}, `name "" cipher "" alert "" problem "the bytes of the client are not TLS"` + none},
 		{"a record that is as long as one may be", []tlsWrite{{0, []byte{recordData, 3, 3, 0x41, 0}}}, `name "" cipher "" alert "" problem ""` + none},
 	} {
 		for _, size := range []int{1, 1 << 14} {

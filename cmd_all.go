@@ -115,7 +115,7 @@ func (inv *invocation) askAll(ctx context.Context, keys []key, newRequest func()
 		r.printWarnings(inv)
 		f := r.res.finish(r.err)
 		if broken == nil { // said once, and no change of the verdict
-			broken = inv.show(namedResult{&r.res}, &abandonableWriter{ctx: ctx, to: inv.std.out})
+			broken = inv.show(namedResult{&r.res}, newQueuedWriter(ctx, inv.std.out))
 		}
 		if worst = max(worst, r.class()); r.class() != classInterrupted { // said once, at the end
 			inv.printFailure(f, &r.res, r.res.Server)

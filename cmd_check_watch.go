@@ -160,7 +160,7 @@ func (w *watch) write(ctx context.Context, text string) error {
 	if text == "" {
 		return nil
 	}
-	if _, err := io.WriteString(&abandonableWriter{ctx: ctx, to: w.inv.std.out}, text); err != nil {
+	if _, err := io.WriteString(newQueuedWriter(ctx, w.inv.std.out), text); err != nil {
 		return failf(classUsage, "write the result: %w", cause(err))
 	}
 	return nil

@@ -117,7 +117,7 @@ func (s *orderedRun) run(ctx context.Context, c *client, in io.Reader, inFlight 
 
 // open makes the output ready.
 func (s *orderedRun) open(ctx context.Context) {
-	s.out = bufio.NewWriterSize(&abandonableWriter{ctx: ctx, to: s.inv.std.out}, 64<<10)
+	s.out = bufio.NewWriterSize(newQueuedWriter(ctx, s.inv.std.out), 64<<10)
 	if s.inv.output.quiet {
 		s.out.Reset(io.Discard)
 	}

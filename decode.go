@@ -65,7 +65,7 @@ func newDecode(o *optionSet) action {
 	o.add(&opts.keyLists, "key-list", "FILE", "file with a candidate key on every line; repeatable")
 	o.add((*toggle)(&opts.summary), "summary", "", "a table in place of the sessions: the servers and their time, and the clients that\nhave trouble")
 	return func(ctx context.Context, inv *invocation) (output, error) {
-		inv.std.err = &abandonableWriter{ctx: ctx, to: inv.std.err}
+		inv.std.err = newQueuedWriter(ctx, inv.std.err)
 		d, err := opts.decoder(ctx, inv)
 		if err != nil {
 			return nil, err
@@ -110,11 +110,11 @@ func (opts *decodeOptions) decoder(ctx context.Context, inv *invocation) (*decod
 			return nil, err
 		}
 	}
-	var out io.Writer = &abandonableWriter{ctx: ctx, to: inv.std.out}
-	if inv.output.quiet {
-		out = io.Discard
+	d.log = &sessionLog{json: inv.output.json, verbose: inv.output.verbose}
+	if !inv.output.quiet {
+		d.log.out = newQueuedWriter(ctx, inv.std.out)
+		d.log.out.what = sessionLines
 	}
-	d.log = &sessionLog{out: out, warnf: func(string, ...any) {}, json: inv.output.json, verbose: inv.output.verbose}
 	if opts.summary {
 		d.summary = &decodeSummary{servers: make(map[netip.AddrPort]*serverCount)}
 	}
@@ -175,7 +175,7 @@ func (d *decoder) readFiles(ctx context.Context, inv *invocation, files []string
 	stop := d.startStages()
 	d.tcp.finish(last)
 	stop()
-	if err := cmp.Or(d.log.close(), d.dump.close()); err != nil {
+	if err := cmp.Or(d.log.close(context.WithoutCancel(ctx)), d.dump.close()); err != nil {
 		return err
 	}
 	if !inv.output.quiet {

@@ -1076,7 +1076,7 @@ func TestDecodeBounds(t *testing.T) {
 		tape := newTape()
 		tt.tape(tape)
 		d, inv, out := decoderOf(t, tape.pcap(), "-q")
-		d.log.out = out
+		d.log.out = newQueuedWriter(t.Context(), out)
 		for i := range tape.frames {
 			if d.take(&tape.frames[i]); !tt.held(d) {
 				t.Fatalf("%s: the bound is passed at frame %d", tt.name, i)

@@ -88,34 +88,26 @@ func offLoopback(addrs []string) string {
 	return ""
 }
 
-// run hands each connection to serve, until ctx ends, then lets what is under way finish. last writes the
-// last lines.
-func (g *listener) serveUntil(ctx context.Context, inv *invocation, serve func(context.Context, net.Conn), last func() error) error {
+// serveUntil hands each connection to serve until ctx ends, then waits for the replies under way. last writes the last lines.
+func (g *listener) serveUntil(ctx context.Context, serve func(context.Context, net.Conn), last func() error) error {
 	var all sync.WaitGroup
 	for _, l := range g.listeners {
 		all.Go(func() { g.accept(ctx, l, &all, serve) })
 	}
 	<-ctx.Done()
 	g.close()
-	return g.drain(inv, &all, last)
+	return drain(&all, last)
 }
 
-// drain lets the replies under way finish, then writes the last lines. It takes under five seconds also
-// where connections do not end, or nobody reads what is written: what has been acknowledged is written
-// before that.
-func (g *listener) drain(inv *invocation, all *sync.WaitGroup, last func() error) error {
-	flushed := make(chan error, 2)
-	go func() { all.Wait(); flushed <- last() }()
-	late := time.AfterFunc(shutdownTimeout, func() { flushed <- last() })
-	defer late.Stop()
+// drain waits for the replies under way, for shutdownTimeout at most, then writes the last lines.
+func drain(all *sync.WaitGroup, last func() error) error {
+	ended := make(chan struct{})
+	go func() { all.Wait(); close(ended) }()
 	select {
-	case err := <-flushed:
-		return err
-	case <-time.After(shutdownTimeout + linesTimeout + noticeTimeout):
-		go inv.logf("lines of sessions were not written: nobody reads standard output")
-		time.Sleep(noticeTimeout) // standard error may be the same pipe
-		return nil
+	case <-ended:
+	case <-time.After(shutdownTimeout):
 	}
+	return last()
 }
 
 // accept takes connections, each for a goroutine of its own, up to the limit.

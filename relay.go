@@ -43,7 +43,7 @@ func newRelay(o *optionSet) action {
 	var opts relayOptions
 	opts.register(o)
 	return func(ctx context.Context, inv *invocation) (output, error) {
-		inv.std.err = &abandonableWriter{ctx: ctx, to: inv.std.err}
+		inv.std.err = newQueuedWriter(ctx, inv.std.err)
 		r := &relayServer{listener: newListener()}
 		if err := opts.configure(ctx, inv, r); err != nil {
 			return nil, err
@@ -59,8 +59,8 @@ type relayOptions struct {
 	cert, certKey, clientCA string
 	record                  string
 
-	tls    *tls.Config // for listenTLS
-	spools []*spool    // what is written behind
+	tls     *tls.Config // for listenTLS
+	writers []*queuedWriter
 }
 
 func (opts *relayOptions) register(o *optionSet) {
@@ -100,31 +100,31 @@ func (opts *relayOptions) configure(ctx context.Context, inv *invocation, r *rel
 		return err
 	}
 	if r.dump = r.client.dump; r.dump != nil {
-		r.dump.out = opts.behind("packets", r.dump.out)
+		r.dump.out = opts.background(r.dump.out, "packets", nil)
 	}
 	if inv.server.singleConnect {
 		r.shared = newSharedUpstream(r.client, inv.warnf)
 	}
-	out := io.Discard
+	r.log = &sessionLog{json: inv.output.json, verbose: inv.output.verbose}
 	if !inv.output.quiet {
-		out = opts.behind("lines of sessions", inv.std.out)
+		r.log.out = opts.background(inv.std.out, sessionLines, inv.logf)
 	}
-	r.log = &sessionLog{out: out, warnf: inv.logf, json: inv.output.json, verbose: inv.output.verbose}
 	if opts.record != "" {
 		var file *os.File
 		if err := interruptible(ctx, func() (err error) { file, err = openRecord(opts.record); return err }); err != nil {
 			return err
 		}
-		r.recorder = newRecorder(opts.behind("record", file), inv.logf, inv.output.showSecrets)
+		r.recorder = newRecorder(opts.background(file, "packets of the record", inv.logf), inv.output.showSecrets)
 	}
 	return nil
 }
 
-// behind is a writer for which nobody waits; what is what it writes.
-func (opts *relayOptions) behind(what string, w io.Writer) io.Writer {
-	s := newSpool(what, w)
-	opts.spools = append(opts.spools, s)
-	return s
+// background returns a writer that sessions do not wait for.
+func (opts *relayOptions) background(to io.Writer, what string, warnf func(format string, args ...any)) *queuedWriter {
+	w := newQueuedWriter(context.Background(), to)
+	w.background, w.what, w.warnf = true, what, warnf
+	opts.writers = append(opts.writers, w)
+	return w
 }
 
 // check refuses what does not go together, and what would let others than this host in without a proof of
@@ -203,7 +203,7 @@ func (r *relayServer) run(ctx context.Context, inv *invocation, opts *relayOptio
 	if r.shared != nil {
 		carried.Go(func() { r.shared.run(life, gone) })
 	}
-	cutOff := sync.OnceFunc(func() {
+	return r.listener.serveUntil(ctx, r.serve, func() error {
 		end() // whatever is still under way, so that it has its line
 		go func() { r.devices.Wait(); close(gone) }()
 		select {
@@ -211,23 +211,21 @@ func (r *relayServer) run(ctx context.Context, inv *invocation, opts *relayOptio
 			carried.Wait()
 		case <-time.After(relayEndTimeout):
 		}
-	})
-	return r.listener.serveUntil(ctx, inv, r.serve, func() error {
-		cutOff()
-		return cmp.Or(r.log.close(), opts.close())
+		return opts.close()
 	})
 }
 
-// close writes what is left to be written, all at the same time.
-func (opts *relayOptions) close() (err error) {
-	until := time.Now().Add(linesTimeout)
-	for _, s := range opts.spools {
-		s.close()
+// close writes what is still queued, to all outputs at the same time.
+func (opts *relayOptions) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), linesTimeout)
+	defer cancel()
+	errs := make([]error, len(opts.writers))
+	var all sync.WaitGroup
+	for i, w := range opts.writers {
+		all.Go(func() { errs[i] = w.close(ctx) })
 	}
-	for _, s := range opts.spools {
-		err = cmp.Or(err, s.wait(until))
-	}
-	return err
+	all.Wait()
+	return cmp.Or(errs...)
 }
 
 // serve takes one device's connection.

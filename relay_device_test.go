@@ -28,7 +28,7 @@ func newPipedRelay(t *testing.T, r *relayServer) (lines *lockedBuffer) {
 	lines = new(lockedBuffer)
 	r.listener, r.life, r.client = newListener(), t.Context(), new(client)
 	r.keys = clientKeys{{}: {{"test", testKey}}}
-	r.log = &sessionLog{out: lines, warnf: func(string, ...any) {}}
+	r.log = &sessionLog{out: newQueuedWriter(context.Background(), lines)}
 	return lines
 }
 

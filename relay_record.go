@@ -12,15 +12,13 @@ import (
 // A recorder writes a capture file (pcap) of all that goes through: as if device and server had spoken with each
 // other in clear, each packet with the flag that says so. It is nil where nobody asked for one.
 type recorder struct {
-	warnf       func(format string, args ...any)
 	showSecrets bool
 
-	mu     sync.Mutex
-	out    io.Writer
-	frame  []byte
-	codec  codec
-	failed bool   // the last write
-	first  uint32 // sequence number of the conversation that was begun last
+	mu    sync.Mutex
+	out   io.Writer
+	frame []byte
+	codec codec
+	first uint32 // sequence number of the conversation that was begun last
 }
 
 // reels are the conversations of a device in the record: one with each server.
@@ -55,14 +53,14 @@ func openRecord(name string) (*os.File, error) {
 	return f, nil
 }
 
-func newRecorder(out io.Writer, tell func(string, ...any), showSecrets bool) *recorder {
-	t := &recorder{out: out, warnf: tell, showSecrets: showSecrets}
+func newRecorder(out io.Writer, showSecrets bool) *recorder {
+	t := &recorder{out: out, showSecrets: showSecrets}
 	head := binary.LittleEndian.AppendUint32(nil, 0xa1b2c3d4) // times are microseconds
 	head = binary.LittleEndian.AppendUint16(head, 2)
 	head = binary.LittleEndian.AppendUint16(head, 4)
 	head = append(head, make([]byte, 8)...)
 	head = binary.LittleEndian.AppendUint32(head, maxSnap)
-	t.write(binary.LittleEndian.AppendUint32(head, uint32(linkRawIP)))
+	t.out.Write(binary.LittleEndian.AppendUint32(head, uint32(linkRawIP)))
 	return t
 }
 
@@ -192,17 +190,5 @@ func (t *recorder) segment(r *recordedConn, fromDevice bool, flags byte, data []
 		r.next[own]++
 	}
 	t.frame = b
-	t.write(b)
-}
-
-// write writes a frame, and says when that begins to fail, and when it no longer does.
-func (t *recorder) write(b []byte) {
-	_, err := t.out.Write(b)
-	switch {
-	case err != nil && !t.failed:
-		t.warnf("the record cannot be written: %v", cause(err))
-	case err == nil && t.failed:
-		t.warnf("the record can be written again; packets are missing in it")
-	}
-	t.failed = err != nil
+	t.out.Write(b) // the writer warns of an error
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/netip"
 	"path/filepath"
@@ -12,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // TestRecord: conversations over IPv6 and over IPv4, with packets that fill more than a segment, are read
@@ -25,7 +26,7 @@ func TestRecord(t *testing.T) {
 	} {
 		device, server := netip.MustParseAddrPort(tt.device), netip.MustParseAddrPort(tt.server)
 		var out bytes.Buffer
-		rec, all := newRecorder(&out, t.Errorf, false), new(recordedConns)
+		rec, all := newRecorder(&out, false), new(recordedConns)
 		args := slices.Repeat([]string{"filler*" + strings.Repeat("x", 240)}, 254)
 		args = append([]string{"service=shell"}, args...) // 62 KiB in all
 		for i := range uint32(2) {
@@ -109,24 +110,31 @@ func wholeSum(b []byte) (sum uint64) {
 	return sum
 }
 
-// TestRecordOnFullDisk: that the record cannot be written is said once, and once more that it can.
-func TestRecordOnFullDisk(t *testing.T) {
+// TestRelayRecordReportsFullDisk: a full disk is reported once, and so is its end; the record is complete then.
+func TestRelayRecordReportsFullDisk(t *testing.T) {
 	t.Parallel()
-	var full error
-	var said []string
-	rec := newRecorder(writeTo(func(p []byte) (int, error) { return len(p), full }), func(format string, args ...any) {
-		said = append(said, fmt.Sprintf(format, args...))
-	}, false)
-	device, server := netip.MustParseAddrPort("198.51.100.7:41234"), netip.MustParseAddrPort("192.0.2.1:49")
-	all := new(recordedConns)
-	for _, full = range []error{nil, errors.New("disk full"), errors.New("disk full"), nil, nil} { // what the next writes come to
-		h := header{version: minorDefault, typ: typeAuthor, seqNo: 1}
-		rec.packet(all, device, server, true, &h, nil, nil, false)
-	}
-	want := []string{"the record cannot be written: disk full", "the record can be written again; packets are missing in it"}
-	if !slices.Equal(said, want) {
-		t.Errorf("it says %q, want %q", said, want)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		disk := &smallDisk{room: 1 << 20}
+		var reports []string
+		rec := newRecorder(new(relayOptions).background(disk, "packets of the record", func(format string, args ...any) {
+			reports = append(reports, fmt.Sprintf(format, args...))
+		}), false)
+		device, server := netip.MustParseAddrPort("198.51.100.7:41234"), netip.MustParseAddrPort("192.0.2.1:49")
+		all := new(recordedConns)
+		for _, room := range []int{1 << 20, 30, 0, 1 << 20, 1 << 20} {
+			disk.give(room)
+			h := header{version: minorDefault, typ: typeAuthor, seqNo: 1}
+			rec.packet(all, device, server, true, &h, nil, nil, false)
+			time.Sleep(2 * gatherTime)
+		}
+		want := []string{"packets of the record cannot be written: no space left on device", "packets of the record can be written again; 0 were lost"}
+		if !slices.Equal(reports, want) {
+			t.Errorf("reported %q, want %q", reports, want)
+		}
+		if n := strings.Count(disk.String(), "\x45\x00\x00"); n != 3+5 { // SYN, SYN and ACK, ACK, packets
+			t.Errorf("the record has %d packets", n)
+		}
+	})
 }
 
 // TestRelayRecordOnFullDisk: a full disk behind --record costs nobody an answer, and is told at the end too.
@@ -149,7 +157,7 @@ func TestRelayRecordOnFullDisk(t *testing.T) {
 		if n := strings.Count(r.log.String(), " SUCCESS"); n != 3 {
 			t.Errorf("%d lines:\n%s", n, r.log)
 		}
-		if want := "tacacs_plus: write the record: write /dev/full: no space left on device\n"; !strings.HasSuffix(r.said.String(), want) {
+		if want := "tacacs_plus: write the packets of the record: write /dev/full: no space left on device\n"; !strings.HasSuffix(r.said.String(), want) {
 			t.Errorf("it says\n%s", r.said)
 		}
 	}
@@ -160,7 +168,7 @@ func TestRecordOfAPortUsedAgain(t *testing.T) {
 	t.Parallel()
 	device, server := netip.MustParseAddrPort("198.51.100.7:1024"), netip.MustParseAddrPort("192.0.2.1:49")
 	var out bytes.Buffer
-	rec := newRecorder(&out, t.Errorf, false)
+	rec := newRecorder(&out, false)
 	for i := range uint32(3) {
 		h := header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: i}
 		all := new(recordedConns)
@@ -197,7 +205,7 @@ func TestRecordOfTwoServers(t *testing.T) {
 	device := netip.MustParseAddrPort("198.51.100.7:1024")
 	servers := []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:49"), netip.MustParseAddrPort("192.0.2.2:49")}
 	var out bytes.Buffer
-	rec, all := newRecorder(&out, t.Errorf, false), new(recordedConns)
+	rec, all := newRecorder(&out, false), new(recordedConns)
 	for n, m := range []message{asciiStart("alice"), &authenReply{status: authenGetPass}, says(testPassword), &authenReply{status: authenPass}} {
 		for i, server := range servers {
 			h := header{version: minorDefault, typ: typeAuthen, seqNo: uint8(1 + n), sessionID: uint32(i)}

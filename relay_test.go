@@ -732,63 +732,6 @@ func BenchmarkRelay(b *testing.B) {
 	}
 }
 
-// TestSpool: nobody waits for what is written behind, and an error is told to those who write next.
-func TestSpool(t *testing.T) {
-	t.Parallel()
-	held, out := make(chan error), new(lockedBuffer)
-	s := newSpool("lines", writeTo(func(p []byte) (int, error) {
-		if err := <-held; err != nil {
-			n, _ := out.Write(p[:1])
-			return n, err
-		}
-		return out.Write(p)
-	}))
-	write := func(text string, want error) {
-		t.Helper()
-		if _, err := io.WriteString(s, text); err != want {
-			t.Fatalf("%.10s: %v, want %v", text, err, want)
-		}
-	}
-	taken := func() {
-		t.Helper()
-		waitUntil(t, "it is taken", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return len(s.waits) == 0 })
-	}
-	fail := func() {
-		t.Helper()
-		held <- io.ErrShortWrite // of which one byte is written
-		waitUntil(t, "the error is known", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.err != nil })
-		write("lost ", io.ErrShortWrite)
-		held <- nil
-		waitUntil(t, "it can be written again", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.err == nil })
-	}
-	write("one ", nil)
-	fail()
-	write("two ", nil)
-	taken()
-	write("three ", nil)
-	fail()
-	write("four ", nil)
-	taken()
-	write("five ", nil)
-	held <- nil
-	held <- nil
-	const before = "one two three four five "
-	waitUntil(t, "it is written", func() bool { return out.String() == before })
-	write(strings.Repeat("x", maxSpooled), nil)
-	taken()
-	write(strings.Repeat("y", maxSpooled), nil)
-	write("z", errSlow)
-	s.close()
-	if err := s.wait(time.Now()); !errors.Is(err, errSlow) {
-		t.Errorf("closed with %v", err)
-	}
-	close(held)
-	<-s.done
-	if want := before + strings.Repeat("x", maxSpooled) + strings.Repeat("y", maxSpooled); out.String() != want {
-		t.Errorf("%d bytes are written, want %d", len(out.String()), len(want))
-	}
-}
-
 // TestRelayCutOff: what is still under way when the time for it is over has its line too.
 func TestRelayCutOff(t *testing.T) {
 	t.Parallel()
@@ -949,21 +892,21 @@ func hexDumped(said, text string) bool {
 	return strings.Contains(shown.String(), text)
 }
 
-// TestRelayLateEnd: what cannot be written is named also where the time for the replies under way has passed.
-func TestRelayLateEnd(t *testing.T) {
+// TestRelayEndsWithBlockedRecord: at the end a blocked output is reported, also if sessions are still under way.
+func TestRelayEndsWithBlockedRecord(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		stuck, all := make(chan struct{}), new(sync.WaitGroup)
 		all.Go(func() { <-stuck })
-		r, opts := &relayServer{listener: newListener()}, new(relayOptions)
-		io.WriteString(opts.behind("record", writeTo(func([]byte) (int, error) { <-stuck; return 0, io.EOF })), "a packet")
-		said := new(lockedBuffer)
-		err := r.drain(&invocation{std: stdio{err: said}}, all, func() error { time.Sleep(relayEndTimeout); return opts.close() })
-		if !errors.Is(err, errSlow) || !strings.Contains(err.Error(), "record") || said.String() != "" {
-			t.Errorf("%v, and it says %q", err, said)
+		opts := new(relayOptions)
+		w := writeTo(func([]byte) (int, error) { <-stuck; return 0, io.EOF })
+		io.WriteString(opts.background(w, "record", nil), "a packet")
+		began := time.Now()
+		err := drain(all, opts.close)
+		if !errors.Is(err, errBlocked) || !strings.Contains(err.Error(), "record") || time.Since(began) != shutdownTimeout+linesTimeout {
+			t.Errorf("got %v after %v", err, time.Since(began))
 		}
 		close(stuck)
-		time.Sleep(linesTimeout) // all else ends
 	})
 }
 

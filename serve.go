@@ -5,7 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/hex"
-	"io"
+	"errors"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -51,7 +51,7 @@ func newServe(o *optionSet) action {
 		if opts.fault == "help" {
 			return &page{text: faultHelp()}, nil
 		}
-		inv.std.err = &abandonableWriter{ctx: ctx, to: inv.std.err}
+		inv.std.err = newQueuedWriter(ctx, inv.std.err)
 		if err := srv.configure(ctx, inv, &opts); err != nil {
 			return nil, err
 		}
@@ -124,12 +124,12 @@ func (srv *labServer) configure(ctx context.Context, inv *invocation, opts *serv
 	if err := srv.makeUp(inv, opts.listen); err != nil {
 		return err
 	}
-	out := inv.std.out
-	if inv.output.quiet {
-		out = io.Discard
+	srv.log = &sessionLog{json: inv.output.json, verbose: inv.output.verbose}
+	if !inv.output.quiet {
+		out := newQueuedWriter(context.WithoutCancel(ctx), inv.std.out) // drain bounds its writes
+		out.what, out.warnf, out.loss = sessionLines, inv.logf, "; accounting records are answered with ERROR meanwhile"
+		srv.log.out = out
 	}
-	srv.log = &sessionLog{out: out, warnf: inv.logf, loss: "; accounting records are answered with ERROR meanwhile",
-		json: inv.output.json, verbose: inv.output.verbose}
 	if inv.output.debug {
 		srv.dump = &dumper{out: inv.std.err, showSecrets: inv.output.showSecrets}
 	}
@@ -227,5 +227,15 @@ func (srv *labServer) run(ctx context.Context, inv *invocation, listen []string)
 			inv.logf("try: %s %s%s", strings.TrimSpace(srv.try), l.Addr(), srv.trust)
 		}
 	}
-	return srv.listener.serveUntil(ctx, inv, srv.serve, srv.log.close)
+	return srv.listener.serveUntil(ctx, srv.serve, func() error {
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), linesTimeout)
+		defer cancel()
+		err := srv.log.close(last)
+		if errors.Is(err, errBlocked) {
+			go inv.logf("lines of sessions were not written: %v", errBlocked)
+			time.Sleep(noticeTimeout) // standard error may be blocked too
+			return nil
+		}
+		return err
+	})
 }

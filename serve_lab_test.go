@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"regexp"
 	"slices"
@@ -276,7 +277,7 @@ func TestRecordKind(t *testing.T) {
 	for flags := range 256 {
 		out := new(bytes.Buffer)
 		p := labPeer()
-		p.log.out = out
+		p.log.out = newQueuedWriter(context.Background(), out)
 		body, err := encoded(&acctRequest{flags: acctFlags(flags), commonFields: commonFields{user: "alice"}})
 		if err != nil {
 			t.Fatal(err)

@@ -198,7 +198,7 @@ func (p *labConn) decide(h header, body []byte) (reply message, over bool, err e
 		if r.serverMsg == "" {
 			r = p.account(&m)
 		}
-		if p.log.record(p.exchange(&h, &m, r)) != nil { // it is written out before the client is told so
+		if p.log.writeNow(p.exchange(&h, &m, r)) != nil { // it is written out before the client is told so
 			r = &acctReply{status: acctError, serverMsg: "the record could not be written"}
 		}
 		return p.fault.acct(r), true, nil

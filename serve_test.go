@@ -376,7 +376,7 @@ func TestRecordIsWrittenFirst(t *testing.T) {
 		t.Errorf("standard output has %q", got)
 	}
 	srv := newLab()
-	srv.log.out = fullDisk{}
+	srv.log.out = newQueuedWriter(context.Background(), fullDisk{})
 	conn := &stream{Reader: bytes.NewReader(packed(header{version: minorDefault, typ: typeAcct, seqNo: 1}, testKey, record))}
 	srv.serve(t.Context(), conn)
 	var reply acctReply
@@ -554,7 +554,7 @@ func TestShutdown(t *testing.T) {
 func TestConnectionLimit(t *testing.T) {
 	t.Parallel()
 	srv, log := newLab(), new(lockedBuffer)
-	srv.slots, srv.log.out = make(chan struct{}, 2), log
+	srv.slots, srv.log.out = make(chan struct{}, 2), newQueuedWriter(context.Background(), log)
 	run := startLab(t, srv)
 	first, second := dialFakeClient(t, run.addr), dialFakeClient(t, run.addr)
 	for _, c := range []*fakeClient{first, second} { // both are served by now
@@ -915,7 +915,7 @@ func BenchmarkServeLogin(b *testing.B) {
 func TestRecordError(t *testing.T) {
 	t.Parallel()
 	srv := newLab()
-	srv.log.out = fullDisk{}
+	srv.log.out = newQueuedWriter(context.Background(), fullDisk{})
 	conn := &stream{Reader: bytes.NewReader(packed(header{version: minorDefault, typ: typeAcct, seqNo: 1}, testKey, &acctRequest{flags: acctStart, commonFields: commonFields{user: "alice"}}))}
 	srv.serve(t.Context(), conn)
 	var reply acctReply
@@ -1076,7 +1076,7 @@ func TestMalformedOverTLS(t *testing.T) {
 	t.Parallel()
 	log := new(lockedBuffer)
 	srv := newLab()
-	srv.clear, srv.log.out = true, log
+	srv.clear, srv.log.out = true, newQueuedWriter(context.Background(), log)
 	h := header{version: minorDefault, typ: typeAuthor, seqNo: 1, flags: flagUnencrypted}
 	conn := &stream{Reader: bytes.NewReader(packed(h, "", &authenContinue{userMsg: "x"}))}
 	srv.serve(t.Context(), conn)
@@ -1272,7 +1272,7 @@ func TestServeQuiet(t *testing.T) {
 func TestServeOnFullDisk(t *testing.T) {
 	t.Parallel()
 	srv, disk := newLab(), new(smallDisk)
-	srv.log.out = disk
+	srv.log.out = newQueuedWriter(context.Background(), disk)
 	c := dialFakeClient(t, startLab(t, srv).addr)
 	numbers := make(map[uint32]uint8)
 	take := func(say, want message) {
@@ -1391,7 +1391,7 @@ func TestDialogueMemory(t *testing.T) {
 func TestConnectionsOfOneAddress(t *testing.T) {
 	t.Parallel()
 	srv, log := newLab(), new(lockedBuffer)
-	srv.log.out = log
+	srv.log.out = newQueuedWriter(context.Background(), log)
 	greedy, other := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
 	enter := func(client netip.Addr, want string) {
 		t.Helper()
@@ -1498,7 +1498,7 @@ func TestEndWithoutReader(t *testing.T) {
 					t.Error("a record is acknowledged that is not written")
 				}
 			}
-			const why = "tacacs_plus: lines of sessions were not written: nobody reads standard output\n"
+			const why = "tacacs_plus: lines of sessions were not written: the output is blocked\n"
 			if name != "both" && !strings.HasSuffix(said.String(), why) {
 				t.Errorf("it says %s", said)
 			}
@@ -1511,11 +1511,11 @@ func TestLastLines(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		srv, log, all, stuck := newLab(), new(lockedBuffer), new(sync.WaitGroup), make(chan struct{})
-		srv.log.out = log
+		srv.log.out = newQueuedWriter(context.Background(), log)
 		srv.log.write(&sessionRecord{commonFields: commonFields{user: "alice"}, status: "PASS"})
 		all.Go(func() { <-stuck })
 		began := time.Now()
-		err := srv.drain(&invocation{std: stdio{err: io.Discard}}, all, srv.log.close)
+		err := drain(all, func() error { return srv.log.close(t.Context()) })
 		if took := time.Since(began); err != nil || took != shutdownTimeout || !strings.HasSuffix(log.String(), "alice PASS\n") {
 			t.Errorf("it takes %v, %v, and the lines are\n%s", took, err, log)
 		}

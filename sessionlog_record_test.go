@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"net"
 	"net/netip"
 	"slices"
@@ -52,7 +53,7 @@ func TestRecordLine(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			test.record.at, test.record.peer = at, netip.MustParseAddrPort("192.0.2.9:1024")
 			var out bytes.Buffer
-			log := &sessionLog{out: &out, verbose: test.verbose}
+			log := &sessionLog{out: newQueuedWriter(context.Background(), &out), verbose: test.verbose}
 			log.write(&test.record)
 			test.record.at = at.Add(508 * time.Millisecond) // in another second
 			log.write(&test.record)

@@ -19,15 +19,16 @@ func TestFullDisk(t *testing.T) {
 	const size = len("1970-01-01T00:00:01.000Z 192.0.2.9:1024 a account SUCCESS\n")
 	for room := range 3*size + 1 {
 		disk, told := &smallDisk{room: room}, new(bytes.Buffer)
-		l := &sessionLog{out: disk, warnf: func(format string, args ...any) { fmt.Fprintf(told, format+"\n", args...) }, loss: "; so"}
+		l := &sessionLog{out: newQueuedWriter(t.Context(), disk)}
+		l.out.what, l.out.loss, l.out.warnf = sessionLines, "; so", func(format string, args ...any) { fmt.Fprintf(told, format+"\n", args...) }
 		l.write(line("a"))
-		first := l.record(line("b"))
-		second := l.record(line("c"))
+		first := l.writeNow(line("b"))
+		second := l.writeNow(line("c"))
 		if done := room / size; (first == nil) != (done >= 2) || (second == nil) != (done >= 3) {
 			t.Fatalf("room for %d bytes: %v, %v", room, first, second)
 		}
 		disk.give(1 << 20)
-		if err := l.record(line("d")); err != nil {
+		if err := l.writeNow(line("d")); err != nil {
 			t.Fatalf("room for %d bytes: %v, although there is room now", room, err)
 		}
 		// Which of a, b and c are there: whole, or begun and then not confirmed.
@@ -66,14 +67,15 @@ func TestFullDisk(t *testing.T) {
 func TestLinesLost(t *testing.T) {
 	t.Parallel()
 	disk, told := new(smallDisk), new(bytes.Buffer)
-	l := &sessionLog{out: disk, warnf: func(format string, args ...any) { fmt.Fprintf(told, format+"\n", args...) }, loss: "; so"}
+	l := &sessionLog{out: newQueuedWriter(t.Context(), disk)}
+	l.out.what, l.out.loss, l.out.warnf = sessionLines, "; so", func(format string, args ...any) { fmt.Fprintf(told, format+"\n", args...) }
 	s := &sessionRecord{at: time.UnixMilli(1000), peer: netip.MustParseAddrPort("192.0.2.9:1024"), commonFields: commonFields{user: "alice"}, status: "PASS"}
 	for round := range 2 {
 		const lines = 10_000
 		for range lines {
 			l.write(s)
-			if len(l.queue) > maxQueued+100 {
-				t.Fatalf("%d bytes wait", len(l.queue))
+			if len(l.out.queue) > maxQueued+100 {
+				t.Fatalf("%d bytes wait", len(l.out.queue))
 			}
 		}
 		disk.give(1 << 20)

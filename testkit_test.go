@@ -293,7 +293,7 @@ type labRun struct {
 // newLab is a server for tests that prints nothing.
 func newLab() *labServer {
 	srv := &labServer{listener: newListener(), keys: clientKeys{{}: {{value: testKey}}}, users: map[string]string{"alice": testPassword}}
-	srv.log = &sessionLog{out: io.Discard, warnf: func(string, ...any) {}}
+	srv.log = new(sessionLog)
 	return srv
 }
 

@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// clientKeys holds the keys of the clients by the prefix of their addresses; those of the zero
-// prefix are for all. Where a client has several, one of them fits.
+// clientKeys are the keys of clients by the prefix of their address. Those of the zero prefix are for all other clients.
+// If a client has several keys, one of them is right.
 type clientKeys map[netip.Prefix][]key
 
-// of are the keys of a client: those of the longest prefix which its address has; nil for none.
+// of returns the keys of the longest prefix that contains an address, or nil.
 func (k clientKeys) of(client netip.Addr) []key {
 	for bits := client.BitLen(); bits >= 0; bits-- {
 		prefix, _ := client.Prefix(bits)
@@ -43,17 +43,17 @@ func cutPrefixes(option string, files list) ([]netip.Prefix, error) {
 	return prefixes, nil
 }
 
-// byPrefix gives each key the clients of its prefix; what is behind the last prefix is for all. A client
-// has most keys at the most.
-func byPrefix(keys []key, prefixes []netip.Prefix, most int) (clientKeys, error) {
+// byPrefix assigns each key to the prefix at its index; a key after the last prefix is for all clients. A prefix has at
+// most limit keys.
+func byPrefix(keys []key, prefixes []netip.Prefix, limit int) (clientKeys, error) {
 	of := make(clientKeys)
-	prefixes = append(prefixes, netip.Prefix{}) // what is no file is for all
+	prefixes = append(prefixes, netip.Prefix{}) // of a key that is not from a file
 	for i, k := range keys {
 		what := "the key"
 		if prefixes[i].IsValid() {
 			what += " for " + prefixes[i].String()
 		}
-		if len(of[prefixes[i]]) >= most {
+		if len(of[prefixes[i]]) >= limit {
 			return nil, failf(classUsage, "%s is given more than once", what)
 		}
 		of[prefixes[i]] = append(of[prefixes[i]], k)

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,25 +16,21 @@ import (
 // A relayServer stands between devices and their servers. Packets pass as they come, but that each side
 // has its own key, or TLS; and what is said is shown.
 type relayServer struct {
-	*listener
+	listener *listener
 	keys     clientKeys      // of the devices
 	client   *client         // how the servers are reached
 	recorder *recorder       // nil where nobody asked for one
 	shared   *sharedUpstream // --single-connect; nil without
-	life     context.Context // of the connections to the servers: it outlasts what is under way
 	underWay atomic.Int64    // bytes of the requests of all sessions
 	devices  sync.WaitGroup
 }
 
 // What one device may cost, beside what gate says.
 const (
-	relayBuffer     = 512               // bytes, to read from one side
-	busyBuffer      = 8 << 10           // the same, of a side of which more comes at a time
 	relayIdle       = 5 * time.Minute   // a person may be at a prompt
 	maxUnderWay     = 16 << 20          // bytes of requests without a verdict
 	maxCandidates   = 64                // keys of one device
 	relayEndTimeout = noticeTimeout / 2 // for the connections that were cut off
-	relayGarbage    = 75                // percent of what is in use: many devices at a time are to cost little memory
 )
 
 // newRelay is the command relay.
@@ -99,15 +94,15 @@ func (opts *relayOptions) configure(ctx context.Context, inv *invocation, r *rel
 	if r.client, err = inv.client(ctx, keys); err != nil {
 		return err
 	}
-	if r.dump = r.client.dump; r.dump != nil {
-		r.dump.out = opts.background(r.dump.out, "packets", nil)
+	if r.listener.dump = r.client.dump; r.listener.dump != nil {
+		r.listener.dump.out = opts.background(r.listener.dump.out, "packets", nil)
 	}
 	if inv.server.singleConnect {
 		r.shared = newSharedUpstream(r.client, inv.warnf)
 	}
-	r.log = &sessionLog{json: inv.output.json, verbose: inv.output.verbose}
+	r.listener.log = &sessionLog{json: inv.output.json, verbose: inv.output.verbose}
 	if !inv.output.quiet {
-		r.log.out = opts.background(inv.std.out, sessionLines, inv.logf)
+		r.listener.log.out = opts.background(inv.std.out, sessionLines, inv.logf)
 	}
 	if opts.record != "" {
 		var file *os.File
@@ -184,12 +179,11 @@ func (opts *relayOptions) deviceKeys(ctx context.Context, inv *invocation, prefi
 
 // run listens until ctx ends, then lets the answers under way finish.
 func (r *relayServer) run(ctx context.Context, inv *invocation, opts *relayOptions) error {
-	defer debug.SetGCPercent(debug.SetGCPercent(relayGarbage))
-	defer r.close()
-	if err := cmp.Or(r.listen(opts.listen, nil), r.listen(opts.listenTLS, opts.tls)); err != nil {
+	defer r.listener.close()
+	if err := cmp.Or(r.listener.listen(opts.listen, nil), r.listener.listen(opts.listenTLS, opts.tls)); err != nil {
 		return err
 	}
-	for i, l := range r.listeners {
+	for i, l := range r.listener.listeners {
 		if i < len(opts.listen) {
 			inv.logf("listening on %s", l.Addr())
 		} else {
@@ -197,13 +191,13 @@ func (r *relayServer) run(ctx context.Context, inv *invocation, opts *relayOptio
 		}
 	}
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
-	r.life = life
 	gone := make(chan struct{})
 	var carried sync.WaitGroup
 	if r.shared != nil {
 		carried.Go(func() { r.shared.run(life, gone) })
 	}
-	return r.listener.serveUntil(ctx, r.serve, func() error {
+	serve := func(ctx context.Context, conn net.Conn) { r.serve(ctx, life, conn) }
+	return r.listener.serveUntil(ctx, serve, func() error {
 		end() // whatever is still under way, so that it has its line
 		go func() { r.devices.Wait(); close(gone) }()
 		select {
@@ -228,35 +222,33 @@ func (opts *relayOptions) close() error {
 	return cmp.Or(errs...)
 }
 
-// serve takes one device's connection.
-func (r *relayServer) serve(ctx context.Context, conn net.Conn) {
+// serve handles one device's connection. When ctx ends, no more is read. When life ends, nothing is waited for any more.
+func (r *relayServer) serve(ctx, life context.Context, conn net.Conn) {
 	r.devices.Add(1)
 	defer r.devices.Done()
 	defer conn.Close()
-	// At the end of ctx no more is read; at that of life nothing is waited for any more.
-	defer context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })()
-	defer context.AfterFunc(r.life, func() { conn.SetDeadline(time.Unix(1, 0)) })()
 	_, secure := conn.(*tls.Conn)
-	g := r.newInboundConn(ctx, conn, r.keys, secure, relayBuffer)
-	if g == nil {
+	c := r.listener.newInboundConn(ctx, conn, r.keys, secure)
+	if c == nil {
 		return
 	}
-	d := &device{relayServer: r, inboundConn: g, ctx: ctx, messages: new(decodeMessages)}
-	if len(g.keys) > 0 {
-		d.key = g.keys[0] // until a packet says which
+	defer context.AfterFunc(ctx, c.stopReading)()
+	defer context.AfterFunc(life, func() { conn.SetDeadline(time.Unix(1, 0)) })()
+	d := &device{relay: r, client: c, messages: new(decodeMessages)}
+	if len(c.keys) > 0 {
+		d.key = c.keys[0] // until the first packet shows which one is right
 	}
-	d.idle = relayIdle
-	d.extendDeadline()
-	if ctx.Err() != nil {
+	c.idle = relayIdle
+	if !c.extendDeadline() {
 		return
 	}
 	if r.shared != nil {
-		d.serveShared()
+		d.serveShared(life)
 	} else {
-		d.serveDirect()
+		d.serveDirect(life)
 	}
 	if r.recorder != nil {
 		r.recorder.end(&d.recorded)
 	}
-	r.log.flush()
+	r.listener.log.flush()
 }

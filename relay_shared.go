@@ -140,16 +140,13 @@ func (f *relayRequest) next(_ context.Context, _ *session, res *result) (message
 
 // A sharer is a device whose sessions of one exchange go to the crew.
 type sharedDevice struct {
-	*device
+	device   *device
 	single   bool               // single-connection mode, which is granted to all who ask
 	places   chan struct{}      // one for each session with the crew
 	replies  chan *relayRequest // from the crew
-	free     chan *relayRequest // for other sessions
-	stopped  atomic.Bool        // no more is read
 	out      []byte
 	back     codec
 	scratch  []byte
-	packet   []byte
 	waitsFor sync.WaitGroup // dialogues
 
 	mu        sync.Mutex
@@ -159,12 +156,12 @@ type sharedDevice struct {
 
 // share serves a device until it goes, or something is not answered: then its connection ends, as it does
 // for a dead server.
-func (d *device) serveShared() {
+func (d *device) serveShared(ctx context.Context) {
 	s := &sharedDevice{device: d, places: make(chan struct{}, maxShared), replies: make(chan *relayRequest, maxShared),
-		free: make(chan *relayRequest, maxShared), dialogues: make(map[uint32]*upstream)}
+		dialogues: make(map[uint32]*upstream)}
 	var writer sync.WaitGroup
 	writer.Go(s.write)
-	for s.handlePacket() {
+	for s.handlePacket(ctx) {
 	}
 	for range maxShared { // which waits for all that is under way
 		s.places <- struct{}{}
@@ -183,32 +180,27 @@ func (d *device) serveShared() {
 }
 
 // take takes one packet of the device to where it belongs; false ends the connection.
-func (s *sharedDevice) handlePacket() bool {
-	if !wholePacket(s.in) {
-		if s.extendDeadline(); s.ctx.Err() != nil || s.stopped.Load() {
-			return false
-		}
+func (s *sharedDevice) handlePacket(ctx context.Context) bool {
+	if !wholePacket(s.device.client.in) && !s.device.client.extendDeadline() {
+		return false
 	}
-	first := !s.sawPacket
-	f := s.fresh()
-	s.messages = &f.messages
-	h, m, packet, ok := s.readPacket(s.packet[:0])
+	first := !s.device.client.sawPacket
+	f := new(relayRequest)
+	s.device.messages = &f.messages
+	h, m, packet, ok := s.device.readPacket(nil)
 	if !ok {
 		return false
 	}
-	s.packet = recycle(packet)
 	if first {
 		s.single = h.flags&flagSingleConnect != 0
-		s.deadlineSet = time.Time{} // from now on there is more time
 	}
 	switch {
 	case h.seqNo > 1:
-		s.release(f)
 		return s.continueDialogue(&h, m, packet)
 	case ofOneExchange(&h, m):
 		return s.submit(f, &h, m, len(packet))
 	}
-	return s.startDialogue(&h, m, append([]byte(nil), packet...))
+	return s.startDialogue(ctx, &h, m, packet)
 }
 
 // ofOneExchange says that a session has one request and one reply: all but an authentication whose START
@@ -218,37 +210,19 @@ func ofOneExchange(h *header, m message) bool {
 	return !ok || h.version == minorOne && start.action == authenLogin && start.service != authenServiceEnable
 }
 
-// fresh is the memory for a session.
-func (s *sharedDevice) fresh() *relayRequest {
-	select {
-	case f := <-s.free:
-		return f
-	default:
-		return new(relayRequest)
-	}
-}
-
-// release keeps the memory of a session for another one.
-func (s *sharedDevice) release(f *relayRequest) {
-	select {
-	case s.free <- f:
-	default:
-	}
-}
-
 // hand gives a session to the crew.
 func (s *sharedDevice) submit(f *relayRequest, h *header, m message, size int) bool {
-	if s.underWay.Load() > maxUnderWay {
-		s.refuse(*h, rejectWithError, "too many sessions", "too many sessions")
+	if s.device.relay.underWay.Load() > maxUnderWay {
+		s.device.refuse(*h, rejectWithError, "too many sessions", "too many sessions")
 		return false
 	}
-	s.underWay.Add(int64(size))
+	s.device.relay.underWay.Add(int64(size))
 	f.home, f.head, f.message, f.answered, f.asked, f.size = s.replies, *h, m, false, "", size
 	f.job = job{request: f, owner: f}
-	f.seen = sessionTracker{sessionRecord: sessionRecord{peer: s.addr, key: s.key.source}}
+	f.seen = sessionTracker{sessionRecord: sessionRecord{peer: s.device.client.addr, key: s.device.key.source}}
 	f.seen.packet(time.Now(), h, m)
 	s.places <- struct{}{}
-	s.shared.put(f)
+	s.device.relay.shared.put(f)
 	return true
 }
 
@@ -257,31 +231,24 @@ func (s *sharedDevice) write() {
 	broken := false
 	for f := range s.replies {
 		s.answer(f)
-		s.underWay.Add(-int64(f.size))
-		s.release(f)
+		s.device.relay.underWay.Add(-int64(f.size))
 		if len(s.replies) == 0 || len(s.out) >= maxGathered {
 			if !broken {
-				_, err := s.conn.Write(s.out)
+				_, err := s.device.client.conn.Write(s.out)
 				broken = err != nil
 			}
-			s.out = recycle(s.out)
-			s.log.flush()
+			s.out = nil
+			s.device.client.log.flush()
 		}
 		<-s.places
 	}
-}
-
-// stop ends the connection with what is under way.
-func (s *sharedDevice) stop() {
-	s.stopped.Store(true)
-	_ = s.conn.SetReadDeadline(time.Unix(1, 0))
 }
 
 // answer queues the reply to a session: what the server said, encoded again.
 func (s *sharedDevice) answer(f *relayRequest) {
 	h, now := f.head, time.Now()
 	h.seqNo++
-	if h.flags = s.flags(0); s.single {
+	if h.flags = s.device.flags(0); s.single {
 		h.flags |= flagSingleConnect
 	}
 	f.seen.server, _ = netip.ParseAddrPort(cmp.Or(f.asked, f.job.res.Address))
@@ -292,11 +259,11 @@ func (s *sharedDevice) answer(f *relayRequest) {
 		if !f.seen.packet(now, &h, f.response) {
 			f.seen.close()
 		}
-		if s.dump != nil {
-			s.dump.packet("sent to", s.addr, &h, body, f.response, f.seen.secrets...)
+		if s.device.client.dump != nil {
+			s.device.client.dump.packet("sent to", s.device.client.addr, &h, body, f.response, f.seen.secrets...)
 		}
 		s.recordSession(f, &h, body)
-		s.obfuscate(&h, body)
+		s.device.obfuscate(&h, body)
 	} else {
 		if f.job.session.written {
 			s.recordSession(f, nil, nil)
@@ -304,33 +271,33 @@ func (s *sharedDevice) answer(f *relayRequest) {
 		if f.seen.close(); errors.Is(f.job.err, errBodyLength) {
 			f.seen.status, f.seen.serverMsg = statusNoKey, asFailure(f.job.err).hint
 		} else {
-			s.log.note(s.addr, f.job.err.Error())
+			s.device.client.note(f.job.err.Error())
 		}
 	}
-	s.log.write(&f.seen.sessionRecord)
+	s.device.client.log.write(&f.seen.sessionRecord)
 	if !f.answered || !s.single {
-		s.stop()
+		s.device.client.stopReading()
 	}
 }
 
 // recordSession writes a session to the record; reply is nil where there is none.
 func (s *sharedDevice) recordSession(f *relayRequest, reply *header, body []byte) {
-	if s.recorder == nil || !f.seen.server.IsValid() {
+	if s.device.relay.recorder == nil || !f.seen.server.IsValid() {
 		return
 	}
 	var c codec
 	var err error
 	if s.scratch, err = c.appendPacket(s.scratch[:0], &f.head, f.message); err == nil {
-		s.recorder.packetOf(f.seen.at, &s.recorded, s.addr, f.seen.server, true, &f.head, s.scratch[headerLen:], f.message, false)
+		s.device.relay.recorder.packetOf(f.seen.at, &s.device.recorded, s.device.client.addr, f.seen.server, true, &f.head, s.scratch[headerLen:], f.message, false)
 		if reply != nil {
-			s.recorder.packet(&s.recorded, s.addr, f.seen.server, false, reply, body, f.response, false, f.seen.secrets...)
+			s.device.relay.recorder.packet(&s.device.recorded, s.device.client.addr, f.seen.server, false, reply, body, f.response, false, f.seen.secrets...)
 		}
 	}
 }
 
 // converse begins a dialogue, which has a connection of its own to a server.
-func (s *sharedDevice) startDialogue(h *header, m message, packet []byte) bool {
-	p := s.newUpstream()
+func (s *sharedDevice) startDialogue(ctx context.Context, h *header, m message, packet []byte) bool {
+	p := s.device.newUpstream()
 	p.lone, p.single = true, s.single
 	s.mu.Lock()
 	_, twice := s.dialogues[h.sessionID]
@@ -339,12 +306,12 @@ func (s *sharedDevice) startDialogue(h *header, m message, packet []byte) bool {
 		s.mu.Unlock()
 	} else {
 		s.mu.Unlock()
-		s.refuse(*h, rejectWithError, "too many sessions", "too many sessions")
+		s.device.refuse(*h, rejectWithError, "too many sessions", "too many sessions")
 		return false
 	}
 	first := *h
 	s.waitsFor.Go(func() {
-		if p.onRequest(&first, m, len(packet)) && p.open(&first, m, packet) {
+		if p.onRequest(&first, m, len(packet)) && p.open(ctx, &first, m, packet) {
 			s.mu.Lock()
 			if s.gone {
 				p.stopAfterReplies()
@@ -357,8 +324,8 @@ func (s *sharedDevice) startDialogue(h *header, m message, packet []byte) bool {
 		s.mu.Lock()
 		delete(s.dialogues, first.sessionID)
 		s.mu.Unlock()
-		if s.log.flush(); dead || !s.single {
-			s.stop()
+		if s.device.client.log.flush(); dead || !s.single {
+			s.device.client.stopReading()
 		}
 	})
 	return true
@@ -370,7 +337,7 @@ func (s *sharedDevice) continueDialogue(h *header, m message, packet []byte) boo
 	p := s.dialogues[h.sessionID]
 	s.mu.Unlock()
 	if p == nil || !p.opened.Load() || h.typ != typeAuthen {
-		s.refuse(*h, rejectWithError, "a packet of no session", "no such session")
+		s.device.refuse(*h, rejectWithError, "a packet of no session", "no such session")
 		return false
 	}
 	if !p.onRequest(h, m, len(packet)) {

@@ -67,7 +67,7 @@ func TestRelayDialogueOfOneGone(t *testing.T) {
 		left <- c.readRequest() == nil
 	})
 	d, c, lines := pipedDevice(t, new(relayServer))
-	d.client = clientFor(t, server.addr)
+	d.relay.client = clientFor(t, server.addr)
 	go io.Copy(io.Discard, c) // a device that has gone takes what is sent to it for some time
 	s := &sharedDevice{device: d, dialogues: make(map[uint32]*upstream), gone: true}
 	h, start := header{version: minorDefault, typ: typeAuthen, seqNo: 1, sessionID: 1}, asciiStart("alice")
@@ -75,7 +75,7 @@ func TestRelayDialogueOfOneGone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.startDialogue(&h, start, packet)
+	s.startDialogue(t.Context(), &h, start, packet)
 	ended := make(chan struct{})
 	go func() { s.waitsFor.Wait(); close(ended) }()
 	select {
@@ -165,19 +165,16 @@ func TestRelayAbortsPrompt(t *testing.T) {
 
 // TestSharerTakesNoMore: at the end, and once it is stopped, a device is not waited for, whatever the deadline is.
 func TestSharerTakesNoMore(t *testing.T) {
-	for _, stopped := range []bool{false, true} {
+	for _, late := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			d, _, _ := pipedDevice(t, new(relayServer))
 			s := &sharedDevice{device: d}
-			if stopped {
-				s.stop()
-			} else {
-				ctx, cancel := context.WithCancel(t.Context())
-				cancel()
-				d.ctx = ctx
+			d.client.stopReading()
+			if late {
+				d.client.conn.SetDeadline(time.Now().Add(time.Hour)) // by a packet that came at the same time
 			}
-			if began := time.Now(); s.handlePacket() || time.Since(began) > 0 {
-				t.Errorf("stopped %t: it takes a packet, or waits %v for one", stopped, time.Since(began))
+			if began := time.Now(); s.handlePacket(t.Context()) || time.Since(began) > 0 {
+				t.Errorf("late %t: it takes a packet, or waits %v for one", late, time.Since(began))
 			}
 		})
 	}
@@ -188,19 +185,19 @@ func TestSharerBrokenWrite(t *testing.T) {
 	t.Parallel()
 	d, _, _ := pipedDevice(t, new(relayServer))
 	writes := 0
-	d.conn = brokenConn{d.conn, &writes}
-	s := &sharedDevice{device: d, single: true, places: make(chan struct{}, 2), replies: make(chan *relayRequest), free: make(chan *relayRequest, 2)}
+	d.client.conn = brokenConn{d.client.conn, &writes}
+	s := &sharedDevice{device: d, single: true, places: make(chan struct{}, 2), replies: make(chan *relayRequest)}
 	written := make(chan struct{})
 	go func() { s.write(); close(written) }()
 	for range 2 {
 		f := &relayRequest{head: header{version: minorOne, typ: typeAuthen, seqNo: 1}, answered: true, response: &authenReply{status: authenPass}, size: 100}
-		s.underWay.Add(100)
+		s.device.relay.underWay.Add(100)
 		s.places <- struct{}{}
 		s.replies <- f
 	}
 	close(s.replies)
 	<-written
-	if n := s.underWay.Load(); writes != 1 || n != 0 || len(s.places) != 0 || len(s.free) != 2 {
+	if n := s.device.relay.underWay.Load(); writes != 1 || n != 0 || len(s.places) != 0 {
 		t.Errorf("%d writes, %d bytes and %d places are held", writes, n, len(s.places))
 	}
 }
@@ -269,7 +266,7 @@ func TestSharerGoesOn(t *testing.T) {
 			t.Errorf("%s: it goes on: %t, it ends: %t", tt.name, goesOn, p.ending)
 		}
 		again := header{version: minorDefault, typ: typeAuthen, seqNo: 1, sessionID: 1}
-		if s.startDialogue(&again, asciiStart("bob"), nil) {
+		if s.startDialogue(t.Context(), &again, asciiStart("bob"), nil) {
 			t.Errorf("%s: another dialogue of its number begins", tt.name)
 		}
 	}

@@ -2,9 +2,8 @@ package main
 
 import (
 	"bufio"
-	"bytes"
+	"context"
 	"fmt"
-	"io"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -14,7 +13,7 @@ import (
 // A passage carries sessions of a device over one connection to a server: all those of the device's own
 // connection or, where others share the one to the server, a single dialogue.
 type upstream struct {
-	*device
+	device   *device
 	lone     bool // a single dialogue: the passage ends with it
 	single   bool // with lone: single-connection mode on the device's side
 	outbound *serverConn
@@ -33,7 +32,6 @@ type upstream struct {
 
 	mu       sync.Mutex
 	sessions map[uint32]*relayedSession
-	spare    *relayedSession
 	awaited  int       // replies
 	ending   bool      // the device says no more
 	moved    time.Time // since when the deadlines are counted
@@ -41,10 +39,10 @@ type upstream struct {
 
 // A passing is a session under way.
 type relayedSession struct {
-	sessionTracker
-	typ    packetType
-	size   int  // bytes that are held for it
-	awaits bool // the server's reply
+	tracker sessionTracker
+	typ     packetType
+	size    int  // bytes that are held for it
+	awaits  bool // the server's reply
 }
 
 func (d *device) newUpstream() *upstream {
@@ -53,18 +51,18 @@ func (d *device) newUpstream() *upstream {
 
 // pass connects the device to a server of its own. What the server answers to the first packet decides
 // whether that one is of use; from then on packets pass in both directions.
-func (d *device) serveDirect() {
+func (d *device) serveDirect(ctx context.Context) {
 	h, m, packet, ok := d.readPacket(nil)
 	if !ok {
 		return
 	}
 	p := d.newUpstream()
-	if p.onRequest(&h, m, len(packet)) && p.open(&h, m, packet) {
+	if p.onRequest(&h, m, len(packet)) && p.open(ctx, &h, m, packet) {
 		if p.flush() == nil && p.staysOpen(&h) {
 			var up sync.WaitGroup
 			up.Go(p.up)
 			p.down()
-			d.conn.Close() // for up to end
+			d.client.conn.Close() // for up to end
 			p.outbound.close()
 			up.Wait()
 		} else {
@@ -84,40 +82,42 @@ func (p *upstream) staysOpen(h *header) bool {
 
 // open finds a server that answers the first packet, by the one policy of asking again; but a record that
 // was sent is not sent again.
-func (p *upstream) open(h *header, m message, packet []byte) bool {
-	c := *p.client
-	c.warnf = func(format string, args ...any) { p.log.note(p.addr, fmt.Sprintf(format, args...)) }
+func (p *upstream) open(ctx context.Context, h *header, m message, packet []byte) bool {
+	c := *p.device.relay.client
+	c.warnf = func(format string, args ...any) {
+		p.device.client.note(fmt.Sprintf(format, args...))
+	}
 	f := &relayRequest{head: *h, message: m}
 	j := &f.job
 	j.request = f
 	p.session = &j.session
 	for {
 		c.begin(j, time.Now())
-		if j.err = p.attempt(&c, j, h, m, packet); j.err == nil {
+		if j.err = p.attempt(ctx, &c, j, h, m, packet); j.err == nil {
 			p.opened.Store(true)
 			return true
 		}
 		if p.outbound != nil {
 			p.outbound.close()
 		}
-		if h.typ == typeAcct && j.session.written || !c.recordOutcome(p.life, j) {
+		if h.typ == typeAcct && j.session.written || !c.recordOutcome(ctx, j) {
 			break
 		}
 	}
 	if j.err != errNoKey {
-		p.log.note(p.addr, j.err.Error())
+		p.device.client.note(j.err.Error())
 	}
 	return false
 }
 
 // attempt puts the first packet to a server, and takes its reply.
-func (p *upstream) attempt(c *client, j *job, h *header, m message, packet []byte) error {
-	l, err := c.dial(p.life, j)
+func (p *upstream) attempt(ctx context.Context, c *client, j *job, h *header, m message, packet []byte) error {
+	l, err := c.dial(ctx, j)
 	if err != nil {
 		return err
 	}
 	p.outbound, p.server = l, addrPortOf(l.conn.RemoteAddr())
-	p.in = bufio.NewReaderSize(l.conn, relayBuffer)
+	p.in = bufio.NewReader(l.conn)
 	j.session.start(l, j.request, h.sessionID)
 	p.toServer = append(p.toServer[:0], packet...)
 	p.sendOn(*h, m, p.toServer)
@@ -132,7 +132,7 @@ func (p *upstream) attempt(c *client, j *job, h *header, m message, packet []byt
 // sendOn makes a packet of the device, with its body in clear, one for the server.
 func (p *upstream) sendOn(h header, m message, packet []byte) {
 	body := packet[headerLen:]
-	p.recorder.packet(&p.recorded, p.addr, p.server, true, &h, body, m, p.named)
+	p.device.relay.recorder.packet(&p.device.recorded, p.device.client.addr, p.server, true, &h, body, m, p.named)
 	h.flags &^= flagUnencrypted
 	if p.outbound.cleartext {
 		h.flags |= flagUnencrypted
@@ -151,11 +151,11 @@ func (p *upstream) up() {
 	defer p.stopAfterReplies()
 	for more := true; more; {
 		more = p.upOne()
-		if len(p.toServer) > 0 && (!more || len(p.toServer) >= flushAt || !wholePacket(p.inboundConn.in)) {
+		if len(p.toServer) > 0 && (!more || len(p.toServer) >= flushAt || !wholePacket(p.device.client.in)) {
 			if _, err := p.outbound.conn.Write(p.toServer); err != nil {
 				return
 			}
-			p.toServer = recycle(p.toServer)
+			p.toServer = nil
 		}
 	}
 }
@@ -163,7 +163,7 @@ func (p *upstream) up() {
 // upOne takes one packet.
 func (p *upstream) upOne() bool {
 	start := len(p.toServer)
-	h, m, packets, ok := p.readPacket(p.toServer)
+	h, m, packets, ok := p.device.readPacket(p.toServer)
 	if !ok {
 		return false
 	}
@@ -173,14 +173,6 @@ func (p *upstream) upOne() bool {
 	p.toServer = packets
 	p.sendOn(h, m, packets[start:])
 	return true
-}
-
-// emptied is the memory of a buffer for the next packets, unless it has become too much to keep.
-func recycle(buf []byte) []byte {
-	if cap(buf) > 2*keptBody {
-		return nil
-	}
-	return buf[:0]
 }
 
 // down takes the server's packets to the device until there are no more.
@@ -193,7 +185,7 @@ func (p *upstream) down() {
 		}
 		if err := p.answer(); err != nil {
 			if p.flush(); err != errNoKey && classOf(err) == classProtocol {
-				p.log.note(p.addr, err.Error())
+				p.device.client.note(err.Error())
 			}
 			return
 		}
@@ -202,9 +194,9 @@ func (p *upstream) down() {
 
 // flush writes what waits for the device, then the lines.
 func (p *upstream) flush() error {
-	_, err := p.conn.Write(p.toDevice)
-	p.toDevice = recycle(p.toDevice)
-	p.log.flush()
+	_, err := p.device.client.conn.Write(p.toDevice)
+	p.toDevice = nil
+	p.device.client.log.flush()
 	return err
 }
 
@@ -238,7 +230,6 @@ func (p *upstream) answer() error {
 	if err != nil {
 		return p.session.ioFailure("read the reply of", n, err)
 	}
-	p.in = growReader(p.in, p.outbound.conn)
 	packet := packets[len(p.toDevice):]
 	secrets, belongs := p.belongs(&h)
 	m, err := p.read(&h, packet[headerLen:], belongs, secrets)
@@ -246,32 +237,20 @@ func (p *upstream) answer() error {
 		p.onReply(&h, nil, asFailure(p.session.keyMismatch(&h, packet[headerLen:], m)).hint)
 		return errNoKey
 	}
-	p.recorder.packet(&p.recorded, p.addr, p.server, false, &h, packet[headerLen:], m, false, secrets...)
+	p.device.relay.recorder.packet(&p.device.recorded, p.device.client.addr, p.server, false, &h, packet[headerLen:], m, false, secrets...)
 	if belongs {
 		p.onReply(&h, m, "")
 	}
-	h.flags = p.flags(h.flags)
+	h.flags = p.device.flags(h.flags)
 	if p.lone {
 		if h.flags &^= flagSingleConnect; p.single {
 			h.flags |= flagSingleConnect
 		}
 	}
 	packet[atFlags] = byte(h.flags)
-	p.obfuscate(&h, packet[headerLen:])
+	p.device.obfuscate(&h, packet[headerLen:])
 	p.toDevice = packets
 	return nil
-}
-
-// roomier is in with a larger buffer, once more than a packet came at a time. Most connections carry packets one
-// by one, and buffers are most of what they cost.
-func growReader(in *bufio.Reader, conn io.Reader) *bufio.Reader {
-	if in.Buffered() == 0 || in.Size() >= busyBuffer {
-		return in
-	}
-	held, _ := in.Peek(in.Buffered())
-	wide := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(held), conn), busyBuffer)
-	_, _ = wide.Peek(len(held)) // what is there already counts as read
-	return wide
 }
 
 // belongs says that a packet of the server is the next one of a session. What is not is the device's to
@@ -281,14 +260,14 @@ func (p *upstream) belongs(h *header) (secrets []string, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if s := p.sessions[h.sessionID]; s != nil {
-		secrets = s.secrets
+		secrets = s.tracker.secrets
 	}
 	return secrets, p.awaiting(h) != nil
 }
 
 // awaiting is the session of which h is the reply that is awaited; nil for none.
 func (p *upstream) awaiting(h *header) *relayedSession {
-	if s := p.sessions[h.sessionID]; s != nil && s.awaits && h.typ == s.typ && h.seqNo == s.seqNo+1 {
+	if s := p.sessions[h.sessionID]; s != nil && s.awaits && h.typ == s.typ && h.seqNo == s.tracker.seqNo+1 {
 		return s
 	}
 	return nil
@@ -303,8 +282,8 @@ func (p *upstream) read(h *header, body []byte, belongs bool, secrets []string) 
 		m = p.replies.of(h)
 		err = p.back.decode(body, m)
 	}
-	if p.dump != nil {
-		p.dump.packet("received from", p.server, h, body, m, secrets...)
+	if p.device.client.dump != nil {
+		p.device.client.dump.packet("received from", p.server, h, body, m, secrets...)
 	}
 	return m, err
 }
@@ -318,19 +297,19 @@ func (p *upstream) onRequest(h *header, m message, size int) bool {
 	s := p.sessions[h.sessionID]
 	if h.seqNo == 1 {
 		if s != nil { // the number is used again
-			s.close()
+			s.tracker.close()
 			p.finish(s)
 		}
-		if len(p.sessions) == maxDialogues || p.underWay.Load() > maxUnderWay {
-			p.refuse(*h, rejectWithError, "too many sessions", "too many sessions")
+		if len(p.sessions) == maxDialogues || p.device.relay.underWay.Load() > maxUnderWay {
+			p.device.refuse(*h, rejectWithError, "too many sessions", "too many sessions")
 			return false
 		}
 		s = p.begin(h, size)
 	}
-	if p.named = s != nil && s.prompt == authenGetUser && h.seqNo == s.seqNo+1; s == nil {
+	if p.named = s != nil && s.tracker.prompt == authenGetUser && h.seqNo == s.tracker.seqNo+1; s == nil {
 		return true // of no session that is known; the server may know it
 	}
-	switch over := s.packet(now, h, m); {
+	switch over := s.tracker.packet(now, h, m); {
 	case over:
 		p.finish(s)
 	case !s.awaits:
@@ -342,13 +321,9 @@ func (p *upstream) onRequest(h *header, m message, size int) bool {
 
 // begin begins the observation of a session.
 func (p *upstream) begin(h *header, size int) *relayedSession {
-	s := p.spare
-	if p.spare = nil; s == nil {
-		s = new(relayedSession)
-	}
-	*s = relayedSession{typ: h.typ, size: size, sessionTracker: sessionTracker{sessionRecord: sessionRecord{peer: p.addr, key: p.key.source}}}
+	s := &relayedSession{typ: h.typ, size: size, tracker: sessionTracker{sessionRecord: sessionRecord{peer: p.device.client.addr, key: p.device.key.source}}}
 	p.sessions[h.sessionID] = s
-	p.underWay.Add(int64(size))
+	p.device.relay.underWay.Add(int64(size))
 	return s
 }
 
@@ -364,9 +339,9 @@ func (p *upstream) onReply(h *header, m message, noKey string) {
 	}
 	s.awaits = false
 	p.awaited--
-	over := s.packet(now, h, m)
+	over := s.tracker.packet(now, h, m)
 	if noKey != "" {
-		s.status, s.serverMsg, over = statusNoKey, noKey, true
+		s.tracker.status, s.tracker.serverMsg, over = statusNoKey, noKey, true
 	}
 	if over {
 		p.finish(s)
@@ -378,11 +353,10 @@ func (p *upstream) finish(s *relayedSession) {
 	if s.awaits {
 		p.awaited--
 	}
-	s.server = p.server
-	p.log.write(&s.sessionRecord)
-	delete(p.sessions, s.id)
-	p.underWay.Add(-int64(s.size))
-	p.spare = s
+	s.tracker.server = p.server
+	p.device.client.log.write(&s.tracker.sessionRecord)
+	delete(p.sessions, s.tracker.id)
+	p.device.relay.underWay.Add(-int64(s.size))
 }
 
 // stillMoves is when a packet came, which of those that are gathered the first says. It moves the deadlines of
@@ -397,10 +371,7 @@ func (p *upstream) stillMoves(came *time.Time, gathered []byte) time.Time {
 	}
 	p.moved = now
 	_ = p.outbound.conn.SetDeadline(now.Add(relayIdle))
-	_ = p.conn.SetDeadline(now.Add(relayIdle))
-	if p.ctx.Err() != nil {
-		_ = p.conn.SetReadDeadline(time.Unix(1, 0))
-	}
+	p.device.client.setDeadline(now.Add(relayIdle))
 	return now
 }
 
@@ -411,7 +382,7 @@ func (p *upstream) stopAfterReplies() {
 	p.ending = true
 	limit := time.Unix(1, 0)
 	if p.awaited > 0 {
-		limit = time.Now().Add(p.client.timeout)
+		limit = time.Now().Add(p.device.relay.client.timeout)
 	}
 	_ = p.outbound.conn.SetReadDeadline(limit)
 }
@@ -422,7 +393,7 @@ func (p *upstream) end() (unfinished int) {
 	defer p.mu.Unlock()
 	unfinished = len(p.sessions)
 	for _, s := range p.sessions {
-		s.close()
+		s.tracker.close()
 		p.finish(s)
 	}
 	return unfinished

@@ -3,9 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"errors"
-	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -26,7 +24,7 @@ func TestRelayPassageTimes(t *testing.T) {
 		defer own.Close()
 		defer other.Close()
 		p := d.newUpstream()
-		p.outbound = &serverConn{conn: own, client: d.client}
+		p.outbound = &serverConn{conn: own, client: d.relay.client}
 		h, m := header{version: minorDefault, typ: typeAuthen, seqNo: 1, sessionID: 1}, asciiStart("alice")
 		p.onRequest(&h, m, 100)
 		time.Sleep(time.Minute)
@@ -79,26 +77,6 @@ func TestRelayManyAtATime(t *testing.T) {
 	}
 }
 
-// TestRoomier: a reader of which packets were taken one by one stays as it is, and one that held more goes on
-// with the same bytes in a larger buffer, once.
-func TestRoomier(t *testing.T) {
-	t.Parallel()
-	const text = "one, two and three"
-	conn := strings.NewReader(text)
-	in := bufio.NewReaderSize(conn, 16)
-	if growReader(in, conn) != in {
-		t.Error("another reader for one that holds nothing")
-	}
-	_, _ = in.Discard(5)
-	wide := growReader(in, conn)
-	if wide == in || wide.Size() != busyBuffer || wide.Buffered() != 16-5 || growReader(wide, conn) != wide {
-		t.Errorf("a reader of %d bytes holds %d", wide.Size(), wide.Buffered())
-	}
-	if rest, err := io.ReadAll(wide); err != nil || string(rest) != text[5:] {
-		t.Errorf("goes on with %q, %v", rest, err)
-	}
-}
-
 // TestRelayLateReply: a reply that was read for a session counts for nothing where the device has ended that
 // meanwhile, or has begun another one of the same number.
 func TestRelayLateReply(t *testing.T) {
@@ -113,7 +91,7 @@ func TestRelayLateReply(t *testing.T) {
 	}
 	check := func(what string, awaited int, want string) {
 		t.Helper()
-		p.log.flush()
+		p.device.client.log.flush()
 		got := regexp.MustCompile(`[A-Z_]{4,}`).FindAllString(lines.String(), -1)
 		if p.awaited != awaited || len(p.sessions) != awaited || strings.Join(got, " ") != want {
 			t.Errorf("%s: %d replies are awaited, of %d sessions, and the lines are\n%s", what, p.awaited, len(p.sessions), lines)
@@ -133,7 +111,7 @@ func TestRelayLateReply(t *testing.T) {
 	check("after another START", 1, "ABORT NO_REPLY")
 	hear(2, authenPass)
 	check("at the end", 0, "ABORT NO_REPLY PASS")
-	if n := p.underWay.Load(); n != 0 {
+	if n := p.device.relay.underWay.Load(); n != 0 {
 		t.Errorf("%d bytes are held", n)
 	}
 }
@@ -182,10 +160,10 @@ func pipedPassage(t *testing.T, conn, server net.Conn) (p *upstream, lines *lock
 	r := new(relayServer)
 	lines = newPipedRelay(t, r)
 	r.client.keys = r.keys[netip.Prefix{}]
-	d := &device{relayServer: r, inboundConn: r.newInboundConn(t.Context(), conn, r.keys, false, relayBuffer), ctx: t.Context(), messages: new(decodeMessages)}
+	d := &device{relay: r, client: r.listener.newInboundConn(t.Context(), conn, r.keys, false), messages: new(decodeMessages)}
 	p = d.newUpstream()
 	p.outbound = &serverConn{conn: server, client: r.client}
-	p.session, p.in = &session{serverConn: p.outbound}, bufio.NewReaderSize(server, relayBuffer)
+	p.session, p.in = &session{serverConn: p.outbound}, bufio.NewReader(server)
 	p.opened.Store(true)
 	return p, lines
 }
@@ -241,7 +219,7 @@ func TestRelayLastTimes(t *testing.T) {
 		defer own.Close()
 		defer other.Close()
 		p := d.newUpstream()
-		p.outbound, p.client.timeout = &serverConn{conn: own, client: d.client}, time.Minute
+		p.outbound, p.device.relay.client.timeout = &serverConn{conn: own, client: d.relay.client}, time.Minute
 		h := header{version: minorDefault, typ: typeAuthor, seqNo: 1}
 		for h.sessionID = range 3 {
 			p.onRequest(&h, new(authorRequest), 100)
@@ -257,10 +235,8 @@ func TestRelayLastTimes(t *testing.T) {
 				t.Errorf("%s is waited for for %v: %v", what, time.Since(began), err)
 			}
 		}
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		d.ctx = ctx
-		hear("the device", d.conn, 2*time.Second)
+		d.client.stopReading()
+		hear("the device", d.client.conn, 2*time.Second)
 		p.stopAfterReplies()
 		hear("the server", own, time.Minute)
 	})

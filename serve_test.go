@@ -376,7 +376,7 @@ func TestRecordIsWrittenFirst(t *testing.T) {
 		t.Errorf("standard output has %q", got)
 	}
 	srv := newLab()
-	srv.log.out = newQueuedWriter(context.Background(), fullDisk{})
+	srv.listener.log.out = newQueuedWriter(context.Background(), fullDisk{})
 	conn := &stream{Reader: bytes.NewReader(packed(header{version: minorDefault, typ: typeAcct, seqNo: 1}, testKey, record))}
 	srv.serve(t.Context(), conn)
 	var reply acctReply
@@ -417,9 +417,9 @@ func TestServeRefuses(t *testing.T) {
 		{nil, "--cert DIR/users", "--cert needs --tls", "", classUsage.exit()},
 		{nil, "--tls --cert-key DIR/users", "--cert-key needs --cert", "", classUsage.exit()},
 		{nil, "--tls --cert DIR/users --write-cacert DIR/ca.pem", "--write-cacert is for a certificate that serve makes, without --cert", "", classUsage.exit()},
-		{nil, "--tls --write-cacert DIR/none/ca.pem", "make a certificate: open DIR/none/ca.pem: no such file or directory", "", classUsage.exit()},
-		{nil, "--tls --client-ca DIR/none --write-cacert DIR/ca.pem", "made a certificate: clients trust it with --tls --cacert DIR/ca.pem\ntacacs_plus: read the certificate file: open DIR/none: no such file or directory", "", classUsage.exit()},
-		{nil, "--tls --client-ca DIR/none --write-cacert DIR/ca.pem --fault tls-1.2", "made a certificate: clients trust it with --tls --cacert DIR/ca.pem\ntacacs_plus: read the certificate file: open DIR/none: no such file or directory", "", classUsage.exit()},
+		{nil, "--tls --write-cacert DIR/none/ca.pem", "generate a certificate: open DIR/none/ca.pem: no such file or directory", "", classUsage.exit()},
+		{nil, "--tls --client-ca DIR/none --write-cacert DIR/ca.pem", "generated a certificate: clients trust it with --tls --cacert DIR/ca.pem\ntacacs_plus: read the certificate file: open DIR/none: no such file or directory", "", classUsage.exit()},
+		{nil, "--tls --client-ca DIR/none --write-cacert DIR/ca.pem --fault tls-1.2", "generated a certificate: clients trust it with --tls --cacert DIR/ca.pem\ntacacs_plus: read the certificate file: open DIR/none: no such file or directory", "", classUsage.exit()},
 		{nil, "--tls --user a:b --listen 127.0.0.1:0 --listen :0", "to listen on :0 over TLS, give --client-ca", "RFC 9887 section 3.1 wants a certificate of every client", classUsage.exit()},
 		{nil, "--tls --key abc", "over TLS there is no key", "leave --key and --key-file out (RFC 9887 section 3.2)", classUsage.exit()},
 		{nil, "--tls --key-file 192.0.2.0/24=DIR/users", "over TLS there is no key", "leave --key and --key-file out (RFC 9887 section 3.2)", classUsage.exit()},
@@ -465,8 +465,8 @@ func TestDemo(t *testing.T) {
 		r := serveAloud(t, tt.env, split(tt.options, "DIR", dir)...)
 		try := strings.Fields(r.waitFor(t, regexp.MustCompile(`try: (.*)\n`))[1])
 		overTLS := strings.HasPrefix(tt.options, "--tls")
-		if made := strings.Contains(r.said.String(), "tacacs_plus: made a certificate"); made != overTLS {
-			t.Errorf("%s: it says that it made a certificate: %t", tt.options, made)
+		if made := strings.Contains(r.said.String(), "tacacs_plus: generated a certificate"); made != overTLS {
+			t.Errorf("%s: it says that it generated a certificate: %t", tt.options, made)
 		}
 		for ; try[0] != "tacacs_plus"; try = try[1:] {
 			name, value, _ := strings.Cut(try[0], "=")
@@ -493,14 +493,14 @@ func TestOwnKeyOnLoopback(t *testing.T) {
 		"127.0.0.1:0": true, "127.1.2.3:49": true, "[::1]:49": true, "localhost:49": true,
 		":49": false, "0.0.0.0:49": false, "[::]:49": false, "192.0.2.1:49": false, "localhost.example:49": false, "localhost": false,
 	} {
-		srv := &labServer{users: make(map[string]string)}
+		srv, opts := &labServer{lab: lab{users: make(map[string]string)}}, &serveOptions{listen: list{"127.0.0.1:4949", addr}}
 		inv := &invocation{std: stdio{err: io.Discard, env: func(string) string { return "" }}}
-		if err := srv.makeUp(inv, []string{"127.0.0.1:4949", addr}); (err == nil) != want {
+		if err := opts.addDefaults(inv, srv); (err == nil) != want {
 			t.Errorf("%s: %v", addr, err)
 		}
-		srv = &labServer{clear: true, users: map[string]string{"alice": testPassword}} // TLS: no key
-		if err := srv.makeUp(inv, []string{addr}); err != nil || len(srv.keys) > 0 || srv.try != "" {
-			t.Errorf("%s, where nothing is to be made: %v, try %q", addr, err, srv.try)
+		srv, opts = &labServer{tls: new(tls.Config), lab: lab{users: map[string]string{"alice": testPassword}}}, &serveOptions{listen: list{addr}} // TLS: no key
+		if err := opts.addDefaults(inv, srv); err != nil || len(srv.keys) > 0 || opts.tryLine != "" {
+			t.Errorf("%s, where nothing is to be made: %v, try %q", addr, err, opts.tryLine)
 		}
 	}
 }
@@ -510,7 +510,7 @@ func TestShutdown(t *testing.T) {
 	t.Parallel()
 	srv := newLab()
 	srv.keys = clientKeys{{}: {{value: "the key of this server, and of no other"}}}
-	srv.delay, srv.dump = 200*time.Millisecond, new(dumper)
+	srv.delay, srv.listener.dump = 200*time.Millisecond, new(dumper)
 	run := startLab(t, srv)
 	dial := func() *fakeClient {
 		c := dialFakeClient(t, run.addr)
@@ -530,7 +530,7 @@ func TestShutdown(t *testing.T) {
 	if err := run.stop(); err != nil {
 		t.Errorf("run ends with %v", err)
 	}
-	if n := len(srv.slots); n > 0 { // the end of the process would cut them off
+	if n := len(srv.listener.slots); n > 0 { // the end of the process would cut them off
 		t.Errorf("%d connections are still served", n)
 	}
 	var reply authenReply
@@ -554,7 +554,7 @@ func TestShutdown(t *testing.T) {
 func TestConnectionLimit(t *testing.T) {
 	t.Parallel()
 	srv, log := newLab(), new(lockedBuffer)
-	srv.slots, srv.log.out = make(chan struct{}, 2), newQueuedWriter(context.Background(), log)
+	srv.listener.slots, srv.listener.log.out = make(chan struct{}, 2), newQueuedWriter(context.Background(), log)
 	run := startLab(t, srv)
 	first, second := dialFakeClient(t, run.addr), dialFakeClient(t, run.addr)
 	for _, c := range []*fakeClient{first, second} { // both are served by now
@@ -571,7 +571,7 @@ func TestConnectionLimit(t *testing.T) {
 		t.Error(err)
 	}
 	first.Close()
-	waitUntil(t, "there is room", func() bool { return len(srv.slots) == 1 })
+	waitUntil(t, "there is room", func() bool { return len(srv.listener.slots) == 1 })
 	if err := dialFakeClient(t, run.addr).login(3, 0); err != nil {
 		t.Error(err)
 	}
@@ -656,7 +656,7 @@ func TestRepliesDoNotPileUp(t *testing.T) {
 		t.Errorf("%d bytes of replies, up to %d in one write", conn.out.Len(), conn.largest)
 	}
 	srv := newLab() // replies that are longer than their requests
-	srv.args = slices.Repeat([]string{"a=" + strings.Repeat("x", 200)}, 10)
+	srv.lab.args = slices.Repeat([]string{"a=" + strings.Repeat("x", 200)}, 10)
 	conn = &stream{Reader: bytes.NewReader(bytes.Repeat(first, 100))}
 	srv.serve(t.Context(), conn)
 	if one := headerLen + 6 + 10*(1+202); conn.largest >= maxGathered+one || conn.out.Len() != 100*one {
@@ -835,8 +835,11 @@ func FuzzServe(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte, inClear bool) {
 		srv := newLab()
-		srv.clear, srv.log.verbose, srv.args = inClear, true, []string{"priv-lvl=15", "idletime=5"}
-		srv.rules = []rule{{true, regexp.MustCompile("^show")}}
+		srv.listener.log.verbose, srv.lab.args = true, []string{"priv-lvl=15", "idletime=5"}
+		if inClear {
+			srv.tls = new(tls.Config)
+		}
+		srv.lab.rules = []rule{{true, regexp.MustCompile("^show")}}
 		hang := time.AfterFunc(patience, func() { panic(fmt.Sprintf("no end of %x", data)) })
 		defer hang.Stop()
 		conn := &stream{Reader: bytes.NewReader(data)}
@@ -915,7 +918,7 @@ func BenchmarkServeLogin(b *testing.B) {
 func TestRecordError(t *testing.T) {
 	t.Parallel()
 	srv := newLab()
-	srv.log.out = newQueuedWriter(context.Background(), fullDisk{})
+	srv.listener.log.out = newQueuedWriter(context.Background(), fullDisk{})
 	conn := &stream{Reader: bytes.NewReader(packed(header{version: minorDefault, typ: typeAcct, seqNo: 1}, testKey, &acctRequest{flags: acctStart, commonFields: commonFields{user: "alice"}}))}
 	srv.serve(t.Context(), conn)
 	var reply acctReply
@@ -942,7 +945,7 @@ func TestReplyIsNotHeldBack(t *testing.T) {
 func TestTooManyArguments(t *testing.T) {
 	t.Parallel()
 	srv := newLab()
-	srv.args = []string{"priv-lvl=15", "idletime=5"}
+	srv.lab.args = []string{"priv-lvl=15", "idletime=5"}
 	c := dialFakeClient(t, startLab(t, srv).addr)
 	args := append([]string{"service=shell", "cmd=", "priv-lvl*1"}, strings.Fields(strings.Repeat("a=b ", 252))...)
 	c.send(header{version: minorDefault, typ: typeAuthor, seqNo: 1}, &authorRequest{commonFields: commonFields{user: "alice"}, args: args})
@@ -978,15 +981,14 @@ func TestSeqNoDoesNotWrap(t *testing.T) {
 		}
 	}
 	// A dialogue does not go on with 253: the next number of the client would be 255.
-	p, last := labPeer(), &header{version: minorDefault, typ: typeAuthen, seqNo: lastSeqNo}
-	d := &authSession{version: minorDefault, sessionTracker: sessionTracker{seqNo: lastSeqNo - 1}}
-	d.next = func(string) *authenReply { return &authenReply{status: authenGetPass} }
-	p.conn, p.dialogues[0] = new(stream), d
+	c, last := newLabConn(newLab(), new(stream)), &header{version: minorDefault, typ: typeAuthen, seqNo: lastSeqNo}
+	c.dialogues[0] = &labDialogue{version: minorDefault, seqNo: lastSeqNo - 1, session: &authSession{
+		next: func(string) *authenReply { return &authenReply{status: authenGetPass} }}}
 	body, err := encoded(says("x"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r, over, err := p.continueAuthen(last, body); err != nil || !over || r.(*authenReply).status != authenError {
+	if r, over, err := c.continueAuthen(last, body); err != nil || !over || r.(*authenReply).status != authenError {
 		t.Errorf("seq_no %d is answered with %+v, %t, %v", lastSeqNo, r, over, err)
 	}
 }
@@ -1076,7 +1078,7 @@ func TestMalformedOverTLS(t *testing.T) {
 	t.Parallel()
 	log := new(lockedBuffer)
 	srv := newLab()
-	srv.clear, srv.log.out = true, newQueuedWriter(context.Background(), log)
+	srv.tls, srv.listener.log.out = new(tls.Config), newQueuedWriter(context.Background(), log)
 	h := header{version: minorDefault, typ: typeAuthor, seqNo: 1, flags: flagUnencrypted}
 	conn := &stream{Reader: bytes.NewReader(packed(h, "", &authenContinue{userMsg: "x"}))}
 	srv.serve(t.Context(), conn)
@@ -1086,24 +1088,6 @@ func TestMalformedOverTLS(t *testing.T) {
 	}
 	if !strings.HasSuffix(log.String(), " a malformed packet: "+errBodyLength.Error()+"\n") {
 		t.Errorf("the lines are\n%s", log)
-	}
-}
-
-// TestLargeBodyIsNotKept: a connection that goes on keeps no memory of the largest packet.
-func TestLargeBodyIsNotKept(t *testing.T) {
-	t.Parallel()
-	for _, size := range []int{keptBody, keptBody + 1} {
-		h := header{version: minorOne, typ: typeAuthen, seqNo: 1, length: uint32(size)}
-		head := codec{}
-		h.layout(&head)
-		p := labPeer()
-		p.conn, p.in = new(stream), bufio.NewReader(bytes.NewReader(append(head.buf, make([]byte, size)...)))
-		if p.handlePacket() || len(p.out) == 0 { // which answers that it does not fit the key
-			t.Fatalf("%d bytes are not read", size)
-		}
-		if kept := p.packet != nil; kept != (size <= keptBody) {
-			t.Errorf("%d bytes are kept: %t", size, kept)
-		}
 	}
 }
 
@@ -1139,22 +1123,24 @@ func TestServeTraces(t *testing.T) {
 func TestAccept(t *testing.T) {
 	t.Parallel()
 	srv := newLab()
-	srv.slots = make(chan struct{})
+	srv.listener.slots = make(chan struct{})
 	server, client := net.Pipe()
 	var all sync.WaitGroup
-	srv.accept(t.Context(), &fakeListener{has: []any{errors.New("too many open files"), server}}, &all, srv.serve)
+	srv.listener.accept(t.Context(), &fakeListener{has: []any{errors.New("too many open files"), server}}, &all, srv.serve)
 	newFakeClient(client).checkEnd(t)
 }
 
 // TestEndBeforeRead: an end that comes while the deadline is moved is not lost with the old one.
 func TestEndBeforeRead(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithCancel(t.Context())
-	data := bytes.NewReader(make([]byte, headerLen))
-	newLab().serve(ctx, &lateDeadlineConn{stream{Reader: data}, cancel})
-	if data.Len() < headerLen {
-		t.Error("it reads on")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		data := bytes.NewReader(make([]byte, headerLen))
+		newLab().serve(ctx, &lateDeadlineConn{stream{Reader: data}, func() { cancel(); synctest.Wait() }})
+		if data.Len() < headerLen {
+			t.Error("it reads on")
+		}
+	})
 }
 
 // TestUnimplemented: what of a START is not implemented is a FAIL, whatever the service and the
@@ -1272,7 +1258,7 @@ func TestServeQuiet(t *testing.T) {
 func TestServeOnFullDisk(t *testing.T) {
 	t.Parallel()
 	srv, disk := newLab(), new(smallDisk)
-	srv.log.out = newQueuedWriter(context.Background(), disk)
+	srv.listener.log.out = newQueuedWriter(context.Background(), disk)
 	c := dialFakeClient(t, startLab(t, srv).addr)
 	numbers := make(map[uint32]uint8)
 	take := func(say, want message) {
@@ -1356,7 +1342,7 @@ func TestLongTexts(t *testing.T) {
 func TestDialogueMemory(t *testing.T) {
 	const dialogues = 100
 	srv := newLab()
-	p := &labConn{labServer: srv, inboundConn: &inboundConn{log: srv.log, conn: new(stream)}, dialogues: make(map[uint32]*authSession)}
+	p := newLabConn(srv, new(stream))
 	feed := func(id uint32, seqNo uint8, m message) {
 		body, err := encoded(m)
 		if err != nil {
@@ -1391,11 +1377,11 @@ func TestDialogueMemory(t *testing.T) {
 func TestConnectionsOfOneAddress(t *testing.T) {
 	t.Parallel()
 	srv, log := newLab(), new(lockedBuffer)
-	srv.log.out = newQueuedWriter(context.Background(), log)
+	srv.listener.log.out = newQueuedWriter(context.Background(), log)
 	greedy, other := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
 	enter := func(client netip.Addr, want string) {
 		t.Helper()
-		if got := srv.acquireSlot(client); got != want {
+		if got := srv.listener.acquireSlot(client); got != want {
 			t.Fatalf("%s is refused with %q, not %q", client, got, want)
 		}
 	}
@@ -1404,7 +1390,7 @@ func TestConnectionsOfOneAddress(t *testing.T) {
 	}
 	enter(greedy, "too many connections of this address")
 	conn := &remoteConn{addr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(greedy, 1024))}
-	srv.accept(t.Context(), &fakeListener{has: []any{conn}}, new(sync.WaitGroup), srv.serve)
+	srv.listener.accept(t.Context(), &fakeListener{has: []any{conn}}, new(sync.WaitGroup), srv.serve)
 	if want := " 192.0.2.1:1024 refused: too many connections of this address\n"; !strings.HasSuffix(log.String(), want) {
 		t.Errorf("the lines are\n%s", log)
 	}
@@ -1412,23 +1398,23 @@ func TestConnectionsOfOneAddress(t *testing.T) {
 		enter(other, "")
 	}
 	enter(netip.MustParseAddr("192.0.2.3"), "too many connections")
-	srv.releaseSlot(greedy)
+	srv.listener.releaseSlot(greedy)
 	enter(greedy, "")
 	for range maxOfOneAddress {
-		srv.releaseSlot(greedy)
+		srv.listener.releaseSlot(greedy)
 	}
 	for range maxConnections - maxOfOneAddress {
-		srv.releaseSlot(other)
+		srv.listener.releaseSlot(other)
 	}
-	if len(srv.open) > 0 || len(srv.slots) > 0 {
-		t.Errorf("%v are still open, %d places taken", srv.open, len(srv.slots))
+	if len(srv.listener.open) > 0 || len(srv.listener.slots) > 0 {
+		t.Errorf("%v are still open, %d places taken", srv.listener.open, len(srv.listener.slots))
 	}
 	var all sync.WaitGroup // the place of a connection that is accepted is its own, and free after it
 	conn.Reader = strings.NewReader("")
-	srv.accept(t.Context(), &fakeListener{has: []any{conn}}, &all, srv.serve)
+	srv.listener.accept(t.Context(), &fakeListener{has: []any{conn}}, &all, srv.serve)
 	all.Wait()
-	if len(srv.open) > 0 || len(srv.slots) > 0 {
-		t.Errorf("%v are still open, %d places taken", srv.open, len(srv.slots))
+	if len(srv.listener.open) > 0 || len(srv.listener.slots) > 0 {
+		t.Errorf("%v are still open, %d places taken", srv.listener.open, len(srv.listener.slots))
 	}
 }
 
@@ -1440,11 +1426,11 @@ func TestHolders(t *testing.T) {
 		"fe80::1%eth0": "fe80::1%eth0",
 	} {
 		srv := newLab()
-		if refused := srv.acquireSlot(netip.MustParseAddr(client)); refused != "" || srv.open[netip.MustParseAddr(want)] != 1 {
-			t.Errorf("%s: %q, %v", client, refused, srv.open)
+		if refused := srv.listener.acquireSlot(netip.MustParseAddr(client)); refused != "" || srv.listener.open[netip.MustParseAddr(want)] != 1 {
+			t.Errorf("%s: %q, %v", client, refused, srv.listener.open)
 		}
-		if srv.releaseSlot(netip.MustParseAddr(client)); len(srv.open) > 0 {
-			t.Errorf("%s: %v are left", client, srv.open)
+		if srv.listener.releaseSlot(netip.MustParseAddr(client)); len(srv.listener.open) > 0 {
+			t.Errorf("%s: %v are left", client, srv.listener.open)
 		}
 	}
 }
@@ -1511,11 +1497,11 @@ func TestLastLines(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		srv, log, all, stuck := newLab(), new(lockedBuffer), new(sync.WaitGroup), make(chan struct{})
-		srv.log.out = newQueuedWriter(context.Background(), log)
-		srv.log.write(&sessionRecord{commonFields: commonFields{user: "alice"}, status: "PASS"})
+		srv.listener.log.out = newQueuedWriter(context.Background(), log)
+		srv.listener.log.write(&sessionRecord{commonFields: commonFields{user: "alice"}, status: "PASS"})
 		all.Go(func() { <-stuck })
 		began := time.Now()
-		err := drain(all, func() error { return srv.log.close(t.Context()) })
+		err := drain(all, func() error { return srv.listener.log.close(t.Context()) })
 		if took := time.Since(began); err != nil || took != shutdownTimeout || !strings.HasSuffix(log.String(), "alice PASS\n") {
 			t.Errorf("it takes %v, %v, and the lines are\n%s", took, err, log)
 		}

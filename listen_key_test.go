@@ -52,8 +52,8 @@ func TestCutPrefixes(t *testing.T) {
 	}
 }
 
-// TestClientKeys: the longest prefix of a client's address counts, in whichever form the address comes.
-func TestClientKeys(t *testing.T) {
+// TestListenClientKeys: the longest prefix of a client's address counts, in whichever form the address comes.
+func TestListenClientKeys(t *testing.T) {
 	t.Parallel()
 	keys := clientKeys{}
 	for _, p := range strings.Fields("10.0.0.0/8 10.1.0.0/16 10.1.2.3/32 192.0.2.0/31 2001:db8::/32 2001:db8::1/128 fe80::/10") {
@@ -79,9 +79,9 @@ func TestClientKeys(t *testing.T) {
 	}
 }
 
-// TestKeyFiles: each client has its own key, the environment's is nobody's then, and who has none is
+// TestListenKeyFiles: each client has its own key, the environment's is nobody's then, and who has none is
 // refused before it says a word.
-func TestKeyFiles(t *testing.T) {
+func TestListenKeyFiles(t *testing.T) {
 	t.Parallel()
 	const narrow, wide = "the key of this host alone", "the key of all the loopback network"
 	dir := writeFiles(t, map[string]string{"narrow": narrow + "\n", "wide": wide})
@@ -112,8 +112,8 @@ func TestKeyFiles(t *testing.T) {
 	}
 }
 
-// TestBadKeyFiles is what serve does not take for a key.
-func TestBadKeyFiles(t *testing.T) {
+// TestListenBadKeyFiles is what serve does not take for a key.
+func TestListenBadKeyFiles(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, map[string]string{"a": "abc\n"})
 	for _, tt := range []struct{ line, want string }{
@@ -132,9 +132,9 @@ func TestBadKeyFiles(t *testing.T) {
 	}
 }
 
-// TestNoLengthOfAKey: no message of serve tells how long a key is, whoever reads it: not where a key is
+// TestListenNoLengthOfAKey: no message of serve tells how long a key is, whoever reads it: not where a key is
 // bad, not where a packet does not fit it.
-func TestNoLengthOfAKey(t *testing.T) {
+func TestListenNoLengthOfAKey(t *testing.T) {
 	t.Parallel()
 	short, key := "k234567890123", strings.Repeat("k", 37)
 	length := regexp.MustCompile(`\b(13|37|38)\b`)

@@ -13,27 +13,27 @@ import (
 	"time"
 )
 
-// A relayServer stands between devices and their servers. Packets pass as they come, but that each side
-// has its own key, or TLS; and what is said is shown.
+// A relayServer forwards packets between devices and servers. Packets are unchanged, but each side has its own key,
+// or TLS. Sessions are logged.
 type relayServer struct {
 	listener *listener
 	keys     clientKeys      // of the devices
-	client   *client         // how the servers are reached
-	recorder *recorder       // nil where nobody asked for one
-	shared   *sharedUpstream // --single-connect; nil without
-	underWay atomic.Int64    // bytes of the requests of all sessions
+	client   *client         // to the servers
+	recorder *recorder       // nil without --record
+	shared   *sharedUpstream // nil without --single-connect
+	underWay atomic.Int64    // bytes of the requests of all sessions under way
 	devices  sync.WaitGroup
 }
 
-// What one device may cost, beside what gate says.
+// Limits of one device, beside those of the listener.
 const (
-	relayIdle       = 5 * time.Minute   // a person may be at a prompt
-	maxUnderWay     = 16 << 20          // bytes of requests without a verdict
+	relayIdle       = 5 * time.Minute   // a user may be at a prompt
+	maxUnderWay     = 16 << 20          // bytes of the requests under way
 	maxCandidates   = 64                // keys of one device
-	relayEndTimeout = noticeTimeout / 2 // for the connections that were cut off
+	relayEndTimeout = noticeTimeout / 2 // for connections that are cut off at the end
 )
 
-// newRelay is the command relay.
+// newRelay returns the command relay.
 func newRelay(o *optionSet) action {
 	var opts relayOptions
 	opts.register(o)
@@ -69,7 +69,7 @@ func (opts *relayOptions) register(o *optionSet) {
 	o.add((*text)(&opts.record), "record", "FILE", "write all that goes through to a capture file, not obfuscated, and without the secrets unless --show-secrets")
 }
 
-// configure makes r the relay that the command line describes.
+// configure sets up r as the command line describes it.
 func (opts *relayOptions) configure(ctx context.Context, inv *invocation, r *relayServer) error {
 	prefixes, err := cutPrefixes(opts.keys.option, opts.keys.files)
 	if err != nil {
@@ -122,8 +122,8 @@ func (opts *relayOptions) background(to io.Writer, what string, warnf func(forma
 	return w
 }
 
-// check refuses what does not go together, and what would let others than this host in without a proof of
-// who they are.
+// check refuses options that exclude each other, and a relay that other hosts could use without a key or a
+// certificate.
 func (opts *relayOptions) check() error {
 	if len(opts.listen)+len(opts.listenTLS) == 0 {
 		opts.listen = list{"127.0.0.1:4949"}
@@ -151,7 +151,7 @@ func (opts *relayOptions) check() error {
 	return nil
 }
 
-// setTLS reads the files of the devices' side.
+// setTLS reads the TLS files of the devices' side.
 func (opts *relayOptions) setTLS() error {
 	pair, err := readKeyPair(opts.cert, opts.certKey)
 	if err == nil {
@@ -160,7 +160,7 @@ func (opts *relayOptions) setTLS() error {
 	return err
 }
 
-// deviceKeys are the keys of the devices: the option's, else the servers' own.
+// deviceKeys returns the keys of the devices: those of the option, else the first key of the servers.
 func (opts *relayOptions) deviceKeys(ctx context.Context, inv *invocation, prefixes []netip.Prefix, servers []key) (clientKeys, error) {
 	switch {
 	case len(opts.listen) == 0:
@@ -177,7 +177,7 @@ func (opts *relayOptions) deviceKeys(ctx context.Context, inv *invocation, prefi
 	return clientKeys{{}: servers[:1]}, nil
 }
 
-// run listens until ctx ends, then lets the answers under way finish.
+// run serves until ctx ends, then finishes the replies under way.
 func (r *relayServer) run(ctx context.Context, inv *invocation, opts *relayOptions) error {
 	defer r.listener.close()
 	if err := cmp.Or(r.listener.listen(opts.listen, nil), r.listener.listen(opts.listenTLS, opts.tls)); err != nil {

@@ -8,14 +8,14 @@ import (
 type device struct {
 	relay    *relayServer
 	client   *inboundConn
-	key      key             // of guest.keys, the one that fits
-	messages *decodeMessages // where its packets are decoded
+	key      key             // of client.keys, the one that fits
+	messages *decodeMessages // its packets are decoded into these
 	codec    codec
 	recorded recordedConns
 }
 
-// next reads the device's next packet and appends it to dst, its body in clear, and m. What cannot be sent
-// on is answered as RFC 8907 says, and false ends the connection.
+// readPacket reads the device's next packet and appends it to dst, with the body in clear; m is the body. ok is false
+// if the connection is to end. A packet that cannot be forwarded is answered as RFC 8907 requires.
 func (d *device) readPacket(dst []byte) (h header, m message, packets []byte, ok bool) {
 	h, packets, ok = d.client.receive(dst)
 	if !ok {
@@ -34,7 +34,7 @@ func (d *device) readPacket(dst []byte) (h header, m message, packets []byte, ok
 	}
 	m = d.messages.of(&h)
 	err := d.codec.decode(body, m)
-	if d.client.dump != nil { // an address costs memory
+	if d.client.dump != nil { // converting the address allocates
 		d.client.dump.packet("received from", d.client.addr, &h, body, m)
 	}
 	if err != nil {
@@ -44,8 +44,7 @@ func (d *device) readPacket(dst []byte) (h header, m message, packets []byte, ok
 	return h, m, packets, true
 }
 
-// chooseKey takes the candidate that fits the first packet: of those that its lengths fit, one for which
-// its fields make sense, if there is one.
+// chooseKey chooses the key that fits the first packet best.
 func (d *device) chooseKey(h *header, body []byte) {
 	best := -1
 	for _, k := range d.client.keys {
@@ -59,7 +58,7 @@ func (d *device) chooseKey(h *header, body []byte) {
 	}
 }
 
-// fits says how well a key fits a packet: 1 by its lengths, 2 by what its fields say too.
+// fits returns how well a key fits a packet: 1 if the lengths do, 2 if the fields are plausible too.
 func (d *device) fits(h *header, body []byte, k key) int {
 	try, m := bytes.Clone(body), d.messages.of(h)
 	obfuscate(h, k.value, try)
@@ -72,9 +71,9 @@ func (d *device) fits(h *header, body []byte, k key) int {
 	return 2
 }
 
-// refuse notes what is wrong with the packet of h, and tells the device as far as there is an answer.
-func (d *device) refuse(h header, then rejection, note, serverMsg string) {
-	d.client.note(note)
+// refuse logs what is wrong with the packet of h, and replies as RFC 8907 requires.
+func (d *device) refuse(h header, then rejection, problem, serverMsg string) {
+	d.client.note(problem)
 	switch then {
 	case rejectWithHeader:
 		d.client.conn.Write(appendHeader(nil, h))
@@ -89,7 +88,7 @@ func (d *device) refuse(h header, then rejection, note, serverMsg string) {
 	}
 }
 
-// flags are the flags of a packet to the device, with the UNENCRYPTED flag of its side.
+// flags returns the flags of a packet to the device, with the UNENCRYPTED flag of its side.
 func (d *device) flags(f headerFlags) headerFlags {
 	if f &^= flagUnencrypted; d.client.cleartext {
 		f |= flagUnencrypted
@@ -97,7 +96,7 @@ func (d *device) flags(f headerFlags) headerFlags {
 	return f
 }
 
-// conceal obfuscates a body for the device, unless TLS does more than that.
+// obfuscate obfuscates a body for the device, unless it uses TLS.
 func (d *device) obfuscate(h *header, body []byte) {
 	if !d.client.cleartext {
 		obfuscate(h, d.key.value, body)

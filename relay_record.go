@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// A recorder writes a capture file (pcap) of all that goes through: as if device and server had spoken with each
-// other in clear, each packet with the flag that says so. It is nil where nobody asked for one.
+// A recorder writes a capture file (pcap) of all packets, as if device and server had exchanged them in clear. It is
+// nil without --record.
 type recorder struct {
 	showSecrets bool
 
@@ -18,16 +18,16 @@ type recorder struct {
 	out   io.Writer
 	frame []byte
 	codec codec
-	first uint32 // sequence number of the conversation that was begun last
+	first uint32 // sequence number of the last connection that was opened
 }
 
-// reels are the conversations of a device in the record: one with each server.
+// recordedConns are a device's connections in the record, one to each server.
 type recordedConns []*recordedConn
 
-// A reel is one conversation in the record. Its sequence numbers are those of TCP.
+// A recordedConn is one TCP connection in the record.
 type recordedConn struct {
 	device, server netip.AddrPort
-	next           [2]uint32 // of the device, of the server
+	next           [2]uint32 // sequence numbers of the device and of the server
 }
 
 const (
@@ -39,12 +39,12 @@ const (
 	tcpACK     = 0x10
 )
 
-// openRecord makes the file, which only its owner may read.
+// openRecord creates the file, which only its owner can read.
 func openRecord(name string) (*os.File, error) {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err == nil {
 		if info, e := f.Stat(); e == nil && info.Mode().IsRegular() {
-			err = f.Chmod(0o600) // it may have been there before
+			err = f.Chmod(0o600) // it may exist already
 		}
 	}
 	if err != nil {
@@ -64,15 +64,15 @@ func newRecorder(out io.Writer, showSecrets bool) *recorder {
 	return t
 }
 
-// packet records a packet of a device or of its server, whose body is in clear. shown says that what it
-// says is no secret; secrets are those that it may repeat.
+// packet records a packet of a device or of its server, with the body in clear. shown means that the body has no
+// secret fields; secrets are texts to hide anywhere in it.
 func (t *recorder) packet(all *recordedConns, device, server netip.AddrPort, fromDevice bool, h *header, body []byte, m message, shown bool, secrets ...string) {
 	if t != nil {
 		t.packetOf(time.Now(), all, device, server, fromDevice, h, body, m, shown, secrets...)
 	}
 }
 
-// packetOf records a packet of another time than now.
+// packetOf records a packet with another time than now.
 func (t *recorder) packetOf(now time.Time, all *recordedConns, device, server netip.AddrPort, fromDevice bool, h *header, body []byte, m message, shown bool, secrets ...string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -91,14 +91,14 @@ func (t *recorder) packetOf(now time.Time, all *recordedConns, device, server ne
 	t.segment(r, fromDevice, tcpPSH|tcpACK, packet, now)
 }
 
-// reel is the conversation with a server, which begins with its first packet.
+// conn returns the connection to a server. Its first packet opens it.
 func (t *recorder) conn(all *recordedConns, device, server netip.AddrPort, now time.Time) *recordedConn {
 	for _, r := range *all {
 		if r.server == server {
 			return r
 		}
 	}
-	t.first += 1 << 24 // so that a port that is used again begins another connection
+	t.first += 1 << 24 // so that a reused port is another connection
 	r := &recordedConn{device: device, server: server, next: [2]uint32{t.first, t.first}}
 	t.segment(r, true, tcpSYN, nil, now)
 	t.segment(r, false, tcpSYN|tcpACK, nil, now)
@@ -107,8 +107,8 @@ func (t *recorder) conn(all *recordedConns, device, server netip.AddrPort, now t
 	return r
 }
 
-// blank writes stars over the secrets of a body, and over those that stand in it elsewhere. m is nil for one that
-// was not read.
+// blank overwrites the secret fields of a body, and secrets elsewhere in it, with stars. m is nil for a body that was
+// not decoded.
 func (t *recorder) blank(body []byte, m message, secrets []string) {
 	hidden := make([]bool, len(body))
 	t.codec = codec{fields: t.codec.fields[:0], reading: true, buf: body, visit: func(f field, value any) {
@@ -133,7 +133,7 @@ func (t *recorder) blank(body []byte, m message, secrets []string) {
 	}
 }
 
-// end records the end of the conversations.
+// end records the end of the connections.
 func (t *recorder) end(all *recordedConns) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

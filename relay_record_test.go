@@ -4,20 +4,24 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
-// TestRecord: conversations over IPv6 and over IPv4, with packets that fill more than a segment, are read
+// TestRelayRecordIsReadBack: conversations over IPv6 and over IPv4, with packets that fill more than a segment, are read
 // back as they were, and their checksums are right.
-func TestRecord(t *testing.T) {
+func TestRelayRecordIsReadBack(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ device, server string }{
 		{"[2001:db8::7]:41234", "[2001:db8::1]:49"},
@@ -163,8 +167,8 @@ func TestRelayRecordOnFullDisk(t *testing.T) {
 	}
 }
 
-// TestRecordOfAPortUsedAgain: a device that always has the same port has as many conversations as it had.
-func TestRecordOfAPortUsedAgain(t *testing.T) {
+// TestRelayRecordOfReusedPort: a device that always has the same port has as many conversations as it had.
+func TestRelayRecordOfReusedPort(t *testing.T) {
 	t.Parallel()
 	device, server := netip.MustParseAddrPort("198.51.100.7:1024"), netip.MustParseAddrPort("192.0.2.1:49")
 	var out bytes.Buffer
@@ -199,8 +203,8 @@ func ends(record []byte) (n int) {
 	return n
 }
 
-// TestRecordOfTwoServers: sessions of a device with two servers at the same time are two conversations.
-func TestRecordOfTwoServers(t *testing.T) {
+// TestRelayRecordOfTwoServers: sessions of a device with two servers at the same time are two conversations.
+func TestRelayRecordOfTwoServers(t *testing.T) {
 	t.Parallel()
 	device := netip.MustParseAddrPort("198.51.100.7:1024")
 	servers := []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:49"), netip.MustParseAddrPort("192.0.2.2:49")}
@@ -222,6 +226,199 @@ func TestRecordOfTwoServers(t *testing.T) {
 	for _, server := range servers {
 		if want := server.String() + " alice authenticate ascii PASS"; strings.Count(got.out, want) != 1 || strings.Count(got.out, "\n") != 2 || !strings.Contains(got.err, "conversations of TACACS+: 2,") {
 			t.Errorf("%s is missing, or there is more:\n%s%s", want, got.out, got.err)
+		}
+	}
+}
+
+// TestRelayRecord: the record is the owner's alone, has the devices' and the servers' addresses, and no
+// secrets unless asked for; neither have the lines and the packets of -d.
+func TestRelayRecord(t *testing.T) {
+	t.Parallel()
+	for _, way := range relayWays {
+		for _, options := range []string{"", "--json", "--show-secrets", "-v"} {
+			s := serveWith(t)
+			record := filepath.Join(t.TempDir(), "record.pcap")
+			if err := os.WriteFile(record, make([]byte, 1000), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			r := relayTo(t, s.addr, append(split(way+" -d "+options), "--record", record)...)
+			for _, typ := range []string{"ascii", "pap"} {
+				if got := r.asDevice(t, "authenticate alice AT -t "+typ); got.out != "PASS\n" {
+					t.Errorf("got %+v", got)
+				}
+			}
+			r.relayed(t)
+			data, err := os.ReadFile(record)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if info, err := os.Stat(record); err != nil || info.Mode().Perm() != 0o600 && runtime.GOOS != "windows" {
+				t.Errorf("the mode is %v, %v", info.Mode(), err)
+			}
+			if n := ends(data); n != 4 {
+				t.Errorf("%s %s: of two conversations %d sides end", way, options, n)
+			}
+			shown := options == "--show-secrets"
+			if n := bytes.Count(data, []byte(testPassword)); (n == 2) != shown || n > 0 && !shown {
+				t.Errorf("%s %s: the password is %d times in the record", way, options, n)
+			}
+			if strings.Contains(r.log.String(), testPassword) || strings.Contains(r.said.String(), testPassword) != shown {
+				t.Errorf("%s %s: the password is in\n%s%s", way, options, r.log, r.said)
+			}
+			if strings.Contains(r.said.String(), testKey) || strings.Contains(r.said.String()+r.log.String(), deviceKey) {
+				t.Errorf("a key is in\n%s", r.said)
+			}
+			if n := strings.Count(r.said.String(), "received from 127.0.0.1:"); n < 6 {
+				t.Errorf("%s %s: %d packets are shown:\n%s", way, options, n, r.said)
+			}
+			got := runWith(t, nil, "", "decode", record, "--json")
+			for i, line := range strings.Split(strings.TrimSpace(got.out), "\n") {
+				var o recordObject
+				if err := json.Unmarshal([]byte(line), &o); err != nil || o.User != "alice" || o.Server != s.addr || o.Status != "PASS" || o.Packets != 4-2*i {
+					t.Errorf("%s: %+v, %v", line, o, err)
+				}
+			}
+		}
+	}
+}
+
+// TestRelayStraySecrets: what a server repeats of a password is hidden also in a packet that nobody waits for.
+func TestRelayStraySecrets(t *testing.T) {
+	t.Parallel()
+	s := startFakeServer(t, func(c *fakeServerConn) {
+		if q := c.readRequest(); q != nil {
+			q.seqNo += 2
+			c.Write(c.reply(q, &authenReply{status: authenFail, serverMsg: "bad password " + testPassword + "!"}))
+		}
+	})
+	record := filepath.Join(t.TempDir(), "record.pcap")
+	r := relayTo(t, s.addr, "-d", "--record", record)
+	c := dialDevice(t, r)
+	if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 1}, papStart("alice", testPassword)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.receive(new(authenReply)); err != nil {
+		t.Error(err)
+	}
+	r.stop()
+	data, err := os.ReadFile(record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(data, []byte(testPassword)) || !bytes.Contains(data, []byte("bad password *****")) {
+		t.Errorf("the record has\n%q", data)
+	}
+	if said := r.said.String(); !strings.Contains(said, "seq_no 4 ") || hexDumped(said, testPassword) {
+		t.Errorf("it says\n%s", said)
+	}
+}
+
+// hexDumped says that a text stands in a dump, whose lines have 16 bytes each.
+func hexDumped(said, text string) bool {
+	var shown strings.Builder
+	for line := range strings.Lines(said) {
+		if n := len(line); n > 56 && strings.HasPrefix(line, "  0") {
+			shown.WriteString(strings.TrimSuffix(line[58:], "\n"))
+		}
+	}
+	return strings.Contains(shown.String(), text)
+}
+
+// TestRelayEndsWithBlockedRecord: at the end a blocked output is reported, also if sessions are still under way.
+func TestRelayEndsWithBlockedRecord(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		stuck, all := make(chan struct{}), new(sync.WaitGroup)
+		all.Go(func() { <-stuck })
+		opts := new(relayOptions)
+		w := writeTo(func([]byte) (int, error) { <-stuck; return 0, io.EOF })
+		io.WriteString(opts.background(w, "record", nil), "a packet")
+		began := time.Now()
+		err := drain(all, opts.close)
+		if !errors.Is(err, errBlocked) || !strings.Contains(err.Error(), "record") || time.Since(began) != shutdownTimeout+linesTimeout {
+			t.Errorf("got %v after %v", err, time.Since(began))
+		}
+		close(stuck)
+	})
+}
+
+// TestRelayRecordWithoutReply: a request that no server answered went through, too.
+func TestRelayRecordWithoutReply(t *testing.T) {
+	t.Parallel()
+	for _, way := range relayWays {
+		var o order
+		record := filepath.Join(t.TempDir(), "record.pcap")
+		r := relayTo(t, o.closing(t, "A"), append(split(way), "--record", record)...)
+		r.asDevice(t, "authenticate alice AT -t pap")
+		r.stop()
+		if got := runWith(t, nil, "", "decode", record); !strings.HasSuffix(got.out, " alice authenticate pap NO_REPLY\n") {
+			t.Errorf("%s: got %+v", way, got)
+		}
+	}
+}
+
+// TestRelayRecordTimes: a record tells how long the server took.
+func TestRelayRecordTimes(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t, "--reply-delay", "20ms")
+	for _, way := range relayWays {
+		record := filepath.Join(t.TempDir(), "record.pcap")
+		r := relayTo(t, s.addr, append(split(way), "--record", record)...)
+		r.asDevice(t, "authenticate alice AT -t pap")
+		r.stop()
+		var o recordObject
+		got := runWith(t, nil, "", "decode", record, "--json")
+		if err := json.Unmarshal([]byte(got.out), &o); err != nil || o.ServerMS < 20 {
+			t.Errorf("%s: %+v, %v", way, got, err)
+		}
+	}
+}
+
+// TestRelayRepeatedSecrets: a server that repeats a password makes no secret of it public; the device has the reply
+// as it is.
+func TestRelayRepeatedSecrets(t *testing.T) {
+	t.Parallel()
+	for _, way := range relayWays {
+		for options, no := range map[string]*authenReply{
+			"":                {status: authenFail, serverMsg: "bad password " + testPassword + "!"},
+			" --show-secrets": {status: authenFail, serverMsg: "bad password " + testPassword + "!"},
+			" --retries 1":    {status: authenError, serverMsg: "bad password " + testPassword + "!"},
+			" --retries 2":    {status: authenError, data: "bad password " + testPassword + "!"},
+		} {
+			s := startFakeServer(t, func(c *fakeServerConn) {
+				if q := c.readRequest(); q != nil {
+					c.Write(c.reply(q, no))
+				}
+			})
+			record := filepath.Join(t.TempDir(), "record.pcap")
+			r := relayTo(t, s.addr, append(split(way+options), "-d", "--record", record)...)
+			c := dialDevice(t, r)
+			if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 1}, papStart("alice", testPassword)); err != nil {
+				t.Fatal(err)
+			}
+			var reply authenReply
+			if _, err := c.receive(&reply); err != nil || reply != *no {
+				t.Errorf("%s: the device has %+v, %v", way, reply, err)
+			}
+			r.stop()
+			data, err := os.ReadFile(record)
+			if err != nil {
+				t.Fatal(err)
+			}
+			shown := 0
+			if options == " --show-secrets" {
+				shown = 2
+			}
+			if n := bytes.Count(data, []byte(testPassword)); n != shown || strings.Contains(r.said.String(), testPassword) != (shown > 0) {
+				t.Errorf("%s%s: the password is in the record %d times, and said:\n%s", way, options, n, r.said)
+			}
+			want := no.status.String()
+			if no.serverMsg != "" {
+				want += ": bad password [redacted]!"
+			}
+			if lines := r.log.String(); !strings.Contains(lines, want) {
+				t.Errorf("%s: the lines are\n%s", way, lines)
+			}
 		}
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// A sharing is what --single-connect makes of the connections to the servers: sessions of one exchange, of
-// all devices, are jobs of one crew.
+// A sharedUpstream is the way to the servers with --single-connect: sessions of one exchange, of all devices, are
+// jobs of one connection pool.
 type sharedUpstream struct {
 	client *client
 	warn   func(format string, args ...any)
@@ -20,8 +20,8 @@ type sharedUpstream struct {
 }
 
 const (
-	maxShared = 64          // sessions of one connection of a device that are under way
-	teamAge   = time.Minute // after which a crew that found shared connections of no use makes way for another
+	maxShared = 64          // sessions under way of one device connection
+	teamAge   = time.Minute // after which a pool that gave up multiplexing is replaced by a new one
 )
 
 func newSharedUpstream(c *client, warn func(string, ...any)) *sharedUpstream {
@@ -29,15 +29,15 @@ func newSharedUpstream(c *client, warn func(string, ...any)) *sharedUpstream {
 	return &sharedUpstream{client: c, warn: warn, jobs: make(chan *relayRequest, maxConnections)}
 }
 
-// put hands a session to the crew; it comes back to its home.
+// put submits a session. It returns through its channel home.
 func (s *sharedUpstream) put(f *relayRequest) {
 	s.jobs <- f
-	if team := s.team.Load(); team != nil { // else it looks before it waits
+	if team := s.team.Load(); team != nil { // else it looks for jobs before it waits
 		team.wakeup.notify()
 	}
 }
 
-// run carries the sessions until ctx ends; what comes after that, and before gone, fails.
+// run carries sessions until ctx ends. Later sessions fail, until gone is closed.
 func (s *sharedUpstream) run(ctx context.Context, gone <-chan struct{}) {
 	var teams sync.WaitGroup
 	for ctx.Err() == nil {
@@ -79,18 +79,18 @@ func (s *sharedUpstream) run(ctx context.Context, gone <-chan struct{}) {
 	}
 }
 
-// A forwarded is a session of one exchange on its way: a request as the device made it.
+// A relayRequest is a session of one exchange: a request as the device sent it.
 type relayRequest struct {
 	job      job
-	home     chan<- *relayRequest // where it goes when it is done
+	home     chan<- *relayRequest // receives the request when it is done
 	head     header               // of the device's packet
-	messages decodeMessages       // the memory of the request and of the reply
+	messages decodeMessages       // the request and the reply are decoded into these
 	message  message              // the request
 	response message
-	answered bool   // response is what the server said
-	asked    string // the address of the server that heard it last, where another one was to be next
+	answered bool   // response is the reply of the server
+	asked    string // address of the last server that got the request, if another one was next
 	seen     sessionTracker
-	size     int // bytes that are held for it
+	size     int // bytes that are kept for it
 }
 
 // kind makes a forwarded a request, as do the methods below.
@@ -138,12 +138,12 @@ func (f *relayRequest) next(_ context.Context, _ *session, res *result) (message
 	return nil, nil
 }
 
-// A sharer is a device whose sessions of one exchange go to the crew.
+// A sharedDevice is a device whose sessions of one exchange share connections to the servers.
 type sharedDevice struct {
 	device   *device
-	single   bool               // single-connection mode, which is granted to all who ask
-	places   chan struct{}      // one for each session with the crew
-	replies  chan *relayRequest // from the crew
+	single   bool               // single-connection mode: granted if the device asks for it
+	places   chan struct{}      // one for each session in the pool
+	replies  chan *relayRequest // from the pool
 	out      []byte
 	back     codec
 	scratch  []byte
@@ -151,11 +151,11 @@ type sharedDevice struct {
 
 	mu        sync.Mutex
 	dialogues map[uint32]*upstream
-	gone      bool // the device: what is opened from now on ends at once
+	gone      bool // the device; dialogues that begin later end at once
 }
 
-// share serves a device until it goes, or something is not answered: then its connection ends, as it does
-// for a dead server.
+// serveShared serves a device until it closes its connection, or a session gets no reply: then the relay closes it,
+// as for a dead server.
 func (d *device) serveShared(ctx context.Context) {
 	s := &sharedDevice{device: d, places: make(chan struct{}, maxShared), replies: make(chan *relayRequest, maxShared),
 		dialogues: make(map[uint32]*upstream)}
@@ -163,7 +163,7 @@ func (d *device) serveShared(ctx context.Context) {
 	writer.Go(s.write)
 	for s.handlePacket(ctx) {
 	}
-	for range maxShared { // which waits for all that is under way
+	for range maxShared { // waits for all sessions under way
 		s.places <- struct{}{}
 	}
 	close(s.replies)
@@ -179,7 +179,7 @@ func (d *device) serveShared(ctx context.Context) {
 	s.waitsFor.Wait()
 }
 
-// take takes one packet of the device to where it belongs; false ends the connection.
+// handlePacket forwards one packet of the device and reports whether the connection goes on.
 func (s *sharedDevice) handlePacket(ctx context.Context) bool {
 	if !wholePacket(s.device.client.in) && !s.device.client.extendDeadline() {
 		return false
@@ -203,14 +203,14 @@ func (s *sharedDevice) handlePacket(ctx context.Context) bool {
 	return s.startDialogue(ctx, &h, m, packet)
 }
 
-// ofOneExchange says that a session has one request and one reply: all but an authentication whose START
-// may be followed by prompts (RFC 8907 section 5.4.2).
+// ofOneExchange reports whether a session has one request and one reply: all but an authentication whose START can be
+// followed by prompts (RFC 8907 section 5.4.2).
 func ofOneExchange(h *header, m message) bool {
 	start, ok := m.(*authenStart)
 	return !ok || h.version == minorOne && start.action == authenLogin && start.service != authenServiceEnable
 }
 
-// hand gives a session to the crew.
+// submit gives a session to the connection pool.
 func (s *sharedDevice) submit(f *relayRequest, h *header, m message, size int) bool {
 	if s.device.relay.underWay.Load() > maxUnderWay {
 		s.device.refuse(*h, rejectWithError, "too many sessions", "too many sessions")
@@ -226,7 +226,7 @@ func (s *sharedDevice) submit(f *relayRequest, h *header, m message, size int) b
 	return true
 }
 
-// write gives the replies to the device. Those that have come together are written together.
+// write sends replies to the device. Replies that come together are written together.
 func (s *sharedDevice) write() {
 	broken := false
 	for f := range s.replies {
@@ -244,7 +244,7 @@ func (s *sharedDevice) write() {
 	}
 }
 
-// answer queues the reply to a session: what the server said, encoded again.
+// answer queues the reply to a session: the server's message, encoded again.
 func (s *sharedDevice) answer(f *relayRequest) {
 	h, now := f.head, time.Now()
 	h.seqNo++
@@ -254,7 +254,7 @@ func (s *sharedDevice) answer(f *relayRequest) {
 	f.seen.server, _ = netip.ParseAddrPort(cmp.Or(f.asked, f.job.res.Address))
 	if f.answered {
 		start := len(s.out)
-		s.out, _ = s.back.appendPacket(s.out, &h, f.response) // what was decoded encodes to the same bytes
+		s.out, _ = s.back.appendPacket(s.out, &h, f.response) // the same bytes as before decoding
 		body := s.out[start+headerLen:]
 		if !f.seen.packet(now, &h, f.response) {
 			f.seen.close()
@@ -280,7 +280,7 @@ func (s *sharedDevice) answer(f *relayRequest) {
 	}
 }
 
-// recordSession writes a session to the record; reply is nil where there is none.
+// recordSession writes a session to the record; reply is nil if there was none.
 func (s *sharedDevice) recordSession(f *relayRequest, reply *header, body []byte) {
 	if s.device.relay.recorder == nil || !f.seen.server.IsValid() {
 		return
@@ -295,7 +295,7 @@ func (s *sharedDevice) recordSession(f *relayRequest, reply *header, body []byte
 	}
 }
 
-// converse begins a dialogue, which has a connection of its own to a server.
+// startDialogue starts a dialogue, which has its own connection to a server.
 func (s *sharedDevice) startDialogue(ctx context.Context, h *header, m message, packet []byte) bool {
 	p := s.device.newUpstream()
 	p.lone, p.single = true, s.single
@@ -331,7 +331,7 @@ func (s *sharedDevice) startDialogue(ctx context.Context, h *header, m message, 
 	return true
 }
 
-// goOn takes a CONTINUE to its dialogue.
+// continueDialogue forwards a CONTINUE of a dialogue.
 func (s *sharedDevice) continueDialogue(h *header, m message, packet []byte) bool {
 	s.mu.Lock()
 	p := s.dialogues[h.sessionID]

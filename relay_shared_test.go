@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// TestSharingRenewed: a crew that found shared connections of no use makes way for another after a minute,
+// TestRelaySharedPoolRenewed: a crew that found shared connections of no use makes way for another after a minute,
 // which takes the next session; one that shares stays.
-func TestSharingRenewed(t *testing.T) {
+func TestRelaySharedPoolRenewed(t *testing.T) {
 	for _, shares := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			refused := netip.MustParseAddrPort(refusedAddr(t))
@@ -115,9 +115,9 @@ func TestRelayLoneDialogue(t *testing.T) {
 	}
 }
 
-// TestForwardedRecord: a record that was sent, and of which nothing is known, is not sent again; one that a server has
+// TestRelaySharedRecord: a record that was sent, and of which nothing is known, is not sent again; one that a server has
 // refused is, and one that was not sent.
-func TestForwardedRecord(t *testing.T) {
+func TestRelaySharedRecord(t *testing.T) {
 	t.Parallel()
 	f := &relayRequest{head: header{typ: typeAcct}}
 	open := func(what string, again bool) {
@@ -163,8 +163,8 @@ func TestRelayAbortsPrompt(t *testing.T) {
 	}
 }
 
-// TestSharerTakesNoMore: at the end, and once it is stopped, a device is not waited for, whatever the deadline is.
-func TestSharerTakesNoMore(t *testing.T) {
+// TestRelaySharedStops: at the end, and once it is stopped, a device is not waited for, whatever the deadline is.
+func TestRelaySharedStops(t *testing.T) {
 	for _, late := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			d, _, _ := pipedDevice(t, new(relayServer))
@@ -180,8 +180,8 @@ func TestSharerTakesNoMore(t *testing.T) {
 	}
 }
 
-// TestSharerBrokenWrite: behind a reply that was not written whole none is written, and all give back what they held.
-func TestSharerBrokenWrite(t *testing.T) {
+// TestRelaySharedBrokenWrite: behind a reply that was not written whole none is written, and all give back what they held.
+func TestRelaySharedBrokenWrite(t *testing.T) {
 	t.Parallel()
 	d, _, _ := pipedDevice(t, new(relayServer))
 	writes := 0
@@ -225,9 +225,9 @@ func TestRelayUnanswered(t *testing.T) {
 	}
 }
 
-// TestSharerGoesOn: a CONTINUE goes to its dialogue, and what is none of a dialogue that the server has answered is
+// TestRelaySharedContinue: a CONTINUE goes to its dialogue, and what is none of a dialogue that the server has answered is
 // refused, as is another dialogue of its number. An ABORT ends it, as does a server that takes nothing more.
-func TestSharerGoesOn(t *testing.T) {
+func TestRelaySharedContinue(t *testing.T) {
 	t.Parallel()
 	abort := &authenContinue{flags: authenAbort}
 	for _, tt := range []struct {
@@ -248,7 +248,7 @@ func TestSharerGoesOn(t *testing.T) {
 		{"another type", typeAuthor, 1, true, new(stream), new(authorRequest), false, false},
 	} {
 		device := new(stream)
-		p, _ := pipedPassage(t, device, tt.server)
+		p, _ := pipedUpstream(t, device, tt.server)
 		p.lone = true
 		h := header{version: minorDefault, typ: typeAuthen, seqNo: 1, sessionID: 1}
 		p.onRequest(&h, asciiStart("alice"), 100)

@@ -10,22 +10,22 @@ import (
 	"time"
 )
 
-// A passage carries sessions of a device over one connection to a server: all those of the device's own
-// connection or, where others share the one to the server, a single dialogue.
+// An upstream carries sessions of a device over one connection to a server: all sessions of the device's own
+// connection or, with --single-connect, a single dialogue.
 type upstream struct {
 	device   *device
-	lone     bool // a single dialogue: the passage ends with it
+	lone     bool // a single dialogue: the upstream ends with it
 	single   bool // with lone: single-connection mode on the device's side
 	outbound *serverConn
-	session  *session // for what can be said of the connection's end
+	session  *session // for errors of the connection
 	server   netip.AddrPort
 	opened   atomic.Bool // the server has answered
-	first    headerFlags // of its first packet
+	first    headerFlags // of its first reply
 
-	// Of the way to the server, and of the way back; each has a goroutine of its own.
+	// Each direction has its own goroutine.
 	toServer, toDevice []byte
-	asked, said        time.Time     // when the first of these packets came: a look at the clock for each costs too much
-	named              bool          // the last packet to the server says the user's name, and no secret
+	asked, replied     time.Time     // when the first of these packets came
+	named              bool          // the last packet to the server has the user name, and no secret
 	in                 *bufio.Reader // from the server
 	replies            decodeMessages
 	back               codec
@@ -33,15 +33,15 @@ type upstream struct {
 	mu       sync.Mutex
 	sessions map[uint32]*relayedSession
 	awaited  int       // replies
-	ending   bool      // the device says no more
-	moved    time.Time // since when the deadlines are counted
+	ending   bool      // the device sends no more
+	moved    time.Time // when the deadlines were set last
 }
 
-// A passing is a session under way.
+// A relayedSession is a session under way.
 type relayedSession struct {
 	tracker sessionTracker
 	typ     packetType
-	size    int  // bytes that are held for it
+	size    int  // bytes that are kept for it
 	awaits  bool // the server's reply
 }
 
@@ -49,8 +49,8 @@ func (d *device) newUpstream() *upstream {
 	return &upstream{device: d, sessions: make(map[uint32]*relayedSession)}
 }
 
-// pass connects the device to a server of its own. What the server answers to the first packet decides
-// whether that one is of use; from then on packets pass in both directions.
+// serveDirect connects the device to a server of its own. The reply to the first packet decides whether that server
+// is used; then packets are forwarded in both directions.
 func (d *device) serveDirect(ctx context.Context) {
 	h, m, packet, ok := d.readPacket(nil)
 	if !ok {
@@ -62,7 +62,7 @@ func (d *device) serveDirect(ctx context.Context) {
 			var up sync.WaitGroup
 			up.Go(p.up)
 			p.down()
-			d.client.conn.Close() // for up to end
+			d.client.conn.Close() // ends up
 			p.outbound.close()
 			up.Wait()
 		} else {
@@ -72,16 +72,17 @@ func (d *device) serveDirect(ctx context.Context) {
 	p.end()
 }
 
-// more says that the connection goes on after the first reply: the session does, or it is in single-connection
-// mode. If neither, both sides are to close it (RFC 8907 section 4.3), and some wait for the other to do so.
+// staysOpen reports whether the connection goes on after the first reply: the session does, or it is in
+// single-connection mode. If neither, both sides are to close it (RFC 8907 section 4.3), and some wait for the other
+// to do so.
 func (p *upstream) staysOpen(h *header) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.sessions) > 0 || h.flags&p.first&flagSingleConnect != 0
 }
 
-// open finds a server that answers the first packet, by the one policy of asking again; but a record that
-// was sent is not sent again.
+// open finds a server that answers the first packet, with the retries of a client. A record that was sent is not sent
+// again.
 func (p *upstream) open(ctx context.Context, h *header, m message, packet []byte) bool {
 	c := *p.device.relay.client
 	c.warnf = func(format string, args ...any) {
@@ -110,7 +111,7 @@ func (p *upstream) open(ctx context.Context, h *header, m message, packet []byte
 	return false
 }
 
-// attempt puts the first packet to a server, and takes its reply.
+// attempt sends the first packet to a server and reads the reply.
 func (p *upstream) attempt(ctx context.Context, c *client, j *job, h *header, m message, packet []byte) error {
 	l, err := c.dial(ctx, j)
 	if err != nil {
@@ -129,7 +130,7 @@ func (p *upstream) attempt(ctx context.Context, c *client, j *job, h *header, m 
 	return p.answer()
 }
 
-// sendOn makes a packet of the device, with its body in clear, one for the server.
+// sendOn changes a packet of the device, with the body in clear, into one for the server.
 func (p *upstream) sendOn(h header, m message, packet []byte) {
 	body := packet[headerLen:]
 	p.device.relay.recorder.packet(&p.device.recorded, p.device.client.addr, p.server, true, &h, body, m, p.named)
@@ -145,8 +146,7 @@ func (p *upstream) sendOn(h header, m message, packet []byte) {
 	packet[atFlags] = byte(h.flags)
 }
 
-// up takes the device's packets to the server until there are no more. Those that have come together are
-// written together.
+// up forwards the device's packets to the server. Packets that come together are written together.
 func (p *upstream) up() {
 	defer p.stopAfterReplies()
 	for more := true; more; {
@@ -160,7 +160,7 @@ func (p *upstream) up() {
 	}
 }
 
-// upOne takes one packet.
+// upOne forwards one packet and reports whether the connection goes on.
 func (p *upstream) upOne() bool {
 	start := len(p.toServer)
 	h, m, packets, ok := p.device.readPacket(p.toServer)
@@ -175,7 +175,7 @@ func (p *upstream) upOne() bool {
 	return true
 }
 
-// down takes the server's packets to the device until there are no more.
+// down forwards the server's packets to the device.
 func (p *upstream) down() {
 	for {
 		if len(p.toDevice) >= flushAt || !wholePacket(p.in) {
@@ -192,7 +192,7 @@ func (p *upstream) down() {
 	}
 }
 
-// flush writes what waits for the device, then the lines.
+// flush writes the packets for the device, then the log.
 func (p *upstream) flush() error {
 	_, err := p.device.client.conn.Write(p.toDevice)
 	p.toDevice = nil
@@ -200,17 +200,17 @@ func (p *upstream) flush() error {
 	return err
 }
 
-// over says that no more can come which the device waits for.
+// over reports whether the device waits for no more packets.
 func (p *upstream) over() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.ending && p.awaited == 0 || p.lone && len(p.sessions) == 0
 }
 
-// errNoKey is a reply that does not fit the servers' key; the session's line says so.
+// errNoKey is a reply that does not fit the servers' key; the line of the session reports it.
 var errNoKey = failf(classProtocol, "a reply does not fit the key").withOutcome(outcomeDecided)
 
-// answer takes one packet of the server for the device. It believes nothing of it before it fits the key.
+// answer forwards one packet of the server. A packet that does not fit the key is an error.
 func (p *upstream) answer() error {
 	head, err := p.in.Peek(headerLen)
 	if bad := p.outbound.notTACACS(head); bad != nil {
@@ -253,9 +253,9 @@ func (p *upstream) answer() error {
 	return nil
 }
 
-// belongs says that a packet of the server is the next one of a session. What is not is the device's to
-// judge: it cannot be read for certain, since the pad is made of the header, and passes as it is. The
-// secrets are those of the session whose number it has.
+// belongs reports whether a packet of the server is the next one of a session. Others are forwarded as they are, for
+// the device to judge: they cannot be decoded for certain, since the pad depends on the header. secrets are those of
+// the session with that session_id.
 func (p *upstream) belongs(h *header) (secrets []string, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -265,7 +265,7 @@ func (p *upstream) belongs(h *header) (secrets []string, ok bool) {
 	return secrets, p.awaiting(h) != nil
 }
 
-// awaiting is the session of which h is the reply that is awaited; nil for none.
+// awaiting returns the session that waits for the reply h, or nil.
 func (p *upstream) awaiting(h *header) *relayedSession {
 	if s := p.sessions[h.sessionID]; s != nil && s.awaits && h.typ == s.typ && h.seqNo == s.tracker.seqNo+1 {
 		return s
@@ -273,7 +273,7 @@ func (p *upstream) awaiting(h *header) *relayedSession {
 	return nil
 }
 
-// read undoes the obfuscation of a server's body and decodes it, where there is something to decode.
+// read undoes the obfuscation of a server's body and decodes it, if it belongs to a session.
 func (p *upstream) read(h *header, body []byte, belongs bool, secrets []string) (m message, err error) {
 	if !p.outbound.cleartext {
 		obfuscate(h, p.outbound.keys[0].value, body)
@@ -288,15 +288,15 @@ func (p *upstream) read(h *header, body []byte, belongs bool, secrets []string) 
 	return m, err
 }
 
-// ask takes note of a packet of the device, of so many bytes. It is false where there are too many
-// sessions, and then the device is told so.
+// onRequest notes a packet of the device of size bytes. It reports false if there are too many sessions, after an
+// ERROR to the device.
 func (p *upstream) onRequest(h *header, m message, size int) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now := p.stillMoves(&p.asked, p.toServer)
+	now := p.touch(&p.asked, p.toServer)
 	s := p.sessions[h.sessionID]
 	if h.seqNo == 1 {
-		if s != nil { // the number is used again
+		if s != nil { // the session_id is used again
 			s.tracker.close()
 			p.finish(s)
 		}
@@ -307,7 +307,7 @@ func (p *upstream) onRequest(h *header, m message, size int) bool {
 		s = p.begin(h, size)
 	}
 	if p.named = s != nil && s.tracker.prompt == authenGetUser && h.seqNo == s.tracker.seqNo+1; s == nil {
-		return true // of no session that is known; the server may know it
+		return true // of an unknown session; the server may know it
 	}
 	switch over := s.tracker.packet(now, h, m); {
 	case over:
@@ -319,7 +319,7 @@ func (p *upstream) onRequest(h *header, m message, size int) bool {
 	return true
 }
 
-// begin begins the observation of a session.
+// begin starts to track a session.
 func (p *upstream) begin(h *header, size int) *relayedSession {
 	s := &relayedSession{typ: h.typ, size: size, tracker: sessionTracker{sessionRecord: sessionRecord{peer: p.device.client.addr, key: p.device.key.source}}}
 	p.sessions[h.sessionID] = s
@@ -327,15 +327,14 @@ func (p *upstream) begin(h *header, size int) *relayedSession {
 	return s
 }
 
-// heardOf takes note of a packet of the server that belongs to a session: m, or that it fits no key, with
-// what is known of why.
+// onReply notes a packet of the server that belongs to a session: its message m, or why it does not fit the key.
 func (p *upstream) onReply(h *header, m message, noKey string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now := p.stillMoves(&p.said, p.toDevice)
+	now := p.touch(&p.replied, p.toDevice)
 	s := p.awaiting(h)
 	if s == nil {
-		return // the device has ended it meanwhile
+		return // the device has ended it already
 	}
 	s.awaits = false
 	p.awaited--
@@ -348,7 +347,7 @@ func (p *upstream) onReply(h *header, m message, noKey string) {
 	}
 }
 
-// finish forgets a session and has its line written.
+// finish forgets a session and logs it.
 func (p *upstream) finish(s *relayedSession) {
 	if s.awaits {
 		p.awaited--
@@ -359,9 +358,9 @@ func (p *upstream) finish(s *relayedSession) {
 	p.device.relay.underWay.Add(-int64(s.size))
 }
 
-// stillMoves is when a packet came, which of those that are gathered the first says. It moves the deadlines of
+// touch returns the time of a packet: that of the first of the packets that are gathered. It moves the deadlines of
 // both sides, at most once a second.
-func (p *upstream) stillMoves(came *time.Time, gathered []byte) time.Time {
+func (p *upstream) touch(came *time.Time, gathered []byte) time.Time {
 	if len(gathered) == 0 {
 		*came = time.Now()
 	}
@@ -375,7 +374,7 @@ func (p *upstream) stillMoves(came *time.Time, gathered []byte) time.Time {
 	return now
 }
 
-// quit has the passage end: at once, or with the replies that are under way.
+// stopAfterReplies ends the upstream after the replies under way.
 func (p *upstream) stopAfterReplies() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -387,7 +386,7 @@ func (p *upstream) stopAfterReplies() {
 	_ = p.outbound.conn.SetReadDeadline(limit)
 }
 
-// end writes the lines of the sessions that did not come to their end.
+// end logs the sessions that did not come to their end.
 func (p *upstream) end() (unfinished int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -15,9 +15,9 @@ import (
 	"time"
 )
 
-// TestRelayPassageTimes: a connection through which nothing passes any more ends, on either side, and the
+// TestRelayUpstreamTimes: a connection through which nothing passes any more ends, on either side, and the
 // time is counted from the last packet.
-func TestRelayPassageTimes(t *testing.T) {
+func TestRelayUpstreamTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _, _ := pipedDevice(t, new(relayServer))
 		own, other := net.Pipe()
@@ -155,7 +155,7 @@ func TestRelayNameInRecord(t *testing.T) {
 }
 
 // pipedPassage is a passage between two connections that are there already.
-func pipedPassage(t *testing.T, conn, server net.Conn) (p *upstream, lines *lockedBuffer) {
+func pipedUpstream(t *testing.T, conn, server net.Conn) (p *upstream, lines *lockedBuffer) {
 	t.Helper()
 	r := new(relayServer)
 	lines = newPipedRelay(t, r)
@@ -192,7 +192,7 @@ func TestRelayGathers(t *testing.T) {
 	}
 	data, good := flood(1, 0x80)
 	device, server := &stream{Reader: bytes.NewReader(data)}, new(stream)
-	p, lines := pipedPassage(t, device, server)
+	p, lines := pipedUpstream(t, device, server)
 	p.up()
 	check("up", server, good, lines)
 	if server.deadlines > many/10 {
@@ -200,12 +200,12 @@ func TestRelayGathers(t *testing.T) {
 	}
 	data, good = flood(2, 0x80)
 	device, server = new(stream), &stream{Reader: bytes.NewReader(data)}
-	p, lines = pipedPassage(t, device, server)
+	p, lines = pipedUpstream(t, device, server)
 	p.down()
 	check("down", device, good, lines)
 	// For a device that has gone no more is read.
 	rest := bytes.NewReader(data)
-	p, _ = pipedPassage(t, deadConn{device}, &stream{Reader: rest})
+	p, _ = pipedUpstream(t, deadConn{device}, &stream{Reader: rest})
 	if p.down(); rest.Len() < good {
 		t.Errorf("%d bytes are not read", rest.Len())
 	}

@@ -18,7 +18,7 @@ func rules(words string) (made []rule) {
 	return made
 }
 
-func TestPermits(t *testing.T) {
+func TestServePermits(t *testing.T) {
 	for _, tt := range []struct {
 		rules, line string
 		want        bool
@@ -64,8 +64,8 @@ func TestCommandLine(t *testing.T) {
 	}
 }
 
-// TestLabAuthorize is what a shell session, a command and another service get.
-func TestLabAuthorize(t *testing.T) {
+// TestServeAuthorizes is what a shell session, a command and another service get.
+func TestServeAuthorizes(t *testing.T) {
 	const add, repl, fail = authorPassAdd, authorPassRepl, authorFail
 	for _, tt := range []struct {
 		rules, own, user, request string
@@ -118,7 +118,7 @@ func newLabConn(srv *labServer, conn net.Conn) *labConn {
 // proofTypes are the types that send no password, and how long their challenge is.
 var proofTypes = map[authenType]int{authenCHAP: 16, authenMSCHAP: 8, authenMSCHAPv2: 16}
 
-func TestProves(t *testing.T) {
+func TestServeProves(t *testing.T) {
 	prove := func(typ authenType, user, password string, n int) *authenStart {
 		m := &authenStart{commonFields: commonFields{typ: typ, user: user}, data: password}
 		if typ != authenPAP {
@@ -155,8 +155,8 @@ func TestProves(t *testing.T) {
 	}
 }
 
-// TestProvesMalformed changes, cuts and extends the data of every type: it proves nothing then.
-func TestProvesMalformed(t *testing.T) {
+// TestServeProvesMalformed changes, cuts and extends the data of every type: it proves nothing then.
+func TestServeProvesMalformed(t *testing.T) {
 	for typ, n := range proofTypes {
 		data, err := chapData(typ, "alice", testPassword, 3, bytes.Repeat([]byte{5}, n), bytes.Repeat([]byte{6}, 16))
 		if err != nil {
@@ -188,8 +188,8 @@ func TestProvesMalformed(t *testing.T) {
 	}
 }
 
-// TestLabPassword is which password counts, and that only a known user has one.
-func TestLabPassword(t *testing.T) {
+// TestServePassword is which password counts, and that only a known user has one.
+func TestServePassword(t *testing.T) {
 	for _, tt := range []struct {
 		request, enable, user string
 		password              string
@@ -216,7 +216,7 @@ func TestLabPassword(t *testing.T) {
 }
 
 // An unknown user has nothing to say that lets it in, an empty password least of all.
-func TestUnknownUser(t *testing.T) {
+func TestServeUnknownUser(t *testing.T) {
 	for typ, n := range map[authenType]int{authenPAP: 0, authenCHAP: 16, authenMSCHAP: 8, authenMSCHAPv2: 16} {
 		for _, password := range []string{"", testPassword} {
 			data, err := chapData(typ, "eve", password, 3, make([]byte, n), make([]byte, 16))
@@ -234,9 +234,9 @@ func TestUnknownUser(t *testing.T) {
 	}
 }
 
-// TestNoNewUser: with the enable password an unknown user comes as far as a new password, and no
+// TestServeNoNewUser: with the enable password an unknown user comes as far as a new password, and no
 // farther.
-func TestNoNewUser(t *testing.T) {
+func TestServeNoNewUser(t *testing.T) {
 	p := testLab()
 	p.enable, p.expired = "secret", list{"eve"}
 	d, _ := p.start(&authenStart{action: authenLogin, commonFields: commonFields{typ: authenASCII, service: authenServiceEnable, user: "eve"}}, minorDefault)
@@ -253,7 +253,7 @@ func TestNoNewUser(t *testing.T) {
 	}
 }
 
-func TestSame(t *testing.T) {
+func TestServeComparesSecrets(t *testing.T) {
 	for _, a := range []string{"", "a", "b", "a\x00", long(255)} {
 		for _, b := range []string{"", "a", "b", "a\x00", long(255)} {
 			if same(a, b) != (a == b) {
@@ -263,9 +263,9 @@ func TestSame(t *testing.T) {
 	}
 }
 
-// TestRecordKind: three bits of the flags say what a record is, and the others nothing (RFC 8907
+// TestServeRecordKind: three bits of the flags say what a record is, and the others nothing (RFC 8907
 // section 7.2).
-func TestRecordKind(t *testing.T) {
+func TestServeRecordKind(t *testing.T) {
 	t.Parallel()
 	for flags := range 256 {
 		out := new(bytes.Buffer)
@@ -291,8 +291,8 @@ func TestRecordKind(t *testing.T) {
 	}
 }
 
-// TestNoService: a request that names no service is permitted by no rule (RFC 8907 section 8.2).
-func TestNoService(t *testing.T) {
+// TestServeNoService: a request that names no service is permitted by no rule (RFC 8907 section 8.2).
+func TestServeNoService(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		rules, request string
@@ -316,8 +316,8 @@ func TestNoService(t *testing.T) {
 	}
 }
 
-// TestMinorVersion: authorization and accounting have one minor version (RFC 8907 section 5.4.1).
-func TestMinorVersion(t *testing.T) {
+// TestServeMinorVersion: authorization and accounting have one minor version (RFC 8907 section 5.4.1).
+func TestServeMinorVersion(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
 	for _, minor := range []version{0, 1, 5, 15} {

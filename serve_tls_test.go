@@ -32,8 +32,8 @@ func TestServeTLSVersion(t *testing.T) {
 	}
 }
 
-// TestClearOnTLS: who speaks TACACS+ without TLS is told from who speaks something else.
-func TestClearOnTLS(t *testing.T) {
+// TestServeClearOnTLS: who speaks TACACS+ without TLS is told from who speaks something else.
+func TestServeClearOnTLS(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ says, want string }{
 		{string(packed(header{version: minorDefault, typ: typeAuthen, seqNo: 1}, testKey, asciiStart("alice"))), "TLS: a TACACS+ packet in clear, without TLS\n"},
@@ -50,9 +50,9 @@ func TestClearOnTLS(t *testing.T) {
 	}
 }
 
-// TestClientCertificates: who demands none of its clients is told so, and whose certificate is refused is
+// TestServeClientCertificates: who demands none of its clients is told so, and whose certificate is refused is
 // named by it.
-func TestClientCertificates(t *testing.T) {
+func TestServeClientCertificates(t *testing.T) {
 	t.Parallel()
 	dir := testFiles(t)
 	const options = "--user alice:x --tls --cert DIR/server.pem --cert-key DIR/server.key"

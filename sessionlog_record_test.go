@@ -13,7 +13,7 @@ import (
 
 // A record as a line, with and without -v: what comes from others is escaped, its words stay apart,
 // and what is not known is not made up.
-func TestRecordLine(t *testing.T) {
+func TestSessionLogLine(t *testing.T) {
 	t.Parallel()
 	const stamp = "2023-11-14T22:13:20.500Z 192.0.2.9:1024 "
 	at := time.UnixMilli(1700000000500).In(time.FixedZone("CET", 3600))
@@ -69,8 +69,8 @@ func TestRecordLine(t *testing.T) {
 	}
 }
 
-// TestRecordObject: a record as JSON; what is not known, or does not apply, is left out.
-func TestRecordObject(t *testing.T) {
+// TestSessionLogObject: a record as JSON; what is not known, or does not apply, is left out.
+func TestSessionLogObject(t *testing.T) {
 	t.Parallel()
 	peer := netip.MustParseAddrPort("192.0.2.9:1024")
 	for _, tt := range []struct {
@@ -96,8 +96,8 @@ func TestRecordObject(t *testing.T) {
 	}
 }
 
-// TestObservation: what a session comes to, by its packets. Each has the milliseconds since the start.
-func TestObservation(t *testing.T) {
+// TestSessionLogTracker: what a session comes to, by its packets. Each has the milliseconds since the start.
+func TestSessionLogTracker(t *testing.T) {
 	t.Parallel()
 	who := commonFields{privLvl: 1, typ: authenASCII, service: authenServiceLogin, user: "alice", port: "tty1", remAddr: "::1"}
 	start := func(user string) *authenStart {
@@ -176,8 +176,8 @@ func TestObservation(t *testing.T) {
 	}
 }
 
-// TestObservationUnread: what the headers alone say of the end of a session.
-func TestObservationUnread(t *testing.T) {
+// TestSessionLogTrackerUnread: what the headers alone say of the end of a session.
+func TestSessionLogTrackerUnread(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		h      header
@@ -199,8 +199,8 @@ func TestObservationUnread(t *testing.T) {
 	}
 }
 
-// TestAddrPortOf: addresses in the form in which they are written, and none where there is none.
-func TestAddrPortOf(t *testing.T) {
+// TestSessionLogAddrPortOf: addresses in the form in which they are written, and none where there is none.
+func TestSessionLogAddrPortOf(t *testing.T) {
 	t.Parallel()
 	for addr, want := range map[net.Addr]string{
 		&net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 49}:            "192.0.2.1:49",
@@ -213,9 +213,9 @@ func TestAddrPortOf(t *testing.T) {
 	}
 }
 
-// TestObservationOfGaps: where a reply is missing nobody knows what it asked for, so what the client says
+// TestSessionLogTrackerGaps: where a reply is missing nobody knows what it asked for, so what the client says
 // next is no user name; and its time counts for no other.
-func TestObservationOfGaps(t *testing.T) {
+func TestSessionLogTrackerGaps(t *testing.T) {
 	t.Parallel()
 	var o sessionTracker
 	for _, p := range []struct {
@@ -246,9 +246,9 @@ func TestObservationOfGaps(t *testing.T) {
 	}
 }
 
-// TestNoPasswordForAName: only the CONTINUE that follows a GETUSER at once has a name. After bytes that are
+// TestSessionLogNoPasswordForName: only the CONTINUE that follows a GETUSER at once has a name. After bytes that are
 // missing the next one has the password.
-func TestNoPasswordForAName(t *testing.T) {
+func TestSessionLogNoPasswordForName(t *testing.T) {
 	t.Parallel()
 	for seqNo, want := range map[uint8]string{3: "hunter2", 5: ""} {
 		var o sessionTracker
@@ -268,8 +268,8 @@ func TestNoPasswordForAName(t *testing.T) {
 	}
 }
 
-// TestObservationSecrets: passwords are kept for the reply that may repeat them, as many as bounds allow.
-func TestObservationSecrets(t *testing.T) {
+// TestSessionLogTrackerSecrets: passwords are kept for the reply that may repeat them, as many as bounds allow.
+func TestSessionLogTrackerSecrets(t *testing.T) {
 	t.Parallel()
 	o, h := new(sessionTracker), header{version: minorDefault, typ: typeAuthen, seqNo: 1}
 	said := []string{"old password", strings.Repeat("x", maxFieldLen+1), "abc", "new password"}

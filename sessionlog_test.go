@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// TestFullDisk: what a full disk leaves of the lines comes whole once there is room, but for records that
+// TestSessionLogFullDisk: what a full disk leaves of the lines comes whole once there is room, but for records that
 // were not confirmed; those that have begun are ended.
-func TestFullDisk(t *testing.T) {
+func TestSessionLogFullDisk(t *testing.T) {
 	t.Parallel()
 	line := func(user string) *sessionRecord {
 		return &sessionRecord{at: time.UnixMilli(1000), peer: netip.MustParseAddrPort("192.0.2.9:1024"), known: true, commonFields: commonFields{user: user}, request: "account", status: "SUCCESS"}
@@ -62,9 +62,9 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// TestLinesLost: while nothing can be written so many lines wait and no more, and how many are lost is
+// TestSessionLogLinesLost: while nothing can be written so many lines wait and no more, and how many are lost is
 // told.
-func TestLinesLost(t *testing.T) {
+func TestSessionLogLinesLost(t *testing.T) {
 	t.Parallel()
 	disk, told := new(smallDisk), new(bytes.Buffer)
 	l := &sessionLog{out: newQueuedWriter(t.Context(), disk)}

@@ -31,7 +31,7 @@ type inboundConn struct {
 func (l *listener) newInboundConn(ctx context.Context, conn net.Conn, keys clientKeys, cleartext bool) *inboundConn {
 	c := &inboundConn{log: l.log, dump: l.dump, conn: conn, addr: addrPortOf(conn.RemoteAddr()), cleartext: cleartext, idle: idleTimeout}
 	if c.keys = keys.of(c.addr.Addr()); c.keys == nil && !cleartext {
-		c.note("refused: no key is for this address")
+		c.note("refused: no key for this address")
 		return nil
 	}
 	if secure, ok := conn.(*tls.Conn); ok {
@@ -114,7 +114,7 @@ func (c *inboundConn) receive(dst []byte) (h header, packets []byte, ok bool) {
 func checkHeader(h *header, cleartext bool) (wrong string, then rejection) {
 	switch {
 	case h.seqNo > lastSeqNo:
-		return "the sequence numbers of a session are used up", rejectSilently
+		return "sequence numbers exhausted", rejectSilently
 	case h.seqNo%2 == 0: // only a server's is even (section 4.1)
 		return fmt.Sprintf("seq_no %d is even, as only a server's is", h.seqNo), rejectSilently
 	case h.typ < typeAuthen || h.typ > typeAcct:

@@ -52,7 +52,7 @@ func TestCutPrefixes(t *testing.T) {
 	}
 }
 
-// TestListenClientKeys: the longest prefix of a client's address counts, in whichever form the address comes.
+// TestListenClientKeys: the longest prefix counts, in whichever form the address comes.
 func TestListenClientKeys(t *testing.T) {
 	t.Parallel()
 	keys := clientKeys{}
@@ -79,8 +79,8 @@ func TestListenClientKeys(t *testing.T) {
 	}
 }
 
-// TestListenKeyFiles: each client has its own key, the environment's is nobody's then, and who has none is
-// refused before it says a word.
+// TestListenKeyFiles: each client has its own key and the key of the environment is ignored. A client without a key
+// is refused at once.
 func TestListenKeyFiles(t *testing.T) {
 	t.Parallel()
 	const narrow, wide = "the key of this host alone", "the key of all the loopback network"
@@ -106,13 +106,13 @@ func TestListenKeyFiles(t *testing.T) {
 		if b, err := io.ReadAll(c); len(b) > 0 || err != nil {
 			t.Errorf("%s: %x, %v", tt.options, b, err)
 		}
-		if got, want := s.lines(t), "refused: no key is for this address\n"; got != want {
+		if got, want := s.lines(t), "refused: no key for this address\n"; got != want {
 			t.Errorf("%s: the lines are\n%snot\n%s", tt.options, got, want)
 		}
 	}
 }
 
-// TestListenBadKeyFiles is what serve does not take for a key.
+// TestListenBadKeyFiles: values of --key-file that serve refuses.
 func TestListenBadKeyFiles(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, map[string]string{"a": "abc\n"})
@@ -132,8 +132,8 @@ func TestListenBadKeyFiles(t *testing.T) {
 	}
 }
 
-// TestListenNoLengthOfAKey: no message of serve tells how long a key is, whoever reads it: not where a key is
-// bad, not where a packet does not fit it.
+// TestListenNoLengthOfAKey: no message reveals the length of a key: neither for a bad key nor for a packet that does
+// not fit it.
 func TestListenNoLengthOfAKey(t *testing.T) {
 	t.Parallel()
 	short, key := "k234567890123", strings.Repeat("k", 37)

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// TestListenAccept goes on after an error, and closes what is over the limit.
+// TestListenAccept: accepting goes on after an error, and a connection over the limit is closed.
 func TestListenAccept(t *testing.T) {
 	t.Parallel()
 	srv := newLab()
@@ -21,7 +21,7 @@ func TestListenAccept(t *testing.T) {
 	newFakeClient(client).checkEnd(t)
 }
 
-// TestListenConnectionsOfOneAddress: one address takes most of the places, and leaves some to the others.
+// TestListenConnectionsOfOneAddress: one address can have most of the slots, but not all.
 func TestListenConnectionsOfOneAddress(t *testing.T) {
 	t.Parallel()
 	srv, log := newLab(), new(lockedBuffer)
@@ -66,7 +66,7 @@ func TestListenConnectionsOfOneAddress(t *testing.T) {
 	}
 }
 
-// TestListenLimitKey: the addresses of one network of IPv6 count as one, since one host can have them all.
+// TestListenLimitKey: the addresses of one IPv6 network count as one, since one host can have them all.
 func TestListenLimitKey(t *testing.T) {
 	t.Parallel()
 	for client, want := range map[string]string{

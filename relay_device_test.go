@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// pipedDevice is a device that is connected to a relay by a pipe, and the relay's lines.
+// pipedDevice returns a device that is connected to a relay by a pipe, and the relay's log.
 func pipedDevice(t *testing.T, r *relayServer) (d *device, c *fakeClient, lines *lockedBuffer) {
 	t.Helper()
 	lines = newPipedRelay(t, r)
@@ -23,7 +23,7 @@ func pipedDevice(t *testing.T, r *relayServer) (d *device, c *fakeClient, lines 
 	return d, newFakeClient(other), lines
 }
 
-// newPipedRelay makes r a relay that listens nowhere.
+// newPipedRelay makes r a relay that does not listen.
 func newPipedRelay(t *testing.T, r *relayServer) (lines *lockedBuffer) {
 	lines = new(lockedBuffer)
 	r.listener, r.client = newListener(), new(client)
@@ -32,8 +32,7 @@ func newPipedRelay(t *testing.T, r *relayServer) (lines *lockedBuffer) {
 	return lines
 }
 
-// TestRelayDeviceTimes: a device that says nothing more, or goes on for ever with its first packet, is
-// not waited for.
+// TestRelayDeviceTimes: a device that sends nothing more, or never finishes its first packet, is not waited for.
 func TestRelayDeviceTimes(t *testing.T) {
 	login := packed(header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect}, testKey, papStart("alice", testPassword))
 	for _, tt := range []struct {
@@ -99,8 +98,7 @@ func TestRelayDeviceTimes(t *testing.T) {
 	}
 }
 
-// TestRelayTooMuch: what is over the limits of sessions, and of bytes without a verdict, is refused, and
-// costs nothing.
+// TestRelayTooMuch: requests over the limits of sessions and bytes are refused, and hold nothing.
 func TestRelayTooMuch(t *testing.T) {
 	t.Parallel()
 	pap, ascii := message(papStart("alice", testPassword)), message(asciiStart("alice"))
@@ -136,7 +134,7 @@ func TestRelayTooMuch(t *testing.T) {
 		accepted, left := false, 0
 		if tt.shared {
 			r.shared = newSharedUpstream(r.client, nil)
-			s := &sharedDevice{device: d, places: make(chan struct{}, maxShared), dialogues: make(map[uint32]*upstream)}
+			s := &sharedDevice{device: d, slots: make(chan struct{}, maxShared), dialogues: make(map[uint32]*upstream)}
 			for i := range tt.open {
 				s.dialogues[uint32(i)] = nil
 			}
@@ -176,8 +174,8 @@ type lateConn struct{ net.Conn }
 
 func (c lateConn) SetDeadline(t time.Time) error { synctest.Wait(); return c.Conn.SetDeadline(t) }
 
-// TestRelayDeviceAtTheEnd: when the relay ends no more of a device is waited for, and when it cuts off what is under
-// way not even that the device takes its reply.
+// TestRelayDeviceAtTheEnd: when the relay ends, it waits for no more packets of a device. When it cuts off sessions,
+// it does not wait for the device to read its reply.
 func TestRelayDeviceAtTheEnd(t *testing.T) {
 	for _, shared := range []bool{false, true} {
 		for _, delay := range []time.Duration{0, time.Second} {
@@ -219,7 +217,7 @@ func TestRelayDeviceAtTheEnd(t *testing.T) {
 	})
 }
 
-// TestRelayChoosesKey: of candidates that the lengths of a packet fit, the one counts whose fields make sense.
+// TestRelayChoosesKey: of keys that fit the lengths of a packet, the one with plausible fields is chosen.
 func TestRelayChoosesKey(t *testing.T) {
 	t.Parallel()
 	d, _, _ := pipedDevice(t, new(relayServer))

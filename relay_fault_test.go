@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestRelayFaults: what a broken server does comes to the same class through the relay as without it, but
-// for what the relay does not let through: then it ends the connection, as a dead server would.
+// TestRelayFaults: a broken server gives the same exit code through the relay as without it. For faults that the
+// relay stops, it closes the connection, as a dead server would.
 func TestRelayFaults(t *testing.T) {
 	t.Parallel()
 	lines := []string{"authenticate alice AT", "authenticate alice AT -t pap", "authenticate alice AT -t pap --single-connect",
@@ -49,38 +49,51 @@ func TestRelayFaults(t *testing.T) {
 		if f.tls != nil || f.certificate != nil {
 			continue // they have a test of their own
 		}
-		for _, way := range relayWays {
-			for _, line := range lines {
-				t.Run(f.name+way+line, func(t *testing.T) {
-					t.Parallel()
-					s := serveWith(t, "--fault", f.name)
-					r := relayTo(t, s.addr, append(split(way), "--timeout", "3s")...)
-					direct, through := s.ask(t, line+" --timeout 1s"), r.asDevice(t, line+" --timeout 1s")
-					_, stops := stopped[f.name]
-					_, others := shared[f.name]
-					switch {
-					case through.code == direct.code && through.out == direct.out:
-					case through.code == classNetwork.exit() && (stops && direct.code == classProtocol.exit() || others && way != ""):
-						needed.Store(f.name, true)
-						needed.Store(f.name+way, true)
-					default:
-						t.Errorf("through the relay %d %q %s, without %d %q %s", int(through.code), through.out, through.err, int(direct.code), direct.out, direct.err)
-					}
-				})
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			var all sync.WaitGroup // at the same time, since some wait for a timeout
+			timeout := " --timeout 20s"
+			if f.stays { // without a reply
+				timeout = " --timeout 1s"
 			}
-		}
+			for _, way := range relayWays {
+				for _, line := range lines {
+					all.Go(func() {
+						t.Run(way+line, func(t *testing.T) {
+							s := serveWith(t, "--fault", f.name)
+							r := relayTo(t, s.addr, append(split(way), "--timeout", "20s")...)
+							var direct, through runResult
+							var both sync.WaitGroup
+							both.Go(func() { direct = s.ask(t, line+timeout) })
+							both.Go(func() { through = r.asDevice(t, line+timeout) })
+							both.Wait()
+							_, stops := stopped[f.name]
+							_, others := shared[f.name]
+							switch {
+							case through.code == direct.code && through.out == direct.out:
+							case through.code == classNetwork.exit() && (stops && direct.code == classProtocol.exit() || others && way != ""):
+								needed.Store(f.name, true)
+								needed.Store(f.name+way, true)
+							default:
+								t.Errorf("through the relay %d %q %s, without %d %q %s", int(through.code), through.out, through.err, int(direct.code), direct.out, direct.err)
+							}
+						})
+					})
+				}
+			}
+			all.Wait()
+		})
 	}
 }
 
-// TestRelayBrokenSingleConnect: a server that agrees to single-connection mode and does not keep to it costs no
-// device its answer.
+// TestRelayBrokenSingleConnect: a server that grants single-connection mode and breaks it costs no device its reply.
 func TestRelayBrokenSingleConnect(t *testing.T) {
 	t.Parallel()
 	for _, fault := range []string{"single-close", "single-swallow", "single-refused"} {
 		s := serveWith(t, "--fault", fault)
-		r := relayTo(t, s.addr, "--single-connect", "--timeout", "500ms")
+		r := relayTo(t, s.addr, "--single-connect", "--timeout", "1s")
 		for i := range 5 {
-			if got := r.asDevice(t, "authorize alice AT --timeout 5s"); got.code != 0 {
+			if got := r.asDevice(t, "authorize alice AT --timeout 10s"); got.code != 0 {
 				t.Errorf("%s: %d: %+v", fault, i, got)
 			}
 		}
@@ -90,7 +103,7 @@ func TestRelayBrokenSingleConnect(t *testing.T) {
 	}
 }
 
-// TestRelayTLSFaults: where there is no TLS with the server, the device has no server.
+// TestRelayTLSFaults: if the TLS handshake with the server fails, the device has no server.
 func TestRelayTLSFaults(t *testing.T) {
 	t.Parallel()
 	for _, f := range faults() {
@@ -114,8 +127,8 @@ func TestRelayTLSFaults(t *testing.T) {
 	}
 }
 
-// TestRelayOtherServerKey: a reply that does not fit the servers' key is NO_KEY, with what is known of why,
-// and the device's connection ends.
+// TestRelayOtherServerKey: a reply that does not fit the servers' key is NO_KEY, with a likely reason, and the
+// device's connection ends.
 func TestRelayOtherServerKey(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, map[string]string{"wrong": "this is not the key of the server", "right": testKey})
@@ -138,7 +151,7 @@ func TestRelayOtherServerKey(t *testing.T) {
 	}
 }
 
-// TestRelayFailover: the servers are asked in their order, and a record that was sent is not sent again.
+// TestRelayFailover: servers are tried in order, and a record that was sent is not sent again.
 func TestRelayFailover(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -185,7 +198,7 @@ func TestRelayFailover(t *testing.T) {
 	}
 }
 
-// TestRelayBadPackets: what a device must not send is not sent on.
+// TestRelayBadPackets: bad packets of a device are not forwarded.
 func TestRelayBadPackets(t *testing.T) {
 	t.Parallel()
 	start := packed(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 5}, deviceKey, papStart("alice", testPassword))
@@ -202,7 +215,7 @@ func TestRelayBadPackets(t *testing.T) {
 	}{
 		{"UNENCRYPTED", packed(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 5, flags: flagUnencrypted}, "", papStart("alice", testPassword)), "ERROR", "the UNENCRYPTED flag does not fit the transport"},
 		{"even", with(atSeqNo, 2), "", "seq_no 2 is even, as only a server's is"},
-		{"last", with(atSeqNo, 255), "", "the sequence numbers of a session are used up"},
+		{"last", with(atSeqNo, 255), "", "sequence numbers exhausted"},
 		{"unknown type", with(atType, 9), "c10902000000000500000000", "a packet of type 0x09"},
 		{"other protocol", []byte("GET / HTTP/1.1\r\n\r\n"), "", "not TACACS+: the first byte is 0x47"},
 		{"too long", unhex(t, "c1 01 01 00 00000007 00010000"), "", "a body of 65536 bytes, the limit is 65535"},
@@ -230,8 +243,7 @@ func TestRelayBadPackets(t *testing.T) {
 	}
 }
 
-// TestRelayPromptForPAP: a server that answers a type of one exchange with a prompt is passed on as it is, and the
-// session has a status all the same.
+// TestRelayPromptForPAP: a prompt in reply to PAP is forwarded unchanged, and the session has a status.
 func TestRelayPromptForPAP(t *testing.T) {
 	t.Parallel()
 	for _, way := range relayWays {
@@ -253,8 +265,8 @@ func TestRelayPromptForPAP(t *testing.T) {
 	}
 }
 
-// TestRelayOnlyServer: a session that no server decided is told of the last one that heard of it, with what it
-// said, where the next one is not there.
+// TestRelayOnlyServer: a session without a verdict is logged with the last server that got it, and its reply, if the
+// next server cannot be reached.
 func TestRelayOnlyServer(t *testing.T) {
 	t.Parallel()
 	for _, way := range relayWays {

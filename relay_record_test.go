@@ -19,8 +19,8 @@ import (
 	"time"
 )
 
-// TestRelayRecordIsReadBack: conversations over IPv6 and over IPv4, with packets that fill more than a segment, are read
-// back as they were, and their checksums are right.
+// TestRelayRecordIsReadBack: connections over IPv6 and IPv4, with packets larger than a segment, are decoded as they
+// were, and their checksums are right.
 func TestRelayRecordIsReadBack(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ device, server string }{
@@ -100,7 +100,7 @@ func TestRelayRecordIsReadBack(t *testing.T) {
 	}
 }
 
-// wholeSum adds the 16-bit numbers of b in the way of ones' complement. RFC 1071.
+// wholeSum returns the ones' complement sum of the 16-bit numbers of b (RFC 1071).
 func wholeSum(b []byte) (sum uint64) {
 	if len(b)%2 == 1 {
 		b = append(slices.Clone(b), 0)
@@ -141,7 +141,7 @@ func TestRelayRecordReportsFullDisk(t *testing.T) {
 	})
 }
 
-// TestRelayRecordOnFullDisk: a full disk behind --record costs nobody an answer, and is told at the end too.
+// TestRelayRecordOnFullDisk: a full disk for --record costs no device its reply, and is an error at the end.
 func TestRelayRecordOnFullDisk(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS != "linux" {
@@ -167,7 +167,7 @@ func TestRelayRecordOnFullDisk(t *testing.T) {
 	}
 }
 
-// TestRelayRecordOfReusedPort: a device that always has the same port has as many conversations as it had.
+// TestRelayRecordOfReusedPort: connections from the same port are separate connections.
 func TestRelayRecordOfReusedPort(t *testing.T) {
 	t.Parallel()
 	device, server := netip.MustParseAddrPort("198.51.100.7:1024"), netip.MustParseAddrPort("192.0.2.1:49")
@@ -193,7 +193,7 @@ func TestRelayRecordOfReusedPort(t *testing.T) {
 	}
 }
 
-// ends is how many sides say in a record over IPv4 that they say no more.
+// ends counts the FIN segments of a record over IPv4.
 func ends(record []byte) (n int) {
 	for b := record[24:]; len(b) > 0; b = b[16+binary.LittleEndian.Uint32(b[8:]):] {
 		if b[16+20+13]&tcpFIN != 0 {
@@ -203,7 +203,7 @@ func ends(record []byte) (n int) {
 	return n
 }
 
-// TestRelayRecordOfTwoServers: sessions of a device with two servers at the same time are two conversations.
+// TestRelayRecordOfTwoServers: sessions with two servers at the same time are two connections.
 func TestRelayRecordOfTwoServers(t *testing.T) {
 	t.Parallel()
 	device := netip.MustParseAddrPort("198.51.100.7:1024")
@@ -230,8 +230,8 @@ func TestRelayRecordOfTwoServers(t *testing.T) {
 	}
 }
 
-// TestRelayRecord: the record is the owner's alone, has the devices' and the servers' addresses, and no
-// secrets unless asked for; neither have the lines and the packets of -d.
+// TestRelayRecord: only the owner can read the record. It has the addresses of devices and servers, and no secrets
+// unless asked for. The log and -d show none either.
 func TestRelayRecord(t *testing.T) {
 	t.Parallel()
 	for _, way := range relayWays {
@@ -282,7 +282,7 @@ func TestRelayRecord(t *testing.T) {
 	}
 }
 
-// TestRelayStraySecrets: what a server repeats of a password is hidden also in a packet that nobody waits for.
+// TestRelayStraySecrets: a password that a server repeats is hidden even in a packet of no session.
 func TestRelayStraySecrets(t *testing.T) {
 	t.Parallel()
 	s := startFakeServer(t, func(c *fakeServerConn) {
@@ -313,7 +313,7 @@ func TestRelayStraySecrets(t *testing.T) {
 	}
 }
 
-// hexDumped says that a text stands in a dump, whose lines have 16 bytes each.
+// hexDumped reports whether a hex dump, of 16 bytes a line, contains a text.
 func hexDumped(said, text string) bool {
 	var shown strings.Builder
 	for line := range strings.Lines(said) {
@@ -324,7 +324,7 @@ func hexDumped(said, text string) bool {
 	return strings.Contains(shown.String(), text)
 }
 
-// TestRelayEndsWithBlockedRecord: at the end a blocked output is reported, also if sessions are still under way.
+// TestRelayEndsWithBlockedRecord: at the end a blocked output is reported, even if sessions are still under way.
 func TestRelayEndsWithBlockedRecord(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -342,7 +342,7 @@ func TestRelayEndsWithBlockedRecord(t *testing.T) {
 	})
 }
 
-// TestRelayRecordWithoutReply: a request that no server answered went through, too.
+// TestRelayRecordWithoutReply: a request without a reply is recorded, too.
 func TestRelayRecordWithoutReply(t *testing.T) {
 	t.Parallel()
 	for _, way := range relayWays {
@@ -357,7 +357,7 @@ func TestRelayRecordWithoutReply(t *testing.T) {
 	}
 }
 
-// TestRelayRecordTimes: a record tells how long the server took.
+// TestRelayRecordTimes: the record keeps the time that the server took.
 func TestRelayRecordTimes(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t, "--reply-delay", "20ms")
@@ -374,8 +374,7 @@ func TestRelayRecordTimes(t *testing.T) {
 	}
 }
 
-// TestRelayRepeatedSecrets: a server that repeats a password makes no secret of it public; the device has the reply
-// as it is.
+// TestRelayRepeatedSecrets: a password that a server repeats is hidden; the device gets the reply unchanged.
 func TestRelayRepeatedSecrets(t *testing.T) {
 	t.Parallel()
 	for _, way := range relayWays {

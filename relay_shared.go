@@ -93,7 +93,7 @@ type relayRequest struct {
 	size     int // bytes that are kept for it
 }
 
-// kind makes a forwarded a request, as do the methods below.
+// packetType and the following methods implement request.
 func (f *relayRequest) packetType() (packetType, version) { return f.head.typ, f.head.version }
 func (f *relayRequest) dialogue() bool                    { return false }
 func (f *relayRequest) repeatable() bool                  { return f.head.typ != typeAcct }
@@ -105,14 +105,14 @@ func (f *relayRequest) reply() message {
 	return f.response
 }
 
-// reset notes which server heard the request, before the next one stands in its place, which may not be there.
+// reset notes the server that got the request: the next one may not be reachable.
 func (f *relayRequest) reset() {
 	if f.asked == "" && (f.answered || f.job.session.written) {
 		f.asked = f.job.res.Address
 	}
 }
 
-// open is the request as it came. A record that was sent, and of which nothing is known, is not sent again.
+// firstMessage returns the request of the device. A record that was sent without a reply is not sent again.
 func (f *relayRequest) firstMessage(string) (message, error) {
 	if f.head.typ == typeAcct && f.job.session.written && !f.answered {
 		return nil, failf(classNetwork, "a record may be written already, and is not sent again").withOutcome(outcomeDecided)
@@ -121,8 +121,8 @@ func (f *relayRequest) firstMessage(string) (message, error) {
 	return f.message, nil
 }
 
-// next takes the reply. A type of one exchange has no prompts: the server's session is ended, and what it
-// said is the device's to judge.
+// next stores the reply. A prompt in reply to a type of one exchange is aborted, and forwarded for the device to
+// judge.
 func (f *relayRequest) next(_ context.Context, _ *session, res *result) (message, error) {
 	f.answered = true
 	switch m := f.response.(type) {
@@ -140,14 +140,14 @@ func (f *relayRequest) next(_ context.Context, _ *session, res *result) (message
 
 // A sharedDevice is a device whose sessions of one exchange share connections to the servers.
 type sharedDevice struct {
-	device   *device
-	single   bool               // single-connection mode: granted if the device asks for it
-	places   chan struct{}      // one for each session in the pool
-	replies  chan *relayRequest // from the pool
-	out      []byte
-	back     codec
-	scratch  []byte
-	waitsFor sync.WaitGroup // dialogues
+	device           *device
+	single           bool               // single-connection mode: granted if the device asks for it
+	slots            chan struct{}      // one for each session in the pool
+	replies          chan *relayRequest // from the pool
+	out              []byte
+	back             codec
+	scratch          []byte
+	dialoguesRunning sync.WaitGroup // dialogues
 
 	mu        sync.Mutex
 	dialogues map[uint32]*upstream
@@ -157,14 +157,14 @@ type sharedDevice struct {
 // serveShared serves a device until it closes its connection, or a session gets no reply: then the relay closes it,
 // as for a dead server.
 func (d *device) serveShared(ctx context.Context) {
-	s := &sharedDevice{device: d, places: make(chan struct{}, maxShared), replies: make(chan *relayRequest, maxShared),
+	s := &sharedDevice{device: d, slots: make(chan struct{}, maxShared), replies: make(chan *relayRequest, maxShared),
 		dialogues: make(map[uint32]*upstream)}
 	var writer sync.WaitGroup
 	writer.Go(s.write)
 	for s.handlePacket(ctx) {
 	}
 	for range maxShared { // waits for all sessions under way
-		s.places <- struct{}{}
+		s.slots <- struct{}{}
 	}
 	close(s.replies)
 	writer.Wait()
@@ -176,7 +176,7 @@ func (d *device) serveShared(ctx context.Context) {
 		}
 	}
 	s.mu.Unlock()
-	s.waitsFor.Wait()
+	s.dialoguesRunning.Wait()
 }
 
 // handlePacket forwards one packet of the device and reports whether the connection goes on.
@@ -221,7 +221,7 @@ func (s *sharedDevice) submit(f *relayRequest, h *header, m message, size int) b
 	f.job = job{request: f, owner: f}
 	f.seen = sessionTracker{sessionRecord: sessionRecord{peer: s.device.client.addr, key: s.device.key.source}}
 	f.seen.packet(time.Now(), h, m)
-	s.places <- struct{}{}
+	s.slots <- struct{}{}
 	s.device.relay.shared.put(f)
 	return true
 }
@@ -240,7 +240,7 @@ func (s *sharedDevice) write() {
 			s.out = nil
 			s.device.client.log.flush()
 		}
-		<-s.places
+		<-s.slots
 	}
 }
 
@@ -310,7 +310,7 @@ func (s *sharedDevice) startDialogue(ctx context.Context, h *header, m message, 
 		return false
 	}
 	first := *h
-	s.waitsFor.Go(func() {
+	s.dialoguesRunning.Go(func() {
 		if p.onRequest(&first, m, len(packet)) && p.open(ctx, &first, m, packet) {
 			s.mu.Lock()
 			if s.gone {

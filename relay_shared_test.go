@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// TestRelaySharedPoolRenewed: a crew that found shared connections of no use makes way for another after a minute,
-// which takes the next session; one that shares stays.
+// TestRelaySharedPoolRenewed: a pool that gave up multiplexing is replaced after a minute, and the new one takes the
+// next session. One that multiplexes stays.
 func TestRelaySharedPoolRenewed(t *testing.T) {
 	for _, shares := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -57,8 +57,8 @@ func TestRelaySharedPoolRenewed(t *testing.T) {
 	}
 }
 
-// TestRelayDialogueOfOneGone: a dialogue whose server answers when the device has gone ends at once, and leaves
-// nothing behind.
+// TestRelayDialogueOfOneGone: a dialogue whose server replies after the device has gone ends at once, and nothing is
+// left.
 func TestRelayDialogueOfOneGone(t *testing.T) {
 	t.Parallel()
 	left := make(chan bool, 1)
@@ -77,7 +77,7 @@ func TestRelayDialogueOfOneGone(t *testing.T) {
 	}
 	s.startDialogue(t.Context(), &h, start, packet)
 	ended := make(chan struct{})
-	go func() { s.waitsFor.Wait(); close(ended) }()
+	go func() { s.dialoguesRunning.Wait(); close(ended) }()
 	select {
 	case <-ended:
 	case <-time.After(patience):
@@ -88,8 +88,8 @@ func TestRelayDialogueOfOneGone(t *testing.T) {
 	}
 }
 
-// TestRelayLoneDialogue: a dialogue has a connection of its own, which is not offered for more sessions and ends
-// with it; to the device single-connection mode is granted all the same.
+// TestRelayLoneDialogue: a dialogue has its own connection, which does not offer single-connection mode and ends with
+// it. The device is granted that mode all the same.
 func TestRelayLoneDialogue(t *testing.T) {
 	t.Parallel()
 	offered, left := make(chan headerFlags, 1), make(chan bool, 1)
@@ -115,8 +115,8 @@ func TestRelayLoneDialogue(t *testing.T) {
 	}
 }
 
-// TestRelaySharedRecord: a record that was sent, and of which nothing is known, is not sent again; one that a server has
-// refused is, and one that was not sent.
+// TestRelaySharedRecord: a record that was sent without a reply is not sent again. One that a server refused is, and
+// one that was not sent.
 func TestRelaySharedRecord(t *testing.T) {
 	t.Parallel()
 	f := &relayRequest{head: header{typ: typeAcct}}
@@ -140,7 +140,7 @@ func TestRelaySharedRecord(t *testing.T) {
 	}
 }
 
-// TestRelayAbortsPrompt: a server that answers PAP with a prompt does not wait for more on the connection of all.
+// TestRelayAbortsPrompt: a prompt in reply to PAP is aborted, so that it does not wait on the shared connection.
 func TestRelayAbortsPrompt(t *testing.T) {
 	t.Parallel()
 	said := make(chan *authenContinue, 1)
@@ -163,7 +163,7 @@ func TestRelayAbortsPrompt(t *testing.T) {
 	}
 }
 
-// TestRelaySharedStops: at the end, and once it is stopped, a device is not waited for, whatever the deadline is.
+// TestRelaySharedStops: once reading has stopped, a device is not waited for, whatever its deadline is.
 func TestRelaySharedStops(t *testing.T) {
 	for _, late := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -180,29 +180,30 @@ func TestRelaySharedStops(t *testing.T) {
 	}
 }
 
-// TestRelaySharedBrokenWrite: behind a reply that was not written whole none is written, and all give back what they held.
+// TestRelaySharedBrokenWrite: after a reply that was not written completely none is written, and all sessions release
+// what they hold.
 func TestRelaySharedBrokenWrite(t *testing.T) {
 	t.Parallel()
 	d, _, _ := pipedDevice(t, new(relayServer))
 	writes := 0
 	d.client.conn = brokenConn{d.client.conn, &writes}
-	s := &sharedDevice{device: d, single: true, places: make(chan struct{}, 2), replies: make(chan *relayRequest)}
+	s := &sharedDevice{device: d, single: true, slots: make(chan struct{}, 2), replies: make(chan *relayRequest)}
 	written := make(chan struct{})
 	go func() { s.write(); close(written) }()
 	for range 2 {
 		f := &relayRequest{head: header{version: minorOne, typ: typeAuthen, seqNo: 1}, answered: true, response: &authenReply{status: authenPass}, size: 100}
 		s.device.relay.underWay.Add(100)
-		s.places <- struct{}{}
+		s.slots <- struct{}{}
 		s.replies <- f
 	}
 	close(s.replies)
 	<-written
-	if n := s.device.relay.underWay.Load(); writes != 1 || n != 0 || len(s.places) != 0 {
-		t.Errorf("%d writes, %d bytes and %d places are held", writes, n, len(s.places))
+	if n := s.device.relay.underWay.Load(); writes != 1 || n != 0 || len(s.slots) != 0 {
+		t.Errorf("%d writes, %d bytes and %d places are held", writes, n, len(s.slots))
 	}
 }
 
-// TestRelayUnanswered: a session without an answer ends the device's connection, also in single-connection mode.
+// TestRelayUnanswered: a session without a reply ends the device's connection, even in single-connection mode.
 func TestRelayUnanswered(t *testing.T) {
 	t.Parallel()
 	for _, way := range relayWays {
@@ -225,8 +226,8 @@ func TestRelayUnanswered(t *testing.T) {
 	}
 }
 
-// TestRelaySharedContinue: a CONTINUE goes to its dialogue, and what is none of a dialogue that the server has answered is
-// refused, as is another dialogue of its number. An ABORT ends it, as does a server that takes nothing more.
+// TestRelaySharedContinue: a CONTINUE goes to its dialogue. One without an open dialogue is refused, and so is a
+// second dialogue with its session_id. An ABORT ends the dialogue, as does a server that accepts no more.
 func TestRelaySharedContinue(t *testing.T) {
 	t.Parallel()
 	abort := &authenContinue{flags: authenAbort}

@@ -19,7 +19,7 @@ import (
 
 const deviceKey = "the key of the devices"
 
-// relayTo starts a relay to servers, for devices with a key of their own.
+// relayTo starts a relay to servers, with a separate key for devices.
 func relayTo(t testing.TB, host string, options ...string) *testServer {
 	t.Helper()
 	return serving(t, new(lockedBuffer), append(relayArgs(t, host), options...)...)
@@ -30,7 +30,7 @@ func relayArgs(t testing.TB, host string) []string {
 	return []string{"relay", host, "--listen", "127.0.0.1:0", "--device-key-file", filepath.Join(writeFiles(t, map[string]string{"device": deviceKey}), "device")}
 }
 
-// asDevice runs a command as a device, against the relay; a key in the line is the device's own.
+// asDevice runs a command as a device, against the relay.
 func (s *testServer) asDevice(t *testing.T, line string) runResult {
 	t.Helper()
 	env := map[string]string{"TACACS_PLUS_PWD": testPassword}
@@ -40,7 +40,7 @@ func (s *testServer) asDevice(t *testing.T, line string) runResult {
 	return runWith(t, env, "", split(line, "AT", s.addr)...)
 }
 
-// dialDevice connects to the relay by hand.
+// dialDevice connects to the relay as a device.
 func dialDevice(t testing.TB, s *testServer) *fakeClient {
 	c := dialFakeClient(t, s.addr)
 	c.key = deviceKey
@@ -50,7 +50,7 @@ func dialDevice(t testing.TB, s *testServer) *fakeClient {
 // relayStamps are what differs from run to run in the lines of a relay.
 var relayStamps = regexp.MustCompile(`(?m)^\d{4}-\d\d-\d\dT\S+Z 127\.0\.0\.1:\d+ (> 127\.0\.0\.1:\d+ )?| \(\d+\.\d ms\)$`)
 
-// relayed ends a relay and returns its lines, without times and addresses; whom it asked stands as "> ".
+// relayed ends a relay and returns its log, without times and addresses; "> " marks a server.
 func (s *testServer) relayed(t *testing.T) string {
 	t.Helper()
 	if code := s.stop(); code != classGranted.exit() {
@@ -64,11 +64,11 @@ func (s *testServer) relayed(t *testing.T) string {
 	})
 }
 
-// relayWays are how a relay takes packets on.
+// relayWays are the options for the ways in which a relay forwards packets.
 var relayWays = []string{"", "--single-connect"}
 
-// TestRelay is every command through a relay, over TLS and in clear on either side: the client sees what it
-// would see of the server, and the relay tells of it as the server does.
+// TestRelay: every command through a relay, over TLS and in clear on either side. The client gets the same output as
+// from the server, and the relay logs the same sessions.
 func TestRelay(t *testing.T) {
 	t.Parallel()
 	dir := testFiles(t)
@@ -119,7 +119,7 @@ func TestRelay(t *testing.T) {
 	}
 }
 
-// TestRelayKeys: each device has its key, candidates are tried, and what fits none is not sent on.
+// TestRelayKeys: each device has its key, several keys are tried, and a packet that fits none is not forwarded.
 func TestRelayKeys(t *testing.T) {
 	t.Parallel()
 	const other, third = "another key for other devices", "the third of the candidates"
@@ -169,8 +169,7 @@ func TestRelayKeys(t *testing.T) {
 	}
 }
 
-// TestRelaySingleConnect: single-connection mode is what the server makes of it, and with --single-connect
-// the relay's to grant.
+// TestRelaySingleConnect: the server grants single-connection mode, and with --single-connect the relay does.
 func TestRelaySingleConnect(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -191,7 +190,7 @@ func TestRelaySingleConnect(t *testing.T) {
 	}
 }
 
-// TestRelayShares: logins of many devices, each on a connection of its own, share one to the server.
+// TestRelayShares: logins of many devices, each on its own connection, share one to the server.
 func TestRelayShares(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
@@ -212,7 +211,7 @@ func TestRelayShares(t *testing.T) {
 	}
 }
 
-// TestRelayDialogues goes through conversations of several sessions on one connection.
+// TestRelayDialogues: conversations of several sessions on one connection.
 func TestRelayDialogues(t *testing.T) {
 	t.Parallel()
 	askPass := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}
@@ -260,7 +259,8 @@ func TestRelayDialogues(t *testing.T) {
 	}
 }
 
-// TestRelayOnFullDisk: where neither lines nor the record can be written, it is said once, and goes on.
+// TestRelayOnFullDisk: if neither the log nor the record can be written, that is reported once, and the relay goes
+// on.
 func TestRelayOnFullDisk(t *testing.T) {
 	t.Parallel()
 	for _, way := range relayWays {
@@ -286,46 +286,49 @@ func TestRelayOnFullDisk(t *testing.T) {
 	}
 }
 
-// TestRelayDrains: at the end the answers under way still come, and all else ends.
+// TestRelayDrains: at the end the replies under way still come, and all else ends.
 func TestRelayDrains(t *testing.T) {
 	t.Parallel()
+	var all sync.WaitGroup // subtests run at the same time, since most of them wait
+	defer all.Wait()
 	for _, way := range relayWays {
 		for _, typ := range []string{"pap", "ascii"} {
-			t.Run(way+typ, func(t *testing.T) {
-				t.Parallel()
-				s := serveWith(t, "--reply-delay", "300ms")
-				r := relayTo(t, s.addr, append(split(way), "-d")...)
-				idle, open := dialDevice(t, r), dialDevice(t, r)
-				fakeExchange{8, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.do(t, open, make(map[uint32]uint8), 0)
-				c := dialDevice(t, r)
-				h := header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 0xabcdef}
-				want := authenPass
-				var m message = papStart("alice", testPassword)
-				if typ == "ascii" {
-					h.version, m, want = minorDefault, asciiStart("alice"), authenGetPass
-				}
-				if err := c.send(h, m); err != nil {
-					t.Fatal(err)
-				}
-				waitUntil(t, "the packet came", func() bool { return strings.Contains(r.said.String(), "session_id 00abcdef") })
-				r.cancel()
-				var reply authenReply
-				if _, err := c.receive(&reply); err != nil || reply.status != want {
-					t.Errorf("the reply under way is %+v, %v", reply, err)
-				}
-				for _, c := range []*fakeClient{idle, open, c} {
-					c.checkEnd(t)
-				}
-				if got := r.relayed(t); typ == "pap" && got != "> alice authenticate pap PASS\n> alice authenticate ascii ABANDONED\n" &&
-					got != "> alice authenticate ascii ABANDONED\n> alice authenticate pap PASS\n" {
-					t.Errorf("the lines are\n%s", got)
-				}
+			all.Go(func() {
+				t.Run(way+typ, func(t *testing.T) {
+					s := serveWith(t, "--reply-delay", "300ms")
+					r := relayTo(t, s.addr, append(split(way), "-d")...)
+					idle, open := dialDevice(t, r), dialDevice(t, r)
+					fakeExchange{8, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.do(t, open, make(map[uint32]uint8), 0)
+					c := dialDevice(t, r)
+					h := header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 0xabcdef}
+					want := authenPass
+					var m message = papStart("alice", testPassword)
+					if typ == "ascii" {
+						h.version, m, want = minorDefault, asciiStart("alice"), authenGetPass
+					}
+					if err := c.send(h, m); err != nil {
+						t.Fatal(err)
+					}
+					waitUntil(t, "the packet came", func() bool { return strings.Contains(r.said.String(), "session_id 00abcdef") })
+					r.cancel()
+					var reply authenReply
+					if _, err := c.receive(&reply); err != nil || reply.status != want {
+						t.Errorf("the reply under way is %+v, %v", reply, err)
+					}
+					for _, c := range []*fakeClient{idle, open, c} {
+						c.checkEnd(t)
+					}
+					if got := r.relayed(t); typ == "pap" && got != "> alice authenticate pap PASS\n> alice authenticate ascii ABANDONED\n" &&
+						got != "> alice authenticate ascii ABANDONED\n> alice authenticate pap PASS\n" {
+						t.Errorf("the lines are\n%s", got)
+					}
+				})
 			})
 		}
 	}
 }
 
-// TestRelayLoad: many connections at a time, and one after the other: none is lost, and nothing is left.
+// TestRelayLoad: many connections, at a time and one after the other: none is lost, and nothing is left.
 func TestRelayLoad(t *testing.T) {
 	before := runtime.NumGoroutine()
 	for _, way := range relayWays {
@@ -364,7 +367,7 @@ func TestRelayLoad(t *testing.T) {
 	waitUntil(t, "all goroutines have ended", func() bool { return runtime.NumGoroutine() <= before+5 })
 }
 
-// TestRelaySlowDevice: one that asks and never reads holds up nobody else.
+// TestRelaySlowDevice: a device that never reads does not affect others.
 func TestRelaySlowDevice(t *testing.T) {
 	t.Parallel()
 	for _, way := range relayWays {
@@ -391,7 +394,7 @@ func TestRelaySlowDevice(t *testing.T) {
 	}
 }
 
-// TestRelayHalfClose: a device that says no more gets its answer all the same.
+// TestRelayHalfClose: a device that closes its side for writing still gets its reply.
 func TestRelayHalfClose(t *testing.T) {
 	t.Parallel()
 	for _, way := range relayWays {
@@ -413,7 +416,7 @@ func TestRelayHalfClose(t *testing.T) {
 	}
 }
 
-// TestRelayRefuses is what makes no relay.
+// TestRelayRefuses: command lines that relay refuses.
 func TestRelayRefuses(t *testing.T) {
 	t.Parallel()
 	dir := testFiles(t)
@@ -443,7 +446,7 @@ func TestRelayRefuses(t *testing.T) {
 	}
 }
 
-// BenchmarkRelay is what a login costs that goes through, with the server's and the client's part.
+// BenchmarkRelay measures a login through the relay, with the server's and the client's part.
 func BenchmarkRelay(b *testing.B) {
 	s := serving(b, io.Discard, "serve", "--listen", "127.0.0.1:0", "--user", "alice:"+testPassword, "-q")
 	r := serving(b, io.Discard, append(relayArgs(b, s.addr), "-q")...)
@@ -457,27 +460,30 @@ func BenchmarkRelay(b *testing.B) {
 	}
 }
 
-// TestRelayCutOff: what is still under way when the time for it is over has its line too.
+// TestRelayCutOff: sessions that are cut off at the end are logged, too.
 func TestRelayCutOff(t *testing.T) {
 	t.Parallel()
+	var all sync.WaitGroup // subtests run at the same time, since most of them wait
+	defer all.Wait()
 	for _, way := range relayWays {
 		for typ, start := range map[string]message{"pap": papStart("alice", testPassword), "ascii": asciiStart("alice")} {
-			t.Run(way+typ, func(t *testing.T) {
-				t.Parallel()
-				const many = 30
-				s := startFakeServer(t, func(c *fakeServerConn) {
-					for c.readRequest() != nil {
+			all.Go(func() {
+				t.Run(way+typ, func(t *testing.T) {
+					const many = 30
+					s := startFakeServer(t, func(c *fakeServerConn) {
+						for c.readRequest() != nil {
+						}
+					})
+					r := relayTo(t, s.addr, append(split(way), "--timeout", "1h", "-d")...)
+					packet := packed(header{version: versionOf(start), typ: typeAuthen, seqNo: 1, sessionID: 1}, deviceKey, start)
+					for range many {
+						dialDevice(t, r).Write(packet)
+					}
+					waitUntil(t, "all have come", func() bool { return strings.Count(r.said.String(), "received from") == many })
+					if got := r.relayed(t); strings.Count(got, "alice authenticate "+typ+" NO_REPLY\n") != many {
+						t.Errorf("the lines are\n%s", got)
 					}
 				})
-				r := relayTo(t, s.addr, append(split(way), "--timeout", "1h", "-d")...)
-				packet := packed(header{version: versionOf(start), typ: typeAuthen, seqNo: 1, sessionID: 1}, deviceKey, start)
-				for range many {
-					dialDevice(t, r).Write(packet)
-				}
-				waitUntil(t, "all have come", func() bool { return strings.Count(r.said.String(), "received from") == many })
-				if got := r.relayed(t); strings.Count(got, "alice authenticate "+typ+" NO_REPLY\n") != many {
-					t.Errorf("the lines are\n%s", got)
-				}
 			})
 		}
 	}

@@ -15,8 +15,7 @@ import (
 	"time"
 )
 
-// TestRelayUpstreamTimes: a connection through which nothing passes any more ends, on either side, and the
-// time is counted from the last packet.
+// TestRelayUpstreamTimes: an idle connection ends, on either side. The time counts from the last packet.
 func TestRelayUpstreamTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _, _ := pipedDevice(t, new(relayServer))
@@ -42,7 +41,7 @@ func TestRelayUpstreamTimes(t *testing.T) {
 	})
 }
 
-// TestRelayManyAtATime: packets of all sizes that come together pass, in both directions.
+// TestRelayManyAtATime: packets of all sizes that come together are forwarded, in both directions.
 func TestRelayManyAtATime(t *testing.T) {
 	t.Parallel()
 	for _, way := range relayWays {
@@ -77,8 +76,8 @@ func TestRelayManyAtATime(t *testing.T) {
 	}
 }
 
-// TestRelayLateReply: a reply that was read for a session counts for nothing where the device has ended that
-// meanwhile, or has begun another one of the same number.
+// TestRelayLateReply: a reply is ignored if the device has ended the session meanwhile, or has begun another one with
+// its session_id.
 func TestRelayLateReply(t *testing.T) {
 	t.Parallel()
 	d, _, lines := pipedDevice(t, new(relayServer))
@@ -116,7 +115,7 @@ func TestRelayLateReply(t *testing.T) {
 	}
 }
 
-// TestRelayBelongs: of a server's packets those are read that a session waits for.
+// TestRelayBelongs: only packets of the server that a session waits for belong to it.
 func TestRelayBelongs(t *testing.T) {
 	t.Parallel()
 	d, _, _ := pipedDevice(t, new(relayServer))
@@ -137,7 +136,7 @@ func TestRelayBelongs(t *testing.T) {
 	}
 }
 
-// TestRelayNameInRecord: only what follows a GETUSER at once is a name, which the record shows.
+// TestRelayNameInRecord: only the answer to GETUSER is a name, which the record shows.
 func TestRelayNameInRecord(t *testing.T) {
 	t.Parallel()
 	for seqNo, want := range map[uint8]bool{3: true, 5: false} {
@@ -154,7 +153,7 @@ func TestRelayNameInRecord(t *testing.T) {
 	}
 }
 
-// pipedPassage is a passage between two connections that are there already.
+// pipedUpstream returns an upstream between two connections.
 func pipedUpstream(t *testing.T, conn, server net.Conn) (p *upstream, lines *lockedBuffer) {
 	t.Helper()
 	r := new(relayServer)
@@ -168,8 +167,8 @@ func pipedUpstream(t *testing.T, conn, server net.Conn) (p *upstream, lines *loc
 	return p, lines
 }
 
-// TestRelayGathers: packets that come together are written together, up to a limit. Those before one that must not
-// pass are written, and those behind it are not.
+// TestRelayGathers: packets that come together are written together, up to a limit. Packets before a bad one are
+// forwarded, and those after it are not.
 func TestRelayGathers(t *testing.T) {
 	t.Parallel()
 	const many = 500
@@ -211,7 +210,7 @@ func TestRelayGathers(t *testing.T) {
 	}
 }
 
-// TestRelayLastTimes: once no more of the device is read, or it says no more, packets move that deadline no more.
+// TestRelayLastTimes: packets do not move a deadline of a side that is not read any more.
 func TestRelayLastTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _, _ := pipedDevice(t, new(relayServer))
@@ -242,7 +241,7 @@ func TestRelayLastTimes(t *testing.T) {
 	})
 }
 
-// TestRelayServerLeaves: a server that closes the connection ends the device's, of which more is awaited.
+// TestRelayServerLeaves: a server that closes the connection ends the device's, although more is expected.
 func TestRelayServerLeaves(t *testing.T) {
 	t.Parallel()
 	s := startFakeServer(t, func(c *fakeServerConn) { c.Write(c.reply(c.readRequest(), &authenReply{status: authenPass})) })
@@ -254,7 +253,7 @@ func TestRelayServerLeaves(t *testing.T) {
 	c.checkEnd(t)
 }
 
-// TestRelayKeyThatChanges: a reply that no longer fits the key has the line of its session, and no other one.
+// TestRelayKeyThatChanges: a reply that no longer fits the key has one line, that of its session.
 func TestRelayKeyThatChanges(t *testing.T) {
 	t.Parallel()
 	s := startFakeServer(t, func(c *fakeServerConn) {
@@ -278,8 +277,8 @@ func TestRelayKeyThatChanges(t *testing.T) {
 	}
 }
 
-// TestRelayHalfCloseOfOne: a device that says no more gets the reply under way, and then the connection ends, also
-// where the server would go on.
+// TestRelayHalfCloseOfOne: a device that closes its side for writing gets the reply under way. Then the connection
+// ends, even if the server would go on.
 func TestRelayHalfCloseOfOne(t *testing.T) {
 	t.Parallel()
 	closed := make(chan struct{})
@@ -309,8 +308,8 @@ func TestRelayHalfCloseOfOne(t *testing.T) {
 	c.checkEnd(t)
 }
 
-// TestRelayLeavesServer: with the device's connection that to its server ends, and where single-connection mode is not
-// granted with the session.
+// TestRelayLeavesServer: the connection to the server ends with the device's connection, and without
+// single-connection mode with the session.
 func TestRelayLeavesServer(t *testing.T) {
 	t.Parallel()
 	for _, flags := range []headerFlags{flagSingleConnect, 0} {

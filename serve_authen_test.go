@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestServeDialogues goes through whole conversations, packet by packet.
+// TestServeDialogues: whole conversations, packet by packet.
 func TestServeDialogues(t *testing.T) {
 	t.Parallel()
 	pass := &authenReply{status: authenPass}
@@ -139,8 +139,8 @@ func TestServeDialogues(t *testing.T) {
 	}
 }
 
-// TestServeUnsupported: what of a START is not implemented is a FAIL, whatever the service and the
-// version (RFC 8907 section 5.4.2); the session is logged with what was asked.
+// TestServeUnsupported: a START that asks for something unsupported gets FAIL, for every service and version (RFC
+// 8907 section 5.4.2), and is logged with the request.
 func TestServeUnsupported(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
@@ -183,8 +183,8 @@ func TestServeUnsupported(t *testing.T) {
 	}
 }
 
-// TestServeEnableWithoutType: a request for a level whose authen_type is "not used" is asked for the
-// password as ASCII is, with either minor version (RFC 8907 section 5.4.2.6).
+// TestServeEnableWithoutType: enable with the authen_type "not used" prompts for the password as ASCII does, with
+// either minor version (RFC 8907 section 5.4.2.6).
 func TestServeEnableWithoutType(t *testing.T) {
 	t.Parallel()
 	for _, v := range []version{minorDefault, minorOne} {
@@ -208,7 +208,7 @@ func TestServeEnableWithoutType(t *testing.T) {
 	}
 }
 
-// TestServeLongAnswers: what a dialogue keeps of a CONTINUE has 255 bytes at the most, and no memory of the rest.
+// TestServeLongAnswers: a dialogue keeps at most 255 bytes of a CONTINUE, and no memory of the rest.
 func TestServeLongAnswers(t *testing.T) {
 	t.Parallel()
 	c := dialFakeClient(t, serveWith(t, "--user", strings.Repeat("u", maxFieldLen)+":"+testPassword).addr)
@@ -233,7 +233,7 @@ func TestServeLongAnswers(t *testing.T) {
 	}
 }
 
-// TestServeReplacedDialogue: a START with the session_id of a waiting dialogue leaves that one its line.
+// TestServeReplacedDialogue: a START with the session_id of a waiting dialogue ends that one, which is logged.
 func TestServeReplacedDialogue(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
@@ -249,7 +249,7 @@ func TestServeReplacedDialogue(t *testing.T) {
 	}
 }
 
-// TestServeDialogueInOrder: within a dialogue seq_no and version follow the packet before.
+// TestServeDialogueInOrder: within a dialogue, seq_no and version must follow the packet before.
 func TestServeDialogueInOrder(t *testing.T) {
 	t.Parallel()
 	for _, h := range []header{{version: minorDefault, seqNo: 99}, {version: minorOne, seqNo: 3}} {
@@ -264,7 +264,7 @@ func TestServeDialogueInOrder(t *testing.T) {
 	}
 }
 
-// TestServeSeqNoDoesNotWrap: 255 is not answered with 0 (section 4.1).
+// TestServeSeqNoDoesNotWrap: seq_no 255 is not answered with 0 (RFC 8907 section 4.1).
 func TestServeSeqNoDoesNotWrap(t *testing.T) {
 	t.Parallel()
 	for _, m := range []struct {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// TestServeSingleConnectFaults: the first session of the connection is as it should be, the second is not.
+// TestServeSingleConnectFaults: the first session of the connection succeeds, the second does not.
 func TestServeSingleConnectFaults(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -38,7 +38,7 @@ func TestServeSingleConnectFaults(t *testing.T) {
 	}
 }
 
-// TestServeFaultOnce: after the fault's message comes the reply that it took the place of.
+// TestServeFaultOnce: the reply that the fault's message replaced follows it.
 func TestServeFaultOnce(t *testing.T) {
 	t.Parallel()
 	c := dialFakeClient(t, serveWith(t, "--fault", "getdata").addr)
@@ -52,7 +52,7 @@ func TestServeFaultOnce(t *testing.T) {
 	}
 }
 
-// TestServeFaultHelp lists every fault once, each with its help.
+// TestServeFaultHelp: every fault is listed once, with its help.
 func TestServeFaultHelp(t *testing.T) {
 	t.Parallel()
 	got := runWith(t, nil, "", "serve", "--fault", "help")
@@ -66,8 +66,7 @@ func TestServeFaultHelp(t *testing.T) {
 	}
 }
 
-// TestServeFaultStays: where the fault is that nothing comes, or nothing more, the connection does not
-// end either, whatever was asked.
+// TestServeFaultStays: with a fault that stops replies the connection stays open, for every request.
 func TestServeFaultStays(t *testing.T) {
 	t.Parallel()
 	for fault, data := range map[string]int{"silent": 0, "body-stall": headerLen + 3} {

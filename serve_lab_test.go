@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// rules makes rules of words like +^show and -reload.
+// rules returns the rules that words like +^show and -reload describe.
 func rules(words string) (made []rule) {
 	for w := range strings.FieldsSeq(words) {
 		made = append(made, rule{w[0] == '+', regexp.MustCompile(w[1:])})
@@ -64,7 +64,7 @@ func TestCommandLine(t *testing.T) {
 	}
 }
 
-// TestServeAuthorizes is what a shell session, a command and another service get.
+// TestServeAuthorizes: replies to a shell session, a command and another service.
 func TestServeAuthorizes(t *testing.T) {
 	const add, repl, fail = authorPassAdd, authorPassRepl, authorFail
 	for _, tt := range []struct {
@@ -110,7 +110,7 @@ func TestServeAuthorizes(t *testing.T) {
 
 func testLab() *lab { return &newLab().lab }
 
-// newLabConn returns a connection to srv that is not read.
+// newLabConn returns a connection to srv for tests that do not read from it.
 func newLabConn(srv *labServer, conn net.Conn) *labConn {
 	return &labConn{server: srv, client: &inboundConn{log: srv.listener.log, conn: conn}, dialogues: make(map[uint32]*labDialogue)}
 }
@@ -155,7 +155,7 @@ func TestServeProves(t *testing.T) {
 	}
 }
 
-// TestServeProvesMalformed changes, cuts and extends the data of every type: it proves nothing then.
+// TestServeProvesMalformed: data that is changed, cut or extended proves nothing, for every type.
 func TestServeProvesMalformed(t *testing.T) {
 	for typ, n := range proofTypes {
 		data, err := chapData(typ, "alice", testPassword, 3, bytes.Repeat([]byte{5}, n), bytes.Repeat([]byte{6}, 16))
@@ -188,7 +188,7 @@ func TestServeProvesMalformed(t *testing.T) {
 	}
 }
 
-// TestServePassword is which password counts, and that only a known user has one.
+// TestServePassword: which password is the right one, and that only a known user has one.
 func TestServePassword(t *testing.T) {
 	for _, tt := range []struct {
 		request, enable, user string
@@ -215,7 +215,7 @@ func TestServePassword(t *testing.T) {
 	}
 }
 
-// An unknown user has nothing to say that lets it in, an empty password least of all.
+// TestServeUnknownUser: nothing lets an unknown user in, not even an empty password.
 func TestServeUnknownUser(t *testing.T) {
 	for typ, n := range map[authenType]int{authenPAP: 0, authenCHAP: 16, authenMSCHAP: 8, authenMSCHAPv2: 16} {
 		for _, password := range []string{"", testPassword} {
@@ -234,8 +234,7 @@ func TestServeUnknownUser(t *testing.T) {
 	}
 }
 
-// TestServeNoNewUser: with the enable password an unknown user comes as far as a new password, and no
-// farther.
+// TestServeNoNewUser: an unknown user with the enable password can reach the new password, but is not created.
 func TestServeNoNewUser(t *testing.T) {
 	p := testLab()
 	p.enable, p.expired = "secret", list{"eve"}
@@ -263,8 +262,7 @@ func TestServeComparesSecrets(t *testing.T) {
 	}
 }
 
-// TestServeRecordKind: three bits of the flags say what a record is, and the others nothing (RFC 8907
-// section 7.2).
+// TestServeRecordKind: three bits of the flags decide what a record is, the others nothing (RFC 8907 section 7.2).
 func TestServeRecordKind(t *testing.T) {
 	t.Parallel()
 	for flags := range 256 {
@@ -291,7 +289,7 @@ func TestServeRecordKind(t *testing.T) {
 	}
 }
 
-// TestServeNoService: a request that names no service is permitted by no rule (RFC 8907 section 8.2).
+// TestServeNoService: no rule permits a request without a service (RFC 8907 section 8.2).
 func TestServeNoService(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

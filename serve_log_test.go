@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// TestServeLines is how an operator sees what a device sends: text, -v and JSON.
+// TestServeLines: the log as text, with -v and as JSON.
 func TestServeLines(t *testing.T) {
 	t.Parallel()
 	const esc = "\x1b[2J\u009b\r\nalice"
@@ -76,7 +76,7 @@ func TestServeLines(t *testing.T) {
 	}
 }
 
-// TestServeRecordIsWrittenFirst answers SUCCESS for nothing that is not on standard output.
+// TestServeRecordIsWrittenFirst: SUCCESS is sent only for a record that is on stdout.
 func TestServeRecordIsWrittenFirst(t *testing.T) {
 	t.Parallel()
 	record := &acctRequest{flags: acctStart, commonFields: commonFields{user: "alice"}, args: []string{"task_id=7", "service=shell"}}
@@ -96,7 +96,7 @@ func TestServeRecordIsWrittenFirst(t *testing.T) {
 	}
 }
 
-// TestServeRecordError: a record that could not be written is answered with ERROR.
+// TestServeRecordError: a record that cannot be written is answered with ERROR.
 func TestServeRecordError(t *testing.T) {
 	t.Parallel()
 	srv := newLab()
@@ -112,8 +112,7 @@ func TestServeRecordError(t *testing.T) {
 	}
 }
 
-// TestServeQuiet: -q prints no line, neither of a session nor of what is wrong with a connection, and
-// takes records all the same.
+// TestServeQuiet: -q prints neither sessions nor notes on connections, and records are accepted.
 func TestServeQuiet(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t, "-q")
@@ -130,8 +129,8 @@ func TestServeQuiet(t *testing.T) {
 	}
 }
 
-// TestServeOnFullDisk: while standard output takes nothing, logins go on and records are answered with
-// ERROR, on one connection; once there is room it is as before, and the lines of the logins are there.
+// TestServeOnFullDisk: while stdout is full, logins succeed and records are answered with ERROR, on one connection.
+// Once there is room, the lines of the logins appear.
 func TestServeOnFullDisk(t *testing.T) {
 	t.Parallel()
 	srv, disk := newLab(), new(smallDisk)
@@ -158,64 +157,67 @@ func TestServeOnFullDisk(t *testing.T) {
 	}
 }
 
-// TestServeEndsWithoutReader: a server whose output nobody reads ends within five seconds of being told to, also
-// where standard error is the same pipe, and whatever it acknowledged is written.
+// TestServeEndsWithoutReader: a server with blocked output ends within five seconds of a signal, even if stderr is
+// the same pipe, and every acknowledged record is written.
 func TestServeEndsWithoutReader(t *testing.T) {
 	t.Parallel()
+	var all sync.WaitGroup // subtests run at the same time, since most of them wait
+	defer all.Wait()
 	for _, name := range []string{"standard output", "both"} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			out, said := &blockedWriter{deaf: make(chan struct{}), stuck: make(chan struct{}, 1), end: make(chan struct{})}, new(lockedBuffer)
-			t.Cleanup(func() { close(out.end) })
-			std := stdio{in: strings.NewReader(""), out: out, err: said, env: func(string) string { return testKey }}
-			messages := said
-			if name == "both" {
-				std.err, messages = out, &out.lockedBuffer
-			}
-			ctx, cancel := context.WithCancel(t.Context())
-			defer cancel()
-			done := make(chan exitCode, 1)
-			go func() { done <- run(ctx, split("serve --listen 127.0.0.1:0 --user alice:x"), std) }()
-			addr := (&labRun{said: messages}).waitFor(t, listening)[1]
-			record := &acctRequest{flags: acctStart, commonFields: commonFields{user: "alice"}, args: []string{"task_id=1", "service=shell"}}
-			for range 3 {
-				fakeExchange{session: 1, say: record, want: &acctReply{status: acctSuccess}}.do(t, dialFakeClient(t, addr), make(map[uint32]uint8), 0)
-			}
-			close(out.deaf)
-			var waiting []*fakeClient
-			for range 3 {
-				c := dialFakeClient(t, addr)
-				fakeExchange{session: 1, say: record}.do(t, c, make(map[uint32]uint8), 0)
-				waiting = append(waiting, c)
-			}
-			<-out.stuck
-			cancel()
-			select {
-			case code := <-done:
-				if code != classGranted.exit() {
-					t.Errorf("it ends with %d", code)
+		all.Go(func() {
+			t.Run(name, func(t *testing.T) {
+				out, said := &blockedWriter{deaf: make(chan struct{}), stuck: make(chan struct{}, 1), end: make(chan struct{})}, new(lockedBuffer)
+				t.Cleanup(func() { close(out.end) })
+				std := stdio{in: strings.NewReader(""), out: out, err: said, env: func(string) string { return testKey }}
+				messages := said
+				if name == "both" {
+					std.err, messages = out, &out.lockedBuffer
 				}
-			case <-time.After(5 * time.Second):
-				t.Error("it does not end within five seconds")
-			}
-			if got := strings.Count(out.String(), " alice account start task_id=1 service=shell SUCCESS\n"); got != 3 {
-				t.Errorf("%d records are written, 3 were acknowledged", got)
-			}
-			for _, c := range waiting {
-				c.SetDeadline(time.Now().Add(10 * time.Millisecond))
-				if _, err := c.receive(new(acctReply)); err == nil {
-					t.Error("a record is acknowledged that is not written")
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				done := make(chan exitCode, 1)
+				go func() { done <- run(ctx, split("serve --listen 127.0.0.1:0 --user alice:x"), std) }()
+				addr := (&labRun{said: messages}).waitFor(t, listening)[1]
+				record := &acctRequest{flags: acctStart, commonFields: commonFields{user: "alice"}, args: []string{"task_id=1", "service=shell"}}
+				for range 3 {
+					fakeExchange{session: 1, say: record, want: &acctReply{status: acctSuccess}}.do(t, dialFakeClient(t, addr), make(map[uint32]uint8), 0)
 				}
-			}
-			const why = "tacacs_plus: lines of sessions were not written: the output is blocked\n"
-			if name != "both" && !strings.HasSuffix(said.String(), why) {
-				t.Errorf("it says %s", said)
-			}
+				close(out.deaf)
+				var waiting []*fakeClient
+				for range 3 {
+					c := dialFakeClient(t, addr)
+					fakeExchange{session: 1, say: record}.do(t, c, make(map[uint32]uint8), 0)
+					waiting = append(waiting, c)
+				}
+				<-out.stuck
+				cancel()
+				select {
+				case code := <-done:
+					if code != classGranted.exit() {
+						t.Errorf("it ends with %d", code)
+					}
+				case <-time.After(5 * time.Second):
+					t.Error("it does not end within five seconds")
+				}
+				if got := strings.Count(out.String(), " alice account start task_id=1 service=shell SUCCESS\n"); got != 3 {
+					t.Errorf("%d records are written, 3 were acknowledged", got)
+				}
+				for _, c := range waiting {
+					c.SetDeadline(time.Now().Add(10 * time.Millisecond))
+					if _, err := c.receive(new(acctReply)); err == nil {
+						t.Error("a record is acknowledged that is not written")
+					}
+				}
+				const why = "tacacs_plus: lines of sessions were not written: the output is blocked\n"
+				if name != "both" && !strings.HasSuffix(said.String(), why) {
+					t.Errorf("it says %s", said)
+				}
+			})
 		})
 	}
 }
 
-// TestServeLastLines: connections that do not end in time do not hold up the lines that are queued.
+// TestServeLastLines: connections that do not end in time do not delay the queued lines.
 func TestServeLastLines(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -233,8 +235,7 @@ func TestServeLastLines(t *testing.T) {
 	})
 }
 
-// TestServeDebug: --debug shows the packets of both directions, and the password only with
-// --show-secrets.
+// TestServeDebug: --debug prints packets of both directions, with the password only if --show-secrets is given.
 func TestServeDebug(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// TestServeSingleConnectFlag reads the flag in the first packet of a connection alone (RFC 8907 section 4.3).
+// TestServeSingleConnectFlag: only the flag of the first packet counts (RFC 8907 section 4.3).
 func TestServeSingleConnectFlag(t *testing.T) {
 	t.Parallel()
 	const single = flagSingleConnect
@@ -47,7 +47,7 @@ func TestServeSingleConnectFlag(t *testing.T) {
 	}
 }
 
-// TestServeSingleConnectFlagOfContinue: after the first packet the flag counts for nothing.
+// TestServeSingleConnectFlagOfContinue: the flag is ignored after the first packet.
 func TestServeSingleConnectFlagOfContinue(t *testing.T) {
 	t.Parallel()
 	for _, first := range []headerFlags{0, flagSingleConnect} {
@@ -70,7 +70,7 @@ func TestServeSingleConnectFlagOfContinue(t *testing.T) {
 	}
 }
 
-// TestServeBadPackets is what ends a connection: the reply, if any, and the line about it.
+// TestServeBadPackets: packets that end a connection: the reply, if any, and the line in the log.
 func TestServeBadPackets(t *testing.T) {
 	t.Parallel()
 	login := papStart("alice", testPassword)
@@ -97,8 +97,8 @@ func TestServeBadPackets(t *testing.T) {
 		{"type 255", withType(255, 3), &header{version: minorOne, typ: 255, seqNo: 4, sessionID: 7}, "a packet of type 0xff\n"},
 		{"seq_no 0", withType(1, 0), nil, "seq_no 0 is even, as only a server's is\n"},
 		{"seq_no 2", withType(1, 2), nil, "seq_no 2 is even, as only a server's is\n"},
-		{"seq_no 254", withType(1, 254), nil, "the sequence numbers of a session are used up\n"},
-		{"seq_no 255", withType(1, 255), nil, "the sequence numbers of a session are used up\n"},
+		{"seq_no 254", withType(1, 254), nil, "sequence numbers exhausted\n"},
+		{"seq_no 255", withType(1, 255), nil, "sequence numbers exhausted\n"},
 		{"authorization with seq_no 3", packed(third(author), testKey, &authorRequest{commonFields: commonFields{user: "alice"}}), &authorResponse{status: authorError, serverMsg: "seq_no is not 1"}, ""},
 		{"accounting with seq_no 3", packed(third(acct), testKey, &acctRequest{flags: acctStop, commonFields: commonFields{user: "alice"}}), &acctReply{status: acctError, serverMsg: "seq_no is not 1"}, ""},
 		{"in clear", packed(inClear, "", login), &authenReply{status: authenError, serverMsg: "UNENCRYPTED flag"}, "the UNENCRYPTED flag does not fit the transport\n"},
@@ -146,7 +146,7 @@ func TestServeBadPackets(t *testing.T) {
 	}
 }
 
-// TestServeWrongKeyLine names the peer, and says nothing of the key.
+// TestServeWrongKeyLine: the line names the peer and does not reveal the key.
 func TestServeWrongKeyLine(t *testing.T) {
 	t.Parallel()
 	const key = "der Schlüssel, überall länger"
@@ -164,7 +164,7 @@ func TestServeWrongKeyLine(t *testing.T) {
 	}
 }
 
-// TestServeMalformedOverTLS: where there is no key, none is to blame.
+// TestServeMalformedOverTLS: without a key, the message does not blame one.
 func TestServeMalformedOverTLS(t *testing.T) {
 	t.Parallel()
 	log := new(lockedBuffer)
@@ -182,8 +182,8 @@ func TestServeMalformedOverTLS(t *testing.T) {
 	}
 }
 
-// TestServeUnknownType: the answer is the header as it came, with flags that nobody knows, the next
-// seq_no and no body (RFC 8907 section 3.6); what has a server's seq_no has no answer.
+// TestServeUnknownType: the reply is the header as it came, with unknown flags, the next seq_no and no body (RFC 8907
+// section 3.6). An even seq_no gets no reply.
 func TestServeUnknownType(t *testing.T) {
 	t.Parallel()
 	for _, flags := range []headerFlags{0, flagUnencrypted, flagSingleConnect, 0xff} {
@@ -205,8 +205,8 @@ func TestServeUnknownType(t *testing.T) {
 	}
 }
 
-// FuzzServe is everything that a client may say. Whatever it is, it ends, costs no more memory
-// than one body beyond what was sent, and all that is answered is TACACS+.
+// FuzzServe: whatever a client sends, the connection ends, costs no more memory than one body beyond the data, and
+// all replies are TACACS+.
 func FuzzServe(f *testing.F) {
 	mix := func(flags headerFlags, packets ...any) (all []byte) {
 		for i, m := range packets {
@@ -292,7 +292,7 @@ func FuzzServe(f *testing.F) {
 	})
 }
 
-// TestServeReplyIsNotHeldBack: a reply goes out while of the next packet only the header is there.
+// TestServeReplyIsNotHeldBack: a reply is sent while only the header of the next packet has come.
 func TestServeReplyIsNotHeldBack(t *testing.T) {
 	t.Parallel()
 	c := dialFakeClient(t, startLab(t, newLab()).addr)

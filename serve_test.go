@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// TestServeRefuses is what serve does not begin with.
+// TestServeRefuses: command lines that serve refuses.
 func TestServeRefuses(t *testing.T) {
 	t.Parallel()
 	taken := listen(t).Addr().String()
@@ -77,7 +77,7 @@ func TestServeRefuses(t *testing.T) {
 	}
 }
 
-// TestServeDemo runs the command line that serve says tries it.
+// TestServeDemo: the command line that serve suggests works.
 func TestServeDemo(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, map[string]string{"users": "# name:password\r\nalice:a:b # c\r\n\r\n", "enable": "secret\n"})
@@ -116,8 +116,8 @@ func TestServeDemo(t *testing.T) {
 	}
 }
 
-// TestServeOwnKeyOnLoopback makes a key and a user for a server that no other host can reach, and for
-// no other; one that needs neither may listen anywhere.
+// TestServeOwnKeyOnLoopback: a key and a user are generated only for a server on loopback. A server that needs
+// neither can listen anywhere.
 func TestServeOwnKeyOnLoopback(t *testing.T) {
 	t.Parallel()
 	for addr, want := range map[string]bool{
@@ -136,7 +136,7 @@ func TestServeOwnKeyOnLoopback(t *testing.T) {
 	}
 }
 
-// TestServeShutdown lets the replies under way finish; idle connections do not hold it.
+// TestServeShutdown: replies under way are finished; idle connections do not delay the end.
 func TestServeShutdown(t *testing.T) {
 	t.Parallel()
 	srv := newLab()
@@ -181,9 +181,8 @@ func TestServeShutdown(t *testing.T) {
 	}
 }
 
-// TestServeLoad is thousands of logins, each on a connection of its own: none is refused, none is
-// wrong, and nothing of them is left over. It does not run in parallel, since it measures what
-// the process holds.
+// TestServeLoad: thousands of logins, each on its own connection: none is refused or wrong, and nothing is left over.
+// It does not run in parallel, since it measures the memory of the process.
 func TestServeLoad(t *testing.T) {
 	const logins, clients, atOnce = 4000, 4, 500
 	s := serveWith(t)
@@ -240,8 +239,8 @@ func TestServeLoad(t *testing.T) {
 	}
 }
 
-// BenchmarkServeLogin is PAP logins over one connection, many in flight: requests are gathered
-// into one write, as the server gathers its replies. Both ends are this process.
+// BenchmarkServeLogin measures PAP logins on one connection, many in flight: client and server both gather packets
+// into one write. Both are in this process.
 func BenchmarkServeLogin(b *testing.B) {
 	const inFlight = 64
 	c := dialFakeClient(b, startLab(b, newLab()).addr)
@@ -280,7 +279,7 @@ func BenchmarkServeLogin(b *testing.B) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "logins/s")
 }
 
-// TestServeUsersFromStdin reads --users-file -.
+// TestServeUsersFromStdin: --users-file - reads stdin.
 func TestServeUsersFromStdin(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -292,7 +291,7 @@ func TestServeUsersFromStdin(t *testing.T) {
 	}
 }
 
-// TestServeEndBeforeRead: an end that comes while the deadline is moved is not lost with the old one.
+// TestServeEndBeforeRead: a signal that comes while the deadline is moved still ends the connection.
 func TestServeEndBeforeRead(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// A record as a line, with and without -v: what comes from others is escaped, its words stay apart,
-// and what is not known is not made up.
+// TestSessionLogLine: a record as a line, with and without -v. Texts of others are escaped, words stay separate, and
+// unknown values are omitted.
 func TestSessionLogLine(t *testing.T) {
 	t.Parallel()
 	const stamp = "2023-11-14T22:13:20.500Z 192.0.2.9:1024 "
@@ -69,7 +69,7 @@ func TestSessionLogLine(t *testing.T) {
 	}
 }
 
-// TestSessionLogObject: a record as JSON; what is not known, or does not apply, is left out.
+// TestSessionLogObject: a record as JSON. Unknown values are omitted.
 func TestSessionLogObject(t *testing.T) {
 	t.Parallel()
 	peer := netip.MustParseAddrPort("192.0.2.9:1024")
@@ -96,7 +96,7 @@ func TestSessionLogObject(t *testing.T) {
 	}
 }
 
-// TestSessionLogTracker: what a session comes to, by its packets. Each has the milliseconds since the start.
+// TestSessionLogTracker: the record of a session, by its packets. Each has the milliseconds since the start.
 func TestSessionLogTracker(t *testing.T) {
 	t.Parallel()
 	who := commonFields{privLvl: 1, typ: authenASCII, service: authenServiceLogin, user: "alice", port: "tty1", remAddr: "::1"}
@@ -176,7 +176,7 @@ func TestSessionLogTracker(t *testing.T) {
 	}
 }
 
-// TestSessionLogTrackerUnread: what the headers alone say of the end of a session.
+// TestSessionLogTrackerUnread: what the headers alone show of the end of a session.
 func TestSessionLogTrackerUnread(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -199,7 +199,7 @@ func TestSessionLogTrackerUnread(t *testing.T) {
 	}
 }
 
-// TestSessionLogAddrPortOf: addresses in the form in which they are written, and none where there is none.
+// TestSessionLogAddrPortOf: addresses in their usual form, and none for other kinds.
 func TestSessionLogAddrPortOf(t *testing.T) {
 	t.Parallel()
 	for addr, want := range map[net.Addr]string{
@@ -213,8 +213,8 @@ func TestSessionLogAddrPortOf(t *testing.T) {
 	}
 }
 
-// TestSessionLogTrackerGaps: where a reply is missing nobody knows what it asked for, so what the client says
-// next is no user name; and its time counts for no other.
+// TestSessionLogTrackerGaps: if a reply is missing, the next text of the client is not taken for a user name, and its
+// time is not counted.
 func TestSessionLogTrackerGaps(t *testing.T) {
 	t.Parallel()
 	var o sessionTracker
@@ -246,8 +246,8 @@ func TestSessionLogTrackerGaps(t *testing.T) {
 	}
 }
 
-// TestSessionLogNoPasswordForName: only the CONTINUE that follows a GETUSER at once has a name. After bytes that are
-// missing the next one has the password.
+// TestSessionLogNoPasswordForName: only the CONTINUE right after GETUSER has a name. After a gap the next one may
+// have the password.
 func TestSessionLogNoPasswordForName(t *testing.T) {
 	t.Parallel()
 	for seqNo, want := range map[uint8]string{3: "hunter2", 5: ""} {
@@ -268,7 +268,7 @@ func TestSessionLogNoPasswordForName(t *testing.T) {
 	}
 }
 
-// TestSessionLogTrackerSecrets: passwords are kept for the reply that may repeat them, as many as bounds allow.
+// TestSessionLogTrackerSecrets: passwords are kept for a reply that repeats them, within the limits.
 func TestSessionLogTrackerSecrets(t *testing.T) {
 	t.Parallel()
 	o, h := new(sessionTracker), header{version: minorDefault, typ: typeAuthen, seqNo: 1}

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// TestSessionLogFullDisk: what a full disk leaves of the lines comes whole once there is room, but for records that
-// were not confirmed; those that have begun are ended.
+// TestSessionLogFullDisk: lines that a full disk delays are complete once there is room, except records that were not
+// confirmed: those that have begun are marked.
 func TestSessionLogFullDisk(t *testing.T) {
 	t.Parallel()
 	line := func(user string) *sessionRecord {
@@ -62,8 +62,7 @@ func TestSessionLogFullDisk(t *testing.T) {
 	}
 }
 
-// TestSessionLogLinesLost: while nothing can be written so many lines wait and no more, and how many are lost is
-// told.
+// TestSessionLogLinesLost: while writes fail, the number of queued lines is limited, and the lost lines are counted.
 func TestSessionLogLinesLost(t *testing.T) {
 	t.Parallel()
 	disk, told := new(smallDisk), new(bytes.Buffer)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -124,55 +125,57 @@ func TestQueuedWriterReportsError(t *testing.T) {
 	}
 }
 
-// TestQueuedWriterUnread: nobody reads standard output, standard error, or both, any more: devices are answered all the
-// same, and the end comes.
+// TestQueuedWriterUnread: if stdout, stderr or both are blocked, devices still get replies, and the program ends.
 func TestQueuedWriterUnread(t *testing.T) {
 	t.Parallel()
+	var all sync.WaitGroup // subtests run at the same time, since most of them wait
+	defer all.Wait()
 	s := serveWith(t)
 	for _, line := range []string{"relay AT --listen 127.0.0.1:0", "relay AT --listen 127.0.0.1:0 -d", "relay AT --listen 127.0.0.1:0 -d --single-connect",
 		"serve --listen 127.0.0.1:0 -d --user alice:x", "decode", "decode -d"} {
 		for _, unread := range []string{"out", "err", "both"} {
-			t.Run(line+unread, func(t *testing.T) {
-				t.Parallel()
-				pipe, messages := &blockedWriter{deaf: make(chan struct{}), stuck: make(chan struct{}, 1), end: make(chan struct{})}, new(lockedBuffer)
-				t.Cleanup(func() { close(pipe.end) })
-				in, feed := io.Pipe()
-				defer feed.Close()
-				std := stdio{in: in, out: pipe, err: messages, env: func(string) string { return testKey }}
-				switch unread {
-				case "err":
-					std.out, std.err, messages = new(lockedBuffer), pipe, &pipe.lockedBuffer
-				case "both":
-					std.err, messages = pipe, &pipe.lockedBuffer
-				}
-				ctx, cancel := context.WithCancel(t.Context())
-				defer cancel()
-				done := make(chan exitCode, 1)
-				go func() { done <- run(ctx, split(line, "AT", s.addr), std) }()
-				if strings.HasPrefix(line, "decode") {
-					close(pipe.deaf)
-					feed.Write(manySessions(5, testKey))
-				} else {
-					addr := (&labRun{said: messages}).waitFor(t, listening)[1]
-					close(pipe.deaf)
-					for i := range uint32(3) {
-						c := dialFakeClient(t, addr)
-						if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: i}, papStart("alice", testPassword)); err != nil {
-							t.Fatal(err)
-						}
-						if strings.HasPrefix(line, "relay") {
-							if _, err := c.receive(new(authenReply)); err != nil {
-								t.Errorf("a device is not answered: %v", err)
+			all.Go(func() {
+				t.Run(line+unread, func(t *testing.T) {
+					pipe, messages := &blockedWriter{deaf: make(chan struct{}), stuck: make(chan struct{}, 1), end: make(chan struct{})}, new(lockedBuffer)
+					t.Cleanup(func() { close(pipe.end) })
+					in, feed := io.Pipe()
+					defer feed.Close()
+					std := stdio{in: in, out: pipe, err: messages, env: func(string) string { return testKey }}
+					switch unread {
+					case "err":
+						std.out, std.err, messages = new(lockedBuffer), pipe, &pipe.lockedBuffer
+					case "both":
+						std.err, messages = pipe, &pipe.lockedBuffer
+					}
+					ctx, cancel := context.WithCancel(t.Context())
+					defer cancel()
+					done := make(chan exitCode, 1)
+					go func() { done <- run(ctx, split(line, "AT", s.addr), std) }()
+					if strings.HasPrefix(line, "decode") {
+						close(pipe.deaf)
+						feed.Write(manySessions(5, testKey))
+					} else {
+						addr := (&labRun{said: messages}).waitFor(t, listening)[1]
+						close(pipe.deaf)
+						for i := range uint32(3) {
+							c := dialFakeClient(t, addr)
+							if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: i}, papStart("alice", testPassword)); err != nil {
+								t.Fatal(err)
+							}
+							if strings.HasPrefix(line, "relay") {
+								if _, err := c.receive(new(authenReply)); err != nil {
+									t.Errorf("a device is not answered: %v", err)
+								}
 							}
 						}
 					}
-				}
-				cancel()
-				select {
-				case <-done:
-				case <-time.After(patience):
-					t.Error("it does not end")
-				}
+					cancel()
+					select {
+					case <-done:
+					case <-time.After(patience):
+						t.Error("it does not end")
+					}
+				})
 			})
 		}
 	}

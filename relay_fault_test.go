@@ -52,16 +52,16 @@ func TestRelayFaults(t *testing.T) {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
 			var all sync.WaitGroup // at the same time, since some wait for a timeout
-			timeout := " --timeout 20s"
-			if f.stays { // without a reply
-				timeout = " --timeout 1s"
+			relayTimeout, timeout := "20s", " --timeout 20s"
+			if f.stays || f.name == "session" { // no reply
+				relayTimeout, timeout = "2s", " --timeout 1s"
 			}
 			for _, way := range relayWays {
 				for _, line := range lines {
 					all.Go(func() {
 						t.Run(way+line, func(t *testing.T) {
 							s := serveWith(t, "--fault", f.name)
-							r := relayTo(t, s.addr, append(split(way), "--timeout", "20s")...)
+							r := relayTo(t, s.addr, append(split(way), "--timeout", relayTimeout)...)
 							var direct, through runResult
 							var both sync.WaitGroup
 							both.Go(func() { direct = s.ask(t, line+timeout) })

@@ -27,8 +27,9 @@ type inboundConn struct {
 	deadlineSet time.Time // when the deadlines were set last
 }
 
-// newInboundConn finds the keys of a client and does the TLS handshake. It returns nil if the client is refused.
-func (l *listener) newInboundConn(ctx context.Context, conn net.Conn, keys clientKeys, cleartext bool) *inboundConn {
+// newInboundConn finds the keys of a client and does the TLS handshake. It returns nil if the client is refused. buffer is
+// the number of bytes to read at a time.
+func (l *listener) newInboundConn(ctx context.Context, conn net.Conn, keys clientKeys, cleartext bool, buffer int) *inboundConn {
 	c := &inboundConn{log: l.log, dump: l.dump, conn: conn, addr: addrPortOf(conn.RemoteAddr()), cleartext: cleartext, idle: idleTimeout}
 	if c.keys = keys.of(c.addr.Addr()); c.keys == nil && !cleartext {
 		c.note("refused: no key for this address")
@@ -41,7 +42,7 @@ func (l *listener) newInboundConn(ctx context.Context, conn net.Conn, keys clien
 			return nil
 		}
 	}
-	c.in = bufio.NewReader(conn)
+	c.in = bufio.NewReaderSize(conn, buffer)
 	return c
 }
 

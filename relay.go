@@ -27,6 +27,7 @@ type relayServer struct {
 
 // Limits of one device, beside those of the listener.
 const (
+	relayBuffer     = 4 << 10           // bytes, to read from one side
 	relayIdle       = 5 * time.Minute   // a user may be at a prompt
 	maxUnderWay     = 16 << 20          // bytes of the requests under way
 	maxCandidates   = 64                // keys of one device
@@ -228,7 +229,7 @@ func (r *relayServer) serve(ctx, life context.Context, conn net.Conn) {
 	defer r.devices.Done()
 	defer conn.Close()
 	_, secure := conn.(*tls.Conn)
-	c := r.listener.newInboundConn(ctx, conn, r.keys, secure)
+	c := r.listener.newInboundConn(ctx, conn, r.keys, secure, relayBuffer)
 	if c == nil {
 		return
 	}

@@ -18,7 +18,7 @@ func pipedDevice(t *testing.T, r *relayServer) (d *device, c *fakeClient, lines 
 	lines = newPipedRelay(t, r)
 	own, other := net.Pipe()
 	t.Cleanup(func() { own.Close(); other.Close() })
-	d = &device{relay: r, client: r.listener.newInboundConn(t.Context(), own, r.keys, false), messages: new(decodeMessages)}
+	d = &device{relay: r, client: r.listener.newInboundConn(t.Context(), own, r.keys, false, relayBuffer), messages: new(decodeMessages)}
 	d.key, d.client.idle = d.client.keys[0], relayIdle
 	return d, newFakeClient(other), lines
 }

@@ -118,7 +118,7 @@ func (p *upstream) attempt(ctx context.Context, c *client, j *job, h *header, m 
 		return err
 	}
 	p.outbound, p.server = l, addrPortOf(l.conn.RemoteAddr())
-	p.in = bufio.NewReader(l.conn)
+	p.in = bufio.NewReaderSize(l.conn, relayBuffer)
 	j.session.start(l, j.request, h.sessionID)
 	p.toServer = append(p.toServer[:0], packet...)
 	p.sendOn(*h, m, p.toServer)

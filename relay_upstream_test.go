@@ -159,7 +159,7 @@ func pipedUpstream(t *testing.T, conn, server net.Conn) (p *upstream, lines *loc
 	r := new(relayServer)
 	lines = newPipedRelay(t, r)
 	r.client.keys = r.keys[netip.Prefix{}]
-	d := &device{relay: r, client: r.listener.newInboundConn(t.Context(), conn, r.keys, false), messages: new(decodeMessages)}
+	d := &device{relay: r, client: r.listener.newInboundConn(t.Context(), conn, r.keys, false, relayBuffer), messages: new(decodeMessages)}
 	p = d.newUpstream()
 	p.outbound = &serverConn{conn: server, client: r.client}
 	p.session, p.in = &session{serverConn: p.outbound}, bufio.NewReader(server)

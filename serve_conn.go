@@ -50,7 +50,7 @@ type labDialogue struct {
 // written when there is nothing more to read.
 func (srv *labServer) serve(ctx context.Context, conn net.Conn) {
 	defer conn.Close()
-	client := srv.listener.newInboundConn(ctx, conn, srv.keys, srv.tls != nil)
+	client := srv.listener.newInboundConn(ctx, conn, srv.keys, srv.tls != nil, maxGathered)
 	if client == nil {
 		return
 	}
@@ -238,7 +238,8 @@ func (c *labConn) startAuthen(h *header, body []byte) (reply message, over bool,
 	if err := c.decode(h, body, &m); err != nil {
 		return nil, false, err
 	}
-	d, now := &labDialogue{version: h.version, typ: m.typ, tracker: c.newTracker()}, time.Now()
+	d, now := &labDialogue{version: h.version, typ: m.typ}, time.Now()
+	d.tracker.peer, d.tracker.key = c.client.addr, c.key.source
 	d.tracker.packet(now, h, &m)
 	session, r := c.server.lab.start(&m, h.version)
 	d.session = session
@@ -339,13 +340,10 @@ func (c *labConn) end(id uint32, d *labDialogue) {
 	c.client.log.write(&d.tracker.sessionRecord)
 }
 
-func (c *labConn) newTracker() sessionTracker {
-	return sessionTracker{sessionRecord: sessionRecord{peer: c.client.addr, key: c.key.source}}
-}
-
 // exchange returns the record of a session with one request and one reply.
 func (c *labConn) exchange(h *header, request, reply message) *sessionRecord {
-	tracker, now := c.newTracker(), time.Now()
+	tracker, now := new(sessionTracker), time.Now()
+	tracker.peer, tracker.key = c.client.addr, c.key.source
 	tracker.packet(now, h, request)
 	tracker.packet(now, replyTo(h), reply)
 	return &tracker.sessionRecord

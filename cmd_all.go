@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -116,7 +115,7 @@ func (inv *invocation) askAll(ctx context.Context, keys []key, newRequest func()
 			(&requester{client: t.client, warnf: t.keepWarning}).do(ctx, &jobs[i])
 		}
 	})
-	worst, out := classGranted, io.Writer(&abandonableWriter{ctx: ctx, to: inv.std.out})
+	worst, out := classGranted, newQueuedWriter(ctx, inv.std.out)
 	var broken error
 	for i, t := range targets {
 		<-done[i]

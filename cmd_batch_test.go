@@ -646,7 +646,7 @@ func TestBatchEndsUnread(t *testing.T) {
 	interrupt(interruptedBy(syscall.SIGTERM))
 	select {
 	case code := <-ended:
-		if code != 128+exitCode(syscall.SIGTERM) || !strings.Contains(messages.String(), "write the results: nobody reads them") {
+		if code != 128+exitCode(syscall.SIGTERM) || !strings.Contains(messages.String(), "write the results: the output is blocked") {
 			t.Errorf("ends with %d: %s", code, messages.String())
 		}
 	case <-time.After(patience):

@@ -144,7 +144,7 @@ func (w *watch) print(ctx context.Context, text string) error {
 	if text == "" {
 		return nil
 	}
-	if _, err := io.WriteString(&abandonableWriter{ctx: ctx, to: w.inv.std.out}, text); err != nil {
+	if _, err := io.WriteString(newQueuedWriter(ctx, w.inv.std.out), text); err != nil {
 		return failf(classUsage, "write the result: %w", cause(err))
 	}
 	return nil

@@ -202,7 +202,7 @@ func newResultWriter(ctx context.Context, inv *invocation) *bufio.Writer {
 	if inv.output.quiet {
 		return bufio.NewWriter(io.Discard)
 	}
-	return bufio.NewWriterSize(&abandonableWriter{ctx: ctx, to: inv.std.out}, 64<<10)
+	return bufio.NewWriterSize(newQueuedWriter(ctx, inv.std.out), 64<<10)
 }
 
 // flushResults writes out what is buffered. Output that is not read after an interruption is an interruption too.

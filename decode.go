@@ -23,7 +23,7 @@ func newDecode(o *optionSet) action {
 	o.add(&opts.keyLists, "key-list", "FILE", "file with a candidate key on every line; repeatable")
 	o.add((*toggle)(&opts.summary), "summary", "", "a table in place of the sessions: the servers and their time, and the clients that\nhave trouble")
 	return func(ctx context.Context, inv *invocation) (output, error) {
-		inv.std.err = &abandonableWriter{ctx: ctx, to: inv.std.err}
+		inv.std.err = newQueuedWriter(ctx, inv.std.err)
 		d, err := opts.newDecoder(ctx, inv)
 		if err != nil {
 			return nil, err
@@ -60,13 +60,14 @@ func (opts *decodeOptions) newDecoder(ctx context.Context, inv *invocation) (*de
 			return nil, err
 		}
 	}
-	var out io.Writer = &abandonableWriter{ctx: ctx, to: inv.std.out}
-	if inv.output.quiet {
-		out = io.Discard
+	log := &sessionLog{json: inv.output.json, verbose: inv.output.verbose}
+	if !inv.output.quiet {
+		log.out = newQueuedWriter(ctx, inv.std.out)
+		log.out.what = sessionLines
 	}
 	d.printer = recordPrinter{
 		pipe:   newPipe[recordBatch](),
-		log:    &sessionLog{out: out, warnf: func(string, ...any) {}, json: inv.output.json, verbose: inv.output.verbose},
+		log:    log,
 		direct: inv.output.debug,
 	}
 	if inv.output.debug {
@@ -137,7 +138,7 @@ func (p *decodePipeline) readFiles(ctx context.Context, inv *invocation, files [
 	stop := p.start()
 	p.tcp.finish(last)
 	stop()
-	if err := cmp.Or(d.printer.log.close(), d.dump.close()); err != nil {
+	if err := cmp.Or(d.printer.log.close(context.WithoutCancel(ctx)), d.dump.close()); err != nil {
 		return err
 	}
 	if !inv.output.quiet {

@@ -66,7 +66,7 @@ func TestDecodeBounds(t *testing.T) {
 		tt.tape(tape)
 		p, inv, out := pipelineOf(t, tape.pcap(), "-q")
 		d := p.decoder
-		d.printer.log.out = out
+		d.printer.log.out = newQueuedWriter(t.Context(), out)
 		for i := range tape.frames {
 			if p.decode(&tape.frames[i]); !tt.held(d) {
 				t.Fatalf("%s: the bound is exceeded at frame %d", tt.name, i)

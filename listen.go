@@ -10,60 +10,58 @@ import (
 	"time"
 )
 
-// A gate lets clients in, for serve and for relay: it listens, and takes as many connections as there are
-// places.
+// A listener accepts clients for serve and for relay, within its limits.
 type listener struct {
 	log       *sessionLog
 	dump      *dumper
-	slots     chan struct{} // one for each connection that may be open
+	slots     chan struct{} // one for each open connection
 	listeners []net.Listener
 
 	mu   sync.Mutex
-	open map[netip.Addr]int // connections of each client, as holderOf names it
+	open map[netip.Addr]int // connections of each limitKey
 }
 
-// What one client may cost.
+// Limits of one client, and of the end of the program.
 const (
 	maxConnections   = 1024
 	maxOfOneAddress  = maxConnections / 4 * 3
+	maxDialogues     = 1024 // of one connection, waiting for a CONTINUE
 	idleTimeout      = 60 * time.Second
 	handshakeTimeout = 10 * time.Second
-	firstTimeout     = 10 * time.Second       // for the first packet, all of it
+	firstTimeout     = 10 * time.Second       // for the whole first packet
 	shutdownTimeout  = 4 * time.Second        // for the replies under way
 	linesTimeout     = 500 * time.Millisecond // for the last lines
-	noticeTimeout    = 200 * time.Millisecond // for saying that nobody reads them
+	noticeTimeout    = 200 * time.Millisecond // for the message that they could not be written
 	maxGathered      = 16 << 10               // bytes of packets that are written together
-	keptBody         = 16 << 10               // bytes of memory that a connection keeps for the next packet
 )
 
 func newListener() *listener {
 	return &listener{slots: make(chan struct{}, maxConnections), open: make(map[netip.Addr]int)}
 }
 
-// listen opens the addresses, over TLS where there is a configuration.
-func (g *listener) listen(addrs []string, config *tls.Config) error {
-	quiet := net.ListenConfig{KeepAlive: -1} // idle connections end, and four system calls are a part of a login
+// listen opens the addresses, with TLS if there is a configuration for it.
+func (l *listener) listen(addrs []string, config *tls.Config) error {
+	quiet := net.ListenConfig{KeepAlive: -1} // idle connections end anyway, and setting it up takes four system calls
 	for _, addr := range addrs {
-		l, err := quiet.Listen(context.Background(), "tcp", addr)
+		inner, err := quiet.Listen(context.Background(), "tcp", addr)
 		if err != nil {
 			return failf(classNetwork, "listen on %s: %w", escape(addr), cause(err))
 		}
 		if config != nil {
-			l = tls.NewListener(l, config)
+			inner = tls.NewListener(inner, config)
 		}
-		g.listeners = append(g.listeners, l)
+		l.listeners = append(l.listeners, inner)
 	}
 	return nil
 }
 
-// shut closes the listeners.
-func (g *listener) close() {
-	for _, l := range g.listeners {
-		l.Close()
+func (l *listener) close() {
+	for _, inner := range l.listeners {
+		inner.Close()
 	}
 }
 
-// checkListen refuses what is no address and port to listen on.
+// checkListen returns an error unless all addresses have the form ADDRESS:PORT.
 func checkListen(option string, addrs []string) error {
 	for _, addr := range addrs {
 		_, port, err := net.SplitHostPort(addr)
@@ -77,7 +75,7 @@ func checkListen(option string, addrs []string) error {
 	return nil
 }
 
-// offLoopback is the first of the addresses to listen on that others than this host can reach.
+// offLoopback returns the first of the addresses that other hosts can reach, or "".
 func offLoopback(addrs []string) string {
 	for _, addr := range addrs {
 		host, _, _ := net.SplitHostPort(addr)
@@ -88,91 +86,82 @@ func offLoopback(addrs []string) string {
 	return ""
 }
 
-// run hands each connection to serve, until ctx ends, then lets what is under way finish. last writes the
-// last lines.
-func (g *listener) serveUntil(ctx context.Context, inv *invocation, serve func(context.Context, net.Conn), last func() error) error {
+// serveUntil hands each connection to serve until ctx ends, then waits for the replies under way. last writes the last
+// lines.
+func (l *listener) serveUntil(ctx context.Context, serve func(context.Context, net.Conn), last func() error) error {
 	var all sync.WaitGroup
-	for _, l := range g.listeners {
-		all.Go(func() { g.accept(ctx, l, &all, serve) })
+	for _, inner := range l.listeners {
+		all.Go(func() { l.accept(ctx, inner, &all, serve) })
 	}
 	<-ctx.Done()
-	g.close()
-	return g.drain(inv, &all, last)
+	l.close()
+	return drain(&all, last)
 }
 
-// drain lets the replies under way finish, then writes the last lines. It takes under five seconds also
-// where connections do not end, or nobody reads what is written: what has been acknowledged is written
-// before that.
-func (g *listener) drain(inv *invocation, all *sync.WaitGroup, last func() error) error {
-	flushed := make(chan error, 2)
-	go func() { all.Wait(); flushed <- last() }()
-	late := time.AfterFunc(shutdownTimeout, func() { flushed <- last() })
-	defer late.Stop()
+// drain waits for the replies under way, for shutdownTimeout at most, then writes the last lines.
+func drain(all *sync.WaitGroup, last func() error) error {
+	ended := make(chan struct{})
+	go func() { all.Wait(); close(ended) }()
 	select {
-	case err := <-flushed:
-		return err
-	case <-time.After(shutdownTimeout + linesTimeout + noticeTimeout):
-		go inv.logf("lines of sessions were not written: nobody reads standard output")
-		time.Sleep(noticeTimeout) // standard error may be the same pipe
-		return nil
+	case <-ended:
+	case <-time.After(shutdownTimeout):
 	}
+	return last()
 }
 
-// accept takes connections, each for a goroutine of its own, up to the limit.
-func (g *listener) accept(ctx context.Context, l net.Listener, all *sync.WaitGroup, serve func(context.Context, net.Conn)) {
+// accept starts a goroutine for each connection, within the limits.
+func (l *listener) accept(ctx context.Context, inner net.Listener, all *sync.WaitGroup, serve func(context.Context, net.Conn)) {
 	for {
-		conn, err := l.Accept()
+		conn, err := inner.Accept()
 		if err != nil {
 			if errors.Is(err, net.ErrClosed) {
 				return
 			}
-			time.Sleep(10 * time.Millisecond) // out of file descriptors, most likely
+			time.Sleep(10 * time.Millisecond) // most likely there are no more file descriptors
 			continue
 		}
 		addr := addrPortOf(conn.RemoteAddr())
-		if refused := g.acquireSlot(addr.Addr()); refused != "" {
-			g.log.note(addr, "refused: "+refused)
+		if refused := l.acquireSlot(addr.Addr()); refused != "" {
+			l.log.note(addr, "refused: "+refused)
 			conn.Close()
 			continue
 		}
 		all.Go(func() {
 			serve(ctx, conn)
-			g.releaseSlot(addr.Addr())
+			l.releaseSlot(addr.Addr())
 		})
 	}
 }
 
-// enter takes a place for a connection of a client, or says why there is none: no address may take all
-// of them.
-func (g *listener) acquireSlot(client netip.Addr) (refused string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+// acquireSlot reserves a slot for a connection, or returns why there is none. One address cannot have all slots.
+func (l *listener) acquireSlot(client netip.Addr) (refused string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	client = limitKey(client)
-	if g.open[client] >= maxOfOneAddress {
+	if l.open[client] >= maxOfOneAddress {
 		return "too many connections of this address"
 	}
 	select {
-	case g.slots <- struct{}{}:
-		g.open[client]++
+	case l.slots <- struct{}{}:
+		l.open[client]++
 		return ""
 	default:
 		return "too many connections"
 	}
 }
 
-// leave gives the place back.
-func (g *listener) releaseSlot(client netip.Addr) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+func (l *listener) releaseSlot(client netip.Addr) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	client = limitKey(client)
-	if g.open[client]--; g.open[client] == 0 {
-		delete(g.open, client)
+	if l.open[client]--; l.open[client] == 0 {
+		delete(l.open, client)
 	}
-	<-g.slots
+	<-l.slots
 }
 
-// holderOf is whom a place is counted for: an address, or the /64 of one of IPv6, in which one host can
-// have as many as it likes.
+// limitKey returns what counts as one address: an IPv4 address, or the /64 network of an IPv6 address, of which one host
+// can use all addresses.
 func limitKey(client netip.Addr) netip.Addr {
 	if client.Is4() || client.IsLinkLocalUnicast() {
 		return client

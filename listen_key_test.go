@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestClientKeys: the longest prefix of a client's address selects the key, for every form of the address.
-func TestClientKeys(t *testing.T) {
+// TestListenClientKeys: the longest prefix of a client's address selects the key, for every form of the address.
+func TestListenClientKeys(t *testing.T) {
 	t.Parallel()
 	keys := clientKeys{}
 	for _, p := range strings.Fields("10.0.0.0/8 10.1.0.0/16 10.1.2.3/32 192.0.2.0/31 2001:db8::/32 2001:db8::1/128 fe80::/10") {
@@ -64,7 +64,7 @@ func TestListenKeyFiles(t *testing.T) {
 		if b, err := io.ReadAll(c); len(b) > 0 || err != nil {
 			t.Errorf("%s: %x, %v", tt.options, b, err)
 		}
-		if got, want := s.lines(t), "refused: no key is for this address\n"; got != want {
+		if got, want := s.lines(t), "refused: no key for this address\n"; got != want {
 			t.Errorf("%s: the lines are\n%snot\n%s", tt.options, got, want)
 		}
 	}

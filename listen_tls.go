@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// serverTLS is the configuration of a server: TLS 1.3 only, and with a file of authorities a
-// client's certificate is required.
+// serverTLS returns the TLS configuration of a server: TLS 1.3 only, and with a file of authorities a client certificate
+// is required.
 func serverTLS(ctx context.Context, pair []tls.Certificate, clientCA string) (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS13, Certificates: pair}
 	if clientCA != "" {
@@ -22,8 +22,8 @@ func serverTLS(ctx context.Context, pair []tls.Certificate, clientCA string) (*t
 	return config, nil
 }
 
-// handshakeFault is why a handshake came to nothing. A device that was not told of TLS is named as
-// what it is, and one whose certificate is refused by that.
+// handshakeFault returns why a handshake failed. It recognizes a device that does not use TLS, and names a certificate
+// that is refused.
 func handshakeFault(err error) string {
 	var refused *tls.CertificateVerificationError
 	if errors.As(err, &refused) {

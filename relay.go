@@ -8,42 +8,38 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// A relayServer stands between devices and their servers. Packets pass as they come, but that each side
-// has its own key, or TLS; and what is said is shown.
+// A relayServer forwards packets between devices and servers. Packets are unchanged, but each side has its own key,
+// or TLS. Sessions are logged.
 type relayServer struct {
-	*listener
+	listener *listener
 	keys     clientKeys      // of the devices
-	client   *client         // how the servers are reached
-	recorder *recorder       // nil where nobody asked for one
-	shared   *sharedUpstream // --single-connect; nil without
-	life     context.Context // of the connections to the servers: it outlasts what is under way
-	underWay atomic.Int64    // bytes of the requests of all sessions
+	client   *client         // to the servers
+	recorder *recorder       // nil without --record
+	shared   *sharedUpstream // nil without --single-connect
+	underWay atomic.Int64    // bytes of the requests of all sessions under way
 	devices  sync.WaitGroup
 }
 
-// What one device may cost, beside what gate says.
+// Limits of one device, beside those of the listener.
 const (
-	relayBuffer     = 512               // bytes, to read from one side
-	busyBuffer      = 8 << 10           // the same, of a side of which more comes at a time
-	relayIdle       = 5 * time.Minute   // a person may be at a prompt
-	maxUnderWay     = 16 << 20          // bytes of requests without a verdict
+	relayBuffer     = 4 << 10           // bytes, to read from one side
+	relayIdle       = 5 * time.Minute   // a user may be at a prompt
+	maxUnderWay     = 16 << 20          // bytes of the requests under way
 	maxCandidates   = 64                // keys of one device
-	relayEndTimeout = noticeTimeout / 2 // for the connections that were cut off
-	relayGarbage    = 75                // percent of what is in use: many devices at a time are to cost little memory
+	relayEndTimeout = noticeTimeout / 2 // for connections that are cut off at the end
 )
 
-// newRelay is the command relay.
+// newRelay returns the command relay.
 func newRelay(o *optionSet) action {
 	var opts relayOptions
 	opts.register(o)
 	return func(ctx context.Context, inv *invocation) (output, error) {
-		inv.std.err = &abandonableWriter{ctx: ctx, to: inv.std.err}
+		inv.std.err = newQueuedWriter(ctx, inv.std.err)
 		r := &relayServer{listener: newListener()}
 		if err := opts.configure(ctx, inv, r); err != nil {
 			return nil, err
@@ -59,8 +55,8 @@ type relayOptions struct {
 	cert, certKey, clientCA string
 	record                  string
 
-	tls    *tls.Config // for listenTLS
-	spools []*spool    // what is written behind
+	tls     *tls.Config // for listenTLS
+	writers []*queuedWriter
 }
 
 func (opts *relayOptions) register(o *optionSet) {
@@ -74,7 +70,7 @@ func (opts *relayOptions) register(o *optionSet) {
 	o.add((*text)(&opts.record), "record", "FILE", "write all that goes through to a capture file, not obfuscated, and without the secrets unless --show-secrets")
 }
 
-// configure makes r the relay that the command line describes.
+// configure sets up r as the command line describes it.
 func (opts *relayOptions) configure(ctx context.Context, inv *invocation, r *relayServer) error {
 	prefixes, err := cutPrefixes(opts.keys.option, opts.keys.files)
 	if err != nil {
@@ -99,36 +95,36 @@ func (opts *relayOptions) configure(ctx context.Context, inv *invocation, r *rel
 	if r.client, err = inv.client(ctx, keys); err != nil {
 		return err
 	}
-	if r.dump = r.client.dump; r.dump != nil {
-		r.dump.out = opts.behind("packets", r.dump.out)
+	if r.listener.dump = r.client.dump; r.listener.dump != nil {
+		r.listener.dump.out = opts.background(r.listener.dump.out, "packets", nil)
 	}
 	if inv.server.singleConnect {
 		r.shared = newSharedUpstream(r.client, inv.warnf)
 	}
-	out := io.Discard
+	r.listener.log = &sessionLog{json: inv.output.json, verbose: inv.output.verbose}
 	if !inv.output.quiet {
-		out = opts.behind("lines of sessions", inv.std.out)
+		r.listener.log.out = opts.background(inv.std.out, sessionLines, inv.logf)
 	}
-	r.log = &sessionLog{out: out, warnf: inv.logf, json: inv.output.json, verbose: inv.output.verbose}
 	if opts.record != "" {
 		var file *os.File
 		if err := interruptible(ctx, func() (err error) { file, err = openRecord(opts.record); return err }); err != nil {
 			return err
 		}
-		r.recorder = newRecorder(opts.behind("record", file), inv.logf, inv.output.showSecrets)
+		r.recorder = newRecorder(opts.background(file, "packets of the record", inv.logf), inv.output.showSecrets)
 	}
 	return nil
 }
 
-// behind is a writer for which nobody waits; what is what it writes.
-func (opts *relayOptions) behind(what string, w io.Writer) io.Writer {
-	s := newSpool(what, w)
-	opts.spools = append(opts.spools, s)
-	return s
+// background returns a writer that sessions do not wait for.
+func (opts *relayOptions) background(to io.Writer, what string, warnf func(format string, args ...any)) *queuedWriter {
+	w := newQueuedWriter(context.Background(), to)
+	w.background, w.what, w.warnf = true, what, warnf
+	opts.writers = append(opts.writers, w)
+	return w
 }
 
-// check refuses what does not go together, and what would let others than this host in without a proof of
-// who they are.
+// check refuses options that exclude each other, and a relay that other hosts could use without a key or a
+// certificate.
 func (opts *relayOptions) check() error {
 	if len(opts.listen)+len(opts.listenTLS) == 0 {
 		opts.listen = list{"127.0.0.1:4949"}
@@ -156,7 +152,7 @@ func (opts *relayOptions) check() error {
 	return nil
 }
 
-// setTLS reads the files of the devices' side.
+// setTLS reads the TLS files of the devices' side.
 func (opts *relayOptions) setTLS(ctx context.Context) error {
 	pair, err := readKeyPair(ctx, opts.cert, opts.certKey)
 	if err == nil {
@@ -165,7 +161,7 @@ func (opts *relayOptions) setTLS(ctx context.Context) error {
 	return err
 }
 
-// deviceKeys are the keys of the devices: the option's, else the servers' own.
+// deviceKeys returns the keys of the devices: those of the option, else the first key of the servers.
 func (opts *relayOptions) deviceKeys(ctx context.Context, inv *invocation, prefixes []netip.Prefix, servers []key) (clientKeys, error) {
 	switch {
 	case len(opts.listen) == 0:
@@ -182,14 +178,13 @@ func (opts *relayOptions) deviceKeys(ctx context.Context, inv *invocation, prefi
 	return clientKeys{{}: servers[:1]}, nil
 }
 
-// run listens until ctx ends, then lets the answers under way finish.
+// run serves until ctx ends, then finishes the replies under way.
 func (r *relayServer) run(ctx context.Context, inv *invocation, opts *relayOptions) error {
-	defer debug.SetGCPercent(debug.SetGCPercent(relayGarbage))
-	defer r.close()
-	if err := cmp.Or(r.listen(opts.listen, nil), r.listen(opts.listenTLS, opts.tls)); err != nil {
+	defer r.listener.close()
+	if err := cmp.Or(r.listener.listen(opts.listen, nil), r.listener.listen(opts.listenTLS, opts.tls)); err != nil {
 		return err
 	}
-	for i, l := range r.listeners {
+	for i, l := range r.listener.listeners {
 		if i < len(opts.listen) {
 			inv.logf("listening on %s", l.Addr())
 		} else {
@@ -197,13 +192,13 @@ func (r *relayServer) run(ctx context.Context, inv *invocation, opts *relayOptio
 		}
 	}
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
-	r.life = life
 	gone := make(chan struct{})
 	var carried sync.WaitGroup
 	if r.shared != nil {
 		carried.Go(func() { r.shared.run(life, gone) })
 	}
-	cutOff := sync.OnceFunc(func() {
+	serve := func(ctx context.Context, conn net.Conn) { r.serve(ctx, life, conn) }
+	return r.listener.serveUntil(ctx, serve, func() error {
 		end() // whatever is still under way, so that it has its line
 		go func() { r.devices.Wait(); close(gone) }()
 		select {
@@ -211,54 +206,50 @@ func (r *relayServer) run(ctx context.Context, inv *invocation, opts *relayOptio
 			carried.Wait()
 		case <-time.After(relayEndTimeout):
 		}
-	})
-	return r.listener.serveUntil(ctx, inv, r.serve, func() error {
-		cutOff()
-		return cmp.Or(r.log.close(), opts.close())
+		return opts.close()
 	})
 }
 
-// close writes what is left to be written, all at the same time.
-func (opts *relayOptions) close() (err error) {
-	until := time.Now().Add(linesTimeout)
-	for _, s := range opts.spools {
-		s.close()
+// close writes what is still queued, to all outputs at the same time.
+func (opts *relayOptions) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), linesTimeout)
+	defer cancel()
+	errs := make([]error, len(opts.writers))
+	var all sync.WaitGroup
+	for i, w := range opts.writers {
+		all.Go(func() { errs[i] = w.close(ctx) })
 	}
-	for _, s := range opts.spools {
-		err = cmp.Or(err, s.wait(until))
-	}
-	return err
+	all.Wait()
+	return cmp.Or(errs...)
 }
 
-// serve takes one device's connection.
-func (r *relayServer) serve(ctx context.Context, conn net.Conn) {
+// serve handles one device's connection. When ctx ends, no more is read. When life ends, nothing is waited for any more.
+func (r *relayServer) serve(ctx, life context.Context, conn net.Conn) {
 	r.devices.Add(1)
 	defer r.devices.Done()
 	defer conn.Close()
-	// At the end of ctx no more is read; at that of life nothing is waited for any more.
-	defer context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })()
-	defer context.AfterFunc(r.life, func() { conn.SetDeadline(time.Unix(1, 0)) })()
 	_, secure := conn.(*tls.Conn)
-	g := r.newInboundConn(ctx, conn, r.keys, secure, relayBuffer)
-	if g == nil {
+	c := r.listener.newInboundConn(ctx, conn, r.keys, secure, relayBuffer)
+	if c == nil {
 		return
 	}
-	d := &device{relayServer: r, inboundConn: g, ctx: ctx, messages: new(decodeMessages)}
-	if len(g.keys) > 0 {
-		d.key = g.keys[0] // until a packet says which
+	defer context.AfterFunc(ctx, c.stopReading)()
+	defer context.AfterFunc(life, func() { conn.SetDeadline(time.Unix(1, 0)) })()
+	d := &device{relay: r, client: c, messages: new(decodeMessages)}
+	if len(c.keys) > 0 {
+		d.key = c.keys[0] // until the first packet shows which one is right
 	}
-	d.idle = relayIdle
-	d.extendDeadline()
-	if ctx.Err() != nil {
+	c.idle = relayIdle
+	if !c.extendDeadline() {
 		return
 	}
 	if r.shared != nil {
-		d.serveShared()
+		d.serveShared(life)
 	} else {
-		d.serveDirect()
+		d.serveDirect(life)
 	}
 	if r.recorder != nil {
 		r.recorder.end(&d.recorded)
 	}
-	r.log.flush()
+	r.listener.log.flush()
 }

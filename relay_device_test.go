@@ -12,28 +12,27 @@ import (
 	"time"
 )
 
-// pipedDevice is a device that is connected to a relay by a pipe, and the relay's lines.
+// pipedDevice returns a device that is connected to a relay by a pipe, and the relay's log.
 func pipedDevice(t *testing.T, r *relayServer) (d *device, c *fakeClient, lines *lockedBuffer) {
 	t.Helper()
 	lines = newPipedRelay(t, r)
 	own, other := net.Pipe()
 	t.Cleanup(func() { own.Close(); other.Close() })
-	d = &device{relayServer: r, inboundConn: r.newInboundConn(t.Context(), own, r.keys, false, relayBuffer), ctx: t.Context(), messages: new(decodeMessages)}
-	d.key, d.idle = d.inboundConn.keys[0], relayIdle
+	d = &device{relay: r, client: r.listener.newInboundConn(t.Context(), own, r.keys, false, relayBuffer), messages: new(decodeMessages)}
+	d.key, d.client.idle = d.client.keys[0], relayIdle
 	return d, newFakeClient(other), lines
 }
 
-// newPipedRelay makes r a relay that listens nowhere.
+// newPipedRelay makes r a relay that does not listen.
 func newPipedRelay(t *testing.T, r *relayServer) (lines *lockedBuffer) {
 	lines = new(lockedBuffer)
-	r.listener, r.life, r.client = newListener(), t.Context(), new(client)
+	r.listener, r.client = newListener(), new(client)
 	r.keys = clientKeys{{}: {{"test", testKey}}}
-	r.log = &sessionLog{out: lines, warnf: func(string, ...any) {}}
+	r.listener.log = &sessionLog{out: newQueuedWriter(context.Background(), lines)}
 	return lines
 }
 
-// TestRelayDeviceTimes: a device that says nothing more, or goes on for ever with its first packet, is
-// not waited for.
+// TestRelayDeviceTimes: a device that sends nothing more, or never finishes its first packet, is not waited for.
 func TestRelayDeviceTimes(t *testing.T) {
 	login := packed(header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect}, testKey, papStart("alice", testPassword))
 	for _, tt := range []struct {
@@ -80,7 +79,7 @@ func TestRelayDeviceTimes(t *testing.T) {
 					own, other := net.Pipe()
 					all.Go(func() { tt.says(other) })
 					began := time.Now()
-					r.serve(t.Context(), own)
+					r.serve(t.Context(), t.Context(), own)
 					if took := time.Since(began); took != tt.want {
 						t.Errorf("ends after %v, want %v", took, tt.want)
 					}
@@ -99,8 +98,7 @@ func TestRelayDeviceTimes(t *testing.T) {
 	}
 }
 
-// TestRelayTooMuch: what is over the limits of sessions, and of bytes without a verdict, is refused, and
-// costs nothing.
+// TestRelayTooMuch: requests over the limits of sessions and bytes are refused, and hold nothing.
 func TestRelayTooMuch(t *testing.T) {
 	t.Parallel()
 	pap, ascii := message(papStart("alice", testPassword)), message(asciiStart("alice"))
@@ -136,14 +134,14 @@ func TestRelayTooMuch(t *testing.T) {
 		accepted, left := false, 0
 		if tt.shared {
 			r.shared = newSharedUpstream(r.client, nil)
-			s := &sharedDevice{device: d, places: make(chan struct{}, maxShared), dialogues: make(map[uint32]*upstream)}
+			s := &sharedDevice{device: d, slots: make(chan struct{}, maxShared), dialogues: make(map[uint32]*upstream)}
 			for i := range tt.open {
 				s.dialogues[uint32(i)] = nil
 			}
 			if tt.m == pap {
 				accepted = s.submit(new(relayRequest), &h, tt.m, 100)
 			} else {
-				accepted = s.startDialogue(&h, tt.m, nil)
+				accepted = s.startDialogue(t.Context(), &h, tt.m, nil)
 			}
 			left = len(s.dialogues)
 		} else {
@@ -154,7 +152,7 @@ func TestRelayTooMuch(t *testing.T) {
 			accepted = p.onRequest(&h, tt.m, 100)
 			left = len(p.sessions)
 		}
-		d.conn.Close()
+		d.client.conn.Close()
 		want, more := "ERROR too many sessions", int64(0)
 		if tt.accepted {
 			want, more = "", 100
@@ -171,13 +169,13 @@ func TestRelayTooMuch(t *testing.T) {
 	}
 }
 
-// lateConn is a connection whose deadline at the end of a context is there before its address is looked at.
+// lateConn is a connection whose deadline at the end of a context is set before any other.
 type lateConn struct{ net.Conn }
 
-func (c lateConn) RemoteAddr() net.Addr { synctest.Wait(); return c.Conn.RemoteAddr() }
+func (c lateConn) SetDeadline(t time.Time) error { synctest.Wait(); return c.Conn.SetDeadline(t) }
 
-// TestRelayDeviceAtTheEnd: when the relay ends no more of a device is waited for, and when it cuts off what is under
-// way not even that the device takes its reply.
+// TestRelayDeviceAtTheEnd: when the relay ends, it waits for no more packets of a device. When it cuts off sessions,
+// it does not wait for the device to read its reply.
 func TestRelayDeviceAtTheEnd(t *testing.T) {
 	for _, shared := range []bool{false, true} {
 		for _, delay := range []time.Duration{0, time.Second} {
@@ -191,7 +189,7 @@ func TestRelayDeviceAtTheEnd(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), delay)
 				defer cancel()
 				began := time.Now()
-				if r.serve(ctx, lateConn{own}); time.Since(began) != delay {
+				if r.serve(ctx, t.Context(), lateConn{own}); time.Since(began) != delay {
 					t.Errorf("shared %t: ends after %v", shared, time.Since(began))
 				}
 				other.Close()
@@ -204,7 +202,6 @@ func TestRelayDeviceAtTheEnd(t *testing.T) {
 		r.shared = newSharedUpstream(r.client, nil)
 		life, end := context.WithTimeout(t.Context(), time.Second)
 		defer end()
-		r.life = life
 		own, other := net.Pipe()
 		go func() {
 			other.Write(packed(header{version: minorOne, typ: typeAuthen, seqNo: 1}, testKey, papStart("alice", testPassword)))
@@ -213,14 +210,14 @@ func TestRelayDeviceAtTheEnd(t *testing.T) {
 			f.home <- f
 		}()
 		began := time.Now()
-		if r.serve(t.Context(), own); time.Since(began) != time.Second {
+		if r.serve(t.Context(), life, own); time.Since(began) != time.Second {
 			t.Errorf("a device that takes no reply is waited for for %v", time.Since(began))
 		}
 		other.Close()
 	})
 }
 
-// TestRelayChoosesKey: of candidates that the lengths of a packet fit, the one counts whose fields make sense.
+// TestRelayChoosesKey: of keys that fit the lengths of a packet, the one with plausible fields is chosen.
 func TestRelayChoosesKey(t *testing.T) {
 	t.Parallel()
 	d, _, _ := pipedDevice(t, new(relayServer))
@@ -234,7 +231,7 @@ func TestRelayChoosesKey(t *testing.T) {
 		wrong.value = fmt.Sprint("wrong key number ", i)
 	}
 	for _, keys := range [][]key{{wrong, right}, {right, wrong}} {
-		d.inboundConn.keys = keys
+		d.client.keys = keys
 		if d.chooseKey(&h, body); d.fits(&h, body, wrong) != 1 || d.key != right {
 			t.Errorf("of %v it takes %v", keys, d.key)
 		}

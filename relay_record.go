@@ -11,14 +11,12 @@ import (
 // A recorder writes all packets that the relay forwards to a pcap file. Each packet is in clear, with the flag
 // for that, as if the device had connected to the server directly.
 type recorder struct {
-	warnf       func(format string, args ...any)
 	showSecrets bool
 
-	mu     sync.Mutex
-	out    io.Writer
-	buf    []byte // frames to be written
-	failed bool   // the last write
-	first  uint32 // sequence number of the last connection that was opened
+	mu    sync.Mutex
+	out   io.Writer
+	buf   []byte // frames to be written
+	first uint32 // sequence number of the last connection that was opened
 }
 
 // recordedConns are the connections of a device in the record: one with each server.
@@ -38,8 +36,8 @@ func openRecord(name string) (*os.File, error) {
 	return f, nil
 }
 
-func newRecorder(out io.Writer, warnf func(string, ...any), showSecrets bool) *recorder {
-	r := &recorder{out: out, warnf: warnf, showSecrets: showSecrets}
+func newRecorder(out io.Writer, showSecrets bool) *recorder {
+	r := &recorder{out: out, showSecrets: showSecrets}
 	r.buf = appendPcapHeader(r.buf)
 	r.flush()
 	return r
@@ -115,13 +113,6 @@ func (r *recorder) flush() {
 	if len(r.buf) == 0 {
 		return
 	}
-	_, err := r.out.Write(r.buf)
+	r.out.Write(r.buf) // the writer warns of an error
 	r.buf = r.buf[:0]
-	switch {
-	case err != nil && !r.failed:
-		r.warnf("the record cannot be written: %v", cause(err))
-	case err == nil && r.failed:
-		r.warnf("the record can be written again; packets are missing in it")
-	}
-	r.failed = err != nil
 }

@@ -6,17 +6,22 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
-// TestRecord: decode reads a record over IPv6 or IPv4, with packets of more than one segment. Checksums and
-// sequence numbers are right.
-func TestRecord(t *testing.T) {
+// TestRelayRecordIsReadBack: connections over IPv6 and IPv4, with packets larger than a segment, are decoded as they
+// were, and their checksums are right.
+func TestRelayRecordIsReadBack(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ device, server string }{
 		{"[2001:db8::7]:41234", "[2001:db8::1]:49"},
@@ -25,7 +30,7 @@ func TestRecord(t *testing.T) {
 	} {
 		device, server := netip.MustParseAddrPort(tt.device), netip.MustParseAddrPort(tt.server)
 		var out bytes.Buffer
-		rec, all := newRecorder(&out, t.Errorf, false), new(recordedConns)
+		rec, all := newRecorder(&out, false), new(recordedConns)
 		args := slices.Repeat([]string{"filler*" + strings.Repeat("x", 240)}, 254)
 		args = append([]string{"service=shell"}, args...) // 62 KiB in all
 		for i := range uint32(2) {
@@ -95,7 +100,7 @@ func TestRecord(t *testing.T) {
 	}
 }
 
-// wholeSum returns the ones' complement sum of the 16-bit numbers in b. RFC 1071.
+// wholeSum returns the ones' complement sum of the 16-bit numbers of b (RFC 1071).
 func wholeSum(b []byte) (sum uint64) {
 	if len(b)%2 == 1 {
 		b = append(slices.Clone(b), 0)
@@ -109,27 +114,34 @@ func wholeSum(b []byte) (sum uint64) {
 	return sum
 }
 
-// TestRecordOnFullDisk: there is one warning when writes begin to fail, and one when they succeed again.
-func TestRecordOnFullDisk(t *testing.T) {
+// TestRelayRecordReportsFullDisk: a full disk is reported once, and so is its end; the record is complete then.
+func TestRelayRecordReportsFullDisk(t *testing.T) {
 	t.Parallel()
-	var full error
-	var said []string
-	rec := newRecorder(writeTo(func(p []byte) (int, error) { return len(p), full }), func(format string, args ...any) {
-		said = append(said, fmt.Sprintf(format, args...))
-	}, false)
-	device, server := netip.MustParseAddrPort("198.51.100.7:41234"), netip.MustParseAddrPort("192.0.2.1:49")
-	all := new(recordedConns)
-	for _, full = range []error{nil, errors.New("disk full"), errors.New("disk full"), nil, nil} { // of the next writes
-		h := header{version: minorDefault, typ: typeAuthor, seqNo: 1}
-		rec.packet(all, device, server, true, &h, nil, nil, false)
-	}
-	want := []string{"the record cannot be written: disk full", "the record can be written again; packets are missing in it"}
-	if !slices.Equal(said, want) {
-		t.Errorf("it warns %q, want %q", said, want)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		disk := &smallDisk{room: 1 << 20}
+		var reports []string
+		rec := newRecorder(new(relayOptions).background(disk, "packets of the record", func(format string, args ...any) {
+			reports = append(reports, fmt.Sprintf(format, args...))
+		}), false)
+		device, server := netip.MustParseAddrPort("198.51.100.7:41234"), netip.MustParseAddrPort("192.0.2.1:49")
+		all := new(recordedConns)
+		for _, room := range []int{1 << 20, 30, 0, 1 << 20, 1 << 20} {
+			disk.give(room)
+			h := header{version: minorDefault, typ: typeAuthor, seqNo: 1}
+			rec.packet(all, device, server, true, &h, nil, nil, false)
+			time.Sleep(2 * gatherTime)
+		}
+		want := []string{"packets of the record cannot be written: no space left on device", "packets of the record can be written again; 0 were lost"}
+		if !slices.Equal(reports, want) {
+			t.Errorf("reported %q, want %q", reports, want)
+		}
+		if n := strings.Count(disk.String(), "\x45\x00\x00"); n != 3+5 { // SYN, SYN and ACK, ACK, packets
+			t.Errorf("the record has %d packets", n)
+		}
+	})
 }
 
-// TestRelayRecordOnFullDisk: a full disk behind --record delays no reply, and is reported at the end.
+// TestRelayRecordOnFullDisk: a full disk for --record costs no device its reply, and is an error at the end.
 func TestRelayRecordOnFullDisk(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS != "linux" {
@@ -149,18 +161,18 @@ func TestRelayRecordOnFullDisk(t *testing.T) {
 		if n := strings.Count(r.log.String(), " SUCCESS"); n != 3 {
 			t.Errorf("%d lines:\n%s", n, r.log)
 		}
-		if want := "tacacs_plus: write the record: write /dev/full: no space left on device\n"; !strings.HasSuffix(r.said.String(), want) {
+		if want := "tacacs_plus: write the packets of the record: write /dev/full: no space left on device\n"; !strings.HasSuffix(r.said.String(), want) {
 			t.Errorf("it says\n%s", r.said)
 		}
 	}
 }
 
-// TestRecordOfAPortUsedAgain: connections of the same port are separate conversations.
-func TestRecordOfAPortUsedAgain(t *testing.T) {
+// TestRelayRecordOfReusedPort: connections from the same port are separate connections.
+func TestRelayRecordOfReusedPort(t *testing.T) {
 	t.Parallel()
 	device, server := netip.MustParseAddrPort("198.51.100.7:1024"), netip.MustParseAddrPort("192.0.2.1:49")
 	var out bytes.Buffer
-	rec := newRecorder(&out, t.Errorf, false)
+	rec := newRecorder(&out, false)
 	for i := range uint32(3) {
 		h := header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: i}
 		all := new(recordedConns)
@@ -181,7 +193,7 @@ func TestRecordOfAPortUsedAgain(t *testing.T) {
 	}
 }
 
-// ends counts the FINs in a record over IPv4.
+// ends counts the FIN segments of a record over IPv4.
 func ends(record []byte) (n int) {
 	for b := record[24:]; len(b) > 0; b = b[16+binary.LittleEndian.Uint32(b[8:]):] {
 		if tcpFlags(b[16+20+13])&tcpFIN != 0 {
@@ -191,13 +203,13 @@ func ends(record []byte) (n int) {
 	return n
 }
 
-// TestRecordOfTwoServers: sessions of a device with two servers are two conversations.
-func TestRecordOfTwoServers(t *testing.T) {
+// TestRelayRecordOfTwoServers: sessions with two servers at the same time are two connections.
+func TestRelayRecordOfTwoServers(t *testing.T) {
 	t.Parallel()
 	device := netip.MustParseAddrPort("198.51.100.7:1024")
 	servers := []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:49"), netip.MustParseAddrPort("192.0.2.2:49")}
 	var out bytes.Buffer
-	rec, all := newRecorder(&out, t.Errorf, false), new(recordedConns)
+	rec, all := newRecorder(&out, false), new(recordedConns)
 	for n, m := range []message{asciiStart("alice"), &authenReply{status: authenGetPass}, says(testPassword), &authenReply{status: authenPass}} {
 		for i, server := range servers {
 			h := header{version: minorDefault, typ: typeAuthen, seqNo: uint8(1 + n), sessionID: uint32(i)}
@@ -214,6 +226,198 @@ func TestRecordOfTwoServers(t *testing.T) {
 	for _, server := range servers {
 		if want := server.String() + " alice authenticate ascii PASS"; strings.Count(got.out, want) != 1 || strings.Count(got.out, "\n") != 2 || !strings.Contains(got.err, "conversations of TACACS+: 2,") {
 			t.Errorf("%s is missing, or there is more:\n%s%s", want, got.out, got.err)
+		}
+	}
+}
+
+// TestRelayRecord: only the owner can read the record. It has the addresses of devices and servers, and no secrets
+// unless asked for. The log and -d show none either.
+func TestRelayRecord(t *testing.T) {
+	t.Parallel()
+	for _, way := range relayWays {
+		for _, options := range []string{"", "--json", "--show-secrets", "-v"} {
+			s := serveWith(t)
+			record := filepath.Join(t.TempDir(), "record.pcap")
+			if err := os.WriteFile(record, make([]byte, 1000), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			r := relayTo(t, s.addr, append(split(way+" -d "+options), "--record", record)...)
+			for _, typ := range []string{"ascii", "pap"} {
+				if got := r.asDevice(t, "authenticate alice AT -t "+typ); got.out != "PASS\n" {
+					t.Errorf("got %+v", got)
+				}
+			}
+			r.relayed(t)
+			data, err := os.ReadFile(record)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if info, err := os.Stat(record); err != nil || info.Mode().Perm() != 0o600 && runtime.GOOS != "windows" {
+				t.Errorf("the mode is %v, %v", info.Mode(), err)
+			}
+			if n := ends(data); n != 4 {
+				t.Errorf("%s %s: of two conversations %d sides end", way, options, n)
+			}
+			shown := options == "--show-secrets"
+			if n := bytes.Count(data, []byte(testPassword)); (n == 2) != shown || n > 0 && !shown {
+				t.Errorf("%s %s: the password is %d times in the record", way, options, n)
+			}
+			if strings.Contains(r.log.String(), testPassword) || strings.Contains(r.said.String(), testPassword) != shown {
+				t.Errorf("%s %s: the password is in\n%s%s", way, options, r.log, r.said)
+			}
+			if strings.Contains(r.said.String(), testKey) || strings.Contains(r.said.String()+r.log.String(), deviceKey) {
+				t.Errorf("a key is in\n%s", r.said)
+			}
+			if n := strings.Count(r.said.String(), "received from 127.0.0.1:"); n < 6 {
+				t.Errorf("%s %s: %d packets are shown:\n%s", way, options, n, r.said)
+			}
+			got := runWith(t, nil, "", "decode", record, "--json")
+			for i, line := range strings.Split(strings.TrimSpace(got.out), "\n") {
+				var o recordObject
+				if err := json.Unmarshal([]byte(line), &o); err != nil || o.User != "alice" || o.Server != s.addr || o.Status != "PASS" || o.Packets != 4-2*i {
+					t.Errorf("%s: %+v, %v", line, o, err)
+				}
+			}
+		}
+	}
+}
+
+// TestRelayStraySecrets: a password that a server repeats is hidden even in a packet of no session.
+func TestRelayStraySecrets(t *testing.T) {
+	t.Parallel()
+	s := startFakeServer(t, func(c *fakeServerConn) {
+		if q := c.readRequest(); q != nil {
+			q.seqNo += 2
+			c.Write(c.reply(q, &authenReply{status: authenFail, serverMsg: "bad password " + testPassword + "!"}))
+		}
+	})
+	record := filepath.Join(t.TempDir(), "record.pcap")
+	r := relayTo(t, s.addr, "-d", "--record", record)
+	c := dialDevice(t, r)
+	if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 1}, papStart("alice", testPassword)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.receive(new(authenReply)); err != nil {
+		t.Error(err)
+	}
+	r.stop()
+	data, err := os.ReadFile(record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(data, []byte(testPassword)) || !bytes.Contains(data, []byte("bad password *****")) {
+		t.Errorf("the record has\n%q", data)
+	}
+	if said := r.said.String(); !strings.Contains(said, "seq_no 4 ") || hexDumped(said, testPassword) {
+		t.Errorf("it says\n%s", said)
+	}
+}
+
+// hexDumped reports whether a hex dump, of 16 bytes a line, contains a text.
+func hexDumped(said, text string) bool {
+	var shown strings.Builder
+	for line := range strings.Lines(said) {
+		if n := len(line); n > 56 && strings.HasPrefix(line, "  0") {
+			shown.WriteString(strings.TrimSuffix(line[58:], "\n"))
+		}
+	}
+	return strings.Contains(shown.String(), text)
+}
+
+// TestRelayEndsWithBlockedRecord: at the end a blocked output is reported, even if sessions are still under way.
+func TestRelayEndsWithBlockedRecord(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		stuck, all := make(chan struct{}), new(sync.WaitGroup)
+		all.Go(func() { <-stuck })
+		opts := new(relayOptions)
+		w := writeTo(func([]byte) (int, error) { <-stuck; return 0, io.EOF })
+		io.WriteString(opts.background(w, "record", nil), "a packet")
+		began := time.Now()
+		err := drain(all, opts.close)
+		if !errors.Is(err, errBlocked) || !strings.Contains(err.Error(), "record") || time.Since(began) != shutdownTimeout+linesTimeout {
+			t.Errorf("got %v after %v", err, time.Since(began))
+		}
+		close(stuck)
+	})
+}
+
+// TestRelayRecordWithoutReply: a request without a reply is recorded, too.
+func TestRelayRecordWithoutReply(t *testing.T) {
+	t.Parallel()
+	for _, way := range relayWays {
+		var o order
+		record := filepath.Join(t.TempDir(), "record.pcap")
+		r := relayTo(t, o.closing(t, "A"), append(split(way), "--record", record)...)
+		r.asDevice(t, "authenticate alice AT -t pap")
+		r.stop()
+		if got := runWith(t, nil, "", "decode", record); !strings.HasSuffix(got.out, " alice authenticate pap NO_REPLY\n") {
+			t.Errorf("%s: got %+v", way, got)
+		}
+	}
+}
+
+// TestRelayRecordTimes: the record keeps the time that the server took.
+func TestRelayRecordTimes(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t, "--reply-delay", "20ms")
+	for _, way := range relayWays {
+		record := filepath.Join(t.TempDir(), "record.pcap")
+		r := relayTo(t, s.addr, append(split(way), "--record", record)...)
+		r.asDevice(t, "authenticate alice AT -t pap")
+		r.stop()
+		var o recordObject
+		got := runWith(t, nil, "", "decode", record, "--json")
+		if err := json.Unmarshal([]byte(got.out), &o); err != nil || o.ServerMS < 20 {
+			t.Errorf("%s: %+v, %v", way, got, err)
+		}
+	}
+}
+
+// TestRelayRepeatedSecrets: a password that a server repeats is hidden; the device gets the reply unchanged.
+func TestRelayRepeatedSecrets(t *testing.T) {
+	t.Parallel()
+	for _, way := range relayWays {
+		for options, no := range map[string]*authenReply{
+			"":                {status: authenFail, serverMsg: "bad password " + testPassword + "!"},
+			" --show-secrets": {status: authenFail, serverMsg: "bad password " + testPassword + "!"},
+			" --retries 1":    {status: authenError, serverMsg: "bad password " + testPassword + "!"},
+			" --retries 2":    {status: authenError, data: "bad password " + testPassword + "!"},
+		} {
+			s := startFakeServer(t, func(c *fakeServerConn) {
+				if q := c.readRequest(); q != nil {
+					c.Write(c.reply(q, no))
+				}
+			})
+			record := filepath.Join(t.TempDir(), "record.pcap")
+			r := relayTo(t, s.addr, append(split(way+options), "-d", "--record", record)...)
+			c := dialDevice(t, r)
+			if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 1}, papStart("alice", testPassword)); err != nil {
+				t.Fatal(err)
+			}
+			var reply authenReply
+			if _, err := c.receive(&reply); err != nil || reply != *no {
+				t.Errorf("%s: the device has %+v, %v", way, reply, err)
+			}
+			r.stop()
+			data, err := os.ReadFile(record)
+			if err != nil {
+				t.Fatal(err)
+			}
+			shown := 0
+			if options == " --show-secrets" {
+				shown = 2
+			}
+			if n := bytes.Count(data, []byte(testPassword)); n != shown || strings.Contains(r.said.String(), testPassword) != (shown > 0) {
+				t.Errorf("%s%s: the password is in the record %d times, and said:\n%s", way, options, n, r.said)
+			}
+			want := no.status.String()
+			if no.serverMsg != "" {
+				want += ": bad password [redacted]!"
+			}
+			if lines := r.log.String(); !strings.Contains(lines, want) {
+				t.Errorf("%s: the lines are\n%s", way, lines)
+			}
 		}
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// A sharing is what --single-connect makes of the connections to the servers: sessions of one exchange, of
-// all devices, are jobs of one crew.
+// A sharedUpstream is the way to the servers with --single-connect: sessions of one exchange, of all devices, are
+// jobs of one connection pool.
 type sharedUpstream struct {
 	client *client
 	warn   func(format string, args ...any)
@@ -20,8 +20,8 @@ type sharedUpstream struct {
 }
 
 const (
-	maxShared = 64          // sessions of one connection of a device that are under way
-	teamAge   = time.Minute // after which a crew that found shared connections of no use makes way for another
+	maxShared = 64          // sessions under way of one device connection
+	teamAge   = time.Minute // after which a pool that gave up multiplexing is replaced by a new one
 )
 
 func newSharedUpstream(c *client, warn func(string, ...any)) *sharedUpstream {
@@ -30,15 +30,15 @@ func newSharedUpstream(c *client, warn func(string, ...any)) *sharedUpstream {
 	return &sharedUpstream{client: &unredacted, warn: warn, jobs: make(chan *relayRequest, maxConnections)}
 }
 
-// put hands a session to the crew; it comes back to its home.
+// put submits a session. It returns through its channel home.
 func (s *sharedUpstream) put(f *relayRequest) {
 	s.jobs <- f
-	if team := s.team.Load(); team != nil { // else it looks before it waits
+	if team := s.team.Load(); team != nil { // else it looks for jobs before it waits
 		team.wakeup.notify()
 	}
 }
 
-// run carries the sessions until ctx ends; what comes after that, and before gone, fails.
+// run carries sessions until ctx ends. Later sessions fail, until gone is closed.
 func (s *sharedUpstream) run(ctx context.Context, gone <-chan struct{}) {
 	var teams sync.WaitGroup
 	for ctx.Err() == nil {
@@ -79,21 +79,21 @@ func (s *sharedUpstream) run(ctx context.Context, gone <-chan struct{}) {
 	}
 }
 
-// A forwarded is a session of one exchange on its way: a request as the device made it.
+// A relayRequest is a session of one exchange: a request as the device sent it.
 type relayRequest struct {
 	job      job
-	home     chan<- *relayRequest // where it goes when it is done
+	home     chan<- *relayRequest // receives the request when it is done
 	head     header               // of the device's packet
-	messages decodeMessages       // the memory of the request and of the reply
+	messages decodeMessages       // the request and the reply are decoded into these
 	message  message              // the request
 	response message
-	answered bool   // response is what the server said
-	asked    string // the address of the server that heard it last, where another one was to be next
+	answered bool   // response is the reply of the server
+	asked    string // address of the last server that got the request, if another one was next
 	seen     sessionTracker
-	size     int // bytes that are held for it
+	size     int // bytes that are kept for it
 }
 
-// kind makes a forwarded a request, as do the methods below.
+// packetType and the following methods implement request.
 func (f *relayRequest) packetType() (packetType, version) { return f.head.typ, f.head.version }
 func (f *relayRequest) interactive() bool                 { return false }
 func (f *relayRequest) check(string) error                { return nil }
@@ -107,14 +107,14 @@ func (f *relayRequest) reply() message {
 	return f.response
 }
 
-// reset notes which server heard the request, before the next one stands in its place, which may not be there.
+// reset notes the server that got the request: the next one may not be reachable.
 func (f *relayRequest) reset() {
 	if f.asked == "" && (f.answered || f.job.session.written) {
 		f.asked = f.job.res.Address
 	}
 }
 
-// open is the request as it came. A record that was sent, and of which nothing is known, is not sent again.
+// firstMessage returns the request of the device. A record that was sent without a reply is not sent again.
 func (f *relayRequest) firstMessage(string) (message, error) {
 	if f.head.typ == typeAcct && f.job.session.written && !f.answered {
 		return nil, &attemptError{failf(classNetwork, "a record may be written already, and is not sent again"), outcomeDecided}
@@ -141,36 +141,33 @@ func (f *relayRequest) on(string) (r reaction) {
 	return r
 }
 
-// A sharer is a device whose sessions of one exchange go to the crew.
+// A sharedDevice is a device whose sessions of one exchange share connections to the servers.
 type sharedDevice struct {
-	*device
-	single   bool               // single-connection mode, which is granted to all who ask
-	places   chan struct{}      // one for each session with the crew
-	replies  chan *relayRequest // from the crew
-	free     chan *relayRequest // for other sessions
-	stopped  atomic.Bool        // no more is read
-	out      []byte
-	back     codec
-	scratch  []byte
-	packet   []byte
-	waitsFor sync.WaitGroup // dialogues
+	device           *device
+	single           bool               // single-connection mode: granted if the device asks for it
+	slots            chan struct{}      // one for each session in the pool
+	replies          chan *relayRequest // from the pool
+	out              []byte
+	back             codec
+	scratch          []byte
+	dialoguesRunning sync.WaitGroup // dialogues
 
 	mu        sync.Mutex
 	dialogues map[uint32]*upstream
-	gone      bool // the device: what is opened from now on ends at once
+	gone      bool // the device; dialogues that begin later end at once
 }
 
-// share serves a device until it goes, or something is not answered: then its connection ends, as it does
-// for a dead server.
-func (d *device) serveShared() {
-	s := &sharedDevice{device: d, places: make(chan struct{}, maxShared), replies: make(chan *relayRequest, maxShared),
-		free: make(chan *relayRequest, maxShared), dialogues: make(map[uint32]*upstream)}
+// serveShared serves a device until it closes its connection, or a session gets no reply: then the relay closes it,
+// as for a dead server.
+func (d *device) serveShared(ctx context.Context) {
+	s := &sharedDevice{device: d, slots: make(chan struct{}, maxShared), replies: make(chan *relayRequest, maxShared),
+		dialogues: make(map[uint32]*upstream)}
 	var writer sync.WaitGroup
 	writer.Go(s.write)
-	for s.handlePacket() {
+	for s.handlePacket(ctx) {
 	}
-	for range maxShared { // which waits for all that is under way
-		s.places <- struct{}{}
+	for range maxShared { // waits for all sessions under way
+		s.slots <- struct{}{}
 	}
 	close(s.replies)
 	writer.Wait()
@@ -182,124 +179,94 @@ func (d *device) serveShared() {
 		}
 	}
 	s.mu.Unlock()
-	s.waitsFor.Wait()
+	s.dialoguesRunning.Wait()
 }
 
-// take takes one packet of the device to where it belongs; false ends the connection.
-func (s *sharedDevice) handlePacket() bool {
-	if !wholePacket(s.in) {
-		if s.extendDeadline(); s.ctx.Err() != nil || s.stopped.Load() {
-			return false
-		}
+// handlePacket forwards one packet of the device and reports whether the connection goes on.
+func (s *sharedDevice) handlePacket(ctx context.Context) bool {
+	if !wholePacket(s.device.client.in) && !s.device.client.extendDeadline() {
+		return false
 	}
-	first := !s.sawPacket
-	f := s.fresh()
-	s.messages = &f.messages
-	h, m, packet, ok := s.readPacket(s.packet[:0])
+	first := !s.device.client.sawPacket
+	f := new(relayRequest)
+	s.device.messages = &f.messages
+	h, m, packet, ok := s.device.readPacket(nil)
 	if !ok {
 		return false
 	}
-	s.packet = recycle(packet)
 	if first {
 		s.single = h.flags&flagSingleConnect != 0
-		s.deadlineSet = time.Time{} // from now on there is more time
 	}
 	switch {
 	case h.seqNo > 1:
-		s.release(f)
 		return s.continueDialogue(&h, m, packet)
 	case ofOneExchange(&h, m):
 		return s.submit(f, &h, m, len(packet))
 	}
-	return s.startDialogue(&h, m, append([]byte(nil), packet...))
+	return s.startDialogue(ctx, &h, m, packet)
 }
 
-// ofOneExchange says that a session has one request and one reply: all but an authentication whose START
-// may be followed by prompts (RFC 8907 section 5.4.2).
+// ofOneExchange reports whether a session has one request and one reply: all but an authentication whose START can be
+// followed by prompts (RFC 8907 section 5.4.2).
 func ofOneExchange(h *header, m message) bool {
 	start, ok := m.(*authenStart)
 	return !ok || h.version == minorOne && start.action == authenLogin && start.service != authenServiceEnable
 }
 
-// fresh is the memory for a session.
-func (s *sharedDevice) fresh() *relayRequest {
-	select {
-	case f := <-s.free:
-		return f
-	default:
-		return new(relayRequest)
-	}
-}
-
-// release keeps the memory of a session for another one.
-func (s *sharedDevice) release(f *relayRequest) {
-	select {
-	case s.free <- f:
-	default:
-	}
-}
-
-// hand gives a session to the crew.
+// submit gives a session to the connection pool.
 func (s *sharedDevice) submit(f *relayRequest, h *header, m message, size int) bool {
-	if s.underWay.Load() > maxUnderWay {
-		s.refuse(*h, rejectWithError, "too many sessions", "too many sessions")
+	if s.device.relay.underWay.Load() > maxUnderWay {
+		s.device.refuse(*h, rejectWithError, "too many sessions", "too many sessions")
 		return false
 	}
-	s.underWay.Add(int64(size))
+	s.device.relay.underWay.Add(int64(size))
 	f.home, f.head, f.message, f.answered, f.asked, f.size = s.replies, *h, m, false, "", size
 	f.job = job{request: f, owner: f}
-	f.seen = sessionTracker{sessionRecord: sessionRecord{peer: s.addr, key: s.key.source}}
+	f.seen = sessionTracker{sessionRecord: sessionRecord{peer: s.device.client.addr, key: s.device.key.source}}
 	f.seen.packet(time.Now(), h, m)
-	s.places <- struct{}{}
-	s.shared.put(f)
+	s.slots <- struct{}{}
+	s.device.relay.shared.put(f)
 	return true
 }
 
-// write gives the replies to the device. Those that have come together are written together.
+// write sends replies to the device. Replies that come together are written together.
 func (s *sharedDevice) write() {
 	broken := false
 	for f := range s.replies {
 		s.answer(f)
-		s.underWay.Add(-int64(f.size))
-		s.release(f)
+		s.device.relay.underWay.Add(-int64(f.size))
 		if len(s.replies) == 0 || len(s.out) >= maxGathered {
 			if !broken {
-				_, err := s.conn.Write(s.out)
+				_, err := s.device.client.conn.Write(s.out)
 				broken = err != nil
 			}
-			s.out = recycle(s.out)
-			s.log.flush()
+			s.out = nil
+			s.device.client.log.flush()
 		}
-		<-s.places
+		<-s.slots
 	}
 }
 
-// stop ends the connection with what is under way.
-func (s *sharedDevice) stop() {
-	s.stopped.Store(true)
-	_ = s.conn.SetReadDeadline(time.Unix(1, 0))
-}
-
-// answer queues the reply to a session: what the server said, encoded again.
+// answer queues the reply to a session: the server's message, encoded again.
 func (s *sharedDevice) answer(f *relayRequest) {
 	h, now := f.head, time.Now()
 	h.seqNo++
-	if h.flags = s.flags(0); s.single {
+	if h.flags = s.device.flags(0); s.single {
 		h.flags |= flagSingleConnect
 	}
 	f.seen.server, _ = netip.ParseAddrPort(cmp.Or(f.asked, f.job.res.Address))
 	if f.answered {
 		start := len(s.out)
-		s.out, _ = s.back.appendPacket(s.out, &h, f.response) // what was decoded encodes to the same bytes
+		s.out, _ = s.back.appendPacket(s.out, &h, f.response) // the same bytes as before decoding
 		body := s.out[start+headerLen:]
 		if !f.seen.packet(now, &h, f.response) {
 			f.seen.close()
 		}
-		if s.dump != nil {
-			s.dump.packet("sent to", s.addr, &h, body, f.response, f.seen.secrets...)
+		if s.device.client.dump != nil {
+			s.device.client.dump.packet("sent to", s.device.client.addr, &h, body, f.response, f.seen.secrets...)
 		}
 		s.recordSession(f, &h, body)
-		s.obfuscate(&h, body)
+		s.device.obfuscate(&h, body)
 	} else {
 		if f.job.session.written {
 			s.recordSession(f, nil, nil)
@@ -307,33 +274,33 @@ func (s *sharedDevice) answer(f *relayRequest) {
 		if f.seen.close(); errors.Is(f.job.err, errBodyLength) {
 			f.seen.status, f.seen.serverMsg = statusNoKey, asFailure(f.job.err).hint
 		} else {
-			s.log.note(s.addr, f.job.err.Error())
+			s.device.client.note(f.job.err.Error())
 		}
 	}
-	s.log.write(&f.seen.sessionRecord)
+	s.device.client.log.write(&f.seen.sessionRecord)
 	if !f.answered || !s.single {
-		s.stop()
+		s.device.client.stopReading()
 	}
 }
 
-// recordSession writes a session to the record; reply is nil where there is none.
+// recordSession writes a session to the record; reply is nil if there was none.
 func (s *sharedDevice) recordSession(f *relayRequest, reply *header, body []byte) {
-	if s.recorder == nil || !f.seen.server.IsValid() {
+	if s.device.relay.recorder == nil || !f.seen.server.IsValid() {
 		return
 	}
 	var c codec
 	var err error
 	if s.scratch, err = c.appendPacket(s.scratch[:0], &f.head, f.message); err == nil {
-		s.recorder.packetAt(f.seen.at, &s.recorded, s.addr, f.seen.server, true, &f.head, s.scratch[headerLen:], f.message, false)
+		s.device.relay.recorder.packetAt(f.seen.at, &s.device.recorded, s.device.client.addr, f.seen.server, true, &f.head, s.scratch[headerLen:], f.message, false)
 		if reply != nil {
-			s.recorder.packet(&s.recorded, s.addr, f.seen.server, false, reply, body, f.response, false, f.seen.secrets...)
+			s.device.relay.recorder.packet(&s.device.recorded, s.device.client.addr, f.seen.server, false, reply, body, f.response, false, f.seen.secrets...)
 		}
 	}
 }
 
-// converse begins a dialogue, which has a connection of its own to a server.
-func (s *sharedDevice) startDialogue(h *header, m message, packet []byte) bool {
-	p := s.newUpstream()
+// startDialogue starts a dialogue, which has its own connection to a server.
+func (s *sharedDevice) startDialogue(ctx context.Context, h *header, m message, packet []byte) bool {
+	p := s.device.newUpstream()
 	p.lone, p.single = true, s.single
 	s.mu.Lock()
 	_, twice := s.dialogues[h.sessionID]
@@ -342,12 +309,12 @@ func (s *sharedDevice) startDialogue(h *header, m message, packet []byte) bool {
 		s.mu.Unlock()
 	} else {
 		s.mu.Unlock()
-		s.refuse(*h, rejectWithError, "too many sessions", "too many sessions")
+		s.device.refuse(*h, rejectWithError, "too many sessions", "too many sessions")
 		return false
 	}
 	first := *h
-	s.waitsFor.Go(func() {
-		if p.onRequest(&first, m, len(packet)) && p.open(&first, m, packet) {
+	s.dialoguesRunning.Go(func() {
+		if p.onRequest(&first, m, len(packet)) && p.open(ctx, &first, m, packet) {
 			s.mu.Lock()
 			if s.gone {
 				p.stopAfterReplies()
@@ -360,20 +327,20 @@ func (s *sharedDevice) startDialogue(h *header, m message, packet []byte) bool {
 		s.mu.Lock()
 		delete(s.dialogues, first.sessionID)
 		s.mu.Unlock()
-		if s.log.flush(); dead || !s.single {
-			s.stop()
+		if s.device.client.log.flush(); dead || !s.single {
+			s.device.client.stopReading()
 		}
 	})
 	return true
 }
 
-// goOn takes a CONTINUE to its dialogue.
+// continueDialogue forwards a CONTINUE of a dialogue.
 func (s *sharedDevice) continueDialogue(h *header, m message, packet []byte) bool {
 	s.mu.Lock()
 	p := s.dialogues[h.sessionID]
 	s.mu.Unlock()
 	if p == nil || !p.opened.Load() || h.typ != typeAuthen {
-		s.refuse(*h, rejectWithError, "a packet of no session", "no such session")
+		s.device.refuse(*h, rejectWithError, "a packet of no session", "no such session")
 		return false
 	}
 	if !p.onRequest(h, m, len(packet)) {

@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// TestSharingRenewed: a crew that found shared connections of no use makes way for another after a minute,
-// which takes the next session; one that shares stays.
-func TestSharingRenewed(t *testing.T) {
+// TestRelaySharedPoolRenewed: a pool that gave up multiplexing is replaced after a minute, and the new one takes the
+// next session. One that multiplexes stays.
+func TestRelaySharedPoolRenewed(t *testing.T) {
 	for _, shares := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			refused := netip.MustParseAddrPort(refusedAddr(t))
@@ -57,8 +57,8 @@ func TestSharingRenewed(t *testing.T) {
 	}
 }
 
-// TestRelayDialogueOfOneGone: a dialogue whose server answers when the device has gone ends at once, and leaves
-// nothing behind.
+// TestRelayDialogueOfOneGone: a dialogue whose server replies after the device has gone ends at once, and nothing is
+// left.
 func TestRelayDialogueOfOneGone(t *testing.T) {
 	t.Parallel()
 	left := make(chan bool, 1)
@@ -67,7 +67,7 @@ func TestRelayDialogueOfOneGone(t *testing.T) {
 		left <- c.readRequest() == nil
 	})
 	d, c, lines := pipedDevice(t, new(relayServer))
-	d.client = clientFor(t, server.addr)
+	d.relay.client = clientFor(t, server.addr)
 	go io.Copy(io.Discard, c) // a device that has gone takes what is sent to it for some time
 	s := &sharedDevice{device: d, dialogues: make(map[uint32]*upstream), gone: true}
 	h, start := header{version: minorDefault, typ: typeAuthen, seqNo: 1, sessionID: 1}, asciiStart("alice")
@@ -75,9 +75,9 @@ func TestRelayDialogueOfOneGone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.startDialogue(&h, start, packet)
+	s.startDialogue(t.Context(), &h, start, packet)
 	ended := make(chan struct{})
-	go func() { s.waitsFor.Wait(); close(ended) }()
+	go func() { s.dialoguesRunning.Wait(); close(ended) }()
 	select {
 	case <-ended:
 	case <-time.After(patience):
@@ -88,8 +88,8 @@ func TestRelayDialogueOfOneGone(t *testing.T) {
 	}
 }
 
-// TestRelayLoneDialogue: a dialogue has a connection of its own, which is not offered for more sessions and ends
-// with it; to the device single-connection mode is granted all the same.
+// TestRelayLoneDialogue: a dialogue has its own connection, which does not offer single-connection mode and ends with
+// it. The device is granted that mode all the same.
 func TestRelayLoneDialogue(t *testing.T) {
 	t.Parallel()
 	offered, left := make(chan headerFlags, 1), make(chan bool, 1)
@@ -115,9 +115,9 @@ func TestRelayLoneDialogue(t *testing.T) {
 	}
 }
 
-// TestForwardedRecord: a record that was sent, and of which nothing is known, is not sent again; one that a server has
-// refused is, and one that was not sent.
-func TestForwardedRecord(t *testing.T) {
+// TestRelaySharedRecord: a record that was sent without a reply is not sent again. One that a server refused is, and
+// one that was not sent.
+func TestRelaySharedRecord(t *testing.T) {
 	t.Parallel()
 	f := &relayRequest{head: header{typ: typeAcct}}
 	open := func(what string, again bool) {
@@ -140,7 +140,7 @@ func TestForwardedRecord(t *testing.T) {
 	}
 }
 
-// TestRelayAbortsPrompt: a server that answers PAP with a prompt does not wait for more on the connection of all.
+// TestRelayAbortsPrompt: a prompt in reply to PAP is aborted, so that it does not wait on the shared connection.
 func TestRelayAbortsPrompt(t *testing.T) {
 	t.Parallel()
 	said := make(chan *authenContinue, 1)
@@ -163,49 +163,47 @@ func TestRelayAbortsPrompt(t *testing.T) {
 	}
 }
 
-// TestSharerTakesNoMore: at the end, and once it is stopped, a device is not waited for, whatever the deadline is.
-func TestSharerTakesNoMore(t *testing.T) {
-	for _, stopped := range []bool{false, true} {
+// TestRelaySharedStops: once reading has stopped, a device is not waited for, whatever its deadline is.
+func TestRelaySharedStops(t *testing.T) {
+	for _, late := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			d, _, _ := pipedDevice(t, new(relayServer))
 			s := &sharedDevice{device: d}
-			if stopped {
-				s.stop()
-			} else {
-				ctx, cancel := context.WithCancel(t.Context())
-				cancel()
-				d.ctx = ctx
+			d.client.stopReading()
+			if late {
+				d.client.conn.SetDeadline(time.Now().Add(time.Hour)) // by a packet that came at the same time
 			}
-			if began := time.Now(); s.handlePacket() || time.Since(began) > 0 {
-				t.Errorf("stopped %t: it takes a packet, or waits %v for one", stopped, time.Since(began))
+			if began := time.Now(); s.handlePacket(t.Context()) || time.Since(began) > 0 {
+				t.Errorf("late %t: it takes a packet, or waits %v for one", late, time.Since(began))
 			}
 		})
 	}
 }
 
-// TestSharerBrokenWrite: behind a reply that was not written whole none is written, and all give back what they held.
-func TestSharerBrokenWrite(t *testing.T) {
+// TestRelaySharedBrokenWrite: after a reply that was not written completely none is written, and all sessions release
+// what they hold.
+func TestRelaySharedBrokenWrite(t *testing.T) {
 	t.Parallel()
 	d, _, _ := pipedDevice(t, new(relayServer))
 	writes := 0
-	d.conn = brokenConn{d.conn, &writes}
-	s := &sharedDevice{device: d, single: true, places: make(chan struct{}, 2), replies: make(chan *relayRequest), free: make(chan *relayRequest, 2)}
+	d.client.conn = brokenConn{d.client.conn, &writes}
+	s := &sharedDevice{device: d, single: true, slots: make(chan struct{}, 2), replies: make(chan *relayRequest)}
 	written := make(chan struct{})
 	go func() { s.write(); close(written) }()
 	for range 2 {
 		f := &relayRequest{head: header{version: minorOne, typ: typeAuthen, seqNo: 1}, answered: true, response: &authenReply{status: authenPass}, size: 100}
-		s.underWay.Add(100)
-		s.places <- struct{}{}
+		s.device.relay.underWay.Add(100)
+		s.slots <- struct{}{}
 		s.replies <- f
 	}
 	close(s.replies)
 	<-written
-	if n := s.underWay.Load(); writes != 1 || n != 0 || len(s.places) != 0 || len(s.free) != 2 {
-		t.Errorf("%d writes, %d bytes and %d places are held", writes, n, len(s.places))
+	if n := s.device.relay.underWay.Load(); writes != 1 || n != 0 || len(s.slots) != 0 {
+		t.Errorf("%d writes, %d bytes and %d places are held", writes, n, len(s.slots))
 	}
 }
 
-// TestRelayUnanswered: a session without an answer ends the device's connection, also in single-connection mode.
+// TestRelayUnanswered: a session without a reply ends the device's connection, even in single-connection mode.
 func TestRelayUnanswered(t *testing.T) {
 	t.Parallel()
 	for _, way := range relayWays {
@@ -228,9 +226,9 @@ func TestRelayUnanswered(t *testing.T) {
 	}
 }
 
-// TestSharerGoesOn: a CONTINUE goes to its dialogue, and what is none of a dialogue that the server has answered is
-// refused, as is another dialogue of its number. An ABORT ends it, as does a server that takes nothing more.
-func TestSharerGoesOn(t *testing.T) {
+// TestRelaySharedContinue: a CONTINUE goes to its dialogue. One without an open dialogue is refused, and so is a
+// second dialogue with its session_id. An ABORT ends the dialogue, as does a server that accepts no more.
+func TestRelaySharedContinue(t *testing.T) {
 	t.Parallel()
 	abort := &authenContinue{flags: authenAbort}
 	for _, tt := range []struct {
@@ -251,7 +249,7 @@ func TestSharerGoesOn(t *testing.T) {
 		{"another type", typeAuthor, 1, true, new(stream), new(authorRequest), false, false},
 	} {
 		device := new(stream)
-		p, _ := pipedPassage(t, device, tt.server)
+		p, _ := pipedUpstream(t, device, tt.server)
 		p.lone = true
 		h := header{version: minorDefault, typ: typeAuthen, seqNo: 1, sessionID: 1}
 		p.onRequest(&h, asciiStart("alice"), 100)
@@ -269,7 +267,7 @@ func TestSharerGoesOn(t *testing.T) {
 			t.Errorf("%s: it goes on: %t, it ends: %t", tt.name, goesOn, p.ending)
 		}
 		again := header{version: minorDefault, typ: typeAuthen, seqNo: 1, sessionID: 1}
-		if s.startDialogue(&again, asciiStart("bob"), nil) {
+		if s.startDialogue(t.Context(), &again, asciiStart("bob"), nil) {
 			t.Errorf("%s: another dialogue of its number begins", tt.name)
 		}
 	}

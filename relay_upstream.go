@@ -2,70 +2,68 @@ package main
 
 import (
 	"bufio"
-	"bytes"
+	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// A passage carries sessions of a device over one connection to a server: all those of the device's own
-// connection or, where others share the one to the server, a single dialogue.
+// An upstream carries sessions of a device over one connection to a server: all sessions of the device's own
+// connection or, with --single-connect, a single dialogue.
 type upstream struct {
-	*device
-	lone     bool // a single dialogue: the passage ends with it
+	device   *device
+	lone     bool // a single dialogue: the upstream ends with it
 	single   bool // with lone: single-connection mode on the device's side
 	outbound *serverConn
-	session  *session // for what can be said of the connection's end
+	session  *session // for errors of the connection
 	server   netip.AddrPort
 	opened   atomic.Bool // the server has answered
-	first    headerFlags // of its first packet
+	first    headerFlags // of its first reply
 
-	// Of the way to the server, and of the way back; each has a goroutine of its own.
+	// Each direction has its own goroutine.
 	toServer, toDevice []byte
-	asked, said        time.Time     // when the first of these packets came: a look at the clock for each costs too much
-	named              bool          // the last packet to the server says the user's name, and no secret
+	asked, replied     time.Time     // when the first of these packets came
+	named              bool          // the last packet to the server has the user name, and no secret
 	in                 *bufio.Reader // from the server
 	replies            decodeMessages
 	back               codec
 
 	mu       sync.Mutex
 	sessions map[uint32]*relayedSession
-	spare    *relayedSession
 	awaited  int       // replies
-	ending   bool      // the device says no more
-	moved    time.Time // since when the deadlines are counted
+	ending   bool      // the device sends no more
+	moved    time.Time // when the deadlines were set last
 }
 
-// A passing is a session under way.
+// A relayedSession is a session under way.
 type relayedSession struct {
-	sessionTracker
-	typ    packetType
-	size   int  // bytes that are held for it
-	awaits bool // the server's reply
+	tracker sessionTracker
+	typ     packetType
+	size    int  // bytes that are kept for it
+	awaits  bool // the server's reply
 }
 
 func (d *device) newUpstream() *upstream {
 	return &upstream{device: d, sessions: make(map[uint32]*relayedSession)}
 }
 
-// pass connects the device to a server of its own. What the server answers to the first packet decides
-// whether that one is of use; from then on packets pass in both directions.
-func (d *device) serveDirect() {
+// serveDirect connects the device to a server of its own. The reply to the first packet decides whether that server
+// is used; then packets are forwarded in both directions.
+func (d *device) serveDirect(ctx context.Context) {
 	h, m, packet, ok := d.readPacket(nil)
 	if !ok {
 		return
 	}
 	p := d.newUpstream()
-	if p.onRequest(&h, m, len(packet)) && p.open(&h, m, packet) {
+	if p.onRequest(&h, m, len(packet)) && p.open(ctx, &h, m, packet) {
 		if p.flush() == nil && p.staysOpen(&h) {
 			var up sync.WaitGroup
 			up.Go(p.up)
 			p.down()
-			d.conn.Close() // for up to end
+			d.client.conn.Close() // ends up
 			p.outbound.close()
 			up.Wait()
 		} else {
@@ -75,44 +73,45 @@ func (d *device) serveDirect() {
 	p.end()
 }
 
-// more says that the connection goes on after the first reply: the session does, or it is in single-connection
-// mode. If neither, both sides are to close it (RFC 8907 section 4.3), and some wait for the other to do so.
+// staysOpen reports whether the connection goes on after the first reply: the session does, or it is in
+// single-connection mode. If neither, both sides are to close it (RFC 8907 section 4.3), and some wait for the other
+// to do so.
 func (p *upstream) staysOpen(h *header) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.sessions) > 0 || h.flags&p.first&flagSingleConnect != 0
 }
 
-// open finds a server that answers the first packet, by the one policy of asking again; but a record that
-// was sent is not sent again.
-func (p *upstream) open(h *header, m message, packet []byte) bool {
-	c, warnf := p.client, func(format string, args ...any) { p.log.note(p.addr, fmt.Sprintf(format, args...)) }
+// open finds a server that answers the first packet, with the retries of a client. A record that was sent is not sent
+// again.
+func (p *upstream) open(ctx context.Context, h *header, m message, packet []byte) bool {
+	c, warnf := p.device.relay.client, func(format string, args ...any) { p.device.client.note(fmt.Sprintf(format, args...)) }
 	f := &relayRequest{head: *h, message: m}
 	j := &f.job
 	j.request = f
 	p.session = &j.session
 	for {
 		c.begin(j, time.Now())
-		if j.err = p.attempt(c, j, h, m, packet); j.err == nil {
+		if j.err = p.attempt(ctx, c, j, h, m, packet); j.err == nil {
 			p.opened.Store(true)
 			return true
 		}
 		if p.outbound != nil {
 			p.outbound.close()
 		}
-		if h.typ == typeAcct && j.session.written || !c.recordOutcome(p.life, j, warnf) {
+		if h.typ == typeAcct && j.session.written || !c.recordOutcome(ctx, j, warnf) {
 			break
 		}
 	}
 	if !errors.Is(j.err, errNoKey) {
-		p.log.note(p.addr, j.err.Error())
+		p.device.client.note(j.err.Error())
 	}
 	return false
 }
 
-// attempt puts the first packet to a server, and takes its reply.
-func (p *upstream) attempt(c *client, j *job, h *header, m message, packet []byte) error {
-	l, err := c.dialFor(p.life, j)
+// attempt sends the first packet to a server and reads the reply.
+func (p *upstream) attempt(ctx context.Context, c *client, j *job, h *header, m message, packet []byte) error {
+	l, err := c.dialFor(ctx, j)
 	if err != nil {
 		return err
 	}
@@ -129,10 +128,10 @@ func (p *upstream) attempt(c *client, j *job, h *header, m message, packet []byt
 	return p.answer()
 }
 
-// sendOn makes a packet of the device, with its body in clear, one for the server.
+// sendOn changes a packet of the device, with the body in clear, into one for the server.
 func (p *upstream) sendOn(h header, m message, packet []byte) {
 	body := packet[headerLen:]
-	p.recorder.packet(&p.recorded, p.addr, p.server, true, &h, body, m, p.named)
+	p.device.relay.recorder.packet(&p.device.recorded, p.device.client.addr, p.server, true, &h, body, m, p.named)
 	h.flags &^= flagUnencrypted
 	if p.outbound.client.cleartext {
 		h.flags |= flagUnencrypted
@@ -145,25 +144,24 @@ func (p *upstream) sendOn(h header, m message, packet []byte) {
 	packet[atFlags] = byte(h.flags)
 }
 
-// up takes the device's packets to the server until there are no more. Those that have come together are
-// written together.
+// up forwards the device's packets to the server. Packets that come together are written together.
 func (p *upstream) up() {
 	defer p.stopAfterReplies()
 	for more := true; more; {
 		more = p.upOne()
-		if len(p.toServer) > 0 && (!more || len(p.toServer) >= flushAt || !wholePacket(p.inboundConn.in)) {
+		if len(p.toServer) > 0 && (!more || len(p.toServer) >= flushAt || !wholePacket(p.device.client.in)) {
 			if _, err := p.outbound.conn.Write(p.toServer); err != nil {
 				return
 			}
-			p.toServer = recycle(p.toServer)
+			p.toServer = nil
 		}
 	}
 }
 
-// upOne takes one packet.
+// upOne forwards one packet and reports whether the connection goes on.
 func (p *upstream) upOne() bool {
 	start := len(p.toServer)
-	h, m, packets, ok := p.readPacket(p.toServer)
+	h, m, packets, ok := p.device.readPacket(p.toServer)
 	if !ok {
 		return false
 	}
@@ -175,15 +173,7 @@ func (p *upstream) upOne() bool {
 	return true
 }
 
-// emptied is the memory of a buffer for the next packets, unless it has become too much to keep.
-func recycle(buf []byte) []byte {
-	if cap(buf) > 2*keptBody {
-		return nil
-	}
-	return buf[:0]
-}
-
-// down takes the server's packets to the device until there are no more.
+// down forwards the server's packets to the device.
 func (p *upstream) down() {
 	for {
 		if len(p.toDevice) >= flushAt || !wholePacket(p.in) {
@@ -193,32 +183,32 @@ func (p *upstream) down() {
 		}
 		if err := p.answer(); err != nil {
 			if p.flush(); !errors.Is(err, errNoKey) && classOf(err) == classProtocol {
-				p.log.note(p.addr, err.Error())
+				p.device.client.note(err.Error())
 			}
 			return
 		}
 	}
 }
 
-// flush writes what waits for the device, then the lines.
+// flush writes the packets for the device, then the log.
 func (p *upstream) flush() error {
-	_, err := p.conn.Write(p.toDevice)
-	p.toDevice = recycle(p.toDevice)
-	p.log.flush()
+	_, err := p.device.client.conn.Write(p.toDevice)
+	p.toDevice = nil
+	p.device.client.log.flush()
 	return err
 }
 
-// over says that no more can come which the device waits for.
+// over reports whether the device waits for no more packets.
 func (p *upstream) over() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.ending && p.awaited == 0 || p.lone && len(p.sessions) == 0
 }
 
-// errNoKey is a reply that does not fit the servers' key; the session's line says so.
+// errNoKey is a reply that does not fit the servers' key; the line of the session reports it.
 var errNoKey = &attemptError{failf(classProtocol, "a reply does not fit the key"), outcomeDecided}
 
-// answer takes one packet of the server for the device. It believes nothing of it before it fits the key.
+// answer forwards one packet of the server. A packet that does not fit the key is an error.
 func (p *upstream) answer() error {
 	head, err := p.in.Peek(headerLen)
 	if bad := p.outbound.notTACACS(head); bad != nil {
@@ -238,7 +228,6 @@ func (p *upstream) answer() error {
 	if err != nil {
 		return p.session.ioFailure("read the reply of", n, err)
 	}
-	p.in = growReader(p.in, p.outbound.conn)
 	packet := packets[len(p.toDevice):]
 	secrets, belongs := p.belongs(&h)
 	m, err := p.read(&h, packet[headerLen:], belongs, secrets)
@@ -246,55 +235,43 @@ func (p *upstream) answer() error {
 		p.onReply(&h, nil, asFailure(p.session.keyMismatch(&h, packet[headerLen:], m)).hint)
 		return errNoKey
 	}
-	p.recorder.packet(&p.recorded, p.addr, p.server, false, &h, packet[headerLen:], m, false, secrets...)
+	p.device.relay.recorder.packet(&p.device.recorded, p.device.client.addr, p.server, false, &h, packet[headerLen:], m, false, secrets...)
 	if belongs {
 		p.onReply(&h, m, "")
 	}
-	h.flags = p.flags(h.flags)
+	h.flags = p.device.flags(h.flags)
 	if p.lone {
 		if h.flags &^= flagSingleConnect; p.single {
 			h.flags |= flagSingleConnect
 		}
 	}
 	packet[atFlags] = byte(h.flags)
-	p.obfuscate(&h, packet[headerLen:])
+	p.device.obfuscate(&h, packet[headerLen:])
 	p.toDevice = packets
 	return nil
 }
 
-// roomier is in with a larger buffer, once more than a packet came at a time. Most connections carry packets one
-// by one, and buffers are most of what they cost.
-func growReader(in *bufio.Reader, conn io.Reader) *bufio.Reader {
-	if in.Buffered() == 0 || in.Size() >= busyBuffer {
-		return in
-	}
-	held, _ := in.Peek(in.Buffered())
-	wide := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(held), conn), busyBuffer)
-	_, _ = wide.Peek(len(held)) // what is there already counts as read
-	return wide
-}
-
-// belongs says that a packet of the server is the next one of a session. What is not is the device's to
-// judge: it cannot be read for certain, since the pad is made of the header, and passes as it is. The
-// secrets are those of the session whose number it has.
+// belongs reports whether a packet of the server is the next one of a session. Others are forwarded as they are, for
+// the device to judge: they cannot be decoded for certain, since the pad depends on the header. secrets are those of
+// the session with that session_id.
 func (p *upstream) belongs(h *header) (secrets []string, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if s := p.sessions[h.sessionID]; s != nil {
-		secrets = s.secrets
+		secrets = s.tracker.secrets
 	}
 	return secrets, p.awaiting(h) != nil
 }
 
-// awaiting is the session of which h is the reply that is awaited; nil for none.
+// awaiting returns the session that waits for the reply h, or nil.
 func (p *upstream) awaiting(h *header) *relayedSession {
-	if s := p.sessions[h.sessionID]; s != nil && s.awaits && h.typ == s.typ && h.seqNo == s.seqNo+1 {
+	if s := p.sessions[h.sessionID]; s != nil && s.awaits && h.typ == s.typ && h.seqNo == s.tracker.seqNo+1 {
 		return s
 	}
 	return nil
 }
 
-// read undoes the obfuscation of a server's body and decodes it, where there is something to decode.
+// read undoes the obfuscation of a server's body and decodes it, if it belongs to a session.
 func (p *upstream) read(h *header, body []byte, belongs bool, secrets []string) (m message, err error) {
 	if !p.outbound.client.cleartext {
 		obfuscate(h, p.outbound.client.keys[0].value, body)
@@ -303,34 +280,34 @@ func (p *upstream) read(h *header, body []byte, belongs bool, secrets []string) 
 		m = p.replies.of(h)
 		err = p.back.decode(body, m)
 	}
-	if p.dump != nil {
-		p.dump.packet("received from", p.server, h, body, m, secrets...)
+	if p.device.client.dump != nil {
+		p.device.client.dump.packet("received from", p.server, h, body, m, secrets...)
 	}
 	return m, err
 }
 
-// ask takes note of a packet of the device, of so many bytes. It is false where there are too many
-// sessions, and then the device is told so.
+// onRequest notes a packet of the device of size bytes. It reports false if there are too many sessions, after an
+// ERROR to the device.
 func (p *upstream) onRequest(h *header, m message, size int) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now := p.stillMoves(&p.asked, p.toServer)
+	now := p.touch(&p.asked, p.toServer)
 	s := p.sessions[h.sessionID]
 	if h.seqNo == 1 {
-		if s != nil { // the number is used again
-			s.close()
+		if s != nil { // the session_id is used again
+			s.tracker.close()
 			p.finish(s)
 		}
-		if len(p.sessions) == maxDialogues || p.underWay.Load() > maxUnderWay {
-			p.refuse(*h, rejectWithError, "too many sessions", "too many sessions")
+		if len(p.sessions) == maxDialogues || p.device.relay.underWay.Load() > maxUnderWay {
+			p.device.refuse(*h, rejectWithError, "too many sessions", "too many sessions")
 			return false
 		}
 		s = p.begin(h, size)
 	}
-	if p.named = s != nil && s.prompt == authenGetUser && h.seqNo == s.seqNo+1; s == nil {
-		return true // of no session that is known; the server may know it
+	if p.named = s != nil && s.tracker.prompt == authenGetUser && h.seqNo == s.tracker.seqNo+1; s == nil {
+		return true // of an unknown session; the server may know it
 	}
-	switch over := s.packet(now, h, m); {
+	switch over := s.tracker.packet(now, h, m); {
 	case over:
 		p.finish(s)
 	case !s.awaits:
@@ -340,54 +317,48 @@ func (p *upstream) onRequest(h *header, m message, size int) bool {
 	return true
 }
 
-// begin begins the observation of a session.
+// begin starts to track a session.
 func (p *upstream) begin(h *header, size int) *relayedSession {
-	s := p.spare
-	if p.spare = nil; s == nil {
-		s = new(relayedSession)
-	}
-	*s = relayedSession{typ: h.typ, size: size, sessionTracker: sessionTracker{sessionRecord: sessionRecord{peer: p.addr, key: p.key.source}}}
+	s := &relayedSession{typ: h.typ, size: size, tracker: sessionTracker{sessionRecord: sessionRecord{peer: p.device.client.addr, key: p.device.key.source}}}
 	p.sessions[h.sessionID] = s
-	p.underWay.Add(int64(size))
+	p.device.relay.underWay.Add(int64(size))
 	return s
 }
 
-// heardOf takes note of a packet of the server that belongs to a session: m, or that it fits no key, with
-// what is known of why.
+// onReply notes a packet of the server that belongs to a session: its message m, or why it does not fit the key.
 func (p *upstream) onReply(h *header, m message, noKey string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now := p.stillMoves(&p.said, p.toDevice)
+	now := p.touch(&p.replied, p.toDevice)
 	s := p.awaiting(h)
 	if s == nil {
-		return // the device has ended it meanwhile
+		return // the device has ended it already
 	}
 	s.awaits = false
 	p.awaited--
-	over := s.packet(now, h, m)
+	over := s.tracker.packet(now, h, m)
 	if noKey != "" {
-		s.status, s.serverMsg, over = statusNoKey, noKey, true
+		s.tracker.status, s.tracker.serverMsg, over = statusNoKey, noKey, true
 	}
 	if over {
 		p.finish(s)
 	}
 }
 
-// finish forgets a session and has its line written.
+// finish forgets a session and logs it.
 func (p *upstream) finish(s *relayedSession) {
 	if s.awaits {
 		p.awaited--
 	}
-	s.server = p.server
-	p.log.write(&s.sessionRecord)
-	delete(p.sessions, s.id)
-	p.underWay.Add(-int64(s.size))
-	p.spare = s
+	s.tracker.server = p.server
+	p.device.client.log.write(&s.tracker.sessionRecord)
+	delete(p.sessions, s.tracker.id)
+	p.device.relay.underWay.Add(-int64(s.size))
 }
 
-// stillMoves is when a packet came, which of those that are gathered the first says. It moves the deadlines of
+// touch returns the time of a packet: that of the first of the packets that are gathered. It moves the deadlines of
 // both sides, at most once a second.
-func (p *upstream) stillMoves(came *time.Time, gathered []byte) time.Time {
+func (p *upstream) touch(came *time.Time, gathered []byte) time.Time {
 	if len(gathered) == 0 {
 		*came = time.Now()
 	}
@@ -397,32 +368,29 @@ func (p *upstream) stillMoves(came *time.Time, gathered []byte) time.Time {
 	}
 	p.moved = now
 	_ = p.outbound.conn.SetDeadline(now.Add(relayIdle))
-	_ = p.conn.SetDeadline(now.Add(relayIdle))
-	if p.ctx.Err() != nil {
-		_ = p.conn.SetReadDeadline(time.Unix(1, 0))
-	}
+	p.device.client.setDeadline(now.Add(relayIdle))
 	return now
 }
 
-// quit has the passage end: at once, or with the replies that are under way.
+// stopAfterReplies ends the upstream after the replies under way.
 func (p *upstream) stopAfterReplies() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.ending = true
 	limit := time.Unix(1, 0)
 	if p.awaited > 0 {
-		limit = time.Now().Add(p.client.timeout)
+		limit = time.Now().Add(p.device.relay.client.timeout)
 	}
 	_ = p.outbound.conn.SetReadDeadline(limit)
 }
 
-// end writes the lines of the sessions that did not come to their end.
+// end logs the sessions that did not come to their end.
 func (p *upstream) end() (unfinished int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	unfinished = len(p.sessions)
 	for _, s := range p.sessions {
-		s.close()
+		s.tracker.close()
 		p.finish(s)
 	}
 	return unfinished

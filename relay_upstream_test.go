@@ -3,9 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"errors"
-	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -17,16 +15,15 @@ import (
 	"time"
 )
 
-// TestRelayPassageTimes: a connection through which nothing passes any more ends, on either side, and the
-// time is counted from the last packet.
-func TestRelayPassageTimes(t *testing.T) {
+// TestRelayUpstreamTimes: an idle connection ends, on either side. The time counts from the last packet.
+func TestRelayUpstreamTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _, _ := pipedDevice(t, new(relayServer))
 		own, other := net.Pipe()
 		defer own.Close()
 		defer other.Close()
 		p := d.newUpstream()
-		p.outbound = &serverConn{conn: own, client: d.client}
+		p.outbound = &serverConn{conn: own, client: d.relay.client}
 		h, m := header{version: minorDefault, typ: typeAuthen, seqNo: 1, sessionID: 1}, asciiStart("alice")
 		p.onRequest(&h, m, 100)
 		time.Sleep(time.Minute)
@@ -44,7 +41,7 @@ func TestRelayPassageTimes(t *testing.T) {
 	})
 }
 
-// TestRelayManyAtATime: packets of all sizes that come together pass, in both directions.
+// TestRelayManyAtATime: packets of all sizes that come together are forwarded, in both directions.
 func TestRelayManyAtATime(t *testing.T) {
 	t.Parallel()
 	for _, way := range relayWays {
@@ -79,28 +76,8 @@ func TestRelayManyAtATime(t *testing.T) {
 	}
 }
 
-// TestRoomier: a reader of which packets were taken one by one stays as it is, and one that held more goes on
-// with the same bytes in a larger buffer, once.
-func TestRoomier(t *testing.T) {
-	t.Parallel()
-	const text = "one, two and three"
-	conn := strings.NewReader(text)
-	in := bufio.NewReaderSize(conn, 16)
-	if growReader(in, conn) != in {
-		t.Error("another reader for one that holds nothing")
-	}
-	_, _ = in.Discard(5)
-	wide := growReader(in, conn)
-	if wide == in || wide.Size() != busyBuffer || wide.Buffered() != 16-5 || growReader(wide, conn) != wide {
-		t.Errorf("a reader of %d bytes holds %d", wide.Size(), wide.Buffered())
-	}
-	if rest, err := io.ReadAll(wide); err != nil || string(rest) != text[5:] {
-		t.Errorf("goes on with %q, %v", rest, err)
-	}
-}
-
-// TestRelayLateReply: a reply that was read for a session counts for nothing where the device has ended that
-// meanwhile, or has begun another one of the same number.
+// TestRelayLateReply: a reply is ignored if the device has ended the session meanwhile, or has begun another one with
+// its session_id.
 func TestRelayLateReply(t *testing.T) {
 	t.Parallel()
 	d, _, lines := pipedDevice(t, new(relayServer))
@@ -113,7 +90,7 @@ func TestRelayLateReply(t *testing.T) {
 	}
 	check := func(what string, awaited int, want string) {
 		t.Helper()
-		p.log.flush()
+		p.device.client.log.flush()
 		got := regexp.MustCompile(`[A-Z_]{4,}`).FindAllString(lines.String(), -1)
 		if p.awaited != awaited || len(p.sessions) != awaited || strings.Join(got, " ") != want {
 			t.Errorf("%s: %d replies are awaited, of %d sessions, and the lines are\n%s", what, p.awaited, len(p.sessions), lines)
@@ -133,12 +110,12 @@ func TestRelayLateReply(t *testing.T) {
 	check("after another START", 1, "ABORT NO_REPLY")
 	hear(2, authenPass)
 	check("at the end", 0, "ABORT NO_REPLY PASS")
-	if n := p.underWay.Load(); n != 0 {
+	if n := p.device.relay.underWay.Load(); n != 0 {
 		t.Errorf("%d bytes are held", n)
 	}
 }
 
-// TestRelayBelongs: of a server's packets those are read that a session waits for.
+// TestRelayBelongs: only packets of the server that a session waits for belong to it.
 func TestRelayBelongs(t *testing.T) {
 	t.Parallel()
 	d, _, _ := pipedDevice(t, new(relayServer))
@@ -159,7 +136,7 @@ func TestRelayBelongs(t *testing.T) {
 	}
 }
 
-// TestRelayNameInRecord: only what follows a GETUSER at once is a name, which the record shows.
+// TestRelayNameInRecord: only the answer to GETUSER is a name, which the record shows.
 func TestRelayNameInRecord(t *testing.T) {
 	t.Parallel()
 	for seqNo, want := range map[uint8]bool{3: true, 5: false} {
@@ -176,22 +153,22 @@ func TestRelayNameInRecord(t *testing.T) {
 	}
 }
 
-// pipedPassage is a passage between two connections that are there already.
-func pipedPassage(t *testing.T, conn, server net.Conn) (p *upstream, lines *lockedBuffer) {
+// pipedUpstream returns an upstream between two connections.
+func pipedUpstream(t *testing.T, conn, server net.Conn) (p *upstream, lines *lockedBuffer) {
 	t.Helper()
 	r := new(relayServer)
 	lines = newPipedRelay(t, r)
 	r.client.keys = r.keys[netip.Prefix{}]
-	d := &device{relayServer: r, inboundConn: r.newInboundConn(t.Context(), conn, r.keys, false, relayBuffer), ctx: t.Context(), messages: new(decodeMessages)}
+	d := &device{relay: r, client: r.listener.newInboundConn(t.Context(), conn, r.keys, false, relayBuffer), messages: new(decodeMessages)}
 	p = d.newUpstream()
 	p.outbound = &serverConn{conn: server, client: r.client}
-	p.session, p.in = &session{conn: p.outbound}, bufio.NewReaderSize(server, relayBuffer)
+	p.session, p.in = &session{conn: p.outbound}, bufio.NewReader(server)
 	p.opened.Store(true)
 	return p, lines
 }
 
-// TestRelayGathers: packets that come together are written together, up to a limit. Those before one that must not
-// pass are written, and those behind it are not.
+// TestRelayGathers: packets that come together are written together, up to a limit. Packets before a bad one are
+// forwarded, and those after it are not.
 func TestRelayGathers(t *testing.T) {
 	t.Parallel()
 	const many = 500
@@ -214,7 +191,7 @@ func TestRelayGathers(t *testing.T) {
 	}
 	data, good := flood(1, 0x80)
 	device, server := &stream{Reader: bytes.NewReader(data)}, new(stream)
-	p, lines := pipedPassage(t, device, server)
+	p, lines := pipedUpstream(t, device, server)
 	p.up()
 	check("up", server, good, lines)
 	if server.deadlines > many/10 {
@@ -222,18 +199,18 @@ func TestRelayGathers(t *testing.T) {
 	}
 	data, good = flood(2, 0x80)
 	device, server = new(stream), &stream{Reader: bytes.NewReader(data)}
-	p, lines = pipedPassage(t, device, server)
+	p, lines = pipedUpstream(t, device, server)
 	p.down()
 	check("down", device, good, lines)
 	// For a device that has gone no more is read.
 	rest := bytes.NewReader(data)
-	p, _ = pipedPassage(t, deadConn{device}, &stream{Reader: rest})
+	p, _ = pipedUpstream(t, deadConn{device}, &stream{Reader: rest})
 	if p.down(); rest.Len() < good {
 		t.Errorf("%d bytes are not read", rest.Len())
 	}
 }
 
-// TestRelayLastTimes: once no more of the device is read, or it says no more, packets move that deadline no more.
+// TestRelayLastTimes: packets do not move a deadline of a side that is not read any more.
 func TestRelayLastTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _, _ := pipedDevice(t, new(relayServer))
@@ -241,7 +218,7 @@ func TestRelayLastTimes(t *testing.T) {
 		defer own.Close()
 		defer other.Close()
 		p := d.newUpstream()
-		p.outbound, p.client.timeout = &serverConn{conn: own, client: d.client}, time.Minute
+		p.outbound, p.device.relay.client.timeout = &serverConn{conn: own, client: d.relay.client}, time.Minute
 		h := header{version: minorDefault, typ: typeAuthor, seqNo: 1}
 		for h.sessionID = range 3 {
 			p.onRequest(&h, new(authorRequest), 100)
@@ -257,16 +234,14 @@ func TestRelayLastTimes(t *testing.T) {
 				t.Errorf("%s is waited for for %v: %v", what, time.Since(began), err)
 			}
 		}
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		d.ctx = ctx
-		hear("the device", d.conn, 2*time.Second)
+		d.client.stopReading()
+		hear("the device", d.client.conn, 2*time.Second)
 		p.stopAfterReplies()
 		hear("the server", own, time.Minute)
 	})
 }
 
-// TestRelayServerLeaves: a server that closes the connection ends the device's, of which more is awaited.
+// TestRelayServerLeaves: a server that closes the connection ends the device's, although more is expected.
 func TestRelayServerLeaves(t *testing.T) {
 	t.Parallel()
 	s := startFakeServer(t, func(c *fakeServerConn) { c.Write(c.reply(c.readRequest(), &authenReply{status: authenPass})) })
@@ -278,7 +253,7 @@ func TestRelayServerLeaves(t *testing.T) {
 	c.checkEnd(t)
 }
 
-// TestRelayKeyThatChanges: a reply that no longer fits the key has the line of its session, and no other one.
+// TestRelayKeyThatChanges: a reply that no longer fits the key has one line, that of its session.
 func TestRelayKeyThatChanges(t *testing.T) {
 	t.Parallel()
 	s := startFakeServer(t, func(c *fakeServerConn) {
@@ -302,8 +277,8 @@ func TestRelayKeyThatChanges(t *testing.T) {
 	}
 }
 
-// TestRelayHalfCloseOfOne: a device that says no more gets the reply under way, and then the connection ends, also
-// where the server would go on.
+// TestRelayHalfCloseOfOne: a device that closes its side for writing gets the reply under way. Then the connection
+// ends, even if the server would go on.
 func TestRelayHalfCloseOfOne(t *testing.T) {
 	t.Parallel()
 	closed := make(chan struct{})
@@ -333,8 +308,8 @@ func TestRelayHalfCloseOfOne(t *testing.T) {
 	c.checkEnd(t)
 }
 
-// TestRelayLeavesServer: with the device's connection that to its server ends, and where single-connection mode is not
-// granted with the session.
+// TestRelayLeavesServer: the connection to the server ends with the device's connection, and without
+// single-connection mode with the session.
 func TestRelayLeavesServer(t *testing.T) {
 	t.Parallel()
 	for _, flags := range []headerFlags{flagSingleConnect, 0} {

@@ -1,14 +1,12 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"net"
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 )
 
@@ -471,30 +469,4 @@ func TestResultNotWritten(t *testing.T) {
 			t.Errorf("%s: got %d, want %d, %q", line, got, code, messages.String())
 		}
 	}
-}
-
-// TestOutlet: a write waits for its reader; at the end of ctx for a moment, and once that was in vain not again.
-func TestOutlet(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
-		reads := make(chan struct{})
-		o := &abandonableWriter{ctx: ctx, to: writerFunc(func([]byte) { reads <- struct{}{} })}
-		write := func(read, takes time.Duration, want error) {
-			t.Helper()
-			if read > 0 {
-				go func() { time.Sleep(read); <-reads }()
-			}
-			began := time.Now()
-			if n, err := o.Write([]byte("text")); n != 4 || err != want || time.Since(began) != takes {
-				t.Errorf("a write comes to %d, %v after %v", n, err, time.Since(began))
-			}
-		}
-		write(time.Hour, time.Hour, nil)
-		cancel()
-		write(unreadLimit/2, unreadLimit/2, nil)
-		write(0, unreadLimit, errUnread)
-		write(0, 0, errUnread)
-		<-reads
-	})
 }

@@ -1,71 +1,47 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/hex"
-	"io"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 )
 
-// A labServer is a TACACS+ server for the laboratory: for the first five minutes with this
-// program, for looking at what a device sends, for testing clients, and for this program's own
-// tests. It keeps nothing: a changed password lasts as long as the process.
-type labServer struct {
-	*listener
-	keys    clientKeys
-	tls     *tls.Config
-	clear   bool // packets are not obfuscated: TLS
-	enable  string
-	rules   []rule
-	args    []string // what a shell session gets
-	expire  list     // users whose password must be changed
-	delay   time.Duration
-	fault   fault
-	waiting atomic.Int32 // dialogues of all connections
-	try     string       // a command line for what was made, without the address
-	trust   string       // and what it needs for TLS
-	first   string       // the first user
-
-	mu    sync.Mutex
-	users map[string]string // name to password
-}
-
-// What one client may cost, beside what gate says.
-const (
-	maxDialogues    = 1024 // of one connection, waiting for a CONTINUE
-	maxAllDialogues = 16 << 10
-	maxTries        = 3 // of an ASCII login
-)
-
-// newServe is the command serve.
+// newServe returns the command serve.
 func newServe(o *optionSet) action {
-	srv := &labServer{listener: newListener(), users: make(map[string]string)}
+	srv := &labServer{listener: newListener(), lab: lab{users: make(map[string]string)}}
 	var opts serveOptions
 	opts.register(o, srv)
 	return func(ctx context.Context, inv *invocation) (output, error) {
 		if opts.fault == "help" {
 			return &page{text: faultHelp()}, nil
 		}
-		inv.std.err = &abandonableWriter{ctx: ctx, to: inv.std.err}
-		if err := srv.configure(ctx, inv, &opts); err != nil {
+		inv.std.err = newQueuedWriter(ctx, inv.std.err)
+		if err := opts.configure(ctx, inv, srv); err != nil {
 			return nil, err
 		}
-		return &page{}, srv.run(ctx, inv, opts.listen)
+		return &page{}, opts.run(ctx, inv, srv)
 	}
 }
 
-// serveOptions are the options of serve that name files, or stand for more than one field of
-// the server.
+// serveOptions are the options of serve that are no field of the server, and the login that is suggested at the start.
 type serveOptions struct {
 	listen, users, args   list
 	usersFile, enableFile string
 	clientCA, writeCA     string
 	fault                 string
+
+	firstUser string
+	tryEnv    string // environment of the suggested login, for what was generated
+	tryLine   string // command line of the suggested login; empty: none is suggested
+	tryTLS    string // its TLS options
 }
 
 func (opts *serveOptions) register(o *optionSet, srv *labServer) {
@@ -73,46 +49,58 @@ func (opts *serveOptions) register(o *optionSet, srv *labServer) {
 	o.add(&opts.users, "user", "NAME:PASSWORD", "a user; repeatable")
 	o.add((*text)(&opts.usersFile), "users-file", "FILE", "file with name:password on every line")
 	o.add((*text)(&opts.enableFile), "enable-password-file", "FILE", "file with the password of enable (default the user's own)")
-	o.add(ruleFlag{&srv.rules, true}, "permit", "REGEX", "permit the command lines that match; the first rule that matches decides, and with any rule what none matches is denied")
-	o.add(ruleFlag{&srv.rules, false}, "deny", "REGEX", "deny the command lines that match")
+	o.add(ruleFlag{&srv.lab.rules, true}, "permit", "REGEX", "permit the command lines that match; the first rule that matches decides, and with any rule what none matches is denied")
+	o.add(ruleFlag{&srv.lab.rules, false}, "deny", "REGEX", "deny the command lines that match")
 	o.add(&opts.args, "arg", "AV", "argument for a shell session (default priv-lvl=15); repeatable")
-	o.add(&srv.expire, "must-change", "NAME", "a user whose password has expired; repeatable")
+	o.add(&srv.lab.expired, "must-change", "NAME", "a user whose password has expired; repeatable")
 	o.add((*seconds)(&srv.delay), "reply-delay", "TIME", "wait before every reply")
 	o.add((*text)(&opts.clientCA), "client-ca", "FILE", "with --tls: require a client certificate that one of these signed, PEM")
 	o.add((*text)(&opts.writeCA), "write-cacert", "FILE", "with --tls and no --cert: write the certificate that serve makes to FILE")
 	o.add((*faultName)(&opts.fault), "fault", "NAME", "misbehave, to test clients; --fault help lists how")
 }
 
-// configure makes srv the server that the command line describes, and opts.listen where it is
-// to listen.
-func (srv *labServer) configure(ctx context.Context, inv *invocation, opts *serveOptions) error {
+// ruleFlag adds rules in the order of the command line, for both options.
+type ruleFlag struct {
+	rules  *[]rule
+	permit bool
+}
+
+func (f ruleFlag) String() string { return "" }
+func (f ruleFlag) Set(s string) error {
+	re, err := regexp.Compile(s)
+	if err != nil {
+		return fmt.Errorf("is not a regular expression: %w", err)
+	}
+	*f.rules = append(*f.rules, rule{f.permit, re})
+	return nil
+}
+
+// configure sets up srv as the command line describes it.
+func (opts *serveOptions) configure(ctx context.Context, inv *invocation, srv *labServer) error {
 	var err error
 	if srv.fault, err = findFault(opts.fault); err != nil {
 		return err
 	}
-	if srv.args = opts.args; len(srv.args) == 0 {
-		srv.args = []string{"priv-lvl=15"}
-	}
-	if err := checkArgs(srv.args); err != nil {
-		return err
+	if srv.lab.args = opts.args; len(opts.args) == 0 {
+		srv.lab.args = []string{"priv-lvl=15"}
 	}
 	if len(opts.listen) == 0 {
 		opts.listen = list{"127.0.0.1:4949"}
 	}
-	if err := checkListen("listen", opts.listen); err != nil {
+	if err := cmp.Or(checkArgs(srv.lab.args), checkListen("listen", opts.listen)); err != nil {
 		return err
 	}
 	prefixes, err := cutPrefixes(inv.key.option, inv.key.files)
 	if err != nil {
 		return err
 	}
-	if err := srv.loadUsers(ctx, inv, opts); err != nil {
+	if err := opts.loadUsers(ctx, inv, srv); err != nil {
 		return err
 	}
-	if err := srv.setTLS(ctx, inv, opts); err != nil {
+	if err := opts.setTLS(ctx, inv, srv); err != nil {
 		return err
 	}
-	if !srv.clear { // over TLS there is no key (RFC 9887 section 3.2)
+	if srv.tls == nil { // over TLS there is no key (RFC 9887 section 3.2)
 		keys, err := inv.givenKeys(ctx)
 		if err != nil {
 			return err
@@ -121,23 +109,23 @@ func (srv *labServer) configure(ctx context.Context, inv *invocation, opts *serv
 			return err
 		}
 	}
-	if err := srv.makeUp(inv, opts.listen); err != nil {
+	if err := opts.addDefaults(inv, srv); err != nil {
 		return err
 	}
-	out := inv.std.out
-	if inv.output.quiet {
-		out = io.Discard
+	srv.listener.log = &sessionLog{json: inv.output.json, verbose: inv.output.verbose}
+	if !inv.output.quiet {
+		out := newQueuedWriter(context.WithoutCancel(ctx), inv.std.out) // drain bounds its writes
+		out.what, out.warnf, out.loss = sessionLines, inv.logf, "; accounting records are answered with ERROR meanwhile"
+		srv.listener.log.out = out
 	}
-	srv.log = &sessionLog{out: out, warnf: inv.logf, loss: "; accounting records are answered with ERROR meanwhile",
-		json: inv.output.json, verbose: inv.output.verbose}
 	if inv.output.debug {
-		srv.dump = &dumper{out: inv.std.err, showSecrets: inv.output.showSecrets}
+		srv.listener.dump = &dumper{out: inv.std.err, showSecrets: inv.output.showSecrets}
 	}
 	return nil
 }
 
-// loadUsers reads the users and the password of enable, which may come from standard input, as the key may.
-func (srv *labServer) loadUsers(ctx context.Context, inv *invocation, opts *serveOptions) (err error) {
+// loadUsers reads the users and the enable password. Both can come from stdin, as the key can.
+func (opts *serveOptions) loadUsers(ctx context.Context, inv *invocation, srv *labServer) (err error) {
 	readers := inv.key.fromStdin()
 	if opts.usersFile == "-" {
 		readers = append(readers, "the users")
@@ -148,84 +136,153 @@ func (srv *labServer) loadUsers(ctx context.Context, inv *invocation, opts *serv
 	if err := shareStdin(readers); err != nil {
 		return err
 	}
-	if err := srv.addUsers(ctx, inv, opts.users, opts.usersFile); err != nil {
+	if err := opts.addUsers(ctx, inv, srv.lab.users); err != nil {
 		return err
 	}
 	if opts.enableFile != "" {
-		srv.enable, err = inv.readSecret(ctx, "enable password", opts.enableFile, "enable password: ", firstLine)
+		srv.lab.enable, err = inv.readSecret(ctx, "enable password", opts.enableFile, "enable password: ", firstLine)
 	}
 	return err
 }
 
-// addUsers collects the users of the options and of the file.
-func (srv *labServer) addUsers(ctx context.Context, inv *invocation, users []string, file string) error {
-	if file != "" {
-		content, err := inv.readSecret(ctx, "list of users", file, "users, one NAME:PASSWORD a line, then Ctrl-D: ", readAll)
+// addUsers adds the users of the options and of the file.
+func (opts *serveOptions) addUsers(ctx context.Context, inv *invocation, users map[string]string) error {
+	lines := opts.users
+	if opts.usersFile != "" {
+		content, err := inv.readSecret(ctx, "list of users", opts.usersFile, "users, one NAME:PASSWORD a line, then Ctrl-D: ", readAll)
 		if err != nil {
 			return err
 		}
 		for line := range strings.Lines(content) {
 			if line = strings.TrimRight(line, "\r\n"); line != "" && line[0] != '#' {
-				users = append(users, line)
+				lines = append(lines, line)
 			}
 		}
 	}
-	for i, u := range users {
-		name, password, ok := strings.Cut(u, ":")
+	for i, line := range lines {
+		name, password, ok := strings.Cut(line, ":")
 		if !ok || name == "" {
 			return failf(classUsage, "user %d is not NAME:PASSWORD", i+1)
 		}
-		if srv.users[name] = password; srv.first == "" {
-			srv.first = name
-		}
+		users[name] = password
+		opts.firstUser = cmp.Or(opts.firstUser, name)
 	}
 	return nil
 }
 
-// makeUp makes a key and a user where there is none, for a server that only this host can reach.
-func (srv *labServer) makeUp(inv *invocation, listen []string) error {
-	var b [12]byte
-	rand.Read(b[:]) // never fails
-	own, made := hex.EncodeToString(b[:]), ""
-	if !srv.clear && len(srv.keys) == 0 {
-		srv.keys = clientKeys{{}: {{"made by serve", own}}}
-		made = "a key"
+// setTLS reads the certificate of the options, or generates one for loopback.
+func (opts *serveOptions) setTLS(ctx context.Context, inv *invocation, srv *labServer) error {
+	t := &inv.server.tls
+	if err := t.check(); err != nil {
+		return err
 	}
-	if len(srv.users) == 0 {
-		srv.users["demo"] = "demo"
-		made = strings.TrimPrefix(made+" and a user", " and ")
-	}
-	if made == "" {
+	if !t.enabled {
+		if opts.clientCA != "" || opts.writeCA != "" {
+			return failf(classUsage, "--client-ca and --write-cacert need --tls")
+		}
 		return nil
 	}
-	if addr := offLoopback(listen); addr != "" {
+	if inv.key.sourceCount() > 0 {
+		return errKeyOverTLS()
+	}
+	if t.cert != "" && opts.writeCA != "" {
+		return failf(classUsage, "--write-cacert is for a certificate that serve makes, without --cert")
+	}
+	const wanted = "RFC 9887 section 3.1 wants a certificate of every client"
+	if addr := offLoopback(opts.listen); opts.clientCA == "" && addr != "" {
+		return failf(classUsage, "to listen on %s over TLS, give --client-ca", escape(addr)).withHint(wanted)
+	}
+	var pair []tls.Certificate
+	var err error
+	if t.cert != "" {
+		pair, err = readKeyPair(ctx, t.cert, t.certKey)
+	} else {
+		pair, err = opts.generateCertificate(ctx, inv, srv.fault)
+	}
+	if err != nil {
+		return err
+	}
+	if srv.tls, err = serverTLS(ctx, pair, opts.clientCA); err != nil {
+		return err
+	}
+	if srv.fault.tls != nil {
+		srv.fault.tls(srv.tls)
+	}
+	if opts.clientCA == "" {
+		inv.warnf("no --client-ca, so that clients need no certificate: %s", wanted)
+	}
+	return nil
+}
+
+// generateCertificate returns a new certificate, and prints how clients trust it.
+func (opts *serveOptions) generateCertificate(ctx context.Context, inv *invocation, f fault) ([]tls.Certificate, error) {
+	pair, pemForm, err := selfSigned(f.certificate)
+	if err == nil && opts.writeCA != "" {
+		err = onFile(ctx, opts.writeCA, func() error { return os.WriteFile(opts.writeCA, pemForm, 0o644) })
+	}
+	if err != nil {
+		return nil, fileError("generate a certificate", err)
+	}
+	if opts.writeCA == "" {
+		opts.tryTLS = " --tls --insecure"
+		inv.logf("generated a certificate; --write-cacert FILE writes it for clients to trust, --insecure does without")
+	} else {
+		opts.tryTLS = " --tls --cacert " + opts.writeCA
+		inv.logf("generated a certificate: clients trust it with%s", opts.tryTLS)
+	}
+	return pair, nil
+}
+
+// addDefaults generates a key and adds a user if there are none, for a server that only this host can reach.
+func (opts *serveOptions) addDefaults(inv *invocation, srv *labServer) error {
+	noKey, noUser := srv.tls == nil && len(srv.keys) == 0, len(srv.lab.users) == 0
+	if !noKey && !noUser {
+		return nil
+	}
+	if addr := offLoopback(opts.listen); addr != "" {
 		return failf(classUsage, "to listen on %s, give a key and users", escape(addr)).
 			withHint("--key-file and --user; without them serve listens on loopback only, with a key of its own")
 	}
-	if strings.Contains(made, "key") {
-		inv.logf("made a key: %s", own)
-		srv.try = "TACACS_PLUS_KEY=" + own
+	if noKey {
+		var b [12]byte
+		rand.Read(b[:]) // never fails
+		value := hex.EncodeToString(b[:])
+		srv.keys = clientKeys{{}: {{"made by serve", value}}}
+		inv.logf("generated a key: %s", value)
+		opts.tryEnv = "TACACS_PLUS_KEY=" + value + " "
 	}
-	if strings.Contains(made, "user") {
-		inv.logf("made a user: demo, with the password demo")
-		srv.try += " TACACS_PLUS_PWD=demo tacacs_plus authenticate demo"
-	} else {
-		srv.try += " tacacs_plus authenticate " + srv.first
+	user := opts.firstUser
+	if noUser {
+		user = "demo"
+		srv.lab.users[user] = "demo"
+		inv.logf("added a user: demo, with the password demo")
+		opts.tryEnv += "TACACS_PLUS_PWD=demo "
 	}
+	opts.tryLine = "tacacs_plus authenticate " + user
 	return nil
 }
 
-// run listens until ctx ends, then lets the replies under way finish.
-func (srv *labServer) run(ctx context.Context, inv *invocation, listen []string) error {
-	defer srv.close()
-	if err := srv.listen(listen, srv.tls); err != nil {
+// run serves until ctx ends, then finishes the replies under way.
+func (opts *serveOptions) run(ctx context.Context, inv *invocation, srv *labServer) error {
+	defer srv.listener.close()
+	if err := srv.listener.listen(opts.listen, srv.tls); err != nil {
 		return err
 	}
-	for _, l := range srv.listeners {
+	for _, l := range srv.listener.listeners {
 		inv.logf("listening on %s", l.Addr())
-		if srv.try != "" {
-			inv.logf("try: %s %s%s", strings.TrimSpace(srv.try), l.Addr(), srv.trust)
+		if opts.tryLine != "" {
+			inv.logf("try: %s%s %s%s", opts.tryEnv, opts.tryLine, l.Addr(), opts.tryTLS)
 		}
 	}
-	return srv.listener.serveUntil(ctx, inv, srv.serve, srv.log.close)
+	return srv.listener.serveUntil(ctx, srv.serve, func() error {
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), linesTimeout)
+		defer cancel()
+		err := srv.listener.log.close(last)
+		if errors.Is(err, errBlocked) {
+			go inv.logf("lines of sessions were not written: %v", errBlocked)
+			time.Sleep(noticeTimeout) // stderr may be blocked too
+			return nil
+		}
+		return err
+	})
 }

@@ -10,40 +10,43 @@ import (
 	"time"
 )
 
-// A fault is one way in which a broken or hostile server misbehaves; the zero fault is none.
-// People try the clients they have against them, and so do this program's tests.
+// A fault is one way in which a broken or hostile server misbehaves, to test clients. The zero fault is none. It changes
+// the message of a reply, its bytes, or how they are sent.
 type fault struct {
 	name string
 	help string
-	// What it changes: the message of a reply, its bytes, or how these are written.
-	authenReply  *authenReply
-	once         bool // authenReply is the first reply of a session only
-	authorReply  *authorResponse
-	acctReply    *acctReply
-	only         authenType                          // which authenReply is for; 0 for all
-	body         func(typ packetType, body []byte)   // before the obfuscation
-	packet       func(packet []byte) []byte          // after it
-	sends        func(conn net.Conn, p []byte) error // in place of one write
-	stays        bool                                // connected, when a session is over too
-	version      version                             // XORed to the reply's
-	keySuffix    string                              // appended to the key
-	clearReply   bool
+
+	authenReply *authenReply // in place of the reply, which follows later
+	once        bool         // authenReply is the first reply of a session only
+	only        authenType   // sessions with authenReply; 0: all
+	authorReply *authorResponse
+	acctReply   *acctReply
+
+	version    version                           // XORed to the reply's
+	keySuffix  string                            // appended to the key
+	clearReply bool                              // without obfuscation
+	body       func(typ packetType, body []byte) // changes the body before it is obfuscated
+	packet     func(packet []byte) []byte        // changes the packet after that
+
+	sends        func(conn net.Conn, p []byte) error // replaces the write
+	stays        bool                                // stays connected after a session
 	refuseSingle bool
-	closeAfter   int // sessions of a connection; 0 for none
-	swallowAfter int // likewise
-	tls          func(*tls.Config)
-	certificate  func(*x509.Certificate) // that serve makes
+	closeAfter   int // sessions of a connection; 0: none
+	swallowAfter int // sessions of a connection; 0: none
+
+	tls         func(*tls.Config)
+	certificate func(*x509.Certificate) // the generated one
 }
 
-// errDone ends a connection on purpose: a write that fails is its last one.
+// errDone closes a connection on purpose, as a failed write does.
 var errDone = io.EOF
 
-// change is a fault that changes the bytes of a packet.
+// change returns a fault that changes the bytes of a packet in place.
 func change(f func(p []byte)) func([]byte) []byte {
 	return func(p []byte) []byte { f(p); return p }
 }
 
-// cut is a fault that sends the first n bytes only, and closes.
+// cut returns a fault that sends only the first n bytes and closes the connection.
 func cut(n int) func(net.Conn, []byte) error {
 	return func(conn net.Conn, p []byte) error {
 		conn.Write(p[:min(n, len(p))])
@@ -51,11 +54,10 @@ func cut(n int) func(net.Conn, []byte) error {
 	}
 }
 
-// faults is the list of all of them, in the order in which --fault help prints it: what a reply
-// says, how a connection stalls or ends, key and header, lengths and texts, single-connection
-// mode, TLS, and other protocols than TACACS+.
+// faults returns all faults in the order of --fault help: messages, connections that stall or end, key and header,
+// lengths and texts, single-connection mode, TLS, and other protocols than TACACS+.
 func faults() []fault {
-	say := func(status authenStatus, flags authenReplyFlags, msg, data string) *authenReply {
+	reply := func(status authenStatus, flags authenReplyFlags, msg, data string) *authenReply {
 		return &authenReply{status, flags, msg, data}
 	}
 	long := make([]string, maxArgs)
@@ -63,17 +65,17 @@ func faults() []fault {
 		long[i] = "a=" + strings.Repeat("x", maxArgLen-2)
 	}
 	return []fault{
-		{name: "noecho-pass", help: "PASS with the NOECHO flag", authenReply: say(authenPass, authenNoEcho, "", "")},
-		{name: "getuser", help: "ask for the user name, although it was sent", authenReply: say(authenGetUser, 0, "Username: ", ""), once: true},
-		{name: "getdata", help: "ask for something else, without echo", authenReply: say(authenGetData, authenNoEcho, "Token: ", ""), once: true},
-		{name: "getpass-forever", help: "ask for the password again and again", authenReply: say(authenGetPass, authenNoEcho, "Password: ", "")},
-		{name: "restart", help: "RESTART for ascii, with pap and chap as the types to try", authenReply: say(authenRestart, 0, "", "\x02\x03"), only: authenASCII},
-		{name: "restart-empty", help: "RESTART without a type to try", authenReply: say(authenRestart, 0, "type not allowed here", "")},
-		{name: "follow", help: "FOLLOW to another server", authenReply: say(authenFollow, 0, "", "@192.0.2.1"),
+		{name: "noecho-pass", help: "PASS with the NOECHO flag", authenReply: reply(authenPass, authenNoEcho, "", "")},
+		{name: "getuser", help: "ask for the user name, although it was sent", authenReply: reply(authenGetUser, 0, "Username: ", ""), once: true},
+		{name: "getdata", help: "ask for something else, without echo", authenReply: reply(authenGetData, authenNoEcho, "Token: ", ""), once: true},
+		{name: "getpass-forever", help: "ask for the password again and again", authenReply: reply(authenGetPass, authenNoEcho, "Password: ", "")},
+		{name: "restart", help: "RESTART for ascii, with pap and chap as the types to try", authenReply: reply(authenRestart, 0, "", "\x02\x03"), only: authenASCII},
+		{name: "restart-empty", help: "RESTART without a type to try", authenReply: reply(authenRestart, 0, "type not allowed here", "")},
+		{name: "follow", help: "FOLLOW to another server", authenReply: reply(authenFollow, 0, "", "@192.0.2.1"),
 			authorReply: &authorResponse{status: authorFollow, data: "@192.0.2.1"}, acctReply: &acctReply{status: acctFollow, data: "@192.0.2.1"}},
-		{name: "error", help: "ERROR, with the reason in data", authenReply: say(authenError, 0, "", "database down"),
+		{name: "error", help: "ERROR, with the reason in data", authenReply: reply(authenError, 0, "", "database down"),
 			authorReply: &authorResponse{status: authorError, data: "database down"}, acctReply: &acctReply{status: acctError, data: "database down"}},
-		{name: "fail", help: "FAIL with a message", authenReply: say(authenFail, 0, "\nAccount locked\b\n", ""),
+		{name: "fail", help: "FAIL with a message", authenReply: reply(authenFail, 0, "\nAccount locked\b\n", ""),
 			authorReply: &authorResponse{status: authorFail, serverMsg: "\nDenied by policy\n", args: []string{"reason=policy"}}},
 		{name: "silent", help: "never answer", stays: true, sends: func(conn net.Conn, p []byte) error { return nil }},
 		{name: "close", help: "close before the reply", sends: cut(0)},
@@ -125,19 +127,19 @@ func faults() []fault {
 			copy(p[atLength:], "\x00\x00\x00\x00")
 			return p[:headerLen]
 		}},
-		{name: "unknown-status", help: "a status that the RFC does not have", authenReply: say(0x63, 0, "", ""),
+		{name: "unknown-status", help: "a status that the RFC does not have", authenReply: reply(0x63, 0, "", ""),
 			authorReply: &authorResponse{status: 0x63}, acctReply: &acctReply{status: 0x63}},
-		{name: "non-utf8", help: "a message that is not UTF-8", authenReply: say(authenPass, 0, "caf\xe9 \xff\xfe", ""),
+		{name: "non-utf8", help: "a message that is not UTF-8", authenReply: reply(authenPass, 0, "caf\xe9 \xff\xfe", ""),
 			authorReply: &authorResponse{status: authorPassAdd, serverMsg: "caf\xe9"}, acctReply: &acctReply{status: acctSuccess, serverMsg: "caf\xe9"}},
-		{name: "terminal-escape", help: "terminal control sequences in the message", authenReply: say(authenPass, 0, "\x1b[2J\x1b]0;owned\x07\u009b31mred\r\nline", "\x1b[H"),
+		{name: "terminal-escape", help: "terminal control sequences in the message", authenReply: reply(authenPass, 0, "\x1b[2J\x1b]0;owned\x07\u009b31mred\r\nline", "\x1b[H"),
 			authorReply: &authorResponse{status: authorPassAdd, serverMsg: "\x1b[2J", args: []string{"x=\x1b[2J"}}, acctReply: &acctReply{status: acctSuccess, serverMsg: "\x1b[2J"}},
 		{name: "args-max", help: "255 arguments of 255 bytes", authorReply: &authorResponse{status: authorPassAdd, args: long}},
-		{name: "unknown-mandatory", help: "PASS_REPL with a mandatory argument nobody knows", authorReply: &authorResponse{status: authorPassRepl, args: []string{"service=shell", "frobnicate=yes"}}},
+		{name: "unknown-mandatory", help: "PASS_REPL with an unknown mandatory argument", authorReply: &authorResponse{status: authorPassRepl, args: []string{"service=shell", "frobnicate=yes"}}},
 		{name: "single-close", help: "agree to single-connection mode, close after one session", closeAfter: 1},
 		{name: "single-swallow", help: "agree to single-connection mode, forget the second session", swallowAfter: 1},
 		{name: "single-refused", help: "do not agree to single-connection mode", refuseSingle: true},
 		{name: "tls-1.2", help: "with --tls: speak TLS 1.2 only", tls: func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS12, tls.VersionTLS12 }},
-		{name: "tls-expired", help: "with --tls: a certificate that has expired", certificate: func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }},
+		{name: "tls-expired", help: "with --tls: an expired certificate", certificate: func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }},
 		{name: "tls-not-yet", help: "with --tls: a certificate that is not valid yet", certificate: func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Hour) }},
 		{name: "tls-wrong-name", help: "with --tls: a certificate for another name", certificate: func(c *x509.Certificate) { c.DNSNames, c.IPAddresses = []string{"other.example"}, nil }},
 		{name: "tls-unknown-ca", help: "with --tls: another certificate than the one written", tls: func(c *tls.Config) {
@@ -162,7 +164,7 @@ type faultName string
 func (n *faultName) String() string     { return string(*n) }
 func (n *faultName) Set(s string) error { return (*text)(n).Set(s) }
 
-// known makes a faultName an enumeration.
+// known returns the values of --fault: a faultName is an enumeration.
 func (n *faultName) known() []string {
 	known := []string{"help"}
 	for _, f := range faults() {
@@ -171,7 +173,7 @@ func (n *faultName) known() []string {
 	return known
 }
 
-// findFault finds a fault by its name; an empty name is no fault.
+// findFault returns the fault of a name; an empty name is no fault.
 func findFault(name string) (fault, error) {
 	for _, f := range faults() {
 		if f.name == name {
@@ -184,7 +186,7 @@ func findFault(name string) (fault, error) {
 	return fault{}, nil
 }
 
-// faultHelp is what --fault help prints: a line for every fault.
+// faultHelp returns the output of --fault help: a line for every fault.
 func faultHelp() string {
 	var b strings.Builder
 	for _, f := range faults() {
@@ -193,37 +195,7 @@ func faultHelp() string {
 	return b.String()
 }
 
-// authen puts the fault's message in the place of r, the reply to a START or a CONTINUE.
-func (f *fault) authen(d *authSession, r *authenReply) *authenReply {
-	if f.authenReply == nil || f.once && d.faulted || f.only != 0 && f.only != d.start.typ {
-		return r
-	}
-	d.faulted = true
-	after := d.next
-	d.next = func(string) *authenReply { // what would have been the reply now comes next
-		d.next = after
-		return r
-	}
-	return f.authenReply
-}
-
-// author does the same for an authorization.
-func (f *fault) author(r *authorResponse) *authorResponse {
-	if f.authorReply != nil {
-		return f.authorReply
-	}
-	return r
-}
-
-// acct does the same for an accounting record.
-func (f *fault) acct(r *acctReply) *acctReply {
-	if f.acctReply != nil {
-		return f.acctReply
-	}
-	return r
-}
-
-// write sends packets as the fault wants them sent; an error ends the connection.
+// write sends packets as the fault requires. An error ends the connection.
 func (f *fault) write(conn net.Conn, packets []byte) error {
 	if f.sends != nil {
 		return f.sends(conn, packets)

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// TestSingleConnectFaults: the first session of the connection is as it should be, the second is not.
-func TestSingleConnectFaults(t *testing.T) {
+// TestServeSingleConnectFaults: the first session of the connection succeeds, the second does not.
+func TestServeSingleConnectFaults(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		fault string
@@ -38,8 +38,8 @@ func TestSingleConnectFaults(t *testing.T) {
 	}
 }
 
-// TestFaultOnce: after the fault's message comes the reply that it took the place of.
-func TestFaultOnce(t *testing.T) {
+// TestServeFaultOnce: the reply that the fault's message replaced follows it.
+func TestServeFaultOnce(t *testing.T) {
 	t.Parallel()
 	c := dialFakeClient(t, serveWith(t, "--fault", "getdata").addr)
 	numbers := make(map[uint32]uint8)
@@ -52,8 +52,8 @@ func TestFaultOnce(t *testing.T) {
 	}
 }
 
-// TestFaultHelp lists every fault once, each with its help.
-func TestFaultHelp(t *testing.T) {
+// TestServeFaultHelp: every fault is listed once, with its help.
+func TestServeFaultHelp(t *testing.T) {
 	t.Parallel()
 	got := runWith(t, nil, "", "serve", "--fault", "help")
 	if got.code != classGranted.exit() || got.err != "" || strings.Count(got.out, "\n") != len(faults()) {
@@ -66,9 +66,8 @@ func TestFaultHelp(t *testing.T) {
 	}
 }
 
-// TestFaultStays: where the fault is that nothing comes, or nothing more, the connection does not
-// end either, whatever was asked.
-func TestFaultStays(t *testing.T) {
+// TestServeFaultStays: with a fault that stops replies the connection stays open, for every request.
+func TestServeFaultStays(t *testing.T) {
 	t.Parallel()
 	for fault, data := range map[string]int{"silent": 0, "body-stall": headerLen + 3} {
 		s := serveWith(t, "--fault", fault)

@@ -7,49 +7,75 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
-// This file is what the lab server decides; serve_peer.go is how it talks.
+// A lab is what the lab server knows, without its connections and its log: each decision depends on the request, on
+// the lab and on the authSession alone.
+type lab struct {
+	enable string   // the password for enable; empty: the user's own
+	rules  []rule   // for commands
+	args   []string // for a shell session
 
-// replyToStart decides on the START of an authentication. RFC 8907 section 5.4.2.
-func (p *labConn) replyToStart(d *authSession) *authenReply {
-	m := &d.start
-	if what := unimplemented(m, d.version); what != "" {
-		return &authenReply{status: authenFail, serverMsg: what}
-	}
-	if m.typ != authenASCII && m.typ != 0 {
-		want, ok := p.password(d)
-		if !proves(m, want) || !ok {
-			return &authenReply{status: authenFail, serverMsg: "Login incorrect"}
-		}
-		if p.expired(d.user) {
-			return &authenReply{status: authenFail, serverMsg: "Password change required"}
-		}
-		return &authenReply{status: authenPass}
-	}
-	if d.user == "" {
-		d.next = func(user string) *authenReply {
-			if len(user) > maxFieldLen {
-				return &authenReply{status: authenFail, serverMsg: "The user name is over 255 bytes"}
-			}
-			return p.askPassword(d, "")
-		}
-		return &authenReply{status: authenGetUser, serverMsg: "Username: "}
-	}
-	return p.askPassword(d, "")
+	mu      sync.Mutex
+	users   map[string]string // name to password
+	expired list              // users who must change their password
 }
 
-// unimplemented is what of a START this server does not do, or nothing: the answer to that is FAIL.
-// RFC 8907 sections 5.4.1 and 5.4.2.
-func unimplemented(m *authenStart, v version) string {
+// An authSession is one authentication in progress.
+type authSession struct {
+	user   string
+	enable bool // for a privilege level
+	chpass bool // to change the password
+	tries  int  // that failed
+	next   func(answer string) *authenReply
+}
+
+const maxTries = 3 // of an ASCII login
+
+// start decides on a START (RFC 8907 section 5.4.2).
+func (l *lab) start(m *authenStart, v version) (*authSession, *authenReply) {
+	s := &authSession{user: m.user, chpass: m.action == authenChPass}
+	s.enable = !s.chpass && m.service == authenServiceEnable
+	if reason := unsupported(m, v); reason != "" {
+		return s, failReply(reason)
+	}
+	if m.typ != authenASCII && m.typ != 0 {
+		password, known := l.password(s)
+		switch {
+		case !proves(m, password) || !known:
+			return s, failReply("Login incorrect")
+		case l.isExpired(s.user):
+			return s, failReply("Password change required")
+		}
+		return s, &authenReply{status: authenPass}
+	}
+	if s.user != "" {
+		return s, l.askPassword(s, "")
+	}
+	s.next = func(user string) *authenReply {
+		if len(user) > maxFieldLen {
+			return failReply("The user name is over 255 bytes")
+		}
+		s.user = strings.Clone(user) // user is part of a packet
+		return l.askPassword(s, "")
+	}
+	return s, &authenReply{status: authenGetUser, serverMsg: "Username: "}
+}
+
+func failReply(msg string) *authenReply { return &authenReply{status: authenFail, serverMsg: msg} }
+
+// unsupported returns why this server does not support a START, or "". It answers FAIL then (RFC 8907 sections 5.4.1
+// and 5.4.2).
+func unsupported(m *authenStart, v version) string {
 	switch {
 	case v.minor() > 1:
-		return fmt.Sprintf("minor version %d is not supported", v.minor())
+		return unsupportedMinor(v)
 	case m.action == authenChPass && m.typ != authenASCII:
 		return "CHPASS is for the type ascii (RFC 8907 section 5.4.2.7)"
 	case m.action != authenLogin && m.action != authenChPass:
 		return "action " + m.action.String() + " is not supported"
-	case m.typ == 0 && m.service == authenServiceEnable: // "not used": the password is asked for (section 5.4.2.6)
+	case m.typ == 0 && m.service == authenServiceEnable: // "not used": asks for the password (section 5.4.2.6)
 	case m.typ == 0 || !authenTypeNames.has(uint8(m.typ)):
 		return "authen_type " + m.typ.String() + " is not supported"
 	case v != m.typ.minor() && m.service != authenServiceEnable:
@@ -58,88 +84,92 @@ func unimplemented(m *authenStart, v version) string {
 	return ""
 }
 
-// unimplementedMinor is what is wrong with the minor version of an authorization or a record, or nothing:
-// both have one only. RFC 8907 section 5.4.1.
-func unimplementedMinor(v version) string {
+// unsupportedMinor returns what is wrong with the minor version of an authorization or accounting request, or "": both
+// have minor version 0 only (RFC 8907 section 5.4.1).
+func unsupportedMinor(v version) string {
 	if v == minorDefault {
 		return ""
 	}
 	return fmt.Sprintf("minor version %d is not supported", v.minor())
 }
 
-// askPassword asks for the password that the session is about, up to three times, then lets
-// the user choose a new one where that is the point or the old one has expired.
-func (p *labConn) askPassword(d *authSession, before string) *authenReply {
-	d.next = func(said string) *authenReply {
-		want, known := p.password(d)
-		if !same(said, want) || !known {
-			if d.tries++; d.tries == maxTries {
-				return &authenReply{status: authenFail, serverMsg: "Login incorrect"}
+// askPassword asks for the password, up to maxTries times. A new password follows to change it, or if it has expired.
+func (l *lab) askPassword(s *authSession, before string) *authenReply {
+	s.next = func(answer string) *authenReply {
+		password, known := l.password(s)
+		if !same(answer, password) || !known {
+			if s.tries++; s.tries == maxTries {
+				return failReply("Login incorrect")
 			}
-			return p.askPassword(d, "Password incorrect. ")
+			return l.askPassword(s, "Password incorrect. ")
 		}
-		if d.request == "chpass" || p.expired(d.user) {
-			return p.askNewPassword(d)
+		if s.chpass || l.isExpired(s.user) {
+			return l.askNewPassword(s)
 		}
 		return &authenReply{status: authenPass}
 	}
-	if d.request == "chpass" {
+	if s.chpass {
 		return &authenReply{status: authenGetData, flags: authenNoEcho, serverMsg: before + "Old password: "}
 	}
 	return &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: before + "Password: "}
 }
 
-// askNewPassword asks for the new password twice, and changes it where both are the same.
-func (p *labConn) askNewPassword(d *authSession) *authenReply {
-	d.next = func(first string) *authenReply {
+// askNewPassword asks for the new password twice, and changes it if both are the same.
+func (l *lab) askNewPassword(s *authSession) *authenReply {
+	s.next = func(first string) *authenReply {
 		if len(first) > maxFieldLen {
-			return &authenReply{status: authenFail, serverMsg: "The new password is over 255 bytes"}
+			return failReply("The new password is over 255 bytes")
 		}
-		first = strings.Clone(first)
-		d.next = func(second string) *authenReply {
+		first = strings.Clone(first) // first is part of a packet
+		s.next = func(second string) *authenReply {
 			if first == "" || !same(first, second) {
-				return &authenReply{status: authenFail, serverMsg: "The new passwords differ or are empty"}
+				return failReply("The new passwords differ or are empty")
 			}
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			if _, known := p.users[d.user]; !known {
-				return &authenReply{status: authenFail, serverMsg: "unknown user"}
-			}
-			p.users[d.user] = first
-			p.expire = slices.DeleteFunc(slices.Clone(p.expire), func(name string) bool { return name == d.user })
-			return &authenReply{status: authenPass, serverMsg: "Password changed"}
+			return l.changePassword(s.user, first)
 		}
 		return &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Retype new password: "}
 	}
 	return &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "New password: "}
 }
 
-// password is what the session's secret should be. An unknown user has one too, so that it
-// takes the same way through the comparison as a wrong password.
-func (p *labConn) password(d *authSession) (string, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	password, known := p.users[d.user]
-	if d.request == "enable" && p.enable != "" {
-		return p.enable, true
+func (l *lab) changePassword(user, password string) *authenReply {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, known := l.users[user]; !known {
+		return failReply("unknown user")
+	}
+	l.users[user] = password
+	l.expired = slices.DeleteFunc(l.expired, func(name string) bool { return name == user })
+	return &authenReply{status: authenPass, serverMsg: "Password changed"}
+}
+
+// password returns the password that a session must prove. It is compared for an unknown user too, so that the time
+// does not differ.
+func (l *lab) password(s *authSession) (password string, known bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	password, known = l.users[s.user]
+	if s.enable && l.enable != "" {
+		return l.enable, true
 	}
 	return password, known
 }
 
-// expired says that the user must change the password.
-func (p *labConn) expired(user string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return slices.Contains(p.expire, user)
+// isExpired reports whether a user must change the password.
+func (l *lab) isExpired(user string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Contains(l.expired, user)
 }
 
-// same compares two secrets in a time that depends on neither.
+// same reports whether two secrets are equal, in a time that depends on neither.
 func same(a, b string) bool {
 	x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
 	return subtle.ConstantTimeCompare(x[:], y[:]) == 1
 }
 
-// proves says whether the data of a START is what the password makes of its challenge.
+// proves reports whether the data of a START is the proof of a password: the password itself, or the response to the
+// challenge in it (RFC 8907 section 5.4.2).
 func proves(m *authenStart, password string) bool {
 	if m.typ == authenPAP {
 		return same(m.data, password)
@@ -163,39 +193,37 @@ func proves(m *authenStart, password string) bool {
 		return false
 	}
 	if m.typ == authenMSCHAP {
-		// The NT response alone decides: many devices leave the LAN Manager one empty.
+		// Only the NT response decides: many devices leave the LAN Manager response empty.
 		return same(string(response[24:48]), want[1+n+24:1+n+48])
 	}
 	return same(m.data, want)
 }
 
-// authorize decides by the rules, and gives a shell session its arguments: PASS_REPL where one
-// of them overrides an optional one of the request, else PASS_ADD. RFC 8907 section 6.2.
-func (p *labConn) authorize(m *authorRequest) *authorResponse {
-	p.mu.Lock()
-	_, known := p.users[m.user]
-	p.mu.Unlock()
-	if !known {
-		return &authorResponse{status: authorFail, serverMsg: "unknown user"}
-	}
-	if len(p.rules) > 0 && argValue(m.args, "service") == "" { // they are for commands, which are a service's
-		return &authorResponse{status: authorFail, serverMsg: "no service is named (RFC 8907 section 8.2)"}
-	}
-	if len(p.rules) > 0 && len(argValues(m.args, "cmd")) > 1 {
-		return &authorResponse{status: authorFail, serverMsg: "cmd is there more than once"}
-	}
-	if line := commandLine(m.args); line != "" {
-		if !permits(p.rules, line) {
-			return &authorResponse{status: authorFail, serverMsg: "command not permitted"}
-		}
-		return &authorResponse{status: authorPassAdd}
-	}
-	if argValue(m.args, "service") != "shell" {
+// authorize decides by the rules. A shell session gets the arguments of the lab: with PASS_REPL if one of them overrides
+// an optional one of the request, else with PASS_ADD (RFC 8907 section 6.2).
+func (l *lab) authorize(m *authorRequest, v version) *authorResponse {
+	fail := func(msg string) *authorResponse { return &authorResponse{status: authorFail, serverMsg: msg} }
+	l.mu.Lock()
+	_, known := l.users[m.user]
+	l.mu.Unlock()
+	service, line := argValue(m.args, "service"), commandLine(m.args)
+	switch {
+	case v != minorDefault:
+		return fail(unsupportedMinor(v))
+	case !known:
+		return fail("unknown user")
+	case len(l.rules) > 0 && service == "": // rules are for commands, and a command belongs to a service
+		return fail("no service is named (RFC 8907 section 8.2)")
+	case len(l.rules) > 0 && len(argValues(m.args, "cmd")) > 1:
+		return fail("cmd is there more than once")
+	case line != "" && !permits(l.rules, line):
+		return fail("command not permitted")
+	case line != "" || service != "shell":
 		return &authorResponse{status: authorPassAdd}
 	}
 	r := &authorResponse{status: authorPassAdd}
 	replaced := slices.Clone(m.args)
-	for _, arg := range p.args {
+	for _, arg := range l.args {
 		name, _, _, _ := splitArg(arg)
 		i := slices.IndexFunc(replaced, func(a string) bool { return strings.HasPrefix(a, name+"*") })
 		if i >= 0 {
@@ -214,8 +242,7 @@ func (p *labConn) authorize(m *authorRequest) *authorResponse {
 	return r
 }
 
-// permits goes by the first rule that matches. What none matches is permitted only where there
-// is no rule at all.
+// permits reports what the first rule that matches decides. If none matches, a command is permitted only without rules.
 func permits(rules []rule, line string) bool {
 	for _, r := range rules {
 		if r.pattern.MatchString(line) {
@@ -225,8 +252,11 @@ func permits(rules []rule, line string) bool {
 	return len(rules) == 0
 }
 
-// account takes a record by the flag table of RFC 8907 section 7.2.
-func (p *labConn) account(m *acctRequest) *acctReply {
+// account decides on a record by the flag table of RFC 8907 section 7.2.
+func (l *lab) account(m *acctRequest, v version) *acctReply {
+	if v != minorDefault {
+		return &acctReply{status: acctError, serverMsg: unsupportedMinor(v)}
+	}
 	if kind := m.flags.kind(); !acctFlagNames.has(uint8(kind)) {
 		return &acctReply{status: acctError, serverMsg: "flags " + kind.String() + " are not valid (RFC 8907 section 7.2)"}
 	}
@@ -237,20 +267,4 @@ func (p *labConn) account(m *acctRequest) *acctReply {
 type rule struct {
 	permit  bool
 	pattern *regexp.Regexp
-}
-
-// ruleFlag adds rules in the order of the command line, whichever option they come from.
-type ruleFlag struct {
-	rules  *[]rule
-	permit bool
-}
-
-func (f ruleFlag) String() string { return "" }
-func (f ruleFlag) Set(s string) error {
-	re, err := regexp.Compile(s)
-	if err != nil {
-		return fmt.Errorf("is not a regular expression: %w", err)
-	}
-	*f.rules = append(*f.rules, rule{f.permit, re})
-	return nil
 }

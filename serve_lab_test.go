@@ -3,14 +3,14 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"net"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
-// rules makes rules of words like +^show and -reload.
+// rules returns the rules that words like +^show and -reload describe.
 func rules(words string) (made []rule) {
 	for w := range strings.FieldsSeq(words) {
 		made = append(made, rule{w[0] == '+', regexp.MustCompile(w[1:])})
@@ -18,7 +18,7 @@ func rules(words string) (made []rule) {
 	return made
 }
 
-func TestPermits(t *testing.T) {
+func TestServePermits(t *testing.T) {
 	for _, tt := range []struct {
 		rules, line string
 		want        bool
@@ -64,8 +64,8 @@ func TestCommandLine(t *testing.T) {
 	}
 }
 
-// TestLabAuthorize is what a shell session, a command and another service get.
-func TestLabAuthorize(t *testing.T) {
+// TestServeAuthorizes: replies to a shell session, a command and another service.
+func TestServeAuthorizes(t *testing.T) {
 	const add, repl, fail = authorPassAdd, authorPassRepl, authorFail
 	for _, tt := range []struct {
 		rules, own, user, request string
@@ -94,11 +94,11 @@ func TestLabAuthorize(t *testing.T) {
 		{"", "priv-lvl=15", "eve", "service=shell cmd=", fail, "", "unknown user"},
 		{"", "priv-lvl=15", "", "service=shell cmd=", fail, "", "unknown user"},
 	} {
-		p := labPeer()
+		p := testLab()
 		p.rules, p.args = rules(tt.rules), strings.Fields(tt.own)
 		request := strings.Fields(tt.request)
 		before := slices.Clone(request)
-		got := p.authorize(&authorRequest{commonFields: commonFields{user: tt.user}, args: request})
+		got := p.authorize(&authorRequest{commonFields: commonFields{user: tt.user}, args: request}, minorDefault)
 		if got.status != tt.status || strings.Join(got.args, " ") != tt.args || got.serverMsg != tt.msg || got.data != "" {
 			t.Errorf("%s asks for %s: %+v", tt.user, tt.request, got)
 		}
@@ -108,15 +108,17 @@ func TestLabAuthorize(t *testing.T) {
 	}
 }
 
-func labPeer() *labConn {
-	srv := newLab()
-	return &labConn{labServer: srv, inboundConn: &inboundConn{log: srv.log}, dialogues: make(map[uint32]*authSession)}
+func testLab() *lab { return &newLab().lab }
+
+// newLabConn returns a connection to srv for tests that do not read from it.
+func newLabConn(srv *labServer, conn net.Conn) *labConn {
+	return &labConn{server: srv, client: &inboundConn{log: srv.listener.log, conn: conn}, dialogues: make(map[uint32]*labDialogue)}
 }
 
 // proofTypes are the types that send no password, and how long their challenge is.
 var proofTypes = map[authenType]int{authenCHAP: 16, authenMSCHAP: 8, authenMSCHAPv2: 16}
 
-func TestProves(t *testing.T) {
+func TestServeProves(t *testing.T) {
 	prove := func(typ authenType, user, password string, n int) *authenStart {
 		m := &authenStart{commonFields: commonFields{typ: typ, user: user}, data: password}
 		if typ != authenPAP {
@@ -153,8 +155,8 @@ func TestProves(t *testing.T) {
 	}
 }
 
-// TestProvesMalformed changes, cuts and extends the data of every type: it proves nothing then.
-func TestProvesMalformed(t *testing.T) {
+// TestServeProvesMalformed: data that is changed, cut or extended proves nothing, for every type.
+func TestServeProvesMalformed(t *testing.T) {
 	for typ, n := range proofTypes {
 		data, err := chapData(typ, "alice", testPassword, 3, bytes.Repeat([]byte{5}, n), bytes.Repeat([]byte{6}, 16))
 		if err != nil {
@@ -186,8 +188,8 @@ func TestProvesMalformed(t *testing.T) {
 	}
 }
 
-// TestLabPassword is which password counts, and that only a known user has one.
-func TestLabPassword(t *testing.T) {
+// TestServePassword: which password is the right one, and that only a known user has one.
+func TestServePassword(t *testing.T) {
 	for _, tt := range []struct {
 		request, enable, user string
 		password              string
@@ -204,23 +206,17 @@ func TestLabPassword(t *testing.T) {
 		{"authenticate", "", "", "", false},
 		{"authenticate", "", "Alice", "", false},
 	} {
-		p := labPeer()
+		p := testLab()
 		p.enable = tt.enable
-		password, known := p.password(&authSession{sessionTracker: sessionTracker{sessionRecord: sessionRecord{request: tt.request, commonFields: commonFields{user: tt.user}}}})
+		password, known := p.password(&authSession{user: tt.user, enable: tt.request == "enable", chpass: tt.request == "chpass"})
 		if known != tt.known || known && password != tt.password {
 			t.Errorf("%s of %s: %q, %t", tt.request, tt.user, password, known)
 		}
 	}
 }
 
-// begun is a session whose START was taken.
-func (d *authSession) begun() *authSession {
-	d.packet(time.Now(), &header{version: d.version, typ: typeAuthen, seqNo: 1}, &d.start)
-	return d
-}
-
-// An unknown user has nothing to say that lets it in, an empty password least of all.
-func TestUnknownUser(t *testing.T) {
+// TestServeUnknownUser: nothing lets an unknown user in, not even an empty password.
+func TestServeUnknownUser(t *testing.T) {
 	for typ, n := range map[authenType]int{authenPAP: 0, authenCHAP: 16, authenMSCHAP: 8, authenMSCHAPv2: 16} {
 		for _, password := range []string{"", testPassword} {
 			data, err := chapData(typ, "eve", password, 3, make([]byte, n), make([]byte, 16))
@@ -230,22 +226,19 @@ func TestUnknownUser(t *testing.T) {
 			if typ == authenPAP {
 				data = password
 			}
-			d := &authSession{version: minorOne,
-				start: authenStart{action: authenLogin, commonFields: commonFields{typ: typ, service: authenServiceLogin, user: "eve"}, data: data}}
-			if r := labPeer().replyToStart(d.begun()); r.status != authenFail || r.serverMsg != "Login incorrect" {
+			start := &authenStart{action: authenLogin, commonFields: commonFields{typ: typ, service: authenServiceLogin, user: "eve"}, data: data}
+			if _, r := testLab().start(start, minorOne); r.status != authenFail || r.serverMsg != "Login incorrect" {
 				t.Errorf("%s: %+v", typ, r)
 			}
 		}
 	}
 }
 
-// TestNoNewUser: with the enable password an unknown user comes as far as a new password, and no
-// farther.
-func TestNoNewUser(t *testing.T) {
-	p := labPeer()
-	p.enable, p.expire = "secret", list{"eve"}
-	d := &authSession{start: authenStart{action: authenLogin, commonFields: commonFields{typ: authenASCII, service: authenServiceEnable, user: "eve"}}}
-	p.replyToStart(d.begun())
+// TestServeNoNewUser: an unknown user with the enable password can reach the new password, but is not created.
+func TestServeNoNewUser(t *testing.T) {
+	p := testLab()
+	p.enable, p.expired = "secret", list{"eve"}
+	d, _ := p.start(&authenStart{action: authenLogin, commonFields: commonFields{typ: authenASCII, service: authenServiceEnable, user: "eve"}}, minorDefault)
 	for _, tt := range []struct {
 		says string
 		want authenStatus
@@ -259,7 +252,7 @@ func TestNoNewUser(t *testing.T) {
 	}
 }
 
-func TestSame(t *testing.T) {
+func TestServeComparesSecrets(t *testing.T) {
 	for _, a := range []string{"", "a", "b", "a\x00", long(255)} {
 		for _, b := range []string{"", "a", "b", "a\x00", long(255)} {
 			if same(a, b) != (a == b) {
@@ -269,19 +262,17 @@ func TestSame(t *testing.T) {
 	}
 }
 
-// TestRecordKind: three bits of the flags say what a record is, and the others nothing (RFC 8907
-// section 7.2).
-func TestRecordKind(t *testing.T) {
+// TestServeRecordKind: three bits of the flags decide what a record is, the others nothing (RFC 8907 section 7.2).
+func TestServeRecordKind(t *testing.T) {
 	t.Parallel()
 	for flags := range 256 {
 		out := new(bytes.Buffer)
-		p := labPeer()
-		p.log.out = out
+		p := newLabConn(newLab(), new(stream))
+		p.client.log.out = newQueuedWriter(t.Context(), out)
 		body, err := encoded(&acctRequest{flags: acctFlags(flags), commonFields: commonFields{user: "alice"}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.conn = new(stream)
 		r, _, err := p.decide(header{version: minorDefault, typ: typeAcct, seqNo: 1}, body)
 		if err != nil {
 			t.Fatal(err)
@@ -298,8 +289,8 @@ func TestRecordKind(t *testing.T) {
 	}
 }
 
-// TestNoService: a request that names no service is permitted by no rule (RFC 8907 section 8.2).
-func TestNoService(t *testing.T) {
+// TestServeNoService: no rule permits a request without a service (RFC 8907 section 8.2).
+func TestServeNoService(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		rules, request string
@@ -314,17 +305,17 @@ func TestNoService(t *testing.T) {
 		{"+^show", "service=ppp", authorPassAdd},
 		{"", "cmd=show", authorPassAdd},
 	} {
-		p := labPeer()
+		p := testLab()
 		p.rules = rules(tt.rules)
-		if r := p.authorize(&authorRequest{commonFields: commonFields{user: "alice"}, args: strings.Fields(tt.request)}); r.status != tt.want ||
+		if r := p.authorize(&authorRequest{commonFields: commonFields{user: "alice"}, args: strings.Fields(tt.request)}, minorDefault); r.status != tt.want ||
 			(r.serverMsg == "no service is named (RFC 8907 section 8.2)") != (tt.want == authorFail) {
 			t.Errorf("rules %q, request %q: %+v", tt.rules, tt.request, r)
 		}
 	}
 }
 
-// TestMinorVersion: authorization and accounting have one minor version (RFC 8907 section 5.4.1).
-func TestMinorVersion(t *testing.T) {
+// TestServeMinorVersion: authorization and accounting have one minor version (RFC 8907 section 5.4.1).
+func TestServeMinorVersion(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
 	for _, minor := range []version{0, 1, 5, 15} {
@@ -350,5 +341,51 @@ func TestMinorVersion(t *testing.T) {
 		if status := map[bool]acctStatus{true: acctSuccess, false: acctError}[minor == 0]; err != nil || acct.status != status || acct.serverMsg != want {
 			t.Errorf("minor version %d: %v, %+v", minor, err, acct)
 		}
+	}
+}
+
+// TestServeDecidesAlone: the lab decides by the answers that it gets, for the user that they name, and not by what the
+// log tracks.
+func TestServeDecidesAlone(t *testing.T) {
+	t.Parallel()
+	l := testLab()
+	l.users["bob"] = "bob's password"
+	s, r := l.start(asciiStart(""), minorDefault)
+	for _, tt := range []struct {
+		answer string
+		want   authenStatus
+	}{{"bob", authenGetPass}, {testPassword, authenGetPass}, {"bob's password", authenPass}} {
+		if r = s.next(tt.answer); r.status != tt.want {
+			t.Errorf("%q is answered with %+v", tt.answer, r)
+		}
+	}
+	chpass := asciiStart("")
+	chpass.action = authenChPass
+	s, _ = l.start(chpass, minorDefault)
+	for _, answer := range []string{"bob", "bob's password", "new", "new"} {
+		r = s.next(answer)
+	}
+	if r.status != authenPass || l.users["bob"] != "new" || l.users["alice"] != testPassword {
+		t.Errorf("answered with %+v, and the users are %v", r, l.users)
+	}
+	// A dialogue whose tracker has lost everything goes on as before.
+	c := newLabConn(newLab(), new(stream))
+	for _, m := range []message{asciiStart(""), says("alice"), says(testPassword)} {
+		body, err := encoded(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := header{version: minorDefault, typ: typeAuthen, seqNo: 1}
+		if d := c.dialogues[0]; d != nil {
+			d.tracker, h.seqNo = sessionTracker{}, d.seqNo+1
+		}
+		reply, _, err := c.decide(h, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r = reply.(*authenReply)
+	}
+	if r.status != authenPass || len(c.dialogues) > 0 {
+		t.Errorf("answered with %+v, and %d dialogues are left", r, len(c.dialogues))
 	}
 }

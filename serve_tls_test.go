@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestServeTLSVersion: TLS 1.3 or nothing (RFC 9887 section 3.2), and the alert says so.
+// TestServeTLSVersion: only TLS 1.3 is accepted (RFC 9887 section 3.2), and the alert names the reason.
 func TestServeTLSVersion(t *testing.T) {
 	t.Parallel()
 	for _, highest := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
@@ -32,8 +32,8 @@ func TestServeTLSVersion(t *testing.T) {
 	}
 }
 
-// TestClearOnTLS: who speaks TACACS+ without TLS is told from who speaks something else.
-func TestClearOnTLS(t *testing.T) {
+// TestServeClearOnTLS: TACACS+ without TLS is distinguished from other protocols.
+func TestServeClearOnTLS(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ says, want string }{
 		{string(packed(header{version: minorDefault, typ: typeAuthen, seqNo: 1}, testKey, asciiStart("alice"))), "TLS: a TACACS+ packet in clear, without TLS\n"},
@@ -50,9 +50,8 @@ func TestClearOnTLS(t *testing.T) {
 	}
 }
 
-// TestClientCertificates: who demands none of its clients is told so, and whose certificate is refused is
-// named by it.
-func TestClientCertificates(t *testing.T) {
+// TestServeClientCertificates: a server without --client-ca warns, and the log names a certificate that is refused.
+func TestServeClientCertificates(t *testing.T) {
 	t.Parallel()
 	dir := testFiles(t)
 	const options = "--user alice:x --tls --cert DIR/server.pem --cert-key DIR/server.key"

@@ -7,27 +7,27 @@ import (
 	"time"
 )
 
-// A sessionRecord is what one session came to: serve, relay and decode print it, as a line or as an object.
+// A sessionRecord describes one session. serve, relay and decode print it as a line or as an object.
 type sessionRecord struct {
-	at      time.Time      // of the first packet; zero where that is not known
+	at      time.Time      // of the first packet; zero if unknown
 	peer    netip.AddrPort // the client
-	server  netip.AddrPort // zero where there is none to name
+	server  netip.AddrPort // zero if unknown
 	id      uint32
 	request string // authenticate, enable, chpass, authorize, account
-	known   bool   // the first packet was read, and so what it says of who asks
+	known   bool   // the first packet was read: commonFields are set
 	commonFields
 	flag      string // of an accounting record
 	args      []string
-	status    string        // the RFC's, or one of the words above
+	status    string        // of RFC 8907, or one of statusNoReply and so on
 	serverMsg string        // with ABORT: the client's reason
-	took      time.Duration // the server's replies, in all
+	took      time.Duration // until the server's replies, in total
 	total     time.Duration // from the first packet to the last
 	packets   int
-	key       string // where the key is from
-	problem   string // in place of a session: what was wrong with a connection
+	key       string // source of the key
+	problem   string // of a connection, in place of a session
 }
 
-// requestOf is what a packet type asks for, where no START says more.
+// requestOf returns the name of the request that a packet type is for, unless a START says more.
 func requestOf(t packetType) string {
 	switch t {
 	case typeAuthor:
@@ -38,8 +38,8 @@ func requestOf(t packetType) string {
 	return "authenticate"
 }
 
-// appendLine writes, after the time, who asked whom, what was asked, the verdict, and how long the
-// server took for it; accounting records in full, and everything with -v. Each word has a blank in front.
+// appendLine appends the line of a record, without the time: client and server, request, verdict, and the time that
+// the server took. Accounting records are complete; with -v all are. Each word follows a blank.
 func (r *sessionRecord) appendLine(b []byte, verbose bool) []byte {
 	word := func(text string) {
 		if text != "" {
@@ -90,11 +90,10 @@ func (r *sessionRecord) appendLine(b []byte, verbose bool) []byte {
 	return append(b, '\n')
 }
 
-// milliseconds is a duration as lines and objects show it.
+// milliseconds converts a duration for lines and objects.
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// A recordObject is a sessionRecord as JSON shows it. Its names are part of the contract; what is not known,
-// or does not apply, is left out.
+// A recordObject is a sessionRecord in JSON. Its names are part of the contract; unknown values are omitted.
 type recordObject struct {
 	Time        string   `json:"time,omitempty"`
 	Peer        string   `json:"peer,omitempty"`
@@ -118,7 +117,7 @@ type recordObject struct {
 	Key         string   `json:"key,omitempty"`
 }
 
-// appendJSON writes one object, in which all that comes from others is escaped.
+// appendJSON appends the object of a record. Texts of other programs are escaped.
 func (r *sessionRecord) appendJSON(b []byte) []byte {
 	shown := recordObject{Error: escape(r.problem)}
 	if r.peer.IsValid() {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"net"
 	"net/netip"
 	"slices"
@@ -10,9 +11,9 @@ import (
 	"time"
 )
 
-// A record as a line, with and without -v: what comes from others is escaped, its words stay apart,
-// and what is not known is not made up.
-func TestRecordLine(t *testing.T) {
+// TestSessionLogLine: a record as a line, with and without -v. Texts of others are escaped, words stay separate, and
+// unknown values are omitted.
+func TestSessionLogLine(t *testing.T) {
 	t.Parallel()
 	const stamp = "2023-11-14T22:13:20.500Z 192.0.2.9:1024 "
 	at := time.UnixMilli(1700000000500).In(time.FixedZone("CET", 3600))
@@ -52,7 +53,7 @@ func TestRecordLine(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			test.record.at, test.record.peer = at, netip.MustParseAddrPort("192.0.2.9:1024")
 			var out bytes.Buffer
-			log := &sessionLog{out: &out, verbose: test.verbose}
+			log := &sessionLog{out: newQueuedWriter(context.Background(), &out), verbose: test.verbose}
 			log.write(&test.record)
 			test.record.at = at.Add(508 * time.Millisecond) // in another second
 			log.write(&test.record)
@@ -68,8 +69,8 @@ func TestRecordLine(t *testing.T) {
 	}
 }
 
-// TestRecordObject: a record as JSON; what is not known, or does not apply, is left out.
-func TestRecordObject(t *testing.T) {
+// TestSessionLogObject: a record as JSON. Unknown values are omitted.
+func TestSessionLogObject(t *testing.T) {
 	t.Parallel()
 	peer := netip.MustParseAddrPort("192.0.2.9:1024")
 	for _, tt := range []struct {
@@ -95,8 +96,8 @@ func TestRecordObject(t *testing.T) {
 	}
 }
 
-// TestObservation: what a session comes to, by its packets. Each has the milliseconds since the start.
-func TestObservation(t *testing.T) {
+// TestSessionLogTracker: the record of a session, by its packets. Each has the milliseconds since the start.
+func TestSessionLogTracker(t *testing.T) {
 	t.Parallel()
 	who := commonFields{privLvl: 1, typ: authenASCII, service: authenServiceLogin, user: "alice", port: "tty1", remAddr: "::1"}
 	start := func(user string) *authenStart {
@@ -175,8 +176,8 @@ func TestObservation(t *testing.T) {
 	}
 }
 
-// TestObservationUnread: what the headers alone say of the end of a session.
-func TestObservationUnread(t *testing.T) {
+// TestSessionLogTrackerUnread: what the headers alone show of the end of a session.
+func TestSessionLogTrackerUnread(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		h      header
@@ -198,8 +199,8 @@ func TestObservationUnread(t *testing.T) {
 	}
 }
 
-// TestAddrPortOf: addresses in the form in which they are written, and none where there is none.
-func TestAddrPortOf(t *testing.T) {
+// TestSessionLogAddrPortOf: addresses in their usual form, and none for other kinds.
+func TestSessionLogAddrPortOf(t *testing.T) {
 	t.Parallel()
 	for addr, want := range map[net.Addr]string{
 		&net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 49}:            "192.0.2.1:49",
@@ -212,9 +213,9 @@ func TestAddrPortOf(t *testing.T) {
 	}
 }
 
-// TestObservationOfGaps: where a reply is missing nobody knows what it asked for, so what the client says
-// next is no user name; and its time counts for no other.
-func TestObservationOfGaps(t *testing.T) {
+// TestSessionLogTrackerGaps: if a reply is missing, the next text of the client is not taken for a user name, and its
+// time is not counted.
+func TestSessionLogTrackerGaps(t *testing.T) {
 	t.Parallel()
 	var o sessionTracker
 	for _, p := range []struct {
@@ -245,9 +246,9 @@ func TestObservationOfGaps(t *testing.T) {
 	}
 }
 
-// TestNoPasswordForAName: only the CONTINUE that follows a GETUSER at once has a name. After bytes that are
-// missing the next one has the password.
-func TestNoPasswordForAName(t *testing.T) {
+// TestSessionLogNoPasswordForName: only the CONTINUE right after GETUSER has a name. After a gap the next one may
+// have the password.
+func TestSessionLogNoPasswordForName(t *testing.T) {
 	t.Parallel()
 	for seqNo, want := range map[uint8]string{3: "hunter2", 5: ""} {
 		var o sessionTracker
@@ -267,8 +268,8 @@ func TestNoPasswordForAName(t *testing.T) {
 	}
 }
 
-// TestObservationSecrets: passwords are kept for the reply that may repeat them, as many as bounds allow.
-func TestObservationSecrets(t *testing.T) {
+// TestSessionLogTrackerSecrets: passwords are kept for a reply that repeats them, within the limits.
+func TestSessionLogTrackerSecrets(t *testing.T) {
 	t.Parallel()
 	o, h := new(sessionTracker), header{version: minorDefault, typ: typeAuthen, seqNo: 1}
 	said := []string{"old password", strings.Repeat("x", maxFieldLen+1), "abc", "new password"}

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// TestFullDisk: what a full disk leaves of the lines comes whole once there is room, but for records that
-// were not confirmed; those that have begun are ended.
-func TestFullDisk(t *testing.T) {
+// TestSessionLogFullDisk: lines that a full disk delays are complete once there is room, except records that were not
+// confirmed: those that have begun are marked.
+func TestSessionLogFullDisk(t *testing.T) {
 	t.Parallel()
 	line := func(user string) *sessionRecord {
 		return &sessionRecord{at: time.UnixMilli(1000), peer: netip.MustParseAddrPort("192.0.2.9:1024"), known: true, commonFields: commonFields{user: user}, request: "account", status: "SUCCESS"}
@@ -19,15 +19,16 @@ func TestFullDisk(t *testing.T) {
 	const size = len("1970-01-01T00:00:01.000Z 192.0.2.9:1024 a account SUCCESS\n")
 	for room := range 3*size + 1 {
 		disk, told := &smallDisk{room: room}, new(bytes.Buffer)
-		l := &sessionLog{out: disk, warnf: func(format string, args ...any) { fmt.Fprintf(told, format+"\n", args...) }, loss: "; so"}
+		l := &sessionLog{out: newQueuedWriter(t.Context(), disk)}
+		l.out.what, l.out.loss, l.out.warnf = sessionLines, "; so", func(format string, args ...any) { fmt.Fprintf(told, format+"\n", args...) }
 		l.write(line("a"))
-		first := l.record(line("b"))
-		second := l.record(line("c"))
+		first := l.writeNow(line("b"))
+		second := l.writeNow(line("c"))
 		if done := room / size; (first == nil) != (done >= 2) || (second == nil) != (done >= 3) {
 			t.Fatalf("room for %d bytes: %v, %v", room, first, second)
 		}
 		disk.give(1 << 20)
-		if err := l.record(line("d")); err != nil {
+		if err := l.writeNow(line("d")); err != nil {
 			t.Fatalf("room for %d bytes: %v, although there is room now", room, err)
 		}
 		// Which of a, b and c are there: whole, or begun and then not confirmed.
@@ -61,19 +62,19 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// TestLinesLost: while nothing can be written so many lines wait and no more, and how many are lost is
-// told.
-func TestLinesLost(t *testing.T) {
+// TestSessionLogLinesLost: while writes fail, the number of queued lines is limited, and the lost lines are counted.
+func TestSessionLogLinesLost(t *testing.T) {
 	t.Parallel()
 	disk, told := new(smallDisk), new(bytes.Buffer)
-	l := &sessionLog{out: disk, warnf: func(format string, args ...any) { fmt.Fprintf(told, format+"\n", args...) }, loss: "; so"}
+	l := &sessionLog{out: newQueuedWriter(t.Context(), disk)}
+	l.out.what, l.out.loss, l.out.warnf = sessionLines, "; so", func(format string, args ...any) { fmt.Fprintf(told, format+"\n", args...) }
 	s := &sessionRecord{at: time.UnixMilli(1000), peer: netip.MustParseAddrPort("192.0.2.9:1024"), commonFields: commonFields{user: "alice"}, status: "PASS"}
 	for round := range 2 {
 		const lines = 10_000
 		for range lines {
 			l.write(s)
-			if len(l.queue) > maxQueued+100 {
-				t.Fatalf("%d bytes wait", len(l.queue))
+			if len(l.out.queue) > maxQueued+100 {
+				t.Fatalf("%d bytes wait", len(l.out.queue))
 			}
 		}
 		disk.give(1 << 20)

@@ -5,30 +5,28 @@ import (
 	"time"
 )
 
-// An observation is a session under way, as its packets tell: they go in one after the other, and at
-// the end there is its record.
+// A sessionTracker follows a session by its packets, and makes its record.
 type sessionTracker struct {
 	sessionRecord
-	seqNo  uint8        // of the last packet
-	asked  time.Time    // when the client's last packet came
-	prompt authenStatus // what the server asks for, where its REPLY was the last packet
-	// secrets are what the client said that nobody is to see, should the server repeat it; as far as they are kept.
-	secrets []string
+	seqNo   uint8        // of the last packet
+	asked   time.Time    // when the client's last packet came
+	prompt  authenStatus // what the server asked for, if its REPLY was the last packet
+	secrets []string     // of the client, for redaction where the server repeats them
 }
 
 const maxSecrets = 4 // of a session: a new password is three
 
-// What stands in place of a status where no reply ended the session.
+// Statuses of a session that no reply ended.
 const (
 	statusNoReply   = "NO_REPLY"
-	statusNoKey     = "NO_KEY"    // fits no key
-	statusAbandoned = "ABANDONED" // a prompt nobody answered
+	statusNoKey     = "NO_KEY"    // the reply fits no key
+	statusAbandoned = "ABANDONED" // a prompt without an answer
 	statusAbort     = "ABORT"     // by the client (RFC 8907 section 5.4.3)
-	statusCut       = "CUT"       // bytes are missing
+	statusCut       = "CUT"       // bytes of the capture are missing
 )
 
-// packet takes the next packet of the session, and says whether the session is over with it. m is its
-// body, or nil where it was not read: then the status of what is over is the caller's to say.
+// packet adds the next packet of the session and reports whether it ends the session. m is its body, or nil if it was
+// not read: then the caller sets the status.
 func (o *sessionTracker) packet(at time.Time, h *header, m message) (over bool) {
 	if o.packets == 0 {
 		o.at, o.id, o.request = at, h.sessionID, requestOf(h.typ)
@@ -38,7 +36,7 @@ func (o *sessionTracker) packet(at time.Time, h *header, m message) (over bool) 
 	}
 	before := o.seqNo
 	o.seqNo = h.seqNo
-	if h.seqNo%2 == 0 { // the server's (section 4.1)
+	if h.seqNo%2 == 0 { // the server's (RFC 8907 section 4.1)
 		if before%2 == 1 {
 			o.took += between(o.asked, at)
 		}
@@ -63,11 +61,11 @@ func (o *sessionTracker) packet(at time.Time, h *header, m message) (over bool) 
 			o.status, o.serverMsg = statusAbort, m.data
 			return true
 		}
-		switch named := asked == authenGetUser && h.seqNo == before+1; {
-		case !named:
+		switch isName := asked == authenGetUser && h.seqNo == before+1; {
+		case !isName:
 			o.addSecret(m.userMsg)
 		case len(m.userMsg) <= maxFieldLen:
-			o.user = strings.Clone(m.userMsg) // a part of the CONTINUE would keep all of it
+			o.user = strings.Clone(m.userMsg) // userMsg is part of a packet
 		}
 	case *authorRequest:
 		o.setRequest(&m.commonFields)
@@ -79,7 +77,7 @@ func (o *sessionTracker) packet(at time.Time, h *header, m message) (over bool) 
 	return false
 }
 
-// between is the time from one packet to another; none where one of them has no time, or clocks went back.
+// between returns the time between two packets, or 0 if one of them has no time or the clock went back.
 func between(from, to time.Time) time.Duration {
 	if from.IsZero() || to.IsZero() {
 		return 0
@@ -87,17 +85,17 @@ func between(from, to time.Time) time.Duration {
 	return max(to.Sub(from), 0)
 }
 
-// hide notes a secret of the client, of a length that a password has.
+// addSecret keeps a secret of the client, if it has the length of a password.
 func (o *sessionTracker) addSecret(secret string) {
 	if len(secret) >= shortestSecret && len(secret) <= maxFieldLen && len(o.secrets) < maxSecrets {
 		o.secrets = append(o.secrets, strings.Clone(secret))
 	}
 }
 
-// asks takes over what the first packet says of who asks.
-func (o *sessionTracker) setRequest(who *commonFields) { o.commonFields, o.known = *who, true }
+// setRequest stores the common fields of the first packet.
+func (o *sessionTracker) setRequest(f *commonFields) { o.commonFields, o.known = *f, true }
 
-// reply takes over what the server says.
+// reply adds a packet of the server and reports whether it ends the session.
 func (o *sessionTracker) reply(h *header, m message) (over bool) {
 	switch m := m.(type) {
 	case *authenReply:
@@ -111,17 +109,17 @@ func (o *sessionTracker) reply(h *header, m message) (over bool) {
 	case *acctReply:
 		o.status, o.serverMsg = m.status.String(), m.serverMsg
 	default:
-		if h.length == 0 { // the server does not know the packet's type (section 3.6)
+		if h.length == 0 { // an unknown packet type (RFC 8907 section 3.6)
 			o.status = authenError.String()
 			return true
 		}
-		// Types of minor version one have a single REPLY (section 5.4.2).
+		// Authentication types of minor version 1 have a single REPLY (RFC 8907 section 5.4.2).
 		return h.typ != typeAuthen || h.version.minor() == 1
 	}
 	return true
 }
 
-// leave ends a session of which no more packets come: the last one was the client's, or a prompt.
+// close ends a session without a verdict: the last packet was the client's, or a prompt.
 func (o *sessionTracker) close() {
 	if o.status = statusNoReply; o.seqNo%2 == 0 {
 		o.status = statusAbandoned

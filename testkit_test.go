@@ -292,8 +292,8 @@ type labRun struct {
 
 // newLab is a server for tests that prints nothing.
 func newLab() *labServer {
-	srv := &labServer{listener: newListener(), keys: clientKeys{{}: {{value: testKey}}}, users: map[string]string{"alice": testPassword}}
-	srv.log = &sessionLog{out: io.Discard, warnf: func(string, ...any) {}}
+	srv := &labServer{listener: newListener(), keys: clientKeys{{}: {{value: testKey}}}, lab: lab{users: map[string]string{"alice": testPassword}}}
+	srv.listener.log = new(sessionLog)
 	return srv
 }
 
@@ -301,12 +301,13 @@ func startLab(t testing.TB, srv *labServer) *labRun {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &labRun{said: new(lockedBuffer)}
-	if srv.dump != nil {
-		srv.dump.out = r.said
+	if srv.listener.dump != nil {
+		srv.listener.dump.out = r.said
 	}
 	done := make(chan error, 1)
 	go func() {
-		done <- srv.run(ctx, &invocation{std: stdio{err: r.said}}, []string{"127.0.0.1:0"})
+		opts := serveOptions{listen: list{"127.0.0.1:0"}}
+		done <- opts.run(ctx, &invocation{std: stdio{err: r.said}}, srv)
 	}()
 	r.stop = sync.OnceValue(func() error { cancel(); return <-done })
 	t.Cleanup(func() { r.stop() })

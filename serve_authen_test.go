@@ -1,0 +1,291 @@
+package main
+
+import (
+	"bytes"
+	"net"
+	"strings"
+	"testing"
+)
+
+// TestServeDialogues: whole conversations, packet by packet.
+func TestServeDialogues(t *testing.T) {
+	t.Parallel()
+	pass := &authenReply{status: authenPass}
+	fail := &authenReply{status: authenFail, serverMsg: "Login incorrect"}
+	changed := &authenReply{status: authenPass, serverMsg: "Password changed"}
+	failure := func(msg string) *authenReply { return &authenReply{status: authenError, serverMsg: msg} }
+	undone := func(msg string) *authenReply { return &authenReply{status: authenFail, serverMsg: msg} }
+	asks := func(status authenStatus, msg string) *authenReply {
+		return &authenReply{status: status, flags: authenNoEcho, serverMsg: msg}
+	}
+	askPass, askAgain := asks(authenGetPass, "Password: "), asks(authenGetPass, "Password incorrect. Password: ")
+	askOld, askNew, askRetype := asks(authenGetData, "Old password: "), asks(authenGetPass, "New password: "), asks(authenGetPass, "Retype new password: ")
+	askUser := &authenReply{status: authenGetUser, serverMsg: "Username: "}
+	start := func(action authenAction, typ authenType, service authenService, data string) *authenStart {
+		return &authenStart{action: action, commonFields: commonFields{typ: typ, service: service, user: "alice"}, data: data}
+	}
+	challenge := func(typ authenType, n int) string {
+		data, err := chapData(typ, "alice", testPassword, 7, bytes.Repeat([]byte{9}, n), bytes.Repeat([]byte{8}, 16))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	ms := challenge(authenMSCHAP, 8)
+	emptyLM := ms[:9] + strings.Repeat("\x00", 24) + ms[33:]
+	abort := &authenContinue{flags: authenAbort, data: "user left\n"}
+	shell := &authorRequest{commonFields: commonFields{user: "alice"}, args: []string{"service=shell", "cmd="}}
+	shellAnswer := &authorResponse{status: authorPassAdd, args: []string{"priv-lvl=15"}}
+	record := &acctRequest{flags: acctStart, commonFields: commonFields{user: "alice"}, args: []string{"task_id=1", "service=shell"}}
+	for _, tt := range []struct {
+		name  string
+		flags headerFlags
+		turns []fakeExchange
+		kept  bool   // the connection goes on
+		leave bool   // the client goes
+		log   string // without the times and the peers
+	}{
+		{name: "PAP", turns: []fakeExchange{{1, papStart("alice", testPassword), pass, 0}}, log: "alice authenticate pap PASS\n"},
+		{name: "authen_service 0", turns: []fakeExchange{{1, start(authenLogin, authenPAP, 0, testPassword), pass, 0}}, log: "alice authenticate pap PASS\n"},
+		{name: "ASCII", turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {1, says(testPassword), pass, 0}}, log: "alice authenticate ascii PASS\n"},
+		{name: "GETUSER", turns: []fakeExchange{{1, asciiStart(""), askUser, 0}, {1, says("alice"), askPass, 0}, {1, says(testPassword), pass, 0}},
+			log: "alice authenticate ascii PASS\n"},
+		{name: "three tries", turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {1, says("a"), askAgain, 0}, {1, says(""), askAgain, 0}, {1, says("c"), fail, 0}},
+			log: "alice authenticate ascii FAIL: Login incorrect\n"},
+		{name: "unknown user", turns: []fakeExchange{{1, asciiStart("eve"), askPass, 0}, {1, says(""), askAgain, 0}, {1, says("b"), askAgain, 0}, {1, says("c"), fail, 0}},
+			log: "eve authenticate ascii FAIL: Login incorrect\n"},
+		{name: "empty user name", turns: []fakeExchange{{1, asciiStart(""), askUser, 0}, {1, says(""), askPass, 0}, {1, says(""), askAgain, 0}, {1, abort, nil, 0}},
+			log: "\"\" authenticate ascii ABORT: user left\n"},
+		{name: "ABORT", turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {1, abort, nil, 0}}, log: "alice authenticate ascii ABORT: user left\n"},
+		{name: "ABORT with a password", turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0},
+			{1, &authenContinue{flags: authenAbort, userMsg: testPassword}, nil, 0}}, log: "alice authenticate ascii ABORT\n"},
+		{name: "ABORT, single-connect", flags: flagSingleConnect, kept: true, turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {1, abort, nil, 0},
+			{1, says(testPassword), failure("no such session"), 0}}, log: "alice authenticate ascii ABORT: user left\n"},
+		{name: "single-connect", flags: flagSingleConnect, kept: true, turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {1, says(testPassword), pass, 0},
+			{1, says(testPassword), failure("no such session"), 0}}, log: "alice authenticate ascii PASS\n"},
+		{name: "interleaved", flags: flagSingleConnect, kept: true, turns: []fakeExchange{
+			{0xffffffff, asciiStart("alice"), askPass, 0}, {0, asciiStart(""), askUser, 0}, {3, papStart("alice", testPassword), pass, 0},
+			{0, says("eve"), askPass, 0}, {0xffffffff, says("no"), askAgain, 0}, {4, shell, shellAnswer, 0}, {0, says(testPassword), askAgain, 0},
+			{5, record, &acctReply{status: acctSuccess}, 0}, {0xffffffff, says(testPassword), pass, 0}, {0, abort, nil, 0}, {3, papStart("alice", "no"), fail, 0}},
+			log: "alice authenticate pap PASS\nalice authorize service=shell cmd= PASS_ADD\nalice account start task_id=1 service=shell SUCCESS\n" +
+				"alice authenticate ascii PASS\neve authenticate ascii ABORT: user left\nalice authenticate pap FAIL: Login incorrect\n"},
+		{name: "enable", turns: []fakeExchange{{1, start(authenLogin, authenASCII, authenServiceEnable, ""), askPass, 0}, {1, says(testPassword), pass, 0}},
+			log: "alice enable ascii PASS\n"},
+		{name: "enable by PAP with minor version 0", turns: []fakeExchange{{1, start(authenLogin, authenPAP, authenServiceEnable, testPassword), pass, minorDefault}},
+			log: "alice enable pap PASS\n"},
+		{name: "CHPASS", flags: flagSingleConnect, turns: []fakeExchange{{1, start(authenChPass, authenASCII, authenServiceLogin, ""), askOld, 0},
+			{1, says("no"), asks(authenGetData, "Password incorrect. Old password: "), 0}, {1, says(testPassword), askNew, 0}, {1, says("x"), askRetype, 0}, {1, says("x"), changed, 0},
+			{2, papStart("alice", testPassword), fail, 0}, {3, papStart("alice", "x"), pass, 0},
+			{4, start(authenChPass, authenASCII, authenServiceLogin, ""), askOld, 0}, {4, says("x"), askNew, 0}, {4, says(testPassword), askRetype, 0}, {4, says(testPassword), changed, 0}},
+			kept: true, log: "alice chpass ascii PASS: Password changed\nalice authenticate pap FAIL: Login incorrect\n" +
+				"alice authenticate pap PASS\nalice chpass ascii PASS: Password changed\n"},
+		{name: "CHPASS, a typing mistake", turns: []fakeExchange{{1, start(authenChPass, authenASCII, authenServiceLogin, ""), askOld, 0}, {1, says(testPassword), askNew, 0},
+			{1, says("x"), askRetype, 0}, {1, says("y"), &authenReply{status: authenFail, serverMsg: "The new passwords differ or are empty"}, 0}},
+			log: "alice chpass ascii FAIL: The new passwords differ or are empty\n"},
+		{name: "CHPASS, nothing", turns: []fakeExchange{{1, start(authenChPass, authenASCII, authenServiceLogin, ""), askOld, 0}, {1, says(testPassword), askNew, 0},
+			{1, says(""), askRetype, 0}, {1, says(""), &authenReply{status: authenFail, serverMsg: "The new passwords differ or are empty"}, 0}},
+			log: "alice chpass ascii FAIL: The new passwords differ or are empty\n"},
+		{name: "CHPASS by PAP", turns: []fakeExchange{{1, start(authenChPass, authenPAP, authenServiceLogin, testPassword), undone("CHPASS is for the type ascii (RFC 8907 section 5.4.2.7)"), 0}},
+			log: "alice chpass pap FAIL: CHPASS is for the type ascii (RFC 8907 section 5.4.2.7)\n"},
+		{name: "expired", turns: []fakeExchange{{1, asciiStart("old"), askPass, 0}, {1, says(testPassword), askNew, 0}, {1, says("x"), askRetype, 0}, {1, says("x"), changed, 0}},
+			log: "old authenticate ascii PASS: Password changed\n"},
+		{name: "expired, PAP", turns: []fakeExchange{{1, papStart("old", testPassword), &authenReply{status: authenFail, serverMsg: "Password change required"}, 0}},
+			log: "old authenticate pap FAIL: Password change required\n"},
+		{name: "CHAP with the shortest challenge", turns: []fakeExchange{{1, start(authenLogin, authenCHAP, 3, challenge(authenCHAP, 1)), pass, 0}}, log: "alice authenticate chap PASS\n"},
+		{name: "MS-CHAP", turns: []fakeExchange{{1, start(authenLogin, authenMSCHAP, 3, ms), pass, 0}}, log: "alice authenticate mschap PASS\n"},
+		{name: "MS-CHAP without a LAN Manager response", turns: []fakeExchange{{1, start(authenLogin, authenMSCHAP, 3, emptyLM), pass, 0}}, log: "alice authenticate mschap PASS\n"},
+		{name: "MS-CHAP v2", turns: []fakeExchange{{1, start(authenLogin, authenMSCHAPv2, 3, challenge(authenMSCHAPv2, 16)), pass, 0}}, log: "alice authenticate mschapv2 PASS\n"},
+		{name: "SENDAUTH", turns: []fakeExchange{{1, start(4, authenPAP, 3, testPassword), undone("action SENDAUTH is not supported"), 0}},
+			log: "alice authenticate pap FAIL: action SENDAUTH is not supported\n"},
+		{name: "ARAP", turns: []fakeExchange{{1, start(authenLogin, 4, 3, testPassword), undone("authen_type 0x04 is not supported"), minorOne}},
+			log: "alice authenticate 0x04 FAIL: authen_type 0x04 is not supported\n"},
+		{name: "PAP with minor version 0", turns: []fakeExchange{{1, papStart("alice", testPassword), undone("minor version 0 does not go with pap (RFC 8907 section 5.4.1)"), minorDefault}},
+			log: "alice authenticate pap FAIL: minor version 0 does not go with pap (RFC 8907 section 5.4.1)\n"},
+		{name: "ASCII with minor version 1", turns: []fakeExchange{{1, asciiStart("alice"), undone("minor version 1 does not go with ascii (RFC 8907 section 5.4.1)"), minorOne}},
+			log: "alice authenticate ascii FAIL: minor version 1 does not go with ascii (RFC 8907 section 5.4.1)\n"},
+		{name: "CONTINUE for an unknown session", turns: []fakeExchange{{1, says(testPassword), failure("no such session"), 0}}},
+		{name: "CONTINUE for another session", flags: flagSingleConnect, kept: true,
+			turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {2, says(testPassword), failure("no such session"), 0}, {1, says(testPassword), pass, 0}},
+			log:   "alice authenticate ascii PASS\n"},
+		{name: "abandoned", leave: true, turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {1, says("no"), askAgain, 0}},
+			log: "alice authenticate ascii ABANDONED\n"},
+		{name: "abandoned without a name", leave: true, flags: flagSingleConnect, turns: []fakeExchange{{1, asciiStart(""), askUser, 0}, {2, asciiStart("eve"), askPass, 0}, {2, abort, nil, 0}},
+			log: "eve authenticate ascii ABORT: user left\n\"\" authenticate ascii ABANDONED\n"},
+		{name: "accounting flags", turns: []fakeExchange{{1, &acctRequest{flags: 6, commonFields: commonFields{user: "alice"}}, &acctReply{status: acctError, serverMsg: "flags 0x06 are not valid (RFC 8907 section 7.2)"}, 0}},
+			log: "alice account 0x06 ERROR: flags 0x06 are not valid (RFC 8907 section 7.2)\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := serveWith(t, "--user", "old:"+testPassword, "--must-change", "old")
+			c := dialFakeClient(t, s.addr)
+			numbers := make(map[uint32]uint8)
+			for _, tn := range tt.turns {
+				tn.do(t, c, numbers, tt.flags)
+			}
+			if tt.kept {
+				if err := c.login(99, tt.flags); err != nil {
+					t.Error(err)
+				}
+				tt.log += "alice authenticate pap PASS\n"
+			} else {
+				if tt.leave {
+					c.Conn.(*net.TCPConn).CloseWrite()
+				}
+				c.checkEnd(t)
+			}
+			if got := stamps.ReplaceAllString(s.log.String(), ""); got != tt.log {
+				t.Errorf("the lines are\n%snot\n%s", got, tt.log)
+			}
+		})
+	}
+}
+
+// TestServeUnsupported: a START that asks for something unsupported gets FAIL, for every service and version (RFC
+// 8907 section 5.4.2), and is logged with the request.
+func TestServeUnsupported(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t)
+	for _, tt := range []struct {
+		action  authenAction
+		typ     authenType
+		service authenService
+		version version
+		want    authenStatus
+	}{
+		{authenLogin, authenPAP, authenServiceLogin, minorOne, authenPass},
+		{authenLogin, authenPAP, authenServiceEnable, minorDefault, authenPass},
+		{authenLogin, authenPAP, authenServiceEnable, minorOne, authenPass},
+		{authenLogin, authenPAP, authenServiceEnable, majorVersion<<4 | 2, authenFail},
+		{authenLogin, authenPAP, authenServiceLogin, majorVersion<<4 | 15, authenFail},
+		{authenLogin, authenASCII, authenServiceLogin, minorOne, authenFail},
+		{authenLogin, 0, authenServiceLogin, minorDefault, authenFail},
+		{authenLogin, 0, authenServiceLogin, minorOne, authenFail},
+		{authenLogin, 4, authenServiceLogin, minorOne, authenFail},
+		{authenLogin, 7, authenServiceEnable, minorOne, authenFail},
+		{authenLogin, 255, authenServiceLogin, minorOne, authenFail},
+		{authenChPass, authenPAP, authenServiceLogin, minorOne, authenFail},
+		{authenChPass, 0, authenServiceLogin, minorDefault, authenFail},
+		{0, authenPAP, authenServiceLogin, minorOne, authenFail},
+		{3, authenASCII, authenServiceLogin, minorDefault, authenFail},
+		{4, authenPAP, authenServiceLogin, minorOne, authenFail},
+		{255, authenPAP, authenServiceEnable, minorOne, authenFail},
+	} {
+		c := dialFakeClient(t, s.addr)
+		h := header{version: tt.version, typ: typeAuthen, seqNo: 1}
+		m := &authenStart{action: tt.action, commonFields: commonFields{typ: tt.typ, service: tt.service, user: "alice"}, data: testPassword}
+		if err := c.send(h, m); err != nil {
+			t.Fatal(err)
+		}
+		var r authenReply
+		got, err := c.receive(&r)
+		if err != nil || r.status != tt.want || got.version != tt.version || (tt.want == authenFail) != strings.Contains(r.serverMsg, " ") {
+			t.Errorf("%+v is answered with %+v %+v, %v", tt, got, r, err)
+		}
+	}
+}
+
+// TestServeEnableWithoutType: enable with the authen_type "not used" prompts for the password as ASCII does, with
+// either minor version (RFC 8907 section 5.4.2.6).
+func TestServeEnableWithoutType(t *testing.T) {
+	t.Parallel()
+	for _, v := range []version{minorDefault, minorOne} {
+		s := serveWith(t)
+		c, numbers := dialFakeClient(t, s.addr), make(map[uint32]uint8)
+		enable := func(user string) *authenStart {
+			return &authenStart{action: authenLogin, commonFields: commonFields{service: authenServiceEnable, privLvl: 15, user: user}}
+		}
+		askUser := &authenReply{status: authenGetUser, serverMsg: "Username: "}
+		askPass := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}
+		for _, tn := range []fakeExchange{
+			{1, enable("alice"), askPass, v}, {1, says(testPassword), &authenReply{status: authenPass}, v},
+			{2, enable(""), askUser, v}, {2, says("alice"), askPass, v}, {2, says(testPassword), &authenReply{status: authenPass}, v},
+		} {
+			tn.do(t, c, numbers, flagSingleConnect)
+		}
+		want := strings.Repeat("alice enable "+authenType(0).String()+" PASS\n", 2)
+		if got := s.lines(t); got != want {
+			t.Errorf("the lines are\n%snot\n%s", got, want)
+		}
+	}
+}
+
+// TestServeLongAnswers: a dialogue keeps at most 255 bytes of a CONTINUE, and no memory of the rest.
+func TestServeLongAnswers(t *testing.T) {
+	t.Parallel()
+	c := dialFakeClient(t, serveWith(t, "--user", strings.Repeat("u", maxFieldLen)+":"+testPassword).addr)
+	numbers := make(map[uint32]uint8)
+	ask := func(status authenStatus, msg string) *authenReply {
+		return &authenReply{status: status, flags: authenNoEcho, serverMsg: msg}
+	}
+	fail := func(msg string) *authenReply { return &authenReply{status: authenFail, serverMsg: msg} }
+	askUser, askPass := &authenReply{status: authenGetUser, serverMsg: "Username: "}, ask(authenGetPass, "Password: ")
+	chpass := &authenStart{action: authenChPass, commonFields: commonFields{typ: authenASCII, service: authenServiceLogin, user: "alice"}}
+	for _, tn := range []fakeExchange{
+		{1, asciiStart(""), askUser, 0}, {1, says(strings.Repeat("u", maxFieldLen)), askPass, 0}, {1, says(testPassword), &authenReply{status: authenPass}, 0},
+		{2, asciiStart(""), askUser, 0}, {2, says(strings.Repeat("u", maxFieldLen+1)), fail("The user name is over 255 bytes"), 0},
+		{3, asciiStart(""), askUser, 0}, {3, says(strings.Repeat("u", 60_000)), fail("The user name is over 255 bytes"), 0},
+		{4, chpass, ask(authenGetData, "Old password: "), 0}, {4, says(testPassword), ask(authenGetPass, "New password: "), 0},
+		{4, says(strings.Repeat("x", maxFieldLen+1)), fail("The new password is over 255 bytes"), 0},
+		{5, chpass, ask(authenGetData, "Old password: "), 0}, {5, says(testPassword), ask(authenGetPass, "New password: "), 0},
+		{5, says(strings.Repeat("x", maxFieldLen)), ask(authenGetPass, "Retype new password: "), 0},
+		{5, says(strings.Repeat("x", maxFieldLen)), &authenReply{status: authenPass, serverMsg: "Password changed"}, 0},
+	} {
+		tn.do(t, c, numbers, flagSingleConnect)
+	}
+}
+
+// TestServeReplacedDialogue: a START with the session_id of a waiting dialogue ends that one, which is logged.
+func TestServeReplacedDialogue(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t)
+	c := dialFakeClient(t, s.addr)
+	ask := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}
+	numbers := map[uint32]uint8{}
+	fakeExchange{1, asciiStart("first"), ask, 0}.do(t, c, numbers, flagSingleConnect)
+	fakeExchange{1, papStart("alice", testPassword), &authenReply{status: authenPass}, 0}.do(t, c, numbers, flagSingleConnect)
+	c.Close()
+	waitUntil(t, "x", func() bool { return strings.Contains(s.log.String(), "PASS") })
+	if got := s.lines(t); !strings.Contains(got, "first") {
+		t.Errorf("%s", got)
+	}
+}
+
+// TestServeDialogueInOrder: within a dialogue, seq_no and version must follow the packet before.
+func TestServeDialogueInOrder(t *testing.T) {
+	t.Parallel()
+	for _, h := range []header{{version: minorDefault, seqNo: 99}, {version: minorOne, seqNo: 3}} {
+		c := dialFakeClient(t, startLab(t, newLab()).addr)
+		fakeExchange{2, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.do(t, c, map[uint32]uint8{}, 0)
+		h.typ, h.sessionID = typeAuthen, 2
+		c.send(h, says(testPassword))
+		var r authenReply
+		if _, err := c.receive(&r); err != nil || r.status != authenError {
+			t.Errorf("%+v is answered with %+v, %v", h, r, err)
+		}
+	}
+}
+
+// TestServeSeqNoDoesNotWrap: seq_no 255 is not answered with 0 (RFC 8907 section 4.1).
+func TestServeSeqNoDoesNotWrap(t *testing.T) {
+	t.Parallel()
+	for _, m := range []struct {
+		typ packetType
+		m   message
+	}{{typeAuthor, &authorRequest{commonFields: commonFields{user: "alice"}}}, {9, &authorRequest{}}} {
+		c := dialFakeClient(t, startLab(t, newLab()).addr)
+		c.send(header{version: minorDefault, typ: m.typ, seqNo: 255}, m.m)
+		if h, _, err := readHeader(c.in); err == nil && h.seqNo == 0 {
+			t.Errorf("answered with %+v", h)
+		}
+	}
+	// A dialogue does not go on with 253: the next number of the client would be 255.
+	c, last := newLabConn(newLab(), new(stream)), &header{version: minorDefault, typ: typeAuthen, seqNo: lastSeqNo}
+	c.dialogues[0] = &labDialogue{version: minorDefault, seqNo: lastSeqNo - 1, session: &authSession{
+		next: func(string) *authenReply { return &authenReply{status: authenGetPass} }}}
+	body, err := encoded(says("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, over, err := c.continueAuthen(last, body); err != nil || !over || r.(*authenReply).status != authenError {
+		t.Errorf("seq_no %d is answered with %+v, %t, %v", lastSeqNo, r, over, err)
+	}
+}

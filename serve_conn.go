@@ -1,0 +1,357 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// A labServer is a TACACS+ server for the lab: to try this program, to see what a device sends, and to test clients.
+// It stores nothing: a changed password lasts as long as the process.
+type labServer struct {
+	listener *listener
+	lab      lab
+	keys     clientKeys
+	tls      *tls.Config // nil: without TLS, packets are obfuscated
+	delay    time.Duration
+	fault    fault
+	waiting  atomic.Int32 // dialogues of all connections
+}
+
+// Limits of one client, beside those of the listener.
+const maxAllDialogues = 16 << 10 // of all clients, waiting for a CONTINUE
+
+// A labConn is one client's connection.
+type labConn struct {
+	server    *labServer
+	client    *inboundConn
+	key       key                     // of the client
+	codec     codec                   // of its packets, and of the replies
+	out       []byte                  // replies that are written together
+	dialogues map[uint32]*labDialogue // by session_id
+	single    bool                    // single-connection mode (RFC 8907 section 4.3)
+	sessions  int                     // begun so far
+}
+
+// A labDialogue is an authentication that waits for a CONTINUE.
+type labDialogue struct {
+	session *authSession
+	version version
+	typ     authenType
+	seqNo   uint8          // of the last reply
+	faulted bool           // the fault's message was sent
+	tracker sessionTracker // for the log only
+}
+
+// serve reads packets until the client closes the connection, breaks a rule, or is idle for too long. Replies are
+// written when there is nothing more to read.
+func (srv *labServer) serve(ctx context.Context, conn net.Conn) {
+	defer conn.Close()
+	client := srv.listener.newInboundConn(ctx, conn, srv.keys, srv.tls != nil, maxGathered)
+	if client == nil {
+		return
+	}
+	defer context.AfterFunc(ctx, client.stopReading)()
+	c := &labConn{server: srv, client: client, dialogues: make(map[uint32]*labDialogue)}
+	if len(client.keys) > 0 {
+		c.key = client.keys[0]
+	}
+	for more := true; more; {
+		if len(c.out) >= maxGathered && c.flush() != nil {
+			break
+		}
+		if !wholePacket(client.in) && (c.flush() != nil || !client.extendDeadline()) {
+			break
+		}
+		more = c.handlePacket()
+	}
+	c.flush()
+	for id, d := range c.dialogues {
+		c.abandon(id, d)
+	}
+	client.log.flush()
+}
+
+// flush writes the log, then the replies. A reply to an accounting record does not depend on this flush: account has
+// written the record before.
+func (c *labConn) flush() (err error) {
+	c.client.log.flush()
+	if len(c.out) > 0 {
+		c.client.extendDeadline()
+		err = c.server.fault.write(c.client.conn, c.out)
+		c.out = c.out[:0]
+	}
+	return err
+}
+
+// handlePacket reads one packet and replies to it. It reports whether the connection goes on.
+func (c *labConn) handlePacket() bool {
+	h, packet, ok := c.client.receive(nil)
+	if !ok {
+		return false
+	}
+	body, fault := packet[headerLen:], &c.server.fault
+	if c.client.onPacket() {
+		c.single = h.flags&flagSingleConnect != 0 && !fault.refuseSingle
+	}
+	reply := c.replyHeader(h)
+	if !c.acceptHeader(h, &reply) {
+		return false
+	}
+	if h.seqNo == 1 {
+		c.sessions++
+	}
+	if n := fault.swallowAfter; n > 0 && c.sessions > n {
+		return true
+	}
+	if !c.client.cleartext {
+		obfuscate(&h, c.key.value, body)
+	}
+	m, over, err := c.decide(h, body)
+	if err != nil {
+		c.refuse(&reply, c.client.malformed(err), "a malformed packet")
+		return false
+	}
+	if m == nil { // ABORT: the session ends without a reply
+		return c.single
+	}
+	c.send(&reply, m)
+	if n := fault.closeAfter; over && n > 0 && c.sessions >= n {
+		return false
+	}
+	return c.single || !over || fault.stays
+}
+
+// replyHeader returns the header of the reply to a packet, without the length. Flags that this server does not know are
+// zero (RFC 8907 section 4.1).
+func (c *labConn) replyHeader(h header) header {
+	h.seqNo++
+	h.flags &= flagUnencrypted
+	if c.single {
+		h.flags |= flagSingleConnect
+	}
+	return h
+}
+
+// acceptHeader reports whether a header is acceptable. If not, it replies as RFC 8907 requires, or not at all.
+func (c *labConn) acceptHeader(h header, reply *header) bool {
+	wrong, then := checkHeader(&h, c.client.cleartext)
+	switch {
+	case wrong == "":
+		return true
+	case then == rejectWithError:
+		reply.flags ^= flagUnencrypted
+		c.refuse(reply, wrong, "UNENCRYPTED flag")
+		return false
+	case then == rejectWithHeader:
+		c.out = appendHeader(c.out, h)
+	}
+	c.client.note(wrong)
+	return false
+}
+
+// refuse logs what is wrong with a packet and replies with an ERROR of the packet's type.
+func (c *labConn) refuse(reply *header, problem, serverMsg string) {
+	c.client.note(problem)
+	c.send(reply, errorReply(reply.typ, serverMsg))
+}
+
+// send queues a reply, changed by the fault.
+func (c *labConn) send(h *header, m message) {
+	fault := &c.server.fault
+	if c.server.delay > 0 {
+		time.Sleep(c.server.delay)
+	}
+	h.version ^= fault.version
+	start := len(c.out)
+	out, err := c.codec.appendPacket(c.out, h, m)
+	if err != nil {
+		c.client.note("the reply does not fit: " + err.Error())
+		return
+	}
+	c.out = out
+	packet := out[start:]
+	if fault.body != nil {
+		fault.body(h.typ, packet[headerLen:])
+	}
+	c.client.dump.packet("sent to", c.client.conn.RemoteAddr(), h, packet[headerLen:], m)
+	if !c.client.cleartext && !fault.clearReply {
+		obfuscate(h, c.key.value+fault.keySuffix, packet[headerLen:])
+	}
+	if fault.packet != nil {
+		c.out = append(c.out[:start], fault.packet(packet)...)
+	}
+}
+
+// decide decodes a request and returns the reply. over reports whether the session ends; without a reply if that is nil.
+// An error is that of a body that cannot be decoded.
+func (c *labConn) decide(h header, body []byte) (reply message, over bool, err error) {
+	switch {
+	case h.typ != typeAuthen && h.seqNo != 1:
+		return errorReply(h.typ, "seq_no is not 1"), true, nil
+	case h.typ == typeAuthor:
+		var m authorRequest
+		if err := c.decode(&h, body, &m); err != nil {
+			return nil, false, err
+		}
+		r := c.server.lab.authorize(&m, h.version)
+		c.client.log.write(c.exchange(&h, &m, r))
+		if f := c.server.fault.authorReply; f != nil {
+			r = f
+		}
+		return r, true, nil
+	case h.typ == typeAcct:
+		var m acctRequest
+		if err := c.decode(&h, body, &m); err != nil {
+			return nil, false, err
+		}
+		r := c.server.lab.account(&m, h.version)
+		if c.client.log.writeNow(c.exchange(&h, &m, r)) != nil { // SUCCESS is sent only after the record is written
+			r = &acctReply{status: acctError, serverMsg: "the record could not be written"}
+		}
+		if f := c.server.fault.acctReply; f != nil {
+			r = f
+		}
+		return r, true, nil
+	case h.seqNo == 1:
+		return c.startAuthen(&h, body)
+	}
+	return c.continueAuthen(&h, body)
+}
+
+// decode reads the body of a packet into m.
+func (c *labConn) decode(h *header, body []byte, m message) error {
+	err := c.codec.decode(body, m)
+	c.client.dump.packet("received from", c.client.conn.RemoteAddr(), h, body, m)
+	return err
+}
+
+// startAuthen decides on a START. It replaces a dialogue with the same session_id.
+func (c *labConn) startAuthen(h *header, body []byte) (reply message, over bool, err error) {
+	if d := c.dialogues[h.sessionID]; d != nil {
+		c.abandon(h.sessionID, d)
+	}
+	var m authenStart
+	if err := c.decode(h, body, &m); err != nil {
+		return nil, false, err
+	}
+	d, now := &labDialogue{version: h.version, typ: m.typ}, time.Now()
+	d.tracker.peer, d.tracker.key = c.client.addr, c.key.source
+	d.tracker.packet(now, h, &m)
+	session, r := c.server.lab.start(&m, h.version)
+	d.session = session
+	reply, over = c.finishReply(now, h, d, r)
+	return reply, over, nil
+}
+
+// continueAuthen decides on a CONTINUE. It must have the version of the START and the next seq_no, and an ABORT gets no
+// reply (RFC 8907 sections 4.1 and 5.4.3).
+func (c *labConn) continueAuthen(h *header, body []byte) (reply message, over bool, err error) {
+	var m authenContinue
+	if err := c.decode(h, body, &m); err != nil {
+		return nil, false, err
+	}
+	d := c.dialogues[h.sessionID]
+	if d == nil {
+		return errorReply(h.typ, "no such session"), true, nil
+	}
+	now, follows := time.Now(), h.seqNo == d.seqNo+1 && h.version == d.version
+	if follows {
+		d.tracker.packet(now, h, &m)
+	}
+	var r *authenReply
+	switch {
+	case !follows:
+		r = &authenReply{status: authenError, serverMsg: "seq_no or version does not follow the packet before"}
+	case m.flags&authenAbort != 0:
+		c.end(h.sessionID, d)
+		return nil, true, nil
+	case h.seqNo == lastSeqNo:
+		r = &authenReply{status: authenError, serverMsg: "sequence numbers are used up"}
+	default:
+		r = d.session.next(m.userMsg)
+	}
+	reply, over = c.finishReply(now, h, d, r)
+	return reply, over, nil
+}
+
+// finishReply keeps the dialogue if r, or the fault's message in place of it, asks for a CONTINUE. Otherwise it ends the
+// dialogue.
+func (c *labConn) finishReply(now time.Time, h *header, d *labDialogue, r *authenReply) (reply message, over bool) {
+	r = d.applyFault(&c.server.fault, r)
+	if r.status.asks() && h.seqNo == 1 && !c.reserveDialogue() {
+		r = &authenReply{status: authenError, serverMsg: "too many sessions"}
+	}
+	head := replyTo(h)
+	d.seqNo = head.seqNo
+	d.tracker.packet(now, head, r)
+	if !r.status.asks() {
+		c.end(h.sessionID, d)
+		return r, true
+	}
+	c.dialogues[h.sessionID] = d
+	return r, false
+}
+
+// applyFault returns the message of a fault in place of r, which follows then.
+func (d *labDialogue) applyFault(f *fault, r *authenReply) *authenReply {
+	if f.authenReply == nil || f.once && d.faulted || f.only != 0 && f.only != d.typ {
+		return r
+	}
+	d.faulted = true
+	s, next := d.session, d.session.next
+	s.next = func(answer string) *authenReply {
+		if f.authenReply.status == authenGetUser && len(answer) <= maxFieldLen {
+			s.user = strings.Clone(answer)
+		}
+		s.next = next
+		return r
+	}
+	return f.authenReply
+}
+
+// reserveDialogue counts one more dialogue and reports whether the limits permit it.
+func (c *labConn) reserveDialogue() bool {
+	if len(c.dialogues) >= maxDialogues {
+		return false
+	}
+	if c.server.waiting.Add(1) > maxAllDialogues {
+		c.server.waiting.Add(-1)
+		return false
+	}
+	return true
+}
+
+// abandon ends a dialogue that the client did not continue.
+func (c *labConn) abandon(id uint32, d *labDialogue) {
+	d.tracker.close()
+	c.end(id, d)
+}
+
+// end forgets a dialogue and logs it.
+func (c *labConn) end(id uint32, d *labDialogue) {
+	if c.dialogues[id] != nil {
+		delete(c.dialogues, id)
+		c.server.waiting.Add(-1)
+	}
+	c.client.log.write(&d.tracker.sessionRecord)
+}
+
+// exchange returns the record of a session with one request and one reply.
+func (c *labConn) exchange(h *header, request, reply message) *sessionRecord {
+	tracker, now := new(sessionTracker), time.Now()
+	tracker.peer, tracker.key = c.client.addr, c.key.source
+	tracker.packet(now, h, request)
+	tracker.packet(now, replyTo(h), reply)
+	return &tracker.sessionRecord
+}
+
+// replyTo returns the header of the reply to h, as far as a sessionTracker reads it.
+func replyTo(h *header) *header {
+	reply := *h
+	reply.seqNo++
+	return &reply
+}

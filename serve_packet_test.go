@@ -1,0 +1,318 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"reflect"
+	"regexp"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestServeSingleConnectFlag: only the flag of the first packet counts (RFC 8907 section 4.3).
+func TestServeSingleConnectFlag(t *testing.T) {
+	t.Parallel()
+	const single = flagSingleConnect
+	for _, tt := range []struct {
+		options   string
+		sent, got []headerFlags
+	}{
+		{"", []headerFlags{single, 0, single}, []headerFlags{single, single, single}},
+		{"", []headerFlags{0}, []headerFlags{0}},
+		{"", []headerFlags{0xf8 | single, 0xf8}, []headerFlags{single, single}}, // unknown bits are zero in a reply
+		{"--fault single-refused", []headerFlags{single}, []headerFlags{0}},
+	} {
+		s := serveWith(t, split(tt.options)...)
+		c := dialFakeClient(t, s.addr)
+		for i, flags := range tt.sent {
+			h := header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flags, sessionID: uint32(i)}
+			if err := c.send(h, papStart("alice", testPassword)); err != nil {
+				t.Fatal(err)
+			}
+			if h, err := c.receive(new(authenReply)); err != nil || h.flags != tt.got[i] {
+				t.Errorf("%v: the flags of reply %d are %s, %v, not %s", tt.sent, i, h.flags, err, tt.got[i])
+			}
+		}
+		if tt.got[0] == single {
+			c.Conn.(*net.TCPConn).CloseWrite()
+		}
+		c.checkEnd(t)
+	}
+}
+
+// TestServeSingleConnectFlagOfContinue: the flag is ignored after the first packet.
+func TestServeSingleConnectFlagOfContinue(t *testing.T) {
+	t.Parallel()
+	for _, first := range []headerFlags{0, flagSingleConnect} {
+		c := dialFakeClient(t, serveWith(t).addr)
+		h := header{version: minorDefault, typ: typeAuthen, seqNo: 1, flags: first}
+		for _, m := range []message{asciiStart("alice"), says(testPassword)} {
+			if err := c.send(h, m); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := c.receive(new(authenReply)); err != nil || got.flags != first {
+				t.Errorf("%+v is answered with the header %+v, %v, not with the flags %s", h, got, err, first)
+			}
+			h.seqNo, h.flags = 3, first^flagSingleConnect
+		}
+		if first == 0 {
+			c.checkEnd(t)
+		} else if err := c.login(2, first); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestServeBadPackets: packets that end a connection: the reply, if any, and the line in the log.
+func TestServeBadPackets(t *testing.T) {
+	t.Parallel()
+	login := papStart("alice", testPassword)
+	h := header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 7}
+	with := func(change func(h *header)) header { h := h; change(&h); return h }
+	inClear := with(func(h *header) { h.flags = flagUnencrypted })
+	withType := func(typ packetType, seqNo uint8) []byte {
+		return packed(with(func(h *header) { h.typ, h.seqNo = typ, seqNo }), testKey, login)
+	}
+	author := with(func(h *header) { h.typ = typeAuthor })
+	acct := with(func(h *header) { h.typ = typeAcct })
+	third := func(h header) header { h.seqNo = 3; return h }
+	withLength := func(data string) []byte { return append(unhex(t, "c1 01 01 00 00000007"), data...) }
+	const unfit = "a packet that does not fit the key: the component lengths do not add up to the body's length\n"
+	const cut = "ended in the middle of a packet\n"
+	for _, tt := range []struct {
+		name   string
+		packet []byte
+		want   message // the reply; a header is one without a body
+		note   string
+	}{
+		{"type 0", withType(0, 1), &header{version: minorOne, seqNo: 2, sessionID: 7}, "a packet of type 0x00\n"},
+		{"type 4", withType(4, 1), &header{version: minorOne, typ: 4, seqNo: 2, sessionID: 7}, "a packet of type 0x04\n"},
+		{"type 255", withType(255, 3), &header{version: minorOne, typ: 255, seqNo: 4, sessionID: 7}, "a packet of type 0xff\n"},
+		{"seq_no 0", withType(1, 0), nil, "seq_no 0 is even, as only a server's is\n"},
+		{"seq_no 2", withType(1, 2), nil, "seq_no 2 is even, as only a server's is\n"},
+		{"seq_no 254", withType(1, 254), nil, "sequence numbers exhausted\n"},
+		{"seq_no 255", withType(1, 255), nil, "sequence numbers exhausted\n"},
+		{"authorization with seq_no 3", packed(third(author), testKey, &authorRequest{commonFields: commonFields{user: "alice"}}), &authorResponse{status: authorError, serverMsg: "seq_no is not 1"}, ""},
+		{"accounting with seq_no 3", packed(third(acct), testKey, &acctRequest{flags: acctStop, commonFields: commonFields{user: "alice"}}), &acctReply{status: acctError, serverMsg: "seq_no is not 1"}, ""},
+		{"in clear", packed(inClear, "", login), &authenReply{status: authenError, serverMsg: "UNENCRYPTED flag"}, "the UNENCRYPTED flag does not fit the transport\n"},
+		{"wrong key, authentication", packed(h, "wrong", login), &authenReply{status: authenError, serverMsg: "a malformed packet"}, unfit},
+		{"wrong key, authorization", packed(author, "wrong", &authorRequest{commonFields: commonFields{user: "alice"}}),
+			&authorResponse{status: authorError, serverMsg: "a malformed packet"}, unfit},
+		{"wrong key, accounting", packed(acct, "wrong", &acctRequest{commonFields: commonFields{user: "alice"}}),
+			&acctReply{status: acctError, serverMsg: "a malformed packet"}, unfit},
+		{"another message", packed(author, testKey, &authenContinue{userMsg: "x"}), &authorResponse{status: authorError, serverMsg: "a malformed packet"}, unfit},
+		{"no body", withLength("\x00\x00\x00\x00"), &authenReply{status: authenError, serverMsg: "a malformed packet"}, unfit},
+		{"a body of 65536 bytes", withLength("\x00\x01\x00\x00"), nil, "a body of 65536 bytes, the limit is 65535\n"},
+		{"a body of 2^32-1 bytes", withLength("\xff\xff\xff\xff"), nil, "a body of 4294967295 bytes, the limit is 65535\n"},
+		{"a body of 65535 bytes that ends", withLength("\x00\x00\xff\xffxyz"), nil, cut},
+		{"half a header", withLength(""), nil, cut},
+		{"nothing", nil, nil, ""},
+		{"HTTP", []byte("GET / HTTP/1.1\r\nHost: tac1\r\n\r\n"), nil, "not TACACS+: the first byte is 0x47\n"},
+		{"TLS", unhex(t, "16 03 01 00c8 01 0000c4 0303 0000000000"), nil, "not TACACS+: the first byte is 0x16\n"},
+		{"major version 0xb", unhex(t, "b0 01 01 00 00000007 00000000"), nil, "not TACACS+: the first byte is 0xb0\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := serveWith(t)
+			c := dialFakeClient(t, s.addr)
+			if _, err := c.Write(tt.packet); err != nil {
+				t.Fatal(err)
+			}
+			c.Conn.(*net.TCPConn).CloseWrite()
+			switch want := tt.want.(type) {
+			case nil:
+			case *header:
+				if got, _, err := readHeader(c.in); err != nil || got != *want {
+					t.Errorf("answered with %+v, %v, not %+v", got, err, *want)
+				}
+			default:
+				got := fresh(want)
+				h, err := c.receive(got)
+				if err != nil || !reflect.DeepEqual(got, want) || h.seqNo != tt.packet[2]+1 || h.sessionID != 7 {
+					t.Errorf("answered with %+v %+v, %v, not %+v", h, got, err, want)
+				}
+			}
+			c.checkEnd(t)
+			if got := s.lines(t); got != tt.note {
+				t.Errorf("the lines are\n%snot\n%s", got, tt.note)
+			}
+		})
+	}
+}
+
+// TestServeWrongKeyLine: the line names the peer and does not reveal the key.
+func TestServeWrongKeyLine(t *testing.T) {
+	t.Parallel()
+	const key = "der Schlüssel, überall länger"
+	s := serveWith(t, "--key", key)
+	c := dialFakeClient(t, s.addr)
+	if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1}, papStart("alice", testPassword)); err != nil {
+		t.Fatal(err)
+	}
+	if h, _, err := readHeader(c.in); err != nil || h.flags&flagUnencrypted != 0 {
+		t.Errorf("answered with %+v, %v", h, err)
+	}
+	s.stop()
+	if got := s.log.String(); !strings.Contains(got, c.LocalAddr().String()+" a packet that does not fit the key: ") || strings.Contains(got, key[:8]) || strings.Contains(got, "character") {
+		t.Error(got)
+	}
+}
+
+// TestServeMalformedOverTLS: without a key, the message does not blame one.
+func TestServeMalformedOverTLS(t *testing.T) {
+	t.Parallel()
+	log := new(lockedBuffer)
+	srv := newLab()
+	srv.tls, srv.listener.log.out = new(tls.Config), newQueuedWriter(context.Background(), log)
+	h := header{version: minorDefault, typ: typeAuthor, seqNo: 1, flags: flagUnencrypted}
+	conn := &stream{Reader: bytes.NewReader(packed(h, "", &authenContinue{userMsg: "x"}))}
+	srv.serve(t.Context(), conn)
+	var r authorResponse
+	if _, err := (&fakeClient{in: bufio.NewReader(&conn.out)}).receive(&r); err != nil || r.status != authorError || r.serverMsg != "a malformed packet" {
+		t.Errorf("answered with %+v, %v", r, err)
+	}
+	if !strings.HasSuffix(log.String(), " a malformed packet: "+errBodyLength.Error()+"\n") {
+		t.Errorf("the lines are\n%s", log)
+	}
+}
+
+// TestServeUnknownType: the reply is the header as it came, with unknown flags, the next seq_no and no body (RFC 8907
+// section 3.6). An even seq_no gets no reply.
+func TestServeUnknownType(t *testing.T) {
+	t.Parallel()
+	for _, flags := range []headerFlags{0, flagUnencrypted, flagSingleConnect, 0xff} {
+		for _, version := range []version{minorDefault, minorOne, majorVersion<<4 | 9} {
+			for seqNo, answered := range map[uint8]bool{1: true, 253: true, 2: false, 254: false, 255: false} {
+				h := header{version: version, typ: 7, seqNo: seqNo, flags: flags, sessionID: 0xfeedbeef}
+				conn := &stream{Reader: bytes.NewReader(packed(h, testKey, papStart("alice", testPassword)))}
+				newLab().serve(t.Context(), conn)
+				h.seqNo++
+				want := codec{}
+				if h.layout(&want); !answered {
+					want.buf = nil
+				}
+				if !bytes.Equal(conn.out.Bytes(), want.buf) {
+					t.Errorf("%+v is what ought to be answered, not %x", h, conn.out.Bytes())
+				}
+			}
+		}
+	}
+}
+
+// FuzzServe: whatever a client sends, the connection ends, costs no more memory than one body beyond the data, and
+// all replies are TACACS+.
+func FuzzServe(f *testing.F) {
+	mix := func(flags headerFlags, packets ...any) (all []byte) {
+		for i, m := range packets {
+			h := header{version: minorDefault, typ: typeAuthen, seqNo: 1, flags: flags | flagSingleConnect, sessionID: uint32(i)}
+			switch m := m.(type) {
+			case *authenStart:
+				h.version = m.typ.minor()
+			case *authenContinue:
+				h.seqNo, h.sessionID = 3, uint32(i-1)
+			case *authorRequest:
+				h.typ = typeAuthor
+			case *acctRequest:
+				h.typ = typeAcct
+			}
+			all = append(all, packed(h, testKey, m.(message))...)
+		}
+		return all
+	}
+	challenge := func(typ authenType, n int) *authenStart {
+		data, _ := chapData(typ, "alice", testPassword, 7, make([]byte, n), make([]byte, 16))
+		return &authenStart{action: authenLogin, commonFields: commonFields{typ: typ, service: authenServiceLogin, user: "alice"}, data: data}
+	}
+	chpass := &authenStart{action: authenChPass, commonFields: commonFields{typ: authenASCII, service: authenServiceLogin, user: "alice"}}
+	shell := &authorRequest{commonFields: commonFields{user: "alice"}, args: []string{"service=shell", "cmd=", "priv-lvl*1"}}
+	show := &authorRequest{commonFields: commonFields{user: "alice"}, args: []string{"service=shell", "cmd=show", "cmd-arg=<cr>"}}
+	record := &acctRequest{flags: acctStart, commonFields: commonFields{user: "alice"}, args: []string{"task_id=1", "service=shell", "cmd=\x1b[2J"}}
+	for _, flags := range []headerFlags{0, flagUnencrypted} {
+		inClear := flags != 0
+		for _, packets := range [][]any{
+			{papStart("alice", testPassword)}, {papStart("bob", "")}, {asciiStart("alice"), says(testPassword)}, {asciiStart(""), says("alice")},
+			{chpass, says(testPassword)}, {asciiStart("alice"), &authenContinue{flags: authenAbort, data: "bye"}}, {says("what?")},
+			{challenge(authenCHAP, 16)}, {challenge(authenMSCHAP, 8)}, {challenge(authenMSCHAPv2, 16)},
+			{shell}, {show}, {record}, {papStart("alice", testPassword), shell, asciiStart("alice"), says("no"), record, papStart("alice", "no")},
+		} {
+			f.Add(mix(flags, packets...), inClear)
+		}
+		f.Add(mix(flags, shell)[:headerLen], inClear)
+		f.Add(mix(flags, shell, record)[:100], inClear)
+		f.Add([]byte("\xc0\x01\x01\x01\x00\x00\x00\x00\xff\xff\xff\xff"), inClear)
+		f.Add([]byte("\xc0\x01\x01\x01\x00\x00\x00\x00\x00\x00\xff\xff"), inClear)
+		f.Add([]byte("\xc0\x09\xff\x01\x00\x00\x00\x00\x00\x00\x00\x00"), inClear)
+		f.Add([]byte("GET / HTTP/1.1\r\n\r\n"), inClear)
+		f.Add([]byte{}, inClear)
+	}
+	f.Fuzz(func(t *testing.T, data []byte, inClear bool) {
+		srv := newLab()
+		srv.listener.log.verbose, srv.lab.args = true, []string{"priv-lvl=15", "idletime=5"}
+		if inClear {
+			srv.tls = new(tls.Config)
+		}
+		srv.lab.rules = []rule{{true, regexp.MustCompile("^show")}}
+		hang := time.AfterFunc(patience, func() { panic(fmt.Sprintf("no end of %x", data)) })
+		defer hang.Stop()
+		conn := &stream{Reader: bytes.NewReader(data)}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		srv.serve(t.Context(), conn)
+		runtime.ReadMemStats(&after)
+		if cost := after.TotalAlloc - before.TotalAlloc; cost > uint64(1<<20+100*len(data)) {
+			t.Errorf("%d bytes cost %d bytes of memory", len(data), cost)
+		}
+		answers := &fakeClient{in: bufio.NewReader(&conn.out), key: testKey}
+		for {
+			h, _, err := readHeader(answers.in)
+			if err == io.EOF {
+				return
+			}
+			if err != nil || h.version.major() != majorVersion {
+				t.Fatalf("an answer has the header %+v, %v", h, err)
+			}
+			if h.length == 0 {
+				continue
+			}
+			body, err := readBody(answers.in, h)
+			if !inClear {
+				obfuscate(&h, testKey, body)
+			}
+			reply := map[packetType]message{typeAuthen: new(authenReply), typeAuthor: new(authorResponse), typeAcct: new(acctReply)}[h.typ]
+			if reply == nil || err != nil || decode(body, reply) != nil || !knownStatus(reply) || inClear != (h.flags&flagUnencrypted != 0) {
+				t.Fatalf("an answer has the header %+v and the body %x, %v", h, body, err)
+			}
+		}
+	})
+}
+
+// TestServeReplyIsNotHeldBack: a reply is sent while only the header of the next packet has come.
+func TestServeReplyIsNotHeldBack(t *testing.T) {
+	t.Parallel()
+	c := dialFakeClient(t, startLab(t, newLab()).addr)
+	one := packed(header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect}, testKey, papStart("alice", testPassword))
+	c.Write(append(bytes.Clone(one), one[:headerLen]...))
+	if _, err := c.receive(new(authenReply)); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestServeTooManyArguments: a PASS_REPL that would have over 255 arguments is an ERROR.
+func TestServeTooManyArguments(t *testing.T) {
+	t.Parallel()
+	srv := newLab()
+	srv.lab.args = []string{"priv-lvl=15", "idletime=5"}
+	c := dialFakeClient(t, startLab(t, srv).addr)
+	args := append([]string{"service=shell", "cmd=", "priv-lvl*1"}, strings.Fields(strings.Repeat("a=b ", 252))...)
+	c.send(header{version: minorDefault, typ: typeAuthor, seqNo: 1}, &authorRequest{commonFields: commonFields{user: "alice"}, args: args})
+	var r authorResponse
+	if _, err := c.receive(&r); err != nil || r.status != authorError {
+		t.Errorf("%+v, %v", r, err)
+	}
+}

@@ -70,7 +70,7 @@ func TestRelayDeviceTimes(t *testing.T) {
 					if shared {
 						r.shared = newSharedUpstream(r.client, nil)
 						all.Go(func() {
-							for f := range r.shared.jobs { // a crew whose server lets all in
+							for f := range r.shared.jobs { // a pool whose server permits all
 								f.answered, f.response = true, &authenReply{status: authenPass}
 								f.home <- f
 							}

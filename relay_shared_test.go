@@ -26,7 +26,7 @@ func TestRelaySharedPoolRenewed(t *testing.T) {
 			time.Sleep(teamAge)
 			first.wakeup.notify()
 			if synctest.Wait(); s.team.Load() != first {
-				t.Errorf("shares %t: another crew within a minute", shares)
+				t.Errorf("shares %t: another pool within a minute", shares)
 			}
 			time.Sleep(time.Nanosecond)
 			if shares {
@@ -41,7 +41,7 @@ func TestRelaySharedPoolRenewed(t *testing.T) {
 				}
 			}
 			if synctest.Wait(); (s.team.Load() == first) != shares {
-				t.Errorf("shares %t: the crew is the first: %t", shares, s.team.Load() == first)
+				t.Errorf("shares %t: the pool is the first: %t", shares, s.team.Load() == first)
 			}
 			cancel()
 			synctest.Wait()

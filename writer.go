@@ -62,18 +62,17 @@ func (w *queuedWriter) Write(p []byte) (int, error) {
 
 // add queues p for the next write or flush. If the queue is full, since writes fail or block, p is lost.
 func (w *queuedWriter) add(p []byte) error {
-	w.mu.Lock()
-	full := len(w.queue) >= maxQueued
-	w.mu.Unlock()
-	if full {
-		_ = w.flush()
-	}
 	limit := maxQueued
 	if w.background {
 		limit = maxBackground
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if len(w.queue) >= maxQueued {
+		w.mu.Unlock()
+		_ = w.flush()
+		w.mu.Lock()
+	}
 	if len(w.queue) < limit {
 		w.queue = append(w.queue, p...)
 		return nil

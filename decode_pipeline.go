@@ -7,8 +7,8 @@ import (
 )
 
 // A decodePipeline decodes frames in three goroutines. That of the caller reassembles TCP, another one decodes
-// the sessions, and a third one writes their lines. The memory of streams and sessions is used again: allocating
-// them anew takes a fifth more CPU time.
+// the sessions, and a third one writes their lines. The memory of conversations, streams and sessions is used
+// again: allocating them anew takes a third more CPU time.
 type decodePipeline struct {
 	tcp     reassembler
 	events  pipe[eventBatch]

@@ -3,10 +3,11 @@ package main
 import (
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 )
 
-// A conversation is one TCP connection.
+// A conversation is one TCP connection. A consumer must not use it after onClose has returned.
 type conversation struct {
 	// ends are its two sides. End 0 opened the connection. If that was not captured, it has the higher port.
 	// Both are the zero AddrPort for packets that come without IP (linkNone).
@@ -75,6 +76,7 @@ type reassembler struct {
 	latest        *conversation // of the segment before, which is most often that of the next one too
 	open, closed  queue[conversation]
 	bare          *conversation // of the packets that come without IP
+	unused        sync.Pool     // of *conversation
 	held          int           // counts against maxHeldAll
 }
 
@@ -176,7 +178,11 @@ func (r *reassembler) begin(s *segment, at time.Time) *conversation {
 			client = 1
 		}
 	}
-	c := &conversation{
+	c, ok := r.unused.Get().(*conversation)
+	if !ok {
+		c = new(conversation)
+	}
+	*c = conversation{
 		ends:   [2]netip.AddrPort{s.flow.end(client), s.flow.end(1 - client)},
 		began:  at,
 		opened: s.flags&tcpSYN != 0,
@@ -205,13 +211,14 @@ func (r *reassembler) close(c *conversation, at time.Time) {
 	}
 }
 
-// forget removes a closed conversation.
+// forget removes a closed conversation. Its memory is used again.
 func (r *reassembler) forget(c *conversation) {
 	delete(r.conversations, c.flow)
 	if r.latest == c {
 		r.latest = nil
 	}
 	r.closed.remove(&c.place)
+	r.unused.Put(c)
 }
 
 // finish closes all conversations.

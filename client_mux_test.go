@@ -229,7 +229,7 @@ func TestMux(t *testing.T) {
 				t.Parallel()
 				timeout := "8s"
 				if strings.HasPrefix(tt.name, "swallows") {
-					timeout = "1s"
+					timeout = "2500ms"
 				}
 				s := startFakeServer(t, tt.script)
 				got := runWith(t, secretsInEnv, requests(n, line), "batch", s.addr, "--timeout", timeout)

@@ -435,7 +435,7 @@ func TestPoolForgetfulServer(t *testing.T) {
 				forgotten.Add(1)
 			}
 		})
-		got := runWith(t, secretsInEnv, requests(10, line), "batch", s.addr, "--timeout", "1", "-c", "2")
+		got := runWith(t, secretsInEnv, requests(10, line), "batch", s.addr, "--timeout", "2500ms", "-c", "2")
 		if n := checkAnswers(t, answers(t, got.out), 10); n != 10 || forgotten.Load() > 2 {
 			t.Errorf("%d granted, %d forgotten: %s", n, forgotten.Load(), got.err)
 		}
@@ -794,7 +794,7 @@ func TestPoolOneSwallowed(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var messages lockedBuffer
-	code := run(ctx, []string{"batch", s.addr, "--timeout", "1", "-q=false"}, stdio{in: in, out: watch, err: &messages, env: func(name string) string { return secretsInEnv[name] }})
+	code := run(ctx, []string{"batch", s.addr, "--timeout", "2500ms", "-q=false"}, stdio{in: in, out: watch, err: &messages, env: func(name string) string { return secretsInEnv[name] }})
 	if code != classGranted.exit() || s.asked("u3") != 2 {
 		t.Errorf("ends with %d, asked %d times: %s", code, s.asked("u3"), messages.String())
 	}

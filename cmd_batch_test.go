@@ -325,9 +325,9 @@ func TestBatchSecrets(t *testing.T) {
 // manyRequests returns how many requests a test of memory sends: fewer under the race detector, which is ten times slower.
 func manyRequests() int {
 	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
-		return 40_000
+		return 30_000
 	}
-	return 200_000
+	return 60_000
 }
 
 // TestBatchMemory has an input that is far longer than what is held of it.
@@ -573,6 +573,7 @@ func TestBatchTextHasNoLineEnds(t *testing.T) {
 
 // TestBatchHoldsLittle: while one request hangs, no more of the input is held than the limit. In the end all is answered.
 func TestBatchHoldsLittle(t *testing.T) {
+	t.Parallel()
 	hang := make(chan struct{})
 	s := startFakeServer(t, func(c *fakeServerConn) {
 		for q := c.readRequest(); q != nil; q = c.readRequest() {

@@ -469,7 +469,7 @@ func TestRelayCutOff(t *testing.T) {
 		for typ, start := range map[string]message{"pap": papStart("alice", testPassword), "ascii": asciiStart("alice")} {
 			all.Go(func() {
 				t.Run(way+typ, func(t *testing.T) {
-					const many = 30
+					const many = 8
 					s := startFakeServer(t, func(c *fakeServerConn) {
 						for c.readRequest() != nil {
 						}

@@ -30,11 +30,11 @@ var errRestart = &attemptError{failf(classDenied, "restart"), outcomeRestart}
 // outcomeOf returns the outcome of an attempt that ended with err. No other server changes what this side decided, or
 // found wrong.
 func outcomeOf(err error) outcome {
-	var attempt *attemptError
-	switch {
-	case err == nil:
+	if err == nil {
 		return outcomeDecided
-	case errors.As(err, &attempt):
+	}
+	var attempt *attemptError
+	if errors.As(err, &attempt) {
 		return attempt.outcome
 	}
 	switch classOf(err) {

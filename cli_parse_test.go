@@ -1,7 +1,9 @@
 package main
 
 import (
+	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -100,4 +102,150 @@ func TestUsageErrorsQuiet(t *testing.T) {
 	}
 	checkUsage(t, "-q", runWith(t, secretsInEnv, "", "-q", "authenticate", "alice"),
 		"HOST is missing", "usage: tacacs_plus authenticate USER HOST", false)
+}
+
+// TestOptionSetNames: no name of an option is declared twice for a command.
+func TestOptionSetNames(t *testing.T) {
+	t.Parallel()
+	for _, c := range commands {
+		inv := newInvocation(commands, stdio{})
+		if err := inv.setCommand(c.name); err != nil {
+			t.Fatal(err)
+		}
+		seen := make(map[string]bool)
+		for _, o := range inv.options.options {
+			for _, name := range []string{o.short, o.long} {
+				if name != "" && seen[name] {
+					t.Errorf("%s has two options with the name %s", c.name, name)
+				}
+				seen[name] = true
+			}
+		}
+	}
+}
+
+func TestParseServers(t *testing.T) {
+	for list, want := range map[string]string{
+		"tac1":                                 "tac1:4949",
+		"tac1:50":                              "tac1:50",
+		"tac1.example.net:65535":               "tac1.example.net:65535",
+		"192.0.2.1":                            "192.0.2.1:4949",
+		"192.0.2.1:1":                          "192.0.2.1:1",
+		"2001:db8::1":                          "[2001:db8::1]:4949",
+		"::1":                                  "[::1]:4949",
+		"[2001:db8::1]":                        "[2001:db8::1]:4949",
+		"[2001:db8::1]:50":                     "[2001:db8::1]:50",
+		"fe80::1%eth0":                         "[fe80::1%eth0]:4949",
+		"[fe80::1%eth0]:50":                    "[fe80::1%eth0]:50",
+		"tac1,tac2:50,192.0.2.1,[::1]:51,::2":  "tac1:4949 tac2:50 192.0.2.1:4949 [::1]:51 [::2]:4949",
+		"tac1, tac2 , tac3":                    "tac1:4949 tac2:4949 tac3:4949",
+		"tac1,tac1":                            "tac1:4949 tac1:4949",
+		strings.Repeat("tac1:1,", 99) + "tac2": strings.Repeat("tac1:1 ", 99) + "tac2:4949",
+	} {
+		servers, err := parseServers(list, 4949)
+		var got []string
+		for _, s := range servers {
+			got = append(got, s.String())
+		}
+		if err != nil || strings.Join(got, " ") != want {
+			t.Errorf("%s is %q, %v, not %q", list, got, err, want)
+		}
+	}
+}
+
+// TestServerDefaultPort: TACACS+ over TLS has a default port of its own (RFC 9887 section 5.2).
+func TestServerDefaultPort(t *testing.T) {
+	for line, want := range map[string]string{
+		"authenticate alice tac1":                     "[tac1:49]",
+		"authenticate alice tac1 --tls":               "[tac1:300]",
+		"--tls check tac1,::1,tac2:49":                "[tac1:300 [::1]:300 tac2:49]",
+		"authenticate alice tac1,tac2:300 -p 50":      "[tac1:50 tac2:300]",
+		"authenticate alice tac1 --tls -p 49":         "[tac1:49]",
+		"authenticate alice tac1,tac2:1 --tls -p 301": "[tac1:301 tac2:1]",
+	} {
+		inv, err := parse(commands, split(line), stdio{})
+		if got := fmt.Sprint(inv.server.servers); err != nil || got != want {
+			t.Errorf("%s asks %s, %v, not %s", line, got, err, want)
+		}
+	}
+}
+
+// TestServerAddressFamily: an address of the wrong family is not tried.
+func TestServerAddressFamily(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]string{
+		"-4 authenticate alice [::1]:49":            "::1 has no IPv4 address",
+		"-6 authenticate alice SERVER":              "127.0.0.1 has no IPv6 address",
+		"authenticate alice SERVER --source ::1":    "127.0.0.1 has no IPv6 address",
+		"authenticate alice ::1 --source 127.0.0.1": "::1 has no IPv4 address",
+	} {
+		server := listen(t)
+		got := runWith(t, secretsInEnv, "", split(line, "SERVER", server.Addr().String())...)
+		if !strings.HasPrefix(got.err, "tacacs_plus: "+want+"\n") || got.code != classNetwork.exit() {
+			t.Errorf("%s: %+v", line, got)
+		}
+		checkUntouched(t, server)
+	}
+	for _, options := range []string{"-4", "--source 127.0.0.1", "-4 --source 127.0.0.1"} {
+		server := newScriptServer(t, testKey, &authenReply{status: authenPass})
+		if got := runWith(t, secretsInEnv, "", split("authenticate alice "+server.addr+" "+options)...); got.code != classGranted.exit() {
+			t.Errorf("%s: %+v", options, got)
+		}
+	}
+}
+
+// TestRequestArgumentsInOrder: -c takes one value, the words after it are arguments too.
+func TestRequestArgumentsInOrder(t *testing.T) {
+	t.Parallel()
+	want := []string{"service=shell", "cmd=show", "cmd-arg=version"}
+	for _, line := range []string{
+		"-u alice -H SERVER authorize -c service=shell cmd=show cmd-arg=version",
+		"authorize alice SERVER -c service=shell cmd=show cmd-arg=version",
+		"authorize alice SERVER --cmds=service=shell -c cmd=show -c cmd-arg=version",
+		"authorize -c service=shell alice SERVER cmd=show -- cmd-arg=version",
+		"authorize alice SERVER service=shell cmd=show cmd-arg=version",
+	} {
+		server := newScriptServer(t, testKey, &authorResponse{status: authorPassAdd})
+		got := runWith(t, secretsInEnv, "", split(line, "SERVER", server.addr)...)
+		if got != (runResult{classGranted.exit(), "PASS_ADD\n", ""}) {
+			t.Errorf("%s: %+v", line, got)
+			continue
+		}
+		var request authorRequest
+		if server.received(t, &request); !slices.Equal(request.args, want) {
+			t.Errorf("%s\nasks for %q\nnot %q", line, request.args, want)
+		}
+	}
+}
+
+// TestRequestLimits: a value of the largest size is sent.
+func TestRequestLimits(t *testing.T) {
+	t.Parallel()
+	pass, passAdd, success := &authenReply{status: authenPass}, &authorResponse{status: authorPassAdd}, &acctReply{status: acctSuccess}
+	for _, row := range []struct {
+		line  string
+		reply message
+	}{
+		{"authenticate " + long(255) + " SERVER -t pap", pass},
+		{"authenticate alice SERVER -t pap -P " + long(255), pass},
+		{"authenticate alice SERVER -t pap -r " + long(255), pass},
+		{"authenticate alice SERVER -t pap --password " + long(255), pass},
+		{"authenticate alice SERVER -t chap --chap-challenge " + strings.Repeat("ab", 238), pass},
+		{"authenticate alice SERVER -t pap -l 15 --timeout 24h --retries 1000", pass},
+		{"authenticate älice SERVER -t pap", pass},
+		{"authenticate alice SERVER -t pap -k " + long(16), pass},
+		{"authorize alice SERVER service=shell cmd=" + long(251), passAdd},
+		{"authorize alice SERVER service=ppp" + strings.Repeat(" a=b", 254), passAdd},
+		{"authorize alice SERVER service*ppp a* b=", passAdd},
+		{"account alice SERVER service=ppp" + strings.Repeat(" a=b", 251), success},
+	} {
+		key := testKey
+		if strings.Contains(row.line, "-k") {
+			key = long(16)
+		}
+		server := newScriptServer(t, key, row.reply)
+		if got := runWith(t, secretsInEnv, "", split(row.line, "SERVER", server.addr)...); got.code != classGranted.exit() || got.err != "" {
+			t.Errorf("%s: %+v", row.line, got)
+		}
+	}
 }

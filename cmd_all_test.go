@@ -1,11 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net"
+	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -252,5 +256,256 @@ func TestAllUnwritten(t *testing.T) {
 		if code != tt.code || messages.String() != tt.err {
 			t.Errorf("%s: %d, %s", tt.options, int(code), &messages)
 		}
+	}
+}
+
+// TestAllCommandFile checks the table with a column for each server. ONE and TWO have different rules.
+func TestAllCommandFile(t *testing.T) {
+	t.Parallel()
+	one := serveWith(t, "--permit", "^show", "--deny", ".").addr
+	two := serveWith(t, "--permit", "^(show|conf)", "--deny", ".").addr
+	like := serveWith(t, "--permit", "^show", "--deny", ".").addr
+	refused := refusedAddr(t)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "commands")
+	const denied = `    ONE: command not permitted\n`
+	for _, tt := range []struct {
+		name, text, options string
+		code                exitCode
+		out, err            string
+	}{
+		{"differ", "show run\nconfigure\nreload\n", "ONE,TWO", 1, `ONE +TWO\nPASS_ADD +PASS_ADD +show run\nFAIL +PASS_ADD +configure  <- the servers differ\n` + denied +
+			`FAIL +FAIL +reload: command not permitted\nONE: 1 permitted, 2 denied\nTWO: 2 permitted, 1 denied\n3 commands: the servers differ on 1\n`, ``},
+		{"the other way round", "configure\n", "TWO,ONE", 1, `TWO +ONE\nPASS_ADD +FAIL +configure  <- the servers differ\n` + denied +
+			`TWO: 1 permitted, 0 denied\nONE: 0 permitted, 1 denied\n1 command: the servers differ on 1\n`, ``},
+		{"the middle one differs", "configure\n", "ONE,TWO,LIKE", 1, `ONE +TWO +LIKE\nFAIL +PASS_ADD +FAIL +configure  <- the servers differ\n` + denied +
+			`    LIKE: command not permitted\n(?:.*\n){3}1 command: the servers differ on 1\n`, ``},
+		{"of some nothing is expected", "+show run\nreload\n", "ONE,TWO", 0, `(?s).*\n2 commands: the servers differ on 0\n`, ``},
+		{"not expected of the first", "+configure\n", "ONE,TWO,LIKE", 1, `(?s).*configure  <- not permitted  <- the servers differ\n.*`, ``},
+		{"JSON of a bad line", "+\n", "ONE --json", 2, `\{"line":1,.*"server":"ONE","error":.*\}\n`, ``},
+		{"expected", "+show run\n-reload\n# no\n", "ONE,TWO", 0, `(?s).*\n2 commands: the servers differ on 0\n`, ``},
+		{"not expected", "-configure\n+configure\n", "ONE,TWO", 1, `ONE +TWO\nFAIL +PASS_ADD +configure  <- not denied  <- the servers differ\n` + denied +
+			`FAIL +PASS_ADD +configure  <- not permitted  <- the servers differ\n` + denied +
+			`ONE: 0 permitted, 2 denied; 1 not as expected\nTWO: 2 permitted, 0 denied; 1 not as expected\n2 commands: the servers differ on 2\n`, ``},
+		{"an error once, and no difference", "show run\nshow version\n", "ONE,REFUSED", 4, `ONE +REFUSED\nPASS_ADD +error +show run\n    connect to REFUSED: connection refused\nPASS_ADD +error +show version\n` +
+			`ONE: 2 permitted, 0 denied\nREFUSED: 0 permitted, 0 denied, 2 without a verdict\n2 commands: the servers differ on 0\n`, ``},
+		{"one server, given twice", "reload\n", "ONE,ONE", 1, `ONE\nFAIL +reload: command not permitted\nONE: 0 permitted, 1 denied\n1 command: the servers differ on 0\n`, ``},
+		{"a bad line", "show run\n+\n", "ONE,TWO", 2, `ONE +TWO\nPASS_ADD .*\nerror +error +\n    ONE: line 2 of .* has no command\n    TWO: line 2 of .* has no command\n(?:.*\n)*`, ``},
+		{"an error that comes back", "show \x01\nshow \x01\nshow run\nshow \x01\n", "ONE", 2, `ONE\nerror +show \\x01\n    ONE: argument .*\nerror +show \\x01\nPASS_ADD +show run\nerror +show \\x01\n    ONE: argument .*\n(?:.*\n){2}`, ``},
+		{"quiet", "configure\n", "ONE,TWO -q", 1, ``, ``},
+		{"JSON", "+show run\n-configure\n", "ONE,TWO --json", 1, `\{"line":1,.*"status":"PASS_ADD",.*"server":"ONE",.*\}\n\{"line":1,.*"server":"TWO",.*"as_expected":true\}\n` +
+			`\{"line":2,.*"status":"FAIL",.*"server":"ONE",.*\}\n\{"line":2,.*"server":"TWO",.*"as_expected":false\}\n`, ``},
+		{"nothing", "# nothing\n", "ONE,TWO", 0, ``, `tacacs_plus: warning: there are no commands in .*\n`},
+	} {
+		if err := os.WriteFile(file, []byte(tt.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, from := range []string{file, "-"} {
+			r := strings.NewReplacer("ONE", one, "TWO", two, "LIKE", like, "REFUSED", refused)
+			got := runWith(t, secretsInEnv, tt.text, split("authorize alice --all --cmd-file "+from+" -H "+r.Replace(tt.options))...)
+			t.Run(tt.name, func(t *testing.T) { got.check(t, tt.code, r.Replace(tt.out), r.Replace(tt.err)) })
+		}
+	}
+	closes := serveWith(t, "--fault", "single-close").addr
+	got := runWith(t, secretsInEnv, strings.Repeat("show run\n", 20), "authorize", "alice", closes, "--all", "--single-connect", "--cmd-file", "-")
+	got.check(t, 0, `(?s).*`, `tacacs_plus: warning: `+closes+`: the server ends connections that are in use; .*\n`)
+	got = runWith(t, secretsInEnv, "", "authorize", "alice", one+","+two, "--all", "--cmd-file", dir)
+	got.check(t, classUsage.exit(), ``, `tacacs_plus: read the requests: .*\n`)
+}
+
+// TestAllCommandFileAhead has a server that waits for a long time, and more commands than another one may be ahead of it:
+// in the end all rows are there, in order.
+func TestAllCommandFileAhead(t *testing.T) {
+	t.Parallel()
+	const commands = 2*tableAhead + 500
+	release := make(chan struct{})
+	let := sync.OnceFunc(func() { close(release) })
+	quick := startFakeServer(t, (*fakeServerConn).grantAll)
+	slow := startFakeServer(t, func(c *fakeServerConn) { <-release; c.grantAll() })
+	var text, want strings.Builder
+	for i := range commands {
+		command := fmt.Sprintf("show %d%s", i, strings.Repeat("x", 90)) // long, so that no buffer has room for all
+		fmt.Fprintln(&text, command)
+		fmt.Fprintln(&want, "PASS_ADD", command)
+	}
+	done := make(chan runResult, 1)
+	go func() {
+		done <- runWith(t, secretsInEnv, text.String(), "authorize", "alice", quick.addr+","+slow.addr, "--all", "--cmd-file", "-", "--single-connect", "--timeout", "1h")
+	}()
+	defer let()
+	waitUntil(t, "the quick server is ahead", func() bool { return quick.asked("alice") > 20 })
+	let()
+	got := <-done
+	rows := regexp.MustCompile(`(?m)^PASS_ADD +PASS_ADD +(show .*)\n`).FindAllStringSubmatch(got.out, -1)
+	var shown strings.Builder
+	for _, r := range rows {
+		fmt.Fprintf(&shown, "PASS_ADD %s\n", r[1])
+	}
+	if got.code != classGranted.exit() || got.err != "" || shown.String() != want.String() || slow.asked("alice") != commands || quick.asked("alice") != commands {
+		t.Errorf("%d rows: %.1000v", len(rows), got)
+	}
+}
+
+// TestAllCommandFileShowsRows has a server that goes on only after the first row is shown.
+func TestAllCommandFileShowsRows(t *testing.T) {
+	t.Parallel()
+	shown := make(chan struct{})
+	show := sync.OnceFunc(func() { close(shown) })
+	defer show()
+	first := new(atomic.Bool)
+	slow := startFakeServer(t, func(c *fakeServerConn) {
+		c.Write(c.grantReply(c.readRequest()))
+		<-shown
+		c.grantAll()
+	})
+	quick := startFakeServer(t, (*fakeServerConn).grantAll)
+	out := writerFunc(func(p []byte) {
+		if bytes.Contains(p, []byte("show first\n")) && !bytes.Contains(p, []byte("show second")) {
+			first.Store(true)
+			show()
+		}
+	})
+	code := run(t.Context(), []string{"authorize", "alice", quick.addr + "," + slow.addr, "--all", "--cmd-file", "-", "--single-connect", "--timeout", "1m"},
+		stdio{in: strings.NewReader("show first\nshow second\n"), out: out, err: io.Discard, env: func(name string) string { return secretsInEnv[name] }})
+	if code != classGranted.exit() || !first.Load() {
+		t.Errorf("got %d; the first row was shown first: %t", int(code), first.Load())
+	}
+}
+
+// TestAllCommandFileLimits: a file that is too long for the table is a usage error, and nothing is sent.
+func TestAllCommandFileLimits(t *testing.T) {
+	t.Parallel()
+	l := listen(t)
+	for _, text := range []string{strings.Repeat("show\n", maxTableRows+1), strings.Repeat("show "+strings.Repeat("x", maxLine-100)+"\n", maxTableBytes/maxLine+1)} {
+		got := runWith(t, secretsInEnv, text, "authorize", "alice", l.Addr().String(), "--all", "--cmd-file", "-")
+		got.check(t, classUsage.exit(), ``, `tacacs_plus: too many commands in - for --all: the limit is 65536 lines and 64 MiB\n`+
+			`tacacs_plus: hint: split the file, or ask one server at a time without --all\n`)
+	}
+	checkUntouched(t, l)
+	// As many comments do not count.
+	s := startFakeServer(t, (*fakeServerConn).grantAll)
+	got := runWith(t, secretsInEnv, strings.Repeat("# show\n", maxTableRows+1)+"show\n", "authorize", "alice", s.addr, "--all", "--cmd-file", "-")
+	got.check(t, 0, `(?s).*1 command: the servers differ on 0\n`, ``)
+}
+
+// TestCommandFile checks the table of authorize --cmd-file.
+func TestCommandFile(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t, "--deny", "^configure", "--permit", "^show")
+	dir := t.TempDir()
+	file := filepath.Join(dir, "commands")
+	for _, tt := range []struct {
+		name, text, options string
+		code                exitCode
+		out                 string
+	}{
+		{"permitted", "show version\nshow  run\n", "", 0, `PASS_ADD show version\nPASS_ADD show  run\n2 commands: 2 permitted, 0 denied\n`},
+		{"one denied", "show version\nconfigure terminal\n", "", 1, `PASS_ADD show version\nFAIL configure terminal: command not permitted\n2 commands: 1 permitted, 1 denied\n`},
+		{"comments", "# all of them\n\n  show version  \r\n   # show it\n", "", 0, `PASS_ADD show version\n1 command: 1 permitted, 0 denied\n`},
+		{"nothing", "# nothing\n", "", 0, ``},
+		{"as marked", "+ show version\n-configure terminal\n", "", 0, `PASS_ADD show version\nFAIL configure terminal: command not permitted\n2 commands: 1 permitted, 1 denied\n`},
+		{"not as marked", "- show version\n+configure terminal\n", "", 1, `PASS_ADD show version  <- not denied\nFAIL configure terminal: command not permitted  <- not permitted\n2 commands: 1 permitted, 1 denied; 2 not as expected\n`},
+		{"marked, and denied without a mark", "+ show version\nconfigure terminal\n", "", 0, `PASS_ADD show version\nFAIL configure terminal: command not permitted\n2 commands: 1 permitted, 1 denied\n`},
+		{"last line without its end", "show version", "", 0, `PASS_ADD show version\n1 command: 1 permitted, 0 denied\n`},
+		{"quiet", "configure\n", "-q", 1, ``},
+		{"a mark alone", "show version\n+\nshow run\n", "", 2, `PASS_ADD show version\nerror : line 2 of .* has no command\nPASS_ADD show run\n3 commands: 2 permitted, 0 denied, 1 without a verdict\n`},
+		{"not ASCII", "show caf\xe9\nshow run\n", "", 2, `error show caf\\xe9: argument .* is not printable US-ASCII\nPASS_ADD show run\n2 commands: 1 permitted, 0 denied, 1 without a verdict\n`},
+		{"too long", "show " + strings.Repeat("x", 300) + "\nshow run\n", "", 2, `error show x+: argument .* is 308 bytes, the limit is 255\nPASS_ADD show run\n2 commands: 1 permitted, 0 denied, 1 without a verdict\n`},
+		{"unknown user", "show run\n", "-u bob", 1, `FAIL show run: unknown user\n1 command: 0 permitted, 1 denied\n`},
+		{"wrong key", "show run\n", "-k another-key-of-the-tests", 5, `error show run: the reply of .* does not fit the key: .*\n1 command: 0 permitted, 0 denied, 1 without a verdict\n`},
+		{"JSON", "+ show run\n# a comment\nconfigure\n", "--json", 0, `\{"line":1,"time":"[^"]*","command":"authorize","user":"alice","status":"PASS_ADD",.*"expect":"\+","as_expected":true\}\n\{"line":3,.*"status":"FAIL",.*\}\n`},
+	} {
+		if err := os.WriteFile(file, []byte(tt.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		options := split(tt.options)
+		if !strings.Contains(tt.options, "-u") {
+			options = append(options, "-u", "alice")
+		}
+		for _, from := range []string{file, "-"} {
+			args := append([]string{"authorize", s.addr, "--cmd-file", from}, options...)
+			t.Run(tt.name+" "+filepath.Base(from), func(t *testing.T) {
+				got := runWith(t, secretsInEnv, tt.text, args...)
+				runResult{got.code, got.out, ""}.check(t, tt.code, tt.out, ``)
+			})
+		}
+	}
+	t.Run("unreadable", func(t *testing.T) {
+		s.ask(t, "authorize alice AT --cmd-file "+filepath.Join(dir, "nothing")).check(t, classUsage.exit(), ``, `tacacs_plus: read the commands: .*\n`)
+		s.ask(t, "authorize alice AT --cmd-file "+dir).check(t, classUsage.exit(), ``, `(?s)tacacs_plus: read the .*`)
+	})
+	t.Run("many, in their order", func(t *testing.T) {
+		text, want := "", ""
+		for i := range 300 {
+			text += fmt.Sprintf("show %d\n", i)
+			want += fmt.Sprintf("PASS_ADD show %d\n", i)
+		}
+		want += "300 commands: 300 permitted, 0 denied\n"
+		for _, options := range []string{"", " --single-connect"} {
+			if got := runWith(t, secretsInEnv, text, split("authorize alice AT --cmd-file -"+options, "AT", s.addr)...); got != (runResult{out: want}) {
+				t.Errorf("got %+v", got)
+			}
+		}
+	})
+	t.Run("one connection where the server agrees", func(t *testing.T) {
+		server := startFakeServer(t, (*fakeServerConn).grantAll)
+		text := strings.Repeat("show version\n", 20)
+		for _, tt := range []struct {
+			options string
+			conns   int
+		}{{"--single-connect", 1}, {"", 20}} {
+			before := server.connections()
+			got := runWith(t, secretsInEnv, text, append([]string{"authorize", "alice", server.addr, "--cmd-file", "-"}, split(tt.options)...)...)
+			if conns := server.connections() - before; got.code != classGranted.exit() || conns != tt.conns {
+				t.Errorf("%s: got %+v over %d connections", tt.options, got, conns)
+			}
+		}
+	})
+}
+
+// TestCommandFileWithoutCommands: a file without a command is most likely the wrong one.
+func TestCommandFileWithoutCommands(t *testing.T) {
+	t.Parallel()
+	l := listen(t)
+	for text, warned := range map[string]bool{"": true, "# nothing\n": true, "+\n": false} {
+		got := runWith(t, secretsInEnv, text, "authorize", "alice", l.Addr().String(), "--cmd-file", "-")
+		if strings.Contains(got.err, "warning: there are no commands in -\n") != warned {
+			t.Errorf("%q: got %+v", text, got)
+		}
+	}
+	checkUntouched(t, l)
+}
+
+func TestArgOptionsRequest(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		options argOptions
+		words   []string
+		want    []string
+		err     string
+	}{
+		{"nothing given", argOptions{}, nil, []string{"service=shell"}, ""},
+		{"--cmd", argOptions{command: " show  version "}, nil, []string{"service=shell", "cmd=show", "cmd-arg=version"}, ""},
+		{"-c and words", argOptions{args: list{"service=ppp"}}, []string{"protocol=ip", "addr*"}, []string{"service=ppp", "protocol=ip", "addr*"}, ""},
+		{"--cmd and more", argOptions{command: "show", args: list{"priv-lvl=1"}}, []string{"acl=2"},
+			[]string{"service=shell", "cmd=show", "priv-lvl=1", "acl=2"}, ""},
+		{"blank --cmd", argOptions{command: " "}, nil, nil, "--cmd is blank"},
+		{"--cmd and a service", argOptions{command: "show"}, []string{"service=ppp"}, nil,
+			"--cmd writes service and cmd; they cannot be given as arguments too"},
+		{"--cmd and a cmd", argOptions{command: "show", args: list{"cmd*ping"}}, nil, nil,
+			"--cmd writes service and cmd; they cannot be given as arguments too"},
+		{"a refused word", argOptions{}, []string{"=x"}, nil, "argument =x has no name before the separator"},
+		{"a refused word in --cmd", argOptions{command: "show \x01"}, nil, nil, `argument cmd-arg=\x01 is not printable US-ASCII`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := test.options.request(test.words)
+			message := ""
+			if err != nil {
+				message = err.Error()
+			}
+			if message != test.err || !slices.Equal(got, test.want) {
+				t.Errorf("got %q, %q, want %q, %q", got, message, test.want, test.err)
+			}
+		})
 	}
 }

@@ -2,7 +2,10 @@ package main
 
 import (
 	"os"
+	"regexp"
+	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -206,4 +209,259 @@ func TestHelpChoices(t *testing.T) {
 	if !strings.HasPrefix(found["fault"], "help noecho-pass getuser ") {
 		t.Errorf("the faults are %q", found["fault"])
 	}
+}
+
+// TestManPage: the page has the sections of man-pages(7), in their order, and all commands and options.
+func TestManPage(t *testing.T) {
+	t.Parallel()
+	page := manPage(commands, build{Version: "v1.2.3", Date: "2026-11-24"})
+	if want := ".TH TACACS_PLUS 1 \"2026-11-24\" \"tacacs_plus v1.2.3\" \"User Commands\"\n.SH NAME\ntacacs_plus \\- "; !strings.HasPrefix(page, want) {
+		t.Errorf("got %.100q, want %q", page, want)
+	}
+	var sections []string
+	for line := range strings.Lines(page) {
+		line = strings.TrimSuffix(line, "\n")
+		if name, ok := strings.CutPrefix(line, ".SH "); ok {
+			sections = append(sections, name)
+		}
+		if strings.HasPrefix(line, ".") && !regexp.MustCompile(`^\.(TH|SH|SS|TP|PP|B|I|BI|BR|IR|RS|RE|nf|fi)( |$)`).MatchString(line) {
+			t.Errorf("no macro: %s", line)
+		}
+		if len(line) > helpWidth && !strings.HasPrefix(line, "tacacs_plus ") || line == "" || strings.HasSuffix(line, " ") {
+			t.Errorf("%d bytes: %q", len(line), line)
+		}
+		if strings.ContainsAny(line, "'^`~") {
+			t.Errorf("what terminals show otherwise: %q", line)
+		}
+	}
+	if got, want := strings.Join(sections, ", "), `NAME, SYNOPSIS, DESCRIPTION, COMMANDS, OPTIONS, ENVIRONMENT, FILES, "EXIT STATUS", EXAMPLES, SECURITY, STANDARDS`; got != want {
+		t.Errorf("got the sections %s, want %s", got, want)
+	}
+	between := func(from, to string) string {
+		_, after, _ := strings.Cut(page, "\n.SH "+from+"\n")
+		text, _, _ := strings.Cut(after, "\n.SH "+to+"\n")
+		return "\n" + text + "\n"
+	}
+	options := func(text, names string) {
+		for name := range strings.FieldsSeq(names) {
+			if len(name) > 1 {
+				name = "-" + name
+			}
+			if !strings.Contains(text, `\fB`+inRoff("-"+name)+`\fR`) {
+				t.Errorf("-%s is not in the page", name)
+			}
+		}
+	}
+	inCommands, examples := between("COMMANDS", "OPTIONS"), between("EXAMPLES", "SECURITY")
+	for _, c := range commands {
+		head := new(roff)
+		head.macro("SS", strings.TrimSpace(c.name+" "+c.words()))
+		_, text, found := strings.Cut(inCommands, "\n"+head.b.String())
+		if !found {
+			t.Errorf("%s is not in the page", c.name)
+		}
+		text, _, _ = strings.Cut(text, "\n.SS ")
+		options(text, ownOptions[c.name])
+		for i := range c.examples {
+			if !strings.Contains(examples, "\n"+inRoff(c.example(i))+"\n") {
+				t.Errorf("%s is not among the examples", c.example(i))
+			}
+		}
+	}
+	options(between("OPTIONS", "ENVIRONMENT"), sharedNames)
+	for c := range classInterrupted {
+		if !strings.Contains(between(`"EXIT STATUS"`, "EXAMPLES"), ".B "+strconv.Itoa(int(c.exit()))+"\n") {
+			t.Errorf("exit code %d is not in the page", int(c.exit()))
+		}
+	}
+	for _, part := range []string{
+		"\n.SH SYNOPSIS\n.B tacacs_plus\n[\\fIOPTION\\fR...] \\fICOMMAND\\fR ",
+		"\n.SH DESCRIPTION\nAsks a TACACS+ server what a network device would ask it: ",
+		"\n.SS \"authenticate USER HOST\"\ndoes this password log in?\n.TP\n\\fB\\-\\-chap\\-id\\fR \\fIN\\fR\nid of the CHAP challenge (default random)\n.TP\n",
+		"\n.TP\n\\fB\\-s\\fR, \\fB\\-\\-service\\fR \\fISERVICE\\fR\nservice (default login): none, login, ppp, ",
+		"\n.TP\n.B 3\nthe server answered ERROR, or with an empty body\n.TP\n",
+	} {
+		if !strings.Contains(page, part) {
+			t.Errorf("the page has no %q", part)
+		}
+	}
+	if other := manPage(commands, build{Version: "v1.2.3", Date: "2026-11-24"}); other != page {
+		t.Error("made twice, it differs")
+	}
+}
+
+func TestManRoff(t *testing.T) {
+	t.Parallel()
+	m := new(roff)
+	m.prose(`a 'b' --c \d ^e` + strings.Repeat(" xxxxxxxxx", 6) + " .so file")
+	m.macro("B", `say "x-y"`, "", "z")
+	m.example("a ~b`")
+	want := `a \(aqb\(aq \-\-c \ed \(hae` + strings.Repeat(" xxxxxxxxx", 5) + "\nxxxxxxxxx .so file\n" +
+		`.B "say \(dqx\-y\(dq" "" z` + "\n.RS\n.nf\na \\(tib\\(ga\n.fi\n.RE\n.PP\n"
+	if got := m.b.String(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	m = new(roff)
+	m.prose(strings.Repeat("x", helpWidth-4) + " .so")
+	if got := m.b.String(); !strings.HasSuffix(got, "x\n\\&.so\n") {
+		t.Errorf("got %q", got)
+	}
+}
+
+// TestManOfBuild: help --man prints the page of this build.
+func TestManOfBuild(t *testing.T) {
+	t.Parallel()
+	got := runWith(t, nil, "", "help", "--man")
+	if got.code != 0 || got.err != "" || !strings.HasPrefix(got.out, ".TH TACACS_PLUS 1 ") || !strings.HasSuffix(got.out, "\n") {
+		t.Errorf("got %d %.100q %s", int(got.code), got.out, got.err)
+	}
+	runWith(t, nil, "", "help", "--man", "authenticate").check(t, 2, "", "tacacs_plus: unexpected argument \"authenticate\"\n")
+}
+
+// TestVersionBuild: a build has the day of its commit, if there is one.
+func TestVersionBuild(t *testing.T) {
+	t.Parallel()
+	info := &debug.BuildInfo{Main: debug.Module{Version: "v1.2.3"}, Settings: []debug.BuildSetting{{Key: "vcs", Value: "git"}}}
+	if b := buildOf(info); b.Version != "v1.2.3" || b.Date != "" {
+		t.Errorf("got %+v", b)
+	}
+	info.Settings = append(info.Settings, debug.BuildSetting{Key: "vcs.time", Value: "2026-11-24T16:00:00Z"}, debug.BuildSetting{Key: "vcs.modified", Value: "false"})
+	if b := buildOf(info); b.Version != "v1.2.3" || b.Date != "2026-11-24" {
+		t.Errorf("got %+v", b)
+	}
+}
+
+// offers returns the completions of the last word, without the descriptions.
+func offers(t *testing.T, env map[string]string, words ...string) []string {
+	t.Helper()
+	got := runWith(t, env, "", append([]string{"completion", "--"}, words...)...)
+	if got.code != 0 || got.err != "" {
+		t.Errorf("%q: got %+v", words, got)
+	}
+	var offered []string
+	for line := range strings.Lines(got.out) {
+		word, description, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
+		if !ok {
+			t.Errorf("%q: no tab in %q", words, line)
+		}
+		if word == "FILE" {
+			word += description
+		}
+		offered = append(offered, word)
+	}
+	return offered
+}
+
+func TestCompletion(t *testing.T) {
+	t.Parallel()
+	_, env := profileDir(t, "prod", "", "lab", "", "prod.key", "", "two words", "", "right\u202eleft", "")
+	for _, tt := range []struct{ line, want string }{
+		{"auth", "authenticate authorize"},
+		{"-v auth", "authenticate authorize"},
+		{"--timeout 5 auth", "authenticate authorize"},
+		{"--timeout=5 auth", "authenticate authorize"},
+		{"--timeout=5 @prod auth", "authenticate authorize"},
+		{"nonsense ''", "authenticate enable chpass authorize account check batch bench serve relay decode completion version help"},
+		{"nonsense --retr", "--retries"},
+		{"authenticate -t ''", "ascii pap chap mschap mschapv2"},
+		{"authenticate --authen_type ms", "mschap mschapv2"},
+		{"authenticate --authen-type=ms", "--authen-type=mschap --authen-type=mschapv2"},
+		{"authenticate -t=p", "-t=pap"},
+		{"-s x", "x25"},
+		{"account -f st", "start stop"},
+		{"authenticate -f st", ""},
+		{"authenticate --chap-i", "--chap-id"},
+		{"authorize --cm", "--cmds --cmd --cmd-file"},
+		{"--cm", ""},
+		{"serve --time", ""},
+		{"serve --key", "--key --key-file"},
+		{"decode --p", "--port"},
+		{"decode ''", "FILE"},
+		{"decode --summary x", "FILE"},
+		{"-", "-4 -6"},
+		{"authenticate --key-file /etc/pass", "FILE"},
+		{"authenticate --key-file=/etc/pass", "FILE--key-file="},
+		{"serve --key-file 192.0.2.0/24=a", "FILE192.0.2.0/24="},
+		{"serve --key-file=192.0.2.7=a", "FILE--key-file=192.0.2.7="},
+		{"authenticate --key-file -", "FILE"},
+		{"authenticate --key a", ""},
+		{"authenticate --tls=", ""},
+		{"authenticate --nonsense=a", ""},
+		{"authenticate --tls al", ""},
+		{"authenticate alice ''", ""},
+		{"authenticate alice @", `@lab @prod @right\xe2\x80\xaeleft`},
+		{"@nonsense auth", "authenticate authorize"},
+		{"@pr", "@prod"},
+		{"authenticate --host @", ""},
+		{"@./f", "FILE@"},
+		{"help ch", "chpass check"},
+		{"completion ''", "bash fish zsh"},
+		{"version ''", ""},
+		{"account alice tac1 --exec -- ma", "FILE"},
+		{"decode -- x", "FILE"},
+		{"-- account ''", ""},
+		{"authorize alice tac1 -- -", ""},
+		{"account --exec -- authenticate --chap", "FILE"},
+	} {
+		got := offers(t, env, split(tt.line)...)
+		if tt.line == "-" { // and all long ones
+			got = slices.DeleteFunc(got, func(w string) bool { return strings.HasPrefix(w, "--") })
+		}
+		if strings.Join(got, " ") != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.line, got, tt.want)
+		}
+	}
+	want := "authenticate\tdoes this password log in?\nauthorize\tmay the user do this? (default: open a shell)\n"
+	runWith(t, env, "", "completion", "--", "auth").check(t, 0, strings.NewReplacer("?", `\?`, "(", `\(`, ")", `\)`).Replace(want), "")
+	runWith(t, env, "", "completion", "--", "--key-f").check(t, 0, "--key-file\tfile with the shared secret\n", "")
+	runWith(t, env, "", "completion", "--", "--authen").check(t, 0, "--authen-type\tauthentication type\n", "")
+}
+
+// TestCompletionOptions: the options of each command in its help are completed, and no others.
+func TestCompletionOptions(t *testing.T) {
+	t.Parallel()
+	long := func(names string) (words []string) {
+		for name := range strings.FieldsSeq(names) {
+			if len(name) > 1 {
+				words = append(words, "--"+name)
+			}
+		}
+		return words
+	}
+	for _, c := range commands {
+		got := offers(t, nil, c.name, "--")
+		takes, refuses := sharedOf(c)
+		for _, name := range long(ownOptions[c.name] + " " + takes) {
+			if !slices.Contains(got, name) {
+				t.Errorf("%s: %s is not in %q", c.name, name, got)
+			}
+		}
+		for _, other := range long(refuses) {
+			if slices.Contains(got, other) {
+				t.Errorf("%s: %s is not one of its options", c.name, other)
+			}
+		}
+	}
+	if got := offers(t, nil, "--"); !slices.Contains(got, "--timeout") || !slices.Contains(got, "--help") || slices.Contains(got, "--nagios") {
+		t.Errorf("without a command: %q", got)
+	}
+}
+
+func TestCompletionScripts(t *testing.T) {
+	t.Parallel()
+	for shell, registers := range map[string]string{
+		"bash": "\ncomplete -F _tacacs_plus tacacs_plus\n",
+		"zsh":  "#compdef tacacs_plus\n",
+		"fish": "\ncomplete -c tacacs_plus -f -a ",
+	} {
+		got := runWith(t, nil, "", "completion", shell)
+		if got.code != 0 || got.err != "" || !strings.Contains(got.out, registers) || !strings.Contains(got.out, " completion -- ") {
+			t.Errorf("%s: got %+v", shell, got)
+		}
+	}
+	hint := "\ntacacs_plus: hint: one of bash, zsh, fish\n"
+	runWith(t, nil, "", "completion").check(t, 2, "", "tacacs_plus: the shell is missing"+hint)
+	runWith(t, nil, "", "completion", "--").check(t, 2, "", "tacacs_plus: the shell is missing"+hint)
+	runWith(t, nil, "", "completion", "csh").check(t, 2, "", "tacacs_plus: no completion for the shell \"csh\""+hint)
+	runWith(t, nil, "", "completion", "bash", "zsh").check(t, 2, "", "tacacs_plus: unexpected argument \"zsh\"\n")
 }

@@ -1,12 +1,18 @@
 package main
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestDecodeKeys: which candidate a session is read with, and what is printed if none fits.
@@ -224,5 +230,282 @@ func TestMessagePlausible(t *testing.T) {
 		if got := plausible(tt.m); got != tt.want {
 			t.Errorf("%T %+v is plausible: %t", tt.m, tt.m, got)
 		}
+	}
+}
+
+// TestKeyLogGrows appends secrets to the key log while their conversation is read. The data of records that waited
+// comes in order, with their times.
+func TestKeyLogGrows(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(writeFiles(t, map[string]string{"keys": "# nothing yet\n"}), "keys")
+	write := func(text string) {
+		t.Helper()
+		f, err := os.OpenFile(file, os.O_APPEND|os.O_WRONLY, 0)
+		if err == nil {
+			_, err = io.WriteString(f, text)
+			f.Close()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	k, err := loadKeyLog(file, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newTLSObserver(k).feed(parseTrace(t, traceOfOpenSSL), 99)
+	if !strings.Contains(l.problem, "the key log has no secret for") || len(l.log) != 0 {
+		t.Error(l.state())
+	}
+	lines := slices.Collect(strings.Lines(keysOfOpenSSL))
+	write("not a line of a key log\n" + lines[0][:40])
+	l.add(0, time.Time{}, nil)
+	write(lines[0][40:] + lines[1][:100])
+	l.add(0, time.Time{}, nil)
+	if l.problem == "" || len(l.log) != 0 {
+		t.Error(l.state())
+	}
+	write(lines[1][100:] + strings.Join(lines[2:], ""))
+	l.add(1, time.Time{}, nil)
+	if info, err := os.Stat(file); err != nil || info.Size() != k.size {
+		t.Errorf("%d bytes were read: %v, %v", k.size, info.Size(), err)
+	}
+	want := []string{"client 3: 2 bytes", "server 4: 2 bytes", "client 6: 2 bytes", "server 8: 2 bytes", "client 10: 2 bytes"}
+	if !slices.Equal(l.log, want) || l.problem != "" || l.held != 0 || l.waiting != nil {
+		t.Error(l.log, l.state())
+	}
+}
+
+// TestKeyLogTooLate: the records that wait for a secret are bounded.
+func TestKeyLogTooLate(t *testing.T) {
+	t.Parallel()
+	m := newFakeTLS()
+	l := newTLSObserver(keyLogOf(t, "")).feed(m.hellos, 100)
+	for range 100 {
+		l.add(1, time.Time{}, m.traffic[1].data(strings.Repeat("x", 1000)))
+		if l.held > maxWaiting || l.unreadable && (l.held > 0 || l.waiting != nil) {
+			t.Fatal(l.held, len(l.waiting))
+		}
+	}
+	if !l.unreadable || l.waiting != nil || !strings.Contains(l.problem, "no secret") {
+		t.Error(l.state())
+	}
+}
+
+// TestKeyLogOfAnother: records wait for a secret that does not decrypt them, or that makes no key.
+func TestKeyLogOfAnother(t *testing.T) {
+	t.Parallel()
+	for _, keyLen := range []int{16, 7} {
+		m := newFakeTLS()
+		k := keyLogOf(t, "")
+		l := newTLSObserver(k).feed(m.hellos, 100)
+		l.add(1, time.Time{}, newTLSSealer(&tlsSuites[0], make([]byte, 32)).data("by another key"))
+		l.add(1, time.Time{}, m.handshake[1].data("not read"))
+		for line := range strings.Lines(m.keys) {
+			k.parse(line)
+		}
+		suite := tlsSuites[0]
+		suite.keyLen = keyLen
+		l.suite = &suite
+		l.add(0, time.Time{}, nil)
+		want := "the secrets of the key log do not decrypt the records of the server"
+		if keyLen == 7 {
+			want = "crypto/aes: invalid key size 7"
+		}
+		if l.problem != want || l.waiting != nil || l.held != 0 || l.data[1] != "" {
+			t.Error(l.state(), l.waiting)
+		}
+	}
+}
+
+// TestKeyLogFiles reads valid and invalid key logs.
+func TestKeyLogFiles(t *testing.T) {
+	t.Parallel()
+	const random, secret = " 000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f ", "ab"
+	long := strings.Repeat(secret, 48)
+	dir := writeFiles(t, map[string]string{
+		"good":    "# a comment\r\n\r\nCLIENT_TRAFFIC_SECRET_0" + random + long + "\r\nCLIENT_RANDOM 00 11\nEXPORTER_SECRET" + random + "zz\n",
+		"no end":  "SERVER_HANDSHAKE_TRAFFIC_SECRET" + random + long[:64],
+		"empty":   "",
+		"words":   "\nnot a key log\nnor this\n",
+		"random":  "CLIENT_TRAFFIC_SECRET_0 0001 " + long,
+		"longer":  "CLIENT_TRAFFIC_SECRET_0 " + strings.TrimSpace(random) + "00 " + long,
+		"secret":  "CLIENT_TRAFFIC_SECRET_0" + random + long[:62],
+		"no hex":  "CLIENT_TRAFFIC_SECRET_0" + random + long[:62] + "xy",
+		"line":    "#\n" + strings.Repeat("x", 5000),
+		"at most": "#" + strings.Repeat("x", maxKeyLogLine-2) + "\n",
+	})
+	for _, tt := range []struct{ name, err string }{
+		{"good", ""}, {"no end", ""}, {"empty", ""}, {"at most", ""},
+		{"words", "line 2 of the key log FILE is not a label, a client random and a secret"},
+		{"random", "line 1 of the key log FILE has a client random that is not 64 hexadecimal digits"},
+		{"longer", "line 1 of the key log FILE has a client random that is not 64 hexadecimal digits"},
+		{"secret", "line 1 of the key log FILE has a secret that is not 64 or 96 hexadecimal digits"},
+		{"no hex", "line 1 of the key log FILE has a secret that is not 64 or 96 hexadecimal digits"},
+		{"line", "line 2 of the key log FILE is over 4096 bytes"},
+		{"missing", "read the key log: open FILE: " + os.ErrNotExist.Error()},
+		{"", "read the key log: read FILE: is a directory"},
+	} {
+		file := filepath.Join(dir, tt.name)
+		k, err := loadKeyLog(file, nil)
+		if want := strings.ReplaceAll(tt.err, "FILE", file); want == "" && err != nil || want != "" && (err == nil || classOf(err) != classUsage) {
+			t.Errorf("%s: %v", tt.name, err)
+		} else if want != "" && err.Error() != want && tt.name != "missing" && tt.name != "" {
+			t.Errorf("%s: %v, want %s", tt.name, err, want)
+		}
+		var r clientRandom
+		copy(r[:], unhex(t, random))
+		if tt.name == "good" && hex.EncodeToString(k.secret(r, clientTrafficSecret)) != long {
+			t.Error("the secret is another one")
+		}
+		if tt.name == "no end" && hex.EncodeToString(k.secret(r, clientHandshakeSecret+1)) != long[:64] {
+			t.Error("the last line is lost")
+		}
+	}
+	if _, err := loadKeyLog("-", strings.NewReader("x\n")); err == nil || !strings.HasPrefix(err.Error(), "line 1 of the key log standard input is not") {
+		t.Error(err)
+	}
+	if _, err := loadKeyLog("-", &endless{}); err == nil || err.Error() != "the key log standard input is over 67108864 bytes" {
+		t.Error(err)
+	}
+}
+
+// TestDecodeBounds: memory is bounded. What is dropped for that is counted, and its sessions are printed.
+func TestDecodeBounds(t *testing.T) {
+	t.Parallel()
+	much := *stopRecord
+	much.args = strings.Split(strings.Repeat("a="+long(250)+" ", 200)+"z=", " ")
+	body, err := encoded(&much)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name              string
+		tape              func(t *captureBuilder)
+		sessions, dropped int
+		held              func(d *decoder) bool // within its bound
+	}{
+		{"sessions of one connection", func(t *captureBuilder) {
+			w := t.openConn(deviceAddr, serverAddr, testKey)
+			for i := range uint32(maxOpenStream + 100) {
+				w.session(i, papStart("alice", "x"))
+			}
+		}, maxOpenStream + 100, 100, func(d *decoder) bool { return d.open.len <= maxOpenStream }},
+		{"sessions that were not read, and have a reply", func(t *captureBuilder) {
+			w := t.openConn(deviceAddr, serverAddr, "another key")
+			for i := range uint32(maxOpenStream + 100) {
+				w.session(i, asciiStart("alice"), passed)
+			}
+		}, maxOpenStream + 100, 0, func(d *decoder) bool { return d.open.len <= maxOpenStream }},
+		{"sessions of all connections", func(t *captureBuilder) {
+			for i := range maxOpenAll/1000 + 1 {
+				w := t.openConn(fmt.Sprintf("10.0.0.%d:1000", i), serverAddr, testKey)
+				for j := range uint32(1000) {
+					w.session(j, papStart("alice", "x"))
+				}
+			}
+		}, (maxOpenAll/1000 + 1) * 1000, (maxOpenAll/1000+1)*1000 - maxOpenAll, func(d *decoder) bool { return d.open.len <= maxOpenAll }},
+		{"bytes of their requests", func(t *captureBuilder) {
+			w := t.openConn(deviceAddr, serverAddr, testKey)
+			for i := range uint32(100) {
+				w.session(i, &much)
+			}
+		}, 100, 100 - maxKeptAll/len(body), func(d *decoder) bool { return d.kept <= maxKeptAll }},
+		{"packets that are not whole", func(t *captureBuilder) {
+			for i := range 100 {
+				w := t.openConn(fmt.Sprintf("10.0.0.%d:1000", i), serverAddr, testKey)
+				packet := w.packet(1, 1, &much)
+				w.send(0, packet[:50_000])
+			}
+		}, 0, 100 - maxPartialAll/50_000, func(d *decoder) bool { return d.partial <= maxPartialAll }},
+		{"TLS conversations", func(t *captureBuilder) {
+			for i := range maxDecodedTLS + 10 {
+				t.openConn(fmt.Sprintf("10.0.%d.%d:1000", i>>8, i&0xff), "192.0.2.1:300", "").send(0, []byte{recordHandshake, 3, 1, 0, 10})
+			}
+		}, 0, 10, func(d *decoder) bool { return d.tlsOpen <= maxDecodedTLS }},
+	} {
+		tape := newCaptureBuilder()
+		tt.tape(tape)
+		p, inv, out := pipelineOf(t, tape.pcap(), "-q")
+		d := p.decoder
+		d.printer.log.out = newQueuedWriter(t.Context(), out)
+		for i := range tape.frames {
+			if p.decode(&tape.frames[i]); !tt.held(d) {
+				t.Fatalf("%s: the bound is exceeded at frame %d", tt.name, i)
+			}
+		}
+		inv.std.in = strings.NewReader("")
+		p.readFiles(t.Context(), inv, nil)
+		if n := strings.Count(out.String(), " NO_"); d.counts.sessions != tt.sessions || n != tt.sessions || d.counts.dropped != tt.dropped {
+			t.Errorf("%s: %d sessions, %d printed, %d dropped", tt.name, d.counts.sessions, n, d.counts.dropped)
+		}
+		d.checkEmpty(t)
+	}
+}
+
+// TestDecodeReleasesMemory: a packet that came in pieces leaves no memory behind.
+func TestDecodeReleasesMemory(t *testing.T) {
+	t.Parallel()
+	big := *stopRecord
+	big.args = strings.Split(strings.Repeat("a="+long(250)+" ", 200)+"z=", " ")
+	tape := newCaptureBuilder()
+	w := tape.openConn(deviceAddr, serverAddr, testKey)
+	packet := w.packet(1, 1, &big)
+	w.send(0, packet[:40_000])
+	w.send(0, packet[40_000:])
+	p, _, _ := pipelineOf(t, nil, "-q")
+	for i := range tape.frames {
+		p.decode(&tape.frames[i])
+	}
+	for _, c := range p.tcp.conversations {
+		if s := c.value.(*tacacsStream).directions[0]; cap(s.held) > 0 || p.decoder.counts.sessions != 0 || p.decoder.open.len != 1 {
+			t.Errorf("%d bytes are still held", cap(s.held))
+		}
+	}
+}
+
+// TestDecodeClientBound: the clients beyond the bound count as one.
+func TestDecodeClientBound(t *testing.T) {
+	t.Parallel()
+	k := &keyFinder{clients: make(map[netip.Addr]*decodeClient)}
+	for i := range maxClients + 2 {
+		k.client(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}))
+	}
+	if len(k.clients) != maxClients || k.client(netip.MustParseAddr("10.0.64.1")) != &k.others || k.client(netip.MustParseAddr("10.0.0.1")) == &k.others {
+		t.Errorf("%d clients are kept", len(k.clients))
+	}
+}
+
+// TestDecodeRecordBounds: records that wait to be written are bounded in number and in memory.
+func TestDecodeRecordBounds(t *testing.T) {
+	t.Parallel()
+	p, _, _ := pipelineOf(t, nil, "-q")
+	printer := &p.decoder.printer
+	for range 2*maxBatchRecords + 1 {
+		printer.print(new(sessionRecord), 0)
+	}
+	for _, kept := range []int{maxBatchKept - 1, 1, maxBatchKept - 1} {
+		printer.print(new(sessionRecord), kept)
+	}
+	var sizes []int
+	for len(printer.pipe.filled) > 0 {
+		sizes = append(sizes, len((<-printer.pipe.filled).records))
+	}
+	if want := []int{maxBatchRecords, maxBatchRecords, 3}; !slices.Equal(sizes, want) || len(printer.pipe.chunk.records) != 1 {
+		t.Errorf("batches of %d records, not %d, and one of %d", sizes, want, len(printer.pipe.chunk.records))
+	}
+	// A record keeps its request and the reply.
+	tape := newCaptureBuilder()
+	w := tape.openConn(deviceAddr, serverAddr, testKey)
+	request, reply := w.packet(1, 1, showRun), w.packet(1, 2, &authorResponse{status: authorFail, serverMsg: long(5000)})
+	w.send(0, request)
+	w.send(1, reply)
+	p, _, _ = pipelineOf(t, nil, "-q")
+	for i := range tape.frames {
+		p.tcp.add(&tape.frames[i])
+	}
+	p.consume(p.events.chunk)
+	if got, want := p.decoder.printer.pipe.chunk.kept, len(request)+len(reply)-2*headerLen; got != want || p.decoder.kept != 0 {
+		t.Errorf("the record keeps %d bytes and open sessions %d, not %d and 0", got, p.decoder.kept, want)
 	}
 }

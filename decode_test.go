@@ -3,12 +3,14 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestDecode compares the lines of captures. The time, and most peers and servers, are left out.
@@ -436,4 +438,160 @@ func BenchmarkDecodeSessions(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/sessions, "ns/session")
+}
+
+// TestDecodeSummary: the table, its width, and the object.
+func TestDecodeSummary(t *testing.T) {
+	t.Parallel()
+	tape := newCaptureBuilder()
+	for i := range uint32(20) {
+		tape.openConn(fmt.Sprintf("10.0.0.%d:1000", i), serverAddr, testKey).session(i, papStart("alice", testPassword), passed).close()
+	}
+	w := tape.openConn("[2001:db8:1234:5678:9abc:def0:1234:5678]:41234", "[2001:db8:1234:5678:9abc:def0:1234:5679]:41234", testKey)
+	w.session(1, papStart("alice", testPassword))
+	tape.at = tape.at.Add(1500 * time.Millisecond)
+	w.send(1, w.packet(1, 2, passed))
+	w.close()
+	for i := range uint32(12) {
+		w := tape.openConn(fmt.Sprintf("10.0.1.%d:1000", i), serverAddr, "a wrong key").session(1, showRun, &authorResponse{status: authorPassAdd})
+		for range i {
+			w.session(2+i, stopRecord, recorded)
+		}
+		w.close()
+	}
+	tape.openConn("10.0.2.1:1000", serverAddr, testKey).session(1, showRun).close()
+	got := decodeWith(t, tape.pcap(), "--summary")
+	const want = `server                                          status     sessions     p50 ms     p99 ms     max ms
+192.0.2.1:49                                    all              99        1.0        1.0        1.0
+                                                NO_KEY           78
+                                                PASS             20
+                                                NO_REPLY          1
+[2001:db8:1234:5678:9abc:def0:1234:5679]:41234  all               1     1501.0     1501.0     1501.0
+                                                PASS              1
+
+client                                          sessions fit no key
+10.0.1.11                                       12 of 12
+10.0.1.10                                       11 of 11
+10.0.1.9                                        10 of 10
+10.0.1.8                                        9 of 9
+10.0.1.7                                        8 of 8
+10.0.1.6                                        7 of 7
+10.0.1.5                                        6 of 6
+10.0.1.4                                        5 of 5
+10.0.1.3                                        4 of 4
+10.0.1.2                                        3 of 3
+and 2 more
+
+client                                          sessions without a reply
+10.0.2.1                                        1 of 1
+
+client                                          sessions took the server over 1s
+2001:db8:1234:5678:9abc:def0:1234:5678          1 of 1
+`
+	if got.out != want || got.code != 0 {
+		t.Errorf("%d\n%s, not\n%s", int(got.code), got.out, want)
+	}
+	for line := range strings.Lines(got.out) {
+		if len(line) > 101 {
+			t.Errorf("%d columns: %s", len(line)-1, line)
+		}
+	}
+	var report decodeReport
+	if err := json.Unmarshal([]byte(decodeWith(t, tape.pcap(), "--summary --json").out), &report); err != nil {
+		t.Fatal(err)
+	}
+	s, c := report.Servers[0], report.Clients[1]
+	if len(report.Servers) != 2 || s.Server != serverAddr || s.Sessions != 99 || s.Status["NO_KEY"] != 78 || s.Took["max"] != 1 ||
+		len(report.Clients) != 14 || c.Client != "10.0.1.1" || c.NoKey != 2 || report.Clients[13].SlowestMS != 1501 || report.Clients[12].NoReply != 1 {
+		t.Errorf("%+v", report)
+	}
+	// Servers beyond the bound are counted together.
+	tape = newCaptureBuilder()
+	for i := range maxServers + 2 {
+		tape.openConn("10.0.0.1:1000", fmt.Sprintf("192.0.2.%d:49", i), testKey).session(1, papStart("alice", testPassword), passed).close()
+	}
+	decodeWith(t, tape.pcap(), "--summary").check(t, 0, `(?s).*\nall others +all +2 +1.0 +1.0 +1.0\n +PASS +2\n`, `.*\n`)
+}
+
+// TestDecodeDump: -d prints every packet to standard error, secrets only with --show-secrets.
+func TestDecodeDump(t *testing.T) {
+	t.Parallel()
+	tape := newCaptureBuilder()
+	tape.openConn(deviceAddr, serverAddr, testKey).session(0xabc, asciiStart("alice"), askForPass, says(testPassword), passed).close()
+	tape.openConn(deviceAddr, serverAddr, "another key").session(2, stopRecord).close()
+	got := decodeWith(t, tape.pcap(), "-d")
+	for _, want := range []string{
+		"2026-11-23T10:00:00.004Z 198.51.100.7:41234 > 192.0.2.1:49: version 0xc.0 type authentication seq_no 1 flags none session_id 00000abc length 17\n  action: LOGIN\n",
+		"2026-11-23T10:00:00.005Z 192.0.2.1:49 > 198.51.100.7:41234: version 0xc.0 type authentication seq_no 2 ",
+		"  server_msg: Password: \n", "  user_msg: [redacted 9 bytes]\n", "  status: PASS\n",
+		"type accounting seq_no 1 flags none session_id 00000002 length 43\ntacacs_plus: ", // no fields: the packet was not read
+	} {
+		if !strings.Contains(got.err, want) {
+			t.Errorf("%q is not in\n%s", want, got.err)
+		}
+	}
+	if strings.Contains(got.err, testPassword) {
+		t.Error("it shows the password")
+	}
+	if got := decodeWith(t, tape.pcap(), "-d --show-secrets"); !strings.Contains(got.err, "  user_msg: "+testPassword+"\n") {
+		t.Errorf("the password is not in\n%s", got.err)
+	}
+}
+
+// TestDecodeDumpOnFullDisk: if -d cannot write, the exit code shows it. All lines are printed.
+func TestDecodeDumpOnFullDisk(t *testing.T) {
+	t.Parallel()
+	const sessions = 5
+	for options, want := range map[string]exitCode{"-d": classUsage.exit(), "": 0} {
+		out := new(lockedBuffer)
+		code := run(t.Context(), split("decode "+options), stdio{in: bytes.NewReader(manySessions(sessions, testKey)), out: out, err: fullDisk{},
+			env: func(string) string { return testKey }})
+		if n := strings.Count(out.String(), "\n"); code != want || n != sessions {
+			t.Errorf("%q: ends with %d, and %d lines", options, int(code), n)
+		}
+	}
+}
+
+// TestDecodeDumpOrder: if stdout and stderr are one stream, a line follows its packets.
+func TestDecodeDumpOrder(t *testing.T) {
+	t.Parallel()
+	tape := newCaptureBuilder()
+	tape.openConn(deviceAddr, serverAddr, testKey).session(1, papStart("alice", testPassword), passed).session(2, papStart("bob", testPassword), passed).close()
+	both := new(lockedBuffer)
+	run(t.Context(), split("decode -d"), stdio{in: bytes.NewReader(tape.pcap()), out: both, err: both, env: func(string) string { return testKey }})
+	var order []string
+	for _, m := range regexp.MustCompile(`(?m)session_id 0000000(\d)|> \S+ (alice|bob) `).FindAllStringSubmatch(both.String(), -1) {
+		order = append(order, m[1]+m[2])
+	}
+	if got := strings.Join(order, " "); got != "1 1 alice 2 2 bob" {
+		t.Errorf("%s in\n%s", got, both)
+	}
+}
+
+// TestDecodeDumpOrderOfFiles: the error of a file follows its packets.
+func TestDecodeDumpOrderOfFiles(t *testing.T) {
+	t.Parallel()
+	long, short := newCaptureBuilder(), newCaptureBuilder()
+	w := long.openConn(deviceAddr, serverAddr, testKey)
+	for i := range uint32(100) {
+		w.session(i, papStart("alice", testPassword), passed)
+	}
+	short.openConn("198.51.100.8:41234", serverAddr, testKey).session(100, papStart("bob", testPassword), passed)
+	dir := writeFiles(t, map[string]string{"none": "\x00\x01\x02\x03", "cut": string(long.pcap()) + "x", "whole": string(short.pcap())})
+	got := runWith(t, map[string]string{"TACACS_PLUS_KEY": testKey}, "", "decode", "-d", dir+"/none", dir+"/cut", dir+"/whole")
+	wrong, before, after := strings.Index(got.err, "/cut at offset"), strings.LastIndex(got.err, "session_id 00000063"), strings.Index(got.err, "session_id 00000064")
+	if before < 0 || wrong < before || after < wrong {
+		t.Errorf("at %d, and the packets at %d and %d of\n%s", wrong, before, after, got.err)
+	}
+}
+
+// TestDecodeDumpsStrays: -d prints packets without a session too.
+func TestDecodeDumpsStrays(t *testing.T) {
+	t.Parallel()
+	tape := newCaptureBuilder()
+	w := tape.openConn(deviceAddr, serverAddr, testKey).session(1, asciiStart("alice"), askForPass)
+	w.send(1, w.packet(1, 4, recorded))
+	if got := decodeWith(t, tape.pcap(), "-d"); !strings.Contains(got.err, "version 0xc.0 type accounting seq_no 4 flags none session_id 00000001 length 5\ntacacs_plus: ") {
+		t.Error(got.err)
+	}
 }

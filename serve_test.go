@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"regexp"
 	"runtime"
 	"strings"
@@ -302,4 +304,144 @@ func TestServeEndBeforeRead(t *testing.T) {
 			t.Error("it reads on")
 		}
 	})
+}
+
+// TestServeTLSVersion: only TLS 1.3 is accepted (RFC 9887 section 3.2), and the alert names the reason.
+func TestServeTLSVersion(t *testing.T) {
+	t.Parallel()
+	for _, highest := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		s := serveWith(t, "--tls")
+		conn, err := tls.Dial("tcp", s.addr, &tls.Config{InsecureSkipVerify: true, MaxVersion: highest})
+		if err == nil {
+			conn.Close()
+		}
+		if highest == tls.VersionTLS13 {
+			if err != nil {
+				t.Errorf("a client of TLS 1.3: %v", err)
+			}
+			continue
+		}
+		if err == nil || !strings.Contains(err.Error(), "remote error: tls: protocol version not supported") {
+			t.Errorf("a client of TLS 1.2 is let in, or without the alert: %v", err)
+		}
+		waitUntil(t, "the refusal is told", func() bool { return s.log.String() != "" }) // the client knows of it before
+		if got := s.lines(t); !strings.HasPrefix(got, "TLS: tls: ") || strings.Count(got, "\n") != 1 {
+			t.Errorf("the lines are\n%s", got)
+		}
+	}
+}
+
+// TestServeClearOnTLS: TACACS+ without TLS is distinguished from other protocols.
+func TestServeClearOnTLS(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ says, want string }{
+		{string(packed(header{version: minorDefault, typ: typeAuthen, seqNo: 1}, testKey, asciiStart("alice"))), "TLS: a TACACS+ packet in clear, without TLS\n"},
+		{string(packed(header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagUnencrypted}, "", papStart("alice", testPassword))), "TLS: a TACACS+ packet in clear, without TLS\n"},
+		{"GET / HTTP/1.1\r\n\r\n", "TLS: tls: first record does not look like a TLS handshake\n"},
+	} {
+		s := serveWith(t, "--tls")
+		c := dialFakeClient(t, s.addr)
+		c.Write([]byte(tt.says))
+		io.ReadAll(c)
+		if got := s.lines(t); got != tt.want {
+			t.Errorf("%q: the lines are\n%snot\n%s", tt.says, got, tt.want)
+		}
+	}
+}
+
+// TestServeClientCertificates: a server without --client-ca warns, and the log names a certificate that is refused.
+func TestServeClientCertificates(t *testing.T) {
+	t.Parallel()
+	dir := testFiles(t)
+	const options = "--user alice:x --tls --cert DIR/server.pem --cert-key DIR/server.key"
+	for extra, warned := range map[string]bool{"": true, " -q": false, " --client-ca DIR/ca.pem": false} {
+		r := serveAloud(t, map[string]string{}, split(options+extra, "DIR", dir)...)
+		if said := r.said.String(); strings.Contains(said, "warning: no --client-ca, so that clients need no certificate: RFC 9887 section 3.1 wants") != warned {
+			t.Errorf("%q: it says %s", extra, said)
+		}
+	}
+	s := serveWith(t, split(options+" --client-ca DIR/ca.pem", "DIR", dir)...)
+	s.ask(t, "authenticate alice AT --tls --cacert "+dir+"/ca.pem --cert "+dir+"/foreign-client.pem --cert-key "+dir+"/foreign-client.key")
+	waitUntil(t, "the refusal is told", func() bool { return s.log.String() != "" }) // the client knows of it before
+	if got, want := s.lines(t), "TLS: the certificate of CN=foreign-client (127.0.0.1) is refused: x509: certificate signed by unknown authority"; !strings.HasPrefix(got, want) {
+		t.Errorf("the lines are\n%snot\n%s", got, want)
+	}
+}
+
+// TestServeSingleConnectFaults: the first session of the connection succeeds, the second does not.
+func TestServeSingleConnectFaults(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		fault string
+		asks  bool // it still reads what is asked
+	}{{"single-close", false}, {"single-swallow", true}} {
+		s := serveWith(t, "--fault", tt.fault)
+		c := dialFakeClient(t, s.addr)
+		fakeExchange{1, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.do(t, c, make(map[uint32]uint8), flagSingleConnect)
+		h := header{version: minorDefault, typ: typeAuthen, seqNo: 3, flags: flagSingleConnect, sessionID: 1}
+		if err := c.send(h, says(testPassword)); err != nil {
+			t.Fatal(err)
+		}
+		if h, err := c.receive(new(authenReply)); err != nil || h.flags != flagSingleConnect {
+			t.Errorf("%s: the first session is answered with %+v, %v", tt.fault, h, err)
+		}
+		if tt.asks {
+			fakeExchange{2, papStart("alice", testPassword), nil, 0}.do(t, c, make(map[uint32]uint8), flagSingleConnect)
+			c.Conn.(*net.TCPConn).CloseWrite()
+		}
+		c.checkEnd(t)
+		if got := s.lines(t); got != "alice authenticate ascii PASS\n" {
+			t.Errorf("%s: the lines are\n%s", tt.fault, got)
+		}
+	}
+}
+
+// TestServeFaultOnce: the reply that the fault's message replaced follows it.
+func TestServeFaultOnce(t *testing.T) {
+	t.Parallel()
+	c := dialFakeClient(t, serveWith(t, "--fault", "getdata").addr)
+	numbers := make(map[uint32]uint8)
+	for _, tn := range []fakeExchange{
+		{1, asciiStart("alice"), &authenReply{status: authenGetData, flags: authenNoEcho, serverMsg: "Token: "}, 0},
+		{1, says("123456"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0},
+		{1, says(testPassword), &authenReply{status: authenPass}, 0},
+	} {
+		tn.do(t, c, numbers, 0)
+	}
+}
+
+// TestServeFaultHelp: every fault is listed once, with its help.
+func TestServeFaultHelp(t *testing.T) {
+	t.Parallel()
+	got := runWith(t, nil, "", "serve", "--fault", "help")
+	if got.code != classGranted.exit() || got.err != "" || strings.Count(got.out, "\n") != len(faults()) {
+		t.Fatalf("%+v", got)
+	}
+	for _, f := range faults() {
+		if f.help == "" || strings.Count("\n"+got.out, "\n"+f.name+" ") != 1 || !strings.Contains(got.out, " "+f.help+"\n") {
+			t.Errorf("%s is not there, or twice, or without its help", f.name)
+		}
+	}
+}
+
+// TestServeFaultStays: with a fault that stops replies the connection stays open, for every request.
+func TestServeFaultStays(t *testing.T) {
+	t.Parallel()
+	for fault, data := range map[string]int{"silent": 0, "body-stall": headerLen + 3} {
+		s := serveWith(t, "--fault", fault)
+		for typ, m := range map[packetType]message{typeAuthen: papStart("alice", testPassword),
+			typeAuthor: &authorRequest{commonFields: commonFields{user: "alice"}, args: []string{"service=shell", "cmd="}},
+			typeAcct:   &acctRequest{flags: acctStop, commonFields: commonFields{user: "alice"}, args: []string{"task_id=1"}}} {
+			c := dialFakeClient(t, s.addr)
+			lines := strings.Count(s.log.String(), "\n")
+			if err := c.send(header{version: minorOne, typ: typ, seqNo: 1}, m); err != nil {
+				t.Fatal(err)
+			}
+			waitUntil(t, "the session has its line", func() bool { return strings.Count(s.log.String(), "\n") > lines })
+			c.SetDeadline(time.Now().Add(100 * time.Millisecond))
+			if b, err := io.ReadAll(c); len(b) != data || !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("%s, %s: %x, %v", fault, typ, b, err)
+			}
+		}
+	}
 }

@@ -2,8 +2,11 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
+	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -88,5 +91,282 @@ func TestSessionLogLinesLost(t *testing.T) {
 		}
 		disk.b.Reset()
 		disk.give(0)
+	}
+}
+
+// TestSessionLogLine: a record as a line, with and without -v. Texts of others are escaped, words stay separate, and
+// unknown values are omitted.
+func TestSessionLogLine(t *testing.T) {
+	t.Parallel()
+	const stamp = "2023-11-14T22:13:20.500Z 192.0.2.9:1024 "
+	at := time.UnixMilli(1700000000500).In(time.FixedZone("CET", 3600))
+	alice := commonFields{typ: authenPAP, user: "alice"}
+	bob := commonFields{typ: authenNotSet, user: "bob", remAddr: "::1"}
+	for _, test := range []struct {
+		name    string
+		record  sessionRecord
+		verbose bool
+		want    string
+	}{
+		{"a login", sessionRecord{known: true, commonFields: alice, request: "authenticate", status: "PASS", serverMsg: "hello\n"}, false,
+			"alice authenticate pap PASS: hello"},
+		{"a login, verbose", sessionRecord{known: true, commonFields: commonFields{typ: authenASCII, privLvl: 15, user: "alice", port: "tty0"}, request: "enable", status: "FAIL"}, true,
+			`alice enable ascii priv_lvl=15 port=tty0 rem_addr="" FAIL`},
+		{"a server and its time", sessionRecord{known: true, server: netip.MustParseAddrPort("[2001:db8::1]:49"), commonFields: alice, request: "chpass", status: "FAIL", serverMsg: "no", took: 1249 * time.Microsecond}, false,
+			"> [2001:db8::1]:49 alice chpass pap FAIL: no (1.2 ms)"},
+		{"no user", sessionRecord{known: true, commonFields: commonFields{typ: authenASCII}, request: "authenticate", status: "NO_REPLY"}, false,
+			`"" authenticate ascii NO_REPLY`},
+		{"nothing was read", sessionRecord{request: "authenticate", status: "NO_KEY", took: time.Second}, true,
+			`- authenticate NO_KEY (1000.0 ms)`},
+		{"the START was not read", sessionRecord{commonFields: commonFields{user: "eve"}, request: "authenticate", status: "CUT"}, true,
+			`eve authenticate CUT`},
+		{"a user to beware of", sessionRecord{known: true, commonFields: commonFields{typ: authenPAP, user: "a b\x1b[m\n"}, request: "authenticate", status: "FAIL", serverMsg: "no\x9b"}, false,
+			`"a b\x1b[m\n" authenticate pap FAIL: no\x9b`},
+		{"a command", sessionRecord{known: true, commonFields: bob, request: "authorize", args: []string{"service=shell", "cmd=show", "cmd-arg=version\x07"}, status: "PASS_ADD"}, false,
+			`bob authorize "show version\x07" PASS_ADD`},
+		{"a command, verbose", sessionRecord{known: true, commonFields: bob, request: "authorize", args: []string{"service=shell", "cmd=show"}, status: "FAIL"}, true,
+			`bob authorize service=shell cmd=show priv_lvl=0 port="" rem_addr=::1 FAIL`},
+		{"no command", sessionRecord{known: true, commonFields: bob, request: "authorize", args: []string{"service=shell", "cmd="}, status: "FAIL"}, false,
+			`bob authorize service=shell cmd= FAIL`},
+		{"an accounting record", sessionRecord{known: true, commonFields: bob, request: "account", flag: "stop", args: []string{"task_id=7", "cmd=show", "reason=a b"}, status: "SUCCESS"}, false,
+			`bob account stop task_id=7 cmd=show "reason=a b" SUCCESS`},
+		{"what is wrong with a connection", sessionRecord{server: netip.MustParseAddrPort("192.0.2.1:49"), problem: "wrong key\n"}, false,
+			`> 192.0.2.1:49 wrong key\n`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			test.record.at, test.record.peer = at, netip.MustParseAddrPort("192.0.2.9:1024")
+			var out bytes.Buffer
+			log := &sessionLog{out: newQueuedWriter(context.Background(), &out), verbose: test.verbose}
+			log.write(&test.record)
+			test.record.at = at.Add(508 * time.Millisecond) // in another second
+			log.write(&test.record)
+			test.record.at = time.Time{} // a capture without times
+			log.write(&test.record)
+			log.flush()
+			line := test.want + "\n"
+			want := stamp + line + strings.Replace(stamp, "20.500", "21.008", 1) + line + "192.0.2.9:1024 " + line
+			if got := out.String(); got != want {
+				t.Errorf("got\n%swant\n%s", got, want)
+			}
+		})
+	}
+}
+
+// TestSessionLogObject: a record as JSON. Unknown values are omitted.
+func TestSessionLogObject(t *testing.T) {
+	t.Parallel()
+	peer := netip.MustParseAddrPort("192.0.2.9:1024")
+	for _, tt := range []struct {
+		record sessionRecord
+		want   string
+	}{
+		{sessionRecord{at: time.UnixMilli(1700000000500), peer: peer, server: netip.MustParseAddrPort("192.0.2.1:49"), id: 0xabc, known: true,
+			commonFields: commonFields{typ: authenPAP, user: "a\x9b", port: "\x7f", remAddr: "\x1b"}, request: "authorize",
+			args: []string{"cmd=show\n", "x=\x00"}, status: "FAIL", serverMsg: "<\u202e>", took: 1500 * time.Microsecond, total: 2 * time.Second, packets: 2, key: "keys\x07:3"},
+			`{"time":"2023-11-14T22:13:20.500Z","peer":"192.0.2.9:1024","server":"192.0.2.1:49","session_id":"00000abc","user":"a\\x9b","request":"authorize",` +
+				`"authen_type":"pap","priv_lvl":0,"port":"\\x7f","rem_addr":"\\x1b","cmd":"show","arguments":["cmd=show\\n","x=\\x00"],` +
+				`"status":"FAIL","server_msg":"<\\xe2\\x80\\xae>","server_ms":1.5,"total_ms":2000,"packets":2,"key":"keys\\x07:3"}`},
+		{sessionRecord{peer: peer, id: 1, request: "account", status: "NO_KEY", packets: 1},
+			`{"peer":"192.0.2.9:1024","session_id":"00000001","request":"account","status":"NO_KEY","packets":1}`},
+		{sessionRecord{at: time.Unix(0, 0), peer: peer, problem: "wrong key\x1b"},
+			`{"time":"1970-01-01T00:00:00.000Z","peer":"192.0.2.9:1024","error":"wrong key\\x1b"}`},
+	} {
+		for range 2 { // it escapes a copy
+			if got := string(tt.record.appendJSON(nil)); got != tt.want+"\n" {
+				t.Errorf("got\n%swant\n%s", got, tt.want)
+			}
+		}
+	}
+}
+
+// TestSessionLogTracker: the record of a session, by its packets. Each has the milliseconds since the start.
+func TestSessionLogTracker(t *testing.T) {
+	t.Parallel()
+	who := commonFields{privLvl: 1, typ: authenASCII, service: authenServiceLogin, user: "alice", port: "tty1", remAddr: "::1"}
+	start := func(user string) *authenStart {
+		m := &authenStart{action: authenLogin, commonFields: who}
+		m.user = user
+		return m
+	}
+	prompt := func(status authenStatus) *authenReply { return &authenReply{status: status, serverMsg: "prompt"} }
+	verdict := &authenReply{status: authenPass, serverMsg: "hello", data: "data"}
+	enable, chpass := start("alice"), start("alice")
+	enable.service, chpass.action = authenServiceEnable, authenChPass
+	type sent struct {
+		ms int
+		m  message
+	}
+	for _, tt := range []struct {
+		name    string
+		typ     packetType
+		first   uint8 // seq_no
+		packets []sent
+		want    string // the record's line, verbose, and how long it took in all; with ... in front where it is not over
+	}{
+		{"a login", typeAuthen, 1, []sent{{0, start("alice")}, {3, verdict}},
+			"alice authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 PASS: hello (3.0 ms) 3ms"},
+		{"a dialogue: the person's time is not the server's", typeAuthen, 1, []sent{{0, start("alice")}, {2, prompt(authenGetPass)}, {500, says("secret")}, {503, verdict}},
+			"alice authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 PASS: hello (5.0 ms) 503ms"},
+		{"the name comes later", typeAuthen, 1, []sent{{0, start("")}, {2, prompt(authenGetUser)}, {3, says("bob")}, {4, prompt(authenGetPass)}, {5, says("secret")}, {6, verdict}},
+			"bob authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 PASS: hello (4.0 ms) 6ms"},
+		{"a name of 255 bytes", typeAuthen, 1, []sent{{0, start("")}, {2, prompt(authenGetUser)}, {3, says(long(255))}},
+			"... " + long(255) + " authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 NO_REPLY (2.0 ms) 3ms"},
+		{"a name that is too long", typeAuthen, 1, []sent{{0, start("")}, {2, prompt(authenGetUser)}, {3, says(long(256))}},
+			`... "" authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 NO_REPLY (2.0 ms) 3ms`},
+		{"a password is no name", typeAuthen, 1, []sent{{0, start("")}, {2, prompt(authenGetUser)}, {3, says("bob")}, {4, prompt(authenGetData)}, {5, says("secret")}, {6, prompt(authenGetPass)}},
+			"... bob authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 ABANDONED (4.0 ms) 6ms"},
+		{"the client gives up", typeAuthen, 1, []sent{{0, start("")}, {2, prompt(authenGetUser)}, {9, &authenContinue{flags: authenAbort, userMsg: "secret", data: "user left"}}},
+			`"" authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 ABORT: user left (2.0 ms) 9ms`},
+		{"enable", typeAuthen, 1, []sent{{0, enable}, {1, &authenReply{status: authenRestart}}},
+			"alice enable ascii priv_lvl=1 port=tty1 rem_addr=::1 RESTART (1.0 ms) 1ms"},
+		{"chpass", typeAuthen, 1, []sent{{0, chpass}, {1, &authenReply{status: 0x63}}},
+			"alice chpass ascii priv_lvl=1 port=tty1 rem_addr=::1 0x63 (1.0 ms) 1ms"},
+		{"no reply", typeAuthen, 1, []sent{{0, start("alice")}},
+			"... alice authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 NO_REPLY 0s"},
+		{"a command", typeAuthor, 1, []sent{{0, &authorRequest{commonFields: who, args: []string{"cmd=show"}}}, {1, &authorResponse{status: authorFail, serverMsg: "no"}}},
+			"alice authorize cmd=show priv_lvl=1 port=tty1 rem_addr=::1 FAIL: no (1.0 ms) 1ms"},
+		{"a record", typeAcct, 1, []sent{{0, &acctRequest{flags: acctStop, commonFields: who, args: []string{"task_id=1"}}}, {1, &acctReply{status: acctSuccess, serverMsg: "ok"}}},
+			"alice account stop task_id=1 priv_lvl=1 port=tty1 rem_addr=::1 SUCCESS: ok (1.0 ms) 1ms"},
+		{"times that go back", typeAcct, 1, []sent{{5, &acctRequest{flags: acctStart, commonFields: who}}, {1, &acctReply{status: acctSuccess}}},
+			"alice account start priv_lvl=1 port=tty1 rem_addr=::1 SUCCESS 0s"},
+		{"from the middle", typeAuthen, 4, []sent{{0, verdict}}, "- authenticate PASS: hello 0s"},
+		{"from the middle, with the name", typeAuthen, 2, []sent{{0, prompt(authenGetUser)}, {1, says("bob")}}, "... bob authenticate NO_REPLY 1ms"},
+		{"not read", typeAcct, 1, []sent{{0, nil}, {2, nil}}, "- account (2.0 ms) 2ms"},
+		{"not read, a request alone", typeAuthor, 1, []sent{{0, nil}}, "... - authorize NO_REPLY 0s"},
+		{"not read, a login may go on", typeAuthen, 1, []sent{{0, nil}, {2, nil}}, "... - authenticate ABANDONED (2.0 ms) 2ms"},
+	} {
+		var o sessionTracker
+		over := false
+		for i, p := range tt.packets {
+			if over {
+				t.Errorf("%s: over before packet %d", tt.name, i+1)
+			}
+			h := header{version: minorDefault, typ: tt.typ, seqNo: tt.first + uint8(i), sessionID: 7, length: 9}
+			over = o.packet(time.UnixMilli(int64(1000+p.ms)), &h, p.m)
+		}
+		got := ""
+		if !over {
+			o.close()
+			got = "... "
+		}
+		got += strings.TrimSuffix(strings.TrimPrefix(string(o.appendLine(nil, true)), " "), "\n") + " " + o.total.String()
+		if got != tt.want {
+			t.Errorf("%s:\n%s, not\n%s", tt.name, got, tt.want)
+		}
+		if o.packets != len(tt.packets) || o.id != 7 || !o.at.Equal(time.UnixMilli(int64(1000+tt.packets[0].ms))) {
+			t.Errorf("%s: %d packets of session %d at %v", tt.name, o.packets, o.id, o.at)
+		}
+	}
+}
+
+// TestSessionLogTrackerUnread: what the headers alone show of the end of a session.
+func TestSessionLogTrackerUnread(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		h      header
+		over   bool
+		status string
+	}{
+		{header{version: minorDefault, typ: typeAuthen, seqNo: 2, length: 6}, false, ""},
+		{header{version: minorOne, typ: typeAuthen, seqNo: 2, length: 6}, true, ""}, // PAP and so on have one reply
+		{header{version: minorOne, typ: typeAuthen, seqNo: 1, length: 6}, false, ""},
+		{header{version: minorDefault, typ: typeAuthor, seqNo: 2, length: 6}, true, ""},
+		{header{version: minorDefault, typ: typeAcct, seqNo: 2, length: 5}, true, ""},
+		{header{version: minorDefault, typ: typeAuthen, seqNo: 2}, true, "ERROR"}, // section 3.6
+		{header{version: minorDefault, typ: typeAcct, seqNo: 1}, false, ""},
+	} {
+		var o sessionTracker
+		if over := o.packet(time.Time{}, &tt.h, nil); over != tt.over || o.status != tt.status {
+			t.Errorf("%+v: over %t, status %q", tt.h, over, o.status)
+		}
+	}
+}
+
+// TestSessionLogAddrPortOf: addresses in their usual form, and none for other kinds.
+func TestSessionLogAddrPortOf(t *testing.T) {
+	t.Parallel()
+	for addr, want := range map[net.Addr]string{
+		&net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 49}:            "192.0.2.1:49",
+		&net.TCPAddr{IP: net.ParseIP("fe80::1"), Port: 49, Zone: "x"}: "[fe80::1%x]:49",
+		&net.UnixAddr{Name: "x"}:                                      "invalid AddrPort",
+	} {
+		if got := addrPortOf(addr).String(); got != want {
+			t.Errorf("%v is %s, not %s", addr, got, want)
+		}
+	}
+}
+
+// TestSessionLogTrackerGaps: if a reply is missing, the next text of the client is not taken for a user name, and its
+// time is not counted.
+func TestSessionLogTrackerGaps(t *testing.T) {
+	t.Parallel()
+	var o sessionTracker
+	for _, p := range []struct {
+		seqNo uint8
+		m     message
+	}{
+		{1, &authenStart{action: authenLogin, commonFields: commonFields{typ: authenASCII}}}, {2, &authenReply{status: authenGetUser}}, {3, says("bob")},
+		{5, says("secret")}, {8, &authenReply{status: authenPass}},
+	} {
+		h := header{version: minorDefault, typ: typeAuthen, seqNo: p.seqNo, length: 9}
+		o.packet(time.Unix(int64(p.seqNo), 0), &h, p.m)
+	}
+	if o.user != "bob" || o.took != 4*time.Second || o.status != "PASS" {
+		t.Errorf("%+v", o)
+	}
+	for _, tt := range []struct {
+		from, to time.Time
+		want     time.Duration
+	}{
+		{time.Unix(1, 0), time.Unix(3, 0), 2 * time.Second},
+		{time.Unix(3, 0), time.Unix(1, 0), 0},
+		{time.Time{}, time.Unix(1, 0), 0},
+		{time.Unix(1, 0), time.Time{}, 0},
+	} {
+		if got := between(tt.from, tt.to); got != tt.want {
+			t.Errorf("between %v and %v are %v", tt.from, tt.to, got)
+		}
+	}
+}
+
+// TestSessionLogNoPasswordForName: only the CONTINUE right after GETUSER has a name. After a gap the next one may
+// have the password.
+func TestSessionLogNoPasswordForName(t *testing.T) {
+	t.Parallel()
+	for seqNo, want := range map[uint8]string{3: "hunter2", 5: ""} {
+		var o sessionTracker
+		for _, p := range []struct {
+			seqNo uint8
+			m     message
+		}{
+			{1, &authenStart{action: authenLogin, commonFields: commonFields{typ: authenASCII}}},
+			{2, &authenReply{status: authenGetUser}},
+			{seqNo, &authenContinue{userMsg: "hunter2"}},
+		} {
+			o.packet(time.Unix(int64(p.seqNo), 0), &header{version: minorDefault, typ: typeAuthen, seqNo: p.seqNo, length: 8}, p.m)
+		}
+		if o.user != want {
+			t.Errorf("seq_no %d: the user is %q", seqNo, o.user)
+		}
+	}
+}
+
+// TestSessionLogTrackerSecrets: passwords are kept for a reply that repeats them, within the limits.
+func TestSessionLogTrackerSecrets(t *testing.T) {
+	t.Parallel()
+	o, h := new(sessionTracker), header{version: minorDefault, typ: typeAuthen, seqNo: 1}
+	said := []string{"old password", strings.Repeat("x", maxFieldLen+1), "abc", "new password"}
+	for range 2 * maxSecrets {
+		said = append(said, "one more")
+	}
+	o.packet(time.Time{}, &h, asciiStart("alice"))
+	for _, text := range said {
+		h.seqNo++
+		o.packet(time.Time{}, &h, &authenReply{status: authenGetPass})
+		h.seqNo++
+		o.packet(time.Time{}, &h, says(text))
+	}
+	if want := []string{"old password", "new password", "one more", "one more"}; !slices.Equal(o.secrets, want) {
+		t.Errorf("kept %q, want %q", o.secrets, want)
 	}
 }

@@ -478,6 +478,23 @@ func TestAuthenticationKeepsATypedPassword(t *testing.T) {
 	}
 }
 
+// TestAuthenticationRestartUsesTypedPassword sends what was typed for a restart in the START of the next session.
+func TestAuthenticationRestartUsesTypedPassword(t *testing.T) {
+	t.Parallel()
+	a := newLogin(commonFields{user: "alice", typ: authenASCII, service: authenServiceLogin}, "")
+	a.person, a.deferred = true, true
+	a.firstMessage("192.0.2.1")
+	a.response = authenReply{status: authenRestart, data: "\x02"}
+	a.on("tac1:49")
+	if r := a.answer("typed", nil); !r.restart {
+		t.Fatalf("no restart: %s", r.describe())
+	}
+	m, err := a.firstMessage("192.0.2.1")
+	if start, ok := m.(*authenStart); err != nil || !ok || start.typ != authenPAP || start.data != "typed" {
+		t.Errorf("the next session starts with %+v, %v", m, err)
+	}
+}
+
 // TestAuthenticationCheck refuses what is not defined, and what does not fit its field by one byte.
 func TestAuthenticationCheck(t *testing.T) {
 	t.Parallel()

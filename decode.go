@@ -87,9 +87,11 @@ func (opts *decodeOptions) readKeys(ctx context.Context, inv *invocation) (keys 
 		}
 	}
 	for _, name := range opts.keyLists {
-		if err := interruptible(ctx, func() (err error) { keys, err = appendKeyList(keys, name, inv.std.in); return err }); err != nil {
+		var more []key // of the call that may outlast an interruption
+		if err := interruptible(ctx, func() (err error) { more, err = appendKeyList(nil, name, inv.std.in); return err }); err != nil {
 			return nil, err
 		}
+		keys = append(keys, more...)
 	}
 	return keys, nil
 }

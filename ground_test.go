@@ -237,9 +237,11 @@ func TestQueuedWriterWaits(t *testing.T) {
 		write(blockedLimit/2, blockedLimit/2, nil)
 		write(0, blockedLimit, errBlocked)
 		write(0, 0, errBlocked)
+		w.mu.Lock()
 		if len(w.queue) > 0 {
 			t.Errorf("%d bytes are queued for a blocked output", len(w.queue))
 		}
+		w.mu.Unlock()
 		<-reads
 	})
 }
@@ -271,6 +273,7 @@ func TestQueuedWriterInBackground(t *testing.T) {
 			t.Helper()
 			results <- result
 			time.Sleep(2 * gatherTime)
+			synctest.Wait()
 		}
 		write("one ", nil)
 		write("two ", nil)

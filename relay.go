@@ -27,11 +27,11 @@ type relayServer struct {
 
 // Limits of one device, beside those of the listener.
 const (
-	relayBuffer     = 4 << 10          // bytes, to read from one side
-	relayIdle       = 5 * time.Minute  // a user may be at a prompt
-	maxUnderWay     = 16 << 20         // bytes of the requests under way
-	maxCandidates   = 64               // keys of one device
-	relayEndTimeout = linesTimeout / 2 // for connections that are cut off at the end
+	relayBuffer     = 4 << 10         // bytes, to read from one side
+	relayIdle       = 5 * time.Minute // a user may be at a prompt
+	maxUnderWay     = 16 << 20        // bytes of the requests under way
+	maxCandidates   = 64              // keys of one device
+	relayEndTimeout = linesTimeout    // for connections that are cut off at the end
 )
 
 // newRelay returns the command relay.

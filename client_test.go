@@ -16,14 +16,14 @@ import (
 	"time"
 )
 
-// TestRequesterReusedConnection is section 4.3: a server may close at any time, and where that meets a
-// request on a connection that was in use before, it is asked once more on a new one.
+// TestRequesterReusedConnection checks section 4.3: a server may close a connection at any time. A request
+// that meets this on a reused connection is sent once more on a new one.
 func TestRequesterReusedConnection(t *testing.T) {
 	t.Parallel()
 	const single = " --single-connect"
 	for _, tt := range []struct {
 		name, options string
-		conns         []string // what the server does with each packet of a connection, before it closes
+		conns         []string // actions of the server on each connection, one for each packet
 		code          exitCode
 		out, err      string
 	}{
@@ -47,10 +47,10 @@ func TestRequesterReusedConnection(t *testing.T) {
 				if n >= len(tt.conns) {
 					return
 				}
-				for word := range strings.FieldsSeq(tt.conns[n]) {
-					h, _, err := c.act(word)
+				for action := range strings.FieldsSeq(tt.conns[n]) {
+					h, _, err := c.act(action)
 					if err != nil {
-						t.Errorf("connection %d, %s: %v", n, word, err)
+						t.Errorf("connection %d, %s: %v", n, action, err)
 						return
 					}
 					if _, twice := ids.LoadOrStore(h.sessionID, true); twice && h.seqNo == 1 {
@@ -70,7 +70,7 @@ func TestRequesterReusedConnection(t *testing.T) {
 	}
 }
 
-// TestRequesterRepeatsOnce says what may be asked again: everything but a record that was written.
+// TestRequesterRepeatsOnce: every request can be sent again, except a record that was written.
 func TestRequesterRepeatsOnce(t *testing.T) {
 	t.Parallel()
 	author := func() dialogue {
@@ -90,7 +90,7 @@ func TestRequesterRepeatsOnce(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		request func() dialogue
-		dead    bool // already when the request is written
+		dead    bool // the connection, before the write
 		first   string
 		second  string
 		code    exitCode
@@ -109,8 +109,8 @@ func TestRequesterRepeatsOnce(t *testing.T) {
 			l := listen(t)
 			var records atomic.Int32
 			count := serveByHand(t, l, func(n int, c *fakeClient) {
-				for word := range strings.FieldsSeq([]string{tt.first, tt.second}[n]) {
-					if h, _, err := c.act(word); err != nil {
+				for action := range strings.FieldsSeq([]string{tt.first, tt.second}[n]) {
+					if h, _, err := c.act(action); err != nil {
 						return
 					} else if h.typ == typeAcct {
 						records.Add(1)
@@ -131,20 +131,21 @@ func TestRequesterRepeatsOnce(t *testing.T) {
 			j = &job{request: tt.request()}
 			a.do(t.Context(), j)
 			if code := j.class().exit(); code != tt.code || int(count.Load()) != tt.conns || records.Load() > 1 {
-				t.Errorf("ends with %v after %d connections and %d records", j.err, count.Load(), records.Load())
+				t.Errorf("got %v after %d connections and %d records", j.err, count.Load(), records.Load())
 			}
 		})
 	}
 }
 
-// TestSessionNumbers is section 4.1: one session_id a session, from packet to packet seq_no rises by two.
+// TestSessionNumbers checks section 4.1: a session has one session_id, and seq_no increases by two from
+// packet to packet of the client.
 func TestSessionNumbers(t *testing.T) {
 	t.Parallel()
 	l := listen(t)
 	headers := make(chan header, 100)
 	serveByHand(t, l, func(_ int, c *fakeClient) {
-		for _, word := range []string{"getpass", "getdata", "pass"} {
-			h, _, err := c.act(word)
+		for _, action := range []string{"getpass", "getdata", "pass"} {
+			h, _, err := c.act(action)
 			if err != nil {
 				t.Error(err)
 			}
@@ -163,7 +164,7 @@ func TestSessionNumbers(t *testing.T) {
 				want.sessionID = h.sessionID
 			}
 			if h != want {
-				t.Errorf("a packet has the header %+v, not %+v", h, want)
+				t.Errorf("got the header %+v, want %+v", h, want)
 			}
 			want.seqNo += 2
 		}
@@ -174,12 +175,12 @@ func TestSessionNumbers(t *testing.T) {
 	}
 }
 
-// TestClientInterrupted is Ctrl-C wherever the client waits for the server.
+// TestClientInterrupted interrupts the client wherever it waits for the server.
 func TestClientInterrupted(t *testing.T) {
 	const line = "authenticate alice AT --timeout 1h"
 	for name, tt := range map[string]struct {
 		line   string
-		server func(c *fakeClient) // until the interruption
+		server func(c *fakeClient) // before the interruption
 	}{
 		"before the reply":     {line, func(c *fakeClient) { c.act("close") }},
 		"within the reply":     {line, func(c *fakeClient) { c.act("half") }},
@@ -217,9 +218,9 @@ func TestClientInterrupted(t *testing.T) {
 	})
 	t.Run("in the resolver", func(t *testing.T) {
 		asked := make(chan struct{})
-		tell := sync.OnceFunc(func() { close(asked) }) // it is asked for both families at a time
+		notify := sync.OnceFunc(func() { close(asked) }) // one query for each address family
 		resolveWith(t, func(context.Context, string, string) (net.Conn, error) {
-			tell()
+			notify()
 			silent, _ := net.Pipe()
 			return silent, nil
 		})
@@ -227,17 +228,17 @@ func TestClientInterrupted(t *testing.T) {
 	})
 }
 
-// TestClientAborts leaves a server that waits for an answer: at once where nobody can give one, or at
-// the person's Ctrl-C. It is told by an ABORT (section 5.4.3).
+// TestClientAborts: the client sends an ABORT (section 5.4.3) if there is no answer to a prompt, or the user
+// interrupts it.
 func TestClientAborts(t *testing.T) {
 	t.Parallel()
-	nobody, _ := io.Pipe()
+	silent, _ := io.Pipe()
 	for name, tt := range map[string]struct {
 		person bool
 		class  class
 	}{
-		"nobody to ask": {false, classDenied},
-		"interrupted":   {true, classInterrupted},
+		"no answer":   {false, classDenied},
+		"interrupted": {true, classInterrupted},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := listen(t)
@@ -253,11 +254,11 @@ func TestClientAborts(t *testing.T) {
 			r := &requester{client: clientOf(t, l)}
 			if tt.person {
 				q.person = true
-				r.ask = (&terminal{lines: bufio.NewReader(nobody), out: writerFunc(func([]byte) { interrupt() })}).ask
+				r.ask = (&terminal{lines: bufio.NewReader(silent), out: writerFunc(func([]byte) { interrupt() })}).ask
 			}
 			j := &job{request: q}
 			if r.do(ctx, j); j.err == nil || j.class() != tt.class {
-				t.Errorf("ends with %v", j.err)
+				t.Errorf("got %v", j.err)
 			}
 			if m, ok := (<-last).(*authenContinue); !ok || ok && (m.flags != authenAbort || m.userMsg != "") {
 				t.Errorf("the server's last packet is %+v", m)
@@ -266,11 +267,11 @@ func TestClientAborts(t *testing.T) {
 	}
 }
 
-// TestClientPausesForAPerson gives a person all the time in the world, and the server no more than it had left.
+// TestClientPausesForAPerson: the timeout does not run while a person types an answer.
 func TestClientPausesForAPerson(t *testing.T) {
 	for name, tt := range map[string]struct {
 		timeout time.Duration
-		acts    []string
+		actions []string
 		want    time.Duration
 		status  string
 	}{
@@ -281,38 +282,38 @@ func TestClientPausesForAPerson(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				conn, other := net.Pipe()
-				hand := newFakeClient(other)
-				hand.SetDeadline(time.Time{})
-				var acts sync.WaitGroup
-				acts.Go(func() {
-					for _, word := range tt.acts {
-						hand.in.Peek(1)
+				peer := newFakeClient(other)
+				peer.SetDeadline(time.Time{})
+				var replies sync.WaitGroup
+				replies.Go(func() {
+					for _, action := range tt.actions {
+						peer.in.Peek(1)
 						time.Sleep(time.Second)
-						hand.act(word)
+						peer.act(action)
 					}
 				})
 				person := &terminal{out: io.Discard, lines: bufio.NewReader(readerFunc(func(p []byte) (int, error) {
 					time.Sleep(time.Hour)
 					return copy(p, "123456\n"), nil
 				}))}
-				person.stops.Do(func() {}) // no watch for Ctrl-Z, which never ends
+				person.stops.Do(func() {}) // without the watch for Ctrl-Z, which would not end
 				began := time.Now()
 				c := &client{servers: make([]server, 1), keys: []key{{"test", testKey}}, timeout: tt.timeout}
 				a := requester{client: c, ask: person.ask, conn: &serverConn{client: c, conn: conn, established: true, idleSince: began, stopWatch: func() {}}}
 				j := &job{request: &authentication{action: authenLogin, person: true,
 					fields: commonFields{user: "alice", typ: authenASCII, service: authenServiceLogin}}}
 				a.do(t.Context(), j)
-				if took := time.Since(began); took != tt.want || j.res.Status != tt.status || (j.err == nil) != (tt.status != "") {
-					t.Errorf("ended after %v with %q, %v", took, j.res.Status, j.err)
+				if elapsed := time.Since(began); elapsed != tt.want || j.res.Status != tt.status || (j.err == nil) != (tt.status != "") {
+					t.Errorf("got %v with %q, %v", elapsed, j.res.Status, j.err)
 				}
 				other.Close()
-				acts.Wait()
+				replies.Wait()
 			})
 		})
 	}
 }
 
-// TestClientAddresses is where a connection goes, where it comes from, and what rem_addr says of that.
+// TestClientAddresses checks the address that the client connects to, its source address, and rem_addr.
 func TestClientAddresses(t *testing.T) {
 	other := "127.0.0.1"
 	if runtime.GOOS == "linux" {
@@ -357,7 +358,7 @@ func TestClientAddresses(t *testing.T) {
 	}
 }
 
-// TestClientNoConnection is a name without an address, and an address without a server.
+// TestClientNoConnection checks the errors for a name without an address and an address without a server.
 func TestClientNoConnection(t *testing.T) {
 	port := refusedAddr(t)[len("127.0.0.1"):]
 	for _, tt := range []struct {
@@ -381,7 +382,7 @@ func TestClientNoConnection(t *testing.T) {
 	}
 }
 
-// TestClientSwappedHost: what may have been meant, where the network says that it cannot be.
+// TestClientSwappedHost: if no connection is possible, a hint suggests what the user meant.
 func TestClientSwappedHost(t *testing.T) {
 	resolveWith(t, dnsOf())
 	for _, tt := range []struct{ line, hint string }{

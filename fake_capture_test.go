@@ -68,9 +68,9 @@ func (w *builtConn) send(from int, data []byte) { w.segment(from, tcpACK, data) 
 
 // packet returns one packet of a session.
 func (w *builtConn) packet(id uint32, seqNo uint8, m message) []byte {
-	own := reflect.New(reflect.TypeOf(m).Elem()) // tests share messages, and encoding writes to one
-	own.Elem().Set(reflect.ValueOf(m).Elem())
-	return packed(header{version: w.version, typ: typeOf(m), seqNo: seqNo, flags: w.flags, sessionID: id}, w.key, own.Interface().(message))
+	clone := reflect.New(reflect.TypeOf(m).Elem()) // tests share messages, and encoding writes to one
+	clone.Elem().Set(reflect.ValueOf(m).Elem())
+	return packed(header{version: w.version, typ: typeOf(m), seqNo: seqNo, flags: w.flags, sessionID: id}, w.key, clone.Interface().(message))
 }
 
 // session sends the packets of a session. The first one has seq_no 1.

@@ -31,16 +31,14 @@ func TestAuthenticationPromptPlaces(t *testing.T) {
 				t.Errorf("enable by %s, %s: %+v, flags %s", typ, status, start.commonFields, answer.flags)
 			}
 
-			l := listen(t)
 			last := make(chan message, 1)
-			serveByHand(t, l, func(_ int, c *fakeClient) {
-				h, _ := c.receive(new(authenStart))
-				h.seqNo++
-				c.send(h, &authenReply{status: status})
+			prompting := startFakeServer(t, func(c *fakeServerConn) {
+				c.refuse = true
+				c.Write(c.reply(c.readRequest(), &authenReply{status: status}))
 				_, m, _ := c.act("close")
 				last <- m
 			})
-			got = runWith(t, secretsInEnv, "", "authenticate", "alice", l.Addr().String(), "-t", typ, "--answer", "1234")
+			got = runWith(t, secretsInEnv, "", "authenticate", "alice", prompting.addr, "-t", typ, "--answer", "1234")
 			got.check(t, classProtocol.exit(), ``, `.* answers a `+typ+` login with `+status.String()+`, which has no place there\n`)
 			if m, ok := (<-last).(*authenContinue); !ok || m.flags != authenAbort || m.userMsg != "" || m.data == "" {
 				t.Errorf("authenticate by %s, %s: the server's last packet is %+v", typ, status, m)

@@ -352,7 +352,7 @@ func TestMuxIdleConnectionCloses(t *testing.T) {
 				c.Write(c.grantReply(c.readRequest()))
 				<-done
 				if tt.reset {
-					c.SetLinger(0)
+					c.Conn.(*net.TCPConn).SetLinger(0)
 				}
 				c.Close()
 				done <- struct{}{}
@@ -618,7 +618,7 @@ func TestMuxTLS(t *testing.T) {
 	ca = filepath.Join(t.TempDir(), "ca.pem")
 	s = serveWith(t, "--tls", "--write-cacert", ca, "--fault", "single-refused")
 	tickets := make(chan string, 64)
-	addr := relay(t, func(client net.Conn) {
+	addr := startFakeServer(t, func(client *fakeServerConn) {
 		server, err := net.Dial("tcp", s.addr)
 		if err != nil {
 			return
@@ -628,7 +628,7 @@ func TestMuxTLS(t *testing.T) {
 		in := bufio.NewReader(client)
 		tickets <- offeredTicket(in)
 		io.Copy(server, in)
-	})
+	}).addr
 	got := runWith(t, secretsInEnv, strings.Repeat(`{"command":"authorize","user":"alice"}`+"\n", 5), "batch", addr, "-c", "1", "--tls", "--cacert", ca)
 	used := make(map[string]bool)
 	for i, a := range answers(t, got.out) {

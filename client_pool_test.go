@@ -617,7 +617,7 @@ func TestRequesterInterrupted(t *testing.T) {
 func TestRequesterForgetsSessionBefore(t *testing.T) {
 	t.Parallel()
 	l := listen(t)
-	serveByHand(t, l, func(_ int, c *fakeClient) {
+	startFakeServerOn(t, l, func(c *fakeServerConn) {
 		l.Close() // no second connection
 		c.act("restart-refused")
 	})

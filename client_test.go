@@ -41,16 +41,15 @@ func TestRequesterReusedConnection(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			l := listen(t)
 			var ids sync.Map
-			count := serveByHand(t, l, func(n int, c *fakeClient) {
-				if n >= len(tt.conns) {
+			s := startFakeServer(t, func(c *fakeServerConn) {
+				if c.number > len(tt.conns) {
 					return
 				}
-				for action := range strings.FieldsSeq(tt.conns[n]) {
+				for action := range strings.FieldsSeq(tt.conns[c.number-1]) {
 					h, _, err := c.act(action)
 					if err != nil {
-						t.Errorf("connection %d, %s: %v", n, action, err)
+						t.Errorf("connection %d, %s: %v", c.number, action, err)
 						return
 					}
 					if _, twice := ids.LoadOrStore(h.sessionID, true); twice && h.seqNo == 1 {
@@ -58,12 +57,12 @@ func TestRequesterReusedConnection(t *testing.T) {
 					}
 				}
 			})
-			got := runWith(t, secretsInEnv, "", split("authenticate alice AT"+tt.options, "AT", l.Addr().String())...)
+			got := runWith(t, secretsInEnv, "", split("authenticate alice AT"+tt.options, "AT", s.addr)...)
 			if strings.Contains(tt.conns[0], "restart") {
 				got.err = strings.TrimPrefix(got.err, "tacacs_plus: warning: the server asks to restart with pap instead of ascii\n")
 			}
 			got.check(t, tt.code, tt.out, tt.err)
-			if n := int(count.Load()); n != len(tt.conns) {
+			if n := s.connections(); n != len(tt.conns) {
 				t.Errorf("%d connections, want %d", n, len(tt.conns))
 			}
 		})
@@ -106,10 +105,9 @@ func TestRequesterRepeatsOnce(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			l := listen(t)
 			var records atomic.Int32
-			count := serveByHand(t, l, func(n int, c *fakeClient) {
-				for action := range strings.FieldsSeq([]string{tt.first, tt.second}[n]) {
+			s := startFakeServer(t, func(c *fakeServerConn) {
+				for action := range strings.FieldsSeq([]string{tt.first, tt.second}[c.number-1]) {
 					if h, _, err := c.act(action); err != nil {
 						return
 					} else if h.typ == typeAcct {
@@ -117,9 +115,7 @@ func TestRequesterRepeatsOnce(t *testing.T) {
 					}
 				}
 			})
-			c := clientOf(t, l)
-			c.singleConnect = true
-			a := requester{client: c, keepConn: true}
+			a := requester{client: clientFor(t, s.addr), keepConn: true}
 			defer a.close()
 			j := &job{request: author()}
 			if a.do(t.Context(), j); j.err != nil {
@@ -130,8 +126,8 @@ func TestRequesterRepeatsOnce(t *testing.T) {
 			}
 			j = &job{request: tt.request()}
 			a.do(t.Context(), j)
-			if code := j.class().exit(); code != tt.code || int(count.Load()) != tt.conns || records.Load() > 1 {
-				t.Errorf("got %v after %d connections and %d records", j.err, count.Load(), records.Load())
+			if code := j.class().exit(); code != tt.code || s.connections() != tt.conns || records.Load() > 1 {
+				t.Errorf("got %v after %d connections and %d records", j.err, s.connections(), records.Load())
 			}
 		})
 	}
@@ -141,9 +137,8 @@ func TestRequesterRepeatsOnce(t *testing.T) {
 // packet to packet of the client.
 func TestSessionNumbers(t *testing.T) {
 	t.Parallel()
-	l := listen(t)
 	headers := make(chan header, 100)
-	serveByHand(t, l, func(_ int, c *fakeClient) {
+	s := startFakeServer(t, func(c *fakeServerConn) {
 		for _, action := range []string{"getpass", "getdata", "pass"} {
 			h, _, err := c.act(action)
 			if err != nil {
@@ -155,7 +150,7 @@ func TestSessionNumbers(t *testing.T) {
 	})
 	seen := make(map[uint32]bool)
 	for range 20 {
-		got := runWith(t, secretsInEnv, "", split("authenticate alice AT --answer 1", "AT", l.Addr().String())...)
+		got := runWith(t, secretsInEnv, "", split("authenticate alice AT --answer 1", "AT", s.addr)...)
 		got.check(t, 0, `PASS\n`, ``)
 		want := header{version: minorDefault, typ: typeAuthen, seqNo: 1}
 		for range 3 {
@@ -180,27 +175,26 @@ func TestClientInterrupted(t *testing.T) {
 	const line = "authenticate alice AT --timeout 1h"
 	for name, tt := range map[string]struct {
 		line   string
-		server func(c *fakeClient) // before the interruption
+		server func(c *fakeServerConn) // before the interruption
 	}{
-		"before the reply":     {line, func(c *fakeClient) { c.act("close") }},
-		"within the reply":     {line, func(c *fakeClient) { c.act("half") }},
-		"in a dialogue":        {line, func(c *fakeClient) { c.act("getpass"); c.act("close") }},
-		"in the TLS handshake": {line + " --tls --insecure", func(c *fakeClient) { c.in.Peek(1) }},
-		"on a reused one":      {line + " --single-connect", func(c *fakeClient) { c.act("restart"); c.act("close") }},
-		"before another one":   {"authenticate alice AT,AT --timeout 1h --retries 3", func(c *fakeClient) { c.act("close") }},
+		"before the reply":     {line, func(c *fakeServerConn) { c.act("close") }},
+		"within the reply":     {line, func(c *fakeServerConn) { c.act("half") }},
+		"in a dialogue":        {line, func(c *fakeServerConn) { c.act("getpass"); c.act("close") }},
+		"in the TLS handshake": {line + " --tls --insecure", func(c *fakeServerConn) { c.in.Peek(1) }},
+		"on a reused one":      {line + " --single-connect", func(c *fakeServerConn) { c.act("restart"); c.act("close") }},
+		"before another one":   {"authenticate alice AT,AT --timeout 1h --retries 3", func(c *fakeServerConn) { c.act("close") }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := listen(t)
 			reached, over := make(chan struct{}), make(chan struct{})
-			count := serveByHand(t, l, func(_ int, c *fakeClient) {
+			s := startFakeServer(t, func(c *fakeServerConn) {
 				tt.server(c)
 				close(reached)
 				<-over
 			})
-			got := runUntil(t, reached, tt.line, "AT", l.Addr().String())
+			got := runUntil(t, reached, tt.line, "AT", s.addr)
 			close(over)
 			got.check(t, classInterrupted.exit(), ``, `(?:.*warning: .*\n)*tacacs_plus: interrupted\n`)
-			if n := count.Load(); n != 1 {
+			if n := s.connections(); n != 1 {
 				t.Errorf("%d connections", n)
 			}
 		})
@@ -243,7 +237,7 @@ func TestClientAborts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l := listen(t)
 			last := make(chan message, 1)
-			serveByHand(t, l, func(_ int, c *fakeClient) {
+			startFakeServerOn(t, l, func(c *fakeServerConn) {
 				c.act("getdata")
 				_, m, _ := c.act("close")
 				last <- m
@@ -282,8 +276,7 @@ func TestClientPausesForAPerson(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				conn, other := net.Pipe()
-				peer := newFakeClient(other)
-				peer.SetDeadline(time.Time{})
+				peer := &fakeServerConn{Conn: other, server: &fakeServer{requests: make(map[string]int)}, in: bufio.NewReader(other), key: testKey}
 				var replies sync.WaitGroup
 				replies.Go(func() {
 					for _, action := range tt.actions {
@@ -341,7 +334,7 @@ func TestClientAddresses(t *testing.T) {
 		}
 		asked := make(chan *authorRequest, 1)
 		var peer string
-		serveByHand(t, l, func(_ int, c *fakeClient) {
+		startFakeServerOn(t, l, func(c *fakeServerConn) {
 			peer = addrPortOf(c.RemoteAddr()).Addr().String()
 			_, m, _ := c.act("add")
 			asked <- m.(*authorRequest)

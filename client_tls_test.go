@@ -210,7 +210,7 @@ func TestTLSZone(t *testing.T) {
 	t.Parallel()
 	server, file := secureServer(t)
 	ended := make(chan bool, 1)
-	serveByHand(t, server, func(_ int, c *fakeClient) {
+	startFakeServerOn(t, server, func(c *fakeServerConn) {
 		io.Copy(io.Discard, c.in)
 		ended <- true
 	})
@@ -240,13 +240,10 @@ func TestTLSZone(t *testing.T) {
 func TestTLSEndsInADialogue(t *testing.T) {
 	t.Parallel()
 	server, file := secureServer(t)
-	serveByHand(t, server, func(_ int, c *fakeClient) {
-		h, err := c.receive(new(authenStart))
-		if err == nil {
-			h.seqNo++
-			c.send(h, &authenReply{status: authenGetPass})
-			c.receive(new(authenContinue))
-		}
+	startFakeServerOn(t, server, func(c *fakeServerConn) {
+		c.refuse = true
+		c.Write(c.reply(c.readRequest(), &authenReply{status: authenGetPass}))
+		c.readRequest()
 	})
 	got := runWith(t, secretsInEnv, "", "authenticate", "alice", server.Addr().String(), "--tls", "--cacert", file)
 	got.check(t, classNetwork.exit(), ``, `tacacs_plus: \S+ closed the connection before it answered\n.*\n`)
@@ -281,10 +278,10 @@ func TestTLSClearPortAnswers(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			addr := relay(t, func(client net.Conn) {
+			addr := startFakeServer(t, func(client *fakeServerConn) {
 				io.WriteString(client, tt.answer)
 				io.Copy(io.Discard, client)
-			})
+			}).addr
 			got := runWith(t, secretsInEnv, "", "authenticate", "alice", addr, "--tls", "--insecure", "-q", "--timeout", "1s")
 			_, second, _ := strings.Cut(got.err, "\n")
 			second, hint, _ := strings.Cut(second, "\n")
@@ -314,7 +311,7 @@ func TestTLSNothingInClear(t *testing.T) {
 			var mu sync.Mutex
 			var wire bytes.Buffer
 			closed := make(chan struct{})
-			addr := relay(t, func(client net.Conn) {
+			addr := startFakeServer(t, func(client *fakeServerConn) {
 				defer close(closed)
 				server, err := net.Dial("tcp", s.addr)
 				if err != nil {
@@ -332,7 +329,7 @@ func TestTLSNothingInClear(t *testing.T) {
 					}
 					server.Write(b[:n])
 				}
-			})
+			}).addr
 			got := runWith(t, secretsInEnv, "", append([]string{"authenticate", "alice", addr, "--tls"}, split(tt.options, "DIR", dir)...)...)
 			if got.code != tt.code {
 				t.Fatalf("got %d, want %d: %s", int(got.code), int(tt.code), got.err)

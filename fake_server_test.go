@@ -7,7 +7,6 @@ import (
 	"net"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -60,7 +59,7 @@ func refusedAddr(t *testing.T) string {
 	return conn.LocalAddr().String()
 }
 
-// A scriptServer sends one reply to each packet of its only connection and keeps the bodies of the packets.
+// A scriptServer sends one reply to each packet of its first connection and keeps the bodies of the packets.
 type scriptServer struct {
 	addr   string
 	bodies chan []byte
@@ -69,35 +68,22 @@ type scriptServer struct {
 // newScriptServer starts a scriptServer.
 func newScriptServer(t *testing.T, key string, replies ...message) *scriptServer {
 	t.Helper()
-	l := listen(t)
-	s := &scriptServer{l.Addr().String(), make(chan []byte, len(replies))}
-	go func() {
-		conn, err := l.Accept()
-		if err != nil {
-			return // the test is over
+	bodies := make(chan []byte, len(replies))
+	s := startFakeServer(t, func(c *fakeServerConn) {
+		if c.number > 1 {
+			return
 		}
-		defer conn.Close()
-		for _, reply := range replies {
-			h, _, err := readHeader(conn)
+		c.key = key
+		for _, m := range replies {
+			h, body, err := c.readPacket(key)
 			if err != nil {
 				return
 			}
-			body, err := readBody(conn, h)
-			if err != nil {
-				return
-			}
-			obfuscate(&h, key, body)
-			s.bodies <- body
-			h.seqNo++
-			packet, err := appendPacket(nil, &h, reply)
-			if err != nil {
-				panic(err)
-			}
-			obfuscate(&h, key, packet[headerLen:])
-			conn.Write(packet)
+			bodies <- body
+			c.Write(c.reply(&fakeRequest{header: h}, m, sameFlags(h)))
 		}
-	}()
-	return s
+	})
+	return &scriptServer{s.addr, bodies}
 }
 
 // received decodes the next packet that the server has replied to.
@@ -113,85 +99,16 @@ func (s *scriptServer) received(t *testing.T, m message) {
 	}
 }
 
-// serveByHand calls serve for each connection, numbered from 0, and returns the number of connections.
-func serveByHand(t *testing.T, l net.Listener, serve func(n int, c *fakeClient)) *atomic.Int32 {
-	t.Helper()
-	count := new(atomic.Int32)
-	var scripts sync.WaitGroup
-	t.Cleanup(func() { l.Close(); scripts.Wait() })
-	scripts.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return // the test is over
-			}
-			n := int(count.Add(1)) - 1
-			scripts.Go(func() {
-				defer conn.Close()
-				serve(n, newFakeClient(conn))
-			})
-		}
-	})
-	return count
-}
-
-// act reads a packet, performs the action, and returns the packet. Most actions are a reply.
-func (c *fakeClient) act(action string) (h header, request message, err error) {
-	if h, _, err = readHeader(c.in); err != nil {
-		return h, nil, err
-	}
-	body, err := readBody(c.in, h)
-	if err != nil {
-		return h, nil, err
-	}
-	obfuscate(&h, c.key, body)
-	request = map[packetType]message{typeAuthen: new(authenStart), typeAuthor: new(authorRequest), typeAcct: new(acctRequest)}[h.typ]
-	if h.typ == typeAuthen && h.seqNo > 1 {
-		request = new(authenContinue)
-	}
-	if err = decode(body, request); err != nil {
-		return h, request, err
-	}
-	reply := h
-	reply.seqNo++
-	var answer message = &authenReply{status: authenPass}
-	switch action {
-	case "close":
-		return h, request, nil
-	case "getpass":
-		answer = &authenReply{status: authenGetPass, flags: authenNoEcho}
-	case "getdata":
-		answer = &authenReply{status: authenGetData, serverMsg: "Token: "}
-	case "restart", "restart-refused":
-		answer = &authenReply{status: authenRestart, data: "\x02"}
-	case "add":
-		answer = &authorResponse{status: authorPassAdd}
-	case "success":
-		answer = &acctReply{status: acctSuccess}
-	case "follow":
-		answer = &acctReply{status: acctFollow}
-	}
-	if action == "restart-refused" {
-		reply.flags = 0
-	}
-	packet := packed(reply, c.key, answer)
-	if action == "half" {
-		packet = packet[:5]
-	}
-	_, err = c.Write(packet)
-	return h, request, err
-}
-
 // acctServer reads one record on each connection and performs the next action: one of act, "late " before it
 // for a late reply, or "silent" for none. It returns the records that it received.
 func acctServer(t *testing.T, actions ...string) (addr string, records <-chan *acctRequest) {
 	t.Helper()
-	l, received := listen(t), make(chan *acctRequest, len(actions))
-	serveByHand(t, l, func(n int, c *fakeClient) {
-		if n >= len(actions) {
+	received := make(chan *acctRequest, len(actions))
+	s := startFakeServer(t, func(c *fakeServerConn) {
+		if c.number > len(actions) {
 			return
 		}
-		action, late := strings.CutPrefix(actions[n], "late ")
+		action, late := strings.CutPrefix(actions[c.number-1], "late ")
 		if late {
 			time.Sleep(1100 * time.Millisecond)
 		}
@@ -199,14 +116,14 @@ func acctServer(t *testing.T, actions ...string) (addr string, records <-chan *a
 		if silent {
 			action = "close"
 		}
-		if _, request, err := c.act(action); err == nil {
-			received <- request.(*acctRequest)
+		if _, m, err := c.act(action); err == nil {
+			received <- m.(*acctRequest)
 		}
 		if silent {
-			_, _ = c.in.ReadByte()
+			c.in.ReadByte()
 		}
 	})
-	return l.Addr().String(), received
+	return s.addr, received
 }
 
 // A fakeServer is a server that a test scripts. It counts the requests that it reads.
@@ -221,7 +138,12 @@ type fakeServer struct {
 // connection when script returns.
 func startFakeServer(t *testing.T, script func(c *fakeServerConn)) *fakeServer {
 	t.Helper()
-	l := listen(t)
+	return startFakeServerOn(t, listen(t), script)
+}
+
+// startFakeServerOn starts a fakeServer on l.
+func startFakeServerOn(t *testing.T, l net.Listener, script func(c *fakeServerConn)) *fakeServer {
+	t.Helper()
 	s := &fakeServer{addr: l.Addr().String(), requests: make(map[string]int)}
 	var scripts sync.WaitGroup
 	scripts.Go(func() {
@@ -232,7 +154,7 @@ func startFakeServer(t *testing.T, script func(c *fakeServerConn)) *fakeServer {
 			}
 			s.mu.Lock()
 			s.conns = append(s.conns, conn)
-			c := &fakeServerConn{TCPConn: conn.(*net.TCPConn), server: s, number: len(s.conns), in: bufio.NewReader(conn), key: testKey}
+			c := &fakeServerConn{Conn: conn, server: s, number: len(s.conns), in: bufio.NewReader(conn), key: testKey}
 			s.mu.Unlock()
 			scripts.Go(func() {
 				defer conn.Close()
@@ -268,7 +190,7 @@ func (s *fakeServer) asked(user string) int {
 
 // A fakeServerConn is one connection of a fakeServer.
 type fakeServerConn struct {
-	*net.TCPConn
+	net.Conn
 	server *fakeServer
 	number int // from 1
 	in     *bufio.Reader
@@ -279,42 +201,65 @@ type fakeServerConn struct {
 // A fakeRequest is one packet of a client.
 type fakeRequest struct {
 	header
+	message   message
 	user      string
 	start     authenStart
 	continues *authenContinue // nil for the first packet of a session
 }
 
-// readRequest reads a packet. It returns nil at the end of the connection.
-func (c *fakeServerConn) readRequest() *fakeRequest {
-	h, _, err := readHeader(c.in)
-	if err != nil {
-		return nil
+// readPacket reads a packet obfuscated with key.
+func (c *fakeServerConn) readPacket(key string) (h header, body []byte, err error) {
+	if h, _, err = readHeader(c.in); err != nil {
+		return h, nil, err
 	}
-	body, err := readBody(c.in, h)
-	if err != nil {
-		return nil
+	if body, err = readBody(c.in, h); err != nil {
+		return h, nil, err
 	}
-	obfuscate(&h, testKey, body)
+	if h.flags&flagUnencrypted == 0 {
+		obfuscate(&h, key, body)
+	}
+	return h, body, nil
+}
+
+// readMessage reads and decodes a packet obfuscated with the test key.
+func (c *fakeServerConn) readMessage() (*fakeRequest, error) {
+	h, body, err := c.readPacket(testKey)
+	if err != nil {
+		return nil, err
+	}
 	q := &fakeRequest{header: h}
-	var author authorRequest
-	var acct acctRequest
 	switch {
 	case h.typ == typeAuthen && h.seqNo > 1:
 		q.continues = new(authenContinue)
+		q.message = q.continues
 		err = decode(body, q.continues)
 	case h.typ == typeAuthen:
+		q.message = &q.start
 		err, q.user = decode(body, &q.start), q.start.user
 	case h.typ == typeAuthor:
-		err, q.user = decode(body, &author), author.user
+		m := new(authorRequest)
+		q.message = m
+		err, q.user = decode(body, m), m.user
 	default:
-		err, q.user = decode(body, &acct), acct.user
+		m := new(acctRequest)
+		q.message = m
+		err, q.user = decode(body, m), m.user
 	}
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	c.server.mu.Lock()
 	c.server.requests[q.user]++
 	c.server.mu.Unlock()
+	return q, nil
+}
+
+// readRequest reads a packet. It returns nil at the end of the connection.
+func (c *fakeServerConn) readRequest() *fakeRequest {
+	q, err := c.readMessage()
+	if err != nil {
+		return nil
+	}
 	return q
 }
 
@@ -334,7 +279,7 @@ func (c *fakeServerConn) readRequests(n int) (list []*fakeRequest) {
 // it belongs to. change can modify the header.
 func (c *fakeServerConn) grantReply(q *fakeRequest, change ...func(h *header)) []byte {
 	if q == nil {
-		return nil // the client has closed the connection
+		return nil
 	}
 	var m message
 	switch q.typ {
@@ -348,8 +293,11 @@ func (c *fakeServerConn) grantReply(q *fakeRequest, change ...func(h *header)) [
 	return c.reply(q, m, change...)
 }
 
-// reply returns the packet that replies to q with m.
+// reply returns the packet that replies to q with m. It returns nothing after the end of the connection.
 func (c *fakeServerConn) reply(q *fakeRequest, m message, change ...func(h *header)) []byte {
+	if q == nil {
+		return nil
+	}
 	h := q.header
 	h.seqNo++
 	if h.flags &^= flagSingleConnect; !c.refuse {
@@ -362,10 +310,52 @@ func (c *fakeServerConn) reply(q *fakeRequest, m message, change ...func(h *head
 	for _, f := range change {
 		f(&h)
 	}
-	obfuscate(&h, c.key, packet[headerLen:])
+	if q.flags&flagUnencrypted == 0 {
+		obfuscate(&h, c.key, packet[headerLen:])
+	}
 	head := codec{}
 	h.layout(&head)
 	return append(head.buf, packet[headerLen:]...)
+}
+
+// sameFlags returns a change for reply that copies the flags of the request.
+func sameFlags(request header) func(h *header) {
+	return func(h *header) { h.flags = request.flags }
+}
+
+// act reads a packet, performs the action, and returns the packet. Most actions are a reply.
+func (c *fakeServerConn) act(action string) (h header, request message, err error) {
+	q, err := c.readMessage()
+	if err != nil {
+		return h, nil, err
+	}
+	flags := sameFlags(q.header)
+	var m message = &authenReply{status: authenPass}
+	switch action {
+	case "close":
+		return q.header, q.message, nil
+	case "getpass":
+		m = &authenReply{status: authenGetPass, flags: authenNoEcho}
+	case "getdata":
+		m = &authenReply{status: authenGetData, serverMsg: "Token: "}
+	case "restart":
+		m = &authenReply{status: authenRestart, data: "\x02"}
+	case "restart-refused":
+		m = &authenReply{status: authenRestart, data: "\x02"}
+		flags = func(h *header) { h.flags = 0 }
+	case "add":
+		m = &authorResponse{status: authorPassAdd}
+	case "success":
+		m = &acctReply{status: acctSuccess}
+	case "follow":
+		m = &acctReply{status: acctFollow}
+	}
+	packet := c.reply(q, m, flags)
+	if action == "half" {
+		packet = packet[:5]
+	}
+	_, err = c.Write(packet)
+	return q.header, q.message, err
 }
 
 // grantAll grants all requests of a connection. It writes the replies to buffered requests at once.
@@ -402,7 +392,7 @@ func (c *fakeServerConn) grantFast(m *inFlightMeter) {
 
 // closeGently closes the connection for writing and reads until the client has closed it.
 func (c *fakeServerConn) closeGently() {
-	c.CloseWrite()
+	c.Conn.(*net.TCPConn).CloseWrite()
 	for c.readRequest() != nil {
 	}
 }

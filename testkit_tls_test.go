@@ -145,25 +145,6 @@ func secureServer(t *testing.T) (l net.Listener, file string) {
 	return tls.NewListener(listen(t), &tls.Config{Certificates: pair}), filepath.Join(dir, "ca.pem")
 }
 
-// relay accepts connections on loopback and calls serve for each.
-func relay(t *testing.T, serve func(net.Conn)) (addr string) {
-	t.Helper()
-	l := listen(t)
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return // the test is over
-			}
-			go func() {
-				defer conn.Close()
-				serve(conn)
-			}()
-		}
-	}()
-	return l.Addr().String()
-}
-
 // offeredTicket returns the session ticket in the ClientHello at the start of a stream, or "" if there is
 // none. RFC 8446 sections 4.1.2 and 4.2.11.
 func offeredTicket(in *bufio.Reader) string {

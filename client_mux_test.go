@@ -81,12 +81,12 @@ func checkAnswers(t *testing.T, list []answer, n int) (granted int) {
 	return granted
 }
 
-// TestMux runs many sessions on one connection against servers that do this well or badly. No request is
+// TestMux runs many sessions on one connection against servers that do this correctly or not. No request is
 // lost, counted twice or left waiting.
 func TestMux(t *testing.T) {
 	t.Parallel()
 	const n, window = 49, 16
-	spoilt := func(change func(h *header)) func(*fakeServerConn) {
+	withHeader := func(change func(h *header)) func(*fakeServerConn) {
 		return startingWith(func(c *fakeServerConn) { // change the second of four replies; later requests use a new connection
 			c.Write(c.grantReply(c.readRequest()))
 			for i, q := range c.readRequests(4) {
@@ -213,12 +213,12 @@ func TestMux(t *testing.T) {
 			c.Write(out)
 			c.grantAll()
 		}), code: classProtocol.exit(), failed: [2]int{1, 1}, error: "does not fit the key", conns: 2},
-		{name: "wrong seq_no", script: spoilt(func(h *header) { h.seqNo += 2 }), code: classProtocol.exit(), failed: [2]int{1, 1}, error: "has seq_no 4, not 2", conns: 2},
-		{name: "wrong type", script: spoilt(func(h *header) { h.typ = h.typ%3 + 1 }), code: classProtocol.exit(), failed: [2]int{1, 1}, error: "has type", conns: 2},
-		{name: "wrong minor version", script: spoilt(func(h *header) { h.version ^= 1 }), code: classProtocol.exit(), failed: [2]int{1, 1}, error: "has version", conns: 2},
-		{name: "UNENCRYPTED", script: spoilt(func(h *header) { h.flags |= flagUnencrypted }), code: classProtocol.exit(), failed: [2]int{1, window}, error: "is not obfuscated", conns: 2},
-		{name: "too long", script: spoilt(func(h *header) { h.length = 1 << 30 }), code: classProtocol.exit(), failed: [2]int{1, window}, error: "claims a body of 1073741824 bytes", conns: 2},
-		{name: "not TACACS+", script: spoilt(func(h *header) { h.version = 0xb0 }), code: classProtocol.exit(), failed: [2]int{1, window}, error: "is not TACACS+", conns: 2},
+		{name: "wrong seq_no", script: withHeader(func(h *header) { h.seqNo += 2 }), code: classProtocol.exit(), failed: [2]int{1, 1}, error: "has seq_no 4, not 2", conns: 2},
+		{name: "wrong type", script: withHeader(func(h *header) { h.typ = h.typ%3 + 1 }), code: classProtocol.exit(), failed: [2]int{1, 1}, error: "has type", conns: 2},
+		{name: "wrong minor version", script: withHeader(func(h *header) { h.version ^= 1 }), code: classProtocol.exit(), failed: [2]int{1, 1}, error: "has version", conns: 2},
+		{name: "UNENCRYPTED", script: withHeader(func(h *header) { h.flags |= flagUnencrypted }), code: classProtocol.exit(), failed: [2]int{1, window}, error: "is not obfuscated", conns: 2},
+		{name: "too long", script: withHeader(func(h *header) { h.length = 1 << 30 }), code: classProtocol.exit(), failed: [2]int{1, window}, error: "claims a body of 1073741824 bytes", conns: 2},
+		{name: "not TACACS+", script: withHeader(func(h *header) { h.version = 0xb0 }), code: classProtocol.exit(), failed: [2]int{1, window}, error: "is not TACACS+", conns: 2},
 	} {
 		lines := tt.lines
 		if lines == nil {

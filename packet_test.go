@@ -502,7 +502,7 @@ func TestDecodeRejectsWrongKey(t *testing.T) {
 		}
 		t.Run(kind.name, func(t *testing.T) {
 			t.Parallel()
-			accepted, lucky := 0, 0
+			accepted, withStatus := 0, 0
 			for i := range kind.rounds {
 				sent := kind.reply(i, text)
 				h := header{version: minorDefault, seqNo: 2, sessionID: random.Uint32()}
@@ -520,7 +520,7 @@ func TestDecodeRejectsWrongKey(t *testing.T) {
 					accepted++
 				}
 				if authenStatusNames.has(wrong[0]) {
-					lucky++
+					withStatus++
 				}
 				// With the right key the reply is decoded: a check that rejects everything would be useless.
 				right, got := wire, fresh(sent)
@@ -534,8 +534,8 @@ func TestDecodeRejectsWrongKey(t *testing.T) {
 			}
 			// 8 of the 256 values of the first byte are a status. So many wrong replies would pass without
 			// the check.
-			if want := kind.rounds * 8 / 256; lucky < want*8/10 || lucky > want*12/10 {
-				t.Errorf("%d wrong replies begin with a status, want about %d: are they random?", lucky, want)
+			if want := kind.rounds * 8 / 256; withStatus < want*8/10 || withStatus > want*12/10 {
+				t.Errorf("%d wrong replies begin with a status, want about %d: are they random?", withStatus, want)
 			}
 		})
 	}

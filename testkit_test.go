@@ -161,16 +161,16 @@ func resolveWith(t *testing.T, dial func(ctx context.Context, network, addr stri
 // dnsOf returns the dial function of a name server that has these addresses for every name.
 func dnsOf(addrs ...string) func(context.Context, string, string) (net.Conn, error) {
 	return func(context.Context, string, string) (net.Conn, error) {
-		ours, theirs := net.Pipe()
+		server, client := net.Pipe()
 		go func() { // as over TCP: each message follows its length
-			defer ours.Close()
+			defer server.Close()
 			var length [2]byte
 			for {
-				if _, err := io.ReadFull(ours, length[:]); err != nil {
+				if _, err := io.ReadFull(server, length[:]); err != nil {
 					return
 				}
 				query := make([]byte, binary.BigEndian.Uint16(length[:]))
-				if _, err := io.ReadFull(ours, query); err != nil {
+				if _, err := io.ReadFull(server, query); err != nil {
 					return
 				}
 				end := 12
@@ -190,10 +190,10 @@ func dnsOf(addrs ...string) func(context.Context, string, string) (net.Conn, err
 				}
 				message := append(append([]byte{}, query[:2]...), "\x81\x80\x00\x01\x00"+string(rune(n))+"\x00\x00\x00\x00"...)
 				message = append(append(message, question...), records...)
-				ours.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(message))), message...))
+				server.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(message))), message...))
 			}
 		}()
-		return theirs, nil
+		return client, nil
 	}
 }
 

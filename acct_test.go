@@ -30,26 +30,26 @@ func TestCompleteRecord(t *testing.T) {
 			"task_id=id timezone=UTC service=shell cmd="},
 		{"watchdog-update", acctWatchdogUpdate, "service=shell cmd=",
 			"task_id=id timezone=UTC service=shell cmd="},
-		{"nothing given", acctStart, "", "task_id=id start_time=1700000000 timezone=UTC"},
+		{"no arguments", acctStart, "", "task_id=id start_time=1700000000 timezone=UTC"},
 
 		// A given argument is kept, whichever separator it has.
 		{"start with everything", acctStart, "timezone=CET start_time=5 task_id=7",
 			"task_id=7 start_time=5 timezone=CET"},
-		{"optional ones count", acctStart, "task_id*7 timezone*CET start_time*5",
+		{"optional arguments", acctStart, "task_id*7 timezone*CET start_time*5",
 			"task_id*7 start_time*5 timezone*CET"},
 		{"stop with everything", acctStop, "elapsed_time=1 stop_time=9 start_time=5 task_id=7 timezone=CET",
 			"task_id=7 start_time=5 stop_time=9 elapsed_time=1 timezone=CET"},
 
-		// The elapsed time follows from the two others, where they make sense.
+		// elapsed_time is computed if start_time and stop_time are valid.
 		{"elapsed", acctStop, "start_time=1699999990", "task_id=id start_time=1699999990 stop_time=1700000000 elapsed_time=10 timezone=UTC"},
 		{"elapsed with both given", acctStop, "start_time=5 stop_time=9", "task_id=id start_time=5 stop_time=9 elapsed_time=4 timezone=UTC"},
 		{"elapsed zero", acctStop, "start_time=1700000000", "task_id=id start_time=1700000000 stop_time=1700000000 elapsed_time=0 timezone=UTC"},
-		{"began in the future", acctStop, "start_time=1700000001", "task_id=id start_time=1700000001 stop_time=1700000000 timezone=UTC"},
-		{"start_time is no number", acctStop, "start_time=noon", "task_id=id start_time=noon stop_time=1700000000 timezone=UTC"},
-		{"stop_time is no number", acctStop, "start_time=5 stop_time=noon", "task_id=id start_time=5 stop_time=noon timezone=UTC"},
+		{"start in the future", acctStop, "start_time=1700000001", "task_id=id start_time=1700000001 stop_time=1700000000 timezone=UTC"},
+		{"start_time is not a number", acctStop, "start_time=noon", "task_id=id start_time=noon stop_time=1700000000 timezone=UTC"},
+		{"stop_time is not a number", acctStop, "start_time=5 stop_time=noon", "task_id=id start_time=5 stop_time=noon timezone=UTC"},
 		{"no elapsed before the end", acctWatchdog, "start_time=5", "task_id=id start_time=5 timezone=UTC"},
 
-		// Section 8.3: accounting arguments before all others, which keep their order.
+		// Section 8.3: accounting arguments come first, and the others keep their order.
 		{"order", acctStop, "service=shell bytes=3 cmd=show cmd-arg=b err_msg=none cmd-arg=a reason=x priv-lvl=1 start_time=1700000000",
 			"task_id=id start_time=1700000000 stop_time=1700000000 elapsed_time=0 timezone=UTC reason=x bytes=3 err_msg=none" +
 				" service=shell cmd=show cmd-arg=b cmd-arg=a priv-lvl=1"},
@@ -57,19 +57,19 @@ func TestCompleteRecord(t *testing.T) {
 			" timezone=z elapsed_time=3 stop_time=2 start_time=1 task_id=t service=system",
 			"task_id=t start_time=1 stop_time=2 elapsed_time=3 timezone=z event=v reason=r bytes=1 bytes_in=2 bytes_out=3" +
 				" paks=4 paks_in=5 paks_out=6 err_msg=e service=system"},
-		// As many as this, since sorting a few is stable by chance.
-		{"the same many times", acctWatchdog, "reason=" + strings.Join(strings.Split("qwertyuiopasdfghjklzxcvbnm", ""), " reason="),
+		// Many, since even an unstable sort keeps the order of a few.
+		{"one name many times", acctWatchdog, "reason=" + strings.Join(strings.Split("qwertyuiopasdfghjklzxcvbnm", ""), " reason="),
 			"task_id=id timezone=UTC reason=" + strings.Join(strings.Split("qwertyuiopasdfghjklzxcvbnm", ""), " reason=")},
-		{"twice the same", acctWatchdog, "reason=b cmd-arg=2 reason=a cmd-arg=1", "task_id=id timezone=UTC reason=b reason=a cmd-arg=2 cmd-arg=1"},
+		{"one name twice", acctWatchdog, "reason=b cmd-arg=2 reason=a cmd-arg=1", "task_id=id timezone=UTC reason=b reason=a cmd-arg=2 cmd-arg=1"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			args := strings.Fields(test.args)
 			if got := strings.Join(completeRecord(test.flags, args, "id", now), " "); got != test.want {
 				t.Errorf("got  %s\nwant %s", got, test.want)
 			}
-			// The same arguments make the stop record of --exec: they must not change.
+			// The stop record of --exec uses the same arguments, so they must not change.
 			if got := strings.Join(args, " "); got != test.args {
-				t.Errorf("arguments afterwards: got %s, want %s", got, test.args)
+				t.Errorf("arguments changed: got %s, want %s", got, test.args)
 			}
 		})
 	}
@@ -87,7 +87,7 @@ func TestArgValue(t *testing.T) {
 func TestAcctFlagsSet(t *testing.T) {
 	for s, want := range map[string]acctFlags{
 		"start": 0x02, "stop": 0x04, "watchdog": 0x08, "watchdog-update": 0x0a, "Start": 0x02,
-		"update": 0x08, // the Python client's word for a watchdog
+		"update": 0x08, // the Python client's name for a watchdog
 	} {
 		var got acctFlags
 		if err := got.Set(s); err != nil || got != want {
@@ -97,28 +97,28 @@ func TestAcctFlagsSet(t *testing.T) {
 	for _, s := range []string{"", "more", "2", "0x02"} {
 		got := acctStop
 		if err := got.Set(s); err == nil || got != acctStop {
-			t.Errorf("%q: got %s, %v, want an error and the old value", s, got, err)
+			t.Errorf("%q: got %s, %v, want an error and no change", s, got, err)
 		}
 	}
 }
 
-// TestExecInterrupted: an interruption of the wait for a command does not interrupt the record of its end.
+// TestExecInterrupted: an interruption while a command runs does not prevent its stop record.
 func TestExecInterrupted(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
 	ctx, interrupt := context.WithTimeout(t.Context(), patience)
 	defer interrupt()
-	in, goOn := io.Pipe()
-	ready := writerFunc(func([]byte) { interrupt(); go goOn.Close() })
+	in, input := io.Pipe()
+	ready := writerFunc(func([]byte) { interrupt(); go input.Close() })
 	var err bytes.Buffer
 	code := run(ctx, []string{"account", "alice", s.addr, "--exec", "--", "sh", "-c", "echo ready; read x; exit 3"},
 		stdio{in: in, out: ready, err: &err, env: func(name string) string { return secretsInEnv[name] }})
 	if log := s.log.String(); code != 3 || err.Len() > 0 || !regexp.MustCompile(` stop .*"err_msg=exit status 3".* SUCCESS\n`).MatchString(log) {
-		t.Errorf("got %d %q, and on the server\n%s", code, err.String(), log)
+		t.Errorf("got %d %q, and the server log\n%s", code, err.String(), log)
 	}
 }
 
-// TestExecNotRun: a command without a recorded start does not run, and one that then fails to start has a stop
+// TestExecNotRun: a command runs only if its start was recorded. If it then fails to start, it has a stop
 // record.
 func TestExecNotRun(t *testing.T) {
 	t.Parallel()
@@ -129,10 +129,10 @@ func TestExecNotRun(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		name, options, command string
-		interrupted            bool // when the start is recorded
+		interrupted            bool // after the start record
 		code                   exitCode
 		err                    string
-		stops                  string // the stop record, or nothing
+		stop                   string // part of the stop record; empty for none
 	}{
 		{"FOLLOW", "--fault follow", "touch " + ran, false, 125, `(?s).*the start record was not confirmed, the command was not run: \S+ answered FOLLOW\n.*`, ``},
 		{"ERROR", "--fault error", "touch " + ran, false, 125, `(?s).*the start record was not confirmed, the command was not run: \S+ answered ERROR.*`, ``},
@@ -153,8 +153,8 @@ func TestExecNotRun(t *testing.T) {
 		interrupt()
 		got := runResult{code, out.String(), messages.String()}
 		got.check(t, tt.code, ``, tt.err)
-		if log := s.log.String(); (tt.stops != "") != strings.Contains(log, " stop ") || !strings.Contains(log, tt.stops) {
-			t.Errorf("%s: the server's records:\n%s", tt.name, log)
+		if log := s.log.String(); (tt.stop != "") != strings.Contains(log, " stop ") || !strings.Contains(log, tt.stop) {
+			t.Errorf("%s: the server log:\n%s", tt.name, log)
 		}
 	}
 	if _, err := os.Stat(ran); err == nil {
@@ -162,8 +162,8 @@ func TestExecNotRun(t *testing.T) {
 	}
 }
 
-// TestAccountTaskIDWithoutAnswer: the result names the task of a record without an answer, so that it can be
-// looked for and sent again.
+// TestAccountTaskIDWithoutAnswer: the result of a record without a reply has the task_id, so that the user
+// can find it on the server or send it again.
 func TestAccountTaskIDWithoutAnswer(t *testing.T) {
 	t.Parallel()
 	closing := startFakeServer(t, func(c *fakeServerConn) { c.readRequest() }).addr
@@ -173,10 +173,10 @@ func TestAccountTaskIDWithoutAnswer(t *testing.T) {
 		taskID              string
 	}{
 		{"refused", refusedAddr(t), "--task-id 7", 4, "7"},
-		{"not answered", closing, "--task-id 7", 4, "7"},
-		{"not answered, and none given", closing, "", 4, "[0-9a-f]{16}"},
-		{"not answered, an argument", closing, "task_id=8 service=shell", 4, "8"},
-		{"not answered by the second", refusedAddr(t) + "," + closing, "--task-id 7", 4, "7"},
+		{"no reply", closing, "--task-id 7", 4, "7"},
+		{"no reply, no task_id given", closing, "", 4, "[0-9a-f]{16}"},
+		{"no reply, task_id as an argument", closing, "task_id=8 service=shell", 4, "8"},
+		{"no reply of the second", refusedAddr(t) + "," + closing, "--task-id 7", 4, "7"},
 		{"wrong key", serveWith(t, "--fault", "wrong-key").addr, "--task-id 7", 5, "7"},
 		{"ERROR", serveWith(t, "--fault", "error").addr, "--task-id 7", 3, "7"},
 	} {
@@ -203,7 +203,7 @@ func TestNewTaskID(t *testing.T) {
 	}
 }
 
-// TestAccountArgs: a record has a service and one task_id, which is printed.
+// TestAccountArgs: a record has a service and one task_id, and the task_id is printed.
 func TestAccountArgs(t *testing.T) {
 	t.Parallel()
 	const warning = "tacacs_plus: warning: no --task-id: the %s record belongs to no start record\n"
@@ -230,7 +230,7 @@ func TestAccountArgs(t *testing.T) {
 			return name == "task_id" || name == "start_time" || name == "stop_time" || name == "timezone"
 		})
 		if sent := strings.Join(args, " "); sent != tt.sent {
-			t.Errorf("%s: sent %s, not %s", tt.options, sent, tt.sent)
+			t.Errorf("%s: sent %s, want %s", tt.options, sent, tt.sent)
 		}
 	}
 }

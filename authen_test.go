@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// TestAuthenticationPromptPlaces: enable may be a dialogue by any type (section 5.4.2.6), so its prompts are
-// answered; where a prompt has no place, the server is told by an ABORT (section 5.4.3).
+// TestAuthenticationPromptPlaces: enable may be a dialogue with any type (section 5.4.2.6), so the client
+// answers its prompts. An unexpected prompt gets an ABORT (section 5.4.3).
 func TestAuthenticationPromptPlaces(t *testing.T) {
 	t.Parallel()
 	for _, status := range []authenStatus{authenGetData, authenGetUser, authenGetPass} {
@@ -31,16 +31,14 @@ func TestAuthenticationPromptPlaces(t *testing.T) {
 				t.Errorf("enable by %s, %s: %+v, flags %s", typ, status, start.commonFields, answer.flags)
 			}
 
-			l := listen(t)
 			last := make(chan message, 1)
-			serveByHand(t, l, func(_ int, c *fakeClient) {
-				h, _ := c.receive(new(authenStart))
-				h.seqNo++
-				c.send(h, &authenReply{status: status})
+			prompting := startFakeServer(t, func(c *fakeServerConn) {
+				c.refuse = true
+				c.Write(c.reply(c.readRequest(), &authenReply{status: status}))
 				_, m, _ := c.act("close")
 				last <- m
 			})
-			got = runWith(t, secretsInEnv, "", "authenticate", "alice", l.Addr().String(), "-t", typ, "--answer", "1234")
+			got = runWith(t, secretsInEnv, "", "authenticate", "alice", prompting.addr, "-t", typ, "--answer", "1234")
 			got.check(t, classProtocol.exit(), ``, `.* answers a `+typ+` login with `+status.String()+`, which has no place there\n`)
 			if m, ok := (<-last).(*authenContinue); !ok || m.flags != authenAbort || m.userMsg != "" || m.data == "" {
 				t.Errorf("authenticate by %s, %s: the server's last packet is %+v", typ, status, m)
@@ -49,12 +47,12 @@ func TestAuthenticationPromptPlaces(t *testing.T) {
 	}
 }
 
-// TestAuthenticationChallengeOfTheType: the challenge that was given is for the type that was asked for; the type
-// that a RESTART leads to gets one of its own.
+// TestAuthenticationChallengeOfTheType: the given challenge is for the requested type. A type that follows a
+// RESTART gets a new one.
 func TestAuthenticationChallengeOfTheType(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
-		asked     string
+		typ       string
 		challenge []byte
 		next      authenType
 	}{
@@ -65,34 +63,34 @@ func TestAuthenticationChallengeOfTheType(t *testing.T) {
 	} {
 		server := newScriptServer(t, testKey, &authenReply{status: authenRestart, data: string(rune(tt.next))}, &authenReply{status: authenPass})
 		got := runWith(t, secretsInEnv, "", "authenticate", "alice", server.addr, "--single-connect", "-q",
-			"-t", tt.asked, "--chap-id", "0", "--chap-challenge", hex.EncodeToString(tt.challenge))
+			"-t", tt.typ, "--chap-id", "0", "--chap-challenge", hex.EncodeToString(tt.challenge))
 		if got != (runResult{}) {
-			t.Errorf("%s, then %s: %+v", tt.asked, tt.next, got)
+			t.Errorf("%s, then %s: %+v", tt.typ, tt.next, got)
 			continue
 		}
 		var first, second authenStart
 		server.received(t, &first)
 		server.received(t, &second)
-		if first.typ.String() != tt.asked || second.typ != tt.next || first.data[0] != 0 || second.data[0] != 0 {
-			t.Errorf("%s, then %s: %+v, then %+v", tt.asked, tt.next, first.commonFields, second.commonFields)
+		if first.typ.String() != tt.typ || second.typ != tt.next || first.data[0] != 0 || second.data[0] != 0 {
+			t.Errorf("%s, then %s: %+v, then %+v", tt.typ, tt.next, first.commonFields, second.commonFields)
 		}
 		if !bytes.HasPrefix([]byte(first.data[1:]), tt.challenge) || bytes.Contains([]byte(second.data), tt.challenge) {
-			t.Errorf("%s, then %s: not the given challenge in the first, or in the second too", tt.asked, tt.next)
+			t.Errorf("%s, then %s: the given challenge is not in the first START, or also in the second", tt.typ, tt.next)
 		}
 	}
 }
 
-// TestAuthenticationRestarts goes from type to type: each once, and from a type that proves the password to none
-// that sends it (section 5.4.3).
+// TestAuthenticationRestarts: each type is tried once, and no type that sends the password follows one that
+// only proves it (section 5.4.3).
 func TestAuthenticationRestarts(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
-		asked, restarts string
-		code            exitCode
-		types           string // of the sessions
+		typ, restarts string
+		code          exitCode
+		types         string // of the sessions
 	}{
 		{"ascii", "\x02", 0, "ascii pap"},
-		{"pap", "\x03,\x01", 0, "pap chap ascii"}, // what was asked for would have sent it too
+		{"pap", "\x03,\x01", 0, "pap chap ascii"}, // pap sends the password too
 		{"pap", "\x02", 1, "pap"},
 		{"pap", "\x03,\x02\x03", 1, "pap chap"},
 		{"pap", "\x04\x00\xff\x06\x03", 0, "pap mschapv2"},
@@ -106,7 +104,7 @@ func TestAuthenticationRestarts(t *testing.T) {
 			replies = append(replies, &authenReply{status: authenRestart, data: list})
 		}
 		server := newScriptServer(t, testKey, append(replies, &authenReply{status: authenPass})...)
-		got := runWith(t, secretsInEnv, "", "authenticate", "alice", server.addr, "--single-connect", "-q", "-t", tt.asked)
+		got := runWith(t, secretsInEnv, "", "authenticate", "alice", server.addr, "--single-connect", "-q", "-t", tt.typ)
 		var types []string
 		for len(server.bodies) > 0 {
 			var start authenStart
@@ -114,12 +112,12 @@ func TestAuthenticationRestarts(t *testing.T) {
 			types = append(types, start.typ.String())
 		}
 		if got != (runResult{code: tt.code}) || strings.Join(types, " ") != tt.types {
-			t.Errorf("%s, then %x: %+v by %q, want %s", tt.asked, tt.restarts, got, types, tt.types)
+			t.Errorf("%s, then %x: %+v, types %q, want %s", tt.typ, tt.restarts, got, types, tt.types)
 		}
 	}
 }
 
-// TestAuthenticationResetForgetsRestart: the server that is asked next is asked by the type that was given.
+// TestAuthenticationResetForgetsRestart: the next server gets the type of the command line.
 func TestAuthenticationResetForgetsRestart(t *testing.T) {
 	t.Parallel()
 	first := newScriptServer(t, testKey, &authenReply{status: authenRestart, data: "\x02"}, &authenReply{status: authenError})
@@ -132,19 +130,19 @@ func TestAuthenticationResetForgetsRestart(t *testing.T) {
 		for _, want := range []authenType{authenASCII, authenPAP} {
 			var start authenStart
 			if server.received(t, &start); start.typ != want {
-				t.Errorf("asked by %s, not %s", start.typ, want)
+				t.Errorf("got a START of type %s, want %s", start.typ, want)
 			}
 		}
 	}
 }
 
-// dialogueWith runs a command against a server with these replies. It returns what came of it, and
-// what the client said after the START, in short: blanks as _, and an ABORT as such.
+// dialogueWith runs a command against a server with these replies. It returns the result and the messages of
+// the client after START, with _ for blanks and the word ABORT.
 func dialogueWith(t *testing.T, line string, replies ...message) (runResult, string) {
 	t.Helper()
-	s := newScriptServer(t, testKey, append(replies, &authenReply{status: authenFail})...) // one more is read
+	s := newScriptServer(t, testKey, append(replies, &authenReply{status: authenFail})...) // the reply to the last message
 	got := runWith(t, secretsInEnv, "new\n", split(line, "AT", s.addr)...)
-	var said []string
+	var sent []string
 	for i := range len(replies) + 1 {
 		select {
 		case body := <-s.bodies:
@@ -158,16 +156,16 @@ func dialogueWith(t *testing.T, line string, replies ...message) (runResult, str
 			if m.flags&authenAbort != 0 {
 				m.userMsg += "ABORT"
 			}
-			said = append(said, strings.ReplaceAll(m.userMsg, " ", "_"))
+			sent = append(sent, strings.ReplaceAll(m.userMsg, " ", "_"))
 		case <-time.After(patience):
-			t.Fatalf("%s: the client says no more than %q", line, said)
+			t.Fatalf("%s: the client sent only %q", line, sent)
 		}
 	}
-	return got, strings.Join(said, " ")
+	return got, strings.Join(sent, " ")
 }
 
-// TestAuthenticationUserAskedAgain: the user who was given is sent once, and no --answer, which may be a
-// secret, ever is in its place.
+// TestAuthenticationUserAskedAgain: the user name is sent once, and an --answer, which may be a secret, never
+// replaces it.
 func TestAuthenticationUserAskedAgain(t *testing.T) {
 	t.Parallel()
 	askUser, askPass := &authenReply{status: authenGetUser, serverMsg: "Username: "}, &authenReply{status: authenGetPass, serverMsg: "Password: "}
@@ -176,22 +174,22 @@ func TestAuthenticationUserAskedAgain(t *testing.T) {
 		line    string
 		replies []message
 		err     string
-		said    string // by the client, the ABORT last
+		sent    string // by the client
 	}{
 		{"authenticate alice AT --answer 123456", []message{askUser, askUser}, again, "alice ABORT"},
 		{"authenticate alice AT --answer 123456", []message{askUser, askPass, askUser}, again, "alice Pa55_w0rd ABORT"},
 		{"authenticate alice AT", []message{askUser, askUser}, again, "alice ABORT"},
 		{"enable alice AT --answer 123456", []message{askUser, askUser}, again, "alice ABORT"},
 		{"chpass alice AT --password old --new-password-stdin --answer 123456", []message{askUser, askUser}, again, "alice ABORT"},
-		// Without a user, the answers name one, once.
+		// Without a user, the first answer is the user name.
 		{"authenticate '' AT --answer bob --answer 123456", []message{askUser, askUser}, again, "bob ABORT"},
 		{"authenticate '' AT --answer bob --answer 123456", []message{askUser, askPass, askUser}, again, "bob Pa55_w0rd ABORT"},
 		{"authenticate '' AT", []message{askUser}, `tacacs_plus: no answer left for the prompt "Username:" \(GETUSER\) of .*\n.*\n`, "ABORT"},
 	} {
-		got, said := dialogueWith(t, tt.line, tt.replies...)
+		got, sent := dialogueWith(t, tt.line, tt.replies...)
 		got.check(t, classDenied.exit(), `GETUSER: Username:\n`, tt.err)
-		if said != tt.said {
-			t.Errorf("%s: the client says %q, not %q", tt.line, said, tt.said)
+		if sent != tt.sent {
+			t.Errorf("%s: the client sent %q, want %q", tt.line, sent, tt.sent)
 		}
 	}
 	s := newScriptServer(t, testKey, askUser, askUser)
@@ -201,8 +199,8 @@ func TestAuthenticationUserAskedAgain(t *testing.T) {
 	}
 }
 
-// TestServiceEnableIsForEnable: the service ENABLE is for the command enable and nothing else, so that servers
-// can tell its requests apart. Section 5.4.2.6.
+// TestServiceEnableIsForEnable: only the command enable can have the service ENABLE, so that servers can
+// distinguish its requests. Section 5.4.2.6.
 func TestServiceEnableIsForEnable(t *testing.T) {
 	t.Parallel()
 	const refused = "the service enable is for the command enable alone (RFC 8907 section 5.4.2.6)"
@@ -228,8 +226,8 @@ func TestServiceEnableIsForEnable(t *testing.T) {
 	}
 }
 
-// TestAuthenTypeNotSet: whoever was not authenticated by TACACS+ has no authen_type, which only
-// authorization and accounting can say. Section 6.1.
+// TestAuthenTypeNotSet: authen_type not_set means that TACACS+ did not authenticate the user. Only
+// authorization and accounting can have it. Section 6.1.
 func TestAuthenTypeNotSet(t *testing.T) {
 	t.Parallel()
 	const refused = "the type not_set is for authorize and account alone (RFC 8907 section 6.1)"
@@ -245,11 +243,11 @@ func TestAuthenTypeNotSet(t *testing.T) {
 		}
 	}
 	checkUntouched(t, l)
-	const ask = `{"command":"authorize","user":"alice","authen_type":"not_set"}`
+	const input = `{"command":"authorize","user":"alice","authen_type":"not_set"}`
 	for line, typ := range map[string]authenType{"authorize alice AT -d -t not_set": authenNotSet, "authorize alice AT -d -t Not_Set": authenNotSet,
 		"authorize alice AT -d": authenASCII, "authorize alice AT -d -t pap": authenPAP, "batch AT -d": authenNotSet} {
 		s := newScriptServer(t, testKey, &authorResponse{status: authorPassAdd})
-		got := runWith(t, secretsInEnv, ask, split(line, "AT", s.addr)...)
+		got := runWith(t, secretsInEnv, input, split(line, "AT", s.addr)...)
 		var request authorRequest
 		if s.received(t, &request); got.code != classGranted.exit() || request.typ != typ || !strings.Contains(got.err, "authen_type: "+typ.String()+"\n") {
 			t.Errorf("%s: got %+v after %+v", line, got, request)
@@ -261,13 +259,13 @@ func TestAuthenTypeNotSet(t *testing.T) {
 	if s.received(t, &request); got.code != classGranted.exit() || request.typ != authenNotSet {
 		t.Errorf("got %+v after %+v", got, request)
 	}
-	// A server cannot lead there either: RESTART names types of a login.
+	// RESTART cannot lead to not_set either.
 	s = newScriptServer(t, testKey, &authenReply{status: authenRestart, data: "\x00"})
 	runWith(t, secretsInEnv, "", "authenticate", "alice", s.addr).check(t, classDenied.exit(), `RESTART\n`, `.*hint: .*\n`)
 }
 
-// TestAuthenticationRefusedByAskingAgain: a server that asks for the password once more has refused it, in its
-// own words. What it asks for otherwise, and nobody can say, is an error.
+// TestAuthenticationRefusedByAskingAgain: a second prompt for the password means that the server refused it.
+// The prompt is the message. Another prompt without an answer is an error.
 func TestAuthenticationRefusedByAskingAgain(t *testing.T) {
 	t.Parallel()
 	ask, askAgain := &authenReply{status: authenGetPass, serverMsg: "Password: "}, &authenReply{status: authenGetPass, serverMsg: "Wrong.\nPassword: "}
@@ -281,7 +279,7 @@ func TestAuthenticationRefusedByAskingAgain(t *testing.T) {
 		line     string
 		replies  []message
 		out, err string
-		said     string
+		sent     string
 	}{
 		{"authenticate alice AT", []message{ask, askAgain}, `FAIL: Wrong.\\nPassword:\n`, ``, "Pa55_w0rd ABORT"},
 		{"authenticate alice AT --answer x", []message{ask, ask, askAgain}, `FAIL: Wrong.\\nPassword:\n`, ``, "Pa55_w0rd x ABORT"},
@@ -298,16 +296,16 @@ func TestAuthenticationRefusedByAskingAgain(t *testing.T) {
 		{"authenticate alice AT", []message{askToken}, `GETDATA: Token:\n`, noAnswer, "ABORT"},
 		{"authenticate alice AT", []message{ask, askToken}, `GETDATA: Token:\n`, noAnswer, "Pa55_w0rd ABORT"},
 	} {
-		got, said := dialogueWith(t, tt.line, tt.replies...)
+		got, sent := dialogueWith(t, tt.line, tt.replies...)
 		got.check(t, classDenied.exit(), tt.out, tt.err)
-		if said != tt.said {
-			t.Errorf("%s: the client says %q, not %q", tt.line, said, tt.said)
+		if sent != tt.sent {
+			t.Errorf("%s: the client sent %q, want %q", tt.line, sent, tt.sent)
 		}
 	}
 }
 
-// TestRequesterConnectionAfterAbort: a server may answer an ABORT all the same, or close; the next
-// request has a connection of its own.
+// TestRequesterConnectionAfterAbort: a server may still reply to an ABORT, or close. The next request uses a
+// new connection.
 func TestRequesterConnectionAfterAbort(t *testing.T) {
 	t.Parallel()
 	s := startFakeServer(t, func(c *fakeServerConn) {
@@ -326,7 +324,7 @@ func TestRequesterConnectionAfterAbort(t *testing.T) {
 	if s.connections() != 3 {
 		t.Errorf("%d connections", s.connections())
 	}
-	// That is nothing to the next server.
+	// This does not affect the next server.
 	b := requester{client: clientFor(t, s.addr+","+startFakeServer(t, (*fakeServerConn).grantAll).addr), keepConn: true}
 	defer b.close()
 	j := &job{request: newLogin(commonFields{user: "u", typ: authenPAP}, "x")}
@@ -335,7 +333,7 @@ func TestRequesterConnectionAfterAbort(t *testing.T) {
 	}
 }
 
-// describe returns a reaction in a few words, for tables.
+// describe returns a reaction as text for tables.
 func (r reaction) describe() string {
 	var words []string
 	add := func(format string, args ...any) { words = append(words, fmt.Sprintf(format, args...)) }
@@ -369,8 +367,8 @@ func (r reaction) describe() string {
 	return strings.Join(words, ", ")
 }
 
-// TestAuthenticationDialogue walks through the dialogues of section 5.4 without a network. Each step is a reply, or the
-// answer of a person: "> text", or ">" for none.
+// TestAuthenticationDialogue tests the dialogues of section 5.4 without a network. Each step is a reply, or
+// the answer of a person: "> text", or ">" for no answer.
 func TestAuthenticationDialogue(t *testing.T) {
 	t.Parallel()
 	login := func(change func(*authentication)) *authentication {
@@ -393,14 +391,14 @@ func TestAuthenticationDialogue(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		a     *authentication
-		steps []string // a reply, then what follows from it, in turn
+		steps []string // pairs of a reply and the reaction to it
 	}{
 		{"verdicts", login(nil), []string{"PASS", "PASS", "FAIL", "FAIL", "ERROR", "ERROR", "FOLLOW", "FOLLOW"}},
 		{"an unknown status", login(nil), []string{"0x63", "error protocol"}},
 		{"password", login(nil), []string{"GETPASS", `GETPASS, send "pw"`, "PASS", "PASS"}},
-		{"the name first", login(nil), []string{"GETUSER", `GETUSER, send "alice"`, "GETPASS", `GETPASS, send "pw"`}},
-		{"the name again", login(nil), []string{"GETUSER", `GETUSER, send "alice"`, "GETUSER", "GETUSER, abort, error denied"}},
-		{"no name, and none to give", login(func(a *authentication) { a.fields.user = "" }),
+		{"user name first", login(nil), []string{"GETUSER", `GETUSER, send "alice"`, "GETPASS", `GETPASS, send "pw"`}},
+		{"user name again", login(nil), []string{"GETUSER", `GETUSER, send "alice"`, "GETUSER", "GETUSER, abort, error denied"}},
+		{"no name and no answer", login(func(a *authentication) { a.fields.user = "" }),
 			[]string{"GETUSER", `GETUSER, prompt "tac1:49: Username: "`, ">", "GETUSER, abort, error denied"}},
 		{"no name, from the answers once", login(func(a *authentication) { a.fields.user, a.answers = "", []string{"bob", "123"} }),
 			[]string{"GETUSER", `GETUSER, send "bob"`, "GETUSER", "GETUSER, abort, error denied"}},
@@ -411,7 +409,7 @@ func TestAuthenticationDialogue(t *testing.T) {
 		{"again, with an answer", login(func(a *authentication) { a.answers = []string{"other"} }),
 			[]string{"GETPASS", `GETPASS, send "pw"`, "GETPASS new", `GETPASS, send "other"`, "GETPASS new", `GETPASS, prompt "tac1:49: New password: ", hidden`}},
 		{"a token from the answers", login(func(a *authentication) { a.answers = []string{"123"} }), []string{"GETDATA", `GETDATA, send "123"`}},
-		{"a token from nobody", login(nil), []string{"GETDATA", "GETDATA, prompt \"tac1:49: Token:\\ntac1:49: six digits \"", ">", "GETDATA, abort, error denied"}},
+		{"a token without an answer", login(nil), []string{"GETDATA", "GETDATA, prompt \"tac1:49: Token:\\ntac1:49: six digits \"", ">", "GETDATA, abort, error denied"}},
 		{"a token from a person", login(person), []string{"GETDATA hidden", `GETDATA, prompt "tac1:49: PIN ", hidden`, "> 99", `GETDATA, send "99"`}},
 		{"the password when the server asks", login(deferred), []string{"GETPASS", `GETPASS, prompt "password for alice: ", hidden`, "> typed", `GETPASS, send "typed"`}},
 		{"no password typed", login(deferred), []string{"GETPASS", `GETPASS, prompt "password for alice: ", hidden`, ">", "GETPASS, abort, error usage"}},
@@ -455,8 +453,8 @@ func TestAuthenticationDialogue(t *testing.T) {
 	}
 }
 
-// TestAuthenticationKeepsATypedPassword sends a password that was typed for our own prompt to the next server too, but
-// not one that answers a prompt of the server, such as a challenge.
+// TestAuthenticationKeepsATypedPassword: a password typed at the program's own prompt is used for the next
+// server too. The answer to a server's prompt, such as a challenge, is not.
 func TestAuthenticationKeepsATypedPassword(t *testing.T) {
 	t.Parallel()
 	for serverMsg, kept := range map[string]bool{"": true, "Password: ": true, "Challenge 1234:": false} {
@@ -473,7 +471,7 @@ func TestAuthenticationKeepsATypedPassword(t *testing.T) {
 			t.Errorf("%q: the password is kept: %t", serverMsg, got)
 		}
 		if secrets := a.secrets(); !slices.Contains(secrets, "typed") {
-			t.Errorf("%q: secrets %q lack what was typed", serverMsg, secrets)
+			t.Errorf("%q: secrets %q do not include the typed text", serverMsg, secrets)
 		}
 	}
 }
@@ -495,7 +493,7 @@ func TestAuthenticationRestartUsesTypedPassword(t *testing.T) {
 	}
 }
 
-// TestAuthenticationCheck refuses what is not defined, and what does not fit its field by one byte.
+// TestAuthenticationCheck rejects undefined values and fields that are one byte too long.
 func TestAuthenticationCheck(t *testing.T) {
 	t.Parallel()
 	fields := func(typ authenType) commonFields {
@@ -533,7 +531,7 @@ func TestAuthenticationCheck(t *testing.T) {
 	}
 }
 
-// TestAuthenticationStartsOver uses the prepared answers from the beginning in every session.
+// TestAuthenticationStartsOver: every session uses the prepared answers from the beginning.
 func TestAuthenticationStartsOver(t *testing.T) {
 	t.Parallel()
 	a := newLogin(commonFields{user: "alice", typ: authenASCII, service: authenServiceLogin}, "pw")

@@ -18,7 +18,7 @@ func TestSplitArg(t *testing.T) {
 		{"idletime*10", "idletime", "10", false, true},
 		{"cmd=", "cmd", "", true, true},
 		{"cmd*", "cmd", "", false, true},
-		// The first separator counts; the value may hold more of them.
+		// The first separator counts. The value may contain others.
 		{"cmd-arg=a=b*c", "cmd-arg", "a=b*c", true, true},
 		{"cmd-arg*a=b", "cmd-arg", "a=b", false, true},
 		{"a==", "a", "=", true, true},
@@ -49,7 +49,7 @@ func TestCheckArgs(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		args []string
-		want string // nothing: they are allowed
+		want string // empty if they are allowed
 	}{
 		{"none", nil, ""},
 		{"usual ones", []string{"service=shell", "cmd=", "cmd-arg=a b", "idletime*10"}, ""},
@@ -106,29 +106,29 @@ func TestEffectiveArgs(t *testing.T) {
 			t.Errorf("%s with %q: got %q, want %q", test.status, test.response, got, test.want)
 		}
 	}
-	// What is added must not end up in the request's own memory.
+	// The added arguments must not be written to the memory of the request.
 	request = append(make([]string, 0, 9), request...)
 	effectiveArgs(authorPassAdd, request, response)
 	if got := request[:3][2]; got != "" {
-		t.Errorf("got %q behind the request's arguments, want nothing", got)
+		t.Errorf("got %q after the arguments of the request, want an empty string", got)
 	}
 }
 
 func TestCommandArgs(t *testing.T) {
-	for words, want := range map[string]string{
+	for command, want := range map[string]string{
 		"show":                     "service=shell cmd=show",
 		"show ip route":            "service=shell cmd=show cmd-arg=ip cmd-arg=route",
 		"ping a=b ping":            "service=shell cmd=ping cmd-arg=a=b cmd-arg=ping",
 		"configure terminal <cr>":  "service=shell cmd=configure cmd-arg=terminal cmd-arg=<cr>",
 		"show version | include *": "service=shell cmd=show cmd-arg=version cmd-arg=| cmd-arg=include cmd-arg=*",
 	} {
-		if got := strings.Join(commandArgs(strings.Fields(words)), " "); got != want {
-			t.Errorf("%s: got %s, want %s", words, got, want)
+		if got := strings.Join(commandArgs(strings.Fields(command)), " "); got != want {
+			t.Errorf("%s: got %s, want %s", command, got, want)
 		}
 	}
 }
 
-// Section 8.2: cmd is always there for a shell, and empty for a session.
+// TestCompleteShell checks section 8.2: a shell request always has cmd, which is empty for a session.
 func TestCompleteShell(t *testing.T) {
 	for args, want := range map[string]string{
 		"service=shell":                    "service=shell cmd=",
@@ -154,17 +154,17 @@ func TestHolds(t *testing.T) {
 	args := []string{"service=shell", "priv-lvl*15", "cmd-arg=a=b", "acl=", "malformed", "cmd-arg=c", "timeout=1", "timeout=2", "idletime=5", "idletime*5"}
 	for want, held := range map[string]bool{
 		"service=shell": true,
-		"service*shell": true, // whichever separator
+		"service*shell": true, // with either separator
 		"priv-lvl=15":   true,
 		"priv-lvl=1":    false,
 		"priv-lvl=150":  false,
 		"Service=shell": false,
 		"cmd-arg=a=b":   true,
 		"cmd-arg=c":     true,
-		"timeout=1":     false, // or is it 2?
+		"timeout=1":     false, // there are two values
 		"timeout=2":     false,
 		"idletime=5":    true,
-		"cmd-arg=a*b":   false, // a separator in the value is a part of it
+		"cmd-arg=a*b":   false, // a separator in the value is part of it
 		"acl=":          true,
 		"addr=":         false,
 		"malformed":     false,
@@ -178,8 +178,8 @@ func TestHolds(t *testing.T) {
 	}
 }
 
-// TestArgumentsOfAnError: those of a response ERROR are to be ignored (section 6.2), those of a FAIL say
-// why.
+// TestArgumentsOfAnError: the arguments of an ERROR are ignored (section 6.2). Those of a FAIL are shown,
+// since they explain it.
 func TestArgumentsOfAnError(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -200,21 +200,21 @@ func TestArgumentsOfAnError(t *testing.T) {
 	}
 }
 
-// TestResponseOverridesRequest: PASS_ADD may give less than was asked for, and then that counts.
-// Section 6.2.
+// TestResponseOverridesRequest: an argument of a PASS_ADD response overrides that of the request, also with a
+// smaller value. Section 6.2.
 func TestResponseOverridesRequest(t *testing.T) {
 	t.Parallel()
-	const asked = "service=shell cmd=show cmd-arg=version priv-lvl=15 idletime*5"
+	const request = "service=shell cmd=show cmd-arg=version priv-lvl=15 idletime*5"
 	for _, tt := range []struct{ response, effective string }{
 		{"priv-lvl=1", "service=shell cmd=show cmd-arg=version idletime*5 priv-lvl=1"},
 		{"priv-lvl*1 idletime=9", "service=shell cmd=show cmd-arg=version priv-lvl*1 idletime=9"},
 		{"priv-lvl=15", "service=shell cmd=show cmd-arg=version idletime*5 priv-lvl=15"},
-		{"cmd-arg=brief", asked + " cmd-arg=brief"},
-		{"inacl=1 inacl=2", asked + " inacl=1 inacl=2"},
-		{"priv=1 malformed", asked + " priv=1 malformed"},
-		{"vendor=2", asked + " vendor=2"},
+		{"cmd-arg=brief", request + " cmd-arg=brief"},
+		{"inacl=1 inacl=2", request + " inacl=1 inacl=2"},
+		{"priv=1 malformed", request + " priv=1 malformed"},
+		{"vendor=2", request + " vendor=2"},
 	} {
-		if got := strings.Join(effectiveArgs(authorPassAdd, strings.Fields(asked), strings.Fields(tt.response)), " "); got != tt.effective {
+		if got := strings.Join(effectiveArgs(authorPassAdd, strings.Fields(request), strings.Fields(tt.response)), " "); got != tt.effective {
 			t.Errorf("%s: got %s, want %s", tt.response, got, tt.effective)
 		}
 	}
@@ -222,7 +222,7 @@ func TestResponseOverridesRequest(t *testing.T) {
 	for _, tt := range []struct {
 		options string
 		code    exitCode
-		out     string // a part of it
+		out     string // part of it
 	}{
 		{"--require priv-lvl=15", classDenied.exit(), "PASS_ADD\n  priv-lvl=1\n"},
 		{"--require priv-lvl=1", classGranted.exit(), "PASS_ADD\n  priv-lvl=1\n"},

@@ -7,15 +7,15 @@ import (
 	"testing"
 )
 
-// The challenges of the RFCs' examples.
+// The challenges of the examples in the RFCs.
 const (
 	rfc2433Challenge = "102db5df085d3041"
 	rfc2759Challenge = "5b5d7c7d7b3f2f3e3c2c602132262628"
 	rfc2759Peer      = "21402324255e262a28295f2b3a337c7e"
 )
 
-// The first seven are from RFC 1320 appendix A.5. The others, of OpenSSL, stand on both sides of
-// where the padding needs one more block.
+// TestMD4 has the examples of RFC 1320 appendix A.5, and values from OpenSSL at the lengths where the padding
+// needs one more block.
 func TestMD4(t *testing.T) {
 	for _, test := range []struct{ message, want string }{
 		{"", "31d6cfe0d16ae931b73c59d7e0c089c0"},
@@ -53,7 +53,7 @@ func TestChallengeResponses(t *testing.T) {
 		{"RFC 2759 challenge hash", challengeHash(peer, challenge2, "User"), "d02e4386bce91226"},
 		{"RFC 2759 challenge hash, with a domain", challengeHash(peer, challenge2, `DOMAIN\User`), "d02e4386bce91226"},
 		{"RFC 2759 NT response", desResponse(ntHash("clientPass"), unhex(t, "d02e4386bce91226")), "82309ecd8d708b5ea08faa3981cd83544233114a3d85d6df"},
-		// By OpenSSL: UTF-16 has surrogates beyond U+FFFF.
+		// From OpenSSL: UTF-16 has surrogates above U+FFFF.
 		{"NT hash beyond ASCII", ntHash("pässwörd😀"), "a395e2e215e896a8ec4b1657b229f081"},
 	} {
 		if !bytes.Equal(test.got, unhex(t, test.want)) {
@@ -62,16 +62,16 @@ func TestChallengeResponses(t *testing.T) {
 	}
 }
 
-// RFC 8907 sections 5.4.2.3 to 5.4.2.5: id, challenge, response. The responses are the known
-// answers above. Section 6 of RFC 2433 has zeros for LAN Manager, and section 4 of RFC 2759 the last
-// byte of v2, the flags, zero.
+// TestChapData checks the data of RFC 8907 sections 5.4.2.3 to 5.4.2.5: id, challenge, response. The
+// responses are the known answers above. The LAN Manager response is zeros (RFC 2433 section 6), as are the
+// flags, the last byte of v2 (RFC 2759 section 4).
 func TestChapData(t *testing.T) {
 	for _, test := range []struct {
 		name            string
 		typ             authenType
 		user, password  string
 		challenge, peer string
-		want            string // behind the id
+		want            string // after the id
 	}{
 		{"MS-CHAP", authenMSCHAP, "User", "MyPw", rfc2433Challenge, rfc2759Peer,
 			rfc2433Challenge + strings.Repeat("00", 24) + "4e9d3c8f9cfd385d5bf4d3246791956ca4c351ab409a3d61" + "01"},
@@ -80,7 +80,7 @@ func TestChapData(t *testing.T) {
 		{"MS-CHAP v2 with a domain", authenMSCHAPv2, `DOMAIN\User`, "clientPass", rfc2759Challenge, rfc2759Peer,
 			rfc2759Challenge + rfc2759Peer + "0000000000000000" + "82309ecd8d708b5ea08faa3981cd83544233114a3d85d6df" + "00"},
 	} {
-		// Over 127 a byte is easily taken for a character, which UTF-8 has two bytes for.
+		// A byte over 127 must not become a character, which has two bytes in UTF-8.
 		for _, id := range []byte{0, 1, 127, 128, 200, 255} {
 			t.Run(fmt.Sprintf("%s, id %d", test.name, id), func(t *testing.T) {
 				got, err := chapData(test.typ, test.user, test.password, id, unhex(t, test.challenge), unhex(t, test.peer))
@@ -109,7 +109,7 @@ func TestChapDataLength(t *testing.T) {
 	}{
 		{authenCHAP, challengeSize(authenCHAP), 33},
 		{authenCHAP, 8, 25},
-		{authenCHAP, maxCHAPChallenge, 255}, // all that START has room for
+		{authenCHAP, maxCHAPChallenge, 255}, // the limit of START
 		{authenMSCHAP, challengeSize(authenMSCHAP), 58},
 		{authenMSCHAPv2, challengeSize(authenMSCHAPv2), 66},
 	} {
@@ -125,7 +125,7 @@ func TestChapDataLength(t *testing.T) {
 	}
 }
 
-// A password that is no UTF-8 has no UTF-16 either; CHAP takes any bytes.
+// TestChapDataNotUTF8: a password that is not UTF-8 cannot become UTF-16. CHAP accepts any bytes.
 func TestChapDataNotUTF8(t *testing.T) {
 	const password = "p\xe4ssword" // ISO 8859-1
 	for typ, want := range map[authenType]string{
@@ -144,8 +144,8 @@ func TestChapDataNotUTF8(t *testing.T) {
 	}
 }
 
-// TestNoLANManagerResponse: what can be cracked does not leave the host, and serve takes a device
-// that still sends it by its NT response. RFC 2433 section 6.
+// TestNoLANManagerResponse: the client does not send the weak LAN Manager response. If a device sends it,
+// serve checks only the NT response. RFC 2433 section 6.
 func TestNoLANManagerResponse(t *testing.T) {
 	t.Parallel()
 	s := newScriptServer(t, testKey, &authenReply{status: authenPass})
@@ -160,7 +160,7 @@ func TestNoLANManagerResponse(t *testing.T) {
 	for _, data := range []string{start.data, string(device)} {
 		start.data = data
 		if !proves(&start, "MyPw") || proves(&start, "mypw") {
-			t.Errorf("serve does not go by the NT response of %x", data)
+			t.Errorf("serve does not check the NT response of %x", data)
 		}
 	}
 }

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// What one line of requests asks for; the user and the id come in place of the verb.
+// Input lines for batch. The verb stands for the user and the id.
 const (
 	papLine    = `{%s,"command":"authenticate","authen_type":"pap"}`
 	authorLine = `{%s,"command":"authorize","cmd":"show version"}`
@@ -25,7 +25,7 @@ const (
 	asciiLine  = `{%s,"command":"authenticate"}`
 )
 
-// An answer is a line of batch's output as a program reads it.
+// An answer is a line of batch's output.
 type answer struct {
 	Line       int
 	ID         json.RawMessage
@@ -47,7 +47,7 @@ type answer struct {
 	AsExpected *bool `json:"as_expected"`
 }
 
-// answers reads all lines of an output.
+// answers parses all lines of an output.
 func answers(t *testing.T, out string) (list []answer) {
 	t.Helper()
 	for line := range strings.Lines(out) {
@@ -60,8 +60,8 @@ func answers(t *testing.T, out string) (list []answer) {
 	return list
 }
 
-// checkAnswers demands one answer for each of n requests, in their order, and that a granted one
-// has the message that was meant for it. It returns how many were granted.
+// checkAnswers requires one answer for each of n requests, in order, and that a granted one has its own
+// user's message. It returns how many were granted.
 func checkAnswers(t *testing.T, list []answer, n int) (granted int) {
 	t.Helper()
 	if len(list) != n {
@@ -72,7 +72,7 @@ func checkAnswers(t *testing.T, list []answer, n int) (granted int) {
 			t.Errorf("answer %d: %+v", i, a)
 		}
 		if a.Granted != (a.ExitCode == classGranted.exit()) || a.Granted == (a.Error != nil) {
-			t.Errorf("answer %d is both: %+v", i, a)
+			t.Errorf("answer %d contradicts itself: %+v", i, a)
 		}
 		if a.Granted {
 			granted++
@@ -81,13 +81,13 @@ func checkAnswers(t *testing.T, list []answer, n int) (granted int) {
 	return granted
 }
 
-// TestMux has a server for everything that servers do with many sessions on one connection. No
-// request is lost, none is counted twice, none hangs.
+// TestMux runs many sessions on one connection against servers that do this correctly or not. No request is
+// lost, counted twice or left waiting.
 func TestMux(t *testing.T) {
 	t.Parallel()
 	const n, window = 49, 16
-	spoilt := func(change func(h *header)) func(*fakeServerConn) {
-		return startingWith(func(c *fakeServerConn) { // the second of four in flight; they end, the next ones are elsewhere
+	withHeader := func(change func(h *header)) func(*fakeServerConn) {
+		return startingWith(func(c *fakeServerConn) { // change the second of four replies; later requests use a new connection
 			c.Write(c.grantReply(c.readRequest()))
 			for i, q := range c.readRequests(4) {
 				if i == 1 {
@@ -104,12 +104,12 @@ func TestMux(t *testing.T) {
 		script func(c *fakeServerConn)
 		lines  []string // one kind of request each
 		code   exitCode // 0: all granted
-		failed [2]int   // at least and at most so many are not granted
-		error  string   // what the message of these contains
+		failed [2]int   // minimum and maximum of requests not granted
+		error  string   // part of their message
 		warned string
 		conns  int // 0: any number
 	}{
-		{name: "well behaved", script: (*fakeServerConn).grantAll, conns: 1},
+		{name: "correct", script: (*fakeServerConn).grantAll, conns: 1},
 		{name: "in reverse order", script: func(c *fakeServerConn) {
 			for size := 1; ; size = window {
 				list := c.readRequests(size)
@@ -213,12 +213,12 @@ func TestMux(t *testing.T) {
 			c.Write(out)
 			c.grantAll()
 		}), code: classProtocol.exit(), failed: [2]int{1, 1}, error: "does not fit the key", conns: 2},
-		{name: "wrong seq_no", script: spoilt(func(h *header) { h.seqNo += 2 }), code: classProtocol.exit(), failed: [2]int{1, 1}, error: "has seq_no 4, not 2", conns: 2},
-		{name: "wrong type", script: spoilt(func(h *header) { h.typ = h.typ%3 + 1 }), code: classProtocol.exit(), failed: [2]int{1, 1}, error: "has type", conns: 2},
-		{name: "wrong minor version", script: spoilt(func(h *header) { h.version ^= 1 }), code: classProtocol.exit(), failed: [2]int{1, 1}, error: "has version", conns: 2},
-		{name: "UNENCRYPTED", script: spoilt(func(h *header) { h.flags |= flagUnencrypted }), code: classProtocol.exit(), failed: [2]int{1, window}, error: "is not obfuscated", conns: 2},
-		{name: "too long", script: spoilt(func(h *header) { h.length = 1 << 30 }), code: classProtocol.exit(), failed: [2]int{1, window}, error: "claims a body of 1073741824 bytes", conns: 2},
-		{name: "not TACACS+", script: spoilt(func(h *header) { h.version = 0xb0 }), code: classProtocol.exit(), failed: [2]int{1, window}, error: "is not TACACS+", conns: 2},
+		{name: "wrong seq_no", script: withHeader(func(h *header) { h.seqNo += 2 }), code: classProtocol.exit(), failed: [2]int{1, 1}, error: "has seq_no 4, not 2", conns: 2},
+		{name: "wrong type", script: withHeader(func(h *header) { h.typ = h.typ%3 + 1 }), code: classProtocol.exit(), failed: [2]int{1, 1}, error: "has type", conns: 2},
+		{name: "wrong minor version", script: withHeader(func(h *header) { h.version ^= 1 }), code: classProtocol.exit(), failed: [2]int{1, 1}, error: "has version", conns: 2},
+		{name: "UNENCRYPTED", script: withHeader(func(h *header) { h.flags |= flagUnencrypted }), code: classProtocol.exit(), failed: [2]int{1, window}, error: "is not obfuscated", conns: 2},
+		{name: "too long", script: withHeader(func(h *header) { h.length = 1 << 30 }), code: classProtocol.exit(), failed: [2]int{1, window}, error: "claims a body of 1073741824 bytes", conns: 2},
+		{name: "not TACACS+", script: withHeader(func(h *header) { h.version = 0xb0 }), code: classProtocol.exit(), failed: [2]int{1, window}, error: "is not TACACS+", conns: 2},
 	} {
 		lines := tt.lines
 		if lines == nil {
@@ -238,7 +238,7 @@ func TestMux(t *testing.T) {
 				}
 				list := answers(t, got.out)
 				if failed := n - checkAnswers(t, list, n); failed < tt.failed[0] || failed > tt.failed[1] {
-					t.Errorf("%d are not granted, want %v", failed, tt.failed)
+					t.Errorf("%d not granted, want %v", failed, tt.failed)
 				}
 				for i, a := range list {
 					if !a.Granted && (a.ExitCode != tt.code || !strings.Contains(a.Error.Message, tt.error)) {
@@ -257,8 +257,8 @@ func TestMux(t *testing.T) {
 	}
 }
 
-// TestMuxSecondPacketWaits has a server that holds the first reply back: until it comes, the client
-// does not know whether it may send more. RFC 8907 section 4.3.
+// TestMuxSecondPacketWaits: until the first reply arrives, the client must not send a second packet. RFC 8907
+// section 4.3.
 func TestMuxSecondPacketWaits(t *testing.T) {
 	t.Parallel()
 	for _, line := range []string{papLine, authorLine, acctLine} {
@@ -274,31 +274,31 @@ func TestMuxSecondPacketWaits(t *testing.T) {
 		})
 		got := runWith(t, secretsInEnv, requests(40, line), "batch", s.addr)
 		if err := <-early; !errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Errorf("a second packet came before the first reply, or the end: %v", err)
+			t.Errorf("a second packet or a close before the first reply: %v", err)
 		}
 		if n := checkAnswers(t, answers(t, got.out), 40); n != 40 || s.connections() != 1 {
-			t.Errorf("%d of 40 granted over %d connections: %s", n, s.connections(), got.err)
+			t.Errorf("%d of 40 granted on %d connections: %s", n, s.connections(), got.err)
 		}
 	}
 }
 
-// A talk is batch held open by a program: a line in, its answer out.
+// A batchDialogue is a batch that stays open: the test sends lines and receives answers.
 type batchDialogue struct {
-	t   *testing.T
-	in  *io.PipeWriter
-	out *json.Decoder
-	// interrupt is Ctrl-C.
-	interrupt context.CancelFunc
+	t         *testing.T
+	in        *io.PipeWriter
+	out       *json.Decoder
+	interrupt context.CancelFunc // as Ctrl-C does
 	ended     chan runResult
 }
 
+// startBatch runs batch with args.
 func startBatch(t *testing.T, args ...string) *batchDialogue {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
-	in, tell := io.Pipe()
-	hear, out := io.Pipe()
-	k := &batchDialogue{t, tell, json.NewDecoder(hear), cancel, make(chan runResult, 1)}
+	in, input := io.Pipe()
+	output, out := io.Pipe()
+	k := &batchDialogue{t, input, json.NewDecoder(output), cancel, make(chan runResult, 1)}
 	var messages lockedBuffer
 	go func() {
 		code := run(ctx, append([]string{"batch"}, args...), stdio{in: in, out: out, err: &messages, env: func(name string) string { return secretsInEnv[name] }})
@@ -309,15 +309,15 @@ func startBatch(t *testing.T, args ...string) *batchDialogue {
 	return k
 }
 
-// say writes one line.
+// send writes one line.
 func (k *batchDialogue) send(line string) {
 	k.t.Helper()
 	if _, err := io.WriteString(k.in, line+"\n"); err != nil {
-		k.t.Fatalf("batch reads no more: %v", err)
+		k.t.Fatalf("batch does not read: %v", err)
 	}
 }
 
-// hear reads one answer.
+// receive reads one answer.
 func (k *batchDialogue) receive() (a answer) {
 	k.t.Helper()
 	if err := k.out.Decode(&a); err != nil {
@@ -331,13 +331,13 @@ func (k *batchDialogue) end() runResult {
 	k.t.Helper()
 	k.in.Close()
 	if _, err := k.out.Token(); err != io.EOF {
-		k.t.Errorf("more answers than questions: %v", err)
+		k.t.Errorf("more answers than requests: %v", err)
 	}
 	return <-k.ended
 }
 
-// TestMuxIdleConnectionCloses has a server that ends an idle connection, by a close or a reset. The
-// next request does not notice.
+// TestMuxIdleConnectionCloses: a server closes or resets an idle connection. The next request succeeds on a
+// new one.
 func TestMuxIdleConnectionCloses(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -352,7 +352,7 @@ func TestMuxIdleConnectionCloses(t *testing.T) {
 				c.Write(c.grantReply(c.readRequest()))
 				<-done
 				if tt.reset {
-					c.SetLinger(0)
+					c.Conn.(*net.TCPConn).SetLinger(0)
 				}
 				c.Close()
 				done <- struct{}{}
@@ -375,8 +375,7 @@ func TestMuxIdleConnectionCloses(t *testing.T) {
 	}
 }
 
-// TestMuxRequestWhileOthersWait: a request goes out although the connection waits for the replies to
-// those before.
+// TestMuxRequestWhileOthersWait: a request is sent while the connection waits for replies to earlier ones.
 func TestMuxRequestWhileOthersWait(t *testing.T) {
 	t.Parallel()
 	waits := make(chan struct{})
@@ -395,7 +394,7 @@ func TestMuxRequestWhileOthersWait(t *testing.T) {
 			k.receive()
 		case 1:
 			<-waits
-			time.Sleep(10 * time.Millisecond) // batch waits too
+			time.Sleep(10 * time.Millisecond) // until batch waits for the reply
 		}
 	}
 	for range 2 {
@@ -404,12 +403,12 @@ func TestMuxRequestWhileOthersWait(t *testing.T) {
 		}
 	}
 	if k.end(); s.connections() != 1 || s.asked("u1") != 1 || s.asked("u2") != 1 {
-		t.Errorf("%d connections, asked %d and %d times", s.connections(), s.asked("u1"), s.asked("u2"))
+		t.Errorf("%d connections, %d and %d requests", s.connections(), s.asked("u1"), s.asked("u2"))
 	}
 }
 
-// TestMuxFewBytesOfAnotherService: what is not TACACS+ is called so whichever way it is met, also where it
-// is shorter than a header.
+// TestMuxFewBytesOfAnotherService: a reply that is not TACACS+ is reported as that, also if it is shorter
+// than a header.
 func TestMuxFewBytesOfAnotherService(t *testing.T) {
 	t.Parallel()
 	s := startFakeServer(t, func(c *fakeServerConn) {
@@ -424,16 +423,16 @@ func TestMuxFewBytesOfAnotherService(t *testing.T) {
 	}
 }
 
-// TestMuxInterrupted is Ctrl-C with requests under way: on one connection, on a connection each,
-// and before the first reply. Each of them gets its answer, and the exit code is 130.
+// TestMuxInterrupted interrupts requests in flight: on one connection, on one each, and before the first
+// reply. Each gets its answer, and the exit code is 130.
 func TestMuxInterrupted(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name    string
-		granted int // answered before
+		granted int // answered before the interruption
 		refuse  bool
 		line    string
-		waiting int // under way then
+		waiting int // in flight at the interruption
 	}{
 		{"many sessions", 1, false, papLine, 16},
 		{"records", 1, false, acctLine, 16},
@@ -471,7 +470,7 @@ func TestMuxInterrupted(t *testing.T) {
 				}
 			}
 			for {
-				var a answer // taken from the input, and not sent
+				var a answer // of a request that was read but not sent
 				if err := k.out.Decode(&a); err != nil {
 					break
 				}
@@ -487,7 +486,7 @@ func TestMuxInterrupted(t *testing.T) {
 	}
 }
 
-// TestMuxServers has several servers of which the first are no good.
+// TestMuxServers: the first servers of the list fail.
 func TestMuxServers(t *testing.T) {
 	t.Parallel()
 	good := startFakeServer(t, (*fakeServerConn).grantAll)
@@ -511,7 +510,7 @@ func TestMuxServers(t *testing.T) {
 			t.Parallel()
 			timeout := "10"
 			if tt.name == "silent" {
-				timeout = "3" // which is waited for
+				timeout = "3" // the test waits for it
 			}
 			got := runWith(t, secretsInEnv, requests(30, tt.line), "batch", tt.servers, "--timeout", timeout)
 			n := checkAnswers(t, answers(t, got.out), 30)
@@ -527,8 +526,8 @@ func TestMuxServers(t *testing.T) {
 	}
 }
 
-// TestMuxNoSecondSession has a server that agrees to single-connection mode and answers the first
-// session of each connection only.
+// TestMuxNoSecondSession: a server agrees to single-connection mode but answers only the first session of
+// each connection.
 func TestMuxNoSecondSession(t *testing.T) {
 	t.Parallel()
 	s := startFakeServer(t, func(c *fakeServerConn) {
@@ -541,12 +540,11 @@ func TestMuxNoSecondSession(t *testing.T) {
 		t.Errorf("got %d, %d of 20 granted: %s", int(got.code), n, got.err)
 	}
 	if !strings.Contains(got.err, "leaves sessions unanswered") {
-		t.Errorf("no word of it: %s", got.err)
+		t.Errorf("no warning: %s", got.err)
 	}
 }
 
-// TestMuxServerEndsAfterAFew has a server that ends every connection after a few answers: no login is
-// lost, however many connections that takes.
+// TestMuxServerEndsAfterAFew: a server closes every connection after a few replies. No login is lost.
 func TestMuxServerEndsAfterAFew(t *testing.T) {
 	t.Parallel()
 	s := startFakeServer(t, func(c *fakeServerConn) {
@@ -564,21 +562,21 @@ func TestMuxServerEndsAfterAFew(t *testing.T) {
 	}
 }
 
-// TestMuxOneAtATime is -c 1: a request begins after the one before has ended, dialogue or not. So a
-// login may follow a change of the password.
+// TestMuxOneAtATime: with -c 1 a request starts after the one before has ended. So a login can follow a
+// password change.
 func TestMuxOneAtATime(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
-	underWay, most := 0, 0
+	inFlight, most := 0, 0
 	s := startFakeServer(t, func(c *fakeServerConn) {
 		for q := c.readRequest(); q != nil; q = c.readRequest() {
 			mu.Lock()
-			underWay++
-			most = max(most, underWay)
+			inFlight++
+			most = max(most, inFlight)
 			mu.Unlock()
 			reply := c.grantReply(q)
 			mu.Lock()
-			underWay--
+			inFlight--
 			mu.Unlock()
 			c.Write(reply)
 		}
@@ -590,8 +588,8 @@ func TestMuxOneAtATime(t *testing.T) {
 	}
 }
 
-// TestMuxManyLargeRequests fills the buffers of both systems: neither side may end up writing with
-// nobody to read.
+// TestMuxManyLargeRequests fills the socket buffers of both sides. They must not block each other by writing
+// without reading.
 func TestMuxManyLargeRequests(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t, "--fault", "args-max")
@@ -603,8 +601,8 @@ func TestMuxManyLargeRequests(t *testing.T) {
 	}
 }
 
-// TestMuxTLS runs batch and bench over TLS: many sessions on one connection; where the server
-// does not agree, a connection each, on which TLS is resumed with a ticket of its own.
+// TestMuxTLS runs batch and bench over TLS: many sessions on one connection, or one connection each if the
+// server refuses single-connection mode. Each new connection resumes TLS with a different ticket.
 func TestMuxTLS(t *testing.T) {
 	t.Parallel()
 	ca := filepath.Join(t.TempDir(), "ca.pem")
@@ -620,7 +618,7 @@ func TestMuxTLS(t *testing.T) {
 	ca = filepath.Join(t.TempDir(), "ca.pem")
 	s = serveWith(t, "--tls", "--write-cacert", ca, "--fault", "single-refused")
 	tickets := make(chan string, 64)
-	addr := relay(t, func(client net.Conn) {
+	addr := startFakeServer(t, func(client *fakeServerConn) {
 		server, err := net.Dial("tcp", s.addr)
 		if err != nil {
 			return
@@ -630,13 +628,13 @@ func TestMuxTLS(t *testing.T) {
 		in := bufio.NewReader(client)
 		tickets <- offeredTicket(in)
 		io.Copy(server, in)
-	})
+	}).addr
 	got := runWith(t, secretsInEnv, strings.Repeat(`{"command":"authorize","user":"alice"}`+"\n", 5), "batch", addr, "-c", "1", "--tls", "--cacert", ca)
 	used := make(map[string]bool)
 	for i, a := range answers(t, got.out) {
 		ticket := <-tickets
 		if !a.Granted || a.TLS == nil || a.TLS.Resumed != (i > 0) || (ticket != "") != (i > 0) || used[ticket] {
-			t.Errorf("answer %d: %+v %+v, the ticket used before: %t", i, a, a.TLS, used[ticket])
+			t.Errorf("answer %d: %+v %+v, ticket reused: %t", i, a, a.TLS, used[ticket])
 		}
 		used[ticket] = true
 	}
@@ -645,7 +643,7 @@ func TestMuxTLS(t *testing.T) {
 	}
 }
 
-// TestMuxFaults runs many requests against what serve can do wrong in single-connection mode.
+// TestMuxFaults runs many requests against serve's faults of single-connection mode.
 func TestMuxFaults(t *testing.T) {
 	t.Parallel()
 	for _, fault := range []string{"single-close", "single-swallow", "single-refused", "header-split"} {

@@ -18,34 +18,34 @@ import (
 	"time"
 )
 
-// TestRetryAfter is the policy of asking again, as a table: what came of an attempt, whether the
-// request may be put twice, whether the connection had answered others before.
+// TestRetryAfter lists the retry policy: the outcome of an attempt, whether the request can be repeated, and
+// whether the connection was used before.
 func TestRetryAfter(t *testing.T) {
-	const stop, anew, other = noRetry, retrySameServer, retryNextServer
+	const stop, same, next = noRetry, retrySameServer, retryNextServer
 	for _, tt := range []struct {
-		came                                         outcome
+		outcome                                      outcome
 		record, recordReused, request, requestReused retry
 	}{
 		{outcomeDecided, stop, stop, stop, stop},
 		{outcomeFlagViolation, stop, stop, stop, stop},
-		{outcomeFailed, other, other, other, other},
-		{outcomeRestart, anew, anew, anew, anew},
-		{outcomeNotSent, other, anew, other, anew},
-		{outcomeConnLost, other, other, other, anew},
-		{outcomeTimedOut, other, other, other, anew},
+		{outcomeFailed, next, next, next, next},
+		{outcomeRestart, same, same, same, same},
+		{outcomeNotSent, next, same, next, same},
+		{outcomeConnLost, next, next, next, same},
+		{outcomeTimedOut, next, next, next, same},
 	} {
 		for _, of := range []struct {
 			repeatable, reused bool
 			want               retry
 		}{{false, false, tt.record}, {false, true, tt.recordReused}, {true, false, tt.request}, {true, true, tt.requestReused}} {
-			if got := retryAfter(tt.came, of.repeatable, of.reused); got != of.want {
-				t.Errorf("fate %d, repeatable %t, reused %t: step %d, want %d", tt.came, of.repeatable, of.reused, got, of.want)
+			if got := retryAfter(tt.outcome, of.repeatable, of.reused); got != of.want {
+				t.Errorf("outcome %d, repeatable %t, reused %t: got %d, want %d", tt.outcome, of.repeatable, of.reused, got, of.want)
 			}
 		}
 	}
 }
 
-// TestOutcomeOf is what an error says of an attempt.
+// TestOutcomeOf checks the outcome of an attempt for each kind of error.
 func TestOutcomeOf(t *testing.T) {
 	for _, tt := range []struct {
 		err  error
@@ -65,18 +65,18 @@ func TestOutcomeOf(t *testing.T) {
 		{fmt.Errorf("around: %w", &attemptError{failf(classNetwork, "x"), outcomeConnLost}), outcomeConnLost},
 	} {
 		if got := outcomeOf(tt.err); got != tt.want {
-			t.Errorf("%v: fate %d, want %d", tt.err, got, tt.want)
+			t.Errorf("%v: outcome %d, want %d", tt.err, got, tt.want)
 		}
 	}
 }
 
-// An order notes in which order servers are asked.
+// An order records the order in which servers get requests.
 type order struct {
 	mu    sync.Mutex
 	asked string
 }
 
-// closing is a server that notes its name and closes without an answer.
+// closing returns the address of a server that records its name and closes without a reply.
 func (o *order) closing(t *testing.T, name string) string {
 	return startFakeServer(t, func(c *fakeServerConn) {
 		if c.readRequest() != nil {
@@ -87,8 +87,8 @@ func (o *order) closing(t *testing.T, name string) string {
 	}).addr
 }
 
-// TestPoolAttempts: whichever way a request goes, each server is asked (N+1) times at the most, in the
-// order of the list, and the result tells of every attempt that came to nothing.
+// TestPoolAttempts: each kind of request goes at most N+1 times to each server, in the order of the list. The
+// result lists every failed attempt.
 func TestPoolAttempts(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -118,7 +118,7 @@ func TestPoolAttempts(t *testing.T) {
 				o.mu.Lock()
 				defer o.mu.Unlock()
 				if o.asked != tt.asked || got.code != classNetwork.exit() {
-					t.Errorf("ends with %d, asked %s, want %s: %s", got.code, o.asked, tt.asked, got.err)
+					t.Errorf("got %d, servers %s, want %s: %s", got.code, o.asked, tt.asked, got.err)
 				}
 				if strings.HasPrefix(way, "bench") {
 					return
@@ -133,15 +133,15 @@ func TestPoolAttempts(t *testing.T) {
 					}
 				}
 				if last := list[0]; last.Server != servers[(len(tt.asked)-1)%len(servers)] || last.Timing["total"] <= 0 || last.Timing["connect"] <= 0 {
-					t.Errorf("the last attempt: %s", got.out)
+					t.Errorf("last attempt: %s", got.out)
 				}
 			})
 		}
 	}
 }
 
-// TestPoolFirstOnADeadServer: the job that finds out that a server is dead has the same retries, the
-// same attempts and the same timing as those after it.
+// TestPoolFirstOnADeadServer: the job that finds a server dead has the same retries, attempts and timing as
+// the jobs after it.
 func TestPoolFirstOnADeadServer(t *testing.T) {
 	t.Parallel()
 	dead, good := refusedAddr(t), startFakeServer(t, (*fakeServerConn).grantAll)
@@ -160,20 +160,20 @@ func TestPoolFirstOnADeadServer(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	for i, a := range list[1:] {
-		if len(a.Attempts) != 0 || a.Server != good.addr { // they go where it is known to work
+		if len(a.Attempts) != 0 || a.Server != good.addr { // they use the server that works
 			t.Errorf("answer %d: %+v", i+1, a)
 		}
 	}
 }
 
-// TestPoolRecordAfterTimeout: a record that was written is not put again to a server that said nothing,
-// unless the person asked for that; anything else is, once.
+// TestPoolRecordAfterTimeout: a record that was written and got no reply is sent again only with --retries.
+// Other requests are repeated once.
 func TestPoolRecordAfterTimeout(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		line    string
 		retries string
-		times   int // the last request reaches the server
+		times   int // how often the server gets the last request
 		code    class
 	}{
 		{acctLine, "0", 1, classNetwork},
@@ -202,8 +202,8 @@ func TestPoolRecordAfterTimeout(t *testing.T) {
 	}
 }
 
-// ends reads until the client has ended the connection, and says how much it still sent: -1 where
-// it does not end.
+// ends reads until the client closes the connection and returns the number of packets until then. It returns
+// -1 if the client does not close it.
 func (c *fakeServerConn) ends() (packets int) {
 	c.SetReadDeadline(time.Now().Add(patience / 2))
 	for {
@@ -217,9 +217,9 @@ func (c *fakeServerConn) ends() (packets int) {
 	}
 }
 
-// TestPoolFlagViolationEndsTheConnection is section 10.5.2 with many sessions on a connection: it is closed
-// at once, nothing else on it is believed, no other server is asked, and what comes later goes on.
-// The flag is looked at first, in a reply of no length and in one for nobody too.
+// TestPoolFlagViolationEndsTheConnection checks section 10.5.2 with many sessions on a connection. The client
+// closes it at once, ignores everything else on it and tries no other server. Later requests continue on a
+// new connection. The flag is checked first, also in an empty reply and in one for an unknown session.
 func TestPoolFlagViolationEndsTheConnection(t *testing.T) {
 	t.Parallel()
 	flag := func(h *header) { h.flags |= flagUnencrypted }
@@ -231,7 +231,7 @@ func TestPoolFlagViolationEndsTheConnection(t *testing.T) {
 		"too long": func(c *fakeServerConn, q *fakeRequest) {
 			c.Write(c.grantReply(q, flag, func(h *header) { h.length = 1 << 30 }))
 		},
-		"to nobody": func(c *fakeServerConn, q *fakeRequest) {
+		"unknown session": func(c *fakeServerConn, q *fakeRequest) {
 			c.Write(c.grantReply(q, flag, func(h *header) { h.sessionID++ }))
 		},
 	} {
@@ -249,16 +249,16 @@ func TestPoolFlagViolationEndsTheConnection(t *testing.T) {
 				closed <- c.ends()
 			}))
 			k := startBatch(t, s.addr+","+other.addr, "-c", "4")
-			say := func(from, to int) {
+			send := func(from, to int) {
 				for i := from; i < to; i++ {
 					k.send(fmt.Sprintf(authorLine, fmt.Sprintf(`"user":"u%d"`, i)))
 				}
 			}
-			say(0, 1)
+			send(0, 1)
 			if a := k.receive(); !a.Granted {
-				t.Errorf("the first answer: %+v", a)
+				t.Errorf("first answer: %+v", a)
 			}
-			say(1, 5)
+			send(1, 5)
 			for range 4 {
 				if a := k.receive(); a.Granted || a.ExitCode != classProtocol.exit() || !strings.Contains(a.Error.Message, "is not obfuscated although a key is in use") || len(a.Attempts) > 0 {
 					t.Errorf("answer %+v %+v", a, a.Error)
@@ -267,7 +267,7 @@ func TestPoolFlagViolationEndsTheConnection(t *testing.T) {
 			if n := <-closed; n != 0 { // while batch waits for more
 				t.Errorf("%d more requests on the connection", n)
 			}
-			say(5, 7)
+			send(5, 7)
 			for range 2 {
 				if a := k.receive(); !a.Granted || a.Server != s.addr {
 					t.Errorf("answer %+v %+v", a, a.Error)
@@ -280,7 +280,7 @@ func TestPoolFlagViolationEndsTheConnection(t *testing.T) {
 	}
 }
 
-// TestPoolFlagViolationInTheFirstReply: no other server is asked, nor is another one preferred from then on.
+// TestPoolFlagViolationInTheFirstReply: the client neither tries nor prefers another server.
 func TestPoolFlagViolationInTheFirstReply(t *testing.T) {
 	t.Parallel()
 	other := startFakeServer(t, (*fakeServerConn).grantAll)
@@ -300,8 +300,9 @@ func TestPoolFlagViolationInTheFirstReply(t *testing.T) {
 	}
 }
 
-// TestPoolKeyMismatchEndsTheConnection is section 4.4: no new session after a reply that does not fit the
-// key; those under way end, and then the connection, also while batch waits for more.
+// TestPoolKeyMismatchEndsTheConnection checks section 4.4: after a reply that does not fit the key, no
+// session starts on the connection. The sessions in flight finish, then the client closes it, also while
+// batch waits for input.
 func TestPoolKeyMismatchEndsTheConnection(t *testing.T) {
 	t.Parallel()
 	closed := make(chan int, 1)
@@ -334,13 +335,13 @@ func TestPoolKeyMismatchEndsTheConnection(t *testing.T) {
 	}
 	k.send(fmt.Sprintf(authorLine, `"user":"u4"`))
 	if a := k.receive(); !a.Granted || s.connections() != 2 {
-		t.Errorf("after it: %+v, %d connections", a, s.connections())
+		t.Errorf("next request: %+v, %d connections", a, s.connections())
 	}
 	k.end()
 }
 
-// TestPoolPromptOnASharedConnection has a server that answers PAP with a prompt: the session is ended
-// there too, by an ABORT (section 5.4.3), and the connection goes on.
+// TestPoolPromptOnASharedConnection: a server replies to PAP with a prompt. The client ends that session with
+// an ABORT (section 5.4.3) and keeps the connection.
 func TestPoolPromptOnASharedConnection(t *testing.T) {
 	t.Parallel()
 	last := make(chan *fakeRequest, 1)
@@ -368,8 +369,8 @@ func TestPoolPromptOnASharedConnection(t *testing.T) {
 	}
 }
 
-// TestPoolRestartOnASharedConnection: what was tried is known when a worker goes on, so that the START
-// that was refused is not sent a second time, and its password neither.
+// TestPoolRestartOnASharedConnection: a worker that continues after RESTART knows which types were tried. It
+// does not send the refused START, or its password, again.
 func TestPoolRestartOnASharedConnection(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
@@ -394,12 +395,12 @@ func TestPoolRestartOnASharedConnection(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	if want := []authenType{authenPAP, authenCHAP, authenMSCHAPv2}; !slices.Equal(types, want) {
-		t.Errorf("the server was asked for %v, want %v", types, want)
+		t.Errorf("the server got the types %v, want %v", types, want)
 	}
 }
 
-// TestPoolShortTimeout: whoever waits for less than a fair time has no word about the server, and
-// whoever waits longer has.
+// TestPoolShortTimeout: there is no warning about the server after a timeout that is too short to judge it.
+// After a longer one there is.
 func TestPoolShortTimeout(t *testing.T) {
 	t.Parallel()
 	for timeout, blamed := range map[string]bool{"50ms": false, "1s": true} {
@@ -413,18 +414,18 @@ func TestPoolShortTimeout(t *testing.T) {
 				})
 				got := runWith(t, secretsInEnv, requests(4, line), "batch", s.addr, "--timeout", timeout, "-c", "1")
 				if strings.Contains(got.err, "leaves sessions unanswered") != blamed {
-					t.Errorf("it says %s", got.err)
+					t.Errorf("stderr is %s", got.err)
 				}
 				if n := strings.Count(got.err, "leaves sessions"); n > 1 {
-					t.Errorf("said %d times", n)
+					t.Errorf("%d warnings", n)
 				}
 			})
 		}
 	}
 }
 
-// TestPoolForgetfulServer answers the first session of each connection only: once that is known, no
-// connection gets a second one.
+// TestPoolForgetfulServer: a server answers only the first session of each connection. Once that is known, no
+// connection gets a second session.
 func TestPoolForgetfulServer(t *testing.T) {
 	t.Parallel()
 	for _, line := range []string{papLine, asciiLine} {
@@ -459,8 +460,8 @@ func TestPoolSlowestLast(t *testing.T) {
 	}
 }
 
-// TestPoolStaleConnection: a connection that was out of use for a while is looked at before a record
-// goes out on it, which could not be sent again. Shared by many sessions, or kept by a worker.
+// TestPoolStaleConnection: an idle connection is checked before a record is sent on it, since the record
+// could not be repeated. This holds for a shared connection and for one of a worker.
 func TestPoolStaleConnection(t *testing.T) {
 	t.Parallel()
 	for _, first := range []string{acctLine, asciiLine} {
@@ -475,13 +476,13 @@ func TestPoolStaleConnection(t *testing.T) {
 			k := startBatch(t, s.addr, "-c", "1")
 			k.send(fmt.Sprintf(first, `"user":"u0"`))
 			if a := k.receive(); !a.Granted {
-				t.Errorf("the first: %+v", a)
+				t.Errorf("first request: %+v", a)
 			}
 			<-closed
 			time.Sleep(2 * idleAfter)
 			k.send(fmt.Sprintf(acctLine, `"user":"u1"`))
 			if a := k.receive(); !a.Granted {
-				t.Errorf("the record: %+v %+v", a, a.Error)
+				t.Errorf("record: %+v %+v", a, a.Error)
 			}
 			if k.end(); s.asked("u1") != 1 {
 				t.Errorf("the record was sent %d times", s.asked("u1"))
@@ -490,14 +491,14 @@ func TestPoolStaleConnection(t *testing.T) {
 	}
 }
 
-// TestRequesterKeepsConnection is what an asker does with the connection that it kept: it uses one that is as
-// it was, with a time of its own for each job, and makes a new one for a record where it is not.
+// TestRequesterKeepsConnection: a requester reuses an open connection, with a new time limit for each job. It
+// dials again for a record if the connection was closed.
 func TestRequesterKeepsConnection(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		closes bool
 		conns  int
-	}{"as it was": {false, 1}, "closed": {true, 2}} {
+	}{"open": {false, 1}, "closed": {true, 2}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := startFakeServer(t, startingWith(func(c *fakeServerConn) {
@@ -510,7 +511,7 @@ func TestRequesterKeepsConnection(t *testing.T) {
 			for i := range 2 {
 				j := &job{request: newRecord(commonFields{user: "u", typ: authenPAP}, authenMethodTACACSPlus, acctStart, []string{"service=shell"}, "1")}
 				if a.do(t.Context(), j); j.err != nil || a.conn == nil || s.asked("u") != i+1 {
-					t.Fatalf("record %d: %v, kept: %t, asked %d times", i, j.err, a.conn != nil, s.asked("u"))
+					t.Fatalf("record %d: %v, kept: %t, %d requests", i, j.err, a.conn != nil, s.asked("u"))
 				}
 				time.Sleep(2 * idleAfter)
 			}
@@ -521,7 +522,7 @@ func TestRequesterKeepsConnection(t *testing.T) {
 	}
 }
 
-// TestRequesterLeavesNoConnection: nobody keeps a connection after the one request of a run.
+// TestRequesterLeavesNoConnection: a run with one request closes its connection.
 func TestRequesterLeavesNoConnection(t *testing.T) {
 	t.Parallel()
 	ended := make(chan int, 1)
@@ -535,8 +536,8 @@ func TestRequesterLeavesNoConnection(t *testing.T) {
 	}
 }
 
-// TestPoolRetriesElsewhere: a job that is put to the next server goes there, whatever connection is
-// shared at the time, and the result names who was really asked. A record reaches each server once.
+// TestPoolRetriesElsewhere: a retry on the next server goes there, whatever connection is shared then. The
+// result names the server that replied. Each server gets a record at most once.
 func TestPoolRetriesElsewhere(t *testing.T) {
 	t.Parallel()
 	first := startFakeServer(t, startingWith(func(c *fakeServerConn) {
@@ -554,7 +555,7 @@ func TestPoolRetriesElsewhere(t *testing.T) {
 		user := fmt.Sprint("u", i)
 		want := map[string]int{first.addr: first.asked(user), second.addr: second.asked(user)}
 		if want[a.Server] != 1 || len(a.Attempts) != want[first.addr]+want[second.addr]-1 || len(a.Attempts) == 1 && (a.Attempts[0].Server != first.addr || a.Server != second.addr) {
-			t.Errorf("answer %d: %+v, asked %v", i, a, want)
+			t.Errorf("answer %d: %+v, requests %v", i, a, want)
 		}
 	}
 	if second.connections() == 0 {
@@ -562,8 +563,8 @@ func TestPoolRetriesElsewhere(t *testing.T) {
 	}
 }
 
-// TestPoolClosesIdleConnection: when workers find out that a server forgets sessions, the connection
-// that was shared ends, also while nothing is under way on it.
+// TestPoolClosesIdleConnection: when workers find that a server ignores sessions, the pool closes the shared
+// connection, also if it is idle.
 func TestPoolClosesIdleConnection(t *testing.T) {
 	t.Parallel()
 	ended := make(chan int, 1)
@@ -584,12 +585,12 @@ func TestPoolClosesIdleConnection(t *testing.T) {
 		t.Errorf("%d more packets on the shared connection", n)
 	}
 	if got := k.end(); strings.Count(got.err, "leaves sessions unanswered") != 1 {
-		t.Errorf("it says %s", got.err)
+		t.Errorf("stderr is %s", got.err)
 	}
 }
 
-// TestRequesterInterrupted: an interruption that came before the request is not forgotten over
-// the deadline of a kept connection, and nothing is sent.
+// TestRequesterInterrupted: a new deadline of a kept connection does not undo an earlier interruption, and
+// nothing is sent.
 func TestRequesterInterrupted(t *testing.T) {
 	t.Parallel()
 	s := startFakeServer(t, (*fakeServerConn).grantAll)
@@ -605,18 +606,18 @@ func TestRequesterInterrupted(t *testing.T) {
 		t.Fatal(j.err)
 	}
 	interrupt()
-	time.Sleep(20 * time.Millisecond) // the connection knows it
+	time.Sleep(20 * time.Millisecond) // until the connection has the deadline
 	if j := ask(); j.class() != classInterrupted || s.asked("u") != 1 {
-		t.Errorf("ends with %v, asked %d times", j.err, s.asked("u"))
+		t.Errorf("got %v after %d requests", j.err, s.asked("u"))
 	}
 }
 
-// TestRequesterForgetsSessionBefore: where the session that RESTART asks for never begins, nothing is left
-// in the result of the one before.
+// TestRequesterForgetsSessionBefore: if the session after a RESTART cannot start, the result has nothing of
+// the session before.
 func TestRequesterForgetsSessionBefore(t *testing.T) {
 	t.Parallel()
 	l := listen(t)
-	serveByHand(t, l, func(_ int, c *fakeClient) {
+	startFakeServerOn(t, l, func(c *fakeServerConn) {
 		l.Close() // no second connection
 		c.act("restart-refused")
 	})
@@ -627,8 +628,8 @@ func TestRequesterForgetsSessionBefore(t *testing.T) {
 	}
 }
 
-// TestPoolConnectionsEnd is section 4.3: a connection on which the server did not agree to more than one
-// session is closed after that, also while batch waits; all others are, when it ends.
+// TestPoolConnectionsEnd checks section 4.3: without single-connection mode, a connection is closed after one
+// session, also while batch waits. All others are closed at the end of batch.
 func TestPoolConnectionsEnd(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -661,7 +662,8 @@ func TestPoolConnectionsEnd(t *testing.T) {
 	}
 }
 
-// TestPoolInterruptedAfterAFailure: an interruption is the exit code, whatever failed before.
+// TestPoolInterruptedAfterAFailure: after an interruption the exit code is that of the interruption, whatever
+// failed before.
 func TestPoolInterruptedAfterAFailure(t *testing.T) {
 	t.Parallel()
 	arrived := make(chan struct{})
@@ -685,7 +687,7 @@ func TestPoolInterruptedAfterAFailure(t *testing.T) {
 	}
 }
 
-// TestPoolBrokenOutput: when nobody reads the results any more, no more requests are sent.
+// TestPoolBrokenOutput: no more requests are sent when results cannot be written.
 func TestPoolBrokenOutput(t *testing.T) {
 	t.Parallel()
 	s := startFakeServer(t, (*fakeServerConn).grantAll)
@@ -696,11 +698,11 @@ func TestPoolBrokenOutput(t *testing.T) {
 	code := run(ctx, []string{"batch", s.addr, "-c", "1"}, stdio{in: strings.NewReader(strings.Repeat(fmt.Sprintf(authorLine, `"user":"u"`)+"\n", n)),
 		out: &pacedStream{err: errors.New("broken pipe")}, err: &messages, env: func(name string) string { return secretsInEnv[name] }})
 	if asked := s.asked("u"); code != classUsage.exit() || asked == n {
-		t.Errorf("ends with %d after %d requests: %s", code, asked, messages.String())
+		t.Errorf("got %d after %d requests: %s", code, asked, messages.String())
 	}
 }
 
-// TestRequesterRestartOfServerBefore: what one server asked for with RESTART is nothing to the next one.
+// TestRequesterRestartOfServerBefore: the RESTART of one server does not change the type for the next server.
 func TestRequesterRestartOfServerBefore(t *testing.T) {
 	t.Parallel()
 	types := make(chan authenType, 8)
@@ -722,7 +724,7 @@ func TestRequesterRestartOfServerBefore(t *testing.T) {
 	}
 }
 
-// TestPoolWaitsForNoDeadServer: once no server is of use, jobs do not wait for one another.
+// TestPoolWaitsForNoDeadServer: jobs do not wait for one another once no server is healthy.
 func TestPoolWaitsForNoDeadServer(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
@@ -732,7 +734,7 @@ func TestPoolWaitsForNoDeadServer(t *testing.T) {
 		open++
 		most = max(most, open)
 		mu.Unlock()
-		for c.readRequest() != nil { // and never a reply
+		for c.readRequest() != nil { // no reply
 		}
 		mu.Lock()
 		open--
@@ -741,13 +743,13 @@ func TestPoolWaitsForNoDeadServer(t *testing.T) {
 	got := runWith(t, secretsInEnv, requests(9, papLine), "batch", s.addr, "-c", "8", "--timeout", "1")
 	mu.Lock()
 	defer mu.Unlock()
-	// It is not blamed for leaving sessions unanswered: it never answered one.
+	// No warning about unanswered sessions: the server never answered one.
 	if n := strings.Count(got.out, "no reply from"); n != 9 || most < 4 || strings.Contains(got.err, "warning") {
 		t.Errorf("%d without a reply, %d connections at a time: %s", n, most, got.err)
 	}
 }
 
-// TestPoolPreferredServer: a server that is of no use is asked by one job, and by the others no more.
+// TestPoolPreferredServer: one job tries an unhealthy server, and the others use the next one.
 func TestPoolPreferredServer(t *testing.T) {
 	t.Parallel()
 	bad, good := startFakeServer(t, func(c *fakeServerConn) { c.readRequest() }), startFakeServer(t, (*fakeServerConn).grantAll)
@@ -757,8 +759,8 @@ func TestPoolPreferredServer(t *testing.T) {
 	}
 }
 
-// TestPoolOneSwallowed: one session of many gets no reply while all others do. It is put again after its
-// own time, not after everybody else's.
+// TestPoolOneSwallowed: one of many sessions gets no reply. It is repeated after its own timeout, although
+// other replies keep arriving.
 func TestPoolOneSwallowed(t *testing.T) {
 	t.Parallel()
 	stop := make(chan struct{})
@@ -770,16 +772,16 @@ func TestPoolOneSwallowed(t *testing.T) {
 			c.Write(c.grantReply(q))
 		}
 	})
-	in, tell := io.Pipe()
-	go func() { // as long as it takes
-		io.WriteString(tell, requests(8, authorLine))
+	in, input := io.Pipe()
+	go func() { // until u3 has its answer
+		io.WriteString(input, requests(8, authorLine))
 		for {
 			select {
 			case <-stop:
-				tell.Close()
+				input.Close()
 				return
 			default:
-				io.WriteString(tell, fmt.Sprintf(authorLine, `"user":"more"`)+"\n")
+				io.WriteString(input, fmt.Sprintf(authorLine, `"user":"more"`)+"\n")
 			}
 		}
 	}()
@@ -796,17 +798,17 @@ func TestPoolOneSwallowed(t *testing.T) {
 	var messages lockedBuffer
 	code := run(ctx, []string{"batch", s.addr, "--timeout", "2500ms", "-q=false"}, stdio{in: in, out: watch, err: &messages, env: func(name string) string { return secretsInEnv[name] }})
 	if code != classGranted.exit() || s.asked("u3") != 2 {
-		t.Errorf("ends with %d, asked %d times: %s", code, s.asked("u3"), messages.String())
+		t.Errorf("got %d after %d requests: %s", code, s.asked("u3"), messages.String())
 	}
 }
 
-// TestPoolEarlyCloses: a server that ends connections in use gets one session a connection after
-// the second time, which is said once; one that ends them after many replies does not.
+// TestPoolEarlyCloses: a server that closes connections in use gets one session per connection after the
+// second time, with one warning. A server that closes them after many replies does not.
 func TestPoolEarlyCloses(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
-		after int
-		said  int
+		after    int
+		warnings int
 	}{"soon": {5, 1}, "late": {minReplies, 0}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -821,43 +823,42 @@ func TestPoolEarlyCloses(t *testing.T) {
 				c.closeGently()
 			})
 			got := runWith(t, secretsInEnv, requests(5*tt.after, papLine), "batch", s.addr)
-			if n := checkAnswers(t, answers(t, got.out), 5*tt.after); n != 5*tt.after || strings.Count(got.err, "ends connections that are in use") != tt.said {
+			if n := checkAnswers(t, answers(t, got.out), 5*tt.after); n != 5*tt.after || strings.Count(got.err, "ends connections that are in use") != tt.warnings {
 				t.Errorf("%d granted: %s", n, got.err)
 			}
 		})
 	}
 }
 
-// TestPoolWakeup rings before, during and after a wait: none is lost, and one suffices for many.
+// TestPoolWakeup notifies before, during and after a sleep: no wakeup is lost, and several become one.
 func TestPoolWakeup(t *testing.T) {
 	c := newPool(&client{servers: []server{newServer("tac1", 49)}, singleConnect: true}, 4)
 	c.wakeup.notify()
 	c.wakeup.notify()
-	c.sleep(t.Context(), time.Time{}) // returns, since it was rung before
+	c.sleep(t.Context(), time.Time{}) // returns: a wakeup is pending
 	if len(c.wakeup.ch) != 0 {
-		t.Error("a bell that was heard still rings")
+		t.Error("the wakeup is still pending")
 	}
 	go c.wakeup.notify()
 	c.sleep(t.Context(), time.Time{})
 	c.sleep(t.Context(), time.Now().Add(time.Millisecond))
 
-	// After the end of ctx, what is under way is waited for all the same, and not by asking again
-	// and again.
+	// After the end of ctx, sleep still waits for a wakeup, since jobs are in flight.
 	ended, end := context.WithCancel(t.Context())
 	end()
-	var rang atomic.Bool
+	var notified atomic.Bool
 	go func() {
 		time.Sleep(20 * time.Millisecond)
-		rang.Store(true)
+		notified.Store(true)
 		c.wakeup.notify()
 	}()
-	if c.sleep(ended, time.Time{}); !rang.Load() {
-		t.Error("the end of ctx cuts every wait short")
+	if c.sleep(ended, time.Time{}); !notified.Load() {
+		t.Error("sleep returns without a wakeup after the end of ctx")
 	}
 }
 
-// TestMuxWriteFails: a write has a deadline, and after an error there are no new sessions; whether a
-// session was written decides what follows for a record.
+// TestMuxWriteFails: a write has a deadline, and after a write error no session starts. The outcome depends
+// on whether any byte was written.
 func TestMuxWriteFails(t *testing.T) {
 	broken := errors.New("broken")
 	for _, tt := range []struct {
@@ -873,13 +874,13 @@ func TestMuxWriteFails(t *testing.T) {
 			t.Fatal(err)
 		}
 		if m.flush(); m.hasRoom() || len(m.out) > 0 {
-			t.Error("after a write error there is still room")
+			t.Error("the mux has room after a write error")
 		}
 		if left := time.Until(conn.deadline); left <= 0 || left > time.Minute {
-			t.Errorf("the write has a deadline in %v", left)
+			t.Errorf("the write deadline is in %v", left)
 		}
 		if m.abandon(j, io.EOF); outcomeOf(j.err) != tt.want {
-			t.Errorf("%d bytes written: fate %d, want %d", tt.written, outcomeOf(j.err), tt.want)
+			t.Errorf("%d bytes written: outcome %d, want %d", tt.written, outcomeOf(j.err), tt.want)
 		}
 		if m.unanswered != 0 || m.inFlight.first() != nil || len(m.byID) != 0 {
 			t.Error("the session is still on the mux")
@@ -887,11 +888,11 @@ func TestMuxWriteFails(t *testing.T) {
 	}
 }
 
-// TestMuxHasRoom is section 4.3, and the bound on what is on its way: nothing more may be started.
+// TestMuxHasRoom checks section 4.3 and the limit of unanswered requests.
 func TestMuxHasRoom(t *testing.T) {
 	for _, tt := range []struct {
 		name string
-		link serverConn
+		conn serverConn
 		mux  mux
 		jobs int
 		want bool
@@ -900,11 +901,11 @@ func TestMuxHasRoom(t *testing.T) {
 		{"before the first reply", serverConn{}, mux{}, 1, false},
 		{"established", serverConn{answered: 1, established: true}, mux{}, 1, true},
 		{"not agreed to", serverConn{answered: 1}, mux{}, 0, false},
-		{"spent", serverConn{answered: 1, established: true, noNewSessions: true}, mux{}, 1, false},
+		{"no new sessions", serverConn{answered: 1, established: true, noNewSessions: true}, mux{}, 1, false},
 		{"nearly full", serverConn{answered: 1, established: true}, mux{unanswered: maxUnanswered - 1}, 1, true},
 		{"full", serverConn{answered: 1, established: true}, mux{unanswered: maxUnanswered}, 1, false},
 	} {
-		tt.mux.conn = &tt.link
+		tt.mux.conn = &tt.conn
 		tt.mux.byID = map[uint32]*job{1: new(job)}
 		if tt.jobs == 0 {
 			clear(tt.mux.byID)
@@ -915,19 +916,19 @@ func TestMuxHasRoom(t *testing.T) {
 	}
 }
 
-// TestPoolAssign is which jobs share a connection: of one exchange, in their first attempt or put again
-// after one that was lost. After RESTART the same server is asked, which may be another by now.
+// TestPoolAssign: jobs of one exchange share a connection, in the first attempt or after a lost connection.
+// Jobs after RESTART or another failure do not.
 func TestPoolAssign(t *testing.T) {
 	for name, tt := range map[string]struct {
-		use    reuse
-		misses int
-		err    error // of the attempt before
-		typ    authenType
-		shared bool
+		reuse          reuse
+		failedAttempts int
+		err            error // of the attempt before
+		typ            authenType
+		shared         bool
 	}{
 		"first":            {reuseMultiplexed, 0, nil, authenPAP, true},
 		"lost":             {reuseMultiplexed, 0, &attemptError{failf(classNetwork, "lost"), outcomeConnLost}, authenPAP, true},
-		"silent":           {reuseMultiplexed, 0, &attemptError{failf(classNetwork, "silent"), outcomeTimedOut}, authenPAP, false},
+		"timed out":        {reuseMultiplexed, 0, &attemptError{failf(classNetwork, "timed out"), outcomeTimedOut}, authenPAP, false},
 		"restart":          {reuseMultiplexed, 0, errRestart, authenPAP, false},
 		"to another":       {reuseMultiplexed, 1, failf(classNetwork, "gone"), authenPAP, false},
 		"dialogue":         {reuseMultiplexed, 0, nil, authenASCII, false},
@@ -935,21 +936,21 @@ func TestPoolAssign(t *testing.T) {
 		"one a connection": {reuseNone, 0, nil, authenPAP, false},
 	} {
 		c := newPool(clientFor(t, "tac1"), 4)
-		c.reuse, c.workerCount, c.now = tt.use, 4, time.Now() // the workers are at home
+		c.reuse, c.workerCount, c.now = tt.reuse, 4, time.Now() // all workers are idle
 		c.mux = newMux(&serverConn{client: c.client, answered: 1, established: true, idleSince: c.now}, nil, nil, discardf)
-		j := &job{request: newLogin(commonFields{user: "u", typ: tt.typ}, testPassword), failedAttempts: tt.misses, err: tt.err}
+		j := &job{request: newLogin(commonFields{user: "u", typ: tt.typ}, testPassword), failedAttempts: tt.failedAttempts, err: tt.err}
 		c.queue.push(&j.place, j)
 		if !c.assign(t.Context(), j) || (len(c.mux.byID) == 1) != tt.shared || (len(c.work) == 1) == tt.shared || c.inFlight() != 1 || c.queue.first() != nil {
-			t.Errorf("%s: %d on the shared connection, %d apart", name, len(c.mux.byID), len(c.work))
+			t.Errorf("%s: %d on the shared connection, %d for workers", name, len(c.mux.byID), len(c.work))
 			continue
 		}
-		if !tt.shared && (<-c.work).keepConn != (tt.use != reuseNone) {
-			t.Errorf("%s: the connection is kept otherwise than it is of use", name)
+		if !tt.shared && (<-c.work).keepConn != (tt.reuse != reuseNone) {
+			t.Errorf("%s: keepConn does not match the reuse", name)
 		}
 	}
 }
 
-// TestMuxFlushesWhileReading: what is queued goes out although there is more to read already.
+// TestMuxFlushesWhileReading: queued bytes are written although there is more to read.
 func TestMuxFlushesWhileReading(t *testing.T) {
 	for size, want := range map[int]int{flushAt - 1: 0, flushAt: flushAt} {
 		written := 0
@@ -972,15 +973,15 @@ func TestMuxFlushesWhileReading(t *testing.T) {
 	}
 }
 
-// TestPoolFlushesResults: an answer is shown although the next one is still to come.
+// TestPoolFlushesResults: an answer is printed before the next one arrives.
 func TestPoolFlushesResults(t *testing.T) {
 	t.Parallel()
 	for _, line := range []string{papLine, asciiLine} {
-		heard := make(chan struct{})
+		received := make(chan struct{})
 		s := startFakeServer(t, func(c *fakeServerConn) {
 			for q := c.readRequest(); q != nil; q = c.readRequest() {
 				if q.user == "u2" {
-					<-heard
+					<-received
 				}
 				c.Write(c.grantReply(q))
 			}
@@ -992,32 +993,32 @@ func TestPoolFlushesResults(t *testing.T) {
 				t.Errorf("answer %+v", a)
 			}
 			if i == 1 {
-				close(heard)
+				close(received)
 			}
 		}
 		k.end()
 	}
 }
 
-// TestMuxWakes: a ring, or the end of ctx, that came before the wait ends it at once.
+// TestMuxWakes: a notification or the end of ctx before the wait ends it at once.
 func TestMuxWakes(t *testing.T) {
 	ended, end := context.WithCancel(t.Context())
 	end()
 	for name, tt := range map[string]struct {
-		ctx   context.Context
-		rings int
-		err   error // of the job; nil where none is returned
-	}{"rung": {t.Context(), 1, nil}, "interrupted": {ended, 0, errInterrupted}} {
+		ctx      context.Context
+		notified int
+		err      error // of the job; nil if no job is returned
+	}{"notified": {t.Context(), 1, nil}, "interrupted": {ended, 0, errInterrupted}} {
 		conn, other := net.Pipe()
 		c := &client{servers: []server{newServer("tac1", 49)}, timeout: patience}
-		rung := make(chan struct{}, 1)
-		m := newMux(&serverConn{client: c, conn: conn}, rung, func() {}, discardf)
+		notify := make(chan struct{}, 1)
+		m := newMux(&serverConn{client: c, conn: conn}, notify, func() {}, discardf)
 		j := &job{session: session{conn: m.conn, deadline: time.Now().Add(patience)}}
 		m.inFlight.push(&j.place, j)
-		for range tt.rings {
-			rung <- struct{}{}
+		for range tt.notified {
+			notify <- struct{}{}
 		}
-		if got := m.wait(tt.ctx, time.Time{}); (got == nil) != (tt.err == nil) || j.err != tt.err || len(rung) != 0 {
+		if got := m.wait(tt.ctx, time.Time{}); (got == nil) != (tt.err == nil) || j.err != tt.err || len(notify) != 0 {
 			t.Errorf("%s: %v, %v", name, got, j.err)
 		}
 		conn.Close()
@@ -1025,8 +1026,7 @@ func TestMuxWakes(t *testing.T) {
 	}
 }
 
-// TestPoolDialogueApartFromTheFirst: where single-connection mode is not offered, no request waits for the
-// first reply.
+// TestPoolDialogueApartFromTheFirst: without single-connection mode, no request waits for the first reply.
 func TestPoolDialogueApartFromTheFirst(t *testing.T) {
 	t.Parallel()
 	var all sync.WaitGroup
@@ -1046,8 +1046,8 @@ func TestPoolDialogueApartFromTheFirst(t *testing.T) {
 	}
 }
 
-// TestMuxGrace: a session whose time is over gets a grace for what has arrived already; but not for
-// ever while other replies keep coming.
+// TestMuxGrace: a session past its deadline gets a short grace period for data that has arrived. The grace
+// period ends even if other replies keep arriving.
 func TestMuxGrace(t *testing.T) {
 	c := &client{servers: []server{newServer("tac1", 49)}, timeout: time.Second}
 	conn, _ := net.Pipe()
@@ -1057,8 +1057,8 @@ func TestMuxGrace(t *testing.T) {
 	j := &job{session: session{deadline: now}}
 	m.inFlight.push(&j.place, j)
 	for _, tt := range []struct {
-		after   time.Duration // the deadline
-		until   time.Duration // likewise; 0 for none
+		after   time.Duration // since the deadline
+		until   time.Duration // since the deadline; 0 for none
 		wait    time.Duration
 		overdue bool
 		holds   bool
@@ -1081,8 +1081,7 @@ func TestMuxGrace(t *testing.T) {
 	}
 }
 
-// TestMuxReplyInTheGrace: a reply that comes a moment after the time of its session counts; a later one
-// does not.
+// TestMuxReplyInTheGrace: a reply within the grace period counts, a later one does not.
 func TestMuxReplyInTheGrace(t *testing.T) {
 	for late, want := range map[time.Duration]outcome{grace / 2: outcomeDecided, 2 * grace: outcomeTimedOut} {
 		synctest.Test(t, func(t *testing.T) {
@@ -1104,7 +1103,7 @@ func TestMuxReplyInTheGrace(t *testing.T) {
 				other.Write(packed(h, testKey, &acctReply{status: acctSuccess}))
 			})
 			if got := m.wait(t.Context(), time.Time{}); got != j || outcomeOf(j.err) != want {
-				t.Errorf("a reply %v after its time: %v", late, j.err)
+				t.Errorf("a reply %v after the deadline: %v", late, j.err)
 			}
 			conn.Close()
 			other.Close()
@@ -1113,7 +1112,7 @@ func TestMuxReplyInTheGrace(t *testing.T) {
 	}
 }
 
-// TestPoolReusedJob: bench uses its jobs again, and nothing of the request before is left on them.
+// TestPoolReusedJob: bench reuses jobs, and a reused job has nothing of its request before.
 func TestPoolReusedJob(t *testing.T) {
 	b := &bench{n: 10}
 	q := newLogin(commonFields{user: "u", typ: authenPAP}, "")
@@ -1124,6 +1123,6 @@ func TestPoolReusedJob(t *testing.T) {
 	b.free = []*job{j}
 	got, _, _ := b.nextJob(time.Now())
 	if got != j || j.failedAttempts != 0 || j.replyLost || j.err != nil || j.res.Attempts != nil || !j.session.deadline.IsZero() || q.tried != nil || j.due.IsZero() {
-		t.Errorf("a job that is used again: %+v", got)
+		t.Errorf("a reused job: %+v", got)
 	}
 }

@@ -16,14 +16,14 @@ import (
 	"time"
 )
 
-// TestRequesterReusedConnection is section 4.3: a server may close at any time, and where that meets a
-// request on a connection that was in use before, it is asked once more on a new one.
+// TestRequesterReusedConnection checks section 4.3: a server may close a connection at any time. A request
+// that meets this on a reused connection is sent once more on a new one.
 func TestRequesterReusedConnection(t *testing.T) {
 	t.Parallel()
 	const single = " --single-connect"
 	for _, tt := range []struct {
 		name, options string
-		conns         []string // what the server does with each packet of a connection, before it closes
+		conns         []string // actions of the server on each connection, one for each packet
 		code          exitCode
 		out, err      string
 	}{
@@ -41,16 +41,15 @@ func TestRequesterReusedConnection(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			l := listen(t)
 			var ids sync.Map
-			count := serveByHand(t, l, func(n int, c *fakeClient) {
-				if n >= len(tt.conns) {
+			s := startFakeServer(t, func(c *fakeServerConn) {
+				if c.number > len(tt.conns) {
 					return
 				}
-				for word := range strings.FieldsSeq(tt.conns[n]) {
-					h, _, err := c.act(word)
+				for action := range strings.FieldsSeq(tt.conns[c.number-1]) {
+					h, _, err := c.act(action)
 					if err != nil {
-						t.Errorf("connection %d, %s: %v", n, word, err)
+						t.Errorf("connection %d, %s: %v", c.number, action, err)
 						return
 					}
 					if _, twice := ids.LoadOrStore(h.sessionID, true); twice && h.seqNo == 1 {
@@ -58,19 +57,19 @@ func TestRequesterReusedConnection(t *testing.T) {
 					}
 				}
 			})
-			got := runWith(t, secretsInEnv, "", split("authenticate alice AT"+tt.options, "AT", l.Addr().String())...)
+			got := runWith(t, secretsInEnv, "", split("authenticate alice AT"+tt.options, "AT", s.addr)...)
 			if strings.Contains(tt.conns[0], "restart") {
 				got.err = strings.TrimPrefix(got.err, "tacacs_plus: warning: the server asks to restart with pap instead of ascii\n")
 			}
 			got.check(t, tt.code, tt.out, tt.err)
-			if n := int(count.Load()); n != len(tt.conns) {
+			if n := s.connections(); n != len(tt.conns) {
 				t.Errorf("%d connections, want %d", n, len(tt.conns))
 			}
 		})
 	}
 }
 
-// TestRequesterRepeatsOnce says what may be asked again: everything but a record that was written.
+// TestRequesterRepeatsOnce: every request can be sent again, except a record that was written.
 func TestRequesterRepeatsOnce(t *testing.T) {
 	t.Parallel()
 	author := func() dialogue {
@@ -90,7 +89,7 @@ func TestRequesterRepeatsOnce(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		request func() dialogue
-		dead    bool // already when the request is written
+		dead    bool // the connection, before the write
 		first   string
 		second  string
 		code    exitCode
@@ -106,20 +105,17 @@ func TestRequesterRepeatsOnce(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			l := listen(t)
 			var records atomic.Int32
-			count := serveByHand(t, l, func(n int, c *fakeClient) {
-				for word := range strings.FieldsSeq([]string{tt.first, tt.second}[n]) {
-					if h, _, err := c.act(word); err != nil {
+			s := startFakeServer(t, func(c *fakeServerConn) {
+				for action := range strings.FieldsSeq([]string{tt.first, tt.second}[c.number-1]) {
+					if h, _, err := c.act(action); err != nil {
 						return
 					} else if h.typ == typeAcct {
 						records.Add(1)
 					}
 				}
 			})
-			c := clientOf(t, l)
-			c.singleConnect = true
-			a := requester{client: c, keepConn: true}
+			a := requester{client: clientFor(t, s.addr), keepConn: true}
 			defer a.close()
 			j := &job{request: author()}
 			if a.do(t.Context(), j); j.err != nil {
@@ -130,21 +126,21 @@ func TestRequesterRepeatsOnce(t *testing.T) {
 			}
 			j = &job{request: tt.request()}
 			a.do(t.Context(), j)
-			if code := j.class().exit(); code != tt.code || int(count.Load()) != tt.conns || records.Load() > 1 {
-				t.Errorf("ends with %v after %d connections and %d records", j.err, count.Load(), records.Load())
+			if code := j.class().exit(); code != tt.code || s.connections() != tt.conns || records.Load() > 1 {
+				t.Errorf("got %v after %d connections and %d records", j.err, s.connections(), records.Load())
 			}
 		})
 	}
 }
 
-// TestSessionNumbers is section 4.1: one session_id a session, from packet to packet seq_no rises by two.
+// TestSessionNumbers checks section 4.1: a session has one session_id, and seq_no increases by two from
+// packet to packet of the client.
 func TestSessionNumbers(t *testing.T) {
 	t.Parallel()
-	l := listen(t)
 	headers := make(chan header, 100)
-	serveByHand(t, l, func(_ int, c *fakeClient) {
-		for _, word := range []string{"getpass", "getdata", "pass"} {
-			h, _, err := c.act(word)
+	s := startFakeServer(t, func(c *fakeServerConn) {
+		for _, action := range []string{"getpass", "getdata", "pass"} {
+			h, _, err := c.act(action)
 			if err != nil {
 				t.Error(err)
 			}
@@ -154,7 +150,7 @@ func TestSessionNumbers(t *testing.T) {
 	})
 	seen := make(map[uint32]bool)
 	for range 20 {
-		got := runWith(t, secretsInEnv, "", split("authenticate alice AT --answer 1", "AT", l.Addr().String())...)
+		got := runWith(t, secretsInEnv, "", split("authenticate alice AT --answer 1", "AT", s.addr)...)
 		got.check(t, 0, `PASS\n`, ``)
 		want := header{version: minorDefault, typ: typeAuthen, seqNo: 1}
 		for range 3 {
@@ -163,7 +159,7 @@ func TestSessionNumbers(t *testing.T) {
 				want.sessionID = h.sessionID
 			}
 			if h != want {
-				t.Errorf("a packet has the header %+v, not %+v", h, want)
+				t.Errorf("got the header %+v, want %+v", h, want)
 			}
 			want.seqNo += 2
 		}
@@ -174,32 +170,31 @@ func TestSessionNumbers(t *testing.T) {
 	}
 }
 
-// TestClientInterrupted is Ctrl-C wherever the client waits for the server.
+// TestClientInterrupted interrupts the client wherever it waits for the server.
 func TestClientInterrupted(t *testing.T) {
 	const line = "authenticate alice AT --timeout 1h"
 	for name, tt := range map[string]struct {
 		line   string
-		server func(c *fakeClient) // until the interruption
+		server func(c *fakeServerConn) // before the interruption
 	}{
-		"before the reply":     {line, func(c *fakeClient) { c.act("close") }},
-		"within the reply":     {line, func(c *fakeClient) { c.act("half") }},
-		"in a dialogue":        {line, func(c *fakeClient) { c.act("getpass"); c.act("close") }},
-		"in the TLS handshake": {line + " --tls --insecure", func(c *fakeClient) { c.in.Peek(1) }},
-		"on a reused one":      {line + " --single-connect", func(c *fakeClient) { c.act("restart"); c.act("close") }},
-		"before another one":   {"authenticate alice AT,AT --timeout 1h --retries 3", func(c *fakeClient) { c.act("close") }},
+		"before the reply":     {line, func(c *fakeServerConn) { c.act("close") }},
+		"within the reply":     {line, func(c *fakeServerConn) { c.act("half") }},
+		"in a dialogue":        {line, func(c *fakeServerConn) { c.act("getpass"); c.act("close") }},
+		"in the TLS handshake": {line + " --tls --insecure", func(c *fakeServerConn) { c.in.Peek(1) }},
+		"on a reused one":      {line + " --single-connect", func(c *fakeServerConn) { c.act("restart"); c.act("close") }},
+		"before another one":   {"authenticate alice AT,AT --timeout 1h --retries 3", func(c *fakeServerConn) { c.act("close") }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := listen(t)
 			reached, over := make(chan struct{}), make(chan struct{})
-			count := serveByHand(t, l, func(_ int, c *fakeClient) {
+			s := startFakeServer(t, func(c *fakeServerConn) {
 				tt.server(c)
 				close(reached)
 				<-over
 			})
-			got := runUntil(t, reached, tt.line, "AT", l.Addr().String())
+			got := runUntil(t, reached, tt.line, "AT", s.addr)
 			close(over)
 			got.check(t, classInterrupted.exit(), ``, `(?:.*warning: .*\n)*tacacs_plus: interrupted\n`)
-			if n := count.Load(); n != 1 {
+			if n := s.connections(); n != 1 {
 				t.Errorf("%d connections", n)
 			}
 		})
@@ -217,9 +212,9 @@ func TestClientInterrupted(t *testing.T) {
 	})
 	t.Run("in the resolver", func(t *testing.T) {
 		asked := make(chan struct{})
-		tell := sync.OnceFunc(func() { close(asked) }) // it is asked for both families at a time
+		notify := sync.OnceFunc(func() { close(asked) }) // one query for each address family
 		resolveWith(t, func(context.Context, string, string) (net.Conn, error) {
-			tell()
+			notify()
 			silent, _ := net.Pipe()
 			return silent, nil
 		})
@@ -227,22 +222,22 @@ func TestClientInterrupted(t *testing.T) {
 	})
 }
 
-// TestClientAborts leaves a server that waits for an answer: at once where nobody can give one, or at
-// the person's Ctrl-C. It is told by an ABORT (section 5.4.3).
+// TestClientAborts: the client sends an ABORT (section 5.4.3) if there is no answer to a prompt, or the user
+// interrupts it.
 func TestClientAborts(t *testing.T) {
 	t.Parallel()
-	nobody, _ := io.Pipe()
+	silent, _ := io.Pipe()
 	for name, tt := range map[string]struct {
 		person bool
 		class  class
 	}{
-		"nobody to ask": {false, classDenied},
-		"interrupted":   {true, classInterrupted},
+		"no answer":   {false, classDenied},
+		"interrupted": {true, classInterrupted},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := listen(t)
 			last := make(chan message, 1)
-			serveByHand(t, l, func(_ int, c *fakeClient) {
+			startFakeServerOn(t, l, func(c *fakeServerConn) {
 				c.act("getdata")
 				_, m, _ := c.act("close")
 				last <- m
@@ -253,11 +248,11 @@ func TestClientAborts(t *testing.T) {
 			r := &requester{client: clientOf(t, l)}
 			if tt.person {
 				q.person = true
-				r.ask = (&terminal{lines: bufio.NewReader(nobody), out: writerFunc(func([]byte) { interrupt() })}).ask
+				r.ask = (&terminal{lines: bufio.NewReader(silent), out: writerFunc(func([]byte) { interrupt() })}).ask
 			}
 			j := &job{request: q}
 			if r.do(ctx, j); j.err == nil || j.class() != tt.class {
-				t.Errorf("ends with %v", j.err)
+				t.Errorf("got %v", j.err)
 			}
 			if m, ok := (<-last).(*authenContinue); !ok || ok && (m.flags != authenAbort || m.userMsg != "") {
 				t.Errorf("the server's last packet is %+v", m)
@@ -266,11 +261,11 @@ func TestClientAborts(t *testing.T) {
 	}
 }
 
-// TestClientPausesForAPerson gives a person all the time in the world, and the server no more than it had left.
+// TestClientPausesForAPerson: the timeout does not run while a person types an answer.
 func TestClientPausesForAPerson(t *testing.T) {
 	for name, tt := range map[string]struct {
 		timeout time.Duration
-		acts    []string
+		actions []string
 		want    time.Duration
 		status  string
 	}{
@@ -281,38 +276,37 @@ func TestClientPausesForAPerson(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				conn, other := net.Pipe()
-				hand := newFakeClient(other)
-				hand.SetDeadline(time.Time{})
-				var acts sync.WaitGroup
-				acts.Go(func() {
-					for _, word := range tt.acts {
-						hand.in.Peek(1)
+				peer := &fakeServerConn{Conn: other, server: &fakeServer{requests: make(map[string]int)}, in: bufio.NewReader(other), key: testKey}
+				var replies sync.WaitGroup
+				replies.Go(func() {
+					for _, action := range tt.actions {
+						peer.in.Peek(1)
 						time.Sleep(time.Second)
-						hand.act(word)
+						peer.act(action)
 					}
 				})
 				person := &terminal{out: io.Discard, lines: bufio.NewReader(readerFunc(func(p []byte) (int, error) {
 					time.Sleep(time.Hour)
 					return copy(p, "123456\n"), nil
 				}))}
-				person.stops.Do(func() {}) // no watch for Ctrl-Z, which never ends
+				person.stops.Do(func() {}) // without the watch for Ctrl-Z, which would not end
 				began := time.Now()
 				c := &client{servers: make([]server, 1), keys: []key{{"test", testKey}}, timeout: tt.timeout}
 				a := requester{client: c, ask: person.ask, conn: &serverConn{client: c, conn: conn, established: true, idleSince: began, stopWatch: func() {}}}
 				j := &job{request: &authentication{action: authenLogin, person: true,
 					fields: commonFields{user: "alice", typ: authenASCII, service: authenServiceLogin}}}
 				a.do(t.Context(), j)
-				if took := time.Since(began); took != tt.want || j.res.Status != tt.status || (j.err == nil) != (tt.status != "") {
-					t.Errorf("ended after %v with %q, %v", took, j.res.Status, j.err)
+				if elapsed := time.Since(began); elapsed != tt.want || j.res.Status != tt.status || (j.err == nil) != (tt.status != "") {
+					t.Errorf("got %v with %q, %v", elapsed, j.res.Status, j.err)
 				}
 				other.Close()
-				acts.Wait()
+				replies.Wait()
 			})
 		})
 	}
 }
 
-// TestClientAddresses is where a connection goes, where it comes from, and what rem_addr says of that.
+// TestClientAddresses checks the address that the client connects to, its source address, and rem_addr.
 func TestClientAddresses(t *testing.T) {
 	other := "127.0.0.1"
 	if runtime.GOOS == "linux" {
@@ -340,7 +334,7 @@ func TestClientAddresses(t *testing.T) {
 		}
 		asked := make(chan *authorRequest, 1)
 		var peer string
-		serveByHand(t, l, func(_ int, c *fakeClient) {
+		startFakeServerOn(t, l, func(c *fakeServerConn) {
 			peer = addrPortOf(c.RemoteAddr()).Addr().String()
 			_, m, _ := c.act("add")
 			asked <- m.(*authorRequest)
@@ -357,7 +351,7 @@ func TestClientAddresses(t *testing.T) {
 	}
 }
 
-// TestClientNoConnection is a name without an address, and an address without a server.
+// TestClientNoConnection checks the errors for a name without an address and an address without a server.
 func TestClientNoConnection(t *testing.T) {
 	port := refusedAddr(t)[len("127.0.0.1"):]
 	for _, tt := range []struct {
@@ -381,7 +375,7 @@ func TestClientNoConnection(t *testing.T) {
 	}
 }
 
-// TestClientSwappedHost: what may have been meant, where the network says that it cannot be.
+// TestClientSwappedHost: if no connection is possible, a hint suggests what the user meant.
 func TestClientSwappedHost(t *testing.T) {
 	resolveWith(t, dnsOf())
 	for _, tt := range []struct{ line, hint string }{

@@ -23,8 +23,8 @@ import (
 	"time"
 )
 
-// TestTLS is every way in which TLS succeeds and fails: exit code, first line of the error, and
-// what else must be said.
+// TestTLS checks the successes and failures of TLS: exit code, first line of the error, and text that must be
+// in the output.
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	dir := testFiles(t)
@@ -34,7 +34,7 @@ func TestTLS(t *testing.T) {
 		name, serve, line string
 		code              exitCode
 		err               string // a regular expression for the first line
-		also              string // what else must be somewhere in the output
+		also              string // text that must be in the output
 	}{
 		{"login", server, login, 0, ``, "PASS"},
 		{"login by pap", server, login + " -t pap", 0, ``, "PASS"},
@@ -63,8 +63,8 @@ func TestTLS(t *testing.T) {
 		{"foreign client", mutual, login + " --cert DIR/foreign-client.pem --cert-key DIR/foreign-client.key", 6, `TLS with .*: it ended the session: tls: unknown certificate authority`, "--cert"},
 		{"expired client", mutual, login + " --cert DIR/expired-client.pem --cert-key DIR/expired-client.key", 6, `TLS with .*: it ended the session: tls: (expired|bad) certificate`, "--cert"},
 		{"closed after the handshake", server + " --fault close", login, 6, `TLS with .*: it closed the connection before it answered \(client certificate: not asked\)`, "likely the client's certificate"},
-		{"clear port", "", login, 6, `TLS with .*: it closed the connection in the handshake`, "a clear TACACS+ port"},
-		{"TLS port spoken to in clear", server, "authenticate alice AT", 4, `.* closed the connection before it answered`, "or a TLS port"},
+		{"cleartext port", "", login, 6, `TLS with .*: it closed the connection in the handshake`, "a clear TACACS+ port"},
+		{"TLS port without --tls", server, "authenticate alice AT", 4, `.* closed the connection before it answered`, "or a TLS port"},
 		{"foreign key", server, login + " --cert DIR/client.pem --cert-key DIR/server.key", 2, `the private key of .*server.key does not belong to the certificate of .*client.pem`, ""},
 		{"encrypted key", server, login + " --cert DIR/client.pem --cert-key DIR/encrypted.key", 2, `the private key of .* is encrypted`, "openssl pkey"},
 		{"certificate not PEM", server, login + " --cert DIR/text", 2, `the certificate file .*text is not PEM`, "-----BEGIN"},
@@ -88,19 +88,19 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// TestTLSFailover: a server that fails in the handshake makes way for the next one, which is asked
-// over TLS too or not at all (RFC 9887 section 5.1.1).
+// TestTLSFailover: after a failed handshake the client tries the next server, over TLS only (RFC 9887 section
+// 5.1.1).
 func TestTLSFailover(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	ca := filepath.Join(dir, "ca.pem")
 	good := serveWith(t, "--tls", "--write-cacert", ca)
 	bad := serveWith(t, "--tls")
-	clear := serveWith(t)
+	cleartext := serveWith(t)
 	for _, tt := range []struct {
 		servers string
 		code    exitCode
-		err     string // a regular expression for its beginning
+		err     string // a regular expression for stderr
 	}{
 		{"BAD,GOOD", 0, `tacacs_plus: warning: TLS with \S+: its certificate is signed by an unknown authority: .*; trying GOOD\n`},
 		{"BAD,CLEAR,GOOD", 0, `(?s)tacacs_plus: warning: TLS with .*; trying CLEAR\ntacacs_plus: warning: TLS with .*; trying GOOD\n`},
@@ -108,18 +108,18 @@ func TestTLSFailover(t *testing.T) {
 		{"CLEAR,BAD", 6, `(?s)tacacs_plus: warning: TLS with .*; trying BAD\ntacacs_plus: TLS with .*`},
 	} {
 		for _, typ := range []string{"ascii", "pap"} {
-			pairs := []string{"BAD", bad.addr, "GOOD", good.addr, "CLEAR", clear.addr, "CA", ca}
+			pairs := []string{"BAD", bad.addr, "GOOD", good.addr, "CLEAR", cleartext.addr, "CA", ca}
 			got := runWith(t, secretsInEnv, "", split("authenticate alice "+tt.servers+" --tls --cacert CA -t "+typ, pairs...)...)
 			out := map[exitCode]string{0: `PASS\n`}[tt.code]
 			got.check(t, tt.code, out, strings.NewReplacer(pairs...).Replace(tt.err))
 		}
 	}
-	if log := clear.log.String(); strings.Contains(log, "alice") || !strings.Contains(log, "not TACACS+") {
-		t.Errorf("the clear server was told\n%s", log)
+	if log := cleartext.log.String(); strings.Contains(log, "alice") || !strings.Contains(log, "not TACACS+") {
+		t.Errorf("the cleartext server received\n%s", log)
 	}
 }
 
-// TestTLSFaults runs the client against the certificates and versions that serve can spoil.
+// TestTLSFaults runs the client against the faulty certificates and versions of serve.
 func TestTLSFaults(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -145,8 +145,8 @@ func TestTLSFaults(t *testing.T) {
 	}
 }
 
-// TestTLSChain is a certificate that an intermediate authority signed: all of the chain is looked for in the
-// lists, several of which may be in one file.
+// TestTLSChain: with a certificate of an intermediate authority, the whole chain is checked for revocation.
+// One file can hold several lists.
 func TestTLSChain(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, nil)
@@ -196,7 +196,7 @@ func TestTLSChain(t *testing.T) {
 		out := map[exitCode]string{0: `PASS\n`}[tt.code]
 		runWith(t, secretsInEnv, "", args...).check(t, tt.code, out, tt.err)
 	}
-	// A warning is for the run, however many connections it makes.
+	// A run prints a warning once, however many connections it makes.
 	lines := strings.Repeat(`{"command":"authenticate","user":"alice"}`+"\n", 5)
 	got := runWith(t, secretsInEnv, lines, split("batch AT --tls --cacert DIR/ca.pem --crl DIR/sub -c 5", "AT", s.addr, "DIR", dir)...)
 	if n := strings.Count(got.err, "no revocation list of CN=ca"); got.code != classGranted.exit() || n != 1 {
@@ -204,13 +204,13 @@ func TestTLSChain(t *testing.T) {
 	}
 }
 
-// TestTLSZone: the zone of an address is this host's affair, and no part of a certificate's name. A
-// connection whose handshake has failed is closed.
+// TestTLSZone: the zone of an address is local and not part of the name in a certificate. A connection is
+// closed after a failed handshake.
 func TestTLSZone(t *testing.T) {
 	t.Parallel()
 	server, file := secureServer(t)
 	ended := make(chan bool, 1)
-	serveByHand(t, server, func(_ int, c *fakeClient) {
+	startFakeServerOn(t, server, func(c *fakeServerConn) {
 		io.Copy(io.Discard, c.in)
 		ended <- true
 	})
@@ -236,24 +236,20 @@ func TestTLSZone(t *testing.T) {
 	}
 }
 
-// TestTLSEndsInADialogue: only before the first answer can the end of a connection be about the client's
-// certificate.
+// TestTLSEndsInADialogue: only before the first reply can a close be about the client's certificate.
 func TestTLSEndsInADialogue(t *testing.T) {
 	t.Parallel()
 	server, file := secureServer(t)
-	serveByHand(t, server, func(_ int, c *fakeClient) {
-		h, err := c.receive(new(authenStart))
-		if err == nil {
-			h.seqNo++
-			c.send(h, &authenReply{status: authenGetPass})
-			c.receive(new(authenContinue))
-		}
+	startFakeServerOn(t, server, func(c *fakeServerConn) {
+		c.refuse = true
+		c.Write(c.reply(c.readRequest(), &authenReply{status: authenGetPass}))
+		c.readRequest()
 	})
 	got := runWith(t, secretsInEnv, "", "authenticate", "alice", server.Addr().String(), "--tls", "--cacert", file)
 	got.check(t, classNetwork.exit(), ``, `tacacs_plus: \S+ closed the connection before it answered\n.*\n`)
 }
 
-// TestTLSKeyLog appends to the file what an analyser needs, and lets nobody else read it.
+// TestTLSKeyLog: --keylog appends the secrets of each session to a file that only the user can read.
 func TestTLSKeyLog(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -271,8 +267,8 @@ func TestTLSKeyLog(t *testing.T) {
 	}
 }
 
-// TestTLSClearPortAnswers has a clear server that answers the hello with twelve bytes of
-// TACACS+, and one that says nothing.
+// TestTLSClearPortAnswers: a port without TLS answers the ClientHello with TACACS+, with another protocol, or
+// not at all.
 func TestTLSClearPortAnswers(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ name, answer, err string }{
@@ -282,23 +278,23 @@ func TestTLSClearPortAnswers(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			addr := relay(t, func(client net.Conn) {
+			addr := startFakeServer(t, func(client *fakeServerConn) {
 				io.WriteString(client, tt.answer)
 				io.Copy(io.Discard, client)
-			})
+			}).addr
 			got := runWith(t, secretsInEnv, "", "authenticate", "alice", addr, "--tls", "--insecure", "-q", "--timeout", "1s")
 			_, second, _ := strings.Cut(got.err, "\n")
 			second, hint, _ := strings.Cut(second, "\n")
 			runResult{code: got.code, err: strings.TrimPrefix(second, "tacacs_plus: ")}.check(t, classTLS.exit(), ``, tt.err)
 			if !strings.Contains(hint, "300") {
-				t.Errorf("no word of the port: %q", hint)
+				t.Errorf("the hint does not name the port: %q", hint)
 			}
 		})
 	}
 }
 
-// TestTLSNothingInClear looks at every byte that the client writes in a TLS session and in a
-// handshake that fails: TLS records only, and neither the user nor the password among them.
+// TestTLSNothingInClear checks every byte that the client writes in a TLS session or a failed handshake: only
+// TLS records, without the user or the password.
 func TestTLSNothingInClear(t *testing.T) {
 	t.Parallel()
 	dir := testFiles(t)
@@ -315,7 +311,7 @@ func TestTLSNothingInClear(t *testing.T) {
 			var mu sync.Mutex
 			var wire bytes.Buffer
 			closed := make(chan struct{})
-			addr := relay(t, func(client net.Conn) {
+			addr := startFakeServer(t, func(client *fakeServerConn) {
 				defer close(closed)
 				server, err := net.Dial("tcp", s.addr)
 				if err != nil {
@@ -333,7 +329,7 @@ func TestTLSNothingInClear(t *testing.T) {
 					}
 					server.Write(b[:n])
 				}
-			})
+			}).addr
 			got := runWith(t, secretsInEnv, "", append([]string{"authenticate", "alice", addr, "--tls"}, split(tt.options, "DIR", dir)...)...)
 			if got.code != tt.code {
 				t.Fatalf("got %d, want %d: %s", int(got.code), int(tt.code), got.err)
@@ -347,20 +343,20 @@ func TestTLSNothingInClear(t *testing.T) {
 				}
 				b = b[min(len(b), 5+int(b[3])<<8+int(b[4])):]
 			}
-			for _, word := range []string{"alice", testPassword, "tty0"} {
-				if bytes.Contains(wire.Bytes(), []byte(word)) {
-					t.Errorf("%q is on the wire", word)
+			for _, text := range []string{"alice", testPassword, "tty0"} {
+				if bytes.Contains(wire.Bytes(), []byte(text)) {
+					t.Errorf("%q is on the wire", text)
 				}
 			}
 		})
 	}
 }
 
-// TestTLSTicketCache gives every ticket out once and keeps a few.
+// TestTLSTicketCache: the cache returns each ticket once and holds at most maxTickets.
 func TestTLSTicketCache(t *testing.T) {
 	var c ticketCache
 	if _, ok := c.Get("a"); ok {
-		t.Error("a ticket out of nothing")
+		t.Error("got a ticket from an empty cache")
 	}
 	for range maxTickets + 3 {
 		c.Put("a", new(tls.ClientSessionState))
@@ -372,8 +368,8 @@ func TestTLSTicketCache(t *testing.T) {
 	}
 }
 
-// TestTLSResumption asks twice in one run: the second connection resumes the session of the first,
-// with a ticket that is used up then, and looks for revocation again.
+// TestTLSResumption: the next connection of a run resumes the session of the one before, with a ticket used
+// once. Revocation is checked again.
 func TestTLSResumption(t *testing.T) {
 	t.Parallel()
 	dir := testFiles(t)
@@ -407,8 +403,8 @@ func TestTLSResumption(t *testing.T) {
 	}
 }
 
-// TestTLSServerCertificate has certificates that no option of the client makes good: the error
-// and the hint speak of the server's, and never of the client's own.
+// TestTLSServerCertificate: if the server's certificate is at fault, the error and the hint are about that
+// and not about the client's.
 func TestTLSServerCertificate(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -441,8 +437,7 @@ func TestTLSServerCertificate(t *testing.T) {
 	}
 }
 
-// TestTLSFiles are files that are not what an option says: usage errors, of serve too, before
-// anything is sent.
+// TestTLSFiles: a file with the wrong content is a usage error, also of serve, before anything is sent.
 func TestTLSFiles(t *testing.T) {
 	t.Parallel()
 	dir := testFiles(t)
@@ -458,38 +453,38 @@ func TestTLSFiles(t *testing.T) {
 		}
 		files["both.pem"] += string(b)
 	}
-	own := writeFiles(t, files)
-	nobody := refusedAddr(t)
+	more := writeFiles(t, files)
+	addr := refusedAddr(t)
 	for _, tt := range []struct {
 		line string
 		code exitCode
 		err  string
 	}{
 		{"authenticate alice AT --tls --cacert DIR/client.key", 2, `the certificate file \S+client.key holds no certificate`},
-		{"authenticate alice AT --tls --cacert OWN/bad.pem", 2, `the certificate file \S+bad.pem holds no certificate that can be read`},
-		{"authenticate alice AT --tls --cert OWN/both.pem", 4, `connect to .*`},
+		{"authenticate alice AT --tls --cacert MORE/bad.pem", 2, `the certificate file \S+bad.pem holds no certificate that can be read`},
+		{"authenticate alice AT --tls --cert MORE/both.pem", 4, `connect to .*`},
 		{"authenticate alice AT --tls --cert DIR/client.key", 2, `the certificate file \S+client.key holds no certificate`},
 		{"authenticate alice AT --tls --cert DIR/client.pem", 2, `the private key file \S+client.pem holds no private key`},
-		{"authenticate alice AT --tls --cert DIR/client.pem --cert-key OWN/old.key", 2, `the private key of \S+old.key is encrypted`},
-		{"authenticate alice AT --tls --cert DIR/client.pem --cert-key OWN/bad.key", 2, `the certificate of \S+ and the private key of \S+bad.key: .*`},
+		{"authenticate alice AT --tls --cert DIR/client.pem --cert-key MORE/old.key", 2, `the private key of \S+old.key is encrypted`},
+		{"authenticate alice AT --tls --cert DIR/client.pem --cert-key MORE/bad.key", 2, `the certificate of \S+ and the private key of \S+bad.key: .*`},
 		{"authenticate alice AT --tls --crl DIR/ca.pem", 2, `the revocation list \S+ca.pem holds a certificate`},
 		{"authenticate alice AT --tls --crl DIR/text", 2, `the revocation list \S+text: x509: malformed crl`},
 		{"check AT --tls --crl DIR/text", 2, `the revocation list .*`},
 		{"check AT --nagios --tls --crl DIR/text", 3, `the revocation list .*`},
 		{"serve --tls --cert DIR/text", 2, `the certificate file \S+text is not PEM`},
 		{"serve --tls --cert DIR/client.pem --cert-key DIR/server.key", 2, `the private key of .* does not belong to the certificate of .*`},
-		{"serve --tls --cert OWN/both.pem --client-ca DIR/text", 2, `the certificate file \S+text is not PEM`},
+		{"serve --tls --cert MORE/both.pem --client-ca DIR/text", 2, `the certificate file \S+text is not PEM`},
 	} {
 		t.Run(tt.line, func(t *testing.T) {
 			t.Parallel()
-			got := runWith(t, secretsInEnv, "", split(tt.line, "AT", nobody, "DIR", dir, "OWN", own)...)
+			got := runWith(t, secretsInEnv, "", split(tt.line, "AT", addr, "DIR", dir, "MORE", more)...)
 			first, _, _ := strings.Cut(got.err, "\n")
 			runResult{code: got.code, err: strings.TrimPrefix(first, "tacacs_plus: ")}.check(t, tt.code, ``, tt.err)
 		})
 	}
 }
 
-// TestTLSRevocation is what a list refuses, and what is said of one that is of no use.
+// TestTLSRevocation checks what a revocation list refuses, and the warning about one that cannot be used.
 func TestTLSRevocation(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -530,11 +525,11 @@ func TestTLSRevocation(t *testing.T) {
 		}
 		return text
 	}
-	own := writeFiles(t, map[string]string{"chain.pem": join("server.pem", "ca.pem"),
+	more := writeFiles(t, map[string]string{"chain.pem": join("server.pem", "ca.pem"),
 		"both.crl": join("other-key.crl", "server.crl")})
 	const (
 		leaf       = "--tls --cert DIR/server.pem --cert-key DIR/server.key"
-		whole      = "--tls --cert OWN/chain.pem --cert-key DIR/server.key"
+		whole      = "--tls --cert MORE/chain.pem --cert-key DIR/server.key"
 		unverified = `warning: the server's certificate is not verified.*\n`
 		unchecked  = `warning: the revocation list of CN=ca cannot be checked: the server does not send the certificate of its issuer\n`
 		unknown    = `warning: no revocation list of CN=ca: whether CN=server was revoked is not known\n`
@@ -545,7 +540,7 @@ func TestTLSRevocation(t *testing.T) {
 	for _, tt := range []struct {
 		name, serve, options string
 		code                 exitCode
-		err                  string // a regular expression for all of it
+		err                  string // a regular expression for all of stderr
 	}{
 		{"insecure, chain sent", whole, "--insecure --crl DIR/none.crl", 0, unverified},
 		{"insecure, chain sent, revoked", whole, "--insecure --crl DIR/server.crl", 6, unverified + revoked},
@@ -555,7 +550,7 @@ func TestTLSRevocation(t *testing.T) {
 		{"insecure, chain sent, list of another key", whole, "--insecure --crl DIR/forged.crl", 0, unverified + foreign + unknown},
 		{"two keys, revoked by the other", leaf, "--cacert DIR/ca.pem --crl DIR/none.crl --crl DIR/other-key.crl", 0, ``},
 		{"two keys, revoked", leaf, "--cacert DIR/ca.pem --crl DIR/other-key.crl --crl DIR/server.crl", 6, revoked},
-		{"two keys in one file", leaf, "--cacert DIR/ca.pem --crl OWN/both.crl", 6, revoked},
+		{"two keys in one file", leaf, "--cacert DIR/ca.pem --crl MORE/both.crl", 6, revoked},
 		{"two lists of another key", leaf, "--cacert DIR/ca.pem --crl DIR/other-key.crl --crl DIR/forged.crl", 0, foreign + unknown},
 		{"a list of another key", leaf, "--cacert DIR/ca.pem --crl DIR/other-key.crl", 0, foreign + unknown},
 		{"critical extension", leaf, "--cacert DIR/ca.pem --crl DIR/point.crl", 0, unused + `2.5.29.28 is not known here\n` + unknown},
@@ -567,14 +562,14 @@ func TestTLSRevocation(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			s := serveWith(t, split(tt.serve, "DIR", dir, "OWN", own)...)
-			got := s.ask(t, "authenticate alice AT --tls -q "+strings.NewReplacer("DIR", dir, "OWN", own).Replace(tt.options))
+			s := serveWith(t, split(tt.serve, "DIR", dir, "MORE", more)...)
+			got := s.ask(t, "authenticate alice AT --tls -q "+strings.NewReplacer("DIR", dir, "MORE", more).Replace(tt.options))
 			runResult{code: got.code, err: strings.ReplaceAll(got.err, "tacacs_plus: ", "")}.check(t, tt.code, ``, tt.err)
 		})
 	}
 }
 
-// TestTLSSentChain puts certificates in order whatever the server's order is.
+// TestTLSSentChain: the order of the chain does not depend on the order that the server sends.
 func TestTLSSentChain(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -627,19 +622,19 @@ func TestTLSSentChain(t *testing.T) {
 	}
 }
 
-// TestTLSFailedHandshakeFacts is what is told of a server with which there is no TLS: all that was
-// learned before it failed, and nothing that was not.
+// TestTLSFailedHandshakeFacts: after a failed handshake the output has exactly the facts that were known
+// before the failure.
 func TestTLSFailedHandshakeFacts(t *testing.T) {
 	t.Parallel()
 	const (
-		nothing = `"tls":{"resumed":false,"verified":false,"server_name":"127.0.0.1"}`
-		spoken  = `"tls":{"version":"TLS 1.3","cipher_suite":"TLS_[A-Z0-9_]+","group":"X25519[A-Z0-9]*","resumed":false,"verified":false,`
-		made    = `"subject":"CN=tacacs_plus serve","issuer":"CN=tacacs_plus serve",`
+		none    = `"tls":{"resumed":false,"verified":false,"server_name":"127.0.0.1"}`
+		session = `"tls":{"version":"TLS 1.3","cipher_suite":"TLS_[A-Z0-9_]+","group":"X25519[A-Z0-9]*","resumed":false,"verified":false,`
+		issued  = `"subject":"CN=tacacs_plus serve","issuer":"CN=tacacs_plus serve",`
 	)
 	for _, tt := range []struct{ name, serve, ask, want string }{
-		{"version", "--fault tls-1.2", "", nothing},
-		{"expired", "--fault tls-expired", "", spoken + `"server_name":"127.0.0.1",` + made + `"names":\["localhost","127.0.0.1","::1"\],"not_after":"[0-9TZ:-]+","days_left":0}`},
-		{"name", "", "--servername tac1", spoken + `"server_name":"tac1",` + made + `"names":\["localhost","127.0.0.1","::1"\],"not_after":"[0-9TZ:-]+","days_left":29}`},
+		{"version", "--fault tls-1.2", "", none},
+		{"expired", "--fault tls-expired", "", session + `"server_name":"127.0.0.1",` + issued + `"names":\["localhost","127.0.0.1","::1"\],"not_after":"[0-9TZ:-]+","days_left":0}`},
+		{"name", "", "--servername tac1", session + `"server_name":"tac1",` + issued + `"names":\["localhost","127.0.0.1","::1"\],"not_after":"[0-9TZ:-]+","days_left":29}`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -656,14 +651,14 @@ func TestTLSFailedHandshakeFacts(t *testing.T) {
 			}
 			for _, got := range []runResult{one, many} {
 				if !strings.Contains(got.out, `"address":"`+s.addr+`","local":"127.0.0.1:`) || strings.Contains(got.out, `"transport"`) {
-					t.Errorf("the address is not told, or a transport that nothing was sent over: %s", got.out)
+					t.Errorf("no address, or a transport although nothing was sent: %s", got.out)
 				}
 			}
-			known := tt.want != nothing
+			known := tt.want != none
 			for _, line := range []string{"authenticate alice AT -v", "check AT -v", "check AT --prometheus"} {
 				got := s.ask(t, line+options)
 				if got := regexp.MustCompile(`tls expires|days left|tls_not_after_seconds{`).MatchString(got.out); got != known {
-					t.Errorf("%s: the end of the certificate is told: %t, want %t", line, got, known)
+					t.Errorf("%s: shows the end of the certificate: %t, want %t", line, got, known)
 				}
 			}
 		})
@@ -673,23 +668,23 @@ func TestTLSFailedHandshakeFacts(t *testing.T) {
 		dir := testFiles(t)
 		s := serveWith(t, split("--tls --cert DIR/server.pem --cert-key DIR/server.key", "DIR", dir)...)
 		got := s.ask(t, "authenticate alice AT --json --tls --cacert "+dir+"/ca.pem --crl "+dir+"/server.crl")
-		want := spoken + `"server_name":"127.0.0.1","subject":"CN=server","issuer":"CN=ca","names":\["127.0.0.1"\],"not_after":"[0-9TZ:-]+","days_left":2,"chain":\["CN=server","CN=ca"\]}`
+		want := session + `"server_name":"127.0.0.1","subject":"CN=server","issuer":"CN=ca","names":\["127.0.0.1"\],"not_after":"[0-9TZ:-]+","days_left":2,"chain":\["CN=server","CN=ca"\]}`
 		if !regexp.MustCompile(want).MatchString(got.out) {
 			t.Errorf("%s is not in\n%s", want, got.out)
 		}
 	})
-	t.Run("the next server's, not the one's before", func(t *testing.T) {
+	t.Run("of the last server only", func(t *testing.T) {
 		t.Parallel()
 		ca := filepath.Join(t.TempDir(), "ca.pem")
 		s := serveWith(t, "--tls", "--write-cacert", ca, "--fault", "tls-expired")
-		got := runWith(t, secretsInEnv, "", split("authenticate alice AT,NOBODY --json --tls --cacert "+ca, "AT", s.addr, "NOBODY", refusedAddr(t))...)
+		got := runWith(t, secretsInEnv, "", split("authenticate alice AT,REFUSED --json --tls --cacert "+ca, "AT", s.addr, "REFUSED", refusedAddr(t))...)
 		if got.code != classNetwork.exit() || strings.Contains(got.out, `"tls":{`) {
 			t.Errorf("%d: %s", int(got.code), got.out)
 		}
 	})
 }
 
-// TestTLSMutualNote tells the person who gave no certificate that RFC 9887 wants one, in -v alone.
+// TestTLSMutualNote: without a client certificate, -v alone prints that RFC 9887 requires one.
 func TestTLSMutualNote(t *testing.T) {
 	t.Parallel()
 	dir := testFiles(t)
@@ -712,8 +707,8 @@ func TestTLSMutualNote(t *testing.T) {
 	}
 }
 
-// TestTLSAlertHints gives an alert of the server the hint about this client's certificate, and
-// an error of this side none.
+// TestTLSAlertHints: an alert of the server gets a hint about the client's certificate, a local error does
+// not.
 func TestTLSAlertHints(t *testing.T) {
 	t.Parallel()
 	remote := func(alert tls.AlertError) error { return &net.OpError{Op: "remote error", Err: alert} }
@@ -735,8 +730,7 @@ func TestTLSAlertHints(t *testing.T) {
 	}
 }
 
-// TestTLSRevocationListsAndChains has lists with other dates than serve's tests make, and a certificate for
-// which there are two chains.
+// TestTLSRevocationListsAndChains: lists with other dates, and a certificate with two chains.
 func TestTLSRevocationListsAndChains(t *testing.T) {
 	t.Parallel()
 	dir := testFiles(t)
@@ -759,7 +753,7 @@ func TestTLSRevocationListsAndChains(t *testing.T) {
 	revoked, good := []*x509.Certificate{load("server"), ca}, []*x509.Certificate{load("client"), ca}
 	for _, tt := range []struct {
 		name         string
-		this, next   time.Time // instead of the list's; zero stays
+		this, next   time.Time // dates of the list
 		chains       [][]*x509.Certificate
 		warned, fail bool
 	}{

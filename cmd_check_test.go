@@ -95,20 +95,19 @@ func TestCheck(t *testing.T) {
 // of the user is like any other.
 func TestCheckSessions(t *testing.T) {
 	t.Parallel()
-	l := listen(t)
 	type packet struct {
 		flags headerFlags
 		m     message
 	}
 	packets := [2]chan packet{make(chan packet, 2), make(chan packet, 1)}
-	count := serveByHand(t, l, func(n int, c *fakeClient) {
-		for _, word := range [][]string{{"getpass", "close"}, {"pass"}}[n] {
-			h, m, _ := c.act(word)
-			packets[n] <- packet{h.flags, m}
+	s := startFakeServer(t, func(c *fakeServerConn) {
+		for _, action := range [][]string{{"getpass", "close"}, {"pass"}}[c.number-1] {
+			h, m, _ := c.act(action)
+			packets[c.number-1] <- packet{h.flags, m}
 		}
 	})
-	got := runWith(t, secretsInEnv, "", "check", "alice", l.Addr().String(), "-q", "-t", "pap")
-	if n := count.Load(); got != (runResult{}) || n != 2 {
+	got := runWith(t, secretsInEnv, "", "check", "alice", s.addr, "-q", "-t", "pap")
+	if n := s.connections(); got != (runResult{}) || n != 2 {
 		t.Fatalf("%d connections: %+v", n, got)
 	}
 	p := <-packets[0]
@@ -517,8 +516,8 @@ func TestCheckLogins(t *testing.T) {
 func TestCheckRestart(t *testing.T) {
 	t.Parallel()
 	l := listen(t)
-	serveByHand(t, l, func(n int, c *fakeClient) {
-		if n == 0 {
+	startFakeServerOn(t, l, func(c *fakeServerConn) {
+		if c.number == 1 {
 			c.act("pass")
 			return
 		}

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// dumpOf returns the dump of a packet whose body is given in hex.
+// dumpOf returns the dump of a packet with this body in hex.
 func dumpOf(t *testing.T, h header, body string, m message, showSecrets bool) string {
 	t.Helper()
 	var out strings.Builder
@@ -68,7 +68,7 @@ func TestDumper(t *testing.T) {
   data: stop
   0000  00 03 00 04 01 ** ** **  73 74 6f 70              .....***stop
 `},
-		// Only with ABORT does data have a meaning.
+		// data has a meaning only with ABORT.
 		{"CONTINUE with data", "0000 0004 00 73746f70", &authenContinue{}, false, firstLine + `9
   flags: none
   user_msg: 
@@ -81,7 +81,7 @@ func TestDumper(t *testing.T) {
   data: stop
   0000  00 03 00 04 01 5a 5a 5a  73 74 6f 70              .....ZZZstop
 `},
-		// Nothing in it is secret, and text from outside is escaped.
+		// These messages have no secrets. Text from outside is escaped.
 		{"REPLY", "05 01 0008 0002 6c6f67696e3a200a 1b63", &authenReply{}, false, firstLine + `16
   status: GETPASS
   flags: NOECHO
@@ -139,7 +139,8 @@ func TestDumper(t *testing.T) {
 	}
 }
 
-// TestDumperHidesSecrets: no byte of a secret is shown, whatever its place and length. Z occurs nowhere else.
+// TestDumperHidesSecrets: the dump shows no byte of a secret, whatever its place and length. Only the secret
+// contains Z.
 func TestDumperHidesSecrets(t *testing.T) {
 	t.Parallel()
 	h := header{version: minorOne, typ: typeAuthen, seqNo: 1}
@@ -163,7 +164,7 @@ func TestDumperHidesSecrets(t *testing.T) {
 			if got := strings.Count(hidden.String(), "**"); n > 0 && got < n {
 				t.Errorf("%T, %d bytes: got %d stars, want one for each", m, n, got)
 			}
-			// Where the lengths do not fit, nobody can say where the secret ends.
+			// If the lengths do not add up, the end of the secret is unknown.
 			for _, malformed := range [][]byte{body[:len(body)-1], append(bytes.Clone(body), 'Z')} {
 				hidden.Reset()
 				(&dumper{out: &hidden}).packet("sent to", newServer("tac1", 49), &h, malformed, fresh(m))
@@ -179,8 +180,8 @@ func TestDumperHidesSecrets(t *testing.T) {
 	}
 }
 
-// TestDumperHidesMisplacedSecrets: a client may send a secret under the type of another message, cut off or not.
-// Z occurs nowhere else.
+// TestDumperHidesMisplacedSecrets: a client may send a secret under the packet type of another message,
+// complete or truncated. Only the secret contains Z.
 func TestDumperHidesMisplacedSecrets(t *testing.T) {
 	t.Parallel()
 	for n := 1; n < 64; n++ {
@@ -209,7 +210,7 @@ func TestDumperHidesMisplacedSecrets(t *testing.T) {
 }
 
 // TestDumperHidesRepeatedSecrets: a secret that a server repeats is hidden in the fields and in the hex dump,
-// also of a malformed reply, unless secrets are shown.
+// also in a malformed reply, unless secrets are shown.
 func TestDumperHidesRepeatedSecrets(t *testing.T) {
 	t.Parallel()
 	body, err := encoded(&authenReply{status: authenFail, serverMsg: "no: ZZZZZZ", data: "ZZZZZZ"})
@@ -228,7 +229,7 @@ func TestDumperHidesRepeatedSecrets(t *testing.T) {
 	}
 }
 
-// TestDumperOfServe: serve -d does not show the password of a login that comes as another request.
+// TestDumperOfServe: serve -d does not show the password of a login sent under another packet type.
 func TestDumperOfServe(t *testing.T) {
 	t.Parallel()
 	r := serveAloud(t, map[string]string{"TACACS_PLUS_KEY": testKey}, "--debug", "--user", "alice:"+testPassword)
@@ -246,12 +247,12 @@ func TestDumperOfServe(t *testing.T) {
 	if err := r.stop(); err != nil {
 		t.Error(err)
 	}
-	if said := r.said.String(); strings.Contains(said, "Z") || strings.Contains(said, " 5a") || strings.Count(said, "received from") != 9 {
-		t.Errorf("it shows\n%s", said)
+	if messages := r.said.String(); strings.Contains(messages, "Z") || strings.Contains(messages, " 5a") || strings.Count(messages, "received from") != 9 {
+		t.Errorf("the dump shows\n%s", messages)
 	}
 }
 
-// TestDumperKeepsMessage: the dump does not change the packet that is sent.
+// TestDumperKeepsMessage: a dump does not change the packet.
 func TestDumperKeepsMessage(t *testing.T) {
 	t.Parallel()
 	for _, row := range wireTable {
@@ -293,12 +294,12 @@ func TestDumperConcurrent(t *testing.T) {
 }
 
 func TestDumperNil(t *testing.T) {
-	var nobody *dumper
-	nobody.packet("sent to", server{}, nil, nil, nil) // must not panic: most runs have no tracer
+	var d *dumper
+	d.packet("sent to", server{}, nil, nil, nil) // must not panic, since most runs have no dump
 }
 
-// TestDumperEvents: -d shows look-ups, the addresses tried and their results, with the time since the start,
-// before the packets.
+// TestDumperEvents: -d prints look-ups, the addresses tried and their results before the packets, with the
+// time since the start.
 func TestDumperEvents(t *testing.T) {
 	s := serveWith(t)
 	_, port, _ := net.SplitHostPort(s.addr)

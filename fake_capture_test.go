@@ -68,9 +68,9 @@ func (w *builtConn) send(from int, data []byte) { w.segment(from, tcpACK, data) 
 
 // packet returns one packet of a session.
 func (w *builtConn) packet(id uint32, seqNo uint8, m message) []byte {
-	own := reflect.New(reflect.TypeOf(m).Elem()) // tests share messages, and encoding writes to one
-	own.Elem().Set(reflect.ValueOf(m).Elem())
-	return packed(header{version: w.version, typ: typeOf(m), seqNo: seqNo, flags: w.flags, sessionID: id}, w.key, own.Interface().(message))
+	clone := reflect.New(reflect.TypeOf(m).Elem()) // tests share messages, and encoding writes to one
+	clone.Elem().Set(reflect.ValueOf(m).Elem())
+	return packed(header{version: w.version, typ: typeOf(m), seqNo: seqNo, flags: w.flags, sessionID: id}, w.key, clone.Interface().(message))
 }
 
 // session sends the packets of a session. The first one has seq_no 1.
@@ -110,14 +110,14 @@ func versionOf(m message) version {
 // single-connection mode.
 func manySessions(n int, key string) []byte {
 	t := newCaptureBuilder()
-	who := commonFields{privLvl: 15, typ: authenASCII, service: authenServiceLogin, user: "alice", port: "tty0", remAddr: "203.0.113.77"}
+	fields := commonFields{privLvl: 15, typ: authenASCII, service: authenServiceLogin, user: "alice", port: "tty0", remAddr: "203.0.113.77"}
 	args := []string{"service=shell", "cmd=show", "cmd-arg=running-config", "cmd-arg=<cr>"}
 	record := append([]string{"task_id=12345", "start_time=1763892000", "timezone=UTC"}, args...)
 	kinds := [][]message{
 		{papStart("alice", testPassword), &authenReply{status: authenPass}},
 		{asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, says(testPassword), &authenReply{status: authenPass}},
-		{&authorRequest{authenMethodTACACSPlus, who, args}, &authorResponse{status: authorPassAdd}},
-		{&acctRequest{acctStop, authenMethodTACACSPlus, who, record}, &acctReply{status: acctSuccess}},
+		{&authorRequest{authenMethodTACACSPlus, fields, args}, &authorResponse{status: authorPassAdd}},
+		{&acctRequest{acctStop, authenMethodTACACSPlus, fields, record}, &acctReply{status: acctSuccess}},
 		{papStart("bob", "no"), &authenReply{status: authenFail, serverMsg: "Login incorrect"}},
 	}
 	var single *builtConn

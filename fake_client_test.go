@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// A handConn is one end of a connection that a test speaks the protocol over by hand.
+// A fakeClient is one end of a connection, on which a test reads and writes packets.
 type fakeClient struct {
 	net.Conn
 	in  *bufio.Reader
@@ -22,7 +22,7 @@ func newFakeClient(conn net.Conn) *fakeClient {
 	return &fakeClient{conn, bufio.NewReader(conn), testKey}
 }
 
-// dialHand connects by hand.
+// dialFakeClient connects to addr.
 func dialFakeClient(t testing.TB, addr string) *fakeClient {
 	t.Helper()
 	conn, err := net.Dial("tcp", addr)
@@ -55,7 +55,7 @@ func (c *fakeClient) receive(m message) (header, error) {
 	return h, decode(body, m)
 }
 
-// login is one whole login in a session.
+// login runs one login in a session.
 func (c *fakeClient) login(session uint32, flags headerFlags) error {
 	h := header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flags, sessionID: session}
 	if err := c.send(h, papStart("alice", testPassword)); err != nil {
@@ -69,15 +69,15 @@ func (c *fakeClient) login(session uint32, flags headerFlags) error {
 	return nil
 }
 
-// checkEnd demands that the other side closes, without another byte.
+// checkEnd requires that the other side closes the connection without sending another byte.
 func (c *fakeClient) checkEnd(t testing.TB) {
 	t.Helper()
 	if b, err := io.ReadAll(c.in); len(b) > 0 || err != nil && !isClosed(err) {
-		t.Errorf("the connection does not end: %x, %v", b, err)
+		t.Errorf("the connection is not closed: %x, %v", b, err)
 	}
 }
 
-// packed is a packet as bytes, obfuscated unless h has the flag.
+// packed returns a packet as bytes, obfuscated unless h has the UNENCRYPTED flag.
 func packed(h header, key string, m message) []byte {
 	packet, err := appendPacket(nil, &h, m)
 	if err != nil {
@@ -99,48 +99,48 @@ func asciiStart(user string) *authenStart {
 
 func says(text string) *authenContinue { return &authenContinue{userMsg: text} }
 
-// A turn is a message to the server, and the reply; nil where none follows.
+// A fakeExchange is a packet to the server and its expected reply.
 type fakeExchange struct {
 	session uint32
 	say     message
-	want    message
-	version version // of the packet; zero for the right one
+	want    message // nil for no reply
+	version version // of the packet; 0 for the default of its type
 }
 
-// take says the turn's message with the session's next number, and checks the reply.
-func (tn fakeExchange) do(t *testing.T, c *fakeClient, numbers map[uint32]uint8, flags headerFlags) {
+// do sends the message with the session's next sequence number and checks the reply.
+func (x fakeExchange) do(t *testing.T, c *fakeClient, numbers map[uint32]uint8, flags headerFlags) {
 	t.Helper()
-	h := header{version: tn.version, typ: typeAuthen, flags: flags, sessionID: tn.session}
-	right := minorDefault
-	switch m := tn.say.(type) {
+	h := header{version: x.version, typ: typeAuthen, flags: flags, sessionID: x.session}
+	minor := minorDefault
+	switch m := x.say.(type) {
 	case *authenStart:
-		right = m.typ.minor()
-		numbers[tn.session] = 0
+		minor = m.typ.minor()
+		numbers[x.session] = 0
 	case *authenContinue:
-		numbers[tn.session] = max(2, numbers[tn.session]) // also where there was no START
+		numbers[x.session] = max(2, numbers[x.session]) // also without a START
 	case *authorRequest:
 		h.typ = typeAuthor
 	case *acctRequest:
 		h.typ = typeAcct
 	}
 	if h.version == 0 {
-		h.version = right
+		h.version = minor
 	}
-	h.seqNo = numbers[tn.session] + 1
-	numbers[tn.session] += 2
-	if err := c.send(h, tn.say); err != nil {
-		t.Fatalf("%+v: %v", tn.say, err)
+	h.seqNo = numbers[x.session] + 1
+	numbers[x.session] += 2
+	if err := c.send(h, x.say); err != nil {
+		t.Fatalf("%+v: %v", x.say, err)
 	}
-	if tn.want == nil {
+	if x.want == nil {
 		return
 	}
-	got := fresh(tn.want)
-	answered, err := c.receive(got)
-	if err != nil || !reflect.DeepEqual(got, tn.want) {
-		t.Fatalf("%+v\nis answered with %+v, %v\nnot with %+v", tn.say, got, err, tn.want)
+	got := fresh(x.want)
+	replyHeader, err := c.receive(got)
+	if err != nil || !reflect.DeepEqual(got, x.want) {
+		t.Fatalf("%+v\ngot  %+v, %v\nwant %+v", x.say, got, err, x.want)
 	}
-	answered.length, h.seqNo = 0, h.seqNo+1
-	if answered != h {
-		t.Fatalf("%+v\nis answered with the header %+v\nnot %+v", tn.say, answered, h)
+	replyHeader.length, h.seqNo = 0, h.seqNo+1
+	if replyHeader != h {
+		t.Fatalf("%+v\ngot  header %+v\nwant header %+v", x.say, replyHeader, h)
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// A lastRoom takes so many writes, and no more.
+// A lastRoom accepts a limited number of writes.
 type lastRoom struct{ room int }
 
 func (d *lastRoom) Write(p []byte) (int, error) {
@@ -25,7 +25,7 @@ func (d *lastRoom) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// A tap is standard input or output that ends in an error.
+// A pacedStream is an input or output that fails. Its input has a text before the error.
 type pacedStream struct {
 	text io.Reader
 	err  error
@@ -41,7 +41,7 @@ func (p *pacedStream) Read(b []byte) (int, error) {
 
 func (p *pacedStream) Write([]byte) (int, error) { return 0, p.err }
 
-// A generator is an input of n lines that does not exist as a whole.
+// A generator is an input of n equal lines.
 type generator struct {
 	line string
 	n    int
@@ -62,13 +62,13 @@ func (g *generator) Read(b []byte) (n int, err error) {
 	return n, nil
 }
 
-// A meter counts lines of output, or requests, and knows how much memory is in use at some of
-// them: a few soon after the beginning, and as many before the end.
+// An inFlightMeter counts lines of output, or requests. It measures the memory in use four times after the
+// start and four times before the end.
 type inFlightMeter struct {
 	mu    sync.Mutex
 	n     int
-	at    []int
-	inUse []uint64
+	at    []int    // counts at which to measure
+	inUse []uint64 // bytes
 }
 
 func newInFlightMeter(n int) *inFlightMeter {
@@ -99,18 +99,18 @@ func (m *inFlightMeter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// check allows a few MiB for what is under way, of which there is more at one time than at another:
-// the least of each end counts.
+// check requires n counts and allows 3 MiB of growth for requests in flight. Since their number varies, it
+// compares the minimum at the start with the minimum at the end.
 func (m *inFlightMeter) check(t *testing.T, n int) {
 	t.Helper()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.n != n || len(m.inUse) != 8 || int64(slices.Min(m.inUse[4:]))-int64(slices.Min(m.inUse[:4])) > 3<<20 {
-		t.Errorf("%d of %d; bytes in use at the beginning and at the end: %d", m.n, n, m.inUse)
+		t.Errorf("%d of %d; bytes in use at the start and at the end: %d", m.n, n, m.inUse)
 	}
 }
 
-// counted counts what is read of a text.
+// A counted counts the bytes read from a text.
 type counted struct {
 	text io.Reader
 	n    atomic.Int64
@@ -126,12 +126,12 @@ type brokenReader struct{}
 
 func (brokenReader) Read([]byte) (int, error) { return 0, fmt.Errorf("broken") }
 
-// A deadConn is a connection that the other side reset, as the next write finds out.
+// A deadConn is a connection that the peer has reset, which only a write detects.
 type deadConn struct{ net.Conn }
 
 func (deadConn) Write([]byte) (int, error) { return 0, &net.OpError{Op: "write", Err: syscall.EPIPE} }
 
-// A writerFunc is told of every write.
+// A writerFunc is called for every write, which succeeds.
 type writerFunc func(p []byte)
 
 func (f writerFunc) Write(p []byte) (int, error) { f(p); return len(p), nil }
@@ -140,11 +140,11 @@ type readerFunc func(p []byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// A fakeConn takes what is written and has nothing to read.
+// A fakeConn passes writes to a function and has no input.
 type fakeConn struct {
 	net.Conn
 	write    func(p []byte) (int, error)
-	deadline time.Time // for writing
+	deadline time.Time // of writes
 }
 
 func (c *fakeConn) Write(p []byte) (int, error) { return c.write(p) }
@@ -153,7 +153,7 @@ func (c *fakeConn) SetWriteDeadline(d time.Time) error { c.deadline = d; return 
 
 func (c *fakeConn) LocalAddr() net.Addr { return &net.TCPAddr{IP: net.IPv6loopback, Port: 1} }
 
-// A smallDisk takes so many bytes and no more, until there is room again.
+// A smallDisk has room for a limited number of bytes.
 type smallDisk struct {
 	lockedBuffer
 	room int
@@ -171,24 +171,24 @@ func (d *smallDisk) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// give makes room.
-func (d *smallDisk) give(data int) {
+// give sets the free room in bytes.
+func (d *smallDisk) give(room int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.room = data
+	d.room = room
 }
 
-// A fullDisk is a standard output that takes nothing more.
+// A fullDisk is an output without room.
 type fullDisk struct{}
 
 func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
 
-// A stream is a connection whose client has said all there is to say.
+// A stream is a connection whose whole input is known.
 type stream struct {
 	io.Reader
 	out       bytes.Buffer
-	largest   int // write
-	deadlines int // that were set
+	largest   int // of the writes
+	deadlines int // number of deadlines set
 }
 
 func (s *stream) Write(p []byte) (int, error) {
@@ -208,10 +208,10 @@ func (s *stream) SetReadDeadline(time.Time) error { return nil }
 
 func (s *stream) SetWriteDeadline(time.Time) error { return nil }
 
-// A fakeListener gives out connections and errors, and is closed then.
+// A fakeListener returns connections and errors in order, and then net.ErrClosed.
 type fakeListener struct {
 	net.Listener
-	has []any
+	has []any // net.Conn or error
 }
 
 func (l *fakeListener) Accept() (net.Conn, error) {
@@ -226,7 +226,7 @@ func (l *fakeListener) Accept() (net.Conn, error) {
 	return next.(net.Conn), nil
 }
 
-// A hastyConn ends the server while it waits for the next packet.
+// A lateDeadlineConn stops the server when a deadline is set, which is before it waits for a packet.
 type lateDeadlineConn struct {
 	stream
 	end func()
@@ -234,12 +234,12 @@ type lateDeadlineConn struct {
 
 func (c *lateDeadlineConn) SetDeadline(time.Time) error { c.end(); return nil }
 
-// A deafPipe takes what is written until its reader reads no more.
+// A blockedWriter accepts writes until it is blocked. Then a write waits until the test ends.
 type blockedWriter struct {
 	lockedBuffer
-	deaf  chan struct{} // closed when it reads no more
-	stuck chan struct{} // gets a value when a write waits
-	end   chan struct{} // closed when the test is over
+	deaf  chan struct{} // closed to block writes
+	stuck chan struct{} // receives a value when a write waits
+	end   chan struct{} // closed at the end of the test
 }
 
 func (d *blockedWriter) Write(p []byte) (int, error) {
@@ -256,7 +256,7 @@ func (d *blockedWriter) Write(p []byte) (int, error) {
 	}
 }
 
-// A connection of another address than the test's own.
+// A remoteConn has a remote address that the test chooses.
 type remoteConn struct {
 	stream
 	addr net.Addr
@@ -264,11 +264,12 @@ type remoteConn struct {
 
 func (c *remoteConn) RemoteAddr() net.Addr { return c.addr }
 
+// A writeTo is a Write method.
 type writeTo func(p []byte) (int, error)
 
 func (f writeTo) Write(p []byte) (int, error) { return f(p) }
 
-// endless is a stream of comments.
+// An endless is an input of comments without end.
 type endless struct{ at int }
 
 func (e *endless) Read(b []byte) (int, error) {
@@ -278,7 +279,7 @@ func (e *endless) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// A brokenConn counts the writes, which fail.
+// A brokenConn counts writes, which fail.
 type brokenConn struct {
 	net.Conn
 	writes *int

@@ -7,11 +7,11 @@ import (
 	"net"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 )
 
+// listen returns a listener on a free loopback port.
 func listen(t *testing.T) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -22,84 +22,71 @@ func listen(t *testing.T) net.Listener {
 	return l
 }
 
-// checkUntouched makes a connection of its own to l, which nobody else accepts from: it must be
-// the first one there.
+// checkUntouched requires that no client has connected to l. It connects itself, and must be the first to do
+// so.
 func checkUntouched(t *testing.T, l net.Listener) {
 	t.Helper()
-	own, err := net.Dial("tcp", l.Addr().String())
+	client, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer own.Close()
+	defer client.Close()
 	for n := 0; ; n++ {
 		conn, err := l.Accept()
 		if err != nil {
 			t.Fatal(err)
 		}
 		conn.Close()
-		if conn.RemoteAddr().String() == own.LocalAddr().String() {
+		if conn.RemoteAddr().String() == client.LocalAddr().String() {
 			if n > 0 {
-				t.Errorf("the server was asked: %d connections", n)
+				t.Errorf("the server got %d connections", n)
 			}
 			return
 		}
 	}
 }
 
-// refusedAddr is an address that refuses every connection until the test ends: the port is bound
-// by a socket that does not listen.
+// refusedAddr returns an address that refuses connections until the test ends: its port is bound to a socket
+// that does not listen.
 func refusedAddr(t *testing.T) string {
 	t.Helper()
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}}
-	held, err := d.Dial("tcp", listen(t).Addr().String())
+	conn, err := d.Dial("tcp", listen(t).Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { held.Close() })
-	return held.LocalAddr().String()
+	t.Cleanup(func() { conn.Close() })
+	return conn.LocalAddr().String()
 }
 
-// A scriptServer answers the packets of one connection, each with the next of its replies, and
-// keeps what it was sent.
+// A scriptServer sends one reply to each packet of its first connection and keeps the bodies of the packets.
 type scriptServer struct {
 	addr   string
 	bodies chan []byte
 }
 
+// newScriptServer starts a scriptServer.
 func newScriptServer(t *testing.T, key string, replies ...message) *scriptServer {
 	t.Helper()
-	l := listen(t)
-	s := &scriptServer{l.Addr().String(), make(chan []byte, len(replies))}
-	go func() {
-		conn, err := l.Accept()
-		if err != nil {
-			return // the test is over
+	bodies := make(chan []byte, len(replies))
+	s := startFakeServer(t, func(c *fakeServerConn) {
+		if c.number > 1 {
+			return
 		}
-		defer conn.Close()
-		for _, reply := range replies {
-			h, _, err := readHeader(conn)
+		c.key = key
+		for _, m := range replies {
+			h, body, err := c.readPacket(key)
 			if err != nil {
 				return
 			}
-			body, err := readBody(conn, h)
-			if err != nil {
-				return
-			}
-			obfuscate(&h, key, body)
-			s.bodies <- body
-			h.seqNo++
-			packet, err := appendPacket(nil, &h, reply)
-			if err != nil {
-				panic(err)
-			}
-			obfuscate(&h, key, packet[headerLen:])
-			conn.Write(packet)
+			bodies <- body
+			c.Write(c.reply(&fakeRequest{header: h}, m, sameFlags(h)))
 		}
-	}()
-	return s
+	})
+	return &scriptServer{s.addr, bodies}
 }
 
-// received decodes into m the next message that the server was sent and has answered.
+// received decodes the next packet that the server has replied to.
 func (s *scriptServer) received(t *testing.T, m message) {
 	t.Helper()
 	select {
@@ -112,129 +99,64 @@ func (s *scriptServer) received(t *testing.T, m message) {
 	}
 }
 
-// serveByHand gives every connection to a function, with its number, and counts them.
-func serveByHand(t *testing.T, l net.Listener, serve func(n int, c *fakeClient)) *atomic.Int32 {
+// acctServer reads one record on each connection and performs the next action: one of act, "late " before it
+// for a late reply, or "silent" for none. It returns the records that it received.
+func acctServer(t *testing.T, actions ...string) (addr string, records <-chan *acctRequest) {
 	t.Helper()
-	count := new(atomic.Int32)
-	var all sync.WaitGroup
-	t.Cleanup(func() { l.Close(); all.Wait() })
-	all.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return // the test is over
-			}
-			n := int(count.Add(1)) - 1
-			all.Go(func() {
-				defer conn.Close()
-				serve(n, newFakeClient(conn))
-			})
-		}
-	})
-	return count
-}
-
-// act reads a packet and does what the word says with it; what it read is returned.
-func (c *fakeClient) act(word string) (h header, request message, err error) {
-	if h, _, err = readHeader(c.in); err != nil {
-		return h, nil, err
-	}
-	body, err := readBody(c.in, h)
-	if err != nil {
-		return h, nil, err
-	}
-	obfuscate(&h, c.key, body)
-	request = map[packetType]message{typeAuthen: new(authenStart), typeAuthor: new(authorRequest), typeAcct: new(acctRequest)}[h.typ]
-	if h.typ == typeAuthen && h.seqNo > 1 {
-		request = new(authenContinue)
-	}
-	if err = decode(body, request); err != nil {
-		return h, request, err
-	}
-	reply := h
-	reply.seqNo++
-	var answer message = &authenReply{status: authenPass}
-	switch word {
-	case "close":
-		return h, request, nil
-	case "getpass":
-		answer = &authenReply{status: authenGetPass, flags: authenNoEcho}
-	case "getdata":
-		answer = &authenReply{status: authenGetData, serverMsg: "Token: "}
-	case "restart", "restart-refused":
-		answer = &authenReply{status: authenRestart, data: "\x02"}
-	case "add":
-		answer = &authorResponse{status: authorPassAdd}
-	case "success":
-		answer = &acctReply{status: acctSuccess}
-	case "follow":
-		answer = &acctReply{status: acctFollow}
-	}
-	if word == "restart-refused" {
-		reply.flags = 0
-	}
-	packet := packed(reply, c.key, answer)
-	if word == "half" {
-		packet = packet[:5]
-	}
-	_, err = c.Write(packet)
-	return h, request, err
-}
-
-// acctServer takes a record on each connection, does what the next word says (see act, and late, or
-// silent, in place of an answer), and gives what it was sent.
-func acctServer(t *testing.T, words ...string) (addr string, records <-chan *acctRequest) {
-	t.Helper()
-	l, sent := listen(t), make(chan *acctRequest, len(words))
-	serveByHand(t, l, func(n int, c *fakeClient) {
-		if n >= len(words) {
+	received := make(chan *acctRequest, len(actions))
+	s := startFakeServer(t, func(c *fakeServerConn) {
+		if c.number > len(actions) {
 			return
 		}
-		word, late := strings.CutPrefix(words[n], "late ")
+		action, late := strings.CutPrefix(actions[c.number-1], "late ")
 		if late {
 			time.Sleep(1100 * time.Millisecond)
 		}
-		silent := word == "silent"
+		silent := action == "silent"
 		if silent {
-			word = "close"
+			action = "close"
 		}
-		if _, request, err := c.act(word); err == nil {
-			sent <- request.(*acctRequest)
+		if _, m, err := c.act(action); err == nil {
+			received <- m.(*acctRequest)
 		}
 		if silent {
-			_, _ = c.in.ReadByte()
+			c.in.ReadByte()
 		}
 	})
-	return l.Addr().String(), sent
+	return s.addr, received
 }
 
-// A handServer is a server written by hand: a function for each of its connections. It counts
-// what it reads, so that nothing can be asked twice in secret.
+// A fakeServer is a server that a test scripts. It counts the requests that it reads.
 type fakeServer struct {
-	addr string
-	mu   sync.Mutex
-	ends []net.Conn
-	seen map[string]int // requests, by user
+	addr     string
+	mu       sync.Mutex
+	conns    []net.Conn
+	requests map[string]int // by user
 }
 
-// handWritten starts one; script runs once for every connection, in a goroutine of its own, and
-// the connection closes when it returns.
+// startFakeServer starts a fakeServer. It calls script in a goroutine for each connection and closes the
+// connection when script returns.
 func startFakeServer(t *testing.T, script func(c *fakeServerConn)) *fakeServer {
 	t.Helper()
-	l := listen(t)
-	s := &fakeServer{addr: l.Addr().String(), seen: make(map[string]int)}
-	var all sync.WaitGroup
-	all.Go(func() {
+	return startFakeServerOn(t, listen(t), script)
+}
+
+// startFakeServerOn starts a fakeServer on l.
+func startFakeServerOn(t *testing.T, l net.Listener, script func(c *fakeServerConn)) *fakeServer {
+	t.Helper()
+	s := &fakeServer{addr: l.Addr().String(), requests: make(map[string]int)}
+	var scripts sync.WaitGroup
+	scripts.Go(func() {
 		for {
 			conn, err := l.Accept()
 			if err != nil {
 				return // the test is over
 			}
 			s.mu.Lock()
-			s.ends = append(s.ends, conn)
-			c := &fakeServerConn{TCPConn: conn.(*net.TCPConn), server: s, number: len(s.ends), in: bufio.NewReader(conn), key: testKey}
+			s.conns = append(s.conns, conn)
+			c := &fakeServerConn{Conn: conn, server: s, number: len(s.conns), in: bufio.NewReader(conn), key: testKey}
 			s.mu.Unlock()
-			all.Go(func() {
+			scripts.Go(func() {
 				defer conn.Close()
 				script(c)
 			})
@@ -243,82 +165,105 @@ func startFakeServer(t *testing.T, script func(c *fakeServerConn)) *fakeServer {
 	t.Cleanup(func() {
 		l.Close()
 		s.mu.Lock()
-		for _, conn := range s.ends {
+		for _, conn := range s.conns {
 			conn.Close()
 		}
 		s.mu.Unlock()
-		all.Wait()
+		scripts.Wait()
 	})
 	return s
 }
 
-// connections is how many there were.
+// connections returns the number of connections so far.
 func (s *fakeServer) connections() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.ends)
+	return len(s.conns)
 }
 
-// asked is how often a request of that user was read.
+// asked returns the number of requests of user so far.
 func (s *fakeServer) asked(user string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.seen[user]
+	return s.requests[user]
 }
 
-// A wire is one connection of a handServer.
+// A fakeServerConn is one connection of a fakeServer.
 type fakeServerConn struct {
-	*net.TCPConn
+	net.Conn
 	server *fakeServer
-	number int // 1 is the first
+	number int // from 1
 	in     *bufio.Reader
 	key    string
-	refuse bool // single-connection mode
+	refuse bool // no single-connection mode
 }
 
-// An asked is one packet that a client sent, and who it is about.
+// A fakeRequest is one packet of a client.
 type fakeRequest struct {
 	header
+	message   message
 	user      string
 	start     authenStart
 	continues *authenContinue // nil for the first packet of a session
 }
 
-// next reads a packet; nil is the end of the connection.
-func (c *fakeServerConn) readRequest() *fakeRequest {
-	h, _, err := readHeader(c.in)
-	if err != nil {
-		return nil
+// readPacket reads a packet obfuscated with key.
+func (c *fakeServerConn) readPacket(key string) (h header, body []byte, err error) {
+	if h, _, err = readHeader(c.in); err != nil {
+		return h, nil, err
 	}
-	body, err := readBody(c.in, h)
-	if err != nil {
-		return nil
+	if body, err = readBody(c.in, h); err != nil {
+		return h, nil, err
 	}
-	obfuscate(&h, testKey, body)
+	if h.flags&flagUnencrypted == 0 {
+		obfuscate(&h, key, body)
+	}
+	return h, body, nil
+}
+
+// readMessage reads and decodes a packet obfuscated with the test key.
+func (c *fakeServerConn) readMessage() (*fakeRequest, error) {
+	h, body, err := c.readPacket(testKey)
+	if err != nil {
+		return nil, err
+	}
 	q := &fakeRequest{header: h}
-	var author authorRequest
-	var acct acctRequest
 	switch {
 	case h.typ == typeAuthen && h.seqNo > 1:
 		q.continues = new(authenContinue)
+		q.message = q.continues
 		err = decode(body, q.continues)
 	case h.typ == typeAuthen:
+		q.message = &q.start
 		err, q.user = decode(body, &q.start), q.start.user
 	case h.typ == typeAuthor:
-		err, q.user = decode(body, &author), author.user
+		m := new(authorRequest)
+		q.message = m
+		err, q.user = decode(body, m), m.user
 	default:
-		err, q.user = decode(body, &acct), acct.user
+		m := new(acctRequest)
+		q.message = m
+		err, q.user = decode(body, m), m.user
 	}
+	if err != nil {
+		return nil, err
+	}
+	c.server.mu.Lock()
+	c.server.requests[q.user]++
+	c.server.mu.Unlock()
+	return q, nil
+}
+
+// readRequest reads a packet. It returns nil at the end of the connection.
+func (c *fakeServerConn) readRequest() *fakeRequest {
+	q, err := c.readMessage()
 	if err != nil {
 		return nil
 	}
-	c.server.mu.Lock()
-	c.server.seen[q.user]++
-	c.server.mu.Unlock()
 	return q
 }
 
-// take reads n packets, or fewer where the client has no more.
+// readRequests reads n packets, or fewer at the end of the connection.
 func (c *fakeServerConn) readRequests(n int) (list []*fakeRequest) {
 	for range n {
 		q := c.readRequest()
@@ -330,11 +275,11 @@ func (c *fakeServerConn) readRequests(n int) (list []*fakeRequest) {
 	return list
 }
 
-// grant is the reply that grants q, with the user's name as its message, which proves whose
-// answer it is. change spoils the bytes of the header and the body in clear.
+// grantReply returns a packet that grants q. Its message is the user, so that a test can check which request
+// it belongs to. change can modify the header.
 func (c *fakeServerConn) grantReply(q *fakeRequest, change ...func(h *header)) []byte {
 	if q == nil {
-		return nil // the client has gone
+		return nil
 	}
 	var m message
 	switch q.typ {
@@ -348,8 +293,11 @@ func (c *fakeServerConn) grantReply(q *fakeRequest, change ...func(h *header)) [
 	return c.reply(q, m, change...)
 }
 
-// reply is the packet that answers q with m.
+// reply returns the packet that replies to q with m. It returns nothing after the end of the connection.
 func (c *fakeServerConn) reply(q *fakeRequest, m message, change ...func(h *header)) []byte {
+	if q == nil {
+		return nil
+	}
 	h := q.header
 	h.seqNo++
 	if h.flags &^= flagSingleConnect; !c.refuse {
@@ -362,13 +310,55 @@ func (c *fakeServerConn) reply(q *fakeRequest, m message, change ...func(h *head
 	for _, f := range change {
 		f(&h)
 	}
-	obfuscate(&h, c.key, packet[headerLen:])
+	if q.flags&flagUnencrypted == 0 {
+		obfuscate(&h, c.key, packet[headerLen:])
+	}
 	head := codec{}
 	h.layout(&head)
 	return append(head.buf, packet[headerLen:]...)
 }
 
-// behave grants everything until the client goes. Replies go out together.
+// sameFlags returns a change for reply that copies the flags of the request.
+func sameFlags(request header) func(h *header) {
+	return func(h *header) { h.flags = request.flags }
+}
+
+// act reads a packet, performs the action, and returns the packet. Most actions are a reply.
+func (c *fakeServerConn) act(action string) (h header, request message, err error) {
+	q, err := c.readMessage()
+	if err != nil {
+		return h, nil, err
+	}
+	flags := sameFlags(q.header)
+	var m message = &authenReply{status: authenPass}
+	switch action {
+	case "close":
+		return q.header, q.message, nil
+	case "getpass":
+		m = &authenReply{status: authenGetPass, flags: authenNoEcho}
+	case "getdata":
+		m = &authenReply{status: authenGetData, serverMsg: "Token: "}
+	case "restart":
+		m = &authenReply{status: authenRestart, data: "\x02"}
+	case "restart-refused":
+		m = &authenReply{status: authenRestart, data: "\x02"}
+		flags = func(h *header) { h.flags = 0 }
+	case "add":
+		m = &authorResponse{status: authorPassAdd}
+	case "success":
+		m = &acctReply{status: acctSuccess}
+	case "follow":
+		m = &acctReply{status: acctFollow}
+	}
+	packet := c.reply(q, m, flags)
+	if action == "half" {
+		packet = packet[:5]
+	}
+	_, err = c.Write(packet)
+	return q.header, q.message, err
+}
+
+// grantAll grants all requests of a connection. It writes the replies to buffered requests at once.
 func (c *fakeServerConn) grantAll() {
 	var out []byte
 	for q := c.readRequest(); q != nil; q = c.readRequest() {
@@ -379,7 +369,7 @@ func (c *fakeServerConn) grantAll() {
 	}
 }
 
-// race grants requests for authorization as fast as it can, in clear, and counts them.
+// grantFast grants unobfuscated authorization requests with little work and counts them.
 func (c *fakeServerConn) grantFast(m *inFlightMeter) {
 	var out []byte
 	for {
@@ -400,14 +390,14 @@ func (c *fakeServerConn) grantFast(m *inFlightMeter) {
 	}
 }
 
-// leave sends the end of the connection and reads what comes until the client has seen it.
+// closeGently closes the connection for writing and reads until the client has closed it.
 func (c *fakeServerConn) closeGently() {
-	c.CloseWrite()
+	c.Conn.(*net.TCPConn).CloseWrite()
 	for c.readRequest() != nil {
 	}
 }
 
-// behaving is a script: the first connection as first does it, the others as they should.
+// startingWith returns a script: the first connection runs first, the others grant all requests.
 func startingWith(first func(c *fakeServerConn)) func(c *fakeServerConn) {
 	return func(c *fakeServerConn) {
 		if c.number == 1 {
@@ -418,7 +408,7 @@ func startingWith(first func(c *fakeServerConn)) func(c *fakeServerConn) {
 	}
 }
 
-// requests are lines for batch, each of a user of its own: u0, u1 and so on.
+// requests returns n lines for batch, with the users u0, u1 and so on.
 func requests(n int, format string) string {
 	var b strings.Builder
 	for i := range n {
@@ -427,7 +417,7 @@ func requests(n int, format string) string {
 	return b.String()
 }
 
-// acceptAll is a server that lets anybody in, whatever the password.
+// acceptAll starts a server that accepts any user and password, and returns its address.
 func acceptAll(t *testing.T) string {
 	t.Helper()
 	return startFakeServer(t, func(c *fakeServerConn) {

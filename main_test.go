@@ -16,36 +16,36 @@ import (
 	"testing"
 )
 
-// TestMain makes the test binary the program itself where it is started by that name.
+// TestMain runs the program instead of the tests if the test binary has the name of the program.
 func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == "tacacs_plus" {
 		main()
 	}
-	// The runtime's own goroutine for signals starts with the first Notify: here, since it must not be
-	// part of a test's synctest bubble. A script's background job ignores Ctrl-C, and one of nohup the
-	// end of its terminal; what the tests start would too: what is watched here has its default effect there.
+	// The first Notify starts the signal goroutine of the runtime, which must not be part of a synctest
+	// bubble. In a background job or under nohup these signals are ignored, and child processes inherit
+	// that. A Notify that is not stopped gives them the default action.
 	for _, s := range []os.Signal{os.Interrupt, syscall.SIGHUP} {
 		ignored, watch := signal.Ignored(s), make(chan os.Signal, 1)
 		if signal.Notify(watch, s); !ignored {
 			signal.Stop(watch)
 		}
 	}
-	// Most tests wait for each other's time limits, not for a processor.
+	// Most tests wait for a timeout and use little CPU time.
 	if err := flag.Set("test.parallel", "16"); err != nil {
 		panic(err)
 	}
 	os.Exit(m.Run())
 }
 
-// TestCommands is every command with every answer that a well-behaved server gives.
+// TestCommands runs every command with every reply of a correct server.
 func TestCommands(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t, "--deny", "^configure", "--permit", "^show", "--user", "old:"+testPassword, "--must-change", "old")
 	for _, tt := range []struct {
 		line string
 		code exitCode
-		out  string // a regular expression for all of it
-		err  string // likewise; empty for none
+		out  string // a regular expression for all of stdout
+		err  string // likewise for stderr
 	}{
 		{"authenticate alice AT", 0, `PASS\n`, ``},
 		{"authenticate alice AT -t pap", 0, `PASS\n`, ``},
@@ -62,7 +62,7 @@ func TestCommands(t *testing.T) {
 		{"authenticate alice AT -t pap --password no", 1, `FAIL: Login incorrect\n`, ``},
 		{"authenticate alice AT -t pap --password no -q", 1, ``, ``},
 		{"authenticate alice AT -t chap --password no", 1, `FAIL: Login incorrect\n`, ``},
-		{"authenticate nobody AT -t mschapv2", 1, `FAIL: Login incorrect\n`, ``},
+		{"authenticate unknown AT -t mschapv2", 1, `FAIL: Login incorrect\n`, ``},
 		{"authenticate old AT -t pap", 1, `FAIL: Password change required\n`, ``},
 		{"authenticate old AT", 1, `FAIL: New password:\n`, ``},
 		{"enable alice AT", 0, `PASS\n`, ``},
@@ -92,7 +92,7 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-// TestPasswordChanges goes through every dialogue that leaves another password behind.
+// TestPasswordChanges runs every dialogue that changes a password.
 func TestPasswordChanges(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, map[string]string{"new": "new1\n", "again": "new2\n"})
@@ -118,8 +118,8 @@ func TestPasswordChanges(t *testing.T) {
 	}
 }
 
-// TestFaults runs the whole client against every fault that serve knows: the exit code, the
-// first line of the error, and an end before the test's patience is over.
+// TestFaults runs the client against every fault of serve. It checks the exit code and the first line of the
+// error, and that the client does not hang.
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	const login, pap, brief = "authenticate alice AT", "authenticate alice AT -t pap", "authenticate alice AT --timeout 1s"
@@ -127,7 +127,7 @@ func TestFaults(t *testing.T) {
 	for _, tt := range []struct {
 		fault, line string
 		code        exitCode
-		out, err    string // a regular expression for the standard output, and one for the first line of the error
+		out, err    string // regular expressions for stdout and for the first line of stderr
 	}{
 		{"noecho-pass", login, 0, `PASS\n`, ``},
 		{"getuser", login, 0, `PASS\n`, ``},
@@ -248,8 +248,8 @@ func TestJSON(t *testing.T) {
 	}
 }
 
-// TestFailover is section 4.4: the next server after a failure or an ERROR, never after a FAIL
-// or a reply that broke the UNENCRYPTED rule.
+// TestFailover checks section 4.4: the client tries the next server after a failure or an ERROR. It does not
+// after a FAIL or a reply that violates the UNENCRYPTED rule.
 func TestFailover(t *testing.T) {
 	t.Parallel()
 	good := serveWith(t)
@@ -271,8 +271,8 @@ func TestFailover(t *testing.T) {
 			if got.code != tt.code {
 				t.Errorf("got %d, want %d: %s%s", int(got.code), int(tt.code), got.out, got.err)
 			}
-			if asked := strings.Contains(got.err, "trying "+good.addr); asked != (tt.code == 0) {
-				t.Errorf("the next server was asked: %t: %s", asked, got.err)
+			if tried := strings.Contains(got.err, "trying "+good.addr); tried != (tt.code == 0) {
+				t.Errorf("tried the next server: %t: %s", tried, got.err)
 			}
 		})
 	}
@@ -284,7 +284,7 @@ func TestFailover(t *testing.T) {
 	})
 }
 
-// TestExec runs a command between two records.
+// TestExec runs a command between a start and a stop record.
 func TestExec(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
@@ -309,22 +309,22 @@ func TestExec(t *testing.T) {
 		t.Error("a command ran although its start was not recorded")
 	}
 	if log := s.log.String(); strings.Count(log, " start ") != 4 || strings.Count(log, " stop ") != 4 {
-		t.Errorf("the server's records:\n%s", log)
+		t.Errorf("the server log:\n%s", log)
 	}
 }
 
-// TestRestartOfAPasswordChange: CHPASS is for ASCII, so no restart leads anywhere (section 5.4.1).
+// TestRestartOfAPasswordChange: CHPASS is defined for ASCII only, so no restart is possible (section 5.4.1).
 func TestRestartOfAPasswordChange(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t, "--fault", "restart")
 	dir := writeFiles(t, map[string]string{"new": "new1\n"})
 	s.ask(t, "chpass alice AT --new-password-file "+filepath.Join(dir, "new")).check(t, classDenied.exit(), `RESTART\n`, `.*hint: .*\n`)
 	if log := s.log.String(); strings.Contains(log, "pap") {
-		t.Errorf("the server saw %s", log)
+		t.Errorf("the server log:\n%s", log)
 	}
 }
 
-// TestNoVerdictOfAFailure: what a server said before it failed is not shown as its answer.
+// TestNoVerdictOfAFailure: an earlier reply of a server that then fails is not shown as the result.
 func TestNoVerdictOfAFailure(t *testing.T) {
 	t.Parallel()
 	for _, option := range []string{"", " --json", " -v"} {
@@ -336,7 +336,8 @@ func TestNoVerdictOfAFailure(t *testing.T) {
 	}
 }
 
-// TestServeTakesNoClientOptions: serve -p 7777 would listen on another port than its user thinks.
+// TestServeTakesNoClientOptions: serve rejects client options. With -p 7777 it would otherwise listen on an
+// unexpected port.
 func TestServeTakesNoClientOptions(t *testing.T) {
 	for _, option := range []string{"-p 7777", "-H tac1", "-u alice", "--timeout 3", "--cacert x", "--password-stdin"} {
 		got := runWith(t, nil, "", split("serve "+option)...)
@@ -346,7 +347,7 @@ func TestServeTakesNoClientOptions(t *testing.T) {
 	}
 }
 
-// TestBuild: one line for people, and one object for programs, with the same facts.
+// TestBuild: the text and the JSON object of version have the same facts.
 func TestBuild(t *testing.T) {
 	t.Parallel()
 	for _, line := range []string{"version --json", "--version --json", "--json version"} {

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// TestSignalTwice: the first signal lets serve finish its sessions, the second ends it at once.
+// TestSignalTwice: after the first signal serve finishes its sessions, and the second signal ends it at once.
 func TestSignalTwice(t *testing.T) {
 	t.Parallel()
 	start := []string{buildBinary(t)}
@@ -46,7 +46,7 @@ func TestSignalTwice(t *testing.T) {
 	}
 }
 
-// TestSignalIgnored: a signal that was ignored at the start stays ignored.
+// TestSignalIgnored: a signal that is ignored at the start of the program remains ignored.
 func TestSignalIgnored(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
@@ -115,7 +115,7 @@ func TestExecSignals(t *testing.T) {
 				t.Errorf("got %+v, by a signal: %t; want %d", got, state.Signaled(), tt.code)
 			}
 			if log := s.log.String(); strings.Count(log, " account start ") != 1 || strings.Count(log, " account stop ") != 1 || !strings.Contains(log, tt.recorded) {
-				t.Errorf("the server's records:\n%s", log)
+				t.Errorf("the server log:\n%s", log)
 			}
 		})
 	}
@@ -258,13 +258,13 @@ func TestExecGivesUp(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			addr, records := acctServer(t, "success", "silent")
-			words := []string{binary, "account", "alice", addr, "--timeout", "60", "--exec", "--"}
+			args := []string{binary, "account", "alice", addr, "--timeout", "60", "--exec", "--"}
 			if tt.name == "cannot be run" {
-				words = append(words, tt.command)
+				args = append(args, tt.command)
 			} else {
-				words = append(words, "sh", "-c", tt.command)
+				args = append(args, "sh", "-c", tt.command)
 			}
-			p := startProcess(t, addr, nil, words...)
+			p := startProcess(t, addr, nil, args...)
 			if tt.running != nil {
 				waitUntil(t, "the command runs", func() bool { return strings.Contains(p.out.String(), "ready") })
 			}

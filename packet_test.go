@@ -16,13 +16,12 @@ import (
 	"testing/iotest"
 )
 
-// wireTable is every message of RFC 8907 as a literal and as bytes. The bytes are written down
-// by hand from the RFC's packet layouts, since a codec cannot prove itself: a mistake that it
-// makes in both directions survives every round trip.
+// wireTable has every message of RFC 8907 as a literal and as bytes. The bytes were written by hand from
+// the packet layouts of the RFC: a round trip alone does not find a mistake made in both directions.
 var wireTable = []struct {
 	name    string
 	message message
-	wire    string // hex, in the pieces of the RFC
+	wire    string // hex, split into the fields of the RFC
 }{
 	{"header/START", &header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 0xa1b2c3d4, length: 42},
 		"c1 01 01 00 a1b2c3d4 0000002a"},
@@ -135,7 +134,8 @@ func TestWire(t *testing.T) {
 	}
 }
 
-// A dialogue decodes every reply into the same variable: nothing of the one before may stay.
+// TestDecodeForgetsTheMessageBefore: a dialogue decodes every reply into the same variable, which must keep
+// nothing of the reply before.
 func TestDecodeForgetsTheMessageBefore(t *testing.T) {
 	for _, row := range wireTable {
 		got := fresh(row.message)
@@ -153,8 +153,8 @@ func TestDecodeForgetsTheMessageBefore(t *testing.T) {
 	}
 }
 
-// A codec is used again for the next message, in both directions and after an error, and what it
-// decoded before does not change with the buffer.
+// TestCodecAgain: a codec can be reused in both directions and after an error. Decoded messages do not change
+// with its buffer.
 func TestCodecAgain(t *testing.T) {
 	var c codec
 	var decoded []message
@@ -216,9 +216,9 @@ func TestFieldLimits(t *testing.T) {
 		{&acctRequest{args: args256}, "256 arguments, the limit is 255"},
 		{&acctReply{serverMsg: bytes65536}, "server_msg is 65536 bytes, the limit is 65535"},
 		{&acctReply{data: bytes65536}, "data is 65536 bytes, the limit is 65535"},
-		// The first mistake is the one that is named.
+		// The error names the first mistake.
 		{&authenStart{commonFields: commonFields{user: bytes256}, data: bytes65536}, "user is 256 bytes, the limit is 255"},
-		// Every field fits, but not all of them together.
+		// Every field fits, but the body is too long.
 		{&authenReply{serverMsg: bytes65536[:65530]}, "the body would be 65536 bytes, the limit is 65535"},
 		{&authorRequest{commonFields: commonFields{user: bytes255, port: bytes255, remAddr: bytes255}, args: slices.Repeat([]string{bytes255}, 255)},
 			"the body would be 66053 bytes, the limit is 65535"},
@@ -229,12 +229,12 @@ func TestFieldLimits(t *testing.T) {
 			t.Errorf("%T: got %v, want %s", test.message, err, test.want)
 		}
 		if string(got) != "before" {
-			t.Errorf("%T: got %d bytes with the error, want those from before", test.message, len(got))
+			t.Errorf("%T: got %d bytes with the error, want the unchanged buffer", test.message, len(got))
 		}
 	}
 }
 
-// 255 arguments of 255 bytes are the most that a message can have.
+// TestMostArguments: a message has at most 255 arguments of 255 bytes.
 func TestMostArguments(t *testing.T) {
 	sent := &authorResponse{status: authorPassAdd, args: slices.Repeat([]string{strings.Repeat("x", 255)}, 255)}
 	var h header
@@ -244,7 +244,7 @@ func TestMostArguments(t *testing.T) {
 	}
 	var got authorResponse
 	if err := decode(packet[headerLen:], &got); err != nil || !reflect.DeepEqual(&got, sent) {
-		t.Errorf("got %d arguments, %v, want those that were sent", len(got.args), err)
+		t.Errorf("got %d arguments, %v, want the sent ones", len(got.args), err)
 	}
 }
 
@@ -269,7 +269,7 @@ func TestReadHeader(t *testing.T) {
 		t.Errorf("one byte per read: got %+v, %x, %v, want %+v, %x", h, got, err, want, stream[:headerLen])
 	}
 	if rest, _ := io.ReadAll(r); len(rest) != 1 {
-		t.Errorf("got %d bytes behind the header, want 1", len(rest))
+		t.Errorf("got %d bytes after the header, want 1", len(rest))
 	}
 	for n := range headerLen {
 		_, got, err := readHeader(bytes.NewReader(stream[:n]))
@@ -293,7 +293,7 @@ func TestReadBody(t *testing.T) {
 		{"empty", 0, 5, 0, nil},
 		{"part of the stream", 4, 5, 4, nil},
 		{"the longest", 65535, 65535, 65535, nil},
-		{"nothing comes", 5, 0, 0, io.EOF},
+		{"empty", 5, 0, 0, io.EOF},
 		{"cut off", 5, 4, 4, io.ErrUnexpectedEOF},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -306,7 +306,7 @@ func TestReadBody(t *testing.T) {
 	}
 }
 
-// A length out of a hostile header costs neither memory nor time.
+// TestReadBodyRefusesLongBody: the length in a hostile header causes no allocation.
 func TestReadBodyRefusesLongBody(t *testing.T) {
 	unread := iotest.ErrReader(errors.New("the stream was read"))
 	for _, length := range []uint32{65536, 1 << 31, 1<<32 - 1} {
@@ -331,7 +331,7 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-// The numbers are those of RFC 8907, sections 4.1, 5.1, 5.2, 6.1, 6.2, 7.1 and 7.2.
+// TestNames checks the numbers of RFC 8907 sections 4.1, 5.1, 5.2, 6.1, 6.2, 7.1 and 7.2.
 func TestNames(t *testing.T) {
 	for _, test := range []struct {
 		enumeration string
@@ -344,7 +344,7 @@ func TestNames(t *testing.T) {
 		{"action", authenActionNames, map[uint8]string{1: "LOGIN", 2: "CHPASS", 4: "SENDAUTH"},
 			func(v uint8) string { return authenAction(v).String() }},
 		{"authen_type", authenTypeNames, map[uint8]string{1: "ascii", 2: "pap", 3: "chap", 5: "mschap", 6: "mschapv2"},
-			authenTypeNames.name}, // 0 is of no login
+			authenTypeNames.name}, // a login does not have 0
 		{"authen_service", authenServiceNames, map[uint8]string{0: "none", 1: "login", 2: "enable", 3: "ppp", 5: "pt", 6: "rcmd",
 			7: "x25", 8: "nasi", 9: "fwproxy"},
 			func(v uint8) string { return authenService(v).String() }},
@@ -417,8 +417,8 @@ func TestBits(t *testing.T) {
 	}
 }
 
-// FuzzDecode: what decodes encodes back to the same bytes, so nothing is read twice, dropped or
-// made up. The first byte of the input chooses the message.
+// FuzzDecode: a decoded message encodes to the same bytes, so no byte is read twice, lost or invented. The
+// first byte of the input selects the message type.
 func FuzzDecode(f *testing.F) {
 	kinds := []message{&header{}, &authenStart{}, &authenReply{}, &authenContinue{},
 		&authorRequest{}, &authorResponse{}, &acctRequest{}, &acctReply{}}
@@ -440,7 +440,7 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// knownStatus says whether a reply has a status that would be taken for a verdict.
+// knownStatus reports whether the status of a reply is defined.
 func knownStatus(m message) bool {
 	switch m := m.(type) {
 	case *authenReply:
@@ -453,9 +453,9 @@ func knownStatus(m message) bool {
 	return false
 }
 
-// A server with another key must never be believed. What guards against it is the sum of the
-// lengths alone: there is no checksum in the protocol.
-func TestWrongKeyNeverBelieved(t *testing.T) {
+// TestDecodeRejectsWrongKey: a reply with another key must be rejected. Only the sum of the lengths shows the
+// mismatch, since the protocol has no checksum.
+func TestDecodeRejectsWrongKey(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(8907, 45))
 	printable := make([]byte, 1<<16)
@@ -465,8 +465,8 @@ func TestWrongKeyNeverBelieved(t *testing.T) {
 	for i, kind := range []struct {
 		name   string
 		rounds int // 100,000 in all
-		// reply makes the i-th reply of a server; text is random and has at most so many bytes.
-		reply func(i int, text func(most int) string) message
+		// reply returns the i-th reply of a server. text returns at most limit random bytes.
+		reply func(i int, text func(limit int) string) message
 	}{
 		{"authentication", 40_000, func(i int, text func(int) string) message {
 			switch i % 4 {
@@ -502,7 +502,7 @@ func TestWrongKeyNeverBelieved(t *testing.T) {
 		}
 		t.Run(kind.name, func(t *testing.T) {
 			t.Parallel()
-			believed, lucky := 0, 0
+			accepted, withStatus := 0, 0
 			for i := range kind.rounds {
 				sent := kind.reply(i, text)
 				h := header{version: minorDefault, seqNo: 2, sessionID: random.Uint32()}
@@ -517,31 +517,31 @@ func TestWrongKeyNeverBelieved(t *testing.T) {
 				wrong, got := bytes.Clone(wire), fresh(sent)
 				obfuscate(&h, clientKey, wrong)
 				if err := decode(wrong, got); err == nil && knownStatus(got) {
-					believed++
+					accepted++
 				}
 				if authenStatusNames.has(wrong[0]) {
-					lucky++
+					withStatus++
 				}
-				// The right key gives all of it back: who refuses everything is not safe, but broken.
+				// With the right key the reply is decoded: a check that rejects everything would be useless.
 				right, got := wire, fresh(sent)
 				obfuscate(&h, serverKey, right)
 				if err := decode(right, got); err != nil || !knownStatus(got) || !reflect.DeepEqual(got, sent) {
 					t.Fatalf("the right key: got %+v, %v, want %+v", got, err, sent)
 				}
 			}
-			if believed != 0 {
-				t.Errorf("got %d replies believed with the wrong key, want 0", believed)
+			if accepted != 0 {
+				t.Errorf("%d replies are accepted with the wrong key, want 0", accepted)
 			}
-			// 8 first bytes of 256 are a status of authentication: so many verdicts this would be
-			// without the check.
-			if want := kind.rounds * 8 / 256; lucky < want*8/10 || lucky > want*12/10 {
-				t.Errorf("got %d wrong replies that begin like a status, want about %d: are they random?", lucky, want)
+			// 8 of the 256 values of the first byte are a status. So many wrong replies would pass without
+			// the check.
+			if want := kind.rounds * 8 / 256; withStatus < want*8/10 || withStatus > want*12/10 {
+				t.Errorf("%d wrong replies begin with a status, want about %d: are they random?", withStatus, want)
 			}
 		})
 	}
 }
 
-// benchmarkMessages are a short, an ordinary and a long message.
+// benchmarkMessages has a short, an ordinary and a long message.
 var benchmarkMessages = map[string]message{
 	"REPLY":    &authenReply{status: authenPass},
 	"REQUEST":  &authorRequest{method: authenMethodTACACSPlus, commonFields: commonFields{typ: authenASCII, service: authenServiceLogin, user: "alice", port: "tty0", remAddr: "192.0.2.1"}, args: []string{"service=shell", "cmd=show", "cmd-arg=version"}},
@@ -552,7 +552,7 @@ func BenchmarkEncode(b *testing.B) {
 	for name, m := range benchmarkMessages {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
-			var c codec // used again, as a session does
+			var c codec // reused, as in a session
 			var h header
 			var packet []byte
 			for b.Loop() {
@@ -576,13 +576,13 @@ func BenchmarkDecode(b *testing.B) {
 	}
 }
 
-// Three blocks: a shorter one proves little, since a wrong chaining shows past 32 bytes only.
+// TestObfuscateKnownAnswer has three blocks, since wrong chaining shows only after 32 bytes.
 func TestObfuscateKnownAnswer(t *testing.T) {
 	h := header{version: minorDefault, seqNo: 1, sessionID: 0x01020304}
 	want := unhex(t, `b1583481ac880db5262b8280808862229d87456c3cd7ead04a3eb6da725e1daf
 		0ce04dc17919e6c85d12bc564afc80d8`)
 	for n := range len(want) + 1 {
-		got := make([]byte, n) // zeros, which show the pad itself
+		got := make([]byte, n) // zeros, so the result is the pad
 		obfuscate(&h, "testkey1234567890", got)
 		if !bytes.Equal(got, want[:n]) {
 			t.Errorf("%d bytes: got %x, want %x", n, got, want[:n])
@@ -592,7 +592,7 @@ func TestObfuscateKnownAnswer(t *testing.T) {
 
 func TestObfuscate(t *testing.T) {
 	t.Parallel()
-	// The last header takes the type and the flags too, which the pad does not depend on.
+	// The last header also has a type and flags, on which the pad does not depend.
 	headers := []header{
 		{version: minorDefault, seqNo: 1, sessionID: 0x01020304},
 		{version: minorOne, seqNo: 1, sessionID: 0x01020304},
@@ -621,7 +621,7 @@ func TestObfuscate(t *testing.T) {
 	}
 }
 
-// referenceObfuscate is section 4.5 once more, written to be compared with its text.
+// referenceObfuscate implements section 4.5 literally, to be compared with the RFC.
 func referenceObfuscate(h header, key string, body []byte) []byte {
 	var pad, last []byte
 	for len(pad) < len(body) {
@@ -641,7 +641,7 @@ func referenceObfuscate(h header, key string, body []byte) []byte {
 	return out
 }
 
-// Only the body given is touched, not what shares its memory.
+// TestObfuscateStaysInBody: obfuscate changes only the body, not the memory around it.
 func TestObfuscateStaysInBody(t *testing.T) {
 	packet := make([]byte, 40)
 	obfuscate(&header{}, "key", packet[10:27])

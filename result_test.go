@@ -13,8 +13,8 @@ import (
 func TestEscape(t *testing.T) {
 	for _, test := range []struct {
 		name, text string
-		want       string // on one line
-		lines      string // with its lines kept; as want where empty
+		want       string // as one line
+		lines      string // with line breaks; empty if the same as want
 	}{
 		{"nothing", "", "", ""},
 		{"ASCII", "Access denied (code 7).", "Access denied (code 7).", ""},
@@ -55,7 +55,7 @@ func TestEscape(t *testing.T) {
 	}
 }
 
-// Whatever comes in: what goes out has no control byte, and nothing is escaped twice.
+// TestEscapeEveryByte: the output has no control character, and nothing is escaped twice.
 func TestEscapeEveryByte(t *testing.T) {
 	for i := range 256 {
 		for _, text := range []string{string([]byte{byte(i)}), string(rune(i)), "a" + string([]byte{byte(i)}) + "é"} {
@@ -83,7 +83,7 @@ func TestShorten(t *testing.T) {
 		{"short", "short"},
 		{strings.Repeat("x", 60), strings.Repeat("x", 60)},
 		{strings.Repeat("x", 61), strings.Repeat("x", 57) + "..."},
-		{strings.Repeat("x", 56) + strings.Repeat("é", 9), strings.Repeat("x", 56) + "..."}, // no half character
+		{strings.Repeat("x", 56) + strings.Repeat("é", 9), strings.Repeat("x", 56) + "..."}, // a character is not cut
 	} {
 		if got := shorten(test.text); got != test.want {
 			t.Errorf("%s: got %s, want %s", test.text, got, test.want)
@@ -99,7 +99,7 @@ func TestPrintableASCII(t *testing.T) {
 	}
 }
 
-// The one place that knows what a status means: whatever is not a success must not look like one.
+// TestResultSetReply: only a success status grants.
 func TestResultSetReply(t *testing.T) {
 	var granted []string
 	for v := range 256 {
@@ -124,7 +124,7 @@ func TestResultSetReply(t *testing.T) {
 	}
 }
 
-// A server that is asked after another one starts with nothing of the other's answer.
+// TestResultReset: the result of the next server has nothing of the reply of the server before.
 func TestResultReset(t *testing.T) {
 	res := &result{Command: "authorize", User: "alice", Transport: "tcp"}
 	res.reset("192.0.2.1:49", &timing{})
@@ -140,7 +140,7 @@ func TestResultReset(t *testing.T) {
 		t.Errorf("got  %swant %s", got, want)
 	}
 	if res.Timing != second || res.class != classDenied || res.hint != "" {
-		t.Errorf("got %+v, want its own timing, no hint, and denied until it answers", res)
+		t.Errorf("got %+v, want new timing, no hint, and denied until a reply", res)
 	}
 }
 
@@ -159,7 +159,7 @@ func TestNewProblem(t *testing.T) {
 	}
 }
 
-// Each result in its three renderings.
+// TestResultRenderings checks each result as a line, as a block and as JSON.
 func TestResultRenderings(t *testing.T) {
 	established := true
 	for _, test := range []struct {
@@ -342,7 +342,7 @@ task_id: 7\n
 	}
 }
 
-// Rendering escapes in copies: the result is shown again when more is known.
+// TestResultJSONLeavesItAlone: json escapes copies, since the result may be printed again later.
 func TestResultJSONLeavesItAlone(t *testing.T) {
 	res := result{User: "a\n", ServerMsg: "\x1b", Data: "\x00", TaskID: "\x01", Arguments: &arguments{Request: []string{"a=\x02"}}}
 	first := res.json()
@@ -350,12 +350,12 @@ func TestResultJSONLeavesItAlone(t *testing.T) {
 		t.Errorf("second time: got %s, want %s", second, first)
 	}
 	if res.ServerMsg != "\x1b" || res.Arguments.Request[0] != "a=\x02" {
-		t.Errorf("got %+v, want the text as it came", res)
+		t.Errorf("got %+v, want the unchanged text", res)
 	}
 }
 
-// TestResultJSONFacts: who is not granted has an error with one class and the server's words, every request
-// has its time, and what was reached, an address and a transport.
+// TestResultJSONFacts: every result has a time, one that is not granted has an error with a class and the
+// server message, and one with a connection has the address and the transport.
 func TestResultJSONFacts(t *testing.T) {
 	s := serveWith(t, "--deny", ".")
 	_, port, _ := net.SplitHostPort(s.addr)
@@ -386,7 +386,7 @@ func TestResultJSONFacts(t *testing.T) {
 			t.Errorf("%s: the error is %+v", tt.line, r.Error)
 		}
 		if r.Time.Before(began) || r.Time.After(time.Now()) {
-			t.Errorf("%s: at %v, began at %v", tt.line, r.Time, began)
+			t.Errorf("%s: time %v, started at %v", tt.line, r.Time, began)
 		}
 		want := [2]string{"", ""}
 		if tt.reached {
@@ -398,19 +398,19 @@ func TestResultJSONFacts(t *testing.T) {
 	}
 }
 
-// TestResultFollow: the redirect is told and not followed.
+// TestResultFollow: a redirect is reported but not followed.
 func TestResultFollow(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t, "--fault", "follow")
 	for _, line := range []string{"authenticate alice AT", "authorize alice AT", "account alice AT --task-id 1"} {
 		s.ask(t, line).check(t, classDenied.exit(), `FOLLOW.*\n`, `tacacs_plus: hint: the server says to ask "@192\.0\.2\.1" in its place, which RFC 8907 section 10\.5\.5 forbids to follow\n`)
 	}
-	nowhere := newScriptServer(t, testKey, &authenReply{status: authenFollow})
-	got := runWith(t, secretsInEnv, "", split("authenticate alice "+nowhere.addr)...)
+	unnamed := newScriptServer(t, testKey, &authenReply{status: authenFollow})
+	got := runWith(t, secretsInEnv, "", split("authenticate alice "+unnamed.addr)...)
 	got.check(t, classDenied.exit(), `FOLLOW\n`, `tacacs_plus: hint: the server says to ask another one, which it does not name, in its place, which RFC .*\n`)
 }
 
-// TestEscapeInvisible: characters that are invisible although they count as printable.
+// TestEscapeInvisible: invisible characters are escaped, although Unicode counts them as printable.
 func TestEscapeInvisible(t *testing.T) {
 	for _, r := range "\u3164\u115f\u1160\uffa0\u2800\ufe0f\ufe00\U000e0100\u180b\u034f\u17b4\u200b\u00ad\u2060\u202e\U00013441\U00013442\U00016fe4\U0001d159" {
 		if got := escape("a" + string(r) + "b"); strings.ContainsRune(got, r) || !strings.HasPrefix(got, `a\x`) || !strings.HasSuffix(got, "b") {
@@ -424,7 +424,8 @@ func TestEscapeInvisible(t *testing.T) {
 	}
 }
 
-// TestResultNotGrantedInJSON: what is not granted has an error that says why, whatever the status.
+// TestResultNotGrantedInJSON: every result that is not granted has an error with the reason, whatever the
+// status.
 func TestResultNotGrantedInJSON(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
@@ -444,8 +445,8 @@ func TestResultNotGrantedInJSON(t *testing.T) {
 	}
 }
 
-// TestResultNotWritten: where standard output takes nothing, that is said. A verdict has its exit code
-// all the same; what has only its text has come to nothing.
+// TestResultNotWritten: a failed write to stdout is reported. A verdict keeps its exit code, a command that
+// only prints text fails.
 func TestResultNotWritten(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)

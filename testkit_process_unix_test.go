@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// buildBinary returns the path of the program: the test binary under another name, see TestMain. For
-// another processor, make emulate sets EMULATED_PROGRAM to a script that runs it in an emulator.
+// buildBinary returns the path of the program, which is the test binary under another name (see TestMain).
+// For another processor, make emulate sets EMULATED_PROGRAM to a script that runs it in an emulator.
 func buildBinary(t *testing.T) string {
 	t.Helper()
 	self, err := os.Executable()
@@ -38,22 +38,22 @@ func processEnv(more ...string) []string {
 	return append([]string{"PATH=" + os.Getenv("PATH"), "GORACE=" + os.Getenv("GORACE")}, more...)
 }
 
-// A process is a command line in a process of its own. Its stdin is open until the test ends.
+// A process is a running command. Its stdin is open until the test ends.
 type process struct {
 	*exec.Cmd
 	in       io.WriteCloser
 	out, err lockedBuffer
 }
 
-// startProcess starts a process with both secrets in its environment. AT in its words is the address.
-func startProcess(t *testing.T, addr string, env []string, words ...string) *process {
+// startProcess starts a process with both secrets in its environment. AT in args is the address.
+func startProcess(t *testing.T, addr string, env []string, args ...string) *process {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience) // a server runs for several clients
 	t.Cleanup(cancel)
-	for i, w := range words {
-		words[i] = strings.ReplaceAll(w, "AT", addr)
+	for i, arg := range args {
+		args[i] = strings.ReplaceAll(arg, "AT", addr)
 	}
-	p := &process{Cmd: exec.CommandContext(ctx, words[0], words[1:]...)}
+	p := &process{Cmd: exec.CommandContext(ctx, args[0], args[1:]...)}
 	p.Env = processEnv(append(env, "TACACS_PLUS_KEY="+testKey, "TACACS_PLUS_PWD="+testPassword)...)
 	p.Stdout, p.Stderr, p.WaitDelay = &p.out, &p.err, patience
 	in, err := p.StdinPipe()
@@ -80,7 +80,7 @@ func startServe(t *testing.T, env, start []string, options ...string) (p *proces
 // reactionTime is how long a test waits before it concludes that a process ignores a signal.
 const reactionTime = 200 * time.Millisecond
 
-// gets sends a signal.
+// gets sends a signal to the process.
 func (p *process) gets(t *testing.T, s syscall.Signal) {
 	t.Helper()
 	if err := p.Process.Signal(s); err != nil {
@@ -88,7 +88,7 @@ func (p *process) gets(t *testing.T, s syscall.Signal) {
 	}
 }
 
-// ends waits for the end. The exit code is that of a shell.
+// ends waits for the process. The exit code is as in a shell.
 func (p *process) ends() (syscall.WaitStatus, runResult) {
 	_ = p.Wait()
 	state := p.ProcessState.Sys().(syscall.WaitStatus)

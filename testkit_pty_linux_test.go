@@ -60,7 +60,7 @@ func (p pty) checkEcho(t *testing.T, want bool) {
 		t.Fatal(err)
 	}
 	if got := mode.Lflag&syscall.ECHO != 0; got != want {
-		t.Errorf("echo is %t, not %t", got, want)
+		t.Errorf("echo is %t, want %t", got, want)
 	}
 }
 
@@ -111,11 +111,11 @@ func (p pty) runAt(t *testing.T, line string) *terminalRun {
 	return s
 }
 
-// asked waits for a prompt, checks that stderr has nothing else, checks the echo, and types the answer.
+// asked waits for a prompt, checks that stderr has no other text, checks the echo, and types the answer.
 func (s *terminalRun) asked(t *testing.T, prompt string, echo bool, answer string) {
 	t.Helper()
 	if got := readUntil(t, s.stderr, prompt); strings.TrimSpace(got) != strings.TrimSpace(prompt) {
-		t.Errorf("standard error has %q, not %q", got, prompt)
+		t.Errorf("stderr has %q, want %q", got, prompt)
 	}
 	s.checkEcho(t, echo)
 	s.types(t, answer)
@@ -125,23 +125,23 @@ func (s *terminalRun) asked(t *testing.T, prompt string, echo bool, answer strin
 func (s *terminalRun) ends(t *testing.T, code exitCode, out, shown string) {
 	t.Helper()
 	if got := <-s.done; got != code || s.out.String() != out {
-		t.Errorf("ends with %d %q, not %d %q", got, s.out.String(), code, out)
+		t.Errorf("got %d %q, want %d %q", got, s.out.String(), code, out)
 	}
 	s.checkEcho(t, true)
 	if _, err := s.program.WriteString("[end]"); err != nil {
 		t.Fatal(err)
 	}
 	if got := readUntil(t, s.person, "[end]"); got != shown+"[end]" {
-		t.Errorf("the terminal showed %q, not %q", got, shown+"[end]")
+		t.Errorf("the terminal showed %q, want %q", got, shown+"[end]")
 	}
 }
 
 // start starts a command at the terminal in a new session.
-func (p pty) start(t *testing.T, words ...string) *exec.Cmd {
+func (p pty) start(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
-	cmd := exec.CommandContext(ctx, words[0], words[1:]...)
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Env = processEnv()
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.program, p.program, p.program
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
@@ -153,12 +153,12 @@ func (p pty) start(t *testing.T, words ...string) *exec.Cmd {
 
 // atShell runs a command in the foreground of a shell with job control. After the command was stopped, the
 // shell prints that, waits for the return key, and continues the command.
-func (p pty) atShell(t *testing.T, before string, words ...string) *exec.Cmd {
+func (p pty) atShell(t *testing.T, before string, args ...string) *exec.Cmd {
 	t.Helper()
 	bash, err := exec.LookPath("bash")
 	if err != nil {
 		t.Fatal(err)
 	}
 	script := before + `set -m; "$@"; while code=$?; [ $code -gt 144 ]; do echo "[stopped]"; read x; fg >/dev/null; done; echo "[ended $code]"`
-	return p.start(t, append([]string{bash, "-c", script, "bash", buildBinary(t)}, words...)...)
+	return p.start(t, append([]string{bash, "-c", script, "bash", buildBinary(t)}, args...)...)
 }

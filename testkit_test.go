@@ -27,19 +27,19 @@ const (
 	testPassword = "Pa55 w0rd"
 )
 
-// patience ends a test that hangs; no test waits for it. A processor that is emulated takes its time.
+// patience is the time limit of a test that hangs. It is long enough for an emulated processor.
 const patience = 2 * time.Minute
 
-// secretsInEnv is the environment of a person who gives both secrets there.
+// secretsInEnv is an environment with both secrets.
 var secretsInEnv = map[string]string{"TACACS_PLUS_KEY": testKey, "TACACS_PLUS_PWD": testPassword}
 
-// An outcome is all that a run leaves behind.
+// A runResult is the exit code, stdout and stderr of a run.
 type runResult struct {
 	code     exitCode
 	out, err string
 }
 
-// runWith runs a command line as a person does who has no terminal.
+// runWith runs a command line without a terminal.
 func runWith(t *testing.T, env map[string]string, stdin string, args ...string) runResult {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -50,16 +50,16 @@ func runWith(t *testing.T, env map[string]string, stdin string, args ...string) 
 	return runResult{code, out.String(), err.String()}
 }
 
-// split makes words of a command line and replaces pairs in them; two quotes are an empty word.
+// split splits a command line at blanks and replaces pairs in each argument. ” is an empty argument.
 func split(line string, pairs ...string) []string {
-	words := strings.Fields(line)
-	for i, w := range words {
-		words[i] = strings.NewReplacer(append(pairs, "''", "")...).Replace(w)
+	args := strings.Fields(line)
+	for i, arg := range args {
+		args[i] = strings.NewReplacer(append(pairs, "''", "")...).Replace(arg)
 	}
-	return words
+	return args
 }
 
-// check compares with regular expressions for the whole of both outputs.
+// check compares stdout and stderr with regular expressions for the whole text.
 func (o runResult) check(t *testing.T, code exitCode, out, err string) {
 	t.Helper()
 	if o.code != code || !regexp.MustCompile(`^(?:`+out+`)$`).MatchString(o.out) || !regexp.MustCompile(`^(?:`+err+`)$`).MatchString(o.err) {
@@ -67,7 +67,7 @@ func (o runResult) check(t *testing.T, code exitCode, out, err string) {
 	}
 }
 
-// A lockedBuffer is written by the server while the test reads it.
+// A lockedBuffer can be written and read at the same time.
 type lockedBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -85,7 +85,7 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// writeFiles makes a folder with files that hold secrets.
+// writeFiles writes files that only the user can read, and returns their directory.
 func writeFiles(t testing.TB, files map[string]string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -99,7 +99,7 @@ func writeFiles(t testing.TB, files map[string]string) (dir string) {
 
 func long(n int) string { return strings.Repeat("x", n) }
 
-// secretIn finds the key or the password in an output, as text or as a hex dump.
+// secretIn returns a part of the key or the password found in an output, as text or hex.
 func secretIn(o runResult) string {
 	for _, secret := range []string{testKey, testPassword} {
 		for _, shown := range []string{secret, secret[:6], fmt.Sprintf("% x", secret[:4]), hex.EncodeToString([]byte(secret))} {
@@ -111,12 +111,12 @@ func secretIn(o runResult) string {
 	return ""
 }
 
-// waitUntil asks again and again, for as long as the test's patience lasts.
+// waitUntil polls until holds returns true, and fails the test after patience.
 func waitUntil(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); !holds(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("waited in vain until %s", what)
+			t.Fatalf("timed out waiting until %s", what)
 		}
 	}
 }
@@ -128,29 +128,29 @@ func heapInUse() uint64 {
 	return m.HeapAlloc
 }
 
-// unhex reads hex that is written in pieces.
+// unhex decodes hex with blanks.
 func unhex(t testing.TB, s string) []byte {
 	t.Helper()
 	b, err := hex.DecodeString(strings.Join(strings.Fields(s), ""))
 	if err != nil {
-		t.Fatalf("hex of the test: %v", err)
+		t.Fatalf("hex in the test: %v", err)
 	}
 	return b
 }
 
-// fresh makes an empty message of the same type.
+// fresh returns an empty message of the same type.
 func fresh(m message) message {
 	return reflect.New(reflect.TypeOf(m).Elem()).Interface().(message)
 }
 
-// encoded is m alone; appendPacket, which goes round it, has a test of its own.
+// encoded returns the body of m. It does not use appendPacket, which has its own test.
 func encoded(m message) ([]byte, error) {
 	c := codec{}
 	c.message(m)
 	return c.buf, c.err
 }
 
-// resolveWith makes the resolver ask over connections of the test's own.
+// resolveWith makes the resolver use connections from dial.
 func resolveWith(t *testing.T, dial func(ctx context.Context, network, addr string) (net.Conn, error)) {
 	t.Helper()
 	before := net.DefaultResolver
@@ -158,19 +158,19 @@ func resolveWith(t *testing.T, dial func(ctx context.Context, network, addr stri
 	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: dial}
 }
 
-// dnsOf is a name server that knows these addresses, whatever the name.
+// dnsOf returns the dial function of a name server that has these addresses for every name.
 func dnsOf(addrs ...string) func(context.Context, string, string) (net.Conn, error) {
 	return func(context.Context, string, string) (net.Conn, error) {
-		ours, theirs := net.Pipe()
-		go func() { // as over TCP: each message behind its length
-			defer ours.Close()
+		server, client := net.Pipe()
+		go func() { // as over TCP: each message follows its length
+			defer server.Close()
 			var length [2]byte
 			for {
-				if _, err := io.ReadFull(ours, length[:]); err != nil {
+				if _, err := io.ReadFull(server, length[:]); err != nil {
 					return
 				}
 				query := make([]byte, binary.BigEndian.Uint16(length[:]))
-				if _, err := io.ReadFull(ours, query); err != nil {
+				if _, err := io.ReadFull(server, query); err != nil {
 					return
 				}
 				end := 12
@@ -190,14 +190,14 @@ func dnsOf(addrs ...string) func(context.Context, string, string) (net.Conn, err
 				}
 				message := append(append([]byte{}, query[:2]...), "\x81\x80\x00\x01\x00"+string(rune(n))+"\x00\x00\x00\x00"...)
 				message = append(append(message, question...), records...)
-				ours.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(message))), message...))
+				server.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(message))), message...))
 			}
 		}()
-		return theirs, nil
+		return client, nil
 	}
 }
 
-// runUntil runs a command line that is interrupted when the server says so.
+// runUntil runs a command line and interrupts it when the channel is closed.
 func runUntil(t *testing.T, interrupted <-chan struct{}, line string, pairs ...string) runResult {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -215,24 +215,24 @@ func runUntil(t *testing.T, interrupted <-chan struct{}, line string, pairs ...s
 	return runResult{code, out.String(), err.String()}
 }
 
-// A testServer is serve, or relay, run as a person runs it, on a loopback port of its own.
+// A testServer is a run of serve or relay on a free loopback port.
 type testServer struct {
 	addr   string        // of the first listener
-	log    *lockedBuffer // its standard output: a line for every session
-	said   *lockedBuffer // its standard error
+	log    *lockedBuffer // stdout: one line for each session
+	said   *lockedBuffer // stderr
 	cancel func()
 	stop   func() exitCode
 }
 
 var listening = regexp.MustCompile(`listening (?:for TLS )?on (\S+)\n`)
 
-// serveWith starts serve with the key and the user alice, and these options.
+// serveWith starts serve with the test key, the user alice and options.
 func serveWith(t testing.TB, options ...string) *testServer {
 	t.Helper()
 	return serving(t, new(lockedBuffer), append([]string{"serve", "--listen", "127.0.0.1:0", "--user", "alice:" + testPassword}, options...)...)
 }
 
-// serving runs a command that listens. Its lines go to out, and to log where that is what out is.
+// serving runs a command that listens. Its stdout is out, which is also log if it is a lockedBuffer.
 func serving(t testing.TB, out io.Writer, args ...string) *testServer {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -265,13 +265,13 @@ func serving(t testing.TB, out io.Writer, args ...string) *testServer {
 	return s
 }
 
-// ask runs a command against the server: at stands for its address.
+// ask runs a command against the server. AT stands for its address.
 func (s *testServer) ask(t *testing.T, line string) runResult {
 	t.Helper()
 	return runWith(t, secretsInEnv, "", split(line, "AT", s.addr)...)
 }
 
-// lines ends the server and returns its session lines, without time and peer.
+// lines stops the server and returns its session lines, without time and peer.
 func (s *testServer) lines(t *testing.T) string {
 	t.Helper()
 	if code := s.stop(); code != classGranted.exit() {
@@ -280,23 +280,24 @@ func (s *testServer) lines(t *testing.T) string {
 	return stamps.ReplaceAllString(s.log.String(), "")
 }
 
-// stamps are what differs from run to run in the lines of sessions.
+// stamps matches the time and the peer in session lines, which differ from run to run.
 var stamps = regexp.MustCompile(`(?m)^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (?:127\.0\.0\.1|\[::1\]):\d+ |"time":"[^"]+","peer":"127\.0\.0\.1:\d+",`)
 
-// A labRun is a server whose parts the test holds in its hands.
+// A labRun is a running server whose stderr the test reads.
 type labRun struct {
 	addr string
 	said *lockedBuffer // messages and packets
 	stop func() error
 }
 
-// newLab is a server for tests that prints nothing.
+// newLab returns a server that prints nothing.
 func newLab() *labServer {
 	srv := &labServer{listener: newListener(), keys: clientKeys{{}: {{value: testKey}}}, lab: lab{users: map[string]string{"alice": testPassword}}}
 	srv.listener.log = new(sessionLog)
 	return srv
 }
 
+// startLab runs srv on a free loopback port.
 func startLab(t testing.TB, srv *labServer) *labRun {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -315,12 +316,12 @@ func startLab(t testing.TB, srv *labServer) *labRun {
 	return r
 }
 
-// serveAloud starts serve as a person does, for what it says on standard error.
+// serveAloud runs serve for tests of its stderr.
 func serveAloud(t *testing.T, env map[string]string, options ...string) *labRun {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	r, done := &labRun{said: new(lockedBuffer)}, make(chan exitCode, 1)
-	env = maps.Clone(env) // the test goes on with its own
+	env = maps.Clone(env) // the test may change its own
 	go func() {
 		done <- run(ctx, append(split("serve --listen 127.0.0.1:0"), options...),
 			stdio{in: strings.NewReader(""), out: io.Discard, err: r.said, env: func(name string) string { return env[name] }})
@@ -337,18 +338,18 @@ func serveAloud(t *testing.T, env map[string]string, options ...string) *labRun 
 	return r
 }
 
-// waitFor waits until the server says something.
+// waitFor waits until the server prints what, and returns the match.
 func (r *labRun) waitFor(t testing.TB, what *regexp.Regexp) (match []string) {
 	t.Helper()
-	waitUntil(t, "the server says "+what.String(), func() bool {
+	waitUntil(t, "the server prints "+what.String(), func() bool {
 		match = what.FindStringSubmatch(r.said.String())
 		return match != nil
 	})
 	return match
 }
 
-// profileDir is the folder of the profiles of a person whose environment is returned too. The files
-// are name and text in turn.
+// profileDir creates a profile directory and returns it with the environment that selects it. files are names
+// and texts in turn.
 func profileDir(t *testing.T, files ...string) (dir string, env map[string]string) {
 	t.Helper()
 	config := t.TempDir()
@@ -364,7 +365,7 @@ func profileDir(t *testing.T, files ...string) (dir string, env map[string]strin
 	return dir, map[string]string{"XDG_CONFIG_HOME": config, "AppData": config}
 }
 
-// clientFor is a client of the servers of a list, which offers single-connection mode.
+// clientFor returns a client of a list of servers in single-connection mode.
 func clientFor(t *testing.T, list string) *client {
 	t.Helper()
 	servers, err := parseServers(list, 49)
@@ -374,7 +375,7 @@ func clientFor(t *testing.T, list string) *client {
 	return &client{servers: servers, keys: []key{{"test", testKey}}, timeout: patience, singleConnect: true}
 }
 
-// clientOf is a client of one server.
+// clientOf returns a client of one server.
 func clientOf(t *testing.T, l net.Listener) *client {
 	t.Helper()
 	c := clientFor(t, l.Addr().String())

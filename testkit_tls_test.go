@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// A testCA signs certificates and writes them to files, as --cacert, --cert and --crl want them.
+// A testCA signs certificates and writes them to files for --cacert, --cert and --crl.
 type testCA struct {
 	dir  string
 	cert *x509.Certificate
@@ -57,7 +57,7 @@ func (ca *testCA) write(t *testing.T, file, what string, der []byte) {
 	}
 }
 
-// issue writes NAME.pem and NAME.key for 127.0.0.1, with what change makes of the template.
+// issue writes NAME.pem and NAME.key for 127.0.0.1. change can modify the template.
 func (ca *testCA) issue(t *testing.T, name string, serial int64, change func(*x509.Certificate)) {
 	t.Helper()
 	key := newKey(t)
@@ -78,7 +78,7 @@ func (ca *testCA) issue(t *testing.T, name string, serial int64, change func(*x5
 	ca.write(t, name+".key", "PRIVATE KEY", der)
 }
 
-// intermediate is an authority that ca has signed.
+// intermediate returns an authority signed by ca.
 func (ca *testCA) intermediate(t *testing.T, name string, serial int64) *testCA {
 	t.Helper()
 	sub := &testCA{dir: ca.dir, key: newKey(t)}
@@ -94,7 +94,7 @@ func (ca *testCA) intermediate(t *testing.T, name string, serial int64) *testCA 
 	return sub
 }
 
-// revoke writes a list with one serial number.
+// revoke writes a list that revokes one serial number.
 func (ca *testCA) revoke(t *testing.T, file string, serial int64, next time.Time) {
 	t.Helper()
 	ca.revokeFrom(t, file, serial, time.Now().Add(-2*time.Hour), next)
@@ -111,7 +111,7 @@ func (ca *testCA) revokeFrom(t *testing.T, file string, serial int64, from, next
 	ca.write(t, file, "X509 CRL", der)
 }
 
-// testFiles makes what the rows below name.
+// testFiles writes the certificates, keys and lists of the TLS tests, and returns their directory.
 func testFiles(t *testing.T) string {
 	t.Helper()
 	dir := writeFiles(t, map[string]string{"text": "this is not PEM\n", "garbage.pem": "-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n"})
@@ -134,7 +134,7 @@ func testFiles(t *testing.T) string {
 	return dir
 }
 
-// secureServer is a server with a certificate of its own; the file is what --cacert takes.
+// secureServer returns a TLS listener and the file for --cacert.
 func secureServer(t *testing.T) (l net.Listener, file string) {
 	t.Helper()
 	pair, ca, err := selfSigned(nil)
@@ -145,27 +145,8 @@ func secureServer(t *testing.T) (l net.Listener, file string) {
 	return tls.NewListener(listen(t), &tls.Config{Certificates: pair}), filepath.Join(dir, "ca.pem")
 }
 
-// relay accepts connections on loopback and hands each to serve.
-func relay(t *testing.T, serve func(net.Conn)) (addr string) {
-	t.Helper()
-	l := listen(t)
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return // the test is over
-			}
-			go func() {
-				defer conn.Close()
-				serve(conn)
-			}()
-		}
-	}()
-	return l.Addr().String()
-}
-
-// offeredTicket is the session ticket in the ClientHello at the start of a stream, empty for none.
-// RFC 8446 sections 4.1.2 and 4.2.11.
+// offeredTicket returns the session ticket in the ClientHello at the start of a stream, or "" if there is
+// none. RFC 8446 sections 4.1.2 and 4.2.11.
 func offeredTicket(in *bufio.Reader) string {
 	head, err := in.Peek(5)
 	if err != nil {

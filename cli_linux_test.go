@@ -66,7 +66,7 @@ func TestLookUpBeforeSecrets(t *testing.T) {
 	} {
 		s := runAt(t, tt.line)
 		if got := readUntil(t, s.stderr, tt.err[len(noName):]); got != tt.err {
-			t.Errorf("%s: standard error has\n%snot\n%s", tt.line, got, tt.err)
+			t.Errorf("%s: stderr is\n%swant\n%s", tt.line, got, tt.err)
 		}
 		s.ends(t, classNetwork.exit(), "", "")
 	}
@@ -116,7 +116,7 @@ func TestLookUpOnce(t *testing.T) {
 			one = n
 		}
 		if n == 0 || n != tt.lookUps*one {
-			t.Errorf("%s: the name server is asked %d times, not %d", tt.options, n, tt.lookUps*one)
+			t.Errorf("%s: %d DNS queries, want %d", tt.options, n, tt.lookUps*one)
 		}
 	}
 	s := runAt(t, "authenticate alice tac1 -6")
@@ -149,11 +149,11 @@ func TestInputHint(t *testing.T) {
 	} {
 		s := runAt(t, strings.Join(split(tt.line, "AT", server.addr), " ")+" --key-file "+dir+"/key")
 		if got := readUntil(t, s.stderr, "\n"); got != tt.says {
-			t.Errorf("%s says %q, not %q", tt.line, got, tt.says)
+			t.Errorf("%s: stderr is %q, want %q", tt.line, got, tt.says)
 		}
 		s.types(t, tt.types+"\n\x04")
 		if code := <-s.done; code != classGranted.exit() || !strings.Contains(s.out.String(), tt.out) {
-			t.Errorf("%s ends with %d %q", tt.line, int(code), s.out.String())
+			t.Errorf("%s: got %d %q", tt.line, int(code), s.out.String())
 		}
 		got := runWith(t, secretsInEnv, tt.types, split(tt.line, "AT", server.addr)...)
 		if got.code != classGranted.exit() || strings.Contains(got.err, "reading") {
@@ -165,7 +165,7 @@ func TestInputHint(t *testing.T) {
 		code := run(t.Context(), append(split(tt.line, "AT", server.addr), "-q", "--key-file", dir+"/key"),
 			stdio{in: p.program, out: io.Discard, err: &says, env: func(string) string { return "" }})
 		if code != classGranted.exit() || says.String() != "" {
-			t.Errorf("%s -q ends with %d and says %q", tt.line, int(code), says.String())
+			t.Errorf("%s -q: exit code %d, stderr %q", tt.line, int(code), says.String())
 		}
 	}
 }

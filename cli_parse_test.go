@@ -48,7 +48,7 @@ func TestParseSpellings(t *testing.T) {
 	} {
 		got, err := parseLine(line)
 		if got.words = append([]string{}, got.words...); err != nil || !reflect.DeepEqual(got, want) {
-			t.Errorf("%s\nis %+v, %v\nnot %+v", line, got, err, want)
+			t.Errorf("%s\ngot %+v, %v\nwant %+v", line, got, err, want)
 		}
 	}
 }
@@ -82,7 +82,7 @@ func TestParseWords(t *testing.T) {
 	} {
 		got, err := parseLine(row.line)
 		if err != nil || got.user != row.user || got.host != row.host || strings.Join(got.words, " ") != row.words {
-			t.Errorf("%s\nis user %q, host %q, words %q, %v", row.line, got.user, got.host, got.words, err)
+			t.Errorf("%s\ngot user %q, host %q, words %q, %v", row.line, got.user, got.host, got.words, err)
 		}
 	}
 }
@@ -148,7 +148,7 @@ func TestParseServers(t *testing.T) {
 			got = append(got, s.String())
 		}
 		if err != nil || strings.Join(got, " ") != want {
-			t.Errorf("%s is %q, %v, not %q", list, got, err, want)
+			t.Errorf("%s: got %q, %v, want %q", list, got, err, want)
 		}
 	}
 }
@@ -165,7 +165,7 @@ func TestServerDefaultPort(t *testing.T) {
 	} {
 		inv, err := parse(commands, split(line), stdio{})
 		if got := fmt.Sprint(inv.server.servers); err != nil || got != want {
-			t.Errorf("%s asks %s, %v, not %s", line, got, err, want)
+			t.Errorf("%s: got %s, %v, want %s", line, got, err, want)
 		}
 	}
 }
@@ -213,7 +213,7 @@ func TestRequestArgumentsInOrder(t *testing.T) {
 		}
 		var request authorRequest
 		if server.received(t, &request); !slices.Equal(request.args, want) {
-			t.Errorf("%s\nasks for %q\nnot %q", line, request.args, want)
+			t.Errorf("%s\ngot %q\nwant %q", line, request.args, want)
 		}
 	}
 }

@@ -40,7 +40,7 @@ func TestProfile(t *testing.T) {
 		dir = filepath.Join(home["HOME"], ".config", "tacacs_plus")
 		got := runWith(t, home, "", split("authenticate alice @lab")...)
 		if got.code != 2 || !strings.Contains(got.err, filepath.Join(dir, "nowhere", "tac.key")) {
-			t.Errorf("a file of a folder below: %+v", got)
+			t.Errorf("a file in a subfolder: %+v", got)
 		}
 	}
 }
@@ -185,7 +185,7 @@ func TestProfileConflicts(t *testing.T) {
 		for name := range strings.FieldsSeq(row.typed + " " + row.ignored) {
 			name = strings.TrimSuffix(name, "=false")
 			if newInvocation(commands, stdio{}).options.find(name) == nil && findOwn(commands, name) == nil {
-				t.Errorf("%s is no option", name)
+				t.Errorf("%s is not an option", name)
 			}
 		}
 	}

@@ -44,7 +44,7 @@ func TestSecretsEmpty(t *testing.T) {
 	got := runWith(t, secretsInEnv, "", split("authenticate alice AT -t pap --password ''", "AT", s.addr)...)
 	var start authenStart
 	if s.received(t, &start); got.code != classGranted.exit() || start.data != "" {
-		t.Errorf("an empty password that is meant: %+v", got)
+		t.Errorf("an empty password on purpose: %+v", got)
 	}
 }
 
@@ -170,7 +170,7 @@ func TestSecretSources(t *testing.T) {
 		}
 		var start authenStart
 		if server.received(t, &start); start.data != row.password {
-			t.Errorf("%s: the password is %q, not %q", row.options, start.data, row.password)
+			t.Errorf("%s: got the password %q, want %q", row.options, start.data, row.password)
 		}
 	}
 }
@@ -221,7 +221,7 @@ func TestSecretsStaySecret(t *testing.T) {
 	// The search does find what is there.
 	server := answering(&authenReply{status: authenGetPass}, &authenReply{status: authenFail})()
 	if got := runWith(t, secretsInEnv, "", "authenticate", "alice", server, "-d", "--show-secrets"); secretIn(got) == "" {
-		t.Errorf("--show-secrets hides them: %+v", got)
+		t.Errorf("--show-secrets hides secrets: %+v", got)
 	}
 }
 
@@ -235,6 +235,6 @@ func TestKeyCandidates(t *testing.T) {
 	want := runResult{classProtocol.exit(), "", "tacacs_plus: the reply of " + server.addr + " does not fit the key: " + errBodyLength.Error() + "\n" +
 		"tacacs_plus: hint: the key of " + dir + "/new fits this reply\n"}
 	if got != want {
-		t.Errorf("%+v\nis not %+v", got, want)
+		t.Errorf("got %+v\nwant %+v", got, want)
 	}
 }

@@ -269,12 +269,12 @@ func checkUsage(t *testing.T, name string, got runResult, message, hint string, 
 		}
 		err := json.Unmarshal([]byte(got.out), &res)
 		if err != nil || strings.Count(got.out, "\n") != 1 || res.Time.IsZero() || res.Granted || res.ExitCode != 2 || res.Error != (problem{"usage", message, hint}) {
-			t.Errorf("%s\nas JSON is %s(%v)", name, got.out, err)
+			t.Errorf("%s\nJSON: got %s(%v)", name, got.out, err)
 		}
 		got.out = ""
 	}
 	if got != want {
-		t.Errorf("%s\nends with %d %q\n%s\nnot with 2\n%s", name, got.code, got.out, got.err, want.err)
+		t.Errorf("%s\ngot %d %q\n%s\nwant 2\n%s", name, got.code, got.out, got.err, want.err)
 	}
 }
 

@@ -87,7 +87,7 @@ func TestAllAsks(t *testing.T) {
 	})
 	got := runWith(t, secretsInEnv, "", "authenticate", closes, s.addr+","+refusedAddr(t), "--all", "--retries", "2", "--json")
 	if n := s.asked(closes); n != 3 || got.code != classNetwork.exit() || strings.Count(got.out, `"attempts":[{`) != 2 || strings.Count(got.err, "; trying ") != 4 {
-		t.Errorf("asked %d times: %+v", n, got)
+		t.Errorf("%d requests: %+v", n, got)
 	}
 	runWith(t, secretsInEnv, "", "authenticate", "alice", s.addr, "--all").check(t, classDenied.exit(), `\S+: GETDATA: Token:\n`,
 		`tacacs_plus: no answer left for the prompt "Token:" \(GETDATA\) of `+s.addr+`\ntacacs_plus: hint: `+s.addr+`: --answer .*\n`)
@@ -110,7 +110,7 @@ func TestAllAddresses(t *testing.T) {
 	once := asked.Swap(0)
 	runWith(t, secretsInEnv, "", split(line+port+" --all --retries 2")...).check(t, 0, `tac1\.test`+port+`: PASS_ADD\n  priv-lvl=15\n`, ``)
 	if n := asked.Load(); n != once {
-		t.Errorf("%d questions to the name server, not %d", n, once)
+		t.Errorf("%d DNS queries, want %d", n, once)
 	}
 	resolver("127.0.0.1", "127.0.0.1", "127.0.0.2")
 	got := runWith(t, secretsInEnv, "", split(line+port+",127.0.0.1"+port+" --all")...)
@@ -134,7 +134,7 @@ func TestAllAddresses(t *testing.T) {
 	runWith(t, secretsInEnv, "show run\nshow version\n", split("authorize alice t1.t,127.0.0.1"+port+" --all --cmd-file -")...).check(t, 4,
 		`t1\.t:49    127\.0\.0\.1\S+\nerror      PASS_ADD +show run\n(?s:.*)`, ``)
 	if n := asked.Load(); n != once {
-		t.Errorf("%d questions to the name server, not %d", n, once)
+		t.Errorf("%d DNS queries, want %d", n, once)
 	}
 }
 
@@ -180,13 +180,13 @@ func TestAllAtOnce(t *testing.T) {
 		})
 		synctest.Wait()
 		if n := started.Load(); n != maxConcurrent {
-			t.Errorf("%d at a time", n)
+			t.Errorf("%d at the same time", n)
 		}
 		close(release)
 		wait.Wait()
 		for i := range seen {
 			if n := seen[i].Load(); n != 1 {
-				t.Errorf("%d was done %d times", i, n)
+				t.Errorf("target %d ran %d times", i, n)
 			}
 		}
 	})

@@ -58,7 +58,7 @@ func play(t *testing.T, task string, pairs ...string) (got taskAnswer) {
 		}
 	}
 	if exit, ok := got.all["exit_code"]; ok && exit != float64(got.code) {
-		t.Errorf("%s: exit_code %v, and the exit code is %d", task, exit, got.code)
+		t.Errorf("%s: exit_code is %v, but the exit code is %d", task, exit, got.code)
 	}
 	if got.Failed != (got.code != classGranted.exit()) {
 		t.Errorf("%s: exit code %d, failed %t", task, got.code, got.Failed)
@@ -237,7 +237,7 @@ func TestAnsibleChecks(t *testing.T) {
 		}
 	}
 	if log := s.log.String(); strings.Contains(log, " account ") || strings.Contains(log, "chpass") {
-		t.Errorf("the server saw %s", log)
+		t.Errorf("the server got %s", log)
 	}
 }
 

@@ -155,7 +155,7 @@ func TestBatchIDs(t *testing.T) {
 		list := answers(t, runWith(t, secretsInEnv, in, "batch", s.addr).out)
 		for i, id := range ids {
 			if string(list[i].ID) != id {
-				t.Errorf("%s: the id %s comes back as %s", rest, id, list[i].ID)
+				t.Errorf("%s: the id %s is repeated as %s", rest, id, list[i].ID)
 			}
 		}
 	}
@@ -167,13 +167,13 @@ func TestBatchIDs(t *testing.T) {
 		for _, rest := range []string{`"command":"authorize","user":"alice"`, `"command":"authenticate","user":"alice"`, `"command":"none"`} {
 			got := runWith(t, secretsInEnv, `{"id":`+id+`,`+rest+"}\n", "batch", s.addr)
 			if !strings.HasPrefix(got.out, `{"line":1,"id":`+want+`,`) {
-				t.Errorf("the id %q comes back in %q", id, got.out)
+				t.Errorf("the id %q is repeated in %q", id, got.out)
 			}
 		}
 	}
 	got := runWith(t, secretsInEnv, `{"command":"authorize","user":"alice"}`, "batch", s.addr)
 	if strings.Contains(got.out, `"id"`) {
-		t.Errorf("an id that was not given: %s", got.out)
+		t.Errorf("an id without one in the request: %s", got.out)
 	}
 }
 
@@ -423,7 +423,7 @@ func TestBatchHoldsWhatItMakes(t *testing.T) {
 		l.job.err = p.parse(l, []byte(tt.line))
 		b.addLine(l, len(tt.line))
 		if got := b.bytes - len(tt.line); got < tt.kept || got > tt.kept+100 {
-			t.Errorf("%s: %d bytes are counted beyond the line's, not %d", tt.name, got, tt.kept)
+			t.Errorf("%s: %d bytes are counted beyond those of the line, want %d", tt.name, got, tt.kept)
 		}
 		if b.removeLine(l); b.bytes != 0 || b.lines != 0 {
 			t.Errorf("%s: %d bytes and %d lines are left", tt.name, b.bytes, b.lines)
@@ -443,7 +443,7 @@ func TestBatchResultJSON(t *testing.T) {
 			Timing: &timing{resolve: time.Microsecond, connect: 1234567, tls: time.Second, firstReply: 999, total: time.Hour}}},
 	} {
 		if !r.plain() {
-			t.Fatalf("%+v is not plain", r)
+			t.Fatalf("%+v does not have the fast path", r)
 		}
 		encoded := r
 		encoded.result = r.forJSON()
@@ -603,11 +603,11 @@ func TestBatchHoldsLittle(t *testing.T) {
 		}
 	}
 	if got := in.n.Load(); got > most {
-		t.Errorf("behind one request %d bytes are held, the most is %d", got, int64(most))
+		t.Errorf("behind one request %d bytes are held, the limit is %d", got, int64(most))
 	}
 	close(hang)
 	if code := <-ended; code != classGranted.exit() || out.n != n+2 {
-		t.Errorf("ends with %d and %d results", code, out.n)
+		t.Errorf("exit code %d, %d results", code, out.n)
 	}
 }
 
@@ -648,9 +648,9 @@ func TestBatchEndsUnread(t *testing.T) {
 	select {
 	case code := <-ended:
 		if code != 128+exitCode(syscall.SIGTERM) || !strings.Contains(messages.String(), "write the results: the output is blocked") {
-			t.Errorf("ends with %d: %s", code, messages.String())
+			t.Errorf("exit code %d: %s", code, messages.String())
 		}
 	case <-time.After(patience):
-		t.Error("it does not end")
+		t.Error("it does not return")
 	}
 }

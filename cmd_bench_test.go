@@ -160,17 +160,17 @@ func TestBenchEnds(t *testing.T) {
 	b := &bench{duration: time.Second, interval: time.Minute, start: time.Unix(100, 0), free: []*job{{request: newLogin(commonFields{}, "")}}}
 	b.tally.began = b.start
 	if j, _, more := b.nextJob(b.start); j == nil || !more {
-		t.Fatal("nothing to begin with")
+		t.Fatal("no first request")
 	}
 	if j, next, more := b.nextJob(b.start.Add(time.Millisecond)); j != nil || !next.Equal(b.start.Add(b.duration)) || !more {
-		t.Errorf("the next look is at %v, %t", next, more)
+		t.Errorf("the next check is at %v, %t", next, more)
 	}
 	if j, _, more := b.nextJob(b.start.Add(b.duration)); j != nil || more {
-		t.Error("it does not end")
+		t.Error("a run does not end after its duration")
 	}
 	b.duration = 0 // without a limit, the next look is at the next request
 	if j, next, more := b.nextJob(b.start.Add(time.Millisecond)); j != nil || !next.Equal(b.start.Add(b.interval)) || !more {
-		t.Errorf("without --duration, the next look is at %v, %t", next, more)
+		t.Errorf("without --duration, the next check is at %v, %t", next, more)
 	}
 }
 
@@ -179,7 +179,7 @@ func TestBenchLatency(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t, "--reply-delay", "20ms")
 	if r, got := benchJSON(t, s.addr, "-t pap -n 10 --rate 100"); r.Latency["p50"] < 20 || got.code != classGranted.exit() {
-		t.Errorf("a reply takes 20 ms: %s", got.out)
+		t.Errorf("replies take 20 ms, got %s", got.out)
 	}
 	const stall = 200 * time.Millisecond
 	hand := startFakeServer(t, func(c *fakeServerConn) {
@@ -197,7 +197,7 @@ func TestBenchLatency(t *testing.T) {
 	// 40 of the requests were due in the stall, 5 ms apart, so that half of all waited for 45 ms at least.
 	r, got := benchJSON(t, hand.addr, "-t pap -n 60 --rate 200 -c 1")
 	if r.Latency["max"] < 199 || r.Latency["p50"] < 40 || got.code != classGranted.exit() {
-		t.Errorf("a stall of 200 ms does not show: %s", got.out)
+		t.Errorf("a stall of 200 ms is hidden: %s", got.out)
 	}
 }
 
@@ -344,7 +344,7 @@ func TestBenchRestarts(t *testing.T) {
 	for _, want := range []authenType{authenASCII, authenPAP, authenASCII, authenPAP} {
 		var start authenStart
 		if s.received(t, &start); start.typ != want {
-			t.Errorf("asked by %s, not %s", start.typ, want)
+			t.Errorf("got a login by %s, want %s", start.typ, want)
 		}
 	}
 }
@@ -459,10 +459,10 @@ func TestBenchHistogram(t *testing.T) {
 	}
 	var h histogram
 	if h.quantile(0.5) != 0 {
-		t.Error("a quantile of nothing")
+		t.Error("an empty histogram has a quantile")
 	}
 	if h.add(-1); h.max != 0 || h.quantile(1) != 0 {
-		t.Error("a negative duration counts as something else than zero")
+		t.Error("a negative duration does not count as zero")
 	}
 	if size := unsafe.Sizeof(h); size > 32<<10 {
 		t.Errorf("%d bytes", size)
@@ -509,10 +509,10 @@ func TestBenchFailsInPart(t *testing.T) {
 		r, got := benchJSON(t, s.addr, "-t pap -n 20 --no-single-connect "+options)
 		e := r.Errors["network"]
 		if got.code != classNetwork.exit() || r.Requests != 20 || r.Answered != 10 || r.Status["PASS"] != 10 || len(r.Errors) != 1 || e == nil || e.Count != 10 {
-			t.Errorf("half of them were answered: %s%s", got.out, got.err)
+			t.Errorf("half of the requests were answered, got %s%s", got.out, got.err)
 		}
 		if want := 10 / r.Seconds; r.PerSecond < want*0.99 || r.PerSecond > want*1.01 {
-			t.Errorf("%g a second, not %g: %s", r.PerSecond, want, got.out)
+			t.Errorf("%g requests per second, want %g: %s", r.PerSecond, want, got.out)
 		}
 	}
 	text := runWith(t, secretsInEnv, "", split("bench alice AT -t pap -n 20 --no-single-connect", "AT", s.addr)...)
@@ -545,7 +545,7 @@ func TestBenchLatencyOfAnswers(t *testing.T) {
 	})
 	r, got := benchJSON(t, s.addr, "-t pap -n 10 -c 10 --no-single-connect")
 	if r.Answered != 5 || r.Errors["network"] == nil || r.Errors["network"].Count != 5 || r.Seconds < late.Seconds() || r.Latency["max"] > 1000*(r.Seconds-late.Seconds()/2) {
-		t.Errorf("5 of 10 were not answered: %s%s", got.out, got.err)
+		t.Errorf("5 of 10 requests were not answered, got %s%s", got.out, got.err)
 	}
 }
 

@@ -113,15 +113,15 @@ func TestCheckSessions(t *testing.T) {
 	}
 	p := <-packets[0]
 	if m, ok := p.m.(*authenStart); !ok || m.user != "" || m.typ != authenASCII || m.action != authenLogin || p.flags != flagSingleConnect {
-		t.Errorf("it begins with %+v, flags %s", m, p.flags)
+		t.Errorf("the first packet is %+v, flags %s", m, p.flags)
 	}
 	p = <-packets[0]
 	if m, ok := p.m.(*authenContinue); !ok || m.flags != authenAbort || m.userMsg != "" || m.data != "probe" {
-		t.Errorf("it ends with %+v", m)
+		t.Errorf("the last packet is %+v", m)
 	}
 	p = <-packets[1]
 	if m, ok := p.m.(*authenStart); !ok || m.user != "alice" || m.typ != authenPAP || p.flags != 0 {
-		t.Errorf("the login begins with flags %s", p.flags)
+		t.Errorf("the first packet of the login has the flags %s", p.flags)
 	}
 }
 
@@ -204,7 +204,7 @@ func TestCheckNagiosUnwritten(t *testing.T) {
 		code := run(t.Context(), []string{"check", addr, "--nagios"},
 			stdio{in: strings.NewReader(""), out: &lastRoom{0}, err: &stderr, env: func(name string) string { return secretsInEnv[name] }})
 		if code != want || !strings.Contains(stderr.String(), "write the result: no space left\n") {
-			t.Errorf("ends with %d, not %d: %s", int(code), int(want), stderr.String())
+			t.Errorf("exit code %d, want %d: %s", int(code), int(want), stderr.String())
 		}
 	}
 }
@@ -313,7 +313,7 @@ func TestCheckPrometheus(t *testing.T) {
 			for want := range strings.SplitSeq(strings.NewReplacer("AT", s.addr, "REFUSED", refused).Replace(tt.want), "|") {
 				name, value, _ := strings.Cut(want, "} ")
 				if values[name+"}"] != value {
-					t.Errorf("not %s in\n%s", want, got.out)
+					t.Errorf("%s is missing in\n%s", want, got.out)
 				}
 			}
 			if phase := `tacacs_phase_seconds{server="` + s.addr + `",phase="connect"}`; strings.Contains(tt.line, "AT") && !(values[phase] > "0") {
@@ -336,20 +336,20 @@ func metrics(t *testing.T, text string) map[string]string {
 	for line := range strings.SplitSeq(strings.TrimSuffix(text, "\n"), "\n") {
 		if m := metricComment.FindStringSubmatch(line); m != nil {
 			if seen[m[1]+m[2]] || m[1] == "TYPE" && (m[3] != "gauge" || m[2] != current) {
-				t.Errorf("out of place: %s", line)
+				t.Errorf("not in order: %s", line)
 			}
 			seen[m[1]+m[2]], current = true, m[2]
 			continue
 		}
 		m := metricLine.FindStringSubmatch(line)
 		if m == nil || m[2] != current || values[m[1]] != "" || !seen["HELP"+current] || !seen["TYPE"+current] {
-			t.Errorf("not the text format, or out of place: %q", line)
+			t.Errorf("invalid text format, or not in order: %q", line)
 			continue
 		}
 		values[m[1]] = m[3]
 	}
 	if !strings.HasSuffix(text, "\n") {
-		t.Errorf("the last line has no end")
+		t.Errorf("the last line has no newline")
 	}
 	return values
 }
@@ -453,7 +453,7 @@ func TestCheckKey(t *testing.T) {
 			}
 			s := serveWith(t, options...)
 			if got := s.ask(t, "check AT --json"); !strings.Contains(got.out, want) {
-				t.Errorf("not %s in %s", want, got.out)
+				t.Errorf("%s is missing in %s", want, got.out)
 			}
 			values := metrics(t, s.ask(t, "check AT --prometheus").out)
 			for name, want := range map[string]string{
@@ -462,7 +462,7 @@ func TestCheckKey(t *testing.T) {
 				"tacacs_ok":     map[bool]string{true: "1", false: "0"}[fault == ""],
 			} {
 				if got := values[name+`{server="`+s.addr+`"}`]; got != want {
-					t.Errorf("%s is %q, not %q", name, got, want)
+					t.Errorf("%s is %q, want %q", name, got, want)
 				}
 			}
 		})

@@ -124,7 +124,7 @@ func TestCheckWatch(t *testing.T) {
 					}
 				}
 				if got := strings.Join(times, " "); got != tt.began || stdout != tt.stdout || stderr != want || code != tt.code {
-					t.Errorf("rounds at %s, not %s; ends with %d, not %d\n%s%snot\n%s%s", got, tt.began, int(code), int(tt.code), stdout, stderr, tt.stdout, want)
+					t.Errorf("rounds at %s, want %s; exit code %d, want %d\n%s%swant\n%s%s", got, tt.began, int(code), int(tt.code), stdout, stderr, tt.stdout, want)
 				}
 			})
 		})

@@ -17,7 +17,7 @@ func TestHelpInReadme(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !strings.Contains(string(readme), "```\n"+mainHelp(commands)+"```\n") {
-		t.Error("the README does not hold the text of tacacs_plus help")
+		t.Error("the README does not contain the text of tacacs_plus help")
 	}
 }
 
@@ -95,11 +95,11 @@ func TestHelp(t *testing.T) {
 		checkHelp(t, one.out, ownOptions[c.name])
 		takes, refuses := sharedOf(c)
 		if checkHelp(t, one.out, takes); takes == "" && strings.Contains(one.out, "\nOptions that it shares with others") {
-			t.Errorf("help %s has options of others:\n%s", c.name, one.out)
+			t.Errorf("help %s has options of other commands:\n%s", c.name, one.out)
 		}
 		for name := range strings.FieldsSeq(refuses) {
 			if strings.Contains(one.out, "--"+name) {
-				t.Errorf("help %s has --%s, which is not for it", c.name, name)
+				t.Errorf("help %s has --%s, which the command rejects", c.name, name)
 			}
 		}
 		for _, args := range [][]string{{c.name, "--help"}, {"-h", c.name}, {c.name, "alice", "tac1", "-h", "--json"}} {
@@ -132,7 +132,7 @@ func TestHelpWidth(t *testing.T) {
 	for name, page := range pages {
 		for line := range strings.Lines(page) {
 			if len(line) > helpWidth+1 || strings.TrimRight(line, " \n") != strings.TrimSuffix(line, "\n") {
-				t.Errorf("help %s: %d columns, or blanks at the end: %q", name, len(line)-1, line)
+				t.Errorf("help %s: %d columns, or trailing blanks: %q", name, len(line)-1, line)
 			}
 		}
 	}
@@ -188,7 +188,7 @@ func TestHelpChoices(t *testing.T) {
 			}
 			for _, word := range choices {
 				if err := o.value.Set(word); err != nil {
-					t.Errorf("%s: --%s does not take %s: %v", c.name, o.long, word, err)
+					t.Errorf("%s: --%s rejects %s: %v", c.name, o.long, word, err)
 				}
 			}
 			if choices != nil {
@@ -203,11 +203,11 @@ func TestHelpChoices(t *testing.T) {
 		"flag":        "start stop watchdog watchdog-update",
 	} {
 		if found[names] != want {
-			t.Errorf("%s is one of %q, not of %q", names, found[names], want)
+			t.Errorf("%s: got the choices %q, want %q", names, found[names], want)
 		}
 	}
 	if !strings.HasPrefix(found["fault"], "help noecho-pass getuser ") {
-		t.Errorf("the faults are %q", found["fault"])
+		t.Errorf("got the faults %q", found["fault"])
 	}
 }
 
@@ -225,13 +225,13 @@ func TestManPage(t *testing.T) {
 			sections = append(sections, name)
 		}
 		if strings.HasPrefix(line, ".") && !regexp.MustCompile(`^\.(TH|SH|SS|TP|PP|B|I|BI|BR|IR|RS|RE|nf|fi)( |$)`).MatchString(line) {
-			t.Errorf("no macro: %s", line)
+			t.Errorf("not a macro: %s", line)
 		}
 		if len(line) > helpWidth && !strings.HasPrefix(line, "tacacs_plus ") || line == "" || strings.HasSuffix(line, " ") {
 			t.Errorf("%d bytes: %q", len(line), line)
 		}
 		if strings.ContainsAny(line, "'^`~") {
-			t.Errorf("what terminals show otherwise: %q", line)
+			t.Errorf("characters that terminals show differently: %q", line)
 		}
 	}
 	if got, want := strings.Join(sections, ", "), `NAME, SYNOPSIS, DESCRIPTION, COMMANDS, OPTIONS, ENVIRONMENT, FILES, "EXIT STATUS", EXAMPLES, SECURITY, STANDARDS`; got != want {
@@ -282,11 +282,11 @@ func TestManPage(t *testing.T) {
 		"\n.TP\n.B 3\nthe server answered ERROR, or with an empty body\n.TP\n",
 	} {
 		if !strings.Contains(page, part) {
-			t.Errorf("the page has no %q", part)
+			t.Errorf("%q is not in the page", part)
 		}
 	}
 	if other := manPage(commands, build{Version: "v1.2.3", Date: "2026-11-24"}); other != page {
-		t.Error("made twice, it differs")
+		t.Error("two runs give different pages")
 	}
 }
 

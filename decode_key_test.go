@@ -70,14 +70,14 @@ func TestDecodeKeys(t *testing.T) {
 		}
 		want := strings.ReplaceAll(tt.keys, "DIR/", "")
 		if strings.Join(keys, " ") != want || got.code != tt.code || !regexp.MustCompile("(?s)^.*"+strings.ReplaceAll(tt.err, "DIR", dir)+"$").MatchString(got.err) {
-			t.Errorf("%s: %d\n%s, not\n%s\n%s", tt.options, int(got.code), strings.Join(keys, " "), want, got.err)
+			t.Errorf("%s: got %d\n%s, want\n%s\n%s", tt.options, int(got.code), strings.Join(keys, " "), want, got.err)
 		}
 		if strings.Contains(got.out, "erin is in") {
 			t.Errorf("%s: a session that fits no key shows a message of its server", tt.options)
 		}
 		for _, secret := range []string{testKey, other, third, testPassword} {
 			if strings.Contains(got.out+got.err, secret) {
-				t.Errorf("%s: it prints a secret", tt.options)
+				t.Errorf("%s: a secret is printed", tt.options)
 			}
 		}
 	}
@@ -121,12 +121,12 @@ func TestDecodeWrongKeys(t *testing.T) {
 		t.Errorf("%d sessions of %d fit no key", n, sessions)
 	}
 	if got.code != 5 || !strings.Contains(got.err, "no session fits any key that was given\n") {
-		t.Errorf("it ends with %d: %s", int(got.code), got.err)
+		t.Errorf("exit code %d: %s", int(got.code), got.err)
 	}
 	// With the right key among them, all sessions are read.
 	got = decodeWith(t, tape.pcap(), "--json --key-list DIR/list -k KEY", "DIR", dir, "KEY", testKey)
 	if n := strings.Count(got.out, `"key":"the command line"`); n != sessions || got.code != 0 {
-		t.Errorf("%d sessions of %d are read, and it ends with %d", n, sessions, int(got.code))
+		t.Errorf("%d sessions of %d are decoded, exit code %d", n, sessions, int(got.code))
 	}
 }
 
@@ -159,7 +159,7 @@ func TestDecodeKeyLengths(t *testing.T) { // not parallel: encoding writes to th
 			limit = 80 // only the status can show that a key is wrong
 		}
 		if matching > limit {
-			t.Errorf("%T: %d keys of %d seem right", m, matching, len(k.keys))
+			t.Errorf("%T: %d keys of %d seem to fit", m, matching, len(k.keys))
 		}
 	}
 }
@@ -356,7 +356,7 @@ func TestKeyLogFiles(t *testing.T) {
 		var r clientRandom
 		copy(r[:], unhex(t, random))
 		if tt.name == "good" && hex.EncodeToString(k.secret(r, clientTrafficSecret)) != long {
-			t.Error("the secret is another one")
+			t.Error("got another secret")
 		}
 		if tt.name == "no end" && hex.EncodeToString(k.secret(r, clientHandshakeSecret+1)) != long[:64] {
 			t.Error("the last line is lost")
@@ -492,7 +492,7 @@ func TestDecodeRecordBounds(t *testing.T) {
 		sizes = append(sizes, len((<-printer.pipe.filled).records))
 	}
 	if want := []int{maxBatchRecords, maxBatchRecords, 3}; !slices.Equal(sizes, want) || len(printer.pipe.chunk.records) != 1 {
-		t.Errorf("batches of %d records, not %d, and one of %d", sizes, want, len(printer.pipe.chunk.records))
+		t.Errorf("batches of %d records, want %d, and one of %d", sizes, want, len(printer.pipe.chunk.records))
 	}
 	// A record keeps its request and the reply.
 	tape := newCaptureBuilder()
@@ -506,6 +506,6 @@ func TestDecodeRecordBounds(t *testing.T) {
 	}
 	p.consume(p.events.chunk)
 	if got, want := p.decoder.printer.pipe.chunk.kept, len(request)+len(reply)-2*headerLen; got != want || p.decoder.kept != 0 {
-		t.Errorf("the record keeps %d bytes and open sessions %d, not %d and 0", got, p.decoder.kept, want)
+		t.Errorf("the record keeps %d bytes and open sessions %d, want %d and 0", got, p.decoder.kept, want)
 	}
 }

@@ -172,7 +172,7 @@ func TestDecode(t *testing.T) {
 		got := decodeWith(t, tape.pcap(), "")
 		lines := stamp.ReplaceAllString(got.out, "")
 		if want := strings.ReplaceAll(tt.lines, `"a\x1b`, `a\x1b`); usual.Replace(lines) != want || got.code != 0 {
-			t.Errorf("%s: %d\n%s, not\n%s%s", tt.name, int(got.code), usual.Replace(lines), want, got.err)
+			t.Errorf("%s: got %d\n%s, want\n%s%s", tt.name, int(got.code), usual.Replace(lines), want, got.err)
 		}
 	}
 }
@@ -188,10 +188,10 @@ func TestDecodeHidesRepeatedSecrets(t *testing.T) {
 	for options, shown := range map[string]bool{"": false, "-v -d": false, "--json -d": false, "-d --show-secrets": true} {
 		got := decodeWith(t, tape.pcap(), options)
 		if n := strings.Count(got.out, "FAIL"); n != 2 || strings.Count(got.out, "bad password [redacted]!") != 2 {
-			t.Errorf("%s: %d sessions have failed:\n%s", options, n, got.out)
+			t.Errorf("%s: %d sessions failed:\n%s", options, n, got.out)
 		}
 		if strings.Contains(got.out, testPassword) || strings.Contains(got.err, testPassword) != shown {
-			t.Errorf("%s: the password is shown or hidden wrongly:\n%s%s", options, got.out, got.err)
+			t.Errorf("%s: the password is shown without --show-secrets, or hidden with it:\n%s%s", options, got.out, got.err)
 		}
 	}
 }
@@ -360,10 +360,10 @@ func TestDecodeLive(t *testing.T) {
 		done <- run(ctx, split("decode"), stdio{in: in, out: out, err: stderr, env: func(string) string { return testKey }})
 	}()
 	feed.Write(w.pcap())
-	waitUntil(t, "the session is printed", func() bool { return strings.HasSuffix(out.String(), "alice authenticate pap PASS (1.0 ms)\n") })
+	waitUntil(t, "the session is logged", func() bool { return strings.HasSuffix(out.String(), "alice authenticate pap PASS (1.0 ms)\n") })
 	interrupt(interruptedBy(2))
 	if code := <-done; code != 130 {
-		t.Errorf("it ends with %d", int(code))
+		t.Errorf("exit code %d", int(code))
 	}
 	if !strings.HasSuffix(out.String(), "bob authenticate pap NO_REPLY\n") || !strings.Contains(stderr.String(), " sessions: 2\n") {
 		t.Errorf("%s%s", out, stderr)
@@ -412,11 +412,11 @@ func FuzzDecodeCommand(f *testing.F) {
 		stderr, out := new(lockedBuffer), new(lockedBuffer)
 		code := run(t.Context(), split("decode "+options), stdio{in: bytes.NewReader(capture), out: out, err: stderr, env: func(string) string { return testKey }})
 		if code != 0 && code != 2 && code != 5 {
-			t.Errorf("it ends with %d: %s", int(code), stderr)
+			t.Errorf("exit code %d: %s", int(code), stderr)
 		}
 		for _, text := range []string{out.String(), stderr.String()} {
 			if escapeLines(text) != text {
-				t.Errorf("%q has what is not printable", text)
+				t.Errorf("%q has unprintable characters", text)
 			}
 		}
 		p, inv, _ := pipelineOf(t, capture, "-q")
@@ -489,7 +489,7 @@ client                                          sessions took the server over 1s
 2001:db8:1234:5678:9abc:def0:1234:5678          1 of 1
 `
 	if got.out != want || got.code != 0 {
-		t.Errorf("%d\n%s, not\n%s", int(got.code), got.out, want)
+		t.Errorf("got %d\n%s, want\n%s", int(got.code), got.out, want)
 	}
 	for line := range strings.Lines(got.out) {
 		if len(line) > 101 {
@@ -531,7 +531,7 @@ func TestDecodeDump(t *testing.T) {
 		}
 	}
 	if strings.Contains(got.err, testPassword) {
-		t.Error("it shows the password")
+		t.Error("the password is shown")
 	}
 	if got := decodeWith(t, tape.pcap(), "-d --show-secrets"); !strings.Contains(got.err, "  user_msg: "+testPassword+"\n") {
 		t.Errorf("the password is not in\n%s", got.err)
@@ -547,7 +547,7 @@ func TestDecodeDumpOnFullDisk(t *testing.T) {
 		code := run(t.Context(), split("decode "+options), stdio{in: bytes.NewReader(manySessions(sessions, testKey)), out: out, err: fullDisk{},
 			env: func(string) string { return testKey }})
 		if n := strings.Count(out.String(), "\n"); code != want || n != sessions {
-			t.Errorf("%q: ends with %d, and %d lines", options, int(code), n)
+			t.Errorf("%q: exit code %d, %d lines", options, int(code), n)
 		}
 	}
 }

@@ -190,7 +190,7 @@ func TestTLSOfGo(t *testing.T) {
 		case retries != (tt.name == "HelloRetryRequest"):
 			t.Errorf("%s: a HelloRetryRequest is %v", tt.name, retries)
 		case tt.name == "resumed" && bytes.Contains(writes[0].data, []byte{0, 41}) == false:
-			t.Errorf("%s: it is not", tt.name)
+			t.Errorf("%s: it is not resumed", tt.name)
 		}
 	}
 	// A client that does not trust the server sends an alert with the secret of the handshake. It has no other
@@ -550,7 +550,7 @@ func FuzzTLSConversation(f *testing.F) {
 			in = in[n:]
 			for _, s := range l.directions {
 				if len(s.held) > maxRecord || len(s.hello) > maxWaiting+maxRecord || s.attempts > maxGapAttempts || s.early > maxWaiting {
-					t.Fatalf("%d and %d bytes are held, %d trials", len(s.held), len(s.hello), s.attempts)
+					t.Fatalf("%d and %d bytes are held, %d attempts", len(s.held), len(s.hello), s.attempts)
 				}
 			}
 			if l.held > maxWaiting || l.unreadable && l.held > 0 {
@@ -558,7 +558,7 @@ func FuzzTLSConversation(f *testing.F) {
 			}
 		}
 		if said > all {
-			t.Fatalf("%d bytes of data out of %d", said, all)
+			t.Fatalf("%d bytes of data from %d", said, all)
 		}
 	})
 }
@@ -639,6 +639,6 @@ func TestDecodeLateSecrets(t *testing.T) {
 	}
 	p.readFiles(t.Context(), inv, nil)
 	if want := "2026-11-23T10:00:00.007Z 198.51.100.7:41234 > 192.0.2.1:300 alice authenticate pap NO_REPLY\n"; out.String() != want {
-		t.Errorf("%s, not %s", out, want)
+		t.Errorf("got %s, want %s", out, want)
 	}
 }

@@ -27,7 +27,7 @@ func TestDistance(t *testing.T) {
 		{"tsl", "tls", 1}, {"pord", "prod", 1}, {"pxrd", "prod", 2}, {"pdro", "prod", 2}, {"badc", "abcd", 2}, {"prodst", "prodost", 1},
 	} {
 		if got, back := distance(tt.a, tt.b), distance(tt.b, tt.a); got != tt.want || back != tt.want {
-			t.Errorf("%q and %q: %d and %d, not %d", tt.a, tt.b, got, back, tt.want)
+			t.Errorf("%q and %q: got %d and %d, want %d", tt.a, tt.b, got, back, tt.want)
 		}
 	}
 }
@@ -70,13 +70,13 @@ func TestCutPrefix(t *testing.T) {
 	} {
 		before, file, found := cutPrefix(tt.value)
 		if found != (tt.prefix != "") || file != tt.file {
-			t.Errorf("%q is cut to %q and %q, %t", tt.value, before, file, found)
+			t.Errorf("%q: got %q and %q, %t", tt.value, before, file, found)
 		}
 		if !found {
 			continue
 		}
 		if prefix, err := parsePrefix(before); (err != nil) != (tt.prefix == wrong) || err == nil && prefix.String() != tt.prefix {
-			t.Errorf("%q has the prefix %s, %v, want %s", tt.value, prefix, err, tt.prefix)
+			t.Errorf("%q: got the prefix %s, %v, want %s", tt.value, prefix, err, tt.prefix)
 		}
 	}
 }
@@ -101,7 +101,7 @@ func TestRedact(t *testing.T) {
 		{"nothing", "", "nothing"},
 	} {
 		if got := redact(tt.text, strings.Split(tt.secrets, " ")); got != tt.want {
-			t.Errorf("%q without %q is %q, not %q", tt.text, tt.secrets, got, tt.want)
+			t.Errorf("%q without %q: got %q, want %q", tt.text, tt.secrets, got, tt.want)
 		}
 	}
 }
@@ -140,7 +140,7 @@ func TestRedactServerText(t *testing.T) {
 				t.Errorf("%s%s shows\n%s", tt.line, form, shown)
 			}
 			if command, _, _ := strings.Cut(tt.line, " "); command != "bench" && !strings.Contains(shown, "[redacted]") {
-				t.Errorf("%s%s hides all:\n%s", tt.line, form, shown)
+				t.Errorf("%s%s does not show the rest of the text:\n%s", tt.line, form, shown)
 			}
 		}
 	}
@@ -365,7 +365,7 @@ func TestQueuedWriterUnread(t *testing.T) {
 							}
 							if strings.HasPrefix(line, "relay") {
 								if _, err := c.receive(new(authenReply)); err != nil {
-									t.Errorf("a device is not answered: %v", err)
+									t.Errorf("a device gets no reply: %v", err)
 								}
 							}
 						}
@@ -374,7 +374,7 @@ func TestQueuedWriterUnread(t *testing.T) {
 					select {
 					case <-done:
 					case <-time.After(patience):
-						t.Error("it does not end")
+						t.Error("it does not return")
 					}
 				})
 			})
@@ -409,7 +409,7 @@ func TestTerminalMissing(t *testing.T) {
 			t.Errorf("%s counts as a terminal", name)
 		}
 		if answer, err := terminal.ask(context.Background(), "prompt", true); answer != "" || !errors.Is(err, errNoAnswer) {
-			t.Errorf("%s answers %q, %v", name, answer, err)
+			t.Errorf("%s: a prompt returns %q, %v", name, answer, err)
 		}
 	}
 }

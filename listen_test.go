@@ -33,7 +33,7 @@ func TestListenConnectionsOfOneAddress(t *testing.T) {
 	enter := func(client netip.Addr, want string) {
 		t.Helper()
 		if got := srv.listener.acquireSlot(client); got != want {
-			t.Fatalf("%s is refused with %q, not %q", client, got, want)
+			t.Fatalf("%s: got the refusal %q, want %q", client, got, want)
 		}
 	}
 	for range maxOfOneAddress {
@@ -43,7 +43,7 @@ func TestListenConnectionsOfOneAddress(t *testing.T) {
 	conn := &remoteConn{addr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(greedy, 1024))}
 	srv.listener.accept(t.Context(), &fakeListener{has: []any{conn}}, new(sync.WaitGroup), srv.serve)
 	if want := " 192.0.2.1:1024 refused: too many connections of this address\n"; !strings.HasSuffix(log.String(), want) {
-		t.Errorf("the lines are\n%s", log)
+		t.Errorf("the log is\n%s", log)
 	}
 	for range maxConnections - maxOfOneAddress {
 		enter(other, "")
@@ -58,14 +58,14 @@ func TestListenConnectionsOfOneAddress(t *testing.T) {
 		srv.listener.releaseSlot(other)
 	}
 	if len(srv.listener.open) > 0 || len(srv.listener.slots) > 0 {
-		t.Errorf("%v are still open, %d places taken", srv.listener.open, len(srv.listener.slots))
+		t.Errorf("%v are still open, %d slots in use", srv.listener.open, len(srv.listener.slots))
 	}
 	var all sync.WaitGroup // the place of a connection that is accepted is its own, and free after it
 	conn.Reader = strings.NewReader("")
 	srv.listener.accept(t.Context(), &fakeListener{has: []any{conn}}, &all, srv.serve)
 	all.Wait()
 	if len(srv.listener.open) > 0 || len(srv.listener.slots) > 0 {
-		t.Errorf("%v are still open, %d places taken", srv.listener.open, len(srv.listener.slots))
+		t.Errorf("%v are still open, %d slots in use", srv.listener.open, len(srv.listener.slots))
 	}
 }
 
@@ -107,7 +107,7 @@ func TestListenClientKeys(t *testing.T) {
 			}
 			conn := &remoteConn{addr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(addr), 4949))}
 			if keys := keys.of(addrPortOf(conn.RemoteAddr()).Addr()); len(keys) > 1 || (keys != nil) != (want != "") || keys != nil && keys[0].value != want {
-				t.Errorf("%s has %q, not %q", addr, keys, want)
+				t.Errorf("%s: got %q, want %q", addr, keys, want)
 			}
 		}
 	}
@@ -141,7 +141,7 @@ func TestListenKeyFiles(t *testing.T) {
 			t.Errorf("%s: %x, %v", tt.options, b, err)
 		}
 		if got, want := s.lines(t), "refused: no key for this address\n"; got != want {
-			t.Errorf("%s: the lines are\n%snot\n%s", tt.options, got, want)
+			t.Errorf("%s: got the log\n%swant\n%s", tt.options, got, want)
 		}
 	}
 }
@@ -209,7 +209,7 @@ func TestListenKeyLengthHidden(t *testing.T) {
 		check("a reply", string(body))
 	}
 	if lines := s.lines(t); strings.Count(lines, "does not fit the key") != 3 {
-		t.Errorf("the lines are\n%s", lines)
+		t.Errorf("the log is\n%s", lines)
 	} else {
 		check("lines", lines)
 	}

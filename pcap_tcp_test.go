@@ -224,7 +224,7 @@ func TestTCPAnyOrder(t *testing.T) {
 		r := reassembler{
 			onData: func(c *conversation, from int, _ time.Time, data []byte) { got[from] = append(got[from], data...) },
 			onGap: func(_ *conversation, from int, _ time.Time, missing int) {
-				t.Errorf("seed %d: %d misses %d", seed, from, missing)
+				t.Errorf("seed %d: direction %d misses %d bytes", seed, from, missing)
 			},
 			onClose: func(*conversation, time.Time) { ended++ },
 		}
@@ -243,7 +243,7 @@ func TestTCPAnyOrder(t *testing.T) {
 		}
 		for from := range streams {
 			if !bytes.Equal(got[from], streams[from]) {
-				t.Fatalf("seed %d: %d bytes of %d came back, or not the same", seed, len(got[from]), len(streams[from]))
+				t.Fatalf("seed %d: %d bytes of %d were returned, or other bytes", seed, len(got[from]), len(streams[from]))
 			}
 		}
 		if ended != 1 || r.held != 0 || len(r.conversations) != 1 {
@@ -321,7 +321,7 @@ func TestTCPBarePackets(t *testing.T) {
 		t.Errorf("%q, %d malformed", got, l.dropped.malformed)
 	}
 	if l.finish(time.Time{}); len(l.log) != 6 {
-		t.Error("it ended twice")
+		t.Error("the conversation ended twice")
 	}
 }
 
@@ -529,7 +529,7 @@ func FuzzReassemble(f *testing.F) {
 		}
 		r.finish(time.Time{})
 		if len(open) > 0 || r.held != 0 || received > len(b) {
-			t.Fatalf("%d conversations have no end, %d bytes are held, %d bytes of data in %d", len(open), r.held, received, len(b))
+			t.Fatalf("%d conversations are not closed, %d bytes are held, %d bytes of data in %d", len(open), r.held, received, len(b))
 		}
 	})
 }

@@ -168,10 +168,10 @@ func TestRelayTooMuch(t *testing.T) {
 			left--
 		}
 		if got := <-answered; accepted != tt.accepted || got != want || left != tt.open || r.underWay.Load() != tt.underWay+more {
-			t.Errorf("%s: accepted %t, answered with %q, %d sessions, %d bytes", tt.name, accepted, got, left, r.underWay.Load())
+			t.Errorf("%s: accepted %t, reply %q, %d sessions, %d bytes", tt.name, accepted, got, left, r.underWay.Load())
 		}
 		if got := strings.HasSuffix(lines.String(), "too many sessions\n"); got == tt.accepted {
-			t.Errorf("%s: the lines are\n%s", tt.name, lines)
+			t.Errorf("%s: the log is\n%s", tt.name, lines)
 		}
 	}
 }
@@ -218,7 +218,7 @@ func TestRelayDeviceAtTheEnd(t *testing.T) {
 		}()
 		began := time.Now()
 		if r.serve(t.Context(), life, own); time.Since(began) != time.Second {
-			t.Errorf("a device that takes no reply is waited for for %v", time.Since(began))
+			t.Errorf("the relay waited %v for a device that does not read", time.Since(began))
 		}
 		other.Close()
 	})
@@ -240,7 +240,7 @@ func TestRelayChoosesKey(t *testing.T) {
 	for _, keys := range [][]key{{wrong, right}, {right, wrong}} {
 		d.client.keys = keys
 		if d.chooseKey(&h, body); d.fits(&h, body, wrong) != 1 || d.key != right {
-			t.Errorf("of %v it takes %v", keys, d.key)
+			t.Errorf("got the key %[2]v of %[1]v", keys, d.key)
 		}
 	}
 }
@@ -263,10 +263,10 @@ func TestRelayUpstreamTimes(t *testing.T) {
 		began := time.Now()
 		_, err := own.Read(make([]byte, 1))
 		if took := time.Since(began); !errors.Is(err, os.ErrDeadlineExceeded) || took != relayIdle {
-			t.Errorf("the server is waited for for %v: %v", took, err)
+			t.Errorf("the relay waited %v for the server: %v", took, err)
 		}
 		if p.up(); time.Since(began) != relayIdle {
-			t.Errorf("the device is waited for for %v", time.Since(began))
+			t.Errorf("the relay waited %v for the device", time.Since(began))
 		}
 	})
 }
@@ -323,7 +323,7 @@ func TestRelayLateReply(t *testing.T) {
 		p.device.client.log.flush()
 		got := regexp.MustCompile(`[A-Z_]{4,}`).FindAllString(lines.String(), -1)
 		if p.awaited != awaited || len(p.sessions) != awaited || strings.Join(got, " ") != want {
-			t.Errorf("%s: %d replies are awaited, of %d sessions, and the lines are\n%s", what, p.awaited, len(p.sessions), lines)
+			t.Errorf("%s: %d replies of %d sessions are awaited, and the log is\n%s", what, p.awaited, len(p.sessions), lines)
 		}
 	}
 	say(1, asciiStart("alice"))
@@ -357,12 +357,12 @@ func TestRelayBelongs(t *testing.T) {
 		return ok
 	}
 	if !belongs(typeAuthen, 2, 1) || belongs(typeAuthen, 4, 1) || belongs(typeAuthor, 2, 1) || belongs(typeAuthen, 2, 7) {
-		t.Error("another packet than the reply is taken for it")
+		t.Error("another packet is accepted as the reply")
 	}
 	h.seqNo++
 	p.onReply(&h, &authenReply{status: authenGetPass}, "")
 	if belongs(typeAuthen, 2, 1) || belongs(typeAuthen, 3, 1) {
-		t.Error("a second reply is taken for one, before the device has said more")
+		t.Error("a second reply is accepted before the next packet of the device")
 	}
 }
 
@@ -378,7 +378,7 @@ func TestRelayNameInRecord(t *testing.T) {
 		p.onReply(&h, &authenReply{status: authenGetUser}, "")
 		h.seqNo = seqNo
 		if p.onRequest(&h, says("alice"), 100); p.named != want {
-			t.Errorf("seq_no %d: a name: %t", seqNo, p.named)
+			t.Errorf("seq_no %d: has a name: %t", seqNo, p.named)
 		}
 	}
 }
@@ -416,7 +416,7 @@ func TestRelayGathers(t *testing.T) {
 			t.Errorf("%s: %d bytes of %d are written, up to %d at a time", way, to.out.Len(), good, to.largest)
 		}
 		if n := strings.Count(lines.String(), "TACACS+"); n != 1 {
-			t.Errorf("%s: the lines are\n%s", way, lines)
+			t.Errorf("%s: the log is\n%s", way, lines)
 		}
 	}
 	data, good := flood(1, 0x80)
@@ -436,7 +436,7 @@ func TestRelayGathers(t *testing.T) {
 	rest := bytes.NewReader(data)
 	p, _ = pipedUpstream(t, deadConn{device}, &stream{Reader: rest})
 	if p.down(); rest.Len() < good {
-		t.Errorf("%d bytes are not read", rest.Len())
+		t.Errorf("%d bytes are left", rest.Len())
 	}
 }
 
@@ -461,7 +461,7 @@ func TestRelayLastTimes(t *testing.T) {
 			p.onReply(&h, new(authorResponse), "")
 			h.sessionID++
 			if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(began) != want {
-				t.Errorf("%s is waited for for %v: %v", what, time.Since(began), err)
+				t.Errorf("%s: waited %v: %v", what, time.Since(began), err)
 			}
 		}
 		d.client.stopReading()
@@ -503,7 +503,7 @@ func TestRelayKeyThatChanges(t *testing.T) {
 	}
 	c.checkEnd(t)
 	if got := r.relayed(t); !strings.HasPrefix(got, "> alice authenticate pap PASS\n> alice authenticate pap NO_KEY: ") || strings.Count(got, "\n") != 2 {
-		t.Errorf("the lines are\n%s", got)
+		t.Errorf("the log is\n%s", got)
 	}
 }
 
@@ -562,7 +562,7 @@ func TestRelayLeavesServer(t *testing.T) {
 		select {
 		case <-left:
 		case <-time.After(patience):
-			t.Errorf("flags %v: the connection to the server does not end", flags)
+			t.Errorf("flags %v: the connection to the server is not closed", flags)
 		}
 	}
 }

@@ -55,7 +55,7 @@ func TestRelayRecordIsReadBack(t *testing.T) {
 			if frame[0] == 0x45 {
 				addrs, tcp = frame[12:20], frame[20:]
 				if sum := wholeSum(frame[:20]); sum != 0xffff {
-					t.Errorf("%s: the sum of an IP header is %x", tt.device, sum)
+					t.Errorf("%s: an IP header has the checksum %x", tt.device, sum)
 				}
 			}
 			own := 0
@@ -67,21 +67,21 @@ func TestRelayRecordIsReadBack(t *testing.T) {
 				next[own] = seq
 			}
 			if seq != next[own] || flags&tcpACK != 0 && ack != next[1-own] || flags&tcpACK == 0 && ack != 0 {
-				t.Errorf("%s: seq %d and ack %d with flags %x, and the next are %d", tt.device, seq, ack, flags, next)
+				t.Errorf("%s: seq %d and ack %d with flags %x, want %d", tt.device, seq, ack, flags, next)
 			}
 			if next[own] += uint32(len(tcp) - 20); flags&(tcpSYN|tcpFIN) != 0 {
 				next[own]++
 			}
 			all := slices.Concat(addrs, []byte{0, 6, byte(len(tcp) >> 8), byte(len(tcp))}, tcp)
 			if sum := wholeSum(all); sum != 0xffff {
-				t.Errorf("%s: the sum of a segment of %d bytes is %x", tt.device, len(tcp), sum)
+				t.Errorf("%s: a segment of %d bytes has the checksum %x", tt.device, len(tcp), sum)
 			}
 		}
 		file := filepath.Join(writeFiles(t, map[string]string{"record.pcap": out.String()}), "record.pcap")
 		got := runWith(t, nil, "", "decode", "--json", file)
 		lines := strings.Split(strings.TrimSpace(got.out), "\n")
 		if len(lines) != 2 || got.code != 0 {
-			t.Fatalf("decode reads %d lines: %s", len(lines), got.err)
+			t.Fatalf("decode prints %d lines: %s", len(lines), got.err)
 		}
 		for i, line := range lines {
 			var o recordObject
@@ -145,7 +145,7 @@ func TestRelayRecordReportsFullDisk(t *testing.T) {
 func TestRelayRecordOnFullDisk(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS != "linux" {
-		t.Skip("only Linux has a device that is always full; TestRecordOnFullDisk is for all systems")
+		t.Skip("only Linux has /dev/full; TestRelayRecordReportsFullDisk runs on all systems")
 	}
 	for _, way := range relayWays {
 		s := serveWith(t)
@@ -156,13 +156,13 @@ func TestRelayRecordOnFullDisk(t *testing.T) {
 			}
 		}
 		if code := r.stop(); code != classUsage.exit() {
-			t.Errorf("ends with %d", int(code))
+			t.Errorf("exit code %d", int(code))
 		}
 		if n := strings.Count(r.log.String(), " SUCCESS"); n != 3 {
 			t.Errorf("%d lines:\n%s", n, r.log)
 		}
 		if want := "tacacs_plus: write the packets of the record: write /dev/full: no space left on device\n"; !strings.HasSuffix(r.said.String(), want) {
-			t.Errorf("it says\n%s", r.said)
+			t.Errorf("stderr is\n%s", r.said)
 		}
 	}
 }
@@ -225,7 +225,7 @@ func TestRelayRecordOfTwoServers(t *testing.T) {
 	got := runWith(t, nil, "", "decode", file)
 	for _, server := range servers {
 		if want := server.String() + " alice authenticate ascii PASS"; strings.Count(got.out, want) != 1 || strings.Count(got.out, "\n") != 2 || !strings.Contains(got.err, "conversations of TACACS+: 2,") {
-			t.Errorf("%s is missing, or there is more:\n%s%s", want, got.out, got.err)
+			t.Errorf("%s is missing, or not alone:\n%s%s", want, got.out, got.err)
 		}
 	}
 }
@@ -256,7 +256,7 @@ func TestRelayRecord(t *testing.T) {
 				t.Errorf("the mode is %v, %v", info.Mode(), err)
 			}
 			if n := ends(data); n != 4 {
-				t.Errorf("%s %s: of two conversations %d sides end", way, options, n)
+				t.Errorf("%s %s: two conversations have %d FIN segments", way, options, n)
 			}
 			shown := options == "--show-secrets"
 			if n := bytes.Count(data, []byte(testPassword)); (n == 2) != shown || n > 0 && !shown {
@@ -309,7 +309,7 @@ func TestRelayStraySecrets(t *testing.T) {
 		t.Errorf("the record has\n%q", data)
 	}
 	if said := r.said.String(); !strings.Contains(said, "seq_no 4 ") || hexDumped(said, testPassword) {
-		t.Errorf("it says\n%s", said)
+		t.Errorf("stderr is\n%s", said)
 	}
 }
 
@@ -397,7 +397,7 @@ func TestRelayRepeatedSecrets(t *testing.T) {
 			}
 			var reply authenReply
 			if _, err := c.receive(&reply); err != nil || reply != *no {
-				t.Errorf("%s: the device has %+v, %v", way, reply, err)
+				t.Errorf("%s: the device got %+v, %v", way, reply, err)
 			}
 			r.stop()
 			data, err := os.ReadFile(record)
@@ -409,14 +409,14 @@ func TestRelayRepeatedSecrets(t *testing.T) {
 				shown = 2
 			}
 			if n := bytes.Count(data, []byte(testPassword)); n != shown || strings.Contains(r.said.String(), testPassword) != (shown > 0) {
-				t.Errorf("%s%s: the password is in the record %d times, and said:\n%s", way, options, n, r.said)
+				t.Errorf("%s%s: the password is in the record %d times, and stderr is\n%s", way, options, n, r.said)
 			}
 			want := no.status.String()
 			if no.serverMsg != "" {
 				want += ": bad password [redacted]!"
 			}
 			if lines := r.log.String(); !strings.Contains(lines, want) {
-				t.Errorf("%s: the lines are\n%s", way, lines)
+				t.Errorf("%s: the log is\n%s", way, lines)
 			}
 		}
 	}

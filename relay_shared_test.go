@@ -30,7 +30,7 @@ func TestRelaySharedPoolRenewed(t *testing.T) {
 			time.Sleep(teamAge)
 			first.wakeup.notify()
 			if synctest.Wait(); s.team.Load() != first {
-				t.Errorf("shares %t: another pool within a minute", shares)
+				t.Errorf("shares %t: the pool is replaced within a minute", shares)
 			}
 			time.Sleep(time.Nanosecond)
 			if shares {
@@ -41,7 +41,7 @@ func TestRelaySharedPoolRenewed(t *testing.T) {
 				f.job = job{request: f, owner: f}
 				s.put(f)
 				if <-home; classOf(f.job.err) != classNetwork {
-					t.Errorf("the session came to %v", f.job.err)
+					t.Errorf("the session failed with %v", f.job.err)
 				}
 			}
 			if synctest.Wait(); (s.team.Load() == first) != shares {
@@ -53,7 +53,7 @@ func TestRelaySharedPoolRenewed(t *testing.T) {
 			f := &relayRequest{home: home}
 			s.put(f)
 			if <-home; classOf(f.job.err) != classInterrupted {
-				t.Errorf("a session that comes late came to %v", f.job.err)
+				t.Errorf("a late session got %v", f.job.err)
 			}
 			close(gone)
 			<-ended
@@ -85,10 +85,10 @@ func TestRelayDialogueOfOneGone(t *testing.T) {
 	select {
 	case <-ended:
 	case <-time.After(patience):
-		t.Fatal("the dialogue does not end")
+		t.Fatal("the dialogue is not closed")
 	}
 	if !<-left || len(s.dialogues) > 0 || !strings.Contains(lines.String(), " alice authenticate ascii ABANDONED") {
-		t.Errorf("%d dialogues are left, and the lines are\n%s", len(s.dialogues), lines)
+		t.Errorf("%d dialogues are left, and the log is\n%s", len(s.dialogues), lines)
 	}
 }
 
@@ -112,7 +112,7 @@ func TestRelayLoneDialogue(t *testing.T) {
 	select {
 	case <-left:
 	case <-time.After(patience):
-		t.Error("the connection does not end")
+		t.Error("the connection is not closed")
 	}
 	if flags := <-offered; flags != 0 {
 		t.Errorf("the flags of the START are %v", flags)
@@ -140,7 +140,7 @@ func TestRelaySharedRecord(t *testing.T) {
 	f.job.session.written = true
 	open("without an answer of the next server", false)
 	if f.answered {
-		t.Error("the answer of the server before is the device's")
+		t.Error("the device got the reply of the previous server")
 	}
 }
 
@@ -163,7 +163,7 @@ func TestRelayAbortsPrompt(t *testing.T) {
 		t.Error(err)
 	}
 	if m := <-said; m == nil || m.flags != authenAbort {
-		t.Errorf("the server hears %+v", m)
+		t.Errorf("the server got %+v", m)
 	}
 }
 
@@ -178,7 +178,7 @@ func TestRelaySharedStops(t *testing.T) {
 				d.client.conn.SetDeadline(time.Now().Add(time.Hour)) // by a packet that came at the same time
 			}
 			if began := time.Now(); s.handlePacket(t.Context()) || time.Since(began) > 0 {
-				t.Errorf("late %t: it takes a packet, or waits %v for one", late, time.Since(began))
+				t.Errorf("late %t: a packet is read, or waited for during %v", late, time.Since(began))
 			}
 		})
 	}
@@ -203,7 +203,7 @@ func TestRelaySharedBrokenWrite(t *testing.T) {
 	close(s.replies)
 	<-written
 	if n := s.device.relay.underWay.Load(); writes != 1 || n != 0 || len(s.slots) != 0 {
-		t.Errorf("%d writes, %d bytes and %d places are held", writes, n, len(s.slots))
+		t.Errorf("%d writes; %d bytes and %d slots are held", writes, n, len(s.slots))
 	}
 }
 
@@ -268,11 +268,11 @@ func TestRelaySharedContinue(t *testing.T) {
 		}
 		goesOn := s.continueDialogue(&h, tt.m, packet)
 		if refused := device.out.Len() > 0; goesOn != tt.goesOn || refused == goesOn || p.ending != tt.ends {
-			t.Errorf("%s: it goes on: %t, it ends: %t", tt.name, goesOn, p.ending)
+			t.Errorf("%s: the dialogue goes on: %t, ends: %t", tt.name, goesOn, p.ending)
 		}
 		again := header{version: minorDefault, typ: typeAuthen, seqNo: 1, sessionID: 1}
 		if s.startDialogue(t.Context(), &again, asciiStart("bob"), nil) {
-			t.Errorf("%s: another dialogue of its number begins", tt.name)
+			t.Errorf("%s: another dialogue with its session_id begins", tt.name)
 		}
 	}
 }
@@ -303,12 +303,12 @@ func TestRelayFaults(t *testing.T) {
 	t.Cleanup(func() {
 		for name := range stopped {
 			if _, ok := needed.Load(name); !ok {
-				t.Errorf("%s is as without the relay", name)
+				t.Errorf("%s has the same result as without the relay", name)
 			}
 		}
 		for name := range shared {
 			if _, ok := needed.Load(name + "--single-connect"); !ok {
-				t.Errorf("%s is as without the relay, with --single-connect", name)
+				t.Errorf("with --single-connect, %s has the same result as without the relay", name)
 			}
 		}
 	})
@@ -365,7 +365,7 @@ func TestRelayBrokenSingleConnect(t *testing.T) {
 			}
 		}
 		if got := r.relayed(t); got != strings.Repeat("> alice authorize service=shell cmd= PASS_ADD\n", 5) {
-			t.Errorf("%s: the lines are\n%s", fault, got)
+			t.Errorf("%s: the log is\n%s", fault, got)
 		}
 	}
 }
@@ -387,7 +387,7 @@ func TestRelayTLSFaults(t *testing.T) {
 					t.Errorf("got %+v", got)
 				}
 				if got := r.relayed(t); !strings.Contains(got, "alice authenticate pap NO_REPLY\n") || strings.Count(got, "\n") != 2 {
-					t.Errorf("the lines are\n%s", got)
+					t.Errorf("the log is\n%s", got)
 				}
 			})
 		}
@@ -412,7 +412,7 @@ func TestRelayOtherServerKey(t *testing.T) {
 			}
 			want := "> alice authenticate pap NO_KEY: " + strings.ReplaceAll(tt.hint, "DIR", dir) + "\n"
 			if got := r.relayed(t); got != want && !(way != "" && strings.HasSuffix(got, want)) {
-				t.Errorf("%s: the lines are\n%snot\n%s", way, got, want)
+				t.Errorf("%s: got the log\n%swant\n%s", way, got, want)
 			}
 		}
 	}
@@ -456,10 +456,10 @@ func TestRelayFailover(t *testing.T) {
 			o.mu.Lock()
 			defer o.mu.Unlock()
 			if n := strings.Count(s.lines(t), "\n"); o.asked != tt.asked || (n == 1) != (tt.code == 0) || n > 1 {
-				t.Errorf("asked %q and %d sessions of the second: %s", o.asked, n, lines)
+				t.Errorf("prompted %q, %d sessions on the second server: %s", o.asked, n, lines)
 			}
 			if want := map[exitCode]string{0: "> alice ", 4: " NO_REPLY"}[tt.code]; !strings.Contains(lines, want) {
-				t.Errorf("the lines are\n%s", lines)
+				t.Errorf("the log is\n%s", lines)
 			}
 		})
 	}
@@ -499,12 +499,12 @@ func TestRelayBadPackets(t *testing.T) {
 				}
 			} else if b := make([]byte, len(tt.answer)/2); len(b) > 0 {
 				if _, err := io.ReadFull(c.in, b); err != nil || fmt.Sprintf("%x", b) != tt.answer {
-					t.Errorf("%s: answered with %x, %v", tt.name, b, err)
+					t.Errorf("%s: got the reply %x, %v", tt.name, b, err)
 				}
 			}
 			c.checkEnd(t)
 			if got := r.relayed(t); got != tt.line+"\n" || s.lines(t) != "" {
-				t.Errorf("%s: the lines are\n%s, on the server\n%s", tt.name, got, s.log)
+				t.Errorf("%s: the log is\n%s, the server's log is\n%s", tt.name, got, s.log)
 			}
 		}
 	}
@@ -522,12 +522,12 @@ func TestRelayPromptForPAP(t *testing.T) {
 		}
 		var reply authenReply
 		if _, err := c.receive(&reply); err != nil || reply.status != authenGetUser {
-			t.Errorf("%s: answered with %+v, %v", way, reply, err)
+			t.Errorf("%s: got the reply %+v, %v", way, reply, err)
 		}
 		c.Close()
-		waitUntil(t, "the session is over", func() bool { return r.log.String() != "" })
+		waitUntil(t, "the session has ended", func() bool { return r.log.String() != "" })
 		if got := r.relayed(t); got != "> alice authenticate pap ABANDONED\n" {
-			t.Errorf("%s: the lines are\n%s", way, got)
+			t.Errorf("%s: the log is\n%s", way, got)
 		}
 	}
 }
@@ -550,7 +550,7 @@ func TestRelayOnlyServer(t *testing.T) {
 				r.stop()
 				for what, text := range map[string]string{"lines": r.log.String(), "record": runWith(t, nil, "", "decode", record).out} {
 					if !strings.Contains(text, " > "+first+" alice ") || !strings.Contains(text, " "+status) {
-						t.Errorf("%s %s, %s: the %s are not of %s:\n%s", line, way, status, what, first, text)
+						t.Errorf("%s %s, %s: %s not from %s:\n%s", line, way, status, what, first, text)
 					}
 				}
 			}
@@ -568,7 +568,7 @@ func TestRelayRecordInDoubt(t *testing.T) {
 		r.asDevice(t, "account alice AT")
 		r.stop()
 		if lines := r.log.String(); !strings.Contains(lines, " > "+first+" alice account ") {
-			t.Errorf("%s: %s is not named: %s", way, first, lines)
+			t.Errorf("%s: %s is not in the line: %s", way, first, lines)
 		}
 	}
 }

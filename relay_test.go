@@ -109,10 +109,10 @@ func TestRelay(t *testing.T) {
 					want += "> " + c.log + "\n"
 				}
 				if got := r.relayed(t); got != want {
-					t.Errorf("the lines are\n%snot\n%s", got, want)
+					t.Errorf("got the log\n%swant\n%s", got, want)
 				}
 				if own, theirs := strings.ReplaceAll(want, "> ", ""), s.lines(t); theirs != own {
-					t.Errorf("the server's lines are\n%snot\n%s", theirs, own)
+					t.Errorf("got the server's log\n%swant\n%s", theirs, own)
 				}
 			})
 		}
@@ -146,11 +146,11 @@ func TestRelayKeys(t *testing.T) {
 				c.key = map[bool]string{true: deviceKey, false: other}[strings.Contains(tt.options, "127")]
 				var reply authenReply
 				if h, err := c.receive(&reply); err != nil || reply.status != authenError || h.seqNo != 2 || h.sessionID != 7 || strings.Contains(reply.serverMsg, "key") {
-					t.Errorf("%s: answered with %+v, %v", tt.options, reply, err)
+					t.Errorf("%s: got the reply %+v, %v", tt.options, reply, err)
 				}
 				c.checkEnd(t)
 				if got := r.relayed(t); !strings.Contains(got, `"error":"a packet that does not fit the key: `+errBodyLength.Error()) || s.lines(t) != "" {
-					t.Errorf("%s: the lines are\n%s, on the server\n%s", tt.options, got, s.log)
+					t.Errorf("%s: the log is\n%s, the server's log is\n%s", tt.options, got, s.log)
 				}
 				continue
 			}
@@ -239,9 +239,9 @@ func TestRelayDialogues(t *testing.T) {
 		c.Close()
 		want := "> alice authenticate pap PASS\n> alice authorize service=shell cmd= PASS_ADD\n> alice authenticate ascii PASS\n" +
 			"> alice authenticate ascii PASS\n> eve authenticate ascii ABORT: user left\n> bob authenticate ascii ABANDONED\n"
-		waitUntil(t, "the last session is over", func() bool { return strings.Count(r.log.String(), "\n") == strings.Count(want, "\n") })
+		waitUntil(t, "the last session has ended", func() bool { return strings.Count(r.log.String(), "\n") == strings.Count(want, "\n") })
 		if got := r.relayed(t); got != want {
-			t.Errorf("%s: the lines are\n%snot\n%s", way, got, want)
+			t.Errorf("%s: got the log\n%swant\n%s", way, got, want)
 		}
 		data, err := os.ReadFile(record)
 		if err != nil || bytes.Contains(data, []byte(testPassword)) {
@@ -254,7 +254,7 @@ func TestRelayDialogues(t *testing.T) {
 			return l
 		}
 		if got, want := sorted(decoded.out), sorted(strings.ReplaceAll(want, "> ", "")); decoded.code != 0 || !slices.Equal(got, want) {
-			t.Errorf("%s: decode reads\n%s%snot\n%s", way, decoded.out, decoded.err, want)
+			t.Errorf("%s: decode prints\n%s%swant\n%s", way, decoded.out, decoded.err, want)
 		}
 	}
 }
@@ -271,17 +271,17 @@ func TestRelayOnFullDisk(t *testing.T) {
 				t.Errorf("got %+v", got)
 			}
 		}
-		waitUntil(t, "it is known", func() bool { account(); return strings.Contains(r.said.String(), "cannot be written") })
+		waitUntil(t, "the warning is printed", func() bool { account(); return strings.Contains(r.said.String(), "cannot be written") })
 		account()
 		account()
 		if code := r.stop(); code != classUsage.exit() {
-			t.Errorf("ends with %d", int(code))
+			t.Errorf("exit code %d", int(code))
 		}
 		if n := strings.Count(r.said.String(), "lines of sessions cannot be written: no space left on device"); n != 1 {
-			t.Errorf("it is said %d times:\n%s", n, r.said)
+			t.Errorf("the warning is printed %d times:\n%s", n, r.said)
 		}
 		if want := "tacacs_plus: write the lines of sessions: no space left on device\n"; !strings.HasSuffix(r.said.String(), want) {
-			t.Errorf("it says\n%s", r.said)
+			t.Errorf("stderr is\n%s", r.said)
 		}
 	}
 }
@@ -309,7 +309,7 @@ func TestRelayDrains(t *testing.T) {
 					if err := c.send(h, m); err != nil {
 						t.Fatal(err)
 					}
-					waitUntil(t, "the packet came", func() bool { return strings.Contains(r.said.String(), "session_id 00abcdef") })
+					waitUntil(t, "the packet has arrived", func() bool { return strings.Contains(r.said.String(), "session_id 00abcdef") })
 					r.cancel()
 					var reply authenReply
 					if _, err := c.receive(&reply); err != nil || reply.status != want {
@@ -320,7 +320,7 @@ func TestRelayDrains(t *testing.T) {
 					}
 					if got := r.relayed(t); typ == "pap" && got != "> alice authenticate pap PASS\n> alice authenticate ascii ABANDONED\n" &&
 						got != "> alice authenticate ascii ABANDONED\n> alice authenticate pap PASS\n" {
-						t.Errorf("the lines are\n%s", got)
+						t.Errorf("the log is\n%s", got)
 					}
 				})
 			})
@@ -456,7 +456,7 @@ func BenchmarkRelay(b *testing.B) {
 	b.ResetTimer()
 	if code := run(context.Background(), split(fmt.Sprintf("bench alice AT -t pap -c 64 -n %d", b.N), "AT", r.addr),
 		stdio{in: strings.NewReader(""), out: io.Discard, err: io.Discard, env: env}); code != 0 {
-		b.Errorf("ends with %d", int(code))
+		b.Errorf("exit code %d", int(code))
 	}
 }
 
@@ -479,9 +479,9 @@ func TestRelayCutOff(t *testing.T) {
 					for range many {
 						dialDevice(t, r).Write(packet)
 					}
-					waitUntil(t, "all have come", func() bool { return strings.Count(r.said.String(), "received from") == many })
+					waitUntil(t, "all packets have arrived", func() bool { return strings.Count(r.said.String(), "received from") == many })
 					if got := r.relayed(t); strings.Count(got, "alice authenticate "+typ+" NO_REPLY\n") != many {
-						t.Errorf("the lines are\n%s", got)
+						t.Errorf("the log is\n%s", got)
 					}
 				})
 			})

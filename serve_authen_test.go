@@ -136,7 +136,7 @@ func TestServeDialogues(t *testing.T) {
 				c.checkEnd(t)
 			}
 			if got := stamps.ReplaceAllString(s.log.String(), ""); got != tt.log {
-				t.Errorf("the lines are\n%snot\n%s", got, tt.log)
+				t.Errorf("got the log\n%swant\n%s", got, tt.log)
 			}
 		})
 	}
@@ -181,7 +181,7 @@ func TestServeUnsupported(t *testing.T) {
 		var r authenReply
 		got, err := c.receive(&r)
 		if err != nil || r.status != tt.want || got.version != tt.version || (tt.want == authenFail) != strings.Contains(r.serverMsg, " ") {
-			t.Errorf("%+v is answered with %+v %+v, %v", tt, got, r, err)
+			t.Errorf("%+v gets the reply %+v %+v, %v", tt, got, r, err)
 		}
 	}
 }
@@ -206,7 +206,7 @@ func TestServeEnableWithoutType(t *testing.T) {
 		}
 		want := strings.Repeat("alice enable "+authenType(0).String()+" PASS\n", 2)
 		if got := s.lines(t); got != want {
-			t.Errorf("the lines are\n%snot\n%s", got, want)
+			t.Errorf("got the log\n%swant\n%s", got, want)
 		}
 	}
 }
@@ -246,7 +246,7 @@ func TestServeReplacedDialogue(t *testing.T) {
 	fakeExchange{1, asciiStart("first"), ask, 0}.do(t, c, numbers, flagSingleConnect)
 	fakeExchange{1, papStart("alice", testPassword), &authenReply{status: authenPass}, 0}.do(t, c, numbers, flagSingleConnect)
 	c.Close()
-	waitUntil(t, "x", func() bool { return strings.Contains(s.log.String(), "PASS") })
+	waitUntil(t, "the login is logged", func() bool { return strings.Contains(s.log.String(), "PASS") })
 	if got := s.lines(t); !strings.Contains(got, "first") {
 		t.Errorf("%s", got)
 	}
@@ -262,7 +262,7 @@ func TestServeDialogueInOrder(t *testing.T) {
 		c.send(h, says(testPassword))
 		var r authenReply
 		if _, err := c.receive(&r); err != nil || r.status != authenError {
-			t.Errorf("%+v is answered with %+v, %v", h, r, err)
+			t.Errorf("%+v gets the reply %+v, %v", h, r, err)
 		}
 	}
 }
@@ -277,7 +277,7 @@ func TestServeSeqNoDoesNotWrap(t *testing.T) {
 		c := dialFakeClient(t, startLab(t, newLab()).addr)
 		c.send(header{version: minorDefault, typ: m.typ, seqNo: 255}, m.m)
 		if h, _, err := readHeader(c.in); err == nil && h.seqNo == 0 {
-			t.Errorf("answered with %+v", h)
+			t.Errorf("got the reply %+v", h)
 		}
 	}
 	// A dialogue does not go on with 253: the next number of the client would be 255.
@@ -289,7 +289,7 @@ func TestServeSeqNoDoesNotWrap(t *testing.T) {
 		t.Fatal(err)
 	}
 	if r, over, err := c.continueAuthen(last, body); err != nil || !over || r.(*authenReply).status != authenError {
-		t.Errorf("seq_no %d is answered with %+v, %t, %v", lastSeqNo, r, over, err)
+		t.Errorf("seq_no %d gets the reply %+v, %t, %v", lastSeqNo, r, over, err)
 	}
 }
 
@@ -342,7 +342,7 @@ func TestCommandLine(t *testing.T) {
 		"service=shell cmd=show priv-lvl=15 timeout=3 cmd-arg=clock idletime=5": "show clock",
 	} {
 		if got := commandLine(strings.Fields(args)); got != want {
-			t.Errorf("%s is %q, not %q", args, got, want)
+			t.Errorf("%s: got %q, want %q", args, got, want)
 		}
 	}
 }
@@ -383,7 +383,7 @@ func TestServeAuthorizes(t *testing.T) {
 		before := slices.Clone(request)
 		got := p.authorize(&authorRequest{commonFields: commonFields{user: tt.user}, args: request}, minorDefault)
 		if got.status != tt.status || strings.Join(got.args, " ") != tt.args || got.serverMsg != tt.msg || got.data != "" {
-			t.Errorf("%s asks for %s: %+v", tt.user, tt.request, got)
+			t.Errorf("%s requests %s: %+v", tt.user, tt.request, got)
 		}
 		if !slices.Equal(request, before) || strings.Join(p.args, " ") != tt.own {
 			t.Errorf("%s: the request is now %q, the server's own arguments %q", tt.request, request, p.args)
@@ -527,7 +527,7 @@ func TestServeNoNewUser(t *testing.T) {
 		want authenStatus
 	}{{"secret", authenGetPass}, {"new", authenGetPass}, {"new", authenFail}} {
 		if r := d.next(tt.says); r.status != tt.want {
-			t.Errorf("%s is answered with %+v", tt.says, r)
+			t.Errorf("%s gets the reply %+v", tt.says, r)
 		}
 	}
 	if _, known := p.users["eve"]; known {
@@ -639,7 +639,7 @@ func TestServeDecidesAlone(t *testing.T) {
 		want   authenStatus
 	}{{"bob", authenGetPass}, {testPassword, authenGetPass}, {"bob's password", authenPass}} {
 		if r = s.next(tt.answer); r.status != tt.want {
-			t.Errorf("%q is answered with %+v", tt.answer, r)
+			t.Errorf("%q gets the reply %+v", tt.answer, r)
 		}
 	}
 	chpass := asciiStart("")
@@ -649,7 +649,7 @@ func TestServeDecidesAlone(t *testing.T) {
 		r = s.next(answer)
 	}
 	if r.status != authenPass || l.users["bob"] != "new" || l.users["alice"] != testPassword {
-		t.Errorf("answered with %+v, and the users are %v", r, l.users)
+		t.Errorf("got the reply %+v, and the users are %v", r, l.users)
 	}
 	// A dialogue whose tracker has lost everything goes on as before.
 	c := newLabConn(newLab(), new(stream))
@@ -669,6 +669,6 @@ func TestServeDecidesAlone(t *testing.T) {
 		r = reply.(*authenReply)
 	}
 	if r.status != authenPass || len(c.dialogues) > 0 {
-		t.Errorf("answered with %+v, and %d dialogues are left", r, len(c.dialogues))
+		t.Errorf("got the reply %+v, and %d dialogues are left", r, len(c.dialogues))
 	}
 }

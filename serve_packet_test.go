@@ -41,7 +41,7 @@ func TestServeSingleConnectFlag(t *testing.T) {
 				t.Fatal(err)
 			}
 			if h, err := c.receive(new(authenReply)); err != nil || h.flags != tt.got[i] {
-				t.Errorf("%v: the flags of reply %d are %s, %v, not %s", tt.sent, i, h.flags, err, tt.got[i])
+				t.Errorf("%v: reply %d has the flags %s, %v, want %s", tt.sent, i, h.flags, err, tt.got[i])
 			}
 		}
 		if tt.got[0] == single {
@@ -62,7 +62,7 @@ func TestServeSingleConnectFlagOfContinue(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got, err := c.receive(new(authenReply)); err != nil || got.flags != first {
-				t.Errorf("%+v is answered with the header %+v, %v, not with the flags %s", h, got, err, first)
+				t.Errorf("%+v gets the header %+v, %v, want the flags %s", h, got, err, first)
 			}
 			h.seqNo, h.flags = 3, first^flagSingleConnect
 		}
@@ -133,18 +133,18 @@ func TestServeBadPackets(t *testing.T) {
 			case nil:
 			case *header:
 				if got, _, err := readHeader(c.in); err != nil || got != *want {
-					t.Errorf("answered with %+v, %v, not %+v", got, err, *want)
+					t.Errorf("got the reply %+v, %v, want %+v", got, err, *want)
 				}
 			default:
 				got := fresh(want)
 				h, err := c.receive(got)
 				if err != nil || !reflect.DeepEqual(got, want) || h.seqNo != tt.packet[2]+1 || h.sessionID != 7 {
-					t.Errorf("answered with %+v %+v, %v, not %+v", h, got, err, want)
+					t.Errorf("got the reply %+v %+v, %v, want %+v", h, got, err, want)
 				}
 			}
 			c.checkEnd(t)
 			if got := s.lines(t); got != tt.note {
-				t.Errorf("the lines are\n%snot\n%s", got, tt.note)
+				t.Errorf("got the log\n%swant\n%s", got, tt.note)
 			}
 		})
 	}
@@ -160,7 +160,7 @@ func TestServeWrongKeyLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	if h, _, err := readHeader(c.in); err != nil || h.flags&flagUnencrypted != 0 {
-		t.Errorf("answered with %+v, %v", h, err)
+		t.Errorf("got the reply %+v, %v", h, err)
 	}
 	s.stop()
 	if got := s.log.String(); !strings.Contains(got, c.LocalAddr().String()+" a packet that does not fit the key: ") || strings.Contains(got, key[:8]) || strings.Contains(got, "character") {
@@ -179,10 +179,10 @@ func TestServeMalformedOverTLS(t *testing.T) {
 	srv.serve(t.Context(), conn)
 	var r authorResponse
 	if _, err := (&fakeClient{in: bufio.NewReader(&conn.out)}).receive(&r); err != nil || r.status != authorError || r.serverMsg != "a malformed packet" {
-		t.Errorf("answered with %+v, %v", r, err)
+		t.Errorf("got the reply %+v, %v", r, err)
 	}
 	if !strings.HasSuffix(log.String(), " a malformed packet: "+errBodyLength.Error()+"\n") {
-		t.Errorf("the lines are\n%s", log)
+		t.Errorf("the log is\n%s", log)
 	}
 }
 
@@ -202,7 +202,7 @@ func TestServeUnknownType(t *testing.T) {
 					want.buf = nil
 				}
 				if !bytes.Equal(conn.out.Bytes(), want.buf) {
-					t.Errorf("%+v is what ought to be answered, not %x", h, conn.out.Bytes())
+					t.Errorf("want the reply %+v, got %x", h, conn.out.Bytes())
 				}
 			}
 		}
@@ -279,7 +279,7 @@ func FuzzServe(f *testing.F) {
 				return
 			}
 			if err != nil || h.version.major() != majorVersion {
-				t.Fatalf("an answer has the header %+v, %v", h, err)
+				t.Fatalf("a reply has the header %+v, %v", h, err)
 			}
 			if h.length == 0 {
 				continue
@@ -290,7 +290,7 @@ func FuzzServe(f *testing.F) {
 			}
 			reply := map[packetType]message{typeAuthen: new(authenReply), typeAuthor: new(authorResponse), typeAcct: new(acctReply)}[h.typ]
 			if reply == nil || err != nil || decode(body, reply) != nil || !knownStatus(reply) || inClear != (h.flags&flagUnencrypted != 0) {
-				t.Fatalf("an answer has the header %+v and the body %x, %v", h, body, err)
+				t.Fatalf("a reply has the header %+v and the body %x, %v", h, body, err)
 			}
 		}
 	})
@@ -336,13 +336,13 @@ func TestServeConnectionLimit(t *testing.T) {
 	third := dialFakeClient(t, run.addr)
 	third.checkEnd(t)
 	if want := third.LocalAddr().String() + " refused: too many connections\n"; !strings.HasSuffix(log.String(), want) {
-		t.Errorf("the lines are\n%swithout %s", log, want)
+		t.Errorf("the log is\n%swithout %s", log, want)
 	}
 	if err := second.login(2, flagSingleConnect); err != nil {
 		t.Error(err)
 	}
 	first.Close()
-	waitUntil(t, "there is room", func() bool { return len(srv.listener.slots) == 1 })
+	waitUntil(t, "a slot is free", func() bool { return len(srv.listener.slots) == 1 })
 	if err := dialFakeClient(t, run.addr).login(3, 0); err != nil {
 		t.Error(err)
 	}
@@ -408,10 +408,10 @@ func TestServeRudeClients(t *testing.T) {
 	}
 	var reply authenReply
 	if _, err := dribble.receive(&reply); err != nil || reply.status != authenPass {
-		t.Errorf("the one that dribbles is answered with %+v, %v", reply, err)
+		t.Errorf("the slow client gets the reply %+v, %v", reply, err)
 	}
 	if err := silent.login(1, 0); err != nil {
-		t.Errorf("the one that said nothing: %v", err)
+		t.Errorf("the silent client: %v", err)
 	}
 	long.checkEnd(t)
 }
@@ -577,7 +577,7 @@ func TestServeAllDialogues(t *testing.T) {
 	take(first, 6, asciiStart("alice"), ask)
 	take(second, 7, asciiStart("alice"), refused)
 	first.Close()
-	waitUntil(t, "the places are free", func() bool { return srv.waiting.Load() == maxAllDialogues-2 })
+	waitUntil(t, "the slots are free", func() bool { return srv.waiting.Load() == maxAllDialogues-2 })
 	take(second, 8, asciiStart("alice"), ask)
 	take(second, 9, asciiStart("alice"), ask)
 	take(second, 10, asciiStart("alice"), refused)

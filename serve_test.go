@@ -99,12 +99,12 @@ func TestServeDemo(t *testing.T) {
 		try := strings.Fields(r.waitFor(t, regexp.MustCompile(`try: (.*)\n`))[1])
 		overTLS := strings.HasPrefix(tt.options, "--tls")
 		if made := strings.Contains(r.said.String(), "tacacs_plus: generated a certificate"); made != overTLS {
-			t.Errorf("%s: it says that it generated a certificate: %t", tt.options, made)
+			t.Errorf("%s: the note on a generated certificate is printed: %t", tt.options, made)
 		}
 		for ; try[0] != "tacacs_plus"; try = try[1:] {
 			name, value, _ := strings.Cut(try[0], "=")
 			if overTLS && name == "TACACS_PLUS_KEY" {
-				t.Error("a key, although there is none over TLS")
+				t.Error("a key is generated for TLS")
 			}
 			tt.env[name] = value
 		}
@@ -133,7 +133,7 @@ func TestServeOwnKeyOnLoopback(t *testing.T) {
 		}
 		srv, opts = &labServer{tls: new(tls.Config), lab: lab{users: map[string]string{"alice": testPassword}}}, &serveOptions{listen: list{addr}} // TLS: no key
 		if err := opts.addDefaults(inv, srv); err != nil || len(srv.keys) > 0 || opts.tryLine != "" {
-			t.Errorf("%s, where nothing is to be made: %v, try %q", addr, err, opts.tryLine)
+			t.Errorf("%s, without a key or user to generate: %v, try %q", addr, err, opts.tryLine)
 		}
 	}
 }
@@ -161,7 +161,7 @@ func TestServeShutdown(t *testing.T) {
 	}
 	run.waitFor(t, regexp.MustCompile(`received from .* session_id 00abcdef`))
 	if err := run.stop(); err != nil {
-		t.Errorf("run ends with %v", err)
+		t.Errorf("run returns %v", err)
 	}
 	if n := len(srv.listener.slots); n > 0 { // the end of the process would cut them off
 		t.Errorf("%d connections are still served", n)
@@ -232,7 +232,7 @@ func TestServeLoad(t *testing.T) {
 	}
 	conns = nil
 	waitUntil(t, "the goroutines have ended", func() bool { return runtime.NumGoroutine() <= goroutines })
-	waitUntil(t, "all sessions have lines", func() bool { return strings.Count(s.log.String(), " alice authenticate pap PASS\n") == 1+logins+atOnce })
+	waitUntil(t, "all sessions are logged", func() bool { return strings.Count(s.log.String(), " alice authenticate pap PASS\n") == 1+logins+atOnce })
 	s.log.mu.Lock()
 	s.log.b = bytes.Buffer{}
 	s.log.mu.Unlock()
@@ -289,7 +289,7 @@ func TestServeUsersFromStdin(t *testing.T) {
 	code := run(ctx, []string{"serve", "--listen", "127.0.0.1:0", "--users-file", "-"}, stdio{in: strings.NewReader("a:b\n"),
 		out: new(bytes.Buffer), err: listens, env: func(string) string { return "" }})
 	if code != classGranted.exit() {
-		t.Errorf("ended with %d", code)
+		t.Errorf("exit code %d", code)
 	}
 }
 
@@ -301,7 +301,7 @@ func TestServeEndBeforeRead(t *testing.T) {
 		data := bytes.NewReader(make([]byte, headerLen))
 		newLab().serve(ctx, &lateDeadlineConn{stream{Reader: data}, func() { cancel(); synctest.Wait() }})
 		if data.Len() < headerLen {
-			t.Error("it reads on")
+			t.Error("the connection is still read")
 		}
 	})
 }
@@ -322,11 +322,11 @@ func TestServeTLSVersion(t *testing.T) {
 			continue
 		}
 		if err == nil || !strings.Contains(err.Error(), "remote error: tls: protocol version not supported") {
-			t.Errorf("a client of TLS 1.2 is let in, or without the alert: %v", err)
+			t.Errorf("a client of TLS 1.2 is accepted, or gets no alert: %v", err)
 		}
-		waitUntil(t, "the refusal is told", func() bool { return s.log.String() != "" }) // the client knows of it before
+		waitUntil(t, "the refusal is logged", func() bool { return s.log.String() != "" }) // the client gets the alert first
 		if got := s.lines(t); !strings.HasPrefix(got, "TLS: tls: ") || strings.Count(got, "\n") != 1 {
-			t.Errorf("the lines are\n%s", got)
+			t.Errorf("the log is\n%s", got)
 		}
 	}
 }
@@ -344,7 +344,7 @@ func TestServeClearOnTLS(t *testing.T) {
 		c.Write([]byte(tt.says))
 		io.ReadAll(c)
 		if got := s.lines(t); got != tt.want {
-			t.Errorf("%q: the lines are\n%snot\n%s", tt.says, got, tt.want)
+			t.Errorf("%q: got the log\n%swant\n%s", tt.says, got, tt.want)
 		}
 	}
 }
@@ -357,14 +357,14 @@ func TestServeClientCertificates(t *testing.T) {
 	for extra, warned := range map[string]bool{"": true, " -q": false, " --client-ca DIR/ca.pem": false} {
 		r := serveAloud(t, map[string]string{}, split(options+extra, "DIR", dir)...)
 		if said := r.said.String(); strings.Contains(said, "warning: no --client-ca, so that clients need no certificate: RFC 9887 section 3.1 wants") != warned {
-			t.Errorf("%q: it says %s", extra, said)
+			t.Errorf("%q: stderr is %s", extra, said)
 		}
 	}
 	s := serveWith(t, split(options+" --client-ca DIR/ca.pem", "DIR", dir)...)
 	s.ask(t, "authenticate alice AT --tls --cacert "+dir+"/ca.pem --cert "+dir+"/foreign-client.pem --cert-key "+dir+"/foreign-client.key")
-	waitUntil(t, "the refusal is told", func() bool { return s.log.String() != "" }) // the client knows of it before
+	waitUntil(t, "the refusal is logged", func() bool { return s.log.String() != "" }) // the client gets the alert first
 	if got, want := s.lines(t), "TLS: the certificate of CN=foreign-client (127.0.0.1) is refused: x509: certificate signed by unknown authority"; !strings.HasPrefix(got, want) {
-		t.Errorf("the lines are\n%snot\n%s", got, want)
+		t.Errorf("got the log\n%swant\n%s", got, want)
 	}
 }
 
@@ -383,7 +383,7 @@ func TestServeSingleConnectFaults(t *testing.T) {
 			t.Fatal(err)
 		}
 		if h, err := c.receive(new(authenReply)); err != nil || h.flags != flagSingleConnect {
-			t.Errorf("%s: the first session is answered with %+v, %v", tt.fault, h, err)
+			t.Errorf("%s: the first session gets the reply %+v, %v", tt.fault, h, err)
 		}
 		if tt.asks {
 			fakeExchange{2, papStart("alice", testPassword), nil, 0}.do(t, c, make(map[uint32]uint8), flagSingleConnect)
@@ -391,7 +391,7 @@ func TestServeSingleConnectFaults(t *testing.T) {
 		}
 		c.checkEnd(t)
 		if got := s.lines(t); got != "alice authenticate ascii PASS\n" {
-			t.Errorf("%s: the lines are\n%s", tt.fault, got)
+			t.Errorf("%s: the log is\n%s", tt.fault, got)
 		}
 	}
 }
@@ -419,7 +419,7 @@ func TestServeFaultHelp(t *testing.T) {
 	}
 	for _, f := range faults() {
 		if f.help == "" || strings.Count("\n"+got.out, "\n"+f.name+" ") != 1 || !strings.Contains(got.out, " "+f.help+"\n") {
-			t.Errorf("%s is not there, or twice, or without its help", f.name)
+			t.Errorf("%s is missing, or listed twice, or without its help", f.name)
 		}
 	}
 }
@@ -437,7 +437,7 @@ func TestServeFaultStays(t *testing.T) {
 			if err := c.send(header{version: minorOne, typ: typ, seqNo: 1}, m); err != nil {
 				t.Fatal(err)
 			}
-			waitUntil(t, "the session has its line", func() bool { return strings.Count(s.log.String(), "\n") > lines })
+			waitUntil(t, "the session is logged", func() bool { return strings.Count(s.log.String(), "\n") > lines })
 			c.SetDeadline(time.Now().Add(100 * time.Millisecond))
 			if b, err := io.ReadAll(c); len(b) != data || !errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("%s, %s: %x, %v", fault, typ, b, err)

@@ -55,12 +55,12 @@ func TestSessionLogFullDisk(t *testing.T) {
 			}
 		}
 		if got != want+"d" {
-			t.Fatalf("room for %d bytes: the lines are of %s, not %s:\n%s", room, got, want+"d", disk)
+			t.Fatalf("room for %d bytes: got the lines of %s, want %s:\n%s", room, got, want+"d", disk)
 		}
 		const both = "lines of sessions cannot be written: no space left on device; so\n" +
 			"lines of sessions can be written again; 0 were lost\n"
 		if failed := room < 3*size; failed != (told.String() == both) || !failed && told.Len() > 0 {
-			t.Fatalf("room for %d bytes: it tells %q", room, told)
+			t.Fatalf("room for %d bytes: reported %q", room, told)
 		}
 	}
 }
@@ -77,7 +77,7 @@ func TestSessionLogLinesLost(t *testing.T) {
 		for range lines {
 			l.write(s)
 			if len(l.out.queue) > maxQueued+100 {
-				t.Fatalf("%d bytes wait", len(l.out.queue))
+				t.Fatalf("%d bytes are queued", len(l.out.queue))
 			}
 		}
 		disk.give(1 << 20)
@@ -87,7 +87,7 @@ func TestSessionLogLinesLost(t *testing.T) {
 		kept := strings.Count(disk.String(), "\n")
 		want := fmt.Sprintf("can be written again; %d were lost\n", lines-kept)
 		if !strings.HasSuffix(told.String(), want) || kept < maxQueued/100 || strings.Count(told.String(), "\n") != 2*(round+1) {
-			t.Errorf("%d lines are there, and it tells %s", kept, told)
+			t.Errorf("%d lines are written, reported %s", kept, told)
 		}
 		disk.b.Reset()
 		disk.give(0)
@@ -251,7 +251,7 @@ func TestSessionLogTracker(t *testing.T) {
 		}
 		got += strings.TrimSuffix(strings.TrimPrefix(string(o.appendLine(nil, true)), " "), "\n") + " " + o.total.String()
 		if got != tt.want {
-			t.Errorf("%s:\n%s, not\n%s", tt.name, got, tt.want)
+			t.Errorf("%s: got\n%s, want\n%s", tt.name, got, tt.want)
 		}
 		if o.packets != len(tt.packets) || o.id != 7 || !o.at.Equal(time.UnixMilli(int64(1000+tt.packets[0].ms))) {
 			t.Errorf("%s: %d packets of session %d at %v", tt.name, o.packets, o.id, o.at)
@@ -291,7 +291,7 @@ func TestSessionLogAddrPortOf(t *testing.T) {
 		&net.UnixAddr{Name: "x"}:                                      "invalid AddrPort",
 	} {
 		if got := addrPortOf(addr).String(); got != want {
-			t.Errorf("%v is %s, not %s", addr, got, want)
+			t.Errorf("%v: got %s, want %s", addr, got, want)
 		}
 	}
 }
@@ -324,7 +324,7 @@ func TestSessionLogTrackerGaps(t *testing.T) {
 		{time.Unix(1, 0), time.Time{}, 0},
 	} {
 		if got := between(tt.from, tt.to); got != tt.want {
-			t.Errorf("between %v and %v are %v", tt.from, tt.to, got)
+			t.Errorf("%v to %v: got %v", tt.from, tt.to, got)
 		}
 	}
 }

@@ -70,7 +70,7 @@ func TestTerminalServerPrompts(t *testing.T) {
 	for _, want := range []string{"x", "blue", "123456", "y", "z"} {
 		var answer authenContinue
 		if server.received(t, &answer); answer.userMsg != want {
-			t.Errorf("the answer is %q, not %q", answer.userMsg, want)
+			t.Errorf("got the answer %q, want %q", answer.userMsg, want)
 		}
 	}
 }
@@ -115,7 +115,7 @@ func TestTerminalNewPassword(t *testing.T) {
 	for _, want := range []string{"old", "new", "new"} {
 		var answer authenContinue
 		if server.received(t, &answer); answer.userMsg != want {
-			t.Errorf("the answer is %q, not %q", answer.userMsg, want)
+			t.Errorf("got the answer %q, want %q", answer.userMsg, want)
 		}
 	}
 
@@ -174,7 +174,7 @@ func TestExecAfterPrompt(t *testing.T) {
 	waitUntil(t, "the command runs", func() bool { return strings.Contains(server.log.String(), " start ") })
 	s.types(t, "more\n")
 	if code := <-s.done; code != classGranted.exit() || s.out.String() != "more\n" {
-		t.Errorf("ends with %d %q", code, s.out.String())
+		t.Errorf("exit code %d %q", code, s.out.String())
 	}
 }
 
@@ -222,7 +222,7 @@ func TestTerminalPasswordOnDemand(t *testing.T) {
 			for want := range strings.SplitSeq(tt.answers, ",") {
 				var m authenContinue
 				if server.received(t, &m); m.userMsg != want {
-					t.Errorf("the client answers %q, not %q", m.userMsg, want)
+					t.Errorf("the client answers %q, want %q", m.userMsg, want)
 				}
 			}
 		})
@@ -249,7 +249,7 @@ func TestTerminalPasswordReused(t *testing.T) {
 		var m authenContinue
 		second.received(t, new(authenStart))
 		if second.received(t, &m); m.userMsg != want {
-			t.Errorf("%s: the second server is told %q, not %q", words, m.userMsg, want)
+			t.Errorf("%s: the second server gets %q, want %q", words, m.userMsg, want)
 		}
 	}
 	// After a RESTART before the password prompt, PAP sends the password in its START.
@@ -407,12 +407,12 @@ func TestTerminalSignal(t *testing.T) {
 				want = syscall.SIGTERM
 			}
 			if state := cmd.ProcessState.Sys().(syscall.WaitStatus); !state.Signaled() || state.Signal() != want {
-				t.Errorf("ended with %v, not by %v", err, want)
+				t.Errorf("ended with %v, want %v", err, want)
 			}
 			p.checkEcho(t, true)
 			shown += readUntil(t, p.person, "interrupted\r\n")
 			if want := "tacacs+ secret: \r\ntacacs_plus: interrupted\r\n"; shown != want {
-				t.Errorf("the terminal shows %q, not %q", shown, want)
+				t.Errorf("the terminal shows %q, want %q", shown, want)
 			}
 		})
 	}
@@ -431,7 +431,7 @@ func TestTerminalInterruptEndsLoop(t *testing.T) {
 	_ = cmd.Wait()
 	p.program.WriteString("[end]")
 	if got, want := readUntil(t, p.person, "[end]"), "\r\ntacacs_plus: interrupted\r\n[end]"; got != want {
-		t.Errorf("the terminal shows %q, not %q", got, want)
+		t.Errorf("the terminal shows %q, want %q", got, want)
 	}
 }
 
@@ -476,7 +476,7 @@ func TestTerminalStop(t *testing.T) {
 		want += strings.Repeat(prompt+stopped, 2) + prompt + "\r\n"
 	}
 	if want += "^Z" + stopped + "tacacs_plus: "; !strings.HasPrefix(shown, want) {
-		t.Errorf("the terminal shows\n%q, not\n%q", shown, want)
+		t.Errorf("the terminal shows\n%q, want\n%q", shown, want)
 	}
 }
 
@@ -500,7 +500,7 @@ func TestTerminalStopWithEcho(t *testing.T) {
 	server.received(t, new(authenStart))
 	var m authenContinue
 	if server.received(t, &m); m.userMsg != "blue" {
-		t.Errorf("the answer is %q", m.userMsg)
+		t.Errorf("got the answer %q", m.userMsg)
 	}
 }
 
@@ -566,7 +566,7 @@ func TestTerminalContinue(t *testing.T) {
 	_ = cmd.Wait()
 	var after syscall.Termios
 	if err := ioctl(p.program.Fd(), ioctlGetTermios, &after); err != nil || after != mode {
-		t.Errorf("%v, the terminal is %+v, not %+v", err, after, mode)
+		t.Errorf("%v, the terminal has %+v, want %+v", err, after, mode)
 	}
 	if !strings.HasPrefix(shown, "tacacs+ secret: tacacs+ secret: \r\ntacacs_plus: ") {
 		t.Errorf("the terminal shows %q", shown)
@@ -592,7 +592,7 @@ func TestTerminalStopNotWatched(t *testing.T) {
 		stop, cont = 1<<(20-1), 1<<(18-1) // to /proc it is a program of this machine, which has other numbers
 	}
 	if err != nil || caught&(1<<(syscall.SIGTERM-1)) == 0 || caught&(stop|cont) != 0 {
-		t.Errorf("%v: it catches %x", err, caught)
+		t.Errorf("%v: the caught signals are %x", err, caught)
 	}
 	conn.Close()
 	_ = cmd.Wait()

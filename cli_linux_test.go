@@ -20,7 +20,7 @@ func TestHintOfFAIL(t *testing.T) {
 	for _, tt := range []struct {
 		options      string
 		asks         *testServer
-		plain, seen  bool // on standard error where it is a pipe, and where it is a terminal
+		plain, seen  bool // on stderr if it is a pipe, and if it is a terminal
 		hint, inJSON string
 	}{
 		{"", s, false, true, hint, ""},
@@ -76,13 +76,13 @@ func TestLookUpBeforeSecrets(t *testing.T) {
 	if got := runWith(t, nil, "", split("authenticate alice tac1")...); got.code != classUsage.exit() {
 		t.Errorf("without a terminal: %+v", got)
 	}
-	// One server with an address is enough.
+	// One server whose name resolves is enough.
 	s := runAt(t, "authenticate alice tac1,"+script.addr+" -q --key-file "+dir+"/key -t pap")
 	s.asked(t, "password for alice: ", false, testPassword+"\n")
 	s.ends(t, classGranted.exit(), "", "")
 }
 
-// TestLookUpOnce: without a prompt there is one look-up, not two.
+// TestLookUpOnce: without a prompt each name is resolved once, not twice.
 func TestLookUpOnce(t *testing.T) {
 	dir := writeFiles(t, map[string]string{"key": testKey, "pass": testPassword})
 	_, port, _ := strings.Cut(refusedAddr(t), ":")
@@ -93,7 +93,7 @@ func TestLookUpOnce(t *testing.T) {
 		return dns(ctx, network, addr)
 	})
 	const key, password = " --key-file DIR/key", " --password-file DIR/pass"
-	one := int32(0) // of a look-up: once for each family of addresses
+	one := int32(0) // queries of one lookup: one for each address family
 	for _, tt := range []struct {
 		options, prompt string
 		lookUps         int32
@@ -124,7 +124,7 @@ func TestLookUpOnce(t *testing.T) {
 	s.ends(t, classNetwork.exit(), "", "")
 }
 
-// TestLookUpInterrupted: an interrupted look-up is no failure of the name server.
+// TestLookUpInterrupted: an interrupted lookup is not an error of the name server.
 func TestLookUpInterrupted(t *testing.T) {
 	began := make(chan struct{}, 8)
 	resolveWith(t, func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -138,7 +138,7 @@ func TestLookUpInterrupted(t *testing.T) {
 	s.ends(t, classInterrupted.exit(), "", "")
 }
 
-// TestInputHint: a command that reads from the terminal prints what it reads.
+// TestInputHint: a command that reads from the terminal prints a note on what it reads.
 func TestInputHint(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, map[string]string{"key": testKey})

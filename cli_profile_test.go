@@ -96,7 +96,7 @@ func TestProfileWords(t *testing.T) {
 			got = err.Error()
 		}
 		if inv.command.name == "serve" {
-			tt.want = "  []" // neither is for it
+			tt.want = "  []" // serve uses neither
 		}
 		if got != tt.want {
 			t.Errorf("%s: got %s, want %s", tt.line, got, tt.want)
@@ -267,7 +267,7 @@ func TestProfileIsMissing(t *testing.T) {
 	} {
 		got := runWith(t, env, "", append(split("authenticate alice tac1"), split(tt.words)...)...)
 		says := strings.Contains
-		if strings.HasSuffix(tt.err, "\n") { // to the end
+		if strings.HasSuffix(tt.err, "\n") { // compare up to the end
 			says = strings.HasSuffix
 		}
 		if got.code != classUsage.exit() || got.out != "" || !says(got.err, tt.err) || strings.Contains(got.err, "hunter2") {
@@ -296,7 +296,7 @@ func TestProfileReadableByOthers(t *testing.T) {
 	}{
 		{"key " + testKey, 0o640, "key"},
 		{"password x", 0o604, "password"},
-		{"user bob:secret", 0o601, "user"}, // of serve
+		{"user bob:secret", 0o601, "user"}, // an option of serve
 		{"key " + testKey, 0o600, ""},
 		{"host tac1\nkey-file tac.key\npassword-file x", 0o644, ""},
 		{"#key x", 0o644, ""},
@@ -319,8 +319,8 @@ func TestProfileReadableByOthers(t *testing.T) {
 	}
 }
 
-// TestProfileFormOfErrors: the form of the output that a profile sets is that of usage errors too, on the
-// command line and in the profile.
+// TestProfileFormOfErrors: usage errors have the output form that the profile sets, also errors in
+// the profile.
 func TestProfileFormOfErrors(t *testing.T) {
 	t.Parallel()
 	_, env := profileDir(t, "json", "json", "behind", "timeout x\njson", "monitor", "nagios\ntimeout x")

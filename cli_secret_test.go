@@ -14,8 +14,8 @@ func TestSecretsShareStdin(t *testing.T) {
 	}
 }
 
-// TestSecretsEmpty: an empty secret is an error, as of a pipe that failed, unless an option on the command line
-// gives it.
+// TestSecretsEmpty: an empty secret, for example from a failed pipe, is an error unless an option on the command line
+// sets it.
 func TestSecretsEmpty(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, map[string]string{"empty": "", "newline": "\n", "key": testKey})
@@ -48,7 +48,7 @@ func TestSecretsEmpty(t *testing.T) {
 	}
 }
 
-// TestKeyEdges: what an editor adds to a key file is part of the key, with a warning.
+// TestKeyEdges: white space that an editor adds to a key file is part of the key, with a warning.
 func TestKeyEdges(t *testing.T) {
 	t.Parallel()
 	for content, warning := range map[string]string{
@@ -117,7 +117,7 @@ func TestKeyTooShort(t *testing.T) {
 			t.Errorf("%q: %+v", row.options, got)
 		}
 	}
-	// However many servers there are, it is one key.
+	// All servers have the same key.
 	refused := refusedAddr(t)
 	got := runWith(t, map[string]string{"TACACS_PLUS_KEY": key, "TACACS_PLUS_PWD": testPassword}, "",
 		"authenticate", "alice", refused+","+refused, "--retries", "2")
@@ -175,7 +175,7 @@ func TestSecretSources(t *testing.T) {
 	}
 }
 
-// TestSecretsStaySecret: no output of a run that fails has a secret in it.
+// TestSecretsStaySecret: no output of a failed run contains a secret.
 func TestSecretsStaySecret(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, map[string]string{"key": testKey + "\n", "password": testPassword + "\n"})
@@ -218,7 +218,7 @@ func TestSecretsStaySecret(t *testing.T) {
 			}
 		}
 	}
-	// The search does find what is there.
+	// The search finds secrets that are shown.
 	server := answering(&authenReply{status: authenGetPass}, &authenReply{status: authenFail})()
 	if got := runWith(t, secretsInEnv, "", "authenticate", "alice", server, "-d", "--show-secrets"); secretIn(got) == "" {
 		t.Errorf("--show-secrets hides secrets: %+v", got)

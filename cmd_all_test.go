@@ -17,8 +17,8 @@ import (
 	"testing/synctest"
 )
 
-// TestAll checks the results of all servers, in their order, and the exit code of the worst. GOOD does not know bob, DENY
-// does, ERR answers ERROR, KEY has another key, and REFUSED refuses connections.
+// TestAll checks the results of all servers, in their order, and the exit code of the worst. Only DENY
+// knows bob, ERR replies ERROR, KEY has another key, and REFUSED refuses connections.
 func TestAll(t *testing.T) {
 	t.Parallel()
 	good, deny := serveWith(t).addr, serveWith(t, "--user", "bob:"+testPassword).addr
@@ -71,7 +71,7 @@ func TestAll(t *testing.T) {
 	}
 }
 
-// TestAllAsks: --retries counts for each server alone, and a prompt without an answer ends with ABORT.
+// TestAllAsks: --retries counts for each server separately, and a prompt without an answer ends with ABORT.
 func TestAllAsks(t *testing.T) {
 	t.Parallel()
 	const closes = "closes"
@@ -151,7 +151,7 @@ func TestAllInterruptedResolver(t *testing.T) {
 	got.check(t, classInterrupted.exit(), `tac1\.test:49: error \(interrupted\)\n`, `tacacs_plus: interrupted\n`)
 }
 
-// TestAllAtOnce has servers that answer after all were asked, and checks the limit of targets at a time.
+// TestAllAtOnce has servers that reply only after all got a request, and checks the limit of concurrent targets.
 func TestAllAtOnce(t *testing.T) {
 	t.Parallel()
 	var servers []string
@@ -211,7 +211,7 @@ func TestAllInterrupted(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 
-	// The commands are still being read, so nothing is asked.
+	// The commands are still being read, so no request is sent.
 	ctx, cancel := context.WithCancel(t.Context())
 	in, feed := io.Pipe()
 	defer feed.Close()
@@ -313,8 +313,8 @@ func TestAllCommandFile(t *testing.T) {
 	got.check(t, classUsage.exit(), ``, `tacacs_plus: read the requests: .*\n`)
 }
 
-// TestAllCommandFileAhead has a server that waits for a long time, and more commands than another one may be ahead of it:
-// in the end all rows are there, in order.
+// TestAllCommandFileAhead has one slow server, and more commands than another one may be ahead of it. In the end all rows
+// are printed in order.
 func TestAllCommandFileAhead(t *testing.T) {
 	t.Parallel()
 	const commands = 2*tableAhead + 500
@@ -324,7 +324,7 @@ func TestAllCommandFileAhead(t *testing.T) {
 	slow := startFakeServer(t, func(c *fakeServerConn) { <-release; c.grantAll() })
 	var text, want strings.Builder
 	for i := range commands {
-		command := fmt.Sprintf("show %d%s", i, strings.Repeat("x", 90)) // long, so that no buffer has room for all
+		command := fmt.Sprintf("show %d%s", i, strings.Repeat("x", 90)) // too long for a buffer to hold all
 		fmt.Fprintln(&text, command)
 		fmt.Fprintln(&want, "PASS_ADD", command)
 	}
@@ -346,7 +346,7 @@ func TestAllCommandFileAhead(t *testing.T) {
 	}
 }
 
-// TestAllCommandFileShowsRows has a server that goes on only after the first row is shown.
+// TestAllCommandFileShowsRows has a server that continues only after the first row is printed.
 func TestAllCommandFileShowsRows(t *testing.T) {
 	t.Parallel()
 	shown := make(chan struct{})
@@ -382,7 +382,7 @@ func TestAllCommandFileLimits(t *testing.T) {
 			`tacacs_plus: hint: split the file, or ask one server at a time without --all\n`)
 	}
 	checkUntouched(t, l)
-	// As many comments do not count.
+	// Comments do not count.
 	s := startFakeServer(t, (*fakeServerConn).grantAll)
 	got := runWith(t, secretsInEnv, strings.Repeat("# show\n", maxTableRows+1)+"show\n", "authorize", "alice", s.addr, "--all", "--cmd-file", "-")
 	got.check(t, 0, `(?s).*1 command: the servers differ on 0\n`, ``)

@@ -12,15 +12,15 @@ import (
 	"testing"
 )
 
-// ansibleFile returns the name of a file as Ansible writes it for a module: the task with Ansible's own
-// parameters.
+// ansibleFile writes the file that Ansible passes to a module, a task with Ansible's own parameters, and returns its
+// name.
 func ansibleFile(t *testing.T, task string) (name string) {
 	t.Helper()
 	own := `{"_ansible_check_mode": false, "_ansible_no_log": true, "_ansible_verbosity": 0, "_ansible_version": "2.14.18", "_ansible_tmpdir": null, `
 	return filepath.Join(writeFiles(t, map[string]string{"args": own + strings.TrimPrefix(task, "{")}), "args")
 }
 
-// A taskAnswer is the answer to Ansible: all of it, and the fields of every module.
+// A taskAnswer is the answer to Ansible: the raw output, and the fields of every module.
 type taskAnswer struct {
 	runResult
 	all                      map[string]any
@@ -31,7 +31,7 @@ type taskAnswer struct {
 	Error                    problem
 }
 
-// play runs the program as Ansible does. LOGIN stands for the parameters of a login of alice.
+// play runs the program as Ansible does. LOGIN is replaced by the parameters of a login of alice.
 func play(t *testing.T, task string, pairs ...string) (got taskAnswer) {
 	t.Helper()
 	pairs = append([]string{"LOGIN", `"user": "alice", "host": "AT", KEY, PASSWORD`}, pairs...)
@@ -265,7 +265,7 @@ func TestAnsibleWarnings(t *testing.T) {
 	}
 }
 
-// TestAnsibleInterrupted: the answer of an interrupted task says so.
+// TestAnsibleInterrupted: an interrupted task has an answer with that error.
 func TestAnsibleInterrupted(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())

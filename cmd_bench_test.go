@@ -29,7 +29,7 @@ func benchJSON(t *testing.T, addr, line string) (benchReport, runResult) {
 	return r, got
 }
 
-// sum adds the counts of all statuses.
+// sum returns the total of the counts of all statuses.
 func sum(status map[string]int) (n int) {
 	for _, v := range status {
 		n += v
@@ -168,13 +168,13 @@ func TestBenchEnds(t *testing.T) {
 	if j, _, more := b.nextJob(b.start.Add(b.duration)); j != nil || more {
 		t.Error("a run does not end after its duration")
 	}
-	b.duration = 0 // without a limit, the next look is at the next request
+	b.duration = 0 // without a limit, the next check is at the next request
 	if j, next, more := b.nextJob(b.start.Add(time.Millisecond)); j != nil || !next.Equal(b.start.Add(b.interval)) || !more {
 		t.Errorf("without --duration, the next check is at %v, %t", next, more)
 	}
 }
 
-// TestBenchLatency: latency counts from when a request was due, so a stall of the server shows.
+// TestBenchLatency: latency counts from when a request was due, so a stall of the server is visible.
 func TestBenchLatency(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t, "--reply-delay", "20ms")
@@ -201,7 +201,7 @@ func TestBenchLatency(t *testing.T) {
 	}
 }
 
-// TestBenchProtectsAccounts counts the denied logins that reach the server.
+// TestBenchProtectsAccounts checks how many denied logins reach the server.
 func TestBenchProtectsAccounts(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -273,7 +273,7 @@ func TestBenchProtectsAccounts(t *testing.T) {
 func TestBenchExitCode(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
-		replies string // of one connection after the other
+		replies string // one for each connection, in order
 		code    exitCode
 		message string // of the error
 	}{
@@ -333,7 +333,7 @@ func TestBenchInterrupted(t *testing.T) {
 	}
 }
 
-// TestBenchRestarts: every login begins with the type of the option, even after a RESTART with another type.
+// TestBenchRestarts: every login starts with the type of the option, even after a RESTART with another type.
 func TestBenchRestarts(t *testing.T) {
 	t.Parallel()
 	restart, pass := &authenReply{status: authenRestart, data: "\x02"}, &authenReply{status: authenPass}
@@ -364,8 +364,8 @@ func TestBenchFails(t *testing.T) {
 	for _, tt := range []struct {
 		name, addr, options string
 		code                exitCode
-		error               string // "" for none: all were answered
-		n                   int    // of it
+		error               string // "" if all were answered
+		n                   int    // count of the error
 		example             string // in the error, or in a note
 	}{
 		{"refused", refusedAddr(t), "-t pap", 4, "network", 30, "connection refused"},
@@ -505,7 +505,7 @@ func TestBenchFailsInPart(t *testing.T) {
 			c.Write(c.grantReply(q))
 		}
 	})
-	for _, options := range []string{"--rate 1000", "-c 20"} { // without a rate they come at once, too
+	for _, options := range []string{"--rate 1000", "-c 20"} { // without a rate the requests are sent at once, too
 		r, got := benchJSON(t, s.addr, "-t pap -n 20 --no-single-connect "+options)
 		e := r.Errors["network"]
 		if got.code != classNetwork.exit() || r.Requests != 20 || r.Answered != 10 || r.Status["PASS"] != 10 || len(r.Errors) != 1 || e == nil || e.Count != 10 {
@@ -525,7 +525,7 @@ transport tcp, a connection for each request
 `, ``)
 }
 
-// TestBenchLatencyOfAnswers: the time of requests without an answer is no latency. The server closes their connections well
+// TestBenchLatencyOfAnswers: the time of requests without an answer is not counted. The server closes their connections long
 // after the last answer.
 func TestBenchLatencyOfAnswers(t *testing.T) {
 	t.Parallel()

@@ -196,7 +196,7 @@ func TestCheckUsage(t *testing.T) {
 	}
 }
 
-// TestCheckNagiosUnwritten: OK that cannot be written is UNKNOWN; another state stays.
+// TestCheckNagiosUnwritten: an OK that cannot be written is UNKNOWN; other states are unchanged.
 func TestCheckNagiosUnwritten(t *testing.T) {
 	t.Parallel()
 	for addr, want := range map[string]exitCode{serveWith(t).addr: nagiosUnknown, refusedAddr(t): nagiosCritical} {
@@ -209,7 +209,7 @@ func TestCheckNagiosUnwritten(t *testing.T) {
 	}
 }
 
-// TestCheckAtOnce: servers are checked side by side. Both close only after both have a connection.
+// TestCheckAtOnce: servers are checked in parallel. Both close only after both have a connection.
 func TestCheckAtOnce(t *testing.T) {
 	t.Parallel()
 	both := make(chan struct{})
@@ -227,7 +227,7 @@ func TestCheckAtOnce(t *testing.T) {
 	}()
 	got := runWith(t, secretsInEnv, "", "check", l[0].Addr().String()+","+l[1].Addr().String(), "--json")
 	<-both
-	if got.code != classNetwork.exit() || strings.Count(got.out, "closed the connection before it answered") != 3 { // and the first as that of all
+	if got.code != classNetwork.exit() || strings.Count(got.out, "closed the connection before it answered") != 3 { // one is the error of the whole report
 		t.Errorf("got %+v", got)
 	}
 }
@@ -278,7 +278,7 @@ func TestCheckJSON(t *testing.T) {
 	}
 }
 
-// TestCheckPrometheus parses the metrics: each has one HELP and one TYPE before its values, and each value is there once.
+// TestCheckPrometheus parses the metrics: each has one HELP and one TYPE before its values, and each value occurs once.
 func TestCheckPrometheus(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, nil)
@@ -287,7 +287,7 @@ func TestCheckPrometheus(t *testing.T) {
 	for _, tt := range []struct {
 		name, serve, line string
 		code              exitCode
-		want              string // values that must be there
+		want              string // required values
 	}{
 		{"good", "", "check AT", 0, `tacacs_up{server="AT"} 1|tacacs_key_ok{server="AT"} 1`},
 		{"login", "", "check alice AT", 0, `tacacs_up{server="AT"} 1|tacacs_key_ok{server="AT"} 1|tacacs_status{server="AT",status="PASS"} 1`},
@@ -469,7 +469,7 @@ func TestCheckKey(t *testing.T) {
 	}
 }
 
-// TestCheckLogins: one login gets another answer than the others; without one, the server closes the connection.
+// TestCheckLogins has a server that gives one login another reply; without a reply it closes the connection.
 func TestCheckLogins(t *testing.T) {
 	t.Parallel()
 	erring := &authenReply{status: authenError, serverMsg: "no such|thing"}
@@ -482,7 +482,7 @@ func TestCheckLogins(t *testing.T) {
 	for _, tt := range []struct {
 		options string
 		which   func(q *fakeRequest) bool
-		answers []message // the first time, the second time, and so on
+		answers []message // of the first attempt, the second, and so on
 		code    exitCode
 		out     string
 	}{
@@ -513,7 +513,7 @@ func TestCheckLogins(t *testing.T) {
 	}
 }
 
-// TestCheckRestart: a server that asks for another session and is gone has not answered.
+// TestCheckRestart: a server that sends RESTART and then refuses connections has not answered.
 func TestCheckRestart(t *testing.T) {
 	t.Parallel()
 	l := listen(t)
@@ -523,7 +523,7 @@ func TestCheckRestart(t *testing.T) {
 			return
 		}
 		l.Close()
-		// A process that another test is forking may still hold the socket, and would accept the next connection.
+		// A process that another test forks may still hold the socket, so that connections succeed.
 		waitUntil(t, "nothing listens", func() bool {
 			conn, err := net.Dial("tcp", l.Addr().String())
 			if err == nil {
@@ -580,7 +580,7 @@ func TestCheckLoginMetrics(t *testing.T) {
 	}
 }
 
-// TestCheckOutputAtOnce: reports written to one file at a time do not disturb each other.
+// TestCheckOutputAtOnce: concurrent reports to one file do not damage each other.
 func TestCheckOutputAtOnce(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -113,7 +113,7 @@ func TestExecSameServer(t *testing.T) {
 }
 
 // TestExecInterruptedAtStart: after a signal during the start record the command is not run, and the stop
-// record has that.
+// record reports that.
 func TestExecInterruptedAtStart(t *testing.T) {
 	t.Parallel()
 	addr, records := acctServer(t, "success", "success")

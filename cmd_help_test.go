@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// TestHelpInReadme: the README has the help verbatim.
+// TestHelpInReadme: the README contains the help verbatim.
 func TestHelpInReadme(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	if err != nil {
@@ -21,7 +21,7 @@ func TestHelpInReadme(t *testing.T) {
 	}
 }
 
-// ownOptions are the options that a command has of its own.
+// ownOptions are the options that only one command has.
 var ownOptions = map[string]string{
 	"authenticate": "chap-id chap-challenge answer all",
 	"enable":       "chap-id chap-challenge answer all",
@@ -40,7 +40,7 @@ const sharedNames = "u username H host p port k key key-file password password-f
 	"r rem-addr P virtual-port s service timeout retries 4 6 source interface single-connect unencrypted " +
 	"tls cacert cert cert-key servername crl insecure keylog q quiet v verbose d debug json show-secrets"
 
-// sharedOf returns the shared options that a command takes, and some that it rejects.
+// sharedOf returns the shared options that a command accepts, and some that it rejects.
 func sharedOf(c command) (takes, refuses string) {
 	const output = " q quiet v verbose d debug json show-secrets"
 	switch {
@@ -57,7 +57,7 @@ func sharedOf(c command) (takes, refuses string) {
 	return "", "username timeout"
 }
 
-// checkHelp checks that a help has all the options.
+// checkHelp checks that a help text has all the options.
 func checkHelp(t *testing.T, text, names string) {
 	t.Helper()
 	words := strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(" ,/\n", r) })
@@ -141,7 +141,7 @@ func TestHelpWidth(t *testing.T) {
 	if got, want := describe(&o), "  -o, --option-of-many-letters VALUE\n"+blanks+strings.TrimSpace(strings.Repeat("word ", 10))+"\n"+blanks+"word word end\n"; got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
-	name := strings.Repeat("x", optionColumn-5) // with its dashes and a blank, all of the column
+	name := strings.Repeat("x", optionColumn-5) // with dashes and a space, it fills the column
 	for name, want := range map[string]string{
 		name:       "  --" + name + " for\n",
 		name + "x": "  --" + name + "x\n" + blanks + "for\n",
@@ -404,7 +404,7 @@ func TestCompletion(t *testing.T) {
 		{"account --exec -- authenticate --chap", "FILE"},
 	} {
 		got := offers(t, env, split(tt.line)...)
-		if tt.line == "-" { // and all long ones
+		if tt.line == "-" { // followed by all long options
 			got = slices.DeleteFunc(got, func(w string) bool { return strings.HasPrefix(w, "--") })
 		}
 		if strings.Join(got, " ") != tt.want {

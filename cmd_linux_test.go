@@ -54,7 +54,7 @@ func TestBenchProgressOnTerminal(t *testing.T) {
 		{"-q", "[end]"},
 	} {
 		p := openPTY(t)
-		// A slow run shows a line before.
+		// A slow run prints a line before.
 		if got := bench(tt.options, p.person, p.program); !strings.HasSuffix(got, tt.want) || tt.options == "-q" && got != tt.want {
 			t.Errorf("%q: the terminal shows %q", tt.options, got)
 		}
@@ -91,7 +91,7 @@ func TestCheckOutputMode(t *testing.T) {
 	}
 }
 
-// TestCheckOutputIsNoFile: a link stays a link, and a pipe stays a pipe.
+// TestCheckOutputIsNoFile: links and pipes are not replaced.
 func TestCheckOutputIsNoFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

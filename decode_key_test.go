@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// TestDecodeKeys: which candidate a session is read with, and what is printed if none fits.
+// TestDecodeKeys checks which candidate key a session is decoded with, and the output if none fits.
 func TestDecodeKeys(t *testing.T) {
 	t.Parallel()
 	const other, third = "the key of another device", "# a third one, with blanks "
@@ -25,7 +25,7 @@ func TestDecodeKeys(t *testing.T) {
 	tape.openConn("10.0.0.1:1001", serverAddr, other).session(3, asciiStart("bob"), askForPass, says(testPassword), passed).close() // a new key
 	tape.openConn("10.0.0.1:1002", serverAddr, other).session(4, stopRecord, recorded).close()
 	w := tape.openConn("10.0.0.3:1000", serverAddr, testKey).session(5, papStart("carol", testPassword))
-	w.key = other // the server's
+	w.key = other // the key of the server
 	w.send(1, w.packet(5, 2, passed))
 	w.close()
 	tape.openConn("10.0.0.4:1000", serverAddr, "an unknown key").session(6, asciiStart("dave"), askForPass, says(testPassword), passed).close()
@@ -41,7 +41,7 @@ func TestDecodeKeys(t *testing.T) {
 		options string
 		env     map[string]string
 		code    exitCode
-		keys    string // of the sessions, in the order of their end
+		keys    string // those of the sessions, in the order of their end
 		err     string
 	}{
 		{"--key-file DIR/one --key-list DIR/list", nil, 0, "DIR/one DIR/list:3 DIR/list:4 DIR/list:4 NO_KEY:carol NO_KEY: NO_KEY: NO_KEY:", ".*sessions that fit no key: 4\n"},
@@ -123,7 +123,7 @@ func TestDecodeWrongKeys(t *testing.T) {
 	if got.code != 5 || !strings.Contains(got.err, "no session fits any key that was given\n") {
 		t.Errorf("exit code %d: %s", int(got.code), got.err)
 	}
-	// With the right key among them, all sessions are read.
+	// With the right key among them, all sessions are decoded.
 	got = decodeWith(t, tape.pcap(), "--json --key-list DIR/list -k KEY", "DIR", dir, "KEY", testKey)
 	if n := strings.Count(got.out, `"key":"the command line"`); n != sessions || got.code != 0 {
 		t.Errorf("%d sessions of %d are decoded, exit code %d", n, sessions, int(got.code))
@@ -233,8 +233,8 @@ func TestMessagePlausible(t *testing.T) {
 	}
 }
 
-// TestKeyLogGrows appends secrets to the key log while their conversation is read. The data of records that waited
-// comes in order, with their times.
+// TestKeyLogGrows appends secrets to the key log while their conversation is read. The data of waiting records
+// is returned in order, with their times.
 func TestKeyLogGrows(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(writeFiles(t, map[string]string{"keys": "# nothing yet\n"}), "keys")
@@ -292,7 +292,7 @@ func TestKeyLogTooLate(t *testing.T) {
 	}
 }
 
-// TestKeyLogOfAnother: records wait for a secret that does not decrypt them, or that makes no key.
+// TestKeyLogOfAnother: records keep waiting if a secret does not decrypt them or is invalid.
 func TestKeyLogOfAnother(t *testing.T) {
 	t.Parallel()
 	for _, keyLen := range []int{16, 7} {
@@ -370,7 +370,7 @@ func TestKeyLogFiles(t *testing.T) {
 	}
 }
 
-// TestDecodeBounds: memory is bounded. What is dropped for that is counted, and its sessions are printed.
+// TestDecodeBounds: memory is bounded. Dropped items are counted, and their sessions are printed.
 func TestDecodeBounds(t *testing.T) {
 	t.Parallel()
 	much := *stopRecord
@@ -443,7 +443,7 @@ func TestDecodeBounds(t *testing.T) {
 	}
 }
 
-// TestDecodeReleasesMemory: a packet that came in pieces leaves no memory behind.
+// TestDecodeReleasesMemory: the memory of a packet that arrived in pieces is released.
 func TestDecodeReleasesMemory(t *testing.T) {
 	t.Parallel()
 	big := *stopRecord

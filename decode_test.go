@@ -201,12 +201,12 @@ func TestDecodeStrays(t *testing.T) {
 	t.Parallel()
 	tape := newCaptureBuilder()
 	w := tape.openConn(deviceAddr, serverAddr, testKey).session(1, asciiStart("alice"), askForPass)
-	w.send(1, w.packet(1, 2, passed))                           // a seq_no that is past
+	w.send(1, w.packet(1, 2, passed))                           // an old seq_no
 	w.send(1, w.packet(2, 2, passed))                           // another session
 	w.send(1, w.packet(1, 4, recorded))                         // another type
 	w.send(1, w.packet(1, 8, passed))                           // a seq_no that is too high
-	w.send(1, w.packet(5, 1, papStart("eve", "x")))             // of a client, from the server: not a packet
-	w.send(0, w.packet(5, 2, passed))                           // of a server, from the client
+	w.send(1, w.packet(5, 1, papStart("eve", "x")))             // a client's packet, sent by the server
+	w.send(0, w.packet(5, 2, passed))                           // a server's packet, sent by the client
 	w.send(0, w.packet(1, 3, says(testPassword)))               // continues the dialogue
 	w.send(1, w.packet(1, 4, passed))                           // ends it
 	w.send(1, w.packet(1, 4, &authenReply{status: authenFail})) // after the end
@@ -382,8 +382,8 @@ func TestDecodeOnFullDisk(t *testing.T) {
 	}
 }
 
-// FuzzDecodeCommand: for any capture, decode ends with an exit code of its own, prints only printable text, and
-// holds nothing at the end.
+// FuzzDecodeCommand: for any capture, decode returns one of its exit codes, prints only printable text, and
+// holds no memory at the end.
 func FuzzDecodeCommand(f *testing.F) {
 	whole := manySessions(6, testKey)
 	f.Add(whole, "")
@@ -440,7 +440,7 @@ func BenchmarkDecodeSessions(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/sessions, "ns/session")
 }
 
-// TestDecodeSummary: the table, its width, and the object.
+// TestDecodeSummary checks the table, its width, and the JSON object.
 func TestDecodeSummary(t *testing.T) {
 	t.Parallel()
 	tape := newCaptureBuilder()

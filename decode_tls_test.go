@@ -30,7 +30,7 @@ func TestTLSVectors(t *testing.T) {
 	}
 }
 
-// TestTLSWithoutSecrets: problem is why there is no data, and does not contain a secret.
+// TestTLSWithoutSecrets: problem is the reason for missing data, and contains no secret.
 func TestTLSWithoutSecrets(t *testing.T) {
 	t.Parallel()
 	writes := parseTrace(t, traceOfRFC)
@@ -173,7 +173,7 @@ func TestTLSOfGo(t *testing.T) {
 	} {
 		writes, keys, suite := recordTLS(t, tt.client, tt.server, tt.data)
 		switch name := tls.CipherSuiteName(suite); {
-		case suite == tls.TLS_CHACHA20_POLY1305_SHA256: // which Go prefers if the processor has no AES
+		case suite == tls.TLS_CHACHA20_POLY1305_SHA256: // Go prefers it if the processor has no AES
 			tt.want = `name "tac.example" cipher "` + name + `" alert "" problem "its cipher is ` + name +
 				`, which Go's standard library does not implement" early false data ["" ""]`
 			noAES = true
@@ -211,7 +211,7 @@ func TestTLSOfGo(t *testing.T) {
 		`problem "there is no key log to read it with" early false data ["" ""]`)
 }
 
-// TestTLSContents: all that a record may hold.
+// TestTLSContents checks all contents of records.
 func TestTLSContents(t *testing.T) {
 	t.Parallel()
 	const most = 1 << 14
@@ -280,7 +280,7 @@ func TestTLSGaps(t *testing.T) {
 		{"with the request for new keys", func(m *fakeTLS) [][]byte {
 			s := m.traffic[0]
 			next := newTLSSealer(&tlsSuites[0], tlsSuites[0].expand(s.secret, "traffic upd", 32))
-			next.seq++ // of a record that is missing too
+			next.seq++ // another record is missing
 			return [][]byte{s.data("one"), s.seal(recordHandshake, "KeyUpdate", 0), next.data("three"), next.data("four")}
 		}, 25, 31, "onethreefour"},
 		{"nothing behind it is of this connection", func(m *fakeTLS) (all [][]byte) {
@@ -314,7 +314,7 @@ func TestTLSGaps(t *testing.T) {
 	}
 }
 
-// TestTLSTooFarAhead: no more sequence numbers are tried than records may be missing.
+// TestTLSTooFarAhead: the number of tried sequence numbers is bounded by the number of missing records.
 func TestTLSTooFarAhead(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -366,7 +366,7 @@ func TestTLSGapInHandshake(t *testing.T) {
 			t.Errorf("row %d: got %s", i, got)
 		}
 	}
-	// Without a key log, nothing is read behind a gap.
+	// Without a key log, nothing is read after a gap.
 	l := newTLSObserver(nil)
 	l.add(0, time.Time{}, writes[0].data)
 	l.gap(0, 10)
@@ -412,7 +412,7 @@ func TestTLSEarlyData(t *testing.T) {
 			}
 		}
 	}
-	// Behind the handshake there is no early data, and the server never sends any.
+	// After the handshake there is no early data, and the server never sends any.
 	other := newTLSSealer(&tlsSuites[0], make([]byte, 32))
 	m := newFakeTLS(0, 42, 0, 0)
 	l := m.afterHandshake(t)
@@ -628,7 +628,7 @@ func TestDecodeLateSecrets(t *testing.T) {
 	w.version, w.flags = minorOne, flagUnencrypted
 	w.send(0, m.handshake[0].seal(recordHandshake, "Finished", 0))
 	packet := w.packet(1, 1, papStart("alice", testPassword))
-	packet[3] = 0 // without flagUnencrypted; in TLS it is in clear all the same
+	packet[3] = 0 // without flagUnencrypted, but within TLS it is never obfuscated
 	w.send(0, m.traffic[0].data(string(packet)))
 	p, inv, out := pipelineOf(t, nil, "--keylog "+dir+"/log")
 	for i := range tape.frames {

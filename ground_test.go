@@ -32,7 +32,7 @@ func TestDistance(t *testing.T) {
 	}
 }
 
-// TestCutPrefix covers the value [PREFIX=]FILE: an empty prefix stands for a value that is just a file.
+// TestCutPrefix covers the value [PREFIX=]FILE. An empty prefix means that the value is only a file.
 func TestCutPrefix(t *testing.T) {
 	t.Parallel()
 	const wrong = "error"
@@ -81,7 +81,7 @@ func TestCutPrefix(t *testing.T) {
 	}
 }
 
-// TestRedact covers what is replaced, and what is no secret.
+// TestRedact checks which text is replaced as a secret.
 func TestRedact(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ text, secrets, want string }{
@@ -160,7 +160,7 @@ func TestRedactServerText(t *testing.T) {
 		!strings.Contains(got.out, `"server_msg":"you said [redacted] [redacted] [redacted] [redacted]"`) {
 		t.Errorf("batch shows %+v", got)
 	}
-	// A password that is a part of the user's name is told by a gap in it, not by the name.
+	// A password that is part of the user name is not redacted in the name.
 	server = newScriptServer(t, testKey, &authenReply{status: authenFail, serverMsg: "no user alice-1"})
 	got = runWith(t, nil, "", split("authenticate alice-1 AT -t pap --password alice --key-file DIR/key", "AT", server.addr, "DIR", dir)...)
 	if got.out != "FAIL: no user alice-1\n" {
@@ -214,8 +214,8 @@ func TestQueue(t *testing.T) {
 	}
 }
 
-// TestQueuedWriterWaits: a write waits for the output, after the end of the context for blockedLimit, and then never
-// again.
+// TestQueuedWriterWaits: a write waits for the output, after the end of the context for blockedLimit, and later writes
+// do not wait.
 func TestQueuedWriterWaits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -244,8 +244,8 @@ func TestQueuedWriterWaits(t *testing.T) {
 	})
 }
 
-// TestQueuedWriterInBackground: a write in the background does not wait. What a failed write leaves is written later,
-// in order, and what exceeds maxBackground is lost.
+// TestQueuedWriterInBackground: a write in the background does not wait. The rest of a failed write is written later,
+// in order, and data beyond maxBackground is lost.
 func TestQueuedWriterInBackground(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -280,7 +280,7 @@ func TestQueuedWriterInBackground(t *testing.T) {
 		if out.String() != "o" {
 			t.Fatalf("%q is written", out)
 		}
-		write("four ", nil) // has the rest tried again
+		write("four ", nil) // makes the writer retry the rest
 		proceed(nil)
 		const before = "one two three four "
 		if out.String() != before {
@@ -310,7 +310,7 @@ func TestQueuedWriterInBackground(t *testing.T) {
 	})
 }
 
-// TestQueuedWriterReportsError: a write returns how much of it was written, and the rest is not tried again.
+// TestQueuedWriterReportsError: a write returns the number of written bytes, and the rest is not retried.
 func TestQueuedWriterReportsError(t *testing.T) {
 	t.Parallel()
 	disk := &smallDisk{room: 6}

@@ -35,12 +35,12 @@ func parseLayers(text string) (layers []layer) {
 	return layers
 }
 
-// wrongArrows returns what the files of a package use of a layer above their own, or of a peer. It looks at names of the
-// package, not at fields and methods. sources has the text of each file by its name.
+// wrongArrows returns the names of a layer above their own, or of a peer, that the files of a package use. It checks
+// package-level names, not fields and methods. sources has the text of each file by its name.
 func wrongArrows(t *testing.T, layers []layer, sources map[string]string) (wrong []string) {
 	t.Helper()
 	layerOf := make(map[string]int)      // by file
-	declaredIn := make(map[string][]int) // layers by name; several for other systems
+	declaredIn := make(map[string][]int) // layers by declared name; a name can have one file per system
 	parsed := make(map[string]*ast.File)
 	for name, source := range sources {
 		i := slices.IndexFunc(layers, func(l layer) bool { return l.has(name) })
@@ -77,7 +77,7 @@ func peers(a, b layer) bool {
 	return several && strings.HasPrefix(b.name, first+" ")
 }
 
-// TestLayers holds the files of this package to testdata/layers.txt.
+// TestLayers checks the files of this package against testdata/layers.txt.
 func TestLayers(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("testdata", "layers.txt"))
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// TestListenAccept: accepting goes on after an error, and a connection over the limit is closed.
+// TestListenAccept: accepting continues after an error, and a connection over the limit is closed.
 func TestListenAccept(t *testing.T) {
 	t.Parallel()
 	srv := newLab()
@@ -60,7 +60,7 @@ func TestListenConnectionsOfOneAddress(t *testing.T) {
 	if len(srv.listener.open) > 0 || len(srv.listener.slots) > 0 {
 		t.Errorf("%v are still open, %d slots in use", srv.listener.open, len(srv.listener.slots))
 	}
-	var all sync.WaitGroup // the place of a connection that is accepted is its own, and free after it
+	var all sync.WaitGroup // each accepted connection has its own slot, and frees it
 	conn.Reader = strings.NewReader("")
 	srv.listener.accept(t.Context(), &fakeListener{has: []any{conn}}, &all, srv.serve)
 	all.Wait()
@@ -194,7 +194,7 @@ func TestListenKeyLengthHidden(t *testing.T) {
 	}
 	s := serveWith(t, "--key", key)
 	for typ := typeAuthen; typ <= typeAcct; typ++ {
-		c := dialFakeClient(t, s.addr) // which has another key
+		c := dialFakeClient(t, s.addr) // the server has another key
 		if err := c.send(header{version: minorDefault, typ: typ, seqNo: 1}, asciiStart("alice")); err != nil {
 			t.Fatal(err)
 		}

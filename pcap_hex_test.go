@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Two packets as several programs print them.
+// These are two packets as several programs print them.
 const (
 	hexRequest = "c1010100 12c01e93 00000021 c138b7b9afbc6a81c709128e7c59c356eaaaac374e601b8e5f1a043b5d62da32a0"
 	hexReply   = "c1010200 12c01e93 00000006 126345df9313"

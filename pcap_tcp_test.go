@@ -378,8 +378,8 @@ func TestTCPIgnoredHoldsNothing(t *testing.T) {
 	}
 }
 
-// TestTCPManyConversations: what a conversation held or ignored has no effect on later ones, and closed ones are
-// forgotten.
+// TestTCPManyConversations: a conversation that held data or was ignored does not affect later ones, and closed ones
+// are dropped.
 func TestTCPManyConversations(t *testing.T) {
 	t.Parallel()
 	l := newTCPEvents()
@@ -411,7 +411,7 @@ func TestTCPHeldBound(t *testing.T) {
 	} {
 		l := newTCPEvents()
 		l.play(handshake, 0, 0)
-		for i := range test.n { // each with a byte missing in front
+		for i := range test.n { // each after a missing byte
 			if len(l.log) > 0 {
 				t.Fatalf("after %d of %d bytes: %.80q", i, test.size, l.log)
 			}
@@ -483,7 +483,7 @@ func TestTCPTimes(t *testing.T) {
 	}
 }
 
-// FuzzReassemble: for any frames, data comes at most once, and the bounds hold.
+// FuzzReassemble: for any frames, data is delivered at most once, and the bounds hold.
 func FuzzReassemble(f *testing.F) {
 	seed := func(frames ...[]byte) {
 		var b []byte
@@ -566,7 +566,7 @@ func BenchmarkReassemble(b *testing.B) {
 	i := 0
 	for b.Loop() {
 		r.add(&frames[i])
-		for _, at := range []int{24, 28} { // other sequence numbers the next time, so that they are no copies
+		for _, at := range []int{24, 28} { // new sequence numbers, so that the next round is not a repetition
 			number := frames[i].data[at : at+4]
 			binary.BigEndian.PutUint32(number, binary.BigEndian.Uint32(number)+1<<16)
 		}

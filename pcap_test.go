@@ -292,7 +292,7 @@ func TestPcapTruncated(t *testing.T) {
 	for _, file := range []struct {
 		name        string
 		b           []byte
-		whole, data []int // where it may end, and the end of each frame
+		whole, data []int // valid ends of the file, and the end of each frame
 	}{
 		{"pcapng", w.b, append(whole, section), data},
 		{"pcap", pcap, []int{24, 45, 66}, []int{45, 66}},
@@ -315,7 +315,7 @@ func TestPcapTruncated(t *testing.T) {
 	}
 }
 
-// TestPcapLive: a frame is returned as soon as it is there, although the input still grows.
+// TestPcapLive: a frame is returned as soon as it is complete, while the input grows.
 func TestPcapLive(t *testing.T) {
 	t.Parallel()
 	one := frame{data: []byte("frame"), size: 5}
@@ -380,7 +380,7 @@ func TestPcapLinks(t *testing.T) {
 		name string
 		link linkType
 		data string
-		want string // "" for the conversation, else what is counted
+		want string // the counter, or "" if the frame belongs to the conversation
 	}{
 		{"Ethernet", linkEthernet, macs + "\x08\x00" + ip, ""},
 		{"Ethernet, IPv6", linkEthernet, macs + "\x86\xdd" + ip6, ""},

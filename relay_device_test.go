@@ -39,7 +39,7 @@ func newPipedRelay(t *testing.T, r *relayServer) (lines *lockedBuffer) {
 	return lines
 }
 
-// TestRelayDeviceTimes: a device that sends nothing more, or never finishes its first packet, is not waited for.
+// TestRelayDeviceTimes: a device that is silent, or never finishes its first packet, is disconnected in time.
 func TestRelayDeviceTimes(t *testing.T) {
 	login := packed(header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect}, testKey, papStart("alice", testPassword))
 	for _, tt := range []struct {
@@ -69,7 +69,7 @@ func TestRelayDeviceTimes(t *testing.T) {
 			t.Run(tt.name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					if !shared && tt.want >= relayIdle {
-						return // it needs a server: TestRelayPassageTimes
+						return // it needs a server: TestRelayUpstreamTimes
 					}
 					r := new(relayServer)
 					newPipedRelay(t, r)
@@ -77,7 +77,7 @@ func TestRelayDeviceTimes(t *testing.T) {
 					if shared {
 						r.shared = newSharedUpstream(r.client, nil)
 						all.Go(func() {
-							for f := range r.shared.jobs { // a pool whose server permits all
+							for f := range r.shared.jobs { // a pool with a server that permits all
 								f.answered, f.response = true, &authenReply{status: authenPass}
 								f.home <- f
 							}
@@ -105,7 +105,7 @@ func TestRelayDeviceTimes(t *testing.T) {
 	}
 }
 
-// TestRelayTooMuch: requests over the limits of sessions and bytes are refused, and hold nothing.
+// TestRelayTooMuch: requests over the limits of sessions and bytes are refused, and no memory or slot is held.
 func TestRelayTooMuch(t *testing.T) {
 	t.Parallel()
 	pap, ascii := message(papStart("alice", testPassword)), message(asciiStart("alice"))
@@ -176,13 +176,13 @@ func TestRelayTooMuch(t *testing.T) {
 	}
 }
 
-// lateConn is a connection whose deadline at the end of a context is set before any other.
+// A lateConn sets the deadline for the end of a context before any other.
 type lateConn struct{ net.Conn }
 
 func (c lateConn) SetDeadline(t time.Time) error { synctest.Wait(); return c.Conn.SetDeadline(t) }
 
-// TestRelayDeviceAtTheEnd: when the relay ends, it waits for no more packets of a device. When it cuts off sessions,
-// it does not wait for the device to read its reply.
+// TestRelayDeviceAtTheEnd: a relay that ends reads no more packets of a device. When it cuts off sessions, it does
+// not wait for the device to read its reply.
 func TestRelayDeviceAtTheEnd(t *testing.T) {
 	for _, shared := range []bool{false, true} {
 		for _, delay := range []time.Duration{0, time.Second} {
@@ -240,12 +240,12 @@ func TestRelayChoosesKey(t *testing.T) {
 	for _, keys := range [][]key{{wrong, right}, {right, wrong}} {
 		d.client.keys = keys
 		if d.chooseKey(&h, body); d.fits(&h, body, wrong) != 1 || d.key != right {
-			t.Errorf("got the key %[2]v of %[1]v", keys, d.key)
+			t.Errorf("keys %v: got %v", keys, d.key)
 		}
 	}
 }
 
-// TestRelayUpstreamTimes: an idle connection ends, on either side. The time counts from the last packet.
+// TestRelayUpstreamTimes: idle connections are closed on both sides. The time counts from the last packet.
 func TestRelayUpstreamTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _, _ := pipedDevice(t, new(relayServer))
@@ -271,7 +271,7 @@ func TestRelayUpstreamTimes(t *testing.T) {
 	})
 }
 
-// TestRelayManyAtATime: packets of all sizes that come together are forwarded, in both directions.
+// TestRelayManyAtATime: packets of all sizes that arrive together are forwarded, in both directions.
 func TestRelayManyAtATime(t *testing.T) {
 	t.Parallel()
 	for _, way := range relayWays {
@@ -281,7 +281,7 @@ func TestRelayManyAtATime(t *testing.T) {
 		if err := c.login(1000, flagSingleConnect); err != nil {
 			t.Fatal(err)
 		}
-		const sessions = 60 // fewer than a device may have at a time
+		const sessions = 60 // below the limit of a device
 		var all []byte
 		for i := range sessions {
 			args := []string{"service=shell", "cmd="}
@@ -397,7 +397,7 @@ func pipedUpstream(t *testing.T, conn, server net.Conn) (p *upstream, lines *loc
 	return p, lines
 }
 
-// TestRelayGathers: packets that come together are written together, up to a limit. Packets before a bad one are
+// TestRelayGathers: packets that arrive together are written together, up to a limit. Packets before a bad one are
 // forwarded, and those after it are not.
 func TestRelayGathers(t *testing.T) {
 	t.Parallel()
@@ -432,7 +432,7 @@ func TestRelayGathers(t *testing.T) {
 	p, lines = pipedUpstream(t, device, server)
 	p.down()
 	check("down", device, good, lines)
-	// For a device that has gone no more is read.
+	// After the device has disconnected, nothing more is read.
 	rest := bytes.NewReader(data)
 	p, _ = pipedUpstream(t, deadConn{device}, &stream{Reader: rest})
 	if p.down(); rest.Len() < good {
@@ -440,7 +440,7 @@ func TestRelayGathers(t *testing.T) {
 	}
 }
 
-// TestRelayLastTimes: packets do not move a deadline of a side that is not read any more.
+// TestRelayLastTimes: packets do not move the deadline of a side that is no longer read.
 func TestRelayLastTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _, _ := pipedDevice(t, new(relayServer))
@@ -471,7 +471,7 @@ func TestRelayLastTimes(t *testing.T) {
 	})
 }
 
-// TestRelayServerLeaves: a server that closes the connection ends the device's, although more is expected.
+// TestRelayServerLeaves: if the server closes its connection, the device's is closed, even during a session.
 func TestRelayServerLeaves(t *testing.T) {
 	t.Parallel()
 	s := startFakeServer(t, func(c *fakeServerConn) { c.Write(c.reply(c.readRequest(), &authenReply{status: authenPass})) })
@@ -483,7 +483,7 @@ func TestRelayServerLeaves(t *testing.T) {
 	c.checkEnd(t)
 }
 
-// TestRelayKeyThatChanges: a reply that no longer fits the key has one line, that of its session.
+// TestRelayKeyThatChanges: a reply that no longer fits the key causes one line, that of its session.
 func TestRelayKeyThatChanges(t *testing.T) {
 	t.Parallel()
 	s := startFakeServer(t, func(c *fakeServerConn) {
@@ -508,7 +508,7 @@ func TestRelayKeyThatChanges(t *testing.T) {
 }
 
 // TestRelayHalfCloseOfOne: a device that closes its side for writing gets the reply under way. Then the connection
-// ends, even if the server would go on.
+// is closed, even if the server's stays open.
 func TestRelayHalfCloseOfOne(t *testing.T) {
 	t.Parallel()
 	closed := make(chan struct{})
@@ -517,7 +517,7 @@ func TestRelayHalfCloseOfOne(t *testing.T) {
 		c.Write(c.reply(q, &authenReply{status: authenPass}))
 		q = c.readRequest()
 		<-closed
-		time.Sleep(50 * time.Millisecond) // so that the relay knows, most likely
+		time.Sleep(50 * time.Millisecond) // most likely the relay has seen it by then
 		c.Write(c.reply(q, &authenReply{status: authenPass}))
 		c.readRequest()
 	})
@@ -538,7 +538,7 @@ func TestRelayHalfCloseOfOne(t *testing.T) {
 	c.checkEnd(t)
 }
 
-// TestRelayLeavesServer: the connection to the server ends with the device's connection, and without
+// TestRelayLeavesServer: the connection to the server is closed with the device's connection, and without
 // single-connection mode with the session.
 func TestRelayLeavesServer(t *testing.T) {
 	t.Parallel()

@@ -19,8 +19,8 @@ import (
 	"time"
 )
 
-// TestRelayRecordIsReadBack: connections over IPv6 and IPv4, with packets larger than a segment, are decoded as they
-// were, and their checksums are right.
+// TestRelayRecordIsReadBack: decode reads connections over IPv6 and IPv4, with packets larger than a segment, and the
+// checksums are valid.
 func TestRelayRecordIsReadBack(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ device, server string }{
@@ -86,7 +86,7 @@ func TestRelayRecordIsReadBack(t *testing.T) {
 		for i, line := range lines {
 			var o recordObject
 			err := json.Unmarshal([]byte(line), &o)
-			as := func(a string) string { // an IPv4 address is mapped if the other one is IPv6
+			as := func(a string) string { // IPv4 is mapped if the other address is IPv6
 				if netip.MustParseAddrPort(tt.device).Addr().Is4() != netip.MustParseAddrPort(tt.server).Addr().Is4() {
 					at := netip.MustParseAddrPort(a)
 					return netip.AddrPortFrom(netip.AddrFrom16(at.Addr().As16()).Unmap(), at.Port()).String()
@@ -114,7 +114,7 @@ func wholeSum(b []byte) (sum uint64) {
 	return sum
 }
 
-// TestRelayRecordReportsFullDisk: a full disk is reported once, and so is its end; the record is complete then.
+// TestRelayRecordReportsFullDisk: a full disk is reported once, and so is its end. Then the record is complete.
 func TestRelayRecordReportsFullDisk(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -141,7 +141,7 @@ func TestRelayRecordReportsFullDisk(t *testing.T) {
 	})
 }
 
-// TestRelayRecordOnFullDisk: a full disk for --record costs no device its reply, and is an error at the end.
+// TestRelayRecordOnFullDisk: with a full disk for --record, devices still get their replies. At the end it is an error.
 func TestRelayRecordOnFullDisk(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS != "linux" {
@@ -203,7 +203,7 @@ func ends(record []byte) (n int) {
 	return n
 }
 
-// TestRelayRecordOfTwoServers: sessions with two servers at the same time are two connections.
+// TestRelayRecordOfTwoServers: concurrent sessions with two servers are two connections in the record.
 func TestRelayRecordOfTwoServers(t *testing.T) {
 	t.Parallel()
 	device := netip.MustParseAddrPort("198.51.100.7:1024")
@@ -282,7 +282,7 @@ func TestRelayRecord(t *testing.T) {
 	}
 }
 
-// TestRelayStraySecrets: a password that a server repeats is hidden even in a packet of no session.
+// TestRelayStraySecrets: a password that a server repeats is hidden even in a packet that belongs to no session.
 func TestRelayStraySecrets(t *testing.T) {
 	t.Parallel()
 	s := startFakeServer(t, func(c *fakeServerConn) {
@@ -313,7 +313,7 @@ func TestRelayStraySecrets(t *testing.T) {
 	}
 }
 
-// hexDumped reports whether a hex dump, of 16 bytes a line, contains a text.
+// hexDumped reports whether a hex dump with 16 bytes a line contains a text.
 func hexDumped(said, text string) bool {
 	var shown strings.Builder
 	for line := range strings.Lines(said) {
@@ -324,7 +324,7 @@ func hexDumped(said, text string) bool {
 	return strings.Contains(shown.String(), text)
 }
 
-// TestRelayEndsWithBlockedRecord: at the end a blocked output is reported, even if sessions are still under way.
+// TestRelayEndsWithBlockedRecord: a blocked output is reported at the end, even during sessions.
 func TestRelayEndsWithBlockedRecord(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -357,7 +357,7 @@ func TestRelayRecordWithoutReply(t *testing.T) {
 	}
 }
 
-// TestRelayRecordTimes: the record keeps the time that the server took.
+// TestRelayRecordTimes: the record has the response time of the server.
 func TestRelayRecordTimes(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t, "--reply-delay", "20ms")

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// TestRelaySharedPoolRenewed: a pool that gave up multiplexing is replaced after a minute, and the new one takes the
+// TestRelaySharedPoolRenewed: a pool that gave up multiplexing is replaced after a minute, and the new one serves the
 // next session. One that multiplexes stays.
 func TestRelaySharedPoolRenewed(t *testing.T) {
 	for _, shares := range []bool{false, true} {
@@ -61,8 +61,8 @@ func TestRelaySharedPoolRenewed(t *testing.T) {
 	}
 }
 
-// TestRelayDialogueOfOneGone: a dialogue whose server replies after the device has gone ends at once, and nothing is
-// left.
+// TestRelayDialogueOfOneGone: if the server replies after the device has disconnected, the dialogue ends at once and
+// is released.
 func TestRelayDialogueOfOneGone(t *testing.T) {
 	t.Parallel()
 	left := make(chan bool, 1)
@@ -72,7 +72,7 @@ func TestRelayDialogueOfOneGone(t *testing.T) {
 	})
 	d, c, lines := pipedDevice(t, new(relayServer))
 	d.relay.client = clientFor(t, server.addr)
-	go io.Copy(io.Discard, c) // a device that has gone takes what is sent to it for some time
+	go io.Copy(io.Discard, c) // for some time writes to a closed connection succeed
 	s := &sharedDevice{device: d, dialogues: make(map[uint32]*upstream), gone: true}
 	h, start := header{version: minorDefault, typ: typeAuthen, seqNo: 1, sessionID: 1}, asciiStart("alice")
 	packet, err := appendPacket(nil, &h, start)
@@ -92,8 +92,8 @@ func TestRelayDialogueOfOneGone(t *testing.T) {
 	}
 }
 
-// TestRelayLoneDialogue: a dialogue has its own connection, which does not offer single-connection mode and ends with
-// it. The device is granted that mode all the same.
+// TestRelayLoneDialogue: a dialogue has its own connection, which does not offer single-connection mode and is closed with
+// it. The device is granted that mode nevertheless.
 func TestRelayLoneDialogue(t *testing.T) {
 	t.Parallel()
 	offered, left := make(chan headerFlags, 1), make(chan bool, 1)
@@ -119,8 +119,8 @@ func TestRelayLoneDialogue(t *testing.T) {
 	}
 }
 
-// TestRelaySharedRecord: a record that was sent without a reply is not sent again. One that a server refused is, and
-// one that was not sent.
+// TestRelaySharedRecord: a record that was sent without a reply is not sent again. One that a server refused, or
+// that was not sent, is.
 func TestRelaySharedRecord(t *testing.T) {
 	t.Parallel()
 	f := &relayRequest{head: header{typ: typeAcct}}
@@ -144,7 +144,7 @@ func TestRelaySharedRecord(t *testing.T) {
 	}
 }
 
-// TestRelayAbortsPrompt: a prompt in reply to PAP is aborted, so that it does not wait on the shared connection.
+// TestRelayAbortsPrompt: a prompt in reply to PAP is aborted, to release the session on the shared connection.
 func TestRelayAbortsPrompt(t *testing.T) {
 	t.Parallel()
 	said := make(chan *authenContinue, 1)
@@ -167,7 +167,7 @@ func TestRelayAbortsPrompt(t *testing.T) {
 	}
 }
 
-// TestRelaySharedStops: once reading has stopped, a device is not waited for, whatever its deadline is.
+// TestRelaySharedStops: after reading has stopped, no packet is waited for, whatever the deadline is.
 func TestRelaySharedStops(t *testing.T) {
 	for _, late := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -175,7 +175,7 @@ func TestRelaySharedStops(t *testing.T) {
 			s := &sharedDevice{device: d}
 			d.client.stopReading()
 			if late {
-				d.client.conn.SetDeadline(time.Now().Add(time.Hour)) // by a packet that came at the same time
+				d.client.conn.SetDeadline(time.Now().Add(time.Hour)) // as a packet at the same time does
 			}
 			if began := time.Now(); s.handlePacket(t.Context()) || time.Since(began) > 0 {
 				t.Errorf("late %t: a packet is read, or waited for during %v", late, time.Since(began))
@@ -184,8 +184,8 @@ func TestRelaySharedStops(t *testing.T) {
 	}
 }
 
-// TestRelaySharedBrokenWrite: after a reply that was not written completely none is written, and all sessions release
-// what they hold.
+// TestRelaySharedBrokenWrite: after a partial write of a reply no other is written, and all sessions release
+// their memory and slots.
 func TestRelaySharedBrokenWrite(t *testing.T) {
 	t.Parallel()
 	d, _, _ := pipedDevice(t, new(relayServer))
@@ -207,7 +207,7 @@ func TestRelaySharedBrokenWrite(t *testing.T) {
 	}
 }
 
-// TestRelayUnanswered: a session without a reply ends the device's connection, even in single-connection mode.
+// TestRelayUnanswered: a session without a reply closes the device's connection, even in single-connection mode.
 func TestRelayUnanswered(t *testing.T) {
 	t.Parallel()
 	for _, way := range relayWays {
@@ -231,7 +231,7 @@ func TestRelayUnanswered(t *testing.T) {
 }
 
 // TestRelaySharedContinue: a CONTINUE goes to its dialogue. One without an open dialogue is refused, and so is a
-// second dialogue with its session_id. An ABORT ends the dialogue, as does a server that accepts no more.
+// second dialogue with its session_id. An ABORT or a server that closes the connection ends the dialogue.
 func TestRelaySharedContinue(t *testing.T) {
 	t.Parallel()
 	abort := &authenContinue{flags: authenAbort}
@@ -278,12 +278,12 @@ func TestRelaySharedContinue(t *testing.T) {
 }
 
 // TestRelayFaults: a broken server gives the same exit code through the relay as without it. For faults that the
-// relay stops, it closes the connection, as a dead server would.
+// relay detects, it closes the connection, as a dead server would.
 func TestRelayFaults(t *testing.T) {
 	t.Parallel()
 	lines := []string{"authenticate alice AT", "authenticate alice AT -t pap", "authenticate alice AT -t pap --single-connect",
 		"authorize alice AT", "account alice AT --task-id 1"}
-	// stopped are the faults that end at the relay.
+	// stopped are the faults that the relay does not forward.
 	stopped := map[string]string{
 		"wrong-key":        "what does not fit the servers' key is not believed",
 		"unencrypted":      "the flag breaks RFC 8907 section 10.5.2 on the relay's own connection",
@@ -293,7 +293,7 @@ func TestRelayFaults(t *testing.T) {
 		"tls-alert":        "it is no TACACS+",
 		"http":             "it is no TACACS+",
 	}
-	// shared are those that are not the device's to judge, with --single-connect.
+	// shared are those that the relay does not forward with --single-connect.
 	const header = "the relay's own session finds it"
 	shared := map[string]string{
 		"seq-plus-7": header, "seq-same": header, "session": header, "type": header, "minor-version": header,
@@ -314,7 +314,7 @@ func TestRelayFaults(t *testing.T) {
 	})
 	for _, f := range faults() {
 		if f.tls != nil || f.certificate != nil {
-			continue // they have a test of their own
+			continue // these have their own tests
 		}
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
@@ -353,7 +353,7 @@ func TestRelayFaults(t *testing.T) {
 	}
 }
 
-// TestRelayBrokenSingleConnect: a server that grants single-connection mode and breaks it costs no device its reply.
+// TestRelayBrokenSingleConnect: a server that grants single-connection mode and breaks it. Each device still gets its reply.
 func TestRelayBrokenSingleConnect(t *testing.T) {
 	t.Parallel()
 	for _, fault := range []string{"single-close", "single-swallow", "single-refused"} {
@@ -370,7 +370,7 @@ func TestRelayBrokenSingleConnect(t *testing.T) {
 	}
 }
 
-// TestRelayTLSFaults: if the TLS handshake with the server fails, the device has no server.
+// TestRelayTLSFaults: after a failed TLS handshake with the server, the device's connection is closed.
 func TestRelayTLSFaults(t *testing.T) {
 	t.Parallel()
 	for _, f := range faults() {
@@ -395,7 +395,7 @@ func TestRelayTLSFaults(t *testing.T) {
 }
 
 // TestRelayOtherServerKey: a reply that does not fit the servers' key is NO_KEY, with a likely reason, and the
-// device's connection ends.
+// device's connection is closed.
 func TestRelayOtherServerKey(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, map[string]string{"wrong": "this is not the key of the server", "right": testKey})
@@ -424,7 +424,7 @@ func TestRelayFailover(t *testing.T) {
 	for _, tt := range []struct {
 		line  string
 		way   string
-		dead  bool // the first server is not there; else it closes without an answer
+		dead  bool // the first server refuses connections; otherwise it closes them without a reply
 		code  exitCode
 		asked string
 	}{

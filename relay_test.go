@@ -47,10 +47,10 @@ func dialDevice(t testing.TB, s *testServer) *fakeClient {
 	return c
 }
 
-// relayStamps are what differs from run to run in the lines of a relay.
+// relayStamps matches the parts of a relay's lines that differ from run to run.
 var relayStamps = regexp.MustCompile(`(?m)^\d{4}-\d\d-\d\dT\S+Z 127\.0\.0\.1:\d+ (> 127\.0\.0\.1:\d+ )?| \(\d+\.\d ms\)$`)
 
-// relayed ends a relay and returns its log, without times and addresses; "> " marks a server.
+// relayed stops a relay and returns its log, without times and addresses; "> " marks a server.
 func (s *testServer) relayed(t *testing.T) string {
 	t.Helper()
 	if code := s.stop(); code != classGranted.exit() {
@@ -64,11 +64,11 @@ func (s *testServer) relayed(t *testing.T) string {
 	})
 }
 
-// relayWays are the options for the ways in which a relay forwards packets.
+// relayWays are the options of the modes in which a relay forwards packets.
 var relayWays = []string{"", "--single-connect"}
 
-// TestRelay: every command through a relay, over TLS and in clear on either side. The client gets the same output as
-// from the server, and the relay logs the same sessions.
+// TestRelay runs every command through a relay, with TLS and in cleartext on either side. The client gets the same
+// output as from the server, and the relay logs the same sessions.
 func TestRelay(t *testing.T) {
 	t.Parallel()
 	dir := testFiles(t)
@@ -119,7 +119,7 @@ func TestRelay(t *testing.T) {
 	}
 }
 
-// TestRelayKeys: each device has its key, several keys are tried, and a packet that fits none is not forwarded.
+// TestRelayKeys: each device has its key, several keys are tried, and a packet that fits none is dropped.
 func TestRelayKeys(t *testing.T) {
 	t.Parallel()
 	const other, third = "another key for other devices", "the third of the candidates"
@@ -182,7 +182,7 @@ func TestRelaySingleConnect(t *testing.T) {
 		if want := "single-connect: " + singleConnectWord(tt.granted); !strings.Contains(got.out, want+"\n") {
 			t.Errorf("%+v: %s%s", tt, got.out, got.err)
 		}
-		c := dialDevice(t, r) // and one that does not ask gets none
+		c := dialDevice(t, r) // a device that does not request the mode does not get it
 		if err := c.login(1, 0); err != nil {
 			t.Errorf("%+v: %v", tt, err)
 		}
@@ -197,7 +197,7 @@ func TestRelayShares(t *testing.T) {
 	r := relayTo(t, s.addr, "--single-connect")
 	const n = 20
 	for range n {
-		if err := dialDevice(t, r).login(9, 0); err != nil { // which is a session_id of the device's own
+		if err := dialDevice(t, r).login(9, 0); err != nil { // all devices use the same session_id
 			t.Fatal(err)
 		}
 	}
@@ -211,7 +211,7 @@ func TestRelayShares(t *testing.T) {
 	}
 }
 
-// TestRelayDialogues: conversations of several sessions on one connection.
+// TestRelayDialogues runs several sessions on one connection.
 func TestRelayDialogues(t *testing.T) {
 	t.Parallel()
 	askPass := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}
@@ -259,8 +259,7 @@ func TestRelayDialogues(t *testing.T) {
 	}
 }
 
-// TestRelayOnFullDisk: if neither the log nor the record can be written, that is reported once, and the relay goes
-// on.
+// TestRelayOnFullDisk: if neither the log nor the record can be written, that is reported once, and the relay continues.
 func TestRelayOnFullDisk(t *testing.T) {
 	t.Parallel()
 	for _, way := range relayWays {
@@ -286,7 +285,7 @@ func TestRelayOnFullDisk(t *testing.T) {
 	}
 }
 
-// TestRelayDrains: at the end the replies under way still come, and all else ends.
+// TestRelayDrains: at the end the replies under way are still sent, and all else is closed.
 func TestRelayDrains(t *testing.T) {
 	t.Parallel()
 	var all sync.WaitGroup // subtests run at the same time, since most of them wait
@@ -328,7 +327,7 @@ func TestRelayDrains(t *testing.T) {
 	}
 }
 
-// TestRelayLoad: many connections, at a time and one after the other: none is lost, and nothing is left.
+// TestRelayLoad: of many connections, concurrent and in sequence, none is lost, and no goroutine is left.
 func TestRelayLoad(t *testing.T) {
 	before := runtime.NumGoroutine()
 	for _, way := range relayWays {
@@ -416,7 +415,7 @@ func TestRelayHalfClose(t *testing.T) {
 	}
 }
 
-// TestRelayRefuses: command lines that relay refuses.
+// TestRelayRefuses checks command lines that relay refuses.
 func TestRelayRefuses(t *testing.T) {
 	t.Parallel()
 	dir := testFiles(t)
@@ -446,7 +445,7 @@ func TestRelayRefuses(t *testing.T) {
 	}
 }
 
-// BenchmarkRelay measures a login through the relay, with the server's and the client's part.
+// BenchmarkRelay measures a login through the relay, including the work of client and server.
 func BenchmarkRelay(b *testing.B) {
 	s := serving(b, io.Discard, "serve", "--listen", "127.0.0.1:0", "--user", "alice:"+testPassword, "-q")
 	r := serving(b, io.Discard, append(relayArgs(b, s.addr), "-q")...)

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// TestServeDialogues: whole conversations, packet by packet.
+// TestServeDialogues checks whole dialogues, packet by packet.
 func TestServeDialogues(t *testing.T) {
 	t.Parallel()
 	pass := &authenReply{status: authenPass}
@@ -44,8 +44,8 @@ func TestServeDialogues(t *testing.T) {
 		name  string
 		flags headerFlags
 		turns []fakeExchange
-		kept  bool   // the connection goes on
-		leave bool   // the client goes
+		kept  bool   // the connection stays open
+		leave bool   // the client disconnects
 		log   string // without the times and the peers
 	}{
 		{name: "PAP", turns: []fakeExchange{{1, papStart("alice", testPassword), pass, 0}}, log: "alice authenticate pap PASS\n"},
@@ -211,7 +211,7 @@ func TestServeEnableWithoutType(t *testing.T) {
 	}
 }
 
-// TestServeLongAnswers: a dialogue keeps at most 255 bytes of a CONTINUE, and no memory of the rest.
+// TestServeLongAnswers: a dialogue keeps at most 255 bytes of a CONTINUE, and does not hold the memory of the rest.
 func TestServeLongAnswers(t *testing.T) {
 	t.Parallel()
 	c := dialFakeClient(t, serveWith(t, "--user", strings.Repeat("u", maxFieldLen)+":"+testPassword).addr)
@@ -236,7 +236,7 @@ func TestServeLongAnswers(t *testing.T) {
 	}
 }
 
-// TestServeReplacedDialogue: a START with the session_id of a waiting dialogue ends that one, which is logged.
+// TestServeReplacedDialogue: a START with the session_id of a waiting dialogue ends that dialogue, which is logged.
 func TestServeReplacedDialogue(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
@@ -280,7 +280,7 @@ func TestServeSeqNoDoesNotWrap(t *testing.T) {
 			t.Errorf("got the reply %+v", h)
 		}
 	}
-	// A dialogue does not go on with 253: the next number of the client would be 255.
+	// A dialogue ends after 253: the next number of the client would be 255.
 	c, last := newLabConn(newLab(), new(stream)), &header{version: minorDefault, typ: typeAuthen, seqNo: lastSeqNo}
 	c.dialogues[0] = &labDialogue{version: minorDefault, seqNo: lastSeqNo - 1, session: &authSession{
 		next: func(string) *authenReply { return &authenReply{status: authenGetPass} }}}
@@ -293,7 +293,7 @@ func TestServeSeqNoDoesNotWrap(t *testing.T) {
 	}
 }
 
-// rules returns the rules that words like +^show and -reload describe.
+// rules returns the rules for words like +^show and -reload.
 func rules(words string) (made []rule) {
 	for w := range strings.FieldsSeq(words) {
 		made = append(made, rule{w[0] == '+', regexp.MustCompile(w[1:])})
@@ -314,7 +314,7 @@ func TestServePermits(t *testing.T) {
 		{"-^show.run +^show", "show run", false},
 		{"-^show.run +^show", "show version", true},
 		{"+^show -^show.run", "show run", true}, // the first one decides
-		{"-^reload", "show version", false},     // what no rule matches is denied
+		{"-^reload", "show version", false},     // denied if no rule matches
 		{"-^reload +.", "show version", true},
 		{"+^show$", "show\nreload", false},
 		{"+^show$", "show ", false},
@@ -337,7 +337,7 @@ func TestCommandLine(t *testing.T) {
 		"service=shell cmd*show cmd-arg*version":                                "show version",
 		"service=shell cmd=interface cmd-arg=Gi1/0/1 cmd-arg=a=b cmd-arg=a*b":   "interface Gi1/0/1 a=b a*b",
 		"service=shell cmd=echo cmd-arg=<cr> cmd-arg=x cmd-arg=<CR>":            "echo x <CR>",
-		"service=shell cmd=show cmd=reload":                                     "show", // as argValue: the first one
+		"service=shell cmd=show cmd=reload":                                     "show", // the first one, as in argValue
 		"cmd-args=no =cmd-arg cmd-arg":                                          "",
 		"service=shell cmd=show priv-lvl=15 timeout=3 cmd-arg=clock idletime=5": "show clock",
 	} {
@@ -347,7 +347,7 @@ func TestCommandLine(t *testing.T) {
 	}
 }
 
-// TestServeAuthorizes: replies to a shell session, a command and another service.
+// TestServeAuthorizes checks the replies to a shell session, a command and another service.
 func TestServeAuthorizes(t *testing.T) {
 	const add, repl, fail = authorPassAdd, authorPassRepl, authorFail
 	for _, tt := range []struct {
@@ -398,7 +398,7 @@ func newLabConn(srv *labServer, conn net.Conn) *labConn {
 	return &labConn{server: srv, client: &inboundConn{log: srv.listener.log, conn: conn}, dialogues: make(map[uint32]*labDialogue)}
 }
 
-// proofTypes are the types that send no password, and how long their challenge is.
+// proofTypes are the types that send no password, with the length of their challenge.
 var proofTypes = map[authenType]int{authenCHAP: 16, authenMSCHAP: 8, authenMSCHAPv2: 16}
 
 func TestServeProves(t *testing.T) {
@@ -433,7 +433,7 @@ func TestServeProves(t *testing.T) {
 	if other.user = "bob"; proves(other, testPassword) { // the name is part of the hash
 		t.Error("a response of alice proves bob")
 	}
-	if other.user = `DOMAIN\alice`; !proves(other, testPassword) { // and the domain is not
+	if other.user = `DOMAIN\alice`; !proves(other, testPassword) { // but the domain is not
 		t.Error("a response of alice does not prove DOMAIN\\alice")
 	}
 }
@@ -454,7 +454,7 @@ func TestServeProvesMalformed(t *testing.T) {
 			refused(fmt.Sprintf("the first %d bytes", i), data[:i])
 			changed := []byte(data)
 			changed[i] ^= 1
-			// The id counts for CHAP alone; of MS-CHAP the challenge and the NT response do, no more.
+			// The id matters only for CHAP. For MS-CHAP only the challenge and the NT response matter.
 			if typ == authenCHAP || i > 0 && (typ == authenMSCHAPv2 || i < 9 || i >= 33 && i < 57) {
 				refused(fmt.Sprintf("another byte %d", i), string(changed))
 			}
@@ -471,7 +471,7 @@ func TestServeProvesMalformed(t *testing.T) {
 	}
 }
 
-// TestServePassword: which password is the right one, and that only a known user has one.
+// TestServePassword checks which password is valid. Only a known user has one.
 func TestServePassword(t *testing.T) {
 	for _, tt := range []struct {
 		request, enable, user string
@@ -483,7 +483,7 @@ func TestServePassword(t *testing.T) {
 		{"chpass", "secret", "alice", testPassword, true},
 		{"enable", "", "alice", testPassword, true},
 		{"enable", "secret", "alice", "secret", true},
-		{"enable", "secret", "eve", "secret", true}, // as a router's enable secret: for everybody
+		{"enable", "secret", "eve", "secret", true}, // for all users, as a router's enable secret
 		{"enable", "", "eve", "", false},
 		{"authenticate", "", "eve", "", false},
 		{"authenticate", "", "", "", false},
@@ -498,7 +498,7 @@ func TestServePassword(t *testing.T) {
 	}
 }
 
-// TestServeUnknownUser: nothing lets an unknown user in, not even an empty password.
+// TestServeUnknownUser: an unknown user is denied with any password, also an empty one.
 func TestServeUnknownUser(t *testing.T) {
 	for typ, n := range map[authenType]int{authenPAP: 0, authenCHAP: 16, authenMSCHAP: 8, authenMSCHAPv2: 16} {
 		for _, password := range []string{"", testPassword} {
@@ -545,7 +545,7 @@ func TestServeComparesSecrets(t *testing.T) {
 	}
 }
 
-// TestServeRecordKind: three bits of the flags decide what a record is, the others nothing (RFC 8907 section 7.2).
+// TestServeRecordKind: only three bits of the flags determine the kind of a record (RFC 8907 section 7.2).
 func TestServeRecordKind(t *testing.T) {
 	t.Parallel()
 	for flags := range 256 {
@@ -597,7 +597,7 @@ func TestServeNoService(t *testing.T) {
 	}
 }
 
-// TestServeMinorVersion: authorization and accounting have one minor version (RFC 8907 section 5.4.1).
+// TestServeMinorVersion: authorization and accounting have only one minor version (RFC 8907 section 5.4.1).
 func TestServeMinorVersion(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
@@ -627,8 +627,7 @@ func TestServeMinorVersion(t *testing.T) {
 	}
 }
 
-// TestServeDecidesAlone: the lab decides by the answers that it gets, for the user that they name, and not by what the
-// log tracks.
+// TestServeDecidesAlone: the lab decides by the answers of the client, not by the state that the log tracks.
 func TestServeDecidesAlone(t *testing.T) {
 	t.Parallel()
 	l := testLab()
@@ -651,7 +650,7 @@ func TestServeDecidesAlone(t *testing.T) {
 	if r.status != authenPass || l.users["bob"] != "new" || l.users["alice"] != testPassword {
 		t.Errorf("got the reply %+v, and the users are %v", r, l.users)
 	}
-	// A dialogue whose tracker has lost everything goes on as before.
+	// A dialogue continues even if its tracker lost its state.
 	c := newLabConn(newLab(), new(stream))
 	for _, m := range []message{asciiStart(""), says("alice"), says(testPassword)} {
 		body, err := encoded(m)

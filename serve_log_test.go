@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// TestServeLines: the log as text, with -v and as JSON.
+// TestServeLines checks the log as text, with -v and as JSON.
 func TestServeLines(t *testing.T) {
 	t.Parallel()
 	const esc = "\x1b[2J\u009b\r\nalice"
@@ -76,7 +76,7 @@ func TestServeLines(t *testing.T) {
 	}
 }
 
-// TestServeRecordIsWrittenFirst: SUCCESS is sent only for a record that is on stdout.
+// TestServeRecordIsWrittenFirst: SUCCESS is sent only after the record was written to stdout.
 func TestServeRecordIsWrittenFirst(t *testing.T) {
 	t.Parallel()
 	record := &acctRequest{flags: acctStart, commonFields: commonFields{user: "alice"}, args: []string{"task_id=7", "service=shell"}}

@@ -74,7 +74,7 @@ func TestServeSingleConnectFlagOfContinue(t *testing.T) {
 	}
 }
 
-// TestServeBadPackets: packets that end a connection: the reply, if any, and the line in the log.
+// TestServeBadPackets checks packets that end a connection: the reply, if any, and the line in the log.
 func TestServeBadPackets(t *testing.T) {
 	t.Parallel()
 	login := papStart("alice", testPassword)
@@ -93,7 +93,7 @@ func TestServeBadPackets(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		packet []byte
-		want   message // the reply; a header is one without a body
+		want   message // the reply; a header is a reply without a body
 		note   string
 	}{
 		{"type 0", withType(0, 1), &header{version: minorOne, seqNo: 2, sessionID: 7}, "a packet of type 0x00\n"},
@@ -168,7 +168,7 @@ func TestServeWrongKeyLine(t *testing.T) {
 	}
 }
 
-// TestServeMalformedOverTLS: without a key, the message does not blame one.
+// TestServeMalformedOverTLS: without a key, the message does not mention one.
 func TestServeMalformedOverTLS(t *testing.T) {
 	t.Parallel()
 	log := new(lockedBuffer)
@@ -186,7 +186,7 @@ func TestServeMalformedOverTLS(t *testing.T) {
 	}
 }
 
-// TestServeUnknownType: the reply is the header as it came, with unknown flags, the next seq_no and no body (RFC 8907
+// TestServeUnknownType: the reply is the received header, with unknown flags, the next seq_no and no body (RFC 8907
 // section 3.6). An even seq_no gets no reply.
 func TestServeUnknownType(t *testing.T) {
 	t.Parallel()
@@ -209,8 +209,8 @@ func TestServeUnknownType(t *testing.T) {
 	}
 }
 
-// FuzzServe: whatever a client sends, the connection ends, costs no more memory than one body beyond the data, and
-// all replies are TACACS+.
+// FuzzServe: for any input, the connection is closed, uses at most the memory of one body beyond the data, and all
+// replies are TACACS+.
 func FuzzServe(f *testing.F) {
 	mix := func(flags headerFlags, packets ...any) (all []byte) {
 		for i, m := range packets {
@@ -296,7 +296,7 @@ func FuzzServe(f *testing.F) {
 	})
 }
 
-// TestServeReplyIsNotHeldBack: a reply is sent while only the header of the next packet has come.
+// TestServeReplyIsNotHeldBack: a reply is sent even if the next packet has arrived in part.
 func TestServeReplyIsNotHeldBack(t *testing.T) {
 	t.Parallel()
 	c := dialFakeClient(t, startLab(t, newLab()).addr)
@@ -307,7 +307,7 @@ func TestServeReplyIsNotHeldBack(t *testing.T) {
 	}
 }
 
-// TestServeTooManyArguments: a PASS_REPL that would have over 255 arguments is an ERROR.
+// TestServeTooManyArguments: instead of a PASS_REPL with over 255 arguments the reply is ERROR.
 func TestServeTooManyArguments(t *testing.T) {
 	t.Parallel()
 	srv := newLab()
@@ -348,12 +348,12 @@ func TestServeConnectionLimit(t *testing.T) {
 	}
 }
 
-// TestServeRudeClients: rude clients of all kinds at once do not affect one that logs in again and again.
+// TestServeRudeClients: many kinds of misbehaving clients do not affect one that logs in repeatedly.
 func TestServeRudeClients(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
 	dribble, silent, deaf, long := dialFakeClient(t, s.addr), dialFakeClient(t, s.addr), dialFakeClient(t, s.addr), dialFakeClient(t, s.addr)
-	// The deaf one asks and never reads, until nothing more goes into the connection.
+	// This client writes requests and never reads, until its writes block.
 	h := header{version: minorDefault, typ: typeAuthor, seqNo: 1, flags: flagSingleConnect}
 	many := bytes.Repeat(packed(h, testKey, &authorRequest{commonFields: commonFields{user: "alice"}, args: []string{"service=shell", "cmd="}}), 1000)
 	var flood sync.WaitGroup
@@ -394,11 +394,11 @@ func TestServeRudeClients(t *testing.T) {
 	long.Write(unhex(t, "c1 01 01 00 00000007 ffffffff"))
 	data := packed(header{version: minorOne, typ: typeAuthen, seqNo: 1}, testKey, papStart("alice", testPassword))
 	began, sent := time.Now(), 0
-	for i := 0; sent < len(data); i++ { // a byte of the dribbling client for each login of the other
+	for i := 0; sent < len(data); i++ { // the slow client sends a byte for each login of the other one
 		if err := dialFakeClient(t, s.addr).login(uint32(i), 0); err != nil {
 			t.Fatal(err)
 		}
-		if time.Since(began) > firstTimeout/2 { // on a slow machine all the rest, before the time is over
+		if time.Since(began) > firstTimeout/2 { // on a slow machine send the rest in time
 			i = len(data) - 1
 		}
 		if _, err := dribble.Write(data[sent : i+1]); err != nil {
@@ -416,7 +416,7 @@ func TestServeRudeClients(t *testing.T) {
 	long.checkEnd(t)
 }
 
-// TestServeRepliesDoNotPileUp: replies are written even if the next packet has always begun.
+// TestServeRepliesDoNotPileUp: replies are written even if a part of the next packet is always there.
 func TestServeRepliesDoNotPileUp(t *testing.T) {
 	t.Parallel()
 	h := header{version: minorDefault, typ: typeAuthor, seqNo: 1, flags: flagSingleConnect}
@@ -439,7 +439,7 @@ func TestServeRepliesDoNotPileUp(t *testing.T) {
 	}
 }
 
-// TestServeDeadlines: how long a client can hold a connection.
+// TestServeDeadlines checks how long a client can hold a connection.
 func TestServeDeadlines(t *testing.T) {
 	t.Parallel()
 	pair, _, err := selfSigned(nil)
@@ -523,8 +523,8 @@ func TestServeLongReplyDelay(t *testing.T) {
 	})
 }
 
-// TestServeTooManyDialogues: the number of dialogues that wait on one connection is limited. The others go on, and
-// each that ends makes room.
+// TestServeTooManyDialogues: the number of dialogues that wait on one connection is limited. The others continue, and
+// each that ends frees a slot.
 func TestServeTooManyDialogues(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
@@ -542,7 +542,7 @@ func TestServeTooManyDialogues(t *testing.T) {
 	}
 	take(maxDialogues, asciiStart("alice"), refused)
 	take(maxDialogues, says(testPassword), &authenReply{status: authenError, serverMsg: "no such session"})
-	take(maxDialogues, papStart("alice", testPassword), pass) // it waits for nothing
+	take(maxDialogues, papStart("alice", testPassword), pass) // it does not wait for an answer
 	take(0, says("no"), again)
 	take(0, says(testPassword), pass)
 	take(maxDialogues, asciiStart("alice"), ask)
@@ -553,7 +553,7 @@ func TestServeTooManyDialogues(t *testing.T) {
 }
 
 // TestServeAllDialogues: the number of dialogues that wait on all connections is limited. Each that ends, is aborted
-// or loses its connection makes room.
+// or loses its connection frees a slot.
 func TestServeAllDialogues(t *testing.T) {
 	t.Parallel()
 	srv := newLab()
@@ -566,12 +566,12 @@ func TestServeAllDialogues(t *testing.T) {
 		t.Helper()
 		fakeExchange{session: session, say: say, want: want}.do(t, c, numbers, flagSingleConnect)
 	}
-	srv.waiting.Store(maxAllDialogues - 2) // of others
+	srv.waiting.Store(maxAllDialogues - 2) // those of other connections
 	take(first, 1, asciiStart("alice"), ask)
 	take(second, 2, asciiStart("alice"), ask)
 	take(first, 3, asciiStart("alice"), refused)
 	take(second, 4, papStart("alice", testPassword), pass)
-	take(first, 1, asciiStart("alice"), ask) // in the place of the one before
+	take(first, 1, asciiStart("alice"), ask) // in the slot of the previous dialogue
 	take(second, 5, asciiStart("alice"), refused)
 	take(second, 2, says(testPassword), pass)
 	take(first, 6, asciiStart("alice"), ask)
@@ -583,7 +583,7 @@ func TestServeAllDialogues(t *testing.T) {
 	take(second, 10, asciiStart("alice"), refused)
 }
 
-// TestServeDialogueMemory: what dialogues with the largest packets hold. It does not run in parallel, since it
+// TestServeDialogueMemory checks the memory of dialogues with the largest packets. It does not run in parallel, since it
 // measures the memory of the process.
 func TestServeDialogueMemory(t *testing.T) {
 	const dialogues = 100

@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// TestServeRefuses: command lines that serve refuses.
+// TestServeRefuses checks command lines that serve refuses.
 func TestServeRefuses(t *testing.T) {
 	t.Parallel()
 	taken := listen(t).Addr().String()
@@ -138,7 +138,7 @@ func TestServeOwnKeyOnLoopback(t *testing.T) {
 	}
 }
 
-// TestServeShutdown: replies under way are finished; idle connections do not delay the end.
+// TestServeShutdown: replies under way are sent, and idle connections do not delay the end.
 func TestServeShutdown(t *testing.T) {
 	t.Parallel()
 	srv := newLab()
@@ -163,7 +163,7 @@ func TestServeShutdown(t *testing.T) {
 	if err := run.stop(); err != nil {
 		t.Errorf("run returns %v", err)
 	}
-	if n := len(srv.listener.slots); n > 0 { // the end of the process would cut them off
+	if n := len(srv.listener.slots); n > 0 { // the end of the process would close them
 		t.Errorf("%d connections are still served", n)
 	}
 	var reply authenReply
@@ -173,7 +173,7 @@ func TestServeShutdown(t *testing.T) {
 	for _, c := range append(idle, c) {
 		c.checkEnd(t)
 	}
-	if conn, err := net.Dial("tcp", run.addr); err == nil { // the port may be another test's by now
+	if conn, err := net.Dial("tcp", run.addr); err == nil { // another test may have the port by now
 		defer conn.Close()
 		late := newFakeClient(conn)
 		late.key = srv.keys[netip.Prefix{}][0].value
@@ -183,7 +183,7 @@ func TestServeShutdown(t *testing.T) {
 	}
 }
 
-// TestServeLoad: thousands of logins, each on its own connection: none is refused or wrong, and nothing is left over.
+// TestServeLoad: thousands of logins, each on its own connection: none is refused or wrong, and no memory is left.
 // It does not run in parallel, since it measures the memory of the process.
 func TestServeLoad(t *testing.T) {
 	const logins, clients, atOnce = 4000, 4, 500
@@ -241,8 +241,8 @@ func TestServeLoad(t *testing.T) {
 	}
 }
 
-// BenchmarkServeLogin measures PAP logins on one connection, many in flight: client and server both gather packets
-// into one write. Both are in this process.
+// BenchmarkServeLogin measures PAP logins on one connection, many in flight. Client and server are in this process, and
+// both write several packets at once.
 func BenchmarkServeLogin(b *testing.B) {
 	const inFlight = 64
 	c := dialFakeClient(b, startLab(b, newLab()).addr)
@@ -293,7 +293,7 @@ func TestServeUsersFromStdin(t *testing.T) {
 	}
 }
 
-// TestServeEndBeforeRead: a signal that comes while the deadline is moved still ends the connection.
+// TestServeEndBeforeRead: a signal during a change of the deadline still ends the connection.
 func TestServeEndBeforeRead(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -373,7 +373,7 @@ func TestServeSingleConnectFaults(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		fault string
-		asks  bool // it still reads what is asked
+		asks  bool // it still reads requests
 	}{{"single-close", false}, {"single-swallow", true}} {
 		s := serveWith(t, "--fault", tt.fault)
 		c := dialFakeClient(t, s.addr)
@@ -396,7 +396,7 @@ func TestServeSingleConnectFaults(t *testing.T) {
 	}
 }
 
-// TestServeFaultOnce: the reply that the fault's message replaced follows it.
+// TestServeFaultOnce: the message of a fault is followed by the reply that it replaced.
 func TestServeFaultOnce(t *testing.T) {
 	t.Parallel()
 	c := dialFakeClient(t, serveWith(t, "--fault", "getdata").addr)
@@ -424,7 +424,7 @@ func TestServeFaultHelp(t *testing.T) {
 	}
 }
 
-// TestServeFaultStays: with a fault that stops replies the connection stays open, for every request.
+// TestServeFaultStays: with a fault that suppresses replies the connection stays open, for every request.
 func TestServeFaultStays(t *testing.T) {
 	t.Parallel()
 	for fault, data := range map[string]int{"silent": 0, "body-stall": headerLen + 3} {

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// TestSessionLogFullDisk: lines that a full disk delays are complete once there is room, except records that were not
-// confirmed: those that have begun are marked.
+// TestSessionLogFullDisk: lines that a full disk delays are written once there is room. Unconfirmed records are not
+// written; partly written ones are marked.
 func TestSessionLogFullDisk(t *testing.T) {
 	t.Parallel()
 	line := func(user string) *sessionRecord {
@@ -34,7 +34,7 @@ func TestSessionLogFullDisk(t *testing.T) {
 		if err := l.writeNow(line("d")); err != nil {
 			t.Fatalf("room for %d bytes: %v, although there is room now", room, err)
 		}
-		// Which of a, b and c are there: whole, or begun and then not confirmed.
+		// The lines among a, b and c that were written, completely or in part.
 		var got, want string
 		for i, user := range "abc" {
 			switch left := room - i*size; {
@@ -94,8 +94,8 @@ func TestSessionLogLinesLost(t *testing.T) {
 	}
 }
 
-// TestSessionLogLine: a record as a line, with and without -v. Texts of others are escaped, words stay separate, and
-// unknown values are omitted.
+// TestSessionLogLine: a record as a line, with and without -v. Text from the network is escaped, and unknown values are
+// omitted.
 func TestSessionLogLine(t *testing.T) {
 	t.Parallel()
 	const stamp = "2023-11-14T22:13:20.500Z 192.0.2.9:1024 "
@@ -171,7 +171,7 @@ func TestSessionLogObject(t *testing.T) {
 		{sessionRecord{at: time.Unix(0, 0), peer: peer, problem: "wrong key\x1b"},
 			`{"time":"1970-01-01T00:00:00.000Z","peer":"192.0.2.9:1024","error":"wrong key\\x1b"}`},
 	} {
-		for range 2 { // it escapes a copy
+		for range 2 { // the record itself is not escaped
 			if got := string(tt.record.appendJSON(nil)); got != tt.want+"\n" {
 				t.Errorf("got\n%swant\n%s", got, tt.want)
 			}
@@ -179,7 +179,7 @@ func TestSessionLogObject(t *testing.T) {
 	}
 }
 
-// TestSessionLogTracker: the record of a session, by its packets. Each has the milliseconds since the start.
+// TestSessionLogTracker checks the record of a session. Each packet has the milliseconds since the start.
 func TestSessionLogTracker(t *testing.T) {
 	t.Parallel()
 	who := commonFields{privLvl: 1, typ: authenASCII, service: authenServiceLogin, user: "alice", port: "tty1", remAddr: "::1"}
@@ -201,7 +201,7 @@ func TestSessionLogTracker(t *testing.T) {
 		typ     packetType
 		first   uint8 // seq_no
 		packets []sent
-		want    string // the record's line, verbose, and how long it took in all; with ... in front where it is not over
+		want    string // the verbose line and the total time; it begins with ... if the session is not over
 	}{
 		{"a login", typeAuthen, 1, []sent{{0, start("alice")}, {3, verdict}},
 			"alice authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 PASS: hello (3.0 ms) 3ms"},
@@ -259,7 +259,7 @@ func TestSessionLogTracker(t *testing.T) {
 	}
 }
 
-// TestSessionLogTrackerUnread: what the headers alone show of the end of a session.
+// TestSessionLogTrackerUnread checks how the headers alone show the end of a session.
 func TestSessionLogTrackerUnread(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -268,7 +268,7 @@ func TestSessionLogTrackerUnread(t *testing.T) {
 		status string
 	}{
 		{header{version: minorDefault, typ: typeAuthen, seqNo: 2, length: 6}, false, ""},
-		{header{version: minorOne, typ: typeAuthen, seqNo: 2, length: 6}, true, ""}, // PAP and so on have one reply
+		{header{version: minorOne, typ: typeAuthen, seqNo: 2, length: 6}, true, ""}, // PAP, for example, has one reply
 		{header{version: minorOne, typ: typeAuthen, seqNo: 1, length: 6}, false, ""},
 		{header{version: minorDefault, typ: typeAuthor, seqNo: 2, length: 6}, true, ""},
 		{header{version: minorDefault, typ: typeAcct, seqNo: 2, length: 5}, true, ""},
@@ -296,7 +296,7 @@ func TestSessionLogAddrPortOf(t *testing.T) {
 	}
 }
 
-// TestSessionLogTrackerGaps: if a reply is missing, the next text of the client is not taken for a user name, and its
+// TestSessionLogTrackerGaps: after a missing reply, the next text of the client is not used as the user name, and its
 // time is not counted.
 func TestSessionLogTrackerGaps(t *testing.T) {
 	t.Parallel()

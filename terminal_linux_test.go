@@ -36,7 +36,7 @@ func TestTerminalPaste(t *testing.T) {
 
 	unasked := listen(t)
 	s = runAt(t, "authenticate alice "+unasked.Addr().String()+" -t pap -k 0123456789abcdef")
-	s.asked(t, "password for alice: ", false, "\n") // an empty one
+	s.asked(t, "password for alice: ", false, "\n") // an empty password
 	readUntil(t, s.stderr, "tacacs_plus: the password typed is empty\n")
 	s.ends(t, classUsage.exit(), "", "")
 	checkUntouched(t, unasked)
@@ -187,7 +187,7 @@ func TestTerminalPasswordOnDemand(t *testing.T) {
 	for _, tt := range []struct {
 		line    string
 		replies []message
-		asked   string // prompts, with a comma between; a + in front of one that echoes, AT for the server
+		asked   string // prompts, separated by commas; + marks a prompt with echo, AT is the server
 		answers string // of the client, separated by commas; the person types 1, 2 and so on
 	}{
 		{"authenticate alice AT", []message{pass("Password: ")}, ours, "1"},
@@ -341,7 +341,7 @@ func TestTerminalSecretFiles(t *testing.T) {
 			l := listen(t)
 			ending := "\x04"
 			if strings.Contains(line, "users-file") {
-				ending = "alice:1\nbob\n" + ending // all up to the end
+				ending = "alice:1\nbob\n" + ending // all text up to the end
 			}
 			for typed, want := range map[string]exitCode{ending: classUsage.exit(), "": classInterrupted.exit()} {
 				p := openPTY(t)
@@ -358,7 +358,7 @@ func TestTerminalSecretFiles(t *testing.T) {
 			checkUntouched(t, l)
 		})
 	}
-	// What is typed is one line.
+	// Only one line is read.
 	server := newScriptServer(t, "0123456789abcdef", &authenReply{status: authenPass})
 	s := runAt(t, "authenticate alice "+server.addr+" -t pap --password-stdin"+options)
 	s.asked(t, "password for alice: ", false, "s3cret\n")
@@ -454,7 +454,7 @@ func TestTerminalStop(t *testing.T) {
 			}
 		}
 	}
-	conn, err := l.Accept() // it waits for a reply now
+	conn, err := l.Accept() // now the client waits for a reply
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -589,7 +589,7 @@ func TestTerminalStopNotWatched(t *testing.T) {
 	caught, _ := strconv.ParseUint(rest[:16], 16, 64)
 	stop, cont := uint64(1)<<(syscall.SIGTSTP-1), uint64(1)<<(syscall.SIGCONT-1)
 	if strings.HasPrefix(runtime.GOARCH, "mips") && os.Getenv("EMULATED_PROGRAM") != "" {
-		stop, cont = 1<<(20-1), 1<<(18-1) // to /proc it is a program of this machine, which has other numbers
+		stop, cont = 1<<(20-1), 1<<(18-1) // qemu shows its own process in /proc, with the numbers of the host
 	}
 	if err != nil || caught&(1<<(syscall.SIGTERM-1)) == 0 || caught&(stop|cont) != 0 {
 		t.Errorf("%v: the caught signals are %x", err, caught)

@@ -19,7 +19,7 @@ func TestHintOfFAIL(t *testing.T) {
 	s := serveWith(t)
 	for _, tt := range []struct {
 		options      string
-		asks         *testServer
+		server       *testServer
 		plain, seen  bool // on stderr if it is a pipe, and if it is a terminal
 		hint, inJSON string
 	}{
@@ -30,7 +30,7 @@ func TestHintOfFAIL(t *testing.T) {
 		{"", follow, true, true, "tacacs_plus: hint: the server says to ask ", ""},
 		{" -q", follow, false, false, "tacacs_plus: hint: the server says to ask ", ""},
 	} {
-		args := split("authenticate alice AT -t pap --password no"+tt.options, "AT", tt.asks.addr)
+		args := split("authenticate alice AT -t pap --password no"+tt.options, "AT", tt.server.addr)
 		got := runWith(t, secretsInEnv, "", args...)
 		if strings.Contains(got.err, tt.hint) != tt.plain || !strings.Contains(got.out, tt.inJSON) || got.code != classDenied.exit() {
 			t.Errorf("%q: got %+v", tt.options, got)
@@ -99,7 +99,7 @@ func TestLookUpOnce(t *testing.T) {
 		lookUps         int32
 	}{
 		{"-t pap" + key + password, "", 1},
-		{key, "", 1}, // the password is asked for when the server asks
+		{key, "", 1}, // the password is prompted for when the server requests it
 		{"--tls --insecure" + password, "", 1},
 		{"--unencrypted" + password, "", 1},
 		{"-t pap" + key, "password for alice: ", 2},
@@ -143,13 +143,13 @@ func TestInputHint(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, map[string]string{"key": testKey})
 	server := serveWith(t)
-	for _, tt := range []struct{ line, says, types, out string }{
+	for _, tt := range []struct{ line, note, types, out string }{
 		{"batch AT", "tacacs_plus: reading the requests from the terminal, one JSON object a line; Ctrl-D ends them\n", `{"command":"authorize","user":"alice"}`, `"status":"PASS_ADD"`},
 		{"authorize alice AT --cmd-file -", "tacacs_plus: reading the commands from the terminal, one a line; Ctrl-D ends them\n", "show version", "PASS_ADD show version\n"},
 	} {
 		s := runAt(t, strings.Join(split(tt.line, "AT", server.addr), " ")+" --key-file "+dir+"/key")
-		if got := readUntil(t, s.stderr, "\n"); got != tt.says {
-			t.Errorf("%s: stderr is %q, want %q", tt.line, got, tt.says)
+		if got := readUntil(t, s.stderr, "\n"); got != tt.note {
+			t.Errorf("%s: stderr is %q, want %q", tt.line, got, tt.note)
 		}
 		s.types(t, tt.types+"\n\x04")
 		if code := <-s.done; code != classGranted.exit() || !strings.Contains(s.out.String(), tt.out) {
@@ -161,11 +161,11 @@ func TestInputHint(t *testing.T) {
 		}
 		p := openPTY(t)
 		p.types(t, tt.types+"\n\x04")
-		var says bytes.Buffer
+		var stderr bytes.Buffer
 		code := run(t.Context(), append(split(tt.line, "AT", server.addr), "-q", "--key-file", dir+"/key"),
-			stdio{in: p.program, out: io.Discard, err: &says, env: func(string) string { return "" }})
-		if code != classGranted.exit() || says.String() != "" {
-			t.Errorf("%s -q: exit code %d, stderr %q", tt.line, int(code), says.String())
+			stdio{in: p.program, out: io.Discard, err: &stderr, env: func(string) string { return "" }})
+		if code != classGranted.exit() || stderr.String() != "" {
+			t.Errorf("%s -q: exit code %d, stderr %q", tt.line, int(code), stderr.String())
 		}
 	}
 }

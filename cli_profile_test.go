@@ -266,11 +266,11 @@ func TestProfileIsMissing(t *testing.T) {
 		{"@prod @staging", "only one profile can be given, not @prod and @staging" + user},
 	} {
 		got := runWith(t, env, "", append(split("authenticate alice tac1"), split(tt.words)...)...)
-		says := strings.Contains
+		matches := strings.Contains
 		if strings.HasSuffix(tt.err, "\n") { // compare up to the end
-			says = strings.HasSuffix
+			matches = strings.HasSuffix
 		}
-		if got.code != classUsage.exit() || got.out != "" || !says(got.err, tt.err) || strings.Contains(got.err, "hunter2") {
+		if got.code != classUsage.exit() || got.out != "" || !matches(got.err, tt.err) || strings.Contains(got.err, "hunter2") {
 			t.Errorf("%s: got %+v, want %q", tt.words, got, tt.err)
 		}
 	}

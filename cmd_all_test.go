@@ -276,7 +276,7 @@ func TestAllCommandFile(t *testing.T) {
 	}{
 		{"differ", "show run\nconfigure\nreload\n", "ONE,TWO", 1, `ONE +TWO\nPASS_ADD +PASS_ADD +show run\nFAIL +PASS_ADD +configure  <- the servers differ\n` + denied +
 			`FAIL +FAIL +reload: command not permitted\nONE: 1 permitted, 2 denied\nTWO: 2 permitted, 1 denied\n3 commands: the servers differ on 1\n`, ``},
-		{"the other way round", "configure\n", "TWO,ONE", 1, `TWO +ONE\nPASS_ADD +FAIL +configure  <- the servers differ\n` + denied +
+		{"reversed", "configure\n", "TWO,ONE", 1, `TWO +ONE\nPASS_ADD +FAIL +configure  <- the servers differ\n` + denied +
 			`TWO: 1 permitted, 0 denied\nONE: 0 permitted, 1 denied\n1 command: the servers differ on 1\n`, ``},
 		{"the middle one differs", "configure\n", "ONE,TWO,LIKE", 1, `ONE +TWO +LIKE\nFAIL +PASS_ADD +FAIL +configure  <- the servers differ\n` + denied +
 			`    LIKE: command not permitted\n(?:.*\n){3}1 command: the servers differ on 1\n`, ``},

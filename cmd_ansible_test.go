@@ -16,8 +16,8 @@ import (
 // name.
 func ansibleFile(t *testing.T, task string) (name string) {
 	t.Helper()
-	own := `{"_ansible_check_mode": false, "_ansible_no_log": true, "_ansible_verbosity": 0, "_ansible_version": "2.14.18", "_ansible_tmpdir": null, `
-	return filepath.Join(writeFiles(t, map[string]string{"args": own + strings.TrimPrefix(task, "{")}), "args")
+	internal := `{"_ansible_check_mode": false, "_ansible_no_log": true, "_ansible_verbosity": 0, "_ansible_version": "2.14.18", "_ansible_tmpdir": null, `
+	return filepath.Join(writeFiles(t, map[string]string{"args": internal + strings.TrimPrefix(task, "{")}), "args")
 }
 
 // A taskAnswer is the answer to Ansible: the raw output, and the fields of every module.

@@ -387,7 +387,7 @@ func TestBatchWithoutPassword(t *testing.T) {
 	runWith(t, onlyKey, in, "batch", empty.addr, "--password", "").check(t, classGranted.exit(), `.*"status":"PASS".*\n`, `tacacs_plus: 1 request, 1 granted\n`)
 }
 
-// TestBatchWithoutTaskID: records with a generated task_id cause one warning.
+// TestBatchWithoutTaskID: stop and watchdog records without a task_id cause one warning.
 func TestBatchWithoutTaskID(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
@@ -410,7 +410,7 @@ func TestBatchHoldsWhatItMakes(t *testing.T) {
 	p := &requestParser{defaults: requestOptions{authenType: authenASCII, service: authenServiceLogin}, password: new(string)}
 	for _, tt := range []struct {
 		name, line string
-		kept       int // bytes beyond those of the line, at least
+		extra      int // bytes beyond those of the line, at least
 	}{
 		{"nothing", `{"command":"authenticate","user":"alice"}`, 0},
 		{"an id", `{"id":"` + strings.Repeat("é", 1000) + `","command":"authenticate","user":"alice"}`, 6000},
@@ -422,8 +422,8 @@ func TestBatchHoldsWhatItMakes(t *testing.T) {
 		l := new(requestLine)
 		l.job.err = p.parse(l, []byte(tt.line))
 		b.addLine(l, len(tt.line))
-		if got := b.bytes - len(tt.line); got < tt.kept || got > tt.kept+100 {
-			t.Errorf("%s: %d bytes are counted beyond those of the line, want %d", tt.name, got, tt.kept)
+		if got := b.bytes - len(tt.line); got < tt.extra || got > tt.extra+100 {
+			t.Errorf("%s: %d bytes are counted beyond those of the line, want %d", tt.name, got, tt.extra)
 		}
 		if b.removeLine(l); b.bytes != 0 || b.lines != 0 {
 			t.Errorf("%s: %d bytes and %d lines are left", tt.name, b.bytes, b.lines)

@@ -37,8 +37,8 @@ func watchedRounds(t *testing.T, opts checkOptions, out outputOptions, room int,
 		for i, letter := range rounds[n][:2] {
 			r.Servers = append(r.Servers, serverCheckOf([]string{"tac1:49", "tac2:49"}[i], letter))
 		}
-		if takes := rounds[n][2:]; takes != "" {
-			d, _ := time.ParseDuration(takes + "s")
+		if seconds := rounds[n][2:]; seconds != "" {
+			d, _ := time.ParseDuration(seconds + "s")
 			time.Sleep(d)
 		}
 		r.setVerdict(ctx.Err() != nil)

@@ -41,7 +41,7 @@ const sharedNames = "u username H host p port k key key-file password password-f
 	"tls cacert cert cert-key servername crl insecure keylog q quiet v verbose d debug json show-secrets"
 
 // sharedOf returns the shared options that a command accepts, and some that it rejects.
-func sharedOf(c command) (takes, refuses string) {
+func sharedOf(c command) (accepted, rejected string) {
 	const output = " q quiet v verbose d debug json show-secrets"
 	switch {
 	case c.name == "relay":
@@ -93,11 +93,11 @@ func TestHelp(t *testing.T) {
 			t.Errorf("help %s: %+v", c.name, one)
 		}
 		checkHelp(t, one.out, ownOptions[c.name])
-		takes, refuses := sharedOf(c)
-		if checkHelp(t, one.out, takes); takes == "" && strings.Contains(one.out, "\nOptions that it shares with others") {
+		accepted, rejected := sharedOf(c)
+		if checkHelp(t, one.out, accepted); accepted == "" && strings.Contains(one.out, "\nOptions that it shares with others") {
 			t.Errorf("help %s has options of other commands:\n%s", c.name, one.out)
 		}
-		for name := range strings.FieldsSeq(refuses) {
+		for name := range strings.FieldsSeq(rejected) {
 			if strings.Contains(one.out, "--"+name) {
 				t.Errorf("help %s has --%s, which the command rejects", c.name, name)
 			}
@@ -430,13 +430,13 @@ func TestCompletionOptions(t *testing.T) {
 	}
 	for _, c := range commands {
 		got := offers(t, nil, c.name, "--")
-		takes, refuses := sharedOf(c)
-		for _, name := range long(ownOptions[c.name] + " " + takes) {
+		accepted, rejected := sharedOf(c)
+		for _, name := range long(ownOptions[c.name] + " " + accepted) {
 			if !slices.Contains(got, name) {
 				t.Errorf("%s: %s is not in %q", c.name, name, got)
 			}
 		}
-		for _, other := range long(refuses) {
+		for _, other := range long(rejected) {
 			if slices.Contains(got, other) {
 				t.Errorf("%s: %s is not one of its options", c.name, other)
 			}

@@ -292,7 +292,8 @@ func TestKeyLogTooLate(t *testing.T) {
 	}
 }
 
-// TestKeyLogOfAnother: records keep waiting if a secret does not decrypt them or is invalid.
+// TestKeyLogOfAnother: waiting records are dropped, with the reason, if the secret does not decrypt them or gives no valid
+// key.
 func TestKeyLogOfAnother(t *testing.T) {
 	t.Parallel()
 	for _, keyLen := range []int{16, 7} {

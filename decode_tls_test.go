@@ -536,8 +536,8 @@ func FuzzTLSConversation(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
-		all, said := len(in), 0
-		l := newTLSConversation(keys, func(_ int, _ time.Time, data []byte) { said += len(data) })
+		size, received := len(in), 0
+		l := newTLSConversation(keys, func(_ int, _ time.Time, data []byte) { received += len(data) })
 		for len(in) >= 3 {
 			from, n := int(in[0]&1), int(binary.BigEndian.Uint16(in[1:]))
 			gap := in[0]&2 != 0
@@ -557,8 +557,8 @@ func FuzzTLSConversation(f *testing.F) {
 				t.Fatalf("%d bytes wait", l.held)
 			}
 		}
-		if said > all {
-			t.Fatalf("%d bytes of data from %d", said, all)
+		if received > size {
+			t.Fatalf("%d bytes of data from %d", received, size)
 		}
 	})
 }

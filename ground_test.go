@@ -222,13 +222,13 @@ func TestQueuedWriterWaits(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		reads := make(chan struct{})
 		w := newQueuedWriter(ctx, writerFunc(func([]byte) { reads <- struct{}{} }))
-		write := func(read, takes time.Duration, want error) {
+		write := func(read, duration time.Duration, want error) {
 			t.Helper()
 			if read > 0 {
 				go func() { time.Sleep(read); <-reads }()
 			}
 			began := time.Now()
-			if n, err := w.Write([]byte("text")); (n == 4) != (want == nil) || err != want || time.Since(began) != takes {
+			if n, err := w.Write([]byte("text")); (n == 4) != (want == nil) || err != want || time.Since(began) != duration {
 				t.Errorf("a write returns %d, %v after %v", n, err, time.Since(began))
 			}
 		}

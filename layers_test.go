@@ -58,11 +58,11 @@ func wrongArrows(t *testing.T, layers []layer, sources map[string]string) (wrong
 		}
 	}
 	for name, file := range parsed {
-		own := layerOf[name]
+		current := layerOf[name]
 		for _, id := range file.Unresolved {
 			for _, i := range declaredIn[id.Name] {
-				if i < own || i != own && peers(layers[i], layers[own]) {
-					wrong = append(wrong, fmt.Sprintf("%s (%s) uses %s (%s)", name, layers[own].name, id.Name, layers[i].name))
+				if i < current || i != current && peers(layers[i], layers[current]) {
+					wrong = append(wrong, fmt.Sprintf("%s (%s) uses %s (%s)", name, layers[current].name, id.Name, layers[i].name))
 				}
 			}
 		}

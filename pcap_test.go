@@ -436,8 +436,8 @@ func checkFrame(t *testing.T, name string, f frame, want string) {
 			got += what
 		}
 	}
-	said := len(l.log) == 2 && l.log[1] == "0 hello"
-	if got != want || said != (want == "") || d.frames != 1 || d.cut != 0 {
+	delivered := len(l.log) == 2 && l.log[1] == "0 hello"
+	if got != want || delivered != (want == "") || d.frames != 1 || d.cut != 0 {
 		t.Errorf("%s: got %q, events %q; want %q; %d frames, %d of them cut", name, got, l.log, want, d.frames, d.cut)
 	}
 }

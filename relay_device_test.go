@@ -23,11 +23,11 @@ import (
 func pipedDevice(t *testing.T, r *relayServer) (d *device, c *fakeClient, lines *lockedBuffer) {
 	t.Helper()
 	lines = newPipedRelay(t, r)
-	own, other := net.Pipe()
-	t.Cleanup(func() { own.Close(); other.Close() })
-	d = &device{relay: r, client: r.listener.newInboundConn(t.Context(), own, r.keys, false, relayBuffer), messages: new(decodeMessages)}
+	local, remote := net.Pipe()
+	t.Cleanup(func() { local.Close(); remote.Close() })
+	d = &device{relay: r, client: r.listener.newInboundConn(t.Context(), local, r.keys, false, relayBuffer), messages: new(decodeMessages)}
 	d.key, d.client.idle = d.client.keys[0], relayIdle
-	return d, newFakeClient(other), lines
+	return d, newFakeClient(remote), lines
 }
 
 // newPipedRelay makes r a relay that does not listen.
@@ -43,9 +43,9 @@ func newPipedRelay(t *testing.T, r *relayServer) (lines *lockedBuffer) {
 func TestRelayDeviceTimes(t *testing.T) {
 	login := packed(header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect}, testKey, papStart("alice", testPassword))
 	for _, tt := range []struct {
-		name string
-		says func(c net.Conn)
-		want time.Duration
+		name   string
+		client func(c net.Conn)
+		want   time.Duration
 	}{
 		{"nothing", func(net.Conn) {}, firstTimeout},
 		{"byte by byte", func(c net.Conn) {
@@ -83,18 +83,18 @@ func TestRelayDeviceTimes(t *testing.T) {
 							}
 						})
 					}
-					own, other := net.Pipe()
-					all.Go(func() { tt.says(other) })
+					local, remote := net.Pipe()
+					all.Go(func() { tt.client(remote) })
 					began := time.Now()
-					r.serve(t.Context(), t.Context(), own)
-					if took := time.Since(began); took != tt.want {
-						t.Errorf("ends after %v, want %v", took, tt.want)
+					r.serve(t.Context(), t.Context(), local)
+					if elapsed := time.Since(began); elapsed != tt.want {
+						t.Errorf("ends after %v, want %v", elapsed, tt.want)
 					}
-					own.SetDeadline(time.Now())
-					if _, err := own.Write([]byte{0}); err != io.ErrClosedPipe {
+					local.SetDeadline(time.Now())
+					if _, err := local.Write([]byte{0}); err != io.ErrClosedPipe {
 						t.Errorf("the connection is not closed: %v", err)
 					}
-					other.Close()
+					remote.Close()
 					if shared {
 						close(r.shared.jobs)
 					}
@@ -192,14 +192,14 @@ func TestRelayDeviceAtTheEnd(t *testing.T) {
 				if shared {
 					r.shared = newSharedUpstream(r.client, nil)
 				}
-				own, other := net.Pipe()
+				local, remote := net.Pipe()
 				ctx, cancel := context.WithTimeout(t.Context(), delay)
 				defer cancel()
 				began := time.Now()
-				if r.serve(ctx, t.Context(), lateConn{own}); time.Since(began) != delay {
+				if r.serve(ctx, t.Context(), lateConn{local}); time.Since(began) != delay {
 					t.Errorf("shared %t: ends after %v", shared, time.Since(began))
 				}
-				other.Close()
+				remote.Close()
 			})
 		}
 	}
@@ -209,18 +209,18 @@ func TestRelayDeviceAtTheEnd(t *testing.T) {
 		r.shared = newSharedUpstream(r.client, nil)
 		life, end := context.WithTimeout(t.Context(), time.Second)
 		defer end()
-		own, other := net.Pipe()
+		local, remote := net.Pipe()
 		go func() {
-			other.Write(packed(header{version: minorOne, typ: typeAuthen, seqNo: 1}, testKey, papStart("alice", testPassword)))
+			remote.Write(packed(header{version: minorOne, typ: typeAuthen, seqNo: 1}, testKey, papStart("alice", testPassword)))
 			f := <-r.shared.jobs
 			f.answered, f.response = true, &authenReply{status: authenPass}
 			f.home <- f
 		}()
 		began := time.Now()
-		if r.serve(t.Context(), life, own); time.Since(began) != time.Second {
+		if r.serve(t.Context(), life, local); time.Since(began) != time.Second {
 			t.Errorf("the relay waited %v for a device that does not read", time.Since(began))
 		}
-		other.Close()
+		remote.Close()
 	})
 }
 
@@ -249,11 +249,11 @@ func TestRelayChoosesKey(t *testing.T) {
 func TestRelayUpstreamTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _, _ := pipedDevice(t, new(relayServer))
-		own, other := net.Pipe()
-		defer own.Close()
-		defer other.Close()
+		local, remote := net.Pipe()
+		defer local.Close()
+		defer remote.Close()
 		p := d.newUpstream()
-		p.outbound = &serverConn{conn: own, client: d.relay.client}
+		p.outbound = &serverConn{conn: local, client: d.relay.client}
 		h, m := header{version: minorDefault, typ: typeAuthen, seqNo: 1, sessionID: 1}, asciiStart("alice")
 		p.onRequest(&h, m, 100)
 		time.Sleep(time.Minute)
@@ -261,9 +261,9 @@ func TestRelayUpstreamTimes(t *testing.T) {
 		h.seqNo++
 		p.onReply(&h, &authenReply{status: authenGetPass}, "")
 		began := time.Now()
-		_, err := own.Read(make([]byte, 1))
-		if took := time.Since(began); !errors.Is(err, os.ErrDeadlineExceeded) || took != relayIdle {
-			t.Errorf("the relay waited %v for the server: %v", took, err)
+		_, err := local.Read(make([]byte, 1))
+		if elapsed := time.Since(began); !errors.Is(err, os.ErrDeadlineExceeded) || elapsed != relayIdle {
+			t.Errorf("the relay waited %v for the server: %v", elapsed, err)
 		}
 		if p.up(); time.Since(began) != relayIdle {
 			t.Errorf("the relay waited %v for the device", time.Since(began))
@@ -274,9 +274,9 @@ func TestRelayUpstreamTimes(t *testing.T) {
 // TestRelayManyAtATime: packets of all sizes that arrive together are forwarded, in both directions.
 func TestRelayManyAtATime(t *testing.T) {
 	t.Parallel()
-	for _, way := range relayWays {
+	for _, mode := range relayModes {
 		s := serveWith(t, "--arg", "note="+strings.Repeat("x", 200))
-		r := relayTo(t, s.addr, split(way)...)
+		r := relayTo(t, s.addr, split(mode)...)
 		c := dialDevice(t, r)
 		if err := c.login(1000, flagSingleConnect); err != nil {
 			t.Fatal(err)
@@ -297,7 +297,7 @@ func TestRelayManyAtATime(t *testing.T) {
 			var reply authorResponse
 			h, err := c.receive(&reply)
 			if err != nil || reply.status != authorPassAdd || answered[h.sessionID] || h.sessionID >= sessions {
-				t.Fatalf("%s: after %d: %+v %.100v, %v", way, len(answered), h, reply, err)
+				t.Fatalf("%s: after %d: %+v %.100v, %v", mode, len(answered), h, reply, err)
 			}
 			answered[h.sessionID] = true
 		}
@@ -313,8 +313,8 @@ func TestRelayLateReply(t *testing.T) {
 	d, _, lines := pipedDevice(t, new(relayServer))
 	p := d.newUpstream()
 	h := header{version: minorDefault, typ: typeAuthen, sessionID: 1}
-	say := func(seqNo uint8, m message) { h.seqNo = seqNo; p.onRequest(&h, m, 100) }
-	hear := func(seqNo uint8, status authenStatus) {
+	request := func(seqNo uint8, m message) { h.seqNo = seqNo; p.onRequest(&h, m, 100) }
+	reply := func(seqNo uint8, status authenStatus) {
 		h.seqNo = seqNo
 		p.onReply(&h, &authenReply{status: status}, "")
 	}
@@ -326,19 +326,19 @@ func TestRelayLateReply(t *testing.T) {
 			t.Errorf("%s: %d replies of %d sessions are awaited, and the log is\n%s", what, p.awaited, len(p.sessions), lines)
 		}
 	}
-	say(1, asciiStart("alice"))
-	say(3, says("which was not asked for yet"))
+	request(1, asciiStart("alice"))
+	request(3, says("which was not asked for yet"))
 	check("after two packets", 1, "")
-	say(5, &authenContinue{flags: authenAbort})
-	hear(2, authenGetPass)
+	request(5, &authenContinue{flags: authenAbort})
+	reply(2, authenGetPass)
 	check("after an ABORT", 0, "ABORT")
-	say(1, asciiStart("alice"))
-	hear(2, authenGetPass)
-	say(3, says(testPassword))
-	say(1, asciiStart("alice"))
-	hear(4, authenPass)
+	request(1, asciiStart("alice"))
+	reply(2, authenGetPass)
+	request(3, says(testPassword))
+	request(1, asciiStart("alice"))
+	reply(4, authenPass)
 	check("after another START", 1, "ABORT NO_REPLY")
-	hear(2, authenPass)
+	reply(2, authenPass)
 	check("at the end", 0, "ABORT NO_REPLY PASS")
 	if n := p.device.relay.underWay.Load(); n != 0 {
 		t.Errorf("%d bytes are held", n)
@@ -410,13 +410,13 @@ func TestRelayGathers(t *testing.T) {
 		good, end[0] = len(data), bad
 		return append(append(data, end...), data...), good
 	}
-	check := func(way string, to *stream, good int, lines *lockedBuffer) {
+	check := func(mode string, to *stream, good int, lines *lockedBuffer) {
 		t.Helper()
 		if size := good / many; to.out.Len() != good || to.largest <= size || to.largest >= flushAt+size {
-			t.Errorf("%s: %d bytes of %d are written, up to %d at a time", way, to.out.Len(), good, to.largest)
+			t.Errorf("%s: %d bytes of %d are written, up to %d at a time", mode, to.out.Len(), good, to.largest)
 		}
 		if n := strings.Count(lines.String(), "TACACS+"); n != 1 {
-			t.Errorf("%s: the log is\n%s", way, lines)
+			t.Errorf("%s: the log is\n%s", mode, lines)
 		}
 	}
 	data, good := flood(1, 0x80)
@@ -444,30 +444,30 @@ func TestRelayGathers(t *testing.T) {
 func TestRelayLastTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _, _ := pipedDevice(t, new(relayServer))
-		own, other := net.Pipe()
-		defer own.Close()
-		defer other.Close()
+		local, remote := net.Pipe()
+		defer local.Close()
+		defer remote.Close()
 		p := d.newUpstream()
-		p.outbound, p.device.relay.client.timeout = &serverConn{conn: own, client: d.relay.client}, time.Minute
+		p.outbound, p.device.relay.client.timeout = &serverConn{conn: local, client: d.relay.client}, time.Minute
 		h := header{version: minorDefault, typ: typeAuthor, seqNo: 1}
 		for h.sessionID = range 3 {
 			p.onRequest(&h, new(authorRequest), 100)
 		}
 		h.seqNo, h.sessionID = 2, 0
-		hear := func(what string, conn net.Conn, want time.Duration) {
+		checkWait := func(side string, conn net.Conn, want time.Duration) {
 			t.Helper()
 			began := time.Now()
 			time.Sleep(2 * time.Second)
 			p.onReply(&h, new(authorResponse), "")
 			h.sessionID++
 			if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(began) != want {
-				t.Errorf("%s: waited %v: %v", what, time.Since(began), err)
+				t.Errorf("%s: waited %v: %v", side, time.Since(began), err)
 			}
 		}
 		d.client.stopReading()
-		hear("the device", d.client.conn, 2*time.Second)
+		checkWait("the device", d.client.conn, 2*time.Second)
 		p.stopAfterReplies()
-		hear("the server", own, time.Minute)
+		checkWait("the server", local, time.Minute)
 	})
 }
 

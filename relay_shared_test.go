@@ -23,8 +23,8 @@ func TestRelaySharedPoolRenewed(t *testing.T) {
 			refused := netip.MustParseAddrPort(refusedAddr(t))
 			s := newSharedUpstream(&client{servers: []server{newServer("127.0.0.1", refused.Port())}, timeout: time.Second, singleConnect: shares}, func(string, ...any) {})
 			ctx, cancel := context.WithCancel(t.Context())
-			gone, ended := make(chan struct{}), make(chan struct{})
-			go func() { s.run(ctx, gone); close(ended) }()
+			stop, ended := make(chan struct{}), make(chan struct{})
+			go func() { s.run(ctx, stop); close(ended) }()
 			synctest.Wait()
 			first := s.team.Load()
 			time.Sleep(teamAge)
@@ -41,7 +41,7 @@ func TestRelaySharedPoolRenewed(t *testing.T) {
 				f.job = job{request: f, owner: f}
 				s.put(f)
 				if <-home; classOf(f.job.err) != classNetwork {
-					t.Errorf("the session failed with %v", f.job.err)
+					t.Errorf("the session got the error %v", f.job.err)
 				}
 			}
 			if synctest.Wait(); (s.team.Load() == first) != shares {
@@ -55,7 +55,7 @@ func TestRelaySharedPoolRenewed(t *testing.T) {
 			if <-home; classOf(f.job.err) != classInterrupted {
 				t.Errorf("a late session got %v", f.job.err)
 			}
-			close(gone)
+			close(stop)
 			<-ended
 		})
 	}
@@ -147,13 +147,13 @@ func TestRelaySharedRecord(t *testing.T) {
 // TestRelayAbortsPrompt: a prompt in reply to PAP is aborted, to release the session on the shared connection.
 func TestRelayAbortsPrompt(t *testing.T) {
 	t.Parallel()
-	said := make(chan *authenContinue, 1)
+	continues := make(chan *authenContinue, 1)
 	s := startFakeServer(t, func(c *fakeServerConn) {
 		c.Write(c.reply(c.readRequest(), &authenReply{status: authenGetPass}))
 		if q := c.readRequest(); q != nil {
-			said <- q.continues
+			continues <- q.continues
 		}
-		close(said)
+		close(continues)
 	})
 	c := dialDevice(t, relayTo(t, s.addr, "--single-connect"))
 	if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 1}, papStart("alice", testPassword)); err != nil {
@@ -162,7 +162,7 @@ func TestRelayAbortsPrompt(t *testing.T) {
 	if _, err := c.receive(new(authenReply)); err != nil {
 		t.Error(err)
 	}
-	if m := <-said; m == nil || m.flags != authenAbort {
+	if m := <-continues; m == nil || m.flags != authenAbort {
 		t.Errorf("the server got %+v", m)
 	}
 }
@@ -210,7 +210,7 @@ func TestRelaySharedBrokenWrite(t *testing.T) {
 // TestRelayUnanswered: a session without a reply closes the device's connection, even in single-connection mode.
 func TestRelayUnanswered(t *testing.T) {
 	t.Parallel()
-	for _, way := range relayWays {
+	for _, mode := range relayModes {
 		for _, start := range []message{papStart("alice", testPassword), asciiStart("alice")} {
 			s := startFakeServer(t, func(c *fakeServerConn) {
 				if c.number == 1 {
@@ -218,7 +218,7 @@ func TestRelayUnanswered(t *testing.T) {
 				}
 				c.readRequest()
 			})
-			c := dialDevice(t, relayTo(t, s.addr, split(way)...))
+			c := dialDevice(t, relayTo(t, s.addr, split(mode)...))
 			if err := c.login(1, flagSingleConnect); err != nil {
 				t.Error(err)
 			}
@@ -236,14 +236,14 @@ func TestRelaySharedContinue(t *testing.T) {
 	t.Parallel()
 	abort := &authenContinue{flags: authenAbort}
 	for _, tt := range []struct {
-		name    string
-		typ     packetType
-		session uint32
-		opened  bool
-		server  net.Conn
-		m       message
-		goesOn  bool
-		ends    bool
+		name     string
+		typ      packetType
+		session  uint32
+		opened   bool
+		server   net.Conn
+		m        message
+		accepted bool
+		ends     bool
 	}{
 		{"an answer", typeAuthen, 1, true, new(stream), says("x"), true, false},
 		{"an ABORT", typeAuthen, 1, true, new(stream), abort, true, true},
@@ -266,9 +266,9 @@ func TestRelaySharedContinue(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		goesOn := s.continueDialogue(&h, tt.m, packet)
-		if refused := device.out.Len() > 0; goesOn != tt.goesOn || refused == goesOn || p.ending != tt.ends {
-			t.Errorf("%s: the dialogue goes on: %t, ends: %t", tt.name, goesOn, p.ending)
+		accepted := s.continueDialogue(&h, tt.m, packet)
+		if refused := device.out.Len() > 0; accepted != tt.accepted || refused == accepted || p.ending != tt.ends {
+			t.Errorf("%s: the CONTINUE is accepted: %t, ends: %t", tt.name, accepted, p.ending)
 		}
 		again := header{version: minorDefault, typ: typeAuthen, seqNo: 1, sessionID: 1}
 		if s.startDialogue(t.Context(), &again, asciiStart("bob"), nil) {
@@ -285,19 +285,19 @@ func TestRelayFaults(t *testing.T) {
 		"authorize alice AT", "account alice AT --task-id 1"}
 	// stopped are the faults that the relay does not forward.
 	stopped := map[string]string{
-		"wrong-key":        "what does not fit the servers' key is not believed",
+		"wrong-key":        "replies that do not fit the servers' key are dropped",
 		"unencrypted":      "the flag breaks RFC 8907 section 10.5.2 on the relay's own connection",
-		"major-version":    "it is no TACACS+",
-		"length-max":       "no packet is so long",
-		"lengths-overflow": "it looks as if the key were wrong",
-		"tls-alert":        "it is no TACACS+",
-		"http":             "it is no TACACS+",
+		"major-version":    "it is not TACACS+",
+		"length-max":       "the packet is too long",
+		"lengths-overflow": "it looks like a wrong key",
+		"tls-alert":        "it is not TACACS+",
+		"http":             "it is not TACACS+",
 	}
-	// shared are those that the relay does not forward with --single-connect.
-	const header = "the relay's own session finds it"
+	// shared are those that the relay detects only with --single-connect.
+	const header = "the relay's own session detects it"
 	shared := map[string]string{
 		"seq-plus-7": header, "seq-same": header, "session": header, "type": header, "minor-version": header,
-		"empty-body": "the next server is asked, and there is none",
+		"empty-body": "the next server is tried, and there is none",
 	}
 	var needed sync.Map
 	t.Cleanup(func() {
@@ -323,12 +323,12 @@ func TestRelayFaults(t *testing.T) {
 			if f.stays || f.name == "session" { // no reply
 				relayTimeout, timeout = "2s", " --timeout 1s"
 			}
-			for _, way := range relayWays {
+			for _, mode := range relayModes {
 				for _, line := range lines {
 					all.Go(func() {
-						t.Run(way+line, func(t *testing.T) {
+						t.Run(mode+line, func(t *testing.T) {
 							s := serveWith(t, "--fault", f.name)
-							r := relayTo(t, s.addr, append(split(way), "--timeout", relayTimeout)...)
+							r := relayTo(t, s.addr, append(split(mode), "--timeout", relayTimeout)...)
 							var direct, through runResult
 							var both sync.WaitGroup
 							both.Go(func() { direct = s.ask(t, line+timeout) })
@@ -338,9 +338,9 @@ func TestRelayFaults(t *testing.T) {
 							_, others := shared[f.name]
 							switch {
 							case through.code == direct.code && through.out == direct.out:
-							case through.code == classNetwork.exit() && (stops && direct.code == classProtocol.exit() || others && way != ""):
+							case through.code == classNetwork.exit() && (stops && direct.code == classProtocol.exit() || others && mode != ""):
 								needed.Store(f.name, true)
-								needed.Store(f.name+way, true)
+								needed.Store(f.name+mode, true)
 							default:
 								t.Errorf("through the relay %d %q %s, without %d %q %s", int(through.code), through.out, through.err, int(direct.code), direct.out, direct.err)
 							}
@@ -377,12 +377,12 @@ func TestRelayTLSFaults(t *testing.T) {
 		if f.tls == nil && f.certificate == nil {
 			continue
 		}
-		for _, way := range relayWays {
-			t.Run(f.name+way, func(t *testing.T) {
+		for _, mode := range relayModes {
+			t.Run(f.name+mode, func(t *testing.T) {
 				t.Parallel()
 				ca := filepath.Join(t.TempDir(), "ca.pem")
 				s := serveWith(t, "--tls", "--write-cacert", ca, "--fault", f.name)
-				r := relayTo(t, s.addr, append(split(way), "--tls", "--cacert", ca)...)
+				r := relayTo(t, s.addr, append(split(mode), "--tls", "--cacert", ca)...)
 				if got := r.asDevice(t, "authenticate alice AT -t pap"); got.code != classNetwork.exit() {
 					t.Errorf("got %+v", got)
 				}
@@ -403,16 +403,16 @@ func TestRelayOtherServerKey(t *testing.T) {
 		{"--key-file DIR/wrong", "the shared key differs from the server's, or the server has another key for the address 127.0.0.1"},
 		{"--key-file DIR/wrong --key-file DIR/right", "the key of DIR/right fits this reply"},
 	} {
-		for _, way := range relayWays {
+		for _, mode := range relayModes {
 			s := serveWith(t)
-			r := relayTo(t, s.addr+","+s.addr, append(split(way), split(tt.keys, "DIR", dir)...)...)
+			r := relayTo(t, s.addr+","+s.addr, append(split(mode), split(tt.keys, "DIR", dir)...)...)
 			got := r.asDevice(t, "authenticate alice AT -t pap")
 			if got.code != classNetwork.exit() {
 				t.Errorf("got %+v", got)
 			}
 			want := "> alice authenticate pap NO_KEY: " + strings.ReplaceAll(tt.hint, "DIR", dir) + "\n"
-			if got := r.relayed(t); got != want && !(way != "" && strings.HasSuffix(got, want)) {
-				t.Errorf("%s: got the log\n%swant\n%s", way, got, want)
+			if got := r.relayed(t); got != want && !(mode != "" && strings.HasSuffix(got, want)) {
+				t.Errorf("%s: got the log\n%swant\n%s", mode, got, want)
 			}
 		}
 	}
@@ -423,7 +423,7 @@ func TestRelayFailover(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		line  string
-		way   string
+		mode  string
 		dead  bool // the first server refuses connections; otherwise it closes them without a reply
 		code  exitCode
 		asked string
@@ -440,7 +440,7 @@ func TestRelayFailover(t *testing.T) {
 		{"account alice AT", "--single-connect", true, 0, ""},
 		{"account alice AT", "--single-connect", false, 4, "A"},
 	} {
-		t.Run(fmt.Sprint(tt.line, tt.way, tt.dead), func(t *testing.T) {
+		t.Run(fmt.Sprint(tt.line, tt.mode, tt.dead), func(t *testing.T) {
 			t.Parallel()
 			var o order
 			first := o.closing(t, "A")
@@ -448,7 +448,7 @@ func TestRelayFailover(t *testing.T) {
 				first = refusedAddr(t)
 			}
 			s := serveWith(t)
-			r := relayTo(t, first+","+s.addr, split(tt.way)...)
+			r := relayTo(t, first+","+s.addr, split(tt.mode)...)
 			if got := r.asDevice(t, tt.line); got.code != tt.code {
 				t.Errorf("got %+v", got)
 			}
@@ -487,9 +487,9 @@ func TestRelayBadPackets(t *testing.T) {
 		{"other protocol", []byte("GET / HTTP/1.1\r\n\r\n"), "", "not TACACS+: the first byte is 0x47"},
 		{"too long", unhex(t, "c1 01 01 00 00000007 00010000"), "", "a body of 65536 bytes, the limit is 65535"},
 	} {
-		for _, way := range relayWays {
+		for _, mode := range relayModes {
 			s := serveWith(t)
-			r := relayTo(t, s.addr, split(way)...)
+			r := relayTo(t, s.addr, split(mode)...)
 			c := dialDevice(t, r)
 			c.Write(tt.data)
 			if tt.answer == "ERROR" {
@@ -513,21 +513,21 @@ func TestRelayBadPackets(t *testing.T) {
 // TestRelayPromptForPAP: a prompt in reply to PAP is forwarded unchanged, and the session has a status.
 func TestRelayPromptForPAP(t *testing.T) {
 	t.Parallel()
-	for _, way := range relayWays {
+	for _, mode := range relayModes {
 		s := serveWith(t, "--fault", "getuser")
-		r := relayTo(t, s.addr, split(way)...)
+		r := relayTo(t, s.addr, split(mode)...)
 		c := dialDevice(t, r)
 		if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 1, flags: flagSingleConnect}, papStart("alice", testPassword)); err != nil {
 			t.Fatal(err)
 		}
 		var reply authenReply
 		if _, err := c.receive(&reply); err != nil || reply.status != authenGetUser {
-			t.Errorf("%s: got the reply %+v, %v", way, reply, err)
+			t.Errorf("%s: got the reply %+v, %v", mode, reply, err)
 		}
 		c.Close()
 		waitUntil(t, "the session has ended", func() bool { return r.log.String() != "" })
 		if got := r.relayed(t); got != "> alice authenticate pap ABANDONED\n" {
-			t.Errorf("%s: the log is\n%s", way, got)
+			t.Errorf("%s: the log is\n%s", mode, got)
 		}
 	}
 }
@@ -536,7 +536,7 @@ func TestRelayPromptForPAP(t *testing.T) {
 // next server cannot be reached.
 func TestRelayOnlyServer(t *testing.T) {
 	t.Parallel()
-	for _, way := range relayWays {
+	for _, mode := range relayModes {
 		for _, line := range []string{"authenticate alice AT -t pap", "authorize alice AT", "account alice AT"} {
 			for _, status := range []string{"ERROR", statusNoReply} {
 				var o order
@@ -545,12 +545,12 @@ func TestRelayOnlyServer(t *testing.T) {
 					first = serveWith(t, "--fault", "error").addr
 				}
 				record := filepath.Join(t.TempDir(), "record.pcap")
-				r := relayTo(t, first+","+refusedAddr(t), append(split(way), "--record", record)...)
+				r := relayTo(t, first+","+refusedAddr(t), append(split(mode), "--record", record)...)
 				r.asDevice(t, line)
 				r.stop()
 				for what, text := range map[string]string{"lines": r.log.String(), "record": runWith(t, nil, "", "decode", record).out} {
 					if !strings.Contains(text, " > "+first+" alice ") || !strings.Contains(text, " "+status) {
-						t.Errorf("%s %s, %s: %s not from %s:\n%s", line, way, status, what, first, text)
+						t.Errorf("%s %s, %s: %s not from %s:\n%s", line, mode, status, what, first, text)
 					}
 				}
 			}
@@ -561,14 +561,14 @@ func TestRelayOnlyServer(t *testing.T) {
 // TestRelayRecordInDoubt: the line of a record that is not sent again names the server that may have written it.
 func TestRelayRecordInDoubt(t *testing.T) {
 	t.Parallel()
-	for _, way := range relayWays {
+	for _, mode := range relayModes {
 		var o order
 		first := o.closing(t, "A")
-		r := relayTo(t, first+","+serveWith(t).addr, split(way)...)
+		r := relayTo(t, first+","+serveWith(t).addr, split(mode)...)
 		r.asDevice(t, "account alice AT")
 		r.stop()
 		if lines := r.log.String(); !strings.Contains(lines, " > "+first+" alice account ") {
-			t.Errorf("%s: %s is not in the line: %s", way, first, lines)
+			t.Errorf("%s: %s is not in the line: %s", mode, first, lines)
 		}
 	}
 }

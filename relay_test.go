@@ -64,8 +64,8 @@ func (s *testServer) relayed(t *testing.T) string {
 	})
 }
 
-// relayWays are the options of the modes in which a relay forwards packets.
-var relayWays = []string{"", "--single-connect"}
+// relayModes are the options of the modes in which a relay forwards packets.
+var relayModes = []string{"", "--single-connect"}
 
 // TestRelay runs every command through a relay, with TLS and in cleartext on either side. The client gets the same
 // output as from the server, and the relay logs the same sessions.
@@ -81,13 +81,13 @@ func TestRelay(t *testing.T) {
 		{"TLS to TLS", "--tls --cert DIR/server.pem --cert-key DIR/server.key", device + " --tls --cacert DIR/ca.pem",
 			" --tls --cacert DIR/ca.pem --cert DIR/client.pem --cert-key DIR/client.key"},
 	} {
-		for _, way := range relayWays {
-			t.Run(tt.name+way, func(t *testing.T) {
+		for _, mode := range relayModes {
+			t.Run(tt.name+mode, func(t *testing.T) {
 				t.Parallel()
 				key := filepath.Join(writeFiles(t, map[string]string{"device": deviceKey}), "device")
 				s := serveWith(t, append(split(tt.serve, "DIR", dir), "--user", "enabled:"+testPassword)...)
 				var r *testServer
-				args := split("relay "+s.addr+" "+tt.relay+" "+way, "DIR", dir, "DEVICE", key)
+				args := split("relay "+s.addr+" "+tt.relay+" "+mode, "DIR", dir, "DEVICE", key)
 				r = serving(t, new(lockedBuffer), args...)
 				want := ""
 				for _, c := range []struct{ line, out, log string }{
@@ -111,8 +111,8 @@ func TestRelay(t *testing.T) {
 				if got := r.relayed(t); got != want {
 					t.Errorf("got the log\n%swant\n%s", got, want)
 				}
-				if own, theirs := strings.ReplaceAll(want, "> ", ""), s.lines(t); theirs != own {
-					t.Errorf("got the server's log\n%swant\n%s", theirs, own)
+				if want, got := strings.ReplaceAll(want, "> ", ""), s.lines(t); got != want {
+					t.Errorf("got the server's log\n%swant\n%s", got, want)
 				}
 			})
 		}
@@ -134,9 +134,9 @@ func TestRelayKeys(t *testing.T) {
 		{"--device-key-file DIR/other --device-key-file DIR/third", deviceKey, ""},
 		{"", testKey, "TACACS_PLUS_KEY"},
 	} {
-		for _, way := range relayWays {
+		for _, mode := range relayModes {
 			s := serveWith(t)
-			r := serving(t, new(lockedBuffer), split("relay "+s.addr+" --listen 127.0.0.1:0 --json "+tt.options+" "+way, "DIR", dir)...)
+			r := serving(t, new(lockedBuffer), split("relay "+s.addr+" --listen 127.0.0.1:0 --json "+tt.options+" "+mode, "DIR", dir)...)
 			c := dialFakeClient(t, r.addr)
 			if c.key = tt.key; tt.from == "" {
 				wrong := header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 7}
@@ -163,7 +163,7 @@ func TestRelayKeys(t *testing.T) {
 				t.Errorf("%s: %+v, %v", tt.options, line, err)
 			}
 			if addr := addrPortOf(c.LocalAddr()).String(); line.Peer != addr || line.Server != s.addr || line.Packets != 2 || line.Time == "" || line.ServerMS == 0 {
-				t.Errorf("%s %s: %+v", tt.options, way, line)
+				t.Errorf("%s %s: %+v", tt.options, mode, line)
 			}
 		}
 	}
@@ -173,11 +173,11 @@ func TestRelayKeys(t *testing.T) {
 func TestRelaySingleConnect(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
-		fault, way string
-		granted    bool
+		fault, mode string
+		granted     bool
 	}{{"", "", true}, {"single-refused", "", false}, {"", "--single-connect", true}, {"single-refused", "--single-connect", true}} {
 		s := serveWith(t, split("--fault" + " " + tt.fault)[:2*min(1, len(tt.fault))]...)
-		r := relayTo(t, s.addr, split(tt.way)...)
+		r := relayTo(t, s.addr, split(tt.mode)...)
 		got := r.asDevice(t, "authenticate alice AT -t pap --single-connect -v")
 		if want := "single-connect: " + singleConnectWord(tt.granted); !strings.Contains(got.out, want+"\n") {
 			t.Errorf("%+v: %s%s", tt, got.out, got.err)
@@ -217,10 +217,10 @@ func TestRelayDialogues(t *testing.T) {
 	askPass := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}
 	askUser := &authenReply{status: authenGetUser, serverMsg: "Username: "}
 	pass := &authenReply{status: authenPass}
-	for _, way := range relayWays {
+	for _, mode := range relayModes {
 		s := serveWith(t)
 		record := filepath.Join(t.TempDir(), "record.pcap")
-		r := relayTo(t, s.addr, append(split(way), "--record", record)...)
+		r := relayTo(t, s.addr, append(split(mode), "--record", record)...)
 		c, numbers := dialDevice(t, r), make(map[uint32]uint8)
 		for _, tn := range []fakeExchange{
 			{0xffffffff, asciiStart("alice"), askPass, 0},
@@ -241,11 +241,11 @@ func TestRelayDialogues(t *testing.T) {
 			"> alice authenticate ascii PASS\n> eve authenticate ascii ABORT: user left\n> bob authenticate ascii ABANDONED\n"
 		waitUntil(t, "the last session has ended", func() bool { return strings.Count(r.log.String(), "\n") == strings.Count(want, "\n") })
 		if got := r.relayed(t); got != want {
-			t.Errorf("%s: got the log\n%swant\n%s", way, got, want)
+			t.Errorf("%s: got the log\n%swant\n%s", mode, got, want)
 		}
 		data, err := os.ReadFile(record)
 		if err != nil || bytes.Contains(data, []byte(testPassword)) {
-			t.Errorf("%s: the record has the password: %v", way, err)
+			t.Errorf("%s: the record has the password: %v", mode, err)
 		}
 		decoded := runWith(t, nil, "", "decode", record)
 		sorted := func(lines string) []string {
@@ -254,7 +254,7 @@ func TestRelayDialogues(t *testing.T) {
 			return l
 		}
 		if got, want := sorted(decoded.out), sorted(strings.ReplaceAll(want, "> ", "")); decoded.code != 0 || !slices.Equal(got, want) {
-			t.Errorf("%s: decode prints\n%s%swant\n%s", way, decoded.out, decoded.err, want)
+			t.Errorf("%s: decode prints\n%s%swant\n%s", mode, decoded.out, decoded.err, want)
 		}
 	}
 }
@@ -262,9 +262,9 @@ func TestRelayDialogues(t *testing.T) {
 // TestRelayOnFullDisk: if neither the log nor the record can be written, that is reported once, and the relay continues.
 func TestRelayOnFullDisk(t *testing.T) {
 	t.Parallel()
-	for _, way := range relayWays {
+	for _, mode := range relayModes {
 		s := serveWith(t)
-		r := serving(t, fullDisk{}, append(relayArgs(t, s.addr), split(way)...)...)
+		r := serving(t, fullDisk{}, append(relayArgs(t, s.addr), split(mode)...)...)
 		account := func() {
 			if got := r.asDevice(t, "account alice AT"); got.code != 0 {
 				t.Errorf("got %+v", got)
@@ -290,12 +290,12 @@ func TestRelayDrains(t *testing.T) {
 	t.Parallel()
 	var all sync.WaitGroup // subtests run at the same time, since most of them wait
 	defer all.Wait()
-	for _, way := range relayWays {
+	for _, mode := range relayModes {
 		for _, typ := range []string{"pap", "ascii"} {
 			all.Go(func() {
-				t.Run(way+typ, func(t *testing.T) {
+				t.Run(mode+typ, func(t *testing.T) {
 					s := serveWith(t, "--reply-delay", "300ms")
-					r := relayTo(t, s.addr, append(split(way), "-d")...)
+					r := relayTo(t, s.addr, append(split(mode), "-d")...)
 					idle, open := dialDevice(t, r), dialDevice(t, r)
 					fakeExchange{8, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.do(t, open, make(map[uint32]uint8), 0)
 					c := dialDevice(t, r)
@@ -330,9 +330,9 @@ func TestRelayDrains(t *testing.T) {
 // TestRelayLoad: of many connections, concurrent and in sequence, none is lost, and no goroutine is left.
 func TestRelayLoad(t *testing.T) {
 	before := runtime.NumGoroutine()
-	for _, way := range relayWays {
+	for _, mode := range relayModes {
 		s := serveWith(t, "-q")
-		r := relayTo(t, s.addr, append(split(way), "-q")...)
+		r := relayTo(t, s.addr, append(split(mode), "-q")...)
 		const many = 500
 		conns := make([]*fakeClient, many)
 		for i := range conns {
@@ -369,9 +369,9 @@ func TestRelayLoad(t *testing.T) {
 // TestRelaySlowDevice: a device that never reads does not affect others.
 func TestRelaySlowDevice(t *testing.T) {
 	t.Parallel()
-	for _, way := range relayWays {
+	for _, mode := range relayModes {
 		s := serveWith(t)
-		r := relayTo(t, s.addr, append(split(way), "-q")...)
+		r := relayTo(t, s.addr, append(split(mode), "-q")...)
 		deaf := dialDevice(t, r)
 		h := header{version: minorDefault, typ: typeAuthor, seqNo: 1, flags: flagSingleConnect}
 		many := bytes.Repeat(packed(h, deviceKey, &authorRequest{commonFields: commonFields{user: "alice"}, args: []string{"service=shell", "cmd="}}), 1000)
@@ -396,9 +396,9 @@ func TestRelaySlowDevice(t *testing.T) {
 // TestRelayHalfClose: a device that closes its side for writing still gets its reply.
 func TestRelayHalfClose(t *testing.T) {
 	t.Parallel()
-	for _, way := range relayWays {
+	for _, mode := range relayModes {
 		s := serveWith(t, "--reply-delay", "100ms")
-		r := relayTo(t, s.addr, split(way)...)
+		r := relayTo(t, s.addr, split(mode)...)
 		c := dialDevice(t, r)
 		if err := c.login(1, flagSingleConnect); err != nil {
 			t.Fatal(err)
@@ -409,7 +409,7 @@ func TestRelayHalfClose(t *testing.T) {
 		c.Conn.(*net.TCPConn).CloseWrite()
 		var reply authenReply
 		if _, err := c.receive(&reply); err != nil || reply.status != authenPass {
-			t.Errorf("%s: %+v, %v", way, reply, err)
+			t.Errorf("%s: %+v, %v", mode, reply, err)
 		}
 		c.checkEnd(t)
 	}
@@ -464,16 +464,16 @@ func TestRelayCutOff(t *testing.T) {
 	t.Parallel()
 	var all sync.WaitGroup // subtests run at the same time, since most of them wait
 	defer all.Wait()
-	for _, way := range relayWays {
+	for _, mode := range relayModes {
 		for typ, start := range map[string]message{"pap": papStart("alice", testPassword), "ascii": asciiStart("alice")} {
 			all.Go(func() {
-				t.Run(way+typ, func(t *testing.T) {
+				t.Run(mode+typ, func(t *testing.T) {
 					const many = 8
 					s := startFakeServer(t, func(c *fakeServerConn) {
 						for c.readRequest() != nil {
 						}
 					})
-					r := relayTo(t, s.addr, append(split(way), "--timeout", "1h", "-d")...)
+					r := relayTo(t, s.addr, append(split(mode), "--timeout", "1h", "-d")...)
 					packet := packed(header{version: versionOf(start), typ: typeAuthen, seqNo: 1, sessionID: 1}, deviceKey, start)
 					for range many {
 						dialDevice(t, r).Write(packet)

@@ -18,11 +18,11 @@ func TestServeDialogues(t *testing.T) {
 	changed := &authenReply{status: authenPass, serverMsg: "Password changed"}
 	failure := func(msg string) *authenReply { return &authenReply{status: authenError, serverMsg: msg} }
 	undone := func(msg string) *authenReply { return &authenReply{status: authenFail, serverMsg: msg} }
-	asks := func(status authenStatus, msg string) *authenReply {
+	prompt := func(status authenStatus, msg string) *authenReply {
 		return &authenReply{status: status, flags: authenNoEcho, serverMsg: msg}
 	}
-	askPass, askAgain := asks(authenGetPass, "Password: "), asks(authenGetPass, "Password incorrect. Password: ")
-	askOld, askNew, askRetype := asks(authenGetData, "Old password: "), asks(authenGetPass, "New password: "), asks(authenGetPass, "Retype new password: ")
+	askPass, askAgain := prompt(authenGetPass, "Password: "), prompt(authenGetPass, "Password incorrect. Password: ")
+	askOld, askNew, askRetype := prompt(authenGetData, "Old password: "), prompt(authenGetPass, "New password: "), prompt(authenGetPass, "Retype new password: ")
 	askUser := &authenReply{status: authenGetUser, serverMsg: "Username: "}
 	start := func(action authenAction, typ authenType, service authenService, data string) *authenStart {
 		return &authenStart{action: action, commonFields: commonFields{typ: typ, service: service, user: "alice"}, data: data}
@@ -41,12 +41,12 @@ func TestServeDialogues(t *testing.T) {
 	shellAnswer := &authorResponse{status: authorPassAdd, args: []string{"priv-lvl=15"}}
 	record := &acctRequest{flags: acctStart, commonFields: commonFields{user: "alice"}, args: []string{"task_id=1", "service=shell"}}
 	for _, tt := range []struct {
-		name  string
-		flags headerFlags
-		turns []fakeExchange
-		kept  bool   // the connection stays open
-		leave bool   // the client disconnects
-		log   string // without the times and the peers
+		name   string
+		flags  headerFlags
+		turns  []fakeExchange
+		open   bool   // the connection stays open
+		leaves bool   // the client disconnects
+		log    string // without the times and the peers
 	}{
 		{name: "PAP", turns: []fakeExchange{{1, papStart("alice", testPassword), pass, 0}}, log: "alice authenticate pap PASS\n"},
 		{name: "authen_service 0", turns: []fakeExchange{{1, start(authenLogin, authenPAP, 0, testPassword), pass, 0}}, log: "alice authenticate pap PASS\n"},
@@ -62,11 +62,11 @@ func TestServeDialogues(t *testing.T) {
 		{name: "ABORT", turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {1, abort, nil, 0}}, log: "alice authenticate ascii ABORT: user left\n"},
 		{name: "ABORT with a password", turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0},
 			{1, &authenContinue{flags: authenAbort, userMsg: testPassword}, nil, 0}}, log: "alice authenticate ascii ABORT\n"},
-		{name: "ABORT, single-connect", flags: flagSingleConnect, kept: true, turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {1, abort, nil, 0},
+		{name: "ABORT, single-connect", flags: flagSingleConnect, open: true, turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {1, abort, nil, 0},
 			{1, says(testPassword), failure("no such session"), 0}}, log: "alice authenticate ascii ABORT: user left\n"},
-		{name: "single-connect", flags: flagSingleConnect, kept: true, turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {1, says(testPassword), pass, 0},
+		{name: "single-connect", flags: flagSingleConnect, open: true, turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {1, says(testPassword), pass, 0},
 			{1, says(testPassword), failure("no such session"), 0}}, log: "alice authenticate ascii PASS\n"},
-		{name: "interleaved", flags: flagSingleConnect, kept: true, turns: []fakeExchange{
+		{name: "interleaved", flags: flagSingleConnect, open: true, turns: []fakeExchange{
 			{0xffffffff, asciiStart("alice"), askPass, 0}, {0, asciiStart(""), askUser, 0}, {3, papStart("alice", testPassword), pass, 0},
 			{0, says("eve"), askPass, 0}, {0xffffffff, says("no"), askAgain, 0}, {4, shell, shellAnswer, 0}, {0, says(testPassword), askAgain, 0},
 			{5, record, &acctReply{status: acctSuccess}, 0}, {0xffffffff, says(testPassword), pass, 0}, {0, abort, nil, 0}, {3, papStart("alice", "no"), fail, 0}},
@@ -77,10 +77,10 @@ func TestServeDialogues(t *testing.T) {
 		{name: "enable by PAP with minor version 0", turns: []fakeExchange{{1, start(authenLogin, authenPAP, authenServiceEnable, testPassword), pass, minorDefault}},
 			log: "alice enable pap PASS\n"},
 		{name: "CHPASS", flags: flagSingleConnect, turns: []fakeExchange{{1, start(authenChPass, authenASCII, authenServiceLogin, ""), askOld, 0},
-			{1, says("no"), asks(authenGetData, "Password incorrect. Old password: "), 0}, {1, says(testPassword), askNew, 0}, {1, says("x"), askRetype, 0}, {1, says("x"), changed, 0},
+			{1, says("no"), prompt(authenGetData, "Password incorrect. Old password: "), 0}, {1, says(testPassword), askNew, 0}, {1, says("x"), askRetype, 0}, {1, says("x"), changed, 0},
 			{2, papStart("alice", testPassword), fail, 0}, {3, papStart("alice", "x"), pass, 0},
 			{4, start(authenChPass, authenASCII, authenServiceLogin, ""), askOld, 0}, {4, says("x"), askNew, 0}, {4, says(testPassword), askRetype, 0}, {4, says(testPassword), changed, 0}},
-			kept: true, log: "alice chpass ascii PASS: Password changed\nalice authenticate pap FAIL: Login incorrect\n" +
+			open: true, log: "alice chpass ascii PASS: Password changed\nalice authenticate pap FAIL: Login incorrect\n" +
 				"alice authenticate pap PASS\nalice chpass ascii PASS: Password changed\n"},
 		{name: "CHPASS, a typing mistake", turns: []fakeExchange{{1, start(authenChPass, authenASCII, authenServiceLogin, ""), askOld, 0}, {1, says(testPassword), askNew, 0},
 			{1, says("x"), askRetype, 0}, {1, says("y"), &authenReply{status: authenFail, serverMsg: "The new passwords differ or are empty"}, 0}},
@@ -107,12 +107,12 @@ func TestServeDialogues(t *testing.T) {
 		{name: "ASCII with minor version 1", turns: []fakeExchange{{1, asciiStart("alice"), undone("minor version 1 does not go with ascii (RFC 8907 section 5.4.1)"), minorOne}},
 			log: "alice authenticate ascii FAIL: minor version 1 does not go with ascii (RFC 8907 section 5.4.1)\n"},
 		{name: "CONTINUE for an unknown session", turns: []fakeExchange{{1, says(testPassword), failure("no such session"), 0}}},
-		{name: "CONTINUE for another session", flags: flagSingleConnect, kept: true,
+		{name: "CONTINUE for another session", flags: flagSingleConnect, open: true,
 			turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {2, says(testPassword), failure("no such session"), 0}, {1, says(testPassword), pass, 0}},
 			log:   "alice authenticate ascii PASS\n"},
-		{name: "abandoned", leave: true, turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {1, says("no"), askAgain, 0}},
+		{name: "abandoned", leaves: true, turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {1, says("no"), askAgain, 0}},
 			log: "alice authenticate ascii ABANDONED\n"},
-		{name: "abandoned without a name", leave: true, flags: flagSingleConnect, turns: []fakeExchange{{1, asciiStart(""), askUser, 0}, {2, asciiStart("eve"), askPass, 0}, {2, abort, nil, 0}},
+		{name: "abandoned without a name", leaves: true, flags: flagSingleConnect, turns: []fakeExchange{{1, asciiStart(""), askUser, 0}, {2, asciiStart("eve"), askPass, 0}, {2, abort, nil, 0}},
 			log: "eve authenticate ascii ABORT: user left\n\"\" authenticate ascii ABANDONED\n"},
 		{name: "accounting flags", turns: []fakeExchange{{1, &acctRequest{flags: 6, commonFields: commonFields{user: "alice"}}, &acctReply{status: acctError, serverMsg: "flags 0x06 are not valid (RFC 8907 section 7.2)"}, 0}},
 			log: "alice account 0x06 ERROR: flags 0x06 are not valid (RFC 8907 section 7.2)\n"},
@@ -124,13 +124,13 @@ func TestServeDialogues(t *testing.T) {
 			for _, tn := range tt.turns {
 				tn.do(t, c, numbers, tt.flags)
 			}
-			if tt.kept {
+			if tt.open {
 				if err := c.login(99, tt.flags); err != nil {
 					t.Error(err)
 				}
 				tt.log += "alice authenticate pap PASS\n"
 			} else {
-				if tt.leave {
+				if tt.leaves {
 					c.Conn.(*net.TCPConn).CloseWrite()
 				}
 				c.checkEnd(t)
@@ -351,10 +351,10 @@ func TestCommandLine(t *testing.T) {
 func TestServeAuthorizes(t *testing.T) {
 	const add, repl, fail = authorPassAdd, authorPassRepl, authorFail
 	for _, tt := range []struct {
-		rules, own, user, request string
-		status                    authorStatus
-		args                      string
-		msg                       string
+		rules, labArgs, user, request string
+		status                        authorStatus
+		args                          string
+		msg                           string
 	}{
 		{"", "priv-lvl=15", "alice", "service=shell cmd=", add, "priv-lvl=15", ""},
 		{"", "priv-lvl=15", "alice", "service=shell", add, "priv-lvl=15", ""},
@@ -378,14 +378,14 @@ func TestServeAuthorizes(t *testing.T) {
 		{"", "priv-lvl=15", "", "service=shell cmd=", fail, "", "unknown user"},
 	} {
 		p := testLab()
-		p.rules, p.args = rules(tt.rules), strings.Fields(tt.own)
+		p.rules, p.args = rules(tt.rules), strings.Fields(tt.labArgs)
 		request := strings.Fields(tt.request)
 		before := slices.Clone(request)
 		got := p.authorize(&authorRequest{commonFields: commonFields{user: tt.user}, args: request}, minorDefault)
 		if got.status != tt.status || strings.Join(got.args, " ") != tt.args || got.serverMsg != tt.msg || got.data != "" {
 			t.Errorf("%s requests %s: %+v", tt.user, tt.request, got)
 		}
-		if !slices.Equal(request, before) || strings.Join(p.args, " ") != tt.own {
+		if !slices.Equal(request, before) || strings.Join(p.args, " ") != tt.labArgs {
 			t.Errorf("%s: the request is now %q, the server's own arguments %q", tt.request, request, p.args)
 		}
 	}
@@ -523,11 +523,11 @@ func TestServeNoNewUser(t *testing.T) {
 	p.enable, p.expired = "secret", list{"eve"}
 	d, _ := p.start(&authenStart{action: authenLogin, commonFields: commonFields{typ: authenASCII, service: authenServiceEnable, user: "eve"}}, minorDefault)
 	for _, tt := range []struct {
-		says string
-		want authenStatus
+		answer string
+		want   authenStatus
 	}{{"secret", authenGetPass}, {"new", authenGetPass}, {"new", authenFail}} {
-		if r := d.next(tt.says); r.status != tt.want {
-			t.Errorf("%s gets the reply %+v", tt.says, r)
+		if r := d.next(tt.answer); r.status != tt.want {
+			t.Errorf("%s gets the reply %+v", tt.answer, r)
 		}
 	}
 	if _, known := p.users["eve"]; known {

@@ -166,10 +166,10 @@ func TestServeEndsWithoutReader(t *testing.T) {
 	for _, name := range []string{"standard output", "both"} {
 		all.Go(func() {
 			t.Run(name, func(t *testing.T) {
-				out, said := &blockedWriter{deaf: make(chan struct{}), stuck: make(chan struct{}, 1), end: make(chan struct{})}, new(lockedBuffer)
+				out, stderr := &blockedWriter{deaf: make(chan struct{}), stuck: make(chan struct{}, 1), end: make(chan struct{})}, new(lockedBuffer)
 				t.Cleanup(func() { close(out.end) })
-				std := stdio{in: strings.NewReader(""), out: out, err: said, env: func(string) string { return testKey }}
-				messages := said
+				std := stdio{in: strings.NewReader(""), out: out, err: stderr, env: func(string) string { return testKey }}
+				messages := stderr
 				if name == "both" {
 					std.err, messages = out, &out.lockedBuffer
 				}
@@ -209,8 +209,8 @@ func TestServeEndsWithoutReader(t *testing.T) {
 					}
 				}
 				const why = "tacacs_plus: lines of sessions were not written: the output is blocked\n"
-				if name != "both" && !strings.HasSuffix(said.String(), why) {
-					t.Errorf("stderr is %s", said)
+				if name != "both" && !strings.HasSuffix(stderr.String(), why) {
+					t.Errorf("stderr is %s", stderr)
 				}
 			})
 		})
@@ -227,8 +227,8 @@ func TestServeLastLines(t *testing.T) {
 		all.Go(func() { <-stuck })
 		began := time.Now()
 		err := drain(all, func() error { return srv.listener.log.close(t.Context()) })
-		if took := time.Since(began); err != nil || took != shutdownTimeout || !strings.HasSuffix(log.String(), "alice PASS\n") {
-			t.Errorf("the end takes %v, %v, and the log is\n%s", took, err, log)
+		if elapsed := time.Since(began); err != nil || elapsed != shutdownTimeout || !strings.HasSuffix(log.String(), "alice PASS\n") {
+			t.Errorf("the end takes %v, %v, and the log is\n%s", elapsed, err, log)
 		}
 		close(stuck)
 		all.Wait()
@@ -249,14 +249,14 @@ func TestServeDebug(t *testing.T) {
 		if err := r.stop(); err != nil {
 			t.Error(err)
 		}
-		said := r.said.String()
+		stderr := r.said.String()
 		for _, what := range []string{"received from", "sent to"} {
 			packet := regexp.MustCompile(what + ` 127\.0\.0\.1:\d+: version 0xc\.1 type authentication .* session_id 00000007 `)
-			if got := packet.MatchString(said); got != tt.packets {
+			if got := packet.MatchString(stderr); got != tt.packets {
 				t.Errorf("%s: packets %s the server are shown: %t", tt.options, what, got)
 			}
 		}
-		if got := strings.Contains(said, testPassword); got != tt.secret {
+		if got := strings.Contains(stderr, testPassword); got != tt.secret {
 			t.Errorf("%s: the password is shown: %t", tt.options, got)
 		}
 	}

@@ -352,16 +352,16 @@ func TestServeConnectionLimit(t *testing.T) {
 func TestServeRudeClients(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
-	dribble, silent, deaf, long := dialFakeClient(t, s.addr), dialFakeClient(t, s.addr), dialFakeClient(t, s.addr), dialFakeClient(t, s.addr)
+	slow, silent, blocked, long := dialFakeClient(t, s.addr), dialFakeClient(t, s.addr), dialFakeClient(t, s.addr), dialFakeClient(t, s.addr)
 	// This client writes requests and never reads, until its writes block.
 	h := header{version: minorDefault, typ: typeAuthor, seqNo: 1, flags: flagSingleConnect}
 	many := bytes.Repeat(packed(h, testKey, &authorRequest{commonFields: commonFields{user: "alice"}, args: []string{"service=shell", "cmd="}}), 1000)
 	var flood sync.WaitGroup
 	stop := make(chan struct{})
-	t.Cleanup(func() { close(stop); deaf.Close(); flood.Wait() })
+	t.Cleanup(func() { close(stop); blocked.Close(); flood.Wait() })
 	flood.Go(func() {
 		for {
-			if _, err := deaf.Write(many); err != nil {
+			if _, err := blocked.Write(many); err != nil {
 				return
 			}
 		}
@@ -401,13 +401,13 @@ func TestServeRudeClients(t *testing.T) {
 		if time.Since(began) > firstTimeout/2 { // on a slow machine send the rest in time
 			i = len(data) - 1
 		}
-		if _, err := dribble.Write(data[sent : i+1]); err != nil {
+		if _, err := slow.Write(data[sent : i+1]); err != nil {
 			t.Fatal(err)
 		}
 		sent = i + 1
 	}
 	var reply authenReply
-	if _, err := dribble.receive(&reply); err != nil || reply.status != authenPass {
+	if _, err := slow.receive(&reply); err != nil || reply.status != authenPass {
 		t.Errorf("the slow client gets the reply %+v, %v", reply, err)
 	}
 	if err := silent.login(1, 0); err != nil {
@@ -456,13 +456,13 @@ func TestServeDeadlines(t *testing.T) {
 		{"silent", false, func(net.Conn) {}, firstTimeout},
 		{"silent before TLS", true, func(net.Conn) {}, handshakeTimeout},
 		{"half a header", false, func(c net.Conn) { c.Write(login[:5]) }, firstTimeout},
-		{"dribbles", false, func(c net.Conn) {
+		{"sends byte by byte", false, func(c net.Conn) {
 			for i := range login {
 				c.Write(login[i : i+1])
 				time.Sleep(time.Second)
 			}
 		}, firstTimeout},
-		{"dribbles before TLS", true, func(c net.Conn) {
+		{"sends byte by byte before TLS", true, func(c net.Conn) {
 			c.Write([]byte("\x16\x03\x01\x01\x00"))
 			for range 20 {
 				c.Write([]byte{0})
@@ -474,7 +474,7 @@ func TestServeDeadlines(t *testing.T) {
 			c.Write(login)
 			c.Read(make([]byte, 100))
 		}, 9*time.Second + idleTimeout},
-		{"dribbles after a login", false, func(c net.Conn) {
+		{"sends byte by byte after a login", false, func(c net.Conn) {
 			c.Write(login)
 			c.Read(make([]byte, 100))
 			for i := range login {
@@ -490,14 +490,14 @@ func TestServeDeadlines(t *testing.T) {
 				if tt.tls {
 					server = tls.Server(server, &tls.Config{Certificates: pair})
 				}
-				var rude sync.WaitGroup
-				rude.Go(func() { tt.client(client) })
+				var wg sync.WaitGroup
+				wg.Go(func() { tt.client(client) })
 				began := time.Now()
 				newLab().serve(t.Context(), server)
-				if took := time.Since(began); took != tt.want {
-					t.Errorf("ended after %v, want %v", took, tt.want)
+				if elapsed := time.Since(began); elapsed != tt.want {
+					t.Errorf("ended after %v, want %v", elapsed, tt.want)
 				}
-				rude.Wait()
+				wg.Wait()
 			})
 		})
 	}

@@ -250,7 +250,7 @@ func BenchmarkServeLogin(b *testing.B) {
 	start, reply := papStart("alice", testPassword), new(authenReply)
 	h := header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect}
 	var out []byte
-	var own codec
+	var encoder codec
 	sent, done := 0, 0
 	b.ReportAllocs()
 	b.ResetTimer()
@@ -258,7 +258,7 @@ func BenchmarkServeLogin(b *testing.B) {
 		for out = out[:0]; sent < min(b.N, done+inFlight); sent++ {
 			at := len(out)
 			h.sessionID = uint32(sent)
-			out, _ = own.appendPacket(out, &h, start)
+			out, _ = encoder.appendPacket(out, &h, start)
 			obfuscate(&h, testKey, out[at+headerLen:])
 		}
 		if _, err := c.Write(out); err != nil {
@@ -271,7 +271,7 @@ func BenchmarkServeLogin(b *testing.B) {
 			}
 			got := parseHeader(packet)
 			obfuscate(&got, testKey, packet[headerLen:])
-			if err := own.decode(packet[headerLen:], reply); err != nil || reply.status != authenPass || got.sessionID != uint32(done) {
+			if err := encoder.decode(packet[headerLen:], reply); err != nil || reply.status != authenPass || got.sessionID != uint32(done) {
 				b.Fatalf("login %d: %+v %+v %v", done, got, reply, err)
 			}
 			c.in.Discard(len(packet))
@@ -334,17 +334,17 @@ func TestServeTLSVersion(t *testing.T) {
 // TestServeClearOnTLS: TACACS+ without TLS is distinguished from other protocols.
 func TestServeClearOnTLS(t *testing.T) {
 	t.Parallel()
-	for _, tt := range []struct{ says, want string }{
+	for _, tt := range []struct{ sent, want string }{
 		{string(packed(header{version: minorDefault, typ: typeAuthen, seqNo: 1}, testKey, asciiStart("alice"))), "TLS: a TACACS+ packet in clear, without TLS\n"},
 		{string(packed(header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagUnencrypted}, "", papStart("alice", testPassword))), "TLS: a TACACS+ packet in clear, without TLS\n"},
 		{"GET / HTTP/1.1\r\n\r\n", "TLS: tls: first record does not look like a TLS handshake\n"},
 	} {
 		s := serveWith(t, "--tls")
 		c := dialFakeClient(t, s.addr)
-		c.Write([]byte(tt.says))
+		c.Write([]byte(tt.sent))
 		io.ReadAll(c)
 		if got := s.lines(t); got != tt.want {
-			t.Errorf("%q: got the log\n%swant\n%s", tt.says, got, tt.want)
+			t.Errorf("%q: got the log\n%swant\n%s", tt.sent, got, tt.want)
 		}
 	}
 }
@@ -356,8 +356,8 @@ func TestServeClientCertificates(t *testing.T) {
 	const options = "--user alice:x --tls --cert DIR/server.pem --cert-key DIR/server.key"
 	for extra, warned := range map[string]bool{"": true, " -q": false, " --client-ca DIR/ca.pem": false} {
 		r := serveAloud(t, map[string]string{}, split(options+extra, "DIR", dir)...)
-		if said := r.said.String(); strings.Contains(said, "warning: no --client-ca, so that clients need no certificate: RFC 9887 section 3.1 wants") != warned {
-			t.Errorf("%q: stderr is %s", extra, said)
+		if stderr := r.said.String(); strings.Contains(stderr, "warning: no --client-ca, so that clients need no certificate: RFC 9887 section 3.1 wants") != warned {
+			t.Errorf("%q: stderr is %s", extra, stderr)
 		}
 	}
 	s := serveWith(t, split(options+" --client-ca DIR/ca.pem", "DIR", dir)...)
@@ -373,7 +373,7 @@ func TestServeSingleConnectFaults(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		fault string
-		asks  bool // it still reads requests
+		reads bool // the connection still reads requests
 	}{{"single-close", false}, {"single-swallow", true}} {
 		s := serveWith(t, "--fault", tt.fault)
 		c := dialFakeClient(t, s.addr)
@@ -385,7 +385,7 @@ func TestServeSingleConnectFaults(t *testing.T) {
 		if h, err := c.receive(new(authenReply)); err != nil || h.flags != flagSingleConnect {
 			t.Errorf("%s: the first session gets the reply %+v, %v", tt.fault, h, err)
 		}
-		if tt.asks {
+		if tt.reads {
 			fakeExchange{2, papStart("alice", testPassword), nil, 0}.do(t, c, make(map[uint32]uint8), flagSingleConnect)
 			c.Conn.(*net.TCPConn).CloseWrite()
 		}

@@ -21,9 +21,9 @@ func TestSessionLogFullDisk(t *testing.T) {
 	}
 	const size = len("1970-01-01T00:00:01.000Z 192.0.2.9:1024 a account SUCCESS\n")
 	for room := range 3*size + 1 {
-		disk, told := &smallDisk{room: room}, new(bytes.Buffer)
+		disk, reports := &smallDisk{room: room}, new(bytes.Buffer)
 		l := &sessionLog{out: newQueuedWriter(t.Context(), disk)}
-		l.out.what, l.out.loss, l.out.warnf = sessionLines, "; so", func(format string, args ...any) { fmt.Fprintf(told, format+"\n", args...) }
+		l.out.what, l.out.loss, l.out.warnf = sessionLines, "; so", func(format string, args ...any) { fmt.Fprintf(reports, format+"\n", args...) }
 		l.write(line("a"))
 		first := l.writeNow(line("b"))
 		second := l.writeNow(line("c"))
@@ -59,8 +59,8 @@ func TestSessionLogFullDisk(t *testing.T) {
 		}
 		const both = "lines of sessions cannot be written: no space left on device; so\n" +
 			"lines of sessions can be written again; 0 were lost\n"
-		if failed := room < 3*size; failed != (told.String() == both) || !failed && told.Len() > 0 {
-			t.Fatalf("room for %d bytes: reported %q", room, told)
+		if failed := room < 3*size; failed != (reports.String() == both) || !failed && reports.Len() > 0 {
+			t.Fatalf("room for %d bytes: reported %q", room, reports)
 		}
 	}
 }
@@ -68,9 +68,9 @@ func TestSessionLogFullDisk(t *testing.T) {
 // TestSessionLogLinesLost: while writes fail, the number of queued lines is limited, and the lost lines are counted.
 func TestSessionLogLinesLost(t *testing.T) {
 	t.Parallel()
-	disk, told := new(smallDisk), new(bytes.Buffer)
+	disk, reports := new(smallDisk), new(bytes.Buffer)
 	l := &sessionLog{out: newQueuedWriter(t.Context(), disk)}
-	l.out.what, l.out.loss, l.out.warnf = sessionLines, "; so", func(format string, args ...any) { fmt.Fprintf(told, format+"\n", args...) }
+	l.out.what, l.out.loss, l.out.warnf = sessionLines, "; so", func(format string, args ...any) { fmt.Fprintf(reports, format+"\n", args...) }
 	s := &sessionRecord{at: time.UnixMilli(1000), peer: netip.MustParseAddrPort("192.0.2.9:1024"), commonFields: commonFields{user: "alice"}, status: "PASS"}
 	for round := range 2 {
 		const lines = 10_000
@@ -84,10 +84,10 @@ func TestSessionLogLinesLost(t *testing.T) {
 		if err := l.flush(); err != nil {
 			t.Error(err)
 		}
-		kept := strings.Count(disk.String(), "\n")
-		want := fmt.Sprintf("can be written again; %d were lost\n", lines-kept)
-		if !strings.HasSuffix(told.String(), want) || kept < maxQueued/100 || strings.Count(told.String(), "\n") != 2*(round+1) {
-			t.Errorf("%d lines are written, reported %s", kept, told)
+		written := strings.Count(disk.String(), "\n")
+		want := fmt.Sprintf("can be written again; %d were lost\n", lines-written)
+		if !strings.HasSuffix(reports.String(), want) || written < maxQueued/100 || strings.Count(reports.String(), "\n") != 2*(round+1) {
+			t.Errorf("%d lines are written, reported %s", written, reports)
 		}
 		disk.b.Reset()
 		disk.give(0)
@@ -355,12 +355,12 @@ func TestSessionLogNoPasswordForName(t *testing.T) {
 func TestSessionLogTrackerSecrets(t *testing.T) {
 	t.Parallel()
 	o, h := new(sessionTracker), header{version: minorDefault, typ: typeAuthen, seqNo: 1}
-	said := []string{"old password", strings.Repeat("x", maxFieldLen+1), "abc", "new password"}
+	answers := []string{"old password", strings.Repeat("x", maxFieldLen+1), "abc", "new password"}
 	for range 2 * maxSecrets {
-		said = append(said, "one more")
+		answers = append(answers, "one more")
 	}
 	o.packet(time.Time{}, &h, asciiStart("alice"))
-	for _, text := range said {
+	for _, text := range answers {
 		h.seqNo++
 		o.packet(time.Time{}, &h, &authenReply{status: authenGetPass})
 		h.seqNo++

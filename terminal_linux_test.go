@@ -43,7 +43,7 @@ func TestTerminalPaste(t *testing.T) {
 
 	server = newScriptServer(t, "0123456789abcdef", &authenReply{status: authenGetPass}, &authenReply{status: authenPass})
 	s = runAt(t, "authenticate alice "+server.addr+" -k 0123456789abcdef")
-	s.asked(t, "password for alice: ", false, "\n") // likewise, when the server asks
+	s.asked(t, "password for alice: ", false, "\n") // likewise, when the server requests it
 	readUntil(t, s.stderr, "tacacs_plus: the password typed is empty\n")
 	s.ends(t, classUsage.exit(), "", "")
 }

@@ -280,8 +280,8 @@ func TestAllCommandFile(t *testing.T) {
 			`TWO: 1 permitted, 0 denied\nONE: 0 permitted, 1 denied\n1 command: the servers differ on 1\n`, ``},
 		{"the middle one differs", "configure\n", "ONE,TWO,LIKE", 1, `ONE +TWO +LIKE\nFAIL +PASS_ADD +FAIL +configure  <- the servers differ\n` + denied +
 			`    LIKE: command not permitted\n(?:.*\n){3}1 command: the servers differ on 1\n`, ``},
-		{"of some nothing is expected", "+show run\nreload\n", "ONE,TWO", 0, `(?s).*\n2 commands: the servers differ on 0\n`, ``},
-		{"not expected of the first", "+configure\n", "ONE,TWO,LIKE", 1, `(?s).*configure  <- not permitted  <- the servers differ\n.*`, ``},
+		{"some commands without a mark", "+show run\nreload\n", "ONE,TWO", 0, `(?s).*\n2 commands: the servers differ on 0\n`, ``},
+		{"not expected on the first server", "+configure\n", "ONE,TWO,LIKE", 1, `(?s).*configure  <- not permitted  <- the servers differ\n.*`, ``},
 		{"JSON of a bad line", "+\n", "ONE --json", 2, `\{"line":1,.*"server":"ONE","error":.*\}\n`, ``},
 		{"expected", "+show run\n-reload\n# no\n", "ONE,TWO", 0, `(?s).*\n2 commands: the servers differ on 0\n`, ``},
 		{"not expected", "-configure\n+configure\n", "ONE,TWO", 1, `ONE +TWO\nFAIL +PASS_ADD +configure  <- not denied  <- the servers differ\n` + denied +
@@ -291,7 +291,7 @@ func TestAllCommandFile(t *testing.T) {
 			`ONE: 2 permitted, 0 denied\nREFUSED: 0 permitted, 0 denied, 2 without a verdict\n2 commands: the servers differ on 0\n`, ``},
 		{"one server, given twice", "reload\n", "ONE,ONE", 1, `ONE\nFAIL +reload: command not permitted\nONE: 0 permitted, 1 denied\n1 command: the servers differ on 0\n`, ``},
 		{"a bad line", "show run\n+\n", "ONE,TWO", 2, `ONE +TWO\nPASS_ADD .*\nerror +error +\n    ONE: line 2 of .* has no command\n    TWO: line 2 of .* has no command\n(?:.*\n)*`, ``},
-		{"an error that comes back", "show \x01\nshow \x01\nshow run\nshow \x01\n", "ONE", 2, `ONE\nerror +show \\x01\n    ONE: argument .*\nerror +show \\x01\nPASS_ADD +show run\nerror +show \\x01\n    ONE: argument .*\n(?:.*\n){2}`, ``},
+		{"a repeated error", "show \x01\nshow \x01\nshow run\nshow \x01\n", "ONE", 2, `ONE\nerror +show \\x01\n    ONE: argument .*\nerror +show \\x01\nPASS_ADD +show run\nerror +show \\x01\n    ONE: argument .*\n(?:.*\n){2}`, ``},
 		{"quiet", "configure\n", "ONE,TWO -q", 1, ``, ``},
 		{"JSON", "+show run\n-configure\n", "ONE,TWO --json", 1, `\{"line":1,.*"status":"PASS_ADD",.*"server":"ONE",.*\}\n\{"line":1,.*"server":"TWO",.*"as_expected":true\}\n` +
 			`\{"line":2,.*"status":"FAIL",.*"server":"ONE",.*\}\n\{"line":2,.*"server":"TWO",.*"as_expected":false\}\n`, ``},
@@ -406,9 +406,9 @@ func TestCommandFile(t *testing.T) {
 		{"as marked", "+ show version\n-configure terminal\n", "", 0, `PASS_ADD show version\nFAIL configure terminal: command not permitted\n2 commands: 1 permitted, 1 denied\n`},
 		{"not as marked", "- show version\n+configure terminal\n", "", 1, `PASS_ADD show version  <- not denied\nFAIL configure terminal: command not permitted  <- not permitted\n2 commands: 1 permitted, 1 denied; 2 not as expected\n`},
 		{"marked, and denied without a mark", "+ show version\nconfigure terminal\n", "", 0, `PASS_ADD show version\nFAIL configure terminal: command not permitted\n2 commands: 1 permitted, 1 denied\n`},
-		{"last line without its end", "show version", "", 0, `PASS_ADD show version\n1 command: 1 permitted, 0 denied\n`},
+		{"last line without a newline", "show version", "", 0, `PASS_ADD show version\n1 command: 1 permitted, 0 denied\n`},
 		{"quiet", "configure\n", "-q", 1, ``},
-		{"a mark alone", "show version\n+\nshow run\n", "", 2, `PASS_ADD show version\nerror : line 2 of .* has no command\nPASS_ADD show run\n3 commands: 2 permitted, 0 denied, 1 without a verdict\n`},
+		{"only a mark", "show version\n+\nshow run\n", "", 2, `PASS_ADD show version\nerror : line 2 of .* has no command\nPASS_ADD show run\n3 commands: 2 permitted, 0 denied, 1 without a verdict\n`},
 		{"not ASCII", "show caf\xe9\nshow run\n", "", 2, `error show caf\\xe9: argument .* is not printable US-ASCII\nPASS_ADD show run\n2 commands: 1 permitted, 0 denied, 1 without a verdict\n`},
 		{"too long", "show " + strings.Repeat("x", 300) + "\nshow run\n", "", 2, `error show x+: argument .* is 308 bytes, the limit is 255\nPASS_ADD show run\n2 commands: 1 permitted, 0 denied, 1 without a verdict\n`},
 		{"unknown user", "show run\n", "-u bob", 1, `FAIL show run: unknown user\n1 command: 0 permitted, 1 denied\n`},
@@ -484,7 +484,7 @@ func TestArgOptionsRequest(t *testing.T) {
 		want    []string
 		err     string
 	}{
-		{"nothing given", argOptions{}, nil, []string{"service=shell"}, ""},
+		{"no arguments", argOptions{}, nil, []string{"service=shell"}, ""},
 		{"--cmd", argOptions{command: " show  version "}, nil, []string{"service=shell", "cmd=show", "cmd-arg=version"}, ""},
 		{"-c and words", argOptions{args: list{"service=ppp"}}, []string{"protocol=ip", "addr*"}, []string{"service=ppp", "protocol=ip", "addr*"}, ""},
 		{"--cmd and more", argOptions{command: "show", args: list{"priv-lvl=1"}}, []string{"acl=2"},
@@ -494,8 +494,8 @@ func TestArgOptionsRequest(t *testing.T) {
 			"--cmd writes service and cmd; they cannot be given as arguments too"},
 		{"--cmd and a cmd", argOptions{command: "show", args: list{"cmd*ping"}}, nil, nil,
 			"--cmd writes service and cmd; they cannot be given as arguments too"},
-		{"a refused word", argOptions{}, []string{"=x"}, nil, "argument =x has no name before the separator"},
-		{"a refused word in --cmd", argOptions{command: "show \x01"}, nil, nil, `argument cmd-arg=\x01 is not printable US-ASCII`},
+		{"a refused argument", argOptions{}, []string{"=x"}, nil, "argument =x has no name before the separator"},
+		{"a refused argument in --cmd", argOptions{command: "show \x01"}, nil, nil, `argument cmd-arg=\x01 is not printable US-ASCII`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got, err := test.options.request(test.words)

@@ -286,7 +286,7 @@ func TestBatchStreamsFail(t *testing.T) {
 		code     exitCode
 		err      string
 	}{
-		{"last line without its end", request + "\n" + request, io.EOF, false, 2, 0, "2 requests, 2 granted"},
+		{"last line without a newline", request + "\n" + request, io.EOF, false, 2, 0, "2 requests, 2 granted"},
 		{"input", request + "\n" + request + "\n", broken, false, 2, 2, "read the requests: broken pipe"},
 		{"output", request + "\n" + request + "\n", io.EOF, true, 0, 2, "write the results: broken pipe"},
 	} {
@@ -415,7 +415,7 @@ func TestBatchHoldsWhatItMakes(t *testing.T) {
 		{"nothing", `{"command":"authenticate","user":"alice"}`, 0},
 		{"an id", `{"id":"` + strings.Repeat("é", 1000) + `","command":"authenticate","user":"alice"}`, 6000},
 		{"answers", `{"command":"authenticate","user":"alice","answers":["` + strings.Repeat(`","`, 1000) + `"]}`, 16000},
-		{"what is required", `{"command":"authorize","user":"alice","require":["a=` + strings.Repeat(`","a=`, 1000) + `"]}`, 16000},
+		{"required arguments", `{"command":"authorize","user":"alice","require":["a=` + strings.Repeat(`","a=`, 1000) + `"]}`, 16000},
 		{"an error", `{"command":"` + strings.Repeat("\u0085", 1000) + `"}`, 8000},
 	} {
 		b := newBacklog(1)

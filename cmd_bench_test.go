@@ -372,11 +372,11 @@ func TestBenchFails(t *testing.T) {
 		{"refused, a connection each", refusedAddr(t), "--no-single-connect", 4, "network", 30, "connection refused"},
 		{"closes", closing, "-t pap", 4, "network", 30, "closed the connection before it answered"},
 		{"closes, dialogues", closing, "", 4, "network", 30, "closed the connection before it answered"},
-		{"closes now and then", sometimes, "-t pap -c 8", 0, "", 0, ""},
+		{"closes some connections", sometimes, "-t pap -c 8", 0, "", 0, ""},
 		{"wrong key", serveWith(t, "--fault", "wrong-key").addr, "-t pap", 5, "protocol", 30, "does not fit the key"},
 		{"ERROR", serveWith(t, "--fault", "error").addr, "-t pap", 3, "", 0, " answered ERROR: database down"},
 		{"an empty body", serveWith(t, "--fault", "empty-body").addr, "-t pap", 3, "server error", 30, "answers with an empty body"},
-		{"asks on", serveWith(t).addr, "--password no --keep-going", 1, "", 0, ""},
+		{"repeats the prompt", serveWith(t).addr, "--password no --keep-going", 1, "", 0, ""},
 		{"silent", serveWith(t, "--fault", "silent").addr, "--timeout 500ms --no-single-connect -c 30", 4, "network", 30, "no reply from"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -392,7 +392,7 @@ func TestDecodeBounds(t *testing.T) {
 				w.session(i, papStart("alice", "x"))
 			}
 		}, maxOpenStream + 100, 100, func(d *decoder) bool { return d.open.len <= maxOpenStream }},
-		{"sessions that were not read, and have a reply", func(t *captureBuilder) {
+		{"unreadable sessions with a reply", func(t *captureBuilder) {
 			w := t.openConn(deviceAddr, serverAddr, "another key")
 			for i := range uint32(maxOpenStream + 100) {
 				w.session(i, asciiStart("alice"), passed)
@@ -406,13 +406,13 @@ func TestDecodeBounds(t *testing.T) {
 				}
 			}
 		}, (maxOpenAll/1000 + 1) * 1000, (maxOpenAll/1000+1)*1000 - maxOpenAll, func(d *decoder) bool { return d.open.len <= maxOpenAll }},
-		{"bytes of their requests", func(t *captureBuilder) {
+		{"bytes of the requests", func(t *captureBuilder) {
 			w := t.openConn(deviceAddr, serverAddr, testKey)
 			for i := range uint32(100) {
 				w.session(i, &much)
 			}
 		}, 100, 100 - maxKeptAll/len(body), func(d *decoder) bool { return d.kept <= maxKeptAll }},
-		{"packets that are not whole", func(t *captureBuilder) {
+		{"incomplete packets", func(t *captureBuilder) {
 			for i := range 100 {
 				w := t.openConn(fmt.Sprintf("10.0.0.%d:1000", i), serverAddr, testKey)
 				packet := w.packet(1, 1, &much)

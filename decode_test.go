@@ -29,12 +29,12 @@ func TestDecode(t *testing.T) {
 		{"a dialogue", func(t *captureBuilder) {
 			t.openConn(deviceAddr, serverAddr, testKey).session(1, asciiStart(""), askForUser, says("alice"), askForPass, says(testPassword), &authenReply{status: authenFail, serverMsg: "no\x1b\n"}).close()
 		}, `alice authenticate ascii FAIL: no\x1b (3.0 ms)` + "\n"},
-		{"the other two kinds, another port, IPv6", func(t *captureBuilder) {
+		{"authorization and accounting, another port, IPv6", func(t *captureBuilder) {
 			t.openConn("[2001:db8::7]:1024", "[2001:db8::1]:4949", testKey).session(1, showRun, &authorResponse{status: authorFail, serverMsg: "denied by rule 7"}).
 				session(2, stopRecord, recorded).close()
 		}, "[2001:db8::7]:1024 > [2001:db8::1]:4949 bob authorize \"show run\" FAIL: denied by rule 7 (1.0 ms)\n" +
 			"[2001:db8::7]:1024 > [2001:db8::1]:4949 bob account stop task_id=7 service=shell SUCCESS (1.0 ms)\n"},
-		{"sessions in each other", func(t *captureBuilder) {
+		{"interleaved sessions", func(t *captureBuilder) {
 			w := t.openConn(deviceAddr, serverAddr, testKey)
 			w.send(0, append(w.packet(1, 1, asciiStart("alice")), w.packet(2, 1, showRun)...))
 			w.send(1, w.packet(2, 2, &authorResponse{status: authorPassAdd}))
@@ -43,7 +43,7 @@ func TestDecode(t *testing.T) {
 			w.send(1, append(w.packet(1, 4, passed), w.packet(3, 2, recorded)...))
 			w.close()
 		}, "bob authorize \"show run\" PASS_ADD (1.0 ms)\nalice authenticate ascii PASS (3.0 ms)\nbob account stop task_id=7 service=shell SUCCESS (1.0 ms)\n"},
-		{"a packet a byte at a time", func(t *captureBuilder) {
+		{"one byte in each segment", func(t *captureBuilder) {
 			w := t.openConn(deviceAddr, serverAddr, testKey)
 			for i, m := range []message{papStart("alice", testPassword), passed} {
 				for _, o := range w.packet(1, uint8(1+i), m) {
@@ -62,7 +62,7 @@ func TestDecode(t *testing.T) {
 		{"the end of the input", func(t *captureBuilder) {
 			t.openConn(deviceAddr, serverAddr, testKey).session(1, papStart("alice", testPassword))
 		}, "alice authenticate pap NO_REPLY\n"},
-		{"a number that is used again", func(t *captureBuilder) {
+		{"a reused session_id", func(t *captureBuilder) {
 			t.openConn(deviceAddr, serverAddr, testKey).session(1, papStart("alice", testPassword)).session(1, papStart("bob", testPassword), passed)
 		}, "alice authenticate pap NO_REPLY\nbob authenticate pap PASS (1.0 ms)\n"},
 		{"without obfuscation", func(t *captureBuilder) {
@@ -79,12 +79,12 @@ func TestDecode(t *testing.T) {
 			w.send(0, w.packet(9, 1, showRun)[7:])
 			w.session(1, papStart("alice", testPassword), passed)
 		}, "alice authenticate pap PASS (1.0 ms)\n"},
-		{"from the middle of a session, and the server has the lower port only by its numbers", func(t *captureBuilder) {
+		{"from the middle of a session, with the server known only by its lower port", func(t *captureBuilder) {
 			w := t.joinConn(deviceAddr, "192.0.2.1:50000", testKey)
 			w.send(1, w.packet(1, 4, passed))
 			w.session(2, papStart("alice", testPassword), passed)
 		}, deviceAddr + " > 192.0.2.1:50000 - authenticate PASS\n" + deviceAddr + " > 192.0.2.1:50000 alice authenticate pap PASS (1.0 ms)\n"},
-		{"a header that is none, in the middle", func(t *captureBuilder) {
+		{"an invalid header in the middle", func(t *captureBuilder) {
 			w := t.joinConn(deviceAddr, serverAddr, testKey)
 			w.send(0, append([]byte("x\xc0\x01\x01\x00\x00\x00\x00\x01\x00\x00\x00\x03abcdefghi"), w.packet(1, 1, papStart("alice", testPassword))...))
 			w.send(1, w.packet(1, 2, passed))
@@ -94,7 +94,7 @@ func TestDecode(t *testing.T) {
 			w.seqs[1] += 18 // bytes that were not captured
 			w.session(2, papStart("bob", testPassword), passed).close()
 		}, "bob authenticate pap PASS (1.0 ms)\nalice authenticate pap CUT\n"},
-		{"a gap that the end of the input shows", func(t *captureBuilder) {
+		{"a gap found at the end of the input", func(t *captureBuilder) {
 			w := t.openConn(deviceAddr, serverAddr, testKey).session(1, papStart("alice", testPassword))
 			w.seqs[1] += 5
 			w.send(1, w.packet(1, 2, passed))
@@ -107,26 +107,26 @@ func TestDecode(t *testing.T) {
 			w.send(1, w.packet(1, 8, passed))
 			w.close()
 		}, "alice authenticate ascii PASS (1.0 ms)\n"},
-		{"a gap in a dialogue that goes on", func(t *captureBuilder) {
+		{"a gap in a dialogue that continues", func(t *captureBuilder) {
 			w := t.openConn(deviceAddr, serverAddr, testKey).session(1, asciiStart("alice"), askForPass)
 			w.seqs[0] += 30
 			w.send(1, w.packet(1, 4, passed))
 			w.close()
 		}, "alice authenticate ascii PASS (1.0 ms)\n"},
-		{"a gap that was of another", func(t *captureBuilder) {
+		{"a gap in another session", func(t *captureBuilder) {
 			w := t.openConn(deviceAddr, serverAddr, testKey).session(1, asciiStart("alice"), askForPass)
 			w.seqs[0] += 30
 			w.send(0, w.packet(1, 3, says(testPassword)))
 			w.close()
 		}, "alice authenticate ascii NO_REPLY (1.0 ms)\n"},
-		{"what is no TACACS+", func(t *captureBuilder) {
+		{"not TACACS+", func(t *captureBuilder) {
 			w := t.openConn(deviceAddr, serverAddr, testKey)
 			w.send(0, []byte("GET / HTTP/1.1\r\n\r\n"))
 			w.send(0, w.packet(1, 1, showRun))
 			w.close()
 			t.openConn("198.51.100.7:41235", serverAddr, testKey).send(0, []byte("\x17\x00\x00hello, this is no TLS"))
 		}, ""},
-		{"a gap, and from then on sessions may begin in the middle", func(t *captureBuilder) {
+		{"after a gap, sessions may begin in the middle", func(t *captureBuilder) {
 			w := t.openConn(deviceAddr, serverAddr, testKey)
 			w.seqs[0] += 40
 			w.send(1, w.packet(1, 2, recorded)) // begins no session: earlier packets are missing
@@ -135,7 +135,7 @@ func TestDecode(t *testing.T) {
 			w.send(1, w.packet(4, 0, recorded)) // seq_no 0 is invalid
 			w.close()
 		}, "- account SUCCESS\nbob account stop task_id=7 service=shell SUCCESS (1.0 ms)\n- account SUCCESS\n"},
-		{"junk behind a packet", func(t *captureBuilder) {
+		{"junk after a packet", func(t *captureBuilder) {
 			w := t.joinConn(deviceAddr, serverAddr, testKey).session(1, papStart("alice", testPassword), passed)
 			w.send(0, append(w.packet(2, 1, papStart("bob", testPassword)), "junk"...))
 			w.send(1, append(w.packet(2, 2, passed), "junk"...))
@@ -146,7 +146,7 @@ func TestDecode(t *testing.T) {
 			w.send(1, w.packet(1, 2, passed))
 			w.close()
 		}, "alice authenticate pap PASS (2.0 ms)\n"},
-		{"from the middle of what has no header for long", func(t *captureBuilder) {
+		{"a long input without a header", func(t *captureBuilder) {
 			for _, size := range []int{maxUnrecognized - 10_000, maxUnrecognized + 10_000} {
 				w := t.joinConn(fmt.Sprintf("10.0.0.1:%d", size/2), serverAddr, testKey)
 				for ; size > 0; size -= 10_000 {
@@ -161,7 +161,7 @@ func TestDecode(t *testing.T) {
 			w.send(1, []byte("\x15\x03\x01\x00\x02\x02\x46"))
 			w.close()
 		}, "alice authenticate pap NO_REPLY\n"},
-		{"unknown values, and a reply that fits", func(t *captureBuilder) {
+		{"unknown values, and a matching reply", func(t *captureBuilder) {
 			odd := papStart("a\x1bb", testPassword)
 			odd.privLvl, odd.service = 99, 77
 			t.openConn(deviceAddr, serverAddr, testKey).session(1, odd, passed).session(2, odd)

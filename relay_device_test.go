@@ -54,11 +54,11 @@ func TestRelayDeviceTimes(t *testing.T) {
 				time.Sleep(time.Second)
 			}
 		}, firstTimeout},
-		{"a login and no more", func(c net.Conn) {
+		{"only one login", func(c net.Conn) {
 			c.Write(login)
 			io.Copy(io.Discard, c)
 		}, relayIdle},
-		{"a login, and another", func(c net.Conn) {
+		{"two logins", func(c net.Conn) {
 			c.Write(login)
 			time.Sleep(time.Minute)
 			c.Write(login)
@@ -117,13 +117,13 @@ func TestRelayTooMuch(t *testing.T) {
 		shared   bool
 		accepted bool
 	}{
-		{"the last bytes", pap, maxUnderWay, 0, false, true},
-		{"the bytes", pap, maxUnderWay + 1, 0, false, false},
-		{"the last session", pap, 0, maxDialogues - 1, false, true},
-		{"the sessions", pap, 0, maxDialogues, false, false},
-		{"the last bytes, shared", pap, maxUnderWay, 0, true, true},
-		{"the bytes, shared", pap, maxUnderWay + 1, 0, true, false},
-		{"the dialogues, shared", ascii, 0, maxShared, true, false},
+		{"the last bytes allowed", pap, maxUnderWay, 0, false, true},
+		{"too many bytes", pap, maxUnderWay + 1, 0, false, false},
+		{"the last session allowed", pap, 0, maxDialogues - 1, false, true},
+		{"too many sessions", pap, 0, maxDialogues, false, false},
+		{"the last bytes allowed, shared", pap, maxUnderWay, 0, true, true},
+		{"too many bytes, shared", pap, maxUnderWay + 1, 0, true, false},
+		{"too many dialogues, shared", ascii, 0, maxShared, true, false},
 	} {
 		r := new(relayServer)
 		d, c, lines := pipedDevice(t, r)

@@ -247,8 +247,8 @@ func TestRelaySharedContinue(t *testing.T) {
 	}{
 		{"an answer", typeAuthen, 1, true, new(stream), says("x"), true, false},
 		{"an ABORT", typeAuthen, 1, true, new(stream), abort, true, true},
-		{"a server that has gone", typeAuthen, 1, true, deadConn{new(stream)}, says("x"), true, true},
-		{"before the server has answered", typeAuthen, 1, false, new(stream), says("x"), false, false},
+		{"a closed connection to the server", typeAuthen, 1, true, deadConn{new(stream)}, says("x"), true, true},
+		{"before the server's reply", typeAuthen, 1, false, new(stream), says("x"), false, false},
 		{"another session", typeAuthen, 2, true, new(stream), says("x"), false, false},
 		{"another type", typeAuthor, 1, true, new(stream), new(authorRequest), false, false},
 	} {

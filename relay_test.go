@@ -74,10 +74,10 @@ func TestRelay(t *testing.T) {
 	dir := testFiles(t)
 	const device = " --listen-tls 127.0.0.1:0 --listen-cert DIR/server.pem --listen-cert-key DIR/server.key --client-ca DIR/ca.pem"
 	for _, tt := range []struct{ name, serve, relay, client string }{
-		{"clear to clear", "", "--device-key-file DEVICE --listen 127.0.0.1:0", ""},
-		{"clear to TLS", "--tls --cert DIR/server.pem --cert-key DIR/server.key --client-ca DIR/ca.pem",
+		{"cleartext to cleartext", "", "--device-key-file DEVICE --listen 127.0.0.1:0", ""},
+		{"cleartext to TLS", "--tls --cert DIR/server.pem --cert-key DIR/server.key --client-ca DIR/ca.pem",
 			"--device-key-file DEVICE --listen 127.0.0.1:0 --tls --cacert DIR/ca.pem --cert DIR/client.pem --cert-key DIR/client.key", ""},
-		{"TLS to clear", "", device, " --tls --cacert DIR/ca.pem --cert DIR/client.pem --cert-key DIR/client.key"},
+		{"TLS to cleartext", "", device, " --tls --cacert DIR/ca.pem --cert DIR/client.pem --cert-key DIR/client.key"},
 		{"TLS to TLS", "--tls --cert DIR/server.pem --cert-key DIR/server.key", device + " --tls --cacert DIR/ca.pem",
 			" --tls --cacert DIR/ca.pem --cert DIR/client.pem --cert-key DIR/client.key"},
 	} {

@@ -80,7 +80,7 @@ func TestServeBadPackets(t *testing.T) {
 	login := papStart("alice", testPassword)
 	h := header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 7}
 	with := func(change func(h *header)) header { h := h; change(&h); return h }
-	inClear := with(func(h *header) { h.flags = flagUnencrypted })
+	unobfuscated := with(func(h *header) { h.flags = flagUnencrypted })
 	withType := func(typ packetType, seqNo uint8) []byte {
 		return packed(with(func(h *header) { h.typ, h.seqNo = typ, seqNo }), testKey, login)
 	}
@@ -105,7 +105,7 @@ func TestServeBadPackets(t *testing.T) {
 		{"seq_no 255", withType(1, 255), nil, "sequence numbers exhausted\n"},
 		{"authorization with seq_no 3", packed(third(author), testKey, &authorRequest{commonFields: commonFields{user: "alice"}}), &authorResponse{status: authorError, serverMsg: "seq_no is not 1"}, ""},
 		{"accounting with seq_no 3", packed(third(acct), testKey, &acctRequest{flags: acctStop, commonFields: commonFields{user: "alice"}}), &acctReply{status: acctError, serverMsg: "seq_no is not 1"}, ""},
-		{"in clear", packed(inClear, "", login), &authenReply{status: authenError, serverMsg: "UNENCRYPTED flag"}, "the UNENCRYPTED flag does not fit the transport\n"},
+		{"unobfuscated", packed(unobfuscated, "", login), &authenReply{status: authenError, serverMsg: "UNENCRYPTED flag"}, "the UNENCRYPTED flag does not fit the transport\n"},
 		{"wrong key, authentication", packed(h, "wrong", login), &authenReply{status: authenError, serverMsg: "a malformed packet"}, unfit},
 		{"wrong key, authorization", packed(author, "wrong", &authorRequest{commonFields: commonFields{user: "alice"}}),
 			&authorResponse{status: authorError, serverMsg: "a malformed packet"}, unfit},
@@ -115,7 +115,7 @@ func TestServeBadPackets(t *testing.T) {
 		{"no body", withLength("\x00\x00\x00\x00"), &authenReply{status: authenError, serverMsg: "a malformed packet"}, unfit},
 		{"a body of 65536 bytes", withLength("\x00\x01\x00\x00"), nil, "a body of 65536 bytes, the limit is 65535\n"},
 		{"a body of 2^32-1 bytes", withLength("\xff\xff\xff\xff"), nil, "a body of 4294967295 bytes, the limit is 65535\n"},
-		{"a body of 65535 bytes that ends", withLength("\x00\x00\xff\xffxyz"), nil, cut},
+		{"a truncated body of 65535 bytes", withLength("\x00\x00\xff\xffxyz"), nil, cut},
 		{"half a header", withLength(""), nil, cut},
 		{"nothing", nil, nil, ""},
 		{"HTTP", []byte("GET / HTTP/1.1\r\nHost: tac1\r\n\r\n"), nil, "not TACACS+: the first byte is 0x47\n"},
@@ -238,27 +238,27 @@ func FuzzServe(f *testing.F) {
 	show := &authorRequest{commonFields: commonFields{user: "alice"}, args: []string{"service=shell", "cmd=show", "cmd-arg=<cr>"}}
 	record := &acctRequest{flags: acctStart, commonFields: commonFields{user: "alice"}, args: []string{"task_id=1", "service=shell", "cmd=\x1b[2J"}}
 	for _, flags := range []headerFlags{0, flagUnencrypted} {
-		inClear := flags != 0
+		unobfuscated := flags != 0
 		for _, packets := range [][]any{
 			{papStart("alice", testPassword)}, {papStart("bob", "")}, {asciiStart("alice"), says(testPassword)}, {asciiStart(""), says("alice")},
 			{chpass, says(testPassword)}, {asciiStart("alice"), &authenContinue{flags: authenAbort, data: "bye"}}, {says("what?")},
 			{challenge(authenCHAP, 16)}, {challenge(authenMSCHAP, 8)}, {challenge(authenMSCHAPv2, 16)},
 			{shell}, {show}, {record}, {papStart("alice", testPassword), shell, asciiStart("alice"), says("no"), record, papStart("alice", "no")},
 		} {
-			f.Add(mix(flags, packets...), inClear)
+			f.Add(mix(flags, packets...), unobfuscated)
 		}
-		f.Add(mix(flags, shell)[:headerLen], inClear)
-		f.Add(mix(flags, shell, record)[:100], inClear)
-		f.Add([]byte("\xc0\x01\x01\x01\x00\x00\x00\x00\xff\xff\xff\xff"), inClear)
-		f.Add([]byte("\xc0\x01\x01\x01\x00\x00\x00\x00\x00\x00\xff\xff"), inClear)
-		f.Add([]byte("\xc0\x09\xff\x01\x00\x00\x00\x00\x00\x00\x00\x00"), inClear)
-		f.Add([]byte("GET / HTTP/1.1\r\n\r\n"), inClear)
-		f.Add([]byte{}, inClear)
+		f.Add(mix(flags, shell)[:headerLen], unobfuscated)
+		f.Add(mix(flags, shell, record)[:100], unobfuscated)
+		f.Add([]byte("\xc0\x01\x01\x01\x00\x00\x00\x00\xff\xff\xff\xff"), unobfuscated)
+		f.Add([]byte("\xc0\x01\x01\x01\x00\x00\x00\x00\x00\x00\xff\xff"), unobfuscated)
+		f.Add([]byte("\xc0\x09\xff\x01\x00\x00\x00\x00\x00\x00\x00\x00"), unobfuscated)
+		f.Add([]byte("GET / HTTP/1.1\r\n\r\n"), unobfuscated)
+		f.Add([]byte{}, unobfuscated)
 	}
-	f.Fuzz(func(t *testing.T, data []byte, inClear bool) {
+	f.Fuzz(func(t *testing.T, data []byte, unobfuscated bool) {
 		srv := newLab()
 		srv.listener.log.verbose, srv.lab.args = true, []string{"priv-lvl=15", "idletime=5"}
-		if inClear {
+		if unobfuscated {
 			srv.tls = new(tls.Config)
 		}
 		srv.lab.rules = []rule{{true, regexp.MustCompile("^show")}}
@@ -285,11 +285,11 @@ func FuzzServe(f *testing.F) {
 				continue
 			}
 			body, err := readBody(answers.in, h)
-			if !inClear {
+			if !unobfuscated {
 				obfuscate(&h, testKey, body)
 			}
 			reply := map[packetType]message{typeAuthen: new(authenReply), typeAuthor: new(authorResponse), typeAcct: new(acctReply)}[h.typ]
-			if reply == nil || err != nil || decode(body, reply) != nil || !knownStatus(reply) || inClear != (h.flags&flagUnencrypted != 0) {
+			if reply == nil || err != nil || decode(body, reply) != nil || !knownStatus(reply) || unobfuscated != (h.flags&flagUnencrypted != 0) {
 				t.Fatalf("a reply has the header %+v and the body %x, %v", h, body, err)
 			}
 		}

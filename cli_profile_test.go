@@ -319,9 +319,9 @@ func TestProfileReadableByOthers(t *testing.T) {
 	}
 }
 
-// TestProfileFormOfErrors: usage errors have the output form that the profile sets, also errors in
+// TestProfileErrorFormat: usage errors have the output form that the profile sets, also errors in
 // the profile.
-func TestProfileFormOfErrors(t *testing.T) {
+func TestProfileErrorFormat(t *testing.T) {
 	t.Parallel()
 	_, env := profileDir(t, "json", "json", "behind", "timeout x\njson", "monitor", "nagios\ntimeout x")
 	for _, line := range []string{"authenticate alice --nonsense @json", "@json authenticate --nonsense", "authenticate alice tac1 @behind"} {

@@ -71,8 +71,8 @@ func TestAll(t *testing.T) {
 	}
 }
 
-// TestAllAsks: --retries counts for each server separately, and a prompt without an answer ends with ABORT.
-func TestAllAsks(t *testing.T) {
+// TestAllRetries: --retries counts for each server separately, and a prompt without an answer ends with ABORT.
+func TestAllRetries(t *testing.T) {
 	t.Parallel()
 	const closes = "closes"
 	s := startFakeServer(t, func(c *fakeServerConn) {

@@ -404,8 +404,8 @@ func TestBatchWithoutTaskID(t *testing.T) {
 	}
 }
 
-// TestBatchHoldsWhatItMakes checks that the backlog counts the parsed request if that is larger than the line.
-func TestBatchHoldsWhatItMakes(t *testing.T) {
+// TestBatchBacklogCountsRequest checks that the backlog counts the parsed request if that is larger than the line.
+func TestBatchBacklogCountsRequest(t *testing.T) {
 	t.Parallel()
 	p := &requestParser{defaults: requestOptions{authenType: authenASCII, service: authenServiceLogin}, password: new(string)}
 	for _, tt := range []struct {
@@ -518,8 +518,8 @@ func TestBatchRefuses(t *testing.T) {
 	}
 }
 
-// TestBatchSpeaksJSON: errors in a line use terms of JSON, and a byte order mark before the first line is ignored.
-func TestBatchSpeaksJSON(t *testing.T) {
+// TestBatchErrorsInJSONTerms: errors in a line use terms of JSON, and a byte order mark before the first line is ignored.
+func TestBatchErrorsInJSONTerms(t *testing.T) {
 	t.Parallel()
 	s := startFakeServer(t, (*fakeServerConn).grantAll)
 	for line, want := range map[string]string{
@@ -571,8 +571,8 @@ func TestBatchTextHasNoLineEnds(t *testing.T) {
 	}
 }
 
-// TestBatchHoldsLittle: while one request hangs, the input in memory is limited. In the end all requests are answered.
-func TestBatchHoldsLittle(t *testing.T) {
+// TestBatchBacklogBound: while one request hangs, the input in memory is limited. In the end all requests are answered.
+func TestBatchBacklogBound(t *testing.T) {
 	t.Parallel()
 	hang := make(chan struct{})
 	s := startFakeServer(t, func(c *fakeServerConn) {
@@ -603,7 +603,7 @@ func TestBatchHoldsLittle(t *testing.T) {
 		}
 	}
 	if got := in.n.Load(); got > most {
-		t.Errorf("behind one request %d bytes are held, the limit is %d", got, int64(most))
+		t.Errorf("while one request hangs, %d bytes are held, the limit is %d", got, int64(most))
 	}
 	close(hang)
 	if code := <-ended; code != classGranted.exit() || out.n != n+2 {

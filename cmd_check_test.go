@@ -144,7 +144,7 @@ func TestCheckFirstError(t *testing.T) {
 	got.check(t, 1, `\S+: FAILED: \S+ answers the login of alice with FAIL\n(?s).*  login: FAIL\n  wrong password: PASS\n`, ``)
 }
 
-// TestCheckInterrupted: an interruption decides the exit code, whatever errors there are.
+// TestCheckInterrupted: after an interruption the exit code is that of the interruption, even with errors.
 func TestCheckInterrupted(t *testing.T) {
 	t.Parallel()
 	reached := make(chan struct{})

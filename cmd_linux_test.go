@@ -91,8 +91,8 @@ func TestCheckOutputMode(t *testing.T) {
 	}
 }
 
-// TestCheckOutputIsNoFile: links and pipes are not replaced.
-func TestCheckOutputIsNoFile(t *testing.T) {
+// TestCheckOutputLinkAndPipe: links and pipes are not replaced.
+func TestCheckOutputLinkAndPipe(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }

@@ -292,9 +292,9 @@ func TestKeyLogTooLate(t *testing.T) {
 	}
 }
 
-// TestKeyLogOfAnother: waiting records are dropped, with the reason, if the secret does not decrypt them or gives no valid
+// TestKeyLogWrongSecret: waiting records are dropped, with the reason, if the secret does not decrypt them or gives no valid
 // key.
-func TestKeyLogOfAnother(t *testing.T) {
+func TestKeyLogWrongSecret(t *testing.T) {
 	t.Parallel()
 	for _, keyLen := range []int{16, 7} {
 		m := newFakeTLS()

@@ -54,7 +54,7 @@ func TestTLSWithoutSecrets(t *testing.T) {
 	} {
 		newTLSObserver(tt.keys).feed(writes, 1<<14).check(t, tt.want)
 	}
-	// The problem of one end stays, whatever the other one sends.
+	// The problem of one side stays, whatever the other side sends.
 	k := keyLogOf(t, strings.NewReplacer(" b67b", " b67c", "CLIENT_H", "OTHER").Replace(keysOfRFC))
 	l := newTLSObserver(k).feed(writes[:2], 1<<14).feed(writes[3:4], 1<<14).feed(writes[2:3], 1<<14)
 	for line := range strings.Lines(keysOfRFC) {

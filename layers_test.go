@@ -71,7 +71,7 @@ func wrongArrows(t *testing.T, layers []layer, sources map[string]string) (wrong
 	return slices.Compact(wrong)
 }
 
-// peers reports whether two layers of several words begin with the same one.
+// peers reports whether two layers have names of several words with the same first word.
 func peers(a, b layer) bool {
 	first, _, several := strings.Cut(a.name, " ")
 	return several && strings.HasPrefix(b.name, first+" ")

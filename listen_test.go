@@ -215,8 +215,8 @@ func TestListenKeyLengthHidden(t *testing.T) {
 	}
 }
 
-// TestListenKeyFileWithEqualsSign: dead=beef is a file name on the command line and in a profile, however the
-// profile is named. A mistyped prefix is an error in all these ways.
+// TestListenKeyFileWithEqualsSign: dead=beef is a file name on the command line and in a profile, for every
+// form of the name of the profile. A mistyped prefix is always an error.
 func TestListenKeyFileWithEqualsSign(t *testing.T) {
 	dir := writeFiles(t, map[string]string{"dead=beef": testKey + "\n", "192.0.2.1=key": testKey,
 		"good": "key-file dead=beef", "dot": "key-file ./192.0.2.1=key", "bad": "key-file 192.0.2=beef"})

@@ -105,8 +105,8 @@ func TestRelayDeviceTimes(t *testing.T) {
 	}
 }
 
-// TestRelayTooMuch: requests over the limits of sessions and bytes are refused, and no memory or slot is held.
-func TestRelayTooMuch(t *testing.T) {
+// TestRelayLimits: requests over the limits of sessions and bytes are refused, and no memory or slot is held.
+func TestRelayLimits(t *testing.T) {
 	t.Parallel()
 	pap, ascii := message(papStart("alice", testPassword)), message(asciiStart("alice"))
 	for _, tt := range []struct {
@@ -181,9 +181,9 @@ type lateConn struct{ net.Conn }
 
 func (c lateConn) SetDeadline(t time.Time) error { synctest.Wait(); return c.Conn.SetDeadline(t) }
 
-// TestRelayDeviceAtTheEnd: a relay that ends reads no more packets of a device. When it cuts off sessions, it does
+// TestRelayDeviceShutdown: a relay that ends reads no more packets of a device. When it cuts off sessions, it does
 // not wait for the device to read its reply.
-func TestRelayDeviceAtTheEnd(t *testing.T) {
+func TestRelayDeviceShutdown(t *testing.T) {
 	for _, shared := range []bool{false, true} {
 		for _, delay := range []time.Duration{0, time.Second} {
 			synctest.Test(t, func(t *testing.T) {
@@ -345,8 +345,8 @@ func TestRelayLateReply(t *testing.T) {
 	}
 }
 
-// TestRelayBelongs: only packets of the server that a session waits for belong to it.
-func TestRelayBelongs(t *testing.T) {
+// TestRelayReplyMatches: only the packet that a session waits for is its reply.
+func TestRelayReplyMatches(t *testing.T) {
 	t.Parallel()
 	d, _, _ := pipedDevice(t, new(relayServer))
 	p := d.newUpstream()
@@ -397,9 +397,9 @@ func pipedUpstream(t *testing.T, conn, server net.Conn) (p *upstream, lines *loc
 	return p, lines
 }
 
-// TestRelayGathers: packets that arrive together are written together, up to a limit. Packets before a bad one are
+// TestRelayGathersWrites: packets that arrive together are written together, up to a limit. Packets before a bad one are
 // forwarded, and those after it are not.
-func TestRelayGathers(t *testing.T) {
+func TestRelayGathersWrites(t *testing.T) {
 	t.Parallel()
 	const many = 500
 	flood := func(seqNo uint8, bad byte) (data []byte, good int) {
@@ -471,8 +471,8 @@ func TestRelayLastTimes(t *testing.T) {
 	})
 }
 
-// TestRelayServerLeaves: if the server closes its connection, the device's is closed, even during a session.
-func TestRelayServerLeaves(t *testing.T) {
+// TestRelayServerCloses: if the server closes its connection, the device's is closed, even during a session.
+func TestRelayServerCloses(t *testing.T) {
 	t.Parallel()
 	s := startFakeServer(t, func(c *fakeServerConn) { c.Write(c.reply(c.readRequest(), &authenReply{status: authenPass})) })
 	r := relayTo(t, s.addr)
@@ -483,8 +483,8 @@ func TestRelayServerLeaves(t *testing.T) {
 	c.checkEnd(t)
 }
 
-// TestRelayKeyThatChanges: a reply that no longer fits the key causes one line, that of its session.
-func TestRelayKeyThatChanges(t *testing.T) {
+// TestRelayKeyChanges: a reply that no longer fits the key causes one line, that of its session.
+func TestRelayKeyChanges(t *testing.T) {
 	t.Parallel()
 	s := startFakeServer(t, func(c *fakeServerConn) {
 		c.Write(c.reply(c.readRequest(), &authenReply{status: authenPass}))
@@ -538,9 +538,9 @@ func TestRelayHalfCloseOfOne(t *testing.T) {
 	c.checkEnd(t)
 }
 
-// TestRelayLeavesServer: the connection to the server is closed with the device's connection, and without
+// TestRelayClosesServerConn: the connection to the server is closed with the device's connection, and without
 // single-connection mode with the session.
-func TestRelayLeavesServer(t *testing.T) {
+func TestRelayClosesServerConn(t *testing.T) {
 	t.Parallel()
 	for _, flags := range []headerFlags{flagSingleConnect, 0} {
 		left := make(chan struct{})

@@ -61,9 +61,9 @@ func TestRelaySharedPoolRenewed(t *testing.T) {
 	}
 }
 
-// TestRelayDialogueOfOneGone: if the server replies after the device has disconnected, the dialogue ends at once and
+// TestRelayDialogueAfterDisconnect: if the server replies after the device has disconnected, the dialogue ends at once and
 // is released.
-func TestRelayDialogueOfOneGone(t *testing.T) {
+func TestRelayDialogueAfterDisconnect(t *testing.T) {
 	t.Parallel()
 	left := make(chan bool, 1)
 	server := startFakeServer(t, func(c *fakeServerConn) {
@@ -167,7 +167,7 @@ func TestRelayAbortsPrompt(t *testing.T) {
 	}
 }
 
-// TestRelaySharedStops: after reading has stopped, no packet is waited for, whatever the deadline is.
+// TestRelaySharedStops: after reading has stopped, no packet is waited for, at any deadline.
 func TestRelaySharedStops(t *testing.T) {
 	for _, late := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {

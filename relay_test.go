@@ -190,8 +190,8 @@ func TestRelaySingleConnect(t *testing.T) {
 	}
 }
 
-// TestRelayShares: logins of many devices, each on its own connection, share one to the server.
-func TestRelayShares(t *testing.T) {
+// TestRelaySharesConnection: logins of many devices, each on its own connection, share one to the server.
+func TestRelaySharesConnection(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
 	r := relayTo(t, s.addr, "--single-connect")

@@ -401,7 +401,7 @@ func newLabConn(srv *labServer, conn net.Conn) *labConn {
 // proofTypes are the types that send no password, with the length of their challenge.
 var proofTypes = map[authenType]int{authenCHAP: 16, authenMSCHAP: 8, authenMSCHAPv2: 16}
 
-func TestServeProves(t *testing.T) {
+func TestServeProofs(t *testing.T) {
 	prove := func(typ authenType, user, password string, n int) *authenStart {
 		m := &authenStart{commonFields: commonFields{typ: typ, user: user}, data: password}
 		if typ != authenPAP {
@@ -438,8 +438,8 @@ func TestServeProves(t *testing.T) {
 	}
 }
 
-// TestServeProvesMalformed: data that is changed, cut or extended proves nothing, for every type.
-func TestServeProvesMalformed(t *testing.T) {
+// TestServeProofsMalformed: data that is changed, cut or extended proves nothing, for every type.
+func TestServeProofsMalformed(t *testing.T) {
 	for typ, n := range proofTypes {
 		data, err := chapData(typ, "alice", testPassword, 3, bytes.Repeat([]byte{5}, n), bytes.Repeat([]byte{6}, 16))
 		if err != nil {

@@ -329,9 +329,9 @@ func TestSessionLogTrackerGaps(t *testing.T) {
 	}
 }
 
-// TestSessionLogNoPasswordForName: only the CONTINUE right after GETUSER has a name. After a gap the next one may
+// TestSessionLogPasswordIsNoName: only the CONTINUE right after GETUSER has a name. After a gap the next one may
 // have the password.
-func TestSessionLogNoPasswordForName(t *testing.T) {
+func TestSessionLogPasswordIsNoName(t *testing.T) {
 	t.Parallel()
 	for seqNo, want := range map[uint8]string{3: "hunter2", 5: ""} {
 		var o sessionTracker

@@ -297,8 +297,8 @@ func TestTerminalPasswordEnds(t *testing.T) {
 	}
 }
 
-// TestTerminalGivesUp: no answer to a repeated prompt is a denial.
-func TestTerminalGivesUp(t *testing.T) {
+// TestTerminalRepeatedPrompt: no answer to a repeated prompt is a denial.
+func TestTerminalRepeatedPrompt(t *testing.T) {
 	t.Parallel()
 	server := newScriptServer(t, testKey, &authenReply{status: authenGetPass}, &authenReply{status: authenGetPass, serverMsg: "Wrong"})
 	dir := writeFiles(t, map[string]string{"key": testKey})

@@ -19,8 +19,8 @@ func TestHintOfFAIL(t *testing.T) {
 	s := serveWith(t)
 	for _, tt := range []struct {
 		options      string
-		asks         *testServer
-		plain, seen  bool // on standard error where it is a pipe, and where it is a terminal
+		server       *testServer
+		plain, seen  bool // on stderr if it is a pipe, and if it is a terminal
 		hint, inJSON string
 	}{
 		{"", s, false, true, hint, ""},
@@ -30,7 +30,7 @@ func TestHintOfFAIL(t *testing.T) {
 		{"", follow, true, true, "tacacs_plus: hint: the server says to ask ", ""},
 		{" -q", follow, false, false, "tacacs_plus: hint: the server says to ask ", ""},
 	} {
-		args := split("authenticate alice AT -t pap --password no"+tt.options, "AT", tt.asks.addr)
+		args := split("authenticate alice AT -t pap --password no"+tt.options, "AT", tt.server.addr)
 		got := runWith(t, secretsInEnv, "", args...)
 		if strings.Contains(got.err, tt.hint) != tt.plain || !strings.Contains(got.out, tt.inJSON) || got.code != classDenied.exit() {
 			t.Errorf("%q: got %+v", tt.options, got)
@@ -66,7 +66,7 @@ func TestLookUpBeforeSecrets(t *testing.T) {
 	} {
 		s := runAt(t, tt.line)
 		if got := readUntil(t, s.stderr, tt.err[len(noName):]); got != tt.err {
-			t.Errorf("%s: standard error has\n%snot\n%s", tt.line, got, tt.err)
+			t.Errorf("%s: stderr is\n%swant\n%s", tt.line, got, tt.err)
 		}
 		s.ends(t, classNetwork.exit(), "", "")
 	}
@@ -76,13 +76,13 @@ func TestLookUpBeforeSecrets(t *testing.T) {
 	if got := runWith(t, nil, "", split("authenticate alice tac1")...); got.code != classUsage.exit() {
 		t.Errorf("without a terminal: %+v", got)
 	}
-	// One server with an address is enough.
+	// One server whose name resolves is enough.
 	s := runAt(t, "authenticate alice tac1,"+script.addr+" -q --key-file "+dir+"/key -t pap")
 	s.asked(t, "password for alice: ", false, testPassword+"\n")
 	s.ends(t, classGranted.exit(), "", "")
 }
 
-// TestLookUpOnce: without a prompt there is one look-up, not two.
+// TestLookUpOnce: without a prompt each name is resolved once, not twice.
 func TestLookUpOnce(t *testing.T) {
 	dir := writeFiles(t, map[string]string{"key": testKey, "pass": testPassword})
 	_, port, _ := strings.Cut(refusedAddr(t), ":")
@@ -93,13 +93,13 @@ func TestLookUpOnce(t *testing.T) {
 		return dns(ctx, network, addr)
 	})
 	const key, password = " --key-file DIR/key", " --password-file DIR/pass"
-	one := int32(0) // of a look-up: once for each family of addresses
+	one := int32(0) // queries of one lookup: one for each address family
 	for _, tt := range []struct {
 		options, prompt string
 		lookUps         int32
 	}{
 		{"-t pap" + key + password, "", 1},
-		{key, "", 1}, // the password is asked for when the server asks
+		{key, "", 1}, // the password is prompted for when the server requests it
 		{"--tls --insecure" + password, "", 1},
 		{"--unencrypted" + password, "", 1},
 		{"-t pap" + key, "password for alice: ", 2},
@@ -116,7 +116,7 @@ func TestLookUpOnce(t *testing.T) {
 			one = n
 		}
 		if n == 0 || n != tt.lookUps*one {
-			t.Errorf("%s: the name server is asked %d times, not %d", tt.options, n, tt.lookUps*one)
+			t.Errorf("%s: %d DNS queries, want %d", tt.options, n, tt.lookUps*one)
 		}
 	}
 	s := runAt(t, "authenticate alice tac1 -6")
@@ -124,7 +124,7 @@ func TestLookUpOnce(t *testing.T) {
 	s.ends(t, classNetwork.exit(), "", "")
 }
 
-// TestLookUpInterrupted: an interrupted look-up is no failure of the name server.
+// TestLookUpInterrupted: an interrupted lookup is not an error of the name server.
 func TestLookUpInterrupted(t *testing.T) {
 	began := make(chan struct{}, 8)
 	resolveWith(t, func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -138,22 +138,22 @@ func TestLookUpInterrupted(t *testing.T) {
 	s.ends(t, classInterrupted.exit(), "", "")
 }
 
-// TestInputHint: a command that reads from the terminal prints what it reads.
+// TestInputHint: a command that reads from the terminal prints a note on what it reads.
 func TestInputHint(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, map[string]string{"key": testKey})
 	server := serveWith(t)
-	for _, tt := range []struct{ line, says, types, out string }{
+	for _, tt := range []struct{ line, note, types, out string }{
 		{"batch AT", "tacacs_plus: reading the requests from the terminal, one JSON object a line; Ctrl-D ends them\n", `{"command":"authorize","user":"alice"}`, `"status":"PASS_ADD"`},
 		{"authorize alice AT --cmd-file -", "tacacs_plus: reading the commands from the terminal, one a line; Ctrl-D ends them\n", "show version", "PASS_ADD show version\n"},
 	} {
 		s := runAt(t, strings.Join(split(tt.line, "AT", server.addr), " ")+" --key-file "+dir+"/key")
-		if got := readUntil(t, s.stderr, "\n"); got != tt.says {
-			t.Errorf("%s says %q, not %q", tt.line, got, tt.says)
+		if got := readUntil(t, s.stderr, "\n"); got != tt.note {
+			t.Errorf("%s: stderr is %q, want %q", tt.line, got, tt.note)
 		}
 		s.types(t, tt.types+"\n\x04")
 		if code := <-s.done; code != classGranted.exit() || !strings.Contains(s.out.String(), tt.out) {
-			t.Errorf("%s ends with %d %q", tt.line, int(code), s.out.String())
+			t.Errorf("%s: got %d %q", tt.line, int(code), s.out.String())
 		}
 		got := runWith(t, secretsInEnv, tt.types, split(tt.line, "AT", server.addr)...)
 		if got.code != classGranted.exit() || strings.Contains(got.err, "reading") {
@@ -161,11 +161,11 @@ func TestInputHint(t *testing.T) {
 		}
 		p := openPTY(t)
 		p.types(t, tt.types+"\n\x04")
-		var says bytes.Buffer
+		var stderr bytes.Buffer
 		code := run(t.Context(), append(split(tt.line, "AT", server.addr), "-q", "--key-file", dir+"/key"),
-			stdio{in: p.program, out: io.Discard, err: &says, env: func(string) string { return "" }})
-		if code != classGranted.exit() || says.String() != "" {
-			t.Errorf("%s -q ends with %d and says %q", tt.line, int(code), says.String())
+			stdio{in: p.program, out: io.Discard, err: &stderr, env: func(string) string { return "" }})
+		if code != classGranted.exit() || stderr.String() != "" {
+			t.Errorf("%s -q: exit code %d, stderr %q", tt.line, int(code), stderr.String())
 		}
 	}
 }

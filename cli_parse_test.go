@@ -42,13 +42,13 @@ func TestParseSpellings(t *testing.T) {
 		"authenticate -p 50 -t chap -l 1 --username=alice --host=tac1",
 		"authenticate tac1 -u alice -p 50 -t chap -l 1",
 		"authenticate alice -H tac1 -p 50 -t chap -l 1",
-		"-p 1 -t pap -l 2 -u bob -H tac9 authenticate -p 50 -t chap -l 1 -u alice -H tac1", // the last one wins
+		"-p 1 -t pap -l 2 -u bob -H tac9 authenticate -p 50 -t chap -l 1 -u alice -H tac1", // the last value is used
 		"authenticate alice tac1 -p 50 -t chap -l 1 --quiet --quiet=false --json=true",
 		"authenticate alice tac1 -p 50 -t chap -l 1 --chap-id 7 --chap_challenge=abcd --answer x",
 	} {
 		got, err := parseLine(line)
 		if got.words = append([]string{}, got.words...); err != nil || !reflect.DeepEqual(got, want) {
-			t.Errorf("%s\nis %+v, %v\nnot %+v", line, got, err, want)
+			t.Errorf("%s\ngot %+v, %v\nwant %+v", line, got, err, want)
 		}
 	}
 }
@@ -82,7 +82,7 @@ func TestParseWords(t *testing.T) {
 	} {
 		got, err := parseLine(row.line)
 		if err != nil || got.user != row.user || got.host != row.host || strings.Join(got.words, " ") != row.words {
-			t.Errorf("%s\nis user %q, host %q, words %q, %v", row.line, got.user, got.host, got.words, err)
+			t.Errorf("%s\ngot user %q, host %q, words %q, %v", row.line, got.user, got.host, got.words, err)
 		}
 	}
 }
@@ -148,7 +148,7 @@ func TestParseServers(t *testing.T) {
 			got = append(got, s.String())
 		}
 		if err != nil || strings.Join(got, " ") != want {
-			t.Errorf("%s is %q, %v, not %q", list, got, err, want)
+			t.Errorf("%s: got %q, %v, want %q", list, got, err, want)
 		}
 	}
 }
@@ -165,7 +165,7 @@ func TestServerDefaultPort(t *testing.T) {
 	} {
 		inv, err := parse(commands, split(line), stdio{})
 		if got := fmt.Sprint(inv.server.servers); err != nil || got != want {
-			t.Errorf("%s asks %s, %v, not %s", line, got, err, want)
+			t.Errorf("%s: got %s, %v, want %s", line, got, err, want)
 		}
 	}
 }
@@ -213,7 +213,7 @@ func TestRequestArgumentsInOrder(t *testing.T) {
 		}
 		var request authorRequest
 		if server.received(t, &request); !slices.Equal(request.args, want) {
-			t.Errorf("%s\nasks for %q\nnot %q", line, request.args, want)
+			t.Errorf("%s\ngot %q\nwant %q", line, request.args, want)
 		}
 	}
 }

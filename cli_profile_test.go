@@ -40,7 +40,7 @@ func TestProfile(t *testing.T) {
 		dir = filepath.Join(home["HOME"], ".config", "tacacs_plus")
 		got := runWith(t, home, "", split("authenticate alice @lab")...)
 		if got.code != 2 || !strings.Contains(got.err, filepath.Join(dir, "nowhere", "tac.key")) {
-			t.Errorf("a file of a folder below: %+v", got)
+			t.Errorf("a file in a subfolder: %+v", got)
 		}
 	}
 }
@@ -96,7 +96,7 @@ func TestProfileWords(t *testing.T) {
 			got = err.Error()
 		}
 		if inv.command.name == "serve" {
-			tt.want = "  []" // neither is for it
+			tt.want = "  []" // serve uses neither
 		}
 		if got != tt.want {
 			t.Errorf("%s: got %s, want %s", tt.line, got, tt.want)
@@ -185,7 +185,7 @@ func TestProfileConflicts(t *testing.T) {
 		for name := range strings.FieldsSeq(row.typed + " " + row.ignored) {
 			name = strings.TrimSuffix(name, "=false")
 			if newInvocation(commands, stdio{}).options.find(name) == nil && findOwn(commands, name) == nil {
-				t.Errorf("%s is no option", name)
+				t.Errorf("%s is not an option", name)
 			}
 		}
 	}
@@ -266,11 +266,11 @@ func TestProfileIsMissing(t *testing.T) {
 		{"@prod @staging", "only one profile can be given, not @prod and @staging" + user},
 	} {
 		got := runWith(t, env, "", append(split("authenticate alice tac1"), split(tt.words)...)...)
-		says := strings.Contains
-		if strings.HasSuffix(tt.err, "\n") { // to the end
-			says = strings.HasSuffix
+		matches := strings.Contains
+		if strings.HasSuffix(tt.err, "\n") { // compare up to the end
+			matches = strings.HasSuffix
 		}
-		if got.code != classUsage.exit() || got.out != "" || !says(got.err, tt.err) || strings.Contains(got.err, "hunter2") {
+		if got.code != classUsage.exit() || got.out != "" || !matches(got.err, tt.err) || strings.Contains(got.err, "hunter2") {
 			t.Errorf("%s: got %+v, want %q", tt.words, got, tt.err)
 		}
 	}
@@ -296,7 +296,7 @@ func TestProfileReadableByOthers(t *testing.T) {
 	}{
 		{"key " + testKey, 0o640, "key"},
 		{"password x", 0o604, "password"},
-		{"user bob:secret", 0o601, "user"}, // of serve
+		{"user bob:secret", 0o601, "user"}, // an option of serve
 		{"key " + testKey, 0o600, ""},
 		{"host tac1\nkey-file tac.key\npassword-file x", 0o644, ""},
 		{"#key x", 0o644, ""},
@@ -319,9 +319,9 @@ func TestProfileReadableByOthers(t *testing.T) {
 	}
 }
 
-// TestProfileFormOfErrors: the form of the output that a profile sets is that of usage errors too, on the
-// command line and in the profile.
-func TestProfileFormOfErrors(t *testing.T) {
+// TestProfileErrorFormat: usage errors have the output form that the profile sets, also errors in
+// the profile.
+func TestProfileErrorFormat(t *testing.T) {
 	t.Parallel()
 	_, env := profileDir(t, "json", "json", "behind", "timeout x\njson", "monitor", "nagios\ntimeout x")
 	for _, line := range []string{"authenticate alice --nonsense @json", "@json authenticate --nonsense", "authenticate alice tac1 @behind"} {

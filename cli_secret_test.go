@@ -14,8 +14,8 @@ func TestSecretsShareStdin(t *testing.T) {
 	}
 }
 
-// TestSecretsEmpty: an empty secret is an error, as of a pipe that failed, unless an option on the command line
-// gives it.
+// TestSecretsEmpty: an empty secret, for example from a failed pipe, is an error unless an option on the command line
+// sets it.
 func TestSecretsEmpty(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, map[string]string{"empty": "", "newline": "\n", "key": testKey})
@@ -44,11 +44,11 @@ func TestSecretsEmpty(t *testing.T) {
 	got := runWith(t, secretsInEnv, "", split("authenticate alice AT -t pap --password ''", "AT", s.addr)...)
 	var start authenStart
 	if s.received(t, &start); got.code != classGranted.exit() || start.data != "" {
-		t.Errorf("an empty password that is meant: %+v", got)
+		t.Errorf("an empty password on purpose: %+v", got)
 	}
 }
 
-// TestKeyEdges: what an editor adds to a key file is part of the key, with a warning.
+// TestKeyEdges: white space that an editor adds to a key file is part of the key, with a warning.
 func TestKeyEdges(t *testing.T) {
 	t.Parallel()
 	for content, warning := range map[string]string{
@@ -117,7 +117,7 @@ func TestKeyTooShort(t *testing.T) {
 			t.Errorf("%q: %+v", row.options, got)
 		}
 	}
-	// However many servers there are, it is one key.
+	// All servers have the same key.
 	refused := refusedAddr(t)
 	got := runWith(t, map[string]string{"TACACS_PLUS_KEY": key, "TACACS_PLUS_PWD": testPassword}, "",
 		"authenticate", "alice", refused+","+refused, "--retries", "2")
@@ -170,12 +170,12 @@ func TestSecretSources(t *testing.T) {
 		}
 		var start authenStart
 		if server.received(t, &start); start.data != row.password {
-			t.Errorf("%s: the password is %q, not %q", row.options, start.data, row.password)
+			t.Errorf("%s: got the password %q, want %q", row.options, start.data, row.password)
 		}
 	}
 }
 
-// TestSecretsStaySecret: no output of a run that fails has a secret in it.
+// TestSecretsStaySecret: no output of a failed run contains a secret.
 func TestSecretsStaySecret(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, map[string]string{"key": testKey + "\n", "password": testPassword + "\n"})
@@ -218,10 +218,10 @@ func TestSecretsStaySecret(t *testing.T) {
 			}
 		}
 	}
-	// The search does find what is there.
+	// The search finds secrets that are shown.
 	server := answering(&authenReply{status: authenGetPass}, &authenReply{status: authenFail})()
 	if got := runWith(t, secretsInEnv, "", "authenticate", "alice", server, "-d", "--show-secrets"); secretIn(got) == "" {
-		t.Errorf("--show-secrets hides them: %+v", got)
+		t.Errorf("--show-secrets hides secrets: %+v", got)
 	}
 }
 
@@ -235,6 +235,6 @@ func TestKeyCandidates(t *testing.T) {
 	want := runResult{classProtocol.exit(), "", "tacacs_plus: the reply of " + server.addr + " does not fit the key: " + errBodyLength.Error() + "\n" +
 		"tacacs_plus: hint: the key of " + dir + "/new fits this reply\n"}
 	if got != want {
-		t.Errorf("%+v\nis not %+v", got, want)
+		t.Errorf("got %+v\nwant %+v", got, want)
 	}
 }

@@ -25,7 +25,7 @@ const (
 // usageErrors are command lines with their error and its hint. SERVER is the address of a server, DIR a folder
 // with files of secrets. Both secrets are in the environment.
 var usageErrors = []struct{ line, message, hint string }{
-	// The shape.
+	// Commands and their arguments.
 	{"", "a command is missing", hintCommands},
 	{"-v", "a command is missing", hintCommands},
 	{"--", "a command is missing", hintCommands},
@@ -269,12 +269,12 @@ func checkUsage(t *testing.T, name string, got runResult, message, hint string, 
 		}
 		err := json.Unmarshal([]byte(got.out), &res)
 		if err != nil || strings.Count(got.out, "\n") != 1 || res.Time.IsZero() || res.Granted || res.ExitCode != 2 || res.Error != (problem{"usage", message, hint}) {
-			t.Errorf("%s\nas JSON is %s(%v)", name, got.out, err)
+			t.Errorf("%s\nJSON: got %s(%v)", name, got.out, err)
 		}
 		got.out = ""
 	}
 	if got != want {
-		t.Errorf("%s\nends with %d %q\n%s\nnot with 2\n%s", name, got.code, got.out, got.err, want.err)
+		t.Errorf("%s\ngot %d %q\n%s\nwant 2\n%s", name, got.code, got.out, got.err, want.err)
 	}
 }
 
@@ -287,7 +287,7 @@ func TestUsageErrors(t *testing.T) {
 		args := split(row.line, pairs...)
 		message := strings.ReplaceAll(row.message, "DIR", dir)
 		checkUsage(t, row.line, runWith(t, secretsInEnv, "", args...), message, row.hint, false)
-		if !slices.Contains(args, "--exec") { // which keeps standard output for the command
+		if !slices.Contains(args, "--exec") { // which leaves stdout to the command
 			checkUsage(t, row.line, runWith(t, secretsInEnv, "", append([]string{"--json"}, args...)...), message, row.hint, true)
 		}
 		checkUntouched(t, server)

@@ -17,8 +17,8 @@ import (
 	"testing/synctest"
 )
 
-// TestAll checks the results of all servers, in their order, and the exit code of the worst. GOOD does not know bob, DENY
-// does, ERR answers ERROR, KEY has another key, and REFUSED refuses connections.
+// TestAll checks the results of all servers, in their order, and the exit code of the worst. Only DENY
+// knows bob, ERR replies ERROR, KEY has another key, and REFUSED refuses connections.
 func TestAll(t *testing.T) {
 	t.Parallel()
 	good, deny := serveWith(t).addr, serveWith(t, "--user", "bob:"+testPassword).addr
@@ -71,8 +71,8 @@ func TestAll(t *testing.T) {
 	}
 }
 
-// TestAllAsks: --retries counts for each server alone, and a prompt without an answer ends with ABORT.
-func TestAllAsks(t *testing.T) {
+// TestAllRetries: --retries counts for each server separately, and a prompt without an answer ends with ABORT.
+func TestAllRetries(t *testing.T) {
 	t.Parallel()
 	const closes = "closes"
 	s := startFakeServer(t, func(c *fakeServerConn) {
@@ -87,7 +87,7 @@ func TestAllAsks(t *testing.T) {
 	})
 	got := runWith(t, secretsInEnv, "", "authenticate", closes, s.addr+","+refusedAddr(t), "--all", "--retries", "2", "--json")
 	if n := s.asked(closes); n != 3 || got.code != classNetwork.exit() || strings.Count(got.out, `"attempts":[{`) != 2 || strings.Count(got.err, "; trying ") != 4 {
-		t.Errorf("asked %d times: %+v", n, got)
+		t.Errorf("%d requests: %+v", n, got)
 	}
 	runWith(t, secretsInEnv, "", "authenticate", "alice", s.addr, "--all").check(t, classDenied.exit(), `\S+: GETDATA: Token:\n`,
 		`tacacs_plus: no answer left for the prompt "Token:" \(GETDATA\) of `+s.addr+`\ntacacs_plus: hint: `+s.addr+`: --answer .*\n`)
@@ -110,7 +110,7 @@ func TestAllAddresses(t *testing.T) {
 	once := asked.Swap(0)
 	runWith(t, secretsInEnv, "", split(line+port+" --all --retries 2")...).check(t, 0, `tac1\.test`+port+`: PASS_ADD\n  priv-lvl=15\n`, ``)
 	if n := asked.Load(); n != once {
-		t.Errorf("%d questions to the name server, not %d", n, once)
+		t.Errorf("%d DNS queries, want %d", n, once)
 	}
 	resolver("127.0.0.1", "127.0.0.1", "127.0.0.2")
 	got := runWith(t, secretsInEnv, "", split(line+port+",127.0.0.1"+port+" --all")...)
@@ -134,7 +134,7 @@ func TestAllAddresses(t *testing.T) {
 	runWith(t, secretsInEnv, "show run\nshow version\n", split("authorize alice t1.t,127.0.0.1"+port+" --all --cmd-file -")...).check(t, 4,
 		`t1\.t:49    127\.0\.0\.1\S+\nerror      PASS_ADD +show run\n(?s:.*)`, ``)
 	if n := asked.Load(); n != once {
-		t.Errorf("%d questions to the name server, not %d", n, once)
+		t.Errorf("%d DNS queries, want %d", n, once)
 	}
 }
 
@@ -151,7 +151,7 @@ func TestAllInterruptedResolver(t *testing.T) {
 	got.check(t, classInterrupted.exit(), `tac1\.test:49: error \(interrupted\)\n`, `tacacs_plus: interrupted\n`)
 }
 
-// TestAllAtOnce has servers that answer after all were asked, and checks the limit of targets at a time.
+// TestAllAtOnce has servers that reply only after all got a request, and checks the limit of concurrent targets.
 func TestAllAtOnce(t *testing.T) {
 	t.Parallel()
 	var servers []string
@@ -180,13 +180,13 @@ func TestAllAtOnce(t *testing.T) {
 		})
 		synctest.Wait()
 		if n := started.Load(); n != maxConcurrent {
-			t.Errorf("%d at a time", n)
+			t.Errorf("%d at the same time", n)
 		}
 		close(release)
 		wait.Wait()
 		for i := range seen {
 			if n := seen[i].Load(); n != 1 {
-				t.Errorf("%d was done %d times", i, n)
+				t.Errorf("target %d ran %d times", i, n)
 			}
 		}
 	})
@@ -211,7 +211,7 @@ func TestAllInterrupted(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 
-	// The commands are still being read, so nothing is asked.
+	// The commands are still being read, so no request is sent.
 	ctx, cancel := context.WithCancel(t.Context())
 	in, feed := io.Pipe()
 	defer feed.Close()
@@ -276,12 +276,12 @@ func TestAllCommandFile(t *testing.T) {
 	}{
 		{"differ", "show run\nconfigure\nreload\n", "ONE,TWO", 1, `ONE +TWO\nPASS_ADD +PASS_ADD +show run\nFAIL +PASS_ADD +configure  <- the servers differ\n` + denied +
 			`FAIL +FAIL +reload: command not permitted\nONE: 1 permitted, 2 denied\nTWO: 2 permitted, 1 denied\n3 commands: the servers differ on 1\n`, ``},
-		{"the other way round", "configure\n", "TWO,ONE", 1, `TWO +ONE\nPASS_ADD +FAIL +configure  <- the servers differ\n` + denied +
+		{"reversed", "configure\n", "TWO,ONE", 1, `TWO +ONE\nPASS_ADD +FAIL +configure  <- the servers differ\n` + denied +
 			`TWO: 1 permitted, 0 denied\nONE: 0 permitted, 1 denied\n1 command: the servers differ on 1\n`, ``},
 		{"the middle one differs", "configure\n", "ONE,TWO,LIKE", 1, `ONE +TWO +LIKE\nFAIL +PASS_ADD +FAIL +configure  <- the servers differ\n` + denied +
 			`    LIKE: command not permitted\n(?:.*\n){3}1 command: the servers differ on 1\n`, ``},
-		{"of some nothing is expected", "+show run\nreload\n", "ONE,TWO", 0, `(?s).*\n2 commands: the servers differ on 0\n`, ``},
-		{"not expected of the first", "+configure\n", "ONE,TWO,LIKE", 1, `(?s).*configure  <- not permitted  <- the servers differ\n.*`, ``},
+		{"some commands without a mark", "+show run\nreload\n", "ONE,TWO", 0, `(?s).*\n2 commands: the servers differ on 0\n`, ``},
+		{"not expected on the first server", "+configure\n", "ONE,TWO,LIKE", 1, `(?s).*configure  <- not permitted  <- the servers differ\n.*`, ``},
 		{"JSON of a bad line", "+\n", "ONE --json", 2, `\{"line":1,.*"server":"ONE","error":.*\}\n`, ``},
 		{"expected", "+show run\n-reload\n# no\n", "ONE,TWO", 0, `(?s).*\n2 commands: the servers differ on 0\n`, ``},
 		{"not expected", "-configure\n+configure\n", "ONE,TWO", 1, `ONE +TWO\nFAIL +PASS_ADD +configure  <- not denied  <- the servers differ\n` + denied +
@@ -291,7 +291,7 @@ func TestAllCommandFile(t *testing.T) {
 			`ONE: 2 permitted, 0 denied\nREFUSED: 0 permitted, 0 denied, 2 without a verdict\n2 commands: the servers differ on 0\n`, ``},
 		{"one server, given twice", "reload\n", "ONE,ONE", 1, `ONE\nFAIL +reload: command not permitted\nONE: 0 permitted, 1 denied\n1 command: the servers differ on 0\n`, ``},
 		{"a bad line", "show run\n+\n", "ONE,TWO", 2, `ONE +TWO\nPASS_ADD .*\nerror +error +\n    ONE: line 2 of .* has no command\n    TWO: line 2 of .* has no command\n(?:.*\n)*`, ``},
-		{"an error that comes back", "show \x01\nshow \x01\nshow run\nshow \x01\n", "ONE", 2, `ONE\nerror +show \\x01\n    ONE: argument .*\nerror +show \\x01\nPASS_ADD +show run\nerror +show \\x01\n    ONE: argument .*\n(?:.*\n){2}`, ``},
+		{"a repeated error", "show \x01\nshow \x01\nshow run\nshow \x01\n", "ONE", 2, `ONE\nerror +show \\x01\n    ONE: argument .*\nerror +show \\x01\nPASS_ADD +show run\nerror +show \\x01\n    ONE: argument .*\n(?:.*\n){2}`, ``},
 		{"quiet", "configure\n", "ONE,TWO -q", 1, ``, ``},
 		{"JSON", "+show run\n-configure\n", "ONE,TWO --json", 1, `\{"line":1,.*"status":"PASS_ADD",.*"server":"ONE",.*\}\n\{"line":1,.*"server":"TWO",.*"as_expected":true\}\n` +
 			`\{"line":2,.*"status":"FAIL",.*"server":"ONE",.*\}\n\{"line":2,.*"server":"TWO",.*"as_expected":false\}\n`, ``},
@@ -313,8 +313,8 @@ func TestAllCommandFile(t *testing.T) {
 	got.check(t, classUsage.exit(), ``, `tacacs_plus: read the requests: .*\n`)
 }
 
-// TestAllCommandFileAhead has a server that waits for a long time, and more commands than another one may be ahead of it:
-// in the end all rows are there, in order.
+// TestAllCommandFileAhead has one slow server, and more commands than another one may be ahead of it. In the end all rows
+// are printed in order.
 func TestAllCommandFileAhead(t *testing.T) {
 	t.Parallel()
 	const commands = 2*tableAhead + 500
@@ -324,7 +324,7 @@ func TestAllCommandFileAhead(t *testing.T) {
 	slow := startFakeServer(t, func(c *fakeServerConn) { <-release; c.grantAll() })
 	var text, want strings.Builder
 	for i := range commands {
-		command := fmt.Sprintf("show %d%s", i, strings.Repeat("x", 90)) // long, so that no buffer has room for all
+		command := fmt.Sprintf("show %d%s", i, strings.Repeat("x", 90)) // too long for a buffer to hold all
 		fmt.Fprintln(&text, command)
 		fmt.Fprintln(&want, "PASS_ADD", command)
 	}
@@ -346,7 +346,7 @@ func TestAllCommandFileAhead(t *testing.T) {
 	}
 }
 
-// TestAllCommandFileShowsRows has a server that goes on only after the first row is shown.
+// TestAllCommandFileShowsRows has a server that continues only after the first row is printed.
 func TestAllCommandFileShowsRows(t *testing.T) {
 	t.Parallel()
 	shown := make(chan struct{})
@@ -382,7 +382,7 @@ func TestAllCommandFileLimits(t *testing.T) {
 			`tacacs_plus: hint: split the file, or ask one server at a time without --all\n`)
 	}
 	checkUntouched(t, l)
-	// As many comments do not count.
+	// Comments do not count.
 	s := startFakeServer(t, (*fakeServerConn).grantAll)
 	got := runWith(t, secretsInEnv, strings.Repeat("# show\n", maxTableRows+1)+"show\n", "authorize", "alice", s.addr, "--all", "--cmd-file", "-")
 	got.check(t, 0, `(?s).*1 command: the servers differ on 0\n`, ``)
@@ -406,9 +406,9 @@ func TestCommandFile(t *testing.T) {
 		{"as marked", "+ show version\n-configure terminal\n", "", 0, `PASS_ADD show version\nFAIL configure terminal: command not permitted\n2 commands: 1 permitted, 1 denied\n`},
 		{"not as marked", "- show version\n+configure terminal\n", "", 1, `PASS_ADD show version  <- not denied\nFAIL configure terminal: command not permitted  <- not permitted\n2 commands: 1 permitted, 1 denied; 2 not as expected\n`},
 		{"marked, and denied without a mark", "+ show version\nconfigure terminal\n", "", 0, `PASS_ADD show version\nFAIL configure terminal: command not permitted\n2 commands: 1 permitted, 1 denied\n`},
-		{"last line without its end", "show version", "", 0, `PASS_ADD show version\n1 command: 1 permitted, 0 denied\n`},
+		{"last line without a newline", "show version", "", 0, `PASS_ADD show version\n1 command: 1 permitted, 0 denied\n`},
 		{"quiet", "configure\n", "-q", 1, ``},
-		{"a mark alone", "show version\n+\nshow run\n", "", 2, `PASS_ADD show version\nerror : line 2 of .* has no command\nPASS_ADD show run\n3 commands: 2 permitted, 0 denied, 1 without a verdict\n`},
+		{"only a mark", "show version\n+\nshow run\n", "", 2, `PASS_ADD show version\nerror : line 2 of .* has no command\nPASS_ADD show run\n3 commands: 2 permitted, 0 denied, 1 without a verdict\n`},
 		{"not ASCII", "show caf\xe9\nshow run\n", "", 2, `error show caf\\xe9: argument .* is not printable US-ASCII\nPASS_ADD show run\n2 commands: 1 permitted, 0 denied, 1 without a verdict\n`},
 		{"too long", "show " + strings.Repeat("x", 300) + "\nshow run\n", "", 2, `error show x+: argument .* is 308 bytes, the limit is 255\nPASS_ADD show run\n2 commands: 1 permitted, 0 denied, 1 without a verdict\n`},
 		{"unknown user", "show run\n", "-u bob", 1, `FAIL show run: unknown user\n1 command: 0 permitted, 1 denied\n`},
@@ -484,7 +484,7 @@ func TestArgOptionsRequest(t *testing.T) {
 		want    []string
 		err     string
 	}{
-		{"nothing given", argOptions{}, nil, []string{"service=shell"}, ""},
+		{"no arguments", argOptions{}, nil, []string{"service=shell"}, ""},
 		{"--cmd", argOptions{command: " show  version "}, nil, []string{"service=shell", "cmd=show", "cmd-arg=version"}, ""},
 		{"-c and words", argOptions{args: list{"service=ppp"}}, []string{"protocol=ip", "addr*"}, []string{"service=ppp", "protocol=ip", "addr*"}, ""},
 		{"--cmd and more", argOptions{command: "show", args: list{"priv-lvl=1"}}, []string{"acl=2"},
@@ -494,8 +494,8 @@ func TestArgOptionsRequest(t *testing.T) {
 			"--cmd writes service and cmd; they cannot be given as arguments too"},
 		{"--cmd and a cmd", argOptions{command: "show", args: list{"cmd*ping"}}, nil, nil,
 			"--cmd writes service and cmd; they cannot be given as arguments too"},
-		{"a refused word", argOptions{}, []string{"=x"}, nil, "argument =x has no name before the separator"},
-		{"a refused word in --cmd", argOptions{command: "show \x01"}, nil, nil, `argument cmd-arg=\x01 is not printable US-ASCII`},
+		{"a refused argument", argOptions{}, []string{"=x"}, nil, "argument =x has no name before the separator"},
+		{"a refused argument in --cmd", argOptions{command: "show \x01"}, nil, nil, `argument cmd-arg=\x01 is not printable US-ASCII`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got, err := test.options.request(test.words)

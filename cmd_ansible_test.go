@@ -12,15 +12,15 @@ import (
 	"testing"
 )
 
-// ansibleFile returns the name of a file as Ansible writes it for a module: the task with Ansible's own
-// parameters.
+// ansibleFile writes the file that Ansible passes to a module, a task with Ansible's own parameters, and returns its
+// name.
 func ansibleFile(t *testing.T, task string) (name string) {
 	t.Helper()
-	own := `{"_ansible_check_mode": false, "_ansible_no_log": true, "_ansible_verbosity": 0, "_ansible_version": "2.14.18", "_ansible_tmpdir": null, `
-	return filepath.Join(writeFiles(t, map[string]string{"args": own + strings.TrimPrefix(task, "{")}), "args")
+	internal := `{"_ansible_check_mode": false, "_ansible_no_log": true, "_ansible_verbosity": 0, "_ansible_version": "2.14.18", "_ansible_tmpdir": null, `
+	return filepath.Join(writeFiles(t, map[string]string{"args": internal + strings.TrimPrefix(task, "{")}), "args")
 }
 
-// A taskAnswer is the answer to Ansible: all of it, and the fields of every module.
+// A taskAnswer is the answer to Ansible: the raw output, and the fields of every module.
 type taskAnswer struct {
 	runResult
 	all                      map[string]any
@@ -31,7 +31,7 @@ type taskAnswer struct {
 	Error                    problem
 }
 
-// play runs the program as Ansible does. LOGIN stands for the parameters of a login of alice.
+// play runs the program as Ansible does. LOGIN is replaced by the parameters of a login of alice.
 func play(t *testing.T, task string, pairs ...string) (got taskAnswer) {
 	t.Helper()
 	pairs = append([]string{"LOGIN", `"user": "alice", "host": "AT", KEY, PASSWORD`}, pairs...)
@@ -58,7 +58,7 @@ func play(t *testing.T, task string, pairs ...string) (got taskAnswer) {
 		}
 	}
 	if exit, ok := got.all["exit_code"]; ok && exit != float64(got.code) {
-		t.Errorf("%s: exit_code %v, and the exit code is %d", task, exit, got.code)
+		t.Errorf("%s: exit_code is %v, but the exit code is %d", task, exit, got.code)
 	}
 	if got.Failed != (got.code != classGranted.exit()) {
 		t.Errorf("%s: exit code %d, failed %t", task, got.code, got.Failed)
@@ -237,7 +237,7 @@ func TestAnsibleChecks(t *testing.T) {
 		}
 	}
 	if log := s.log.String(); strings.Contains(log, " account ") || strings.Contains(log, "chpass") {
-		t.Errorf("the server saw %s", log)
+		t.Errorf("the server got %s", log)
 	}
 }
 
@@ -265,7 +265,7 @@ func TestAnsibleWarnings(t *testing.T) {
 	}
 }
 
-// TestAnsibleInterrupted: the answer of an interrupted task says so.
+// TestAnsibleInterrupted: an interrupted task has an answer with that error.
 func TestAnsibleInterrupted(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// TestBatchRequests sends every command and field, and lines that are no request. The server's log shows what reached it.
+// TestBatchRequests sends every command and field, and invalid lines. The server's log shows which requests reached it.
 func TestBatchRequests(t *testing.T) {
 	t.Parallel()
 	const usage = "usage"
@@ -25,7 +25,7 @@ func TestBatchRequests(t *testing.T) {
 		options string
 		want    string // the status, or the class of the error
 		code    exitCode
-		log     string // what the server's log says of it, a regular expression; empty: it was not asked
+		log     string // a regular expression for the server's log; empty if no request reached it
 	}{
 		{`{"command":"authenticate","user":"alice"}`, "", "PASS", 0, "alice authenticate ascii PASS"},
 		{`{"command":"authenticate","user":"alice"}`, "-t pap", "PASS", 0, "alice authenticate pap PASS"},
@@ -85,7 +85,7 @@ func TestBatchRequests(t *testing.T) {
 			serve += " -v"
 		}
 		s := serveWith(t, split(serve)...)
-		// The bad line does not keep the next one from its answer.
+		// The request after an invalid line is still answered.
 		after := `{"id":"last","command":"authorize","user":"alice","args":["service=ppp"]}` + "\n"
 		got := runWith(t, secretsInEnv, tt.line+"\n\n"+after, append(split("batch -c 1 AT", "AT", s.addr), split(tt.options)...)...)
 		list := answers(t, got.out)
@@ -117,7 +117,7 @@ func TestBatchRequests(t *testing.T) {
 	}
 }
 
-// TestBatchOrder sends many requests of all kinds, of which dialogues are slower: results are in the order of the lines.
+// TestBatchOrder sends many requests of all kinds. Dialogues are slower, but results are in the order of the lines.
 func TestBatchOrder(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t, "--deny", "^configure")
@@ -142,7 +142,7 @@ func TestBatchOrder(t *testing.T) {
 	}
 }
 
-// TestBatchIDs: an id comes back as it was.
+// TestBatchIDs: an id is repeated unchanged.
 func TestBatchIDs(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
@@ -155,11 +155,11 @@ func TestBatchIDs(t *testing.T) {
 		list := answers(t, runWith(t, secretsInEnv, in, "batch", s.addr).out)
 		for i, id := range ids {
 			if string(list[i].ID) != id {
-				t.Errorf("%s: the id %s comes back as %s", rest, id, list[i].ID)
+				t.Errorf("%s: the id %s is repeated as %s", rest, id, list[i].ID)
 			}
 		}
 	}
-	// What could control a terminal is escaped, as JSON allows.
+	// Control characters are escaped, as JSON allows.
 	for id, want := range map[string]string{
 		"\"\u009b31m\"": `"\u009b31m"`, "\"\u202egpj\"": `"\u202egpj"`, "\"a\x7f\"": `"a\u007f"`, `"é"`: `"\u00e9"`, `"😀"`: `"\ud83d\ude00"`,
 		"\"\U0010ffff\"": `"\udbff\udfff"`, `{"é":["ü",1]}`: `{"\u00e9":["\u00fc",1]}`, "[1,\r\t2]": `[1,2]`,
@@ -167,13 +167,13 @@ func TestBatchIDs(t *testing.T) {
 		for _, rest := range []string{`"command":"authorize","user":"alice"`, `"command":"authenticate","user":"alice"`, `"command":"none"`} {
 			got := runWith(t, secretsInEnv, `{"id":`+id+`,`+rest+"}\n", "batch", s.addr)
 			if !strings.HasPrefix(got.out, `{"line":1,"id":`+want+`,`) {
-				t.Errorf("the id %q comes back in %q", id, got.out)
+				t.Errorf("the id %q is repeated in %q", id, got.out)
 			}
 		}
 	}
 	got := runWith(t, secretsInEnv, `{"command":"authorize","user":"alice"}`, "batch", s.addr)
 	if strings.Contains(got.out, `"id"`) {
-		t.Errorf("an id that was not given: %s", got.out)
+		t.Errorf("an id without one in the request: %s", got.out)
 	}
 }
 
@@ -235,8 +235,8 @@ func TestBatchExpect(t *testing.T) {
 	}
 }
 
-// TestBatchConversation keeps batch open: every result comes before the next request, also for a line that is no request
-// and for a dialogue.
+// TestBatchConversation keeps batch open: every result is printed before the next request, also for an invalid line and
+// for a dialogue.
 func TestBatchConversation(t *testing.T) {
 	t.Parallel()
 	for _, options := range []string{"", "--fault single-refused", "--tls --write-cacert CA"} {
@@ -270,7 +270,7 @@ func TestBatchConversation(t *testing.T) {
 	}
 }
 
-// TestBatchStreamsFail has an input that ends in an error, and an output that cannot be written.
+// TestBatchStreamsFail has an input that ends with an error, and an output that cannot be written.
 func TestBatchStreamsFail(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
@@ -286,7 +286,7 @@ func TestBatchStreamsFail(t *testing.T) {
 		code     exitCode
 		err      string
 	}{
-		{"last line without its end", request + "\n" + request, io.EOF, false, 2, 0, "2 requests, 2 granted"},
+		{"last line without a newline", request + "\n" + request, io.EOF, false, 2, 0, "2 requests, 2 granted"},
 		{"input", request + "\n" + request + "\n", broken, false, 2, 2, "read the requests: broken pipe"},
 		{"output", request + "\n" + request + "\n", io.EOF, true, 0, 2, "write the results: broken pipe"},
 	} {
@@ -330,7 +330,7 @@ func manyRequests() int {
 	return 60_000
 }
 
-// TestBatchMemory has an input that is far longer than what is held of it.
+// TestBatchMemory has an input that is far longer than the part in memory.
 func TestBatchMemory(t *testing.T) {
 	n := manyRequests()
 	var asked inFlightMeter
@@ -361,7 +361,7 @@ func TestBatchLine(t *testing.T) {
 	}
 }
 
-// TestBatchWithoutPassword: there is no prompt for a password that requests may have themselves, or not need.
+// TestBatchWithoutPassword: there is no prompt for a password, since requests may have their own or need none.
 func TestBatchWithoutPassword(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
@@ -371,7 +371,7 @@ func TestBatchWithoutPassword(t *testing.T) {
 	if n := strings.Count(got.out, `"granted":true`); got.code != classGranted.exit() || n != 2 {
 		t.Errorf("got %+v", got)
 	}
-	// A request without a password is not sent with an empty one. An empty one must be given.
+	// A request without a password is not sent with an empty one, unless that is given.
 	l := listen(t)
 	for _, command := range []string{"authenticate", "enable", "chpass"} {
 		got = runWith(t, onlyKey, `{"command":"`+command+`","user":"alice","new_password":"x"}`, "batch", l.Addr().String())
@@ -387,7 +387,7 @@ func TestBatchWithoutPassword(t *testing.T) {
 	runWith(t, onlyKey, in, "batch", empty.addr, "--password", "").check(t, classGranted.exit(), `.*"status":"PASS".*\n`, `tacacs_plus: 1 request, 1 granted\n`)
 }
 
-// TestBatchWithoutTaskID: records without a task_id that another record could name cause one warning.
+// TestBatchWithoutTaskID: stop and watchdog records without a task_id cause one warning.
 func TestBatchWithoutTaskID(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
@@ -404,26 +404,26 @@ func TestBatchWithoutTaskID(t *testing.T) {
 	}
 }
 
-// TestBatchHoldsWhatItMakes checks that the backlog counts what parsing makes of a line if that is more than the line.
-func TestBatchHoldsWhatItMakes(t *testing.T) {
+// TestBatchBacklogCountsRequest checks that the backlog counts the parsed request if that is larger than the line.
+func TestBatchBacklogCountsRequest(t *testing.T) {
 	t.Parallel()
 	p := &requestParser{defaults: requestOptions{authenType: authenASCII, service: authenServiceLogin}, password: new(string)}
 	for _, tt := range []struct {
 		name, line string
-		kept       int // bytes beyond those of the line, at least
+		extra      int // bytes beyond those of the line, at least
 	}{
 		{"nothing", `{"command":"authenticate","user":"alice"}`, 0},
 		{"an id", `{"id":"` + strings.Repeat("é", 1000) + `","command":"authenticate","user":"alice"}`, 6000},
 		{"answers", `{"command":"authenticate","user":"alice","answers":["` + strings.Repeat(`","`, 1000) + `"]}`, 16000},
-		{"what is required", `{"command":"authorize","user":"alice","require":["a=` + strings.Repeat(`","a=`, 1000) + `"]}`, 16000},
+		{"required arguments", `{"command":"authorize","user":"alice","require":["a=` + strings.Repeat(`","a=`, 1000) + `"]}`, 16000},
 		{"an error", `{"command":"` + strings.Repeat("\u0085", 1000) + `"}`, 8000},
 	} {
 		b := newBacklog(1)
 		l := new(requestLine)
 		l.job.err = p.parse(l, []byte(tt.line))
 		b.addLine(l, len(tt.line))
-		if got := b.bytes - len(tt.line); got < tt.kept || got > tt.kept+100 {
-			t.Errorf("%s: %d bytes are counted beyond the line's, not %d", tt.name, got, tt.kept)
+		if got := b.bytes - len(tt.line); got < tt.extra || got > tt.extra+100 {
+			t.Errorf("%s: %d bytes are counted beyond those of the line, want %d", tt.name, got, tt.extra)
 		}
 		if b.removeLine(l); b.bytes != 0 || b.lines != 0 {
 			t.Errorf("%s: %d bytes and %d lines are left", tt.name, b.bytes, b.lines)
@@ -443,7 +443,7 @@ func TestBatchResultJSON(t *testing.T) {
 			Timing: &timing{resolve: time.Microsecond, connect: 1234567, tls: time.Second, firstReply: 999, total: time.Hour}}},
 	} {
 		if !r.plain() {
-			t.Fatalf("%+v is not plain", r)
+			t.Fatalf("%+v does not have the fast path", r)
 		}
 		encoded := r
 		encoded.result = r.forJSON()
@@ -453,8 +453,8 @@ func TestBatchResultJSON(t *testing.T) {
 	}
 }
 
-// TestBatchOneValueALine: bytes behind the object are an error on every line, however far behind and whatever the line
-// before was.
+// TestBatchOneValueALine: bytes after the object are an error on every line, at any distance and after any previous
+// line.
 func TestBatchOneValueALine(t *testing.T) {
 	t.Parallel()
 	s := startFakeServer(t, (*fakeServerConn).grantAll)
@@ -518,8 +518,8 @@ func TestBatchRefuses(t *testing.T) {
 	}
 }
 
-// TestBatchSpeaksJSON: errors in a line are in terms of JSON, and a byte order mark before the first line is ignored.
-func TestBatchSpeaksJSON(t *testing.T) {
+// TestBatchErrorsInJSONTerms: errors in a line use terms of JSON, and a byte order mark before the first line is ignored.
+func TestBatchErrorsInJSONTerms(t *testing.T) {
 	t.Parallel()
 	s := startFakeServer(t, (*fakeServerConn).grantAll)
 	for line, want := range map[string]string{
@@ -551,8 +551,8 @@ func TestBatchSpeaksJSON(t *testing.T) {
 	}
 }
 
-// TestBatchTextHasNoLineEnds: no result has a control character, however it is written. Some programs treat them as the
-// end of a line.
+// TestBatchTextHasNoLineEnds: no result contains a control character, since some programs treat them as the end of a
+// line.
 func TestBatchTextHasNoLineEnds(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
@@ -571,13 +571,13 @@ func TestBatchTextHasNoLineEnds(t *testing.T) {
 	}
 }
 
-// TestBatchHoldsLittle: while one request hangs, no more of the input is held than the limit. In the end all is answered.
-func TestBatchHoldsLittle(t *testing.T) {
+// TestBatchBacklogBound: while one request hangs, the input in memory is limited. In the end all requests are answered.
+func TestBatchBacklogBound(t *testing.T) {
 	t.Parallel()
 	hang := make(chan struct{})
 	s := startFakeServer(t, func(c *fakeServerConn) {
 		for q := c.readRequest(); q != nil; q = c.readRequest() {
-			if q.user != "u1" { // the first reply says that there may be many at a time
+			if q.user != "u1" { // the first reply grants single-connection mode
 				c.Write(c.grantReply(q))
 				continue
 			}
@@ -595,7 +595,7 @@ func TestBatchHoldsLittle(t *testing.T) {
 	go func() {
 		ended <- run(t.Context(), []string{"batch", s.addr, "--timeout", "1m"}, stdio{in: in, out: &out, err: io.Discard, env: func(name string) string { return secretsInEnv[name] }})
 	}()
-	const most = maxBacklogBytes + 3*maxLine // one line over the limit, and what is being read
+	const most = maxBacklogBytes + 3*maxLine // one line over the limit, and the read buffers
 	for last, stable, began := int64(-1), 0, time.Now(); stable < 5 && time.Since(began) < patience; stable++ {
 		time.Sleep(50 * time.Millisecond)
 		if now := in.n.Load(); now != last || now < maxBacklogBytes {
@@ -603,16 +603,16 @@ func TestBatchHoldsLittle(t *testing.T) {
 		}
 	}
 	if got := in.n.Load(); got > most {
-		t.Errorf("behind one request %d bytes are held, the most is %d", got, int64(most))
+		t.Errorf("while one request hangs, %d bytes are held, the limit is %d", got, int64(most))
 	}
 	close(hang)
 	if code := <-ended; code != classGranted.exit() || out.n != n+2 {
-		t.Errorf("ends with %d and %d results", code, out.n)
+		t.Errorf("exit code %d, %d results", code, out.n)
 	}
 }
 
-// TestBatchBacklogCountsResults: no request starts while too many results wait to be shown, unless none is under way
-// that the others wait for.
+// TestBatchBacklogCountsResults: while too many results wait to be printed, a request starts only if no other is under
+// way.
 func TestBatchBacklogCountsResults(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -648,9 +648,9 @@ func TestBatchEndsUnread(t *testing.T) {
 	select {
 	case code := <-ended:
 		if code != 128+exitCode(syscall.SIGTERM) || !strings.Contains(messages.String(), "write the results: the output is blocked") {
-			t.Errorf("ends with %d: %s", code, messages.String())
+			t.Errorf("exit code %d: %s", code, messages.String())
 		}
 	case <-time.After(patience):
-		t.Error("it does not end")
+		t.Error("it does not return")
 	}
 }

@@ -29,7 +29,7 @@ func benchJSON(t *testing.T, addr, line string) (benchReport, runResult) {
 	return r, got
 }
 
-// sum adds the counts of all statuses.
+// sum returns the total of the counts of all statuses.
 func sum(status map[string]int) (n int) {
 	for _, v := range status {
 		n += v
@@ -160,26 +160,26 @@ func TestBenchEnds(t *testing.T) {
 	b := &bench{duration: time.Second, interval: time.Minute, start: time.Unix(100, 0), free: []*job{{request: newLogin(commonFields{}, "")}}}
 	b.tally.began = b.start
 	if j, _, more := b.nextJob(b.start); j == nil || !more {
-		t.Fatal("nothing to begin with")
+		t.Fatal("no first request")
 	}
 	if j, next, more := b.nextJob(b.start.Add(time.Millisecond)); j != nil || !next.Equal(b.start.Add(b.duration)) || !more {
-		t.Errorf("the next look is at %v, %t", next, more)
+		t.Errorf("the next check is at %v, %t", next, more)
 	}
 	if j, _, more := b.nextJob(b.start.Add(b.duration)); j != nil || more {
-		t.Error("it does not end")
+		t.Error("a run does not end after its duration")
 	}
-	b.duration = 0 // without a limit, the next look is at the next request
+	b.duration = 0 // without a limit, the next check is at the next request
 	if j, next, more := b.nextJob(b.start.Add(time.Millisecond)); j != nil || !next.Equal(b.start.Add(b.interval)) || !more {
-		t.Errorf("without --duration, the next look is at %v, %t", next, more)
+		t.Errorf("without --duration, the next check is at %v, %t", next, more)
 	}
 }
 
-// TestBenchLatency: latency counts from when a request was due, so a stall of the server shows.
+// TestBenchLatency: latency counts from when a request was due, so a stall of the server is visible.
 func TestBenchLatency(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t, "--reply-delay", "20ms")
 	if r, got := benchJSON(t, s.addr, "-t pap -n 10 --rate 100"); r.Latency["p50"] < 20 || got.code != classGranted.exit() {
-		t.Errorf("a reply takes 20 ms: %s", got.out)
+		t.Errorf("replies take 20 ms, got %s", got.out)
 	}
 	const stall = 200 * time.Millisecond
 	hand := startFakeServer(t, func(c *fakeServerConn) {
@@ -197,11 +197,11 @@ func TestBenchLatency(t *testing.T) {
 	// 40 of the requests were due in the stall, 5 ms apart, so that half of all waited for 45 ms at least.
 	r, got := benchJSON(t, hand.addr, "-t pap -n 60 --rate 200 -c 1")
 	if r.Latency["max"] < 199 || r.Latency["p50"] < 40 || got.code != classGranted.exit() {
-		t.Errorf("a stall of 200 ms does not show: %s", got.out)
+		t.Errorf("a stall of 200 ms is hidden: %s", got.out)
 	}
 }
 
-// TestBenchProtectsAccounts counts the denied logins that reach the server.
+// TestBenchProtectsAccounts checks how many denied logins reach the server.
 func TestBenchProtectsAccounts(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -273,7 +273,7 @@ func TestBenchProtectsAccounts(t *testing.T) {
 func TestBenchExitCode(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
-		replies string // of one connection after the other
+		replies string // one for each connection, in order
 		code    exitCode
 		message string // of the error
 	}{
@@ -333,7 +333,7 @@ func TestBenchInterrupted(t *testing.T) {
 	}
 }
 
-// TestBenchRestarts: every login begins with the type of the option, even after a RESTART with another type.
+// TestBenchRestarts: every login starts with the type of the option, even after a RESTART with another type.
 func TestBenchRestarts(t *testing.T) {
 	t.Parallel()
 	restart, pass := &authenReply{status: authenRestart, data: "\x02"}, &authenReply{status: authenPass}
@@ -344,7 +344,7 @@ func TestBenchRestarts(t *testing.T) {
 	for _, want := range []authenType{authenASCII, authenPAP, authenASCII, authenPAP} {
 		var start authenStart
 		if s.received(t, &start); start.typ != want {
-			t.Errorf("asked by %s, not %s", start.typ, want)
+			t.Errorf("got a login by %s, want %s", start.typ, want)
 		}
 	}
 }
@@ -364,19 +364,19 @@ func TestBenchFails(t *testing.T) {
 	for _, tt := range []struct {
 		name, addr, options string
 		code                exitCode
-		error               string // "" for none: all were answered
-		n                   int    // of it
+		error               string // "" if all were answered
+		n                   int    // count of the error
 		example             string // in the error, or in a note
 	}{
 		{"refused", refusedAddr(t), "-t pap", 4, "network", 30, "connection refused"},
 		{"refused, a connection each", refusedAddr(t), "--no-single-connect", 4, "network", 30, "connection refused"},
 		{"closes", closing, "-t pap", 4, "network", 30, "closed the connection before it answered"},
 		{"closes, dialogues", closing, "", 4, "network", 30, "closed the connection before it answered"},
-		{"closes now and then", sometimes, "-t pap -c 8", 0, "", 0, ""},
+		{"closes some connections", sometimes, "-t pap -c 8", 0, "", 0, ""},
 		{"wrong key", serveWith(t, "--fault", "wrong-key").addr, "-t pap", 5, "protocol", 30, "does not fit the key"},
 		{"ERROR", serveWith(t, "--fault", "error").addr, "-t pap", 3, "", 0, " answered ERROR: database down"},
 		{"an empty body", serveWith(t, "--fault", "empty-body").addr, "-t pap", 3, "server error", 30, "answers with an empty body"},
-		{"asks on", serveWith(t).addr, "--password no --keep-going", 1, "", 0, ""},
+		{"repeats the prompt", serveWith(t).addr, "--password no --keep-going", 1, "", 0, ""},
 		{"silent", serveWith(t, "--fault", "silent").addr, "--timeout 500ms --no-single-connect -c 30", 4, "network", 30, "no reply from"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -459,10 +459,10 @@ func TestBenchHistogram(t *testing.T) {
 	}
 	var h histogram
 	if h.quantile(0.5) != 0 {
-		t.Error("a quantile of nothing")
+		t.Error("an empty histogram has a quantile")
 	}
 	if h.add(-1); h.max != 0 || h.quantile(1) != 0 {
-		t.Error("a negative duration counts as something else than zero")
+		t.Error("a negative duration does not count as zero")
 	}
 	if size := unsafe.Sizeof(h); size > 32<<10 {
 		t.Errorf("%d bytes", size)
@@ -505,14 +505,14 @@ func TestBenchFailsInPart(t *testing.T) {
 			c.Write(c.grantReply(q))
 		}
 	})
-	for _, options := range []string{"--rate 1000", "-c 20"} { // without a rate they come at once, too
+	for _, options := range []string{"--rate 1000", "-c 20"} { // without a rate the requests are sent at once, too
 		r, got := benchJSON(t, s.addr, "-t pap -n 20 --no-single-connect "+options)
 		e := r.Errors["network"]
 		if got.code != classNetwork.exit() || r.Requests != 20 || r.Answered != 10 || r.Status["PASS"] != 10 || len(r.Errors) != 1 || e == nil || e.Count != 10 {
-			t.Errorf("half of them were answered: %s%s", got.out, got.err)
+			t.Errorf("half of the requests were answered, got %s%s", got.out, got.err)
 		}
 		if want := 10 / r.Seconds; r.PerSecond < want*0.99 || r.PerSecond > want*1.01 {
-			t.Errorf("%g a second, not %g: %s", r.PerSecond, want, got.out)
+			t.Errorf("%g requests per second, want %g: %s", r.PerSecond, want, got.out)
 		}
 	}
 	text := runWith(t, secretsInEnv, "", split("bench alice AT -t pap -n 20 --no-single-connect", "AT", s.addr)...)
@@ -525,7 +525,7 @@ transport tcp, a connection for each request
 `, ``)
 }
 
-// TestBenchLatencyOfAnswers: the time of requests without an answer is no latency. The server closes their connections well
+// TestBenchLatencyOfAnswers: the time of requests without an answer is not counted. The server closes their connections long
 // after the last answer.
 func TestBenchLatencyOfAnswers(t *testing.T) {
 	t.Parallel()
@@ -545,7 +545,7 @@ func TestBenchLatencyOfAnswers(t *testing.T) {
 	})
 	r, got := benchJSON(t, s.addr, "-t pap -n 10 -c 10 --no-single-connect")
 	if r.Answered != 5 || r.Errors["network"] == nil || r.Errors["network"].Count != 5 || r.Seconds < late.Seconds() || r.Latency["max"] > 1000*(r.Seconds-late.Seconds()/2) {
-		t.Errorf("5 of 10 were not answered: %s%s", got.out, got.err)
+		t.Errorf("5 of 10 requests were not answered, got %s%s", got.out, got.err)
 	}
 }
 

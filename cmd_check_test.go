@@ -112,15 +112,15 @@ func TestCheckSessions(t *testing.T) {
 	}
 	p := <-packets[0]
 	if m, ok := p.m.(*authenStart); !ok || m.user != "" || m.typ != authenASCII || m.action != authenLogin || p.flags != flagSingleConnect {
-		t.Errorf("it begins with %+v, flags %s", m, p.flags)
+		t.Errorf("the first packet is %+v, flags %s", m, p.flags)
 	}
 	p = <-packets[0]
 	if m, ok := p.m.(*authenContinue); !ok || m.flags != authenAbort || m.userMsg != "" || m.data != "probe" {
-		t.Errorf("it ends with %+v", m)
+		t.Errorf("the last packet is %+v", m)
 	}
 	p = <-packets[1]
 	if m, ok := p.m.(*authenStart); !ok || m.user != "alice" || m.typ != authenPAP || p.flags != 0 {
-		t.Errorf("the login begins with flags %s", p.flags)
+		t.Errorf("the first packet of the login has the flags %s", p.flags)
 	}
 }
 
@@ -143,7 +143,7 @@ func TestCheckFirstError(t *testing.T) {
 	got.check(t, 1, `\S+: FAILED: \S+ answers the login of alice with FAIL\n(?s).*  login: FAIL\n  wrong password: PASS\n`, ``)
 }
 
-// TestCheckInterrupted: an interruption decides the exit code, whatever errors there are.
+// TestCheckInterrupted: after an interruption the exit code is that of the interruption, even with errors.
 func TestCheckInterrupted(t *testing.T) {
 	t.Parallel()
 	reached := make(chan struct{})
@@ -195,7 +195,7 @@ func TestCheckUsage(t *testing.T) {
 	}
 }
 
-// TestCheckNagiosUnwritten: OK that cannot be written is UNKNOWN; another state stays.
+// TestCheckNagiosUnwritten: an OK that cannot be written is UNKNOWN; other states are unchanged.
 func TestCheckNagiosUnwritten(t *testing.T) {
 	t.Parallel()
 	for addr, want := range map[string]exitCode{serveWith(t).addr: nagiosUnknown, refusedAddr(t): nagiosCritical} {
@@ -203,12 +203,12 @@ func TestCheckNagiosUnwritten(t *testing.T) {
 		code := run(t.Context(), []string{"check", addr, "--nagios"},
 			stdio{in: strings.NewReader(""), out: &lastRoom{0}, err: &stderr, env: func(name string) string { return secretsInEnv[name] }})
 		if code != want || !strings.Contains(stderr.String(), "write the result: no space left\n") {
-			t.Errorf("ends with %d, not %d: %s", int(code), int(want), stderr.String())
+			t.Errorf("exit code %d, want %d: %s", int(code), int(want), stderr.String())
 		}
 	}
 }
 
-// TestCheckAtOnce: servers are checked side by side. Both close only after both have a connection.
+// TestCheckAtOnce: servers are checked in parallel. Both close only after both have a connection.
 func TestCheckAtOnce(t *testing.T) {
 	t.Parallel()
 	both := make(chan struct{})
@@ -226,7 +226,7 @@ func TestCheckAtOnce(t *testing.T) {
 	}()
 	got := runWith(t, secretsInEnv, "", "check", l[0].Addr().String()+","+l[1].Addr().String(), "--json")
 	<-both
-	if got.code != classNetwork.exit() || strings.Count(got.out, "closed the connection before it answered") != 3 { // and the first as that of all
+	if got.code != classNetwork.exit() || strings.Count(got.out, "closed the connection before it answered") != 3 { // one is the error of the whole report
 		t.Errorf("got %+v", got)
 	}
 }
@@ -277,7 +277,7 @@ func TestCheckJSON(t *testing.T) {
 	}
 }
 
-// TestCheckPrometheus parses the metrics: each has one HELP and one TYPE before its values, and each value is there once.
+// TestCheckPrometheus parses the metrics: each has one HELP and one TYPE before its values, and each value occurs once.
 func TestCheckPrometheus(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, nil)
@@ -286,7 +286,7 @@ func TestCheckPrometheus(t *testing.T) {
 	for _, tt := range []struct {
 		name, serve, line string
 		code              exitCode
-		want              string // values that must be there
+		want              string // required values
 	}{
 		{"good", "", "check AT", 0, `tacacs_up{server="AT"} 1|tacacs_key_ok{server="AT"} 1`},
 		{"login", "", "check alice AT", 0, `tacacs_up{server="AT"} 1|tacacs_key_ok{server="AT"} 1|tacacs_status{server="AT",status="PASS"} 1`},
@@ -312,7 +312,7 @@ func TestCheckPrometheus(t *testing.T) {
 			for want := range strings.SplitSeq(strings.NewReplacer("AT", s.addr, "REFUSED", refused).Replace(tt.want), "|") {
 				name, value, _ := strings.Cut(want, "} ")
 				if values[name+"}"] != value {
-					t.Errorf("not %s in\n%s", want, got.out)
+					t.Errorf("%s is missing in\n%s", want, got.out)
 				}
 			}
 			if phase := `tacacs_phase_seconds{server="` + s.addr + `",phase="connect"}`; strings.Contains(tt.line, "AT") && !(values[phase] > "0") {
@@ -335,20 +335,20 @@ func metrics(t *testing.T, text string) map[string]string {
 	for line := range strings.SplitSeq(strings.TrimSuffix(text, "\n"), "\n") {
 		if m := metricComment.FindStringSubmatch(line); m != nil {
 			if seen[m[1]+m[2]] || m[1] == "TYPE" && (m[3] != "gauge" || m[2] != current) {
-				t.Errorf("out of place: %s", line)
+				t.Errorf("not in order: %s", line)
 			}
 			seen[m[1]+m[2]], current = true, m[2]
 			continue
 		}
 		m := metricLine.FindStringSubmatch(line)
 		if m == nil || m[2] != current || values[m[1]] != "" || !seen["HELP"+current] || !seen["TYPE"+current] {
-			t.Errorf("not the text format, or out of place: %q", line)
+			t.Errorf("invalid text format, or not in order: %q", line)
 			continue
 		}
 		values[m[1]] = m[3]
 	}
 	if !strings.HasSuffix(text, "\n") {
-		t.Errorf("the last line has no end")
+		t.Errorf("the last line has no newline")
 	}
 	return values
 }
@@ -452,7 +452,7 @@ func TestCheckKey(t *testing.T) {
 			}
 			s := serveWith(t, options...)
 			if got := s.ask(t, "check AT --json"); !strings.Contains(got.out, want) {
-				t.Errorf("not %s in %s", want, got.out)
+				t.Errorf("%s is missing in %s", want, got.out)
 			}
 			values := metrics(t, s.ask(t, "check AT --prometheus").out)
 			for name, want := range map[string]string{
@@ -461,14 +461,14 @@ func TestCheckKey(t *testing.T) {
 				"tacacs_ok":     map[bool]string{true: "1", false: "0"}[fault == ""],
 			} {
 				if got := values[name+`{server="`+s.addr+`"}`]; got != want {
-					t.Errorf("%s is %q, not %q", name, got, want)
+					t.Errorf("%s is %q, want %q", name, got, want)
 				}
 			}
 		})
 	}
 }
 
-// TestCheckLogins: one login gets another answer than the others; without one, the server closes the connection.
+// TestCheckLogins has a server that gives one login another reply; without a reply it closes the connection.
 func TestCheckLogins(t *testing.T) {
 	t.Parallel()
 	erring := &authenReply{status: authenError, serverMsg: "no such|thing"}
@@ -481,7 +481,7 @@ func TestCheckLogins(t *testing.T) {
 	for _, tt := range []struct {
 		options string
 		which   func(q *fakeRequest) bool
-		answers []message // the first time, the second time, and so on
+		answers []message // of the first attempt, the second, and so on
 		code    exitCode
 		out     string
 	}{
@@ -512,7 +512,7 @@ func TestCheckLogins(t *testing.T) {
 	}
 }
 
-// TestCheckRestart: a server that asks for another session and is gone has not answered.
+// TestCheckRestart: a server that sends RESTART and then refuses connections has not answered.
 func TestCheckRestart(t *testing.T) {
 	t.Parallel()
 	l := listen(t)
@@ -522,7 +522,7 @@ func TestCheckRestart(t *testing.T) {
 			return
 		}
 		l.Close()
-		// A process that another test is forking may still hold the socket, and would accept the next connection.
+		// A process that another test forks may still hold the socket, so that connections succeed.
 		waitUntil(t, "nothing listens", func() bool {
 			conn, err := net.Dial("tcp", l.Addr().String())
 			if err == nil {
@@ -579,7 +579,7 @@ func TestCheckLoginMetrics(t *testing.T) {
 	}
 }
 
-// TestCheckOutputAtOnce: reports written to one file at a time do not disturb each other.
+// TestCheckOutputAtOnce: concurrent reports to one file do not damage each other.
 func TestCheckOutputAtOnce(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

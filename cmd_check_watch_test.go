@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// watchedRounds runs a watch of tac1 and tac2 in a bubble, where it is midnight. A round is a word: a letter for each
+// watchedRounds runs a watch of tac1 and tac2 in a synctest bubble, which starts at midnight. A round is a word: a letter for each
 // server, then the seconds that it takes. The letters: k OK, d no reply, r refused, w wrong key, n not TACACS+, p a login
 // that passes, a and b an error with a wrong and a correct key, t a type that fails, x a wrong password that passes. After
-// the last round comes Ctrl-C. room, if not 0, is how many writes stdout takes.
+// the last round comes Ctrl-C. room, if not 0, is the number of writes to stdout that succeed.
 func watchedRounds(t *testing.T, opts checkOptions, out outputOptions, room int, words string) (stderr, stdout string, began []time.Duration, code exitCode) {
 	var outBuf, errBuf bytes.Buffer
 	inv := &invocation{command: command{name: "check"}, output: out, std: stdio{err: &errBuf, out: &outBuf}}
@@ -37,8 +37,8 @@ func watchedRounds(t *testing.T, opts checkOptions, out outputOptions, room int,
 		for i, letter := range rounds[n][:2] {
 			r.Servers = append(r.Servers, serverCheckOf([]string{"tac1:49", "tac2:49"}[i], letter))
 		}
-		if takes := rounds[n][2:]; takes != "" {
-			d, _ := time.ParseDuration(takes + "s")
+		if seconds := rounds[n][2:]; seconds != "" {
+			d, _ := time.ParseDuration(seconds + "s")
 			time.Sleep(d)
 		}
 		r.setVerdict(ctx.Err() != nil)
@@ -124,7 +124,7 @@ func TestCheckWatch(t *testing.T) {
 					}
 				}
 				if got := strings.Join(times, " "); got != tt.began || stdout != tt.stdout || stderr != want || code != tt.code {
-					t.Errorf("rounds at %s, not %s; ends with %d, not %d\n%s%snot\n%s%s", got, tt.began, int(code), int(tt.code), stdout, stderr, tt.stdout, want)
+					t.Errorf("rounds at %s, want %s; exit code %d, want %d\n%s%swant\n%s%s", got, tt.began, int(code), int(tt.code), stdout, stderr, tt.stdout, want)
 				}
 			})
 		})

@@ -52,7 +52,7 @@ func TestExecCodes(t *testing.T) {
 					line = "account alice " + addr + " --json --exec -- " + tt.command
 				}
 				got := runWith(t, secretsInEnv, "", split(line)...)
-				waitUntil(t, "all is recorded", func() bool { return len(records) == len(tt.words) })
+				waitUntil(t, "all records have arrived", func() bool { return len(records) == len(tt.words) })
 				if !asJSON {
 					got.err, _, _ = strings.Cut(got.err, "tacacs_plus: hint: ")
 					got.check(t, tt.code, "", tt.err)
@@ -108,12 +108,12 @@ func TestExecSameServer(t *testing.T) {
 		second, records := acctServer(t, "success", "close", "success")
 		got := runWith(t, secretsInEnv, "", split("account alice "+first+","+second+options+" --exec -- true")...)
 		got.check(t, 0, "", `tacacs_plus: warning: .*; trying `+second+`\ntacacs_plus: warning: .*; trying `+first+`\n`)
-		waitUntil(t, "each server had two records", func() bool { return len(missed) == 2 && len(records) == 2 })
+		waitUntil(t, "each server has two records", func() bool { return len(missed) == 2 && len(records) == 2 })
 	}
 }
 
 // TestExecInterruptedAtStart: after a signal during the start record the command is not run, and the stop
-// record has that.
+// record reports that.
 func TestExecInterruptedAtStart(t *testing.T) {
 	t.Parallel()
 	addr, records := acctServer(t, "success", "success")

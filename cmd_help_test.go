@@ -10,18 +10,18 @@ import (
 	"testing"
 )
 
-// TestHelpInReadme: the README has the help verbatim.
+// TestHelpInReadme: the README contains the help verbatim.
 func TestHelpInReadme(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(string(readme), "```\n"+mainHelp(commands)+"```\n") {
-		t.Error("the README does not hold the text of tacacs_plus help")
+		t.Error("the README does not contain the text of tacacs_plus help")
 	}
 }
 
-// ownOptions are the options that a command has of its own.
+// ownOptions are the options that only one command has.
 var ownOptions = map[string]string{
 	"authenticate": "chap-id chap-challenge answer all",
 	"enable":       "chap-id chap-challenge answer all",
@@ -40,8 +40,8 @@ const sharedNames = "u username H host p port k key key-file password password-f
 	"r rem-addr P virtual-port s service timeout retries 4 6 source interface single-connect unencrypted " +
 	"tls cacert cert cert-key servername crl insecure keylog q quiet v verbose d debug json show-secrets"
 
-// sharedOf returns the shared options that a command takes, and some that it rejects.
-func sharedOf(c command) (takes, refuses string) {
+// sharedOf returns the shared options that a command accepts, and some that it rejects.
+func sharedOf(c command) (accepted, rejected string) {
 	const output = " q quiet v verbose d debug json show-secrets"
 	switch {
 	case c.name == "relay":
@@ -57,7 +57,7 @@ func sharedOf(c command) (takes, refuses string) {
 	return "", "username timeout"
 }
 
-// checkHelp checks that a help has all the options.
+// checkHelp checks that a help text has all the options.
 func checkHelp(t *testing.T, text, names string) {
 	t.Helper()
 	words := strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(" ,/\n", r) })
@@ -93,13 +93,13 @@ func TestHelp(t *testing.T) {
 			t.Errorf("help %s: %+v", c.name, one)
 		}
 		checkHelp(t, one.out, ownOptions[c.name])
-		takes, refuses := sharedOf(c)
-		if checkHelp(t, one.out, takes); takes == "" && strings.Contains(one.out, "\nOptions that it shares with others") {
-			t.Errorf("help %s has options of others:\n%s", c.name, one.out)
+		accepted, rejected := sharedOf(c)
+		if checkHelp(t, one.out, accepted); accepted == "" && strings.Contains(one.out, "\nOptions that it shares with others") {
+			t.Errorf("help %s has options of other commands:\n%s", c.name, one.out)
 		}
-		for name := range strings.FieldsSeq(refuses) {
+		for name := range strings.FieldsSeq(rejected) {
 			if strings.Contains(one.out, "--"+name) {
-				t.Errorf("help %s has --%s, which is not for it", c.name, name)
+				t.Errorf("help %s has --%s, which the command rejects", c.name, name)
 			}
 		}
 		for _, args := range [][]string{{c.name, "--help"}, {"-h", c.name}, {c.name, "alice", "tac1", "-h", "--json"}} {
@@ -132,7 +132,7 @@ func TestHelpWidth(t *testing.T) {
 	for name, page := range pages {
 		for line := range strings.Lines(page) {
 			if len(line) > helpWidth+1 || strings.TrimRight(line, " \n") != strings.TrimSuffix(line, "\n") {
-				t.Errorf("help %s: %d columns, or blanks at the end: %q", name, len(line)-1, line)
+				t.Errorf("help %s: %d columns, or trailing blanks: %q", name, len(line)-1, line)
 			}
 		}
 	}
@@ -141,7 +141,7 @@ func TestHelpWidth(t *testing.T) {
 	if got, want := describe(&o), "  -o, --option-of-many-letters VALUE\n"+blanks+strings.TrimSpace(strings.Repeat("word ", 10))+"\n"+blanks+"word word end\n"; got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
-	name := strings.Repeat("x", optionColumn-5) // with its dashes and a blank, all of the column
+	name := strings.Repeat("x", optionColumn-5) // with dashes and a space, it fills the column
 	for name, want := range map[string]string{
 		name:       "  --" + name + " for\n",
 		name + "x": "  --" + name + "x\n" + blanks + "for\n",
@@ -188,7 +188,7 @@ func TestHelpChoices(t *testing.T) {
 			}
 			for _, word := range choices {
 				if err := o.value.Set(word); err != nil {
-					t.Errorf("%s: --%s does not take %s: %v", c.name, o.long, word, err)
+					t.Errorf("%s: --%s rejects %s: %v", c.name, o.long, word, err)
 				}
 			}
 			if choices != nil {
@@ -203,11 +203,11 @@ func TestHelpChoices(t *testing.T) {
 		"flag":        "start stop watchdog watchdog-update",
 	} {
 		if found[names] != want {
-			t.Errorf("%s is one of %q, not of %q", names, found[names], want)
+			t.Errorf("%s: got the choices %q, want %q", names, found[names], want)
 		}
 	}
 	if !strings.HasPrefix(found["fault"], "help noecho-pass getuser ") {
-		t.Errorf("the faults are %q", found["fault"])
+		t.Errorf("got the faults %q", found["fault"])
 	}
 }
 
@@ -225,13 +225,13 @@ func TestManPage(t *testing.T) {
 			sections = append(sections, name)
 		}
 		if strings.HasPrefix(line, ".") && !regexp.MustCompile(`^\.(TH|SH|SS|TP|PP|B|I|BI|BR|IR|RS|RE|nf|fi)( |$)`).MatchString(line) {
-			t.Errorf("no macro: %s", line)
+			t.Errorf("not a macro: %s", line)
 		}
 		if len(line) > helpWidth && !strings.HasPrefix(line, "tacacs_plus ") || line == "" || strings.HasSuffix(line, " ") {
 			t.Errorf("%d bytes: %q", len(line), line)
 		}
 		if strings.ContainsAny(line, "'^`~") {
-			t.Errorf("what terminals show otherwise: %q", line)
+			t.Errorf("characters that terminals show differently: %q", line)
 		}
 	}
 	if got, want := strings.Join(sections, ", "), `NAME, SYNOPSIS, DESCRIPTION, COMMANDS, OPTIONS, ENVIRONMENT, FILES, "EXIT STATUS", EXAMPLES, SECURITY, STANDARDS`; got != want {
@@ -282,11 +282,11 @@ func TestManPage(t *testing.T) {
 		"\n.TP\n.B 3\nthe server answered ERROR, or with an empty body\n.TP\n",
 	} {
 		if !strings.Contains(page, part) {
-			t.Errorf("the page has no %q", part)
+			t.Errorf("%q is not in the page", part)
 		}
 	}
 	if other := manPage(commands, build{Version: "v1.2.3", Date: "2026-11-24"}); other != page {
-		t.Error("made twice, it differs")
+		t.Error("two runs give different pages")
 	}
 }
 
@@ -404,7 +404,7 @@ func TestCompletion(t *testing.T) {
 		{"account --exec -- authenticate --chap", "FILE"},
 	} {
 		got := offers(t, env, split(tt.line)...)
-		if tt.line == "-" { // and all long ones
+		if tt.line == "-" { // followed by all long options
 			got = slices.DeleteFunc(got, func(w string) bool { return strings.HasPrefix(w, "--") })
 		}
 		if strings.Join(got, " ") != tt.want {
@@ -430,13 +430,13 @@ func TestCompletionOptions(t *testing.T) {
 	}
 	for _, c := range commands {
 		got := offers(t, nil, c.name, "--")
-		takes, refuses := sharedOf(c)
-		for _, name := range long(ownOptions[c.name] + " " + takes) {
+		accepted, rejected := sharedOf(c)
+		for _, name := range long(ownOptions[c.name] + " " + accepted) {
 			if !slices.Contains(got, name) {
 				t.Errorf("%s: %s is not in %q", c.name, name, got)
 			}
 		}
-		for _, other := range long(refuses) {
+		for _, other := range long(rejected) {
 			if slices.Contains(got, other) {
 				t.Errorf("%s: %s is not one of its options", c.name, other)
 			}

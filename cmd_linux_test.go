@@ -31,7 +31,7 @@ func TestAllAtATerminal(t *testing.T) {
 	s.types(t, testPassword+"\n")
 	s.ends(t, classDenied.exit(), good+": PASS\n"+token.addr+": GETDATA: Token:\n", "")
 	if got := readUntil(t, s.stderr, "--answer"); !strings.Contains(got, "no answer left for the prompt") || strings.Contains(got, "Token: \n") {
-		t.Errorf("it says %q", got)
+		t.Errorf("stderr is %q", got)
 	}
 }
 
@@ -44,7 +44,7 @@ func TestBenchProgressOnTerminal(t *testing.T) {
 		code := run(t.Context(), split("bench alice AT -t pap -n 5 "+options, "AT", s.addr),
 			stdio{in: strings.NewReader(""), out: io.Discard, err: w, env: func(name string) string { return secretsInEnv[name] }})
 		if code != classGranted.exit() {
-			t.Errorf("ends with %d", int(code))
+			t.Errorf("exit code %d", int(code))
 		}
 		w.WriteString("[end]")
 		return readUntil(t, r, "[end]")
@@ -54,7 +54,7 @@ func TestBenchProgressOnTerminal(t *testing.T) {
 		{"-q", "[end]"},
 	} {
 		p := openPTY(t)
-		// A slow run shows a line before.
+		// A slow run prints a line before.
 		if got := bench(tt.options, p.person, p.program); !strings.HasSuffix(got, tt.want) || tt.options == "-q" && got != tt.want {
 			t.Errorf("%q: the terminal shows %q", tt.options, got)
 		}
@@ -91,8 +91,8 @@ func TestCheckOutputMode(t *testing.T) {
 	}
 }
 
-// TestCheckOutputIsNoFile: a link stays a link, and a pipe stays a pipe.
-func TestCheckOutputIsNoFile(t *testing.T) {
+// TestCheckOutputLinkAndPipe: links and pipes are not replaced.
+func TestCheckOutputLinkAndPipe(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
@@ -117,7 +117,7 @@ func TestCheckOutputIsNoFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := replaceFile(at("pipe"), "unread"); classOf(err) != classUsage || !strings.Contains(err.Error(), "write the report: ") {
-		t.Errorf("no reader: %v", err)
+		t.Errorf("a pipe without a reader: %v", err)
 	}
 	pipe, err := os.OpenFile(at("pipe"), os.O_RDWR, 0)
 	if err != nil {

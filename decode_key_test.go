@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// TestDecodeKeys: which candidate a session is read with, and what is printed if none fits.
+// TestDecodeKeys checks which candidate key a session is decoded with, and the output if none fits.
 func TestDecodeKeys(t *testing.T) {
 	t.Parallel()
 	const other, third = "the key of another device", "# a third one, with blanks "
@@ -25,7 +25,7 @@ func TestDecodeKeys(t *testing.T) {
 	tape.openConn("10.0.0.1:1001", serverAddr, other).session(3, asciiStart("bob"), askForPass, says(testPassword), passed).close() // a new key
 	tape.openConn("10.0.0.1:1002", serverAddr, other).session(4, stopRecord, recorded).close()
 	w := tape.openConn("10.0.0.3:1000", serverAddr, testKey).session(5, papStart("carol", testPassword))
-	w.key = other // the server's
+	w.key = other // the key of the server
 	w.send(1, w.packet(5, 2, passed))
 	w.close()
 	tape.openConn("10.0.0.4:1000", serverAddr, "an unknown key").session(6, asciiStart("dave"), askForPass, says(testPassword), passed).close()
@@ -41,7 +41,7 @@ func TestDecodeKeys(t *testing.T) {
 		options string
 		env     map[string]string
 		code    exitCode
-		keys    string // of the sessions, in the order of their end
+		keys    string // those of the sessions, in the order of their end
 		err     string
 	}{
 		{"--key-file DIR/one --key-list DIR/list", nil, 0, "DIR/one DIR/list:3 DIR/list:4 DIR/list:4 NO_KEY:carol NO_KEY: NO_KEY: NO_KEY:", ".*sessions that fit no key: 4\n"},
@@ -70,14 +70,14 @@ func TestDecodeKeys(t *testing.T) {
 		}
 		want := strings.ReplaceAll(tt.keys, "DIR/", "")
 		if strings.Join(keys, " ") != want || got.code != tt.code || !regexp.MustCompile("(?s)^.*"+strings.ReplaceAll(tt.err, "DIR", dir)+"$").MatchString(got.err) {
-			t.Errorf("%s: %d\n%s, not\n%s\n%s", tt.options, int(got.code), strings.Join(keys, " "), want, got.err)
+			t.Errorf("%s: got %d\n%s, want\n%s\n%s", tt.options, int(got.code), strings.Join(keys, " "), want, got.err)
 		}
 		if strings.Contains(got.out, "erin is in") {
 			t.Errorf("%s: a session that fits no key shows a message of its server", tt.options)
 		}
 		for _, secret := range []string{testKey, other, third, testPassword} {
 			if strings.Contains(got.out+got.err, secret) {
-				t.Errorf("%s: it prints a secret", tt.options)
+				t.Errorf("%s: a secret is printed", tt.options)
 			}
 		}
 	}
@@ -121,12 +121,12 @@ func TestDecodeWrongKeys(t *testing.T) {
 		t.Errorf("%d sessions of %d fit no key", n, sessions)
 	}
 	if got.code != 5 || !strings.Contains(got.err, "no session fits any key that was given\n") {
-		t.Errorf("it ends with %d: %s", int(got.code), got.err)
+		t.Errorf("exit code %d: %s", int(got.code), got.err)
 	}
-	// With the right key among them, all sessions are read.
+	// With the right key among them, all sessions are decoded.
 	got = decodeWith(t, tape.pcap(), "--json --key-list DIR/list -k KEY", "DIR", dir, "KEY", testKey)
 	if n := strings.Count(got.out, `"key":"the command line"`); n != sessions || got.code != 0 {
-		t.Errorf("%d sessions of %d are read, and it ends with %d", n, sessions, int(got.code))
+		t.Errorf("%d sessions of %d are decoded, exit code %d", n, sessions, int(got.code))
 	}
 }
 
@@ -159,7 +159,7 @@ func TestDecodeKeyLengths(t *testing.T) { // not parallel: encoding writes to th
 			limit = 80 // only the status can show that a key is wrong
 		}
 		if matching > limit {
-			t.Errorf("%T: %d keys of %d seem right", m, matching, len(k.keys))
+			t.Errorf("%T: %d keys of %d seem to fit", m, matching, len(k.keys))
 		}
 	}
 }
@@ -233,8 +233,8 @@ func TestMessagePlausible(t *testing.T) {
 	}
 }
 
-// TestKeyLogGrows appends secrets to the key log while their conversation is read. The data of records that waited
-// comes in order, with their times.
+// TestKeyLogGrows appends secrets to the key log while their conversation is read. The data of waiting records
+// is returned in order, with their times.
 func TestKeyLogGrows(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(writeFiles(t, map[string]string{"keys": "# nothing yet\n"}), "keys")
@@ -292,8 +292,9 @@ func TestKeyLogTooLate(t *testing.T) {
 	}
 }
 
-// TestKeyLogOfAnother: records wait for a secret that does not decrypt them, or that makes no key.
-func TestKeyLogOfAnother(t *testing.T) {
+// TestKeyLogWrongSecret: waiting records are dropped, with the reason, if the secret does not decrypt them or gives no valid
+// key.
+func TestKeyLogWrongSecret(t *testing.T) {
 	t.Parallel()
 	for _, keyLen := range []int{16, 7} {
 		m := newFakeTLS()
@@ -356,7 +357,7 @@ func TestKeyLogFiles(t *testing.T) {
 		var r clientRandom
 		copy(r[:], unhex(t, random))
 		if tt.name == "good" && hex.EncodeToString(k.secret(r, clientTrafficSecret)) != long {
-			t.Error("the secret is another one")
+			t.Error("got another secret")
 		}
 		if tt.name == "no end" && hex.EncodeToString(k.secret(r, clientHandshakeSecret+1)) != long[:64] {
 			t.Error("the last line is lost")
@@ -370,7 +371,7 @@ func TestKeyLogFiles(t *testing.T) {
 	}
 }
 
-// TestDecodeBounds: memory is bounded. What is dropped for that is counted, and its sessions are printed.
+// TestDecodeBounds: memory is bounded. Dropped items are counted, and their sessions are printed.
 func TestDecodeBounds(t *testing.T) {
 	t.Parallel()
 	much := *stopRecord
@@ -391,7 +392,7 @@ func TestDecodeBounds(t *testing.T) {
 				w.session(i, papStart("alice", "x"))
 			}
 		}, maxOpenStream + 100, 100, func(d *decoder) bool { return d.open.len <= maxOpenStream }},
-		{"sessions that were not read, and have a reply", func(t *captureBuilder) {
+		{"unreadable sessions with a reply", func(t *captureBuilder) {
 			w := t.openConn(deviceAddr, serverAddr, "another key")
 			for i := range uint32(maxOpenStream + 100) {
 				w.session(i, asciiStart("alice"), passed)
@@ -405,13 +406,13 @@ func TestDecodeBounds(t *testing.T) {
 				}
 			}
 		}, (maxOpenAll/1000 + 1) * 1000, (maxOpenAll/1000+1)*1000 - maxOpenAll, func(d *decoder) bool { return d.open.len <= maxOpenAll }},
-		{"bytes of their requests", func(t *captureBuilder) {
+		{"bytes of the requests", func(t *captureBuilder) {
 			w := t.openConn(deviceAddr, serverAddr, testKey)
 			for i := range uint32(100) {
 				w.session(i, &much)
 			}
 		}, 100, 100 - maxKeptAll/len(body), func(d *decoder) bool { return d.kept <= maxKeptAll }},
-		{"packets that are not whole", func(t *captureBuilder) {
+		{"incomplete packets", func(t *captureBuilder) {
 			for i := range 100 {
 				w := t.openConn(fmt.Sprintf("10.0.0.%d:1000", i), serverAddr, testKey)
 				packet := w.packet(1, 1, &much)
@@ -443,7 +444,7 @@ func TestDecodeBounds(t *testing.T) {
 	}
 }
 
-// TestDecodeReleasesMemory: a packet that came in pieces leaves no memory behind.
+// TestDecodeReleasesMemory: the memory of a packet that arrived in pieces is released.
 func TestDecodeReleasesMemory(t *testing.T) {
 	t.Parallel()
 	big := *stopRecord
@@ -492,7 +493,7 @@ func TestDecodeRecordBounds(t *testing.T) {
 		sizes = append(sizes, len((<-printer.pipe.filled).records))
 	}
 	if want := []int{maxBatchRecords, maxBatchRecords, 3}; !slices.Equal(sizes, want) || len(printer.pipe.chunk.records) != 1 {
-		t.Errorf("batches of %d records, not %d, and one of %d", sizes, want, len(printer.pipe.chunk.records))
+		t.Errorf("batches of %d records, want %d, and one of %d", sizes, want, len(printer.pipe.chunk.records))
 	}
 	// A record keeps its request and the reply.
 	tape := newCaptureBuilder()
@@ -506,6 +507,6 @@ func TestDecodeRecordBounds(t *testing.T) {
 	}
 	p.consume(p.events.chunk)
 	if got, want := p.decoder.printer.pipe.chunk.kept, len(request)+len(reply)-2*headerLen; got != want || p.decoder.kept != 0 {
-		t.Errorf("the record keeps %d bytes and open sessions %d, not %d and 0", got, p.decoder.kept, want)
+		t.Errorf("the record keeps %d bytes and open sessions %d, want %d and 0", got, p.decoder.kept, want)
 	}
 }

@@ -29,12 +29,12 @@ func TestDecode(t *testing.T) {
 		{"a dialogue", func(t *captureBuilder) {
 			t.openConn(deviceAddr, serverAddr, testKey).session(1, asciiStart(""), askForUser, says("alice"), askForPass, says(testPassword), &authenReply{status: authenFail, serverMsg: "no\x1b\n"}).close()
 		}, `alice authenticate ascii FAIL: no\x1b (3.0 ms)` + "\n"},
-		{"the other two kinds, another port, IPv6", func(t *captureBuilder) {
+		{"authorization and accounting, another port, IPv6", func(t *captureBuilder) {
 			t.openConn("[2001:db8::7]:1024", "[2001:db8::1]:4949", testKey).session(1, showRun, &authorResponse{status: authorFail, serverMsg: "denied by rule 7"}).
 				session(2, stopRecord, recorded).close()
 		}, "[2001:db8::7]:1024 > [2001:db8::1]:4949 bob authorize \"show run\" FAIL: denied by rule 7 (1.0 ms)\n" +
 			"[2001:db8::7]:1024 > [2001:db8::1]:4949 bob account stop task_id=7 service=shell SUCCESS (1.0 ms)\n"},
-		{"sessions in each other", func(t *captureBuilder) {
+		{"interleaved sessions", func(t *captureBuilder) {
 			w := t.openConn(deviceAddr, serverAddr, testKey)
 			w.send(0, append(w.packet(1, 1, asciiStart("alice")), w.packet(2, 1, showRun)...))
 			w.send(1, w.packet(2, 2, &authorResponse{status: authorPassAdd}))
@@ -43,7 +43,7 @@ func TestDecode(t *testing.T) {
 			w.send(1, append(w.packet(1, 4, passed), w.packet(3, 2, recorded)...))
 			w.close()
 		}, "bob authorize \"show run\" PASS_ADD (1.0 ms)\nalice authenticate ascii PASS (3.0 ms)\nbob account stop task_id=7 service=shell SUCCESS (1.0 ms)\n"},
-		{"a packet a byte at a time", func(t *captureBuilder) {
+		{"one byte in each segment", func(t *captureBuilder) {
 			w := t.openConn(deviceAddr, serverAddr, testKey)
 			for i, m := range []message{papStart("alice", testPassword), passed} {
 				for _, o := range w.packet(1, uint8(1+i), m) {
@@ -62,7 +62,7 @@ func TestDecode(t *testing.T) {
 		{"the end of the input", func(t *captureBuilder) {
 			t.openConn(deviceAddr, serverAddr, testKey).session(1, papStart("alice", testPassword))
 		}, "alice authenticate pap NO_REPLY\n"},
-		{"a number that is used again", func(t *captureBuilder) {
+		{"a reused session_id", func(t *captureBuilder) {
 			t.openConn(deviceAddr, serverAddr, testKey).session(1, papStart("alice", testPassword)).session(1, papStart("bob", testPassword), passed)
 		}, "alice authenticate pap NO_REPLY\nbob authenticate pap PASS (1.0 ms)\n"},
 		{"without obfuscation", func(t *captureBuilder) {
@@ -79,12 +79,12 @@ func TestDecode(t *testing.T) {
 			w.send(0, w.packet(9, 1, showRun)[7:])
 			w.session(1, papStart("alice", testPassword), passed)
 		}, "alice authenticate pap PASS (1.0 ms)\n"},
-		{"from the middle of a session, and the server has the lower port only by its numbers", func(t *captureBuilder) {
+		{"from the middle of a session, with the server known only by its lower port", func(t *captureBuilder) {
 			w := t.joinConn(deviceAddr, "192.0.2.1:50000", testKey)
 			w.send(1, w.packet(1, 4, passed))
 			w.session(2, papStart("alice", testPassword), passed)
 		}, deviceAddr + " > 192.0.2.1:50000 - authenticate PASS\n" + deviceAddr + " > 192.0.2.1:50000 alice authenticate pap PASS (1.0 ms)\n"},
-		{"a header that is none, in the middle", func(t *captureBuilder) {
+		{"an invalid header in the middle", func(t *captureBuilder) {
 			w := t.joinConn(deviceAddr, serverAddr, testKey)
 			w.send(0, append([]byte("x\xc0\x01\x01\x00\x00\x00\x00\x01\x00\x00\x00\x03abcdefghi"), w.packet(1, 1, papStart("alice", testPassword))...))
 			w.send(1, w.packet(1, 2, passed))
@@ -94,7 +94,7 @@ func TestDecode(t *testing.T) {
 			w.seqs[1] += 18 // bytes that were not captured
 			w.session(2, papStart("bob", testPassword), passed).close()
 		}, "bob authenticate pap PASS (1.0 ms)\nalice authenticate pap CUT\n"},
-		{"a gap that the end of the input shows", func(t *captureBuilder) {
+		{"a gap found at the end of the input", func(t *captureBuilder) {
 			w := t.openConn(deviceAddr, serverAddr, testKey).session(1, papStart("alice", testPassword))
 			w.seqs[1] += 5
 			w.send(1, w.packet(1, 2, passed))
@@ -107,26 +107,26 @@ func TestDecode(t *testing.T) {
 			w.send(1, w.packet(1, 8, passed))
 			w.close()
 		}, "alice authenticate ascii PASS (1.0 ms)\n"},
-		{"a gap in a dialogue that goes on", func(t *captureBuilder) {
+		{"a gap in a dialogue that continues", func(t *captureBuilder) {
 			w := t.openConn(deviceAddr, serverAddr, testKey).session(1, asciiStart("alice"), askForPass)
 			w.seqs[0] += 30
 			w.send(1, w.packet(1, 4, passed))
 			w.close()
 		}, "alice authenticate ascii PASS (1.0 ms)\n"},
-		{"a gap that was of another", func(t *captureBuilder) {
+		{"a gap in another session", func(t *captureBuilder) {
 			w := t.openConn(deviceAddr, serverAddr, testKey).session(1, asciiStart("alice"), askForPass)
 			w.seqs[0] += 30
 			w.send(0, w.packet(1, 3, says(testPassword)))
 			w.close()
 		}, "alice authenticate ascii NO_REPLY (1.0 ms)\n"},
-		{"what is no TACACS+", func(t *captureBuilder) {
+		{"not TACACS+", func(t *captureBuilder) {
 			w := t.openConn(deviceAddr, serverAddr, testKey)
 			w.send(0, []byte("GET / HTTP/1.1\r\n\r\n"))
 			w.send(0, w.packet(1, 1, showRun))
 			w.close()
 			t.openConn("198.51.100.7:41235", serverAddr, testKey).send(0, []byte("\x17\x00\x00hello, this is no TLS"))
 		}, ""},
-		{"a gap, and from then on sessions may begin in the middle", func(t *captureBuilder) {
+		{"after a gap, sessions may begin in the middle", func(t *captureBuilder) {
 			w := t.openConn(deviceAddr, serverAddr, testKey)
 			w.seqs[0] += 40
 			w.send(1, w.packet(1, 2, recorded)) // begins no session: earlier packets are missing
@@ -135,7 +135,7 @@ func TestDecode(t *testing.T) {
 			w.send(1, w.packet(4, 0, recorded)) // seq_no 0 is invalid
 			w.close()
 		}, "- account SUCCESS\nbob account stop task_id=7 service=shell SUCCESS (1.0 ms)\n- account SUCCESS\n"},
-		{"junk behind a packet", func(t *captureBuilder) {
+		{"junk after a packet", func(t *captureBuilder) {
 			w := t.joinConn(deviceAddr, serverAddr, testKey).session(1, papStart("alice", testPassword), passed)
 			w.send(0, append(w.packet(2, 1, papStart("bob", testPassword)), "junk"...))
 			w.send(1, append(w.packet(2, 2, passed), "junk"...))
@@ -146,7 +146,7 @@ func TestDecode(t *testing.T) {
 			w.send(1, w.packet(1, 2, passed))
 			w.close()
 		}, "alice authenticate pap PASS (2.0 ms)\n"},
-		{"from the middle of what has no header for long", func(t *captureBuilder) {
+		{"a long input without a header", func(t *captureBuilder) {
 			for _, size := range []int{maxUnrecognized - 10_000, maxUnrecognized + 10_000} {
 				w := t.joinConn(fmt.Sprintf("10.0.0.1:%d", size/2), serverAddr, testKey)
 				for ; size > 0; size -= 10_000 {
@@ -161,7 +161,7 @@ func TestDecode(t *testing.T) {
 			w.send(1, []byte("\x15\x03\x01\x00\x02\x02\x46"))
 			w.close()
 		}, "alice authenticate pap NO_REPLY\n"},
-		{"unknown values, and a reply that fits", func(t *captureBuilder) {
+		{"unknown values, and a matching reply", func(t *captureBuilder) {
 			odd := papStart("a\x1bb", testPassword)
 			odd.privLvl, odd.service = 99, 77
 			t.openConn(deviceAddr, serverAddr, testKey).session(1, odd, passed).session(2, odd)
@@ -172,7 +172,7 @@ func TestDecode(t *testing.T) {
 		got := decodeWith(t, tape.pcap(), "")
 		lines := stamp.ReplaceAllString(got.out, "")
 		if want := strings.ReplaceAll(tt.lines, `"a\x1b`, `a\x1b`); usual.Replace(lines) != want || got.code != 0 {
-			t.Errorf("%s: %d\n%s, not\n%s%s", tt.name, int(got.code), usual.Replace(lines), want, got.err)
+			t.Errorf("%s: got %d\n%s, want\n%s%s", tt.name, int(got.code), usual.Replace(lines), want, got.err)
 		}
 	}
 }
@@ -188,10 +188,10 @@ func TestDecodeHidesRepeatedSecrets(t *testing.T) {
 	for options, shown := range map[string]bool{"": false, "-v -d": false, "--json -d": false, "-d --show-secrets": true} {
 		got := decodeWith(t, tape.pcap(), options)
 		if n := strings.Count(got.out, "FAIL"); n != 2 || strings.Count(got.out, "bad password [redacted]!") != 2 {
-			t.Errorf("%s: %d sessions have failed:\n%s", options, n, got.out)
+			t.Errorf("%s: %d sessions failed:\n%s", options, n, got.out)
 		}
 		if strings.Contains(got.out, testPassword) || strings.Contains(got.err, testPassword) != shown {
-			t.Errorf("%s: the password is shown or hidden wrongly:\n%s%s", options, got.out, got.err)
+			t.Errorf("%s: the password is shown without --show-secrets, or hidden with it:\n%s%s", options, got.out, got.err)
 		}
 	}
 }
@@ -201,12 +201,12 @@ func TestDecodeStrays(t *testing.T) {
 	t.Parallel()
 	tape := newCaptureBuilder()
 	w := tape.openConn(deviceAddr, serverAddr, testKey).session(1, asciiStart("alice"), askForPass)
-	w.send(1, w.packet(1, 2, passed))                           // a seq_no that is past
+	w.send(1, w.packet(1, 2, passed))                           // an old seq_no
 	w.send(1, w.packet(2, 2, passed))                           // another session
 	w.send(1, w.packet(1, 4, recorded))                         // another type
 	w.send(1, w.packet(1, 8, passed))                           // a seq_no that is too high
-	w.send(1, w.packet(5, 1, papStart("eve", "x")))             // of a client, from the server: not a packet
-	w.send(0, w.packet(5, 2, passed))                           // of a server, from the client
+	w.send(1, w.packet(5, 1, papStart("eve", "x")))             // a client's packet, sent by the server
+	w.send(0, w.packet(5, 2, passed))                           // a server's packet, sent by the client
 	w.send(0, w.packet(1, 3, says(testPassword)))               // continues the dialogue
 	w.send(1, w.packet(1, 4, passed))                           // ends it
 	w.send(1, w.packet(1, 4, &authenReply{status: authenFail})) // after the end
@@ -360,10 +360,10 @@ func TestDecodeLive(t *testing.T) {
 		done <- run(ctx, split("decode"), stdio{in: in, out: out, err: stderr, env: func(string) string { return testKey }})
 	}()
 	feed.Write(w.pcap())
-	waitUntil(t, "the session is printed", func() bool { return strings.HasSuffix(out.String(), "alice authenticate pap PASS (1.0 ms)\n") })
+	waitUntil(t, "the session is logged", func() bool { return strings.HasSuffix(out.String(), "alice authenticate pap PASS (1.0 ms)\n") })
 	interrupt(interruptedBy(2))
 	if code := <-done; code != 130 {
-		t.Errorf("it ends with %d", int(code))
+		t.Errorf("exit code %d", int(code))
 	}
 	if !strings.HasSuffix(out.String(), "bob authenticate pap NO_REPLY\n") || !strings.Contains(stderr.String(), " sessions: 2\n") {
 		t.Errorf("%s%s", out, stderr)
@@ -382,8 +382,8 @@ func TestDecodeOnFullDisk(t *testing.T) {
 	}
 }
 
-// FuzzDecodeCommand: for any capture, decode ends with an exit code of its own, prints only printable text, and
-// holds nothing at the end.
+// FuzzDecodeCommand: for any capture, decode returns one of its exit codes, prints only printable text, and
+// holds no memory at the end.
 func FuzzDecodeCommand(f *testing.F) {
 	whole := manySessions(6, testKey)
 	f.Add(whole, "")
@@ -412,11 +412,11 @@ func FuzzDecodeCommand(f *testing.F) {
 		stderr, out := new(lockedBuffer), new(lockedBuffer)
 		code := run(t.Context(), split("decode "+options), stdio{in: bytes.NewReader(capture), out: out, err: stderr, env: func(string) string { return testKey }})
 		if code != 0 && code != 2 && code != 5 {
-			t.Errorf("it ends with %d: %s", int(code), stderr)
+			t.Errorf("exit code %d: %s", int(code), stderr)
 		}
 		for _, text := range []string{out.String(), stderr.String()} {
 			if escapeLines(text) != text {
-				t.Errorf("%q has what is not printable", text)
+				t.Errorf("%q has unprintable characters", text)
 			}
 		}
 		p, inv, _ := pipelineOf(t, capture, "-q")
@@ -440,7 +440,7 @@ func BenchmarkDecodeSessions(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/sessions, "ns/session")
 }
 
-// TestDecodeSummary: the table, its width, and the object.
+// TestDecodeSummary checks the table, its width, and the JSON object.
 func TestDecodeSummary(t *testing.T) {
 	t.Parallel()
 	tape := newCaptureBuilder()
@@ -489,7 +489,7 @@ client                                          sessions took the server over 1s
 2001:db8:1234:5678:9abc:def0:1234:5678          1 of 1
 `
 	if got.out != want || got.code != 0 {
-		t.Errorf("%d\n%s, not\n%s", int(got.code), got.out, want)
+		t.Errorf("got %d\n%s, want\n%s", int(got.code), got.out, want)
 	}
 	for line := range strings.Lines(got.out) {
 		if len(line) > 101 {
@@ -531,7 +531,7 @@ func TestDecodeDump(t *testing.T) {
 		}
 	}
 	if strings.Contains(got.err, testPassword) {
-		t.Error("it shows the password")
+		t.Error("the password is shown")
 	}
 	if got := decodeWith(t, tape.pcap(), "-d --show-secrets"); !strings.Contains(got.err, "  user_msg: "+testPassword+"\n") {
 		t.Errorf("the password is not in\n%s", got.err)
@@ -547,7 +547,7 @@ func TestDecodeDumpOnFullDisk(t *testing.T) {
 		code := run(t.Context(), split("decode "+options), stdio{in: bytes.NewReader(manySessions(sessions, testKey)), out: out, err: fullDisk{},
 			env: func(string) string { return testKey }})
 		if n := strings.Count(out.String(), "\n"); code != want || n != sessions {
-			t.Errorf("%q: ends with %d, and %d lines", options, int(code), n)
+			t.Errorf("%q: exit code %d, %d lines", options, int(code), n)
 		}
 	}
 }

@@ -30,7 +30,7 @@ func TestTLSVectors(t *testing.T) {
 	}
 }
 
-// TestTLSWithoutSecrets: problem is why there is no data, and does not contain a secret.
+// TestTLSWithoutSecrets: problem is the reason for missing data, and contains no secret.
 func TestTLSWithoutSecrets(t *testing.T) {
 	t.Parallel()
 	writes := parseTrace(t, traceOfRFC)
@@ -54,7 +54,7 @@ func TestTLSWithoutSecrets(t *testing.T) {
 	} {
 		newTLSObserver(tt.keys).feed(writes, 1<<14).check(t, tt.want)
 	}
-	// The problem of one end stays, whatever the other one sends.
+	// The problem of one side stays, whatever the other side sends.
 	k := keyLogOf(t, strings.NewReplacer(" b67b", " b67c", "CLIENT_H", "OTHER").Replace(keysOfRFC))
 	l := newTLSObserver(k).feed(writes[:2], 1<<14).feed(writes[3:4], 1<<14).feed(writes[2:3], 1<<14)
 	for line := range strings.Lines(keysOfRFC) {
@@ -168,12 +168,12 @@ func TestTLSOfGo(t *testing.T) {
 		{"resumed", resuming, plain, "hello", read},
 		{"TLS 1.2", old, plain, "hello", `name "tac.example" cipher "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256" alert "" ` +
 			`problem "it is TLS 1.2, which RFC 9887 section 3.2 forbids" early false data ["" ""]`},
-		{"an alert in clear", old, &tls.Config{Certificates: plain.Certificates, MinVersion: tls.VersionTLS13}, "",
+		{"an alert in cleartext", old, &tls.Config{Certificates: plain.Certificates, MinVersion: tls.VersionTLS13}, "",
 			`name "tac.example" cipher "" alert "protocol version not supported (from the server)" problem "" early false data ["" ""]`},
 	} {
 		writes, keys, suite := recordTLS(t, tt.client, tt.server, tt.data)
 		switch name := tls.CipherSuiteName(suite); {
-		case suite == tls.TLS_CHACHA20_POLY1305_SHA256: // which Go prefers if the processor has no AES
+		case suite == tls.TLS_CHACHA20_POLY1305_SHA256: // Go prefers it if the processor has no AES
 			tt.want = `name "tac.example" cipher "` + name + `" alert "" problem "its cipher is ` + name +
 				`, which Go's standard library does not implement" early false data ["" ""]`
 			noAES = true
@@ -190,7 +190,7 @@ func TestTLSOfGo(t *testing.T) {
 		case retries != (tt.name == "HelloRetryRequest"):
 			t.Errorf("%s: a HelloRetryRequest is %v", tt.name, retries)
 		case tt.name == "resumed" && bytes.Contains(writes[0].data, []byte{0, 41}) == false:
-			t.Errorf("%s: it is not", tt.name)
+			t.Errorf("%s: it is not resumed", tt.name)
 		}
 	}
 	// A client that does not trust the server sends an alert with the secret of the handshake. It has no other
@@ -211,7 +211,7 @@ func TestTLSOfGo(t *testing.T) {
 		`problem "there is no key log to read it with" early false data ["" ""]`)
 }
 
-// TestTLSContents: all that a record may hold.
+// TestTLSContents checks all contents of records.
 func TestTLSContents(t *testing.T) {
 	t.Parallel()
 	const most = 1 << 14
@@ -261,7 +261,7 @@ func TestTLSGaps(t *testing.T) {
 		{"in the middle of a record", func(m *fakeTLS) [][]byte {
 			return [][]byte{m.traffic[0].data("one"), m.traffic[0].data(long), m.traffic[0].data("three")}
 		}, 100, 500, "onethree"},
-		{"the end of one, the beginning of another", func(m *fakeTLS) [][]byte {
+		{"the end of one record, the beginning of the next", func(m *fakeTLS) [][]byte {
 			return [][]byte{m.traffic[0].data(long), m.traffic[0].data(long), m.traffic[0].data("three"), m.traffic[0].data("four")}
 		}, 1000, 400, "threefour"},
 		{"in a header", func(m *fakeTLS) [][]byte {
@@ -271,25 +271,25 @@ func TestTLSGaps(t *testing.T) {
 			return [][]byte{m.traffic[0].data("one"), m.traffic[0].seal(recordData, "", 0), m.traffic[0].data("three")}
 		}, 46, 1, "onethree"},
 		{"nothing", func(m *fakeTLS) [][]byte { return [][]byte{m.traffic[0].data("one"), m.traffic[0].data("two")} }, 25, 0, "onetwo"},
-		{"as many records as there can be", func(m *fakeTLS) (all [][]byte) {
+		{"the largest number of records", func(m *fakeTLS) (all [][]byte) {
 			for range 500 {
 				all = append(all, m.traffic[0].seal(recordData, "", 0))
 			}
 			return append(all, m.traffic[0].data("end"))
 		}, 0, 500 * minRecord, "end"},
-		{"with the request for new keys", func(m *fakeTLS) [][]byte {
+		{"with the KeyUpdate request", func(m *fakeTLS) [][]byte {
 			s := m.traffic[0]
 			next := newTLSSealer(&tlsSuites[0], tlsSuites[0].expand(s.secret, "traffic upd", 32))
-			next.seq++ // of a record that is missing too
+			next.seq++ // another record is missing
 			return [][]byte{s.data("one"), s.seal(recordHandshake, "KeyUpdate", 0), next.data("three"), next.data("four")}
 		}, 25, 31, "onethreefour"},
-		{"nothing behind it is of this connection", func(m *fakeTLS) (all [][]byte) {
+		{"no record of this connection after it", func(m *fakeTLS) (all [][]byte) {
 			for range maxGapAttempts / 2 {
 				all = append(all, []byte{recordData, 3, 3, 0, minRecord - recordHeader})
 			}
 			return append(all, make([]byte, 100))
 		}, 0, 5, lost},
-		{"a record that is older", func(m *fakeTLS) [][]byte {
+		{"an older record", func(m *fakeTLS) [][]byte {
 			old := m.traffic[0].data("one")
 			return [][]byte{old, m.traffic[0].data("two"), old, m.traffic[0].data("three")}
 		}, 25, 25, "onethree"},
@@ -314,7 +314,7 @@ func TestTLSGaps(t *testing.T) {
 	}
 }
 
-// TestTLSTooFarAhead: no more sequence numbers are tried than records may be missing.
+// TestTLSTooFarAhead: the number of tried sequence numbers is bounded by the number of missing records.
 func TestTLSTooFarAhead(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -366,7 +366,7 @@ func TestTLSGapInHandshake(t *testing.T) {
 			t.Errorf("row %d: got %s", i, got)
 		}
 	}
-	// Without a key log, nothing is read behind a gap.
+	// Without a key log, nothing is read after a gap.
 	l := newTLSObserver(nil)
 	l.add(0, time.Time{}, writes[0].data)
 	l.gap(0, 10)
@@ -412,7 +412,7 @@ func TestTLSEarlyData(t *testing.T) {
 			}
 		}
 	}
-	// Behind the handshake there is no early data, and the server never sends any.
+	// After the handshake there is no early data, and the server never sends any.
 	other := newTLSSealer(&tlsSuites[0], make([]byte, 32))
 	m := newFakeTLS(0, 42, 0, 0)
 	l := m.afterHandshake(t)
@@ -465,7 +465,7 @@ func TestTLSHellos(t *testing.T) {
 		writes []tlsWrite
 		want   string
 	}{
-		{"a name that is no name", []tlsWrite{hello(name(0, "\x1b[2J"+strings.Repeat("n", 300))...)},
+		{"an invalid name", []tlsWrite{hello(name(0, "\x1b[2J"+strings.Repeat("n", 300))...)},
 			`name "\\x1b[2J` + strings.Repeat("n", 251) + `" cipher "" alert "" problem ""` + none},
 		{"another kind of name", []tlsWrite{hello(name(1, "other")...)}, `name "" cipher "" alert "" problem ""` + none},
 		{"no extensions", []tlsWrite{{0, clearRecord(recordHandshake, append([]byte{1}, prefixed(3, clientHelloOf(random)[4:45]...)...))}},
@@ -473,36 +473,36 @@ func TestTLSHellos(t *testing.T) {
 		{"ChaCha20", []tlsWrite{hello(), answer(tls.TLS_CHACHA20_POLY1305_SHA256, isTLS13...), {1, clearRecord(recordData, make([]byte, 40))}},
 			`name "" cipher "TLS_CHACHA20_POLY1305_SHA256" alert "" problem "its cipher is TLS_CHACHA20_POLY1305_SHA256, which Go's standard library does not implement"` + none},
 		{"AES-CCM", []tlsWrite{hello(), answer(0x1304, isTLS13...)}, `name "" cipher "0x1304" alert "" problem "its cipher is 0x1304, which is not supported"` + none},
-		{"TLS 1.2, and an alert that is encrypted", []tlsWrite{hello(), answer(0xc02f), {0, clearRecord(recordAlert, bytes.Repeat([]byte{1}, 26))}},
+		{"TLS 1.2, and an encrypted alert", []tlsWrite{hello(), answer(0xc02f), {0, clearRecord(recordAlert, bytes.Repeat([]byte{1}, 26))}},
 			`name "" cipher "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256" alert "" problem "it is TLS 1.2, which RFC 9887 section 3.2 forbids"` + none},
 		{"TLS 1.2, and the beginning of a certificate", []tlsWrite{hello(),
 			{1, clearRecord(recordHandshake, append(serverHelloOf(0xc02f), 11, 0, 1, 0, 1))}, {1, clearRecord(recordHandshake, []byte{2, 0, 0})}},
 			`name "" cipher "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256" alert "" problem "it is TLS 1.2, which RFC 9887 section 3.2 forbids"` + none},
-		{"a hello behind the answer", []tlsWrite{hello(), answer(0x1301, isTLS13...), hello(name(0, "late")...)},
+		{"a hello after the answer", []tlsWrite{hello(), answer(0x1301, isTLS13...), hello(name(0, "late")...)},
 			`name "" cipher "TLS_AES_128_GCM_SHA256" alert "" problem ""` + none},
-		{"a version to come", []tlsWrite{hello(), answer(0x1301, 0, 43, 0, 2, 3, 5)},
+		{"a future version", []tlsWrite{hello(), answer(0x1301, 0, 43, 0, 2, 3, 5)},
 			`name "" cipher "TLS_AES_128_GCM_SHA256" alert "" problem "it is 0x0305, which RFC 9887 section 3.2 forbids"` + none},
-		{"a hello that is cut", []tlsWrite{{0, clearRecord(recordHandshake, []byte{1, 0, 0, 2, 3, 3})}}, noHello},
-		{"extensions that are cut", []tlsWrite{hello(0, 43, 0, 9, 3)}, noHello},
-		{"an answer that is cut", []tlsWrite{hello(), {1, clearRecord(recordHandshake, []byte{2, 0, 0, 2, 3, 3})}}, noAnswer},
-		{"a version that is cut", []tlsWrite{hello(), answer(0x1301, 0, 43, 0, 1, 3)}, noAnswer},
-		{"a message that is too long", []tlsWrite{{0, clearRecord(recordHandshake, []byte{1, 1, 0, 0})}},
+		{"a truncated ClientHello", []tlsWrite{{0, clearRecord(recordHandshake, []byte{1, 0, 0, 2, 3, 3})}}, noHello},
+		{"truncated extensions", []tlsWrite{hello(0, 43, 0, 9, 3)}, noHello},
+		{"a truncated ServerHello", []tlsWrite{hello(), {1, clearRecord(recordHandshake, []byte{2, 0, 0, 2, 3, 3})}}, noAnswer},
+		{"a truncated version", []tlsWrite{hello(), answer(0x1301, 0, 43, 0, 1, 3)}, noAnswer},
+		{"a message over the limit", []tlsWrite{{0, clearRecord(recordHandshake, []byte{1, 1, 0, 0})}},
 			`name "" cipher "" alert "" problem "the client sends a handshake message of 65540 bytes"` + none},
 		{"the server's hello from the client", []tlsWrite{{0, answer(0x1301).data}}, `name "" cipher "" alert "" problem ""` + none},
 		{"the client's hello from the server", []tlsWrite{{1, hello(name(0, "x")...).data}}, `name "" cipher "" alert "" problem ""` + none},
 		{"the middle of a conversation", []tlsWrite{{1, clearRecord(recordData, make([]byte, 40))}},
 			`name "" cipher "" alert "" problem "its handshake is not in the capture"` + none},
-		{"one side alone", []tlsWrite{hello(), {0, clearRecord(recordData, make([]byte, 40))}},
+		{"only one side", []tlsWrite{hello(), {0, clearRecord(recordData, make([]byte, 40))}},
 			`name "" cipher "" alert "" problem "the server's hello is not in the capture"` + none},
-		{"the other side alone", []tlsWrite{answer(0x1301, isTLS13...), {1, clearRecord(recordData, make([]byte, 40))}},
+		{"only the other side", []tlsWrite{answer(0x1301, isTLS13...), {1, clearRecord(recordData, make([]byte, 40))}},
 			`name "" cipher "TLS_AES_128_GCM_SHA256" alert "" problem "the client's hello is not in the capture"` + none},
 		{"another protocol", []tlsWrite{{0, []byte("SSH-2.0-x\r\n")}}, `name "" cipher "" alert "" problem "the bytes of the client are not TLS"` + none},
 		{"another protocol, of the server", []tlsWrite{hello(), {1, []byte{recordHandshake, 2, 0, 0, 1}}},
 			`name "" cipher "" alert "" problem "the bytes of the server are not TLS"` + none},
-		{"a type that there is not", []tlsWrite{{0, []byte{24, 3, 3, 0, 1, 0}}}, `name "" cipher "" alert "" problem "the bytes of the client are not TLS"` + none},
-		{"a type that there is not either", []tlsWrite{{0, []byte{19, 3, 3, 0, 1, 0}}}, `name "" cipher "" alert "" problem "the bytes of the client are not TLS"` + none},
-		{"a record that is too long", []tlsWrite{{0, []byte{recordData, 3, 3, 0x41, 1}}}, `name "" cipher "" alert "" problem "the bytes of the client are not TLS"` + none},
-		{"a record that is as long as one may be", []tlsWrite{{0, []byte{recordData, 3, 3, 0x41, 0}}}, `name "" cipher "" alert "" problem ""` + none},
+		{"an unknown type", []tlsWrite{{0, []byte{24, 3, 3, 0, 1, 0}}}, `name "" cipher "" alert "" problem "the bytes of the client are not TLS"` + none},
+		{"another unknown type", []tlsWrite{{0, []byte{19, 3, 3, 0, 1, 0}}}, `name "" cipher "" alert "" problem "the bytes of the client are not TLS"` + none},
+		{"a record over the limit", []tlsWrite{{0, []byte{recordData, 3, 3, 0x41, 1}}}, `name "" cipher "" alert "" problem "the bytes of the client are not TLS"` + none},
+		{"a record of the largest size", []tlsWrite{{0, []byte{recordData, 3, 3, 0x41, 0}}}, `name "" cipher "" alert "" problem ""` + none},
 	} {
 		for _, size := range []int{1, 1 << 14} {
 			l := newTLSObserver(keyLogOf(t, "")).feed(tt.writes, size)
@@ -536,8 +536,8 @@ func FuzzTLSConversation(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
-		all, said := len(in), 0
-		l := newTLSConversation(keys, func(_ int, _ time.Time, data []byte) { said += len(data) })
+		size, received := len(in), 0
+		l := newTLSConversation(keys, func(_ int, _ time.Time, data []byte) { received += len(data) })
 		for len(in) >= 3 {
 			from, n := int(in[0]&1), int(binary.BigEndian.Uint16(in[1:]))
 			gap := in[0]&2 != 0
@@ -550,15 +550,15 @@ func FuzzTLSConversation(f *testing.F) {
 			in = in[n:]
 			for _, s := range l.directions {
 				if len(s.held) > maxRecord || len(s.hello) > maxWaiting+maxRecord || s.attempts > maxGapAttempts || s.early > maxWaiting {
-					t.Fatalf("%d and %d bytes are held, %d trials", len(s.held), len(s.hello), s.attempts)
+					t.Fatalf("%d and %d bytes are held, %d attempts", len(s.held), len(s.hello), s.attempts)
 				}
 			}
 			if l.held > maxWaiting || l.unreadable && l.held > 0 {
 				t.Fatalf("%d bytes wait", l.held)
 			}
 		}
-		if said > all {
-			t.Fatalf("%d bytes of data out of %d", said, all)
+		if received > size {
+			t.Fatalf("%d bytes of data from %d", received, size)
 		}
 	})
 }
@@ -628,7 +628,7 @@ func TestDecodeLateSecrets(t *testing.T) {
 	w.version, w.flags = minorOne, flagUnencrypted
 	w.send(0, m.handshake[0].seal(recordHandshake, "Finished", 0))
 	packet := w.packet(1, 1, papStart("alice", testPassword))
-	packet[3] = 0 // without flagUnencrypted; in TLS it is in clear all the same
+	packet[3] = 0 // without flagUnencrypted, but within TLS it is never obfuscated
 	w.send(0, m.traffic[0].data(string(packet)))
 	p, inv, out := pipelineOf(t, nil, "--keylog "+dir+"/log")
 	for i := range tape.frames {
@@ -639,6 +639,6 @@ func TestDecodeLateSecrets(t *testing.T) {
 	}
 	p.readFiles(t.Context(), inv, nil)
 	if want := "2026-11-23T10:00:00.007Z 198.51.100.7:41234 > 192.0.2.1:300 alice authenticate pap NO_REPLY\n"; out.String() != want {
-		t.Errorf("%s, not %s", out, want)
+		t.Errorf("got %s, want %s", out, want)
 	}
 }

@@ -27,12 +27,12 @@ func TestDistance(t *testing.T) {
 		{"tsl", "tls", 1}, {"pord", "prod", 1}, {"pxrd", "prod", 2}, {"pdro", "prod", 2}, {"badc", "abcd", 2}, {"prodst", "prodost", 1},
 	} {
 		if got, back := distance(tt.a, tt.b), distance(tt.b, tt.a); got != tt.want || back != tt.want {
-			t.Errorf("%q and %q: %d and %d, not %d", tt.a, tt.b, got, back, tt.want)
+			t.Errorf("%q and %q: got %d and %d, want %d", tt.a, tt.b, got, back, tt.want)
 		}
 	}
 }
 
-// TestCutPrefix covers the value [PREFIX=]FILE: an empty prefix stands for a value that is just a file.
+// TestCutPrefix covers the value [PREFIX=]FILE. An empty prefix means that the value is only a file.
 func TestCutPrefix(t *testing.T) {
 	t.Parallel()
 	const wrong = "error"
@@ -70,18 +70,18 @@ func TestCutPrefix(t *testing.T) {
 	} {
 		before, file, found := cutPrefix(tt.value)
 		if found != (tt.prefix != "") || file != tt.file {
-			t.Errorf("%q is cut to %q and %q, %t", tt.value, before, file, found)
+			t.Errorf("%q: got %q and %q, %t", tt.value, before, file, found)
 		}
 		if !found {
 			continue
 		}
 		if prefix, err := parsePrefix(before); (err != nil) != (tt.prefix == wrong) || err == nil && prefix.String() != tt.prefix {
-			t.Errorf("%q has the prefix %s, %v, want %s", tt.value, prefix, err, tt.prefix)
+			t.Errorf("%q: got the prefix %s, %v, want %s", tt.value, prefix, err, tt.prefix)
 		}
 	}
 }
 
-// TestRedact covers what is replaced, and what is no secret.
+// TestRedact checks which text is replaced as a secret.
 func TestRedact(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ text, secrets, want string }{
@@ -101,7 +101,7 @@ func TestRedact(t *testing.T) {
 		{"nothing", "", "nothing"},
 	} {
 		if got := redact(tt.text, strings.Split(tt.secrets, " ")); got != tt.want {
-			t.Errorf("%q without %q is %q, not %q", tt.text, tt.secrets, got, tt.want)
+			t.Errorf("%q without %q: got %q, want %q", tt.text, tt.secrets, got, tt.want)
 		}
 	}
 }
@@ -140,7 +140,7 @@ func TestRedactServerText(t *testing.T) {
 				t.Errorf("%s%s shows\n%s", tt.line, form, shown)
 			}
 			if command, _, _ := strings.Cut(tt.line, " "); command != "bench" && !strings.Contains(shown, "[redacted]") {
-				t.Errorf("%s%s hides all:\n%s", tt.line, form, shown)
+				t.Errorf("%s%s does not show the rest of the text:\n%s", tt.line, form, shown)
 			}
 		}
 	}
@@ -160,7 +160,7 @@ func TestRedactServerText(t *testing.T) {
 		!strings.Contains(got.out, `"server_msg":"you said [redacted] [redacted] [redacted] [redacted]"`) {
 		t.Errorf("batch shows %+v", got)
 	}
-	// A password that is a part of the user's name is told by a gap in it, not by the name.
+	// A password that is part of the user name is not redacted in the name.
 	server = newScriptServer(t, testKey, &authenReply{status: authenFail, serverMsg: "no user alice-1"})
 	got = runWith(t, nil, "", split("authenticate alice-1 AT -t pap --password alice --key-file DIR/key", "AT", server.addr, "DIR", dir)...)
 	if got.out != "FAIL: no user alice-1\n" {
@@ -214,21 +214,21 @@ func TestQueue(t *testing.T) {
 	}
 }
 
-// TestQueuedWriterWaits: a write waits for the output, after the end of the context for blockedLimit, and then never
-// again.
+// TestQueuedWriterWaits: a write waits for the output, after the end of the context for blockedLimit, and later writes
+// do not wait.
 func TestQueuedWriterWaits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		reads := make(chan struct{})
 		w := newQueuedWriter(ctx, writerFunc(func([]byte) { reads <- struct{}{} }))
-		write := func(read, takes time.Duration, want error) {
+		write := func(read, duration time.Duration, want error) {
 			t.Helper()
 			if read > 0 {
 				go func() { time.Sleep(read); <-reads }()
 			}
 			began := time.Now()
-			if n, err := w.Write([]byte("text")); (n == 4) != (want == nil) || err != want || time.Since(began) != takes {
+			if n, err := w.Write([]byte("text")); (n == 4) != (want == nil) || err != want || time.Since(began) != duration {
 				t.Errorf("a write returns %d, %v after %v", n, err, time.Since(began))
 			}
 		}
@@ -246,8 +246,8 @@ func TestQueuedWriterWaits(t *testing.T) {
 	})
 }
 
-// TestQueuedWriterInBackground: a write in the background does not wait. What a failed write leaves is written later,
-// in order, and what exceeds maxBackground is lost.
+// TestQueuedWriterInBackground: a write in the background does not wait. The rest of a failed write is written later,
+// in order, and data beyond maxBackground is lost.
 func TestQueuedWriterInBackground(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -283,7 +283,7 @@ func TestQueuedWriterInBackground(t *testing.T) {
 		if out.String() != "o" {
 			t.Fatalf("%q is written", out)
 		}
-		write("four ", nil) // has the rest tried again
+		write("four ", nil) // makes the writer retry the rest
 		proceed(nil)
 		const before = "one two three four "
 		if out.String() != before {
@@ -313,7 +313,7 @@ func TestQueuedWriterInBackground(t *testing.T) {
 	})
 }
 
-// TestQueuedWriterReportsError: a write returns how much of it was written, and the rest is not tried again.
+// TestQueuedWriterReportsError: a write returns the number of written bytes, and the rest is not retried.
 func TestQueuedWriterReportsError(t *testing.T) {
 	t.Parallel()
 	disk := &smallDisk{room: 6}
@@ -368,7 +368,7 @@ func TestQueuedWriterUnread(t *testing.T) {
 							}
 							if strings.HasPrefix(line, "relay") {
 								if _, err := c.receive(new(authenReply)); err != nil {
-									t.Errorf("a device is not answered: %v", err)
+									t.Errorf("a device gets no reply: %v", err)
 								}
 							}
 						}
@@ -377,7 +377,7 @@ func TestQueuedWriterUnread(t *testing.T) {
 					select {
 					case <-done:
 					case <-time.After(patience):
-						t.Error("it does not end")
+						t.Error("it does not return")
 					}
 				})
 			})
@@ -412,7 +412,7 @@ func TestTerminalMissing(t *testing.T) {
 			t.Errorf("%s counts as a terminal", name)
 		}
 		if answer, err := terminal.ask(context.Background(), "prompt", true); answer != "" || !errors.Is(err, errNoAnswer) {
-			t.Errorf("%s answers %q, %v", name, answer, err)
+			t.Errorf("%s: a prompt returns %q, %v", name, answer, err)
 		}
 	}
 }

@@ -35,12 +35,12 @@ func parseLayers(text string) (layers []layer) {
 	return layers
 }
 
-// wrongArrows returns what the files of a package use of a layer above their own, or of a peer. It looks at names of the
-// package, not at fields and methods. sources has the text of each file by its name.
+// wrongArrows returns the names of a layer above their own, or of a peer, that the files of a package use. It checks
+// package-level names, not fields and methods. sources has the text of each file by its name.
 func wrongArrows(t *testing.T, layers []layer, sources map[string]string) (wrong []string) {
 	t.Helper()
 	layerOf := make(map[string]int)      // by file
-	declaredIn := make(map[string][]int) // layers by name; several for other systems
+	declaredIn := make(map[string][]int) // layers by declared name; a name can have one file per system
 	parsed := make(map[string]*ast.File)
 	for name, source := range sources {
 		i := slices.IndexFunc(layers, func(l layer) bool { return l.has(name) })
@@ -58,11 +58,11 @@ func wrongArrows(t *testing.T, layers []layer, sources map[string]string) (wrong
 		}
 	}
 	for name, file := range parsed {
-		own := layerOf[name]
+		current := layerOf[name]
 		for _, id := range file.Unresolved {
 			for _, i := range declaredIn[id.Name] {
-				if i < own || i != own && peers(layers[i], layers[own]) {
-					wrong = append(wrong, fmt.Sprintf("%s (%s) uses %s (%s)", name, layers[own].name, id.Name, layers[i].name))
+				if i < current || i != current && peers(layers[i], layers[current]) {
+					wrong = append(wrong, fmt.Sprintf("%s (%s) uses %s (%s)", name, layers[current].name, id.Name, layers[i].name))
 				}
 			}
 		}
@@ -71,13 +71,13 @@ func wrongArrows(t *testing.T, layers []layer, sources map[string]string) (wrong
 	return slices.Compact(wrong)
 }
 
-// peers reports whether two layers of several words begin with the same one.
+// peers reports whether two layers have names of several words with the same first word.
 func peers(a, b layer) bool {
 	first, _, several := strings.Cut(a.name, " ")
 	return several && strings.HasPrefix(b.name, first+" ")
 }
 
-// TestLayers holds the files of this package to testdata/layers.txt.
+// TestLayers checks the files of this package against testdata/layers.txt.
 func TestLayers(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("testdata", "layers.txt"))
 	if err != nil {

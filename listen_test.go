@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// TestListenAccept: accepting goes on after an error, and a connection over the limit is closed.
+// TestListenAccept: accepting continues after an error, and a connection over the limit is closed.
 func TestListenAccept(t *testing.T) {
 	t.Parallel()
 	srv := newLab()
@@ -33,7 +33,7 @@ func TestListenConnectionsOfOneAddress(t *testing.T) {
 	enter := func(client netip.Addr, want string) {
 		t.Helper()
 		if got := srv.listener.acquireSlot(client); got != want {
-			t.Fatalf("%s is refused with %q, not %q", client, got, want)
+			t.Fatalf("%s: got the refusal %q, want %q", client, got, want)
 		}
 	}
 	for range maxOfOneAddress {
@@ -43,7 +43,7 @@ func TestListenConnectionsOfOneAddress(t *testing.T) {
 	conn := &remoteConn{addr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(greedy, 1024))}
 	srv.listener.accept(t.Context(), &fakeListener{has: []any{conn}}, new(sync.WaitGroup), srv.serve)
 	if want := " 192.0.2.1:1024 refused: too many connections of this address\n"; !strings.HasSuffix(log.String(), want) {
-		t.Errorf("the lines are\n%s", log)
+		t.Errorf("the log is\n%s", log)
 	}
 	for range maxConnections - maxOfOneAddress {
 		enter(other, "")
@@ -58,14 +58,14 @@ func TestListenConnectionsOfOneAddress(t *testing.T) {
 		srv.listener.releaseSlot(other)
 	}
 	if len(srv.listener.open) > 0 || len(srv.listener.slots) > 0 {
-		t.Errorf("%v are still open, %d places taken", srv.listener.open, len(srv.listener.slots))
+		t.Errorf("%v are still open, %d slots in use", srv.listener.open, len(srv.listener.slots))
 	}
-	var all sync.WaitGroup // the place of a connection that is accepted is its own, and free after it
+	var all sync.WaitGroup // each accepted connection has its own slot, and frees it
 	conn.Reader = strings.NewReader("")
 	srv.listener.accept(t.Context(), &fakeListener{has: []any{conn}}, &all, srv.serve)
 	all.Wait()
 	if len(srv.listener.open) > 0 || len(srv.listener.slots) > 0 {
-		t.Errorf("%v are still open, %d places taken", srv.listener.open, len(srv.listener.slots))
+		t.Errorf("%v are still open, %d slots in use", srv.listener.open, len(srv.listener.slots))
 	}
 }
 
@@ -107,7 +107,7 @@ func TestListenClientKeys(t *testing.T) {
 			}
 			conn := &remoteConn{addr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(addr), 4949))}
 			if keys := keys.of(addrPortOf(conn.RemoteAddr()).Addr()); len(keys) > 1 || (keys != nil) != (want != "") || keys != nil && keys[0].value != want {
-				t.Errorf("%s has %q, not %q", addr, keys, want)
+				t.Errorf("%s: got %q, want %q", addr, keys, want)
 			}
 		}
 	}
@@ -141,7 +141,7 @@ func TestListenKeyFiles(t *testing.T) {
 			t.Errorf("%s: %x, %v", tt.options, b, err)
 		}
 		if got, want := s.lines(t), "refused: no key for this address\n"; got != want {
-			t.Errorf("%s: the lines are\n%snot\n%s", tt.options, got, want)
+			t.Errorf("%s: got the log\n%swant\n%s", tt.options, got, want)
 		}
 	}
 }
@@ -194,7 +194,7 @@ func TestListenKeyLengthHidden(t *testing.T) {
 	}
 	s := serveWith(t, "--key", key)
 	for typ := typeAuthen; typ <= typeAcct; typ++ {
-		c := dialFakeClient(t, s.addr) // which has another key
+		c := dialFakeClient(t, s.addr) // the server has another key
 		if err := c.send(header{version: minorDefault, typ: typ, seqNo: 1}, asciiStart("alice")); err != nil {
 			t.Fatal(err)
 		}
@@ -209,14 +209,14 @@ func TestListenKeyLengthHidden(t *testing.T) {
 		check("a reply", string(body))
 	}
 	if lines := s.lines(t); strings.Count(lines, "does not fit the key") != 3 {
-		t.Errorf("the lines are\n%s", lines)
+		t.Errorf("the log is\n%s", lines)
 	} else {
 		check("lines", lines)
 	}
 }
 
-// TestListenKeyFileWithEqualsSign: dead=beef is a file name on the command line and in a profile, however the
-// profile is named. A mistyped prefix is an error in all these ways.
+// TestListenKeyFileWithEqualsSign: dead=beef is a file name on the command line and in a profile, for every
+// form of the name of the profile. A mistyped prefix is always an error.
 func TestListenKeyFileWithEqualsSign(t *testing.T) {
 	dir := writeFiles(t, map[string]string{"dead=beef": testKey + "\n", "192.0.2.1=key": testKey,
 		"good": "key-file dead=beef", "dot": "key-file ./192.0.2.1=key", "bad": "key-file 192.0.2=beef"})

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Two packets as several programs print them.
+// These are two packets as several programs print them.
 const (
 	hexRequest = "c1010100 12c01e93 00000021 c138b7b9afbc6a81c709128e7c59c356eaaaac374e601b8e5f1a043b5d62da32a0"
 	hexReply   = "c1010200 12c01e93 00000006 126345df9313"
@@ -126,17 +126,17 @@ func TestPcapHexText(t *testing.T) {
 		{"od -t x1z", textOd, both},
 		{"od -A d -t x1", textOdDecimal, both},
 		{"upper case", strings.ToUpper(textXxdPlain), both},
-		{"lines of Windows", strings.ReplaceAll(textHexdump, "\n", "\r\n"), both},
+		{"CRLF lines", strings.ReplaceAll(textHexdump, "\n", "\r\n"), both},
 		{"no newline at the end", strings.TrimSpace(textXxdPlain), both},
 		{"bytes without offsets", "  " + hexRequest + "\n\n" + hexReply + "   ....\n", both},
 		{"colons", "c1:01:02:00:12:c0:1e:93:00:00:00:06:12:63:45:df:93:13\n", reply},
 		{"the same packet twice", textXxd + "\n" + textXxd, both + both},
-		{"offsets that begin anew", textXxd + textXxd, both + both},
-		{"empty lines in front", "\n\r\n\t\n" + textHexdump, both},
+		{"offsets that restart", textXxd + textXxd, both + both},
+		{"empty lines before", "\n\r\n\t\n" + textHexdump, both},
 		{"other text around", "Here it is:\n" + textHexdump + "That was it.\n", both},
 		{"offsets, then none", textXxd + textXxdPlain, both + both},
 		{"none, then offsets", textXxdPlain + textXxd, both + both},
-		{"a part of a file", strings.ReplaceAll(textXxd, "000000", "000040"), both},
+		{"part of a file", strings.ReplaceAll(textXxd, "000000", "000040"), both},
 		{"text that looks like bytes", "000000 c1 01 02 00 12 c0 ab cd z\n000006 1e 93 00 00 00 06\n00000c 12 63 45 df 93 13 x\n", reply},
 		{"tcpdump -X", textTcpdump, local + "101 " + ip + "\n"},
 		{"tcpdump -xx of any", textCooked, "0001-01-01T15:23:32.776203 276 08000000000000010304000600000000" + "00000000" + ip + "\n"},
@@ -151,9 +151,9 @@ func TestPcapHexText(t *testing.T) {
 		{"BSD loopback", "02000000 " + ip, "0 02000000" + ip + "\n"},
 		{"Linux cooked", "0000 0304 0006 000000000000 0000 0800 " + ip, "113 00000304000600000000000000000800" + ip + "\n"},
 		{"IPv6", "60000000 0014 06 40" + strings.Repeat("00", 52), "101 6000000000140640" + strings.Repeat("00", 52) + "\n"},
-		{"IP that is cut", strings.Join(strings.SplitAfter(textTcpdump, "\n")[1:6], ""), "101 " + ip[:160] + " 17 missing\n"},
-		{"a packet that is cut", hexRequest[:len(hexRequest)-4] + "\n" + hexReply + "\n\n", "65536 " + compact(hexRequest[:len(hexRequest)-4]) + compact(hexReply[:10])[:4] + "\n65537 " + compact(hexReply)[4:] + "\n"},
-		{"a packet that is cut, then another dump", hexRequest[:len(hexRequest)-4] + "\n\n" + hexReply, "65536 " + compact(hexRequest[:len(hexRequest)-4]) + " 2 missing\n" + reply},
+		{"truncated IP", strings.Join(strings.SplitAfter(textTcpdump, "\n")[1:6], ""), "101 " + ip[:160] + " 17 missing\n"},
+		{"a truncated packet", hexRequest[:len(hexRequest)-4] + "\n" + hexReply + "\n\n", "65536 " + compact(hexRequest[:len(hexRequest)-4]) + compact(hexReply[:10])[:4] + "\n65537 " + compact(hexReply)[4:] + "\n"},
+		{"a truncated packet, then another dump", hexRequest[:len(hexRequest)-4] + "\n\n" + hexReply, "65536 " + compact(hexRequest[:len(hexRequest)-4]) + " 2 missing\n" + reply},
 		{"repeated lines", "00000000  c1 01 01 01 00 00 00 01  00 00 00 44 00 00 00 00  |...|\n00000010  " + zeros + " |...|\n*\n00000050\n",
 			"65536 c10101010000000100000044" + strings.Repeat("00", 20) + " 48 missing\n"},
 		{"repeated lines, then another", "00000000  c1 01 01 01 00 00 00 01  00 00 00 44 00 00 00 00  |...|\n00000010  " + zeros + " |...|\n*\n00000040  " + strings.Repeat("ff ", 16) + "\n",
@@ -164,11 +164,11 @@ func TestPcapHexText(t *testing.T) {
 			"0001-01-01T00:00:00.0012 65536 cf07fe010000000100000000\n"},
 		{"-d without a key", "version 0xc.0 type accounting seq_no 2 flags none session_id 0000000a length 5\nconnection closed\n" + hexReply,
 			"65536 c00302010000000a00000005 5 missing\n" + reply},
-		{"unlike a packet", "0000 ff ff ff\n0000: " + hexReply[:8] + "\n" + hexReply + "\n", "65537 ffffff\n65537 c1010200\n" + reply},
-		{"no such header", "c10101ff 12c01e93 00000000\n\nd1010100 12c01e93 00000000\n\nc1040100 12c01e93 00000000\n\nc1010000 12c01e93 00000000\n\nc1010100 12c01e93 00010000\n\n" + hexReply,
+		{"not a packet", "0000 ff ff ff\n0000: " + hexReply[:8] + "\n" + hexReply + "\n", "65537 ffffff\n65537 c1010200\n" + reply},
+		{"an unknown header", "c10101ff 12c01e93 00000000\n\nd1010100 12c01e93 00000000\n\nc1040100 12c01e93 00000000\n\nc1010000 12c01e93 00000000\n\nc1010100 12c01e93 00010000\n\n" + hexReply,
 			"65537 c10101ff12c01e9300000000\n65537 d101010012c01e9300000000\n65537 c104010012c01e9300000000\n65537 c101000012c01e9300000000\n65537 c101010012c01e9300010000\n" + reply},
 		{"no bytes", "To be or not to be\nthat is\n", "FILE is not a capture: neither pcap, pcapng, nor hexadecimal text of packets\n"},
-		{"bytes of no packet", "ff ff ff\n", "65537 ffffff\nFILE is not a capture: neither pcap, pcapng, nor hexadecimal text of packets\n"},
+		{"bytes outside a packet", "ff ff ff\n", "65537 ffffff\nFILE is not a capture: neither pcap, pcapng, nor hexadecimal text of packets\n"},
 		{"names of header fields without valid values", "version 0xc.x type authentication seq_no 1 flags none session_id 1 length 1\nversion 0xc.1 type authentication seq_no 1 flags none session_id 1 length 99999\nversion 0xc.1 kind authentication seq_no 1 flags none session_id 1 length 1\n" + hexReply, reply},
 		{"a long line", hexReply + "\n" + strings.Repeat("0", maxFrame+1<<13), reply + "FILE at offset 40: a line of more than 266240 bytes\n"},
 		{"a long dump", hexReply + "\n\n" + strings.Repeat(strings.Repeat("ff", 1<<16)+"\n", 5), reply + "65537 " + strings.Repeat("ff", 5<<16) + "\n"},

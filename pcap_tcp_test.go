@@ -117,54 +117,54 @@ func TestTCPReassemble(t *testing.T) {
 		{"a connection", handshake + "> A 1 1 hello\n< A 1 6 world\n" + goodbye, opened + "0 hello\n1 world\nended\n"},
 		{"every frame twice", "> S 0 0\n> S 0 0\n< SA 0 1\n< SA 0 1\n> A 1 1 hello\n> A 1 1 hello\n< A 1 6 world\n< A 1 6 world\n> FA 6 6\n> FA 6 6\n< FA 6 7\n< FA 6 7\n> A 7 7\n> A 7 7\n",
 			opened + "0 hello\n1 world\nended\n"},
-		{"the whole twice", strings.Repeat(handshake+"> A 1 1 hello\n< A 1 6 world\n"+goodbye, 2), opened + "0 hello\n1 world\nended\n"},
+		{"the whole connection twice", strings.Repeat(handshake+"> A 1 1 hello\n< A 1 6 world\n"+goodbye, 2), opened + "0 hello\n1 world\nended\n"},
 		{"FIN with bytes", handshake + "> FA 1 1 hello\n< FA 1 7 world\n", opened + "0 hello\n1 world\nended\n"},
-		{"one side has no more to say", handshake + "> FA 1 1 hello\n< A 1 7 wor\n< FA 4 7 ld\n", opened + "0 hello\n1 wor\n1 ld\nended\n"},
+		{"half-close", handshake + "> FA 1 1 hello\n< A 1 7 wor\n< FA 4 7 ld\n", opened + "0 hello\n1 wor\n1 ld\nended\n"},
 		{"bytes with the SYN", "> S 0 0 hello\n< SA 0 6\n< A 1 6 world\n", opened + "0 hello\n1 world\nended\n"},
 		{"the server's SYN first", "< SA 0 1\n> S 0 0\n> A 1 1 hello\n", opened + "0 hello\nended\n"},
 		{"no SYN of the client", "< SA 0 1\n> A 1 1 hello\n", opened + "0 hello\nended\n"},
 		{"a start in the middle", "> A 100 200 hello\n< A 200 105 world\n", middle + "0 hello\n1 world\nended\n"},
 		{"a start in the middle with the server", "< A 200 105 world\n> A 105 205 hello\n", middle + "1 world\n0 hello\nended\n"},
-		{"an end and nothing before", "> A 1 1\n> FA 1 1\n< FA 1 2\n> R 2 2\n", ""},
+		{"only the end", "> A 1 1\n> FA 1 1\n< FA 1 2\n> R 2 2\n", ""},
 		{"refused", "> S 0 0\n< RA 0 1\n", "ended\n"},
 		{"out of order", handshake + "> A 4 1 lo\n> A 3 1 l\n> A 1 1 he\n", opened + "0 he\n0 l\n0 lo\nended\n"},
 		{"out of order around FIN", handshake + "< FA 3 1 rld\n> FA 6 1\n> A 1 1 hello\n< A 1 6 wo\n", opened + "0 hello\n1 wo\n1 rld\nended\n"},
 		{"repeats", handshake + "> A 1 1 hello\n> A 1 1 hello\n> A 3 1 llo\n> A 3 1 llo,you\n", opened + "0 hello\n0 ,you\nended\n"},
-		{"overlaps: the first copy counts", handshake + "> A 5 1 EF\n> A 3 1 cdefgh\n> A 9 1 IJ\n> A 8 1 hijk\n> A 1 1 ABx\n", opened + "0 ABx\n0 d\n0 EF\n0 gh\n0 IJ\n0 k\nended\n"},
+		{"overlaps: the first copy is used", handshake + "> A 5 1 EF\n> A 3 1 cdefgh\n> A 9 1 IJ\n> A 8 1 hijk\n> A 1 1 ABx\n", opened + "0 ABx\n0 d\n0 EF\n0 gh\n0 IJ\n0 k\nended\n"},
 		{"a piece inside another", handshake + "> A 3 1 CDEF\n> A 4 1 de\n> A 3 1 cdefg\n> A 1 1 AB\n", opened + "0 AB\n0 CDEF\n0 g\nended\n"},
 		{"keep-alives", handshake + "> A 1 1 hello\n> A 5 1\n> A 5 1 X\n< A 0 6 X\n< A 1 6 world\n", opened + "0 hello\n1 world\nended\n"},
 		{"a window probe", handshake + "> A 1 1 h\n< A 1 1\n> A 1 1 hello\n", opened + "0 h\n0 ello\nended\n"},
-		{"a gap that the other side has", handshake + "> A 1 1 he\n> A 4 1 lo\n< A 1 6 world\n", opened + "0 he\n0 misses 1\n0 lo\n1 world\nended\n"},
-		{"acknowledged before it comes", handshake + "< A 1 6 world\n> A 1 6 hello\n", opened + "1 world\n0 hello\nended\n"},
-		{"a gap known before what follows", handshake + "< A 1 6 world\n> A 4 6 lo\n", opened + "1 world\n0 misses 3\n0 lo\nended\n"},
+		{"a gap that the other side acknowledged", handshake + "> A 1 1 he\n> A 4 1 lo\n< A 1 6 world\n", opened + "0 he\n0 misses 1\n0 lo\n1 world\nended\n"},
+		{"acknowledged before it is seen", handshake + "< A 1 6 world\n> A 1 6 hello\n", opened + "1 world\n0 hello\nended\n"},
+		{"a gap known before the next segment", handshake + "< A 1 6 world\n> A 4 6 lo\n", opened + "1 world\n0 misses 3\n0 lo\nended\n"},
 		{"two gaps", handshake + "> A 3 1 c\n> A 5 1 e\n< A 1 4\n< A 1 6\n", opened + "0 misses 2\n0 c\n0 misses 1\n0 e\nended\n"},
 		{"a gap up to FIN", handshake + "> A 1 1 he\n> FA 6 1\n< A 1 7\n< A 1 7 x\n", opened + "0 he\n0 misses 3\n1 x\nended\n"},
 		{"a gap up to FIN at the end", handshake + "> A 1 1 he\n> FA 6 1\n", opened + "0 he\n0 misses 3\nended\n"},
-		{"FIN before what is missing", handshake + "> FA 6 1\n< FA 1 1\n> A 1 2 hello\n", opened + "0 hello\nended\n"},
+		{"FIN before the missing bytes", handshake + "> FA 6 1\n< FA 1 1\n> A 1 2 hello\n", opened + "0 hello\nended\n"},
 		{"a gap at the end", handshake + "> A 1 1 he\n> A 5 1 o\n", opened + "0 he\n0 misses 2\n0 o\nended\n"},
-		{"an answer that is missing", handshake + "> A 1 1 hello\n> A 6 6\n", opened + "0 hello\n1 misses 5\nended\n"},
-		{"FIN that is missing", handshake + "> A 1 1 hello\n< A 1 7\n", opened + "0 hello\nended\n"},
+		{"a missing answer", handshake + "> A 1 1 hello\n> A 6 6\n", opened + "0 hello\n1 misses 5\nended\n"},
+		{"a missing FIN", handshake + "> A 1 1 hello\n< A 1 7\n", opened + "0 hello\nended\n"},
 		{"a gap before RST", handshake + "> A 3 1 llo\n< RA 1 1\n> A 6 1 x\n", opened + "0 misses 2\n0 llo\nended\n"},
 		{"RST of another connection", handshake + "> A 1 1 hello\n< R 5000000 0\n< A 1 6 world\n", opened + "0 hello\n1 world\nended\n"},
 		{"only one direction", "> S 0 0\n> A 1 1\n> A 1 1 hello\n> A 6 6\n> FA 6 6\n", opened + "0 hello\n1 misses 5\nended\n"},
 		{"only one direction, from the middle", "> A 1 1 hello\n> A 6 6 again\n", middle + "0 hello\n0 again\n1 misses 5\nended\n"},
 		{"after the end", handshake + "> FA 1 1 hello\n< FA 1 7 world\n> A 6 7 X\n< A 1 7 world\n", opened + "0 hello\n1 world\nended\n"},
-		{"the port again", handshake + "> A 1 1 hello\n> S 5000 0\n< SA 7000 5001\n> A 5001 7001 again\n", opened + "0 hello\nended\n" + opened + "0 again\nended\n"},
-		{"the port again after the end", handshake + "> A 1 1 hello\n< R 1 0\n> S 5000 0\n> A 5001 7001 again\n", opened + "0 hello\nended\n" + opened + "0 again\nended\n"},
-		{"the port again after the end, no SYN", handshake + "> A 1 1 hello\n< R 1 0\n> A 5000000 7000000 again\n", opened + "0 hello\nended\n" + middle + "0 again\nended\n"},
-		{"the port again, only the server's SYN", handshake + "> A 1 1 hello\n< SA 7000 5001\n> A 5001 7001 again\n", opened + "0 hello\nended\n" + opened + "0 again\nended\n"},
-		{"the port again, neither's answer seen", "> S 0 0\n< SA 7000 5000000\n> A 5000000 7001 hello\n", "ended\n" + opened + "0 hello\nended\n"},
-		{"the port again, after a middle of the server", "< A 1 1 world\n> S 5000 0\n> A 5001 9 hello\n", middle + "1 world\nended\n" + opened + "0 hello\nended\n"},
-		{"the port again, no SYN", handshake + "> A 1 1 hello\n< A 1 6 world\n> A 5000000 7000000 again\n", opened + "0 hello\n1 world\nended\n" + middle + "0 again\nended\n"},
+		{"the port reused", handshake + "> A 1 1 hello\n> S 5000 0\n< SA 7000 5001\n> A 5001 7001 again\n", opened + "0 hello\nended\n" + opened + "0 again\nended\n"},
+		{"the port reused after the end", handshake + "> A 1 1 hello\n< R 1 0\n> S 5000 0\n> A 5001 7001 again\n", opened + "0 hello\nended\n" + opened + "0 again\nended\n"},
+		{"the port reused after the end, no SYN", handshake + "> A 1 1 hello\n< R 1 0\n> A 5000000 7000000 again\n", opened + "0 hello\nended\n" + middle + "0 again\nended\n"},
+		{"the port reused, only the server's SYN", handshake + "> A 1 1 hello\n< SA 7000 5001\n> A 5001 7001 again\n", opened + "0 hello\nended\n" + opened + "0 again\nended\n"},
+		{"the port reused, no answer seen", "> S 0 0\n< SA 7000 5000000\n> A 5000000 7001 hello\n", "ended\n" + opened + "0 hello\nended\n"},
+		{"the port reused, after a start in the middle with the server", "< A 1 1 world\n> S 5000 0\n> A 5001 9 hello\n", middle + "1 world\nended\n" + opened + "0 hello\nended\n"},
+		{"the port reused, no SYN", handshake + "> A 1 1 hello\n< A 1 6 world\n> A 5000000 7000000 again\n", opened + "0 hello\n1 world\nended\n" + middle + "0 again\nended\n"},
 		{"one side far ahead", handshake + "> A 1 1 hello\n> A 5000000 1 x\n> A 6 1 !\n", opened + "0 hello\n0 !\nended\n"},
 		{"a long pause", handshake + "> A 1 1 hello\n> A 5000000 1 x\n< A 1 5000001\n> A 5000001 1 yz\n", opened + "0 hello\n0 misses 4999995\n0 yz\nended\n"},
 		{"far behind", handshake + "> A 1 1 hello\n> A 4294900000 1 x\n> A 6 1 !\n", opened + "0 hello\n0 !\nended\n"},
 		{"cut frames", handshake + "> A 1 1 he+3\n> A 6 1 lo\n< A 1 8 wo+3\n", opened + "0 he\n0 misses 3\n0 lo\n1 wo\n1 misses 3\nended\n"},
-		{"a repeat that is cut", handshake + "> A 1 1 hello\n> A 1 1 h+4\n> A 4 1 l+4\n> A 9 1 !\n", opened + "0 hello\n0 misses 3\n0 !\nended\n"},
+		{"a truncated retransmission", handshake + "> A 1 1 hello\n> A 1 1 h+4\n> A 4 1 l+4\n> A 9 1 !\n", opened + "0 hello\n0 misses 3\n0 !\nended\n"},
 		{"a cut frame ahead of others", handshake + "> A 3 1 l+3\n> A 1 1 he\n> A 7 1 x\n< A 1 8\n", opened + "0 he\n0 l\n0 misses 3\n0 x\nended\n"},
-		{"cut to nothing", handshake + "> A 1 1 +5\n> FA 6 1 +2\n< FA 1 9\n", opened + "0 misses 5\n0 misses 2\nended\n"},
+		{"cut to zero bytes", handshake + "> A 1 1 +5\n> FA 6 1 +2\n< FA 1 9\n", opened + "0 misses 5\n0 misses 2\nended\n"},
 		{"ignored", handshake + "> A 1 1 IGNORE\n> A 9 1 x\n< A 1 12 world\n> A 7 6 me\n> FA 12 6\n< FA 6 13\n", opened + "0 IGNORE\nended\n"},
-		{"ignored while something is held", handshake + "> A 7 1 me\n> A 1 1 IGNORE\n> A 20 1 x\n< RA 1 9\n", opened + "0 IGNORE\nended\n"},
+		{"ignored while data is held", handshake + "> A 7 1 me\n> A 1 1 IGNORE\n> A 20 1 x\n< RA 1 9\n", opened + "0 IGNORE\nended\n"},
 		{"ignored, then the port again", handshake + "> A 1 1 IGNORE\n> A 1000000 1 x\n> A 2000000 1 x\n> A 3000000 1 x\n> S 100 0\n> A 101 1 hello\n", opened + "0 IGNORE\nended\n" + opened + "0 hello\nended\n"},
 	} {
 		for _, base := range [][2]uint32{{1000, 5000}, {1<<32 - 3, 1<<32 - 4}, {1<<31 - 3, 1<<31 - 2}, {0, 1<<32 - 7004}} {
@@ -224,7 +224,7 @@ func TestTCPAnyOrder(t *testing.T) {
 		r := reassembler{
 			onData: func(c *conversation, from int, _ time.Time, data []byte) { got[from] = append(got[from], data...) },
 			onGap: func(_ *conversation, from int, _ time.Time, missing int) {
-				t.Errorf("seed %d: %d misses %d", seed, from, missing)
+				t.Errorf("seed %d: direction %d misses %d bytes", seed, from, missing)
 			},
 			onClose: func(*conversation, time.Time) { ended++ },
 		}
@@ -243,7 +243,7 @@ func TestTCPAnyOrder(t *testing.T) {
 		}
 		for from := range streams {
 			if !bytes.Equal(got[from], streams[from]) {
-				t.Fatalf("seed %d: %d bytes of %d came back, or not the same", seed, len(got[from]), len(streams[from]))
+				t.Fatalf("seed %d: %d bytes of %d were returned, or other bytes", seed, len(got[from]), len(streams[from]))
 			}
 		}
 		if ended != 1 || r.held != 0 || len(r.conversations) != 1 {
@@ -321,7 +321,7 @@ func TestTCPBarePackets(t *testing.T) {
 		t.Errorf("%q, %d malformed", got, l.dropped.malformed)
 	}
 	if l.finish(time.Time{}); len(l.log) != 6 {
-		t.Error("it ended twice")
+		t.Error("the conversation ended twice")
 	}
 }
 
@@ -378,8 +378,8 @@ func TestTCPIgnoredHoldsNothing(t *testing.T) {
 	}
 }
 
-// TestTCPManyConversations: what a conversation held or ignored has no effect on later ones, and closed ones are
-// forgotten.
+// TestTCPManyConversations: a conversation that held data or was ignored does not affect later ones, and closed ones
+// are dropped.
 func TestTCPManyConversations(t *testing.T) {
 	t.Parallel()
 	l := newTCPEvents()
@@ -411,7 +411,7 @@ func TestTCPHeldBound(t *testing.T) {
 	} {
 		l := newTCPEvents()
 		l.play(handshake, 0, 0)
-		for i := range test.n { // each with a byte missing in front
+		for i := range test.n { // each after a missing byte
 			if len(l.log) > 0 {
 				t.Fatalf("after %d of %d bytes: %.80q", i, test.size, l.log)
 			}
@@ -483,7 +483,7 @@ func TestTCPTimes(t *testing.T) {
 	}
 }
 
-// FuzzReassemble: for any frames, data comes at most once, and the bounds hold.
+// FuzzReassemble: for any frames, data is delivered at most once, and the bounds hold.
 func FuzzReassemble(f *testing.F) {
 	seed := func(frames ...[]byte) {
 		var b []byte
@@ -529,7 +529,7 @@ func FuzzReassemble(f *testing.F) {
 		}
 		r.finish(time.Time{})
 		if len(open) > 0 || r.held != 0 || received > len(b) {
-			t.Fatalf("%d conversations have no end, %d bytes are held, %d bytes of data in %d", len(open), r.held, received, len(b))
+			t.Fatalf("%d conversations are not closed, %d bytes are held, %d bytes of data in %d", len(open), r.held, received, len(b))
 		}
 	})
 }
@@ -566,7 +566,7 @@ func BenchmarkReassemble(b *testing.B) {
 	i := 0
 	for b.Loop() {
 		r.add(&frames[i])
-		for _, at := range []int{24, 28} { // other sequence numbers the next time, so that they are no copies
+		for _, at := range []int{24, 28} { // new sequence numbers, so that the next round is not a repetition
 			number := frames[i].data[at : at+4]
 			binary.BigEndian.PutUint32(number, binary.BigEndian.Uint32(number)+1<<16)
 		}

@@ -234,19 +234,19 @@ func TestPcapInvalid(t *testing.T) {
 		{"an image", []byte("\x89PNG\r\n\x1a\n"), 0, "FILE is not a capture: neither pcap, pcapng, nor hexadecimal text of packets"},
 		{"three bytes", []byte{0, 1, 2}, 0, "FILE is not a capture: neither pcap, pcapng, nor hexadecimal text of packets"},
 		{"version 3", change(pcap, 4, 3), 0, "FILE at offset 0: version 3 of pcap is not supported"},
-		{"absurd packet", change(pcap, 24+8, maxFrame+1), 0, "FILE at offset 24: a packet of 262145 bytes, the limit is 262144"},
-		{"absurd second packet", change(pcap, 24+19+8, ^uint32(0)), 1, "FILE at offset 43: a packet of 4294967295 bytes, the limit is 262144"},
-		{"section without its magic", change(good().b, 8, 5), 0, "FILE at offset 0: a section of pcapng without its byte-order magic"},
+		{"packet of an invalid length", change(pcap, 24+8, maxFrame+1), 0, "FILE at offset 24: a packet of 262145 bytes, the limit is 262144"},
+		{"second packet of an invalid length", change(pcap, 24+19+8, ^uint32(0)), 1, "FILE at offset 43: a packet of 4294967295 bytes, the limit is 262144"},
+		{"section without the byte-order magic", change(good().b, 8, 5), 0, "FILE at offset 0: a section of pcapng without its byte-order magic"},
 		{"section of version 2", change(good().b, 12, 2), 0, "FILE at offset 0: version 2 of pcapng is not supported"},
 		{"short section", change(good().b, 4, 24), 0, "FILE at offset 0: a block of 24 bytes"},
 		{"short block", change(append(good().b, make([]byte, 64)...), end+4, 8), 1, fmt.Sprintf("FILE at offset %d: a block of 8 bytes", end)},
 		{"odd block", change(append(good().b, make([]byte, 64)...), end+4, 13), 1, fmt.Sprintf("FILE at offset %d: a block of 13 bytes", end)},
-		{"absurd block", change(append(good().b, make([]byte, 64)...), end+4, maxBlock+4), 1, fmt.Sprintf("FILE at offset %d: a block of 16777220 bytes", end)},
-		{"other length at the end", change(good().b, end-4, 40), 1, fmt.Sprintf("FILE at offset %d: a block of 36 bytes ends as one of 40", end-36)},
+		{"block of an invalid length", change(append(good().b, make([]byte, 64)...), end+4, maxBlock+4), 1, fmt.Sprintf("FILE at offset %d: a block of 16777220 bytes", end)},
+		{"different length at the end", change(good().b, end-4, 40), 1, fmt.Sprintf("FILE at offset %d: a block of 36 bytes ends as one of 40", end-36)},
 		{"packet longer than its block", change(good().b, end-16, 5), 0, fmt.Sprintf("FILE at offset %d: a packet of 5 bytes in a block of 36", end-36)},
 		{"packet in a short block", good().block(blockPacket, uint32(0), uint64(0)).b, 1, fmt.Sprintf("FILE at offset %d: a packet block of 24 bytes", end)},
-		{"interface that is not described", good().packet(1, 0, 1, "x").b, 1, fmt.Sprintf("FILE at offset %d: a packet of interface 1, which is not described", end)},
-		{"simple packet of none", (&pcapngWriter{ByteOrder: order}).section().block(blockSimple, uint32(1), []byte("x")).b, 0, "FILE at offset 40: a packet of interface 0, which is not described"},
+		{"interface without a description", good().packet(1, 0, 1, "x").b, 1, fmt.Sprintf("FILE at offset %d: a packet of interface 1, which is not described", end)},
+		{"simple packet without an interface", (&pcapngWriter{ByteOrder: order}).section().block(blockSimple, uint32(1), []byte("x")).b, 0, "FILE at offset 40: a packet of interface 0, which is not described"},
 		{"short simple packet", good().block(blockSimple).b, 1, fmt.Sprintf("FILE at offset %d: a simple packet block of 12 bytes", end)},
 		{"short description", good().block(blockInterface, uint32(1)).b, 1, fmt.Sprintf("FILE at offset %d: an interface description of 16 bytes", end)},
 		{"long description", good().block(blockInterface, make([]byte, maxFrame)).b, 1, fmt.Sprintf("FILE at offset %d: an interface description of 262156 bytes", end)},
@@ -292,7 +292,7 @@ func TestPcapTruncated(t *testing.T) {
 	for _, file := range []struct {
 		name        string
 		b           []byte
-		whole, data []int // where it may end, and the end of each frame
+		whole, data []int // valid ends of the file, and the end of each frame
 	}{
 		{"pcapng", w.b, append(whole, section), data},
 		{"pcap", pcap, []int{24, 45, 66}, []int{45, 66}},
@@ -315,7 +315,7 @@ func TestPcapTruncated(t *testing.T) {
 	}
 }
 
-// TestPcapLive: a frame is returned as soon as it is there, although the input still grows.
+// TestPcapLive: a frame is returned as soon as it is complete, while the input grows.
 func TestPcapLive(t *testing.T) {
 	t.Parallel()
 	one := frame{data: []byte("frame"), size: 5}
@@ -380,7 +380,7 @@ func TestPcapLinks(t *testing.T) {
 		name string
 		link linkType
 		data string
-		want string // "" for the conversation, else what is counted
+		want string // the counter, or "" if the frame belongs to the conversation
 	}{
 		{"Ethernet", linkEthernet, macs + "\x08\x00" + ip, ""},
 		{"Ethernet, IPv6", linkEthernet, macs + "\x86\xdd" + ip6, ""},
@@ -391,7 +391,7 @@ func TestPcapLinks(t *testing.T) {
 		{"old QinQ", linkEthernet, macs + "\x91\x00\x00\x05\x81\x00\x00\x06\x08\x00" + ip, ""},
 		{"too many tags", linkEthernet, macs + strings.Repeat("\x81\x00\x00\x05", 9) + "\x08\x00" + ip, "not TCP"},
 		{"ARP", linkEthernet, macs + "\x08\x06" + ip, "not TCP"},
-		{"a length in place of a type", linkEthernet, macs + "\x00\x2d" + ip, "not TCP"},
+		{"a length instead of a type", linkEthernet, macs + "\x00\x2d" + ip, "not TCP"},
 		{"short Ethernet", linkEthernet, macs + "\x08", "not TCP"},
 		{"short VLAN", linkEthernet, macs + "\x81\x00\x00\x05\x08", "not TCP"},
 		{"Linux cooked", linkCooked, cooked + "\x08\x00" + ip, ""},
@@ -436,9 +436,9 @@ func checkFrame(t *testing.T, name string, f frame, want string) {
 			got += what
 		}
 	}
-	said := len(l.log) == 2 && l.log[1] == "0 hello"
-	if got != want || said != (want == "") || d.frames != 1 || d.cut != 0 {
-		t.Errorf("%s: %q, told %q; want %q; of %d frames %d cut", name, got, l.log, want, d.frames, d.cut)
+	delivered := len(l.log) == 2 && l.log[1] == "0 hello"
+	if got != want || delivered != (want == "") || d.frames != 1 || d.cut != 0 {
+		t.Errorf("%s: got %q, events %q; want %q; %d frames, %d of them cut", name, got, l.log, want, d.frames, d.cut)
 	}
 }
 
@@ -484,7 +484,7 @@ func TestPcapIP(t *testing.T) {
 		{"header of TCP longer than the datagram", change(ip, 32, 0x70), "malformed"},
 		{"extension headers", extension(0, slices.Concat(eight(43, 0), eight(60, 1), make([]byte, 8), eight(135, 0), eight(139, 0), eight(140, 0), eight(6, 0))...), ""},
 		{"authentication header", extension(51, append(eight(6, 1), 0, 0, 0, 0)...), ""},
-		{"fragment that is the whole", extension(44, 6, 0, 0, 6, 1, 2, 3, 4), ""},
+		{"unfragmented, with a fragment header", extension(44, 6, 0, 0, 6, 1, 2, 3, 4), ""},
 		{"first fragment of IPv6", extension(44, 6, 0, 0, 1, 1, 2, 3, 4), "fragment"},
 		{"another fragment of IPv6", extension(44, 6, 0, 0, 8, 1, 2, 3, 4), "fragment"},
 		{"no next header", extension(59), "not TCP"},
@@ -493,7 +493,7 @@ func TestPcapIP(t *testing.T) {
 		{"ends in an authentication header", change(ip6[:44], 4, 0, 4, 51), "malformed"},
 		{"ends in a fragment header", change(ip6[:44], 4, 0, 4, 44), "malformed"},
 		{"sixteen extension headers", extension(60, append(bytes.Repeat(eight(60, 0), 14), eight(6, 0)...)...), ""},
-		{"more of them", extension(60, append(bytes.Repeat(eight(60, 0), 15), eight(6, 0)...)...), "malformed"},
+		{"too many extension headers", extension(60, append(bytes.Repeat(eight(60, 0), 15), eight(6, 0)...)...), "malformed"},
 	} {
 		if test.want == "options" {
 			// The TCP header has the offset of the data.

@@ -23,11 +23,11 @@ import (
 func pipedDevice(t *testing.T, r *relayServer) (d *device, c *fakeClient, lines *lockedBuffer) {
 	t.Helper()
 	lines = newPipedRelay(t, r)
-	own, other := net.Pipe()
-	t.Cleanup(func() { own.Close(); other.Close() })
-	d = &device{relay: r, client: r.listener.newInboundConn(t.Context(), own, r.keys, false, relayBuffer), messages: new(decodeMessages)}
+	local, remote := net.Pipe()
+	t.Cleanup(func() { local.Close(); remote.Close() })
+	d = &device{relay: r, client: r.listener.newInboundConn(t.Context(), local, r.keys, false, relayBuffer), messages: new(decodeMessages)}
 	d.key, d.client.idle = d.client.keys[0], relayIdle
-	return d, newFakeClient(other), lines
+	return d, newFakeClient(remote), lines
 }
 
 // newPipedRelay makes r a relay that does not listen.
@@ -39,13 +39,13 @@ func newPipedRelay(t *testing.T, r *relayServer) (lines *lockedBuffer) {
 	return lines
 }
 
-// TestRelayDeviceTimes: a device that sends nothing more, or never finishes its first packet, is not waited for.
+// TestRelayDeviceTimes: a device that is silent, or never finishes its first packet, is disconnected in time.
 func TestRelayDeviceTimes(t *testing.T) {
 	login := packed(header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect}, testKey, papStart("alice", testPassword))
 	for _, tt := range []struct {
-		name string
-		says func(c net.Conn)
-		want time.Duration
+		name   string
+		client func(c net.Conn)
+		want   time.Duration
 	}{
 		{"nothing", func(net.Conn) {}, firstTimeout},
 		{"byte by byte", func(c net.Conn) {
@@ -54,11 +54,11 @@ func TestRelayDeviceTimes(t *testing.T) {
 				time.Sleep(time.Second)
 			}
 		}, firstTimeout},
-		{"a login and no more", func(c net.Conn) {
+		{"only one login", func(c net.Conn) {
 			c.Write(login)
 			io.Copy(io.Discard, c)
 		}, relayIdle},
-		{"a login, and another", func(c net.Conn) {
+		{"two logins", func(c net.Conn) {
 			c.Write(login)
 			time.Sleep(time.Minute)
 			c.Write(login)
@@ -69,7 +69,7 @@ func TestRelayDeviceTimes(t *testing.T) {
 			t.Run(tt.name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					if !shared && tt.want >= relayIdle {
-						return // it needs a server: TestRelayPassageTimes
+						return // it needs a server: TestRelayUpstreamTimes
 					}
 					r := new(relayServer)
 					newPipedRelay(t, r)
@@ -77,24 +77,24 @@ func TestRelayDeviceTimes(t *testing.T) {
 					if shared {
 						r.shared = newSharedUpstream(r.client, nil)
 						all.Go(func() {
-							for f := range r.shared.jobs { // a pool whose server permits all
+							for f := range r.shared.jobs { // a pool with a server that permits all
 								f.answered, f.response = true, &authenReply{status: authenPass}
 								f.home <- f
 							}
 						})
 					}
-					own, other := net.Pipe()
-					all.Go(func() { tt.says(other) })
+					local, remote := net.Pipe()
+					all.Go(func() { tt.client(remote) })
 					began := time.Now()
-					r.serve(t.Context(), t.Context(), own)
-					if took := time.Since(began); took != tt.want {
-						t.Errorf("ends after %v, want %v", took, tt.want)
+					r.serve(t.Context(), t.Context(), local)
+					if elapsed := time.Since(began); elapsed != tt.want {
+						t.Errorf("ends after %v, want %v", elapsed, tt.want)
 					}
-					own.SetDeadline(time.Now())
-					if _, err := own.Write([]byte{0}); err != io.ErrClosedPipe {
+					local.SetDeadline(time.Now())
+					if _, err := local.Write([]byte{0}); err != io.ErrClosedPipe {
 						t.Errorf("the connection is not closed: %v", err)
 					}
-					other.Close()
+					remote.Close()
 					if shared {
 						close(r.shared.jobs)
 					}
@@ -105,8 +105,8 @@ func TestRelayDeviceTimes(t *testing.T) {
 	}
 }
 
-// TestRelayTooMuch: requests over the limits of sessions and bytes are refused, and hold nothing.
-func TestRelayTooMuch(t *testing.T) {
+// TestRelayLimits: requests over the limits of sessions and bytes are refused, and no memory or slot is held.
+func TestRelayLimits(t *testing.T) {
 	t.Parallel()
 	pap, ascii := message(papStart("alice", testPassword)), message(asciiStart("alice"))
 	for _, tt := range []struct {
@@ -117,13 +117,13 @@ func TestRelayTooMuch(t *testing.T) {
 		shared   bool
 		accepted bool
 	}{
-		{"the last bytes", pap, maxUnderWay, 0, false, true},
-		{"the bytes", pap, maxUnderWay + 1, 0, false, false},
-		{"the last session", pap, 0, maxDialogues - 1, false, true},
-		{"the sessions", pap, 0, maxDialogues, false, false},
-		{"the last bytes, shared", pap, maxUnderWay, 0, true, true},
-		{"the bytes, shared", pap, maxUnderWay + 1, 0, true, false},
-		{"the dialogues, shared", ascii, 0, maxShared, true, false},
+		{"the last bytes allowed", pap, maxUnderWay, 0, false, true},
+		{"too many bytes", pap, maxUnderWay + 1, 0, false, false},
+		{"the last session allowed", pap, 0, maxDialogues - 1, false, true},
+		{"too many sessions", pap, 0, maxDialogues, false, false},
+		{"the last bytes allowed, shared", pap, maxUnderWay, 0, true, true},
+		{"too many bytes, shared", pap, maxUnderWay + 1, 0, true, false},
+		{"too many dialogues, shared", ascii, 0, maxShared, true, false},
 	} {
 		r := new(relayServer)
 		d, c, lines := pipedDevice(t, r)
@@ -168,22 +168,22 @@ func TestRelayTooMuch(t *testing.T) {
 			left--
 		}
 		if got := <-answered; accepted != tt.accepted || got != want || left != tt.open || r.underWay.Load() != tt.underWay+more {
-			t.Errorf("%s: accepted %t, answered with %q, %d sessions, %d bytes", tt.name, accepted, got, left, r.underWay.Load())
+			t.Errorf("%s: accepted %t, reply %q, %d sessions, %d bytes", tt.name, accepted, got, left, r.underWay.Load())
 		}
 		if got := strings.HasSuffix(lines.String(), "too many sessions\n"); got == tt.accepted {
-			t.Errorf("%s: the lines are\n%s", tt.name, lines)
+			t.Errorf("%s: the log is\n%s", tt.name, lines)
 		}
 	}
 }
 
-// lateConn is a connection whose deadline at the end of a context is set before any other.
+// A lateConn sets the deadline for the end of a context before any other.
 type lateConn struct{ net.Conn }
 
 func (c lateConn) SetDeadline(t time.Time) error { synctest.Wait(); return c.Conn.SetDeadline(t) }
 
-// TestRelayDeviceAtTheEnd: when the relay ends, it waits for no more packets of a device. When it cuts off sessions,
-// it does not wait for the device to read its reply.
-func TestRelayDeviceAtTheEnd(t *testing.T) {
+// TestRelayDeviceShutdown: a relay that ends reads no more packets of a device. When it cuts off sessions, it does
+// not wait for the device to read its reply.
+func TestRelayDeviceShutdown(t *testing.T) {
 	for _, shared := range []bool{false, true} {
 		for _, delay := range []time.Duration{0, time.Second} {
 			synctest.Test(t, func(t *testing.T) {
@@ -192,14 +192,14 @@ func TestRelayDeviceAtTheEnd(t *testing.T) {
 				if shared {
 					r.shared = newSharedUpstream(r.client, nil)
 				}
-				own, other := net.Pipe()
+				local, remote := net.Pipe()
 				ctx, cancel := context.WithTimeout(t.Context(), delay)
 				defer cancel()
 				began := time.Now()
-				if r.serve(ctx, t.Context(), lateConn{own}); time.Since(began) != delay {
+				if r.serve(ctx, t.Context(), lateConn{local}); time.Since(began) != delay {
 					t.Errorf("shared %t: ends after %v", shared, time.Since(began))
 				}
-				other.Close()
+				remote.Close()
 			})
 		}
 	}
@@ -209,18 +209,18 @@ func TestRelayDeviceAtTheEnd(t *testing.T) {
 		r.shared = newSharedUpstream(r.client, nil)
 		life, end := context.WithTimeout(t.Context(), time.Second)
 		defer end()
-		own, other := net.Pipe()
+		local, remote := net.Pipe()
 		go func() {
-			other.Write(packed(header{version: minorOne, typ: typeAuthen, seqNo: 1}, testKey, papStart("alice", testPassword)))
+			remote.Write(packed(header{version: minorOne, typ: typeAuthen, seqNo: 1}, testKey, papStart("alice", testPassword)))
 			f := <-r.shared.jobs
 			f.answered, f.response = true, &authenReply{status: authenPass}
 			f.home <- f
 		}()
 		began := time.Now()
-		if r.serve(t.Context(), life, own); time.Since(began) != time.Second {
-			t.Errorf("a device that takes no reply is waited for for %v", time.Since(began))
+		if r.serve(t.Context(), life, local); time.Since(began) != time.Second {
+			t.Errorf("the relay waited %v for a device that does not read", time.Since(began))
 		}
-		other.Close()
+		remote.Close()
 	})
 }
 
@@ -240,20 +240,20 @@ func TestRelayChoosesKey(t *testing.T) {
 	for _, keys := range [][]key{{wrong, right}, {right, wrong}} {
 		d.client.keys = keys
 		if d.chooseKey(&h, body); d.fits(&h, body, wrong) != 1 || d.key != right {
-			t.Errorf("of %v it takes %v", keys, d.key)
+			t.Errorf("keys %v: got %v", keys, d.key)
 		}
 	}
 }
 
-// TestRelayUpstreamTimes: an idle connection ends, on either side. The time counts from the last packet.
+// TestRelayUpstreamTimes: idle connections are closed on both sides. The time counts from the last packet.
 func TestRelayUpstreamTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _, _ := pipedDevice(t, new(relayServer))
-		own, other := net.Pipe()
-		defer own.Close()
-		defer other.Close()
+		local, remote := net.Pipe()
+		defer local.Close()
+		defer remote.Close()
 		p := d.newUpstream()
-		p.outbound = &serverConn{conn: own, client: d.relay.client}
+		p.outbound = &serverConn{conn: local, client: d.relay.client}
 		h, m := header{version: minorDefault, typ: typeAuthen, seqNo: 1, sessionID: 1}, asciiStart("alice")
 		p.onRequest(&h, m, 100)
 		time.Sleep(time.Minute)
@@ -261,27 +261,27 @@ func TestRelayUpstreamTimes(t *testing.T) {
 		h.seqNo++
 		p.onReply(&h, &authenReply{status: authenGetPass}, "")
 		began := time.Now()
-		_, err := own.Read(make([]byte, 1))
-		if took := time.Since(began); !errors.Is(err, os.ErrDeadlineExceeded) || took != relayIdle {
-			t.Errorf("the server is waited for for %v: %v", took, err)
+		_, err := local.Read(make([]byte, 1))
+		if elapsed := time.Since(began); !errors.Is(err, os.ErrDeadlineExceeded) || elapsed != relayIdle {
+			t.Errorf("the relay waited %v for the server: %v", elapsed, err)
 		}
 		if p.up(); time.Since(began) != relayIdle {
-			t.Errorf("the device is waited for for %v", time.Since(began))
+			t.Errorf("the relay waited %v for the device", time.Since(began))
 		}
 	})
 }
 
-// TestRelayManyAtATime: packets of all sizes that come together are forwarded, in both directions.
+// TestRelayManyAtATime: packets of all sizes that arrive together are forwarded, in both directions.
 func TestRelayManyAtATime(t *testing.T) {
 	t.Parallel()
-	for _, way := range relayWays {
+	for _, mode := range relayModes {
 		s := serveWith(t, "--arg", "note="+strings.Repeat("x", 200))
-		r := relayTo(t, s.addr, split(way)...)
+		r := relayTo(t, s.addr, split(mode)...)
 		c := dialDevice(t, r)
 		if err := c.login(1000, flagSingleConnect); err != nil {
 			t.Fatal(err)
 		}
-		const sessions = 60 // fewer than a device may have at a time
+		const sessions = 60 // below the limit of a device
 		var all []byte
 		for i := range sessions {
 			args := []string{"service=shell", "cmd="}
@@ -297,7 +297,7 @@ func TestRelayManyAtATime(t *testing.T) {
 			var reply authorResponse
 			h, err := c.receive(&reply)
 			if err != nil || reply.status != authorPassAdd || answered[h.sessionID] || h.sessionID >= sessions {
-				t.Fatalf("%s: after %d: %+v %.100v, %v", way, len(answered), h, reply, err)
+				t.Fatalf("%s: after %d: %+v %.100v, %v", mode, len(answered), h, reply, err)
 			}
 			answered[h.sessionID] = true
 		}
@@ -313,8 +313,8 @@ func TestRelayLateReply(t *testing.T) {
 	d, _, lines := pipedDevice(t, new(relayServer))
 	p := d.newUpstream()
 	h := header{version: minorDefault, typ: typeAuthen, sessionID: 1}
-	say := func(seqNo uint8, m message) { h.seqNo = seqNo; p.onRequest(&h, m, 100) }
-	hear := func(seqNo uint8, status authenStatus) {
+	request := func(seqNo uint8, m message) { h.seqNo = seqNo; p.onRequest(&h, m, 100) }
+	reply := func(seqNo uint8, status authenStatus) {
 		h.seqNo = seqNo
 		p.onReply(&h, &authenReply{status: status}, "")
 	}
@@ -323,30 +323,30 @@ func TestRelayLateReply(t *testing.T) {
 		p.device.client.log.flush()
 		got := regexp.MustCompile(`[A-Z_]{4,}`).FindAllString(lines.String(), -1)
 		if p.awaited != awaited || len(p.sessions) != awaited || strings.Join(got, " ") != want {
-			t.Errorf("%s: %d replies are awaited, of %d sessions, and the lines are\n%s", what, p.awaited, len(p.sessions), lines)
+			t.Errorf("%s: %d replies of %d sessions are awaited, and the log is\n%s", what, p.awaited, len(p.sessions), lines)
 		}
 	}
-	say(1, asciiStart("alice"))
-	say(3, says("which was not asked for yet"))
+	request(1, asciiStart("alice"))
+	request(3, says("which was not asked for yet"))
 	check("after two packets", 1, "")
-	say(5, &authenContinue{flags: authenAbort})
-	hear(2, authenGetPass)
+	request(5, &authenContinue{flags: authenAbort})
+	reply(2, authenGetPass)
 	check("after an ABORT", 0, "ABORT")
-	say(1, asciiStart("alice"))
-	hear(2, authenGetPass)
-	say(3, says(testPassword))
-	say(1, asciiStart("alice"))
-	hear(4, authenPass)
+	request(1, asciiStart("alice"))
+	reply(2, authenGetPass)
+	request(3, says(testPassword))
+	request(1, asciiStart("alice"))
+	reply(4, authenPass)
 	check("after another START", 1, "ABORT NO_REPLY")
-	hear(2, authenPass)
+	reply(2, authenPass)
 	check("at the end", 0, "ABORT NO_REPLY PASS")
 	if n := p.device.relay.underWay.Load(); n != 0 {
 		t.Errorf("%d bytes are held", n)
 	}
 }
 
-// TestRelayBelongs: only packets of the server that a session waits for belong to it.
-func TestRelayBelongs(t *testing.T) {
+// TestRelayReplyMatches: only the packet that a session waits for is its reply.
+func TestRelayReplyMatches(t *testing.T) {
 	t.Parallel()
 	d, _, _ := pipedDevice(t, new(relayServer))
 	p := d.newUpstream()
@@ -357,12 +357,12 @@ func TestRelayBelongs(t *testing.T) {
 		return ok
 	}
 	if !belongs(typeAuthen, 2, 1) || belongs(typeAuthen, 4, 1) || belongs(typeAuthor, 2, 1) || belongs(typeAuthen, 2, 7) {
-		t.Error("another packet than the reply is taken for it")
+		t.Error("another packet is accepted as the reply")
 	}
 	h.seqNo++
 	p.onReply(&h, &authenReply{status: authenGetPass}, "")
 	if belongs(typeAuthen, 2, 1) || belongs(typeAuthen, 3, 1) {
-		t.Error("a second reply is taken for one, before the device has said more")
+		t.Error("a second reply is accepted before the next packet of the device")
 	}
 }
 
@@ -378,7 +378,7 @@ func TestRelayNameInRecord(t *testing.T) {
 		p.onReply(&h, &authenReply{status: authenGetUser}, "")
 		h.seqNo = seqNo
 		if p.onRequest(&h, says("alice"), 100); p.named != want {
-			t.Errorf("seq_no %d: a name: %t", seqNo, p.named)
+			t.Errorf("seq_no %d: has a name: %t", seqNo, p.named)
 		}
 	}
 }
@@ -397,9 +397,9 @@ func pipedUpstream(t *testing.T, conn, server net.Conn) (p *upstream, lines *loc
 	return p, lines
 }
 
-// TestRelayGathers: packets that come together are written together, up to a limit. Packets before a bad one are
+// TestRelayGathersWrites: packets that arrive together are written together, up to a limit. Packets before a bad one are
 // forwarded, and those after it are not.
-func TestRelayGathers(t *testing.T) {
+func TestRelayGathersWrites(t *testing.T) {
 	t.Parallel()
 	const many = 500
 	flood := func(seqNo uint8, bad byte) (data []byte, good int) {
@@ -410,13 +410,13 @@ func TestRelayGathers(t *testing.T) {
 		good, end[0] = len(data), bad
 		return append(append(data, end...), data...), good
 	}
-	check := func(way string, to *stream, good int, lines *lockedBuffer) {
+	check := func(mode string, to *stream, good int, lines *lockedBuffer) {
 		t.Helper()
 		if size := good / many; to.out.Len() != good || to.largest <= size || to.largest >= flushAt+size {
-			t.Errorf("%s: %d bytes of %d are written, up to %d at a time", way, to.out.Len(), good, to.largest)
+			t.Errorf("%s: %d bytes of %d are written, up to %d at a time", mode, to.out.Len(), good, to.largest)
 		}
 		if n := strings.Count(lines.String(), "TACACS+"); n != 1 {
-			t.Errorf("%s: the lines are\n%s", way, lines)
+			t.Errorf("%s: the log is\n%s", mode, lines)
 		}
 	}
 	data, good := flood(1, 0x80)
@@ -432,47 +432,47 @@ func TestRelayGathers(t *testing.T) {
 	p, lines = pipedUpstream(t, device, server)
 	p.down()
 	check("down", device, good, lines)
-	// For a device that has gone no more is read.
+	// After the device has disconnected, nothing more is read.
 	rest := bytes.NewReader(data)
 	p, _ = pipedUpstream(t, deadConn{device}, &stream{Reader: rest})
 	if p.down(); rest.Len() < good {
-		t.Errorf("%d bytes are not read", rest.Len())
+		t.Errorf("%d bytes are left", rest.Len())
 	}
 }
 
-// TestRelayLastTimes: packets do not move a deadline of a side that is not read any more.
+// TestRelayLastTimes: packets do not move the deadline of a side that is no longer read.
 func TestRelayLastTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _, _ := pipedDevice(t, new(relayServer))
-		own, other := net.Pipe()
-		defer own.Close()
-		defer other.Close()
+		local, remote := net.Pipe()
+		defer local.Close()
+		defer remote.Close()
 		p := d.newUpstream()
-		p.outbound, p.device.relay.client.timeout = &serverConn{conn: own, client: d.relay.client}, time.Minute
+		p.outbound, p.device.relay.client.timeout = &serverConn{conn: local, client: d.relay.client}, time.Minute
 		h := header{version: minorDefault, typ: typeAuthor, seqNo: 1}
 		for h.sessionID = range 3 {
 			p.onRequest(&h, new(authorRequest), 100)
 		}
 		h.seqNo, h.sessionID = 2, 0
-		hear := func(what string, conn net.Conn, want time.Duration) {
+		checkWait := func(side string, conn net.Conn, want time.Duration) {
 			t.Helper()
 			began := time.Now()
 			time.Sleep(2 * time.Second)
 			p.onReply(&h, new(authorResponse), "")
 			h.sessionID++
 			if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(began) != want {
-				t.Errorf("%s is waited for for %v: %v", what, time.Since(began), err)
+				t.Errorf("%s: waited %v: %v", side, time.Since(began), err)
 			}
 		}
 		d.client.stopReading()
-		hear("the device", d.client.conn, 2*time.Second)
+		checkWait("the device", d.client.conn, 2*time.Second)
 		p.stopAfterReplies()
-		hear("the server", own, time.Minute)
+		checkWait("the server", local, time.Minute)
 	})
 }
 
-// TestRelayServerLeaves: a server that closes the connection ends the device's, although more is expected.
-func TestRelayServerLeaves(t *testing.T) {
+// TestRelayServerCloses: if the server closes its connection, the device's is closed, even during a session.
+func TestRelayServerCloses(t *testing.T) {
 	t.Parallel()
 	s := startFakeServer(t, func(c *fakeServerConn) { c.Write(c.reply(c.readRequest(), &authenReply{status: authenPass})) })
 	r := relayTo(t, s.addr)
@@ -483,8 +483,8 @@ func TestRelayServerLeaves(t *testing.T) {
 	c.checkEnd(t)
 }
 
-// TestRelayKeyThatChanges: a reply that no longer fits the key has one line, that of its session.
-func TestRelayKeyThatChanges(t *testing.T) {
+// TestRelayKeyChanges: a reply that no longer fits the key causes one line, that of its session.
+func TestRelayKeyChanges(t *testing.T) {
 	t.Parallel()
 	s := startFakeServer(t, func(c *fakeServerConn) {
 		c.Write(c.reply(c.readRequest(), &authenReply{status: authenPass}))
@@ -503,12 +503,12 @@ func TestRelayKeyThatChanges(t *testing.T) {
 	}
 	c.checkEnd(t)
 	if got := r.relayed(t); !strings.HasPrefix(got, "> alice authenticate pap PASS\n> alice authenticate pap NO_KEY: ") || strings.Count(got, "\n") != 2 {
-		t.Errorf("the lines are\n%s", got)
+		t.Errorf("the log is\n%s", got)
 	}
 }
 
 // TestRelayHalfCloseOfOne: a device that closes its side for writing gets the reply under way. Then the connection
-// ends, even if the server would go on.
+// is closed, even if the server's stays open.
 func TestRelayHalfCloseOfOne(t *testing.T) {
 	t.Parallel()
 	closed := make(chan struct{})
@@ -517,7 +517,7 @@ func TestRelayHalfCloseOfOne(t *testing.T) {
 		c.Write(c.reply(q, &authenReply{status: authenPass}))
 		q = c.readRequest()
 		<-closed
-		time.Sleep(50 * time.Millisecond) // so that the relay knows, most likely
+		time.Sleep(50 * time.Millisecond) // most likely the relay has seen it by then
 		c.Write(c.reply(q, &authenReply{status: authenPass}))
 		c.readRequest()
 	})
@@ -538,9 +538,9 @@ func TestRelayHalfCloseOfOne(t *testing.T) {
 	c.checkEnd(t)
 }
 
-// TestRelayLeavesServer: the connection to the server ends with the device's connection, and without
+// TestRelayClosesServerConn: the connection to the server is closed with the device's connection, and without
 // single-connection mode with the session.
-func TestRelayLeavesServer(t *testing.T) {
+func TestRelayClosesServerConn(t *testing.T) {
 	t.Parallel()
 	for _, flags := range []headerFlags{flagSingleConnect, 0} {
 		left := make(chan struct{})
@@ -562,7 +562,7 @@ func TestRelayLeavesServer(t *testing.T) {
 		select {
 		case <-left:
 		case <-time.After(patience):
-			t.Errorf("flags %v: the connection to the server does not end", flags)
+			t.Errorf("flags %v: the connection to the server is not closed", flags)
 		}
 	}
 }

@@ -19,8 +19,8 @@ import (
 	"time"
 )
 
-// TestRelayRecordIsReadBack: connections over IPv6 and IPv4, with packets larger than a segment, are decoded as they
-// were, and their checksums are right.
+// TestRelayRecordIsReadBack: decode reads connections over IPv6 and IPv4, with packets larger than a segment, and the
+// checksums are valid.
 func TestRelayRecordIsReadBack(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ device, server string }{
@@ -55,38 +55,38 @@ func TestRelayRecordIsReadBack(t *testing.T) {
 			if frame[0] == 0x45 {
 				addrs, tcp = frame[12:20], frame[20:]
 				if sum := wholeSum(frame[:20]); sum != 0xffff {
-					t.Errorf("%s: the sum of an IP header is %x", tt.device, sum)
+					t.Errorf("%s: an IP header has the checksum %x", tt.device, sum)
 				}
 			}
-			own := 0
+			from := 0
 			if binary.BigEndian.Uint16(tcp) == server.Port() {
-				own = 1
+				from = 1
 			}
 			seq, ack, flags := binary.BigEndian.Uint32(tcp[4:]), binary.BigEndian.Uint32(tcp[8:]), tcpFlags(tcp[13])
 			if flags&tcpSYN != 0 {
-				next[own] = seq
+				next[from] = seq
 			}
-			if seq != next[own] || flags&tcpACK != 0 && ack != next[1-own] || flags&tcpACK == 0 && ack != 0 {
-				t.Errorf("%s: seq %d and ack %d with flags %x, and the next are %d", tt.device, seq, ack, flags, next)
+			if seq != next[from] || flags&tcpACK != 0 && ack != next[1-from] || flags&tcpACK == 0 && ack != 0 {
+				t.Errorf("%s: seq %d and ack %d with flags %x, want %d", tt.device, seq, ack, flags, next)
 			}
-			if next[own] += uint32(len(tcp) - 20); flags&(tcpSYN|tcpFIN) != 0 {
-				next[own]++
+			if next[from] += uint32(len(tcp) - 20); flags&(tcpSYN|tcpFIN) != 0 {
+				next[from]++
 			}
 			all := slices.Concat(addrs, []byte{0, 6, byte(len(tcp) >> 8), byte(len(tcp))}, tcp)
 			if sum := wholeSum(all); sum != 0xffff {
-				t.Errorf("%s: the sum of a segment of %d bytes is %x", tt.device, len(tcp), sum)
+				t.Errorf("%s: a segment of %d bytes has the checksum %x", tt.device, len(tcp), sum)
 			}
 		}
 		file := filepath.Join(writeFiles(t, map[string]string{"record.pcap": out.String()}), "record.pcap")
 		got := runWith(t, nil, "", "decode", "--json", file)
 		lines := strings.Split(strings.TrimSpace(got.out), "\n")
 		if len(lines) != 2 || got.code != 0 {
-			t.Fatalf("decode reads %d lines: %s", len(lines), got.err)
+			t.Fatalf("decode prints %d lines: %s", len(lines), got.err)
 		}
 		for i, line := range lines {
 			var o recordObject
 			err := json.Unmarshal([]byte(line), &o)
-			as := func(a string) string { // an IPv4 address is mapped if the other one is IPv6
+			as := func(a string) string { // IPv4 is mapped if the other address is IPv6
 				if netip.MustParseAddrPort(tt.device).Addr().Is4() != netip.MustParseAddrPort(tt.server).Addr().Is4() {
 					at := netip.MustParseAddrPort(a)
 					return netip.AddrPortFrom(netip.AddrFrom16(at.Addr().As16()).Unmap(), at.Port()).String()
@@ -114,7 +114,7 @@ func wholeSum(b []byte) (sum uint64) {
 	return sum
 }
 
-// TestRelayRecordReportsFullDisk: a full disk is reported once, and so is its end; the record is complete then.
+// TestRelayRecordReportsFullDisk: a full disk is reported once, and so is its end. Then the record is complete.
 func TestRelayRecordReportsFullDisk(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -141,28 +141,28 @@ func TestRelayRecordReportsFullDisk(t *testing.T) {
 	})
 }
 
-// TestRelayRecordOnFullDisk: a full disk for --record costs no device its reply, and is an error at the end.
+// TestRelayRecordOnFullDisk: with a full disk for --record, devices still get their replies. At the end it is an error.
 func TestRelayRecordOnFullDisk(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS != "linux" {
-		t.Skip("only Linux has a device that is always full; TestRecordOnFullDisk is for all systems")
+		t.Skip("only Linux has /dev/full; TestRelayRecordReportsFullDisk runs on all systems")
 	}
-	for _, way := range relayWays {
+	for _, mode := range relayModes {
 		s := serveWith(t)
-		r := relayTo(t, s.addr, append(split(way), "--record", "/dev/full")...)
+		r := relayTo(t, s.addr, append(split(mode), "--record", "/dev/full")...)
 		for range 3 {
 			if got := r.asDevice(t, "account alice AT"); got.code != 0 {
 				t.Errorf("got %+v", got)
 			}
 		}
 		if code := r.stop(); code != classUsage.exit() {
-			t.Errorf("ends with %d", int(code))
+			t.Errorf("exit code %d", int(code))
 		}
 		if n := strings.Count(r.log.String(), " SUCCESS"); n != 3 {
 			t.Errorf("%d lines:\n%s", n, r.log)
 		}
 		if want := "tacacs_plus: write the packets of the record: write /dev/full: no space left on device\n"; !strings.HasSuffix(r.said.String(), want) {
-			t.Errorf("it says\n%s", r.said)
+			t.Errorf("stderr is\n%s", r.said)
 		}
 	}
 }
@@ -203,7 +203,7 @@ func ends(record []byte) (n int) {
 	return n
 }
 
-// TestRelayRecordOfTwoServers: sessions with two servers at the same time are two connections.
+// TestRelayRecordOfTwoServers: concurrent sessions with two servers are two connections in the record.
 func TestRelayRecordOfTwoServers(t *testing.T) {
 	t.Parallel()
 	device := netip.MustParseAddrPort("198.51.100.7:1024")
@@ -225,7 +225,7 @@ func TestRelayRecordOfTwoServers(t *testing.T) {
 	got := runWith(t, nil, "", "decode", file)
 	for _, server := range servers {
 		if want := server.String() + " alice authenticate ascii PASS"; strings.Count(got.out, want) != 1 || strings.Count(got.out, "\n") != 2 || !strings.Contains(got.err, "conversations of TACACS+: 2,") {
-			t.Errorf("%s is missing, or there is more:\n%s%s", want, got.out, got.err)
+			t.Errorf("%s is missing, or not alone:\n%s%s", want, got.out, got.err)
 		}
 	}
 }
@@ -234,14 +234,14 @@ func TestRelayRecordOfTwoServers(t *testing.T) {
 // unless asked for. The log and -d show none either.
 func TestRelayRecord(t *testing.T) {
 	t.Parallel()
-	for _, way := range relayWays {
+	for _, mode := range relayModes {
 		for _, options := range []string{"", "--json", "--show-secrets", "-v"} {
 			s := serveWith(t)
 			record := filepath.Join(t.TempDir(), "record.pcap")
 			if err := os.WriteFile(record, make([]byte, 1000), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			r := relayTo(t, s.addr, append(split(way+" -d "+options), "--record", record)...)
+			r := relayTo(t, s.addr, append(split(mode+" -d "+options), "--record", record)...)
 			for _, typ := range []string{"ascii", "pap"} {
 				if got := r.asDevice(t, "authenticate alice AT -t "+typ); got.out != "PASS\n" {
 					t.Errorf("got %+v", got)
@@ -256,20 +256,20 @@ func TestRelayRecord(t *testing.T) {
 				t.Errorf("the mode is %v, %v", info.Mode(), err)
 			}
 			if n := ends(data); n != 4 {
-				t.Errorf("%s %s: of two conversations %d sides end", way, options, n)
+				t.Errorf("%s %s: two conversations have %d FIN segments", mode, options, n)
 			}
 			shown := options == "--show-secrets"
 			if n := bytes.Count(data, []byte(testPassword)); (n == 2) != shown || n > 0 && !shown {
-				t.Errorf("%s %s: the password is %d times in the record", way, options, n)
+				t.Errorf("%s %s: the password is %d times in the record", mode, options, n)
 			}
 			if strings.Contains(r.log.String(), testPassword) || strings.Contains(r.said.String(), testPassword) != shown {
-				t.Errorf("%s %s: the password is in\n%s%s", way, options, r.log, r.said)
+				t.Errorf("%s %s: the password is in\n%s%s", mode, options, r.log, r.said)
 			}
 			if strings.Contains(r.said.String(), testKey) || strings.Contains(r.said.String()+r.log.String(), deviceKey) {
 				t.Errorf("a key is in\n%s", r.said)
 			}
 			if n := strings.Count(r.said.String(), "received from 127.0.0.1:"); n < 6 {
-				t.Errorf("%s %s: %d packets are shown:\n%s", way, options, n, r.said)
+				t.Errorf("%s %s: %d packets are shown:\n%s", mode, options, n, r.said)
 			}
 			got := runWith(t, nil, "", "decode", record, "--json")
 			for i, line := range strings.Split(strings.TrimSpace(got.out), "\n") {
@@ -282,7 +282,7 @@ func TestRelayRecord(t *testing.T) {
 	}
 }
 
-// TestRelayStraySecrets: a password that a server repeats is hidden even in a packet of no session.
+// TestRelayStraySecrets: a password that a server repeats is hidden even in a packet that belongs to no session.
 func TestRelayStraySecrets(t *testing.T) {
 	t.Parallel()
 	s := startFakeServer(t, func(c *fakeServerConn) {
@@ -308,15 +308,15 @@ func TestRelayStraySecrets(t *testing.T) {
 	if bytes.Contains(data, []byte(testPassword)) || !bytes.Contains(data, []byte("bad password *****")) {
 		t.Errorf("the record has\n%q", data)
 	}
-	if said := r.said.String(); !strings.Contains(said, "seq_no 4 ") || hexDumped(said, testPassword) {
-		t.Errorf("it says\n%s", said)
+	if stderr := r.said.String(); !strings.Contains(stderr, "seq_no 4 ") || hexDumped(stderr, testPassword) {
+		t.Errorf("stderr is\n%s", stderr)
 	}
 }
 
-// hexDumped reports whether a hex dump, of 16 bytes a line, contains a text.
-func hexDumped(said, text string) bool {
+// hexDumped reports whether a hex dump with 16 bytes a line contains a text.
+func hexDumped(dump, text string) bool {
 	var shown strings.Builder
-	for line := range strings.Lines(said) {
+	for line := range strings.Lines(dump) {
 		if n := len(line); n > 56 && strings.HasPrefix(line, "  0") {
 			shown.WriteString(strings.TrimSuffix(line[58:], "\n"))
 		}
@@ -324,7 +324,7 @@ func hexDumped(said, text string) bool {
 	return strings.Contains(shown.String(), text)
 }
 
-// TestRelayEndsWithBlockedRecord: at the end a blocked output is reported, even if sessions are still under way.
+// TestRelayEndsWithBlockedRecord: a blocked output is reported at the end, even during sessions.
 func TestRelayEndsWithBlockedRecord(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -345,31 +345,31 @@ func TestRelayEndsWithBlockedRecord(t *testing.T) {
 // TestRelayRecordWithoutReply: a request without a reply is recorded, too.
 func TestRelayRecordWithoutReply(t *testing.T) {
 	t.Parallel()
-	for _, way := range relayWays {
+	for _, mode := range relayModes {
 		var o order
 		record := filepath.Join(t.TempDir(), "record.pcap")
-		r := relayTo(t, o.closing(t, "A"), append(split(way), "--record", record)...)
+		r := relayTo(t, o.closing(t, "A"), append(split(mode), "--record", record)...)
 		r.asDevice(t, "authenticate alice AT -t pap")
 		r.stop()
 		if got := runWith(t, nil, "", "decode", record); !strings.HasSuffix(got.out, " alice authenticate pap NO_REPLY\n") {
-			t.Errorf("%s: got %+v", way, got)
+			t.Errorf("%s: got %+v", mode, got)
 		}
 	}
 }
 
-// TestRelayRecordTimes: the record keeps the time that the server took.
+// TestRelayRecordTimes: the record has the response time of the server.
 func TestRelayRecordTimes(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t, "--reply-delay", "20ms")
-	for _, way := range relayWays {
+	for _, mode := range relayModes {
 		record := filepath.Join(t.TempDir(), "record.pcap")
-		r := relayTo(t, s.addr, append(split(way), "--record", record)...)
+		r := relayTo(t, s.addr, append(split(mode), "--record", record)...)
 		r.asDevice(t, "authenticate alice AT -t pap")
 		r.stop()
 		var o recordObject
 		got := runWith(t, nil, "", "decode", record, "--json")
 		if err := json.Unmarshal([]byte(got.out), &o); err != nil || o.ServerMS < 20 {
-			t.Errorf("%s: %+v, %v", way, got, err)
+			t.Errorf("%s: %+v, %v", mode, got, err)
 		}
 	}
 }
@@ -377,7 +377,7 @@ func TestRelayRecordTimes(t *testing.T) {
 // TestRelayRepeatedSecrets: a password that a server repeats is hidden; the device gets the reply unchanged.
 func TestRelayRepeatedSecrets(t *testing.T) {
 	t.Parallel()
-	for _, way := range relayWays {
+	for _, mode := range relayModes {
 		for options, no := range map[string]*authenReply{
 			"":                {status: authenFail, serverMsg: "bad password " + testPassword + "!"},
 			" --show-secrets": {status: authenFail, serverMsg: "bad password " + testPassword + "!"},
@@ -390,14 +390,14 @@ func TestRelayRepeatedSecrets(t *testing.T) {
 				}
 			})
 			record := filepath.Join(t.TempDir(), "record.pcap")
-			r := relayTo(t, s.addr, append(split(way+options), "-d", "--record", record)...)
+			r := relayTo(t, s.addr, append(split(mode+options), "-d", "--record", record)...)
 			c := dialDevice(t, r)
 			if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 1}, papStart("alice", testPassword)); err != nil {
 				t.Fatal(err)
 			}
 			var reply authenReply
 			if _, err := c.receive(&reply); err != nil || reply != *no {
-				t.Errorf("%s: the device has %+v, %v", way, reply, err)
+				t.Errorf("%s: the device got %+v, %v", mode, reply, err)
 			}
 			r.stop()
 			data, err := os.ReadFile(record)
@@ -409,14 +409,14 @@ func TestRelayRepeatedSecrets(t *testing.T) {
 				shown = 2
 			}
 			if n := bytes.Count(data, []byte(testPassword)); n != shown || strings.Contains(r.said.String(), testPassword) != (shown > 0) {
-				t.Errorf("%s%s: the password is in the record %d times, and said:\n%s", way, options, n, r.said)
+				t.Errorf("%s%s: the password is in the record %d times, and stderr is\n%s", mode, options, n, r.said)
 			}
 			want := no.status.String()
 			if no.serverMsg != "" {
 				want += ": bad password [redacted]!"
 			}
 			if lines := r.log.String(); !strings.Contains(lines, want) {
-				t.Errorf("%s: the lines are\n%s", way, lines)
+				t.Errorf("%s: the log is\n%s", mode, lines)
 			}
 		}
 	}

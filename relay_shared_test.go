@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// TestRelaySharedPoolRenewed: a pool that gave up multiplexing is replaced after a minute, and the new one takes the
+// TestRelaySharedPoolRenewed: a pool that gave up multiplexing is replaced after a minute, and the new one serves the
 // next session. One that multiplexes stays.
 func TestRelaySharedPoolRenewed(t *testing.T) {
 	for _, shares := range []bool{false, true} {
@@ -23,14 +23,14 @@ func TestRelaySharedPoolRenewed(t *testing.T) {
 			refused := netip.MustParseAddrPort(refusedAddr(t))
 			s := newSharedUpstream(&client{servers: []server{newServer("127.0.0.1", refused.Port())}, timeout: time.Second, singleConnect: shares}, func(string, ...any) {})
 			ctx, cancel := context.WithCancel(t.Context())
-			gone, ended := make(chan struct{}), make(chan struct{})
-			go func() { s.run(ctx, gone); close(ended) }()
+			stop, ended := make(chan struct{}), make(chan struct{})
+			go func() { s.run(ctx, stop); close(ended) }()
 			synctest.Wait()
 			first := s.team.Load()
 			time.Sleep(teamAge)
 			first.wakeup.notify()
 			if synctest.Wait(); s.team.Load() != first {
-				t.Errorf("shares %t: another pool within a minute", shares)
+				t.Errorf("shares %t: the pool is replaced within a minute", shares)
 			}
 			time.Sleep(time.Nanosecond)
 			if shares {
@@ -41,7 +41,7 @@ func TestRelaySharedPoolRenewed(t *testing.T) {
 				f.job = job{request: f, owner: f}
 				s.put(f)
 				if <-home; classOf(f.job.err) != classNetwork {
-					t.Errorf("the session came to %v", f.job.err)
+					t.Errorf("the session got the error %v", f.job.err)
 				}
 			}
 			if synctest.Wait(); (s.team.Load() == first) != shares {
@@ -53,17 +53,17 @@ func TestRelaySharedPoolRenewed(t *testing.T) {
 			f := &relayRequest{home: home}
 			s.put(f)
 			if <-home; classOf(f.job.err) != classInterrupted {
-				t.Errorf("a session that comes late came to %v", f.job.err)
+				t.Errorf("a late session got %v", f.job.err)
 			}
-			close(gone)
+			close(stop)
 			<-ended
 		})
 	}
 }
 
-// TestRelayDialogueOfOneGone: a dialogue whose server replies after the device has gone ends at once, and nothing is
-// left.
-func TestRelayDialogueOfOneGone(t *testing.T) {
+// TestRelayDialogueAfterDisconnect: if the server replies after the device has disconnected, the dialogue ends at once and
+// is released.
+func TestRelayDialogueAfterDisconnect(t *testing.T) {
 	t.Parallel()
 	left := make(chan bool, 1)
 	server := startFakeServer(t, func(c *fakeServerConn) {
@@ -72,7 +72,7 @@ func TestRelayDialogueOfOneGone(t *testing.T) {
 	})
 	d, c, lines := pipedDevice(t, new(relayServer))
 	d.relay.client = clientFor(t, server.addr)
-	go io.Copy(io.Discard, c) // a device that has gone takes what is sent to it for some time
+	go io.Copy(io.Discard, c) // for some time writes to a closed connection succeed
 	s := &sharedDevice{device: d, dialogues: make(map[uint32]*upstream), gone: true}
 	h, start := header{version: minorDefault, typ: typeAuthen, seqNo: 1, sessionID: 1}, asciiStart("alice")
 	packet, err := appendPacket(nil, &h, start)
@@ -85,15 +85,15 @@ func TestRelayDialogueOfOneGone(t *testing.T) {
 	select {
 	case <-ended:
 	case <-time.After(patience):
-		t.Fatal("the dialogue does not end")
+		t.Fatal("the dialogue is not closed")
 	}
 	if !<-left || len(s.dialogues) > 0 || !strings.Contains(lines.String(), " alice authenticate ascii ABANDONED") {
-		t.Errorf("%d dialogues are left, and the lines are\n%s", len(s.dialogues), lines)
+		t.Errorf("%d dialogues are left, and the log is\n%s", len(s.dialogues), lines)
 	}
 }
 
-// TestRelayLoneDialogue: a dialogue has its own connection, which does not offer single-connection mode and ends with
-// it. The device is granted that mode all the same.
+// TestRelayLoneDialogue: a dialogue has its own connection, which does not offer single-connection mode and is closed with
+// it. The device is granted that mode nevertheless.
 func TestRelayLoneDialogue(t *testing.T) {
 	t.Parallel()
 	offered, left := make(chan headerFlags, 1), make(chan bool, 1)
@@ -112,15 +112,15 @@ func TestRelayLoneDialogue(t *testing.T) {
 	select {
 	case <-left:
 	case <-time.After(patience):
-		t.Error("the connection does not end")
+		t.Error("the connection is not closed")
 	}
 	if flags := <-offered; flags != 0 {
 		t.Errorf("the flags of the START are %v", flags)
 	}
 }
 
-// TestRelaySharedRecord: a record that was sent without a reply is not sent again. One that a server refused is, and
-// one that was not sent.
+// TestRelaySharedRecord: a record that was sent without a reply is not sent again. One that a server refused, or
+// that was not sent, is.
 func TestRelaySharedRecord(t *testing.T) {
 	t.Parallel()
 	f := &relayRequest{head: header{typ: typeAcct}}
@@ -140,20 +140,20 @@ func TestRelaySharedRecord(t *testing.T) {
 	f.job.session.written = true
 	open("without an answer of the next server", false)
 	if f.answered {
-		t.Error("the answer of the server before is the device's")
+		t.Error("the device got the reply of the previous server")
 	}
 }
 
-// TestRelayAbortsPrompt: a prompt in reply to PAP is aborted, so that it does not wait on the shared connection.
+// TestRelayAbortsPrompt: a prompt in reply to PAP is aborted, to release the session on the shared connection.
 func TestRelayAbortsPrompt(t *testing.T) {
 	t.Parallel()
-	said := make(chan *authenContinue, 1)
+	continues := make(chan *authenContinue, 1)
 	s := startFakeServer(t, func(c *fakeServerConn) {
 		c.Write(c.reply(c.readRequest(), &authenReply{status: authenGetPass}))
 		if q := c.readRequest(); q != nil {
-			said <- q.continues
+			continues <- q.continues
 		}
-		close(said)
+		close(continues)
 	})
 	c := dialDevice(t, relayTo(t, s.addr, "--single-connect"))
 	if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 1}, papStart("alice", testPassword)); err != nil {
@@ -162,12 +162,12 @@ func TestRelayAbortsPrompt(t *testing.T) {
 	if _, err := c.receive(new(authenReply)); err != nil {
 		t.Error(err)
 	}
-	if m := <-said; m == nil || m.flags != authenAbort {
-		t.Errorf("the server hears %+v", m)
+	if m := <-continues; m == nil || m.flags != authenAbort {
+		t.Errorf("the server got %+v", m)
 	}
 }
 
-// TestRelaySharedStops: once reading has stopped, a device is not waited for, whatever its deadline is.
+// TestRelaySharedStops: after reading has stopped, no packet is waited for, at any deadline.
 func TestRelaySharedStops(t *testing.T) {
 	for _, late := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -175,17 +175,17 @@ func TestRelaySharedStops(t *testing.T) {
 			s := &sharedDevice{device: d}
 			d.client.stopReading()
 			if late {
-				d.client.conn.SetDeadline(time.Now().Add(time.Hour)) // by a packet that came at the same time
+				d.client.conn.SetDeadline(time.Now().Add(time.Hour)) // as a packet at the same time does
 			}
 			if began := time.Now(); s.handlePacket(t.Context()) || time.Since(began) > 0 {
-				t.Errorf("late %t: it takes a packet, or waits %v for one", late, time.Since(began))
+				t.Errorf("late %t: a packet is read, or waited for during %v", late, time.Since(began))
 			}
 		})
 	}
 }
 
-// TestRelaySharedBrokenWrite: after a reply that was not written completely none is written, and all sessions release
-// what they hold.
+// TestRelaySharedBrokenWrite: after a partial write of a reply no other is written, and all sessions release
+// their memory and slots.
 func TestRelaySharedBrokenWrite(t *testing.T) {
 	t.Parallel()
 	d, _, _ := pipedDevice(t, new(relayServer))
@@ -203,14 +203,14 @@ func TestRelaySharedBrokenWrite(t *testing.T) {
 	close(s.replies)
 	<-written
 	if n := s.device.relay.underWay.Load(); writes != 1 || n != 0 || len(s.slots) != 0 {
-		t.Errorf("%d writes, %d bytes and %d places are held", writes, n, len(s.slots))
+		t.Errorf("%d writes; %d bytes and %d slots are held", writes, n, len(s.slots))
 	}
 }
 
-// TestRelayUnanswered: a session without a reply ends the device's connection, even in single-connection mode.
+// TestRelayUnanswered: a session without a reply closes the device's connection, even in single-connection mode.
 func TestRelayUnanswered(t *testing.T) {
 	t.Parallel()
-	for _, way := range relayWays {
+	for _, mode := range relayModes {
 		for _, start := range []message{papStart("alice", testPassword), asciiStart("alice")} {
 			s := startFakeServer(t, func(c *fakeServerConn) {
 				if c.number == 1 {
@@ -218,7 +218,7 @@ func TestRelayUnanswered(t *testing.T) {
 				}
 				c.readRequest()
 			})
-			c := dialDevice(t, relayTo(t, s.addr, split(way)...))
+			c := dialDevice(t, relayTo(t, s.addr, split(mode)...))
 			if err := c.login(1, flagSingleConnect); err != nil {
 				t.Error(err)
 			}
@@ -231,24 +231,24 @@ func TestRelayUnanswered(t *testing.T) {
 }
 
 // TestRelaySharedContinue: a CONTINUE goes to its dialogue. One without an open dialogue is refused, and so is a
-// second dialogue with its session_id. An ABORT ends the dialogue, as does a server that accepts no more.
+// second dialogue with its session_id. An ABORT or a server that closes the connection ends the dialogue.
 func TestRelaySharedContinue(t *testing.T) {
 	t.Parallel()
 	abort := &authenContinue{flags: authenAbort}
 	for _, tt := range []struct {
-		name    string
-		typ     packetType
-		session uint32
-		opened  bool
-		server  net.Conn
-		m       message
-		goesOn  bool
-		ends    bool
+		name     string
+		typ      packetType
+		session  uint32
+		opened   bool
+		server   net.Conn
+		m        message
+		accepted bool
+		ends     bool
 	}{
 		{"an answer", typeAuthen, 1, true, new(stream), says("x"), true, false},
 		{"an ABORT", typeAuthen, 1, true, new(stream), abort, true, true},
-		{"a server that has gone", typeAuthen, 1, true, deadConn{new(stream)}, says("x"), true, true},
-		{"before the server has answered", typeAuthen, 1, false, new(stream), says("x"), false, false},
+		{"a closed connection to the server", typeAuthen, 1, true, deadConn{new(stream)}, says("x"), true, true},
+		{"before the server's reply", typeAuthen, 1, false, new(stream), says("x"), false, false},
 		{"another session", typeAuthen, 2, true, new(stream), says("x"), false, false},
 		{"another type", typeAuthor, 1, true, new(stream), new(authorRequest), false, false},
 	} {
@@ -266,55 +266,55 @@ func TestRelaySharedContinue(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		goesOn := s.continueDialogue(&h, tt.m, packet)
-		if refused := device.out.Len() > 0; goesOn != tt.goesOn || refused == goesOn || p.ending != tt.ends {
-			t.Errorf("%s: it goes on: %t, it ends: %t", tt.name, goesOn, p.ending)
+		accepted := s.continueDialogue(&h, tt.m, packet)
+		if refused := device.out.Len() > 0; accepted != tt.accepted || refused == accepted || p.ending != tt.ends {
+			t.Errorf("%s: the CONTINUE is accepted: %t, ends: %t", tt.name, accepted, p.ending)
 		}
 		again := header{version: minorDefault, typ: typeAuthen, seqNo: 1, sessionID: 1}
 		if s.startDialogue(t.Context(), &again, asciiStart("bob"), nil) {
-			t.Errorf("%s: another dialogue of its number begins", tt.name)
+			t.Errorf("%s: another dialogue with its session_id begins", tt.name)
 		}
 	}
 }
 
 // TestRelayFaults: a broken server gives the same exit code through the relay as without it. For faults that the
-// relay stops, it closes the connection, as a dead server would.
+// relay detects, it closes the connection, as a dead server would.
 func TestRelayFaults(t *testing.T) {
 	t.Parallel()
 	lines := []string{"authenticate alice AT", "authenticate alice AT -t pap", "authenticate alice AT -t pap --single-connect",
 		"authorize alice AT", "account alice AT --task-id 1"}
-	// stopped are the faults that end at the relay.
+	// stopped are the faults that the relay does not forward.
 	stopped := map[string]string{
-		"wrong-key":        "what does not fit the servers' key is not believed",
+		"wrong-key":        "replies that do not fit the servers' key are dropped",
 		"unencrypted":      "the flag breaks RFC 8907 section 10.5.2 on the relay's own connection",
-		"major-version":    "it is no TACACS+",
-		"length-max":       "no packet is so long",
-		"lengths-overflow": "it looks as if the key were wrong",
-		"tls-alert":        "it is no TACACS+",
-		"http":             "it is no TACACS+",
+		"major-version":    "it is not TACACS+",
+		"length-max":       "the packet is too long",
+		"lengths-overflow": "it looks like a wrong key",
+		"tls-alert":        "it is not TACACS+",
+		"http":             "it is not TACACS+",
 	}
-	// shared are those that are not the device's to judge, with --single-connect.
-	const header = "the relay's own session finds it"
+	// shared are those that the relay detects only with --single-connect.
+	const header = "the relay's own session detects it"
 	shared := map[string]string{
 		"seq-plus-7": header, "seq-same": header, "session": header, "type": header, "minor-version": header,
-		"empty-body": "the next server is asked, and there is none",
+		"empty-body": "the next server is tried, and there is none",
 	}
 	var needed sync.Map
 	t.Cleanup(func() {
 		for name := range stopped {
 			if _, ok := needed.Load(name); !ok {
-				t.Errorf("%s is as without the relay", name)
+				t.Errorf("%s has the same result as without the relay", name)
 			}
 		}
 		for name := range shared {
 			if _, ok := needed.Load(name + "--single-connect"); !ok {
-				t.Errorf("%s is as without the relay, with --single-connect", name)
+				t.Errorf("with --single-connect, %s has the same result as without the relay", name)
 			}
 		}
 	})
 	for _, f := range faults() {
 		if f.tls != nil || f.certificate != nil {
-			continue // they have a test of their own
+			continue // these have their own tests
 		}
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
@@ -323,12 +323,12 @@ func TestRelayFaults(t *testing.T) {
 			if f.stays || f.name == "session" { // no reply
 				relayTimeout, timeout = "2s", " --timeout 1s"
 			}
-			for _, way := range relayWays {
+			for _, mode := range relayModes {
 				for _, line := range lines {
 					all.Go(func() {
-						t.Run(way+line, func(t *testing.T) {
+						t.Run(mode+line, func(t *testing.T) {
 							s := serveWith(t, "--fault", f.name)
-							r := relayTo(t, s.addr, append(split(way), "--timeout", relayTimeout)...)
+							r := relayTo(t, s.addr, append(split(mode), "--timeout", relayTimeout)...)
 							var direct, through runResult
 							var both sync.WaitGroup
 							both.Go(func() { direct = s.ask(t, line+timeout) })
@@ -338,9 +338,9 @@ func TestRelayFaults(t *testing.T) {
 							_, others := shared[f.name]
 							switch {
 							case through.code == direct.code && through.out == direct.out:
-							case through.code == classNetwork.exit() && (stops && direct.code == classProtocol.exit() || others && way != ""):
+							case through.code == classNetwork.exit() && (stops && direct.code == classProtocol.exit() || others && mode != ""):
 								needed.Store(f.name, true)
-								needed.Store(f.name+way, true)
+								needed.Store(f.name+mode, true)
 							default:
 								t.Errorf("through the relay %d %q %s, without %d %q %s", int(through.code), through.out, through.err, int(direct.code), direct.out, direct.err)
 							}
@@ -353,7 +353,7 @@ func TestRelayFaults(t *testing.T) {
 	}
 }
 
-// TestRelayBrokenSingleConnect: a server that grants single-connection mode and breaks it costs no device its reply.
+// TestRelayBrokenSingleConnect: a server that grants single-connection mode and breaks it. Each device still gets its reply.
 func TestRelayBrokenSingleConnect(t *testing.T) {
 	t.Parallel()
 	for _, fault := range []string{"single-close", "single-swallow", "single-refused"} {
@@ -365,29 +365,29 @@ func TestRelayBrokenSingleConnect(t *testing.T) {
 			}
 		}
 		if got := r.relayed(t); got != strings.Repeat("> alice authorize service=shell cmd= PASS_ADD\n", 5) {
-			t.Errorf("%s: the lines are\n%s", fault, got)
+			t.Errorf("%s: the log is\n%s", fault, got)
 		}
 	}
 }
 
-// TestRelayTLSFaults: if the TLS handshake with the server fails, the device has no server.
+// TestRelayTLSFaults: after a failed TLS handshake with the server, the device's connection is closed.
 func TestRelayTLSFaults(t *testing.T) {
 	t.Parallel()
 	for _, f := range faults() {
 		if f.tls == nil && f.certificate == nil {
 			continue
 		}
-		for _, way := range relayWays {
-			t.Run(f.name+way, func(t *testing.T) {
+		for _, mode := range relayModes {
+			t.Run(f.name+mode, func(t *testing.T) {
 				t.Parallel()
 				ca := filepath.Join(t.TempDir(), "ca.pem")
 				s := serveWith(t, "--tls", "--write-cacert", ca, "--fault", f.name)
-				r := relayTo(t, s.addr, append(split(way), "--tls", "--cacert", ca)...)
+				r := relayTo(t, s.addr, append(split(mode), "--tls", "--cacert", ca)...)
 				if got := r.asDevice(t, "authenticate alice AT -t pap"); got.code != classNetwork.exit() {
 					t.Errorf("got %+v", got)
 				}
 				if got := r.relayed(t); !strings.Contains(got, "alice authenticate pap NO_REPLY\n") || strings.Count(got, "\n") != 2 {
-					t.Errorf("the lines are\n%s", got)
+					t.Errorf("the log is\n%s", got)
 				}
 			})
 		}
@@ -395,7 +395,7 @@ func TestRelayTLSFaults(t *testing.T) {
 }
 
 // TestRelayOtherServerKey: a reply that does not fit the servers' key is NO_KEY, with a likely reason, and the
-// device's connection ends.
+// device's connection is closed.
 func TestRelayOtherServerKey(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, map[string]string{"wrong": "this is not the key of the server", "right": testKey})
@@ -403,16 +403,16 @@ func TestRelayOtherServerKey(t *testing.T) {
 		{"--key-file DIR/wrong", "the shared key differs from the server's, or the server has another key for the address 127.0.0.1"},
 		{"--key-file DIR/wrong --key-file DIR/right", "the key of DIR/right fits this reply"},
 	} {
-		for _, way := range relayWays {
+		for _, mode := range relayModes {
 			s := serveWith(t)
-			r := relayTo(t, s.addr+","+s.addr, append(split(way), split(tt.keys, "DIR", dir)...)...)
+			r := relayTo(t, s.addr+","+s.addr, append(split(mode), split(tt.keys, "DIR", dir)...)...)
 			got := r.asDevice(t, "authenticate alice AT -t pap")
 			if got.code != classNetwork.exit() {
 				t.Errorf("got %+v", got)
 			}
 			want := "> alice authenticate pap NO_KEY: " + strings.ReplaceAll(tt.hint, "DIR", dir) + "\n"
-			if got := r.relayed(t); got != want && !(way != "" && strings.HasSuffix(got, want)) {
-				t.Errorf("%s: the lines are\n%snot\n%s", way, got, want)
+			if got := r.relayed(t); got != want && !(mode != "" && strings.HasSuffix(got, want)) {
+				t.Errorf("%s: got the log\n%swant\n%s", mode, got, want)
 			}
 		}
 	}
@@ -423,8 +423,8 @@ func TestRelayFailover(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		line  string
-		way   string
-		dead  bool // the first server is not there; else it closes without an answer
+		mode  string
+		dead  bool // the first server refuses connections; otherwise it closes them without a reply
 		code  exitCode
 		asked string
 	}{
@@ -440,7 +440,7 @@ func TestRelayFailover(t *testing.T) {
 		{"account alice AT", "--single-connect", true, 0, ""},
 		{"account alice AT", "--single-connect", false, 4, "A"},
 	} {
-		t.Run(fmt.Sprint(tt.line, tt.way, tt.dead), func(t *testing.T) {
+		t.Run(fmt.Sprint(tt.line, tt.mode, tt.dead), func(t *testing.T) {
 			t.Parallel()
 			var o order
 			first := o.closing(t, "A")
@@ -448,7 +448,7 @@ func TestRelayFailover(t *testing.T) {
 				first = refusedAddr(t)
 			}
 			s := serveWith(t)
-			r := relayTo(t, first+","+s.addr, split(tt.way)...)
+			r := relayTo(t, first+","+s.addr, split(tt.mode)...)
 			if got := r.asDevice(t, tt.line); got.code != tt.code {
 				t.Errorf("got %+v", got)
 			}
@@ -456,10 +456,10 @@ func TestRelayFailover(t *testing.T) {
 			o.mu.Lock()
 			defer o.mu.Unlock()
 			if n := strings.Count(s.lines(t), "\n"); o.asked != tt.asked || (n == 1) != (tt.code == 0) || n > 1 {
-				t.Errorf("asked %q and %d sessions of the second: %s", o.asked, n, lines)
+				t.Errorf("prompted %q, %d sessions on the second server: %s", o.asked, n, lines)
 			}
 			if want := map[exitCode]string{0: "> alice ", 4: " NO_REPLY"}[tt.code]; !strings.Contains(lines, want) {
-				t.Errorf("the lines are\n%s", lines)
+				t.Errorf("the log is\n%s", lines)
 			}
 		})
 	}
@@ -487,9 +487,9 @@ func TestRelayBadPackets(t *testing.T) {
 		{"other protocol", []byte("GET / HTTP/1.1\r\n\r\n"), "", "not TACACS+: the first byte is 0x47"},
 		{"too long", unhex(t, "c1 01 01 00 00000007 00010000"), "", "a body of 65536 bytes, the limit is 65535"},
 	} {
-		for _, way := range relayWays {
+		for _, mode := range relayModes {
 			s := serveWith(t)
-			r := relayTo(t, s.addr, split(way)...)
+			r := relayTo(t, s.addr, split(mode)...)
 			c := dialDevice(t, r)
 			c.Write(tt.data)
 			if tt.answer == "ERROR" {
@@ -499,12 +499,12 @@ func TestRelayBadPackets(t *testing.T) {
 				}
 			} else if b := make([]byte, len(tt.answer)/2); len(b) > 0 {
 				if _, err := io.ReadFull(c.in, b); err != nil || fmt.Sprintf("%x", b) != tt.answer {
-					t.Errorf("%s: answered with %x, %v", tt.name, b, err)
+					t.Errorf("%s: got the reply %x, %v", tt.name, b, err)
 				}
 			}
 			c.checkEnd(t)
 			if got := r.relayed(t); got != tt.line+"\n" || s.lines(t) != "" {
-				t.Errorf("%s: the lines are\n%s, on the server\n%s", tt.name, got, s.log)
+				t.Errorf("%s: the log is\n%s, the server's log is\n%s", tt.name, got, s.log)
 			}
 		}
 	}
@@ -513,21 +513,21 @@ func TestRelayBadPackets(t *testing.T) {
 // TestRelayPromptForPAP: a prompt in reply to PAP is forwarded unchanged, and the session has a status.
 func TestRelayPromptForPAP(t *testing.T) {
 	t.Parallel()
-	for _, way := range relayWays {
+	for _, mode := range relayModes {
 		s := serveWith(t, "--fault", "getuser")
-		r := relayTo(t, s.addr, split(way)...)
+		r := relayTo(t, s.addr, split(mode)...)
 		c := dialDevice(t, r)
 		if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 1, flags: flagSingleConnect}, papStart("alice", testPassword)); err != nil {
 			t.Fatal(err)
 		}
 		var reply authenReply
 		if _, err := c.receive(&reply); err != nil || reply.status != authenGetUser {
-			t.Errorf("%s: answered with %+v, %v", way, reply, err)
+			t.Errorf("%s: got the reply %+v, %v", mode, reply, err)
 		}
 		c.Close()
-		waitUntil(t, "the session is over", func() bool { return r.log.String() != "" })
+		waitUntil(t, "the session has ended", func() bool { return r.log.String() != "" })
 		if got := r.relayed(t); got != "> alice authenticate pap ABANDONED\n" {
-			t.Errorf("%s: the lines are\n%s", way, got)
+			t.Errorf("%s: the log is\n%s", mode, got)
 		}
 	}
 }
@@ -536,7 +536,7 @@ func TestRelayPromptForPAP(t *testing.T) {
 // next server cannot be reached.
 func TestRelayOnlyServer(t *testing.T) {
 	t.Parallel()
-	for _, way := range relayWays {
+	for _, mode := range relayModes {
 		for _, line := range []string{"authenticate alice AT -t pap", "authorize alice AT", "account alice AT"} {
 			for _, status := range []string{"ERROR", statusNoReply} {
 				var o order
@@ -545,12 +545,12 @@ func TestRelayOnlyServer(t *testing.T) {
 					first = serveWith(t, "--fault", "error").addr
 				}
 				record := filepath.Join(t.TempDir(), "record.pcap")
-				r := relayTo(t, first+","+refusedAddr(t), append(split(way), "--record", record)...)
+				r := relayTo(t, first+","+refusedAddr(t), append(split(mode), "--record", record)...)
 				r.asDevice(t, line)
 				r.stop()
 				for what, text := range map[string]string{"lines": r.log.String(), "record": runWith(t, nil, "", "decode", record).out} {
 					if !strings.Contains(text, " > "+first+" alice ") || !strings.Contains(text, " "+status) {
-						t.Errorf("%s %s, %s: the %s are not of %s:\n%s", line, way, status, what, first, text)
+						t.Errorf("%s %s, %s: %s not from %s:\n%s", line, mode, status, what, first, text)
 					}
 				}
 			}
@@ -561,14 +561,14 @@ func TestRelayOnlyServer(t *testing.T) {
 // TestRelayRecordInDoubt: the line of a record that is not sent again names the server that may have written it.
 func TestRelayRecordInDoubt(t *testing.T) {
 	t.Parallel()
-	for _, way := range relayWays {
+	for _, mode := range relayModes {
 		var o order
 		first := o.closing(t, "A")
-		r := relayTo(t, first+","+serveWith(t).addr, split(way)...)
+		r := relayTo(t, first+","+serveWith(t).addr, split(mode)...)
 		r.asDevice(t, "account alice AT")
 		r.stop()
 		if lines := r.log.String(); !strings.Contains(lines, " > "+first+" alice account ") {
-			t.Errorf("%s: %s is not named: %s", way, first, lines)
+			t.Errorf("%s: %s is not in the line: %s", mode, first, lines)
 		}
 	}
 }

@@ -47,10 +47,10 @@ func dialDevice(t testing.TB, s *testServer) *fakeClient {
 	return c
 }
 
-// relayStamps are what differs from run to run in the lines of a relay.
+// relayStamps matches the parts of a relay's lines that differ from run to run.
 var relayStamps = regexp.MustCompile(`(?m)^\d{4}-\d\d-\d\dT\S+Z 127\.0\.0\.1:\d+ (> 127\.0\.0\.1:\d+ )?| \(\d+\.\d ms\)$`)
 
-// relayed ends a relay and returns its log, without times and addresses; "> " marks a server.
+// relayed stops a relay and returns its log, without times and addresses; "> " marks a server.
 func (s *testServer) relayed(t *testing.T) string {
 	t.Helper()
 	if code := s.stop(); code != classGranted.exit() {
@@ -64,30 +64,30 @@ func (s *testServer) relayed(t *testing.T) string {
 	})
 }
 
-// relayWays are the options for the ways in which a relay forwards packets.
-var relayWays = []string{"", "--single-connect"}
+// relayModes are the options of the modes in which a relay forwards packets.
+var relayModes = []string{"", "--single-connect"}
 
-// TestRelay: every command through a relay, over TLS and in clear on either side. The client gets the same output as
-// from the server, and the relay logs the same sessions.
+// TestRelay runs every command through a relay, with TLS and in cleartext on either side. The client gets the same
+// output as from the server, and the relay logs the same sessions.
 func TestRelay(t *testing.T) {
 	t.Parallel()
 	dir := testFiles(t)
 	const device = " --listen-tls 127.0.0.1:0 --listen-cert DIR/server.pem --listen-cert-key DIR/server.key --client-ca DIR/ca.pem"
 	for _, tt := range []struct{ name, serve, relay, client string }{
-		{"clear to clear", "", "--device-key-file DEVICE --listen 127.0.0.1:0", ""},
-		{"clear to TLS", "--tls --cert DIR/server.pem --cert-key DIR/server.key --client-ca DIR/ca.pem",
+		{"cleartext to cleartext", "", "--device-key-file DEVICE --listen 127.0.0.1:0", ""},
+		{"cleartext to TLS", "--tls --cert DIR/server.pem --cert-key DIR/server.key --client-ca DIR/ca.pem",
 			"--device-key-file DEVICE --listen 127.0.0.1:0 --tls --cacert DIR/ca.pem --cert DIR/client.pem --cert-key DIR/client.key", ""},
-		{"TLS to clear", "", device, " --tls --cacert DIR/ca.pem --cert DIR/client.pem --cert-key DIR/client.key"},
+		{"TLS to cleartext", "", device, " --tls --cacert DIR/ca.pem --cert DIR/client.pem --cert-key DIR/client.key"},
 		{"TLS to TLS", "--tls --cert DIR/server.pem --cert-key DIR/server.key", device + " --tls --cacert DIR/ca.pem",
 			" --tls --cacert DIR/ca.pem --cert DIR/client.pem --cert-key DIR/client.key"},
 	} {
-		for _, way := range relayWays {
-			t.Run(tt.name+way, func(t *testing.T) {
+		for _, mode := range relayModes {
+			t.Run(tt.name+mode, func(t *testing.T) {
 				t.Parallel()
 				key := filepath.Join(writeFiles(t, map[string]string{"device": deviceKey}), "device")
 				s := serveWith(t, append(split(tt.serve, "DIR", dir), "--user", "enabled:"+testPassword)...)
 				var r *testServer
-				args := split("relay "+s.addr+" "+tt.relay+" "+way, "DIR", dir, "DEVICE", key)
+				args := split("relay "+s.addr+" "+tt.relay+" "+mode, "DIR", dir, "DEVICE", key)
 				r = serving(t, new(lockedBuffer), args...)
 				want := ""
 				for _, c := range []struct{ line, out, log string }{
@@ -109,17 +109,17 @@ func TestRelay(t *testing.T) {
 					want += "> " + c.log + "\n"
 				}
 				if got := r.relayed(t); got != want {
-					t.Errorf("the lines are\n%snot\n%s", got, want)
+					t.Errorf("got the log\n%swant\n%s", got, want)
 				}
-				if own, theirs := strings.ReplaceAll(want, "> ", ""), s.lines(t); theirs != own {
-					t.Errorf("the server's lines are\n%snot\n%s", theirs, own)
+				if want, got := strings.ReplaceAll(want, "> ", ""), s.lines(t); got != want {
+					t.Errorf("got the server's log\n%swant\n%s", got, want)
 				}
 			})
 		}
 	}
 }
 
-// TestRelayKeys: each device has its key, several keys are tried, and a packet that fits none is not forwarded.
+// TestRelayKeys: each device has its key, several keys are tried, and a packet that fits none is dropped.
 func TestRelayKeys(t *testing.T) {
 	t.Parallel()
 	const other, third = "another key for other devices", "the third of the candidates"
@@ -134,9 +134,9 @@ func TestRelayKeys(t *testing.T) {
 		{"--device-key-file DIR/other --device-key-file DIR/third", deviceKey, ""},
 		{"", testKey, "TACACS_PLUS_KEY"},
 	} {
-		for _, way := range relayWays {
+		for _, mode := range relayModes {
 			s := serveWith(t)
-			r := serving(t, new(lockedBuffer), split("relay "+s.addr+" --listen 127.0.0.1:0 --json "+tt.options+" "+way, "DIR", dir)...)
+			r := serving(t, new(lockedBuffer), split("relay "+s.addr+" --listen 127.0.0.1:0 --json "+tt.options+" "+mode, "DIR", dir)...)
 			c := dialFakeClient(t, r.addr)
 			if c.key = tt.key; tt.from == "" {
 				wrong := header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 7}
@@ -146,11 +146,11 @@ func TestRelayKeys(t *testing.T) {
 				c.key = map[bool]string{true: deviceKey, false: other}[strings.Contains(tt.options, "127")]
 				var reply authenReply
 				if h, err := c.receive(&reply); err != nil || reply.status != authenError || h.seqNo != 2 || h.sessionID != 7 || strings.Contains(reply.serverMsg, "key") {
-					t.Errorf("%s: answered with %+v, %v", tt.options, reply, err)
+					t.Errorf("%s: got the reply %+v, %v", tt.options, reply, err)
 				}
 				c.checkEnd(t)
 				if got := r.relayed(t); !strings.Contains(got, `"error":"a packet that does not fit the key: `+errBodyLength.Error()) || s.lines(t) != "" {
-					t.Errorf("%s: the lines are\n%s, on the server\n%s", tt.options, got, s.log)
+					t.Errorf("%s: the log is\n%s, the server's log is\n%s", tt.options, got, s.log)
 				}
 				continue
 			}
@@ -163,7 +163,7 @@ func TestRelayKeys(t *testing.T) {
 				t.Errorf("%s: %+v, %v", tt.options, line, err)
 			}
 			if addr := addrPortOf(c.LocalAddr()).String(); line.Peer != addr || line.Server != s.addr || line.Packets != 2 || line.Time == "" || line.ServerMS == 0 {
-				t.Errorf("%s %s: %+v", tt.options, way, line)
+				t.Errorf("%s %s: %+v", tt.options, mode, line)
 			}
 		}
 	}
@@ -173,16 +173,16 @@ func TestRelayKeys(t *testing.T) {
 func TestRelaySingleConnect(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
-		fault, way string
-		granted    bool
+		fault, mode string
+		granted     bool
 	}{{"", "", true}, {"single-refused", "", false}, {"", "--single-connect", true}, {"single-refused", "--single-connect", true}} {
 		s := serveWith(t, split("--fault" + " " + tt.fault)[:2*min(1, len(tt.fault))]...)
-		r := relayTo(t, s.addr, split(tt.way)...)
+		r := relayTo(t, s.addr, split(tt.mode)...)
 		got := r.asDevice(t, "authenticate alice AT -t pap --single-connect -v")
 		if want := "single-connect: " + singleConnectWord(tt.granted); !strings.Contains(got.out, want+"\n") {
 			t.Errorf("%+v: %s%s", tt, got.out, got.err)
 		}
-		c := dialDevice(t, r) // and one that does not ask gets none
+		c := dialDevice(t, r) // a device that does not request the mode does not get it
 		if err := c.login(1, 0); err != nil {
 			t.Errorf("%+v: %v", tt, err)
 		}
@@ -190,14 +190,14 @@ func TestRelaySingleConnect(t *testing.T) {
 	}
 }
 
-// TestRelayShares: logins of many devices, each on its own connection, share one to the server.
-func TestRelayShares(t *testing.T) {
+// TestRelaySharesConnection: logins of many devices, each on its own connection, share one to the server.
+func TestRelaySharesConnection(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
 	r := relayTo(t, s.addr, "--single-connect")
 	const n = 20
 	for range n {
-		if err := dialDevice(t, r).login(9, 0); err != nil { // which is a session_id of the device's own
+		if err := dialDevice(t, r).login(9, 0); err != nil { // all devices use the same session_id
 			t.Fatal(err)
 		}
 	}
@@ -211,16 +211,16 @@ func TestRelayShares(t *testing.T) {
 	}
 }
 
-// TestRelayDialogues: conversations of several sessions on one connection.
+// TestRelayDialogues runs several sessions on one connection.
 func TestRelayDialogues(t *testing.T) {
 	t.Parallel()
 	askPass := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}
 	askUser := &authenReply{status: authenGetUser, serverMsg: "Username: "}
 	pass := &authenReply{status: authenPass}
-	for _, way := range relayWays {
+	for _, mode := range relayModes {
 		s := serveWith(t)
 		record := filepath.Join(t.TempDir(), "record.pcap")
-		r := relayTo(t, s.addr, append(split(way), "--record", record)...)
+		r := relayTo(t, s.addr, append(split(mode), "--record", record)...)
 		c, numbers := dialDevice(t, r), make(map[uint32]uint8)
 		for _, tn := range []fakeExchange{
 			{0xffffffff, asciiStart("alice"), askPass, 0},
@@ -239,13 +239,13 @@ func TestRelayDialogues(t *testing.T) {
 		c.Close()
 		want := "> alice authenticate pap PASS\n> alice authorize service=shell cmd= PASS_ADD\n> alice authenticate ascii PASS\n" +
 			"> alice authenticate ascii PASS\n> eve authenticate ascii ABORT: user left\n> bob authenticate ascii ABANDONED\n"
-		waitUntil(t, "the last session is over", func() bool { return strings.Count(r.log.String(), "\n") == strings.Count(want, "\n") })
+		waitUntil(t, "the last session has ended", func() bool { return strings.Count(r.log.String(), "\n") == strings.Count(want, "\n") })
 		if got := r.relayed(t); got != want {
-			t.Errorf("%s: the lines are\n%snot\n%s", way, got, want)
+			t.Errorf("%s: got the log\n%swant\n%s", mode, got, want)
 		}
 		data, err := os.ReadFile(record)
 		if err != nil || bytes.Contains(data, []byte(testPassword)) {
-			t.Errorf("%s: the record has the password: %v", way, err)
+			t.Errorf("%s: the record has the password: %v", mode, err)
 		}
 		decoded := runWith(t, nil, "", "decode", record)
 		sorted := func(lines string) []string {
@@ -254,49 +254,48 @@ func TestRelayDialogues(t *testing.T) {
 			return l
 		}
 		if got, want := sorted(decoded.out), sorted(strings.ReplaceAll(want, "> ", "")); decoded.code != 0 || !slices.Equal(got, want) {
-			t.Errorf("%s: decode reads\n%s%snot\n%s", way, decoded.out, decoded.err, want)
+			t.Errorf("%s: decode prints\n%s%swant\n%s", mode, decoded.out, decoded.err, want)
 		}
 	}
 }
 
-// TestRelayOnFullDisk: if neither the log nor the record can be written, that is reported once, and the relay goes
-// on.
+// TestRelayOnFullDisk: if neither the log nor the record can be written, that is reported once, and the relay continues.
 func TestRelayOnFullDisk(t *testing.T) {
 	t.Parallel()
-	for _, way := range relayWays {
+	for _, mode := range relayModes {
 		s := serveWith(t)
-		r := serving(t, fullDisk{}, append(relayArgs(t, s.addr), split(way)...)...)
+		r := serving(t, fullDisk{}, append(relayArgs(t, s.addr), split(mode)...)...)
 		account := func() {
 			if got := r.asDevice(t, "account alice AT"); got.code != 0 {
 				t.Errorf("got %+v", got)
 			}
 		}
-		waitUntil(t, "it is known", func() bool { account(); return strings.Contains(r.said.String(), "cannot be written") })
+		waitUntil(t, "the warning is printed", func() bool { account(); return strings.Contains(r.said.String(), "cannot be written") })
 		account()
 		account()
 		if code := r.stop(); code != classUsage.exit() {
-			t.Errorf("ends with %d", int(code))
+			t.Errorf("exit code %d", int(code))
 		}
 		if n := strings.Count(r.said.String(), "lines of sessions cannot be written: no space left on device"); n != 1 {
-			t.Errorf("it is said %d times:\n%s", n, r.said)
+			t.Errorf("the warning is printed %d times:\n%s", n, r.said)
 		}
 		if want := "tacacs_plus: write the lines of sessions: no space left on device\n"; !strings.HasSuffix(r.said.String(), want) {
-			t.Errorf("it says\n%s", r.said)
+			t.Errorf("stderr is\n%s", r.said)
 		}
 	}
 }
 
-// TestRelayDrains: at the end the replies under way still come, and all else ends.
+// TestRelayDrains: at the end the replies under way are still sent, and all else is closed.
 func TestRelayDrains(t *testing.T) {
 	t.Parallel()
 	var all sync.WaitGroup // subtests run at the same time, since most of them wait
 	defer all.Wait()
-	for _, way := range relayWays {
+	for _, mode := range relayModes {
 		for _, typ := range []string{"pap", "ascii"} {
 			all.Go(func() {
-				t.Run(way+typ, func(t *testing.T) {
+				t.Run(mode+typ, func(t *testing.T) {
 					s := serveWith(t, "--reply-delay", "300ms")
-					r := relayTo(t, s.addr, append(split(way), "-d")...)
+					r := relayTo(t, s.addr, append(split(mode), "-d")...)
 					idle, open := dialDevice(t, r), dialDevice(t, r)
 					fakeExchange{8, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.do(t, open, make(map[uint32]uint8), 0)
 					c := dialDevice(t, r)
@@ -309,7 +308,7 @@ func TestRelayDrains(t *testing.T) {
 					if err := c.send(h, m); err != nil {
 						t.Fatal(err)
 					}
-					waitUntil(t, "the packet came", func() bool { return strings.Contains(r.said.String(), "session_id 00abcdef") })
+					waitUntil(t, "the packet has arrived", func() bool { return strings.Contains(r.said.String(), "session_id 00abcdef") })
 					r.cancel()
 					var reply authenReply
 					if _, err := c.receive(&reply); err != nil || reply.status != want {
@@ -320,7 +319,7 @@ func TestRelayDrains(t *testing.T) {
 					}
 					if got := r.relayed(t); typ == "pap" && got != "> alice authenticate pap PASS\n> alice authenticate ascii ABANDONED\n" &&
 						got != "> alice authenticate ascii ABANDONED\n> alice authenticate pap PASS\n" {
-						t.Errorf("the lines are\n%s", got)
+						t.Errorf("the log is\n%s", got)
 					}
 				})
 			})
@@ -328,12 +327,12 @@ func TestRelayDrains(t *testing.T) {
 	}
 }
 
-// TestRelayLoad: many connections, at a time and one after the other: none is lost, and nothing is left.
+// TestRelayLoad: of many connections, concurrent and in sequence, none is lost, and no goroutine is left.
 func TestRelayLoad(t *testing.T) {
 	before := runtime.NumGoroutine()
-	for _, way := range relayWays {
+	for _, mode := range relayModes {
 		s := serveWith(t, "-q")
-		r := relayTo(t, s.addr, append(split(way), "-q")...)
+		r := relayTo(t, s.addr, append(split(mode), "-q")...)
 		const many = 500
 		conns := make([]*fakeClient, many)
 		for i := range conns {
@@ -370,9 +369,9 @@ func TestRelayLoad(t *testing.T) {
 // TestRelaySlowDevice: a device that never reads does not affect others.
 func TestRelaySlowDevice(t *testing.T) {
 	t.Parallel()
-	for _, way := range relayWays {
+	for _, mode := range relayModes {
 		s := serveWith(t)
-		r := relayTo(t, s.addr, append(split(way), "-q")...)
+		r := relayTo(t, s.addr, append(split(mode), "-q")...)
 		deaf := dialDevice(t, r)
 		h := header{version: minorDefault, typ: typeAuthor, seqNo: 1, flags: flagSingleConnect}
 		many := bytes.Repeat(packed(h, deviceKey, &authorRequest{commonFields: commonFields{user: "alice"}, args: []string{"service=shell", "cmd="}}), 1000)
@@ -397,9 +396,9 @@ func TestRelaySlowDevice(t *testing.T) {
 // TestRelayHalfClose: a device that closes its side for writing still gets its reply.
 func TestRelayHalfClose(t *testing.T) {
 	t.Parallel()
-	for _, way := range relayWays {
+	for _, mode := range relayModes {
 		s := serveWith(t, "--reply-delay", "100ms")
-		r := relayTo(t, s.addr, split(way)...)
+		r := relayTo(t, s.addr, split(mode)...)
 		c := dialDevice(t, r)
 		if err := c.login(1, flagSingleConnect); err != nil {
 			t.Fatal(err)
@@ -410,13 +409,13 @@ func TestRelayHalfClose(t *testing.T) {
 		c.Conn.(*net.TCPConn).CloseWrite()
 		var reply authenReply
 		if _, err := c.receive(&reply); err != nil || reply.status != authenPass {
-			t.Errorf("%s: %+v, %v", way, reply, err)
+			t.Errorf("%s: %+v, %v", mode, reply, err)
 		}
 		c.checkEnd(t)
 	}
 }
 
-// TestRelayRefuses: command lines that relay refuses.
+// TestRelayRefuses checks command lines that relay refuses.
 func TestRelayRefuses(t *testing.T) {
 	t.Parallel()
 	dir := testFiles(t)
@@ -446,7 +445,7 @@ func TestRelayRefuses(t *testing.T) {
 	}
 }
 
-// BenchmarkRelay measures a login through the relay, with the server's and the client's part.
+// BenchmarkRelay measures a login through the relay, including the work of client and server.
 func BenchmarkRelay(b *testing.B) {
 	s := serving(b, io.Discard, "serve", "--listen", "127.0.0.1:0", "--user", "alice:"+testPassword, "-q")
 	r := serving(b, io.Discard, append(relayArgs(b, s.addr), "-q")...)
@@ -456,7 +455,7 @@ func BenchmarkRelay(b *testing.B) {
 	b.ResetTimer()
 	if code := run(context.Background(), split(fmt.Sprintf("bench alice AT -t pap -c 64 -n %d", b.N), "AT", r.addr),
 		stdio{in: strings.NewReader(""), out: io.Discard, err: io.Discard, env: env}); code != 0 {
-		b.Errorf("ends with %d", int(code))
+		b.Errorf("exit code %d", int(code))
 	}
 }
 
@@ -465,23 +464,23 @@ func TestRelayCutOff(t *testing.T) {
 	t.Parallel()
 	var all sync.WaitGroup // subtests run at the same time, since most of them wait
 	defer all.Wait()
-	for _, way := range relayWays {
+	for _, mode := range relayModes {
 		for typ, start := range map[string]message{"pap": papStart("alice", testPassword), "ascii": asciiStart("alice")} {
 			all.Go(func() {
-				t.Run(way+typ, func(t *testing.T) {
+				t.Run(mode+typ, func(t *testing.T) {
 					const many = 8
 					s := startFakeServer(t, func(c *fakeServerConn) {
 						for c.readRequest() != nil {
 						}
 					})
-					r := relayTo(t, s.addr, append(split(way), "--timeout", "1h", "-d")...)
+					r := relayTo(t, s.addr, append(split(mode), "--timeout", "1h", "-d")...)
 					packet := packed(header{version: versionOf(start), typ: typeAuthen, seqNo: 1, sessionID: 1}, deviceKey, start)
 					for range many {
 						dialDevice(t, r).Write(packet)
 					}
-					waitUntil(t, "all have come", func() bool { return strings.Count(r.said.String(), "received from") == many })
+					waitUntil(t, "all packets have arrived", func() bool { return strings.Count(r.said.String(), "received from") == many })
 					if got := r.relayed(t); strings.Count(got, "alice authenticate "+typ+" NO_REPLY\n") != many {
-						t.Errorf("the lines are\n%s", got)
+						t.Errorf("the log is\n%s", got)
 					}
 				})
 			})

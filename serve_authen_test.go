@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// TestServeDialogues: whole conversations, packet by packet.
+// TestServeDialogues checks whole dialogues, packet by packet.
 func TestServeDialogues(t *testing.T) {
 	t.Parallel()
 	pass := &authenReply{status: authenPass}
@@ -18,11 +18,11 @@ func TestServeDialogues(t *testing.T) {
 	changed := &authenReply{status: authenPass, serverMsg: "Password changed"}
 	failure := func(msg string) *authenReply { return &authenReply{status: authenError, serverMsg: msg} }
 	undone := func(msg string) *authenReply { return &authenReply{status: authenFail, serverMsg: msg} }
-	asks := func(status authenStatus, msg string) *authenReply {
+	prompt := func(status authenStatus, msg string) *authenReply {
 		return &authenReply{status: status, flags: authenNoEcho, serverMsg: msg}
 	}
-	askPass, askAgain := asks(authenGetPass, "Password: "), asks(authenGetPass, "Password incorrect. Password: ")
-	askOld, askNew, askRetype := asks(authenGetData, "Old password: "), asks(authenGetPass, "New password: "), asks(authenGetPass, "Retype new password: ")
+	askPass, askAgain := prompt(authenGetPass, "Password: "), prompt(authenGetPass, "Password incorrect. Password: ")
+	askOld, askNew, askRetype := prompt(authenGetData, "Old password: "), prompt(authenGetPass, "New password: "), prompt(authenGetPass, "Retype new password: ")
 	askUser := &authenReply{status: authenGetUser, serverMsg: "Username: "}
 	start := func(action authenAction, typ authenType, service authenService, data string) *authenStart {
 		return &authenStart{action: action, commonFields: commonFields{typ: typ, service: service, user: "alice"}, data: data}
@@ -41,12 +41,12 @@ func TestServeDialogues(t *testing.T) {
 	shellAnswer := &authorResponse{status: authorPassAdd, args: []string{"priv-lvl=15"}}
 	record := &acctRequest{flags: acctStart, commonFields: commonFields{user: "alice"}, args: []string{"task_id=1", "service=shell"}}
 	for _, tt := range []struct {
-		name  string
-		flags headerFlags
-		turns []fakeExchange
-		kept  bool   // the connection goes on
-		leave bool   // the client goes
-		log   string // without the times and the peers
+		name   string
+		flags  headerFlags
+		turns  []fakeExchange
+		open   bool   // the connection stays open
+		leaves bool   // the client disconnects
+		log    string // without the times and the peers
 	}{
 		{name: "PAP", turns: []fakeExchange{{1, papStart("alice", testPassword), pass, 0}}, log: "alice authenticate pap PASS\n"},
 		{name: "authen_service 0", turns: []fakeExchange{{1, start(authenLogin, authenPAP, 0, testPassword), pass, 0}}, log: "alice authenticate pap PASS\n"},
@@ -62,11 +62,11 @@ func TestServeDialogues(t *testing.T) {
 		{name: "ABORT", turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {1, abort, nil, 0}}, log: "alice authenticate ascii ABORT: user left\n"},
 		{name: "ABORT with a password", turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0},
 			{1, &authenContinue{flags: authenAbort, userMsg: testPassword}, nil, 0}}, log: "alice authenticate ascii ABORT\n"},
-		{name: "ABORT, single-connect", flags: flagSingleConnect, kept: true, turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {1, abort, nil, 0},
+		{name: "ABORT, single-connect", flags: flagSingleConnect, open: true, turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {1, abort, nil, 0},
 			{1, says(testPassword), failure("no such session"), 0}}, log: "alice authenticate ascii ABORT: user left\n"},
-		{name: "single-connect", flags: flagSingleConnect, kept: true, turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {1, says(testPassword), pass, 0},
+		{name: "single-connect", flags: flagSingleConnect, open: true, turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {1, says(testPassword), pass, 0},
 			{1, says(testPassword), failure("no such session"), 0}}, log: "alice authenticate ascii PASS\n"},
-		{name: "interleaved", flags: flagSingleConnect, kept: true, turns: []fakeExchange{
+		{name: "interleaved", flags: flagSingleConnect, open: true, turns: []fakeExchange{
 			{0xffffffff, asciiStart("alice"), askPass, 0}, {0, asciiStart(""), askUser, 0}, {3, papStart("alice", testPassword), pass, 0},
 			{0, says("eve"), askPass, 0}, {0xffffffff, says("no"), askAgain, 0}, {4, shell, shellAnswer, 0}, {0, says(testPassword), askAgain, 0},
 			{5, record, &acctReply{status: acctSuccess}, 0}, {0xffffffff, says(testPassword), pass, 0}, {0, abort, nil, 0}, {3, papStart("alice", "no"), fail, 0}},
@@ -77,15 +77,15 @@ func TestServeDialogues(t *testing.T) {
 		{name: "enable by PAP with minor version 0", turns: []fakeExchange{{1, start(authenLogin, authenPAP, authenServiceEnable, testPassword), pass, minorDefault}},
 			log: "alice enable pap PASS\n"},
 		{name: "CHPASS", flags: flagSingleConnect, turns: []fakeExchange{{1, start(authenChPass, authenASCII, authenServiceLogin, ""), askOld, 0},
-			{1, says("no"), asks(authenGetData, "Password incorrect. Old password: "), 0}, {1, says(testPassword), askNew, 0}, {1, says("x"), askRetype, 0}, {1, says("x"), changed, 0},
+			{1, says("no"), prompt(authenGetData, "Password incorrect. Old password: "), 0}, {1, says(testPassword), askNew, 0}, {1, says("x"), askRetype, 0}, {1, says("x"), changed, 0},
 			{2, papStart("alice", testPassword), fail, 0}, {3, papStart("alice", "x"), pass, 0},
 			{4, start(authenChPass, authenASCII, authenServiceLogin, ""), askOld, 0}, {4, says("x"), askNew, 0}, {4, says(testPassword), askRetype, 0}, {4, says(testPassword), changed, 0}},
-			kept: true, log: "alice chpass ascii PASS: Password changed\nalice authenticate pap FAIL: Login incorrect\n" +
+			open: true, log: "alice chpass ascii PASS: Password changed\nalice authenticate pap FAIL: Login incorrect\n" +
 				"alice authenticate pap PASS\nalice chpass ascii PASS: Password changed\n"},
 		{name: "CHPASS, a typing mistake", turns: []fakeExchange{{1, start(authenChPass, authenASCII, authenServiceLogin, ""), askOld, 0}, {1, says(testPassword), askNew, 0},
 			{1, says("x"), askRetype, 0}, {1, says("y"), &authenReply{status: authenFail, serverMsg: "The new passwords differ or are empty"}, 0}},
 			log: "alice chpass ascii FAIL: The new passwords differ or are empty\n"},
-		{name: "CHPASS, nothing", turns: []fakeExchange{{1, start(authenChPass, authenASCII, authenServiceLogin, ""), askOld, 0}, {1, says(testPassword), askNew, 0},
+		{name: "CHPASS, empty passwords", turns: []fakeExchange{{1, start(authenChPass, authenASCII, authenServiceLogin, ""), askOld, 0}, {1, says(testPassword), askNew, 0},
 			{1, says(""), askRetype, 0}, {1, says(""), &authenReply{status: authenFail, serverMsg: "The new passwords differ or are empty"}, 0}},
 			log: "alice chpass ascii FAIL: The new passwords differ or are empty\n"},
 		{name: "CHPASS by PAP", turns: []fakeExchange{{1, start(authenChPass, authenPAP, authenServiceLogin, testPassword), undone("CHPASS is for the type ascii (RFC 8907 section 5.4.2.7)"), 0}},
@@ -107,12 +107,12 @@ func TestServeDialogues(t *testing.T) {
 		{name: "ASCII with minor version 1", turns: []fakeExchange{{1, asciiStart("alice"), undone("minor version 1 does not go with ascii (RFC 8907 section 5.4.1)"), minorOne}},
 			log: "alice authenticate ascii FAIL: minor version 1 does not go with ascii (RFC 8907 section 5.4.1)\n"},
 		{name: "CONTINUE for an unknown session", turns: []fakeExchange{{1, says(testPassword), failure("no such session"), 0}}},
-		{name: "CONTINUE for another session", flags: flagSingleConnect, kept: true,
+		{name: "CONTINUE for another session", flags: flagSingleConnect, open: true,
 			turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {2, says(testPassword), failure("no such session"), 0}, {1, says(testPassword), pass, 0}},
 			log:   "alice authenticate ascii PASS\n"},
-		{name: "abandoned", leave: true, turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {1, says("no"), askAgain, 0}},
+		{name: "abandoned", leaves: true, turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {1, says("no"), askAgain, 0}},
 			log: "alice authenticate ascii ABANDONED\n"},
-		{name: "abandoned without a name", leave: true, flags: flagSingleConnect, turns: []fakeExchange{{1, asciiStart(""), askUser, 0}, {2, asciiStart("eve"), askPass, 0}, {2, abort, nil, 0}},
+		{name: "abandoned without a name", leaves: true, flags: flagSingleConnect, turns: []fakeExchange{{1, asciiStart(""), askUser, 0}, {2, asciiStart("eve"), askPass, 0}, {2, abort, nil, 0}},
 			log: "eve authenticate ascii ABORT: user left\n\"\" authenticate ascii ABANDONED\n"},
 		{name: "accounting flags", turns: []fakeExchange{{1, &acctRequest{flags: 6, commonFields: commonFields{user: "alice"}}, &acctReply{status: acctError, serverMsg: "flags 0x06 are not valid (RFC 8907 section 7.2)"}, 0}},
 			log: "alice account 0x06 ERROR: flags 0x06 are not valid (RFC 8907 section 7.2)\n"},
@@ -124,19 +124,19 @@ func TestServeDialogues(t *testing.T) {
 			for _, tn := range tt.turns {
 				tn.do(t, c, numbers, tt.flags)
 			}
-			if tt.kept {
+			if tt.open {
 				if err := c.login(99, tt.flags); err != nil {
 					t.Error(err)
 				}
 				tt.log += "alice authenticate pap PASS\n"
 			} else {
-				if tt.leave {
+				if tt.leaves {
 					c.Conn.(*net.TCPConn).CloseWrite()
 				}
 				c.checkEnd(t)
 			}
 			if got := stamps.ReplaceAllString(s.log.String(), ""); got != tt.log {
-				t.Errorf("the lines are\n%snot\n%s", got, tt.log)
+				t.Errorf("got the log\n%swant\n%s", got, tt.log)
 			}
 		})
 	}
@@ -181,7 +181,7 @@ func TestServeUnsupported(t *testing.T) {
 		var r authenReply
 		got, err := c.receive(&r)
 		if err != nil || r.status != tt.want || got.version != tt.version || (tt.want == authenFail) != strings.Contains(r.serverMsg, " ") {
-			t.Errorf("%+v is answered with %+v %+v, %v", tt, got, r, err)
+			t.Errorf("%+v gets the reply %+v %+v, %v", tt, got, r, err)
 		}
 	}
 }
@@ -206,12 +206,12 @@ func TestServeEnableWithoutType(t *testing.T) {
 		}
 		want := strings.Repeat("alice enable "+authenType(0).String()+" PASS\n", 2)
 		if got := s.lines(t); got != want {
-			t.Errorf("the lines are\n%snot\n%s", got, want)
+			t.Errorf("got the log\n%swant\n%s", got, want)
 		}
 	}
 }
 
-// TestServeLongAnswers: a dialogue keeps at most 255 bytes of a CONTINUE, and no memory of the rest.
+// TestServeLongAnswers: a dialogue keeps at most 255 bytes of a CONTINUE, and does not hold the memory of the rest.
 func TestServeLongAnswers(t *testing.T) {
 	t.Parallel()
 	c := dialFakeClient(t, serveWith(t, "--user", strings.Repeat("u", maxFieldLen)+":"+testPassword).addr)
@@ -236,7 +236,7 @@ func TestServeLongAnswers(t *testing.T) {
 	}
 }
 
-// TestServeReplacedDialogue: a START with the session_id of a waiting dialogue ends that one, which is logged.
+// TestServeReplacedDialogue: a START with the session_id of a waiting dialogue ends that dialogue, which is logged.
 func TestServeReplacedDialogue(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
@@ -246,7 +246,7 @@ func TestServeReplacedDialogue(t *testing.T) {
 	fakeExchange{1, asciiStart("first"), ask, 0}.do(t, c, numbers, flagSingleConnect)
 	fakeExchange{1, papStart("alice", testPassword), &authenReply{status: authenPass}, 0}.do(t, c, numbers, flagSingleConnect)
 	c.Close()
-	waitUntil(t, "x", func() bool { return strings.Contains(s.log.String(), "PASS") })
+	waitUntil(t, "the login is logged", func() bool { return strings.Contains(s.log.String(), "PASS") })
 	if got := s.lines(t); !strings.Contains(got, "first") {
 		t.Errorf("%s", got)
 	}
@@ -262,7 +262,7 @@ func TestServeDialogueInOrder(t *testing.T) {
 		c.send(h, says(testPassword))
 		var r authenReply
 		if _, err := c.receive(&r); err != nil || r.status != authenError {
-			t.Errorf("%+v is answered with %+v, %v", h, r, err)
+			t.Errorf("%+v gets the reply %+v, %v", h, r, err)
 		}
 	}
 }
@@ -277,10 +277,10 @@ func TestServeSeqNoDoesNotWrap(t *testing.T) {
 		c := dialFakeClient(t, startLab(t, newLab()).addr)
 		c.send(header{version: minorDefault, typ: m.typ, seqNo: 255}, m.m)
 		if h, _, err := readHeader(c.in); err == nil && h.seqNo == 0 {
-			t.Errorf("answered with %+v", h)
+			t.Errorf("got the reply %+v", h)
 		}
 	}
-	// A dialogue does not go on with 253: the next number of the client would be 255.
+	// A dialogue ends after 253: the next number of the client would be 255.
 	c, last := newLabConn(newLab(), new(stream)), &header{version: minorDefault, typ: typeAuthen, seqNo: lastSeqNo}
 	c.dialogues[0] = &labDialogue{version: minorDefault, seqNo: lastSeqNo - 1, session: &authSession{
 		next: func(string) *authenReply { return &authenReply{status: authenGetPass} }}}
@@ -289,11 +289,11 @@ func TestServeSeqNoDoesNotWrap(t *testing.T) {
 		t.Fatal(err)
 	}
 	if r, over, err := c.continueAuthen(last, body); err != nil || !over || r.(*authenReply).status != authenError {
-		t.Errorf("seq_no %d is answered with %+v, %t, %v", lastSeqNo, r, over, err)
+		t.Errorf("seq_no %d gets the reply %+v, %t, %v", lastSeqNo, r, over, err)
 	}
 }
 
-// rules returns the rules that words like +^show and -reload describe.
+// rules returns the rules for words like +^show and -reload.
 func rules(words string) (made []rule) {
 	for w := range strings.FieldsSeq(words) {
 		made = append(made, rule{w[0] == '+', regexp.MustCompile(w[1:])})
@@ -314,7 +314,7 @@ func TestServePermits(t *testing.T) {
 		{"-^show.run +^show", "show run", false},
 		{"-^show.run +^show", "show version", true},
 		{"+^show -^show.run", "show run", true}, // the first one decides
-		{"-^reload", "show version", false},     // what no rule matches is denied
+		{"-^reload", "show version", false},     // denied if no rule matches
 		{"-^reload +.", "show version", true},
 		{"+^show$", "show\nreload", false},
 		{"+^show$", "show ", false},
@@ -337,24 +337,24 @@ func TestCommandLine(t *testing.T) {
 		"service=shell cmd*show cmd-arg*version":                                "show version",
 		"service=shell cmd=interface cmd-arg=Gi1/0/1 cmd-arg=a=b cmd-arg=a*b":   "interface Gi1/0/1 a=b a*b",
 		"service=shell cmd=echo cmd-arg=<cr> cmd-arg=x cmd-arg=<CR>":            "echo x <CR>",
-		"service=shell cmd=show cmd=reload":                                     "show", // as argValue: the first one
+		"service=shell cmd=show cmd=reload":                                     "show", // the first one, as in argValue
 		"cmd-args=no =cmd-arg cmd-arg":                                          "",
 		"service=shell cmd=show priv-lvl=15 timeout=3 cmd-arg=clock idletime=5": "show clock",
 	} {
 		if got := commandLine(strings.Fields(args)); got != want {
-			t.Errorf("%s is %q, not %q", args, got, want)
+			t.Errorf("%s: got %q, want %q", args, got, want)
 		}
 	}
 }
 
-// TestServeAuthorizes: replies to a shell session, a command and another service.
+// TestServeAuthorizes checks the replies to a shell session, a command and another service.
 func TestServeAuthorizes(t *testing.T) {
 	const add, repl, fail = authorPassAdd, authorPassRepl, authorFail
 	for _, tt := range []struct {
-		rules, own, user, request string
-		status                    authorStatus
-		args                      string
-		msg                       string
+		rules, labArgs, user, request string
+		status                        authorStatus
+		args                          string
+		msg                           string
 	}{
 		{"", "priv-lvl=15", "alice", "service=shell cmd=", add, "priv-lvl=15", ""},
 		{"", "priv-lvl=15", "alice", "service=shell", add, "priv-lvl=15", ""},
@@ -378,14 +378,14 @@ func TestServeAuthorizes(t *testing.T) {
 		{"", "priv-lvl=15", "", "service=shell cmd=", fail, "", "unknown user"},
 	} {
 		p := testLab()
-		p.rules, p.args = rules(tt.rules), strings.Fields(tt.own)
+		p.rules, p.args = rules(tt.rules), strings.Fields(tt.labArgs)
 		request := strings.Fields(tt.request)
 		before := slices.Clone(request)
 		got := p.authorize(&authorRequest{commonFields: commonFields{user: tt.user}, args: request}, minorDefault)
 		if got.status != tt.status || strings.Join(got.args, " ") != tt.args || got.serverMsg != tt.msg || got.data != "" {
-			t.Errorf("%s asks for %s: %+v", tt.user, tt.request, got)
+			t.Errorf("%s requests %s: %+v", tt.user, tt.request, got)
 		}
-		if !slices.Equal(request, before) || strings.Join(p.args, " ") != tt.own {
+		if !slices.Equal(request, before) || strings.Join(p.args, " ") != tt.labArgs {
 			t.Errorf("%s: the request is now %q, the server's own arguments %q", tt.request, request, p.args)
 		}
 	}
@@ -398,10 +398,10 @@ func newLabConn(srv *labServer, conn net.Conn) *labConn {
 	return &labConn{server: srv, client: &inboundConn{log: srv.listener.log, conn: conn}, dialogues: make(map[uint32]*labDialogue)}
 }
 
-// proofTypes are the types that send no password, and how long their challenge is.
+// proofTypes are the types that send no password, with the length of their challenge.
 var proofTypes = map[authenType]int{authenCHAP: 16, authenMSCHAP: 8, authenMSCHAPv2: 16}
 
-func TestServeProves(t *testing.T) {
+func TestServeProofs(t *testing.T) {
 	prove := func(typ authenType, user, password string, n int) *authenStart {
 		m := &authenStart{commonFields: commonFields{typ: typ, user: user}, data: password}
 		if typ != authenPAP {
@@ -433,13 +433,13 @@ func TestServeProves(t *testing.T) {
 	if other.user = "bob"; proves(other, testPassword) { // the name is part of the hash
 		t.Error("a response of alice proves bob")
 	}
-	if other.user = `DOMAIN\alice`; !proves(other, testPassword) { // and the domain is not
+	if other.user = `DOMAIN\alice`; !proves(other, testPassword) { // but the domain is not
 		t.Error("a response of alice does not prove DOMAIN\\alice")
 	}
 }
 
-// TestServeProvesMalformed: data that is changed, cut or extended proves nothing, for every type.
-func TestServeProvesMalformed(t *testing.T) {
+// TestServeProofsMalformed: data that is changed, cut or extended proves nothing, for every type.
+func TestServeProofsMalformed(t *testing.T) {
 	for typ, n := range proofTypes {
 		data, err := chapData(typ, "alice", testPassword, 3, bytes.Repeat([]byte{5}, n), bytes.Repeat([]byte{6}, 16))
 		if err != nil {
@@ -454,7 +454,7 @@ func TestServeProvesMalformed(t *testing.T) {
 			refused(fmt.Sprintf("the first %d bytes", i), data[:i])
 			changed := []byte(data)
 			changed[i] ^= 1
-			// The id counts for CHAP alone; of MS-CHAP the challenge and the NT response do, no more.
+			// The id matters only for CHAP. For MS-CHAP only the challenge and the NT response matter.
 			if typ == authenCHAP || i > 0 && (typ == authenMSCHAPv2 || i < 9 || i >= 33 && i < 57) {
 				refused(fmt.Sprintf("another byte %d", i), string(changed))
 			}
@@ -471,7 +471,7 @@ func TestServeProvesMalformed(t *testing.T) {
 	}
 }
 
-// TestServePassword: which password is the right one, and that only a known user has one.
+// TestServePassword checks which password is valid. Only a known user has one.
 func TestServePassword(t *testing.T) {
 	for _, tt := range []struct {
 		request, enable, user string
@@ -483,7 +483,7 @@ func TestServePassword(t *testing.T) {
 		{"chpass", "secret", "alice", testPassword, true},
 		{"enable", "", "alice", testPassword, true},
 		{"enable", "secret", "alice", "secret", true},
-		{"enable", "secret", "eve", "secret", true}, // as a router's enable secret: for everybody
+		{"enable", "secret", "eve", "secret", true}, // for all users, as a router's enable secret
 		{"enable", "", "eve", "", false},
 		{"authenticate", "", "eve", "", false},
 		{"authenticate", "", "", "", false},
@@ -498,7 +498,7 @@ func TestServePassword(t *testing.T) {
 	}
 }
 
-// TestServeUnknownUser: nothing lets an unknown user in, not even an empty password.
+// TestServeUnknownUser: an unknown user is denied with any password, also an empty one.
 func TestServeUnknownUser(t *testing.T) {
 	for typ, n := range map[authenType]int{authenPAP: 0, authenCHAP: 16, authenMSCHAP: 8, authenMSCHAPv2: 16} {
 		for _, password := range []string{"", testPassword} {
@@ -523,11 +523,11 @@ func TestServeNoNewUser(t *testing.T) {
 	p.enable, p.expired = "secret", list{"eve"}
 	d, _ := p.start(&authenStart{action: authenLogin, commonFields: commonFields{typ: authenASCII, service: authenServiceEnable, user: "eve"}}, minorDefault)
 	for _, tt := range []struct {
-		says string
-		want authenStatus
+		answer string
+		want   authenStatus
 	}{{"secret", authenGetPass}, {"new", authenGetPass}, {"new", authenFail}} {
-		if r := d.next(tt.says); r.status != tt.want {
-			t.Errorf("%s is answered with %+v", tt.says, r)
+		if r := d.next(tt.answer); r.status != tt.want {
+			t.Errorf("%s gets the reply %+v", tt.answer, r)
 		}
 	}
 	if _, known := p.users["eve"]; known {
@@ -545,7 +545,7 @@ func TestServeComparesSecrets(t *testing.T) {
 	}
 }
 
-// TestServeRecordKind: three bits of the flags decide what a record is, the others nothing (RFC 8907 section 7.2).
+// TestServeRecordKind: only three bits of the flags determine the kind of a record (RFC 8907 section 7.2).
 func TestServeRecordKind(t *testing.T) {
 	t.Parallel()
 	for flags := range 256 {
@@ -597,7 +597,7 @@ func TestServeNoService(t *testing.T) {
 	}
 }
 
-// TestServeMinorVersion: authorization and accounting have one minor version (RFC 8907 section 5.4.1).
+// TestServeMinorVersion: authorization and accounting have only one minor version (RFC 8907 section 5.4.1).
 func TestServeMinorVersion(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
@@ -627,8 +627,7 @@ func TestServeMinorVersion(t *testing.T) {
 	}
 }
 
-// TestServeDecidesAlone: the lab decides by the answers that it gets, for the user that they name, and not by what the
-// log tracks.
+// TestServeDecidesAlone: the lab decides by the answers of the client, not by the state that the log tracks.
 func TestServeDecidesAlone(t *testing.T) {
 	t.Parallel()
 	l := testLab()
@@ -639,7 +638,7 @@ func TestServeDecidesAlone(t *testing.T) {
 		want   authenStatus
 	}{{"bob", authenGetPass}, {testPassword, authenGetPass}, {"bob's password", authenPass}} {
 		if r = s.next(tt.answer); r.status != tt.want {
-			t.Errorf("%q is answered with %+v", tt.answer, r)
+			t.Errorf("%q gets the reply %+v", tt.answer, r)
 		}
 	}
 	chpass := asciiStart("")
@@ -649,9 +648,9 @@ func TestServeDecidesAlone(t *testing.T) {
 		r = s.next(answer)
 	}
 	if r.status != authenPass || l.users["bob"] != "new" || l.users["alice"] != testPassword {
-		t.Errorf("answered with %+v, and the users are %v", r, l.users)
+		t.Errorf("got the reply %+v, and the users are %v", r, l.users)
 	}
-	// A dialogue whose tracker has lost everything goes on as before.
+	// A dialogue continues even if its tracker lost its state.
 	c := newLabConn(newLab(), new(stream))
 	for _, m := range []message{asciiStart(""), says("alice"), says(testPassword)} {
 		body, err := encoded(m)
@@ -669,6 +668,6 @@ func TestServeDecidesAlone(t *testing.T) {
 		r = reply.(*authenReply)
 	}
 	if r.status != authenPass || len(c.dialogues) > 0 {
-		t.Errorf("answered with %+v, and %d dialogues are left", r, len(c.dialogues))
+		t.Errorf("got the reply %+v, and %d dialogues are left", r, len(c.dialogues))
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// TestServeLines: the log as text, with -v and as JSON.
+// TestServeLines checks the log as text, with -v and as JSON.
 func TestServeLines(t *testing.T) {
 	t.Parallel()
 	const esc = "\x1b[2J\u009b\r\nalice"
@@ -71,12 +71,12 @@ func TestServeLines(t *testing.T) {
 		c.Write(make([]byte, headerLen))
 		c.checkEnd(t)
 		if got := s.lines(t); got != want {
-			t.Errorf("%s: the lines are\n%snot\n%s", options, got, want)
+			t.Errorf("%s: got the log\n%swant\n%s", options, got, want)
 		}
 	}
 }
 
-// TestServeRecordIsWrittenFirst: SUCCESS is sent only for a record that is on stdout.
+// TestServeRecordIsWrittenFirst: SUCCESS is sent only after the record was written to stdout.
 func TestServeRecordIsWrittenFirst(t *testing.T) {
 	t.Parallel()
 	record := &acctRequest{flags: acctStart, commonFields: commonFields{user: "alice"}, args: []string{"task_id=7", "service=shell"}}
@@ -84,7 +84,7 @@ func TestServeRecordIsWrittenFirst(t *testing.T) {
 	c := dialFakeClient(t, s.addr)
 	fakeExchange{session: 1, say: record, want: &acctReply{status: acctSuccess}}.do(t, c, make(map[uint32]uint8), 0)
 	if got := s.log.String(); !strings.HasSuffix(got, " alice account start task_id=7 service=shell SUCCESS\n") {
-		t.Errorf("standard output has %q", got)
+		t.Errorf("stdout is %q", got)
 	}
 	srv := newLab()
 	srv.listener.log.out = newQueuedWriter(context.Background(), fullDisk{})
@@ -92,7 +92,7 @@ func TestServeRecordIsWrittenFirst(t *testing.T) {
 	srv.serve(t.Context(), conn)
 	var reply acctReply
 	if h, err := (&fakeClient{in: bufio.NewReader(&conn.out), key: testKey}).receive(&reply); err == nil && reply.status != acctError {
-		t.Errorf("answered with %+v %+v, although nothing can be written", h, reply)
+		t.Errorf("got the reply %+v %+v, but nothing can be written", h, reply)
 	}
 }
 
@@ -105,10 +105,10 @@ func TestServeRecordError(t *testing.T) {
 	srv.serve(t.Context(), conn)
 	var reply acctReply
 	if _, err := (&fakeClient{in: bufio.NewReader(&conn.out), key: testKey}).receive(&reply); err != nil || reply.status != acctError {
-		t.Errorf("answered with %+v, %v", reply, err)
+		t.Errorf("got the reply %+v, %v", reply, err)
 	}
 	if err := startLab(t, srv).stop(); err == nil {
-		t.Error("run ends as if all lines had been written")
+		t.Error("run returns no error although a line was lost")
 	}
 }
 
@@ -125,7 +125,7 @@ func TestServeQuiet(t *testing.T) {
 	c.Write(make([]byte, headerLen))
 	c.checkEnd(t)
 	if got := s.lines(t); got != "" {
-		t.Errorf("the lines are\n%s", got)
+		t.Errorf("the log is\n%s", got)
 	}
 }
 
@@ -153,7 +153,7 @@ func TestServeOnFullDisk(t *testing.T) {
 	take(record, &acctReply{status: acctSuccess})
 	const pap, start = "alice authenticate pap PASS\n", "alice account start task_id=7 service=shell SUCCESS\n"
 	if got := stamps.ReplaceAllString(disk.String(), ""); got != pap+pap+start {
-		t.Errorf("the lines are\n%s", got)
+		t.Errorf("the log is\n%s", got)
 	}
 }
 
@@ -166,10 +166,10 @@ func TestServeEndsWithoutReader(t *testing.T) {
 	for _, name := range []string{"standard output", "both"} {
 		all.Go(func() {
 			t.Run(name, func(t *testing.T) {
-				out, said := &blockedWriter{deaf: make(chan struct{}), stuck: make(chan struct{}, 1), end: make(chan struct{})}, new(lockedBuffer)
+				out, stderr := &blockedWriter{deaf: make(chan struct{}), stuck: make(chan struct{}, 1), end: make(chan struct{})}, new(lockedBuffer)
 				t.Cleanup(func() { close(out.end) })
-				std := stdio{in: strings.NewReader(""), out: out, err: said, env: func(string) string { return testKey }}
-				messages := said
+				std := stdio{in: strings.NewReader(""), out: out, err: stderr, env: func(string) string { return testKey }}
+				messages := stderr
 				if name == "both" {
 					std.err, messages = out, &out.lockedBuffer
 				}
@@ -194,10 +194,10 @@ func TestServeEndsWithoutReader(t *testing.T) {
 				select {
 				case code := <-done:
 					if code != classGranted.exit() {
-						t.Errorf("it ends with %d", code)
+						t.Errorf("exit code %d", code)
 					}
 				case <-time.After(30 * time.Second):
-					t.Error("it does not end")
+					t.Error("it does not return")
 				}
 				if got := strings.Count(out.String(), " alice account start task_id=1 service=shell SUCCESS\n"); got != 3 {
 					t.Errorf("%d records are written, 3 were acknowledged", got)
@@ -205,12 +205,12 @@ func TestServeEndsWithoutReader(t *testing.T) {
 				for _, c := range waiting {
 					c.SetDeadline(time.Now().Add(10 * time.Millisecond))
 					if _, err := c.receive(new(acctReply)); err == nil {
-						t.Error("a record is acknowledged that is not written")
+						t.Error("a record was acknowledged but not written")
 					}
 				}
 				const why = "tacacs_plus: lines of sessions were not written: the output is blocked\n"
-				if name != "both" && !strings.HasSuffix(said.String(), why) {
-					t.Errorf("it says %s", said)
+				if name != "both" && !strings.HasSuffix(stderr.String(), why) {
+					t.Errorf("stderr is %s", stderr)
 				}
 			})
 		})
@@ -227,8 +227,8 @@ func TestServeLastLines(t *testing.T) {
 		all.Go(func() { <-stuck })
 		began := time.Now()
 		err := drain(all, func() error { return srv.listener.log.close(t.Context()) })
-		if took := time.Since(began); err != nil || took != shutdownTimeout || !strings.HasSuffix(log.String(), "alice PASS\n") {
-			t.Errorf("it takes %v, %v, and the lines are\n%s", took, err, log)
+		if elapsed := time.Since(began); err != nil || elapsed != shutdownTimeout || !strings.HasSuffix(log.String(), "alice PASS\n") {
+			t.Errorf("the end takes %v, %v, and the log is\n%s", elapsed, err, log)
 		}
 		close(stuck)
 		all.Wait()
@@ -249,14 +249,14 @@ func TestServeDebug(t *testing.T) {
 		if err := r.stop(); err != nil {
 			t.Error(err)
 		}
-		said := r.said.String()
+		stderr := r.said.String()
 		for _, what := range []string{"received from", "sent to"} {
 			packet := regexp.MustCompile(what + ` 127\.0\.0\.1:\d+: version 0xc\.1 type authentication .* session_id 00000007 `)
-			if got := packet.MatchString(said); got != tt.packets {
-				t.Errorf("%s: a packet %s it is shown: %t", tt.options, what, got)
+			if got := packet.MatchString(stderr); got != tt.packets {
+				t.Errorf("%s: packets %s the server are shown: %t", tt.options, what, got)
 			}
 		}
-		if got := strings.Contains(said, testPassword); got != tt.secret {
+		if got := strings.Contains(stderr, testPassword); got != tt.secret {
 			t.Errorf("%s: the password is shown: %t", tt.options, got)
 		}
 	}

@@ -41,7 +41,7 @@ func TestServeSingleConnectFlag(t *testing.T) {
 				t.Fatal(err)
 			}
 			if h, err := c.receive(new(authenReply)); err != nil || h.flags != tt.got[i] {
-				t.Errorf("%v: the flags of reply %d are %s, %v, not %s", tt.sent, i, h.flags, err, tt.got[i])
+				t.Errorf("%v: reply %d has the flags %s, %v, want %s", tt.sent, i, h.flags, err, tt.got[i])
 			}
 		}
 		if tt.got[0] == single {
@@ -62,7 +62,7 @@ func TestServeSingleConnectFlagOfContinue(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got, err := c.receive(new(authenReply)); err != nil || got.flags != first {
-				t.Errorf("%+v is answered with the header %+v, %v, not with the flags %s", h, got, err, first)
+				t.Errorf("%+v gets the header %+v, %v, want the flags %s", h, got, err, first)
 			}
 			h.seqNo, h.flags = 3, first^flagSingleConnect
 		}
@@ -74,13 +74,13 @@ func TestServeSingleConnectFlagOfContinue(t *testing.T) {
 	}
 }
 
-// TestServeBadPackets: packets that end a connection: the reply, if any, and the line in the log.
+// TestServeBadPackets checks packets that end a connection: the reply, if any, and the line in the log.
 func TestServeBadPackets(t *testing.T) {
 	t.Parallel()
 	login := papStart("alice", testPassword)
 	h := header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 7}
 	with := func(change func(h *header)) header { h := h; change(&h); return h }
-	inClear := with(func(h *header) { h.flags = flagUnencrypted })
+	unobfuscated := with(func(h *header) { h.flags = flagUnencrypted })
 	withType := func(typ packetType, seqNo uint8) []byte {
 		return packed(with(func(h *header) { h.typ, h.seqNo = typ, seqNo }), testKey, login)
 	}
@@ -93,7 +93,7 @@ func TestServeBadPackets(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		packet []byte
-		want   message // the reply; a header is one without a body
+		want   message // the reply; a header is a reply without a body
 		note   string
 	}{
 		{"type 0", withType(0, 1), &header{version: minorOne, seqNo: 2, sessionID: 7}, "a packet of type 0x00\n"},
@@ -105,7 +105,7 @@ func TestServeBadPackets(t *testing.T) {
 		{"seq_no 255", withType(1, 255), nil, "sequence numbers exhausted\n"},
 		{"authorization with seq_no 3", packed(third(author), testKey, &authorRequest{commonFields: commonFields{user: "alice"}}), &authorResponse{status: authorError, serverMsg: "seq_no is not 1"}, ""},
 		{"accounting with seq_no 3", packed(third(acct), testKey, &acctRequest{flags: acctStop, commonFields: commonFields{user: "alice"}}), &acctReply{status: acctError, serverMsg: "seq_no is not 1"}, ""},
-		{"in clear", packed(inClear, "", login), &authenReply{status: authenError, serverMsg: "UNENCRYPTED flag"}, "the UNENCRYPTED flag does not fit the transport\n"},
+		{"unobfuscated", packed(unobfuscated, "", login), &authenReply{status: authenError, serverMsg: "UNENCRYPTED flag"}, "the UNENCRYPTED flag does not fit the transport\n"},
 		{"wrong key, authentication", packed(h, "wrong", login), &authenReply{status: authenError, serverMsg: "a malformed packet"}, unfit},
 		{"wrong key, authorization", packed(author, "wrong", &authorRequest{commonFields: commonFields{user: "alice"}}),
 			&authorResponse{status: authorError, serverMsg: "a malformed packet"}, unfit},
@@ -115,7 +115,7 @@ func TestServeBadPackets(t *testing.T) {
 		{"no body", withLength("\x00\x00\x00\x00"), &authenReply{status: authenError, serverMsg: "a malformed packet"}, unfit},
 		{"a body of 65536 bytes", withLength("\x00\x01\x00\x00"), nil, "a body of 65536 bytes, the limit is 65535\n"},
 		{"a body of 2^32-1 bytes", withLength("\xff\xff\xff\xff"), nil, "a body of 4294967295 bytes, the limit is 65535\n"},
-		{"a body of 65535 bytes that ends", withLength("\x00\x00\xff\xffxyz"), nil, cut},
+		{"a truncated body of 65535 bytes", withLength("\x00\x00\xff\xffxyz"), nil, cut},
 		{"half a header", withLength(""), nil, cut},
 		{"nothing", nil, nil, ""},
 		{"HTTP", []byte("GET / HTTP/1.1\r\nHost: tac1\r\n\r\n"), nil, "not TACACS+: the first byte is 0x47\n"},
@@ -133,18 +133,18 @@ func TestServeBadPackets(t *testing.T) {
 			case nil:
 			case *header:
 				if got, _, err := readHeader(c.in); err != nil || got != *want {
-					t.Errorf("answered with %+v, %v, not %+v", got, err, *want)
+					t.Errorf("got the reply %+v, %v, want %+v", got, err, *want)
 				}
 			default:
 				got := fresh(want)
 				h, err := c.receive(got)
 				if err != nil || !reflect.DeepEqual(got, want) || h.seqNo != tt.packet[2]+1 || h.sessionID != 7 {
-					t.Errorf("answered with %+v %+v, %v, not %+v", h, got, err, want)
+					t.Errorf("got the reply %+v %+v, %v, want %+v", h, got, err, want)
 				}
 			}
 			c.checkEnd(t)
 			if got := s.lines(t); got != tt.note {
-				t.Errorf("the lines are\n%snot\n%s", got, tt.note)
+				t.Errorf("got the log\n%swant\n%s", got, tt.note)
 			}
 		})
 	}
@@ -160,7 +160,7 @@ func TestServeWrongKeyLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	if h, _, err := readHeader(c.in); err != nil || h.flags&flagUnencrypted != 0 {
-		t.Errorf("answered with %+v, %v", h, err)
+		t.Errorf("got the reply %+v, %v", h, err)
 	}
 	s.stop()
 	if got := s.log.String(); !strings.Contains(got, c.LocalAddr().String()+" a packet that does not fit the key: ") || strings.Contains(got, key[:8]) || strings.Contains(got, "character") {
@@ -168,7 +168,7 @@ func TestServeWrongKeyLine(t *testing.T) {
 	}
 }
 
-// TestServeMalformedOverTLS: without a key, the message does not blame one.
+// TestServeMalformedOverTLS: without a key, the message does not mention one.
 func TestServeMalformedOverTLS(t *testing.T) {
 	t.Parallel()
 	log := new(lockedBuffer)
@@ -179,14 +179,14 @@ func TestServeMalformedOverTLS(t *testing.T) {
 	srv.serve(t.Context(), conn)
 	var r authorResponse
 	if _, err := (&fakeClient{in: bufio.NewReader(&conn.out)}).receive(&r); err != nil || r.status != authorError || r.serverMsg != "a malformed packet" {
-		t.Errorf("answered with %+v, %v", r, err)
+		t.Errorf("got the reply %+v, %v", r, err)
 	}
 	if !strings.HasSuffix(log.String(), " a malformed packet: "+errBodyLength.Error()+"\n") {
-		t.Errorf("the lines are\n%s", log)
+		t.Errorf("the log is\n%s", log)
 	}
 }
 
-// TestServeUnknownType: the reply is the header as it came, with unknown flags, the next seq_no and no body (RFC 8907
+// TestServeUnknownType: the reply is the received header, with unknown flags, the next seq_no and no body (RFC 8907
 // section 3.6). An even seq_no gets no reply.
 func TestServeUnknownType(t *testing.T) {
 	t.Parallel()
@@ -202,15 +202,15 @@ func TestServeUnknownType(t *testing.T) {
 					want.buf = nil
 				}
 				if !bytes.Equal(conn.out.Bytes(), want.buf) {
-					t.Errorf("%+v is what ought to be answered, not %x", h, conn.out.Bytes())
+					t.Errorf("want the reply %+v, got %x", h, conn.out.Bytes())
 				}
 			}
 		}
 	}
 }
 
-// FuzzServe: whatever a client sends, the connection ends, costs no more memory than one body beyond the data, and
-// all replies are TACACS+.
+// FuzzServe: for any input, the connection is closed, uses at most the memory of one body beyond the data, and all
+// replies are TACACS+.
 func FuzzServe(f *testing.F) {
 	mix := func(flags headerFlags, packets ...any) (all []byte) {
 		for i, m := range packets {
@@ -238,27 +238,27 @@ func FuzzServe(f *testing.F) {
 	show := &authorRequest{commonFields: commonFields{user: "alice"}, args: []string{"service=shell", "cmd=show", "cmd-arg=<cr>"}}
 	record := &acctRequest{flags: acctStart, commonFields: commonFields{user: "alice"}, args: []string{"task_id=1", "service=shell", "cmd=\x1b[2J"}}
 	for _, flags := range []headerFlags{0, flagUnencrypted} {
-		inClear := flags != 0
+		unobfuscated := flags != 0
 		for _, packets := range [][]any{
 			{papStart("alice", testPassword)}, {papStart("bob", "")}, {asciiStart("alice"), says(testPassword)}, {asciiStart(""), says("alice")},
 			{chpass, says(testPassword)}, {asciiStart("alice"), &authenContinue{flags: authenAbort, data: "bye"}}, {says("what?")},
 			{challenge(authenCHAP, 16)}, {challenge(authenMSCHAP, 8)}, {challenge(authenMSCHAPv2, 16)},
 			{shell}, {show}, {record}, {papStart("alice", testPassword), shell, asciiStart("alice"), says("no"), record, papStart("alice", "no")},
 		} {
-			f.Add(mix(flags, packets...), inClear)
+			f.Add(mix(flags, packets...), unobfuscated)
 		}
-		f.Add(mix(flags, shell)[:headerLen], inClear)
-		f.Add(mix(flags, shell, record)[:100], inClear)
-		f.Add([]byte("\xc0\x01\x01\x01\x00\x00\x00\x00\xff\xff\xff\xff"), inClear)
-		f.Add([]byte("\xc0\x01\x01\x01\x00\x00\x00\x00\x00\x00\xff\xff"), inClear)
-		f.Add([]byte("\xc0\x09\xff\x01\x00\x00\x00\x00\x00\x00\x00\x00"), inClear)
-		f.Add([]byte("GET / HTTP/1.1\r\n\r\n"), inClear)
-		f.Add([]byte{}, inClear)
+		f.Add(mix(flags, shell)[:headerLen], unobfuscated)
+		f.Add(mix(flags, shell, record)[:100], unobfuscated)
+		f.Add([]byte("\xc0\x01\x01\x01\x00\x00\x00\x00\xff\xff\xff\xff"), unobfuscated)
+		f.Add([]byte("\xc0\x01\x01\x01\x00\x00\x00\x00\x00\x00\xff\xff"), unobfuscated)
+		f.Add([]byte("\xc0\x09\xff\x01\x00\x00\x00\x00\x00\x00\x00\x00"), unobfuscated)
+		f.Add([]byte("GET / HTTP/1.1\r\n\r\n"), unobfuscated)
+		f.Add([]byte{}, unobfuscated)
 	}
-	f.Fuzz(func(t *testing.T, data []byte, inClear bool) {
+	f.Fuzz(func(t *testing.T, data []byte, unobfuscated bool) {
 		srv := newLab()
 		srv.listener.log.verbose, srv.lab.args = true, []string{"priv-lvl=15", "idletime=5"}
-		if inClear {
+		if unobfuscated {
 			srv.tls = new(tls.Config)
 		}
 		srv.lab.rules = []rule{{true, regexp.MustCompile("^show")}}
@@ -279,24 +279,24 @@ func FuzzServe(f *testing.F) {
 				return
 			}
 			if err != nil || h.version.major() != majorVersion {
-				t.Fatalf("an answer has the header %+v, %v", h, err)
+				t.Fatalf("a reply has the header %+v, %v", h, err)
 			}
 			if h.length == 0 {
 				continue
 			}
 			body, err := readBody(answers.in, h)
-			if !inClear {
+			if !unobfuscated {
 				obfuscate(&h, testKey, body)
 			}
 			reply := map[packetType]message{typeAuthen: new(authenReply), typeAuthor: new(authorResponse), typeAcct: new(acctReply)}[h.typ]
-			if reply == nil || err != nil || decode(body, reply) != nil || !knownStatus(reply) || inClear != (h.flags&flagUnencrypted != 0) {
-				t.Fatalf("an answer has the header %+v and the body %x, %v", h, body, err)
+			if reply == nil || err != nil || decode(body, reply) != nil || !knownStatus(reply) || unobfuscated != (h.flags&flagUnencrypted != 0) {
+				t.Fatalf("a reply has the header %+v and the body %x, %v", h, body, err)
 			}
 		}
 	})
 }
 
-// TestServeReplyIsNotHeldBack: a reply is sent while only the header of the next packet has come.
+// TestServeReplyIsNotHeldBack: a reply is sent even if the next packet has arrived in part.
 func TestServeReplyIsNotHeldBack(t *testing.T) {
 	t.Parallel()
 	c := dialFakeClient(t, startLab(t, newLab()).addr)
@@ -307,7 +307,7 @@ func TestServeReplyIsNotHeldBack(t *testing.T) {
 	}
 }
 
-// TestServeTooManyArguments: a PASS_REPL that would have over 255 arguments is an ERROR.
+// TestServeTooManyArguments: instead of a PASS_REPL with over 255 arguments the reply is ERROR.
 func TestServeTooManyArguments(t *testing.T) {
 	t.Parallel()
 	srv := newLab()
@@ -336,32 +336,32 @@ func TestServeConnectionLimit(t *testing.T) {
 	third := dialFakeClient(t, run.addr)
 	third.checkEnd(t)
 	if want := third.LocalAddr().String() + " refused: too many connections\n"; !strings.HasSuffix(log.String(), want) {
-		t.Errorf("the lines are\n%swithout %s", log, want)
+		t.Errorf("the log is\n%swithout %s", log, want)
 	}
 	if err := second.login(2, flagSingleConnect); err != nil {
 		t.Error(err)
 	}
 	first.Close()
-	waitUntil(t, "there is room", func() bool { return len(srv.listener.slots) == 1 })
+	waitUntil(t, "a slot is free", func() bool { return len(srv.listener.slots) == 1 })
 	if err := dialFakeClient(t, run.addr).login(3, 0); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestServeRudeClients: rude clients of all kinds at once do not affect one that logs in again and again.
+// TestServeRudeClients: many kinds of misbehaving clients do not affect one that logs in repeatedly.
 func TestServeRudeClients(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
-	dribble, silent, deaf, long := dialFakeClient(t, s.addr), dialFakeClient(t, s.addr), dialFakeClient(t, s.addr), dialFakeClient(t, s.addr)
-	// The deaf one asks and never reads, until nothing more goes into the connection.
+	slow, silent, blocked, long := dialFakeClient(t, s.addr), dialFakeClient(t, s.addr), dialFakeClient(t, s.addr), dialFakeClient(t, s.addr)
+	// This client writes requests and never reads, until its writes block.
 	h := header{version: minorDefault, typ: typeAuthor, seqNo: 1, flags: flagSingleConnect}
 	many := bytes.Repeat(packed(h, testKey, &authorRequest{commonFields: commonFields{user: "alice"}, args: []string{"service=shell", "cmd="}}), 1000)
 	var flood sync.WaitGroup
 	stop := make(chan struct{})
-	t.Cleanup(func() { close(stop); deaf.Close(); flood.Wait() })
+	t.Cleanup(func() { close(stop); blocked.Close(); flood.Wait() })
 	flood.Go(func() {
 		for {
-			if _, err := deaf.Write(many); err != nil {
+			if _, err := blocked.Write(many); err != nil {
 				return
 			}
 		}
@@ -394,29 +394,29 @@ func TestServeRudeClients(t *testing.T) {
 	long.Write(unhex(t, "c1 01 01 00 00000007 ffffffff"))
 	data := packed(header{version: minorOne, typ: typeAuthen, seqNo: 1}, testKey, papStart("alice", testPassword))
 	began, sent := time.Now(), 0
-	for i := 0; sent < len(data); i++ { // a byte of the dribbling client for each login of the other
+	for i := 0; sent < len(data); i++ { // the slow client sends a byte for each login of the other one
 		if err := dialFakeClient(t, s.addr).login(uint32(i), 0); err != nil {
 			t.Fatal(err)
 		}
-		if time.Since(began) > firstTimeout/2 { // on a slow machine all the rest, before the time is over
+		if time.Since(began) > firstTimeout/2 { // on a slow machine send the rest in time
 			i = len(data) - 1
 		}
-		if _, err := dribble.Write(data[sent : i+1]); err != nil {
+		if _, err := slow.Write(data[sent : i+1]); err != nil {
 			t.Fatal(err)
 		}
 		sent = i + 1
 	}
 	var reply authenReply
-	if _, err := dribble.receive(&reply); err != nil || reply.status != authenPass {
-		t.Errorf("the one that dribbles is answered with %+v, %v", reply, err)
+	if _, err := slow.receive(&reply); err != nil || reply.status != authenPass {
+		t.Errorf("the slow client gets the reply %+v, %v", reply, err)
 	}
 	if err := silent.login(1, 0); err != nil {
-		t.Errorf("the one that said nothing: %v", err)
+		t.Errorf("the silent client: %v", err)
 	}
 	long.checkEnd(t)
 }
 
-// TestServeRepliesDoNotPileUp: replies are written even if the next packet has always begun.
+// TestServeRepliesDoNotPileUp: replies are written even if a part of the next packet is always there.
 func TestServeRepliesDoNotPileUp(t *testing.T) {
 	t.Parallel()
 	h := header{version: minorDefault, typ: typeAuthor, seqNo: 1, flags: flagSingleConnect}
@@ -439,7 +439,7 @@ func TestServeRepliesDoNotPileUp(t *testing.T) {
 	}
 }
 
-// TestServeDeadlines: how long a client can hold a connection.
+// TestServeDeadlines checks how long a client can hold a connection.
 func TestServeDeadlines(t *testing.T) {
 	t.Parallel()
 	pair, _, err := selfSigned(nil)
@@ -456,13 +456,13 @@ func TestServeDeadlines(t *testing.T) {
 		{"silent", false, func(net.Conn) {}, firstTimeout},
 		{"silent before TLS", true, func(net.Conn) {}, handshakeTimeout},
 		{"half a header", false, func(c net.Conn) { c.Write(login[:5]) }, firstTimeout},
-		{"dribbles", false, func(c net.Conn) {
+		{"sends byte by byte", false, func(c net.Conn) {
 			for i := range login {
 				c.Write(login[i : i+1])
 				time.Sleep(time.Second)
 			}
 		}, firstTimeout},
-		{"dribbles before TLS", true, func(c net.Conn) {
+		{"sends byte by byte before TLS", true, func(c net.Conn) {
 			c.Write([]byte("\x16\x03\x01\x01\x00"))
 			for range 20 {
 				c.Write([]byte{0})
@@ -474,7 +474,7 @@ func TestServeDeadlines(t *testing.T) {
 			c.Write(login)
 			c.Read(make([]byte, 100))
 		}, 9*time.Second + idleTimeout},
-		{"dribbles after a login", false, func(c net.Conn) {
+		{"sends byte by byte after a login", false, func(c net.Conn) {
 			c.Write(login)
 			c.Read(make([]byte, 100))
 			for i := range login {
@@ -490,14 +490,14 @@ func TestServeDeadlines(t *testing.T) {
 				if tt.tls {
 					server = tls.Server(server, &tls.Config{Certificates: pair})
 				}
-				var rude sync.WaitGroup
-				rude.Go(func() { tt.client(client) })
+				var wg sync.WaitGroup
+				wg.Go(func() { tt.client(client) })
 				began := time.Now()
 				newLab().serve(t.Context(), server)
-				if took := time.Since(began); took != tt.want {
-					t.Errorf("ended after %v, want %v", took, tt.want)
+				if elapsed := time.Since(began); elapsed != tt.want {
+					t.Errorf("ended after %v, want %v", elapsed, tt.want)
 				}
-				rude.Wait()
+				wg.Wait()
 			})
 		})
 	}
@@ -523,8 +523,8 @@ func TestServeLongReplyDelay(t *testing.T) {
 	})
 }
 
-// TestServeTooManyDialogues: the number of dialogues that wait on one connection is limited. The others go on, and
-// each that ends makes room.
+// TestServeTooManyDialogues: the number of dialogues that wait on one connection is limited. The others continue, and
+// each that ends frees a slot.
 func TestServeTooManyDialogues(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
@@ -542,7 +542,7 @@ func TestServeTooManyDialogues(t *testing.T) {
 	}
 	take(maxDialogues, asciiStart("alice"), refused)
 	take(maxDialogues, says(testPassword), &authenReply{status: authenError, serverMsg: "no such session"})
-	take(maxDialogues, papStart("alice", testPassword), pass) // it waits for nothing
+	take(maxDialogues, papStart("alice", testPassword), pass) // it does not wait for an answer
 	take(0, says("no"), again)
 	take(0, says(testPassword), pass)
 	take(maxDialogues, asciiStart("alice"), ask)
@@ -553,7 +553,7 @@ func TestServeTooManyDialogues(t *testing.T) {
 }
 
 // TestServeAllDialogues: the number of dialogues that wait on all connections is limited. Each that ends, is aborted
-// or loses its connection makes room.
+// or loses its connection frees a slot.
 func TestServeAllDialogues(t *testing.T) {
 	t.Parallel()
 	srv := newLab()
@@ -566,24 +566,24 @@ func TestServeAllDialogues(t *testing.T) {
 		t.Helper()
 		fakeExchange{session: session, say: say, want: want}.do(t, c, numbers, flagSingleConnect)
 	}
-	srv.waiting.Store(maxAllDialogues - 2) // of others
+	srv.waiting.Store(maxAllDialogues - 2) // those of other connections
 	take(first, 1, asciiStart("alice"), ask)
 	take(second, 2, asciiStart("alice"), ask)
 	take(first, 3, asciiStart("alice"), refused)
 	take(second, 4, papStart("alice", testPassword), pass)
-	take(first, 1, asciiStart("alice"), ask) // in the place of the one before
+	take(first, 1, asciiStart("alice"), ask) // in the slot of the previous dialogue
 	take(second, 5, asciiStart("alice"), refused)
 	take(second, 2, says(testPassword), pass)
 	take(first, 6, asciiStart("alice"), ask)
 	take(second, 7, asciiStart("alice"), refused)
 	first.Close()
-	waitUntil(t, "the places are free", func() bool { return srv.waiting.Load() == maxAllDialogues-2 })
+	waitUntil(t, "the slots are free", func() bool { return srv.waiting.Load() == maxAllDialogues-2 })
 	take(second, 8, asciiStart("alice"), ask)
 	take(second, 9, asciiStart("alice"), ask)
 	take(second, 10, asciiStart("alice"), refused)
 }
 
-// TestServeDialogueMemory: what dialogues with the largest packets hold. It does not run in parallel, since it
+// TestServeDialogueMemory checks the memory of dialogues with the largest packets. It does not run in parallel, since it
 // measures the memory of the process.
 func TestServeDialogueMemory(t *testing.T) {
 	const dialogues = 100

@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// TestServeRefuses: command lines that serve refuses.
+// TestServeRefuses checks command lines that serve refuses.
 func TestServeRefuses(t *testing.T) {
 	t.Parallel()
 	taken := listen(t).Addr().String()
@@ -99,12 +99,12 @@ func TestServeDemo(t *testing.T) {
 		try := strings.Fields(r.waitFor(t, regexp.MustCompile(`try: (.*)\n`))[1])
 		overTLS := strings.HasPrefix(tt.options, "--tls")
 		if made := strings.Contains(r.said.String(), "tacacs_plus: generated a certificate"); made != overTLS {
-			t.Errorf("%s: it says that it generated a certificate: %t", tt.options, made)
+			t.Errorf("%s: the note on a generated certificate is printed: %t", tt.options, made)
 		}
 		for ; try[0] != "tacacs_plus"; try = try[1:] {
 			name, value, _ := strings.Cut(try[0], "=")
 			if overTLS && name == "TACACS_PLUS_KEY" {
-				t.Error("a key, although there is none over TLS")
+				t.Error("a key is generated for TLS")
 			}
 			tt.env[name] = value
 		}
@@ -133,12 +133,12 @@ func TestServeOwnKeyOnLoopback(t *testing.T) {
 		}
 		srv, opts = &labServer{tls: new(tls.Config), lab: lab{users: map[string]string{"alice": testPassword}}}, &serveOptions{listen: list{addr}} // TLS: no key
 		if err := opts.addDefaults(inv, srv); err != nil || len(srv.keys) > 0 || opts.tryLine != "" {
-			t.Errorf("%s, where nothing is to be made: %v, try %q", addr, err, opts.tryLine)
+			t.Errorf("%s, without a key or user to generate: %v, try %q", addr, err, opts.tryLine)
 		}
 	}
 }
 
-// TestServeShutdown: replies under way are finished; idle connections do not delay the end.
+// TestServeShutdown: replies under way are sent, and idle connections do not delay the end.
 func TestServeShutdown(t *testing.T) {
 	t.Parallel()
 	srv := newLab()
@@ -161,9 +161,9 @@ func TestServeShutdown(t *testing.T) {
 	}
 	run.waitFor(t, regexp.MustCompile(`received from .* session_id 00abcdef`))
 	if err := run.stop(); err != nil {
-		t.Errorf("run ends with %v", err)
+		t.Errorf("run returns %v", err)
 	}
-	if n := len(srv.listener.slots); n > 0 { // the end of the process would cut them off
+	if n := len(srv.listener.slots); n > 0 { // the end of the process would close them
 		t.Errorf("%d connections are still served", n)
 	}
 	var reply authenReply
@@ -173,7 +173,7 @@ func TestServeShutdown(t *testing.T) {
 	for _, c := range append(idle, c) {
 		c.checkEnd(t)
 	}
-	if conn, err := net.Dial("tcp", run.addr); err == nil { // the port may be another test's by now
+	if conn, err := net.Dial("tcp", run.addr); err == nil { // another test may have the port by now
 		defer conn.Close()
 		late := newFakeClient(conn)
 		late.key = srv.keys[netip.Prefix{}][0].value
@@ -183,7 +183,7 @@ func TestServeShutdown(t *testing.T) {
 	}
 }
 
-// TestServeLoad: thousands of logins, each on its own connection: none is refused or wrong, and nothing is left over.
+// TestServeLoad: thousands of logins, each on its own connection: none is refused or wrong, and no memory is left.
 // It does not run in parallel, since it measures the memory of the process.
 func TestServeLoad(t *testing.T) {
 	const logins, clients, atOnce = 4000, 4, 500
@@ -232,7 +232,7 @@ func TestServeLoad(t *testing.T) {
 	}
 	conns = nil
 	waitUntil(t, "the goroutines have ended", func() bool { return runtime.NumGoroutine() <= goroutines })
-	waitUntil(t, "all sessions have lines", func() bool { return strings.Count(s.log.String(), " alice authenticate pap PASS\n") == 1+logins+atOnce })
+	waitUntil(t, "all sessions are logged", func() bool { return strings.Count(s.log.String(), " alice authenticate pap PASS\n") == 1+logins+atOnce })
 	s.log.mu.Lock()
 	s.log.b = bytes.Buffer{}
 	s.log.mu.Unlock()
@@ -241,8 +241,8 @@ func TestServeLoad(t *testing.T) {
 	}
 }
 
-// BenchmarkServeLogin measures PAP logins on one connection, many in flight: client and server both gather packets
-// into one write. Both are in this process.
+// BenchmarkServeLogin measures PAP logins on one connection, many in flight. Client and server are in this process, and
+// both write several packets at once.
 func BenchmarkServeLogin(b *testing.B) {
 	const inFlight = 64
 	c := dialFakeClient(b, startLab(b, newLab()).addr)
@@ -250,7 +250,7 @@ func BenchmarkServeLogin(b *testing.B) {
 	start, reply := papStart("alice", testPassword), new(authenReply)
 	h := header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect}
 	var out []byte
-	var own codec
+	var encoder codec
 	sent, done := 0, 0
 	b.ReportAllocs()
 	b.ResetTimer()
@@ -258,7 +258,7 @@ func BenchmarkServeLogin(b *testing.B) {
 		for out = out[:0]; sent < min(b.N, done+inFlight); sent++ {
 			at := len(out)
 			h.sessionID = uint32(sent)
-			out, _ = own.appendPacket(out, &h, start)
+			out, _ = encoder.appendPacket(out, &h, start)
 			obfuscate(&h, testKey, out[at+headerLen:])
 		}
 		if _, err := c.Write(out); err != nil {
@@ -271,7 +271,7 @@ func BenchmarkServeLogin(b *testing.B) {
 			}
 			got := parseHeader(packet)
 			obfuscate(&got, testKey, packet[headerLen:])
-			if err := own.decode(packet[headerLen:], reply); err != nil || reply.status != authenPass || got.sessionID != uint32(done) {
+			if err := encoder.decode(packet[headerLen:], reply); err != nil || reply.status != authenPass || got.sessionID != uint32(done) {
 				b.Fatalf("login %d: %+v %+v %v", done, got, reply, err)
 			}
 			c.in.Discard(len(packet))
@@ -289,11 +289,11 @@ func TestServeUsersFromStdin(t *testing.T) {
 	code := run(ctx, []string{"serve", "--listen", "127.0.0.1:0", "--users-file", "-"}, stdio{in: strings.NewReader("a:b\n"),
 		out: new(bytes.Buffer), err: listens, env: func(string) string { return "" }})
 	if code != classGranted.exit() {
-		t.Errorf("ended with %d", code)
+		t.Errorf("exit code %d", code)
 	}
 }
 
-// TestServeEndBeforeRead: a signal that comes while the deadline is moved still ends the connection.
+// TestServeEndBeforeRead: a signal during a change of the deadline still ends the connection.
 func TestServeEndBeforeRead(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -301,7 +301,7 @@ func TestServeEndBeforeRead(t *testing.T) {
 		data := bytes.NewReader(make([]byte, headerLen))
 		newLab().serve(ctx, &lateDeadlineConn{stream{Reader: data}, func() { cancel(); synctest.Wait() }})
 		if data.Len() < headerLen {
-			t.Error("it reads on")
+			t.Error("the connection is still read")
 		}
 	})
 }
@@ -322,11 +322,11 @@ func TestServeTLSVersion(t *testing.T) {
 			continue
 		}
 		if err == nil || !strings.Contains(err.Error(), "remote error: tls: protocol version not supported") {
-			t.Errorf("a client of TLS 1.2 is let in, or without the alert: %v", err)
+			t.Errorf("a client of TLS 1.2 is accepted, or gets no alert: %v", err)
 		}
-		waitUntil(t, "the refusal is told", func() bool { return s.log.String() != "" }) // the client knows of it before
+		waitUntil(t, "the refusal is logged", func() bool { return s.log.String() != "" }) // the client gets the alert first
 		if got := s.lines(t); !strings.HasPrefix(got, "TLS: tls: ") || strings.Count(got, "\n") != 1 {
-			t.Errorf("the lines are\n%s", got)
+			t.Errorf("the log is\n%s", got)
 		}
 	}
 }
@@ -334,17 +334,17 @@ func TestServeTLSVersion(t *testing.T) {
 // TestServeClearOnTLS: TACACS+ without TLS is distinguished from other protocols.
 func TestServeClearOnTLS(t *testing.T) {
 	t.Parallel()
-	for _, tt := range []struct{ says, want string }{
+	for _, tt := range []struct{ sent, want string }{
 		{string(packed(header{version: minorDefault, typ: typeAuthen, seqNo: 1}, testKey, asciiStart("alice"))), "TLS: a TACACS+ packet in clear, without TLS\n"},
 		{string(packed(header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagUnencrypted}, "", papStart("alice", testPassword))), "TLS: a TACACS+ packet in clear, without TLS\n"},
 		{"GET / HTTP/1.1\r\n\r\n", "TLS: tls: first record does not look like a TLS handshake\n"},
 	} {
 		s := serveWith(t, "--tls")
 		c := dialFakeClient(t, s.addr)
-		c.Write([]byte(tt.says))
+		c.Write([]byte(tt.sent))
 		io.ReadAll(c)
 		if got := s.lines(t); got != tt.want {
-			t.Errorf("%q: the lines are\n%snot\n%s", tt.says, got, tt.want)
+			t.Errorf("%q: got the log\n%swant\n%s", tt.sent, got, tt.want)
 		}
 	}
 }
@@ -356,15 +356,15 @@ func TestServeClientCertificates(t *testing.T) {
 	const options = "--user alice:x --tls --cert DIR/server.pem --cert-key DIR/server.key"
 	for extra, warned := range map[string]bool{"": true, " -q": false, " --client-ca DIR/ca.pem": false} {
 		r := serveAloud(t, map[string]string{}, split(options+extra, "DIR", dir)...)
-		if said := r.said.String(); strings.Contains(said, "warning: no --client-ca, so that clients need no certificate: RFC 9887 section 3.1 wants") != warned {
-			t.Errorf("%q: it says %s", extra, said)
+		if stderr := r.said.String(); strings.Contains(stderr, "warning: no --client-ca, so that clients need no certificate: RFC 9887 section 3.1 wants") != warned {
+			t.Errorf("%q: stderr is %s", extra, stderr)
 		}
 	}
 	s := serveWith(t, split(options+" --client-ca DIR/ca.pem", "DIR", dir)...)
 	s.ask(t, "authenticate alice AT --tls --cacert "+dir+"/ca.pem --cert "+dir+"/foreign-client.pem --cert-key "+dir+"/foreign-client.key")
-	waitUntil(t, "the refusal is told", func() bool { return s.log.String() != "" }) // the client knows of it before
+	waitUntil(t, "the refusal is logged", func() bool { return s.log.String() != "" }) // the client gets the alert first
 	if got, want := s.lines(t), "TLS: the certificate of CN=foreign-client (127.0.0.1) is refused: x509: certificate signed by unknown authority"; !strings.HasPrefix(got, want) {
-		t.Errorf("the lines are\n%snot\n%s", got, want)
+		t.Errorf("got the log\n%swant\n%s", got, want)
 	}
 }
 
@@ -373,7 +373,7 @@ func TestServeSingleConnectFaults(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		fault string
-		asks  bool // it still reads what is asked
+		reads bool // the connection still reads requests
 	}{{"single-close", false}, {"single-swallow", true}} {
 		s := serveWith(t, "--fault", tt.fault)
 		c := dialFakeClient(t, s.addr)
@@ -383,20 +383,20 @@ func TestServeSingleConnectFaults(t *testing.T) {
 			t.Fatal(err)
 		}
 		if h, err := c.receive(new(authenReply)); err != nil || h.flags != flagSingleConnect {
-			t.Errorf("%s: the first session is answered with %+v, %v", tt.fault, h, err)
+			t.Errorf("%s: the first session gets the reply %+v, %v", tt.fault, h, err)
 		}
-		if tt.asks {
+		if tt.reads {
 			fakeExchange{2, papStart("alice", testPassword), nil, 0}.do(t, c, make(map[uint32]uint8), flagSingleConnect)
 			c.Conn.(*net.TCPConn).CloseWrite()
 		}
 		c.checkEnd(t)
 		if got := s.lines(t); got != "alice authenticate ascii PASS\n" {
-			t.Errorf("%s: the lines are\n%s", tt.fault, got)
+			t.Errorf("%s: the log is\n%s", tt.fault, got)
 		}
 	}
 }
 
-// TestServeFaultOnce: the reply that the fault's message replaced follows it.
+// TestServeFaultOnce: the message of a fault is followed by the reply that it replaced.
 func TestServeFaultOnce(t *testing.T) {
 	t.Parallel()
 	c := dialFakeClient(t, serveWith(t, "--fault", "getdata").addr)
@@ -419,12 +419,12 @@ func TestServeFaultHelp(t *testing.T) {
 	}
 	for _, f := range faults() {
 		if f.help == "" || strings.Count("\n"+got.out, "\n"+f.name+" ") != 1 || !strings.Contains(got.out, " "+f.help+"\n") {
-			t.Errorf("%s is not there, or twice, or without its help", f.name)
+			t.Errorf("%s is missing, or listed twice, or without its help", f.name)
 		}
 	}
 }
 
-// TestServeFaultStays: with a fault that stops replies the connection stays open, for every request.
+// TestServeFaultStays: with a fault that suppresses replies the connection stays open, for every request.
 func TestServeFaultStays(t *testing.T) {
 	t.Parallel()
 	for fault, data := range map[string]int{"silent": 0, "body-stall": headerLen + 3} {
@@ -437,7 +437,7 @@ func TestServeFaultStays(t *testing.T) {
 			if err := c.send(header{version: minorOne, typ: typ, seqNo: 1}, m); err != nil {
 				t.Fatal(err)
 			}
-			waitUntil(t, "the session has its line", func() bool { return strings.Count(s.log.String(), "\n") > lines })
+			waitUntil(t, "the session is logged", func() bool { return strings.Count(s.log.String(), "\n") > lines })
 			c.SetDeadline(time.Now().Add(100 * time.Millisecond))
 			if b, err := io.ReadAll(c); len(b) != data || !errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("%s, %s: %x, %v", fault, typ, b, err)

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// TestSessionLogFullDisk: lines that a full disk delays are complete once there is room, except records that were not
-// confirmed: those that have begun are marked.
+// TestSessionLogFullDisk: lines that a full disk delays are written once there is room. Unconfirmed records are not
+// written; partly written ones are marked.
 func TestSessionLogFullDisk(t *testing.T) {
 	t.Parallel()
 	line := func(user string) *sessionRecord {
@@ -21,9 +21,9 @@ func TestSessionLogFullDisk(t *testing.T) {
 	}
 	const size = len("1970-01-01T00:00:01.000Z 192.0.2.9:1024 a account SUCCESS\n")
 	for room := range 3*size + 1 {
-		disk, told := &smallDisk{room: room}, new(bytes.Buffer)
+		disk, reports := &smallDisk{room: room}, new(bytes.Buffer)
 		l := &sessionLog{out: newQueuedWriter(t.Context(), disk)}
-		l.out.what, l.out.loss, l.out.warnf = sessionLines, "; so", func(format string, args ...any) { fmt.Fprintf(told, format+"\n", args...) }
+		l.out.what, l.out.loss, l.out.warnf = sessionLines, "; so", func(format string, args ...any) { fmt.Fprintf(reports, format+"\n", args...) }
 		l.write(line("a"))
 		first := l.writeNow(line("b"))
 		second := l.writeNow(line("c"))
@@ -34,7 +34,7 @@ func TestSessionLogFullDisk(t *testing.T) {
 		if err := l.writeNow(line("d")); err != nil {
 			t.Fatalf("room for %d bytes: %v, although there is room now", room, err)
 		}
-		// Which of a, b and c are there: whole, or begun and then not confirmed.
+		// The lines among a, b and c that were written, completely or in part.
 		var got, want string
 		for i, user := range "abc" {
 			switch left := room - i*size; {
@@ -55,12 +55,12 @@ func TestSessionLogFullDisk(t *testing.T) {
 			}
 		}
 		if got != want+"d" {
-			t.Fatalf("room for %d bytes: the lines are of %s, not %s:\n%s", room, got, want+"d", disk)
+			t.Fatalf("room for %d bytes: got the lines of %s, want %s:\n%s", room, got, want+"d", disk)
 		}
 		const both = "lines of sessions cannot be written: no space left on device; so\n" +
 			"lines of sessions can be written again; 0 were lost\n"
-		if failed := room < 3*size; failed != (told.String() == both) || !failed && told.Len() > 0 {
-			t.Fatalf("room for %d bytes: it tells %q", room, told)
+		if failed := room < 3*size; failed != (reports.String() == both) || !failed && reports.Len() > 0 {
+			t.Fatalf("room for %d bytes: reported %q", room, reports)
 		}
 	}
 }
@@ -68,34 +68,34 @@ func TestSessionLogFullDisk(t *testing.T) {
 // TestSessionLogLinesLost: while writes fail, the number of queued lines is limited, and the lost lines are counted.
 func TestSessionLogLinesLost(t *testing.T) {
 	t.Parallel()
-	disk, told := new(smallDisk), new(bytes.Buffer)
+	disk, reports := new(smallDisk), new(bytes.Buffer)
 	l := &sessionLog{out: newQueuedWriter(t.Context(), disk)}
-	l.out.what, l.out.loss, l.out.warnf = sessionLines, "; so", func(format string, args ...any) { fmt.Fprintf(told, format+"\n", args...) }
+	l.out.what, l.out.loss, l.out.warnf = sessionLines, "; so", func(format string, args ...any) { fmt.Fprintf(reports, format+"\n", args...) }
 	s := &sessionRecord{at: time.UnixMilli(1000), peer: netip.MustParseAddrPort("192.0.2.9:1024"), commonFields: commonFields{user: "alice"}, status: "PASS"}
 	for round := range 2 {
 		const lines = 10_000
 		for range lines {
 			l.write(s)
 			if len(l.out.queue) > maxQueued+100 {
-				t.Fatalf("%d bytes wait", len(l.out.queue))
+				t.Fatalf("%d bytes are queued", len(l.out.queue))
 			}
 		}
 		disk.give(1 << 20)
 		if err := l.flush(); err != nil {
 			t.Error(err)
 		}
-		kept := strings.Count(disk.String(), "\n")
-		want := fmt.Sprintf("can be written again; %d were lost\n", lines-kept)
-		if !strings.HasSuffix(told.String(), want) || kept < maxQueued/100 || strings.Count(told.String(), "\n") != 2*(round+1) {
-			t.Errorf("%d lines are there, and it tells %s", kept, told)
+		written := strings.Count(disk.String(), "\n")
+		want := fmt.Sprintf("can be written again; %d were lost\n", lines-written)
+		if !strings.HasSuffix(reports.String(), want) || written < maxQueued/100 || strings.Count(reports.String(), "\n") != 2*(round+1) {
+			t.Errorf("%d lines are written, reported %s", written, reports)
 		}
 		disk.b.Reset()
 		disk.give(0)
 	}
 }
 
-// TestSessionLogLine: a record as a line, with and without -v. Texts of others are escaped, words stay separate, and
-// unknown values are omitted.
+// TestSessionLogLine: a record as a line, with and without -v. Text from the network is escaped, and unknown values are
+// omitted.
 func TestSessionLogLine(t *testing.T) {
 	t.Parallel()
 	const stamp = "2023-11-14T22:13:20.500Z 192.0.2.9:1024 "
@@ -112,15 +112,15 @@ func TestSessionLogLine(t *testing.T) {
 			"alice authenticate pap PASS: hello"},
 		{"a login, verbose", sessionRecord{known: true, commonFields: commonFields{typ: authenASCII, privLvl: 15, user: "alice", port: "tty0"}, request: "enable", status: "FAIL"}, true,
 			`alice enable ascii priv_lvl=15 port=tty0 rem_addr="" FAIL`},
-		{"a server and its time", sessionRecord{known: true, server: netip.MustParseAddrPort("[2001:db8::1]:49"), commonFields: alice, request: "chpass", status: "FAIL", serverMsg: "no", took: 1249 * time.Microsecond}, false,
+		{"a server with its response time", sessionRecord{known: true, server: netip.MustParseAddrPort("[2001:db8::1]:49"), commonFields: alice, request: "chpass", status: "FAIL", serverMsg: "no", took: 1249 * time.Microsecond}, false,
 			"> [2001:db8::1]:49 alice chpass pap FAIL: no (1.2 ms)"},
 		{"no user", sessionRecord{known: true, commonFields: commonFields{typ: authenASCII}, request: "authenticate", status: "NO_REPLY"}, false,
 			`"" authenticate ascii NO_REPLY`},
-		{"nothing was read", sessionRecord{request: "authenticate", status: "NO_KEY", took: time.Second}, true,
+		{"an unreadable session", sessionRecord{request: "authenticate", status: "NO_KEY", took: time.Second}, true,
 			`- authenticate NO_KEY (1000.0 ms)`},
-		{"the START was not read", sessionRecord{commonFields: commonFields{user: "eve"}, request: "authenticate", status: "CUT"}, true,
+		{"an unreadable START", sessionRecord{commonFields: commonFields{user: "eve"}, request: "authenticate", status: "CUT"}, true,
 			`eve authenticate CUT`},
-		{"a user to beware of", sessionRecord{known: true, commonFields: commonFields{typ: authenPAP, user: "a b\x1b[m\n"}, request: "authenticate", status: "FAIL", serverMsg: "no\x9b"}, false,
+		{"a user name with control characters", sessionRecord{known: true, commonFields: commonFields{typ: authenPAP, user: "a b\x1b[m\n"}, request: "authenticate", status: "FAIL", serverMsg: "no\x9b"}, false,
 			`"a b\x1b[m\n" authenticate pap FAIL: no\x9b`},
 		{"a command", sessionRecord{known: true, commonFields: bob, request: "authorize", args: []string{"service=shell", "cmd=show", "cmd-arg=version\x07"}, status: "PASS_ADD"}, false,
 			`bob authorize "show version\x07" PASS_ADD`},
@@ -130,7 +130,7 @@ func TestSessionLogLine(t *testing.T) {
 			`bob authorize service=shell cmd= FAIL`},
 		{"an accounting record", sessionRecord{known: true, commonFields: bob, request: "account", flag: "stop", args: []string{"task_id=7", "cmd=show", "reason=a b"}, status: "SUCCESS"}, false,
 			`bob account stop task_id=7 cmd=show "reason=a b" SUCCESS`},
-		{"what is wrong with a connection", sessionRecord{server: netip.MustParseAddrPort("192.0.2.1:49"), problem: "wrong key\n"}, false,
+		{"a problem of a connection", sessionRecord{server: netip.MustParseAddrPort("192.0.2.1:49"), problem: "wrong key\n"}, false,
 			`> 192.0.2.1:49 wrong key\n`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -171,7 +171,7 @@ func TestSessionLogObject(t *testing.T) {
 		{sessionRecord{at: time.Unix(0, 0), peer: peer, problem: "wrong key\x1b"},
 			`{"time":"1970-01-01T00:00:00.000Z","peer":"192.0.2.9:1024","error":"wrong key\\x1b"}`},
 	} {
-		for range 2 { // it escapes a copy
+		for range 2 { // the record itself is not escaped
 			if got := string(tt.record.appendJSON(nil)); got != tt.want+"\n" {
 				t.Errorf("got\n%swant\n%s", got, tt.want)
 			}
@@ -179,7 +179,7 @@ func TestSessionLogObject(t *testing.T) {
 	}
 }
 
-// TestSessionLogTracker: the record of a session, by its packets. Each has the milliseconds since the start.
+// TestSessionLogTracker checks the record of a session. Each packet has the milliseconds since the start.
 func TestSessionLogTracker(t *testing.T) {
 	t.Parallel()
 	who := commonFields{privLvl: 1, typ: authenASCII, service: authenServiceLogin, user: "alice", port: "tty1", remAddr: "::1"}
@@ -201,19 +201,19 @@ func TestSessionLogTracker(t *testing.T) {
 		typ     packetType
 		first   uint8 // seq_no
 		packets []sent
-		want    string // the record's line, verbose, and how long it took in all; with ... in front where it is not over
+		want    string // the verbose line and the total time; it begins with ... if the session is not over
 	}{
 		{"a login", typeAuthen, 1, []sent{{0, start("alice")}, {3, verdict}},
 			"alice authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 PASS: hello (3.0 ms) 3ms"},
-		{"a dialogue: the person's time is not the server's", typeAuthen, 1, []sent{{0, start("alice")}, {2, prompt(authenGetPass)}, {500, says("secret")}, {503, verdict}},
+		{"a dialogue: the time of the person is not counted", typeAuthen, 1, []sent{{0, start("alice")}, {2, prompt(authenGetPass)}, {500, says("secret")}, {503, verdict}},
 			"alice authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 PASS: hello (5.0 ms) 503ms"},
-		{"the name comes later", typeAuthen, 1, []sent{{0, start("")}, {2, prompt(authenGetUser)}, {3, says("bob")}, {4, prompt(authenGetPass)}, {5, says("secret")}, {6, verdict}},
+		{"the name in a CONTINUE", typeAuthen, 1, []sent{{0, start("")}, {2, prompt(authenGetUser)}, {3, says("bob")}, {4, prompt(authenGetPass)}, {5, says("secret")}, {6, verdict}},
 			"bob authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 PASS: hello (4.0 ms) 6ms"},
 		{"a name of 255 bytes", typeAuthen, 1, []sent{{0, start("")}, {2, prompt(authenGetUser)}, {3, says(long(255))}},
 			"... " + long(255) + " authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 NO_REPLY (2.0 ms) 3ms"},
-		{"a name that is too long", typeAuthen, 1, []sent{{0, start("")}, {2, prompt(authenGetUser)}, {3, says(long(256))}},
+		{"a name over the limit", typeAuthen, 1, []sent{{0, start("")}, {2, prompt(authenGetUser)}, {3, says(long(256))}},
 			`... "" authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 NO_REPLY (2.0 ms) 3ms`},
-		{"a password is no name", typeAuthen, 1, []sent{{0, start("")}, {2, prompt(authenGetUser)}, {3, says("bob")}, {4, prompt(authenGetData)}, {5, says("secret")}, {6, prompt(authenGetPass)}},
+		{"a password is not used as the name", typeAuthen, 1, []sent{{0, start("")}, {2, prompt(authenGetUser)}, {3, says("bob")}, {4, prompt(authenGetData)}, {5, says("secret")}, {6, prompt(authenGetPass)}},
 			"... bob authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 ABANDONED (4.0 ms) 6ms"},
 		{"the client gives up", typeAuthen, 1, []sent{{0, start("")}, {2, prompt(authenGetUser)}, {9, &authenContinue{flags: authenAbort, userMsg: "secret", data: "user left"}}},
 			`"" authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 ABORT: user left (2.0 ms) 9ms`},
@@ -227,13 +227,13 @@ func TestSessionLogTracker(t *testing.T) {
 			"alice authorize cmd=show priv_lvl=1 port=tty1 rem_addr=::1 FAIL: no (1.0 ms) 1ms"},
 		{"a record", typeAcct, 1, []sent{{0, &acctRequest{flags: acctStop, commonFields: who, args: []string{"task_id=1"}}}, {1, &acctReply{status: acctSuccess, serverMsg: "ok"}}},
 			"alice account stop task_id=1 priv_lvl=1 port=tty1 rem_addr=::1 SUCCESS: ok (1.0 ms) 1ms"},
-		{"times that go back", typeAcct, 1, []sent{{5, &acctRequest{flags: acctStart, commonFields: who}}, {1, &acctReply{status: acctSuccess}}},
+		{"decreasing times", typeAcct, 1, []sent{{5, &acctRequest{flags: acctStart, commonFields: who}}, {1, &acctReply{status: acctSuccess}}},
 			"alice account start priv_lvl=1 port=tty1 rem_addr=::1 SUCCESS 0s"},
 		{"from the middle", typeAuthen, 4, []sent{{0, verdict}}, "- authenticate PASS: hello 0s"},
 		{"from the middle, with the name", typeAuthen, 2, []sent{{0, prompt(authenGetUser)}, {1, says("bob")}}, "... bob authenticate NO_REPLY 1ms"},
-		{"not read", typeAcct, 1, []sent{{0, nil}, {2, nil}}, "- account (2.0 ms) 2ms"},
-		{"not read, a request alone", typeAuthor, 1, []sent{{0, nil}}, "... - authorize NO_REPLY 0s"},
-		{"not read, a login may go on", typeAuthen, 1, []sent{{0, nil}, {2, nil}}, "... - authenticate ABANDONED (2.0 ms) 2ms"},
+		{"unreadable", typeAcct, 1, []sent{{0, nil}, {2, nil}}, "- account (2.0 ms) 2ms"},
+		{"unreadable, only a request", typeAuthor, 1, []sent{{0, nil}}, "... - authorize NO_REPLY 0s"},
+		{"unreadable, a login that may continue", typeAuthen, 1, []sent{{0, nil}, {2, nil}}, "... - authenticate ABANDONED (2.0 ms) 2ms"},
 	} {
 		var o sessionTracker
 		over := false
@@ -251,7 +251,7 @@ func TestSessionLogTracker(t *testing.T) {
 		}
 		got += strings.TrimSuffix(strings.TrimPrefix(string(o.appendLine(nil, true)), " "), "\n") + " " + o.total.String()
 		if got != tt.want {
-			t.Errorf("%s:\n%s, not\n%s", tt.name, got, tt.want)
+			t.Errorf("%s: got\n%s, want\n%s", tt.name, got, tt.want)
 		}
 		if o.packets != len(tt.packets) || o.id != 7 || !o.at.Equal(time.UnixMilli(int64(1000+tt.packets[0].ms))) {
 			t.Errorf("%s: %d packets of session %d at %v", tt.name, o.packets, o.id, o.at)
@@ -259,7 +259,7 @@ func TestSessionLogTracker(t *testing.T) {
 	}
 }
 
-// TestSessionLogTrackerUnread: what the headers alone show of the end of a session.
+// TestSessionLogTrackerUnread checks how the headers alone show the end of a session.
 func TestSessionLogTrackerUnread(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -268,7 +268,7 @@ func TestSessionLogTrackerUnread(t *testing.T) {
 		status string
 	}{
 		{header{version: minorDefault, typ: typeAuthen, seqNo: 2, length: 6}, false, ""},
-		{header{version: minorOne, typ: typeAuthen, seqNo: 2, length: 6}, true, ""}, // PAP and so on have one reply
+		{header{version: minorOne, typ: typeAuthen, seqNo: 2, length: 6}, true, ""}, // PAP, for example, has one reply
 		{header{version: minorOne, typ: typeAuthen, seqNo: 1, length: 6}, false, ""},
 		{header{version: minorDefault, typ: typeAuthor, seqNo: 2, length: 6}, true, ""},
 		{header{version: minorDefault, typ: typeAcct, seqNo: 2, length: 5}, true, ""},
@@ -291,12 +291,12 @@ func TestSessionLogAddrPortOf(t *testing.T) {
 		&net.UnixAddr{Name: "x"}:                                      "invalid AddrPort",
 	} {
 		if got := addrPortOf(addr).String(); got != want {
-			t.Errorf("%v is %s, not %s", addr, got, want)
+			t.Errorf("%v: got %s, want %s", addr, got, want)
 		}
 	}
 }
 
-// TestSessionLogTrackerGaps: if a reply is missing, the next text of the client is not taken for a user name, and its
+// TestSessionLogTrackerGaps: after a missing reply, the next text of the client is not used as the user name, and its
 // time is not counted.
 func TestSessionLogTrackerGaps(t *testing.T) {
 	t.Parallel()
@@ -324,14 +324,14 @@ func TestSessionLogTrackerGaps(t *testing.T) {
 		{time.Unix(1, 0), time.Time{}, 0},
 	} {
 		if got := between(tt.from, tt.to); got != tt.want {
-			t.Errorf("between %v and %v are %v", tt.from, tt.to, got)
+			t.Errorf("%v to %v: got %v", tt.from, tt.to, got)
 		}
 	}
 }
 
-// TestSessionLogNoPasswordForName: only the CONTINUE right after GETUSER has a name. After a gap the next one may
+// TestSessionLogPasswordIsNoName: only the CONTINUE right after GETUSER has a name. After a gap the next one may
 // have the password.
-func TestSessionLogNoPasswordForName(t *testing.T) {
+func TestSessionLogPasswordIsNoName(t *testing.T) {
 	t.Parallel()
 	for seqNo, want := range map[uint8]string{3: "hunter2", 5: ""} {
 		var o sessionTracker
@@ -355,12 +355,12 @@ func TestSessionLogNoPasswordForName(t *testing.T) {
 func TestSessionLogTrackerSecrets(t *testing.T) {
 	t.Parallel()
 	o, h := new(sessionTracker), header{version: minorDefault, typ: typeAuthen, seqNo: 1}
-	said := []string{"old password", strings.Repeat("x", maxFieldLen+1), "abc", "new password"}
+	answers := []string{"old password", strings.Repeat("x", maxFieldLen+1), "abc", "new password"}
 	for range 2 * maxSecrets {
-		said = append(said, "one more")
+		answers = append(answers, "one more")
 	}
 	o.packet(time.Time{}, &h, asciiStart("alice"))
-	for _, text := range said {
+	for _, text := range answers {
 		h.seqNo++
 		o.packet(time.Time{}, &h, &authenReply{status: authenGetPass})
 		h.seqNo++

@@ -36,14 +36,14 @@ func TestTerminalPaste(t *testing.T) {
 
 	unasked := listen(t)
 	s = runAt(t, "authenticate alice "+unasked.Addr().String()+" -t pap -k 0123456789abcdef")
-	s.asked(t, "password for alice: ", false, "\n") // an empty one
+	s.asked(t, "password for alice: ", false, "\n") // an empty password
 	readUntil(t, s.stderr, "tacacs_plus: the password typed is empty\n")
 	s.ends(t, classUsage.exit(), "", "")
 	checkUntouched(t, unasked)
 
 	server = newScriptServer(t, "0123456789abcdef", &authenReply{status: authenGetPass}, &authenReply{status: authenPass})
 	s = runAt(t, "authenticate alice "+server.addr+" -k 0123456789abcdef")
-	s.asked(t, "password for alice: ", false, "\n") // likewise, when the server asks
+	s.asked(t, "password for alice: ", false, "\n") // likewise, when the server requests it
 	readUntil(t, s.stderr, "tacacs_plus: the password typed is empty\n")
 	s.ends(t, classUsage.exit(), "", "")
 }
@@ -70,7 +70,7 @@ func TestTerminalServerPrompts(t *testing.T) {
 	for _, want := range []string{"x", "blue", "123456", "y", "z"} {
 		var answer authenContinue
 		if server.received(t, &answer); answer.userMsg != want {
-			t.Errorf("the answer is %q, not %q", answer.userMsg, want)
+			t.Errorf("got the answer %q, want %q", answer.userMsg, want)
 		}
 	}
 }
@@ -115,7 +115,7 @@ func TestTerminalNewPassword(t *testing.T) {
 	for _, want := range []string{"old", "new", "new"} {
 		var answer authenContinue
 		if server.received(t, &answer); answer.userMsg != want {
-			t.Errorf("the answer is %q, not %q", answer.userMsg, want)
+			t.Errorf("got the answer %q, want %q", answer.userMsg, want)
 		}
 	}
 
@@ -174,7 +174,7 @@ func TestExecAfterPrompt(t *testing.T) {
 	waitUntil(t, "the command runs", func() bool { return strings.Contains(server.log.String(), " start ") })
 	s.types(t, "more\n")
 	if code := <-s.done; code != classGranted.exit() || s.out.String() != "more\n" {
-		t.Errorf("ends with %d %q", code, s.out.String())
+		t.Errorf("exit code %d %q", code, s.out.String())
 	}
 }
 
@@ -187,7 +187,7 @@ func TestTerminalPasswordOnDemand(t *testing.T) {
 	for _, tt := range []struct {
 		line    string
 		replies []message
-		asked   string // prompts, with a comma between; a + in front of one that echoes, AT for the server
+		asked   string // prompts, separated by commas; + marks a prompt with echo, AT is the server
 		answers string // of the client, separated by commas; the person types 1, 2 and so on
 	}{
 		{"authenticate alice AT", []message{pass("Password: ")}, ours, "1"},
@@ -222,7 +222,7 @@ func TestTerminalPasswordOnDemand(t *testing.T) {
 			for want := range strings.SplitSeq(tt.answers, ",") {
 				var m authenContinue
 				if server.received(t, &m); m.userMsg != want {
-					t.Errorf("the client answers %q, not %q", m.userMsg, want)
+					t.Errorf("the client answers %q, want %q", m.userMsg, want)
 				}
 			}
 		})
@@ -249,7 +249,7 @@ func TestTerminalPasswordReused(t *testing.T) {
 		var m authenContinue
 		second.received(t, new(authenStart))
 		if second.received(t, &m); m.userMsg != want {
-			t.Errorf("%s: the second server is told %q, not %q", words, m.userMsg, want)
+			t.Errorf("%s: the second server gets %q, want %q", words, m.userMsg, want)
 		}
 	}
 	// After a RESTART before the password prompt, PAP sends the password in its START.
@@ -297,8 +297,8 @@ func TestTerminalPasswordEnds(t *testing.T) {
 	}
 }
 
-// TestTerminalGivesUp: no answer to a repeated prompt is a denial.
-func TestTerminalGivesUp(t *testing.T) {
+// TestTerminalRepeatedPrompt: no answer to a repeated prompt is a denial.
+func TestTerminalRepeatedPrompt(t *testing.T) {
 	t.Parallel()
 	server := newScriptServer(t, testKey, &authenReply{status: authenGetPass}, &authenReply{status: authenGetPass, serverMsg: "Wrong"})
 	dir := writeFiles(t, map[string]string{"key": testKey})
@@ -341,7 +341,7 @@ func TestTerminalSecretFiles(t *testing.T) {
 			l := listen(t)
 			ending := "\x04"
 			if strings.Contains(line, "users-file") {
-				ending = "alice:1\nbob\n" + ending // all up to the end
+				ending = "alice:1\nbob\n" + ending // all text up to the end
 			}
 			for typed, want := range map[string]exitCode{ending: classUsage.exit(), "": classInterrupted.exit()} {
 				p := openPTY(t)
@@ -358,7 +358,7 @@ func TestTerminalSecretFiles(t *testing.T) {
 			checkUntouched(t, l)
 		})
 	}
-	// What is typed is one line.
+	// Only one line is read.
 	server := newScriptServer(t, "0123456789abcdef", &authenReply{status: authenPass})
 	s := runAt(t, "authenticate alice "+server.addr+" -t pap --password-stdin"+options)
 	s.asked(t, "password for alice: ", false, "s3cret\n")
@@ -407,12 +407,12 @@ func TestTerminalSignal(t *testing.T) {
 				want = syscall.SIGTERM
 			}
 			if state := cmd.ProcessState.Sys().(syscall.WaitStatus); !state.Signaled() || state.Signal() != want {
-				t.Errorf("ended with %v, not by %v", err, want)
+				t.Errorf("ended with %v, want %v", err, want)
 			}
 			p.checkEcho(t, true)
 			shown += readUntil(t, p.person, "interrupted\r\n")
 			if want := "tacacs+ secret: \r\ntacacs_plus: interrupted\r\n"; shown != want {
-				t.Errorf("the terminal shows %q, not %q", shown, want)
+				t.Errorf("the terminal shows %q, want %q", shown, want)
 			}
 		})
 	}
@@ -431,7 +431,7 @@ func TestTerminalInterruptEndsLoop(t *testing.T) {
 	_ = cmd.Wait()
 	p.program.WriteString("[end]")
 	if got, want := readUntil(t, p.person, "[end]"), "\r\ntacacs_plus: interrupted\r\n[end]"; got != want {
-		t.Errorf("the terminal shows %q, not %q", got, want)
+		t.Errorf("the terminal shows %q, want %q", got, want)
 	}
 }
 
@@ -454,7 +454,7 @@ func TestTerminalStop(t *testing.T) {
 			}
 		}
 	}
-	conn, err := l.Accept() // it waits for a reply now
+	conn, err := l.Accept() // now the client waits for a reply
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -476,7 +476,7 @@ func TestTerminalStop(t *testing.T) {
 		want += strings.Repeat(prompt+stopped, 2) + prompt + "\r\n"
 	}
 	if want += "^Z" + stopped + "tacacs_plus: "; !strings.HasPrefix(shown, want) {
-		t.Errorf("the terminal shows\n%q, not\n%q", shown, want)
+		t.Errorf("the terminal shows\n%q, want\n%q", shown, want)
 	}
 }
 
@@ -500,7 +500,7 @@ func TestTerminalStopWithEcho(t *testing.T) {
 	server.received(t, new(authenStart))
 	var m authenContinue
 	if server.received(t, &m); m.userMsg != "blue" {
-		t.Errorf("the answer is %q", m.userMsg)
+		t.Errorf("got the answer %q", m.userMsg)
 	}
 }
 
@@ -566,7 +566,7 @@ func TestTerminalContinue(t *testing.T) {
 	_ = cmd.Wait()
 	var after syscall.Termios
 	if err := ioctl(p.program.Fd(), ioctlGetTermios, &after); err != nil || after != mode {
-		t.Errorf("%v, the terminal is %+v, not %+v", err, after, mode)
+		t.Errorf("%v, the terminal has %+v, want %+v", err, after, mode)
 	}
 	if !strings.HasPrefix(shown, "tacacs+ secret: tacacs+ secret: \r\ntacacs_plus: ") {
 		t.Errorf("the terminal shows %q", shown)
@@ -589,10 +589,10 @@ func TestTerminalStopNotWatched(t *testing.T) {
 	caught, _ := strconv.ParseUint(rest[:16], 16, 64)
 	stop, cont := uint64(1)<<(syscall.SIGTSTP-1), uint64(1)<<(syscall.SIGCONT-1)
 	if strings.HasPrefix(runtime.GOARCH, "mips") && os.Getenv("EMULATED_PROGRAM") != "" {
-		stop, cont = 1<<(20-1), 1<<(18-1) // to /proc it is a program of this machine, which has other numbers
+		stop, cont = 1<<(20-1), 1<<(18-1) // qemu shows its own process in /proc, with the numbers of the host
 	}
 	if err != nil || caught&(1<<(syscall.SIGTERM-1)) == 0 || caught&(stop|cont) != 0 {
-		t.Errorf("%v: it catches %x", err, caught)
+		t.Errorf("%v: the caught signals are %x", err, caught)
 	}
 	conn.Close()
 	_ = cmd.Wait()

@@ -337,7 +337,7 @@ func TestTLSTooFarAhead(t *testing.T) {
 func TestTLSGapInHandshake(t *testing.T) {
 	t.Parallel()
 	writes := parseTrace(t, traceOfOpenSSL)
-	hear := func(keys string, side, from, missing int) *tlsObserver {
+	observe := func(keys string, side, from, missing int) *tlsObserver {
 		l := newTLSObserver(keyLogOf(t, keys))
 		for _, w := range writes {
 			if w.from == side && missing > 0 {
@@ -362,7 +362,7 @@ func TestTLSGapInHandshake(t *testing.T) {
 		{"", 1, 140, 300, `problem "the key log has no secret for its client random 09b861b776ceac5c..." early false data ["" ""]`},
 		{"", 1, 300, 100, `problem "the key log has no secret for its client random 09b861b776ceac5c..." early false data ["" ""]`},
 	} {
-		if got := hear(tt.keys, tt.side, tt.from, tt.missing).state(); !strings.HasSuffix(got, tt.want) {
+		if got := observe(tt.keys, tt.side, tt.from, tt.missing).state(); !strings.HasSuffix(got, tt.want) {
 			t.Errorf("row %d: got %s", i, got)
 		}
 	}

@@ -232,7 +232,7 @@ func TestKeyCandidates(t *testing.T) {
 	server := newScriptServer(t, testKey, &authenReply{status: authenPass})
 	got := runWith(t, secretsInEnv, "", split("authenticate alice SERVER -t pap --key-file DIR/old --key-file DIR/third --key-file DIR/new",
 		"SERVER", server.addr, "DIR", dir)...)
-	want := runResult{classProtocol.exit(), "", "tacacs_plus: the reply of " + server.addr + " does not fit the key: " + errBodyLength.Error() + "\n" +
+	want := runResult{classProtocol.exit(), "", "tacacs_plus: the reply of " + server.addr + " cannot be read with this key (" + errBodyLength.Error() + ")\n" +
 		"tacacs_plus: hint: the key of " + dir + "/new fits this reply\n"}
 	if got != want {
 		t.Errorf("got %+v\nwant %+v", got, want)

@@ -200,7 +200,7 @@ func TestMux(t *testing.T) {
 			}
 		}, conns: n},
 		{name: "wrong key", script: func(c *fakeServerConn) { c.key = "another key, as long as the first"; c.grantAll() },
-			code: classProtocol.exit(), failed: [2]int{n, n}, error: "does not fit the key"},
+			code: classProtocol.exit(), failed: [2]int{n, n}, error: "cannot be read with this key"},
 		{name: "wrong key in one reply", script: startingWith(func(c *fakeServerConn) {
 			c.Write(c.grantReply(c.readRequest()))
 			list := c.readRequests(4)
@@ -212,7 +212,7 @@ func TestMux(t *testing.T) {
 			}
 			c.Write(out)
 			c.grantAll()
-		}), code: classProtocol.exit(), failed: [2]int{1, 1}, error: "does not fit the key", conns: 2},
+		}), code: classProtocol.exit(), failed: [2]int{1, 1}, error: "cannot be read with this key", conns: 2},
 		{name: "wrong seq_no", script: withHeader(func(h *header) { h.seqNo += 2 }), code: classProtocol.exit(), failed: [2]int{1, 1}, error: "has seq_no 4, not 2", conns: 2},
 		{name: "wrong type", script: withHeader(func(h *header) { h.typ = h.typ%3 + 1 }), code: classProtocol.exit(), failed: [2]int{1, 1}, error: "has type", conns: 2},
 		{name: "wrong minor version", script: withHeader(func(h *header) { h.version ^= 1 }), code: classProtocol.exit(), failed: [2]int{1, 1}, error: "has version", conns: 2},

@@ -326,7 +326,7 @@ func TestPoolKeyMismatchEndsTheConnection(t *testing.T) {
 	}
 	close(read)
 	for i := 1; i < 4; i++ {
-		if a := k.receive(); a.Granted != (i != 2) || i == 2 && !strings.Contains(a.Error.Message, "does not fit the key") {
+		if a := k.receive(); a.Granted != (i != 2) || i == 2 && !strings.Contains(a.Error.Message, "cannot be read with this key") {
 			t.Errorf("answer %d: %+v %+v", i, a, a.Error)
 		}
 	}

@@ -50,7 +50,7 @@ func parseServers(list string, defaultPort uint16) ([]server, error) {
 		if port != "" {
 			var err error
 			if number, err = strconv.ParseUint(port[1:], 10, 16); err != nil || number == 0 {
-				return nil, failf(classUsage, "port \"%s\" of server \"%s\" is not 1 to 65535", escape(port[1:]), escape(part))
+				return nil, failf(classUsage, "port \"%s\" of server \"%s\" must be 1 to 65535", escape(port[1:]), escape(part))
 			}
 		}
 		servers = append(servers, newServer(host, uint16(number)))

@@ -79,7 +79,7 @@ func (s *session) send(m message) error {
 // encodePacket appends to dst the packet that carries m: numbered, and obfuscated.
 func (s *session) encodePacket(dst []byte, c *codec, m message) ([]byte, error) {
 	if s.sent.seqNo >= lastSeqNo {
-		return dst, failf(classProtocol, "%s asks without end: sequence numbers are used up", s.conn.server)
+		return dst, failf(classProtocol, "%s: sequence numbers exhausted", s.conn.server)
 	}
 	if s.sent.seqNo == 0 {
 		s.sent.seqNo = 1
@@ -234,7 +234,7 @@ func (s *session) keyMismatch(h *header, body []byte, reply message) error {
 	if s.conn.client.cleartext {
 		return failf(classProtocol, "the reply of %s is malformed: %w", s.conn.server, errBodyLength)
 	}
-	f := failf(classProtocol, "the reply of %s does not fit the key: %w", s.conn.server, errBodyLength)
+	f := failf(classProtocol, "the reply of %s cannot be read with this key (%w)", s.conn.server, errBodyLength)
 	obfuscate(h, s.conn.client.keys[0].value, body) // back to what was on the wire
 	for _, other := range s.conn.client.keys[1:] {
 		try := bytes.Clone(body)

@@ -118,7 +118,7 @@ transport tcp, single-connect granted
 		{"bench alice AT -t pap -n 20 --no-single-connect", 0, `(?s)requests  20 .*transport tcp, a connection for each request\n`},
 		{"bench alice AT -t pap -n 20 -q", 0, ``},
 		{"bench alice AT -t pap -n 20 -k another-key-of-the-tests", 5, `requests  20 in \d+\.\d{3} s, 0 answered, 0\.0 a second
-error     protocol 20, such as: the reply of .* does not fit the key: .*
+error     protocol 20, such as: the reply of .* cannot be read with this key \(.*\)
 bytes     \d+ sent, \d+ received
 transport tcp
 `},
@@ -373,7 +373,7 @@ func TestBenchFails(t *testing.T) {
 		{"closes", closing, "-t pap", 4, "network", 30, "closed the connection before it answered"},
 		{"closes, dialogues", closing, "", 4, "network", 30, "closed the connection before it answered"},
 		{"closes some connections", sometimes, "-t pap -c 8", 0, "", 0, ""},
-		{"wrong key", serveWith(t, "--fault", "wrong-key").addr, "-t pap", 5, "protocol", 30, "does not fit the key"},
+		{"wrong key", serveWith(t, "--fault", "wrong-key").addr, "-t pap", 5, "protocol", 30, "cannot be read with this key"},
 		{"ERROR", serveWith(t, "--fault", "error").addr, "-t pap", 3, "", 0, " answered ERROR: database down"},
 		{"an empty body", serveWith(t, "--fault", "empty-body").addr, "-t pap", 3, "server error", 30, "answers with an empty body"},
 		{"repeats the prompt", serveWith(t).addr, "--password no --keep-going", 1, "", 0, ""},

@@ -103,7 +103,7 @@ func TestDumper(t *testing.T) {
 		{"reply that does not fit", "01 00 0003 0000", &authenReply{}, false, firstLine + `6
   status: PASS
   flags: none
-  malformed: the component lengths do not add up to the body's length
+  malformed: lengths do not add up
   0000  01 00 00 03 00 00                                 ......
 `},
 		{"START that does not fit", "01 0f 02 01 01 04 00 03 61 74747930 5a5a", &authenStart{}, false, firstLine + `15
@@ -111,7 +111,7 @@ func TestDumper(t *testing.T) {
   priv_lvl: 15
   authen_type: pap
   authen_service: login
-  malformed: the component lengths do not add up to the body's length
+  malformed: lengths do not add up
   0000  01 0f 02 01 01 ** ** **  ** ** ** ** ** ** **     .....**********
 `},
 		{"START that does not fit, shown", "01 0f 02 01 01 04 00 03 61 74747930 5a5a", &authenStart{}, true, firstLine + `15
@@ -119,7 +119,7 @@ func TestDumper(t *testing.T) {
   priv_lvl: 15
   authen_type: pap
   authen_service: login
-  malformed: the component lengths do not add up to the body's length
+  malformed: lengths do not add up
   0000  01 0f 02 01 01 04 00 03  61 74 74 79 30 5a 5a     ........atty0ZZ
 `},
 		{"unknown message", "7f80", nil, false, firstLine + `2

@@ -105,7 +105,7 @@ func readBody(r io.Reader, h header) ([]byte, error) {
 var (
 	errBodyTooLong = errors.New("the body is over 65535 bytes")
 	// errBodyLength is the sign of a wrong key (section 4.5).
-	errBodyLength = errors.New("the component lengths do not add up to the body's length")
+	errBodyLength = errors.New("lengths do not add up")
 )
 
 // appendPacket appends a whole packet to dst: the header, whose length it sets, then the body in clear. A codec can be

@@ -366,7 +366,7 @@ func TestResultJSONFacts(t *testing.T) {
 		{"authenticate alice localhost:PORT -4", "", "", true},
 		{"authenticate alice localhost:PORT -4 -t pap --password no", "denied", "FAIL: Login incorrect", true},
 		{"authorize alice localhost:PORT -4 --cmd show", "denied", "FAIL: command not permitted", true},
-		{"authenticate alice localhost:PORT -4 -k another-key-of-the-tests", "protocol", "the reply of localhost:PORT does not fit the key: " + errBodyLength.Error(), true},
+		{"authenticate alice localhost:PORT -4 -k another-key-of-the-tests", "protocol", "the reply of localhost:PORT cannot be read with this key (" + errBodyLength.Error() + ")", true},
 		{"authenticate alice REFUSED", "network", "connect to REFUSED: connection refused", false},
 	} {
 		began := time.Now().Truncate(time.Millisecond)

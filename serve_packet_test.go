@@ -88,7 +88,7 @@ func TestServeBadPackets(t *testing.T) {
 	acct := with(func(h *header) { h.typ = typeAcct })
 	third := func(h header) header { h.seqNo = 3; return h }
 	withLength := func(data string) []byte { return append(unhex(t, "c1 01 01 00 00000007"), data...) }
-	const unfit = "a packet that does not fit the key: the component lengths do not add up to the body's length\n"
+	const unfit = "a packet that does not fit the key: lengths do not add up\n"
 	const cut = "ended in the middle of a packet\n"
 	for _, tt := range []struct {
 		name   string

@@ -39,7 +39,7 @@ func TestAll(t *testing.T) {
 		{login + "DENY,GOOD", 0, `PASS\n`, ``},
 		{login + "ERR,GOOD,DENY --all -t pap", 3, `ERR: [E]RROR\nGOOD: FAIL.*\nDENY: PASS\n`, `tacacs_plus: ERR answered [E]RROR: database down\n` + hint + `ERR: .*\n`},
 		{login + "REFUSED,ERR --all -t pap -q", 4, ``, noConnection + `tacacs_plus: ERR answered .*\n.*\n`},
-		{login + "REFUSED,KEY --all -t pap", 5, `REFUSED: error \(network\)\nKEY: error \(protocol\)\n`, noConnection + `tacacs_plus: the reply of KEY does not fit .*\n` + hint + `KEY: .*\n`},
+		{login + "REFUSED,KEY --all -t pap", 5, `REFUSED: error \(network\)\nKEY: error \(protocol\)\n`, noConnection + `tacacs_plus: the reply of KEY cannot be read with this key .*\n` + hint + `KEY: .*\n`},
 		{login + "KEY,REFUSED --all -t pap -q", 5, ``, `(?s).*` + noConnection},
 		{login + "DENY,DENY --all", 0, `DENY: PASS\n`, ``},
 		{login + "DENY,REFUSED --all --retries 1", 4, `DENY: PASS\nREFUSED: error \(network\)\n`, `tacacs_plus: warning: connect to REFUSED: connection refused; trying REFUSED\n` + noConnection},

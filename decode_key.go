@@ -19,7 +19,7 @@ type keyFinder struct {
 	// Used for every packet.
 	prefix   []byte
 	codec    codec
-	messages decodeMessages
+	messages messageSet
 }
 
 // A decodeClient is what is known about a client.

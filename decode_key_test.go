@@ -22,18 +22,18 @@ func TestDecodeKeys(t *testing.T) {
 	tape := newCaptureBuilder()
 	tape.openConn("10.0.0.1:1000", serverAddr, testKey).session(1, papStart("alice", testPassword), passed).close()
 	tape.openConn("10.0.0.2:1000", serverAddr, third).session(2, showRun, &authorResponse{status: authorPassAdd}).close()
-	tape.openConn("10.0.0.1:1001", serverAddr, other).session(3, asciiStart("bob"), askForPass, says(testPassword), passed).close() // a new key
+	tape.openConn("10.0.0.1:1001", serverAddr, other).session(3, asciiStart("bob"), askForPass, answerWith(testPassword), passed).close() // a new key
 	tape.openConn("10.0.0.1:1002", serverAddr, other).session(4, stopRecord, recorded).close()
 	w := tape.openConn("10.0.0.3:1000", serverAddr, testKey).session(5, papStart("carol", testPassword))
 	w.key = other // the key of the server
 	w.send(1, w.packet(5, 2, passed))
 	w.close()
-	tape.openConn("10.0.0.4:1000", serverAddr, "an unknown key").session(6, asciiStart("dave"), askForPass, says(testPassword), passed).close()
+	tape.openConn("10.0.0.4:1000", serverAddr, "an unknown key").session(6, asciiStart("dave"), askForPass, answerWith(testPassword), passed).close()
 	tape.openConn("10.0.0.5:1000", serverAddr, "an unknown key").session(7, stopRecord)
 	w = tape.openConn("10.0.0.6:1000", serverAddr, "an unknown key").session(8, asciiStart("erin"))
 	w.key = testKey // too late
 	w.send(1, w.packet(8, 2, askForPass))
-	w.send(0, w.packet(8, 3, says(testPassword)))
+	w.send(0, w.packet(8, 3, answerWith(testPassword)))
 	w.send(1, w.packet(8, 4, &authenReply{status: authenPass, serverMsg: "erin is in"}))
 	w.close()
 	dir := writeFiles(t, map[string]string{"one": testKey + "\n", "two": other, "list": "\nnot this one\r\n" + third + "\n" + other + "\n" + testKey, "wrong": "x\ny\n"})
@@ -106,7 +106,7 @@ func TestDecodeWrongKeys(t *testing.T) {
 		case 1:
 			w.session(i, big, passed)
 		case 2:
-			w.session(i, asciiStart("alice"), askForPass, says(testPassword), passed)
+			w.session(i, asciiStart("alice"), askForPass, answerWith(testPassword), passed)
 		case 3:
 			w.session(i, showRun, &authorResponse{status: authorPassAdd})
 		case 4:
@@ -136,7 +136,7 @@ func TestDecodeKeyLengths(t *testing.T) { // not parallel: encoding writes to th
 	for i := range 2000 {
 		k.keys = append(k.keys, key{value: fmt.Sprint("wrong", i)})
 	}
-	for i, m := range []message{papStart("alice", testPassword), asciiStart(""), passed, askForPass, says(testPassword), says(""), showRun, stopRecord, recorded,
+	for i, m := range []message{papStart("alice", testPassword), asciiStart(""), passed, askForPass, answerWith(testPassword), answerWith(""), showRun, stopRecord, recorded,
 		&authorResponse{status: authorPassAdd}, &authorResponse{status: authorPassAdd, args: []string{"a=b"}}, &authorResponse{status: authorPassRepl, args: strings.Split(strings.Repeat("a=b ", 40)+"c=d", " ")}} {
 		h := header{version: minorDefault, typ: typeOf(m), seqNo: 2, sessionID: uint32(i)}
 		switch m.(type) {

@@ -27,7 +27,7 @@ func TestDecode(t *testing.T) {
 			t.openConn(deviceAddr, serverAddr, testKey).session(1, papStart("alice", testPassword), passed).close()
 		}, "alice authenticate pap PASS (1.0 ms)\n"},
 		{"a dialogue", func(t *captureBuilder) {
-			t.openConn(deviceAddr, serverAddr, testKey).session(1, asciiStart(""), askForUser, says("alice"), askForPass, says(testPassword), &authenReply{status: authenFail, serverMsg: "no\x1b\n"}).close()
+			t.openConn(deviceAddr, serverAddr, testKey).session(1, asciiStart(""), askForUser, answerWith("alice"), askForPass, answerWith(testPassword), &authenReply{status: authenFail, serverMsg: "no\x1b\n"}).close()
 		}, `alice authenticate ascii FAIL: no\x1b (3.0 ms)` + "\n"},
 		{"authorization and accounting, another port, IPv6", func(t *captureBuilder) {
 			t.openConn("[2001:db8::7]:1024", "[2001:db8::1]:4949", testKey).session(1, showRun, &authorResponse{status: authorFail, serverMsg: "denied by rule 7"}).
@@ -39,7 +39,7 @@ func TestDecode(t *testing.T) {
 			w.send(0, append(w.packet(1, 1, asciiStart("alice")), w.packet(2, 1, showRun)...))
 			w.send(1, w.packet(2, 2, &authorResponse{status: authorPassAdd}))
 			w.send(1, w.packet(1, 2, askForPass))
-			w.send(0, append(w.packet(3, 1, stopRecord), w.packet(1, 3, says(testPassword))...))
+			w.send(0, append(w.packet(3, 1, stopRecord), w.packet(1, 3, answerWith(testPassword))...))
 			w.send(1, append(w.packet(1, 4, passed), w.packet(3, 2, recorded)...))
 			w.close()
 		}, "bob authorize \"show run\" PASS_ADD (1.0 ms)\nalice authenticate ascii PASS (3.0 ms)\nbob account stop task_id=7 service=shell SUCCESS (1.0 ms)\n"},
@@ -103,7 +103,7 @@ func TestDecode(t *testing.T) {
 			w := t.openConn(deviceAddr, serverAddr, testKey).session(1, asciiStart("alice"), askForPass)
 			w.seqs[0] += 60
 			w.seqs[1] += 40
-			w.send(0, w.packet(1, 7, says(testPassword)))
+			w.send(0, w.packet(1, 7, answerWith(testPassword)))
 			w.send(1, w.packet(1, 8, passed))
 			w.close()
 		}, "alice authenticate ascii PASS (1.0 ms)\n"},
@@ -116,7 +116,7 @@ func TestDecode(t *testing.T) {
 		{"a gap in another session", func(t *captureBuilder) {
 			w := t.openConn(deviceAddr, serverAddr, testKey).session(1, asciiStart("alice"), askForPass)
 			w.seqs[0] += 30
-			w.send(0, w.packet(1, 3, says(testPassword)))
+			w.send(0, w.packet(1, 3, answerWith(testPassword)))
 			w.close()
 		}, "alice authenticate ascii NO_REPLY (1.0 ms)\n"},
 		{"not TACACS+", func(t *captureBuilder) {
@@ -184,7 +184,7 @@ func TestDecodeHidesRepeatedSecrets(t *testing.T) {
 	w := tape.openConn(deviceAddr, serverAddr, testKey)
 	no := &authenReply{status: authenFail, serverMsg: "bad password " + testPassword + "!"}
 	w.session(1, papStart("alice", testPassword), no)
-	w.session(2, asciiStart(""), askForUser, says("alice"), askForPass, says(testPassword), no).close()
+	w.session(2, asciiStart(""), askForUser, answerWith("alice"), askForPass, answerWith(testPassword), no).close()
 	for options, shown := range map[string]bool{"": false, "-v -d": false, "--json -d": false, "-d --show-secrets": true} {
 		got := decodeWith(t, tape.pcap(), options)
 		if n := strings.Count(got.out, "FAIL"); n != 2 || strings.Count(got.out, "bad password [redacted]!") != 2 {
@@ -207,7 +207,7 @@ func TestDecodeStrays(t *testing.T) {
 	w.send(1, w.packet(1, 8, passed))                           // a seq_no that is too high
 	w.send(1, w.packet(5, 1, papStart("eve", "x")))             // a client's packet, sent by the server
 	w.send(0, w.packet(5, 2, passed))                           // a server's packet, sent by the client
-	w.send(0, w.packet(1, 3, says(testPassword)))               // continues the dialogue
+	w.send(0, w.packet(1, 3, answerWith(testPassword)))         // continues the dialogue
 	w.send(1, w.packet(1, 4, passed))                           // ends it
 	w.send(1, w.packet(1, 4, &authenReply{status: authenFail})) // after the end
 	w.close()
@@ -251,7 +251,7 @@ func TestDecodeVerbose(t *testing.T) {
 func TestDecodeFiles(t *testing.T) {
 	t.Parallel()
 	tape := newCaptureBuilder()
-	tape.openConn(deviceAddr, serverAddr, testKey).session(1, asciiStart("alice"), askForPass, says(testPassword), passed).close()
+	tape.openConn(deviceAddr, serverAddr, testKey).session(1, asciiStart("alice"), askForPass, answerWith(testPassword), passed).close()
 	first, second := &captureBuilder{frames: tape.frames[:6]}, &captureBuilder{frames: tape.frames[6:]}
 	whole := string(tape.pcap())
 	dir := writeFiles(t, map[string]string{"a": string(first.pcap()), "b": string(second.pcap()), "cut": whole[:len(whole)-1], "none": "\x00\x01\x02\x03", "empty": ""})
@@ -281,7 +281,7 @@ func TestDecodeHexText(t *testing.T) {
 	t.Parallel()
 	var text strings.Builder
 	w := newCaptureBuilder().joinConn(deviceAddr, serverAddr, testKey)
-	for i, m := range []message{asciiStart("alice"), askForPass, says(testPassword), passed} {
+	for i, m := range []message{asciiStart("alice"), askForPass, answerWith(testPassword), passed} {
 		packet := w.packet(1, uint8(1+i), m)
 		for at := 0; at < len(packet); at += 16 {
 			fmt.Fprintf(&text, "%04x  % x\n", at, packet[at:min(at+16, len(packet))])
@@ -392,7 +392,7 @@ func FuzzDecodeCommand(f *testing.F) {
 	w := tape.joinConn(deviceAddr, serverAddr, testKey)
 	w.send(0, w.packet(9, 1, showRun)[7:])
 	w.flags = flagUnencrypted
-	w.session(1, asciiStart(""), askForUser, says("a\x1bb"), askForPass)
+	w.session(1, asciiStart(""), askForUser, answerWith("a\x1bb"), askForPass)
 	w.seqs[1] += 10
 	w.send(1, w.packet(1, 6, passed))
 	m := newFakeTLS()
@@ -517,7 +517,7 @@ client                                          sessions took the server over 1s
 func TestDecodeDump(t *testing.T) {
 	t.Parallel()
 	tape := newCaptureBuilder()
-	tape.openConn(deviceAddr, serverAddr, testKey).session(0xabc, asciiStart("alice"), askForPass, says(testPassword), passed).close()
+	tape.openConn(deviceAddr, serverAddr, testKey).session(0xabc, asciiStart("alice"), askForPass, answerWith(testPassword), passed).close()
 	tape.openConn(deviceAddr, serverAddr, "another key").session(2, stopRecord).close()
 	got := decodeWith(t, tape.pcap(), "-d")
 	for _, want := range []string{

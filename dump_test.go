@@ -232,9 +232,9 @@ func TestDumperHidesRepeatedSecrets(t *testing.T) {
 // TestDumperOfServe: serve -d does not show the password of a login sent under another packet type.
 func TestDumperOfServe(t *testing.T) {
 	t.Parallel()
-	r := serveAloud(t, map[string]string{"TACACS_PLUS_KEY": testKey}, "--debug", "--user", "alice:"+testPassword)
+	r := serveVerbose(t, map[string]string{"TACACS_PLUS_KEY": testKey}, "--debug", "--user", "alice:"+testPassword)
 	for _, typ := range []packetType{typeAuthen, typeAuthor, typeAcct} {
-		for _, m := range []message{papStart("alice", "ZZZZZZZZ"), says("ZZZZZZZZ"), &authenContinue{data: "ZZZZZZZZ"}} {
+		for _, m := range []message{papStart("alice", "ZZZZZZZZ"), answerWith("ZZZZZZZZ"), &authenContinue{data: "ZZZZZZZZ"}} {
 			c := dialFakeClient(t, r.addr)
 			if err := c.send(header{version: minorOne, typ: typ, seqNo: 1, sessionID: 7}, m); err != nil {
 				t.Fatal(err)
@@ -247,7 +247,7 @@ func TestDumperOfServe(t *testing.T) {
 	if err := r.stop(); err != nil {
 		t.Error(err)
 	}
-	if messages := r.said.String(); strings.Contains(messages, "Z") || strings.Contains(messages, " 5a") || strings.Count(messages, "received from") != 9 {
+	if messages := r.stderr.String(); strings.Contains(messages, "Z") || strings.Contains(messages, " 5a") || strings.Count(messages, "received from") != 9 {
 		t.Errorf("the dump shows\n%s", messages)
 	}
 }

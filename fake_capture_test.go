@@ -115,7 +115,7 @@ func manySessions(n int, key string) []byte {
 	record := append([]string{"task_id=12345", "start_time=1763892000", "timezone=UTC"}, args...)
 	kinds := [][]message{
 		{papStart("alice", testPassword), &authenReply{status: authenPass}},
-		{asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, says(testPassword), &authenReply{status: authenPass}},
+		{asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, answerWith(testPassword), &authenReply{status: authenPass}},
 		{&authorRequest{authenMethodTACACSPlus, fields, args}, &authorResponse{status: authorPassAdd}},
 		{&acctRequest{acctStop, authenMethodTACACSPlus, fields, record}, &acctReply{status: acctSuccess}},
 		{papStart("bob", "no"), &authenReply{status: authenFail, serverMsg: "Login incorrect"}},

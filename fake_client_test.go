@@ -97,22 +97,22 @@ func asciiStart(user string) *authenStart {
 	return &authenStart{action: authenLogin, commonFields: commonFields{privLvl: 1, typ: authenASCII, service: authenServiceLogin, user: user, port: "tty1"}}
 }
 
-func says(text string) *authenContinue { return &authenContinue{userMsg: text} }
+func answerWith(text string) *authenContinue { return &authenContinue{userMsg: text} }
 
 // A fakeExchange is a packet to the server and its expected reply.
 type fakeExchange struct {
 	session uint32
-	say     message
+	send    message
 	want    message // nil for no reply
 	version version // of the packet; 0 for the default of its type
 }
 
 // do sends the message with the session's next sequence number and checks the reply.
-func (x fakeExchange) do(t *testing.T, c *fakeClient, numbers map[uint32]uint8, flags headerFlags) {
+func (x fakeExchange) run(t *testing.T, c *fakeClient, numbers map[uint32]uint8, flags headerFlags) {
 	t.Helper()
 	h := header{version: x.version, typ: typeAuthen, flags: flags, sessionID: x.session}
 	minor := minorDefault
-	switch m := x.say.(type) {
+	switch m := x.send.(type) {
 	case *authenStart:
 		minor = m.typ.minor()
 		numbers[x.session] = 0
@@ -128,8 +128,8 @@ func (x fakeExchange) do(t *testing.T, c *fakeClient, numbers map[uint32]uint8, 
 	}
 	h.seqNo = numbers[x.session] + 1
 	numbers[x.session] += 2
-	if err := c.send(h, x.say); err != nil {
-		t.Fatalf("%+v: %v", x.say, err)
+	if err := c.send(h, x.send); err != nil {
+		t.Fatalf("%+v: %v", x.send, err)
 	}
 	if x.want == nil {
 		return
@@ -137,10 +137,10 @@ func (x fakeExchange) do(t *testing.T, c *fakeClient, numbers map[uint32]uint8, 
 	got := fresh(x.want)
 	replyHeader, err := c.receive(got)
 	if err != nil || !reflect.DeepEqual(got, x.want) {
-		t.Fatalf("%+v\ngot  %+v, %v\nwant %+v", x.say, got, err, x.want)
+		t.Fatalf("%+v\ngot  %+v, %v\nwant %+v", x.send, got, err, x.want)
 	}
 	replyHeader.length, h.seqNo = 0, h.seqNo+1
 	if replyHeader != h {
-		t.Fatalf("%+v\ngot  header %+v\nwant header %+v", x.say, replyHeader, h)
+		t.Fatalf("%+v\ngot  header %+v\nwant header %+v", x.send, replyHeader, h)
 	}
 }

@@ -181,8 +181,8 @@ func TestListenKeyLengthHidden(t *testing.T) {
 	}
 	dir := writeFiles(t, map[string]string{"short": short, "long": key, "blank": key + " ", "bom": "\ufeff" + key[2:], "big": long(maxSecretFile + 1)})
 	for _, options := range []string{"--key-file DIR/short", "--key-file DIR/long", "--key-file DIR/blank", "--key-file DIR/bom", "--key " + short} {
-		r := serveAloud(t, map[string]string{}, split("--user alice:x "+options, "DIR", dir)...)
-		check(options, r.said.String())
+		r := serveVerbose(t, map[string]string{}, split("--user alice:x "+options, "DIR", dir)...)
+		check(options, r.stderr.String())
 	}
 	for _, options := range []string{"--key-file DIR/big", "--key-file DIR/short --key-file DIR/long", "--key " + short + " --key-file DIR/long",
 		"--key-file 192.0.2.1=DIR/long --key-file 192.0.2.1=DIR/short", "--key-file 10=DIR/long", "--tls --key " + short} {
@@ -222,7 +222,7 @@ func TestListenKeyFileWithEqualsSign(t *testing.T) {
 		"good": "key-file dead=beef", "dot": "key-file ./192.0.2.1=key", "bad": "key-file 192.0.2=beef"})
 	t.Chdir(dir)
 	for _, words := range []string{"--key-file dead=beef", "@./good", "@" + filepath.Join(dir, "good"), "@./dot"} {
-		s := serveAloud(t, nil, append([]string{"--user", "alice:" + testPassword}, split(words)...)...)
+		s := serveVerbose(t, nil, append([]string{"--user", "alice:" + testPassword}, split(words)...)...)
 		c := dialFakeClient(t, s.addr)
 		if err := c.login(1, 0); err != nil {
 			t.Errorf("%s: %v", words, err)

@@ -6,8 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// decodeMessages is memory for the bodies that a packet can have.
-type decodeMessages struct {
+// messageSet is memory for the bodies that a packet can have.
+type messageSet struct {
 	start    authenStart
 	reply    authenReply
 	cont     authenContinue
@@ -18,7 +18,7 @@ type decodeMessages struct {
 }
 
 // of returns an empty message of the kind that h announces.
-func (s *decodeMessages) of(h *header) message {
+func (s *messageSet) of(h *header) message {
 	client := h.seqNo%2 == 1
 	switch {
 	case h.typ == typeAuthen && h.seqNo == 1:

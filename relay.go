@@ -235,7 +235,7 @@ func (r *relayServer) serve(ctx, life context.Context, conn net.Conn) {
 	}
 	defer context.AfterFunc(ctx, c.stopReading)()
 	defer context.AfterFunc(life, func() { conn.SetDeadline(time.Unix(1, 0)) })()
-	d := &device{relay: r, client: c, messages: new(decodeMessages)}
+	d := &device{relay: r, client: c, messages: new(messageSet)}
 	if len(c.keys) > 0 {
 		d.key = c.keys[0] // until the first packet shows which one is right
 	}

@@ -8,8 +8,8 @@ import (
 type device struct {
 	relay    *relayServer
 	client   *inboundConn
-	key      key             // of client.keys, the one that fits
-	messages *decodeMessages // its packets are decoded into these
+	key      key         // of client.keys, the one that fits
+	messages *messageSet // its packets are decoded into these
 	codec    codec
 	recorded recordedConns
 }

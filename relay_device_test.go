@@ -25,7 +25,7 @@ func pipedDevice(t *testing.T, r *relayServer) (d *device, c *fakeClient, lines 
 	lines = newPipedRelay(t, r)
 	local, remote := net.Pipe()
 	t.Cleanup(func() { local.Close(); remote.Close() })
-	d = &device{relay: r, client: r.listener.newInboundConn(t.Context(), local, r.keys, false, relayBuffer), messages: new(decodeMessages)}
+	d = &device{relay: r, client: r.listener.newInboundConn(t.Context(), local, r.keys, false, relayBuffer), messages: new(messageSet)}
 	d.key, d.client.idle = d.client.keys[0], relayIdle
 	return d, newFakeClient(remote), lines
 }
@@ -327,14 +327,14 @@ func TestRelayLateReply(t *testing.T) {
 		}
 	}
 	request(1, asciiStart("alice"))
-	request(3, says("which was not asked for yet"))
+	request(3, answerWith("which was not asked for yet"))
 	check("after two packets", 1, "")
 	request(5, &authenContinue{flags: authenAbort})
 	reply(2, authenGetPass)
 	check("after an ABORT", 0, "ABORT")
 	request(1, asciiStart("alice"))
 	reply(2, authenGetPass)
-	request(3, says(testPassword))
+	request(3, answerWith(testPassword))
 	request(1, asciiStart("alice"))
 	reply(4, authenPass)
 	check("after another START", 1, "ABORT NO_REPLY")
@@ -377,7 +377,7 @@ func TestRelayNameInRecord(t *testing.T) {
 		h.seqNo = 2
 		p.onReply(&h, &authenReply{status: authenGetUser}, "")
 		h.seqNo = seqNo
-		if p.onRequest(&h, says("alice"), 100); p.named != want {
+		if p.onRequest(&h, answerWith("alice"), 100); p.named != want {
 			t.Errorf("seq_no %d: has a name: %t", seqNo, p.named)
 		}
 	}
@@ -389,7 +389,7 @@ func pipedUpstream(t *testing.T, conn, server net.Conn) (p *upstream, lines *loc
 	r := new(relayServer)
 	lines = newPipedRelay(t, r)
 	r.client.keys = r.keys[netip.Prefix{}]
-	d := &device{relay: r, client: r.listener.newInboundConn(t.Context(), conn, r.keys, false, relayBuffer), messages: new(decodeMessages)}
+	d := &device{relay: r, client: r.listener.newInboundConn(t.Context(), conn, r.keys, false, relayBuffer), messages: new(messageSet)}
 	p = d.newUpstream()
 	p.outbound = &serverConn{conn: server, client: r.client}
 	p.session, p.in = &session{conn: p.outbound}, bufio.NewReader(server)

@@ -161,8 +161,8 @@ func TestRelayRecordOnFullDisk(t *testing.T) {
 		if n := strings.Count(r.log.String(), " SUCCESS"); n != 3 {
 			t.Errorf("%d lines:\n%s", n, r.log)
 		}
-		if want := "tacacs_plus: write the packets of the record: write /dev/full: no space left on device\n"; !strings.HasSuffix(r.said.String(), want) {
-			t.Errorf("stderr is\n%s", r.said)
+		if want := "tacacs_plus: write the packets of the record: write /dev/full: no space left on device\n"; !strings.HasSuffix(r.stderr.String(), want) {
+			t.Errorf("stderr is\n%s", r.stderr)
 		}
 	}
 }
@@ -210,7 +210,7 @@ func TestRelayRecordOfTwoServers(t *testing.T) {
 	servers := []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:49"), netip.MustParseAddrPort("192.0.2.2:49")}
 	var out bytes.Buffer
 	rec, all := newRecorder(&out, false), new(recordedConns)
-	for n, m := range []message{asciiStart("alice"), &authenReply{status: authenGetPass}, says(testPassword), &authenReply{status: authenPass}} {
+	for n, m := range []message{asciiStart("alice"), &authenReply{status: authenGetPass}, answerWith(testPassword), &authenReply{status: authenPass}} {
 		for i, server := range servers {
 			h := header{version: minorDefault, typ: typeAuthen, seqNo: uint8(1 + n), sessionID: uint32(i)}
 			packet, err := appendPacket(nil, &h, m)
@@ -262,14 +262,14 @@ func TestRelayRecord(t *testing.T) {
 			if n := bytes.Count(data, []byte(testPassword)); (n == 2) != shown || n > 0 && !shown {
 				t.Errorf("%s %s: the password is %d times in the record", mode, options, n)
 			}
-			if strings.Contains(r.log.String(), testPassword) || strings.Contains(r.said.String(), testPassword) != shown {
-				t.Errorf("%s %s: the password is in\n%s%s", mode, options, r.log, r.said)
+			if strings.Contains(r.log.String(), testPassword) || strings.Contains(r.stderr.String(), testPassword) != shown {
+				t.Errorf("%s %s: the password is in\n%s%s", mode, options, r.log, r.stderr)
 			}
-			if strings.Contains(r.said.String(), testKey) || strings.Contains(r.said.String()+r.log.String(), deviceKey) {
-				t.Errorf("a key is in\n%s", r.said)
+			if strings.Contains(r.stderr.String(), testKey) || strings.Contains(r.stderr.String()+r.log.String(), deviceKey) {
+				t.Errorf("a key is in\n%s", r.stderr)
 			}
-			if n := strings.Count(r.said.String(), "received from 127.0.0.1:"); n < 6 {
-				t.Errorf("%s %s: %d packets are shown:\n%s", mode, options, n, r.said)
+			if n := strings.Count(r.stderr.String(), "received from 127.0.0.1:"); n < 6 {
+				t.Errorf("%s %s: %d packets are shown:\n%s", mode, options, n, r.stderr)
 			}
 			got := runWith(t, nil, "", "decode", record, "--json")
 			for i, line := range strings.Split(strings.TrimSpace(got.out), "\n") {
@@ -308,7 +308,7 @@ func TestRelayStraySecrets(t *testing.T) {
 	if bytes.Contains(data, []byte(testPassword)) || !bytes.Contains(data, []byte("bad password *****")) {
 		t.Errorf("the record has\n%q", data)
 	}
-	if stderr := r.said.String(); !strings.Contains(stderr, "seq_no 4 ") || hexDumped(stderr, testPassword) {
+	if stderr := r.stderr.String(); !strings.Contains(stderr, "seq_no 4 ") || hexDumped(stderr, testPassword) {
 		t.Errorf("stderr is\n%s", stderr)
 	}
 }
@@ -408,8 +408,8 @@ func TestRelayRepeatedSecrets(t *testing.T) {
 			if options == " --show-secrets" {
 				shown = 2
 			}
-			if n := bytes.Count(data, []byte(testPassword)); n != shown || strings.Contains(r.said.String(), testPassword) != (shown > 0) {
-				t.Errorf("%s%s: the password is in the record %d times, and stderr is\n%s", mode, options, n, r.said)
+			if n := bytes.Count(data, []byte(testPassword)); n != shown || strings.Contains(r.stderr.String(), testPassword) != (shown > 0) {
+				t.Errorf("%s%s: the password is in the record %d times, and stderr is\n%s", mode, options, n, r.stderr)
 			}
 			want := no.status.String()
 			if no.serverMsg != "" {

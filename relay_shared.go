@@ -84,7 +84,7 @@ type relayRequest struct {
 	job      job
 	home     chan<- *relayRequest // receives the request when it is done
 	head     header               // of the device's packet
-	messages decodeMessages       // the request and the reply are decoded into these
+	messages messageSet           // the request and the reply are decoded into these
 	message  message              // the request
 	response message
 	answered bool   // response is the reply of the server

@@ -107,8 +107,8 @@ func TestRelayLoneDialogue(t *testing.T) {
 	})
 	r := relayTo(t, s.addr, "--single-connect")
 	c, numbers := dialDevice(t, r), make(map[uint32]uint8)
-	fakeExchange{1, asciiStart("alice"), askPass, 0}.do(t, c, numbers, flagSingleConnect)
-	fakeExchange{1, says(testPassword), &authenReply{status: authenPass}, 0}.do(t, c, numbers, flagSingleConnect)
+	fakeExchange{1, asciiStart("alice"), askPass, 0}.run(t, c, numbers, flagSingleConnect)
+	fakeExchange{1, answerWith(testPassword), &authenReply{status: authenPass}, 0}.run(t, c, numbers, flagSingleConnect)
 	select {
 	case <-left:
 	case <-time.After(patience):
@@ -245,11 +245,11 @@ func TestRelaySharedContinue(t *testing.T) {
 		accepted bool
 		ends     bool
 	}{
-		{"an answer", typeAuthen, 1, true, new(stream), says("x"), true, false},
+		{"an answer", typeAuthen, 1, true, new(stream), answerWith("x"), true, false},
 		{"an ABORT", typeAuthen, 1, true, new(stream), abort, true, true},
-		{"a closed connection to the server", typeAuthen, 1, true, deadConn{new(stream)}, says("x"), true, true},
-		{"before the server's reply", typeAuthen, 1, false, new(stream), says("x"), false, false},
-		{"another session", typeAuthen, 2, true, new(stream), says("x"), false, false},
+		{"a closed connection to the server", typeAuthen, 1, true, deadConn{new(stream)}, answerWith("x"), true, true},
+		{"before the server's reply", typeAuthen, 1, false, new(stream), answerWith("x"), false, false},
+		{"another session", typeAuthen, 2, true, new(stream), answerWith("x"), false, false},
 		{"another type", typeAuthor, 1, true, new(stream), new(authorRequest), false, false},
 	} {
 		device := new(stream)

@@ -54,7 +54,7 @@ var relayStamps = regexp.MustCompile(`(?m)^\d{4}-\d\d-\d\dT\S+Z 127\.0\.0\.1:\d+
 func (s *testServer) relayed(t *testing.T) string {
 	t.Helper()
 	if code := s.stop(); code != classGranted.exit() {
-		t.Errorf("relay ended with %d, want 0: %s", int(code), s.said)
+		t.Errorf("relay ended with %d, want 0: %s", int(code), s.stderr)
 	}
 	return relayStamps.ReplaceAllStringFunc(s.log.String(), func(m string) string {
 		if strings.Contains(m, " > ") {
@@ -226,15 +226,15 @@ func TestRelayDialogues(t *testing.T) {
 			{0xffffffff, asciiStart("alice"), askPass, 0},
 			{2, asciiStart(""), askUser, 0},
 			{3, papStart("alice", testPassword), pass, 0},
-			{2, says("alice"), askPass, 0},
+			{2, answerWith("alice"), askPass, 0},
 			{4, &authorRequest{commonFields: commonFields{user: "alice"}, args: []string{"service=shell", "cmd="}}, &authorResponse{status: authorPassAdd, args: []string{"priv-lvl=15"}}, 0},
-			{0xffffffff, says(testPassword), pass, 0},
-			{2, says(testPassword), pass, 0},
+			{0xffffffff, answerWith(testPassword), pass, 0},
+			{2, answerWith(testPassword), pass, 0},
 			{5, asciiStart("eve"), askPass, 0},
 			{5, &authenContinue{flags: authenAbort, data: "user left\n"}, nil, 0},
 			{6, asciiStart("bob"), askPass, 0},
 		} {
-			tn.do(t, c, numbers, flagSingleConnect)
+			tn.run(t, c, numbers, flagSingleConnect)
 		}
 		c.Close()
 		want := "> alice authenticate pap PASS\n> alice authorize service=shell cmd= PASS_ADD\n> alice authenticate ascii PASS\n" +
@@ -270,17 +270,17 @@ func TestRelayOnFullDisk(t *testing.T) {
 				t.Errorf("got %+v", got)
 			}
 		}
-		waitUntil(t, "the warning is printed", func() bool { account(); return strings.Contains(r.said.String(), "cannot be written") })
+		waitUntil(t, "the warning is printed", func() bool { account(); return strings.Contains(r.stderr.String(), "cannot be written") })
 		account()
 		account()
 		if code := r.stop(); code != classUsage.exit() {
 			t.Errorf("exit code %d", int(code))
 		}
-		if n := strings.Count(r.said.String(), "lines of sessions cannot be written: no space left on device"); n != 1 {
-			t.Errorf("the warning is printed %d times:\n%s", n, r.said)
+		if n := strings.Count(r.stderr.String(), "lines of sessions cannot be written: no space left on device"); n != 1 {
+			t.Errorf("the warning is printed %d times:\n%s", n, r.stderr)
 		}
-		if want := "tacacs_plus: write the lines of sessions: no space left on device\n"; !strings.HasSuffix(r.said.String(), want) {
-			t.Errorf("stderr is\n%s", r.said)
+		if want := "tacacs_plus: write the lines of sessions: no space left on device\n"; !strings.HasSuffix(r.stderr.String(), want) {
+			t.Errorf("stderr is\n%s", r.stderr)
 		}
 	}
 }
@@ -297,7 +297,7 @@ func TestRelayDrains(t *testing.T) {
 					s := serveWith(t, "--reply-delay", "300ms")
 					r := relayTo(t, s.addr, append(split(mode), "-d")...)
 					idle, open := dialDevice(t, r), dialDevice(t, r)
-					fakeExchange{8, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.do(t, open, make(map[uint32]uint8), 0)
+					fakeExchange{8, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.run(t, open, make(map[uint32]uint8), 0)
 					c := dialDevice(t, r)
 					h := header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 0xabcdef}
 					want := authenPass
@@ -308,7 +308,7 @@ func TestRelayDrains(t *testing.T) {
 					if err := c.send(h, m); err != nil {
 						t.Fatal(err)
 					}
-					waitUntil(t, "the packet has arrived", func() bool { return strings.Contains(r.said.String(), "session_id 00abcdef") })
+					waitUntil(t, "the packet has arrived", func() bool { return strings.Contains(r.stderr.String(), "session_id 00abcdef") })
 					r.cancel()
 					var reply authenReply
 					if _, err := c.receive(&reply); err != nil || reply.status != want {
@@ -478,7 +478,7 @@ func TestRelayCutOff(t *testing.T) {
 					for range many {
 						dialDevice(t, r).Write(packet)
 					}
-					waitUntil(t, "all packets have arrived", func() bool { return strings.Count(r.said.String(), "received from") == many })
+					waitUntil(t, "all packets have arrived", func() bool { return strings.Count(r.stderr.String(), "received from") == many })
 					if got := r.relayed(t); strings.Count(got, "alice authenticate "+typ+" NO_REPLY\n") != many {
 						t.Errorf("the log is\n%s", got)
 					}

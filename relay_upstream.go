@@ -28,7 +28,7 @@ type upstream struct {
 	asked, replied     time.Time     // when the first of these packets came
 	named              bool          // the last packet to the server has the user name, and no secret
 	in                 *bufio.Reader // from the server
-	replies            decodeMessages
+	replies            messageSet
 	back               codec
 
 	mu       sync.Mutex

@@ -50,47 +50,47 @@ func TestServeDialogues(t *testing.T) {
 	}{
 		{name: "PAP", turns: []fakeExchange{{1, papStart("alice", testPassword), pass, 0}}, log: "alice authenticate pap PASS\n"},
 		{name: "authen_service 0", turns: []fakeExchange{{1, start(authenLogin, authenPAP, 0, testPassword), pass, 0}}, log: "alice authenticate pap PASS\n"},
-		{name: "ASCII", turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {1, says(testPassword), pass, 0}}, log: "alice authenticate ascii PASS\n"},
-		{name: "GETUSER", turns: []fakeExchange{{1, asciiStart(""), askUser, 0}, {1, says("alice"), askPass, 0}, {1, says(testPassword), pass, 0}},
+		{name: "ASCII", turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {1, answerWith(testPassword), pass, 0}}, log: "alice authenticate ascii PASS\n"},
+		{name: "GETUSER", turns: []fakeExchange{{1, asciiStart(""), askUser, 0}, {1, answerWith("alice"), askPass, 0}, {1, answerWith(testPassword), pass, 0}},
 			log: "alice authenticate ascii PASS\n"},
-		{name: "three tries", turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {1, says("a"), askAgain, 0}, {1, says(""), askAgain, 0}, {1, says("c"), fail, 0}},
+		{name: "three tries", turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {1, answerWith("a"), askAgain, 0}, {1, answerWith(""), askAgain, 0}, {1, answerWith("c"), fail, 0}},
 			log: "alice authenticate ascii FAIL: Login incorrect\n"},
-		{name: "unknown user", turns: []fakeExchange{{1, asciiStart("eve"), askPass, 0}, {1, says(""), askAgain, 0}, {1, says("b"), askAgain, 0}, {1, says("c"), fail, 0}},
+		{name: "unknown user", turns: []fakeExchange{{1, asciiStart("eve"), askPass, 0}, {1, answerWith(""), askAgain, 0}, {1, answerWith("b"), askAgain, 0}, {1, answerWith("c"), fail, 0}},
 			log: "eve authenticate ascii FAIL: Login incorrect\n"},
-		{name: "empty user name", turns: []fakeExchange{{1, asciiStart(""), askUser, 0}, {1, says(""), askPass, 0}, {1, says(""), askAgain, 0}, {1, abort, nil, 0}},
+		{name: "empty user name", turns: []fakeExchange{{1, asciiStart(""), askUser, 0}, {1, answerWith(""), askPass, 0}, {1, answerWith(""), askAgain, 0}, {1, abort, nil, 0}},
 			log: "\"\" authenticate ascii ABORT: user left\n"},
 		{name: "ABORT", turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {1, abort, nil, 0}}, log: "alice authenticate ascii ABORT: user left\n"},
 		{name: "ABORT with a password", turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0},
 			{1, &authenContinue{flags: authenAbort, userMsg: testPassword}, nil, 0}}, log: "alice authenticate ascii ABORT\n"},
 		{name: "ABORT, single-connect", flags: flagSingleConnect, open: true, turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {1, abort, nil, 0},
-			{1, says(testPassword), failure("no such session"), 0}}, log: "alice authenticate ascii ABORT: user left\n"},
-		{name: "single-connect", flags: flagSingleConnect, open: true, turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {1, says(testPassword), pass, 0},
-			{1, says(testPassword), failure("no such session"), 0}}, log: "alice authenticate ascii PASS\n"},
+			{1, answerWith(testPassword), failure("no such session"), 0}}, log: "alice authenticate ascii ABORT: user left\n"},
+		{name: "single-connect", flags: flagSingleConnect, open: true, turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {1, answerWith(testPassword), pass, 0},
+			{1, answerWith(testPassword), failure("no such session"), 0}}, log: "alice authenticate ascii PASS\n"},
 		{name: "interleaved", flags: flagSingleConnect, open: true, turns: []fakeExchange{
 			{0xffffffff, asciiStart("alice"), askPass, 0}, {0, asciiStart(""), askUser, 0}, {3, papStart("alice", testPassword), pass, 0},
-			{0, says("eve"), askPass, 0}, {0xffffffff, says("no"), askAgain, 0}, {4, shell, shellAnswer, 0}, {0, says(testPassword), askAgain, 0},
-			{5, record, &acctReply{status: acctSuccess}, 0}, {0xffffffff, says(testPassword), pass, 0}, {0, abort, nil, 0}, {3, papStart("alice", "no"), fail, 0}},
+			{0, answerWith("eve"), askPass, 0}, {0xffffffff, answerWith("no"), askAgain, 0}, {4, shell, shellAnswer, 0}, {0, answerWith(testPassword), askAgain, 0},
+			{5, record, &acctReply{status: acctSuccess}, 0}, {0xffffffff, answerWith(testPassword), pass, 0}, {0, abort, nil, 0}, {3, papStart("alice", "no"), fail, 0}},
 			log: "alice authenticate pap PASS\nalice authorize service=shell cmd= PASS_ADD\nalice account start task_id=1 service=shell SUCCESS\n" +
 				"alice authenticate ascii PASS\neve authenticate ascii ABORT: user left\nalice authenticate pap FAIL: Login incorrect\n"},
-		{name: "enable", turns: []fakeExchange{{1, start(authenLogin, authenASCII, authenServiceEnable, ""), askPass, 0}, {1, says(testPassword), pass, 0}},
+		{name: "enable", turns: []fakeExchange{{1, start(authenLogin, authenASCII, authenServiceEnable, ""), askPass, 0}, {1, answerWith(testPassword), pass, 0}},
 			log: "alice enable ascii PASS\n"},
 		{name: "enable by PAP with minor version 0", turns: []fakeExchange{{1, start(authenLogin, authenPAP, authenServiceEnable, testPassword), pass, minorDefault}},
 			log: "alice enable pap PASS\n"},
 		{name: "CHPASS", flags: flagSingleConnect, turns: []fakeExchange{{1, start(authenChPass, authenASCII, authenServiceLogin, ""), askOld, 0},
-			{1, says("no"), prompt(authenGetData, "Password incorrect. Old password: "), 0}, {1, says(testPassword), askNew, 0}, {1, says("x"), askRetype, 0}, {1, says("x"), changed, 0},
+			{1, answerWith("no"), prompt(authenGetData, "Password incorrect. Old password: "), 0}, {1, answerWith(testPassword), askNew, 0}, {1, answerWith("x"), askRetype, 0}, {1, answerWith("x"), changed, 0},
 			{2, papStart("alice", testPassword), fail, 0}, {3, papStart("alice", "x"), pass, 0},
-			{4, start(authenChPass, authenASCII, authenServiceLogin, ""), askOld, 0}, {4, says("x"), askNew, 0}, {4, says(testPassword), askRetype, 0}, {4, says(testPassword), changed, 0}},
+			{4, start(authenChPass, authenASCII, authenServiceLogin, ""), askOld, 0}, {4, answerWith("x"), askNew, 0}, {4, answerWith(testPassword), askRetype, 0}, {4, answerWith(testPassword), changed, 0}},
 			open: true, log: "alice chpass ascii PASS: Password changed\nalice authenticate pap FAIL: Login incorrect\n" +
 				"alice authenticate pap PASS\nalice chpass ascii PASS: Password changed\n"},
-		{name: "CHPASS, a typing mistake", turns: []fakeExchange{{1, start(authenChPass, authenASCII, authenServiceLogin, ""), askOld, 0}, {1, says(testPassword), askNew, 0},
-			{1, says("x"), askRetype, 0}, {1, says("y"), &authenReply{status: authenFail, serverMsg: "The new passwords differ or are empty"}, 0}},
+		{name: "CHPASS, a typing mistake", turns: []fakeExchange{{1, start(authenChPass, authenASCII, authenServiceLogin, ""), askOld, 0}, {1, answerWith(testPassword), askNew, 0},
+			{1, answerWith("x"), askRetype, 0}, {1, answerWith("y"), &authenReply{status: authenFail, serverMsg: "The new passwords differ or are empty"}, 0}},
 			log: "alice chpass ascii FAIL: The new passwords differ or are empty\n"},
-		{name: "CHPASS, empty passwords", turns: []fakeExchange{{1, start(authenChPass, authenASCII, authenServiceLogin, ""), askOld, 0}, {1, says(testPassword), askNew, 0},
-			{1, says(""), askRetype, 0}, {1, says(""), &authenReply{status: authenFail, serverMsg: "The new passwords differ or are empty"}, 0}},
+		{name: "CHPASS, empty passwords", turns: []fakeExchange{{1, start(authenChPass, authenASCII, authenServiceLogin, ""), askOld, 0}, {1, answerWith(testPassword), askNew, 0},
+			{1, answerWith(""), askRetype, 0}, {1, answerWith(""), &authenReply{status: authenFail, serverMsg: "The new passwords differ or are empty"}, 0}},
 			log: "alice chpass ascii FAIL: The new passwords differ or are empty\n"},
 		{name: "CHPASS by PAP", turns: []fakeExchange{{1, start(authenChPass, authenPAP, authenServiceLogin, testPassword), undone("CHPASS is for the type ascii (RFC 8907 section 5.4.2.7)"), 0}},
 			log: "alice chpass pap FAIL: CHPASS is for the type ascii (RFC 8907 section 5.4.2.7)\n"},
-		{name: "expired", turns: []fakeExchange{{1, asciiStart("old"), askPass, 0}, {1, says(testPassword), askNew, 0}, {1, says("x"), askRetype, 0}, {1, says("x"), changed, 0}},
+		{name: "expired", turns: []fakeExchange{{1, asciiStart("old"), askPass, 0}, {1, answerWith(testPassword), askNew, 0}, {1, answerWith("x"), askRetype, 0}, {1, answerWith("x"), changed, 0}},
 			log: "old authenticate ascii PASS: Password changed\n"},
 		{name: "expired, PAP", turns: []fakeExchange{{1, papStart("old", testPassword), &authenReply{status: authenFail, serverMsg: "Password change required"}, 0}},
 			log: "old authenticate pap FAIL: Password change required\n"},
@@ -106,11 +106,11 @@ func TestServeDialogues(t *testing.T) {
 			log: "alice authenticate pap FAIL: minor version 0 does not go with pap (RFC 8907 section 5.4.1)\n"},
 		{name: "ASCII with minor version 1", turns: []fakeExchange{{1, asciiStart("alice"), undone("minor version 1 does not go with ascii (RFC 8907 section 5.4.1)"), minorOne}},
 			log: "alice authenticate ascii FAIL: minor version 1 does not go with ascii (RFC 8907 section 5.4.1)\n"},
-		{name: "CONTINUE for an unknown session", turns: []fakeExchange{{1, says(testPassword), failure("no such session"), 0}}},
+		{name: "CONTINUE for an unknown session", turns: []fakeExchange{{1, answerWith(testPassword), failure("no such session"), 0}}},
 		{name: "CONTINUE for another session", flags: flagSingleConnect, open: true,
-			turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {2, says(testPassword), failure("no such session"), 0}, {1, says(testPassword), pass, 0}},
+			turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {2, answerWith(testPassword), failure("no such session"), 0}, {1, answerWith(testPassword), pass, 0}},
 			log:   "alice authenticate ascii PASS\n"},
-		{name: "abandoned", leaves: true, turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {1, says("no"), askAgain, 0}},
+		{name: "abandoned", leaves: true, turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {1, answerWith("no"), askAgain, 0}},
 			log: "alice authenticate ascii ABANDONED\n"},
 		{name: "abandoned without a name", leaves: true, flags: flagSingleConnect, turns: []fakeExchange{{1, asciiStart(""), askUser, 0}, {2, asciiStart("eve"), askPass, 0}, {2, abort, nil, 0}},
 			log: "eve authenticate ascii ABORT: user left\n\"\" authenticate ascii ABANDONED\n"},
@@ -122,7 +122,7 @@ func TestServeDialogues(t *testing.T) {
 			c := dialFakeClient(t, s.addr)
 			numbers := make(map[uint32]uint8)
 			for _, tn := range tt.turns {
-				tn.do(t, c, numbers, tt.flags)
+				tn.run(t, c, numbers, tt.flags)
 			}
 			if tt.open {
 				if err := c.login(99, tt.flags); err != nil {
@@ -199,10 +199,10 @@ func TestServeEnableWithoutType(t *testing.T) {
 		askUser := &authenReply{status: authenGetUser, serverMsg: "Username: "}
 		askPass := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}
 		for _, tn := range []fakeExchange{
-			{1, enable("alice"), askPass, v}, {1, says(testPassword), &authenReply{status: authenPass}, v},
-			{2, enable(""), askUser, v}, {2, says("alice"), askPass, v}, {2, says(testPassword), &authenReply{status: authenPass}, v},
+			{1, enable("alice"), askPass, v}, {1, answerWith(testPassword), &authenReply{status: authenPass}, v},
+			{2, enable(""), askUser, v}, {2, answerWith("alice"), askPass, v}, {2, answerWith(testPassword), &authenReply{status: authenPass}, v},
 		} {
-			tn.do(t, c, numbers, flagSingleConnect)
+			tn.run(t, c, numbers, flagSingleConnect)
 		}
 		want := strings.Repeat("alice enable "+authenType(0).String()+" PASS\n", 2)
 		if got := s.lines(t); got != want {
@@ -223,16 +223,16 @@ func TestServeLongAnswers(t *testing.T) {
 	askUser, askPass := &authenReply{status: authenGetUser, serverMsg: "Username: "}, ask(authenGetPass, "Password: ")
 	chpass := &authenStart{action: authenChPass, commonFields: commonFields{typ: authenASCII, service: authenServiceLogin, user: "alice"}}
 	for _, tn := range []fakeExchange{
-		{1, asciiStart(""), askUser, 0}, {1, says(strings.Repeat("u", maxFieldLen)), askPass, 0}, {1, says(testPassword), &authenReply{status: authenPass}, 0},
-		{2, asciiStart(""), askUser, 0}, {2, says(strings.Repeat("u", maxFieldLen+1)), fail("The user name is over 255 bytes"), 0},
-		{3, asciiStart(""), askUser, 0}, {3, says(strings.Repeat("u", 60_000)), fail("The user name is over 255 bytes"), 0},
-		{4, chpass, ask(authenGetData, "Old password: "), 0}, {4, says(testPassword), ask(authenGetPass, "New password: "), 0},
-		{4, says(strings.Repeat("x", maxFieldLen+1)), fail("The new password is over 255 bytes"), 0},
-		{5, chpass, ask(authenGetData, "Old password: "), 0}, {5, says(testPassword), ask(authenGetPass, "New password: "), 0},
-		{5, says(strings.Repeat("x", maxFieldLen)), ask(authenGetPass, "Retype new password: "), 0},
-		{5, says(strings.Repeat("x", maxFieldLen)), &authenReply{status: authenPass, serverMsg: "Password changed"}, 0},
+		{1, asciiStart(""), askUser, 0}, {1, answerWith(strings.Repeat("u", maxFieldLen)), askPass, 0}, {1, answerWith(testPassword), &authenReply{status: authenPass}, 0},
+		{2, asciiStart(""), askUser, 0}, {2, answerWith(strings.Repeat("u", maxFieldLen+1)), fail("The user name is over 255 bytes"), 0},
+		{3, asciiStart(""), askUser, 0}, {3, answerWith(strings.Repeat("u", 60_000)), fail("The user name is over 255 bytes"), 0},
+		{4, chpass, ask(authenGetData, "Old password: "), 0}, {4, answerWith(testPassword), ask(authenGetPass, "New password: "), 0},
+		{4, answerWith(strings.Repeat("x", maxFieldLen+1)), fail("The new password is over 255 bytes"), 0},
+		{5, chpass, ask(authenGetData, "Old password: "), 0}, {5, answerWith(testPassword), ask(authenGetPass, "New password: "), 0},
+		{5, answerWith(strings.Repeat("x", maxFieldLen)), ask(authenGetPass, "Retype new password: "), 0},
+		{5, answerWith(strings.Repeat("x", maxFieldLen)), &authenReply{status: authenPass, serverMsg: "Password changed"}, 0},
 	} {
-		tn.do(t, c, numbers, flagSingleConnect)
+		tn.run(t, c, numbers, flagSingleConnect)
 	}
 }
 
@@ -243,8 +243,8 @@ func TestServeReplacedDialogue(t *testing.T) {
 	c := dialFakeClient(t, s.addr)
 	ask := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}
 	numbers := map[uint32]uint8{}
-	fakeExchange{1, asciiStart("first"), ask, 0}.do(t, c, numbers, flagSingleConnect)
-	fakeExchange{1, papStart("alice", testPassword), &authenReply{status: authenPass}, 0}.do(t, c, numbers, flagSingleConnect)
+	fakeExchange{1, asciiStart("first"), ask, 0}.run(t, c, numbers, flagSingleConnect)
+	fakeExchange{1, papStart("alice", testPassword), &authenReply{status: authenPass}, 0}.run(t, c, numbers, flagSingleConnect)
 	c.Close()
 	waitUntil(t, "the login is logged", func() bool { return strings.Contains(s.log.String(), "PASS") })
 	if got := s.lines(t); !strings.Contains(got, "first") {
@@ -257,9 +257,9 @@ func TestServeDialogueInOrder(t *testing.T) {
 	t.Parallel()
 	for _, h := range []header{{version: minorDefault, seqNo: 99}, {version: minorOne, seqNo: 3}} {
 		c := dialFakeClient(t, startLab(t, newLab()).addr)
-		fakeExchange{2, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.do(t, c, map[uint32]uint8{}, 0)
+		fakeExchange{2, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.run(t, c, map[uint32]uint8{}, 0)
 		h.typ, h.sessionID = typeAuthen, 2
-		c.send(h, says(testPassword))
+		c.send(h, answerWith(testPassword))
 		var r authenReply
 		if _, err := c.receive(&r); err != nil || r.status != authenError {
 			t.Errorf("%+v gets the reply %+v, %v", h, r, err)
@@ -284,7 +284,7 @@ func TestServeSeqNoDoesNotWrap(t *testing.T) {
 	c, last := newLabConn(newLab(), new(stream)), &header{version: minorDefault, typ: typeAuthen, seqNo: lastSeqNo}
 	c.dialogues[0] = &labDialogue{version: minorDefault, seqNo: lastSeqNo - 1, session: &authSession{
 		next: func(string) *authenReply { return &authenReply{status: authenGetPass} }}}
-	body, err := encoded(says("x"))
+	body, err := encoded(answerWith("x"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -652,7 +652,7 @@ func TestServeDecidesAlone(t *testing.T) {
 	}
 	// A dialogue continues even if its tracker lost its state.
 	c := newLabConn(newLab(), new(stream))
-	for _, m := range []message{asciiStart(""), says("alice"), says(testPassword)} {
+	for _, m := range []message{asciiStart(""), answerWith("alice"), answerWith(testPassword)} {
 		body, err := encoded(m)
 		if err != nil {
 			t.Fatal(err)

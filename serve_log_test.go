@@ -62,7 +62,7 @@ func TestServeLines(t *testing.T) {
 		s := serveWith(t, append(split(options), "--deny", "^reload", "--permit", ".")...)
 		for _, session := range sessions {
 			c := dialFakeClient(t, s.addr)
-			fakeExchange{session: 1, say: session.say}.do(t, c, make(map[uint32]uint8), 0)
+			fakeExchange{session: 1, send: session.say}.run(t, c, make(map[uint32]uint8), 0)
 			if _, err := io.ReadAll(c); err != nil {
 				t.Fatal(err)
 			}
@@ -82,7 +82,7 @@ func TestServeRecordIsWrittenFirst(t *testing.T) {
 	record := &acctRequest{flags: acctStart, commonFields: commonFields{user: "alice"}, args: []string{"task_id=7", "service=shell"}}
 	s := serveWith(t)
 	c := dialFakeClient(t, s.addr)
-	fakeExchange{session: 1, say: record, want: &acctReply{status: acctSuccess}}.do(t, c, make(map[uint32]uint8), 0)
+	fakeExchange{session: 1, send: record, want: &acctReply{status: acctSuccess}}.run(t, c, make(map[uint32]uint8), 0)
 	if got := s.log.String(); !strings.HasSuffix(got, " alice account start task_id=7 service=shell SUCCESS\n") {
 		t.Errorf("stdout is %q", got)
 	}
@@ -120,7 +120,7 @@ func TestServeQuiet(t *testing.T) {
 		t.Error(err)
 	}
 	record := &acctRequest{flags: acctStart, commonFields: commonFields{user: "alice"}, args: []string{"task_id=7", "service=shell"}}
-	fakeExchange{session: 1, say: record, want: &acctReply{status: acctSuccess}}.do(t, dialFakeClient(t, s.addr), make(map[uint32]uint8), 0)
+	fakeExchange{session: 1, send: record, want: &acctReply{status: acctSuccess}}.run(t, dialFakeClient(t, s.addr), make(map[uint32]uint8), 0)
 	c := dialFakeClient(t, s.addr)
 	c.Write(make([]byte, headerLen))
 	c.checkEnd(t)
@@ -139,7 +139,7 @@ func TestServeOnFullDisk(t *testing.T) {
 	numbers := make(map[uint32]uint8)
 	take := func(say, want message) {
 		t.Helper()
-		fakeExchange{session: 1, say: say, want: want}.do(t, c, numbers, flagSingleConnect)
+		fakeExchange{session: 1, send: say, want: want}.run(t, c, numbers, flagSingleConnect)
 		delete(numbers, 1)
 	}
 	login, pass := papStart("alice", testPassword), &authenReply{status: authenPass}
@@ -177,16 +177,16 @@ func TestServeEndsWithoutReader(t *testing.T) {
 				defer cancel()
 				done := make(chan exitCode, 1)
 				go func() { done <- run(ctx, split("serve --listen 127.0.0.1:0 --user alice:x"), std) }()
-				addr := (&labRun{said: messages}).waitFor(t, listening)[1]
+				addr := (&labRun{stderr: messages}).waitFor(t, listening)[1]
 				record := &acctRequest{flags: acctStart, commonFields: commonFields{user: "alice"}, args: []string{"task_id=1", "service=shell"}}
 				for range 3 {
-					fakeExchange{session: 1, say: record, want: &acctReply{status: acctSuccess}}.do(t, dialFakeClient(t, addr), make(map[uint32]uint8), 0)
+					fakeExchange{session: 1, send: record, want: &acctReply{status: acctSuccess}}.run(t, dialFakeClient(t, addr), make(map[uint32]uint8), 0)
 				}
 				close(out.deaf)
 				var waiting []*fakeClient
 				for range 3 {
 					c := dialFakeClient(t, addr)
-					fakeExchange{session: 1, say: record}.do(t, c, make(map[uint32]uint8), 0)
+					fakeExchange{session: 1, send: record}.run(t, c, make(map[uint32]uint8), 0)
 					waiting = append(waiting, c)
 				}
 				<-out.stuck
@@ -242,14 +242,14 @@ func TestServeDebug(t *testing.T) {
 		options         string
 		packets, secret bool
 	}{{"", false, false}, {"--debug", true, false}, {"--debug --show-secrets", true, true}} {
-		r := serveAloud(t, map[string]string{"TACACS_PLUS_KEY": testKey}, append(split(tt.options), "--user", "alice:"+testPassword)...)
+		r := serveVerbose(t, map[string]string{"TACACS_PLUS_KEY": testKey}, append(split(tt.options), "--user", "alice:"+testPassword)...)
 		if err := dialFakeClient(t, r.addr).login(7, 0); err != nil {
 			t.Fatal(err)
 		}
 		if err := r.stop(); err != nil {
 			t.Error(err)
 		}
-		stderr := r.said.String()
+		stderr := r.stderr.String()
 		for _, what := range []string{"received from", "sent to"} {
 			packet := regexp.MustCompile(what + ` 127\.0\.0\.1:\d+: version 0xc\.1 type authentication .* session_id 00000007 `)
 			if got := packet.MatchString(stderr); got != tt.packets {

@@ -57,7 +57,7 @@ func TestServeSingleConnectFlagOfContinue(t *testing.T) {
 	for _, first := range []headerFlags{0, flagSingleConnect} {
 		c := dialFakeClient(t, serveWith(t).addr)
 		h := header{version: minorDefault, typ: typeAuthen, seqNo: 1, flags: first}
-		for _, m := range []message{asciiStart("alice"), says(testPassword)} {
+		for _, m := range []message{asciiStart("alice"), answerWith(testPassword)} {
 			if err := c.send(h, m); err != nil {
 				t.Fatal(err)
 			}
@@ -240,10 +240,10 @@ func FuzzServe(f *testing.F) {
 	for _, flags := range []headerFlags{0, flagUnencrypted} {
 		unobfuscated := flags != 0
 		for _, packets := range [][]any{
-			{papStart("alice", testPassword)}, {papStart("bob", "")}, {asciiStart("alice"), says(testPassword)}, {asciiStart(""), says("alice")},
-			{chpass, says(testPassword)}, {asciiStart("alice"), &authenContinue{flags: authenAbort, data: "bye"}}, {says("what?")},
+			{papStart("alice", testPassword)}, {papStart("bob", "")}, {asciiStart("alice"), answerWith(testPassword)}, {asciiStart(""), answerWith("alice")},
+			{chpass, answerWith(testPassword)}, {asciiStart("alice"), &authenContinue{flags: authenAbort, data: "bye"}}, {answerWith("what?")},
 			{challenge(authenCHAP, 16)}, {challenge(authenMSCHAP, 8)}, {challenge(authenMSCHAPv2, 16)},
-			{shell}, {show}, {record}, {papStart("alice", testPassword), shell, asciiStart("alice"), says("no"), record, papStart("alice", "no")},
+			{shell}, {show}, {record}, {papStart("alice", testPassword), shell, asciiStart("alice"), answerWith("no"), record, papStart("alice", "no")},
 		} {
 			f.Add(mix(flags, packets...), unobfuscated)
 		}
@@ -532,7 +532,7 @@ func TestServeTooManyDialogues(t *testing.T) {
 	numbers := make(map[uint32]uint8)
 	take := func(session uint32, say message, want *authenReply) {
 		t.Helper()
-		fakeExchange{session, say, want, 0}.do(t, c, numbers, flagSingleConnect)
+		fakeExchange{session, say, want, 0}.run(t, c, numbers, flagSingleConnect)
 	}
 	ask, pass := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, &authenReply{status: authenPass}
 	again := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password incorrect. Password: "}
@@ -541,14 +541,14 @@ func TestServeTooManyDialogues(t *testing.T) {
 		take(i, asciiStart("alice"), ask)
 	}
 	take(maxDialogues, asciiStart("alice"), refused)
-	take(maxDialogues, says(testPassword), &authenReply{status: authenError, serverMsg: "no such session"})
+	take(maxDialogues, answerWith(testPassword), &authenReply{status: authenError, serverMsg: "no such session"})
 	take(maxDialogues, papStart("alice", testPassword), pass) // it does not wait for an answer
-	take(0, says("no"), again)
-	take(0, says(testPassword), pass)
+	take(0, answerWith("no"), again)
+	take(0, answerWith(testPassword), pass)
 	take(maxDialogues, asciiStart("alice"), ask)
 	take(0, asciiStart("alice"), refused)
 	for i := range uint32(maxDialogues) {
-		take(i+1, says(testPassword), pass)
+		take(i+1, answerWith(testPassword), pass)
 	}
 }
 
@@ -564,7 +564,7 @@ func TestServeAllDialogues(t *testing.T) {
 	refused := &authenReply{status: authenError, serverMsg: "too many sessions"}
 	take := func(c *fakeClient, session uint32, say message, want *authenReply) {
 		t.Helper()
-		fakeExchange{session: session, say: say, want: want}.do(t, c, numbers, flagSingleConnect)
+		fakeExchange{session: session, send: say, want: want}.run(t, c, numbers, flagSingleConnect)
 	}
 	srv.waiting.Store(maxAllDialogues - 2) // those of other connections
 	take(first, 1, asciiStart("alice"), ask)
@@ -573,7 +573,7 @@ func TestServeAllDialogues(t *testing.T) {
 	take(second, 4, papStart("alice", testPassword), pass)
 	take(first, 1, asciiStart("alice"), ask) // in the slot of the previous dialogue
 	take(second, 5, asciiStart("alice"), refused)
-	take(second, 2, says(testPassword), pass)
+	take(second, 2, answerWith(testPassword), pass)
 	take(first, 6, asciiStart("alice"), ask)
 	take(second, 7, asciiStart("alice"), refused)
 	first.Close()
@@ -610,7 +610,7 @@ func TestServeDialogueMemory(t *testing.T) {
 		feed(2*id, 1, asciiStart(""))
 		feed(2*id, 3, &authenContinue{userMsg: "alice", data: large})
 		feed(2*id+1, 1, chpass)
-		feed(2*id+1, 3, says(testPassword))
+		feed(2*id+1, 3, answerWith(testPassword))
 		feed(2*id+1, 5, &authenContinue{userMsg: "new", data: large})
 	}
 	if after := heapInUse(); after > before+2*dialogues*4096 {

@@ -95,10 +95,10 @@ func TestServeDemo(t *testing.T) {
 		{"--user alice:secret --user bob:builder", map[string]string{"TACACS_PLUS_PWD": "secret"}}, // the first user
 		{"--key abc", map[string]string{"TACACS_PLUS_KEY": "abc"}},
 	} {
-		r := serveAloud(t, tt.env, split(tt.options, "DIR", dir)...)
+		r := serveVerbose(t, tt.env, split(tt.options, "DIR", dir)...)
 		try := strings.Fields(r.waitFor(t, regexp.MustCompile(`try: (.*)\n`))[1])
 		overTLS := strings.HasPrefix(tt.options, "--tls")
-		if made := strings.Contains(r.said.String(), "tacacs_plus: generated a certificate"); made != overTLS {
+		if made := strings.Contains(r.stderr.String(), "tacacs_plus: generated a certificate"); made != overTLS {
 			t.Errorf("%s: the note on a generated certificate is printed: %t", tt.options, made)
 		}
 		for ; try[0] != "tacacs_plus"; try = try[1:] {
@@ -154,7 +154,7 @@ func TestServeShutdown(t *testing.T) {
 	if err := idle[1].login(1, flagSingleConnect); err != nil {
 		t.Fatal(err)
 	}
-	fakeExchange{2, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.do(t, idle[2], make(map[uint32]uint8), 0)
+	fakeExchange{2, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.run(t, idle[2], make(map[uint32]uint8), 0)
 	c := dial()
 	if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 0xabcdef}, papStart("alice", testPassword)); err != nil {
 		t.Fatal(err)
@@ -355,8 +355,8 @@ func TestServeClientCertificates(t *testing.T) {
 	dir := testFiles(t)
 	const options = "--user alice:x --tls --cert DIR/server.pem --cert-key DIR/server.key"
 	for extra, warned := range map[string]bool{"": true, " -q": false, " --client-ca DIR/ca.pem": false} {
-		r := serveAloud(t, map[string]string{}, split(options+extra, "DIR", dir)...)
-		if stderr := r.said.String(); strings.Contains(stderr, "warning: no --client-ca, so that clients need no certificate: RFC 9887 section 3.1 wants") != warned {
+		r := serveVerbose(t, map[string]string{}, split(options+extra, "DIR", dir)...)
+		if stderr := r.stderr.String(); strings.Contains(stderr, "warning: no --client-ca, so that clients need no certificate: RFC 9887 section 3.1 wants") != warned {
 			t.Errorf("%q: stderr is %s", extra, stderr)
 		}
 	}
@@ -377,16 +377,16 @@ func TestServeSingleConnectFaults(t *testing.T) {
 	}{{"single-close", false}, {"single-swallow", true}} {
 		s := serveWith(t, "--fault", tt.fault)
 		c := dialFakeClient(t, s.addr)
-		fakeExchange{1, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.do(t, c, make(map[uint32]uint8), flagSingleConnect)
+		fakeExchange{1, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.run(t, c, make(map[uint32]uint8), flagSingleConnect)
 		h := header{version: minorDefault, typ: typeAuthen, seqNo: 3, flags: flagSingleConnect, sessionID: 1}
-		if err := c.send(h, says(testPassword)); err != nil {
+		if err := c.send(h, answerWith(testPassword)); err != nil {
 			t.Fatal(err)
 		}
 		if h, err := c.receive(new(authenReply)); err != nil || h.flags != flagSingleConnect {
 			t.Errorf("%s: the first session gets the reply %+v, %v", tt.fault, h, err)
 		}
 		if tt.reads {
-			fakeExchange{2, papStart("alice", testPassword), nil, 0}.do(t, c, make(map[uint32]uint8), flagSingleConnect)
+			fakeExchange{2, papStart("alice", testPassword), nil, 0}.run(t, c, make(map[uint32]uint8), flagSingleConnect)
 			c.Conn.(*net.TCPConn).CloseWrite()
 		}
 		c.checkEnd(t)
@@ -403,10 +403,10 @@ func TestServeFaultOnce(t *testing.T) {
 	numbers := make(map[uint32]uint8)
 	for _, tn := range []fakeExchange{
 		{1, asciiStart("alice"), &authenReply{status: authenGetData, flags: authenNoEcho, serverMsg: "Token: "}, 0},
-		{1, says("123456"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0},
-		{1, says(testPassword), &authenReply{status: authenPass}, 0},
+		{1, answerWith("123456"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0},
+		{1, answerWith(testPassword), &authenReply{status: authenPass}, 0},
 	} {
-		tn.do(t, c, numbers, 0)
+		tn.run(t, c, numbers, 0)
 	}
 }
 

@@ -205,15 +205,15 @@ func TestSessionLogTracker(t *testing.T) {
 	}{
 		{"a login", typeAuthen, 1, []sent{{0, start("alice")}, {3, verdict}},
 			"alice authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 PASS: hello (3.0 ms) 3ms"},
-		{"a dialogue: the time of the person is not counted", typeAuthen, 1, []sent{{0, start("alice")}, {2, prompt(authenGetPass)}, {500, says("secret")}, {503, verdict}},
+		{"a dialogue: the time of the person is not counted", typeAuthen, 1, []sent{{0, start("alice")}, {2, prompt(authenGetPass)}, {500, answerWith("secret")}, {503, verdict}},
 			"alice authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 PASS: hello (5.0 ms) 503ms"},
-		{"the name in a CONTINUE", typeAuthen, 1, []sent{{0, start("")}, {2, prompt(authenGetUser)}, {3, says("bob")}, {4, prompt(authenGetPass)}, {5, says("secret")}, {6, verdict}},
+		{"the name in a CONTINUE", typeAuthen, 1, []sent{{0, start("")}, {2, prompt(authenGetUser)}, {3, answerWith("bob")}, {4, prompt(authenGetPass)}, {5, answerWith("secret")}, {6, verdict}},
 			"bob authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 PASS: hello (4.0 ms) 6ms"},
-		{"a name of 255 bytes", typeAuthen, 1, []sent{{0, start("")}, {2, prompt(authenGetUser)}, {3, says(long(255))}},
+		{"a name of 255 bytes", typeAuthen, 1, []sent{{0, start("")}, {2, prompt(authenGetUser)}, {3, answerWith(long(255))}},
 			"... " + long(255) + " authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 NO_REPLY (2.0 ms) 3ms"},
-		{"a name over the limit", typeAuthen, 1, []sent{{0, start("")}, {2, prompt(authenGetUser)}, {3, says(long(256))}},
+		{"a name over the limit", typeAuthen, 1, []sent{{0, start("")}, {2, prompt(authenGetUser)}, {3, answerWith(long(256))}},
 			`... "" authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 NO_REPLY (2.0 ms) 3ms`},
-		{"a password is not used as the name", typeAuthen, 1, []sent{{0, start("")}, {2, prompt(authenGetUser)}, {3, says("bob")}, {4, prompt(authenGetData)}, {5, says("secret")}, {6, prompt(authenGetPass)}},
+		{"a password is not used as the name", typeAuthen, 1, []sent{{0, start("")}, {2, prompt(authenGetUser)}, {3, answerWith("bob")}, {4, prompt(authenGetData)}, {5, answerWith("secret")}, {6, prompt(authenGetPass)}},
 			"... bob authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 ABANDONED (4.0 ms) 6ms"},
 		{"the client gives up", typeAuthen, 1, []sent{{0, start("")}, {2, prompt(authenGetUser)}, {9, &authenContinue{flags: authenAbort, userMsg: "secret", data: "user left"}}},
 			`"" authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 ABORT: user left (2.0 ms) 9ms`},
@@ -230,7 +230,7 @@ func TestSessionLogTracker(t *testing.T) {
 		{"decreasing times", typeAcct, 1, []sent{{5, &acctRequest{flags: acctStart, commonFields: who}}, {1, &acctReply{status: acctSuccess}}},
 			"alice account start priv_lvl=1 port=tty1 rem_addr=::1 SUCCESS 0s"},
 		{"from the middle", typeAuthen, 4, []sent{{0, verdict}}, "- authenticate PASS: hello 0s"},
-		{"from the middle, with the name", typeAuthen, 2, []sent{{0, prompt(authenGetUser)}, {1, says("bob")}}, "... bob authenticate NO_REPLY 1ms"},
+		{"from the middle, with the name", typeAuthen, 2, []sent{{0, prompt(authenGetUser)}, {1, answerWith("bob")}}, "... bob authenticate NO_REPLY 1ms"},
 		{"unreadable", typeAcct, 1, []sent{{0, nil}, {2, nil}}, "- account (2.0 ms) 2ms"},
 		{"unreadable, only a request", typeAuthor, 1, []sent{{0, nil}}, "... - authorize NO_REPLY 0s"},
 		{"unreadable, a login that may continue", typeAuthen, 1, []sent{{0, nil}, {2, nil}}, "... - authenticate ABANDONED (2.0 ms) 2ms"},
@@ -305,8 +305,8 @@ func TestSessionLogTrackerGaps(t *testing.T) {
 		seqNo uint8
 		m     message
 	}{
-		{1, &authenStart{action: authenLogin, commonFields: commonFields{typ: authenASCII}}}, {2, &authenReply{status: authenGetUser}}, {3, says("bob")},
-		{5, says("secret")}, {8, &authenReply{status: authenPass}},
+		{1, &authenStart{action: authenLogin, commonFields: commonFields{typ: authenASCII}}}, {2, &authenReply{status: authenGetUser}}, {3, answerWith("bob")},
+		{5, answerWith("secret")}, {8, &authenReply{status: authenPass}},
 	} {
 		h := header{version: minorDefault, typ: typeAuthen, seqNo: p.seqNo, length: 9}
 		o.packet(time.Unix(int64(p.seqNo), 0), &h, p.m)
@@ -364,7 +364,7 @@ func TestSessionLogTrackerSecrets(t *testing.T) {
 		h.seqNo++
 		o.packet(time.Time{}, &h, &authenReply{status: authenGetPass})
 		h.seqNo++
-		o.packet(time.Time{}, &h, says(text))
+		o.packet(time.Time{}, &h, answerWith(text))
 	}
 	if want := []string{"old password", "new password", "one more", "one more"}; !slices.Equal(o.secrets, want) {
 		t.Errorf("kept %q, want %q", o.secrets, want)

@@ -219,7 +219,7 @@ func runUntil(t *testing.T, interrupted <-chan struct{}, line string, pairs ...s
 type testServer struct {
 	addr   string        // of the first listener
 	log    *lockedBuffer // stdout: one line for each session
-	said   *lockedBuffer // stderr
+	stderr *lockedBuffer // stderr
 	cancel func()
 	stop   func() exitCode
 }
@@ -236,11 +236,11 @@ func serveWith(t testing.TB, options ...string) *testServer {
 func serving(t testing.TB, out io.Writer, args ...string) *testServer {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &testServer{said: new(lockedBuffer), cancel: cancel}
+	s := &testServer{stderr: new(lockedBuffer), cancel: cancel}
 	s.log, _ = out.(*lockedBuffer)
 	done, ended := make(chan exitCode, 1), make(chan struct{})
 	go func() {
-		done <- run(ctx, args, stdio{in: strings.NewReader(""), out: out, err: s.said, env: func(name string) string {
+		done <- run(ctx, args, stdio{in: strings.NewReader(""), out: out, err: s.stderr, env: func(name string) string {
 			if name == "TACACS_PLUS_KEY" && !slices.Contains(args, "--unencrypted") {
 				return testKey
 			}
@@ -251,13 +251,13 @@ func serving(t testing.TB, out io.Writer, args ...string) *testServer {
 	s.stop = sync.OnceValue(func() exitCode { cancel(); return <-done })
 	t.Cleanup(func() { s.stop() })
 	waitUntil(t, args[0]+" listens", func() bool {
-		if m := listening.FindStringSubmatch(s.said.String()); m != nil {
+		if m := listening.FindStringSubmatch(s.stderr.String()); m != nil {
 			s.addr = m[1]
 			return true
 		}
 		select {
 		case <-ended:
-			t.Fatalf("%s did not start: %s", args[0], s.said)
+			t.Fatalf("%s did not start: %s", args[0], s.stderr)
 		default:
 		}
 		return false
@@ -285,9 +285,9 @@ var stamps = regexp.MustCompile(`(?m)^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (?:
 
 // A labRun is a running server whose stderr the test reads.
 type labRun struct {
-	addr string
-	said *lockedBuffer // messages and packets
-	stop func() error
+	addr   string
+	stderr *lockedBuffer // messages and packets
+	stop   func() error
 }
 
 // newLab returns a server that prints nothing.
@@ -301,14 +301,14 @@ func newLab() *labServer {
 func startLab(t testing.TB, srv *labServer) *labRun {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &labRun{said: new(lockedBuffer)}
+	r := &labRun{stderr: new(lockedBuffer)}
 	if srv.listener.dump != nil {
-		srv.listener.dump.out = r.said
+		srv.listener.dump.out = r.stderr
 	}
 	done := make(chan error, 1)
 	go func() {
 		opts := serveOptions{listen: list{"127.0.0.1:0"}}
-		done <- opts.run(ctx, &invocation{std: stdio{err: r.said}}, srv)
+		done <- opts.run(ctx, &invocation{std: stdio{err: r.stderr}}, srv)
 	}()
 	r.stop = sync.OnceValue(func() error { cancel(); return <-done })
 	t.Cleanup(func() { r.stop() })
@@ -317,14 +317,14 @@ func startLab(t testing.TB, srv *labServer) *labRun {
 }
 
 // serveAloud runs serve for tests of its stderr.
-func serveAloud(t *testing.T, env map[string]string, options ...string) *labRun {
+func serveVerbose(t *testing.T, env map[string]string, options ...string) *labRun {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	r, done := &labRun{said: new(lockedBuffer)}, make(chan exitCode, 1)
+	r, done := &labRun{stderr: new(lockedBuffer)}, make(chan exitCode, 1)
 	env = maps.Clone(env) // the test may change its own
 	go func() {
 		done <- run(ctx, append(split("serve --listen 127.0.0.1:0"), options...),
-			stdio{in: strings.NewReader(""), out: io.Discard, err: r.said, env: func(name string) string { return env[name] }})
+			stdio{in: strings.NewReader(""), out: io.Discard, err: r.stderr, env: func(name string) string { return env[name] }})
 	}()
 	r.stop = sync.OnceValue(func() error {
 		cancel()
@@ -342,7 +342,7 @@ func serveAloud(t *testing.T, env map[string]string, options ...string) *labRun 
 func (r *labRun) waitFor(t testing.TB, what *regexp.Regexp) (match []string) {
 	t.Helper()
 	waitUntil(t, "the server prints "+what.String(), func() bool {
-		match = what.FindStringSubmatch(r.said.String())
+		match = what.FindStringSubmatch(r.stderr.String())
 		return match != nil
 	})
 	return match

@@ -11,6 +11,7 @@ import (
 	"crypto/fips140"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -28,12 +29,17 @@ func withSignals(args []string) exitCode {
 	ctx, interrupt := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, stopSignals()...)
-	go func() {
-		first := (<-signals).(syscall.Signal)
-		signal.Stop(signals) // before the cancellation, after which a second signal may follow
-		interrupt(interruptedBy(first))
-	}()
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		if first, ok := <-signals; ok {
+			signal.Stop(signals) // before the cancellation, after which a second signal may follow
+			interrupt(interruptedBy(first.(syscall.Signal)))
+		}
+	})
 	code := run(ctx, args, stdio{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Getenv})
+	signal.Stop(signals) // delivers what has arrived, such as the signal that ended the command of --exec
+	close(signals)
+	watch.Wait()
 	if by, ok := context.Cause(ctx).(*failure); ok && code == by.exit() {
 		endBy(by.signal)
 	}

@@ -27,7 +27,7 @@ type dialogue interface {
 	interactive() bool
 	// repeatable reports whether a server may get the request twice without harm.
 	repeatable() bool
-	// secrets returns what a server could repeat and nobody may see. None of them is part of the user's name.
+	// secrets returns texts that must not be shown when a server repeats them. None of them is part of the user's name.
 	secrets() []string
 }
 

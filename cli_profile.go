@@ -181,7 +181,7 @@ func (r *profileReader) read(line string) error {
 		return nil
 	}
 	if o.arg == "FILE" && value != "" && value != "-" {
-		arg = "--" + name + "=" + inFolder(r.folder, value)
+		arg = "--" + name + "=" + inFolder(r.folder, value, strings.HasSuffix(name, "key-file"))
 	}
 	o.fromProfile = true
 	_, err := r.inv.parseOption(arg, nil)
@@ -218,16 +218,19 @@ func findOwn(table []command, name string) *option {
 	return nil
 }
 
-// inFolder returns the value [PREFIX=]FILE, with FILE relative to the folder.
-func inFolder(folder, value string) string {
-	prefix, file, found := cutPrefix(value)
+// inFolder returns the value FILE or, of an option that takes prefixes, [PREFIX=]FILE. FILE is relative to the folder.
+func inFolder(folder, value string, prefixes bool) string {
+	prefix, file, found := "", value, false
+	if prefixes {
+		prefix, file, found = cutPrefix(value)
+	}
 	if !filepath.IsAbs(file) {
 		file = filepath.Join(folder, file)
 	}
 	if found {
 		return prefix + "=" + file
 	}
-	if _, _, ambiguous := cutPrefix(file); ambiguous {
+	if _, _, ambiguous := cutPrefix(file); prefixes && ambiguous {
 		file = "." + string(filepath.Separator) + file
 	}
 	return file

@@ -333,3 +333,19 @@ func TestProfileErrorFormat(t *testing.T) {
 		t.Errorf("check: got %+v", got)
 	}
 }
+
+// TestProfileFileWithEqualsSign: only an option that takes prefixes treats the text before an equals sign as one.
+func TestProfileFileWithEqualsSign(t *testing.T) {
+	t.Parallel()
+	dir := writeFiles(t, map[string]string{"prof": "password-file ca.fe=pw\nkey-file 192.0.2.1=key\n"})
+	inv, err := parse(commands, []string{"authenticate", "alice", "tac1", "@" + filepath.Join(dir, "prof")}, stdio{env: func(string) string { return "" }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := inv.password.files, filepath.Join(dir, "ca.fe=pw"); len(got) != 1 || got[0] != want {
+		t.Errorf("the password file is %q, want %q", got, want)
+	}
+	if got, want := inv.key.files, "192.0.2.1="+filepath.Join(dir, "key"); len(got) != 1 || got[0] != want {
+		t.Errorf("the key file is %q, want %q", got, want)
+	}
+}

@@ -77,7 +77,7 @@ func newChPass(o *optionSet) action {
 	}
 }
 
-// challengeOptions are the options that authenticate and enable have of their opts.
+// challengeOptions are the options that authenticate and enable have of their own.
 type challengeOptions struct {
 	id        int
 	challenge hexValue

@@ -222,13 +222,19 @@ func (c *codec) number(v uint32, size int) uint32 {
 
 // uint8Field moves one byte of an enumeration or a set of flags.
 func uint8Field[T ~uint8](c *codec, name string, v *T) {
-	*v = T(c.number(uint32(*v), 1))
+	if n := c.number(uint32(*v), 1); c.reading {
+		*v = T(n) // an encoded message may be shared, and is not written to
+	}
 	if c.visit != nil && c.err == nil {
 		c.visit(field{name: name, length: 1}, *v)
 	}
 }
 
-func (c *codec) uint32(v *uint32) { *v = c.number(*v, 4) }
+func (c *codec) uint32(v *uint32) {
+	if n := c.number(*v, 4); c.reading {
+		*v = n
+	}
+}
 
 // length moves the length of a variable field, in size bytes. The field itself follows at the end.
 func (c *codec) length(name string, size int, value *string) {

@@ -325,9 +325,9 @@ func TestBatchSecrets(t *testing.T) {
 // manyRequests returns how many requests a test of memory sends: fewer under the race detector, which is ten times slower.
 func manyRequests() int {
 	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
-		return 30_000
+		return 20_000
 	}
-	return 60_000
+	return 40_000
 }
 
 // TestBatchMemory has an input that is far longer than the part in memory.

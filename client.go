@@ -1,7 +1,17 @@
 package main
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
 	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
 	"time"
 )
 
@@ -43,4 +53,245 @@ func (c *client) transport() string {
 		return "tls"
 	}
 	return "tcp"
+}
+
+// A server is a name or an address, and a port.
+type server struct {
+	host string
+	port uint16
+	name string     // host:port, as it is printed
+	addr netip.Addr // the only address of the name to use; the zero Addr for all of them
+}
+
+func newServer(host string, port uint16) server {
+	return server{host: host, port: port, name: net.JoinHostPort(host, strconv.Itoa(int(port)))}
+}
+
+func (s server) String() string { return s.name }
+
+// parseServers parses a list of servers with commas: name, name:port, 1.2.3.4:port, 2001:db8::1 or [2001:db8::1]:port.
+// Those without a port get the default one.
+func parseServers(list string, defaultPort uint16) ([]server, error) {
+	var servers []server
+	for part := range strings.SplitSeq(list, ",") {
+		host, port := strings.TrimSpace(part), ""
+		if inner, ok := strings.CutPrefix(host, "["); ok {
+			host, port, ok = strings.Cut(inner, "]")
+			if a, err := netip.ParseAddr(host); !ok || err != nil || a.Is4() || port != "" && port[0] != ':' {
+				return nil, failf(classUsage, "server \"%s\" is not [IPv6 address]:port", escape(part))
+			}
+		} else if strings.Count(host, ":") == 1 {
+			host, port, _ = strings.Cut(host, ":")
+			port = ":" + port
+		} else if strings.Contains(host, ":") {
+			if _, err := netip.ParseAddr(host); err != nil {
+				return nil, failf(classUsage, "server \"%s\" is neither an IPv6 address nor name:port", escape(part))
+			}
+		}
+		if host == "" {
+			return nil, failf(classUsage, "the server list \"%s\" has an empty part", escape(list))
+		}
+		if !printableASCII(host) || strings.ContainsAny(host, " /[]@") {
+			return nil, failf(classUsage, "server \"%s\" is not a name or an address", escape(part))
+		}
+		number := uint64(defaultPort)
+		if port != "" {
+			var err error
+			if number, err = strconv.ParseUint(port[1:], 10, 16); err != nil || number == 0 {
+				return nil, failf(classUsage, "port \"%s\" of server \"%s\" must be 1 to 65535", escape(port[1:]), escape(part))
+			}
+		}
+		servers = append(servers, newServer(host, uint16(number)))
+	}
+	return servers, nil
+}
+
+func isAddr(host string) bool {
+	_, err := netip.ParseAddr(host)
+	return err == nil
+}
+
+// cutPort finds a port that may be meant in an IPv6 address without brackets, such as ::1:49.
+func cutPort(host string) (addr, port string) {
+	i := strings.LastIndex(host, ":")
+	if i < 0 {
+		return "", ""
+	}
+	if a, err := netip.ParseAddr(host[:i]); err != nil || !a.Is6() {
+		return "", ""
+	}
+	if n, err := strconv.ParseUint(host[i+1:], 10, 16); err != nil || n == 0 {
+		return "", ""
+	}
+	return host[:i], host[i+1:]
+}
+
+// addrPortOf is an address of a TCP connection; the zero one where it is another kind.
+func addrPortOf(addr net.Addr) netip.AddrPort {
+	a, _ := addr.(*net.TCPAddr)
+	at := a.AddrPort()
+	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
+}
+
+// A serverConn is one connection to a server.
+type serverConn struct {
+	client        *client
+	server        server
+	conn          net.Conn
+	address       string    // of the server
+	local         string    // of this side
+	remAddr       string    // the field of a request: what the option says, or the address that conn comes from
+	facts         *tlsFacts // of conn, if it is TLS
+	stopWatch     func()    // undoes the watch on the context
+	answered      int       // replies that were read
+	established   bool      // the server agreed to single-connection mode (section 4.3)
+	noNewSessions bool      // no session may begin on it any more
+	idleSince     time.Time // when the last session on it ended
+}
+
+// dial connects to a server by the deadline. The end of ctx interrupts all reads and writes from then on. The time of
+// each phase goes to took. If the TLS handshake fails, the closed connection is returned too, for its addresses and facts.
+func (c *client) dial(ctx context.Context, srv server, deadline time.Time, took *timing) (*serverConn, error) {
+	limited, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	conn, err := c.connect(limited, srv, took)
+	if err != nil {
+		return nil, err
+	}
+	l := &serverConn{client: c, server: srv, address: conn.RemoteAddr().String(), local: conn.LocalAddr().String(), remAddr: c.remAddr}
+	if c.tls != nil {
+		began := time.Now()
+		conn, l.facts, err = c.tls.handshake(limited, srv, c.timeout, conn)
+		if took.tls = time.Since(began); err != nil {
+			return l, err
+		}
+		c.dump.event("TLS handshake done: %s %s", l.facts.Version, l.facts.CipherSuite)
+	}
+	l.conn = conn
+	if a, ok := conn.LocalAddr().(*net.TCPAddr); ok && l.remAddr == "" {
+		l.remAddr = a.AddrPort().Addr().Unmap().WithZone("").String()
+	}
+	_ = conn.SetDeadline(deadline)
+	// If it is too late to stop the watch, its end is waited for: an ABORT sets another deadline.
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)); close(ended) })
+	l.stopWatch = sync.OnceFunc(func() {
+		if !stop() {
+			<-ended
+		}
+	})
+	return l, nil
+}
+
+func (l *serverConn) close() {
+	l.stopWatch()
+	l.conn.Close()
+}
+
+// idleAfter is how long a connection may be idle before stale reads from it, which takes a millisecond.
+const idleAfter = 100 * time.Millisecond
+
+// stale reports whether the server closed the connection since the last session, or sent something.
+func (l *serverConn) stale(now time.Time) bool {
+	if now.Sub(l.idleSince) < idleAfter {
+		return false
+	}
+	_ = l.conn.SetReadDeadline(time.Now().Add(time.Millisecond))
+	_, err := l.conn.Read(make([]byte, 1))
+	return !errors.Is(err, os.ErrDeadlineExceeded)
+}
+
+// connect resolves the name and tries its addresses in turn, each with a fair part of the time that ctx has.
+func (c *client) connect(ctx context.Context, srv server, took *timing) (net.Conn, error) {
+	addrs, err := c.resolve(ctx, srv, took)
+	if err != nil {
+		return nil, err
+	}
+	if took.resolve > 0 {
+		c.dump.event("resolved: %v", addrs)
+	}
+	d := net.Dialer{KeepAlive: -1, ControlContext: bindToDevice(c.device)}
+	if c.source.IsValid() {
+		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(c.source, 0))
+	}
+	deadline, _ := ctx.Deadline()
+	began := time.Now()
+	for i, addr := range addrs {
+		c.dump.event("connecting to %s", netip.AddrPortFrom(addr, srv.port))
+		part, cancel := context.WithTimeout(ctx, time.Until(deadline)/time.Duration(len(addrs)-i))
+		var conn net.Conn
+		conn, err = d.DialContext(part, "tcp", netip.AddrPortFrom(addr, srv.port).String())
+		cancel()
+		if err == nil {
+			took.connect = time.Since(began)
+			c.dump.event("connected from %s", conn.LocalAddr())
+			return conn, nil
+		}
+		c.dump.event("not connected: %v", cause(err))
+	}
+	return nil, c.orSwapped(srv, c.connectFailure(srv, addrs, err))
+}
+
+// orSwapped replaces the hint if the failure of a name may come from swapped arguments.
+func (c *client) orSwapped(srv server, f *failure) error {
+	if c.swappedHost == "" || isAddr(srv.host) {
+		return f
+	}
+	return f.withHint("USER comes before HOST: is %s the server?", escape(c.swappedHost))
+}
+
+// resolve returns the addresses of the server that the options allow.
+func (c *client) resolve(ctx context.Context, srv server, took *timing) ([]netip.Addr, error) {
+	if srv.addr.IsValid() {
+		return []netip.Addr{srv.addr}, nil
+	}
+	addrs := make([]netip.Addr, 1)
+	var err error
+	if addrs[0], err = netip.ParseAddr(srv.host); err != nil {
+		began := time.Now()
+		c.dump.event("resolving %s", srv.host)
+		addrs, err = net.DefaultResolver.LookupNetIP(ctx, "ip", srv.host)
+		took.resolve = time.Since(began)
+	}
+	if err != nil {
+		c.dump.event("not resolved: %v", cause(err))
+		return nil, c.orSwapped(srv, failf(classNetwork, "resolve %s: %w", srv.host, cause(err)).
+			withHint("check the name, or give the server's address"))
+	}
+	for i, a := range addrs {
+		addrs[i] = a.Unmap()
+	}
+	addrs = slices.DeleteFunc(addrs, func(a netip.Addr) bool {
+		return c.network == "tcp4" && !a.Is4() || c.network == "tcp6" && a.Is4()
+	})
+	if len(addrs) == 0 {
+		return nil, failf(classNetwork, "%s has no %s address", srv.host, map[string]string{"tcp4": "IPv4", "tcp6": "IPv6"}[c.network]).
+			withHint("-4, -6 and --source restrict the address family")
+	}
+	return addrs, nil
+}
+
+// connectFailure returns the error for a server none of whose addresses can be connected to.
+func (c *client) connectFailure(srv server, addrs []netip.Addr, err error) *failure {
+	with := srv.name
+	if where := fmt.Sprintf(" %v", addrs); !isAddr(srv.host) && !strings.HasSuffix(with, where) {
+		with += where
+	}
+	addr, port := cutPort(srv.host)
+	var timeout interface{ Timeout() bool }
+	f := failf(classNetwork, "connect to %s: %w", with, cause(err))
+	switch {
+	case isErrno(err, syscall.ECONNREFUSED, 10061):
+		return failf(classNetwork, "connect to %s: connection refused", with).
+			withHint("nothing listens there: is it port 49, or 300 for TLS?")
+	case errors.As(err, &timeout) && timeout.Timeout():
+		f = failf(classNetwork, "connect to %s: timed out after %v", with, c.timeout).
+			withHint("a filter, a route, a wrong address or the wrong VRF (--interface, --source)")
+	case c.source.IsValid() || c.device != "":
+		f = f.withHint("check --source and --interface: the address must be this host's, and of the server's family")
+	}
+	if port != "" {
+		f = f.withHint("an IPv6 address with a port needs brackets: [%s]:%s", addr, port)
+	}
+	return f
 }

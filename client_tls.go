@@ -1,12 +1,20 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
+	"fmt"
 	"net"
+	"os"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -53,4 +61,257 @@ func (c *tlsClient) handshake(ctx context.Context, srv server, timeout time.Dura
 	facts.Verified = !config.InsecureSkipVerify
 	facts.ClientCert = cmp.Or(facts.ClientCert, "not asked")
 	return secure, facts, nil
+}
+
+// A ticketCache returns every session ticket once, so that two connections cannot be linked by it (RFC 9887 section 3.6,
+// RFC 8446 appendix C.4).
+type ticketCache struct {
+	mu      sync.Mutex
+	tickets map[string][]*tls.ClientSessionState
+}
+
+// maxTickets is how many unused tickets are kept for a server.
+const maxTickets = 8
+
+// Put implements tls.ClientSessionCache.
+func (t *ticketCache) Put(server string, state *tls.ClientSessionState) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.tickets == nil {
+		t.tickets = make(map[string][]*tls.ClientSessionState)
+	}
+	if have := t.tickets[server]; state != nil && len(have) < maxTickets {
+		t.tickets[server] = append(have, state)
+	}
+}
+
+// Get implements tls.ClientSessionCache. It removes the ticket.
+func (t *ticketCache) Get(server string) (*tls.ClientSessionState, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	have := t.tickets[server]
+	if len(have) == 0 {
+		return nil, false
+	}
+	t.tickets[server] = have[1:]
+	return have[0], true
+}
+
+// handshakeFailure returns the error for a handshake that failed. name is the one that the certificate must have.
+func handshakeFailure(srv server, timeout time.Duration, name string, err error) error {
+	f := failf(classTLS, "TLS with %s: %w", srv, cause(err))
+	var record tls.RecordHeaderError
+	var refused *tls.CertificateVerificationError
+	var revoked *errRevoked
+	switch {
+	case errors.As(err, &record) && version(record.RecordHeader[0]).major() == majorVersion:
+		f.err = fmt.Errorf("TLS with %s: it answers with clear TACACS+", srv)
+		return f.withHint("this is the port of the clear service; TLS has port 300. It is never used in clear instead")
+	case errors.As(err, &record):
+		f.err = fmt.Errorf("TLS with %s: the answer is not TLS", srv)
+		return f.withHint("another service listens there; TACACS+ over TLS has port 300")
+	case errors.As(err, &refused):
+		return certificateFailure(srv, name, refused.Err)
+	case errors.As(err, &revoked):
+		return f.withHint("ask who runs the server for its new certificate")
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+		f.err = fmt.Errorf("TLS with %s: timed out after %v", srv, timeout)
+		return f.withHint("a clear TACACS+ port waits like this; TLS has port 300")
+	case isClosed(err):
+		f.err = fmt.Errorf("TLS with %s: it closed the connection in the handshake", srv)
+		return f.withHint("a clear TACACS+ port, or a server that does not know this client's address")
+	case strings.Contains(err.Error(), "protocol version"):
+		f.err = fmt.Errorf("TLS with %s: it does not speak TLS 1.3", srv)
+		return f.withHint("RFC 9887 section 3.2 forbids earlier versions")
+	case isAlert(err):
+		return f.withHint("%s", alertHint(err))
+	}
+	return f
+}
+
+// certificateFailure returns the error for a server's certificate that is refused, with the option or the change on the
+// server that helps.
+func certificateFailure(srv server, name string, err error) error {
+	f := failf(classTLS, "TLS with %s: its certificate is refused: %w", srv, err)
+	var authority x509.UnknownAuthorityError
+	var invalid x509.CertificateInvalidError
+	var hostname x509.HostnameError
+	switch {
+	case errors.As(err, &authority):
+		f.err = fmt.Errorf("TLS with %s: its certificate is signed by an unknown authority: %s", srv, authority.Cert.Issuer)
+		return f.withHint("--cacert FILE names the authority that signed it, or the certificate itself where it is self-signed")
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired && time.Now().Before(invalid.Cert.NotBefore):
+		f.err = fmt.Errorf("TLS with %s: its certificate is not valid before %s", srv, invalid.Cert.NotBefore.UTC().Format(time.RFC3339))
+		return f.withHint("is this host's clock right?")
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		f.err = fmt.Errorf("TLS with %s: the certificate of %s expired on %s", srv, invalid.Cert.Subject, invalid.Cert.NotAfter.UTC().Format(time.RFC3339))
+		return f.withHint("the server needs a new certificate; is this host's clock right?")
+	case errors.As(err, &invalid) && invalid.Reason == x509.IncompatibleUsage:
+		f.err = fmt.Errorf("TLS with %s: its certificate is not for a server: the extended key usage serverAuth is missing", srv)
+		return f.withHint("the server needs a certificate with serverAuth, from an authority that may give it")
+	case errors.As(err, &hostname) && isDNSName(hostname.Certificate, name):
+		f.err = fmt.Errorf("TLS with %s: its certificate has the address %s as a DNS name, where it does not count", srv, name)
+		return f.withHint("the server needs a certificate with subjectAltName IP:%s in place of DNS:%[1]s", name)
+	case errors.As(err, &hostname):
+		names := strings.Join(certNames(hostname.Certificate), ", ")
+		if names == "" {
+			names = "no name at all (a common name does not count)"
+		}
+		f.err = fmt.Errorf("TLS with %s: its certificate is not for %s but for %s", srv, name, names)
+		return f.withHint("--servername NAME says which name to expect")
+	}
+	return f.withHint("the fault is in the server's certificate or in its authority's: who runs the server can mend it")
+}
+
+// isDNSName reports whether an address is among the DNS names of a certificate, where RFC 9525 section 6.4 does not look
+// for it.
+func isDNSName(cert *x509.Certificate, addr string) bool {
+	ip := net.ParseIP(addr)
+	return ip != nil && slices.ContainsFunc(cert.DNSNames, func(name string) bool { return ip.Equal(net.ParseIP(name)) })
+}
+
+// isAlert reports whether err is a TLS alert of the other side.
+func isAlert(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error"
+}
+
+// alertHint returns the option that supplies what the server's alert asks for.
+func alertHint(err error) string {
+	text := err.Error()
+	switch {
+	case strings.Contains(text, "certificate required"):
+		return "the server wants a certificate of this client: --cert and --cert-key"
+	case strings.Contains(text, "unrecognized name"):
+		return "the server has no such name: --servername NAME"
+	case strings.Contains(text, "certificate"), strings.Contains(text, "access denied"), strings.Contains(text, "decrypt"):
+		return "the server dislikes this client's certificate (--cert): its dates, its issuer or its name"
+	}
+	return ""
+}
+
+// tlsReadFailure returns an error for the first read after a handshake that succeeded, or nil for any other read: in TLS
+// 1.3 only that read shows that the server refuses the client's certificate.
+func tlsReadFailure(srv server, facts *tlsFacts, answered int, err error) error {
+	if facts == nil || answered > 0 {
+		return nil
+	}
+	if isAlert(err) {
+		return failf(classTLS, "TLS with %s: it ended the session: %w", srv, cause(err)).withHint("%s", alertHint(err))
+	}
+	if isClosed(err) {
+		return failf(classTLS, "TLS with %s: it closed the connection before it answered (client certificate: %s)", srv, facts.ClientCert).
+			withHint("likely the client's certificate: --cert and --cert-key; some servers close without saying so")
+	}
+	return nil
+}
+
+// An errRevoked refuses a chain with a revoked certificate.
+type errRevoked struct {
+	cert *x509.Certificate
+	when time.Time
+}
+
+func (e *errRevoked) Error() string {
+	return fmt.Sprintf("the certificate of %s was revoked on %s", e.cert.Subject, e.when.UTC().Format(time.DateOnly))
+}
+
+// A revocation is the lists of revoked certificates that connections are checked against.
+type revocation struct {
+	lists []*x509.RevocationList
+	warnf func(format string, args ...any) // gets what a list does not tell; -q does not hide it
+}
+
+// check looks up every certificate of the chains in the list of its issuer, on resumption too (RFC 9887 sections 3.4
+// and 3.6). One chain without a revoked certificate suffices. unverified reports whether the chains were not verified.
+func (c *revocation) check(state *tls.ConnectionState, unverified bool) error {
+	if len(c.lists) == 0 {
+		return nil
+	}
+	chains := state.VerifiedChains
+	if unverified {
+		chains = [][]*x509.Certificate{sentChain(state.PeerCertificates)}
+	}
+	var err error
+	for _, chain := range chains {
+		if err = c.checkChain(chain); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// sentChain returns what replaces a verified chain: each certificate with the one that signed it, as far as the server
+// sent them. It ends with nil if the last issuer was not sent.
+func sentChain(sent []*x509.Certificate) []*x509.Certificate {
+	chain := sent[:1:1]
+	for range sent {
+		last := chain[len(chain)-1]
+		i := slices.IndexFunc(sent, func(c *x509.Certificate) bool { return last.CheckSignatureFrom(c) == nil })
+		if i < 0 {
+			return append(chain, nil)
+		}
+		if sent[i] == last {
+			break // a root
+		}
+		chain = append(chain, sent[i])
+	}
+	return chain
+}
+
+// checkChain looks up each certificate in the lists of its issuer's name. A list that another key of that name signed is
+// another issuer's, and covers nothing (RFC 5280 section 6.3.3).
+func (c *revocation) checkChain(chain []*x509.Certificate) error {
+	for i, cert := range chain[:len(chain)-1] {
+		issuer, signed, covered := chain[i+1], false, false
+		var foreign error
+		for _, list := range c.lists {
+			if !bytes.Equal(list.RawIssuer, cert.RawIssuer) {
+				continue
+			}
+			if issuer == nil {
+				c.warnf("the revocation list of %s cannot be checked: the server does not send the certificate of its issuer", cert.Issuer)
+			} else if err := list.CheckSignatureFrom(issuer); err != nil {
+				foreign = fmt.Errorf("the revocation list of %s is not signed by it: %w", cert.Issuer, err)
+				continue
+			}
+			signed = true
+			if id := unknownCritical(list); id != nil {
+				c.warnf("the revocation list of %s is not used: its critical extension %v is not known here", cert.Issuer, id)
+				continue
+			}
+			if now := time.Now(); now.After(list.NextUpdate) && !list.NextUpdate.IsZero() || now.Before(list.ThisUpdate) {
+				c.warnf("the revocation list of %s is out of date: it is for %s to %s", cert.Issuer,
+					list.ThisUpdate.UTC().Format(time.DateOnly), list.NextUpdate.UTC().Format(time.DateOnly))
+			}
+			covered = issuer != nil
+			for _, entry := range list.RevokedCertificateEntries {
+				if entry.SerialNumber.Cmp(cert.SerialNumber) == 0 {
+					return &errRevoked{cert, entry.RevocationTime}
+				}
+			}
+		}
+		if foreign != nil && !signed {
+			c.warnf("%v", foreign)
+		}
+		if !covered {
+			c.warnf("no revocation list of %s: whether %s was revoked is not known", cert.Issuer, cert.Subject)
+		}
+	}
+	return nil
+}
+
+// unknownCritical returns the critical extension of a list, or of an entry, that forbids to use the list (RFC 5280
+// sections 5.2 and 5.3). That is any critical one: the RFC's own belong to lists in parts, which are not supported.
+func unknownCritical(list *x509.RevocationList) asn1.ObjectIdentifier {
+	critical := func(e pkix.Extension) bool { return e.Critical }
+	if i := slices.IndexFunc(list.Extensions, critical); i >= 0 {
+		return list.Extensions[i].Id
+	}
+	for _, entry := range list.RevokedCertificateEntries {
+		if i := slices.IndexFunc(entry.Extensions, critical); i >= 0 {
+			return entry.Extensions[i].Id
+		}
+	}
+	return nil
 }

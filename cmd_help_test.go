@@ -1,7 +1,6 @@
 package main
 
 import (
-	"os"
 	"regexp"
 	"runtime/debug"
 	"slices"
@@ -9,17 +8,6 @@ import (
 	"strings"
 	"testing"
 )
-
-// TestHelpInReadme: the README contains the help verbatim.
-func TestHelpInReadme(t *testing.T) {
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(string(readme), "```\n"+mainHelp(commands)+"```\n") {
-		t.Error("the README does not contain the text of tacacs_plus help")
-	}
-}
 
 // ownOptions are the options that only one command has.
 var ownOptions = map[string]string{

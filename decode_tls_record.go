@@ -1,6 +1,9 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
+	"cmp"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
@@ -8,7 +11,13 @@ import (
 	"crypto/sha512"
 	"crypto/tls"
 	"encoding/binary"
+	"encoding/hex"
+	"errors"
 	"hash"
+	"io"
+	"os"
+	"slices"
+	"strings"
 )
 
 // Types and sizes of records. RFC 8446 sections 5.1 and 5.2.
@@ -93,4 +102,238 @@ func (k *tlsKey) open(dst, record []byte, numbers int) []byte {
 		}
 	}
 	return nil
+}
+
+// retryRandom is the random of a ServerHello that asks for another ClientHello: the SHA-256 of
+// "HelloRetryRequest" (RFC 8446 section 4.1.3).
+var retryRandom = sha256.Sum256([]byte("HelloRetryRequest"))
+
+// Types of handshake messages and extensions.
+const (
+	handshakeClientHello = 1
+	handshakeServerHello = 2
+
+	extensionServerName        = 0 // RFC 6066 section 3
+	extensionEarlyData         = 42
+	extensionSupportedVersions = 43
+)
+
+// A clientHello is what is read of a ClientHello. RFC 8446 section 4.1.2.
+type clientHello struct {
+	random     clientRandom
+	serverName string
+	earlyData  bool
+}
+
+func parseClientHello(m *tlsMessage) (h clientHello, ok bool) {
+	m.read(2)
+	copy(h.random[:], m.read(len(h.random)))
+	m.vector(1) // legacy_session_id
+	m.vector(2) // cipher_suites
+	m.vector(1) // legacy_compression_methods
+	m.extensions(func(typ int, value *tlsMessage) {
+		switch typ {
+		case extensionServerName:
+			names := value.vector(2)
+			if names.number(1) == 0 {
+				name := names.vector(2).data
+				h.serverName = string(name[:min(len(name), 255)])
+			}
+		case extensionEarlyData:
+			h.earlyData = true
+		}
+	})
+	return h, !m.bad
+}
+
+// A serverHello is what is read of a ServerHello, or of a HelloRetryRequest. RFC 8446 sections 4.1.3 and 4.1.4.
+type serverHello struct {
+	version, suite uint16
+	retry          bool
+}
+
+func parseServerHello(m *tlsMessage) (h serverHello, ok bool) {
+	h.version = uint16(m.number(2))
+	h.retry = bytes.Equal(m.read(len(retryRandom)), retryRandom[:])
+	m.vector(1) // legacy_session_id_echo
+	h.suite = uint16(m.number(2))
+	m.read(1) // legacy_compression_method
+	m.extensions(func(typ int, value *tlsMessage) {
+		if typ == extensionSupportedVersions {
+			h.version = uint16(value.number(2))
+		}
+	})
+	return h, !m.bad
+}
+
+// A tlsMessage reads the fields of a handshake message. If the message is too short, it is bad, and all further
+// fields are empty.
+type tlsMessage struct {
+	data []byte
+	bad  bool
+}
+
+func (m *tlsMessage) read(n int) []byte {
+	if n > len(m.data) {
+		m.data, m.bad = nil, true
+		return nil
+	}
+	field := m.data[:n]
+	m.data = m.data[n:]
+	return field
+}
+
+// number reads a number of size bytes.
+func (m *tlsMessage) number(size int) (v int) {
+	for _, b := range m.read(size) {
+		v = v<<8 | int(b)
+	}
+	return v
+}
+
+// vector reads a field after its length, which has size bytes.
+func (m *tlsMessage) vector(size int) *tlsMessage { return &tlsMessage{data: m.read(m.number(size))} }
+
+// extensions reads the extensions at the end of a hello. TLS 1.2 may leave them out.
+func (m *tlsMessage) extensions(each func(typ int, value *tlsMessage)) {
+	if len(m.data) == 0 {
+		return
+	}
+	all := m.vector(2)
+	for len(all.data) > 0 {
+		typ := all.number(2)
+		value := all.vector(2)
+		each(typ, value)
+		all.bad = all.bad || value.bad
+	}
+	m.bad = m.bad || all.bad
+}
+
+// A keyLog holds the secrets of a key log file: what --keylog of this program writes, openssl with -keylogfile,
+// and others with SSLKEYLOGFILE (RFC 9850). If a secret is missing, it is looked for in what was appended to the
+// file since.
+type keyLog struct {
+	file    string // empty for standard input
+	size    int64  // bytes of the complete lines that were read
+	lines   int
+	secrets map[clientRandom]*[trafficSecrets][]byte
+	scratch [maxRecord]byte // for the plaintext of one record at a time, of any conversation
+}
+
+type clientRandom [32]byte
+
+// A secretLabel is the kind of a traffic secret. That of the server is one more than that of the client.
+type secretLabel uint8
+
+const (
+	clientHandshakeSecret secretLabel = 0
+	clientTrafficSecret   secretLabel = 2
+	trafficSecrets                    = 4
+)
+
+var secretLabels = [trafficSecrets]string{
+	"CLIENT_HANDSHAKE_TRAFFIC_SECRET", "SERVER_HANDSHAKE_TRAFFIC_SECRET", "CLIENT_TRAFFIC_SECRET_0", "SERVER_TRAFFIC_SECRET_0",
+}
+
+const (
+	maxKeyLog     = 64 << 20 // bytes
+	maxKeyLogLine = 4096
+)
+
+// loadKeyLog reads a key log file, or standard input for -. An error names the line.
+func loadKeyLog(name string, stdin io.Reader) (*keyLog, error) {
+	k := &keyLog{secrets: make(map[clientRandom]*[trafficSecrets][]byte)}
+	if name == "-" {
+		return k, k.read(stdin)
+	}
+	k.file = name
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, failf(classUsage, "read the key log: %w", err)
+	}
+	defer f.Close()
+	return k, k.read(f)
+}
+
+// secret returns a secret, or nil.
+func (k *keyLog) secret(random clientRandom, label secretLabel) []byte {
+	if found := k.secrets[random]; found == nil || found[label] == nil {
+		k.readAppended()
+	}
+	if found := k.secrets[random]; found != nil {
+		return found[label]
+	}
+	return nil
+}
+
+// readAppended reads what was appended to the file. Errors are ignored. A file that is not regular has no size,
+// so it is read only once.
+func (k *keyLog) readAppended() {
+	if info, err := os.Stat(k.file); err != nil || info.Size() <= k.size {
+		return
+	}
+	f, err := os.Open(k.file)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	if _, err := f.Seek(k.size, io.SeekStart); err == nil {
+		k.read(f)
+	}
+}
+
+// read reads lines to the end. The error is that of the first invalid line. A last line without a newline is
+// read again when there is more.
+func (k *keyLog) read(from io.Reader) error {
+	r := bufio.NewReaderSize(io.LimitReader(from, maxKeyLog-k.size+1), maxKeyLogLine)
+	name := cmp.Or(k.file, "standard input")
+	var invalid error
+	for {
+		line, err := r.ReadSlice('\n')
+		if errors.Is(err, bufio.ErrBufferFull) {
+			return failf(classUsage, "line %d of the key log %s is over %d bytes", k.lines+1, name, maxKeyLogLine)
+		}
+		if err != nil && err != io.EOF {
+			return failf(classUsage, "read the key log: %w", err)
+		}
+		if problem := k.parse(string(line)); problem != "" && invalid == nil {
+			invalid = failf(classUsage, "line %d of the key log %s %s", k.lines+1, name, problem).
+				withHint("a key log is what --keylog writes, openssl with -keylogfile, and others with SSLKEYLOGFILE")
+		}
+		if k.size+int64(len(line)) > maxKeyLog {
+			return failf(classUsage, "the key log %s is over %d bytes", name, maxKeyLog)
+		}
+		if err != nil {
+			return invalid
+		}
+		k.size, k.lines = k.size+int64(len(line)), k.lines+1
+	}
+}
+
+// parse reads one line. It returns what is wrong with the line, without anything that may be a secret.
+func (k *keyLog) parse(line string) (problem string) {
+	words := strings.Fields(line)
+	if len(words) == 0 || line[0] == '#' {
+		return ""
+	}
+	if len(words) != 3 {
+		return "is not a label, a client random and a secret"
+	}
+	label := slices.Index(secretLabels[:], words[0])
+	if label < 0 {
+		return "" // of TLS 1.2, of early data, of exporters
+	}
+	var random clientRandom
+	if b, err := hex.DecodeString(words[1]); err != nil || copy(random[:], b) != len(random) || len(b) != len(random) {
+		return "has a client random that is not 64 hexadecimal digits"
+	}
+	secret, err := hex.DecodeString(words[2])
+	if err != nil || len(secret) != sha256.Size && len(secret) != sha512.Size384 {
+		return "has a secret that is not 64 or 96 hexadecimal digits"
+	}
+	if k.secrets[random] == nil {
+		k.secrets[random] = new([trafficSecrets][]byte)
+	}
+	k.secrets[random][label] = secret
+	return ""
 }

@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -91,4 +94,261 @@ func (l *sessionLog) format(r *sessionRecord) []byte {
 	l.line = append(append(l.line, l.stamp...), '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10), 'Z')
 	l.line = r.appendLine(l.line, l.verbose)
 	return l.line
+}
+
+// A sessionRecord describes one session. serve, relay and decode print it as a line or as an object.
+type sessionRecord struct {
+	at      time.Time      // of the first packet; zero if unknown
+	peer    netip.AddrPort // the client
+	server  netip.AddrPort // zero if unknown
+	id      uint32
+	request string // authenticate, enable, chpass, authorize, account
+	known   bool   // the first packet was read: commonFields are set
+	commonFields
+	flag      string // of an accounting record
+	args      []string
+	status    string        // of RFC 8907, or one of statusNoReply and so on
+	serverMsg string        // with ABORT: the client's reason
+	took      time.Duration // until the server's replies, in total
+	total     time.Duration // from the first packet to the last
+	packets   int
+	key       string // source of the key
+	problem   string // of a connection, in place of a session
+}
+
+// requestOf returns the name of the request that a packet type is for, unless a START says more.
+func requestOf(t packetType) string {
+	switch t {
+	case typeAuthor:
+		return "authorize"
+	case typeAcct:
+		return "account"
+	}
+	return "authenticate"
+}
+
+// appendLine appends the line of a record, without the time: client and server, request, verdict, and the time that
+// the server took. Accounting records are complete; with -v all are. Each word follows a blank.
+func (r *sessionRecord) appendLine(b []byte, verbose bool) []byte {
+	word := func(text string) {
+		if text != "" {
+			b = append(append(b, ' '), text...)
+		}
+	}
+	if r.peer.IsValid() {
+		b = r.peer.AppendTo(append(b, ' '))
+		if r.server.IsValid() {
+			b = r.server.AppendTo(append(b, " > "...))
+		}
+	}
+	if r.problem != "" {
+		word(escape(r.problem))
+		return append(b, '\n')
+	}
+	if r.known || r.user != "" {
+		word(quoteBlank(r.user))
+	} else {
+		word("-")
+	}
+	word(r.request)
+	if r.known && r.request != "authorize" && r.request != "account" {
+		word(r.typ.String())
+	}
+	word(r.flag)
+	command := ""
+	if r.request == "authorize" && !verbose {
+		command = commandLine(r.args)
+	}
+	if command != "" {
+		word(quoteBlank(command))
+	} else {
+		for _, arg := range r.args {
+			word(quoteBlank(arg))
+		}
+	}
+	if verbose && r.known {
+		word(fmt.Sprintf("priv_lvl=%d port=%s rem_addr=%s", r.privLvl, quoteBlank(r.port), quoteBlank(r.remAddr)))
+	}
+	word(r.status)
+	if r.serverMsg != "" {
+		b = append(append(b, ": "...), oneLine(r.serverMsg)...)
+	}
+	if r.took > 0 {
+		b = append(strconv.AppendFloat(append(b, " ("...), milliseconds(r.took), 'f', 1, 64), " ms)"...)
+	}
+	return append(b, '\n')
+}
+
+// milliseconds converts a duration for lines and objects.
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// A recordObject is a sessionRecord in JSON. Its names are part of the contract; unknown values are omitted.
+type recordObject struct {
+	Time        string   `json:"time,omitempty"`
+	Peer        string   `json:"peer,omitempty"`
+	Server      string   `json:"server,omitempty"`
+	Error       string   `json:"error,omitempty"` // in place of a session
+	SessionID   string   `json:"session_id,omitempty"`
+	User        string   `json:"user,omitempty"`
+	Request     string   `json:"request,omitempty"`
+	AuthenType  string   `json:"authen_type,omitempty"`
+	Flag        string   `json:"flag,omitempty"`
+	PrivLvl     *uint8   `json:"priv_lvl,omitempty"`
+	Port        string   `json:"port,omitempty"`
+	RemAddr     string   `json:"rem_addr,omitempty"`
+	CommandLine string   `json:"cmd,omitempty"`
+	Args        []string `json:"arguments,omitempty"`
+	Status      string   `json:"status,omitempty"`
+	ServerMsg   string   `json:"server_msg,omitempty"`
+	ServerMS    float64  `json:"server_ms,omitempty"`
+	TotalMS     float64  `json:"total_ms,omitempty"`
+	Packets     int      `json:"packets,omitempty"`
+	Key         string   `json:"key,omitempty"`
+}
+
+// appendJSON appends the object of a record. Texts of other programs are escaped.
+func (r *sessionRecord) appendJSON(b []byte) []byte {
+	shown := recordObject{Error: escape(r.problem)}
+	if r.peer.IsValid() {
+		shown.Peer = r.peer.String()
+	}
+	if !r.at.IsZero() {
+		shown.Time = r.at.UTC().Format(timeLayout)
+	}
+	if r.server.IsValid() {
+		shown.Server = r.server.String()
+	}
+	if r.problem == "" {
+		shown.SessionID = fmt.Sprintf("%08x", r.id)
+		shown.User, shown.Request, shown.Flag = escape(r.user), r.request, r.flag
+		shown.Status, shown.ServerMsg, shown.Key = r.status, escape(r.serverMsg), escape(r.key)
+		shown.ServerMS, shown.TotalMS, shown.Packets = milliseconds(r.took), milliseconds(r.total), r.packets
+		shown.CommandLine, shown.Args = escape(commandLine(r.args)), escapeAll(r.args)
+	}
+	if r.known {
+		shown.AuthenType, shown.PrivLvl = r.typ.String(), &r.privLvl
+		shown.Port, shown.RemAddr = escape(r.port), escape(r.remAddr)
+	}
+	return append(b, encodeJSON(shown)...)
+}
+
+// A sessionTracker follows a session by its packets, and makes its record.
+type sessionTracker struct {
+	sessionRecord
+	seqNo   uint8        // of the last packet
+	asked   time.Time    // when the client's last packet came
+	prompt  authenStatus // what the server asked for, if its REPLY was the last packet
+	secrets []string     // of the client, for redaction where the server repeats them
+}
+
+const maxSecrets = 4 // of a session: a new password is three
+
+// Statuses of a session that no reply ended.
+const (
+	statusNoReply   = "NO_REPLY"
+	statusNoKey     = "NO_KEY"    // the reply fits no key
+	statusAbandoned = "ABANDONED" // a prompt without an answer
+	statusAbort     = "ABORT"     // by the client (RFC 8907 section 5.4.3)
+	statusCut       = "CUT"       // bytes of the capture are missing
+)
+
+// packet adds the next packet of the session and reports whether it ends the session. m is its body, or nil if it was
+// not read: then the caller sets the status.
+func (o *sessionTracker) packet(at time.Time, h *header, m message) (over bool) {
+	if o.packets == 0 {
+		o.at, o.id, o.request = at, h.sessionID, requestOf(h.typ)
+	}
+	if o.packets++; o.packets > 1 {
+		o.total = between(o.at, at)
+	}
+	before := o.seqNo
+	o.seqNo = h.seqNo
+	if h.seqNo%2 == 0 { // the server's (RFC 8907 section 4.1)
+		if before%2 == 1 {
+			o.took += between(o.asked, at)
+		}
+		return o.reply(h, m)
+	}
+	asked := o.prompt
+	o.asked, o.prompt = at, 0
+	switch m := m.(type) {
+	case *authenStart:
+		o.setRequest(&m.commonFields)
+		if m.typ == authenPAP {
+			o.addSecret(m.data)
+		}
+		switch {
+		case m.action == authenChPass:
+			o.request = "chpass"
+		case m.service == authenServiceEnable:
+			o.request = "enable"
+		}
+	case *authenContinue:
+		if m.flags&authenAbort != 0 {
+			o.status, o.serverMsg = statusAbort, m.data
+			return true
+		}
+		switch isName := asked == authenGetUser && h.seqNo == before+1; {
+		case !isName:
+			o.addSecret(m.userMsg)
+		case len(m.userMsg) <= maxFieldLen:
+			o.user = strings.Clone(m.userMsg) // userMsg is part of a packet
+		}
+	case *authorRequest:
+		o.setRequest(&m.commonFields)
+		o.args = m.args
+	case *acctRequest:
+		o.setRequest(&m.commonFields)
+		o.args, o.flag = m.args, m.flags.kind().String()
+	}
+	return false
+}
+
+// between returns the time between two packets, or 0 if one of them has no time or the clock went back.
+func between(from, to time.Time) time.Duration {
+	if from.IsZero() || to.IsZero() {
+		return 0
+	}
+	return max(to.Sub(from), 0)
+}
+
+// addSecret keeps a secret of the client, if it has the length of a password.
+func (o *sessionTracker) addSecret(secret string) {
+	if len(secret) >= shortestSecret && len(secret) <= maxFieldLen && len(o.secrets) < maxSecrets {
+		o.secrets = append(o.secrets, strings.Clone(secret))
+	}
+}
+
+// setRequest stores the common fields of the first packet.
+func (o *sessionTracker) setRequest(f *commonFields) { o.commonFields, o.known = *f, true }
+
+// reply adds a packet of the server and reports whether it ends the session.
+func (o *sessionTracker) reply(h *header, m message) (over bool) {
+	switch m := m.(type) {
+	case *authenReply:
+		if m.status.asks() {
+			o.prompt = m.status
+			return false
+		}
+		o.status, o.serverMsg = m.status.String(), redact(m.serverMsg, o.secrets)
+	case *authorResponse:
+		o.status, o.serverMsg = m.status.String(), m.serverMsg
+	case *acctReply:
+		o.status, o.serverMsg = m.status.String(), m.serverMsg
+	default:
+		if h.length == 0 { // an unknown packet type (RFC 8907 section 3.6)
+			o.status = authenError.String()
+			return true
+		}
+		// Authentication types of minor version 1 have a single REPLY (RFC 8907 section 5.4.2).
+		return h.typ != typeAuthen || h.version.minor() == 1
+	}
+	return true
+}
+
+// close ends a session without a verdict: the last packet was the client's, or a prompt.
+func (o *sessionTracker) close() {
+	if o.status = statusNoReply; o.seqNo%2 == 0 {
+		o.status = statusAbandoned
+	}
 }

@@ -155,27 +155,38 @@ func (inv *invocation) declare(o *optionSet) {
 	inv.request.register(o.in(groupRequest))
 	inv.server.register(o.in(groupServer))
 	inv.server.tls.register(o.in(groupIdentity), o.in(groupServer))
-	key.add(&inv.key, "k key", "KEY", "the shared secret; visible in the process list")
-	key.add(&inv.key.files, "key-file", "FILE", "file with the shared secret; - is standard input; repeatable: the first is used, the others are tried on a garbled reply to name the one that fits; serve: [PREFIX=]FILE is for the clients in PREFIX, and the longest prefix is used; decode: all are candidates")
-	password.add(&inv.password, "password", "PASSWORD", "the password; visible in the process list")
-	password.add(&inv.password.files, "password-file", "FILE", "file with the password; - is standard input")
-	password.add((*toggle)(&inv.password.stdin), "password-stdin", "", "read the password from standard input")
+	key.add(&inv.key, "k key", "KEY", "shared secret; visible in the process list")
+	key.add(&inv.key.files, "key-file", "FILE", "file with the shared secret; - is stdin; repeatable: the first is used, the others are tried on an unreadable reply to name the one that fits")
+	password.add(&inv.password, "password", "PASSWORD", "password; visible in the process list")
+	password.add(&inv.password.files, "password-file", "FILE", "file with the password; - is stdin")
+	password.add((*toggle)(&inv.password.stdin), "password-stdin", "", "read the password from stdin")
 	inv.output.register(o.in(groupOutput))
 }
 
-// sharedOptions returns the options that all commands share.
+// sharedOptions returns the options that commands share.
 func sharedOptions() []option {
 	shared := newOptionSet()
 	new(invocation).declare(shared)
 	return shared.options
 }
 
+// sharedOptions returns the shared options that the command takes, each with its meaning there.
+func (c *command) sharedOptions() (taken []option) {
+	for _, o := range sharedOptions() {
+		if c.takes(&o) {
+			o.arg, o.help, _ = o.meaning(c.name)
+			taken = append(taken, o)
+		}
+	}
+	return taken
+}
+
 func (p *outputOptions) register(o groupOptions) {
-	o.add((*toggle)(&p.quiet), "q quiet", "", "print no result, only set the exit code")
+	o.add((*toggle)(&p.quiet), "q quiet", "", "print no result; only set the exit code")
 	o.add((*toggle)(&p.verbose), "v verbose", "", "print all details of the reply and the connection")
-	o.add((*toggle)(&p.debug), "d debug", "", "print events and all packets on standard error")
+	o.add((*toggle)(&p.debug), "d debug", "", "print all packets and events on stderr")
 	o.add((*toggle)(&p.json), "json", "", "print the result as one JSON object on one line")
-	o.add((*toggle)(&p.showSecrets), "show-secrets", "", "do not mask passwords in -d")
+	o.add((*toggle)(&p.showSecrets), "show-secrets", "", "do not mask secrets in -d")
 }
 
 func (p *outputOptions) check() error {

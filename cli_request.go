@@ -23,12 +23,12 @@ const longestAddr = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255"
 
 func (c *requestOptions) register(o groupOptions) {
 	c.level, c.port, c.authenType, c.service = -1, "tty0", authenASCII, authenServiceLogin
-	o.add((*anyText)(&c.user), "u username", "USER", "the user, in place of the word USER")
-	o.add(&c.authenType, "t authen-type", "TYPE", "authentication type (default ascii; for authorize and account also not_set):")
-	o.add(&number{&c.level, 0, 15}, "l priv-lvl", "N", "privilege level, 0 to 15 (default 0; 15 for enable)")
-	o.add((*text)(&c.remAddr), "r rem-addr", "ADDR", "rem_addr field (default the local address)")
-	o.add((*anyText)(&c.port), "P virtual-port", "PORT", "port field (default tty0)")
-	o.add(&c.service, "s service", "SERVICE", "service (default login):")
+	o.add((*anyText)(&c.user), "u username", "USER", "user, in place of the word USER")
+	o.add(&c.authenType, "t authen-type", "TYPE", "authentication type (default ascii):")
+	o.add(&number{&c.level, 0, 15}, "l priv-lvl", "N", "privilege level, 0 to 15 (default 0)")
+	o.add((*text)(&c.remAddr), "r rem-addr", "ADDR", "rem_addr field: address of the user (default: the local address)")
+	o.add((*anyText)(&c.port), "P virtual-port", "PORT", "port field: line of the user on the device (default tty0)")
+	o.add(&c.service, "s service", "SERVICE", "authen_service field (default login):")
 }
 
 // check refuses values that the fields cannot hold or that are not for the command. The service ENABLE is only for the

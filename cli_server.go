@@ -24,16 +24,16 @@ type serverOptions struct {
 
 func (s *serverOptions) register(o groupOptions) {
 	s.timeout = 10 * time.Second
-	o.add((*anyText)(&s.host), "H host", "HOST", "the servers, instead of the word HOST")
-	o.add(&number{&s.port, 1, 65535}, "p port", "PORT", "port of servers that have none of their own (default 49; 300 with --tls);\ndecode: of the conversations that count (default all that begin like TACACS+)")
-	o.add((*seconds)(&s.timeout), "timeout", "TIME", "total for each server: seconds (2.5) or a duration (500ms) (default 10)")
+	o.add((*anyText)(&s.host), "H host", "HOST", "servers, in place of the word HOST")
+	o.add(&number{&s.port, 1, 65535}, "p port", "PORT", "port of servers without one of their own (default 49; 300 with --tls)")
+	o.add((*seconds)(&s.timeout), "timeout", "TIME", "limit for each server: seconds (2.5) or a duration (500ms) (default 10)")
 	o.add(&number{&s.retries, 0, 1000}, "retries", "N", "retry the whole server list N times (default 0)")
 	o.add((*toggle)(&s.ipv4), "4", "", "use IPv4 only")
 	o.add((*toggle)(&s.ipv6), "6", "", "use IPv6 only")
 	o.add((*text)(&s.source), "source", "ADDR", "local address to connect from")
-	o.add((*text)(&s.device), "interface", "DEV", "device or VRF to connect through (Linux)")
+	o.add((*text)(&s.device), "interface", "DEV", "network device or VRF to connect through (Linux)")
 	o.add((*toggle)(&s.singleConnect), "single-connect", "", "ask for single-connection mode")
-	o.add((*toggle)(&s.unencrypted), "unencrypted", "", "no key and no obfuscation: everything is readable on the wire")
+	o.add((*toggle)(&s.unencrypted), "unencrypted", "", "no key: everything is readable on the wire")
 }
 
 func (s *serverOptions) check() (err error) {

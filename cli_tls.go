@@ -24,12 +24,12 @@ type tlsOptions struct {
 func (t *tlsOptions) register(o, server groupOptions) {
 	o.add((*toggle)(&t.enabled), "tls", "", "TACACS+ over TLS 1.3 (RFC 9887): port 300, no key, no fallback to cleartext")
 	server.add((*text)(&t.caCert), "cacert", "FILE", "certificates to trust, PEM (default the system's)")
-	o.add((*text)(&t.cert), "cert", "FILE", "own certificate, with its chain, PEM")
+	o.add((*text)(&t.cert), "cert", "FILE", "client certificate, with its chain, PEM")
 	o.add((*text)(&t.certKey), "cert-key", "FILE", "its private key, PEM (default in the file of --cert)")
-	server.add((*text)(&t.serverName), "servername", "NAME", "name that the server's certificate must have (default that of HOST)")
+	server.add((*text)(&t.serverName), "servername", "NAME", "name that the server's certificate must have (default: that in HOST)")
 	server.add(&t.crls, "crl", "FILE", "revocation list, PEM or DER; repeatable")
 	server.add((*toggle)(&t.insecure), "insecure", "", "do not verify the server's certificate")
-	server.add((*text)(&t.keyLog), "keylog", "FILE", "append the session's secrets, for a packet analyser; decode: read them")
+	server.add((*text)(&t.keyLog), "keylog", "FILE", "append the secrets of TLS sessions to FILE, for decode and other packet analysers")
 }
 
 // check rejects TLS options without --tls, so that it is never in doubt whether TLS is used (RFC 9887 section

@@ -14,9 +14,9 @@ type accountOptions struct {
 func newAccount(o *optionSet) action {
 	opts := &accountOptions{flags: acctStart}
 	opts.register(o)
-	o.add(&opts.flags, "f flag", "KIND", "kind of the record (default start; update is watchdog):")
+	o.add(&opts.flags, "f flag", "KIND", "kind of record (default start; update means watchdog):")
 	o.add((*text)(&opts.taskID), "task-id", "ID", "task_id of the record (default random)")
-	o.add((*toggle)(&opts.execute), "exec", "", "run the command after -- between two records")
+	o.add((*toggle)(&opts.execute), "exec", "", "run the command after -- between a start and a stop record")
 	return func(ctx context.Context, inv *invocation) (output, error) {
 		args, err := opts.recordedArgs(inv)
 		if err != nil {

@@ -11,7 +11,7 @@ import (
 
 // registerAll declares --all: the same request to every server, to find the one that differs.
 func registerAll(o *optionSet, all *bool) {
-	o.add((*toggle)(all), "all", "", "ask every server, and every address of a name, side by side: a result for each, the exit code of the worst; nothing but --answer replies to a server's prompts")
+	o.add((*toggle)(all), "all", "", "ask all servers, and all addresses of a name, at the same time: one result each, the exit code of the worst; only --answer replies to prompts")
 }
 
 // A target is one server at one address.

@@ -13,15 +13,15 @@ type argOptions struct {
 }
 
 func (a *argOptions) register(o *optionSet) {
-	o.add(&a.args, "c cmds", "ARG", "an argument, name=value or name*value; repeatable, more may follow as words")
+	o.add(&a.args, "c cmds", "ARG", "argument NAME=VALUE or NAME*VALUE, sent before those after HOST; repeatable")
 	a.registerCommand(o)
 }
 
 // registerCommand declares the options without -c, which has another meaning in some commands.
 func (a *argOptions) registerCommand(o *optionSet) {
 	a.method = authenMethodTACACSPlus
-	o.add((*text)(&a.command), "cmd", "COMMAND", "write service, cmd and cmd-arg for a command line")
-	o.add(&a.method, "method", "METHOD", "authen_method (default tacacsplus):")
+	o.add((*text)(&a.command), "cmd", "COMMAND", "send service=shell, cmd and cmd-arg for this command line")
+	o.add(&a.method, "method", "METHOD", "authen_method field (default tacacsplus):")
 }
 
 // request returns the arguments to send: those of --cmd, then those of -c and the words. Without any it is

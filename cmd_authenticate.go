@@ -54,10 +54,10 @@ func authenticate(ctx context.Context, inv *invocation, opts *challengeOptions) 
 // or twice. RFC 8907 section 5.4.2.7.
 func newChPass(o *optionSet) action {
 	var answers list
-	o.add(&answers, "answer", "TEXT", "reply to a later prompt, in order; repeatable")
+	o.add(&answers, "answer", "TEXT", answerHelp)
 	newPassword := secretSource{what: "new password", option: "--new-password-file"}
-	o.add(&newPassword.files, "new-password-file", "FILE", "file with the new password; - is standard input")
-	o.add((*toggle)(&newPassword.stdin), "new-password-stdin", "", "read the new password from standard input")
+	o.add(&newPassword.files, "new-password-file", "FILE", "file with the new password; - is stdin")
+	o.add((*toggle)(&newPassword.stdin), "new-password-stdin", "", "read the new password from stdin")
 	return func(ctx context.Context, inv *invocation) (output, error) {
 		fields := inv.request.commonFields()
 		if err := newPasswordChange(fields, "", "").check(inv.request.maxRemAddr()); err != nil {
@@ -77,6 +77,8 @@ func newChPass(o *optionSet) action {
 	}
 }
 
+const answerHelp = "answer to the next prompt after the passwords; repeatable"
+
 // challengeOptions are the options that authenticate and enable have of their own.
 type challengeOptions struct {
 	id        int
@@ -89,7 +91,7 @@ func (c *challengeOptions) register(o *optionSet) {
 	c.id = -1
 	o.add(&number{&c.id, 0, 255}, "chap-id", "N", "id of the CHAP challenge (default random)")
 	o.add(&c.challenge, "chap-challenge", "HEX", "CHAP challenge (default random); 8 bytes for mschap, 16 for mschapv2")
-	o.add(&c.answers, "answer", "TEXT", "reply to a later prompt, in order; repeatable")
+	o.add(&c.answers, "answer", "TEXT", answerHelp)
 	registerAll(o, &c.all)
 }
 

@@ -9,8 +9,8 @@ func newAuthorize(o *optionSet) action {
 	var file string
 	var all bool
 	arguments.register(o)
-	o.add(&require, "require", "NAME=VALUE", "exit 1 unless it is in effect; repeatable")
-	o.add((*text)(&file), "cmd-file", "FILE", "one command a line, # for comments, + or - in front for what is expected: a table of what the server permits; - is standard input")
+	o.add(&require, "require", "NAME=VALUE", "exit 1 unless this argument is granted; repeatable")
+	o.add((*text)(&file), "cmd-file", "FILE", "authorize every line of FILE and print a table; # begins a comment, + or - a command that must be permitted or denied; - is stdin")
 	registerAll(o, &all)
 	return func(ctx context.Context, inv *invocation) (output, error) {
 		if file != "" {

@@ -17,7 +17,7 @@ import (
 // newBatch declares the command batch: many requests from stdin, one JSON object a line.
 func newBatch(o *optionSet) action {
 	inFlight := 16
-	o.add(&number{&inFlight, 1, maxInFlight}, "c concurrency", "N", "requests under way at a time (default 16)")
+	o.add(&number{&inFlight, 1, maxInFlight}, "c concurrency", "N", "requests in flight (default 16)")
 	return func(ctx context.Context, inv *invocation) (output, error) {
 		inv.stdinUse = "the requests"
 		// The password for requests without one of their own is optional, so there is no prompt for it.

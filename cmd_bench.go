@@ -25,12 +25,12 @@ func newBench(o *optionSet) action {
 	o.add(&number{&opts.inFlight, 1, maxInFlight}, "c concurrency", "N", "requests in flight (default 16)")
 	o.add(&number{&b.n, 1, math.MaxInt32}, "n requests", "N", "total requests (default 1000, or no limit with --duration)")
 	o.add((*seconds)(&b.duration), "duration", "TIME", "stop after this time")
-	o.add(&number{&opts.rate, 1, 10_000_000}, "rate", "N", "begin N requests a second, even if replies are slow; latency counts from when a request was due")
-	o.add((*seconds)(&b.warmup), "warmup", "TIME", "do not count the requests that begin in the first TIME")
-	o.add((*toggle)(&opts.author), "authorize", "", "authorize in place of authenticating")
-	o.add((*toggle)(&opts.acct), "account", "", "account in place of authenticating")
+	o.add(&number{&opts.rate, 1, 10_000_000}, "rate", "N", "start N requests a second, even if replies are slow; latency counts from when a request was due")
+	o.add((*seconds)(&b.warmup), "warmup", "TIME", "do not count the requests of the first TIME")
+	o.add((*toggle)(&opts.author), "authorize", "", "send authorization requests, not logins")
+	o.add((*toggle)(&opts.acct), "account", "", "send accounting records, not logins")
 	o.add((*toggle)(&opts.noSingle), "no-single-connect", "", "use a new connection for every request")
-	o.add((*toggle)(&b.keepGoing), "keep-going", "", "do not stop after 10 denials in a row, which may lock the account")
+	o.add((*toggle)(&b.keepGoing), "keep-going", "", "do not stop after 10 denials in a row, which can lock the account")
 	return func(ctx context.Context, inv *invocation) (output, error) {
 		if err := opts.check(inv); err != nil {
 			return nil, err

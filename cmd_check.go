@@ -20,16 +20,16 @@ type checkOptions struct {
 func newCheck(o *optionSet) action {
 	opts := checkOptions{format: checkFormat{limits: nagiosLimits{certDays: 14}}}
 	plan, format, limits := &opts.plan, &opts.format, &opts.format.limits
-	o.add((*toggle)(&plan.types), "types", "", "try every authentication type")
-	o.add((*toggle)(&plan.negative), "negative", "", "also check that a wrong password is denied")
-	o.add((*toggle)(&format.nagios), "nagios", "", "print one line and exit as a Nagios plugin does")
-	o.add((*seconds)(&limits.warn), "warn", "TIME", "with --nagios: WARNING when a server takes longer")
-	o.add((*seconds)(&limits.crit), "crit", "TIME", "with --nagios: CRITICAL when a server takes longer")
-	o.add(&number{&limits.certDays, 0, 3650}, "cert-days", "N", "with --nagios: WARNING when a certificate has fewer days left (default 14)")
-	o.add((*toggle)(&format.prometheus), "prometheus", "", "print metrics for the node exporter's textfile collector")
-	o.add((*text)(&opts.output), "output", "FILE", "write to a temporary file, then rename it to FILE")
+	o.add((*toggle)(&plan.types), "types", "", "log in with every authentication type")
+	o.add((*toggle)(&plan.negative), "negative", "", "also check that a wrong password is denied: one failed login each time")
+	o.add((*toggle)(&format.nagios), "nagios", "", "print one line and exit like a Nagios plugin")
+	o.add((*seconds)(&limits.warn), "warn", "TIME", "with --nagios: WARNING if a server takes longer")
+	o.add((*seconds)(&limits.crit), "crit", "TIME", "with --nagios: CRITICAL if a server takes longer")
+	o.add(&number{&limits.certDays, 0, 3650}, "cert-days", "N", "with --nagios: WARNING if a certificate has fewer days left (default 14)")
+	o.add((*toggle)(&format.prometheus), "prometheus", "", "print metrics for the textfile collector of node_exporter")
+	o.add((*text)(&opts.output), "output", "FILE", "write the report to FILE, which is replaced atomically")
 	o.add((*seconds)(&opts.interval), "interval", "TIME", "repeat every TIME; print state changes, and totals at the end; rewrite --output each time")
-	o.add(&number{&opts.count, 1, 1e9}, "count", "N", "with --interval: end after N rounds, with the exit code of the last (default: at Ctrl-C)")
+	o.add(&number{&opts.count, 1, 1e9}, "count", "N", "with --interval: stop after N rounds (default: at Ctrl-C), with the exit code of the last")
 	return func(ctx context.Context, inv *invocation) (output, error) { return opts.run(ctx, inv) }
 }
 

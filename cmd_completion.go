@@ -139,7 +139,7 @@ func (c *completer) offerOptions() {
 	for i := range c.inv.options.options {
 		if row := &c.inv.options.options[i]; c.inv.action == nil || c.inv.command.accepts(row) {
 			names := row.dashed()
-			help := row.help
+			_, help, _ := row.meaning(c.inv.command.name)
 			if end := strings.IndexAny(help, ";:("); end >= 0 {
 				help = help[:end]
 			}

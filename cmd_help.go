@@ -53,31 +53,23 @@ Exit codes: 0 granted, 1 denied, 2 usage, 3 the server answered ERROR,
 	return b.String()
 }
 
-// commandHelp returns the help of one command: its usage, its own options, and the names of those that it shares
-// with others.
+// commandHelp returns the help of one command: its usage, its own options, and those that it shares with others.
 func commandHelp(c *command) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s\n\nUsage: %s\n", c.name, c.summary, strings.TrimSpace("tacacs_plus [OPTION...] "+c.name+" "+c.words()))
 	for i := range c.examples {
 		b.WriteString("    " + c.example(i) + "\n")
 	}
-	for i, o := range c.ownOptions().options {
-		if i == 0 {
-			b.WriteString("\nOptions of this command:\n")
+	for _, part := range []struct {
+		heading string
+		options []option
+	}{{"Options of this command", c.ownOptions().options}, {"Options that it shares with other commands", c.sharedOptions()}} {
+		for i, o := range part.options {
+			if i == 0 {
+				b.WriteString("\n" + part.heading + ":\n")
+			}
+			b.WriteString(describe(&o))
 		}
-		b.WriteString(describe(&o))
-	}
-	var shared []string
-	for _, o := range sharedOptions() {
-		if c.takes(&o) {
-			shared = append(shared, strings.Join(o.dashed(), "/"))
-		}
-	}
-	if shared != nil {
-		b.WriteString("\nOptions that it shares with others (tacacs_plus help explains them):\n")
-	}
-	for _, line := range wrap(shared, helpWidth-2) {
-		b.WriteString("  " + line + "\n")
 	}
 	return b.String()
 }
@@ -105,7 +97,7 @@ func describe(o *option) string {
 // newHelp sets up the command help.
 func newHelp(o *optionSet) action {
 	var man bool
-	o.add((*toggle)(&man), "man", "", "print the manual page, for man")
+	o.add((*toggle)(&man), "man", "", "print the manual page")
 	return func(_ context.Context, inv *invocation) (output, error) {
 		switch n := len(inv.words); {
 		case n == 0 && man:

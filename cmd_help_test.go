@@ -82,7 +82,7 @@ func TestHelp(t *testing.T) {
 		}
 		checkHelp(t, one.out, ownOptions[c.name])
 		accepted, rejected := sharedOf(c)
-		if checkHelp(t, one.out, accepted); accepted == "" && strings.Contains(one.out, "\nOptions that it shares with others") {
+		if checkHelp(t, one.out, accepted); accepted == "" && strings.Contains(one.out, "\nOptions that it shares with other commands") {
 			t.Errorf("help %s has options of other commands:\n%s", c.name, one.out)
 		}
 		for name := range strings.FieldsSeq(rejected) {
@@ -99,6 +99,39 @@ func TestHelp(t *testing.T) {
 	if got := runWith(t, nil, "", "version"); got.code != classGranted.exit() || got.err != "" || !strings.HasPrefix(got.out, "tacacs_plus ") || strings.Count(got.out, "\n") != 1 {
 		t.Errorf("version: %+v", got)
 	}
+}
+
+// TestHelpMeanings: a text of its own about a shared option is in the help of a command that takes the option.
+func TestHelpMeanings(t *testing.T) {
+	t.Parallel()
+	for _, m := range meanings {
+		for name := range strings.FieldsSeq(m.commands) {
+			c, err := findCommand(commands, name, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			taken := c.sharedOptions()
+			for long := range strings.FieldsSeq(m.options) {
+				if i := slices.IndexFunc(taken, func(o option) bool { return o.long == long }); i < 0 || taken[i].help != m.help {
+					t.Errorf("help %s does not have for --%s: %s", name, long, m.help)
+				}
+			}
+		}
+	}
+	for name, part := range map[string]string{
+		"serve":        "  --key-file [PREFIX=]FILE file with the shared secret of the clients in PREFIX,\n",
+		"decode":       "  --key-file FILE          file with a shared secret to try; ",
+		"authenticate": "  --key-file FILE          file with the shared secret; ",
+	} {
+		if got := runWith(t, nil, "", "help", name); !strings.Contains(got.out, part) {
+			t.Errorf("help %s: got\n%s\nwant %s", name, got.out, part)
+		}
+	}
+	page := manPage(commands, build{})
+	if part := "\\fB\\-\\-key\\-file\\fR \\fI[PREFIX=]FILE\\fR\n"; strings.Count(page, part) != 1 {
+		t.Errorf("%q is not once in the page", part)
+	}
+	runWith(t, nil, "", "completion", "--", "decode", "--keyl").check(t, 0, "--keylog\tread the secrets of TLS sessions from FILE, which a client or server wrote\n", "")
 }
 
 // TestHelpQuiet: -q does not hide a page that was asked for.
@@ -266,7 +299,7 @@ func TestManPage(t *testing.T) {
 		"\n.SH SYNOPSIS\n.B tacacs_plus\n[\\fIOPTION\\fR...] \\fICOMMAND\\fR ",
 		"\n.SH DESCRIPTION\nAsks a TACACS+ server what a network device would ask it: ",
 		"\n.SS \"authenticate USER HOST\"\ndoes this password log in?\n.TP\n\\fB\\-\\-chap\\-id\\fR \\fIN\\fR\nid of the CHAP challenge (default random)\n.TP\n",
-		"\n.TP\n\\fB\\-s\\fR, \\fB\\-\\-service\\fR \\fISERVICE\\fR\nservice (default login): none, login, ppp, ",
+		"\n.TP\n\\fB\\-s\\fR, \\fB\\-\\-service\\fR \\fISERVICE\\fR\nauthen_service field (default login): none, login, ppp, ",
 		"\n.TP\n.B 3\nthe server answered ERROR, or with an empty body\n.TP\n",
 	} {
 		if !strings.Contains(page, part) {

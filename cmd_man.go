@@ -20,7 +20,7 @@ func manPage(table []command, b build) string {
 		m.command(&table[i])
 	}
 	m.macro("SH", "OPTIONS")
-	m.prose("of every command that uses a server; other commands accept those that apply to them")
+	m.prose("of commands that use a server; COMMANDS has what is different in one of them")
 	for _, o := range sharedOptions() {
 		m.option(&o)
 	}
@@ -76,6 +76,11 @@ func (m *roff) command(c *command) {
 	m.prose(c.summary)
 	for _, o := range c.ownOptions().options {
 		m.option(&o)
+	}
+	for _, o := range c.sharedOptions() {
+		if _, _, special := o.meaning(c.name); special {
+			m.option(&o)
+		}
 	}
 }
 

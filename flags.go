@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"flag"
 	"slices"
 	"strings"
@@ -44,6 +45,50 @@ func (o *option) dashed() (names []string) {
 		}
 	}
 	return names
+}
+
+// meanings are the texts about shared options in the commands where they mean something else than elsewhere. An empty
+// arg is that of the option.
+var meanings = [...]struct{ commands, options, arg, help string }{
+	{"authorize account", "authen-type", "", "how the user has authenticated (default ascii), or not_set:"},
+	{"enable", "priv-lvl", "", "privilege level to enable, 0 to 15 (default 15)"},
+	{"enable", "service", "", "only enable, which is the default"},
+	{"check", "authen-type", "", "type of the login (default ascii):"},
+	{"check", "password", "", "password of USER; visible in the process list"},
+	{"check", "password-file", "", "file with the password of USER; - is stdin"},
+	{"check", "single-connect", "", "always on: check reports whether the server agrees"},
+	{"batch", "single-connect json", "", "always on"},
+	{"batch", "password", "", "password of requests without one; visible in the process list"},
+	{"batch", "password-file", "", "file with the password of requests without one"},
+	{"bench", "single-connect", "", "on unless --no-single-connect"},
+	{"authorize account", "password password-file password-stdin", "", "accepted, but not used"},
+	{"relay", "single-connect", "", "share connections to the servers between devices"},
+	{"relay", "tls", "", "connect to the servers over TLS 1.3 (RFC 9887): port 300, no key, no fallback to cleartext"},
+	{"relay", "key", "", "shared secret of the servers; visible in the process list"},
+	{"relay", "key-file", "", "file with the shared secret of the servers; - is stdin"},
+	{"relay", "show-secrets", "", "do not mask secrets in -d and --record"},
+	{"serve", "tls", "", "accept TLS 1.3 connections only (RFC 9887), without a key"},
+	{"serve", "cert", "", "certificate of the server, with its chain, PEM (default: made at the start)"},
+	{"serve", "key", "", "shared secret of the clients (default random); visible in the process list"},
+	{"serve", "key-file", "[PREFIX=]FILE", "file with the shared secret of the clients in PREFIX, or of all; the longest matching prefix wins; - is stdin; repeatable"},
+	{"decode", "port", "", "port of the connections to read (default: all that begin like TACACS+)"},
+	{"decode", "keylog", "", "read the secrets of TLS sessions from FILE, which a client or server wrote"},
+	{"decode", "key", "", "shared secret to try; visible in the process list"},
+	{"decode", "key-file", "", "file with a shared secret to try; - is stdin; repeatable"},
+	{"serve relay decode", "quiet", "", "print no sessions"},
+	{"serve relay decode", "verbose", "", "print all details of each session"},
+	{"serve relay decode", "json", "", "print each session as one JSON object on one line"},
+}
+
+// meaning returns what the help of a command shows as the option's value, its text, and whether that is special to the
+// command.
+func (o *option) meaning(command string) (arg, help string, special bool) {
+	for _, m := range meanings {
+		if slices.Contains(strings.Fields(m.commands), command) && slices.Contains(strings.Fields(m.options), o.long) {
+			return cmp.Or(m.arg, o.arg), m.help, true
+		}
+	}
+	return o.arg, o.help, false
 }
 
 // choices returns the values of an enumeration, or nil for another kind of value.

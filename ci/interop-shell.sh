@@ -88,17 +88,23 @@ check_tab 'a program by its path' '~/bin/tacacs_plus authentic' 'authenticate' '
 
 # ---- A jump host ----------------------------------------------------------------------------------------------
 
-# The lines of the README without the installation, with the address of a running server.
+# The block of each shell in the README without the installation, with the address of a running server.
 start_serve --user alice:cisco
-sed -n "/^## At home/,/^Without/{s/tac1,tac2/$serve/; /^    mkdir/,/^    tacacs_plus/p}" README.md >"$tmp/shell/lines"
-for shell in bash zsh; do
+declare -A completes=(
+	[bash]='.bashrc: source <(tacacs_plus completion bash)'
+	[zsh]='.zshrc: autoload -U compinit; compinit; source <(tacacs_plus completion zsh)'
+	[fish]='.config/fish/config.fish: tacacs_plus completion fish | source'
+)
+for shell in "${!completes[@]}"; do
 	home=$tmp/shell/$shell-home
-	mkdir "$home"
+	mkdir -p "$home/.config/fish"
+	sed -n "/^\`\`\`$shell\$/,/^\`\`\`\$/{s/tac1,tac2/$serve/; s/^sudo install [^&]*&& //; /^\`\`\`/!p}" README.md >"$tmp/shell/lines"
 	# shellcheck disable=SC2016 # expanded by the shell that is started
 	run_program env -u TACACS_PLUS_KEY -u XDG_CONFIG_HOME HOME="$home" ZDOTDIR="$home" PATH="$tmp/shell/bin:$PATH" \
 		bash -c '"$0" "$1" <<<"$2"' "$shell" "$tmp/shell/lines" "$TACACS_PLUS_KEY"
-	verdict "$shell, the README's jump host" "exit 0, key ok, PASS, mode 600, source <(tacacs_plus completion bash)" \
-		"exit $code, key $(sed -n 's/^  key: //p' "$tmp/out"), $(tail -n 1 "$tmp/out"), mode $(stat -c %a "$home/.config/tacacs_plus/tac.key"), $(<"$home/.bashrc")"
+	file=${completes[$shell]%%:*}
+	verdict "$shell, the README's jump host" "exit 0, key ok, mode 600, ${completes[$shell]}" \
+		"exit $code, key $(sed -n 's/^  key: //p' "$tmp/out"), mode $(stat -c %a "$home/.config/tacacs_plus/tac.key"), $file: $(<"$home/$file")"
 done
 
 # ---- The man page ---------------------------------------------------------------------------------------------

@@ -97,20 +97,28 @@ func describe(o *option) string {
 // newHelp sets up the command help.
 func newHelp(o *optionSet) action {
 	var man bool
-	o.add((*toggle)(&man), "man", "", "print the manual page")
+	o.add((*toggle)(&man), "man", "", "print the manual page; relay and decode have their own")
 	return func(_ context.Context, inv *invocation) (output, error) {
+		var about command
 		switch n := len(inv.words); {
-		case n == 0 && man:
-			return &page{text: manPage(inv.table, thisBuild())}, nil
-		case n == 0:
-			return &page{text: mainHelp(inv.table)}, nil
-		case n == 1 && !man:
-			about, err := findCommand(inv.table, inv.words[0], hintList)
-			if err != nil {
+		case n > 1:
+			return nil, failf(classUsage, "unexpected argument \"%s\"", escape(inv.words[1]))
+		case n == 1:
+			var err error
+			if about, err = findCommand(inv.table, inv.words[0], hintList); err != nil {
 				return nil, err
 			}
-			return &page{text: commandHelp(&about)}, nil
 		}
-		return nil, failf(classUsage, "unexpected argument \"%s\"", escape(inv.words[len(inv.words)-1]))
+		switch {
+		case man && manSource(about.name) == "":
+			return nil, failf(classUsage, "%s has no man page of its own", about.name).withHint("%s", hintMan)
+		case man:
+			return &page{text: manPage(inv.table, about.name, thisBuild())}, nil
+		case about.name == "":
+			return &page{text: mainHelp(inv.table)}, nil
+		}
+		return &page{text: commandHelp(&about)}, nil
 	}
 }
+
+const hintMan = "tacacs_plus help --man is the page of all commands; relay and decode have pages of their own"

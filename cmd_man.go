@@ -1,44 +1,90 @@
 package main
 
-import "strings"
+import (
+	"embed"
+	"slices"
+	"strings"
+)
 
-// manPage returns the manual page, in the language of man(7) and with the sections of man-pages(7).
-func manPage(table []command, b build) string {
+// The hand-written part of each page, in the language of man(7). A line such as
+//
+//	.\" insert options relay
+//
+// is replaced by text that is made from the tables of the commands and their options. Other comments are left out.
+//
+//go:embed docs/man/*.1.in
+var manSources embed.FS
+
+// manSource returns the hand-written part of a command's page, or of the main page. It is empty for a command that has no
+// page of its own.
+func manSource(command string) string {
+	name := "tacacs_plus"
+	if command != "" {
+		name += "-" + command
+	}
+	source, _ := manSources.ReadFile("docs/man/" + name + ".1.in") // the only error is that it does not exist
+	return string(source)
+}
+
+// manPage returns the manual page of a command, or the main page without one.
+func manPage(table []command, command string, b build) string {
 	m := new(roff)
-	// The date as it is: mandoc reads none with the \- that all else has.
-	m.text(`.TH TACACS_PLUS 1 "` + b.Date + `" "tacacs_plus ` + inRoff(b.Version) + `" "User Commands"`)
-	m.macro("SH", "NAME")
-	m.text(`tacacs_plus \- ask a TACACS+ server: authentication, authorization, accounting`)
-	m.macro("SH", "SYNOPSIS")
-	m.macro("B", "tacacs_plus")
-	m.text(`[\fIOPTION\fR...] \fICOMMAND\fR [\fIOPTION\fR...]
-[\fIUSER\fR] [\fIHOST\fR] [\fIARGUMENT\fR...]`)
-	m.macro("SH", "DESCRIPTION")
-	m.text(manDescription)
-	m.macro("SH", "COMMANDS")
-	for i := range table {
-		m.command(&table[i])
-	}
-	m.macro("SH", "OPTIONS")
-	m.prose("of commands that use a server; COMMANDS has what is different in one of them")
-	for _, o := range sharedOptions() {
-		m.option(&o)
-	}
-	m.text(manEnds)
-	m.macro("SH", "EXIT STATUS")
-	for _, status := range manStatus {
-		m.macro("TP")
-		m.macro("B", status.code)
-		m.prose(status.when)
-	}
-	m.macro("SH", "EXAMPLES")
-	for _, c := range table {
-		for i := range c.examples {
-			m.example(c.example(i))
+	for line := range strings.Lines(manSource(command)) {
+		what, insert := strings.CutPrefix(line, manInsert)
+		switch {
+		case insert:
+			m.insert(table, strings.Fields(what))
+		case strings.HasPrefix(line, manComment):
+		case strings.HasPrefix(line, ".TH "):
+			m.title(line, b)
+		default:
+			m.b.WriteString(line)
 		}
 	}
-	m.text(manLast)
 	return m.b.String()
+}
+
+const (
+	manComment = `.\"`
+	manInsert  = manComment + " insert "
+)
+
+// insert writes the part of a page that a line of its source names.
+func (m *roff) insert(table []command, what []string) {
+	switch what[0] {
+	case "commands":
+		for i := range table {
+			m.command(&table[i])
+		}
+	case "shared":
+		for _, o := range sharedOptions() {
+			m.option(&o)
+		}
+	case "options":
+		if c, err := findCommand(table, what[1], ""); err == nil {
+			m.options(&c)
+		}
+	case "examples":
+		for _, c := range table {
+			if len(what) > 1 && c.name != what[1] {
+				continue
+			}
+			for i := range c.examples {
+				m.example(c.example(i))
+			}
+		}
+	}
+}
+
+// title writes the title line, whose quoted words are the date of the text and the name of the program. The date of the
+// commit replaces that of the text; both are the same in each build of a commit.
+func (m *roff) title(line string, b build) {
+	words := strings.Split(line, `"`)
+	if b.Date != "" {
+		words[1] = b.Date // without the \- that all else has: mandoc reads no date with it
+	}
+	words[3] += " " + inRoff(b.Version)
+	m.text(strings.Join(words, `"`))
 }
 
 // A roff builds a page in the language of man(7).
@@ -70,10 +116,15 @@ func (m *roff) macro(name string, args ...string) {
 	m.b.WriteByte('\n')
 }
 
-// command writes the section of a command, with its own options.
+// command writes the section of a command, with its own options and those that mean something else there, or
+// a reference to its page.
 func (m *roff) command(c *command) {
 	m.macro("SS", strings.TrimSpace(c.name+" "+c.words()))
 	m.prose(c.summary)
+	if manSource(c.name) != "" {
+		m.text(".PP\nIts options are in\n.BR tacacs_plus\\-" + c.name + " (1).")
+		return
+	}
 	for _, o := range c.ownOptions().options {
 		m.option(&o)
 	}
@@ -81,6 +132,13 @@ func (m *roff) command(c *command) {
 		if _, _, special := o.meaning(c.name); special {
 			m.option(&o)
 		}
+	}
+}
+
+// options writes the options of a command: its own, then those that it shares with others.
+func (m *roff) options(c *command) {
+	for _, o := range slices.Concat(c.ownOptions().options, c.sharedOptions()) {
+		m.option(&o)
 	}
 }
 
@@ -115,105 +173,3 @@ func inRoff(text string) string {
 
 // notMacro precedes a dot that begins a line of text.
 const notMacro = `\&`
-
-const manDescription = `
-Asks a TACACS+ server what a network device would ask it: does this password
-log in, may this user run this command, is this event recorded?
-It implements RFC 8907 and RFC 9887 (TLS 1.3), prints one line for a person and
-sets an exit status for a script.
-It is also a lab server, a relay, a check for a monitor, a load test, and a
-reader of captures.
-.PP
-.I HOST
-is one server or several with commas, each
-.IR name ,
-.I name:port
-or
-.IR [IPv6]:port ;
-the next one is tried after a failure, never after a denial.
-.PP
-Options can be anywhere, those of a command anywhere after its name.
-They have one dash or two.
-A value is the next word, or follows =.
-.B \-\-
-ends them.
-.PP
-.BI @ NAME
-reads options from a file, a profile: one long option a line without dashes, as
-.I "name value"
-or
-.IR name=value ;
-lines that begin with # are comments.
-.B host
-is
-.IR HOST .
-The names of files in it are relative to its folder.
-Options on the command line override the profile.
-Options that the command does not use are ignored.
-`
-
-const manEnds = `
-.SH ENVIRONMENT
-.TP
-.B TACACS_PLUS_KEY
-the shared secret, unless an option gives it
-.TP
-.B TACACS_PLUS_PWD
-the password, unless an option gives it
-.TP
-.B XDG_CONFIG_HOME
-the parent of the folder of profiles, instead of
-.I \(ti/.config
-.SH FILES
-.TP
-.I \(ti/.config/tacacs_plus/NAME
-the profile
-.BR @NAME ;
-a name with a slash is a path.
-On Windows the folder is
-.IR %AppData%\(rstacacs_plus .
-.PP
-No profile is loaded unless you name it.
-`
-
-// manStatus describes the exit codes.
-var manStatus = [...]struct{ code, when string }{
-	{"0", "granted: PASS, PASS_ADD, PASS_REPL, SUCCESS"},
-	{"1", "denied: FAIL, FOLLOW, an unanswered prompt, an argument of --require that is not in effect"},
-	{"2", "usage: an error in the command line, a profile or a file; nothing was sent"},
-	{"3", "the server answered ERROR, or with an empty body"},
-	{"4", "network: resolve, refused, unreachable, timeout, closed before the answer"},
-	{"5", "protocol: a wrong key, bad length, sequence, session, type, version or flag"},
-	{"6", "TLS: handshake, certificate, version"},
-	{"128+N", "interrupted by signal N: 130 is Ctrl-C"},
-}
-
-const manLast = `
-A profile, for
-.BR "tacacs_plus authenticate alice @prod" :
-.PP
-.RS
-.nf
-host tac1,tac2
-tls
-cacert ca.pem
-cert me.pem
-.fi
-.RE
-.SH SECURITY
-The obfuscation of RFC 8907 is not encryption: it is an XOR with a pad made of
-MD5 and the shared secret.
-Whoever records one packet can guess keys offline, and nothing protects a
-packet against changes.
-Use it on trusted networks only, with a long random key for each device, or use
-.BR \-\-tls .
-.PP
-Every user of the host can see a secret on the command line in the list of
-processes.
-Text from a server is untrusted: what is not printable is shown as
-.IR \(rsxNN .
-.SH STANDARDS
-RFC 8907, the TACACS+ protocol;
-RFC 9887, TACACS+ over TLS 1.3;
-RFC 1994 (CHAP), RFC 2433 and RFC 2759 (MS\-CHAP).
-`

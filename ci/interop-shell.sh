@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2154 # variables of ci/interop
 #
-# Completion in each shell, the jump host of the README, and the man page in mandoc.
+# Completion in each shell, the jump host of the README, and the man pages in mandoc.
 
 mkdir -p "$tmp/shell/bin" "$tmp/shell/zsh" "$tmp/shell/config/tacacs_plus" "$tmp/shell/config/fish/completions" \
 	"$tmp/shell/data/bash-completion/completions"
@@ -107,14 +107,20 @@ for shell in "${!completes[@]}"; do
 		"exit $code, key $(sed -n 's/^  key: //p' "$tmp/out"), mode $(stat -c %a "$home/.config/tacacs_plus/tac.key"), $file: $(<"$home/$file")"
 done
 
-# ---- The man page ---------------------------------------------------------------------------------------------
+# ---- The man pages --------------------------------------------------------------------------------------------
 
-"$tmp/tacacs_plus" help --man >"$tmp/tacacs_plus.1"
-# A program that was built outside a repository has no date for its page.
-sed -i '1s/ "" / 2026-01-02 /' "$tmp/tacacs_plus.1"
-run_program mandoc -T lint "$tmp/tacacs_plus.1"
-verdict 'the man page' 'exit 0, no complaint' "exit $code, ${out:-no complaint}"
-run_program mandoc -T utf8 "$tmp/tacacs_plus.1"
-sections='NAME SYNOPSIS DESCRIPTION COMMANDS OPTIONS ENVIRONMENT FILES EXIT STATUS EXAMPLES SECURITY STANDARDS'
-verdict 'the sections of the man page' "$sections" \
-	"$(sed 's/.\x08//g' "$tmp/out" | grep -E '^[A-Z ]+$' | paste -s -d ' ')"
+# check_page COMMAND SECTION... checks the page of a command in mandoc; an empty COMMAND is the whole program.
+check_page() {
+	local page=$tmp/tacacs_plus${1:+-$1}.1
+	"$tmp/tacacs_plus" help --man ${1:+"$1"} >"$page"
+	run_program mandoc -T lint "$page"
+	verdict "${page##*/}" 'exit 0, no complaint' "exit $code, ${out:-no complaint}"
+	run_program mandoc -T utf8 "$page"
+	verdict "the sections of ${page##*/}" "${*:2}" "$(sed 's/.\x08//g' "$tmp/out" | grep -E '^[A-Z ]+$' | paste -s -d ' ')"
+}
+
+check_page '' NAME SYNOPSIS DESCRIPTION COMMANDS OPTIONS OUTPUT BATCH MONITORING SESSIONS 'EXIT STATUS' ENVIRONMENT \
+	FILES EXAMPLES SECURITY STANDARDS 'SEE ALSO'
+for command in relay decode; do
+	check_page "$command" NAME SYNOPSIS DESCRIPTION OPTIONS OUTPUT 'EXIT STATUS' ENVIRONMENT EXAMPLES 'SEE ALSO'
+done

@@ -377,7 +377,7 @@ func TestDecodeOnFullDisk(t *testing.T) {
 	stderr := new(lockedBuffer)
 	dir := writeFiles(t, map[string]string{"a": string(manySessions(2000, testKey))})
 	code := run(t.Context(), split("decode DIR/a DIR/a DIR/absent", "DIR", dir), stdio{out: fullDisk{}, err: stderr, env: func(string) string { return testKey }})
-	if code != 2 || stderr.String() != "tacacs_plus: write the lines of sessions: no space left on device\n" {
+	if code != 2 || stderr.String() != "tacacs_plus: write session lines: no space left on device\n" {
 		t.Errorf("%d: %s", int(code), stderr)
 	}
 }

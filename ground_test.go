@@ -297,7 +297,7 @@ func TestQueuedWriterInBackground(t *testing.T) {
 		write("z", errBlocked)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := w.close(ctx); !errors.Is(err, errBlocked) || err.Error() != "write the lines: the output is blocked" {
+		if err := w.close(ctx); !errors.Is(err, errBlocked) || err.Error() != "write lines: the output is blocked" {
 			t.Errorf("closed with %v", err)
 		}
 		proceed(nil)
@@ -305,10 +305,50 @@ func TestQueuedWriterInBackground(t *testing.T) {
 		if out.String() != before+"x"+y {
 			t.Errorf("%d bytes are written, want %d", out.Len(), len(before+"x"+y))
 		}
-		want := []string{"lines cannot be written: short write", "lines can be written again; 0 were lost",
-			"lines cannot be written: the output is blocked", "lines can be written again; 2 were lost"}
+		want := []string{"cannot write lines: short write", "lines are written again (0 lost)",
+			"cannot write lines: the output is blocked", "lines are written again (2 lost)"}
 		if !slices.Equal(reports, want) {
 			t.Errorf("reported %q, want %q", reports, want)
+		}
+	})
+}
+
+// TestQueuedWriterWarningBlocked: a warning that blocks, as with a stopped stderr, does not stop the writer. Failures
+// that begin and end meanwhile make one warning.
+func TestQueuedWriterWarningBlocked(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		disk, printed := new(smallDisk), make(chan string)
+		w := newQueuedWriter(t.Context(), disk)
+		w.what, w.warnf = "lines", func(format string, args ...any) { printed <- fmt.Sprintf(format, args...) }
+		write := func(room int, ok bool) {
+			t.Helper()
+			disk.give(room)
+			if _, err := w.Write([]byte("text\n")); (err == nil) != ok {
+				t.Errorf("a write returns %v", err)
+			}
+			synctest.Wait()
+		}
+		write(0, false)
+		write(100, true)
+		write(0, false)
+		for len(w.queue) < maxQueued {
+			w.add([]byte("more\n"))
+		}
+		if err := w.add([]byte("more\n")); err == nil {
+			t.Error("a full queue accepts a line")
+		}
+		write(1<<20, true)
+		for _, want := range []string{"cannot write lines: no space left on device", "lines are written again (1 lost)"} {
+			if got := <-printed; got != want {
+				t.Errorf("printed %q, want %q", got, want)
+			}
+		}
+		synctest.Wait()
+		select {
+		case text := <-printed:
+			t.Errorf("printed %q too", text)
+		default:
 		}
 	})
 }

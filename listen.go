@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// A listener accepts clients for serve and for relay, within its limits.
+// A listener accepts the clients of serve or relay, within its limits.
 type listener struct {
 	log       *sessionLog
 	dump      *dumper
@@ -25,7 +25,7 @@ type listener struct {
 	open map[netip.Addr]int // connections of each limitKey
 }
 
-// Limits of one client, and of the end of the program.
+// Limits of connections, and of the end of the program.
 const (
 	maxConnections   = 1024
 	maxOfOneAddress  = maxConnections / 4 * 3
@@ -33,9 +33,9 @@ const (
 	idleTimeout      = 60 * time.Second
 	handshakeTimeout = 10 * time.Second
 	firstTimeout     = 10 * time.Second       // for the whole first packet
-	shutdownTimeout  = 4 * time.Second        // for the replies under way
+	shutdownTimeout  = 4 * time.Second        // for pending replies
 	linesTimeout     = 500 * time.Millisecond // for the last lines
-	noticeTimeout    = 200 * time.Millisecond // for the message that they could not be written
+	noticeTimeout    = 200 * time.Millisecond // for the message that they are lost
 	maxGathered      = 16 << 10               // bytes of packets that are written together
 )
 
@@ -45,9 +45,9 @@ func newListener() *listener {
 
 // listen opens the addresses, with TLS if there is a configuration for it.
 func (l *listener) listen(addrs []string, config *tls.Config) error {
-	quiet := net.ListenConfig{KeepAlive: -1} // idle connections end anyway, and setting it up takes four system calls
+	noKeepAlive := net.ListenConfig{KeepAlive: -1} // idle connections time out anyway; this saves four system calls each
 	for _, addr := range addrs {
-		inner, err := quiet.Listen(context.Background(), "tcp", addr)
+		inner, err := noKeepAlive.Listen(context.Background(), "tcp", addr)
 		if err != nil {
 			return failf(classNetwork, "listen on %s: %w", escape(addr), cause(err))
 		}
@@ -65,7 +65,7 @@ func (l *listener) close() {
 	}
 }
 
-// checkListen returns an error unless all addresses have the form ADDRESS:PORT.
+// checkListen checks that all addresses of an option have the form ADDRESS:PORT.
 func checkListen(option string, addrs []string) error {
 	for _, addr := range addrs {
 		_, port, err := net.SplitHostPort(addr)
@@ -90,8 +90,7 @@ func offLoopback(addrs []string) string {
 	return ""
 }
 
-// serveUntil hands each connection to serve until ctx ends, then waits for the replies under way. last writes the last
-// lines.
+// serveUntil calls serve with each connection until ctx ends, then waits for pending replies. last writes the last lines.
 func (l *listener) serveUntil(ctx context.Context, serve func(context.Context, net.Conn), last func() error) error {
 	var all sync.WaitGroup
 	for _, inner := range l.listeners {
@@ -102,7 +101,7 @@ func (l *listener) serveUntil(ctx context.Context, serve func(context.Context, n
 	return drain(&all, last)
 }
 
-// drain waits for the replies under way, for shutdownTimeout at most, then writes the last lines.
+// drain waits up to shutdownTimeout for pending replies, then writes the last lines.
 func drain(all *sync.WaitGroup, last func() error) error {
 	ended := make(chan struct{})
 	go func() { all.Wait(); close(ended) }()
@@ -137,13 +136,13 @@ func (l *listener) accept(ctx context.Context, inner net.Listener, all *sync.Wai
 	}
 }
 
-// acquireSlot reserves a slot for a connection, or returns why there is none. One address cannot have all slots.
+// acquireSlot reserves a slot for a connection, or returns the reason to refuse it. One address cannot have all slots.
 func (l *listener) acquireSlot(client netip.Addr) (refused string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	client = limitKey(client)
 	if l.open[client] >= maxOfOneAddress {
-		return "too many connections of this address"
+		return "too many connections from this address"
 	}
 	select {
 	case l.slots <- struct{}{}:
@@ -164,8 +163,8 @@ func (l *listener) releaseSlot(client netip.Addr) {
 	<-l.slots
 }
 
-// limitKey returns what counts as one address: an IPv4 address, or the /64 network of an IPv6 address, of which one host
-// can use all addresses.
+// limitKey returns what counts as one address: an IPv4 address, or the /64 network of an IPv6 address, since one host can
+// use all addresses of a /64.
 func limitKey(client netip.Addr) netip.Addr {
 	if client.Is4() || client.IsLinkLocalUnicast() {
 		return client
@@ -180,8 +179,8 @@ type inboundConn struct {
 	dump      *dumper
 	conn      net.Conn
 	addr      netip.AddrPort // of the client
-	keys      []key          // of the client; one of them is right
-	cleartext bool           // TLS: packets are not obfuscated
+	keys      []key          // candidates for the client's key
+	cleartext bool           // over TLS packets are not obfuscated
 	in        *bufio.Reader
 	idle      time.Duration
 	sawPacket bool
@@ -191,7 +190,7 @@ type inboundConn struct {
 }
 
 // newInboundConn finds the keys of a client and does the TLS handshake. It returns nil if the client is refused. buffer is
-// the number of bytes to read at a time.
+// the size of the read buffer in bytes.
 func (l *listener) newInboundConn(ctx context.Context, conn net.Conn, keys clientKeys, cleartext bool, buffer int) *inboundConn {
 	c := &inboundConn{log: l.log, dump: l.dump, conn: conn, addr: addrPortOf(conn.RemoteAddr()), cleartext: cleartext, idle: idleTimeout}
 	if c.keys = keys.of(c.addr.Addr()); c.keys == nil && !cleartext {
@@ -209,6 +208,11 @@ func (l *listener) newInboundConn(ctx context.Context, conn net.Conn, keys clien
 	return c
 }
 
+// newTracker returns a tracker for a session of the client, which uses the key.
+func (c *inboundConn) newTracker(k key) sessionTracker {
+	return sessionTracker{sessionRecord: sessionRecord{peer: c.addr, key: k.source}}
+}
+
 // note logs what is wrong with the connection.
 func (c *inboundConn) note(problem string) { c.log.note(c.addr, problem) }
 
@@ -218,7 +222,7 @@ func (c *inboundConn) stopReading() {
 	_ = c.conn.SetReadDeadline(time.Unix(1, 0))
 }
 
-// onPacket reports whether a packet is the first one. The time limit for the first packet ends with it.
+// onPacket reports whether a packet is the first one, and ends the time limit for that.
 func (c *inboundConn) onPacket() (first bool) {
 	if first = !c.sawPacket; first {
 		c.sawPacket, c.deadlineSet = true, time.Time{}
@@ -226,8 +230,8 @@ func (c *inboundConn) onPacket() (first bool) {
 	return first
 }
 
-// extendDeadline moves the deadlines of the connection, at most once a second: that costs more than a login does. It
-// reports whether reading goes on.
+// extendDeadline moves the deadlines of the connection, and reports whether reading goes on. It does so at most once a
+// second, since setting a deadline costs more than a login.
 func (c *inboundConn) extendDeadline() bool {
 	if now := time.Now(); now.Sub(c.deadlineSet) > time.Second {
 		limit := c.idle
@@ -240,7 +244,7 @@ func (c *inboundConn) extendDeadline() bool {
 	return !c.stopped.Load()
 }
 
-// setDeadline sets the deadlines, unless no more is to be read.
+// setDeadline sets the deadlines. After stopReading it sets only that for writing.
 func (c *inboundConn) setDeadline(t time.Time) {
 	_ = c.conn.SetDeadline(t)
 	if c.stopped.Load() {
@@ -248,13 +252,13 @@ func (c *inboundConn) setDeadline(t time.Time) {
 	}
 }
 
-// receive reads one packet and appends it to dst, with the body as it was sent. ok is false at the end of the connection
-// and for a packet that must not be read.
+// receive reads one packet and appends it to dst, still obfuscated. ok is false at the end of the connection, and for a
+// packet that must not be read.
 func (c *inboundConn) receive(dst []byte) (h header, packets []byte, ok bool) {
 	head, err := c.in.Peek(headerLen)
 	if err != nil {
 		if len(head) > 0 {
-			c.note("ended in the middle of a packet")
+			c.note("closed in the middle of a packet")
 		}
 		return h, dst, false
 	}
@@ -264,28 +268,30 @@ func (c *inboundConn) receive(dst []byte) (h header, packets []byte, ok bool) {
 		return h, dst, false
 	}
 	if h.length > maxBody {
-		c.note(fmt.Sprintf("a body of %d bytes, the limit is %d", h.length, maxBody))
+		c.note(fmt.Sprintf("body is %d bytes, the limit is %d", h.length, maxBody))
 		return h, dst, false
 	}
 	if packets, _, err = appendNext(dst, c.in, &h); err != nil {
-		c.note("ended in the middle of a packet")
+		c.note("closed in the middle of a packet")
 		return h, dst, false
 	}
 	return h, packets, true
 }
 
-// checkHeader returns what is wrong with the header of a client's packet, or "", and which reply RFC 8907 requires.
+// checkHeader returns what is wrong with the header of a client's packet, or "", and the reply that RFC 8907 requires.
 func checkHeader(h *header, cleartext bool) (wrong string, then rejection) {
 	switch {
 	case h.seqNo > lastSeqNo:
 		return "sequence numbers exhausted", rejectSilently
 	case h.seqNo%2 == 0: // only a server's is even (section 4.1)
-		return fmt.Sprintf("seq_no %d is even, as only a server's is", h.seqNo), rejectSilently
+		return fmt.Sprintf("even seq_no %d from a client", h.seqNo), rejectSilently
 	case h.typ < typeAuthen || h.typ > typeAcct:
-		return fmt.Sprintf("a packet of type %s", h.typ), rejectWithHeader
+		return fmt.Sprintf("unknown packet type %s", h.typ), rejectWithHeader
 	case cleartext != (h.flags&flagUnencrypted != 0):
-		// RFC 8907 section 10.5.2, and over TLS RFC 9887 section 4: the flag must always fit.
-		return "the UNENCRYPTED flag does not fit the transport", rejectWithError
+		if cleartext { // RFC 9887 section 4
+			return "no UNENCRYPTED flag over TLS", rejectWithError
+		}
+		return "UNENCRYPTED flag without TLS", rejectWithError // RFC 8907 section 10.5.2
 	}
 	return "", rejectSilently
 }
@@ -302,13 +308,13 @@ const (
 // malformed describes a packet whose body cannot be decoded.
 func (c *inboundConn) malformed(err error) string {
 	if c.cleartext {
-		return "a malformed packet: " + err.Error()
+		return "malformed packet: " + err.Error()
 	}
-	return "a packet that does not fit the key: " + err.Error()
+	return "packet cannot be read with this key: " + err.Error()
 }
 
-// clientKeys are the keys of clients by the prefix of their addresses. The zero prefix is for all clients.
-// If a client has several keys, it uses one of them.
+// clientKeys are the keys of clients by the prefix of their addresses. The zero prefix is for all clients. A client with
+// several keys uses one of them.
 type clientKeys map[netip.Prefix][]key
 
 // of returns the keys of the longest prefix that contains the client's address, or nil.
@@ -322,8 +328,7 @@ func (k clientKeys) of(client netip.Addr) []key {
 	return k[netip.Prefix{}]
 }
 
-// cutPrefixes removes the PREFIX= from each of an option's key files and returns the prefixes. A file
-// without one has the zero prefix.
+// cutPrefixes removes PREFIX= from each key file of an option and returns the prefixes: zero for a file without one.
 func cutPrefixes(option string, files []string) ([]netip.Prefix, error) {
 	prefixes := make([]netip.Prefix, len(files))
 	for i, value := range files {
@@ -334,15 +339,15 @@ func cutPrefixes(option string, files []string) ([]netip.Prefix, error) {
 		prefix, err := parsePrefix(before)
 		if err != nil {
 			return nil, failf(classUsage, "\"%s\" of %s %w", escape(before), option, err).
-				withHint("%s 192.0.2.0/24=FILE is the key of the clients there", option)
+				withHint("write %s 192.0.2.0/24=FILE for the key of these clients", option)
 		}
 		prefixes[i], files[i] = prefix, file
 	}
 	return prefixes, nil
 }
 
-// byPrefix assigns each key to the clients of its prefix. The keys after the last prefix, which come from no
-// file, are for all clients. A client has at most limit keys.
+// byPrefix returns each key under its prefix. Keys after the last prefix come from no file and are for all clients. A
+// client has at most limit keys.
 func byPrefix(keys []key, prefixes []netip.Prefix, limit int) (clientKeys, error) {
 	of := make(clientKeys)
 	prefixes = append(prefixes, netip.Prefix{})
@@ -359,8 +364,7 @@ func byPrefix(keys []key, prefixes []netip.Prefix, limit int) (clientKeys, error
 	return of, nil
 }
 
-// serverTLS returns the TLS configuration of a server: TLS 1.3 only, and with a file of authorities a client certificate
-// is required.
+// serverTLS returns the TLS configuration of a server: TLS 1.3 only. With a clientCA file it requires client certificates.
 func serverTLS(ctx context.Context, pair []tls.Certificate, clientCA string) (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS13, Certificates: pair}
 	if clientCA != "" {
@@ -373,17 +377,16 @@ func serverTLS(ctx context.Context, pair []tls.Certificate, clientCA string) (*t
 	return config, nil
 }
 
-// handshakeFault returns why a handshake failed. It recognizes a device that does not use TLS, and names a certificate
-// that is refused.
+// handshakeFault returns why a handshake failed. It recognizes a client without TLS, and names a rejected certificate.
 func handshakeFault(err error) string {
 	var refused *tls.CertificateVerificationError
 	if errors.As(err, &refused) {
 		cert := refused.UnverifiedCertificates[0]
-		return fmt.Sprintf("the certificate of %s (%s) is refused: %v", cert.Subject, strings.Join(certNames(cert), ", "), refused.Err)
+		return fmt.Sprintf("client certificate of %s (%s) is refused: %v", cert.Subject, strings.Join(certNames(cert), ", "), refused.Err)
 	}
 	var record tls.RecordHeaderError
 	if errors.As(err, &record) && version(record.RecordHeader[0]).major() == majorVersion {
-		return "a TACACS+ packet in clear, without TLS"
+		return "TACACS+ packet without TLS"
 	}
 	return cause(err).Error()
 }

@@ -39,10 +39,10 @@ func TestListenConnectionsOfOneAddress(t *testing.T) {
 	for range maxOfOneAddress {
 		enter(greedy, "")
 	}
-	enter(greedy, "too many connections of this address")
+	enter(greedy, "too many connections from this address")
 	conn := &remoteConn{addr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(greedy, 1024))}
 	srv.listener.accept(t.Context(), &fakeListener{has: []any{conn}}, new(sync.WaitGroup), srv.serve)
-	if want := " 192.0.2.1:1024 refused: too many connections of this address\n"; !strings.HasSuffix(log.String(), want) {
+	if want := " 192.0.2.1:1024 refused: too many connections from this address\n"; !strings.HasSuffix(log.String(), want) {
 		t.Errorf("the log is\n%s", log)
 	}
 	for range maxConnections - maxOfOneAddress {
@@ -153,11 +153,11 @@ func TestListenKeyFileErrors(t *testing.T) {
 	for _, tt := range []struct{ line, want string }{
 		{"--key-file 192.0.2.0/24=DIR/a --key-file 192.0.2.9/24=DIR/a", "the key for 192.0.2.0/24 is given more than once"},
 		{"--key-file DIR/a --key-file 192.0.2.0/24=DIR/a --key-file DIR/a", "the key is given more than once"},
-		{"--key-file 192.0.2.0/33=DIR/a", "\"192.0.2.0/33\" of --key-file is neither an address nor a prefix\ntacacs_plus: hint: --key-file 192.0.2.0/24=FILE is the key of the clients there"},
+		{"--key-file 192.0.2.0/33=DIR/a", "\"192.0.2.0/33\" of --key-file is neither an address nor a prefix\ntacacs_plus: hint: write --key-file 192.0.2.0/24=FILE for the key of these clients"},
 		{"--key-file 192.0.2.0/24=-", "the key of standard input is empty"},
 		{"--key-file 192.0.2.0/24=- --key-file -", "the key and another key cannot both come from standard input\ntacacs_plus: hint: " + hintStdin},
 		{"--key-file 192.0.2.0/24=DIR/none", "read the key: open DIR/none: no such file or directory"},
-		{"--listen :0 --key-file 192.0.2.0/24=DIR/a", "to listen on :0, give a key and users\ntacacs_plus: hint: --key-file and --user; without them serve listens on loopback only, with a key of its own"},
+		{"--listen :0 --key-file 192.0.2.0/24=DIR/a", "listening on :0 needs a key and users\ntacacs_plus: hint: give --key-file and --user, or listen on loopback"},
 	} {
 		got := runWith(t, nil, "", split("serve "+tt.line, "DIR", dir)...)
 		if want := "tacacs_plus: " + strings.ReplaceAll(tt.want, "DIR", dir) + "\n"; got != (runResult{classUsage.exit(), "", want}) {
@@ -203,12 +203,12 @@ func TestListenKeyLengthHidden(t *testing.T) {
 			t.Fatal(err)
 		}
 		body, err := readBody(c, h)
-		if obfuscate(&h, key, body); err != nil || !strings.Contains(string(body), "a malformed packet") {
+		if obfuscate(&h, key, body); err != nil || !strings.Contains(string(body), "malformed packet") {
 			t.Fatalf("%v, %q", err, body)
 		}
 		check("a reply", string(body))
 	}
-	if lines := s.lines(t); strings.Count(lines, "does not fit the key") != 3 {
+	if lines := s.lines(t); strings.Count(lines, "cannot be read with this key") != 3 {
 		t.Errorf("the log is\n%s", lines)
 	} else {
 		check("lines", lines)

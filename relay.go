@@ -111,7 +111,7 @@ func (opts *relayOptions) configure(ctx context.Context, inv *invocation, r *rel
 		if err := interruptible(ctx, func() (err error) { file, err = openRecord(opts.record); return err }); err != nil {
 			return err
 		}
-		r.recorder = newRecorder(opts.background(file, "packets of the record", inv.logf), inv.output.showSecrets)
+		r.recorder = newRecorder(opts.background(file, "recorded packets", inv.logf), inv.output.showSecrets)
 	}
 	return nil
 }
@@ -289,7 +289,7 @@ func (d *device) readPacket(dst []byte) (h header, m message, packets []byte, ok
 		d.client.dump.packet("received from", d.client.addr, &h, body, m)
 	}
 	if err != nil {
-		d.refuse(h, rejectWithError, d.client.malformed(err), "a malformed packet")
+		d.refuse(h, rejectWithError, d.client.malformed(err), "malformed packet")
 		return h, nil, dst, false
 	}
 	return h, m, packets, true

@@ -222,7 +222,7 @@ func (s *sharedDevice) submit(f *relayRequest, h *header, m message, size int) b
 	s.device.relay.underWay.Add(int64(size))
 	f.home, f.head, f.message, f.answered, f.asked, f.size = s.replies, *h, m, false, "", size
 	f.job = job{request: f, owner: f}
-	f.seen = sessionTracker{sessionRecord: sessionRecord{peer: s.device.client.addr, key: s.device.key.source}}
+	f.seen = s.device.client.newTracker(s.device.key)
 	f.seen.packet(time.Now(), h, m)
 	s.slots <- struct{}{}
 	s.device.relay.shared.put(f)

@@ -480,12 +480,12 @@ func TestRelayBadPackets(t *testing.T) {
 		answer string // its header in hex, or the ERROR
 		line   string
 	}{
-		{"UNENCRYPTED", packed(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 5, flags: flagUnencrypted}, "", papStart("alice", testPassword)), "ERROR", "the UNENCRYPTED flag does not fit the transport"},
-		{"even", with(atSeqNo, 2), "", "seq_no 2 is even, as only a server's is"},
+		{"UNENCRYPTED", packed(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 5, flags: flagUnencrypted}, "", papStart("alice", testPassword)), "ERROR", "UNENCRYPTED flag without TLS"},
+		{"even", with(atSeqNo, 2), "", "even seq_no 2 from a client"},
 		{"last", with(atSeqNo, 255), "", "sequence numbers exhausted"},
-		{"unknown type", with(atType, 9), "c10902000000000500000000", "a packet of type 0x09"},
+		{"unknown type", with(atType, 9), "c10902000000000500000000", "unknown packet type 0x09"},
 		{"other protocol", []byte("GET / HTTP/1.1\r\n\r\n"), "", "not TACACS+: the first byte is 0x47"},
-		{"too long", unhex(t, "c1 01 01 00 00000007 00010000"), "", "a body of 65536 bytes, the limit is 65535"},
+		{"too long", unhex(t, "c1 01 01 00 00000007 00010000"), "", "body is 65536 bytes, the limit is 65535"},
 	} {
 		for _, mode := range relayModes {
 			s := serveWith(t)

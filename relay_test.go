@@ -154,7 +154,7 @@ func TestRelayKeys(t *testing.T) {
 					t.Errorf("%s: got the reply %+v, %v", tt.options, reply, err)
 				}
 				c.checkEnd(t)
-				if got := r.relayed(t); !strings.Contains(got, `"error":"a packet that does not fit the key: `+errBodyLength.Error()) || s.lines(t) != "" {
+				if got := r.relayed(t); !strings.Contains(got, `"error":"packet cannot be read with this key: `+errBodyLength.Error()) || s.lines(t) != "" {
 					t.Errorf("%s: the log is\n%s, the server's log is\n%s", tt.options, got, s.log)
 				}
 				continue
@@ -275,16 +275,16 @@ func TestRelayOnFullDisk(t *testing.T) {
 				t.Errorf("got %+v", got)
 			}
 		}
-		waitUntil(t, "the warning is printed", func() bool { account(); return strings.Contains(r.stderr.String(), "cannot be written") })
+		waitUntil(t, "the warning is printed", func() bool { account(); return strings.Contains(r.stderr.String(), "cannot write") })
 		account()
 		account()
 		if code := r.stop(); code != classUsage.exit() {
 			t.Errorf("exit code %d", int(code))
 		}
-		if n := strings.Count(r.stderr.String(), "lines of sessions cannot be written: no space left on device"); n != 1 {
+		if n := strings.Count(r.stderr.String(), "cannot write session lines: no space left on device"); n != 1 {
 			t.Errorf("the warning is printed %d times:\n%s", n, r.stderr)
 		}
-		if want := "tacacs_plus: write the lines of sessions: no space left on device\n"; !strings.HasSuffix(r.stderr.String(), want) {
+		if want := "tacacs_plus: write session lines: no space left on device\n"; !strings.HasSuffix(r.stderr.String(), want) {
 			t.Errorf("stderr is\n%s", r.stderr)
 		}
 	}
@@ -437,7 +437,7 @@ func TestRelayRefuses(t *testing.T) {
 		{"tac1 --listen-cert DIR/server.pem", "--listen-cert, --listen-cert-key and --client-ca need --listen-tls"},
 		{"tac1 --listen-tls :0 --listen-cert DIR/server.pem", "to listen on :0, give --client-ca\ntacacs_plus: hint: RFC 9887 section 3.1 wants devices to have certificates; without, relay listens on loopback only"},
 		{"tac1 --listen-tls 127.0.0.1:0 --listen-cert DIR/server.pem --device-key-file KEY", "--device-key-file is for --listen: over TLS there is no key"},
-		{"tac1 --device-key-file 192.0.2.0/33=KEY", "\"192.0.2.0/33\" of --device-key-file is neither an address nor a prefix\ntacacs_plus: hint: --device-key-file 192.0.2.0/24=FILE is the key of the clients there"},
+		{"tac1 --device-key-file 192.0.2.0/33=KEY", "\"192.0.2.0/33\" of --device-key-file is neither an address nor a prefix\ntacacs_plus: hint: write --device-key-file 192.0.2.0/24=FILE for the key of these clients"},
 		{"tac1 --device-key-file - --key-file -", "the key and the key of the devices cannot both come from standard input\ntacacs_plus: hint: " + hintStdin},
 		{"tac1 --key-file KEY --device-key-file KEY/none", "read the key of the devices: open KEY/none: not a directory"},
 		{"tac1 --key-file KEY --record KEY/none", "make the record: open KEY/none: not a directory"},
@@ -594,7 +594,7 @@ func TestRelayRecordReportsFullDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := &smallDisk{room: 1 << 20}
 		var reports []string
-		rec := newRecorder(new(relayOptions).background(disk, "packets of the record", func(format string, args ...any) {
+		rec := newRecorder(new(relayOptions).background(disk, "recorded packets", func(format string, args ...any) {
 			reports = append(reports, fmt.Sprintf(format, args...))
 		}), false)
 		device, server := netip.MustParseAddrPort("198.51.100.7:41234"), netip.MustParseAddrPort("192.0.2.1:49")
@@ -604,8 +604,9 @@ func TestRelayRecordReportsFullDisk(t *testing.T) {
 			h := header{version: minorDefault, typ: typeAuthor, seqNo: 1}
 			rec.packet(all, device, server, true, &h, nil, nil, false)
 			time.Sleep(2 * gatherTime)
+			synctest.Wait()
 		}
-		want := []string{"packets of the record cannot be written: no space left on device", "packets of the record can be written again; 0 were lost"}
+		want := []string{"cannot write recorded packets: no space left on device", "recorded packets are written again (0 lost)"}
 		if !slices.Equal(reports, want) {
 			t.Errorf("reported %q, want %q", reports, want)
 		}
@@ -635,7 +636,7 @@ func TestRelayRecordOnFullDisk(t *testing.T) {
 		if n := strings.Count(r.log.String(), " SUCCESS"); n != 3 {
 			t.Errorf("%d lines:\n%s", n, r.log)
 		}
-		if want := "tacacs_plus: write the packets of the record: write /dev/full: no space left on device\n"; !strings.HasSuffix(r.stderr.String(), want) {
+		if want := "tacacs_plus: write recorded packets: write /dev/full: no space left on device\n"; !strings.HasSuffix(r.stderr.String(), want) {
 			t.Errorf("stderr is\n%s", r.stderr)
 		}
 	}

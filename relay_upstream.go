@@ -319,7 +319,7 @@ func (p *upstream) onRequest(h *header, m message, size int) bool {
 
 // begin starts to track a session.
 func (p *upstream) begin(h *header, size int) *relayedSession {
-	s := &relayedSession{typ: h.typ, size: size, tracker: sessionTracker{sessionRecord: sessionRecord{peer: p.device.client.addr, key: p.device.key.source}}}
+	s := &relayedSession{typ: h.typ, size: size, tracker: p.device.client.newTracker(p.device.key)}
 	p.sessions[h.sessionID] = s
 	p.device.relay.underWay.Add(int64(size))
 	return s

@@ -31,7 +31,7 @@ func newServe(o *optionSet) action {
 	}
 }
 
-// serveOptions are the options of serve that are no field of the server, and the login that is suggested at the start.
+// serveOptions are the options of serve that are not fields of the server, and the login that it suggests at the start.
 type serveOptions struct {
 	listen, users, args   list
 	usersFile, enableFile string
@@ -47,19 +47,19 @@ type serveOptions struct {
 func (opts *serveOptions) register(o *optionSet, srv *labServer) {
 	o.add(&opts.listen, "listen", "ADDR", "address and port to listen on (default 127.0.0.1:4949); repeatable")
 	o.add(&opts.users, "user", "NAME:PASSWORD", "a user; repeatable")
-	o.add((*text)(&opts.usersFile), "users-file", "FILE", "file with name:password on every line")
-	o.add((*text)(&opts.enableFile), "enable-password-file", "FILE", "file with the password of enable (default the user's own)")
-	o.add(ruleFlag{&srv.lab.rules, true}, "permit", "REGEX", "permit the command lines that match; the first rule that matches decides, and with any rule what none matches is denied")
-	o.add(ruleFlag{&srv.lab.rules, false}, "deny", "REGEX", "deny the command lines that match")
+	o.add((*text)(&opts.usersFile), "users-file", "FILE", "file of NAME:PASSWORD lines")
+	o.add((*text)(&opts.enableFile), "enable-password-file", "FILE", "file with the enable password (default the user's own)")
+	o.add(ruleFlag{&srv.lab.rules, true}, "permit", "REGEX", "permit matching command lines; the first matching --permit or --deny decides, no match denies")
+	o.add(ruleFlag{&srv.lab.rules, false}, "deny", "REGEX", "deny matching command lines")
 	o.add(&opts.args, "arg", "AV", "argument for a shell session (default priv-lvl=15); repeatable")
 	o.add(&srv.lab.expired, "must-change", "NAME", "a user whose password has expired; repeatable")
 	o.add((*seconds)(&srv.delay), "reply-delay", "TIME", "wait before every reply")
-	o.add((*text)(&opts.clientCA), "client-ca", "FILE", "with --tls: require a client certificate that one of these signed, PEM")
-	o.add((*text)(&opts.writeCA), "write-cacert", "FILE", "with --tls and no --cert: write the certificate that serve makes to FILE")
-	o.add((*faultName)(&opts.fault), "fault", "NAME", "misbehave, to test clients; --fault help lists how")
+	o.add((*text)(&opts.clientCA), "client-ca", "FILE", "with --tls: require a client certificate signed by one of these CAs, PEM")
+	o.add((*text)(&opts.writeCA), "write-cacert", "FILE", "with --tls and no --cert: write the generated certificate to FILE")
+	o.add((*faultName)(&opts.fault), "fault", "NAME", "misbehave to test clients; --fault help lists all faults")
 }
 
-// ruleFlag adds rules in the order of the command line, for both options.
+// ruleFlag adds a rule: those of --permit and --deny keep the order of the command line.
 type ruleFlag struct {
 	rules  *[]rule
 	permit bool
@@ -115,7 +115,7 @@ func (opts *serveOptions) configure(ctx context.Context, inv *invocation, srv *l
 	srv.listener.log = &sessionLog{json: inv.output.json, verbose: inv.output.verbose}
 	if !inv.output.quiet {
 		out := newQueuedWriter(context.WithoutCancel(ctx), inv.std.out) // drain bounds its writes
-		out.what, out.warnf, out.loss = sessionLines, inv.logf, "; accounting records are answered with ERROR meanwhile"
+		out.what, out.warnf, out.loss = sessionLines, inv.logf, "; accounting is answered with ERROR"
 		srv.listener.log.out = out
 	}
 	if inv.output.debug {
@@ -124,7 +124,7 @@ func (opts *serveOptions) configure(ctx context.Context, inv *invocation, srv *l
 	return nil
 }
 
-// loadUsers reads the users and the enable password. Both can come from stdin, as the key can.
+// loadUsers reads the users and the enable password. One of them or the key can come from stdin.
 func (opts *serveOptions) loadUsers(ctx context.Context, inv *invocation, srv *labServer) (err error) {
 	readers := inv.key.fromStdin()
 	if opts.usersFile == "-" {
@@ -145,7 +145,7 @@ func (opts *serveOptions) loadUsers(ctx context.Context, inv *invocation, srv *l
 	return err
 }
 
-// addUsers adds the users of the options and of the file.
+// addUsers adds the users of --user and --users-file.
 func (opts *serveOptions) addUsers(ctx context.Context, inv *invocation, users map[string]string) error {
 	lines := opts.users
 	if opts.usersFile != "" {
@@ -186,11 +186,11 @@ func (opts *serveOptions) setTLS(ctx context.Context, inv *invocation, srv *labS
 		return errKeyOverTLS()
 	}
 	if t.cert != "" && opts.writeCA != "" {
-		return failf(classUsage, "--write-cacert is for a certificate that serve makes, without --cert")
+		return failf(classUsage, "--write-cacert and --cert exclude each other")
 	}
-	const wanted = "RFC 9887 section 3.1 wants a certificate of every client"
+	const wanted = "RFC 9887 section 3.1 requires client certificates"
 	if addr := offLoopback(opts.listen); opts.clientCA == "" && addr != "" {
-		return failf(classUsage, "to listen on %s over TLS, give --client-ca", escape(addr)).withHint(wanted)
+		return failf(classUsage, "listening on %s over TLS needs --client-ca", escape(addr)).withHint(wanted)
 	}
 	var pair []tls.Certificate
 	var err error
@@ -209,7 +209,7 @@ func (opts *serveOptions) setTLS(ctx context.Context, inv *invocation, srv *labS
 		srv.fault.tls(srv.tls)
 	}
 	if opts.clientCA == "" {
-		inv.warnf("no --client-ca, so that clients need no certificate: %s", wanted)
+		inv.warnf("clients need no certificate without --client-ca; %s", wanted)
 	}
 	return nil
 }
@@ -225,7 +225,7 @@ func (opts *serveOptions) generateCertificate(ctx context.Context, inv *invocati
 	}
 	if opts.writeCA == "" {
 		opts.tryTLS = " --tls --insecure"
-		inv.logf("generated a certificate; --write-cacert FILE writes it for clients to trust, --insecure does without")
+		inv.logf("generated a certificate: clients need --insecure, or its copy from --write-cacert FILE")
 	} else {
 		opts.tryTLS = " --tls --cacert " + opts.writeCA
 		inv.logf("generated a certificate: clients trust it with%s", opts.tryTLS)
@@ -240,14 +240,14 @@ func (opts *serveOptions) addDefaults(inv *invocation, srv *labServer) error {
 		return nil
 	}
 	if addr := offLoopback(opts.listen); addr != "" {
-		return failf(classUsage, "to listen on %s, give a key and users", escape(addr)).
-			withHint("--key-file and --user; without them serve listens on loopback only, with a key of its own")
+		return failf(classUsage, "listening on %s needs a key and users", escape(addr)).
+			withHint("give --key-file and --user, or listen on loopback")
 	}
 	if noKey {
 		var b [12]byte
 		rand.Read(b[:]) // never fails
 		value := hex.EncodeToString(b[:])
-		srv.keys = clientKeys{{}: {{"made by serve", value}}}
+		srv.keys = clientKeys{{}: {{"generated by serve", value}}}
 		inv.logf("generated a key: %s", value)
 		opts.tryEnv = "TACACS_PLUS_KEY=" + value + " "
 	}
@@ -255,14 +255,14 @@ func (opts *serveOptions) addDefaults(inv *invocation, srv *labServer) error {
 	if noUser {
 		user = "demo"
 		srv.lab.users[user] = "demo"
-		inv.logf("added a user: demo, with the password demo")
+		inv.logf("added user demo with password demo")
 		opts.tryEnv += "TACACS_PLUS_PWD=demo "
 	}
 	opts.tryLine = "tacacs_plus authenticate " + user
 	return nil
 }
 
-// run serves until ctx ends, then finishes the replies under way.
+// run serves until ctx ends, then finishes pending replies.
 func (opts *serveOptions) run(ctx context.Context, inv *invocation, srv *labServer) error {
 	defer srv.listener.close()
 	if err := srv.listener.listen(opts.listen, srv.tls); err != nil {
@@ -279,7 +279,7 @@ func (opts *serveOptions) run(ctx context.Context, inv *invocation, srv *labServ
 		defer cancel()
 		err := srv.listener.log.close(last)
 		if errors.Is(err, errBlocked) {
-			go inv.logf("lines of sessions were not written: %v", errBlocked)
+			go inv.logf("session lines lost: %v", errBlocked)
 			time.Sleep(noticeTimeout) // stderr may be blocked too
 			return nil
 		}

@@ -88,8 +88,8 @@ func TestServeDialogues(t *testing.T) {
 		{name: "CHPASS, empty passwords", turns: []fakeExchange{{1, start(authenChPass, authenASCII, authenServiceLogin, ""), askOld, 0}, {1, answerWith(testPassword), askNew, 0},
 			{1, answerWith(""), askRetype, 0}, {1, answerWith(""), &authenReply{status: authenFail, serverMsg: "The new passwords differ or are empty"}, 0}},
 			log: "alice chpass ascii FAIL: The new passwords differ or are empty\n"},
-		{name: "CHPASS by PAP", turns: []fakeExchange{{1, start(authenChPass, authenPAP, authenServiceLogin, testPassword), undone("CHPASS is for the type ascii (RFC 8907 section 5.4.2.7)"), 0}},
-			log: "alice chpass pap FAIL: CHPASS is for the type ascii (RFC 8907 section 5.4.2.7)\n"},
+		{name: "CHPASS by PAP", turns: []fakeExchange{{1, start(authenChPass, authenPAP, authenServiceLogin, testPassword), undone("CHPASS requires authen_type ascii (RFC 8907 section 5.4.2.7)"), 0}},
+			log: "alice chpass pap FAIL: CHPASS requires authen_type ascii (RFC 8907 section 5.4.2.7)\n"},
 		{name: "expired", turns: []fakeExchange{{1, asciiStart("old"), askPass, 0}, {1, answerWith(testPassword), askNew, 0}, {1, answerWith("x"), askRetype, 0}, {1, answerWith("x"), changed, 0}},
 			log: "old authenticate ascii PASS: Password changed\n"},
 		{name: "expired, PAP", turns: []fakeExchange{{1, papStart("old", testPassword), &authenReply{status: authenFail, serverMsg: "Password change required"}, 0}},
@@ -102,10 +102,10 @@ func TestServeDialogues(t *testing.T) {
 			log: "alice authenticate pap FAIL: action SENDAUTH is not supported\n"},
 		{name: "ARAP", turns: []fakeExchange{{1, start(authenLogin, 4, 3, testPassword), undone("authen_type 0x04 is not supported"), minorOne}},
 			log: "alice authenticate 0x04 FAIL: authen_type 0x04 is not supported\n"},
-		{name: "PAP with minor version 0", turns: []fakeExchange{{1, papStart("alice", testPassword), undone("minor version 0 does not go with pap (RFC 8907 section 5.4.1)"), minorDefault}},
-			log: "alice authenticate pap FAIL: minor version 0 does not go with pap (RFC 8907 section 5.4.1)\n"},
-		{name: "ASCII with minor version 1", turns: []fakeExchange{{1, asciiStart("alice"), undone("minor version 1 does not go with ascii (RFC 8907 section 5.4.1)"), minorOne}},
-			log: "alice authenticate ascii FAIL: minor version 1 does not go with ascii (RFC 8907 section 5.4.1)\n"},
+		{name: "PAP with minor version 0", turns: []fakeExchange{{1, papStart("alice", testPassword), undone("minor version 0 is not valid for pap (RFC 8907 section 5.4.1)"), minorDefault}},
+			log: "alice authenticate pap FAIL: minor version 0 is not valid for pap (RFC 8907 section 5.4.1)\n"},
+		{name: "ASCII with minor version 1", turns: []fakeExchange{{1, asciiStart("alice"), undone("minor version 1 is not valid for ascii (RFC 8907 section 5.4.1)"), minorOne}},
+			log: "alice authenticate ascii FAIL: minor version 1 is not valid for ascii (RFC 8907 section 5.4.1)\n"},
 		{name: "CONTINUE for an unknown session", turns: []fakeExchange{{1, answerWith(testPassword), failure("no such session"), 0}}},
 		{name: "CONTINUE for another session", flags: flagSingleConnect, open: true,
 			turns: []fakeExchange{{1, asciiStart("alice"), askPass, 0}, {2, answerWith(testPassword), failure("no such session"), 0}, {1, answerWith(testPassword), pass, 0}},
@@ -224,10 +224,10 @@ func TestServeLongAnswers(t *testing.T) {
 	chpass := &authenStart{action: authenChPass, commonFields: commonFields{typ: authenASCII, service: authenServiceLogin, user: "alice"}}
 	for _, tn := range []fakeExchange{
 		{1, asciiStart(""), askUser, 0}, {1, answerWith(strings.Repeat("u", maxFieldLen)), askPass, 0}, {1, answerWith(testPassword), &authenReply{status: authenPass}, 0},
-		{2, asciiStart(""), askUser, 0}, {2, answerWith(strings.Repeat("u", maxFieldLen+1)), fail("The user name is over 255 bytes"), 0},
-		{3, asciiStart(""), askUser, 0}, {3, answerWith(strings.Repeat("u", 60_000)), fail("The user name is over 255 bytes"), 0},
+		{2, asciiStart(""), askUser, 0}, {2, answerWith(strings.Repeat("u", maxFieldLen+1)), fail("The user name exceeds 255 bytes"), 0},
+		{3, asciiStart(""), askUser, 0}, {3, answerWith(strings.Repeat("u", 60_000)), fail("The user name exceeds 255 bytes"), 0},
 		{4, chpass, ask(authenGetData, "Old password: "), 0}, {4, answerWith(testPassword), ask(authenGetPass, "New password: "), 0},
-		{4, answerWith(strings.Repeat("x", maxFieldLen+1)), fail("The new password is over 255 bytes"), 0},
+		{4, answerWith(strings.Repeat("x", maxFieldLen+1)), fail("The new password exceeds 255 bytes"), 0},
 		{5, chpass, ask(authenGetData, "Old password: "), 0}, {5, answerWith(testPassword), ask(authenGetPass, "New password: "), 0},
 		{5, answerWith(strings.Repeat("x", maxFieldLen)), ask(authenGetPass, "Retype new password: "), 0},
 		{5, answerWith(strings.Repeat("x", maxFieldLen)), &authenReply{status: authenPass, serverMsg: "Password changed"}, 0},
@@ -284,12 +284,8 @@ func TestServeSeqNoDoesNotWrap(t *testing.T) {
 	c, last := newLabConn(newLab(), new(stream)), &header{version: minorDefault, typ: typeAuthen, seqNo: lastSeqNo}
 	c.dialogues[0] = &labDialogue{version: minorDefault, seqNo: lastSeqNo - 1, session: &authSession{
 		next: func(string) *authenReply { return &authenReply{status: authenGetPass} }}}
-	body, err := encoded(answerWith("x"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if r, over, err := c.continueAuthen(last, body); err != nil || !over || r.(*authenReply).status != authenError {
-		t.Errorf("seq_no %d gets the reply %+v, %t, %v", lastSeqNo, r, over, err)
+	if r, over := c.continueAuthen(last, answerWith("x")); !over || r.(*authenReply).status != authenError {
+		t.Errorf("seq_no %d gets the reply %+v, %t", lastSeqNo, r, over)
 	}
 }
 
@@ -371,8 +367,8 @@ func TestServeAuthorizes(t *testing.T) {
 		{"+^show", "priv-lvl=15", "alice", "service=shell cmd=show cmd-arg=version cmd-arg=<cr>", add, "", ""},
 		{"+^show$", "priv-lvl=15", "alice", "service=shell cmd=show cmd-arg=<cr>", add, "", ""},
 		{"+^show", "priv-lvl=15", "alice", "service=shell cmd=reload", fail, "", "command not permitted"},
-		{"-^reload +.", "priv-lvl=15", "alice", "service=shell cmd=x cmd=reload", fail, "", "cmd is there more than once"},
-		{"-^reload +.", "priv-lvl=15", "alice", "service=shell cmd= cmd*reload", fail, "", "cmd is there more than once"},
+		{"-^reload +.", "priv-lvl=15", "alice", "service=shell cmd=x cmd=reload", fail, "", "cmd is given more than once"},
+		{"-^reload +.", "priv-lvl=15", "alice", "service=shell cmd= cmd*reload", fail, "", "cmd is given more than once"},
 		{"", "priv-lvl=15", "alice", "service=shell cmd=x cmd=reload", add, "", ""},
 		{"", "priv-lvl=15", "eve", "service=shell cmd=", fail, "", "unknown user"},
 		{"", "priv-lvl=15", "", "service=shell cmd=", fail, "", "unknown user"},
@@ -556,7 +552,7 @@ func TestServeRecordKind(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, _, err := p.decide(header{version: minorDefault, typ: typeAcct, seqNo: 1}, body)
+		r, _, err := p.decide(&header{version: minorDefault, typ: typeAcct, seqNo: 1}, body)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -591,7 +587,7 @@ func TestServeNoService(t *testing.T) {
 		p := testLab()
 		p.rules = rules(tt.rules)
 		if r := p.authorize(&authorRequest{commonFields: commonFields{user: "alice"}, args: strings.Fields(tt.request)}, minorDefault); r.status != tt.want ||
-			(r.serverMsg == "no service is named (RFC 8907 section 8.2)") != (tt.want == authorFail) {
+			(r.serverMsg == "service is missing (RFC 8907 section 8.2)") != (tt.want == authorFail) {
 			t.Errorf("rules %q, request %q: %+v", tt.rules, tt.request, r)
 		}
 	}
@@ -661,7 +657,7 @@ func TestServeDecidesAlone(t *testing.T) {
 		if d := c.dialogues[0]; d != nil {
 			d.tracker, h.seqNo = sessionTracker{}, d.seqNo+1
 		}
-		reply, _, err := c.decide(h, body)
+		reply, _, err := c.decide(&h, body)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"net"
@@ -10,7 +11,7 @@ import (
 )
 
 // A labServer is a TACACS+ server for the lab: to try this program, to see what a device sends, and to test clients.
-// It stores nothing: a changed password lasts as long as the process.
+// It stores nothing: a changed password lasts until the process ends.
 type labServer struct {
 	listener *listener
 	lab      lab
@@ -21,7 +22,6 @@ type labServer struct {
 	waiting  atomic.Int32 // dialogues of all connections
 }
 
-// Limits of one client, beside those of the listener.
 const maxAllDialogues = 16 << 10 // of all clients, waiting for a CONTINUE
 
 // A labConn is one client's connection.
@@ -30,6 +30,7 @@ type labConn struct {
 	client    *inboundConn
 	key       key                     // of the client
 	codec     codec                   // of its packets, and of the replies
+	messages  messageSet              // its packets are decoded into these
 	out       []byte                  // replies that are written together
 	dialogues map[uint32]*labDialogue // by session_id
 	single    bool                    // single-connection mode (RFC 8907 section 4.3)
@@ -75,8 +76,7 @@ func (srv *labServer) serve(ctx context.Context, conn net.Conn) {
 	client.log.flush()
 }
 
-// flush writes the log, then the replies. A reply to an accounting record does not depend on this flush: account has
-// written the record before.
+// flush writes the log, then the replies.
 func (c *labConn) flush() (err error) {
 	c.client.log.flush()
 	if len(c.out) > 0 {
@@ -110,9 +110,9 @@ func (c *labConn) handlePacket() bool {
 	if !c.client.cleartext {
 		obfuscate(&h, c.key.value, body)
 	}
-	m, over, err := c.decide(h, body)
+	m, over, err := c.decide(&h, body)
 	if err != nil {
-		c.refuse(&reply, c.client.malformed(err), "a malformed packet")
+		c.refuse(&reply, c.client.malformed(err), "malformed packet")
 		return false
 	}
 	if m == nil { // ABORT: the session ends without a reply
@@ -125,8 +125,8 @@ func (c *labConn) handlePacket() bool {
 	return c.single || !over || fault.stays
 }
 
-// replyHeader returns the header of the reply to a packet, without the length. Flags that this server does not know are
-// zero (RFC 8907 section 4.1).
+// replyHeader returns the header of the reply to a packet, without the length. Unknown flags are zero (RFC 8907 section
+// 4.1).
 func (c *labConn) replyHeader(h header) header {
 	h.seqNo++
 	h.flags &= flagUnencrypted
@@ -136,7 +136,7 @@ func (c *labConn) replyHeader(h header) header {
 	return h
 }
 
-// acceptHeader reports whether a header is acceptable. If not, it replies as RFC 8907 requires, or not at all.
+// acceptHeader reports whether a header is acceptable. If not, it rejects the packet as RFC 8907 requires.
 func (c *labConn) acceptHeader(h header, reply *header) bool {
 	wrong, then := checkHeader(&h, c.client.cleartext)
 	switch {
@@ -169,7 +169,7 @@ func (c *labConn) send(h *header, m message) {
 	start := len(c.out)
 	out, err := c.codec.appendPacket(c.out, h, m)
 	if err != nil {
-		c.client.note("the reply does not fit: " + err.Error())
+		c.client.note("cannot encode the reply: " + err.Error())
 		return
 	}
 	c.out = out
@@ -186,108 +186,85 @@ func (c *labConn) send(h *header, m message) {
 	}
 }
 
-// decide decodes a request and returns the reply. over reports whether the session ends; without a reply if that is nil.
-// An error is that of a body that cannot be decoded.
-func (c *labConn) decide(h header, body []byte) (reply message, over bool, err error) {
-	switch {
-	case h.typ != typeAuthen && h.seqNo != 1:
+// decide decodes a request and returns the reply, or nil for none. over reports whether the session ends. It fails if the
+// body cannot be decoded.
+func (c *labConn) decide(h *header, body []byte) (reply message, over bool, err error) {
+	if h.typ != typeAuthen && h.seqNo != 1 {
 		return errorReply(h.typ, "seq_no is not 1"), true, nil
-	case h.typ == typeAuthor:
-		var m authorRequest
-		if err := c.decode(&h, body, &m); err != nil {
-			return nil, false, err
-		}
-		r := c.server.lab.authorize(&m, h.version)
-		c.client.log.write(c.exchange(&h, &m, r))
-		if f := c.server.fault.authorReply; f != nil {
-			r = f
-		}
-		return r, true, nil
-	case h.typ == typeAcct:
-		var m acctRequest
-		if err := c.decode(&h, body, &m); err != nil {
-			return nil, false, err
-		}
-		r := c.server.lab.account(&m, h.version)
-		if c.client.log.writeNow(c.exchange(&h, &m, r)) != nil { // SUCCESS is sent only after the record is written
+	}
+	m, fault := c.messages.of(h), &c.server.fault
+	err = c.codec.decode(body, m)
+	c.client.dump.packet("received from", c.client.conn.RemoteAddr(), h, body, m)
+	if err != nil {
+		return nil, false, err
+	}
+	switch m := m.(type) {
+	case *authorRequest:
+		r := c.server.lab.authorize(m, h.version)
+		c.client.log.write(c.exchange(h, m, r))
+		return cmp.Or(fault.authorReply, r), true, nil
+	case *acctRequest:
+		r := c.server.lab.account(m, h.version)
+		if c.client.log.writeNow(c.exchange(h, m, r)) != nil { // SUCCESS is sent only after the record is written
 			r = &acctReply{status: acctError, serverMsg: "the record could not be written"}
 		}
-		if f := c.server.fault.acctReply; f != nil {
-			r = f
-		}
-		return r, true, nil
-	case h.seqNo == 1:
-		return c.startAuthen(&h, body)
+		return cmp.Or(fault.acctReply, r), true, nil
+	case *authenStart:
+		reply, over = c.startAuthen(h, m)
+	case *authenContinue:
+		reply, over = c.continueAuthen(h, m)
 	}
-	return c.continueAuthen(&h, body)
-}
-
-// decode reads the body of a packet into m.
-func (c *labConn) decode(h *header, body []byte, m message) error {
-	err := c.codec.decode(body, m)
-	c.client.dump.packet("received from", c.client.conn.RemoteAddr(), h, body, m)
-	return err
+	return reply, over, nil
 }
 
 // startAuthen decides on a START. It replaces a dialogue with the same session_id.
-func (c *labConn) startAuthen(h *header, body []byte) (reply message, over bool, err error) {
+func (c *labConn) startAuthen(h *header, m *authenStart) (reply message, over bool) {
 	if d := c.dialogues[h.sessionID]; d != nil {
 		c.abandon(h.sessionID, d)
 	}
-	var m authenStart
-	if err := c.decode(h, body, &m); err != nil {
-		return nil, false, err
-	}
-	d, now := &labDialogue{version: h.version, typ: m.typ}, time.Now()
-	d.tracker.peer, d.tracker.key = c.client.addr, c.key.source
-	d.tracker.packet(now, h, &m)
-	session, r := c.server.lab.start(&m, h.version)
-	d.session = session
-	reply, over = c.finishReply(now, h, d, r)
-	return reply, over, nil
+	d, now := &labDialogue{version: h.version, typ: m.typ, tracker: c.client.newTracker(c.key)}, time.Now()
+	d.tracker.packet(now, h, m)
+	var r *authenReply
+	d.session, r = c.server.lab.start(m, h.version)
+	return c.finishReply(now, h, d, r)
 }
 
 // continueAuthen decides on a CONTINUE. It must have the version of the START and the next seq_no, and an ABORT gets no
 // reply (RFC 8907 sections 4.1 and 5.4.3).
-func (c *labConn) continueAuthen(h *header, body []byte) (reply message, over bool, err error) {
-	var m authenContinue
-	if err := c.decode(h, body, &m); err != nil {
-		return nil, false, err
-	}
+func (c *labConn) continueAuthen(h *header, m *authenContinue) (reply message, over bool) {
 	d := c.dialogues[h.sessionID]
 	if d == nil {
-		return errorReply(h.typ, "no such session"), true, nil
+		return errorReply(h.typ, "no such session"), true
 	}
 	now, follows := time.Now(), h.seqNo == d.seqNo+1 && h.version == d.version
 	if follows {
-		d.tracker.packet(now, h, &m)
+		d.tracker.packet(now, h, m)
 	}
 	var r *authenReply
 	switch {
 	case !follows:
-		r = &authenReply{status: authenError, serverMsg: "seq_no or version does not follow the packet before"}
+		r = &authenReply{status: authenError, serverMsg: "unexpected seq_no or version"}
 	case m.flags&authenAbort != 0:
 		c.end(h.sessionID, d)
-		return nil, true, nil
+		return nil, true
 	case h.seqNo == lastSeqNo:
-		r = &authenReply{status: authenError, serverMsg: "sequence numbers are used up"}
+		r = &authenReply{status: authenError, serverMsg: "sequence numbers exhausted"}
 	default:
 		r = d.session.next(m.userMsg)
 	}
-	reply, over = c.finishReply(now, h, d, r)
-	return reply, over, nil
+	return c.finishReply(now, h, d, r)
 }
 
-// finishReply keeps the dialogue if r, or the fault's message in place of it, asks for a CONTINUE. Otherwise it ends the
-// dialogue.
+// finishReply returns r, or the fault's message in its place. It keeps the dialogue if that asks for a CONTINUE, and ends
+// it otherwise.
 func (c *labConn) finishReply(now time.Time, h *header, d *labDialogue, r *authenReply) (reply message, over bool) {
 	r = d.applyFault(&c.server.fault, r)
 	if r.status.asks() && h.seqNo == 1 && !c.reserveDialogue() {
 		r = &authenReply{status: authenError, serverMsg: "too many sessions"}
 	}
-	head := replyTo(h)
+	head := c.replyHeader(*h)
 	d.seqNo = head.seqNo
-	d.tracker.packet(now, head, r)
+	d.tracker.packet(now, &head, r)
 	if !r.status.asks() {
 		c.end(h.sessionID, d)
 		return r, true
@@ -296,7 +273,7 @@ func (c *labConn) finishReply(now time.Time, h *header, d *labDialogue, r *authe
 	return r, false
 }
 
-// applyFault returns the message of a fault in place of r, which follows then.
+// applyFault returns the message of the fault, which r then follows, or r if there is none.
 func (d *labDialogue) applyFault(f *fault, r *authenReply) *authenReply {
 	if f.authenReply == nil || f.once && d.faulted || f.only != 0 && f.only != d.typ {
 		return r
@@ -331,7 +308,7 @@ func (c *labConn) abandon(id uint32, d *labDialogue) {
 	c.end(id, d)
 }
 
-// end forgets a dialogue and logs it.
+// end removes a dialogue and logs it.
 func (c *labConn) end(id uint32, d *labDialogue) {
 	if c.dialogues[id] != nil {
 		delete(c.dialogues, id)
@@ -342,16 +319,8 @@ func (c *labConn) end(id uint32, d *labDialogue) {
 
 // exchange returns the record of a session with one request and one reply.
 func (c *labConn) exchange(h *header, request, reply message) *sessionRecord {
-	tracker, now := new(sessionTracker), time.Now()
-	tracker.peer, tracker.key = c.client.addr, c.key.source
+	tracker, head, now := c.client.newTracker(c.key), c.replyHeader(*h), time.Now()
 	tracker.packet(now, h, request)
-	tracker.packet(now, replyTo(h), reply)
+	tracker.packet(now, &head, reply)
 	return &tracker.sessionRecord
-}
-
-// replyTo returns the header of the reply to h, as far as a sessionTracker reads it.
-func replyTo(h *header) *header {
-	reply := *h
-	reply.seqNo++
-	return &reply
 }

@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// A fault is one way in which a broken or hostile server misbehaves, to test clients. The zero fault is none. It changes
-// the message of a reply, its bytes, or how they are sent.
+// A fault is one way a broken or hostile server misbehaves. It changes the message of a reply, its bytes, or how they are
+// sent. The zero fault changes nothing.
 type fault struct {
 	name string
 	help string
@@ -45,7 +45,7 @@ type fault struct {
 	certificate func(*x509.Certificate) // the generated one
 }
 
-// errDone closes a connection on purpose, as a failed write does.
+// errDone closes a connection on purpose.
 var errDone = io.EOF
 
 // change returns a fault that changes the bytes of a packet in place.
@@ -61,8 +61,8 @@ func cut(n int) func(net.Conn, []byte) error {
 	}
 }
 
-// faults returns all faults in the order of --fault help: messages, connections that stall or end, key and header,
-// lengths and texts, single-connection mode, TLS, and other protocols than TACACS+.
+// faults returns all faults in the order of --fault help: messages, stalled and closed connections, key and header,
+// lengths and texts, single-connection mode, TLS, and other protocols.
 func faults() []fault {
 	reply := func(status authenStatus, flags authenReplyFlags, msg, data string) *authenReply {
 		return &authenReply{status, flags, msg, data}
@@ -73,10 +73,10 @@ func faults() []fault {
 	}
 	return []fault{
 		{name: "noecho-pass", help: "PASS with the NOECHO flag", authenReply: reply(authenPass, authenNoEcho, "", "")},
-		{name: "getuser", help: "ask for the user name, although it was sent", authenReply: reply(authenGetUser, 0, "Username: ", ""), once: true},
-		{name: "getdata", help: "ask for something else, without echo", authenReply: reply(authenGetData, authenNoEcho, "Token: ", ""), once: true},
+		{name: "getuser", help: "ask for the user name again", authenReply: reply(authenGetUser, 0, "Username: ", ""), once: true},
+		{name: "getdata", help: "ask for a token, without echo", authenReply: reply(authenGetData, authenNoEcho, "Token: ", ""), once: true},
 		{name: "getpass-forever", help: "ask for the password again and again", authenReply: reply(authenGetPass, authenNoEcho, "Password: ", "")},
-		{name: "restart", help: "RESTART for ascii, with pap and chap as the types to try", authenReply: reply(authenRestart, 0, "", "\x02\x03"), only: authenASCII},
+		{name: "restart", help: "RESTART ascii logins, offering pap and chap", authenReply: reply(authenRestart, 0, "", "\x02\x03"), only: authenASCII},
 		{name: "restart-empty", help: "RESTART without a type to try", authenReply: reply(authenRestart, 0, "type not allowed here", "")},
 		{name: "follow", help: "FOLLOW to another server", authenReply: reply(authenFollow, 0, "", "@192.0.2.1"),
 			authorReply: &authorResponse{status: authorFollow, data: "@192.0.2.1"}, acctReply: &acctReply{status: acctFollow, data: "@192.0.2.1"}},
@@ -84,7 +84,7 @@ func faults() []fault {
 			authorReply: &authorResponse{status: authorError, data: "database down"}, acctReply: &acctReply{status: acctError, data: "database down"}},
 		{name: "fail", help: "FAIL with a message", authenReply: reply(authenFail, 0, "\nAccount locked\b\n", ""),
 			authorReply: &authorResponse{status: authorFail, serverMsg: "\nDenied by policy\n", args: []string{"reason=policy"}}},
-		{name: "silent", help: "never answer", stays: true, sends: func(conn net.Conn, p []byte) error { return nil }},
+		{name: "silent", help: "never reply", stays: true, sends: func(conn net.Conn, p []byte) error { return nil }},
 		{name: "close", help: "close before the reply", sends: cut(0)},
 		{name: "reset", help: "reset the connection before the reply", sends: func(conn net.Conn, p []byte) error {
 			if c, ok := conn.(*net.TCPConn); ok {
@@ -115,15 +115,15 @@ func faults() []fault {
 			return nil
 		}},
 		{name: "wrong-key", help: "obfuscate with another key", keySuffix: "x"},
-		{name: "unencrypted", help: "answer in clear with the flag UNENCRYPTED; over TLS without", clearReply: true, packet: change(func(p []byte) { p[atFlags] ^= byte(flagUnencrypted) })},
+		{name: "unencrypted", help: "reply in clear with the UNENCRYPTED flag (without over TLS)", clearReply: true, packet: change(func(p []byte) { p[atFlags] ^= byte(flagUnencrypted) })},
 		{name: "seq-plus-7", help: "seq_no 7 too high", packet: change(func(p []byte) { p[atSeqNo] += 7 })},
-		{name: "seq-same", help: "the request's own seq_no", packet: change(func(p []byte) { p[atSeqNo]-- })},
+		{name: "seq-same", help: "the seq_no of the request", packet: change(func(p []byte) { p[atSeqNo]-- })},
 		{name: "session", help: "another session_id", packet: change(func(p []byte) { p[atSession] ^= 0xff })},
 		{name: "type", help: "another packet type", packet: change(func(p []byte) { p[atType] = p[atType]%3 + 1 })},
 		{name: "major-version", help: "another major version", packet: change(func(p []byte) { p[atVersion] = 0xb0 })},
-		{name: "minor-version", help: "the other minor version, and obfuscated with it", version: 1},
-		{name: "length-max", help: "a body of 2^32-1 bytes", packet: change(func(p []byte) { copy(p[atLength:], "\xff\xff\xff\xff") })},
-		{name: "lengths-overflow", help: "component lengths that go beyond the body", body: func(typ packetType, body []byte) {
+		{name: "minor-version", help: "the other minor version, also in the obfuscation", version: 1},
+		{name: "length-max", help: "claim a body of 2^32-1 bytes", packet: change(func(p []byte) { copy(p[atLength:], "\xff\xff\xff\xff") })},
+		{name: "lengths-overflow", help: "field lengths beyond the end of the body", body: func(typ packetType, body []byte) {
 			at := 2
 			if typ == typeAcct {
 				at = 0
@@ -134,7 +134,7 @@ func faults() []fault {
 			copy(p[atLength:], "\x00\x00\x00\x00")
 			return p[:headerLen]
 		}},
-		{name: "unknown-status", help: "a status that the RFC does not have", authenReply: reply(0x63, 0, "", ""),
+		{name: "unknown-status", help: "a status that RFC 8907 does not define", authenReply: reply(0x63, 0, "", ""),
 			authorReply: &authorResponse{status: 0x63}, acctReply: &acctReply{status: 0x63}},
 		{name: "non-utf8", help: "a message that is not UTF-8", authenReply: reply(authenPass, 0, "caf\xe9 \xff\xfe", ""),
 			authorReply: &authorResponse{status: authorPassAdd, serverMsg: "caf\xe9"}, acctReply: &acctReply{status: acctSuccess, serverMsg: "caf\xe9"}},
@@ -143,22 +143,22 @@ func faults() []fault {
 		{name: "args-max", help: "255 arguments of 255 bytes", authorReply: &authorResponse{status: authorPassAdd, args: long}},
 		{name: "unknown-mandatory", help: "PASS_REPL with an unknown mandatory argument", authorReply: &authorResponse{status: authorPassRepl, args: []string{"service=shell", "frobnicate=yes"}}},
 		{name: "single-close", help: "agree to single-connection mode, close after one session", closeAfter: 1},
-		{name: "single-swallow", help: "agree to single-connection mode, forget the second session", swallowAfter: 1},
+		{name: "single-swallow", help: "agree to single-connection mode, ignore the second session", swallowAfter: 1},
 		{name: "single-refused", help: "do not agree to single-connection mode", refuseSingle: true},
 		{name: "tls-1.2", help: "with --tls: speak TLS 1.2 only", tls: func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS12, tls.VersionTLS12 }},
 		{name: "tls-expired", help: "with --tls: an expired certificate", certificate: func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }},
 		{name: "tls-not-yet", help: "with --tls: a certificate that is not valid yet", certificate: func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Hour) }},
 		{name: "tls-wrong-name", help: "with --tls: a certificate for another name", certificate: func(c *x509.Certificate) { c.DNSNames, c.IPAddresses = []string{"other.example"}, nil }},
-		{name: "tls-unknown-ca", help: "with --tls: another certificate than the one written", tls: func(c *tls.Config) {
+		{name: "tls-unknown-ca", help: "with --tls: a certificate other than the one written", tls: func(c *tls.Config) {
 			if pair, _, err := selfSigned(nil); err == nil {
 				c.Certificates = pair
 			}
 		}},
-		{name: "tls-alert", help: "answer like a TLS port", sends: func(conn net.Conn, p []byte) error {
+		{name: "tls-alert", help: "reply like a TLS server", sends: func(conn net.Conn, p []byte) error {
 			conn.Write([]byte("\x15\x03\x01\x00\x02\x02\x46"))
 			return errDone
 		}},
-		{name: "http", help: "answer like a web server", sends: func(conn net.Conn, p []byte) error {
+		{name: "http", help: "reply like a web server", sends: func(conn net.Conn, p []byte) error {
 			io.WriteString(conn, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
 			return errDone
 		}},
@@ -171,7 +171,7 @@ type faultName string
 func (n *faultName) String() string     { return string(*n) }
 func (n *faultName) Set(s string) error { return (*text)(n).Set(s) }
 
-// known returns the values of --fault: a faultName is an enumeration.
+// known returns the values of --fault, for help and completion.
 func (n *faultName) known() []string {
 	known := []string{"help"}
 	for _, f := range faults() {
@@ -211,7 +211,7 @@ func (f *fault) write(conn net.Conn, packets []byte) error {
 	return err
 }
 
-// selfSigned returns a new certificate for loopback, which change may spoil, and its PEM form for --cacert.
+// selfSigned returns a new certificate for loopback and its PEM form for --cacert. change may alter it.
 func selfSigned(change func(*x509.Certificate)) (pair []tls.Certificate, pemForm []byte, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

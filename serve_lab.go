@@ -10,23 +10,23 @@ import (
 	"sync"
 )
 
-// A lab is what the lab server knows, without its connections and its log: each decision depends on the request, on
-// the lab and on the authSession alone.
+// A lab has the users and rules of the lab server. Each decision depends only on the request, the lab and the
+// authSession.
 type lab struct {
-	enable string   // the password for enable; empty: the user's own
+	enable string   // the enable password; empty: the user's own
 	rules  []rule   // for commands
 	args   []string // for a shell session
 
 	mu      sync.Mutex
 	users   map[string]string // name to password
-	expired list              // users who must change their password
+	expired list              // users who must change the password
 }
 
 // An authSession is one authentication in progress.
 type authSession struct {
 	user   string
-	enable bool // for a privilege level
-	chpass bool // to change the password
+	enable bool // raises the privilege level
+	chpass bool // changes the password
 	tries  int  // that failed
 	next   func(answer string) *authenReply
 }
@@ -55,7 +55,7 @@ func (l *lab) start(m *authenStart, v version) (*authSession, *authenReply) {
 	}
 	s.next = func(user string) *authenReply {
 		if len(user) > maxFieldLen {
-			return failReply("The user name is over 255 bytes")
+			return failReply("The user name exceeds 255 bytes")
 		}
 		s.user = strings.Clone(user) // user is part of a packet
 		return l.askPassword(s, "")
@@ -65,35 +65,30 @@ func (l *lab) start(m *authenStart, v version) (*authSession, *authenReply) {
 
 func failReply(msg string) *authenReply { return &authenReply{status: authenFail, serverMsg: msg} }
 
-// unsupported returns why this server does not support a START, or "". It answers FAIL then (RFC 8907 sections 5.4.1
+// unsupported returns why this server does not support a START, or "". The reply is FAIL then (RFC 8907 sections 5.4.1
 // and 5.4.2).
 func unsupported(m *authenStart, v version) string {
 	switch {
 	case v.minor() > 1:
 		return unsupportedMinor(v)
 	case m.action == authenChPass && m.typ != authenASCII:
-		return "CHPASS is for the type ascii (RFC 8907 section 5.4.2.7)"
+		return "CHPASS requires authen_type ascii (RFC 8907 section 5.4.2.7)"
 	case m.action != authenLogin && m.action != authenChPass:
 		return "action " + m.action.String() + " is not supported"
-	case m.typ == 0 && m.service == authenServiceEnable: // "not used": asks for the password (section 5.4.2.6)
+	case m.typ == 0 && m.service == authenServiceEnable: // "not used": ask for the password (section 5.4.2.6)
 	case m.typ == 0 || !authenTypeNames.has(uint8(m.typ)):
 		return "authen_type " + m.typ.String() + " is not supported"
 	case v != m.typ.minor() && m.service != authenServiceEnable:
-		return fmt.Sprintf("minor version %d does not go with %s (RFC 8907 section 5.4.1)", v.minor(), m.typ)
+		return fmt.Sprintf("minor version %d is not valid for %s (RFC 8907 section 5.4.1)", v.minor(), m.typ)
 	}
 	return ""
 }
 
-// unsupportedMinor returns what is wrong with the minor version of an authorization or accounting request, or "": both
-// have minor version 0 only (RFC 8907 section 5.4.1).
 func unsupportedMinor(v version) string {
-	if v == minorDefault {
-		return ""
-	}
 	return fmt.Sprintf("minor version %d is not supported", v.minor())
 }
 
-// askPassword asks for the password, up to maxTries times. A new password follows to change it, or if it has expired.
+// askPassword asks for the password, up to maxTries times, and for a new one to change it or if it has expired.
 func (l *lab) askPassword(s *authSession, before string) *authenReply {
 	s.next = func(answer string) *authenReply {
 		password, known := l.password(s)
@@ -118,7 +113,7 @@ func (l *lab) askPassword(s *authSession, before string) *authenReply {
 func (l *lab) askNewPassword(s *authSession) *authenReply {
 	s.next = func(first string) *authenReply {
 		if len(first) > maxFieldLen {
-			return failReply("The new password is over 255 bytes")
+			return failReply("The new password exceeds 255 bytes")
 		}
 		first = strings.Clone(first) // first is part of a packet
 		s.next = func(second string) *authenReply {
@@ -143,8 +138,8 @@ func (l *lab) changePassword(user, password string) *authenReply {
 	return &authenReply{status: authenPass, serverMsg: "Password changed"}
 }
 
-// password returns the password that a session must prove. It is compared for an unknown user too, so that the time
-// does not differ.
+// password returns the password that a session must prove. Callers compare it even if the user is unknown, so that the
+// time does not differ.
 func (l *lab) password(s *authSession) (password string, known bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -168,8 +163,8 @@ func same(a, b string) bool {
 	return subtle.ConstantTimeCompare(x[:], y[:]) == 1
 }
 
-// proves reports whether the data of a START is the proof of a password: the password itself, or the response to the
-// challenge in it (RFC 8907 section 5.4.2).
+// proves reports whether the data of a START proves a password: it is the password, or a challenge with the response to it
+// (RFC 8907 section 5.4.2).
 func proves(m *authenStart, password string) bool {
 	if m.typ == authenPAP {
 		return same(m.data, password)
@@ -193,14 +188,14 @@ func proves(m *authenStart, password string) bool {
 		return false
 	}
 	if m.typ == authenMSCHAP {
-		// Only the NT response decides: many devices leave the LAN Manager response empty.
+		// Many devices leave the LAN Manager response empty, so only the NT response counts.
 		return same(string(response[24:48]), want[1+n+24:1+n+48])
 	}
 	return same(m.data, want)
 }
 
-// authorize decides by the rules. A shell session gets the arguments of the lab: with PASS_REPL if one of them overrides
-// an optional one of the request, else with PASS_ADD (RFC 8907 section 6.2).
+// authorize decides by the rules. A shell session gets the arguments of the lab: with PASS_REPL if one of them replaces an
+// optional argument of the request, else with PASS_ADD (RFC 8907 section 6.2).
 func (l *lab) authorize(m *authorRequest, v version) *authorResponse {
 	fail := func(msg string) *authorResponse { return &authorResponse{status: authorFail, serverMsg: msg} }
 	l.mu.Lock()
@@ -208,14 +203,14 @@ func (l *lab) authorize(m *authorRequest, v version) *authorResponse {
 	l.mu.Unlock()
 	service, line := argValue(m.args, "service"), commandLine(m.args)
 	switch {
-	case v != minorDefault:
+	case v != minorDefault: // RFC 8907 section 5.4.1
 		return fail(unsupportedMinor(v))
 	case !known:
 		return fail("unknown user")
 	case len(l.rules) > 0 && service == "": // rules are for commands, and a command belongs to a service
-		return fail("no service is named (RFC 8907 section 8.2)")
+		return fail("service is missing (RFC 8907 section 8.2)")
 	case len(l.rules) > 0 && len(argValues(m.args, "cmd")) > 1:
-		return fail("cmd is there more than once")
+		return fail("cmd is given more than once")
 	case line != "" && !permits(l.rules, line):
 		return fail("command not permitted")
 	case line != "" || service != "shell":
@@ -242,7 +237,8 @@ func (l *lab) authorize(m *authorRequest, v version) *authorResponse {
 	return r
 }
 
-// permits reports what the first rule that matches decides. If none matches, a command is permitted only without rules.
+// permits reports whether the rules permit a command line. The first match decides. Without a match the line is denied,
+// unless there are no rules.
 func permits(rules []rule, line string) bool {
 	for _, r := range rules {
 		if r.pattern.MatchString(line) {
@@ -254,7 +250,7 @@ func permits(rules []rule, line string) bool {
 
 // account decides on a record by the flag table of RFC 8907 section 7.2.
 func (l *lab) account(m *acctRequest, v version) *acctReply {
-	if v != minorDefault {
+	if v != minorDefault { // RFC 8907 section 5.4.1
 		return &acctReply{status: acctError, serverMsg: unsupportedMinor(v)}
 	}
 	if kind := m.flags.kind(); !acctFlagNames.has(uint8(kind)) {

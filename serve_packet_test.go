@@ -88,33 +88,33 @@ func TestServeBadPackets(t *testing.T) {
 	acct := with(func(h *header) { h.typ = typeAcct })
 	third := func(h header) header { h.seqNo = 3; return h }
 	withLength := func(data string) []byte { return append(unhex(t, "c1 01 01 00 00000007"), data...) }
-	const unfit = "a packet that does not fit the key: lengths do not add up\n"
-	const cut = "ended in the middle of a packet\n"
+	const unfit = "packet cannot be read with this key: lengths do not add up\n"
+	const cut = "closed in the middle of a packet\n"
 	for _, tt := range []struct {
 		name   string
 		packet []byte
 		want   message // the reply; a header is a reply without a body
 		note   string
 	}{
-		{"type 0", withType(0, 1), &header{version: minorOne, seqNo: 2, sessionID: 7}, "a packet of type 0x00\n"},
-		{"type 4", withType(4, 1), &header{version: minorOne, typ: 4, seqNo: 2, sessionID: 7}, "a packet of type 0x04\n"},
-		{"type 255", withType(255, 3), &header{version: minorOne, typ: 255, seqNo: 4, sessionID: 7}, "a packet of type 0xff\n"},
-		{"seq_no 0", withType(1, 0), nil, "seq_no 0 is even, as only a server's is\n"},
-		{"seq_no 2", withType(1, 2), nil, "seq_no 2 is even, as only a server's is\n"},
+		{"type 0", withType(0, 1), &header{version: minorOne, seqNo: 2, sessionID: 7}, "unknown packet type 0x00\n"},
+		{"type 4", withType(4, 1), &header{version: minorOne, typ: 4, seqNo: 2, sessionID: 7}, "unknown packet type 0x04\n"},
+		{"type 255", withType(255, 3), &header{version: minorOne, typ: 255, seqNo: 4, sessionID: 7}, "unknown packet type 0xff\n"},
+		{"seq_no 0", withType(1, 0), nil, "even seq_no 0 from a client\n"},
+		{"seq_no 2", withType(1, 2), nil, "even seq_no 2 from a client\n"},
 		{"seq_no 254", withType(1, 254), nil, "sequence numbers exhausted\n"},
 		{"seq_no 255", withType(1, 255), nil, "sequence numbers exhausted\n"},
 		{"authorization with seq_no 3", packed(third(author), testKey, &authorRequest{commonFields: commonFields{user: "alice"}}), &authorResponse{status: authorError, serverMsg: "seq_no is not 1"}, ""},
 		{"accounting with seq_no 3", packed(third(acct), testKey, &acctRequest{flags: acctStop, commonFields: commonFields{user: "alice"}}), &acctReply{status: acctError, serverMsg: "seq_no is not 1"}, ""},
-		{"unobfuscated", packed(unobfuscated, "", login), &authenReply{status: authenError, serverMsg: "UNENCRYPTED flag"}, "the UNENCRYPTED flag does not fit the transport\n"},
-		{"wrong key, authentication", packed(h, "wrong", login), &authenReply{status: authenError, serverMsg: "a malformed packet"}, unfit},
+		{"unobfuscated", packed(unobfuscated, "", login), &authenReply{status: authenError, serverMsg: "UNENCRYPTED flag"}, "UNENCRYPTED flag without TLS\n"},
+		{"wrong key, authentication", packed(h, "wrong", login), &authenReply{status: authenError, serverMsg: "malformed packet"}, unfit},
 		{"wrong key, authorization", packed(author, "wrong", &authorRequest{commonFields: commonFields{user: "alice"}}),
-			&authorResponse{status: authorError, serverMsg: "a malformed packet"}, unfit},
+			&authorResponse{status: authorError, serverMsg: "malformed packet"}, unfit},
 		{"wrong key, accounting", packed(acct, "wrong", &acctRequest{commonFields: commonFields{user: "alice"}}),
-			&acctReply{status: acctError, serverMsg: "a malformed packet"}, unfit},
-		{"another message", packed(author, testKey, &authenContinue{userMsg: "x"}), &authorResponse{status: authorError, serverMsg: "a malformed packet"}, unfit},
-		{"no body", withLength("\x00\x00\x00\x00"), &authenReply{status: authenError, serverMsg: "a malformed packet"}, unfit},
-		{"a body of 65536 bytes", withLength("\x00\x01\x00\x00"), nil, "a body of 65536 bytes, the limit is 65535\n"},
-		{"a body of 2^32-1 bytes", withLength("\xff\xff\xff\xff"), nil, "a body of 4294967295 bytes, the limit is 65535\n"},
+			&acctReply{status: acctError, serverMsg: "malformed packet"}, unfit},
+		{"another message", packed(author, testKey, &authenContinue{userMsg: "x"}), &authorResponse{status: authorError, serverMsg: "malformed packet"}, unfit},
+		{"no body", withLength("\x00\x00\x00\x00"), &authenReply{status: authenError, serverMsg: "malformed packet"}, unfit},
+		{"a body of 65536 bytes", withLength("\x00\x01\x00\x00"), nil, "body is 65536 bytes, the limit is 65535\n"},
+		{"a body of 2^32-1 bytes", withLength("\xff\xff\xff\xff"), nil, "body is 4294967295 bytes, the limit is 65535\n"},
 		{"a truncated body of 65535 bytes", withLength("\x00\x00\xff\xffxyz"), nil, cut},
 		{"half a header", withLength(""), nil, cut},
 		{"nothing", nil, nil, ""},
@@ -163,7 +163,7 @@ func TestServeWrongKeyLine(t *testing.T) {
 		t.Errorf("got the reply %+v, %v", h, err)
 	}
 	s.stop()
-	if got := s.log.String(); !strings.Contains(got, c.LocalAddr().String()+" a packet that does not fit the key: ") || strings.Contains(got, key[:8]) || strings.Contains(got, "character") {
+	if got := s.log.String(); !strings.Contains(got, c.LocalAddr().String()+" packet cannot be read with this key: ") || strings.Contains(got, key[:8]) || strings.Contains(got, "character") {
 		t.Error(got)
 	}
 }
@@ -178,10 +178,10 @@ func TestServeMalformedOverTLS(t *testing.T) {
 	conn := &stream{Reader: bytes.NewReader(packed(h, "", &authenContinue{userMsg: "x"}))}
 	srv.serve(t.Context(), conn)
 	var r authorResponse
-	if _, err := (&fakeClient{in: bufio.NewReader(&conn.out)}).receive(&r); err != nil || r.status != authorError || r.serverMsg != "a malformed packet" {
+	if _, err := (&fakeClient{in: bufio.NewReader(&conn.out)}).receive(&r); err != nil || r.status != authorError || r.serverMsg != "malformed packet" {
 		t.Errorf("got the reply %+v, %v", r, err)
 	}
-	if !strings.HasSuffix(log.String(), " a malformed packet: "+errBodyLength.Error()+"\n") {
+	if !strings.HasSuffix(log.String(), " malformed packet: "+errBodyLength.Error()+"\n") {
 		t.Errorf("the log is\n%s", log)
 	}
 }
@@ -595,11 +595,7 @@ func TestServeDialogueMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 		h := &header{version: minorDefault, typ: typeAuthen, seqNo: seqNo, sessionID: id}
-		decide := p.continueAuthen
-		if seqNo == 1 {
-			decide = p.startAuthen
-		}
-		if _, over, err := decide(h, body); over || err != nil {
+		if _, over, err := p.decide(h, body); over || err != nil {
 			t.Fatalf("%+v ends the dialogue: %v", m, err)
 		}
 	}

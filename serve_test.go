@@ -24,7 +24,7 @@ func TestServeRefuses(t *testing.T) {
 	t.Parallel()
 	taken := listen(t).Addr().String()
 	dir := writeFiles(t, map[string]string{"bad": "# users\nalice:x\n\nbob\n", "users": "alice:x\n", "empty": "\n"})
-	const needs = "--key-file and --user; without them serve listens on loopback only, with a key of its own"
+	const needs = "give --key-file and --user, or listen on loopback"
 	for _, tt := range []struct {
 		env                 map[string]string
 		line, message, hint string
@@ -50,11 +50,11 @@ func TestServeRefuses(t *testing.T) {
 		{nil, "--write-cacert DIR/ca.pem", "--client-ca and --write-cacert need --tls", "", classUsage.exit()},
 		{nil, "--cert DIR/users", "--cert needs --tls", "", classUsage.exit()},
 		{nil, "--tls --cert-key DIR/users", "--cert-key needs --cert", "", classUsage.exit()},
-		{nil, "--tls --cert DIR/users --write-cacert DIR/ca.pem", "--write-cacert is for a certificate that serve makes, without --cert", "", classUsage.exit()},
+		{nil, "--tls --cert DIR/users --write-cacert DIR/ca.pem", "--write-cacert and --cert exclude each other", "", classUsage.exit()},
 		{nil, "--tls --write-cacert DIR/none/ca.pem", "generate a certificate: open DIR/none/ca.pem: no such file or directory", "", classUsage.exit()},
 		{nil, "--tls --client-ca DIR/none --write-cacert DIR/ca.pem", "generated a certificate: clients trust it with --tls --cacert DIR/ca.pem\ntacacs_plus: read the certificate file: open DIR/none: no such file or directory", "", classUsage.exit()},
 		{nil, "--tls --client-ca DIR/none --write-cacert DIR/ca.pem --fault tls-1.2", "generated a certificate: clients trust it with --tls --cacert DIR/ca.pem\ntacacs_plus: read the certificate file: open DIR/none: no such file or directory", "", classUsage.exit()},
-		{nil, "--tls --user a:b --listen 127.0.0.1:0 --listen :0", "to listen on :0 over TLS, give --client-ca", "RFC 9887 section 3.1 wants a certificate of every client", classUsage.exit()},
+		{nil, "--tls --user a:b --listen 127.0.0.1:0 --listen :0", "listening on :0 over TLS needs --client-ca", "RFC 9887 section 3.1 requires client certificates", classUsage.exit()},
 		{nil, "--tls --key abc", "over TLS there is no key", "leave --key and --key-file out (RFC 9887 section 3.2)", classUsage.exit()},
 		{nil, "--tls --key-file 192.0.2.0/24=DIR/users", "over TLS there is no key", "leave --key and --key-file out (RFC 9887 section 3.2)", classUsage.exit()},
 		{nil, "--key= --user alice:x", "the key is empty", "", classUsage.exit()},
@@ -63,9 +63,9 @@ func TestServeRefuses(t *testing.T) {
 		{nil, "--users-file - --enable-password-file -", "the users and the enable password cannot both come from standard input", hintStdin, classUsage.exit()},
 		{nil, "--key-file - --users-file -", "the key and the users cannot both come from standard input", hintStdin, classUsage.exit()},
 		{nil, "alice", "unexpected argument \"alice\"", "usage: tacacs_plus serve", classUsage.exit()},
-		{nil, "--listen 0.0.0.0:0", "to listen on 0.0.0.0:0, give a key and users", needs, classUsage.exit()},
-		{nil, "--listen 127.0.0.1:0 --listen [::]:0 --user alice:x", "to listen on [::]:0, give a key and users", needs, classUsage.exit()},
-		{secretsInEnv, "--listen :0", "to listen on :0, give a key and users", needs, classUsage.exit()},
+		{nil, "--listen 0.0.0.0:0", "listening on 0.0.0.0:0 needs a key and users", needs, classUsage.exit()},
+		{nil, "--listen 127.0.0.1:0 --listen [::]:0 --user alice:x", "listening on [::]:0 needs a key and users", needs, classUsage.exit()},
+		{secretsInEnv, "--listen :0", "listening on :0 needs a key and users", needs, classUsage.exit()},
 		{secretsInEnv, "--user alice:x --listen TAKEN", "listen on TAKEN: address already in use", "", classNetwork.exit()},
 	} {
 		pairs := []string{"DIR", dir, "TAKEN", taken}
@@ -336,8 +336,8 @@ func TestServeTLSVersion(t *testing.T) {
 func TestServeClearOnTLS(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ sent, want string }{
-		{string(packed(header{version: minorDefault, typ: typeAuthen, seqNo: 1}, testKey, asciiStart("alice"))), "TLS: a TACACS+ packet in clear, without TLS\n"},
-		{string(packed(header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagUnencrypted}, "", papStart("alice", testPassword))), "TLS: a TACACS+ packet in clear, without TLS\n"},
+		{string(packed(header{version: minorDefault, typ: typeAuthen, seqNo: 1}, testKey, asciiStart("alice"))), "TLS: TACACS+ packet without TLS\n"},
+		{string(packed(header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagUnencrypted}, "", papStart("alice", testPassword))), "TLS: TACACS+ packet without TLS\n"},
 		{"GET / HTTP/1.1\r\n\r\n", "TLS: tls: first record does not look like a TLS handshake\n"},
 	} {
 		s := serveWith(t, "--tls")
@@ -357,14 +357,14 @@ func TestServeClientCertificates(t *testing.T) {
 	const options = "--user alice:x --tls --cert DIR/server.pem --cert-key DIR/server.key"
 	for extra, warned := range map[string]bool{"": true, " -q": false, " --client-ca DIR/ca.pem": false} {
 		r := serveVerbose(t, map[string]string{}, split(options+extra, "DIR", dir)...)
-		if stderr := r.stderr.String(); strings.Contains(stderr, "warning: no --client-ca, so that clients need no certificate: RFC 9887 section 3.1 wants") != warned {
+		if stderr := r.stderr.String(); strings.Contains(stderr, "warning: clients need no certificate without --client-ca; RFC 9887 section 3.1 requires") != warned {
 			t.Errorf("%q: stderr is %s", extra, stderr)
 		}
 	}
 	s := serveWith(t, split(options+" --client-ca DIR/ca.pem", "DIR", dir)...)
 	s.ask(t, "authenticate alice AT --tls --cacert "+dir+"/ca.pem --cert "+dir+"/foreign-client.pem --cert-key "+dir+"/foreign-client.key")
 	waitUntil(t, "the refusal is logged", func() bool { return s.log.String() != "" }) // the client gets the alert first
-	if got, want := s.lines(t), "TLS: the certificate of CN=foreign-client (127.0.0.1) is refused: x509: certificate signed by unknown authority"; !strings.HasPrefix(got, want) {
+	if got, want := s.lines(t), "TLS: client certificate of CN=foreign-client (127.0.0.1) is refused: x509: certificate signed by unknown authority"; !strings.HasPrefix(got, want) {
 		t.Errorf("got the log\n%swant\n%s", got, want)
 	}
 }
@@ -642,7 +642,7 @@ func TestServeEndsWithoutReader(t *testing.T) {
 						t.Error("a record was acknowledged but not written")
 					}
 				}
-				const why = "tacacs_plus: lines of sessions were not written: the output is blocked\n"
+				const why = "tacacs_plus: session lines lost: the output is blocked\n"
 				if name != "both" && !strings.HasSuffix(stderr.String(), why) {
 					t.Errorf("stderr is %s", stderr)
 				}

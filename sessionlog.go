@@ -24,7 +24,7 @@ type sessionLog struct {
 }
 
 // sessionLines is what a sessionLog writes, for messages.
-const sessionLines = "lines of sessions"
+const sessionLines = "session lines"
 
 // note prints at once what is wrong with a connection.
 func (l *sessionLog) note(peer netip.AddrPort, problem string) {

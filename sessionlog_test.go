@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -16,82 +17,90 @@ import (
 // written; partly written ones are marked.
 func TestSessionLogFullDisk(t *testing.T) {
 	t.Parallel()
-	line := func(user string) *sessionRecord {
-		return &sessionRecord{at: time.UnixMilli(1000), peer: netip.MustParseAddrPort("192.0.2.9:1024"), known: true, commonFields: commonFields{user: user}, request: "account", status: "SUCCESS"}
-	}
-	const size = len("1970-01-01T00:00:01.000Z 192.0.2.9:1024 a account SUCCESS\n")
-	for room := range 3*size + 1 {
-		disk, reports := &smallDisk{room: room}, new(bytes.Buffer)
-		l := &sessionLog{out: newQueuedWriter(t.Context(), disk)}
-		l.out.what, l.out.loss, l.out.warnf = sessionLines, "; so", func(format string, args ...any) { fmt.Fprintf(reports, format+"\n", args...) }
-		l.write(line("a"))
-		first := l.writeNow(line("b"))
-		second := l.writeNow(line("c"))
-		if done := room / size; (first == nil) != (done >= 2) || (second == nil) != (done >= 3) {
-			t.Fatalf("room for %d bytes: %v, %v", room, first, second)
+	synctest.Test(t, func(t *testing.T) {
+		line := func(user string) *sessionRecord {
+			return &sessionRecord{at: time.UnixMilli(1000), peer: netip.MustParseAddrPort("192.0.2.9:1024"), known: true, commonFields: commonFields{user: user}, request: "account", status: "SUCCESS"}
 		}
-		disk.give(1 << 20)
-		if err := l.writeNow(line("d")); err != nil {
-			t.Fatalf("room for %d bytes: %v, although there is room now", room, err)
-		}
-		// The lines among a, b and c that were written, completely or in part.
-		var got, want string
-		for i, user := range "abc" {
-			switch left := room - i*size; {
-			case left >= size || i == 0:
-				want += string(user)
-			case left > 0:
-				want += "cut"
+		const size = len("1970-01-01T00:00:01.000Z 192.0.2.9:1024 a account SUCCESS\n")
+		for room := range 3*size + 1 {
+			disk, reports := &smallDisk{room: room}, new(bytes.Buffer)
+			l := &sessionLog{out: newQueuedWriter(t.Context(), disk)}
+			l.out.what, l.out.loss, l.out.warnf = sessionLines, "; so", func(format string, args ...any) { fmt.Fprintf(reports, format+"\n", args...) }
+			l.write(line("a"))
+			first := l.writeNow(line("b"))
+			second := l.writeNow(line("c"))
+			if done := room / size; (first == nil) != (done >= 2) || (second == nil) != (done >= 3) {
+				t.Fatalf("room for %d bytes: %v, %v", room, first, second)
+			}
+			synctest.Wait() // the warning is made
+			disk.give(1 << 20)
+			if err := l.writeNow(line("d")); err != nil {
+				t.Fatalf("room for %d bytes: %v, although there is room now", room, err)
+			}
+			// The lines among a, b and c that were written, completely or in part.
+			var got, want string
+			for i, user := range "abc" {
+				switch left := room - i*size; {
+				case left >= size || i == 0:
+					want += string(user)
+				case left > 0:
+					want += "cut"
+				}
+			}
+			for _, s := range strings.SplitAfter(disk.String(), "\n") {
+				switch {
+				case strings.HasSuffix(s, cutRecord):
+					got += "cut"
+				case len(s) == size:
+					got += s[size-len("a account SUCCESS\n"):][:1]
+				case s != "":
+					t.Fatalf("room for %d bytes: half a line, %q", room, s)
+				}
+			}
+			if got != want+"d" {
+				t.Fatalf("room for %d bytes: got the lines of %s, want %s:\n%s", room, got, want+"d", disk)
+			}
+			synctest.Wait()
+			const both = "cannot write session lines: no space left on device; so\n" +
+				"session lines are written again (0 lost)\n"
+			if failed := room < 3*size; failed != (reports.String() == both) || !failed && reports.Len() > 0 {
+				t.Fatalf("room for %d bytes: reported %q", room, reports)
 			}
 		}
-		for _, s := range strings.SplitAfter(disk.String(), "\n") {
-			switch {
-			case strings.HasSuffix(s, cutRecord):
-				got += "cut"
-			case len(s) == size:
-				got += s[size-len("a account SUCCESS\n"):][:1]
-			case s != "":
-				t.Fatalf("room for %d bytes: half a line, %q", room, s)
-			}
-		}
-		if got != want+"d" {
-			t.Fatalf("room for %d bytes: got the lines of %s, want %s:\n%s", room, got, want+"d", disk)
-		}
-		const both = "lines of sessions cannot be written: no space left on device; so\n" +
-			"lines of sessions can be written again; 0 were lost\n"
-		if failed := room < 3*size; failed != (reports.String() == both) || !failed && reports.Len() > 0 {
-			t.Fatalf("room for %d bytes: reported %q", room, reports)
-		}
-	}
+	})
 }
 
 // TestSessionLogLinesLost: while writes fail, the number of queued lines is limited, and the lost lines are counted.
 func TestSessionLogLinesLost(t *testing.T) {
 	t.Parallel()
-	disk, reports := new(smallDisk), new(bytes.Buffer)
-	l := &sessionLog{out: newQueuedWriter(t.Context(), disk)}
-	l.out.what, l.out.loss, l.out.warnf = sessionLines, "; so", func(format string, args ...any) { fmt.Fprintf(reports, format+"\n", args...) }
-	s := &sessionRecord{at: time.UnixMilli(1000), peer: netip.MustParseAddrPort("192.0.2.9:1024"), commonFields: commonFields{user: "alice"}, status: "PASS"}
-	for round := range 2 {
-		const lines = 10_000
-		for range lines {
-			l.write(s)
-			if len(l.out.queue) > maxQueued+100 {
-				t.Fatalf("%d bytes are queued", len(l.out.queue))
+	synctest.Test(t, func(t *testing.T) {
+		disk, reports := new(smallDisk), new(bytes.Buffer)
+		l := &sessionLog{out: newQueuedWriter(t.Context(), disk)}
+		l.out.what, l.out.loss, l.out.warnf = sessionLines, "; so", func(format string, args ...any) { fmt.Fprintf(reports, format+"\n", args...) }
+		s := &sessionRecord{at: time.UnixMilli(1000), peer: netip.MustParseAddrPort("192.0.2.9:1024"), commonFields: commonFields{user: "alice"}, status: "PASS"}
+		for round := range 2 {
+			const lines = 10_000
+			for range lines {
+				l.write(s)
+				if len(l.out.queue) > maxQueued+100 {
+					t.Fatalf("%d bytes are queued", len(l.out.queue))
+				}
 			}
+			synctest.Wait() // the warning is made
+			disk.give(1 << 20)
+			if err := l.flush(); err != nil {
+				t.Error(err)
+			}
+			synctest.Wait()
+			written := strings.Count(disk.String(), "\n")
+			want := fmt.Sprintf("are written again (%d lost)\n", lines-written)
+			if !strings.HasSuffix(reports.String(), want) || written < maxQueued/100 || strings.Count(reports.String(), "\n") != 2*(round+1) {
+				t.Errorf("%d lines are written, reported %s", written, reports)
+			}
+			disk.b.Reset()
+			disk.give(0)
 		}
-		disk.give(1 << 20)
-		if err := l.flush(); err != nil {
-			t.Error(err)
-		}
-		written := strings.Count(disk.String(), "\n")
-		want := fmt.Sprintf("can be written again; %d were lost\n", lines-written)
-		if !strings.HasSuffix(reports.String(), want) || written < maxQueued/100 || strings.Count(reports.String(), "\n") != 2*(round+1) {
-			t.Errorf("%d lines are written, reported %s", written, reports)
-		}
-		disk.b.Reset()
-		disk.give(0)
-	}
+	})
 }
 
 // TestSessionLogLine: a record as a line, with and without -v. Text from the network is escaped, and unknown values are

@@ -1,26 +1,27 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"sync"
 	"time"
 )
 
-// A queuedWriter writes to an output that may fail or block: a full disk, a pipe whose reader has stopped. It keeps
-// what a failed write leaves and tries that again before anything else. Of the bytes that wait for being written it
-// keeps maxQueued, or maxBackground.
+// A queuedWriter writes to an output that may fail or block: a full disk, a pipe whose reader has stopped. After a
+// failed write it keeps the rest and writes that first the next time. It queues maxQueued bytes, or maxBackground.
 //
 // A write waits until it is done, unless background is set: then it only queues the bytes.
 type queuedWriter struct {
 	to         io.Writer
-	ended      <-chan struct{} // once closed, a write waits for blockedLimit only; nil: it always waits
+	ended      <-chan struct{} // once closed, a write waits for blockedLimit only
 	background bool
-	what       string // what is written, for messages
-	loss       string // what follows from a failure, for the warning about it
-	warnf      func(format string, args ...any)
+	what       string                           // what is written, for messages
+	loss       string                           // what follows from a failure, for the warning about it
+	warnf      func(format string, args ...any) // may block, and is called in a goroutine of its own; or nil
 
 	writing chan struct{} // has a value during each write to the output: a lock
 	blocked bool          // a write was abandoned; guarded by writing
@@ -28,8 +29,10 @@ type queuedWriter struct {
 	mu      sync.Mutex
 	queue   []byte // not written yet
 	err     error  // of the last write
-	lost    int    // texts that were not queued, since failing is set
-	failing bool   // a failure was reported
+	lost    int    // texts that were not queued, and not warned of
+	failing bool   // the last write failed, or the last text was not queued
+	warned  bool   // value of failing at the last warning
+	warning bool   // warn runs
 	looping bool   // writeLoop runs
 }
 
@@ -77,17 +80,13 @@ func (w *queuedWriter) add(p []byte) error {
 		w.queue = append(w.queue, p...)
 		return nil
 	}
-	w.lost++
-	err := w.err
-	if err == nil {
-		err = errBlocked
-	}
-	w.report(err)
-	return err
+	w.lost, w.failing = w.lost+1, true
+	w.startWarning()
+	return cmp.Or(w.err, errBlocked)
 }
 
-// writeNow writes what is queued and p. If that fails, the rest of p is dropped; of a p that was written in part, cut
-// takes the place of the rest.
+// writeNow writes what is queued and p. If that fails, the rest of p is dropped, or replaced by cut if a part of p was
+// written.
 func (w *queuedWriter) writeNow(p []byte, cut string) (int, error) {
 	w.writing <- struct{}{}
 	defer func() { <-w.writing }()
@@ -143,7 +142,7 @@ func (w *queuedWriter) close(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	if err != nil {
-		return failf(classUsage, "write the %s: %w", w.what, cause(err))
+		return failf(classUsage, "write %s: %w", w.what, cause(err))
 	}
 	return nil
 }
@@ -179,8 +178,7 @@ func (w *queuedWriter) writeLoop() {
 	}
 }
 
-// send writes the queue once and returns the number of bytes written. It waits for that, but after the end for
-// blockedLimit only.
+// send writes the queue once and returns the number of bytes written. After the end it waits for blockedLimit only.
 func (w *queuedWriter) send() (int, error) {
 	if w.ended == nil {
 		return w.sendQueue()
@@ -188,23 +186,21 @@ func (w *queuedWriter) send() (int, error) {
 	if w.blocked {
 		return 0, errBlocked
 	}
-	type outcome struct {
-		n   int
-		err error
-	}
-	done := make(chan outcome, 1)
+	done := make(chan struct{})
+	var sent int // of the call that may be abandoned
+	var failure error
 	go func() {
-		n, err := w.sendQueue()
-		done <- outcome{n, err}
+		defer close(done)
+		sent, failure = w.sendQueue()
 	}()
 	select {
-	case o := <-done:
-		return o.n, o.err
+	case <-done:
+		return sent, failure
 	case <-w.ended:
 	}
 	select {
-	case o := <-done:
-		return o.n, o.err
+	case <-done:
+		return sent, failure
 	case <-time.After(blockedLimit):
 		w.blocked = true
 		return 0, errBlocked
@@ -223,30 +219,38 @@ func (w *queuedWriter) sendQueue() (n int, err error) {
 	w.mu.Unlock()
 	n, err = w.to.Write(data)
 	w.mu.Lock()
-	switch {
-	case err != nil:
+	if w.failing = err != nil; w.failing {
 		w.queue = append(data[n:], w.queue...)
-		w.report(err)
-	case w.failing:
-		w.failing = false
-		if w.warnf != nil {
-			w.warnf("%s can be written again; %d were lost", w.what, w.lost)
-		}
-		w.lost = 0
 	}
 	if len(w.queue) == 0 {
 		w.queue = data[:0]
 	}
 	w.err = err
+	w.startWarning()
 	return n, err
 }
 
-// report warns of the first of several failures.
-func (w *queuedWriter) report(err error) {
-	if !w.failing {
-		w.failing = true
-		if w.warnf != nil {
-			w.warnf("%s cannot be written: %v%s", w.what, cause(err), w.loss)
-		}
+// startWarning starts warn if a failure has begun or ended.
+func (w *queuedWriter) startWarning() {
+	if w.warnf != nil && !w.warning && w.failing != w.warned {
+		w.warning = true
+		go w.warn()
 	}
+}
+
+// warn warns of a failure that has begun or ended, without a lock: a blocked stderr must not stop the writer.
+func (w *queuedWriter) warn() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for w.failing != w.warned || !w.failing && w.lost > 0 {
+		text := fmt.Sprintf("cannot write %s: %v%s", w.what, cause(cmp.Or(w.err, errBlocked)), w.loss)
+		if w.warned = w.failing; !w.failing {
+			text = fmt.Sprintf("%s are written again (%d lost)", w.what, w.lost)
+			w.lost = 0
+		}
+		w.mu.Unlock()
+		w.warnf("%s", text)
+		w.mu.Lock()
+	}
+	w.warning = false
 }

@@ -24,7 +24,7 @@ check_serve() {
 	verdict "serve, $1" "$2, serve: $3" "$got"
 }
 
-no_fit='a packet that does not fit the key: *'
+no_fit='packet cannot be read with this key: *'
 
 # ---- Authen::TacacsPlus ---------------------------------------------------------------------------------------
 

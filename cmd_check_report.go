@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -114,7 +116,7 @@ func (s *serverCheck) text(verbose bool) string {
 	var phases []string
 	for _, p := range s.Timing.phases() {
 		if p.took > 0 {
-			phases = append(phases, p.name+" "+p.took.Round(time.Microsecond).String())
+			phases = append(phases, fmt.Sprintf("%s %.1f ms", p.name, milliseconds(p.took)))
 		}
 	}
 	fact("time", strings.Join(phases, ", "))
@@ -132,9 +134,161 @@ func (s *serverCheck) text(verbose bool) string {
 		fact("type "+name, s.Types[name])
 	}
 	if s.wrongRefused && s.WrongPassword != "" {
-		fact("wrong password", "refused")
+		fact("wrong password", "denied")
 	} else {
 		fact("wrong password", s.WrongPassword)
+	}
+	return b.String()
+}
+
+// nagiosMisused returns what a Nagios plugin prints if it could not run, or nil without --nagios.
+func nagiosMisused(inv *invocation, f *failure) output {
+	if !inv.given("nagios") {
+		return nil
+	}
+	return &unknownState{page{text: nagiosUnknownLine(oneLine(f.Error()))}}
+}
+
+func nagiosUnknownLine(reason string) string { return "TACACS+ UNKNOWN: " + reason + "\n" }
+
+// An unknownState has the exit code UNKNOWN, whatever the error.
+type unknownState struct{ page }
+
+func (*unknownState) exit() exitCode { return nagiosUnknown }
+
+// nagiosLimits are the limits above which a server that replies is not OK.
+type nagiosLimits struct {
+	warn, crit time.Duration // 0: none
+	certDays   int
+}
+
+// nagiosLine returns the line of a plugin, and its state: the worst of all servers.
+func nagiosLine(servers []*serverCheck, limits nagiosLimits, certificates bool) (string, exitCode) {
+	var problems [nagiosCritical + 1][]string // by state
+	var perf strings.Builder
+	worst, slowest := nagiosOK, time.Duration(0)
+	for _, s := range servers {
+		state, text := s.nagios(limits)
+		problems[state] = append(problems[state], text)
+		worst, slowest = max(worst, state), max(slowest, s.Timing.total)
+		s.writePerfdata(&perf, limits, certificates)
+	}
+	text := strings.Join(slices.Concat(problems[nagiosCritical], problems[nagiosWarning]), "; ")
+	if worst == nagiosOK {
+		text = fmt.Sprintf("%d/%d up, slowest %.1f ms", len(servers), len(servers), milliseconds(slowest))
+	}
+	name := [...]string{"OK", "WARNING", "CRITICAL"}[worst]
+	return fmt.Sprintf("TACACS+ %s: %s |%s\n", name, strings.ReplaceAll(text, "|", "/"), perf.String()), worst
+}
+
+// nagios returns the state of one server, and what is wrong with it.
+func (s *serverCheck) nagios(limits nagiosLimits) (exitCode, string) {
+	total := s.Timing.total
+	slow := fmt.Sprintf("%s took %.1f ms", s.Server, milliseconds(total))
+	switch {
+	case s.state == nagiosCritical:
+		return s.state, s.Error.Message
+	case limits.crit > 0 && total > limits.crit:
+		return nagiosCritical, slow
+	case s.state == nagiosWarning:
+		return s.state, s.Error.Message
+	case limits.warn > 0 && total > limits.warn:
+		return nagiosWarning, slow
+	case s.TLS != nil && s.TLS.DaysLeft < limits.certDays:
+		return nagiosWarning, fmt.Sprintf("the certificate of %s has %d days left", s.Server, s.TLS.DaysLeft)
+	}
+	return nagiosOK, ""
+}
+
+// writePerfdata writes the numbers that a monitor draws, times in seconds; U is an unknown one.
+func (s *serverCheck) writePerfdata(b *strings.Builder, limits nagiosLimits, certificate bool) {
+	limit := func(d time.Duration) string {
+		if d == 0 {
+			return ""
+		}
+		return strconv.FormatFloat(d.Seconds(), 'f', -1, 64)
+	}
+	total, days := "U", "U"
+	if s.Up {
+		total = fmt.Sprintf("%.6fs", s.Timing.total.Seconds())
+	}
+	label := strings.NewReplacer("'", "''", "=", "_").Replace(s.Server) // the plugin guidelines forbid both
+	fmt.Fprintf(b, " '%s'=%s;%s;%s", label, total, limit(limits.warn), limit(limits.crit))
+	if s.TLS != nil {
+		days = strconv.Itoa(s.TLS.DaysLeft)
+	}
+	if certificate {
+		fmt.Fprintf(b, " '%s days left'=%s;%d:", label, days, limits.certDays)
+	}
+}
+
+// A sample is one value of a metric. labels come after that of the server, each with a comma before it.
+type sample struct {
+	labels string
+	value  float64
+}
+
+// checkMetrics are the metrics for Prometheus, all of them gauges. A server may have none, one or several samples.
+var checkMetrics = []struct {
+	name, help string
+	samples    func(*serverCheck) []sample
+}{
+	{"tacacs_up", "Whether the server replies.", func(s *serverCheck) []sample { return boolSample(s.Up) }},
+	{"tacacs_ok", "Whether the check found no error.", func(s *serverCheck) []sample { return boolSample(s.Error == nil) }},
+	{"tacacs_key_ok", "Whether the shared key is correct.", func(s *serverCheck) []sample {
+		if s.KeyOK == nil {
+			return nil
+		}
+		return boolSample(*s.KeyOK)
+	}},
+	{"tacacs_phase_seconds", "Duration of the phases of the first session.", func(s *serverCheck) (list []sample) {
+		for _, p := range s.Timing.phases() {
+			if p.took > 0 {
+				list = append(list, sample{`,phase="` + p.name + `"`, p.took.Seconds()})
+			}
+		}
+		return list
+	}},
+	{"tacacs_status", "Status of the login of USER.", func(s *serverCheck) []sample {
+		if s.Login == "" {
+			return nil
+		}
+		return []sample{{`,status="` + s.Login + `"`, 1}}
+	}},
+	{"tacacs_type_status", "Status of a login with each authentication type (--types).", func(s *serverCheck) (list []sample) {
+		for _, name := range authenTypeNames {
+			if status := s.Types[name]; status != "" {
+				list = append(list, sample{`,type="` + name + `",status="` + status + `"`, 1})
+			}
+		}
+		return list
+	}},
+	{"tacacs_wrong_password_refused", "Whether a wrong password is denied (--negative).", func(s *serverCheck) []sample {
+		if s.WrongPassword == "" {
+			return nil
+		}
+		return boolSample(s.wrongRefused)
+	}},
+	{"tacacs_tls_not_after_seconds", "Expiry of the server's certificate, in seconds since the epoch.", func(s *serverCheck) []sample {
+		if s.TLS == nil || s.TLS.NotAfter == "" {
+			return nil
+		}
+		return []sample{{"", float64(s.TLS.notAfter.Unix())}}
+	}},
+}
+
+func boolSample(v bool) []sample { return []sample{{"", map[bool]float64{true: 1}[v]}} }
+
+// prometheusText returns the metrics in the text format, version 0.0.4. The lines of a metric follow its type.
+func prometheusText(servers []*serverCheck) string {
+	var b strings.Builder
+	for _, m := range checkMetrics {
+		fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %s gauge\n", m.name, m.help, m.name)
+		for _, s := range servers {
+			for _, v := range m.samples(s) {
+				fmt.Fprintf(&b, "%s{server=%s%s} %s\n", m.name, strconv.Quote(s.Server), v.labels, strconv.FormatFloat(v.value, 'f', -1, 64))
+			}
+		}
 	}
 	return b.String()
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/tls"
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -131,9 +132,13 @@ func (r *result) line() string {
 	return line
 }
 
-// verdict returns the status and, if there is one, the message on one line.
+// verdict returns the status and, if there is one, the message on one line. ERROR can have its reason in data.
 func (r *result) verdict() string {
-	if msg := oneLine(r.ServerMsg); msg != "" {
+	msg := oneLine(r.ServerMsg)
+	if r.class == classServer {
+		msg = cmp.Or(msg, oneLine(r.Data))
+	}
+	if msg != "" {
 		return r.Status + ": " + msg
 	}
 	return r.Status

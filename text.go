@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -104,4 +107,142 @@ func wrap(words []string, width int) (lines []string) {
 		}
 	}
 	return lines
+}
+
+// A server may repeat a secret in its text, which must not be shown. A short secret occurs in other words by
+// chance, and redacting those would reveal it. So one of less than shortSecret bytes is redacted only as a whole
+// word, and one of less than shortestSecret never.
+const (
+	shortestSecret = 4
+	shortSecret    = 6
+)
+
+// redact replaces the secrets in text with [redacted].
+func redact(text string, secrets []string) string {
+	if !slices.ContainsFunc(secrets, func(s string) bool { return s != "" && strings.Contains(text, s) }) {
+		return text // nearly always
+	}
+	hidden := make([]bool, len(text))
+	markSecrets(hidden, text, secrets)
+	var b strings.Builder
+	for i := range len(text) {
+		switch {
+		case !hidden[i]:
+			b.WriteByte(text[i])
+		case i == 0 || !hidden[i-1]:
+			b.WriteString("[redacted]")
+		}
+	}
+	return b.String()
+}
+
+// markSecrets marks the bytes of text that belong to one of the secrets.
+func markSecrets(hidden []bool, text string, secrets []string) {
+	for _, s := range secrets {
+		if len(s) < shortestSecret {
+			continue
+		}
+		for at := 0; ; at++ {
+			i := strings.Index(text[at:], s)
+			if i < 0 {
+				break
+			}
+			at += i
+			end := at + len(s)
+			if len(s) < shortSecret && (at > 0 && isWord(text[at-1]) || end < len(text) && isWord(text[end])) {
+				continue
+			}
+			for i := at; i < end; i++ {
+				hidden[i] = true
+			}
+		}
+	}
+}
+
+// isWord reports whether a byte belongs to a letter or a digit.
+func isWord(c byte) bool {
+	return c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z' || c >= utf8.RuneSelf
+}
+
+// nearest returns the candidate that word is most likely a typing error of, or an empty string. That is the only
+// one that begins with the word, else the nearest by distance: at most 2, or 1 for a word of less than 5
+// letters.
+func nearest(word string, candidates []string) (meant string) {
+	limit := 2
+	if len(word) < 5 {
+		limit = 1
+	}
+	for _, c := range candidates {
+		if d := distance(strings.ToLower(word), c); d <= limit && len(c) > d {
+			meant, limit = c, d-1
+		}
+	}
+	if longer := beginning(word, candidates); len(longer) == 1 {
+		return longer[0]
+	}
+	return meant
+}
+
+// beginning returns the candidates that begin with the word, which must have at least three letters.
+func beginning(word string, candidates []string) []string {
+	return slices.DeleteFunc(slices.Clone(candidates), func(c string) bool {
+		return len(word) < 3 || !strings.HasPrefix(c, strings.ToLower(word))
+	})
+}
+
+// distance returns how many letters must be changed, inserted, deleted or swapped with the next one to turn a
+// into b.
+func distance(a, b string) int {
+	var before, above []int // rows of the table: how far the first letters of a are from those of b
+	for i := range len(a) + 1 {
+		row := make([]int, len(b)+1)
+		for j := range row {
+			switch {
+			case i == 0 || j == 0:
+				row[j] = i + j
+			case a[i-1] == b[j-1]:
+				row[j] = above[j-1]
+			case i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1]:
+				row[j] = 1 + min(above[j], row[j-1], before[j-2])
+			default:
+				row[j] = 1 + min(above[j-1], above[j], row[j-1])
+			}
+		}
+		before, above = above, row
+	}
+	return above[len(b)]
+}
+
+// cutPrefix splits the value [PREFIX=]FILE of an option at its first equals sign. The value is just the name
+// of a file, which may contain the sign too, unless the text before the sign has the form of an address or
+// prefix. A mistyped prefix counts as one, so that parsePrefix rejects it.
+func cutPrefix(value string) (prefix, file string, found bool) {
+	prefix, file, found = strings.Cut(value, "=")
+	if !found || !prefixForm(prefix) {
+		return "", value, false
+	}
+	return prefix, file, true
+}
+
+// prefixForm reports whether s has only characters of addresses and prefixes, a separator of one, and does not
+// begin as a path does.
+func prefixForm(s string) bool {
+	if strings.Trim(s, "0123456789abcdefABCDEF:./") != "" || strings.HasPrefix(s, ".") || strings.HasPrefix(s, "/") {
+		return false
+	}
+	slash := strings.IndexByte(s, '/')
+	return strings.ContainsAny(s, ".:") || slash > 0 && s[slash-1] >= '0' && s[slash-1] <= '9'
+}
+
+// parsePrefix returns the prefix that s is, without its host bits. An address is the prefix of itself alone.
+func parsePrefix(s string) (netip.Prefix, error) {
+	if addr, err := netip.ParseAddr(s); err == nil && addr.Zone() == "" {
+		addr = addr.Unmap()
+		return addr.Prefix(addr.BitLen())
+	}
+	prefix, err := netip.ParsePrefix(s)
+	if err != nil {
+		return netip.Prefix{}, errors.New("is neither an address nor a prefix")
+	}
+	return prefix.Masked(), nil
 }

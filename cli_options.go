@@ -1,0 +1,337 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// requestOptions are the options for the fields that all requests share. RFC 8907 section 5.1.
+type requestOptions struct {
+	user         string
+	port         string // virtual port, not that of TCP
+	remAddr      string // empty: the local address of the connection
+	level        int    // -1: defaultLevel
+	defaultLevel int
+	authenType   authenType
+	service      authenService
+}
+
+// longestAddr is checked in place of rem_addr until there is a connection.
+const longestAddr = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255"
+
+func (c *requestOptions) register(o groupOptions) {
+	c.level, c.port, c.authenType, c.service = -1, "tty0", authenASCII, authenServiceLogin
+	o.add((*anyText)(&c.user), "u username", "USER", "user, in place of the word USER")
+	o.add(&c.authenType, "t authen-type", "TYPE", "authentication type (default ascii):")
+	o.add(&number{&c.level, 0, 15}, "l priv-lvl", "N", "privilege level, 0 to 15 (default 0)")
+	o.add((*text)(&c.remAddr), "r rem-addr", "ADDR", "rem_addr field: address of the user (default: the local address)")
+	o.add((*anyText)(&c.port), "P virtual-port", "PORT", "port field: line of the user on the device (default tty0)")
+	o.add(&c.service, "s service", "SERVICE", "authen_service field (default login):")
+}
+
+// check refuses values that the fields cannot hold or that are not for the command. The service ENABLE is only for the
+// command enable (section 5.4.2.6).
+func (c *requestOptions) check(command string) error {
+	if !utf8.ValidString(c.user) {
+		return failf(classUsage, "user \"%s\" is not UTF-8", escape(c.user))
+	}
+	if strings.ContainsFunc(c.user, unicode.IsControl) {
+		return failf(classUsage, "user \"%s\" has control characters", escape(c.user))
+	}
+	for _, f := range []struct{ name, value string }{{"--virtual-port", c.port}, {"--rem-addr", c.remAddr}} {
+		if !printableASCII(f.value) {
+			return failf(classUsage, "%s \"%s\" is not printable US-ASCII", f.name, escape(f.value))
+		}
+	}
+	switch {
+	case c.service == authenServiceEnable && command != "enable":
+		return failf(classUsage, "the service enable is for the command enable alone (RFC 8907 section 5.4.2.6)")
+	case c.authenType == authenNotSet && command != "authorize" && command != "account":
+		return failf(classUsage, "the type not_set is for authorize and account alone (RFC 8907 section 6.1)")
+	}
+	return nil
+}
+
+// enable sets service and level for the command enable. given reports whether the request names a service.
+func (c *requestOptions) enable(given bool) error {
+	if given && c.service != authenServiceEnable {
+		return failf(classUsage, "enable has the service enable, not %s", c.service)
+	}
+	c.service, c.defaultLevel = authenServiceEnable, 15
+	return nil
+}
+
+// maxRemAddr returns the longest rem_addr that the requests may have.
+func (c *requestOptions) maxRemAddr() string { return cmp.Or(c.remAddr, longestAddr) }
+
+// commonFields returns the fields, but for rem_addr, which the connection may give.
+func (c *requestOptions) commonFields() commonFields {
+	level := c.level
+	if level < 0 {
+		level = c.defaultLevel
+	}
+	return commonFields{privLvl: uint8(level), typ: c.authenType, service: c.service, user: c.user, port: c.port}
+}
+
+// serverOptions are the options for the servers and the connection to them.
+type serverOptions struct {
+	host          string
+	port          int
+	timeout       time.Duration
+	retries       int
+	ipv4, ipv6    bool
+	source        string
+	device        string
+	singleConnect bool
+	unencrypted   bool
+	tls           tlsOptions
+
+	servers    []server // of host, set by check
+	sourceAddr netip.Addr
+}
+
+func (s *serverOptions) register(o groupOptions) {
+	s.timeout = 10 * time.Second
+	o.add((*anyText)(&s.host), "H host", "HOST", "servers, in place of the word HOST")
+	o.add(&number{&s.port, 1, 65535}, "p port", "PORT", "port of servers without one of their own (default 49; 300 with --tls)")
+	o.add((*seconds)(&s.timeout), "timeout", "TIME", "limit for each server: seconds (2.5) or a duration (500ms) (default 10)")
+	o.add(&number{&s.retries, 0, 1000}, "retries", "N", "retry the whole server list N times (default 0)")
+	o.add((*toggle)(&s.ipv4), "4", "", "use IPv4 only")
+	o.add((*toggle)(&s.ipv6), "6", "", "use IPv6 only")
+	o.add((*text)(&s.source), "source", "ADDR", "local address to connect from")
+	o.add((*text)(&s.device), "interface", "DEV", "network device or VRF to connect through (Linux)")
+	o.add((*toggle)(&s.singleConnect), "single-connect", "", "ask for single-connection mode")
+	o.add((*toggle)(&s.unencrypted), "unencrypted", "", "no key: everything is readable on the wire")
+}
+
+func (s *serverOptions) check() (err error) {
+	if err := s.tls.check(); err != nil {
+		return err
+	}
+	if s.tls.enabled && s.unencrypted {
+		return failf(classUsage, "--tls and --unencrypted exclude each other")
+	}
+	if s.port == 0 {
+		if s.port = 49; s.tls.enabled {
+			s.port = 300
+		}
+	}
+	if s.servers, err = parseServers(s.host, uint16(s.port)); err != nil {
+		return err
+	}
+	if s.ipv4 && s.ipv6 {
+		return failf(classUsage, "-4 and -6 exclude each other")
+	}
+	if s.source != "" {
+		if s.sourceAddr, err = netip.ParseAddr(s.source); err != nil {
+			return failf(classUsage, "--source \"%s\" is not an address", escape(s.source))
+		}
+		if s.ipv4 && !s.sourceAddr.Is4() || s.ipv6 && s.sourceAddr.Is4() {
+			return failf(classUsage, "--source %s is not of the address family that -4 or -6 requires", s.source)
+		}
+	}
+	if s.device != "" && !canBindToDevice {
+		return failf(classUsage, "--interface works on Linux only").withHint("--source chooses the local address")
+	}
+	return nil
+}
+
+func (s *serverOptions) network() string {
+	switch {
+	case s.ipv4 || s.sourceAddr.IsValid() && s.sourceAddr.Is4():
+		return "tcp4"
+	case s.ipv6 || s.sourceAddr.IsValid():
+		return "tcp6"
+	}
+	return "tcp"
+}
+
+// tlsOptions are the options of TACACS+ over TLS 1.3 (RFC 9887).
+type tlsOptions struct {
+	enabled    bool
+	caCert     string
+	cert       string
+	certKey    string
+	serverName string
+	crls       list
+	insecure   bool
+	keyLog     string
+}
+
+// register declares the options for either side of a connection, and those for the servers.
+func (t *tlsOptions) register(o, server groupOptions) {
+	o.add((*toggle)(&t.enabled), "tls", "", "TACACS+ over TLS 1.3 (RFC 9887): port 300, no key, no fallback to cleartext")
+	server.add((*text)(&t.caCert), "cacert", "FILE", "certificates to trust, PEM (default the system's)")
+	o.add((*text)(&t.cert), "cert", "FILE", "client certificate, with its chain, PEM")
+	o.add((*text)(&t.certKey), "cert-key", "FILE", "its private key, PEM (default in the file of --cert)")
+	server.add((*text)(&t.serverName), "servername", "NAME", "name that the server's certificate must have (default: that in HOST)")
+	server.add(&t.crls, "crl", "FILE", "revocation list, PEM or DER; repeatable")
+	server.add((*toggle)(&t.insecure), "insecure", "", "do not verify the server's certificate")
+	server.add((*text)(&t.keyLog), "keylog", "FILE", "append the secrets of TLS sessions to FILE, for decode and other packet analysers")
+}
+
+// check rejects TLS options without --tls, so that it is never in doubt whether TLS is used (RFC 9887 section
+// 5.2).
+func (t *tlsOptions) check() error {
+	for _, o := range []struct {
+		name  string
+		given bool
+	}{
+		{"--cacert", t.caCert != ""}, {"--cert", t.cert != ""}, {"--cert-key", t.certKey != ""}, {"--servername", t.serverName != ""},
+		{"--crl", len(t.crls) > 0}, {"--insecure", t.insecure}, {"--keylog", t.keyLog != ""},
+	} {
+		if o.given && !t.enabled {
+			return failf(classUsage, "%s needs --tls", o.name)
+		}
+	}
+	if t.certKey != "" && t.cert == "" {
+		return failf(classUsage, "--cert-key needs --cert")
+	}
+	return nil
+}
+
+// client reads the files of the options. The system's roots are read only when they are needed.
+func (t *tlsOptions) client(ctx context.Context, warn func(format string, args ...any)) (*tlsClient, error) {
+	c := &tlsClient{serverName: t.serverName}
+	var shown sync.Map // each warning is printed once for the run, not for each of its connections
+	c.revocation.warnf = func(format string, args ...any) {
+		if _, before := shown.LoadOrStore(fmt.Sprintf(format, args...), true); !before {
+			warn(format, args...)
+		}
+	}
+	c.config = &tls.Config{MinVersion: tls.VersionTLS13, InsecureSkipVerify: t.insecure, ClientSessionCache: &ticketCache{}}
+	var err error
+	if t.caCert != "" {
+		if c.config.RootCAs, err = readCertPool(ctx, t.caCert); err != nil {
+			return nil, err
+		}
+	}
+	if t.cert != "" {
+		if c.config.Certificates, err = readKeyPair(ctx, t.cert, t.certKey); err != nil {
+			return nil, err
+		}
+	}
+	for _, file := range t.crls {
+		lists, err := readCRLs(ctx, file)
+		if err != nil {
+			return nil, err
+		}
+		c.revocation.lists = append(c.revocation.lists, lists...)
+	}
+	if t.keyLog != "" {
+		if c.config.KeyLogWriter, err = openKeyLog(ctx, t.keyLog); err != nil {
+			return nil, err
+		}
+	}
+	if t.insecure {
+		warn("the server's certificate is not verified (--insecure): any host could answer in its place")
+	}
+	return c, nil
+}
+
+// openKeyLog opens the file to which the secrets of TLS sessions are appended.
+func openKeyLog(ctx context.Context, name string) (*os.File, error) {
+	var f *os.File
+	err := onFile(ctx, name, func() (err error) {
+		f, err = os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+		return err
+	})
+	if err != nil {
+		return nil, fileError("open the key log", err)
+	}
+	return f, nil
+}
+
+// anyText is a flag.Value, as are text, which rejects the empty string of an unset variable in a script, toggle, list,
+// number, seconds and hexValue.
+type anyText string
+
+func (t *anyText) String() string { return string(*t) }
+
+func (t *anyText) Set(s string) error { *t = anyText(s); return nil }
+
+type text string
+
+func (t *text) String() string { return string(*t) }
+
+func (t *text) Set(s string) error {
+	if s == "" {
+		return errors.New("is empty")
+	}
+	*t = text(s)
+	return nil
+}
+
+type toggle bool
+
+func (t *toggle) String() string { return strconv.FormatBool(bool(*t)) }
+
+func (t *toggle) Set(s string) (err error) {
+	v, err := strconv.ParseBool(s)
+	*t = toggle(v)
+	return err
+}
+
+type list []string
+
+func (l *list) String() string { return strings.Join(*l, " ") }
+
+func (l *list) Set(s string) error { *l = append(*l, s); return nil }
+
+type number struct {
+	value    *int
+	min, max int
+}
+
+func (n *number) String() string { return "" }
+
+func (n *number) Set(s string) error {
+	v, err := strconv.Atoi(s)
+	if err != nil || v < n.min || v > n.max {
+		return fmt.Errorf("must be %d to %d", n.min, n.max)
+	}
+	*n.value = v
+	return nil
+}
+
+type seconds time.Duration
+
+func (d *seconds) String() string { return time.Duration(*d).String() }
+
+func (d *seconds) Set(s string) error {
+	v, err := time.ParseDuration(s)
+	if f, e := strconv.ParseFloat(s, 64); e == nil {
+		v, err = time.Duration(math.Min(f, 1e9)*float64(time.Second)), nil
+	}
+	if err != nil || v <= 0 || v > 24*time.Hour {
+		return errors.New("must be above 0 and at most 24h: seconds (2.5) or a duration (500ms)")
+	}
+	*d = seconds(v)
+	return nil
+}
+
+type hexValue []byte
+
+func (h *hexValue) String() string { return hex.EncodeToString(*h) }
+
+func (h *hexValue) Set(s string) error {
+	b, err := hex.DecodeString(s)
+	if err != nil || len(b) == 0 {
+		return errors.New("must be hexadecimal bytes")
+	}
+	*h = b
+	return nil
+}

@@ -207,7 +207,7 @@ func TestNewTaskID(t *testing.T) {
 // TestAccountArgs: a record has a service and one task_id, and the task_id is printed.
 func TestAccountArgs(t *testing.T) {
 	t.Parallel()
-	const warning = "tacacs_plus: warning: no --task-id: the %s record belongs to no start record\n"
+	const warning = "tacacs_plus: warning: no --task-id: the %s record matches no start record\n"
 	for _, tt := range []struct{ options, sent, id, err string }{
 		{"-c cmd=show", "service=shell cmd=show", "", ""},
 		{"cmd*show cmd-arg=version", "service=shell cmd*show cmd-arg=version", "", ""},

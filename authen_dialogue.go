@@ -313,7 +313,7 @@ func (a *authentication) answer(text string, err error) reaction {
 		err = failf(classDenied, "%w left for the prompt \"%s\" (%s) of %s", err, oneLine(a.response.serverMsg), status, a.server).
 			withHint("--answer TEXT replies to prompts after the password, in order")
 	case err == nil && text == "" && (a.pending == pendingPassword || a.pending == pendingWords):
-		err = failf(classUsage, "the password typed is empty")
+		err = failf(classUsage, "no password was typed")
 	}
 	switch {
 	case err != nil && a.pending == pendingRestart:

@@ -203,7 +203,7 @@ func TestAuthenticationUserAskedAgain(t *testing.T) {
 // distinguish its requests. Section 5.4.2.6.
 func TestServiceEnableIsForEnable(t *testing.T) {
 	t.Parallel()
-	const refused = "the service enable is for the command enable alone (RFC 8907 section 5.4.2.6)"
+	const refused = "service enable is only for the command enable (RFC 8907 section 5.4.2.6)"
 	l := listen(t)
 	for _, c := range []string{"authenticate alice", "chpass alice", "authorize alice", "account alice", "check alice", "check", "bench alice", "batch"} {
 		got := runWith(t, secretsInEnv, `{"command":"enable","user":"alice"}`, split(c+" AT -s enable", "AT", l.Addr().String())...)
@@ -230,7 +230,7 @@ func TestServiceEnableIsForEnable(t *testing.T) {
 // authorization and accounting can have it. Section 6.1.
 func TestAuthenTypeNotSet(t *testing.T) {
 	t.Parallel()
-	const refused = "the type not_set is for authorize and account alone (RFC 8907 section 6.1)"
+	const refused = "type not_set is only for authorize and account (RFC 8907 section 6.1)"
 	l := listen(t)
 	for _, c := range []string{"authenticate alice", "enable alice", "chpass alice", "check alice", "check", "bench alice --authorize", "batch"} {
 		got := runWith(t, secretsInEnv, "", split(c+" AT -t not_set", "AT", l.Addr().String())...)

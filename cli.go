@@ -192,7 +192,7 @@ func (p *outputOptions) register(o groupOptions) {
 
 func (p *outputOptions) check() error {
 	if p.quiet && (p.verbose || p.json) {
-		return failf(classUsage, "--quiet goes with neither --verbose nor --json")
+		return failf(classUsage, "--quiet cannot be used with --verbose or --json")
 	}
 	return nil
 }

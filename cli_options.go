@@ -58,9 +58,9 @@ func (c *requestOptions) check(command string) error {
 	}
 	switch {
 	case c.service == authenServiceEnable && command != "enable":
-		return failf(classUsage, "the service enable is for the command enable alone (RFC 8907 section 5.4.2.6)")
+		return failf(classUsage, "service enable is only for the command enable (RFC 8907 section 5.4.2.6)")
 	case c.authenType == authenNotSet && command != "authorize" && command != "account":
-		return failf(classUsage, "the type not_set is for authorize and account alone (RFC 8907 section 6.1)")
+		return failf(classUsage, "type not_set is only for authorize and account (RFC 8907 section 6.1)")
 	}
 	return nil
 }
@@ -68,7 +68,7 @@ func (c *requestOptions) check(command string) error {
 // enable sets service and level for the command enable. given reports whether the request names a service.
 func (c *requestOptions) enable(given bool) error {
 	if given && c.service != authenServiceEnable {
-		return failf(classUsage, "enable has the service enable, not %s", c.service)
+		return failf(classUsage, "the service of enable must be enable, not %s", c.service)
 	}
 	c.service, c.defaultLevel = authenServiceEnable, 15
 	return nil
@@ -122,7 +122,7 @@ func (s *serverOptions) check() (err error) {
 		return err
 	}
 	if s.tls.enabled && s.unencrypted {
-		return failf(classUsage, "--tls and --unencrypted exclude each other")
+		return failf(classUsage, "--tls and --unencrypted cannot be used together")
 	}
 	if s.port == 0 {
 		if s.port = 49; s.tls.enabled {
@@ -133,18 +133,18 @@ func (s *serverOptions) check() (err error) {
 		return err
 	}
 	if s.ipv4 && s.ipv6 {
-		return failf(classUsage, "-4 and -6 exclude each other")
+		return failf(classUsage, "-4 and -6 cannot be used together")
 	}
 	if s.source != "" {
 		if s.sourceAddr, err = netip.ParseAddr(s.source); err != nil {
 			return failf(classUsage, "--source \"%s\" is not an address", escape(s.source))
 		}
 		if s.ipv4 && !s.sourceAddr.Is4() || s.ipv6 && s.sourceAddr.Is4() {
-			return failf(classUsage, "--source %s is not of the address family that -4 or -6 requires", s.source)
+			return failf(classUsage, "--source %s cannot be used with %s", s.source, map[bool]string{true: "-4", false: "-6"}[s.ipv4])
 		}
 	}
 	if s.device != "" && !canBindToDevice {
-		return failf(classUsage, "--interface works on Linux only").withHint("--source chooses the local address")
+		return failf(classUsage, "--interface needs Linux").withHint("use --source to choose the local address")
 	}
 	return nil
 }
@@ -269,7 +269,7 @@ func (t *text) String() string { return string(*t) }
 
 func (t *text) Set(s string) error {
 	if s == "" {
-		return errors.New("is empty")
+		return errors.New("must not be empty")
 	}
 	*t = text(s)
 	return nil

@@ -103,7 +103,7 @@ func (inv *invocation) logf(format string, args ...any) {
 // printInputHint tells a person at the terminal what to type, if input other than a secret comes from there.
 func (inv *invocation) printInputHint(form string) {
 	if inv.terminal != nil && !inv.output.quiet {
-		inv.logf("reading %s from the terminal, %s; Ctrl-D ends them", inv.stdinUse, form)
+		inv.logf("reading %s from the terminal, %s; end with Ctrl-D", inv.stdinUse, form)
 	}
 }
 

@@ -56,7 +56,7 @@ func (p *profile) read(inv *invocation) error {
 		}
 	}
 	if open && reader.secret != "" {
-		inv.warnf("other users can read %s, which has a %s: chmod 600", path, reader.secret)
+		inv.warnf("other users can read %s, which contains a %s: run chmod 600", path, reader.secret)
 	}
 	return err
 }
@@ -65,7 +65,7 @@ func (p *profile) read(inv *invocation) error {
 func readOptions(path string) (text string, open bool, err error) {
 	info, err := os.Stat(path)
 	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is not a file", path) // to open a pipe may block
+		err = fmt.Errorf("%s is not a regular file", path) // to open a pipe may block
 	}
 	var b []byte
 	if err == nil {
@@ -103,7 +103,7 @@ func profilePath(name string, env func(string) string) (string, error) {
 	case name == "":
 		return "", failf(classUsage, "@ needs the name of a profile").withHint("%s", hintAtUser)
 	case folder == "":
-		return "", failf(classUsage, "the folder of profiles is unknown, HOME is not set").withHint("use @./%s for a file in the current folder", escape(name))
+		return "", failf(classUsage, "no folder for profiles: HOME is not set").withHint("use @./%s for a file in the current folder", escape(name))
 	}
 	return filepath.Join(folder, name), nil
 }
@@ -163,16 +163,16 @@ func (r *profileReader) read(line string) error {
 	}
 	switch {
 	case name == "":
-		return failf(classUsage, "the name of an option is missing")
+		return failf(classUsage, "no option name on the line")
 	case name[0] == '-':
-		return failf(classUsage, "a profile has options without dashes")
+		return failf(classUsage, "options in a profile have no dashes")
 	case o == nil:
 		_, err := r.inv.parseOption(arg, nil) // for its hint
 		return err
 	case name == "help", name == "version", name == "exec": // what a command does belongs on the command line
 		return failf(classUsage, "%s is not allowed in a profile", name)
 	case o.long != name:
-		return failf(classUsage, "a profile has no short options such as -%s", name).withHint("write %s", o.long)
+		return failf(classUsage, "a profile cannot have the short option -%s", name).withHint("write %s", o.long)
 	}
 	if strings.HasSuffix(o.arg, "KEY") || strings.HasSuffix(o.arg, "PASSWORD") {
 		r.secret = name
@@ -236,7 +236,7 @@ func inFolder(folder, value string, prefixes bool) string {
 	return file
 }
 
-// conflicts are options that exclude each other: if one of the first is typed, those that follow are ignored in a
+// conflicts are options that cannot be used together: if one of the first is typed, those that follow are ignored in a
 // profile. A key does not turn TLS off, since it may be there by mistake.
 var conflicts = [...]struct{ typed, ignored string }{
 	{"key key-file", "key key-file unencrypted"},

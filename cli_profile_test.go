@@ -36,7 +36,7 @@ func TestProfile(t *testing.T) {
 		}
 		runWith(t, home, "", split("authenticate alice @prod")...).check(t, 0, "PASS\n", "")
 		runWith(t, map[string]string{}, "", "authenticate", "alice", "@prod").check(t, 2, "",
-			`tacacs_plus: the folder of profiles is unknown, HOME is not set\ntacacs_plus: hint: use @\./prod for a file in the current folder\n`)
+			`tacacs_plus: no folder for profiles: HOME is not set\ntacacs_plus: hint: use @\./prod for a file in the current folder\n`)
 		dir = filepath.Join(home["HOME"], ".config", "tacacs_plus")
 		got := runWith(t, home, "", split("authenticate alice @lab")...)
 		if got.code != 2 || !strings.Contains(got.err, filepath.Join(dir, "nowhere", "tac.key")) {
@@ -218,17 +218,17 @@ func TestProfileErrors(t *testing.T) {
 		{"timeot 5", ":1: unknown option --timeot" + hint + "did you mean --timeout?"},
 		{"host tac1\nnonsense=yes", ":2: unknown option --nonsense" + hint + "tacacs_plus help, and tacacs_plus help COMMAND, list the options"},
 		{"timeout", ":1: option --timeout needs a value"},
-		{"cacert=", `:1: option --cacert: "" is empty`},
+		{"cacert=", `:1: option --cacert: "" must not be empty`},
 		{"tls maybe", ":1: option --tls takes no value"},
-		{"--tls", ":1: a profile has options without dashes"},
+		{"--tls", ":1: options in a profile have no dashes"},
 		{"help", ":1: help is not allowed in a profile"},
 		{"host tac1\nversion", ":2: version is not allowed in a profile"},
 		{"exec", ":1: exec is not allowed in a profile"},
-		{"p 49", ":1: a profile has no short options such as -p" + hint + "write port"},
-		{"c 4", ":1: a profile has no short options such as -c" + hint + "write cmds"},
+		{"p 49", ":1: a profile cannot have the short option -p" + hint + "write port"},
+		{"c 4", ":1: a profile cannot have the short option -c" + hint + "write cmds"},
 		{"keyhunter2", ":1: unknown option --key..." + hint + "put a space between --key and its value"},
 		{"retries 1 # more", `:1: option --retries: its value must be 0 to 1000`},
-		{"= x", ":1: the name of an option is missing"},
+		{"= x", ":1: no option name on the line"},
 		{"timeout a\nretries b", `:1: option --timeout: "a" must be above 0 and at most 24h: seconds (2.5) or a duration (500ms)`},
 		{"\x1b[2J", `:1: unknown option --\x1b[2J` + hint + "tacacs_plus help, and tacacs_plus help COMMAND, list the options"},
 	} {
@@ -260,7 +260,7 @@ func TestProfileIsMissing(t *testing.T) {
 		{"@backup", user},
 		{"@foldr", user},
 		{"@large", filepath.Join(dir, "large") + " is over 65536 bytes\n"},
-		{"@folder", "read the profile: " + filepath.Join(dir, "folder") + " is not a file\n"},
+		{"@folder", "read the profile: " + filepath.Join(dir, "folder") + " is not a regular file\n"},
 		{"@", "@ needs the name of a profile" + user},
 		{"--password-stdin @hunter2", "tacacs_plus: option --password-stdin takes no value\n"},
 		{"@prod @staging", "only one profile can be given, not @prod and @staging" + user},
@@ -308,7 +308,7 @@ func TestProfileReadableByOthers(t *testing.T) {
 		}
 		want := ""
 		if tt.secret != "" && runtime.GOOS != "windows" {
-			want = "tacacs_plus: warning: other users can read " + path + ", which has a " + tt.secret + ": chmod 600\n"
+			want = "tacacs_plus: warning: other users can read " + path + ", which contains a " + tt.secret + ": run chmod 600\n"
 		}
 		if got := runWith(t, env, "", "version", "@p"); got.err != want || got.code != 0 {
 			t.Errorf("%q: got %+v, want %q", tt.profile, got, want)

@@ -73,14 +73,11 @@ func shareStdin(readers []string) error {
 
 // errKeyOverTLS returns the error for a key together with TLS, on either side.
 func errKeyOverTLS() error {
-	return failf(classUsage, "over TLS there is no key").withHint("leave --key and --key-file out (RFC 9887 section 3.2)")
+	return failf(classUsage, "no key is used over TLS").withHint("remove --key and --key-file (RFC 9887 section 3.2)")
 }
 
-// errEmptyKey returns the error for --key ''.
+// errEmptyKey returns the error for --key with an empty value.
 func errEmptyKey() error { return failf(classUsage, "the key is empty") }
-
-// errTypedEmpty returns the error for an empty answer to a prompt.
-func errTypedEmpty(what string) error { return failf(classUsage, "no %s was typed", what) }
 
 // sourceName returns the name of a file for messages.
 func sourceName(name string) string {
@@ -157,7 +154,7 @@ func (inv *invocation) checkSources(sources []*secretSource) error {
 	case inv.server.tls.enabled:
 		return errKeyOverTLS()
 	case inv.server.unencrypted:
-		return failf(classUsage, "--unencrypted and a key exclude each other")
+		return failf(classUsage, "--unencrypted and a key cannot be used together")
 	}
 	return nil
 }
@@ -221,7 +218,7 @@ func (inv *invocation) loadPassword(ctx context.Context, src *secretSource, fres
 			return "", err
 		}
 		if again != password {
-			return "", failf(classUsage, "the new passwords differ")
+			return "", failf(classUsage, "the two new passwords differ")
 		}
 	}
 	return password, nil
@@ -251,7 +248,7 @@ func (inv *invocation) loadSecret(ctx context.Context, s *secretSource, prompt s
 			}
 			err = failf(classUsage, "no %s: %s", s.what, why).withHint("%s", hint)
 		} else if err == nil && value == "" {
-			err = errTypedEmpty(s.what)
+			err = failf(classUsage, "no %s was typed", s.what)
 		}
 		return []key{{fromTerminal, value}}, err
 	}

@@ -21,18 +21,18 @@ func TestSecretsEmpty(t *testing.T) {
 	dir := writeFiles(t, map[string]string{"empty": "", "newline": "\n", "key": testKey})
 	l := listen(t)
 	for line, want := range map[string]string{
-		"authenticate alice AT --password-file DIR/empty":          "the password of DIR/empty is empty",
-		"authenticate alice AT -t pap --password-file DIR/newline": "the password of DIR/newline is empty",
-		"authenticate alice AT --password-stdin":                   "the password of standard input is empty",
-		"authenticate alice AT --password-file -":                  "the password of standard input is empty",
-		"authenticate alice AT --key-file DIR/key --key-file -":    "the key of standard input is empty",
-		"authenticate alice AT --key-file DIR/empty":               "the key of DIR/empty is empty",
-		"authenticate alice AT --key ''":                           "the key of the command line is empty",
-		"chpass alice AT --new-password-stdin":                     "the new password of standard input is empty",
-		"chpass alice AT --new-password-file DIR/newline":          "the new password of DIR/newline is empty",
-		"check alice AT --password-stdin":                          "the password of standard input is empty",
-		"batch AT --password-file DIR/empty":                       "the password of DIR/empty is empty",
-		"serve --user a:b --enable-password-file DIR/newline":      "the enable password of DIR/newline is empty",
+		"authenticate alice AT --password-file DIR/empty":          "no password in DIR/empty",
+		"authenticate alice AT -t pap --password-file DIR/newline": "no password in DIR/newline",
+		"authenticate alice AT --password-stdin":                   "no password on standard input",
+		"authenticate alice AT --password-file -":                  "no password on standard input",
+		"authenticate alice AT --key-file DIR/key --key-file -":    "no key on standard input",
+		"authenticate alice AT --key-file DIR/empty":               "no key in DIR/empty",
+		"authenticate alice AT --key ''":                           "the key is empty",
+		"chpass alice AT --new-password-stdin":                     "no new password on standard input",
+		"chpass alice AT --new-password-file DIR/newline":          "no new password in DIR/newline",
+		"check alice AT --password-stdin":                          "no password on standard input",
+		"batch AT --password-file DIR/empty":                       "no password in DIR/empty",
+		"serve --user a:b --enable-password-file DIR/newline":      "no enable password in DIR/newline",
 	} {
 		got := runWith(t, secretsInEnv, "", split(line, "AT", l.Addr().String(), "DIR", dir)...)
 		if got.code != classUsage.exit() || !strings.HasPrefix(got.err, "tacacs_plus: "+strings.ReplaceAll(want, "DIR", dir)+"\n") {

@@ -18,9 +18,9 @@ const (
 	hintService  = "add service=shell, or service=ppp and so on (RFC 8907 section 8.2)"
 	hintTaskID   = "without one the program makes one up, and prints it"
 	notATime     = " must be above 0 and at most 24h: seconds (2.5) or a duration (500ms)"
-	noKey        = "no key, and no terminal to ask for it"
+	noKey        = "no key: no terminal to ask for it"
 	hintKey      = "give --key-file FILE, or set TACACS_PLUS_KEY"
-	noPassword   = "no password, and no terminal to ask for it"
+	noPassword   = "no password: no terminal to ask for it"
 	hintPassword = "give --password-file FILE, or set TACACS_PLUS_PWD"
 )
 
@@ -103,10 +103,10 @@ var usageErrors = []struct{ line, message, hint string }{
 	{"authenticate alice SERVER --retries -1", `option --retries: "-1" must be 0 to 1000`, ""},
 	{"authenticate alice SERVER --retries 1001", `option --retries: "1001" must be 0 to 1000`, ""},
 	{"authenticate alice SERVER --retries 1.5", `option --retries: "1.5" must be 0 to 1000`, ""},
-	{"authenticate alice SERVER -4 -6", "-4 and -6 exclude each other", ""},
+	{"authenticate alice SERVER -4 -6", "-4 and -6 cannot be used together", ""},
 	{"authenticate alice SERVER --source foo", `--source "foo" is not an address`, ""},
-	{"authenticate alice SERVER -4 --source ::1", "--source ::1 has the other address family", ""},
-	{"authenticate alice SERVER -6 --source 127.0.0.1", "--source 127.0.0.1 has the other address family", ""},
+	{"authenticate alice SERVER -4 --source ::1", "--source ::1 cannot be used with -4", ""},
+	{"authenticate alice SERVER -6 --source 127.0.0.1", "--source 127.0.0.1 cannot be used with -6", ""},
 
 	// Servers.
 	{"authenticate alice ''", `the server list "" has an empty part`, ""},
@@ -154,8 +154,8 @@ var usageErrors = []struct{ line, message, hint string }{
 
 	// Authentication.
 	{"authenticate '' SERVER -t pap", "an empty user needs --authen-type ascii, where the server can ask for the name", ""},
-	{"authenticate alice SERVER -s enable", "the service enable is for the command enable alone (RFC 8907 section 5.4.2.6)", ""},
-	{"enable alice SERVER -s login", "enable has the service enable, not login", ""},
+	{"authenticate alice SERVER -s enable", "service enable is only for the command enable (RFC 8907 section 5.4.2.6)", ""},
+	{"enable alice SERVER -s login", "the service of enable must be enable, not login", ""},
 	{"authenticate alice SERVER --chap-id 1", "--chap-id and --chap-challenge cannot be used with --authen-type ascii", ""},
 	{"authenticate alice SERVER -t pap --chap-challenge ab", "--chap-id and --chap-challenge cannot be used with --authen-type pap", ""},
 	{"authenticate alice SERVER -t chap --chap-id 256", `option --chap-id: "256" must be 0 to 255`, ""},
@@ -169,11 +169,11 @@ var usageErrors = []struct{ line, message, hint string }{
 	{"chpass alice SERVER -t pap --new-password-file DIR/password", "chpass is defined for the type ascii only, not pap", ""},
 
 	// Authorization and accounting.
-	{"authorize alice SERVER foo", "argument foo has neither = nor *: write name=value, or name*value for an optional one", "a command line is one word: --cmd 'foo'"},
-	{"authorize alice SERVER show version", "argument show has neither = nor *: write name=value, or name*value for an optional one", "a command line is one word: --cmd 'show version'"},
-	{"authorize alice SERVER --cmd show version", "argument version has neither = nor *: write name=value, or name*value for an optional one", "a command line is one word: --cmd 'show version'"},
-	{"account alice SERVER -c show version priv-lvl=1", "argument show has neither = nor *: write name=value, or name*value for an optional one", "a command line is one word: --cmd 'show version'"},
-	{"account alice SERVER service=shell show", "argument show has neither = nor *: write name=value, or name*value for an optional one", "a command line is one word: --cmd 'show'"},
+	{"authorize alice SERVER foo", "argument foo has neither = nor *: write name=value, or name*value for an optional one", "quote the command line: --cmd 'foo'"},
+	{"authorize alice SERVER show version", "argument show has neither = nor *: write name=value, or name*value for an optional one", "quote the command line: --cmd 'show version'"},
+	{"authorize alice SERVER --cmd show version", "argument version has neither = nor *: write name=value, or name*value for an optional one", "quote the command line: --cmd 'show version'"},
+	{"account alice SERVER -c show version priv-lvl=1", "argument show has neither = nor *: write name=value, or name*value for an optional one", "quote the command line: --cmd 'show version'"},
+	{"account alice SERVER service=shell show", "argument show has neither = nor *: write name=value, or name*value for an optional one", "quote the command line: --cmd 'show'"},
 	{"authenticate alice SERVER --time 5", "unknown option --time", "did you mean --timeout?"},
 	{"authenticate alice SERVER --ti 5", "unknown option --ti", hintOptions},
 	{"authenticate alice SERVER --cer x", "unknown option --cer", "did you mean --cert?"},
@@ -181,7 +181,7 @@ var usageErrors = []struct{ line, message, hint string }{
 	{"acc alice SERVER", `unknown command "acc"`, "did you mean account?"},
 	{"auth alice SERVER", `unknown command "auth"`, "did you mean authenticate or authorize?"},
 	{"au alice SERVER", `unknown command "au"`, hintCommands},
-	{"authorize alice SERVER x", "argument x has neither = nor *: write name=value, or name*value for an optional one", "a command line is one word: --cmd 'x'"},
+	{"authorize alice SERVER x", "argument x has neither = nor *: write name=value, or name*value for an optional one", "quote the command line: --cmd 'x'"},
 	{"authorize alice SERVER -c ''", "argument \"\" has neither = nor *: write name=value, or name*value for an optional one", ""},
 	{"authorize alice SERVER =", "argument = has no name before the separator", ""},
 	{"authorize alice SERVER =x", "argument =x has no name before the separator", ""},
@@ -197,35 +197,35 @@ var usageErrors = []struct{ line, message, hint string }{
 	{"account alice SERVER service*", "the service is empty", hintService},
 	{"authorize alice SERVER --require service", "--require service is not name=value", ""},
 	{"authorize alice SERVER --require =x", "--require =x is not name=value", ""},
-	{"authorize alice SERVER --cmd show cmd=show", "--cmd writes service and cmd; they cannot be given as arguments too", ""},
+	{"authorize alice SERVER --cmd show cmd=show", "--cmd sets service and cmd: remove them from the arguments", ""},
 	{"authorize alice SERVER --method foo", `option --method: "foo" is not one of not_set none krb5 line enable local tacacsplus guest radius krb4 rcmd`, ""},
 	{"account alice SERVER -f bogus", `option -f: "bogus" is not one of start stop watchdog watchdog-update`, ""},
-	{"account alice SERVER foo", "argument foo has neither = nor *: write name=value, or name*value for an optional one", "a command line is one word: --cmd 'foo'"},
+	{"account alice SERVER foo", "argument foo has neither = nor *: write name=value, or name*value for an optional one", "quote the command line: --cmd 'foo'"},
 	{"account alice SERVER service=ppp" + strings.Repeat(" a=b", 254), "258 arguments, the limit is 255", ""},
 	{"account alice SERVER --task-id 1 task_id=2", "the task_id is given more than once", ""},
 	{"account alice SERVER task_id=2 service=shell task_id*2", "the task_id is given more than once", ""},
-	{"account alice SERVER --task-id ''", `option --task-id: "" is empty`, ""},
+	{"account alice SERVER --task-id ''", `option --task-id: "" must not be empty`, ""},
 	{"account alice SERVER --exec task_id= -- true", "the task_id is empty", hintTaskID},
 	{"account alice SERVER -f stop task_id*", "the task_id is empty", hintTaskID},
 	{"account alice SERVER --task-id ä", "argument task_id=ä is not printable US-ASCII", ""},
 	{"account alice SERVER --exec", "--exec needs -- and a command", "tacacs_plus account USER HOST --exec -- COMMAND..."},
 	{"account alice SERVER --exec ls", "--exec needs -- and a command", "tacacs_plus account USER HOST --exec -- COMMAND..."},
 	{"account alice SERVER --exec --", "--exec needs -- and a command", "tacacs_plus account USER HOST --exec -- COMMAND..."},
-	{"account alice SERVER -f stop --exec -- ls", "--exec sends a start and a stop record; -f cannot be given", ""},
+	{"account alice SERVER -f stop --exec -- ls", "-f cannot be used with --exec, which sends a start and a stop record", ""},
 
 	// Secrets.
 	{"authenticate alice SERVER --key-file DIR/none", "read the key: open DIR/none: no such file or directory", ""},
 	{"authenticate alice SERVER --key-file DIR", "read the key: read DIR: is a directory", ""},
 	{"authenticate alice SERVER --key-file DIR/big", "read the key: DIR/big is over 65536 bytes", ""},
-	{"authenticate alice SERVER --key-file DIR/empty", "the key of DIR/empty is empty", ""},
-	{"authenticate alice SERVER --key-file DIR/newline", "the key of DIR/newline is empty", ""},
-	{"authenticate alice SERVER --key-file DIR/key --key-file DIR/empty", "the key of DIR/empty is empty", ""},
-	{"authenticate alice SERVER --key-file -", "the key of standard input is empty", ""},
-	{"authenticate alice SERVER -k ''", "the key of the command line is empty", ""},
+	{"authenticate alice SERVER --key-file DIR/empty", "no key in DIR/empty", ""},
+	{"authenticate alice SERVER --key-file DIR/newline", "no key in DIR/newline", ""},
+	{"authenticate alice SERVER --key-file DIR/key --key-file DIR/empty", "no key in DIR/empty", ""},
+	{"authenticate alice SERVER --key-file -", "no key on standard input", ""},
+	{"authenticate alice SERVER -k ''", "the key is empty", ""},
 	{"authenticate alice SERVER --password-file DIR/none", "read the password: open DIR/none: no such file or directory", ""},
 	{"authenticate alice SERVER --password-file DIR/big", "read the password: DIR/big is over 65536 bytes", ""},
 	{"chpass alice SERVER --new-password-file DIR/none", "read the new password: open DIR/none: no such file or directory", ""},
-	{"chpass alice SERVER", "no new password, and no terminal to ask for it", "give --new-password-file FILE"},
+	{"chpass alice SERVER", "no new password: no terminal to ask for it", "give --new-password-file FILE"},
 	{"authenticate alice SERVER --key-file - --password-stdin", "the key and the password cannot both come from standard input", hintStdin},
 	{"authenticate alice SERVER --key-file - --password-file -", "the key and the password cannot both come from standard input", hintStdin},
 	{"authenticate alice SERVER --key-file - --key-file -", "the key and another key cannot both come from standard input", hintStdin},
@@ -251,8 +251,8 @@ var usageErrors = []struct{ line, message, hint string }{
 	{"authenticate alice SERVER --password-file DIR/password --password-file DIR/key", "the password is given more than once", ""},
 	{"chpass alice SERVER --new-password-stdin --new-password-file -", "the new password is given more than once", ""},
 	{"authenticate alice SERVER --tls --cert-key DIR/key", "--cert-key needs --cert", ""},
-	{"authenticate alice SERVER --unencrypted -k KEY", "--unencrypted and a key exclude each other", ""},
-	{"authenticate alice SERVER --unencrypted --key-file DIR/key", "--unencrypted and a key exclude each other", ""},
+	{"authenticate alice SERVER --unencrypted -k KEY", "--unencrypted and a key cannot be used together", ""},
+	{"authenticate alice SERVER --unencrypted --key-file DIR/key", "--unencrypted and a key cannot be used together", ""},
 }
 
 // checkUsage checks for one error and its hint on stderr, and in JSON if asJSON is set.
@@ -385,7 +385,7 @@ func TestUsageErrorsQuiet(t *testing.T) {
 	for _, other := range []string{"--json", "--verbose"} {
 		for _, line := range []string{"authenticate alice tac1", "serve", "decode", "version"} {
 			checkUsage(t, line+other, runWith(t, secretsInEnv, "", append(split(line), "--quiet", other)...),
-				"--quiet goes with neither --verbose nor --json", "", false)
+				"--quiet cannot be used with --verbose or --json", "", false)
 		}
 	}
 	checkUsage(t, "-q", runWith(t, secretsInEnv, "", "-q", "authenticate", "alice"),

@@ -56,7 +56,7 @@ func (opts *accountOptions) recordedArgs(inv *invocation) ([]string, error) {
 		return nil, failf(classUsage, "--exec needs -- and a command").withHint("tacacs_plus account USER HOST --exec -- COMMAND...")
 	}
 	if inv.given("f") {
-		return nil, failf(classUsage, "--exec sends a start and a stop record; -f cannot be given")
+		return nil, failf(classUsage, "-f cannot be used with --exec, which sends a start and a stop record")
 	}
 	words := inv.words[:len(inv.words)-len(inv.tail)]
 	if opts.command != "" || len(opts.args)+len(words) > 0 {
@@ -88,7 +88,7 @@ func (opts *accountOptions) task(inv *invocation, args []string) (*task, error) 
 		return nil, err
 	}
 	if randomID && opts.flags != acctStart {
-		inv.warnf("no --task-id: the %s record belongs to no start record", opts.flags)
+		inv.warnf("no --task-id: the %s record matches no start record", opts.flags)
 	}
 	return t, nil
 }

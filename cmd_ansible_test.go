@@ -103,10 +103,10 @@ func TestAnsible(t *testing.T) {
 		{`{"command": "account", "user": "alice", "host": "AT", KEY, "args": ["service=shell", "cmd=show", "task_id=8"]}`, 0, true, "SUCCESS", `SUCCESS task_id=8`},
 		{`{"command": "account", "user": "alice", "host": "127.0.0.1:1", KEY}`, 4, false, "", `connect to 127.0.0.1:1: .*`},
 		{`{"command": "check", "host": "AT,AT", KEY}`, 0, false, "", `(?s)127.0.0.1:\d+: OK\n.*`},
-		{`{"command": "check", "host": "AT,OTHER", KEY}`, 0, false, "", `2 servers, all healthy`},
-		{`{"command": "check", "host": "AT,127.0.0.1:1", KEY, "tls": "no"}`, 4, false, "", `2 servers, 1 not healthy: connect to 127.0.0.1:1: .*`},
-		{`{"command": "check", LOGIN, "types": "Yes", "negative": 1}`, 0, false, "", `(?s).*type mschapv2: PASS\n.*wrong password: refused`},
-		{`{"command": "check", LOGIN, "types": "y", "negative": "T", "4": "on", "6": "N", "tls": "F"}`, 0, false, "", `(?s).*type mschapv2: PASS\n.*wrong password: refused`},
+		{`{"command": "check", "host": "AT,OTHER", KEY}`, 0, false, "", `2/2 up`},
+		{`{"command": "check", "host": "AT,127.0.0.1:1", KEY, "tls": "no"}`, 4, false, "", `1/2 failed: connect to 127.0.0.1:1: .*`},
+		{`{"command": "check", LOGIN, "types": "Yes", "negative": 1}`, 0, false, "", `(?s).*type mschapv2: PASS\n.*wrong password: denied`},
+		{`{"command": "check", LOGIN, "types": "y", "negative": "T", "4": "on", "6": "N", "tls": "F"}`, 0, false, "", `(?s).*type mschapv2: PASS\n.*wrong password: denied`},
 		{`{"command": "version"}`, 0, false, "", `tacacs_plus .*`},
 	} {
 		t.Run(tt.task, func(t *testing.T) {
@@ -125,9 +125,9 @@ func TestAnsible(t *testing.T) {
 			granted string
 			msg     string
 		}{
-			`"command": "authorize", "cmd_file": "DIR/rules", "host": "AT"`:        {1, "true false false", `3 answers, 2 not granted: AT: FAIL: command not permitted`},
-			`"command": "authorize", "cmd_file": "DIR/twice", "host": "AT"`:        {0, "true true", "2 answers, all granted"},
-			`"command": "enable", PASSWORD, "all": true, "host": "127.0.0.1:1,AT"`: {4, "false true", `2 answers, 1 not granted: connect to 127.0.0.1:1: .*`},
+			`"command": "authorize", "cmd_file": "DIR/rules", "host": "AT"`:        {1, "true false false", `2/3 not granted: AT: FAIL: command not permitted`},
+			`"command": "authorize", "cmd_file": "DIR/twice", "host": "AT"`:        {0, "true true", "2/2 granted"},
+			`"command": "enable", PASSWORD, "all": true, "host": "127.0.0.1:1,AT"`: {4, "false true", `1/2 not granted: connect to 127.0.0.1:1: .*`},
 		} {
 			got := play(t, `{"user": "alice", KEY, `+task+`}`, "AT", s.addr, "DIR", dir)
 			var granted []string
@@ -158,7 +158,7 @@ func TestAnsibleErrors(t *testing.T) {
 		{`{"command": "help"}`, `the command help does not work under Ansible, .*`},
 		{`{"command": "authenticate", "host": "AT", KEY}`, `USER is missing; hint: usage: tacacs_plus authenticate USER HOST`},
 		{`{"command": "authenticate", "user": "alice", KEY, PASSWORD}`, `HOST is missing; hint: .*`},
-		{`{"command": "authenticate", "user": "alice", "host": "AT", PASSWORD}`, `no key, and no terminal to ask for it; hint: .*`},
+		{`{"command": "authenticate", "user": "alice", "host": "AT", PASSWORD}`, `no key: no terminal to ask for it; hint: .*`},
 		{`{"command": "authenticate", LOGIN, "args": ["x"]}`, `unexpected argument "x"; hint: .*`},
 		{`{"command": "authenticate", LOGIN, "timeuot": 3}`, `unknown option --timeuot; hint: did you mean --timeout\?`},
 		{`{"command": "authenticate", LOGIN, "require": "a=b"}`, `unknown option --require; hint: it is an option of authorize`},
@@ -183,7 +183,7 @@ func TestAnsibleErrors(t *testing.T) {
 		{`{"command": "authenticate", "user": "alice", "host": "AT", KEY, "password": "s3cret\n"}`, `password has more than one line; hint: .*`},
 		{`{"command": "chpass", LOGIN, "new_password": "s3cret\r\n"}`, `new_password has more than one line; hint: .*`},
 		{`{"command": "chpass", LOGIN, "new_password": "s3\ncret"}`, `new_password has more than one line; hint: .*`},
-		{`{"command": "authenticate", "user": "alice", "host": "AT", "key": "", PASSWORD}`, `the key of the command line is empty`},
+		{`{"command": "authenticate", "user": "alice", "host": "AT", "key": "", PASSWORD}`, `the key is empty`},
 		{`{"command": "authenticate", LOGIN, "answer": ["s3cret", 1]}`, `answer is not a string; hint: .*`},
 		{`{"command": "authenticate", LOGIN, "answer": {"a": "s3cret"}}`, `answer is not a string; hint: .*`},
 		{`{"command": "authorize", LOGIN, "args": [7]}`, `args is not a string; hint: .*`},
@@ -199,8 +199,8 @@ func TestAnsibleErrors(t *testing.T) {
 		{`{"command": "check", "host": "AT", KEY, "verbose": true}`, `the option verbose does not work under Ansible, .*`},
 		{`{"command": "check", "host": "AT", KEY, "debug": true}`, `the option debug does not work under Ansible, .*`},
 		{`{"command": "chpass", LOGIN, "new_password": 7}`, `new_password is not a string; hint: .*`},
-		{`{"command": "chpass", LOGIN, "new_password": ""}`, `the new password of standard input is empty`},
-		{`{"command": "chpass", LOGIN, "new_password": null}`, `no new password, and no terminal to ask for it; hint: .*`},
+		{`{"command": "chpass", LOGIN, "new_password": ""}`, `no new password on standard input`},
+		{`{"command": "chpass", LOGIN, "new_password": null}`, `no new password: no terminal to ask for it; hint: .*`},
 		{`{"command": "chpass", LOGIN, "new_password": "s3cret", "key_file": "-"}`, `key_file does not work under Ansible, which has no standard input`},
 		{`{"command": "chpass", "user": "alice", "host": "AT", PASSWORD, "password_stdin": true}`, `password_stdin does not work under Ansible, which has no standard input`},
 		{`{"command": "chpass", LOGIN, "new_password_stdin": true}`, `new_password_stdin does not work under Ansible, which has no standard input`},

@@ -23,7 +23,7 @@ func newAuthorize(o *optionSet) action {
 	return func(ctx context.Context, inv *invocation) (output, error) {
 		if file != "" {
 			if len(inv.words) > 0 || len(arguments.args) > 0 || arguments.command != "" || len(require) > 0 {
-				return nil, failf(classUsage, "--cmd-file goes with neither arguments nor --cmd nor --require")
+				return nil, failf(classUsage, "--cmd-file cannot be used with arguments, --cmd or --require")
 			}
 			f := &commandFile{inv: inv, name: file, method: arguments.method}
 			if all {
@@ -79,13 +79,13 @@ func (a *argOptions) request(words []string) ([]string, error) {
 	if a.command != "" {
 		fields := strings.Fields(a.command)
 		if len(fields) == 0 {
-			return nil, failf(classUsage, "--cmd is blank").withHint("without --cmd and arguments the question is for a shell session")
+			return nil, failf(classUsage, "--cmd is blank").withHint("leave --cmd out to authorize a shell session")
 		}
 		args = commandArgs(fields)
 	}
 	given := slices.Concat(a.args, words)
 	if len(args) > 0 && (hasArg(given, "service") || hasArg(given, "cmd")) {
-		return nil, failf(classUsage, "--cmd writes service and cmd; they cannot be given as arguments too")
+		return nil, failf(classUsage, "--cmd sets service and cmd: remove them from the arguments")
 	}
 	args = append(args, given...)
 	if hasArg(args, "service") && argValue(args, "service") == "" {
@@ -108,7 +108,7 @@ func (a *argOptions) suggestQuotes(err error, given []string) error {
 		return err
 	}
 	line := strings.TrimSpace(a.command + " " + strings.Join(words, " "))
-	return asFailure(err).withHint("a command line is one word: --cmd '%s'", shorten(escape(line)))
+	return asFailure(err).withHint("quote the command line: --cmd '%s'", shorten(escape(line)))
 }
 
 // A commandFile is authorize --cmd-file: a table of the verdicts on the commands in a file. A line may begin with + or -,
@@ -164,7 +164,7 @@ func (f *commandFile) open(ctx context.Context) (c *client, in io.ReadCloser, er
 }
 
 // warnNoCommands warns of a file that is most likely the wrong one.
-func (f *commandFile) warnNoCommands() { f.inv.warnf("there are no commands in %s", f.name) }
+func (f *commandFile) warnNoCommands() { f.inv.warnf("no commands in %s", f.name) }
 
 // parse builds the request of a line.
 func (f *commandFile) parse(l *requestLine, text []byte) (err error) {

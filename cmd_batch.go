@@ -217,7 +217,7 @@ func (p *requestParser) newLogin(l *requestLine, b *batchRequest, options reques
 	login := newLogin(options.commonFields(), *password)
 	if b.Command == "chpass" {
 		if b.NewPassword == "" {
-			return nil, failf(classUsage, "no new_password in the request, or an empty one")
+			return nil, failf(classUsage, "new_password is missing or empty")
 		}
 		login = newPasswordChange(options.commonFields(), *password, b.NewPassword)
 	}

@@ -392,7 +392,7 @@ func TestBatchWithoutTaskID(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
 	for _, tt := range []struct{ rest, warning string }{
-		{`"flag":"stop"`, `tacacs_plus: warning: 2 records without a task_id, the first in line 2: a stop or a watchdog that belongs to no start record\n`},
+		{`"flag":"stop"`, `tacacs_plus: warning: 2 records without a task_id, the first in line 2: a stop or watchdog record needs that of its start record\n`},
 		{`"flag":"update","cmd":"show"`, `tacacs_plus: warning: 2 records without a task_id, the first in line 2: .*\n`},
 		{`"flag":"start"`, ``},
 		{`"flag":"stop","task_id":"7"`, ``},
@@ -483,14 +483,14 @@ func TestBatchRefuses(t *testing.T) {
 	for line, want := range map[string]string{
 		`{"command":"chpass","user":"alice","new_password":"x","authen_type":"pap"}`:                "chpass is defined for the type ascii only, not pap",
 		`{"command":"authenticate","authen_type":"pap"}`:                                            "an empty user needs --authen-type ascii, where the server can ask for the name",
-		`{"command":"authenticate","user":"alice","service":"enable"}`:                              "the service enable is for the command enable alone (RFC 8907 section 5.4.2.6)",
+		`{"command":"authenticate","user":"alice","service":"enable"}`:                              "service enable is only for the command enable (RFC 8907 section 5.4.2.6)",
 		`{"command":"authorize","user":"alice","args":["protocol=ip"]}`:                             "no service among the arguments",
 		`{"command":"authorize","user":"alice","require":["foo"]}`:                                  "--require foo is not name=value",
 		`{"command":"account","user":"alice","task_id":"a\u001b[2J"}`:                               `argument task_id=a\\x1b[2J is not printable US-ASCII`,
 		`{"command":"account","user":"alice","task_id":"1","args":["task_id=2","service=shell"]}`:   "the task_id is given more than once",
-		`{"command":"chpass","user":"alice"}`:                                                       "no new_password in the request, or an empty one",
-		`{"command":"chpass","user":"alice","new_password":""}`:                                     "no new_password in the request, or an empty one",
-		`{"command":"enable","user":"alice","service":"login"}`:                                     "enable has the service enable, not login",
+		`{"command":"chpass","user":"alice"}`:                                                       "new_password is missing or empty",
+		`{"command":"chpass","user":"alice","new_password":""}`:                                     "new_password is missing or empty",
+		`{"command":"enable","user":"alice","service":"login"}`:                                     "the service of enable must be enable, not login",
 		`{"command":"authenticate","user":"alice","service":"magic"}`:                               `service \"magic\" is not one of none login ppp pt rcmd x25 nasi fwproxy`,
 		`{"command":"authorize","user":"alice","args":["service="]}`:                                "the service is empty",
 		`{"command":"account","user":"alice","args":["service*","cmd=show"]}`:                       "the service is empty",

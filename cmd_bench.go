@@ -69,9 +69,9 @@ func newBench(o *optionSet) action {
 func (opts *benchOptions) check(inv *invocation) error {
 	switch {
 	case opts.author && opts.acct:
-		return failf(classUsage, "--authorize and --account exclude each other")
+		return failf(classUsage, "--authorize and --account cannot be used together")
 	case opts.noSingle && inv.server.singleConnect:
-		return failf(classUsage, "--single-connect and --no-single-connect exclude each other")
+		return failf(classUsage, "--single-connect and --no-single-connect cannot be used together")
 	}
 	return nil
 }

@@ -400,8 +400,8 @@ func TestBenchFails(t *testing.T) {
 func TestBenchUsage(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ options, err string }{
-		{"--authorize --account", "--authorize and --account exclude each other"},
-		{"--single-connect --no-single-connect", "--single-connect and --no-single-connect exclude each other"},
+		{"--authorize --account", "--authorize and --account cannot be used together"},
+		{"--single-connect --no-single-connect", "--single-connect and --no-single-connect cannot be used together"},
 		{"-n 0", `option -n: "0" must be 1 to `},
 		{"-c 0", `option -c: "0" must be 1 to 10000`},
 		{"--rate 0", `option --rate: "0" must be 1 to `},

@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 )
@@ -101,7 +100,7 @@ func checkServers(ctx context.Context, c *client, plan *checkPlan) []*serverChec
 // check refuses options that make no sense together.
 func (opts *checkOptions) check(inv *invocation) error {
 	if (opts.plan.types || opts.plan.negative) && inv.request.user == "" {
-		return failf(classUsage, "--types and --negative need a USER")
+		return failf(classUsage, "--types and --negative need USER")
 	}
 	format := ""
 	for _, option := range []string{"nagios", "prometheus", "json"} {
@@ -109,7 +108,7 @@ func (opts *checkOptions) check(inv *invocation) error {
 			continue
 		}
 		if format != "" {
-			return failf(classUsage, "--%s and --%s exclude each other", format, option)
+			return failf(classUsage, "--%s and --%s cannot be used together", format, option)
 		}
 		format = option
 	}
@@ -137,7 +136,7 @@ func (opts *checkOptions) checkInterval() error {
 	case opts.interval < minInterval:
 		return failf(classUsage, "--interval must be at least %v", minInterval)
 	case opts.format.nagios:
-		return failf(classUsage, "--nagios and --interval exclude each other").withHint("Nagios repeats its plugins itself")
+		return failf(classUsage, "--nagios and --interval cannot be used together").withHint("let Nagios repeat the check")
 	case opts.format.prometheus && opts.output == "":
 		return failf(classUsage, "--prometheus with --interval needs --output FILE, which is rewritten each time")
 	}
@@ -252,7 +251,7 @@ func loginError(srv server, user string, login *job) error {
 	case login.res.class == classGranted:
 		return nil
 	}
-	return failf(login.res.class, "%s replied to the login of %s with %s", srv, escape(user), answerText(login.res)).
+	return failf(login.res.class, "%s replied to the login of %s with %s", srv, escape(user), login.res.verdict()).
 		withHint("%s", cmp.Or(login.res.hint, asFailure(login.err).hint))
 }
 
@@ -262,18 +261,12 @@ func wrongPasswordError(srv server, user string, login *job) error {
 	case login.answer() == nil:
 		return login.err
 	case class == classGranted:
-		return failf(classDenied, "%s accepts a wrong password of %s", srv, escape(user)).
+		return failf(classDenied, "%s accepted a wrong password for %s", srv, escape(user)).
 			withHint("check the server and its back end: they accept any password")
 	case class != classDenied:
-		return failf(class, "%s replied to a wrong password with %s, not with a denial", srv, answerText(login.res))
+		return failf(class, "%s replied to a wrong password with %s, not with a denial", srv, login.res.verdict())
 	}
 	return nil
-}
-
-// answerText returns the status and the reason of the server on one line. The reason is in server_msg or in data.
-func answerText(answer result) string {
-	answer.ServerMsg = cmp.Or(answer.ServerMsg, answer.Data)
-	return strings.TrimSpace(answer.line())
 }
 
 // fail keeps the worst error, and the first of equal ones.

@@ -116,7 +116,7 @@ func (s *serverCheck) text(verbose bool) string {
 	var phases []string
 	for _, p := range s.Timing.phases() {
 		if p.took > 0 {
-			phases = append(phases, fmt.Sprintf("%s %.1f ms", p.name, milliseconds(p.took)))
+			phases = append(phases, p.name+" "+inMS(p.took))
 		}
 	}
 	fact("time", strings.Join(phases, ", "))
@@ -175,7 +175,7 @@ func nagiosLine(servers []*serverCheck, limits nagiosLimits, certificates bool) 
 	}
 	text := strings.Join(slices.Concat(problems[nagiosCritical], problems[nagiosWarning]), "; ")
 	if worst == nagiosOK {
-		text = fmt.Sprintf("%d/%d up, slowest %.1f ms", len(servers), len(servers), milliseconds(slowest))
+		text = fmt.Sprintf("%d/%d up, slowest %s", len(servers), len(servers), inMS(slowest))
 	}
 	name := [...]string{"OK", "WARNING", "CRITICAL"}[worst]
 	return fmt.Sprintf("TACACS+ %s: %s |%s\n", name, strings.ReplaceAll(text, "|", "/"), perf.String()), worst
@@ -184,7 +184,7 @@ func nagiosLine(servers []*serverCheck, limits nagiosLimits, certificates bool) 
 // nagios returns the state of one server, and what is wrong with it.
 func (s *serverCheck) nagios(limits nagiosLimits) (exitCode, string) {
 	total := s.Timing.total
-	slow := fmt.Sprintf("%s took %.1f ms", s.Server, milliseconds(total))
+	slow := s.Server + " took " + inMS(total)
 	switch {
 	case s.state == nagiosCritical:
 		return s.state, s.Error.Message

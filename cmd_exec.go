@@ -86,7 +86,7 @@ func (r *task) commandInput() io.Reader {
 // without a reply may still have been written. command is the state of the command.
 func notConfirmed(kind string, res *result, err error, command string) error {
 	if err == nil {
-		err = failf(res.class, "%s replied %s", res.Server, res.Status)
+		err = failf(res.class, "%s answered %s", res.Server, res.Status)
 	}
 	f := *asFailure(err)
 	f.err = fmt.Errorf("the %s record was not confirmed, %s: %w", kind, command, f.err)

@@ -307,8 +307,8 @@ func TestInputHint(t *testing.T) {
 	dir := writeFiles(t, map[string]string{"key": testKey})
 	server := serveWith(t)
 	for _, tt := range []struct{ line, note, types, out string }{
-		{"batch AT", "tacacs_plus: reading the requests from the terminal, one JSON object a line; Ctrl-D ends them\n", `{"command":"authorize","user":"alice"}`, `"status":"PASS_ADD"`},
-		{"authorize alice AT --cmd-file -", "tacacs_plus: reading the commands from the terminal, one a line; Ctrl-D ends them\n", "show version", "PASS_ADD show version\n"},
+		{"batch AT", "tacacs_plus: reading the requests from the terminal, one JSON object a line; end with Ctrl-D\n", `{"command":"authorize","user":"alice"}`, `"status":"PASS_ADD"`},
+		{"authorize alice AT --cmd-file -", "tacacs_plus: reading the commands from the terminal, one a line; end with Ctrl-D\n", "show version", "PASS_ADD show version\n"},
 	} {
 		s := runAt(t, strings.Join(split(tt.line, "AT", server.addr), " ")+" --key-file "+dir+"/key")
 		if got := readUntil(t, s.stderr, "\n"); got != tt.note {

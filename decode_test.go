@@ -307,7 +307,7 @@ func TestDecodeUsage(t *testing.T) {
 		{"--cert x", "--cert is for a client, not for decode"},
 		{"--cacert x", "--cacert is for a client, not for decode"},
 		{"--password x", "--password is for a client, not for decode"},
-		{"-q --json", "--quiet goes with neither --verbose nor --json"},
+		{"-q --json", "--quiet cannot be used with --verbose or --json"},
 		{"--key-file -", "the capture and the key cannot both come from standard input"},
 		{"--key-list - -", "the capture and the list of keys cannot both come from standard input"},
 		{"--keylog -", "the capture and the key log cannot both come from standard input"},

@@ -154,7 +154,7 @@ func TestListenKeyFileErrors(t *testing.T) {
 		{"--key-file 192.0.2.0/24=DIR/a --key-file 192.0.2.9/24=DIR/a", "the key for 192.0.2.0/24 is given more than once"},
 		{"--key-file DIR/a --key-file 192.0.2.0/24=DIR/a --key-file DIR/a", "the key is given more than once"},
 		{"--key-file 192.0.2.0/33=DIR/a", "\"192.0.2.0/33\" of --key-file is neither an address nor a prefix\ntacacs_plus: hint: write --key-file 192.0.2.0/24=FILE for the key of these clients"},
-		{"--key-file 192.0.2.0/24=-", "the key of standard input is empty"},
+		{"--key-file 192.0.2.0/24=-", "no key on standard input"},
 		{"--key-file 192.0.2.0/24=- --key-file -", "the key and another key cannot both come from standard input\ntacacs_plus: hint: " + hintStdin},
 		{"--key-file 192.0.2.0/24=DIR/none", "read the key: open DIR/none: no such file or directory"},
 		{"--listen :0 --key-file 192.0.2.0/24=DIR/a", "listening on :0 needs a key and users\ntacacs_plus: hint: give --key-file and --user, or listen on loopback"},

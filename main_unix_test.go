@@ -381,7 +381,7 @@ func TestProfilePipe(t *testing.T) {
 	go func() { done <- runWith(t, nil, "", "version", "@"+pipe) }()
 	select {
 	case got := <-done:
-		if got.code != classUsage.exit() || !strings.HasSuffix(got.err, pipe+" is not a file\n") {
+		if got.code != classUsage.exit() || !strings.HasSuffix(got.err, pipe+" is not a regular file\n") {
 			t.Errorf("got %+v", got)
 		}
 	case <-time.After(patience):

@@ -1,8 +1,8 @@
 package main
 
 import (
-	"crypto/tls"
 	"cmp"
+	"crypto/tls"
 	"fmt"
 	"slices"
 	"strings"
@@ -203,7 +203,7 @@ func (r *result) verbose() string {
 	if r.Timing != nil {
 		for _, p := range r.Timing.phases() {
 			if p.took > 0 {
-				fact("time "+p.name, p.took.Round(time.Microsecond).String())
+				fact("time "+p.name, inMS(p.took))
 			}
 		}
 	}

@@ -198,9 +198,9 @@ server: 192.0.2.1:49
 local: 192.0.2.9:1024
 transport: tcp
 single-connect: granted
-time connect: 1.235ms
-time first_reply: 20ms
-time total: 1s
+time connect: 1.2 ms
+time first_reply: 20.0 ms
+time total: 1000.0 ms
 `,
 			json: `{"command":"authenticate","user":"jürgen","status":"PASS","granted":true,"exit_code":0,"server":"192.0.2.1:49","local":"192.0.2.9:1024",` +
 				`"transport":"tcp","single_connect":true,"authen_type":"pap","server_msg":"\nWelcome <b>\\x1b[2J\n","data":"\\x00\\x01","flags":"NOECHO",` +
@@ -296,7 +296,7 @@ tls chain:
   CN=tac1\x1b
   CN=ca\n
 tls client certificate: sent
-time tls: 2ms
+time tls: 2.0 ms
 `,
 			json: `{"command":"authenticate","status":"PASS","granted":true,"exit_code":0,"transport":"tls",` +
 				`"tls":{"version":"TLS 1.3","cipher_suite":"TLS_AES_128_GCM_SHA256","group":"X25519","resumed":false,"verified":true,"server_name":"tac1",` +

@@ -37,14 +37,14 @@ func TestTerminalPaste(t *testing.T) {
 	unasked := listen(t)
 	s = runAt(t, "authenticate alice "+unasked.Addr().String()+" -t pap -k 0123456789abcdef")
 	s.asked(t, "password for alice: ", false, "\n") // an empty password
-	readUntil(t, s.stderr, "tacacs_plus: the password typed is empty\n")
+	readUntil(t, s.stderr, "tacacs_plus: no password was typed\n")
 	s.ends(t, classUsage.exit(), "", "")
 	checkUntouched(t, unasked)
 
 	server = newScriptServer(t, "0123456789abcdef", &authenReply{status: authenGetPass}, &authenReply{status: authenPass})
 	s = runAt(t, "authenticate alice "+server.addr+" -k 0123456789abcdef")
 	s.asked(t, "password for alice: ", false, "\n") // likewise, when the server requests it
-	readUntil(t, s.stderr, "tacacs_plus: the password typed is empty\n")
+	readUntil(t, s.stderr, "tacacs_plus: no password was typed\n")
 	s.ends(t, classUsage.exit(), "", "")
 }
 
@@ -85,7 +85,7 @@ func TestTerminalPromptEnds(t *testing.T) {
 		want  string
 	}{
 		"end of input": {"\x04", classUsage.exit(), "no key"},
-		"nothing":      {"\n", classUsage.exit(), "tacacs_plus: the key typed is empty\n"},
+		"nothing":      {"\n", classUsage.exit(), "tacacs_plus: no key was typed\n"},
 		"interrupted":  {"", classInterrupted.exit(), "tacacs_plus: interrupted\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -123,7 +123,7 @@ func TestTerminalNewPassword(t *testing.T) {
 	s = runAt(t, strings.ReplaceAll(line, "SERVER", unasked.Addr().String()))
 	s.asked(t, "new password for alice: ", false, "new\n")
 	s.asked(t, "new password for alice again: ", false, "newer\n")
-	readUntil(t, s.stderr, "tacacs_plus: the new passwords differ\n")
+	readUntil(t, s.stderr, "tacacs_plus: the two new passwords differ\n")
 	s.ends(t, classUsage.exit(), "", "")
 	checkUntouched(t, unasked)
 }
@@ -351,7 +351,7 @@ func TestTerminalSecretFiles(t *testing.T) {
 					s.leave()
 				}
 				if s.types(t, typed); typed == "\x04" {
-					readUntil(t, s.stderr, " is empty\n")
+					readUntil(t, s.stderr, "tacacs_plus: no ")
 				}
 				s.ends(t, want, "", "")
 			}

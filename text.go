@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -57,6 +58,9 @@ func visible(r rune) bool {
 	const blanks = "\u2800\U00013441\U00013442\U00016fe4\U0001d159" // Braille, hieroglyphs, Khitan, a note without a head
 	return strconv.IsPrint(r) && !strings.ContainsRune(blanks, r) && !unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
+
+// inMS returns a duration as text, such as 1.3 ms.
+func inMS(d time.Duration) string { return fmt.Sprintf("%.1f ms", d.Seconds()*1000) }
 
 // howMany returns a count with its noun: 1 request, 2 requests.
 func howMany(n int, thing string) string {

@@ -51,9 +51,9 @@ verdict 'Ansible, account, check mode' 'berlin | SKIPPED tokyo | SKIPPED, serve:
 
 first=$serve
 start_serve
-check_task 'check of two servers' 0 'up, up, 2 servers, all healthy' \
+check_task 'check of two servers' 0 'up, up, 2/2 up' \
 	"command=check host=$first,$serve key=$TACACS_PLUS_KEY"
-check_task 'check of two servers, one down' 2 'up, down, 2 servers, 1 not healthy: connect to 127.0.0.1:1: connection refused' \
+check_task 'check of two servers, one down' 2 'up, down, 1/2 failed: connect to 127.0.0.1:1: connection refused' \
 	"command=check host=$first,127.0.0.1:1 key=$TACACS_PLUS_KEY timeout=2"
 
 # The playbook of docs/automation.md with the address of a running server.

@@ -116,7 +116,7 @@ check_page() {
 	run_program mandoc -T lint "$page"
 	verdict "${page##*/}" 'exit 0, no complaint' "exit $code, ${out:-no complaint}"
 	run_program mandoc -T utf8 "$page"
-	verdict "the sections of ${page##*/}" "${*:2}" "$(sed 's/.\x08//g' "$tmp/out" | grep -E '^[A-Z ]+$' | paste -s -d ' ')"
+	verdict "the sections of ${page##*/}" "${*:2}" "$(sed 's/.\x08//g' "$tmp/out" | grep -E '^[A-Z][A-Z ]*$' | paste -s -d ' ')"
 }
 
 check_page '' NAME SYNOPSIS DESCRIPTION COMMANDS OPTIONS OUTPUT BATCH MONITORING SESSIONS 'EXIT STATUS' ENVIRONMENT \

@@ -173,17 +173,21 @@ func jsonNames(t reflect.Type) (names []string) {
 // TestManFields: a page has every field of JSON, every metric, every status of a session and every exit code.
 func TestManFields(t *testing.T) {
 	t.Parallel()
-	has := func(command, section string, names ...string) {
+	in := func(where, text string, names ...string) {
 		t.Helper()
-		text := manText(t, command, section)
 		for _, name := range names {
 			if name == "" || !regexp.MustCompile(`\.(B|BR|RB)( [^.]*)? "?`+regexp.QuoteMeta(name)+`\b`).MatchString(text) {
-				t.Errorf("%q is not in the section %s of the page of %q", name, section, command)
+				t.Errorf("%q is not in %s", name, where)
 			}
 		}
 	}
-	has("", "BATCH", jsonNames(reflect.TypeFor[batchRequest]())...)
-	has("", "BATCH", "line", "id", "expect", "as_expected")
+	has := func(command, section string, names ...string) {
+		t.Helper()
+		in(section+" of the page of "+command, manText(t, command, section), names...)
+	}
+	request, results, _ := strings.Cut(manText(t, "", "BATCH"), ".SS Fields of a result ")
+	in("the fields of a request", request, jsonNames(reflect.TypeFor[batchRequest]())...)
+	in("the fields of a result", results, "line", "id", "expect", "as_expected")
 	if got := jsonNames(reflect.TypeFor[batchResult]()); !slices.Equal(got[:2], []string{"line", "id"}) || !slices.Equal(got[len(got)-2:], []string{"expect", "as_expected"}) {
 		t.Errorf("batch has other fields: %q", got)
 	}

@@ -191,7 +191,8 @@ func (inv *invocation) unknownOption(arg, typed string) error {
 		}
 	}
 	f := failf(classUsage, "unknown option %s", typed)
-	switch owners := strings.Join(ownersOf(inv.table, name), ", "); {
+	commands, _ := ownersOf(inv.table, name)
+	switch owners := strings.Join(commands, ", "); {
 	case owners != "" && inv.action == nil:
 		return f.withHint("it is an option of %s: put it after the command", owners)
 	case owners != "":
@@ -204,12 +205,12 @@ func (inv *invocation) unknownOption(arg, typed string) error {
 	return f.withHint("tacacs_plus help, and tacacs_plus help COMMAND, list the options")
 }
 
-// ownersOf returns the names of the commands that have the option as their own.
-func ownersOf(table []command, name string) (owners []string) {
+// ownersOf returns the names of the commands that have the option as their own, and that of the first; nil for none.
+func ownersOf(table []command, name string) (owners []string, found *option) {
 	for i := range table {
-		if table[i].ownOptions().find(name) != nil {
-			owners = append(owners, table[i].name)
+		if o := table[i].ownOptions().find(name); o != nil {
+			owners, found = append(owners, table[i].name), cmp.Or(found, o)
 		}
 	}
-	return owners
+	return owners, found
 }

@@ -159,7 +159,7 @@ func (r *profileReader) read(line string) error {
 	o := r.inv.options.find(name)
 	accepted := o != nil && r.inv.command.accepts(o)
 	if o == nil {
-		o = findOwn(r.inv.table, name)
+		_, o = ownersOf(r.inv.table, name)
 	}
 	switch {
 	case name == "":
@@ -206,16 +206,6 @@ func (r *profileReader) conflicting(name string) bool {
 		}
 	}
 	return false
-}
-
-// findOwn returns the option if any command has it as its own, or nil.
-func findOwn(table []command, name string) *option {
-	for i := range table {
-		if o := table[i].ownOptions().find(name); o != nil {
-			return o
-		}
-	}
-	return nil
 }
 
 // inFolder returns the value FILE or, of an option that takes prefixes, [PREFIX=]FILE. FILE is relative to the folder.

@@ -184,7 +184,7 @@ func TestProfileConflicts(t *testing.T) {
 	for _, row := range conflicts {
 		for name := range strings.FieldsSeq(row.typed + " " + row.ignored) {
 			name = strings.TrimSuffix(name, "=false")
-			if newInvocation(commands, stdio{}).options.find(name) == nil && findOwn(commands, name) == nil {
+			if owners, _ := ownersOf(commands, name); newInvocation(commands, stdio{}).options.find(name) == nil && owners == nil {
 				t.Errorf("%s is not an option", name)
 			}
 		}

@@ -168,7 +168,6 @@ func jsonError(err error) string {
 	return fmt.Sprintf("%s is a JSON %s, not %s", cmp.Or(typ.Field, "the line"), typ.Value, wanted[typ.Type.Kind()])
 }
 
-// newRequest builds the request that the command of that name sends.
 func (p *requestParser) newRequest(l *requestLine, b *batchRequest, options requestOptions) (dialogue, error) {
 	method, flags := authenMethodTACACSPlus, acctStart
 	err := cmp.Or(setField("method", b.Method, method.Set), setField("flag", b.Flag, flags.Set))
@@ -202,7 +201,6 @@ func (p *requestParser) newRequest(l *requestLine, b *batchRequest, options requ
 	return nil, failf(classUsage, "command \"%s\" must be authenticate, enable, chpass, authorize or account", escape(b.Command))
 }
 
-// newLogin builds the request of authenticate, enable or chpass.
 func (p *requestParser) newLogin(l *requestLine, b *batchRequest, options requestOptions) (dialogue, error) {
 	if b.Command == "enable" {
 		if err := options.enable(b.Service != ""); err != nil {

@@ -118,7 +118,9 @@ func (s *orderedRun) nextJob(time.Time) (j *job, next time.Time, more bool) {
 // lineDone takes back a request from the pool.
 func (s *orderedRun) lineDone(l *requestLine) {
 	s.inFlight--
-	s.backlog.addBytes(l, l.job.session.timing.received)
+	received := l.job.session.timing.received
+	l.size += received
+	s.backlog.add(0, received)
 	s.writeDone(l)
 }
 
@@ -129,7 +131,7 @@ func (s *orderedRun) writeDone(l *requestLine) {
 		first := s.pending[0]
 		s.add(first)
 		s.write(s.out, first)
-		s.backlog.removeLine(first)
+		s.backlog.add(-1, -first.size)
 		s.unused.Put(first)
 	}
 }
@@ -178,26 +180,15 @@ func (b *backlog) addLine(l *requestLine, n int) {
 	if l.job.err != nil {
 		l.size += len(l.job.err.Error())
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.lines++
-	b.bytes += l.size
+	b.add(1, l.size)
 }
 
-// addBytes adds n bytes to a line that was added before.
-func (b *backlog) addBytes(l *requestLine, n int) {
-	l.size += n
+// add counts lines and bytes that are held from now on or, if negative, that are no longer.
+func (b *backlog) add(lines, bytes int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.bytes += n
-}
-
-// removeLine removes a line whose result is written.
-func (b *backlog) removeLine(l *requestLine) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.lines--
-	b.bytes -= l.size
+	b.lines += lines
+	b.bytes += bytes
 	b.freed.Signal()
 }
 

@@ -265,7 +265,7 @@ func TestDecodeFiles(t *testing.T) {
 		{"-", whole, 0, line + `PASS \(2.0 ms\)\n`, `.*\n`},
 		{"", whole, 0, line + `PASS \(2.0 ms\)\n`, `.*\n`},
 		{"DIR/a", "", 0, line + `NO_REPLY \(1.0 ms\)\n`, `.*\n`},
-		{"DIR/cut", "", 2, line + `PASS \(2.0 ms\)\n`, `tacacs_plus: frames: 9, .*\ntacacs_plus: DIR/cut at offset \d+: the input ends in the middle of a record\n`},
+		{"DIR/cut", "", 2, line + `PASS \(2.0 ms\)\n`, `tacacs_plus: frames: 9, .*\ntacacs_plus: DIR/cut at offset \d+: truncated record\n`},
 		{"-k wrong DIR/cut", "", 2, `.* NO_KEY .*\n`, `(?s).*DIR/cut at offset \d+: .*`},
 		{"DIR/none DIR/a DIR/empty - DIR/b", "junk\xff", 2, line + `PASS \(2.0 ms\)\n`,
 			`tacacs_plus: DIR/empty is empty\ntacacs_plus: standard input is not a capture.*\ntacacs_plus: frames: 10, .*\ntacacs_plus: DIR/none is not a capture.*\ntacacs_plus: hint: .*\n`},

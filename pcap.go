@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A capture reads frames from a pcap or pcapng file or from hexadecimal text. The input may be a stream that
-// still grows: a frame is returned as soon as its bytes are there.
+// A capture reads frames from a pcap or pcapng file, or from hexadecimal text. The input may still grow: a frame is
+// returned as soon as its bytes are read.
 type capture struct {
 	read func(f *frame) error
 	err  error // that ended the capture
@@ -15,8 +15,8 @@ type capture struct {
 
 const magicGzip = 0x1f8b
 
-// newCapture finds out the format from the first bytes. It waits for them, and for the whole header of a pcap
-// file. The name is for errors.
+// newCapture detects the format from the first bytes. It waits for them, and for the whole header of a pcap file. name is
+// for errors.
 func newCapture(r io.Reader, name string, payload *payloadFormat) (*capture, error) {
 	in := newCaptureReader(r, name)
 	first, err := in.buf.Peek(4)
@@ -27,19 +27,21 @@ func newCapture(r io.Reader, name string, payload *payloadFormat) (*capture, err
 	if len(first) == 4 {
 		magic = binary.BigEndian.Uint32(first)
 	}
-	switch {
-	case len(first) == 0:
-		return nil, failf(classUsage, "%s is empty", name)
-	case magic == magicSection:
+	switch magic {
+	case magicSection:
 		return &capture{read: (&pcapngReader{in: in}).next}, nil
-	case magic == magicMicro || magic == magicMicroSwapped || magic == magicNano || magic == magicNanoSwapped:
+	case magicMicro, magicMicroSwapped, magicNano, magicNanoSwapped:
 		p := &pcapReader{in: in}
 		if err := p.readHeader(); err != nil {
 			return nil, err
 		}
 		return &capture{read: p.next}, nil
+	}
+	switch {
+	case len(first) == 0:
+		return nil, failf(classUsage, "%s is empty", name)
 	case magic>>16 == magicGzip:
-		return nil, failf(classUsage, "%s is compressed", name).withHint("decompress it first: zcat FILE | tacacs_plus decode")
+		return nil, failf(classUsage, "%s is compressed", name).withHint("decompress it: zcat FILE | tacacs_plus decode")
 	case !isText(first):
 		return nil, payload.errNotCapture(name)
 	}
@@ -55,8 +57,8 @@ func isText(b []byte) bool {
 	return true
 }
 
-// nextFrame reads a frame. At the end of the input it returns io.EOF. Any other error is of class usage and
-// names the offset; all frames before it were returned.
+// nextFrame reads a frame. At the end of the input it returns io.EOF. Any other error is of class usage and names the
+// offset; it comes after all complete frames.
 func (c *capture) nextFrame(f *frame) error {
 	if c.err == nil {
 		c.err = c.read(f)
@@ -95,9 +97,9 @@ func (p *pcapReader) readHeader() error {
 		p.order = binary.LittleEndian
 	}
 	if major := p.order.Uint16(h[4:]); major != 2 {
-		return p.in.errorf("version %d of pcap is not supported", major)
+		return p.in.errorf("pcap version %d is not supported", major)
 	}
-	// The upper half of the link type is the length of the frame check sequence, which counts as padding.
+	// The upper half of the link type is the length of the frame check sequence.
 	p.iface = captureInterface{perSecond: 1e6, link: linkType(p.order.Uint32(h[20:]) & 0xffff)}
 	if p.order.Uint32(h) == magicNano {
 		p.iface.perSecond = 1e9
@@ -132,14 +134,14 @@ type pcapngReader struct {
 // magicSection is the type of a section header block: the same in both byte orders.
 const magicSection = 0x0a0d0d0a
 
-// The other blocks that are read.
+// The other blocks that are read. The rest is skipped.
 const (
 	blockInterface uint32 = 1
 	blockOldPacket uint32 = 2
 	blockSimple    uint32 = 3
 	blockPacket    uint32 = 6
 
-	maxBlock      = 1 << 24 // bytes: a longer block has a damaged length
+	maxBlock      = 1 << 24 // bytes
 	maxInterfaces = 1 << 14 // of a section
 )
 
@@ -167,8 +169,7 @@ func (p *pcapngReader) next(f *frame) error {
 	}
 }
 
-// beginBlock reads the type and the length of a block. A section header sets the byte order, and starts a new
-// list of interfaces.
+// beginBlock reads the type and the length of a block. A section header sets the byte order and clears the interfaces.
 func (p *pcapngReader) beginBlock() (typ uint32, err error) {
 	if err := p.in.nextRecord(); err != nil {
 		return 0, err
@@ -188,17 +189,17 @@ func (p *pcapngReader) beginBlock() (typ uint32, err error) {
 		case 0x4d3c2b1a:
 			p.order = binary.LittleEndian
 		default:
-			return 0, p.in.errorf("a section of pcapng without its byte-order magic")
+			return 0, p.in.errorf("pcapng section without byte-order magic")
 		}
 		if major := p.order.Uint16(b[12:]); major != 1 {
-			return 0, p.in.errorf("version %d of pcapng is not supported", major)
+			return 0, p.in.errorf("pcapng version %d is not supported", major)
 		}
 		p.interfaces = p.interfaces[:0]
 		least = 28
 	}
 	typ, p.length = p.order.Uint32(b), p.order.Uint32(b[4:])
 	if p.length < least || p.length > maxBlock || p.length%4 != 0 {
-		return 0, p.in.errorf("a block of %d bytes", p.length)
+		return 0, p.in.errorf("invalid block length %d", p.length)
 	}
 	p.in.rest = int64(p.length) - 4
 	return typ, nil
@@ -217,7 +218,7 @@ func (p *pcapngReader) endBlock() error {
 		return err
 	}
 	if second := p.order.Uint32(b); second != p.length {
-		return p.in.errorf("a block of %d bytes ends as one of %d", p.length, second)
+		return p.in.errorf("block lengths differ: %d and %d", p.length, second)
 	}
 	p.in.rest = 4
 	return nil
@@ -236,7 +237,7 @@ func (p *pcapngReader) readInterface() error {
 		return p.in.errorf("more than %d interfaces", maxInterfaces)
 	}
 	if p.length < 20 || p.length > maxFrame {
-		return p.in.errorf("an interface description of %d bytes", p.length)
+		return p.in.errorf("invalid interface description of %d bytes", p.length)
 	}
 	b, err := p.in.peek(int(p.length) - 4)
 	if err != nil {
@@ -250,12 +251,12 @@ func (p *pcapngReader) readInterface() error {
 			break
 		}
 		if b = b[4:]; padded > len(b) {
-			return p.in.errorf("an option of %d bytes in %d", length, len(b))
+			return p.in.errorf("interface option of %d bytes in %d", length, len(b))
 		}
 		switch {
 		case option == optionTSResolution && length == 1:
 			if i.perSecond = resolution(b[0]); i.perSecond == 0 {
-				return p.in.errorf("a time resolution of %#02x", b[0])
+				return p.in.errorf("invalid time resolution %#02x", b[0])
 			}
 		case option == optionTSOffset && length == 8:
 			i.offset = int64(p.order.Uint64(b))
@@ -266,8 +267,8 @@ func (p *pcapngReader) readInterface() error {
 	return nil
 }
 
-// resolution returns the time stamp units in a second for a value of if_tsresol: a power of 10, or of 2 if the
-// high bit is set. It is 0 if the result does not fit 64 bits.
+// resolution returns the time stamp units per second of an if_tsresol value: a power of 10, or of 2 if the high bit is
+// set. It is 0 if the result exceeds 64 bits.
 func resolution(value byte) uint64 {
 	if value&0x80 != 0 {
 		return 1 << (value & 0x7f)
@@ -282,11 +283,11 @@ func resolution(value byte) uint64 {
 	return units
 }
 
-// blockFrame reads an enhanced packet block, or the obsolete packet block, whose interface has 16 bits.
+// blockFrame reads an enhanced packet block, or an obsolete packet block, whose interface number has 16 bits.
 func (p *pcapngReader) blockFrame(f *frame, typ uint32) error {
 	const fixed = 28
 	if p.length < fixed+4 {
-		return p.in.errorf("a packet block of %d bytes", p.length)
+		return p.in.errorf("invalid packet block of %d bytes", p.length)
 	}
 	b, err := p.in.peek(fixed)
 	if err != nil {
@@ -298,10 +299,10 @@ func (p *pcapngReader) blockFrame(f *frame, typ uint32) error {
 	}
 	length := p.order.Uint32(b[20:])
 	if length > p.length-fixed-4 {
-		return p.in.errorf("a packet of %d bytes in a block of %d", length, p.length)
+		return p.in.errorf("packet of %d bytes in a block of %d", length, p.length)
 	}
 	if number >= uint32(len(p.interfaces)) {
-		return p.in.errorf("a packet of interface %d, which is not described", number)
+		return p.in.errorf("packet of undescribed interface %d", number)
 	}
 	i := &p.interfaces[number]
 	at := i.stamp(uint64(p.order.Uint32(b[12:]))<<32 | uint64(p.order.Uint32(b[16:])))
@@ -312,10 +313,10 @@ func (p *pcapngReader) blockFrame(f *frame, typ uint32) error {
 func (p *pcapngReader) simpleFrame(f *frame) error {
 	const fixed = 12
 	if p.length < fixed+4 {
-		return p.in.errorf("a simple packet block of %d bytes", p.length)
+		return p.in.errorf("invalid simple packet block of %d bytes", p.length)
 	}
 	if len(p.interfaces) == 0 {
-		return p.in.errorf("a packet of interface 0, which is not described")
+		return p.in.errorf("packet of undescribed interface 0")
 	}
 	b, err := p.in.peek(fixed)
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 
 // A frame is one packet of a capture.
 type frame struct {
-	// at is when the frame was captured, in UTC. It is zero if the capture has no times, like simple packets
-	// of pcapng and most hexadecimal text. It is in the year 1 if the text has times without a date.
+	// at is the time of capture in UTC. It is zero if unknown, as in simple packets of pcapng and most hexadecimal
+	// text. It is in the year 1 if the text has times without a date.
 	at   time.Time
 	link linkType // the format that data begins with
 	data []byte   // valid until the next frame is read
@@ -57,31 +57,31 @@ func (l linkType) String() string {
 // maxFrame is the size limit of a frame in bytes, the same as that of tcpdump and Wireshark.
 const maxFrame = 1 << 18
 
-// A payloadFormat recognizes the packets of one protocol in hexadecimal text, where they may come without IP.
+// A payloadFormat recognizes the packets of one protocol in hexadecimal text, where they may lack IP headers.
 type payloadFormat struct {
-	// size returns the size of the packet that b begins with. It is 0 if b is too short or begins differently.
+	// size returns the size of the packet at the start of b, or 0 if there is none.
 	size func(b []byte) int
 	// sender returns which end sent a packet: 0 is the client. It fails if the packet is too short.
 	sender func(packet []byte) (from int, ok bool)
-	// heading reads a line of text above the bytes of a packet. If the line describes a header, it returns
+	// heading parses the line of text above the bytes of a packet. If the line describes a header, heading returns
 	// the bytes of the header and the size of the whole packet.
 	heading func(words []string) (header []byte, size int, ok bool)
 	filter  string // of tcpdump, for a hint
 }
 
-// errNotCapture returns the error for an input of no known format.
+// errNotCapture returns the error for an input of unknown format.
 func (p *payloadFormat) errNotCapture(name string) error {
-	return failf(classUsage, "%s is not a capture: neither pcap, pcapng, nor hexadecimal text of packets", name).
-		withHint("take one with: tcpdump -w FILE %s", p.filter)
+	return failf(classUsage, "%s is not a capture (pcap, pcapng or a hex dump of packets)", name).
+		withHint("capture with tcpdump -w FILE %s", p.filter)
 }
 
-// A captureReader reads the records of a capture, which is a file or a stream that still grows.
+// A captureReader reads the records of a capture.
 type captureReader struct {
 	name   string        // for errors
 	buf    *bufio.Reader // holds the longest frame in one piece
 	offset int64         // of the record that is being read
-	used   int64         // bytes of the record that were read
-	rest   int64         // bytes of the record that are still to be skipped
+	used   int64         // bytes read of the record
+	rest   int64         // bytes left to skip of the record
 }
 
 func newCaptureReader(r io.Reader, name string) *captureReader {
@@ -100,31 +100,32 @@ func (c *captureReader) nextRecord() error {
 	return err
 }
 
-// peek returns the next n bytes without reading past them. They are valid until the next call. The error is
-// io.EOF if the input ends where a record would begin.
+// peek returns the next n bytes without consuming them. They are valid until the next call. The error is io.EOF if the
+// input ends between records.
 func (c *captureReader) peek(n int) ([]byte, error) {
 	b, err := c.buf.Peek(n)
-	if err == io.EOF && (len(b) > 0 || c.used > 0) {
-		err = c.errorf("%w", errEndsInside)
-	} else if err != nil && err != io.EOF {
-		err = c.errorf("%w", err)
+	if err != nil && (err != io.EOF || len(b) > 0 || c.used > 0) {
+		err = c.readError(err)
 	}
 	return b, err
 }
 
-// skip skips n bytes, which need not fit into the buffer.
+// skip skips n bytes, which may exceed the buffer.
 func (c *captureReader) skip(n int64) error {
 	done, err := c.buf.Discard(int(n))
-	c.used += int64(done)
-	if err == io.EOF {
-		return c.errorf("%w", errEndsInside)
-	} else if err != nil {
-		return c.errorf("%w", err)
+	if c.used += int64(done); err != nil {
+		return c.readError(err)
 	}
 	return nil
 }
 
-var errEndsInside = errors.New("the input ends in the middle of a record")
+// readError returns the error for a record that cannot be read to its end.
+func (c *captureReader) readError(err error) error {
+	if err == io.EOF {
+		err = errors.New("truncated record")
+	}
+	return c.errorf("%w", err)
+}
 
 // A captureInterface describes the frames of one interface. A pcap file has one.
 type captureInterface struct {
@@ -134,8 +135,8 @@ type captureInterface struct {
 	offset    int64  // seconds to add to them
 }
 
-// stamp returns the time of a time stamp, which counts units of the interface since 1970. It is zero if the
-// year has more than four digits.
+// stamp returns the time of a time stamp, which counts units of the interface since 1970. It is zero beyond the year
+// 9999.
 func (i *captureInterface) stamp(ticks uint64) time.Time {
 	seconds := ticks / i.perSecond
 	hi, lo := bits.Mul64(ticks%i.perSecond, 1e9)
@@ -147,11 +148,10 @@ func (i *captureInterface) stamp(ticks uint64) time.Time {
 	return time.Time{}
 }
 
-// readFrame sets f to the length bytes that follow the n bytes of the record's header. size is how many
-// bytes the frame had on the wire.
+// readFrame sets f to the length bytes that follow the n bytes of the record's header. size is the length on the wire.
 func (c *captureReader) readFrame(f *frame, i *captureInterface, at time.Time, n int, length, size uint32) error {
 	if length > maxFrame {
-		return c.errorf("a packet of %d bytes, the limit is %d", length, maxFrame)
+		return c.errorf("packet is %d bytes, the limit is %d", length, maxFrame)
 	}
 	b, err := c.peek(n + int(length))
 	if err != nil {

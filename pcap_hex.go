@@ -4,37 +4,37 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
+	"encoding/hex"
 	"io"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// A hexReader reads packets from hexadecimal text. Lines of bytes that belong together are one dump. A dump is
-// one packet with IP, or several packets of the payload's protocol without. It ends where the offsets start
-// again, and at any line without bytes.
+// A hexReader reads packets from hexadecimal text. Consecutive lines of bytes are a dump: one packet with IP, or several
+// packets of the payload's protocol without. A dump ends where offsets restart, and at any line without bytes.
 type hexReader struct {
 	in      *captureReader
 	payload *payloadFormat
 	known   bool      // a dump was a packet
-	at      time.Time // from the last line of text that has a time
+	at      time.Time // from the last line of text with a time
 	dump    hexDump
 
-	data, spare []byte // bytes of the dump that are not returned yet, and memory for the next ones
+	data, spare []byte // bytes of the dump that are not returned yet, and memory to swap with
 	row         []byte // bytes of one line
 }
 
 // A hexDump is the state of one dump.
 type hexDump struct {
-	count     int  // bytes of the dump, with those that were returned
+	count     int  // bytes of the dump, including those returned
 	offsets   bool // its lines have offsets
 	returned  bool // its packet was returned: the rest is padding
 	last      int  // bytes of its last line
-	announced int  // size of the packet whose header was in the text above, and whose body follows; 0 for none
-	repeated  bool // a line "*": the lines up to the next offset are like the one before
+	announced int  // size of the packet whose header was in the text above the dump; 0 for none
+	repeated  bool // after a line "*": the previous line repeats up to the next offset
 }
 
-// next reads lines up to one that completes a packet.
+// next reads lines until a packet is complete.
 func (h *hexReader) next(f *frame) error {
 	for !h.takePacket(f) {
 		h.in.offset, h.in.used = h.in.offset+h.in.used, 0
@@ -42,7 +42,7 @@ func (h *hexReader) next(f *frame) error {
 		h.in.used = int64(len(line))
 		switch {
 		case err == bufio.ErrBufferFull:
-			return h.in.errorf("a line of more than %d bytes", len(line))
+			return h.in.errorf("line is over %d bytes", len(line))
 		case err != nil && err != io.EOF:
 			return h.in.errorf("%w", err)
 		case err == io.EOF && len(line) == 0:
@@ -61,7 +61,7 @@ func (h *hexReader) next(f *frame) error {
 	return nil
 }
 
-// takePacket returns the packet in f if all its bytes are there.
+// takePacket returns the packet in f if it is complete.
 func (h *hexReader) takePacket(f *frame) bool {
 	link, size := h.recognize()
 	if size == 0 || size > len(h.data) {
@@ -86,7 +86,7 @@ func (h *hexReader) endDump(f *frame) bool {
 	return rest
 }
 
-// take makes a frame of the first size bytes. It copies the bytes behind, so that those of the frame stay valid.
+// take makes a frame of the first size bytes. It copies the rest, so that the frame stays valid.
 func (h *hexReader) take(f *frame, link linkType, size int) {
 	*f = frame{at: h.at, link: link, data: h.data[:size], size: size}
 	h.data, h.spare = append(h.spare[:0], h.data[size:]...), h.data
@@ -94,7 +94,7 @@ func (h *hexReader) take(f *frame, link linkType, size int) {
 	h.dump.announced = 0
 }
 
-// recognize returns the format of the bytes, and the size of their first packet: 0 if it is not known.
+// recognize returns the format of the bytes and the size of their first packet, or 0 if unknown.
 func (h *hexReader) recognize() (linkType, int) {
 	if h.dump.announced > 0 {
 		return linkNone, h.dump.announced
@@ -102,7 +102,7 @@ func (h *hexReader) recognize() (linkType, int) {
 	if size := h.payload.size(h.data); size > 0 {
 		return linkNone, size
 	}
-	// Ethernet first: its addresses can look like either version of IP.
+	// Ethernet comes first: its addresses can look like either version of IP.
 	for _, link := range [...]linkType{linkEthernet, linkCooked2, linkCooked, linkNull, linkRawIP} {
 		if ip, _ := ipPacket(link, h.data); len(ip) > 0 {
 			if size := ipSize(ip); size > 0 {
@@ -126,7 +126,7 @@ func ipSize(ip []byte) int {
 	return 0
 }
 
-// addLine adds a line. If the line ends the dump before it, the rest of that dump is returned in f.
+// addLine adds a line. If it ends a dump, the rest of that dump is returned in f.
 func (h *hexReader) addLine(line []byte, f *frame) (returned bool) {
 	d := &h.dump
 	if string(bytes.TrimSpace(line)) == "*" {
@@ -154,8 +154,8 @@ func (h *hexReader) addLine(line []byte, f *frame) (returned bool) {
 	return returned
 }
 
-// moveTo corrects the bytes of the dump by the offset of the next line. A "*" stands for lines like the one
-// before, and text behind the bytes may have looked like more of them. Any other offset starts a dump.
+// moveTo corrects the bytes of the dump by the offset of the next line: it expands a "*", and removes text after the bytes
+// that looked like more of them. Any other offset starts a dump.
 func (h *hexReader) moveTo(offset int, f *frame) (returned bool) {
 	d := &h.dump
 	n := len(h.data)
@@ -175,9 +175,8 @@ func (h *hexReader) moveTo(offset int, f *frame) (returned bool) {
 	return returned
 }
 
-// parseLine reads the bytes of a line into row. It returns the offset in front of them, or -1 if there is
-// none. Two blanks end the bytes, because the column of characters follows; but they also separate the two
-// halves of 16 bytes.
+// parseLine reads the bytes of a line into row and returns their offset, or -1 if there is none. Two blanks end the bytes,
+// since the column of characters follows; but they may also separate the halves of 16 bytes.
 func (h *hexReader) parseLine(line []byte) (offset int, ok bool) {
 	h.row = h.row[:0]
 	first, rest := nextWord(line)
@@ -207,7 +206,7 @@ func (h *hexReader) parseLine(line []byte) (offset int, ok bool) {
 	return offset, len(h.row) > 0
 }
 
-// nextWord cuts the first word off line, with the blanks in front of it.
+// nextWord splits the first word off line, and drops the blanks before it.
 func nextWord(line []byte) (word, rest []byte) {
 	line = bytes.TrimLeft(line, " \t")
 	if i := bytes.IndexAny(line, " \t"); i >= 0 {
@@ -216,15 +215,15 @@ func nextWord(line []byte) (word, rest []byte) {
 	return line, nil
 }
 
-// isOffset reports whether a word without a colon is an offset. An offset has four to eight digits. The next
-// word is one byte, or missing at the end of a dump with offsets.
+// isOffset reports whether a word without a colon is an offset: four to eight digits, and then a byte, or nothing at the
+// end of a dump with offsets.
 func (h *hexReader) isOffset(word string, rest []byte) bool {
 	second, _ := nextWord(rest)
 	return len(word) >= 4 && len(word) <= 8 && (len(second) == 2 || h.dump.offsets && len(second) == 0)
 }
 
-// parseOffset reads an offset, or returns -1. It is hexadecimal, except for the seven digits of od. These are
-// octal, or decimal if that is the offset to be expected.
+// parseOffset parses an offset, or returns -1. It is hexadecimal, but the seven digits of od are octal, or decimal if that
+// is the expected offset.
 func (h *hexReader) parseOffset(word string, colon bool) int {
 	base := 16
 	if !colon && len(word) == 7 {
@@ -240,29 +239,24 @@ func (h *hexReader) parseOffset(word string, colon bool) int {
 	return int(offset)
 }
 
-// parseBytes appends the bytes of a word to row: pairs of digits, or ** for a hidden byte.
+// parseBytes appends the bytes of a word to row: pairs of digits, with or without colons, or ** for a hidden byte.
 func (h *hexReader) parseBytes(word []byte) bool {
 	if string(word) == "**" {
 		h.row = append(h.row, '*')
 		return true
 	}
 	start := len(h.row)
-	for len(word) > 0 {
-		n := min(2, len(word))
-		v, err := strconv.ParseUint(string(word[:n]), 16, 8)
-		if n < 2 || err != nil {
+	for digits := range bytes.SplitSeq(word, []byte(":")) {
+		var err error
+		if h.row, err = hex.AppendDecode(h.row, digits); err != nil || len(digits) == 0 {
 			h.row = h.row[:start]
 			return false
-		}
-		h.row = append(h.row, byte(v))
-		if word = word[2:]; len(word) > 1 && word[0] == ':' {
-			word = word[1:]
 		}
 	}
 	return true
 }
 
-// readHeading reads the line above a dump, which may have a time and the fields of a header.
+// readHeading parses the line above a dump, which may have a time and the fields of a header.
 func (h *hexReader) readHeading(words []string) {
 	if at, ok := parseTime(words); ok {
 		h.at = at
@@ -272,8 +266,8 @@ func (h *hexReader) readHeading(words []string) {
 	}
 }
 
-// parseTime reads the time at the beginning of a line: since the start of a program ("+0.123"), of day, with a
-// date, or since 1970. The latter three are those of tcpdump, tcpdump -tttt and tcpdump -tt.
+// parseTime parses the time at the start of a line: since the start of a program ("+0.123"), or that of tcpdump (time of
+// day), tcpdump -tttt (with a date) or tcpdump -tt (seconds since 1970).
 func parseTime(words []string) (time.Time, bool) {
 	if len(words) == 0 {
 		return time.Time{}, false
@@ -291,7 +285,7 @@ func parseTime(words []string) (time.Time, bool) {
 			return at.UTC(), true
 		}
 	}
-	if whole, _, _ := strings.Cut(first, "."); len(whole) == 10 { // seconds since 1970
+	if whole, _, _ := strings.Cut(first, "."); len(whole) == 10 {
 		d, err := time.ParseDuration(first + "s")
 		return time.Unix(0, 0).Add(d).UTC(), err == nil
 	}

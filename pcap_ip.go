@@ -15,7 +15,7 @@ type segment struct {
 	seq, ack uint32
 	flags    tcpFlags
 	data     []byte
-	missing  int // bytes behind data that the capture cut
+	missing  int // bytes after data that the capture cut
 }
 
 // tcpFlags are control bits.
@@ -29,8 +29,8 @@ const (
 	tcpACK tcpFlags = 0x10
 )
 
-// A flow is the two ends of a connection, the lesser one first: the same for both directions. IPv4
-// addresses are mapped to IPv6.
+// A flow is the two ends of a connection, the lesser one first, so it is the same for both directions. IPv4 addresses are
+// mapped to IPv6.
 type flow struct {
 	addrs [2][16]byte
 	ports [2]uint16
@@ -52,10 +52,9 @@ const (
 	maxIPv6Extensions = 16 // headers of one packet
 )
 
-// ipPacket returns the IP packet in a frame, or nil if there is none. known is false if the link type is not
-// supported.
+// ipPacket returns the IP packet in a frame, or nil. known is false if the link type is not supported.
 func ipPacket(link linkType, b []byte) (ip []byte, known bool) {
-	var at, n int // offsets of the EtherType and of what follows
+	var at, n int // offsets of the EtherType and of the payload
 	switch link {
 	case linkEthernet:
 		at, n = 12, 14
@@ -109,7 +108,7 @@ const (
 	dropFragment
 )
 
-// parse reads a frame down to its TCP header.
+// parse parses a frame down to its TCP segment.
 func (s *segment) parse(f *frame) dropReason {
 	ip, known := ipPacket(f.link, f.data)
 	cut := max(f.size-len(f.data), 0)
@@ -126,10 +125,10 @@ func (s *segment) parse(f *frame) dropReason {
 	return dropNotTCP
 }
 
-// parseIPv4 reads a datagram of RFC 791; cut is how many bytes of the frame the capture lacks.
+// parseIPv4 parses a datagram of RFC 791. The capture lacks the last cut bytes of the frame.
 func (s *segment) parseIPv4(ip []byte, cut int) dropReason {
 	n, total := int(ip[0]&0xf)*4, int(binary.BigEndian.Uint16(ip[2:]))
-	if total == 0 { // from an interface with segmentation offload: the length is that of the frame
+	if total == 0 { // with segmentation offload the length is that of the frame
 		total = len(ip) + cut
 	}
 	const moreOrOffset = 0x3fff
@@ -144,7 +143,7 @@ func (s *segment) parseIPv4(ip []byte, cut int) dropReason {
 	return s.parseTCP(ip[12:16], ip[16:20], ip[n:min(total, len(ip))], max(total-len(ip), 0))
 }
 
-// parseIPv6 reads a packet of RFC 8200; cut is how many bytes of the frame the capture lacks.
+// parseIPv6 parses a packet of RFC 8200. The capture lacks the last cut bytes of the frame.
 func (s *segment) parseIPv6(ip []byte, cut int) dropReason {
 	total := 40 + int(binary.BigEndian.Uint16(ip[4:]))
 	if total == 40 { // as with IPv4
@@ -164,7 +163,7 @@ func (s *segment) parseIPv6(ip []byte, cut int) dropReason {
 			if len(b) >= 8 {
 				n = 8 + int(b[1])*4
 			}
-		case 44: // fragment; a single one is the whole packet (RFC 6946)
+		case 44: // fragment, which may be the whole packet (RFC 6946)
 			const moreOrOffset = 0xfff9
 			if n = 8; len(b) >= n && binary.BigEndian.Uint16(b[2:])&moreOrOffset != 0 {
 				return dropFragment
@@ -180,7 +179,7 @@ func (s *segment) parseIPv6(ip []byte, cut int) dropReason {
 	return dropMalformed
 }
 
-// parseTCP reads a segment between two addresses; missing is how many bytes behind b the capture lacks.
+// parseTCP parses a segment between two addresses. The capture lacks missing bytes after b.
 func (s *segment) parseTCP(src, dst, b []byte, missing int) dropReason {
 	n := 0
 	if len(b) >= 20 {
@@ -201,26 +200,23 @@ func (s *segment) parseTCP(src, dst, b []byte, missing int) dropReason {
 	}
 	s.flow.ports = ports
 	for i, addr := range [2][]byte{src, dst} {
-		to := &s.flow.addrs[i]
-		if len(addr) == 4 {
-			*to = [16]byte{10: 0xff, 11: 0xff}
-		}
-		copy(to[16-len(addr):], addr)
+		a, _ := netip.AddrFromSlice(addr)
+		s.flow.addrs[i] = a.As16()
 	}
 	return notDropped
 }
 
-// dropCounts counts what was lost on the way from frames to bytes.
+// dropCounts counts what was lost between frames and bytes.
 type dropCounts struct {
 	frames        int      // all of them
-	cut           int      // frames that the capture cut (snapshot length); the bytes that are there count
+	cut           int      // frames that the capture cut (snapshot length), whose other bytes are used
 	fragments     int      // of IP, which are not reassembled
-	otherLinks    int      // frames of a link type that is not supported
+	otherLinks    int      // frames of an unsupported link type
 	otherLink     linkType // the first of these types
 	notTCP        int      // frames of other protocols
-	malformed     int      // frames whose headers contradict themselves or end early
-	conversations int      // open ones that were dropped for newer ones
-	missing       int      // bytes that were reported as missing
+	malformed     int      // frames with contradictory or truncated headers
+	conversations int      // open ones dropped to bound memory
+	missing       int      // bytes reported as missing
 }
 
 // add counts a frame that has no segment.
@@ -248,10 +244,10 @@ func (d *dropCounts) String() string {
 		count int
 	}{
 		{"frames cut by the snapshot length", d.cut},
-		{"IP fragments (not put together)", d.fragments},
-		{"frames of a link that is not supported (" + d.otherLink.String() + ")", d.otherLinks},
+		{"IP fragments (not reassembled)", d.fragments},
+		{"frames of an unsupported link (" + d.otherLink.String() + ")", d.otherLinks},
 		{"malformed frames", d.malformed},
-		{"conversations given up for newer ones", d.conversations},
+		{"conversations dropped to bound memory", d.conversations},
 		{"missing bytes", d.missing},
 	} {
 		if loss.count > 0 {

@@ -7,20 +7,20 @@ import (
 	"time"
 )
 
-// A conversation is one TCP connection. A consumer must not use it after onClose has returned.
+// A conversation is one TCP connection. It is reused after onClose returns.
 type conversation struct {
-	// ends are its two sides. End 0 opened the connection. If that was not captured, it has the higher port.
-	// Both are the zero AddrPort for packets that come without IP (linkNone).
+	// End 0 opened the connection, or has the higher port if that was not captured. Both ends are zero for packets
+	// without IP (linkNone).
 	ends    [2]netip.AddrPort
 	began   time.Time // of the first frame
-	opened  bool      // its SYN was captured: all bytes are there from the beginning
-	ignored bool      // set by the consumer: only its end is still reported
+	opened  bool      // the SYN was captured, so no bytes before the first are missing
+	ignored bool      // set by the consumer to get only onClose
 	value   any       // set by the consumer; nil at first
 
 	flow       flow
 	directions [2]direction // the bytes that ends 0 and 1 sent
 	swap       int          // 1 if end 0 of the flow is end 1 of the conversation
-	closed     bool         // kept for a while, to recognize late copies of its segments
+	closed     bool         // kept to recognize late copies of its segments
 	place      node[conversation]
 }
 
@@ -29,14 +29,14 @@ type direction struct {
 	known bool   // the numbers below are
 	fin   bool   // the end has sent a FIN
 	first uint32 // sequence number of the first byte
-	next  uint32 // of the next byte to be reported
-	acked uint32 // the highest acknowledgement of the other end
-	last  uint32 // if fin: the number behind the last byte
+	next  uint32 // of the next byte to report
+	acked uint32 // highest acknowledgement of the other end
+	last  uint32 // if fin: the number after the last byte
 	held  []piece
 	size  int // bytes in held
 }
 
-// A piece is bytes that were captured before those in front of them.
+// A piece is bytes that were captured before preceding bytes.
 type piece struct {
 	seq  uint32
 	data []byte
@@ -50,32 +50,30 @@ const (
 	maxPieces        = 1 << 8  // pieces held in one direction
 	maxHeldAll       = 1 << 22 // bytes held in all conversations, plus pieceCost for each piece
 	pieceCost        = 64      // bytes
-	maxWindow        = 1 << 20 // distance of the sequence numbers of one direction at a time
+	maxWindow        = 1 << 20 // distance of sequence numbers in one window
 )
 
-// A reassembler puts the bytes of TCP connections together and reports them to a consumer. It calls the
-// functions from the goroutine of add or finish. Their arguments are valid during the call only.
+// A reassembler reassembles TCP connections and reports their bytes to a consumer. It calls the functions from the
+// goroutine of add or finish. Their arguments are valid during the call only.
 type reassembler struct {
-	// want reports whether to follow a connection between two ends, in either order. It is called for each
-	// frame that could begin one. nil is for all.
+	// want reports whether to follow a connection between two ends, in either order. nil follows all.
 	want func(a, b netip.AddrPort) bool
-	// sender is that of the payloadFormat.
+	// sender is payloadFormat.sender.
 	sender func(packet []byte) (from int, ok bool)
-	// onData gets the bytes of one end (0 or 1), in order and each once. The time is that of the frame that
-	// completed them.
+	// onData gets the bytes of one end, in order and each once, and the time of the frame that completed them.
 	onData func(c *conversation, from int, at time.Time, data []byte)
-	// onGap is called if the next bytes of one end are not in the capture.
+	// onGap is called if the next bytes of one end are missing.
 	onGap func(c *conversation, from int, at time.Time, missing int)
-	// onClose is called when nothing more comes: after a FIN of both ends, a RST, a new connection of the same
-	// ports, a dropped conversation or finish. Gaps at the end are reported before.
+	// onClose is called at the end: after a FIN of both ends, a RST, a new connection of the same ports, a drop, or
+	// finish. Gaps at the end are reported before.
 	onClose func(c *conversation, at time.Time)
 
 	dropped dropCounts
 
 	conversations map[flow]*conversation
-	latest        *conversation // of the segment before, which is most often that of the next one too
+	latest        *conversation // of the previous segment, and most often of the next one
 	open, closed  queue[conversation]
-	bare          *conversation // of the packets that come without IP
+	bare          *conversation // of packets without IP
 	unused        sync.Pool     // of *conversation
 	held          int           // counts against maxHeldAll
 }
@@ -115,7 +113,7 @@ func (r *reassembler) addBare(f *frame) {
 	r.emitGap(r.bare, from, f.at, f.size-len(f.data))
 }
 
-// find returns the conversation of a segment: a known one, a new one, or nil if the segment begins none.
+// find returns the conversation of a segment, which may be new, or nil if the segment begins none.
 func (r *reassembler) find(s *segment, at time.Time) *conversation {
 	c := r.latest
 	if c == nil || c.flow != s.flow {
@@ -141,8 +139,8 @@ func (r *reassembler) find(s *segment, at time.Time) *conversation {
 	return r.begin(s, at)
 }
 
-// isOther reports whether a segment is of a later connection with the same ports. Such a segment is a SYN with
-// another initial sequence number, or it has bytes far from the window and acknowledges others too.
+// isOther reports whether a segment is of a later connection with the same ports: it is a SYN with another initial sequence
+// number, or both its data and its acknowledgement are far from the windows.
 func (c *conversation) isOther(s *segment) bool {
 	own, peer := &c.directions[s.from^c.swap], &c.directions[s.from^c.swap^1]
 	ack := s.flags&tcpACK != 0
@@ -157,7 +155,7 @@ func (c *conversation) isOther(s *segment) bool {
 	return peer.known
 }
 
-// isFar reports whether two sequence numbers are too distant for one window.
+// isFar reports whether two sequence numbers are more than maxWindow apart.
 func isFar(a, b uint32) bool { return a-b+maxWindow > 2*maxWindow }
 
 // begin makes a conversation from its first segment.
@@ -172,11 +170,11 @@ func (r *reassembler) begin(s *segment, at time.Time) *conversation {
 	switch {
 	case s.flags&(tcpSYN|tcpACK) == tcpSYN|tcpACK:
 		client = 1 - s.from
-	case s.flags&tcpSYN == 0 && s.flow.ports[0] != s.flow.ports[1]:
+	case s.flags&tcpSYN != 0 || s.flow.ports[0] == s.flow.ports[1]:
+	case s.flow.ports[0] > s.flow.ports[1]:
 		client = 0
-		if s.flow.ports[1] > s.flow.ports[0] {
-			client = 1
-		}
+	default:
+		client = 1
 	}
 	c, ok := r.unused.Get().(*conversation)
 	if !ok {
@@ -197,7 +195,7 @@ func (r *reassembler) begin(s *segment, at time.Time) *conversation {
 	return c
 }
 
-// close reports what a conversation holds, and its end.
+// close reports the held bytes of a conversation, and its end.
 func (r *reassembler) close(c *conversation, at time.Time) {
 	for from := range c.directions {
 		r.release(c, from, at)
@@ -211,7 +209,7 @@ func (r *reassembler) close(c *conversation, at time.Time) {
 	}
 }
 
-// forget removes a closed conversation. Its memory is used again.
+// forget removes a closed conversation and reuses its memory.
 func (r *reassembler) forget(c *conversation) {
 	delete(r.conversations, c.flow)
 	if r.latest == c {
@@ -236,7 +234,7 @@ func (r *reassembler) finish(at time.Time) {
 func (r *reassembler) addSegment(c *conversation, from int, s *segment, at time.Time) {
 	own, peer := &c.directions[from], &c.directions[1-from]
 	if s.flags&tcpSYN != 0 {
-		s.seq++ // a SYN has a number of its own
+		s.seq++ // a SYN has a sequence number
 	}
 	size := len(s.data) + s.missing
 	if s.flags&(tcpSYN|tcpFIN) != 0 || size > 0 {
@@ -254,7 +252,7 @@ func (r *reassembler) addSegment(c *conversation, from int, s *segment, at time.
 			peer.acked = s.ack
 		}
 	}
-	r.deliver(c, 1-from, at) // first what the segment answers
+	r.deliver(c, 1-from, at) // the segment may answer these bytes
 	if size > 0 {
 		r.addData(c, from, s, at)
 	}
@@ -277,8 +275,7 @@ func (d *direction) start(seq uint32) {
 // done reports whether all bytes up to the FIN were reported.
 func (d *direction) done() bool { return d.fin && int32(d.next-d.last) >= 0 }
 
-// addData reports the bytes of a segment that are next, and holds those that are not. Of two copies of a byte,
-// the first one counts.
+// addData reports the bytes of a segment, or holds them if others are missing before them. The first copy of a byte counts.
 func (r *reassembler) addData(c *conversation, from int, s *segment, at time.Time) {
 	d := &c.directions[from]
 	behind := -int64(int32(s.seq - d.next))
@@ -289,7 +286,7 @@ func (r *reassembler) addData(c *conversation, from int, s *segment, at time.Tim
 			d.next = s.seq // near enough to recognize a later connection of the port
 		}
 	case behind < 0 && isFar(s.seq, d.next) && isFar(s.seq, d.acked):
-		// Not held: if it is of this connection, its acknowledgement shows where that is now.
+		// Not held. If it is of this connection, the other end acknowledges it.
 	case behind < 0:
 		r.hold(d, s.seq, s.data)
 		for d.size > maxHeldDirection || len(d.held) > maxPieces {
@@ -325,10 +322,10 @@ func (r *reassembler) emitGap(c *conversation, from int, at time.Time, missing i
 	}
 }
 
-// hold keeps a copy of those bytes of a segment that are not held yet.
+// hold keeps a copy of the bytes of a segment that are not held yet.
 func (r *reassembler) hold(d *direction, seq uint32, data []byte) {
 	for len(data) > 0 {
-		i := 0 // the first piece that ends behind seq
+		i := 0 // the first piece that ends after seq
 		for i < len(d.held) && int32(d.held[i].seq+uint32(len(d.held[i].data))-seq) <= 0 {
 			i++
 		}
@@ -349,8 +346,8 @@ func (r *reassembler) hold(d *direction, seq uint32, data []byte) {
 	}
 }
 
-// deliver reports the held bytes that can be reported now: those that are next, and those behind a gap that the
-// other end has acknowledged, so that it will not be filled.
+// deliver reports the held bytes that are next, and those after a gap that the other end has acknowledged: it will not be
+// filled.
 func (r *reassembler) deliver(c *conversation, from int, at time.Time) {
 	for d := &c.directions[from]; d.fin || len(d.held) > 0; {
 		r.emitHeld(c, from, at)
@@ -385,7 +382,7 @@ func (r *reassembler) emitHeld(c *conversation, from int, at time.Time) {
 	d.held = slices.Delete(d.held, 0, n)
 }
 
-// skipGap reports the gap in front of the first held bytes, and the bytes.
+// skipGap reports the gap before the first held bytes, and the bytes.
 func (r *reassembler) skipGap(c *conversation, from int, at time.Time) {
 	d := &c.directions[from]
 	r.emitGap(c, from, at, int(int32(d.held[0].seq-d.next)))
@@ -399,7 +396,7 @@ func (r *reassembler) release(c *conversation, from int, at time.Time) {
 	}
 }
 
-// evict releases the conversations that were silent for the longest time, until half of the bound is free.
+// evict releases the bytes of the longest silent conversations, until half of the bound is free.
 func (r *reassembler) evict(at time.Time) {
 	for c := r.open.first(); c != nil && r.held > maxHeldAll/2; c = c.place.next() {
 		for from := range c.directions {
@@ -408,8 +405,8 @@ func (r *reassembler) evict(at time.Time) {
 	}
 }
 
-// emitLastGap reports the bytes that are missing at the end: up to the FIN, or up to the acknowledgement. An
-// acknowledgement of one byte more is that of a FIN that was not captured.
+// emitLastGap reports the bytes that are missing at the end: up to the FIN, or up to the acknowledgement. If that is one
+// byte more, it is for a FIN that was not captured.
 func (r *reassembler) emitLastGap(c *conversation, from int, at time.Time) {
 	switch d := &c.directions[from]; {
 	case d.fin:

@@ -231,27 +231,27 @@ func TestPcapInvalid(t *testing.T) {
 	}{
 		{"nothing", nil, 0, "FILE is empty"},
 		{"gzip", []byte{0x1f, 0x8b, 8, 0, 0}, 0, "FILE is compressed"},
-		{"an image", []byte("\x89PNG\r\n\x1a\n"), 0, "FILE is not a capture: neither pcap, pcapng, nor hexadecimal text of packets"},
-		{"three bytes", []byte{0, 1, 2}, 0, "FILE is not a capture: neither pcap, pcapng, nor hexadecimal text of packets"},
-		{"version 3", change(pcap, 4, 3), 0, "FILE at offset 0: version 3 of pcap is not supported"},
-		{"packet of an invalid length", change(pcap, 24+8, maxFrame+1), 0, "FILE at offset 24: a packet of 262145 bytes, the limit is 262144"},
-		{"second packet of an invalid length", change(pcap, 24+19+8, ^uint32(0)), 1, "FILE at offset 43: a packet of 4294967295 bytes, the limit is 262144"},
-		{"section without the byte-order magic", change(good().b, 8, 5), 0, "FILE at offset 0: a section of pcapng without its byte-order magic"},
-		{"section of version 2", change(good().b, 12, 2), 0, "FILE at offset 0: version 2 of pcapng is not supported"},
-		{"short section", change(good().b, 4, 24), 0, "FILE at offset 0: a block of 24 bytes"},
-		{"short block", change(append(good().b, make([]byte, 64)...), end+4, 8), 1, fmt.Sprintf("FILE at offset %d: a block of 8 bytes", end)},
-		{"odd block", change(append(good().b, make([]byte, 64)...), end+4, 13), 1, fmt.Sprintf("FILE at offset %d: a block of 13 bytes", end)},
-		{"block of an invalid length", change(append(good().b, make([]byte, 64)...), end+4, maxBlock+4), 1, fmt.Sprintf("FILE at offset %d: a block of 16777220 bytes", end)},
-		{"different length at the end", change(good().b, end-4, 40), 1, fmt.Sprintf("FILE at offset %d: a block of 36 bytes ends as one of 40", end-36)},
-		{"packet longer than its block", change(good().b, end-16, 5), 0, fmt.Sprintf("FILE at offset %d: a packet of 5 bytes in a block of 36", end-36)},
-		{"packet in a short block", good().block(blockPacket, uint32(0), uint64(0)).b, 1, fmt.Sprintf("FILE at offset %d: a packet block of 24 bytes", end)},
-		{"interface without a description", good().packet(1, 0, 1, "x").b, 1, fmt.Sprintf("FILE at offset %d: a packet of interface 1, which is not described", end)},
-		{"simple packet without an interface", (&pcapngWriter{ByteOrder: order}).section().block(blockSimple, uint32(1), []byte("x")).b, 0, "FILE at offset 40: a packet of interface 0, which is not described"},
-		{"short simple packet", good().block(blockSimple).b, 1, fmt.Sprintf("FILE at offset %d: a simple packet block of 12 bytes", end)},
-		{"short description", good().block(blockInterface, uint32(1)).b, 1, fmt.Sprintf("FILE at offset %d: an interface description of 16 bytes", end)},
-		{"long description", good().block(blockInterface, make([]byte, maxFrame)).b, 1, fmt.Sprintf("FILE at offset %d: an interface description of 262156 bytes", end)},
-		{"option longer than its block", good().describe(1, 0, uint16(2), uint16(9), uint32(0)).b, 1, fmt.Sprintf("FILE at offset %d: an option of 9 bytes in 4", end)},
-		{"resolution", good().describe(1, 0, uint16(optionTSResolution), uint16(1), []byte{20}).b, 1, fmt.Sprintf("FILE at offset %d: a time resolution of 0x14", end)},
+		{"an image", []byte("\x89PNG\r\n\x1a\n"), 0, "FILE is not a capture (pcap, pcapng or a hex dump of packets)"},
+		{"three bytes", []byte{0, 1, 2}, 0, "FILE is not a capture (pcap, pcapng or a hex dump of packets)"},
+		{"version 3", change(pcap, 4, 3), 0, "FILE at offset 0: pcap version 3 is not supported"},
+		{"packet of an invalid length", change(pcap, 24+8, maxFrame+1), 0, "FILE at offset 24: packet is 262145 bytes, the limit is 262144"},
+		{"second packet of an invalid length", change(pcap, 24+19+8, ^uint32(0)), 1, "FILE at offset 43: packet is 4294967295 bytes, the limit is 262144"},
+		{"section without the byte-order magic", change(good().b, 8, 5), 0, "FILE at offset 0: pcapng section without byte-order magic"},
+		{"section of version 2", change(good().b, 12, 2), 0, "FILE at offset 0: pcapng version 2 is not supported"},
+		{"short section", change(good().b, 4, 24), 0, "FILE at offset 0: invalid block length 24"},
+		{"short block", change(append(good().b, make([]byte, 64)...), end+4, 8), 1, fmt.Sprintf("FILE at offset %d: invalid block length 8", end)},
+		{"odd block", change(append(good().b, make([]byte, 64)...), end+4, 13), 1, fmt.Sprintf("FILE at offset %d: invalid block length 13", end)},
+		{"block of an invalid length", change(append(good().b, make([]byte, 64)...), end+4, maxBlock+4), 1, fmt.Sprintf("FILE at offset %d: invalid block length 16777220", end)},
+		{"different length at the end", change(good().b, end-4, 40), 1, fmt.Sprintf("FILE at offset %d: block lengths differ: 36 and 40", end-36)},
+		{"packet longer than its block", change(good().b, end-16, 5), 0, fmt.Sprintf("FILE at offset %d: packet of 5 bytes in a block of 36", end-36)},
+		{"packet in a short block", good().block(blockPacket, uint32(0), uint64(0)).b, 1, fmt.Sprintf("FILE at offset %d: invalid packet block of 24 bytes", end)},
+		{"interface without a description", good().packet(1, 0, 1, "x").b, 1, fmt.Sprintf("FILE at offset %d: packet of undescribed interface 1", end)},
+		{"simple packet without an interface", (&pcapngWriter{ByteOrder: order}).section().block(blockSimple, uint32(1), []byte("x")).b, 0, "FILE at offset 40: packet of undescribed interface 0"},
+		{"short simple packet", good().block(blockSimple).b, 1, fmt.Sprintf("FILE at offset %d: invalid simple packet block of 12 bytes", end)},
+		{"short description", good().block(blockInterface, uint32(1)).b, 1, fmt.Sprintf("FILE at offset %d: invalid interface description of 16 bytes", end)},
+		{"long description", good().block(blockInterface, make([]byte, maxFrame)).b, 1, fmt.Sprintf("FILE at offset %d: invalid interface description of 262156 bytes", end)},
+		{"option longer than its block", good().describe(1, 0, uint16(2), uint16(9), uint32(0)).b, 1, fmt.Sprintf("FILE at offset %d: interface option of 9 bytes in 4", end)},
+		{"resolution", good().describe(1, 0, uint16(optionTSResolution), uint16(1), []byte{20}).b, 1, fmt.Sprintf("FILE at offset %d: invalid time resolution 0x14", end)},
 	} {
 		got, err := framesOf(bytes.NewReader(test.file))
 		if err == nil || err.Error() != test.want || classOf(err) != classUsage || len(got) != test.given {
@@ -535,8 +535,8 @@ func TestPcapDropCounts(t *testing.T) {
 		t.Error(got)
 	}
 	d := dropCounts{frames: 100, cut: 1, fragments: 2, otherLinks: 3, notTCP: 4, malformed: 5, conversations: 6, missing: 7, otherLink: 105}
-	const want = "frames cut by the snapshot length: 1, IP fragments (not put together): 2, frames of a link that is not supported (link type 105 (IEEE 802.11)): 3, " +
-		"malformed frames: 5, conversations given up for newer ones: 6, missing bytes: 7"
+	const want = "frames cut by the snapshot length: 1, IP fragments (not reassembled): 2, frames of an unsupported link (link type 105 (IEEE 802.11)): 3, " +
+		"malformed frames: 5, conversations dropped to bound memory: 6, missing bytes: 7"
 	if got := d.String(); got != want {
 		t.Error(got)
 	}
@@ -699,10 +699,10 @@ func TestPcapHexText(t *testing.T) {
 		{"not a packet", "0000 ff ff ff\n0000: " + hexReply[:8] + "\n" + hexReply + "\n", "65537 ffffff\n65537 c1010200\n" + reply},
 		{"an unknown header", "c10101ff 12c01e93 00000000\n\nd1010100 12c01e93 00000000\n\nc1040100 12c01e93 00000000\n\nc1010000 12c01e93 00000000\n\nc1010100 12c01e93 00010000\n\n" + hexReply,
 			"65537 c10101ff12c01e9300000000\n65537 d101010012c01e9300000000\n65537 c104010012c01e9300000000\n65537 c101000012c01e9300000000\n65537 c101010012c01e9300010000\n" + reply},
-		{"no bytes", "To be or not to be\nthat is\n", "FILE is not a capture: neither pcap, pcapng, nor hexadecimal text of packets\n"},
-		{"bytes outside a packet", "ff ff ff\n", "65537 ffffff\nFILE is not a capture: neither pcap, pcapng, nor hexadecimal text of packets\n"},
+		{"no bytes", "To be or not to be\nthat is\n", "FILE is not a capture (pcap, pcapng or a hex dump of packets)\n"},
+		{"bytes outside a packet", "ff ff ff\n", "65537 ffffff\nFILE is not a capture (pcap, pcapng or a hex dump of packets)\n"},
 		{"names of header fields without valid values", "version 0xc.x type authentication seq_no 1 flags none session_id 1 length 1\nversion 0xc.1 type authentication seq_no 1 flags none session_id 1 length 99999\nversion 0xc.1 kind authentication seq_no 1 flags none session_id 1 length 1\n" + hexReply, reply},
-		{"a long line", hexReply + "\n" + strings.Repeat("0", maxFrame+1<<13), reply + "FILE at offset 40: a line of more than 266240 bytes\n"},
+		{"a long line", hexReply + "\n" + strings.Repeat("0", maxFrame+1<<13), reply + "FILE at offset 40: line is over 266240 bytes\n"},
 		{"a long dump", hexReply + "\n\n" + strings.Repeat(strings.Repeat("ff", 1<<16)+"\n", 5), reply + "65537 " + strings.Repeat("ff", 5<<16) + "\n"},
 	} {
 		if got := textFrames(test.text); got != test.want {

@@ -12,8 +12,7 @@ type pcapConn struct {
 	next [2]uint32 // sequence numbers
 }
 
-// maxSegment is the most bytes of a TCP segment that is written.
-const maxSegment = 32 << 10
+const maxSegment = 32 << 10 // bytes of data in a TCP segment that is written
 
 // appendPcapHeader appends the header of a pcap file of raw IP, with times in microseconds.
 func appendPcapHeader(b []byte) []byte {
@@ -82,8 +81,8 @@ const (
 	tcpHeaderLen  = 20
 )
 
-// appendIPHeader appends the header of a datagram with a TCP segment of size bytes. It is that of IPv6 unless
-// both addresses are IPv4. sum is that of the pseudo-header, which is a part of TCP's checksum.
+// appendIPHeader appends the IP header of a TCP segment of size bytes: IPv6, unless both addresses are IPv4. sum is that of
+// the pseudo-header, which is part of TCP's checksum.
 func appendIPHeader(b []byte, src, dst netip.Addr, size int) (header []byte, sum uint32) {
 	sum = protocolTCP + uint32(size)
 	ip := len(b)
@@ -103,7 +102,7 @@ func appendIPHeader(b []byte, src, dst netip.Addr, size int) (header []byte, sum
 	return b, addSum(sum, b[ip+8:])
 }
 
-// addSum adds the 16-bit numbers in b to a sum of IP and TCP. RFC 1071.
+// addSum adds the 16-bit numbers in b to a checksum's sum, which stays below 1<<16. RFC 1071.
 func addSum(sum uint32, b []byte) uint32 {
 	for ; len(b) > 1; b = b[2:] {
 		sum += uint32(binary.BigEndian.Uint16(b))
@@ -115,8 +114,7 @@ func addSum(sum uint32, b []byte) uint32 {
 	return sum&0xffff + sum>>16
 }
 
-// checksum returns the checksum of b and what was added to sum before.
+// checksum returns the checksum of b, continuing a sum.
 func checksum(sum uint32, b []byte) uint16 {
-	sum = addSum(sum, b)
-	return ^uint16(sum&0xffff + sum>>16)
+	return ^uint16(addSum(sum, b))
 }

@@ -21,19 +21,18 @@ type decodeOptions struct {
 // newDecode returns the command decode, which prints the sessions in captures.
 func newDecode(o *optionSet) action {
 	var opts decodeOptions
-	o.add(&opts.keyLists, "key-list", "FILE", "file with a candidate key on every line; repeatable")
-	o.add((*toggle)(&opts.summary), "summary", "", "a table in place of the sessions: the servers and their time, and the clients that\nhave trouble")
+	o.add(&opts.keyLists, "key-list", "FILE", "file of candidate keys, one a line; repeatable")
+	o.add((*toggle)(&opts.summary), "summary", "", "print a table in place of sessions: servers with their times, clients with problems")
 	return func(ctx context.Context, inv *invocation) (output, error) {
 		inv.std.err = newQueuedWriter(ctx, inv.std.err)
+		if len(inv.words) == 0 {
+			inv.words = []string{"-"}
+		}
 		d, err := opts.newDecoder(ctx, inv)
 		if err != nil {
 			return nil, err
 		}
-		files := inv.words
-		if len(files) == 0 {
-			files = []string{"-"}
-		}
-		err = newDecodePipeline(d).readFiles(ctx, inv, files)
+		err = newDecodePipeline(d).readFiles(ctx, inv, inv.words)
 		report := newDecodeReport(d.summary, d.keys.clientCounts(), &d.keys.others.count)
 		if ctx.Err() != nil {
 			report.ExitCode, err = classInterrupted.exit(), nil
@@ -66,11 +65,7 @@ func (opts *decodeOptions) newDecoder(ctx context.Context, inv *invocation) (*de
 		log.out = newQueuedWriter(ctx, inv.std.out)
 		log.out.what = sessionLines
 	}
-	d.printer = recordPrinter{
-		pipe:   newPipe[recordBatch](),
-		log:    log,
-		direct: inv.output.debug,
-	}
+	d.printer = recordPrinter{pipe: newPipe[recordBatch](), log: log, direct: inv.output.debug}
 	if inv.output.debug {
 		d.dump = &dumper{out: inv.std.err, showSecrets: inv.output.showSecrets}
 	}
@@ -88,8 +83,8 @@ func (opts *decodeOptions) readKeys(ctx context.Context, inv *invocation) (keys 
 		}
 	}
 	for _, name := range opts.keyLists {
-		var more []key // of the call that may outlast an interruption
-		if err := interruptible(ctx, func() (err error) { more, err = appendKeyList(nil, name, inv.std.in); return err }); err != nil {
+		more, err := readKeyList(ctx, name, inv.std.in)
+		if err != nil {
 			return nil, err
 		}
 		keys = append(keys, more...)
@@ -97,12 +92,9 @@ func (opts *decodeOptions) readKeys(ctx context.Context, inv *invocation) (keys 
 	return keys, nil
 }
 
-// checkStdin refuses more than one input from standard input.
+// checkStdin returns an error if several inputs come from standard input.
 func (opts *decodeOptions) checkStdin(inv *invocation, keyLog string) error {
 	var readers []string
-	if len(inv.words) == 0 {
-		readers = append(readers, "the capture")
-	}
 	for _, name := range inv.words {
 		if name == "-" {
 			readers = append(readers, "the capture")
@@ -148,8 +140,8 @@ func (p *decodePipeline) readFiles(ctx context.Context, inv *invocation, files [
 		p.printTotals(inv)
 	}
 	if keys := d.keys.keys; firstErr == nil && len(keys) > 0 && d.counts.unread > 0 && d.counts.fitted == 0 {
-		return failf(classProtocol, "no session fits any key that was given").
-			withHint("the device and its server may have another key than %s", keys[0].source)
+		return failf(classProtocol, "no key fits any session").
+			withHint("give the devices' key: it is not that of %s", keys[0].source)
 	}
 	return firstErr
 }
@@ -185,8 +177,8 @@ type readFunc func(p []byte) (int, error)
 
 func (f readFunc) Read(p []byte) (int, error) { return f(p) }
 
-// liveReader returns a reader for a capture that may still grow: before it waits for more, the frames that were
-// read are decoded. A Read returns when ctx ends, even if nothing comes.
+// liveReader returns a reader for a capture that may still grow: before each Read waits, the frames read so far are
+// decoded. A Read returns when ctx ends.
 func (p *decodePipeline) liveReader(ctx context.Context, in io.Reader) readFunc {
 	return func(b []byte) (int, error) {
 		if p.flush(); p.decoder.printer.log.failed() {
@@ -201,10 +193,10 @@ func (p *decodePipeline) liveReader(ctx context.Context, in io.Reader) readFunc 
 	}
 }
 
-// printTotals prints the counts to standard error.
+// printTotals prints the counts to stderr.
 func (p *decodePipeline) printTotals(inv *invocation) {
 	n := &p.decoder.counts
-	inv.logf("frames: %d, conversations of TACACS+: %d, sessions: %d", p.tcp.dropped.frames, n.conversations, n.sessions)
+	inv.logf("frames: %d, TACACS+ conversations: %d, sessions: %d", p.tcp.dropped.frames, n.conversations, n.sessions)
 	var lost []string
 	p.tcp.dropped.missing = n.missing // only those of TACACS+
 	if text := p.tcp.dropped.String(); text != "" {
@@ -214,8 +206,8 @@ func (p *decodePipeline) printTotals(inv *invocation) {
 		what  string
 		count int
 	}{
-		{"packets that belong to no session", n.strays},
-		{"TLS conversations of other ports (--port sets that of TACACS+)", n.otherTLS},
+		{"packets without a session", n.strays},
+		{"TLS conversations on other ports (--port N reads them)", n.otherTLS},
 		{"TLS conversations", n.unreadTLS},
 		{"dropped to bound memory", n.dropped},
 	} {
@@ -228,15 +220,15 @@ func (p *decodePipeline) printTotals(inv *invocation) {
 	}
 	switch {
 	case n.unread > 0 && len(p.decoder.keys.keys) == 0:
-		inv.logf("no key was given: headers and timing only; --key-file FILE reads more")
+		inv.logf("no key given: only headers and timing were read (--key-file FILE)")
 	case n.unread > 0:
-		inv.logf("sessions that fit no key: %d", n.unread)
+		inv.logf("sessions that no key fits: %d", n.unread)
 	}
 }
 
-// A decodePipeline decodes frames in three goroutines. That of the caller reassembles TCP, another one decodes
-// the sessions, and a third one writes their lines. The memory of conversations, streams and sessions is used
-// again: allocating them anew takes a third more CPU time.
+// A decodePipeline decodes frames in three goroutines: that of the caller reassembles TCP, the second decodes sessions, and
+// the third writes their lines. Conversations, streams and sessions are reused, since allocating new ones takes a third more
+// CPU time.
 type decodePipeline struct {
 	tcp     reassembler
 	events  pipe[eventBatch]
@@ -267,7 +259,7 @@ const (
 	eventClose
 )
 
-// A batch is passed on when it has so much.
+// A batch is passed on when it has this much.
 const (
 	batchBytes  = 64 << 10
 	batchEvents = 1 << 11
@@ -289,8 +281,7 @@ func newDecodePipeline(d *decoder) *decodePipeline {
 	return p
 }
 
-// start starts the other goroutines. The returned function waits until all sessions that have ended are
-// written.
+// start starts the other goroutines. stop waits until all ended sessions are written.
 func (p *decodePipeline) start() (stop func()) {
 	stopPrinter := p.decoder.printer.start()
 	stopDecoder := p.events.start(p.consume, p.decoder.printer.flush)

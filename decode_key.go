@@ -1,20 +1,19 @@
 package main
 
 import (
-	"bufio"
+	"context"
 	"crypto/md5"
-	"errors"
 	"fmt"
 	"io"
 	"net/netip"
-	"os"
+	"strings"
 )
 
 // A keyFinder finds the key of a session among candidates.
 type keyFinder struct {
 	keys    []key // none: only packets in clear are read
 	clients map[netip.Addr]*decodeClient
-	others  decodeClient // stands for the clients beyond maxClients
+	others  decodeClient // all clients beyond maxClients
 
 	// Used for every packet.
 	prefix   []byte
@@ -22,23 +21,23 @@ type keyFinder struct {
 	messages messageSet
 }
 
-// A decodeClient is what is known about a client.
+// A decodeClient is the state of a client.
 type decodeClient struct {
-	key   int // index of the candidate that fitted last, which is tried first
+	key   int // index of the last key that fitted, which is tried first
 	count clientCount
 }
 
 const maxClients = 16 << 10
 
-// A sessionKey is what is known about the key of a session.
+// A sessionKey is the state of the search for the key of a session.
 type sessionKey struct {
 	client    *decodeClient
 	index     int  // of the candidate; -1 for none
-	confirmed bool // the fields of a packet make sense with this key
+	confirmed bool // the fields of a packet are plausible with this key
 	unread    bool // a packet could not be read
 }
 
-// client returns what is known about the client with an address.
+// client returns the state of the client with an address.
 func (k *keyFinder) client(addr netip.Addr) *decodeClient {
 	if c := k.clients[addr]; c != nil {
 		return c
@@ -64,9 +63,7 @@ func (k *keyFinder) clientCounts() []*clientCount {
 // cannot be read.
 func (k *keyFinder) decode(s *sessionKey, h *header, body []byte, cleartext bool) (m message, plain []byte) {
 	switch {
-	case h.length == 0: // RFC 8907 section 3.6
-		return nil, nil
-	case s.unread:
+	case h.length == 0 || s.unread: // RFC 8907 section 3.6
 		return nil, nil
 	case cleartext:
 		if m := k.messages.of(h); k.codec.decode(body, m) == nil {
@@ -87,9 +84,9 @@ func (k *keyFinder) decode(s *sessionKey, h *header, body []byte, cleartext bool
 	return nil, nil
 }
 
-// findKey chooses the key for a session by its first packet: the one that fitted the client last, or another
-// candidate. With a wrong key the lengths of a long packet add up once in some hundred times. So the fields
-// must make sense too. If they do with no candidate, the lengths suffice until the next packet decides.
+// findKey chooses the key for a session by its first packet: the last one that fitted the client, or another candidate.
+// With a wrong key the lengths of a long packet add up about once in a hundred times, so the fields must be plausible too.
+// If they are with no candidate, matching lengths suffice until the next packet decides.
 func (k *keyFinder) findKey(s *sessionKey, h *header, body []byte) message {
 	s.confirmed = true
 	if m := k.tryKey(h, body, s.client.key, true); m != nil {
@@ -112,18 +109,18 @@ func (k *keyFinder) findKey(s *sessionKey, h *header, body []byte) message {
 	return nil
 }
 
-// tryKey reads a body with a candidate. It returns nil and leaves the body unchanged if the lengths do not add
-// up, or if the fields must make sense and do not.
-func (k *keyFinder) tryKey(h *header, body []byte, index int, mustMakeSense bool) message {
+// tryKey reads a body with a candidate. It returns nil and leaves the body unchanged if the lengths do not add up, or if
+// the fields must be plausible and are not.
+func (k *keyFinder) tryKey(h *header, body []byte, index int, mustBePlausible bool) message {
 	obfuscate(h, k.keys[index].value, body)
-	if m := k.messages.of(h); k.codec.decode(body, m) == nil && (!mustMakeSense || plausible(m)) {
+	if m := k.messages.of(h); k.codec.decode(body, m) == nil && (!mustBePlausible || plausible(m)) {
 		return m
 	}
 	obfuscate(h, k.keys[index].value, body)
 	return nil
 }
 
-// lengthsMatch reports whether the first bytes of a body may be right with a candidate. It costs one MD5.
+// lengthsMatch reports whether the start of a body is possible with a candidate. It costs one MD5.
 func (k *keyFinder) lengthsMatch(h *header, body []byte, index int) bool {
 	k.prefix = append(k.prefix[:0], body[:min(len(body), md5.Size)]...)
 	obfuscate(h, k.keys[index].value, k.prefix)
@@ -139,43 +136,39 @@ func (k *keyFinder) lengthsMatch(h *header, body []byte, index int) bool {
 	return size == len(body)
 }
 
-// Bounds of a list of keys.
+// Bounds of a list of keys, in bytes.
 const (
-	maxKeyListFile = 8 << 20 // bytes
-	maxKeyListLine = 4096    // bytes
+	maxKeyListFile = 8 << 20
+	maxKeyListLine = 4096
 )
 
-// appendKeyList appends the keys of a file, one on each line. Empty lines are ignored; blanks are part of the
-// key.
-func appendKeyList(keys []key, name string, stdin io.Reader) ([]key, error) {
-	source := "standard input"
-	if name != "-" {
-		f, err := os.Open(name)
-		if err != nil {
-			return nil, failf(classUsage, "read the list of keys: %w", err)
-		}
-		defer f.Close()
-		stdin, source = f, name
+// readKeyList reads the keys of a file, one on each line. Empty lines are ignored; blanks are part of the key.
+func readKeyList(ctx context.Context, name string, stdin io.Reader) (keys []key, err error) {
+	const what = "list of keys"
+	var content []byte
+	source := name
+	if name == "-" {
+		source = "standard input"
+		err = fileError("read the "+what, interruptible(ctx, func() (err error) { content, err = readAtMost(stdin, source, maxKeyListFile); return err }))
+	} else {
+		content, err = readFile(ctx, what, name, maxKeyListFile)
 	}
-	before := len(keys)
-	lines := bufio.NewScanner(io.LimitReader(stdin, maxKeyListFile+1))
-	lines.Buffer(nil, maxKeyListLine)
-	size := 0
-	for n := 1; lines.Scan(); n++ {
-		if size += len(lines.Bytes()) + 1; size > maxKeyListFile {
-			return nil, failf(classUsage, "the list of keys %s is over %d bytes", source, maxKeyListFile)
+	if err != nil {
+		return nil, err
+	}
+	n := 0
+	for line := range strings.Lines(string(content)) {
+		n++
+		value := strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r")
+		if len(value) > maxKeyListLine {
+			return nil, failf(classUsage, "line %d of the list of keys %s is over %d bytes", n, source, maxKeyListLine)
 		}
-		if value := lines.Text(); value != "" {
+		if value != "" {
 			keys = append(keys, key{fmt.Sprintf("%s:%d", source, n), value})
 		}
 	}
-	switch err := lines.Err(); {
-	case errors.Is(err, bufio.ErrTooLong):
-		return nil, failf(classUsage, "a line of the list of keys %s is over %d bytes", source, maxKeyListLine)
-	case err != nil:
-		return nil, failf(classUsage, "read the list of keys: %w", err)
-	case len(keys) == before:
-		return nil, failf(classUsage, "there are no keys in %s", source)
+	if len(keys) == 0 {
+		return nil, failf(classUsage, "no keys in %s", source)
 	}
 	return keys, nil
 }

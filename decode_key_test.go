@@ -44,14 +44,14 @@ func TestDecodeKeys(t *testing.T) {
 		keys    string // those of the sessions, in the order of their end
 		err     string
 	}{
-		{"--key-file DIR/one --key-list DIR/list", nil, 0, "DIR/one DIR/list:3 DIR/list:4 DIR/list:4 NO_KEY:carol NO_KEY: NO_KEY: NO_KEY:", ".*sessions that fit no key: 4\n"},
+		{"--key-file DIR/one --key-list DIR/list", nil, 0, "DIR/one DIR/list:3 DIR/list:4 DIR/list:4 NO_KEY:carol NO_KEY: NO_KEY: NO_KEY:", ".*sessions that no key fits: 4\n"},
 		{"--key-list DIR/list", nil, 0, "DIR/list:5 DIR/list:3 DIR/list:4 DIR/list:4 NO_KEY:carol NO_KEY: NO_KEY: NO_KEY:", ".*"},
 		{"--key-file DIR/two --key-file DIR/one", nil, 0, "DIR/one NO_KEY: DIR/two DIR/two NO_KEY:carol NO_KEY: NO_KEY: NO_KEY:", ".*"},
 		{"-k CMD --key-file DIR/two", nil, 0, "the command line NO_KEY: DIR/two DIR/two NO_KEY:carol NO_KEY: NO_KEY: NO_KEY:", ".*"},
 		{"", map[string]string{"TACACS_PLUS_KEY": testKey}, 0, "TACACS_PLUS_KEY NO_KEY: NO_KEY: NO_KEY: NO_KEY:carol NO_KEY: NO_KEY: NO_KEY:", ".*"},
 		{"--key-list DIR/wrong", nil, 5, "NO_KEY: NO_KEY: NO_KEY: NO_KEY: NO_KEY: NO_KEY: NO_KEY: NO_KEY:",
-			"tacacs_plus: sessions that fit no key: 8\ntacacs_plus: no session fits any key that was given\ntacacs_plus: hint: .*DIR/wrong:1.*\n"},
-		{"", nil, 0, "NO_KEY: NO_KEY: NO_KEY: NO_KEY: NO_KEY: NO_KEY: NO_KEY: NO_REPLY:", ".*no key was given: headers and timing only.*\n"},
+			"tacacs_plus: sessions that no key fits: 8\ntacacs_plus: no key fits any session\ntacacs_plus: hint: .*DIR/wrong:1.*\n"},
+		{"", nil, 0, "NO_KEY: NO_KEY: NO_KEY: NO_KEY: NO_KEY: NO_KEY: NO_KEY: NO_REPLY:", ".*no key given: only headers and timing.*\n"},
 	} {
 		got := runWith(t, tt.env, string(tape.pcap()), split("decode --json "+tt.options, "DIR", dir, "CMD", testKey)...)
 		var keys []string
@@ -120,7 +120,7 @@ func TestDecodeWrongKeys(t *testing.T) {
 	if n := strings.Count(got.out, `"status":"NO_KEY"`); n != sessions || strings.Contains(got.out, `"user"`) || strings.Contains(got.out, `"key"`) {
 		t.Errorf("%d sessions of %d fit no key", n, sessions)
 	}
-	if got.code != 5 || !strings.Contains(got.err, "no session fits any key that was given\n") {
+	if got.code != 5 || !strings.Contains(got.err, "no key fits any session\n") {
 		t.Errorf("exit code %d: %s", int(got.code), got.err)
 	}
 	// With the right key among them, all sessions are decoded.
@@ -309,7 +309,7 @@ func TestKeyLogWrongSecret(t *testing.T) {
 		suite.keyLen = keyLen
 		l.suite = &suite
 		l.add(0, time.Time{}, nil)
-		want := "the secrets of the key log do not decrypt the records of the server"
+		want := "the key log does not decrypt the records of the server"
 		if keyLen == 7 {
 			want = "crypto/aes: invalid key size 7"
 		}

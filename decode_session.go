@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// A decoder decodes the sessions in streams. Its memory is bounded; what it drops for that is counted.
+// A decoder decodes the sessions in streams. Its memory is bounded, and it counts what it drops for that.
 type decoder struct {
 	keys    keyFinder
 	keyLog  *keyLog // nil for none
@@ -34,7 +34,7 @@ type decodeCounts struct {
 	unread        int // obfuscated sessions that were not read
 	missing       int // bytes that are not in the capture
 	strays        int // packets without a session
-	dropped       int // sessions, packets and conversations that a bound dropped
+	dropped       int // sessions, packets and conversations dropped to bound memory
 }
 
 // A decodeSession is an open session.
@@ -43,7 +43,7 @@ type decodeSession struct {
 	stream  *tacacsStream
 	typ     packetType
 	key     sessionKey
-	damaged bool // the missing bytes may be its own
+	damaged bool // missing bytes may be its own
 	kept    int  // bytes of packets that it refers to
 	place   node[decodeSession]
 }
@@ -80,8 +80,8 @@ func (d *decoder) addPacket(t *tacacsStream, from int, at time.Time, h *header, 
 	}
 }
 
-// expects reports whether a packet can be the next one of the session. One before it may be missing, or any
-// number if the stream is partial.
+// expects reports whether a packet can be the next one of the session. One packet may be missing before it, or any number
+// if the stream is partial.
 func (s *decodeSession) expects(h *header) bool {
 	return h.typ == s.typ && h.seqNo > s.tracker.seqNo && (h.seqNo <= s.tracker.seqNo+2 || s.stream.partial)
 }
@@ -96,7 +96,7 @@ func (t *tacacsStream) session(id uint32) *decodeSession {
 	return nil
 }
 
-// openSession opens a session, whose first body has size bytes. The oldest ones make room for it.
+// openSession opens a session, whose first body has size bytes. It drops the oldest ones to make room.
 func (d *decoder) openSession(t *tacacsStream, h *header, size int) *decodeSession {
 	if len(t.sessions) == maxOpenStream {
 		d.dropSession(t.sessions[0])
@@ -116,8 +116,8 @@ func (d *decoder) openSession(t *tacacsStream, h *header, size int) *decodeSessi
 	return s
 }
 
-// dropSession closes a session that has no room. A session that was not read and has a reply is most likely
-// complete: only the body of the reply shows that. It does not count as dropped.
+// dropSession closes a session to make room. An unread session with a reply is most likely complete, which only the body
+// of the reply would show, so it does not count as dropped.
 func (d *decoder) dropSession(s *decodeSession) {
 	if !s.key.unread || s.tracker.seqNo%2 == 1 {
 		d.counts.dropped++
@@ -136,7 +136,7 @@ func (d *decoder) closeSession(s *decodeSession) {
 	d.finishSession(s)
 }
 
-// finishSession prints or counts a session, and removes it. Its memory is used again.
+// finishSession prints or counts a session, removes it and reuses its memory.
 func (d *decoder) finishSession(s *decodeSession) {
 	r := &s.tracker.sessionRecord
 	if s.key.index >= 0 && !s.key.confirmed { // nothing but the lengths suggests that the key is right
@@ -180,14 +180,14 @@ func (d *decoder) dumpPacket(t *tacacsStream, from int, at time.Time, h *header,
 	d.dump.packet(prefix, t.ends[1-from], h, body, m, secrets...)
 }
 
-// A pipe passes chunks to another goroutine, in order, and gets the empty ones back.
+// A pipe passes chunks to another goroutine in order, and gets the empty ones back.
 type pipe[T any] struct {
 	filled  chan *T
 	emptied chan *T
-	chunk   *T // that is being filled
+	chunk   *T // being filled
 }
 
-const maxChunks = 4 // on their way
+const maxChunks = 4 // in a pipe
 
 func newPipe[T any]() pipe[T] {
 	p := pipe[T]{filled: make(chan *T, maxChunks), emptied: make(chan *T, maxChunks), chunk: new(T)}
@@ -197,8 +197,8 @@ func newPipe[T any]() pipe[T] {
 	return p
 }
 
-// start calls consume with every chunk, in another goroutine, and idle whenever it has to wait for one. The
-// returned function sends the last chunk and waits until it is consumed. The pipe can be started again then.
+// start calls consume with every chunk in another goroutine, and idle before it waits for one. stop sends the last chunk
+// and waits until it is consumed; then the pipe can be started again.
 func (p *pipe[T]) start(consume func(*T), idle func()) (stop func()) {
 	done := make(chan struct{})
 	go func() {
@@ -246,7 +246,7 @@ const (
 	maxBatchKept    = 64 << 10 // the last record may exceed it
 )
 
-// start starts the goroutine. The returned function waits until all records are written.
+// start starts the goroutine. stop waits until all records are written.
 func (p *recordPrinter) start() (stop func()) {
 	return p.pipe.start(p.write, func() { _ = p.log.flush() }) // the log keeps the error
 }

@@ -13,21 +13,21 @@ type tacacsStream struct {
 	ends       [2]netip.AddrPort
 	began      time.Time
 	ignored    atomic.Bool // it is not TACACS+: the rest of it is not needed
-	clientEnd  int         // -1 until a packet shows it, if no SYN did
+	clientEnd  int         // -1 until a SYN or a packet shows it
 	started    bool        // there was data or a gap
 	recognized bool        // it is TACACS+: there was a packet
-	partial    bool        // packets may be missing: it began before the capture, or it had a gap
+	partial    bool        // packets may be missing: it began before the capture, or has a gap
 	skipped    int         // bytes without a header
 	directions [2]streamDirection
-	sessions   []*decodeSession // that are open
+	sessions   []*decodeSession // open ones
 	client     *decodeClient
 	tls        *tlsConversation // nil if it is in clear
 }
 
 // A streamDirection is the bytes that one end sends.
 type streamDirection struct {
-	held []byte // the beginning of a packet
-	lost bool   // the beginning of the next packet is not known, and is searched for
+	held []byte // the start of a packet
+	lost bool   // the start of the next packet must be found
 }
 
 // Bounds.
@@ -73,7 +73,7 @@ func looksLikeTLS(b []byte) bool {
 	return b[0] >= recordChangeCipherSpec && b[0] <= recordData && (len(b) == 1 || b[1] == 3)
 }
 
-// startTLS has the stream decrypted. It fails if there are too many such streams.
+// startTLS begins to decrypt the stream. It fails if too many are being decrypted.
 func (d *decoder) startTLS(t *tacacsStream) bool {
 	if d.tlsOpen == maxDecodedTLS {
 		d.counts.dropped++
@@ -84,7 +84,7 @@ func (d *decoder) startTLS(t *tacacsStream) bool {
 	return true
 }
 
-// addCleartext cuts bytes into packets, and keeps the rest.
+// addCleartext splits bytes into packets, and keeps the rest.
 func (d *decoder) addCleartext(t *tacacsStream, from int, at time.Time, data []byte) {
 	s := &t.directions[from]
 	before := len(s.held)
@@ -94,7 +94,7 @@ func (d *decoder) addCleartext(t *tacacsStream, from int, at time.Time, data []b
 	}
 	rest := d.readPackets(t, from, at, data)
 	if s.held = append(s.held[:0], rest...); len(rest) == 0 {
-		s.held = nil // most packets come in one piece: the memory is not needed again
+		s.held = nil // most packets come in one piece
 	}
 	d.partial += len(rest) - before
 	if d.partial > maxPartialAll {
@@ -103,7 +103,7 @@ func (d *decoder) addCleartext(t *tacacsStream, from int, at time.Time, data []b
 	}
 }
 
-// readPackets reads the packets in data, and returns the beginning of one that is not complete.
+// readPackets reads the packets in data, and returns the start of an incomplete one.
 func (d *decoder) readPackets(t *tacacsStream, from int, at time.Time, data []byte) (rest []byte) {
 	s := &t.directions[from]
 	for len(data) > 0 {
@@ -126,7 +126,7 @@ func (d *decoder) readPackets(t *tacacsStream, from int, at time.Time, data []by
 		if len(data) < n {
 			return data
 		}
-		// A header that was searched for counts if the data ends with its packet, or another header follows.
+		// A header found by search counts if its packet ends the data, or another header follows.
 		if s.lost && len(data) > n && !t.looksLikeHeader(from, data[n:]) {
 			data = data[nextHeader(data):]
 			continue
@@ -141,7 +141,7 @@ func (d *decoder) readPackets(t *tacacsStream, from int, at time.Time, data []by
 	return nil
 }
 
-// nextHeader returns the offset of the next byte that a header may begin with.
+// nextHeader returns the offset of the next byte that may start a header.
 func nextHeader(b []byte) int {
 	for n := 1; n < len(b); n++ {
 		if v := version(b[n]); v == minorDefault || v == minorOne {
@@ -151,7 +151,7 @@ func nextHeader(b []byte) int {
 	return len(b)
 }
 
-// looksLikeHeader reports whether b begins like a packet of one end, as far as b goes. RFC 8907 section 4.1.
+// looksLikeHeader reports whether b may be the start of a packet of one end. RFC 8907 section 4.1.
 func (t *tacacsStream) looksLikeHeader(from int, b []byte) bool {
 	switch {
 	case version(b[0]) != minorDefault && version(b[0]) != minorOne:
@@ -189,7 +189,7 @@ func (d *decoder) onGap(t *tacacsStream, from, missing int) {
 	d.loseSync(t, from)
 }
 
-// loseSync drops an incomplete packet, whose other bytes are missing. The open sessions may be damaged.
+// loseSync drops an incomplete packet, whose other bytes are missing. Open sessions may be damaged.
 func (d *decoder) loseSync(t *tacacsStream, from int) {
 	s := &t.directions[from]
 	d.partial -= len(s.held)
@@ -203,7 +203,7 @@ func (d *decoder) loseSync(t *tacacsStream, from int) {
 func (d *decoder) onClose(t *tacacsStream, at time.Time) {
 	if t.tls != nil {
 		d.tlsOpen--
-		t.tls.add(0, at, nil) // records whose secret was not in the key log before
+		t.tls.add(0, at, nil) // the key log may have more secrets now
 		d.reportTLS(t)
 	}
 	for len(t.sessions) > 0 {
@@ -214,12 +214,12 @@ func (d *decoder) onClose(t *tacacsStream, at time.Time) {
 	}
 }
 
-// reportTLS prints why a TLS conversation was not read, and its alert. If its port is not one of TACACS+, it
-// may be of any protocol, and is only counted.
+// reportTLS prints why a TLS conversation was not read, and its alert. On a port that is not of TACACS+ it may be any
+// protocol, so it is only counted.
 func (d *decoder) reportTLS(t *tacacsStream) {
 	problem := t.tls.problem
 	if d.keyLog == nil {
-		problem = "there is no key log (--keylog)"
+		problem = "no key log (--keylog FILE)"
 	}
 	switch expected := d.port != 0 || isTACACSPort(t.ends[0].Port()) || isTACACSPort(t.ends[1].Port()); {
 	case problem == "" && t.tls.alert == "":
@@ -234,10 +234,10 @@ func (d *decoder) reportTLS(t *tacacsStream) {
 	}
 	text := "TLS"
 	if t.tls.serverName != "" {
-		text += " for " + t.tls.serverName
+		text += " to " + t.tls.serverName
 	}
 	if problem != "" {
-		text += " was not read: " + problem
+		text += " not decrypted: " + problem
 	}
 	if t.tls.alert != "" {
 		text += "; alert: " + t.tls.alert
@@ -248,10 +248,10 @@ func (d *decoder) reportTLS(t *tacacsStream) {
 // isTACACSPort reports whether a port is that of RFC 8907 (49) or RFC 9887 (300).
 func isTACACSPort(port uint16) bool { return port == 49 || port == 300 }
 
-// tacacsPayload recognizes packets of TACACS+ in hexadecimal text.
+// tacacsPayload recognizes TACACS+ packets in hexadecimal text.
 var tacacsPayload = payloadFormat{size: packetSize, sender: packetSender, heading: parseDumpHeading, filter: "port 49"}
 
-// packetSize returns the size of the packet that b begins with, or 0 if b is too short or not a header.
+// packetSize returns the size of the packet at the start of b, or 0 if there is no whole header.
 func packetSize(b []byte) int {
 	if len(b) < headerLen {
 		return 0
@@ -273,8 +273,8 @@ func packetSender(packet []byte) (from int, ok bool) {
 	return 1 - int(packet[2]&1), true
 }
 
-// parseDumpHeading reads the line that -d prints above each packet. The body follows in clear, so the flag
-// for that is set.
+// parseDumpHeading parses the line that -d prints above each packet. It sets the UNENCRYPTED flag, since the body follows
+// in clear.
 func parseDumpHeading(words []string) (packet []byte, size int, ok bool) {
 	h, ok := parseDumpHeader(words)
 	if !ok {
@@ -286,7 +286,7 @@ func parseDumpHeading(words []string) (packet []byte, size int, ok bool) {
 	return c.buf, headerLen + int(h.length), true
 }
 
-// parseDumpHeader reads the fields of a header, which are the last words of the line.
+// parseDumpHeader parses the fields of a header, which are the last words of the line.
 func parseDumpHeader(words []string) (h header, ok bool) {
 	names := [...]string{"version", "type", "seq_no", "flags", "session_id", "length"}
 	var values [len(names)]string

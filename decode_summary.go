@@ -9,8 +9,7 @@ import (
 	"time"
 )
 
-// A decodeSummary is the result of --summary: statuses and times of each server, and the clients with problems.
-// Its size is bounded.
+// A decodeSummary is the result of --summary: the statuses and times of each server, up to maxServers.
 type decodeSummary struct {
 	servers map[netip.AddrPort]*serverCount
 	others  serverCount // the servers beyond maxServers
@@ -68,13 +67,13 @@ func (s *decodeSummary) add(client *clientCount, r *sessionRecord) {
 	client.slowest = max(client.slowest, r.took)
 }
 
-// A decodeReport is the result of the command: the summary, or nothing if the sessions were printed.
+// A decodeReport is the result of decode.
 type decodeReport struct {
 	Command string          `json:"command"`
 	Servers []serverSummary `json:"servers"`
 	Clients []clientSummary `json:"clients"` // those with problems
 	exitStatus
-	empty bool
+	empty bool // sessions were printed instead
 }
 
 type serverSummary struct {
@@ -99,8 +98,7 @@ var summaryQuantiles = []struct {
 	part float64
 }{{"p50", 0.5}, {"p99", 0.99}, {"max", 1}}
 
-// newDecodeReport reports a summary, or nothing if it is nil. others counts the sessions of the clients that
-// are not in clients.
+// newDecodeReport reports a summary, or nothing if it is nil. others counts the sessions of clients beyond maxClients.
 func newDecodeReport(s *decodeSummary, clients []*clientCount, others *clientCount) *decodeReport {
 	r := &decodeReport{Command: "decode", Servers: []serverSummary{}, Clients: []clientSummary{}, empty: s == nil}
 	if r.empty {
@@ -183,9 +181,9 @@ func (r *decodeReport) line() string {
 		what  string
 		count func(c *clientSummary) int
 	}{
-		{"sessions fit no key", func(c *clientSummary) int { return c.NoKey }},
+		{"sessions that no key fits", func(c *clientSummary) int { return c.NoKey }},
 		{"sessions without a reply", func(c *clientSummary) int { return c.NoReply }},
-		{fmt.Sprintf("sessions took the server over %v", slowReply), func(c *clientSummary) int { return c.Slow }},
+		{fmt.Sprintf("sessions slower than %v", slowReply), func(c *clientSummary) int { return c.Slow }},
 	} {
 		r.writeClients(&b, problem.what, problem.count)
 	}

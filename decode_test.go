@@ -212,7 +212,7 @@ func TestDecodeStrays(t *testing.T) {
 	w.send(1, w.packet(1, 4, &authenReply{status: authenFail})) // after the end
 	w.close()
 	decodeWith(t, tape.pcap(), "--json").check(t, 0, `.*"status":"PASS","server_ms":2,"total_ms":9,"packets":4,"key":"TACACS_PLUS_KEY"\}\n`,
-		`(?s).*\ntacacs_plus: not read: packets that belong to no session: 5\n`)
+		`(?s).*\ntacacs_plus: not read: packets without a session: 5\n`)
 }
 
 // TestDecodeOneDirection: sessions are decoded if only one direction was captured.
@@ -242,9 +242,9 @@ func TestDecodeVerbose(t *testing.T) {
 	tape := newCaptureBuilder()
 	tape.openConn(deviceAddr, serverAddr, testKey).session(1, showRun, &authorResponse{status: authorPassAdd}).close()
 	decodeWith(t, tape.pcap(), "-v").check(t, 0, `2026-11-23T10:00:00.004Z 198.51.100.7:41234 > 192.0.2.1:49 bob authorize service=shell cmd=show cmd-arg=run cmd-arg=<cr> priv_lvl=15 port=tty2 rem_addr=::1 PASS_ADD \(1.0 ms\)`+"\n",
-		"tacacs_plus: frames: 8, conversations of TACACS\\+: 1, sessions: 1\n")
+		"tacacs_plus: frames: 8, TACACS\\+ conversations: 1, sessions: 1\n")
 	decodeWith(t, tape.pcap(), "-q").check(t, 0, "", "")
-	decodeWith(t, tape.pcap(), "-q -k wrong").check(t, 5, "", "(?s)tacacs_plus: no session fits any key.*")
+	decodeWith(t, tape.pcap(), "-q -k wrong").check(t, 5, "", "(?s)tacacs_plus: no key fits any session.*")
 }
 
 // TestDecodeFiles: several files are read as one capture, each up to its first error.
@@ -261,7 +261,7 @@ func TestDecodeFiles(t *testing.T) {
 		code         exitCode
 		out, err     string
 	}{
-		{"DIR/a DIR/b", "", 0, line + `PASS \(2.0 ms\)\n`, `tacacs_plus: frames: 10, conversations of TACACS\+: 1, sessions: 1\n`},
+		{"DIR/a DIR/b", "", 0, line + `PASS \(2.0 ms\)\n`, `tacacs_plus: frames: 10, TACACS\+ conversations: 1, sessions: 1\n`},
 		{"-", whole, 0, line + `PASS \(2.0 ms\)\n`, `.*\n`},
 		{"", whole, 0, line + `PASS \(2.0 ms\)\n`, `.*\n`},
 		{"DIR/a", "", 0, line + `NO_REPLY \(1.0 ms\)\n`, `.*\n`},
@@ -313,9 +313,9 @@ func TestDecodeUsage(t *testing.T) {
 		{"--keylog -", "the capture and the key log cannot both come from standard input"},
 		{"- -", "the capture and the capture cannot both come from standard input"},
 		{"--key-file - --key-list - x", "the key and the list of keys cannot both come from standard input"},
-		{"--key-list DIR/empty", "there are no keys in DIR/empty"},
-		{"--key-list DIR/long", "a line of the list of keys DIR/long is over 4096 bytes"},
-		{"--key-list DIR/huge", "the list of keys DIR/huge is over 8388608 bytes"},
+		{"--key-list DIR/empty", "no keys in DIR/empty"},
+		{"--key-list DIR/long", "line 1 of the list of keys DIR/long is over 4096 bytes"},
+		{"--key-list DIR/huge", "read the list of keys: DIR/huge is over 8388608 bytes"},
 		{"--key-list DIR/absent", "read the list of keys: open DIR/absent: .*"},
 		{"--key-list DIR", "read the list of keys: .*"},
 		{"--keylog DIR/absent", "read the key log: open DIR/absent: .*"},
@@ -469,7 +469,7 @@ func TestDecodeSummary(t *testing.T) {
 [2001:db8:1234:5678:9abc:def0:1234:5679]:41234  all               1     1501.0     1501.0     1501.0
                                                 PASS              1
 
-client                                          sessions fit no key
+client                                          sessions that no key fits
 10.0.1.11                                       12 of 12
 10.0.1.10                                       11 of 11
 10.0.1.9                                        10 of 10
@@ -485,7 +485,7 @@ and 2 more
 client                                          sessions without a reply
 10.0.2.1                                        1 of 1
 
-client                                          sessions took the server over 1s
+client                                          sessions slower than 1s
 2001:db8:1234:5678:9abc:def0:1234:5678          1 of 1
 `
 	if got.out != want || got.code != 0 {

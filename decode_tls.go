@@ -14,39 +14,39 @@ import (
 // A tlsConversation decrypts a TLS 1.3 connection (RFC 8446) with the secrets of a key log. Both directions
 // are needed.
 //
-// The secret of a record is found by trial: if the current one fails, the next one is tried. So no handshake
-// message but the hellos is parsed, nor a KeyUpdate, and it does no harm if they are missing.
+// The secret of a record is found by trial: if the current one fails, the next one is tried. So only the hellos are
+// parsed, and other handshake messages and KeyUpdates may be missing.
 type tlsConversation struct {
 	serverName string // of the ClientHello, escaped
 	cipher     string // empty until the ServerHello
-	alert      string // the first alert that could be read, with its sender; close_notify is none
+	alert      string // the first readable alert but close_notify, with its sender
 	problem    string // why data cannot be decrypted; empty while it can
-	earlyData  bool   // the client offers 0-RTT data, against RFC 9887 section 5.1.2; it is skipped
+	earlyData  bool   // the client offers 0-RTT data, which RFC 9887 section 5.1.2 forbids; it is skipped
 
 	keys          *keyLog
 	onData        func(from int, at time.Time, data []byte)
 	directions    [2]tlsDirection
 	random        clientRandom
-	suite         *tlsSuite // nil if it is not known yet, or not supported
+	suite         *tlsSuite // nil if unknown yet, or unsupported
 	answered      bool      // there was a ServerHello
-	unreadable    bool      // data will not be decrypted: only the cleartext matters
-	secretMissing bool      // problem is that a secret is not in the key log yet
+	unreadable    bool      // data will not be decrypted
+	secretMissing bool      // problem is a secret that is not in the key log yet
 	waiting       []tlsRecord
 	held          int // bytes of waiting
 }
 
 // A tlsDirection is the records that one end sends.
 type tlsDirection struct {
-	held     []byte // the beginning of a record, or bytes behind a gap
-	hello    []byte // the beginning of a handshake message in clear
-	sawHello bool   // there was a hello or a HelloRetryRequest
-	over     bool   // nothing more can be read
-	// key decrypts the records; next is the one after it, if it is known.
-	key, next *tlsKey
-	protected bool // key is behind the handshake
-	early     int  // bytes of early data that were skipped
-	lost      int  // bytes since the last record before a gap; 0 if there is none to get over
-	attempts  int  // to decrypt a record behind the gap
+	held      []byte  // the start of a record, or bytes after a gap
+	hello     []byte  // the start of a handshake message in clear
+	sawHello  bool    // there was a hello or a HelloRetryRequest
+	over      bool    // nothing more can be read
+	key       *tlsKey // decrypts the records
+	next      *tlsKey // follows key; nil if unknown
+	protected bool    // key is not of the handshake
+	early     int     // bytes of skipped early data
+	lost      int     // bytes since the last record before a gap; 0 without a gap
+	attempts  int     // to decrypt a record after the gap
 }
 
 // A tlsRecord is an encrypted record that waits for its secret.
@@ -64,22 +64,17 @@ const (
 	maxEarlyData   = 64 << 10 // bytes
 	maxHandshake   = 64 << 10 // bytes of one handshake message
 	maxGapAttempts = 1 << 15  // for one gap
-	maxGapRecords  = 1 << 12  // that a gap may have
+	maxGapRecords  = 1 << 12  // in one gap
 )
 
-// newTLSConversation returns a conversation that is decrypted with the secrets of k. If k is nil, only the name
-// of the server and alerts in clear are read. onData gets the data of each end in order; the bytes are valid
-// during the call only.
+// newTLSConversation returns a conversation that is decrypted with the secrets of k. If k is nil, only the name of the
+// server and alerts in clear are read. onData gets the data of each end in order; the bytes are valid during the call only.
 func newTLSConversation(k *keyLog, onData func(from int, at time.Time, data []byte)) *tlsConversation {
-	t := &tlsConversation{keys: k, onData: onData}
-	if k == nil {
-		t.fail("there is no key log to read it with")
-	}
-	return t
+	return &tlsConversation{keys: k, onData: onData, unreadable: k == nil}
 }
 
-// add adds the next bytes of one end; end 0 is the client. It also tries the records again that wait for a
-// secret, even if there are no new bytes.
+// add adds the next bytes of one end; end 0 is the client. It also retries the records that wait for a secret, even if
+// there are no new bytes.
 func (t *tlsConversation) add(from int, at time.Time, data []byte) {
 	t.openWaiting()
 	s := &t.directions[from]
@@ -110,10 +105,10 @@ func (t *tlsConversation) gap(from int, missing int) {
 	s := &t.directions[from]
 	switch {
 	case s.over:
-	case t.unreadable:
-		s.over, s.held = true, nil
-	case !s.sawHello:
-		t.fail("bytes of its handshake are missing")
+	case t.unreadable || !s.sawHello:
+		if !t.unreadable {
+			t.fail("handshake incomplete in the capture")
+		}
 		s.over, s.held = true, nil
 	default:
 		s.lost += missing + len(s.held)
@@ -128,7 +123,7 @@ func (t *tlsConversation) readRecord(from int, at time.Time, data []byte) (rest 
 	}
 	n, ok := recordLength(data)
 	if !ok {
-		t.stop(from, "the bytes of the "+endNames[from]+" are not TLS")
+		t.stop(from, "the "+endNames[from]+" does not send TLS")
 		return nil, false
 	}
 	if len(data) < n {
@@ -156,7 +151,7 @@ func (t *tlsConversation) addHandshake(from int, data []byte) {
 	for len(s.hello) >= 4 {
 		n := 4 + int(binary.BigEndian.Uint32(s.hello)&0xffffff)
 		if n > maxHandshake {
-			t.stop(from, fmt.Sprintf("the %s sends a handshake message of %d bytes", endNames[from], n))
+			t.stop(from, fmt.Sprintf("handshake message of %d bytes from the %s", n, endNames[from]))
 			return
 		}
 		if len(s.hello) < n {
@@ -171,7 +166,7 @@ func (t *tlsConversation) addHandshake(from int, data []byte) {
 			ok = t.onServerHello(m)
 		}
 		if !ok {
-			t.fail("the hello of its " + endNames[from] + " cannot be read")
+			t.fail("malformed hello from the " + endNames[from])
 		}
 		s.hello = s.hello[n:]
 	}
@@ -203,11 +198,9 @@ func (t *tlsConversation) onServerHello(m *tlsMessage) (ok bool) {
 	i := slices.IndexFunc(tlsSuites, func(s tlsSuite) bool { return s.id == hello.suite })
 	switch {
 	case hello.version != tls.VersionTLS13:
-		t.fail("it is " + tls.VersionName(hello.version) + ", which RFC 9887 section 3.2 forbids")
-	case hello.suite == tls.TLS_CHACHA20_POLY1305_SHA256:
-		t.fail("its cipher is " + t.cipher + ", which Go's standard library does not implement")
-	case i < 0:
-		t.fail("its cipher is " + t.cipher + ", which is not supported")
+		t.fail("RFC 9887 section 3.2 forbids " + tls.VersionName(hello.version))
+	case i < 0: // Go's standard library does not export ChaCha20
+		t.fail("unsupported cipher " + t.cipher)
 	default:
 		t.suite = &tlsSuites[i]
 	}
@@ -218,7 +211,7 @@ func (t *tlsConversation) onServerHello(m *tlsMessage) (ok bool) {
 func (t *tlsConversation) addEncrypted(r tlsRecord) {
 	switch {
 	case !t.directions[r.from].sawHello:
-		t.fail("its handshake is not in the capture")
+		t.fail("handshake not in the capture")
 	case !t.isWaiting(r.from) && t.open(r):
 	case t.held+len(r.data) > maxWaiting:
 		t.fail(t.problem)
@@ -233,8 +226,8 @@ func (t *tlsConversation) isWaiting(from int) bool {
 	return slices.ContainsFunc(t.waiting, func(r tlsRecord) bool { return r.from == from })
 }
 
-// openWaiting decrypts the records that wait, as far as their secrets are in the key log now. One end does not
-// wait for the other: a client that refuses the server's certificate sends an alert, and has no more secrets.
+// openWaiting decrypts waiting records whose secrets are in the key log now. One end does not wait for the other: a client
+// that refuses the server's certificate sends an alert, and has no more secrets.
 func (t *tlsConversation) openWaiting() {
 	if len(t.waiting) == 0 {
 		return
@@ -269,13 +262,12 @@ func (t *tlsConversation) open(r tlsRecord) bool {
 	case r.from == 0 && t.earlyData && s.key.seq == 0 && s.early+len(r.data) <= maxEarlyData:
 		s.early += len(r.data)
 	default:
-		t.stop(r.from, "the secrets of the key log do not decrypt the records of the "+endNames[r.from])
+		t.stop(r.from, "the key log does not decrypt the records of the "+endNames[r.from])
 	}
 	return true
 }
 
-// findRecord searches the bytes behind a gap for a record. It tries as many sequence numbers as records may be
-// missing.
+// findRecord searches the bytes after a gap for a record. It tries as many sequence numbers as records may be missing.
 func (t *tlsConversation) findRecord(from int, at time.Time, data []byte) (rest []byte, more bool) {
 	s := &t.directions[from]
 	for ; len(data) >= recordHeader; data, s.lost = data[1:], s.lost+1 {
@@ -287,7 +279,7 @@ func (t *tlsConversation) findRecord(from int, at time.Time, data []byte) (rest 
 			return data, false
 		}
 		plain, known := t.decrypt(from, data[:n])
-		if !known { // no record waits behind a gap
+		if !known { // no record waits after a gap
 			t.stop(from, t.problem)
 			return nil, false
 		}
@@ -297,7 +289,7 @@ func (t *tlsConversation) findRecord(from int, at time.Time, data []byte) (rest 
 			return data[n:], true
 		}
 		if s.attempts += 2 * s.numbers(); s.attempts > maxGapAttempts {
-			t.stop(from, "bytes are missing, and no record of the "+endNames[from]+" behind them can be decrypted")
+			t.stop(from, "missing bytes, and no record of the "+endNames[from]+" after them can be decrypted")
 			return nil, false
 		}
 	}
@@ -307,8 +299,8 @@ func (t *tlsConversation) findRecord(from int, at time.Time, data []byte) (rest 
 // numbers returns how many sequence numbers the next record may have.
 func (s *tlsDirection) numbers() int { return min(1+s.lost/minRecord, maxGapRecords) }
 
-// decrypt decrypts a record with the current key or the next one: that behind the handshake, or behind a
-// KeyUpdate (RFC 8446 section 7.2). plain is nil if neither fits. known is false if one of them is missing.
+// decrypt decrypts a record with the current key or the next one: that after the handshake, or after a KeyUpdate (RFC 8446
+// section 7.2). plain is nil if neither fits. known is false if one of them is missing.
 func (t *tlsConversation) decrypt(from int, record []byte) (plain []byte, known bool) {
 	s := &t.directions[from]
 	if s.key == nil {
@@ -341,9 +333,9 @@ func (t *tlsConversation) findKey(label secretLabel) *tlsKey {
 	var problem string
 	switch {
 	case !t.directions[0].sawHello:
-		problem = "the client's hello is not in the capture"
+		problem = "client hello not in the capture"
 	case t.suite == nil:
-		problem = "the server's hello is not in the capture"
+		problem = "server hello not in the capture"
 	default:
 		if secret := t.keys.secret(t.random, label); secret != nil {
 			return t.checkKey(newTLSKey(t.suite, secret))
@@ -352,7 +344,7 @@ func (t *tlsConversation) findKey(label secretLabel) *tlsKey {
 		if t.keys.secrets[t.random] != nil {
 			what = secretLabels[label]
 		}
-		problem = fmt.Sprintf("the key log has no %s for its client random %x...", what, t.random[:8])
+		problem = fmt.Sprintf("the key log has no %s for client random %x...", what, t.random[:8])
 	}
 	if t.problem == "" || t.secretMissing {
 		t.problem, t.secretMissing = problem, true
@@ -360,7 +352,7 @@ func (t *tlsConversation) findKey(label secretLabel) *tlsKey {
 	return nil
 }
 
-// checkKey returns a new key, or nil if it could not be made.
+// checkKey returns a new key, or nil after an error.
 func (t *tlsConversation) checkKey(k *tlsKey, err error) *tlsKey {
 	if err != nil {
 		t.fail(err.Error())

@@ -32,8 +32,8 @@ const (
 	minRecord    = recordHeader + 1 + 16      // bytes of an encrypted record: the type and the tag
 )
 
-// recordLength returns the length of the record that data begins with. ok is false if its type or version is
-// unknown, or if it is too long.
+// recordLength returns the length of the record at the start of data. ok is false if its type or version is unknown, or if
+// it is too long.
 func recordLength(data []byte) (n int, ok bool) {
 	n = recordHeader + int(binary.BigEndian.Uint16(data[3:]))
 	return n, data[0] >= recordChangeCipherSpec && data[0] <= recordData && data[1] == 3 && n <= maxRecord
@@ -55,10 +55,7 @@ var tlsSuites = []tlsSuite{
 func (s *tlsSuite) expand(secret []byte, label string, n int) []byte {
 	label = "tls13 " + label
 	info := string([]byte{byte(n >> 8), byte(n), byte(len(label))}) + label + "\x00"
-	out, err := hkdf.Expand(s.hash, secret, info, n)
-	if err != nil {
-		return nil // n never exceeds the limit
-	}
+	out, _ := hkdf.Expand(s.hash, secret, info, n) // n never exceeds the limit
 	return out
 }
 
@@ -90,7 +87,7 @@ func (k *tlsKey) update() (*tlsKey, error) {
 	return newTLSKey(k.suite, k.suite.expand(k.secret, "traffic upd", k.suite.hash().Size()))
 }
 
-// open decrypts a record into dst. It tries as many sequence numbers as given, and returns nil if none fits.
+// open decrypts a record into dst. It tries that many sequence numbers, and returns nil if none fits.
 func (k *tlsKey) open(dst, record []byte, numbers int) []byte {
 	header, ciphertext := record[:recordHeader], record[recordHeader:]
 	for seq := k.seq; seq < k.seq+uint64(numbers); seq++ {
@@ -166,8 +163,7 @@ func parseServerHello(m *tlsMessage) (h serverHello, ok bool) {
 	return h, !m.bad
 }
 
-// A tlsMessage reads the fields of a handshake message. If the message is too short, it is bad, and all further
-// fields are empty.
+// A tlsMessage reads the fields of a handshake message. If the message is too short, it is bad and further fields are empty.
 type tlsMessage struct {
 	data []byte
 	bad  bool
@@ -209,9 +205,8 @@ func (m *tlsMessage) extensions(each func(typ int, value *tlsMessage)) {
 	m.bad = m.bad || all.bad
 }
 
-// A keyLog holds the secrets of a key log file: what --keylog of this program writes, openssl with -keylogfile,
-// and others with SSLKEYLOGFILE (RFC 9850). If a secret is missing, it is looked for in what was appended to the
-// file since.
+// A keyLog has the secrets of a key log file, as written by --keylog of this program, by openssl -keylogfile, and by others
+// with SSLKEYLOGFILE (RFC 9850). If a secret is missing, what was appended to the file is read.
 type keyLog struct {
 	file    string // empty for standard input
 	size    int64  // bytes of the complete lines that were read
@@ -266,8 +261,8 @@ func (k *keyLog) secret(random clientRandom, label secretLabel) []byte {
 	return nil
 }
 
-// readAppended reads what was appended to the file. Errors are ignored. A file that is not regular has no size,
-// so it is read only once.
+// readAppended reads what was appended to the file, ignoring errors. A file that is not regular has no size, so it is read
+// only once.
 func (k *keyLog) readAppended() {
 	if info, err := os.Stat(k.file); err != nil || info.Size() <= k.size {
 		return
@@ -282,8 +277,8 @@ func (k *keyLog) readAppended() {
 	}
 }
 
-// read reads lines to the end. The error is that of the first invalid line. A last line without a newline is
-// read again when there is more.
+// read reads lines to the end. It returns the error of the first invalid line. A last line without a newline is read again
+// when there is more.
 func (k *keyLog) read(from io.Reader) error {
 	r := bufio.NewReaderSize(io.LimitReader(from, maxKeyLog-k.size+1), maxKeyLogLine)
 	name := cmp.Or(k.file, "standard input")
@@ -298,7 +293,7 @@ func (k *keyLog) read(from io.Reader) error {
 		}
 		if problem := k.parse(string(line)); problem != "" && invalid == nil {
 			invalid = failf(classUsage, "line %d of the key log %s %s", k.lines+1, name, problem).
-				withHint("a key log is what --keylog writes, openssl with -keylogfile, and others with SSLKEYLOGFILE")
+				withHint("give a file that --keylog, openssl -keylogfile or SSLKEYLOGFILE writes")
 		}
 		if k.size+int64(len(line)) > maxKeyLog {
 			return failf(classUsage, "the key log %s is over %d bytes", name, maxKeyLog)
@@ -310,7 +305,7 @@ func (k *keyLog) read(from io.Reader) error {
 	}
 }
 
-// parse reads one line. It returns what is wrong with the line, without anything that may be a secret.
+// parse parses one line. It returns what is wrong with the line, without anything that may be a secret.
 func (k *keyLog) parse(line string) (problem string) {
 	words := strings.Fields(line)
 	if len(words) == 0 || line[0] == '#' {

@@ -157,12 +157,12 @@ func (p *decodePipeline) readFile(ctx context.Context, inv *invocation, name str
 		defer f.Close()
 		in, shown = f, escape(name)
 	}
-	c, err := newCapture(p.liveReader(ctx, in), shown, &tacacsPayload)
+	next, err := newCapture(p.liveReader(ctx, in), shown, &tacacsPayload)
 	if err != nil {
 		return err
 	}
 	for f := new(frame); ; {
-		if err := c.nextFrame(f); err == io.EOF {
+		if err := next(f); err == io.EOF {
 			return nil
 		} else if err != nil {
 			return err

@@ -6,18 +6,16 @@ import (
 	"time"
 )
 
-// A capture reads frames from a pcap or pcapng file, or from hexadecimal text. The input may still grow: a frame is
-// returned as soon as its bytes are read.
-type capture struct {
-	read func(f *frame) error
-	err  error // that ended the capture
-}
+// A capture reads the next frame of a pcap or pcapng file, or of hexadecimal text, as soon as its bytes are there: the
+// input may still grow. At the end of the input it returns io.EOF. Any other error is of class usage and names the offset;
+// it comes after all complete frames.
+type capture func(f *frame) error
 
 const magicGzip = 0x1f8b
 
 // newCapture detects the format from the first bytes. It waits for them, and for the whole header of a pcap file. name is
 // for errors.
-func newCapture(r io.Reader, name string, payload *payloadFormat) (*capture, error) {
+func newCapture(r io.Reader, name string, payload *payloadFormat) (capture, error) {
 	in := newCaptureReader(r, name)
 	first, err := in.buf.Peek(4)
 	if err != nil && err != io.EOF {
@@ -29,13 +27,13 @@ func newCapture(r io.Reader, name string, payload *payloadFormat) (*capture, err
 	}
 	switch magic {
 	case magicSection:
-		return &capture{read: (&pcapngReader{in: in}).next}, nil
+		return (&pcapngReader{in: in}).next, nil
 	case magicMicro, magicMicroSwapped, magicNano, magicNanoSwapped:
 		p := &pcapReader{in: in}
 		if err := p.readHeader(); err != nil {
 			return nil, err
 		}
-		return &capture{read: p.next}, nil
+		return p.next, nil
 	}
 	switch {
 	case len(first) == 0:
@@ -45,7 +43,7 @@ func newCapture(r io.Reader, name string, payload *payloadFormat) (*capture, err
 	case !isText(first):
 		return nil, payload.errNotCapture(name)
 	}
-	return &capture{read: (&hexReader{in: in, payload: payload}).next}, nil
+	return (&hexReader{in: in, payload: payload}).next, nil
 }
 
 func isText(b []byte) bool {
@@ -55,15 +53,6 @@ func isText(b []byte) bool {
 		}
 	}
 	return true
-}
-
-// nextFrame reads a frame. At the end of the input it returns io.EOF. Any other error is of class usage and names the
-// offset; it comes after all complete frames.
-func (c *capture) nextFrame(f *frame) error {
-	if c.err == nil {
-		c.err = c.read(f)
-	}
-	return c.err
 }
 
 // A pcapReader reads the records of a pcap file.

@@ -101,11 +101,12 @@ func isIPFamily(family uint32) bool {
 type dropReason uint8
 
 const (
-	notDropped dropReason = iota
-	dropOtherLink
+	notDropped    dropReason = iota
+	dropOtherLink            // the link type is not supported
 	dropNotTCP
-	dropMalformed
-	dropFragment
+	dropMalformed // its headers are contradictory or truncated
+	dropFragment  // of IP, which is not reassembled
+	dropReasons
 )
 
 // parse parses a frame down to its TCP segment.
@@ -208,32 +209,20 @@ func (s *segment) parseTCP(src, dst, b []byte, missing int) dropReason {
 
 // dropCounts counts what was lost between frames and bytes.
 type dropCounts struct {
-	frames        int      // all of them
-	cut           int      // frames that the capture cut (snapshot length), whose other bytes are used
-	fragments     int      // of IP, which are not reassembled
-	otherLinks    int      // frames of an unsupported link type
-	otherLink     linkType // the first of these types
-	notTCP        int      // frames of other protocols
-	malformed     int      // frames with contradictory or truncated headers
+	frames        int // all of them
+	cut           int // frames that the capture cut (snapshot length), whose other bytes are used
+	reasons       [dropReasons]int
+	otherLink     linkType // the first unsupported link type
 	conversations int      // open ones dropped to bound memory
 	missing       int      // bytes reported as missing
 }
 
 // add counts a frame that has no segment.
 func (d *dropCounts) add(f *frame, reason dropReason) {
-	switch reason {
-	case dropOtherLink:
-		if d.otherLinks == 0 {
-			d.otherLink = f.link
-		}
-		d.otherLinks++
-	case dropNotTCP:
-		d.notTCP++
-	case dropMalformed:
-		d.malformed++
-	case dropFragment:
-		d.fragments++
+	if reason == dropOtherLink && d.reasons[reason] == 0 {
+		d.otherLink = f.link
 	}
+	d.reasons[reason]++
 }
 
 // String lists the losses with their counts. Other protocols are no loss.
@@ -244,9 +233,9 @@ func (d *dropCounts) String() string {
 		count int
 	}{
 		{"frames cut by the snapshot length", d.cut},
-		{"IP fragments (not reassembled)", d.fragments},
-		{"frames of an unsupported link (" + d.otherLink.String() + ")", d.otherLinks},
-		{"malformed frames", d.malformed},
+		{"IP fragments (not reassembled)", d.reasons[dropFragment]},
+		{"frames of an unsupported link (" + d.otherLink.String() + ")", d.reasons[dropOtherLink]},
+		{"malformed frames", d.reasons[dropMalformed]},
 		{"conversations dropped to bound memory", d.conversations},
 		{"missing bytes", d.missing},
 	} {

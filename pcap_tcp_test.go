@@ -317,8 +317,8 @@ func TestTCPBarePackets(t *testing.T) {
 	}
 	l.finish(time.Time{})
 	const want = "invalid AddrPort > invalid AddrPort, opened false\n0 AA\x01AAAAAAAAA\n1 AA\x02BBBBBBBBBB\n1 misses 7\n0 AA\xfdCCCCCCCCC\nended"
-	if got := strings.Join(l.log, "\n"); got != want || l.dropped.malformed != 1 {
-		t.Errorf("%q, %d malformed", got, l.dropped.malformed)
+	if got := strings.Join(l.log, "\n"); got != want || l.dropped.reasons[dropMalformed] != 1 {
+		t.Errorf("%q, %d malformed", got, l.dropped.reasons[dropMalformed])
 	}
 	if l.finish(time.Time{}); len(l.log) != 6 {
 		t.Error("the conversation ended twice")

@@ -86,7 +86,7 @@ func framesOf(r io.Reader) (frames []frame, err error) {
 	c, err := newCapture(r, "FILE", &tacacsPayload)
 	for err == nil {
 		var f frame
-		if err = c.nextFrame(&f); err == nil {
+		if err = c(&f); err == nil {
 			f.data = bytes.Clone(f.data)
 			frames = append(frames, f)
 		}
@@ -341,7 +341,7 @@ func TestPcapLive(t *testing.T) {
 		}
 		for i := range test.parts {
 			var f frame
-			if err := c.nextFrame(&f); err != nil {
+			if err := c(&f); err != nil {
 				t.Fatalf("%s: %v", test.name, err)
 			}
 			if i+1 < len(test.parts) {
@@ -349,7 +349,7 @@ func TestPcapLive(t *testing.T) {
 			}
 		}
 		to.Close()
-		if err := c.nextFrame(new(frame)); err != io.EOF {
+		if err := c(new(frame)); err != io.EOF {
 			t.Errorf("%s: %v at the end", test.name, err)
 		}
 	}
@@ -431,7 +431,7 @@ func checkFrame(t *testing.T, name string, f frame, want string) {
 	l.add(&f)
 	d := l.dropped
 	got := ""
-	for what, n := range map[string]int{"not TCP": d.notTCP, "malformed": d.malformed, "fragment": d.fragments, d.otherLink.String(): d.otherLinks} {
+	for what, n := range map[string]int{"not TCP": d.reasons[dropNotTCP], "malformed": d.reasons[dropMalformed], "fragment": d.reasons[dropFragment], d.otherLink.String(): d.reasons[dropOtherLink]} {
 		if n > 0 {
 			got += what
 		}
@@ -531,10 +531,10 @@ func TestPcapCutFrames(t *testing.T) {
 
 func TestPcapDropCounts(t *testing.T) {
 	t.Parallel()
-	if got := (&dropCounts{frames: 9, notTCP: 4}).String(); got != "" {
+	if got := (&dropCounts{frames: 9, reasons: [dropReasons]int{dropNotTCP: 4}}).String(); got != "" {
 		t.Error(got)
 	}
-	d := dropCounts{frames: 100, cut: 1, fragments: 2, otherLinks: 3, notTCP: 4, malformed: 5, conversations: 6, missing: 7, otherLink: 105}
+	d := dropCounts{frames: 100, cut: 1, reasons: [dropReasons]int{dropFragment: 2, dropOtherLink: 3, dropNotTCP: 4, dropMalformed: 5}, conversations: 6, missing: 7, otherLink: 105}
 	const want = "frames cut by the snapshot length: 1, IP fragments (not reassembled): 2, frames of an unsupported link (link type 105 (IEEE 802.11)): 3, " +
 		"malformed frames: 5, conversations dropped to bound memory: 6, missing bytes: 7"
 	if got := d.String(); got != want {
@@ -750,7 +750,7 @@ func FuzzCapture(f *testing.F) {
 		given := 0
 		for {
 			var f frame
-			if err = c.nextFrame(&f); err != nil {
+			if err = c(&f); err != nil {
 				break
 			}
 			given++
@@ -763,9 +763,6 @@ func FuzzCapture(f *testing.F) {
 		}
 		if err != io.EOF && classOf(err) != classUsage {
 			t.Fatal(err)
-		}
-		if again := c.nextFrame(new(frame)); again != err {
-			t.Fatalf("%v, then %v", err, again)
 		}
 	})
 }

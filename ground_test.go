@@ -329,22 +329,31 @@ func TestQueuedWriterWarningBlocked(t *testing.T) {
 			}
 			synctest.Wait()
 		}
-		write(0, false)
-		write(100, true)
-		write(0, false)
-		for len(w.queue) < maxQueued {
-			w.add([]byte("more\n"))
+		loseOne := func() {
+			t.Helper()
+			write(0, false)
+			for len(w.queue) < maxQueued {
+				w.add([]byte("more\n"))
+			}
+			if err := w.add([]byte("more\n")); err == nil {
+				t.Error("a full queue accepts a line")
+			}
+			write(1<<20, true)
 		}
-		if err := w.add([]byte("more\n")); err == nil {
-			t.Error("a full queue accepts a line")
-		}
-		write(1<<20, true)
-		for _, want := range []string{"cannot write lines: no space left on device", "lines are written again (1 lost)"} {
+		check := func(want string) {
+			t.Helper()
 			if got := <-printed; got != want {
 				t.Errorf("printed %q, want %q", got, want)
 			}
+			synctest.Wait()
 		}
-		synctest.Wait()
+		write(0, false)
+		write(100, true)
+		loseOne()
+		check("cannot write lines: no space left on device")
+		loseOne() // while the next warning is blocked
+		check("lines are written again (1 lost)")
+		check("lines are written again (1 lost)")
 		select {
 		case text := <-printed:
 			t.Errorf("printed %q too", text)

@@ -63,12 +63,12 @@ type relayOptions struct {
 func (opts *relayOptions) register(o *optionSet) {
 	opts.keys = secretSource{what: "key of the devices", option: "--device-key-file"}
 	o.add(&opts.listen, "listen", "ADDR", "address and port for devices (default 127.0.0.1:4949); repeatable")
-	o.add(&opts.keys.files, "device-key-file", "FILE", "file with the devices' shared secret (default the servers'); repeatable: [PREFIX=]FILE, for the devices in PREFIX, of which the longest counts; of several without, the one that fits")
+	o.add(&opts.keys.files, "device-key-file", "FILE", "file with the devices' shared secret (default that of the servers); repeatable: [PREFIX=]FILE sets the key of the devices in PREFIX, longest matching prefix wins; among several keys the one that fits is used")
 	o.add(&opts.listenTLS, "listen-tls", "ADDR", "address and port for devices over TLS; repeatable")
-	o.add((*text)(&opts.cert), "listen-cert", "FILE", "with --listen-tls: the certificate that devices see, with its chain, PEM")
+	o.add((*text)(&opts.cert), "listen-cert", "FILE", "with --listen-tls: certificate for devices, with its chain, PEM")
 	o.add((*text)(&opts.certKey), "listen-cert-key", "FILE", "its private key, PEM (default in the file of --listen-cert)")
-	o.add((*text)(&opts.clientCA), "client-ca", "FILE", "with --listen-tls: require a client certificate that one of these signed, PEM")
-	o.add((*text)(&opts.record), "record", "FILE", "write all that goes through to a capture file, not obfuscated, and without the secrets unless --show-secrets")
+	o.add((*text)(&opts.clientCA), "client-ca", "FILE", "with --listen-tls: require a client certificate signed by one of these CAs, PEM")
+	o.add((*text)(&opts.record), "record", "FILE", "write all packets to a capture file, not obfuscated; secrets are masked unless --show-secrets is given")
 }
 
 // configure sets up r as the command line describes it.
@@ -140,15 +140,15 @@ func (opts *relayOptions) check() error {
 		return failf(classUsage, "--listen-tls needs --listen-cert")
 	}
 	if addr := offLoopback(opts.listenTLS); addr != "" && opts.clientCA == "" {
-		return failf(classUsage, "to listen on %s, give --client-ca", escape(addr)).
-			withHint("RFC 9887 section 3.1 wants devices to have certificates; without, relay listens on loopback only")
+		return failf(classUsage, "listening on %s over TLS needs --client-ca", escape(addr)).
+			withHint("RFC 9887 section 3.1 requires client certificates")
 	}
 	if addr := offLoopback(opts.listen); addr != "" && len(opts.keys.files) == 0 {
-		return failf(classUsage, "to listen on %s, give --device-key-file", escape(addr)).
-			withHint("without a key of the devices relay listens on loopback only")
+		return failf(classUsage, "listening on %s needs --device-key-file", escape(addr)).
+			withHint("give the key of the devices, or listen on loopback")
 	}
 	if len(opts.listen) == 0 && len(opts.keys.files) > 0 {
-		return failf(classUsage, "--device-key-file is for --listen: over TLS there is no key")
+		return failf(classUsage, "--device-key-file needs --listen: devices over TLS have no key")
 	}
 	return nil
 }
@@ -174,12 +174,12 @@ func (opts *relayOptions) deviceKeys(ctx context.Context, inv *invocation, prefi
 		}
 		return byPrefix(keys, prefixes, maxCandidates)
 	case len(servers) == 0:
-		return nil, failf(classUsage, "the key of the devices is missing").withHint("the servers have none: give --device-key-file FILE")
+		return nil, failf(classUsage, "the key of the devices is missing").withHint("give --device-key-file FILE")
 	}
 	return clientKeys{{}: servers[:1]}, nil
 }
 
-// run serves until ctx ends, then finishes the replies under way.
+// run serves until ctx ends, then finishes pending replies.
 func (r *relayServer) run(ctx context.Context, inv *invocation, opts *relayOptions) error {
 	defer r.listener.close()
 	if err := cmp.Or(r.listener.listen(opts.listen, nil), r.listener.listen(opts.listenTLS, opts.tls)); err != nil {

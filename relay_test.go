@@ -430,13 +430,13 @@ func TestRelayRefuses(t *testing.T) {
 		{"tac1 tac2", "unexpected argument \"tac2\"\ntacacs_plus: hint: usage: tacacs_plus relay HOST"},
 		{"tac1 -u alice", "--username is for a client, not for relay"},
 		{"tac1 --password x", "--password is for a client, not for relay"},
-		{"tac1 --listen :0", "to listen on :0, give --device-key-file\ntacacs_plus: hint: without a key of the devices relay listens on loopback only"},
-		{"tac1 --tls --insecure", "the key of the devices is missing\ntacacs_plus: hint: the servers have none: give --device-key-file FILE"},
+		{"tac1 --listen :0", "listening on :0 needs --device-key-file\ntacacs_plus: hint: give the key of the devices, or listen on loopback"},
+		{"tac1 --tls --insecure", "the key of the devices is missing\ntacacs_plus: hint: give --device-key-file FILE"},
 		{"tac1 --listen-tls 127.0.0.1:0", "--listen-tls needs --listen-cert"},
 		{"tac1 --client-ca DIR/ca.pem", "--listen-cert, --listen-cert-key and --client-ca need --listen-tls"},
 		{"tac1 --listen-cert DIR/server.pem", "--listen-cert, --listen-cert-key and --client-ca need --listen-tls"},
-		{"tac1 --listen-tls :0 --listen-cert DIR/server.pem", "to listen on :0, give --client-ca\ntacacs_plus: hint: RFC 9887 section 3.1 wants devices to have certificates; without, relay listens on loopback only"},
-		{"tac1 --listen-tls 127.0.0.1:0 --listen-cert DIR/server.pem --device-key-file KEY", "--device-key-file is for --listen: over TLS there is no key"},
+		{"tac1 --listen-tls :0 --listen-cert DIR/server.pem", "listening on :0 over TLS needs --client-ca\ntacacs_plus: hint: RFC 9887 section 3.1 requires client certificates"},
+		{"tac1 --listen-tls 127.0.0.1:0 --listen-cert DIR/server.pem --device-key-file KEY", "--device-key-file needs --listen: devices over TLS have no key"},
 		{"tac1 --device-key-file 192.0.2.0/33=KEY", "\"192.0.2.0/33\" of --device-key-file is neither an address nor a prefix\ntacacs_plus: hint: write --device-key-file 192.0.2.0/24=FILE for the key of these clients"},
 		{"tac1 --device-key-file - --key-file -", "the key and the key of the devices cannot both come from standard input\ntacacs_plus: hint: " + hintStdin},
 		{"tac1 --key-file KEY --device-key-file KEY/none", "read the key of the devices: open KEY/none: not a directory"},
@@ -699,7 +699,7 @@ func TestRelayRecordOfTwoServers(t *testing.T) {
 	file := filepath.Join(writeFiles(t, map[string]string{"record.pcap": out.String()}), "record.pcap")
 	got := runWith(t, nil, "", "decode", file)
 	for _, server := range servers {
-		if want := server.String() + " alice authenticate ascii PASS"; strings.Count(got.out, want) != 1 || strings.Count(got.out, "\n") != 2 || !strings.Contains(got.err, "conversations of TACACS+: 2,") {
+		if want := server.String() + " alice authenticate ascii PASS"; strings.Count(got.out, want) != 1 || strings.Count(got.out, "\n") != 2 || !strings.Contains(got.err, "TACACS+ conversations: 2,") {
 			t.Errorf("%s is missing, or not alone:\n%s%s", want, got.out, got.err)
 		}
 	}

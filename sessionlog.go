@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// A sessionLog prints sessions to standard output, each as a line or as a JSON object. Connections share it.
+// A sessionLog prints sessions to stdout, each as a line or a JSON object. Connections share it.
 type sessionLog struct {
 	out     *queuedWriter // nil: nothing is printed
 	json    bool
@@ -32,7 +32,7 @@ func (l *sessionLog) note(peer netip.AddrPort, problem string) {
 	l.flush()
 }
 
-// write queues a record for the next flush. If the queue is full, since writes fail, the record is lost.
+// write queues a record for the next flush. If writes fail and the queue is full, the record is lost.
 func (l *sessionLog) write(r *sessionRecord) {
 	if l.out == nil {
 		return
@@ -42,7 +42,7 @@ func (l *sessionLog) write(r *sessionRecord) {
 	_ = l.out.add(l.format(r)) // the writer counts what is lost
 }
 
-// flush writes the queued records. The error is that of the last write, which the writer warns of.
+// flush writes the queued records and returns the error of the last write.
 func (l *sessionLog) flush() error {
 	if l.out == nil {
 		return nil
@@ -50,8 +50,8 @@ func (l *sessionLog) flush() error {
 	return l.out.flush()
 }
 
-// writeNow writes a record and waits for that. After an error the log does not have the record, or a line that begins
-// like it and ends with cutRecord, which is no JSON object.
+// writeNow writes a record and waits until it is written. After an error the log may have the start of the line, which
+// then ends with cutRecord.
 func (l *sessionLog) writeNow(r *sessionRecord) error {
 	if l.out == nil {
 		return nil
@@ -113,7 +113,7 @@ type sessionRecord struct {
 	total     time.Duration // from the first packet to the last
 	packets   int
 	key       string // source of the key
-	problem   string // of a connection, in place of a session
+	problem   string // of a connection; then there is no session
 }
 
 // requestOf returns the name of the request that a packet type is for, unless a START says more.
@@ -127,8 +127,8 @@ func requestOf(t packetType) string {
 	return "authenticate"
 }
 
-// appendLine appends the line of a record, without the time: client and server, request, verdict, and the time that
-// the server took. Accounting records are complete; with -v all are. Each word follows a blank.
+// appendLine appends the line of a record, without the time: client and server, request, verdict, and response time of the
+// server. It has all arguments of accounting records, and of authorizations if verbose. A blank precedes each word.
 func (r *sessionRecord) appendLine(b []byte, verbose bool) []byte {
 	word := func(text string) {
 		if text != "" {
@@ -232,13 +232,13 @@ func (r *sessionRecord) appendJSON(b []byte) []byte {
 	return append(b, encodeJSON(shown)...)
 }
 
-// A sessionTracker follows a session by its packets, and makes its record.
+// A sessionTracker makes the record of a session from its packets.
 type sessionTracker struct {
 	sessionRecord
 	seqNo   uint8        // of the last packet
 	asked   time.Time    // when the client's last packet came
 	prompt  authenStatus // what the server asked for, if its REPLY was the last packet
-	secrets []string     // of the client, for redaction where the server repeats them
+	secrets []string     // of the client, to redact where the server repeats them
 }
 
 const maxSecrets = 4 // of a session: a new password is three
@@ -252,8 +252,8 @@ const (
 	statusCut       = "CUT"       // bytes of the capture are missing
 )
 
-// packet adds the next packet of the session and reports whether it ends the session. m is its body, or nil if it was
-// not read: then the caller sets the status.
+// packet adds the next packet of the session and reports whether it ends the session. m is its body, or nil if unread: then
+// the caller sets the status.
 func (o *sessionTracker) packet(at time.Time, h *header, m message) (over bool) {
 	if o.packets == 0 {
 		o.at, o.id, o.request = at, h.sessionID, requestOf(h.typ)
@@ -304,7 +304,7 @@ func (o *sessionTracker) packet(at time.Time, h *header, m message) (over bool) 
 	return false
 }
 
-// between returns the time between two packets, or 0 if one of them has no time or the clock went back.
+// between returns the time between two packets, or 0 if it is unknown or the clock went back.
 func between(from, to time.Time) time.Duration {
 	if from.IsZero() || to.IsZero() {
 		return 0
@@ -312,7 +312,7 @@ func between(from, to time.Time) time.Duration {
 	return max(to.Sub(from), 0)
 }
 
-// addSecret keeps a secret of the client, if it has the length of a password.
+// addSecret stores a secret of the client, unless it is too short or too long for a password.
 func (o *sessionTracker) addSecret(secret string) {
 	if len(secret) >= shortestSecret && len(secret) <= maxFieldLen && len(o.secrets) < maxSecrets {
 		o.secrets = append(o.secrets, strings.Clone(secret))

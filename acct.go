@@ -60,7 +60,7 @@ func (f acctFlags) kind() acctFlags {
 
 func (f acctFlags) String() string { return acctFlagNames.name(uint8(f)) }
 
-// Set implements flag.Value. update is what the Python client calls a watchdog.
+// Set implements flag.Value. update is the Python client's name of a watchdog.
 func (f *acctFlags) Set(s string) error {
 	if strings.EqualFold(s, "update") {
 		s = "watchdog"
@@ -70,7 +70,7 @@ func (f *acctFlags) Set(s string) error {
 
 func (f *acctFlags) known() []string { return acctFlagNames.known() }
 
-// An acctStatus is the answer to a record. Section 7.2.
+// An acctStatus is the reply to a record. Section 7.2.
 type acctStatus uint8
 
 const (
@@ -83,7 +83,7 @@ var acctStatusNames = names{acctSuccess: "SUCCESS", acctError: "ERROR", acctFoll
 
 func (s acctStatus) String() string { return acctStatusNames.name(uint8(s)) }
 
-// class returns what the status amounts to. FOLLOW denies.
+// class: FOLLOW denies.
 func (s acctStatus) class() class {
 	switch s {
 	case acctSuccess:
@@ -101,42 +101,31 @@ var acctArgs = []string{"task_id", "start_time", "stop_time", "elapsed_time", "t
 // completeRecord adds what a record needs and args lack: the task id, and times in epoch seconds UTC. It puts the
 // accounting arguments first, in their order. Section 8.3.
 func completeRecord(flags acctFlags, args []string, taskID string, now time.Time) []string {
-	var own, rest []string
-	for _, arg := range args {
-		if name, _, _, _ := splitArg(arg); slices.Contains(acctArgs, name) {
-			own = append(own, arg)
-		} else {
-			rest = append(rest, arg)
-		}
-	}
+	args = fillArg(slices.Clone(args), "task_id", taskID)
 	seconds := strconv.FormatInt(now.Unix(), 10)
-	own = fillArg(own, "task_id", taskID)
 	switch flags {
 	case acctStart:
-		own = fillArg(own, "start_time", seconds)
+		args = fillArg(args, "start_time", seconds)
 	case acctStop:
-		own = fillArg(own, "stop_time", seconds)
-		if start, err := strconv.ParseInt(argValue(own, "start_time"), 10, 64); err == nil {
-			if stop, err := strconv.ParseInt(argValue(own, "stop_time"), 10, 64); err == nil && stop >= start {
-				own = fillArg(own, "elapsed_time", strconv.FormatInt(stop-start, 10))
-			}
+		args = fillArg(args, "stop_time", seconds)
+		start, noStart := strconv.ParseInt(argValue(args, "start_time"), 10, 64)
+		stop, noStop := strconv.ParseInt(argValue(args, "stop_time"), 10, 64)
+		if noStart == nil && noStop == nil && stop >= start {
+			args = fillArg(args, "elapsed_time", strconv.FormatInt(stop-start, 10))
 		}
 	}
-	own = fillArg(own, "timezone", "UTC")
-	ordered := make([]string, 0, len(own)+len(rest))
-	for rank := range acctArgs {
-		for _, arg := range own {
-			if acctRank(arg) == rank {
-				ordered = append(ordered, arg)
-			}
-		}
-	}
-	return append(ordered, rest...)
+	args = fillArg(args, "timezone", "UTC")
+	slices.SortStableFunc(args, func(a, b string) int { return acctRank(a) - acctRank(b) })
+	return args
 }
 
+// acctRank returns the place of an argument in acctArgs, or len(acctArgs) for others.
 func acctRank(arg string) int {
 	name, _, _, _ := splitArg(arg)
-	return slices.Index(acctArgs, name)
+	if i := slices.Index(acctArgs, name); i >= 0 {
+		return i
+	}
+	return len(acctArgs)
 }
 
 // newTaskID returns a task id: opaque, and unique while a task may run. Section 8.3.
@@ -154,9 +143,9 @@ func recordArgs(args []string) (complete []string, taskID string, err error) {
 	case len(ids) == 0:
 		ids = append(ids, newTaskID())
 	case len(ids) > 1:
-		return nil, "", failf(classUsage, "the task_id is given more than once")
+		return nil, "", failf(classUsage, "task_id is given more than once")
 	case ids[0] == "":
-		return nil, "", failf(classUsage, "the task_id is empty").withHint("without one the program makes one up, and prints it")
+		return nil, "", failf(classUsage, "task_id is empty").withHint("omit it to have one generated and printed")
 	}
 	if !hasArg(args, "service") {
 		args = append([]string{"service=shell"}, args...)
@@ -164,7 +153,7 @@ func recordArgs(args []string) (complete []string, taskID string, err error) {
 	return completeShell(args), ids[0], checkArgs(args)
 }
 
-// stopArgs returns the arguments of the start record, and what is known at the end of the command.
+// stopArgs adds to the arguments of the start record what is known at the end of the command.
 func stopArgs(args []string, took time.Duration, status string) []string {
 	args = fillArg(slices.Clone(args), "elapsed_time", strconv.FormatInt(int64(took.Seconds()), 10))
 	return fillArg(args, "err_msg", status)
@@ -176,7 +165,6 @@ type record struct {
 	response acctReply
 }
 
-// newRecord completes the arguments of a record.
 func newRecord(fields commonFields, method authenMethod, flags acctFlags, args []string, taskID string) *record {
 	return &record{request: acctRequest{flags, method, fields, completeRecord(flags, args, taskID, time.Now())}}
 }

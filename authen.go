@@ -9,7 +9,7 @@ import (
 type authenStart struct {
 	action authenAction
 	commonFields
-	data string // PAP: the password; CHAP and MS-CHAP: id, challenge and response
+	data string // PAP: the password. CHAP and MS-CHAP: id, challenge and response
 }
 
 func (m *authenStart) layout(c *codec) {
@@ -18,14 +18,13 @@ func (m *authenStart) layout(c *codec) {
 	c.secret("data", 1, &m.data)
 }
 
-// commonFields are the six fields that START and both REQUESTs share, in this order: who asks, from
-// where, for what. Sections 5.1, 6.1 and 7.1.
+// commonFields are the six fields that START and both REQUESTs share, in this order. Sections 5.1, 6.1 and 7.1.
 type commonFields struct {
 	privLvl uint8
 	typ     authenType
 	service authenService
 	user    string
-	port    string // a line or terminal of the device, not that of TCP
+	port    string // a line of the device, not a TCP port
 	remAddr string // empty until there is a connection, unless an option gives it
 }
 
@@ -38,7 +37,7 @@ func (m *commonFields) layout(c *codec) {
 	c.length("rem_addr", 1, &m.remAddr)
 }
 
-// promptFor returns what a secret of the user is called at a prompt, such as "password for alice".
+// promptFor names a secret of the user at a prompt, such as "password for alice".
 func (m *commonFields) promptFor(secret string) string {
 	if m.service == authenServiceEnable {
 		secret = "enable " + secret
@@ -64,7 +63,7 @@ func (m *authenReply) layout(c *codec) {
 	c.length("data", 2, &m.data)
 }
 
-// An authenContinue answers a server's prompt, or ends the session. RFC 8907 section 5.3.
+// An authenContinue answers a prompt, or aborts the session. RFC 8907 section 5.3.
 type authenContinue struct {
 	userMsg string
 	data    string // with ABORT: the reason, as text
@@ -90,7 +89,7 @@ var authenActionNames = names{authenLogin: "LOGIN", authenChPass: "CHPASS", 4: "
 
 func (a authenAction) String() string { return authenActionNames.name(uint8(a)) }
 
-// An authenType is how the user proves who it is. Section 5.1.
+// An authenType is how the password is sent or proved. Section 5.1.
 type authenType uint8
 
 const (
@@ -102,7 +101,7 @@ const (
 	authenMSCHAPv2 authenType = 6
 )
 
-// authenTypeNames are the types that a login has.
+// authenTypeNames has the types of a login.
 var authenTypeNames = names{authenASCII: "ascii", authenPAP: "pap", authenCHAP: "chap",
 	authenMSCHAP: "mschap", authenMSCHAPv2: "mschapv2"}
 
@@ -127,7 +126,7 @@ func (t *authenType) known() []string { return authenTypeNames.known() }
 // challenged reports whether the type proves the password without sending it.
 func (t authenType) challenged() bool { return t >= authenCHAP }
 
-// minor returns the version that a login of this type is sent with. Section 5.4.1.
+// minor returns the version of a login of this type. Section 5.4.1.
 func (t authenType) minor() version {
 	if t == authenASCII {
 		return minorDefault
@@ -135,7 +134,7 @@ func (t authenType) minor() version {
 	return minorOne
 }
 
-// An authenService is what asks for the authentication. Section 5.1.
+// An authenService is the service that needs the authentication. Section 5.1.
 type authenService uint8
 
 const (
@@ -161,7 +160,7 @@ func (s *authenService) known() []string {
 	return slices.DeleteFunc(authenServiceNames.known(), func(name string) bool { return name == "enable" })
 }
 
-// An authenStatus is a server's answer. Section 5.2.
+// An authenStatus is the status of a REPLY. Section 5.2.
 type authenStatus uint8
 
 const (
@@ -181,7 +180,7 @@ var authenStatusNames = names{authenPass: "PASS", authenFail: "FAIL", authenGetD
 
 func (s authenStatus) String() string { return authenStatusNames.name(uint8(s)) }
 
-// class returns what the status amounts to. FOLLOW, RESTART and an open prompt deny.
+// class: FOLLOW, RESTART and an unanswered prompt deny.
 func (s authenStatus) class() class {
 	switch s {
 	case authenPass:
@@ -200,7 +199,7 @@ func (s authenStatus) asks() bool {
 // authenReplyFlags are the flags of a REPLY. Section 5.2.
 type authenReplyFlags uint8
 
-// authenNoEcho forbids to echo what the user types.
+// authenNoEcho: the input must not be echoed.
 const authenNoEcho authenReplyFlags = 0x01
 
 func (f authenReplyFlags) String() string { return names{0: "NOECHO"}.bits(uint8(f)) }
@@ -212,5 +211,5 @@ const authenAbort authenContinueFlags = 0x01
 
 func (f authenContinueFlags) String() string { return names{0: "ABORT"}.bits(uint8(f)) }
 
-// maxFieldLen is the limit of a field of a START, in bytes: of a user name, for instance.
+// maxFieldLen is the limit of a field of a START, in bytes.
 const maxFieldLen = 255

@@ -17,13 +17,13 @@ type authentication struct {
 	newPassword string // for CHPASS
 	answers     []string
 	person      bool // prompts without an answer go to a person
-	deferred    bool // the password is not known yet: the person types it when the server asks
+	deferred    bool // the person types the password when the server asks
 
-	tried    []authenType         // the types of the sessions so far; the last one is under way
-	used     map[authenStatus]int // how many of the prepared answers the session has used, and of names
-	answered int                  // how many of answers
-	typed    []string             // by the person, without echo
-	server   string               // that sent the last reply
+	tried    []authenType           // the types of the sessions so far; the last one is under way
+	used     [authenRestart + 1]int // how many of the prepared answers the session has used, by status
+	answered int                    // how many of answers
+	typed    []string               // by the person, without echo
+	server   string                 // that sent the last reply
 	pending  pendingPrompt
 	start    authenStart
 	response authenReply
@@ -34,8 +34,8 @@ type pendingPrompt uint8
 
 const (
 	pendingAnswer   pendingPrompt = iota // for the prompt of the reply
-	pendingPassword                      // for the prompt of the reply: the password, in our words
-	pendingWords                         // the same, in the words of the server
+	pendingPassword                      // the password, with our label
+	pendingWords                         // the password, with the server's text
 	pendingRestart                       // the password, before another session begins
 )
 
@@ -44,7 +44,6 @@ func newLogin(fields commonFields, password string) *authentication {
 	return &authentication{action: authenLogin, fields: fields, password: password, chapID: -1}
 }
 
-// newPasswordChange returns the dialogue of a password change.
 func newPasswordChange(fields commonFields, old, newPassword string) *authentication {
 	return &authentication{action: authenChPass, fields: fields, password: old, newPassword: newPassword, chapID: -1}
 }
@@ -61,7 +60,7 @@ func (a *authentication) typ() authenType {
 	return a.fields.typ
 }
 
-// interactive is true for ASCII and ENABLE: the server may ask back.
+// interactive is true for ASCII and ENABLE.
 func (a *authentication) interactive() bool {
 	return a.typ() == authenASCII || a.fields.service == authenServiceEnable
 }
@@ -70,39 +69,34 @@ func (a *authentication) repeatable() bool { return true }
 
 func (a *authentication) reply() message { return &a.response }
 
-// secrets returns all that proves the user. What is part of the name is not one: a gap in the name would show it.
+// secrets leaves out parts of the user's name: a gap in the name would show them.
 func (a *authentication) secrets() []string {
 	all := slices.Concat([]string{a.password, a.newPassword}, a.answers, a.typed)
 	return slices.DeleteFunc(all, func(s string) bool { return strings.Contains(a.fields.user, s) })
 }
 
-// maxPAPPassword is what the data field of a START holds, in bytes.
-const maxPAPPassword = 255
-
-// check reports what is not defined (section 5.4.2) and what does not fit its field.
+// check implements dialogue. Section 5.4.2.
 func (a *authentication) check(remAddr string) error {
 	typ := a.typ()
 	switch {
 	case a.action == authenChPass && typ != authenASCII:
-		return failf(classUsage, "chpass is defined for the type ascii only, not %s", typ)
+		return failf(classUsage, "chpass needs --authen-type ascii, not %s", typ)
 	case a.fields.user == "" && typ != authenASCII:
-		return failf(classUsage, "an empty user needs --authen-type ascii, where the server can ask for the name")
-	case typ == authenPAP && len(a.password) > maxPAPPassword:
-		return failf(classUsage, "the password is %d bytes, the limit of pap is %d", len(a.password), maxPAPPassword)
+		return failf(classUsage, "an empty user needs --authen-type ascii")
+	case typ == authenPAP && len(a.password) > maxFieldLen:
+		return failf(classUsage, "the password is %d bytes, the limit of pap is %d", len(a.password), maxFieldLen)
 	}
 	if err := checkChallengePassword(typ, a.password); err != nil {
 		return err
 	}
-	for _, f := range []struct{ name, value string }{{"user", a.fields.user}, {"port", a.fields.port}, {"rem_addr", remAddr}} {
-		if len(f.value) > maxFieldLen {
-			return failf(classUsage, "%s is %d bytes, the limit is %d", f.name, len(f.value), maxFieldLen)
-		}
+	start := authenStart{commonFields: a.fields}
+	start.remAddr = remAddr
+	if err := fits(&start); err != nil || !a.interactive() {
+		return err
 	}
-	if a.interactive() {
-		for _, text := range append([]string{a.password, a.newPassword}, a.answers...) {
-			if err := fits(&authenContinue{userMsg: text}); err != nil {
-				return err
-			}
+	for _, text := range append([]string{a.password, a.newPassword}, a.answers...) {
+		if err := fits(&authenContinue{userMsg: text}); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -113,7 +107,8 @@ func (a *authentication) firstMessage(remAddr string) (message, error) {
 	if err := a.check(remAddr); err != nil {
 		return nil, err
 	}
-	a.used, a.answered = nil, 0
+	clear(a.used[:])
+	a.answered = 0
 	a.start = authenStart{action: a.action, commonFields: a.fields}
 	typ := a.typ()
 	a.start.typ, a.start.remAddr = typ, remAddr
@@ -130,18 +125,13 @@ func (a *authentication) firstMessage(remAddr string) (message, error) {
 		if len(a.challenge) > 0 && typ == a.fields.typ {
 			challenge = a.challenge
 		}
-		data, err := chapData(typ, a.fields.user, a.password, id, challenge, peer)
-		if err != nil {
-			return nil, err
-		}
-		a.start.data = data
+		a.start.data, _ = chapData(typ, a.fields.user, a.password, id, challenge, peer) // check has seen the password
 	}
 	return &a.start, nil
 }
 
-// on returns what follows from a REPLY: the verdict, or a prompt, which is answered if the answer is known. RESTART
-// leads to another session with a type that the server names: each type once, and never one that sends the password
-// if the type asked for does not. Section 5.4.
+// on returns the verdict, or answers a prompt if the answer is known. RESTART leads to another session with a type that
+// the server names: each type once, and never one that sends the password if the first type does not. Section 5.4.
 func (a *authentication) on(server string) reaction {
 	status := a.response.status
 	a.server = server
@@ -150,14 +140,14 @@ func (a *authentication) on(server string) reaction {
 	}
 	if status.asks() && !a.interactive() {
 		return reaction{abort: abort("no prompts with " + a.typ().String()),
-			err: failf(classProtocol, "%s answers a %s login with %s, which has no place there", server, a.typ(), status)}
+			err: failf(classProtocol, "%s sent an unexpected %s in reply to %s", server, status, a.typ())}
 	}
 	r := reaction{verdict: a.verdict()}
 	switch status {
 	case authenGetData, authenGetUser, authenGetPass:
 		return a.onPrompt(r)
 	case authenFail:
-		r.verdict.hint = "account, password, device policy and time rules all look the same from here; the server's log tells them apart"
+		r.verdict.hint = "see the server's log: account, password, device policy and time rules look the same from here"
 	case authenFollow:
 		r.verdict.hint = followHint(a.response.data)
 	case authenRestart:
@@ -166,23 +156,22 @@ func (a *authentication) on(server string) reaction {
 	return r
 }
 
-// verdict returns what the reply tells.
 func (a *authentication) verdict() verdict {
 	return verdict{status: a.response.status, serverMsg: a.response.serverMsg, data: a.response.data,
 		authenType: a.typ().String(), flags: a.response.flags.String()}
 }
 
-// onRestart begins another session if there is a type for it. It needs the password, if it is not known yet.
+// onRestart begins another session if there is a type for it. A deferred password is asked for first.
 func (a *authentication) onRestart(r reaction) reaction {
 	if a.tried == nil {
 		a.tried = []authenType{a.fields.typ}
 	}
 	next, ok := restartType(a.response.data, a.tried)
 	if !ok || a.action != authenLogin || a.fields.user == "" && next != authenASCII {
-		r.verdict.hint = "the server does not take " + a.typ().String() + " here; try another --authen-type"
+		r.verdict.hint = "try another --authen-type: the server does not accept " + a.typ().String()
 		return r
 	}
-	r.warnings = []string{"the server asks to restart with " + next.String() + " instead of " + a.typ().String()}
+	r.warnings = []string{"the server requested a restart with " + next.String() + " instead of " + a.typ().String()}
 	if a.deferred && next != authenASCII {
 		a.pending = pendingRestart
 		r.prompt = &prompt{label: a.fields.promptFor("password"), hidden: true}
@@ -204,7 +193,7 @@ func restartType(list string, tried []authenType) (authenType, bool) {
 	return 0, false
 }
 
-// abort returns the message that ends a session before its verdict, for a reason. Section 5.4.3.
+// abort returns the message that ends a session before its verdict. Section 5.4.3.
 func abort(reason string) *authenContinue {
 	return &authenContinue{flags: authenAbort, data: reason}
 }
@@ -218,7 +207,7 @@ func (a *authentication) wantsPassword(status authenStatus) bool {
 	return status == authenGetPass
 }
 
-// prepared returns the answers to the server's prompts that are known beforehand, in order.
+// prepared returns the answers to prompts of a status that are known beforehand, in order.
 func (a *authentication) prepared(status authenStatus) []string {
 	switch {
 	case a.wantsPassword(status):
@@ -231,8 +220,8 @@ func (a *authentication) prepared(status authenStatus) []string {
 	return nil
 }
 
-// onPrompt answers a prompt of the server: by what was prepared for it, by the next of the answers, or by the person.
-// GETUSER is answered once: servers log a name that they do not know, and the next answer may be a secret.
+// onPrompt answers a prompt with a prepared answer, the next of --answer, or the person's. GETUSER is answered once:
+// servers log a name that they do not know, and the next answer may be a secret.
 func (a *authentication) onPrompt(r reaction) reaction {
 	status := a.response.status
 	ready, used := a.prepared(status), a.used[status]
@@ -247,8 +236,8 @@ func (a *authentication) onPrompt(r reaction) reaction {
 	case used < len(ready):
 		return a.send(r, ready[used])
 	case status == authenGetUser && used > 0 && (len(ready) > 0 || !a.person):
-		r.err = failf(classDenied, "%s asks again for the user name after it was given one", a.server).
-			withHint("it does not take this user; --answer gives a name once, and none where a user was given")
+		r.err = failf(classDenied, "%s asked for the user name again", a.server).
+			withHint("check USER: the server does not accept it, and --answer does not replace it")
 		r.abort = abort("no answer to the prompt")
 		return r
 	case a.answered < len(a.answers) && (status != authenGetUser || used == 0):
@@ -263,16 +252,13 @@ func (a *authentication) onPrompt(r reaction) reaction {
 func (a *authentication) send(r reaction, text string) reaction {
 	status := a.response.status
 	if status == authenGetUser || a.used[status] < len(a.prepared(status)) {
-		if a.used == nil {
-			a.used = make(map[authenStatus]int)
-		}
 		a.used[status]++
 	}
 	r.send, r.prompt = &authenContinue{userMsg: text}, nil
 	return r
 }
 
-// prompt returns the prompt of the last reply: the words of the server, or only our label if they say no more.
+// prompt returns the prompt of the last reply, without the server's text if that is only "Password:".
 func (a *authentication) prompt() *prompt {
 	status := a.response.status
 	p, password := &prompt{label: "data"}, false
@@ -293,8 +279,8 @@ func (a *authentication) prompt() *prompt {
 	return p
 }
 
-// answer takes a person's answer to the prompt of the last reaction. A password that was asked for in our words is
-// good for the next server too; what a server asks, such as a challenge, is for this session alone.
+// answer implements dialogue. A password that was asked for with our label is used for the next server too; an answer to
+// the server's text, such as a challenge, is for this session alone.
 func (a *authentication) answer(text string, err error) reaction {
 	r, noAnswer := reaction{verdict: a.verdict()}, errors.Is(err, errNoAnswer)
 	status, hidden := a.response.status, a.pending != pendingAnswer || a.prompt().hidden
@@ -310,8 +296,8 @@ func (a *authentication) answer(text string, err error) reaction {
 	case noAnswer && (a.pending == pendingPassword || a.pending == pendingWords):
 		err = failf(classUsage, "no password typed").withHint("give --password-file FILE, or set TACACS_PLUS_PWD")
 	case noAnswer:
-		err = failf(classDenied, "%w left for the prompt \"%s\" (%s) of %s", err, oneLine(a.response.serverMsg), status, a.server).
-			withHint("--answer TEXT replies to prompts after the password, in order")
+		err = failf(classDenied, "unanswered prompt \"%s\" (%s) from %s", oneLine(a.response.serverMsg), status, a.server).
+			withHint("give --answer TEXT for each prompt after the password")
 	case err == nil && text == "" && (a.pending == pendingPassword || a.pending == pendingWords):
 		err = failf(classUsage, "no password was typed")
 	}
@@ -333,13 +319,13 @@ func (a *authentication) answer(text string, err error) reaction {
 	return a.send(r, text)
 }
 
-// askedAgain returns the hint for a server that asks once more for what it was given.
+// askedAgain returns the hint for a server that asks again for what it was given.
 func (a *authentication) askedAgain(status authenStatus) string {
 	switch {
 	case a.action != authenChPass:
-		return "the server asked again: a wrong password, or it wants a new one, which --answer gives"
+		return "check the password; if the server asks for a new one, give it with --answer"
 	case a.wantsPassword(status):
-		return "the server asked again for the old password: it was wrong"
+		return "check the old password: the server asked for it again"
 	}
-	return "the server asked once more for the new password: it does not take this one"
+	return "choose another new password: the server asked for it again"
 }

@@ -39,7 +39,7 @@ func TestAuthenticationPromptPlaces(t *testing.T) {
 				last <- m
 			})
 			got = runWith(t, secretsInEnv, "", "authenticate", "alice", prompting.addr, "-t", typ, "--answer", "1234")
-			got.check(t, classProtocol.exit(), ``, `.* answers a `+typ+` login with `+status.String()+`, which has no place there\n`)
+			got.check(t, classProtocol.exit(), ``, `.* sent an unexpected `+status.String()+` in reply to `+typ+`\n`)
 			if m, ok := (<-last).(*authenContinue); !ok || m.flags != authenAbort || m.userMsg != "" || m.data == "" {
 				t.Errorf("authenticate by %s, %s: the server's last packet is %+v", typ, status, m)
 			}
@@ -169,7 +169,7 @@ func dialogueWith(t *testing.T, line string, replies ...message) (runResult, str
 func TestAuthenticationUserAskedAgain(t *testing.T) {
 	t.Parallel()
 	askUser, askPass := &authenReply{status: authenGetUser, serverMsg: "Username: "}, &authenReply{status: authenGetPass, serverMsg: "Password: "}
-	again := `tacacs_plus: \S+ asks again for the user name after it was given one\ntacacs_plus: hint: it does not take this user; .*\n`
+	again := `tacacs_plus: \S+ asked for the user name again\ntacacs_plus: hint: check USER: .*\n`
 	for _, tt := range []struct {
 		line    string
 		replies []message
@@ -184,7 +184,7 @@ func TestAuthenticationUserAskedAgain(t *testing.T) {
 		// Without a user, the first answer is the user name.
 		{"authenticate '' AT --answer bob --answer 123456", []message{askUser, askUser}, again, "bob ABORT"},
 		{"authenticate '' AT --answer bob --answer 123456", []message{askUser, askPass, askUser}, again, "bob Pa55_w0rd ABORT"},
-		{"authenticate '' AT", []message{askUser}, `tacacs_plus: no answer left for the prompt "Username:" \(GETUSER\) of .*\n.*\n`, "ABORT"},
+		{"authenticate '' AT", []message{askUser}, `tacacs_plus: unanswered prompt "Username:" \(GETUSER\) from .*\n.*\n`, "ABORT"},
 	} {
 		got, sent := dialogueWith(t, tt.line, tt.replies...)
 		got.check(t, classDenied.exit(), `GETUSER: Username:\n`, tt.err)
@@ -194,7 +194,7 @@ func TestAuthenticationUserAskedAgain(t *testing.T) {
 	}
 	s := newScriptServer(t, testKey, askUser, askUser)
 	got := runWith(t, secretsInEnv, `{"command":"authenticate","user":"alice","answers":["123456"]}`, "batch", s.addr)
-	if list := answers(t, got.out); len(list) != 1 || list[0].ExitCode != classDenied.exit() || !strings.Contains(list[0].Error.Message, "asks again for the user name") {
+	if list := answers(t, got.out); len(list) != 1 || list[0].ExitCode != classDenied.exit() || !strings.Contains(list[0].Error.Message, "asked for the user name again") {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -271,10 +271,10 @@ func TestAuthenticationRefusedByAskingAgain(t *testing.T) {
 	ask, askAgain := &authenReply{status: authenGetPass, serverMsg: "Password: "}, &authenReply{status: authenGetPass, serverMsg: "Wrong.\nPassword: "}
 	askToken := &authenReply{status: authenGetData, serverMsg: "Token: "}
 	askTokenAgain := &authenReply{status: authenGetData, serverMsg: "No. Token: "}
-	const oldHint = `tacacs_plus: hint: the server asked again for the old password: it was wrong\n`
-	const newHint = `tacacs_plus: hint: the server asked once more for the new password: it does not take this one\n`
-	const hint = `tacacs_plus: hint: the server asked again: a wrong password, or it wants a new one, which --answer gives\n`
-	const noAnswer = `tacacs_plus: no answer left for the prompt "Token:" \(GETDATA\) of \S+\ntacacs_plus: hint: --answer TEXT replies to prompts after the password, in order\n`
+	const oldHint = `tacacs_plus: hint: check the old password: the server asked for it again\n`
+	const newHint = `tacacs_plus: hint: choose another new password: the server asked for it again\n`
+	const hint = `tacacs_plus: hint: check the password; if the server asks for a new one, give it with --answer\n`
+	const noAnswer = `tacacs_plus: unanswered prompt "Token:" \(GETDATA\) from \S+\ntacacs_plus: hint: give --answer TEXT for each prompt after the password\n`
 	for _, tt := range []struct {
 		line     string
 		replies  []message
@@ -513,8 +513,8 @@ func TestAuthenticationCheck(t *testing.T) {
 		{"the longest ascii password", newLogin(fields(authenASCII), long(maxBody-5)), ""},
 		{"a longer ascii password", newLogin(fields(authenASCII), long(maxBody-4)), "the body would be 65536 bytes, the limit is 65535"},
 		{"a longer answer", &authentication{action: authenLogin, fields: fields(authenASCII), answers: []string{"1", long(maxBody)}}, "the body would be 65540 bytes, the limit is 65535"},
-		{"no user with pap", newLogin(commonFields{typ: authenPAP}, "pw"), "an empty user needs --authen-type ascii, where the server can ask for the name"},
-		{"a change by pap", newPasswordChange(fields(authenPAP), "old", "new"), "chpass is defined for the type ascii only, not pap"},
+		{"no user with pap", newLogin(commonFields{typ: authenPAP}, "pw"), "an empty user needs --authen-type ascii"},
+		{"a change by pap", newPasswordChange(fields(authenPAP), "old", "new"), "chpass needs --authen-type ascii, not pap"},
 		{"not UTF-8 with mschap", newLogin(fields(authenMSCHAP), "\xff"), "the password is not UTF-8, which mschap needs"},
 		{"not UTF-8 with chap", newLogin(fields(authenCHAP), "\xff"), ""},
 	} {

@@ -36,7 +36,7 @@ func (m *authorResponse) layout(c *codec) {
 	c.lengths(m.args)
 }
 
-// An authorStatus is the answer to an authorization. Section 6.2.
+// An authorStatus is the status of a RESPONSE. Section 6.2.
 type authorStatus uint8
 
 const (
@@ -52,7 +52,7 @@ var authorStatusNames = names{authorPassAdd: "PASS_ADD", authorPassRepl: "PASS_R
 
 func (s authorStatus) String() string { return authorStatusNames.name(uint8(s)) }
 
-// class returns what the status amounts to. FOLLOW denies.
+// class: FOLLOW denies.
 func (s authorStatus) class() class {
 	switch s {
 	case authorPassAdd, authorPassRepl:
@@ -85,7 +85,7 @@ type authorization struct {
 	response authorResponse
 }
 
-// newAuthorization completes the arguments, and refuses what lacks a service or cannot be required.
+// newAuthorization completes and checks the arguments.
 func newAuthorization(fields commonFields, method authenMethod, args, require []string) (*authorization, error) {
 	for _, r := range require {
 		if _, _, _, ok := splitArg(r); !ok {
@@ -136,7 +136,11 @@ func (a *authorization) on(server string) reaction {
 	}
 	for _, want := range a.require {
 		if !holds(r.verdict.effective, want) {
-			r.err = failf(classDenied, "the effective arguments do not hold %s", escape(want))
+			r.err = failf(classDenied, "required %s not granted", escape(want))
+			name, _, _, _ := splitArg(want)
+			if got := argValues(r.verdict.effective, name); len(got) > 0 {
+				r.err = failf(classDenied, "required %s not granted (got %s=%s)", escape(want), name, shorten(escape(strings.Join(got, ","))))
+			}
 			return r
 		}
 	}
@@ -144,7 +148,7 @@ func (a *authorization) on(server string) reaction {
 	return r
 }
 
-// argWarnings returns what a device may not understand in the arguments of a response.
+// argWarnings reports arguments of a response that a device may not understand.
 func argWarnings(server string, args []string) (warnings []string) {
 	var malformed, unknown []string
 	for _, arg := range args {
@@ -158,7 +162,7 @@ func argWarnings(server string, args []string) (warnings []string) {
 		warnings = append(warnings, server+" sent an argument that is not name=value: "+firstOf(malformed))
 	}
 	if len(unknown) > 0 {
-		warnings = append(warnings, firstOf(unknown)+" is mandatory and not of RFC 8907 section 8.2: a device that does not know it must deny")
+		warnings = append(warnings, firstOf(unknown)+" is mandatory and not defined in RFC 8907 section 8.2: a device that does not know it must deny")
 	}
 	return warnings
 }
@@ -182,8 +186,8 @@ func effectiveArgs(status authorStatus, request, response []string) []string {
 // repeatedArg is the one argument that may be repeated with other values. Section 8.2.
 const repeatedArg = "cmd-arg"
 
-// splitArg cuts an argument at its separator, the first = (mandatory) or * (optional). ok is false without a separator, or
-// without a name before it. Section 6.1.
+// splitArg cuts an argument at its separator, the first = (mandatory) or * (optional). ok is false without a separator or
+// a name. Section 6.1.
 func splitArg(arg string) (name, value string, mandatory, ok bool) {
 	i := strings.IndexAny(arg, "=*")
 	if i < 1 {
@@ -208,7 +212,7 @@ func checkArgs(args []string) error {
 		case len(arg) > maxArgLen:
 			wrong = fmt.Sprintf("is %d bytes, the limit is %d", len(arg), maxArgLen)
 		case !strings.ContainsAny(arg, "=*"):
-			wrong = "has neither = nor *: write name=value, or name*value for an optional one"
+			wrong = "has no separator: write name=value, or name*value if it is optional"
 		case !ok:
 			wrong = "has no name before the separator"
 		case !printableASCII(arg):
@@ -233,8 +237,7 @@ func commandArgs(words []string) []string {
 	return args
 }
 
-// completeShell adds, after the service, the empty cmd that a shell session needs. Section 8.2; servers disagree on what
-// its absence means.
+// completeShell adds, after the service, the empty cmd of a shell session. Section 8.2; without it servers disagree.
 func completeShell(args []string) []string {
 	i := slices.IndexFunc(args, func(arg string) bool {
 		name, value, _, _ := splitArg(arg)
@@ -246,7 +249,7 @@ func completeShell(args []string) []string {
 	return slices.Insert(args, i+1, "cmd=")
 }
 
-// firstOf returns the first of some arguments for a message, and how many more there are.
+// firstOf returns the first argument for a message, and the number of others.
 func firstOf(args []string) string {
 	text := shorten(escape(args[0]))
 	if more := len(args) - 1; more > 0 {
@@ -259,8 +262,8 @@ func firstOf(args []string) string {
 var definedArgs = []string{"service", "protocol", "cmd", "cmd-arg", "acl", "inacl", "outacl", "addr",
 	"addr-pool", "timeout", "idletime", "autocmd", "noescape", "nohangup", "priv-lvl"}
 
-// holds reports whether the argument want is among args, with either separator. If another value of it is there too, it
-// is not: a device may take the other one.
+// holds reports whether the argument want is among args, with either separator, and without another value: a device may
+// use the other one.
 func holds(args []string, want string) (found bool) {
 	name, value, _, _ := splitArg(want)
 	for _, arg := range args {
@@ -286,7 +289,7 @@ func commandLine(args []string) string {
 	return strings.TrimSpace(strings.Join(words, " "))
 }
 
-// argValue returns the value of the first argument with the name, or nothing.
+// argValue returns the value of the first argument with the name, or "".
 func argValue(args []string, name string) string {
 	for _, arg := range args {
 		if n, v, _, ok := splitArg(arg); ok && n == name {

@@ -58,8 +58,8 @@ func TestCheckArgs(t *testing.T) {
 		{"the most", slices.Repeat([]string{long}, 255), ""},
 		{"too long", []string{"a=", long + "x"}, "argument " + long[:57] + "... is 256 bytes, the limit is 255"},
 		{"too many", slices.Repeat([]string{"a="}, 256), "256 arguments, the limit is 255"},
-		{"no separator", []string{"cmd"}, "argument cmd has neither = nor *: write name=value, or name*value for an optional one"},
-		{"nothing at all", []string{""}, "argument \"\" has neither = nor *: write name=value, or name*value for an optional one"},
+		{"no separator", []string{"cmd"}, "argument cmd has no separator: write name=value, or name*value if it is optional"},
+		{"nothing at all", []string{""}, "argument \"\" has no separator: write name=value, or name*value if it is optional"},
 		{"no name", []string{"=shell"}, "argument =shell has no name before the separator"},
 		{"no name, optional", []string{"*shell"}, "argument *shell has no name before the separator"},
 		{"control character", []string{"cmd=a\x1b[m"}, `argument cmd=a\x1b[m is not printable US-ASCII`},
@@ -194,7 +194,7 @@ func TestArgumentsOfAnError(t *testing.T) {
 		got := runWith(t, secretsInEnv, "", "authorize", "alice", server.addr, "--require", "reason=x", "--json")
 		list := answers(t, got.out)
 		if len(list) != 1 || got.code != tt.code || !slices.Equal(list[0].Arguments.Response, tt.response) || list[0].Arguments.Effective != nil ||
-			strings.Contains(got.err, "warning") || strings.Contains(got.err, "do not hold") {
+			strings.Contains(got.err, "warning") || strings.Contains(got.err, "not granted") {
 			t.Errorf("%s: got %+v", tt.status, got)
 		}
 	}

@@ -6,13 +6,14 @@ import (
 	"crypto/sha1"
 	"encoding/binary"
 	"math/bits"
+	"slices"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 )
 
-// challengeSize returns the length of a random challenge for an authentication type, in bytes. For MS-CHAP it is the only
-// one allowed (RFC 8907 sections 5.4.2.3 to 5.4.2.5).
+// challengeSize returns the length of a random challenge, in bytes, or 0 for types without one. For MS-CHAP it is the
+// only one allowed (RFC 8907 sections 5.4.2.3 to 5.4.2.5).
 func challengeSize(t authenType) int {
 	switch t {
 	case authenMSCHAP:
@@ -29,23 +30,20 @@ const maxCHAPChallenge = 255 - 1 - md5.Size
 // chapData returns the data field of a START for one of the challenge types: id, challenge and response. peer is the peer
 // challenge of MS-CHAP v2, 16 bytes; the other types ignore it.
 func chapData(t authenType, user, password string, id byte, challenge, peer []byte) (string, error) {
+	if err := checkChallengePassword(t, password); err != nil {
+		return "", err
+	}
 	var response []byte
 	switch t {
 	case authenCHAP:
 		response = chapResponse(id, password, challenge)
 	case authenMSCHAP:
-		// Zeros in place of the LAN Manager response, which can be cracked offline (RFC 2433 section 6).
-		response = append(response, make([]byte, 24)...)
-		response = append(response, desResponse(ntHash(password), challenge)...)
-		response = append(response, 1) // use the NT response
-	case authenMSCHAPv2:
-		response = append(response, peer...)
-		response = append(response, make([]byte, 8)...) // reserved, zero
-		response = append(response, desResponse(ntHash(password), challengeHash(peer, challenge, user))...)
-		response = append(response, 0) // reserved (RFC 2759 section 4)
-	}
-	if err := checkChallengePassword(t, password); err != nil {
-		return "", err
+		// Zeros in place of the LAN Manager response, which can be cracked offline (RFC 2433 section 6). The last byte
+		// means: use the NT response.
+		response = slices.Concat(make([]byte, 24), desResponse(ntHash(password), challenge), []byte{1})
+	case authenMSCHAPv2: // RFC 2759 section 4; the zeros are reserved
+		hash := challengeHash(peer, challenge, user)
+		response = slices.Concat(peer, make([]byte, 8), desResponse(ntHash(password), hash), []byte{0})
 	}
 	return string([]byte{id}) + string(challenge) + string(response), nil
 }
@@ -60,8 +58,7 @@ func checkChallengePassword(t authenType, password string) error {
 
 // chapResponse returns MD5 over id, secret and challenge. RFC 1994 section 4.1.
 func chapResponse(id byte, secret string, challenge []byte) []byte {
-	input := append([]byte{id}, secret...)
-	sum := md5.Sum(append(input, challenge...))
+	sum := md5.Sum(slices.Concat([]byte{id}, []byte(secret), challenge))
 	return sum[:]
 }
 
@@ -88,12 +85,10 @@ func desResponse(hash, challenge []byte) []byte {
 
 // challengeHash hashes both challenges and the user name without its domain. RFC 2759 section 8.2.
 func challengeHash(peer, challenge []byte, user string) []byte {
-	_, name, found := strings.Cut(user, `\`)
-	if !found {
-		name = user
+	if _, name, found := strings.Cut(user, `\`); found {
+		user = name
 	}
-	input := append(append([]byte(nil), peer...), challenge...)
-	sum := sha1.Sum(append(input, name...))
+	sum := sha1.Sum(slices.Concat(peer, challenge, []byte(user)))
 	return sum[:8]
 }
 
@@ -107,10 +102,7 @@ func desEncrypt(key7, block []byte) []byte {
 	for i := range key {
 		key[i] = byte(packed>>(49-7*i)) << 1
 	}
-	cipher, err := des.NewCipher(key[:])
-	if err != nil {
-		panic(err) // the key has eight bytes
-	}
+	cipher, _ := des.NewCipher(key[:]) // fails only for other lengths
 	out := make([]byte, des.BlockSize)
 	cipher.Encrypt(out, block)
 	return out
@@ -119,7 +111,7 @@ func desEncrypt(key7, block []byte) []byte {
 // md4 returns the hash of RFC 1320, which the standard library does not have.
 func md4(message []byte) []byte {
 	length := uint64(len(message)) * 8
-	padded := append(append([]byte(nil), message...), 0x80)
+	padded := append(slices.Clone(message), 0x80)
 	for len(padded)%64 != 56 {
 		padded = append(padded, 0)
 	}

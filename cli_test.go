@@ -16,7 +16,7 @@ const (
 	hintOwn      = "put a command's own options after the command; tacacs_plus help lists the others"
 	hintStdin    = "put one of them in a file or in the environment"
 	hintService  = "add service=shell, or service=ppp and so on (RFC 8907 section 8.2)"
-	hintTaskID   = "without one the program makes one up, and prints it"
+	hintTaskID   = "omit it to have one generated and printed"
 	notATime     = " must be above 0 and at most 24h: seconds (2.5) or a duration (500ms)"
 	noKey        = "no key: no terminal to ask for it"
 	hintKey      = "give --key-file FILE, or set TACACS_PLUS_KEY"
@@ -109,12 +109,12 @@ var usageErrors = []struct{ line, message, hint string }{
 	{"authenticate alice SERVER -6 --source 127.0.0.1", "--source 127.0.0.1 cannot be used with -6", ""},
 
 	// Servers.
-	{"authenticate alice ''", `the server list "" has an empty part`, ""},
-	{"authenticate alice ,", `the server list "," has an empty part`, ""},
-	{"authenticate alice tac1,", `the server list "tac1," has an empty part`, ""},
-	{"authenticate alice ,tac1", `the server list ",tac1" has an empty part`, ""},
-	{"authenticate alice tac1,,tac2", `the server list "tac1,,tac2" has an empty part`, ""},
-	{"authenticate alice :49", `the server list ":49" has an empty part`, ""},
+	{"authenticate alice ''", `the server list "" has an empty entry`, ""},
+	{"authenticate alice ,", `the server list "," has an empty entry`, ""},
+	{"authenticate alice tac1,", `the server list "tac1," has an empty entry`, ""},
+	{"authenticate alice ,tac1", `the server list ",tac1" has an empty entry`, ""},
+	{"authenticate alice tac1,,tac2", `the server list "tac1,,tac2" has an empty entry`, ""},
+	{"authenticate alice :49", `the server list ":49" has an empty entry`, ""},
 	{"authenticate alice SERVER,tac1:0", `port "0" of server "tac1:0" must be 1 to 65535`, ""},
 	{"authenticate alice tac1:65536", `port "65536" of server "tac1:65536" must be 1 to 65535`, ""},
 	{"authenticate alice tac1:abc", `port "abc" of server "tac1:abc" must be 1 to 65535`, ""},
@@ -153,7 +153,7 @@ var usageErrors = []struct{ line, message, hint string }{
 	{"authenticate alice SERVER -r ä", `--rem-addr "ä" is not printable US-ASCII`, ""},
 
 	// Authentication.
-	{"authenticate '' SERVER -t pap", "an empty user needs --authen-type ascii, where the server can ask for the name", ""},
+	{"authenticate '' SERVER -t pap", "an empty user needs --authen-type ascii", ""},
 	{"authenticate alice SERVER -s enable", "service enable is only for the command enable (RFC 8907 section 5.4.2.6)", ""},
 	{"enable alice SERVER -s login", "the service of enable must be enable, not login", ""},
 	{"authenticate alice SERVER --chap-id 1", "--chap-id and --chap-challenge cannot be used with --authen-type ascii", ""},
@@ -166,14 +166,14 @@ var usageErrors = []struct{ line, message, hint string }{
 	{"authenticate alice SERVER -t mschap --chap-challenge " + strings.Repeat("ab", 16), "--chap-challenge is 16 bytes, mschap needs 8", ""},
 	{"authenticate alice SERVER -t mschapv2 --chap-challenge " + strings.Repeat("ab", 8), "--chap-challenge is 8 bytes, mschapv2 needs 16", ""},
 	{"authenticate alice SERVER -t mschap --password \xff", "the password is not UTF-8, which mschap needs", ""},
-	{"chpass alice SERVER -t pap --new-password-file DIR/password", "chpass is defined for the type ascii only, not pap", ""},
+	{"chpass alice SERVER -t pap --new-password-file DIR/password", "chpass needs --authen-type ascii, not pap", ""},
 
 	// Authorization and accounting.
-	{"authorize alice SERVER foo", "argument foo has neither = nor *: write name=value, or name*value for an optional one", "quote the command line: --cmd 'foo'"},
-	{"authorize alice SERVER show version", "argument show has neither = nor *: write name=value, or name*value for an optional one", "quote the command line: --cmd 'show version'"},
-	{"authorize alice SERVER --cmd show version", "argument version has neither = nor *: write name=value, or name*value for an optional one", "quote the command line: --cmd 'show version'"},
-	{"account alice SERVER -c show version priv-lvl=1", "argument show has neither = nor *: write name=value, or name*value for an optional one", "quote the command line: --cmd 'show version'"},
-	{"account alice SERVER service=shell show", "argument show has neither = nor *: write name=value, or name*value for an optional one", "quote the command line: --cmd 'show'"},
+	{"authorize alice SERVER foo", "argument foo has no separator: write name=value, or name*value if it is optional", "quote the command line: --cmd 'foo'"},
+	{"authorize alice SERVER show version", "argument show has no separator: write name=value, or name*value if it is optional", "quote the command line: --cmd 'show version'"},
+	{"authorize alice SERVER --cmd show version", "argument version has no separator: write name=value, or name*value if it is optional", "quote the command line: --cmd 'show version'"},
+	{"account alice SERVER -c show version priv-lvl=1", "argument show has no separator: write name=value, or name*value if it is optional", "quote the command line: --cmd 'show version'"},
+	{"account alice SERVER service=shell show", "argument show has no separator: write name=value, or name*value if it is optional", "quote the command line: --cmd 'show'"},
 	{"authenticate alice SERVER --time 5", "unknown option --time", "did you mean --timeout?"},
 	{"authenticate alice SERVER --ti 5", "unknown option --ti", hintOptions},
 	{"authenticate alice SERVER --cer x", "unknown option --cer", "did you mean --cert?"},
@@ -181,8 +181,8 @@ var usageErrors = []struct{ line, message, hint string }{
 	{"acc alice SERVER", `unknown command "acc"`, "did you mean account?"},
 	{"auth alice SERVER", `unknown command "auth"`, "did you mean authenticate or authorize?"},
 	{"au alice SERVER", `unknown command "au"`, hintCommands},
-	{"authorize alice SERVER x", "argument x has neither = nor *: write name=value, or name*value for an optional one", "quote the command line: --cmd 'x'"},
-	{"authorize alice SERVER -c ''", "argument \"\" has neither = nor *: write name=value, or name*value for an optional one", ""},
+	{"authorize alice SERVER x", "argument x has no separator: write name=value, or name*value if it is optional", "quote the command line: --cmd 'x'"},
+	{"authorize alice SERVER -c ''", "argument \"\" has no separator: write name=value, or name*value if it is optional", ""},
 	{"authorize alice SERVER =", "argument = has no name before the separator", ""},
 	{"authorize alice SERVER =x", "argument =x has no name before the separator", ""},
 	{"authorize alice SERVER -c *x", "argument *x has no name before the separator", ""},
@@ -200,13 +200,13 @@ var usageErrors = []struct{ line, message, hint string }{
 	{"authorize alice SERVER --cmd show cmd=show", "--cmd sets service and cmd: remove them from the arguments", ""},
 	{"authorize alice SERVER --method foo", `option --method: "foo" is not one of not_set none krb5 line enable local tacacsplus guest radius krb4 rcmd`, ""},
 	{"account alice SERVER -f bogus", `option -f: "bogus" is not one of start stop watchdog watchdog-update`, ""},
-	{"account alice SERVER foo", "argument foo has neither = nor *: write name=value, or name*value for an optional one", "quote the command line: --cmd 'foo'"},
+	{"account alice SERVER foo", "argument foo has no separator: write name=value, or name*value if it is optional", "quote the command line: --cmd 'foo'"},
 	{"account alice SERVER service=ppp" + strings.Repeat(" a=b", 254), "258 arguments, the limit is 255", ""},
-	{"account alice SERVER --task-id 1 task_id=2", "the task_id is given more than once", ""},
-	{"account alice SERVER task_id=2 service=shell task_id*2", "the task_id is given more than once", ""},
+	{"account alice SERVER --task-id 1 task_id=2", "task_id is given more than once", ""},
+	{"account alice SERVER task_id=2 service=shell task_id*2", "task_id is given more than once", ""},
 	{"account alice SERVER --task-id ''", `option --task-id: "" must not be empty`, ""},
-	{"account alice SERVER --exec task_id= -- true", "the task_id is empty", hintTaskID},
-	{"account alice SERVER -f stop task_id*", "the task_id is empty", hintTaskID},
+	{"account alice SERVER --exec task_id= -- true", "task_id is empty", hintTaskID},
+	{"account alice SERVER -f stop task_id*", "task_id is empty", hintTaskID},
 	{"account alice SERVER --task-id ä", "argument task_id=ä is not printable US-ASCII", ""},
 	{"account alice SERVER --exec", "--exec needs -- and a command", "tacacs_plus account USER HOST --exec -- COMMAND..."},
 	{"account alice SERVER --exec ls", "--exec needs -- and a command", "tacacs_plus account USER HOST --exec -- COMMAND..."},

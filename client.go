@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// A client is the configuration of how servers are reached. It never changes after it was made, and all requests of a
-// run share it. RFC 8907 sections 4.3 and 4.4.
+// A client is the configuration of how servers are reached. It does not change, and all requests of a run share it. RFC
+// 8907 sections 4.3 and 4.4.
 type client struct {
 	servers       []server
 	swappedHost   string // USER if it looks like a host name, for the swapped-arguments hint; or empty
@@ -27,8 +27,8 @@ type client struct {
 	source        netip.Addr
 	device        string
 	remAddr       string // for the field rem_addr; empty for the address of the connection
-	singleConnect bool   // to be offered
-	cleartext     bool   // packets are not obfuscated: over TLS, or because --unencrypted asks for it
+	singleConnect bool   // offer it
+	cleartext     bool   // do not obfuscate: over TLS, or with --unencrypted
 	tls           *tlsClient
 	dump          *dumper
 	unredacted    bool // replies keep what they repeat of our secrets: they are for somebody else
@@ -41,13 +41,13 @@ func (c *client) only(srv server) *client {
 	return &one
 }
 
-// A key is a shared secret and where it came from, for the hint that names it.
+// A key is a shared secret. source names it in a hint.
 type key struct {
 	source string
 	value  string
 }
 
-// transport returns what the connections are made of, as JSON shows it.
+// transport returns the transport as JSON has it.
 func (c *client) transport() string {
 	if c.tls != nil {
 		return "tls"
@@ -60,7 +60,7 @@ type server struct {
 	host string
 	port uint16
 	name string     // host:port, as it is printed
-	addr netip.Addr // the only address of the name to use; the zero Addr for all of them
+	addr netip.Addr // the only address of the name to use; invalid for all of them
 }
 
 func newServer(host string, port uint16) server {
@@ -74,32 +74,27 @@ func (s server) String() string { return s.name }
 func parseServers(list string, defaultPort uint16) ([]server, error) {
 	var servers []server
 	for part := range strings.SplitSeq(list, ",") {
-		host, port := strings.TrimSpace(part), ""
-		if inner, ok := strings.CutPrefix(host, "["); ok {
-			host, port, ok = strings.Cut(inner, "]")
-			if a, err := netip.ParseAddr(host); !ok || err != nil || a.Is4() || port != "" && port[0] != ':' {
-				return nil, failf(classUsage, "server \"%s\" is not [IPv6 address]:port", escape(part))
-			}
-		} else if strings.Count(host, ":") == 1 {
-			host, port, _ = strings.Cut(host, ":")
-			port = ":" + port
-		} else if strings.Contains(host, ":") {
-			if _, err := netip.ParseAddr(host); err != nil {
-				return nil, failf(classUsage, "server \"%s\" is neither an IPv6 address nor name:port", escape(part))
+		part = strings.TrimSpace(part)
+		host, port, err := net.SplitHostPort(part)
+		if err != nil {
+			port = strconv.Itoa(int(defaultPort))
+			if host, _, err = net.SplitHostPort(part + ":" + port); err != nil {
+				host = part // an IPv6 address without brackets
 			}
 		}
-		if host == "" {
-			return nil, failf(classUsage, "the server list \"%s\" has an empty part", escape(list))
-		}
-		if !printableASCII(host) || strings.ContainsAny(host, " /[]@") {
+		addr, _ := netip.ParseAddr(host)
+		number, err := strconv.ParseUint(port, 10, 16)
+		switch {
+		case strings.HasPrefix(part, "[") && !addr.Is6():
+			return nil, failf(classUsage, "server \"%s\" is not [IPv6 address]:port", escape(part))
+		case host == "":
+			return nil, failf(classUsage, "the server list \"%s\" has an empty entry", escape(list))
+		case strings.Contains(host, ":") && !addr.Is6():
+			return nil, failf(classUsage, "server \"%s\" is neither an IPv6 address nor name:port", escape(part))
+		case !printableASCII(host) || strings.ContainsAny(host, " /[]@"):
 			return nil, failf(classUsage, "server \"%s\" is not a name or an address", escape(part))
-		}
-		number := uint64(defaultPort)
-		if port != "" {
-			var err error
-			if number, err = strconv.ParseUint(port[1:], 10, 16); err != nil || number == 0 {
-				return nil, failf(classUsage, "port \"%s\" of server \"%s\" must be 1 to 65535", escape(port[1:]), escape(part))
-			}
+		case err != nil || number == 0:
+			return nil, failf(classUsage, "port \"%s\" of server \"%s\" must be 1 to 65535", escape(port), escape(part))
 		}
 		servers = append(servers, newServer(host, uint16(number)))
 	}
@@ -111,22 +106,16 @@ func isAddr(host string) bool {
 	return err == nil
 }
 
-// cutPort finds a port that may be meant in an IPv6 address without brackets, such as ::1:49.
+// cutPort splits an IPv6 address that may be meant as one with a port, such as ::1:49.
 func cutPort(host string) (addr, port string) {
-	i := strings.LastIndex(host, ":")
-	if i < 0 {
-		return "", ""
-	}
-	if a, err := netip.ParseAddr(host[:i]); err != nil || !a.Is6() {
-		return "", ""
-	}
-	if n, err := strconv.ParseUint(host[i+1:], 10, 16); err != nil || n == 0 {
+	i := max(strings.LastIndex(host, ":"), 0)
+	if a, err := netip.ParseAddrPort("[" + host[:i] + "]" + host[i:]); err != nil || a.Port() == 0 {
 		return "", ""
 	}
 	return host[:i], host[i+1:]
 }
 
-// addrPortOf is an address of a TCP connection; the zero one where it is another kind.
+// addrPortOf returns the address of a TCP connection, or the zero AddrPort for another kind.
 func addrPortOf(addr net.Addr) netip.AddrPort {
 	a, _ := addr.(*net.TCPAddr)
 	at := a.AddrPort()
@@ -140,18 +129,19 @@ type serverConn struct {
 	conn          net.Conn
 	address       string    // of the server
 	local         string    // of this side
-	remAddr       string    // the field of a request: what the option says, or the address that conn comes from
-	facts         *tlsFacts // of conn, if it is TLS
-	stopWatch     func()    // undoes the watch on the context
+	remAddr       string    // for the field rem_addr: the option's, or the local address
+	facts         *tlsFacts // nil without TLS
+	stopWatch     func()    // stops watching the context
 	answered      int       // replies that were read
 	established   bool      // the server agreed to single-connection mode (section 4.3)
-	noNewSessions bool      // no session may begin on it any more
+	noNewSessions bool
 	idleSince     time.Time // when the last session on it ended
 }
 
-// dial connects to a server by the deadline. The end of ctx interrupts all reads and writes from then on. The time of
-// each phase goes to took. If the TLS handshake fails, the closed connection is returned too, for its addresses and facts.
-func (c *client) dial(ctx context.Context, srv server, deadline time.Time, took *timing) (*serverConn, error) {
+// dial connects to the server that the job asks now, by the deadline of its session. The end of ctx interrupts all reads
+// and writes from then on. The result gets the facts of a TLS handshake that fails.
+func (c *client) dial(ctx context.Context, j *job) (*serverConn, error) {
+	srv, took, deadline := c.serverOf(j), &j.session.timing, j.session.deadline
 	limited, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
 	conn, err := c.connect(limited, srv, took)
@@ -163,7 +153,8 @@ func (c *client) dial(ctx context.Context, srv server, deadline time.Time, took 
 		began := time.Now()
 		conn, l.facts, err = c.tls.handshake(limited, srv, c.timeout, conn)
 		if took.tls = time.Since(began); err != nil {
-			return l, err
+			j.res.Address, j.res.Local, j.res.TLS = l.address, l.local, l.facts
+			return nil, err
 		}
 		c.dump.event("TLS handshake done: %s %s", l.facts.Version, l.facts.CipherSuite)
 	}
@@ -172,7 +163,7 @@ func (c *client) dial(ctx context.Context, srv server, deadline time.Time, took 
 		l.remAddr = a.AddrPort().Addr().Unmap().WithZone("").String()
 	}
 	_ = conn.SetDeadline(deadline)
-	// If it is too late to stop the watch, its end is waited for: an ABORT sets another deadline.
+	// stopWatch waits for a watch that is under way, since an ABORT sets another deadline.
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)); close(ended) })
 	l.stopWatch = sync.OnceFunc(func() {
@@ -191,7 +182,7 @@ func (l *serverConn) close() {
 // idleAfter is how long a connection may be idle before stale reads from it, which takes a millisecond.
 const idleAfter = 100 * time.Millisecond
 
-// stale reports whether the server closed the connection since the last session, or sent something.
+// stale reports whether the server closed the idle connection, or sent something.
 func (l *serverConn) stale(now time.Time) bool {
 	if now.Sub(l.idleSince) < idleAfter {
 		return false
@@ -201,7 +192,7 @@ func (l *serverConn) stale(now time.Time) bool {
 	return !errors.Is(err, os.ErrDeadlineExceeded)
 }
 
-// connect resolves the name and tries its addresses in turn, each with a fair part of the time that ctx has.
+// connect resolves the name and tries its addresses in turn, each with an equal part of the time left.
 func (c *client) connect(ctx context.Context, srv server, took *timing) (net.Conn, error) {
 	addrs, err := c.resolve(ctx, srv, took)
 	if err != nil {
@@ -232,12 +223,12 @@ func (c *client) connect(ctx context.Context, srv server, took *timing) (net.Con
 	return nil, c.orSwapped(srv, c.connectFailure(srv, addrs, err))
 }
 
-// orSwapped replaces the hint if the failure of a name may come from swapped arguments.
+// orSwapped replaces the hint if USER and HOST may be swapped.
 func (c *client) orSwapped(srv server, f *failure) error {
 	if c.swappedHost == "" || isAddr(srv.host) {
 		return f
 	}
-	return f.withHint("USER comes before HOST: is %s the server?", escape(c.swappedHost))
+	return f.withHint("put USER before HOST: %s looks like the server", escape(c.swappedHost))
 }
 
 // resolve returns the addresses of the server that the options allow.
@@ -266,12 +257,12 @@ func (c *client) resolve(ctx context.Context, srv server, took *timing) ([]netip
 	})
 	if len(addrs) == 0 {
 		return nil, failf(classNetwork, "%s has no %s address", srv.host, map[string]string{"tcp4": "IPv4", "tcp6": "IPv6"}[c.network]).
-			withHint("-4, -6 and --source restrict the address family")
+			withHint("check -4, -6 and --source, which restrict the address family")
 	}
 	return addrs, nil
 }
 
-// connectFailure returns the error for a server none of whose addresses can be connected to.
+// connectFailure returns the error for a server that cannot be reached at any address.
 func (c *client) connectFailure(srv server, addrs []netip.Addr, err error) *failure {
 	with := srv.name
 	if where := fmt.Sprintf(" %v", addrs); !isAddr(srv.host) && !strings.HasSuffix(with, where) {
@@ -283,15 +274,15 @@ func (c *client) connectFailure(srv server, addrs []netip.Addr, err error) *fail
 	switch {
 	case isErrno(err, syscall.ECONNREFUSED, 10061):
 		return failf(classNetwork, "connect to %s: connection refused", with).
-			withHint("nothing listens there: is it port 49, or 300 for TLS?")
+			withHint("check the port: 49, or 300 for TLS")
 	case errors.As(err, &timeout) && timeout.Timeout():
 		f = failf(classNetwork, "connect to %s: timed out after %v", with, c.timeout).
-			withHint("a filter, a route, a wrong address or the wrong VRF (--interface, --source)")
+			withHint("check the address, firewalls, routes and the VRF (--interface, --source)")
 	case c.source.IsValid() || c.device != "":
 		f = f.withHint("check --source and --interface: the address must be this host's, and of the server's family")
 	}
 	if port != "" {
-		f = f.withHint("an IPv6 address with a port needs brackets: [%s]:%s", addr, port)
+		f = f.withHint("write an IPv6 address with a port in brackets: [%s]:%s", addr, port)
 	}
 	return f
 }

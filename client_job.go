@@ -258,22 +258,13 @@ func (r *requester) ensureConn(ctx context.Context, j *job) (err error) {
 	}
 	if r.conn == nil {
 		j.res.reset(j.res.Server, j.res.Timing) // nothing is left of a session before
-		r.conn, err = r.client.dialFor(ctx, j)
+		r.conn, err = r.client.dial(ctx, j)
 		return err
 	}
 	_ = r.conn.conn.SetDeadline(j.session.deadline)
 	return ctx.Err() // whose end may have set another deadline before
 }
 
-// dialFor dials the server that the job asks now. What is known of a handshake that failed goes to the result.
-func (c *client) dialFor(ctx context.Context, j *job) (*serverConn, error) {
-	conn, err := c.dial(ctx, c.serverOf(j), j.session.deadline, &j.session.timing)
-	if err != nil && conn != nil {
-		j.res.Address, j.res.Local, j.res.TLS = conn.address, conn.local, conn.facts
-		conn = nil
-	}
-	return conn, err
-}
 
 // close ends the connection that is kept.
 func (r *requester) close() {
@@ -290,7 +281,10 @@ func (r *requester) roundTrips(ctx context.Context, j *job) error {
 	m, err := j.request.firstMessage(s.conn.remAddr)
 	aborted := false
 	for err == nil && m != nil {
-		if err = s.exchange(m, j.request.reply()); err != nil {
+		if err = s.send(m); err != nil {
+			break
+		}
+		if err = s.receive(j.request.reply()); err != nil {
 			break
 		}
 		next := j.request.on(s.conn.server.name)
@@ -316,6 +310,9 @@ func (r *requester) askPerson(ctx context.Context, s *session, p *prompt) (strin
 	if r.ask == nil {
 		return "", errNoAnswer
 	}
-	defer s.pauseDeadline()()
-	return r.ask(ctx, p.text(s.conn.server.name), p.hidden)
+	began := time.Now()
+	text, err := r.ask(ctx, p.text(s.conn.server.name), p.hidden)
+	s.deadline = s.deadline.Add(time.Since(began))
+	_ = s.conn.conn.SetDeadline(s.deadline)
+	return text, err
 }

@@ -167,7 +167,7 @@ func (p *pool) dialShared(ctx context.Context, j *job) {
 	p.client.begin(j, p.now)
 	p.workers.Go(func() {
 		var conn *serverConn
-		conn, j.err = p.client.dialFor(ctx, j)
+		conn, j.err = p.client.dial(ctx, j)
 		p.dialed <- conn
 		p.wakeup.notify()
 	})

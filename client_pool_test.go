@@ -355,7 +355,7 @@ func TestPoolPromptOnASharedConnection(t *testing.T) {
 	k := startBatch(t, s.addr, "-c", "1")
 	for i := range 3 {
 		k.send(fmt.Sprintf(papLine, fmt.Sprintf(`"user":"u%d"`, i)))
-		if a := k.receive(); a.Granted != (i != 1) || i == 1 && !strings.Contains(a.Error.Message, "answers a pap login with GETPASS") {
+		if a := k.receive(); a.Granted != (i != 1) || i == 1 && !strings.Contains(a.Error.Message, "sent an unexpected GETPASS in reply to pap") {
 			t.Errorf("answer %d: %+v %+v", i, a, a.Error)
 		}
 		if i == 1 {

@@ -44,22 +44,6 @@ func (s *session) start(conn *serverConn, q dialogue, id uint32) {
 	}
 }
 
-// pauseDeadline stops the clock while a person is asked; the function it returns starts it again.
-func (s *session) pauseDeadline() (resume func()) {
-	began := time.Now()
-	return func() {
-		s.deadline = s.deadline.Add(time.Since(began))
-		_ = s.conn.conn.SetDeadline(s.deadline)
-	}
-}
-
-// exchange sends m and decodes the answer into reply.
-func (s *session) exchange(m, reply message) error {
-	if err := s.send(m); err != nil {
-		return err
-	}
-	return s.receive(reply)
-}
 
 func (s *session) send(m message) error {
 	packet, err := s.encodePacket(nil, new(codec), m)

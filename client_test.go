@@ -59,7 +59,7 @@ func TestRequesterReusedConnection(t *testing.T) {
 			})
 			got := runWith(t, secretsInEnv, "", split("authenticate alice AT"+tt.options, "AT", s.addr)...)
 			if strings.Contains(tt.conns[0], "restart") {
-				got.err = strings.TrimPrefix(got.err, "tacacs_plus: warning: the server asks to restart with pap instead of ascii\n")
+				got.err = strings.TrimPrefix(got.err, "tacacs_plus: warning: the server requested a restart with pap instead of ascii\n")
 			}
 			got.check(t, tt.code, tt.out, tt.err)
 			if n := s.connections(); n != len(tt.conns) {
@@ -366,7 +366,7 @@ func TestClientNoConnection(t *testing.T) {
 		{dnsOf("127.0.0.1"), "tac1.test -6", `tac1\.test has no IPv6 address\ntacacs_plus: hint: .*\n`},
 		{dnsOf("::1"), "tac1.test -4", `tac1\.test has no IPv4 address\ntacacs_plus: hint: .*\n`},
 		{dnsOf("::1"), "tac1.test --source 127.0.0.1", `tac1\.test has no IPv4 address\ntacacs_plus: hint: .*\n`},
-		{dnsOf("127.0.0.1", "127.0.0.1"), "tac1.test" + port, `connect to tac1\.test:\d+ \[127\.0\.0\.1 127\.0\.0\.1\]: connection refused\ntacacs_plus: hint: nothing listens there.*\n`},
+		{dnsOf("127.0.0.1", "127.0.0.1"), "tac1.test" + port, `connect to tac1\.test:\d+ \[127\.0\.0\.1 127\.0\.0\.1\]: connection refused\ntacacs_plus: hint: check the port: 49.*\n`},
 		{dnsOf(), "127.0.0.1" + port + " --source 192.0.2.1", `connect to 127\.0\.0\.1:\d+: .*\ntacacs_plus: hint: check --source and --interface.*\n`},
 	} {
 		resolveWith(t, tt.dns)
@@ -379,17 +379,17 @@ func TestClientNoConnection(t *testing.T) {
 func TestClientSwappedHost(t *testing.T) {
 	resolveWith(t, dnsOf())
 	for _, tt := range []struct{ line, hint string }{
-		{"authenticate 192.0.2.1 alice", "USER comes before HOST: is 192.0.2.1 the server?"},
-		{"authenticate 127.0.0.1:6001 alice", "USER comes before HOST: is 127.0.0.1:6001 the server?"},
-		{"authenticate [::1]:49 alice", "USER comes before HOST: is [::1]:49 the server?"},
-		{"authenticate tac1:49 alice", "USER comes before HOST: is tac1:49 the server?"},
-		{"check 192.0.2.1 alice", "USER comes before HOST: is 192.0.2.1 the server?"},
-		{"check [::1]:49 alice --json", "USER comes before HOST: is [::1]:49 the server?"},
-		{"bench 192.0.2.1 alice -n 1 --json", "USER comes before HOST: is 192.0.2.1 the server?"},
-		{"batch -u 192.0.2.1 -H alice", "USER comes before HOST: is 192.0.2.1 the server?"},
+		{"authenticate 192.0.2.1 alice", "put USER before HOST: 192.0.2.1 looks like the server"},
+		{"authenticate 127.0.0.1:6001 alice", "put USER before HOST: 127.0.0.1:6001 looks like the server"},
+		{"authenticate [::1]:49 alice", "put USER before HOST: [::1]:49 looks like the server"},
+		{"authenticate tac1:49 alice", "put USER before HOST: tac1:49 looks like the server"},
+		{"check 192.0.2.1 alice", "put USER before HOST: 192.0.2.1 looks like the server"},
+		{"check [::1]:49 alice --json", "put USER before HOST: [::1]:49 looks like the server"},
+		{"bench 192.0.2.1 alice -n 1 --json", "put USER before HOST: 192.0.2.1 looks like the server"},
+		{"batch -u 192.0.2.1 -H alice", "put USER before HOST: 192.0.2.1 looks like the server"},
 		{"check alice bob", "check the name, or give the server's address"},
 		{"authenticate alice bob", "check the name, or give the server's address"},
-		{"authenticate 192.0.2.1 REFUSED", "nothing listens there: is it port 49, or 300 for TLS?"},
+		{"authenticate 192.0.2.1 REFUSED", "check the port: 49, or 300 for TLS"},
 	} {
 		got := runWith(t, secretsInEnv, `{"command":"authorize"}`, split(tt.line, "REFUSED", refusedAddr(t))...)
 		if got.code != classNetwork.exit() || !strings.Contains(got.out+got.err, "hint") || !strings.Contains(got.out+got.err, tt.hint) {
@@ -408,11 +408,11 @@ func TestClientSwappedHost(t *testing.T) {
 	for err, message := range map[error]string{
 		syscall.ENETUNREACH: "connect to [::1:5001]:49: network is unreachable", context.DeadlineExceeded: "connect to [::1:5001]:49: timed out after 1s",
 	} {
-		if f := c.connectFailure(noBrackets, nil, err); f.Error() != message || f.hint != "an IPv6 address with a port needs brackets: [::1]:5001" {
+		if f := c.connectFailure(noBrackets, nil, err); f.Error() != message || f.hint != "write an IPv6 address with a port in brackets: [::1]:5001" {
 			t.Errorf("got %v, hint: %s", f, f.hint)
 		}
 	}
-	if f := c.connectFailure(noBrackets, nil, syscall.ECONNREFUSED); f.hint != "nothing listens there: is it port 49, or 300 for TLS?" {
+	if f := c.connectFailure(noBrackets, nil, syscall.ECONNREFUSED); f.hint != "check the port: 49, or 300 for TLS" {
 		t.Errorf("the hint is %q", f.hint)
 	}
 }

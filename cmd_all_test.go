@@ -26,7 +26,7 @@ func TestAll(t *testing.T) {
 	erring, key, refused := serveWith(t, "--fault", "error").addr, serveWith(t, "--fault", "wrong-key").addr, refusedAddr(t)
 	pairs := []string{"GOOD", good, "DENY", deny, "RESTART", restart, "ERR", erring, "KEY", key, "REFUSED", refused}
 	const login, hint = "authenticate bob ", `tacacs_plus: hint: `
-	const noConnection = `tacacs_plus: connect to REFUSED: connection refused\n` + hint + `REFUSED: nothing listens there.*\n`
+	const noConnection = `tacacs_plus: connect to REFUSED: connection refused\n` + hint + `REFUSED: check the port: 49.*\n`
 	for _, tt := range []struct {
 		line     string
 		code     exitCode
@@ -35,7 +35,7 @@ func TestAll(t *testing.T) {
 		{login + "DENY --all", 0, `DENY: PASS\n`, ``},
 		{login + "GOOD,DENY --all", 1, `GOOD: FAIL: Password incorrect\. Password:\nDENY: PASS\n`, ``},
 		{login + "DENY,GOOD --all -t pap", 1, `DENY: PASS\nGOOD: FAIL: Login incorrect\n`, ``},
-		{login + "DENY,RESTART --all", 0, `DENY: PASS\nRESTART: PASS\n`, `tacacs_plus: warning: RESTART: the server asks to restart with pap instead of ascii\n`},
+		{login + "DENY,RESTART --all", 0, `DENY: PASS\nRESTART: PASS\n`, `tacacs_plus: warning: RESTART: the server requested a restart with pap instead of ascii\n`},
 		{login + "DENY,GOOD", 0, `PASS\n`, ``},
 		{login + "ERR,GOOD,DENY --all -t pap", 3, `ERR: [E]RROR: database down\nGOOD: FAIL.*\nDENY: PASS\n`, hint + `ERR: .*\n`},
 		{login + "REFUSED,ERR --all -t pap -q", 4, ``, noConnection + `tacacs_plus: ERR answered .*\n.*\n`},
@@ -43,12 +43,12 @@ func TestAll(t *testing.T) {
 		{login + "KEY,REFUSED --all -t pap -q", 5, ``, `(?s).*` + noConnection},
 		{login + "DENY,DENY --all", 0, `DENY: PASS\n`, ``},
 		{login + "DENY,REFUSED --all --retries 1", 4, `DENY: PASS\nREFUSED: error \(network\)\n`, `tacacs_plus: warning: connect to REFUSED: connection refused; trying REFUSED\n` + noConnection},
-		{login + "DENY,GOOD --all -t pap -v", 1, `DENY: PASS\n  status: PASS\n(?:  .*\n)*  server: DENY\n(?:  .*\n)*GOOD: FAIL: Login incorrect\n  status: FAIL\n(?:  .*\n)*`, hint + `GOOD: account, password, .*\n`},
+		{login + "DENY,GOOD --all -t pap -v", 1, `DENY: PASS\n  status: PASS\n(?:  .*\n)*  server: DENY\n(?:  .*\n)*GOOD: FAIL: Login incorrect\n  status: FAIL\n(?:  .*\n)*`, hint + `GOOD: see the server's log.*\n`},
 		{login + "DENY,REFUSED --all -v", 4, `DENY: PASS\n(?:  .*\n)*REFUSED: error \(network\)\n  server: REFUSED\n  time total: .*\n`, noConnection},
 		{login + "DENY,REFUSED --all --json", 4, `\{"time":.*"user":"bob","status":"PASS","granted":true,"exit_code":0,"server":"DENY",.*\}\n\{"time":.*"granted":false,"exit_code":4,"server":"REFUSED",.*"error":\{.*\}\}\n`, noConnection},
 		{"enable bob DENY,GOOD --all -t pap", 1, `DENY: PASS\nGOOD: FAIL: Login incorrect\n`, ``},
 		{"authorize bob DENY,GOOD --all", 1, `DENY: PASS_ADD\n  priv-lvl=15\nGOOD: FAIL: unknown user\n`, ``},
-		{"authorize bob DENY --all --require priv-lvl=1", 1, `DENY: PASS_ADD\n  priv-lvl=15\n`, `tacacs_plus: DENY: the effective arguments do not hold priv-lvl=1\n`},
+		{"authorize bob DENY --all --require priv-lvl=1", 1, `DENY: PASS_ADD\n  priv-lvl=15\n`, `tacacs_plus: DENY: required priv-lvl=1 not granted \(got priv-lvl=15\)\n`},
 		{"authorize bob DENY --all --require x", 2, ``, `tacacs_plus: --require x is not name=value\n`},
 		{login + "DENY --all --tls --cacert /nonexistent --password x", 2, ``, `tacacs_plus: .*/nonexistent.*\n(?:.*hint.*\n)?`},
 		{"authenticate " + strings.Repeat("x", 256) + " DENY --all", 2, ``, `tacacs_plus: user is 256 bytes.*\n`},
@@ -90,7 +90,7 @@ func TestAllRetries(t *testing.T) {
 		t.Errorf("%d requests: %+v", n, got)
 	}
 	runWith(t, secretsInEnv, "", "authenticate", "alice", s.addr, "--all").check(t, classDenied.exit(), `\S+: GETDATA: Token:\n`,
-		`tacacs_plus: no answer left for the prompt "Token:" \(GETDATA\) of `+s.addr+`\ntacacs_plus: hint: `+s.addr+`: --answer .*\n`)
+		`tacacs_plus: unanswered prompt "Token:" \(GETDATA\) from `+s.addr+`\ntacacs_plus: hint: `+s.addr+`: give --answer .*\n`)
 }
 
 // TestAllAddresses: each address of a name is a target of its own, and the name is resolved once.

@@ -91,7 +91,7 @@ func TestAnsible(t *testing.T) {
 		{`{"command": "authenticate", "user": "", "answer": ["alice"], "host": "AT", KEY, PASSWORD}`, 0, false, "PASS", `PASS`},
 		{`{"command": "authenticate", "user": "", "answer": "alice", "host": "AT", KEY, PASSWORD}`, 0, false, "PASS", `PASS`},
 		{`{"command": "authenticate", "user": "quoted", "host": "AT", KEY, "password": "0123"}`, 0, false, "PASS", `PASS`},
-		{`{"command": "authenticate", "user": "alice", "host": "AT", KEY, "password": "wrong", "authen_type": "pap"}`, 1, false, "FAIL", `FAIL: Login incorrect; hint: account, .*`},
+		{`{"command": "authenticate", "user": "alice", "host": "AT", KEY, "password": "wrong", "authen_type": "pap"}`, 1, false, "FAIL", `FAIL: Login incorrect; hint: see the server.*`},
 		{`{"command": "enable", LOGIN}`, 0, false, "PASS", `PASS`},
 		{`{"command": "authorize", "user": "alice", "host": "AT", KEY}`, 0, false, "PASS_ADD", `PASS_ADD\n  priv-lvl=15`},
 		{`{"command": "authorize", "user": "alice", "host": "AT", KEY, "args": ["service=shell", "cmd=show", "cmd-arg=version"]}`, 0, false, "PASS_ADD", `PASS_ADD`},
@@ -188,7 +188,7 @@ func TestAnsibleErrors(t *testing.T) {
 		{`{"command": "authenticate", LOGIN, "answer": {"a": "s3cret"}}`, `answer is not a string; hint: .*`},
 		{`{"command": "authorize", LOGIN, "args": [7]}`, `args is not a string; hint: .*`},
 		{`{"command": "authorize", LOGIN, "args": ["no argument"]}`, `.*"no argument".*`},
-		{`{"command": "authorize", LOGIN, "args": ["-v"]}`, `argument -v has neither .*`},
+		{`{"command": "authorize", LOGIN, "args": ["-v"]}`, `argument -v has no separator.*`},
 		{`{"command": "account", LOGIN, "exec": true, "args": ["true"]}`, `the option exec does not work under Ansible, .*`},
 		{`{"command": "check", "host": "AT", KEY, "nagios": true}`, `the option nagios does not work under Ansible, .*`},
 		{`{"command": "check", "host": "AT", KEY, "prometheus": true}`, `the option prometheus does not work under Ansible, .*`},
@@ -259,7 +259,7 @@ func TestAnsibleWarnings(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t, "--fault", "restart")
 	got := play(t, `{"command": "authenticate", LOGIN}`, "AT", s.addr)
-	want := []string{"the server asks to restart with pap instead of ascii"}
+	want := []string{"the server requested a restart with pap instead of ascii"}
 	if got.code != classGranted.exit() || !slices.Equal(got.Warnings, want) {
 		t.Errorf("got %d, %s", got.code, got.out)
 	}

@@ -34,7 +34,7 @@ func TestAllAtATerminal(t *testing.T) {
 	}
 	s.types(t, testPassword+"\n")
 	s.ends(t, classDenied.exit(), good+": PASS\n"+token.addr+": GETDATA: Token:\n", "")
-	if got := readUntil(t, s.stderr, "--answer"); !strings.Contains(got, "no answer left for the prompt") || strings.Contains(got, "Token: \n") {
+	if got := readUntil(t, s.stderr, "--answer"); !strings.Contains(got, "unanswered prompt") || strings.Contains(got, "Token: \n") {
 		t.Errorf("stderr is %q", got)
 	}
 }
@@ -177,7 +177,7 @@ func TestCheckIntervalEndsBySignal(t *testing.T) {
 // script. The servers that FOLLOW names are always shown.
 func TestHintOfFAIL(t *testing.T) {
 	t.Parallel()
-	const hint = "tacacs_plus: hint: account, password, device policy"
+	const hint = "tacacs_plus: hint: see the server's log: account"
 	follow := serveWith(t, "--fault", "follow")
 	s := serveWith(t)
 	for _, tt := range []struct {
@@ -189,7 +189,7 @@ func TestHintOfFAIL(t *testing.T) {
 		{"", s, false, true, hint, ""},
 		{" -v", s, true, true, hint, ""},
 		{" -q", s, false, false, hint, ""},
-		{" --json", s, false, true, hint, `"hint":"account, password, device policy`},
+		{" --json", s, false, true, hint, `"hint":"see the server's log: account`},
 		{"", follow, true, true, "tacacs_plus: hint: the server says to ask ", ""},
 		{" -q", follow, false, false, "tacacs_plus: hint: the server says to ask ", ""},
 	} {
@@ -222,9 +222,9 @@ func TestLookUpBeforeSecrets(t *testing.T) {
 		{"authenticate alice tac1 -t pap --key-file " + dir + "/key", noName + noHost},
 		{"authenticate alice tac1 -t pap --unencrypted", noName + noHost},
 		{"authenticate alice tac1 --key-file -", noName + noHost},
-		{"authenticate 192.0.2.1 tac1", noName + "tacacs_plus: hint: USER comes before HOST: is 192.0.2.1 the server?\n"},
-		{"authenticate 192.0.2.1:49 tac1", noName + "tacacs_plus: hint: USER comes before HOST: is 192.0.2.1:49 the server?\n"},
-		{"authenticate tac3:49 tac1", noName + "tacacs_plus: hint: USER comes before HOST: is tac3:49 the server?\n"},
+		{"authenticate 192.0.2.1 tac1", noName + "tacacs_plus: hint: put USER before HOST: 192.0.2.1 looks like the server\n"},
+		{"authenticate 192.0.2.1:49 tac1", noName + "tacacs_plus: hint: put USER before HOST: 192.0.2.1:49 looks like the server\n"},
+		{"authenticate tac3:49 tac1", noName + "tacacs_plus: hint: put USER before HOST: tac3:49 looks like the server\n"},
 		{"authenticate 00:11:22:33:44:55 tac1", noName + noHost},
 	} {
 		s := runAt(t, tt.line)

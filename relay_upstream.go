@@ -111,7 +111,7 @@ func (p *upstream) open(ctx context.Context, h *header, m message, packet []byte
 
 // attempt sends the first packet to a server and reads the reply.
 func (p *upstream) attempt(ctx context.Context, c *client, j *job, h *header, m message, packet []byte) error {
-	l, err := c.dialFor(ctx, j)
+	l, err := c.dial(ctx, j)
 	if err != nil {
 		return err
 	}

@@ -430,8 +430,8 @@ func TestResultNotGrantedInJSON(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
 	for _, tt := range []struct{ line, status, message, hint string }{
-		{"authorize alice AT --require priv-lvl=1", "PASS_ADD", "the effective arguments do not hold priv-lvl=1", ""},
-		{"authenticate alice AT -t pap --password no", "FAIL", "FAIL: Login incorrect", "account, password, device policy and time rules"},
+		{"authorize alice AT --require priv-lvl=1", "PASS_ADD", "required priv-lvl=1 not granted (got priv-lvl=15)", ""},
+		{"authenticate alice AT -t pap --password no", "FAIL", "FAIL: Login incorrect", "see the server's log: account, password"},
 	} {
 		got := s.ask(t, tt.line+" --json")
 		list := answers(t, got.out)

@@ -44,7 +44,7 @@ func TestServeRefuses(t *testing.T) {
 		{secretsInEnv, "--user a:b --listen 127.0.0.1:0 --listen ::1:49", "--listen \"::1:49\" is not ADDRESS:PORT", "", classUsage.exit()},
 		{nil, "--enable-password-file DIR/none", "read the enable password: open DIR/none: no such file or directory", "", classUsage.exit()},
 		{nil, "--permit (", "option --permit: \"(\" is not a regular expression: error parsing regexp: missing closing ): `(`", "", classUsage.exit()},
-		{nil, "--arg priv-lvl", "argument priv-lvl has neither = nor *: write name=value, or name*value for an optional one", "", classUsage.exit()},
+		{nil, "--arg priv-lvl", "argument priv-lvl has no separator: write name=value, or name*value if it is optional", "", classUsage.exit()},
 		{nil, "--fault bogus", "unknown fault \"bogus\"", "--fault help lists them", classUsage.exit()},
 		{nil, "--client-ca DIR/users", "--client-ca and --write-cacert need --tls", "", classUsage.exit()},
 		{nil, "--write-cacert DIR/ca.pem", "--client-ca and --write-cacert need --tls", "", classUsage.exit()},

@@ -7,20 +7,20 @@ import (
 	"time"
 )
 
-// A job is a request on its way through the servers, and what came of it.
+// A job is a request and its result.
 type job struct {
 	request dialogue
 	res     result
 	err     error     // why there is no verdict, or why it is not enough
 	due     time.Time // when the request was to be sent
-	owner   jobOwner  // nil if a requester has the job
+	owner   jobOwner  // nil for a requester
 
-	firstServer    int     // the server that is asked first
+	firstServer    int     // index in client.servers
 	failedAttempts int     // attempts without a verdict
-	session        session // of the attempt under way, or of the last one
-	replyLost      bool    // a connection that had answered others before left it without a reply
+	session        session // of the current or the last attempt
+	replyLost      bool    // a connection that had answered others before did not answer it
 
-	writesBefore int       // how many writes its mux had made before; after one more it went out
+	writesBefore int       // of its mux, when it was queued; with one more it was written
 	place        node[job] // in a queue
 }
 
@@ -37,7 +37,7 @@ func (j *job) class() class {
 	return j.res.class
 }
 
-// answer returns the status that the server replied with, or nil if no reply could be read.
+// answer returns the status of the reply, or nil if none could be read.
 func (j *job) answer() status {
 	switch j.class() {
 	case classGranted, classDenied, classServer:
@@ -46,13 +46,12 @@ func (j *job) answer() status {
 	return nil
 }
 
-// serverOf returns the server that the job asks now.
 func (c *client) serverOf(j *job) server {
 	return c.servers[(j.firstServer+j.failedAttempts)%len(c.servers)]
 }
 
-// begin prepares a new attempt: it names the server and starts its time. What follows RESTART, or a connection that
-// ended, is the same attempt, and has what is left of the time.
+// begin starts the time of a new attempt. A session after RESTART, or after a connection that ended, belongs to the same
+// attempt, and has the rest of its time.
 func (c *client) begin(j *job, now time.Time) {
 	if j.session.deadline.IsZero() {
 		j.session.deadline, j.session.timing = now.Add(c.timeout), timing{start: now}
@@ -60,7 +59,7 @@ func (c *client) begin(j *job, now time.Time) {
 	}
 }
 
-// apply takes over a reaction: its verdict and, for the person, its warnings.
+// apply applies the verdict and the warnings of a reaction, and returns its error.
 func (j *job) apply(r reaction, warnf func(format string, args ...any)) error {
 	if r.verdict.status != nil {
 		j.res.setReply(&r.verdict)
@@ -74,8 +73,8 @@ func (j *job) apply(r reaction, warnf func(format string, args ...any)) error {
 	return r.err
 }
 
-// recordEnd records how an attempt ended, and what is known of its connection; conn is nil if there was none. What a
-// server sent before it failed is no verdict.
+// recordEnd records the end of an attempt and its connection; conn is nil if there was none. What a server sent before it
+// failed is no verdict.
 func (j *job) recordEnd(conn *serverConn, now time.Time) {
 	j.session.timing.total = now.Sub(j.session.timing.start)
 	if conn == nil {
@@ -87,35 +86,35 @@ func (j *job) recordEnd(conn *serverConn, now time.Time) {
 	}
 	j.res.Address, j.res.Local, j.res.Transport, j.res.TLS = conn.address, conn.local, conn.client.transport(), conn.facts
 	if conn.client.singleConnect {
-		j.res.SingleConnect = &conn.established // which does not change any more
+		j.res.SingleConnect = &conn.established // final by now
 	}
 	if j.err == nil && j.res.class == classServer {
 		j.err = answeredError(conn.server, &j.res)
 	}
 }
 
-// answeredError returns the failure that an ERROR is, with the reason that the server gave.
+// answeredError returns the failure for an ERROR, with the reason that the server gave.
 func answeredError(srv server, res *result) error {
-	reason := ""
-	if why := oneLine(cmp.Or(res.ServerMsg, res.Data)); why != "" {
-		reason = ": " + why
+	reason := oneLine(cmp.Or(res.ServerMsg, res.Data))
+	if reason != "" {
+		reason = ": " + reason
 	}
 	return failf(classServer, "%s answered ERROR%s", srv, reason).
-		withHint("the server could not decide: a back end that is down, or a request it does not support; its log says which")
+		withHint("see the server's log: its back end may be down, or it does not support the request")
 }
 
-// recordOutcome records what came of an attempt, and reports whether the job is to be tried again.
+// recordOutcome records the outcome of an attempt, and reports whether to try the job again.
 func (c *client) recordOutcome(ctx context.Context, j *job, warnf func(format string, args ...any)) (again bool) {
 	if j.err != nil && ctx.Err() != nil {
 		j.err = interrupted(ctx)
 	}
 	came := outcomeOf(j.err)
-	// Less than a fair time without a reply does not mean that the server forgot it.
+
 	j.replyLost = j.replyLost || came == outcomeTimedOut && j.session.reused && j.session.deadline.Sub(j.session.sentAt) >= minReplyTime
 	switch retryAfter(came, j.request.repeatable(), j.session.reused) {
 	case retrySameServer:
 		if came == outcomeTimedOut {
-			j.session.deadline = time.Time{} // it is over
+			j.session.deadline = time.Time{}
 		}
 		return true
 	case retryNextServer:
@@ -130,10 +129,10 @@ func (c *client) recordOutcome(ctx context.Context, j *job, warnf func(format st
 	return false
 }
 
-// minReplyTime is the least time that a server must have had before a missing reply counts as forgotten.
+// minReplyTime is the time that a server must have had before a missing reply counts as lost.
 const minReplyTime = 100 * time.Millisecond
 
-// An outcome is what came of one attempt to have a request answered.
+// An outcome is how an attempt ended.
 type outcome uint8
 
 const (
@@ -146,7 +145,6 @@ const (
 	outcomeFlagViolation                // the reply broke the rule of the UNENCRYPTED flag: it counts as FAIL (section 10.5.2)
 )
 
-// An attemptError is the failure of an attempt with its outcome.
 type attemptError struct {
 	failure *failure
 	outcome outcome
@@ -155,11 +153,10 @@ type attemptError struct {
 func (e *attemptError) Error() string { return e.failure.Error() }
 func (e *attemptError) Unwrap() error { return e.failure }
 
-// errRestart asks for another session. The result keeps what the server sent with its RESTART.
+// errRestart requests another session.
 var errRestart = &attemptError{failf(classDenied, "restart"), outcomeRestart}
 
-// outcomeOf returns the outcome of an attempt that ended with err. No other server changes what this side decided, or
-// found wrong.
+// outcomeOf returns the outcome of an attempt that ended with err.
 func outcomeOf(err error) outcome {
 	if err == nil {
 		return outcomeDecided
@@ -175,21 +172,20 @@ func outcomeOf(err error) outcome {
 	return outcomeFailed
 }
 
-// A retry is what follows from an outcome.
 type retry uint8
 
 const (
-	noRetry         retry = iota // there is nothing more to ask
-	retrySameServer              // the same server again, in another session, which is not counted
-	retryNextServer              // the next server, or the same in the next round, up to the limit
+	noRetry         retry = iota
+	retrySameServer       // in another session, which is not counted
+	retryNextServer       // or the same one in the next round, up to the limit
 )
 
 // retryAfter is the one retry policy. reused reports whether the connection had answered other requests before.
 //
-// A server may end such a connection at any time (section 4.3), and some forget a session on it: the request goes to
-// the same server once more, over a new connection, unless it is a record that could be written twice. An ERROR, or a
-// server that fails, makes way for the next one; a verdict does not (section 4.4), and a reply that broke the
-// UNENCRYPTED rule counts as one (section 10.5.2).
+// A server may end such a connection at any time (section 4.3), and some lose a session on it: the request goes to the
+// same server once more, over a new connection, unless it is a record that could be written twice. After an ERROR or a
+// failure the next server is asked, but not after a verdict (section 4.4). A reply that broke the UNENCRYPTED rule counts
+// as a verdict (section 10.5.2).
 func retryAfter(came outcome, repeatable, reused bool) retry {
 	switch came {
 	case outcomeDecided, outcomeFlagViolation:
@@ -212,8 +208,8 @@ func retryAfter(came outcome, repeatable, reused bool) retry {
 // next.
 type requester struct {
 	client   *client
-	warnf    func(format string, args ...any) // gets warnings for the person; nil discards them
-	ask      askFunc                          // nil if there is no person to ask
+	warnf    func(format string, args ...any) // nil discards warnings
+	ask      askFunc                          // nil without a person
 	keepConn bool                             // for the next job, in single-connection mode
 	conn     *serverConn                      // nil for none
 }
@@ -257,16 +253,14 @@ func (r *requester) ensureConn(ctx context.Context, j *job) (err error) {
 		r.close()
 	}
 	if r.conn == nil {
-		j.res.reset(j.res.Server, j.res.Timing) // nothing is left of a session before
+		j.res.reset(j.res.Server, j.res.Timing)
 		r.conn, err = r.client.dial(ctx, j)
 		return err
 	}
 	_ = r.conn.conn.SetDeadline(j.session.deadline)
-	return ctx.Err() // whose end may have set another deadline before
+	return ctx.Err() // the end of ctx sets a deadline too
 }
 
-
-// close ends the connection that is kept.
 func (r *requester) close() {
 	if r.conn != nil {
 		r.conn.close()
@@ -274,8 +268,8 @@ func (r *requester) close() {
 	}
 }
 
-// roundTrips carries a request through its session, to the verdict. A session that ends otherwise leaves a connection
-// that cannot be used again: what follows on it could belong to this session.
+// roundTrips carries a request through its session, to the verdict. After a session that ends otherwise the connection is
+// not used again, since a late reply could follow.
 func (r *requester) roundTrips(ctx context.Context, j *job) error {
 	s := &j.session
 	m, err := j.request.firstMessage(s.conn.remAddr)
@@ -305,7 +299,7 @@ func (r *requester) roundTrips(ctx context.Context, j *job) error {
 	return err
 }
 
-// askPerson gets one line from the person. The time it takes is not the server's, so the deadline moves with it.
+// askPerson gets one line from the person, and extends the deadline by the time that takes.
 func (r *requester) askPerson(ctx context.Context, s *session, p *prompt) (string, error) {
 	if r.ask == nil {
 		return "", errNoAnswer

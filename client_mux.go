@@ -17,7 +17,7 @@ type mux struct {
 	conn       *serverConn
 	in         *bufio.Reader
 	out        []byte
-	beforeWait func()          // called before a wait
+	beforeWait func()
 	wakeup     <-chan struct{} // ends a wait
 	warnf      func(format string, args ...any)
 
@@ -31,7 +31,7 @@ type mux struct {
 	writes     int       // that reached the connection
 	limit      time.Time // the read deadline that is set
 	codec      codec
-	random     *bufio.Reader // session ids: many are asked for at a time
+	random     *bufio.Reader // for session ids
 }
 
 const (
@@ -64,10 +64,10 @@ func (m *mux) add(j *job) error {
 	s := &j.session
 	s.start(m.conn, j.request, m.newID())
 	first, err := j.request.firstMessage(m.conn.remAddr)
-	if err == nil {
-		m.out, err = s.encodePacket(m.out, &m.codec, first)
-	}
 	if err != nil {
+		return err
+	}
+	if m.out, err = s.encodePacket(m.out, &m.codec, first); err != nil {
 		return err
 	}
 	n := headerLen + int(s.sent.length)
@@ -129,10 +129,10 @@ func (m *mux) wait(ctx context.Context, until time.Time) *job {
 			return m.abandon(m.inFlight.first(), err)
 		}
 	}
-	if m.inFlight.first() == nil {
-		return nil
+	if j := m.inFlight.first(); j != nil {
+		return m.abandon(j, m.dead)
 	}
-	return m.abandon(m.inFlight.first(), m.dead)
+	return nil
 }
 
 // setDeadline sets how long the next read waits: until the deadline of the oldest session, or a grace from now if that is
@@ -155,7 +155,7 @@ func (m *mux) setDeadline(now, until time.Time) bool {
 	return true
 }
 
-// flush writes what is queued. An error ends the connection only after everything that the server sent before was read.
+// flush writes the queued packets. After an error, what the server sent before is still read.
 func (m *mux) flush() {
 	if len(m.out) == 0 {
 		return
@@ -168,8 +168,8 @@ func (m *mux) flush() {
 	m.conn.noNewSessions = m.conn.noNewSessions || err != nil
 }
 
-// read decodes one packet into its session, and returns the job that has ended with it. It takes bytes from the reader
-// only if the packet is whole.
+// read decodes one packet into its session, and returns the job that it ends. It consumes bytes only if the packet is
+// whole.
 func (m *mux) read() (*job, error) {
 	b, err := m.in.Peek(headerLen)
 	if bad := m.conn.notTACACS(b); bad != nil {
@@ -180,7 +180,7 @@ func (m *mux) read() (*job, error) {
 	}
 	h := parseHeader(b)
 	if err := m.conn.checkHeader(&h); err != nil {
-		return nil, err // which ends all that is under way
+		return nil, err
 	}
 	if b, err = m.in.Peek(headerLen + int(h.length)); err != nil {
 		return nil, err
@@ -188,7 +188,7 @@ func (m *mux) read() (*job, error) {
 	defer m.in.Discard(len(b))
 	j := m.byID[h.sessionID]
 	if j == nil {
-		return nil, nil // no session waits for it: it must not be believed
+		return nil, nil // no session waits for it: it must be ignored
 	}
 	m.remove(j)
 	j.session.timing.received += len(b)
@@ -196,9 +196,9 @@ func (m *mux) read() (*job, error) {
 		err = j.session.decodePacket(&h, b[headerLen:], &m.codec, j.request.reply())
 	}
 	if err != nil {
-		m.conn.noNewSessions = true // section 4.4: no new session, the active ones end
+		m.conn.noNewSessions = true // the active sessions may end (section 4.4)
 	} else {
-		r := j.request.on(m.conn.server.name) // never a prompt: that would need a second exchange
+		r := j.request.on(m.conn.server.name) // never a prompt, which needs a second exchange
 		if err = j.apply(r, m.warnf); r.abort != nil {
 			m.out, _ = j.session.encodePacket(m.out, &m.codec, r.abort)
 			m.flush()
@@ -219,7 +219,6 @@ func (m *mux) abandon(j *job, err error) *job {
 	return j
 }
 
-// remove removes a session from the mux.
 func (m *mux) remove(j *job) {
 	m.inFlight.remove(&j.place)
 	delete(m.byID, j.session.sent.sessionID)

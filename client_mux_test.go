@@ -186,12 +186,12 @@ func TestMux(t *testing.T) {
 			c.Write(c.grantReply(c.readRequest()))
 			for c.readRequest() != nil {
 			}
-		}), lines: []string{papLine, authorLine}, warned: "leaves sessions unanswered; going on with one session a connection"},
+		}), lines: []string{papLine, authorLine}, warned: "does not answer some sessions in single-connection mode; using one connection a session"},
 		{name: "swallows records", script: startingWith(func(c *fakeServerConn) {
 			c.Write(c.grantReply(c.readRequest()))
 			for c.readRequest() != nil {
 			}
-		}), lines: []string{acctLine}, code: classNetwork.exit(), failed: [2]int{1, window}, error: "no reply from", warned: "leaves sessions unanswered"},
+		}), lines: []string{acctLine}, code: classNetwork.exit(), failed: [2]int{1, window}, error: "no reply from", warned: "does not answer some sessions"},
 		{name: "does not agree", script: func(c *fakeServerConn) {
 			c.refuse = true
 			c.Write(c.grantReply(c.readRequest()))
@@ -539,7 +539,7 @@ func TestMuxNoSecondSession(t *testing.T) {
 	if n := checkAnswers(t, answers(t, got.out), 20); n != 20 || got.code != classGranted.exit() {
 		t.Errorf("got %d, %d of 20 granted: %s", int(got.code), n, got.err)
 	}
-	if !strings.Contains(got.err, "leaves sessions unanswered") {
+	if !strings.Contains(got.err, "does not answer some sessions") {
 		t.Errorf("no warning: %s", got.err)
 	}
 }

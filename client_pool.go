@@ -17,16 +17,16 @@ type pool struct {
 	// announces it; more is false after the last one.
 	nextJob    func(now time.Time) (j *job, next time.Time, more bool)
 	beforeWait func()                           // called before each wait, for instance to flush results
-	note       func(string)                     // gets what a person should know about the connections
-	warnf      func(format string, args ...any) // gets the warnings about single requests
+	note       func(string)                     // warns about the connections
+	warnf      func(format string, args ...any) // warns about single requests
 
 	reuse       reuse
 	mux         *mux       // the connection that is shared; nil for none
-	queue       queue[job] // taken from nextJob, or to be tried again, and not under way
+	queue       queue[job] // not under way
 	preferred   int        // the server that a new connection goes to
 	failedDials int        // connections in a row that never carried a reply
 	earlyCloses int        // connections that the server ended soon
-	now         time.Time  // read once a wait: reading the clock for each use costs too much
+	now         time.Time  // read once a wait
 	onWorkers   int        // jobs that are not on the mux
 	workerCount int
 	work        chan workerJob
@@ -65,7 +65,7 @@ func (w *wakeup) notify() {
 		if conn := w.conn.Load(); conn != nil {
 			_ = conn.conn.SetReadDeadline(time.Unix(1, 0))
 		}
-	default: // it is notified already
+	default:
 	}
 }
 
@@ -79,8 +79,7 @@ func newPool(c *client, limit int) *pool {
 	return p
 }
 
-// run carries all jobs. It returns when there are no more, or when ctx has ended: jobs that are under way then end
-// with an interruption.
+// run carries all jobs. When ctx ends, the rest end with an interruption.
 func (p *pool) run(ctx context.Context) {
 	defer func() {
 		close(p.work)
@@ -173,7 +172,7 @@ func (p *pool) dialShared(ctx context.Context, j *job) {
 	})
 }
 
-// onDialed takes over the connection that was made, or nil.
+// onDialed handles the connection that dialShared made; nil if it failed.
 func (p *pool) onDialed(ctx context.Context, conn *serverConn) {
 	j := p.dialing
 	p.dialing = nil
@@ -198,7 +197,7 @@ func (p *pool) addToMux(j *job) {
 	}
 }
 
-// startWorker starts another worker while there are fewer of them than jobs for them.
+// startWorker starts another worker if all of them are busy.
 func (p *pool) startWorker(ctx context.Context) {
 	if p.workerCount > p.onWorkers {
 		return
@@ -209,7 +208,7 @@ func (p *pool) startWorker(ctx context.Context) {
 		defer r.close()
 		for w := range p.work {
 			if r.keepConn = w.keepConn; !r.keepConn {
-				r.close() // what was kept before the pool went down to reuseNone
+				r.close() // kept before the downgrade to reuseNone
 			}
 			r.do(ctx, w.job)
 			p.returned <- w.job
@@ -254,7 +253,7 @@ func (p *pool) sleep(ctx context.Context, next time.Time) {
 	}
 	interrupted := ctx.Done()
 	if ctx.Err() != nil {
-		interrupted = nil // the workers see it too, and notify
+		interrupted = nil // each worker ends, and notifies
 	}
 	select {
 	case <-p.wakeup.ch:
@@ -263,7 +262,7 @@ func (p *pool) sleep(ctx context.Context, next time.Time) {
 	}
 }
 
-// onReply takes a job whose session on the mux has ended.
+// onReply handles a job whose session on the mux has ended.
 func (p *pool) onReply(ctx context.Context, j *job) {
 	conn := p.mux.conn
 	if j.err == nil {
@@ -286,14 +285,14 @@ func (p *pool) onReply(ctx context.Context, j *job) {
 // minReplies is how many replies a connection must have carried for its end not to count as early.
 const minReplies = 100
 
-// closeIdle closes the shared connection when nothing is under way on it and no session may begin any more.
+// closeIdle closes the shared connection if it is idle and may not begin a session.
 func (p *pool) closeIdle() {
 	if p.mux == nil || p.mux.inFlight.first() != nil || p.reuse == reuseMultiplexed && !p.mux.conn.noNewSessions {
 		return
 	}
 	if n := p.mux.conn.answered; isClosed(p.mux.dead) && n > 0 && n < minReplies {
 		if p.earlyCloses++; p.earlyCloses == 2 {
-			p.downgrade(reuseSequential, "the server ends connections that are in use; going on with one session a connection")
+			p.downgrade(reuseSequential, "the server closes busy connections; using them for one session at a time")
 		}
 	}
 	p.closeShared()
@@ -308,19 +307,19 @@ func (p *pool) finishOrRetry(ctx context.Context, j *job) {
 		return
 	}
 	if outcomeOf(j.err) != outcomeRestart {
-		j.session.deadline = time.Time{} // it waits in the queue again
+		j.session.deadline = time.Time{}
 	}
 	p.queue.push(&j.place, j)
 }
 
-// noteLost downgrades for a server that agrees to single-connection mode and does not keep to it.
+// noteLost downgrades for a server that loses sessions in single-connection mode.
 func (p *pool) noteLost(j *job) {
 	if j.replyLost {
-		p.downgrade(reuseNone, "the server agrees to single-connection mode and leaves sessions unanswered; going on with one session a connection")
+		p.downgrade(reuseNone, "the server does not answer some sessions in single-connection mode; using one connection a session")
 	}
 }
 
-// noteFailedDial prefers the next server. After a round of failures jobs no longer wait for a shared connection.
+// noteFailedDial prefers the next server. After a failure of each server jobs no longer wait for a shared connection.
 func (p *pool) noteFailedDial() {
 	p.preferred = (p.preferred + 1) % len(p.client.servers)
 	if p.failedDials++; p.failedDials >= len(p.client.servers) {
@@ -328,7 +327,7 @@ func (p *pool) noteFailedDial() {
 	}
 }
 
-// downgrade goes on with less reuse of connections, for a reason that the person is told.
+// downgrade reduces the reuse of connections. The person gets the reason, if any.
 func (p *pool) downgrade(to reuse, reason string) {
 	if to <= p.reuse {
 		return
@@ -338,7 +337,6 @@ func (p *pool) downgrade(to reuse, reason string) {
 	}
 }
 
-// closeShared closes the shared connection.
 func (p *pool) closeShared() {
 	if p.mux != nil {
 		p.wakeup.conn.Store(nil)

@@ -413,7 +413,7 @@ func TestPoolShortTimeout(t *testing.T) {
 					}
 				})
 				got := runWith(t, secretsInEnv, requests(4, line), "batch", s.addr, "--timeout", timeout, "-c", "1")
-				if strings.Contains(got.err, "leaves sessions unanswered") != blamed {
+				if strings.Contains(got.err, "does not answer some sessions") != blamed {
 					t.Errorf("stderr is %s", got.err)
 				}
 				if n := strings.Count(got.err, "leaves sessions"); n > 1 {
@@ -584,7 +584,7 @@ func TestPoolClosesIdleConnection(t *testing.T) {
 	if n := <-ended; n != 0 {
 		t.Errorf("%d more packets on the shared connection", n)
 	}
-	if got := k.end(); strings.Count(got.err, "leaves sessions unanswered") != 1 {
+	if got := k.end(); strings.Count(got.err, "does not answer some sessions") != 1 {
 		t.Errorf("stderr is %s", got.err)
 	}
 }
@@ -823,7 +823,7 @@ func TestPoolEarlyCloses(t *testing.T) {
 				c.closeGently()
 			})
 			got := runWith(t, secretsInEnv, requests(5*tt.after, papLine), "batch", s.addr)
-			if n := checkAnswers(t, answers(t, got.out), 5*tt.after); n != 5*tt.after || strings.Count(got.err, "ends connections that are in use") != tt.warnings {
+			if n := checkAnswers(t, answers(t, got.out), 5*tt.after); n != 5*tt.after || strings.Count(got.err, "closes busy connections") != tt.warnings {
 				t.Errorf("%d granted: %s", n, got.err)
 			}
 		})

@@ -18,9 +18,9 @@ type session struct {
 	sent     header    // of the packet sent last
 	sentAt   time.Time // when that was
 	timing   timing
-	deadline time.Time // absolute; only a person at a prompt moves it
+	deadline time.Time // only the time of a person at a prompt extends it
 	reused   bool      // the connection had answered others before
-	written  bool      // some bytes of the packet sent last
+	written  bool      // some bytes of the packet sent last were written
 }
 
 // newSessionID returns a random session_id. Section 4.1 asks for a strong generator.
@@ -30,7 +30,7 @@ func newSessionID() uint32 {
 	return binary.BigEndian.Uint32(id[:])
 }
 
-// start prepares the header that all packets of the session have, but for the numbers.
+// start prepares the header, without seq_no and length.
 func (s *session) start(conn *serverConn, q dialogue, id uint32) {
 	s.conn, s.reused, s.sent = conn, conn.answered > 0, header{sessionID: id}
 	s.sent.typ, s.sent.version = q.packetType()
@@ -39,11 +39,10 @@ func (s *session) start(conn *serverConn, q dialogue, id uint32) {
 		s.sent.flags |= flagUnencrypted
 	}
 	if conn.client.singleConnect {
-		// On every packet: some servers want it so, and the others ignore it (section 4.3).
+		// On every packet: some servers need it, and others ignore it (section 4.3).
 		s.sent.flags |= flagSingleConnect
 	}
 }
-
 
 func (s *session) send(m message) error {
 	packet, err := s.encodePacket(nil, new(codec), m)
@@ -65,11 +64,7 @@ func (s *session) encodePacket(dst []byte, c *codec, m message) ([]byte, error) 
 	if s.sent.seqNo >= lastSeqNo {
 		return dst, failf(classProtocol, "%s: sequence numbers exhausted", s.conn.server)
 	}
-	if s.sent.seqNo == 0 {
-		s.sent.seqNo = 1
-	} else {
-		s.sent.seqNo += 2
-	}
+	s.sent.seqNo += 1 + s.sent.seqNo%2 // 1, 3, 5
 	start := len(dst)
 	dst, err := c.appendPacket(dst, &s.sent, m)
 	if err != nil {
@@ -92,7 +87,7 @@ func (s *session) sendAbort(m message) {
 	_ = s.send(m)
 }
 
-// receive reads one reply. It uses nothing of it before every check has passed.
+// receive reads one reply. Nothing of it is used before every check has passed.
 func (s *session) receive(reply message) error {
 	h, got, err := readHeader(s.conn.conn)
 	s.timing.received += len(got)
@@ -152,7 +147,7 @@ func (s *session) checkReplyHeader(h *header) error {
 // decodePacket undoes the obfuscation of a body whose header was verified, and decodes it.
 func (s *session) decodePacket(h *header, body []byte, c *codec, reply message) error {
 	if s.conn.answered == 0 {
-		// Only the first reply of a connection says so (section 4.3).
+		// Only the first reply of a connection counts (section 4.3).
 		s.conn.established = s.conn.client.singleConnect && h.flags&flagSingleConnect != 0
 	}
 	s.conn.answered++
@@ -169,7 +164,7 @@ func (s *session) decodePacket(h *header, body []byte, c *codec, reply message) 
 	s.redact(c.fields)
 	if h.version != s.sent.version {
 		return s.mismatch("version", h.version, s.sent.version).
-			withHint("the server answers this type with another minor version than RFC 8907 section 5.4.1 asks for")
+			withHint("report this to the server's vendor: RFC 8907 section 5.4.1 defines the minor version of this type")
 	}
 	return nil
 }
@@ -183,37 +178,37 @@ func (l *serverConn) notTACACS(got []byte) error {
 	}
 	first := got[0]
 	f := failf(classProtocol, "the reply of %s %w: it begins with 0x%02x, not 0xc0 or 0xc1", l.server, errNotTACACS, first)
-	if first == 0x15 || first == 0x16 {
-		return f.withHint("this is a TLS port (RFC 9887): try --tls, or the port of the clear service")
+	if first == 0x15 || first == 0x16 { // a TLS record: alert or handshake
+		return f.withHint("add --tls, or use the port without TLS: this is a TLS port")
 	}
-	return f.withHint("another service listens there; TACACS+ has port 49")
+	return f.withHint("check the port: another service listens there; TACACS+ has port 49")
 }
 
 func (s *session) mismatch(field string, got, want any) *failure {
 	return failf(classProtocol, "the reply of %s has %s %v, not %v", s.conn.server, field, got, want).
-		withHint("a broken server, or a device in between that mixes sessions")
+		withHint("check the server and any proxy: one of them mixes up sessions")
 }
 
-// flagViolation returns the error of section 10.5.2: the connection is closed, the reply is not used, and counts as FAIL,
-// so that no other server is asked. Over TLS it is RFC 9887 section 4.
+// flagViolation returns the error of section 10.5.2, over TLS of RFC 9887 section 4: the reply counts as FAIL, so that no
+// other server is asked.
 func (l *serverConn) flagViolation() error {
 	var f *failure
 	switch {
 	case l.facts != nil:
-		f = failf(classProtocol, "the reply of %s comes without the UNENCRYPTED flag, which every packet has over TLS", l.server).
-			withHint("the server does not follow RFC 9887 section 4; the reply was not used")
+		f = failf(classProtocol, "the reply of %s has no UNENCRYPTED flag, which TLS requires", l.server).
+			withHint("report this to the server's vendor: RFC 9887 section 4; the reply was not used")
 	case l.client.cleartext:
-		f = failf(classProtocol, "the reply of %s is obfuscated although --unencrypted was asked for", l.server).
-			withHint("the server has a key for this client: give it with --key-file in place of --unencrypted")
+		f = failf(classProtocol, "the reply of %s is obfuscated despite --unencrypted", l.server).
+			withHint("replace --unencrypted with --key-file: the server has a key for this client")
 	default:
 		f = failf(classProtocol, "the reply of %s is not obfuscated although a key is in use: the UNENCRYPTED flag is set", l.server).
-			withHint("the server has no key for this client, or someone in between answers in its place; the reply was not used")
+			withHint("configure the key for this client on the server, if the reply is really the server's; the reply was not used")
 	}
 	return &attemptError{f, outcomeFlagViolation}
 }
 
-// keyMismatch returns the error for a body whose lengths do not add up. The hint names the candidate key that fits it.
-// body is what the first key made of it.
+// keyMismatch returns the error for a body, decoded with the first key, whose lengths do not add up. The hint names the
+// candidate key that fits.
 func (s *session) keyMismatch(h *header, body []byte, reply message) error {
 	if s.conn.client.cleartext {
 		return failf(classProtocol, "the reply of %s is malformed: %w", s.conn.server, errBodyLength)
@@ -243,12 +238,12 @@ func (s *session) ioFailure(what string, n int, err error) error {
 		f = failf(classNetwork, "%s closed the connection in the middle of its reply, after %d bytes", s.conn.server, n)
 	case closed:
 		f = failf(classNetwork, "%s closed the connection before it answered", s.conn.server).
-			withHint("most often the server has no client entry for the address %s; an access list, a wrong key (some servers close) or a TLS port look the same", addrPortOf(s.conn.conn.LocalAddr()).Addr())
+			withHint("check the server's client entry for the address %s; an access list, a wrong key or a TLS port look the same", addrPortOf(s.conn.conn.LocalAddr()).Addr())
 	case late && n > 0:
 		f = failf(classNetwork, "the reply of %s was cut off after %d bytes: timed out after %v", s.conn.server, n, s.conn.client.timeout)
 	case late:
 		f = failf(classNetwork, "no reply from %s within %v", s.conn.server, s.conn.client.timeout).
-			withHint("some servers drop a packet that does not fit their key; else a slow back end (LDAP, AD) or overload: try a longer --timeout")
+			withHint("check the key (some servers drop unreadable packets), or try a longer --timeout for a slow back end (LDAP, AD)")
 	default:
 		f = failf(classNetwork, "%s %s: %w", what, s.conn.server, cause(err))
 	}
@@ -265,7 +260,7 @@ func (s *session) ioFailure(what string, n int, err error) error {
 	return &attemptError{f, came}
 }
 
-// secrets returns what a reply must not show.
+// secrets returns the texts to redact in a reply.
 func (s *session) secrets() []string {
 	secrets := s.request.secrets()
 	for _, k := range s.conn.client.keys {
@@ -274,19 +269,11 @@ func (s *session) secrets() []string {
 	return secrets
 }
 
-// redact removes our secrets from the texts of a reply, before anything else sees them.
+// redact removes our secrets from the texts of a reply.
 func (s *session) redact(texts []field) {
-	if s.conn.client.unredacted {
-		return
-	}
-	var secrets []string
 	for _, f := range texts {
-		if *f.value == "" {
-			continue
+		if *f.value != "" && !s.conn.client.unredacted {
+			*f.value = redact(*f.value, s.secrets())
 		}
-		if secrets == nil {
-			secrets = s.secrets()
-		}
-		*f.value = redact(*f.value, secrets)
 	}
 }

@@ -34,8 +34,8 @@ func (c *tlsClient) handshake(ctx context.Context, srv server, timeout time.Dura
 		config.ServerName = c.serverName
 	}
 	facts := &tlsFacts{ServerName: config.ServerName, oneSided: len(c.config.Certificates) == 0}
-	// Certificates would silently withhold a certificate whose issuer the server does not name. Sent like this, it
-	// brings the alert that tells what is wrong with it.
+	// With Certificates, one whose issuer the server does not name would not be sent. The server's alert to it says why
+	// it is refused.
 	config.Certificates = nil
 	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 		if facts.oneSided {
@@ -97,70 +97,67 @@ func (t *ticketCache) Get(server string) (*tls.ClientSessionState, bool) {
 	return have[0], true
 }
 
+// tlsFailure returns a failure that begins with the name of the server.
+func tlsFailure(srv server, format string, args ...any) *failure {
+	return failf(classTLS, "TLS with %s: %w", srv, fmt.Errorf(format, args...))
+}
+
 // handshakeFailure returns the error for a handshake that failed. name is the one that the certificate must have.
 func handshakeFailure(srv server, timeout time.Duration, name string, err error) error {
-	f := failf(classTLS, "TLS with %s: %w", srv, cause(err))
 	var record tls.RecordHeaderError
 	var refused *tls.CertificateVerificationError
 	var revoked *errRevoked
 	switch {
 	case errors.As(err, &record) && version(record.RecordHeader[0]).major() == majorVersion:
-		f.err = fmt.Errorf("TLS with %s: it answers with clear TACACS+", srv)
-		return f.withHint("this is the port of the clear service; TLS has port 300. It is never used in clear instead")
+		return tlsFailure(srv, "it answers with clear TACACS+").withHint("use the TLS port (300): this is the port without TLS")
 	case errors.As(err, &record):
-		f.err = fmt.Errorf("TLS with %s: the answer is not TLS", srv)
-		return f.withHint("another service listens there; TACACS+ over TLS has port 300")
+		return tlsFailure(srv, "the answer is not TLS").withHint("check the port: another service listens there; TACACS+ over TLS has port 300")
 	case errors.As(err, &refused):
 		return certificateFailure(srv, name, refused.Err)
 	case errors.As(err, &revoked):
-		return f.withHint("ask who runs the server for its new certificate")
+		return tlsFailure(srv, "%w", cause(err)).withHint("ask the server's operator for its new certificate")
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
-		f.err = fmt.Errorf("TLS with %s: timed out after %v", srv, timeout)
-		return f.withHint("a clear TACACS+ port waits like this; TLS has port 300")
+		return tlsFailure(srv, "timed out after %v", timeout).withHint("check the port: one without TLS waits like this; TLS has port 300")
 	case isClosed(err):
-		f.err = fmt.Errorf("TLS with %s: it closed the connection in the handshake", srv)
-		return f.withHint("a clear TACACS+ port, or a server that does not know this client's address")
+		return tlsFailure(srv, "it closed the connection in the handshake").
+			withHint("check the port and the server's client entry: a port without TLS, or an unknown client address")
 	case strings.Contains(err.Error(), "protocol version"):
-		f.err = fmt.Errorf("TLS with %s: it does not speak TLS 1.3", srv)
-		return f.withHint("RFC 9887 section 3.2 forbids earlier versions")
+		return tlsFailure(srv, "it does not support TLS 1.3").withHint("enable TLS 1.3 on the server: RFC 9887 section 3.2 forbids earlier versions")
 	case isAlert(err):
-		return f.withHint("%s", alertHint(err))
+		return tlsFailure(srv, "%w", cause(err)).withHint("%s", alertHint(err))
 	}
-	return f
+	return tlsFailure(srv, "%w", cause(err))
 }
 
 // certificateFailure returns the error for a server's certificate that is refused, with the option or the change on the
 // server that helps.
 func certificateFailure(srv server, name string, err error) error {
-	f := failf(classTLS, "TLS with %s: its certificate is refused: %w", srv, err)
 	var authority x509.UnknownAuthorityError
 	var invalid x509.CertificateInvalidError
 	var hostname x509.HostnameError
 	switch {
 	case errors.As(err, &authority):
-		f.err = fmt.Errorf("TLS with %s: its certificate is signed by an unknown authority: %s", srv, authority.Cert.Issuer)
-		return f.withHint("--cacert FILE names the authority that signed it, or the certificate itself where it is self-signed")
+		return tlsFailure(srv, "its certificate is signed by an unknown authority: %s", authority.Cert.Issuer).
+			withHint("give --cacert FILE with the authority, or with the certificate itself if it is self-signed")
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired && time.Now().Before(invalid.Cert.NotBefore):
-		f.err = fmt.Errorf("TLS with %s: its certificate is not valid before %s", srv, invalid.Cert.NotBefore.UTC().Format(time.RFC3339))
-		return f.withHint("is this host's clock right?")
+		return tlsFailure(srv, "its certificate is not valid before %s", invalid.Cert.NotBefore.UTC().Format(time.RFC3339)).
+			withHint("check the clock of this host")
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		f.err = fmt.Errorf("TLS with %s: the certificate of %s expired on %s", srv, invalid.Cert.Subject, invalid.Cert.NotAfter.UTC().Format(time.RFC3339))
-		return f.withHint("the server needs a new certificate; is this host's clock right?")
+		return tlsFailure(srv, "the certificate of %s expired on %s", invalid.Cert.Subject, invalid.Cert.NotAfter.UTC().Format(time.RFC3339)).
+			withHint("renew the server's certificate, or check the clock of this host")
 	case errors.As(err, &invalid) && invalid.Reason == x509.IncompatibleUsage:
-		f.err = fmt.Errorf("TLS with %s: its certificate is not for a server: the extended key usage serverAuth is missing", srv)
-		return f.withHint("the server needs a certificate with serverAuth, from an authority that may give it")
+		return tlsFailure(srv, "its certificate is not for a server: the extended key usage serverAuth is missing").
+			withHint("give the server a certificate with serverAuth")
 	case errors.As(err, &hostname) && isDNSName(hostname.Certificate, name):
-		f.err = fmt.Errorf("TLS with %s: its certificate has the address %s as a DNS name, where it does not count", srv, name)
-		return f.withHint("the server needs a certificate with subjectAltName IP:%s in place of DNS:%[1]s", name)
+		return tlsFailure(srv, "its certificate has the address %s as a DNS name, which does not count", name).
+			withHint("give the server a certificate with subjectAltName IP:%s in place of DNS:%[1]s", name)
 	case errors.As(err, &hostname):
-		names := strings.Join(certNames(hostname.Certificate), ", ")
-		if names == "" {
-			names = "no name at all (a common name does not count)"
-		}
-		f.err = fmt.Errorf("TLS with %s: its certificate is not for %s but for %s", srv, name, names)
-		return f.withHint("--servername NAME says which name to expect")
+		names := cmp.Or(strings.Join(certNames(hostname.Certificate), ", "), "no name at all (a common name does not count)")
+		return tlsFailure(srv, "its certificate is not for %s but for %s", name, names).
+			withHint("give --servername NAME if another name is expected")
 	}
-	return f.withHint("the fault is in the server's certificate or in its authority's: who runs the server can mend it")
+	return tlsFailure(srv, "its certificate is refused: %w", err).
+		withHint("renew the server's certificate or its authority's")
 }
 
 // isDNSName reports whether an address is among the DNS names of a certificate, where RFC 9525 section 6.4 does not look
@@ -176,16 +173,16 @@ func isAlert(err error) bool {
 	return errors.As(err, &op) && op.Op == "remote error"
 }
 
-// alertHint returns the option that supplies what the server's alert asks for.
+// alertHint returns the hint for an alert of the server, or "".
 func alertHint(err error) string {
 	text := err.Error()
 	switch {
 	case strings.Contains(text, "certificate required"):
-		return "the server wants a certificate of this client: --cert and --cert-key"
+		return "give --cert and --cert-key: the server requires a client certificate"
 	case strings.Contains(text, "unrecognized name"):
-		return "the server has no such name: --servername NAME"
+		return "give --servername NAME: the server has no such name"
 	case strings.Contains(text, "certificate"), strings.Contains(text, "access denied"), strings.Contains(text, "decrypt"):
-		return "the server dislikes this client's certificate (--cert): its dates, its issuer or its name"
+		return "check the dates, the issuer and the name of the client certificate (--cert)"
 	}
 	return ""
 }
@@ -197,11 +194,11 @@ func tlsReadFailure(srv server, facts *tlsFacts, answered int, err error) error 
 		return nil
 	}
 	if isAlert(err) {
-		return failf(classTLS, "TLS with %s: it ended the session: %w", srv, cause(err)).withHint("%s", alertHint(err))
+		return tlsFailure(srv, "it ended the session: %w", cause(err)).withHint("%s", alertHint(err))
 	}
 	if isClosed(err) {
-		return failf(classTLS, "TLS with %s: it closed the connection before it answered (client certificate: %s)", srv, facts.ClientCert).
-			withHint("likely the client's certificate: --cert and --cert-key; some servers close without saying so")
+		return tlsFailure(srv, "it closed the connection before it answered (client certificate: %s)", facts.ClientCert).
+			withHint("check the client certificate (--cert, --cert-key): some servers close without an alert")
 	}
 	return nil
 }
@@ -219,7 +216,7 @@ func (e *errRevoked) Error() string {
 // A revocation is the lists of revoked certificates that connections are checked against.
 type revocation struct {
 	lists []*x509.RevocationList
-	warnf func(format string, args ...any) // gets what a list does not tell; -q does not hide it
+	warnf func(format string, args ...any) // not silenced by -q
 }
 
 // check looks up every certificate of the chains in the list of its issuer, on resumption too (RFC 9887 sections 3.4
@@ -241,8 +238,8 @@ func (c *revocation) check(state *tls.ConnectionState, unverified bool) error {
 	return err
 }
 
-// sentChain returns what replaces a verified chain: each certificate with the one that signed it, as far as the server
-// sent them. It ends with nil if the last issuer was not sent.
+// sentChain builds a chain from the certificates that the server sent, in place of a verified one. It ends with nil if
+// the last issuer was not sent.
 func sentChain(sent []*x509.Certificate) []*x509.Certificate {
 	chain := sent[:1:1]
 	for range sent {
@@ -259,8 +256,8 @@ func sentChain(sent []*x509.Certificate) []*x509.Certificate {
 	return chain
 }
 
-// checkChain looks up each certificate in the lists of its issuer's name. A list that another key of that name signed is
-// another issuer's, and covers nothing (RFC 5280 section 6.3.3).
+// checkChain looks up each certificate in the lists of its issuer's name. A list that another key signed is ignored (RFC
+// 5280 section 6.3.3).
 func (c *revocation) checkChain(chain []*x509.Certificate) error {
 	for i, cert := range chain[:len(chain)-1] {
 		issuer, signed, covered := chain[i+1], false, false
@@ -270,18 +267,18 @@ func (c *revocation) checkChain(chain []*x509.Certificate) error {
 				continue
 			}
 			if issuer == nil {
-				c.warnf("the revocation list of %s cannot be checked: the server does not send the certificate of its issuer", cert.Issuer)
+				c.warnf("cannot check the revocation list of %s: the server did not send the issuer's certificate", cert.Issuer)
 			} else if err := list.CheckSignatureFrom(issuer); err != nil {
 				foreign = fmt.Errorf("the revocation list of %s is not signed by it: %w", cert.Issuer, err)
 				continue
 			}
 			signed = true
 			if id := unknownCritical(list); id != nil {
-				c.warnf("the revocation list of %s is not used: its critical extension %v is not known here", cert.Issuer, id)
+				c.warnf("the revocation list of %s is ignored: unknown critical extension %v", cert.Issuer, id)
 				continue
 			}
 			if now := time.Now(); now.After(list.NextUpdate) && !list.NextUpdate.IsZero() || now.Before(list.ThisUpdate) {
-				c.warnf("the revocation list of %s is out of date: it is for %s to %s", cert.Issuer,
+				c.warnf("the revocation list of %s is out of date: valid from %s to %s", cert.Issuer,
 					list.ThisUpdate.UTC().Format(time.DateOnly), list.NextUpdate.UTC().Format(time.DateOnly))
 			}
 			covered = issuer != nil
@@ -295,14 +292,14 @@ func (c *revocation) checkChain(chain []*x509.Certificate) error {
 			c.warnf("%v", foreign)
 		}
 		if !covered {
-			c.warnf("no revocation list of %s: whether %s was revoked is not known", cert.Issuer, cert.Subject)
+			c.warnf("no revocation list of %s: cannot tell whether %s was revoked", cert.Issuer, cert.Subject)
 		}
 	}
 	return nil
 }
 
-// unknownCritical returns the critical extension of a list, or of an entry, that forbids to use the list (RFC 5280
-// sections 5.2 and 5.3). That is any critical one: the RFC's own belong to lists in parts, which are not supported.
+// unknownCritical returns the critical extension of a list or an entry that forbids to use the list (RFC 5280 sections 5.2
+// and 5.3): any one, since the RFC's own belong to partial lists, which are not supported.
 func unknownCritical(list *x509.RevocationList) asn1.ObjectIdentifier {
 	critical := func(e pkix.Extension) bool { return e.Critical }
 	if i := slices.IndexFunc(list.Extensions, critical); i >= 0 {

@@ -51,19 +51,19 @@ func TestTLS(t *testing.T) {
 		{"insecure", server, "authenticate alice AT --tls --insecure -q", 0, `warning: the server's certificate is not verified.*`, ""},
 		{"insecure in JSON", server, "authenticate alice AT --tls --insecure --json", 0, `warning: .*`, `"verified":false`},
 		{"no such list", server, login + " --crl DIR/nothing.crl", 2, `read the revocation list: .*`, ""},
-		{"no list of the issuer", server, login + " --crl DIR/other.crl", 0, `warning: no revocation list of CN=ca: whether CN=server was revoked is not known`, "PASS"},
+		{"no list of the issuer", server, login + " --crl DIR/other.crl", 0, `warning: no revocation list of CN=ca: cannot tell whether CN=server was revoked`, "PASS"},
 		{"not revoked", server, login + " --crl DIR/none.crl", 0, ``, "PASS"},
 		{"bidi and terminal control in a name", "--tls --cert DIR/evil.pem --cert-key DIR/evil.key", "authenticate alice AT --tls --cacert DIR/other-ca.pem --json", 6, `.*unknown authority: CN=evil\\x1b.*`, `evil\\x1b[2J`},
 		{"revoked", server, login + " --crl DIR/server.crl", 6, `TLS with .*: .*the certificate of CN=server was revoked on .*`, ""},
 		{"list out of date", server, login + " --crl DIR/old.crl -q", 0, `warning: the revocation list of CN=ca is out of date: .*`, ""},
-		{"forged list", server, login + " --crl DIR/forged.crl", 0, `warning: the revocation list of CN=ca is not signed by it: .*`, "whether CN=server was revoked is not known"},
+		{"forged list", server, login + " --crl DIR/forged.crl", 0, `warning: the revocation list of CN=ca is not signed by it: .*`, "cannot tell whether CN=server was revoked"},
 		{"broken list", server, login + " --crl DIR/garbage.pem", 2, `(read )?the revocation list .*`, ""},
 		{"certificate required", mutual, login, 6, `TLS with .*: it ended the session: tls: certificate required`, "--cert and --cert-key"},
 		{"certificate required, in JSON", mutual, login + " --json", 6, `TLS with .*`, `"client_certificate":"asked, none to send"`},
 		{"foreign client", mutual, login + " --cert DIR/foreign-client.pem --cert-key DIR/foreign-client.key", 6, `TLS with .*: it ended the session: tls: unknown certificate authority`, "--cert"},
 		{"expired client", mutual, login + " --cert DIR/expired-client.pem --cert-key DIR/expired-client.key", 6, `TLS with .*: it ended the session: tls: (expired|bad) certificate`, "--cert"},
-		{"closed after the handshake", server + " --fault close", login, 6, `TLS with .*: it closed the connection before it answered \(client certificate: not asked\)`, "likely the client's certificate"},
-		{"cleartext port", "", login, 6, `TLS with .*: it closed the connection in the handshake`, "a clear TACACS+ port"},
+		{"closed after the handshake", server + " --fault close", login, 6, `TLS with .*: it closed the connection before it answered \(client certificate: not asked\)`, "check the client certificate"},
+		{"cleartext port", "", login, 6, `TLS with .*: it closed the connection in the handshake`, "a port without TLS"},
 		{"TLS port without --tls", server, "authenticate alice AT", 4, `.* closed the connection before it answered`, "or a TLS port"},
 		{"foreign key", server, login + " --cert DIR/client.pem --cert-key DIR/server.key", 2, `the private key in .*server.key does not match the certificate in .*client.pem`, ""},
 		{"encrypted key", server, login + " --cert DIR/client.pem --cert-key DIR/encrypted.key", 2, `the private key in .* is encrypted`, "openssl pkey"},
@@ -127,12 +127,12 @@ func TestTLSFaults(t *testing.T) {
 		code  exitCode
 		err   string
 	}{
-		{"tls-1.2", 6, `TLS with .*: it does not speak TLS 1.3`},
+		{"tls-1.2", 6, `TLS with .*: it does not support TLS 1.3`},
 		{"tls-expired", 6, `TLS with .*: the certificate of CN=tacacs_plus serve expired on .*`},
 		{"tls-not-yet", 6, `TLS with .*: its certificate is not valid before .*`},
 		{"tls-wrong-name", 6, `TLS with .*: its certificate is not for 127.0.0.1 but for other.example`},
 		{"tls-unknown-ca", 6, `TLS with .*: its certificate is signed by an unknown authority: CN=tacacs_plus serve`},
-		{"unencrypted", 5, `the reply of .* comes without the UNENCRYPTED flag, which every packet has over TLS`},
+		{"unencrypted", 5, `the reply of .* has no UNENCRYPTED flag, which TLS requires`},
 	} {
 		t.Run(tt.fault, func(t *testing.T) {
 			t.Parallel()
@@ -185,9 +185,9 @@ func TestTLSChain(t *testing.T) {
 		{"", 0, ``},
 		{"--crl DIR/ca --crl DIR/sub", 0, ``},
 		{"--crl DIR/both", 0, ``},
-		{"--crl DIR/ca", 0, `tacacs_plus: warning: no revocation list of CN=intermediate: whether CN=server was revoked is not known\n`},
-		{"--crl DIR/sub", 0, `tacacs_plus: warning: no revocation list of CN=ca: whether CN=intermediate was revoked is not known\n`},
-		{"--crl DIR/ca-early --crl DIR/sub", 0, `tacacs_plus: warning: the revocation list of CN=ca is out of date: it is for .*\n`},
+		{"--crl DIR/ca", 0, `tacacs_plus: warning: no revocation list of CN=intermediate: cannot tell whether CN=server was revoked\n`},
+		{"--crl DIR/sub", 0, `tacacs_plus: warning: no revocation list of CN=ca: cannot tell whether CN=intermediate was revoked\n`},
+		{"--crl DIR/ca-early --crl DIR/sub", 0, `tacacs_plus: warning: the revocation list of CN=ca is out of date: valid from .*\n`},
 		{"--crl DIR/ca-revokes --crl DIR/sub", 6, `(?s)tacacs_plus: TLS with .*: the certificate of CN=intermediate was revoked on .*`},
 		{"--crl DIR/der --crl DIR/sub", 6, `(?s)tacacs_plus: TLS with .*: the certificate of CN=intermediate was revoked on .*`},
 		{"--crl DIR/both-revoke", 6, `(?s)tacacs_plus: TLS with .*: the certificate of CN=server was revoked on .*`},
@@ -413,14 +413,14 @@ func TestTLSServerCertificate(t *testing.T) {
 		err, hint string
 	}{
 		{"clientAuth only", func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} },
-			`TLS with .*: its certificate is not for a server: the extended key usage serverAuth is missing`, "the server needs a certificate with serverAuth"},
+			`TLS with .*: its certificate is not for a server: the extended key usage serverAuth is missing`, "give the server a certificate with serverAuth"},
 		{"address as a DNS name", func(c *x509.Certificate) { c.DNSNames, c.IPAddresses = []string{"tac1", "127.0.0.1"}, nil },
-			`TLS with .*: its certificate has the address 127.0.0.1 as a DNS name, where it does not count`, "subjectAltName IP:127.0.0.1 in place of DNS:127.0.0.1"},
+			`TLS with .*: its certificate has the address 127.0.0.1 as a DNS name, which does not count`, "subjectAltName IP:127.0.0.1 in place of DNS:127.0.0.1"},
 		{"another address", func(c *x509.Certificate) { c.DNSNames, c.IPAddresses = []string{"tac1", "192.0.2.1"}, nil },
-			`TLS with .*: its certificate is not for 127.0.0.1 but for tac1, 192.0.2.1`, "--servername NAME says which name to expect"},
+			`TLS with .*: its certificate is not for 127.0.0.1 but for tac1, 192.0.2.1`, "give --servername NAME"},
 		{"extension", func(c *x509.Certificate) {
 			c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3}, Critical: true, Value: []byte{5, 0}}}
-		}, `TLS with .*: its certificate is refused: x509: unhandled critical extension`, "the fault is in the server's certificate"},
+		}, `TLS with .*: its certificate is refused: x509: unhandled critical extension`, "renew the server's certificate"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -531,9 +531,9 @@ func TestTLSRevocation(t *testing.T) {
 		leaf       = "--tls --cert DIR/server.pem --cert-key DIR/server.key"
 		whole      = "--tls --cert MORE/chain.pem --cert-key DIR/server.key"
 		unverified = `warning: the server's certificate is not verified.*\n`
-		unchecked  = `warning: the revocation list of CN=ca cannot be checked: the server does not send the certificate of its issuer\n`
-		unknown    = `warning: no revocation list of CN=ca: whether CN=server was revoked is not known\n`
-		unused     = `warning: the revocation list of CN=ca is not used: its critical extension `
+		unchecked  = `warning: cannot check the revocation list of CN=ca: the server did not send the issuer's certificate\n`
+		unknown    = `warning: no revocation list of CN=ca: cannot tell whether CN=server was revoked\n`
+		unused     = `warning: the revocation list of CN=ca is ignored: unknown critical extension `
 		foreign    = `warning: the revocation list of CN=ca is not signed by it: .*\n`
 		revoked    = `TLS with \S+: the certificate of CN=server was revoked on \S+\nhint: .*new certificate\n`
 	)
@@ -553,10 +553,10 @@ func TestTLSRevocation(t *testing.T) {
 		{"two keys in one file", leaf, "--cacert DIR/ca.pem --crl MORE/both.crl", 6, revoked},
 		{"two lists of another key", leaf, "--cacert DIR/ca.pem --crl DIR/other-key.crl --crl DIR/forged.crl", 0, foreign + unknown},
 		{"a list of another key", leaf, "--cacert DIR/ca.pem --crl DIR/other-key.crl", 0, foreign + unknown},
-		{"critical extension", leaf, "--cacert DIR/ca.pem --crl DIR/point.crl", 0, unused + `2.5.29.28 is not known here\n` + unknown},
-		{"critical extension of an entry", leaf, "--cacert DIR/ca.pem --crl DIR/entry.crl", 0, unused + `1.2.3 is not known here\n` + unknown},
-		{"critical extension, and another list", leaf, "--cacert DIR/ca.pem --crl DIR/point.crl --crl DIR/none.crl", 0, unused + `2.5.29.28 is not known here\n`},
-		{"critical extension, and a list of another key", leaf, "--cacert DIR/ca.pem --crl DIR/point.crl --crl DIR/other-key.crl", 0, unused + `2.5.29.28 is not known here\n` + unknown},
+		{"critical extension", leaf, "--cacert DIR/ca.pem --crl DIR/point.crl", 0, unused + `2.5.29.28\n` + unknown},
+		{"critical extension of an entry", leaf, "--cacert DIR/ca.pem --crl DIR/entry.crl", 0, unused + `1.2.3\n` + unknown},
+		{"critical extension, and another list", leaf, "--cacert DIR/ca.pem --crl DIR/point.crl --crl DIR/none.crl", 0, unused + `2.5.29.28\n`},
+		{"critical extension, and a list of another key", leaf, "--cacert DIR/ca.pem --crl DIR/point.crl --crl DIR/other-key.crl", 0, unused + `2.5.29.28\n` + unknown},
 		{"extensions that do not matter", leaf, "--cacert DIR/ca.pem --crl DIR/harmless.crl", 6, revoked},
 		{"insecure, leaf sent, no list", leaf, "--insecure", 0, unverified},
 	} {
@@ -700,7 +700,7 @@ func TestTLSMutualNote(t *testing.T) {
 		{"--cacert DIR/ca.pem --cert DIR/client.pem --cert-key DIR/client.key -v", 0},
 	} {
 		got := s.ask(t, "authenticate alice AT --tls "+strings.ReplaceAll(tt.options, "DIR", dir))
-		const note = "tls note: RFC 9887 section 3.1 wants mutual authentication: --cert FILE gives this client a certificate\n"
+		const note = "tls note: give --cert FILE for mutual authentication (RFC 9887 section 3.1)\n"
 		if n := strings.Count(got.out, note); n != tt.notes || strings.Contains(got.err, "mutual") {
 			t.Errorf("%s: %d notes, want %d: %s%s", tt.options, n, tt.notes, got.out, got.err)
 		}
@@ -717,9 +717,9 @@ func TestTLSAlertHints(t *testing.T) {
 		err  error
 		hint string
 	}{
-		{"unrecognized name", remote(112), "the server has no such name: --servername NAME"},
-		{"access denied", remote(49), "the server dislikes this client's certificate (--cert): its dates, its issuer or its name"},
-		{"certificate required", remote(116), "the server wants a certificate of this client: --cert and --cert-key"},
+		{"unrecognized name", remote(112), "give --servername NAME: the server has no such name"},
+		{"access denied", remote(49), "check the dates, the issuer and the name of the client certificate (--cert)"},
+		{"certificate required", remote(116), "give --cert and --cert-key: the server requires a client certificate"},
 		{"internal error", remote(80), ""},
 		{"this side", errors.New("tls: server's certificate contains an unsupported type of public key"), ""},
 		{"this side's network", &net.OpError{Op: "read", Err: errors.New("certificate")}, ""},

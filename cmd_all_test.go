@@ -308,7 +308,7 @@ func TestAllCommandFile(t *testing.T) {
 	}
 	closes := serveWith(t, "--fault", "single-close").addr
 	got := runWith(t, secretsInEnv, strings.Repeat("show run\n", 20), "authorize", "alice", closes, "--all", "--single-connect", "--cmd-file", "-")
-	got.check(t, 0, `(?s).*`, `tacacs_plus: warning: `+closes+`: the server ends connections that are in use; .*\n`)
+	got.check(t, 0, `(?s).*`, `tacacs_plus: warning: `+closes+`: the server closes busy connections; .*\n`)
 	got = runWith(t, secretsInEnv, "", "authorize", "alice", one+","+two, "--all", "--cmd-file", dir)
 	got.check(t, classUsage.exit(), ``, `tacacs_plus: read the requests: .*\n`)
 }

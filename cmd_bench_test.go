@@ -279,7 +279,7 @@ func TestBenchExitCode(t *testing.T) {
 	}{
 		{"pass pass", 0, ""}, {"pass fail", 1, "1 of 2 requests were not granted"}, {"fail error pass", 3, "2 of 3 requests were not granted"},
 		{"error fail close pass", 4, " closed the connection before it answered"}, {"close error fail", 4, " closed the connection before it answered"},
-		{"close unknown error fail", 5, " answers with the unknown status 0x63"}, {"unknown close", 5, " answers with the unknown status 0x63"},
+		{"close unknown error fail", 5, " sent the unknown status 0x63"}, {"unknown close", 5, " sent the unknown status 0x63"},
 	} {
 		replies := strings.Fields(tt.replies)
 		s := startFakeServer(t, func(c *fakeServerConn) {

@@ -190,8 +190,8 @@ func TestHintOfFAIL(t *testing.T) {
 		{" -v", s, true, true, hint, ""},
 		{" -q", s, false, false, hint, ""},
 		{" --json", s, false, true, hint, `"hint":"see the server's log: account`},
-		{"", follow, true, true, "tacacs_plus: hint: the server says to ask ", ""},
-		{" -q", follow, false, false, "tacacs_plus: hint: the server says to ask ", ""},
+		{"", follow, true, true, "tacacs_plus: hint: give the right server as HOST: the server refers to ", ""},
+		{" -q", follow, false, false, "tacacs_plus: hint: give the right server as HOST: the server refers to ", ""},
 	} {
 		args := split("authenticate alice AT -t pap --password no"+tt.options, "AT", tt.server.addr)
 		got := runWith(t, secretsInEnv, "", args...)

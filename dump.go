@@ -16,7 +16,7 @@ type dumper struct {
 	out         io.Writer
 	showSecrets bool
 	began       time.Time // the dump shows the time since then; zero: no times
-	err         error     // of the first write that failed
+	err         error     // of the first failed write
 }
 
 // event writes a line about something other than a packet.
@@ -44,12 +44,12 @@ func (t *dumper) close() error {
 	return failf(classUsage, "write the packets: %w", cause(t.err))
 }
 
-// fixedBytes is how many bytes come before any text in every body: a CONTINUE has the fewest.
+// fixedBytes is the least number of bytes before the text of a body: that of a CONTINUE.
 const fixedBytes = 5
 
 // packet writes one packet whose body is in clear: the header, the decoded fields, then a hex dump. Secret
-// fields, and secrets in other fields, are masked. If a client's body cannot be decoded, its password may be
-// anywhere, so all bytes that can be text are masked. m is the message to decode into, or nil.
+// fields, and secrets in other fields, are masked. In a client's body that cannot be decoded all bytes after
+// fixedBytes are masked. m is the message to decode into, or nil.
 func (t *dumper) packet(what string, peer fmt.Stringer, h *header, body []byte, m message, secrets ...string) {
 	if t == nil {
 		return
@@ -106,16 +106,15 @@ func markBody(body []byte, m message, secrets []string, visit func(f field, valu
 			visit(f, value)
 		}
 	}
+	c.err = errNoMessage
 	if m != nil {
+		c.err = nil
 		c.message(m)
-		err = c.err
-	} else {
-		err = errNoMessage
 	}
-	if err != nil {
+	if c.err != nil {
 		markSecrets(hidden, string(body), secrets)
 	}
-	return hidden, err
+	return hidden, c.err
 }
 
 var errNoMessage = errors.New("no message")
@@ -124,20 +123,18 @@ var errNoMessage = errors.New("no message")
 func hexDumpLine(b *strings.Builder, offset int, data []byte, hidden []bool) {
 	var values, text strings.Builder
 	for i, c := range data {
+		value := fmt.Sprintf(" %02x", c)
+		switch {
+		case hidden[i]:
+			value, c = " **", '*'
+		case c < ' ' || c > '~':
+			c = '.'
+		}
 		if i == 8 {
 			values.WriteByte(' ')
 		}
-		switch {
-		case hidden[i]:
-			values.WriteString(" **")
-			text.WriteByte('*')
-		case c < ' ' || c > '~':
-			fmt.Fprintf(&values, " %02x", c)
-			text.WriteByte('.')
-		default:
-			fmt.Fprintf(&values, " %02x", c)
-			text.WriteByte(c)
-		}
+		values.WriteString(value)
+		text.WriteByte(c)
 	}
 	fmt.Fprintf(b, "  %04x %-49s  %s\n", offset, values.String(), text.String())
 }

@@ -7,29 +7,28 @@ import (
 	"unicode/utf8"
 )
 
-// A dialogue is one request to a server and what follows from its replies. It does no input or output: the client
-// sends its messages, decodes the replies, and asks the person.
+// A dialogue is one request to a server and its replies. It does no input or output: the client sends its messages,
+// decodes the replies, and asks the person.
 type dialogue interface {
-	// check reports what keeps the request from being sent. remAddr is as in firstMessage.
+	// check reports why the request cannot be sent.
 	check(remAddr string) error
 	// packetType returns the type and the version of every packet of the session.
 	packetType() (packetType, version)
-	// firstMessage builds the message that opens a session. A dialogue starts over when it is called again.
+	// firstMessage starts the dialogue, also again, and returns the message that opens a session.
 	firstMessage(remAddr string) (message, error)
 	// reply returns the message into which the next reply is decoded.
 	reply() message
-	// on returns what follows from that reply. server is the name of its sender, for errors.
+	// on handles that reply of server, whose name is for errors.
 	on(server string) reaction
-	// answer returns what follows from a person's answer to the prompt of a reaction. err is errNoAnswer if there is
-	// none.
+	// answer handles a person's answer to the prompt of a reaction. err is errNoAnswer if there is none.
 	answer(text string, err error) reaction
-	// reset forgets the sessions with the server before, since another one is asked next.
+	// reset prepares the dialogue for another server.
 	reset()
 	// interactive reports whether the session can have more than one exchange.
 	interactive() bool
-	// repeatable reports whether a server may get the request twice without harm.
+	// repeatable reports whether the request may be sent twice.
 	repeatable() bool
-	// secrets returns texts that must not be shown when a server repeats them. None of them is part of the user's name.
+	// secrets returns texts to redact in replies. None of them is part of the user's name.
 	secrets() []string
 }
 
@@ -38,8 +37,8 @@ type dialogue interface {
 type reaction struct {
 	verdict  verdict  // of the reply
 	send     message  // the next message of the session, or nil
-	prompt   *prompt  // a question to the person, whose answer goes to dialogue.answer; or nil
-	abort    message  // sent without waiting for a reply, since the session ends before its verdict; or nil
+	prompt   *prompt  // the person's answer goes to dialogue.answer; or nil
+	abort    message  // ends the session before its verdict, and has no reply; or nil
 	restart  bool     // the server asks for another session (section 5.4.3)
 	err      error    // why there is no verdict, or why it is not enough; or nil
 	warnings []string // for the person
@@ -47,12 +46,12 @@ type reaction struct {
 
 // A prompt asks a person for one line.
 type prompt struct {
-	words  string // of the server, untrusted; empty if they are no more than label
+	words  string // of the server, untrusted; empty if label says the same
 	label  string // such as "password for alice"
 	hidden bool   // the input is not echoed
 }
 
-// A status is the answer of a server: an authenStatus, an authorStatus or an acctStatus.
+// A status is an authenStatus, an authorStatus or an acctStatus.
 type status interface {
 	fmt.Stringer
 	class() class
@@ -66,7 +65,7 @@ func statusName(s status) string {
 	return s.String()
 }
 
-// A verdict is what a reply tells about the request.
+// A verdict is the content of a reply.
 type verdict struct {
 	status    status // nil if the reply could not be read
 	serverMsg string
@@ -75,7 +74,7 @@ type verdict struct {
 
 	authenType string // of an authentication, as are flags and prompt
 	flags      string
-	prompt     string // the prompt that stands for this FAIL
+	prompt     string // the unanswered prompt that counts as FAIL
 
 	request, response, effective []string // arguments of an authorization or a record
 	taskID                       string   // of a record
@@ -83,20 +82,20 @@ type verdict struct {
 
 // followHint returns the hint for a FOLLOW, which is never followed (section 10.5.5). data names the other server.
 func followHint(data string) string {
-	other := "another one, which it does not name,"
+	other := "another server, which it does not name"
 	if where := oneLine(data); where != "" {
 		other = `"` + where + `"`
 	}
-	return "the server says to ask " + other + " in its place, which RFC 8907 section 10.5.5 forbids to follow"
+	return "give the right server as HOST: the server refers to " + other + ", which RFC 8907 section 10.5.5 forbids to follow"
 }
 
 // unknownStatus returns the error for a status that the RFC does not define: never a success (section 3.6).
 func unknownStatus[T ~uint8](server string, status T) reaction {
-	return reaction{err: failf(classProtocol, "%s answers with the unknown status 0x%02x", server, uint8(status)).
-		withHint("not a TACACS+ status: a broken server, or by a rare chance a wrong key")}
+	return reaction{err: failf(classProtocol, "%s sent the unknown status 0x%02x", server, uint8(status)).
+		withHint("check the server and the key: a wrong key can look like this")}
 }
 
-// fits reports what of a message does not fit its field or its packet.
+// fits reports a field of a message that is too long.
 func fits(m message) error {
 	if _, err := appendPacket(nil, new(header), m); err != nil {
 		return failf(classUsage, "%w", err)
@@ -104,8 +103,7 @@ func fits(m message) error {
 	return nil
 }
 
-// text returns what the person is shown: the words of the server with its name before every line, so that none of
-// them looks like a prompt of the shell.
+// text returns the server's words with its name before every line, so that none looks like a prompt of the shell.
 func (p *prompt) text(server string) string {
 	if p.words == "" {
 		return p.label + ": "
@@ -114,7 +112,7 @@ func (p *prompt) text(server string) string {
 	return mark + strings.ReplaceAll(escapeLines(p.words), "\n", "\n"+mark) + " "
 }
 
-// messageSet is memory for the bodies that a packet can have.
+// messageSet is memory for one message of each type, to be used again.
 type messageSet struct {
 	start    authenStart
 	reply    authenReply
@@ -125,7 +123,7 @@ type messageSet struct {
 	acct     acctReply
 }
 
-// of returns an empty message of the kind that h announces.
+// of returns an empty message of the type of h.
 func (s *messageSet) of(h *header) message {
 	client := h.seqNo%2 == 1
 	switch {
@@ -152,7 +150,8 @@ func (s *messageSet) of(h *header) message {
 	return &s.acct
 }
 
-// plausible reports whether a message has only values that RFC 8907 or its draft define: a wrong key rarely makes any.
+// plausible reports whether a message has only values that RFC 8907 or its draft define. A wrong key rarely gives such a
+// message.
 func plausible(m message) bool {
 	switch m := m.(type) {
 	case *authenStart:
@@ -173,10 +172,9 @@ func plausible(m message) bool {
 	return false
 }
 
-// plausibleFields is plausible for what requests have in common. Types are ASCII to MSCHAPV2, ARAP of the draft among them,
-// or none.
+// plausibleFields is plausible for commonFields.
 func plausibleFields(who *commonFields) bool {
-	const arap = 4 // also a service of the draft
+	const arap = 4 // a type and a service of the draft
 	return who.privLvl <= 15 && who.typ <= authenMSCHAPv2 && (authenServiceNames.has(uint8(who.service)) || who.service == arap) &&
 		plausibleText(who.user) && plausibleText(who.port) && plausibleText(who.remAddr)
 }
@@ -186,7 +184,6 @@ func plausibleText(s string) bool {
 	return printableASCII(s) || utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
-// errorReply returns the ERROR of a packet type.
 func errorReply(typ packetType, msg string) message {
 	switch typ {
 	case typeAuthen:

@@ -8,8 +8,8 @@ import (
 // An output is the result of a command: a verdict, a report on many servers or requests, a stream that was
 // printed while the command ran, or a page of text.
 type output interface {
-	// finish sets the error with which the command ended, or nil. It returns what to print on stderr: an error
-	// with its hint, a hint alone, or nil.
+	// finish sets the error of the command, or nil. It returns what to print on stderr: an error with its hint, a hint
+	// alone, or nil.
 	finish(err error) *failure
 	exit() exitCode  // of the run, valid after finish
 	line() string    // the default rendering
@@ -17,8 +17,7 @@ type output interface {
 	json() string    // that of --json: one object on one line
 }
 
-// An exitStatus is the part of outputs other than a verdict that holds the exit code. An error of the command
-// decides it.
+// An exitStatus is the exit code of an output other than a verdict. An error of the command sets it.
 type exitStatus struct {
 	ExitCode exitCode `json:"exit_code"`
 }
@@ -34,8 +33,7 @@ func (e *exitStatus) finish(err error) *failure {
 	return f
 }
 
-// A report is the common part of outputs about many servers or requests. In JSON it has the same fields as a
-// verdict.
+// A report is the common part of outputs about many servers or requests, with the fields of a verdict.
 type report struct {
 	Time    string `json:"time"` // when it began, UTC
 	Command string `json:"command"`
@@ -45,7 +43,6 @@ type report struct {
 	Error *problem `json:"error,omitempty"` // why it is not granted
 }
 
-// setVerdict sets the overall result and the reason.
 func (r *report) setVerdict(c class, why *problem) {
 	r.Granted, r.ExitCode, r.Error = c == classGranted, c.exit(), why
 }
@@ -59,7 +56,7 @@ func (r *report) finish(err error) *failure {
 	return f
 }
 
-// A page is text that is the same in every form, except JSON if it has an object.
+// A page is text that is the same in every rendering, except JSON if it has an object.
 type page struct {
 	exitStatus
 	text   string

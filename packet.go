@@ -76,7 +76,7 @@ var headerFlagNames = names{0: "UNENCRYPTED", 2: "SINGLE_CONNECT"}
 
 func (f headerFlags) String() string { return headerFlagNames.bits(uint8(f)) }
 
-// readHeader reads a header. got has the bytes that came before an error, for the diagnosis.
+// readHeader reads a header. got has the bytes before an error.
 func readHeader(r io.Reader) (h header, got []byte, err error) {
 	got = make([]byte, headerLen)
 	n, err := io.ReadFull(r, got)
@@ -86,13 +86,12 @@ func readHeader(r io.Reader) (h header, got []byte, err error) {
 	return h, got[:n], err
 }
 
-// parseHeader decodes the 12 bytes of a header. It repeats header.layout, since every packet passes here.
+// parseHeader decodes the 12 bytes of a header. It is faster than header.layout.
 func parseHeader(b []byte) header {
 	return header{version(b[0]), packetType(b[1]), b[2], headerFlags(b[3]), binary.BigEndian.Uint32(b[4:]), binary.BigEndian.Uint32(b[8:])}
 }
 
-// readBody reads the body that belongs to h, as it is on the wire. It refuses a length over maxBody before it allocates
-// anything.
+// readBody reads the body of h, as it is on the wire. It refuses a length over maxBody before it allocates.
 func readBody(r io.Reader, h header) ([]byte, error) {
 	if h.length > maxBody {
 		return nil, errBodyTooLong
@@ -108,8 +107,8 @@ var (
 	errBodyLength = errors.New("lengths do not add up")
 )
 
-// appendPacket appends a whole packet to dst: the header, whose length it sets, then the body in clear. A codec can be
-// used again.
+// appendPacket appends a packet to dst: the header, whose length it sets, then the body in clear. A codec can be used
+// again.
 func (c *codec) appendPacket(dst []byte, h *header, m message) ([]byte, error) {
 	start := len(dst)
 	*c = codec{fields: c.fields[:0], buf: append(dst, make([]byte, headerLen)...)}
@@ -126,7 +125,7 @@ func (c *codec) appendPacket(dst []byte, h *header, m message) ([]byte, error) {
 	return c.buf, nil
 }
 
-// decode decodes all of b into m. The error is errBodyLength if b has one byte more or less.
+// decode decodes all of b into m. The error is errBodyLength if b is longer or shorter than m.
 func (c *codec) decode(b []byte, m message) error {
 	*c = codec{fields: c.fields[:0], reading: true, buf: b}
 	c.message(m)
@@ -149,9 +148,9 @@ type message interface {
 // lengths first, then the variable fields in the order of their lengths.
 type codec struct {
 	reading bool
-	buf     []byte  // what is left to read, or what was written
+	buf     []byte  // the rest to read, or what was written
 	fields  []field // variable fields whose lengths were moved; the fields follow at the end
-	err     error   // the first one; everything after it does nothing
+	err     error   // the first one; calls after it do nothing
 	// visit, if not nil, gets every field: dump.go prints packets with it.
 	visit func(f field, value any)
 }
@@ -161,7 +160,7 @@ type field struct {
 	name   string
 	value  *string
 	length int
-	secret bool // not to be shown: passwords, challenge responses, CONTINUE messages
+	secret bool // never printed: passwords, challenge responses, CONTINUE messages
 }
 
 // message moves the whole message. The lengths must add up to the body exactly, so nothing after that check can go out
@@ -171,6 +170,7 @@ func (c *codec) message(m message) {
 	if c.err != nil {
 		return
 	}
+	var text string // all variable fields in one allocation
 	if c.reading {
 		sum := 0
 		for _, f := range c.fields {
@@ -180,9 +180,6 @@ func (c *codec) message(m message) {
 			c.err = errBodyLength
 			return
 		}
-	}
-	var text string // all variable fields in one allocation
-	if c.reading {
 		text = string(c.buf)
 	}
 	for _, f := range c.fields {
@@ -241,7 +238,7 @@ func (c *codec) length(name string, size int, value *string) {
 	c.addField(field{name: name, value: value}, size)
 }
 
-// secret is length for a field that must never be printed.
+// secret is length for a secret field.
 func (c *codec) secret(name string, size int, value *string) {
 	c.addField(field{name: name, value: value, secret: true}, size)
 }
@@ -280,7 +277,7 @@ func (c *codec) lengths(args []string) {
 	}
 }
 
-// names are the names of the values of one enumeration. An empty string is a value that is not defined.
+// names are the names of an enumeration, by value. An empty one is not defined.
 type names []string
 
 func (n names) name(v uint8) string {
@@ -303,12 +300,10 @@ func (n names) set(v *uint8, s string) error {
 	return notOneOf(n.known())
 }
 
-// notOneOf returns the error for a word that is not among the known ones.
 func notOneOf(known []string) error {
 	return fmt.Errorf("is not one of %s", strings.Join(known, " "))
 }
 
-// known returns the names of all values.
 func (n names) known() []string {
 	return slices.DeleteFunc(slices.Clone(n), func(name string) bool { return name == "" })
 }
@@ -341,8 +336,7 @@ const (
 	atLength  = 8
 )
 
-// flushAt is how many bytes of packets are written at once even while there is more to read: the other side can work on
-// them meanwhile.
+// flushAt is how many bytes of packets are written even while there is more to read, so that the other side has work.
 const flushAt = 1024
 
 // wholePacket reports whether the next packet can be read from in without waiting.
@@ -355,7 +349,7 @@ func wholePacket(in *bufio.Reader) bool {
 	return h.length > maxBody || in.Buffered() >= headerLen+int(h.length)
 }
 
-// appendNext reads the packet with the header h from in and appends it to dst. n is how many bytes came before an error.
+// appendNext reads the packet with the header h from in and appends it to dst. n counts its bytes before an error.
 func appendNext(dst []byte, in *bufio.Reader, h *header) (packets []byte, n int, err error) {
 	size := headerLen + int(h.length)
 	packets = slices.Grow(dst, size)[:len(dst)+size]
@@ -363,8 +357,7 @@ func appendNext(dst []byte, in *bufio.Reader, h *header) (packets []byte, n int,
 	return packets, n, err
 }
 
-// appendHeader appends the reply to a packet of an unknown type: its header with the next seq_no and no body (section
-// 3.6).
+// appendHeader appends the reply to a packet of an unknown type: a header with the next seq_no (section 3.6).
 func appendHeader(dst []byte, h header) []byte {
 	h.seqNo, h.length = h.seqNo+1, 0
 	head := codec{buf: dst}

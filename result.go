@@ -9,18 +9,17 @@ import (
 	"time"
 )
 
-// A result is the verdict on one request. Every rendering shows these facts and no others. Its JSON names are part of the
-// contract.
+// A result is the verdict on one request. Its JSON names are part of the contract.
 type result struct {
-	Time          string     `json:"time,omitempty"` // of began, UTC; filled in for JSON
+	Time          string     `json:"time,omitempty"` // began, in UTC; set by forJSON
 	Command       string     `json:"command,omitempty"`
 	User          string     `json:"user,omitempty"`
 	Status        string     `json:"status,omitempty"` // the RFC's name
-	Prompt        string     `json:"prompt,omitempty"` // the open prompt that counts as FAIL
+	Prompt        string     `json:"prompt,omitempty"` // the unanswered prompt that counts as FAIL
 	Granted       bool       `json:"granted"`
 	ExitCode      exitCode   `json:"exit_code"`
 	Server        string     `json:"server,omitempty"`
-	Address       string     `json:"address,omitempty"` // of the server, if it was connected
+	Address       string     `json:"address,omitempty"` // of the server, once connected
 	Local         string     `json:"local,omitempty"`
 	Transport     string     `json:"transport,omitempty"`
 	SingleConnect *bool      `json:"single_connect,omitempty"` // whether it was established; nil if it was not offered
@@ -31,7 +30,7 @@ type result struct {
 	Arguments     *arguments `json:"arguments,omitempty"`
 	TaskID        string     `json:"task_id,omitempty"`
 	TLS           *tlsFacts  `json:"tls,omitempty"`
-	TimingMS      *timingMS  `json:"timing_ms,omitempty"` // filled in for JSON
+	TimingMS      *timingMS  `json:"timing_ms,omitempty"` // set by forJSON
 	Error         *problem   `json:"error,omitempty"`
 	Attempts      []attempt  `json:"attempts,omitempty"`
 
@@ -49,14 +48,14 @@ type arguments struct {
 	Effective []string `json:"effective,omitempty"`
 }
 
-// An attempt is a server that did not decide, asked before the one that the result is from.
+// An attempt is a request to an earlier server, which did not decide.
 type attempt struct {
 	Server string `json:"server"`
 	Status string `json:"status,omitempty"`
 	problem
 }
 
-// A timing is how long the phases of a request took. A phase that did not take place is zero.
+// A timing is how long the phases of a request took; a phase that was skipped is zero.
 type timing struct {
 	start                                    time.Time
 	resolve, connect, tls, firstReply, total time.Duration
@@ -89,7 +88,7 @@ func (t *timing) ms() *timingMS {
 	return &timingMS{ms(t.resolve), ms(t.connect), ms(t.tls), ms(t.firstReply), ms(t.total)}
 }
 
-// reset forgets what the server before sent and names the one that is asked now.
+// reset removes the facts of the server before, and sets the one that is asked now.
 func (r *result) reset(server string, t *timing) {
 	*r = result{Command: r.Command, User: r.User, Attempts: r.Attempts, began: r.began,
 		Server: server, Timing: t, class: classDenied}
@@ -98,7 +97,6 @@ func (r *result) reset(server string, t *timing) {
 	}
 }
 
-// setReply takes over the verdict of a reply.
 func (r *result) setReply(v *verdict) {
 	r.status, r.Status, r.ServerMsg, r.Data, r.hint = v.status, v.status.String(), v.serverMsg, v.data, v.hint
 	r.AuthenType, r.Flags, r.Prompt, r.TaskID = v.authenType, v.flags, v.prompt, v.taskID
@@ -144,7 +142,7 @@ func (r *result) verdict() string {
 	return r.Status
 }
 
-// singleConnectWord returns the word for the server's answer to single-connection mode.
+// singleConnectWord returns the server's answer to single-connection mode.
 func singleConnectWord(established bool) string {
 	if established {
 		return "granted"
@@ -236,7 +234,7 @@ func (r *result) json() string { return encodeJSON(r.forJSON()) }
 func (r *result) finish(err error) *failure {
 	var f *failure
 	if r.began.IsZero() {
-		r.began = time.Now() // nothing was attempted
+		r.began = time.Now() // nothing was sent
 	}
 	r.ExitCode = r.class.exit()
 	switch {
@@ -253,7 +251,7 @@ func (r *result) finish(err error) *failure {
 
 func (r *result) exit() exitCode { return r.ExitCode }
 
-// tlsFacts are what -v and --json show of a TLS connection, or of a handshake that failed. What is not known is empty.
+// tlsFacts describe a TLS connection, or a handshake that failed. Unknown facts are empty.
 type tlsFacts struct {
 	Version      string   `json:"version,omitempty"`
 	CipherSuite  string   `json:"cipher_suite,omitempty"`
@@ -267,14 +265,14 @@ type tlsFacts struct {
 	NotAfter     string   `json:"not_after,omitempty"`
 	notAfter     time.Time
 	DaysLeft     int      `json:"-"`
-	DaysLeftJSON *int     `json:"days_left,omitempty"` // filled in for JSON
+	DaysLeftJSON *int     `json:"days_left,omitempty"` // set by forJSON; 0 is shown
 	Chain        []string `json:"chain,omitempty"`
 	// ClientCert is "not asked", "sent", or "asked, none to send".
 	ClientCert string `json:"client_certificate,omitempty"`
 	oneSided   bool   // this client has no certificate
 }
 
-// learn sets what a handshake brought, up to where it ended.
+// learn sets the facts of a handshake, which may have failed half way.
 func (t *tlsFacts) learn(state *tls.ConnectionState) {
 	if state.Version != 0 {
 		t.Version = tls.VersionName(state.Version)
@@ -312,7 +310,7 @@ func (t *tlsFacts) writeFacts(fact func(name, value string)) {
 		fact("tls expires", fmt.Sprintf("%s (%d days left)", t.NotAfter, t.DaysLeft))
 	}
 	if t.oneSided {
-		fact("tls note", "RFC 9887 section 3.1 wants mutual authentication: --cert FILE gives this client a certificate")
+		fact("tls note", "give --cert FILE for mutual authentication (RFC 9887 section 3.1)")
 	}
 }
 

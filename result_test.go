@@ -403,11 +403,11 @@ func TestResultFollow(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t, "--fault", "follow")
 	for _, line := range []string{"authenticate alice AT", "authorize alice AT", "account alice AT --task-id 1"} {
-		s.ask(t, line).check(t, classDenied.exit(), `FOLLOW.*\n`, `tacacs_plus: hint: the server says to ask "@192\.0\.2\.1" in its place, which RFC 8907 section 10\.5\.5 forbids to follow\n`)
+		s.ask(t, line).check(t, classDenied.exit(), `FOLLOW.*\n`, `tacacs_plus: hint: give the right server as HOST: the server refers to "@192\.0\.2\.1", which RFC 8907 section 10\.5\.5 forbids to follow\n`)
 	}
 	unnamed := newScriptServer(t, testKey, &authenReply{status: authenFollow})
 	got := runWith(t, secretsInEnv, "", split("authenticate alice "+unnamed.addr)...)
-	got.check(t, classDenied.exit(), `FOLLOW\n`, `tacacs_plus: hint: the server says to ask another one, which it does not name, in its place, which RFC .*\n`)
+	got.check(t, classDenied.exit(), `FOLLOW\n`, `tacacs_plus: hint: give the right server as HOST: the server refers to another server, which it does not name, which RFC .*\n`)
 }
 
 // TestEscapeInvisible: invisible characters are escaped, although Unicode counts them as printable.

@@ -308,5 +308,5 @@ func (r *requester) askPerson(ctx context.Context, s *session, p *prompt) (strin
 	text, err := r.ask(ctx, p.text(s.conn.server.name), p.hidden)
 	s.deadline = s.deadline.Add(time.Since(began))
 	_ = s.conn.conn.SetDeadline(s.deadline)
-	return text, err
+	return text, cmp.Or(err, ctx.Err()) // the end of ctx sets a deadline too
 }

@@ -306,6 +306,35 @@ func TestClientPausesForAPerson(t *testing.T) {
 	}
 }
 
+// TestClientInterruptedAtAPrompt: an interruption during the prompt does not wait for the next reply.
+func TestClientInterruptedAtAPrompt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn, other := net.Pipe()
+		peer := &fakeServerConn{Conn: other, server: &fakeServer{requests: make(map[string]int)}, in: bufio.NewReader(other), key: testKey}
+		var replies sync.WaitGroup
+		replies.Go(func() {
+			peer.act("getdata")
+			io.Copy(io.Discard, peer.in)
+		})
+		ctx, cancel := context.WithCancelCause(t.Context())
+		ask := func(context.Context, string, bool) (string, error) {
+			cancel(errInterrupted)
+			return "123456", nil
+		}
+		began := time.Now()
+		c := &client{servers: make([]server, 1), keys: []key{{"test", testKey}}, timeout: time.Minute}
+		a := requester{client: c, ask: ask, conn: &serverConn{client: c, conn: conn, established: true, idleSince: began, stopWatch: func() {}}}
+		j := &job{request: &authentication{action: authenLogin, person: true,
+			fields: commonFields{user: "alice", typ: authenASCII, service: authenServiceLogin}}}
+		a.do(ctx, j)
+		if elapsed := time.Since(began); elapsed != 0 || j.class() != classInterrupted {
+			t.Errorf("got %v after %v, want an interruption at once", j.err, elapsed)
+		}
+		other.Close()
+		replies.Wait()
+	})
+}
+
 // TestClientAddresses checks the address that the client connects to, its source address, and rem_addr.
 func TestClientAddresses(t *testing.T) {
 	other := "127.0.0.1"

@@ -38,6 +38,7 @@ func TestAll(t *testing.T) {
 		{login + "DENY,RESTART --all", 0, `DENY: PASS\nRESTART: PASS\n`, `tacacs_plus: warning: RESTART: the server requested a restart with pap instead of ascii\n`},
 		{login + "DENY,GOOD", 0, `PASS\n`, ``},
 		{login + "ERR,GOOD,DENY --all -t pap", 3, `ERR: [E]RROR: database down\nGOOD: FAIL.*\nDENY: PASS\n`, hint + `ERR: .*\n`},
+		{login + "ERR --all -t pap --json", 3, `\{.*"data":"database down",.*\}\n`, `tacacs_plus: ERR answered [E]RROR: database down\n` + hint + `ERR: .*\n`},
 		{login + "REFUSED,ERR --all -t pap -q", 4, ``, noConnection + `tacacs_plus: ERR answered .*\n.*\n`},
 		{login + "REFUSED,KEY --all -t pap", 5, `REFUSED: error \(network\)\nKEY: error \(protocol\)\n`, noConnection + `tacacs_plus: the reply of KEY cannot be read with this key .*\n` + hint + `KEY: .*\n`},
 		{login + "KEY,REFUSED --all -t pap -q", 5, ``, `(?s).*` + noConnection},

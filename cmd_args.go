@@ -1,0 +1,64 @@
+package main
+
+import (
+	"slices"
+	"strings"
+)
+
+// argOptions are the options for the arguments of authorization and accounting.
+type argOptions struct {
+	args    list
+	command string
+	method  authenMethod
+}
+
+func (a *argOptions) register(o *optionSet) {
+	o.add(&a.args, "c cmds", "ARG", "argument NAME=VALUE or NAME*VALUE, sent before those after HOST; repeatable")
+	a.registerCommand(o)
+}
+
+// registerCommand declares the options without -c, which has another meaning in some commands.
+func (a *argOptions) registerCommand(o *optionSet) {
+	a.method = authenMethodTACACSPlus
+	o.add((*text)(&a.command), "cmd", "COMMAND", "send service=shell, cmd and cmd-arg for this command line")
+	o.add(&a.method, "method", "METHOD", "authen_method field (default tacacsplus):")
+}
+
+// request returns the arguments to send: those of --cmd, then those of -c and the words. Without any it is
+// service=shell, since section 8.2 requires a service.
+func (a *argOptions) request(words []string) ([]string, error) {
+	var args []string
+	if a.command != "" {
+		fields := strings.Fields(a.command)
+		if len(fields) == 0 {
+			return nil, failf(classUsage, "--cmd is blank").withHint("leave --cmd out to authorize a shell session")
+		}
+		args = commandArgs(fields)
+	}
+	given := slices.Concat(a.args, words)
+	if len(args) > 0 && (hasArg(given, "service") || hasArg(given, "cmd")) {
+		return nil, failf(classUsage, "--cmd sets service and cmd: remove them from the arguments")
+	}
+	args = append(args, given...)
+	if hasArg(args, "service") && argValue(args, "service") == "" {
+		return nil, failf(classUsage, "the service is empty").withHint(hintForService)
+	}
+	if len(args) == 0 {
+		args = []string{"service=shell"}
+	}
+	if err := checkArgs(args); err != nil {
+		return nil, a.suggestQuotes(err, given)
+	}
+	return args, nil
+}
+
+// suggestQuotes adds a hint to an error in the arguments if some of them look like words of a command line without
+// quotes: authorize bob tac1 --cmd show version.
+func (a *argOptions) suggestQuotes(err error, given []string) error {
+	words := slices.DeleteFunc(slices.Clone(given), func(w string) bool { return w == "" || strings.ContainsAny(w, "=*") })
+	if len(words) == 0 {
+		return err
+	}
+	line := strings.TrimSpace(a.command + " " + strings.Join(words, " "))
+	return asFailure(err).withHint("quote the command line: --cmd '%s'", shorten(escape(line)))
+}

@@ -1,0 +1,393 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// A commandFile is authorize --cmd-file: a table of the verdicts on the commands in a file. A line may begin with + or -,
+// for the verdict that is expected.
+type commandFile struct {
+	inv    *invocation
+	name   string // - for stdin
+	method authenMethod
+}
+
+// commandFileInFlight is how many requests to a server are under way at a time.
+const commandFileInFlight = 4
+
+// run asks about every command and shows the table.
+func (f *commandFile) run(ctx context.Context) (output, error) {
+	c, in, err := f.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	s := &orderedRun{inv: f.inv, parse: f.parse, write: writeRow, footer: totalsRow}
+	s.allowDenied = true
+	if f.inv.output.json {
+		s.write, s.footer = writeJSON, nil
+	}
+	out, err := s.run(ctx, c, in, commandFileInFlight)
+	if s.total == 0 && err == nil {
+		f.warnNoCommands()
+	}
+	return out, err
+}
+
+// open opens the file, and makes the client for its requests.
+func (f *commandFile) open(ctx context.Context) (c *client, in io.ReadCloser, err error) {
+	if f.name == "-" {
+		f.inv.stdinUse = "the commands"
+		in = io.NopCloser(f.inv.std.in)
+	} else if in, err = openFile(ctx, "commands", f.name); err != nil {
+		return nil, nil, err
+	}
+	secrets, err := f.inv.secrets(ctx)
+	if err == nil {
+		c, err = f.inv.client(ctx, secrets.keys)
+	}
+	if err != nil {
+		in.Close()
+		return nil, nil, err
+	}
+	if f.name == "-" {
+		f.inv.printInputHint("one a line")
+	}
+	return c, in, nil
+}
+
+// warnNoCommands warns of a file that is most likely the wrong one.
+func (f *commandFile) warnNoCommands() { f.inv.warnf("no commands in %s", f.name) }
+
+// parse builds the request of a line.
+func (f *commandFile) parse(l *requestLine, text []byte) (err error) {
+	if isComment(text) {
+		return errNoRequest
+	}
+	l.text = strings.TrimSpace(string(text))
+	if sign := l.text[:1]; sign == "+" || sign == "-" {
+		l.expect, l.text = sign, strings.TrimSpace(l.text[1:])
+	}
+	words := strings.Fields(l.text)
+	if len(words) == 0 {
+		return failf(classUsage, "line %d of %s has no command", l.number, f.name)
+	}
+	args := commandArgs(words)
+	if err := checkArgs(args); err != nil {
+		return err
+	}
+	l.job.res.Command, l.job.res.User = f.inv.command.name, f.inv.request.user
+	if l.job.request, err = newAuthorization(f.inv.request.commonFields(), f.method, args, nil); err != nil {
+		return err
+	}
+	return l.job.request.check(f.inv.request.maxRemAddr())
+}
+
+// isComment reports whether a line has no command on purpose.
+func isComment(text []byte) bool { return bytes.HasPrefix(bytes.TrimSpace(text), []byte("#")) }
+
+// writeRow writes the row of one command.
+func writeRow(out *bufio.Writer, l *requestLine) {
+	word, reason := rowVerdict(l)
+	if l.job.err != nil || reason != "" {
+		reason = ": " + reason
+	}
+	fmt.Fprintf(out, "%s %s%s%s\n", word, escape(l.text), reason, rowMark(l))
+}
+
+// rowVerdict returns the verdict on a command, and the reason if it is not permitted.
+func rowVerdict(l *requestLine) (word, reason string) {
+	if l.job.err != nil {
+		return "error", oneLine(asFailure(l.job.err).Error())
+	}
+	if l.job.res.class == classDenied {
+		reason = oneLine(l.job.res.ServerMsg)
+	}
+	return l.job.res.Status, reason
+}
+
+// rowMark returns the mark behind a verdict that is not as expected.
+func rowMark(l *requestLine) string {
+	if l.job.err != nil || l.asExpected() {
+		return ""
+	}
+	return map[string]string{"+": "  <- not permitted", "-": "  <- not denied"}[l.expect]
+}
+
+// totalsRow returns the last row of the table.
+func totalsRow(t *tally) string {
+	return fmt.Sprintf("%s: %s\n", howMany(t.total, "command"), verdictTotals(t))
+}
+
+// verdictTotals returns how many commands got which verdict.
+func verdictTotals(t *tally) string {
+	permitted, denied := t.byClass[classGranted], t.byClass[classDenied]
+	text := fmt.Sprintf("%d permitted, %d denied", permitted, denied)
+	if n := t.total - permitted - denied; n > 0 {
+		text += fmt.Sprintf(", %d without a verdict", n)
+	}
+	if t.unexpected > 0 {
+		text += fmt.Sprintf("; %d not as expected", t.unexpected)
+	}
+	return text
+}
+
+// A serverTable is the table of authorize --cmd-file --all: a row for each command, a column for each server.
+type serverTable struct {
+	file    *commandFile
+	out     *bufio.Writer
+	columns []*tableColumn
+	rows    []*tableRow
+	differ  int // rows in which the servers differ
+}
+
+// A tableRow is a line of the file with a command, and what the servers answer.
+type tableRow struct {
+	number   int
+	text     []byte
+	err      error          // why text is no command
+	answers  []*requestLine // one a column; nil if the server was not asked before an interruption
+	answered sync.WaitGroup // until all columns have set theirs
+}
+
+// A tableColumn is one server. Its goroutine is that of ask; tally and lastError belong to the one that writes the table.
+type tableColumn struct {
+	target    *target
+	pool      *pool
+	next      int           // the row to ask about
+	unwritten chan struct{} // has a value for each row that is asked about and not written yet
+	tally     tally
+	lastError string // of the row before, to show it once
+}
+
+// The limits of a table. Each server may be tableAhead rows ahead of the table.
+const (
+	maxTableRows  = 1 << 16
+	maxTableBytes = 64 << 20 // of commands
+	tableAhead    = 1024
+)
+
+// runAll asks every server about every command.
+func (f *commandFile) runAll(ctx context.Context) (output, error) {
+	c, in, err := f.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	t := &serverTable{file: f, out: newResultWriter(ctx, f.inv)}
+	if err := interruptible(ctx, func() error { return t.readRows(in) }); err != nil {
+		return &page{}, err
+	}
+	if len(t.rows) == 0 {
+		f.warnNoCommands()
+		return &page{}, nil
+	}
+	limited, stop := context.WithCancel(ctx)
+	defer stop()
+	t.addColumns(f.inv.targets(ctx, c))
+	var asking sync.WaitGroup
+	for i, col := range t.columns {
+		asking.Go(func() { t.ask(limited, i, col) })
+	}
+	err = t.write(ctx)
+	stop()
+	asking.Wait()
+	worst := classGranted
+	for _, col := range t.columns {
+		col.target.printWarnings(f.inv)
+		worst = max(worst, col.tally.class())
+	}
+	if ctx.Err() != nil {
+		worst = classInterrupted
+	}
+	return &page{exitStatus: exitStatus{worst.exit()}}, err
+}
+
+// readRows reads the whole file.
+func (t *serverTable) readRows(in io.Reader) error {
+	r, size := newLineReader(in), 0
+	for {
+		text, err := r.next()
+		switch {
+		case err == io.EOF:
+			return nil
+		case err == errLineTooLong:
+			text = nil
+		case err != nil:
+			return readError(err)
+		case isComment(text):
+			continue
+		}
+		if size += len(text); size > maxTableBytes || len(t.rows) == maxTableRows {
+			return failf(classUsage, "too many commands in %s for --all: the limit is %d lines and %d MiB", t.file.name, maxTableRows, maxTableBytes>>20).
+				withHint("split the file, or ask one server at a time without --all")
+		}
+		t.rows = append(t.rows, &tableRow{number: r.number, text: bytes.Clone(text), err: err})
+	}
+}
+
+// addColumns makes the columns.
+func (t *serverTable) addColumns(targets []*target) {
+	for _, target := range targets {
+		col := &tableColumn{target: target, pool: newPool(target.client, commandFileInFlight), unwritten: make(chan struct{}, tableAhead)}
+		col.tally.allowDenied = true
+		col.pool.note = func(text string) { target.keepWarning("%s", text) }
+		t.columns = append(t.columns, col)
+	}
+	for _, row := range t.rows {
+		row.answers = make([]*requestLine, len(t.columns))
+		row.answered.Add(len(t.columns))
+	}
+}
+
+// ask asks the server of column i about every command.
+func (t *serverTable) ask(ctx context.Context, i int, col *tableColumn) {
+	col.pool.nextJob = func(time.Time) (*job, time.Time, bool) {
+		for col.next < len(t.rows) {
+			select {
+			case col.unwritten <- struct{}{}:
+			default:
+				return nil, time.Time{}, true // write notifies the pool
+			}
+			row := t.rows[col.next]
+			col.next++
+			l := t.newRequest(row, col.target)
+			row.answers[i] = l
+			if l.job.err == nil {
+				return &l.job, time.Time{}, true
+			}
+			row.answered.Done()
+		}
+		return nil, time.Time{}, false
+	}
+	col.pool.run(ctx)
+	for _, row := range t.rows[col.next:] { // after an interruption
+		row.answered.Done()
+	}
+}
+
+// newRequest returns the request for a row. Its err is set if there is nothing to ask.
+func (t *serverTable) newRequest(row *tableRow, target *target) *requestLine {
+	l := new(requestLine)
+	l.reset(row.number, func(*requestLine) { row.answered.Done() })
+	l.job.res.Server = target.name()
+	if l.job.err = row.err; row.err == nil {
+		l.job.err = cmp.Or(t.file.parse(l, row.text), target.err)
+	}
+	return l
+}
+
+// write writes each row as soon as all servers have answered it.
+func (t *serverTable) write(ctx context.Context) error {
+	inv, written := t.file.inv, 0
+	for ; written < len(t.rows); written++ {
+		row := t.rows[written]
+		row.answered.Wait()
+		if !slices.ContainsFunc(row.answers, func(l *requestLine) bool { return l != nil }) {
+			break // interrupted
+		}
+		if inv.output.json {
+			for _, l := range row.answers {
+				if l != nil {
+					writeJSON(t.out, l)
+				}
+			}
+		} else {
+			if written == 0 {
+				t.writeHeading()
+			}
+			t.writeRow(row)
+		}
+		if err := flushResults(ctx, t.out); err != nil {
+			return err
+		}
+		t.release(row)
+	}
+	if written > 0 && !inv.output.json {
+		for _, col := range t.columns {
+			fmt.Fprintf(t.out, "%s: %s\n", col.target.name(), verdictTotals(&col.tally))
+		}
+		fmt.Fprintf(t.out, "%s: the servers differ on %d\n", howMany(written, "command"), t.differ)
+	}
+	return flushResults(ctx, t.out)
+}
+
+// release counts the answers of a row that is written, frees them, and lets the servers go on.
+func (t *serverTable) release(row *tableRow) {
+	for i, col := range t.columns {
+		if row.answers[i] == nil {
+			continue
+		}
+		col.tally.add(row.answers[i])
+		<-col.unwritten
+		if len(col.unwritten) == tableAhead-1 { // it may be waiting
+			col.pool.wakeup.notify()
+		}
+	}
+	row.answers = nil
+}
+
+// writeHeading writes the names of the servers.
+func (t *serverTable) writeHeading() {
+	heading := ""
+	for _, col := range t.columns {
+		heading += col.pad(col.target.name())
+	}
+	fmt.Fprintln(t.out, strings.TrimSpace(heading))
+}
+
+// pad fills a cell of the column up to the next one.
+func (col *tableColumn) pad(text string) string {
+	return fmt.Sprintf("%-*s  ", max(len("PASS_REPL"), len(col.target.name())), text)
+}
+
+// writeRow writes the verdicts on a command, and marks a difference between them; an error is none. A reason that is
+// the same for all is behind the command. Other reasons, and errors, are below, but a repeated error only once.
+func (t *serverTable) writeRow(row *tableRow) {
+	var cells, command, mark, firstWord, firstReason, reasons, errors string
+	differ, sameReason := false, true
+	for i, col := range t.columns {
+		l, word := row.answers[i], "-"
+		if l != nil {
+			var reason string
+			word, reason = rowVerdict(l)
+			command, mark = escape(l.text), cmp.Or(mark, rowMark(l))
+			detail := "    " + naming(col.target.name(), reason) + "\n"
+			switch {
+			case l.job.err == nil:
+				if firstWord == "" {
+					firstWord, firstReason = word, reason
+				}
+				differ, sameReason = differ || word != firstWord, sameReason && reason == firstReason
+				if reason != "" {
+					reasons += detail
+				}
+				col.lastError = ""
+			case reason != col.lastError:
+				errors += detail
+				col.lastError = reason
+			}
+		}
+		cells += col.pad(word)
+	}
+	if differ {
+		t.differ++
+		mark += "  <- the servers differ"
+	}
+	if sameReason {
+		reasons = ""
+		if firstReason != "" {
+			command += ": " + firstReason
+		}
+	}
+	fmt.Fprintf(t.out, "%s%s%s\n%s%s", cells, command, mark, reasons, errors)
+}

@@ -283,8 +283,8 @@ func (a *authentication) prompt() *prompt {
 // the server's text, such as a challenge, is for this session alone.
 func (a *authentication) answer(text string, err error) reaction {
 	r, noAnswer := reaction{verdict: a.verdict()}, errors.Is(err, errNoAnswer)
-	status, hidden := a.response.status, a.pending != pendingAnswer || a.prompt().hidden
-	if hidden && err == nil {
+	status := a.response.status
+	if err == nil && a.prompt().hidden {
 		a.typed = append(a.typed, text)
 	}
 	switch {

@@ -124,6 +124,8 @@ var usageErrors = []struct{ line, message, hint string }{
 	{"authenticate alice [::1", `server "[::1" is not [IPv6 address]:port`, ""},
 	{"authenticate alice []:49", `server "[]:49" is not [IPv6 address]:port`, ""},
 	{"authenticate alice [::1]49", `server "[::1]49" is not [IPv6 address]:port`, ""},
+	{"authenticate alice [192.0.2.1]:49", `server "[192.0.2.1]:49" is not [IPv6 address]:port`, ""},
+	{"authenticate alice tac1]", `server "tac1]" is not a name or an address`, ""},
 	{"authenticate alice [tac1]:49", `server "[tac1]:49" is not [IPv6 address]:port`, ""},
 	{"authenticate alice ::1::2", `server "::1::2" is neither an IPv6 address nor name:port`, ""},
 	{"authenticate alice tac1:49:50", `server "tac1:49:50" is neither an IPv6 address nor name:port`, ""},

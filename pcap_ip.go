@@ -212,14 +212,14 @@ type dropCounts struct {
 	frames        int // all of them
 	cut           int // frames that the capture cut (snapshot length), whose other bytes are used
 	reasons       [dropReasons]int
-	otherLink     linkType // the first unsupported link type
+	otherLink     linkType // the last unsupported link type
 	conversations int      // open ones dropped to bound memory
 	missing       int      // bytes reported as missing
 }
 
 // add counts a frame that has no segment.
 func (d *dropCounts) add(f *frame, reason dropReason) {
-	if reason == dropOtherLink && d.reasons[reason] == 0 {
+	if reason == dropOtherLink {
 		d.otherLink = f.link
 	}
 	d.reasons[reason]++

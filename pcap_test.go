@@ -700,6 +700,7 @@ func TestPcapHexText(t *testing.T) {
 		{"an unknown header", "c10101ff 12c01e93 00000000\n\nd1010100 12c01e93 00000000\n\nc1040100 12c01e93 00000000\n\nc1010000 12c01e93 00000000\n\nc1010100 12c01e93 00010000\n\n" + hexReply,
 			"65537 c10101ff12c01e9300000000\n65537 d101010012c01e9300000000\n65537 c104010012c01e9300000000\n65537 c101000012c01e9300000000\n65537 c101010012c01e9300010000\n" + reply},
 		{"no bytes", "To be or not to be\nthat is\n", "FILE is not a capture (pcap, pcapng or a hex dump of packets)\n"},
+		{"too many colons", "c1::01\n:ff\nff:\n", "FILE is not a capture (pcap, pcapng or a hex dump of packets)\n"},
 		{"bytes outside a packet", "ff ff ff\n", "65537 ffffff\nFILE is not a capture (pcap, pcapng or a hex dump of packets)\n"},
 		{"names of header fields without valid values", "version 0xc.x type authentication seq_no 1 flags none session_id 1 length 1\nversion 0xc.1 type authentication seq_no 1 flags none session_id 1 length 99999\nversion 0xc.1 kind authentication seq_no 1 flags none session_id 1 length 1\n" + hexReply, reply},
 		{"a long line", hexReply + "\n" + strings.Repeat("0", maxFrame+1<<13), reply + "FILE at offset 40: line is over 266240 bytes\n"},

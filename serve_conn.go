@@ -236,13 +236,11 @@ func (c *labConn) continueAuthen(h *header, m *authenContinue) (reply message, o
 	if d == nil {
 		return errorReply(h.typ, "no such session"), true
 	}
-	now, follows := time.Now(), h.seqNo == d.seqNo+1 && h.version == d.version
-	if follows {
-		d.tracker.packet(now, h, m)
-	}
+	now := time.Now()
+	d.tracker.packet(now, h, m)
 	var r *authenReply
 	switch {
-	case !follows:
+	case h.seqNo != d.seqNo+1 || h.version != d.version:
 		r = &authenReply{status: authenError, serverMsg: "unexpected seq_no or version"}
 	case m.flags&authenAbort != 0:
 		c.end(h.sessionID, d)

@@ -199,11 +199,12 @@ func onOrOff(name string, value json.RawMessage) (bool, error) {
 // texts returns a list of texts. A single one is a list of one, and null an empty list.
 func texts(name string, value json.RawMessage) (all []string, err error) {
 	var items []json.RawMessage
+	itemName := "an item of " + name
 	if json.Unmarshal(value, &items) != nil {
-		items = []json.RawMessage{value}
+		items, itemName = []json.RawMessage{value}, name
 	}
 	for _, item := range items {
-		text, err := oneText(name, item)
+		text, err := oneText(itemName, item)
 		if err != nil {
 			return nil, err
 		}
@@ -218,15 +219,29 @@ func texts(name string, value json.RawMessage) (all []string, err error) {
 // 83.
 func oneText(name string, value json.RawMessage) (text string, err error) {
 	if value != nil && json.Unmarshal(value, &text) != nil {
-		return "", failf(classUsage, "%s is not a string", name).withHint("put it in quotes, or YAML may change it")
+		return "", notText(name, value)
 	}
 	switch {
-	case strings.ContainsRune(text, utf8.RuneError):
+	case !utf8.Valid(value) || hasLoneSurrogate(value):
 		return "", failf(classUsage, "%s is not valid Unicode", name)
 	case strings.HasSuffix(name, "password") && strings.ContainsAny(text, "\r\n"): // impossible to type at a prompt
 		return "", failf(classUsage, "%s has more than one line", name).withHint("use |- or >- in YAML: | and > add a newline")
 	}
 	return text, nil
+}
+
+// notText returns the failure for a value that is no text, without showing it: it may be a secret.
+func notText(name string, value json.RawMessage) *failure {
+	kind := "a number"
+	switch value[0] {
+	case '[':
+		return failf(classUsage, "%s is a list, not a string", name)
+	case '{':
+		return failf(classUsage, "%s is a dictionary, not a string", name)
+	case 't', 'f':
+		kind = "true or false"
+	}
+	return failf(classUsage, "%s is %s, not a string", name, kind).withHint("put it in quotes, or YAML may change it")
 }
 
 // An ansibleAnswer is an output for Ansible: the facts of --json, and the fields of every module.

@@ -74,7 +74,7 @@ func play(t *testing.T, task string, pairs ...string) (got taskAnswer) {
 // TestAnsible runs every command as a task.
 func TestAnsible(t *testing.T) {
 	t.Parallel()
-	s := serveWith(t, "--permit", "^show", "--deny", ".", "--user", "quoted:0123")
+	s := serveWith(t, "--permit", "^show", "--deny", ".", "--user", "quoted:0123", "--user", "café:😀\ufffd")
 	other := serveWith(t)
 	dir := filepath.ToSlash(writeFiles(t, map[string]string{"key": testKey + "\n", "rules": "show version\nreload\nreboot\n", "rule": "show version\n", "twice": "show version\nshow clock\n"}))
 	for _, tt := range []struct {
@@ -90,6 +90,7 @@ func TestAnsible(t *testing.T) {
 		{`{"command": "authenticate", "t": "pap", "u": "alice", "H": "AT", "4": true, KEY, PASSWORD}`, 0, false, "PASS", `PASS`},
 		{`{"command": "authenticate", "user": "", "answer": ["alice"], "host": "AT", KEY, PASSWORD}`, 0, false, "PASS", `PASS`},
 		{`{"command": "authenticate", "user": "", "answer": "alice", "host": "AT", KEY, PASSWORD}`, 0, false, "PASS", `PASS`},
+		{`{"command": "authenticate", "user": "caf\u00e9", "host": "AT", KEY, "password": "\ud83d\ude00\ufffd"}`, 0, false, "PASS", `PASS`},
 		{`{"command": "authenticate", "user": "quoted", "host": "AT", KEY, "password": "0123"}`, 0, false, "PASS", `PASS`},
 		{`{"command": "authenticate", "user": "alice", "host": "AT", KEY, "password": "wrong", "authen_type": "pap"}`, 1, false, "FAIL", `FAIL: Login incorrect; hint: see the server.*`},
 		{`{"command": "enable", LOGIN}`, 0, false, "PASS", `PASS`},
@@ -149,7 +150,7 @@ func TestAnsibleErrors(t *testing.T) {
 	for _, tt := range []struct{ task, msg string }{
 		{`{"user": "alice"}`, `a command is missing; hint: name a command.*`},
 		{`{"command": null}`, `a command is missing; hint: .*`},
-		{`{"command": ["check"]}`, `command is not a string; hint: put it in quotes.*`},
+		{`{"command": ["check"]}`, `command is a list, not a string`},
 		{`{"command": "--exec"}`, `unknown command "--exec"; hint: .*`},
 		{`{"command": "authorise", LOGIN}`, `unknown command "authorise"; hint: did you mean authorize\?`},
 		{`{"command": "batch", "host": "AT", KEY}`, `the command batch does not work under Ansible, .*`},
@@ -172,21 +173,24 @@ func TestAnsibleErrors(t *testing.T) {
 		{`{"command": "authenticate", LOGIN, "authen_type": "pap", "authen-type": "pap"}`, `authen-type and authen_type are the same option`},
 		{`{"command": "authenticate", LOGIN, "port": "s3cret"}`, `option --port: its value must be 1 to 65535`},
 		{`{"command": "authenticate", LOGIN, "port": 4.9}`, `option --port: "4.9" must be 1 to 65535`},
-		{`{"command": "authenticate", LOGIN, "port": true}`, `port is not a string; hint: .*`},
+		{`{"command": "authenticate", LOGIN, "port": true}`, `port is true or false, not a string; hint: .*`},
 		{`{"command": "authenticate", LOGIN, "authen_type": "papp"}`, `option --authen-type: "papp" .*`},
 		{`{"command": "authenticate", LOGIN, "tls": "s3cret"}`, `tls must be true or false`},
 		{`{"command": "authenticate", LOGIN, "tls": [true]}`, `tls must be true or false`},
-		{`{"command": "authenticate", "user": "alice", "host": "AT", KEY, "password": 83}`, `password is not a string; hint: put it in quotes.*`},
-		{`{"command": "authenticate", "user": "alice", "host": "AT", KEY, "password": true}`, `password is not a string; hint: .*`},
-		{`{"command": "authenticate", "user": "alice", "host": "AT", KEY, "password": ["s3cret"]}`, `password is not a string; hint: .*`},
+		{`{"command": "authenticate", "user": "alice", "host": "AT", KEY, "password": 83}`, `password is a number, not a string; hint: put it in quotes, or YAML may change it`},
+		{`{"command": "authenticate", "user": "alice", "host": "AT", KEY, "password": true}`, `password is true or false, not a string; hint: put it in quotes, .*`},
+		{`{"command": "authenticate", "user": "alice", "host": "AT", KEY, "password": ["s3cret"]}`, `password is a list, not a string`},
 		{`{"command": "authenticate", "user": "alice", "host": "AT", KEY, "password": "s3cret\udc80"}`, `password is not valid Unicode`},
+		{`{"command": "authenticate", "user": "alice", "host": "AT", KEY, "password": "\ude00s3cret"}`, `password is not valid Unicode`},
+		{"{\"command\": \"authenticate\", \"user\": \"alice\", \"host\": \"AT\", KEY, \"password\": \"s3cret\xff\"}", `password is not valid Unicode`},
+		{`{"command": "authenticate", "user": 1001, "host": "AT", KEY, PASSWORD}`, `user is a number, not a string; hint: put it in quotes, .*`},
 		{`{"command": "authenticate", "user": "alice", "host": "AT", KEY, "password": "s3cret\n"}`, `password has more than one line; hint: .*`},
 		{`{"command": "chpass", LOGIN, "new_password": "s3cret\r\n"}`, `new_password has more than one line; hint: .*`},
 		{`{"command": "chpass", LOGIN, "new_password": "s3\ncret"}`, `new_password has more than one line; hint: .*`},
 		{`{"command": "authenticate", "user": "alice", "host": "AT", "key": "", PASSWORD}`, `the key is empty`},
-		{`{"command": "authenticate", LOGIN, "answer": ["s3cret", 1]}`, `answer is not a string; hint: .*`},
-		{`{"command": "authenticate", LOGIN, "answer": {"a": "s3cret"}}`, `answer is not a string; hint: .*`},
-		{`{"command": "authorize", LOGIN, "args": [7]}`, `args is not a string; hint: .*`},
+		{`{"command": "authenticate", LOGIN, "answer": ["s3cret", 1]}`, `an item of answer is a number, not a string; hint: .*`},
+		{`{"command": "authenticate", LOGIN, "answer": {"a": "s3cret"}}`, `answer is a dictionary, not a string`},
+		{`{"command": "authorize", LOGIN, "args": [7]}`, `an item of args is a number, not a string; hint: .*`},
 		{`{"command": "authorize", LOGIN, "args": ["no argument"]}`, `.*"no argument".*`},
 		{`{"command": "authorize", LOGIN, "args": ["-v"]}`, `argument -v has no separator.*`},
 		{`{"command": "account", LOGIN, "exec": true, "args": ["true"]}`, `the option exec does not work under Ansible, .*`},
@@ -198,7 +202,7 @@ func TestAnsibleErrors(t *testing.T) {
 		{`{"command": "check", "host": "AT", KEY, "quiet": true}`, `the option quiet does not work under Ansible, .*`},
 		{`{"command": "check", "host": "AT", KEY, "verbose": true}`, `the option verbose does not work under Ansible, .*`},
 		{`{"command": "check", "host": "AT", KEY, "debug": true}`, `the option debug does not work under Ansible, .*`},
-		{`{"command": "chpass", LOGIN, "new_password": 7}`, `new_password is not a string; hint: .*`},
+		{`{"command": "chpass", LOGIN, "new_password": 7}`, `new_password is a number, not a string; hint: .*`},
 		{`{"command": "chpass", LOGIN, "new_password": ""}`, `no new password on standard input`},
 		{`{"command": "chpass", LOGIN, "new_password": null}`, `no new password: no terminal to ask for it; hint: .*`},
 		{`{"command": "chpass", LOGIN, "new_password": "s3cret", "key_file": "-"}`, `key_file does not work under Ansible, which has no standard input`},

@@ -9,9 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"reflect"
 	"strconv"
-	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -44,7 +42,10 @@ func newBatch(o *optionSet) action {
 		s := &orderedRun{inv: inv, parse: p.parse, write: writeJSON}
 		res, err := s.run(ctx, c, inv.std.in, inFlight)
 		if s.noTaskIDs > 0 {
-			inv.warnf("%s without a task_id, the first in line %d: a stop or watchdog record needs that of its start record", howMany(s.noTaskIDs, "record"), s.firstNoTaskID)
+			inv.warnf("%s without a task_id, the first in line %d: use that of the start record", howMany(s.noTaskIDs, "watchdog record"), s.firstNoTaskID)
+		}
+		if s.reusedIDs > 0 {
+			inv.warnf("%s with the task_id of a task under way, the first in line %d: stop the task first, or use another task_id", howMany(s.reusedIDs, "start record"), s.firstReusedID)
 		}
 		if !inv.output.quiet {
 			inv.logf("%s", batchSummary(&s.tally))
@@ -109,7 +110,7 @@ func (p *requestParser) parse(l *requestLine, text []byte) error {
 	l.size = len(l.id) + listEntry*(len(b.Answers)+len(b.Require)) // which can be more bytes than in the line
 	l.job.res.Command, l.job.res.User = b.Command, cmp.Or(b.User, p.defaults.user)
 	if err != nil {
-		return failf(classUsage, "%s", jsonError(err))
+		return jsonFailure(text, err)
 	}
 	options := p.defaults
 	options.user = l.job.res.User
@@ -149,23 +150,15 @@ func (p *requestParser) decode(line []byte) error {
 	if err == nil {
 		// This also reads the rest of the line, so that nothing is left before the next one.
 		if _, end := p.decoder.Token(); end != io.EOF {
-			err = errors.New("more than one value on the line")
+			err = errors.New("the line has text after its object")
+		} else if hasLoneSurrogate(line) {
+			err = errLoneSurrogate
 		}
 	}
 	if err != nil {
 		p.decoder = nil // its position is unknown
 	}
 	return err
-}
-
-// jsonError returns what is wrong with a line, in terms of JSON and not of Go types.
-func jsonError(err error) string {
-	var typ *json.UnmarshalTypeError
-	if !errors.As(err, &typ) {
-		return strings.TrimPrefix(err.Error(), "json: ")
-	}
-	wanted := map[reflect.Kind]string{reflect.Struct: "an object", reflect.String: "a string", reflect.Slice: "a list of strings", reflect.Int: "an integer"}
-	return fmt.Sprintf("%s is a JSON %s, not %s", cmp.Or(typ.Field, "the line"), typ.Value, wanted[typ.Type.Kind()])
 }
 
 func (p *requestParser) newRequest(l *requestLine, b *batchRequest, options requestOptions) (dialogue, error) {
@@ -189,11 +182,15 @@ func (p *requestParser) newRequest(l *requestLine, b *batchRequest, options requ
 		if b.TaskID != nil {
 			args = append(args, "task_id="+*b.TaskID)
 		}
-		l.noTaskID = flags != acctStart && !hasArg(args, "task_id")
+		given := hasArg(args, "task_id")
 		args, taskID, err := recordArgs(args)
 		if err != nil {
 			return nil, err
 		}
+		if l.flags = flags; given {
+			l.taskID = taskID
+		}
+		l.noTaskID = !given && (flags == acctWatchdog || flags == acctWatchdogUpdate)
 		return newRecord(options.commonFields(), method, flags, args, taskID), nil
 	case "":
 		return nil, failf(classUsage, "no command in the request")

@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -215,6 +216,10 @@ func TestBatchExpect(t *testing.T) {
 		{"expected, and a faulty end", `{"command":"authenticate","user":"alice","expect":"GETPASS"}` + "\n", 5, "n",
 			newScriptServer(t, testKey, &authenReply{status: authenGetPass}, &authenReply{status: 0x63}).addr, ""},
 		{"a refusal is expected", `{"command":"authenticate","user":"alice","password":"no","expect":"FAIL"}` + "\n", 0, "y", s.addr, ""},
+		{"met, but a required argument is missing", `{"command":"authorize","user":"alice","require":["priv-lvl=1"],"expect":"PASS_ADD"}` + "\n", 1, "n", s.addr, "1 request, 1 denied; 1 not as expected\n"},
+		{"granted is expected, and a required argument is missing", `{"command":"authorize","user":"alice","require":["priv-lvl=1"],"expect":"+"}` + "\n", 1, "n", s.addr, "1 not as expected\n"},
+		{"a required argument is expected to be missing", `{"command":"authorize","user":"alice","require":["priv-lvl=1"],"expect":"-"}` + "\n", 0, "y", s.addr, "1 request, 1 denied\n"},
+		{"met, and the required argument is there", `{"command":"authorize","user":"alice","require":["priv-lvl=15"],"expect":"pass_add"}` + "\n", 0, "y", s.addr, "1 request, 1 granted\n"},
 		{"refused", none(pass) + none(pass), 4, "--", refusedAddr(t), "2 requests, 2 network\n"},
 	} {
 		got := runWith(t, secretsInEnv, tt.in, "batch", tt.addr)
@@ -387,13 +392,16 @@ func TestBatchWithoutPassword(t *testing.T) {
 	runWith(t, onlyKey, in, "batch", empty.addr, "--password", "").check(t, classGranted.exit(), `.*"status":"PASS".*\n`, `tacacs_plus: 1 request, 1 granted\n`)
 }
 
-// TestBatchWithoutTaskID: stop and watchdog records without a task_id cause one warning.
+// TestBatchWithoutTaskID: watchdog records without a task_id cause one warning. A stop record may be the only one of its
+// task.
 func TestBatchWithoutTaskID(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t)
 	for _, tt := range []struct{ rest, warning string }{
-		{`"flag":"stop"`, `tacacs_plus: warning: 2 records without a task_id, the first in line 2: a stop or watchdog record needs that of its start record\n`},
-		{`"flag":"update","cmd":"show"`, `tacacs_plus: warning: 2 records without a task_id, the first in line 2: .*\n`},
+		{`"flag":"stop"`, ``},
+		{`"flag":"update","cmd":"show"`, `tacacs_plus: warning: 2 watchdog records without a task_id, the first in line 2: use that of the start record\n`},
+		{`"flag":"watchdog-update"`, `tacacs_plus: warning: 2 watchdog records without a task_id, the first in line 2: .*\n`},
+		{`"flag":"watchdog","task_id":"7"`, ``},
 		{`"flag":"start"`, ``},
 		{`"flag":"stop","task_id":"7"`, ``},
 		{`"flag":"stop","args":["task_id=7"]`, ``},
@@ -402,6 +410,143 @@ func TestBatchWithoutTaskID(t *testing.T) {
 		got := runWith(t, secretsInEnv, in, "batch", s.addr)
 		got.check(t, classGranted.exit(), `(?s).*`, tt.warning+`tacacs_plus: 2 requests, 2 granted\n`)
 	}
+}
+
+// TestBatchTaskOrder: the records of a task are sent one after the other, also if the server is slow; those of other tasks
+// do not wait.
+func TestBatchTaskOrder(t *testing.T) {
+	t.Parallel()
+	for _, options := range []string{"", "-c 2", "--fault single-refused"} {
+		var mu sync.Mutex
+		underWay, flags := make(map[string]int), make(map[string]string)
+		most := 0
+		s := startFakeServer(t, func(c *fakeServerConn) {
+			var write sync.Mutex
+			c.refuse = strings.Contains(options, "single-refused")
+			for q := c.readRequest(); q != nil; q = c.readRequest() {
+				m := q.message.(*acctRequest)
+				id := argValue(m.args, "task_id")
+				mu.Lock()
+				underWay[id]++
+				if underWay[id] > 1 {
+					t.Errorf("%s: two records of task %s at the same time", options, id)
+				}
+				most = max(most, len(underWay))
+				flags[id] += m.flags.String() + " "
+				mu.Unlock()
+				reply := func() {
+					mu.Lock()
+					delete(underWay, id)
+					mu.Unlock()
+					write.Lock()
+					defer write.Unlock()
+					c.Write(c.grantReply(q))
+				}
+				if c.refuse {
+					time.Sleep(time.Millisecond)
+					reply()
+				} else {
+					time.AfterFunc(5*time.Millisecond, reply)
+				}
+			}
+		})
+		in := requests(1, acctLine) // whose reply grants single-connection mode
+		for i := range 8 {
+			for _, flag := range []string{"start", "update", "watchdog-update", "stop"} {
+				id := fmt.Sprintf(`"task_id":"t%d"`, i)
+				if i%2 == 1 {
+					id = fmt.Sprintf(`"args":["service=shell","task_id=t%d"]`, i)
+				}
+				in += fmt.Sprintf(`{"command":"account","user":"u1","flag":"%s",%s}`+"\n", flag, id)
+			}
+		}
+		got := runWith(t, secretsInEnv, in, append([]string{"batch", s.addr}, strings.Fields(strings.TrimSuffix(options, "--fault single-refused"))...)...)
+		list := answers(t, got.out)
+		if got.code != classGranted.exit() || len(list) != 33 || got.err != "tacacs_plus: 33 requests, 33 granted\n" {
+			t.Fatalf("%s: got %d, %d answers, %s", options, int(got.code), len(list), got.err)
+		}
+		for i := range 8 {
+			if got := flags[fmt.Sprintf("t%d", i)]; got != "start watchdog watchdog-update stop " {
+				t.Errorf("%s: the records of task %d came in the order %s", options, i, got)
+			}
+		}
+		if most < 2 {
+			t.Errorf("%s: other tasks wait", options)
+		}
+	}
+}
+
+// TestBatchTaskInterrupted: after an interruption the results of all requests that were read are printed, also of those that
+// waited for another one.
+func TestBatchTaskInterrupted(t *testing.T) {
+	t.Parallel()
+	reached := make(chan struct{})
+	s := startFakeServer(t, func(c *fakeServerConn) {
+		c.Write(c.grantReply(c.readRequest()))
+		c.readRequest() // of the task: it gets no reply
+		c.Write(c.grantReply(c.readRequest()))
+		close(reached)
+		c.readRequest()
+	})
+	var in strings.Builder
+	in.WriteString(requests(1, acctLine))
+	for _, line := range []string{`"flag":"start","task_id":"t"`, `"flag":"update","task_id":"t"`, `"flag":"stop","task_id":"t"`, `"task_id":"other"`} {
+		in.WriteString(`{"command":"account","user":"alice",` + line + "}\n")
+	}
+	ctx, interrupt := context.WithCancelCause(t.Context())
+	defer interrupt(nil)
+	var out, messages lockedBuffer
+	input, more := io.Pipe() // stays open
+	go io.WriteString(more, in.String())
+	go func() {
+		<-reached
+		time.Sleep(50 * time.Millisecond)
+		interrupt(interruptedBy(syscall.SIGTERM))
+	}()
+	code := run(ctx, []string{"batch", s.addr}, stdio{in: input, out: &out, err: &messages, env: func(name string) string { return secretsInEnv[name] }})
+	list := answers(t, out.String())
+	var classes []string
+	for _, a := range list {
+		class := "granted"
+		if a.Error != nil {
+			class = a.Error.Class
+		}
+		classes = append(classes, class)
+	}
+	if code != 128+exitCode(syscall.SIGTERM) || strings.Join(classes, " ") != "granted interrupted interrupted interrupted granted" {
+		t.Errorf("got %d, %v: %s", int(code), classes, messages.String())
+	}
+}
+
+// TestBatchReusedTaskID: start records with the task_id of a task under way cause one warning.
+func TestBatchReusedTaskID(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t)
+	start, stop := `{"command":"account","user":"alice","task_id":"7"}`, `{"command":"account","user":"alice","task_id":"7","flag":"stop"}`
+	other := strings.ReplaceAll(start, "7", "8")
+	for _, tt := range []struct {
+		lines   []string
+		warning string
+	}{
+		{[]string{start, stop, start, stop}, ``},
+		{[]string{start, other}, ``},
+		{[]string{start, strings.Replace(start, "7", "", 1), `{"command":"account","user":"alice","task_id":"7","flag":"x"}`}, ``},
+		{[]string{`{"command":"account","user":"alice"}`, `{"command":"account","user":"alice"}`}, ``},
+		{[]string{start, start}, `1 start record with the task_id of a task under way, the first in line 2: stop the task first, or use another task_id`},
+		{[]string{other, start, stop, start, start, other}, `2 start records with the task_id of a task under way, the first in line 5: .*`},
+		{[]string{start, `{"command":"account","user":"alice","args":["service=ppp","task_id*7"]}`}, `1 start record with the task_id of a task under way, the first in line 2: .*`},
+		{[]string{start, strings.Replace(stop, "stop", "update", 1), start}, `1 start record with the task_id of a task under way, the first in line 3: .*`},
+	} {
+		got := runWith(t, secretsInEnv, strings.Join(tt.lines, "\n"), "batch", s.addr)
+		if tt.warning != "" {
+			tt.warning = "tacacs_plus: warning: " + tt.warning + "\n"
+		}
+		got.check(t, got.code, `(?s).*`, tt.warning+`tacacs_plus: \d requests, .*\n`)
+	}
+	// A start record that was not confirmed begins no task.
+	refusing := serveWith(t, "--fault", "error")
+	got := runWith(t, secretsInEnv, start+"\n"+start, "batch", refusing.addr)
+	got.check(t, classServer.exit(), `(?s).*`, `tacacs_plus: 2 requests, 2 server error\n`)
 }
 
 // TestBatchBacklogCountsRequest checks that the backlog counts the parsed request if that is larger than the line.
@@ -469,7 +614,7 @@ func TestBatchOneValueALine(t *testing.T) {
 			if got.code != classUsage.exit() || n != strings.Count(in, "\n") || !list[n-1].Granted {
 				t.Fatalf("%.99q: got %.999v", in, got)
 			}
-			if bad := list[n-2]; bad.Granted || bad.Error == nil || bad.Error.Message != "more than one value on the line" {
+			if bad := list[n-2]; bad.Granted || bad.Error == nil || bad.Error.Message != "the line has text after its object" {
 				t.Errorf("%.99q: got %+v", in, bad)
 			}
 		}
@@ -533,8 +678,8 @@ func TestBatchErrorsInJSONTerms(t *testing.T) {
 		`{"password":false}`:            "password is a JSON bool, not a string",
 		`{"colour":"red"}`:              `unknown field \"colour\"`,
 		`{"priv_lvl":1.5}`:              "priv_lvl is a JSON number 1.5, not an integer",
-		`{"user":"a"`:                   "unexpected EOF",
-		"\ufeff\ufeff" + `{"user":"a"}`: "invalid character",
+		`{"user":"a"`:                   "the line is not JSON: it ends too early",
+		"\ufeff\ufeff" + `{"user":"a"}`: "the line is not JSON: unexpected character at column 1",
 	} {
 		got := runWith(t, secretsInEnv, "\n"+line+"\n", "batch", s.addr)
 		if got.code != classUsage.exit() || !strings.Contains(got.out, `"message":"`+want) || strings.Contains(got.out, "Go ") || strings.Contains(got.out, "batchRequest") {
@@ -549,6 +694,58 @@ func TestBatchErrorsInJSONTerms(t *testing.T) {
 	if got.code != classGranted.exit() || !strings.HasPrefix(got.out, "PASS_ADD show version\n") {
 		t.Errorf("after a byte order mark: %+v", got)
 	}
+}
+
+// TestBatchNotJSON: the message for a line that is not JSON shows where it ends to be, and none of its characters.
+func TestBatchNotJSON(t *testing.T) {
+	t.Parallel()
+	l := listen(t)
+	for _, tt := range []struct{ line, message, hint string }{
+		{`authenticate alice`, "the line is not JSON: unexpected character at column 1", ""},
+		{`{"command":"authorize" "user":"alice"}`, "the line is not JSON: unexpected character at column 24", ""},
+		{`{"user":"é","command":"authorize",}`, "the line is not JSON: unexpected character at column 35", ""},
+		{`{'command':'authorize'}`, "the line is not JSON: unexpected character at column 2", "use double quotes"},
+		{"{\"user\":\"a\tb\"}", "the line is not JSON: unexpected character at column 11", ""},
+		{`{"password":"S3cr"et"}`, "the line is not JSON: unexpected character at column 19", ""},
+		{`{`, "the line is not JSON: it ends too early", "write each request on one line"},
+		{`{"command":"authorize","user":"ali`, "the line is not JSON: it ends too early", "write each request on one line"},
+		{`{"command":"authorize","user":"alice"} {`, "the line has text after its object", ""},
+		{`{"command":"authorize","user":1001}`, "user is a JSON number, not a string", "put the value in quotes"},
+		{`{"command":"authorize","port":true}`, "port is a JSON bool, not a string", "put the value in quotes"},
+		{`{"command":"authorize","user":["alice"]}`, "user is a JSON array, not a string", ""},
+		{"{\"command\":\"authorize\",\"user\":\"\xff\"}", "the line is not UTF-8", ""},
+	} {
+		// The position is that in the line, however many lines are before it.
+		got := runWith(t, secretsInEnv, "1\n"+`{"command":"none"}`+"\n"+tt.line+"\n", "batch", l.Addr().String())
+		list := answers(t, got.out)
+		if got.code != classUsage.exit() || len(list) != 3 || list[2].Error == nil || *list[2].Error != (problem{"usage", tt.message, tt.hint}) {
+			t.Errorf("%s: got %s", tt.line, got.out)
+		}
+	}
+	checkUntouched(t, l)
+}
+
+// TestBatchLoneSurrogates: an escape that is half of a character is an error in every field, since what is sent would differ.
+func TestBatchLoneSurrogates(t *testing.T) {
+	t.Parallel()
+	l := listen(t)
+	const hint = "write a character above U+FFFF as two escapes, or as UTF-8"
+	for _, text := range []string{`\ud800`, `\uDFFF`, `a\ud83d`, `\ud83da`, `\ud83d\u0041`, `\ude00\ud83d`, `\ud83d\ud83d\ude00`, `\\\ud83d`, `\ud83d\n\ude00`, `\ud83d\ude00\ude00`} {
+		for field, rest := range map[string]string{
+			"user": `"user":"TEXT"`, "password": `"user":"a","password":"TEXT"`, "new_password": `"new_password":"TEXT"`, "answers": `"answers":["x","TEXT"]`,
+			"args": `"args":["service=shell","TEXT"]`, "cmd": `"cmd":"TEXT"`, "id": `"id":{"x":["TEXT"]}`, "port": `"port":"TEXT"`, "expect": `"expect":"TEXT"`, "task_id": `"task_id":"TEXT"`,
+		} {
+			got := runWith(t, secretsInEnv, `{"command":"authenticate",`+strings.Replace(rest, "TEXT", text, 1)+"}\n", "batch", l.Addr().String())
+			want := problem{"usage", field + " is not valid Unicode: it has a lone surrogate", hint}
+			if list := answers(t, got.out); got.code != classUsage.exit() || len(list) != 1 || list[0].Error == nil || *list[0].Error != want {
+				t.Errorf("%s in %s: got %s", text, field, got.out)
+			}
+		}
+	}
+	checkUntouched(t, l)
+	s := serveWith(t, "--user", `b:😀\ud83d�`)
+	in := `{"command":"authenticate","user":"b","password":"\ud83d\uDE00\\ud83d\ufffd"}`
+	runWith(t, secretsInEnv, in, "batch", s.addr).check(t, classGranted.exit(), `.*"status":"PASS".*\n`, `tacacs_plus: 1 request, 1 granted\n`)
 }
 
 // TestBatchTextHasNoLineEnds: no result contains a control character, since some programs treat them as the end of a

@@ -29,6 +29,7 @@ type orderedRun struct {
 	readErr  error             // set by the reader before it closes read
 	pending  []*requestLine    // taken from read and not written yet, in order
 	inFlight int               // requests with the pool
+	tasks    taskQueues
 	backlog  *backlog
 	unused   sync.Pool // of *requestLine; without it, garbage collection takes a third of the time
 }
@@ -45,6 +46,12 @@ func (s *orderedRun) run(ctx context.Context, c *client, in io.Reader, inFlight 
 	p.nextJob = s.nextJob
 	go s.readInput(in, &p.wakeup)
 	p.run(ctx)
+	if ctx.Err() != nil {
+		for _, l := range s.tasks.all() {
+			l.job.err = interrupted(ctx)
+			s.writeDone(l)
+		}
+	}
 	if s.footer != nil && s.total > 0 {
 		s.out.WriteString(s.footer(&s.tally))
 	}
@@ -97,17 +104,22 @@ func (s *orderedRun) nextJob(time.Time) (j *job, next time.Time, more bool) {
 		if s.inFlight > 0 && s.backlog.full() {
 			return nil, time.Time{}, true
 		}
+		if l := s.tasks.next(); l != nil {
+			s.inFlight++
+			return &l.job, time.Time{}, true
+		}
 		select {
 		case l, open := <-s.read:
 			if !open {
 				return nil, time.Time{}, false
 			}
 			s.pending = append(s.pending, l)
-			if l.job.err == nil {
+			if l.job.err != nil {
+				s.writeDone(l) // it is no request
+			} else if !s.tasks.hold(l) {
 				s.inFlight++
 				return &l.job, time.Time{}, true
 			}
-			s.writeDone(l) // it is no request
 		default:
 			return nil, time.Time{}, true
 		}
@@ -121,6 +133,7 @@ func (s *orderedRun) lineDone(l *requestLine) {
 	received := l.job.session.timing.received
 	l.size += received
 	s.backlog.add(0, received)
+	s.tasks.done(l)
 	s.writeDone(l)
 }
 
@@ -229,8 +242,14 @@ type tally struct {
 	failed     class // of the first failure that is not a denial
 
 	noTaskIDs     int
-	firstNoTaskID int // the line of the first of them
+	firstNoTaskID int             // the line of the first of them
+	underWay      map[string]bool // tasks by task_id: at most maxUnderWayTasks of them
+	reusedIDs     int             // START records with the task_id of a task under way
+	firstReusedID int             // the line of the first of them
 }
+
+// maxUnderWayTasks bounds the memory of a tally.
+const maxUnderWayTasks = 1 << 16
 
 // add counts the result of a line.
 func (t *tally) add(l *requestLine) {
@@ -238,9 +257,8 @@ func (t *tally) add(l *requestLine) {
 	t.total++
 	t.byClass[c]++
 	t.expecting = t.expecting || l.expect != ""
-	if l.noTaskID {
-		t.firstNoTaskID = cmp.Or(t.firstNoTaskID, l.number)
-		t.noTaskIDs++
+	if c != classUsage {
+		t.addRecord(l)
 	}
 	if l.asExpected() {
 		return
@@ -255,6 +273,28 @@ func (t *tally) add(l *requestLine) {
 		t.unexpected++
 	default:
 		t.denied++
+	}
+}
+
+// addRecord follows the tasks of accounting records. A task ends for the client with its STOP, and begins only if its
+// START is confirmed. RFC 8907 section 8.3.
+func (t *tally) addRecord(l *requestLine) {
+	switch {
+	case l.noTaskID:
+		t.firstNoTaskID = cmp.Or(t.firstNoTaskID, l.number)
+		t.noTaskIDs++
+	case l.taskID == "":
+	case l.flags == acctStop:
+		delete(t.underWay, l.taskID)
+	case l.flags != acctStart:
+	case t.underWay[l.taskID]:
+		t.firstReusedID = cmp.Or(t.firstReusedID, l.number)
+		t.reusedIDs++
+	case l.job.class() == classGranted && len(t.underWay) < maxUnderWayTasks:
+		if t.underWay == nil {
+			t.underWay = make(map[string]bool)
+		}
+		t.underWay[l.taskID] = true
 	}
 }
 
@@ -273,7 +313,9 @@ type requestLine struct {
 	text     string          // identifies it to a person
 	id       json.RawMessage // identifies it to a program
 	expect   string          // + for granted, - for denied, the name of a status, or empty
-	noTaskID bool            // a record of a task that no other record names
+	flags    acctFlags       // of a record
+	taskID   string          // of a record, if it was given
+	noTaskID bool            // a watchdog record that belongs to no task
 
 	login  authentication       // what job.request points to if it is one
 	onDone func(l *requestLine) // called when the pool has carried the request
@@ -289,7 +331,8 @@ func (l *requestLine) reset(number int, onDone func(l *requestLine)) {
 
 func (l *requestLine) jobDone(*job) { l.onDone(l) }
 
-// asExpected reports whether the result is the expected one, or granted if nothing is expected.
+// asExpected reports whether the result is the expected one, or granted if nothing is expected. A reply that grants is not
+// the expected one if the result is denied, since the reply lacks what the request requires.
 func (l *requestLine) asExpected() bool {
 	switch l.expect {
 	case "", "+":
@@ -297,7 +340,8 @@ func (l *requestLine) asExpected() bool {
 	case "-":
 		return l.job.class() == classDenied
 	}
-	return strings.EqualFold(l.expect, l.job.res.Status) // which no failure has
+	reply := l.job.res.status // nil for a failure
+	return reply != nil && strings.EqualFold(l.expect, reply.String()) && reply.class() == l.job.class()
 }
 
 // maxLine is the most bytes of a line: 1 MiB.

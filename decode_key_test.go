@@ -36,7 +36,7 @@ func TestDecodeKeys(t *testing.T) {
 	w.send(0, w.packet(8, 3, answerWith(testPassword)))
 	w.send(1, w.packet(8, 4, &authenReply{status: authenPass, serverMsg: "erin is in"}))
 	w.close()
-	dir := writeFiles(t, map[string]string{"one": testKey + "\n", "two": other, "list": "\nnot this one\r\n" + third + "\n" + other + "\n" + testKey, "wrong": "x\ny\n"})
+	dir := writeFiles(t, map[string]string{"one": testKey + "\n", "two": other, "list": "\nnot this one\r\n" + third + "\r\n" + other + "\n" + testKey, "wrong": "x\ny\n"})
 	for _, tt := range []struct {
 		options string
 		env     map[string]string

@@ -71,6 +71,11 @@ func readPEM(ctx context.Context, file, what, blockType string) ([]byte, error) 
 	if err != nil {
 		return nil, err
 	}
+	text, err := trimMark(string(b))
+	if err != nil {
+		return nil, failf(classUsage, "the %s %s is UTF-16", what, file).withHint("save it as UTF-8")
+	}
+	b = []byte(text)
 	block, rest := pem.Decode(b)
 	if block == nil {
 		return nil, failf(classUsage, "the %s %s is not PEM", what, file).
@@ -91,6 +96,7 @@ func readCRLs(ctx context.Context, file string) ([]*x509.RevocationList, error) 
 	if err != nil {
 		return nil, err
 	}
+	rest = bytes.TrimPrefix(rest, []byte("\ufeff"))
 	var lists []*x509.RevocationList
 	for {
 		der := rest

@@ -276,6 +276,7 @@ func (inv *invocation) client(ctx context.Context, keys []key) (*client, error) 
 	var err error
 	if s.tls.enabled {
 		warn := func(format string, args ...any) { inv.logf("warning: "+format, args...) }
+		inv.warnReadableKey(s.tls.cert, s.tls.certKey)
 		c.tls, err = s.tls.client(ctx, warn)
 	}
 	return c, err

@@ -42,7 +42,7 @@ func (p *profile) read(inv *invocation) error {
 	if err != nil {
 		return err
 	}
-	text, open, err := readOptions(path)
+	text, err := readOptions(path)
 	if err != nil {
 		return p.suggest(err, inv.std.env)
 	}
@@ -55,14 +55,14 @@ func (p *profile) read(inv *invocation) error {
 			err = failf(f.class, "%s:%d: %w", path, number, f.err).withHint("%s", f.hint)
 		}
 	}
-	if open && reader.secret != "" {
-		inv.warnf("other users can read %s, which contains a %s: run chmod 600", path, reader.secret)
+	if reader.secret != "" {
+		inv.warnReadable(reader.secret, path)
 	}
 	return err
 }
 
-// readOptions returns the text of a profile, and whether other users can read it.
-func readOptions(path string) (text string, open bool, err error) {
+// readOptions returns the text of a profile.
+func readOptions(path string) (text string, err error) {
 	info, err := os.Stat(path)
 	if err == nil && !info.Mode().IsRegular() {
 		err = fmt.Errorf("%s is not a regular file", path) // to open a pipe may block
@@ -72,11 +72,12 @@ func readOptions(path string) (text string, open bool, err error) {
 		b, err = readLimited(path, maxProfile)
 	}
 	if err != nil {
-		return "", false, fileError("read the profile", err)
+		return "", fileError("read the profile", err)
 	}
-	// On Windows the mode does not show who can read the file.
-	open = runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0
-	return strings.TrimPrefix(string(b), "\ufeff"), open, nil
+	if text, err = trimMark(string(b)); err != nil {
+		err = failf(classUsage, "the profile %s is UTF-16", path).withHint("save it as UTF-8")
+	}
+	return text, err
 }
 
 // suggest adds a hint to the error for a profile that does not exist.

@@ -308,7 +308,7 @@ func TestProfileReadableByOthers(t *testing.T) {
 		}
 		want := ""
 		if tt.secret != "" && runtime.GOOS != "windows" {
-			want = "tacacs_plus: warning: other users can read " + path + ", which contains a " + tt.secret + ": run chmod 600\n"
+			want = "tacacs_plus: warning: other users can read " + path + ", which contains the " + tt.secret + ": run chmod 600\n"
 		}
 		if got := runWith(t, env, "", "version", "@p"); got.err != want || got.code != 0 {
 			t.Errorf("%q: got %+v, want %q", tt.profile, got, want)

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
-	"unicode"
 	"unicode/utf8"
 )
 
@@ -77,7 +75,9 @@ func errKeyOverTLS() error {
 }
 
 // errEmptyKey returns the error for --key with an empty value.
-func errEmptyKey() error { return failf(classUsage, "the key is empty") }
+func errEmptyKey() error {
+	return failf(classUsage, "the key is empty").withHint("set a key of at least 16 characters on both sides (RFC 8907 section 10.5.1)")
+}
 
 // sourceName returns the name of a file for messages.
 func sourceName(name string) string {
@@ -172,12 +172,6 @@ func (inv *invocation) keys(ctx context.Context) ([]key, error) {
 		if k.value == "" {
 			return nil, errEmptyKey()
 		}
-		if strings.HasPrefix(k.value, "\ufeff") {
-			inv.warnf("the key from %s has a leading byte order mark, which is part of the key", k.source)
-		}
-		if strings.TrimRightFunc(k.value, unicode.IsSpace) != k.value {
-			inv.warnf("the key from %s has trailing white space, which is part of the key", k.source)
-		}
 	}
 	if n := utf8.RuneCountInString(keys[0].value); n < 16 {
 		inv.warnf("the key has %d characters, RFC 8907 section 10.5.1 requires at least 16", n)
@@ -188,17 +182,15 @@ func (inv *invocation) keys(ctx context.Context) ([]key, error) {
 // givenKeys reads the keys of a command that works without one: those of the files, then that of --key. Without
 // either it is the one of the environment.
 func (inv *invocation) givenKeys(ctx context.Context) (keys []key, err error) {
-	source := inv.key
-	if source.set = false; len(source.files) > 0 || !inv.key.set && inv.std.env(source.env) != "" {
-		if keys, err = inv.loadSecret(ctx, &source, keyPrompt); err != nil {
+	fromFiles, typed := inv.key, inv.key
+	if fromFiles.set = false; len(fromFiles.files) > 0 || !typed.set && inv.std.env(typed.env) != "" {
+		if keys, err = inv.loadSecret(ctx, &fromFiles, keyPrompt); err != nil {
 			return nil, err
 		}
 	}
-	if inv.key.set && inv.key.value == "" {
-		return nil, errEmptyKey()
-	}
-	if inv.key.set {
-		keys = append(keys, key{fromCommandLine, inv.key.value})
+	if typed.set {
+		last, err := inv.loadSecret(ctx, &typed, keyPrompt)
+		return append(keys, last...), err
 	}
 	return keys, nil
 }
@@ -224,17 +216,26 @@ func (inv *invocation) loadPassword(ctx context.Context, src *secretSource, fres
 	return password, nil
 }
 
-// loadSecret reads a secret: one value of each file, or a single one.
+// loadSecret reads a secret: one value of each file, or a single one. Only an option on the command line can make it empty.
 func (inv *invocation) loadSecret(ctx context.Context, s *secretSource, prompt string) ([]key, error) {
 	files := s.files
+	single := func(source, value string, err error) ([]key, error) {
+		if err == nil {
+			value, err = inv.cleanSecret(s.what, "from "+source, value)
+		}
+		if err == nil && value == "" && !s.set {
+			err = failf(classUsage, "no %s in %s", s.what, source)
+		}
+		return []key{{source, value}}, err
+	}
 	switch {
 	case s.set:
-		return []key{{fromCommandLine, s.value}}, nil
+		return single(fromCommandLine, s.value, nil)
 	case s.stdin:
 		files = list{"-"}
 	case len(files) > 0:
 	case s.env != "" && inv.std.env(s.env) != "":
-		return []key{{s.env, inv.std.env(s.env)}}, nil
+		return single(s.env, inv.std.env(s.env), nil)
 	default:
 		value, err := inv.terminal.ask(ctx, prompt, true)
 		if errors.Is(err, errNoAnswer) {
@@ -250,11 +251,11 @@ func (inv *invocation) loadSecret(ctx context.Context, s *secretSource, prompt s
 		} else if err == nil && value == "" {
 			err = failf(classUsage, "no %s was typed", s.what)
 		}
-		return []key{{fromTerminal, value}}, err
+		return single(fromTerminal, value, err)
 	}
 	var values []key
 	for _, name := range files {
-		value, err := inv.readSecret(ctx, s.what, name, prompt, firstLine)
+		value, err := inv.readSecret(ctx, s.what, name, prompt)
 		if err != nil {
 			return nil, err
 		}
@@ -263,9 +264,29 @@ func (inv *invocation) loadSecret(ctx context.Context, s *secretSource, prompt s
 	return values, nil
 }
 
-// readSecret reads a file, or stdin for -, without its one trailing newline. An empty secret is an error. If the
-// input is a terminal, it prompts without echo, and take reads what is typed.
-func (inv *invocation) readSecret(ctx context.Context, what, name, prompt string, take func(*bufio.Reader) (string, error)) (string, error) {
+// readSecret reads a secret from a file, or from stdin for -. An empty one is an error.
+func (inv *invocation) readSecret(ctx context.Context, what, name, prompt string) (string, error) {
+	value, err := inv.readText(ctx, what, name, prompt, firstLine)
+	if err == nil {
+		value, err = inv.cleanSecret(what, "from "+sourceName(name), value)
+	}
+	if err == nil && value == "" {
+		err = errNothingIn(what, name)
+	}
+	return value, err
+}
+
+// errNothingIn returns the error for a file without the secrets that it should have.
+func errNothingIn(what, name string) error {
+	if name == "-" {
+		return failf(classUsage, "no %s on standard input", what)
+	}
+	return failf(classUsage, "no %s in %s", what, name)
+}
+
+// readText reads a file with secrets, or stdin for -. If the input is a terminal, it prompts without echo, and take reads
+// what is typed.
+func (inv *invocation) readText(ctx context.Context, what, name, prompt string, take func(*bufio.Reader) (string, error)) (string, error) {
 	std, person := inv.std, inv.terminal
 	if name != "-" {
 		f, err := openFile(ctx, what, name)
@@ -273,6 +294,7 @@ func (inv *invocation) readSecret(ctx context.Context, what, name, prompt string
 			return "", err
 		}
 		defer f.Close()
+		inv.warnReadable(what, name)
 		std.in = f
 		person = openTerminal(std) // such as /dev/tty
 	}
@@ -296,19 +318,5 @@ func (inv *invocation) readSecret(ctx context.Context, what, name, prompt string
 	default:
 		err = interruptible(ctx, read)
 	}
-	if err != nil {
-		return "", fileError("read the "+what, err)
-	}
-	value, cut := strings.CutSuffix(value, "\n")
-	if cut {
-		value = strings.TrimSuffix(value, "\r")
-	}
-	if value == "" {
-		where := "in " + name
-		if name == "-" {
-			where = "on standard input"
-		}
-		return "", failf(classUsage, "no %s %s", what, where)
-	}
-	return value, nil
+	return value, fileError("read the "+what, err)
 }

@@ -223,7 +223,7 @@ var usageErrors = []struct{ line, message, hint string }{
 	{"authenticate alice SERVER --key-file DIR/newline", "no key in DIR/newline", ""},
 	{"authenticate alice SERVER --key-file DIR/key --key-file DIR/empty", "no key in DIR/empty", ""},
 	{"authenticate alice SERVER --key-file -", "no key on standard input", ""},
-	{"authenticate alice SERVER -k ''", "the key is empty", ""},
+	{"authenticate alice SERVER -k ''", "the key is empty", "set a key of at least 16 characters on both sides (RFC 8907 section 10.5.1)"},
 	{"authenticate alice SERVER --password-file DIR/none", "read the password: open DIR/none: no such file or directory", ""},
 	{"authenticate alice SERVER --password-file DIR/big", "read the password: DIR/big is over 65536 bytes", ""},
 	{"chpass alice SERVER --new-password-file DIR/none", "read the new password: open DIR/none: no such file or directory", ""},

@@ -224,7 +224,7 @@ func oneText(name string, value json.RawMessage) (text string, err error) {
 	switch {
 	case !utf8.Valid(value) || hasLoneSurrogate(value):
 		return "", failf(classUsage, "%s is not valid Unicode", name)
-	case strings.HasSuffix(name, "password") && strings.ContainsAny(text, "\r\n"): // impossible to type at a prompt
+	case strings.HasSuffix(name, "password") && strings.ContainsAny(trimLineEnd(text), "\r\n"): // impossible to type at a prompt
 		return "", failf(classUsage, "%s has more than one line", name).withHint("use |- or >- in YAML: | and > add a newline")
 	}
 	return text, nil

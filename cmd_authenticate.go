@@ -39,7 +39,7 @@ func authenticate(ctx context.Context, inv *invocation, opts *challengeOptions) 
 		return nil, err
 	}
 	a := newLogin(fields, secrets.password)
-	a.chapID, a.challenge, a.answers = opts.id, opts.challenge, opts.answers
+	a.chapID, a.challenge, a.answers = opts.id, opts.challenge, trimAnswers(opts.answers)
 	if err := a.check(inv.request.maxRemAddr()); err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func newChPass(o *optionSet) action {
 			return nil, err
 		}
 		a := newPasswordChange(fields, secrets.password, secrets.newPassword)
-		a.answers, a.person, a.deferred = answers, inv.terminal != nil, secrets.deferred
+		a.answers, a.person, a.deferred = trimAnswers(answers), inv.terminal != nil, secrets.deferred
 		if err := a.check(inv.request.maxRemAddr()); err != nil {
 			return nil, err
 		}

@@ -204,6 +204,9 @@ func (p *requestParser) newLogin(l *requestLine, b *batchRequest, options reques
 			return nil, err
 		}
 	}
+	if err := b.trimSecrets(); err != nil {
+		return nil, err
+	}
 	password := cmp.Or(b.Password, p.password)
 	if password == nil {
 		return nil, failf(classUsage, "no password in the request").
@@ -219,6 +222,23 @@ func (p *requestParser) newLogin(l *requestLine, b *batchRequest, options reques
 	l.login = *login
 	l.login.answers = b.Answers
 	return &l.login, nil
+}
+
+// trimSecrets applies the rule for secrets to those of the request.
+func (b *batchRequest) trimSecrets() (err error) {
+	secrets := []*string{&b.NewPassword}
+	if b.Password != nil {
+		secrets = append(secrets, b.Password)
+	}
+	for i := range b.Answers {
+		secrets = append(secrets, &b.Answers[i])
+	}
+	for _, s := range secrets {
+		if *s, err = trimSecret(*s); err != nil {
+			return failf(classUsage, "a password or an answer is UTF-16")
+		}
+	}
+	return nil
 }
 
 // printableJSON writes characters that are not printable ASCII as \u, since JSON allows control characters above U+007E.

@@ -83,7 +83,7 @@ func (opts *decodeOptions) readKeys(ctx context.Context, inv *invocation) (keys 
 		}
 	}
 	for _, name := range opts.keyLists {
-		more, err := readKeyList(ctx, name, inv.std.in)
+		more, err := readKeyList(ctx, inv, name)
 		if err != nil {
 			return nil, err
 		}

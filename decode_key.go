@@ -4,9 +4,9 @@ import (
 	"context"
 	"crypto/md5"
 	"fmt"
-	"io"
 	"net/netip"
 	"strings"
+	"unicode"
 )
 
 // A keyFinder finds the key of a session among candidates.
@@ -143,23 +143,30 @@ const (
 )
 
 // readKeyList reads the keys of a file, one on each line. Empty lines are ignored; blanks are part of the key.
-func readKeyList(ctx context.Context, name string, stdin io.Reader) (keys []key, err error) {
+func readKeyList(ctx context.Context, inv *invocation, name string) (keys []key, err error) {
 	const what = "list of keys"
 	var content []byte
-	source := name
+	source := sourceName(name)
 	if name == "-" {
-		source = "standard input"
-		err = fileError("read the "+what, interruptible(ctx, func() (err error) { content, err = readAtMost(stdin, source, maxKeyListFile); return err }))
+		err = fileError("read the "+what, interruptible(ctx, func() (err error) { content, err = readAtMost(inv.std.in, source, maxKeyListFile); return err }))
 	} else {
 		content, err = readFile(ctx, what, name, maxKeyListFile)
+		inv.warnReadable(what, name)
 	}
 	if err != nil {
 		return nil, err
 	}
-	n := 0
-	for line := range strings.Lines(string(content)) {
+	text, err := trimMark(string(content))
+	if err != nil {
+		return nil, errUTF16(what, "from "+source)
+	}
+	n, spaced := 0, 0
+	for line := range strings.Lines(text) {
 		n++
-		value := strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r")
+		value := trimLineEnd(line)
+		if strings.TrimRightFunc(value, unicode.IsSpace) != value {
+			spaced++
+		}
 		if len(value) > maxKeyListLine {
 			return nil, failf(classUsage, "line %d of the list of keys %s is over %d bytes", n, source, maxKeyListLine)
 		}
@@ -169,6 +176,9 @@ func readKeyList(ctx context.Context, name string, stdin io.Reader) (keys []key,
 	}
 	if len(keys) == 0 {
 		return nil, failf(classUsage, "no keys in %s", source)
+	}
+	if spaced > 0 {
+		inv.warnf("trailing white space in %s is part of %s", source, howMany(spaced, "key"))
 	}
 	return keys, nil
 }

@@ -163,7 +163,7 @@ func TestExecKeepsSecrets(t *testing.T) {
 	}{
 		{"a certificate's key", `exec "$@" <` + dir + "/client.key", certKey + "/dev/stdin", "cat", ""},
 		{"a certificate's key from a pipe", "cat " + dir + `/client.key | exec "$@"`, certKey + "/dev/stdin", "cat", ""},
-		{"a certificate with its key", "cd " + dir + `; cat client.pem client.key >both.pem; exec "$@" <both.pem`, at + "/dev/stdin", "cat", ""},
+		{"a certificate with its key", "cd " + dir + `; umask 077; cat client.pem client.key >both.pem; exec "$@" <both.pem`, at + "/dev/stdin", "cat", ""},
 		{"standard input over TLS", `echo data | exec "$@"`, certKey + dir + "/client.key", "cat", "data\n"},
 		{"environment", `exec "$@"`, "AT", "env | grep -ic tacacs_plus_; echo $OTHER", "0\nstays\n"},
 		{"an inherited file", `exec "$@" 7<` + file, "AT --key-file /dev/fd/7", "[ -e /dev/fd/7 ] || echo none", "none\n"},

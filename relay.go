@@ -89,7 +89,7 @@ func (opts *relayOptions) configure(ctx context.Context, inv *invocation, r *rel
 		return err
 	}
 	if len(opts.listenTLS) > 0 {
-		if err := opts.setTLS(ctx); err != nil {
+		if err := opts.setTLS(ctx, inv); err != nil {
 			return err
 		}
 	}
@@ -154,7 +154,8 @@ func (opts *relayOptions) check() error {
 }
 
 // setTLS reads the TLS files of the devices' side.
-func (opts *relayOptions) setTLS(ctx context.Context) error {
+func (opts *relayOptions) setTLS(ctx context.Context, inv *invocation) error {
+	inv.warnReadableKey(opts.cert, opts.certKey)
 	pair, err := readKeyPair(ctx, opts.cert, opts.certKey)
 	if err == nil {
 		opts.tls, err = serverTLS(ctx, pair, opts.clientCA)

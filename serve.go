@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -102,6 +103,9 @@ func (opts *serveOptions) configure(ctx context.Context, inv *invocation, srv *l
 	}
 	if srv.tls == nil { // over TLS there is no key (RFC 9887 section 3.2)
 		keys, err := inv.givenKeys(ctx)
+		if err == nil && slices.ContainsFunc(keys, func(k key) bool { return k.value == "" }) {
+			err = errEmptyKey()
+		}
 		if err != nil {
 			return err
 		}
@@ -140,21 +144,28 @@ func (opts *serveOptions) loadUsers(ctx context.Context, inv *invocation, srv *l
 		return err
 	}
 	if opts.enableFile != "" {
-		srv.lab.enable, err = inv.readSecret(ctx, "enable password", opts.enableFile, "enable password: ", firstLine)
+		srv.lab.enable, err = inv.readSecret(ctx, "enable password", opts.enableFile, "enable password: ")
 	}
 	return err
 }
 
 // addUsers adds the users of --user and --users-file.
 func (opts *serveOptions) addUsers(ctx context.Context, inv *invocation, users map[string]string) error {
+	const what = "list of users"
 	lines := opts.users
 	if opts.usersFile != "" {
-		content, err := inv.readSecret(ctx, "list of users", opts.usersFile, "users, one NAME:PASSWORD a line, then Ctrl-D: ", readAll)
+		content, err := inv.readText(ctx, what, opts.usersFile, "users, one NAME:PASSWORD a line, then Ctrl-D: ", readAll)
 		if err != nil {
 			return err
 		}
+		if content, err = trimMark(content); err != nil {
+			return errUTF16(what, "from "+sourceName(opts.usersFile))
+		}
+		if strings.Trim(content, "\r\n") == "" {
+			return errNothingIn(what, opts.usersFile)
+		}
 		for line := range strings.Lines(content) {
-			if line = strings.TrimRight(line, "\r\n"); line != "" && line[0] != '#' {
+			if strings.Trim(line, "\r\n") != "" && line[0] != '#' {
 				lines = append(lines, line)
 			}
 		}
@@ -163,6 +174,10 @@ func (opts *serveOptions) addUsers(ctx context.Context, inv *invocation, users m
 		name, password, ok := strings.Cut(line, ":")
 		if !ok || name == "" {
 			return failf(classUsage, "user %d is not NAME:PASSWORD", i+1)
+		}
+		var err error
+		if password, err = inv.cleanSecret("password", "of "+escape(name), password); err != nil {
+			return err
 		}
 		users[name] = password
 		opts.firstUser = cmp.Or(opts.firstUser, name)
@@ -195,6 +210,7 @@ func (opts *serveOptions) setTLS(ctx context.Context, inv *invocation, srv *labS
 	var pair []tls.Certificate
 	var err error
 	if t.cert != "" {
+		inv.warnReadableKey(t.cert, t.certKey)
 		pair, err = readKeyPair(ctx, t.cert, t.certKey)
 	} else {
 		pair, err = opts.generateCertificate(ctx, inv, srv.fault)

@@ -57,7 +57,7 @@ func TestServeRefuses(t *testing.T) {
 		{nil, "--tls --user a:b --listen 127.0.0.1:0 --listen :0", "listening on :0 over TLS needs --client-ca", "RFC 9887 section 3.1 requires client certificates", classUsage.exit()},
 		{nil, "--tls --key abc", "no key is used over TLS", "remove --key and --key-file (RFC 9887 section 3.2)", classUsage.exit()},
 		{nil, "--tls --key-file 192.0.2.0/24=DIR/users", "no key is used over TLS", "remove --key and --key-file (RFC 9887 section 3.2)", classUsage.exit()},
-		{nil, "--key= --user alice:x", "the key is empty", "", classUsage.exit()},
+		{nil, "--key= --user alice:x", "the key is empty", "set a key of at least 16 characters on both sides (RFC 8907 section 10.5.1)", classUsage.exit()},
 		{nil, "--key abc --key-file DIR/users", "the key is given more than once", "", classUsage.exit()},
 		{nil, "--key-file DIR/users --key-file DIR/bad", "the key is given more than once", "", classUsage.exit()},
 		{nil, "--users-file - --enable-password-file -", "the users and the enable password cannot both come from standard input", hintStdin, classUsage.exit()},

@@ -59,6 +59,30 @@ func visible(r rune) bool {
 	return strconv.IsPrint(r) && !strings.ContainsRune(blanks, r) && !unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
+// trimMark returns text without the byte order mark that some editors write. UTF-16 is an error.
+func trimMark(text string) (string, error) {
+	var zeros [2]int // at even and at odd places
+	for i := range len(text) {
+		if text[i] == 0 {
+			zeros[i%2]++
+		}
+	}
+	half := len(text) / 2
+	if strings.HasPrefix(text, "\xff\xfe") || strings.HasPrefix(text, "\xfe\xff") || half > 0 && len(text)%2 == 0 && (zeros[0] == half || zeros[1] == half) {
+		return "", errors.New("the text is UTF-16")
+	}
+	return strings.TrimPrefix(text, "\ufeff"), nil
+}
+
+// trimLineEnd returns text without one line end.
+func trimLineEnd(text string) string {
+	text, cut := strings.CutSuffix(text, "\n")
+	if cut {
+		text = strings.TrimSuffix(text, "\r")
+	}
+	return text
+}
+
 // inMS returns a duration as text, such as 1.3 ms.
 func inMS(d time.Duration) string { return fmt.Sprintf("%.1f ms", d.Seconds()*1000) }
 

@@ -171,7 +171,7 @@ func (a *authentication) onRestart(r reaction) reaction {
 		r.verdict.hint = "try another --authen-type: the server does not accept " + a.typ().String()
 		return r
 	}
-	r.warnings = []string{"the server requested a restart with " + next.String() + " instead of " + a.typ().String()}
+	r.warnings = []namedWarning{newWarning(warnRestart, "the server requested a restart with %s instead of %s", next, a.typ())}
 	if a.deferred && next != authenASCII {
 		a.pending = pendingRestart
 		r.prompt = &prompt{label: a.fields.promptFor("password"), hidden: true}

@@ -149,7 +149,7 @@ func (a *authorization) on(server string) reaction {
 }
 
 // argWarnings reports arguments of a response that a device may not understand.
-func argWarnings(server string, args []string) (warnings []string) {
+func argWarnings(server string, args []string) (warnings []namedWarning) {
 	var malformed, unknown []string
 	for _, arg := range args {
 		if name, _, mandatory, ok := splitArg(arg); !ok {
@@ -159,10 +159,11 @@ func argWarnings(server string, args []string) (warnings []string) {
 		}
 	}
 	if len(malformed) > 0 {
-		warnings = append(warnings, server+" sent an argument that is not name=value: "+firstOf(malformed))
+		warnings = append(warnings, newWarning(warnMalformedArgument, "%s sent an argument that is not name=value: %s", server, firstOf(malformed)))
 	}
 	if len(unknown) > 0 {
-		warnings = append(warnings, firstOf(unknown)+" is mandatory and not defined in RFC 8907 section 8.2: a device that does not know it must deny")
+		warnings = append(warnings, newWarning(warnMandatoryArgument,
+			"%s is mandatory and not defined in RFC 8907 section 8.2: a device that does not know it must deny", firstOf(unknown)))
 	}
 	return warnings
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -132,11 +133,15 @@ type invocation struct {
 	tail     []string  // those of them that came after --
 	stdinUse string    // what the command reads from standard input, for messages; may be empty
 	terminal *terminal // nil if standard input is none
+
+	warningsMu sync.Mutex
+	warnings   []namedWarning // that are not of a result; guarded by warningsMu
 }
 
 // outputOptions are the options for what is printed.
 type outputOptions struct {
 	quiet, verbose, debug, json, showSecrets bool
+	silenced                                 warningSet
 }
 
 // newInvocation returns a command line before any word is read.
@@ -187,6 +192,7 @@ func (p *outputOptions) register(o groupOptions) {
 	o.add((*toggle)(&p.verbose), "v verbose", "", "print all details of the reply and the connection")
 	o.add((*toggle)(&p.debug), "d debug", "", "print all packets and events on stderr")
 	o.add((*toggle)(&p.json), "json", "", "print the result as one JSON object on one line")
+	o.add(&p.silenced, "no-warn", "NAME", "silence one warning, by the name that --json shows; repeatable")
 	o.add((*toggle)(&p.showSecrets), "show-secrets", "", "do not mask secrets in -d")
 }
 
@@ -231,7 +237,7 @@ func (inv *invocation) ask(ctx context.Context, keys []key, q dialogue) (*result
 // do is ask for a client and a job that exist already.
 func (inv *invocation) do(ctx context.Context, c *client, j *job) (*result, error) {
 	j.res = result{Command: inv.command.name, User: inv.request.user}
-	r := &requester{client: c, warnf: inv.warnf}
+	r := &requester{client: c, warnf: inv.printWarning}
 	if inv.terminal != nil {
 		r.ask = inv.terminal.ask
 	}
@@ -275,9 +281,8 @@ func (inv *invocation) client(ctx context.Context, keys []key) (*client, error) 
 	}
 	var err error
 	if s.tls.enabled {
-		warn := func(format string, args ...any) { inv.logf("warning: "+format, args...) }
 		inv.warnReadableKey(s.tls.cert, s.tls.certKey)
-		c.tls, err = s.tls.client(ctx, warn)
+		c.tls, err = s.tls.client(ctx, inv.warnAlways)
 	}
 	return c, err
 }

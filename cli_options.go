@@ -204,12 +204,12 @@ func (t *tlsOptions) check() error {
 }
 
 // client reads the files of the options. The system's roots are read only when they are needed.
-func (t *tlsOptions) client(ctx context.Context, warn func(format string, args ...any)) (*tlsClient, error) {
+func (t *tlsOptions) client(ctx context.Context, warn warnFunc) (*tlsClient, error) {
 	c := &tlsClient{serverName: t.serverName}
 	var shown sync.Map // each warning is printed once for the run, not for each of its connections
-	c.revocation.warnf = func(format string, args ...any) {
+	c.revocation.warnf = func(w warning, format string, args ...any) {
 		if _, before := shown.LoadOrStore(fmt.Sprintf(format, args...), true); !before {
-			warn(format, args...)
+			warn(w, format, args...)
 		}
 	}
 	c.config = &tls.Config{MinVersion: tls.VersionTLS13, InsecureSkipVerify: t.insecure, ClientSessionCache: &ticketCache{}}
@@ -237,7 +237,7 @@ func (t *tlsOptions) client(ctx context.Context, warn func(format string, args .
 		}
 	}
 	if t.insecure {
-		warn("the server's certificate is not verified (--insecure): any host could answer in its place")
+		warn(warnInsecure, "the server's certificate is not verified (--insecure): any host could answer in its place")
 	}
 	return c, nil
 }

@@ -78,7 +78,7 @@ func (inv *invocation) show(out output, w io.Writer) error {
 	switch {
 	case inv.output.quiet && !isPage:
 	case inv.output.json:
-		text = out.json()
+		text = inv.json(out)
 	case inv.output.verbose:
 		text = out.verbose()
 	default:
@@ -107,11 +107,43 @@ func (inv *invocation) printInputHint(form string) {
 	}
 }
 
-// warnf is logf for a warning, which -q hides.
-func (inv *invocation) warnf(format string, args ...any) {
-	if !inv.output.quiet {
+// warnf prints a warning, which -q hides, and keeps it for JSON.
+func (inv *invocation) warnf(w warning, format string, args ...any) {
+	inv.keepWarning(w, format, args...)
+	inv.printWarning(w, format, args...)
+}
+
+// warnAlways is warnf for a warning that -q does not hide.
+func (inv *invocation) warnAlways(w warning, format string, args ...any) {
+	inv.keepWarning(w, format, args...)
+	if !inv.output.silenced.has(w) {
 		inv.logf("warning: "+format, args...)
 	}
+}
+
+func (inv *invocation) keepWarning(w warning, format string, args ...any) {
+	inv.warningsMu.Lock()
+	defer inv.warningsMu.Unlock()
+	inv.warnings = append(inv.warnings, newWarning(w, format, args...))
+}
+
+// printWarning is logf for a warning, which -q and --no-warn hide.
+func (inv *invocation) printWarning(w warning, format string, args ...any) {
+	if !inv.output.quiet && !inv.output.silenced.has(w) {
+		inv.logf("warning: "+format, args...)
+	}
+}
+
+// json returns an output as JSON, with the warnings of the run.
+func (inv *invocation) json(out output) string {
+	if w, ok := out.(interface {
+		addWarnings([]namedWarning, warningSet)
+	}); ok {
+		inv.warningsMu.Lock()
+		defer inv.warningsMu.Unlock()
+		w.addWarnings(inv.warnings, inv.output.silenced)
+	}
+	return out.json()
 }
 
 // newReport returns a report with its common fields.

@@ -178,7 +178,8 @@ func (r *profileReader) read(line string) error {
 	if strings.HasSuffix(o.arg, "KEY") || strings.HasSuffix(o.arg, "PASSWORD") {
 		r.secret = name
 	}
-	if !accepted || o.given && !o.fromProfile || r.conflicting(name) {
+	overridden := o.given && !o.fromProfile && name != "no-warn" // whose values add up
+	if !accepted || overridden || r.conflicting(name) {
 		return nil
 	}
 	if o.arg == "FILE" && value != "" && value != "-" {

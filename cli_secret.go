@@ -174,7 +174,7 @@ func (inv *invocation) keys(ctx context.Context) ([]key, error) {
 		}
 	}
 	if n := utf8.RuneCountInString(keys[0].value); n < 16 {
-		inv.warnf("the key has %d characters, RFC 8907 section 10.5.1 requires at least 16", n)
+		inv.warnf(warnKeyShort, "the key has %d characters, RFC 8907 section 10.5.1 requires at least 16", n)
 	}
 	return keys, nil
 }

@@ -18,7 +18,7 @@ func (inv *invocation) cleanSecret(what, owner, value string) (string, error) {
 		return "", errUTF16(what, owner)
 	}
 	if strings.TrimRightFunc(value, unicode.IsSpace) != value {
-		inv.warnf("the %s %s has trailing white space, which is part of the %s", what, owner, what)
+		inv.warnf(warnTrailingSpace, "the %s %s has trailing white space, which is part of the %s", what, owner, what)
 	}
 	return value, nil
 }
@@ -52,7 +52,7 @@ func (inv *invocation) warnReadable(what, name string) {
 	if folder := inv.std.env("CREDENTIALS_DIRECTORY"); folder != "" && filepath.Dir(name) == filepath.Clean(folder) {
 		return
 	}
-	inv.warnf("other users can read %s, which contains the %s: run chmod 600", name, what)
+	inv.warnf(warnFileMode, "other users can read %s, which contains the %s: run chmod 600", name, what)
 }
 
 // warnReadableKey is warnReadable for the private key of a certificate, which may be in the same file.

@@ -60,17 +60,23 @@ func (c *client) begin(j *job, now time.Time) {
 }
 
 // apply applies the verdict and the warnings of a reaction, and returns its error.
-func (j *job) apply(r reaction, warnf func(format string, args ...any)) error {
+func (j *job) apply(r reaction, warnf warnFunc) error {
 	if r.verdict.status != nil {
 		j.res.setReply(&r.verdict)
 	}
-	for _, text := range r.warnings {
-		warnf("%s", text)
+	for _, w := range r.warnings {
+		j.warn(warnf, w)
 	}
 	if r.restart {
 		return errRestart
 	}
 	return r.err
+}
+
+// warn adds a warning to the result, and prints it.
+func (j *job) warn(warnf warnFunc, w namedWarning) {
+	j.res.Warnings = append(j.res.Warnings, w)
+	warnf(w.kind, "%s", w.Message)
 }
 
 // recordEnd records the end of an attempt and its connection; conn is nil if there was none. What a server sent before it
@@ -104,7 +110,7 @@ func answeredError(srv server, res *result) error {
 }
 
 // recordOutcome records the outcome of an attempt, and reports whether to try the job again.
-func (c *client) recordOutcome(ctx context.Context, j *job, warnf func(format string, args ...any)) (again bool) {
+func (c *client) recordOutcome(ctx context.Context, j *job, warnf warnFunc) (again bool) {
 	if j.err != nil && ctx.Err() != nil {
 		j.err = interrupted(ctx)
 	}
@@ -119,7 +125,7 @@ func (c *client) recordOutcome(ctx context.Context, j *job, warnf func(format st
 		return true
 	case retryNextServer:
 		if j.failedAttempts++; j.failedAttempts < (c.retries+1)*len(c.servers) {
-			warnf("%v; trying %s", j.err, c.serverOf(j))
+			j.warn(warnf, newWarning(warnFailover, "%v; trying %s", j.err, c.serverOf(j)))
 			j.res.addAttempt(j.err)
 			j.request.reset()
 			j.session.deadline = time.Time{}
@@ -208,22 +214,19 @@ func retryAfter(came outcome, repeatable, reused bool) retry {
 // next.
 type requester struct {
 	client   *client
-	warnf    func(format string, args ...any) // nil discards warnings
-	ask      askFunc                          // nil without a person
-	keepConn bool                             // for the next job, in single-connection mode
-	conn     *serverConn                      // nil for none
+	warnf    warnFunc    // nil discards warnings
+	ask      askFunc     // nil without a person
+	keepConn bool        // for the next job, in single-connection mode
+	conn     *serverConn // nil for none
 }
 
 // An askFunc shows a prompt to a person and returns the answer. The error is errNoAnswer if there is none.
 type askFunc func(ctx context.Context, prompt string, hidden bool) (string, error)
 
-// discardf is for warnings that are not shown.
-func discardf(string, ...any) {}
-
 // do carries a job to the servers until one of them decides.
 func (r *requester) do(ctx context.Context, j *job) {
 	if r.warnf == nil {
-		r.warnf = discardf
+		r.warnf = discardWarning
 	}
 	for more := true; more; more = r.client.recordOutcome(ctx, j, r.warnf) {
 		r.client.begin(j, time.Now())

@@ -19,7 +19,7 @@ type mux struct {
 	out        []byte
 	beforeWait func()
 	wakeup     <-chan struct{} // ends a wait
-	warnf      func(format string, args ...any)
+	warnf      warnFunc
 
 	inFlight queue[job] // in the order of their start, which is that of their deadlines
 	byID     map[uint32]*job
@@ -42,7 +42,7 @@ const (
 	maxGrace = 500 * time.Millisecond
 )
 
-func newMux(conn *serverConn, wakeup <-chan struct{}, beforeWait func(), warnf func(format string, args ...any)) *mux {
+func newMux(conn *serverConn, wakeup <-chan struct{}, beforeWait func(), warnf warnFunc) *mux {
 	return &mux{conn: conn, in: bufio.NewReaderSize(conn.conn, 2*(headerLen+maxBody)), wakeup: wakeup, beforeWait: beforeWait, warnf: warnf,
 		byID: make(map[uint32]*job), random: bufio.NewReaderSize(rand.Reader, 1024)}
 }

@@ -16,9 +16,9 @@ type pool struct {
 	// nextJob returns a job that is due. If there is none yet, next is when there will be one, or zero if a notify
 	// announces it; more is false after the last one.
 	nextJob    func(now time.Time) (j *job, next time.Time, more bool)
-	beforeWait func()                           // called before each wait, for instance to flush results
-	note       func(string)                     // warns about the connections
-	warnf      func(format string, args ...any) // warns about single requests
+	beforeWait func()       // called before each wait, for instance to flush results
+	note       func(string) // warns about the connections
+	warnf      warnFunc     // warns about single requests
 
 	reuse       reuse
 	mux         *mux       // the connection that is shared; nil for none
@@ -71,7 +71,7 @@ func (w *wakeup) notify() {
 
 // newPool returns a pool without a source of jobs.
 func newPool(c *client, limit int) *pool {
-	p := &pool{client: c, limit: limit, beforeWait: func() {}, note: func(string) {}, warnf: discardf,
+	p := &pool{client: c, limit: limit, beforeWait: func() {}, note: func(string) {}, warnf: discardWarning,
 		work: make(chan workerJob, limit), returned: make(chan *job, limit), dialed: make(chan *serverConn, 1)}
 	if p.wakeup.ch = make(chan struct{}, 1); !c.singleConnect {
 		p.reuse = reuseNone

@@ -867,7 +867,7 @@ func TestMuxWriteFails(t *testing.T) {
 	}{{0, outcomeNotSent}, {5, outcomeConnLost}} {
 		conn := &fakeConn{write: func([]byte) (int, error) { return tt.written, broken }}
 		c := &client{servers: []server{newServer("tac1", 49)}, keys: []key{{"test", testKey}}, timeout: time.Minute, singleConnect: true}
-		m := newMux(&serverConn{client: c, server: c.servers[0], conn: conn, answered: 1, established: true}, nil, func() {}, discardf)
+		m := newMux(&serverConn{client: c, server: c.servers[0], conn: conn, answered: 1, established: true}, nil, func() {}, discardWarning)
 		j := &job{request: newRecord(commonFields{user: "u"}, authenMethodTACACSPlus, acctStart, []string{"service=shell"}, "1")}
 		c.begin(j, time.Now())
 		if err := m.add(j); err != nil || !m.hasRoom() {
@@ -937,7 +937,7 @@ func TestPoolAssign(t *testing.T) {
 	} {
 		c := newPool(clientFor(t, "tac1"), 4)
 		c.reuse, c.workerCount, c.now = tt.reuse, 4, time.Now() // all workers are idle
-		c.mux = newMux(&serverConn{client: c.client, answered: 1, established: true, idleSince: c.now}, nil, nil, discardf)
+		c.mux = newMux(&serverConn{client: c.client, answered: 1, established: true, idleSince: c.now}, nil, nil, discardWarning)
 		j := &job{request: newLogin(commonFields{user: "u", typ: tt.typ}, testPassword), failedAttempts: tt.failedAttempts, err: tt.err}
 		c.queue.push(&j.place, j)
 		if !c.assign(t.Context(), j) || (len(c.mux.byID) == 1) != tt.shared || (len(c.work) == 1) == tt.shared || c.inFlight() != 1 || c.queue.first() != nil {
@@ -956,7 +956,7 @@ func TestMuxFlushesWhileReading(t *testing.T) {
 		written := 0
 		conn := &fakeConn{write: func(p []byte) (int, error) { written += len(p); return len(p), nil }}
 		c := &client{servers: []server{newServer("tac1", 49)}, keys: []key{{"test", testKey}}, timeout: time.Minute}
-		m := newMux(&serverConn{client: c, conn: conn, answered: 1}, nil, func() {}, discardf)
+		m := newMux(&serverConn{client: c, conn: conn, answered: 1}, nil, func() {}, discardWarning)
 		j := &job{request: newRecord(commonFields{user: "u"}, authenMethodTACACSPlus, acctStart, []string{"service=shell"}, "1")}
 		c.begin(j, time.Now())
 		if err := m.add(j); err != nil {
@@ -1012,7 +1012,7 @@ func TestMuxWakes(t *testing.T) {
 		conn, other := net.Pipe()
 		c := &client{servers: []server{newServer("tac1", 49)}, timeout: patience}
 		notify := make(chan struct{}, 1)
-		m := newMux(&serverConn{client: c, conn: conn}, notify, func() {}, discardf)
+		m := newMux(&serverConn{client: c, conn: conn}, notify, func() {}, discardWarning)
 		j := &job{session: session{conn: m.conn, deadline: time.Now().Add(patience)}}
 		m.inFlight.push(&j.place, j)
 		for range tt.notified {
@@ -1052,7 +1052,7 @@ func TestMuxGrace(t *testing.T) {
 	c := &client{servers: []server{newServer("tac1", 49)}, timeout: time.Second}
 	conn, _ := net.Pipe()
 	defer conn.Close()
-	m := newMux(&serverConn{client: c, conn: conn}, nil, func() {}, discardf)
+	m := newMux(&serverConn{client: c, conn: conn}, nil, func() {}, discardWarning)
 	now := time.Now()
 	j := &job{session: session{deadline: now}}
 	m.inFlight.push(&j.place, j)
@@ -1087,7 +1087,7 @@ func TestMuxReplyInTheGrace(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			conn, other := net.Pipe()
 			c := &client{servers: []server{newServer("tac1", 49)}, keys: []key{{"test", testKey}}, timeout: time.Second}
-			m := newMux(&serverConn{client: c, conn: conn}, nil, func() {}, discardf)
+			m := newMux(&serverConn{client: c, conn: conn}, nil, func() {}, discardWarning)
 			j := &job{request: newRecord(commonFields{user: "u"}, authenMethodTACACSPlus, acctStart, []string{"service=shell"}, "1")}
 			c.begin(j, time.Now())
 			if err := m.add(j); err != nil {

@@ -216,7 +216,7 @@ func (e *errRevoked) Error() string {
 // A revocation is the lists of revoked certificates that connections are checked against.
 type revocation struct {
 	lists []*x509.RevocationList
-	warnf func(format string, args ...any) // not silenced by -q
+	warnf warnFunc // not silenced by -q
 }
 
 // check looks up every certificate of the chains in the list of its issuer, on resumption too (RFC 9887 sections 3.4
@@ -267,18 +267,18 @@ func (c *revocation) checkChain(chain []*x509.Certificate) error {
 				continue
 			}
 			if issuer == nil {
-				c.warnf("cannot check the revocation list of %s: the server did not send the issuer's certificate", cert.Issuer)
+				c.warnf(warnCRLUnchecked, "cannot check the revocation list of %s: the server did not send the issuer's certificate", cert.Issuer)
 			} else if err := list.CheckSignatureFrom(issuer); err != nil {
 				foreign = fmt.Errorf("the revocation list of %s is not signed by it: %w", cert.Issuer, err)
 				continue
 			}
 			signed = true
 			if id := unknownCritical(list); id != nil {
-				c.warnf("the revocation list of %s is ignored: unknown critical extension %v", cert.Issuer, id)
+				c.warnf(warnCRLUnchecked, "the revocation list of %s is ignored: unknown critical extension %v", cert.Issuer, id)
 				continue
 			}
 			if now := time.Now(); now.After(list.NextUpdate) && !list.NextUpdate.IsZero() || now.Before(list.ThisUpdate) {
-				c.warnf("the revocation list of %s is out of date: valid from %s to %s", cert.Issuer,
+				c.warnf(warnCRLExpired, "the revocation list of %s is out of date: valid from %s to %s", cert.Issuer,
 					list.ThisUpdate.UTC().Format(time.DateOnly), list.NextUpdate.UTC().Format(time.DateOnly))
 			}
 			covered = issuer != nil
@@ -289,10 +289,10 @@ func (c *revocation) checkChain(chain []*x509.Certificate) error {
 			}
 		}
 		if foreign != nil && !signed {
-			c.warnf("%v", foreign)
+			c.warnf(warnCRLUnchecked, "%v", foreign)
 		}
 		if !covered {
-			c.warnf("no revocation list of %s: cannot tell whether %s was revoked", cert.Issuer, cert.Subject)
+			c.warnf(warnCRLMissing, "no revocation list of %s: cannot tell whether %s was revoked", cert.Issuer, cert.Subject)
 		}
 	}
 	return nil

@@ -214,7 +214,7 @@ func TestTLSZone(t *testing.T) {
 		io.Copy(io.Discard, c.in)
 		ended <- true
 	})
-	secure, err := (&tlsOptions{enabled: true, caCert: file}).client(t.Context(), t.Logf)
+	secure, err := (&tlsOptions{enabled: true, caCert: file}).client(t.Context(), discardWarning)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -375,7 +375,7 @@ func TestTLSResumption(t *testing.T) {
 	dir := testFiles(t)
 	s := serveWith(t, split("--tls --cert DIR/server.pem --cert-key DIR/server.key", "DIR", dir)...)
 	options := tlsOptions{enabled: true, caCert: filepath.Join(dir, "ca.pem")}
-	secure, err := options.client(t.Context(), t.Logf)
+	secure, err := options.client(t.Context(), discardWarning)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -386,7 +386,7 @@ func TestTLSResumption(t *testing.T) {
 	c := &client{servers: servers, timeout: patience, network: "tcp", cleartext: true, tls: secure}
 	ask := func() (*result, error) {
 		j := &job{request: newLogin(commonFields{user: "alice", typ: authenPAP, service: authenServiceLogin}, testPassword)}
-		(&requester{client: c, warnf: t.Logf}).do(t.Context(), j)
+		(&requester{client: c}).do(t.Context(), j)
 		return &j.res, j.err
 	}
 	for i, resumed := range []bool{false, true, true} {
@@ -770,7 +770,7 @@ func TestTLSRevocationListsAndChains(t *testing.T) {
 			}
 			lists[0].ThisUpdate, lists[0].NextUpdate = tt.this, tt.next
 			warned := false
-			c := &revocation{lists: lists, warnf: func(string, ...any) { warned = true }}
+			c := &revocation{lists: lists, warnf: func(warning, string, ...any) { warned = true }}
 			if err := c.check(&tls.ConnectionState{VerifiedChains: tt.chains}, false); (err != nil) != tt.fail || warned != tt.warned {
 				t.Errorf("%v, warned: %t", err, warned)
 			}

@@ -87,8 +87,8 @@ func (opts *accountOptions) task(inv *invocation, args []string) (*task, error) 
 	if err := t.record(acctStop, longest).check(inv.request.maxRemAddr()); err != nil {
 		return nil, err
 	}
-	if randomID && opts.flags != acctStart {
-		inv.warnf("no --task-id: the %s record matches no start record", opts.flags)
+	if randomID && (opts.flags == acctWatchdog || opts.flags == acctWatchdogUpdate) {
+		inv.warnf(warnNoTaskID, "no --task-id: the %s record matches no start record", opts.flags)
 	}
 	return t, nil
 }

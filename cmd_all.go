@@ -16,9 +16,9 @@ func registerAll(o *optionSet, all *bool) {
 
 // A target is one server at one address.
 type target struct {
-	client   *client  // of this server alone
-	err      error    // why it cannot be asked: its name has no address
-	warnings []string // to be printed with its results
+	client   *client        // of this server alone
+	err      error          // why it cannot be asked: its name has no address
+	warnings []namedWarning // to be printed with its results
 }
 
 // name returns the name of the server, with its address if the name has several.
@@ -63,14 +63,14 @@ func targetsOf(ctx context.Context, c *client, srv server) (found []*target) {
 }
 
 // keepWarning keeps a warning until printWarnings.
-func (t *target) keepWarning(format string, args ...any) {
-	t.warnings = append(t.warnings, fmt.Sprintf(format, args...))
+func (t *target) keepWarning(w warning, format string, args ...any) {
+	t.warnings = append(t.warnings, newWarning(w, format, args...))
 }
 
 // printWarnings prints the warnings that were kept.
 func (t *target) printWarnings(inv *invocation) {
-	for _, text := range t.warnings {
-		inv.warnf("%s", naming(t.name(), text))
+	for _, w := range t.warnings {
+		inv.printWarning(w.kind, "%s", naming(t.name(), w.Message))
 	}
 }
 

@@ -316,6 +316,7 @@ func (a *ansibleAnswer) json() string {
 			warnings = append(warnings, strings.TrimSpace(warning))
 		}
 	}
+	delete(answer, "warnings") // Ansible expects strings
 	if warnings != nil {
 		answer["warnings"] = warnings
 	}

@@ -66,7 +66,7 @@ func (f *commandFile) open(ctx context.Context) (c *client, in io.ReadCloser, er
 }
 
 // warnNoCommands warns of a file that is most likely the wrong one.
-func (f *commandFile) warnNoCommands() { f.inv.warnf("no commands in %s", f.name) }
+func (f *commandFile) warnNoCommands() { f.inv.warnf(warnNoCommands, "no commands in %s", f.name) }
 
 // parse builds the request of a line.
 func (f *commandFile) parse(l *requestLine, text []byte) (err error) {
@@ -240,7 +240,7 @@ func (t *serverTable) addColumns(targets []*target) {
 	for _, target := range targets {
 		col := &tableColumn{target: target, pool: newPool(target.client, commandFileInFlight), unwritten: make(chan struct{}, tableAhead)}
 		col.tally.allowDenied = true
-		col.pool.note = func(text string) { target.keepWarning("%s", text) }
+		col.pool.note = func(text string) { target.keepWarning(warnConnectionReuse, "%s", text) }
 		t.columns = append(t.columns, col)
 	}
 	for _, row := range t.rows {
@@ -278,7 +278,10 @@ func (t *serverTable) ask(ctx context.Context, i int, col *tableColumn) {
 // newRequest returns the request for a row. Its err is set if there is nothing to ask.
 func (t *serverTable) newRequest(row *tableRow, target *target) *requestLine {
 	l := new(requestLine)
-	l.reset(row.number, func(*requestLine) { row.answered.Done() })
+	l.reset(row.number, func(l *requestLine) {
+		l.job.res.addWarnings(nil, t.file.inv.output.silenced)
+		row.answered.Done()
+	})
 	l.job.res.Server = target.name()
 	if l.job.err = row.err; row.err == nil {
 		l.job.err = cmp.Or(t.file.parse(l, row.text), target.err)

@@ -42,10 +42,10 @@ func newBatch(o *optionSet) action {
 		s := &orderedRun{inv: inv, parse: p.parse, write: writeJSON}
 		res, err := s.run(ctx, c, inv.std.in, inFlight)
 		if s.noTaskIDs > 0 {
-			inv.warnf("%s without a task_id, the first in line %d: use that of the start record", howMany(s.noTaskIDs, "watchdog record"), s.firstNoTaskID)
+			inv.warnf(warnNoTaskID, "%s without a task_id, the first in line %d: use that of the start record", howMany(s.noTaskIDs, "watchdog record"), s.firstNoTaskID)
 		}
 		if s.reusedIDs > 0 {
-			inv.warnf("%s with the task_id of a task under way, the first in line %d: stop the task first, or use another task_id", howMany(s.reusedIDs, "start record"), s.firstReusedID)
+			inv.warnf(warnTaskIDUnderWay, "%s with the task_id of a task under way, the first in line %d: stop the task first, or use another task_id", howMany(s.reusedIDs, "start record"), s.firstReusedID)
 		}
 		if !inv.output.quiet {
 			inv.logf("%s", batchSummary(&s.tally))
@@ -300,7 +300,7 @@ func writeJSON(out *bufio.Writer, l *requestLine) {
 
 // plain reports whether the result has only fields that appendJSON writes.
 func (r *result) plain() bool {
-	return r.Arguments == nil && r.TLS == nil && r.Error == nil && r.Attempts == nil && r.Timing != nil
+	return r.Arguments == nil && r.TLS == nil && r.Error == nil && r.Attempts == nil && r.Warnings == nil && r.Timing != nil
 }
 
 // appendJSON writes a plain result as encoding/json would. With encoding/json alone, batch would be less than half as

@@ -129,13 +129,13 @@ type bench struct {
 	stopped      bool
 	tally        benchTally
 	notes        []string
-	warnf        func(format string, args ...any)
+	warnf        warnFunc
 }
 
 // note adds a note to the report and prints it as a warning.
-func (b *bench) note(text string) {
+func (b *bench) note(w warning, text string) {
 	b.notes = append(b.notes, text)
-	b.warnf("%s", text)
+	b.warnf(w, "%s", text)
 }
 
 // run sends the requests until there have been enough of them, and returns the report.
@@ -146,14 +146,14 @@ func (b *bench) run(ctx context.Context, inv *invocation, c *client, inFlight in
 	b.tally.began = b.start.Add(b.warmup)
 	b.tally.ended = b.tally.began
 	p := newPool(c, inFlight)
-	p.nextJob, p.note = b.nextJob, b.note
+	p.nextJob, p.note = b.nextJob, func(text string) { b.note(warnConnectionReuse, text) }
 	stopProgress := func() {}
 	if inv.std.errIsTerminal() && !inv.output.quiet {
 		stopProgress = b.progress(inv.std.err)
 	}
 	p.run(ctx)
 	if stopProgress(); b.stopped {
-		inv.warnf("stopped after %d denials in a row, before the server locks the account; --keep-going continues", maxDenials)
+		inv.warnf(warnBenchStopped, "stopped after %d denials in a row, before the server locks the account; --keep-going continues", maxDenials)
 	}
 	class := b.tally.class()
 	if ctx.Err() != nil {
@@ -218,7 +218,7 @@ func (b *bench) jobDone(j *job) {
 		return
 	}
 	if newStatus := b.tally.add(j); newStatus && class == classServer {
-		b.note(j.err.Error()) // has the reason of the server
+		b.note(warnServerError, j.err.Error()) // has the reason of the server
 	}
 }
 

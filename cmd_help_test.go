@@ -24,11 +24,11 @@ var ownOptions = map[string]string{
 
 const sharedNames = "u username H host p port k key key-file password password-file password-stdin t authen-type l priv-lvl " +
 	"r rem-addr P virtual-port s service timeout retries 4 6 source interface single-connect unencrypted " +
-	"tls cacert cert cert-key servername crl insecure keylog q quiet v verbose d debug json show-secrets"
+	"tls cacert cert cert-key servername crl insecure keylog q quiet v verbose d debug json no-warn show-secrets"
 
 // sharedOf returns the shared options that a command accepts, and some that it rejects.
 func sharedOf(c command) (accepted, rejected string) {
-	const output = " q quiet v verbose d debug json show-secrets"
+	const output = " q quiet v verbose d debug json no-warn show-secrets"
 	switch {
 	case c.name == "relay":
 		return "H host p port k key key-file timeout retries 4 6 source interface single-connect unencrypted tls cacert cert cert-key " +

@@ -42,7 +42,7 @@ func (s *orderedRun) run(ctx context.Context, c *client, in io.Reader, inFlight 
 	s.read = make(chan *requestLine, s.backlog.maxLines) // has room for the whole backlog
 	p := newPool(c, inFlight)
 	p.beforeWait = func() { s.broken = s.out.Flush() != nil }
-	p.note = func(text string) { s.inv.warnf("%s", text) }
+	p.note = func(text string) { s.inv.warnf(warnConnectionReuse, "%s", text) }
 	p.nextJob = s.nextJob
 	go s.readInput(in, &p.wakeup)
 	p.run(ctx)
@@ -134,6 +134,7 @@ func (s *orderedRun) lineDone(l *requestLine) {
 	l.size += received
 	s.backlog.add(0, received)
 	s.tasks.done(l)
+	l.job.res.addWarnings(nil, s.inv.output.silenced)
 	s.writeDone(l)
 }
 

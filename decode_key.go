@@ -178,7 +178,7 @@ func readKeyList(ctx context.Context, inv *invocation, name string) (keys []key,
 		return nil, failf(classUsage, "no keys in %s", source)
 	}
 	if spaced > 0 {
-		inv.warnf("trailing white space in %s is part of %s", source, howMany(spaced, "key"))
+		inv.warnf(warnTrailingSpace, "trailing white space in %s is part of %s", source, howMany(spaced, "key"))
 	}
 	return keys, nil
 }

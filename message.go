@@ -35,13 +35,13 @@ type dialogue interface {
 // A reaction is what the client does after a reply: it sends a message, asks the person, starts another session, or
 // stops.
 type reaction struct {
-	verdict  verdict  // of the reply
-	send     message  // the next message of the session, or nil
-	prompt   *prompt  // the person's answer goes to dialogue.answer; or nil
-	abort    message  // ends the session before its verdict, and has no reply; or nil
-	restart  bool     // the server asks for another session (section 5.4.3)
-	err      error    // why there is no verdict, or why it is not enough; or nil
-	warnings []string // for the person
+	verdict  verdict // of the reply
+	send     message // the next message of the session, or nil
+	prompt   *prompt // the person's answer goes to dialogue.answer; or nil
+	abort    message // ends the session before its verdict, and has no reply; or nil
+	restart  bool    // the server asks for another session (section 5.4.3)
+	err      error   // why there is no verdict, or why it is not enough; or nil
+	warnings []namedWarning
 }
 
 // A prompt asks a person for one line.

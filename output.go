@@ -40,7 +40,13 @@ type report struct {
 	User    string `json:"user,omitempty"`
 	Granted bool   `json:"granted"`
 	exitStatus
-	Error *problem `json:"error,omitempty"` // why it is not granted
+	Error    *problem       `json:"error,omitempty"` // why it is not granted
+	Warnings []namedWarning `json:"warnings,omitempty"`
+}
+
+// addWarnings sets the warnings of the run, without those that are silenced.
+func (r *report) addWarnings(ofRun []namedWarning, silenced warningSet) {
+	r.Warnings = silenced.unsilenced(ofRun)
 }
 
 func (r *report) setVerdict(c class, why *problem) {

@@ -100,7 +100,7 @@ func (opts *relayOptions) configure(ctx context.Context, inv *invocation, r *rel
 		r.listener.dump.out = opts.background(r.listener.dump.out, "packets", nil)
 	}
 	if inv.server.singleConnect {
-		r.shared = newSharedUpstream(r.client, inv.warnf)
+		r.shared = newSharedUpstream(r.client, inv.printWarning)
 	}
 	r.listener.log = &sessionLog{json: inv.output.json, verbose: inv.output.verbose}
 	if !inv.output.quiet {

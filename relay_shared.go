@@ -14,7 +14,7 @@ import (
 // jobs of one connection pool.
 type sharedUpstream struct {
 	client *client
-	warn   func(format string, args ...any)
+	warn   warnFunc
 	jobs   chan *relayRequest
 	team   atomic.Pointer[pool]
 }
@@ -24,7 +24,7 @@ const (
 	teamAge   = time.Minute // after which a pool that gave up multiplexing is replaced by a new one
 )
 
-func newSharedUpstream(c *client, warn func(string, ...any)) *sharedUpstream {
+func newSharedUpstream(c *client, warn warnFunc) *sharedUpstream {
 	unredacted := *c
 	unredacted.unredacted = true
 	return &sharedUpstream{client: &unredacted, warn: warn, jobs: make(chan *relayRequest, maxConnections)}
@@ -43,7 +43,7 @@ func (s *sharedUpstream) run(ctx context.Context, gone <-chan struct{}) {
 	var teams sync.WaitGroup
 	for ctx.Err() == nil {
 		team, retired := newPool(s.client, maxConnections), make(chan struct{})
-		team.note, team.warnf = func(text string) { s.warn("%s", text) }, s.warn
+		team.note, team.warnf = func(text string) { s.warn(warnConnectionReuse, "%s", text) }, s.warn
 		began, old := time.Now(), false
 		team.nextJob = func(now time.Time) (*job, time.Time, bool) {
 			if !old && team.reuse != reuseMultiplexed && now.Sub(began) > teamAge {

@@ -21,7 +21,7 @@ func TestRelaySharedPoolRenewed(t *testing.T) {
 	for _, shares := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			refused := netip.MustParseAddrPort(refusedAddr(t))
-			s := newSharedUpstream(&client{servers: []server{newServer("127.0.0.1", refused.Port())}, timeout: time.Second, singleConnect: shares}, func(string, ...any) {})
+			s := newSharedUpstream(&client{servers: []server{newServer("127.0.0.1", refused.Port())}, timeout: time.Second, singleConnect: shares}, discardWarning)
 			ctx, cancel := context.WithCancel(t.Context())
 			stop, ended := make(chan struct{}), make(chan struct{})
 			go func() { s.run(ctx, stop); close(ended) }()

@@ -85,7 +85,8 @@ func (p *upstream) staysOpen(h *header) bool {
 // open finds a server that answers the first packet, with the retries of a client. A record that was sent is not sent
 // again.
 func (p *upstream) open(ctx context.Context, h *header, m message, packet []byte) bool {
-	c, warnf := p.device.relay.client, func(format string, args ...any) { p.device.client.note(fmt.Sprintf(format, args...)) }
+	c := p.device.relay.client
+	warnf := func(_ warning, format string, args ...any) { p.device.client.note(fmt.Sprintf(format, args...)) }
 	f := &relayRequest{head: *h, message: m}
 	j := &f.job
 	j.request = f

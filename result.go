@@ -11,28 +11,29 @@ import (
 
 // A result is the verdict on one request. Its JSON names are part of the contract.
 type result struct {
-	Time          string     `json:"time,omitempty"` // began, in UTC; set by forJSON
-	Command       string     `json:"command,omitempty"`
-	User          string     `json:"user,omitempty"`
-	Status        string     `json:"status,omitempty"` // the RFC's name
-	Prompt        string     `json:"prompt,omitempty"` // the unanswered prompt that counts as FAIL
-	Granted       bool       `json:"granted"`
-	ExitCode      exitCode   `json:"exit_code"`
-	Server        string     `json:"server,omitempty"`
-	Address       string     `json:"address,omitempty"` // of the server, once connected
-	Local         string     `json:"local,omitempty"`
-	Transport     string     `json:"transport,omitempty"`
-	SingleConnect *bool      `json:"single_connect,omitempty"` // whether it was established; nil if it was not offered
-	AuthenType    string     `json:"authen_type,omitempty"`
-	ServerMsg     string     `json:"server_msg,omitempty"`
-	Data          string     `json:"data,omitempty"`
-	Flags         string     `json:"flags,omitempty"`
-	Arguments     *arguments `json:"arguments,omitempty"`
-	TaskID        string     `json:"task_id,omitempty"`
-	TLS           *tlsFacts  `json:"tls,omitempty"`
-	TimingMS      *timingMS  `json:"timing_ms,omitempty"` // set by forJSON
-	Error         *problem   `json:"error,omitempty"`
-	Attempts      []attempt  `json:"attempts,omitempty"`
+	Time          string         `json:"time,omitempty"` // began, in UTC; set by forJSON
+	Command       string         `json:"command,omitempty"`
+	User          string         `json:"user,omitempty"`
+	Status        string         `json:"status,omitempty"` // the RFC's name
+	Prompt        string         `json:"prompt,omitempty"` // the unanswered prompt that counts as FAIL
+	Granted       bool           `json:"granted"`
+	ExitCode      exitCode       `json:"exit_code"`
+	Server        string         `json:"server,omitempty"`
+	Address       string         `json:"address,omitempty"` // of the server, once connected
+	Local         string         `json:"local,omitempty"`
+	Transport     string         `json:"transport,omitempty"`
+	SingleConnect *bool          `json:"single_connect,omitempty"` // whether it was established; nil if it was not offered
+	AuthenType    string         `json:"authen_type,omitempty"`
+	ServerMsg     string         `json:"server_msg,omitempty"`
+	Data          string         `json:"data,omitempty"`
+	Flags         string         `json:"flags,omitempty"`
+	Arguments     *arguments     `json:"arguments,omitempty"`
+	TaskID        string         `json:"task_id,omitempty"`
+	TLS           *tlsFacts      `json:"tls,omitempty"`
+	TimingMS      *timingMS      `json:"timing_ms,omitempty"` // set by forJSON
+	Error         *problem       `json:"error,omitempty"`
+	Attempts      []attempt      `json:"attempts,omitempty"`
+	Warnings      []namedWarning `json:"warnings,omitempty"`
 
 	Timing *timing   `json:"-"`
 	status status    // nil if no reply could be read
@@ -90,7 +91,7 @@ func (t *timing) ms() *timingMS {
 
 // reset removes the facts of the server before, and sets the one that is asked now.
 func (r *result) reset(server string, t *timing) {
-	*r = result{Command: r.Command, User: r.User, Attempts: r.Attempts, began: r.began,
+	*r = result{Command: r.Command, User: r.User, Attempts: r.Attempts, Warnings: r.Warnings, began: r.began,
 		Server: server, Timing: t, class: classDenied}
 	if r.began.IsZero() {
 		r.began = t.start
@@ -110,6 +111,11 @@ func (r *result) setReply(v *verdict) {
 // addAttempt records that the server asked last did not decide.
 func (r *result) addAttempt(err error) {
 	r.Attempts = append(r.Attempts, attempt{Server: r.Server, Status: r.Status, problem: newProblem(err)})
+}
+
+// addWarnings puts the warnings of the run before those of the request, and removes what is silenced.
+func (r *result) addWarnings(ofRun []namedWarning, silenced warningSet) {
+	r.Warnings = silenced.unsilenced(slices.Concat(ofRun, r.Warnings))
 }
 
 // line returns the default rendering: the status and the message on one line, then the arguments of the response.

@@ -225,7 +225,7 @@ func (opts *serveOptions) setTLS(ctx context.Context, inv *invocation, srv *labS
 		srv.fault.tls(srv.tls)
 	}
 	if opts.clientCA == "" {
-		inv.warnf("clients need no certificate without --client-ca; %s", wanted)
+		inv.warnf(warnNoClientCA, "clients need no certificate without --client-ca; %s", wanted)
 	}
 	return nil
 }

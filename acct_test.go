@@ -355,3 +355,55 @@ func TestExecInterruptedAtStart(t *testing.T) {
 		t.Errorf("recorded %q", stop.args)
 	}
 }
+
+// TestAccountOtherMinorVersion: a record or a password change that a server confirmed with the other minor version is an
+// error, and is not sent to the next server. A record that was not confirmed is.
+func TestAccountOtherMinorVersion(t *testing.T) {
+	t.Parallel()
+	const hint = "hint: do not send it again: the server replied with success; report the minor version to its vendor \\(RFC 8907 section 5.4.1\\)\n"
+	const version = `tacacs_plus: the reply of \S+ has version 0xc.1, not 0xc.0\ntacacs_plus: `
+	for _, options := range []string{"", "--single-connect"} {
+		first, next := serveWith(t, "--fault", "minor-version"), serveWith(t)
+		for _, line := range []string{"account alice AT", "account alice AT -f stop --task-id 7", "account alice AT --retries 2"} {
+			got := runWith(t, secretsInEnv, "", split(line+" "+options, "AT", first.addr+","+next.addr)...)
+			got.check(t, classProtocol.exit(), ``, version+hint)
+		}
+		got := runWith(t, secretsInEnv, requests(3, acctLine), "batch", first.addr+","+next.addr)
+		got.check(t, classProtocol.exit(), `(?s).*`, "tacacs_plus: 3 requests, 3 protocol\n")
+		if log := next.lines(t); log != "" {
+			t.Errorf("the next server got %s", log)
+		}
+	}
+	answering := func(last message) string {
+		return startFakeServer(t, func(c *fakeServerConn) {
+			for q := c.readRequest(); q != nil; q = c.readRequest() {
+				if q.typ == typeAcct || q.continues != nil {
+					q.version ^= 1
+					c.Write(c.reply(q, last))
+					continue
+				}
+				c.Write(c.reply(q, &authenReply{status: authenGetPass}))
+			}
+		}).addr
+	}
+	next := serveWith(t)
+	for _, tt := range []struct {
+		line  string
+		reply message
+		code  exitCode
+		asked string // by the next server
+	}{
+		{"account alice AT", &acctReply{status: acctError}, classGranted.exit(), "alice account start .*SUCCESS\n"},
+		{"account alice AT", &acctReply{status: acctSuccess}, classProtocol.exit(), ""},
+		{"chpass alice AT --new-password-file NEW", &authenReply{status: authenPass}, classProtocol.exit(), ""},
+		{"chpass alice AT --new-password-file NEW", &authenReply{status: authenFail}, classGranted.exit(), "alice chpass ascii PASS: Password changed\n"},
+	} {
+		before := len(next.log.String())
+		file := filepath.Join(writeFiles(t, map[string]string{"new": "another"}), "new")
+		got := runWith(t, secretsInEnv, "", split(tt.line, "AT", answering(tt.reply)+","+next.addr, "NEW", file)...)
+		log := stamps.ReplaceAllString(next.log.String()[before:], "")
+		if got.code != tt.code || !regexp.MustCompile("^(?:"+tt.asked+")$").MatchString(log) {
+			t.Errorf("%s %v: got %+v, the next server got %s", tt.line, tt.reply, got, log)
+		}
+	}
+}

@@ -163,10 +163,26 @@ func (s *session) decodePacket(h *header, body []byte, c *codec, reply message) 
 	}
 	s.redact(c.fields)
 	if h.version != s.sent.version {
-		return s.mismatch("version", h.version, s.sent.version).
-			withHint("report this to the server's vendor: RFC 8907 section 5.4.1 defines the minor version of this type")
+		f := s.mismatch("version", h.version, s.sent.version)
+		if s.tookEffect(reply) {
+			f = f.withHint("do not send it again: the server replied with success; report the minor version to its vendor (RFC 8907 section 5.4.1)")
+			return &attemptError{f, outcomeDecided}
+		}
+		return f.withHint("report this to the server's vendor: RFC 8907 section 5.4.1 defines the minor version of this type")
 	}
 	return nil
+}
+
+// tookEffect reports whether a reply confirms a record or a password change, which another server must not get too.
+func (s *session) tookEffect(reply message) bool {
+	switch m := reply.(type) {
+	case *acctReply:
+		return m.status == acctSuccess
+	case *authenReply:
+		a, ok := s.request.(*authentication)
+		return ok && a.action == authenChPass && m.status == authenPass
+	}
+	return false
 }
 
 var errNotTACACS = errors.New("is not TACACS+")

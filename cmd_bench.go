@@ -1,17 +1,8 @@
 package main
 
 import (
-	"cmp"
 	"context"
-	"fmt"
-	"io"
-	"maps"
 	"math"
-	"slices"
-	"strconv"
-	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -33,9 +24,9 @@ func newBench(o *optionSet) action {
 	o.add(&number{&opts.rate, 1, 10_000_000}, "rate", "N", "start N requests a second, even if replies are slow; latency counts from when a request was due")
 	o.add((*seconds)(&b.warmup), "warmup", "TIME", "do not count the requests of the first TIME")
 	o.add((*toggle)(&opts.author), "authorize", "", "send authorization requests, not logins")
-	o.add((*toggle)(&opts.acct), "account", "", "send accounting records, not logins")
+	o.add((*toggle)(&opts.acct), "account", "", "send start and stop records, not logins")
 	o.add((*toggle)(&opts.noSingle), "no-single-connect", "", "use a new connection for every request")
-	o.add((*toggle)(&b.keepGoing), "keep-going", "", "do not stop after 10 denials in a row, which can lock the account")
+	o.add((*toggle)(&b.keepGoing), "keep-going", "", "do not stop after 2 denied logins in a row (account lockout) or 100 failures in a row")
 	return func(ctx context.Context, inv *invocation) (output, error) {
 		if err := opts.check(inv); err != nil {
 			return nil, err
@@ -53,8 +44,9 @@ func newBench(o *optionSet) action {
 		for range opts.inFlight {
 			b.free = append(b.free, &job{request: newRequest()})
 		}
+		b.logins = !opts.author && !opts.acct
 		if opts.acct {
-			b.newRequest = newRequest // every record is a task of its own
+			b.newStart = newRequest // every task has an id of its own
 		}
 		inv.server.singleConnect = !opts.noSingle
 		c, err := inv.client(ctx, keys)
@@ -101,32 +93,49 @@ func (opts *benchOptions) requests(ctx context.Context, inv *invocation) ([]key,
 		}
 		return newLogin(inv.request.commonFields(), secrets.password)
 	}
-	return secrets.keys, newRequest, newRequest().check(inv.request.maxRemAddr())
+	first := newRequest()
+	if start, ok := first.(*record); ok {
+		first = stopOf(start) // which is longer
+	}
+	return secrets.keys, newRequest, first.check(inv.request.maxRemAddr())
 }
 
 // maxInFlight bounds what -c costs in memory and file descriptors.
 const maxInFlight = 10_000
 
-// maxDenials in a row end a run, since many servers lock an account after some number of them.
-const maxDenials = 10
+// stopOf returns the stop record of a task.
+func stopOf(start *record) *record {
+	q := &start.request
+	return newRecord(q.commonFields, q.method, acctStop, q.args, "")
+}
+
+const (
+	maxDenials  = 2   // of a login, in a row: many servers lock an account after some number of them
+	maxFailures = 100 // of any kind, in a row
+)
 
 // A bench sends requests through a pool and counts their outcomes.
 type bench struct {
-	n          int // 0: no limit
-	duration   time.Duration
-	warmup     time.Duration
-	interval   time.Duration // between two due times; 0: a request is due when another one is done
-	keepGoing  bool
-	newRequest func() dialogue // for every request; nil to reuse those of free
+	n           int // 0: no limit
+	duration    time.Duration
+	warmup      time.Duration
+	interval    time.Duration // between two due times; 0: a request is due when another one is done
+	keepGoing   bool
+	logins      bool            // denials can lock the account
+	newStart    func() dialogue // the start record of another task; nil to reuse the requests of free
+	interrupted <-chan struct{} // closed by an interruption
 
 	free         []*job // one for each request that may be in flight
 	start        time.Time
 	issued       int // requests, including those of the warm-up
 	warmupIssued int
 	inFlight     int
+	starts       int       // of inFlight, those of start records
+	stops        []*record // of the tasks that were started; not sent yet
 	grants       int
-	denials      int // since the last grant
-	stopped      bool
+	denials      int      // since the last grant
+	failures     int      // the same, denials among them
+	stop         *failure // why the run ended early; nil if it did not
 	tally        benchTally
 	notes        []string
 	warnf        warnFunc
@@ -151,28 +160,38 @@ func (b *bench) run(ctx context.Context, inv *invocation, c *client, inFlight in
 	if inv.std.errIsTerminal() && !inv.output.quiet {
 		stopProgress = b.progress(inv.std.err)
 	}
-	p.run(ctx)
-	if stopProgress(); b.stopped {
-		inv.warnf(warnBenchStopped, "stopped after %d denials in a row, before the server locks the account; --keep-going continues", maxDenials)
+	b.interrupted = ctx.Done()
+	if b.newStart != nil {
+		// After an interruption the tasks are still stopped. A second signal ends the program.
+		defer context.AfterFunc(ctx, p.wakeup.notify)()
+		p.run(context.WithoutCancel(ctx))
+	} else {
+		p.run(ctx)
 	}
+	stopProgress()
 	class := b.tally.class()
 	if ctx.Err() != nil {
 		class = classInterrupted
 	}
+	why := b.tally.problem(class)
+	if class == classGranted && b.stop != nil { // in the warm-up, whose requests are not counted
+		p := newProblem(b.stop)
+		class, why = b.stop.class, &p
+	}
 	r := b.tally.report(c)
-	r.report, r.Stopped, r.Notes = head, b.stopped, b.notes
-	r.setVerdict(class, b.tally.problem(class))
+	r.report, r.Stopped, r.Notes = head, b.stop != nil, b.notes
+	r.setVerdict(class, why)
 	return r
 }
 
 // nextJob returns the next request if it is due and may begin; else, the time when it is due.
 func (b *bench) nextJob(now time.Time) (j *job, next time.Time, more bool) {
-	began := b.tally.began
-	if b.stopped || b.duration > 0 && now.Sub(began) >= b.duration || b.n > 0 && b.issued-b.warmupIssued >= b.n {
-		return nil, time.Time{}, false
+	began, over := b.tally.began, b.over(now)
+	if over && len(b.stops) == 0 {
+		return nil, time.Time{}, b.starts > 0 // whose tasks are to be stopped
 	}
 	due := now
-	if b.interval > 0 {
+	if b.interval > 0 && !over {
 		if due = b.start.Add(time.Duration(b.issued) * b.interval); due.After(now) {
 			if end := began.Add(b.duration); b.duration > 0 && end.Before(due) {
 				due = end
@@ -180,13 +199,17 @@ func (b *bench) nextJob(now time.Time) (j *job, next time.Time, more bool) {
 			return nil, due, true
 		}
 	}
-	if len(b.free) == 0 || b.cautious() && b.inFlight+b.denials >= maxDenials {
+	if len(b.free) == 0 || !over && b.inFlight >= b.allowance() {
 		return nil, time.Time{}, true
 	}
 	j = b.free[len(b.free)-1]
 	b.free = b.free[:len(b.free)-1]
-	if b.newRequest != nil {
-		j.request = b.newRequest()
+	switch {
+	case len(b.stops) > 0:
+		j.request, b.stops = b.stops[0], b.stops[1:]
+	case b.newStart != nil:
+		j.request = b.newStart()
+		b.starts++
 	}
 	*j = job{request: j.request, due: due, owner: b}
 	j.request.reset()
@@ -197,9 +220,27 @@ func (b *bench) nextJob(now time.Time) (j *job, next time.Time, more bool) {
 	return j, time.Time{}, true
 }
 
-// cautious reports whether every request in flight may be denied. No more are then in flight than may be denied.
-func (b *bench) cautious() bool {
-	return !b.keepGoing && (b.denials > 0 || b.grants == 0)
+// over reports whether the run is over, except for the stop records of tasks that were started.
+func (b *bench) over(now time.Time) bool {
+	select {
+	case <-b.interrupted:
+		return true
+	default:
+	}
+	done := b.issued - b.warmupIssued + b.starts + len(b.stops)
+	return b.stop != nil || b.duration > 0 && now.Sub(b.tally.began) >= b.duration || b.n > 0 && done >= b.n
+}
+
+// allowance returns how many requests may be in flight. While all of them may fail, it is how many may fail.
+func (b *bench) allowance() int {
+	limit := maxInFlight
+	if !b.keepGoing && b.grants == 0 {
+		limit = maxFailures - b.failures
+	}
+	if !b.keepGoing && b.logins && (b.denials > 0 || b.grants == 0) {
+		limit = min(limit, maxDenials-b.denials)
+	}
+	return limit
 }
 
 // jobDone counts a request that is done.
@@ -207,14 +248,24 @@ func (b *bench) jobDone(j *job) {
 	b.free = append(b.free, j)
 	b.inFlight--
 	class := j.class()
+	if start, ok := j.request.(*record); ok && start.request.flags == acctStart {
+		if b.starts--; class == classGranted {
+			b.stops = append(b.stops, stopOf(start))
+		}
+	}
 	switch class {
+	case classInterrupted:
+		return
 	case classGranted:
-		b.grants, b.denials = b.grants+1, 0
+		b.grants, b.denials, b.failures = b.grants+1, 0, 0
 	case classDenied:
 		b.denials++
+		b.failures++
+	default:
+		b.failures++
 	}
-	b.stopped = b.stopped || b.denials >= maxDenials && !b.keepGoing
-	if j.due.Before(b.tally.began) || class == classInterrupted {
+	b.stopIfHopeless(j)
+	if j.due.Before(b.tally.began) {
 		return
 	}
 	if newStatus := b.tally.add(j); newStatus && class == classServer {
@@ -222,211 +273,21 @@ func (b *bench) jobDone(j *job) {
 	}
 }
 
-// progress prints a line on the terminal every second, until stop is called.
-func (b *bench) progress(out io.Writer) (stop func()) {
-	done := make(chan struct{})
-	var printer sync.WaitGroup
-	printer.Go(func() {
-		tick := time.NewTicker(time.Second)
-		defer tick.Stop()
-		for before := int64(0); ; {
-			select {
-			case now := <-tick.C:
-				n := b.tally.count.Load()
-				fmt.Fprintf(out, "\r%s, %d in the last second\x1b[K", b.progressText(n, now), n-before)
-				before = n
-			case <-done:
-				fmt.Fprint(out, "\r\x1b[K")
-				return
-			}
-		}
-	})
-	return func() { close(done); printer.Wait() }
-}
-
-// progressText returns how far the run is when n requests are done.
-func (b *bench) progressText(n int64, now time.Time) string {
-	elapsed := now.Sub(b.tally.began).Truncate(time.Second)
-	if elapsed < 0 {
-		return fmt.Sprintf("warm-up, %v left", -elapsed)
-	}
-	text := strconv.FormatInt(n, 10)
-	if b.n > 0 {
-		text += fmt.Sprintf(" of %d", b.n)
-	}
-	text += " requests"
-	if b.duration > 0 {
-		text += fmt.Sprintf(", %v of %v", min(elapsed, b.duration), b.duration)
-	}
-	return text
-}
-
-// A benchTally counts the outcomes of requests, in constant memory.
-type benchTally struct {
-	began, ended time.Time // of the counted requests
-	count        atomic.Int64
-	latency      histogram // of those with an answer
-	statuses     map[status]int
-	errors       map[class]*benchError // of those without an answer
-	sent         int                   // bytes of TACACS+
-	received     int
-	established  bool // single-connection mode
-}
-
-// A benchError counts requests without an answer, by the class of their errors.
-type benchError struct {
-	Count   int    `json:"count"`
-	Example string `json:"example"`
-	err     error  // of the example
-}
-
-// add counts a job that is done. It reports whether its status is the first of its kind.
-func (t *benchTally) add(j *job) (newStatus bool) {
-	t.count.Add(1)
-	timing := &j.session.timing
-	t.ended = timing.start.Add(timing.total)
-	t.established = t.established || j.res.SingleConnect != nil && *j.res.SingleConnect
-	t.sent, t.received = t.sent+timing.sent, t.received+timing.received
-	if status := j.answer(); status != nil {
-		t.latency.add(t.ended.Sub(j.due))
-		t.statuses[status]++
-		return t.statuses[status] == 1
-	}
-	e := t.errors[j.class()]
-	if e == nil {
-		e = &benchError{Example: oneLine(j.err.Error()), err: j.err}
-		t.errors[j.class()] = e
-	}
-	e.Count++
-	return false
-}
-
-// class returns the class of the worst outcome. Any error is worse than an answer, and ERROR is worse than a denial.
-func (t *benchTally) class() class {
-	for _, c := range []class{classUsage, classTLS, classProtocol, classNetwork, classServer, classDenied} {
-		if t.errors[c] != nil {
-			return c
-		}
-	}
-	worst := classGranted
-	for status := range t.statuses {
-		worst = max(worst, status.class())
-	}
-	return worst
-}
-
-// problem returns why the run is of a class.
-func (t *benchTally) problem(c class) *problem {
-	if c == classGranted {
-		return nil
-	}
-	if e := t.errors[c]; e != nil {
-		p := newProblem(e.err)
-		return &p
-	}
-	n := 0
-	for status, count := range t.statuses {
-		if status.class() != classGranted {
-			n += count
-		}
-	}
-	p := newProblem(failf(c, "%d of %s were not granted", n, howMany(int(t.count.Load()), "request")))
-	return &p
-}
-
-// A benchReport is the result of bench.
-type benchReport struct {
-	report
-	Requests      int                    `json:"requests"` // all that were done
-	Answered      int                    `json:"answered"` // the others are in Errors
-	Seconds       float64                `json:"seconds"`
-	PerSecond     float64                `json:"per_second"` // answers
-	Latency       map[string]float64     `json:"latency_ms,omitempty"`
-	Status        map[string]int         `json:"status"`
-	Errors        map[string]*benchError `json:"errors,omitempty"`
-	Bytes         map[string]int         `json:"bytes"`
-	Transport     string                 `json:"transport"`
-	SingleConnect *bool                  `json:"single_connect,omitempty"`
-	Stopped       bool                   `json:"stopped,omitempty"` // after too many denials
-	Notes         []string               `json:"notes,omitempty"`
-
-	statuses []status // in the order in which text has them
-}
-
-// percentiles are those of the report, in its order.
-var percentiles = []struct {
-	name string
-	part float64
-}{{"p50", 0.5}, {"p90", 0.9}, {"p95", 0.95}, {"p99", 0.99}, {"p99.9", 0.999}, {"max", 1}}
-
-// report returns the report of a run that has ended, without its verdict.
-func (t *benchTally) report(c *client) *benchReport {
-	r := &benchReport{
-		Requests: int(t.count.Load()), Answered: int(t.latency.count), Seconds: t.ended.Sub(t.began).Seconds(),
-		Latency: make(map[string]float64), Status: make(map[string]int), Bytes: map[string]int{"sent": t.sent, "received": t.received},
-		Transport: c.transport(),
-	}
-	r.statuses = slices.SortedFunc(maps.Keys(t.statuses), func(a, b status) int {
-		return cmp.Or(cmp.Compare(a.class(), b.class()), strings.Compare(a.String(), b.String()))
-	})
-	for status, n := range t.statuses {
-		r.Status[status.String()] = n
-	}
-	if r.Seconds > 0 {
-		r.PerSecond = float64(r.Answered) / r.Seconds
-	}
-	if r.Answered > 0 {
-		for _, p := range percentiles {
-			r.Latency[p.name] = float64(t.latency.quantile(p.part).Microseconds()) / 1000
-		}
-		if c.singleConnect {
-			r.SingleConnect = &t.established
-		}
-	}
-	if len(t.errors) > 0 {
-		r.Errors = make(map[string]*benchError)
-		for c, e := range t.errors {
-			r.Errors[c.String()] = e
-		}
-	}
-	return r
-}
-
-func (r *benchReport) json() string { return encodeJSON(r) }
-
-func (r *benchReport) verbose() string { return r.line() }
-
-// line returns the report as text.
-func (r *benchReport) line() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "requests  %d in %.3f s", r.Requests, r.Seconds)
-	if r.Answered < r.Requests {
-		fmt.Fprintf(&b, ", %d answered", r.Answered)
-	}
-	fmt.Fprintf(&b, ", %.1f a second\n", r.PerSecond)
-	if r.Answered > 0 {
-		b.WriteString("latency  ")
-		for _, p := range percentiles {
-			fmt.Fprintf(&b, " %s %.3f ms", p.name, r.Latency[p.name])
-		}
-		b.WriteString("\nstatus   ")
-		for _, status := range r.statuses {
-			fmt.Fprintf(&b, " %s %d", status, r.Status[status.String()])
-		}
-		b.WriteString("\n")
-	}
-	for c := classDenied; c <= classTLS; c++ {
-		if e := r.Errors[c.String()]; e != nil {
-			fmt.Fprintf(&b, "error     %s %d, such as: %s\n", c, e.Count, e.Example)
-		}
-	}
-	fmt.Fprintf(&b, "bytes     %d sent, %d received\ntransport %s", r.Bytes["sent"], r.Bytes["received"], r.Transport)
+// stopIfHopeless ends the run after too many denials or failures, of which j is the last.
+func (b *bench) stopIfHopeless(j *job) {
 	switch {
-	case r.SingleConnect != nil:
-		fmt.Fprintf(&b, ", single-connect %s", singleConnectWord(*r.SingleConnect))
-	case r.Answered > 0:
-		b.WriteString(", a connection for each request")
+	case b.stop != nil || b.keepGoing:
+		return
+	case b.logins && b.denials >= maxDenials:
+		b.stop = failf(classDenied, "stopped after %d denials in a row, before the server locks the account", b.denials)
+	case b.failures >= maxFailures:
+		reason := j.res.verdict()
+		if j.err != nil {
+			reason = oneLine(j.err.Error())
+		}
+		b.stop = failf(j.class(), "stopped after %d failures in a row, the last: %s", b.failures, reason)
+	default:
+		return
 	}
-	b.WriteString("\n")
-	return b.String()
+	b.note(warnBenchStopped, b.stop.Error()+"; --keep-going continues")
 }

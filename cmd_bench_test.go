@@ -58,6 +58,7 @@ func TestBench(t *testing.T) {
 		{"-n 50 --authorize", 50, "PASS_ADD", " alice authorize service=shell cmd= PASS_ADD", 1},
 		{"-n 50 --authorize --cmd show", 50, "PASS_ADD", " alice authorize show PASS_ADD", 1},
 		{"-n 50 --account --cmd show", 50, "SUCCESS", " cmd=show SUCCESS", 1},
+		{"-n 50 --account -c 1", 50, "SUCCESS", " cmd= SUCCESS", 1},
 		{"-t pap -n 40 --no-single-connect", 40, "PASS", " alice authenticate pap PASS", 40},
 		{"-n 40 --no-single-connect", 40, "PASS", " alice authenticate ascii PASS", 40},
 		{"-t pap -n 100 --rate 2000", 100, "PASS", " alice authenticate pap PASS", 1},
@@ -79,7 +80,7 @@ func TestBench(t *testing.T) {
 			if tt.conns > 0 && len(peers) != tt.conns {
 				t.Errorf("%d connections, want %d", len(peers), tt.conns)
 			}
-			if strings.Contains(tt.options, "--account") && len(tasks) != tt.n {
+			if strings.Contains(tt.options, "--account") && len(tasks) != tt.n/2 {
 				t.Errorf("%d different tasks", len(tasks))
 			}
 			if single := r.SingleConnect; strings.Contains(tt.options, "--no-single") != (single == nil) || single != nil && !*single && tt.conns == 1 {
@@ -209,25 +210,26 @@ func TestBenchProtectsAccounts(t *testing.T) {
 		n       int
 		stopped bool
 	}{
-		{"-t pap", 10, true},
-		{"-t pap -c 1", 10, true},
-		{"-t pap -c 1000", 10, true},
-		{"-t pap --no-single-connect", 10, true},
-		{"-t chap", 10, true},
-		{"", 10, true},
-		{"-t pap --rate 10000", 10, true},
-		{"-t pap --warmup 10s", 10, true},
-		{"-t pap -n 9", 9, false},
-		{"-t pap -n 30 --keep-going", 30, false},
+		{"-t pap", 2, true},
+		{"-t pap -c 1", 2, true},
+		{"-t pap -c 1000", 2, true},
+		{"-t pap --no-single-connect", 2, true},
+		{"-t chap", 2, true},
+		{"", 2, true},
+		{"-t pap --rate 10000", 2, true},
+		{"-t pap --warmup 10s", 2, true},
+		{"-t pap -n 1", 1, false},
+		{"-t pap -n 130 --keep-going", 130, false},
 	} {
 		s := serveWith(t)
 		r, got := benchJSON(t, s.addr, "--password no "+tt.options)
 		s.stop()
-		if n := strings.Count(s.log.String(), "\n"); got.code != classDenied.exit() && !strings.Contains(tt.options, "--warmup") || n != tt.n || r.Stopped != tt.stopped {
+		if n := strings.Count(s.log.String(), "\n"); got.code != classDenied.exit() || r.Error == nil || n != tt.n || r.Stopped != tt.stopped {
 			t.Errorf("%s: got %d, %d on the server, want %d: %s", tt.options, int(got.code), n, tt.n, got.out)
 		}
-		if warned := strings.Contains(got.err, "stopped after 10 denials in a row, before the server locks the account; --keep-going continues"); warned != tt.stopped {
-			t.Errorf("%s: stderr is %q", tt.options, got.err)
+		const why = "stopped after 2 denials in a row, before the server locks the account; --keep-going continues"
+		if strings.Contains(got.err, why) != tt.stopped || slices.Contains(r.Notes, why) != tt.stopped {
+			t.Errorf("%s: %s, stderr is %q", tt.options, got.out, got.err)
 		}
 	}
 	t.Run("denied now and then", func(t *testing.T) {
@@ -246,7 +248,7 @@ func TestBenchProtectsAccounts(t *testing.T) {
 			}
 		})
 		r, got := benchJSON(t, s.addr, "-t pap -c 1 -n 50")
-		if got.code != classDenied.exit() || r.Stopped || r.Status["FAIL"] != 45 || r.Status["PASS"] != 5 {
+		if got.code != classDenied.exit() || r.Stopped || r.Status["FAIL"] != 25 || r.Status["PASS"] != 25 {
 			t.Errorf("got %+v", got)
 		}
 	})
@@ -263,10 +265,121 @@ func TestBenchProtectsAccounts(t *testing.T) {
 			}
 		})
 		r, got := benchJSON(t, s.addr, "-t pap -c 4 -n 1000")
-		if n := int(denied.Load()); got.code != classDenied.exit() || !r.Stopped || n != 10 || r.Status["FAIL"] != n {
+		if n := int(denied.Load()); got.code != classDenied.exit() || !r.Stopped || n < 2 || n > 4 || r.Status["FAIL"] != n {
 			t.Errorf("%d denied: %s", n, got.out)
 		}
 	})
+}
+
+// TestBenchStopsAfterFailures: a run in which everything fails ends after 100 requests, with the reason.
+func TestBenchStopsAfterFailures(t *testing.T) {
+	t.Parallel()
+	refused := refusedAddr(t)
+	lab := serveWith(t, "--deny", "^reload").addr
+	late := startFakeServer(t, func(c *fakeServerConn) {
+		for i := 0; ; i++ {
+			q := c.readRequest()
+			if q == nil {
+				return
+			}
+			if i < 50 || i == 100 {
+				c.Write(c.grantReply(q))
+			} else {
+				c.Write(c.reply(q, &authorResponse{status: authorFail}))
+			}
+		}
+	}).addr
+	for _, tt := range []struct {
+		addr, options string
+		code          exitCode
+		n             int
+		reason        string // empty if the run does not stop
+	}{
+		{refused, "-t pap", 4, 100, "stopped after 100 failures in a row, the last: connect to AT: connection refused; --keep-going continues"},
+		{refused, "-t pap -c 1000", 4, 100, "stopped after 100 failures in a row, the last: connect to AT: connection refused; --keep-going continues"},
+		{refused, "--account -c 500", 4, 100, "stopped after 100 failures in a row, the last: connect to AT: connection refused; --keep-going continues"},
+		{refused, "-t pap --keep-going", 4, 300, ""},
+		{refused, "-t pap -n 99", 4, 99, ""},
+		{lab, "--authorize --cmd reload -c 500", 1, 100, "stopped after 100 failures in a row, the last: FAIL: command not permitted; --keep-going continues"},
+		{lab, "--authorize --cmd reload -n 99", 1, 99, ""},
+		{lab, "-t pap -k another-key-of-the-tests -c 1", 5, 100, "stopped after 100 failures in a row, the last: the reply of AT cannot be read with this key (lengths do not add up); --keep-going continues"},
+		// 50 grants, 50 denials, a grant, 100 denials.
+		{late, "--authorize -c 1", 1, 201, "stopped after 100 failures in a row, the last: FAIL; --keep-going continues"},
+	} {
+		r, got := benchJSON(t, tt.addr, "-n 300 "+tt.options)
+		reason := strings.ReplaceAll(tt.reason, "AT", tt.addr)
+		if got.code != tt.code || r.Requests != tt.n || r.Stopped != (reason != "") || reason != "" && !slices.Contains(r.Notes, reason) || !strings.Contains(got.err, reason) {
+			t.Errorf("%s: got %d %s%s", tt.options, int(got.code), got.out, got.err)
+		}
+	}
+}
+
+// TestBenchStopsTasks: each start record is followed by the stop record of its task, whatever ends the run.
+func TestBenchStopsTasks(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		options string
+		n       int // requests; 0 for any number
+	}{
+		{"-n 1 -c 1", 2}, {"-n 2 -c 1", 2}, {"-n 7 -c 1", 8}, {"-n 7", 8}, {"-n 8 -c 3", 8}, {"-n 8 -c 100", 8},
+		{"-n 20 --no-single-connect", 20}, {"-n 10 --rate 1000", 10}, {"--duration 50ms", 0}, {"--duration 50ms --rate 200", 0}, {"-n 20 --warmup 20ms", 0},
+	} {
+		s := serveWith(t)
+		r, got := benchJSON(t, s.addr, "--account "+tt.options)
+		open, stopped := make(map[string]bool), 0
+		record := regexp.MustCompile(` account (start|stop) task_id=(\S+) start_time=\d+ (stop_time=\d+ elapsed_time=\d+ )?timezone=UTC service=shell cmd= SUCCESS`)
+		for line := range strings.Lines(s.log.String()) {
+			m := record.FindStringSubmatch(line)
+			switch {
+			case m == nil || (m[1] == "start") != (m[3] == "") || open[m[2]] != (m[1] == "stop"):
+				t.Errorf("%s: %s", tt.options, line)
+			case m[1] == "stop":
+				stopped++
+				delete(open, m[2])
+			default:
+				open[m[2]] = true
+			}
+		}
+		if got.code != classGranted.exit() || len(open) > 0 || stopped == 0 || tt.n > 0 && (r.Requests != tt.n || 2*stopped != tt.n) {
+			t.Errorf("%s: %d tasks are not stopped, %d are: %s", tt.options, len(open), stopped, got.out)
+		}
+	}
+}
+
+// TestBenchStopsTasksWhenInterrupted: after an interruption no task is started, and those that were started are stopped.
+func TestBenchStopsTasksWhenInterrupted(t *testing.T) {
+	t.Parallel()
+	for _, options := range []string{"-c 1", "-c 4", "-c 1 --no-single-connect", "-c 1 --rate 1"} {
+		reached := make(chan struct{})
+		var mu sync.Mutex
+		var flags string
+		s := startFakeServer(t, func(c *fakeServerConn) {
+			for q := c.readRequest(); q != nil; q = c.readRequest() {
+				mu.Lock()
+				if flags += q.message.(*acctRequest).flags.String() + " "; flags == "start " {
+					close(reached)
+					time.Sleep(100 * time.Millisecond) // the interruption comes before the reply
+				}
+				mu.Unlock()
+				c.Write(c.grantReply(q))
+			}
+		})
+		got := runUntil(t, reached, "bench alice AT --json --account -n 100000 "+options, "AT", s.addr)
+		var r benchReport
+		if err := json.Unmarshal([]byte(got.out), &r); err != nil || got.code != classInterrupted.exit() || r.Requests > 8 || strings.Count(flags, "start") != strings.Count(flags, "stop") || *r.Error != newProblem(errInterrupted) {
+			t.Errorf("%s: %v, the server got %s: %+v", options, err, flags, got)
+		}
+	}
+}
+
+// TestBenchFailedStart: a task whose start record was not confirmed is not stopped.
+func TestBenchFailedStart(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t, "--fault", "error")
+	r, got := benchJSON(t, s.addr, "--account -n 6 -c 1")
+	if log := s.log.String(); got.code != classServer.exit() || r.Requests != 6 || strings.Count(log, " account start ") != 6 || strings.Contains(log, " account stop ") {
+		t.Errorf("got %+v, the server got %s", got, log)
+	}
 }
 
 // TestBenchExitCode: the exit code is that of the worst outcome.
@@ -377,7 +490,7 @@ func TestBenchFails(t *testing.T) {
 		{"ERROR", serveWith(t, "--fault", "error").addr, "-t pap", 3, "", 0, " answered ERROR: database down"},
 		{"an empty body", serveWith(t, "--fault", "empty-body").addr, "-t pap", 3, "server error", 30, "answers with an empty body"},
 		{"repeats the prompt", serveWith(t).addr, "--password no --keep-going", 1, "", 0, ""},
-		{"silent", serveWith(t, "--fault", "silent").addr, "--timeout 500ms --no-single-connect -c 30", 4, "network", 30, "no reply from"},
+		{"silent", serveWith(t, "--fault", "silent").addr, "--timeout 500ms --no-single-connect -c 30 --keep-going", 4, "network", 30, "no reply from"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -543,7 +656,7 @@ func TestBenchLatencyOfAnswers(t *testing.T) {
 		answered.Wait()
 		time.Sleep(late)
 	})
-	r, got := benchJSON(t, s.addr, "-t pap -n 10 -c 10 --no-single-connect")
+	r, got := benchJSON(t, s.addr, "-t pap -n 10 -c 10 --no-single-connect --keep-going")
 	if r.Answered != 5 || r.Errors["network"] == nil || r.Errors["network"].Count != 5 || r.Seconds < late.Seconds() || r.Latency["max"] > 1000*(r.Seconds-late.Seconds()/2) {
 		t.Errorf("5 of 10 requests were not answered, got %s%s", got.out, got.err)
 	}
@@ -584,7 +697,7 @@ func TestBenchStatusOrder(t *testing.T) {
 			c.Write(c.reply(q, &authenReply{status: statuses[(c.number-1)%len(statuses)]}))
 		}
 	})
-	got := runWith(t, secretsInEnv, "", split("bench alice AT -t pap -n 4 -c 1 --no-single-connect", "AT", s.addr)...)
+	got := runWith(t, secretsInEnv, "", split("bench alice AT -t pap -n 4 -c 1 --no-single-connect --keep-going", "AT", s.addr)...)
 	runResult{got.code, got.out, ""}.check(t, classServer.exit(), `(?s)requests  4 .*\nstatus    PASS 1 FAIL 1 FOLLOW 1 ERROR 1\n.*`, ``)
 }
 
@@ -606,19 +719,21 @@ func TestBenchSingleConnectOnce(t *testing.T) {
 	}
 }
 
-// TestBenchProgress: the line is printed every second, and cleared at the end.
+// TestBenchProgress: the line is printed at once and every second, and cleared at the end and for a warning.
 func TestBenchProgress(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
-		b := &bench{n: 24}
+		b := &bench{n: 24, warnf: func(_ warning, format string, args ...any) { fmt.Fprintf(&out, format+"\n", args...) }}
 		stop := b.progress(&out)
 		b.tally.count.Add(5)
 		time.Sleep(1500 * time.Millisecond)
 		b.tally.count.Add(2)
+		b.tally.notGranted.Add(2)
+		b.note(warnServerError, "a warning")
 		time.Sleep(time.Second)
 		stop()
-		want := "\r5 of 24 requests, 5 in the last second\x1b[K\r7 of 24 requests, 2 in the last second\x1b[K\r\x1b[K"
+		want := "\r0 of 24 requests\x1b[K\r5 of 24 requests, 5 in the last second\x1b[K\r\x1b[Ka warning\n\r7 of 24 requests, 2 not granted, 2 in the last second\x1b[K\r\x1b[K"
 		if out.String() != want {
 			t.Errorf("got %q, want %q", out.String(), want)
 		}

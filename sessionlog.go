@@ -221,7 +221,7 @@ func (r *sessionRecord) appendJSON(b []byte) []byte {
 	if r.problem == "" {
 		shown.SessionID = fmt.Sprintf("%08x", r.id)
 		shown.User, shown.Request, shown.Flag = escape(r.user), r.request, r.flag
-		shown.Status, shown.ServerMsg, shown.Key = r.status, escape(r.serverMsg), escape(r.key)
+		shown.Status, shown.ServerMsg, shown.Key = r.status, escapeLines(r.serverMsg), escape(r.key)
 		shown.ServerMS, shown.TotalMS, shown.Packets = milliseconds(r.took), milliseconds(r.total), r.packets
 		shown.CommandLine, shown.Args = escape(commandLine(r.args)), escapeAll(r.args)
 	}

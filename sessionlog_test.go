@@ -3,9 +3,11 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -377,5 +379,76 @@ func TestSessionLogTrackerSecrets(t *testing.T) {
 	}
 	if want := []string{"old password", "new password", "one more", "one more"}; !slices.Equal(o.secrets, want) {
 		t.Errorf("kept %q, want %q", o.secrets, want)
+	}
+}
+
+// TestServerMsgIsTheSame: every JSON has the same string for a message of a server.
+func TestServerMsgIsTheSame(t *testing.T) {
+	t.Parallel()
+	for msg, want := range map[string]string{
+		"Login incorrect":                "Login incorrect",
+		"\nAccount locked\r\ncall 555\n": "\nAccount locked\ncall 555\n",
+		"bell\x07\rtab\t\x00":            `bell\x07\x0dtab\x09\x00`,
+		"caf\xe9 é \u202e\u009b31m":      `caf\xe9 é \xe2\x80\xae\xc2\x9b31m`,
+		`<b> & "quoted" \n`:              `<b> & "quoted" \n`,
+	} {
+		s := startFakeServer(t, func(c *fakeServerConn) {
+			for q := c.readRequest(); q != nil; q = c.readRequest() {
+				var m message
+				switch q.typ {
+				case typeAuthen:
+					m = &authenReply{status: authenPass, serverMsg: msg}
+				case typeAuthor:
+					m = &authorResponse{status: authorFail, serverMsg: msg}
+				default:
+					m = &acctReply{status: acctSuccess, serverMsg: msg}
+				}
+				c.Write(c.reply(q, m))
+			}
+		})
+		check := func(from, out string, n int) {
+			t.Helper()
+			if strings.Count(out, "\n") != n {
+				t.Errorf("%s: %d lines, want %d: %s", from, strings.Count(out, "\n"), n, out)
+			}
+			for line := range strings.Lines(out) {
+				var o struct {
+					ServerMsg string `json:"server_msg"`
+				}
+				if err := json.Unmarshal([]byte(line), &o); err != nil || o.ServerMsg != want {
+					t.Errorf("%s: got %q, want %q in %s", from, o.ServerMsg, want, line)
+				}
+			}
+		}
+		for _, mode := range relayModes {
+			record := filepath.Join(t.TempDir(), "record.pcap")
+			r := relayTo(t, s.addr, append(split(mode+" --json"), "--record", record)...)
+			for _, line := range []string{"authenticate alice AT -t pap --json", "authorize alice AT --json", "account alice AT --json"} {
+				check(line, r.asDevice(t, line).out, 1)
+			}
+			r.stop()
+			check("relay "+mode, r.log.String(), 3)
+			check("decode "+mode, runWith(t, nil, "", "decode", "--json", record).out, 3)
+		}
+		check("batch", runWith(t, secretsInEnv, requests(1, papLine)+requests(1, authorLine)+requests(1, acctLine), "batch", s.addr).out, 3)
+		for _, task := range []string{`{"command": "authenticate", "authen_type": "pap", LOGIN}`, `{"command": "authorize", LOGIN}`, `{"command": "account", LOGIN}`} {
+			check(task, play(t, task, "AT", s.addr).out, 1)
+		}
+	}
+	for _, f := range []string{"fail", "non-utf8", "terminal-escape"} {
+		s := serveWith(t, "--fault", f, "--json")
+		var of [2]struct {
+			ServerMsg string `json:"server_msg"`
+		}
+		got := s.ask(t, "authenticate alice AT -t pap --json")
+		s.stop()
+		for i, out := range []string{got.out, s.log.String()} {
+			if err := json.Unmarshal([]byte(out), &of[i]); err != nil {
+				t.Fatalf("%s: %v in %s", f, err, out)
+			}
+		}
+		if of[0] != of[1] || of[0].ServerMsg == "" {
+			t.Errorf("%s: the client has %q, serve has %q", f, of[0].ServerMsg, of[1].ServerMsg)
+		}
 	}
 }

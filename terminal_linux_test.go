@@ -137,7 +137,7 @@ func TestTerminalProgress(t *testing.T) {
 		terminal      bool
 		want          string
 	}{
-		{"terminal", "", true, "\r\x1b[K"},
+		{"terminal", "", true, "\r0 of 5 requests\x1b[K\r\x1b[K"},
 		{"terminal, quiet", "-q", true, ""},
 		{"pipe", "", false, ""},
 	} {

@@ -125,11 +125,11 @@ func profileFolder(env func(string) string) string {
 }
 
 // profileNames returns the files in the folder that look like profiles. Keys and certificates, which may be
-// there too, have a dot in their names.
+// there too, have a dot in their names. A terminal could not show a name with control characters as it is.
 func profileNames(env func(string) string) (names []string) {
 	entries, _ := os.ReadDir(profileFolder(env)) // without the folder there are none
 	for _, e := range entries {
-		if !e.IsDir() && !strings.ContainsAny(e.Name(), ". ") {
+		if !e.IsDir() && !strings.ContainsAny(e.Name(), ". ") && escape(e.Name()) == e.Name() {
 			names = append(names, e.Name())
 		}
 	}

@@ -6,6 +6,10 @@ mkdir -p "$tmp/shell/bin" "$tmp/shell/zsh" "$tmp/shell/config/tacacs_plus" "$tmp
 	"$tmp/shell/data/bash-completion/completions"
 ln -s "$tmp/tacacs_plus" "$tmp/shell/bin/tacacs_plus"
 touch "$tmp/shell/config/tacacs_plus/"{lab,prod,prod.key}
+# Names that a shell must quote. Each would make the file "ran" or change if the shell read it.
+# shellcheck disable=SC2016 # nothing is expanded
+hostile=('a$(touch${IFS}ran)`touch${IFS}ran`Z' 'b;touch${IFS}ran&touch${IFS}ran|x>ran<yZ' "c'd\"e\\f!g*h?i[j]k{l,m}n#o~p:q=r@s\$HOME(t)^Z")
+for name in "${hostile[@]}"; do touch "$tmp/shell/config/tacacs_plus/$name"; done
 # In the folders where the shells find them.
 "$tmp/tacacs_plus" completion bash >"$tmp/shell/data/bash-completion/completions/tacacs_plus"
 "$tmp/tacacs_plus" completion zsh >"$tmp/shell/zsh/_tacacs_plus"
@@ -30,7 +34,7 @@ compinit -u -d $ZDOTDIR/dump
 END
 
 # tab.exp LINE LAST COMMAND... types LINE and Tab in a shell, waits for the character LAST, and prints what the shell shows
-# after the Tab. For a completed word that may be only the new letters, so the line is echoed at the end.
+# after the Tab, then the words of the completed line as the shell reads them.
 cat >"$tmp/shell/tab.exp" <<'END'
 lassign $argv line last
 set timeout 10
@@ -43,22 +47,25 @@ expect -ex $line
 send "\t"
 expect -ex $last
 set shown $expect_out(buffer)
-send "\001echo \r"
+send "\001printf 'word %s\\n' \r"
 send "echo E''ND\r"
 expect "\nEND"
 puts "$shown$expect_out(buffer)"
 END
 
-# offers SHELL LINE LAST runs a shell and completes LINE.
-offers() {
+# tab SHELL LINE LAST completes LINE in a shell.
+tab() {
 	case $1 in
 	bash) set -- "${@:2}" bash --noprofile --rcfile "$tmp/shell/plain.bash" -i ;;
 	bash-completion) set -- "${@:2}" bash --noprofile --rcfile "$tmp/shell/full.bash" -i ;;
 	zsh) set -- "${@:2}" zsh -i ;;
-	fish) set -- fish -c "complete -C '$2'" ;;
+	fish) set -- "${@:2}" fish -i -C 'function fish_prompt; echo "ready> "; end' ;;
 	esac
-	if [ "$1" != fish ]; then set -- expect -f "$tmp/shell/tab.exp" -- "$@"; fi
-	run_program env PATH="$tmp/shell/bin:$PATH" TERM=dumb LC_ALL=C.UTF-8 EDITOR= HOME="$tmp/shell" ZDOTDIR="$tmp/shell/zsh" \
+	in_shell expect -f "$tmp/shell/tab.exp" -- "$@"
+}
+
+in_shell() {
+	run_program env -C "$tmp/shell" PATH="$tmp/shell/bin:$PATH" TERM=dumb LC_ALL=C.UTF-8 EDITOR= HOME="$tmp/shell" ZDOTDIR="$tmp/shell/zsh" \
 		XDG_CONFIG_HOME="$tmp/shell/config" XDG_DATA_HOME="$tmp/shell/data" "$@"
 }
 
@@ -68,9 +75,22 @@ shells=(bash bash-completion zsh fish)
 check_tab() {
 	local shell got
 	for shell in "${shells[@]}"; do
-		offers "$shell" "$2" "${3: -1}"
+		if [ "$shell" = fish ]; then # it lists them in a pager
+			in_shell fish -c "complete -C '$2'"
+		else
+			tab "$shell" "$2" "${3: -1}"
+		fi
 		got=$(grep -oE -- "$4" "$tmp/out" | sort -u | paste -s -d ' ')
 		verdict "$shell, $1" "$3" "$got"
+	done
+}
+
+# check_word NAME LINE WORD completes LINE in each shell and checks the last word of the command that it becomes.
+check_word() {
+	local shell
+	for shell in "${shells[@]}"; do
+		tab "$shell" "$2" "${3: -1}"
+		verdict "$shell, $1" "$3" "$(tr -d '\r' <"$tmp/out" | grep -oE 'word .*' | tail -n 1 | cut -c 6-)"
 	done
 }
 
@@ -81,7 +101,17 @@ check_tab 'options' 'tacacs_plus authenticate --c' '--cacert --cert --cert-key -
 check_tab 'files' 'tacacs_plus authenticate --key-file /etc/pass' 'passwd' '\bpasswd'
 check_tab 'files after =' 'tacacs_plus authenticate --key-file=/etc/pass' 'passwd' '\bpasswd'
 check_tab 'profiles' 'tacacs_plus authenticate alice @' 'lab prod' '\b(lab|prod(\.key)?)\b'
-check_tab 'a profile' 'tacacs_plus authenticate alice @pr' 'prod' '\bprod(\.key)?\b'
+check_word 'a profile' 'tacacs_plus authenticate alice @pr' '@prod'
+check_word 'a value' 'tacacs_plus authenticate --authen-type=mschapv' '--authen-type=mschapv2'
+mkdir "$tmp/shell/files"
+for name in "${hostile[@]}"; do
+	touch "$tmp/shell/files/$name"
+	check_word "the profile $name" "tacacs_plus check @${name:0:1}" "@$name"
+	check_word "the file $name" "tacacs_plus check --key-file=files/${name:0:1}" "--key-file=files/$name"
+	check_word "the profile files/$name" "tacacs_plus check @files/${name:0:1}" "@files/$name"
+done
+run_program test -e "$tmp/shell/ran"
+verdict 'no name of a file runs as a command' 1 "$code"
 shells=(bash zsh fish) # with a path, bash-completion needs a second Tab
 # shellcheck disable=SC2088 # expanded by the shell that completes
 check_tab 'a program by its path' '~/bin/tacacs_plus authentic' 'authenticate' '\bauthenticate\b'

@@ -13,11 +13,13 @@ _tacacs_plus() {
 	words[${#words[@]}-1]+=${rest#"${rest%%[![:blank:]]*}"}
 	word=${words[${#words[@]}-1]}
 
-	local offer file
+	local offer file quote=1
 	COMPREPLY=()
 	while IFS=$'\t' read -r offer rest; do
 		if [ "$offer" = FILE ]; then
 			compopt -o filenames -o default # the latter for a quoted name
+			# Bash quotes the names of files, but not if there is a prefix that it does not cut off.
+			if [[ -z $rest || $rest = *= && $COMP_WORDBREAKS = *=* ]]; then quote=0; else compopt -o noquote; fi
 			while IFS= read -r file; do
 				COMPREPLY+=("$rest$file")
 			done < <(compgen -f -- "${word#"$rest"}")
@@ -26,11 +28,16 @@ _tacacs_plus() {
 		fi
 	done < <("${1/#~\//$HOME/}" completion -- "${words[@]:1}" 2>/dev/null)
 
-	# Bash replaces only the part after the last of these characters.
+	# Bash replaces only the part after the last of these characters, but an @ itself too.
 	local cuts=${COMP_WORDBREAKS//[!=:@]/}
 	if [ -n "$cuts" ]; then
 		rest=${word%"${word##*["$cuts"]}"}
-		COMPREPLY=("${COMPREPLY[@]#"$rest"}")
+		COMPREPLY=("${COMPREPLY[@]#"${rest%@}"}")
+	fi
+	if [ $quote = 1 ]; then
+		for i in "${!COMPREPLY[@]}"; do
+			printf -v "COMPREPLY[i]" %q "${COMPREPLY[i]}"
+		done
 	fi
 }
 

@@ -386,7 +386,6 @@ func TestAccountOtherMinorVersion(t *testing.T) {
 			}
 		}).addr
 	}
-	next := serveWith(t)
 	for _, tt := range []struct {
 		line  string
 		reply message
@@ -398,10 +397,10 @@ func TestAccountOtherMinorVersion(t *testing.T) {
 		{"chpass alice AT --new-password-file NEW", &authenReply{status: authenPass}, classProtocol.exit(), ""},
 		{"chpass alice AT --new-password-file NEW", &authenReply{status: authenFail}, classGranted.exit(), "alice chpass ascii PASS: Password changed\n"},
 	} {
-		before := len(next.log.String())
+		next := serveWith(t)
 		file := filepath.Join(writeFiles(t, map[string]string{"new": "another"}), "new")
 		got := runWith(t, secretsInEnv, "", split(tt.line, "AT", answering(tt.reply)+","+next.addr, "NEW", file)...)
-		log := stamps.ReplaceAllString(next.log.String()[before:], "")
+		log := next.lines(t)
 		if got.code != tt.code || !regexp.MustCompile("^(?:"+tt.asked+")$").MatchString(log) {
 			t.Errorf("%s %v: got %+v, the next server got %s", tt.line, tt.reply, got, log)
 		}

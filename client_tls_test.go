@@ -114,6 +114,7 @@ func TestTLSFailover(t *testing.T) {
 			got.check(t, tt.code, out, strings.NewReplacer(pairs...).Replace(tt.err))
 		}
 	}
+	cleartext.stop()
 	if log := cleartext.log.String(); strings.Contains(log, "alice") || !strings.Contains(log, "not TACACS+") {
 		t.Errorf("the cleartext server received\n%s", log)
 	}

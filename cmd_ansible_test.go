@@ -240,6 +240,7 @@ func TestAnsibleChecks(t *testing.T) {
 			t.Errorf("%s: got %d, %s", tt.task, got.code, got.out)
 		}
 	}
+	s.stop()
 	if log := s.log.String(); strings.Contains(log, " account ") || strings.Contains(log, "chpass") {
 		t.Errorf("the server got %s", log)
 	}

@@ -66,6 +66,7 @@ func TestBench(t *testing.T) {
 		t.Run(tt.options, func(t *testing.T) {
 			s := serveWith(t)
 			r, got := benchJSON(t, s.addr, tt.options)
+			s.stop()
 			log := s.log.String()
 			if got.code != classGranted.exit() || got.err != "" || r.Requests != tt.n || r.Answered != tt.n || len(r.Status) != 1 || r.Status[tt.status] != tt.n || strings.Count(log, tt.logged+"\n") != tt.n || strings.Count(log, "\n") != tt.n {
 				t.Errorf("got %s%s, and %d lines on the server", got.out, got.err, strings.Count(log, "\n"))
@@ -144,6 +145,7 @@ func TestBenchTime(t *testing.T) {
 			t.Parallel()
 			s := serveWith(t)
 			r, got := benchJSON(t, s.addr, "-t pap "+options)
+			s.stop()
 			if n := strings.Count(s.log.String(), "\n"); got.code != classGranted.exit() || r.Requests == 0 || r.Requests != n {
 				t.Errorf("%d requests on the server: %s", n, got.out)
 			}
@@ -151,6 +153,7 @@ func TestBenchTime(t *testing.T) {
 	}
 	s := serveWith(t)
 	r, got := benchJSON(t, s.addr, "-t pap --warmup 50ms -n 50")
+	s.stop()
 	if n := strings.Count(s.log.String(), "\n"); got.code != classGranted.exit() || r.Requests != 50 || r.Status["PASS"] != 50 || n <= 50 {
 		t.Errorf("50 requests after a warm-up: %d on the server: %s", n, got.out)
 	}

@@ -256,6 +256,18 @@ func (d *blockedWriter) Write(p []byte) (int, error) {
 	}
 }
 
+// A stallingWriter accepts writes, except while stalled is locked: then they wait.
+type stallingWriter struct {
+	lockedBuffer
+	stalled sync.RWMutex
+}
+
+func (w *stallingWriter) Write(p []byte) (int, error) {
+	w.stalled.RLock()
+	defer w.stalled.RUnlock()
+	return w.lockedBuffer.Write(p)
+}
+
 // A remoteConn has a remote address that the test chooses.
 type remoteConn struct {
 	stream

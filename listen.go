@@ -35,7 +35,6 @@ const (
 	firstTimeout     = 10 * time.Second       // for the whole first packet
 	shutdownTimeout  = 4 * time.Second        // for pending replies
 	linesTimeout     = 500 * time.Millisecond // for the last lines
-	noticeTimeout    = 200 * time.Millisecond // for the message that they are lost
 	maxGathered      = 16 << 10               // bytes of packets that are written together
 )
 

@@ -319,6 +319,7 @@ func TestRestartOfAPasswordChange(t *testing.T) {
 	s := serveWith(t, "--fault", "restart")
 	dir := writeFiles(t, map[string]string{"new": "new1\n"})
 	s.ask(t, "chpass alice AT --new-password-file "+filepath.Join(dir, "new")).check(t, classDenied.exit(), `RESTART\n`, `.*hint: .*\n`)
+	s.stop()
 	if log := s.log.String(); strings.Contains(log, "pap") {
 		t.Errorf("the server log:\n%s", log)
 	}

@@ -40,12 +40,13 @@ func newRelay(o *optionSet) action {
 	var opts relayOptions
 	opts.register(o)
 	return func(ctx context.Context, inv *invocation) (output, error) {
-		inv.std.err = newQueuedWriter(ctx, inv.std.err)
+		stderr := newStderrWriter(ctx, inv.std.err)
+		inv.std.err = stderr
 		r := &relayServer{listener: newListener()}
 		if err := opts.configure(ctx, inv, r); err != nil {
 			return nil, err
 		}
-		return &page{}, r.run(ctx, inv, &opts)
+		return &page{}, stderr.inBackground(func() error { return r.run(ctx, inv, &opts) })
 	}
 }
 

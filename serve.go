@@ -12,7 +12,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 )
 
 // newServe returns the command serve.
@@ -24,11 +23,12 @@ func newServe(o *optionSet) action {
 		if opts.fault == "help" {
 			return &page{text: faultHelp()}, nil
 		}
-		inv.std.err = newQueuedWriter(ctx, inv.std.err)
+		stderr := newStderrWriter(ctx, inv.std.err)
+		inv.std.err = stderr
 		if err := opts.configure(ctx, inv, srv); err != nil {
 			return nil, err
 		}
-		return &page{}, opts.run(ctx, inv, srv)
+		return &page{}, stderr.inBackground(func() error { return opts.run(ctx, inv, srv) })
 	}
 }
 
@@ -119,7 +119,7 @@ func (opts *serveOptions) configure(ctx context.Context, inv *invocation, srv *l
 	srv.listener.log = &sessionLog{json: inv.output.json, verbose: inv.output.verbose}
 	if !inv.output.quiet {
 		out := newQueuedWriter(context.WithoutCancel(ctx), inv.std.out) // drain bounds its writes
-		out.what, out.warnf, out.loss = sessionLines, inv.logf, "; accounting is answered with ERROR"
+		out.background, out.what, out.warnf, out.loss = true, sessionLines, inv.logf, "; accounting is answered with ERROR"
 		srv.listener.log.out = out
 	}
 	if inv.output.debug {
@@ -295,8 +295,7 @@ func (opts *serveOptions) run(ctx context.Context, inv *invocation, srv *labServ
 		defer cancel()
 		err := srv.listener.log.close(last)
 		if errors.Is(err, errBlocked) {
-			go inv.logf("session lines lost: %v", errBlocked)
-			time.Sleep(noticeTimeout) // stderr may be blocked too
+			inv.logf("session lines lost: %v", errBlocked)
 			return nil
 		}
 		return err

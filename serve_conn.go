@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -205,16 +206,26 @@ func (c *labConn) decide(h *header, body []byte) (reply message, over bool, err 
 		return cmp.Or(fault.authorReply, r), true, nil
 	case *acctRequest:
 		r := c.server.lab.account(m, h.version)
-		if c.client.log.writeNow(c.exchange(h, m, r)) != nil { // SUCCESS is sent only after the record is written
-			r = &acctReply{status: acctError, serverMsg: "the record could not be written"}
-		}
-		return cmp.Or(fault.acctReply, r), true, nil
+		return cmp.Or(fault.acctReply, c.keep(h, m, r)), true, nil
 	case *authenStart:
 		reply, over = c.startAuthen(h, m)
 	case *authenContinue:
 		reply, over = c.continueAuthen(h, m)
 	}
 	return reply, over, nil
+}
+
+// keep logs a record and returns its reply: SUCCESS only if the record is written (RFC 8907 section 7.2).
+func (c *labConn) keep(h *header, m *acctRequest, r *acctReply) *acctReply {
+	err := c.client.log.writeNow(c.exchange(h, m, r))
+	if err == nil || r.status != acctSuccess {
+		return r
+	}
+	r = &acctReply{status: acctError, serverMsg: "the record could not be written"}
+	if errors.Is(err, errBlocked) { // the output may take the record later
+		c.client.log.write(c.exchange(h, m, r))
+	}
+	return r
 }
 
 // startAuthen decides on a START. It replaces a dialogue with the same session_id.

@@ -12,6 +12,7 @@ import (
 	"os"
 	"regexp"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -638,7 +639,8 @@ func TestServeEndsWithoutReader(t *testing.T) {
 				}
 				for _, c := range waiting {
 					c.SetDeadline(time.Now().Add(10 * time.Millisecond))
-					if _, err := c.receive(new(acctReply)); err == nil {
+					var reply acctReply
+					if _, err := c.receive(&reply); err == nil && reply.status != acctError {
 						t.Error("a record was acknowledged but not written")
 					}
 				}
@@ -648,6 +650,105 @@ func TestServeEndsWithoutReader(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestServeBlockedStderr: packets of -d that stderr does not take in time are dropped and counted. Logins do not wait.
+func TestServeBlockedStderr(t *testing.T) {
+	t.Parallel()
+	stderr := new(stallingWriter)
+	s := servingWith(t, new(lockedBuffer), stderr, "serve", "--listen", "127.0.0.1:0", "-d", "--user", "alice:"+testPassword)
+	c := dialFakeClient(t, s.addr)
+	stderr.stalled.Lock()
+	const logins = 300
+	large := strings.Repeat("x", 10_000) // its dump has 50 KB
+	for i := range uint32(logins) {
+		if err := c.login(i, flagSingleConnect); err != nil {
+			t.Fatalf("login %d: %v", i, err)
+		}
+		if i%4 == 0 {
+			fakeExchange{i, asciiStart(""), &authenReply{status: authenGetUser, serverMsg: "Username: "}, 0}.run(t, c, map[uint32]uint8{}, flagSingleConnect)
+			fakeExchange{i, answerWith(large), &authenReply{status: authenFail, serverMsg: "The user name exceeds 255 bytes"}, 0}.run(t, c, map[uint32]uint8{i: 2}, flagSingleConnect)
+		}
+	}
+	stderr.stalled.Unlock()
+	note := regexp.MustCompile(`tacacs_plus: (\d+) messages or packets lost: stderr was blocked\n`)
+	waitUntil(t, "the loss is reported", func() bool { return note.MatchString(stderr.String()) })
+	if err := c.login(logins, flagSingleConnect); err != nil {
+		t.Error(err)
+	}
+	s.stop()
+	got := stderr.String()
+	lost, _ := strconv.Atoi(note.FindStringSubmatch(got)[1])
+	shown := strings.Count(got, "received from ") + strings.Count(got, "sent to ")
+	if want := 2*(logins+1) + 4*logins/4; shown+lost != want || strings.Count(got, "stderr was blocked") != 1 {
+		t.Errorf("%d packets are printed and %d reported as lost, want %d in total", shown, lost, want)
+	}
+}
+
+// TestServeBlockedStdout: logins do not wait for stdout. A record waits for blockedLimit, and is answered with ERROR; later
+// ones are answered at once. When stdout goes on, the lines are there, and those that were lost are counted.
+func TestServeBlockedStdout(t *testing.T) {
+	t.Parallel()
+	stdout := new(stallingWriter)
+	s := servingWith(t, stdout, new(lockedBuffer), "serve", "--listen", "127.0.0.1:0", "--user", "alice:"+testPassword)
+	c := dialFakeClient(t, s.addr)
+	record := &acctRequest{flags: acctStart, commonFields: commonFields{user: "alice"}, args: []string{"task_id=7", "service=shell"}}
+	account := func(want *acctReply) {
+		t.Helper()
+		fakeExchange{session: 1, send: record, want: want}.run(t, c, make(map[uint32]uint8), flagSingleConnect)
+	}
+	unwritten := &acctReply{status: acctError, serverMsg: "the record could not be written"}
+	account(&acctReply{status: acctSuccess})
+	stdout.stalled.Lock()
+	began := time.Now()
+	account(unwritten)
+	if elapsed := time.Since(began); elapsed < blockedLimit {
+		t.Errorf("a record waits for %v only", elapsed)
+	}
+	const logins, records = 2000, 50
+	for i := range uint32(logins) {
+		if err := c.login(i, flagSingleConnect); err != nil {
+			t.Fatalf("login %d: %v", i, err)
+		}
+	}
+	began = time.Now()
+	for range records {
+		account(unwritten)
+	}
+	if elapsed := time.Since(began); elapsed > records*blockedLimit/2 {
+		t.Errorf("%d records wait for %v", records, elapsed)
+	}
+	many := bytes.Repeat(packed(header{version: minorDefault, typ: typeAuthor, seqNo: 1, flags: flagSingleConnect}, testKey,
+		&authorRequest{commonFields: commonFields{user: "alice"}, args: []string{"service=shell", "cmd=" + long(250)}}), 100)
+	for range 100 {
+		go c.Write(many)
+		for range 100 {
+			if _, err := c.receive(new(authorResponse)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	waitUntil(t, "the failure is reported", func() bool { return strings.Contains(s.stderr.String(), "cannot write session lines") })
+	stdout.stalled.Unlock()
+	ends := regexp.MustCompile(`session lines are written again \((\d+) lost\)\n`)
+	waitUntil(t, "the end is reported", func() bool { return ends.MatchString(s.stderr.String()) })
+	account(&acctReply{status: acctSuccess})
+	s.stop()
+	const start = "alice account start task_id=7 service=shell "
+	text := stdout.String()
+	lost, _ := strconv.Atoi(ends.FindStringSubmatch(s.stderr.String())[1])
+	if n := strings.Count(text, "alice authenticate pap PASS\n"); n != logins {
+		t.Errorf("%d logins are logged, want %d", n, logins)
+	}
+	if n := strings.Count(text, "alice authorize "); n+lost != 10_000 || lost == 0 {
+		t.Errorf("%d commands are logged and %d reported as lost", n, lost)
+	}
+	if n := strings.Count(text, start+"ERROR: the record could not be written\n"); n != 1+records {
+		t.Errorf("%d records are logged as not written, want %d", n, 1+records)
+	}
+	if n := strings.Count(text, start+"SUCCESS\n"); n < 2 || n > 3 { // that which the blocked write has is followed by its ERROR
+		t.Errorf("%d records are logged with SUCCESS", n)
 	}
 }
 

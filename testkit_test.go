@@ -228,7 +228,7 @@ func runUntil(t *testing.T, interrupted <-chan struct{}, line string, pairs ...s
 type testServer struct {
 	addr   string        // of the first listener
 	log    *lockedBuffer // stdout: one line for each session
-	stderr *lockedBuffer // stderr
+	stderr readableWriter
 	cancel func()
 	stop   func() exitCode
 }
@@ -244,8 +244,20 @@ func serveWith(t testing.TB, options ...string) *testServer {
 // serving runs a command that listens. Its stdout is out, which is also log if it is a lockedBuffer.
 func serving(t testing.TB, out io.Writer, args ...string) *testServer {
 	t.Helper()
+	return servingWith(t, out, new(lockedBuffer), args...)
+}
+
+// A readableWriter is an output that the test reads.
+type readableWriter interface {
+	io.Writer
+	fmt.Stringer
+}
+
+// servingWith is serving with a chosen stderr.
+func servingWith(t testing.TB, out io.Writer, stderr readableWriter, args ...string) *testServer {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &testServer{stderr: new(lockedBuffer), cancel: cancel}
+	s := &testServer{stderr: stderr, cancel: cancel}
 	s.log, _ = out.(*lockedBuffer)
 	done, ended := make(chan exitCode, 1), make(chan struct{})
 	go func() {

@@ -16,24 +16,25 @@ import (
 //
 // A write waits until it is done, unless background is set: then it only queues the bytes.
 type queuedWriter struct {
-	to         io.Writer
-	ended      <-chan struct{} // once closed, a write waits for blockedLimit only
-	background bool
-	what       string                           // what is written, for messages
-	loss       string                           // what follows from a failure, for the warning about it
-	warnf      func(format string, args ...any) // may block, and is called in a goroutine of its own; or nil
+	to     io.Writer
+	ended  <-chan struct{} // once closed, a write waits for blockedLimit only
+	what   string          // what is written, for messages
+	loss   string          // what follows from a failure, for the warning about it
+	warnf  func(format string, args ...any)
+	noteOf func(lost int) string // what to write in place of lost texts, in the output itself; or nil
 
 	writing chan struct{} // has a value during each write to the output: a lock
-	blocked bool          // a write was abandoned; guarded by writing
 
-	mu      sync.Mutex
-	queue   []byte // not written yet
-	err     error  // of the last write
-	lost    int    // texts that were not queued, and not warned of
-	failing bool   // the last write failed, or the last text was not queued
-	warned  bool   // value of failing at the last warning
-	warning bool   // warn runs
-	looping bool   // writeLoop runs
+	mu         sync.Mutex
+	background bool
+	queue      []byte // not written yet
+	err        error  // of the last write
+	blocked    bool   // a caller gave up waiting for the write under way
+	lost       int    // texts that were not queued, and not reported
+	failing    bool   // the last write failed, or the last text was not queued
+	warned     bool   // value of failing at the last warning
+	warning    bool   // warn runs
+	looping    bool   // writeLoop runs
 }
 
 const (
@@ -41,6 +42,7 @@ const (
 	maxBackground = 1 << 20  // bytes that wait for a write in the background
 	gatherTime    = 5 * time.Millisecond
 	blockedLimit  = time.Second
+	noticeTimeout = 200 * time.Millisecond // for the last messages, to an output that may be blocked
 )
 
 var errBlocked = errors.New("the output is blocked")
@@ -50,9 +52,41 @@ func newQueuedWriter(ctx context.Context, to io.Writer) *queuedWriter {
 	return &queuedWriter{to: to, ended: ctx.Done(), writing: make(chan struct{}, 1)}
 }
 
+// newStderrWriter returns a writer for messages and packets, which counts what it loses in the background.
+func newStderrWriter(ctx context.Context, to io.Writer) *queuedWriter {
+	w := newQueuedWriter(ctx, to)
+	w.noteOf = func(lost int) string {
+		return fmt.Sprintf("tacacs_plus: %d messages or packets lost: stderr was blocked\n", lost)
+	}
+	return w
+}
+
+// inBackground calls f, during which writes do not wait. Then it waits for what is queued, for noticeTimeout at most.
+func (w *queuedWriter) inBackground(f func() error) error {
+	w.setBackground(true)
+	err := f()
+	ctx, cancel := context.WithTimeout(context.Background(), noticeTimeout)
+	defer cancel()
+	_ = w.close(ctx) // its error could only be written here
+	w.setBackground(false)
+	return err
+}
+
+func (w *queuedWriter) setBackground(on bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.background = on
+}
+
+func (w *queuedWriter) isBackground() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.background
+}
+
 // Write makes a queuedWriter an io.Writer. Bytes that it reports as not written are not tried again.
 func (w *queuedWriter) Write(p []byte) (int, error) {
-	if !w.background {
+	if !w.isBackground() {
 		return w.writeNow(p, "")
 	}
 	err := w.add(p)
@@ -65,18 +99,19 @@ func (w *queuedWriter) Write(p []byte) (int, error) {
 
 // add queues p for the next write or flush. If the queue is full, since writes fail or block, p is lost.
 func (w *queuedWriter) add(p []byte) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	limit := maxQueued
 	if w.background {
 		limit = maxBackground
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	if len(w.queue) >= maxQueued {
 		w.mu.Unlock()
 		_ = w.flush()
 		w.mu.Lock()
 	}
 	if len(w.queue) < limit {
+		w.noteLost()
 		w.queue = append(w.queue, p...)
 		return nil
 	}
@@ -85,27 +120,83 @@ func (w *queuedWriter) add(p []byte) error {
 	return cmp.Or(w.err, errBlocked)
 }
 
+// noteLost queues the note on lost texts. w.mu is locked.
+func (w *queuedWriter) noteLost() {
+	if w.noteOf != nil && w.lost > 0 {
+		w.queue = append(w.queue, w.noteOf(w.lost)...)
+		w.lost = 0
+	}
+}
+
 // writeNow writes what is queued and p. If that fails, the rest of p is dropped, or replaced by cut if a part of p was
-// written.
+// written. In the background, and after the end, it waits for blockedLimit only, and not at all if the output is known to
+// be blocked. After errBlocked p may still be written.
 func (w *queuedWriter) writeNow(p []byte, cut string) (int, error) {
-	w.writing <- struct{}{}
-	defer func() { <-w.writing }()
-	if w.blocked {
+	type result struct {
+		n   int
+		err error
+	}
+	done, abandoned := make(chan result, 1), make(chan struct{})
+	var limit <-chan time.Time
+	if w.isBackground() {
+		if w.isBlocked() {
+			return 0, errBlocked
+		}
+		limit = time.After(blockedLimit)
+	}
+	go func() {
+		select {
+		case w.writing <- struct{}{}:
+		case <-abandoned:
+			return
+		}
+		n, err := w.send(p, cut)
+		<-w.writing
+		done <- result{n, err}
+	}()
+	for ended := w.ended; ; {
+		select {
+		case r := <-done:
+			return r.n, r.err
+		case <-ended:
+			if ended = nil; limit == nil {
+				limit = time.After(blockedLimit)
+			}
+			if !w.isBlocked() {
+				continue
+			}
+		case <-limit:
+		}
+		close(abandoned)
+		w.setBlocked()
 		return 0, errBlocked
 	}
-	w.mu.Lock()
-	start := len(w.queue)
-	w.queue = append(w.queue, p...)
-	w.mu.Unlock()
-	n, err := w.send()
-	if err == nil || n >= start+len(p) {
-		return len(p), nil
-	}
-	if w.blocked {
-		return 0, err // the abandoned write still has p
-	}
+}
+
+func (w *queuedWriter) isBlocked() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	return w.blocked
+}
+
+// setBlocked notes that a caller gave up waiting.
+func (w *queuedWriter) setBlocked() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.blocked, w.failing = true, true
+	w.startWarning()
+}
+
+// send writes what is queued and p, of which it returns the number of bytes written. It is called with the lock writing.
+func (w *queuedWriter) send(p []byte, cut string) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	start := len(w.queue)
+	w.queue = append(w.queue, p...)
+	n, err := w.sendQueue()
+	if err == nil || len(p) > 0 && n >= start+len(p) {
+		return len(p), nil
+	}
 	end := start + len(p) - n
 	if n <= start {
 		w.queue = slices.Delete(w.queue, start-n, end)
@@ -117,29 +208,33 @@ func (w *queuedWriter) writeNow(p []byte, cut string) (int, error) {
 
 // flush writes what is queued, or has it written in the background. The error is that of the last write.
 func (w *queuedWriter) flush() error {
-	if w.background {
+	if w.isBackground() {
 		w.start()
 		return w.lastErr()
 	}
-	w.writing <- struct{}{}
-	defer func() { <-w.writing }()
-	_, err := w.send()
+	_, err := w.writeNow(nil, "")
 	return err
 }
 
-// close writes what is queued, until ctx ends.
+// close writes what is queued, until ctx ends. In the foreground it does not wait for an output that is known to be blocked.
 func (w *queuedWriter) close(ctx context.Context) error {
 	written := make(chan error, 1)
-	go func() {
+	write := func() {
 		w.writing <- struct{}{}
 		defer func() { <-w.writing }()
-		_, err := w.send()
+		_, err := w.send(nil, "")
+		if err == nil {
+			_, err = w.send(nil, "") // the note on lost texts
+		}
 		written <- err
-	}()
+	}
 	err := errBlocked
-	select {
-	case err = <-written:
-	case <-ctx.Done():
+	if w.isBackground() || !w.isBlocked() {
+		go write()
+		select {
+		case err = <-written:
+		case <-ctx.Done():
+		}
 	}
 	if err != nil {
 		return failf(classUsage, "write %s: %w", w.what, cause(err))
@@ -169,48 +264,18 @@ func (w *queuedWriter) writeLoop() {
 	for more := true; more; {
 		time.Sleep(gatherTime) // packets that come together are written together
 		w.writing <- struct{}{}
-		_, err := w.send()
-		<-w.writing
 		w.mu.Lock()
+		_, err := w.sendQueue()
 		more = err == nil && len(w.queue) > 0
 		w.looping = more
 		w.mu.Unlock()
+		<-w.writing
 	}
 }
 
-// send writes the queue once and returns the number of bytes written. After the end it waits for blockedLimit only.
-func (w *queuedWriter) send() (int, error) {
-	if w.ended == nil {
-		return w.sendQueue()
-	}
-	if w.blocked {
-		return 0, errBlocked
-	}
-	done := make(chan struct{})
-	var sent int // of the call that may be abandoned
-	var failure error
-	go func() {
-		defer close(done)
-		sent, failure = w.sendQueue()
-	}()
-	select {
-	case <-done:
-		return sent, failure
-	case <-w.ended:
-	}
-	select {
-	case <-done:
-		return sent, failure
-	case <-time.After(blockedLimit):
-		w.blocked = true
-		return 0, errBlocked
-	}
-}
-
-// sendQueue writes the queue once and keeps what a failed write leaves.
+// sendQueue writes the queue once, keeps what a failed write leaves, and returns the number of bytes written. w.mu is
+// locked, but not during the write.
 func (w *queuedWriter) sendQueue() (n int, err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	data := w.queue
 	if len(data) == 0 {
 		return 0, w.err
@@ -219,8 +284,10 @@ func (w *queuedWriter) sendQueue() (n int, err error) {
 	w.mu.Unlock()
 	n, err = w.to.Write(data)
 	w.mu.Lock()
-	if w.failing = err != nil; w.failing {
+	if w.blocked, w.failing = false, err != nil; w.failing {
 		w.queue = append(data[n:], w.queue...)
+	} else {
+		w.noteLost()
 	}
 	if len(w.queue) == 0 {
 		w.queue = data[:0]

@@ -5,7 +5,9 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/pem"
+	"path/filepath"
 	"strings"
 )
 
@@ -78,8 +80,7 @@ func readPEM(ctx context.Context, file, what, blockType string) ([]byte, error) 
 	b = []byte(text)
 	block, rest := pem.Decode(b)
 	if block == nil {
-		return nil, failf(classUsage, "the %s %s is not PEM", what, file).
-			withHint("convert a certificate with openssl x509 -inform DER")
+		return nil, notPEM(what, file, b)
 	}
 	for ; block != nil; block, rest = pem.Decode(rest) {
 		if strings.HasSuffix(block.Type, blockType) {
@@ -88,6 +89,28 @@ func readPEM(ctx context.Context, file, what, blockType string) ([]byte, error) 
 	}
 	return nil, failf(classUsage, "the %s %s contains no %s", what, file, strings.ToLower(blockType)).
 		withHint("--cacert and --cert take certificates, --cert-key takes a private key")
+}
+
+// notPEM returns the error for a file without PEM, with the command that converts it.
+func notPEM(what, file string, b []byte) *failure {
+	f := failf(classUsage, "the %s %s is not PEM", what, file)
+	var pfx struct { // PKCS #12, RFC 7292 section 4
+		Version  int
+		AuthSafe struct {
+			Type asn1.ObjectIdentifier
+			Rest asn1.RawValue
+		}
+		MAC asn1.RawValue `asn1:"optional"`
+	}
+	_, err := asn1.Unmarshal(b, &pfx)
+	if ext := strings.ToLower(filepath.Ext(file)); err == nil && pfx.Version == 3 || ext == ".p12" || ext == ".pfx" { // some are BER
+		return failf(classUsage, "the %s %s is PKCS #12, not PEM", what, file).
+			withHint("convert it with openssl pkcs12 -in %s -nodes -out FILE, for --cert", file)
+	}
+	if strings.Contains(what, "key") {
+		return f.withHint("convert a private key with openssl pkey -inform DER -in %s -out FILE", file)
+	}
+	return f.withHint("convert a certificate with openssl x509 -inform DER -in %s -out FILE", file)
 }
 
 // readCRLs reads revocation lists: one in DER, or any number in PEM.

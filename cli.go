@@ -275,7 +275,7 @@ func (inv *invocation) swappedHost() string {
 func (inv *invocation) client(ctx context.Context, keys []key) (*client, error) {
 	s := &inv.server
 	c := &client{servers: s.servers, swappedHost: inv.swappedHost(), keys: keys, timeout: s.timeout, retries: s.retries, network: s.network(),
-		source: s.sourceAddr, device: s.device, remAddr: inv.request.remAddr, singleConnect: s.singleConnect, cleartext: s.unencrypted || s.tls.enabled}
+		source: s.sourceAddr, device: s.device, remAddr: inv.request.remAddr, singleConnect: s.singleConnect, cleartext: s.unencrypted || s.tls.enabled, proven: new(sync.Map)}
 	if inv.output.debug {
 		c.dump = &dumper{out: inv.std.err, showSecrets: inv.output.showSecrets, began: time.Now()}
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -11,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -31,7 +29,8 @@ type client struct {
 	cleartext     bool   // do not obfuscate: over TLS, or with --unencrypted
 	tls           *tlsClient
 	dump          *dumper
-	unredacted    bool // replies keep what they repeat of our secrets: they are for somebody else
+	unredacted    bool      // replies keep what they repeat of our secrets: they are for somebody else
+	proven        *sync.Map // names of the servers whose replies the key fits
 }
 
 // only returns a client of that server alone.
@@ -133,6 +132,7 @@ type serverConn struct {
 	facts         *tlsFacts // nil without TLS
 	stopWatch     func()    // stops watching the context
 	answered      int       // replies that were read
+	readable      bool      // one of them could be decoded, so the key is right
 	established   bool      // the server agreed to single-connection mode (section 4.3)
 	noNewSessions bool
 	idleSince     time.Time // when the last session on it ended
@@ -220,7 +220,7 @@ func (c *client) connect(ctx context.Context, srv server, took *timing) (net.Con
 		}
 		c.dump.event("not connected: %v", cause(err))
 	}
-	return nil, c.orSwapped(srv, c.connectFailure(srv, addrs, err))
+	return nil, c.orSwapped(srv, c.connectFailure(srv, addrs, c.timeout, err))
 }
 
 // orSwapped replaces the hint if USER and HOST may be swapped.
@@ -229,6 +229,17 @@ func (c *client) orSwapped(srv server, f *failure) error {
 		return f
 	}
 	return f.withHint("put USER before HOST: %s looks like the server", escape(c.swappedHost))
+}
+
+// familyOption returns the option that restricts the address family.
+func (c *client) familyOption() string {
+	switch {
+	case c.source.IsValid():
+		return "--source"
+	case c.network == "tcp4":
+		return "-4"
+	}
+	return "-6"
 }
 
 // resolve returns the addresses of the server that the options allow.
@@ -257,32 +268,7 @@ func (c *client) resolve(ctx context.Context, srv server, took *timing) ([]netip
 	})
 	if len(addrs) == 0 {
 		return nil, failf(classNetwork, "%s has no %s address", srv.host, map[string]string{"tcp4": "IPv4", "tcp6": "IPv6"}[c.network]).
-			withHint("check -4, -6 and --source, which restrict the address family")
+			withHint("check %s, which restricts the address family", c.familyOption())
 	}
 	return addrs, nil
-}
-
-// connectFailure returns the error for a server that cannot be reached at any address.
-func (c *client) connectFailure(srv server, addrs []netip.Addr, err error) *failure {
-	with := srv.name
-	if where := fmt.Sprintf(" %v", addrs); !isAddr(srv.host) && !strings.HasSuffix(with, where) {
-		with += where
-	}
-	addr, port := cutPort(srv.host)
-	var timeout interface{ Timeout() bool }
-	f := failf(classNetwork, "connect to %s: %w", with, cause(err))
-	switch {
-	case isErrno(err, syscall.ECONNREFUSED, 10061):
-		return failf(classNetwork, "connect to %s: connection refused", with).
-			withHint("check the port: 49, or 300 for TLS")
-	case errors.As(err, &timeout) && timeout.Timeout():
-		f = failf(classNetwork, "connect to %s: timed out after %v", with, c.timeout).
-			withHint("check the address, firewalls, routes and the VRF (--interface, --source)")
-	case c.source.IsValid() || c.device != "":
-		f = f.withHint("check --source and --interface: the address must be this host's, and of the server's family")
-	}
-	if port != "" {
-		f = f.withHint("write an IPv6 address with a port in brackets: [%s]:%s", addr, port)
-	}
-	return f
 }

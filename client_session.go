@@ -138,10 +138,23 @@ func (s *session) checkReplyHeader(h *header) error {
 	case h.length == 0:
 		// Section 3.6: how a server answers a packet type that it does not know.
 		s.conn.client.dump.packet("received from", &s.conn.server, h, nil, nil)
-		return failf(classServer, "%s answers with an empty body", s.conn.server).
-			withHint("the server does not do %s (RFC 8907 section 3.6)", h.typ)
+		return s.emptyBody(h.typ)
 	}
 	return nil
+}
+
+// emptyBody returns the error for a reply without a body: how a server answers a packet type that it does not know
+// (section 3.6). Some servers answer so to a packet that does not fit their key, and no key can be tried on it.
+func (s *session) emptyBody(typ packetType) *failure {
+	f := failf(classServer, "%s answers with an empty body", s.conn.server)
+	if s.conn.client.cleartext || s.conn.keyProven() {
+		return f.withHint("the server does not do %s (RFC 8907 section 3.6)", typ)
+	}
+	hint := fmt.Sprintf("either the server does not do %s (RFC 8907 section 3.6), or its key for the address %s differs", typ, s.conn.localAddr())
+	if others := s.conn.client.keys[1:]; len(others) > 0 {
+		hint += "; no key can be tried on an empty body, so give each alone: next that of " + others[0].source
+	}
+	return f.withHint("%s", hint)
 }
 
 // decodePacket undoes the obfuscation of a body whose header was verified, and decodes it.
@@ -159,8 +172,9 @@ func (s *session) decodePacket(h *header, body []byte, c *codec, reply message) 
 		s.conn.client.dump.packet("received from", &s.conn.server, h, body, reply, s.secrets()...)
 	}
 	if err := c.decode(body, reply); err != nil {
-		return s.keyMismatch(h, body, reply)
+		return s.unreadable(h, body, reply)
 	}
+	s.conn.proveKey()
 	s.redact(c.fields)
 	if h.version != s.sent.version {
 		f := s.mismatch("version", h.version, s.sent.version)
@@ -197,7 +211,7 @@ func (l *serverConn) notTACACS(got []byte) error {
 	if first == 0x15 || first == 0x16 { // a TLS record: alert or handshake
 		return f.withHint("add --tls, or use the port without TLS: this is a TLS port")
 	}
-	return f.withHint("check the port: another service listens there; TACACS+ has port 49")
+	return f.withHint("check the port: another service listens there%s", l.otherPort())
 }
 
 func (s *session) mismatch(field string, got, want any) *failure {
@@ -223,22 +237,35 @@ func (l *serverConn) flagViolation() error {
 	return &attemptError{f, outcomeFlagViolation}
 }
 
-// keyMismatch returns the error for a body, decoded with the first key, whose lengths do not add up. The hint names the
+// unreadable returns the error for a body, decoded with the first key, whose lengths do not add up. The hint names the
 // candidate key that fits.
-func (s *session) keyMismatch(h *header, body []byte, reply message) error {
+func (s *session) unreadable(h *header, body []byte, reply message) error {
+	srv, keys := s.conn.server, s.conn.client.keys
 	if s.conn.client.cleartext {
-		return failf(classProtocol, "the reply of %s is malformed: %w", s.conn.server, errBodyLength)
+		return failf(classProtocol, "the reply of %s is malformed: %w", srv, errBodyLength)
 	}
-	f := failf(classProtocol, "the reply of %s cannot be read with this key (%w)", s.conn.server, errBodyLength)
-	obfuscate(h, s.conn.client.keys[0].value, body) // back to what was on the wire
-	for _, other := range s.conn.client.keys[1:] {
+	f := failf(classProtocol, "the reply of %s cannot be read with this key (%w)", srv, errBodyLength)
+	obfuscate(h, keys[0].value, body) // back to what was on the wire
+	surplus, near := 0, ""            // the bytes that a key leaves over, and its name
+	for i, k := range keys {
 		try := bytes.Clone(body)
-		obfuscate(h, other.value, try)
-		if decode(try, reply) == nil {
-			return f.withHint("the key of %s fits this reply", other.source)
+		obfuscate(h, k.value, try)
+		c := new(codec)
+		if c.decode(try, reply) == nil && i > 0 {
+			return f.withHint("the key of %s fits this reply", k.source)
+		}
+		if surplus == 0 && plausible(reply) {
+			surplus, near = c.surplus, k.source
 		}
 	}
-	return f.withHint("the shared key differs from the server's, or the server has another key for the address %s", addrPortOf(s.conn.conn.LocalAddr()).Addr())
+	switch {
+	case s.conn.readable:
+		return f.withHint("report this to the server's vendor: an earlier reply fits this key")
+	case surplus > 0:
+		return failf(classProtocol, "the reply of %s is malformed, or the key is wrong (%s after the last field)", srv, howMany(surplus, "byte")).
+			withHint("report this to the server's vendor: but for these bytes the key of %s fits", near)
+	}
+	return f.withHint("the shared key differs from the server's, or the server has another key for the address %s", s.conn.localAddr())
 }
 
 // ioFailure returns the error for a read or write that failed n bytes into a reply. Only a session without any reply may
@@ -253,13 +280,11 @@ func (s *session) ioFailure(what string, n int, err error) error {
 	case closed && n > 0:
 		f = failf(classNetwork, "%s closed the connection in the middle of its reply, after %d bytes", s.conn.server, n)
 	case closed:
-		f = failf(classNetwork, "%s closed the connection before it answered", s.conn.server).
-			withHint("check the server's client entry for the address %s; an access list, a wrong key or a TLS port look the same", addrPortOf(s.conn.conn.LocalAddr()).Addr())
+		f = failf(classNetwork, "%s closed the connection before it answered", s.conn.server).withHint("%s", s.conn.closedHint())
 	case late && n > 0:
 		f = failf(classNetwork, "the reply of %s was cut off after %d bytes: timed out after %v", s.conn.server, n, s.conn.client.timeout)
 	case late:
-		f = failf(classNetwork, "no reply from %s within %v", s.conn.server, s.conn.client.timeout).
-			withHint("check the key (some servers drop unreadable packets), or try a longer --timeout for a slow back end (LDAP, AD)")
+		f = failf(classNetwork, "no reply from %s within %v", s.conn.server, s.conn.client.timeout).withHint("%s", s.conn.silentHint())
 	default:
 		f = failf(classNetwork, "%s %s: %w", what, s.conn.server, cause(err))
 	}

@@ -39,10 +39,10 @@ func (c *tlsClient) handshake(ctx context.Context, srv server, timeout time.Dura
 	config.Certificates = nil
 	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 		if facts.oneSided {
-			facts.ClientCert = "asked, none to send"
+			facts.ClientCert = clientCertMissing
 			return &tls.Certificate{}, nil
 		}
-		facts.ClientCert = "sent"
+		facts.ClientCert = clientCertSent
 		return &c.config.Certificates[0], nil
 	}
 	config.VerifyConnection = func(state tls.ConnectionState) error { return c.revocation.check(&state, config.InsecureSkipVerify) }
@@ -56,10 +56,10 @@ func (c *tlsClient) handshake(ctx context.Context, srv server, timeout time.Dura
 	facts.learn(&state)
 	if err != nil {
 		conn.Close()
-		return nil, facts, handshakeFailure(srv, timeout, facts.ServerName, err)
+		return nil, facts, handshakeFailure(srv, timeout, facts, err)
 	}
 	facts.Verified = !config.InsecureSkipVerify
-	facts.ClientCert = cmp.Or(facts.ClientCert, "not asked")
+	facts.ClientCert = cmp.Or(facts.ClientCert, clientCertNotAsked)
 	return secure, facts, nil
 }
 
@@ -102,29 +102,30 @@ func tlsFailure(srv server, format string, args ...any) *failure {
 	return failf(classTLS, "TLS with %s: %w", srv, fmt.Errorf(format, args...))
 }
 
-// handshakeFailure returns the error for a handshake that failed. name is the one that the certificate must have.
-func handshakeFailure(srv server, timeout time.Duration, name string, err error) error {
+// handshakeFailure returns the error for a handshake that failed. facts are what is known of it.
+func handshakeFailure(srv server, timeout time.Duration, facts *tlsFacts, err error) error {
 	var record tls.RecordHeaderError
 	var refused *tls.CertificateVerificationError
 	var revoked *errRevoked
 	switch {
 	case errors.As(err, &record) && version(record.RecordHeader[0]).major() == majorVersion:
-		return tlsFailure(srv, "it answers with clear TACACS+").withHint("use the TLS port (300): this is the port without TLS")
+		return tlsFailure(srv, "it answers with clear TACACS+").
+			withHint("use the TLS port: this one is without TLS%s", otherTLSPort(srv))
 	case errors.As(err, &record):
-		return tlsFailure(srv, "the answer is not TLS").withHint("check the port: another service listens there; TACACS+ over TLS has port 300")
+		return tlsFailure(srv, "the answer is not TLS").withHint("check the port: another service listens there%s", otherTLSPort(srv))
 	case errors.As(err, &refused):
-		return certificateFailure(srv, name, refused.Err)
+		return certificateFailure(srv, facts.ServerName, refused.Err)
 	case errors.As(err, &revoked):
 		return tlsFailure(srv, "%w", cause(err)).withHint("ask the server's operator for its new certificate")
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
-		return tlsFailure(srv, "timed out after %v", timeout).withHint("check the port: one without TLS waits like this; TLS has port 300")
+		return tlsFailure(srv, "timed out after %v", timeout).withHint("check the port: one without TLS waits like this%s", otherTLSPort(srv))
 	case isClosed(err):
 		return tlsFailure(srv, "it closed the connection in the handshake").
-			withHint("check the port and the server's client entry: a port without TLS, or an unknown client address")
+			withHint("check the port and the server's client entry: a port without TLS, or an unknown client address%s", otherTLSPort(srv))
 	case strings.Contains(err.Error(), "protocol version"):
 		return tlsFailure(srv, "it does not support TLS 1.3").withHint("enable TLS 1.3 on the server: RFC 9887 section 3.2 forbids earlier versions")
 	case isAlert(err):
-		return tlsFailure(srv, "%w", cause(err)).withHint("%s", alertHint(err))
+		return tlsFailure(srv, "%w", cause(err)).withHint("%s", alertHint(facts, err))
 	}
 	return tlsFailure(srv, "%w", cause(err))
 }
@@ -151,9 +152,12 @@ func certificateFailure(srv server, name string, err error) error {
 	case errors.As(err, &hostname) && isDNSName(hostname.Certificate, name):
 		return tlsFailure(srv, "its certificate has the address %s as a DNS name, which does not count", name).
 			withHint("give the server a certificate with subjectAltName IP:%s in place of DNS:%[1]s", name)
+	case errors.As(err, &hostname) && len(certNames(hostname.Certificate)) == 0:
+		kind := map[bool]string{true: "IP", false: "DNS"}[isAddr(name)]
+		return tlsFailure(srv, "its certificate is not for %s but for no name at all (a common name does not count)", name).
+			withHint("give the server a certificate with subjectAltName %s:%s", kind, name)
 	case errors.As(err, &hostname):
-		names := cmp.Or(strings.Join(certNames(hostname.Certificate), ", "), "no name at all (a common name does not count)")
-		return tlsFailure(srv, "its certificate is not for %s but for %s", name, names).
+		return tlsFailure(srv, "its certificate is not for %s but for %s", name, strings.Join(certNames(hostname.Certificate), ", ")).
 			withHint("give --servername NAME if another name is expected")
 	}
 	return tlsFailure(srv, "its certificate is refused: %w", err).
@@ -174,7 +178,7 @@ func isAlert(err error) bool {
 }
 
 // alertHint returns the hint for an alert of the server, or "".
-func alertHint(err error) string {
+func alertHint(facts *tlsFacts, err error) string {
 	text := err.Error()
 	switch {
 	case strings.Contains(text, "certificate required"):
@@ -182,9 +186,21 @@ func alertHint(err error) string {
 	case strings.Contains(text, "unrecognized name"):
 		return "give --servername NAME: the server has no such name"
 	case strings.Contains(text, "certificate"), strings.Contains(text, "access denied"), strings.Contains(text, "decrypt"):
-		return "check the dates, the issuer and the name of the client certificate (--cert)"
+		return facts.refusalHint("check the dates, the issuer and the name of the client certificate (--cert)")
 	}
 	return ""
+}
+
+// refusalHint returns the hint for a server that refuses this client in TLS; sent is that for a client certificate that
+// was sent.
+func (t *tlsFacts) refusalHint(sent string) string {
+	switch {
+	case t.ClientCert == clientCertSent, t.Resumed && !t.oneSided: // the session before had the certificate
+		return sent
+	case t.ClientCert == clientCertMissing:
+		return "give --cert and --cert-key: the server asked for a client certificate"
+	}
+	return "see the server's log: it did not ask for a client certificate, so something else was refused, such as the client's address"
 }
 
 // tlsReadFailure returns an error for the first read after a handshake that succeeded, or nil for any other read: in TLS
@@ -194,11 +210,11 @@ func tlsReadFailure(srv server, facts *tlsFacts, answered int, err error) error 
 		return nil
 	}
 	if isAlert(err) {
-		return tlsFailure(srv, "it ended the session: %w", cause(err)).withHint("%s", alertHint(err))
+		return tlsFailure(srv, "it ended the session: %w", cause(err)).withHint("%s", alertHint(facts, err))
 	}
 	if isClosed(err) {
 		return tlsFailure(srv, "it closed the connection before it answered (client certificate: %s)", facts.ClientCert).
-			withHint("check the client certificate (--cert, --cert-key): some servers close without an alert")
+			withHint("%s", facts.refusalHint("check the client certificate (--cert, --cert-key): some servers close without an alert"))
 	}
 	return nil
 }

@@ -28,6 +28,13 @@ import (
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	dir := testFiles(t)
+	// The outer part of a PKCS #12 file, as openssl pkcs12 -export writes it.
+	pkcs12 := unhex(t, "30 1a 02 01 03 30 11 06 09 2a 86 48 86 f7 0d 01 07 01 a0 04 04 02 30 00 30 02 05 00")
+	for name, b := range map[string][]byte{"client.pkcs12": pkcs12, "text.P12": []byte("not DER"), "list.der": unhex(t, "30 05 02 01 02 30 00")} {
+		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	const server, mutual = "--tls --cert DIR/server.pem --cert-key DIR/server.key", "--tls --cert DIR/server.pem --cert-key DIR/server.key --client-ca DIR/ca.pem"
 	const login = "authenticate alice AT --tls --cacert DIR/ca.pem"
 	for _, tt := range []struct {
@@ -46,7 +53,8 @@ func TestTLS(t *testing.T) {
 		{"mutual", mutual, login + " --cert DIR/client.pem --cert-key DIR/client.key -v", 0, ``, "tls client certificate: sent"},
 		{"wildcard", "--tls --cert DIR/wildcard.pem --cert-key DIR/wildcard.key", login + " --servername tac.example.net", 0, ``, "PASS"},
 		{"wildcard, two labels", "--tls --cert DIR/wildcard.pem --cert-key DIR/wildcard.key", login + " --servername a.b.example.net", 6, `TLS with .*: its certificate is not for a.b.example.net but for \*.example.net`, "--servername"},
-		{"common name", "--tls --cert DIR/common-name.pem --cert-key DIR/common-name.key", login, 6, `TLS with .*: its certificate is not for 127.0.0.1 but for no name at all \(a common name does not count\)`, ""},
+		{"common name", "--tls --cert DIR/common-name.pem --cert-key DIR/common-name.key", login, 6, `TLS with .*: its certificate is not for 127.0.0.1 but for no name at all \(a common name does not count\)`, "hint: give the server a certificate with subjectAltName IP:127.0.0.1"},
+		{"common name, host name", "--tls --cert DIR/common-name.pem --cert-key DIR/common-name.key", login + " --servername tac1", 6, `TLS with .*: its certificate is not for tac1 but for no name at all \(a common name does not count\)`, "hint: give the server a certificate with subjectAltName DNS:tac1"},
 		{"unknown authority", server, "authenticate alice AT --tls --cacert DIR/other-ca.pem", 6, `TLS with .*: its certificate is signed by an unknown authority: CN=ca`, "--cacert FILE"},
 		{"insecure", server, "authenticate alice AT --tls --insecure -q", 0, `warning: the server's certificate is not verified.*`, ""},
 		{"insecure in JSON", server, "authenticate alice AT --tls --insecure --json", 0, `warning: .*`, `"verified":false`},
@@ -62,12 +70,17 @@ func TestTLS(t *testing.T) {
 		{"certificate required, in JSON", mutual, login + " --json", 6, `TLS with .*`, `"client_certificate":"asked, none to send"`},
 		{"foreign client", mutual, login + " --cert DIR/foreign-client.pem --cert-key DIR/foreign-client.key", 6, `TLS with .*: it ended the session: tls: unknown certificate authority`, "--cert"},
 		{"expired client", mutual, login + " --cert DIR/expired-client.pem --cert-key DIR/expired-client.key", 6, `TLS with .*: it ended the session: tls: (expired|bad) certificate`, "--cert"},
-		{"closed after the handshake", server + " --fault close", login, 6, `TLS with .*: it closed the connection before it answered \(client certificate: not asked\)`, "check the client certificate"},
+		{"closed after the handshake", server + " --fault close", login, 6, `TLS with .*: it closed the connection before it answered \(client certificate: not asked\)`, "hint: see the server's log: it did not ask for a client certificate"},
+		{"closed after the handshake, asked", mutual + " --fault close", login, 6, `TLS with .*: it (closed the connection before it answered|ended the session).*`, "hint: give --cert and --cert-key"},
 		{"cleartext port", "", login, 6, `TLS with .*: it closed the connection in the handshake`, "a port without TLS"},
 		{"TLS port without --tls", server, "authenticate alice AT", 4, `.* closed the connection before it answered`, "or a TLS port"},
 		{"foreign key", server, login + " --cert DIR/client.pem --cert-key DIR/server.key", 2, `the private key in .*server.key does not match the certificate in .*client.pem`, ""},
 		{"encrypted key", server, login + " --cert DIR/client.pem --cert-key DIR/encrypted.key", 2, `the private key in .* is encrypted`, "openssl pkey"},
 		{"certificate not PEM", server, login + " --cert DIR/text", 2, `the certificate file .*text is not PEM`, "openssl x509"},
+		{"certificate in DER", server, login + " --cert DIR/list.der", 2, `the certificate file .*list.der is not PEM`, "openssl x509"},
+		{"certificate in PKCS 12", server, login + " --cert DIR/client.pkcs12", 2, `the certificate file .*client.pkcs12 is PKCS #12, not PEM`, "hint: convert it with openssl pkcs12 -in "},
+		{"authorities in PKCS 12", server, "authenticate alice AT --tls --cacert DIR/text.P12", 2, `the certificate file .*text.P12 is PKCS #12, not PEM`, "openssl pkcs12"},
+		{"key in DER", server, login + " --cert DIR/client.pem --cert-key DIR/text", 2, `the private key file .*text is not PEM`, "openssl pkey -inform DER"},
 		{"key not PEM", server, login + " --cert DIR/client.pem --cert-key DIR/text", 2, `the private key file .*text is not PEM`, ""},
 		{"authorities not PEM", server, "authenticate alice AT --tls --cacert DIR/text", 2, `the certificate file .*text is not PEM`, ""},
 		{"no such file", server, "authenticate alice AT --tls --cacert DIR/nothing", 2, `read the certificate file: .*`, ""},
@@ -715,17 +728,20 @@ func TestTLSAlertHints(t *testing.T) {
 	remote := func(alert tls.AlertError) error { return &net.OpError{Op: "remote error", Err: alert} }
 	for _, tt := range []struct {
 		name string
+		sent string // the client certificate
 		err  error
 		hint string
 	}{
-		{"unrecognized name", remote(112), "give --servername NAME: the server has no such name"},
-		{"access denied", remote(49), "check the dates, the issuer and the name of the client certificate (--cert)"},
-		{"certificate required", remote(116), "give --cert and --cert-key: the server requires a client certificate"},
-		{"internal error", remote(80), ""},
-		{"this side", errors.New("tls: server's certificate contains an unsupported type of public key"), ""},
-		{"this side's network", &net.OpError{Op: "read", Err: errors.New("certificate")}, ""},
+		{"unrecognized name", "", remote(112), "give --servername NAME: the server has no such name"},
+		{"access denied", clientCertSent, remote(49), "check the dates, the issuer and the name of the client certificate (--cert)"},
+		{"access denied, none to send", clientCertMissing, remote(49), "give --cert and --cert-key: the server asked for a client certificate"},
+		{"access denied, not asked", clientCertNotAsked, remote(49), "see the server's log: it did not ask for a client certificate, so something else was refused, such as the client's address"},
+		{"certificate required", clientCertMissing, remote(116), "give --cert and --cert-key: the server requires a client certificate"},
+		{"internal error", clientCertSent, remote(80), ""},
+		{"this side", "", errors.New("tls: server's certificate contains an unsupported type of public key"), ""},
+		{"this side's network", "", &net.OpError{Op: "read", Err: errors.New("certificate")}, ""},
 	} {
-		if got := asFailure(handshakeFailure(newServer("tac1", 300), time.Second, "tac1", tt.err)).hint; got != tt.hint {
+		if got := asFailure(handshakeFailure(newServer("tac1", 300), time.Second, &tlsFacts{ServerName: "tac1", ClientCert: tt.sent}, tt.err)).hint; got != tt.hint {
 			t.Errorf("%s: the hint is %q, want %q", tt.name, got, tt.hint)
 		}
 	}

@@ -92,7 +92,7 @@ func followHint(data string) string {
 // unknownStatus returns the error for a status that the RFC does not define: never a success (section 3.6).
 func unknownStatus[T ~uint8](server string, status T) reaction {
 	return reaction{err: failf(classProtocol, "%s sent the unknown status 0x%02x", server, uint8(status)).
-		withHint("check the server and the key: a wrong key can look like this")}
+		withHint("report this to the server's vendor: RFC 8907 does not define this status")}
 }
 
 // fits reports a field of a message that is too long.

@@ -151,6 +151,7 @@ type codec struct {
 	buf     []byte  // the rest to read, or what was written
 	fields  []field // variable fields whose lengths were moved; the fields follow at the end
 	err     error   // the first one; calls after it do nothing
+	surplus int     // bytes after the last field, an error
 	// visit, if not nil, gets every field: dump.go prints packets with it.
 	visit func(f field, value any)
 }
@@ -177,7 +178,7 @@ func (c *codec) message(m message) {
 			sum += f.length
 		}
 		if sum != len(c.buf) {
-			c.err = errBodyLength
+			c.err, c.surplus = errBodyLength, max(len(c.buf)-sum, 0)
 			return
 		}
 		text = string(c.buf)

@@ -233,11 +233,12 @@ func (p *upstream) answer() error {
 	secrets, belongs := p.belongs(&h)
 	m, err := p.read(&h, packet[headerLen:], belongs, secrets)
 	if err != nil {
-		p.onReply(&h, nil, asFailure(p.session.keyMismatch(&h, packet[headerLen:], m)).hint)
+		p.onReply(&h, nil, asFailure(p.session.unreadable(&h, packet[headerLen:], m)).hint)
 		return errNoKey
 	}
 	p.device.relay.recorder.packet(&p.device.recorded, p.device.client.addr, p.server, false, &h, packet[headerLen:], m, false, secrets...)
 	if belongs {
+		p.outbound.proveKey()
 		p.onReply(&h, m, "")
 	}
 	h.flags = p.device.flags(h.flags)

@@ -273,10 +273,15 @@ type tlsFacts struct {
 	DaysLeft     int      `json:"-"`
 	DaysLeftJSON *int     `json:"days_left,omitempty"` // set by forJSON; 0 is shown
 	Chain        []string `json:"chain,omitempty"`
-	// ClientCert is "not asked", "sent", or "asked, none to send".
-	ClientCert string `json:"client_certificate,omitempty"`
-	oneSided   bool   // this client has no certificate
+	ClientCert   string   `json:"client_certificate,omitempty"` // one of the constants below
+	oneSided     bool     // this client has no certificate
 }
+
+const (
+	clientCertNotAsked = "not asked"
+	clientCertSent     = "sent"
+	clientCertMissing  = "asked, none to send"
+)
 
 // learn sets the facts of a handshake, which may have failed half way.
 func (t *tlsFacts) learn(state *tls.ConnectionState) {

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// The ports of RFC 8907 and of RFC 9887, and the default of Cisco ISE for TLS.
+const (
+	portClear  = 49
+	portTLS    = 300
+	portTLSISE = 6049
+)
+
+// expectsTLS reports whether the port of the server is one for TLS, but this client does not use it.
+func (l *serverConn) expectsTLS() bool {
+	return l.facts == nil && (l.server.port == portTLS || l.server.port == portTLSISE)
+}
+
+// localAddr returns the address by which the server knows this client.
+func (l *serverConn) localAddr() netip.Addr { return addrPortOf(l.conn.LocalAddr()).Addr() }
+
+// proveKey records that a reply fits the key.
+func (l *serverConn) proveKey() {
+	if !l.readable && l.client.proven != nil {
+		l.client.proven.Store(l.server.host, true)
+	}
+	l.readable = true
+}
+
+// keyProven reports whether a reply of the server fitted the key, on this connection or on one before.
+func (l *serverConn) keyProven() bool {
+	if l.readable || l.client.proven == nil {
+		return l.readable
+	}
+	_, proven := l.client.proven.Load(l.server.host)
+	return proven
+}
+
+// otherPort returns the end of a hint to check the port: the port that servers have, unless it is the one in use.
+func (l *serverConn) otherPort() string {
+	switch {
+	case l.facts != nil:
+		return otherTLSPort(l.server)
+	case l.server.port != portClear:
+		return fmt.Sprintf("; TACACS+ has port %d", portClear)
+	}
+	return ""
+}
+
+// otherTLSPort is otherPort for TLS.
+func otherTLSPort(srv server) string {
+	switch srv.port {
+	case portTLS:
+		return fmt.Sprintf("; Cisco ISE listens for TLS on %d", portTLSISE)
+	case portTLSISE:
+		return ""
+	}
+	return fmt.Sprintf("; TLS has port %d, and %d on Cisco ISE", portTLS, portTLSISE)
+}
+
+// closedHint returns the hint for a connection that the server closed without a reply.
+func (l *serverConn) closedHint() string {
+	switch {
+	case l.keyProven():
+		return "see the server's log: it has answered before, so its client entry and the key are right"
+	case l.expectsTLS():
+		return fmt.Sprintf("add --tls: port %d is for TLS", l.server.port)
+	case l.facts != nil:
+		return "see the server's log"
+	case l.client.cleartext:
+		return fmt.Sprintf("check the server's client entry for the address %s: a server with a key for it may close like this, as do an access list and a TLS port", l.localAddr())
+	}
+	return fmt.Sprintf("check the server's client entry for the address %s; an access list, a wrong key or a TLS port look the same", l.localAddr())
+}
+
+// silentHint returns the hint for a server that sent no reply in time.
+func (l *serverConn) silentHint() string {
+	switch {
+	case l.keyProven():
+		return "try a longer --timeout: it has answered before, so its back end (LDAP, AD) may be slow"
+	case l.expectsTLS():
+		return fmt.Sprintf("add --tls: port %d is for TLS", l.server.port)
+	case l.facts != nil:
+		return "try a longer --timeout for a slow back end (LDAP, AD)"
+	case l.client.cleartext:
+		return "check whether the server has a key for this client (some servers drop such packets), or try a longer --timeout for a slow back end (LDAP, AD)"
+	}
+	return "check the key (some servers drop unreadable packets), or try a longer --timeout for a slow back end (LDAP, AD)"
+}
+
+// refusedHint returns the hint for a port where nothing listens.
+func (c *client) refusedHint(srv server) string {
+	switch {
+	case c.tls != nil || srv.port == portTLS:
+		return "check that the server runs, and the port" + otherTLSPort(srv)
+	case srv.port == portClear:
+		return "check that the server runs, and the port; with --tls it is 300"
+	}
+	return "check the port: 49, or 300 for TLS"
+}
+
+// connectFailure returns the error for a server that cannot be reached at any address; the last one got the time limit.
+func (c *client) connectFailure(srv server, addrs []netip.Addr, limit time.Duration, err error) *failure {
+	with := srv.name
+	if where := fmt.Sprintf(" %v", addrs); !isAddr(srv.host) && !strings.HasSuffix(with, where) {
+		with += where
+	}
+	addr, port := cutPort(srv.host)
+	var timeout interface{ Timeout() bool }
+	f := failf(classNetwork, "connect to %s: %w", with, cause(err))
+	switch {
+	case isErrno(err, syscall.ECONNREFUSED, 10061):
+		return failf(classNetwork, "connect to %s: connection refused", with).withHint("%s", c.refusedHint(srv))
+	case errors.As(err, &timeout) && timeout.Timeout():
+		f = failf(classNetwork, "connect to %s: timed out after %v", with, limit.Round(time.Millisecond)).
+			withHint("check the address, firewalls, routes and the VRF (--interface, --source)")
+	case c.source.IsValid() || c.device != "":
+		f = f.withHint("check --source and --interface: the address must be this host's, and of the server's family")
+	}
+	if port != "" {
+		f = f.withHint("write an IPv6 address with a port in brackets: [%s]:%s", addr, port)
+	}
+	return f
+}

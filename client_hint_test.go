@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"net"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestHintFollowsFromReply: the error and the hint for a reply that cannot be read, or that does not come, by what the
+// server sent before.
+func TestHintFollowsFromReply(t *testing.T) {
+	t.Parallel()
+	const other = "another key, long enough as well"
+	dir := writeFiles(t, map[string]string{"test": testKey, "other": other})
+	getPass := &authenReply{status: authenGetPass, flags: authenNoEcho}
+	empty := func(h *header) { h.length = 0 }
+	for _, tt := range []struct {
+		name, line string
+		script     func(c *fakeServerConn)
+		code       exitCode
+		err, hint  string // regular expressions
+	}{
+		{"empty body", "authenticate alice AT --key-file DIR/test", func(c *fakeServerConn) {
+			c.Write(c.reply(c.readRequest(), getPass, empty)[:headerLen])
+		}, 3, `AT answers with an empty body`, `either the server does not do authentication \(RFC 8907 section 3\.6\), or its key for the address 127\.0\.0\.1 differs`},
+		{"empty body, two keys", "account alice AT -f start --key-file DIR/test --key-file DIR/other", func(c *fakeServerConn) {
+			c.Write(c.reply(c.readRequest(), &acctReply{}, empty)[:headerLen])
+		}, 3, `AT answers with an empty body`, `either the server does not do accounting \(RFC 8907 section 3\.6\), or its key for the address 127\.0\.0\.1 differs; no key can be tried on an empty body, so give each alone: next that of \S+/other`},
+		{"empty body, without a key", "authenticate alice AT --unencrypted", func(c *fakeServerConn) {
+			c.Write(c.reply(c.readRequest(), getPass, empty)[:headerLen])
+		}, 3, `AT answers with an empty body`, `the server does not do authentication \(RFC 8907 section 3\.6\)`},
+		{"empty body after a prompt", "authenticate alice AT", func(c *fakeServerConn) {
+			c.act("getpass")
+			c.Write(c.reply(c.readRequest(), getPass, empty)[:headerLen])
+		}, 3, `AT answers with an empty body`, `the server does not do authentication \(RFC 8907 section 3\.6\)`},
+		{"surplus bytes", "authenticate alice AT --key-file DIR/test --key-file DIR/other", func(c *fakeServerConn) {
+			c.Write(c.replyWith(c.readRequest(), "\x02\x00\x00\x02\x00\x00noSURPLUS"))
+		}, 5, `the reply of AT is malformed, or the key is wrong \(7 bytes after the last field\)`, `report this to the server's vendor: but for these bytes the key of \S+/test fits`},
+		{"one surplus byte, second key", "authorize alice AT --key-file DIR/other --key-file DIR/test", func(c *fakeServerConn) {
+			c.Write(c.replyWith(c.readRequestWith(other), "\x01\x00\x00\x00\x00\x00S"))
+		}, 5, `the reply of AT is malformed, or the key is wrong \(1 byte after the last field\)`, `report this to the server's vendor: but for these bytes the key of \S+/test fits`},
+		{"unknown status and surplus bytes", "authenticate alice AT", func(c *fakeServerConn) {
+			c.Write(c.replyWith(c.readRequest(), "\x63\x00\x00\x02\x00\x00noSURPLUS"))
+		}, 5, `the reply of AT cannot be read with this key \(lengths do not add up\)`, `the shared key differs .*127\.0\.0\.1`},
+		{"bytes missing", "authenticate alice AT", func(c *fakeServerConn) {
+			c.Write(c.replyWith(c.readRequest(), "\x02\x00\x00\x03\x00\x00no"))
+		}, 5, `the reply of AT cannot be read with this key \(lengths do not add up\)`, `the shared key differs .*127\.0\.0\.1`},
+		{"second key", "authenticate alice AT --key-file DIR/other --key-file DIR/test", func(c *fakeServerConn) {
+			c.Write(c.replyWith(c.readRequestWith(other), "\x02\x00\x00\x02\x00\x00no"))
+		}, 5, `the reply of AT cannot be read with this key \(lengths do not add up\)`, `the key of \S+/test fits this reply`},
+		{"unreadable after a prompt", "authenticate alice AT", func(c *fakeServerConn) {
+			c.act("getpass")
+			c.Write(c.replyWith(c.readRequest(), "\x02\x00\x00\x02\x00\x00noSURPLUS"))
+		}, 5, `the reply of AT cannot be read with this key \(lengths do not add up\)`, `report this to the server's vendor: an earlier reply fits this key`},
+		{"malformed without a key", "authenticate alice AT --unencrypted", func(c *fakeServerConn) {
+			c.Write(c.replyWith(c.readRequest(), "\x02\x00\x00\x02\x00\x00noSURPLUS"))
+		}, 5, `the reply of AT is malformed: lengths do not add up`, ``},
+		{"silent", "authenticate alice AT --timeout 300ms", func(c *fakeServerConn) { c.readRequests(2) },
+			4, `no reply from AT within 300ms`, `check the key .*`},
+		{"silent after a prompt", "authenticate alice AT --timeout 300ms", func(c *fakeServerConn) { c.act("getpass"); c.readRequests(2) },
+			4, `no reply from AT within 300ms`, `try a longer --timeout: it has answered before, so its back end \(LDAP, AD\) may be slow`},
+		{"silent on the next connection", "check alice AT --timeout 500ms", func(c *fakeServerConn) {
+			if q := c.readRequest(); c.number == 1 {
+				c.Write(c.grantReply(q))
+			}
+			c.readRequest()
+		}, 4, `.*no reply from AT within 500ms`, `try a longer --timeout: it has answered before, so its back end \(LDAP, AD\) may be slow`},
+		{"silent without a key", "authenticate alice AT --timeout 300ms --unencrypted", func(c *fakeServerConn) { c.in.ReadByte(); time.Sleep(time.Second) },
+			4, `no reply from AT within 300ms`, `check whether the server has a key for this client .*`},
+		{"closed", "authenticate alice AT", func(c *fakeServerConn) { c.readRequest() },
+			4, `AT closed the connection before it answered`, `check the server's client entry for the address 127\.0\.0\.1; an access list, a wrong key or a TLS port look the same`},
+		{"closed after a prompt", "authenticate alice AT", func(c *fakeServerConn) { c.act("getpass"); c.readRequest() },
+			4, `AT closed the connection before it answered`, `see the server's log: it has answered before, so its client entry and the key are right`},
+		{"closed without a key", "authenticate alice AT --unencrypted", func(c *fakeServerConn) { c.readRequest() },
+			4, `AT closed the connection before it answered`, `check the server's client entry for the address 127\.0\.0\.1: a server with a key for it may close like this, as do an access list and a TLS port`},
+		{"unknown status", "authenticate alice AT", func(c *fakeServerConn) {
+			c.Write(c.replyWith(c.readRequest(), "\x63\x00\x00\x02\x00\x00no"))
+		}, 5, `AT sent the unknown status 0x63`, `report this to the server's vendor: RFC 8907 does not define this status`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := startFakeServer(t, tt.script)
+			env := map[string]string{"TACACS_PLUS_PWD": testPassword}
+			if !strings.Contains(tt.line, "--key-file") && !strings.Contains(tt.line, "--unencrypted") {
+				env["TACACS_PLUS_KEY"] = testKey
+			}
+			got := runWith(t, env, "", split(tt.line, "AT", s.addr, "DIR", dir)...)
+			text := got.err
+			if strings.HasPrefix(tt.line, "check") {
+				text = strings.ReplaceAll(got.out, "\n  hint:", "\ntacacs_plus: hint:")
+				text = text[:strings.Index(text, "\n  time:")+1]
+			}
+			want := `(?:tacacs_plus: )?` + strings.ReplaceAll(tt.err, "AT", s.addr) + `\n`
+			if tt.hint != "" {
+				want += `tacacs_plus: hint: ` + tt.hint + `\n`
+			}
+			text = strings.TrimPrefix(text, "tacacs_plus: warning: --unencrypted: nothing is secret\n")
+			runResult{code: got.code, err: text}.check(t, tt.code, ``, want)
+		})
+	}
+}
+
+// readRequestWith reads a packet obfuscated with key.
+func (c *fakeServerConn) readRequestWith(key string) *fakeRequest {
+	h, _, err := c.readPacket(key)
+	if err != nil {
+		return nil
+	}
+	return &fakeRequest{header: h}
+}
+
+// replyWith returns the packet that replies to q with these bytes as its body.
+func (c *fakeServerConn) replyWith(q *fakeRequest, body string) []byte {
+	return c.reply(q, rawBody(body), sameFlags(q.header))
+}
+
+// A rawBody is the bytes of a body, which may break the RFC.
+type rawBody string
+
+func (b rawBody) layout(c *codec) { c.buf = append(c.buf, b...) }
+
+// TestHintTLSPort: on a port for TLS, a server that is silent or closes wants --tls.
+func TestHintTLSPort(t *testing.T) {
+	t.Parallel()
+	here, there := net.Pipe()
+	defer here.Close()
+	defer there.Close()
+	for _, tt := range []struct {
+		port           uint16
+		tls            bool
+		silent, closed string
+	}{
+		{49, false, "check the key", "check the server's client entry"},
+		{300, false, "add --tls: port 300 is for TLS", "add --tls: port 300 is for TLS"},
+		{6049, false, "add --tls: port 6049 is for TLS", "add --tls: port 6049 is for TLS"},
+		{300, true, "try a longer --timeout for a slow back end (LDAP, AD)", "see the server's log"},
+	} {
+		l := &serverConn{client: &client{proven: new(sync.Map)}, server: newServer("tac1", tt.port), conn: here}
+		if tt.tls {
+			l.facts, l.client.cleartext = new(tlsFacts), true
+		}
+		if got := l.silentHint(); !strings.HasPrefix(got, tt.silent) {
+			t.Errorf("silent port %d, TLS %t: the hint is %q, want %q", tt.port, tt.tls, got, tt.silent)
+		}
+		if got := l.closedHint(); !strings.HasPrefix(got, tt.closed) {
+			t.Errorf("closed port %d, TLS %t: the hint is %q, want %q", tt.port, tt.tls, got, tt.closed)
+		}
+		l.proveKey()
+		if got := l.silentHint(); !strings.Contains(got, "it has answered before") || strings.Contains(got, "key") {
+			t.Errorf("silent after a reply: the hint is %q", got)
+		}
+		if later := (&serverConn{client: l.client, server: newServer("tac1", 4949)}); !later.keyProven() {
+			t.Error("a later connection to the server does not know that the key is right")
+		}
+		if other := (&serverConn{client: l.client, server: newServer("tac2", tt.port)}); other.keyProven() {
+			t.Error("a reply of one server proves the key of another")
+		}
+	}
+}
+
+// TestHintOtherPort: a hint names the port that the server may have, but not the one that was tried.
+func TestHintOtherPort(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		port         uint16
+		tls          bool
+		refused, end string // the hint if it was refused; the end of the one for another service
+	}{
+		{49, false, "check that the server runs, and the port; with --tls it is 300", ""},
+		{4949, false, "check the port: 49, or 300 for TLS", "; TACACS+ has port 49"},
+		{300, false, "check that the server runs, and the port; Cisco ISE listens for TLS on 6049", "; TACACS+ has port 49"},
+		{300, true, "check that the server runs, and the port; Cisco ISE listens for TLS on 6049", "; Cisco ISE listens for TLS on 6049"},
+		{6049, true, "check that the server runs, and the port", ""},
+		{49, true, "check that the server runs, and the port; TLS has port 300, and 6049 on Cisco ISE", "; TLS has port 300, and 6049 on Cisco ISE"},
+	} {
+		c, l := new(client), &serverConn{server: newServer("tac1", tt.port)}
+		if tt.tls {
+			c.tls, l.facts = new(tlsClient), new(tlsFacts)
+		}
+		if got := c.connectFailure(l.server, nil, time.Second, syscall.ECONNREFUSED); got.hint != tt.refused {
+			t.Errorf("port %d, TLS %t: the hint is %q, want %q", tt.port, tt.tls, got.hint, tt.refused)
+		}
+		if got := l.otherPort(); got != tt.end {
+			t.Errorf("port %d, TLS %t: the hint ends with %q, want %q", tt.port, tt.tls, got, tt.end)
+		}
+		if !tt.tls {
+			continue
+		}
+		if got := asFailure(handshakeFailure(l.server, time.Second, new(tlsFacts), context.DeadlineExceeded)).hint; got != "check the port: one without TLS waits like this"+tt.end {
+			t.Errorf("port %d: the hint is %q", tt.port, got)
+		}
+	}
+}

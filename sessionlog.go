@@ -312,9 +312,10 @@ func between(from, to time.Time) time.Duration {
 	return max(to.Sub(from), 0)
 }
 
-// addSecret stores a secret of the client, unless it is too short or too long for a password.
+// addSecret stores a secret of the client, unless it is too short or too long for a password. A part of the user's name is
+// none: a gap in the name would show it.
 func (o *sessionTracker) addSecret(secret string) {
-	if len(secret) >= shortestSecret && len(secret) <= maxFieldLen && len(o.secrets) < maxSecrets {
+	if len(secret) >= shortestSecret && len(secret) <= maxFieldLen && len(o.secrets) < maxSecrets && !strings.Contains(o.user, secret) {
 		o.secrets = append(o.secrets, strings.Clone(secret))
 	}
 }

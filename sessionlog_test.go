@@ -435,6 +435,13 @@ func TestServerMsgIsTheSame(t *testing.T) {
 			check(task, play(t, task, "AT", s.addr).out, 1)
 		}
 	}
+	// The password is a part of the name.
+	s := startFakeServer(t, (*fakeServerConn).grantAll) // the message is the name
+	r := relayTo(t, s.addr, "--json")
+	got := r.asDevice(t, "authenticate operator AT -t pap --json --password oper")
+	if r.stop(); !strings.Contains(got.out, `"server_msg":"operator"`) || !strings.Contains(r.log.String(), `"server_msg":"operator"`) {
+		t.Errorf("the client has %s, the relay has %s", got.out, r.log)
+	}
 	for _, f := range []string{"fail", "non-utf8", "terminal-escape"} {
 		s := serveWith(t, "--fault", f, "--json")
 		var of [2]struct {

@@ -246,7 +246,7 @@ func (t *tlsOptions) client(ctx context.Context, warn warnFunc) (*tlsClient, err
 func openKeyLog(ctx context.Context, name string) (*os.File, error) {
 	var f *os.File
 	err := onFile(ctx, name, func() (err error) {
-		f, err = os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+		f, err = openPrivate(name, os.O_APPEND)
 		return err
 	})
 	if err != nil {

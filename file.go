@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -94,6 +96,10 @@ func interruptible(ctx context.Context, do func() error) error {
 // replaceFile writes a file atomically: no reader ever sees a part of it. The umask decides its mode, as for any
 // new file. A symbolic link stays one. An existing pipe or device is written to, since a file cannot replace it.
 func replaceFile(name, text string) error {
+	name, _, err := followLinks(name)
+	if err != nil {
+		return fileError("write the report", err)
+	}
 	if target, err := filepath.EvalSymlinks(name); err == nil {
 		name = target
 	}
@@ -123,4 +129,65 @@ func writeInto(name, text string) error {
 		err = errors.Join(err, f.Close())
 	}
 	return fileError("write the report", err)
+}
+
+// followLinks returns the file to which symbolic links lead, and nil for its info if it does not exist. A link of another
+// user is an error: that user would choose the file that is written.
+func followLinks(name string) (string, fs.FileInfo, error) {
+	for range 40 { // as many as Linux follows
+		info, err := os.Lstat(name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return name, nil, nil
+		case err != nil || info.Mode()&fs.ModeSymlink == 0:
+			return name, info, err
+		case isForeign(info):
+			return "", nil, fmt.Errorf("%s is a symbolic link of another user", name)
+		}
+		folder, _ := filepath.Split(name)
+		if real, err := filepath.EvalSymlinks(folder); err == nil && strings.HasPrefix(real, "/proc/") { // a file that is open, such as /dev/stdout
+			info, err := os.Stat(name)
+			return name, info, err
+		}
+		target, err := os.Readlink(name)
+		if err != nil {
+			return "", nil, err
+		}
+		if name = target; !filepath.IsAbs(target) {
+			name = folder + target
+		}
+	}
+	return "", nil, fmt.Errorf("%s: too many symbolic links", name)
+}
+
+// openPrivate opens a file to which secrets are written, with flags such as os.O_APPEND. Only its owner, who is not another
+// user, can read it afterwards.
+func openPrivate(name string, flags int) (*os.File, error) {
+	name, before, err := followLinks(name)
+	switch {
+	case err != nil:
+		return nil, err
+	case before == nil: // O_EXCL follows no link that was made in the meantime
+		return os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|flags, 0o600)
+	case isForeign(before) && before.Mode()&fs.ModeCharDevice == 0:
+		return nil, fmt.Errorf("%s belongs to another user", name)
+	}
+	f, err := os.OpenFile(name, os.O_WRONLY|flags&^os.O_TRUNC, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !os.SameFile(before, info) {
+		err = fmt.Errorf("%s was replaced", name)
+	}
+	if err == nil && info.Mode().IsRegular() {
+		if err = f.Chmod(0o600); err == nil && flags&os.O_TRUNC != 0 {
+			err = f.Truncate(0)
+		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }

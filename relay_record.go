@@ -24,12 +24,7 @@ type recordedConns []*pcapConn
 
 // openRecord creates the file, which only its owner may read.
 func openRecord(name string) (*os.File, error) {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err == nil {
-		if info, e := f.Stat(); e == nil && info.Mode().IsRegular() {
-			err = f.Chmod(0o600) // the file may have existed before
-		}
-	}
+	f, err := openPrivate(name, os.O_TRUNC)
 	if err != nil {
 		return nil, failf(classUsage, "make the record: %w", err)
 	}

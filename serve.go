@@ -234,7 +234,13 @@ func (opts *serveOptions) setTLS(ctx context.Context, inv *invocation, srv *labS
 func (opts *serveOptions) generateCertificate(ctx context.Context, inv *invocation, f fault) ([]tls.Certificate, error) {
 	pair, pemForm, err := selfSigned(f.certificate)
 	if err == nil && opts.writeCA != "" {
-		err = onFile(ctx, opts.writeCA, func() error { return os.WriteFile(opts.writeCA, pemForm, 0o644) })
+		err = onFile(ctx, opts.writeCA, func() error {
+			name, _, err := followLinks(opts.writeCA)
+			if err != nil {
+				return err
+			}
+			return os.WriteFile(name, pemForm, 0o644)
+		})
 	}
 	if err != nil {
 		return nil, fileError("generate a certificate", err)

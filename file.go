@@ -137,10 +137,10 @@ func followLinks(name string) (string, fs.FileInfo, error) {
 	for range 40 { // as many as Linux follows
 		info, err := os.Lstat(name)
 		switch {
-		case errors.Is(err, fs.ErrNotExist):
+		case err != nil: // to open it gives a better error, if it is not just a new file
 			return name, nil, nil
-		case err != nil || info.Mode()&fs.ModeSymlink == 0:
-			return name, info, err
+		case info.Mode()&fs.ModeSymlink == 0:
+			return name, info, nil
 		case isForeign(info):
 			return "", nil, fmt.Errorf("%s is a symbolic link of another user", name)
 		}

@@ -147,11 +147,52 @@ func recordArgs(args []string) (complete []string, taskID string, err error) {
 	case ids[0] == "":
 		return nil, "", failf(classUsage, "task_id is empty").withHint("omit it to have one generated and printed")
 	}
-	if !hasArg(args, "service") {
-		args = append([]string{"service=shell"}, args...)
+	for _, name := range acctNumbers {
+		for _, value := range argValues(args, name) {
+			if want := allowedValues(name, value); want != "" {
+				return nil, "", failf(classUsage, "argument %s must be %s, not %s", name, want, shorten(quoteBlank(value)))
+			}
+		}
+	}
+	switch event := hasArg(args, "event"); {
+	case event && hasArg(args, "service") && argValue(args, "service") != "system":
+		return nil, "", failf(classUsage, "event is for service=system only (RFC 8907 section 8.3)").withHint("leave out the service, or the event")
+	case event:
+		args = withService(args, "system")
+	default:
+		args = withService(args, "shell")
 	}
 	return completeShell(args), ids[0], checkArgs(args)
 }
+
+// withService puts a service before the arguments, unless they have one.
+func withService(args []string, service string) []string {
+	if hasArg(args, "service") {
+		return args
+	}
+	return append([]string{"service=" + service}, args...)
+}
+
+// recordableArgs returns the arguments for the words of a command line as a record can hold them: as US-ASCII, and cut to
+// the longest argument and the most arguments.
+func recordableArgs(words []string) (args []string, changed bool) {
+	const cut = "..."
+	args = commandArgs(words)
+	for i, arg := range args {
+		text := escapeASCII(arg)
+		if len(text) > maxArgLen {
+			text = text[:maxArgLen-len(cut)] + cut
+		}
+		args[i], changed = text, changed || text != arg
+	}
+	if len(args) > maxCommandArgs {
+		args, changed = append(args[:maxCommandArgs-1], "cmd-arg="+cut), true
+	}
+	return args, changed
+}
+
+// maxCommandArgs leaves room for cmd-arg=<cr>, and for what completeRecord and stopArgs add.
+const maxCommandArgs = maxArgs - 7
 
 // stopArgs adds to the arguments of the start record what is known at the end of the command.
 func stopArgs(args []string, took time.Duration, status string) []string {

@@ -209,7 +209,8 @@ func TestAccountArgs(t *testing.T) {
 	for _, tt := range []struct{ options, sent, id string }{
 		{"-c cmd=show", "service=shell cmd=show", ""},
 		{"cmd*show cmd-arg=version", "service=shell cmd*show cmd-arg=version", ""},
-		{"event=sys_acct", "event=sys_acct service=shell cmd=", ""},
+		{"event=sys_acct", "event=sys_acct service=system", ""},
+		{"event*clock_change service*system", "event*clock_change service*system", ""},
 		{"service*ppp protocol=ip", "service*ppp protocol=ip", ""},
 		{"--task-id 7", "service=shell cmd=", "7"},
 		{"task_id*8 addr=1", "service=shell cmd= addr=1", "8"},

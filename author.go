@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 )
@@ -81,6 +80,7 @@ func (m *authenMethod) known() []string { return authenMethodNames.known() }
 // An authorization is the dialogue of one REQUEST and its RESPONSE. RFC 8907 section 6.
 type authorization struct {
 	require  []string // arguments that must be in effect, as name=value
+	strict   bool     // deny what a device that knows only RFC 8907 must deny
 	request  authorRequest
 	response authorResponse
 }
@@ -144,178 +144,30 @@ func (a *authorization) on(server string) reaction {
 			return r
 		}
 	}
-	r.warnings = argWarnings(server, reply.args)
+	for _, fault := range argFaults(server, reply.args) {
+		if a.strict && fault.denies && r.err == nil {
+			r.err = failf(classDenied, "--strict: %s", fault.Message)
+		} else {
+			r.warnings = append(r.warnings, fault.namedWarning)
+		}
+	}
 	return r
 }
 
-// argWarnings reports arguments of a response that a device may not understand.
-func argWarnings(server string, args []string) (warnings []namedWarning) {
-	var malformed, unknown []string
-	for _, arg := range args {
-		if name, _, mandatory, ok := splitArg(arg); !ok {
-			malformed = append(malformed, arg)
-		} else if mandatory && !slices.Contains(definedArgs, name) {
-			unknown = append(unknown, arg)
-		}
-	}
-	if len(malformed) > 0 {
-		warnings = append(warnings, newWarning(warnMalformedArgument, "%s sent an argument that is not name=value: %s", server, firstOf(malformed)))
-	}
-	if len(unknown) > 0 {
-		warnings = append(warnings, newWarning(warnMandatoryArgument,
-			"%s is mandatory and not defined in RFC 8907 section 8.2: a device that does not know it must deny", firstOf(unknown)))
-	}
-	return warnings
-}
-
 // effectiveArgs returns the arguments in effect: after PASS_ADD those of request and response, after PASS_REPL those of
-// the response, else none. Section 6.2. A value of the response replaces the request's, except for repeatedArg.
+// the response, else none. Section 6.2. A value of the response replaces the request's, unless the argument may repeat.
 func effectiveArgs(status authorStatus, request, response []string) []string {
 	switch status {
 	case authorPassAdd:
 		kept := slices.DeleteFunc(slices.Clone(request), func(arg string) bool {
 			name, _, _, _ := splitArg(arg)
-			return name != repeatedArg && hasArg(response, name)
+			return !mayRepeat(name) && hasArg(response, name)
 		})
 		return append(kept, response...)
 	case authorPassRepl:
 		return response
 	}
 	return nil
-}
-
-// repeatedArg is the one argument that may be repeated with other values. Section 8.2.
-const repeatedArg = "cmd-arg"
-
-// splitArg cuts an argument at its separator, the first = (mandatory) or * (optional). ok is false without a separator or
-// a name. Section 6.1.
-func splitArg(arg string) (name, value string, mandatory, ok bool) {
-	i := strings.IndexAny(arg, "=*")
-	if i < 1 {
-		return "", "", false, false
-	}
-	return arg[:i], arg[i+1:], arg[i] == '=', true
-}
-
-// hasArg reports whether one of args has the name.
-func hasArg(args []string, name string) bool {
-	return slices.ContainsFunc(args, func(arg string) bool {
-		n, _, _, _ := splitArg(arg)
-		return n == name
-	})
-}
-
-// checkArgs refuses what section 6.1 does not allow in a request.
-func checkArgs(args []string) error {
-	for _, arg := range args {
-		var wrong string
-		switch _, _, _, ok := splitArg(arg); {
-		case len(arg) > maxArgLen:
-			wrong = fmt.Sprintf("is %d bytes, the limit is %d", len(arg), maxArgLen)
-		case !strings.ContainsAny(arg, "=*"):
-			wrong = "has no separator: write name=value, or name*value if it is optional"
-		case !ok:
-			wrong = "has no name before the separator"
-		case !printableASCII(arg):
-			wrong = "is not printable US-ASCII"
-		}
-		if wrong != "" {
-			return failf(classUsage, "argument %s %s", shorten(quoteBlank(arg)), wrong)
-		}
-	}
-	if len(args) > maxArgs {
-		return failf(classUsage, "%d arguments, the limit is %d", len(args), maxArgs)
-	}
-	return nil
-}
-
-// commandArgs returns the arguments for the words of a command line. Section 8.2.
-func commandArgs(words []string) []string {
-	args := []string{"service=shell", "cmd=" + words[0]}
-	for _, w := range words[1:] {
-		args = append(args, "cmd-arg="+w)
-	}
-	return args
-}
-
-// completeShell adds, after the service, the empty cmd of a shell session. Section 8.2; without it servers disagree.
-func completeShell(args []string) []string {
-	i := slices.IndexFunc(args, func(arg string) bool {
-		name, value, _, _ := splitArg(arg)
-		return name == "service" && value == "shell"
-	})
-	if i < 0 || hasArg(args, "cmd") {
-		return args
-	}
-	return slices.Insert(args, i+1, "cmd=")
-}
-
-// firstOf returns the first argument for a message, and the number of others.
-func firstOf(args []string) string {
-	text := shorten(escape(args[0]))
-	if more := len(args) - 1; more > 0 {
-		text += fmt.Sprintf(" (and %d more)", more)
-	}
-	return text
-}
-
-// definedArgs are the authorization arguments of section 8.2.
-var definedArgs = []string{"service", "protocol", "cmd", "cmd-arg", "acl", "inacl", "outacl", "addr",
-	"addr-pool", "timeout", "idletime", "autocmd", "noescape", "nohangup", "priv-lvl"}
-
-// holds reports whether the argument want is among args, with either separator, and without another value: a device may
-// use the other one.
-func holds(args []string, want string) (found bool) {
-	name, value, _, _ := splitArg(want)
-	for _, arg := range args {
-		switch n, v, _, ok := splitArg(arg); {
-		case !ok || n != name:
-		case v == value:
-			found = true
-		case name != repeatedArg:
-			return false
-		}
-	}
-	return found
-}
-
-// commandLine returns the whole command of a request, without the <cr> that some devices add.
-func commandLine(args []string) string {
-	words := []string{argValue(args, "cmd")}
-	for _, arg := range args {
-		if name, value, _, _ := splitArg(arg); name == "cmd-arg" && value != "<cr>" {
-			words = append(words, value)
-		}
-	}
-	return strings.TrimSpace(strings.Join(words, " "))
-}
-
-// argValue returns the value of the first argument with the name, or "".
-func argValue(args []string, name string) string {
-	for _, arg := range args {
-		if n, v, _, ok := splitArg(arg); ok && n == name {
-			return v
-		}
-	}
-	return ""
-}
-
-// argValues returns the values of all arguments with the name.
-func argValues(args []string, name string) (values []string) {
-	for _, arg := range args {
-		if n, v, _, ok := splitArg(arg); ok && n == name {
-			values = append(values, v)
-		}
-	}
-	return values
-}
-
-// fillArg adds an argument unless it is given.
-func fillArg(args []string, name, value string) []string {
-	if hasArg(args, name) {
-		return args
-	}
-	return append(args, name+"="+value)
 }
 
 const hintForService = "add service=shell, or service=ppp and so on (RFC 8907 section 8.2)"

@@ -173,6 +173,16 @@ var usageErrors = []struct{ line, message, hint string }{
 	// Authorization and accounting.
 	{"authorize alice SERVER foo", "argument foo has no separator: write name=value, or name*value if it is optional", "quote the command line: --cmd 'foo'"},
 	{"authorize alice SERVER show version", "argument show has no separator: write name=value, or name*value if it is optional", "quote the command line: --cmd 'show version'"},
+	{"authorize alice SERVER --cmd show <cr>", "argument <cr> has no separator: write name=value, or name*value if it is optional", "use --cr to send cmd-arg=<cr>"},
+	{"authorize alice SERVER service=shell cmd=show <cr>", "argument <cr> has no separator: write name=value, or name*value if it is optional", "use --cr to send cmd-arg=<cr>"},
+	{"authorize alice SERVER --cmd show version <cr>", "argument version has no separator: write name=value, or name*value if it is optional", "quote the command line: --cmd 'show version' --cr"},
+	{"account alice SERVER bytes=abc", "argument bytes must be a decimal number, not abc", ""},
+	{"account alice SERVER start_time=-1", "argument start_time must be a decimal number, not -1", ""},
+	{"account alice SERVER -f stop elapsed_time*-5", "argument elapsed_time must be a decimal number, not -5", ""},
+	{"account alice SERVER stop_time=noon", "argument stop_time must be a decimal number, not noon", ""},
+	{"account alice SERVER paks_out=18446744073709551616", "argument paks_out must be a decimal number, not 18446744073709551616", ""},
+	{"account alice SERVER event=sys_acct service=shell", "event is for service=system only (RFC 8907 section 8.3)", "leave out the service, or the event"},
+	{"account alice SERVER event=cmd_acct --cmd show", "event is for service=system only (RFC 8907 section 8.3)", "leave out the service, or the event"},
 	{"authorize alice SERVER --cmd show version", "argument version has no separator: write name=value, or name*value if it is optional", "quote the command line: --cmd 'show version'"},
 	{"account alice SERVER -c show version priv-lvl=1", "argument show has no separator: write name=value, or name*value if it is optional", "quote the command line: --cmd 'show version'"},
 	{"account alice SERVER service=shell show", "argument show has no separator: write name=value, or name*value if it is optional", "quote the command line: --cmd 'show'"},
@@ -290,8 +300,13 @@ func TestUsageErrors(t *testing.T) {
 		pairs := []string{"SERVER", server.Addr().String(), "DIR", dir, "KEY", testKey}
 		args := split(row.line, pairs...)
 		message := strings.ReplaceAll(row.message, "DIR", dir)
-		checkUsage(t, row.line, runWith(t, secretsInEnv, "", args...), message, row.hint, false)
-		if !slices.Contains(args, "--exec") { // which leaves stdout to the command
+		got := runWith(t, secretsInEnv, "", args...)
+		exec := slices.Contains(args, "--exec") // which leaves stdout to the command, and has a code of its own
+		if exec && got.code == exitUnrecorded {
+			got.code = classUsage.exit()
+		}
+		checkUsage(t, row.line, got, message, row.hint, false)
+		if !exec {
 			checkUsage(t, row.line, runWith(t, secretsInEnv, "", append([]string{"--json"}, args...)...), message, row.hint, true)
 		}
 		checkUntouched(t, server)

@@ -10,6 +10,15 @@ type accountOptions struct {
 	execute bool
 }
 
+// execMisused returns the output of a run of --exec that failed before the command: its exit code is not one of the
+// command's.
+func execMisused(inv *invocation, _ *failure) output {
+	if exec := inv.options.find("exec"); exec == nil || exec.value.String() != "true" {
+		return nil
+	}
+	return &execResult{&result{Command: inv.command.name, User: inv.request.user}, exitUnrecorded}
+}
+
 // newAccount is the command account: record an event.
 func newAccount(o *optionSet) action {
 	opts := &accountOptions{flags: acctStart}
@@ -62,11 +71,11 @@ func (opts *accountOptions) recordedArgs(inv *invocation) ([]string, error) {
 	if opts.command != "" || len(opts.args)+len(words) > 0 {
 		return opts.request(words)
 	}
-	args := commandArgs(inv.tail)
-	if err := checkArgs(args); err != nil {
-		return nil, failf(classUsage, "%w", err).withHint("use --cmd to record another command line")
+	args, changed := recordableArgs(inv.tail)
+	if changed {
+		inv.warnf(warnRecordChanged, "the record has the command line escaped to US-ASCII, or cut to what fits")
 	}
-	return args, nil
+	return opts.withEnd(args), nil
 }
 
 // task returns the task that records args. It has checked that its records fit into a packet.

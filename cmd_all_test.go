@@ -283,7 +283,6 @@ func TestAllCommandFile(t *testing.T) {
 			`    LIKE: command not permitted\n(?:.*\n){3}1 command: the servers differ on 1\n`, ``},
 		{"some commands without a mark", "+show run\nreload\n", "ONE,TWO", 0, `(?s).*\n2 commands: the servers differ on 0\n`, ``},
 		{"not expected on the first server", "+configure\n", "ONE,TWO,LIKE", 1, `(?s).*configure  <- not permitted  <- the servers differ\n.*`, ``},
-		{"JSON of a bad line", "+\n", "ONE --json", 2, `\{"line":1,.*"server":"ONE","error":.*\}\n`, ``},
 		{"expected", "+show run\n-reload\n# no\n", "ONE,TWO", 0, `(?s).*\n2 commands: the servers differ on 0\n`, ``},
 		{"not expected", "-configure\n+configure\n", "ONE,TWO", 1, `ONE +TWO\nFAIL +PASS_ADD +configure  <- not denied  <- the servers differ\n` + denied +
 			`FAIL +PASS_ADD +configure  <- not permitted  <- the servers differ\n` + denied +
@@ -291,12 +290,9 @@ func TestAllCommandFile(t *testing.T) {
 		{"an error once, and no difference", "show run\nshow version\n", "ONE,REFUSED", 4, `ONE +REFUSED\nPASS_ADD +error +show run\n    connect to REFUSED: connection refused\nPASS_ADD +error +show version\n` +
 			`ONE: 2 permitted, 0 denied\nREFUSED: 0 permitted, 0 denied, 2 without a verdict\n2 commands: the servers differ on 0\n`, ``},
 		{"one server, given twice", "reload\n", "ONE,ONE", 1, `ONE\nFAIL +reload: command not permitted\nONE: 0 permitted, 1 denied\n1 command: the servers differ on 0\n`, ``},
-		{"a bad line", "show run\n+\n", "ONE,TWO", 2, `ONE +TWO\nPASS_ADD .*\nerror +error +\n    ONE: line 2 of .* has no command\n    TWO: line 2 of .* has no command\n(?:.*\n)*`, ``},
-		{"a repeated error", "show \x01\nshow \x01\nshow run\nshow \x01\n", "ONE", 2, `ONE\nerror +show \\x01\n    ONE: argument .*\nerror +show \\x01\nPASS_ADD +show run\nerror +show \\x01\n    ONE: argument .*\n(?:.*\n){2}`, ``},
 		{"quiet", "configure\n", "ONE,TWO -q", 1, ``, ``},
 		{"JSON", "+show run\n-configure\n", "ONE,TWO --json", 1, `\{"line":1,.*"status":"PASS_ADD",.*"server":"ONE",.*\}\n\{"line":1,.*"server":"TWO",.*"as_expected":true\}\n` +
 			`\{"line":2,.*"status":"FAIL",.*"server":"ONE",.*\}\n\{"line":2,.*"server":"TWO",.*"as_expected":false\}\n`, ``},
-		{"nothing", "# nothing\n", "ONE,TWO", 0, ``, `tacacs_plus: warning: no commands in .*\n`},
 	} {
 		if err := os.WriteFile(file, []byte(tt.text), 0o600); err != nil {
 			t.Fatal(err)
@@ -311,7 +307,7 @@ func TestAllCommandFile(t *testing.T) {
 	got := runWith(t, secretsInEnv, strings.Repeat("show run\n", 20), "authorize", "alice", closes, "--all", "--single-connect", "--cmd-file", "-")
 	got.check(t, 0, `(?s).*`, `tacacs_plus: warning: `+closes+`: the server closes busy connections; .*\n`)
 	got = runWith(t, secretsInEnv, "", "authorize", "alice", one+","+two, "--all", "--cmd-file", dir)
-	got.check(t, classUsage.exit(), ``, `tacacs_plus: read the requests: .*\n`)
+	got.check(t, classUsage.exit(), ``, `tacacs_plus: read the commands: .*\n`)
 }
 
 // TestAllCommandFileAhead has one slow server, and more commands than another one may be ahead of it. In the end all rows
@@ -377,15 +373,16 @@ func TestAllCommandFileShowsRows(t *testing.T) {
 func TestAllCommandFileLimits(t *testing.T) {
 	t.Parallel()
 	l := listen(t)
-	for _, text := range []string{strings.Repeat("show\n", maxTableRows+1), strings.Repeat("show "+strings.Repeat("x", maxLine-100)+"\n", maxTableBytes/maxLine+1)} {
-		got := runWith(t, secretsInEnv, text, "authorize", "alice", l.Addr().String(), "--all", "--cmd-file", "-")
-		got.check(t, classUsage.exit(), ``, `tacacs_plus: too many commands in - for --all: the limit is 65536 lines and 64 MiB\n`+
-			`tacacs_plus: hint: split the file, or ask one server at a time without --all\n`)
-	}
+	got := runWith(t, secretsInEnv, strings.Repeat("show\n", maxTableRows+1), "authorize", "alice", l.Addr().String(), "--all", "--cmd-file", "-")
+	got.check(t, classUsage.exit(), ``, `tacacs_plus: more than 65536 commands in standard input, which is the limit for --all\n`+
+		`tacacs_plus: hint: split the file, or ask one server at a time without --all\n`)
+	large := strings.Repeat("# "+long(maxLine-100)+"\n", maxCommandFile/maxLine+1)
+	got = runWith(t, secretsInEnv, large, "authorize", "alice", l.Addr().String(), "--cmd-file", "-")
+	got.check(t, classUsage.exit(), ``, `tacacs_plus: read the commands: standard input is over 67108864 bytes\n`)
 	checkUntouched(t, l)
 	// Comments do not count.
 	s := startFakeServer(t, (*fakeServerConn).grantAll)
-	got := runWith(t, secretsInEnv, strings.Repeat("# show\n", maxTableRows+1)+"show\n", "authorize", "alice", s.addr, "--all", "--cmd-file", "-")
+	got = runWith(t, secretsInEnv, strings.Repeat("# show\n", maxTableRows+1)+"show\n", "authorize", "alice", s.addr, "--all", "--cmd-file", "-")
 	got.check(t, 0, `(?s).*1 command: the servers differ on 0\n`, ``)
 }
 
@@ -403,15 +400,11 @@ func TestCommandFile(t *testing.T) {
 		{"permitted", "show version\nshow  run\n", "", 0, `PASS_ADD show version\nPASS_ADD show  run\n2 commands: 2 permitted, 0 denied\n`},
 		{"one denied", "show version\nconfigure terminal\n", "", 1, `PASS_ADD show version\nFAIL configure terminal: command not permitted\n2 commands: 1 permitted, 1 denied\n`},
 		{"comments", "# all of them\n\n  show version  \r\n   # show it\n", "", 0, `PASS_ADD show version\n1 command: 1 permitted, 0 denied\n`},
-		{"nothing", "# nothing\n", "", 0, ``},
 		{"as marked", "+ show version\n-configure terminal\n", "", 0, `PASS_ADD show version\nFAIL configure terminal: command not permitted\n2 commands: 1 permitted, 1 denied\n`},
 		{"not as marked", "- show version\n+configure terminal\n", "", 1, `PASS_ADD show version  <- not denied\nFAIL configure terminal: command not permitted  <- not permitted\n2 commands: 1 permitted, 1 denied; 2 not as expected\n`},
 		{"marked, and denied without a mark", "+ show version\nconfigure terminal\n", "", 0, `PASS_ADD show version\nFAIL configure terminal: command not permitted\n2 commands: 1 permitted, 1 denied\n`},
 		{"last line without a newline", "show version", "", 0, `PASS_ADD show version\n1 command: 1 permitted, 0 denied\n`},
 		{"quiet", "configure\n", "-q", 1, ``},
-		{"only a mark", "show version\n+\nshow run\n", "", 2, `PASS_ADD show version\nerror : line 2 of .* has no command\nPASS_ADD show run\n3 commands: 2 permitted, 0 denied, 1 without a verdict\n`},
-		{"not ASCII", "show caf\xe9\nshow run\n", "", 2, `error show caf\\xe9: argument .* is not printable US-ASCII\nPASS_ADD show run\n2 commands: 1 permitted, 0 denied, 1 without a verdict\n`},
-		{"too long", "show " + strings.Repeat("x", 300) + "\nshow run\n", "", 2, `error show x+: argument .* is 308 bytes, the limit is 255\nPASS_ADD show run\n2 commands: 1 permitted, 0 denied, 1 without a verdict\n`},
 		{"unknown user", "show run\n", "-u bob", 1, `FAIL show run: unknown user\n1 command: 0 permitted, 1 denied\n`},
 		{"wrong key", "show run\n", "-k another-key-of-the-tests", 5, `error show run: the reply of .* cannot be read with this key \(.*\)\n1 command: 0 permitted, 0 denied, 1 without a verdict\n`},
 		{"JSON", "+ show run\n# a comment\nconfigure\n", "--json", 0, `\{"line":1,"time":"[^"]*","command":"authorize","user":"alice","status":"PASS_ADD",.*"expect":"\+","as_expected":true\}\n\{"line":3,.*"status":"FAIL",.*\}\n`},
@@ -464,17 +457,42 @@ func TestCommandFile(t *testing.T) {
 	})
 }
 
-// TestCommandFileWithoutCommands: a file without a command is most likely the wrong one.
-func TestCommandFileWithoutCommands(t *testing.T) {
+// TestCommandFileChecked: the whole file is checked before the first request is sent.
+func TestCommandFileChecked(t *testing.T) {
 	t.Parallel()
 	l := listen(t)
-	for text, warned := range map[string]bool{"": true, "# nothing\n": true, "+\n": false} {
-		got := runWith(t, secretsInEnv, text, "authorize", "alice", l.Addr().String(), "--cmd-file", "-")
-		if strings.Contains(got.err, "warning: no commands in -\n") != warned {
-			t.Errorf("%q: got %+v", text, got)
+	dir := t.TempDir()
+	for i, tt := range []struct{ text, err string }{
+		{"", "no commands in FILE"},
+		{"# nothing\n\n", "no commands in FILE"},
+		{"show version\n+\nshow run\n", "line 2 of FILE: no command after +"},
+		{"#\n\n- \n", "line 3 of FILE: no command after -"},
+		{strings.Repeat("show\n", 8) + "show caf\xe9\n+\n", `line 9 of FILE: argument cmd-arg=caf\xe9 is not printable US-ASCII`},
+		{"show " + long(248), "line 1 of FILE: argument cmd-arg=" + long(49) + "... is 256 bytes, the limit is 255"},
+		{"show" + strings.Repeat(" x", 254), "line 1 of FILE: 256 arguments, the limit is 255"},
+		{"show\n" + long(maxLine+1), "line 2 of FILE: the line is over 1 MiB"},
+	} {
+		file := filepath.Join(dir, fmt.Sprint(i))
+		if err := os.WriteFile(file, []byte(tt.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for from, name := range map[string]string{file: file, "-": "standard input"} {
+			for _, options := range []string{"", "--all", "--json"} {
+				got := runWith(t, secretsInEnv, tt.text, append([]string{"authorize", "alice", l.Addr().String(), "--cmd-file", from}, split(options)...)...)
+				if want := "tacacs_plus: " + strings.ReplaceAll(tt.err, "FILE", name) + "\n"; got.code != classUsage.exit() || got.err != want {
+					t.Errorf("%q %s: got %+v, want %s", tt.text[:min(len(tt.text), 20)], options, got, want)
+				}
+			}
 		}
 	}
 	checkUntouched(t, l)
+}
+
+// TestCommandFilePrompt: a file with a fault is reported before a secret is needed.
+func TestCommandFilePrompt(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(writeFiles(t, map[string]string{"commands": "+\n"}), "commands")
+	runWith(t, nil, "", "authorize", "alice", "192.0.2.1", "--cmd-file", file).check(t, classUsage.exit(), ``, `tacacs_plus: line 1 of .* no command after \+\n`)
 }
 
 func TestArgOptionsRequest(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 type argOptions struct {
 	args    list
 	command string
+	cr      bool
 	method  authenMethod
 }
 
@@ -21,6 +22,7 @@ func (a *argOptions) register(o *optionSet) {
 func (a *argOptions) registerCommand(o *optionSet) {
 	a.method = authenMethodTACACSPlus
 	o.add((*text)(&a.command), "cmd", "COMMAND", "send service=shell, cmd and cmd-arg for this command line")
+	o.add((*toggle)(&a.cr), "cr", "", "append cmd-arg=<cr> to a command, as Cisco IOS does")
 	o.add(&a.method, "method", "METHOD", "authen_method field (default tacacsplus):")
 }
 
@@ -46,10 +48,19 @@ func (a *argOptions) request(words []string) ([]string, error) {
 	if len(args) == 0 {
 		args = []string{"service=shell"}
 	}
+	args = a.withEnd(args)
 	if err := checkArgs(args); err != nil {
 		return nil, a.suggestQuotes(err, given)
 	}
 	return args, nil
+}
+
+// withEnd adds the end of the command that --cr asks for.
+func (a *argOptions) withEnd(args []string) []string {
+	if a.cr {
+		return endCommand(args)
+	}
+	return args
 }
 
 // suggestQuotes adds a hint to an error in the arguments if some of them look like words of a command line without
@@ -59,6 +70,13 @@ func (a *argOptions) suggestQuotes(err error, given []string) error {
 	if len(words) == 0 {
 		return err
 	}
+	end := ""
+	if words[len(words)-1] == "<cr>" {
+		words, end = words[:len(words)-1], " --cr"
+	}
 	line := strings.TrimSpace(a.command + " " + strings.Join(words, " "))
-	return asFailure(err).withHint("quote the command line: --cmd '%s'", shorten(escape(line)))
+	if len(words) == 0 {
+		return asFailure(err).withHint("use --cr to send cmd-arg=<cr>")
+	}
+	return asFailure(err).withHint("quote the command line: --cmd '%s'%s", shorten(escape(line)), end)
 }

@@ -7,9 +7,10 @@ func newAuthorize(o *optionSet) action {
 	var arguments argOptions
 	var require list
 	var file string
-	var all bool
+	var all, strict bool
 	arguments.register(o)
 	o.add(&require, "require", "NAME=VALUE", "exit 1 unless this argument is granted; repeatable")
+	o.add((*toggle)(&strict), "strict", "", "exit 1 if a device that knows only RFC 8907 must deny: an unknown mandatory argument, or a value that is not allowed")
 	o.add((*text)(&file), "cmd-file", "FILE", "authorize every line of FILE and print a table; # begins a comment, + or - a command that must be permitted or denied; - is stdin")
 	registerAll(o, &all)
 	return func(ctx context.Context, inv *invocation) (output, error) {
@@ -17,7 +18,7 @@ func newAuthorize(o *optionSet) action {
 			if len(inv.words) > 0 || len(arguments.args) > 0 || arguments.command != "" || len(require) > 0 {
 				return nil, failf(classUsage, "--cmd-file cannot be used with arguments, --cmd or --require")
 			}
-			f := &commandFile{inv: inv, name: file, method: arguments.method}
+			f := &commandFile{inv: inv, name: file, options: &arguments, strict: strict}
 			if all {
 				return f.runAll(ctx)
 			}
@@ -31,6 +32,7 @@ func newAuthorize(o *optionSet) action {
 		if err != nil {
 			return nil, err
 		}
+		m.strict = strict
 		if err := m.check(inv.request.maxRemAddr()); err != nil {
 			return nil, err
 		}

@@ -16,9 +16,10 @@ import (
 // A commandFile is authorize --cmd-file: a table of the verdicts on the commands in a file. A line may begin with + or -,
 // for the verdict that is expected.
 type commandFile struct {
-	inv    *invocation
-	name   string // - for stdin
-	method authenMethod
+	inv     *invocation
+	name    string // - for stdin
+	options *argOptions
+	strict  bool
 }
 
 // commandFileInFlight is how many requests to a server are under way at a time.
@@ -26,50 +27,75 @@ const commandFileInFlight = 4
 
 // run asks about every command and shows the table.
 func (f *commandFile) run(ctx context.Context) (output, error) {
-	c, in, err := f.open(ctx)
+	c, text, err := f.prepare(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer in.Close()
 	s := &orderedRun{inv: f.inv, parse: f.parse, write: writeRow, footer: totalsRow}
 	s.allowDenied = true
 	if f.inv.output.json {
 		s.write, s.footer = writeJSON, nil
 	}
-	out, err := s.run(ctx, c, in, commandFileInFlight)
-	if s.total == 0 && err == nil {
-		f.warnNoCommands()
-	}
-	return out, err
+	return s.run(ctx, c, bytes.NewReader(text), commandFileInFlight)
 }
 
-// open opens the file, and makes the client for its requests.
-func (f *commandFile) open(ctx context.Context) (c *client, in io.ReadCloser, err error) {
-	if f.name == "-" {
-		f.inv.stdinUse = "the commands"
-		in = io.NopCloser(f.inv.std.in)
-	} else if in, err = openFile(ctx, "commands", f.name); err != nil {
+// maxCommandFile is the most bytes of a file of commands.
+const maxCommandFile = 64 << 20
+
+// prepare reads the whole file and checks it, and makes the client for its requests. Standard input is read last, since a
+// person may type there.
+func (f *commandFile) prepare(ctx context.Context) (c *client, text []byte, err error) {
+	stdin := f.name == "-"
+	if stdin {
+		f.name, f.inv.stdinUse = "standard input", "the commands"
+	} else if text, err = readFile(ctx, "commands", f.name, maxCommandFile); err == nil {
+		err = f.check(text)
+	}
+	if err != nil {
 		return nil, nil, err
 	}
 	secrets, err := f.inv.secrets(ctx)
 	if err == nil {
 		c, err = f.inv.client(ctx, secrets.keys)
 	}
+	if err != nil || !stdin {
+		return c, text, err
+	}
+	f.inv.printInputHint("one a line")
+	err = interruptible(ctx, func() (err error) { text, err = readAtMost(f.inv.std.in, f.name, maxCommandFile); return err })
 	if err != nil {
-		in.Close()
-		return nil, nil, err
+		return nil, nil, fileError("read the commands", err)
 	}
-	if f.name == "-" {
-		f.inv.printInputHint("one a line")
-	}
-	return c, in, nil
+	return c, text, f.check(text)
 }
 
-// warnNoCommands warns of a file that is most likely the wrong one.
-func (f *commandFile) warnNoCommands() { f.inv.warnf(warnNoCommands, "no commands in %s", f.name) }
+// check parses every line, so that nothing is sent if one is wrong. A file without commands is most likely the wrong one.
+func (f *commandFile) check(text []byte) error {
+	if err := f.parse(new(requestLine), []byte("show")); err != nil {
+		return err // not of a line, but of a field that all requests have
+	}
+	r, commands := newLineReader(bytes.NewReader(text)), 0
+	for {
+		line, err := r.next()
+		switch {
+		case err == io.EOF && commands == 0:
+			return failf(classUsage, "no commands in %s", f.name)
+		case err == io.EOF:
+			return nil
+		case err == nil:
+			err = f.parse(&requestLine{number: r.number}, line)
+		}
+		switch {
+		case err == nil:
+			commands++
+		case err != errNoRequest:
+			return failf(classUsage, "line %d of %s: %w", r.number, f.name, err)
+		}
+	}
+}
 
 // parse builds the request of a line.
-func (f *commandFile) parse(l *requestLine, text []byte) (err error) {
+func (f *commandFile) parse(l *requestLine, text []byte) error {
 	if isComment(text) {
 		return errNoRequest
 	}
@@ -79,17 +105,19 @@ func (f *commandFile) parse(l *requestLine, text []byte) (err error) {
 	}
 	words := strings.Fields(l.text)
 	if len(words) == 0 {
-		return failf(classUsage, "line %d of %s has no command", l.number, f.name)
+		return failf(classUsage, "no command after %s", l.expect)
 	}
-	args := commandArgs(words)
+	args := f.options.withEnd(commandArgs(words))
 	if err := checkArgs(args); err != nil {
 		return err
 	}
 	l.job.res.Command, l.job.res.User = f.inv.command.name, f.inv.request.user
-	if l.job.request, err = newAuthorization(f.inv.request.commonFields(), f.method, args, nil); err != nil {
+	m, err := newAuthorization(f.inv.request.commonFields(), f.options.method, args, nil)
+	if err != nil {
 		return err
 	}
-	return l.job.request.check(f.inv.request.maxRemAddr())
+	m.strict, l.job.request = f.strict, m
+	return m.check(f.inv.request.maxRemAddr())
 }
 
 // isComment reports whether a line has no command on purpose.
@@ -106,18 +134,23 @@ func writeRow(out *bufio.Writer, l *requestLine) {
 
 // rowVerdict returns the verdict on a command, and the reason if it is not permitted.
 func rowVerdict(l *requestLine) (word, reason string) {
-	if l.job.err != nil {
+	switch {
+	case l.refused():
+		return l.job.res.Status, oneLine(l.job.err.Error())
+	case l.job.err != nil:
 		return "error", oneLine(asFailure(l.job.err).Error())
-	}
-	if l.job.res.class == classDenied {
+	case l.job.res.class == classDenied:
 		reason = oneLine(l.job.res.ServerMsg)
 	}
 	return l.job.res.Status, reason
 }
 
+// refused reports whether --strict refused what the server granted.
+func (l *requestLine) refused() bool { return l.job.err != nil && l.job.class() == classDenied }
+
 // rowMark returns the mark behind a verdict that is not as expected.
 func rowMark(l *requestLine) string {
-	if l.job.err != nil || l.asExpected() {
+	if l.job.err != nil && !l.refused() || l.asExpected() {
 		return ""
 	}
 	return map[string]string{"+": "  <- not permitted", "-": "  <- not denied"}[l.expect]
@@ -154,7 +187,6 @@ type serverTable struct {
 type tableRow struct {
 	number   int
 	text     []byte
-	err      error          // why text is no command
 	answers  []*requestLine // one a column; nil if the server was not asked before an interruption
 	answered sync.WaitGroup // until all columns have set theirs
 }
@@ -171,25 +203,19 @@ type tableColumn struct {
 
 // The limits of a table. Each server may be tableAhead rows ahead of the table.
 const (
-	maxTableRows  = 1 << 16
-	maxTableBytes = 64 << 20 // of commands
-	tableAhead    = 1024
+	maxTableRows = 1 << 16
+	tableAhead   = 1024
 )
 
 // runAll asks every server about every command.
 func (f *commandFile) runAll(ctx context.Context) (output, error) {
-	c, in, err := f.open(ctx)
+	c, text, err := f.prepare(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer in.Close()
 	t := &serverTable{file: f, out: newResultWriter(ctx, f.inv)}
-	if err := interruptible(ctx, func() error { return t.readRows(in) }); err != nil {
-		return &page{}, err
-	}
-	if len(t.rows) == 0 {
-		f.warnNoCommands()
-		return &page{}, nil
+	if err := t.addRows(text); err != nil {
+		return nil, err
 	}
 	limited, stop := context.WithCancel(ctx)
 	defer stop()
@@ -212,26 +238,21 @@ func (f *commandFile) runAll(ctx context.Context) (output, error) {
 	return &page{exitStatus: exitStatus{worst.exit()}}, err
 }
 
-// readRows reads the whole file.
-func (t *serverTable) readRows(in io.Reader) error {
-	r, size := newLineReader(in), 0
+// addRows adds a row for each command of a text that was checked.
+func (t *serverTable) addRows(text []byte) error {
+	r := newLineReader(bytes.NewReader(text))
 	for {
-		text, err := r.next()
+		line, err := r.next()
 		switch {
-		case err == io.EOF:
-			return nil
-		case err == errLineTooLong:
-			text = nil
 		case err != nil:
-			return readError(err)
-		case isComment(text):
+			return nil // the end
+		case isComment(line):
 			continue
-		}
-		if size += len(text); size > maxTableBytes || len(t.rows) == maxTableRows {
-			return failf(classUsage, "too many commands in %s for --all: the limit is %d lines and %d MiB", t.file.name, maxTableRows, maxTableBytes>>20).
+		case len(t.rows) == maxTableRows:
+			return failf(classUsage, "more than %d commands in %s, which is the limit for --all", maxTableRows, t.file.name).
 				withHint("split the file, or ask one server at a time without --all")
 		}
-		t.rows = append(t.rows, &tableRow{number: r.number, text: bytes.Clone(text), err: err})
+		t.rows = append(t.rows, &tableRow{number: r.number, text: bytes.Clone(line)})
 	}
 }
 
@@ -283,9 +304,7 @@ func (t *serverTable) newRequest(row *tableRow, target *target) *requestLine {
 		row.answered.Done()
 	})
 	l.job.res.Server = target.name()
-	if l.job.err = row.err; row.err == nil {
-		l.job.err = cmp.Or(t.file.parse(l, row.text), target.err)
-	}
+	l.job.err = cmp.Or(t.file.parse(l, row.text), target.err)
 	return l
 }
 
@@ -366,7 +385,7 @@ func (t *serverTable) writeRow(row *tableRow) {
 			command, mark = escape(l.text), cmp.Or(mark, rowMark(l))
 			detail := "    " + naming(col.target.name(), reason) + "\n"
 			switch {
-			case l.job.err == nil:
+			case l.job.err == nil || l.refused():
 				if firstWord == "" {
 					firstWord, firstReason = word, reason
 				}

@@ -650,7 +650,7 @@ func TestBatchRefuses(t *testing.T) {
 		}
 	}
 	got := runWith(t, secretsInEnv, "show run\n", "authorize", long(256), l.Addr().String(), "--cmd-file", "-")
-	got.check(t, classUsage.exit(), `error show run: user is 256 bytes, the limit is 255\n1 command: 0 permitted, 0 denied, 1 without a verdict\n`, ``)
+	got.check(t, classUsage.exit(), ``, `tacacs_plus: user is 256 bytes, the limit is 255\n`)
 	checkUntouched(t, l)
 	for _, option := range []string{"--password-stdin", "--key-file"} {
 		args := []string{"batch", l.Addr().String(), option}

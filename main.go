@@ -91,7 +91,7 @@ var commands = []command{
 		examples: []string{"alice tac1", "alice tac1 --new-password-file FILE"}},
 	{name: "authorize", summary: "may the user do this? (default: open a shell)", user: required, host: required, rest: argHint, shared: clientGroups, setup: newAuthorize,
 		examples: []string{"bob tac1,tac2 --cmd 'show version'", "bob tac1 service=ppp protocol=ip --require timeout=60"}},
-	{name: "account", summary: "record this: start, stop, watchdog", user: required, host: required, rest: argHint, shared: clientGroups, setup: newAccount, child: "exec",
+	{name: "account", summary: "record this: start, stop, watchdog", user: required, host: required, rest: argHint, shared: clientGroups, setup: newAccount, child: "exec", misused: execMisused,
 		examples: []string{"alice tac1 -f start --cmd 'show version' --json", "alice tac1 --exec -- make install"}},
 	{name: "check", summary: "is the server up and the key correct?", user: optional, host: required, shared: clientGroups, setup: newCheck, misused: nagiosMisused,
 		examples: []string{"tac1,tac2 --timeout 2", "alice tac1,tac2 --types --interval 10s"}},

@@ -299,7 +299,7 @@ func TestExec(t *testing.T) {
 		{"account alice AT --exec -q -- false", 1, ``, ``},
 		{"account alice AT --exec --task-id 9 -v -- echo hi", 0, "hi\n", `(?s)status: SUCCESS\n.*start_time=.*status: SUCCESS\n.*task_id=9\n.*elapsed_time=0\n.*err_msg=exit status 0\n.*cmd-arg=hi\n.*`},
 		{"account alice AT --exec -v start_time=5 err_msg=mine elapsed_time=9 service=shell cmd=x -- echo hi", 0, "hi\n", `(?s).*task_id=\S+\n  start_time=5\n  stop_time=\d+\n  elapsed_time=9\n  timezone=UTC\n  err_msg=mine\n  service=shell\n  cmd=x\n.*`},
-		{"account alice AT --exec service=shell cmd=x" + strings.Repeat(" a=1", 248) + " -- touch " + ran, 2, ``, `(?s).*25\d arguments, the limit is 255\n.*`},
+		{"account alice AT --exec service=shell cmd=x" + strings.Repeat(" a=1", 248) + " -- touch " + ran, 125, ``, `(?s).*25\d arguments, the limit is 255\n.*`},
 		{"account alice AT --exec -- no-such-program-anywhere", 127, ``, `(?s).*no-such-program-anywhere.*`},
 		{"account alice AT -k a-key-that-does-not-fit --exec -- touch " + ran, 125, ``, `(?s).*the start record was not confirmed, the command was not run: .*key.*\ntacacs_plus: hint: the shared key .*`},
 	} {

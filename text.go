@@ -83,6 +83,25 @@ func trimLineEnd(text string) string {
 	return text
 }
 
+// escapeASCII is escape for text that must be printable US-ASCII.
+func escapeASCII(s string) string {
+	if printableASCII(s) {
+		return s
+	}
+	var b strings.Builder
+	for _, c := range []byte(s) {
+		switch {
+		case c == '\n':
+			b.WriteString(`\n`)
+		case c < ' ' || c > '~':
+			fmt.Fprintf(&b, `\x%02x`, c)
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
 // inMS returns a duration as text, such as 1.3 ms.
 func inMS(d time.Duration) string { return fmt.Sprintf("%.1f ms", d.Seconds()*1000) }
 

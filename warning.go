@@ -21,7 +21,6 @@ const (
 	warnNoTaskID
 	warnTaskIDUnderWay
 	warnRecordChanged
-	warnNoCommands
 	warnConnectionReuse
 	warnBenchStopped
 	warnServerError
@@ -45,7 +44,6 @@ var warningNames = names{
 	warnNoTaskID:          "no-task-id",
 	warnTaskIDUnderWay:    "task-id-under-way",
 	warnRecordChanged:     "record-changed",
-	warnNoCommands:        "no-commands",
 	warnConnectionReuse:   "connection-reuse",
 	warnBenchStopped:      "bench-stopped",
 	warnServerError:       "server-error",

@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"math"
+	"strconv"
 	"time"
 )
 
@@ -160,14 +163,12 @@ func (b *bench) run(ctx context.Context, inv *invocation, c *client, inFlight in
 	if inv.std.errIsTerminal() && !inv.output.quiet {
 		stopProgress = b.progress(inv.std.err)
 	}
-	b.interrupted = ctx.Done()
-	if b.newStart != nil {
+	running := ctx
+	if b.interrupted = ctx.Done(); b.newStart != nil {
 		// After an interruption the tasks are still stopped. A second signal ends the program.
-		defer context.AfterFunc(ctx, p.wakeup.notify)()
-		p.run(context.WithoutCancel(ctx))
-	} else {
-		p.run(ctx)
+		running = context.WithoutCancel(ctx)
 	}
+	p.run(running)
 	stopProgress()
 	class := b.tally.class()
 	if ctx.Err() != nil {
@@ -290,4 +291,35 @@ func (b *bench) stopIfHopeless(j *job) {
 		return
 	}
 	b.note(warnBenchStopped, b.stop.Error()+"; --keep-going continues")
+}
+
+// progress prints how far the run is, until stop is called. Warnings replace the line.
+func (b *bench) progress(out io.Writer) (stop func()) {
+	warnf := b.warnf
+	line := startProgress(out, &b.tally.count, b.progressText)
+	b.warnf = func(w warning, format string, args ...any) {
+		line.write("")
+		warnf(w, format, args...)
+	}
+	return func() { line.stop(); b.warnf = warnf }
+}
+
+// progressText returns how far the run is when n requests are done.
+func (b *bench) progressText(n int64, now time.Time) string {
+	elapsed := now.Sub(b.tally.began).Truncate(time.Second)
+	if elapsed < 0 {
+		return fmt.Sprintf("warm-up, %v left", -elapsed)
+	}
+	text := strconv.FormatInt(n, 10)
+	if b.n > 0 {
+		text += fmt.Sprintf(" of %d", b.n)
+	}
+	text += " requests"
+	if failed := b.tally.notGranted.Load(); failed > 0 {
+		text += fmt.Sprintf(", %d not granted", failed)
+	}
+	if b.duration > 0 {
+		text += fmt.Sprintf(", %v of %v", min(elapsed, b.duration), b.duration)
+	}
+	return text
 }

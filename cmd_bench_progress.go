@@ -3,61 +3,53 @@ package main
 import (
 	"fmt"
 	"io"
-	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// progress prints a line on the terminal at once and every second, until stop is called. Warnings replace it.
-func (b *bench) progress(out io.Writer) (stop func()) {
-	var writing sync.Mutex
-	write := func(format string, args ...any) {
-		writing.Lock()
-		defer writing.Unlock()
-		fmt.Fprintf(out, "\r"+format+"\x1b[K", args...)
-	}
-	warnf := b.warnf
-	b.warnf = func(w warning, format string, args ...any) {
-		write("")
-		warnf(w, format, args...)
-	}
-	write("%s", b.progressText(0, time.Now()))
-	done := make(chan struct{})
-	var printer sync.WaitGroup
-	printer.Go(func() {
-		tick := time.NewTicker(time.Second)
-		defer tick.Stop()
-		for before := int64(0); ; {
-			select {
-			case now := <-tick.C:
-				n := b.tally.count.Load()
-				write("%s, %d in the last second", b.progressText(n, now), n-before)
-				before = n
-			case <-done:
-				write("")
-				return
-			}
-		}
-	})
-	return func() { close(done); printer.Wait(); b.warnf = warnf }
+// A progressLine is a line on a terminal about a run. It is printed at once and every second, until stop.
+type progressLine struct {
+	out     io.Writer
+	count   *atomic.Int64 // what is done
+	text    func(count int64, now time.Time) string
+	writing sync.Mutex
+	done    chan struct{}
+	printer sync.WaitGroup
 }
 
-// progressText returns how far the run is when n requests are done.
-func (b *bench) progressText(n int64, now time.Time) string {
-	elapsed := now.Sub(b.tally.began).Truncate(time.Second)
-	if elapsed < 0 {
-		return fmt.Sprintf("warm-up, %v left", -elapsed)
+func startProgress(out io.Writer, count *atomic.Int64, text func(count int64, now time.Time) string) *progressLine {
+	p := &progressLine{out: out, count: count, text: text, done: make(chan struct{})}
+	p.write(text(0, time.Now()))
+	p.printer.Go(p.print)
+	return p
+}
+
+func (p *progressLine) print() {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for before := int64(0); ; {
+		select {
+		case now := <-tick.C:
+			n := p.count.Load()
+			p.write(fmt.Sprintf("%s, %d in the last second", p.text(n, now), n-before))
+			before = n
+		case <-p.done:
+			return
+		}
 	}
-	text := strconv.FormatInt(n, 10)
-	if b.n > 0 {
-		text += fmt.Sprintf(" of %d", b.n)
-	}
-	text += " requests"
-	if failed := b.tally.notGranted.Load(); failed > 0 {
-		text += fmt.Sprintf(", %d not granted", failed)
-	}
-	if b.duration > 0 {
-		text += fmt.Sprintf(", %v of %v", min(elapsed, b.duration), b.duration)
-	}
-	return text
+}
+
+// write replaces the line.
+func (p *progressLine) write(text string) {
+	p.writing.Lock()
+	defer p.writing.Unlock()
+	fmt.Fprint(p.out, "\r"+text+"\x1b[K")
+}
+
+// stop removes the line.
+func (p *progressLine) stop() {
+	close(p.done)
+	p.printer.Wait()
+	p.write("")
 }

@@ -375,6 +375,42 @@ func TestBenchStopsTasksWhenInterrupted(t *testing.T) {
 	}
 }
 
+// TestBenchStopsTasksAtOnce: when a run is over, the stop record of a task is sent before it is due.
+func TestBenchStopsTasksAtOnce(t *testing.T) {
+	start := newRecord(commonFields{}, authenMethodTACACSPlus, acctStart, []string{"service=shell"}, "7")
+	b := &bench{n: 1, duration: time.Second, interval: time.Minute, start: time.Unix(100, 0), newStart: func() dialogue { return start }, free: []*job{{}}}
+	b.tally.began, b.tally.statuses = b.start, make(map[status]int)
+	j, _, _ := b.nextJob(b.start)
+	if j == nil || j.request != dialogue(start) {
+		t.Fatal("no start record")
+	}
+	if none, _, more := b.nextJob(b.start); none != nil || !more {
+		t.Error("the run ends before the start record is done")
+	}
+	j.res.class, j.res.status = classGranted, acctSuccess
+	b.jobDone(j)
+	j, _, _ = b.nextJob(b.start.Add(time.Millisecond))
+	if j == nil || j.request.(*record).request.flags != acctStop || argValue(j.request.(*record).request.args, "task_id") != "7" {
+		t.Fatal("no stop record")
+	}
+	j.res.class, j.res.status = classGranted, acctSuccess
+	b.jobDone(j)
+	if none, _, more := b.nextJob(b.start.Add(2 * time.Millisecond)); none != nil || more {
+		t.Error("the run does not end")
+	}
+}
+
+// TestBenchLongRecords: a start record whose stop record has too many arguments is not sent.
+func TestBenchLongRecords(t *testing.T) {
+	t.Parallel()
+	l := listen(t)
+	for _, n := range []int{250, 249} { // 255 and 254 arguments in the start record, two more in the stop record
+		got := runWith(t, secretsInEnv, "", "bench", "alice", l.Addr().String(), "--account", "--cmd", "show"+strings.Repeat(" x", n))
+		got.check(t, classUsage.exit(), ``, fmt.Sprintf("(?s)tacacs_plus: %d arguments, the limit is 255\n.*", n+7))
+	}
+	checkUntouched(t, l)
+}
+
 // TestBenchFailedStart: a task whose start record was not confirmed is not stopped.
 func TestBenchFailedStart(t *testing.T) {
 	t.Parallel()

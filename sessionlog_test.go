@@ -438,7 +438,7 @@ func TestServerMsgIsTheSame(t *testing.T) {
 	// The password is a part of the name.
 	s := startFakeServer(t, (*fakeServerConn).grantAll) // the message is the name
 	r := relayTo(t, s.addr, "--json")
-	got := r.asDevice(t, "authenticate operator AT -t pap --json --password oper")
+	got := r.asDevice(t, "authenticate operator AT -t pap --json --password operat")
 	if r.stop(); !strings.Contains(got.out, `"server_msg":"operator"`) || !strings.Contains(r.log.String(), `"server_msg":"operator"`) {
 		t.Errorf("the client has %s, the relay has %s", got.out, r.log)
 	}

@@ -105,7 +105,7 @@ type serverOptions struct {
 
 func (s *serverOptions) register(o groupOptions) {
 	s.timeout = 10 * time.Second
-	o.add((*anyText)(&s.host), "H host", "HOST", "servers, in place of the word HOST")
+	o.add(&hostList{servers: &s.host}, "H host", "HOST", "servers, in place of the word HOST; repeatable")
 	o.add(&number{&s.port, 1, 65535}, "p port", "PORT", "port of servers without one of their own (default 49; 300 with --tls)")
 	o.add((*seconds)(&s.timeout), "timeout", "TIME", "limit for each server: seconds (2.5) or a duration (500ms) (default 10)")
 	o.add(&number{&s.retries, 0, 1000}, "retries", "N", "retry the whole server list N times (default 0)")
@@ -256,7 +256,7 @@ func openKeyLog(ctx context.Context, name string) (*os.File, error) {
 }
 
 // anyText is a flag.Value, as are text, which rejects the empty string of an unset variable in a script, toggle, list,
-// number, seconds and hexValue.
+// number, seconds, hostList and hexValue.
 type anyText string
 
 func (t *anyText) String() string { return string(*t) }
@@ -320,6 +320,22 @@ func (d *seconds) Set(s string) error {
 		return errors.New("must be above 0 and at most 24h: seconds (2.5) or a duration (500ms)")
 	}
 	*d = seconds(v)
+	return nil
+}
+
+// A hostList is a list of servers with commas. Further lists are added to the first one.
+type hostList struct {
+	servers *string
+	set     bool
+}
+
+func (h *hostList) String() string { return "" }
+
+func (h *hostList) Set(s string) error {
+	if h.set {
+		s = *h.servers + "," + s
+	}
+	*h.servers, h.set = s, true
 	return nil
 }
 

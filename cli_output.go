@@ -88,7 +88,7 @@ func (inv *invocation) show(out output, w io.Writer) error {
 		return nil
 	}
 	if _, err := io.WriteString(w, text); err != nil {
-		err := failf(classUsage, "write the result: %w", cause(err))
+		err := failf(classLocal, "write the result: %w", cause(err))
 		inv.logf("%v", err)
 		return err
 	}

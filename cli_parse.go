@@ -106,7 +106,7 @@ func (p *parser) assign() error {
 			return failf(classUsage, "--%s is for a client, not for %s", o.long, c.name)
 		}
 	}
-	spare := p.spareWords()
+	spare, words := p.spareWords(), len(inv.words)
 	for _, place := range []struct {
 		need         positional
 		name, option string
@@ -136,7 +136,26 @@ func (p *parser) assign() error {
 	if c.host == absent {
 		return inv.output.check()
 	}
-	return cmp.Or(inv.request.check(c.name), inv.server.check(), inv.output.check())
+	err := cmp.Or(inv.request.check(c.name), inv.server.check(), inv.output.check())
+	if user := inv.options.find("username"); err == nil && c.user == optional && words == 1 && len(inv.words) == 0 && inv.given("host") && (!user.given || user.fromProfile) {
+		err = inv.checkLoneUser()
+	}
+	return err
+}
+
+// checkLoneUser refuses a USER that is most likely one of the servers: the only word of a command whose HOST an option or
+// the profile gives.
+func (inv *invocation) checkLoneUser() error {
+	user := inv.request.user
+	parts := strings.Split(strings.ToLower(user), ",")
+	isServer := func(s server) bool {
+		return slices.Contains(parts, strings.ToLower(s.host)) || slices.Contains(parts, strings.ToLower(s.name))
+	}
+	if inv.swappedHost() == "" && !slices.ContainsFunc(inv.server.servers, isServer) {
+		return nil
+	}
+	return failf(classUsage, "%s is a server, and a single word is USER if -H or a profile gives HOST", escape(user)).
+		withHint("use -H %s for the server, or -u %[1]s for a user of that name", escape(user))
 }
 
 // spareWords returns how many words can override a USER or HOST that the profile gives. It leaves out the words

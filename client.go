@@ -68,6 +68,9 @@ func newServer(host string, port uint16) server {
 
 func (s server) String() string { return s.name }
 
+// sameName reports whether both are the same server, maybe at different addresses.
+func (s server) sameName(o server) bool { return s.host == o.host && s.port == o.port }
+
 // parseServers parses a list of servers with commas: name, name:port, 1.2.3.4:port, 2001:db8::1 or [2001:db8::1]:port.
 // Those without a port get the default one.
 func parseServers(list string, defaultPort uint16) ([]server, error) {
@@ -257,6 +260,9 @@ func (c *client) resolve(ctx context.Context, srv server, took *timing) ([]netip
 	}
 	if err != nil {
 		c.dump.event("not resolved: %v", cause(err))
+		if lacksDescriptors() {
+			return nil, failf(classLocal, "resolve %s: %w", srv.host, syscall.EMFILE).withHint(hintOpenFiles)
+		}
 		return nil, c.orSwapped(srv, failf(classNetwork, "resolve %s: %w", srv.host, cause(err)).
 			withHint("check the name, or give the server's address"))
 	}

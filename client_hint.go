@@ -104,6 +104,8 @@ func (c *client) refusedHint(srv server) string {
 	return "check the port: 49, or 300 for TLS"
 }
 
+const hintOpenFiles = "this host lacks a resource, not the server: raise the limit of open files (ulimit -n)"
+
 // connectFailure returns the error for a server that cannot be reached at any address; the last one got the time limit.
 func (c *client) connectFailure(srv server, addrs []netip.Addr, limit time.Duration, err error) *failure {
 	with := srv.name
@@ -114,6 +116,8 @@ func (c *client) connectFailure(srv server, addrs []netip.Addr, limit time.Durat
 	var timeout interface{ Timeout() bool }
 	f := failf(classNetwork, "connect to %s: %w", with, cause(err))
 	switch {
+	case lacksResources(err):
+		return failf(classLocal, "connect to %s: %w", with, cause(err)).withHint(hintOpenFiles)
 	case isErrno(err, syscall.ECONNREFUSED, 10061):
 		return failf(classNetwork, "connect to %s: connection refused", with).withHint("%s", c.refusedHint(srv))
 	case errors.As(err, &timeout) && timeout.Timeout():

@@ -172,7 +172,7 @@ func outcomeOf(err error) outcome {
 		return attempt.outcome
 	}
 	switch classOf(err) {
-	case classDenied, classUsage, classInterrupted:
+	case classDenied, classUsage, classLocal, classInterrupted:
 		return outcomeDecided
 	}
 	return outcomeFailed

@@ -34,6 +34,9 @@ func (c *tlsClient) handshake(ctx context.Context, srv server, timeout time.Dura
 		config.ServerName = c.serverName
 	}
 	facts := &tlsFacts{ServerName: config.ServerName, oneSided: len(c.config.Certificates) == 0}
+	if own := c.ownCertificate(); own != nil {
+		facts.ClientNotAfter = own.NotAfter.UTC().Format(time.RFC3339)
+	}
 	// With Certificates, one whose issuer the server does not name would not be sent. The server's alert to it says why
 	// it is refused.
 	config.Certificates = nil
@@ -61,6 +64,14 @@ func (c *tlsClient) handshake(ctx context.Context, srv server, timeout time.Dura
 	facts.Verified = !config.InsecureSkipVerify
 	facts.ClientCert = cmp.Or(facts.ClientCert, clientCertNotAsked)
 	return secure, facts, nil
+}
+
+// ownCertificate returns the certificate of this client, or nil for none.
+func (c *tlsClient) ownCertificate() *x509.Certificate {
+	if c == nil || len(c.config.Certificates) == 0 {
+		return nil
+	}
+	return c.config.Certificates[0].Leaf
 }
 
 // A ticketCache returns every session ticket once, so that two connections cannot be linked by it (RFC 9887 section 3.6,

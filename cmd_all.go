@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // registerAll declares --all: the same request to every server, to find the one that differs.
@@ -17,6 +18,7 @@ func registerAll(o *optionSet, all *bool) {
 // A target is one server at one address.
 type target struct {
 	client   *client        // of this server alone
+	resolve  time.Duration  // how long its name took
 	err      error          // why it cannot be asked: its name has no address
 	warnings []namedWarning // to be printed with its results
 }
@@ -39,12 +41,13 @@ func (inv *invocation) targets(ctx context.Context, c *client) []*target {
 func targetsOf(ctx context.Context, c *client, srv server) (found []*target) {
 	limited, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	addrs, err := c.resolve(limited, srv, new(timing))
+	var took timing
+	addrs, err := c.resolve(limited, srv, &took)
 	if err != nil && ctx.Err() != nil {
 		err = interrupted(ctx)
 	}
 	if err != nil {
-		return []*target{{client: c.only(srv), err: err}}
+		return []*target{{client: c.only(srv), resolve: took.resolve, err: err}}
 	}
 	distinct := addrs[:0]
 	for _, addr := range addrs {
@@ -57,7 +60,7 @@ func targetsOf(ctx context.Context, c *client, srv server) (found []*target) {
 		if one.addr = addr; len(distinct) > 1 {
 			one.name += fmt.Sprintf(" [%s]", addr)
 		}
-		found = append(found, &target{client: c.only(one)})
+		found = append(found, &target{client: c.only(one), resolve: took.resolve})
 	}
 	return found
 }

@@ -1,18 +1,18 @@
 package main
 
 import (
-	"cmp"
 	"context"
-	"crypto/rand"
-	"errors"
+	"fmt"
 	"slices"
-	"sync"
+	"strconv"
+	"strings"
 	"time"
 )
 
 // checkOptions are the options of check.
 type checkOptions struct {
 	plan     checkPlan
+	commands list
 	format   checkFormat
 	output   string        // file for the report; empty for stdout
 	interval time.Duration // 0: one round
@@ -21,14 +21,15 @@ type checkOptions struct {
 
 // newCheck is the command check: is the server healthy, is the key correct, do logins work?
 func newCheck(o *optionSet) action {
-	opts := checkOptions{format: checkFormat{limits: nagiosLimits{certDays: 14}}}
+	opts := checkOptions{format: checkFormat{limits: nagiosLimits{certDays: dayLimits{30, 7}}}}
 	plan, format, limits := &opts.plan, &opts.format, &opts.format.limits
-	o.add((*toggle)(&plan.types), "types", "", "log in with every authentication type")
-	o.add((*toggle)(&plan.negative), "negative", "", "also check that a wrong password is denied: one failed login each time")
+	o.add((*toggle)(&plan.types), "types", "", "log in with every authentication type; stop after 3 FAILs")
+	o.add((*toggle)(&plan.negative), "negative", "", "also check that a wrong password is denied: one failed login each run, none once a login was denied")
+	o.add(&opts.commands, "cmd", "COMMAND", "also authorize this command line, with - before it one that must be denied; repeatable")
 	o.add((*toggle)(&format.nagios), "nagios", "", "print one line and exit like a Nagios plugin")
-	o.add((*seconds)(&limits.warn), "warn", "TIME", "with --nagios: WARNING if a server takes longer")
-	o.add((*seconds)(&limits.crit), "crit", "TIME", "with --nagios: CRITICAL if a server takes longer")
-	o.add(&number{&limits.certDays, 0, 3650}, "cert-days", "N", "with --nagios: WARNING if a certificate has fewer days left (default 14)")
+	o.add((*seconds)(&limits.warn), "warn", "TIME", "with --nagios: WARNING if a server takes longer; with USER its login")
+	o.add((*seconds)(&limits.crit), "crit", "TIME", "with --nagios: CRITICAL if a server takes longer; with USER its login")
+	o.add(&limits.certDays, "cert-days", "WARN[,CRIT]", "with --nagios: WARNING and CRITICAL if a certificate has fewer days left (default 30,7)")
 	o.add((*toggle)(&format.prometheus), "prometheus", "", "print metrics for the textfile collector of node_exporter")
 	o.add((*text)(&opts.output), "output", "FILE", "write the report to FILE, which is replaced atomically")
 	o.add((*seconds)(&opts.interval), "interval", "TIME", "repeat every TIME; print state changes, and totals at the end; rewrite --output each time")
@@ -51,16 +52,19 @@ func (opts *checkOptions) run(ctx context.Context, inv *invocation) (output, err
 	if err := newLogin(inv.request.commonFields(), secrets.password).check(inv.request.maxRemAddr()); err != nil {
 		return nil, err
 	}
+	plan := opts.plan
+	plan.request, plan.password, plan.silenced = inv.request, secrets.password, inv.output.silenced
+	if plan.commands, err = plannedCommands(inv.request, opts.commands); err != nil {
+		return nil, err
+	}
 	inv.server.singleConnect = true // to see whether the server agrees to it
 	c, err := inv.client(ctx, secrets.keys)
 	if err != nil {
 		return nil, err
 	}
-	plan := opts.plan
-	plan.request, plan.password = inv.request, secrets.password
-	round := func() *checkReport {
-		report := &checkReport{report: inv.newReport(), format: opts.format, certificates: c.tls != nil}
-		report.Servers = checkServers(ctx, c, &plan)
+	round := func(ctx context.Context) *checkReport {
+		report := &checkReport{report: inv.newReport(), format: opts.format, certificates: c.tls != nil, ownCert: c.tls.ownCertificate()}
+		report.checkTargets(ctx, inv.targets(ctx, c), &plan)
 		report.setVerdict(ctx.Err() != nil)
 		return report
 	}
@@ -68,39 +72,26 @@ func (opts *checkOptions) run(ctx context.Context, inv *invocation) (output, err
 		w := &watch{inv: inv, interval: opts.interval, count: opts.count, output: opts.output}
 		return w.run(ctx, round)
 	}
-	report := round()
+	report := round(ctx)
 	if opts.output == "" {
 		return report, nil
 	}
 	err = report.write(opts.output, inv.output.json)
 	if err != nil && opts.format.nagios {
-		return nil, err // nagiosMisused prints it
+		return unknownOutput(err), err
 	}
 	return &page{exitStatus: report.exitStatus}, err
 }
 
-// checkServers checks all servers side by side. A server that is given twice is checked once, since a monitor wants one
-// value of each.
-func checkServers(ctx context.Context, c *client, plan *checkPlan) []*serverCheck {
-	var servers []server
-	for _, srv := range c.servers {
-		if !slices.Contains(servers, srv) {
-			servers = append(servers, srv)
-		}
-	}
-	checks := make([]*serverCheck, len(servers))
-	var all sync.WaitGroup
-	for i, srv := range servers {
-		all.Go(func() { checks[i] = checkServer(ctx, c, srv, plan) })
-	}
-	all.Wait()
-	return checks
-}
-
 // check refuses options that make no sense together.
 func (opts *checkOptions) check(inv *invocation) error {
-	if (opts.plan.types || opts.plan.negative) && inv.request.user == "" {
-		return failf(classUsage, "--types and --negative need USER")
+	if inv.request.user == "" {
+		for _, name := range []string{"types", "negative", "cmd", "authen-type"} {
+			if o := inv.options.find(name); o.given && !o.fromProfile {
+				return failf(classUsage, "--%s needs USER", name)
+			}
+		}
+		opts.plan, opts.commands, inv.request.authenType = checkPlan{}, nil, authenASCII
 	}
 	format := ""
 	for _, option := range []string{"nagios", "prometheus", "json"} {
@@ -120,14 +111,18 @@ func (opts *checkOptions) check(inv *invocation) error {
 	if limits := opts.format.limits; limits.crit > 0 && limits.warn > limits.crit {
 		return failf(classUsage, "--warn %v is above --crit %v", limits.warn, limits.crit)
 	}
-	return opts.checkInterval()
+	return opts.checkInterval(inv)
 }
 
-// minInterval keeps check from being a load test.
-const minInterval = 100 * time.Millisecond
+// The limits of --interval. The least one keeps check from being a load test; more failed logins than one every
+// lockoutInterval lock most accounts.
+const (
+	minInterval     = 100 * time.Millisecond
+	lockoutInterval = time.Minute
+)
 
 // checkInterval refuses options that make no sense with --interval, or without it.
-func (opts *checkOptions) checkInterval() error {
+func (opts *checkOptions) checkInterval(inv *invocation) error {
 	switch {
 	case opts.interval == 0 && opts.count > 0:
 		return failf(classUsage, "--count needs --interval")
@@ -139,159 +134,76 @@ func (opts *checkOptions) checkInterval() error {
 		return failf(classUsage, "--nagios and --interval cannot be used together").withHint("let Nagios repeat the check")
 	case opts.format.prometheus && opts.output == "":
 		return failf(classUsage, "--prometheus with --interval needs --output FILE, which is rewritten each time")
+	case opts.plan.negative && opts.interval < lockoutInterval:
+		inv.warnf(warnAccountLockout, "--negative fails a login every %v: the server may lock the account of %s", opts.interval, escape(inv.request.user))
 	}
 	return nil
 }
 
-// The states of a Nagios plugin are its exit codes. They also rank the errors of a server.
-const (
-	nagiosOK       exitCode = 0
-	nagiosWarning  exitCode = 1
-	nagiosCritical exitCode = 2
-	nagiosUnknown  exitCode = 3
-)
+// dayLimits are the days that a certificate must have left: below warn is WARNING, below crit CRITICAL.
+type dayLimits struct{ warn, crit int }
 
-// A checkPlan is what check tries with every server.
-type checkPlan struct {
-	request  requestOptions // without a user, only the probe is sent
-	password string
-	types    bool // log in with every authentication type
-	negative bool // log in with a wrong password
+func (d *dayLimits) String() string { return "" }
+
+// Set implements flag.Value: WARN or WARN,CRIT. Without CRIT it is the default, or WARN if that is less.
+func (d *dayLimits) Set(s string) error {
+	warn, crit, both := strings.Cut(s, ",")
+	w, err := strconv.Atoi(warn)
+	c := min(w, 7)
+	if both && err == nil {
+		c, err = strconv.Atoi(crit)
+	}
+	if err != nil || c < 0 || c > w || w > 3650 {
+		return fmt.Errorf("must be WARN or WARN,CRIT: days from 0 to 3650, CRIT not above WARN")
+	}
+	*d = dayLimits{w, c}
+	return nil
 }
 
-// A serverCheck is the result of the check of one server.
-type serverCheck struct {
-	Server        string            `json:"server"`
-	Address       string            `json:"address,omitempty"`        // empty if there was no connection
-	Up            bool              `json:"up"`                       // it replies as a TACACS+ server
-	KeyOK         *bool             `json:"key_ok,omitempty"`         // nil over TLS, or if no reply shows it
-	SingleConnect *bool             `json:"single_connect,omitempty"` // whether the server agreed to it
-	Login         string            `json:"login,omitempty"`          // status of a login with USER
-	Types         map[string]string `json:"types,omitempty"`          // status by authentication type
-	WrongPassword string            `json:"wrong_password,omitempty"` // status of a login with one
-	TimingMS      *timingMS         `json:"timing_ms,omitempty"`
-	TLS           *tlsFacts         `json:"tls,omitempty"`
-	Error         *problem          `json:"error,omitempty"`
-
-	Timing       *timing  `json:"-"` // of the probe
-	wrongRefused bool     // the wrong password was denied
-	class        class    // of Error
-	state        exitCode // of Nagios, for Error
+// A plannedCommand is a command line that check authorizes.
+type plannedCommand struct {
+	text   string
+	denied bool // it must be denied
+	args   []string
 }
 
-// checkServer sends the probe and, if the server replies to it, the logins of the plan.
-func checkServer(ctx context.Context, c *client, srv server, plan *checkPlan) *serverCheck {
-	s := &serverCheck{Server: srv.String()}
-	c = c.only(srv)
-	user := plan.request.user
-	if !s.probe(ctx, c, plan.request) || user == "" {
-		return s
-	}
-	separate := c.only(srv) // each login has a connection of its own
-	separate.singleConnect = false
-	login := func(typ authenType, password string) *job {
-		fields := plan.request.commonFields()
-		fields.typ = typ
-		j := &job{request: newLogin(fields, password)}
-		(&requester{client: separate}).do(ctx, j)
-		return j
-	}
-	j := login(plan.request.authenType, plan.password)
-	s.Login = statusName(j.answer())
-	s.fail(loginError(srv, user, j), nagiosCritical)
-	if plan.types {
-		s.tryTypes(func(typ authenType) *job { return login(typ, plan.password) })
-	}
-	if plan.negative {
-		j = login(plan.request.authenType, "wrong "+rand.Text())
-		s.WrongPassword, s.wrongRefused = statusName(j.answer()), j.class() == classDenied
-		s.fail(wrongPasswordError(srv, user, j), nagiosCritical)
-	}
-	return s
-}
-
-// probe checks the key without an account: any readable reply to a login without a user proves it. ERROR proves the key
-// too, but is an error for another reason. probe reports whether a reply was readable.
-func (s *serverCheck) probe(ctx context.Context, c *client, request requestOptions) bool {
-	request.user, request.authenType, request.service = "", authenASCII, authenServiceLogin
-	j := &job{request: &probe{newLogin(request.commonFields(), "")}}
-	(&requester{client: c}).do(ctx, j)
-	s.Address = j.res.Address
-	s.Timing, s.TimingMS, s.TLS = j.res.Timing, j.res.Timing.ms(), j.res.TLS.forJSON()
-	class, readable := classOf(j.err), j.answer() != nil
-	s.Up = readable || class == classServer || class == classProtocol && !errors.Is(j.err, errNotTACACS)
-	if wrongKey := errors.Is(j.err, errBodyLength); !c.cleartext && (readable || wrongKey) {
-		s.KeyOK = &readable
-	}
-	if !readable {
-		s.fail(j.err, nagiosCritical)
-		return false
-	}
-	s.SingleConnect = j.res.SingleConnect
-	s.fail(j.err, nagiosWarning)
-	return true
-}
-
-// tryTypes logs in with every authentication type. A login without a status has the class of its error instead.
-func (s *serverCheck) tryTypes(login func(authenType) *job) {
-	s.Types = make(map[string]string)
-	for t, name := range authenTypeNames {
-		if name != "" {
-			j := login(authenType(t))
-			s.Types[name] = cmp.Or(statusName(j.answer()), j.class().String())
+// plannedCommands reads the values of --cmd. As in a command file, + or - before the command is the verdict that is
+// expected; without a sign it must be permitted.
+func plannedCommands(request requestOptions, lines []string) (commands []plannedCommand, err error) {
+	for _, line := range lines {
+		text := strings.TrimSpace(line)
+		c := plannedCommand{denied: strings.HasPrefix(text, "-")}
+		if c.denied || strings.HasPrefix(text, "+") {
+			text = text[1:]
 		}
+		words := strings.Fields(text)
+		if len(words) == 0 {
+			return nil, failf(classUsage, "--cmd \"%s\" has no command", escape(line))
+		}
+		c.text, c.args = strings.TrimSpace(text), commandArgs(words)
+		if slices.ContainsFunc(commands, func(o plannedCommand) bool { return o.text == c.text }) {
+			return nil, failf(classUsage, "--cmd \"%s\" is given twice", escape(c.text))
+		}
+		if err := checkArgs(c.args); err != nil {
+			return nil, err
+		}
+		m, err := c.request(request)
+		if err == nil {
+			err = m.check(request.maxRemAddr())
+		}
+		if err != nil {
+			return nil, err
+		}
+		commands = append(commands, c)
 	}
+	return commands, nil
 }
 
-// loginError returns why a login was not granted, or nil.
-func loginError(srv server, user string, login *job) error {
-	switch {
-	case login.answer() == nil:
-		return login.err
-	case login.res.class == classGranted:
-		return nil
+// request returns a new request for the command.
+func (c *plannedCommand) request(options requestOptions) (dialogue, error) {
+	m, err := newAuthorization(options.commonFields(), authenMethodTACACSPlus, c.args, nil)
+	if err != nil {
+		return nil, err
 	}
-	return failf(login.res.class, "%s replied to the login of %s with %s", srv, escape(user), login.res.verdict()).
-		withHint("%s", cmp.Or(login.res.hint, asFailure(login.err).hint))
-}
-
-// wrongPasswordError returns why a login with a wrong password was not denied, or nil.
-func wrongPasswordError(srv server, user string, login *job) error {
-	switch class := login.res.class; {
-	case login.answer() == nil:
-		return login.err
-	case class == classGranted:
-		return failf(classDenied, "%s accepted a wrong password for %s", srv, escape(user)).
-			withHint("check the server and its back end: they accept any password")
-	case class != classDenied:
-		return failf(class, "%s replied to a wrong password with %s, not with a denial", srv, login.res.verdict())
-	}
-	return nil
-}
-
-// fail keeps the worst error, and the first of equal ones.
-func (s *serverCheck) fail(err error, state exitCode) {
-	if err != nil && state > s.state {
-		p := newProblem(err)
-		s.Error, s.class, s.state = &p, classOf(err), state
-	}
-}
-
-// A probe is a login that ends at the first readable reply.
-type probe struct{ *authentication }
-
-// on accepts every readable reply but ERROR, and aborts at a prompt.
-func (p *probe) on(server string) reaction {
-	status := p.response.status
-	switch {
-	case !authenStatusNames.has(uint8(status)):
-		return unknownStatus(server, status)
-	case status == authenError:
-		return reaction{verdict: verdict{status: status, serverMsg: p.response.serverMsg, data: p.response.data}}
-	}
-	r := reaction{verdict: verdict{status: authenPass}}
-	if status.asks() {
-		r.abort = abort("probe")
-	}
-	return r
+	return m, nil
 }

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"context"
+	"crypto/x509"
 	"fmt"
+	"net"
+	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -17,11 +20,88 @@ type checkFormat struct {
 // A checkReport is the result of one round of checks.
 type checkReport struct {
 	report
-	Servers []*serverCheck `json:"servers"`
+	Servers []*serverCheck   `json:"servers"`
+	Skipped []*skippedTarget `json:"skipped,omitempty"`
 
 	format       checkFormat
-	certificates bool // each server should have one: TLS
+	certificates bool              // each server should have one: TLS
+	ownCert      *x509.Certificate // of this client; nil for none
 	interrupted  bool
+}
+
+// A skippedTarget is an address that is not checked.
+type skippedTarget struct {
+	Server string `json:"server"`
+	Reason string `json:"reason"`
+}
+
+// checkTargets checks all targets side by side. Then it tries a wrong password once for each name, unless a login was
+// denied: the servers have the same accounts, most likely.
+func (r *checkReport) checkTargets(ctx context.Context, targets []*target, plan *checkPlan) {
+	targets = r.skipUnrouted(targets)
+	r.Servers = make([]*serverCheck, len(targets))
+	denied := false
+	startConcurrent(len(targets), func(i int) {
+		if r.Servers[i] = newServerCheck(targets[i], plan); targets[i].err == nil {
+			r.Servers[i].run(ctx)
+		}
+	}).Wait()
+	for _, s := range r.Servers {
+		denied = denied || s.anyDenied
+	}
+	if !plan.negative {
+		return
+	}
+	if denied {
+		for _, s := range r.Servers {
+			s.negativeSkipped = true
+		}
+		return
+	}
+	var once []*serverCheck // one address of each name
+	for _, s := range r.Servers {
+		if s.Login != "" && !slices.ContainsFunc(once, func(o *serverCheck) bool { return o.server().sameName(s.server()) }) {
+			once = append(once, s)
+		}
+	}
+	startConcurrent(len(once), func(i int) { once[i].tryWrongPassword(ctx) }).Wait()
+}
+
+// skipUnrouted returns the targets without the addresses of a family that this host does not have, such as IPv6. They
+// stay if a name has no other address.
+func (r *checkReport) skipUnrouted(targets []*target) (kept []*target) {
+	own := localAddrs()
+	routed := func(t *target) bool { return hasFamily(own, t.client.servers[0].addr) }
+	for _, t := range targets {
+		srv := t.client.servers[0]
+		another := func(o *target) bool { return o.client.servers[0].sameName(srv) && routed(o) }
+		if routed(t) || !slices.ContainsFunc(targets, another) {
+			kept = append(kept, t)
+			continue
+		}
+		family := map[bool]string{true: "IPv4", false: "IPv6"}[srv.addr.Is4()]
+		r.Skipped = append(r.Skipped, &skippedTarget{t.name(), "this host has no " + family + " address"})
+	}
+	return kept
+}
+
+// localAddrs returns the addresses of this host.
+func localAddrs() (own []netip.Addr) {
+	list, _ := net.InterfaceAddrs() // without a list nothing is skipped
+	for _, a := range list {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			own = append(own, p.Addr().Unmap())
+		}
+	}
+	return own
+}
+
+// hasFamily reports whether a host with these addresses has one from which it may reach addr: of its family, and for
+// the same scope.
+func hasFamily(own []netip.Addr, addr netip.Addr) bool {
+	return !addr.IsValid() || len(own) == 0 || slices.ContainsFunc(own, func(o netip.Addr) bool {
+		return o.Is4() == addr.Is4() && o.IsLoopback() == addr.IsLoopback() && (addr.Is4() || o.IsLinkLocalUnicast() == addr.IsLinkLocalUnicast())
+	})
 }
 
 // setVerdict sets the exit code: that of the first server with an error, or Nagios' own.
@@ -73,21 +153,16 @@ func (r *checkReport) render(verbose bool) string {
 		text, _ := r.nagios()
 		return text
 	case r.format.prometheus:
-		return prometheusText(r.Servers)
+		return r.prometheus()
 	}
 	var b strings.Builder
 	for _, s := range r.Servers {
 		b.WriteString(s.text(verbose))
 	}
-	return b.String()
-}
-
-// nagios returns the line and the state of the plugin. An interruption proves nothing about the servers.
-func (r *checkReport) nagios() (string, exitCode) {
-	if r.interrupted {
-		return nagiosUnknownLine("interrupted"), nagiosUnknown
+	for _, s := range r.Skipped {
+		fmt.Fprintf(&b, "%s: skipped: %s\n", s.Server, s.Reason)
 	}
-	return nagiosLine(r.Servers, r.format.limits, r.certificates)
+	return b.String()
 }
 
 // verdict returns a line that reports whether the server is healthy, and what is wrong if not.
@@ -113,182 +188,117 @@ func (s *serverCheck) text(verbose bool) string {
 	if verbose {
 		fact("address", s.Address)
 	}
-	var phases []string
-	for _, p := range s.Timing.phases() {
-		if p.took > 0 {
-			phases = append(phases, p.name+" "+inMS(p.took))
-		}
+	if s.plan.request.user == "" {
+		fact("time", s.probe.text())
+	} else {
+		fact("time", s.login.text())
+		fact("probe time", s.probe.text())
 	}
-	fact("time", strings.Join(phases, ", "))
 	if s.KeyOK != nil {
 		fact("key", map[bool]string{true: "ok", false: "WRONG"}[*s.KeyOK])
 	}
 	if s.SingleConnect != nil {
 		fact("single-connect", singleConnectWord(*s.SingleConnect))
 	}
-	if s.TLS != nil && s.TLS.NotAfter != "" {
-		fact("tls", fmt.Sprintf("%s, %d days left", s.TLS.Version, s.TLS.DaysLeft))
+	if days, measured := s.TLS.daysLeft(); measured {
+		fact("tls", fmt.Sprintf("%s, %d days left", s.TLS.Version, days))
 	}
 	fact("login", s.Login)
+	s.writeLogins(fact)
+	return b.String()
+}
+
+// writeLogins calls fact with what the logins and commands of the options brought.
+func (s *serverCheck) writeLogins(fact func(name, value string)) {
 	for _, name := range authenTypeNames {
-		fact("type "+name, s.Types[name])
+		if status := s.Types[name]; status != "" {
+			fact("type "+name, status)
+		} else if name != "" && s.Types != nil {
+			fact("type "+name, fmt.Sprintf("not tried after %d FAILs", maxTypeFails))
+		}
 	}
-	if s.wrongRefused && s.WrongPassword != "" {
+	for _, c := range s.Commands {
+		mark := ""
+		if !c.AsExpected {
+			mark = "  <- not as expected"
+		}
+		fact("command "+escape(c.Command), c.Status+mark)
+	}
+	switch {
+	case s.WrongPassword != "" && s.wrongRefused:
 		fact("wrong password", "denied")
-	} else {
+	case s.negativeSkipped:
+		fact("wrong password", "not tried after a denied login")
+	default:
 		fact("wrong password", s.WrongPassword)
 	}
-	return b.String()
 }
 
-// nagiosMisused returns what a Nagios plugin prints if it could not run, or nil without --nagios.
-func nagiosMisused(inv *invocation, f *failure) output {
-	if !inv.given("nagios") {
-		return nil
+// text returns the phases that took place.
+func (t sessionTime) text() string {
+	if t.timing == nil {
+		return ""
 	}
-	return &unknownState{page{text: nagiosUnknownLine(oneLine(f.Error()))}}
+	var phases []string
+	for _, p := range t.phases() {
+		if p.took > 0 {
+			phases = append(phases, p.name+" "+inMS(p.took))
+		}
+	}
+	return strings.Join(phases, ", ")
 }
 
-func nagiosUnknownLine(reason string) string { return "TACACS+ UNKNOWN: " + reason + "\n" }
-
-// An unknownState has the exit code UNKNOWN, whatever the error.
-type unknownState struct{ page }
-
-func (*unknownState) exit() exitCode { return nagiosUnknown }
-
-// nagiosLimits are the limits above which a server that replies is not OK.
-type nagiosLimits struct {
-	warn, crit time.Duration // 0: none
-	certDays   int
+// failedReport returns the report of a check that could not ask: each server that is known has failed for that reason.
+func failedReport(inv *invocation, err error) *checkReport {
+	if inv.server.servers == nil {
+		_ = inv.server.check() // the error is err, or comes from an option that was not read any more
+	}
+	r := &checkReport{report: inv.newReport(), format: checkFormat{nagios: inv.given("nagios"), prometheus: inv.given("prometheus")}}
+	for _, srv := range inv.server.servers {
+		s := newServerCheck(&target{client: &client{servers: []server{srv}}, err: err}, &checkPlan{})
+		r.Servers = append(r.Servers, s)
+	}
+	r.report.finish(err)
+	return r
 }
 
-// nagiosLine returns the line of a plugin, and its state: the worst of all servers.
-func nagiosLine(servers []*serverCheck, limits nagiosLimits, certificates bool) (string, exitCode) {
-	var problems [nagiosCritical + 1][]string // by state
-	var perf strings.Builder
-	worst, slowest := nagiosOK, time.Duration(0)
-	for _, s := range servers {
-		state, text := s.nagios(limits)
-		problems[state] = append(problems[state], text)
-		worst, slowest = max(worst, state), max(slowest, s.Timing.total)
-		s.writePerfdata(&perf, limits, certificates)
+// checkMisused returns the output of a check that could not ask. A monitor reads --output, which must not show the
+// success of an earlier run; with --nagios the line is printed too.
+func checkMisused(inv *invocation, f *failure) output {
+	if file := inv.options.find("output").value.String(); file != "" {
+		text := failedReport(inv, f).line()
+		if inv.given("nagios") {
+			text = nagiosUnknownLine(oneLine(f.Error()))
+		} else if inv.output.json {
+			text = failedReport(inv, f).json()
+		}
+		if err := replaceFile(file, text); err != nil {
+			inv.logf("%v", err)
+		}
 	}
-	text := strings.Join(slices.Concat(problems[nagiosCritical], problems[nagiosWarning]), "; ")
-	if worst == nagiosOK {
-		text = fmt.Sprintf("%d/%d up, slowest %s", len(servers), len(servers), inMS(slowest))
+	if inv.given("nagios") {
+		return unknownOutput(f)
 	}
-	name := [...]string{"OK", "WARNING", "CRITICAL"}[worst]
-	return fmt.Sprintf("TACACS+ %s: %s |%s\n", name, strings.ReplaceAll(text, "|", "/"), perf.String()), worst
+	return nil
 }
 
-// nagios returns the state of one server, and what is wrong with it.
-func (s *serverCheck) nagios(limits nagiosLimits) (exitCode, string) {
-	total := s.Timing.total
-	slow := s.Server + " took " + inMS(total)
-	switch {
-	case s.state == nagiosCritical:
-		return s.state, s.Error.Message
-	case limits.crit > 0 && total > limits.crit:
-		return nagiosCritical, slow
-	case s.state == nagiosWarning:
-		return s.state, s.Error.Message
-	case limits.warn > 0 && total > limits.warn:
-		return nagiosWarning, slow
-	case s.TLS != nil && s.TLS.DaysLeft < limits.certDays:
-		return nagiosWarning, fmt.Sprintf("the certificate of %s has %d days left", s.Server, s.TLS.DaysLeft)
-	}
-	return nagiosOK, ""
+// A timedTotal is the shortest, the average and the longest of many times.
+type timedTotal struct {
+	n             int
+	sum, min, max time.Duration
 }
 
-// writePerfdata writes the numbers that a monitor draws, times in seconds; U is an unknown one.
-func (s *serverCheck) writePerfdata(b *strings.Builder, limits nagiosLimits, certificate bool) {
-	limit := func(d time.Duration) string {
-		if d == 0 {
-			return ""
-		}
-		return strconv.FormatFloat(d.Seconds(), 'f', -1, 64)
+func (t *timedTotal) add(d time.Duration) {
+	if t.n++; t.n == 1 || d < t.min {
+		t.min = d
 	}
-	total, days := "U", "U"
-	if s.Up {
-		total = fmt.Sprintf("%.6fs", s.Timing.total.Seconds())
-	}
-	label := strings.NewReplacer("'", "''", "=", "_").Replace(s.Server) // the plugin guidelines forbid both
-	fmt.Fprintf(b, " '%s'=%s;%s;%s", label, total, limit(limits.warn), limit(limits.crit))
-	if s.TLS != nil {
-		days = strconv.Itoa(s.TLS.DaysLeft)
-	}
-	if certificate {
-		fmt.Fprintf(b, " '%s days left'=%s;%d:", label, days, limits.certDays)
-	}
+	t.sum, t.max = t.sum+d, max(t.max, d)
 }
 
-// A sample is one value of a metric. labels come after that of the server, each with a comma before it.
-type sample struct {
-	labels string
-	value  float64
-}
-
-// checkMetrics are the metrics for Prometheus, all of them gauges. A server may have none, one or several samples.
-var checkMetrics = []struct {
-	name, help string
-	samples    func(*serverCheck) []sample
-}{
-	{"tacacs_up", "Whether the server replies.", func(s *serverCheck) []sample { return boolSample(s.Up) }},
-	{"tacacs_ok", "Whether the check found no error.", func(s *serverCheck) []sample { return boolSample(s.Error == nil) }},
-	{"tacacs_key_ok", "Whether the shared key is correct.", func(s *serverCheck) []sample {
-		if s.KeyOK == nil {
-			return nil
-		}
-		return boolSample(*s.KeyOK)
-	}},
-	{"tacacs_phase_seconds", "Duration of the phases of the first session.", func(s *serverCheck) (list []sample) {
-		for _, p := range s.Timing.phases() {
-			if p.took > 0 {
-				list = append(list, sample{`,phase="` + p.name + `"`, p.took.Seconds()})
-			}
-		}
-		return list
-	}},
-	{"tacacs_status", "Status of the login of USER.", func(s *serverCheck) []sample {
-		if s.Login == "" {
-			return nil
-		}
-		return []sample{{`,status="` + s.Login + `"`, 1}}
-	}},
-	{"tacacs_type_status", "Status of a login with each authentication type (--types).", func(s *serverCheck) (list []sample) {
-		for _, name := range authenTypeNames {
-			if status := s.Types[name]; status != "" {
-				list = append(list, sample{`,type="` + name + `",status="` + status + `"`, 1})
-			}
-		}
-		return list
-	}},
-	{"tacacs_wrong_password_refused", "Whether a wrong password is denied (--negative).", func(s *serverCheck) []sample {
-		if s.WrongPassword == "" {
-			return nil
-		}
-		return boolSample(s.wrongRefused)
-	}},
-	{"tacacs_tls_not_after_seconds", "Expiry of the server's certificate, in seconds since the epoch.", func(s *serverCheck) []sample {
-		if s.TLS == nil || s.TLS.NotAfter == "" {
-			return nil
-		}
-		return []sample{{"", float64(s.TLS.notAfter.Unix())}}
-	}},
-}
-
-func boolSample(v bool) []sample { return []sample{{"", map[bool]float64{true: 1}[v]}} }
-
-// prometheusText returns the metrics in the text format, version 0.0.4. The lines of a metric follow its type.
-func prometheusText(servers []*serverCheck) string {
-	var b strings.Builder
-	for _, m := range checkMetrics {
-		fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %s gauge\n", m.name, m.help, m.name)
-		for _, s := range servers {
-			for _, v := range m.samples(s) {
-				fmt.Fprintf(&b, "%s{server=%s%s} %s\n", m.name, strconv.Quote(s.Server), v.labels, strconv.FormatFloat(v.value, 'f', -1, 64))
-			}
-		}
+// String returns the text of totals; empty if nothing was measured.
+func (t *timedTotal) String() string {
+	if t.n == 0 {
+		return ""
 	}
-	return b.String()
+	return fmt.Sprintf("min %s, average %s, max %s", inMS(t.min), inMS(t.sum/time.Duration(t.n)), inMS(t.max))
 }

@@ -26,6 +26,7 @@ func TestCheck(t *testing.T) {
 	hand, refused := acceptAll(t), refusedAddr(t)
 	const tls, cert = "--tls --cacert DIR/ca.pem", "--tls --cert DIR/server.pem --cert-key DIR/server.key"
 	const times = `  time: connect \S+ ms, first_reply \S+ ms, total \S+ ms\n`
+	const loginTimes = times + `  probe time: connect \S+ ms, first_reply \S+ ms, total \S+ ms\n`
 	for _, tt := range []struct {
 		name, serve, line string
 		code              exitCode
@@ -33,9 +34,9 @@ func TestCheck(t *testing.T) {
 	}{
 		{"good", "", "check AT", 0, `\S+: OK\n` + times + `  key: ok\n  single-connect: granted\n`},
 		{"good, no single-connect", "--fault single-refused", "check AT", 0, `\S+: OK\n` + times + `  key: ok\n  single-connect: refused\n`},
-		{"good, with a user", "", "check alice AT", 0, `\S+: OK\n` + times + `  key: ok\n  single-connect: granted\n  login: PASS\n`},
+		{"good, with a user", "", "check alice AT", 0, `\S+: OK\n` + loginTimes + `  key: ok\n  single-connect: granted\n  login: PASS\n`},
 		{"good, by pap", "", "check alice AT -t pap", 0, `(?s).*  login: PASS\n`},
-		{"wrong password", "", "check alice AT --password no", 1, `\S+: FAILED: \S+ replied to the login of alice with FAIL: Password incorrect\..*\n  hint: .*\n` + times + `  key: ok\n  single-connect: granted\n  login: FAIL\n`},
+		{"wrong password", "", "check alice AT --password no", 1, `\S+: FAILED: \S+ replied to the login of alice with FAIL: Password incorrect\..*\n  hint: .*\n` + loginTimes + `  key: ok\n  single-connect: granted\n  login: FAIL\n`},
 		{"verbose", "", "check AT -v", 0, `\S+: OK\n  address: 127\.0\.0\.1:\d+\n` + times + `  key: ok\n  single-connect: granted\n`},
 		{"verbose, refused", "", "check REFUSED -v", 4, `\S+: FAILED: connect to \S+: connection refused\n  hint: .*\n  time: total \S+ ms\n`},
 		{"quiet", "", "check alice AT --password no -q", 1, ``},
@@ -44,14 +45,14 @@ func TestCheck(t *testing.T) {
 		{"refused", "", "check REFUSED", 4, `\S+: FAILED: connect to \S+: connection refused\n  hint: .*\n  time: total \S+ ms\n`},
 		{"silent", "--fault silent", "check AT --timeout 400ms", 4, `\S+: FAILED: no reply from \S+ within 400ms\n  hint: .*\n  time: connect \S+ ms, total [4-9]\d\d\.\d ms\n`},
 		{"ERROR to everything", "--fault error", "check AT", 3, `\S+: FAILED: \S+ answered ERROR: database down\n  hint: .*\n` + times + `  key: ok\n  single-connect: granted\n`},
-		{"ERROR to a login", "--fault error", "check alice AT", 3, `\S+: FAILED: \S+ replied to the login of alice with ERROR: database down\n  hint: see the server.s log.*\n` + times + `  key: ok\n  single-connect: granted\n  login: ERROR\n`},
-		{"FAIL to a login", "--fault fail", "check alice AT", 1, `\S+: FAILED: \S+ replied to the login of alice with FAIL: Account locked\\x08\n  hint: see the server's log.*\n` + times + `  key: ok\n  single-connect: granted\n  login: FAIL\n`},
+		{"ERROR to a login", "--fault error", "check alice AT", 3, `\S+: FAILED: \S+ replied to the login of alice with ERROR: database down\n  hint: see the server.s log.*\n` + loginTimes + `  key: ok\n  single-connect: granted\n  login: ERROR\n`},
+		{"FAIL to a login", "--fault fail", "check alice AT", 1, `\S+: FAILED: \S+ replied to the login of alice with FAIL: Account locked\\x08\n  hint: see the server's log.*\n` + loginTimes + `  key: ok\n  single-connect: granted\n  login: FAIL\n`},
 		{"not TACACS+", "--fault http", "check AT", 5, `\S+: FAILED: the reply of \S+ is not TACACS\+: .*\n  hint: check the port: another service .*\n  time: connect \S+ ms, total \S+ ms\n`},
-		{"TLS port", "--fault tls-alert", "check alice AT", 5, `\S+: FAILED: the reply of \S+ is not TACACS\+: .*\n  hint: add --tls, .*\n  time: connect \S+ ms, total \S+ ms\n`},
+		{"TLS port", "--fault tls-alert", "check alice AT", 5, `\S+: FAILED: the reply of \S+ is not TACACS\+: .*\n  hint: add --tls, .*\n  probe time: connect \S+ ms, total \S+ ms\n`},
 		{"TLS", cert, "check AT " + tls, 0, `\S+: OK\n  time: connect \S+ ms, tls \S+ ms, first_reply \S+ ms, total \S+ ms\n  single-connect: granted\n  tls: TLS 1\.3, 2 days left\n`},
 		{"TLS, another authority", cert, "check AT --tls --cacert DIR/other-ca.pem", 6, `(?s)\S+: FAILED: TLS with \S+: its certificate is signed by an unknown authority: .*`},
 		{"types", "", "check alice AT --types", 0, `(?s).*  login: PASS\n  type ascii: PASS\n  type pap: PASS\n  type chap: PASS\n  type mschap: PASS\n  type mschapv2: PASS\n`},
-		{"types, wrong password", "", "check alice AT --types --password no", 1, `(?s).*  type ascii: FAIL\n  type pap: FAIL\n  type chap: FAIL\n  type mschap: FAIL\n  type mschapv2: FAIL\n`},
+		{"types, wrong password", "", "check alice AT --types --password no", 1, `(?s).*  type ascii: FAIL\n  type pap: FAIL\n  type chap: FAIL\n  type mschap: not tried after 3 FAILs\n  type mschapv2: not tried after 3 FAILs\n`},
 		{"negative", "", "check alice AT --negative -t pap", 0, `(?s)\S+: OK\n.*  wrong password: denied\n`},
 		{"negative, ascii", "", "check alice AT --negative", 0, `(?s)\S+: OK\n.*  wrong password: denied\n`},
 		{"negative, accepts everything", "", "check alice HAND --negative", 1, `\S+: FAILED: \S+ accepted a wrong password for alice\n  hint: .*\n(?s).*  login: PASS\n  wrong password: PASS\n`},
@@ -69,15 +70,16 @@ func TestCheck(t *testing.T) {
 		{"nagios, ERROR", "--fault error", "check AT --nagios", 1, `TACACS\+ WARNING: \S+ answered ERROR: database down \| '\S+'=\d+\.\d{6}s;;\n`},
 		{"nagios, ERROR, too slow", "--fault error", "check AT --nagios --crit 1ns", 2, `TACACS\+ CRITICAL: \S+ took \S+ ms \| .*\n`},
 		{"nagios, ERROR, slow", "--fault error", "check AT --nagios --warn 1ns", 1, `TACACS\+ WARNING: \S+ answered ERROR: database down \| .*\n`},
-		{"nagios, ERROR to a login", "--fault error", "check alice AT --nagios", 2, `TACACS\+ CRITICAL: \S+ replied to the login of alice with ERROR: database down \| '\S+'=\d+\.\d{6}s;;\n`},
+		{"nagios, ERROR to a login", "--fault error", "check alice AT --nagios", 2, `TACACS\+ CRITICAL: \S+ replied to the login of alice with ERROR: database down \| '\S+'=\d+\.\d{6}s;; '\S+ probe'=\d+\.\d{6}s\n`},
 		{"nagios, an empty body", "--fault empty-body", "check AT --nagios", 2, `TACACS\+ CRITICAL: \S+ answers with an empty body \| '\S+'=\d+\.\d{6}s;;\n`},
 		{"nagios, not TACACS+", "--fault http", "check AT --nagios", 2, `TACACS\+ CRITICAL: the reply of \S+ is not TACACS\+: .* \| '\S+'=U;;\n`},
 		{"nagios, a login that fails", "", "check alice AT --nagios --password no", 2, `TACACS\+ CRITICAL: \S+ replied to the login of alice with FAIL: Password incorrect\..* \| .*\n`},
 		{"nagios, accepts everything", "", "check alice HAND --nagios --negative", 2, `TACACS\+ CRITICAL: \S+ accepted a wrong password for alice \| .*\n`},
 		{"nagios, a bar in the text", "", "check al|ice AT --nagios", 2, `TACACS\+ CRITICAL: \S+ replied to the login of al/ice with [^|]* \| '\S+'=[^|]*\n`},
-		{"nagios, certificate", cert, "check AT --nagios " + tls, 1, `TACACS\+ WARNING: the certificate of \S+ has 2 days left \| '\S+'=\d+\.\d{6}s;; '\S+ days left'=2;14:\n`},
-		{"nagios, certificate long enough", cert, "check AT --nagios --cert-days 2 " + tls, 0, `TACACS\+ OK: .* '\S+ days left'=2;2:\n`},
-		{"nagios, no certificate", cert, "check REFUSED --nagios " + tls, 2, `TACACS\+ CRITICAL: connect .* \| '\S+'=U;; '\S+ days left'=U;14:\n`},
+		{"nagios, certificate", cert, "check AT --nagios " + tls, 2, `TACACS\+ CRITICAL: the certificate of \S+ has 2 days left \| '\S+'=\d+\.\d{6}s;; '\S+ days'=2;30:;7:\n`},
+		{"nagios, certificate, warning", cert, "check AT --nagios --cert-days 3,2 " + tls, 1, `TACACS\+ WARNING: the certificate of \S+ has 2 days left \| '\S+'=\d+\.\d{6}s;; '\S+ days'=2;3:;2:\n`},
+		{"nagios, certificate long enough", cert, "check AT --nagios --cert-days 2 " + tls, 0, `TACACS\+ OK: .* '\S+ days'=2;2:;2:\n`},
+		{"nagios, no certificate", cert, "check REFUSED --nagios " + tls, 2, `TACACS\+ CRITICAL: connect .* \| '\S+'=U;; '\S+ days'=U;30:;7:\n`},
 		{"nagios, one of two", "", "check AT,REFUSED --nagios", 2, `TACACS\+ CRITICAL: connect to \S+: connection refused \| '\S+'=\d+\.\d{6}s;; '\S+'=U;;\n`},
 		{"nagios, two of two", "", "check AT,REFUSED --nagios --warn 1ns", 2, `TACACS\+ CRITICAL: connect to \S+: connection refused; \S+ took \S+ ms \| '\S+'=\d+\.\d{6}s;0\.000000001; '\S+'=U\S+\n`},
 		{"nagios, both down", "--fault close", "check AT,REFUSED --nagios", 2, `TACACS\+ CRITICAL: \S+ closed the connection before it answered; connect to \S+: connection refused \| '\S+'=U;; '\S+'=U;;\n`},
@@ -136,13 +138,13 @@ func TestCheckFirstError(t *testing.T) {
 		case q.user == "":
 			c.Write(c.reply(q, &authenReply{status: authenGetUser}))
 		case c.number == 2:
-			c.Write(c.reply(q, &authenReply{status: authenFail}))
+			c.Write(c.reply(q, &authenReply{status: authenError}))
 		default:
 			c.Write(c.grantReply(q))
 		}
 	})
 	got := runWith(t, secretsInEnv, "", "check", "alice", s.addr, "--negative", "-t", "pap")
-	got.check(t, 1, `\S+: FAILED: \S+ replied to the login of alice with FAIL\n(?s).*  login: FAIL\n  wrong password: PASS\n`, ``)
+	got.check(t, 3, `\S+: FAILED: \S+ replied to the login of alice with ERROR\n(?s).*  login: ERROR\n  wrong password: PASS\n`, ``)
 }
 
 // TestCheckInterrupted: after an interruption the exit code is that of the interruption, even with errors.
@@ -168,8 +170,9 @@ func TestCheckInterrupted(t *testing.T) {
 func TestCheckUsage(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ line, err string }{
-		{"check AT --types", "--types and --negative need USER"},
-		{"check AT --negative", "--types and --negative need USER"},
+		{"check AT --types", "--types needs USER"},
+		{"check AT --negative", "--negative needs USER"},
+		{"check AT --cmd show", "--cmd needs USER"},
 		{"check AT --prometheus --nagios", "--nagios and --prometheus cannot be used together"},
 		{"check AT --nagios --json", "--nagios and --json cannot be used together"},
 		{"check AT --nagios --warn 5s --crit 500ms", "--warn 5s is above --crit 500ms"},
@@ -256,6 +259,7 @@ func TestCheckJSON(t *testing.T) {
 			Types         map[string]string
 			WrongPassword string             `json:"wrong_password"`
 			Timing        map[string]float64 `json:"timing_ms"`
+			ProbeTiming   map[string]float64 `json:"probe_timing_ms"`
 			Error         *problem
 		}
 	}
@@ -271,10 +275,10 @@ func TestCheckJSON(t *testing.T) {
 		t.Errorf("got %d %s", int(got.code), got.out)
 	}
 	if s := r.Servers[0]; s.Server != good.addr || s.Address != good.addr || !s.Up || s.KeyOK == nil || !*s.KeyOK || s.SingleConnect == nil || !*s.SingleConnect || s.Login != "PASS" ||
-		len(s.Types) != 5 || s.Types["mschapv2"] != "PASS" || s.WrongPassword != "FAIL" || s.Timing["connect"] <= 0 || s.Timing["first_reply"] <= 0 || s.Error != nil {
+		len(s.Types) != 5 || s.Types["mschapv2"] != "PASS" || s.WrongPassword != "FAIL" || s.Timing["connect"] <= 0 || s.Timing["first_reply"] <= 0 || s.ProbeTiming["first_reply"] <= 0 || s.Error != nil {
 		t.Errorf("got %+v", s)
 	}
-	if s := r.Servers[1]; s.Server != bad.addr || !s.Up || s.KeyOK == nil || *s.KeyOK || s.Login != "" || s.Error == nil || s.Error.Class != "protocol" || s.Error.Hint == "" {
+	if s := r.Servers[1]; s.Server != bad.addr || !s.Up || s.KeyOK == nil || *s.KeyOK || s.Login != "" || s.Timing != nil || s.ProbeTiming["total"] <= 0 || s.Error == nil || s.Error.Class != "protocol" || s.Error.Hint == "" {
 		t.Errorf("got %+v", s)
 	}
 }
@@ -500,6 +504,9 @@ func TestCheckLogins(t *testing.T) {
 		s := startFakeServer(t, func(c *fakeServerConn) {
 			for q := c.readRequest(); q != nil; q = c.readRequest() {
 				switch n := int(asked.Load()); {
+				case q.user == "" && !tt.which(q):
+					c.Write(c.reply(q, &authenReply{status: authenGetUser}))
+					return
 				case !tt.which(q):
 					c.Write(c.grantReply(q))
 				case n < len(tt.answers):
@@ -615,7 +622,7 @@ func watchedRounds(t *testing.T, opts checkOptions, out outputOptions, room int,
 	start := time.Now()
 	rounds := strings.Fields(words)
 	w := &watch{inv: inv, interval: opts.interval, count: opts.count, output: opts.output}
-	result, err := w.run(ctx, func() *checkReport {
+	result, err := w.run(ctx, func(context.Context) *checkReport {
 		began = append(began, time.Since(start))
 		r := &checkReport{report: inv.newReport(), format: opts.format}
 		n := len(began) - 1
@@ -639,7 +646,8 @@ func watchedRounds(t *testing.T, opts checkOptions, out outputOptions, room int,
 
 // serverCheckOf is the check of a server that is in the state of a letter of watchedRounds.
 func serverCheckOf(name string, letter rune) *serverCheck {
-	s := &serverCheck{Server: name, Timing: &timing{total: time.Millisecond}, Up: !strings.ContainsRune("drn", letter)}
+	up := !strings.ContainsRune("drn", letter)
+	s := &serverCheck{Server: name, plan: new(checkPlan), probe: sessionTime{&timing{total: time.Millisecond}, up}, Up: up}
 	switch letter {
 	case 'd':
 		s.fail(failf(classNetwork, "no reply from %s", name), nagiosCritical)
@@ -712,6 +720,7 @@ func TestCheckWatch(t *testing.T) {
 						want += "tacacs_plus: " + line + "\n"
 					}
 				}
+				stderr = strings.ReplaceAll(stderr, ", min 1.0 ms, average 1.0 ms, max 1.0 ms", "") // see TestCheckWatchTotals
 				if got := strings.Join(times, " "); got != tt.began || stdout != tt.stdout || stderr != want || code != tt.code {
 					t.Errorf("rounds at %s, want %s; exit code %d, want %d\n%s%swant\n%s%s", got, tt.began, int(code), int(tt.code), stdout, stderr, tt.stdout, want)
 				}
@@ -757,7 +766,7 @@ func TestCheckInterval(t *testing.T) {
 	s, refused := serveWith(t), refusedAddr(t)
 	got := runWith(t, secretsInEnv, "", "check", "alice", s.addr+","+refused, "--interval", "100ms", "--count", "3")
 	got.check(t, classNetwork.exit(), `2\S+Z `+s.addr+`: OK\n2\S+Z `+refused+`: FAILED: connect to \S+: connection refused\n`,
-		`tacacs_plus: `+s.addr+`: OK in 3 of 3 rounds, 0 changes\ntacacs_plus: `+refused+`: OK in 0 of 3 rounds, 0 changes\n`)
+		`tacacs_plus: `+s.addr+`: OK in 3 of 3 rounds, 0 changes, min \S+ ms, average \S+ ms, max \S+ ms\ntacacs_plus: `+refused+`: OK in 0 of 3 rounds, 0 changes\n`)
 	s.stop()
 	if n := strings.Count(s.log.String(), " alice authenticate ascii PASS"); n != 3 {
 		t.Errorf("%d logins:\n%s", n, s.log)

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
 )
@@ -17,38 +19,48 @@ type watch struct {
 
 	live     bool // stdout is a terminal, and shows the state of the last round
 	rounds   int
-	servers  []serverState
-	writeErr error // of the file in the last round
+	servers  []*serverState // in the order in which they were checked first
+	writeErr error          // of the file in the last round
 }
 
 // A serverState is the state of a server in the last round, and its totals.
 type serverState struct {
 	name     string
-	state    string
+	state    string // empty if it was not checked in the last round: its name has lost this address
+	rounds   int
 	okRounds int
 	changes  int
+	took     timedTotal
 }
+
+// errNoReader ends a watch whose output nothing reads any more.
+var errNoReader = failf(classLocal, "write the result: the reader has closed the pipe")
 
 // run makes a round every interval. Rounds that would begin during another one are skipped. The exit code is that of the
 // last round.
-func (w *watch) run(ctx context.Context, round func() *checkReport) (output, error) {
+func (w *watch) run(ctx context.Context, round func(context.Context) *checkReport) (output, error) {
 	w.live = !w.inv.output.quiet && !w.inv.output.json && onTerminal(w.inv.std.out)
+	limited, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	if !w.inv.output.quiet {
+		go watchReader(limited, w.inv.std.out, func() { stop(errNoReader) })
+	}
 	ticker := time.NewTicker(w.interval)
 	defer ticker.Stop()
-	var last *checkReport
+	last := new(checkReport)
 	var err error
 	for err == nil && (w.count == 0 || w.rounds < w.count) {
 		if w.rounds > 0 {
 			select {
 			case <-ticker.C:
-			case <-ctx.Done():
+			case <-limited.Done():
 			}
 		}
-		if ctx.Err() != nil {
+		if limited.Err() != nil {
 			break
 		}
-		report := round()
-		if ctx.Err() != nil {
+		report := round(limited)
+		if limited.Err() != nil {
 			break // the round proves nothing about the servers
 		}
 		last = report
@@ -57,18 +69,50 @@ func (w *watch) run(ctx context.Context, round func() *checkReport) (output, err
 	if w.live {
 		_ = w.print(ctx, clearLine)
 	}
-	for _, s := range w.servers {
-		if !w.inv.output.quiet {
-			w.inv.logf("%s: OK in %d of %s, %s", s.name, s.okRounds, howMany(w.rounds, "round"), howMany(s.changes, "change"))
-		}
-	}
+	w.printTotals()
 	switch {
 	case ctx.Err() != nil:
 		return &page{exitStatus: exitStatus{classInterrupted.exit()}}, nil
-	case err == nil:
-		err = w.writeErr
+	case context.Cause(limited) != nil:
+		err = errNoReader
 	}
-	return &page{exitStatus: last.exitStatus}, err
+	return &page{exitStatus: last.exitStatus}, cmp.Or(err, w.writeErr)
+}
+
+// readerInterval is how often the reader of stdout is looked for.
+const readerInterval = 100 * time.Millisecond
+
+// watchReader calls gone when out is a pipe whose reader has closed it. It returns then, or when ctx ends.
+func watchReader(ctx context.Context, out io.Writer, gone func()) {
+	f, ok := out.(*os.File)
+	if !ok {
+		return
+	}
+	if info, err := f.Stat(); err != nil || info.Mode()&os.ModeNamedPipe == 0 {
+		return
+	}
+	ticker := time.NewTicker(readerInterval)
+	defer ticker.Stop()
+	for ; ctx.Err() == nil; <-ticker.C {
+		if hasNoReader(f) {
+			gone()
+			return
+		}
+	}
+}
+
+// printTotals prints the totals of all servers.
+func (w *watch) printTotals() {
+	if w.inv.output.quiet {
+		return
+	}
+	for _, s := range w.servers {
+		text := fmt.Sprintf("%s: OK in %d of %s, %s", s.name, s.okRounds, howMany(s.rounds, "round"), howMany(s.changes, "change"))
+		if s.took.n > 0 {
+			text += ", " + s.took.String()
+		}
+		w.inv.logf("%s", text)
+	}
 }
 
 // clearLine clears the line of a terminal.
@@ -77,26 +121,26 @@ const clearLine = "\r\x1b[K"
 // showRound prints what a round has changed, and rewrites the file. An error of the file is printed once, and the file is
 // tried again in the next round.
 func (w *watch) showRound(ctx context.Context, report *checkReport) error {
-	w.rounds++
-	if w.servers == nil {
-		w.servers = make([]serverState, len(report.Servers))
-	}
 	text := ""
+	if w.rounds++; w.rounds == 1 {
+		for _, s := range report.Skipped {
+			w.inv.warnf(warnAddressSkipped, "%s is skipped: %s", s.Server, s.Reason)
+		}
+	}
+	states := make(map[string]bool)
 	var failed []string
-	for i, s := range report.Servers {
-		known := &w.servers[i]
-		known.name = s.Server
-		if s.Error == nil {
-			known.okRounds++
-		} else {
+	for _, s := range report.Servers {
+		states[s.Server] = true
+		if s.Error != nil {
 			failed = append(failed, s.Server)
 		}
-		if state := s.condition(); state != known.state {
-			if known.state != "" {
-				known.changes++
-			}
-			known.state = state
+		if w.stateOf(s.Server).add(s) {
 			text += w.change(s)
+		}
+	}
+	for _, known := range w.servers {
+		if !states[known.name] {
+			known.state = ""
 		}
 	}
 	if w.live {
@@ -116,9 +160,45 @@ func (w *watch) showRound(ctx context.Context, report *checkReport) error {
 	return w.print(ctx, text)
 }
 
+// stateOf returns the state of the server with the name, which is new in the first round, or with a new address.
+func (w *watch) stateOf(name string) *serverState {
+	for _, s := range w.servers {
+		if s.name == name {
+			return s
+		}
+	}
+	s := &serverState{name: name}
+	w.servers = append(w.servers, s)
+	return s
+}
+
+// add counts a round, and reports whether the state has changed.
+func (known *serverState) add(s *serverCheck) bool {
+	known.rounds++
+	if s.Error == nil {
+		known.okRounds++
+	}
+	if took, measured := s.counted().took(); measured {
+		known.took.add(took)
+	}
+	state := s.condition()
+	if state == known.state {
+		return false
+	}
+	if known.rounds > 1 {
+		known.changes++
+	}
+	known.state = state
+	return true
+}
+
 // condition returns what makes two rounds differ: neither times nor the text of a server, which may contain a time.
 func (s *serverCheck) condition() string {
-	return fmt.Sprint(s.class, s.Up, s.KeyOK != nil && *s.KeyOK, s.Login, s.Types, s.WrongPassword)
+	text := fmt.Sprint(s.class, s.Up, s.KeyOK != nil && *s.KeyOK, s.Login, s.Types, s.WrongPassword)
+	for _, c := range s.Commands {
+		text += " " + c.Status
+	}
+	return text
 }
 
 // change returns the state of a server, with the time.
@@ -145,7 +225,7 @@ func (w *watch) print(ctx context.Context, text string) error {
 		return nil
 	}
 	if _, err := io.WriteString(newQueuedWriter(ctx, w.inv.std.out), text); err != nil {
-		return failf(classUsage, "write the result: %w", cause(err))
+		return failf(classLocal, "write the result: %w", cause(err))
 	}
 	return nil
 }

@@ -216,7 +216,7 @@ func flushResults(ctx context.Context, out *bufio.Writer) error {
 	if err == nil {
 		return nil
 	}
-	f := failf(classUsage, "write the results: %w", cause(err))
+	f := failf(classLocal, "write the results: %w", cause(err))
 	if ctx.Err() != nil {
 		f.class, f.signal = classInterrupted, interrupted(ctx).signal
 	}

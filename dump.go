@@ -41,7 +41,7 @@ func (t *dumper) close() error {
 	if t == nil || t.err == nil {
 		return nil
 	}
-	return failf(classUsage, "write the packets: %w", cause(t.err))
+	return failf(classLocal, "write the packets: %w", cause(t.err))
 }
 
 // fixedBytes is the least number of bytes before the text of a body: that of a CONTINUE.

@@ -17,6 +17,7 @@ const (
 	classGranted class = iota
 	classDenied
 	classUsage
+	classLocal // a lack of this host: no space on a disk, no file descriptors
 	classServer
 	classNetwork
 	classProtocol
@@ -32,6 +33,7 @@ var classes = [...]struct {
 	classGranted:     {"granted", 0},
 	classDenied:      {"denied", 1},
 	classUsage:       {"usage", 2},
+	classLocal:       {"local", 2},
 	classServer:      {"server error", 3},
 	classNetwork:     {"network", 4},
 	classProtocol:    {"protocol", 5},
@@ -121,6 +123,26 @@ func isClosed(err error) bool {
 // syscall does not name. No other system has numbers that high.
 func isErrno(err error, unix, windows syscall.Errno) bool {
 	return errors.Is(err, unix) || errors.Is(err, windows)
+}
+
+// lacksResources reports whether this host, not the other side, is the reason of err: it has no file descriptors, buffers,
+// memory or disk space left.
+func lacksResources(err error) bool {
+	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ENOSPC} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return errors.Is(err, syscall.Errno(10024)) || errors.Is(err, syscall.Errno(10055)) // on Windows
+}
+
+// lacksDescriptors reports whether no file can be opened. A failed lookup of a name does not report that.
+func lacksDescriptors() bool {
+	f, err := os.Open(os.DevNull)
+	if err == nil {
+		f.Close()
+	}
+	return lacksResources(err)
 }
 
 // cause removes what packages net and os add to an error, since our message has it already.

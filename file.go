@@ -68,7 +68,19 @@ func fileError(doing string, err error) error {
 	if err == nil || classOf(err) == classInterrupted {
 		return err
 	}
-	return failf(classUsage, "%s: %w", doing, err)
+	c := classUsage
+	if lacksResources(err) {
+		c = classLocal
+	}
+	return failf(c, "%s: %w", doing, err)
+}
+
+// writeError returns the failure of writing a report, or nil.
+func writeError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return failf(classLocal, "write the report: %w", err)
 }
 
 // onFile calls do, which opens or reads the file. Only what is no regular file, such as a pipe or a terminal,
@@ -118,7 +130,7 @@ func replaceFile(name, text string) error {
 			os.Remove(part)
 		}
 	}
-	return fileError("write the report", err)
+	return writeError(err)
 }
 
 // writeInto writes to a pipe or a device. A pipe without a reader is an error, not a wait.
@@ -128,7 +140,7 @@ func writeInto(name, text string) error {
 		_, err = f.WriteString(text)
 		err = errors.Join(err, f.Close())
 	}
-	return fileError("write the report", err)
+	return writeError(err)
 }
 
 // followLinks returns the file to which symbolic links lead, and nil for its info if it does not exist. A link of another

@@ -3,7 +3,9 @@ package main
 import (
 	"cmp"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -270,11 +272,15 @@ type tlsFacts struct {
 	Names        []string `json:"names,omitempty"`
 	NotAfter     string   `json:"not_after,omitempty"`
 	notAfter     time.Time
-	DaysLeft     int      `json:"-"`
 	DaysLeftJSON *int     `json:"days_left,omitempty"` // set by forJSON; 0 is shown
 	Chain        []string `json:"chain,omitempty"`
-	ClientCert   string   `json:"client_certificate,omitempty"` // one of the constants below
-	oneSided     bool     // this client has no certificate
+	// ChainNotAfter is the earliest expiry of the server's certificate and its authorities, ClientNotAfter that of the
+	// client's certificate.
+	ChainNotAfter  string `json:"chain_not_after,omitempty"`
+	chainNotAfter  time.Time
+	ClientNotAfter string `json:"client_not_after,omitempty"`
+	ClientCert     string `json:"client_certificate,omitempty"` // one of the constants below
+	oneSided       bool   // this client has no certificate
 }
 
 const (
@@ -300,7 +306,8 @@ func (t *tlsFacts) learn(state *tls.ConnectionState) {
 		t.Subject, t.Issuer, t.Names = leaf.Subject.String(), leaf.Issuer.String(), certNames(leaf)
 		t.notAfter = leaf.NotAfter
 		t.NotAfter = leaf.NotAfter.UTC().Format(time.RFC3339)
-		t.DaysLeft = int(time.Until(leaf.NotAfter).Hours() / 24)
+		t.chainNotAfter = chainExpiry(state)
+		t.ChainNotAfter = t.chainNotAfter.UTC().Format(time.RFC3339)
 	}
 	if len(state.VerifiedChains) > 0 {
 		for _, cert := range state.VerifiedChains[0] {
@@ -308,6 +315,40 @@ func (t *tlsFacts) learn(state *tls.ConnectionState) {
 		}
 	}
 }
+
+// chainExpiry returns when the last of the verified chains ends to be valid or, without one, what the server sent.
+func chainExpiry(state *tls.ConnectionState) (last time.Time) {
+	chains := state.VerifiedChains
+	if len(chains) == 0 {
+		chains = [][]*x509.Certificate{state.PeerCertificates}
+	}
+	for _, chain := range chains {
+		first := slices.MinFunc(chain, func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) }).NotAfter
+		if first.After(last) {
+			last = first
+		}
+	}
+	return last
+}
+
+// daysLeft returns the days until the server's certificate expires. measured is false if none was seen.
+func (t *tlsFacts) daysLeft() (days int, measured bool) {
+	if t == nil || t.notAfter.IsZero() {
+		return 0, false
+	}
+	return daysUntil(t.notAfter), true
+}
+
+// chainDaysLeft is daysLeft for the first certificate of the chain that expires.
+func (t *tlsFacts) chainDaysLeft() (days int, measured bool) {
+	if t == nil || t.chainNotAfter.IsZero() {
+		return 0, false
+	}
+	return daysUntil(t.chainNotAfter), true
+}
+
+// daysUntil returns the whole days until a time, negative after it.
+func daysUntil(t time.Time) int { return int(math.Floor(time.Until(t).Hours() / 24)) }
 
 // writeFacts calls fact with each fact that is one line of -v.
 func (t *tlsFacts) writeFacts(fact func(name, value string)) {
@@ -317,8 +358,11 @@ func (t *tlsFacts) writeFacts(fact func(name, value string)) {
 	fact("tls subject", escape(t.Subject))
 	fact("tls issuer", escape(t.Issuer))
 	fact("tls names", escape(strings.Join(t.Names, ", ")))
-	if t.NotAfter != "" {
-		fact("tls expires", fmt.Sprintf("%s (%d days left)", t.NotAfter, t.DaysLeft))
+	if days, measured := t.daysLeft(); measured {
+		fact("tls expires", fmt.Sprintf("%s (%d days left)", t.NotAfter, days))
+	}
+	if !t.chainNotAfter.Equal(t.notAfter) {
+		fact("tls chain expires", t.ChainNotAfter)
 	}
 	if t.oneSided {
 		fact("tls note", "give --cert FILE for mutual authentication (RFC 9887 section 3.1)")
@@ -332,8 +376,8 @@ func (t *tlsFacts) forJSON() *tlsFacts {
 	}
 	shown := *t
 	shown.ServerName, shown.Subject, shown.Issuer = escape(t.ServerName), escape(t.Subject), escape(t.Issuer)
-	if t.NotAfter != "" {
-		shown.DaysLeftJSON = &t.DaysLeft
+	if days, measured := t.daysLeft(); measured {
+		shown.DaysLeftJSON = &days
 	}
 	shown.Names, shown.Chain = escapeAll(t.Names), escapeAll(t.Chain)
 	return &shown

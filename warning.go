@@ -24,6 +24,9 @@ const (
 	warnConnectionReuse
 	warnBenchStopped
 	warnServerError
+	warnOpenServer
+	warnAccountLockout
+	warnAddressSkipped
 	warnInsecure
 	warnNoClientCA
 	warnCRLUnchecked
@@ -47,6 +50,9 @@ var warningNames = names{
 	warnConnectionReuse:   "connection-reuse",
 	warnBenchStopped:      "bench-stopped",
 	warnServerError:       "server-error",
+	warnOpenServer:        "open-server",
+	warnAccountLockout:    "account-lockout",
+	warnAddressSkipped:    "address-skipped",
 	warnInsecure:          "insecure",
 	warnNoClientCA:        "no-client-ca",
 	warnCRLUnchecked:      "crl-unchecked",

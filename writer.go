@@ -237,7 +237,7 @@ func (w *queuedWriter) close(ctx context.Context) error {
 		}
 	}
 	if err != nil {
-		return failf(classUsage, "write %s: %w", w.what, cause(err))
+		return failf(classLocal, "write %s: %w", w.what, cause(err))
 	}
 	return nil
 }

@@ -1,0 +1,180 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// nagiosLimits are the limits above which a server that replies is not OK.
+type nagiosLimits struct {
+	warn, crit time.Duration // 0: none
+	certDays   dayLimits
+}
+
+func nagiosUnknownLine(reason string) string { return "TACACS+ UNKNOWN: " + reason + "\n" }
+
+// unknownOutput returns what a Nagios plugin prints if it could not run, or not write its report.
+func unknownOutput(err error) output {
+	return &unknownState{page{text: nagiosUnknownLine(oneLine(err.Error()))}}
+}
+
+// An unknownState has the exit code UNKNOWN, whatever the error.
+type unknownState struct{ page }
+
+func (*unknownState) exit() exitCode { return nagiosUnknown }
+
+// nagios returns the line of a plugin, and its state: the worst of all servers. An interruption proves nothing about the
+// servers.
+func (r *checkReport) nagios() (string, exitCode) {
+	if r.interrupted {
+		return nagiosUnknownLine("interrupted"), nagiosUnknown
+	}
+	var problems [nagiosUnknown + 1][]string // by state
+	worst, slowest := nagiosOK, time.Duration(0)
+	note := func(state exitCode, text string) {
+		if state != nagiosOK {
+			problems[state] = append(problems[state], text)
+		}
+		if severity(state) > severity(worst) {
+			worst = state
+		}
+	}
+	limits := r.format.limits
+	for _, s := range r.Servers {
+		took, _ := s.counted().took()
+		slowest = max(slowest, took)
+		note(s.nagios(limits))
+	}
+	if r.ownCert != nil {
+		days := daysUntil(r.ownCert.NotAfter)
+		note(limits.certDays.state(days), fmt.Sprintf("the certificate of this client has %d days left", days))
+	}
+	text := strings.Join(slices.Concat(problems[nagiosCritical], problems[nagiosUnknown], problems[nagiosWarning]), "; ")
+	if worst == nagiosOK {
+		text = fmt.Sprintf("%d/%d up, slowest %s", len(r.Servers), len(r.Servers), inMS(slowest))
+	}
+	for _, s := range r.Skipped {
+		text += "; " + s.Server + " skipped: " + s.Reason
+	}
+	name := [...]string{"OK", "WARNING", "CRITICAL", "UNKNOWN"}[worst]
+	return fmt.Sprintf("TACACS+ %s: %s |%s\n", name, strings.ReplaceAll(text, "|", "/"), r.perfdata()), worst
+}
+
+// nagios returns the state of one server, and what is wrong with it.
+func (s *serverCheck) nagios(limits nagiosLimits) (exitCode, string) {
+	took, measured := s.counted().took()
+	slow := s.Server + " took " + inMS(took)
+	days, hasCert := s.TLS.daysLeft()
+	chainDays, hasChain := s.TLS.chainDaysLeft()
+	switch {
+	case s.state == nagiosCritical:
+		return s.state, s.Error.Message
+	case measured && limits.crit > 0 && took > limits.crit:
+		return nagiosCritical, slow
+	case hasCert && days < limits.certDays.crit:
+		return nagiosCritical, fmt.Sprintf("the certificate of %s has %d days left", s.Server, days)
+	case hasChain && chainDays < limits.certDays.crit:
+		return nagiosCritical, fmt.Sprintf("an authority of the certificate of %s has %d days left", s.Server, chainDays)
+	case s.state != nagiosOK:
+		return s.state, s.Error.Message
+	case measured && limits.warn > 0 && took > limits.warn:
+		return nagiosWarning, slow
+	case hasCert && days < limits.certDays.warn:
+		return nagiosWarning, fmt.Sprintf("the certificate of %s has %d days left", s.Server, days)
+	case hasChain && chainDays < limits.certDays.warn:
+		return nagiosWarning, fmt.Sprintf("an authority of the certificate of %s has %d days left", s.Server, chainDays)
+	}
+	return nagiosOK, ""
+}
+
+// state returns the state of a certificate with so many days left.
+func (d dayLimits) state(days int) exitCode {
+	switch {
+	case days < d.crit:
+		return nagiosCritical
+	case days < d.warn:
+		return nagiosWarning
+	}
+	return nagiosOK
+}
+
+// unmeasured is the value of performance data that is not known.
+const unmeasured = "U"
+
+// perfdata returns the numbers that a monitor draws, times in seconds.
+func (r *checkReport) perfdata() string {
+	var b strings.Builder
+	var labels perfLabels
+	limits := r.format.limits
+	limit := func(d time.Duration) string {
+		if d == 0 {
+			return ""
+		}
+		return strconv.FormatFloat(d.Seconds(), 'f', -1, 64)
+	}
+	certLimits := fmt.Sprintf("%d:;%d:", limits.certDays.warn, limits.certDays.crit)
+	for _, s := range r.Servers {
+		fmt.Fprintf(&b, " '%s'=%s;%s;%s", labels.add(s.server(), ""), perfSeconds(s.counted()), limit(limits.warn), limit(limits.crit))
+		if s.plan.request.user != "" {
+			fmt.Fprintf(&b, " '%s'=%s", labels.add(s.server(), " probe"), perfSeconds(s.probe))
+		}
+		if r.certificates {
+			days := unmeasured
+			if n, measured := s.TLS.chainDaysLeft(); measured {
+				days = strconv.Itoa(n)
+			}
+			fmt.Fprintf(&b, " '%s'=%s;%s", labels.add(s.server(), " days"), days, certLimits)
+		}
+	}
+	if r.ownCert != nil {
+		fmt.Fprintf(&b, " 'own certificate'=%d;%s", daysUntil(r.ownCert.NotAfter), certLimits)
+	}
+	return b.String()
+}
+
+func perfSeconds(t sessionTime) string {
+	took, measured := t.took()
+	if !measured {
+		return unmeasured
+	}
+	return fmt.Sprintf("%.6fs", took.Seconds())
+}
+
+// perfLabels are the labels of performance data that are used already.
+type perfLabels []string
+
+// maxPerfLabel is the length of labels that all databases of monitors keep.
+const maxPerfLabel = 19
+
+// add returns the label for a value of a server. It is the first of several forms of its name that is short enough and
+// not used yet, or else a number makes it unique. The plugin guidelines forbid ' and =.
+func (l *perfLabels) add(srv server, suffix string) string {
+	room := maxPerfLabel - len(suffix)
+	port := ":" + strconv.Itoa(int(srv.port))
+	host, _, _ := strings.Cut(srv.host, ".")
+	forms := []string{srv.name, srv.host + port, srv.host, host + port, host}
+	if srv.addr.IsValid() && srv.name != newServer(srv.host, srv.port).name { // one of several addresses
+		forms = []string{srv.name, host + " " + srv.addr.String(), srv.addr.String()}
+	} else if isAddr(srv.host) {
+		forms = forms[:3]
+	}
+	last := forms[len(forms)-1]
+	forms = append(forms, last[max(0, len(last)-room):], last[:min(len(last), room)])
+	label := ""
+	for _, form := range forms {
+		label = strings.NewReplacer("'", "''", "=", "_").Replace(form) + suffix
+		if len(form) <= room && !slices.Contains(*l, label) {
+			*l = append(*l, label)
+			return label
+		}
+	}
+	for n := 2; slices.Contains(*l, label); n++ {
+		end := "~" + strconv.Itoa(n)
+		label = last[:min(len(last), room-len(end))] + end + suffix
+	}
+	*l = append(*l, label)
+	return label
+}

@@ -1,0 +1,302 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"time"
+)
+
+// The states of a Nagios plugin are its exit codes. They also rank the errors of a server.
+const (
+	nagiosOK       exitCode = 0
+	nagiosWarning  exitCode = 1
+	nagiosCritical exitCode = 2
+	nagiosUnknown  exitCode = 3
+)
+
+// severity ranks the states: a known fault is worse than an unknown state, which is worse than a warning.
+func severity(state exitCode) int {
+	return [...]int{nagiosOK: 0, nagiosWarning: 1, nagiosUnknown: 2, nagiosCritical: 3}[state]
+}
+
+// A checkPlan is what check tries with every server.
+type checkPlan struct {
+	request  requestOptions // without a user, only the probe is sent
+	password string
+	types    bool // log in with every authentication type
+	negative bool // log in with a wrong password
+	commands []plannedCommand
+	silenced warningSet
+}
+
+// login returns a new login with the password of the plan, or with a wrong one.
+func (p *checkPlan) login(typ authenType, password string) *job {
+	fields := p.request.commonFields()
+	fields.typ = typ
+	return &job{request: newLogin(fields, password)}
+}
+
+// A serverCheck is the result of the check of one server at one address.
+type serverCheck struct {
+	Server        string            `json:"server"`
+	Address       string            `json:"address,omitempty"`        // empty if there was no connection
+	Up            bool              `json:"up"`                       // it replies as a TACACS+ server
+	KeyOK         *bool             `json:"key_ok,omitempty"`         // nil over TLS, or if no reply shows it
+	SingleConnect *bool             `json:"single_connect,omitempty"` // whether the server agreed to it
+	Login         string            `json:"login,omitempty"`          // status of a login with USER
+	Types         map[string]string `json:"types,omitempty"`          // status by authentication type
+	WrongPassword string            `json:"wrong_password,omitempty"` // status of a login with one
+	Commands      []*checkedCommand `json:"commands,omitempty"`
+	TimingMS      *timingMS         `json:"timing_ms,omitempty"`       // of the login with USER, else of the probe
+	ProbeTimingMS *timingMS         `json:"probe_timing_ms,omitempty"` // with USER
+	TLS           *tlsFacts         `json:"tls,omitempty"`
+	Error         *problem          `json:"error,omitempty"`
+	Warnings      []namedWarning    `json:"warnings,omitempty"`
+
+	plan         *checkPlan
+	client       *client       // of this server alone; single-connection mode is for the probe
+	resolve      time.Duration // how long its name took
+	probe, login sessionTime
+	wrongRefused bool     // the wrong password was denied
+	anyDenied    bool     // a login was denied
+	class        class    // of Error
+	state        exitCode // of Nagios, for Error
+
+	negativeSkipped bool // no wrong password is tried, since a login was denied
+}
+
+// A checkedCommand is the verdict on a command of --cmd.
+type checkedCommand struct {
+	Command    string `json:"command"`
+	Status     string `json:"status,omitempty"`
+	AsExpected bool   `json:"as_expected"`
+}
+
+// A sessionTime is how long a session took. The time of the phases is nil if there was no session.
+type sessionTime struct {
+	*timing
+	replied bool // the total is the time of a reply, not that of a failure
+}
+
+// took returns the time up to the reply. measured is false without one.
+func (t sessionTime) took() (took time.Duration, measured bool) {
+	if !t.replied {
+		return 0, false
+	}
+	return t.total, true
+}
+
+// counted returns the session whose time is that of the server: the login with USER, else the probe.
+func (s *serverCheck) counted() sessionTime {
+	if s.plan.request.user != "" {
+		return s.login
+	}
+	return s.probe
+}
+
+// server returns the server that is checked.
+func (s *serverCheck) server() server { return s.client.servers[0] }
+
+// newServerCheck returns the check of a target that was not asked yet. One that has no address has failed.
+func newServerCheck(t *target, plan *checkPlan) *serverCheck {
+	s := &serverCheck{Server: t.name(), plan: plan, client: t.client, resolve: t.resolve}
+	if t.err != nil {
+		s.fail(t.err, nagiosCritical)
+	}
+	return s
+}
+
+// run sends the probe and the logins of the plan, but for the wrong password.
+func (s *serverCheck) run(ctx context.Context) {
+	probeErr, canLogin := s.tryProbe(ctx)
+	if s.plan.request.user == "" || !canLogin {
+		s.fail(probeErr, nagiosCritical)
+		return
+	}
+	separate := *s.client // each login has a connection of its own
+	separate.singleConnect = false
+	s.client = &separate
+	j := s.do(ctx, s.plan.login(s.plan.request.authenType, s.plan.password))
+	s.login = s.learn(j)
+	s.Login, s.anyDenied = statusName(j.answer()), j.class() == classDenied
+	s.TimingMS = s.login.ms()
+	if j.answer() == nil {
+		s.fail(probeErr, nagiosCritical)
+	} else if probeErr != nil {
+		s.fail(failf(classOf(probeErr), "the probe failed: %w", asFailure(probeErr).err).
+			withHint("the server answers logins, but not one without a user"), nagiosWarning)
+	}
+	s.fail(s.loginError(j), nagiosCritical)
+	if s.plan.types {
+		s.tryTypes(ctx, j)
+	}
+	if j.answer() != nil {
+		s.tryCommands(ctx)
+	}
+}
+
+// do sends a request to the server.
+func (s *serverCheck) do(ctx context.Context, j *job) *job {
+	(&requester{client: s.client}).do(ctx, j)
+	return j
+}
+
+// learn records what a session shows of the server, and returns its time.
+func (s *serverCheck) learn(j *job) sessionTime {
+	class, readable := j.class(), j.answer() != nil
+	replied := readable || class == classServer || class == classProtocol && !errors.Is(j.err, errNotTACACS)
+	s.Up = s.Up || replied
+	s.Address = cmp.Or(s.Address, j.res.Address)
+	if s.TLS == nil {
+		s.TLS = j.res.TLS.forJSON()
+	}
+	if wrongKey := errors.Is(j.err, errBodyLength); !s.client.cleartext && (readable || wrongKey) && s.KeyOK == nil {
+		s.KeyOK = &readable
+	}
+	j.res.Timing.resolve += s.resolve
+	j.res.Timing.total += s.resolve
+	return sessionTime{j.res.Timing, replied}
+}
+
+// tryProbe checks the key without an account: any readable reply to a login without a user proves it. ERROR proves the
+// key too, but is an error for another reason. canLogin is false if a login would fail like the probe.
+func (s *serverCheck) tryProbe(ctx context.Context) (err error, canLogin bool) {
+	request := s.plan.request
+	request.user, request.authenType, request.service = "", authenASCII, authenServiceLogin
+	p := &probe{newLogin(request.commonFields(), "")}
+	j := s.do(ctx, &job{request: p})
+	s.probe = s.learn(j)
+	if s.ProbeTimingMS = s.probe.ms(); s.plan.request.user == "" {
+		s.TimingMS, s.ProbeTimingMS = s.ProbeTimingMS, nil
+	}
+	if j.answer() == nil {
+		connected := j.class() == classNetwork && j.res.Address != ""
+		return j.err, j.class() == classServer || connected
+	}
+	s.SingleConnect = j.res.SingleConnect
+	s.fail(j.err, nagiosWarning)
+	if p.response.status == authenPass && !s.plan.silenced.has(warnOpenServer) {
+		w := newWarning(warnOpenServer, "%s accepts a login without user and password", s.Server)
+		s.Warnings = append(s.Warnings, w)
+		s.fail(failf(classDenied, "%s", w.Message).withHint("check the server and its back end: they accept any login"), nagiosWarning)
+	}
+	return nil, true
+}
+
+// maxTypeFails is the number of FAILs after which no other authentication type is tried: more lock the account.
+const maxTypeFails = 3
+
+// tryTypes logs in with every authentication type but that of the login, which was tried already. A login without a
+// status has the class of its error instead.
+func (s *serverCheck) tryTypes(ctx context.Context, login *job) {
+	s.Types = make(map[string]string)
+	fails := 0
+	try := func(name string, j *job) {
+		s.Types[name] = cmp.Or(statusName(j.answer()), j.class().String())
+		s.anyDenied = s.anyDenied || j.class() == classDenied
+		if j.answer() == authenFail {
+			fails++
+		}
+	}
+	own := s.plan.request.authenType
+	try(own.String(), login)
+	for t, name := range authenTypeNames {
+		if typ := authenType(t); name != "" && typ != own && fails < maxTypeFails {
+			try(name, s.do(ctx, s.plan.login(typ, s.plan.password)))
+		}
+	}
+}
+
+// tryCommands authorizes the commands of the plan.
+func (s *serverCheck) tryCommands(ctx context.Context) {
+	for _, c := range s.plan.commands {
+		m, err := c.request(s.plan.request)
+		if err != nil {
+			s.fail(err, nagiosUnknown) // plannedCommands has refused it
+			return
+		}
+		j := s.do(ctx, &job{request: m})
+		want := classGranted
+		if c.denied {
+			want = classDenied
+		}
+		checked := &checkedCommand{Command: c.text, Status: statusName(j.answer()), AsExpected: j.class() == want}
+		s.Commands = append(s.Commands, checked)
+		switch {
+		case checked.AsExpected:
+		case j.answer() == nil:
+			s.fail(j.err, nagiosCritical)
+		default:
+			s.fail(failf(max(j.class(), classDenied), "%s replied to the command \"%s\" with %s", s.Server, escape(c.text), j.res.verdict()), nagiosCritical)
+		}
+	}
+}
+
+// tryWrongPassword logs in with a wrong password, which the server must deny.
+func (s *serverCheck) tryWrongPassword(ctx context.Context) {
+	j := s.do(ctx, s.plan.login(s.plan.request.authenType, "wrong "+rand.Text()))
+	s.WrongPassword, s.wrongRefused = statusName(j.answer()), j.class() == classDenied
+	s.fail(s.wrongPasswordError(j), nagiosCritical)
+}
+
+// loginError returns why a login was not granted, or nil.
+func (s *serverCheck) loginError(login *job) error {
+	switch {
+	case login.answer() == nil:
+		return login.err
+	case login.res.class == classGranted:
+		return nil
+	}
+	return failf(login.res.class, "%s replied to the login of %s with %s", s.Server, escape(s.plan.request.user), login.res.verdict()).
+		withHint("%s", cmp.Or(login.res.hint, asFailure(login.err).hint))
+}
+
+// wrongPasswordError returns why a login with a wrong password was not denied, or nil.
+func (s *serverCheck) wrongPasswordError(login *job) error {
+	switch class := login.res.class; {
+	case login.answer() == nil:
+		return login.err
+	case class == classGranted:
+		return failf(classDenied, "%s accepted a wrong password for %s", s.Server, escape(s.plan.request.user)).
+			withHint("check the server and its back end: they accept any password")
+	case class != classDenied:
+		return failf(class, "%s replied to a wrong password with %s, not with a denial", s.Server, login.res.verdict())
+	}
+	return nil
+}
+
+// fail keeps the worst error, and the first of equal ones. A lack of resources of this host leaves the state of the
+// server unknown.
+func (s *serverCheck) fail(err error, state exitCode) {
+	if err == nil {
+		return
+	}
+	if classOf(err) == classLocal {
+		state = nagiosUnknown
+	}
+	if severity(state) > severity(s.state) {
+		p := newProblem(err)
+		s.Error, s.class, s.state = &p, classOf(err), state
+	}
+}
+
+// A probe is a login that ends at the first readable reply.
+type probe struct{ *authentication }
+
+// on accepts every readable reply but ERROR, and aborts at a prompt.
+func (p *probe) on(server string) reaction {
+	status := p.response.status
+	switch {
+	case !authenStatusNames.has(uint8(status)):
+		return unknownStatus(server, status)
+	case status == authenError:
+		return reaction{verdict: verdict{status: status, serverMsg: p.response.serverMsg, data: p.response.data}}
+	}
+	r := reaction{verdict: verdict{status: authenPass}}
+	if status.asks() {
+		r.abort = abort("probe")
+	}
+	return r
+}

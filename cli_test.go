@@ -77,7 +77,7 @@ var usageErrors = []struct{ line, message, hint string }{
 	{"--chap-id 4 authenticate alice SERVER", "unknown option --chap-id", "it is an option of authenticate, enable: put it after the command"},
 	{"authenticate alice SERVER ---port 4", "unknown option ---port", "did you mean --port?"},
 	{"authenticate alice SERVER --Port 4", "unknown option --Port", "did you mean --port?"},
-	{"authenticate alice SERVER --cmd show", "unknown option --cmd", "it is an option of authorize, account, bench"},
+	{"authenticate alice SERVER --cmd show", "unknown option --cmd", "it is an option of authorize, account, check, bench"},
 	{"authenticate alice SERVER -t", "option -t needs a value", ""},
 	{"authenticate alice SERVER --password", "option --password needs a value", ""},
 	{"authenticate alice SERVER -d=maybe", "option -d takes no value", ""},

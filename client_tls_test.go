@@ -647,8 +647,8 @@ func TestTLSFailedHandshakeFacts(t *testing.T) {
 	)
 	for _, tt := range []struct{ name, serve, ask, want string }{
 		{"version", "--fault tls-1.2", "", none},
-		{"expired", "--fault tls-expired", "", session + `"server_name":"127.0.0.1",` + issued + `"names":\["localhost","127.0.0.1","::1"\],"not_after":"[0-9TZ:-]+","days_left":0}`},
-		{"name", "", "--servername tac1", session + `"server_name":"tac1",` + issued + `"names":\["localhost","127.0.0.1","::1"\],"not_after":"[0-9TZ:-]+","days_left":29}`},
+		{"expired", "--fault tls-expired", "", session + `"server_name":"127.0.0.1",` + issued + `"names":\["localhost","127.0.0.1","::1"\],"not_after":"[0-9TZ:-]+","days_left":0,"chain_not_after":"[0-9TZ:-]+"}`},
+		{"name", "", "--servername tac1", session + `"server_name":"tac1",` + issued + `"names":\["localhost","127.0.0.1","::1"\],"not_after":"[0-9TZ:-]+","days_left":29,"chain_not_after":"[0-9TZ:-]+"}`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -682,7 +682,7 @@ func TestTLSFailedHandshakeFacts(t *testing.T) {
 		dir := testFiles(t)
 		s := serveWith(t, split("--tls --cert DIR/server.pem --cert-key DIR/server.key", "DIR", dir)...)
 		got := s.ask(t, "authenticate alice AT --json --tls --cacert "+dir+"/ca.pem --crl "+dir+"/server.crl")
-		want := session + `"server_name":"127.0.0.1","subject":"CN=server","issuer":"CN=ca","names":\["127.0.0.1"\],"not_after":"[0-9TZ:-]+","days_left":2,"chain":\["CN=server","CN=ca"\]}`
+		want := session + `"server_name":"127.0.0.1","subject":"CN=server","issuer":"CN=ca","names":\["127.0.0.1"\],"not_after":"[0-9TZ:-]+","days_left":2,"chain":\["CN=server","CN=ca"\],"chain_not_after":"[0-9TZ:-]+"}`
 		if !regexp.MustCompile(want).MatchString(got.out) {
 			t.Errorf("%s is not in\n%s", want, got.out)
 		}

@@ -520,7 +520,7 @@ func TestCheckChain(t *testing.T) {
 		{facts(100, []*x509.Certificate{cert(100), cert(5), cert(300)}), 5},
 		{facts(100, []*x509.Certificate{cert(100), cert(5)}, []*x509.Certificate{cert(100), cert(60)}), 60},
 		{facts(100), 100},
-		{facts(-2), -2},
+		{facts(-2), -1},
 	} {
 		if got, measured := tt.facts.chainDaysLeft(); got != tt.want || !measured {
 			t.Errorf("got %d, want %d", got, tt.want)

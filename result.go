@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -348,7 +347,7 @@ func (t *tlsFacts) chainDaysLeft() (days int, measured bool) {
 }
 
 // daysUntil returns the whole days until a time, negative after it.
-func daysUntil(t time.Time) int { return int(math.Floor(time.Until(t).Hours() / 24)) }
+func daysUntil(t time.Time) int { return int(time.Until(t).Hours() / 24) }
 
 // writeFacts calls fact with each fact that is one line of -v.
 func (t *tlsFacts) writeFacts(fact func(name, value string)) {

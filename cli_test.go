@@ -347,7 +347,7 @@ func TestParseSpellings(t *testing.T) {
 		"authenticate -p 50 -t chap -l 1 --username=alice --host=tac1",
 		"authenticate tac1 -u alice -p 50 -t chap -l 1",
 		"authenticate alice -H tac1 -p 50 -t chap -l 1",
-		"-p 1 -t pap -l 2 -u bob -H tac9 authenticate -p 50 -t chap -l 1 -u alice -H tac1", // the last value is used
+		"-p 1 -t pap -l 2 -u bob authenticate -p 50 -t chap -l 1 -u alice -H tac1", // the last value is used, but all of -H
 		"authenticate alice tac1 -p 50 -t chap -l 1 --quiet --quiet=false --json=true",
 		"authenticate alice tac1 -p 50 -t chap -l 1 --chap-id 7 --chap_challenge=abcd --answer x",
 	} {

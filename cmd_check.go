@@ -2,10 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"slices"
-	"strconv"
-	"strings"
 	"time"
 )
 
@@ -138,72 +134,4 @@ func (opts *checkOptions) checkInterval(inv *invocation) error {
 		inv.warnf(warnAccountLockout, "--negative fails a login every %v: the server may lock the account of %s", opts.interval, escape(inv.request.user))
 	}
 	return nil
-}
-
-// dayLimits are the days that a certificate must have left: below warn is WARNING, below crit CRITICAL.
-type dayLimits struct{ warn, crit int }
-
-func (d *dayLimits) String() string { return "" }
-
-// Set implements flag.Value: WARN or WARN,CRIT. Without CRIT it is the default, or WARN if that is less.
-func (d *dayLimits) Set(s string) error {
-	warn, crit, both := strings.Cut(s, ",")
-	w, err := strconv.Atoi(warn)
-	c := min(w, 7)
-	if both && err == nil {
-		c, err = strconv.Atoi(crit)
-	}
-	if err != nil || c < 0 || c > w || w > 3650 {
-		return fmt.Errorf("must be WARN or WARN,CRIT: days from 0 to 3650, CRIT not above WARN")
-	}
-	*d = dayLimits{w, c}
-	return nil
-}
-
-// A plannedCommand is a command line that check authorizes.
-type plannedCommand struct {
-	text   string
-	denied bool // it must be denied
-	args   []string
-}
-
-// plannedCommands reads the values of --cmd. As in a command file, + or - before the command is the verdict that is
-// expected; without a sign it must be permitted.
-func plannedCommands(request requestOptions, lines []string) (commands []plannedCommand, err error) {
-	for _, line := range lines {
-		text := strings.TrimSpace(line)
-		c := plannedCommand{denied: strings.HasPrefix(text, "-")}
-		if c.denied || strings.HasPrefix(text, "+") {
-			text = text[1:]
-		}
-		words := strings.Fields(text)
-		if len(words) == 0 {
-			return nil, failf(classUsage, "--cmd \"%s\" has no command", escape(line))
-		}
-		c.text, c.args = strings.TrimSpace(text), commandArgs(words)
-		if slices.ContainsFunc(commands, func(o plannedCommand) bool { return o.text == c.text }) {
-			return nil, failf(classUsage, "--cmd \"%s\" is given twice", escape(c.text))
-		}
-		if err := checkArgs(c.args); err != nil {
-			return nil, err
-		}
-		m, err := c.request(request)
-		if err == nil {
-			err = m.check(request.maxRemAddr())
-		}
-		if err != nil {
-			return nil, err
-		}
-		commands = append(commands, c)
-	}
-	return commands, nil
-}
-
-// request returns a new request for the command.
-func (c *plannedCommand) request(options requestOptions) (dialogue, error) {
-	m, err := newAuthorization(options.commonFields(), authenMethodTACACSPlus, c.args, nil)
-	if err != nil {
-		return nil, err
-	}
-	return m, nil
 }

@@ -8,12 +8,6 @@ import (
 	"time"
 )
 
-// nagiosLimits are the limits above which a server that replies is not OK.
-type nagiosLimits struct {
-	warn, crit time.Duration // 0: none
-	certDays   dayLimits
-}
-
 func nagiosUnknownLine(reason string) string { return "TACACS+ UNKNOWN: " + reason + "\n" }
 
 // unknownOutput returns what a Nagios plugin prints if it could not run, or not write its report.
@@ -88,17 +82,6 @@ func (s *serverCheck) nagios(limits nagiosLimits) (exitCode, string) {
 		return nagiosWarning, fmt.Sprintf("an authority of the certificate of %s has %d days left", s.Server, chainDays)
 	}
 	return nagiosOK, ""
-}
-
-// state returns the state of a certificate with so many days left.
-func (d dayLimits) state(days int) exitCode {
-	switch {
-	case days < d.crit:
-		return nagiosCritical
-	case days < d.warn:
-		return nagiosWarning
-	}
-	return nagiosOK
 }
 
 // unmeasured is the value of performance data that is not known.

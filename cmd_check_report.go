@@ -1,108 +1,9 @@
 package main
 
 import (
-	"context"
-	"crypto/x509"
 	"fmt"
-	"net"
-	"net/netip"
-	"slices"
 	"strings"
-	"time"
 )
-
-// A checkFormat is the form of the report. Without one of these it is text or, with --json, JSON.
-type checkFormat struct {
-	nagios, prometheus bool
-	limits             nagiosLimits
-}
-
-// A checkReport is the result of one round of checks.
-type checkReport struct {
-	report
-	Servers []*serverCheck   `json:"servers"`
-	Skipped []*skippedTarget `json:"skipped,omitempty"`
-
-	format       checkFormat
-	certificates bool              // each server should have one: TLS
-	ownCert      *x509.Certificate // of this client; nil for none
-	interrupted  bool
-}
-
-// A skippedTarget is an address that is not checked.
-type skippedTarget struct {
-	Server string `json:"server"`
-	Reason string `json:"reason"`
-}
-
-// checkTargets checks all targets side by side. Then it tries a wrong password once for each name, unless a login was
-// denied: the servers have the same accounts, most likely.
-func (r *checkReport) checkTargets(ctx context.Context, targets []*target, plan *checkPlan) {
-	targets = r.skipUnrouted(targets)
-	r.Servers = make([]*serverCheck, len(targets))
-	denied := false
-	startConcurrent(len(targets), func(i int) {
-		if r.Servers[i] = newServerCheck(targets[i], plan); targets[i].err == nil {
-			r.Servers[i].run(ctx)
-		}
-	}).Wait()
-	for _, s := range r.Servers {
-		denied = denied || s.anyDenied
-	}
-	if !plan.negative {
-		return
-	}
-	if denied {
-		for _, s := range r.Servers {
-			s.negativeSkipped = true
-		}
-		return
-	}
-	var once []*serverCheck // one address of each name
-	for _, s := range r.Servers {
-		if s.Login != "" && !slices.ContainsFunc(once, func(o *serverCheck) bool { return o.server().sameName(s.server()) }) {
-			once = append(once, s)
-		}
-	}
-	startConcurrent(len(once), func(i int) { once[i].tryWrongPassword(ctx) }).Wait()
-}
-
-// skipUnrouted returns the targets without the addresses of a family that this host does not have, such as IPv6. They
-// stay if a name has no other address.
-func (r *checkReport) skipUnrouted(targets []*target) (kept []*target) {
-	own := localAddrs()
-	routed := func(t *target) bool { return hasFamily(own, t.client.servers[0].addr) }
-	for _, t := range targets {
-		srv := t.client.servers[0]
-		another := func(o *target) bool { return o.client.servers[0].sameName(srv) && routed(o) }
-		if routed(t) || !slices.ContainsFunc(targets, another) {
-			kept = append(kept, t)
-			continue
-		}
-		family := map[bool]string{true: "IPv4", false: "IPv6"}[srv.addr.Is4()]
-		r.Skipped = append(r.Skipped, &skippedTarget{t.name(), "this host has no " + family + " address"})
-	}
-	return kept
-}
-
-// localAddrs returns the addresses of this host.
-func localAddrs() (own []netip.Addr) {
-	list, _ := net.InterfaceAddrs() // without a list nothing is skipped
-	for _, a := range list {
-		if p, err := netip.ParsePrefix(a.String()); err == nil {
-			own = append(own, p.Addr().Unmap())
-		}
-	}
-	return own
-}
-
-// hasFamily reports whether a host with these addresses has one from which it may reach addr: of its family, and for
-// the same scope.
-func hasFamily(own []netip.Addr, addr netip.Addr) bool {
-	return !addr.IsValid() || len(own) == 0 || slices.ContainsFunc(own, func(o netip.Addr) bool {
-		return o.Is4() == addr.Is4() && o.IsLoopback() == addr.IsLoopback() && (addr.Is4() || o.IsLinkLocalUnicast() == addr.IsLinkLocalUnicast())
-	})
-}
 
 // setVerdict sets the exit code: that of the first server with an error, or Nagios' own.
 func (r *checkReport) setVerdict(interrupted bool) {
@@ -280,25 +181,4 @@ func checkMisused(inv *invocation, f *failure) output {
 		return unknownOutput(f)
 	}
 	return nil
-}
-
-// A timedTotal is the shortest, the average and the longest of many times.
-type timedTotal struct {
-	n             int
-	sum, min, max time.Duration
-}
-
-func (t *timedTotal) add(d time.Duration) {
-	if t.n++; t.n == 1 || d < t.min {
-		t.min = d
-	}
-	t.sum, t.max = t.sum+d, max(t.max, d)
-}
-
-// String returns the text of totals; empty if nothing was measured.
-func (t *timedTotal) String() string {
-	if t.n == 0 {
-		return ""
-	}
-	return fmt.Sprintf("min %s, average %s, max %s", inMS(t.min), inMS(t.sum/time.Duration(t.n)), inMS(t.max))
 }

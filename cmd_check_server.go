@@ -5,6 +5,8 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -36,6 +38,54 @@ func (p *checkPlan) login(typ authenType, password string) *job {
 	fields := p.request.commonFields()
 	fields.typ = typ
 	return &job{request: newLogin(fields, password)}
+}
+
+// A plannedCommand is a command line that check authorizes.
+type plannedCommand struct {
+	text   string
+	denied bool // it must be denied
+	args   []string
+}
+
+// plannedCommands reads the values of --cmd. As in a command file, + or - before the command is the verdict that is
+// expected; without a sign it must be permitted.
+func plannedCommands(request requestOptions, lines []string) (commands []plannedCommand, err error) {
+	for _, line := range lines {
+		text := strings.TrimSpace(line)
+		c := plannedCommand{denied: strings.HasPrefix(text, "-")}
+		if c.denied || strings.HasPrefix(text, "+") {
+			text = text[1:]
+		}
+		words := strings.Fields(text)
+		if len(words) == 0 {
+			return nil, failf(classUsage, "--cmd \"%s\" has no command", escape(line))
+		}
+		c.text, c.args = strings.TrimSpace(text), commandArgs(words)
+		if slices.ContainsFunc(commands, func(o plannedCommand) bool { return o.text == c.text }) {
+			return nil, failf(classUsage, "--cmd \"%s\" is given twice", escape(c.text))
+		}
+		if err := checkArgs(c.args); err != nil {
+			return nil, err
+		}
+		m, err := c.request(request)
+		if err == nil {
+			err = m.check(request.maxRemAddr())
+		}
+		if err != nil {
+			return nil, err
+		}
+		commands = append(commands, c)
+	}
+	return commands, nil
+}
+
+// request returns a new request for the command.
+func (c *plannedCommand) request(options requestOptions) (dialogue, error) {
+	m, err := newAuthorization(options.commonFields(), authenMethodTACACSPlus, c.args, nil)
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
 }
 
 // A serverCheck is the result of the check of one server at one address.

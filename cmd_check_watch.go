@@ -229,3 +229,24 @@ func (w *watch) print(ctx context.Context, text string) error {
 	}
 	return nil
 }
+
+// A timedTotal is the shortest, the average and the longest of many times.
+type timedTotal struct {
+	n             int
+	sum, min, max time.Duration
+}
+
+func (t *timedTotal) add(d time.Duration) {
+	if t.n++; t.n == 1 || d < t.min {
+		t.min = d
+	}
+	t.sum, t.max = t.sum+d, max(t.max, d)
+}
+
+// String returns the text of totals; empty if nothing was measured.
+func (t *timedTotal) String() string {
+	if t.n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("min %s, average %s, max %s", inMS(t.min), inMS(t.sum/time.Duration(t.n)), inMS(t.max))
+}

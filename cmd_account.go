@@ -1,6 +1,20 @@
 package main
 
-import "context"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/signal"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
 
 // accountOptions are the options of account.
 type accountOptions struct {
@@ -124,4 +138,176 @@ func (t *task) send(ctx context.Context, flags acctFlags, args []string) (*resul
 	t.first += j.failedAttempts
 	res.TaskID = t.id
 	return res, err
+}
+
+// execute records the start of a command, runs the command with this program's streams, and records
+// its end. Without a confirmed start it does not run the command. The exit code is the command's,
+// unless the stop record is not confirmed.
+func (r *task) execute(ctx context.Context, program string, argv []string) (output, error) {
+	stops := stopSignals()
+	signals := make(chan os.Signal, len(stops)) // room for one of each
+	signal.Notify(signals, stops...)
+	defer signal.Stop(signals) // after the stop record another signal ends the process
+	streams := r.inv.std
+	r.inv.std.out = streams.err // stdout is for the command
+	started, err := r.send(ctx, acctStart, r.args)
+	if err != nil || started.class != classGranted {
+		return &execResult{started, exitUnrecorded}, notConfirmed("start", started, err, "the command was not run")
+	}
+	_ = r.inv.show(&execResult{result: started}, r.inv.std.out)
+
+	cmd := exec.Command(program)
+	cmd.Args = argv
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = r.commandInput(), streams.out, streams.err
+	cmd.Env = r.commandEnv(cmd.Environ())
+	closeFilesOnExec()
+	// A signal may have cancelled ctx, but the stop record is sent even then.
+	recordCtx, giveUp := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer giveUp(nil)
+	began := time.Now()
+	err = startCommand(ctx, cmd)
+	go forwardSignals(recordCtx, signals, cmd.Process, func() { giveUp(interrupted(ctx)) })
+	status := waitCommand(cmd, err)
+	res, err := r.send(recordCtx, acctStop, stopArgs(started.Arguments.Request, time.Since(began), status.text))
+	if err != nil || res.class != classGranted {
+		return &execResult{res, exitUnrecorded}, notConfirmed("stop", res, err, "the command "+status.summary())
+	}
+	return &execResult{res, status.code}, status.err
+}
+
+// commandEnv returns the environment of the command: env without the secrets.
+func (r *task) commandEnv(env []string) []string {
+	return slices.DeleteFunc(env, func(variable string) bool {
+		name, _, _ := strings.Cut(variable, "=")
+		return strings.EqualFold(name, r.inv.key.env) || strings.EqualFold(name, r.inv.password.env) // Windows ignores case
+	})
+}
+
+// commandInput returns the stdin of the command: this program's, or nil if a secret was read from it.
+// A file could be read again there; a terminal cannot.
+func (r *task) commandInput() io.Reader {
+	if r.inv.terminal != nil {
+		return r.inv.std.in
+	}
+	var input os.FileInfo
+	if f, ok := r.inv.std.in.(*os.File); ok {
+		input, _ = f.Stat()
+	}
+	tls := r.inv.server.tls
+	secrets := slices.Concat(list{tls.cert, tls.certKey}, r.inv.key.files, r.inv.password.files)
+	if r.inv.password.stdin {
+		secrets = append(secrets, "-")
+	}
+	for _, name := range secrets {
+		if info, _ := os.Stat(name); name == "-" || os.SameFile(info, input) {
+			return nil
+		}
+	}
+	return r.inv.std.in
+}
+
+// notConfirmed returns the error for a start or stop record that no server confirmed. A record
+// without a reply may still have been written. command is the state of the command.
+func notConfirmed(kind string, res *result, err error, command string) error {
+	if err == nil {
+		err = failf(res.class, "%s answered %s", res.Server, res.Status)
+	}
+	f := *asFailure(err)
+	f.err = fmt.Errorf("the %s record was not confirmed, %s: %w", kind, command, f.err)
+	return &f
+}
+
+// The exit codes of --exec other than the command's, the same as those of env and timeout.
+const (
+	exitUnrecorded exitCode = 125
+	exitCannotRun  exitCode = 126
+	exitNotFound   exitCode = 127
+)
+
+// lookUp returns the path of a command's program. A program that does not exist gets no records.
+func lookUp(name string) (program string, code exitCode, err error) {
+	if program, err = exec.LookPath(name); err == nil {
+		return program, 0, nil
+	}
+	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
+		return "", exitNotFound, failf(classUsage, "%w", err)
+	}
+	return "", exitCannotRun, failf(classUsage, "%w", err)
+}
+
+// An execResult is the result of a start or stop record. Its exit code replaces that of the result,
+// unless a signal interrupted the run. It prints no line, since people see the command's output.
+type execResult struct {
+	*result
+	code exitCode
+}
+
+func (e *execResult) finish(err error) *failure {
+	f := e.result.finish(err)
+	if classOf(err) != classInterrupted {
+		e.ExitCode = e.code
+	}
+	return f
+}
+
+func (e *execResult) line() string { return "" }
+
+// A commandStatus is how a command ended.
+type commandStatus struct {
+	code exitCode // as in a shell: 128 and the number of a signal
+	text string   // such as "exit status 3" or "signal: killed"
+	err  error    // if it did not start
+}
+
+// summary completes a sentence that begins with "the command".
+func (s commandStatus) summary() string {
+	if s.err != nil {
+		return "was " + s.text
+	}
+	return "ran: " + s.text
+}
+
+// startCommand starts cmd, unless a signal came while the start was recorded.
+func startCommand(ctx context.Context, cmd *exec.Cmd) error {
+	if ctx.Err() != nil {
+		return interrupted(ctx)
+	}
+	if err := cmd.Start(); err != nil {
+		return failf(classUsage, "run %s: %w", cmd.Args[0], cause(err))
+	}
+	return nil
+}
+
+// waitCommand waits for the end of cmd. startErr is the error of startCommand.
+func waitCommand(cmd *exec.Cmd, startErr error) commandStatus {
+	if startErr != nil {
+		return commandStatus{exitCannotRun, "not started", startErr}
+	}
+	_ = cmd.Wait()
+	state := cmd.ProcessState
+	if w, ok := state.Sys().(syscall.WaitStatus); ok && w.Signaled() {
+		return commandStatus{code: exitCode(128 + int(w.Signal())), text: state.String()}
+	}
+	return commandStatus{code: exitCode(state.ExitCode()), text: "exit status " + strconv.Itoa(state.ExitCode())}
+}
+
+// forwardSignals forwards SIGTERM and SIGHUP to the command until ctx ends. A terminal sends Ctrl-C and
+// Ctrl-\ to the command itself, so those are not forwarded. After the end of the command, or if it did
+// not start, a second signal calls giveUp. SIGHUP never does, since a closed terminal may send two.
+func forwardSignals(ctx context.Context, signals <-chan os.Signal, command *os.Process, giveUp func()) {
+	for n := 1; ; n++ {
+		select {
+		case <-ctx.Done():
+			return
+		case received := <-signals:
+			hangup, sent := received == syscall.SIGHUP, received
+			if !hangup && received != syscall.SIGTERM {
+				sent = syscall.Signal(0) // only tests whether the command still runs
+			}
+			ended := command == nil || errors.Is(command.Signal(sent), os.ErrProcessDone)
+			if ended && n > 1 && !hangup {
+				giveUp()
+			}
+		}
+	}
 }

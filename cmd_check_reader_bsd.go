@@ -7,7 +7,7 @@ import (
 	"unsafe"
 )
 
-// poll reads the events of p without a wait.
-func (p *pollFd) poll() {
-	_, _, _ = syscall.Syscall(syscall.SYS_POLL, uintptr(unsafe.Pointer(p)), 1, 0)
+// poll reads the events of one struct pollfd without a wait. Not every processor has the older call poll.
+func poll(p unsafe.Pointer) {
+	_, _, _ = syscall.Syscall(syscall.SYS_POLL, uintptr(p), 1, 0)
 }

@@ -2,7 +2,10 @@
 
 package main
 
-import "os"
+import (
+	"os"
+	"unsafe"
+)
 
 // A pollFd is the struct pollfd of poll(2).
 type pollFd struct {
@@ -22,7 +25,7 @@ func hasNoReader(pipe *os.File) bool {
 	}
 	err = conn.Control(func(fd uintptr) {
 		p.fd = int32(fd)
-		p.poll()
+		poll(unsafe.Pointer(&p))
 	})
 	return err == nil && p.found&(pollErr|pollHup) != 0
 }

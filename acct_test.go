@@ -396,6 +396,7 @@ func TestAccountOtherMinorVersion(t *testing.T) {
 		{"account alice AT", &acctReply{status: acctError}, classGranted.exit(), "alice account start .*SUCCESS\n"},
 		{"account alice AT", &acctReply{status: acctSuccess}, classProtocol.exit(), ""},
 		{"chpass alice AT --new-password-file NEW", &authenReply{status: authenPass}, classProtocol.exit(), ""},
+		{"authenticate alice AT", &authenReply{status: authenPass}, classGranted.exit(), "alice authenticate ascii PASS\n"},
 		{"chpass alice AT --new-password-file NEW", &authenReply{status: authenFail}, classGranted.exit(), "alice chpass ascii PASS: Password changed\n"},
 	} {
 		next := serveWith(t)

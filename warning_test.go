@@ -141,6 +141,14 @@ func TestNoWarnInsecure(t *testing.T) {
 	runWith(t, env, "", split(line+" --no-warn insecure")...).check(t, 0, "", "")
 }
 
+// TestWarningSetEscapes: the text of a warning, which may have words of a server, is safe for a terminal.
+func TestWarningSetEscapes(t *testing.T) {
+	list := []namedWarning{newWarning(warnRestart, "a\x1b[m\n"), newWarning(warnInsecure, "b")}
+	if got := (warningSet{warnInsecure}).unsilenced(list); len(got) != 1 || got[0].Message != `a\x1b[m` || got[0].Name != "restart" {
+		t.Errorf("got %+v", got)
+	}
+}
+
 // TestWarningsDocumented: docs/automation.md has a table of all warnings, and no other ones.
 func TestWarningsDocumented(t *testing.T) {
 	text, err := os.ReadFile("docs/automation.md")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -35,6 +36,18 @@ func (m *commonFields) layout(c *codec) {
 	c.length("user", 1, &m.user)
 	c.length("port", 1, &m.port)
 	c.length("rem_addr", 1, &m.remAddr)
+}
+
+// undefined returns a value of the fields that sections 5.1 and 9 do not define, or "". It ignores the type, which may be
+// 0 outside of a START.
+func (m *commonFields) undefined() string {
+	switch {
+	case m.privLvl > 15:
+		return fmt.Sprintf("priv_lvl %d is not defined", m.privLvl)
+	case !authenServiceNames.has(uint8(m.service)):
+		return "authen_service " + m.service.String() + " is not defined"
+	}
+	return ""
 }
 
 // promptFor names a secret of the user at a prompt, such as "password for alice".

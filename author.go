@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -76,6 +77,24 @@ func (m authenMethod) String() string { return authenMethodNames.name(uint8(m)) 
 func (m *authenMethod) Set(s string) error { return authenMethodNames.set((*uint8)(m), s) }
 
 func (m *authenMethod) known() []string { return authenMethodNames.known() }
+
+// wrongFields returns why the fixed fields of an authorization or a record have no answer but ERROR, or "". Sections 3.6 and
+// 5.4.1.
+func wrongFields(method authenMethod, fields *commonFields, v version) string {
+	switch {
+	case v != minorDefault:
+		return unsupportedMinor(v)
+	case !authenMethodNames.has(uint8(method)):
+		return "authen_method " + method.String() + " is not defined"
+	case fields.typ != authenNotSet && !authenTypeNames.has(uint8(fields.typ)):
+		return "authen_type " + fields.typ.String() + " is not defined"
+	}
+	return fields.undefined()
+}
+
+func unsupportedMinor(v version) string {
+	return fmt.Sprintf("minor version %d is not supported", v.minor())
+}
 
 // An authorization is the dialogue of one REQUEST and its RESPONSE. RFC 8907 section 6.
 type authorization struct {

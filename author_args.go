@@ -33,15 +33,13 @@ func hasArg(args []string, name string) bool {
 // checkArgs refuses what section 6.1 does not allow in a request.
 func checkArgs(args []string) error {
 	for _, arg := range args {
-		var wrong string
-		switch _, _, _, ok := splitArg(arg); {
+		wrong := wrongForm(arg)
+		switch {
 		case len(arg) > maxArgLen:
 			wrong = fmt.Sprintf("is %d bytes, the limit is %d", len(arg), maxArgLen)
-		case !strings.ContainsAny(arg, "=*"):
-			wrong = "has no separator: write name=value, or name*value if it is optional"
-		case !ok:
-			wrong = "has no name before the separator"
-		case !printableASCII(arg):
+		case wrong == noSeparator:
+			wrong += ": write name=value, or name*value if it is optional"
+		case wrong == "" && !printableASCII(arg):
 			wrong = "is not printable US-ASCII"
 		}
 		if wrong != "" {
@@ -52,6 +50,19 @@ func checkArgs(args []string) error {
 		return failf(classUsage, "%d arguments, the limit is %d", len(args), maxArgs)
 	}
 	return nil
+}
+
+const noSeparator = "has no separator"
+
+// wrongForm returns what is wrong with an argument that no side may send, or "". Section 6.1.
+func wrongForm(arg string) string {
+	switch _, _, _, ok := splitArg(arg); {
+	case !strings.ContainsAny(arg, "=*"):
+		return noSeparator
+	case !ok:
+		return "has no name before the separator"
+	}
+	return ""
 }
 
 // commandArgs returns the arguments for the words of a command line. Section 8.2.
@@ -108,11 +119,11 @@ func holds(args []string, want string) (found bool) {
 	return found
 }
 
-// commandLine returns the whole command of a request, without the <cr> that some devices add.
+// commandLine returns the whole command of a request.
 func commandLine(args []string) string {
 	words := []string{argValue(args, "cmd")}
 	for _, arg := range args {
-		if name, value, _, _ := splitArg(arg); name == "cmd-arg" && value != "<cr>" {
+		if name, value, _, _ := splitArg(arg); name == "cmd-arg" {
 			words = append(words, value)
 		}
 	}

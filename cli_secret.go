@@ -173,10 +173,22 @@ func (inv *invocation) keys(ctx context.Context) ([]key, error) {
 			return nil, errEmptyKey()
 		}
 	}
-	if n := utf8.RuneCountInString(keys[0].value); n < 16 {
-		inv.warnf(warnKeyShort, "the key has %d characters, RFC 8907 section 10.5.1 requires at least 16", n)
+	if n := utf8.RuneCountInString(keys[0].value); n < minKey {
+		inv.warnf(warnKeyShort, "the key has %d characters, RFC 8907 section 10.5.1 requires at least %d", n, minKey)
 	}
 	return keys, nil
+}
+
+// minKey is the least number of characters of a key. RFC 8907 section 10.5.1.
+const minKey = 16
+
+// warnShortKeys warns of short keys of a server. Its log may be public, so the length is not shown.
+func (inv *invocation) warnShortKeys(keys []key) {
+	for _, k := range keys {
+		if utf8.RuneCountInString(k.value) < minKey {
+			inv.warnf(warnKeyShort, "the key from %s has less than %d characters, which RFC 8907 section 10.5.1 requires", k.source, minKey)
+		}
+	}
 }
 
 // givenKeys reads the keys of a command that works without one: those of the files, then that of --key. Without

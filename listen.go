@@ -18,17 +18,18 @@ import (
 type listener struct {
 	log       *sessionLog
 	dump      *dumper
-	slots     chan struct{} // one for each open connection
+	maxBody   int // bytes of the largest body that is read
 	listeners []net.Listener
 
+	unproven, proven *share // of connections, before and after a packet that fits the key
+
 	mu   sync.Mutex
-	open map[netip.Addr]int // connections of each limitKey
+	open map[net.Conn]*share // the share of each connection
 }
 
 // Limits of connections, and of the end of the program.
 const (
-	maxConnections   = 1024
-	maxOfOneAddress  = maxConnections / 4 * 3
+	maxConnections   = 1024 // of each share
 	maxDialogues     = 1024 // of one connection, waiting for a CONTINUE
 	idleTimeout      = 60 * time.Second
 	handshakeTimeout = 10 * time.Second
@@ -39,7 +40,7 @@ const (
 )
 
 func newListener() *listener {
-	return &listener{slots: make(chan struct{}, maxConnections), open: make(map[netip.Addr]int)}
+	return &listener{maxBody: maxBody, unproven: newShare(maxConnections, "connections"), proven: newShare(maxConnections, "connections"), open: make(map[net.Conn]*share)}
 }
 
 // listen opens the addresses, with TLS if there is a configuration for it.
@@ -123,62 +124,27 @@ func (l *listener) accept(ctx context.Context, inner net.Listener, all *sync.Wai
 			continue
 		}
 		addr := addrPortOf(conn.RemoteAddr())
-		if refused := l.acquireSlot(addr.Addr()); refused != "" {
+		if refused := l.admit(conn, addr.Addr()); refused != "" {
 			l.log.note(addr, "refused: "+refused)
 			conn.Close()
 			continue
 		}
 		all.Go(func() {
 			serve(ctx, conn)
-			l.releaseSlot(addr.Addr())
+			l.release(conn, addr.Addr())
 		})
 	}
 }
 
-// acquireSlot reserves a slot for a connection, or returns the reason to refuse it. One address cannot have all slots.
-func (l *listener) acquireSlot(client netip.Addr) (refused string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	client = limitKey(client)
-	if l.open[client] >= maxOfOneAddress {
-		return "too many connections from this address"
-	}
-	select {
-	case l.slots <- struct{}{}:
-		l.open[client]++
-		return ""
-	default:
-		return "too many connections"
-	}
-}
-
-func (l *listener) releaseSlot(client netip.Addr) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	client = limitKey(client)
-	if l.open[client]--; l.open[client] == 0 {
-		delete(l.open, client)
-	}
-	<-l.slots
-}
-
-// limitKey returns what counts as one address: an IPv4 address, or the /64 network of an IPv6 address, since one host can
-// use all addresses of a /64.
-func limitKey(client netip.Addr) netip.Addr {
-	if client.Is4() || client.IsLinkLocalUnicast() {
-		return client
-	}
-	network, _ := client.Prefix(64)
-	return network.Addr()
-}
-
 // An inboundConn is one client's connection.
 type inboundConn struct {
+	listener  *listener
 	log       *sessionLog
 	dump      *dumper
 	conn      net.Conn
 	addr      netip.AddrPort // of the client
 	keys      []key          // candidates for the client's key
+	proven    bool           // a packet fit the key
 	cleartext bool           // over TLS packets are not obfuscated
 	in        *bufio.Reader
 	idle      time.Duration
@@ -191,7 +157,7 @@ type inboundConn struct {
 // newInboundConn finds the keys of a client and does the TLS handshake. It returns nil if the client is refused. buffer is
 // the size of the read buffer in bytes.
 func (l *listener) newInboundConn(ctx context.Context, conn net.Conn, keys clientKeys, cleartext bool, buffer int) *inboundConn {
-	c := &inboundConn{log: l.log, dump: l.dump, conn: conn, addr: addrPortOf(conn.RemoteAddr()), cleartext: cleartext, idle: idleTimeout}
+	c := &inboundConn{listener: l, log: l.log, dump: l.dump, conn: conn, addr: addrPortOf(conn.RemoteAddr()), cleartext: cleartext, idle: idleTimeout}
 	if c.keys = keys.of(c.addr.Addr()); c.keys == nil && !cleartext {
 		c.note("refused: no key for this address")
 		return nil
@@ -227,6 +193,35 @@ func (c *inboundConn) onPacket() (first bool) {
 		c.sawPacket, c.deadlineSet = true, time.Time{}
 	}
 	return first
+}
+
+// prove counts the connection among the proven ones if a message that was decoded fits the key. It returns why the
+// connection is refused, or "".
+func (c *inboundConn) prove(h *header, m message) (refused string) {
+	if c.proven || !provesKey(h, m) {
+		return ""
+	}
+	if refused = c.listener.promote(c.conn, c.addr.Addr()); refused == "" {
+		c.proven = true
+	}
+	return refused
+}
+
+// provesKey reports whether a message begins a session and has only values that RFC 8907 defines. A wrong key gives
+// lengths that add up in one of 400 packets, but hardly ever such values too.
+func provesKey(h *header, m message) bool {
+	if h.seqNo != 1 {
+		return false
+	}
+	switch m := m.(type) {
+	case *authenStart:
+		return authenActionNames.has(uint8(m.action)) && m.typ <= authenMSCHAPv2 && m.undefined() == ""
+	case *authorRequest:
+		return wrongFields(m.method, &m.commonFields, minorDefault) == ""
+	case *acctRequest:
+		return wrongFields(m.method, &m.commonFields, minorDefault) == "" && acctFlagNames.has(uint8(m.flags.kind()))
+	}
+	return false
 }
 
 // extendDeadline moves the deadlines of the connection, and reports whether reading goes on. It does so at most once a
@@ -266,8 +261,8 @@ func (c *inboundConn) receive(dst []byte) (h header, packets []byte, ok bool) {
 		c.note(fmt.Sprintf("not TACACS+: the first byte is 0x%02x", head[0]))
 		return h, dst, false
 	}
-	if h.length > maxBody {
-		c.note(fmt.Sprintf("body is %d bytes, the limit is %d", h.length, maxBody))
+	if limit := c.listener.maxBody; int64(h.length) > int64(limit) {
+		c.note(fmt.Sprintf("body is %d bytes, the limit is %d", h.length, limit))
 		return h, dst, false
 	}
 	if packets, _, err = appendNext(dst, c.in, &h); err != nil {
@@ -306,7 +301,7 @@ const (
 
 // malformed describes a packet whose body cannot be decoded.
 func (c *inboundConn) malformed(err error) string {
-	if c.cleartext {
+	if c.cleartext || c.proven {
 		return "malformed packet: " + err.Error()
 	}
 	return "packet cannot be read with this key: " + err.Error()
@@ -376,12 +371,16 @@ func serverTLS(ctx context.Context, pair []tls.Certificate, clientCA string) (*t
 	return config, nil
 }
 
+// maxShownName is the longest name of a refused certificate in the log, in bytes.
+const maxShownName = 200
+
 // handshakeFault returns why a handshake failed. It recognizes a client without TLS, and names a rejected certificate.
 func handshakeFault(err error) string {
 	var refused *tls.CertificateVerificationError
 	if errors.As(err, &refused) {
 		cert := refused.UnverifiedCertificates[0]
-		return fmt.Sprintf("client certificate of %s (%s) is refused: %v", cert.Subject, strings.Join(certNames(cert), ", "), refused.Err)
+		return fmt.Sprintf("client certificate of %s (%s) is refused: %s", cutAt(cert.Subject.String(), maxShownName),
+			cutAt(strings.Join(certNames(cert), ", "), maxShownName), cutAt(refused.Err.Error(), maxShownName))
 	}
 	var record tls.RecordHeaderError
 	if errors.As(err, &record) && version(record.RecordHeader[0]).major() == majorVersion {

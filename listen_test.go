@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -17,55 +18,85 @@ import (
 func TestListenAccept(t *testing.T) {
 	t.Parallel()
 	srv := newLab()
-	srv.listener.slots = make(chan struct{})
+	srv.listener.unproven.limit = 0
 	server, client := net.Pipe()
 	var all sync.WaitGroup
 	srv.listener.accept(t.Context(), &fakeListener{has: []any{errors.New("too many open files"), server}}, &all, srv.serve)
 	newFakeClient(client).checkEnd(t)
 }
 
-// TestListenConnectionsOfOneAddress: one address can have most of the slots, but not all.
-func TestListenConnectionsOfOneAddress(t *testing.T) {
+// inUse returns the number of places in use, and -1 if the counts of the addresses differ from it.
+func (s *share) inUse() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sum := 0
+	for _, n := range s.of {
+		sum += n
+	}
+	if sum != s.taken {
+		return -1
+	}
+	return sum
+}
+
+// takeAll takes as many places as the address can have.
+func (s *share) takeAll(client string) (n int) {
+	for s.take(netip.MustParseAddr(client)) == "" {
+		n++
+	}
+	return n
+}
+
+// TestListenShare: one address can have three quarters of the places, two have less, and there is always one for another.
+func TestListenShare(t *testing.T) {
+	t.Parallel()
+	s := newShare(maxConnections, "connections")
+	if n := s.takeAll("192.0.2.1"); n != 768 {
+		t.Errorf("one address has %d places", n)
+	}
+	if got := s.take(netip.MustParseAddr("192.0.2.1")); got != "too many connections from this address" {
+		t.Errorf("refused with %q", got)
+	}
+	if n := s.takeAll("192.0.2.2"); n != 128 {
+		t.Errorf("the second address has %d places", n)
+	}
+	for i := range 128 {
+		if n := s.takeAll(fmt.Sprintf("192.0.2.%d", 10+i)); n != 1 {
+			t.Errorf("address %d has %d places", i, n)
+		}
+	}
+	for range 768 {
+		s.release(netip.MustParseAddr("192.0.2.1"))
+	}
+	if n := s.inUse(); n != 256 {
+		t.Errorf("%d places are in use", n)
+	}
+	full := newShare(2, "connections")
+	for i, want := range []string{"", "", "too many connections"} {
+		if got := full.take(netip.MustParseAddr(fmt.Sprintf("192.0.2.%d", i))); got != want {
+			t.Errorf("address %d: refused with %q, want %q", i, got, want)
+		}
+	}
+}
+
+// TestListenRefusal: a connection that is refused has its line, and each accepted one frees its place.
+func TestListenRefusal(t *testing.T) {
 	t.Parallel()
 	srv, log := newLab(), new(lockedBuffer)
 	srv.listener.log.out = newQueuedWriter(context.Background(), log)
-	greedy, other := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
-	enter := func(client netip.Addr, want string) {
-		t.Helper()
-		if got := srv.listener.acquireSlot(client); got != want {
-			t.Fatalf("%s: got the refusal %q, want %q", client, got, want)
-		}
-	}
-	for range maxOfOneAddress {
-		enter(greedy, "")
-	}
-	enter(greedy, "too many connections from this address")
-	conn := &remoteConn{addr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(greedy, 1024))}
+	srv.listener.unproven.takeAll("192.0.2.1")
+	conn := &remoteConn{addr: net.TCPAddrFromAddrPort(netip.MustParseAddrPort("192.0.2.1:1024"))}
 	srv.listener.accept(t.Context(), &fakeListener{has: []any{conn}}, new(sync.WaitGroup), srv.serve)
 	if want := " 192.0.2.1:1024 refused: too many connections from this address\n"; !strings.HasSuffix(log.String(), want) {
 		t.Errorf("the log is\n%s", log)
 	}
-	for range maxConnections - maxOfOneAddress {
-		enter(other, "")
-	}
-	enter(netip.MustParseAddr("192.0.2.3"), "too many connections")
-	srv.listener.releaseSlot(greedy)
-	enter(greedy, "")
-	for range maxOfOneAddress {
-		srv.listener.releaseSlot(greedy)
-	}
-	for range maxConnections - maxOfOneAddress {
-		srv.listener.releaseSlot(other)
-	}
-	if len(srv.listener.open) > 0 || len(srv.listener.slots) > 0 {
-		t.Errorf("%v are still open, %d slots in use", srv.listener.open, len(srv.listener.slots))
-	}
-	var all sync.WaitGroup // each accepted connection has its own slot, and frees it
-	conn.Reader = strings.NewReader("")
+	var all sync.WaitGroup
+	before := srv.listener.unproven.inUse()
+	conn.Reader, conn.addr = strings.NewReader(""), net.TCPAddrFromAddrPort(netip.MustParseAddrPort("192.0.2.3:1024"))
 	srv.listener.accept(t.Context(), &fakeListener{has: []any{conn}}, &all, srv.serve)
 	all.Wait()
-	if len(srv.listener.open) > 0 || len(srv.listener.slots) > 0 {
-		t.Errorf("%v are still open, %d slots in use", srv.listener.open, len(srv.listener.slots))
+	if after := srv.listener.unproven.inUse(); after != before || len(srv.listener.open) > 0 {
+		t.Errorf("%d places are in use, %d before, and %d connections are open", after, before, len(srv.listener.open))
 	}
 }
 
@@ -76,12 +107,12 @@ func TestListenLimitKey(t *testing.T) {
 		"192.0.2.1": "192.0.2.1", "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::", "2001:db8:1:3::6": "2001:db8:1:3::", "::1": "::",
 		"fe80::1%eth0": "fe80::1%eth0",
 	} {
-		srv := newLab()
-		if refused := srv.listener.acquireSlot(netip.MustParseAddr(client)); refused != "" || srv.listener.open[netip.MustParseAddr(want)] != 1 {
-			t.Errorf("%s: %q, %v", client, refused, srv.listener.open)
+		s := newShare(4, "connections")
+		if refused := s.take(netip.MustParseAddr(client)); refused != "" || s.of[netip.MustParseAddr(want)] != 1 {
+			t.Errorf("%s: %q, %v", client, refused, s.of)
 		}
-		if srv.listener.releaseSlot(netip.MustParseAddr(client)); len(srv.listener.open) > 0 {
-			t.Errorf("%s: %v are left", client, srv.listener.open)
+		if s.release(netip.MustParseAddr(client)); len(s.of) > 0 || s.taken != 0 {
+			t.Errorf("%s: %v are left", client, s.of)
 		}
 	}
 }

@@ -174,6 +174,7 @@ func (opts *relayOptions) deviceKeys(ctx context.Context, inv *invocation, prefi
 		if err != nil {
 			return nil, err
 		}
+		inv.warnShortKeys(keys)
 		return byPrefix(keys, prefixes, maxCandidates)
 	case len(servers) == 0:
 		return nil, failf(classUsage, "the key of the devices is missing").withHint("give --device-key-file FILE")
@@ -292,6 +293,10 @@ func (d *device) readPacket(dst []byte) (h header, m message, packets []byte, ok
 	}
 	if err != nil {
 		d.refuse(h, rejectWithError, d.client.malformed(err), "malformed packet")
+		return h, nil, dst, false
+	}
+	if refused := d.client.prove(&h, m); refused != "" {
+		d.refuse(h, rejectWithError, "refused: "+refused, refused)
 		return h, nil, dst, false
 	}
 	return h, m, packets, true

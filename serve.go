@@ -16,7 +16,7 @@ import (
 
 // newServe returns the command serve.
 func newServe(o *optionSet) action {
-	srv := &labServer{listener: newListener(), lab: lab{users: make(map[string]string)}}
+	srv := newLabServer()
 	var opts serveOptions
 	opts.register(o, srv)
 	return func(ctx context.Context, inv *invocation) (output, error) {
@@ -54,6 +54,8 @@ func (opts *serveOptions) register(o *optionSet, srv *labServer) {
 	o.add(ruleFlag{&srv.lab.rules, false}, "deny", "REGEX", "deny matching command lines")
 	o.add(&opts.args, "arg", "AV", "argument for a shell session (default priv-lvl=15); repeatable")
 	o.add(&srv.lab.expired, "must-change", "NAME", "a user whose password has expired; repeatable")
+	o.add((*toggle)(&srv.lab.challengeOnly), "challenge-only", "", "deny logins that send the password: allow chap, mschap and mschapv2 only")
+	o.add(&number{&srv.listener.maxBody, 1, maxBody}, "max-packet", "BYTES", "largest body of a packet that is accepted (default 65535)")
 	o.add((*seconds)(&srv.delay), "reply-delay", "TIME", "wait before every reply")
 	o.add((*text)(&opts.clientCA), "client-ca", "FILE", "with --tls: require a client certificate signed by one of these CAs, PEM")
 	o.add((*text)(&opts.writeCA), "write-cacert", "FILE", "with --tls and no --cert: write the generated certificate to FILE")
@@ -101,8 +103,9 @@ func (opts *serveOptions) configure(ctx context.Context, inv *invocation, srv *l
 	if err := opts.setTLS(ctx, inv, srv); err != nil {
 		return err
 	}
+	var keys []key
 	if srv.tls == nil { // over TLS there is no key (RFC 9887 section 3.2)
-		keys, err := inv.givenKeys(ctx)
+		keys, err = inv.givenKeys(ctx)
 		if err == nil && slices.ContainsFunc(keys, func(k key) bool { return k.value == "" }) {
 			err = errEmptyKey()
 		}
@@ -116,6 +119,7 @@ func (opts *serveOptions) configure(ctx context.Context, inv *invocation, srv *l
 	if err := opts.addDefaults(inv, srv); err != nil {
 		return err
 	}
+	inv.warnShortKeys(keys)
 	srv.listener.log = &sessionLog{json: inv.output.json, verbose: inv.output.verbose}
 	if !inv.output.quiet {
 		out := newQueuedWriter(context.WithoutCancel(ctx), inv.std.out) // drain bounds its writes

@@ -94,7 +94,15 @@ func TestServeDialogues(t *testing.T) {
 			log: "old authenticate ascii PASS: Password changed\n"},
 		{name: "expired, PAP", turns: []fakeExchange{{1, papStart("old", testPassword), &authenReply{status: authenFail, serverMsg: "Password change required"}, 0}},
 			log: "old authenticate pap FAIL: Password change required\n"},
-		{name: "CHAP with the shortest challenge", turns: []fakeExchange{{1, start(authenLogin, authenCHAP, 3, challenge(authenCHAP, 1)), pass, 0}}, log: "alice authenticate chap PASS\n"},
+		{name: "CHPASS with service enable", turns: []fakeExchange{{1, start(authenChPass, authenASCII, authenServiceEnable, ""), undone("CHPASS with authen_service enable is not defined (RFC 8907 section 5.4.2.6)"), 0}},
+			log: "alice chpass ascii FAIL: CHPASS with authen_service enable is not defined (RFC 8907 section 5.4.2.6)\n"},
+		{name: "CHAP with the shortest challenge", turns: []fakeExchange{{1, start(authenLogin, authenCHAP, 3, challenge(authenCHAP, 8)), pass, 0}}, log: "alice authenticate chap PASS\n"},
+		{name: "CHAP with a short challenge", turns: []fakeExchange{{1, start(authenLogin, authenCHAP, 3, challenge(authenCHAP, 7)), undone("the CHAP challenge has less than 8 bytes"), 0}},
+			log: "alice authenticate chap FAIL: the CHAP challenge has less than 8 bytes\n"},
+		{name: "MS-CHAP with a long challenge", turns: []fakeExchange{{1, start(authenLogin, authenMSCHAP, 3, challenge(authenMSCHAP, 16)), undone("data is 66 bytes, mschap requires 58"), 0}},
+			log: "alice authenticate mschap FAIL: data is 66 bytes, mschap requires 58\n"},
+		{name: "MS-CHAP v2 with a short challenge", turns: []fakeExchange{{1, start(authenLogin, authenMSCHAPv2, 3, challenge(authenMSCHAPv2, 15)), undone("data is 65 bytes, mschapv2 requires 66"), 0}},
+			log: "alice authenticate mschapv2 FAIL: data is 65 bytes, mschapv2 requires 66\n"},
 		{name: "MS-CHAP", turns: []fakeExchange{{1, start(authenLogin, authenMSCHAP, 3, ms), pass, 0}}, log: "alice authenticate mschap PASS\n"},
 		{name: "MS-CHAP without a LAN Manager response", turns: []fakeExchange{{1, start(authenLogin, authenMSCHAP, 3, emptyLM), pass, 0}}, log: "alice authenticate mschap PASS\n"},
 		{name: "MS-CHAP v2", turns: []fakeExchange{{1, start(authenLogin, authenMSCHAPv2, 3, challenge(authenMSCHAPv2, 16)), pass, 0}}, log: "alice authenticate mschapv2 PASS\n"},
@@ -328,12 +336,12 @@ func TestCommandLine(t *testing.T) {
 		"service=shell cmd*":                                                    "",
 		"service=ppp protocol=ip":                                               "",
 		"service=shell cmd=show":                                                "show",
-		"service=shell cmd=show cmd-arg=<cr>":                                   "show",
-		"service=shell cmd=show cmd-arg=version cmd-arg=<cr>":                   "show version",
+		"service=shell cmd=show cmd-arg=<cr>":                                   "show <cr>",
+		"service=shell cmd=show cmd-arg=version cmd-arg=<cr>":                   "show version <cr>",
 		"cmd-arg=running-config cmd=show service=shell cmd-arg=|":               "show running-config |",
 		"service=shell cmd*show cmd-arg*version":                                "show version",
 		"service=shell cmd=interface cmd-arg=Gi1/0/1 cmd-arg=a=b cmd-arg=a*b":   "interface Gi1/0/1 a=b a*b",
-		"service=shell cmd=echo cmd-arg=<cr> cmd-arg=x cmd-arg=<CR>":            "echo x <CR>",
+		"service=shell cmd=echo cmd-arg=<cr> cmd-arg=x cmd-arg=<CR>":            "echo <cr> x <CR>",
 		"service=shell cmd=show cmd=reload":                                     "show", // the first one, as in argValue
 		"cmd-args=no =cmd-arg cmd-arg":                                          "",
 		"service=shell cmd=show priv-lvl=15 timeout=3 cmd-arg=clock idletime=5": "show clock",
@@ -360,13 +368,24 @@ func TestServeAuthorizes(t *testing.T) {
 		{"", "priv-lvl=15", "alice", "service=shell cmd= priv-lvl*1", repl, "service=shell cmd= priv-lvl=15", ""},
 		{"", "priv-lvl=15 idletime=5", "alice", "priv-lvl* service=shell x*y cmd=", repl, "priv-lvl=15 service=shell x*y cmd= idletime=5", ""},
 		{"", "idletime=5 priv-lvl=15", "alice", "service=shell cmd= priv-lvl*1 idletime*1", repl, "service=shell cmd= priv-lvl=15 idletime=5", ""},
-		{"", "priv-lvl=15", "alice", "service=shell cmd= priv-lvl=1", add, "priv-lvl=15", ""}, // mandatory: not overridden
+		{"", "priv-lvl=15", "alice", "service=shell cmd= priv-lvl=15", add, "priv-lvl=15", ""},
+		{"", "priv-lvl*15", "alice", "service=shell cmd= priv-lvl=15", add, "priv-lvl*15", ""},
+		{"", "priv-lvl=15", "alice", "service=shell cmd= priv-lvl=1", fail, "", "cannot grant the mandatory argument priv-lvl=1"},
+		{"", "priv-lvl=15", "alice", "service=shell cmd= timeout=5", fail, "", "cannot grant the mandatory argument timeout=5"},
+		{"", "priv-lvl=15 timeout=5", "alice", "service=shell cmd=show timeout=5", add, "", ""},
+		{"", "priv-lvl=15", "alice", "service=shell cmd=show vendor=x", fail, "", "cannot grant the mandatory argument vendor=x"},
+		{"", "priv-lvl=15", "alice", "service=shell cmd=show vendor*x timeout*9", add, "", ""},
+		{"+^show", "priv-lvl=15", "alice", "service=ppp protocol=ip", fail, "", "service not permitted"},
+		{"+^show", "priv-lvl=15", "alice", "service=ppp cmd=show", fail, "", "service not permitted"},
+		{"+^service=ppp +^show", "priv-lvl=15", "alice", "service=ppp protocol=ip", add, "", ""},
+		{"-^service=ppp.protocol=ip$ +.", "priv-lvl=15", "alice", "service=ppp protocol=ip", fail, "", "service not permitted"},
+		{"", "priv-lvl=15", "alice", "service=ppp service=shell", fail, "", "service is given more than once"},
 		{"", "priv=15", "alice", "service=shell cmd= priv-lvl*1", add, "priv=15", ""},
 		{"+^show", "priv-lvl=15", "alice", "service=shell cmd=", add, "priv-lvl=15", ""}, // rules are for commands
 		{"", "priv-lvl=15", "alice", "service=ppp protocol=ip", add, "", ""},
-		{"", "priv-lvl=15", "alice", "", add, "", ""},
-		{"+^show", "priv-lvl=15", "alice", "service=shell cmd=show cmd-arg=version cmd-arg=<cr>", add, "", ""},
-		{"+^show$", "priv-lvl=15", "alice", "service=shell cmd=show cmd-arg=<cr>", add, "", ""},
+		{"", "priv-lvl=15", "alice", "", fail, "", "service is missing (RFC 8907 section 8.2)"},
+		{"+^show.version.<cr>$", "priv-lvl=15", "alice", "service=shell cmd=show cmd-arg=version cmd-arg=<cr>", add, "", ""},
+		{"+^show$", "priv-lvl=15", "alice", "service=shell cmd=show cmd-arg=<cr>", fail, "", "command not permitted"},
 		{"+^show", "priv-lvl=15", "alice", "service=shell cmd=reload", fail, "", "command not permitted"},
 		{"-^reload +.", "priv-lvl=15", "alice", "service=shell cmd=x cmd=reload", fail, "", "cmd is given more than once"},
 		{"-^reload +.", "priv-lvl=15", "alice", "service=shell cmd= cmd*reload", fail, "", "cmd is given more than once"},
@@ -392,7 +411,7 @@ func testLab() *lab { return &newLab().lab }
 
 // newLabConn returns a connection to srv for tests that do not read from it.
 func newLabConn(srv *labServer, conn net.Conn) *labConn {
-	return &labConn{server: srv, client: &inboundConn{log: srv.listener.log, conn: conn}, dialogues: make(map[uint32]*labDialogue)}
+	return &labConn{server: srv, client: &inboundConn{listener: srv.listener, log: srv.listener.log, conn: conn}, dialogues: make(map[uint32]*labDialogue)}
 }
 
 // proofTypes are the types that send no password, with the length of their challenge.
@@ -582,8 +601,9 @@ func TestServeNoService(t *testing.T) {
 		{"-^reload", "", authorFail},
 		{"+^show", "service=shell cmd=show", authorPassAdd},
 		{"+^show", "cmd=show service*shell", authorPassAdd},
-		{"+^show", "service=ppp", authorPassAdd},
-		{"", "cmd=show", authorPassAdd},
+		{"", "service*ppp", authorPassAdd},
+		{"", "cmd=show", authorFail},
+		{"", "", authorFail},
 	} {
 		p := testLab()
 		p.rules = rules(tt.rules)
@@ -609,7 +629,7 @@ func TestServeMinorVersion(t *testing.T) {
 		}
 		var author authorResponse
 		_, err := c.receive(&author)
-		if status := map[bool]authorStatus{true: authorPassAdd, false: authorFail}[minor == 0]; err != nil || author.status != status || author.serverMsg != want {
+		if status := map[bool]authorStatus{true: authorPassAdd, false: authorError}[minor == 0]; err != nil || author.status != status || author.serverMsg != want {
 			t.Errorf("minor version %d: %v, %+v", minor, err, author)
 		}
 		h.typ, h.sessionID = typeAcct, 2

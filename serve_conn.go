@@ -7,7 +7,6 @@ import (
 	"errors"
 	"net"
 	"strings"
-	"sync/atomic"
 	"time"
 )
 
@@ -20,10 +19,14 @@ type labServer struct {
 	tls      *tls.Config // nil: without TLS, packets are obfuscated
 	delay    time.Duration
 	fault    fault
-	waiting  atomic.Int32 // dialogues of all connections
+	waiting  *share // of dialogues
 }
 
 const maxAllDialogues = 16 << 10 // of all clients, waiting for a CONTINUE
+
+func newLabServer() *labServer {
+	return &labServer{listener: newListener(), waiting: newShare(maxAllDialogues, "sessions"), lab: lab{users: make(map[string]string)}}
+}
 
 // A labConn is one client's connection.
 type labConn struct {
@@ -99,8 +102,10 @@ func (c *labConn) handlePacket() bool {
 		c.single = h.flags&flagSingleConnect != 0 && !fault.refuseSingle
 	}
 	reply := c.replyHeader(h)
-	if !c.acceptHeader(h, &reply) {
-		return false
+	if wrong, then := checkHeader(&h, c.client.cleartext); wrong != "" {
+		c.reject(h, &reply, wrong, then)
+		// Of one session only: a header that this server does not know, or the end of the sequence numbers.
+		return c.survives() && then != rejectWithError && h.seqNo%2 == 1
 	}
 	if h.seqNo == 1 {
 		c.sessions++
@@ -114,7 +119,8 @@ func (c *labConn) handlePacket() bool {
 	m, over, err := c.decide(&h, body)
 	if err != nil {
 		c.refuse(&reply, c.client.malformed(err), "malformed packet")
-		return false
+		c.endBadly(&reply)
+		return c.survives()
 	}
 	if m == nil { // ABORT: the session ends without a reply
 		return c.single
@@ -137,21 +143,29 @@ func (c *labConn) replyHeader(h header) header {
 	return h
 }
 
-// acceptHeader reports whether a header is acceptable. If not, it rejects the packet as RFC 8907 requires.
-func (c *labConn) acceptHeader(h header, reply *header) bool {
-	wrong, then := checkHeader(&h, c.client.cleartext)
-	switch {
-	case wrong == "":
-		return true
-	case then == rejectWithError:
+// reject rejects a packet with a header that is not acceptable, as RFC 8907 requires.
+func (c *labConn) reject(h header, reply *header, wrong string, then rejection) {
+	switch then {
+	case rejectWithError:
 		reply.flags ^= flagUnencrypted
 		c.refuse(reply, wrong, "UNENCRYPTED flag")
-		return false
-	case then == rejectWithHeader:
+		return
+	case rejectWithHeader:
 		c.out = appendHeader(c.out, h)
 	}
 	c.client.note(wrong)
-	return false
+}
+
+// survives reports whether the connection goes on after a bad session: in single-connection mode, once a packet fit the key
+// (RFC 8907 section 4.4).
+func (c *labConn) survives() bool { return c.single && c.client.proven }
+
+// endBadly ends the dialogue that a malformed packet is of, if there is one.
+func (c *labConn) endBadly(reply *header) {
+	if d := c.dialogues[reply.sessionID]; d != nil && reply.typ == typeAuthen {
+		d.tracker.packet(time.Now(), reply, errorReply(typeAuthen, "malformed packet"))
+		c.end(reply.sessionID, d)
+	}
 }
 
 // refuse logs what is wrong with a packet and replies with an ERROR of the packet's type.
@@ -199,6 +213,11 @@ func (c *labConn) decide(h *header, body []byte) (reply message, over bool, err 
 	if err != nil {
 		return nil, false, err
 	}
+	if refused := c.client.prove(h, m); refused != "" {
+		c.client.note("refused: " + refused)
+		c.single = false
+		return errorReply(h.typ, refused), true, nil
+	}
 	switch m := m.(type) {
 	case *authorRequest:
 		r := c.server.lab.authorize(m, h.version)
@@ -221,7 +240,9 @@ func (c *labConn) keep(h *header, m *acctRequest, r *acctReply) *acctReply {
 	if err == nil || r.status != acctSuccess {
 		return r
 	}
-	r = &acctReply{status: acctError, serverMsg: "the record could not be written"}
+	if r = (&acctReply{status: acctError, serverMsg: "the record could not be written"}); err == errNotKept {
+		r.serverMsg = "records are not kept (serve -q)"
+	}
 	if errors.Is(err, errBlocked) { // the output may take the record later
 		c.client.log.write(c.exchange(h, m, r))
 	}
@@ -268,8 +289,10 @@ func (c *labConn) continueAuthen(h *header, m *authenContinue) (reply message, o
 // it otherwise.
 func (c *labConn) finishReply(now time.Time, h *header, d *labDialogue, r *authenReply) (reply message, over bool) {
 	r = d.applyFault(&c.server.fault, r)
-	if r.status.asks() && h.seqNo == 1 && !c.reserveDialogue() {
-		r = &authenReply{status: authenError, serverMsg: "too many sessions"}
+	if r.status.asks() && h.seqNo == 1 {
+		if refused := c.reserveDialogue(); refused != "" {
+			r = &authenReply{status: authenError, serverMsg: refused}
+		}
 	}
 	head := c.replyHeader(*h)
 	d.seqNo = head.seqNo
@@ -299,16 +322,12 @@ func (d *labDialogue) applyFault(f *fault, r *authenReply) *authenReply {
 	return f.authenReply
 }
 
-// reserveDialogue counts one more dialogue and reports whether the limits permit it.
-func (c *labConn) reserveDialogue() bool {
+// reserveDialogue counts one more dialogue, or returns why the limits do not permit it.
+func (c *labConn) reserveDialogue() (refused string) {
 	if len(c.dialogues) >= maxDialogues {
-		return false
+		return "too many sessions"
 	}
-	if c.server.waiting.Add(1) > maxAllDialogues {
-		c.server.waiting.Add(-1)
-		return false
-	}
-	return true
+	return c.server.waiting.take(c.client.addr.Addr())
 }
 
 // abandon ends a dialogue that the client did not continue.
@@ -321,7 +340,7 @@ func (c *labConn) abandon(id uint32, d *labDialogue) {
 func (c *labConn) end(id uint32, d *labDialogue) {
 	if c.dialogues[id] != nil {
 		delete(c.dialogues, id)
-		c.server.waiting.Add(-1)
+		c.server.waiting.release(c.client.addr.Addr())
 	}
 	c.client.log.write(&d.tracker.sessionRecord)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/md5"
 	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
@@ -13,9 +14,10 @@ import (
 // A lab has the users and rules of the lab server. Each decision depends only on the request, the lab and the
 // authSession.
 type lab struct {
-	enable string   // the enable password; empty: the user's own
-	rules  []rule   // for commands
-	args   []string // for a shell session
+	enable        string // the enable password; empty: the user's own
+	challengeOnly bool   // no login that sends the password (RFC 8907 section 10.5.3)
+	rules         []rule
+	args          []string // for a shell session
 
 	mu      sync.Mutex
 	users   map[string]string // name to password
@@ -37,8 +39,11 @@ const maxTries = 3 // of an ASCII login
 func (l *lab) start(m *authenStart, v version) (*authSession, *authenReply) {
 	s := &authSession{user: m.user, chpass: m.action == authenChPass}
 	s.enable = !s.chpass && m.service == authenServiceEnable
-	if reason := unsupported(m, v); reason != "" {
+	if reason := l.unsupported(m, v); reason != "" {
 		return s, failReply(reason)
+	}
+	if reason := m.undefined(); reason != "" { // RFC 8907 section 3.6
+		return s, &authenReply{status: authenError, serverMsg: reason}
 	}
 	if m.typ != authenASCII && m.typ != 0 {
 		password, known := l.password(s)
@@ -67,12 +72,14 @@ func failReply(msg string) *authenReply { return &authenReply{status: authenFail
 
 // unsupported returns why this server does not support a START, or "". The reply is FAIL then (RFC 8907 sections 5.4.1
 // and 5.4.2).
-func unsupported(m *authenStart, v version) string {
+func (l *lab) unsupported(m *authenStart, v version) string {
 	switch {
 	case v.minor() > 1:
 		return unsupportedMinor(v)
 	case m.action == authenChPass && m.typ != authenASCII:
 		return "CHPASS requires authen_type ascii (RFC 8907 section 5.4.2.7)"
+	case m.action == authenChPass && m.service == authenServiceEnable:
+		return "CHPASS with authen_service enable is not defined (RFC 8907 section 5.4.2.6)"
 	case m.action != authenLogin && m.action != authenChPass:
 		return "action " + m.action.String() + " is not supported"
 	case m.typ == 0 && m.service == authenServiceEnable: // "not used": ask for the password (section 5.4.2.6)
@@ -81,11 +88,28 @@ func unsupported(m *authenStart, v version) string {
 	case v != m.typ.minor() && m.service != authenServiceEnable:
 		return fmt.Sprintf("minor version %d is not valid for %s (RFC 8907 section 5.4.1)", v.minor(), m.typ)
 	}
-	return ""
+	if !m.typ.challenged() {
+		if l.challengeOnly {
+			return "authen_type " + m.typ.String() + " is not allowed: only chap, mschap and mschapv2 are"
+		}
+		return ""
+	}
+	return wrongData(m)
 }
 
-func unsupportedMinor(v version) string {
-	return fmt.Sprintf("minor version %d is not supported", v.minor())
+// minCHAPChallenge is the least length of a CHAP challenge, in bytes (RFC 8907 section 5.4.2.3).
+const minCHAPChallenge = 8
+
+// wrongData returns what is wrong with the length of id, challenge and response, or "" (RFC 8907 sections 5.4.2.3 to
+// 5.4.2.5).
+func wrongData(m *authenStart) string {
+	if m.typ == authenCHAP && len(m.data) < 1+minCHAPChallenge+md5.Size {
+		return fmt.Sprintf("the CHAP challenge has less than %d bytes", minCHAPChallenge)
+	}
+	if want := 1 + challengeSize(m.typ) + msResponseSize; m.typ != authenCHAP && len(m.data) != want {
+		return fmt.Sprintf("data is %d bytes, %s requires %d", len(m.data), m.typ, want)
+	}
+	return ""
 }
 
 // askPassword asks for the password, up to maxTries times, and for a new one to change it or if it has expired.
@@ -163,16 +187,18 @@ func same(a, b string) bool {
 	return subtle.ConstantTimeCompare(x[:], y[:]) == 1
 }
 
+// msResponseSize is the length of the response of both MS-CHAPs, in bytes.
+const msResponseSize = 49
+
 // proves reports whether the data of a START proves a password: it is the password, or a challenge with the response to it
 // (RFC 8907 section 5.4.2).
 func proves(m *authenStart, password string) bool {
 	if m.typ == authenPAP {
 		return same(m.data, password)
 	}
-	// id, challenge and response: 16 bytes of response for CHAP, 49 for both MS-CHAPs.
-	data, size := []byte(m.data), 49
+	data, size := []byte(m.data), msResponseSize // id, challenge and response
 	if m.typ == authenCHAP {
-		size = 16
+		size = md5.Size
 	}
 	n := len(data) - 1 - size
 	if n < 1 || m.typ != authenCHAP && n != challengeSize(m.typ) {
@@ -194,28 +220,76 @@ func proves(m *authenStart, password string) bool {
 	return same(m.data, want)
 }
 
-// authorize decides by the rules. A shell session gets the arguments of the lab: with PASS_REPL if one of them replaces an
-// optional argument of the request, else with PASS_ADD (RFC 8907 section 6.2).
+// authorize decides by the rules. It never looks at authen_method (RFC 8907 section 6.1).
 func (l *lab) authorize(m *authorRequest, v version) *authorResponse {
-	fail := func(msg string) *authorResponse { return &authorResponse{status: authorFail, serverMsg: msg} }
+	if wrong := wrongRequest(m, v); wrong != "" {
+		return &authorResponse{status: authorError, serverMsg: wrong}
+	}
+	if reason := l.denial(m); reason != "" {
+		return &authorResponse{status: authorFail, serverMsg: reason}
+	}
+	if commandLine(m.args) != "" || argValue(m.args, "service") != "shell" {
+		return &authorResponse{status: authorPassAdd}
+	}
+	return l.shell(m)
+}
+
+// wrongRequest returns why a request has no answer but ERROR, or "" (RFC 8907 sections 3.6, 5.4.1 and 6.1).
+func wrongRequest(m *authorRequest, v version) string {
+	if reason := wrongFields(m.method, &m.commonFields, v); reason != "" {
+		return reason
+	}
+	for i, arg := range m.args {
+		if wrong := wrongForm(arg); wrong != "" {
+			return fmt.Sprintf("argument %d %s", i+1, wrong)
+		}
+		if !plausibleText(arg) {
+			return fmt.Sprintf("argument %d has control characters or is not UTF-8", i+1)
+		}
+	}
+	return ""
+}
+
+// denial returns why a request is denied, or "". Rules match the command line, or the arguments of another service than
+// shell.
+func (l *lab) denial(m *authorRequest) string {
 	l.mu.Lock()
 	_, known := l.users[m.user]
 	l.mu.Unlock()
-	service, line := argValue(m.args, "service"), commandLine(m.args)
+	services, line := argValues(m.args, "service"), commandLine(m.args)
 	switch {
-	case v != minorDefault: // RFC 8907 section 5.4.1
-		return fail(unsupportedMinor(v))
 	case !known:
-		return fail("unknown user")
-	case len(l.rules) > 0 && service == "": // rules are for commands, and a command belongs to a service
-		return fail("service is missing (RFC 8907 section 8.2)")
+		return "unknown user"
+	case len(services) == 0 || services[0] == "":
+		return "service is missing (RFC 8907 section 8.2)"
+	case len(services) > 1:
+		return "service is given more than once"
 	case len(l.rules) > 0 && len(argValues(m.args, "cmd")) > 1:
-		return fail("cmd is given more than once")
-	case line != "" && !permits(l.rules, line):
-		return fail("command not permitted")
-	case line != "" || service != "shell":
-		return &authorResponse{status: authorPassAdd}
+		return "cmd is given more than once"
+	case services[0] != "shell" && !permits(l.rules, strings.Join(m.args, " ")):
+		return "service not permitted"
+	case services[0] == "shell" && line != "" && !permits(l.rules, line):
+		return "command not permitted"
 	}
+	for _, arg := range m.args {
+		if !l.grants(arg) {
+			return "cannot grant the mandatory argument " + shorten(escape(arg))
+		}
+	}
+	return ""
+}
+
+// grants reports whether the server can grant an argument, if that is mandatory (RFC 8907 section 6.1): those that say what
+// is asked for, and those that a shell session gets.
+func (l *lab) grants(arg string) bool {
+	name, value, mandatory, _ := splitArg(arg)
+	return !mandatory || slices.Contains([]string{"service", "protocol", "cmd", "cmd-arg"}, name) ||
+		slices.Contains(argValues(l.args, name), value)
+}
+
+// shell returns the arguments of a shell session: with PASS_REPL if one of them replaces an optional argument of the
+// request, else with PASS_ADD (RFC 8907 section 6.2).
+func (l *lab) shell(m *authorRequest) *authorResponse {
 	r := &authorResponse{status: authorPassAdd}
 	replaced := slices.Clone(m.args)
 	for _, arg := range l.args {
@@ -248,10 +322,10 @@ func permits(rules []rule, line string) bool {
 	return len(rules) == 0
 }
 
-// account decides on a record by the flag table of RFC 8907 section 7.2.
+// account decides on a record by its fields, and by the flag table of RFC 8907 section 7.2. Arguments are kept as they are.
 func (l *lab) account(m *acctRequest, v version) *acctReply {
-	if v != minorDefault { // RFC 8907 section 5.4.1
-		return &acctReply{status: acctError, serverMsg: unsupportedMinor(v)}
+	if wrong := wrongFields(m.method, &m.commonFields, v); wrong != "" {
+		return &acctReply{status: acctError, serverMsg: wrong}
 	}
 	if kind := m.flags.kind(); !acctFlagNames.has(uint8(kind)) {
 		return &acctReply{status: acctError, serverMsg: "flags " + kind.String() + " are not valid (RFC 8907 section 7.2)"}

@@ -313,7 +313,7 @@ func TestServeTooManyArguments(t *testing.T) {
 	srv := newLab()
 	srv.lab.args = []string{"priv-lvl=15", "idletime=5"}
 	c := dialFakeClient(t, startLab(t, srv).addr)
-	args := append([]string{"service=shell", "cmd=", "priv-lvl*1"}, strings.Fields(strings.Repeat("a=b ", 252))...)
+	args := append([]string{"service=shell", "cmd=", "priv-lvl*1"}, strings.Fields(strings.Repeat("a*b ", 252))...)
 	c.send(header{version: minorDefault, typ: typeAuthor, seqNo: 1}, &authorRequest{commonFields: commonFields{user: "alice"}, args: args})
 	var r authorResponse
 	if _, err := c.receive(&r); err != nil || r.status != authorError {
@@ -325,7 +325,7 @@ func TestServeTooManyArguments(t *testing.T) {
 func TestServeConnectionLimit(t *testing.T) {
 	t.Parallel()
 	srv, log := newLab(), new(lockedBuffer)
-	srv.listener.slots, srv.listener.log.out = make(chan struct{}, 2), newQueuedWriter(context.Background(), log)
+	srv.listener.proven.limit, srv.listener.log.out = 3, newQueuedWriter(context.Background(), log)
 	run := startLab(t, srv)
 	first, second := dialFakeClient(t, run.addr), dialFakeClient(t, run.addr)
 	for _, c := range []*fakeClient{first, second} { // both are served by now
@@ -334,15 +334,16 @@ func TestServeConnectionLimit(t *testing.T) {
 		}
 	}
 	third := dialFakeClient(t, run.addr)
+	fakeExchange{session: 1, send: papStart("alice", testPassword), want: &authenReply{status: authenError, serverMsg: "too many connections from this address"}}.run(t, third, make(map[uint32]uint8), 0)
 	third.checkEnd(t)
-	if want := third.LocalAddr().String() + " refused: too many connections\n"; !strings.HasSuffix(log.String(), want) {
+	if want := third.LocalAddr().String() + " refused: too many connections from this address\n"; !strings.HasSuffix(log.String(), want) {
 		t.Errorf("the log is\n%swithout %s", log, want)
 	}
 	if err := second.login(2, flagSingleConnect); err != nil {
 		t.Error(err)
 	}
 	first.Close()
-	waitUntil(t, "a slot is free", func() bool { return len(srv.listener.slots) == 1 })
+	waitUntil(t, "a place is free", func() bool { return srv.listener.proven.inUse() == 1 })
 	if err := dialFakeClient(t, run.addr).login(3, 0); err != nil {
 		t.Error(err)
 	}
@@ -421,7 +422,7 @@ func TestServeRepliesDoNotPileUp(t *testing.T) {
 	t.Parallel()
 	h := header{version: minorDefault, typ: typeAuthor, seqNo: 1, flags: flagSingleConnect}
 	first := packed(h, testKey, &authorRequest{commonFields: commonFields{user: "alice"}, args: []string{"service=shell", "cmd="}})
-	next := packed(h, testKey, &authorRequest{commonFields: commonFields{user: "alice"}, args: []string{"service=shell", "cmd=", "x=" + strings.Repeat("x", 17)}})
+	next := packed(h, testKey, &authorRequest{commonFields: commonFields{user: "alice"}, args: []string{"service=shell", "cmd=", "x*" + strings.Repeat("x", 17)}})
 	if len(first) != 44 || len(next) != 64 { // 16 KiB end 20 bytes into a packet, more than its header
 		t.Fatal(len(first), len(next))
 	}
@@ -561,12 +562,12 @@ func TestServeAllDialogues(t *testing.T) {
 	first, second := dialFakeClient(t, addr), dialFakeClient(t, addr)
 	numbers := make(map[uint32]uint8)
 	ask, pass := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, &authenReply{status: authenPass}
-	refused := &authenReply{status: authenError, serverMsg: "too many sessions"}
+	refused := &authenReply{status: authenError, serverMsg: "too many sessions from this address"}
 	take := func(c *fakeClient, session uint32, say message, want *authenReply) {
 		t.Helper()
 		fakeExchange{session: session, send: say, want: want}.run(t, c, numbers, flagSingleConnect)
 	}
-	srv.waiting.Store(maxAllDialogues - 2) // those of other connections
+	srv.waiting.limit = 3 // two of one address
 	take(first, 1, asciiStart("alice"), ask)
 	take(second, 2, asciiStart("alice"), ask)
 	take(first, 3, asciiStart("alice"), refused)
@@ -577,7 +578,7 @@ func TestServeAllDialogues(t *testing.T) {
 	take(first, 6, asciiStart("alice"), ask)
 	take(second, 7, asciiStart("alice"), refused)
 	first.Close()
-	waitUntil(t, "the slots are free", func() bool { return srv.waiting.Load() == maxAllDialogues-2 })
+	waitUntil(t, "the slots are free", func() bool { return srv.waiting.inUse() == 0 })
 	take(second, 8, asciiStart("alice"), ask)
 	take(second, 9, asciiStart("alice"), ask)
 	take(second, 10, asciiStart("alice"), refused)

@@ -165,7 +165,7 @@ func TestServeShutdown(t *testing.T) {
 	if err := run.stop(); err != nil {
 		t.Errorf("run returns %v", err)
 	}
-	if n := len(srv.listener.slots); n > 0 { // the end of the process would close them
+	if n := srv.listener.proven.inUse() + srv.listener.unproven.inUse(); n > 0 { // the end of the process would close them
 		t.Errorf("%d connections are still served", n)
 	}
 	var reply authenReply
@@ -472,9 +472,9 @@ func TestServeLines(t *testing.T) {
 			`"bob\x22 authenticate pap PASS \x22" authenticate pap priv_lvl=1 port=tty1 rem_addr=192.0.2.7 FAIL: Login incorrect` + "\n",
 			`{"session_id":"00000001","user":"bob\" authenticate pap PASS \"","request":"authenticate","authen_type":"pap","priv_lvl":1,"port":"tty1","rem_addr":"192.0.2.7","status":"FAIL","server_msg":"Login incorrect","packets":2,"key":"TACACS_PLUS_KEY"}` + "\n"},
 		{author("service=shell", "cmd=show", "cmd-arg=<tags> & \x1b", "cmd-arg=<cr>"),
-			`alice authorize "show <tags> & \x1b" PASS_ADD` + "\n",
-			`alice authorize service=shell cmd=show "cmd-arg=<tags> & \x1b" cmd-arg=<cr> priv_lvl=15 port="tty 1" rem_addr="" PASS_ADD` + "\n",
-			`{"session_id":"00000001","user":"alice","request":"authorize","authen_type":"not_set","priv_lvl":15,"port":"tty 1","cmd":"show <tags> & \\x1b","arguments":["service=shell","cmd=show","cmd-arg=<tags> & \\x1b","cmd-arg=<cr>"],"status":"PASS_ADD","packets":2,"key":"TACACS_PLUS_KEY"}` + "\n"},
+			`alice authorize "show <tags> & \x1b <cr>" ERROR: argument 3 has control characters or is not UTF-8` + "\n",
+			`alice authorize service=shell cmd=show "cmd-arg=<tags> & \x1b" cmd-arg=<cr> priv_lvl=15 port="tty 1" rem_addr="" ERROR: argument 3 has control characters or is not UTF-8` + "\n",
+			`{"session_id":"00000001","user":"alice","request":"authorize","authen_type":"not_set","priv_lvl":15,"port":"tty 1","cmd":"show <tags> & \\x1b <cr>","arguments":["service=shell","cmd=show","cmd-arg=<tags> & \\x1b","cmd-arg=<cr>"],"status":"ERROR","server_msg":"argument 3 has control characters or is not UTF-8","packets":2,"key":"TACACS_PLUS_KEY"}` + "\n"},
 		{author("service=shell", "cmd=reload"),
 			`alice authorize reload FAIL: command not permitted` + "\n",
 			`alice authorize service=shell cmd=reload priv_lvl=15 port="tty 1" rem_addr="" FAIL: command not permitted` + "\n",
@@ -547,7 +547,7 @@ func TestServeRecordError(t *testing.T) {
 	}
 }
 
-// TestServeQuiet: -q prints neither sessions nor notes on connections, and records are accepted.
+// TestServeQuiet: -q prints neither sessions nor notes on connections, and records are answered with ERROR.
 func TestServeQuiet(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t, "-q")
@@ -555,7 +555,9 @@ func TestServeQuiet(t *testing.T) {
 		t.Error(err)
 	}
 	record := &acctRequest{flags: acctStart, commonFields: commonFields{user: "alice"}, args: []string{"task_id=7", "service=shell"}}
-	fakeExchange{session: 1, send: record, want: &acctReply{status: acctSuccess}}.run(t, dialFakeClient(t, s.addr), make(map[uint32]uint8), 0)
+	fakeExchange{session: 1, send: record, want: &acctReply{status: acctError, serverMsg: "records are not kept (serve -q)"}}.run(t, dialFakeClient(t, s.addr), make(map[uint32]uint8), 0)
+	record.flags = 6
+	fakeExchange{session: 1, send: record, want: &acctReply{status: acctError, serverMsg: "flags 0x06 are not valid (RFC 8907 section 7.2)"}}.run(t, dialFakeClient(t, s.addr), make(map[uint32]uint8), 0)
 	c := dialFakeClient(t, s.addr)
 	c.Write(make([]byte, headerLen))
 	c.checkEnd(t)

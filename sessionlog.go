@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -54,7 +55,7 @@ func (l *sessionLog) flush() error {
 // then ends with cutRecord.
 func (l *sessionLog) writeNow(r *sessionRecord) error {
 	if l.out == nil {
-		return nil
+		return errNotKept
 	}
 	l.mu.Lock()
 	line := slices.Clone(l.format(r))
@@ -62,6 +63,9 @@ func (l *sessionLog) writeNow(r *sessionRecord) error {
 	_, err := l.out.writeNow(line, cutRecord)
 	return err
 }
+
+// errNotKept is the error for a record if nothing is printed.
+var errNotKept = errors.New("records are not kept")
 
 // cutRecord ends a record that was written in part: the client gets the status ERROR.
 const cutRecord = "... cut: not confirmed\n"

@@ -311,10 +311,11 @@ type labRun struct {
 	stop   func() error
 }
 
-// newLab returns a server that prints nothing.
+// newLab returns a server whose lines are discarded.
 func newLab() *labServer {
-	srv := &labServer{listener: newListener(), keys: clientKeys{{}: {{value: testKey}}}, lab: lab{users: map[string]string{"alice": testPassword}}}
-	srv.listener.log = new(sessionLog)
+	srv := newLabServer()
+	srv.keys, srv.lab.users["alice"] = clientKeys{{}: {{value: testKey}}}, testPassword
+	srv.listener.log = &sessionLog{out: newQueuedWriter(context.Background(), io.Discard)}
 	return srv
 }
 

@@ -115,10 +115,15 @@ func howMany(n int, thing string) string {
 
 // shorten limits text to 60 bytes, for the line of an error.
 func shorten(s string) string {
-	if len(s) <= 60 {
+	return cutAt(s, 60)
+}
+
+// cutAt cuts a text to at most size bytes.
+func cutAt(s string, size int) string {
+	if len(s) <= size {
 		return s
 	}
-	return strings.ToValidUTF8(s[:57], "") + "..."
+	return strings.ToValidUTF8(s[:size-3], "") + "..."
 }
 
 // printableASCII reports whether s has only the characters that RFC 8907 section 3.7 allows in text other than
@@ -288,7 +293,10 @@ func parsePrefix(s string) (netip.Prefix, error) {
 		return addr.Prefix(addr.BitLen())
 	}
 	prefix, err := netip.ParsePrefix(s)
-	if err != nil {
+	if addr, bits := prefix.Addr(), prefix.Bits()-96; addr.Is4In6() && bits >= 0 {
+		return addr.Unmap().Prefix(bits)
+	}
+	if err != nil || prefix.Addr().Is4In6() { // shorter than ::ffff:0:0/96
 		return netip.Prefix{}, errors.New("is neither an address nor a prefix")
 	}
 	return prefix.Masked(), nil

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"net"
+	"net/netip"
+	"sync"
+)
+
+// A share divides a limited number of places among clients. One address can have three quarters of them as long as no
+// other needs any: it has at most sharePart times as many as are free. So a new address finds a place, although others take
+// what they can get.
+type share struct {
+	limit int
+	what  string // the places are for, such as connections
+
+	mu    sync.Mutex
+	taken int
+	of    map[netip.Addr]int // places of each limitKey
+}
+
+const (
+	sharePart    = 3
+	shareReserve = 8 // an eighth of the places is for addresses that have none
+)
+
+func newShare(limit int, what string) *share {
+	return &share{limit: limit, what: what, of: make(map[netip.Addr]int)}
+}
+
+// take reserves a place, or returns why there is none.
+func (s *share) take(client netip.Addr) (refused string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key, free := limitKey(client), s.limit-s.taken-1
+	switch {
+	case free < 0:
+		return "too many " + s.what
+	case s.of[key] > 0 && (s.of[key]+1 > sharePart*free || free < s.limit/shareReserve):
+		return "too many " + s.what + " from this address"
+	}
+	s.taken++
+	s.of[key]++
+	return ""
+}
+
+func (s *share) release(client netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := limitKey(client)
+	s.taken--
+	if s.of[key]--; s.of[key] == 0 {
+		delete(s.of, key)
+	}
+}
+
+// limitKey returns what counts as one address: an IPv4 address, or the /64 network of an IPv6 address, since one host can
+// use all addresses of a /64.
+func limitKey(client netip.Addr) netip.Addr {
+	if client.Is4() || client.IsLinkLocalUnicast() {
+		return client
+	}
+	network, _ := client.Prefix(64)
+	return network.Addr()
+}
+
+// admit counts a connection among the unproven ones, or returns why it is refused.
+func (l *listener) admit(conn net.Conn, client netip.Addr) (refused string) {
+	if refused = l.unproven.take(client); refused != "" {
+		return refused
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.open[conn] = l.unproven
+	return ""
+}
+
+// promote counts a connection among the proven ones, or returns why it is refused.
+func (l *listener) promote(conn net.Conn, client netip.Addr) (refused string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.open[conn] != l.unproven {
+		return ""
+	}
+	if refused = l.proven.take(client); refused != "" {
+		return refused
+	}
+	l.unproven.release(client)
+	l.open[conn] = l.proven
+	return ""
+}
+
+// release frees the place of a connection.
+func (l *listener) release(conn net.Conn, client netip.Addr) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.open[conn].release(client)
+	delete(l.open, conn)
+}

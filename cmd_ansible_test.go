@@ -74,7 +74,7 @@ func play(t *testing.T, task string, pairs ...string) (got taskAnswer) {
 // TestAnsible runs every command as a task.
 func TestAnsible(t *testing.T) {
 	t.Parallel()
-	s := serveWith(t, "--permit", "^show", "--deny", ".", "--user", "quoted:0123", "--user", "café:😀\ufffd")
+	s := serveWith(t, "--permit", "^show|^service=ppp", "--deny", ".", "--user", "quoted:0123", "--user", "café:😀\ufffd")
 	other := serveWith(t)
 	dir := filepath.ToSlash(writeFiles(t, map[string]string{"key": testKey + "\n", "rules": "show version\nreload\nreboot\n", "rule": "show version\n", "twice": "show version\nshow clock\n"}))
 	for _, tt := range []struct {

@@ -81,7 +81,7 @@ func TestBatchRequests(t *testing.T) {
 		{`{"command":"authorize","user":"alice","cmd":"` + strings.Repeat("x ", maxLine/2) + `"}`, "", usage, 2, ""},
 	} {
 		name := fmt.Sprintf("%.90s %s", tt.line, tt.options)
-		serve := "--deny ^configure --permit ^show --user bob:other --user old:x --must-change old"
+		serve := "--deny ^configure --permit ^show|^service=ppp --user bob:other --user old:x --must-change old"
 		if strings.Contains(tt.options, "-v") {
 			serve += " -v"
 		}

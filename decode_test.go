@@ -32,7 +32,7 @@ func TestDecode(t *testing.T) {
 		{"authorization and accounting, another port, IPv6", func(t *captureBuilder) {
 			t.openConn("[2001:db8::7]:1024", "[2001:db8::1]:4949", testKey).session(1, showRun, &authorResponse{status: authorFail, serverMsg: "denied by rule 7"}).
 				session(2, stopRecord, recorded).close()
-		}, "[2001:db8::7]:1024 > [2001:db8::1]:4949 bob authorize \"show run\" FAIL: denied by rule 7 (1.0 ms)\n" +
+		}, "[2001:db8::7]:1024 > [2001:db8::1]:4949 bob authorize \"show run <cr>\" FAIL: denied by rule 7 (1.0 ms)\n" +
 			"[2001:db8::7]:1024 > [2001:db8::1]:4949 bob account stop task_id=7 service=shell SUCCESS (1.0 ms)\n"},
 		{"interleaved sessions", func(t *captureBuilder) {
 			w := t.openConn(deviceAddr, serverAddr, testKey)
@@ -42,7 +42,7 @@ func TestDecode(t *testing.T) {
 			w.send(0, append(w.packet(3, 1, stopRecord), w.packet(1, 3, answerWith(testPassword))...))
 			w.send(1, append(w.packet(1, 4, passed), w.packet(3, 2, recorded)...))
 			w.close()
-		}, "bob authorize \"show run\" PASS_ADD (1.0 ms)\nalice authenticate ascii PASS (3.0 ms)\nbob account stop task_id=7 service=shell SUCCESS (1.0 ms)\n"},
+		}, "bob authorize \"show run <cr>\" PASS_ADD (1.0 ms)\nalice authenticate ascii PASS (3.0 ms)\nbob account stop task_id=7 service=shell SUCCESS (1.0 ms)\n"},
 		{"one byte in each segment", func(t *captureBuilder) {
 			w := t.openConn(deviceAddr, serverAddr, testKey)
 			for i, m := range []message{papStart("alice", testPassword), passed} {

@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 // TestCommands runs every command with every reply of a correct server.
 func TestCommands(t *testing.T) {
 	t.Parallel()
-	s := serveWith(t, "--deny", "^configure", "--permit", "^show", "--user", "old:"+testPassword, "--must-change", "old")
+	s := serveWith(t, "--deny", "^configure", "--permit", "^show|^service=ppp", "--user", "old:"+testPassword, "--must-change", "old")
 	for _, tt := range []struct {
 		line string
 		code exitCode

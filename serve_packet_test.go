@@ -5,6 +5,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -614,4 +617,154 @@ func TestServeDialogueMemory(t *testing.T) {
 		t.Errorf("%d dialogues hold %d KiB", 2*dialogues, (after-before)>>10)
 	}
 	runtime.KeepAlive(p)
+}
+
+// TestServeUndefinedValues: values that RFC 8907 does not define, and malformed arguments, are answered with ERROR.
+func TestServeUndefinedValues(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t)
+	author := func(method authenMethod, fields commonFields, args ...string) message {
+		fields.user = "alice"
+		return &authorRequest{method: method, commonFields: fields, args: append([]string{"service=shell", "cmd="}, args...)}
+	}
+	for want, m := range map[string]message{
+		"authen_method 0x63 is not defined":                 author(99, commonFields{}),
+		"authen_type 0x04 is not defined":                   author(6, commonFields{typ: 4}),
+		"priv_lvl 16 is not defined":                        author(6, commonFields{privLvl: 16}),
+		"authen_service 0x4d is not defined":                author(6, commonFields{service: 77}),
+		"argument 3 has no separator":                       author(6, commonFields{}, "vendor"),
+		"argument 4 has no separator":                       author(6, commonFields{}, "a*", ""),
+		"argument 3 has no name before the separator":       author(6, commonFields{}, "=x"),
+		"argument 3 has control characters or is not UTF-8": author(6, commonFields{}, "a*\x07"),
+	} {
+		fakeExchange{1, m, &authorResponse{status: authorError, serverMsg: want}, 0}.run(t, dialFakeClient(t, s.addr), map[uint32]uint8{}, 0)
+	}
+	login := papStart("alice", testPassword)
+	for want, fields := range map[string]commonFields{
+		"priv_lvl 200 is not defined": {privLvl: 200, typ: authenPAP}, "authen_service 0x04 is not defined": {service: 4, typ: authenPAP},
+	} {
+		login.commonFields = fields
+		fakeExchange{1, login, &authenReply{status: authenError, serverMsg: want}, 0}.run(t, dialFakeClient(t, s.addr), map[uint32]uint8{}, 0)
+		record := &acctRequest{flags: acctStart, commonFields: fields}
+		fakeExchange{1, record, &acctReply{status: acctError, serverMsg: want}, 0}.run(t, dialFakeClient(t, s.addr), map[uint32]uint8{}, 0)
+	}
+	fakeExchange{1, &acctRequest{flags: acctStart, method: 9}, &acctReply{status: acctError, serverMsg: "authen_method 0x09 is not defined"}, 0}.run(t, dialFakeClient(t, s.addr), map[uint32]uint8{}, 0)
+}
+
+// TestServeSurvivesBadSessions: in single-connection mode a bad session does not end the others (RFC 8907 section 4.4).
+func TestServeSurvivesBadSessions(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t)
+	c, numbers := dialFakeClient(t, s.addr), make(map[uint32]uint8)
+	ask := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}
+	take := func(session uint32, say message, want *authenReply) {
+		t.Helper()
+		fakeExchange{session: session, send: say, want: want}.run(t, c, numbers, flagSingleConnect)
+	}
+	take(1, asciiStart("alice"), ask)
+	take(2, asciiStart("alice"), ask)
+	h := header{version: minorDefault, typ: 9, seqNo: 1, flags: flagSingleConnect, sessionID: 3}
+	c.Write(packed(h, testKey, asciiStart("alice")))
+	if got, _, err := readHeader(c.in); err != nil || got != (header{version: minorDefault, typ: 9, seqNo: 2, flags: flagSingleConnect, sessionID: 3}) {
+		t.Fatalf("an unknown type gets the header %+v, %v", got, err)
+	}
+	h.typ, h.seqNo, h.sessionID = typeAuthen, 3, 2
+	c.Write(packed(h, "another key", answerWith(testPassword)))
+	var r authenReply
+	if _, err := c.receive(&r); err != nil || r.status != authenError {
+		t.Fatalf("a malformed packet gets the reply %+v, %v", r, err)
+	}
+	h.seqNo = 255
+	c.Write(packed(h, testKey, answerWith(testPassword))) // no reply
+	take(2, answerWith(testPassword), &authenReply{status: authenError, serverMsg: "no such session"})
+	take(1, answerWith(testPassword), &authenReply{status: authenPass})
+	c.Close()
+	if got := s.lines(t); !strings.Contains(got, "alice authenticate ascii ERROR: malformed packet\n") || !strings.Contains(got, "malformed packet: lengths do not add up\n") {
+		t.Errorf("the log is\n%s", got)
+	}
+}
+
+// TestServeMaxPacket: --max-packet limits the body of a packet.
+func TestServeMaxPacket(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t, "--max-packet", "40")
+	if err := dialFakeClient(t, s.addr).login(1, 0); err != nil {
+		t.Error(err)
+	}
+	c := dialFakeClient(t, s.addr)
+	c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1}, papStart("alice", testPassword+testPassword))
+	c.checkEnd(t)
+	if got := s.lines(t); !strings.Contains(got, "body is 44 bytes, the limit is 40\n") {
+		t.Errorf("the log is\n%s", got)
+	}
+}
+
+// TestServeChallengeOnly: --challenge-only denies the types that send the password.
+func TestServeChallengeOnly(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t, "--challenge-only")
+	for typ, code := range map[string]exitCode{"ascii": 1, "pap": 1, "chap": 0, "mschap": 0, "mschapv2": 0} {
+		if got := s.ask(t, "authenticate alice AT -t "+typ); got.code != code {
+			t.Errorf("%s: %+v", typ, got)
+		}
+	}
+	if got := s.ask(t, "enable alice AT"); got.code != 1 || !strings.Contains(got.out, "authen_type ascii is not allowed") {
+		t.Errorf("enable: %+v", got)
+	}
+}
+
+// TestServeUnprovenConnections: silent connections, however many, do not lock out a client that has proven its key, and
+// those that prove it free their places.
+func TestServeUnprovenConnections(t *testing.T) {
+	t.Parallel()
+	srv := newLab()
+	run := startLab(t, srv)
+	proven := dialFakeClient(t, run.addr)
+	if err := proven.login(1, flagSingleConnect); err != nil {
+		t.Fatal(err)
+	}
+	if u, p := srv.listener.unproven.inUse(), srv.listener.proven.inUse(); u != 0 || p != 1 {
+		t.Errorf("%d unproven and %d proven connections", u, p)
+	}
+	srv.listener.unproven.takeAll("192.0.2.1")
+	srv.listener.unproven.takeAll("192.0.2.2")
+	if err := proven.login(2, flagSingleConnect); err != nil {
+		t.Error(err)
+	}
+	for i := range uint32(5) { // one after the other: each needs only one place
+		c := dialFakeClient(t, run.addr)
+		if err := c.login(3+i, flagSingleConnect); err != nil {
+			t.Fatalf("connection %d: %v", i, err)
+		}
+	}
+	wrong := dialFakeClient(t, run.addr) // it proves nothing
+	wrong.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect}, &authenStart{action: 99, commonFields: commonFields{typ: authenPAP}})
+	if _, err := wrong.receive(new(authenReply)); err != nil {
+		t.Fatal(err)
+	}
+	if p := srv.listener.proven.inUse(); p != 6 {
+		t.Errorf("%d proven connections, want 6", p)
+	}
+}
+
+// TestServeShortKey: a key of a client below 16 characters causes a warning, which does not show its length.
+func TestServeShortKey(t *testing.T) {
+	t.Parallel()
+	const warning = "warning: the key from the command line has less than 16 characters"
+	for key, warned := range map[string]bool{"k23456789012345": true, "k234567890123456": false} {
+		r := serveVerbose(t, map[string]string{}, "--key", key, "--user", "alice:x")
+		if got := r.stderr.String(); strings.Contains(got, warning) != warned {
+			t.Errorf("%d characters: %s", len(key), got)
+		}
+	}
+}
+
+// TestServeLongSubject: the log cuts the names of a refused certificate.
+func TestServeLongSubject(t *testing.T) {
+	t.Parallel()
+	cert := &x509.Certificate{Subject: pkix.Name{CommonName: strings.Repeat("n", 5000)}, DNSNames: slices.Repeat([]string{"name.example"}, 500)}
+	got := handshakeFault(&tls.CertificateVerificationError{UnverifiedCertificates: []*x509.Certificate{cert}, Err: errors.New(strings.Repeat("e", 5000))})
+	if len(got) > 3*maxShownName+60 || !strings.Contains(got, "CN="+strings.Repeat("n", maxShownName-6)+"...") {
+		t.Errorf("%d bytes: %s", len(got), got)
+	}
 }

@@ -690,3 +690,34 @@ func TestCheckWatchAddresses(t *testing.T) {
 		}
 	})
 }
+
+// TestCheckSeverity: a known fault is worse than a lack of this host, which is worse than a warning.
+func TestCheckSeverity(t *testing.T) {
+	t.Parallel()
+	local, network := failf(classLocal, "too many open files"), failf(classNetwork, "no reply")
+	for _, tt := range []struct {
+		first, second error
+		state         exitCode // of a network error
+		want          exitCode
+	}{
+		{local, network, nagiosCritical, nagiosCritical},
+		{network, local, nagiosCritical, nagiosCritical},
+		{network, local, nagiosWarning, nagiosUnknown},
+		{local, network, nagiosWarning, nagiosUnknown},
+	} {
+		s := new(serverCheck)
+		s.fail(tt.first, tt.state)
+		s.fail(tt.second, tt.state)
+		if s.state != tt.want {
+			t.Errorf("%v, %v: state %d, want %d", tt.first, tt.second, int(s.state), int(tt.want))
+		}
+	}
+}
+
+// TestCheckEmptyBody: a login is tried after an empty reply to the probe.
+func TestCheckEmptyBody(t *testing.T) {
+	t.Parallel()
+	if r := askJSON(t, "alice", serveWith(t, "--fault", "empty-body").addr); r.Servers[0].Timing == nil {
+		t.Errorf("no login: %+v", r)
+	}
+}

@@ -147,6 +147,9 @@ func (a *authentication) on(server string) reaction {
 	case authenGetData, authenGetUser, authenGetPass:
 		return a.onPrompt(r)
 	case authenFail:
+		if givesReason(a.response.serverMsg) {
+			break
+		}
 		r.verdict.hint = "see the server's log: account, password, device policy and time rules look the same from here"
 	case authenFollow:
 		r.verdict.hint = followHint(a.response.data)
@@ -154,6 +157,15 @@ func (a *authentication) on(server string) reaction {
 		return a.onRestart(r)
 	}
 	return r
+}
+
+// givesReason reports whether the text of a FAIL is more than the FAIL itself.
+func givesReason(text string) bool {
+	switch strings.ToLower(strings.Trim(oneLine(text), ".!%: ")) {
+	case "", "fail", "failed", "login incorrect", "login failed", "login invalid", "authentication failed", "authentication failure", "access denied", "permission denied":
+		return false
+	}
+	return true
 }
 
 func (a *authentication) verdict() verdict {

@@ -12,6 +12,7 @@ import (
 // A command is one row of the table of commands.
 type command struct {
 	name    string
+	also    string // names that people try for it
 	summary string
 	// examples are what a person types after its name.
 	examples []string
@@ -98,17 +99,18 @@ const (
 // findCommand returns the command with the name. The hint of its error suggests a similar name, or else is the
 // given one.
 func findCommand(table []command, name, hint string) (command, error) {
+	var names []string
+	also := ""
 	for _, c := range table {
 		if c.name == name {
 			return c, nil
 		}
-	}
-	var names []string
-	for _, c := range table {
-		names = append(names, c.name)
+		if names = append(names, c.name); slices.Contains(strings.Fields(c.also), strings.ToLower(name)) {
+			also = c.name
+		}
 	}
 	f := failf(classUsage, "unknown command \"%s\"", escape(name))
-	if meant := cmp.Or(nearest(name, names), strings.Join(beginning(name, names), " or ")); meant != "" {
+	if meant := cmp.Or(also, nearest(name, names), strings.Join(beginning(name, names), " or ")); meant != "" {
 		return command{}, f.withHint("did you mean %s?", meant)
 	}
 	return command{}, f.withHint("%s", hint)
@@ -247,7 +249,7 @@ func (inv *invocation) do(ctx context.Context, c *client, j *job) (*result, erro
 
 // findServers reports that no server has an address, before a person types secrets for them.
 func (inv *invocation) findServers(ctx context.Context) (err error) {
-	c := &client{network: inv.server.network(), swappedHost: inv.swappedHost()}
+	c := &client{network: inv.server.network(), user: inv.request.user}
 	for _, srv := range inv.server.servers {
 		limited, cancel := context.WithTimeout(ctx, inv.server.timeout)
 		_, err = c.resolve(limited, srv, new(timing))
@@ -262,19 +264,10 @@ func (inv *invocation) findServers(ctx context.Context) (err error) {
 	return err
 }
 
-// swappedHost returns USER if it looks like a server: an address, or a name with a port.
-func (inv *invocation) swappedHost() string {
-	user := inv.request.user
-	if servers, err := parseServers(user, 49); err != nil || !isAddr(servers[0].host) && !strings.Contains(user, ":") {
-		return ""
-	}
-	return user
-}
-
 // client returns the client that the options describe.
 func (inv *invocation) client(ctx context.Context, keys []key) (*client, error) {
 	s := &inv.server
-	c := &client{servers: s.servers, swappedHost: inv.swappedHost(), keys: keys, timeout: s.timeout, retries: s.retries, network: s.network(),
+	c := &client{servers: s.servers, user: inv.request.user, keys: keys, timeout: s.timeout, retries: s.retries, network: s.network(),
 		source: s.sourceAddr, device: s.device, remAddr: inv.request.remAddr, singleConnect: s.singleConnect, cleartext: s.unencrypted || s.tls.enabled, proven: new(sync.Map)}
 	if inv.output.debug {
 		c.dump = &dumper{out: inv.std.err, showSecrets: inv.output.showSecrets, began: time.Now()}

@@ -130,8 +130,8 @@ func (p *parser) assign() error {
 	if p.secretOption != "" && slices.Contains(inv.words, p.secretWord) && (c.rest == "" || !strings.ContainsAny(p.secretWord, "=*")) {
 		return takesNoValue(p.secretOption)
 	}
-	if len(inv.words) > 0 && c.rest == "" {
-		return failf(classUsage, "unexpected argument \"%s\"", escape(inv.words[0])).withHint("%s", c.usage())
+	if err := inv.checkSurplus(); err != nil {
+		return err
 	}
 	if c.host == absent {
 		return inv.output.check()
@@ -158,6 +158,28 @@ func (inv *invocation) checkLoneUser() error {
 		withHint("use -H %s for the server, or -u %[1]s for a user of that name", escape(user))
 }
 
+// checkSurplus reports a word that is left after USER and HOST. It is often one of them, given by an option too.
+func (inv *invocation) checkSurplus() error {
+	c := &inv.command
+	words := inv.words[:len(inv.words)-inv.childWords()]
+	byOption := func(name string) bool { return inv.given(name) && !inv.options.find(name).fromProfile }
+	byUser, byHost := byOption("username"), byOption("host")
+	argument := c.rest == argHint && len(words) > 0 && (strings.ContainsAny(words[0], "=*") || inv.given("cmd"))
+	switch {
+	case len(words) == 0 || argument:
+		return nil
+	case len(words) == 1 && byHost && !byUser:
+		return failf(classUsage, "HOST is given twice: with -H and as \"%s\"", escape(words[0])).withHint("remove one of them; a list of servers has commas")
+	case c.rest != "":
+		return nil
+	case len(words) == 1 && byUser && !byHost:
+		return failf(classUsage, "USER is given twice: with -u and as \"%s\"", escape(inv.server.host)).withHint("remove one of them")
+	case len(words) == 1 && byUser:
+		return failf(classUsage, "unexpected argument \"%s\"", escape(words[0])).withHint("remove it: options give USER and HOST already")
+	}
+	return failf(classUsage, "unexpected argument \"%s\"", escape(words[0])).withHint("%s", c.usage())
+}
+
 // spareWords returns how many words can override a USER or HOST that the profile gives. It leaves out the words
 // that USER and HOST need, the arguments of a request, and the command after --.
 func (p *parser) spareWords() int {
@@ -176,4 +198,13 @@ func (p *parser) spareWords() int {
 		spare--
 	}
 	return spare
+}
+
+// swappedHost returns USER if it looks like a server: an address, or a name with a port.
+func (inv *invocation) swappedHost() string {
+	user := inv.request.user
+	if servers, err := parseServers(user, portClear); err != nil || !isAddr(servers[0].host) && !strings.Contains(user, ":") {
+		return ""
+	}
+	return user
 }

@@ -18,7 +18,7 @@ import (
 // 8907 sections 4.3 and 4.4.
 type client struct {
 	servers       []server
-	swappedHost   string // USER if it looks like a host name, for the swapped-arguments hint; or empty
+	user          string // USER, which may be the server by mistake; or empty
 	keys          []key  // the first is used; the others are tried on a reply that it does not fit
 	timeout       time.Duration
 	retries       int    // more rounds over the servers
@@ -224,15 +224,7 @@ func (c *client) connect(ctx context.Context, srv server, took *timing) (net.Con
 		}
 		c.dump.event("not connected: %v", cause(err))
 	}
-	return nil, c.orSwapped(srv, c.connectFailure(srv, addrs, c.timeout, err))
-}
-
-// orSwapped replaces the hint if USER and HOST may be swapped.
-func (c *client) orSwapped(srv server, f *failure) error {
-	if c.swappedHost == "" || isAddr(srv.host) {
-		return f
-	}
-	return f.withHint("put USER before HOST: %s looks like the server", escape(c.swappedHost))
+	return nil, c.orSwapped(ctx, srv, c.connectFailure(srv, addrs, c.timeout, err), err)
 }
 
 // familyOption returns the option that restricts the address family.
@@ -264,8 +256,8 @@ func (c *client) resolve(ctx context.Context, srv server, took *timing) ([]netip
 		if lacksDescriptors() {
 			return nil, failf(classLocal, "resolve %s: %w", srv.host, syscall.EMFILE).withHint(hintOpenFiles)
 		}
-		return nil, c.orSwapped(srv, failf(classNetwork, "resolve %s: %w", srv.host, cause(err)).
-			withHint("check the name, or give the server's address"))
+		return nil, c.orSwapped(ctx, srv, failf(classNetwork, "resolve %s: %w", srv.host, cause(err)).
+			withHint("check the name, or give the server's address"), err)
 	}
 	for i, a := range addrs {
 		addrs[i] = a.Unmap()

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -105,6 +108,28 @@ func (c *client) refusedHint(srv server) string {
 }
 
 const hintOpenFiles = "this host lacks a resource, not the server: raise the limit of open files (ulimit -n)"
+
+// orSwapped replaces the hint of a server that cannot be reached, because of err, if USER and HOST may be swapped.
+func (c *client) orSwapped(ctx context.Context, srv server, f *failure, err error) error {
+	if c.user == "" || isAddr(srv.host) {
+		return f
+	}
+	users, e := parseServers(c.user, portClear)
+	if e != nil {
+		return f
+	}
+	var lookup *net.DNSError
+	if addressed := func(s server) bool { return isAddr(s.host) }; strings.ContainsAny(c.user, ":,") || slices.ContainsFunc(users, addressed) {
+		return f.withHint("put USER before HOST: %s looks like the server", escape(c.user))
+	} else if !errors.As(err, &lookup) || !lookup.IsNotFound {
+		return f
+	}
+	// HOST is no name of a host, but USER may be one.
+	if _, err := net.DefaultResolver.LookupNetIP(ctx, "ip", c.user); err != nil {
+		return f
+	}
+	return f.withHint("put USER before HOST: %s is the name of a host, and %s is not", escape(c.user), srv.host)
+}
 
 // connectFailure returns the error for a server that cannot be reached at any address; the last one got the time limit.
 func (c *client) connectFailure(srv server, addrs []netip.Addr, limit time.Duration, err error) *failure {

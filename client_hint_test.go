@@ -195,3 +195,31 @@ func TestHintOtherPort(t *testing.T) {
 		}
 	}
 }
+
+// TestHintUnlessReason: a server that gives the reason of a FAIL or an ERROR gets no hint that says less.
+func TestHintUnlessReason(t *testing.T) {
+	t.Parallel()
+	const log = ": see the server's log: "
+	for _, tt := range []struct {
+		line  string
+		reply message
+		code  exitCode
+		hint  bool
+	}{
+		{"authenticate alice AT", &authenReply{status: authenFail, serverMsg: "Account locked until 14:00"}, 1, false},
+		{"authenticate alice AT", &authenReply{status: authenFail}, 1, true},
+		{"authenticate alice AT", &authenReply{status: authenFail, serverMsg: "% Login incorrect.\r\n"}, 1, true},
+		{"authenticate alice AT", &authenReply{status: authenError}, 3, true},
+		{"authenticate alice AT", &authenReply{status: authenError, serverMsg: "LDAP is down"}, 3, false},
+		{"authenticate alice AT", &authenReply{status: authenError, data: "LDAP is down"}, 3, false},
+		{"authorize alice AT", &authorResponse{status: authorError, serverMsg: " \n"}, 3, true},
+		{"authorize alice AT", &authorResponse{status: authorError, serverMsg: "no such service"}, 3, false},
+		{"account alice AT -f start", &acctReply{status: acctError}, 3, true},
+		{"account alice AT -f start", &acctReply{status: acctError, serverMsg: "disk full"}, 3, false},
+	} {
+		s := newScriptServer(t, testKey, tt.reply)
+		if got := runWith(t, secretsInEnv, "", split(tt.line+" -v", "AT", s.addr)...); got.code != tt.code || strings.Contains(strings.Replace(got.err, "hint: see", ": see", 1), log) != tt.hint {
+			t.Errorf("%s, %+v: got %+v, want %d and a hint: %t", tt.line, tt.reply, got, int(tt.code), tt.hint)
+		}
+	}
+}

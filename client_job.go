@@ -99,13 +99,12 @@ func (j *job) recordEnd(conn *serverConn, now time.Time) {
 	}
 }
 
-// answeredError returns the failure for an ERROR, with the reason that the server gave.
+// answeredError returns the failure for an ERROR, with the reason that the server gave, or else a hint.
 func answeredError(srv server, res *result) error {
-	reason := oneLine(cmp.Or(res.ServerMsg, res.Data))
-	if reason != "" {
-		reason = ": " + reason
+	if reason := oneLine(cmp.Or(res.ServerMsg, res.Data)); reason != "" {
+		return failf(classServer, "%s answered ERROR: %s", srv, reason)
 	}
-	return failf(classServer, "%s answered ERROR%s", srv, reason).
+	return failf(classServer, "%s answered ERROR", srv).
 		withHint("see the server's log: its back end may be down, or it does not support the request")
 }
 

@@ -416,6 +416,8 @@ func TestClientSwappedHost(t *testing.T) {
 		{"check [::1]:49 alice --json", "put USER before HOST: [::1]:49 looks like the server"},
 		{"bench 192.0.2.1 alice -n 1 --json", "put USER before HOST: 192.0.2.1 looks like the server"},
 		{"batch -u 192.0.2.1 -H alice", "put USER before HOST: 192.0.2.1 looks like the server"},
+		{"authenticate 192.0.2.1,192.0.2.2 alice", "put USER before HOST: 192.0.2.1,192.0.2.2 looks like the server"},
+		{"authorize tac1,tac2 alice", "put USER before HOST: tac1,tac2 looks like the server"},
 		{"check alice bob", "check the name, or give the server's address"},
 		{"authenticate alice bob", "check the name, or give the server's address"},
 		{"authenticate 192.0.2.1 REFUSED", "check the port: 49, or 300 for TLS"},
@@ -423,6 +425,20 @@ func TestClientSwappedHost(t *testing.T) {
 		got := runWith(t, secretsInEnv, `{"command":"authorize"}`, split(tt.line, "REFUSED", refusedAddr(t))...)
 		if got.code != classNetwork.exit() || !strings.Contains(got.out+got.err, "hint") || !strings.Contains(got.out+got.err, tt.hint) {
 			t.Errorf("%s: got %+v, want %s", tt.line, got, tt.hint)
+		}
+	}
+	net.DefaultResolver.Dial = dnsOfName("tac1", "192.0.2.1")
+	for line, hint := range map[string]string{
+		"authenticate tac1 alice":          "put USER before HOST: tac1 is the name of a host, and alice is not",
+		"account tac1 alice -f start":      "put USER before HOST: tac1 is the name of a host, and alice is not",
+		"check tac1 alice,bob --timeout 3": "put USER before HOST: tac1 is the name of a host, and alice is not",
+		"authenticate tac2 alice":          "check the name, or give the server's address",
+		"authenticate a@b alice":           "check the name, or give the server's address",
+		"check alice":                      "check the name, or give the server's address",
+	} {
+		line = strings.Replace(line, "check alice", "check -H alice", 1)
+		if got := runWith(t, secretsInEnv, "", split(line)...); got.code != classNetwork.exit() || !strings.Contains(got.out+got.err, "hint: "+hint+"\n") {
+			t.Errorf("%s: got %+v, want %s", line, got, hint)
 		}
 	}
 	for host, want := range map[string][2]string{

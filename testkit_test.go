@@ -169,6 +169,11 @@ func resolveWith(t *testing.T, dial func(ctx context.Context, network, addr stri
 
 // dnsOf returns the dial function of a name server that has these addresses for every name.
 func dnsOf(addrs ...string) func(context.Context, string, string) (net.Conn, error) {
+	return dnsOfName("", addrs...)
+}
+
+// dnsOfName is dnsOf for one name, or for every name if it is empty. Other names do not exist.
+func dnsOfName(name string, addrs ...string) func(context.Context, string, string) (net.Conn, error) {
 	return func(context.Context, string, string) (net.Conn, error) {
 		server, client := net.Pipe()
 		go func() { // as over TCP: each message follows its length
@@ -188,8 +193,12 @@ func dnsOf(addrs ...string) func(context.Context, string, string) (net.Conn, err
 				}
 				question := query[12 : end+5]
 				var records []byte
-				n := 0
-				for _, addr := range addrs {
+				n, code := 0, "\x80"
+				known := addrs
+				if name != "" && string(query[13:13+len(name)]) != name {
+					known, code = nil, "\x83"
+				}
+				for _, addr := range known {
 					a := netip.MustParseAddr(addr)
 					if typ := question[len(question)-3]; typ == 1 && a.Is4() || typ == 28 && a.Is6() {
 						records = append(records, "\xc0\x0c\x00"+string(typ)+"\x00\x01\x00\x00\x00\x00\x00"+string(rune(a.BitLen()/8))...)
@@ -197,7 +206,7 @@ func dnsOf(addrs ...string) func(context.Context, string, string) (net.Conn, err
 						n++
 					}
 				}
-				message := append(append([]byte{}, query[:2]...), "\x81\x80\x00\x01\x00"+string(rune(n))+"\x00\x00\x00\x00"...)
+				message := append(append([]byte{}, query[:2]...), "\x81"+code+"\x00\x01\x00"+string(rune(n))+"\x00\x00\x00\x00"...)
 				message = append(append(message, question...), records...)
 				server.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(message))), message...))
 			}

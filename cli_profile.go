@@ -32,27 +32,38 @@ func (p *profile) setWord(word string) error {
 const hintAtUser = "use -u for a user whose name begins with @"
 
 // read sets the options of the profile, if there is one. Options on the command line override it: the same
-// option, and one that conflicts. Options that the command does not accept are ignored, since one profile serves
-// all commands. The lines after an error are read too, since they may ask for JSON.
+// option, and one that conflicts. Options that the command does not have or cannot use are ignored, since one profile
+// serves all commands. The lines after an error are read too, since they may ask for JSON.
 func (p *profile) read(inv *invocation) error {
 	if p.word == "" {
 		return nil
 	}
-	path, err := profilePath(p.word[1:], inv.std.env)
+	path, err := p.path(inv.std.env)
 	if err != nil {
 		return err
 	}
 	text, err := readOptions(path)
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
 		return p.suggest(err, inv.std.env)
+	} else if err != nil {
+		return err
 	}
 	reader := profileReader{inv: inv, folder: filepath.Dir(path)}
 	number := 0
 	for line := range strings.Lines(text) {
 		number++
-		if wrong := reader.read(line); wrong != nil && err == nil {
+		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
+			reader.lines = append(reader.lines, reader.parse(number, line))
+		}
+	}
+	if len(reader.lines) > 0 && !reader.known {
+		return failf(classUsage, "%s is not a profile: it has no line with an option", path).withHint("a line is a long option without dashes, such as host tac1")
+	}
+	for i := range reader.lines {
+		l := &reader.lines[i]
+		if wrong := reader.set(l); wrong != nil && err == nil {
 			f := asFailure(wrong)
-			err = failf(f.class, "%s:%d: %w", path, number, f.err).withHint("%s", f.hint)
+			err = failf(f.class, "%s:%d: %w", path, l.number, f.err).withHint("%s", f.hint)
 		}
 	}
 	if reader.secret != "" {
@@ -82,9 +93,6 @@ func readOptions(path string) (text string, err error) {
 
 // suggest adds a hint to the error for a profile that does not exist.
 func (p *profile) suggest(err error, env func(string) string) error {
-	if !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
 	if p.secretOption != "" { // it may be the secret
 		return takesNoValue(p.secretOption)
 	}
@@ -94,130 +102,178 @@ func (p *profile) suggest(err error, env func(string) string) error {
 	return asFailure(err).withHint("%s", hintAtUser)
 }
 
-// profilePath returns the path of the profile with the name, which may be a path itself.
-func profilePath(name string, env func(string) string) (string, error) {
+// path returns the path of the profile: its name if that has a slash, else the file in the first folder that has it.
+func (p *profile) path(env func(string) string) (string, error) {
+	name := p.word[1:]
 	if strings.ContainsAny(name, "/"+string(filepath.Separator)) {
-		return name, nil
+		return expandHome(name, env), nil
 	}
-	folder := profileFolder(env)
-	switch {
-	case name == "":
+	if name == "" {
 		return "", failf(classUsage, "@ needs the name of a profile").withHint("%s", hintAtUser)
-	case folder == "":
-		return "", failf(classUsage, "no folder for profiles: HOME is not set").withHint("use @./%s for a file in the current folder", escape(name))
 	}
-	return filepath.Join(folder, name), nil
-}
-
-// profileFolder returns the folder of the profiles, or an empty string if the environment does not define it.
-func profileFolder(env func(string) string) string {
-	switch config, home := env("XDG_CONFIG_HOME"), env("HOME"); {
-	case runtime.GOOS == "windows" && env("AppData") != "":
-		return filepath.Join(env("AppData"), "tacacs_plus")
-	case runtime.GOOS == "windows":
-		return ""
-	case filepath.IsAbs(config): // the XDG specification ignores relative paths
-		return filepath.Join(config, "tacacs_plus")
-	case home != "":
-		return filepath.Join(home, ".config", "tacacs_plus")
+	folders := profileFolders(env)
+	if len(folders) == 0 {
+		return "", failf(classUsage, "no folder for profiles: AppData is not set").withHint("use @./%s for a file in the current folder", escape(name))
 	}
-	return ""
-}
-
-// profileNames returns the files in the folder that look like profiles. Keys and certificates, which may be
-// there too, have a dot in their names. A terminal could not show a name with control characters as it is.
-func profileNames(env func(string) string) (names []string) {
-	entries, _ := os.ReadDir(profileFolder(env)) // without the folder there are none
-	for _, e := range entries {
-		if !e.IsDir() && !strings.ContainsAny(e.Name(), ". ") && escape(e.Name()) == e.Name() {
-			names = append(names, e.Name())
+	for _, folder := range folders {
+		path := filepath.Join(folder, name)
+		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+			return path, nil
 		}
 	}
-	return names
+	return "", p.suggest(failf(classUsage, "no profile %s in %s", escape(name), strings.Join(folders, " or ")), env)
+}
+
+// systemProfiles is the folder of the profiles for all users. On Windows any user could create it, so it is not used.
+var systemProfiles = "/etc/tacacs_plus"
+
+// profileFolders returns the folders of the profiles, the user's own first.
+func profileFolders(env func(string) string) (folders []string) {
+	config, home := env("XDG_CONFIG_HOME"), env("HOME")
+	switch {
+	case runtime.GOOS == "windows":
+		config = env("AppData")
+	case !filepath.IsAbs(config) && home != "": // the XDG specification ignores relative paths
+		config = filepath.Join(home, ".config")
+	}
+	if filepath.IsAbs(config) {
+		folders = append(folders, filepath.Join(config, "tacacs_plus"))
+	}
+	if runtime.GOOS != "windows" {
+		folders = append(folders, systemProfiles)
+	}
+	return folders
+}
+
+// expandHome returns a path with the home folder in place of ~ at its start.
+func expandHome(path string, env func(string) string) string {
+	home := env("HOME")
+	if runtime.GOOS == "windows" {
+		home = env("USERPROFILE")
+	}
+	if rest, ok := strings.CutPrefix(path, "~/"); ok && home != "" {
+		return filepath.Join(home, rest)
+	}
+	return path
+}
+
+// profileNames returns the files in the folders that look like profiles. Keys and certificates, which may be
+// there too, have a dot in their names. A terminal could not show a name with control characters as it is.
+func profileNames(env func(string) string) (names []string) {
+	for _, folder := range profileFolders(env) {
+		entries, _ := os.ReadDir(folder) // without the folder there are none
+		for _, e := range entries {
+			if !e.IsDir() && !strings.ContainsAny(e.Name(), ". ") && escape(e.Name()) == e.Name() {
+				names = append(names, e.Name())
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // A profileReader reads the lines of a profile into the options of a command line.
 type profileReader struct {
 	inv    *invocation
 	folder string // to which the names of files in the profile are relative
+	lines  []profileLine
+	known  bool   // a line has the name of an option
 	secret string // the name of one of its options with a secret as value
 }
 
-// read reads one line: name value, name=value, or the name of a toggle.
-func (r *profileReader) read(line string) error {
-	line = strings.TrimSpace(line)
-	if line == "" || line[0] == '#' {
-		return nil
-	}
-	arg, name, value := "--"+line, line, ""
+// A profileLine is an option in a profile: name value, name=value, or the name of a toggle.
+type profileLine struct {
+	number      int
+	name, value string
+	arg         string // the option as an argument of the command line
+	err         error
+}
+
+// parse reads a line.
+func (r *profileReader) parse(number int, line string) profileLine {
+	l := profileLine{number: number, name: line, arg: "--" + line}
 	if at := strings.IndexAny(line, " \t="); at >= 0 {
-		name = line[:at]
-		value = strings.TrimSpace(line[at:])
-		value = strings.TrimSpace(strings.TrimPrefix(value, "="))
-		arg = "--" + name + "=" + value
+		l.name = line[:at]
+		l.value = strings.TrimSpace(line[at:])
+		l.value = strings.TrimSpace(strings.TrimPrefix(l.value, "="))
+		l.arg = "--" + l.name + "=" + l.value
 	}
-	name = strings.ReplaceAll(name, "_", "-")
-	o := r.inv.options.find(name)
-	accepted := o != nil && r.inv.command.accepts(o)
-	if o == nil {
-		_, o = ownersOf(r.inv.table, name)
-	}
+	l.name = strings.ReplaceAll(l.name, "_", "-")
+	o := r.find(l.name)
+	r.known = r.known || o != nil || r.find(strings.TrimLeft(l.name, "-")) != nil
 	switch {
-	case name == "":
-		return failf(classUsage, "no option name on the line")
-	case name[0] == '-':
-		return failf(classUsage, "options in a profile have no dashes")
+	case l.name == "":
+		l.err = failf(classUsage, "no option name on the line")
+	case l.name[0] == '-':
+		l.err = failf(classUsage, "options in a profile have no dashes")
 	case o == nil:
-		_, err := r.inv.parseOption(arg, nil) // for its hint
-		return err
-	case name == "help", name == "version", name == "exec": // what a command does belongs on the command line
-		return failf(classUsage, "%s is not allowed in a profile", name)
-	case o.long != name:
-		return failf(classUsage, "a profile cannot have the short option -%s", name).withHint("write %s", o.long)
+		l.err = r.unknown(l.name)
+	case l.name == "help", l.name == "version", l.name == "exec": // what a command does belongs on the command line
+		l.err = failf(classUsage, "%s is not allowed in a profile", l.name)
+	case o.long != l.name:
+		l.err = failf(classUsage, "a profile cannot have the short option -%s", l.name).withHint("write %s", o.long)
+	case strings.HasSuffix(o.arg, "KEY") || strings.HasSuffix(o.arg, "PASSWORD"):
+		r.secret = l.name
 	}
-	if strings.HasSuffix(o.arg, "KEY") || strings.HasSuffix(o.arg, "PASSWORD") {
-		r.secret = name
+	return l
+}
+
+// find returns the option of this or another command with the name, or nil.
+func (r *profileReader) find(name string) *option {
+	if o := r.inv.options.find(name); o != nil {
+		return o
 	}
-	overridden := o.given && !o.fromProfile && name != "no-warn" // whose values add up
-	if !accepted || overridden || r.conflicting(name) {
-		return nil
+	_, o := ownersOf(r.inv.table, name)
+	return o
+}
+
+// unknown returns the error for a line without the name of an option. It shows nothing of the line, which may be a secret.
+func (r *profileReader) unknown(name string) error {
+	var names []string
+	for _, o := range r.inv.options.options {
+		names = append(names, o.long)
 	}
-	if o.arg == "FILE" && value != "" && value != "-" {
-		arg = "--" + name + "=" + inFolder(r.folder, value, strings.HasSuffix(name, "key-file"))
+	for i := range r.inv.table {
+		for _, o := range r.inv.table[i].ownOptions().options {
+			names = append(names, o.long)
+		}
+	}
+	f := failf(classUsage, "the line does not begin with the name of an option")
+	if meant := nearest(name, names); meant != "" {
+		r.known = true
+		return f.withHint("did you mean %s?", meant)
+	}
+	for _, o := range r.inv.options.options {
+		if o.group&(groupKey|groupPassword) != 0 && strings.HasPrefix(name, o.long) {
+			r.known = true
+			return f.withHint("put a space between %s and its value", o.long)
+		}
+	}
+	return f.withHint("tacacs_plus help, and tacacs_plus help COMMAND, list the options")
+}
+
+// set sets the option of a line, unless it is ignored.
+func (r *profileReader) set(l *profileLine) error {
+	if l.err != nil || r.ignored(l) {
+		return l.err
+	}
+	o, arg := r.inv.options.find(l.name), l.arg
+	if o.arg == "FILE" && l.value != "" && l.value != "-" {
+		arg = "--" + l.name + "=" + r.inFolder(l.value, strings.HasSuffix(l.name, "key-file"))
 	}
 	o.fromProfile = true
 	_, err := r.inv.parseOption(arg, nil)
 	return err
 }
 
-// conflicting reports whether the command line has an option that excludes this one.
-func (r *profileReader) conflicting(name string) bool {
-	for _, row := range conflicts {
-		if !slices.Contains(strings.Fields(row.ignored), name) {
-			continue
-		}
-		for typed := range strings.FieldsSeq(row.typed) {
-			typed, off := strings.CutSuffix(typed, "=false")
-			o := r.inv.options.find(typed)
-			if o == nil || !o.given || o.fromProfile {
-				continue
-			}
-			if t, ok := o.value.(*toggle); off == (ok && !bool(*t)) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // inFolder returns the value FILE or, of an option that takes prefixes, [PREFIX=]FILE. FILE is relative to the folder.
-func inFolder(folder, value string, prefixes bool) string {
+func (r *profileReader) inFolder(value string, prefixes bool) string {
 	prefix, file, found := "", value, false
 	if prefixes {
 		prefix, file, found = cutPrefix(value)
 	}
-	if !filepath.IsAbs(file) {
-		file = filepath.Join(folder, file)
+	if file = expandHome(file, r.inv.std.env); !filepath.IsAbs(file) {
+		file = filepath.Join(r.folder, file)
 	}
 	if found {
 		return prefix + "=" + file
@@ -227,27 +283,3 @@ func inFolder(folder, value string, prefixes bool) string {
 	}
 	return file
 }
-
-// conflicts are options that cannot be used together: if one of the first is typed, those that follow are ignored in a
-// profile. A key does not turn TLS off, since it may be there by mistake.
-var conflicts = [...]struct{ typed, ignored string }{
-	{"key key-file", "key key-file unencrypted"},
-	{"tls", "key key-file unencrypted"},
-	{"unencrypted", "key key-file tls " + tlsDetails},
-	{"tls=false", tlsDetails},
-	{"password password-file password-stdin", "password password-file password-stdin"},
-	{"new-password-file new-password-stdin", "new-password-file new-password-stdin"},
-	{"4", "6"},
-	{"6", "4"},
-	{"quiet", "verbose json"},
-	{"verbose json", "quiet"},
-	{"nagios prometheus json", "nagios prometheus json"},
-	{"cmd-file", "cmd cmds require"},
-	{"cmd cmds require", "cmd-file"},
-	{"authorize account", "authorize account"},
-	{"no-single-connect", "single-connect"},
-	{"single-connect", "no-single-connect"},
-}
-
-// tlsDetails are the options that need --tls.
-const tlsDetails = "cacert cert cert-key servername crl insecure keylog"

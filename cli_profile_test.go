@@ -35,8 +35,8 @@ func TestProfile(t *testing.T) {
 			t.Fatal(err)
 		}
 		runWith(t, home, "", split("authenticate alice @prod")...).check(t, 0, "PASS\n", "")
-		runWith(t, map[string]string{}, "", "authenticate", "alice", "@prod").check(t, 2, "",
-			`tacacs_plus: no folder for profiles: HOME is not set\ntacacs_plus: hint: use @\./prod for a file in the current folder\n`)
+		runWith(t, map[string]string{}, "", "authenticate", "alice", "@nowhere").check(t, 2, "",
+			"tacacs_plus: no profile nowhere in /etc/tacacs_plus\ntacacs_plus: hint: use -u for a user whose name begins with @\n")
 		dir = filepath.Join(home["HOME"], ".config", "tacacs_plus")
 		got := runWith(t, home, "", split("authenticate alice @lab")...)
 		if got.code != 2 || !strings.Contains(got.err, filepath.Join(dir, "nowhere", "tac.key")) {
@@ -212,11 +212,11 @@ func TestProfileConflicts(t *testing.T) {
 func TestProfileErrors(t *testing.T) {
 	t.Parallel()
 	dir, env := profileDir(t)
-	const hint = "\ntacacs_plus: hint: "
+	const hint, unknown = "\ntacacs_plus: hint: ", "the line does not begin with the name of an option"
 	for _, tt := range []struct{ profile, err string }{
 		{"# one\n\ntimeout never", `:3: option --timeout: "never" must be above 0 and at most 24h: seconds (2.5) or a duration (500ms)`},
-		{"timeot 5", ":1: unknown option --timeot" + hint + "did you mean --timeout?"},
-		{"host tac1\nnonsense=yes", ":2: unknown option --nonsense" + hint + "tacacs_plus help, and tacacs_plus help COMMAND, list the options"},
+		{"timeot 5", ":1: " + unknown + hint + "did you mean timeout?"},
+		{"host tac1\nnonsense=yes", ":2: " + unknown + hint + "tacacs_plus help, and tacacs_plus help COMMAND, list the options"},
 		{"timeout", ":1: option --timeout needs a value"},
 		{"cacert=", `:1: option --cacert: "" must not be empty`},
 		{"tls maybe", ":1: option --tls takes no value"},
@@ -226,11 +226,11 @@ func TestProfileErrors(t *testing.T) {
 		{"exec", ":1: exec is not allowed in a profile"},
 		{"p 49", ":1: a profile cannot have the short option -p" + hint + "write port"},
 		{"c 4", ":1: a profile cannot have the short option -c" + hint + "write cmds"},
-		{"keyhunter2", ":1: unknown option --key..." + hint + "put a space between --key and its value"},
+		{"keyhunter2", ":1: " + unknown + hint + "put a space between key and its value"},
 		{"retries 1 # more", `:1: option --retries: its value must be 0 to 1000`},
-		{"= x", ":1: no option name on the line"},
+		{"= x\nhost tac1", ":1: no option name on the line"},
 		{"timeout a\nretries b", `:1: option --timeout: "a" must be above 0 and at most 24h: seconds (2.5) or a duration (500ms)`},
-		{"\x1b[2J", `:1: unknown option --\x1b[2J` + hint + "tacacs_plus help, and tacacs_plus help COMMAND, list the options"},
+		{"timeout 5\n\x1b[2J", ":2: " + unknown + hint + "tacacs_plus help, and tacacs_plus help COMMAND, list the options"},
 	} {
 		path := filepath.Join(dir, "prod")
 		if err := os.WriteFile(path, []byte(tt.profile), 0o600); err != nil {
@@ -255,7 +255,8 @@ func TestProfileIsMissing(t *testing.T) {
 		{"@prd", "hint: did you mean @prod?\n"},
 		{"@pord", "hint: did you mean @prod?\n"},
 		{"@drop", user},
-		{"@alice", "read the profile: stat " + filepath.Join(dir, "alice") + ": "},
+		{"@alice", "tacacs_plus: no profile alice in " + dir + " or /etc/tacacs_plus" + user},
+		{"@./alice", "read the profile: stat ./alice: "},
 		{"@alice", user},
 		{"@backup", user},
 		{"@foldr", user},
@@ -282,6 +283,173 @@ func TestProfileIsMissing(t *testing.T) {
 	for _, line := range []string{"version @prod @prod", "version @full", "help @nowhere -h", "-h @nowhere"} {
 		if got := runWith(t, env, "", split(line)...); got.code != 0 || got.err != "" {
 			t.Errorf("%s: got %+v", line, got)
+		}
+	}
+}
+
+// TestProfileIsKeyFile: of a file that is no profile, such as a key, nothing is shown.
+func TestProfileIsKeyFile(t *testing.T) {
+	t.Parallel()
+	dir, env := profileDir(t)
+	for content, want := range map[string]string{
+		"S3cretKey-0123456789\n":                 "is not a profile: it has no line with an option\n",
+		"S3cret Key=0123456789":                  "is not a profile: it has no line with an option\n",
+		"-S3cret\n":                              "is not a profile: it has no line with an option\n",
+		"--S3cret=Key\n":                         "is not a profile: it has no line with an option\n",
+		"\x00\x01S3cret\x02\n":                   "is not a profile: it has no line with an option\n",
+		"-----BEGIN S3cret-----\nS3cret\n":       "is not a profile: it has no line with an option\n",
+		"=S3cret":                                "is not a profile: it has no line with an option\n",
+		"passw0rdS3cret":                         "is not a profile: it has no line with an option\n",
+		"keyS3cret":                              ":1: the line does not begin with the name of an option\n",
+		"host tac1\nS3cret\n":                    ":2: the line does not begin with the name of an option\n",
+		"\xff\xfeS\x003\x00c\x00r\x00e\x00t\x00": " is UTF-16\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, "tac"), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range []string{"check tac1 @tac", "@tac", "check --json tac1 @tac", "check @tac --nonsense"} {
+			got := runWith(t, env, "", split(line)...)
+			if got.code != classUsage.exit() || strings.Contains(got.out+got.err, "S3c") || line == "check tac1 @tac" && !strings.Contains(got.err, want) {
+				t.Errorf("%q, %s: got %+v", content, line, got)
+			}
+		}
+	}
+}
+
+// TestProfileOfSystem: a profile that the user does not have is that of the system. It is not parallel, since it changes the
+// folder.
+func TestProfileOfSystem(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("there is no such folder")
+	}
+	dir, env := profileDir(t, "both", "host tac1")
+	before := systemProfiles
+	t.Cleanup(func() { systemProfiles = before })
+	systemProfiles = writeFiles(t, map[string]string{"both": "host tac2", "lab": "host tac3\nkey-file tac.key"})
+	for _, tt := range []struct {
+		env              map[string]string
+		name, host, file string
+	}{
+		{env, "both", "tac1", ""}, {env, "lab", "tac3", systemProfiles + "/tac.key"}, {nil, "both", "tac2", ""}, {map[string]string{"HOME": "/nowhere"}, "lab", "tac3", systemProfiles + "/tac.key"},
+	} {
+		inv, err := parse(commands, []string{"authenticate", "alice", "@" + tt.name}, stdio{env: func(name string) string { return tt.env[name] }})
+		if err != nil || inv.server.host != tt.host || strings.Join(inv.key.files, " ") != tt.file {
+			t.Errorf("%+v: got %s, %q, %v", tt, inv.server.host, inv.key.files, err)
+		}
+	}
+	if got := offers(t, env, "check", "@"); strings.Join(got, " ") != "@both @lab" {
+		t.Errorf("completion offers %q", got)
+	}
+	got := runWith(t, env, "", "check", "@lob")
+	got.check(t, 2, "", "tacacs_plus: no profile lob in "+dir+" or "+systemProfiles+"\ntacacs_plus: hint: did you mean @lab\\?\n")
+	if err := os.Mkdir(filepath.Join(dir, "lab"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	runWith(t, env, "", "check", "@lab").check(t, 2, "", "tacacs_plus: read the profile: "+dir+"/lab is not a regular file\n")
+}
+
+// TestProfileInHome: ~/ is the home folder, in the name of a profile and in its files.
+func TestProfileInHome(t *testing.T) {
+	t.Parallel()
+	home := writeFiles(t, map[string]string{"p": "host tac1\nkey-file ~/k\nkey-file 192.0.2.0/24=~/k\npassword-file ~x\ncacert ~/sub/ca.pem\ntls=false"})
+	inv, err := parse(commands, []string{"authenticate", "alice", "@~/p"}, stdio{env: func(name string) string { return map[string]string{"HOME": home, "USERPROFILE": home}[name] }})
+	if err != nil && !strings.Contains(err.Error(), "--cacert needs --tls") {
+		t.Fatal(err)
+	}
+	got := strings.Join(append(append(inv.key.files, inv.password.files...), inv.server.tls.caCert), " ")
+	if want := filepath.Join(home, "k") + " 192.0.2.0/24=" + filepath.Join(home, "k") + " " + filepath.Join(home, "~x") + " " + filepath.Join(home, "sub/ca.pem"); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// TestProfileServesAllCommands: no option in a profile that a command cannot use is an error.
+func TestProfileServesAllCommands(t *testing.T) {
+	t.Parallel()
+	lines := split("types negative nagios|warn=1 nagios|crit=1 warn=1 crit=1 cert-days=3 count=3 all cmd-file=FILE cmd=show flag=start chap-id=5 chap-challenge=0011223344556677 " +
+		"authen-type=chap|chap-id=5 answer=x new-password-file=FILE password-stdin users-file=FILE user=a:b permit=x listen=127.0.0.1:0 key-list=FILE summary priv-lvl=15")
+	for _, typ := range append(new(authenType).known(), "not_set") {
+		lines = append(lines, "authen_type="+typ)
+	}
+	for _, service := range new(authenService).known() {
+		lines = append(lines, "service="+service)
+	}
+	refused := refusedAddr(t)
+	dir := writeFiles(t, map[string]string{"f": "show version\n"})
+	for _, command := range []string{"authenticate alice AT", "enable alice AT", "chpass alice AT --new-password-file DIR/f", "authorize alice AT", "authorize alice AT service=ppp",
+		"account alice AT", "account alice AT --exec -- true", "check alice AT", "check", "batch AT", "bench alice AT --requests 1"} {
+		for _, line := range lines {
+			options := strings.NewReplacer("|", "\n", "FILE", "f").Replace(line)
+			profile := "host=" + refused + "\nkey=" + testKey + "\n" + options + "\n"
+			if err := os.WriteFile(filepath.Join(dir, "p"), []byte(profile), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			args := append([]string{"@" + dir + "/p"}, split(command, "AT", refused, "DIR", dir)...)
+			got := runWith(t, map[string]string{"TACACS_PLUS_PWD": testPassword}, `{"command":"authenticate","user":"alice","password":"x"}`, args...)
+			if got.code == classUsage.exit() && !strings.Contains(line, "nagios") || strings.Contains(got.out, "UNKNOWN") {
+				t.Errorf("%s, %s: got %+v", command, line, got)
+			}
+		}
+	}
+}
+
+// TestProfileUsable: an option that a command can use is used.
+func TestProfileUsable(t *testing.T) {
+	t.Parallel()
+	dir := writeFiles(t, nil)
+	for _, tt := range []struct{ profile, line, used string }{
+		{"authen-type pap", "authenticate alice tac1", "authen-type"},
+		{"authen-type pap", "check alice tac1", "authen-type"},
+		{"authen-type pap\nhost tac1", "check alice", "authen-type host"},
+		{"authen-type pap\nusername alice", "check tac1", "authen-type username"},
+		{"authen-type pap", "check tac1", ""},
+		{"authen-type pap\nhost tac1", "check", "host"},
+		{"authen-type ascii", "check tac1", "authen-type"},
+		{"authen-type pap", "chpass alice tac1", ""},
+		{"authen-type ascii", "chpass alice tac1", "authen-type"},
+		{"authen-type not_set", "authorize alice tac1", "authen-type"},
+		{"authen-type not_set", "authenticate alice tac1", ""},
+		{"service enable", "enable alice tac1", "service"},
+		{"service login", "enable alice tac1", ""},
+		{"service enable", "authorize alice tac1", ""},
+		{"service ppp", "authorize alice tac1", "service"},
+		{"chap-id 5\nauthen-type chap", "authenticate alice tac1", "authen-type chap-id"},
+		{"authen-type chap\nchap-id 5", "authenticate alice tac1 -t pap", ""},
+		{"authen-type pap\nchap-id 5", "authenticate alice tac1 -t chap", "chap-id"},
+		{"authen-type chap\nauthen-type pap\nchap-id 5", "authenticate alice tac1", "authen-type"},
+		{"types\nnegative", "check alice tac1", "types negative"},
+		{"types", "check tac1", ""},
+		{"warn 1\nnagios", "check tac1", "nagios warn"},
+		{"warn 1", "check tac1 --nagios", "warn"},
+		{"warn 1\nnagios", "check tac1 --json", ""},
+		{"count 3", "check tac1", ""},
+		{"count 3\ninterval 1", "check tac1", "interval count"},
+		{"cmd-file f", "authorize alice tac1", "cmd-file"},
+		{"cmd-file f", "authorize alice tac1 service=ppp", ""},
+		{"cmd show", "authorize alice tac1 service=ppp", ""},
+		{"cmd show", "authorize alice tac1", "cmd"},
+		{"password-stdin", "authenticate alice tac1", "password-stdin"},
+		{"password-stdin", "batch tac1", ""},
+		{"nagios", "check tac1 --interval 5", ""},
+		{"interval 5\ncount 2", "check tac1 --nagios", ""},
+		{"flag start", "account alice tac1 --exec -- true", ""},
+		{"flag stop", "account alice tac1", "flag"},
+	} {
+		path := filepath.Join(dir, "p")
+		if err := os.WriteFile(path, []byte(tt.profile), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		inv, err := parse(commands, append(split(tt.line), "@"+path), stdio{env: func(string) string { return "" }})
+		var used []string
+		for _, o := range inv.options.options {
+			if o.fromProfile {
+				used = append(used, o.long)
+			}
+		}
+		want := strings.Fields(tt.used)
+		slices.Sort(used)
+		slices.Sort(want)
+		if err != nil || !slices.Equal(used, want) {
+			t.Errorf("%q, %s: used %q, want %q, %v", tt.profile, tt.line, used, want, err)
 		}
 	}
 }

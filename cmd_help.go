@@ -25,8 +25,9 @@ Usage: tacacs_plus [OPTION...] COMMAND [OPTION...] [USER] [HOST] [ARGUMENT...]
 HOST is one server or several with commas, each name, name:port or [IPv6]:port;
 the next one is tried after a failure, never after a denial.
 
-@NAME reads options from the file ~/.config/tacacs_plus/NAME, or from NAME if it
-has a slash. Options on the command line override them. An example of a file:
+@NAME reads options from the file ~/.config/tacacs_plus/NAME, or else
+/etc/tacacs_plus/NAME; a NAME with a slash is a path. Options on the command
+line override them. An example of a file:
     host tac1,tac2
     tls
     cacert ca.pem

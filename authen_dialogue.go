@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"slices"
@@ -16,15 +17,21 @@ type authentication struct {
 	challenge   []byte // empty for a random one
 	newPassword string // for CHPASS
 	answers     []string
-	person      bool // prompts without an answer go to a person
-	deferred    bool // the person types the password when the server asks
+	answerName  string // what gives the command more answers, such as --answer; empty for nothing
+	answerAgain bool   // answers are for a repeated prompt too
+	person      bool   // prompts without an answer go to a person
+	deferred    bool   // the person types the password when the server asks
+	deferredNew bool   // and the new password
 
 	tried    []authenType           // the types of the sessions so far; the last one is under way
 	used     [authenRestart + 1]int // how many of the prepared answers the session has used, by status
 	answered int                    // how many of answers
 	typed    []string               // by the person, without echo
 	server   string                 // that sent the last reply
+	lastLine string                 // of the last prompt for the password
+	repeated bool                   // the last prompt is a refusal: it repeats that for the password
 	pending  pendingPrompt
+	firstNew string // the new password, before it is typed again
 	start    authenStart
 	response authenReply
 }
@@ -37,6 +44,8 @@ const (
 	pendingPassword                      // the password, with our label
 	pendingWords                         // the password, with the server's text
 	pendingRestart                       // the password, before another session begins
+	pendingNew                           // the new password
+	pendingNewAgain                      // the new password once more
 )
 
 // newLogin returns the dialogue of a login or, if the service is ENABLE, of enable.
@@ -236,28 +245,55 @@ func (a *authentication) prepared(status authenStatus) []string {
 // servers log a name that they do not know, and the next answer may be a secret.
 func (a *authentication) onPrompt(r reaction) reaction {
 	status := a.response.status
+	a.notePrompt()
 	ready, used := a.prepared(status), a.used[status]
 	switch {
-	case used < len(ready) && a.deferred && a.wantsPassword(status):
+	case used < len(ready):
+		return a.sendPrepared(r, ready[used])
+	case status == authenGetUser && used > 0 && (len(ready) > 0 || !a.person):
+		r.err = failf(classDenied, "%s asked for the user name again", a.server).
+			withHint("check USER: the server does not accept it, and --answer does not replace it")
+		r.abort = abort("no answer to the prompt")
+		return r
+	case a.answered < len(a.answers) && (status != authenGetUser || used == 0) && (!a.repeated || a.answerAgain):
+		a.answered++
+		return a.send(r, a.answers[a.answered-1])
+	}
+	a.pending, r.prompt = pendingAnswer, a.prompt()
+	return r
+}
+
+// notePrompt notes whether a prompt repeats the last line of the one for the password, also after a sentence: many
+// servers refuse a password by asking for it again. CHPASS asks for the old one with GETDATA alone, so that even an empty
+// text shows the repetition.
+func (a *authentication) notePrompt() {
+	a.repeated = false
+	if !a.wantsPassword(a.response.status) {
+		return
+	}
+	text := strings.TrimSpace(a.response.serverMsg)
+	line := strings.TrimSpace(text[strings.LastIndexAny(text, "\r\n")+1:])
+	same := line == a.lastLine || a.lastLine != "" && strings.HasSuffix(line, ". "+a.lastLine)
+	a.repeated = a.used[a.response.status] > 0 && same && (line != "" || a.action == authenChPass)
+	a.lastLine = line
+}
+
+// sendPrepared sends a prepared answer, or asks the person for a deferred password.
+func (a *authentication) sendPrepared(r reaction, text string) reaction {
+	status := a.response.status
+	switch {
+	case a.deferred && a.wantsPassword(status):
 		r.prompt = a.prompt()
 		if a.pending = pendingPassword; r.prompt.words != "" {
 			a.pending = pendingWords
 		}
 		r.prompt.hidden = true
 		return r
-	case used < len(ready):
-		return a.send(r, ready[used])
-	case status == authenGetUser && used > 0 && (len(ready) > 0 || !a.person):
-		r.err = failf(classDenied, "%s asked for the user name again", a.server).
-			withHint("check USER: the server does not accept it, and --answer does not replace it")
-		r.abort = abort("no answer to the prompt")
+	case a.deferredNew && status == authenGetPass:
+		a.pending, r.prompt = pendingNew, a.prompt()
 		return r
-	case a.answered < len(a.answers) && (status != authenGetUser || used == 0):
-		a.answered++
-		return a.send(r, a.answers[a.answered-1])
 	}
-	a.pending, r.prompt = pendingAnswer, a.prompt()
-	return r
+	return a.send(r, text)
 }
 
 // send answers the prompt of the last reply.
@@ -291,53 +327,82 @@ func (a *authentication) prompt() *prompt {
 	return p
 }
 
-// answer implements dialogue. A password that was asked for with our label is used for the next server too; an answer to
-// the server's text, such as a challenge, is for this session alone.
+// answer implements dialogue. A password that was asked for with our label is used for the next server too, as is a new
+// one; an answer to the server's text, such as a challenge, is for this session alone.
 func (a *authentication) answer(text string, err error) reaction {
-	r, noAnswer := reaction{verdict: a.verdict()}, errors.Is(err, errNoAnswer)
-	status := a.response.status
+	r := reaction{verdict: a.verdict()}
 	if err == nil && a.prompt().hidden {
 		a.typed = append(a.typed, text)
 	}
-	switch {
-	case a.pending == pendingAnswer && noAnswer && status != authenGetUser && a.used[status] > 0:
-		// Many servers refuse a password by asking for it again.
-		r.verdict.status, r.verdict.prompt, r.verdict.hint = authenFail, status.String(), a.askedAgain(status)
-		r.abort = abort("no answer to the prompt")
-		return r
-	case noAnswer && (a.pending == pendingPassword || a.pending == pendingWords):
-		err = failf(classUsage, "no password typed").withHint("give --password-file FILE, or set TACACS_PLUS_PWD")
-	case noAnswer:
-		err = failf(classDenied, "unanswered prompt \"%s\" (%s) from %s", oneLine(a.response.serverMsg), status, a.server).
-			withHint("give --answer TEXT for each prompt after the password")
-	case err == nil && text == "" && (a.pending == pendingPassword || a.pending == pendingWords):
-		err = failf(classUsage, "no password was typed")
+	if err != nil || text == "" && a.pending != pendingAnswer {
+		return a.onNoAnswer(r, err)
 	}
-	switch {
-	case err != nil && a.pending == pendingRestart:
-		r.err = err
-		return r
-	case err != nil:
-		r.err, r.abort = err, abort("no answer to the prompt")
-		return r
-	case a.pending == pendingRestart:
+	switch a.pending {
+	case pendingRestart:
 		a.password, a.deferred = text, false
 		r = a.onRestart(r)
 		r.warnings = nil // the person has seen them
 		return r
-	case a.pending == pendingPassword:
+	case pendingPassword:
 		a.password, a.deferred = text, false
+	case pendingNew:
+		a.firstNew, a.pending = text, pendingNewAgain
+		r.prompt = &prompt{label: a.fields.promptFor("new password") + " again", hidden: true}
+		return r
+	case pendingNewAgain:
+		if text != a.firstNew {
+			r.err, r.abort = failf(classUsage, "the two new passwords differ"), abort("no answer to the prompt")
+			return r
+		}
+		a.newPassword, a.deferredNew = text, false
 	}
 	return a.send(r, text)
 }
 
-// askedAgain returns the hint for a server that asks again for what it was given.
-func (a *authentication) askedAgain(status authenStatus) string {
+// onNoAnswer ends a session whose prompt has no answer, or an empty password. err is nil for the latter.
+func (a *authentication) onNoAnswer(r reaction, err error) reaction {
+	noAnswer := errors.Is(err, errNoAnswer)
+	secret, hint := "password", "give --password-file FILE, or set TACACS_PLUS_PWD"
+	if a.pending == pendingNew || a.pending == pendingNewAgain {
+		secret, hint = "new password", "give --new-password-file FILE"
+	}
 	switch {
-	case a.action != authenChPass:
-		return "check the password; if the server asks for a new one, give it with --answer"
-	case a.wantsPassword(status):
+	case err == nil:
+		r.err = failf(classUsage, "no %s was typed", secret)
+	case noAnswer && a.pending == pendingRestart:
+		r.err = failf(classDenied, "no %s typed", secret).withHint("%s", hint)
+	case noAnswer && a.pending != pendingAnswer:
+		r.err = failf(classUsage, "no %s typed", secret).withHint("%s", hint)
+	case noAnswer && a.repeated:
+		r.verdict.status, r.verdict.prompt, r.verdict.hint = authenFail, a.response.status.String(), a.refusedHint()
+	case noAnswer:
+		r.err = a.unanswered()
+	default:
+		r.err = err
+	}
+	if a.pending != pendingRestart { // which ended the session
+		r.abort = abort("no answer to the prompt")
+	}
+	return r
+}
+
+// unanswered returns the error for a prompt that nothing answers.
+func (a *authentication) unanswered() error {
+	words := cmp.Or(oneLine(a.response.serverMsg), a.response.status.String())
+	if a.answerName != "" {
+		words += " (use " + a.answerName + ")"
+	}
+	f := failf(classDenied, "unanswered prompt: %s", words)
+	if a.action == authenChPass && a.response.status == authenGetPass {
+		return f.withHint("choose another new password: the server may have refused this one")
+	}
+	return f
+}
+
+// refusedHint returns the hint for a server that asks again for the password that it was given.
+func (a *authentication) refusedHint() string {
+	if a.action == authenChPass {
 		return "check the old password: the server asked for it again"
 	}
-	return "choose another new password: the server asked for it again"
+	return "check the password: the server asked for it again"
 }

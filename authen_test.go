@@ -184,7 +184,7 @@ func TestAuthenticationUserAskedAgain(t *testing.T) {
 		// Without a user, the first answer is the user name.
 		{"authenticate '' AT --answer bob --answer 123456", []message{askUser, askUser}, again, "bob ABORT"},
 		{"authenticate '' AT --answer bob --answer 123456", []message{askUser, askPass, askUser}, again, "bob Pa55_w0rd ABORT"},
-		{"authenticate '' AT", []message{askUser}, `tacacs_plus: unanswered prompt "Username:" \(GETUSER\) from .*\n.*\n`, "ABORT"},
+		{"authenticate '' AT", []message{askUser}, `tacacs_plus: unanswered prompt: Username: \(use --answer\)\n`, "ABORT"},
 	} {
 		got, sent := dialogueWith(t, tt.line, tt.replies...)
 		got.check(t, classDenied.exit(), `GETUSER: Username:\n`, tt.err)
@@ -264,17 +264,19 @@ func TestAuthenTypeNotSet(t *testing.T) {
 	runWith(t, secretsInEnv, "", "authenticate", "alice", s.addr).check(t, classDenied.exit(), `RESTART\n`, `.*hint: .*\n`)
 }
 
-// TestAuthenticationRefusedByAskingAgain: a second prompt for the password means that the server refused it.
-// The prompt is the message. Another prompt without an answer is an error.
+// TestAuthenticationRefusedByAskingAgain: a repeated prompt for the password means that the server refused it. The prompt
+// is the message, and no --answer is spent on it. Any other prompt without an answer is an error.
 func TestAuthenticationRefusedByAskingAgain(t *testing.T) {
 	t.Parallel()
 	ask, askAgain := &authenReply{status: authenGetPass, serverMsg: "Password: "}, &authenReply{status: authenGetPass, serverMsg: "Wrong.\nPassword: "}
 	askToken := &authenReply{status: authenGetData, serverMsg: "Token: "}
 	askTokenAgain := &authenReply{status: authenGetData, serverMsg: "No. Token: "}
 	const oldHint = `tacacs_plus: hint: check the old password: the server asked for it again\n`
-	const newHint = `tacacs_plus: hint: choose another new password: the server asked for it again\n`
-	const hint = `tacacs_plus: hint: check the password; if the server asks for a new one, give it with --answer\n`
-	const noAnswer = `tacacs_plus: unanswered prompt "Token:" \(GETDATA\) from \S+\ntacacs_plus: hint: give --answer TEXT for each prompt after the password\n`
+	const hint = `tacacs_plus: hint: check the password: the server asked for it again\n`
+	const noAnswer = `tacacs_plus: unanswered prompt: Token: \(use --answer\)\n`
+	const newAgain = `tacacs_plus: unanswered prompt: (Wrong\.\\n)?Password: \(use --answer\)\ntacacs_plus: hint: choose another new password: the server may have refused this one\n`
+	pass := func(text string) *authenReply { return &authenReply{status: authenGetPass, serverMsg: text} }
+	data := func(text string) *authenReply { return &authenReply{status: authenGetData, serverMsg: text} }
 	for _, tt := range []struct {
 		line     string
 		replies  []message
@@ -282,16 +284,33 @@ func TestAuthenticationRefusedByAskingAgain(t *testing.T) {
 		sent     string
 	}{
 		{"authenticate alice AT", []message{ask, askAgain}, `FAIL: Wrong.\\nPassword:\n`, ``, "Pa55_w0rd ABORT"},
-		{"authenticate alice AT --answer x", []message{ask, ask, askAgain}, `FAIL: Wrong.\\nPassword:\n`, ``, "Pa55_w0rd x ABORT"},
-		{"enable alice AT", []message{ask, &authenReply{status: authenGetPass}}, `FAIL\n`, ``, "Pa55_w0rd ABORT"},
+		{"authenticate alice AT --answer x", []message{ask, askAgain}, `FAIL: Wrong.\\nPassword:\n`, ``, "Pa55_w0rd ABORT"},
+		{"authenticate alice AT --answer x --answer-repeated", []message{ask, ask, askAgain}, `FAIL: Wrong.\\nPassword:\n`, ``, "Pa55_w0rd x ABORT"},
+		{"authenticate alice AT --answer x", []message{ask, data("Incorrect"), ask}, `FAIL: Password:\n`, ``, "Pa55_w0rd x ABORT"},
+		{"authenticate alice AT", []message{ask, pass("Password incorrect. Password:")}, `FAIL: Password incorrect. Password:\n`, ``, "Pa55_w0rd ABORT"},
+		{"authenticate alice AT", []message{ask, pass("Try again\r\npassword: ")}, `GETPASS: Try again\\x0d\\npassword:\n`, `.*unanswered prompt: .*\n`, "Pa55_w0rd ABORT"},
+		{"enable alice AT --answer x", []message{ask, ask}, `FAIL: Password:\n`, ``, "Pa55_w0rd ABORT"},
+		// A text that differs, or no text, is another question.
+		{"enable alice AT", []message{ask, pass("")}, `GETPASS\n`, `tacacs_plus: unanswered prompt: GETPASS \(use --answer\)\n`, "Pa55_w0rd ABORT"},
+		{"enable alice AT", []message{pass(""), pass("")}, `GETPASS\n`, `tacacs_plus: unanswered prompt: GETPASS \(use --answer\)\n`, "Pa55_w0rd ABORT"},
+		{"authenticate alice AT", []message{ask, pass("SMS passcode: ")}, `GETPASS: SMS passcode:\n`, `tacacs_plus: unanswered prompt: SMS passcode: \(use --answer\)\n`, "Pa55_w0rd ABORT"},
+		{"authenticate alice AT --answer 123", []message{ask, pass("SMS passcode: "), pass("SMS passcode: ")}, `FAIL: SMS passcode:\n`, ``, "Pa55_w0rd 123 ABORT"},
+		{"authenticate alice AT --json", []message{ask, pass("New password:")}, `\{.*"status":"GETPASS","granted":false,"exit_code":1,.*"error":\{"class":"denied","message":"unanswered prompt: New password: \(use --answer\)"\}.*\}\n`, `.*\n`, "Pa55_w0rd ABORT"},
+		{"authenticate alice AT --answer n", []message{ask, pass("New password:"), pass("Retype new password:")}, `GETPASS: Retype new password:\n`, `.*unanswered prompt: Retype new password: .*\n`, "Pa55_w0rd n ABORT"},
+		// A change of a password: only GETDATA asks for the old one.
+		{"chpass alice AT --new-password-stdin", []message{data("Password: "), ask, ask}, `FAIL\n`, ``, "Pa55_w0rd new new"},
+		{"chpass alice AT --new-password-stdin --answer x", []message{data("Password: "), data("Password: ")}, `FAIL: Password:\n`, ``, "Pa55_w0rd ABORT"},
+		{"chpass alice AT --new-password-stdin --answer x", []message{data(""), data("")}, `FAIL\n`, ``, "Pa55_w0rd ABORT"},
+		{"chpass alice AT --new-password-stdin --answer x --answer-repeated", []message{data(""), data("")}, `FAIL\n`, ``, "Pa55_w0rd x"},
+		{"chpass alice AT --new-password-stdin --answer x", []message{data("Old:"), data("SMS passcode:")}, `FAIL\n`, ``, "Pa55_w0rd x"},
 		{"authenticate alice AT -q", []message{ask, askAgain}, ``, ``, "Pa55_w0rd ABORT"},
 		{"authenticate alice AT -v", []message{ask, askAgain}, `status: FAIL\nprompt: GETPASS\nserver_msg:\n  Wrong.\n  Password: ?\n(?s:.*)`, hint, "Pa55_w0rd ABORT"},
 		{"authenticate alice AT --json", []message{ask, askAgain}, `\{.*"status":"FAIL","prompt":"GETPASS","granted":false,"exit_code":1,.*"error":\{"class":"denied",.*\}\n`, ``, "Pa55_w0rd ABORT"},
-		{"chpass alice AT --new-password-stdin", []message{askToken, ask, ask, askAgain}, `FAIL: Wrong.\\nPassword:\n`, ``, "Pa55_w0rd new new ABORT"},
+		{"chpass alice AT --new-password-stdin", []message{askToken, ask, ask, askAgain}, `GETPASS: Wrong.\\nPassword:\n`, newAgain, "Pa55_w0rd new new ABORT"},
 		{"chpass alice AT --new-password-stdin", []message{askToken, askTokenAgain}, `FAIL: No. Token:\n`, ``, "Pa55_w0rd ABORT"},
 		{"chpass alice AT --new-password-stdin --json", []message{askToken, askTokenAgain}, `.*"status":"FAIL","prompt":"GETDATA",.*\n`, ``, "Pa55_w0rd ABORT"},
 		{"chpass alice AT --new-password-stdin -v", []message{askToken, askToken}, `(?s)status: FAIL\nprompt: GETDATA\n.*`, oldHint, "Pa55_w0rd ABORT"},
-		{"chpass alice AT --new-password-stdin -v", []message{askToken, ask, ask, ask}, `(?s)status: FAIL\nprompt: GETPASS\n.*`, newHint, "Pa55_w0rd new new ABORT"},
+		{"chpass alice AT --new-password-stdin -v", []message{askToken, ask, ask, ask}, `(?s)status: GETPASS\nserver_msg: Password:\n.*`, newAgain, "Pa55_w0rd new new ABORT"},
 		{"authenticate alice AT --answer x", []message{askToken, askToken}, `GETDATA: Token:\n`, noAnswer, "x ABORT"},
 		{"authenticate alice AT", []message{askToken}, `GETDATA: Token:\n`, noAnswer, "ABORT"},
 		{"authenticate alice AT", []message{ask, askToken}, `GETDATA: Token:\n`, noAnswer, "Pa55_w0rd ABORT"},
@@ -310,7 +329,7 @@ func TestRequesterConnectionAfterAbort(t *testing.T) {
 	t.Parallel()
 	s := startFakeServer(t, func(c *fakeServerConn) {
 		for q := c.readRequest(); q != nil; q = c.readRequest() {
-			c.Write(c.reply(q, &authenReply{status: authenGetPass})) // to the ABORT too
+			c.Write(c.reply(q, &authenReply{status: authenGetPass, serverMsg: "Password: "})) // to the ABORT too
 		}
 	})
 	a := requester{client: clientFor(t, s.addr), keepConn: true}
@@ -426,7 +445,7 @@ func TestAuthenticationDialogue(t *testing.T) {
 			[]string{"GETPASS", `GETPASS, send "pw"`}},
 		{"change of a password", newPasswordChange(commonFields{user: "alice", typ: authenASCII, service: authenServiceLogin}, "old", "new"),
 			[]string{"GETDATA", `GETDATA, send "old"`, "GETPASS", `GETPASS, send "new"`, "GETPASS", `GETPASS, send "new"`,
-				"GETPASS", `GETPASS, prompt "new password for alice: ", hidden`, ">", "FAIL, for GETPASS, abort"}},
+				"GETPASS", `GETPASS, prompt "new password for alice: ", hidden`, ">", "GETPASS, abort, error denied"}},
 		{"the old password again", newPasswordChange(commonFields{user: "alice", typ: authenASCII, service: authenServiceLogin}, "old", "new"),
 			[]string{"GETDATA", `GETDATA, send "old"`, "GETDATA", "GETDATA, prompt \"tac1:49: Token:\\ntac1:49: six digits \", hidden", ">", "FAIL, for GETDATA, abort"}},
 		{"no restart of a change", newPasswordChange(commonFields{user: "alice", typ: authenASCII, service: authenServiceLogin}, "old", "new"),

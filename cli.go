@@ -134,10 +134,21 @@ type invocation struct {
 	words    []string  // the arguments after USER and HOST
 	tail     []string  // those of them that came after --
 	stdinUse string    // what the command reads from standard input, for messages; may be empty
-	terminal *terminal // nil if standard input is none
+	terminal *terminal // of person
+	opened   bool      // person has tried to open it
+	// unattended is what never prompts, such as batch; empty if prompts are possible.
+	unattended string
 
 	warningsMu sync.Mutex
 	warnings   []namedWarning // that are not of a result; guarded by warningsMu
+}
+
+// person returns the controlling terminal for prompts, or nil if there is none.
+func (inv *invocation) person() *terminal {
+	if !inv.opened && inv.unattended == "" {
+		inv.opened, inv.terminal = true, inv.std.openTerminal()
+	}
+	return inv.terminal
 }
 
 // outputOptions are the options for what is printed.
@@ -240,8 +251,11 @@ func (inv *invocation) ask(ctx context.Context, keys []key, q dialogue) (*result
 func (inv *invocation) do(ctx context.Context, c *client, j *job) (*result, error) {
 	j.res = result{Command: inv.command.name, User: inv.request.user}
 	r := &requester{client: c, warnf: inv.printWarning}
-	if inv.terminal != nil {
-		r.ask = inv.terminal.ask
+	if person := inv.person(); person != nil && j.request.interactive() {
+		r.ask = func(ctx context.Context, prompt string, hidden bool) (string, error) {
+			defer person.expectPrompts()
+			return person.ask(ctx, prompt, hidden)
+		}
 	}
 	r.do(ctx, j)
 	return &j.res, j.err

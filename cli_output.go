@@ -11,6 +11,9 @@ import (
 // carryOut executes the command.
 func (inv *invocation) carryOut(ctx context.Context) (output, error) {
 	out, err := inv.action(ctx, inv)
+	if inv.terminal != nil {
+		inv.terminal.endPrompts()
+	}
 	if err == nil && out.exit() == classInterrupted.exit() {
 		err = interrupted(ctx) // after a report of what was done until then
 	}
@@ -102,7 +105,7 @@ func (inv *invocation) logf(format string, args ...any) {
 
 // printInputHint tells a person at the terminal what to type, if input other than a secret comes from there.
 func (inv *invocation) printInputHint(form string) {
-	if inv.terminal != nil && !inv.output.quiet {
+	if inv.std.inIsTerminal() && !inv.output.quiet {
 		inv.logf("reading %s from the terminal, %s; end with Ctrl-D", inv.stdinUse, form)
 	}
 }

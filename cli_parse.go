@@ -21,7 +21,6 @@ type parser struct {
 func parse(table []command, args []string, std stdio) (*invocation, error) {
 	p := &parser{inv: newInvocation(table, std)}
 	inv := p.inv
-	inv.terminal = openTerminal(std)
 	if err := p.read(args); err != nil {
 		_ = p.profile.read(inv)
 		return inv, err

@@ -99,6 +99,7 @@ type secrets struct {
 	password    string
 	newPassword string
 	deferred    bool // the password is not known: prompt for it when the server asks
+	deferredNew bool // nor is the new password
 }
 
 // secrets reads the key, then the password and the new password, as far as there are sources for them. Usage
@@ -116,22 +117,32 @@ func (inv *invocation) secrets(ctx context.Context, passwords ...*secretSource) 
 	if s.keys, err = inv.keys(ctx); err != nil {
 		return s, err
 	}
-	for i, value := range []*string{&s.password, &s.newPassword}[:len(passwords)] {
-		if src := passwords[i]; src.promptOnDemand && inv.terminal != nil && !src.isGiven(inv.std.env) {
-			s.deferred = true
-		} else if *value, err = inv.loadPassword(ctx, src, i > 0); err != nil {
+	for i, src := range passwords {
+		value, deferred := &s.password, &s.deferred
+		if i > 0 {
+			value, deferred = &s.newPassword, &s.deferredNew
+		}
+		if src.promptOnDemand && !src.isGiven(inv.std.env) && inv.person() != nil {
+			*deferred = true
+		} else if *value, err = inv.loadPassword(ctx, src); err != nil {
 			return s, err
 		}
+	}
+	if s.deferred || s.deferredNew {
+		inv.person().expectPrompts()
 	}
 	return s, nil
 }
 
 // prompts reports whether the secret must be typed before anything is sent.
 func (inv *invocation) prompts(src *secretSource) bool {
-	if inv.terminal == nil || src == &inv.key && (inv.server.unencrypted || inv.server.tls.enabled) {
+	switch {
+	case src == &inv.key && (inv.server.unencrypted || inv.server.tls.enabled):
 		return false
+	case len(src.fromStdin()) > 0:
+		return inv.std.inIsTerminal()
 	}
-	return len(src.fromStdin()) > 0 || !src.promptOnDemand && !src.isGiven(inv.std.env)
+	return !src.promptOnDemand && !src.isGiven(inv.std.env) && inv.person() != nil
 }
 
 // checkSources rejects secrets that are given twice, that have no use, or that need the same stdin.
@@ -207,25 +218,14 @@ func (inv *invocation) givenKeys(ctx context.Context) (keys []key, err error) {
 	return keys, nil
 }
 
-// loadPassword reads a password. A new one that is typed must be repeated.
-func (inv *invocation) loadPassword(ctx context.Context, src *secretSource, fresh bool) (string, error) {
+// loadPassword reads a password.
+func (inv *invocation) loadPassword(ctx context.Context, src *secretSource) (string, error) {
 	fields := inv.request.commonFields()
-	prompt := fields.promptFor(src.what)
-	loaded, err := inv.loadSecret(ctx, src, prompt+": ")
+	loaded, err := inv.loadSecret(ctx, src, fields.promptFor(src.what)+": ")
 	if err != nil {
 		return "", err
 	}
-	password := loaded[0].value
-	if fresh && loaded[0].source == fromTerminal {
-		again, err := inv.terminal.ask(ctx, prompt+" again: ", true)
-		if err != nil {
-			return "", err
-		}
-		if again != password {
-			return "", failf(classUsage, "the two new passwords differ")
-		}
-	}
-	return password, nil
+	return loaded[0].value, nil
 }
 
 // loadSecret reads a secret: one value of each file, or a single one. Only an option on the command line can make it empty.
@@ -249,11 +249,15 @@ func (inv *invocation) loadSecret(ctx context.Context, s *secretSource, prompt s
 	case s.env != "" && inv.std.env(s.env) != "":
 		return single(s.env, inv.std.env(s.env), nil)
 	default:
-		value, err := inv.terminal.ask(ctx, prompt, true)
+		person := inv.person()
+		value, err := person.ask(ctx, prompt, true)
 		if errors.Is(err, errNoAnswer) {
 			why := "no terminal to ask for it"
-			if inv.terminal != nil {
+			switch {
+			case person != nil:
 				why = "the input ended"
+			case inv.unattended != "":
+				why = inv.unattended + " does not prompt"
 			}
 			hint := "give " + s.option + " FILE"
 			if s.env != "" {
@@ -299,16 +303,20 @@ func errNothingIn(what, name string) error {
 // readText reads a file with secrets, or stdin for -. If the input is a terminal, it prompts without echo, and take reads
 // what is typed.
 func (inv *invocation) readText(ctx context.Context, what, name, prompt string, take func(*bufio.Reader) (string, error)) (string, error) {
-	std, person := inv.std, inv.terminal
-	if name != "-" {
+	std := inv.std
+	var person *terminal
+	if name == "-" {
+		if person = openTerminal(std.in, std.err); person != nil && inv.person() != nil {
+			person = inv.person() // the same one
+		}
+	} else {
 		f, err := openFile(ctx, what, name)
 		if err != nil {
 			return "", err
 		}
 		defer f.Close()
 		inv.warnReadable(what, name)
-		std.in = f
-		person = openTerminal(std) // such as /dev/tty
+		std.in, person = f, openTerminal(f, std.err) // such as /dev/tty
 	}
 	var value string
 	read := func() error {

@@ -186,7 +186,7 @@ func (r *task) commandEnv(env []string) []string {
 // commandInput returns the stdin of the command: this program's, or nil if a secret was read from it.
 // A file could be read again there; a terminal cannot.
 func (r *task) commandInput() io.Reader {
-	if r.inv.terminal != nil {
+	if r.inv.std.inIsTerminal() {
 		return r.inv.std.in
 	}
 	var input os.FileInfo

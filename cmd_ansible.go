@@ -58,7 +58,7 @@ func ansibleCommands() map[string]bool {
 func (t ansibleTask) answer(ctx context.Context, table []command, std stdio) exitCode {
 	var stdout, stderr bytes.Buffer
 	inner := std
-	inner.out, inner.err = &stdout, &stderr
+	inner.out, inner.err, inner.terminal = &stdout, &stderr, nil
 	password, err := oneText(newPassword, t[newPassword])
 	inner.in = strings.NewReader(password + "\n")
 	line, lineErr := t.commandLine(table)

@@ -39,22 +39,23 @@ func authenticate(ctx context.Context, inv *invocation, opts *challengeOptions) 
 		return nil, err
 	}
 	a := newLogin(fields, secrets.password)
-	a.chapID, a.challenge, a.answers = opts.id, opts.challenge, trimAnswers(opts.answers)
+	a.chapID, a.challenge = opts.id, opts.challenge
+	opts.answers.apply(a)
 	if err := a.check(inv.request.maxRemAddr()); err != nil {
 		return nil, err
 	}
 	if opts.all {
 		return inv.askAll(ctx, secrets.keys, func() dialogue { login := *a; return &login })
 	}
-	a.person, a.deferred = inv.terminal != nil, secrets.deferred
+	a.person, a.deferred = inv.person() != nil, secrets.deferred
 	return inv.ask(ctx, secrets.keys, a)
 }
 
 // newChPass is the command chpass: change the password. GETDATA asks for the old one and GETPASS for the new one, once
 // or twice. RFC 8907 section 5.4.2.7.
 func newChPass(o *optionSet) action {
-	var answers list
-	o.add(&answers, "answer", "TEXT", answerHelp)
+	var answers answerOptions
+	answers.register(o)
 	newPassword := secretSource{what: "new password", option: "--new-password-file"}
 	o.add(&newPassword.files, "new-password-file", "FILE", "file with the new password; - is stdin")
 	o.add((*toggle)(&newPassword.stdin), "new-password-stdin", "", "read the new password from stdin")
@@ -63,13 +64,14 @@ func newChPass(o *optionSet) action {
 		if err := newPasswordChange(fields, "", "").check(inv.request.maxRemAddr()); err != nil {
 			return nil, err // before it asks the person for a secret
 		}
-		inv.password.promptOnDemand = true
+		inv.password.promptOnDemand, newPassword.promptOnDemand = true, true
 		secrets, err := inv.secrets(ctx, &inv.password, &newPassword)
 		if err != nil {
 			return nil, err
 		}
 		a := newPasswordChange(fields, secrets.password, secrets.newPassword)
-		a.answers, a.person, a.deferred = trimAnswers(answers), inv.terminal != nil, secrets.deferred
+		answers.apply(a)
+		a.person, a.deferred, a.deferredNew = inv.person() != nil, secrets.deferred, secrets.deferredNew
 		if err := a.check(inv.request.maxRemAddr()); err != nil {
 			return nil, err
 		}
@@ -77,13 +79,26 @@ func newChPass(o *optionSet) action {
 	}
 }
 
-const answerHelp = "answer to the next prompt after the passwords; repeatable"
+// answerOptions are the options for prompts after the passwords.
+type answerOptions struct {
+	texts    list
+	repeated bool
+}
+
+func (opts *answerOptions) register(o *optionSet) {
+	o.add(&opts.texts, "answer", "TEXT", "answer to the next prompt after the passwords; repeatable")
+	o.add((*toggle)(&opts.repeated), "answer-repeated", "", "use --answer also for a repeated password prompt, which else is a refusal")
+}
+
+func (opts *answerOptions) apply(a *authentication) {
+	a.answers, a.answerAgain, a.answerName = trimAnswers(opts.texts), opts.repeated, "--answer"
+}
 
 // challengeOptions are the options that authenticate and enable have of their own.
 type challengeOptions struct {
 	id        int
 	challenge hexValue
-	answers   list
+	answers   answerOptions
 	all       bool
 }
 
@@ -91,7 +106,7 @@ func (c *challengeOptions) register(o *optionSet) {
 	c.id = -1
 	o.add(&number{&c.id, 0, 255}, "chap-id", "N", "id of the CHAP challenge (default random)")
 	o.add(&c.challenge, "chap-challenge", "HEX", "CHAP challenge (default random); 8 bytes for mschap, 16 for mschapv2")
-	o.add(&c.answers, "answer", "TEXT", answerHelp)
+	c.answers.register(o)
 	registerAll(o, &c.all)
 }
 

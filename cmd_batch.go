@@ -19,7 +19,7 @@ func newBatch(o *optionSet) action {
 	inFlight := 16
 	o.add(&number{&inFlight, 1, maxInFlight}, "c concurrency", "N", "requests in flight (default 16)")
 	return func(ctx context.Context, inv *invocation) (output, error) {
-		inv.stdinUse = "the requests"
+		inv.stdinUse, inv.unattended = "the requests", "batch"
 		// The password for requests without one of their own is optional, so there is no prompt for it.
 		var password []*secretSource
 		if inv.password.isGiven(inv.std.env) {
@@ -80,6 +80,7 @@ type batchRequest struct {
 	PrivLvl     *int            `json:"priv_lvl"`
 	Port        *string         `json:"port"`
 	Answers     []string        `json:"answers"`
+	AnswerAgain bool            `json:"answer_repeated"`
 	Args        []string        `json:"args"`
 	Cmd         string          `json:"cmd"`
 	Method      string          `json:"method"`
@@ -220,7 +221,7 @@ func (p *requestParser) newLogin(l *requestLine, b *batchRequest, options reques
 		login = newPasswordChange(options.commonFields(), *password, b.NewPassword)
 	}
 	l.login = *login
-	l.login.answers = b.Answers
+	l.login.answers, l.login.answerAgain, l.login.answerName = b.Answers, b.AnswerAgain, "answers"
 	return &l.login, nil
 }
 

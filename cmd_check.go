@@ -37,6 +37,11 @@ func (opts *checkOptions) run(ctx context.Context, inv *invocation) (output, err
 	if err := opts.check(inv); err != nil {
 		return nil, err
 	}
+	for _, format := range []string{"nagios", "prometheus"} {
+		if inv.given(format) {
+			inv.unattended = "--" + format
+		}
+	}
 	var passwords []*secretSource
 	if inv.request.user != "" {
 		passwords = append(passwords, &inv.password)

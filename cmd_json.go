@@ -28,7 +28,7 @@ func jsonFailure(line []byte, err error) *failure {
 	case errors.As(err, &syntax):
 		return syntaxFailure(bytes.TrimRight(line, "\r\n"))
 	case errors.As(err, &typ):
-		wanted := map[reflect.Kind]string{reflect.Struct: "an object", reflect.String: "a string", reflect.Slice: "a list of strings", reflect.Int: "an integer"}
+		wanted := map[reflect.Kind]string{reflect.Struct: "an object", reflect.String: "a string", reflect.Slice: "a list of strings", reflect.Int: "an integer", reflect.Bool: "true or false"}
 		kind := typ.Type.Kind()
 		f := failf(classUsage, "%s is a JSON %s, not %s", cmp.Or(typ.Field, "the line"), typ.Value, wanted[kind])
 		if kind == reflect.String && (typ.Value == "number" || typ.Value == "bool") {

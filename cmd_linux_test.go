@@ -217,7 +217,6 @@ func TestLookUpBeforeSecrets(t *testing.T) {
 		{"authenticate alice tac1", noName + noHost},
 		{"authenticate alice tac2,tac1", noName + noHost},
 		{"authorize alice tac1", noName + noHost},
-		{"batch tac1", noName + noHost},
 		{"authenticate alice tac1 -t pap --key-file " + dir + "/key", noName + noHost},
 		{"authenticate alice tac1 -t pap --unencrypted", noName + noHost},
 		{"authenticate alice tac1 --key-file -", noName + noHost},
@@ -232,9 +231,6 @@ func TestLookUpBeforeSecrets(t *testing.T) {
 		}
 		s.ends(t, classNetwork.exit(), "", "")
 	}
-	monitor := runAt(t, "check tac1 --nagios")
-	readUntil(t, monitor.stderr, noHost)
-	monitor.ends(t, nagiosUnknown, "TACACS+ UNKNOWN: resolve tac1: no such host\n", "")
 	if got := runWith(t, nil, "", split("authenticate alice tac1")...); got.code != classUsage.exit() {
 		t.Errorf("without a terminal: %+v", got)
 	}

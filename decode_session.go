@@ -130,8 +130,10 @@ func (d *decoder) closeSession(s *decodeSession) {
 	if s.tracker.close(); s.damaged {
 		s.tracker.status = statusCut
 	}
-	if s.key.unread && s.tracker.seqNo%2 == 0 {
-		s.tracker.status = statusNoKey // there was a reply
+	// A reply that could be the verdict. The first one of a login that continues is a prompt, as far as is known without any
+	// key.
+	if s.key.unread && s.tracker.seqNo%2 == 0 && (s.tracker.packets != 2 || s.tracker.seqNo != 2 || len(d.keys.keys) > 0) {
+		s.tracker.status = statusNoKey
 	}
 	d.finishSession(s)
 }

@@ -594,3 +594,24 @@ func TestDecodeDumpsStrays(t *testing.T) {
 		t.Error(got.err)
 	}
 }
+
+// TestDecodeAbandonedWithoutKey: without a key, a login that ended with the server's first reply was abandoned at a
+// prompt, since only a login of type ascii continues. A key that fits no packet changes that: the key may be wrong.
+func TestDecodeAbandonedWithoutKey(t *testing.T) {
+	t.Parallel()
+	tape := newCaptureBuilder()
+	tape.openConn("10.0.0.1:1000", serverAddr, testKey).session(1, asciiStart("alice"), askForPass).close()
+	tape.openConn("10.0.0.1:1001", serverAddr, testKey).session(2, asciiStart("bob"), askForPass, answerWith(testPassword), passed).close()
+	tape.openConn("10.0.0.1:1002", serverAddr, testKey).session(3, papStart("carol", testPassword), passed).close()
+	file := writeFiles(t, map[string]string{"a.pcap": string(tape.pcap())}) + "/a.pcap"
+	for key, want := range map[string]string{"": "ABANDONED NO_KEY NO_KEY", "another key": "NO_KEY NO_KEY NO_KEY", testKey: "ABANDONED PASS PASS"} {
+		got := runWith(t, map[string]string{"TACACS_PLUS_KEY": key}, "", "decode", file)
+		var statuses []string
+		for _, m := range regexp.MustCompile(`(?m)(ABANDONED|NO_KEY|PASS)( \(.*\))?$`).FindAllStringSubmatch(got.out, -1) {
+			statuses = append(statuses, m[1])
+		}
+		if strings.Join(statuses, " ") != want {
+			t.Errorf("key %q: got %q, want %s\n%s", key, statuses, want, got.out)
+		}
+	}
+}

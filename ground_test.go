@@ -437,7 +437,7 @@ func TestQueuedWriterUnread(t *testing.T) {
 	}
 }
 
-// TestTerminalMissing: without a terminal as stdin there are no prompts.
+// TestTerminalMissing: an input that is no terminal gets no prompts.
 func TestTerminalMissing(t *testing.T) {
 	file, err := os.Create(filepath.Join(t.TempDir(), "input"))
 	if err != nil {
@@ -459,7 +459,7 @@ func TestTerminalMissing(t *testing.T) {
 	for name, std := range map[string]stdio{
 		"file": {in: file}, os.DevNull: {in: null}, "pipe": {in: r}, "text": {in: strings.NewReader("x\n")}, "nothing": {},
 	} {
-		terminal := openTerminal(std)
+		terminal := openTerminal(std.in, io.Discard)
 		if terminal != nil {
 			t.Errorf("%s counts as a terminal", name)
 		}

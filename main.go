@@ -36,7 +36,7 @@ func withSignals(args []string) exitCode {
 			interrupt(interruptedBy(first.(syscall.Signal)))
 		}
 	})
-	code := run(ctx, args, stdio{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Getenv})
+	code := run(ctx, args, stdio{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Getenv, terminal: controllingTerminal})
 	signal.Stop(signals) // delivers what has arrived, such as the signal that ended the command of --exec
 	close(signals)
 	watch.Wait()
@@ -47,10 +47,10 @@ func withSignals(args []string) exitCode {
 }
 
 // endBy ends the process by the signal that interrupted it, since a shell ends its loop only then.
-// It returns on Windows, which has no signals, and for SIGQUIT, which prints a stack trace.
+// It returns on Windows, which has no signals, and for SIGQUIT and SIGABRT, which print a stack trace.
 func endBy(s syscall.Signal) {
 	self, err := os.FindProcess(os.Getpid())
-	if err != nil || s == syscall.SIGQUIT {
+	if err != nil || s == syscall.SIGQUIT || s == syscall.SIGABRT {
 		return
 	}
 	signal.Reset(s)

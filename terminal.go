@@ -14,8 +14,7 @@ import (
 	"syscall"
 )
 
-// A terminal prompts for secrets and answers. It exists only if stdin is a terminal, so a script is
-// never prompted. The prompt is written to stderr.
+// A terminal prompts for secrets and answers.
 type terminal struct {
 	file  *os.File
 	lines *bufio.Reader
@@ -25,20 +24,21 @@ type terminal struct {
 
 	mu      sync.Mutex // guards the prompt that is shown
 	prompt  string     // "" if none is shown
-	hidden  bool       // without echo
-	restore func()     // restores the terminal after a prompt without echo
+	waiting bool       // between prompts the echo is off too
+	hidden  bool       // the echo is off
+	restore func()     // restores the terminal if hidden
 }
 
 // errNoAnswer means that there is no terminal, or that its input has ended.
 var errNoAnswer = errors.New("no answer")
 
-// openTerminal returns nil if stdin is not a terminal.
-func openTerminal(std stdio) *terminal {
-	f, ok := std.in.(*os.File)
-	if !ok || !isTerminal(f.Fd()) {
+// openTerminal returns nil if the input is not a terminal. The prompts are written to out.
+func openTerminal(in io.Reader, out io.Writer) *terminal {
+	if !onTerminal(in) {
 		return nil
 	}
-	return &terminal{file: f, lines: bufio.NewReader(f), out: std.err}
+	f := in.(*os.File)
+	return &terminal{file: f, lines: bufio.NewReader(f), out: out}
 }
 
 // ask shows the prompt and returns one line, typed without echo if hidden. It restores the terminal,
@@ -73,27 +73,57 @@ func (t *terminal) read(ctx context.Context, prompt string, hidden bool, parse f
 func (t *terminal) show(prompt string, hidden bool) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if hidden {
-		restore, _, err := echoOff(t.file.Fd())
-		if err != nil {
-			return failf(classUsage, "turn off the terminal's echo: %w", err)
-		}
-		t.restore = restore
+	if err := t.hide(hidden); err != nil {
+		return failf(classUsage, "turn off the terminal's echo: %w", err)
 	}
-	t.prompt, t.hidden = prompt, hidden
+	t.prompt = prompt
 	fmt.Fprint(t.out, prompt)
 	return nil
 }
 
-// endPrompt restores the terminal.
+// endPrompt restores the terminal, unless another prompt may follow.
 func (t *terminal) endPrompt() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.hidden {
-		t.restore()
 		fmt.Fprintln(t.out) // the newline that was typed had no echo
 	}
-	t.prompt, t.hidden = "", false
+	t.prompt = ""
+	_ = t.hide(t.waiting)
+}
+
+// expectPrompts turns the echo off until endPrompts, except during prompts with echo: what is typed before the prompt may
+// be a password.
+func (t *terminal) expectPrompts() {
+	t.stops.Do(func() { watchStops(t.suspend, t.resume) })
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.waiting = true
+	_ = t.hide(true) // or the prompt fails
+}
+
+// endPrompts restores the terminal.
+func (t *terminal) endPrompts() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.waiting = false
+	_ = t.hide(false)
+}
+
+// hide turns the echo off, or restores the terminal. A process in the background must not do the latter: it would stop.
+func (t *terminal) hide(hidden bool) (err error) {
+	switch {
+	case hidden == t.hidden:
+		return nil
+	case hidden:
+		if t.restore, _, err = echoOff(t.file.Fd()); err != nil {
+			return err
+		}
+	case inForeground(t.file.Fd()):
+		t.restore()
+	}
+	t.hidden = hidden
+	return nil
 }
 
 // suspend restores the terminal for the shell, before the process stops.
@@ -110,7 +140,7 @@ func (t *terminal) suspend() {
 func (t *terminal) resume(stopped bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.hidden {
+	if t.hidden && inForeground(t.file.Fd()) {
 		if restore, echoed, err := echoOff(t.file.Fd()); err == nil && echoed {
 			t.restore, stopped = restore, true
 		}
@@ -125,14 +155,32 @@ type stdio struct {
 	in       io.Reader
 	out, err io.Writer
 	env      func(name string) string
+	// terminal opens the controlling terminal for prompts. It fails if there is none, or if the process is in its
+	// background. It is nil if nobody is to be asked.
+	terminal func() (in *os.File, out io.Writer, err error)
 }
+
+// openTerminal returns the controlling terminal, or nil.
+func (s stdio) openTerminal() *terminal {
+	if s.terminal == nil {
+		return nil
+	}
+	in, out, err := s.terminal()
+	if err != nil {
+		return nil
+	}
+	return &terminal{file: in, lines: bufio.NewReader(in), out: out}
+}
+
+// inIsTerminal reports whether stdin is a terminal.
+func (s stdio) inIsTerminal() bool { return onTerminal(s.in) }
 
 // errIsTerminal reports whether stderr is a terminal.
 func (s stdio) errIsTerminal() bool { return onTerminal(s.err) }
 
-// onTerminal reports whether w writes to a terminal.
-func onTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
+// onTerminal reports whether an input or an output is a terminal.
+func onTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
 	return ok && isTerminal(f.Fd())
 }
 
@@ -140,5 +188,5 @@ func onTerminal(w io.Writer) bool {
 // no accounting record. SIGINT and SIGHUP are left out if they were ignored at the start, as in the
 // background of a script or under nohup; of the others Go does not know that.
 func stopSignals() []os.Signal {
-	return slices.DeleteFunc([]os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGHUP}, signal.Ignored)
+	return slices.DeleteFunc([]os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGABRT, syscall.SIGHUP}, signal.Ignored)
 }

@@ -107,9 +107,9 @@ func TestTerminalNewPassword(t *testing.T) {
 	server := newScriptServer(t, "0123456789abcdef", &authenReply{status: authenGetData}, &authenReply{status: authenGetPass},
 		&authenReply{status: authenGetPass}, &authenReply{status: authenPass})
 	s := runAt(t, strings.ReplaceAll(line, "SERVER", server.addr))
+	s.asked(t, "password for alice: ", false, "old\n")
 	s.asked(t, "new password for alice: ", false, "new\n")
 	s.asked(t, "new password for alice again: ", false, "new\n")
-	s.asked(t, "password for alice: ", false, "old\n")
 	s.ends(t, classGranted.exit(), "PASS\n", "")
 	server.received(t, new(authenStart))
 	for _, want := range []string{"old", "new", "new"} {
@@ -119,13 +119,28 @@ func TestTerminalNewPassword(t *testing.T) {
 		}
 	}
 
-	unasked := listen(t)
-	s = runAt(t, strings.ReplaceAll(line, "SERVER", unasked.Addr().String()))
-	s.asked(t, "new password for alice: ", false, "new\n")
-	s.asked(t, "new password for alice again: ", false, "newer\n")
-	readUntil(t, s.stderr, "tacacs_plus: the two new passwords differ\n")
-	s.ends(t, classUsage.exit(), "", "")
-	checkUntouched(t, unasked)
+	for _, tt := range []struct{ first, second, err string }{
+		{"new\n", "newer\n", "tacacs_plus: the two new passwords differ\n"},
+		{"\n", "", "tacacs_plus: no new password was typed\n"},
+		{"\x04", "", "tacacs_plus: no new password typed\ntacacs_plus: hint: give --new-password-file FILE\n"},
+		{"new\n", "\x04", "tacacs_plus: no new password typed\ntacacs_plus: hint: give --new-password-file FILE\n"},
+	} {
+		server := newScriptServer(t, "0123456789abcdef", &authenReply{status: authenGetData}, &authenReply{status: authenGetPass, serverMsg: "New: "}, &authenReply{status: authenFail})
+		s := runAt(t, strings.ReplaceAll(line, "SERVER", server.addr)+" --password old")
+		if s.asked(t, server.addr+": New: ", false, tt.first); tt.second != "" {
+			s.asked(t, "new password for alice again: ", false, tt.second)
+		}
+		if got := readUntil(t, s.stderr, tt.err); strings.TrimSpace(got) != strings.TrimSpace(tt.err) {
+			t.Errorf("stderr has %q, want %q", got, tt.err)
+		}
+		s.ends(t, classUsage.exit(), "", "")
+		server.received(t, new(authenStart))
+		server.received(t, new(authenContinue))
+		var last authenContinue
+		if server.received(t, &last); last.flags != authenAbort || last.userMsg != "" {
+			t.Errorf("%q: the last packet is %+v", tt.first, last)
+		}
+	}
 }
 
 // TestTerminalProgress: bench shows its progress only if stderr is a terminal, and not with -q.
@@ -300,12 +315,14 @@ func TestTerminalPasswordEnds(t *testing.T) {
 // TestTerminalRepeatedPrompt: no answer to a repeated prompt is a denial.
 func TestTerminalRepeatedPrompt(t *testing.T) {
 	t.Parallel()
-	server := newScriptServer(t, testKey, &authenReply{status: authenGetPass}, &authenReply{status: authenGetPass, serverMsg: "Wrong"})
+	server := newScriptServer(t, testKey, &authenReply{status: authenGetPass, serverMsg: "Password:"},
+		&authenReply{status: authenGetPass, serverMsg: "Wrong\nPassword: "}, &authenReply{status: authenGetPass, serverMsg: "Wrong\nPassword: "})
 	dir := writeFiles(t, map[string]string{"key": testKey})
 	s := runAt(t, "authenticate alice "+server.addr+" --key-file "+dir+"/key")
 	s.asked(t, "password for alice: ", false, "1\n")
-	s.asked(t, server.addr+": Wrong ", false, "\x04")
-	s.ends(t, classDenied.exit(), "FAIL: Wrong\n", "")
+	s.asked(t, server.addr+": Wrong\n"+server.addr+": Password: ", false, "2\n")
+	s.asked(t, server.addr+": Wrong\n"+server.addr+": Password: ", false, "\x04")
+	s.ends(t, classDenied.exit(), "FAIL: Wrong\\nPassword:\n", "")
 }
 
 // TestTerminalUserName: after an answer was used as the user name, the next name is prompted for.
@@ -384,7 +401,8 @@ func TestTerminalRedacts(t *testing.T) {
 	s.ends(t, classGranted.exit(), "PASS: [redacted] second-2 [redacted]\n", "second-2\r\n")
 }
 
-// TestTerminalSignal: a signal at a prompt ends the program by that signal and restores the terminal.
+// TestTerminalSignal: a signal at a prompt restores the terminal and ends the program, by that signal unless its default
+// action prints a stack trace.
 func TestTerminalSignal(t *testing.T) {
 	t.Parallel()
 	binary := buildBinary(t)
@@ -392,6 +410,9 @@ func TestTerminalSignal(t *testing.T) {
 		"Ctrl-C":  func(t *testing.T, p pty, _ *os.Process) error { p.types(t, "half a ke\x03"); return nil },
 		"SIGINT":  func(_ *testing.T, _ pty, child *os.Process) error { return child.Signal(syscall.SIGINT) },
 		"SIGTERM": func(_ *testing.T, _ pty, child *os.Process) error { return child.Signal(syscall.SIGTERM) },
+		"SIGABRT": func(_ *testing.T, _ pty, child *os.Process) error { return child.Signal(syscall.SIGABRT) },
+		"SIGQUIT": func(_ *testing.T, _ pty, child *os.Process) error { return child.Signal(syscall.SIGQUIT) },
+		"Ctrl-\\": func(t *testing.T, p pty, _ *os.Process) error { p.types(t, "half\x1c"); return nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := openPTY(t)
@@ -402,11 +423,12 @@ func TestTerminalSignal(t *testing.T) {
 				t.Error(err)
 			}
 			err := cmd.Wait()
-			want := syscall.SIGINT
-			if name == "SIGTERM" {
-				want = syscall.SIGTERM
+			want := map[string]string{"SIGTERM": "signal: terminated", "SIGABRT": "exit status 134", "SIGQUIT": "exit status 131",
+				"Ctrl-\\": "exit status 131"}[name]
+			if want == "" {
+				want = "signal: interrupt"
 			}
-			if state := cmd.ProcessState.Sys().(syscall.WaitStatus); !state.Signaled() || state.Signal() != want {
+			if err == nil || err.Error() != want {
 				t.Errorf("ended with %v, want %v", err, want)
 			}
 			p.checkEcho(t, true)

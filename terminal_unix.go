@@ -3,11 +3,34 @@
 package main
 
 import (
+	"errors"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
 	"unsafe"
 )
+
+// controllingTerminal implements stdio.terminal.
+func controllingTerminal() (in *os.File, out io.Writer, err error) {
+	f, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !inForeground(f.Fd()) {
+		f.Close()
+		return nil, nil, errors.New("the process is in the background")
+	}
+	return f, f, nil
+}
+
+// inForeground reports whether the process may read from the terminal, and change it, without being stopped. That holds
+// for any terminal that is not its controlling one.
+func inForeground(fd uintptr) bool {
+	var group int32
+	_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, fd, syscall.TIOCGPGRP, uintptr(unsafe.Pointer(&group)))
+	return errno != 0 || int(group) == syscall.Getpgrp()
+}
 
 func isTerminal(fd uintptr) bool {
 	var t syscall.Termios

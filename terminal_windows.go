@@ -1,10 +1,29 @@
 package main
 
-import "syscall"
+import (
+	"io"
+	"os"
+	"syscall"
+)
 
 const enableEchoInput = 0x0004
 
 var setConsoleMode = syscall.NewLazyDLL("kernel32.dll").NewProc("SetConsoleMode")
+
+// controllingTerminal implements stdio.terminal with the console of the process.
+func controllingTerminal() (in *os.File, out io.Writer, err error) {
+	if in, err = os.OpenFile("CONIN$", os.O_RDWR, 0); err != nil {
+		return nil, nil, err
+	}
+	if out, err = os.OpenFile("CONOUT$", os.O_RDWR, 0); err != nil {
+		in.Close()
+		return nil, nil, err
+	}
+	return in, out, nil
+}
+
+// inForeground returns true: Windows has no job control.
+func inForeground(uintptr) bool { return true }
 
 func isTerminal(fd uintptr) bool {
 	var mode uint32

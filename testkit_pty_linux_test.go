@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"io"
 	"os"
 	"os/exec"
 	"strconv"
@@ -106,7 +107,8 @@ func (p pty) runAt(t *testing.T, line string) *terminalRun {
 	t.Cleanup(func() { cancel(); r.Close(); w.Close() })
 	s.checkEcho(t, true)
 	go func() {
-		s.done <- run(ctx, split(line), stdio{in: s.program, out: &s.out, err: w, env: func(string) string { return "" }})
+		s.done <- run(ctx, split(line), stdio{in: s.program, out: &s.out, err: w, env: func(string) string { return "" },
+			terminal: func() (*os.File, io.Writer, error) { return s.program, w, nil }})
 	}()
 	return s
 }

@@ -95,7 +95,7 @@ func (s *scriptServer) received(t *testing.T, m message) {
 		if err := decode(body, m); err != nil {
 			t.Fatalf("the server received %x: %v", body, err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("the server received no packet")
 	}
 }

@@ -535,7 +535,7 @@ func TestMuxNoSecondSession(t *testing.T) {
 		for c.readRequest() != nil {
 		}
 	})
-	got := runWith(t, secretsInEnv, requests(20, papLine), "batch", s.addr, "--timeout", "1s")
+	got := runWith(t, secretsInEnv, requests(20, papLine), "batch", s.addr, "--timeout", "3s")
 	if n := checkAnswers(t, answers(t, got.out), 20); n != 20 || got.code != classGranted.exit() {
 		t.Errorf("got %d, %d of 20 granted: %s", int(got.code), n, got.err)
 	}

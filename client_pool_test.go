@@ -796,7 +796,7 @@ func TestPoolOneSwallowed(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var messages lockedBuffer
-	code := run(ctx, []string{"batch", s.addr, "--timeout", "2500ms", "-q=false"}, stdio{in: in, out: watch, err: &messages, env: func(name string) string { return secretsInEnv[name] }})
+	code := run(ctx, []string{"batch", s.addr, "--timeout", "5s", "-q=false"}, stdio{in: in, out: watch, err: &messages, env: func(name string) string { return secretsInEnv[name] }})
 	if code != classGranted.exit() || s.asked("u3") != 2 {
 		t.Errorf("got %d after %d requests: %s", code, s.asked("u3"), messages.String())
 	}

@@ -150,8 +150,13 @@ func (w *queuedWriter) writeNow(p []byte, cut string) (int, error) {
 		case <-abandoned:
 			return
 		}
+		defer func() { <-w.writing }()
+		select {
+		case <-abandoned: // at the same time
+			return
+		default:
+		}
 		n, err := w.send(p, cut)
-		<-w.writing
 		done <- result{n, err}
 	}()
 	for ended := w.ended; ; {

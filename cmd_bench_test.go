@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -762,7 +761,7 @@ func TestBenchSingleConnectOnce(t *testing.T) {
 func TestBenchProgress(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var out bytes.Buffer
+		var out lockedBuffer
 		b := &bench{n: 24, warnf: func(_ warning, format string, args ...any) { fmt.Fprintf(&out, format+"\n", args...) }}
 		stop := b.progress(&out)
 		b.tally.count.Add(5)

@@ -58,10 +58,10 @@ func TestCheckReaderGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer w.Close()
-	go func() {
+	go func(r *os.File) {
 		r.Read(make([]byte, 1))
 		r.Close()
-	}()
+	}(r)
 	var stderr lockedBuffer
 	began := time.Now()
 	code := run(t.Context(), []string{"check", s.addr, "--interval", "1h"}, stdio{in: strings.NewReader(""), out: w, err: &stderr, env: func(name string) string { return secretsInEnv[name] }})

@@ -641,6 +641,8 @@ func TestCheckConcurrency(t *testing.T) {
 		servers = append(servers, s.addr)
 	}
 	got := runWith(t, secretsInEnv, "", "check", strings.Join(servers, ","), "-q")
+	mu.Lock()
+	defer mu.Unlock()
 	if got.code != 0 || most > maxConcurrent+2 || most < maxConcurrent/2 { // a server may see the next connection before the end of the last
 		t.Errorf("%d at a time: %+v", most, got)
 	}

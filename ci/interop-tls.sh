@@ -116,7 +116,7 @@ openssl s_server -accept 127.0.0.1:0 -tls1_2 -www -cert "$pki/server.pem" -key "
 	>"$tmp/s_server.log" 2>&1 </dev/null & # without -www it ends at the end of its input
 pids+=($!)
 wait_for 'openssl s_server' "$tmp/s_server.log" grep -q '^ACCEPT .*:[0-9]' "$tmp/s_server.log"
-check_refused 'TLS 1.2 server' 'does not speak TLS 1.3' \
+check_refused 'TLS 1.2 server' 'does not support TLS 1.3' \
 	authenticate alice "$(sed -n 's/^ACCEPT //p' "$tmp/s_server.log")" "${tls[@]}"
 
 # s_client ARG... connects to serve with openssl and sets $facts.

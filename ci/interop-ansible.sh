@@ -56,8 +56,8 @@ check_task 'check of two servers' 0 'up, up, 2/2 up' \
 check_task 'check of two servers, one down' 2 'up, down, 1/2 failed: connect to 127.0.0.1:1: connection refused' \
 	"command=check host=$first,127.0.0.1:1 key=$TACACS_PLUS_KEY timeout=2"
 
-# The playbook of docs/automation.md with the address of a running server.
-sed -n '/^- hosts: sites$/,/^```$/p' docs/automation.md | sed "/^\`\`\`/d; s/tac1,tac2/$first/" >"$ansible/playbook.yml"
+# The playbook of docs/ansible.md with the address of a running server.
+sed -n '/^- hosts: sites$/,/^```$/p' docs/ansible.md | sed "/^\`\`\`/d; s/tac1,tac2/$first/" >"$ansible/playbook.yml"
 run_program ansible-playbook "$ansible/playbook.yml" -e "{\"key\": \"$TACACS_PLUS_KEY\", \"password\": \"cisco\"}"
-verdict 'Ansible, the playbook of docs/automation.md' 'exit 0, 2 hosts ok' \
+verdict 'Ansible, the playbook of docs/ansible.md' 'exit 0, 2 hosts ok' \
 	"exit $code, $(grep -c 'ok=1 .*failed=0 ' "$tmp/out") hosts ok"

@@ -61,27 +61,35 @@ func (r *checkReport) nagios() (string, exitCode) {
 func (s *serverCheck) nagios(limits nagiosLimits) (exitCode, string) {
 	took, measured := s.counted().took()
 	slow := s.Server + " took " + inMS(took)
-	days, hasCert := s.TLS.daysLeft()
-	chainDays, hasChain := s.TLS.chainDaysLeft()
+	slower := func(limit time.Duration) bool { return measured && limit > 0 && took > limit }
+	expiring := s.expiring(limits.certDays.crit)
 	switch {
 	case s.state == nagiosCritical:
 		return s.state, s.Error.Message
-	case measured && limits.crit > 0 && took > limits.crit:
+	case slower(limits.crit):
 		return nagiosCritical, slow
-	case hasCert && days < limits.certDays.crit:
-		return nagiosCritical, fmt.Sprintf("the certificate of %s has %d days left", s.Server, days)
-	case hasChain && chainDays < limits.certDays.crit:
-		return nagiosCritical, fmt.Sprintf("an authority of the certificate of %s has %d days left", s.Server, chainDays)
+	case expiring != "":
+		return nagiosCritical, expiring
 	case s.state != nagiosOK:
 		return s.state, s.Error.Message
-	case measured && limits.warn > 0 && took > limits.warn:
+	case slower(limits.warn):
 		return nagiosWarning, slow
-	case hasCert && days < limits.certDays.warn:
-		return nagiosWarning, fmt.Sprintf("the certificate of %s has %d days left", s.Server, days)
-	case hasChain && chainDays < limits.certDays.warn:
-		return nagiosWarning, fmt.Sprintf("an authority of the certificate of %s has %d days left", s.Server, chainDays)
+	}
+	if expiring = s.expiring(limits.certDays.warn); expiring != "" {
+		return nagiosWarning, expiring
 	}
 	return nagiosOK, ""
+}
+
+// expiring returns which certificate of the server, or of its authorities, has fewer days left; empty for none.
+func (s *serverCheck) expiring(limit int) string {
+	if days, measured := s.TLS.daysLeft(); measured && days < limit {
+		return fmt.Sprintf("the certificate of %s has %d days left", s.Server, days)
+	}
+	if days, measured := s.TLS.chainDaysLeft(); measured && days < limit {
+		return fmt.Sprintf("an authority of the certificate of %s has %d days left", s.Server, days)
+	}
+	return ""
 }
 
 // unmeasured is the value of performance data that is not known.

@@ -154,7 +154,7 @@ func failedReport(inv *invocation, err error) *checkReport {
 	if inv.server.servers == nil {
 		_ = inv.server.check() // the error is err, or comes from an option that was not read any more
 	}
-	r := &checkReport{report: inv.newReport(), format: checkFormat{nagios: inv.given("nagios"), prometheus: inv.given("prometheus")}}
+	r := &checkReport{report: inv.newReport(), format: checkFormat{prometheus: inv.given("prometheus")}}
 	for _, srv := range inv.server.servers {
 		s := newServerCheck(&target{client: &client{servers: []server{srv}}, err: err}, &checkPlan{})
 		r.Servers = append(r.Servers, s)
@@ -167,13 +167,13 @@ func failedReport(inv *invocation, err error) *checkReport {
 // success of an earlier run; with --nagios the line is printed too.
 func checkMisused(inv *invocation, f *failure) output {
 	if file := inv.options.find("output").value.String(); file != "" {
-		text := failedReport(inv, f).line()
+		var err error
 		if inv.given("nagios") {
-			text = nagiosUnknownLine(oneLine(f.Error()))
-		} else if inv.output.json {
-			text = failedReport(inv, f).json()
+			err = replaceFile(file, nagiosUnknownLine(oneLine(f.Error())))
+		} else {
+			err = failedReport(inv, f).write(file, inv.output.json)
 		}
-		if err := replaceFile(file, text); err != nil {
+		if err != nil {
 			inv.logf("%v", err)
 		}
 	}

@@ -146,7 +146,7 @@ type invocation struct {
 // person returns the controlling terminal for prompts, or nil if there is none.
 func (inv *invocation) person() *terminal {
 	if !inv.opened && inv.unattended == "" {
-		inv.opened, inv.terminal = true, inv.std.openTerminal()
+		inv.opened, inv.terminal = true, inv.std.controllingTerminal()
 	}
 	return inv.terminal
 }

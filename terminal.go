@@ -156,12 +156,12 @@ type stdio struct {
 	out, err io.Writer
 	env      func(name string) string
 	// terminal opens the controlling terminal for prompts. It fails if there is none, or if the process is in its
-	// background. It is nil if nobody is to be asked.
+	// background. It is nil for a run without prompts.
 	terminal func() (in *os.File, out io.Writer, err error)
 }
 
-// openTerminal returns the controlling terminal, or nil.
-func (s stdio) openTerminal() *terminal {
+// controllingTerminal returns the terminal for prompts, or nil.
+func (s stdio) controllingTerminal() *terminal {
 	if s.terminal == nil {
 		return nil
 	}
@@ -169,7 +169,7 @@ func (s stdio) openTerminal() *terminal {
 	if err != nil {
 		return nil
 	}
-	return &terminal{file: in, lines: bufio.NewReader(in), out: out}
+	return openTerminal(in, out)
 }
 
 // inIsTerminal reports whether stdin is a terminal.

@@ -252,7 +252,7 @@ func (p *pool) sleep(ctx context.Context, next time.Time) {
 		timer = t.C
 	}
 	interrupted := ctx.Done()
-	if ctx.Err() != nil {
+	if ctx.Err() != nil && p.inFlight() > 0 {
 		interrupted = nil // each worker ends, and notifies
 	}
 	select {

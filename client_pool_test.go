@@ -802,6 +802,20 @@ func TestPoolOneSwallowed(t *testing.T) {
 	}
 }
 
+// TestPoolInterruptedBeforeSleep: a pool without jobs ends although ctx ends just before it sleeps.
+func TestPoolInterruptedBeforeSleep(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		p := newPool(&client{servers: []server{newServer("tac1", portClear)}}, 1)
+		p.nextJob = func(time.Time) (*job, time.Time, bool) {
+			cancel()
+			return nil, time.Time{}, true
+		}
+		p.run(ctx)
+	})
+}
+
 // TestPoolEarlyCloses: a server that closes connections in use gets one session per connection after the
 // second time, with one warning. A server that closes them after many replies does not.
 func TestPoolEarlyCloses(t *testing.T) {
@@ -846,6 +860,7 @@ func TestPoolWakeup(t *testing.T) {
 	// After the end of ctx, sleep still waits for a wakeup, since jobs are in flight.
 	ended, end := context.WithCancel(t.Context())
 	end()
+	c.onWorkers = 1
 	var notified atomic.Bool
 	go func() {
 		time.Sleep(20 * time.Millisecond)

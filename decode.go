@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
-	"time"
 )
 
 // decodeOptions are the options of decode.
@@ -116,7 +115,7 @@ func (opts *decodeOptions) checkStdin(inv *invocation, keyLog string) error {
 func (p *decodePipeline) readFiles(ctx context.Context, inv *invocation, files []string) error {
 	d := p.decoder
 	var firstErr error
-	var last time.Time
+	var last frameRef
 	for _, name := range files {
 		stop := p.start()
 		err := p.readFile(ctx, inv, name, &last)
@@ -147,7 +146,7 @@ func (p *decodePipeline) readFiles(ctx context.Context, inv *invocation, files [
 }
 
 // readFile reads one file up to its end or to an error. It sets last to the time of the last frame.
-func (p *decodePipeline) readFile(ctx context.Context, inv *invocation, name string, last *time.Time) error {
+func (p *decodePipeline) readFile(ctx context.Context, inv *invocation, name string, last *frameRef) error {
 	in, shown := inv.std.in, "standard input"
 	if name != "-" {
 		f, err := openFile(ctx, "capture", name)
@@ -168,7 +167,7 @@ func (p *decodePipeline) readFile(ctx context.Context, inv *invocation, name str
 			return err
 		}
 		p.tcp.add(f)
-		*last = f.at
+		*last = f.ref()
 	}
 }
 
@@ -248,7 +247,7 @@ type streamEvent struct {
 	kind   streamEventKind
 	from   int
 	n      int // bytes that were received, or are missing
-	at     time.Time
+	at     frameRef
 }
 
 type streamEventKind uint8
@@ -271,13 +270,13 @@ func newDecodePipeline(d *decoder) *decodePipeline {
 	if d.port != 0 {
 		p.tcp.want = func(a, b netip.AddrPort) bool { return a.Port() == d.port || b.Port() == d.port }
 	}
-	p.tcp.onData = func(c *conversation, from int, at time.Time, data []byte) {
+	p.tcp.onData = func(c *conversation, from int, at frameRef, data []byte) {
 		p.addEvent(c, eventData, from, at, len(data), data)
 	}
-	p.tcp.onGap = func(c *conversation, from int, at time.Time, missing int) {
+	p.tcp.onGap = func(c *conversation, from int, at frameRef, missing int) {
 		p.addEvent(c, eventGap, from, at, missing, nil)
 	}
-	p.tcp.onClose = func(c *conversation, at time.Time) { p.addEvent(c, eventClose, 0, at, 0, nil) }
+	p.tcp.onClose = func(c *conversation, at frameRef) { p.addEvent(c, eventClose, 0, at, 0, nil) }
 	return p
 }
 
@@ -292,7 +291,7 @@ func (p *decodePipeline) start() (stop func()) {
 }
 
 // addEvent queues an event of a conversation.
-func (p *decodePipeline) addEvent(c *conversation, kind streamEventKind, from int, at time.Time, n int, data []byte) {
+func (p *decodePipeline) addEvent(c *conversation, kind streamEventKind, from int, at frameRef, n int, data []byte) {
 	t, ok := c.value.(*tacacsStream)
 	if !ok {
 		if kind == eventClose {
@@ -305,6 +304,9 @@ func (p *decodePipeline) addEvent(c *conversation, kind streamEventKind, from in
 		c.value = t
 	}
 	c.ignored = t.ignored.Load()
+	if kind == eventClose {
+		t.history = c.history
+	}
 	batch := p.events.chunk
 	batch.events = append(batch.events, streamEvent{t, kind, from, n, at})
 	batch.data = append(batch.data, data...)
@@ -326,12 +328,12 @@ func (p *decodePipeline) consume(batch *eventBatch) {
 	for i := range batch.events {
 		switch e := &batch.events[i]; e.kind {
 		case eventData:
-			p.decoder.onData(e.stream, e.from, e.at, data[:e.n])
+			p.decoder.onData(e.stream, e.from, e.at.at, data[:e.n])
 			data = data[e.n:]
 		case eventGap:
 			p.decoder.onGap(e.stream, e.from, e.n)
 		case eventClose:
-			p.decoder.onClose(e.stream, e.at)
+			p.decoder.onClose(e.stream, e.at.at)
 			p.unused.Put(e.stream)
 		}
 	}

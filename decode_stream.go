@@ -21,6 +21,7 @@ type tacacsStream struct {
 	directions [2]streamDirection
 	sessions   []*decodeSession // open ones
 	client     *decodeClient
+	history    tcpHistory       // set at the end
 	tls        *tlsConversation // nil if it is in clear
 }
 
@@ -39,7 +40,7 @@ const (
 
 // reset makes t the stream of a new conversation.
 func (t *tacacsStream) reset(c *conversation) {
-	*t = tacacsStream{ends: c.ends, began: c.began, clientEnd: -1, partial: !c.opened, sessions: t.sessions[:0]}
+	*t = tacacsStream{ends: c.ends, began: c.began.at, clientEnd: -1, partial: !c.opened, sessions: t.sessions[:0]}
 	if c.opened {
 		t.clientEnd = 0
 	}

@@ -10,15 +10,27 @@ import (
 	"time"
 )
 
+// A frameRef refers to a frame of a capture.
+type frameRef struct {
+	number int // in its file, counted from 1 as in Wireshark
+	// at is the time of capture in UTC. It is zero if unknown, as in simple packets of pcapng and most hexadecimal
+	// text. It is in the year 1 if the text has times without a date: only differences mean something.
+	at time.Time
+}
+
+// dated reports whether a time of a capture has a date.
+func dated(at time.Time) bool { return at.Year() > 1 }
+
 // A frame is one packet of a capture.
 type frame struct {
-	// at is the time of capture in UTC. It is zero if unknown, as in simple packets of pcapng and most hexadecimal
-	// text. It is in the year 1 if the text has times without a date.
-	at   time.Time
-	link linkType // the format that data begins with
-	data []byte   // valid until the next frame is read
-	size int      // bytes on the wire: more than len(data) if the capture cut the frame
+	at     time.Time
+	link   linkType // the format that data begins with
+	data   []byte   // valid until the next frame is read
+	size   int      // bytes on the wire: more than len(data) if the capture cut the frame
+	number int      // in its file, from 1
 }
+
+func (f *frame) ref() frameRef { return frameRef{f.number, f.at} }
 
 // A linkType is the format of the first bytes of a frame, by its number in pcap and pcapng.
 type linkType uint32
@@ -82,6 +94,7 @@ type captureReader struct {
 	offset int64         // of the record that is being read
 	used   int64         // bytes read of the record
 	rest   int64         // bytes left to skip of the record
+	frames int           // that were read
 }
 
 func newCaptureReader(r io.Reader, name string) *captureReader {
@@ -157,6 +170,7 @@ func (c *captureReader) readFrame(f *frame, i *captureInterface, at time.Time, n
 	if err != nil {
 		return err
 	}
-	*f = frame{at: at, link: i.link, data: b[n:], size: int(min(size, math.MaxInt32))}
+	c.frames++
+	*f = frame{at, i.link, b[n:], int(min(size, math.MaxInt32)), c.frames}
 	return nil
 }

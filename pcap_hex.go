@@ -88,7 +88,8 @@ func (h *hexReader) endDump(f *frame) bool {
 
 // take makes a frame of the first size bytes. It copies the rest, so that the frame stays valid.
 func (h *hexReader) take(f *frame, link linkType, size int) {
-	*f = frame{at: h.at, link: link, data: h.data[:size], size: size}
+	h.in.frames++
+	*f = frame{h.at, link, h.data[:size], size, h.in.frames}
 	h.data, h.spare = append(h.spare[:0], h.data[size:]...), h.data
 	h.known = h.known || link != linkUnknown
 	h.dump.announced = 0

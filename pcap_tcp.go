@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
-	"time"
 )
 
 // A conversation is one TCP connection. It is reused after onClose returns.
@@ -12,16 +11,36 @@ type conversation struct {
 	// End 0 opened the connection, or has the higher port if that was not captured. Both ends are zero for packets
 	// without IP (linkNone).
 	ends    [2]netip.AddrPort
-	began   time.Time // of the first frame
-	opened  bool      // the SYN was captured, so no bytes before the first are missing
-	ignored bool      // set by the consumer to get only onClose
-	value   any       // set by the consumer; nil at first
+	began   frameRef // the first frame
+	opened  bool     // the SYN was captured, so no bytes before the first are missing
+	ignored bool     // set by the consumer to get only onClose
+	value   any      // set by the consumer; nil at first
+	history tcpHistory
 
 	flow       flow
 	directions [2]direction // the bytes that ends 0 and 1 sent
 	swap       int          // 1 if end 0 of the flow is end 1 of the conversation
 	closed     bool         // kept to recognize late copies of its segments
 	place      node[conversation]
+}
+
+// A tcpHistory is what the segments of a conversation show, other than their bytes.
+type tcpHistory struct {
+	flags  [2]tcpFlags // all that each end sent, so a SYN and an RST show a refused connection
+	closer int         // the end that sent the first FIN or RST; -1 for neither
+	frames int
+	cut    int // frames that the capture cut
+}
+
+// add adds a segment of one end.
+func (h *tcpHistory) add(from int, s *segment, cut bool) {
+	h.frames++
+	if cut {
+		h.cut++
+	}
+	if h.flags[from] |= s.flags; h.closer < 0 && s.flags&(tcpFIN|tcpRST) != 0 {
+		h.closer = from
+	}
 }
 
 // A direction is the bytes that one end sends.
@@ -60,13 +79,13 @@ type reassembler struct {
 	want func(a, b netip.AddrPort) bool
 	// sender is payloadFormat.sender.
 	sender func(packet []byte) (from int, ok bool)
-	// onData gets the bytes of one end, in order and each once, and the time of the frame that completed them.
-	onData func(c *conversation, from int, at time.Time, data []byte)
+	// onData gets the bytes of one end, in order and each once, and the frame that completed them.
+	onData func(c *conversation, from int, at frameRef, data []byte)
 	// onGap is called if the next bytes of one end are missing.
-	onGap func(c *conversation, from int, at time.Time, missing int)
+	onGap func(c *conversation, from int, at frameRef, missing int)
 	// onClose is called at the end: after a FIN of both ends, a RST, a new connection of the same ports, a drop, or
 	// finish. Gaps at the end are reported before.
-	onClose func(c *conversation, at time.Time)
+	onClose func(c *conversation, at frameRef)
 
 	dropped dropCounts
 
@@ -93,9 +112,11 @@ func (r *reassembler) add(f *frame) {
 		r.dropped.add(f, reason)
 		return
 	}
-	if c := r.find(&s, f.at); c != nil && !c.closed {
+	if c := r.find(&s, f.ref()); c != nil && !c.closed {
 		r.open.moveToEnd(&c.place)
-		r.addSegment(c, s.from^c.swap, &s, f.at)
+		from := s.from ^ c.swap
+		c.history.add(from, &s, f.size > len(f.data))
+		r.addSegment(c, from, &s, f.ref())
 	}
 }
 
@@ -107,14 +128,14 @@ func (r *reassembler) addBare(f *frame) {
 		return
 	}
 	if r.bare == nil {
-		r.bare = &conversation{began: f.at}
+		r.bare = &conversation{began: f.ref(), history: tcpHistory{closer: -1}}
 	}
-	r.emit(r.bare, from, f.at, f.data)
-	r.emitGap(r.bare, from, f.at, f.size-len(f.data))
+	r.emit(r.bare, from, f.ref(), f.data)
+	r.emitGap(r.bare, from, f.ref(), f.size-len(f.data))
 }
 
 // find returns the conversation of a segment, which may be new, or nil if the segment begins none.
-func (r *reassembler) find(s *segment, at time.Time) *conversation {
+func (r *reassembler) find(s *segment, at frameRef) *conversation {
 	c := r.latest
 	if c == nil || c.flow != s.flow {
 		c = r.conversations[s.flow]
@@ -159,7 +180,7 @@ func (c *conversation) isOther(s *segment) bool {
 func isFar(a, b uint32) bool { return a-b+maxWindow > 2*maxWindow }
 
 // begin makes a conversation from its first segment.
-func (r *reassembler) begin(s *segment, at time.Time) *conversation {
+func (r *reassembler) begin(s *segment, at frameRef) *conversation {
 	if r.open.len == maxConversations {
 		oldest := r.open.first()
 		r.close(oldest, at)
@@ -181,11 +202,12 @@ func (r *reassembler) begin(s *segment, at time.Time) *conversation {
 		c = new(conversation)
 	}
 	*c = conversation{
-		ends:   [2]netip.AddrPort{s.flow.end(client), s.flow.end(1 - client)},
-		began:  at,
-		opened: s.flags&tcpSYN != 0,
-		flow:   s.flow,
-		swap:   client,
+		ends:    [2]netip.AddrPort{s.flow.end(client), s.flow.end(1 - client)},
+		began:   at,
+		opened:  s.flags&tcpSYN != 0,
+		history: tcpHistory{closer: -1},
+		flow:    s.flow,
+		swap:    client,
 	}
 	if r.conversations == nil {
 		r.conversations = make(map[flow]*conversation)
@@ -196,7 +218,7 @@ func (r *reassembler) begin(s *segment, at time.Time) *conversation {
 }
 
 // close reports the held bytes of a conversation, and its end.
-func (r *reassembler) close(c *conversation, at time.Time) {
+func (r *reassembler) close(c *conversation, at frameRef) {
 	for from := range c.directions {
 		r.release(c, from, at)
 		r.emitLastGap(c, from, at)
@@ -220,7 +242,7 @@ func (r *reassembler) forget(c *conversation) {
 }
 
 // finish closes all conversations.
-func (r *reassembler) finish(at time.Time) {
+func (r *reassembler) finish(at frameRef) {
 	for r.open.len > 0 {
 		r.close(r.open.first(), at)
 	}
@@ -231,7 +253,7 @@ func (r *reassembler) finish(at time.Time) {
 }
 
 // addSegment adds a segment to its conversation.
-func (r *reassembler) addSegment(c *conversation, from int, s *segment, at time.Time) {
+func (r *reassembler) addSegment(c *conversation, from int, s *segment, at frameRef) {
 	own, peer := &c.directions[from], &c.directions[1-from]
 	if s.flags&tcpSYN != 0 {
 		s.seq++ // a SYN has a sequence number
@@ -276,7 +298,7 @@ func (d *direction) start(seq uint32) {
 func (d *direction) done() bool { return d.fin && int32(d.next-d.last) >= 0 }
 
 // addData reports the bytes of a segment, or holds them if others are missing before them. The first copy of a byte counts.
-func (r *reassembler) addData(c *conversation, from int, s *segment, at time.Time) {
+func (r *reassembler) addData(c *conversation, from int, s *segment, at frameRef) {
 	d := &c.directions[from]
 	behind := -int64(int32(s.seq - d.next))
 	switch {
@@ -303,7 +325,7 @@ func (r *reassembler) addData(c *conversation, from int, s *segment, at time.Tim
 }
 
 // emit reports the next bytes of a direction.
-func (r *reassembler) emit(c *conversation, from int, at time.Time, data []byte) {
+func (r *reassembler) emit(c *conversation, from int, at frameRef, data []byte) {
 	c.directions[from].next += uint32(len(data))
 	if len(data) > 0 && !c.ignored {
 		r.onData(c, from, at, data)
@@ -311,7 +333,7 @@ func (r *reassembler) emit(c *conversation, from int, at time.Time, data []byte)
 }
 
 // emitGap reports that the next bytes of a direction are missing.
-func (r *reassembler) emitGap(c *conversation, from int, at time.Time, missing int) {
+func (r *reassembler) emitGap(c *conversation, from int, at frameRef, missing int) {
 	if missing <= 0 {
 		return
 	}
@@ -348,7 +370,7 @@ func (r *reassembler) hold(d *direction, seq uint32, data []byte) {
 
 // deliver reports the held bytes that are next, and those after a gap that the other end has acknowledged: it will not be
 // filled.
-func (r *reassembler) deliver(c *conversation, from int, at time.Time) {
+func (r *reassembler) deliver(c *conversation, from int, at frameRef) {
 	for d := &c.directions[from]; d.fin || len(d.held) > 0; {
 		r.emitHeld(c, from, at)
 		end := d.last
@@ -366,7 +388,7 @@ func (r *reassembler) deliver(c *conversation, from int, at time.Time) {
 }
 
 // emitHeld reports the held bytes that are next.
-func (r *reassembler) emitHeld(c *conversation, from int, at time.Time) {
+func (r *reassembler) emitHeld(c *conversation, from int, at frameRef) {
 	d := &c.directions[from]
 	n := 0
 	for _, p := range d.held {
@@ -383,21 +405,21 @@ func (r *reassembler) emitHeld(c *conversation, from int, at time.Time) {
 }
 
 // skipGap reports the gap before the first held bytes, and the bytes.
-func (r *reassembler) skipGap(c *conversation, from int, at time.Time) {
+func (r *reassembler) skipGap(c *conversation, from int, at frameRef) {
 	d := &c.directions[from]
 	r.emitGap(c, from, at, int(int32(d.held[0].seq-d.next)))
 	r.emitHeld(c, from, at)
 }
 
 // release reports all bytes that a direction holds.
-func (r *reassembler) release(c *conversation, from int, at time.Time) {
+func (r *reassembler) release(c *conversation, from int, at frameRef) {
 	for len(c.directions[from].held) > 0 {
 		r.skipGap(c, from, at)
 	}
 }
 
 // evict releases the bytes of the longest silent conversations, until half of the bound is free.
-func (r *reassembler) evict(at time.Time) {
+func (r *reassembler) evict(at frameRef) {
 	for c := r.open.first(); c != nil && r.held > maxHeldAll/2; c = c.place.next() {
 		for from := range c.directions {
 			r.release(c, from, at)
@@ -407,7 +429,7 @@ func (r *reassembler) evict(at time.Time) {
 
 // emitLastGap reports the bytes that are missing at the end: up to the FIN, or up to the acknowledgement. If that is one
 // byte more, it is for a FIN that was not captured.
-func (r *reassembler) emitLastGap(c *conversation, from int, at time.Time) {
+func (r *reassembler) emitLastGap(c *conversation, from int, at frameRef) {
 	switch d := &c.directions[from]; {
 	case d.fin:
 		r.emitGap(c, from, at, int(int32(d.last-d.next)))

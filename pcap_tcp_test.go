@@ -51,7 +51,7 @@ func newTCPEvents() *tcpEvents {
 			l.note("%s > %s, opened %v", c.ends[0], c.ends[1], c.opened)
 		}
 	}
-	l.onData = func(c *conversation, from int, at time.Time, data []byte) {
+	l.onData = func(c *conversation, from int, at frameRef, data []byte) {
 		if c.ignored {
 			l.note("data in spite of ignored")
 		}
@@ -59,11 +59,11 @@ func newTCPEvents() *tcpEvents {
 		l.note("%d %s", from, data)
 		c.ignored = bytes.HasPrefix(data, []byte("IGNORE"))
 	}
-	l.onGap = func(c *conversation, from int, at time.Time, missing int) {
+	l.onGap = func(c *conversation, from int, at frameRef, missing int) {
 		meet(c)
 		l.note("%d misses %d", from, missing)
 	}
-	l.onClose = func(c *conversation, at time.Time) { l.note("ended") }
+	l.onClose = func(c *conversation, at frameRef) { l.note("ended") }
 	return l
 }
 
@@ -170,7 +170,7 @@ func TestTCPReassemble(t *testing.T) {
 		for _, base := range [][2]uint32{{1000, 5000}, {1<<32 - 3, 1<<32 - 4}, {1<<31 - 3, 1<<31 - 2}, {0, 1<<32 - 7004}} {
 			l := newTCPEvents()
 			l.play(test.script, base[0], base[1])
-			l.finish(time.Time{})
+			l.finish(frameRef{})
 			got := strings.Join(append(l.log, ""), "\n")
 			if got != test.want {
 				t.Errorf("%s, from %d and %d:\n%s\nwant\n%s", test.name, base[0], base[1], got, test.want)
@@ -222,11 +222,11 @@ func TestTCPAnyOrder(t *testing.T) {
 		var got [2][]byte
 		ended := 0
 		r := reassembler{
-			onData: func(c *conversation, from int, _ time.Time, data []byte) { got[from] = append(got[from], data...) },
-			onGap: func(_ *conversation, from int, _ time.Time, missing int) {
+			onData: func(c *conversation, from int, _ frameRef, data []byte) { got[from] = append(got[from], data...) },
+			onGap: func(_ *conversation, from int, _ frameRef, missing int) {
 				t.Errorf("seed %d: direction %d misses %d bytes", seed, from, missing)
 			},
-			onClose: func(*conversation, time.Time) { ended++ },
+			onClose: func(*conversation, frameRef) { ended++ },
 		}
 		ends := [2]netip.AddrPort{deviceEnd, serverEnd}
 		send := func(from int, seq, ack uint32, flags tcpFlags, data []byte) {
@@ -277,7 +277,7 @@ func TestTCPEnds(t *testing.T) {
 		ends := [2]netip.AddrPort{netip.MustParseAddrPort(test.src), netip.MustParseAddrPort(test.dst)}
 		want := [2]netip.AddrPort{ends[test.client], ends[1-test.client]}
 		called := false
-		r := reassembler{onData: func(c *conversation, from int, _ time.Time, _ []byte) {
+		r := reassembler{onData: func(c *conversation, from int, _ frameRef, _ []byte) {
 			called = true
 			if c.ends != want || c.ends[from] != ends[0] || c.opened != (test.flags&tcpSYN != 0) {
 				t.Errorf("%s > %s: data of %d of %s, opened %v", test.src, test.dst, from, c.ends, c.opened)
@@ -315,12 +315,12 @@ func TestTCPBarePackets(t *testing.T) {
 	}{{"AA\x01AAAAAAAAA", 12}, {"AA\x02BBBBBBBBBB", 20}, {"AA\xfdCCCCCCCCC", 12}, {"AA\x01", 3}} {
 		l.add(&frame{link: linkNone, data: []byte(p.data), size: p.size})
 	}
-	l.finish(time.Time{})
+	l.finish(frameRef{})
 	const want = "invalid AddrPort > invalid AddrPort, opened false\n0 AA\x01AAAAAAAAA\n1 AA\x02BBBBBBBBBB\n1 misses 7\n0 AA\xfdCCCCCCCCC\nended"
 	if got := strings.Join(l.log, "\n"); got != want || l.dropped.reasons[dropMalformed] != 1 {
 		t.Errorf("%q, %d malformed", got, l.dropped.reasons[dropMalformed])
 	}
-	if l.finish(time.Time{}); len(l.log) != 6 {
+	if l.finish(frameRef{}); len(l.log) != 6 {
 		t.Error("the conversation ended twice")
 	}
 }
@@ -336,8 +336,8 @@ func TestTCPConversationBound(t *testing.T) {
 	var ended []netip.AddrPort
 	active := map[*conversation]bool{}
 	r := reassembler{
-		onData:  func(c *conversation, _ int, _ time.Time, _ []byte) { active[c] = true },
-		onClose: func(c *conversation, _ time.Time) { ended = append(ended, c.ends[0]) },
+		onData:  func(c *conversation, _ int, _ frameRef, _ []byte) { active[c] = true },
+		onClose: func(c *conversation, _ frameRef) { ended = append(ended, c.ends[0]) },
 	}
 	send := func(i int, seq uint32) {
 		b := tcpIP(manyClients(i), serverEnd, seq, 1, tcpACK, "x")
@@ -355,7 +355,7 @@ func TestTCPConversationBound(t *testing.T) {
 	if !slices.Equal(ended, want) || r.dropped.conversations != len(want) || len(r.conversations) != maxConversations || r.open.len != maxConversations {
 		t.Errorf("%v ended, %d counted, %d left of %d", ended, r.dropped.conversations, r.open.len, len(r.conversations))
 	}
-	r.finish(time.Time{})
+	r.finish(frameRef{})
 	if len(ended) != maxConversations+len(want) || r.open.len != 0 || r.closed.len != maxClosed || len(r.conversations) != maxClosed {
 		t.Errorf("%d ended, %d open, %d kept of %d", len(ended), r.open.len, r.closed.len, len(r.conversations))
 	}
@@ -430,9 +430,9 @@ func TestTCPHeldBoundOfAll(t *testing.T) {
 	gaps := []netip.AddrPort{}
 	received := 0
 	r := reassembler{
-		onData:  func(_ *conversation, _ int, _ time.Time, data []byte) { received += len(data) },
-		onGap:   func(c *conversation, _ int, _ time.Time, _ int) { gaps = append(gaps, c.ends[0]) },
-		onClose: func(*conversation, time.Time) {},
+		onData:  func(_ *conversation, _ int, _ frameRef, data []byte) { received += len(data) },
+		onGap:   func(c *conversation, _ int, _ frameRef, _ int) { gaps = append(gaps, c.ends[0]) },
+		onClose: func(*conversation, frameRef) {},
 	}
 	const size = 30000
 	n := maxHeldAll/(size+pieceCost) + 1
@@ -453,7 +453,7 @@ func TestTCPHeldBoundOfAll(t *testing.T) {
 	if len(gaps) != n/2+1 || gaps[0] != manyClients(0) || gaps[n/2] != manyClients(n/2) || received != size*len(gaps) || r.held > maxHeldAll/2 {
 		t.Errorf("%d of %d were released, %d bytes, %d held", len(gaps), n, received, r.held)
 	}
-	r.finish(time.Time{})
+	r.finish(frameRef{})
 	if received != size*n || r.held != 0 {
 		t.Errorf("%d bytes of %d, %d held", received, size*n, r.held)
 	}
@@ -464,22 +464,48 @@ func TestTCPTimes(t *testing.T) {
 	t.Parallel()
 	began := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
 	var got []string
-	note := func(c *conversation, what string, at time.Time) {
-		got = append(got, fmt.Sprintf("%s %s of %s", what, at.Sub(began), c.began.Sub(began)))
+	note := func(c *conversation, what string, at frameRef) {
+		got = append(got, fmt.Sprintf("%s %d %s of %d", what, at.number, at.at.Sub(began), c.began.number))
 	}
 	r := reassembler{
-		onData:  func(c *conversation, _ int, at time.Time, _ []byte) { note(c, "data", at) },
-		onGap:   func(c *conversation, _ int, at time.Time, _ int) { note(c, "gap", at) },
-		onClose: func(c *conversation, at time.Time) { note(c, "ended", at) },
+		onData:  func(c *conversation, _ int, at frameRef, _ []byte) { note(c, "data", at) },
+		onGap:   func(c *conversation, _ int, at frameRef, _ int) { note(c, "gap", at) },
+		onClose: func(c *conversation, at frameRef) { note(c, "ended", at) },
 	}
 	for i, seq := range []uint32{1, 3, 2, 5} {
 		b := tcpIP(deviceEnd, serverEnd, seq, 1, tcpACK, "x")
-		r.add(&frame{link: linkRawIP, at: began.Add(time.Duration(i+1) * time.Second), data: b, size: len(b)})
+		r.add(&frame{number: i + 1, link: linkRawIP, at: began.Add(time.Duration(i+1) * time.Second), data: b, size: len(b)})
 	}
-	r.finish(began.Add(time.Minute))
-	want := "data 1s of 1s, data 3s of 1s, data 3s of 1s, gap 1m0s of 1s, data 1m0s of 1s, ended 1m0s of 1s"
+	r.finish(frameRef{5, began.Add(time.Minute)})
+	want := "data 1 1s of 1, data 3 3s of 1, data 3 3s of 1, gap 5 1m0s of 1, data 5 1m0s of 1, ended 5 1m0s of 1"
 	if strings.Join(got, ", ") != want {
 		t.Errorf("%s", strings.Join(got, ", "))
+	}
+}
+
+// TestTCPHistory: the flags of both ends tell how a connection went that carried nothing.
+func TestTCPHistory(t *testing.T) {
+	t.Parallel()
+	const syn, ack, fin, rst = tcpSYN, tcpACK, tcpFIN, tcpRST
+	for _, test := range []struct {
+		name, script string
+		want         tcpHistory
+	}{
+		{"refused", "> S 0 0\n< RA 0 1\n", tcpHistory{[2]tcpFlags{syn, rst | ack}, 1, 2, 0}},
+		{"no answer", "> S 0 0\n> S 0 0\n", tcpHistory{[2]tcpFlags{syn, 0}, -1, 2, 0}},
+		{"the client closes", handshake + "> FA 1 1\n< FA 1 2\n", tcpHistory{[2]tcpFlags{syn | ack | fin, syn | ack | fin}, 0, 5, 0}},
+		{"the server closes", handshake + "< FA 1 1\n> FA 1 2\n", tcpHistory{[2]tcpFlags{syn | ack | fin, syn | ack | fin}, 1, 5, 0}},
+		{"the client resets", handshake + "> A 1 1 hello\n> R 6 1\n", tcpHistory{[2]tcpFlags{syn | ack | rst, syn | ack}, 0, 5, 0}},
+		{"the server resets, cut", handshake + "> A 1 1 he+3\n< RA 1 6\n", tcpHistory{[2]tcpFlags{syn | ack, syn | ack | rst}, 1, 5, 1}},
+		{"the middle", "< A 200 105 world\n> A 105 205 hello\n", tcpHistory{[2]tcpFlags{ack, ack}, -1, 2, 0}},
+	} {
+		l := newTCPEvents()
+		var got tcpHistory
+		l.onClose = func(c *conversation, _ frameRef) { got = c.history }
+		l.play(test.script, 1000, 5000)
+		if l.finish(frameRef{}); got != test.want {
+			t.Errorf("%s: %+v, want %+v", test.name, got, test.want)
+		}
 	}
 }
 
@@ -504,20 +530,20 @@ func FuzzReassemble(f *testing.F) {
 		open := map[*conversation]bool{}
 		received := 0
 		r := reassembler{
-			onData: func(c *conversation, from int, _ time.Time, b []byte) {
+			onData: func(c *conversation, from int, _ frameRef, b []byte) {
 				open[c] = true
 				if received += len(b); len(b) == 0 || c.ignored || from != 0 && from != 1 {
 					t.Fatalf("%q from %d, ignored %v", b, from, c.ignored)
 				}
 				c.ignored = b[0] == 'I'
 			},
-			onGap: func(c *conversation, from int, _ time.Time, missing int) {
+			onGap: func(c *conversation, from int, _ frameRef, missing int) {
 				open[c] = true
 				if missing <= 0 || c.ignored {
 					t.Fatalf("%d missing from %d, ignored %v", missing, from, c.ignored)
 				}
 			},
-			onClose: func(c *conversation, _ time.Time) { delete(open, c) },
+			onClose: func(c *conversation, _ frameRef) { delete(open, c) },
 		}
 		for rest := b; len(rest) >= 2; {
 			size := int(binary.BigEndian.Uint16(rest)) & 0x7ff
@@ -527,7 +553,7 @@ func FuzzReassemble(f *testing.F) {
 				t.Fatalf("%d bytes are held", r.held)
 			}
 		}
-		r.finish(time.Time{})
+		r.finish(frameRef{})
 		if len(open) > 0 || r.held != 0 || received > len(b) {
 			t.Fatalf("%d conversations are not closed, %d bytes are held, %d bytes of data in %d", len(open), r.held, received, len(b))
 		}
@@ -558,9 +584,9 @@ func BenchmarkReassemble(b *testing.B) {
 		say(client, false, 47, 20, tcpACK, 0)
 	}
 	r := reassembler{
-		onData:  func(*conversation, int, time.Time, []byte) {},
-		onGap:   func(*conversation, int, time.Time, int) { b.Fatal("a gap") },
-		onClose: func(*conversation, time.Time) {},
+		onData:  func(*conversation, int, frameRef, []byte) {},
+		onGap:   func(*conversation, int, frameRef, int) { b.Fatal("a gap") },
+		onClose: func(*conversation, frameRef) {},
 	}
 	b.ReportAllocs()
 	i := 0

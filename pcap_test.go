@@ -99,14 +99,14 @@ func framesOf(r io.Reader) (frames []frame, err error) {
 
 func sameFrames(a, b []frame) bool {
 	return slices.EqualFunc(a, b, func(a, b frame) bool {
-		return a.at.Equal(b.at) && a.link == b.link && bytes.Equal(a.data, b.data) && a.size == b.size
+		return a.at.Equal(b.at) && a.link == b.link && bytes.Equal(a.data, b.data) && a.size == b.size && a.number == b.number
 	})
 }
 
 func showFrames(frames []frame) string {
 	var b strings.Builder
 	for _, f := range frames {
-		fmt.Fprintf(&b, "\n  %s %s %x of %d", f.at.Format(time.RFC3339Nano), f.link, f.data, f.size)
+		fmt.Fprintf(&b, "\n  %d at %s %s %x of %d", f.number, f.at.Format(time.RFC3339Nano), f.link, f.data, f.size)
 	}
 	return b.String()
 }
@@ -115,10 +115,10 @@ func TestPcap(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 11, 23, 10, 0, 0, 123456789, time.UTC)
 	frames := []frame{
-		{at, linkEthernet, []byte("first"), 5},
-		{at.Add(time.Second), linkEthernet, nil, 60},
-		{at.Add(2 * time.Second), linkEthernet, []byte("cut"), 1500},
-		{at.Add(3 * time.Second), linkEthernet, bytes.Repeat([]byte{7}, maxFrame), maxFrame},
+		{at, linkEthernet, []byte("first"), 5, 1},
+		{at.Add(time.Second), linkEthernet, nil, 60, 2},
+		{at.Add(2 * time.Second), linkEthernet, []byte("cut"), 1500, 3},
+		{at.Add(3 * time.Second), linkEthernet, bytes.Repeat([]byte{7}, maxFrame), maxFrame, 4},
 	}
 	for _, order := range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {
 		for _, nano := range []bool{false, true} {
@@ -178,17 +178,17 @@ func TestPcapng(t *testing.T) {
 		w.packet(0, 1<<63, 1, "in no year")
 		got, err := framesOf(bytes.NewReader(w.b))
 		want := []frame{
-			{at.Add(123456 * time.Microsecond), linkEthernet, []byte("one"), 3},
-			{at.Add(123456789), linkCooked, []byte("second"), 1500},
-			{at.Add(500 * time.Millisecond), linkRawIP, []byte("3"), 1},
-			{at, linkIPv4, nil, 0},
-			{time.Unix(1, 5e8), linkIPv6, []byte("5"), 1},
-			{at, linkLoop, []byte("6"), 1},
-			{time.Time{}, linkEthernet, []byte("simpl"), 5},
-			{at, linkCooked, []byte("old"), 4},
-			{at, linkNull, []byte("second"), 6},
-			{time.Time{}, linkNull, []byte("long"), 7},
-			{time.Time{}, linkNull, []byte("in no year"), 1},
+			{at.Add(123456 * time.Microsecond), linkEthernet, []byte("one"), 3, 1},
+			{at.Add(123456789), linkCooked, []byte("second"), 1500, 2},
+			{at.Add(500 * time.Millisecond), linkRawIP, []byte("3"), 1, 3},
+			{at, linkIPv4, nil, 0, 4},
+			{time.Unix(1, 5e8), linkIPv6, []byte("5"), 1, 5},
+			{at, linkLoop, []byte("6"), 1, 6},
+			{time.Time{}, linkEthernet, []byte("simpl"), 5, 7},
+			{at, linkCooked, []byte("old"), 4, 8},
+			{at, linkNull, []byte("second"), 6, 9},
+			{time.Time{}, linkNull, []byte("long"), 7, 10},
+			{time.Time{}, linkNull, []byte("in no year"), 1, 11},
 		}
 		if err != nil || !sameFrames(got, want) {
 			t.Errorf("%s: %v%s\nwant%s", order, err, showFrames(got), showFrames(want))

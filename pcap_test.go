@@ -136,6 +136,17 @@ func TestPcap(t *testing.T) {
 	}
 }
 
+func TestPcapBudget(t *testing.T) {
+	t.Parallel()
+	if sum := budgetConversations + budgetHeld + budgetPartial + budgetSessions + budgetTLS + budgetKeys + budgetBuffers; sum != budgetAll {
+		t.Errorf("the holders may retain %d bytes, not %d", sum, budgetAll)
+	}
+	b := budget{limit: 100, used: 60}
+	if b.exceeds(40) || !b.exceeds(41) {
+		t.Error("60 bytes of 100 leave no 40, or more")
+	}
+}
+
 func TestPcapLinkType(t *testing.T) {
 	t.Parallel()
 	file := pcapOf(binary.BigEndian, false, frame{link: linkRawIP | 0x5400<<16, data: []byte("x"), size: 1})

@@ -30,7 +30,7 @@ type client struct {
 	cleartext     bool   // do not obfuscate: over TLS, or with --unencrypted
 	tls           *tlsClient
 	dump          *dumper
-	unredacted    bool      // replies keep what they repeat of our secrets: they are for somebody else
+	forwards      bool      // replies are for somebody else: they keep what they repeat of our secrets, and their minor version
 	proven        *sync.Map // names of the servers whose replies the key fits
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,10 +16,11 @@ type job struct {
 	due     time.Time // when the request was to be sent
 	owner   jobOwner  // nil for a requester
 
-	firstServer    int     // index in client.servers
-	failedAttempts int     // attempts without a verdict
-	session        session // of the current or the last attempt
-	replyLost      bool    // a connection that had answered others before did not answer it
+	firstServer    int         // index in client.servers
+	failedAttempts int         // attempts without a verdict
+	session        session     // of the current or the last attempt
+	replyLost      bool        // a connection that had answered others before did not answer it
+	abandoned      atomic.Bool // nobody waits for the result any more: no other attempt is made
 
 	writesBefore int       // of its mux, when it was queued; with one more it was written
 	place        node[job] // in a queue
@@ -116,6 +118,9 @@ func (c *client) recordOutcome(ctx context.Context, j *job, warnf warnFunc) (aga
 	came := outcomeOf(j.err)
 
 	j.replyLost = j.replyLost || came == outcomeTimedOut && j.session.reused && j.session.deadline.Sub(j.session.sentAt) >= minReplyTime
+	if j.abandoned.Load() {
+		return false
+	}
 	switch retryAfter(came, j.request.repeatable(), j.session.reused) {
 	case retrySameServer:
 		if came == outcomeTimedOut {

@@ -35,6 +35,7 @@ type mux struct {
 }
 
 const (
+	muxBuffer     = 8 << 10  // bytes that are read at a time, until a reply is larger
 	maxUnanswered = 64 << 10 // bytes
 	// grace is what a session gets after its deadline, for a reply that arrived while this program was busy;
 	// maxGrace is the limit while other replies keep coming.
@@ -43,7 +44,7 @@ const (
 )
 
 func newMux(conn *serverConn, wakeup <-chan struct{}, beforeWait func(), warnf warnFunc) *mux {
-	return &mux{conn: conn, in: bufio.NewReaderSize(conn.conn, 2*(headerLen+maxBody)), wakeup: wakeup, beforeWait: beforeWait, warnf: warnf,
+	return &mux{conn: conn, in: bufio.NewReaderSize(conn.conn, muxBuffer), wakeup: wakeup, beforeWait: beforeWait, warnf: warnf,
 		byID: make(map[uint32]*job), random: bufio.NewReaderSize(rand.Reader, 1024)}
 }
 
@@ -181,6 +182,9 @@ func (m *mux) read() (*job, error) {
 	h := parseHeader(b)
 	if err := m.conn.checkHeader(&h); err != nil {
 		return nil, err
+	}
+	if n := headerLen + int(h.length); n > m.in.Size() {
+		m.in = bufio.NewReaderSize(m.in, 2*(headerLen+maxBody))
 	}
 	if b, err = m.in.Peek(headerLen + int(h.length)); err != nil {
 		return nil, err

@@ -21,6 +21,7 @@ type session struct {
 	deadline time.Time // only the time of a person at a prompt extends it
 	reused   bool      // the connection had answered others before
 	written  bool      // some bytes of the packet sent last were written
+	received header    // of the last reply that was decoded
 }
 
 // newSessionID returns a random session_id. Section 4.1 asks for a strong generator.
@@ -176,7 +177,7 @@ func (s *session) decodePacket(h *header, body []byte, c *codec, reply message) 
 	}
 	s.conn.proveKey()
 	s.redact(c.fields)
-	if h.version != s.sent.version {
+	if s.received = *h; h.version != s.sent.version && !s.conn.client.forwards {
 		f := s.mismatch("version", h.version, s.sent.version)
 		if s.tookEffect(reply) {
 			f = f.withHint("do not send it again: the server replied with success; report the minor version to its vendor (RFC 8907 section 5.4.1)")
@@ -313,7 +314,7 @@ func (s *session) secrets() []string {
 // redact removes our secrets from the texts of a reply.
 func (s *session) redact(texts []field) {
 	for _, f := range texts {
-		if *f.value != "" && !s.conn.client.unredacted {
+		if *f.value != "" && !s.conn.client.forwards {
 			*f.value = redact(*f.value, s.secrets())
 		}
 	}

@@ -27,28 +27,28 @@ func newShare(limit int, what string) *share {
 	return &share{limit: limit, what: what, of: make(map[netip.Addr]int)}
 }
 
-// take reserves a place, or returns why there is none.
-func (s *share) take(client netip.Addr) (refused string) {
+// take reserves n places, or returns why there are none.
+func (s *share) take(client netip.Addr, n int) (refused string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	key, free := limitKey(client), s.limit-s.taken-1
+	key, free := limitKey(client), s.limit-s.taken-n
 	switch {
 	case free < 0:
 		return "too many " + s.what
-	case s.of[key] > 0 && (s.of[key]+1 > sharePart*free || free < s.limit/shareReserve):
+	case s.of[key] > 0 && (s.of[key]+n > sharePart*free || free < s.limit/shareReserve):
 		return "too many " + s.what + " from this address"
 	}
-	s.taken++
-	s.of[key]++
+	s.taken += n
+	s.of[key] += n
 	return ""
 }
 
-func (s *share) release(client netip.Addr) {
+func (s *share) release(client netip.Addr, n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key := limitKey(client)
-	s.taken--
-	if s.of[key]--; s.of[key] == 0 {
+	s.taken -= n
+	if s.of[key] -= n; s.of[key] == 0 {
 		delete(s.of, key)
 	}
 }
@@ -65,7 +65,7 @@ func limitKey(client netip.Addr) netip.Addr {
 
 // admit counts a connection among the unproven ones, or returns why it is refused.
 func (l *listener) admit(conn net.Conn, client netip.Addr) (refused string) {
-	if refused = l.unproven.take(client); refused != "" {
+	if refused = l.unproven.take(client, 1); refused != "" {
 		return refused
 	}
 	l.mu.Lock()
@@ -81,10 +81,10 @@ func (l *listener) promote(conn net.Conn, client netip.Addr) (refused string) {
 	if l.open[conn] != l.unproven {
 		return ""
 	}
-	if refused = l.proven.take(client); refused != "" {
+	if refused = l.proven.take(client, 1); refused != "" {
 		return refused
 	}
-	l.unproven.release(client)
+	l.unproven.release(client, 1)
 	l.open[conn] = l.proven
 	return ""
 }
@@ -93,6 +93,6 @@ func (l *listener) promote(conn net.Conn, client netip.Addr) (refused string) {
 func (l *listener) release(conn net.Conn, client netip.Addr) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.open[conn].release(client)
+	l.open[conn].release(client, 1)
 	delete(l.open, conn)
 }

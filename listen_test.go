@@ -41,7 +41,7 @@ func (s *share) inUse() int {
 
 // takeAll takes as many places as the address can have.
 func (s *share) takeAll(client string) (n int) {
-	for s.take(netip.MustParseAddr(client)) == "" {
+	for s.take(netip.MustParseAddr(client), 1) == "" {
 		n++
 	}
 	return n
@@ -54,7 +54,7 @@ func TestListenShare(t *testing.T) {
 	if n := s.takeAll("192.0.2.1"); n != 768 {
 		t.Errorf("one address has %d places", n)
 	}
-	if got := s.take(netip.MustParseAddr("192.0.2.1")); got != "too many connections from this address" {
+	if got := s.take(netip.MustParseAddr("192.0.2.1"), 1); got != "too many connections from this address" {
 		t.Errorf("refused with %q", got)
 	}
 	if n := s.takeAll("192.0.2.2"); n != 128 {
@@ -66,14 +66,14 @@ func TestListenShare(t *testing.T) {
 		}
 	}
 	for range 768 {
-		s.release(netip.MustParseAddr("192.0.2.1"))
+		s.release(netip.MustParseAddr("192.0.2.1"), 1)
 	}
 	if n := s.inUse(); n != 256 {
 		t.Errorf("%d places are in use", n)
 	}
 	full := newShare(2, "connections")
 	for i, want := range []string{"", "", "too many connections"} {
-		if got := full.take(netip.MustParseAddr(fmt.Sprintf("192.0.2.%d", i))); got != want {
+		if got := full.take(netip.MustParseAddr(fmt.Sprintf("192.0.2.%d", i)), 1); got != want {
 			t.Errorf("address %d: refused with %q, want %q", i, got, want)
 		}
 	}
@@ -108,10 +108,10 @@ func TestListenLimitKey(t *testing.T) {
 		"fe80::1%eth0": "fe80::1%eth0",
 	} {
 		s := newShare(4, "connections")
-		if refused := s.take(netip.MustParseAddr(client)); refused != "" || s.of[netip.MustParseAddr(want)] != 1 {
+		if refused := s.take(netip.MustParseAddr(client), 1); refused != "" || s.of[netip.MustParseAddr(want)] != 1 {
 			t.Errorf("%s: %q, %v", client, refused, s.of)
 		}
-		if s.release(netip.MustParseAddr(client)); len(s.of) > 0 || s.taken != 0 {
+		if s.release(netip.MustParseAddr(client), 1); len(s.of) > 0 || s.taken != 0 {
 			t.Errorf("%s: %v are left", client, s.of)
 		}
 	}

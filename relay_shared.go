@@ -25,9 +25,9 @@ const (
 )
 
 func newSharedUpstream(c *client, warn warnFunc) *sharedUpstream {
-	unredacted := *c
-	unredacted.unredacted = true
-	return &sharedUpstream{client: &unredacted, warn: warn, jobs: make(chan *relayRequest, maxConnections)}
+	forwards := *c
+	forwards.forwards = true
+	return &sharedUpstream{client: &forwards, warn: warn, jobs: make(chan *relayRequest, maxConnections)}
 }
 
 // put submits a session. It returns through its channel home.
@@ -256,6 +256,7 @@ func (s *sharedDevice) answer(f *relayRequest) {
 	}
 	f.seen.server, _ = netip.ParseAddrPort(cmp.Or(f.asked, f.job.res.Address))
 	if f.answered {
+		h.version = f.job.session.received.version
 		start := len(s.out)
 		s.out, _ = s.back.appendPacket(s.out, &h, f.response) // the same bytes as before decoding
 		body := s.out[start+headerLen:]

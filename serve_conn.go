@@ -327,7 +327,7 @@ func (c *labConn) reserveDialogue() (refused string) {
 	if len(c.dialogues) >= maxDialogues {
 		return "too many sessions"
 	}
-	return c.server.waiting.take(c.client.addr.Addr())
+	return c.server.waiting.take(c.client.addr.Addr(), 1)
 }
 
 // abandon ends a dialogue that the client did not continue.
@@ -340,7 +340,7 @@ func (c *labConn) abandon(id uint32, d *labDialogue) {
 func (c *labConn) end(id uint32, d *labDialogue) {
 	if c.dialogues[id] != nil {
 		delete(c.dialogues, id)
-		c.server.waiting.release(c.client.addr.Addr())
+		c.server.waiting.release(c.client.addr.Addr(), 1)
 	}
 	c.client.log.write(&d.tracker.sessionRecord)
 }

@@ -195,20 +195,18 @@ func (p *decodePipeline) liveReader(ctx context.Context, in io.Reader) readFunc 
 // printTotals prints the counts to stderr.
 func (p *decodePipeline) printTotals(inv *invocation) {
 	n := &p.decoder.counts
-	inv.logf("frames: %d, TACACS+ conversations: %d, sessions: %d", p.tcp.dropped.frames, n.conversations, n.sessions)
+	inv.logf("frames: %d, TACACS+ conversations: %d, sessions: %d", p.tcp.frames, n.conversations, n.sessions)
 	var lost []string
-	p.tcp.dropped.missing = n.missing // only those of TACACS+
-	if text := p.tcp.dropped.String(); text != "" {
-		lost = append(lost, text)
-	}
 	for _, loss := range []struct {
 		what  string
 		count int
 	}{
+		{"frames cut by the snapshot length", n.cut},
+		{"missing bytes", n.missing},
 		{"packets without a session", n.strays},
 		{"TLS conversations on other ports (--port N reads them)", n.otherTLS},
 		{"TLS conversations", n.unreadTLS},
-		{"dropped to bound memory", n.dropped},
+		{"dropped to bound memory", n.dropped + p.tcp.dropped},
 	} {
 		if loss.count > 0 {
 			lost = append(lost, fmt.Sprintf("%s: %d", loss.what, loss.count))
@@ -216,6 +214,9 @@ func (p *decodePipeline) printTotals(inv *invocation) {
 	}
 	if len(lost) > 0 {
 		inv.logf("not read: %s", strings.Join(lost, ", "))
+	}
+	if others := p.tcp.unread.String(); others != "" {
+		inv.logf("other traffic, not read: %s", others)
 	}
 	switch {
 	case n.unread > 0 && len(p.decoder.keys.keys) == 0:

@@ -32,7 +32,8 @@ type decodeCounts struct {
 	sessions      int
 	fitted        int // sessions that fit a key
 	unread        int // obfuscated sessions that were not read
-	missing       int // bytes that are not in the capture
+	missing       int // bytes of TACACS+ and TLS conversations that are not in the capture
+	cut           int // frames of TACACS+ conversations that the capture cut
 	strays        int // packets without a session
 	dropped       int // sessions, packets and conversations dropped to bound memory
 }

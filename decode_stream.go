@@ -202,6 +202,9 @@ func (d *decoder) loseSync(t *tacacsStream, from int) {
 
 // onClose closes the sessions of a stream that has ended.
 func (d *decoder) onClose(t *tacacsStream, at time.Time) {
+	if t.recognized {
+		d.counts.cut += t.history.cut
+	}
 	if t.tls != nil {
 		d.tlsOpen--
 		t.tls.add(0, at, nil) // the key log may have more secrets now

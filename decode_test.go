@@ -328,6 +328,39 @@ func TestDecodeUsage(t *testing.T) {
 }
 
 // TestDecodePort: with --port, only conversations of that port are decoded.
+// TestDecodeOtherTraffic: what is not read is counted, apart from what TACACS+ conversations miss.
+func TestDecodeOtherTraffic(t *testing.T) {
+	t.Parallel()
+	tape := newCaptureBuilder()
+	add := func(n int, data string) {
+		for range n {
+			tape.frames = append(tape.frames, frame{at: tape.at, link: linkEthernet, data: []byte(data), size: len(data)})
+		}
+	}
+	w := tape.openConn(deviceAddr, serverAddr, testKey)
+	w.session(1, papStart("alice", testPassword), passed).close()
+	for i := range tape.frames { // in VXLAN
+		f := &tape.frames[i]
+		data := []byte(ethernetIPv4 + inUDP(4789, vxlanHeader+ethernetIPv4+string(f.data)))
+		*f = frame{at: f.at, link: linkEthernet, data: data, size: len(data)}
+	}
+	add(3, ethernetIPv4+inUDP(53, "query"))
+	add(24, ethernetIPv4[:12]+"\x88\xccLLDP")
+	decodeWith(t, tape.pcap(), "").check(t, 0, `\S+ 198.51.100.7:41234 > 192.0.2.1:49 alice authenticate pap PASS \(1.0 ms\)\n`,
+		`tacacs_plus: frames: 35, TACACS\+ conversations: 1, sessions: 1\ntacacs_plus: other traffic, not read: 24 frames of ethertype 0x88cc, 3 of UDP port 53\n`)
+
+	tape = newCaptureBuilder()
+	w = tape.openConn(deviceAddr, serverAddr, testKey)
+	w.session(1, papStart("alice", testPassword), passed).close()
+	other := tape.openConn(deviceAddr, "192.0.2.9:80", testKey)
+	other.send(0, []byte("GET / HTTP/1.0\r\n\r\n"))
+	for _, i := range []int{3, len(tape.frames) - 1} {
+		f := &tape.frames[i]
+		f.data = f.data[:len(f.data)-4]
+	}
+	decodeWith(t, tape.pcap(), "").check(t, 0, `(?s).*`, `(?s)[^\n]*\ntacacs_plus: not read: frames cut by the snapshot length: 1, missing bytes: \d+.*`)
+}
+
 func TestDecodePort(t *testing.T) {
 	t.Parallel()
 	tape := newCaptureBuilder()

@@ -36,35 +36,24 @@ func (f *frame) ref() frameRef { return frameRef{f.number, f.at} }
 type linkType uint32
 
 const (
-	linkNull     linkType = 0 // BSD loopback
-	linkEthernet linkType = 1
-	linkDLTRaw   linkType = 12 // raw IP, by the number that some systems use internally
-	linkDLTRaw14 linkType = 14 // the same of OpenBSD
-	linkRawIP    linkType = 101
-	linkLoop     linkType = 108 // OpenBSD loopback
-	linkCooked   linkType = 113 // Linux: tcpdump -i any
-	linkIPv4     linkType = 228
-	linkIPv6     linkType = 229
-	linkCooked2  linkType = 276
+	linkNull      linkType = 0 // BSD loopback
+	linkEthernet  linkType = 1
+	linkPPP       linkType = 9
+	linkDLTRaw    linkType = 12 // raw IP, by the number that some systems use internally
+	linkDLTRaw14  linkType = 14 // the same of OpenBSD
+	linkPPPHDLC   linkType = 50
+	linkPPPoE     linkType = 51
+	linkRawIP     linkType = 101
+	linkCiscoHDLC linkType = 104
+	linkLoop      linkType = 108 // OpenBSD loopback
+	linkCooked    linkType = 113 // Linux: tcpdump -i any
+	linkIPv4      linkType = 228
+	linkIPv6      linkType = 229
+	linkCooked2   linkType = 276
 
 	linkNone    linkType = 1 << 16   // hexadecimal text: a packet of the payload's protocol, without IP
 	linkUnknown linkType = 1<<16 + 1 // hexadecimal text that is not recognized
 )
-
-// String also names common link types that are not supported.
-func (l linkType) String() string {
-	switch l {
-	case linkUnknown:
-		return "unrecognized hexadecimal text"
-	case 9, 50:
-		return fmt.Sprintf("link type %d (PPP)", uint32(l))
-	case 105, 119, 127, 163, 192:
-		return fmt.Sprintf("link type %d (IEEE 802.11)", uint32(l))
-	case 239:
-		return fmt.Sprintf("link type %d (NFLOG)", uint32(l))
-	}
-	return fmt.Sprintf("link type %d", uint32(l))
-}
 
 // maxFrame is the size limit of a frame in bytes, the same as that of tcpdump and Wireshark.
 const maxFrame = 1 << 18

@@ -105,7 +105,7 @@ func (h *hexReader) recognize() (linkType, int) {
 	}
 	// Ethernet comes first: its addresses can look like either version of IP.
 	for _, link := range [...]linkType{linkEthernet, linkCooked2, linkCooked, linkNull, linkRawIP} {
-		if ip, _ := ipPacket(link, h.data); len(ip) > 0 {
+		if ip := outerIP(link, h.data); len(ip) > 0 {
 			if size := ipSize(ip); size > 0 {
 				return link, len(h.data) - len(ip) + size
 			}

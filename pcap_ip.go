@@ -3,9 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/binary"
-	"fmt"
 	"net/netip"
-	"strings"
 )
 
 // A segment is the part of a TCP connection in one frame. RFC 9293 section 3.1.
@@ -40,154 +38,150 @@ func (f *flow) end(i int) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom16(f.addrs[i]).Unmap(), f.ports[i])
 }
 
-const (
-	etherIPv4    = 0x0800
-	etherIPv6    = 0x86dd
-	etherVLAN    = 0x8100
-	etherQinQ    = 0x88a8
-	etherOldQinQ = 0x9100
-	maxTags      = 8 // VLAN tags of one frame
-
-	protocolTCP       = 6
-	maxIPv6Extensions = 16 // headers of one packet
-)
-
-// ipPacket returns the IP packet in a frame, or nil. known is false if the link type is not supported.
-func ipPacket(link linkType, b []byte) (ip []byte, known bool) {
-	var at, n int // offsets of the EtherType and of the payload
-	switch link {
-	case linkEthernet:
-		at, n = 12, 14
-	case linkCooked:
-		at, n = 14, 16
-	case linkCooked2:
-		at, n = 0, 20
-	case linkNull, linkLoop:
-		if len(b) < 4 || !isIPFamily(binary.LittleEndian.Uint32(b)) && !isIPFamily(binary.BigEndian.Uint32(b)) {
-			return nil, true
-		}
-		return b[4:], true
-	case linkRawIP, linkDLTRaw, linkDLTRaw14, linkIPv4, linkIPv6:
-		return b, true
-	default:
-		return nil, false
-	}
-	for range maxTags {
-		if len(b) < n {
-			break
-		}
-		switch binary.BigEndian.Uint16(b[at:]) {
-		case etherIPv4, etherIPv6:
-			return b[n:], true
-		case etherVLAN, etherQinQ, etherOldQinQ:
-			at, n = n+2, n+4
-		default:
-			return nil, true
-		}
-	}
-	return nil, true
+// A frameLayer is the part of a frame that contains one protocol.
+type frameLayer struct {
+	protocol protocol
+	data     []byte
+	cut      int // bytes after data that the capture cut
+	src, dst []byte
+	nested   int // encapsulations around it
 }
 
-// isIPFamily reports whether an address family is IPv4 (2) or IPv6, whose number depends on the system.
-func isIPFamily(family uint32) bool {
-	switch family {
-	case 2, 10, 24, 28, 30:
-		return true
+// parse parses a frame down to its TCP segment. If there is none, it returns the protocol that is not read.
+func (s *segment) parse(f *frame) (p protocol, ok bool) {
+	l := frameLayer{protocol: ofLink + protocol(f.link), data: f.data, cut: max(f.size-len(f.data), 0)}
+	for range maxLayers {
+		if l.protocol == ofIP+protocolTCP {
+			if !s.parseTCP(&l) {
+				return l.malformed(), false
+			}
+			return 0, true
+		}
+		if !l.descend() {
+			return l.protocol, false
+		}
 	}
-	return false
+	return deepNesting, false
 }
 
-// A dropReason is why a frame has no segment.
-type dropReason uint8
-
-const (
-	notDropped    dropReason = iota
-	dropOtherLink            // the link type is not supported
-	dropNotTCP
-	dropMalformed // its headers are contradictory or truncated
-	dropFragment  // of IP, which is not reassembled
-	dropReasons
-)
-
-// parse parses a frame down to its TCP segment.
-func (s *segment) parse(f *frame) dropReason {
-	ip, known := ipPacket(f.link, f.data)
-	cut := max(f.size-len(f.data), 0)
+// descend goes on to the next layer. If that is not read, descend returns false, and protocol is what it contains.
+func (l *frameLayer) descend() (ok bool) {
+	switch l.protocol {
+	case ofEther + etherIPv4:
+		return l.descendIPv4()
+	case ofEther + etherIPv6:
+		return l.descendIPv6()
+	}
+	e := encapsulationOf(l.protocol)
+	if e == nil {
+		return false
+	}
+	if len(l.data) < e.size {
+		l.protocol = l.malformed()
+		return false
+	}
+	next, size, known := e.next, e.size, true
 	switch {
-	case !known:
-		return dropOtherLink
-	case len(ip) >= 20 && ip[0]>>4 == 4:
-		return s.parseIPv4(ip, cut)
-	case len(ip) >= 40 && ip[0]>>4 == 6:
-		return s.parseIPv6(ip, cut)
-	case len(ip) > 0 && (ip[0]>>4 == 4 || ip[0]>>4 == 6):
-		return dropMalformed
+	case e.parse != nil:
+		next, size, known = e.parse(l.data)
+	case e.at >= 0:
+		number := number16(l.data, e.at)
+		if next += number; next == ofEther+number && number < etherLLC {
+			next = ofLLC
+		}
 	}
-	return dropNotTCP
+	switch {
+	case !known && next == 0:
+		return false
+	case !known:
+		l.protocol = next
+		return false
+	case size > len(l.data):
+		l.protocol = l.malformed()
+		return false
+	}
+	if e.nested {
+		if l.nested++; l.nested > maxNested {
+			l.protocol = deepNesting
+			return false
+		}
+	}
+	l.protocol, l.data = next, l.data[size:]
+	return true
 }
 
-// parseIPv4 parses a datagram of RFC 791. The capture lacks the last cut bytes of the frame.
-func (s *segment) parseIPv4(ip []byte, cut int) dropReason {
+// malformed returns the reason why a header cannot be read.
+func (l *frameLayer) malformed() protocol {
+	if l.cut > 0 {
+		return cutHeader
+	}
+	return malformedHeader
+}
+
+// descendIPv4 reads a header of RFC 791.
+func (l *frameLayer) descendIPv4() (ok bool) {
+	ip := l.data
+	if len(ip) < 20 || ip[0]>>4 != 4 {
+		l.protocol = l.malformed()
+		return false
+	}
 	n, total := int(ip[0]&0xf)*4, int(binary.BigEndian.Uint16(ip[2:]))
 	if total == 0 { // with segmentation offload the length is that of the frame
-		total = len(ip) + cut
+		total = len(ip) + l.cut
 	}
 	const moreOrOffset = 0x3fff
 	switch {
 	case n < 20 || total < n || len(ip) < n:
-		return dropMalformed
-	case ip[9] != protocolTCP:
-		return dropNotTCP
+		l.protocol = l.malformed()
+		return false
 	case binary.BigEndian.Uint16(ip[6:])&moreOrOffset != 0:
-		return dropFragment
+		l.protocol = ipFragment
+		return false
 	}
-	return s.parseTCP(ip[12:16], ip[16:20], ip[n:min(total, len(ip))], max(total-len(ip), 0))
+	l.protocol, l.src, l.dst = ofIP+protocol(ip[9]), ip[12:16], ip[16:20]
+	l.data, l.cut = ip[n:min(total, len(ip))], max(total-len(ip), 0)
+	return true
 }
 
-// parseIPv6 parses a packet of RFC 8200. The capture lacks the last cut bytes of the frame.
-func (s *segment) parseIPv6(ip []byte, cut int) dropReason {
+// descendIPv6 reads a header of RFC 8200. Extension headers are encapsulations.
+func (l *frameLayer) descendIPv6() (ok bool) {
+	ip := l.data
+	if len(ip) < 40 || ip[0]>>4 != 6 {
+		l.protocol = l.malformed()
+		return false
+	}
 	total := 40 + int(binary.BigEndian.Uint16(ip[4:]))
 	if total == 40 { // as with IPv4
-		total = len(ip) + cut
+		total = len(ip) + l.cut
 	}
-	next, b := ip[6], ip[40:min(total, len(ip))]
-	for range maxIPv6Extensions {
-		n := 0
-		switch next {
-		case protocolTCP:
-			return s.parseTCP(ip[8:24], ip[24:40], b, max(total-len(ip), 0))
-		case 0, 43, 60, 135, 139, 140: // hop-by-hop, routing, destination options, mobility, HIP, shim6
-			if len(b) >= 8 {
-				n = 8 + int(b[1])*8
-			}
-		case 51: // authentication header
-			if len(b) >= 8 {
-				n = 8 + int(b[1])*4
-			}
-		case 44: // fragment, which may be the whole packet (RFC 6946)
-			const moreOrOffset = 0xfff9
-			if n = 8; len(b) >= n && binary.BigEndian.Uint16(b[2:])&moreOrOffset != 0 {
-				return dropFragment
-			}
-		default:
-			return dropNotTCP
-		}
-		if n == 0 || n > len(b) {
-			break
-		}
-		next, b = b[0], b[n:]
-	}
-	return dropMalformed
+	l.protocol, l.src, l.dst = ofIP+protocol(ip[6]), ip[8:24], ip[24:40]
+	l.data, l.cut = ip[40:min(total, len(ip))], max(total-len(ip), 0)
+	return true
 }
 
-// parseTCP parses a segment between two addresses. The capture lacks missing bytes after b.
-func (s *segment) parseTCP(src, dst, b []byte, missing int) dropReason {
+// outerIP returns the first IP packet in a frame, or nil.
+func outerIP(link linkType, b []byte) []byte {
+	l := frameLayer{protocol: ofLink + protocol(link), data: b}
+	for range maxLayers {
+		if l.protocol == ofEther+etherIPv4 || l.protocol == ofEther+etherIPv6 {
+			return l.data
+		}
+		if !l.descend() {
+			break
+		}
+	}
+	return nil
+}
+
+// parseTCP parses a segment. It returns false if the header is malformed.
+func (s *segment) parseTCP(l *frameLayer) (ok bool) {
+	src, dst, b, missing := l.src, l.dst, l.data, l.cut
 	n := 0
 	if len(b) >= 20 {
 		n = int(b[12]>>4) * 4
 	}
 	if n < 20 || n > len(b)+missing {
-		return dropMalformed
+		return false
 	}
 	s.seq, s.ack, s.flags = binary.BigEndian.Uint32(b[4:]), binary.BigEndian.Uint32(b[8:]), tcpFlags(b[13])
 	s.data = b[min(n, len(b)):]
@@ -204,44 +198,5 @@ func (s *segment) parseTCP(src, dst, b []byte, missing int) dropReason {
 		a, _ := netip.AddrFromSlice(addr)
 		s.flow.addrs[i] = a.As16()
 	}
-	return notDropped
-}
-
-// dropCounts counts what was lost between frames and bytes.
-type dropCounts struct {
-	frames        int // all of them
-	cut           int // frames that the capture cut (snapshot length), whose other bytes are used
-	reasons       [dropReasons]int
-	otherLink     linkType // the last unsupported link type
-	conversations int      // open ones dropped to bound memory
-	missing       int      // bytes reported as missing
-}
-
-// add counts a frame that has no segment.
-func (d *dropCounts) add(f *frame, reason dropReason) {
-	if reason == dropOtherLink {
-		d.otherLink = f.link
-	}
-	d.reasons[reason]++
-}
-
-// String lists the losses with their counts. Other protocols are no loss.
-func (d *dropCounts) String() string {
-	var lost []string
-	for _, loss := range []struct {
-		what  string
-		count int
-	}{
-		{"frames cut by the snapshot length", d.cut},
-		{"IP fragments (not reassembled)", d.reasons[dropFragment]},
-		{"frames of an unsupported link (" + d.otherLink.String() + ")", d.reasons[dropOtherLink]},
-		{"malformed frames", d.reasons[dropMalformed]},
-		{"conversations dropped to bound memory", d.conversations},
-		{"missing bytes", d.missing},
-	} {
-		if loss.count > 0 {
-			lost = append(lost, fmt.Sprintf("%s: %d", loss.what, loss.count))
-		}
-	}
-	return strings.Join(lost, ", ")
+	return true
 }

@@ -87,7 +87,9 @@ type reassembler struct {
 	// finish. Gaps at the end are reported before.
 	onClose func(c *conversation, at frameRef)
 
-	dropped dropCounts
+	frames  int         // all
+	unread  frameCounts // of other protocols
+	dropped int         // open conversations dropped to bound memory
 
 	conversations map[flow]*conversation
 	latest        *conversation // of the previous segment, and most often of the next one
@@ -99,17 +101,14 @@ type reassembler struct {
 
 // add adds a frame.
 func (r *reassembler) add(f *frame) {
-	r.dropped.frames++
-	if f.size > len(f.data) {
-		r.dropped.cut++
-	}
+	r.frames++
 	if f.link == linkNone {
 		r.addBare(f)
 		return
 	}
 	var s segment
-	if reason := s.parse(f); reason != notDropped {
-		r.dropped.add(f, reason)
+	if p, ok := s.parse(f); !ok {
+		r.unread.add(p, 1)
 		return
 	}
 	if c := r.find(&s, f.ref()); c != nil && !c.closed {
@@ -124,7 +123,7 @@ func (r *reassembler) add(f *frame) {
 func (r *reassembler) addBare(f *frame) {
 	from, ok := r.sender(f.data)
 	if !ok {
-		r.dropped.add(f, dropMalformed)
+		r.unread.add(malformedHeader, 1)
 		return
 	}
 	if r.bare == nil {
@@ -185,7 +184,7 @@ func (r *reassembler) begin(s *segment, at frameRef) *conversation {
 		oldest := r.open.first()
 		r.close(oldest, at)
 		r.forget(oldest)
-		r.dropped.conversations++
+		r.dropped++
 	}
 	client := s.from
 	switch {
@@ -339,7 +338,6 @@ func (r *reassembler) emitGap(c *conversation, from int, at frameRef, missing in
 	}
 	c.directions[from].next += uint32(missing)
 	if !c.ignored {
-		r.dropped.missing += missing
 		r.onGap(c, from, at, missing)
 	}
 }

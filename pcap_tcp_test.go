@@ -317,8 +317,8 @@ func TestTCPBarePackets(t *testing.T) {
 	}
 	l.finish(frameRef{})
 	const want = "invalid AddrPort > invalid AddrPort, opened false\n0 AA\x01AAAAAAAAA\n1 AA\x02BBBBBBBBBB\n1 misses 7\n0 AA\xfdCCCCCCCCC\nended"
-	if got := strings.Join(l.log, "\n"); got != want || l.dropped.reasons[dropMalformed] != 1 {
-		t.Errorf("%q, %d malformed", got, l.dropped.reasons[dropMalformed])
+	if got := strings.Join(l.log, "\n"); got != want || l.unread.counts[malformedHeader] != 1 {
+		t.Errorf("%q, %d malformed", got, l.unread.counts[malformedHeader])
 	}
 	if l.finish(frameRef{}); len(l.log) != 6 {
 		t.Error("the conversation ended twice")
@@ -352,8 +352,8 @@ func TestTCPConversationBound(t *testing.T) {
 	for i := range want {
 		send(maxConversations+i, 1)
 	}
-	if !slices.Equal(ended, want) || r.dropped.conversations != len(want) || len(r.conversations) != maxConversations || r.open.len != maxConversations {
-		t.Errorf("%v ended, %d counted, %d left of %d", ended, r.dropped.conversations, r.open.len, len(r.conversations))
+	if !slices.Equal(ended, want) || r.dropped != len(want) || len(r.conversations) != maxConversations || r.open.len != maxConversations {
+		t.Errorf("%v ended, %d counted, %d left of %d", ended, r.dropped, r.open.len, len(r.conversations))
 	}
 	r.finish(frameRef{})
 	if len(ended) != maxConversations+len(want) || r.open.len != 0 || r.closed.len != maxClosed || len(r.conversations) != maxClosed {

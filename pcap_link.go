@@ -1,0 +1,268 @@
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"slices"
+)
+
+// A protocol is what a part of a frame contains: a number, and the space that it belongs to.
+type protocol uint64
+
+// The spaces of numbers.
+const (
+	ofLink   protocol = iota << 48 // link types of pcap
+	ofEther                        // EtherTypes
+	ofIP                           // IP protocols
+	ofUDP                          // destination ports
+	ofPPP                          // PPP protocols
+	ofLLC                          // service access points of IEEE 802.2
+	ofSNAP                         // an organization and its number
+	ofGRE                          // protocols of GRE that are no EtherTypes
+	ofFamily                       // address families of BSD loopback
+	ofNone                         // reasons below
+
+	maxNumber = 1<<48 - 1
+)
+
+// Numbers that code refers to.
+const (
+	etherIPv4     = 0x0800
+	etherIPv6     = 0x86dd
+	etherMPLS     = 0x8847
+	etherPPPoE    = 0x8864
+	etherEthernet = 0x6558 // transparent Ethernet bridging, of GRE and Geneve
+	etherERSPAN   = 0x88be // types I and II
+	etherERSPAN3  = 0x22eb
+	etherLLC      = 0x0600 // lower values are lengths, and LLC follows
+
+	protocolTCP = 6
+	protocolUDP = 17
+)
+
+// Reasons why a frame is not read, other than its protocol.
+const (
+	malformedHeader = ofNone + iota
+	cutHeader       // by the capture
+	ipFragment      // fragments are not reassembled
+	deepNesting
+)
+
+// Bounds of one frame.
+const (
+	maxLayers = 64
+	maxNested = 4 // encapsulations
+)
+
+// An encapsulation is a header before another protocol.
+type encapsulation struct {
+	protocol protocol
+	size     int      // bytes of the header
+	next     protocol // what follows, or the space of its number
+	at       int      // offset of that number, which has 16 bits; -1 if next is what follows
+	nested   bool     // counts against maxNested
+	// parse, if not nil, returns what follows and the size of the header, in place of next and at. The header has at
+	// least size bytes. known is false if next is not read, or this protocol if next is 0.
+	parse func(b []byte) (next protocol, size int, known bool)
+}
+
+var encapsulations = []encapsulation{
+	{protocol: ofLink + protocol(linkEthernet), size: 14, next: ofEther, at: 12},
+	{protocol: ofLink + protocol(linkCooked), size: 16, next: ofEther, at: 14},
+	{protocol: ofLink + protocol(linkCooked2), size: 20, next: ofEther, at: 0},
+	{protocol: ofLink + protocol(linkNull), size: 4, parse: parseLoopback},
+	{protocol: ofLink + protocol(linkLoop), size: 4, parse: parseLoopback},
+	{protocol: ofLink + protocol(linkRawIP), size: 1, parse: parseVersion},
+	{protocol: ofLink + protocol(linkDLTRaw), size: 1, parse: parseVersion},
+	{protocol: ofLink + protocol(linkDLTRaw14), size: 1, parse: parseVersion},
+	{protocol: ofLink + protocol(linkIPv4), size: 1, parse: parseVersion},
+	{protocol: ofLink + protocol(linkIPv6), size: 1, parse: parseVersion},
+	{protocol: ofLink + protocol(linkPPP), size: 2, parse: parsePPP},
+	{protocol: ofLink + protocol(linkPPPHDLC), size: 4, parse: parsePPP},
+	{protocol: ofLink + protocol(linkPPPoE), next: ofEther + etherPPPoE, at: -1},
+	{protocol: ofLink + protocol(linkCiscoHDLC), size: 4, next: ofEther, at: 2},
+
+	{protocol: ofEther + 0x8100, size: 4, next: ofEther, at: 2}, // VLAN
+	{protocol: ofEther + 0x88a8, size: 4, next: ofEther, at: 2}, // QinQ
+	{protocol: ofEther + 0x9100, size: 4, next: ofEther, at: 2}, // the same before IEEE 802.1ad
+	{protocol: ofEther + etherEthernet, next: ofLink + protocol(linkEthernet), at: -1},
+	{protocol: ofEther + etherMPLS, size: 4, nested: true, parse: parseMPLS},
+	{protocol: ofEther + 0x8848, next: ofEther + etherMPLS, at: -1}, // multicast
+	{protocol: ofEther + etherPPPoE, size: 8, next: ofPPP, at: 6, nested: true},
+	{protocol: ofEther + etherERSPAN, size: 8, next: ofLink + protocol(linkEthernet), at: -1}, // type II
+	{protocol: ofEther + etherERSPAN3, size: 12, parse: parseERSPAN3},
+
+	{protocol: ofLLC, size: 8, nested: true, parse: parseLLC},
+	{protocol: ofPPP + 0x0021, next: ofEther + etherIPv4, at: -1},
+	{protocol: ofPPP + 0x0057, next: ofEther + etherIPv6, at: -1},
+	{protocol: ofPPP + 0x0281, next: ofEther + etherMPLS, at: -1},
+
+	{protocol: ofIP + 4, next: ofEther + etherIPv4, at: -1, nested: true},
+	{protocol: ofIP + 41, next: ofEther + etherIPv6, at: -1, nested: true},
+	{protocol: ofIP + 47, size: 4, nested: true, parse: parseGRE},
+	{protocol: ofIP + 137, next: ofEther + etherMPLS, at: -1},
+	{protocol: ofIP + protocolUDP, size: 8, parse: parseUDP},
+	{protocol: ofUDP + 4789, size: 8, nested: true, parse: parseVXLAN},
+	{protocol: ofUDP + 8472, size: 8, nested: true, parse: parseVXLAN}, // of Linux
+	{protocol: ofUDP + 6081, size: 8, nested: true, parse: parseGeneve},
+
+	// IPv6 extension headers: RFC 8200 section 4.
+	{protocol: ofIP + 0, size: 8, parse: parseExtension},   // hop-by-hop options
+	{protocol: ofIP + 43, size: 8, parse: parseExtension},  // routing
+	{protocol: ofIP + 44, size: 8, parse: parseFragment},   // fragment, which may be the whole packet (RFC 6946)
+	{protocol: ofIP + 60, size: 8, parse: parseExtension},  // destination options
+	{protocol: ofIP + 135, size: 8, parse: parseExtension}, // mobility
+	{protocol: ofIP + 139, size: 8, parse: parseExtension}, // host identity
+	{protocol: ofIP + 140, size: 8, parse: parseExtension}, // shim6
+	{protocol: ofIP + 51, size: 8, parse: parseAuthentication},
+}
+
+// number16 returns the number of 16 bits at an offset.
+func number16(b []byte, at int) protocol { return protocol(binary.BigEndian.Uint16(b[at:])) }
+
+// parseLoopback reads the address family, in the byte order of the host that captured. That of IPv6 depends on the system.
+func parseLoopback(b []byte) (protocol, int, bool) {
+	family := min(binary.LittleEndian.Uint32(b), binary.BigEndian.Uint32(b))
+	if slices.Contains([]uint32{2, 10, 24, 28, 30}, family) {
+		return ofLink + protocol(linkRawIP), 4, true
+	}
+	return ofFamily + protocol(family), 0, false
+}
+
+// parseVersion tells IPv4 from IPv6.
+func parseVersion(b []byte) (protocol, int, bool) {
+	switch b[0] >> 4 {
+	case 4:
+		return ofEther + etherIPv4, 0, true
+	case 6:
+		return ofEther + etherIPv6, 0, true
+	}
+	return malformedHeader, 0, false
+}
+
+// parsePPP parses the header of RFC 1662 section 3.1. Its address and control fields may be missing.
+func parsePPP(b []byte) (protocol, int, bool) {
+	if len(b) >= 4 && b[0] == 0xff && b[1] == 3 {
+		return ofPPP + number16(b, 2), 4, true
+	}
+	return ofPPP + number16(b, 0), 2, true
+}
+
+// parseMPLS skips labels. RFC 3032 section 2.1. What follows shows in its first bits: IP, or the control word before
+// Ethernet (RFC 4385 section 3), which may be missing.
+func parseMPLS(b []byte) (protocol, int, bool) {
+	n := 4
+	for ; n < len(b) && b[n-2]&1 == 0; n += 4 {
+	}
+	if n >= len(b) {
+		return malformedHeader, 0, false
+	}
+	switch b[n] >> 4 {
+	case 4:
+		return ofEther + etherIPv4, n, true
+	case 6:
+		return ofEther + etherIPv6, n, true
+	case 0:
+		n += 4
+	}
+	return ofLink + protocol(linkEthernet), n, true
+}
+
+// parseLLC parses the headers of IEEE 802.2 and SNAP (RFC 1042).
+func parseLLC(b []byte) (protocol, int, bool) {
+	if !bytes.HasPrefix(b, []byte{0xaa, 0xaa, 3}) {
+		return ofLLC + protocol(b[0]), 0, false
+	}
+	if organization := protocol(b[3])<<16 | number16(b, 4); organization != 0 {
+		return ofSNAP + organization<<16 + number16(b, 6), 0, false
+	}
+	return ofEther + number16(b, 6), 8, true
+}
+
+// parseGRE parses the header of RFC 2784 and 2890. Before ERSPAN of type I there is no sequence number, and after it the
+// frame begins at once.
+func parseGRE(b []byte) (protocol, int, bool) {
+	const checksum, routing, key, sequence, version = 0x8000, 0x4000, 0x2000, 0x1000, 7
+	flags, number, n := number16(b, 0), number16(b, 2), 4
+	for _, option := range [...]protocol{checksum, key, sequence} {
+		if flags&option != 0 {
+			n += 4
+		}
+	}
+	switch {
+	case flags&(routing|version) != 0 || number < etherLLC:
+		return ofGRE + number, 0, false
+	case number == etherERSPAN && flags&sequence == 0:
+		return ofLink + protocol(linkEthernet), n, true
+	}
+	return ofEther + number, n, true
+}
+
+// parseERSPAN3 parses the header of type III, which may have a subheader. A frame of type 0 is Ethernet, one of type 2 IP.
+func parseERSPAN3(b []byte) (protocol, int, bool) {
+	n := 12
+	if b[11]&1 != 0 {
+		n += 8
+	}
+	switch b[10] >> 2 & 0x1f {
+	case 0:
+		return ofLink + protocol(linkEthernet), n, true
+	case 2:
+		return ofLink + protocol(linkRawIP), n, true
+	}
+	return 0, 0, false
+}
+
+// parseUDP returns the destination port, which shows what follows. If it does not, the lower port names it better.
+func parseUDP(b []byte) (protocol, int, bool) {
+	to := ofUDP + number16(b, 2)
+	if protocolNames[to] == "" {
+		to = min(to, ofUDP+number16(b, 0))
+	}
+	return to, 8, true
+}
+
+// parseVXLAN parses the header of RFC 7348 section 5.
+func parseVXLAN(b []byte) (protocol, int, bool) {
+	if b[0]&8 == 0 {
+		return 0, 0, false
+	}
+	return ofLink + protocol(linkEthernet), 8, true
+}
+
+// parseGeneve parses the header of RFC 8926 section 3.4.
+func parseGeneve(b []byte) (protocol, int, bool) {
+	if b[0]>>6 != 0 {
+		return 0, 0, false
+	}
+	return ofEther + number16(b, 2), 8 + int(b[0]&0x3f)*4, true
+}
+
+// parseExtension skips an extension header of IPv6.
+func parseExtension(b []byte) (protocol, int, bool) {
+	return ofIP + protocol(b[0]), 8 + int(b[1])*8, true
+}
+
+// parseAuthentication skips the header of RFC 4302 section 2.
+func parseAuthentication(b []byte) (protocol, int, bool) {
+	return ofIP + protocol(b[0]), 8 + int(b[1])*4, true
+}
+
+// parseFragment parses a fragment header of IPv6.
+func parseFragment(b []byte) (protocol, int, bool) {
+	const moreOrOffset = 0xfff9
+	if number16(b, 2)&moreOrOffset != 0 {
+		return ipFragment, 0, false
+	}
+	return ofIP + protocol(b[0]), 8, true
+}
+
+// encapsulationOf returns the encapsulation of a protocol, or nil.
+func encapsulationOf(p protocol) *encapsulation {
+	for i := range encapsulations {
+		if encapsulations[i].protocol == p {
+			return &encapsulations[i]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,252 @@
+package main
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+)
+
+// deadServers is what one run remembers of servers that do not answer, so that requests do not wait for them. All
+// requests of the run share it, and its methods may be called by any goroutine. A nil *deadServers remembers nothing.
+//
+// A server is dead at once if connecting or the handshake fails, else after deadAfter first replies in a row that did
+// not come. Later replies of a session do not count: a person may be at a prompt. A dead server is skipped while another
+// one lives. After deadTime a background connect, never a request, shows whether it lives again. A server that was dead for
+// silence is then last in the order until it has answered a session.
+//
+// dial, requester and pool record what they see. Code that reads replies itself calls answered and unanswered.
+type deadServers struct {
+	servers  []server
+	deadTime time.Duration
+	// connect makes a connection to the server, with the handshake, and closes it.
+	connect func(context.Context, server) error
+	// changed is called when a server dies, with the reason, and with nil when it lives again; nil for none.
+	changed func(server, error)
+	life    context.Context // of the run; its end ends the background connects
+
+	mu      sync.Mutex
+	states  map[server]*serverMemory
+	devices map[string]int // connections of each device
+	ordered []server       // the result of order, which does not change
+}
+
+// A serverMemory is what deadServers knows of one server.
+type serverMemory struct {
+	dead      bool
+	deadUntil time.Time // when to connect in the background
+	watched   bool      // a goroutine connects in the background
+	silent    bool      // it was dead for silence, and has not answered since
+
+	answered   time.Time // when the last of the requests that were answered was sent
+	unanswered int       // first replies in a row that did not come
+	device     string    // that the first of them was for
+	devices    bool      // they were for more than one device
+}
+
+// deadAfter is the number of first replies in a row after which a silent server is dead.
+const deadAfter = 3
+
+// leftAfter is how long a device must have waited for a first reply before it left, for the reply to count as missing.
+const leftAfter = 2 * time.Second
+
+// newDeadServers returns the memory of a run that ends with life, or nil if deadTime is 0.
+func newDeadServers(life context.Context, servers []server, deadTime time.Duration, connect func(context.Context, server) error) *deadServers {
+	if deadTime == 0 {
+		return nil
+	}
+	d := &deadServers{servers: servers, deadTime: deadTime, connect: connect, life: life,
+		states: make(map[server]*serverMemory), devices: make(map[string]int), ordered: servers}
+	for _, srv := range servers {
+		d.states[srv] = new(serverMemory)
+	}
+	return d
+}
+
+// order returns all servers in the order to try them in: those that live, then those that were dead for silence, then the
+// dead ones, which are to be skipped (see skips). If all are dead it is the order of the list. The caller must not change
+// the result.
+func (d *deadServers) order() []server {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.ordered
+}
+
+// sort sets the order.
+func (d *deadServers) sort() {
+	d.ordered = slices.Clone(d.servers)
+	if d.livingExcept(nil) == 0 {
+		return
+	}
+	rank := func(srv server) int {
+		switch s := d.states[srv]; {
+		case s.dead:
+			return 2
+		case s.silent:
+			return 1
+		}
+		return 0
+	}
+	slices.SortStableFunc(d.ordered, func(a, b server) int { return rank(a) - rank(b) })
+}
+
+// livingExcept returns how many servers live, but for one.
+func (d *deadServers) livingExcept(one *serverMemory) (n int) {
+	for _, s := range d.states {
+		if s != one && !s.dead {
+			n++
+		}
+	}
+	return n
+}
+
+// skips reports whether the server is dead and another one lives.
+func (d *deadServers) skips(srv server) bool {
+	if d == nil {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := d.states[srv]
+	return s != nil && s.dead && d.livingExcept(s) > 0
+}
+
+// othersLive reports whether there is a server to go to in place of this one.
+func (d *deadServers) othersLive(srv server) bool {
+	if d == nil {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.livingExcept(d.states[srv]) > 0
+}
+
+// deviceConnected counts a connection of a device. While more than one device is connected, the missing first replies of
+// only one do not make a server dead.
+func (d *deadServers) deviceConnected(device string) {
+	if d == nil {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.devices[device]++
+}
+
+// deviceGone takes back deviceConnected.
+func (d *deadServers) deviceGone(device string) {
+	if d == nil {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.devices[device]--; d.devices[device] <= 0 {
+		delete(d.devices, device)
+	}
+}
+
+// connectFailed records that connecting to the server, or the handshake, failed because of err.
+func (d *deadServers) connectFailed(srv server, err error) {
+	d.update(srv, func(s *serverMemory) error { return err })
+}
+
+// answered records that the first reply to a request came. Any reply counts, also one that cannot be used.
+func (d *deadServers) answered(srv server, sent time.Time) {
+	d.update(srv, func(s *serverMemory) error {
+		if sent.After(s.answered) {
+			s.answered = sent
+		}
+		s.dead, s.silent, s.unanswered = false, false, 0
+		return nil
+	})
+}
+
+// unanswered records that the first reply to a request did not come because of err: in time, or before the connection
+// ended. device is who asked, empty for this program. It does not count if a request that was sent later was answered.
+func (d *deadServers) unanswered(srv server, device string, sent time.Time, err error) {
+	d.update(srv, func(s *serverMemory) error {
+		if s.dead || s.answered.After(sent) {
+			return nil
+		}
+		if s.unanswered == 0 {
+			s.device, s.devices = device, false
+		}
+		s.unanswered++
+		s.devices = s.devices || s.device != device
+		if s.unanswered < deadAfter || !s.devices && len(d.devices) > 1 {
+			return nil
+		}
+		s.silent = true
+		return err
+	})
+}
+
+// left records that the device left before the first reply to a request came. That counts as unanswered after leftAfter.
+func (d *deadServers) left(srv server, device string, sent time.Time, err error) {
+	if time.Since(sent) >= leftAfter {
+		d.unanswered(srv, device, sent, err)
+	}
+}
+
+// update changes the state of a server, which dies if change returns an error.
+func (d *deadServers) update(srv server, change func(*serverMemory) error) {
+	if d == nil {
+		return
+	}
+	d.mu.Lock()
+	s := d.states[srv]
+	if s == nil { // not a server of this run
+		d.mu.Unlock()
+		return
+	}
+	before := *s
+	why := change(s)
+	if why != nil && !before.dead {
+		s.dead, s.unanswered, s.deadUntil = true, 0, time.Now().Add(d.deadTime)
+		if !s.watched {
+			s.watched = true
+			go d.watch(srv, s)
+		}
+	}
+	changed := s.dead != before.dead
+	if changed || s.silent != before.silent {
+		d.sort()
+	}
+	d.mu.Unlock()
+	if changed && d.changed != nil {
+		d.changed(srv, why)
+	}
+}
+
+// watch connects to a dead server each time its dead time is over, until it lives.
+func (d *deadServers) watch(srv server, s *serverMemory) {
+	for d.sleep(s) {
+		why := d.connect(d.life, srv)
+		if d.life.Err() != nil {
+			return
+		}
+		d.update(srv, func(s *serverMemory) error {
+			s.dead = s.dead && why != nil // a request may have been answered meanwhile
+			s.deadUntil = time.Now().Add(d.deadTime)
+			return nil
+		})
+	}
+}
+
+// sleep waits until the dead time is over. It reports false if the server lives, or the run has ended.
+func (d *deadServers) sleep(s *serverMemory) bool {
+	for {
+		d.mu.Lock()
+		wait := time.Until(s.deadUntil)
+		s.watched = s.dead
+		dead := s.dead
+		d.mu.Unlock()
+		if !dead || wait <= 0 {
+			return dead
+		}
+		select {
+		case <-time.After(wait):
+		case <-d.life.Done():
+			return false
+		}
+	}
+}

@@ -1,0 +1,283 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A deadTest is a memory of the servers A, B and C, with a fake connect, in the time of synctest.
+type deadTest struct {
+	*deadServers
+	mu       sync.Mutex
+	down     map[string]bool // servers to which the background connect fails
+	connects []string        // of the background, in order
+	changes  string
+}
+
+var errDown = errors.New("down")
+
+// withDeadServers calls test in a synctest bubble, and then ends the run.
+func withDeadServers(t *testing.T, names string, test func(t *testing.T, d *deadTest)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		life, end := context.WithCancel(t.Context())
+		defer synctest.Wait()
+		defer end()
+		d := &deadTest{down: make(map[string]bool)}
+		var servers []server
+		for _, name := range names {
+			servers = append(servers, named(string(name)))
+		}
+		d.deadServers = newDeadServers(life, servers, 30*time.Second, func(_ context.Context, srv server) error {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			d.connects = append(d.connects, srv.host)
+			if d.down[srv.host] {
+				return errDown
+			}
+			return nil
+		})
+		d.changed = func(srv server, why error) {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			d.changes += map[bool]string{true: "+", false: "-"}[why == nil] + srv.host
+		}
+		test(t, d)
+	})
+}
+
+func named(name string) server { return newServer(name, portClear) }
+
+// silent records n missing first replies, of requests that were sent now.
+func (d *deadTest) silent(name, device string, n int) {
+	for range n {
+		d.unanswered(named(name), device, time.Now(), errDown)
+	}
+}
+
+// check compares the order of the servers, those that are skipped after a slash.
+func (d *deadTest) check(t *testing.T, when, want string) {
+	t.Helper()
+	var tried, skipped string
+	for _, srv := range d.order() {
+		if d.skips(srv) {
+			skipped += srv.host
+		} else {
+			tried += srv.host
+		}
+	}
+	if got := strings.TrimSuffix(tried+"/"+skipped, "/"); got != want {
+		t.Errorf("%s: order %s, want %s", when, got, want)
+	}
+}
+
+// set makes the background connects to a server fail, or succeed.
+func (d *deadTest) set(name string, down bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.down[name] = down
+}
+
+// connected returns the servers that the background connected to.
+func (d *deadTest) connected() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return strings.Join(d.connects, "")
+}
+
+// after lets time pass, and waits for the background.
+func after(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// TestDeadServersConnectFailed: a server is dead as soon as connecting fails. A connect in the background after the dead
+// time brings it back to its place.
+func TestDeadServersConnectFailed(t *testing.T) {
+	withDeadServers(t, "ABC", func(t *testing.T, d *deadTest) {
+		d.check(t, "at the start", "ABC")
+		d.connectFailed(named("A"), errDown)
+		d.check(t, "after a failed connect", "BC/A")
+		d.set("A", true)
+		after(29 * time.Second)
+		if got := d.connected(); got != "" {
+			t.Errorf("connects before the dead time is over: %s", got)
+		}
+		after(time.Second)
+		d.check(t, "after the first connect in the background", "BC/A")
+		after(30 * time.Second)
+		if got := d.connected(); got != "AA" {
+			t.Errorf("connects: %s, want AA", got)
+		}
+		d.set("A", false)
+		after(29 * time.Second)
+		d.check(t, "before the third", "BC/A")
+		after(time.Second)
+		d.check(t, "after one that succeeded", "ABC")
+		after(time.Hour)
+		if got := d.connected(); got != "AAA" {
+			t.Errorf("connects to a living server: %s", got)
+		}
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.changes != "-A+A" {
+			t.Errorf("changes: %s, want -A+A", d.changes)
+		}
+	})
+}
+
+// TestDeadServersSilence: a server is dead after three first replies in a row that did not come. After the connect in the
+// background it is last until it has answered.
+func TestDeadServersSilence(t *testing.T) {
+	withDeadServers(t, "ABC", func(t *testing.T, d *deadTest) {
+		d.silent("A", "", 2)
+		d.answered(named("A"), time.Now())
+		d.silent("A", "", 2)
+		d.check(t, "two, an answer, two", "ABC")
+		d.silent("A", "", 1)
+		d.check(t, "three in a row", "BC/A")
+		after(30 * time.Second)
+		d.check(t, "after the connect in the background", "BCA")
+		d.silent("A", "", 2)
+		d.check(t, "two more", "BCA")
+		d.connectFailed(named("B"), errDown)
+		d.check(t, "with another dead one", "CA/B")
+		d.answered(named("A"), time.Now())
+		d.check(t, "after an answer", "AC/B")
+		d.silent("A", "", 2)
+		d.check(t, "two after an answer", "AC/B")
+	})
+}
+
+// TestDeadServersLaterAnswer: the first reply that did not come to a request does not count if the server has answered
+// one that was sent later.
+func TestDeadServersLaterAnswer(t *testing.T) {
+	withDeadServers(t, "AB", func(t *testing.T, d *deadTest) {
+		sent := time.Now()
+		after(time.Second)
+		d.answered(named("A"), time.Now())
+		d.answered(named("A"), sent) // slower
+		after(10 * time.Second)
+		for range 3 * deadAfter {
+			d.unanswered(named("A"), "", sent, errDown)
+		}
+		d.check(t, "three that were sent before", "AB")
+		for range deadAfter {
+			d.unanswered(named("A"), "", sent.Add(time.Second), errDown)
+		}
+		d.check(t, "three that were sent with it", "B/A")
+	})
+}
+
+// TestDeadServersDevices: if more than one device is connected, the first replies that make a server dead are those of
+// two of them.
+func TestDeadServersDevices(t *testing.T) {
+	withDeadServers(t, "AB", func(t *testing.T, d *deadTest) {
+		d.deviceConnected("one")
+		d.deviceConnected("one")
+		d.silent("B", "one", 3)
+		d.check(t, "one device", "A/B")
+		d.answered(named("B"), time.Now())
+		d.deviceConnected("two")
+		d.silent("A", "one", 5)
+		d.check(t, "one of two devices", "AB")
+		d.silent("A", "two", 1)
+		d.check(t, "both", "B/A")
+		d.answered(named("A"), time.Now())
+		d.silent("A", "one", 2)
+		d.deviceGone("two")
+		d.check(t, "before the third", "AB")
+		d.silent("A", "one", 1)
+		d.check(t, "the other one has gone", "B/A")
+		d.answered(named("A"), time.Now())
+		d.deviceConnected("two")
+		d.deviceGone("one")
+		d.silent("A", "two", 2)
+		d.silent("A", "one", 1)
+		d.check(t, "one is still connected once", "B/A")
+	})
+}
+
+// TestDeadServersLeft: a device that leaves counts as unanswered if it waited two seconds.
+func TestDeadServersLeft(t *testing.T) {
+	withDeadServers(t, "AB", func(t *testing.T, d *deadTest) {
+		sent := time.Now()
+		after(leftAfter - 1)
+		for range deadAfter {
+			d.left(named("A"), "", sent, errDown)
+		}
+		d.check(t, "too early", "AB")
+		after(1)
+		for range deadAfter {
+			d.left(named("A"), "", sent, errDown)
+		}
+		d.check(t, "late enough", "B/A")
+	})
+}
+
+// TestDeadServersAllDead: if all are dead, all are tried in the order of the list. An answer brings one back, but the
+// others are skipped.
+func TestDeadServersAllDead(t *testing.T) {
+	withDeadServers(t, "ABC", func(t *testing.T, d *deadTest) {
+		d.silent("B", "", 3)
+		d.connectFailed(named("C"), errDown)
+		d.check(t, "all but one", "A/BC")
+		if !d.othersLive(named("B")) || d.othersLive(named("A")) {
+			t.Error("only A lives")
+		}
+		d.connectFailed(named("A"), errDown)
+		d.check(t, "all", "ABC")
+		after(10 * time.Second)
+		d.answered(named("C"), time.Now())
+		d.check(t, "one has answered", "C/AB")
+		d.connectFailed(named("A"), errDown) // does not put off the connect
+		after(20 * time.Second)
+		d.check(t, "dead time over", "ACB")
+		if got := d.connected(); got != "AB" && got != "BA" {
+			t.Errorf("connects: %s", got)
+		}
+	})
+}
+
+// TestDeadServersOneWatch: there is one background connect a server at a time, also after it died twice, and none after
+// the end of the run.
+func TestDeadServersOneWatch(t *testing.T) {
+	withDeadServers(t, "AB", func(t *testing.T, d *deadTest) {
+		d.set("A", true)
+		for range 3 {
+			d.connectFailed(named("A"), errDown)
+			after(9 * time.Second)
+			d.answered(named("A"), time.Now())
+		}
+		d.connectFailed(named("A"), errDown) // the first dead time is not over
+		after(29 * time.Second)
+		if got := d.connected(); got != "" {
+			t.Errorf("connects before the last dead time is over: %s", got)
+		}
+		after(time.Second)
+		if got := d.connected(); got != "A" {
+			t.Errorf("connects: %s", got)
+		}
+		d.connectFailed(named("Z"), errDown) // not of this run
+		d.check(t, "a foreign server", "B/A")
+	})
+}
+
+// TestDeadServersOff: without a memory nothing is skipped.
+func TestDeadServersOff(t *testing.T) {
+	d := newDeadServers(t.Context(), []server{named("A"), named("B")}, 0, nil)
+	d.connectFailed(named("A"), errDown)
+	d.unanswered(named("A"), "", time.Now(), errDown)
+	d.left(named("A"), "", time.Time{}, errDown)
+	d.answered(named("A"), time.Now())
+	d.deviceConnected("one")
+	d.deviceGone("one")
+	if d != nil || d.skips(named("A")) || d.othersLive(named("A")) {
+		t.Error("there is a memory")
+	}
+}

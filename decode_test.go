@@ -106,13 +106,13 @@ func TestDecode(t *testing.T) {
 			w.send(0, w.packet(1, 7, answerWith(testPassword)))
 			w.send(1, w.packet(1, 8, passed))
 			w.close()
-		}, "alice authenticate ascii PASS (1.0 ms)\n"},
+		}, "alice authenticate ascii PASS\n"},
 		{"a gap in a dialogue that continues", func(t *captureBuilder) {
 			w := t.openConn(deviceAddr, serverAddr, testKey).session(1, asciiStart("alice"), askForPass)
 			w.seqs[0] += 30
 			w.send(1, w.packet(1, 4, passed))
 			w.close()
-		}, "alice authenticate ascii PASS (1.0 ms)\n"},
+		}, "alice authenticate ascii PASS\n"},
 		{"a gap in another session", func(t *captureBuilder) {
 			w := t.openConn(deviceAddr, serverAddr, testKey).session(1, asciiStart("alice"), askForPass)
 			w.seqs[0] += 30
@@ -241,7 +241,7 @@ func TestDecodeVerbose(t *testing.T) {
 	t.Parallel()
 	tape := newCaptureBuilder()
 	tape.openConn(deviceAddr, serverAddr, testKey).session(1, showRun, &authorResponse{status: authorPassAdd}).close()
-	decodeWith(t, tape.pcap(), "-v").check(t, 0, `2026-11-23T10:00:00.004Z 198.51.100.7:41234 > 192.0.2.1:49 bob authorize service=shell cmd=show cmd-arg=run cmd-arg=<cr> priv_lvl=15 port=tty2 rem_addr=::1 PASS_ADD \(1.0 ms\)`+"\n",
+	decodeWith(t, tape.pcap(), "-v").check(t, 0, `2026-11-23T10:00:00.004Z 198.51.100.7:41234 > 192.0.2.1:49 bob authorize service=shell cmd=show cmd-arg=run cmd-arg=<cr> priv_lvl=15 port=tty2 rem_addr=::1 method=tacacsplus service=login PASS_ADD \(1.0 ms\)`+"\n",
 		"tacacs_plus: frames: 8, TACACS\\+ conversations: 1, sessions: 1\n")
 	decodeWith(t, tape.pcap(), "-q").check(t, 0, "", "")
 	decodeWith(t, tape.pcap(), "-q -k wrong").check(t, 5, "", "(?s)tacacs_plus: no key fits any session.*")

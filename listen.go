@@ -175,7 +175,7 @@ func (l *listener) newInboundConn(ctx context.Context, conn net.Conn, keys clien
 
 // newTracker returns a tracker for a session of the client, which uses the key.
 func (c *inboundConn) newTracker(k key) sessionTracker {
-	return sessionTracker{sessionRecord: sessionRecord{peer: c.addr, key: k.source}}
+	return sessionTracker{sessionRecord: sessionRecord{peer: c.addr, key: k.source, protection: protectionOf(0, c.cleartext)}}
 }
 
 // note logs what is wrong with the connection.

@@ -107,7 +107,7 @@ func TestServeDialogues(t *testing.T) {
 		{name: "MS-CHAP without a LAN Manager response", turns: []fakeExchange{{1, start(authenLogin, authenMSCHAP, 3, emptyLM), pass, 0}}, log: "alice authenticate mschap PASS\n"},
 		{name: "MS-CHAP v2", turns: []fakeExchange{{1, start(authenLogin, authenMSCHAPv2, 3, challenge(authenMSCHAPv2, 16)), pass, 0}}, log: "alice authenticate mschapv2 PASS\n"},
 		{name: "SENDAUTH", turns: []fakeExchange{{1, start(4, authenPAP, 3, testPassword), undone("action SENDAUTH is not supported"), 0}},
-			log: "alice authenticate pap FAIL: action SENDAUTH is not supported\n"},
+			log: "alice sendauth pap FAIL: action SENDAUTH is not supported\n"},
 		{name: "ARAP", turns: []fakeExchange{{1, start(authenLogin, 4, 3, testPassword), undone("authen_type 0x04 is not supported"), minorOne}},
 			log: "alice authenticate 0x04 FAIL: authen_type 0x04 is not supported\n"},
 		{name: "PAP with minor version 0", turns: []fakeExchange{{1, papStart("alice", testPassword), undone("minor version 0 is not valid for pap (RFC 8907 section 5.4.1)"), minorDefault}},

@@ -121,8 +121,8 @@ func TestSessionLogLine(t *testing.T) {
 	}{
 		{"a login", sessionRecord{known: true, commonFields: alice, request: "authenticate", status: "PASS", serverMsg: "hello\n"}, false,
 			"alice authenticate pap PASS: hello"},
-		{"a login, verbose", sessionRecord{known: true, commonFields: commonFields{typ: authenASCII, privLvl: 15, user: "alice", port: "tty0"}, request: "enable", status: "FAIL"}, true,
-			`alice enable ascii priv_lvl=15 port=tty0 rem_addr="" FAIL`},
+		{"a login, verbose", sessionRecord{known: true, action: authenLogin, commonFields: commonFields{typ: authenASCII, privLvl: 15, service: authenServiceEnable, user: "alice", port: "tty0"}, request: "enable", status: "FAIL"}, true,
+			`alice enable ascii priv_lvl=15 port=tty0 rem_addr="" action=login service=enable FAIL`},
 		{"a server with its response time", sessionRecord{known: true, server: netip.MustParseAddrPort("[2001:db8::1]:49"), commonFields: alice, request: "chpass", status: "FAIL", serverMsg: "no", took: 1249 * time.Microsecond}, false,
 			"> [2001:db8::1]:49 alice chpass pap FAIL: no (1.2 ms)"},
 		{"no user", sessionRecord{known: true, commonFields: commonFields{typ: authenASCII}, request: "authenticate", status: "NO_REPLY"}, false,
@@ -136,7 +136,7 @@ func TestSessionLogLine(t *testing.T) {
 		{"a command", sessionRecord{known: true, commonFields: bob, request: "authorize", args: []string{"service=shell", "cmd=show", "cmd-arg=version\x07"}, status: "PASS_ADD"}, false,
 			`bob authorize "show version\x07" PASS_ADD`},
 		{"a command, verbose", sessionRecord{known: true, commonFields: bob, request: "authorize", args: []string{"service=shell", "cmd=show"}, status: "FAIL"}, true,
-			`bob authorize service=shell cmd=show priv_lvl=0 port="" rem_addr=::1 FAIL`},
+			`bob authorize service=shell cmd=show priv_lvl=0 port="" rem_addr=::1 method=not_set service=none FAIL`},
 		{"no command", sessionRecord{known: true, commonFields: bob, request: "authorize", args: []string{"service=shell", "cmd="}, status: "FAIL"}, false,
 			`bob authorize service=shell cmd= FAIL`},
 		{"an accounting record", sessionRecord{known: true, commonFields: bob, request: "account", flag: "stop", args: []string{"task_id=7", "cmd=show", "reason=a b"}, status: "SUCCESS"}, false,
@@ -175,7 +175,7 @@ func TestSessionLogObject(t *testing.T) {
 			commonFields: commonFields{typ: authenPAP, user: "a\x9b", port: "\x7f", remAddr: "\x1b"}, request: "authorize",
 			args: []string{"cmd=show\n", "x=\x00"}, status: "FAIL", serverMsg: "<\u202e>", took: 1500 * time.Microsecond, total: 2 * time.Second, packets: 2, key: "keys\x07:3"},
 			`{"time":"2023-11-14T22:13:20.500Z","peer":"192.0.2.9:1024","server":"192.0.2.1:49","session_id":"00000abc","user":"a\\x9b","request":"authorize",` +
-				`"authen_type":"pap","priv_lvl":0,"port":"\\x7f","rem_addr":"\\x1b","cmd":"show","arguments":["cmd=show\\n","x=\\x00"],` +
+				`"authen_type":"pap","priv_lvl":0,"port":"\\x7f","rem_addr":"\\x1b","service":"none","method":"not_set","cmd":"show","arguments":["cmd=show\\n","x=\\x00"],` +
 				`"status":"FAIL","server_msg":"<\\xe2\\x80\\xae>","server_ms":1.5,"total_ms":2000,"packets":2,"key":"keys\\x07:3"}`},
 		{sessionRecord{peer: peer, id: 1, request: "account", status: "NO_KEY", packets: 1},
 			`{"peer":"192.0.2.9:1024","session_id":"00000001","request":"account","status":"NO_KEY","packets":1}`},
@@ -215,31 +215,31 @@ func TestSessionLogTracker(t *testing.T) {
 		want    string // the verbose line and the total time; it begins with ... if the session is not over
 	}{
 		{"a login", typeAuthen, 1, []sent{{0, start("alice")}, {3, verdict}},
-			"alice authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 PASS: hello (3.0 ms) 3ms"},
+			"alice authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 action=login service=login PASS: hello (3.0 ms) 3ms"},
 		{"a dialogue: the time of the person is not counted", typeAuthen, 1, []sent{{0, start("alice")}, {2, prompt(authenGetPass)}, {500, answerWith("secret")}, {503, verdict}},
-			"alice authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 PASS: hello (5.0 ms) 503ms"},
+			"alice authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 action=login service=login PASS: hello (5.0 ms) 503ms"},
 		{"the name in a CONTINUE", typeAuthen, 1, []sent{{0, start("")}, {2, prompt(authenGetUser)}, {3, answerWith("bob")}, {4, prompt(authenGetPass)}, {5, answerWith("secret")}, {6, verdict}},
-			"bob authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 PASS: hello (4.0 ms) 6ms"},
+			"bob authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 action=login service=login PASS: hello (4.0 ms) 6ms"},
 		{"a name of 255 bytes", typeAuthen, 1, []sent{{0, start("")}, {2, prompt(authenGetUser)}, {3, answerWith(long(255))}},
-			"... " + long(255) + " authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 NO_REPLY (2.0 ms) 3ms"},
+			"... " + long(255) + " authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 action=login service=login NO_REPLY (2.0 ms) 3ms"},
 		{"a name over the limit", typeAuthen, 1, []sent{{0, start("")}, {2, prompt(authenGetUser)}, {3, answerWith(long(256))}},
-			`... "" authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 NO_REPLY (2.0 ms) 3ms`},
+			`... "" authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 action=login service=login NO_REPLY (2.0 ms) 3ms`},
 		{"a password is not used as the name", typeAuthen, 1, []sent{{0, start("")}, {2, prompt(authenGetUser)}, {3, answerWith("bob")}, {4, prompt(authenGetData)}, {5, answerWith("secret")}, {6, prompt(authenGetPass)}},
-			"... bob authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 ABANDONED (4.0 ms) 6ms"},
+			"... bob authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 action=login service=login ABANDONED (4.0 ms) 6ms"},
 		{"the client gives up", typeAuthen, 1, []sent{{0, start("")}, {2, prompt(authenGetUser)}, {9, &authenContinue{flags: authenAbort, userMsg: "secret", data: "user left"}}},
-			`"" authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 ABORT: user left (2.0 ms) 9ms`},
+			`"" authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 action=login service=login ABORT: user left (2.0 ms) 9ms`},
 		{"enable", typeAuthen, 1, []sent{{0, enable}, {1, &authenReply{status: authenRestart}}},
-			"alice enable ascii priv_lvl=1 port=tty1 rem_addr=::1 RESTART (1.0 ms) 1ms"},
+			"alice enable ascii priv_lvl=1 port=tty1 rem_addr=::1 action=login service=enable RESTART (1.0 ms) 1ms"},
 		{"chpass", typeAuthen, 1, []sent{{0, chpass}, {1, &authenReply{status: 0x63}}},
-			"alice chpass ascii priv_lvl=1 port=tty1 rem_addr=::1 0x63 (1.0 ms) 1ms"},
+			"alice chpass ascii priv_lvl=1 port=tty1 rem_addr=::1 action=chpass service=login 0x63 (1.0 ms) 1ms"},
 		{"no reply", typeAuthen, 1, []sent{{0, start("alice")}},
-			"... alice authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 NO_REPLY 0s"},
+			"... alice authenticate ascii priv_lvl=1 port=tty1 rem_addr=::1 action=login service=login NO_REPLY 0s"},
 		{"a command", typeAuthor, 1, []sent{{0, &authorRequest{commonFields: who, args: []string{"cmd=show"}}}, {1, &authorResponse{status: authorFail, serverMsg: "no"}}},
-			"alice authorize cmd=show priv_lvl=1 port=tty1 rem_addr=::1 FAIL: no (1.0 ms) 1ms"},
+			"alice authorize cmd=show priv_lvl=1 port=tty1 rem_addr=::1 method=not_set service=login FAIL: no (1.0 ms) 1ms"},
 		{"a record", typeAcct, 1, []sent{{0, &acctRequest{flags: acctStop, commonFields: who, args: []string{"task_id=1"}}}, {1, &acctReply{status: acctSuccess, serverMsg: "ok"}}},
-			"alice account stop task_id=1 priv_lvl=1 port=tty1 rem_addr=::1 SUCCESS: ok (1.0 ms) 1ms"},
+			"alice account stop task_id=1 priv_lvl=1 port=tty1 rem_addr=::1 method=not_set service=login SUCCESS: ok (1.0 ms) 1ms"},
 		{"decreasing times", typeAcct, 1, []sent{{5, &acctRequest{flags: acctStart, commonFields: who}}, {1, &acctReply{status: acctSuccess}}},
-			"alice account start priv_lvl=1 port=tty1 rem_addr=::1 SUCCESS 0s"},
+			"alice account start priv_lvl=1 port=tty1 rem_addr=::1 method=not_set service=login SUCCESS 0s"},
 		{"from the middle", typeAuthen, 4, []sent{{0, verdict}}, "- authenticate PASS: hello 0s"},
 		{"from the middle, with the name", typeAuthen, 2, []sent{{0, prompt(authenGetUser)}, {1, answerWith("bob")}}, "... bob authenticate NO_REPLY 1ms"},
 		{"unreadable", typeAcct, 1, []sent{{0, nil}, {2, nil}}, "- account (2.0 ms) 2ms"},
@@ -307,8 +307,8 @@ func TestSessionLogAddrPortOf(t *testing.T) {
 	}
 }
 
-// TestSessionLogTrackerGaps: after a missing reply, the next text of the client is not used as the user name, and its
-// time is not counted.
+// TestSessionLogTrackerGaps: after a missing reply, the next text of the client is not used as the user name, and the time
+// of the server is unknown.
 func TestSessionLogTrackerGaps(t *testing.T) {
 	t.Parallel()
 	var o sessionTracker
@@ -322,7 +322,7 @@ func TestSessionLogTrackerGaps(t *testing.T) {
 		h := header{version: minorDefault, typ: typeAuthen, seqNo: p.seqNo, length: 9}
 		o.packet(time.Unix(int64(p.seqNo), 0), &h, p.m)
 	}
-	if o.user != "bob" || o.took != 4*time.Second || o.status != "PASS" {
+	if o.user != "bob" || o.took != 0 || o.status != "PASS" {
 		t.Errorf("%+v", o)
 	}
 	for _, tt := range []struct {
@@ -367,9 +367,10 @@ func TestSessionLogTrackerSecrets(t *testing.T) {
 	t.Parallel()
 	o, h := new(sessionTracker), header{version: minorDefault, typ: typeAuthen, seqNo: 1}
 	answers := []string{"old password", strings.Repeat("x", maxFieldLen+1), "abc", "new password"}
-	for range 2 * maxSecrets {
+	for range 20 {
 		answers = append(answers, "one more")
 	}
+	answers = append(answers, "the last one")
 	o.packet(time.Time{}, &h, asciiStart("alice"))
 	for _, text := range answers {
 		h.seqNo++
@@ -377,7 +378,7 @@ func TestSessionLogTrackerSecrets(t *testing.T) {
 		h.seqNo++
 		o.packet(time.Time{}, &h, answerWith(text))
 	}
-	if want := []string{"old password", "new password", "one more", "one more"}; !slices.Equal(o.secrets, want) {
+	if want := []string{"old password", answers[1], "new password", "one more", "the last one"}; !slices.Equal(o.secrets, want) {
 		t.Errorf("kept %q, want %q", o.secrets, want)
 	}
 }
@@ -457,5 +458,41 @@ func TestServerMsgIsTheSame(t *testing.T) {
 		if of[0] != of[1] || of[0].ServerMsg == "" {
 			t.Errorf("%s: the client has %q, serve has %q", f, of[0].ServerMsg, of[1].ServerMsg)
 		}
+	}
+}
+
+// TestSessionLogFlagViolation: only a reply with the UNENCRYPTED flag of its request may be used.
+func TestSessionLogFlagViolation(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		first, reply headerFlags
+		tls          bool
+		want         string
+	}{
+		{0, 0, false, ""},
+		{flagSingleConnect, 0, false, ""},
+		{0, flagUnencrypted, false, "UNENCRYPTED reply to an obfuscated request (10.5.2)"},
+		{flagUnencrypted, flagUnencrypted, false, ""},
+		{flagUnencrypted, flagSingleConnect, false, "obfuscated reply to an UNENCRYPTED request (10.5.2)"},
+		{flagUnencrypted, flagUnencrypted, true, ""},
+		{0, 0, true, "reply without the UNENCRYPTED flag over TLS (RFC 9887 section 4)"},
+	} {
+		if got := flagViolation(protectionOf(tt.first, tt.tls), tt.reply); got != tt.want {
+			t.Errorf("%v, %v, TLS %t: got %q", tt.first, tt.reply, tt.tls, got)
+		}
+	}
+}
+
+// TestSessionLogServerTime: the time of the server begins when the packet was sent to it.
+func TestSessionLogServerTime(t *testing.T) {
+	t.Parallel()
+	var o sessionTracker
+	h := header{version: minorOne, typ: typeAuthen, seqNo: 1, length: 9}
+	o.packet(time.Unix(10, 0), &h, papStart("alice", testPassword))
+	o.sent(time.Unix(13, 0)) // another server timed out
+	h.seqNo = 2
+	o.packet(time.Unix(14, 0), &h, passed)
+	if o.took != time.Second || o.total != 4*time.Second {
+		t.Errorf("took %v of %v", o.took, o.total)
 	}
 }

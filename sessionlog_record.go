@@ -1,0 +1,221 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A sessionRecord describes one session. serve, relay and decode print it as a line or as an object.
+type sessionRecord struct {
+	at      time.Time      // of the first packet; zero if unknown
+	peer    netip.AddrPort // the client
+	server  netip.AddrPort // zero if unknown
+	id      uint32
+	request string // authenticate, enable, chpass, authorize, account
+	known   bool   // the first packet was read: commonFields are set
+	commonFields
+	flag      string // of an accounting record
+	args      []string
+	status    string        // of RFC 8907, or one of statusNoReply and so on
+	serverMsg string        // with ABORT: the client's reason
+	data      string        // of an ERROR without a message
+	reason    string        // why there is no status of the server
+	notes     []string      // what is wrong beside the status
+	took      time.Duration // until the server's replies, in total
+	total     time.Duration // from the first packet to the last
+	packets   int
+	key       string // source of the key
+
+	// For -v and JSON.
+	action        authenAction
+	method        authenMethod // of an authorization or a record
+	response      []string     // arguments that the server returned
+	protection    protection
+	singleConnect bool           // both ends have agreed to single-connection mode
+	certificate   string         // name of the client's certificate
+	proxy         netip.AddrPort // that has forwarded the connection
+	frames        []int          // of the packets, in their capture
+	problem       string         // of a connection; then there is no session
+}
+
+// requestOf returns the name of the request that a packet type is for, unless a START says more.
+func requestOf(t packetType) string {
+	switch t {
+	case typeAuthor:
+		return "authorize"
+	case typeAcct:
+		return "account"
+	}
+	return "authenticate"
+}
+
+// appendLine appends the line of a record, without the time: client and server, request, verdict, and response time of the
+// server. It has all arguments of accounting records, and of authorizations if verbose. A blank precedes each word.
+func (r *sessionRecord) appendLine(b []byte, verbose bool) []byte {
+	word := func(text string) {
+		if text != "" {
+			b = append(append(b, ' '), text...)
+		}
+	}
+	if r.peer.IsValid() {
+		b = r.peer.AppendTo(append(b, ' '))
+		if r.server.IsValid() {
+			b = r.server.AppendTo(append(b, " > "...))
+		}
+	}
+	if r.problem != "" {
+		word(escape(r.problem))
+		return append(b, '\n')
+	}
+	if r.known || r.user != "" {
+		word(quoteBlank(r.user))
+	} else {
+		word("-")
+	}
+	word(r.request)
+	if r.known && !r.hasMethod() {
+		word(r.typ.String())
+	}
+	word(r.flag)
+	command := ""
+	if r.request == "authorize" && !verbose {
+		command = commandLine(r.args)
+	}
+	if command != "" {
+		word(quoteBlank(command))
+	} else {
+		for _, arg := range r.args {
+			word(quoteBlank(arg))
+		}
+	}
+	if verbose {
+		r.appendDetails(word)
+	}
+	word(r.status)
+	if verbose {
+		for _, arg := range r.response {
+			word(quoteBlank(arg))
+		}
+	}
+	if text := oneLine(cmp.Or(r.reason, r.serverMsg, r.data)); text != "" {
+		b = append(append(b, ": "...), text...)
+	}
+	if r.took > 0 {
+		b = append(strconv.AppendFloat(append(b, " ("...), milliseconds(r.took), 'f', 1, 64), " ms)"...)
+	}
+	for _, note := range r.notes {
+		b = append(append(b, "; "...), note...)
+	}
+	return append(b, '\n')
+}
+
+// appendDetails passes the facts that only -v prints to word.
+func (r *sessionRecord) appendDetails(word func(text string)) {
+	if r.known {
+		word(fmt.Sprintf("priv_lvl=%d port=%s rem_addr=%s", r.privLvl, quoteBlank(r.port), quoteBlank(r.remAddr)))
+		if r.hasMethod() {
+			word("method=" + r.method.String())
+		} else {
+			word("action=" + strings.ToLower(r.action.String()))
+		}
+		word("service=" + r.service.String())
+	}
+	if r.protection != protectionUnknown {
+		word("protection=" + r.protection.String())
+	}
+	if r.singleConnect {
+		word("single_connect")
+	}
+	if r.certificate != "" {
+		word("certificate=" + quoteBlank(r.certificate))
+	}
+	if r.proxy.IsValid() {
+		word("proxy=" + r.proxy.String())
+	}
+	if len(r.frames) > 0 {
+		word("frames=" + strings.ReplaceAll(strings.Trim(fmt.Sprint(r.frames), "[]"), " ", ","))
+	}
+}
+
+// hasMethod reports whether the request has an authen_method in place of an action.
+func (r *sessionRecord) hasMethod() bool { return r.request == "authorize" || r.request == "account" }
+
+// milliseconds converts a duration for lines and objects.
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// A recordObject is a sessionRecord in JSON. Its names are part of the contract; unknown values are omitted.
+type recordObject struct {
+	Time        string   `json:"time,omitempty"`
+	Peer        string   `json:"peer,omitempty"`
+	Server      string   `json:"server,omitempty"`
+	Error       string   `json:"error,omitempty"` // in place of a session
+	SessionID   string   `json:"session_id,omitempty"`
+	User        string   `json:"user,omitempty"`
+	Request     string   `json:"request,omitempty"`
+	AuthenType  string   `json:"authen_type,omitempty"`
+	Flag        string   `json:"flag,omitempty"`
+	PrivLvl     *uint8   `json:"priv_lvl,omitempty"`
+	Port        string   `json:"port,omitempty"`
+	RemAddr     string   `json:"rem_addr,omitempty"`
+	Action      string   `json:"action,omitempty"`
+	Service     string   `json:"service,omitempty"`
+	Method      string   `json:"method,omitempty"`
+	CommandLine string   `json:"cmd,omitempty"`
+	Args        []string `json:"arguments,omitempty"`
+	Protection  string   `json:"protection,omitempty"`
+	Single      bool     `json:"single_connect,omitempty"`
+	Certificate string   `json:"certificate,omitempty"`
+	Proxy       string   `json:"proxy,omitempty"`
+	Frames      []int    `json:"frames,omitempty"`
+	Status      string   `json:"status,omitempty"`
+	ServerMsg   string   `json:"server_msg,omitempty"`
+	Data        string   `json:"data,omitempty"`
+	Reason      string   `json:"reason,omitempty"`
+	Notes       []string `json:"notes,omitempty"`
+	Response    []string `json:"response,omitempty"`
+	ServerMS    float64  `json:"server_ms,omitempty"`
+	TotalMS     float64  `json:"total_ms,omitempty"`
+	Packets     int      `json:"packets,omitempty"`
+	Key         string   `json:"key,omitempty"`
+}
+
+// appendJSON appends the object of a record. Texts of other programs are escaped.
+func (r *sessionRecord) appendJSON(b []byte) []byte {
+	shown := recordObject{Error: escape(r.problem)}
+	if r.peer.IsValid() {
+		shown.Peer = r.peer.String()
+	}
+	if !r.at.IsZero() {
+		shown.Time = r.at.UTC().Format(timeLayout)
+	}
+	if r.server.IsValid() {
+		shown.Server = r.server.String()
+	}
+	if r.problem == "" {
+		shown.SessionID = fmt.Sprintf("%08x", r.id)
+		shown.User, shown.Request, shown.Flag = escape(r.user), r.request, r.flag
+		shown.Status, shown.ServerMsg, shown.Key = r.status, escapeLines(r.serverMsg), escape(r.key)
+		shown.ServerMS, shown.TotalMS, shown.Packets = milliseconds(r.took), milliseconds(r.total), r.packets
+		shown.CommandLine, shown.Args = escape(commandLine(r.args)), escapeAll(r.args)
+		shown.Data, shown.Reason, shown.Notes, shown.Response = escapeLines(r.data), escape(r.reason), r.notes, escapeAll(r.response)
+		shown.Protection, shown.Single, shown.Frames = r.protection.String(), r.singleConnect, r.frames
+	}
+	shown.Certificate = escape(r.certificate)
+	if r.proxy.IsValid() {
+		shown.Proxy = r.proxy.String()
+	}
+	if r.known {
+		shown.AuthenType, shown.PrivLvl = r.typ.String(), &r.privLvl
+		shown.Port, shown.RemAddr, shown.Service = escape(r.port), escape(r.remAddr), r.service.String()
+		if r.hasMethod() {
+			shown.Method = r.method.String()
+		} else {
+			shown.Action = strings.ToLower(r.action.String())
+		}
+	}
+	return append(b, encodeJSON(shown)...)
+}

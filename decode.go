@@ -156,7 +156,7 @@ func (p *decodePipeline) readFile(ctx context.Context, inv *invocation, name str
 		defer f.Close()
 		in, shown = f, escape(name)
 	}
-	next, err := newCapture(p.liveReader(ctx, in), shown, &tacacsPayload)
+	next, err := newCapture(p.liveReader(ctx, in), shown, &tacacsPayload, nil)
 	if err != nil {
 		return err
 	}

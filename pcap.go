@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bytes"
+	"compress/gzip"
 	"encoding/binary"
 	"io"
+	"strings"
 	"time"
 )
 
@@ -11,15 +14,21 @@ import (
 // it comes after all complete frames.
 type capture func(f *frame) error
 
-const magicGzip = 0x1f8b
-
 // newCapture detects the format from the first bytes. It waits for them, and for the whole header of a pcap file. name is
-// for errors.
-func newCapture(r io.Reader, name string, payload *payloadFormat) (capture, error) {
+// for errors. secrets, if not nil, gets the lines of TLS key logs in a pcapng file; they are valid during the call only.
+func newCapture(r io.Reader, name string, payload *payloadFormat, secrets func(keyLog []byte)) (capture, error) {
 	in := newCaptureReader(r, name)
 	first, err := in.buf.Peek(4)
+	if err == nil && string(first[:3]) == "\x1f\x8b\x08" {
+		unzipped, gzipErr := gzip.NewReader(in.buf)
+		if gzipErr != nil {
+			return nil, in.readError(gzipErr)
+		}
+		in = newCaptureReader(unzipped, name)
+		first, err = in.buf.Peek(4)
+	}
 	if err != nil && err != io.EOF {
-		return nil, in.errorf("%w", err)
+		return nil, in.readError(err)
 	}
 	magic := uint32(0)
 	if len(first) == 4 {
@@ -27,7 +36,7 @@ func newCapture(r io.Reader, name string, payload *payloadFormat) (capture, erro
 	}
 	switch magic {
 	case magicSection:
-		return (&pcapngReader{in: in}).next, nil
+		return (&pcapngReader{in: in, secrets: secrets}).next, nil
 	case magicMicro, magicMicroSwapped, magicNano, magicNanoSwapped:
 		p := &pcapReader{in: in}
 		if err := p.readHeader(); err != nil {
@@ -35,15 +44,39 @@ func newCapture(r io.Reader, name string, payload *payloadFormat) (capture, erro
 		}
 		return p.next, nil
 	}
+	for _, f := range otherFormats {
+		if strings.HasPrefix(string(first), f.magic) {
+			return nil, failf(classUsage, "%s is %s", name, f.what).withHint("%s", f.hint)
+		}
+	}
 	switch {
 	case len(first) == 0:
 		return nil, failf(classUsage, "%s is empty", name)
-	case magic>>16 == magicGzip:
-		return nil, failf(classUsage, "%s is compressed", name).withHint("decompress it: zcat FILE | tacacs_plus decode")
 	case !isText(first):
 		return nil, payload.errNotCapture(name)
 	}
-	return (&hexReader{in: in, payload: payload}).next, nil
+	if string(first[:min(len(first), 3)]) == "\ufeff" { // the mark of UTF-8
+		in.buf.Discard(3)
+	}
+	return (&hexReader{in: in, payload: payload, repeat: maxFrame}).next, nil
+}
+
+const hintEditcap = "convert it: editcap -F pcap FILE capture.pcap"
+
+// otherFormats are recognized by their first four bytes, to name the command that converts them.
+var otherFormats = []struct{ magic, what, hint string }{
+	{"\x1f\x8b", "compressed twice", "decompress it: zcat FILE | tacacs_plus decode"},
+	{"\xfd7zX", "compressed with xz", "decompress it: xz -dc FILE | tacacs_plus decode"},
+	{"\x28\xb5\x2f\xfd", "compressed with zstd", "decompress it: zstd -dc FILE | tacacs_plus decode"},
+	{"\x04\x22\x4d\x18", "compressed with lz4", "decompress it: lz4 -dc FILE | tacacs_plus decode"},
+	{"BZh", "compressed with bzip2", "decompress it: bzip2 -dc FILE | tacacs_plus decode"},
+	{"PK\x03\x04", "a zip archive", "extract it: unzip -p FILE | tacacs_plus decode"},
+	{"7z\xbc\xaf", "a 7z archive", "extract it: 7z e -so FILE | tacacs_plus decode"},
+	{"snoo", "a snoop capture", hintEditcap},
+	{"GMBU", "a Network Monitor capture", hintEditcap},
+	{"iptr", "an iptrace capture", hintEditcap},
+	{"\xa1\xb2\xcd\x34", "a modified pcap capture", hintEditcap},
+	{"\x34\xcd\xb2\xa1", "a modified pcap capture", hintEditcap},
 }
 
 func isText(b []byte) bool {
@@ -118,6 +151,7 @@ type pcapngReader struct {
 	order      binary.ByteOrder   // of the section
 	interfaces []captureInterface // of the section
 	length     uint32             // of the block; 0 before the first one
+	secrets    func(keyLog []byte)
 }
 
 // magicSection is the type of a section header block: the same in both byte orders.
@@ -129,6 +163,7 @@ const (
 	blockOldPacket uint32 = 2
 	blockSimple    uint32 = 3
 	blockPacket    uint32 = 6
+	blockSecrets   uint32 = 10
 
 	maxBlock      = 1 << 24 // bytes
 	maxInterfaces = 1 << 14 // of a section
@@ -147,6 +182,8 @@ func (p *pcapngReader) next(f *frame) error {
 		switch typ {
 		case blockInterface:
 			err = p.readInterface()
+		case blockSecrets:
+			err = p.readSecrets()
 		case blockPacket, blockOldPacket:
 			return p.blockFrame(f, typ)
 		case blockSimple:
@@ -211,6 +248,42 @@ func (p *pcapngReader) endBlock() error {
 	}
 	p.in.rest = 4
 	return nil
+}
+
+// readSecrets reads a decryption secrets block. A TLS key log is passed on in whole lines.
+func (p *pcapngReader) readSecrets() error {
+	const fixed, tlsKeyLog = 16, 0x544c534b
+	if p.length < fixed+4 {
+		return p.in.errorf("invalid secrets block of %d bytes", p.length)
+	}
+	b, err := p.in.peek(fixed)
+	if err != nil {
+		return err
+	}
+	length := p.order.Uint32(b[12:])
+	if length > p.length-fixed-4 {
+		return p.in.errorf("secrets of %d bytes in a block of %d", length, p.length)
+	}
+	if p.secrets == nil || p.order.Uint32(b[8:]) != tlsKeyLog {
+		return nil
+	}
+	for n := uint32(fixed); ; {
+		if err := p.in.skip(int64(n)); err != nil {
+			return err
+		}
+		if p.in.rest -= int64(n); length == 0 {
+			return nil
+		}
+		n = min(length, maxFrame)
+		if b, err = p.in.peek(int(n)); err != nil {
+			return err
+		}
+		if end := bytes.LastIndexByte(b, '\n') + 1; n < length && end > 0 {
+			n = uint32(end)
+		}
+		p.secrets(b[:n])
+		length -= n
+	}
 }
 
 // The options of an interface that are read.

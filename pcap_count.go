@@ -194,5 +194,5 @@ var protocolNames = map[protocol]string{
 	ofLink + 285:                   "DSA_TAG_EDSA",
 	ofLink + 288:                   "USB_2_0",
 	ofLink + 290:                   "ETW",
-	ofLink + protocol(linkUnknown): "unrecognized hexadecimal text",
+	ofLink + protocol(linkUnknown): "unrecognized hexadecimal text (text2pcap converts it)",
 }

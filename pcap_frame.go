@@ -73,7 +73,7 @@ type payloadFormat struct {
 // errNotCapture returns the error for an input of unknown format.
 func (p *payloadFormat) errNotCapture(name string) error {
 	return failf(classUsage, "%s is not a capture (pcap, pcapng or a hex dump of packets)", name).
-		withHint("capture with tcpdump -w FILE %s", p.filter)
+		withHint("capture with tcpdump -w FILE %s, or convert text with text2pcap TEXT FILE", p.filter)
 }
 
 // A captureReader reads the records of a capture.
@@ -123,7 +123,7 @@ func (c *captureReader) skip(n int64) error {
 
 // readError returns the error for a record that cannot be read to its end.
 func (c *captureReader) readError(err error) error {
-	if err == io.EOF {
+	if err == io.EOF || err == io.ErrUnexpectedEOF { // the latter of gzip
 		err = errors.New("truncated record")
 	}
 	return c.errorf("%w", err)

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"encoding/binary"
 	"encoding/hex"
 	"io"
 	"strconv"
@@ -20,8 +19,10 @@ type hexReader struct {
 	at      time.Time // from the last line of text with a time
 	dump    hexDump
 
-	data, spare []byte // bytes of the dump that are not returned yet, and memory to swap with
-	row         []byte // bytes of one line
+	data   []byte // bytes of the dump
+	done   int    // those at the start of data that were returned
+	row    []byte // bytes of one line
+	repeat int    // bytes that lines "*" may still add, so that work is linear in the input
 }
 
 // A hexDump is the state of one dump.
@@ -29,14 +30,23 @@ type hexDump struct {
 	count     int  // bytes of the dump, including those returned
 	offsets   bool // its lines have offsets
 	returned  bool // its packet was returned: the rest is padding
+	first     int  // bytes of the first line of the packet
 	last      int  // bytes of its last line
 	announced int  // size of the packet whose header was in the text above the dump; 0 for none
 	repeated  bool // after a line "*": the previous line repeats up to the next offset
 }
 
+const (
+	maxRepeat     = 64  // bytes that lines "*" may add for each byte of text, after the first maxFrame
+	maxRecognized = 512 // bytes of a dump that are searched for headers
+)
+
 // next reads lines until a packet is complete.
 func (h *hexReader) next(f *frame) error {
-	for !h.takePacket(f) {
+	if h.done > len(h.data)/2 {
+		h.data, h.done = h.data[:copy(h.data, h.data[h.done:])], 0
+	}
+	for !h.takePacket(f, false) {
 		h.in.offset, h.in.used = h.in.offset+h.in.used, 0
 		line, err := h.in.buf.ReadSlice('\n')
 		h.in.used = int64(len(line))
@@ -44,9 +54,9 @@ func (h *hexReader) next(f *frame) error {
 		case err == bufio.ErrBufferFull:
 			return h.in.errorf("line is over %d bytes", len(line))
 		case err != nil && err != io.EOF:
-			return h.in.errorf("%w", err)
+			return h.in.readError(err)
 		case err == io.EOF && len(line) == 0:
-			if h.endDump(f) {
+			if h.takePacket(f, true) {
 				return nil
 			}
 			if !h.known {
@@ -54,6 +64,7 @@ func (h *hexReader) next(f *frame) error {
 			}
 			return io.EOF
 		}
+		h.repeat = min(h.repeat+maxRepeat*len(line), 1<<30)
 		if h.addLine(bytes.TrimRight(line, "\r\n"), f) {
 			return nil
 		}
@@ -61,70 +72,48 @@ func (h *hexReader) next(f *frame) error {
 	return nil
 }
 
-// takePacket returns the packet in f if it is complete.
-func (h *hexReader) takePacket(f *frame) bool {
-	link, size := h.recognize()
-	if size == 0 || size > len(h.data) {
-		return len(h.data) > maxFrame && h.endDump(f)
+// takePacket returns the next packet in f if it is complete, or what there is of it if the dump has ended. The bytes stay
+// valid until next is called.
+func (h *hexReader) takePacket(f *frame, ended bool) bool {
+	link, size := h.recognize(h.data[h.done:])
+	n, rest := size, len(h.data)-h.done
+	if size == 0 || size > rest {
+		if !ended && rest <= maxFrame {
+			return false
+		}
+		n, ended = rest, true
 	}
-	h.take(f, link, size)
-	if link != linkNone {
-		h.dump.returned, h.data = true, h.data[:0]
+	if h.dump.announced, h.dump.first = 0, 0; ended {
+		h.dump = hexDump{}
+	}
+	if n == 0 {
+		return false
+	}
+	h.in.frames++
+	*f = frame{h.at, link, h.data[h.done : h.done+n], max(size, n), h.in.frames}
+	h.done += n
+	h.known = h.known || link != linkUnknown
+	if link != linkNone && !ended {
+		h.dump.returned, h.done = true, len(h.data)
 	}
 	return true
 }
 
-// endDump returns the rest of the dump in f, complete or not. It reports whether there is any.
-func (h *hexReader) endDump(f *frame) bool {
-	rest := len(h.data) > 0
-	if rest {
-		link, size := h.recognize()
-		h.take(f, link, len(h.data))
-		f.size = max(size, len(f.data))
-	}
-	h.dump, h.data = hexDump{}, h.data[:0]
-	return rest
-}
-
-// take makes a frame of the first size bytes. It copies the rest, so that the frame stays valid.
-func (h *hexReader) take(f *frame, link linkType, size int) {
-	h.in.frames++
-	*f = frame{h.at, link, h.data[:size], size, h.in.frames}
-	h.data, h.spare = append(h.spare[:0], h.data[size:]...), h.data
-	h.known = h.known || link != linkUnknown
-	h.dump.announced = 0
-}
-
-// recognize returns the format of the bytes and the size of their first packet, or 0 if unknown.
-func (h *hexReader) recognize() (linkType, int) {
+// recognize returns the format of bytes and the size of their first packet, or 0 if unknown.
+func (h *hexReader) recognize(b []byte) (linkType, int) {
 	if h.dump.announced > 0 {
 		return linkNone, h.dump.announced
 	}
-	if size := h.payload.size(h.data); size > 0 {
+	if size := h.payload.size(b); size > 0 {
 		return linkNone, size
 	}
 	// Ethernet comes first: its addresses can look like either version of IP.
 	for _, link := range [...]linkType{linkEthernet, linkCooked2, linkCooked, linkNull, linkRawIP} {
-		if ip := outerIP(link, h.data); len(ip) > 0 {
-			if size := ipSize(ip); size > 0 {
-				return link, len(h.data) - len(ip) + size
-			}
+		if size := outerSize(link, b[:min(len(b), maxRecognized)]); size > 0 {
+			return link, size
 		}
 	}
 	return linkUnknown, 0
-}
-
-// ipSize returns the total length in an IP header, or 0 if ip does not look like one.
-func ipSize(ip []byte) int {
-	switch {
-	case len(ip) >= 20 && ip[0]>>4 == 4 && (ip[9] == protocolTCP || ip[9] == 17 || ip[9] == 1): // UDP, ICMP
-		if size := int(binary.BigEndian.Uint16(ip[2:])); size >= 20 && ip[0]&0xf >= 5 {
-			return size
-		}
-	case len(ip) >= 40 && ip[0]>>4 == 6:
-		return 40 + int(binary.BigEndian.Uint16(ip[4:]))
-	}
-	return 0
 }
 
 // addLine adds a line. If it ends a dump, the rest of that dump is returned in f.
@@ -135,42 +124,64 @@ func (h *hexReader) addLine(line []byte, f *frame) (returned bool) {
 		return false
 	}
 	offset, ok := h.parseLine(line)
+	if !ok && d.announced == 0 && h.parseList(line) {
+		offset, ok = -1, true
+	}
 	switch {
 	case !ok && d.announced > 0 && bytes.HasPrefix(line, []byte("  ")):
 		return false // a field, above the bytes
 	case !ok:
-		returned = h.endDump(f)
+		returned = h.takePacket(f, true)
 		h.readHeading(strings.Fields(string(line)))
 		return returned
 	case offset >= 0:
 		returned = h.moveTo(offset, f)
-	case d.returned || d.offsets:
-		returned = h.endDump(f)
+	case d.returned || d.offsets || h.startsPacket():
+		returned = h.takePacket(f, true)
 	}
 	d.offsets, d.repeated = offset >= 0, false
 	d.count, d.last = d.count+len(h.row), len(h.row)
+	if d.first == 0 {
+		d.first = len(h.row)
+	}
 	if !d.returned {
 		h.data = append(h.data, h.row...)
 	}
 	return returned
 }
 
+// startsPacket reports whether a line without offset begins another packet, although the one before it is incomplete. In a
+// dump of one packet only the last line is shorter than the first one, and none is longer.
+func (h *hexReader) startsPacket() bool {
+	if h.done == len(h.data) || h.dump.announced > 0 {
+		return false
+	}
+	link, size := h.recognize(h.row)
+	if size == 0 {
+		return false
+	}
+	before, _ := h.recognize(h.data[h.done:])
+	return link == linkNone && before == linkNone || size == len(h.row) || len(h.row) > h.dump.first || h.dump.last < h.dump.first
+}
+
 // moveTo corrects the bytes of the dump by the offset of the next line: it expands a "*", and removes text after the bytes
 // that looked like more of them. Any other offset starts a dump.
 func (h *hexReader) moveTo(offset int, f *frame) (returned bool) {
 	d := &h.dump
-	n := len(h.data)
+	n := len(h.data) - h.done
+	more := offset - d.count
 	switch {
-	case offset == d.count:
+	case more == 0:
 	case d.returned && offset > 0:
-	case d.repeated && offset > d.count && offset-d.count <= maxFrame && 0 < d.last && d.last <= n:
-		for ; d.count < offset; d.count++ {
+	case d.repeated && more > 0 && more <= min(maxFrame, h.repeat) && 0 < d.last && d.last <= n:
+		h.repeat -= more
+		for range more {
 			h.data = append(h.data, h.data[len(h.data)-d.last])
 		}
-	case offset < d.count && offset > d.count-d.last && d.count-offset <= n:
-		h.data = h.data[:n-(d.count-offset)]
+	case more < 0 && -more < d.last && -more <= n:
+		h.data = h.data[:len(h.data)+more]
 	default:
-		returned = h.endDump(f)
+		returned = h.takePacket(f, true)
 	}
 	d.count = offset
 	return returned
@@ -182,8 +193,8 @@ func (h *hexReader) parseLine(line []byte) (offset int, ok bool) {
 	h.row = h.row[:0]
 	first, rest := nextWord(line)
 	offset, colon := -1, false
-	if word := strings.TrimSuffix(string(first), ":"); len(word) < len(first) || h.isOffset(word, rest) {
-		colon = len(word) < len(first)
+	word := strings.TrimSuffix(string(first), ":")
+	if colon = len(word) < len(first) && !strings.ContainsAny(word, ":-"); colon || h.isOffset(word, rest) {
 		if offset = h.parseOffset(word, colon); offset < 0 {
 			return 0, false
 		}
@@ -207,6 +218,40 @@ func (h *hexReader) parseLine(line []byte) (offset int, ok bool) {
 	return offset, len(h.row) > 0
 }
 
+// parseList reads the bytes of a list in the source of a program: 0x12, 0x34, or "\x12\x34".
+func (h *hexReader) parseList(line []byte) bool {
+	h.row = h.row[:0]
+	if i := bytes.Index(line, []byte(`\x`)); i >= 0 {
+		quote := byte(0)
+		if q := bytes.LastIndexAny(line[:i], "\"'`"); q >= 0 {
+			i, quote = q+1, line[q]
+		}
+		for text := string(line[i:]); text != "" && (quote > 0 || text[0] == '\\'); {
+			value, _, rest, err := strconv.UnquoteChar(text, quote)
+			if err != nil || value > 0xff {
+				break
+			}
+			h.row, text = append(h.row, byte(value)), rest
+		}
+		return len(h.row) > 0
+	}
+	i := bytes.Index(line, []byte("0x"))
+	if i < 0 {
+		return false
+	}
+	if before := strings.TrimSpace("=" + string(line[:i])); !strings.ContainsAny(before[len(before)-1:], "={[(") {
+		return false
+	}
+	for word := range bytes.FieldsFuncSeq(line[i:], func(r rune) bool { return r <= ' ' || strings.ContainsRune(",;{}[]()", r) }) {
+		value, err := strconv.ParseUint(string(word), 0, 8)
+		if err != nil || len(word) > 4 || !bytes.HasPrefix(word, []byte("0x")) {
+			break
+		}
+		h.row = append(h.row, byte(value))
+	}
+	return len(h.row) > 0
+}
+
 // nextWord splits the first word off line, and drops the blanks before it.
 func nextWord(line []byte) (word, rest []byte) {
 	line = bytes.TrimLeft(line, " \t")
@@ -217,10 +262,20 @@ func nextWord(line []byte) (word, rest []byte) {
 }
 
 // isOffset reports whether a word without a colon is an offset: four to eight digits, and then a byte, or nothing at the
-// end of a dump with offsets.
+// end of a dump with offsets. Before longer words it needs the prefix 0x, or it has another length and the expected value.
 func (h *hexReader) isOffset(word string, rest []byte) bool {
 	second, _ := nextWord(rest)
-	return len(word) >= 4 && len(word) <= 8 && (len(second) == 2 || h.dump.offsets && len(second) == 0)
+	digits, prefixed := strings.CutPrefix(word, "0x")
+	switch {
+	case len(digits) < 4 || len(digits) > 8:
+		return false
+	case len(second) == 0:
+		return h.dump.offsets
+	case len(second) == 2 || prefixed:
+		return true
+	}
+	offset := h.parseOffset(word, true)
+	return len(second) == 4 && len(digits) > 4 && (offset == 0 || h.dump.offsets && offset == h.dump.count)
 }
 
 // parseOffset parses an offset, or returns -1. It is hexadecimal, but the seven digits of od are octal, or decimal if that
@@ -240,16 +295,20 @@ func (h *hexReader) parseOffset(word string, colon bool) int {
 	return int(offset)
 }
 
-// parseBytes appends the bytes of a word to row: pairs of digits, with or without colons, or ** for a hidden byte.
+// parseBytes appends the bytes of a word to row: pairs of digits, between colons or hyphens if there are any, or ** for a
+// hidden byte.
 func (h *hexReader) parseBytes(word []byte) bool {
 	if string(word) == "**" {
 		h.row = append(h.row, '*')
 		return true
 	}
-	start := len(h.row)
-	for digits := range bytes.SplitSeq(word, []byte(":")) {
-		var err error
-		if h.row, err = hex.AppendDecode(h.row, digits); err != nil || len(digits) == 0 {
+	start, size := len(h.row), len(word)
+	if bytes.ContainsAny(word, ":-") {
+		size = 2
+	}
+	for err := error(nil); len(word) > 0; word = word[min(size+1, len(word)):] {
+		ended := len(word) == size || len(word) > size && (word[size] == ':' || word[size] == '-')
+		if h.row, err = hex.AppendDecode(h.row, word[:min(size, len(word))]); err != nil || !ended {
 			h.row = h.row[:start]
 			return false
 		}
@@ -267,28 +326,26 @@ func (h *hexReader) readHeading(words []string) {
 	}
 }
 
-// parseTime parses the time at the start of a line: since the start of a program ("+0.123"), or that of tcpdump (time of
-// day), tcpdump -tttt (with a date) or tcpdump -tt (seconds since 1970).
-func parseTime(words []string) (time.Time, bool) {
+// parseTime parses the time at the start of a line: since the start of a program ("+0.123", or 12.345678 of FortiGate), or
+// that of tcpdump (time of day), tcpdump -tttt (with a date) or tcpdump -tt (seconds since 1970). ASA numbers the lines.
+func parseTime(words []string) (at time.Time, ok bool) {
+	if len(words) > 1 && strings.Trim(words[0], "0123456789") == ":" {
+		words = words[1:]
+	}
 	if len(words) == 0 {
 		return time.Time{}, false
 	}
 	first := words[0]
-	if since, ok := strings.CutPrefix(first, "+"); ok {
-		d, err := time.ParseDuration(since + "s")
-		return time.Time{}.Add(d), err == nil
-	}
 	if at, err := time.Parse("15:04:05", first); err == nil {
 		return at.AddDate(1, 0, 0), true // in the year 1, not 0
 	}
-	if len(words) > 1 {
-		if at, err := time.ParseInLocation("2006-01-02 15:04:05", first+" "+words[1], time.Local); err == nil {
-			return at.UTC(), true
-		}
+	if at, err := time.ParseInLocation("2006-01-02 15:04:05", strings.Join(words[:min(len(words), 2)], " "), time.Local); err == nil {
+		return at.UTC(), true
 	}
-	if whole, _, _ := strings.Cut(first, "."); len(whole) == 10 {
-		d, err := time.ParseDuration(first + "s")
-		return time.Unix(0, 0).Add(d).UTC(), err == nil
+	whole, fraction, _ := strings.Cut(first, ".")
+	d, err := time.ParseDuration(strings.TrimPrefix(first, "+") + "s")
+	if err == nil && len(whole) == 10 && whole[0] != '+' {
+		return time.Unix(0, 0).Add(d).UTC(), true
 	}
-	return time.Time{}, false
+	return time.Time{}.Add(d), err == nil && (whole[:min(1, len(whole))] == "+" || len(fraction) == 6)
 }

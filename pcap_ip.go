@@ -159,18 +159,26 @@ func (l *frameLayer) descendIPv6() (ok bool) {
 	return true
 }
 
-// outerIP returns the first IP packet in a frame, or nil.
-func outerIP(link linkType, b []byte) []byte {
-	l := frameLayer{protocol: ofLink + protocol(link), data: b}
-	for range maxLayers {
-		if l.protocol == ofEther+etherIPv4 || l.protocol == ofEther+etherIPv6 {
-			return l.data
-		}
+// outerSize returns the size of a frame up to the end of its first IP packet. It is 0 if there is none, or if its header
+// does not look like one.
+func outerSize(link linkType, frame []byte) int {
+	l := frameLayer{protocol: ofLink + protocol(link), data: frame}
+	for l.protocol != ofEther+etherIPv4 && l.protocol != ofEther+etherIPv6 {
 		if !l.descend() {
-			break
+			return 0
 		}
 	}
-	return nil
+	ip, before := l.data, len(frame)-len(l.data)
+	common := []byte{protocolTCP, protocolUDP, 1, 4, 41, 47} // also ICMP, IP in IP and GRE
+	switch {
+	case len(ip) >= 20 && ip[0]>>4 == 4 && bytes.IndexByte(common, ip[9]) >= 0:
+		if size := int(binary.BigEndian.Uint16(ip[2:])); size >= 20 && ip[0]&0xf >= 5 {
+			return before + size
+		}
+	case len(ip) >= 40 && ip[0]>>4 == 6:
+		return before + 40 + int(binary.BigEndian.Uint16(ip[4:]))
+	}
+	return 0
 }
 
 // parseTCP parses a segment. It returns false if the header is malformed.

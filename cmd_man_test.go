@@ -194,7 +194,8 @@ func TestManFields(t *testing.T) {
 	has("", "OUTPUT", jsonNames(reflect.TypeFor[result]())...)
 	has("decode", "OUTPUT", jsonNames(reflect.TypeFor[recordObject]())...)
 	has("decode", "OUTPUT", jsonNames(reflect.TypeFor[decodeReport]())...)
-	has("decode", "OUTPUT", statusNoReply, statusNoKey, statusAbandoned, statusAbort, statusCut, statusMalformed, statusViolation)
+	has("decode", "OUTPUT", statusNoReply, statusNoKey, statusAbandoned, statusAbort, statusCut, statusMalformed, statusViolation,
+		statusReset, statusRefused)
 	check := reflect.TypeFor[serverCheck]()
 	for i := range check.NumField() {
 		if name, _, _ := strings.Cut(check.Field(i).Tag.Get("json"), ","); name != "" && name != "-" {

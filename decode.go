@@ -64,6 +64,7 @@ func (opts *decodeOptions) newDecoder(ctx context.Context, inv *invocation) (*de
 		log.out = newQueuedWriter(ctx, inv.std.out)
 		log.out.what = sessionLines
 	}
+	d.frames = log.verbose || log.json
 	d.printer = recordPrinter{pipe: newPipe[recordBatch](), log: log, direct: inv.output.debug}
 	if inv.output.debug {
 		d.dump = &dumper{out: inv.std.err, showSecrets: inv.output.showSecrets}
@@ -204,6 +205,7 @@ func (p *decodePipeline) printTotals(inv *invocation) {
 		{"frames cut by the snapshot length", n.cut},
 		{"missing bytes", n.missing},
 		{"packets without a session", n.strays},
+		{"bytes between packets", n.junk},
 		{"TLS conversations on other ports (--port N reads them)", n.otherTLS},
 		{"TLS conversations", n.unreadTLS},
 		{"dropped to bound memory", n.dropped + p.tcp.dropped},
@@ -295,7 +297,7 @@ func (p *decodePipeline) start() (stop func()) {
 func (p *decodePipeline) addEvent(c *conversation, kind streamEventKind, from int, at frameRef, n int, data []byte) {
 	t, ok := c.value.(*tacacsStream)
 	if !ok {
-		if kind == eventClose {
+		if kind == eventClose && !p.decoder.isExpected(c.ends) {
 			return
 		}
 		if t, ok = p.unused.Get().(*tacacsStream); !ok {
@@ -306,7 +308,7 @@ func (p *decodePipeline) addEvent(c *conversation, kind streamEventKind, from in
 	}
 	c.ignored = t.ignored.Load()
 	if kind == eventClose {
-		t.history = c.history
+		t.ended = c.history
 	}
 	batch := p.events.chunk
 	batch.events = append(batch.events, streamEvent{t, kind, from, n, at})
@@ -329,12 +331,13 @@ func (p *decodePipeline) consume(batch *eventBatch) {
 	for i := range batch.events {
 		switch e := &batch.events[i]; e.kind {
 		case eventData:
-			p.decoder.onData(e.stream, e.from, e.at.at, data[:e.n])
+			p.decoder.onData(e.stream, e.from, e.at, data[:e.n])
 			data = data[e.n:]
 		case eventGap:
-			p.decoder.onGap(e.stream, e.from, e.n)
+			p.decoder.onGap(e.stream, e.from, e.at, e.n)
 		case eventClose:
-			p.decoder.onClose(e.stream, e.at.at)
+			e.stream.history = e.stream.ended
+			p.decoder.onClose(e.stream, e.at)
 			p.unused.Put(e.stream)
 		}
 	}

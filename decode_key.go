@@ -35,6 +35,7 @@ type sessionKey struct {
 	index     int  // of the candidate; -1 for none
 	confirmed bool // the fields of a packet are plausible with this key
 	unread    bool // a packet could not be read
+	clear     bool // the bodies are in clear, although the flag is not set
 }
 
 // client returns the state of the client with an address.
@@ -59,35 +60,81 @@ func (k *keyFinder) clientCounts() []*clientCount {
 	return counts
 }
 
-// decode reads the body of a packet and undoes its obfuscation in place. m and plain are nil if the body
-// cannot be read.
-func (k *keyFinder) decode(s *sessionKey, h *header, body []byte, cleartext bool) (m message, plain []byte) {
+// decode reads the body of a packet and undoes its obfuscation in place. m is nil if the body cannot be read: of a body in
+// clear the error is errBodyLength then. remark is what is wrong with the UNENCRYPTED flag.
+func (k *keyFinder) decode(s *sessionKey, h *header, body []byte, tls bool) (m message, remark string, err error) {
+	if h.length == 0 || s.unread || !packetTypeNames.has(uint8(h.typ)) { // RFC 8907 section 3.6
+		return nil, "", nil
+	}
+	flagged := h.flags&flagUnencrypted != 0
+	if tls && !flagged {
+		remark = remarkTLS
+	}
 	switch {
-	case h.length == 0 || s.unread: // RFC 8907 section 3.6
-		return nil, nil
-	case cleartext:
-		if m := k.messages.of(h); k.codec.decode(body, m) == nil {
-			return m, body
-		}
-	case len(k.keys) == 0:
 	case s.index >= 0:
-		if m := k.tryKey(h, body, s.index, false); m != nil {
+		if m = k.tryKey(h, body, s.index, false); m != nil {
 			s.confirmed = s.confirmed || plausible(m)
-			return m, body
+			return m, s.obfuscated(flagged, tls), nil
 		}
+	case s.clear || flagged || tls:
+		if m = k.readClear(h, body); m != nil {
+			return m, remark, nil
+		}
+		if m = k.findKey(s, h, body); m != nil && s.confirmed {
+			return m, s.obfuscated(flagged, tls), nil
+		}
+		s.index = -1
+		if flagged || s.clear {
+			return nil, "", errBodyLength
+		}
+		remark = remarkObfuscatedTLS
 	default:
-		if m := k.findKey(s, h, body); m != nil {
-			return m, body
+		if m = k.findKey(s, h, body); m != nil {
+			return m, "", nil
+		}
+		if m = k.readClear(h, body); m != nil && h.seqNo == 1 && plausible(m) {
+			s.clear = true
+			return m, remarkClear, nil
 		}
 	}
 	s.unread = true
-	return nil, nil
+	return nil, remark, nil
+}
+
+// Remarks on a session whose packets have the wrong UNENCRYPTED flag. RFC 8907 section 4.1 and RFC 9887 section 4.
+const (
+	remarkTLS           = "no UNENCRYPTED flag over TLS"
+	remarkObfuscatedTLS = "obfuscated inside TLS (RFC 9887 section 4)"
+	remarkFlag          = "UNENCRYPTED flag on an obfuscated body"
+	remarkClear         = "body in clear without the UNENCRYPTED flag"
+)
+
+// obfuscated returns the remark on a packet that fits a key.
+func (s *sessionKey) obfuscated(flagged, tls bool) string {
+	switch {
+	case tls:
+		return remarkObfuscatedTLS
+	case flagged:
+		return remarkFlag
+	}
+	return ""
+}
+
+// readClear reads a body in clear.
+func (k *keyFinder) readClear(h *header, body []byte) message {
+	if m := k.messages.of(h); k.codec.decode(body, m) == nil {
+		return m
+	}
+	return nil
 }
 
 // findKey chooses the key for a session by its first packet: the last one that fitted the client, or another candidate.
 // With a wrong key the lengths of a long packet add up about once in a hundred times, so the fields must be plausible too.
 // If they are with no candidate, matching lengths suffice until the next packet decides.
 func (k *keyFinder) findKey(s *sessionKey, h *header, body []byte) message {
+	if len(k.keys) == 0 {
+		return nil
+	}
 	s.confirmed = true
 	if m := k.tryKey(h, body, s.client.key, true); m != nil {
 		s.index = s.client.key

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 // TestDecodeKeys checks which candidate key a session is decoded with, and the output if none fits.
@@ -259,14 +258,14 @@ func TestKeyLogGrows(t *testing.T) {
 	}
 	lines := slices.Collect(strings.Lines(keysOfOpenSSL))
 	write("not a line of a key log\n" + lines[0][:40])
-	l.add(0, time.Time{}, nil)
+	l.add(0, frameRef{}, nil)
 	write(lines[0][40:] + lines[1][:100])
-	l.add(0, time.Time{}, nil)
+	l.add(0, frameRef{}, nil)
 	if l.problem == "" || len(l.log) != 0 {
 		t.Error(l.state())
 	}
 	write(lines[1][100:] + strings.Join(lines[2:], ""))
-	l.add(1, time.Time{}, nil)
+	l.add(1, frameRef{}, nil)
 	if info, err := os.Stat(file); err != nil || info.Size() != k.size {
 		t.Errorf("%d bytes were read: %v, %v", k.size, info.Size(), err)
 	}
@@ -282,7 +281,7 @@ func TestKeyLogTooLate(t *testing.T) {
 	m := newFakeTLS()
 	l := newTLSObserver(keyLogOf(t, "")).feed(m.hellos, 100)
 	for range 100 {
-		l.add(1, time.Time{}, m.traffic[1].data(strings.Repeat("x", 1000)))
+		l.add(1, frameRef{}, m.traffic[1].data(strings.Repeat("x", 1000)))
 		if l.held > maxWaiting || l.unreadable && (l.held > 0 || l.waiting != nil) {
 			t.Fatal(l.held, len(l.waiting))
 		}
@@ -300,15 +299,15 @@ func TestKeyLogWrongSecret(t *testing.T) {
 		m := newFakeTLS()
 		k := keyLogOf(t, "")
 		l := newTLSObserver(k).feed(m.hellos, 100)
-		l.add(1, time.Time{}, newTLSSealer(&tlsSuites[0], make([]byte, 32)).data("by another key"))
-		l.add(1, time.Time{}, m.handshake[1].data("not read"))
+		l.add(1, frameRef{}, newTLSSealer(&tlsSuites[0], make([]byte, 32)).data("by another key"))
+		l.add(1, frameRef{}, m.handshake[1].data("not read"))
 		for line := range strings.Lines(m.keys) {
 			k.parse(line)
 		}
 		suite := tlsSuites[0]
 		suite.keyLen = keyLen
 		l.suite = &suite
-		l.add(0, time.Time{}, nil)
+		l.add(0, frameRef{}, nil)
 		want := "the key log does not decrypt the records of the server"
 		if keyLen == 7 {
 			want = "crypto/aes: invalid key size 7"

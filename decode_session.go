@@ -1,7 +1,7 @@
 package main
 
 import (
-	"fmt"
+	"cmp"
 	"slices"
 	"sync"
 	"time"
@@ -15,6 +15,7 @@ type decoder struct {
 	dump    *dumper // nil for none
 	printer recordPrinter
 	summary *decodeSummary // counts the sessions instead of printing them; nil for none
+	frames  bool           // frame numbers are printed
 	counts  decodeCounts
 
 	open    queue[decodeSession]
@@ -35,18 +36,22 @@ type decodeCounts struct {
 	missing       int // bytes of TACACS+ and TLS conversations that are not in the capture
 	cut           int // frames of TACACS+ conversations that the capture cut
 	strays        int // packets without a session
+	junk          int // bytes between packets
 	dropped       int // sessions, packets and conversations dropped to bound memory
 }
 
 // A decodeSession is an open session.
 type decodeSession struct {
-	tracker sessionTracker
-	stream  *tacacsStream
-	typ     packetType
-	key     sessionKey
-	damaged bool // missing bytes may be its own
-	kept    int  // bytes of packets that it refers to
-	place   node[decodeSession]
+	tracker   sessionTracker
+	stream    *tacacsStream
+	typ       packetType
+	key       sessionKey
+	damaged   bool   // missing bytes may be its own
+	cut       bool   // the body of a packet is not whole in the capture
+	badHeader string // what RFC 8907 does not define: MALFORMED unless the server has decided
+	badBody   string // MALFORMED
+	kept      int    // bytes of packets that it refers to
+	place     node[decodeSession]
 }
 
 // Bounds.
@@ -54,48 +59,8 @@ const (
 	maxOpenStream = 1 << 10  // open sessions of one stream
 	maxOpenAll    = 16 << 10 // open sessions of all streams
 	maxKeptAll    = 4 << 20  // bytes of the packets that open sessions refer to
+	maxFrames     = 64       // numbers of frames of one session
 )
-
-// addPacket adds a packet to its session.
-func (d *decoder) addPacket(t *tacacsStream, from int, at time.Time, h *header, body []byte) {
-	s := t.session(h.sessionID)
-	if s != nil && h.seqNo == 1 { // the session_id is used again
-		d.closeSession(s)
-		s = nil
-	}
-	if s == nil && (h.seqNo == 1 || t.partial) {
-		s = d.openSession(t, h, len(body))
-	} else if s == nil || !s.expects(h) {
-		d.counts.strays++
-		d.dumpPacket(t, from, at, h, nil, nil, nil)
-		return
-	}
-	m, plain := d.keys.decode(&s.key, h, body, h.flags&flagUnencrypted != 0 || t.tls != nil)
-	d.dumpPacket(t, from, at, h, plain, m, s.tracker.secrets)
-	if h.seqNo == s.tracker.seqNo+1 {
-		s.damaged = false
-	}
-	if s.tracker.packet(at, h, m) {
-		s.kept, d.kept = s.kept+len(body), d.kept+len(body) // the record refers to the reply too
-		d.finishSession(s)
-	}
-}
-
-// expects reports whether a packet can be the next one of the session. One packet may be missing before it, or any number
-// if the stream is partial.
-func (s *decodeSession) expects(h *header) bool {
-	return h.typ == s.typ && h.seqNo > s.tracker.seqNo && (h.seqNo <= s.tracker.seqNo+2 || s.stream.partial)
-}
-
-// session returns the open session with an ID, or nil.
-func (t *tacacsStream) session(id uint32) *decodeSession {
-	for _, s := range t.sessions {
-		if s.tracker.id == id {
-			return s
-		}
-	}
-	return nil
-}
 
 // openSession opens a session, whose first body has size bytes. It drops the oldest ones to make room.
 func (d *decoder) openSession(t *tacacsStream, h *header, size int) *decodeSession {
@@ -111,6 +76,7 @@ func (d *decoder) openSession(t *tacacsStream, h *header, size int) *decodeSessi
 	}
 	*s = decodeSession{stream: t, typ: h.typ, key: sessionKey{client: t.client, index: -1}, kept: size}
 	s.tracker.id, s.tracker.peer, s.tracker.server = h.sessionID, t.peer(), t.server()
+	s.tracker.protection, s.tracker.singleConnect = protectionOf(h.flags, t.tls != nil), t.single
 	d.kept += size
 	t.sessions = append(t.sessions, s)
 	d.open.push(&s.place, s)
@@ -128,28 +94,34 @@ func (d *decoder) dropSession(s *decodeSession) {
 
 // closeSession closes a session whose last packet did not end it.
 func (d *decoder) closeSession(s *decodeSession) {
-	if s.tracker.close(); s.damaged {
+	switch s.tracker.close(); {
+	case s.damaged || s.cut:
 		s.tracker.status = statusCut
-	}
-	// A reply that could be the verdict. The first one of a login that continues is a prompt, as far as is known without any
-	// key.
-	if s.key.unread && s.tracker.seqNo%2 == 0 && (s.tracker.packets != 2 || s.tracker.seqNo != 2 || len(d.keys.keys) > 0) {
+	case s.key.unread && s.mayBeOver(len(d.keys.keys) > 0):
 		s.tracker.status = statusNoKey
+	case s.tracker.status == statusNoReply:
+		s.tracker.status, s.tracker.reason = s.stream.unanswered()
 	}
 	d.finishSession(s)
+}
+
+// mayBeOver reports whether the last packet, which was not read, may be the end of the session: the verdict, or an ABORT in
+// place of an answer. The first reply of a login that continues is a prompt, as far as is known without any key.
+func (s *decodeSession) mayBeOver(keys bool) bool {
+	if s.tracker.seqNo%2 == 1 {
+		return s.typ == typeAuthen && s.tracker.seqNo > 1
+	}
+	return s.tracker.packets != 2 || s.tracker.seqNo != 2 || keys
 }
 
 // finishSession prints or counts a session, removes it and reuses its memory.
 func (d *decoder) finishSession(s *decodeSession) {
 	r := &s.tracker.sessionRecord
 	if s.key.index >= 0 && !s.key.confirmed { // nothing but the lengths suggests that the key is right
-		*r = sessionRecord{at: r.at, peer: r.peer, server: r.server, id: r.id, request: requestOf(s.typ),
-			status: r.status, took: r.took, total: r.total, packets: r.packets}
-		s.key.unread = true
+		r.forgetBodies(requestOf(s.typ))
+		s.tracker.verdict, s.key.unread = false, true
 	}
-	if s.key.unread && (r.status == "" || len(d.keys.keys) > 0) {
-		r.status = statusNoKey
-	}
+	d.setStatus(s)
 	d.counts.sessions++
 	switch {
 	case s.key.unread:
@@ -158,12 +130,14 @@ func (d *decoder) finishSession(s *decodeSession) {
 		d.counts.fitted++
 		r.key = d.keys.keys[s.key.index].source
 	}
-	if d.summary != nil {
-		d.summary.add(&s.key.client.count, r)
-	} else {
-		d.printer.print(r, s.kept)
+	if !dated(r.at) {
+		r.at = time.Time{}
 	}
+	d.log(s.key.client, r, s.kept)
 	t := s.stream
+	if r.status == statusAbort {
+		t.aborted = append(t.aborted[:0], r.id)
+	}
 	i := slices.Index(t.sessions, s)
 	t.sessions = slices.Delete(t.sessions, i, i+1)
 	d.open.remove(&s.place)
@@ -171,16 +145,33 @@ func (d *decoder) finishSession(s *decodeSession) {
 	d.unused.Put(s)
 }
 
-// dumpPacket prints a packet for -d.
-func (d *decoder) dumpPacket(t *tacacsStream, from int, at time.Time, h *header, body []byte, m message, secrets []string) {
-	if d.dump == nil {
-		return
+// setStatus sets the status of a session that is not the server's.
+func (d *decoder) setStatus(s *decodeSession) {
+	o := &s.tracker
+	switch {
+	case o.status == statusViolation:
+	case s.badBody != "" || s.badHeader != "" && (!o.verdict || s.key.unread):
+		reason := cmp.Or(s.badBody, s.badHeader)
+		if o.verdict {
+			reason += "; the server replied " + o.status
+		}
+		o.end(statusMalformed, reason)
+	case s.key.unread && (o.status == "" || len(d.keys.keys) > 0):
+		o.end(statusNoKey, "")
+	case o.status == "":
+		o.status = statusCut
+	case s.badHeader != "":
+		o.note(s.badHeader)
 	}
-	prefix := fmt.Sprintf("%s >", t.ends[from])
-	if !at.IsZero() {
-		prefix = at.UTC().Format(timeLayout) + " " + prefix
+}
+
+// log prints a record, or counts it for --summary.
+func (d *decoder) log(client *decodeClient, r *sessionRecord, kept int) {
+	if d.summary != nil {
+		d.summary.add(&client.count, r)
+	} else {
+		d.printer.print(r, kept)
 	}
-	d.dump.packet(prefix, t.ends[1-from], h, body, m, secrets...)
 }
 
 // A pipe passes chunks to another goroutine in order, and gets the empty ones back.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -20,15 +21,21 @@ type tacacsStream struct {
 	skipped    int         // bytes without a header
 	directions [2]streamDirection
 	sessions   []*decodeSession // open ones
+	aborted    []uint32         // session_id of the last session if the client aborted it
+	single     bool             // single-connection mode
+	head       []byte           // the first bytes of the end that sent first
 	client     *decodeClient
 	history    tcpHistory       // set at the end
+	ended      tcpHistory       // as history, for eventClose
 	tls        *tlsConversation // nil if it is in clear
 }
 
 // A streamDirection is the bytes that one end sends.
 type streamDirection struct {
-	held []byte // the start of a packet
-	lost bool   // the start of the next packet must be found
+	held []byte   // the start of a packet
+	at   frameRef // that completed held
+	lost bool     // the start of the next packet must be found
+	skip int      // bytes to skip: the end of a packet that is not whole
 }
 
 // Bounds.
@@ -36,11 +43,13 @@ const (
 	maxPartialAll   = 4 << 20  // bytes of incomplete packets in all streams
 	maxUnrecognized = 64 << 10 // bytes that are searched for the first header, if the stream began before the capture
 	maxDecodedTLS   = 256      // open TLS conversations
+	maxHead         = 16       // first bytes of a conversation, to print
 )
 
 // reset makes t the stream of a new conversation.
 func (t *tacacsStream) reset(c *conversation) {
-	*t = tacacsStream{ends: c.ends, began: c.began.at, clientEnd: -1, partial: !c.opened, sessions: t.sessions[:0]}
+	*t = tacacsStream{ends: c.ends, began: c.began.at, clientEnd: -1, partial: !c.opened, sessions: t.sessions[:0], aborted: t.aborted[:0], head: t.head[:0],
+		history: tcpHistory{closer: -1}}
 	if c.opened {
 		t.clientEnd = 0
 	}
@@ -53,11 +62,12 @@ func (t *tacacsStream) peer() netip.AddrPort   { return t.ends[max(t.clientEnd, 
 func (t *tacacsStream) server() netip.AddrPort { return t.ends[1-max(t.clientEnd, 0)] }
 
 // onData decodes the next bytes of one end.
-func (d *decoder) onData(t *tacacsStream, from int, at time.Time, data []byte) {
+func (d *decoder) onData(t *tacacsStream, from int, at frameRef, data []byte) {
 	if t.ignored.Load() {
 		return
 	}
 	if !t.started {
+		t.head = append(t.head, data[:min(len(data), maxHead)]...)
 		if t.started = true; looksLikeTLS(data) && !d.startTLS(t) {
 			return
 		}
@@ -81,19 +91,22 @@ func (d *decoder) startTLS(t *tacacsStream) bool {
 		return false
 	}
 	d.tlsOpen++
-	t.tls = newTLSConversation(d.keyLog, func(from int, at time.Time, data []byte) { d.addCleartext(t, from, at, data) })
+	t.tls = newTLSConversation(d.keyLog, func(from int, at frameRef, data []byte) { d.addCleartext(t, from, at, data) })
 	return true
 }
 
 // addCleartext splits bytes into packets, and keeps the rest.
-func (d *decoder) addCleartext(t *tacacsStream, from int, at time.Time, data []byte) {
+func (d *decoder) addCleartext(t *tacacsStream, from int, at frameRef, data []byte) {
 	s := &t.directions[from]
+	n := min(s.skip, len(data))
+	s.skip, data = s.skip-n, data[n:]
 	before := len(s.held)
 	if before > 0 {
 		s.held = append(s.held, data...)
 		data = s.held
 	}
 	rest := d.readPackets(t, from, at, data)
+	s.at = at
 	if s.held = append(s.held[:0], rest...); len(rest) == 0 {
 		s.held = nil // most packets come in one piece
 	}
@@ -105,41 +118,51 @@ func (d *decoder) addCleartext(t *tacacsStream, from int, at time.Time, data []b
 }
 
 // readPackets reads the packets in data, and returns the start of an incomplete one.
-func (d *decoder) readPackets(t *tacacsStream, from int, at time.Time, data []byte) (rest []byte) {
+func (d *decoder) readPackets(t *tacacsStream, from int, at frameRef, data []byte) (rest []byte) {
 	s := &t.directions[from]
 	for len(data) > 0 {
-		if !t.looksLikeHeader(from, data) {
+		if !t.looksLikeHeader(from, data) && !d.looksLikeOddHeader(t, from, data) {
 			if !t.recognized && (!t.partial || t.skipped > maxUnrecognized) {
 				t.ignored.Store(true)
 				return nil
 			}
 			s.lost = true
-			n := nextHeader(data)
-			t.skipped += n
-			data = data[n:]
+			data = d.skipJunk(t, data)
 			continue
 		}
 		if len(data) < headerLen {
 			return data
 		}
 		h := parseHeader(data)
+		if h.length > maxBody { // of an odd header only
+			d.addOversized(t, from, at, &h)
+			s.lost, data = true, data[headerLen:]
+			continue
+		}
 		n := headerLen + int(h.length)
 		if len(data) < n {
 			return data
 		}
 		// A header found by search counts if its packet ends the data, or another header follows.
 		if s.lost && len(data) > n && !t.looksLikeHeader(from, data[n:]) {
-			data = data[nextHeader(data):]
+			data = d.skipJunk(t, data)
 			continue
 		}
 		s.lost = false
-		if !t.recognized {
-			d.recognize(t, from, &h)
-		}
+		d.recognize(t, from, &h)
 		d.addPacket(t, from, at, &h, data[headerLen:n])
 		data = data[n:]
 	}
 	return nil
+}
+
+// skipJunk returns the bytes from the next one that may start a header.
+func (d *decoder) skipJunk(t *tacacsStream, data []byte) []byte {
+	n := nextHeader(data)
+	if t.skipped += n; t.recognized {
+		d.counts.junk += n
+	}
+	return data[n:]
 }
 
 // nextHeader returns the offset of the next byte that may start a header.
@@ -165,8 +188,39 @@ func (t *tacacsStream) looksLikeHeader(from int, b []byte) bool {
 	return false
 }
 
+// looksLikeOddHeader reports whether b may be the start of a header with values that RFC 8907 does not define. It counts only
+// where a packet must begin, so that it gets a line.
+func (d *decoder) looksLikeOddHeader(t *tacacsStream, from int, b []byte) bool {
+	known := t.recognized || d.isExpected(t.ends) && !t.partial && from == t.clientEnd && (len(b) < 3 || b[2] <= 1)
+	return known && !t.directions[from].lost && version(b[0]).major() == majorVersion &&
+		(len(b) <= atFlags || headerFlags(b[atFlags])&^(flagUnencrypted|flagSingleConnect) == 0)
+}
+
+// isExpected reports whether a conversation is of a port of TACACS+.
+func (d *decoder) isExpected(ends [2]netip.AddrPort) bool {
+	return d.port != 0 || isTACACSPort(ends[0].Port()) || isTACACSPort(ends[1].Port())
+}
+
+// addOversized adds a header of a body over the limit, which no client or server reads.
+func (d *decoder) addOversized(t *tacacsStream, from int, at frameRef, h *header) {
+	d.recognize(t, from, h)
+	s := d.sessionOf(t, from, h, 0)
+	if s == nil {
+		d.addStray(t, from, at, h)
+		return
+	}
+	d.dumpPacket(t, from, at, h, nil, nil, nil)
+	s.badHeader = tooLong(h)
+	if s.tracker.packets == 0 {
+		s.tracker.packet(at.at, h, nil)
+	}
+}
+
 // recognize notes that a stream is TACACS+, and which end is the client.
 func (d *decoder) recognize(t *tacacsStream, from int, h *header) {
+	if t.recognized {
+		return
+	}
 	if t.recognized = true; t.clientEnd < 0 {
 		t.clientEnd = from
 		if h.seqNo%2 == 0 {
@@ -179,7 +233,7 @@ func (d *decoder) recognize(t *tacacsStream, from int, h *header) {
 }
 
 // onGap notes that bytes of one end are missing.
-func (d *decoder) onGap(t *tacacsStream, from, missing int) {
+func (d *decoder) onGap(t *tacacsStream, from int, at frameRef, missing int) {
 	if t.ignored.Load() {
 		return
 	}
@@ -187,7 +241,14 @@ func (d *decoder) onGap(t *tacacsStream, from, missing int) {
 	if t.started = true; t.tls != nil {
 		t.tls.gap(from, missing)
 	}
-	d.loseSync(t, from)
+	s := &t.directions[from]
+	n := min(s.skip, missing)
+	if s.skip -= n; n == missing && t.tls == nil {
+		return
+	}
+	if !d.cutPacket(t, from, at, missing-n) || t.tls != nil {
+		d.loseSync(t, from)
+	}
 }
 
 // loseSync drops an incomplete packet, whose other bytes are missing. Open sessions may be damaged.
@@ -201,7 +262,7 @@ func (d *decoder) loseSync(t *tacacsStream, from int) {
 }
 
 // onClose closes the sessions of a stream that has ended.
-func (d *decoder) onClose(t *tacacsStream, at time.Time) {
+func (d *decoder) onClose(t *tacacsStream, at frameRef) {
 	if t.recognized {
 		d.counts.cut += t.history.cut
 	}
@@ -210,12 +271,29 @@ func (d *decoder) onClose(t *tacacsStream, at time.Time) {
 		t.tls.add(0, at, nil) // the key log may have more secrets now
 		d.reportTLS(t)
 	}
+	for from := range t.directions {
+		d.endPacket(t, from)
+	}
 	for len(t.sessions) > 0 {
 		d.closeSession(t.sessions[0])
 	}
-	for i := range t.directions {
-		d.partial -= len(t.directions[i].held)
+	d.logConnection(t)
+}
+
+// endPacket adds the incomplete packet of an end that sends no more.
+func (d *decoder) endPacket(t *tacacsStream, from int) {
+	s := &t.directions[from]
+	if len(s.held) >= headerLen && t.recognized && !s.lost {
+		h := parseHeader(s.held)
+		session := d.sessionOf(t, from, &h, 0)
+		if session != nil && t.history.flags[from]&tcpFIN != 0 {
+			session.badBody = fmt.Sprintf("the %s closed after %d of %d bytes of the body",
+				endNames[from^max(t.clientEnd, 0)], len(s.held)-headerLen, h.length)
+		}
+		d.addToSession(t, session, from, s.at, &h, nil)
 	}
+	d.partial -= len(s.held)
+	s.held = nil
 }
 
 // reportTLS prints why a TLS conversation was not read, and its alert. On a port that is not of TACACS+ it may be any
@@ -225,10 +303,10 @@ func (d *decoder) reportTLS(t *tacacsStream) {
 	if d.keyLog == nil {
 		problem = "no key log (--keylog FILE)"
 	}
-	switch expected := d.port != 0 || isTACACSPort(t.ends[0].Port()) || isTACACSPort(t.ends[1].Port()); {
+	switch {
 	case problem == "" && t.tls.alert == "":
 		return
-	case !expected && !t.recognized:
+	case !d.isExpected(t.ends) && !t.recognized:
 		d.counts.otherTLS++
 		return
 	}

@@ -49,8 +49,10 @@ func (s *decodeSummary) add(client *clientCount, r *sessionRecord) {
 	if server.statuses == nil {
 		server.statuses = make(map[string]int)
 	}
+	if server.statuses[r.status]++; r.request == "" { // a connection without sessions
+		return
+	}
 	server.sessions++
-	server.statuses[r.status]++
 	if r.took > 0 {
 		server.took.add(r.took)
 	}

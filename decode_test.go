@@ -58,7 +58,7 @@ func TestDecode(t *testing.T) {
 			w.session(2, asciiStart("bob"), askForPass)
 			w.session(3, asciiStart("carol"), askForPass, &authenContinue{flags: authenAbort, data: "user left"})
 			w.close()
-		}, "carol authenticate ascii ABORT: user left (1.0 ms)\nalice authenticate pap NO_REPLY\nbob authenticate ascii ABANDONED (1.0 ms)\n"},
+		}, "carol authenticate ascii ABORT: user left (1.0 ms)\nalice authenticate pap NO_REPLY: closed by the client\nbob authenticate ascii ABANDONED (1.0 ms)\n"},
 		{"the end of the input", func(t *captureBuilder) {
 			t.openConn(deviceAddr, serverAddr, testKey).session(1, papStart("alice", testPassword))
 		}, "alice authenticate pap NO_REPLY\n"},
@@ -118,14 +118,15 @@ func TestDecode(t *testing.T) {
 			w.seqs[0] += 30
 			w.send(0, w.packet(1, 3, answerWith(testPassword)))
 			w.close()
-		}, "alice authenticate ascii NO_REPLY (1.0 ms)\n"},
+		}, "alice authenticate ascii NO_REPLY: closed by the client (1.0 ms)\n"},
 		{"not TACACS+", func(t *captureBuilder) {
 			w := t.openConn(deviceAddr, serverAddr, testKey)
 			w.send(0, []byte("GET / HTTP/1.1\r\n\r\n"))
 			w.send(0, w.packet(1, 1, showRun))
 			w.close()
 			t.openConn("198.51.100.7:41235", serverAddr, testKey).send(0, []byte("\x17\x00\x00hello, this is no TLS"))
-		}, ""},
+		}, "NOT_TACACS: 47 45 54 20 2f 20 48 54 54 50 2f 31 2e 31 0d 0a \"GET / HTTP/1.1..\"\n" +
+			"198.51.100.7:41235 > 192.0.2.1:49 NOT_TACACS: 17 00 00 68 65 6c 6c 6f 2c 20 74 68 69 73 20 69 \"...hello, this i\"\n"},
 		{"after a gap, sessions may begin in the middle", func(t *captureBuilder) {
 			w := t.openConn(deviceAddr, serverAddr, testKey)
 			w.seqs[0] += 40
@@ -134,7 +135,7 @@ func TestDecode(t *testing.T) {
 			w.send(1, w.packet(3, 2, recorded))
 			w.send(1, w.packet(4, 0, recorded)) // seq_no 0 is invalid
 			w.close()
-		}, "- account SUCCESS\nbob account stop task_id=7 service=shell SUCCESS (1.0 ms)\n- account SUCCESS\n"},
+		}, "- account SUCCESS\nbob account stop task_id=7 service=shell SUCCESS (1.0 ms)\n- account SUCCESS\n- account MALFORMED: seq_no 0 (4.1)\n"},
 		{"junk after a packet", func(t *captureBuilder) {
 			w := t.joinConn(deviceAddr, serverAddr, testKey).session(1, papStart("alice", testPassword), passed)
 			w.send(0, append(w.packet(2, 1, papStart("bob", testPassword)), "junk"...))
@@ -145,7 +146,7 @@ func TestDecode(t *testing.T) {
 			w.send(1, []byte{0xc1, 1, 2, 0, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff})
 			w.send(1, w.packet(1, 2, passed))
 			w.close()
-		}, "alice authenticate pap PASS (2.0 ms)\n"},
+		}, "alice authenticate pap PASS (2.0 ms); a body of 4294967295 bytes, over the limit of 65535\n"},
 		{"a long input without a header", func(t *captureBuilder) {
 			for _, size := range []int{maxUnrecognized - 10_000, maxUnrecognized + 10_000} {
 				w := t.joinConn(fmt.Sprintf("10.0.0.1:%d", size/2), serverAddr, testKey)
@@ -155,12 +156,13 @@ func TestDecode(t *testing.T) {
 				w.send(0, []byte("x"))
 				w.session(1, papStart("alice", testPassword), passed)
 			}
-		}, "10.0.0.1:27768 > 192.0.2.1:49 alice authenticate pap PASS (1.0 ms)\n"},
+		}, "10.0.0.1:27768 > 192.0.2.1:49 alice authenticate pap PASS (1.0 ms)\n" +
+			"10.0.0.1:37768 > 192.0.2.1:49 NOT_TACACS: 78 78 78 78 78 78 78 78 78 78 78 78 78 78 78 78 \"xxxxxxxxxxxxxxxx\"\n"},
 		{"invalid packets of the server", func(t *captureBuilder) {
 			w := t.openConn(deviceAddr, serverAddr, testKey).session(1, papStart("alice", testPassword))
 			w.send(1, []byte("\x15\x03\x01\x00\x02\x02\x46"))
 			w.close()
-		}, "alice authenticate pap NO_REPLY\n"},
+		}, "alice authenticate pap NO_REPLY: closed by the client\n"},
 		{"unknown values, and a matching reply", func(t *captureBuilder) {
 			odd := papStart("a\x1bb", testPassword)
 			odd.privLvl, odd.service = 99, 77
@@ -196,7 +198,7 @@ func TestDecodeHidesRepeatedSecrets(t *testing.T) {
 	}
 }
 
-// TestDecodeStrays: packets that do not continue a session change none.
+// TestDecodeStrays: packets that do not continue a session change none, and have a line.
 func TestDecodeStrays(t *testing.T) {
 	t.Parallel()
 	tape := newCaptureBuilder()
@@ -211,8 +213,20 @@ func TestDecodeStrays(t *testing.T) {
 	w.send(1, w.packet(1, 4, passed))                           // ends it
 	w.send(1, w.packet(1, 4, &authenReply{status: authenFail})) // after the end
 	w.close()
-	decodeWith(t, tape.pcap(), "--json").check(t, 0, `.*"status":"PASS","server_ms":2,"total_ms":9,"packets":4,"key":"TACACS_PLUS_KEY"\}\n`,
-		`(?s).*\ntacacs_plus: not read: packets without a session: 5\n`)
+	const at = `\{"time":"2026-11-23T10:00:00.\d+Z","peer":"198.51.100.7:41234","server":"192.0.2.1:49",`
+	decodeWith(t, tape.pcap(), "--json").check(t, 0,
+		at+`"error":"repeated seq_no 2 in session 00000001, expected 3"\}\n`+
+			at+`"error":"a packet of no session: seq_no 2 in session 00000002"\}\n`+
+			at+`"error":"accounting packet in a session of authentication: seq_no 4 in session 00000001"\}\n`+
+			at+`"error":"seq_no 8 in session 00000001, expected 3"\}\n`+
+			at+`"error":"odd seq_no 1 from a server"\}\n`+
+			at+`"error":"even seq_no 2 from a client"\}\n`+
+			`.*"frames":\[4,5,12,13\],"status":"PASS","server_ms":2,"total_ms":9,"packets":4,"key":"TACACS_PLUS_KEY"\}\n`+
+			at+`"error":"a packet of no session: seq_no 4 in session 00000001"\}\n`,
+		`(?s).*\ntacacs_plus: not read: packets without a session: 7\n`)
+	if got := decodeWith(t, tape.pcap(), "--summary"); strings.Contains(got.out, "seq_no") || !strings.Contains(got.err, "packets without a session: 7\n") {
+		t.Error(got.out, got.err)
+	}
 }
 
 // TestDecodeOneDirection: sessions are decoded if only one direction was captured.
@@ -241,7 +255,7 @@ func TestDecodeVerbose(t *testing.T) {
 	t.Parallel()
 	tape := newCaptureBuilder()
 	tape.openConn(deviceAddr, serverAddr, testKey).session(1, showRun, &authorResponse{status: authorPassAdd}).close()
-	decodeWith(t, tape.pcap(), "-v").check(t, 0, `2026-11-23T10:00:00.004Z 198.51.100.7:41234 > 192.0.2.1:49 bob authorize service=shell cmd=show cmd-arg=run cmd-arg=<cr> priv_lvl=15 port=tty2 rem_addr=::1 method=tacacsplus service=login PASS_ADD \(1.0 ms\)`+"\n",
+	decodeWith(t, tape.pcap(), "-v").check(t, 0, `2026-11-23T10:00:00.004Z 198.51.100.7:41234 > 192.0.2.1:49 bob authorize service=shell cmd=show cmd-arg=run cmd-arg=<cr> priv_lvl=15 port=tty2 rem_addr=::1 method=tacacsplus service=login protection=obfuscated frames=4,5 PASS_ADD \(1.0 ms\)`+"\n",
 		"tacacs_plus: frames: 8, TACACS\\+ conversations: 1, sessions: 1\n")
 	decodeWith(t, tape.pcap(), "-q").check(t, 0, "", "")
 	decodeWith(t, tape.pcap(), "-q -k wrong").check(t, 5, "", "(?s)tacacs_plus: no key fits any session.*")

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 )
 
 // A tlsConversation decrypts a TLS 1.3 connection (RFC 8446) with the secrets of a key log. Both directions
@@ -24,7 +23,7 @@ type tlsConversation struct {
 	earlyData  bool   // the client offers 0-RTT data, which RFC 9887 section 5.1.2 forbids; it is skipped
 
 	keys          *keyLog
-	onData        func(from int, at time.Time, data []byte)
+	onData        func(from int, at frameRef, data []byte)
 	directions    [2]tlsDirection
 	random        clientRandom
 	suite         *tlsSuite // nil if unknown yet, or unsupported
@@ -52,7 +51,7 @@ type tlsDirection struct {
 // A tlsRecord is an encrypted record that waits for its secret.
 type tlsRecord struct {
 	from int
-	at   time.Time
+	at   frameRef
 	data []byte
 }
 
@@ -69,13 +68,13 @@ const (
 
 // newTLSConversation returns a conversation that is decrypted with the secrets of k. If k is nil, only the name of the
 // server and alerts in clear are read. onData gets the data of each end in order; the bytes are valid during the call only.
-func newTLSConversation(k *keyLog, onData func(from int, at time.Time, data []byte)) *tlsConversation {
+func newTLSConversation(k *keyLog, onData func(from int, at frameRef, data []byte)) *tlsConversation {
 	return &tlsConversation{keys: k, onData: onData, unreadable: k == nil}
 }
 
 // add adds the next bytes of one end; end 0 is the client. It also retries the records that wait for a secret, even if
 // there are no new bytes.
-func (t *tlsConversation) add(from int, at time.Time, data []byte) {
+func (t *tlsConversation) add(from int, at frameRef, data []byte) {
 	t.openWaiting()
 	s := &t.directions[from]
 	if s.over {
@@ -117,7 +116,7 @@ func (t *tlsConversation) gap(from int, missing int) {
 }
 
 // readRecord reads one record, if it is complete. RFC 8446 section 5.1.
-func (t *tlsConversation) readRecord(from int, at time.Time, data []byte) (rest []byte, more bool) {
+func (t *tlsConversation) readRecord(from int, at frameRef, data []byte) (rest []byte, more bool) {
 	if len(data) < recordHeader {
 		return data, false
 	}
@@ -268,7 +267,7 @@ func (t *tlsConversation) open(r tlsRecord) bool {
 }
 
 // findRecord searches the bytes after a gap for a record. It tries as many sequence numbers as records may be missing.
-func (t *tlsConversation) findRecord(from int, at time.Time, data []byte) (rest []byte, more bool) {
+func (t *tlsConversation) findRecord(from int, at frameRef, data []byte) (rest []byte, more bool) {
 	s := &t.directions[from]
 	for ; len(data) >= recordHeader; data, s.lost = data[1:], s.lost+1 {
 		n, ok := recordLength(data)
@@ -362,7 +361,7 @@ func (t *tlsConversation) checkKey(k *tlsKey, err error) *tlsKey {
 }
 
 // addPlaintext reads the plaintext of a record: data, its type, and any number of zeros (RFC 8446 section 5.4).
-func (t *tlsConversation) addPlaintext(from int, at time.Time, plain []byte) {
+func (t *tlsConversation) addPlaintext(from int, at frameRef, plain []byte) {
 	plain = bytes.TrimRight(plain, "\x00")
 	if len(plain) == 0 {
 		return

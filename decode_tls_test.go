@@ -223,21 +223,21 @@ func TestTLSContents(t *testing.T) {
 		s.seal(0, "", 0), s.seal(recordAlert, "\x01\x00", 0), s.seal(recordAlert, "\x02", 0), s.seal(recordHandshake, "ticket", 0),
 		clearRecord(20, []byte{1}), s.seal(recordData, strings.Repeat("m", most), 255-16),
 	} {
-		l.add(0, time.Time{}, record)
+		l.add(0, frameRef{}, record)
 	}
 	l.check(t, fmt.Sprintf(`name "" cipher "TLS_AES_128_GCM_SHA256" alert "" problem "" early false data [%q ""]`,
 		"paddedwith a zero\x00"+strings.Repeat("m", most)))
 	if len(l.log) != 3 {
 		t.Errorf("data came %d times", len(l.log))
 	}
-	l.add(0, time.Time{}, s.seal(recordAlert, "\x02\x28", 0))
-	l.add(1, time.Time{}, m.traffic[1].seal(recordAlert, "\x02\x2a", 0))
+	l.add(0, frameRef{}, s.seal(recordAlert, "\x02\x28", 0))
+	l.add(1, frameRef{}, m.traffic[1].seal(recordAlert, "\x02\x2a", 0))
 	if l.alert != "handshake failure (from the client)" {
 		t.Errorf("alert %q", l.alert)
 	}
-	l.add(1, time.Time{}, m.handshake[0].data("by another key"))
-	l.add(1, time.Time{}, m.traffic[1].data("not read"))
-	l.add(0, time.Time{}, s.data("more"))
+	l.add(1, frameRef{}, m.handshake[0].data("by another key"))
+	l.add(1, frameRef{}, m.traffic[1].data("not read"))
+	l.add(0, frameRef{}, s.data("more"))
 	if l.problem != "the key log does not decrypt the records of the server" || l.data[1] != "" || !strings.HasSuffix(l.data[0], "more") {
 		t.Error(l.problem, l.data[1])
 	}
@@ -297,14 +297,14 @@ func TestTLSGaps(t *testing.T) {
 		m := newFakeTLS()
 		l := m.afterHandshake(t)
 		all := bytes.Join(tt.records(m), nil)
-		l.add(0, time.Time{}, all[:tt.cut])
+		l.add(0, frameRef{}, all[:tt.cut])
 		l.gap(0, tt.missing)
 		l.feed([]tlsWrite{{0, all[tt.cut+tt.missing:]}}, 999)
 		want := fmt.Sprintf(`problem "" early false data [%q "reply"]`, tt.want)
 		if tt.want == lost {
 			want = lost + `early false data ["" "reply"]`
 		}
-		l.add(1, time.Time{}, m.traffic[1].data("reply")) // the other end is still read
+		l.add(1, frameRef{}, m.traffic[1].data("reply")) // the other end is still read
 		if got := l.state(); !strings.HasSuffix(got, want) {
 			t.Errorf("%s: got %s\nwant %s", tt.name, got, want)
 		}
@@ -323,10 +323,10 @@ func TestTLSTooFarAhead(t *testing.T) {
 	}{{0, 0, true}, {0, 1, false}, {25, 1, true}, {25, 2, false}, {200_000, maxGapRecords - 1, true}, {200_000, maxGapRecords, false}} {
 		m := newFakeTLS()
 		l := m.afterHandshake(t)
-		l.add(0, time.Time{}, m.traffic[0].data("1"))
+		l.add(0, frameRef{}, m.traffic[0].data("1"))
 		m.traffic[0].seq += uint64(tt.ahead)
 		l.gap(0, tt.missing)
-		l.add(0, time.Time{}, m.traffic[0].data("2"))
+		l.add(0, frameRef{}, m.traffic[0].data("2"))
 		if opens := l.data[0] == "12"; opens != tt.opens {
 			t.Errorf("%+v: %s", tt, l.state())
 		}
@@ -341,11 +341,11 @@ func TestTLSGapInHandshake(t *testing.T) {
 		l := newTLSObserver(keyLogOf(t, keys))
 		for _, w := range writes {
 			if w.from == side && missing > 0 {
-				l.add(w.from, time.Time{}, w.data[:from])
+				l.add(w.from, frameRef{}, w.data[:from])
 				l.gap(w.from, missing)
 				w.data, missing = w.data[from+missing:], 0
 			}
-			l.add(w.from, time.Time{}, w.data)
+			l.add(w.from, frameRef{}, w.data)
 		}
 		return l
 	}
@@ -368,9 +368,9 @@ func TestTLSGapInHandshake(t *testing.T) {
 	}
 	// Without a key log, nothing is read after a gap.
 	l := newTLSObserver(nil)
-	l.add(0, time.Time{}, writes[0].data)
+	l.add(0, frameRef{}, writes[0].data)
 	l.gap(0, 10)
-	l.add(0, time.Time{}, clearRecord(recordAlert, []byte{2, 40}))
+	l.add(0, frameRef{}, clearRecord(recordAlert, []byte{2, 40}))
 	if l.problem != "" || l.serverName != "x" || l.alert != "" {
 		t.Error(l.state())
 	}
@@ -392,13 +392,13 @@ func TestTLSEarlyData(t *testing.T) {
 					l.feed(m.hellos[1:], 100)
 				}
 				for range records {
-					l.add(0, time.Time{}, early.data(strings.Repeat("e", 12_000)))
+					l.add(0, frameRef{}, early.data(strings.Repeat("e", 12_000)))
 				}
 				if before {
 					l.feed(m.hellos[1:], 100)
 				}
-				l.add(0, time.Time{}, m.handshake[0].seal(recordHandshake, "Finished", 0))
-				l.add(0, time.Time{}, m.traffic[0].data("hello"))
+				l.add(0, frameRef{}, m.handshake[0].seal(recordHandshake, "Finished", 0))
+				l.add(0, frameRef{}, m.traffic[0].data("hello"))
 				want := fmt.Sprintf(`problem "" early %v data ["hello" ""]`, offered)
 				if !offered && records > 0 || records > 5 {
 					want = fmt.Sprintf(`problem "the key log does not decrypt the records of the client" early %v data ["" ""]`, offered)
@@ -416,12 +416,12 @@ func TestTLSEarlyData(t *testing.T) {
 	other := newTLSSealer(&tlsSuites[0], make([]byte, 32))
 	m := newFakeTLS(0, 42, 0, 0)
 	l := m.afterHandshake(t)
-	l.add(0, time.Time{}, other.data("early"))
+	l.add(0, frameRef{}, other.data("early"))
 	if l.problem != "the key log does not decrypt the records of the client" {
 		t.Error(l.state())
 	}
 	l = newTLSObserver(keyLogOf(t, m.keys)).feed(m.hellos, 100)
-	l.add(1, time.Time{}, other.data("early"))
+	l.add(1, frameRef{}, other.data("early"))
 	if l.problem != "the key log does not decrypt the records of the server" {
 		t.Error(l.state())
 	}
@@ -429,13 +429,13 @@ func TestTLSEarlyData(t *testing.T) {
 	m = newFakeTLS(0, 42, 0, 0)
 	k := keyLogOf(t, strings.ReplaceAll(m.keys, "CLIENT_TRAFFIC_SECRET_0", "LATER"))
 	l = newTLSObserver(k).feed(m.hellos, 100)
-	l.add(0, time.Time{}, other.data("early"))
-	l.add(0, time.Time{}, m.handshake[0].seal(recordHandshake, "Finished", 0))
-	l.add(0, time.Time{}, m.traffic[0].data("hello"))
+	l.add(0, frameRef{}, other.data("early"))
+	l.add(0, frameRef{}, m.handshake[0].seal(recordHandshake, "Finished", 0))
+	l.add(0, frameRef{}, m.traffic[0].data("hello"))
 	for line := range strings.Lines(m.keys) {
 		k.parse(line)
 	}
-	l.add(0, time.Time{}, nil)
+	l.add(0, frameRef{}, nil)
 	if l.problem != "" || l.data[0] != "hello" {
 		t.Error(l.state())
 	}
@@ -537,7 +537,7 @@ func FuzzTLSConversation(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
 		size, received := len(in), 0
-		l := newTLSConversation(keys, func(_ int, _ time.Time, data []byte) { received += len(data) })
+		l := newTLSConversation(keys, func(_ int, _ frameRef, data []byte) { received += len(data) })
 		for len(in) >= 3 {
 			from, n := int(in[0]&1), int(binary.BigEndian.Uint16(in[1:]))
 			gap := in[0]&2 != 0
@@ -546,7 +546,7 @@ func FuzzTLSConversation(f *testing.F) {
 				continue
 			}
 			n = min(n, len(in))
-			l.add(from, time.Time{}, in[:n])
+			l.add(from, frameRef{}, in[:n])
 			in = in[n:]
 			for _, s := range l.directions {
 				if len(s.held) > maxRecord || len(s.hello) > maxWaiting+maxRecord || s.attempts > maxGapAttempts || s.early > maxWaiting {
@@ -638,7 +638,7 @@ func TestDecodeLateSecrets(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.readFiles(t.Context(), inv, nil)
-	if want := "2026-11-23T10:00:00.007Z 198.51.100.7:41234 > 192.0.2.1:300 alice authenticate pap NO_REPLY\n"; out.String() != want {
+	if want := "2026-11-23T10:00:00.007Z 198.51.100.7:41234 > 192.0.2.1:300 alice authenticate pap NO_REPLY; no UNENCRYPTED flag over TLS\n"; out.String() != want {
 		t.Errorf("got %s, want %s", out, want)
 	}
 }

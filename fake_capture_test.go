@@ -234,9 +234,9 @@ type tlsObserver struct {
 
 func newTLSObserver(k *keyLog) *tlsObserver {
 	l := &tlsObserver{}
-	l.tlsConversation = newTLSConversation(k, func(from int, at time.Time, data []byte) {
+	l.tlsConversation = newTLSConversation(k, func(from int, at frameRef, data []byte) {
 		l.data[from] += string(data)
-		l.log = append(l.log, fmt.Sprintf("%s %d: %d bytes", endNames[from], at.Unix(), len(data)))
+		l.log = append(l.log, fmt.Sprintf("%s %d: %d bytes", endNames[from], at.at.Unix(), len(data)))
 	})
 	return l
 }
@@ -247,7 +247,7 @@ func (l *tlsObserver) feed(writes []tlsWrite, size int) *tlsObserver {
 	for i, w := range writes {
 		for rest := bytes.Clone(w.data); len(rest) > 0; {
 			n := min(len(rest), 1+random.IntN(size))
-			l.add(w.from, time.Unix(int64(i), 0), rest[:n])
+			l.add(w.from, frameRef{at: time.Unix(int64(i), 0)}, rest[:n])
 			clear(rest[:n]) // valid during the call only
 			rest = rest[n:]
 		}
@@ -346,7 +346,7 @@ func newFakeTLS(extensions ...byte) *fakeTLS {
 func (m *fakeTLS) afterHandshake(t *testing.T) *tlsObserver {
 	l := newTLSObserver(keyLogOf(t, m.keys)).feed(m.hellos, 1<<16)
 	for from, s := range m.handshake {
-		l.add(from, time.Time{}, s.seal(recordHandshake, "Finished", 0))
+		l.add(from, frameRef{}, s.seal(recordHandshake, "Finished", 0))
 	}
 	return l
 }

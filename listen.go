@@ -278,7 +278,7 @@ func checkHeader(h *header, cleartext bool) (wrong string, then rejection) {
 	case h.seqNo > lastSeqNo:
 		return "sequence numbers exhausted", rejectSilently
 	case h.seqNo%2 == 0: // only a server's is even (section 4.1)
-		return fmt.Sprintf("even seq_no %d from a client", h.seqNo), rejectSilently
+		return wrongParity(h.seqNo), rejectSilently
 	case h.typ < typeAuthen || h.typ > typeAcct:
 		return fmt.Sprintf("unknown packet type %s", h.typ), rejectWithHeader
 	case cleartext != (h.flags&flagUnencrypted != 0):

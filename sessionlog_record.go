@@ -15,7 +15,8 @@ type sessionRecord struct {
 	peer    netip.AddrPort // the client
 	server  netip.AddrPort // zero if unknown
 	id      uint32
-	request string // authenticate, enable, chpass, authorize, account
+	noID    bool   // the id is unknown
+	request string // empty for a connection without sessions; authenticate, enable, chpass, authorize, account
 	known   bool   // the first packet was read: commonFields are set
 	commonFields
 	flag      string // of an accounting record
@@ -49,8 +50,17 @@ func requestOf(t packetType) string {
 		return "authorize"
 	case typeAcct:
 		return "account"
+	case typeAuthen:
+		return "authenticate"
 	}
-	return "authenticate"
+	return "type " + t.String()
+}
+
+// forgetBodies removes all that is read in the bodies of packets.
+func (r *sessionRecord) forgetBodies(request string) {
+	*r = sessionRecord{at: r.at, peer: r.peer, server: r.server, id: r.id, noID: r.noID, request: request, status: r.status, took: r.took,
+		total: r.total, packets: r.packets, notes: r.notes, protection: r.protection, singleConnect: r.singleConnect,
+		proxy: r.proxy, frames: r.frames}
 }
 
 // appendLine appends the line of a record, without the time: client and server, request, verdict, and response time of the
@@ -73,7 +83,7 @@ func (r *sessionRecord) appendLine(b []byte, verbose bool) []byte {
 	}
 	if r.known || r.user != "" {
 		word(quoteBlank(r.user))
-	} else {
+	} else if r.request != "" {
 		word("-")
 	}
 	word(r.request)
@@ -196,7 +206,9 @@ func (r *sessionRecord) appendJSON(b []byte) []byte {
 		shown.Server = r.server.String()
 	}
 	if r.problem == "" {
-		shown.SessionID = fmt.Sprintf("%08x", r.id)
+		if r.request != "" && !r.noID {
+			shown.SessionID = fmt.Sprintf("%08x", r.id)
+		}
 		shown.User, shown.Request, shown.Flag = escape(r.user), r.request, r.flag
 		shown.Status, shown.ServerMsg, shown.Key = r.status, escapeLines(r.serverMsg), escape(r.key)
 		shown.ServerMS, shown.TotalMS, shown.Packets = milliseconds(r.took), milliseconds(r.total), r.packets

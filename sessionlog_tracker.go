@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -9,15 +10,17 @@ import (
 // A sessionTracker makes the record of a session from its packets.
 type sessionTracker struct {
 	sessionRecord
-	version  version      // of the first packet
-	flags    headerFlags  // of the last packet
-	seqNo    uint8        // of the last packet
-	lost     bool         // packets are missing, so the server's time is unknown
-	asked    time.Time    // when the client's last packet was sent
-	prompt   authenStatus // what the server asked for, if its REPLY was the last packet
-	noEcho   bool         // the prompt asks for a secret
-	secrets  []string     // of the client, to redact where the server repeats them
-	retained int          // bytes of secrets
+	packetType packetType
+	version    version      // of the first packet
+	flags      headerFlags  // of the last packet
+	seqNo      uint8        // of the last packet
+	lost       bool         // packets are missing, so the server's time is unknown
+	asked      time.Time    // when the client's last packet was sent
+	prompt     authenStatus // what the server asked for, if its REPLY was the last packet
+	noEcho     bool         // the prompt asks for a secret
+	secrets    []string     // of the client, to redact where the server repeats them
+	retained   int          // bytes of secrets
+	verdict    bool         // the status is the server's
 }
 
 // maxSecrets is how many bytes of secrets a session retains: the longest CONTINUE, or many passwords. After that, all
@@ -84,6 +87,7 @@ func flagViolation(p protection, reply headerFlags) string {
 func (o *sessionTracker) packet(at time.Time, h *header, m message) (over bool) {
 	if o.packets == 0 {
 		o.at, o.id, o.request, o.version = at, h.sessionID, requestOf(h.typ), h.version
+		o.packetType = h.typ
 	}
 	if o.packets++; o.packets > 1 {
 		o.total = between(o.at, at)
@@ -202,7 +206,7 @@ func (o *sessionTracker) reply(h *header, m message) (over bool) {
 		o.decided(m.status, m.serverMsg, m.data)
 	default:
 		if h.length == 0 { // an unknown packet type (RFC 8907 section 3.6)
-			o.status = authenError.String()
+			o.decided(authenError, "", "")
 			return true
 		}
 		// Authentication types of minor version 1 have a single REPLY (RFC 8907 section 5.4.2).
@@ -213,7 +217,7 @@ func (o *sessionTracker) reply(h *header, m message) (over bool) {
 
 // decided sets the server's verdict. The data of an ERROR may be all that explains it.
 func (o *sessionTracker) decided(s status, serverMsg, data string) {
-	if o.status, o.serverMsg = s.String(), serverMsg; s.class() == classServer && serverMsg == "" {
+	if o.status, o.serverMsg, o.verdict = s.String(), serverMsg, true; s.class() == classServer && serverMsg == "" {
 		o.data = data
 	}
 }
@@ -223,4 +227,32 @@ func (o *sessionTracker) close() {
 	if o.status = statusNoReply; o.seqNo%2 == 0 {
 		o.status = statusAbandoned
 	}
+}
+
+// unexpected describes a packet that does not continue a session: o is the session under way with its session_id, or nil.
+func (o *sessionTracker) unexpected(h *header, fromClient bool) string {
+	in := fmt.Sprintf("in session %08x", h.sessionID)
+	switch {
+	case h.seqNo == 0:
+		return "seq_no 0 " + in
+	case (h.seqNo%2 == 1) != fromClient:
+		return wrongParity(h.seqNo)
+	case o == nil:
+		return fmt.Sprintf("a packet of no session: seq_no %d %s", h.seqNo, in)
+	case o.status == statusAbort:
+		return "a reply after ABORT " + in
+	case h.typ != o.packetType:
+		return fmt.Sprintf("%s packet in a session of %s: seq_no %d %s", h.typ, o.packetType, h.seqNo, in)
+	case h.seqNo <= o.seqNo:
+		return fmt.Sprintf("repeated seq_no %d %s, expected %d", h.seqNo, in, o.seqNo+1)
+	}
+	return fmt.Sprintf("seq_no %d %s, expected %d", h.seqNo, in, o.seqNo+1)
+}
+
+// wrongParity describes a number that only the other end sends. RFC 8907 section 4.1.
+func wrongParity(seqNo uint8) string {
+	if seqNo%2 == 0 {
+		return fmt.Sprintf("even seq_no %d from a client", seqNo)
+	}
+	return fmt.Sprintf("odd seq_no %d from a server", seqNo)
 }

@@ -1,0 +1,68 @@
+package main
+
+import "fmt"
+
+// Statuses of connections to a port of TACACS+ that never spoke it, and of a session whose connection was reset.
+const (
+	statusReset     = "RESET"      // in place of NO_REPLY
+	statusRefused   = "REFUSED"    // a SYN was answered with a RST
+	statusSYNOnly   = "SYN_ONLY"   // a SYN was not answered
+	statusOpenClose = "OPEN_CLOSE" // a connection without data
+	statusNotTACACS = "NOT_TACACS" // other data, of which the first bytes are shown
+)
+
+// unanswered returns the status of a session whose last packet has no reply, and who closed the connection.
+func (t *tacacsStream) unanswered() (status, reason string) {
+	h := &t.history
+	if h.closer < 0 {
+		return statusNoReply, ""
+	}
+	closer := endNames[h.closer^max(t.clientEnd, 0)]
+	if h.flags[h.closer]&tcpRST != 0 {
+		return statusReset, "by the " + closer
+	}
+	return statusNoReply, "closed by the " + closer
+}
+
+// logConnection prints a connection that never spoke TACACS+, on a port where it should.
+func (d *decoder) logConnection(t *tacacsStream) {
+	if t.recognized || t.tls != nil || !d.isExpected(t.ends) || !t.ends[0].IsValid() {
+		return
+	}
+	r := &sessionRecord{peer: t.peer(), server: t.server()}
+	if dated(t.began) {
+		r.at = t.began
+	}
+	client, server := t.history.flags[max(t.clientEnd, 0)], t.history.flags[1-max(t.clientEnd, 0)]
+	switch {
+	case len(t.head) > 0:
+		r.status, r.reason = statusNotTACACS, fmt.Sprintf("% x %q", t.head, printable(t.head))
+	case t.started:
+		r.status, r.reason = statusCut, "no data of the connection is in the capture"
+	case client&tcpSYN == 0:
+		return // it began before the capture
+	case server&tcpSYN != 0:
+		r.status = statusOpenClose
+		if h := &t.history; h.closer >= 0 {
+			r.reason = "closed by the " + endNames[h.closer^max(t.clientEnd, 0)]
+		}
+	case server&tcpRST != 0:
+		r.status = statusRefused
+	case server == 0:
+		r.status = statusSYNOnly
+	default:
+		return
+	}
+	d.log(d.keys.client(r.peer.Addr()), r, 0)
+}
+
+// printable returns bytes as text, with a dot for those that are not printable US-ASCII.
+func printable(b []byte) string {
+	text := make([]byte, len(b))
+	for i, c := range b {
+		if text[i] = '.'; c >= ' ' && c <= '~' {
+			text[i] = c
+		}
+	}
+	return string(text)
+}

@@ -826,7 +826,7 @@ func TestRelayRecordWithoutReply(t *testing.T) {
 		r := relayTo(t, o.closing(t, "A"), append(split(mode), "--record", record)...)
 		r.asDevice(t, "authenticate alice AT -t pap")
 		r.stop()
-		if got := runWith(t, nil, "", "decode", record); !strings.HasSuffix(got.out, " alice authenticate pap NO_REPLY\n") {
+		if got := runWith(t, nil, "", "decode", record); !strings.HasSuffix(got.out, " alice authenticate pap NO_REPLY: closed by the client\n") {
 			t.Errorf("%s: got %+v", mode, got)
 		}
 	}

@@ -329,8 +329,8 @@ func TestExecTimes(t *testing.T) {
 func TestExecSameServer(t *testing.T) {
 	t.Parallel()
 	for _, options := range []string{"", " --retries 2"} {
-		first, missed := acctServer(t, "close", "success")
-		second, records := acctServer(t, "success", "close", "success")
+		first, missed := acctServer(t, "record-error", "success")
+		second, records := acctServer(t, "success", "record-error", "success")
 		got := runWith(t, secretsInEnv, "", split("account alice "+first+","+second+options+" --exec -- true")...)
 		got.check(t, 0, "", `tacacs_plus: warning: .*; trying `+second+`\ntacacs_plus: warning: .*; trying `+first+`\n`)
 		waitUntil(t, "each server has two records", func() bool { return len(missed) == 2 && len(records) == 2 })

@@ -347,7 +347,7 @@ func TestRequesterConnectionAfterAbort(t *testing.T) {
 	b := requester{client: clientFor(t, s.addr+","+startFakeServer(t, (*fakeServerConn).grantAll).addr), keepConn: true}
 	defer b.close()
 	j := &job{request: newLogin(commonFields{user: "u", typ: authenPAP}, "x")}
-	if b.do(t.Context(), j); j.err != nil || j.failedAttempts != 1 || b.conn == nil {
+	if b.do(t.Context(), j); j.err != nil || j.turn != 1 || b.conn == nil {
 		t.Errorf("%v, %+v, kept: %t", j.err, j.res, b.conn != nil)
 	}
 }

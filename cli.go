@@ -281,11 +281,13 @@ func (inv *invocation) findServers(ctx context.Context) (err error) {
 // client returns the client that the options describe.
 func (inv *invocation) client(ctx context.Context, keys []key) (*client, error) {
 	s := &inv.server
-	c := &client{servers: s.servers, user: inv.request.user, keys: keys, timeout: s.timeout, retries: s.retries, network: s.network(),
+	c := &client{servers: s.servers, user: inv.request.user, keys: keys, timeout: s.timeout, connectTimeout: s.connect, failoverTimeout: cmp.Or(s.connect, defaultConnect),
+		retries: s.retries, network: s.network(),
 		source: s.sourceAddr, device: s.device, remAddr: inv.request.remAddr, singleConnect: s.singleConnect, cleartext: s.unencrypted || s.tls.enabled, proven: new(sync.Map)}
 	if inv.output.debug {
 		c.dump = &dumper{out: inv.std.err, showSecrets: inv.output.showSecrets, began: time.Now()}
 	}
+	c.dead = newDeadServers(ctx, c.servers, s.deadTime, c.tryConnect)
 	var err error
 	if s.tls.enabled {
 		inv.warnReadableKey(s.tls.cert, s.tls.certKey)

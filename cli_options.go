@@ -86,11 +86,26 @@ func (c *requestOptions) commonFields() commonFields {
 	return commonFields{privLvl: uint8(level), typ: c.authenType, service: c.service, user: c.user, port: c.port}
 }
 
+// The defaults of --connect-timeout and --dead-time.
+const (
+	defaultConnect  = 3 * time.Second
+	defaultDeadTime = 30 * time.Second
+)
+
+// addDeadTime declares --dead-time, for a command that sends many requests. The result is for serverOptions.
+func addDeadTime(o *optionSet) *time.Duration {
+	dead := defaultDeadTime
+	o.add((*timeOrZero)(&dead), "dead-time", "TIME", "how long a server that does not answer is skipped while another one answers (default 30s; 0: never)")
+	return &dead
+}
+
 // serverOptions are the options for the servers and the connection to them.
 type serverOptions struct {
 	host          string
 	port          int
 	timeout       time.Duration
+	connect       time.Duration // limit for one address; 0: defaultConnect, but only while another one is left
+	deadTime      time.Duration // see deadServers
 	retries       int
 	ipv4, ipv6    bool
 	source        string
@@ -104,15 +119,16 @@ type serverOptions struct {
 }
 
 func (s *serverOptions) register(o groupOptions) {
-	s.timeout = 10 * time.Second
+	s.timeout, s.deadTime = 10*time.Second, defaultDeadTime
 	o.add(&hostList{servers: &s.host}, "H host", "HOST", "servers, in place of the word HOST; repeatable")
 	o.add(&number{&s.port, 1, 65535}, "p port", "PORT", "port of servers without one of their own (default 49; 300 with --tls)")
 	o.add((*seconds)(&s.timeout), "timeout", "TIME", "limit for each server: seconds (2.5) or a duration (500ms) (default 10)")
+	o.add((*seconds)(&s.connect), "connect-timeout", "TIME", "limit for connecting to one address (default 3s while another address or server is left)")
 	o.add(&number{&s.retries, 0, 1000}, "retries", "N", "retry the whole server list N times (default 0)")
 	o.add((*toggle)(&s.ipv4), "4", "", "use IPv4 only")
 	o.add((*toggle)(&s.ipv6), "6", "", "use IPv6 only")
 	o.add((*text)(&s.source), "source", "ADDR", "local address to connect from")
-	o.add((*text)(&s.device), "interface", "DEV", "network device or VRF to connect through (Linux)")
+	o.add((*deviceName)(&s.device), "vrf interface", "DEV", "network device or VRF to connect through (Linux)")
 	o.add((*toggle)(&s.singleConnect), "single-connect", "", "ask for single-connection mode")
 	o.add((*toggle)(&s.unencrypted), "unencrypted", "", "no key: everything is readable on the wire")
 }
@@ -256,7 +272,7 @@ func openKeyLog(ctx context.Context, name string) (*os.File, error) {
 }
 
 // anyText is a flag.Value, as are text, which rejects the empty string of an unset variable in a script, toggle, list,
-// number, seconds, hostList and hexValue.
+// number, seconds, timeOrZero, deviceName, hostList and hexValue.
 type anyText string
 
 func (t *anyText) String() string { return string(*t) }
@@ -321,6 +337,34 @@ func (d *seconds) Set(s string) error {
 	}
 	*d = seconds(v)
 	return nil
+}
+
+// timeOrZero is a time that can be 0.
+type timeOrZero time.Duration
+
+func (d *timeOrZero) String() string { return time.Duration(*d).String() }
+
+func (d *timeOrZero) Set(s string) error {
+	if v, err := strconv.ParseFloat(s, 64); err == nil && v == 0 {
+		*d = 0
+		return nil
+	}
+	if (*seconds)(d).Set(s) != nil {
+		return errors.New("must be 0 to 24h: seconds (2.5) or a duration (500ms)")
+	}
+	return nil
+}
+
+// A deviceName is the value of an option with two names, which must not contradict each other.
+type deviceName string
+
+func (d *deviceName) String() string { return string(*d) }
+
+func (d *deviceName) Set(s string) error {
+	if *d != "" && string(*d) != s {
+		return fmt.Errorf("is not \"%s\", which was given before: --interface and --vrf are the same", escape(string(*d)))
+	}
+	return (*text)(d).Set(s)
 }
 
 // A hostList is a list of servers with commas. Further lists are added to the first one.

@@ -17,10 +17,14 @@ import (
 // A client is the configuration of how servers are reached. It does not change, and all requests of a run share it. RFC
 // 8907 sections 4.3 and 4.4.
 type client struct {
-	servers       []server
-	user          string // USER, which may be the server by mistake; or empty
-	keys          []key  // the first is used; the others are tried on a reply that it does not fit
-	timeout       time.Duration
+	servers []server
+	user    string // USER, which may be the server by mistake; or empty
+	keys    []key  // the first is used; the others are tried on a reply that it does not fit
+	timeout time.Duration
+	// connectTimeout limits the connect to one address, failoverTimeout the same while another address or server is left;
+	// 0 for no limit but timeout.
+	connectTimeout, failoverTimeout time.Duration
+
 	retries       int    // more rounds over the servers
 	network       string // tcp, tcp4 or tcp6
 	source        netip.Addr
@@ -32,12 +36,13 @@ type client struct {
 	dump          *dumper
 	forwards      bool      // replies are for somebody else: they keep what they repeat of our secrets, and their minor version
 	proven        *sync.Map // names of the servers whose replies the key fits
+	dead          *deadServers
 }
 
-// only returns a client of that server alone.
+// only returns a client of that server alone, which is asked whatever is known of it.
 func (c *client) only(srv server) *client {
 	one := *c
-	one.servers = []server{srv}
+	one.servers, one.dead = []server{srv}, nil
 	return &one
 }
 
@@ -143,12 +148,41 @@ type serverConn struct {
 }
 
 // dial connects to the server that the job asks now, by the deadline of its session. The end of ctx interrupts all reads
-// and writes from then on. The result gets the facts of a TLS handshake that fails.
+// and writes from then on. The result gets the addresses that were tried, and the facts of a TLS handshake that fails.
 func (c *client) dial(ctx context.Context, j *job) (*serverConn, error) {
-	srv, took, deadline := c.serverOf(j), &j.session.timing, j.session.deadline
+	srv, deadline, began := j.server(), j.session.deadline, time.Now()
+	conn, err := c.open(ctx, j)
+	switch {
+	case err == nil:
+		return conn, nil
+	case ctx.Err() != nil:
+		c.dead.left(srv, j.device, began, err)
+	case classOf(err) != classLocal && (time.Now().Before(deadline) || deadline.Sub(began) >= minReplyTime):
+		c.dead.connectFailed(srv, err)
+	}
+	if outcomeOf(err) != outcomeDecided {
+		err = &attemptError{asFailure(err), outcomeNotSent}
+	}
+	return nil, err
+}
+
+// tryConnect connects to a server and closes the connection.
+func (c *client) tryConnect(ctx context.Context, srv server) error {
+	j := &job{order: []server{srv}}
+	c.begin(j, time.Now())
+	conn, err := c.open(ctx, j)
+	if err == nil {
+		conn.close()
+	}
+	return err
+}
+
+// open is dial without the memory of dead servers.
+func (c *client) open(ctx context.Context, j *job) (*serverConn, error) {
+	srv, took, deadline := j.server(), &j.session.timing, j.session.deadline
 	limited, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
-	conn, err := c.connect(limited, srv, took)
+	conn, err := c.connect(limited, j)
 	if err != nil {
 		return nil, err
 	}
@@ -196,8 +230,9 @@ func (l *serverConn) stale(now time.Time) bool {
 	return !errors.Is(err, os.ErrDeadlineExceeded)
 }
 
-// connect resolves the name and tries its addresses in turn, each with an equal part of the time left.
-func (c *client) connect(ctx context.Context, srv server, took *timing) (net.Conn, error) {
+// connect resolves the name of the server that the job asks now, and tries its addresses in turn.
+func (c *client) connect(ctx context.Context, j *job) (net.Conn, error) {
+	srv, took := j.server(), &j.session.timing
 	addrs, err := c.resolve(ctx, srv, took)
 	if err != nil {
 		return nil, err
@@ -209,13 +244,16 @@ func (c *client) connect(ctx context.Context, srv server, took *timing) (net.Con
 	if c.source.IsValid() {
 		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(c.source, 0))
 	}
-	deadline, _ := ctx.Deadline()
 	began := time.Now()
+	var limit time.Duration
 	for i, addr := range addrs {
-		c.dump.event("connecting to %s", netip.AddrPortFrom(addr, srv.port))
-		part, cancel := context.WithTimeout(ctx, time.Until(deadline)/time.Duration(len(addrs)-i))
+		at := netip.AddrPortFrom(addr, srv.port).String()
+		c.dump.event("connecting to %s", at)
+		last := i == len(addrs)-1
+		limit = c.connectLimit(ctx, len(addrs)-i, !last || c.hasNextServer(j))
+		part, cancel := context.WithTimeout(ctx, limit)
 		var conn net.Conn
-		conn, err = d.DialContext(part, "tcp", netip.AddrPortFrom(addr, srv.port).String())
+		conn, err = d.DialContext(part, "tcp", at)
 		cancel()
 		if err == nil {
 			took.connect = time.Since(began)
@@ -223,8 +261,25 @@ func (c *client) connect(ctx context.Context, srv server, took *timing) (net.Con
 			return conn, nil
 		}
 		c.dump.event("not connected: %v", cause(err))
+		if j.res.tried = at; !last && ctx.Err() == nil {
+			j.res.addAttempt(c.connectFailure(srv, addrs[i:i+1], limit, err))
+		}
 	}
-	return nil, c.orSwapped(ctx, srv, c.connectFailure(srv, addrs, c.timeout, err), err)
+	return nil, c.orSwapped(ctx, srv, c.connectFailure(srv, addrs, limit, err), err)
+}
+
+// connectLimit returns how long the connect to one address may take: at most an equal part of the time that is left for
+// the addresses. another reports whether there is another address or server to go to.
+func (c *client) connectLimit(ctx context.Context, addrs int, another bool) time.Duration {
+	deadline, _ := ctx.Deadline()
+	limit := time.Until(deadline) / time.Duration(addrs)
+	if c.connectTimeout > 0 {
+		limit = min(limit, c.connectTimeout)
+	}
+	if another && c.failoverTimeout > 0 {
+		limit = min(limit, c.failoverTimeout)
+	}
+	return limit
 }
 
 // familyOption returns the option that restricts the address family.

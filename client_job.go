@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"time"
 )
@@ -16,11 +17,12 @@ type job struct {
 	due     time.Time // when the request was to be sent
 	owner   jobOwner  // nil for a requester
 
-	firstServer    int         // index in client.servers
-	failedAttempts int         // attempts without a verdict
-	session        session     // of the current or the last attempt
-	replyLost      bool        // a connection that had answered others before did not answer it
-	abandoned      atomic.Bool // nobody waits for the result any more: no other attempt is made
+	device    string      // that the request is of, for deadServers; empty for this program
+	order     []server    // in which the servers are tried, set before the first attempt
+	turn      int         // of the current or the last attempt, in rounds over order
+	session   session     // of the current or the last attempt
+	replyLost bool        // a connection that had answered others before did not answer it
+	abandoned atomic.Bool // its owner waits no more, and has called deadServers.left: no other attempt is made
 
 	writesBefore int       // of its mux, when it was queued; with one more it was written
 	place        node[job] // in a queue
@@ -48,16 +50,41 @@ func (j *job) answer() status {
 	return nil
 }
 
-func (c *client) serverOf(j *job) server {
-	return c.servers[(j.firstServer+j.failedAttempts)%len(c.servers)]
+// server returns the server that the job asks now.
+func (j *job) server() server { return j.order[j.turn%len(j.order)] }
+
+// order returns the servers in the order in which a job that begins now tries them.
+func (c *client) order() []server {
+	if c.dead != nil {
+		return c.dead.order()
+	}
+	return c.servers
+}
+
+// nextTurn returns the next turn of a job. Only the first round skips dead servers. ok is false after the last round.
+func (c *client) nextTurn(j *job) (turn int, ok bool) {
+	for turn = j.turn + 1; turn < len(j.order) && c.dead.skips(j.order[turn]); {
+		turn++
+	}
+	return turn, turn < (c.retries+1)*len(j.order)
+}
+
+// hasNextServer reports whether the job can go to another server than the one that it asks now.
+func (c *client) hasNextServer(j *job) bool {
+	turn, ok := c.nextTurn(j)
+	return ok && j.order[turn%len(j.order)] != j.server()
 }
 
 // begin starts the time of a new attempt. A session after RESTART, or after a connection that ended, belongs to the same
 // attempt, and has the rest of its time.
 func (c *client) begin(j *job, now time.Time) {
+	if j.order == nil {
+		j.order = c.order()
+	}
+	j.session.reused, j.session.unanswered = false, false
 	if j.session.deadline.IsZero() {
 		j.session.deadline, j.session.timing = now.Add(c.timeout), timing{start: now}
-		j.res.reset(c.serverOf(j).name, &j.session.timing)
+		j.res.reset(j.server().name, &j.session.timing)
 	}
 }
 
@@ -116,27 +143,49 @@ func (c *client) recordOutcome(ctx context.Context, j *job, warnf warnFunc) (aga
 		j.err = interrupted(ctx)
 	}
 	came := outcomeOf(j.err)
-
+	c.recordSilence(ctx, j, came)
 	j.replyLost = j.replyLost || came == outcomeTimedOut && j.session.reused && j.session.deadline.Sub(j.session.sentAt) >= minReplyTime
 	if j.abandoned.Load() {
 		return false
 	}
 	switch retryAfter(came, j.request.repeatable(), j.session.reused) {
 	case retrySameServer:
-		if came == outcomeTimedOut {
+		if !time.Now().Before(j.session.deadline) {
 			j.session.deadline = time.Time{}
 		}
 		return true
 	case retryNextServer:
-		if j.failedAttempts++; j.failedAttempts < (c.retries+1)*len(c.servers) {
-			j.warn(warnf, newWarning(warnFailover, "%v; trying %s", j.err, c.serverOf(j)))
+		if next, ok := c.nextTurn(j); ok {
+			j.turn = next
+			j.warn(warnf, newWarning(warnFailover, "%v; trying %s", j.err, j.server()))
 			j.res.addAttempt(j.err)
 			j.request.reset()
 			j.session.deadline = time.Time{}
 			return true
 		}
+	case noRetry:
+		if _, ok := c.nextTurn(j); ok && mayBeWritten(came) {
+			f := asFailure(j.err)
+			j.err = &failure{class: f.class, err: fmt.Errorf("%w; the record may be written, so it is not sent again", f.err), hint: f.hint}
+		}
 	}
 	return false
+}
+
+// recordSilence records in the memory of dead servers that the first reply of a session did not come. A connection that
+// had answered others before may end at any time, which says nothing of the server.
+func (c *client) recordSilence(ctx context.Context, j *job, came outcome) {
+	s := &j.session
+	switch {
+	case !s.unanswered, j.abandoned.Load():
+	case ctx.Err() != nil:
+		c.dead.left(j.server(), j.device, s.sentAt, j.err)
+	case came == outcomeDecided, came == outcomeFlagViolation:
+	case s.reused && (came == outcomeConnLost || came == outcomeNotSent):
+	case came == outcomeTimedOut && s.deadline.Sub(s.sentAt) < minReplyTime:
+	default:
+		c.dead.unanswered(j.server(), j.device, s.sentAt, j.err)
+	}
 }
 
 // minReplyTime is the time that a server must have had before a missing reply counts as lost.
@@ -146,8 +195,9 @@ const minReplyTime = 100 * time.Millisecond
 type outcome uint8
 
 const (
-	outcomeFailed        outcome = iota // the server replied ERROR or nothing usable, or it cannot be reached
+	outcomeUnreadable    outcome = iota // a reply came that cannot be used, or the session broke after the first reply
 	outcomeDecided                      // a verdict, or an error that no other server can change
+	outcomeError                        // the server replied ERROR
 	outcomeRestart                      // the server asks for another session
 	outcomeNotSent                      // nothing of the request was written
 	outcomeConnLost                     // it was written, and the connection ended before its reply
@@ -178,8 +228,15 @@ func outcomeOf(err error) outcome {
 	switch classOf(err) {
 	case classDenied, classUsage, classLocal, classInterrupted:
 		return outcomeDecided
+	case classServer:
+		return outcomeError
 	}
-	return outcomeFailed
+	return outcomeUnreadable
+}
+
+// mayBeWritten reports whether the server may have carried out a request, although no usable reply came.
+func mayBeWritten(o outcome) bool {
+	return o == outcomeUnreadable || o == outcomeConnLost || o == outcomeTimedOut
 }
 
 type retry uint8
@@ -193,9 +250,11 @@ const (
 // retryAfter is the one retry policy. reused reports whether the connection had answered other requests before.
 //
 // A server may end such a connection at any time (section 4.3), and some lose a session on it: the request goes to the
-// same server once more, over a new connection, unless it is a record that could be written twice. After an ERROR or a
-// failure the next server is asked, but not after a verdict (section 4.4). A reply that broke the UNENCRYPTED rule counts
-// as a verdict (section 10.5.2).
+// same server once more, over a new connection. After an ERROR or a failure the next server is asked, but not after a
+// verdict (section 4.4). A reply that broke the UNENCRYPTED rule counts as a verdict (section 10.5.2).
+//
+// A record, which is not repeatable, could be written twice. Once some of it was sent it is not sent again, unless the
+// server replied ERROR.
 func retryAfter(came outcome, repeatable, reused bool) retry {
 	switch came {
 	case outcomeDecided, outcomeFlagViolation:
@@ -206,10 +265,13 @@ func retryAfter(came outcome, repeatable, reused bool) retry {
 		if reused {
 			return retrySameServer
 		}
-	case outcomeConnLost, outcomeTimedOut:
-		if reused && repeatable {
-			return retrySameServer
-		}
+	}
+	switch {
+	case !mayBeWritten(came):
+	case !repeatable:
+		return noRetry
+	case reused && came != outcomeUnreadable:
+		return retrySameServer
 	}
 	return retryNextServer
 }
@@ -255,7 +317,7 @@ func (r *requester) attempt(ctx context.Context, j *job) {
 
 // ensureConn keeps the connection if it goes to the right server and can be used, and dials a new one if not.
 func (r *requester) ensureConn(ctx context.Context, j *job) (err error) {
-	srv := r.client.serverOf(j)
+	srv := j.server()
 	if r.conn != nil && (r.conn.server != srv || r.conn.stale(time.Now())) {
 		r.close()
 	}

@@ -60,6 +60,14 @@ func (m *mux) hasRoom() bool {
 	return m.conn.established && m.unanswered < maxUnanswered
 }
 
+// end records the end of the session of a job on a mux.
+func (j *job) end(conn *serverConn, now time.Time) {
+	if j.err == nil {
+		j.session.timing.firstReply = now.Sub(j.session.sentAt)
+	}
+	j.recordEnd(conn, now)
+}
+
 // add queues the one packet of a session. An error is the request's own.
 func (m *mux) add(j *job) error {
 	s := &j.session
@@ -195,6 +203,7 @@ func (m *mux) read() (*job, error) {
 		return nil, nil // no session waits for it: it must be ignored
 	}
 	m.remove(j)
+	j.session.onReply()
 	j.session.timing.received += len(b)
 	if err = j.session.checkReplyHeader(&h); err == nil {
 		err = j.session.decodePacket(&h, b[headerLen:], &m.codec, j.request.reply())
@@ -217,8 +226,11 @@ func (m *mux) abandon(j *job, err error) *job {
 	m.remove(j)
 	j.session.written = m.writes > j.writesBefore // perhaps in part
 	var explained *failure
-	if j.err = err; !errors.As(err, &explained) {
+	switch j.err = err; {
+	case !errors.As(err, &explained):
 		j.err = j.session.ioFailure("read the reply of", 0, err)
+	case !j.session.written && outcomeOf(err) == outcomeUnreadable:
+		j.err = &attemptError{explained, outcomeNotSent}
 	}
 	return j
 }

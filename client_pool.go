@@ -22,15 +22,17 @@ type pool struct {
 
 	reuse       reuse
 	mux         *mux       // the connection that is shared; nil for none
+	sharedSince time.Time  // when the connection began to be made
+	draining    int        // connections that take no new session, and have a goroutine each
 	queue       queue[job] // not under way
-	preferred   int        // the server that a new connection goes to
 	failedDials int        // connections in a row that never carried a reply
 	earlyCloses int        // connections that the server ended soon
 	now         time.Time  // read once a wait
-	onWorkers   int        // jobs that are not on the mux
+	onWorkers   int        // jobs that are not on the mux, but on workers or on connections that are drained
 	workerCount int
 	work        chan workerJob
 	returned    chan *job
+	drained     chan drainedJob
 	dialing     *job             // the first job for a connection that is being made; nil for none
 	dialed      chan *serverConn // that connection; nil if it failed
 	wakeup      wakeup
@@ -72,7 +74,7 @@ func (w *wakeup) notify() {
 // newPool returns a pool without a source of jobs.
 func newPool(c *client, limit int) *pool {
 	p := &pool{client: c, limit: limit, beforeWait: func() {}, note: func(string) {}, warnf: discardWarning,
-		work: make(chan workerJob, limit), returned: make(chan *job, limit), dialed: make(chan *serverConn, 1)}
+		work: make(chan workerJob, limit), returned: make(chan *job, limit), drained: make(chan drainedJob, limit+maxDraining), dialed: make(chan *serverConn, 1)}
 	if p.wakeup.ch = make(chan struct{}, 1); !c.singleConnect {
 		p.reuse = reuseNone
 	}
@@ -115,8 +117,8 @@ func (p *pool) startJobs(ctx context.Context) (next time.Time, more bool) {
 			}
 			p.queue.push(&j.place, j)
 		}
-		if !p.assign(ctx, p.queue.first()) {
-			return time.Time{}, true
+		if assigned, next := p.assign(ctx, p.queue.first()); !assigned {
+			return next, true
 		}
 	}
 	for j := p.queue.first(); j != nil; j = p.queue.first() {
@@ -127,25 +129,33 @@ func (p *pool) startJobs(ctx context.Context) (next time.Time, more bool) {
 	return time.Time{}, false
 }
 
-// assign starts the first job of the queue if there is room for it. A dialogue is never on a shared connection: some
-// servers lose a second START while a CONTINUE is pending.
-func (p *pool) assign(ctx context.Context, j *job) bool {
+// maxFirstWait is how long jobs wait for the first reply on a shared connection, before which it carries no second
+// session. Then they go apart, each on a connection of its own.
+const maxFirstWait = 250 * time.Millisecond
+
+// assign starts the first job of the queue if there is room for it. If there may be room at some time without another
+// event, next is that time. A dialogue is never on a shared connection: some servers lose a second START while a CONTINUE
+// is pending.
+func (p *pool) assign(ctx context.Context, j *job) (assigned bool, next time.Time) {
 	if p.inFlight() >= p.limit {
-		return false
+		return false, time.Time{}
 	}
-	// The shared connection goes to the preferred server, and so carries first attempts only.
+	if j.turn == 0 && j.session.deadline.IsZero() {
+		j.order = p.client.order()
+	}
 	came := outcomeOf(j.err) // of the attempt before
-	apart := p.reuse != reuseMultiplexed || j.failedAttempts > 0 || came == outcomeRestart || came == outcomeTimedOut || j.request.interactive()
-	if p.mux != nil && p.mux.inFlight.first() == nil && !apart && p.mux.conn.stale(p.now) {
-		p.closeShared()
+	apart := p.reuse != reuseMultiplexed || j.turn > 0 || came == outcomeRestart || came == outcomeTimedOut || j.request.interactive()
+	if !apart {
+		p.retireShared(ctx, j.server())
+		if p.dialing != nil || p.mux != nil && p.mux.conn.answered == 0 && p.mux.inFlight.first() != nil {
+			next = p.sharedSince.Add(maxFirstWait)
+			apart = !p.now.Before(next)
+		}
 	}
 	if !apart && (p.dialing != nil || p.mux != nil && !p.mux.hasRoom()) {
-		return false
+		return false, next
 	}
 	p.queue.remove(&j.place)
-	if j.failedAttempts == 0 && j.session.deadline.IsZero() {
-		j.firstServer = p.preferred
-	}
 	switch {
 	case apart:
 		p.startWorker(ctx)
@@ -156,11 +166,68 @@ func (p *pool) assign(ctx context.Context, j *job) bool {
 	default:
 		p.addToMux(j)
 	}
-	return true
+	return true, time.Time{}
+}
+
+// retireShared gives up the shared connection if it cannot take another session, or goes to another server than the one
+// that is to be asked: at once if it is idle, else beside a new one.
+func (p *pool) retireShared(ctx context.Context, to server) {
+	switch {
+	case p.mux == nil:
+	case p.mux.inFlight.first() == nil:
+		if p.mux.conn.server != to || p.mux.conn.stale(p.now) {
+			p.closeShared()
+		}
+	case p.draining < maxDraining && (p.mux.conn.noNewSessions || p.mux.conn.server != to):
+		p.drainShared(ctx)
+	}
+}
+
+// maxDraining is how many connections are drained at a time.
+const maxDraining = 4
+
+// A drainedJob is a job whose session on a drained connection has ended; job is nil after the last one.
+type drainedJob struct {
+	mux *mux
+	job *job
+}
+
+// drainShared leaves the shared connection to a goroutine, until its sessions have ended.
+func (p *pool) drainShared(ctx context.Context) {
+	m := p.mux
+	p.mux = nil
+	p.wakeup.conn.Store(nil)
+	m.beforeWait, m.wakeup = func() {}, nil
+	p.draining++
+	p.onWorkers += len(m.byID)
+	p.workers.Go(func() {
+		for m.inFlight.first() != nil {
+			if j := m.wait(ctx, time.Time{}); j != nil {
+				j.end(m.conn, time.Now())
+				p.drained <- drainedJob{m, j}
+				p.wakeup.notify()
+			}
+		}
+		m.conn.close()
+		p.drained <- drainedJob{m, nil}
+		p.wakeup.notify()
+	})
+}
+
+// onDrained handles what a drained connection returns.
+func (p *pool) onDrained(ctx context.Context, d drainedJob) {
+	if d.job != nil {
+		p.onWorkers--
+		p.finishOrRetry(ctx, d.job)
+		return
+	}
+	p.draining--
+	p.noteEnd(d.mux)
 }
 
 // dialShared makes the connection to share, with a job that is the first on it.
 func (p *pool) dialShared(ctx context.Context, j *job) {
+	p.sharedSince = p.now
 	p.dialing = j
 	p.onWorkers++
 	p.client.begin(j, p.now)
@@ -179,7 +246,7 @@ func (p *pool) onDialed(ctx context.Context, conn *serverConn) {
 	p.onWorkers--
 	if conn == nil {
 		j.recordEnd(nil, p.now)
-		p.noteFailedDial()
+		p.noteFailedDial(j.server())
 		p.finishOrRetry(ctx, j)
 		return
 	}
@@ -234,6 +301,8 @@ func (p *pool) wait(ctx context.Context, next time.Time) {
 			p.onWorkers--
 			p.noteLost(j)
 			j.owner.jobDone(j)
+		case d := <-p.drained:
+			p.onDrained(ctx, d)
 		case conn := <-p.dialed:
 			p.onDialed(ctx, conn)
 		default:
@@ -265,15 +334,12 @@ func (p *pool) sleep(ctx context.Context, next time.Time) {
 // onReply handles a job whose session on the mux has ended.
 func (p *pool) onReply(ctx context.Context, j *job) {
 	conn := p.mux.conn
-	if j.err == nil {
-		j.session.timing.firstReply = p.now.Sub(j.session.sentAt)
-	}
-	j.recordEnd(conn, p.now)
+	j.end(conn, p.now)
 	switch {
 	case conn.answered == 0 && outcomeOf(j.err) == outcomeFlagViolation:
 	case conn.answered == 0:
 		conn.noNewSessions = true
-		p.noteFailedDial()
+		p.noteFailedDial(conn.server)
 	case !conn.established:
 		p.downgrade(reuseSequential, "")
 	default:
@@ -290,12 +356,17 @@ func (p *pool) closeIdle() {
 	if p.mux == nil || p.mux.inFlight.first() != nil || p.reuse == reuseMultiplexed && !p.mux.conn.noNewSessions {
 		return
 	}
-	if n := p.mux.conn.answered; isClosed(p.mux.dead) && n > 0 && n < minReplies {
+	p.noteEnd(p.mux)
+	p.closeShared()
+}
+
+// noteEnd downgrades for a server that closes connections soon.
+func (p *pool) noteEnd(m *mux) {
+	if n := m.conn.answered; isClosed(m.dead) && n > 0 && n < minReplies {
 		if p.earlyCloses++; p.earlyCloses == 2 {
 			p.downgrade(reuseSequential, "the server closes busy connections; using them for one session at a time")
 		}
 	}
-	p.closeShared()
 }
 
 // finishOrRetry ends a job, or queues it for another attempt.
@@ -319,10 +390,10 @@ func (p *pool) noteLost(j *job) {
 	}
 }
 
-// noteFailedDial prefers the next server. After a failure of each server jobs no longer wait for a shared connection.
-func (p *pool) noteFailedDial() {
-	p.preferred = (p.preferred + 1) % len(p.client.servers)
-	if p.failedDials++; p.failedDials >= len(p.client.servers) {
+// noteFailedDial notes that a shared connection to a server carried no reply. Jobs no longer wait for one if no other
+// server is known to live.
+func (p *pool) noteFailedDial(srv server) {
+	if p.failedDials++; p.failedDials >= len(p.client.servers) && !p.client.dead.othersLive(srv) {
 		p.downgrade(reuseSequential, "")
 	}
 }

@@ -22,6 +22,8 @@ type session struct {
 	reused   bool      // the connection had answered others before
 	written  bool      // some bytes of the packet sent last were written
 	received header    // of the last reply that was decoded
+
+	unanswered bool // it has begun, and no reply came
 }
 
 // newSessionID returns a random session_id. Section 4.1 asks for a strong generator.
@@ -33,7 +35,7 @@ func newSessionID() uint32 {
 
 // start prepares the header, without seq_no and length.
 func (s *session) start(conn *serverConn, q dialogue, id uint32) {
-	s.conn, s.reused, s.sent = conn, conn.answered > 0, header{sessionID: id}
+	s.conn, s.reused, s.unanswered, s.sent = conn, conn.answered > 0, true, header{sessionID: id}
 	s.sent.typ, s.sent.version = q.packetType()
 	s.request = q
 	if conn.client.cleartext {
@@ -101,6 +103,7 @@ func (s *session) receive(reply message) error {
 	if s.timing.firstReply == 0 {
 		s.timing.firstReply = time.Since(s.sentAt)
 	}
+	s.onReply()
 	if err := s.checkReplyHeader(&h); err != nil {
 		return err
 	}
@@ -110,6 +113,14 @@ func (s *session) receive(reply message) error {
 		return s.ioFailure("read the reply of", headerLen+len(body), err)
 	}
 	return s.decodePacket(&h, body, new(codec), reply)
+}
+
+// onReply records that the server answers.
+func (s *session) onReply() {
+	if s.unanswered {
+		s.unanswered = false
+		s.conn.client.dead.answered(s.conn.server, s.sentAt)
+	}
 }
 
 // checkHeader checks what holds for every packet of a connection, the flag before anything else (section 10.5.2).
@@ -139,7 +150,7 @@ func (s *session) checkReplyHeader(h *header) error {
 	case h.length == 0:
 		// Section 3.6: how a server answers a packet type that it does not know.
 		s.conn.client.dump.packet("received from", &s.conn.server, h, nil, nil)
-		return s.emptyBody(h.typ)
+		return &attemptError{s.emptyBody(h.typ), outcomeUnreadable}
 	}
 	return nil
 }
@@ -183,7 +194,11 @@ func (s *session) decodePacket(h *header, body []byte, c *codec, reply message) 
 			f = f.withHint("do not send it again: the server replied with success; report the minor version to its vendor (RFC 8907 section 5.4.1)")
 			return &attemptError{f, outcomeDecided}
 		}
-		return f.withHint("report this to the server's vendor: RFC 8907 section 5.4.1 defines the minor version of this type")
+		f = f.withHint("report this to the server's vendor: RFC 8907 section 5.4.1 defines the minor version of this type")
+		if m, ok := reply.(*acctReply); ok && m.status == acctError {
+			return &attemptError{f, outcomeError}
+		}
+		return f
 	}
 	return nil
 }
@@ -272,12 +287,10 @@ func (s *session) unreadable(h *header, body []byte, reply message) error {
 // ioFailure returns the error for a read or write that failed n bytes into a reply. Only a session without any reply may
 // be repeated on another connection.
 func (s *session) ioFailure(what string, n int, err error) error {
-	if f := tlsReadFailure(s.conn.server, s.conn.facts, s.conn.answered, err); f != nil {
-		return f
-	}
 	closed, late := isClosed(err), errors.Is(err, os.ErrDeadlineExceeded)
-	var f *failure
+	f := tlsReadFailure(s.conn.server, s.conn.facts, s.conn.answered, err)
 	switch {
+	case f != nil:
 	case closed && n > 0:
 		f = failf(classNetwork, "%s closed the connection in the middle of its reply, after %d bytes", s.conn.server, n)
 	case closed:
@@ -289,12 +302,11 @@ func (s *session) ioFailure(what string, n int, err error) error {
 	default:
 		f = failf(classNetwork, "%s %s: %w", what, s.conn.server, cause(err))
 	}
-	came := outcomeFailed
+	came := outcomeConnLost
 	switch {
 	case n > 0 || s.sent.seqNo > 1:
-	case closed && s.written:
-		came = outcomeConnLost
-	case closed:
+		came = outcomeUnreadable
+	case !s.written:
 		came = outcomeNotSent
 	case late:
 		came = outcomeTimedOut

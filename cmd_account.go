@@ -122,8 +122,8 @@ type task struct {
 	client *client
 	method authenMethod
 	args   []string
-	id     string // task_id
-	first  int    // the server that gets the next record: the one that got the last
+	id     string   // task_id
+	order  []server // for the next record: first the server that got the last; nil before that
 }
 
 // record returns the request for one record of the task.
@@ -133,9 +133,10 @@ func (t *task) record(flags acctFlags, args []string) *record {
 
 // send sends a record. The result has the task_id even if no server confirmed the record, which may be sent again.
 func (t *task) send(ctx context.Context, flags acctFlags, args []string) (*result, error) {
-	j := &job{request: t.record(flags, args), firstServer: t.first}
+	j := &job{request: t.record(flags, args), order: t.order}
 	res, err := t.inv.do(ctx, t.client, j)
-	t.first += j.failedAttempts
+	last := j.turn % len(j.order)
+	t.order = slices.Concat(j.order[last:], j.order[:last])
 	res.TaskID = t.id
 	return res, err
 }

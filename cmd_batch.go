@@ -18,6 +18,7 @@ import (
 func newBatch(o *optionSet) action {
 	inFlight := 16
 	o.add(&number{&inFlight, 1, maxInFlight}, "c concurrency", "N", "requests in flight (default 16)")
+	deadTime := addDeadTime(o)
 	return func(ctx context.Context, inv *invocation) (output, error) {
 		inv.stdinUse, inv.unattended = "the requests", "batch"
 		// The password for requests without one of their own is optional, so there is no prompt for it.
@@ -29,7 +30,7 @@ func newBatch(o *optionSet) action {
 		if err != nil {
 			return nil, err
 		}
-		inv.server.singleConnect = true
+		inv.server.singleConnect, inv.server.deadTime = true, *deadTime
 		c, err := inv.client(ctx, secrets.keys)
 		if err != nil {
 			return nil, err

@@ -29,6 +29,7 @@ func newBench(o *optionSet) action {
 	o.add((*toggle)(&opts.author), "authorize", "", "send authorization requests, not logins")
 	o.add((*toggle)(&opts.acct), "account", "", "send start and stop records, not logins")
 	o.add((*toggle)(&opts.noSingle), "no-single-connect", "", "use a new connection for every request")
+	deadTime := addDeadTime(o)
 	o.add((*toggle)(&b.keepGoing), "keep-going", "", "do not stop after 2 denied logins in a row (account lockout) or 100 failures in a row")
 	return func(ctx context.Context, inv *invocation) (output, error) {
 		if err := opts.check(inv); err != nil {
@@ -51,7 +52,7 @@ func newBench(o *optionSet) action {
 		if opts.acct {
 			b.newStart = newRequest // every task has an id of its own
 		}
-		inv.server.singleConnect = !opts.noSingle
+		inv.server.singleConnect, inv.server.deadTime = !opts.noSingle, *deadTime
 		c, err := inv.client(ctx, keys)
 		if err != nil {
 			return nil, err

@@ -143,7 +143,11 @@ func (c *completer) offerOptions() {
 			if end := strings.IndexAny(help, ";:("); end >= 0 {
 				help = help[:end]
 			}
-			c.offer(names[len(names)-1], strings.TrimSpace(help))
+			for i, name := range names {
+				if i == len(names)-1 || strings.HasPrefix(name, "--") {
+					c.offer(name, strings.TrimSpace(help))
+				}
+			}
 		}
 	}
 }

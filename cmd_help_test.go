@@ -12,10 +12,10 @@ var ownOptions = map[string]string{
 	"authenticate": "chap-id chap-challenge answer all",
 	"enable":       "chap-id chap-challenge answer all",
 	"chpass":       "answer new-password-file new-password-stdin",
-	"authorize":    "c cmds cmd method require cmd-file all",
+	"authorize":    "c cmds cmd method require cmd-file dead-time all",
 	"account":      "c cmds cmd method f task-id exec",
 	"check":        "types negative nagios warn crit cert-days prometheus output interval count",
-	"batch":        "c concurrency",
+	"batch":        "c concurrency dead-time",
 	"help":         "man",
 	"decode":       "key-list summary",
 	"relay":        "listen device-key-file listen-tls listen-cert listen-cert-key client-ca record",
@@ -23,7 +23,7 @@ var ownOptions = map[string]string{
 }
 
 const sharedNames = "u username H host p port k key key-file password password-file password-stdin t authen-type l priv-lvl " +
-	"r rem-addr P virtual-port s service timeout retries 4 6 source interface single-connect unencrypted " +
+	"r rem-addr P virtual-port s service timeout connect-timeout retries 4 6 source vrf interface single-connect unencrypted " +
 	"tls cacert cert cert-key servername crl insecure keylog q quiet v verbose d debug json no-warn show-secrets"
 
 // sharedOf returns the shared options that a command accepts, and some that it rejects.
@@ -31,7 +31,7 @@ func sharedOf(c command) (accepted, rejected string) {
 	const output = " q quiet v verbose d debug json no-warn show-secrets"
 	switch {
 	case c.name == "relay":
-		return "H host p port k key key-file timeout retries 4 6 source interface single-connect unencrypted tls cacert cert cert-key " +
+		return "H host p port k key key-file timeout connect-timeout retries 4 6 source vrf interface single-connect unencrypted tls cacert cert cert-key " +
 			"servername crl insecure keylog" + output, "username password-stdin authen-type"
 	case c.name == "serve":
 		return "k key key-file tls cert cert-key" + output, "username password-stdin timeout"

@@ -348,6 +348,8 @@ func (c *fakeServerConn) act(action string) (h header, request message, err erro
 		m = &authorResponse{status: authorPassAdd}
 	case "success":
 		m = &acctReply{status: acctSuccess}
+	case "record-error":
+		m = &acctReply{status: acctError}
 	case "follow":
 		m = &acctReply{status: acctFollow}
 	}

@@ -62,6 +62,8 @@ func endBy(s syscall.Signal) {
 // run executes one command line and returns the exit code. Nothing below it uses os.Args, os.Stdout
 // or os.Getenv.
 func run(ctx context.Context, args []string, std stdio) exitCode {
+	ctx, end := context.WithCancel(ctx)
+	defer end() // whatever runs in the background
 	if task := readTask(args); task != nil {
 		return task.answer(ctx, commands, std)
 	}

@@ -41,6 +41,7 @@ type result struct {
 	began  time.Time // of the first attempt; the end if there was none
 	class  class
 	hint   string // for a denial; errors carry their own
+	tried  string // the address to which connecting failed last
 }
 
 // arguments are the arguments of an authorization or an accounting record.
@@ -50,10 +51,11 @@ type arguments struct {
 	Effective []string `json:"effective,omitempty"`
 }
 
-// An attempt is a request to an earlier server, which did not decide.
+// An attempt is a request to an earlier server or address, which did not decide.
 type attempt struct {
-	Server string `json:"server"`
-	Status string `json:"status,omitempty"`
+	Server  string `json:"server"`
+	Address string `json:"address,omitempty"` // that was tried last; empty if the name could not be resolved
+	Status  string `json:"status,omitempty"`
 	problem
 }
 
@@ -109,9 +111,9 @@ func (r *result) setReply(v *verdict) {
 	r.Granted = r.class == classGranted
 }
 
-// addAttempt records that the server asked last did not decide.
+// addAttempt records that the server or address asked last did not decide.
 func (r *result) addAttempt(err error) {
-	r.Attempts = append(r.Attempts, attempt{Server: r.Server, Status: r.Status, problem: newProblem(err)})
+	r.Attempts = append(r.Attempts, attempt{Server: r.Server, Address: cmp.Or(r.Address, r.tried), Status: r.Status, problem: newProblem(err)})
 }
 
 // addWarnings puts the warnings of the run before those of the request, and removes what is silenced.
@@ -213,7 +215,11 @@ func (r *result) verbose() string {
 		}
 	}
 	for _, a := range r.Attempts {
-		fact("attempt", escape(a.Message))
+		text := a.Message
+		if a.Address != a.Server && a.Address != "" {
+			text = a.Address + ": " + text
+		}
+		fact("attempt", escape(text))
 	}
 	return b.String()
 }

@@ -33,6 +33,7 @@ type client struct {
 	singleConnect bool   // offer it
 	cleartext     bool   // do not obfuscate: over TLS, or with --unencrypted
 	tls           *tlsClient
+	sendProxy     bool // begin connections with a PROXY header
 	dump          *dumper
 	forwards      bool      // replies are for somebody else: they keep what they repeat of our secrets, and their minor version
 	proven        *sync.Map // names of the servers whose replies the key fits
@@ -187,6 +188,12 @@ func (c *client) open(ctx context.Context, j *job) (*serverConn, error) {
 		return nil, err
 	}
 	l := &serverConn{client: c, server: srv, address: conn.RemoteAddr().String(), local: conn.LocalAddr().String(), remAddr: c.remAddr}
+	if c.sendProxy {
+		if _, err := conn.Write(appendProxyV2(nil, j.forwarded.client, j.forwarded.server)); err != nil {
+			conn.Close()
+			return nil, failf(classNetwork, "send the PROXY header to %s: %w", srv, cause(err))
+		}
+	}
 	if c.tls != nil {
 		began := time.Now()
 		conn, l.facts, err = c.tls.handshake(limited, srv, c.timeout, conn)

@@ -17,6 +17,8 @@ type job struct {
 	due     time.Time // when the request was to be sent
 	owner   jobOwner  // nil for a requester
 
+	forwarded proxyHeader // addresses of the connection that the request came from, for sendProxy
+
 	device    string      // that the request is of, for deadServers; empty for this program
 	order     []server    // in which the servers are tried, set before the first attempt
 	turn      int         // of the current or the last attempt, in rounds over order

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"crypto/tls"
 	"errors"
+	"io"
 	"net/netip"
 	"strings"
 	"testing"
@@ -124,4 +126,38 @@ func FuzzProxyHeader(f *testing.F) {
 			t.Fatalf("got %v, %d of %d bytes, %v, want %v", got, n, len(again), err, h)
 		}
 	})
+}
+
+// TestClientSendsProxyHeader: the header with the addresses of the forwarded connection comes first, before TLS. Without
+// addresses it is LOCAL.
+func TestClientSendsProxyHeader(t *testing.T) {
+	t.Parallel()
+	from := proxyHeader{netip.MustParseAddrPort("192.0.2.1:41251"), netip.MustParseAddrPort("198.51.100.2:49")}
+	for _, tt := range []struct {
+		name      string
+		forwarded proxyHeader
+		secure    *tlsClient
+		want      string
+	}{
+		{"TACACS+", from, nil, proxyV2(t, "2111 000c c0000201 c6336402 a123 0031") + "\xc1"},
+		{"TLS", from, &tlsClient{config: &tls.Config{}}, proxyV2(t, "2111 000c c0000201 c6336402 a123 0031") + "\x16"},
+		{"no device", proxyHeader{}, nil, proxyV2(t, "2000 0000") + "\xc1"},
+	} {
+		l, got := listen(t), make(chan []byte, 1)
+		go func() {
+			b := make([]byte, len(tt.want))
+			if conn, err := l.Accept(); err == nil {
+				defer conn.Close()
+				io.ReadFull(conn, b)
+			}
+			got <- b
+		}()
+		c := clientOf(t, l)
+		c.tls, c.sendProxy = tt.secure, true
+		j := &job{forwarded: tt.forwarded, request: newLogin(commonFields{user: "alice", typ: authenPAP}, testPassword)}
+		(&requester{client: c}).do(t.Context(), j)
+		if b := <-got; string(b) != tt.want || j.err == nil {
+			t.Errorf("%s: got %x, %v, want %x", tt.name, b, j.err, tt.want)
+		}
+	}
 }

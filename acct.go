@@ -36,6 +36,7 @@ func (m *acctReply) layout(c *codec) {
 	c.length("server_msg", 2, &m.serverMsg)
 	c.length("data", 2, &m.data)
 	uint8Field(c, "status", &m.status)
+	c.fields[1].secret = m.status == acctFollow // it may name a key
 }
 
 // acctFlags is the kind of a record: the four combinations that section 7.2 allows.

@@ -74,6 +74,8 @@ func (m *authenReply) layout(c *codec) {
 	uint8Field(c, "flags", &m.flags)
 	c.length("server_msg", 2, &m.serverMsg)
 	c.length("data", 2, &m.data)
+	// With SENDAUTH the data of a PASS is a password, and a FOLLOW may name a key.
+	c.fields[1].secret = m.status == authenPass || m.status == authenFollow
 }
 
 // An authenContinue answers a prompt, or aborts the session. RFC 8907 section 5.3.

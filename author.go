@@ -33,6 +33,7 @@ func (m *authorResponse) layout(c *codec) {
 	c.count(&m.args)
 	c.length("server_msg", 2, &m.serverMsg)
 	c.length("data", 2, &m.data)
+	c.fields[1].secret = m.status == authorFollow // it may name a key
 	c.lengths(m.args)
 }
 

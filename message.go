@@ -83,11 +83,31 @@ type verdict struct {
 // followHint returns the hint for a FOLLOW, which is never followed (section 10.5.5). data names the other server.
 func followHint(data string) string {
 	other := "another server, which it does not name"
-	if where := oneLine(data); where != "" {
+	if where := oneLine(followHosts(data)); where != "" {
 		other = `"` + where + `"`
 	}
 	return "give the right server as HOST: the server refers to " + other + ", which RFC 8907 section 10.5.5 forbids to follow"
 }
+
+// followHosts returns the servers in the data of a FOLLOW without their keys. The drafts of RFC 8907 write each as
+// [@protocol@]host[@key], some servers as host@protocol@key; several are separated by a carriage return.
+func followHosts(data string) string {
+	servers := strings.Split(data, "\r")
+	for i, server := range servers {
+		parts := strings.Split(server, "@")
+		shown := 1
+		if parts[0] == "" {
+			shown = 3
+		}
+		if len(parts) > shown {
+			servers[i] = strings.Join(parts[:shown], "@") + "@[redacted]"
+		}
+	}
+	return strings.Join(servers, "\r")
+}
+
+// refers reports whether a status is FOLLOW.
+func refers(s status) bool { return s == authenFollow || s == authorFollow || s == acctFollow }
 
 // unknownStatus returns the error for a status that the RFC does not define: never a success (section 3.6).
 func unknownStatus[T ~uint8](server string, status T) reaction {

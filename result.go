@@ -103,6 +103,9 @@ func (r *result) reset(server string, t *timing) {
 
 func (r *result) setReply(v *verdict) {
 	r.status, r.Status, r.ServerMsg, r.Data, r.hint = v.status, v.status.String(), v.serverMsg, v.data, v.hint
+	if refers(v.status) {
+		r.Data = followHosts(v.data) // without keys
+	}
 	r.AuthenType, r.Flags, r.Prompt, r.TaskID = v.authenType, v.flags, v.prompt, v.taskID
 	if v.request != nil {
 		r.Arguments = &arguments{v.request, v.response, v.effective}

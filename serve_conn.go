@@ -266,7 +266,11 @@ func (c *labConn) startAuthen(h *header, m *authenStart) (reply message, over bo
 func (c *labConn) continueAuthen(h *header, m *authenContinue) (reply message, over bool) {
 	d := c.dialogues[h.sessionID]
 	if d == nil {
+		c.client.note((*sessionTracker)(nil).unexpected(h, true))
 		return errorReply(h.typ, "no such session"), true
+	}
+	if h.seqNo != d.seqNo+1 {
+		c.client.note(d.tracker.unexpected(h, true))
 	}
 	now := time.Now()
 	d.tracker.packet(now, h, m)
@@ -295,7 +299,7 @@ func (c *labConn) finishReply(now time.Time, h *header, d *labDialogue, r *authe
 		}
 	}
 	head := c.replyHeader(*h)
-	d.seqNo = head.seqNo
+	d.seqNo, d.tracker.singleConnect = head.seqNo, c.single
 	d.tracker.packet(now, &head, r)
 	if !r.status.asks() {
 		c.end(h.sessionID, d)
@@ -348,6 +352,7 @@ func (c *labConn) end(id uint32, d *labDialogue) {
 // exchange returns the record of a session with one request and one reply.
 func (c *labConn) exchange(h *header, request, reply message) *sessionRecord {
 	tracker, head, now := c.client.newTracker(c.key), c.replyHeader(*h), time.Now()
+	tracker.singleConnect = c.single
 	tracker.packet(now, h, request)
 	tracker.packet(now, &head, reply)
 	return &tracker.sessionRecord

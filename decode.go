@@ -112,11 +112,16 @@ func (opts *decodeOptions) checkStdin(inv *invocation, keyLog string) error {
 	return shareStdin(readers)
 }
 
-// readFiles reads the files in order, as if they were one capture. At the end it prints the totals.
+// readFiles reads the files in the order of their first frames, as if they were one capture. At the end it prints the totals.
 func (p *decodePipeline) readFiles(ctx context.Context, inv *invocation, files []string) error {
 	d := p.decoder
 	var firstErr error
 	var last frameRef
+	if len(files) > 1 {
+		if err := interruptible(ctx, func() error { files = captureOrder(files, &tacacsPayload); return nil }); err != nil {
+			return err
+		}
+	}
 	for _, name := range files {
 		stop := p.start()
 		err := p.readFile(ctx, inv, name, &last)
@@ -157,6 +162,7 @@ func (p *decodePipeline) readFile(ctx context.Context, inv *invocation, name str
 		defer f.Close()
 		in, shown = f, escape(name)
 	}
+	p.tcp.live = !isRegular(in)
 	next, err := newCapture(p.liveReader(ctx, in), shown, &tacacsPayload, nil)
 	if err != nil {
 		return err
@@ -270,6 +276,7 @@ const (
 func newDecodePipeline(d *decoder) *decodePipeline {
 	p := &decodePipeline{events: newPipe[eventBatch](), decoder: d}
 	p.tcp.sender = tacacsPayload.sender
+	p.tcp.prefer = func(a, b netip.AddrPort) bool { return d.isExpected([2]netip.AddrPort{a, b}) }
 	if d.port != 0 {
 		p.tcp.want = func(a, b netip.AddrPort) bool { return a.Port() == d.port || b.Port() == d.port }
 	}

@@ -375,6 +375,38 @@ func TestDecodeOtherTraffic(t *testing.T) {
 	decodeWith(t, tape.pcap(), "").check(t, 0, `(?s).*`, `(?s)[^\n]*\ntacacs_plus: not read: frames cut by the snapshot length: 1, missing bytes: \d+.*`)
 }
 
+// TestDecodeOrder: files are read in the order of their first frames, and a reply may be captured before its request.
+func TestDecodeOrder(t *testing.T) {
+	t.Parallel()
+	tape := newCaptureBuilder()
+	w := tape.openConn(deviceAddr, serverAddr, testKey)
+	w.session(1, papStart("alice", testPassword), passed)
+	w.session(2, papStart("bob", testPassword), passed)
+	frames := func(numbers ...int) string {
+		part := newCaptureBuilder()
+		for _, i := range numbers {
+			part.frames = append(part.frames, tape.frames[i])
+		}
+		return string(part.pcap())
+	}
+	dir := writeFiles(t, map[string]string{
+		"a.pcap": frames(6, 5), "b.pcap.gz": string(zipped([]byte(frames(0, 1, 2, 3, 4)))),
+		"reply first.pcap": frames(0, 1, 2, 4, 3, 6, 5), "requests first.pcap": frames(0, 1, 2, 3, 5, 4, 6), "replies first.pcap": frames(0, 1, 2, 4, 6, 3, 5),
+	})
+	pattern := func(user string) string {
+		return `\S+ 198.51.100.7:41234 > 192.0.2.1:49 ` + user + ` authenticate pap PASS \(1.0 ms\)\n`
+	}
+	env := map[string]string{"TACACS_PLUS_KEY": testKey}
+	for _, files := range [][]string{{"reply first.pcap"}, {"requests first.pcap"}, {"replies first.pcap"}, {"a.pcap", "b.pcap.gz"}, {"b.pcap.gz", "a.pcap"}} {
+		args := []string{"decode"}
+		for _, name := range files {
+			args = append(args, dir+"/"+name)
+		}
+		t.Log(files)
+		runWith(t, env, "", args...).check(t, 0, pattern("alice")+pattern("bob"), `tacacs_plus: frames: 7, .* sessions: 2\n`)
+	}
+}
+
 func TestDecodePort(t *testing.T) {
 	t.Parallel()
 	tape := newCaptureBuilder()

@@ -1,27 +1,29 @@
 package main
 
-import (
-	"net/netip"
-	"slices"
-	"sync"
-)
+import "net/netip"
 
 // A conversation is one TCP connection. It is reused after onClose returns.
 type conversation struct {
 	// End 0 opened the connection, or has the higher port if that was not captured. Both ends are zero for packets
 	// without IP (linkNone).
-	ends    [2]netip.AddrPort
-	began   frameRef // the first frame
-	opened  bool     // the SYN was captured, so no bytes before the first are missing
-	ignored bool     // set by the consumer to get only onClose
-	value   any      // set by the consumer; nil at first
-	history tcpHistory
+	ends      [2]netip.AddrPort
+	began     frameRef // the first frame
+	opened    bool     // the SYN was captured, so no bytes before the first are missing
+	ignored   bool     // set by the consumer to get only onClose
+	preferred bool     // dropped after all others; the consumer may set it
+	value     any      // set by the consumer; nil at first
+	history   tcpHistory
 
 	flow       flow
 	directions [2]direction // the bytes that ends 0 and 1 sent
 	swap       int          // 1 if end 0 of the flow is end 1 of the conversation
 	closed     bool         // kept to recognize late copies of its segments
+	queue      *queue[conversation]
 	place      node[conversation]
+	last       int  // its latest frame among all
+	waiting    bool // in reassembler.waiting
+	since      int  // if waiting: the frame after which that was examined
+	waitPlace  node[conversation]
 }
 
 // A tcpHistory is what the segments of a conversation show, other than their bytes.
@@ -43,32 +45,11 @@ func (h *tcpHistory) add(from int, s *segment, cut bool) {
 	}
 }
 
-// A direction is the bytes that one end sends.
-type direction struct {
-	known bool   // the numbers below are
-	fin   bool   // the end has sent a FIN
-	first uint32 // sequence number of the first byte
-	next  uint32 // of the next byte to report
-	acked uint32 // highest acknowledgement of the other end
-	last  uint32 // if fin: the number after the last byte
-	held  []piece
-	size  int // bytes in held
-}
-
-// A piece is bytes that were captured before preceding bytes.
-type piece struct {
-	seq  uint32
-	data []byte
-}
-
-// Bounds.
+// Bounds. Memory is bounded by budgetConversations and budgetHeld.
 const (
-	maxConversations = 1 << 16 // open ones
+	conversationCost = 1 << 10 // bytes of a conversation, its entry in the map, and its stream of the consumer
 	maxClosed        = 1 << 10 // closed conversations that are kept
-	maxHeldDirection = 1 << 18 // bytes held in one direction
-	maxPieces        = 1 << 8  // pieces held in one direction
-	maxHeldAll       = 1 << 22 // bytes held in all conversations, plus pieceCost for each piece
-	pieceCost        = 64      // bytes
+	maxUnused        = 1 << 10 // conversations that are kept for reuse
 	maxWindow        = 1 << 20 // distance of sequence numbers in one window
 )
 
@@ -77,6 +58,11 @@ const (
 type reassembler struct {
 	// want reports whether to follow a connection between two ends, in either order. nil follows all.
 	want func(a, b netip.AddrPort) bool
+	// prefer reports whether a connection between two ends is preferred when conversations are dropped. nil prefers none.
+	prefer func(a, b netip.AddrPort) bool
+	// live reports data at once, since the next frame may be late. Otherwise data waits for frames that were captured a
+	// little later, if the other end has acknowledged them, or this end had received them.
+	live bool
 	// sender is payloadFormat.sender.
 	sender func(packet []byte) (from int, ok bool)
 	// onData gets the bytes of one end, in order and each once, and the frame that completed them.
@@ -91,17 +77,22 @@ type reassembler struct {
 	unread  frameCounts // of other protocols
 	dropped int         // open conversations dropped to bound memory
 
-	conversations map[flow]*conversation
-	latest        *conversation // of the previous segment, and most often of the next one
-	open, closed  queue[conversation]
-	bare          *conversation // of packets without IP
-	unused        sync.Pool     // of *conversation
-	held          int           // counts against maxHeldAll
+	conversations     map[flow]*conversation
+	latest            *conversation       // of the previous segment, and most often of the next one
+	preferred, others queue[conversation] // open ones, the longest silent first
+	closed            queue[conversation]
+	waiting           queue[conversation] // those that hold data
+	bare              *conversation       // of packets without IP
+	unused            []*conversation
+	memory, held      budget
 }
 
 // add adds a frame.
 func (r *reassembler) add(f *frame) {
-	r.frames++
+	if r.frames++; r.conversations == nil {
+		r.conversations = make(map[flow]*conversation)
+		r.memory.limit, r.held.limit = budgetConversations, budgetHeld
+	}
 	if f.link == linkNone {
 		r.addBare(f)
 		return
@@ -111,12 +102,24 @@ func (r *reassembler) add(f *frame) {
 		r.unread.add(p, 1)
 		return
 	}
+	r.examineWaiting(f.ref())
 	if c := r.find(&s, f.ref()); c != nil && !c.closed {
-		r.open.moveToEnd(&c.place)
+		r.touch(c)
 		from := s.from ^ c.swap
 		c.history.add(from, &s, f.size > len(f.data))
 		r.addSegment(c, from, &s, f.ref())
 	}
+}
+
+// touch notes that a conversation is the last one that was not silent.
+func (r *reassembler) touch(c *conversation) {
+	if c.preferred && c.queue == &r.others {
+		c.queue.remove(&c.place)
+		c.queue = &r.preferred
+		c.queue.push(&c.place, c)
+	}
+	c.queue.moveToEnd(&c.place)
+	c.last = r.frames
 }
 
 // addBare adds a packet without IP.
@@ -129,7 +132,7 @@ func (r *reassembler) addBare(f *frame) {
 	if r.bare == nil {
 		r.bare = &conversation{began: f.ref(), history: tcpHistory{closer: -1}}
 	}
-	r.emit(r.bare, from, f.ref(), f.data)
+	r.emit(r.bare, from, f.ref(), r.frames, f.data)
 	r.emitGap(r.bare, from, f.ref(), f.size-len(f.data))
 }
 
@@ -180,12 +183,10 @@ func isFar(a, b uint32) bool { return a-b+maxWindow > 2*maxWindow }
 
 // begin makes a conversation from its first segment.
 func (r *reassembler) begin(s *segment, at frameRef) *conversation {
-	if r.open.len == maxConversations {
-		oldest := r.open.first()
-		r.close(oldest, at)
-		r.forget(oldest)
-		r.dropped++
+	if r.memory.exceeds(conversationCost) {
+		r.drop(at)
 	}
+	r.memory.used += conversationCost
 	client := s.from
 	switch {
 	case s.flags&(tcpSYN|tcpACK) == tcpSYN|tcpACK:
@@ -196,9 +197,9 @@ func (r *reassembler) begin(s *segment, at frameRef) *conversation {
 	default:
 		client = 1
 	}
-	c, ok := r.unused.Get().(*conversation)
-	if !ok {
-		c = new(conversation)
+	c := new(conversation)
+	if n := len(r.unused); n > 0 {
+		c, r.unused = r.unused[n-1], r.unused[:n-1]
 	}
 	*c = conversation{
 		ends:    [2]netip.AddrPort{s.flow.end(client), s.flow.end(1 - client)},
@@ -207,24 +208,40 @@ func (r *reassembler) begin(s *segment, at frameRef) *conversation {
 		history: tcpHistory{closer: -1},
 		flow:    s.flow,
 		swap:    client,
+		queue:   &r.others,
 	}
-	if r.conversations == nil {
-		r.conversations = make(map[flow]*conversation)
+	if r.prefer != nil && r.prefer(c.ends[0], c.ends[1]) {
+		c.preferred, c.queue = true, &r.preferred
 	}
 	r.conversations[c.flow], r.latest = c, c
-	r.open.push(&c.place, c)
+	c.queue.push(&c.place, c)
 	return c
+}
+
+// drop makes room for a conversation. Closed ones go first, then those that are not preferred.
+func (r *reassembler) drop(at frameRef) {
+	if r.closed.len > 0 {
+		r.forget(r.closed.first())
+		return
+	}
+	c := r.others.first()
+	if c == nil {
+		c = r.preferred.first()
+	}
+	r.close(c, at)
+	r.forget(c)
+	r.dropped++
 }
 
 // close reports the held bytes of a conversation, and its end.
 func (r *reassembler) close(c *conversation, at frameRef) {
+	r.release(c)
 	for from := range c.directions {
-		r.release(c, from, at)
 		r.emitLastGap(c, from, at)
 	}
 	r.onClose(c, at)
 	c.value, c.closed = nil, true
-	r.open.remove(&c.place)
+	c.queue.remove(&c.place)
 	if r.closed.push(&c.place, c); r.closed.len > maxClosed {
 		r.forget(r.closed.first())
 	}
@@ -237,201 +254,23 @@ func (r *reassembler) forget(c *conversation) {
 		r.latest = nil
 	}
 	r.closed.remove(&c.place)
-	r.unused.Put(c)
+	r.memory.used -= conversationCost
+	if len(r.unused) < maxUnused {
+		r.unused = append(r.unused, c)
+	}
 }
 
-// finish closes all conversations.
+// finish closes all conversations, the longest silent first.
 func (r *reassembler) finish(at frameRef) {
-	for r.open.len > 0 {
-		r.close(r.open.first(), at)
+	for r.others.len+r.preferred.len > 0 {
+		c, p := r.others.first(), r.preferred.first()
+		if c == nil || p != nil && p.last < c.last {
+			c = p
+		}
+		r.close(c, at)
 	}
 	if r.bare != nil {
 		r.onClose(r.bare, at)
 		r.bare = nil
-	}
-}
-
-// addSegment adds a segment to its conversation.
-func (r *reassembler) addSegment(c *conversation, from int, s *segment, at frameRef) {
-	own, peer := &c.directions[from], &c.directions[1-from]
-	if s.flags&tcpSYN != 0 {
-		s.seq++ // a SYN has a sequence number
-	}
-	size := len(s.data) + s.missing
-	if s.flags&(tcpSYN|tcpFIN) != 0 || size > 0 {
-		own.start(s.seq)
-	}
-	if s.flags&tcpRST != 0 {
-		if !own.known || !isFar(s.seq, own.next) {
-			r.close(c, at)
-		}
-		return
-	}
-	if s.flags&tcpACK != 0 {
-		peer.start(s.ack) // so that a gap is noticed if only one direction was captured
-		if int32(s.ack-peer.acked) > 0 {
-			peer.acked = s.ack
-		}
-	}
-	r.deliver(c, 1-from, at) // the segment may answer these bytes
-	if size > 0 {
-		r.addData(c, from, s, at)
-	}
-	if s.flags&tcpFIN != 0 && !own.fin {
-		own.fin, own.last = true, s.seq+uint32(size)
-	}
-	r.deliver(c, from, at)
-	if own.done() && peer.done() || c.ignored && own.fin && peer.fin {
-		r.close(c, at)
-	}
-}
-
-// start sets the first sequence number, unless it is known.
-func (d *direction) start(seq uint32) {
-	if !d.known {
-		d.known, d.first, d.next, d.acked = true, seq, seq, seq
-	}
-}
-
-// done reports whether all bytes up to the FIN were reported.
-func (d *direction) done() bool { return d.fin && int32(d.next-d.last) >= 0 }
-
-// addData reports the bytes of a segment, or holds them if others are missing before them. The first copy of a byte counts.
-func (r *reassembler) addData(c *conversation, from int, s *segment, at frameRef) {
-	d := &c.directions[from]
-	behind := -int64(int32(s.seq - d.next))
-	switch {
-	case c.ignored:
-		r.release(c, from, at)
-		if behind < 0 {
-			d.next = s.seq // near enough to recognize a later connection of the port
-		}
-	case behind < 0 && isFar(s.seq, d.next) && isFar(s.seq, d.acked):
-		// Not held. If it is of this connection, the other end acknowledges it.
-	case behind < 0:
-		r.hold(d, s.seq, s.data)
-		for d.size > maxHeldDirection || len(d.held) > maxPieces {
-			r.skipGap(c, from, at)
-		}
-		if r.held > maxHeldAll {
-			r.evict(at)
-		}
-	case behind < int64(len(s.data)+s.missing): // else it is a repetition, like a keep-alive
-		repeated := min(int(behind), len(s.data))
-		r.emit(c, from, at, s.data[repeated:])
-		r.emitGap(c, from, at, s.missing-(int(behind)-repeated))
-	}
-}
-
-// emit reports the next bytes of a direction.
-func (r *reassembler) emit(c *conversation, from int, at frameRef, data []byte) {
-	c.directions[from].next += uint32(len(data))
-	if len(data) > 0 && !c.ignored {
-		r.onData(c, from, at, data)
-	}
-}
-
-// emitGap reports that the next bytes of a direction are missing.
-func (r *reassembler) emitGap(c *conversation, from int, at frameRef, missing int) {
-	if missing <= 0 {
-		return
-	}
-	c.directions[from].next += uint32(missing)
-	if !c.ignored {
-		r.onGap(c, from, at, missing)
-	}
-}
-
-// hold keeps a copy of the bytes of a segment that are not held yet.
-func (r *reassembler) hold(d *direction, seq uint32, data []byte) {
-	for len(data) > 0 {
-		i := 0 // the first piece that ends after seq
-		for i < len(d.held) && int32(d.held[i].seq+uint32(len(d.held[i].data))-seq) <= 0 {
-			i++
-		}
-		n := len(data)
-		if i < len(d.held) {
-			if before := int32(d.held[i].seq - seq); before > 0 {
-				n = min(n, int(before))
-			} else { // the piece has these bytes
-				n = min(n, len(d.held[i].data)+int(before))
-				seq, data = seq+uint32(n), data[n:]
-				continue
-			}
-		}
-		d.held = slices.Insert(d.held, i, piece{seq, slices.Clone(data[:n])})
-		d.size += n
-		r.held += n + pieceCost
-		seq, data = seq+uint32(n), data[n:]
-	}
-}
-
-// deliver reports the held bytes that are next, and those after a gap that the other end has acknowledged: it will not be
-// filled.
-func (r *reassembler) deliver(c *conversation, from int, at frameRef) {
-	for d := &c.directions[from]; d.fin || len(d.held) > 0; {
-		r.emitHeld(c, from, at)
-		end := d.last
-		switch {
-		case len(d.held) > 0:
-			end = d.held[0].seq
-		case !d.fin:
-			return
-		}
-		if int32(end-d.next) <= 0 || int32(d.acked-end) < 0 {
-			return
-		}
-		r.emitGap(c, from, at, int(end-d.next))
-	}
-}
-
-// emitHeld reports the held bytes that are next.
-func (r *reassembler) emitHeld(c *conversation, from int, at frameRef) {
-	d := &c.directions[from]
-	n := 0
-	for _, p := range d.held {
-		repeated := int(int32(d.next - p.seq))
-		if repeated < 0 {
-			break
-		}
-		n++
-		d.size -= len(p.data)
-		r.held -= len(p.data) + pieceCost
-		r.emit(c, from, at, p.data[min(repeated, len(p.data)):])
-	}
-	d.held = slices.Delete(d.held, 0, n)
-}
-
-// skipGap reports the gap before the first held bytes, and the bytes.
-func (r *reassembler) skipGap(c *conversation, from int, at frameRef) {
-	d := &c.directions[from]
-	r.emitGap(c, from, at, int(int32(d.held[0].seq-d.next)))
-	r.emitHeld(c, from, at)
-}
-
-// release reports all bytes that a direction holds.
-func (r *reassembler) release(c *conversation, from int, at frameRef) {
-	for len(c.directions[from].held) > 0 {
-		r.skipGap(c, from, at)
-	}
-}
-
-// evict releases the bytes of the longest silent conversations, until half of the bound is free.
-func (r *reassembler) evict(at frameRef) {
-	for c := r.open.first(); c != nil && r.held > maxHeldAll/2; c = c.place.next() {
-		for from := range c.directions {
-			r.release(c, from, at)
-		}
-	}
-}
-
-// emitLastGap reports the bytes that are missing at the end: up to the FIN, or up to the acknowledgement. If that is one
-// byte more, it is for a FIN that was not captured.
-func (r *reassembler) emitLastGap(c *conversation, from int, at frameRef) {
-	switch d := &c.directions[from]; {
-	case d.fin:
-		r.emitGap(c, from, at, int(int32(d.last-d.next)))
-	case d.acked-d.next != 1:
-		r.emitGap(c, from, at, int(int32(d.acked-d.next)))
 	}
 }

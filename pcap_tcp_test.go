@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -67,6 +68,15 @@ func newTCPEvents() *tcpEvents {
 	return l
 }
 
+// checkEmpty requires that only closed conversations are left.
+func (r *reassembler) checkEmpty(t testing.TB, name string) {
+	t.Helper()
+	if r.held.used != 0 || r.others.len+r.preferred.len+r.waiting.len != 0 || len(r.conversations) != r.closed.len || r.memory.used != r.closed.len*conversationCost {
+		t.Errorf("%s: %d bytes are held in %d and %d conversations, %d wait, %d of %d are kept in %d bytes", name, r.held.used, r.others.len, r.preferred.len,
+			r.waiting.len, r.closed.len, len(r.conversations), r.memory.used)
+	}
+}
+
 func (l *tcpEvents) note(format string, args ...any) {
 	l.log = append(l.log, fmt.Sprintf(format, args...))
 }
@@ -110,6 +120,13 @@ const (
 	opened    = "198.51.100.7:41234 > 192.0.2.1:49, opened true\n"
 	middle    = "198.51.100.7:41234 > 192.0.2.1:49, opened false\n"
 )
+
+// putRight has the results of scripts that are not read live: there frames may be late.
+var putRight = map[string]string{
+	"acknowledged before it is seen":      opened + "0 hello\n1 world\nended\n",
+	"a gap known before the next segment": opened + "0 misses 3\n1 world\n0 lo\nended\n",
+	"only one direction, from the middle": middle + "0 hello\n1 misses 5\n0 again\nended\n",
+}
 
 func TestTCPReassemble(t *testing.T) {
 	t.Parallel()
@@ -168,15 +185,19 @@ func TestTCPReassemble(t *testing.T) {
 		{"ignored, then the port again", handshake + "> A 1 1 IGNORE\n> A 1000000 1 x\n> A 2000000 1 x\n> A 3000000 1 x\n> S 100 0\n> A 101 1 hello\n", opened + "0 IGNORE\nended\n" + opened + "0 hello\nended\n"},
 	} {
 		for _, base := range [][2]uint32{{1000, 5000}, {1<<32 - 3, 1<<32 - 4}, {1<<31 - 3, 1<<31 - 2}, {0, 1<<32 - 7004}} {
-			l := newTCPEvents()
-			l.play(test.script, base[0], base[1])
-			l.finish(frameRef{})
-			got := strings.Join(append(l.log, ""), "\n")
-			if got != test.want {
-				t.Errorf("%s, from %d and %d:\n%s\nwant\n%s", test.name, base[0], base[1], got, test.want)
-			}
-			if l.held != 0 || l.open.len != 0 || l.open.oldest != nil || len(l.conversations) != l.closed.len {
-				t.Errorf("%s: %d bytes are held in %d conversations, %d of %d are kept", test.name, l.held, l.open.len, l.closed.len, len(l.conversations))
+			for _, live := range []bool{true, false} {
+				l := newTCPEvents()
+				l.live = live
+				l.play(test.script, base[0], base[1])
+				l.finish(frameRef{})
+				got, want := strings.Join(append(l.log, ""), "\n"), test.want
+				if other := putRight[test.name]; other != "" && !live {
+					want = other
+				}
+				if got != want {
+					t.Errorf("%s, from %d and %d, live %v:\n%s\nwant\n%s", test.name, base[0], base[1], live, got, want)
+				}
+				l.checkEmpty(t, test.name)
 			}
 		}
 	}
@@ -246,8 +267,8 @@ func TestTCPAnyOrder(t *testing.T) {
 				t.Fatalf("seed %d: %d bytes of %d were returned, or other bytes", seed, len(got[from]), len(streams[from]))
 			}
 		}
-		if ended != 1 || r.held != 0 || len(r.conversations) != 1 {
-			t.Fatalf("seed %d: ended %d times, %d bytes are held for %d", seed, ended, r.held, len(r.conversations))
+		if ended != 1 || r.held.used != 0 || len(r.conversations) != 1 {
+			t.Fatalf("seed %d: ended %d times, %d bytes are held for %d", seed, ended, r.held.used, len(r.conversations))
 		}
 	}
 }
@@ -343,6 +364,7 @@ func TestTCPConversationBound(t *testing.T) {
 		b := tcpIP(manyClients(i), serverEnd, seq, 1, tcpACK, "x")
 		r.add(&frame{link: linkRawIP, data: b, size: len(b)})
 	}
+	const maxConversations = budgetConversations / conversationCost
 	for i := range maxConversations {
 		send(i, 1)
 	}
@@ -352,12 +374,12 @@ func TestTCPConversationBound(t *testing.T) {
 	for i := range want {
 		send(maxConversations+i, 1)
 	}
-	if !slices.Equal(ended, want) || r.dropped != len(want) || len(r.conversations) != maxConversations || r.open.len != maxConversations {
-		t.Errorf("%v ended, %d counted, %d left of %d", ended, r.dropped, r.open.len, len(r.conversations))
+	if !slices.Equal(ended, want) || r.dropped != len(want) || len(r.conversations) != maxConversations || r.others.len != maxConversations {
+		t.Errorf("%v ended, %d counted, %d left of %d", ended, r.dropped, r.others.len, len(r.conversations))
 	}
 	r.finish(frameRef{})
-	if len(ended) != maxConversations+len(want) || r.open.len != 0 || r.closed.len != maxClosed || len(r.conversations) != maxClosed {
-		t.Errorf("%d ended, %d open, %d kept of %d", len(ended), r.open.len, r.closed.len, len(r.conversations))
+	if len(ended) != maxConversations+len(want) || r.others.len != 0 || r.closed.len != maxClosed || len(r.conversations) != maxClosed {
+		t.Errorf("%d ended, %d open, %d kept of %d", len(ended), r.others.len, r.closed.len, len(r.conversations))
 	}
 	clear(active)
 	send(1, 1)
@@ -371,9 +393,9 @@ func TestTCPIgnoredHoldsNothing(t *testing.T) {
 	t.Parallel()
 	l := newTCPEvents()
 	l.play(handshake+"> A 20 1 held\n> A 1 1 IGNORE\n", 0, 0)
-	before := l.held
+	before := l.held.used
 	l.play("> A 30 1 more\n", 0, 0)
-	if before != 4+pieceCost || l.held != 0 || len(l.log) != 2 {
+	if before < 4+pieceCost || l.held.used != 0 || len(l.log) != 2 {
 		t.Errorf("%d bytes are held, then %d: %q", before, l.held, l.log)
 	}
 }
@@ -396,8 +418,8 @@ func TestTCPManyConversations(t *testing.T) {
 			t.Fatalf("%d: %q", i, l.log)
 		}
 	}
-	if len(l.conversations) > maxClosed || l.held != 0 {
-		t.Errorf("%d conversations are kept, %d bytes held", len(l.conversations), l.held)
+	if len(l.conversations) > maxClosed || l.held.used != 0 {
+		t.Errorf("%d conversations are kept, %d bytes held", len(l.conversations), l.held.used)
 	}
 }
 
@@ -435,7 +457,7 @@ func TestTCPHeldBoundOfAll(t *testing.T) {
 		onClose: func(*conversation, frameRef) {},
 	}
 	const size = 30000
-	n := maxHeldAll/(size+pieceCost) + 1
+	n := budgetHeld/(1<<15+pieceCost) + 1
 	for i := range n {
 		if len(gaps) > 0 {
 			t.Fatalf("%d were released after %d", len(gaps), i)
@@ -450,12 +472,12 @@ func TestTCPHeldBoundOfAll(t *testing.T) {
 			r.add(&frame{link: linkRawIP, data: b, size: len(b)})
 		}
 	}
-	if len(gaps) != n/2+1 || gaps[0] != manyClients(0) || gaps[n/2] != manyClients(n/2) || received != size*len(gaps) || r.held > maxHeldAll/2 {
-		t.Errorf("%d of %d were released, %d bytes, %d held", len(gaps), n, received, r.held)
+	if len(gaps) != n/2+1 || gaps[0] != manyClients(0) || gaps[n/2] != manyClients(n/2) || received != size*len(gaps) || r.held.used > budgetHeld/2 {
+		t.Errorf("%d of %d were released, %d bytes, %d held", len(gaps), n, received, r.held.used)
 	}
 	r.finish(frameRef{})
-	if received != size*n || r.held != 0 {
-		t.Errorf("%d bytes of %d, %d held", received, size*n, r.held)
+	if received != size*n || r.held.used != 0 {
+		t.Errorf("%d bytes of %d, %d held", received, size*n, r.held.used)
 	}
 }
 
@@ -477,9 +499,197 @@ func TestTCPTimes(t *testing.T) {
 		r.add(&frame{number: i + 1, link: linkRawIP, at: began.Add(time.Duration(i+1) * time.Second), data: b, size: len(b)})
 	}
 	r.finish(frameRef{5, began.Add(time.Minute)})
-	want := "data 1 1s of 1, data 3 3s of 1, data 3 3s of 1, gap 5 1m0s of 1, data 5 1m0s of 1, ended 5 1m0s of 1"
+	want := "data 1 1s of 1, data 3 3s of 1, data 3 3s of 1, gap 4 4s of 1, data 4 4s of 1, ended 5 1m0s of 1"
 	if strings.Join(got, ", ") != want {
 		t.Errorf("%s", strings.Join(got, ", "))
+	}
+}
+
+// TestTCPLateFrames: the parts of a dialogue are reported in their order, even if the capture has them in another one.
+func TestTCPLateFrames(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(300) {
+		random := rand.New(rand.NewPCG(seed, 1))
+		next := [2]uint32{1000, random.Uint32()}
+		ends := [2]netip.AddrPort{deviceEnd, serverEnd}
+		var frames []frame
+		send := func(from int, flags tcpFlags, data string) {
+			b := tcpIP(ends[from], ends[1-from], next[from], next[1-from], flags, data)
+			frames = append(frames, frame{link: linkRawIP, data: b, size: len(b), number: len(frames) + 1})
+			if next[from] += uint32(len(data)); flags&(tcpSYN|tcpFIN) != 0 {
+				next[from]++
+			}
+		}
+		send(0, tcpSYN, "")
+		send(1, tcpSYN|tcpACK, "")
+		var want []string
+		for turn := range 2 + random.IntN(12) {
+			from := turn % 2
+			text := ""
+			for range 1 + random.IntN(3) {
+				data := fmt.Sprintf("%d-%d ", turn, random.IntN(1000))
+				send(from, tcpACK, data)
+				text += data
+			}
+			if random.IntN(3) == 0 {
+				send(1-from, tcpACK, "") // an acknowledgement of its own
+			}
+			want = append(want, fmt.Sprintf("%d %s", from, text))
+		}
+		closer := random.IntN(2)
+		send(closer, tcpFIN|tcpACK, "")
+		send(1-closer, tcpFIN|tcpACK, "")
+		send(closer, tcpACK, "")
+		for range len(frames) { // all but the handshake may be late
+			i := 2 + random.IntN(len(frames)-2)
+			j := min(i+random.IntN(6), len(frames)-1)
+			frames[i], frames[j] = frames[j], frames[i]
+		}
+		var got []string
+		last := -1
+		r := reassembler{
+			onData: func(c *conversation, from int, _ frameRef, data []byte) {
+				if from != last {
+					got, last = append(got, fmt.Sprintf("%d ", from)), from
+				}
+				got[len(got)-1] += string(data)
+			},
+			onGap:   func(_ *conversation, from int, _ frameRef, n int) { t.Errorf("seed %d: %d misses %d", seed, from, n) },
+			onClose: func(*conversation, frameRef) {},
+		}
+		for i := range frames {
+			r.add(&frames[i])
+		}
+		if r.others.len != 0 {
+			t.Errorf("seed %d: the conversation is not closed by its FINs", seed)
+		}
+		r.finish(frameRef{})
+		if !slices.Equal(got, want) {
+			t.Fatalf("seed %d:\n%q\nwant\n%q", seed, got, want)
+		}
+	}
+}
+
+// TestTCPLateFrameWindow: a frame may be maxLate frames late. Then its bytes are missing, without another frame of the
+// conversation.
+func TestTCPLateFrameWindow(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		late   int
+		script string // after the handshake
+		after  string // the late frame
+		want   string
+	}{
+		{maxLate - 1, "< A 1 6 world\n", "> A 1 1 hello\n", opened + "0 hello\n1 world\n"},
+		{maxLate + 1, "< A 1 6 world\n", "> A 1 1 hello\n", opened + "0 misses 5\n1 world\n"},
+		{maxLate - 2, "< A 1 6 world\n> A 6 6 again\n", "> A 1 1 hello\n", opened + "0 hello\n1 world\n0 again\n"},
+		{maxLate + 1, "< A 1 6 world\n> A 6 6 again\n", "> A 1 1 hello\n", opened + "0 misses 5\n1 world\n0 again\n"},
+		{2*maxLate + 2, "> A 6 6 again\n", "> A 1 1 hello\n", opened + "0 hello\n1 misses 5\n0 again\n"}, // the server has not acknowledged it
+		{maxLate + 1, "> FA 6 1\n< FA 1 7\n", "> A 1 1 hello\n", opened + "0 misses 5\nended\n"},
+	} {
+		l := newTCPEvents()
+		l.play(handshake+test.script, 1000, 5000)
+		for range test.late {
+			l.add(&frame{link: linkRawIP, data: tcpIP(manyClients(1), serverEnd, 1, 1, tcpACK, ""), size: 40})
+		}
+		l.play(test.after, 1000, 5000)
+		if got := strings.Join(append(l.log, ""), "\n"); got != test.want && (test.late <= maxLate+1 || !strings.HasPrefix(test.want, got)) {
+			t.Errorf("%q, %d late:\n%s\nwant\n%s", test.script, test.late, got, test.want)
+		}
+		l.finish(frameRef{})
+		if got := strings.Join(append(l.log, ""), "\n"); strings.TrimSuffix(got, "ended\n") != strings.TrimSuffix(test.want, "ended\n") {
+			t.Errorf("%q, %d late, at the end:\n%s\nwant\n%s", test.script, test.late, got, test.want)
+		}
+	}
+}
+
+// TestTCPPreferred: other conversations make room for preferred ones.
+func TestTCPPreferred(t *testing.T) {
+	t.Parallel()
+	var ended []netip.AddrPort
+	r := reassembler{
+		prefer: func(a, b netip.AddrPort) bool { return a.Port() == 49 || b.Port() == 49 },
+		onData: func(c *conversation, _ int, _ frameRef, data []byte) {
+			c.preferred = c.preferred || string(data) == "T"
+		},
+		onClose: func(c *conversation, _ frameRef) { ended = append(ended, c.ends[1]) },
+	}
+	send := func(i int, server string, data string) {
+		b := tcpIP(manyClients(i), netip.MustParseAddrPort(server), uint32(1+i), 1, tcpACK, data)
+		r.add(&frame{link: linkRawIP, data: b, size: len(b)})
+	}
+	const most = budgetConversations / conversationCost
+	send(0, "192.0.2.1:49", "x")
+	send(1, "192.0.2.1:443", "T") // which the consumer prefers from its next segment on
+	send(1, "192.0.2.1:443", "T")
+	b := tcpIP(manyClients(1), netip.MustParseAddrPort("192.0.2.1:443"), 3, 1, tcpACK, "x")
+	r.add(&frame{link: linkRawIP, data: b, size: len(b)})
+	for i := range 2 * most {
+		send(2+i, "192.0.2.1:80", "x")
+	}
+	if r.dropped != most+2 || slices.ContainsFunc(ended, func(a netip.AddrPort) bool { return a.Port() != 80 }) || r.preferred.len != 2 {
+		t.Errorf("%d dropped, %d preferred", r.dropped, r.preferred.len)
+	}
+	for i := range most + 1 {
+		send(2+2*most+i, "192.0.2.1:49", "x")
+	}
+	if r.others.len != 0 || r.preferred.len != most || ended[len(ended)-1].Port() != 443 && ended[len(ended)-3].Port() != 49 {
+		t.Errorf("%d others, %d preferred, %v ended at last", r.others.len, r.preferred.len, ended[len(ended)-3:])
+	}
+	r.finish(frameRef{})
+	r.checkEmpty(t, "at the end")
+}
+
+// TestTCPRetained: what a reassembler retains for input of any kind stays in its budgets.
+func TestTCPRetained(t *testing.T) {
+	x := func(n int) string { return strings.Repeat("x", n) }
+	for _, test := range []struct {
+		name  string
+		n     int
+		bytes func(r *reassembler, i int, add func(client, back int, seq, ack uint32, data string))
+	}{
+		{"open conversations", 100000, func(r *reassembler, i int, add func(client, back int, seq, ack uint32, data string)) {
+			add(i, 0, 1, 1, "x")
+		}},
+		{"a small piece each", 100000, func(r *reassembler, i int, add func(client, back int, seq, ack uint32, data string)) {
+			add(i, 0, 1, 1, "x")
+			add(i, 0, 9, 1, "x")
+		}},
+		{"many small pieces each", 100000, func(r *reassembler, i int, add func(client, back int, seq, ack uint32, data string)) {
+			add(i/100, 0, uint32(1+2*(i%100)), 1, "x")
+		}},
+		{"large pieces", 20000, func(r *reassembler, i int, add func(client, back int, seq, ack uint32, data string)) {
+			add(i, 0, 1, 1, "x")
+			add(i, 0, 9, 1, x(1400))
+		}},
+		{"held and then delivered", 50000, func(r *reassembler, i int, add func(client, back int, seq, ack uint32, data string)) {
+			add(i, 0, 1, 1, "x")
+			for k := range uint32(5) {
+				add(i, 0, 20-2*k, 1, "xx")
+			}
+			add(i, 0, 2, 1, x(30))
+		}},
+		{"answers before requests", 50000, func(r *reassembler, i int, add func(client, back int, seq, ack uint32, data string)) {
+			add(i, 0, 1, 1, "x")
+			add(i, 1, 1, 100, x(500))
+		}},
+	} {
+		before := heapInUse()
+		r := &reassembler{onData: func(*conversation, int, frameRef, []byte) {}, onGap: func(*conversation, int, frameRef, int) {}, onClose: func(*conversation, frameRef) {}}
+		buf := make([]byte, 0, 4096)
+		for i := range test.n {
+			test.bytes(r, i, func(client, back int, seq, ack uint32, data string) {
+				ends := [2]netip.AddrPort{manyClients(client), serverEnd}
+				buf = append(buf[:0], tcpIP(ends[back], ends[1-back], seq, ack, tcpACK, data)...)
+				r.add(&frame{link: linkRawIP, data: buf, size: len(buf)})
+			})
+		}
+		used := r.memory.used + r.held.used
+		retained := int(heapInUse() - before)
+		if limit := budgetConversations + budgetHeld + 1<<20; retained > limit || retained > used+1<<20 || r.memory.used > budgetConversations || r.held.used > budgetHeld {
+			t.Errorf("%s: %d bytes are retained, %d and %d are counted", test.name, retained, r.memory.used, r.held.used)
+		}
+		runtime.KeepAlive(r)
 	}
 }
 
@@ -545,17 +755,18 @@ func FuzzReassemble(f *testing.F) {
 			},
 			onClose: func(c *conversation, _ frameRef) { delete(open, c) },
 		}
+		r.live = link%2 == 0
 		for rest := b; len(rest) >= 2; {
 			size := int(binary.BigEndian.Uint16(rest)) & 0x7ff
 			n := min(size, len(rest)-2)
 			r.add(&frame{link: linkType(link), data: rest[2 : 2+n], size: size})
-			if rest = rest[2+n:]; r.held > maxHeldAll {
-				t.Fatalf("%d bytes are held", r.held)
+			if rest = rest[2+n:]; r.held.used > budgetHeld {
+				t.Fatalf("%d bytes are held", r.held.used)
 			}
 		}
 		r.finish(frameRef{})
-		if len(open) > 0 || r.held != 0 || received > len(b) {
-			t.Fatalf("%d conversations are not closed, %d bytes are held, %d bytes of data in %d", len(open), r.held, received, len(b))
+		if len(open) > 0 || r.held.used != 0 || received > len(b) {
+			t.Fatalf("%d conversations are not closed, %d bytes are held, %d bytes of data in %d", len(open), r.held.used, received, len(b))
 		}
 	})
 }

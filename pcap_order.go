@@ -1,0 +1,59 @@
+package main
+
+import (
+	"io"
+	"os"
+	"slices"
+	"time"
+)
+
+// captureOrder returns the names of captures in the order of their first frames, as rotated files may come in any order.
+// What is not a regular file, or has no date, keeps its place.
+func captureOrder(names []string, payload *payloadFormat) []string {
+	type file struct {
+		name string
+		at   time.Time
+	}
+	var files []file
+	var places []int
+	for i, name := range names {
+		if at := firstTime(name, payload); dated(at) {
+			files, places = append(files, file{name, at}), append(places, i)
+		}
+	}
+	slices.SortStableFunc(files, func(a, b file) int { return a.at.Compare(b.at) })
+	names = slices.Clone(names)
+	for i, place := range places {
+		names[place] = files[i].name
+	}
+	return names
+}
+
+// firstTime returns the time of the first frame of a capture, or zero if it is unknown.
+func firstTime(name string, payload *payloadFormat) time.Time {
+	if info, err := os.Stat(name); err != nil || !info.Mode().IsRegular() {
+		return time.Time{}
+	}
+	in, err := os.Open(name)
+	if err != nil {
+		return time.Time{}
+	}
+	defer in.Close()
+	next, err := newCapture(in, name, payload, nil)
+	if err != nil {
+		return time.Time{}
+	}
+	var f frame
+	_ = next(&f) // after an error the time is unknown
+	return f.at
+}
+
+// isRegular reports whether a reader is a regular file, which does not grow while it is read.
+func isRegular(r io.Reader) bool {
+	file, ok := r.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := file.Stat()
+	return err == nil && info.Mode().IsRegular()
+}

@@ -189,7 +189,7 @@ func (a *authentication) onRestart(r reaction) reaction {
 	}
 	next, ok := restartType(a.response.data, a.tried)
 	if !ok || a.action != authenLogin || a.fields.user == "" && next != authenASCII {
-		r.verdict.hint = "try another --authen-type: the server does not accept " + a.typ().String()
+		r.verdict.hint = a.restartHint()
 		return r
 	}
 	r.warnings = []namedWarning{newWarning(warnRestart, "the server requested a restart with %s instead of %s", next, a.typ())}
@@ -200,6 +200,17 @@ func (a *authentication) onRestart(r reaction) reaction {
 	}
 	a.tried, r.restart = append(a.tried, next), true
 	return r
+}
+
+// restartHint returns the hint for a RESTART that leads to no other session.
+func (a *authentication) restartHint() string {
+	switch {
+	case a.action == authenChPass: // which has only this type
+		return "see the server's log: it does not accept a password change with " + a.typ().String()
+	case a.fields.user == "":
+		return "give USER: only ascii can do without, and the server does not accept it"
+	}
+	return "try another --authen-type: the server does not accept " + a.typ().String()
 }
 
 // restartType returns the first type of the list in a RESTART that was not tried and is safe.
@@ -252,7 +263,7 @@ func (a *authentication) onPrompt(r reaction) reaction {
 		return a.sendPrepared(r, ready[used])
 	case status == authenGetUser && used > 0 && (len(ready) > 0 || !a.person):
 		r.err = failf(classDenied, "%s asked for the user name again", a.server).
-			withHint("check USER: the server does not accept it, and --answer does not replace it")
+			withHint("check USER: the server does not accept it%s", a.noReplacement())
 		r.abort = abort("no answer to the prompt")
 		return r
 	case a.answered < len(a.answers) && (status != authenGetUser || used == 0) && (!a.repeated || a.answerAgain):
@@ -261,6 +272,14 @@ func (a *authentication) onPrompt(r reaction) reaction {
 	}
 	a.pending, r.prompt = pendingAnswer, a.prompt()
 	return r
+}
+
+// noReplacement returns the end of the hint for a refused user, if the command can have more answers.
+func (a *authentication) noReplacement() string {
+	if a.answerName == "" {
+		return ""
+	}
+	return " (" + a.answerName + " cannot replace it)"
 }
 
 // notePrompt notes whether a prompt repeats the last line of the one for the password, also after a sentence: many

@@ -169,7 +169,7 @@ func dialogueWith(t *testing.T, line string, replies ...message) (runResult, str
 func TestAuthenticationUserAskedAgain(t *testing.T) {
 	t.Parallel()
 	askUser, askPass := &authenReply{status: authenGetUser, serverMsg: "Username: "}, &authenReply{status: authenGetPass, serverMsg: "Password: "}
-	again := `tacacs_plus: \S+ asked for the user name again\ntacacs_plus: hint: check USER: .*\n`
+	again := `tacacs_plus: \S+ asked for the user name again\ntacacs_plus: hint: check USER: the server does not accept it \(--answer cannot replace it\)\n`
 	for _, tt := range []struct {
 		line    string
 		replies []message
@@ -196,6 +196,20 @@ func TestAuthenticationUserAskedAgain(t *testing.T) {
 	got := runWith(t, secretsInEnv, `{"command":"authenticate","user":"alice","answers":["123456"]}`, "batch", s.addr)
 	if list := answers(t, got.out); len(list) != 1 || list[0].ExitCode != classDenied.exit() || !strings.Contains(list[0].Error.Message, "asked for the user name again") {
 		t.Errorf("got %+v", got)
+	} else if hint := "check USER: the server does not accept it (answers cannot replace it)"; list[0].Error.Hint != hint {
+		t.Errorf("the hint of batch is %q, want %q", list[0].Error.Hint, hint)
+	}
+	fake := startFakeServer(t, func(c *fakeServerConn) {
+		for range 2 {
+			h, _, err := c.readPacket(testKey)
+			if err != nil {
+				return
+			}
+			c.Write(c.reply(&fakeRequest{header: h}, askUser, sameFlags(h)))
+		}
+	})
+	if got := runWith(t, secretsInEnv, "", "check", "alice", fake.addr); !strings.Contains(got.out, "hint: check USER: the server does not accept it\n") { // it has no --answer
+		t.Errorf("check: got %+v", got)
 	}
 }
 

@@ -88,7 +88,7 @@ func readPEM(ctx context.Context, file, what, blockType string) ([]byte, error) 
 		}
 	}
 	return nil, failf(classUsage, "the %s %s contains no %s", what, file, strings.ToLower(blockType)).
-		withHint("--cacert and --cert take certificates, --cert-key takes a private key")
+		withHint("check which option takes which file: this one needs a %s", strings.ToLower(blockType))
 }
 
 // notPEM returns the error for a file without PEM, with the command that converts it.
@@ -105,7 +105,7 @@ func notPEM(what, file string, b []byte) *failure {
 	_, err := asn1.Unmarshal(b, &pfx)
 	if ext := strings.ToLower(filepath.Ext(file)); err == nil && pfx.Version == 3 || ext == ".p12" || ext == ".pfx" { // some are BER
 		return failf(classUsage, "the %s %s is PKCS #12, not PEM", what, file).
-			withHint("convert it with openssl pkcs12 -in %s -nodes -out FILE, for --cert", file)
+			withHint("convert it with openssl pkcs12 -in %s -nodes -out FILE", file)
 	}
 	if strings.Contains(what, "key") {
 		return f.withHint("convert a private key with openssl pkey -inform DER -in %s -out FILE", file)

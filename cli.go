@@ -314,17 +314,21 @@ func (inv *invocation) parseOption(arg string, rest []string) ([]string, error) 
 // that is attached to the name of an option with a value, since that may be a secret.
 func (inv *invocation) unknownOption(arg, typed string) error {
 	name, _, _ := strings.Cut(strings.ReplaceAll(strings.TrimLeft(arg, "-"), "_", "-"), "=")
+	accepted := func(o *option) bool { return inv.action == nil || inv.command.accepts(o) }
 	if short := inv.options.find(arg[1:2]); short != nil && !isToggle(short.value) {
-		return failf(classUsage, "unknown option -%c...", arg[1]).withHint("put a space between -%c and its value", arg[1])
+		return spaceHint(failf(classUsage, "unknown option -%c...", arg[1]), "-"+short.short, accepted(short))
 	}
 	var known []string
-	for _, o := range inv.options.options {
-		known = append(known, o.long)
+	for i := range inv.options.options {
+		if o := &inv.options.options[i]; accepted(o) {
+			known = append(known, o.long)
+		}
 	}
 	meant := nearest(name, known)
-	for _, o := range inv.options.options {
+	for i := range inv.options.options {
+		o := &inv.options.options[i]
 		if o.group&(groupKey|groupPassword) != 0 && strings.HasPrefix(name, o.long) && (meant == "" || meant == o.long) {
-			return failf(classUsage, "unknown option --%s...", o.long).withHint("put a space between --%s and its value", o.long)
+			return spaceHint(failf(classUsage, "unknown option --%s...", o.long), "--"+o.long, accepted(o))
 		}
 	}
 	f := failf(classUsage, "unknown option %s", typed)
@@ -340,6 +344,14 @@ func (inv *invocation) unknownOption(arg, typed string) error {
 		return f.withHint("put a command's own options after the command; tacacs_plus help lists the others")
 	}
 	return f.withHint("tacacs_plus help, and tacacs_plus help COMMAND, list the options")
+}
+
+// spaceHint adds the hint for a value without a space before it, if the command accepts the option.
+func spaceHint(f *failure, option string, accepted bool) *failure {
+	if accepted {
+		return f.withHint("put a space between %s and its value", option)
+	}
+	return f
 }
 
 // ownersOf returns the names of the commands that have the option as their own, and that of the first; nil for none.

@@ -50,7 +50,7 @@ func (p *parser) read(args []string) error {
 		case len(arg) > 1 && arg[0] == '-':
 			rest, err = inv.parseOption(arg, rest)
 		case strings.HasPrefix(arg, "@"):
-			if err = p.profile.setWord(arg); readsSecret(before) {
+			if err = p.profile.setWord(p.inv, arg); readsSecret(before) {
 				p.profile.secretOption = before
 			}
 		case inv.action == nil:
@@ -89,7 +89,7 @@ func (p *parser) skim(args []string) {
 				_, _ = o.set(arg, "", false, nil)
 			}
 		case strings.HasPrefix(arg, "@"):
-			_ = p.profile.setWord(arg)
+			_ = p.profile.setWord(p.inv, arg)
 		case p.inv.action == nil:
 			_ = p.inv.setCommand(arg)
 		}
@@ -150,7 +150,7 @@ func (inv *invocation) checkLoneUser() error {
 	isServer := func(s server) bool {
 		return slices.Contains(parts, strings.ToLower(s.host)) || slices.Contains(parts, strings.ToLower(s.name))
 	}
-	if inv.swappedHost() == "" && !slices.ContainsFunc(inv.server.servers, isServer) {
+	if !looksLikeServer(user) && !slices.ContainsFunc(inv.server.servers, isServer) {
 		return nil
 	}
 	return failf(classUsage, "%s is a server, and a single word is USER if -H or a profile gives HOST", escape(user)).
@@ -197,13 +197,4 @@ func (p *parser) spareWords() int {
 		spare--
 	}
 	return spare
-}
-
-// swappedHost returns USER if it looks like a server: an address, or a name with a port.
-func (inv *invocation) swappedHost() string {
-	user := inv.request.user
-	if servers, err := parseServers(user, portClear); err != nil || !isAddr(servers[0].host) && !strings.Contains(user, ":") {
-		return ""
-	}
-	return user
 }

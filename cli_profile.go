@@ -21,15 +21,24 @@ type profile struct {
 const maxProfile = 64 << 10
 
 // setWord sets the word that names the profile.
-func (p *profile) setWord(word string) error {
+func (p *profile) setWord(inv *invocation, word string) error {
 	if p.word != "" && p.word != word {
-		return failf(classUsage, "only one profile can be given, not %s and %s", escape(p.word), escape(word)).withHint("%s", hintAtUser)
+		return failf(classUsage, "only one profile can be given, not %s and %s", escape(p.word), escape(word)).withHint("%s", atHint(inv))
 	}
 	p.word = word
 	return nil
 }
 
-const hintAtUser = "use -u for a user whose name begins with @"
+// atHint returns the hint for a word that begins with @ and names no profile.
+func atHint(inv *invocation) string {
+	switch {
+	case inv.command.user != absent:
+		return "use -u for a user whose name begins with @"
+	case inv.command.name == "decode":
+		return "use ./@NAME for a file whose name begins with @"
+	}
+	return ""
+}
 
 // read sets the options of the profile, if there is one. Options on the command line override it: the same
 // option, and one that conflicts. Options that the command does not have or cannot use are ignored, since one profile
@@ -38,13 +47,13 @@ func (p *profile) read(inv *invocation) error {
 	if p.word == "" {
 		return nil
 	}
-	path, err := p.path(inv.std.env)
+	path, err := p.path(inv)
 	if err != nil {
 		return err
 	}
 	text, err := readOptions(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return p.suggest(err, inv.std.env)
+		return p.suggest(err, inv)
 	} else if err != nil {
 		return err
 	}
@@ -92,24 +101,24 @@ func readOptions(path string) (text string, err error) {
 }
 
 // suggest adds a hint to the error for a profile that does not exist.
-func (p *profile) suggest(err error, env func(string) string) error {
+func (p *profile) suggest(err error, inv *invocation) error {
 	if p.secretOption != "" { // it may be the secret
 		return takesNoValue(p.secretOption)
 	}
-	if name := nearest(p.word[1:], profileNames(env)); name != "" {
+	if name := nearest(p.word[1:], profileNames(inv.std.env)); name != "" {
 		return asFailure(err).withHint("did you mean @%s?", escape(name))
 	}
-	return asFailure(err).withHint("%s", hintAtUser)
+	return asFailure(err).withHint("%s", atHint(inv))
 }
 
 // path returns the path of the profile: its name if that has a slash, else the file in the first folder that has it.
-func (p *profile) path(env func(string) string) (string, error) {
-	name := p.word[1:]
+func (p *profile) path(inv *invocation) (string, error) {
+	name, env := p.word[1:], inv.std.env
 	if strings.ContainsAny(name, "/"+string(filepath.Separator)) {
 		return expandHome(name, env), nil
 	}
 	if name == "" {
-		return "", failf(classUsage, "@ needs the name of a profile").withHint("%s", hintAtUser)
+		return "", failf(classUsage, "@ needs the name of a profile").withHint("%s", atHint(inv))
 	}
 	folders := profileFolders(env)
 	if len(folders) == 0 {
@@ -121,7 +130,7 @@ func (p *profile) path(env func(string) string) (string, error) {
 			return path, nil
 		}
 	}
-	return "", p.suggest(failf(classUsage, "no profile %s in %s", escape(name), strings.Join(folders, " or ")), env)
+	return "", p.suggest(failf(classUsage, "no profile %s in %s", escape(name), strings.Join(folders, " or ")), inv)
 }
 
 // systemProfiles is the folder of the profiles for all users. On Windows any user could create it, so it is not used.

@@ -37,6 +37,9 @@ func TestProfile(t *testing.T) {
 		runWith(t, home, "", split("authenticate alice @prod")...).check(t, 0, "PASS\n", "")
 		runWith(t, map[string]string{}, "", "authenticate", "alice", "@nowhere").check(t, 2, "",
 			"tacacs_plus: no profile nowhere in /etc/tacacs_plus\ntacacs_plus: hint: use -u for a user whose name begins with @\n")
+		runWith(t, map[string]string{}, "", "decode", "@nowhere").check(t, 2, "",
+			"tacacs_plus: no profile nowhere in /etc/tacacs_plus\ntacacs_plus: hint: use ./@NAME for a file whose name begins with @\n")
+		runWith(t, map[string]string{}, "", "relay", "tac1", "@nowhere").check(t, 2, "", "tacacs_plus: no profile nowhere in /etc/tacacs_plus\n")
 		dir = filepath.Join(home["HOME"], ".config", "tacacs_plus")
 		got := runWith(t, home, "", split("authenticate alice @lab")...)
 		if got.code != 2 || !strings.Contains(got.err, filepath.Join(dir, "nowhere", "tac.key")) {

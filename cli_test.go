@@ -87,6 +87,10 @@ var usageErrors = []struct{ line, message, hint string }{
 	{"authenticate alice SERVER --password-stdin=hunter2", "option --password-stdin takes no value", ""},
 	{"authenticate alice SERVER --password-stdin hunter2", "option --password-stdin takes no value", ""},
 	{"authenticate alice --password-stdin SERVER hunter2", `unexpected argument "hunter2"`, "usage: tacacs_plus authenticate USER HOST"},
+	{"decode capture --timeuot 3", "unknown option --timeuot", hintOptions}, // it has no --timeout
+	{"decode capture -uhunter2", "unknown option -u...", ""},
+	{"decode capture -phunter2", "unknown option -p...", "put a space between -p and its value"},
+	{"decode capture --passwordhunter2", "unknown option --password...", ""},
 	{"-password_stdin hunter2 authenticate alice SERVER", "option -password_stdin takes no value", ""},
 	{"chpass alice SERVER --new-password-stdin hunter2", "option --new-password-stdin takes no value", ""},
 	{"authorize alice SERVER --password-stdin hunter2", "option --password-stdin takes no value", ""},

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -111,24 +110,26 @@ const hintOpenFiles = "this host lacks a resource, not the server: raise the lim
 
 // orSwapped replaces the hint of a server that cannot be reached, because of err, if USER and HOST may be swapped.
 func (c *client) orSwapped(ctx context.Context, srv server, f *failure, err error) error {
-	if c.user == "" || isAddr(srv.host) {
-		return f
-	}
-	users, e := parseServers(c.user, portClear)
-	if e != nil {
-		return f
-	}
 	var lookup *net.DNSError
-	if addressed := func(s server) bool { return isAddr(s.host) }; strings.ContainsAny(c.user, ":,") || slices.ContainsFunc(users, addressed) {
-		return f.withHint("put USER before HOST: %s looks like the server", escape(c.user))
-	} else if !errors.As(err, &lookup) || !lookup.IsNotFound {
+	switch {
+	case isAddr(srv.host):
+		return f
+	case looksLikeServer(c.user), strings.Contains(c.user, ","):
+		return f.withHint("swap USER and HOST: %s looks like the server", escape(c.user))
+	case c.user == "", !errors.As(err, &lookup), !lookup.IsNotFound:
 		return f
 	}
 	// HOST is no name of a host, but USER may be one.
 	if _, err := net.DefaultResolver.LookupNetIP(ctx, "ip", c.user); err != nil {
 		return f
 	}
-	return f.withHint("put USER before HOST: %s is the name of a host, and %s is not", escape(c.user), srv.host)
+	return f.withHint("swap USER and HOST: %s is the name of a host, and %s is not", escape(c.user), srv.host)
+}
+
+// looksLikeServer reports whether a text is an address, or a name with a port.
+func looksLikeServer(text string) bool {
+	servers, err := parseServers(text, portClear)
+	return err == nil && (strings.Contains(text, ":") || isAddr(servers[0].host))
 }
 
 // connectFailure returns the error for a server that cannot be reached at any address; the last one got the time limit.

@@ -2,7 +2,14 @@ package main
 
 import (
 	"context"
+	"go/ast"
+	goparser "go/parser"
+	"go/token"
 	"net"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -222,4 +229,174 @@ func TestHintUnlessReason(t *testing.T) {
 			t.Errorf("%s, %+v: got %+v, want %d and a hint: %t", tt.line, tt.reply, got, int(tt.code), tt.hint)
 		}
 	}
+}
+
+// hintTexts matches the hints of an output: on stderr, in the lines of check, in JSON and in the message for Ansible.
+var hintTexts = regexp.MustCompile(`hint"?: ?"?((?:[^"\\\n]|\\.)*)`)
+
+// optionsInHint matches options in a hint.
+var optionsInHint = regexp.MustCompile(`(?:^|[ (])--?([a-z0-9][a-z0-9-]*)`)
+
+// otherCommands matches hints with the options of another command.
+var otherCommands = regexp.MustCompile(`\b(openssl|tcpdump|ulimit|tacacs_plus help) `)
+
+// checkHintOptions fails the test if a hint of a run names an option that its command does not have or cannot use.
+func checkHintOptions(t *testing.T, args []string, output string) {
+	t.Helper()
+	i := slices.IndexFunc(args, func(arg string) bool {
+		return slices.ContainsFunc(commands, func(c command) bool { return c.name == arg })
+	})
+	if i < 0 {
+		return
+	}
+	for _, hint := range hintTexts.FindAllStringSubmatch(output, -1) {
+		if foreign := foreignOptions(args[i], hint[1]); len(foreign) > 0 {
+			t.Errorf("%q: the hint names options that %s does not have, %q: %s", args, args[i], foreign, hint[1])
+		}
+	}
+}
+
+// foreignOptions returns the options in a hint that a command does not have or cannot use.
+func foreignOptions(name, hint string) (foreign []string) {
+	c, err := findCommand(commands, name, "")
+	if err != nil || otherCommands.MatchString(hint) {
+		return nil
+	}
+	inv := newInvocation(commands, stdio{})
+	if err := inv.setCommand(name); err != nil {
+		return nil
+	}
+	for _, found := range optionsInHint.FindAllStringSubmatch(hint, -1) {
+		o := inv.options.find(found[1])
+		if o == nil || !c.accepts(o) && o.long != "help" || name == "chpass" && o.long == "authen-type" {
+			foreign = append(foreign, found[1])
+		}
+	}
+	return foreign
+}
+
+// optionHints are the hints with options, and the commands that can print them.
+var optionHints = map[string]string{
+	"add --tls, or use the port without TLS: this is a TLS port":                                                                                    clientCommands,
+	"add --tls: port %d is for TLS":                                                                                                                 clientCommands,
+	"add \"password\" to the request, or give one for all with --password-file or TACACS_PLUS_PWD":                                                  "batch",
+	"check --source and --interface: the address must be this host's, and of the server's family":                                                   clientCommands,
+	"check that the server runs, and the port; with --tls it is 300":                                                                                clientCommands,
+	"check the address, firewalls, routes and the VRF (--interface, --source)":                                                                      clientCommands,
+	"check the client certificate (--cert, --cert-key): some servers close without an alert":                                                        clientCommands,
+	"check the dates, the issuer and the name of the client certificate (--cert)":                                                                   clientCommands,
+	"check the key (some servers drop unreadable packets), or try a longer --timeout for a slow back end (LDAP, AD)":                                clientCommands,
+	"check whether the server has a key for this client (some servers drop such packets), or try a longer --timeout for a slow back end (LDAP, AD)": clientCommands,
+	"give --cacert FILE with the authority, or with the certificate itself if it is self-signed":                                                    clientCommands,
+	"give --cert and --cert-key: the server asked for a client certificate":                                                                         clientCommands,
+	"give --cert and --cert-key: the server requires a client certificate":                                                                          clientCommands,
+	"give --device-key-file FILE":                                                            "relay",
+	"give --key-file and --user, or listen on loopback":                                      "serve",
+	"give --new-password-file FILE":                                                          "chpass",
+	"give --password-file FILE, or set TACACS_PLUS_PWD":                                      "authenticate enable chpass", // which have deferred prompts
+	"give --servername NAME if another name is expected":                                     clientCommands,
+	"give --servername NAME: the server has no such name":                                    clientCommands,
+	"quote the command line: --cmd '%s'%s":                                                   "authorize account",
+	"remove --key and --key-file (RFC 9887 section 3.2)":                                     clientCommands + " serve",
+	"replace --unencrypted with --key-file: the server has a key for this client":            clientCommands,
+	"split the file, or ask one server at a time without --all":                              "authorize",
+	"tacacs_plus account USER HOST --exec -- COMMAND...":                                     "account",
+	"try a longer --timeout for a slow back end (LDAP, AD)":                                  clientCommands,
+	"try a longer --timeout: it has answered before, so its back end (LDAP, AD) may be slow": clientCommands,
+	"try another --authen-type: the server does not accept ":                                 "authenticate enable check batch bench",
+	"use --cr to send cmd-arg=<cr>":                                                          "authorize account",
+	"use --source to choose the local address":                                               clientCommands,
+	"use -H %s for the server, or -u %[1]s for a user of that name":                          "check",
+	"use -u for a user whose name begins with @":                                             "authenticate enable chpass authorize account check bench",
+	"--fault help lists them":                                                                "serve",
+}
+
+// clientCommands are the commands that connect to servers.
+const clientCommands = "authenticate enable chpass authorize account check batch bench relay"
+
+// TestHintOptions: a hint names only options that each command that can print it has. checkHintOptions does the same for
+// every run of a test; this test finds the hints that no test prints.
+func TestHintOptions(t *testing.T) {
+	t.Parallel()
+	found := make(map[string]bool)
+	for hint := range hintsInSource(t) {
+		if optionsInHint.MatchString(hint) && !otherCommands.MatchString(hint) {
+			found[hint] = true
+			if _, known := optionHints[hint]; !known {
+				t.Errorf("a new hint names options: %q: add it to optionHints, with the commands that can print it", hint)
+			}
+		}
+	}
+	for hint, names := range optionHints {
+		if !found[hint] {
+			t.Errorf("no hint %q", hint)
+		}
+		for name := range strings.FieldsSeq(names) {
+			if foreign := foreignOptions(name, hint); len(foreign) > 0 {
+				t.Errorf("%s can print a hint with options that it does not have, %q: %s", name, foreign, hint)
+			}
+		}
+	}
+}
+
+// hintsInSource returns the string literals in the calls of withHint, in the functions and constants that are named for a
+// hint, and in what is assigned to a field hint.
+func hintsInSource(t *testing.T) map[string]bool {
+	t.Helper()
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	hints := make(map[string]bool)
+	collect := func(n ast.Node) {
+		ast.Inspect(n, func(n ast.Node) bool {
+			if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+				text, _ := strconv.Unquote(lit.Value) // the parser has accepted it
+				hints[text] = true
+			}
+			return true
+		})
+	}
+	isHint := func(e ast.Expr) bool {
+		switch e := e.(type) {
+		case *ast.Ident:
+			return strings.HasPrefix(e.Name, "hint") || strings.HasSuffix(e.Name, "Hint")
+		case *ast.SelectorExpr:
+			return strings.HasSuffix(strings.ToLower(e.Sel.Name), "hint")
+		}
+		return false
+	}
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		file, err := goparser.ParseFile(token.NewFileSet(), name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.CallExpr:
+				for _, arg := range n.Args {
+					if isHint(n.Fun) {
+						collect(arg)
+					}
+				}
+			case *ast.FuncDecl:
+				if isHint(n.Name) {
+					collect(n.Body)
+				}
+			case *ast.AssignStmt:
+				if slices.ContainsFunc(n.Lhs, isHint) {
+					collect(n)
+				}
+			case *ast.ValueSpec:
+				if slices.ContainsFunc(n.Names, func(id *ast.Ident) bool { return isHint(id) }) {
+					collect(n)
+				}
+			}
+			return true
+		})
+	}
+	return hints
 }

@@ -408,16 +408,16 @@ func TestClientNoConnection(t *testing.T) {
 func TestClientSwappedHost(t *testing.T) {
 	resolveWith(t, dnsOf())
 	for _, tt := range []struct{ line, hint string }{
-		{"authenticate 192.0.2.1 alice", "put USER before HOST: 192.0.2.1 looks like the server"},
-		{"authenticate 127.0.0.1:6001 alice", "put USER before HOST: 127.0.0.1:6001 looks like the server"},
-		{"authenticate [::1]:49 alice", "put USER before HOST: [::1]:49 looks like the server"},
-		{"authenticate tac1:49 alice", "put USER before HOST: tac1:49 looks like the server"},
-		{"check 192.0.2.1 alice", "put USER before HOST: 192.0.2.1 looks like the server"},
-		{"check [::1]:49 alice --json", "put USER before HOST: [::1]:49 looks like the server"},
-		{"bench 192.0.2.1 alice -n 1 --json", "put USER before HOST: 192.0.2.1 looks like the server"},
-		{"batch -u 192.0.2.1 -H alice", "put USER before HOST: 192.0.2.1 looks like the server"},
-		{"authenticate 192.0.2.1,192.0.2.2 alice", "put USER before HOST: 192.0.2.1,192.0.2.2 looks like the server"},
-		{"authorize tac1,tac2 alice", "put USER before HOST: tac1,tac2 looks like the server"},
+		{"authenticate 192.0.2.1 alice", "swap USER and HOST: 192.0.2.1 looks like the server"},
+		{"authenticate 127.0.0.1:6001 alice", "swap USER and HOST: 127.0.0.1:6001 looks like the server"},
+		{"authenticate [::1]:49 alice", "swap USER and HOST: [::1]:49 looks like the server"},
+		{"authenticate tac1:49 alice", "swap USER and HOST: tac1:49 looks like the server"},
+		{"check 192.0.2.1 alice", "swap USER and HOST: 192.0.2.1 looks like the server"},
+		{"check [::1]:49 alice --json", "swap USER and HOST: [::1]:49 looks like the server"},
+		{"bench 192.0.2.1 alice -n 1 --json", "swap USER and HOST: 192.0.2.1 looks like the server"},
+		{"batch -u 192.0.2.1 -H alice", "swap USER and HOST: 192.0.2.1 looks like the server"},
+		{"authenticate 192.0.2.1,192.0.2.2 alice", "swap USER and HOST: 192.0.2.1,192.0.2.2 looks like the server"},
+		{"authorize tac1,tac2 alice", "swap USER and HOST: tac1,tac2 looks like the server"},
 		{"check alice bob", "check the name, or give the server's address"},
 		{"authenticate alice bob", "check the name, or give the server's address"},
 		{"authenticate 192.0.2.1 REFUSED", "check the port: 49, or 300 for TLS"},
@@ -429,9 +429,9 @@ func TestClientSwappedHost(t *testing.T) {
 	}
 	net.DefaultResolver.Dial = dnsOfName("tac1", "192.0.2.1")
 	for line, hint := range map[string]string{
-		"authenticate tac1 alice":          "put USER before HOST: tac1 is the name of a host, and alice is not",
-		"account tac1 alice -f start":      "put USER before HOST: tac1 is the name of a host, and alice is not",
-		"check tac1 alice,bob --timeout 3": "put USER before HOST: tac1 is the name of a host, and alice is not",
+		"authenticate tac1 alice":          "swap USER and HOST: tac1 is the name of a host, and alice is not",
+		"account tac1 alice -f start":      "swap USER and HOST: tac1 is the name of a host, and alice is not",
+		"check tac1 alice,bob --timeout 3": "swap USER and HOST: tac1 is the name of a host, and alice is not",
 		"authenticate tac2 alice":          "check the name, or give the server's address",
 		"authenticate a@b alice":           "check the name, or give the server's address",
 		"check alice":                      "check the name, or give the server's address",

@@ -11,6 +11,7 @@ type argOptions struct {
 	command string
 	cr      bool
 	method  authenMethod
+	json    bool // they are fields of a JSON object, not options
 }
 
 func (a *argOptions) register(o *optionSet) {
@@ -33,13 +34,13 @@ func (a *argOptions) request(words []string) ([]string, error) {
 	if a.command != "" {
 		fields := strings.Fields(a.command)
 		if len(fields) == 0 {
-			return nil, failf(classUsage, "--cmd is blank").withHint("leave --cmd out to authorize a shell session")
+			return nil, failf(classUsage, "%s is blank", a.commandName()).withHint("leave %s out for a shell session", a.commandName())
 		}
 		args = commandArgs(fields)
 	}
 	given := slices.Concat(a.args, words)
 	if len(args) > 0 && (hasArg(given, "service") || hasArg(given, "cmd")) {
-		return nil, failf(classUsage, "--cmd sets service and cmd: remove them from the arguments")
+		return nil, failf(classUsage, "%s sets service and cmd: remove them from the arguments", a.commandName())
 	}
 	args = append(args, given...)
 	if hasArg(args, "service") && argValue(args, "service") == "" {
@@ -53,6 +54,14 @@ func (a *argOptions) request(words []string) ([]string, error) {
 		return nil, a.suggestQuotes(err, given)
 	}
 	return args, nil
+}
+
+// commandName returns the name of the command line in messages.
+func (a *argOptions) commandName() string {
+	if a.json {
+		return "cmd"
+	}
+	return "--cmd"
 }
 
 // withEnd adds the end of the command that --cr asks for.
@@ -75,7 +84,10 @@ func (a *argOptions) suggestQuotes(err error, given []string) error {
 		words, end = words[:len(words)-1], " --cr"
 	}
 	line := strings.TrimSpace(a.command + " " + strings.Join(words, " "))
-	if len(words) == 0 {
+	switch {
+	case a.json:
+		return asFailure(err).withHint("write a command line as one string in cmd")
+	case len(words) == 0:
 		return asFailure(err).withHint("use --cr to send cmd-arg=<cr>")
 	}
 	return asFailure(err).withHint("quote the command line: --cmd '%s'%s", shorten(escape(line)), end)

@@ -173,7 +173,7 @@ func (p *requestParser) newRequest(l *requestLine, b *batchRequest, options requ
 	case "authenticate", "enable", "chpass":
 		return p.newLogin(l, b, options)
 	case "authorize", "account":
-		argOptions := argOptions{command: b.Cmd, args: b.Args}
+		argOptions := argOptions{command: b.Cmd, args: b.Args, json: true}
 		args, err := argOptions.request(nil)
 		if err != nil {
 			return nil, err

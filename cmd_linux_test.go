@@ -220,9 +220,9 @@ func TestLookUpBeforeSecrets(t *testing.T) {
 		{"authenticate alice tac1 -t pap --key-file " + dir + "/key", noName + noHost},
 		{"authenticate alice tac1 -t pap --unencrypted", noName + noHost},
 		{"authenticate alice tac1 --key-file -", noName + noHost},
-		{"authenticate 192.0.2.1 tac1", noName + "tacacs_plus: hint: put USER before HOST: 192.0.2.1 looks like the server\n"},
-		{"authenticate 192.0.2.1:49 tac1", noName + "tacacs_plus: hint: put USER before HOST: 192.0.2.1:49 looks like the server\n"},
-		{"authenticate tac3:49 tac1", noName + "tacacs_plus: hint: put USER before HOST: tac3:49 looks like the server\n"},
+		{"authenticate 192.0.2.1 tac1", noName + "tacacs_plus: hint: swap USER and HOST: 192.0.2.1 looks like the server\n"},
+		{"authenticate 192.0.2.1:49 tac1", noName + "tacacs_plus: hint: swap USER and HOST: 192.0.2.1:49 looks like the server\n"},
+		{"authenticate tac3:49 tac1", noName + "tacacs_plus: hint: swap USER and HOST: tac3:49 looks like the server\n"},
 		{"authenticate 00:11:22:33:44:55 tac1", noName + noHost},
 	} {
 		s := runAt(t, tt.line)

@@ -138,6 +138,7 @@ func TestFaults(t *testing.T) {
 		{"getpass-forever", login + strings.Repeat(" --answer x", 200) + " --answer-repeated", 5, ``, `.*: sequence numbers exhausted`},
 		{"restart", login, 0, `PASS\n`, `warning: the server requested a restart with pap instead of ascii`},
 		{"restart-empty", login, 1, `RESTART: type not allowed here\n`, `hint: try another --authen-type: the server does not accept ascii`},
+		{"restart-empty", "authenticate '' AT --answer bob", 1, `RESTART: type not allowed here\n`, `hint: give USER: only ascii can do without, and the server does not accept it`},
 		{"restart", "authenticate alice AT -t chap", 0, `PASS\n`, ``},
 		{"follow", login, 1, `FOLLOW\n`, `hint: give the right server as HOST: the server refers to .*`},
 		{"follow", author, 1, `FOLLOW\n`, `hint: give the right server as HOST: the server refers to .*`},
@@ -318,7 +319,7 @@ func TestRestartOfAPasswordChange(t *testing.T) {
 	t.Parallel()
 	s := serveWith(t, "--fault", "restart")
 	dir := writeFiles(t, map[string]string{"new": "new1\n"})
-	s.ask(t, "chpass alice AT --new-password-file "+filepath.Join(dir, "new")).check(t, classDenied.exit(), `RESTART\n`, `.*hint: .*\n`)
+	s.ask(t, "chpass alice AT --new-password-file "+filepath.Join(dir, "new")).check(t, classDenied.exit(), `RESTART\n`, `tacacs_plus: hint: see the server's log: it does not accept a password change with ascii\n`)
 	s.stop()
 	if log := s.log.String(); strings.Contains(log, "pap") {
 		t.Errorf("the server log:\n%s", log)

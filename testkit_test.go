@@ -56,6 +56,7 @@ func runWith(t *testing.T, env map[string]string, stdin string, args ...string) 
 	var out, err bytes.Buffer
 	code := run(ctx, args, stdio{in: strings.NewReader(stdin), out: &out, err: &err,
 		env: func(name string) string { return env[name] }})
+	checkHintOptions(t, args, out.String()+err.String())
 	return runResult{code, out.String(), err.String()}
 }
 

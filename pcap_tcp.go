@@ -197,9 +197,11 @@ func (r *reassembler) begin(s *segment, at frameRef) *conversation {
 	default:
 		client = 1
 	}
-	c := new(conversation)
+	var c *conversation
 	if n := len(r.unused); n > 0 {
 		c, r.unused = r.unused[n-1], r.unused[:n-1]
+	} else {
+		c = new(conversation)
 	}
 	*c = conversation{
 		ends:    [2]netip.AddrPort{s.flow.end(client), s.flow.end(1 - client)},

@@ -17,7 +17,7 @@ var ownOptions = map[string]string{
 	"check":        "types negative nagios warn crit cert-days prometheus output interval count",
 	"batch":        "c concurrency dead-time",
 	"help":         "man",
-	"decode":       "key-list summary",
+	"decode":       "key-list summary user status peer",
 	"relay":        "listen device-key-file listen-tls listen-cert listen-cert-key client-ca record",
 	"serve":        "listen user users-file enable-password-file permit deny arg must-change reply-delay client-ca write-cacert fault",
 }
@@ -290,7 +290,7 @@ func TestCompletion(t *testing.T) {
 		{"--cm", ""},
 		{"serve --time", ""},
 		{"serve --key", "--key --key-file"},
-		{"decode --p", "--port"},
+		{"decode --p", "--port --peer"},
 		{"decode ''", "FILE"},
 		{"decode --summary x", "FILE"},
 		{"-", "-4 -6"},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -15,6 +16,7 @@ import (
 type decodeOptions struct {
 	keyLists list
 	summary  bool
+	filter   recordFilter
 }
 
 // newDecode returns the command decode, which prints the sessions in captures.
@@ -22,6 +24,7 @@ func newDecode(o *optionSet) action {
 	var opts decodeOptions
 	o.add(&opts.keyLists, "key-list", "FILE", "file of candidate keys, one a line; repeatable")
 	o.add((*toggle)(&opts.summary), "summary", "", "print a table in place of sessions: servers with their times, clients with problems")
+	opts.filter.addTo(o)
 	return func(ctx context.Context, inv *invocation) (output, error) {
 		inv.std.err = newQueuedWriter(ctx, inv.std.err)
 		if len(inv.words) == 0 {
@@ -33,6 +36,7 @@ func newDecode(o *optionSet) action {
 		}
 		err = newDecodePipeline(d).readFiles(ctx, inv, inv.words)
 		report := newDecodeReport(d.summary, d.keys.clientCounts(), &d.keys.others.count)
+		report.keyless = len(d.keys.keys) == 0
 		if ctx.Err() != nil {
 			report.ExitCode, err = classInterrupted.exit(), nil
 		}
@@ -49,7 +53,7 @@ func (opts *decodeOptions) newDecoder(ctx context.Context, inv *invocation) (*de
 	if err := opts.checkStdin(inv, keyLog); err != nil {
 		return nil, err
 	}
-	d := &decoder{port: uint16(inv.server.port), keys: keyFinder{clients: make(map[netip.Addr]*decodeClient)}}
+	d := &decoder{port: uint16(inv.server.port), filter: opts.filter, keys: keyFinder{clients: make(map[netip.Addr]*decodeClient)}}
 	var err error
 	if d.keys.keys, err = opts.readKeys(ctx, inv); err != nil {
 		return nil, err
@@ -146,9 +150,27 @@ func (p *decodePipeline) readFiles(ctx context.Context, inv *invocation, files [
 	}
 	if keys := d.keys.keys; firstErr == nil && len(keys) > 0 && d.counts.unread > 0 && d.counts.fitted == 0 {
 		return failf(classProtocol, "no key fits any session").
-			withHint("give the devices' key: it is not that of %s", keys[0].source)
+			withHint("give the devices' key: it is not %s", triedKeys(keys))
 	}
 	return firstErr
+}
+
+// triedKeys names up to three keys by their sources, or the number of more and their files.
+func triedKeys(keys []key) string {
+	var sources, files []string
+	for _, k := range keys {
+		file, _, _ := strings.Cut(k.source, ":")
+		if !slices.Contains(files, file) && len(files) < 3 {
+			files = append(files, file)
+		}
+		if len(sources) < 3 {
+			sources = append(sources, k.source)
+		}
+	}
+	if len(keys) <= 3 {
+		return "that of " + strings.Join(sources, ", ")
+	}
+	return fmt.Sprintf("among the %d keys of %s", len(keys), strings.Join(files, ", "))
 }
 
 // readFile reads one file up to its end or to an error. It sets last to the time of the last frame.
@@ -163,7 +185,7 @@ func (p *decodePipeline) readFile(ctx context.Context, inv *invocation, name str
 		in, shown = f, escape(name)
 	}
 	p.tcp.live = !isRegular(in)
-	next, err := newCapture(p.liveReader(ctx, in), shown, &tacacsPayload, nil)
+	next, err := newCapture(p.liveReader(ctx, in), shown, &tacacsPayload, p.addSecrets)
 	if err != nil {
 		return err
 	}
@@ -265,6 +287,7 @@ const (
 	eventData streamEventKind = iota
 	eventGap
 	eventClose
+	eventSecrets // lines of a key log
 )
 
 // A batch is passed on when it has this much.
@@ -325,6 +348,15 @@ func (p *decodePipeline) addEvent(c *conversation, kind streamEventKind, from in
 	}
 }
 
+// addSecrets queues lines of a key log in a capture.
+func (p *decodePipeline) addSecrets(lines []byte) {
+	batch := p.events.chunk
+	batch.events = append(batch.events, streamEvent{kind: eventSecrets, n: len(lines)})
+	if batch.data = append(batch.data, lines...); len(batch.data) >= batchBytes {
+		p.flush()
+	}
+}
+
 // flush passes the queued events on.
 func (p *decodePipeline) flush() {
 	if len(p.events.chunk.events) > 0 {
@@ -342,6 +374,9 @@ func (p *decodePipeline) consume(batch *eventBatch) {
 			data = data[e.n:]
 		case eventGap:
 			p.decoder.onGap(e.stream, e.from, e.at, e.n)
+		case eventSecrets:
+			p.decoder.addSecrets(data[:e.n])
+			data = data[e.n:]
 		case eventClose:
 			e.stream.history = e.stream.ended
 			p.decoder.onClose(e.stream, e.at)

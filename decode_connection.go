@@ -29,14 +29,15 @@ func (d *decoder) logConnection(t *tacacsStream) {
 	if t.recognized || t.tls != nil || !d.isExpected(t.ends) || !t.ends[0].IsValid() {
 		return
 	}
-	r := &sessionRecord{peer: t.peer(), server: t.server()}
+	r := &sessionRecord{peer: t.peer(), server: t.server(), proxy: t.proxy}
 	if dated(t.began) {
 		r.at = t.began
 	}
 	client, server := t.history.flags[max(t.clientEnd, 0)], t.history.flags[1-max(t.clientEnd, 0)]
 	switch {
-	case len(t.head) > 0:
-		r.status, r.reason = statusNotTACACS, fmt.Sprintf("% x %q", t.head, printable(t.head))
+	case len(t.head)+len(t.prefix) > 0:
+		first := append(t.head, t.prefix[:min(len(t.prefix), maxHead)]...)
+		r.status, r.reason = statusNotTACACS, fmt.Sprintf("% x %q", first, printable(first))
 	case t.started:
 		r.status, r.reason = statusCut, "no data of the connection is in the capture"
 	case client&tcpSYN == 0:

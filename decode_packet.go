@@ -208,26 +208,20 @@ func (d *decoder) readBody(t *tacacsStream, s *decodeSession, from int, at frame
 func (d *decoder) addStray(t *tacacsStream, from int, at frameRef, h *header) {
 	d.counts.strays++
 	d.dumpPacket(t, from, at, h, nil, nil, nil)
-	if d.summary != nil {
-		return
-	}
 	var o *sessionTracker
 	if s := t.session(h.sessionID); s != nil {
 		o = &s.tracker
 	} else if t.hasAborted(h.sessionID) {
 		o = &sessionTracker{sessionRecord: sessionRecord{status: statusAbort}, packetType: h.typ}
 	}
-	r := &sessionRecord{peer: t.peer(), server: t.server(), problem: o.unexpected(h, from == t.clientEnd)}
+	r := &sessionRecord{problem: o.unexpected(h, from == t.clientEnd)}
 	switch {
 	case h.seqNo == 0:
 		r.malformed(h, "seq_no 0 (4.1)")
 	case h.length > maxBody:
 		r.malformed(h, tooLong(h))
 	}
-	if dated(at.at) {
-		r.at = at.at
-	}
-	d.printer.print(r, len(r.problem))
+	d.logProblem(t, at.at, r)
 }
 
 // malformed makes r the record of a packet that no session can have.

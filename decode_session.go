@@ -16,6 +16,7 @@ type decoder struct {
 	printer recordPrinter
 	summary *decodeSummary // counts the sessions instead of printing them; nil for none
 	frames  bool           // frame numbers are printed
+	filter  recordFilter
 	counts  decodeCounts
 
 	open    queue[decodeSession]
@@ -75,7 +76,7 @@ func (d *decoder) openSession(t *tacacsStream, h *header, size int) *decodeSessi
 		s = new(decodeSession)
 	}
 	*s = decodeSession{stream: t, typ: h.typ, key: sessionKey{client: t.client, index: -1}, kept: size}
-	s.tracker.id, s.tracker.peer, s.tracker.server = h.sessionID, t.peer(), t.server()
+	s.tracker.id, s.tracker.peer, s.tracker.server, s.tracker.proxy = h.sessionID, t.peer(), t.server(), t.proxy
 	s.tracker.protection, s.tracker.singleConnect = protectionOf(h.flags, t.tls != nil), t.single
 	d.kept += size
 	t.sessions = append(t.sessions, s)
@@ -165,8 +166,22 @@ func (d *decoder) setStatus(s *decodeSession) {
 	}
 }
 
+// logProblem prints what is wrong with a conversation. --summary only counts problems.
+func (d *decoder) logProblem(t *tacacsStream, at time.Time, r *sessionRecord) {
+	r.peer, r.server, r.proxy = t.peer(), t.server(), t.proxy
+	if dated(at) {
+		r.at = at
+	}
+	if d.summary == nil && d.filter.has(r) {
+		d.printer.print(r, len(r.problem))
+	}
+}
+
 // log prints a record, or counts it for --summary.
 func (d *decoder) log(client *decodeClient, r *sessionRecord, kept int) {
+	if !d.filter.has(r) {
+		return
+	}
 	if d.summary != nil {
 		d.summary.add(&client.count, r)
 	} else {

@@ -24,6 +24,9 @@ type tacacsStream struct {
 	aborted    []uint32         // session_id of the last session if the client aborted it
 	single     bool             // single-connection mode
 	head       []byte           // the first bytes of the end that sent first
+	prefix     []byte           // the start of a PROXY header
+	proxied    netip.AddrPort   // the client that a PROXY header names
+	proxy      netip.AddrPort   // that sent it
 	client     *decodeClient
 	history    tcpHistory       // set at the end
 	ended      tcpHistory       // as history, for eventClose
@@ -58,12 +61,22 @@ func (t *tacacsStream) reset(c *conversation) {
 	}
 }
 
-func (t *tacacsStream) peer() netip.AddrPort   { return t.ends[max(t.clientEnd, 0)] }
+// peer returns the client, also behind a proxy.
+func (t *tacacsStream) peer() netip.AddrPort {
+	if t.proxied.IsValid() {
+		return t.proxied
+	}
+	return t.ends[max(t.clientEnd, 0)]
+}
+
 func (t *tacacsStream) server() netip.AddrPort { return t.ends[1-max(t.clientEnd, 0)] }
 
 // onData decodes the next bytes of one end.
 func (d *decoder) onData(t *tacacsStream, from int, at frameRef, data []byte) {
 	if t.ignored.Load() {
+		return
+	}
+	if data = t.stripProxyHeader(from, data); len(data) == 0 {
 		return
 	}
 	if !t.started {
@@ -241,6 +254,7 @@ func (d *decoder) onGap(t *tacacsStream, from int, at frameRef, missing int) {
 	if t.started = true; t.tls != nil {
 		t.tls.gap(from, missing)
 	}
+	t.prefix = nil
 	s := &t.directions[from]
 	n := min(s.skip, missing)
 	if s.skip -= n; n == missing && t.tls == nil {
@@ -324,7 +338,7 @@ func (d *decoder) reportTLS(t *tacacsStream) {
 	if t.tls.alert != "" {
 		text += "; alert: " + t.tls.alert
 	}
-	d.printer.print(&sessionRecord{at: t.began, peer: t.peer(), server: t.server(), problem: text}, len(text))
+	d.logProblem(t, t.began, &sessionRecord{problem: text})
 }
 
 // isTACACSPort reports whether a port is that of RFC 8907 (49) or RFC 9887 (300).

@@ -75,7 +75,8 @@ type decodeReport struct {
 	Servers []serverSummary `json:"servers"`
 	Clients []clientSummary `json:"clients"` // those with problems
 	exitStatus
-	empty bool // sessions were printed instead
+	empty   bool // sessions were printed instead
+	keyless bool // no key was given
 }
 
 type serverSummary struct {
@@ -179,11 +180,15 @@ func (r *decodeReport) line() string {
 			fmt.Fprintf(&b, "%-47s %-10s %8d\n", "", status, s.Status[status])
 		}
 	}
+	unread := "sessions that no key fits"
+	if r.keyless {
+		unread = "sessions that need a key"
+	}
 	for _, problem := range []struct {
 		what  string
 		count func(c *clientSummary) int
 	}{
-		{"sessions that no key fits", func(c *clientSummary) int { return c.NoKey }},
+		{unread, func(c *clientSummary) int { return c.NoKey }},
 		{"sessions without a reply", func(c *clientSummary) int { return c.NoReply }},
 		{fmt.Sprintf("sessions slower than %v", slowReply), func(c *clientSummary) int { return c.Slow }},
 	} {

@@ -237,7 +237,7 @@ const (
 
 // loadKeyLog reads a key log file, or standard input for -. An error names the line.
 func loadKeyLog(name string, stdin io.Reader) (*keyLog, error) {
-	k := &keyLog{secrets: make(map[clientRandom]*[trafficSecrets][]byte)}
+	k := newKeyLog()
 	if name == "-" {
 		return k, k.read(stdin)
 	}
@@ -249,6 +249,18 @@ func loadKeyLog(name string, stdin io.Reader) (*keyLog, error) {
 	defer f.Close()
 	return k, k.read(f)
 }
+
+// addSecrets adds lines of a key log that are in a capture. Invalid ones are ignored.
+func (d *decoder) addSecrets(lines []byte) {
+	if d.keyLog == nil {
+		d.keyLog = newKeyLog()
+	}
+	for line := range strings.Lines(string(lines)) {
+		d.keyLog.parse(line)
+	}
+}
+
+func newKeyLog() *keyLog { return &keyLog{secrets: make(map[clientRandom]*[trafficSecrets][]byte)} }
 
 // secret returns a secret, or nil.
 func (k *keyLog) secret(random clientRandom, label secretLabel) []byte {

@@ -6,9 +6,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,17 +19,32 @@ type listener struct {
 	log       *sessionLog
 	dump      *dumper
 	maxBody   int // bytes of the largest body that is read
-	listeners []net.Listener
-
-	unproven, proven *share // of connections, before and after a packet that fits the key
+	listeners []listeningSocket
+	proxies   []netip.Prefix // addresses whose connections begin with a PROXY header
+	headers   atomic.Int64   // of PROXY that are being read
+	limits    listenerLimits
 
 	mu   sync.Mutex
-	open map[net.Conn]*share // the share of each connection
+	open []*acceptedConn    // the oldest first
+	held map[netip.Addr]int // open connections of each limitKey
+}
+
+// A listeningSocket is one of the addresses of a listener.
+type listeningSocket struct {
+	net.Listener
+	tls *tls.Config // nil: without TLS
+}
+
+// listenerLimits are what an operator can change.
+type listenerLimits struct {
+	connections, perAddress int
+	drain                   time.Duration // for pending replies at the end
 }
 
 // Limits of connections, and of the end of the program.
 const (
-	maxConnections   = 1024 // of each share
+	maxConnections   = 1024
+	maxPerAddress    = 768
 	maxDialogues     = 1024 // of one connection, waiting for a CONTINUE
 	idleTimeout      = 60 * time.Second
 	handshakeTimeout = 10 * time.Second
@@ -40,7 +55,7 @@ const (
 )
 
 func newListener() *listener {
-	return &listener{maxBody: maxBody, unproven: newShare(maxConnections, "connections"), proven: newShare(maxConnections, "connections"), open: make(map[net.Conn]*share)}
+	return &listener{maxBody: maxBody, limits: listenerLimits{maxConnections, maxPerAddress, shutdownTimeout}, held: make(map[netip.Addr]int)}
 }
 
 // listen opens the addresses, with TLS if there is a configuration for it.
@@ -51,10 +66,7 @@ func (l *listener) listen(addrs []string, config *tls.Config) error {
 		if err != nil {
 			return failf(classNetwork, "listen on %s: %w", escape(addr), cause(err))
 		}
-		if config != nil {
-			inner = tls.NewListener(inner, config)
-		}
-		l.listeners = append(l.listeners, inner)
+		l.listeners = append(l.listeners, listeningSocket{inner, config})
 	}
 	return nil
 }
@@ -98,40 +110,51 @@ func (l *listener) serveUntil(ctx context.Context, serve func(context.Context, n
 	}
 	<-ctx.Done()
 	l.close()
-	return drain(&all, last)
+	return drain(&all, l.limits.drain, last)
 }
 
-// drain waits up to shutdownTimeout for pending replies, then writes the last lines.
-func drain(all *sync.WaitGroup, last func() error) error {
+// drain waits for pending replies, up to a limit, then writes the last lines.
+func drain(all *sync.WaitGroup, limit time.Duration, last func() error) error {
 	ended := make(chan struct{})
 	go func() { all.Wait(); close(ended) }()
 	select {
 	case <-ended:
-	case <-time.After(shutdownTimeout):
+	case <-time.After(limit):
 	}
 	return last()
 }
 
 // accept starts a goroutine for each connection, within the limits.
-func (l *listener) accept(ctx context.Context, inner net.Listener, all *sync.WaitGroup, serve func(context.Context, net.Conn)) {
+func (l *listener) accept(ctx context.Context, socket listeningSocket, all *sync.WaitGroup, serve func(context.Context, net.Conn)) {
 	for {
-		conn, err := inner.Accept()
-		if err != nil {
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			time.Sleep(10 * time.Millisecond) // most likely there are no more file descriptors
-			continue
+		conn, err := socket.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
 		}
-		addr := addrPortOf(conn.RemoteAddr())
-		if refused := l.admit(conn, addr.Addr()); refused != "" {
-			l.log.note(addr, "refused: "+refused)
-			conn.Close()
+		if err != nil { // most likely there are no more file descriptors
+			l.cutLargest()
+			time.Sleep(10 * time.Millisecond)
 			continue
 		}
 		all.Go(func() {
-			serve(ctx, conn)
-			l.release(conn, addr.Addr())
+			a := &acceptedConn{Conn: conn, client: conn.RemoteAddr()}
+			err := l.readProxyHeader(a)
+			if err == nil {
+				err = l.admit(a)
+			}
+			if err != nil {
+				if err != io.EOF { // of a health check
+					l.log.note(addrPortOf(a.client), "refused: "+err.Error())
+				}
+				conn.Close()
+				return
+			}
+			defer l.release(a)
+			if socket.tls != nil {
+				serve(ctx, tls.Server(a, socket.tls))
+			} else {
+				serve(ctx, a)
+			}
 		})
 	}
 }
@@ -142,6 +165,7 @@ type inboundConn struct {
 	log       *sessionLog
 	dump      *dumper
 	conn      net.Conn
+	accepted  *acceptedConn  // below conn; nil for a connection that was not accepted
 	addr      netip.AddrPort // of the client
 	keys      []key          // candidates for the client's key
 	proven    bool           // a packet fit the key
@@ -162,10 +186,14 @@ func (l *listener) newInboundConn(ctx context.Context, conn net.Conn, keys clien
 		c.note("refused: no key for this address")
 		return nil
 	}
+	c.accepted, _ = conn.(*acceptedConn)
 	if secure, ok := conn.(*tls.Conn); ok {
+		c.accepted, _ = secure.NetConn().(*acceptedConn)
 		conn.SetDeadline(time.Now().Add(handshakeTimeout))
 		if err := secure.HandshakeContext(ctx); err != nil {
-			c.note("TLS: " + handshakeFault(err))
+			if !errors.Is(err, net.ErrClosed) { // cut off
+				c.note("TLS: " + handshakeFault(err))
+			}
 			return nil
 		}
 	}
@@ -175,7 +203,7 @@ func (l *listener) newInboundConn(ctx context.Context, conn net.Conn, keys clien
 
 // newTracker returns a tracker for a session of the client, which uses the key.
 func (c *inboundConn) newTracker(k key) sessionTracker {
-	return sessionTracker{sessionRecord: sessionRecord{peer: c.addr, key: k.source, protection: protectionOf(0, c.cleartext)}}
+	return sessionTracker{sessionRecord: sessionRecord{peer: c.addr, proxy: c.accepted.proxyAddr(), key: k.source, protection: protectionOf(0, c.cleartext)}}
 }
 
 // note logs what is wrong with the connection.
@@ -195,16 +223,16 @@ func (c *inboundConn) onPacket() (first bool) {
 	return first
 }
 
-// prove counts the connection among the proven ones if a message that was decoded fits the key. It returns why the
-// connection is refused, or "".
-func (c *inboundConn) prove(h *header, m message) (refused string) {
+// prove records whether a message that was decoded fits the key. Until then the connection is among the first to be cut
+// off when there are too many.
+func (c *inboundConn) prove(h *header, m message) {
 	if c.proven || !provesKey(h, m) {
-		return ""
+		return
 	}
-	if refused = c.listener.promote(c.conn, c.addr.Addr()); refused == "" {
-		c.proven = true
+	c.proven = true
+	if c.accepted != nil {
+		c.listener.setProven(c.accepted)
 	}
-	return refused
 }
 
 // provesKey reports whether a message begins a session and has only values that RFC 8907 defines. A wrong key gives
@@ -258,7 +286,7 @@ func (c *inboundConn) receive(dst []byte) (h header, packets []byte, ok bool) {
 	}
 	h = parseHeader(head)
 	if h.version.major() != majorVersion {
-		c.note(fmt.Sprintf("not TACACS+: the first byte is 0x%02x", head[0]))
+		c.note("not TACACS+: " + firstBytes(head))
 		return h, dst, false
 	}
 	if limit := c.listener.maxBody; int64(h.length) > int64(limit) {
@@ -305,86 +333,4 @@ func (c *inboundConn) malformed(err error) string {
 		return "malformed packet: " + err.Error()
 	}
 	return "packet cannot be read with this key: " + err.Error()
-}
-
-// clientKeys are the keys of clients by the prefix of their addresses. The zero prefix is for all clients. A client with
-// several keys uses one of them.
-type clientKeys map[netip.Prefix][]key
-
-// of returns the keys of the longest prefix that contains the client's address, or nil.
-func (k clientKeys) of(client netip.Addr) []key {
-	for bits := client.BitLen(); bits >= 0; bits-- {
-		prefix, _ := client.Prefix(bits)
-		if keys := k[prefix]; keys != nil {
-			return keys
-		}
-	}
-	return k[netip.Prefix{}]
-}
-
-// cutPrefixes removes PREFIX= from each key file of an option and returns the prefixes: zero for a file without one.
-func cutPrefixes(option string, files []string) ([]netip.Prefix, error) {
-	prefixes := make([]netip.Prefix, len(files))
-	for i, value := range files {
-		before, file, found := cutPrefix(value)
-		if !found {
-			continue
-		}
-		prefix, err := parsePrefix(before)
-		if err != nil {
-			return nil, failf(classUsage, "\"%s\" of %s %w", escape(before), option, err).
-				withHint("write %s 192.0.2.0/24=FILE for the key of these clients", option)
-		}
-		prefixes[i], files[i] = prefix, file
-	}
-	return prefixes, nil
-}
-
-// byPrefix returns each key under its prefix. Keys after the last prefix come from no file and are for all clients. A
-// client has at most limit keys.
-func byPrefix(keys []key, prefixes []netip.Prefix, limit int) (clientKeys, error) {
-	of := make(clientKeys)
-	prefixes = append(prefixes, netip.Prefix{})
-	for i, k := range keys {
-		what := "the key"
-		if prefixes[i].IsValid() {
-			what += " for " + prefixes[i].String()
-		}
-		if len(of[prefixes[i]]) >= limit {
-			return nil, failf(classUsage, "%s is given more than once", what)
-		}
-		of[prefixes[i]] = append(of[prefixes[i]], k)
-	}
-	return of, nil
-}
-
-// serverTLS returns the TLS configuration of a server: TLS 1.3 only. With a clientCA file it requires client certificates.
-func serverTLS(ctx context.Context, pair []tls.Certificate, clientCA string) (*tls.Config, error) {
-	config := &tls.Config{MinVersion: tls.VersionTLS13, Certificates: pair}
-	if clientCA != "" {
-		pool, err := readCertPool(ctx, clientCA)
-		if err != nil {
-			return nil, err
-		}
-		config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, pool
-	}
-	return config, nil
-}
-
-// maxShownName is the longest name of a refused certificate in the log, in bytes.
-const maxShownName = 200
-
-// handshakeFault returns why a handshake failed. It recognizes a client without TLS, and names a rejected certificate.
-func handshakeFault(err error) string {
-	var refused *tls.CertificateVerificationError
-	if errors.As(err, &refused) {
-		cert := refused.UnverifiedCertificates[0]
-		return fmt.Sprintf("client certificate of %s (%s) is refused: %s", cutAt(cert.Subject.String(), maxShownName),
-			cutAt(strings.Join(certNames(cert), ", "), maxShownName), cutAt(refused.Err.Error(), maxShownName))
-	}
-	var record tls.RecordHeaderError
-	if errors.As(err, &record) && version(record.RecordHeader[0]).major() == majorVersion {
-		return "TACACS+ packet without TLS"
-	}
-	return cause(err).Error()
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"net"
 	"net/netip"
 	"sync"
 )
@@ -61,38 +60,4 @@ func limitKey(client netip.Addr) netip.Addr {
 	}
 	network, _ := client.Prefix(64)
 	return network.Addr()
-}
-
-// admit counts a connection among the unproven ones, or returns why it is refused.
-func (l *listener) admit(conn net.Conn, client netip.Addr) (refused string) {
-	if refused = l.unproven.take(client, 1); refused != "" {
-		return refused
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.open[conn] = l.unproven
-	return ""
-}
-
-// promote counts a connection among the proven ones, or returns why it is refused.
-func (l *listener) promote(conn net.Conn, client netip.Addr) (refused string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.open[conn] != l.unproven {
-		return ""
-	}
-	if refused = l.proven.take(client, 1); refused != "" {
-		return refused
-	}
-	l.unproven.release(client, 1)
-	l.open[conn] = l.proven
-	return ""
-}
-
-// release frees the place of a connection.
-func (l *listener) release(conn net.Conn, client netip.Addr) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.open[conn].release(client, 1)
-	delete(l.open, conn)
 }

@@ -18,10 +18,10 @@ import (
 func TestListenAccept(t *testing.T) {
 	t.Parallel()
 	srv := newLab()
-	srv.listener.unproven.limit = 0
+	srv.listener.limits.connections = 0
 	server, client := net.Pipe()
 	var all sync.WaitGroup
-	srv.listener.accept(t.Context(), &fakeListener{has: []any{errors.New("too many open files"), server}}, &all, srv.serve)
+	srv.listener.accept(t.Context(), fakeSocket(errors.New("too many open files"), server), &all, srv.serve)
 	newFakeClient(client).checkEnd(t)
 }
 
@@ -79,24 +79,29 @@ func TestListenShare(t *testing.T) {
 	}
 }
 
+// fakeSocket returns a socket that accepts what it is given, of type net.Conn or error, and then ends.
+func fakeSocket(has ...any) listeningSocket {
+	return listeningSocket{Listener: &fakeListener{has: has}}
+}
+
 // TestListenRefusal: a connection that is refused has its line, and each accepted one frees its place.
 func TestListenRefusal(t *testing.T) {
 	t.Parallel()
 	srv, log := newLab(), new(lockedBuffer)
 	srv.listener.log.out = newQueuedWriter(context.Background(), log)
-	srv.listener.unproven.takeAll("192.0.2.1")
+	srv.listener.held[netip.MustParseAddr("192.0.2.1")] = maxPerAddress
 	conn := &remoteConn{addr: net.TCPAddrFromAddrPort(netip.MustParseAddrPort("192.0.2.1:1024"))}
-	srv.listener.accept(t.Context(), &fakeListener{has: []any{conn}}, new(sync.WaitGroup), srv.serve)
+	var all sync.WaitGroup
+	srv.listener.accept(t.Context(), fakeSocket(conn), &all, srv.serve)
+	all.Wait()
 	if want := " 192.0.2.1:1024 refused: too many connections from this address\n"; !strings.HasSuffix(log.String(), want) {
 		t.Errorf("the log is\n%s", log)
 	}
-	var all sync.WaitGroup
-	before := srv.listener.unproven.inUse()
 	conn.Reader, conn.addr = strings.NewReader(""), net.TCPAddrFromAddrPort(netip.MustParseAddrPort("192.0.2.3:1024"))
-	srv.listener.accept(t.Context(), &fakeListener{has: []any{conn}}, &all, srv.serve)
+	srv.listener.accept(t.Context(), fakeSocket(conn), &all, srv.serve)
 	all.Wait()
-	if after := srv.listener.unproven.inUse(); after != before || len(srv.listener.open) > 0 {
-		t.Errorf("%d places are in use, %d before, and %d connections are open", after, before, len(srv.listener.open))
+	if l := srv.listener; len(l.held) != 1 || len(l.open) > 0 {
+		t.Errorf("%v connections are counted, and %d are open", l.held, len(l.open))
 	}
 }
 

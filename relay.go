@@ -53,6 +53,7 @@ func newRelay(o *optionSet) action {
 // relayOptions are the options of the devices' side.
 type relayOptions struct {
 	listen, listenTLS       list
+	accept                  acceptOptions
 	keys                    secretSource
 	cert, certKey, clientCA string
 	record                  string
@@ -69,6 +70,7 @@ func (opts *relayOptions) register(o *optionSet) {
 	o.add((*text)(&opts.cert), "listen-cert", "FILE", "with --listen-tls: certificate for devices, with its chain, PEM")
 	o.add((*text)(&opts.certKey), "listen-cert-key", "FILE", "its private key, PEM (default in the file of --listen-cert)")
 	o.add((*text)(&opts.clientCA), "client-ca", "FILE", "with --listen-tls: require a client certificate signed by one of these CAs, PEM")
+	opts.accept.register(o)
 	o.add((*text)(&opts.record), "record", "FILE", "write all packets to a capture file, not obfuscated; secrets are masked unless --show-secrets is given")
 }
 
@@ -78,7 +80,7 @@ func (opts *relayOptions) configure(ctx context.Context, inv *invocation, r *rel
 	if err != nil {
 		return err
 	}
-	if err := cmp.Or(opts.check(), shareStdin(append(inv.key.fromStdin(), opts.keys.fromStdin()...)),
+	if err := cmp.Or(opts.check(), opts.accept.configure(r.listener), shareStdin(append(inv.key.fromStdin(), opts.keys.fromStdin()...)),
 		inv.checkSources([]*secretSource{&inv.key})); err != nil {
 		return err
 	}
@@ -295,10 +297,7 @@ func (d *device) readPacket(dst []byte) (h header, m message, packets []byte, ok
 		d.refuse(h, rejectWithError, d.client.malformed(err), "malformed packet")
 		return h, nil, dst, false
 	}
-	if refused := d.client.prove(&h, m); refused != "" {
-		d.refuse(h, rejectWithError, "refused: "+refused, refused)
-		return h, nil, dst, false
-	}
+	d.client.prove(&h, m)
 	return h, m, packets, true
 }
 

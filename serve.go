@@ -35,6 +35,7 @@ func newServe(o *optionSet) action {
 // serveOptions are the options of serve that are not fields of the server, and the login that it suggests at the start.
 type serveOptions struct {
 	listen, users, args   list
+	accept                acceptOptions
 	usersFile, enableFile string
 	clientCA, writeCA     string
 	fault                 string
@@ -59,6 +60,7 @@ func (opts *serveOptions) register(o *optionSet, srv *labServer) {
 	o.add((*seconds)(&srv.delay), "reply-delay", "TIME", "wait before every reply")
 	o.add((*text)(&opts.clientCA), "client-ca", "FILE", "with --tls: require a client certificate signed by one of these CAs, PEM")
 	o.add((*text)(&opts.writeCA), "write-cacert", "FILE", "with --tls and no --cert: write the generated certificate to FILE")
+	opts.accept.register(o)
 	o.add((*faultName)(&opts.fault), "fault", "NAME", "misbehave to test clients; --fault help lists all faults")
 }
 
@@ -90,7 +92,7 @@ func (opts *serveOptions) configure(ctx context.Context, inv *invocation, srv *l
 	if len(opts.listen) == 0 {
 		opts.listen = list{"127.0.0.1:4949"}
 	}
-	if err := cmp.Or(checkArgs(srv.lab.args), checkListen("listen", opts.listen)); err != nil {
+	if err := cmp.Or(checkArgs(srv.lab.args), checkListen("listen", opts.listen), opts.accept.configure(srv.listener)); err != nil {
 		return err
 	}
 	prefixes, err := cutPrefixes(inv.key.option, inv.key.files)

@@ -86,6 +86,9 @@ func faults() []fault {
 		{name: "silent", help: "never reply", stays: true, sends: func(conn net.Conn, p []byte) error { return nil }},
 		{name: "close", help: "close before the reply", sends: cut(0)},
 		{name: "reset", help: "reset the connection before the reply", sends: func(conn net.Conn, p []byte) error {
+			if a, ok := conn.(*acceptedConn); ok {
+				conn = a.Conn
+			}
 			if c, ok := conn.(*net.TCPConn); ok {
 				c.SetLinger(0)
 			}

@@ -327,29 +327,23 @@ func TestServeTooManyArguments(t *testing.T) {
 // TestServeConnectionLimit: connections over the limit are refused, until others end.
 func TestServeConnectionLimit(t *testing.T) {
 	t.Parallel()
-	srv, log := newLab(), new(lockedBuffer)
-	srv.listener.proven.limit, srv.listener.log.out = 3, newQueuedWriter(context.Background(), log)
-	run := startLab(t, srv)
-	first, second := dialFakeClient(t, run.addr), dialFakeClient(t, run.addr)
+	s := serveWith(t, "--max-per-address", "2")
+	first, second := dialFakeClient(t, s.addr), dialFakeClient(t, s.addr)
 	for _, c := range []*fakeClient{first, second} { // both are served by now
 		if err := c.login(1, flagSingleConnect); err != nil {
 			t.Fatal(err)
 		}
 	}
-	third := dialFakeClient(t, run.addr)
-	fakeExchange{session: 1, send: papStart("alice", testPassword), want: &authenReply{status: authenError, serverMsg: "too many connections from this address"}}.run(t, third, make(map[uint32]uint8), 0)
+	third := dialFakeClient(t, s.addr)
 	third.checkEnd(t)
-	if want := third.LocalAddr().String() + " refused: too many connections from this address\n"; !strings.HasSuffix(log.String(), want) {
-		t.Errorf("the log is\n%swithout %s", log, want)
-	}
+	waitUntil(t, "it has its line", func() bool {
+		return strings.Contains(s.log.String(), third.LocalAddr().String()+" refused: too many connections from this address\n")
+	})
 	if err := second.login(2, flagSingleConnect); err != nil {
 		t.Error(err)
 	}
 	first.Close()
-	waitUntil(t, "a place is free", func() bool { return srv.listener.proven.inUse() == 1 })
-	if err := dialFakeClient(t, run.addr).login(3, 0); err != nil {
-		t.Error(err)
-	}
+	waitUntil(t, "a place is free", func() bool { return dialFakeClient(t, s.addr).login(3, 0) == nil })
 }
 
 // TestServeRudeClients: many kinds of misbehaving clients do not affect one that logs in repeatedly.
@@ -713,37 +707,26 @@ func TestServeChallengeOnly(t *testing.T) {
 	}
 }
 
-// TestServeUnprovenConnections: silent connections, however many, do not lock out a client that has proven its key, and
-// those that prove it free their places.
+// TestServeUnprovenConnections: silent connections, however many, do not lock out a client that has proven its key.
 func TestServeUnprovenConnections(t *testing.T) {
 	t.Parallel()
-	srv := newLab()
-	run := startLab(t, srv)
-	proven := dialFakeClient(t, run.addr)
+	s := serveWith(t, "--proxy-protocol", "127.0.0.1", "--max-connections", "32")
+	proven := dialProxied(t, s.addr, "192.0.2.1:1024")
 	if err := proven.login(1, flagSingleConnect); err != nil {
 		t.Fatal(err)
 	}
-	if u, p := srv.listener.unproven.inUse(), srv.listener.proven.inUse(); u != 0 || p != 1 {
-		t.Errorf("%d unproven and %d proven connections", u, p)
-	}
-	srv.listener.unproven.takeAll("192.0.2.1")
-	srv.listener.unproven.takeAll("192.0.2.2")
-	if err := proven.login(2, flagSingleConnect); err != nil {
-		t.Error(err)
-	}
-	for i := range uint32(5) { // one after the other: each needs only one place
-		c := dialFakeClient(t, run.addr)
-		if err := c.login(3+i, flagSingleConnect); err != nil {
-			t.Fatalf("connection %d: %v", i, err)
-		}
-	}
-	wrong := dialFakeClient(t, run.addr) // it proves nothing
+	wrong := dialProxied(t, s.addr, "192.0.2.1:1025") // it proves nothing
 	wrong.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect}, &authenStart{action: 99, commonFields: commonFields{typ: authenPAP}})
 	if _, err := wrong.receive(new(authenReply)); err != nil {
 		t.Fatal(err)
 	}
-	if p := srv.listener.proven.inUse(); p != 6 {
-		t.Errorf("%d proven connections, want 6", p)
+	for i := range 40 {
+		dialProxied(t, s.addr, fmt.Sprintf("198.51.100.%d:1024", i))
+	}
+	waitUntil(t, "unproven connections are cut off", func() bool { return strings.Count(s.log.String(), "cut off: too many connections\n") == 10 })
+	wrong.checkEnd(t)
+	if err := proven.login(2, flagSingleConnect); err != nil {
+		t.Error(err)
 	}
 }
 

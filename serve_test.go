@@ -165,7 +165,7 @@ func TestServeShutdown(t *testing.T) {
 	if err := run.stop(); err != nil {
 		t.Errorf("run returns %v", err)
 	}
-	if n := srv.listener.proven.inUse() + srv.listener.unproven.inUse(); n > 0 { // the end of the process would close them
+	if n := len(srv.listener.open); n > 0 { // the end of the process would close them
 		t.Errorf("%d connections are still served", n)
 	}
 	var reply authenReply
@@ -763,7 +763,7 @@ func TestServeLastLines(t *testing.T) {
 		srv.listener.log.write(&sessionRecord{commonFields: commonFields{user: "alice"}, status: "PASS"})
 		all.Go(func() { <-stuck })
 		began := time.Now()
-		err := drain(all, func() error { return srv.listener.log.close(t.Context()) })
+		err := drain(all, shutdownTimeout, func() error { return srv.listener.log.close(t.Context()) })
 		if elapsed := time.Since(began); err != nil || elapsed != shutdownTimeout || !strings.HasSuffix(log.String(), "alice PASS\n") {
 			t.Errorf("the end takes %v, %v, and the log is\n%s", elapsed, err, log)
 		}

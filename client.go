@@ -237,6 +237,9 @@ func (l *serverConn) stale(now time.Time) bool {
 	return !errors.Is(err, os.ErrDeadlineExceeded)
 }
 
+// keepAlive finds that the server of an idle connection has gone before a request is sent on it. TACACS+ has no ping.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}
+
 // connect resolves the name of the server that the job asks now, and tries its addresses in turn.
 func (c *client) connect(ctx context.Context, j *job) (net.Conn, error) {
 	srv, took := j.server(), &j.session.timing
@@ -248,6 +251,9 @@ func (c *client) connect(ctx context.Context, j *job) (net.Conn, error) {
 		c.dump.event("resolved: %v", addrs)
 	}
 	d := net.Dialer{KeepAlive: -1, ControlContext: bindToDevice(c.device)}
+	if c.singleConnect {
+		d.KeepAliveConfig = keepAlive
+	}
 	if c.source.IsValid() {
 		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(c.source, 0))
 	}
@@ -263,7 +269,9 @@ func (c *client) connect(ctx context.Context, j *job) (net.Conn, error) {
 		conn, err = d.DialContext(part, "tcp", at)
 		cancel()
 		if err == nil {
-			took.connect = time.Since(began)
+			if took.connect = time.Since(began); c.singleConnect {
+				limitUnacknowledged(conn, max(c.timeout/2, time.Second))
+			}
 			c.dump.event("connected from %s", conn.LocalAddr())
 			return conn, nil
 		}

@@ -144,6 +144,30 @@ func (m *mux) wait(ctx context.Context, until time.Time) *job {
 	return nil
 }
 
+// idle waits without a session until a time, or until a wakeup. It reads, so that the end of the connection ends the wait
+// too: then it takes no new session.
+func (m *mux) idle(ctx context.Context, until time.Time) {
+	m.beforeWait()
+	_ = m.conn.conn.SetReadDeadline(until)
+	m.limit = time.Time{} // a wakeup sets another one
+	// These may have come before the deadline was set.
+	select {
+	case <-m.wakeup:
+		return
+	default:
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	if _, err := m.read(); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		m.conn.noNewSessions = true
+	}
+	select {
+	case <-m.wakeup:
+	default:
+	}
+}
+
 // setDeadline sets how long the next read waits: until the deadline of the oldest session, or a grace from now if that is
 // over, or the time until. It returns false if the last grace is over too.
 func (m *mux) setDeadline(now, until time.Time) bool {

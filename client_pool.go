@@ -286,12 +286,16 @@ func (p *pool) startWorker(ctx context.Context) {
 
 // wait waits until a job ends, until next, or for a notify.
 func (p *pool) wait(ctx context.Context, next time.Time) {
-	if p.mux != nil && p.mux.inFlight.first() != nil {
+	switch {
+	case p.mux != nil && p.mux.inFlight.first() != nil:
 		j := p.mux.wait(ctx, next)
 		if p.now = time.Now(); j != nil {
 			p.onReply(ctx, j)
 		}
-	} else {
+	case p.mux != nil && ctx.Err() == nil:
+		p.mux.idle(ctx, next)
+		p.now = time.Now()
+	default:
 		p.sleep(ctx, next)
 		p.now = time.Now()
 	}

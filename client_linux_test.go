@@ -1,0 +1,109 @@
+package main
+
+import (
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestClientKeepAlive: a connection that is kept notices by itself that the other side has gone.
+func TestClientKeepAlive(t *testing.T) {
+	t.Parallel()
+	for _, kept := range []bool{true, false} {
+		c := clientOf(t, listen(t))
+		c.singleConnect, c.timeout = kept, 8*time.Second
+		j := &job{}
+		c.begin(j, time.Now())
+		l, err := c.dial(t.Context(), j)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.close()
+		raw, err := l.conn.(*net.TCPConn).SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		get := func(level, option int) (value int) {
+			if e := raw.Control(func(fd uintptr) { value, err = syscall.GetsockoptInt(int(fd), level, option) }); e != nil || err != nil {
+				t.Fatal(e, err)
+			}
+			return value
+		}
+		if on := get(syscall.SOL_SOCKET, syscall.SO_KEEPALIVE) != 0; on != kept {
+			t.Errorf("kept %t: keep-alive %t", kept, on)
+		}
+		if limit := get(syscall.IPPROTO_TCP, tcpUserTimeout); limit != map[bool]int{true: 4000}[kept] {
+			t.Errorf("kept %t: TCP_USER_TIMEOUT is %d ms", kept, limit)
+		}
+		if !kept {
+			continue
+		}
+		if idle, interval, count := get(syscall.IPPROTO_TCP, syscall.TCP_KEEPIDLE), get(syscall.IPPROTO_TCP, syscall.TCP_KEEPINTVL), get(syscall.IPPROTO_TCP, syscall.TCP_KEEPCNT); idle != 15 || interval != 5 || count != 3 {
+			t.Errorf("keep-alive after %d s, every %d s, %d times", idle, interval, count)
+		}
+	}
+}
+
+// blackholeAddr returns an address that does not answer a connect: the queue of its listener is full.
+func blackholeAddr(t *testing.T) string {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { syscall.Close(fd) })
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Listen(fd, 0); err != nil {
+		t.Fatal(err)
+	}
+	at, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := (&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: at.(*syscall.SockaddrInet4).Port}).String()
+	for {
+		conn, err := net.DialTimeout("tcp", addr, 200*time.Millisecond)
+		if err != nil {
+			return addr
+		}
+		t.Cleanup(func() { conn.Close() })
+	}
+}
+
+// TestClientConnectTimeout: an address that does not answer costs --connect-timeout, also if it is the last one. The
+// result says how long.
+func TestClientConnectTimeout(t *testing.T) {
+	t.Parallel()
+	dead, good := blackholeAddr(t), serveWith(t)
+	got := runWith(t, secretsInEnv, "", split("authenticate alice AT --connect-timeout 250ms --json", "AT", dead+","+good.addr)...)
+	list := answers(t, got.out)
+	if len(list) != 1 || !list[0].Granted || len(list[0].Attempts) != 1 {
+		t.Fatalf("got %+v", got)
+	}
+	if a := list[0].Attempts[0]; a.Server != dead || a.Address != dead || a.Message != "connect to "+dead+": timed out after 250ms" {
+		t.Errorf("attempt %+v", a)
+	}
+	for options, want := range map[string]string{"--connect-timeout 150ms": "timed out after 150ms", "--timeout 350ms": "timed out after 350ms", "--timeout 350ms --connect-timeout 5": "timed out after 350ms"} {
+		if got = runWith(t, secretsInEnv, "", split("authenticate alice "+dead+" "+options)...); got.code != classNetwork.exit() || !strings.Contains(got.err, want) {
+			t.Errorf("%s: got %+v", options, got)
+		}
+	}
+}
+
+// TestBatchBlackhole: one request waits for a server that does not answer a connect, and the others do not. A connect that
+// had next to no time says nothing of the server.
+func TestBatchBlackhole(t *testing.T) {
+	t.Parallel()
+	good := startFakeServer(t, (*fakeServerConn).grantAll)
+	for line, failed := range map[string]int{"--connect-timeout 250ms": 1, "--timeout 50ms": 4} {
+		got := runWith(t, secretsInEnv, requests(4, papLine), split("batch "+blackholeAddr(t)+","+good.addr+" -c 1 "+line)...)
+		list := answers(t, got.out)
+		if n := checkAnswers(t, list, 4); n != 4 || attemptsOf(list) != failed {
+			t.Errorf("%s: %d granted, %d with an earlier attempt: %s", line, n, attemptsOf(list), got.err)
+		}
+	}
+}

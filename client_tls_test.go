@@ -747,6 +747,42 @@ func TestTLSAlertHints(t *testing.T) {
 	}
 }
 
+// TestTLSClosedOnResumption: a server that closes a resumed session after the handshake asked for no certificate there. The
+// session before had that of the client, if there is one, so it can be at fault.
+func TestTLSClosedOnResumption(t *testing.T) {
+	t.Parallel()
+	dir := testFiles(t)
+	pair, err := readKeyPair(t.Context(), filepath.Join(dir, "server.pem"), filepath.Join(dir, "server.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		options string
+		ask     tls.ClientAuthType
+		hint    string
+	}{
+		{"--cert DIR/client.pem --cert-key DIR/client.key", tls.RequireAnyClientCert, "check the client certificate (--cert, --cert-key): some servers close without an alert"},
+		{"", tls.NoClientCert, "see the server's log: it did not ask for a client certificate, so something else was refused, such as the client's address"},
+	} {
+		var resumed bool
+		l := tls.NewListener(listen(t), &tls.Config{Certificates: pair, ClientAuth: tt.ask})
+		s := startFakeServerOn(t, l, func(c *fakeServerConn) {
+			c.key = ""
+			q := c.readRequest()
+			if c.number == 1 {
+				c.Write(c.grantReply(q))
+				c.readRequest() // until the client closes, with the ticket
+				return
+			}
+			resumed = c.Conn.(*tls.Conn).ConnectionState().DidResume
+		})
+		got := runWith(t, map[string]string{"TACACS_PLUS_PWD": testPassword}, "", split("check alice AT --tls --cacert DIR/ca.pem --json "+tt.options, "AT", s.addr, "DIR", dir)...)
+		if !resumed || got.code != classTLS.exit() || !strings.Contains(got.out, "it closed the connection before it answered (client certificate: not asked)") || !strings.Contains(got.out, tt.hint) {
+			t.Errorf("%q: resumed %t, got %+v, want the hint %q", tt.options, resumed, got, tt.hint)
+		}
+	}
+}
+
 // TestTLSRevocationListsAndChains: lists with other dates, and a certificate with two chains.
 func TestTLSRevocationListsAndChains(t *testing.T) {
 	t.Parallel()

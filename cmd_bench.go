@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -142,11 +143,16 @@ type bench struct {
 	stop         *failure // why the run ended early; nil if it did not
 	tally        benchTally
 	notes        []string
+	warned       []warning // of requests; each kind is noted once
+	silenced     warningSet
 	warnf        warnFunc
 }
 
-// note adds a note to the report and prints it as a warning.
+// note adds a note to the report and prints it as a warning, unless that is silenced.
 func (b *bench) note(w warning, text string) {
+	if b.silenced.has(w) {
+		return
+	}
 	b.notes = append(b.notes, text)
 	b.warnf(w, "%s", text)
 }
@@ -154,7 +160,7 @@ func (b *bench) note(w warning, text string) {
 // run sends the requests until there have been enough of them, and returns the report.
 func (b *bench) run(ctx context.Context, inv *invocation, c *client, inFlight int) *benchReport {
 	head := inv.newReport()
-	b.warnf = inv.warnf
+	b.warnf, b.silenced = inv.warnf, inv.output.silenced
 	b.start = time.Now()
 	b.tally.began = b.start.Add(b.warmup)
 	b.tally.ended = b.tally.began
@@ -269,6 +275,12 @@ func (b *bench) jobDone(j *job) {
 	b.stopIfHopeless(j)
 	if j.due.Before(b.tally.began) {
 		return
+	}
+	for _, w := range j.res.Warnings {
+		if !slices.Contains(b.warned, w.kind) {
+			b.warned = append(b.warned, w.kind)
+			b.note(w.kind, w.Message)
+		}
 	}
 	if newStatus := b.tally.add(j); newStatus && class == classServer {
 		b.note(warnServerError, j.err.Error()) // has the reason of the server

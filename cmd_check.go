@@ -63,9 +63,11 @@ func (opts *checkOptions) run(ctx context.Context, inv *invocation) (output, err
 	if err != nil {
 		return nil, err
 	}
+	printed := make(map[string]bool)
 	round := func(ctx context.Context) *checkReport {
 		report := &checkReport{report: inv.newReport(), format: opts.format, certificates: c.tls != nil, ownCert: c.tls.ownCertificate()}
 		report.checkTargets(ctx, inv.targets(ctx, c), &plan)
+		report.printWarnings(inv, printed)
 		report.setVerdict(ctx.Err() != nil)
 		return report
 	}
@@ -77,7 +79,7 @@ func (opts *checkOptions) run(ctx context.Context, inv *invocation) (output, err
 	if opts.output == "" {
 		return report, nil
 	}
-	err = report.write(opts.output, inv.output.json)
+	err = report.write(opts.output, inv)
 	if err != nil && opts.format.nagios {
 		return unknownOutput(err), err
 	}

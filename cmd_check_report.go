@@ -25,12 +25,24 @@ func (r *checkReport) setVerdict(interrupted bool) {
 }
 
 // write replaces a file by the report.
-func (r *checkReport) write(file string, asJSON bool) error {
+func (r *checkReport) write(file string, inv *invocation) error {
 	text := r.line()
-	if asJSON {
-		text = r.json()
+	if inv.output.json {
+		text = inv.json(r)
 	}
 	return replaceFile(file, text)
+}
+
+// printWarnings prints the warnings of the servers, each once in all rounds. That of an open server is its error.
+func (r *checkReport) printWarnings(inv *invocation, printed map[string]bool) {
+	for _, s := range r.Servers {
+		for _, w := range s.Warnings {
+			if text := naming(s.Server, w.Message); w.kind != warnOpenServer && !printed[text] {
+				printed[text] = true
+				inv.printWarning(w.kind, "%s", text)
+			}
+		}
+	}
 }
 
 // finish is that of any report. For Nagios, a report that could not be written is UNKNOWN.
@@ -171,7 +183,7 @@ func checkMisused(inv *invocation, f *failure) output {
 		if inv.given("nagios") {
 			err = replaceFile(file, nagiosUnknownLine(oneLine(f.Error())))
 		} else {
-			err = failedReport(inv, f).write(file, inv.output.json)
+			err = failedReport(inv, f).write(file, inv)
 		}
 		if err != nil {
 			inv.logf("%v", err)

@@ -187,10 +187,19 @@ func (s *serverCheck) run(ctx context.Context) {
 	}
 }
 
-// do sends a request to the server.
+// do sends a request to the server, and keeps its warnings.
 func (s *serverCheck) do(ctx context.Context, j *job) *job {
-	(&requester{client: s.client}).do(ctx, j)
+	(&requester{client: s.client, warnf: s.keepWarning}).do(ctx, j)
 	return j
+}
+
+// keepWarning keeps a warning for the report, once, unless it is silenced.
+func (s *serverCheck) keepWarning(w warning, format string, args ...any) {
+	for _, w := range s.plan.silenced.unsilenced([]namedWarning{newWarning(w, format, args...)}) {
+		if !slices.Contains(s.Warnings, w) {
+			s.Warnings = append(s.Warnings, w)
+		}
+	}
 }
 
 // learn records what a session shows of the server, and returns its time.
@@ -228,9 +237,9 @@ func (s *serverCheck) tryProbe(ctx context.Context) (err error, canLogin bool) {
 	s.SingleConnect = j.res.SingleConnect
 	s.fail(j.err, nagiosWarning)
 	if p.response.status == authenPass && !s.plan.silenced.has(warnOpenServer) {
-		w := newWarning(warnOpenServer, "%s accepts a login without user and password", s.Server)
-		s.Warnings = append(s.Warnings, w)
-		s.fail(failf(classDenied, "%s", w.Message).withHint("check the server and its back end: they accept any login"), nagiosWarning)
+		text := s.Server + " accepts a login without user and password"
+		s.keepWarning(warnOpenServer, "%s", text)
+		s.fail(failf(classDenied, "%s", text).withHint("check the server and its back end: they accept any login"), nagiosWarning)
 	}
 	return nil, true
 }

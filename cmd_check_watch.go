@@ -153,7 +153,7 @@ func (w *watch) showRound(ctx context.Context, report *checkReport) error {
 	}
 	if w.output != "" {
 		before := w.writeErr
-		if w.writeErr = report.write(w.output, w.inv.output.json); w.writeErr != nil && before == nil {
+		if w.writeErr = report.write(w.output, w.inv); w.writeErr != nil && before == nil {
 			w.inv.logf("%v; trying again", w.writeErr)
 		}
 	}

@@ -14,11 +14,18 @@ import (
 func warningNamesOf(t *testing.T, out string) (names []string) {
 	t.Helper()
 	for line := range strings.Lines(out) {
-		var object struct{ Warnings []namedWarning }
+		var object struct {
+			Warnings []namedWarning
+			Servers  []struct{ Warnings []namedWarning } // of check
+		}
 		if err := json.Unmarshal([]byte(line), &object); err != nil {
 			t.Fatalf("%v: %s", err, line)
 		}
-		for _, w := range object.Warnings {
+		warnings := object.Warnings
+		for _, s := range object.Servers {
+			warnings = append(warnings, s.Warnings...)
+		}
+		for _, w := range warnings {
 			names = append(names, w.Name+": "+w.Message)
 		}
 	}
@@ -57,6 +64,9 @@ func TestWarnings(t *testing.T) {
 		{"failover", "authorize alice " + refused + "," + server, short, []string{"key-short: .*",
 			"failover: connect to .*: connection refused; trying .*", "malformed-argument: .*", "mandatory-argument: .*"}},
 		{"restart", "authenticate alice " + restart, testKey, []string{"restart: the server requested a restart with pap instead of ascii"}},
+		{"check", "check alice " + restart, testKey, []string{"restart: the server requested a restart with pap instead of ascii"}},
+		{"check types", "check alice --types " + restart, testKey, []string{"restart: the server requested a restart with pap instead of ascii"}},
+		{"bench restart", "bench alice -n 3 " + restart, testKey, []string{"restart: the server requested a restart with pap instead of ascii"}},
 		{"trailing space", "check " + restart, testKey + " ", []string{"trailing-space: .*"}},
 		{"bench", "bench alice -n 1 -t pap " + restart, testKey + " ", []string{"trailing-space: .*"}},
 	} {
@@ -103,6 +113,35 @@ func TestWarningsOfLines(t *testing.T) {
 		got = runWith(t, secretsInEnv, tt.in, split(tt.line+" --no-warn mandatory-argument", "AT", server)...)
 		if found := warningNamesOf(t, got.out); len(found) != 0 || got.code != classGranted.exit() {
 			t.Errorf("%s: silenced: got %q: %+v", tt.line, found, got)
+		}
+	}
+}
+
+// TestWarningsInFile: the file of check --output has the warnings of the run and of the servers.
+func TestWarningsInFile(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t, "--fault", "restart", "-k", testKey+" ")
+	file := filepath.Join(t.TempDir(), "report")
+	env := map[string]string{"TACACS_PLUS_KEY": testKey + " ", "TACACS_PLUS_PWD": testPassword}
+	for options, want := range map[string]string{
+		"":                            "trailing-space restart",
+		"--interval 100ms --count 2":  "trailing-space restart",
+		"--no-warn restart":           "trailing-space",
+		"--authen-type magic":         "", // a usage error, before the key is read
+		"--password-file nonexistent": "trailing-space",
+	} {
+		got := runWith(t, env, "", append(split("check alice AT --json --output", "AT", s.addr), append([]string{file}, split(options)...)...)...)
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatalf("%s: %v, %+v", options, err, got)
+		}
+		var names []string
+		for _, w := range warningNamesOf(t, string(text)) {
+			name, _, _ := strings.Cut(w, ":")
+			names = append(names, name)
+		}
+		if strings.Join(names, " ") != want || strings.Count(got.err, "tacacs_plus: warning: ") != len(names) {
+			t.Errorf("%s: the file has %q, want %q; stderr:\n%s", options, names, want, got.err)
 		}
 	}
 }

@@ -148,8 +148,8 @@ func parsePPP(b []byte) (protocol, int, bool) {
 	return ofPPP + number16(b, 0), 2, true
 }
 
-// parseMPLS skips labels. RFC 3032 section 2.1. What follows shows in its first bits: IP, or the control word before
-// Ethernet (RFC 4385 section 3), which may be missing.
+// parseMPLS skips labels. RFC 3032 section 2.1. What follows shows in its first bits: IP, or Ethernet with or without a
+// control word (RFC 4385 section 3), which begins with zeros as most addresses do.
 func parseMPLS(b []byte) (protocol, int, bool) {
 	n := 4
 	for ; n < len(b) && b[n-2]&1 == 0; n += 4 {
@@ -163,7 +163,10 @@ func parseMPLS(b []byte) (protocol, int, bool) {
 	case 6:
 		return ofEther + etherIPv6, n, true
 	case 0:
-		n += 4
+		common := []protocol{etherIPv4, etherIPv6, 0x8100, 0x88a8}
+		if len(b) < n+14 || !slices.Contains(common, number16(b, n+12)) {
+			n += 4
+		}
 	}
 	return ofLink + protocol(linkEthernet), n, true
 }

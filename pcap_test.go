@@ -627,6 +627,8 @@ func TestPcapEncapsulations(t *testing.T) {
 		{"MPLS", ethernetIPv4[:12] + "\x88\x47\x00\x01\x00\x40\x00\x02\x01\x40" + ip, ""},
 		{"MPLS, IPv6, multicast", ethernetIPv4[:12] + "\x88\x48\x00\x01\x01\x40" + ip6, ""},
 		{"MPLS, Ethernet with a control word", ethernetIPv4[:12] + "\x88\x47\x00\x01\x01\x40\x00\x00\x00\x00" + ethernet, ""},
+		{"MPLS, Ethernet with an address that begins with zeros", ethernetIPv4[:12] + "\x88\x47\x00\x01\x01\x40" + ethernet, ""},
+		{"MPLS, Ethernet with VLAN and a control word", ethernetIPv4[:12] + "\x88\x47\x00\x01\x01\x40\x00\x00\x00\x07" + tagged, ""},
 		{"MPLS, Ethernet", ethernetIPv4[:12] + "\x88\x47\x00\x01\x01\x40\x12" + ethernet[1:], ""},
 		{"MPLS without a last label", ethernetIPv4[:12] + "\x88\x47\x00\x01\x00\x40", "malformed headers"},
 		{"PPPoE", ethernetIPv4[:12] + "\x88\x64\x11\x00\x00\x01\x00\x2f\x00\x21" + ip, ""},

@@ -78,6 +78,7 @@ while (<STDIN>) {
 session($_, @{$of{$_}}{qw(user request type level args status)}) for keys %of;
 END_OF_PERL
 
+tshark_options=()
 # tshark_sessions FILE
 tshark_sessions() {
 	local options=()
@@ -85,7 +86,7 @@ tshark_sessions() {
 		arg_value body_authen_req_cont.user body_authen_rep.status body_author_rep.auth_status body_acct.status; do
 		options+=(-e "tacplus.$field")
 	done
-	tshark -r "$1" -o "tacplus.key:$TACACS_PLUS_KEY" -Y tacplus -T fields "${options[@]}" -E 'aggregator=|' 2>"$tmp/tshark.log" |
+	tshark -r "$1" "${tshark_options[@]}" -o "tacplus.key:$TACACS_PLUS_KEY" -Y tacplus -T fields "${options[@]}" -E 'aggregator=|' 2>"$tmp/tshark.log" |
 		perl "$tmp/sessions.pl" fields | sort
 }
 # decode_sessions ARG... writes the sessions that decode finds to $tmp/decoded, and sets $code.
@@ -135,6 +136,66 @@ tshark -r "$captures/all.pcapng" -x 2>"$tmp/tshark.log" >"$captures/text"
 text2pcap -q -l 101 "$captures/text" "$captures/from-text" >"$tmp/reform.log" 2>&1 || die 'text2pcap failed' "$tmp/reform.log"
 same_sessions 'from text2pcap' "$captures/from-text"
 same_sessions 'as hexadecimal text' "$captures/text"
+
+tcpdump -r "$captures/all.pcapng" -nxx >"$captures/tcpdump-text" 2>"$tmp/tcpdump.log" || die 'tcpdump failed' "$tmp/tcpdump.log"
+same_sessions 'as text of tcpdump' "$captures/tcpdump-text"
+gzip -k "$captures/form.pcap" "$captures/text"
+same_sessions 'compressed by gzip' "$captures/form.pcap.gz"
+same_sessions 'text compressed by gzip' "$captures/text.gz"
+
+# ---- Encapsulations -------------------------------------------------------------------------------------------
+
+# A header before each packet of tshark -x, in one line for text2pcap. LLLL is the length of what follows it, and TTTT
+# the total length of IPv4.
+cat >"$tmp/encapsulate.pl" <<'END_OF_PERL'
+use strict;
+my ($header) = @ARGV;
+my $packet = '';
+sub flush {
+	return if $packet eq '';
+	my $frame = $header . $packet;
+	if ($frame =~ /(L|T){4}/) { my $n = sprintf '%04x', (length($frame) - $+[0]) / 2 + ($1 eq 'T' ? 4 : 0); $frame =~ s/[LT]{4}/$n/ }
+	print '000000 ', join(' ', $frame =~ /../g), "\n";
+	$packet = '';
+}
+while (<STDIN>) {
+	next unless /^([0-9a-f]{4})  ((?:[0-9a-f]{2} ?)+)  /;
+	flush() if $1 eq '0000';
+	$packet .= $2 =~ s/ //gr;
+}
+flush();
+END_OF_PERL
+
+# encapsulated NAME HEADER TEXT2PCAP-OPTION... puts every packet in an encapsulation. Both must find the same sessions in it.
+encapsulated() {
+	perl "$tmp/encapsulate.pl" "${2// /}" <"$captures/text" >"$tmp/encapsulated.txt"
+	text2pcap -q "${@:3}" "$tmp/encapsulated.txt" "$captures/encapsulated" >"$tmp/reform.log" 2>&1 || die 'text2pcap failed' "$tmp/reform.log"
+	tshark_sessions "$captures/encapsulated" >"$tmp/seen"
+	decode_sessions "$captures/encapsulated"
+	verdict "decode, in $1" "exit 0, $(<"$tmp/expected")" "exit $code, $(<"$tmp/decoded")"
+	verdict "decode, in $1: tshark" "$(<"$tmp/expected")" "$(<"$tmp/seen")"
+}
+macs='020000000001 020000000002'
+encapsulated VLAN "$macs 81000005 0800"
+encapsulated QinQ "$macs 88a80005 81000006 0800"
+encapsulated LLC/SNAP "$macs LLLL aaaa03 000000 0800"
+encapsulated MPLS '0001 0040 0002 0140' -e 0x8847
+tshark_options=(-d 'mpls.label==16,pwethnocw')
+encapsulated 'MPLS with Ethernet' "0001 0140 $macs 0800" -e 0x8847
+tshark_options=()
+encapsulated PPPoE '11000001 LLLL 0021' -e 0x8864
+encapsulated PPP 'ff03 0021' -l 9
+encapsulated 'Cisco HDLC' '0f00 0800' -l 104
+encapsulated GRE '0000 0800' -i 47
+encapsulated 'GRE with a key and Ethernet' "2000 6558 00000001 $macs 0800" -i 47
+encapsulated 'ERSPAN I' "0000 88be $macs 0800" -i 47
+encapsulated 'ERSPAN II' "1000 88be 00000001 1005 0001 00000000 $macs 0800" -i 47
+encapsulated 'ERSPAN III' "1000 22eb 00000001 2005 0001 00000000 0000 0000 $macs 0800" -i 47
+encapsulated VXLAN "08000000 00000500 $macs 0800" -u 40000,4789
+encapsulated Geneve "00006558 00000500 $macs 0800" -u 40000,6081
+encapsulated 'IP in IP' '' -i 4
+encapsulated 'IP in IPv6' '' -i 4 -6 2001:db8::1,2001:db8::2
+encapsulated 'VXLAN, VLAN, MPLS and GRE' "08000000 00000500 $macs 81000005 8847 00010140 4500 TTTT 00000000 402f 0000 c0000201 c0000202 0000 0800" -u 40000,4789
 
 decode_sessions "$captures/all.pcapng" --key "$wrong_key" --key-file "$tmp/decode.key"
 verdict 'decode, two candidates' "exit 0, $(<"$tmp/expected")" "exit $code, $(<"$tmp/decoded")"

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"slices"
 	"strings"
 	"sync"
 )
@@ -36,7 +35,7 @@ func newDecode(o *optionSet) action {
 		}
 		err = newDecodePipeline(d).readFiles(ctx, inv, inv.words)
 		report := newDecodeReport(d.summary, d.keys.clientCounts(), &d.keys.others.count)
-		report.keyless = len(d.keys.keys) == 0
+		report.keyless = d.keys.keys.count == 0
 		if ctx.Err() != nil {
 			report.ExitCode, err = classInterrupted.exit(), nil
 		}
@@ -80,20 +79,19 @@ func (opts *decodeOptions) newDecoder(ctx context.Context, inv *invocation) (*de
 }
 
 // readKeys reads the candidate keys. With --key-list the key of the environment is not used.
-func (opts *decodeOptions) readKeys(ctx context.Context, inv *invocation) (keys []key, err error) {
+func (opts *decodeOptions) readKeys(ctx context.Context, inv *invocation) (table keyTable, err error) {
 	if len(opts.keyLists) == 0 || inv.key.sourceCount() > 0 {
-		if keys, err = inv.givenKeys(ctx); err != nil {
-			return nil, err
+		if table.given, err = inv.givenKeys(ctx); err != nil {
+			return table, err
 		}
+		table.count = len(table.given)
 	}
 	for _, name := range opts.keyLists {
-		more, err := readKeyList(ctx, inv, name)
-		if err != nil {
-			return nil, err
+		if err := table.addList(ctx, inv, name); err != nil {
+			return table, err
 		}
-		keys = append(keys, more...)
 	}
-	return keys, nil
+	return table, nil
 }
 
 // checkStdin returns an error if several inputs come from standard input.
@@ -148,29 +146,11 @@ func (p *decodePipeline) readFiles(ctx context.Context, inv *invocation, files [
 	if !inv.output.quiet {
 		p.printTotals(inv)
 	}
-	if keys := d.keys.keys; firstErr == nil && len(keys) > 0 && d.counts.unread > 0 && d.counts.fitted == 0 {
+	if firstErr == nil && d.keys.keys.count > 0 && d.counts.unread > 0 && d.counts.fitted == 0 {
 		return failf(classProtocol, "no key fits any session").
-			withHint("give the devices' key: it is not %s", triedKeys(keys))
+			withHint("give the devices' key: it is not %s", d.keys.keys.tried())
 	}
 	return firstErr
-}
-
-// triedKeys names up to three keys by their sources, or the number of more and their files.
-func triedKeys(keys []key) string {
-	var sources, files []string
-	for _, k := range keys {
-		file, _, _ := strings.Cut(k.source, ":")
-		if !slices.Contains(files, file) && len(files) < 3 {
-			files = append(files, file)
-		}
-		if len(sources) < 3 {
-			sources = append(sources, k.source)
-		}
-	}
-	if len(keys) <= 3 {
-		return "that of " + strings.Join(sources, ", ")
-	}
-	return fmt.Sprintf("among the %d keys of %s", len(keys), strings.Join(files, ", "))
 }
 
 // readFile reads one file up to its end or to an error. It sets last to the time of the last frame.
@@ -249,7 +229,7 @@ func (p *decodePipeline) printTotals(inv *invocation) {
 		inv.logf("other traffic, not read: %s", others)
 	}
 	switch {
-	case n.unread > 0 && len(p.decoder.keys.keys) == 0:
+	case n.unread > 0 && p.decoder.keys.keys.count == 0:
 		inv.logf("no key given: only headers and timing were read (--key-file FILE)")
 	case n.unread > 0:
 		inv.logf("sessions that no key fits: %d", n.unread)

@@ -1,29 +1,22 @@
 package main
 
-import (
-	"context"
-	"crypto/md5"
-	"fmt"
-	"net/netip"
-	"strings"
-	"unicode"
-)
+import "net/netip"
 
 // A keyFinder finds the key of a session among candidates.
 type keyFinder struct {
-	keys    []key // none: only packets in clear are read
+	keys    keyTable // none: only packets in clear are read
 	clients map[netip.Addr]*decodeClient
 	others  decodeClient // all clients beyond maxClients
 
 	// Used for every packet.
-	prefix   []byte
+	test     keyTest
 	codec    codec
 	messages messageSet
 }
 
 // A decodeClient is the state of a client.
 type decodeClient struct {
-	key   int // index of the last key that fitted, which is tried first
+	key   int // the last key that fitted, which is tried first
 	count clientCount
 }
 
@@ -32,7 +25,7 @@ const maxClients = 16 << 10
 // A sessionKey is the state of the search for the key of a session.
 type sessionKey struct {
 	client    *decodeClient
-	index     int  // of the candidate; -1 for none
+	index     int  // of the candidate in the table; -1 for none
 	confirmed bool // the fields of a packet are plausible with this key
 	unread    bool // a packet could not be read
 	clear     bool // the bodies are in clear, although the flag is not set
@@ -132,7 +125,7 @@ func (k *keyFinder) readClear(h *header, body []byte) message {
 // With a wrong key the lengths of a long packet add up about once in a hundred times, so the fields must be plausible too.
 // If they are with no candidate, matching lengths suffice until the next packet decides.
 func (k *keyFinder) findKey(s *sessionKey, h *header, body []byte) message {
-	if len(k.keys) == 0 {
+	if k.keys.count == 0 {
 		return nil
 	}
 	s.confirmed = true
@@ -140,13 +133,15 @@ func (k *keyFinder) findKey(s *sessionKey, h *header, body []byte) message {
 		s.index = s.client.key
 		return m
 	}
-	for i := range k.keys {
-		if k.lengthsMatch(h, body, i) {
+	for i := 0; i < k.keys.end(); {
+		value, next, ok := k.keys.at(i)
+		if ok && k.test.mayFit(h, body, value) {
 			if m := k.tryKey(h, body, i, true); m != nil {
 				s.index, s.client.key = i, i
 				return m
 			}
 		}
+		i = next
 	}
 	s.confirmed = false
 	if m := k.tryKey(h, body, s.client.key, false); m != nil {
@@ -159,73 +154,11 @@ func (k *keyFinder) findKey(s *sessionKey, h *header, body []byte) message {
 // tryKey reads a body with a candidate. It returns nil and leaves the body unchanged if the lengths do not add up, or if
 // the fields must be plausible and are not.
 func (k *keyFinder) tryKey(h *header, body []byte, index int, mustBePlausible bool) message {
-	obfuscate(h, k.keys[index].value, body)
+	value, _, _ := k.keys.at(index)
+	obfuscate(h, value, body)
 	if m := k.messages.of(h); k.codec.decode(body, m) == nil && (!mustBePlausible || plausible(m)) {
 		return m
 	}
-	obfuscate(h, k.keys[index].value, body)
+	obfuscate(h, value, body)
 	return nil
-}
-
-// lengthsMatch reports whether the start of a body is possible with a candidate. It costs one MD5.
-func (k *keyFinder) lengthsMatch(h *header, body []byte, index int) bool {
-	k.prefix = append(k.prefix[:0], body[:min(len(body), md5.Size)]...)
-	obfuscate(h, k.keys[index].value, k.prefix)
-	m := k.messages.of(h)
-	k.codec = codec{fields: k.codec.fields[:0], reading: true, buf: k.prefix}
-	if m.layout(&k.codec); k.codec.err != nil { // the lengths of arguments follow
-		return len(body) > len(k.prefix) && plausible(m)
-	}
-	size := len(k.prefix) - len(k.codec.buf)
-	for _, f := range k.codec.fields {
-		size += f.length
-	}
-	return size == len(body)
-}
-
-// Bounds of a list of keys, in bytes.
-const (
-	maxKeyListFile = 8 << 20
-	maxKeyListLine = 4096
-)
-
-// readKeyList reads the keys of a file, one on each line. Empty lines are ignored; blanks are part of the key.
-func readKeyList(ctx context.Context, inv *invocation, name string) (keys []key, err error) {
-	const what = "list of keys"
-	var content []byte
-	source := sourceName(name)
-	if name == "-" {
-		err = fileError("read the "+what, interruptible(ctx, func() (err error) { content, err = readAtMost(inv.std.in, source, maxKeyListFile); return err }))
-	} else {
-		content, err = readFile(ctx, what, name, maxKeyListFile)
-		inv.warnReadable(what, name)
-	}
-	if err != nil {
-		return nil, err
-	}
-	text, err := trimMark(string(content))
-	if err != nil {
-		return nil, errUTF16(what, "from "+source)
-	}
-	n, spaced := 0, 0
-	for line := range strings.Lines(text) {
-		n++
-		value := trimLineEnd(line)
-		if strings.TrimRightFunc(value, unicode.IsSpace) != value {
-			spaced++
-		}
-		if len(value) > maxKeyListLine {
-			return nil, failf(classUsage, "line %d of the list of keys %s is over %d bytes", n, source, maxKeyListLine)
-		}
-		if value != "" {
-			keys = append(keys, key{fmt.Sprintf("%s:%d", source, n), value})
-		}
-	}
-	if len(keys) == 0 {
-		return nil, failf(classUsage, "no keys in %s", source)
-	}
-	if spaced > 0 {
-		inv.warnf(warnTrailingSpace, "trailing white space in %s is part of %s", source, howMany(spaced, "key"))
-	}
-	return keys, nil
 }

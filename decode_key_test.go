@@ -131,9 +131,9 @@ func TestDecodeWrongKeys(t *testing.T) {
 
 // TestDecodeKeyLengths: one MD5 is enough to reject nearly every wrong key, and no right one.
 func TestDecodeKeyLengths(t *testing.T) { // not parallel: encoding writes to the shared messages
-	k := &keyFinder{keys: []key{{value: testKey}}}
+	k, values := new(keyTest), []string{testKey}
 	for i := range 2000 {
-		k.keys = append(k.keys, key{value: fmt.Sprint("wrong", i)})
+		values = append(values, fmt.Sprint("wrong", i))
 	}
 	for i, m := range []message{papStart("alice", testPassword), asciiStart(""), passed, askForPass, answerWith(testPassword), answerWith(""), showRun, stopRecord, recorded,
 		&authorResponse{status: authorPassAdd}, &authorResponse{status: authorPassAdd, args: []string{"a=b"}}, &authorResponse{status: authorPassRepl, args: strings.Split(strings.Repeat("a=b ", 40)+"c=d", " ")}} {
@@ -146,8 +146,8 @@ func TestDecodeKeyLengths(t *testing.T) { // not parallel: encoding writes to th
 		}
 		body := packed(h, testKey, m)[headerLen:]
 		matching := 0
-		for i := range k.keys {
-			if k.lengthsMatch(&h, body, i) {
+		for i, value := range values {
+			if k.mayFit(&h, body, value) {
 				matching++
 			} else if i == 0 {
 				t.Errorf("%T: the right key is rejected", m)
@@ -158,7 +158,7 @@ func TestDecodeKeyLengths(t *testing.T) { // not parallel: encoding writes to th
 			limit = 80 // only the status can show that a key is wrong
 		}
 		if matching > limit {
-			t.Errorf("%T: %d keys of %d seem to fit", m, matching, len(k.keys))
+			t.Errorf("%T: %d keys of %d seem to fit", m, matching, len(values))
 		}
 	}
 }
@@ -171,11 +171,11 @@ func TestDecodeKeyOfClient(t *testing.T) {
 	p, inv, _ := pipelineOf(t, tape.pcap(), "-q")
 	k := &p.decoder.keys
 	for i := range 2000 {
-		k.keys = append(k.keys, key{value: fmt.Sprint("wrong", i)})
+		k.keys.given = append(k.keys.given, key{value: fmt.Sprint("wrong", i)})
 	}
 	p.readFiles(t.Context(), inv, []string{"-"})
-	if c := k.client(netip.MustParseAddr("198.51.100.7")); k.keys[c.key].value != "wrong1000" {
-		t.Errorf("%s is tried first", k.keys[c.key].value)
+	if c := k.client(netip.MustParseAddr("198.51.100.7")); k.keys.given[c.key].value != "wrong1000" {
+		t.Errorf("%s is tried first", k.keys.given[c.key].value)
 	}
 }
 

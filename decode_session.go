@@ -98,7 +98,7 @@ func (d *decoder) closeSession(s *decodeSession) {
 	switch s.tracker.close(); {
 	case s.damaged || s.cut:
 		s.tracker.status = statusCut
-	case s.key.unread && s.mayBeOver(len(d.keys.keys) > 0):
+	case s.key.unread && s.mayBeOver(d.keys.keys.count > 0):
 		s.tracker.status = statusNoKey
 	case s.tracker.status == statusNoReply:
 		s.tracker.status, s.tracker.reason = s.stream.unanswered()
@@ -129,7 +129,7 @@ func (d *decoder) finishSession(s *decodeSession) {
 		d.counts.unread++
 	case s.key.index >= 0:
 		d.counts.fitted++
-		r.key = d.keys.keys[s.key.index].source
+		r.key = d.keys.keys.source(s.key.index)
 	}
 	if !dated(r.at) {
 		r.at = time.Time{}
@@ -157,7 +157,7 @@ func (d *decoder) setStatus(s *decodeSession) {
 			reason += "; the server replied " + o.status
 		}
 		o.end(statusMalformed, reason)
-	case s.key.unread && (o.status == "" || len(d.keys.keys) > 0):
+	case s.key.unread && (o.status == "" || d.keys.keys.count > 0):
 		o.end(statusNoKey, "")
 	case o.status == "":
 		o.status = statusCut

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/md5"
 	"fmt"
 	"strings"
 	"unicode"
@@ -168,6 +169,29 @@ func (s *messageSet) of(h *header) message {
 	}
 	s.acct = acctReply{}
 	return &s.acct
+}
+
+// A keyTest rejects keys that a body does not fit. It costs one MD5 a key, however long the body is.
+type keyTest struct {
+	prefix   []byte
+	codec    codec
+	messages messageSet
+}
+
+// mayFit reports whether the lengths at the start of a body are possible with a key: nearly no wrong one is.
+func (t *keyTest) mayFit(h *header, body []byte, key string) bool {
+	t.prefix = append(t.prefix[:0], body[:min(len(body), md5.Size)]...)
+	obfuscate(h, key, t.prefix)
+	m := t.messages.of(h)
+	t.codec = codec{fields: t.codec.fields[:0], reading: true, buf: t.prefix}
+	if m.layout(&t.codec); t.codec.err != nil { // the lengths of arguments follow
+		return len(body) > len(t.prefix) && plausible(m)
+	}
+	size := len(t.prefix) - len(t.codec.buf)
+	for _, f := range t.codec.fields {
+		size += f.length
+	}
+	return size == len(body)
 }
 
 // plausible reports whether a message has only values that RFC 8907 or its draft define. A wrong key rarely gives such a

@@ -225,6 +225,7 @@ func (p *decodePipeline) printTotals(inv *invocation) {
 	if len(lost) > 0 {
 		inv.logf("not read: %s", strings.Join(lost, ", "))
 	}
+	p.tcp.unread.addAll(&n.others)
 	if others := p.tcp.unread.String(); others != "" {
 		inv.logf("other traffic, not read: %s", others)
 	}
@@ -316,7 +317,7 @@ func (p *decodePipeline) addEvent(c *conversation, kind streamEventKind, from in
 		t.reset(c)
 		c.value = t
 	}
-	c.ignored = t.ignored.Load()
+	c.ignored, c.preferred = t.ignored.Load(), c.preferred || t.preferred.Load()
 	if kind == eventClose {
 		t.ended = c.history
 	}

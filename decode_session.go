@@ -32,13 +32,14 @@ type decodeCounts struct {
 	unreadTLS     int // TLS conversations that were not read and have no line
 	otherTLS      int // TLS conversations of other ports that were not read
 	sessions      int
-	fitted        int // sessions that fit a key
-	unread        int // obfuscated sessions that were not read
-	missing       int // bytes of TACACS+ and TLS conversations that are not in the capture
-	cut           int // frames of TACACS+ conversations that the capture cut
-	strays        int // packets without a session
-	junk          int // bytes between packets
-	dropped       int // sessions, packets and conversations dropped to bound memory
+	fitted        int         // sessions that fit a key
+	unread        int         // obfuscated sessions that were not read
+	missing       int         // bytes of TACACS+ and TLS conversations that are not in the capture
+	cut           int         // frames of TACACS+ conversations that the capture cut
+	strays        int         // packets without a session
+	others        frameCounts // conversations that are not TACACS+
+	junk          int         // bytes between packets
+	dropped       int         // sessions, packets and conversations dropped to bound memory
 }
 
 // A decodeSession is an open session.

@@ -13,11 +13,13 @@ import (
 type tacacsStream struct {
 	ends       [2]netip.AddrPort
 	began      time.Time
+	preferred  atomic.Bool // it is TACACS+, so other conversations make room for it
 	ignored    atomic.Bool // it is not TACACS+: the rest of it is not needed
 	clientEnd  int         // -1 until a SYN or a packet shows it
 	started    bool        // there was data or a gap
 	recognized bool        // it is TACACS+: there was a packet
 	partial    bool        // packets may be missing: it began before the capture, or has a gap
+	missing    int         // bytes that are not in the capture
 	skipped    int         // bytes without a header
 	directions [2]streamDirection
 	sessions   []*decodeSession // open ones
@@ -234,6 +236,7 @@ func (d *decoder) recognize(t *tacacsStream, from int, h *header) {
 	if t.recognized {
 		return
 	}
+	t.preferred.Store(true)
 	if t.recognized = true; t.clientEnd < 0 {
 		t.clientEnd = from
 		if h.seqNo%2 == 0 {
@@ -250,7 +253,7 @@ func (d *decoder) onGap(t *tacacsStream, from int, at frameRef, missing int) {
 	if t.ignored.Load() {
 		return
 	}
-	d.counts.missing += missing
+	t.missing += missing
 	if t.started = true; t.tls != nil {
 		t.tls.gap(from, missing)
 	}
@@ -277,8 +280,10 @@ func (d *decoder) loseSync(t *tacacsStream, from int) {
 
 // onClose closes the sessions of a stream that has ended.
 func (d *decoder) onClose(t *tacacsStream, at frameRef) {
-	if t.recognized {
-		d.counts.cut += t.history.cut
+	if t.recognized || d.isExpected(t.ends) {
+		d.counts.cut, d.counts.missing = d.counts.cut+t.history.cut, d.counts.missing+t.missing
+	} else {
+		d.counts.others.add(ofTCP+protocol(t.ends[1].Port()), t.history.frames)
 	}
 	if t.tls != nil {
 		d.tlsOpen--

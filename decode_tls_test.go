@@ -609,8 +609,8 @@ func TestDecodeTLS(t *testing.T) {
 	decodeWith(t, tape.pcap(), "").check(t, 0,
 		at+`198.51.100.7:41234 > 192.0.2.1:300 `+notRead+`\n`+
 			at+`198.51.100.9:41234 > 192.0.2.1:300 TLS not decrypted: no key log \(--keylog FILE\); alert: protocol version not supported \(from the server\)\n`,
-		`tacacs_plus: frames: \d+, TACACS\+ conversations: 0, sessions: 0\ntacacs_plus: not read: missing bytes: \d+, TLS conversations on other ports \(--port N reads them\): 1\n`)
-	decodeWith(t, tape.pcap(), "--summary").check(t, 0, `[^:]*\n`, `(?s).*not read: .*, TLS conversations: 2\n`)
+		`tacacs_plus: frames: \d+, TACACS\+ conversations: 0, sessions: 0\ntacacs_plus: not read: missing bytes: \d+, TLS conversations on other ports \(--port N reads them\): 1\ntacacs_plus: other traffic, not read: 14 frames of TCP port 443\n`)
+	decodeWith(t, tape.pcap(), "--summary").check(t, 0, `[^:]*\n`, `(?s).*not read: .*, TLS conversations: 2\n.*14 frames of TCP port 443\n`)
 	decodeWith(t, tape.pcap(), "--port 443 --json").check(t, 0,
 		`\{"time":"2026-11-23T10:00:00.\d+Z","peer":"198.51.100.8:41234","server":"192.0.2.1:443","error":"`+notRead+`"\}\n`, `(?s).*\n`)
 }

@@ -30,6 +30,14 @@ func (c *frameCounts) add(p protocol, frames int) {
 	c.counts[p] += frames
 }
 
+// addAll adds other counts.
+func (c *frameCounts) addAll(o *frameCounts) {
+	for p, n := range o.counts {
+		c.add(p, n)
+	}
+	c.others += o.others
+}
+
 // String lists the counts, the largest first. It is empty if there are none.
 func (c *frameCounts) String() string {
 	protocols := slices.SortedFunc(maps.Keys(c.counts), func(a, b protocol) int {
@@ -71,6 +79,8 @@ func (p protocol) String() string {
 		text = fmt.Sprintf("IP protocol %d", number)
 	case ofUDP:
 		text = fmt.Sprintf("UDP port %d", number)
+	case ofTCP:
+		text = fmt.Sprintf("TCP port %d", number)
 	case ofPPP:
 		text = fmt.Sprintf("PPP protocol 0x%04x", uint64(number))
 	case ofLLC:

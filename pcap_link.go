@@ -14,7 +14,8 @@ const (
 	ofLink   protocol = iota << 48 // link types of pcap
 	ofEther                        // EtherTypes
 	ofIP                           // IP protocols
-	ofUDP                          // destination ports
+	ofUDP                          // ports
+	ofTCP                          // ports
 	ofPPP                          // PPP protocols
 	ofLLC                          // service access points of IEEE 802.2
 	ofSNAP                         // an organization and its number

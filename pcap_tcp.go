@@ -74,8 +74,8 @@ type reassembler struct {
 	onClose func(c *conversation, at frameRef)
 
 	frames  int         // all
-	unread  frameCounts // of other protocols
-	dropped int         // open conversations dropped to bound memory
+	unread  frameCounts // of other protocols, and of conversations without a value
+	dropped int         // open preferred conversations dropped to bound memory
 
 	conversations     map[flow]*conversation
 	latest            *conversation       // of the previous segment, and most often of the next one
@@ -230,9 +230,11 @@ func (r *reassembler) drop(at frameRef) {
 	if c == nil {
 		c = r.preferred.first()
 	}
+	if c.preferred {
+		r.dropped++
+	}
 	r.close(c, at)
 	r.forget(c)
-	r.dropped++
 }
 
 // close reports the held bytes of a conversation, and its end.
@@ -241,7 +243,9 @@ func (r *reassembler) close(c *conversation, at frameRef) {
 	for from := range c.directions {
 		r.emitLastGap(c, from, at)
 	}
-	r.onClose(c, at)
+	if r.onClose(c, at); c.value == nil {
+		r.unread.add(ofTCP+protocol(c.ends[1].Port()), c.history.frames)
+	}
 	c.value, c.closed = nil, true
 	c.queue.remove(&c.place)
 	if r.closed.push(&c.place, c); r.closed.len > maxClosed {

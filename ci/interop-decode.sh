@@ -241,6 +241,10 @@ for ((i = 0; i < 50; i++)); do # until tcpdump has written the end of the connec
 	sleep 0.1
 done
 verdict 'decode, TLS, with a key log' 'exit 0, alice authenticate ascii PASS' "exit $code, $(grep -o 'alice authenticate ascii PASS' "$tmp/out")"
+# The secrets inside the capture.
+editcap --inject-secrets "tls,$tmp/decode.keylog" "$captures/tls.pcap" "$captures/secrets.pcapng" 2>"$tmp/reform.log" || die 'editcap failed' "$tmp/reform.log"
+run decode "$captures/secrets.pcapng"
+verdict 'decode, TLS, with secrets in pcapng' 'exit 0, alice authenticate ascii PASS' "exit $code, $(grep -o 'alice authenticate ascii PASS' "$tmp/out")"
 run decode --port "${serve##*:}" "$captures/tls.pcap" # TLS on any port is not TACACS+
 verdict 'decode, TLS, without a key log' 'exit 0, 1 line with TLS' "exit $code, $(grep -c TLS "$tmp/out") line with TLS"
 # A PAP START for alice, as it is sent inside of TLS. Decode supports the first two suites.

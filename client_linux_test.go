@@ -94,13 +94,13 @@ func TestClientConnectTimeout(t *testing.T) {
 	}
 }
 
-// TestBatchBlackhole: one request waits for a server that does not answer a connect, and the others do not. A connect that
-// had next to no time says nothing of the server.
+// TestBatchBlackhole: one request tries a server that does not answer a connect, and the others do not, also if they are
+// in flight at the same time. A connect that had next to no time says nothing of the server.
 func TestBatchBlackhole(t *testing.T) {
 	t.Parallel()
 	good := startFakeServer(t, (*fakeServerConn).grantAll)
-	for line, failed := range map[string]int{"--connect-timeout 250ms": 1, "--timeout 50ms": 4} {
-		got := runWith(t, secretsInEnv, requests(4, papLine), split("batch "+blackholeAddr(t)+","+good.addr+" -c 1 "+line)...)
+	for line, failed := range map[string]int{"-c 1 --connect-timeout 250ms": 1, "-c 4 --connect-timeout 600ms": 1, "-c 1 --timeout 50ms": 4} {
+		got := runWith(t, secretsInEnv, requests(4, papLine), split("batch "+blackholeAddr(t)+","+good.addr+" "+line)...)
 		list := answers(t, got.out)
 		if n := checkAnswers(t, list, 4); n != 4 || attemptsOf(list) != failed {
 			t.Errorf("%s: %d granted, %d with an earlier attempt: %s", line, n, attemptsOf(list), got.err)

@@ -22,7 +22,7 @@ type pool struct {
 
 	reuse       reuse
 	mux         *mux       // the connection that is shared; nil for none
-	sharedSince time.Time  // when the connection began to be made
+	sharedSince time.Time  // when it got its first session
 	draining    int        // connections that take no new session, and have a goroutine each
 	queue       queue[job] // not under way
 	failedDials int        // connections in a row that never carried a reply
@@ -147,7 +147,10 @@ func (p *pool) assign(ctx context.Context, j *job) (assigned bool, next time.Tim
 	apart := p.reuse != reuseMultiplexed || j.turn > 0 || came == outcomeRestart || came == outcomeTimedOut || j.request.interactive()
 	if !apart {
 		p.retireShared(ctx, j.server())
-		if p.dialing != nil || p.mux != nil && p.mux.conn.answered == 0 && p.mux.inFlight.first() != nil {
+		switch {
+		case p.dialing != nil:
+			apart = p.dialing.server() != j.server()
+		case p.mux != nil && p.mux.conn.answered == 0 && p.mux.inFlight.first() != nil:
 			next = p.sharedSince.Add(maxFirstWait)
 			apart = !p.now.Before(next)
 		}
@@ -227,7 +230,6 @@ func (p *pool) onDrained(ctx context.Context, d drainedJob) {
 
 // dialShared makes the connection to share, with a job that is the first on it.
 func (p *pool) dialShared(ctx context.Context, j *job) {
-	p.sharedSince = p.now
 	p.dialing = j
 	p.onWorkers++
 	p.client.begin(j, p.now)
@@ -250,7 +252,7 @@ func (p *pool) onDialed(ctx context.Context, conn *serverConn) {
 		p.finishOrRetry(ctx, j)
 		return
 	}
-	p.mux = newMux(conn, p.wakeup.ch, p.beforeWait, p.warnf)
+	p.mux, p.sharedSince = newMux(conn, p.wakeup.ch, p.beforeWait, p.warnf), p.now
 	p.wakeup.conn.Store(conn)
 	p.addToMux(j)
 }

@@ -200,23 +200,21 @@ func TestClientRecordSilence(t *testing.T) {
 		came    outcome
 		session session
 		ctx     context.Context
-		left    bool
 		counts  bool
 	}{
-		{"timed out", outcomeTimedOut, session{unanswered: true}, t.Context(), false, true},
-		{"timed out at once", outcomeTimedOut, session{unanswered: true, deadline: now.Add(minReplyTime - 1)}, t.Context(), false, false},
-		{"timed out on a connection that answered", outcomeTimedOut, session{unanswered: true, reused: true}, t.Context(), false, true},
-		{"answered before", outcomeTimedOut, session{}, t.Context(), false, false},
-		{"lost", outcomeConnLost, session{unanswered: true}, t.Context(), false, true},
-		{"lost a connection that answered", outcomeConnLost, session{unanswered: true, reused: true}, t.Context(), false, false},
-		{"not sent", outcomeNotSent, session{unanswered: true}, t.Context(), false, true},
-		{"not sent on a connection that answered", outcomeNotSent, session{unanswered: true, reused: true}, t.Context(), false, false},
-		{"another service", outcomeUnreadable, session{unanswered: true}, t.Context(), false, true},
-		{"never begun", outcomeDecided, session{unanswered: true}, t.Context(), false, false},
-		{"the flag", outcomeFlagViolation, session{unanswered: true}, t.Context(), false, false},
-		{"interrupted", outcomeDecided, session{unanswered: true, sentAt: now.Add(-time.Minute)}, ended, false, true},
-		{"interrupted soon", outcomeDecided, session{unanswered: true}, ended, false, false},
-		{"left", outcomeTimedOut, session{unanswered: true}, t.Context(), true, false},
+		{"timed out", outcomeTimedOut, session{unanswered: true}, t.Context(), true},
+		{"timed out at once", outcomeTimedOut, session{unanswered: true, deadline: now.Add(minReplyTime - 1)}, t.Context(), false},
+		{"timed out on a connection that answered", outcomeTimedOut, session{unanswered: true, reused: true}, t.Context(), true},
+		{"answered before", outcomeTimedOut, session{}, t.Context(), false},
+		{"lost", outcomeConnLost, session{unanswered: true}, t.Context(), true},
+		{"lost a connection that answered", outcomeConnLost, session{unanswered: true, reused: true}, t.Context(), false},
+		{"not sent", outcomeNotSent, session{unanswered: true}, t.Context(), true},
+		{"not sent on a connection that answered", outcomeNotSent, session{unanswered: true, reused: true}, t.Context(), false},
+		{"another service", outcomeUnreadable, session{unanswered: true}, t.Context(), true},
+		{"never begun", outcomeDecided, session{unanswered: true}, t.Context(), false},
+		{"the flag", outcomeFlagViolation, session{unanswered: true}, t.Context(), false},
+		{"interrupted", outcomeDecided, session{unanswered: true, sentAt: now.Add(-time.Minute)}, ended, true},
+		{"interrupted soon", outcomeDecided, session{unanswered: true}, ended, false},
 	} {
 		servers := []server{named("A"), named("B")}
 		c := &client{servers: servers, dead: newDeadServers(t.Context(), servers, time.Hour, nil)}
@@ -228,7 +226,6 @@ func TestClientRecordSilence(t *testing.T) {
 			if j.session.deadline.IsZero() {
 				j.session.deadline = now.Add(time.Minute)
 			}
-			j.abandoned.Store(tt.left)
 			c.recordSilence(tt.ctx, j, tt.came)
 		}
 		if dead := c.dead.skips(named("A")); dead != tt.counts {

@@ -24,7 +24,7 @@ type job struct {
 	turn      int         // of the current or the last attempt, in rounds over order
 	session   session     // of the current or the last attempt
 	replyLost bool        // a connection that had answered others before did not answer it
-	abandoned atomic.Bool // its owner waits no more, and has called deadServers.left: no other attempt is made
+	abandoned atomic.Bool // its owner waits no more: no other attempt is made
 
 	writesBefore int       // of its mux, when it was queued; with one more it was written
 	place        node[job] // in a queue
@@ -179,7 +179,7 @@ func (c *client) recordOutcome(ctx context.Context, j *job, warnf warnFunc) (aga
 func (c *client) recordSilence(ctx context.Context, j *job, came outcome) {
 	s := &j.session
 	switch {
-	case !s.unanswered, j.abandoned.Load():
+	case !s.unanswered:
 	case ctx.Err() != nil:
 		c.dead.left(j.server(), j.device, s.sentAt, j.err)
 	case came == outcomeDecided, came == outcomeFlagViolation:

@@ -117,6 +117,7 @@ func (s *session) receive(reply message) error {
 
 // onReply records that the server answers.
 func (s *session) onReply() {
+	s.written = true
 	if s.unanswered {
 		s.unanswered = false
 		s.conn.client.dead.answered(s.conn.server, s.sentAt)

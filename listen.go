@@ -173,6 +173,7 @@ type inboundConn struct {
 	in        *bufio.Reader
 	idle      time.Duration
 	sawPacket bool
+	readsOnly bool        // deadlines for writes are set elsewhere
 	stopped   atomic.Bool // no more is read
 
 	deadlineSet time.Time // when the deadlines were set last
@@ -268,7 +269,11 @@ func (c *inboundConn) extendDeadline() bool {
 
 // setDeadline sets the deadlines. After stopReading it sets only that for writing.
 func (c *inboundConn) setDeadline(t time.Time) {
-	_ = c.conn.SetDeadline(t)
+	if c.readsOnly {
+		_ = c.conn.SetReadDeadline(t)
+	} else {
+		_ = c.conn.SetDeadline(t)
+	}
 	if c.stopped.Load() {
 		_ = c.conn.SetReadDeadline(time.Unix(1, 0))
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/tls"
@@ -14,35 +13,67 @@ import (
 	"time"
 )
 
-// A relayServer forwards packets between devices and servers. Packets are unchanged, but each side has its own key,
-// or TLS. Sessions are logged.
+// A relayServer puts the sessions of devices to servers. Messages are unchanged, but each side has its own key, or TLS.
+// Sessions are logged.
 type relayServer struct {
 	listener *listener
-	keys     clientKeys      // of the devices
-	client   *client         // to the servers
-	recorder *recorder       // nil without --record
-	shared   *sharedUpstream // nil without --single-connect
-	underWay atomic.Int64    // bytes of the requests of all sessions under way
+	config   atomic.Pointer[relayConfig]
+	recorder *recorder // nil without --record
 	devices  sync.WaitGroup
+
+	// What devices share. A device that has most is refused first.
+	places     *share // for sessions under way
+	bytes      *share // of their packets
+	unanswered *share // bytes of requests on the connection of --single-connect
+	unread     *share // bytes of replies
 }
 
-// Limits of one device, beside those of the listener.
+// A relayConfig is how devices and servers are reached.
+type relayConfig struct {
+	keys         clientKeys // of the devices
+	lone, kept   *client    // to the servers: a connection for one session, and one for many
+	shared       *upstream  // nil without --single-connect
+	refuseSingle bool       // no single-connection mode for devices
+}
+
 const (
-	relayBuffer     = 4 << 10         // bytes, to read from one side
-	relayIdle       = 5 * time.Minute // a user may be at a prompt
-	maxUnderWay     = 16 << 20        // bytes of the requests under way
-	maxCandidates   = 64              // keys of one device
-	relayEndTimeout = linesTimeout    // for connections that are cut off at the end
+	relayBuffer     = 4 << 10                 // bytes, to read from a device
+	relayIdle       = 5 * time.Minute         // a user may be at a prompt
+	relayConnect    = 1500 * time.Millisecond // default of --connect-timeout: devices wait 3 to 5 s
+	maxPlaces       = 2048
+	maxBytes        = 32 << 20
+	maxCandidates   = 64           // keys of one device
+	relayEndTimeout = linesTimeout // for connections that are cut off at the end
 )
+
+func newRelayServer() *relayServer {
+	return &relayServer{listener: newListener(), places: newShare(maxPlaces, "sessions"), bytes: newShare(maxBytes, "bytes of sessions"),
+		unanswered: newShare(maxUnanswered, "bytes without a reply"), unread: newShare(maxBytes, "bytes of replies")}
+}
+
+// newRelayConfig returns the configuration for a client. With singleConnect devices share connections to the servers.
+func newRelayConfig(c *client, keys clientKeys, singleConnect bool, note func(string)) *relayConfig {
+	kept := *c
+	kept.forwards, kept.singleConnect = true, true
+	lone := kept
+	lone.singleConnect = false
+	config := &relayConfig{keys: keys, lone: &lone, kept: &kept}
+	if singleConnect {
+		config.shared = newUpstream(&kept, maxConnections, note)
+	}
+	return config
+}
 
 // newRelay returns the command relay.
 func newRelay(o *optionSet) action {
 	var opts relayOptions
 	opts.register(o)
+	deadTime := addDeadTime(o)
 	return func(ctx context.Context, inv *invocation) (output, error) {
 		stderr := newStderrWriter(ctx, inv.std.err)
 		inv.std.err = stderr
-		r := &relayServer{listener: newListener()}
+		r := newRelayServer()
+		inv.server.deadTime = *deadTime
 		if err := opts.configure(ctx, inv, r); err != nil {
 			return nil, err
 		}
@@ -57,6 +88,7 @@ type relayOptions struct {
 	keys                    secretSource
 	cert, certKey, clientCA string
 	record                  string
+	noSingleConnect         bool
 
 	tls     *tls.Config // for listenTLS
 	writers []*queuedWriter
@@ -71,6 +103,7 @@ func (opts *relayOptions) register(o *optionSet) {
 	o.add((*text)(&opts.certKey), "listen-cert-key", "FILE", "its private key, PEM (default in the file of --listen-cert)")
 	o.add((*text)(&opts.clientCA), "client-ca", "FILE", "with --listen-tls: require a client certificate signed by one of these CAs, PEM")
 	opts.accept.register(o)
+	o.add((*toggle)(&opts.noSingleConnect), "no-device-single-connect", "", "refuse single-connection mode to devices")
 	o.add((*text)(&opts.record), "record", "FILE", "write all packets to a capture file, not obfuscated; secrets are masked unless --show-secrets is given")
 }
 
@@ -88,7 +121,8 @@ func (opts *relayOptions) configure(ctx context.Context, inv *invocation, r *rel
 	if err != nil {
 		return err
 	}
-	if r.keys, err = opts.deviceKeys(ctx, inv, prefixes, keys); err != nil {
+	deviceKeys, err := opts.deviceKeys(ctx, inv, prefixes, keys)
+	if err != nil {
 		return err
 	}
 	if len(opts.listenTLS) > 0 {
@@ -96,15 +130,26 @@ func (opts *relayOptions) configure(ctx context.Context, inv *invocation, r *rel
 			return err
 		}
 	}
-	if r.client, err = inv.client(ctx, keys); err != nil {
+	c, err := inv.client(ctx, keys)
+	if err != nil {
 		return err
 	}
-	if r.listener.dump = r.client.dump; r.listener.dump != nil {
+	c.failoverTimeout = cmp.Or(inv.server.connect, relayConnect)
+	if c.dead != nil {
+		c.dead.changed = func(srv server, why error) {
+			if why != nil {
+				inv.logf("%s is dead: %v", srv, why)
+			} else {
+				inv.logf("%s is alive", srv)
+			}
+		}
+	}
+	if r.listener.dump = c.dump; r.listener.dump != nil {
 		r.listener.dump.out = opts.background(r.listener.dump.out, "packets", nil)
 	}
-	if inv.server.singleConnect {
-		r.shared = newSharedUpstream(r.client, inv.printWarning)
-	}
+	config := newRelayConfig(c, deviceKeys, inv.server.singleConnect, func(text string) { inv.printWarning(warnConnectionReuse, "%s", text) })
+	config.refuseSingle = opts.noSingleConnect
+	r.config.Store(config)
 	r.listener.log = &sessionLog{json: inv.output.json, verbose: inv.output.verbose}
 	if !inv.output.quiet {
 		r.listener.log.out = opts.background(inv.std.out, sessionLines, inv.logf)
@@ -199,17 +244,21 @@ func (r *relayServer) run(ctx context.Context, inv *invocation, opts *relayOptio
 	}
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	gone := make(chan struct{})
-	var carried sync.WaitGroup
-	if r.shared != nil {
-		carried.Go(func() { r.shared.run(life, gone) })
+	shared := r.config.Load().shared
+	if shared != nil {
+		go shared.run(life)
 	}
 	serve := func(ctx context.Context, conn net.Conn) { r.serve(ctx, life, conn) }
 	return r.listener.serveUntil(ctx, serve, func() error {
 		end() // whatever is still under way, so that it has its line
-		go func() { r.devices.Wait(); close(gone) }()
+		go func() {
+			if r.devices.Wait(); shared != nil {
+				<-shared.ended
+			}
+			close(gone)
+		}()
 		select {
 		case <-gone:
-			carried.Wait()
 		case <-time.After(relayEndTimeout):
 		}
 		return opts.close()
@@ -227,135 +276,4 @@ func (opts *relayOptions) close() error {
 	}
 	all.Wait()
 	return cmp.Or(errs...)
-}
-
-// serve handles one device's connection. When ctx ends, no more is read. When life ends, nothing is waited for any more.
-func (r *relayServer) serve(ctx, life context.Context, conn net.Conn) {
-	r.devices.Add(1)
-	defer r.devices.Done()
-	defer conn.Close()
-	_, secure := conn.(*tls.Conn)
-	c := r.listener.newInboundConn(ctx, conn, r.keys, secure, relayBuffer)
-	if c == nil {
-		return
-	}
-	defer context.AfterFunc(ctx, c.stopReading)()
-	defer context.AfterFunc(life, func() { conn.SetDeadline(time.Unix(1, 0)) })()
-	d := &device{relay: r, client: c, messages: new(messageSet)}
-	if len(c.keys) > 0 {
-		d.key = c.keys[0] // until the first packet shows which one is right
-	}
-	c.idle = relayIdle
-	if !c.extendDeadline() {
-		return
-	}
-	if r.shared != nil {
-		d.serveShared(life)
-	} else {
-		d.serveDirect(life)
-	}
-	if r.recorder != nil {
-		r.recorder.end(&d.recorded)
-	}
-	r.listener.log.flush()
-}
-
-// A device is one device's connection to the relay.
-type device struct {
-	relay    *relayServer
-	client   *inboundConn
-	key      key         // of client.keys, the one that fits
-	messages *messageSet // its packets are decoded into these
-	codec    codec
-	recorded recordedConns
-}
-
-// readPacket reads the device's next packet and appends it to dst, with the body in clear; m is the body. ok is false
-// if the connection is to end. A packet that cannot be forwarded is answered as RFC 8907 requires.
-func (d *device) readPacket(dst []byte) (h header, m message, packets []byte, ok bool) {
-	h, packets, ok = d.client.receive(dst)
-	if !ok {
-		return h, nil, dst, false
-	}
-	if wrong, then := checkHeader(&h, d.client.cleartext); wrong != "" {
-		d.refuse(h, then, wrong, "UNENCRYPTED flag")
-		return h, nil, dst, false
-	}
-	body := packets[len(dst)+headerLen:]
-	if d.client.onPacket() {
-		d.chooseKey(&h, body)
-	}
-	if !d.client.cleartext {
-		obfuscate(&h, d.key.value, body)
-	}
-	m = d.messages.of(&h)
-	err := d.codec.decode(body, m)
-	if d.client.dump != nil { // converting the address allocates
-		d.client.dump.packet("received from", d.client.addr, &h, body, m)
-	}
-	if err != nil {
-		d.refuse(h, rejectWithError, d.client.malformed(err), "malformed packet")
-		return h, nil, dst, false
-	}
-	d.client.prove(&h, m)
-	return h, m, packets, true
-}
-
-// chooseKey chooses the key that fits the first packet best.
-func (d *device) chooseKey(h *header, body []byte) {
-	best := -1
-	for _, k := range d.client.keys {
-		n := 0
-		if len(d.client.keys) > 1 {
-			n = d.fits(h, body, k)
-		}
-		if n > best {
-			best, d.key = n, k
-		}
-	}
-}
-
-// fits returns how well a key fits a packet: 1 if the lengths do, 2 if the fields are plausible too.
-func (d *device) fits(h *header, body []byte, k key) int {
-	try, m := bytes.Clone(body), d.messages.of(h)
-	obfuscate(h, k.value, try)
-	switch {
-	case d.codec.decode(try, m) != nil:
-		return 0
-	case !plausible(m):
-		return 1
-	}
-	return 2
-}
-
-// refuse logs what is wrong with the packet of h, and replies as RFC 8907 requires.
-func (d *device) refuse(h header, then rejection, problem, serverMsg string) {
-	d.client.note(problem)
-	switch then {
-	case rejectWithHeader:
-		d.client.conn.Write(appendHeader(nil, h))
-	case rejectWithError:
-		h.seqNo++
-		h.flags = d.flags(0)
-		m := errorReply(h.typ, serverMsg)
-		packet, _ := appendPacket(nil, &h, m) // it fits
-		d.client.dump.packet("sent to", d.client.addr, &h, packet[headerLen:], m)
-		d.obfuscate(&h, packet[headerLen:])
-		d.client.conn.Write(packet)
-	}
-}
-
-// flags returns the flags of a packet to the device, with the UNENCRYPTED flag of its side.
-func (d *device) flags(f headerFlags) headerFlags {
-	if f &^= flagUnencrypted; d.client.cleartext {
-		f |= flagUnencrypted
-	}
-	return f
-}
-
-// obfuscate obfuscates a body for the device, unless it uses TLS.
-func (d *device) obfuscate(h *header, body []byte) {
-	if !d.client.cleartext {
-		obfuscate(h, d.key.value, body)
-	}
 }

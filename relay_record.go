@@ -39,15 +39,8 @@ func newRecorder(out io.Writer, showSecrets bool) *recorder {
 }
 
 // packet records a packet of a device or of its server, whose body is in clear. noSecrets reports that its
-// fields are no secrets; secrets are those that it may repeat. A nil recorder does nothing.
-func (r *recorder) packet(conns *recordedConns, device, server netip.AddrPort, fromDevice bool, h *header, body []byte, m message, noSecrets bool, secrets ...string) {
-	if r != nil {
-		r.packetAt(time.Now(), conns, device, server, fromDevice, h, body, m, noSecrets, secrets...)
-	}
-}
-
-// packetAt records a packet of another time than now.
-func (r *recorder) packetAt(at time.Time, conns *recordedConns, device, server netip.AddrPort, fromDevice bool, h *header, body []byte, m message, noSecrets bool, secrets ...string) {
+// fields are no secrets; secrets are those that it may repeat.
+func (r *recorder) packet(at time.Time, conns *recordedConns, device, server netip.AddrPort, fromDevice bool, h *header, body []byte, m message, noSecrets bool, secrets ...string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	clear := *h
@@ -91,8 +84,11 @@ func (r *recorder) blank(body []byte, m message, secrets []string) {
 	}
 }
 
-// end closes the connections.
+// end closes the connections. A nil recorder does nothing.
 func (r *recorder) end(conns *recordedConns) {
+	if r == nil {
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()

@@ -1,0 +1,391 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// A device is one device's connection to the relay. Its goroutine reads packets, and each session has a goroutine of its
+// own.
+type device struct {
+	relay    *relayServer
+	config   *relayConfig
+	client   *inboundConn
+	name     string    // its address
+	key      key       // of client.keys, the one that fits
+	single   bool      // single-connection mode (RFC 8907 section 4.3)
+	left     bool      // it has closed the connection
+	upstream *upstream // its own; nil before the first session that uses it
+	waiting  *upstream // it has sessions that it does not know of; or nil
+	codec    codec     // of the packets that are read
+	buf      []byte    // of the last of them
+
+	ended    chan struct{}   // closed when no more packets are read
+	logins   context.Context // of authentications and authorizations
+	records  context.Context
+	running  sync.WaitGroup // sessions
+	recorded recordedConns
+
+	mu       sync.Mutex
+	sessions map[uint32]*relayedSession // under way, by session_id
+
+	writing  sync.Mutex // guards what follows
+	space    sync.Cond  // in out
+	out      []byte     // packets to be written
+	busy     bool       // a goroutine writes
+	broken   bool       // the connection is cut off
+	encoder  codec
+	timedOut time.Time // when the deadline for writes was set last
+}
+
+const (
+	maxSessions = 1024                   // under way of one device's connection
+	maxReplies  = 64 << 10               // bytes of replies that wait to be written while packets are read
+	leaveGrace  = 200 * time.Millisecond // for replies to a device that sends no more
+)
+
+// serve handles one device's connection. When ctx ends, no more is read. When life ends, nothing is waited for any more.
+func (r *relayServer) serve(ctx, life context.Context, conn net.Conn) {
+	r.devices.Add(1)
+	defer r.devices.Done()
+	defer conn.Close()
+	_, secure := conn.(*tls.Conn)
+	config := r.config.Load()
+	c := r.listener.newInboundConn(ctx, conn, config.keys, secure, relayBuffer)
+	if c == nil {
+		return
+	}
+	defer context.AfterFunc(ctx, c.stopReading)()
+	defer context.AfterFunc(life, func() { conn.SetDeadline(time.Unix(1, 0)) })()
+	d := newDevice(r, config, c)
+	var cancelLogins, cancelRecords context.CancelFunc
+	d.logins, cancelLogins = context.WithCancel(life)
+	d.records, cancelRecords = context.WithCancel(life)
+	defer cancelLogins()
+	defer cancelRecords()
+	config.lone.dead.deviceConnected(d.name)
+	defer config.lone.dead.deviceGone(d.name)
+	for d.handlePacket() {
+	}
+	close(d.ended)
+	if d.left {
+		d.abandon()
+		defer time.AfterFunc(leaveGrace, cancelLogins).Stop()
+	}
+	defer time.AfterFunc(config.lone.timeout, cancelRecords).Stop()
+	d.running.Wait()
+	if d.upstream != nil {
+		cancelRecords()
+		<-d.upstream.ended
+	}
+	r.recorder.end(&d.recorded)
+	r.listener.log.flush()
+}
+
+func newDevice(r *relayServer, config *relayConfig, c *inboundConn) *device {
+	d := &device{relay: r, config: config, client: c, name: c.addr.Addr().String(), ended: make(chan struct{}), sessions: make(map[uint32]*relayedSession)}
+	d.space.L = &d.writing
+	if len(c.keys) > 0 {
+		d.key = c.keys[0] // until the first packet shows which one is right
+	}
+	c.idle, c.readsOnly = relayIdle, true
+	return d
+}
+
+// abandon stops the search for a server that answers the device's logins and authorizations: it has gone. A record is
+// still delivered.
+func (d *device) abandon() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, s := range d.sessions {
+		if s.first.typ != typeAcct {
+			s.job.abandoned.Store(true)
+		}
+	}
+}
+
+// handlePacket reads one packet and hands it to its session. It reports whether the connection goes on. A packet that
+// cannot be forwarded is answered as RFC 8907 requires.
+func (d *device) handlePacket() bool {
+	if !wholePacket(d.client.in) {
+		d.wakeUpstream()
+		if d.waitForSpace(); !d.client.extendDeadline() {
+			return false
+		}
+	}
+	if _, err := d.client.in.Peek(1); err != nil {
+		d.left = !errors.Is(err, os.ErrDeadlineExceeded)
+		return false
+	}
+	if cap(d.buf) > relayBuffer {
+		d.buf = nil
+	}
+	h, packet, ok := d.client.receive(d.buf[:0])
+	if d.buf = packet; !ok {
+		return false
+	}
+	if wrong, then := checkHeader(&h, d.client.cleartext); wrong != "" {
+		d.refuse(h, then, wrong, "UNENCRYPTED flag")
+		return d.survives() && then != rejectWithError && h.seqNo%2 == 1
+	}
+	body := packet[headerLen:]
+	if d.client.onPacket() {
+		d.chooseKey(&h, body)
+		d.single = h.flags&flagSingleConnect != 0 && !d.config.refuseSingle
+	}
+	if !d.client.cleartext {
+		obfuscate(&h, d.key.value, body)
+	}
+	s := &relayedSession{device: d}
+	m := s.messages.of(&h)
+	err := d.codec.decode(body, m)
+	if d.client.dump != nil { // converting the address allocates
+		d.client.dump.packet("received from", d.client.addr, &h, body, m)
+	}
+	if err != nil {
+		d.refuse(h, rejectWithError, d.client.malformed(err), "malformed packet")
+		return d.survives()
+	}
+	d.client.prove(&h, m)
+	refused := ""
+	if p := (devicePacket{h, m, time.Now(), len(packet)}); h.seqNo == 1 {
+		refused = d.begin(s, p)
+	} else {
+		refused = d.resume(p)
+	}
+	if refused != "" {
+		d.refuse(h, rejectWithError, refused, refused)
+		return d.single
+	}
+	return true
+}
+
+// survives reports whether the connection goes on after a bad session: in single-connection mode, once a packet fit the key
+// (RFC 8907 section 4.4).
+func (d *device) survives() bool { return d.single && d.client.proven }
+
+// begin starts a session, or returns why not.
+func (d *device) begin(s *relayedSession, p devicePacket) (refused string) {
+	s.first, s.last, s.tracker, s.promptTime = p.header, p, d.client.newTracker(d.key), relayIdle
+	if refused = d.admit(s); refused != "" {
+		return refused
+	}
+	s.tracker.packet(p.at, &p.header, p.message)
+	if u := d.upstreamFor(s); u != nil {
+		d.running.Add(1)
+		d.waiting = u
+		u.put(s)
+	} else {
+		d.running.Go(s.runAlone)
+	}
+	return ""
+}
+
+// admit adds a session to those under way, or returns why not.
+func (d *device) admit(s *relayedSession) (refused string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.sessions[s.first.sessionID] != nil:
+		return "the session_id is in use"
+	case len(d.sessions) >= maxSessions:
+		return "too many sessions"
+	}
+	if refused = d.relay.places.take(d.client.addr.Addr(), 1); refused != "" {
+		return refused
+	}
+	if refused = s.reserve(s.last.size + sessionSize); refused != "" {
+		d.relay.places.release(d.client.addr.Addr(), 1)
+		return refused
+	}
+	d.sessions[s.first.sessionID] = s
+	s.job.device, s.job.forwarded = d.name, proxyHeader{d.client.addr, addrPortOf(d.client.conn.LocalAddr())}
+	return ""
+}
+
+// wakeUpstream has the upstream carry the sessions that were put into it.
+func (d *device) wakeUpstream() {
+	if d.waiting != nil {
+		d.waiting.notify()
+		d.waiting = nil
+	}
+}
+
+// resume hands a CONTINUE to the session that waits for it, or returns why there is none.
+func (d *device) resume(p devicePacket) (refused string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := d.sessions[p.header.sessionID]
+	switch {
+	case s == nil || p.header.typ != typeAuthen:
+		return "no such session"
+	case p.header.seqNo != s.expected || p.header.version != s.first.version:
+		return "unexpected seq_no or version"
+	}
+	if refused = s.reserve(p.size); refused == "" {
+		s.expected = 0
+		s.answers <- p
+	}
+	return refused
+}
+
+// end forgets a session. Without single-connection mode the connection ends with it (RFC 8907 section 4.3).
+func (d *device) end(s *relayedSession) {
+	d.mu.Lock()
+	delete(d.sessions, s.first.sessionID)
+	size := s.size
+	d.mu.Unlock()
+	d.relay.places.release(d.client.addr.Addr(), 1)
+	d.relay.bytes.release(d.client.addr.Addr(), size)
+	if !d.single {
+		d.client.stopReading()
+	}
+}
+
+// chooseKey chooses the key that fits the first packet best.
+func (d *device) chooseKey(h *header, body []byte) {
+	best := -1
+	for _, k := range d.client.keys {
+		n := 0
+		if len(d.client.keys) > 1 {
+			n = d.fits(h, body, k)
+		}
+		if n > best {
+			best, d.key = n, k
+		}
+	}
+}
+
+// fits returns how well a key fits a packet: 1 if the lengths do, 2 if the fields are plausible too.
+func (d *device) fits(h *header, body []byte, k key) int {
+	try, m := bytes.Clone(body), new(messageSet).of(h)
+	obfuscate(h, k.value, try)
+	switch {
+	case d.codec.decode(try, m) != nil:
+		return 0
+	case !plausible(m):
+		return 1
+	}
+	return 2
+}
+
+// refuse logs what is wrong with the packet of h, and replies as RFC 8907 requires.
+func (d *device) refuse(h header, then rejection, problem, serverMsg string) {
+	d.client.note(problem)
+	switch then {
+	case rejectWithHeader:
+		d.write(func(dst []byte) []byte { return appendHeader(dst, h) })
+	case rejectWithError:
+		h.seqNo++
+		d.send(h, errorReply(h.typ, serverMsg))
+	}
+}
+
+// flags returns the flags of a packet to the device.
+func (d *device) flags() (f headerFlags) {
+	if d.client.cleartext {
+		f |= flagUnencrypted
+	}
+	if d.single {
+		f |= flagSingleConnect
+	}
+	return f
+}
+
+// send sends a packet to the device, with the flags of its side. secrets are those that m may repeat. It returns the body
+// if it is to be recorded. Nothing waits for a device: one that leaves too many replies unread is cut off.
+func (d *device) send(h header, m message, secrets ...string) (body []byte) {
+	h.flags = d.flags()
+	d.write(func(dst []byte) []byte {
+		packets, _ := d.encoder.appendPacket(dst, &h, m) // it fits: it was decoded, or is an ERROR
+		packet := packets[len(dst)+headerLen:]
+		if d.relay.recorder != nil {
+			body = bytes.Clone(packet)
+		}
+		if d.client.dump != nil {
+			d.client.dump.packet("sent to", d.client.addr, &h, packet, m, secrets...)
+		}
+		if !d.client.cleartext {
+			obfuscate(&h, d.key.value, packet)
+		}
+		return packets
+	})
+	return body
+}
+
+// write calls add to append a packet to what is written next.
+func (d *device) write(add func(dst []byte) []byte) {
+	d.writing.Lock()
+	defer d.writing.Unlock()
+	before := len(d.out)
+	d.out = add(d.out)
+	switch {
+	case d.broken:
+		d.out = nil
+	case d.relay.unread.take(d.client.addr.Addr(), len(d.out)-before) != "":
+		d.out, d.broken = d.out[:before], true
+		d.cutOff()
+	case !d.busy:
+		d.busy = true
+		d.running.Go(d.flush)
+	}
+}
+
+// flush writes packets until there are none.
+func (d *device) flush() {
+	var spare []byte
+	d.writing.Lock()
+	defer d.writing.Unlock()
+	for len(d.out) > 0 {
+		out, broken := d.out, d.broken
+		d.out = spare[:0]
+		d.writing.Unlock()
+		d.client.log.flush()
+		if !broken && d.writeNow(out) != nil {
+			broken = true
+			d.cutOff()
+		}
+		d.relay.unread.release(d.client.addr.Addr(), len(out))
+		d.writing.Lock()
+		d.broken = broken
+		if spare = out; cap(spare) > relayBuffer {
+			spare = nil
+		}
+		d.space.Broadcast()
+	}
+	d.busy = false
+}
+
+// waitForSpace waits until the device has read most of its replies.
+func (d *device) waitForSpace() {
+	d.writing.Lock()
+	defer d.writing.Unlock()
+	for len(d.out) >= maxReplies && !d.broken {
+		d.space.Wait()
+	}
+}
+
+// writeNow writes packets, within the time that a server has for a reply.
+func (d *device) writeNow(packets []byte) error {
+	if now := time.Now(); now.Sub(d.timedOut) > time.Second {
+		d.timedOut = now
+		_ = d.client.conn.SetWriteDeadline(now.Add(d.config.lone.timeout + time.Second))
+	}
+	_, err := d.client.conn.Write(packets)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		d.client.note("does not read its replies")
+	}
+	return err
+}
+
+// cutOff ends a connection that cannot be written to.
+func (d *device) cutOff() {
+	d.client.stopReading()
+	_ = d.client.conn.SetWriteDeadline(time.Unix(1, 0))
+}

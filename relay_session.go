@@ -1,0 +1,272 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// A relayedSession is a session of a device. To the client it is a dialogue in which the device is the person: the policy
+// of asking again is that of every request.
+type relayedSession struct {
+	device     *device
+	first      header       // of the device's first packet
+	messages   messageSet   // its first request, and the replies
+	last       devicePacket // of the device
+	named      bool         // it has the name of the user, and no secret
+	recorded   bool
+	job        job
+	tracker    sessionTracker
+	unanswered int // bytes on the connection of --single-connect
+
+	received   message   // that the next reply is decoded into
+	response   message   // of the server to the last packet, or nil
+	repliedAt  time.Time // when it came
+	alone      bool      // it has a connection of its own, and so can have prompts
+	prompted   bool      // a reply asks for a CONTINUE, but came on a shared connection
+	aborted    bool      // by the device
+	promptTime time.Duration
+
+	// device.mu guards these.
+	expected uint8 // seq_no of the CONTINUE that is awaited, or 0
+	size     int   // bytes that are reserved
+	answers  chan devicePacket
+}
+
+// A devicePacket is a packet of a device, with the body in clear.
+type devicePacket struct {
+	header  header
+	message message
+	at      time.Time
+	size    int // bytes
+}
+
+// sessionSize is about what a session needs beside its packets, in bytes.
+const sessionSize = 4 << 10
+
+// reserve reserves bytes for packets of the session, or returns why there are none left.
+func (s *relayedSession) reserve(n int) (refused string) {
+	if refused = s.device.relay.bytes.take(s.device.client.addr.Addr(), n); refused == "" {
+		s.size += n
+	}
+	return refused
+}
+
+// runAlone puts a session to the servers over a connection of its own.
+func (s *relayedSession) runAlone() {
+	ctx := s.device.logins
+	if s.first.typ == typeAcct {
+		ctx = s.device.records
+	}
+	s.alone, s.answers = true, make(chan devicePacket, 1)
+	if s.job.request, s.job.owner = s, s; s.prompted { // on a shared connection
+		s.job.res, s.job.err, s.job.order, s.job.turn, s.job.session = result{}, nil, nil, 0, session{}
+	}
+	(&requester{client: s.device.config.lone, ask: s.ask}).do(ctx, &s.job)
+	s.finish()
+}
+
+// jobDone ends a session that was carried by a pool. It does not wait for anything.
+func (s *relayedSession) jobDone(*job) {
+	if s.unanswered > 0 {
+		s.device.relay.unanswered.release(s.device.client.addr.Addr(), s.unanswered)
+	}
+	if s.prompted {
+		s.device.running.Go(s.runAlone)
+	} else {
+		s.finish()
+	}
+	s.device.running.Done()
+}
+
+// ofOneExchange reports whether a session has one request and one reply: all but an authentication whose START can be
+// followed by prompts (RFC 8907 section 5.4.2). Minor versions that it does not define are not for a shared connection.
+func ofOneExchange(h *header, m message) bool {
+	start, ok := m.(*authenStart)
+	if !ok {
+		return h.version == minorDefault
+	}
+	return h.version == minorOne && start.action == authenLogin && start.service != authenServiceEnable && start.typ != authenASCII
+}
+
+// finish answers the device and logs the session.
+func (s *relayedSession) finish() {
+	d := s.device
+	s.setServer()
+	for _, w := range s.job.res.Warnings {
+		d.client.note(w.Message)
+	}
+	switch {
+	case s.response != nil:
+		if !s.forward() {
+			s.tracker.close()
+		}
+	case s.aborted:
+		s.record(nil)
+	default:
+		s.fail()
+	}
+	d.client.log.write(&s.tracker.sessionRecord)
+	d.end(s)
+}
+
+// fail answers for servers that did not: with FAIL after a reply that RFC 8907 section 10.5.2 counts as such, else with
+// ERROR.
+func (s *relayedSession) fail() {
+	d, err := s.device, s.job.err
+	if s.job.session.written {
+		s.record(nil)
+	}
+	var m message = errorReply(s.first.typ, "no server answered")
+	s.tracker.close()
+	switch {
+	case s.tracker.status == statusAbandoned:
+		return // nothing is due to the device
+	case outcomeOf(err) == outcomeFlagViolation:
+		s.tracker.end(statusViolation, err.Error())
+		m = refusal(s.first.typ)
+	case errors.Is(err, errBodyLength):
+		s.tracker.end(statusNoKey, asFailure(err).hint)
+	case err != nil:
+		d.client.note(err.Error())
+	}
+	h := s.last.header
+	h.seqNo++
+	d.send(h, m)
+}
+
+// refusal returns the message that denies a request. Accounting has none, and an ERROR in its place.
+func refusal(typ packetType) message {
+	switch typ {
+	case typeAuthen:
+		return &authenReply{status: authenFail}
+	case typeAuthor:
+		return &authorResponse{status: authorFail}
+	}
+	return errorReply(typ, "the reply of the server was not used")
+}
+
+// setServer sets the server of the session's line: the last that got a packet.
+func (s *relayedSession) setServer() {
+	if conn := s.job.session.conn; conn != nil && (s.response != nil || s.job.session.written) {
+		s.tracker.server = addrPortOf(conn.conn.RemoteAddr())
+	}
+}
+
+// forward sends the reply to the device, and reports whether it ends the session.
+func (s *relayedSession) forward() (over bool) {
+	h := s.last.header
+	h.version, h.seqNo = s.job.session.received.version, h.seqNo+1
+	s.tracker.sent(s.job.session.sentAt)
+	over = s.tracker.packet(s.repliedAt, &h, s.response)
+	body := s.device.send(h, s.response, s.tracker.secrets...)
+	s.record(body)
+	return over
+}
+
+// record records the last packet of the device and the reply; reply is nil if there was none.
+func (s *relayedSession) record(reply []byte) {
+	d, r := s.device, s.device.relay.recorder
+	if r == nil || !s.tracker.server.IsValid() || s.recorded {
+		return
+	}
+	s.recorded = true
+	packet, err := appendPacket(nil, &s.last.header, s.last.message)
+	if err != nil {
+		return
+	}
+	r.packet(s.last.at, &d.recorded, d.client.addr, s.tracker.server, true, &s.last.header, packet[headerLen:], s.last.message, s.named)
+	if reply != nil {
+		h := s.last.header
+		h.version, h.seqNo, h.flags, h.length = s.job.session.received.version, h.seqNo+1, d.flags(), uint32(len(reply))
+		r.packet(s.repliedAt, &d.recorded, d.client.addr, s.tracker.server, false, &h, reply, s.response, false, s.tracker.secrets...)
+	}
+}
+
+// ask forwards the prompt of a server and waits for the CONTINUE of the device. An error ends the session.
+func (s *relayedSession) ask(ctx context.Context, _ string, _ bool) (string, error) {
+	d := s.device
+	s.job.abandoned.Store(true) // no other server knows of this session
+	s.setServer()
+	d.mu.Lock()
+	s.expected = s.last.header.seqNo + 2
+	d.mu.Unlock()
+	s.forward()
+	s.response = nil
+	d.client.log.flush()
+	began := time.Now()
+	limit := time.NewTimer(s.promptTime)
+	defer limit.Stop()
+	select {
+	case p := <-s.answers:
+		s.promptTime -= p.at.Sub(began)
+		s.named = s.tracker.prompt == authenGetUser && !s.tracker.noEcho
+		s.last, s.recorded = p, false
+		s.aborted = s.tracker.packet(p.at, &p.header, p.message)
+		return "", nil
+	case <-d.ended:
+	case <-ctx.Done():
+	case <-limit.C:
+	}
+	return "", errNoAnswer
+}
+
+// The following methods implement dialogue.
+
+func (s *relayedSession) check(string) error                { return nil }
+func (s *relayedSession) packetType() (packetType, version) { return s.first.typ, s.first.version }
+func (s *relayedSession) interactive() bool                 { return s.alone }
+func (s *relayedSession) repeatable() bool                  { return s.first.typ != typeAcct }
+func (s *relayedSession) secrets() []string                 { return s.tracker.secrets }
+
+func (s *relayedSession) firstMessage(string) (message, error) {
+	s.response = nil
+	return s.last.message, nil
+}
+
+func (s *relayedSession) reply() message {
+	s.received = s.messages.of(&header{typ: s.first.typ, seqNo: 2})
+	return s.received
+}
+
+// on takes a reply, which is the device's to judge.
+func (s *relayedSession) on(string) (r reaction) {
+	s.response, s.repliedAt = s.received, time.Now()
+	switch m := s.received.(type) {
+	case *authenReply:
+		switch {
+		case !m.status.asks():
+			r.verdict = verdict{status: m.status, serverMsg: s.tracker.redacted(m.serverMsg), data: s.tracker.redacted(m.data)}
+		case s.alone:
+			r.prompt = new(prompt)
+		default:
+			s.prompted = true
+			r.abort = abort("a dialogue needs a connection of its own")
+		}
+	case *authorResponse:
+		r.verdict = verdict{status: m.status, serverMsg: m.serverMsg, data: m.data}
+	case *acctReply:
+		r.verdict = verdict{status: m.status, serverMsg: m.serverMsg, data: m.data}
+	}
+	return r
+}
+
+// reset records what the server did not answer.
+func (s *relayedSession) reset() {
+	if s.job.session.written {
+		s.setServer()
+		s.record(nil)
+		s.recorded, s.job.session.written = false, false
+	}
+}
+
+// answer sends the CONTINUE of the device. The session ends if there is none.
+func (s *relayedSession) answer(_ string, err error) reaction {
+	switch {
+	case err != nil:
+		return reaction{abort: abort("the client has gone")}
+	case s.aborted:
+		return reaction{abort: s.last.message}
+	}
+	return reaction{send: s.last.message}
+}

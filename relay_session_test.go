@@ -1,0 +1,341 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// TestRelayFailover: servers are tried in order, and a record that was sent is not sent again.
+func TestRelayFailover(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		line  string
+		mode  string
+		dead  bool // the first server refuses connections; otherwise it closes them without a reply
+		code  exitCode
+		asked string
+	}{
+		{"authenticate alice AT -t pap", "", true, 0, ""},
+		{"authenticate alice AT -t pap", "", false, 0, "A"},
+		{"authenticate alice AT", "", false, 0, "A"},
+		{"authorize alice AT", "", false, 0, "A"},
+		{"account alice AT", "", true, 0, ""},
+		{"account alice AT", "", false, 3, "A"},
+		{"authenticate alice AT -t pap", "--single-connect", true, 0, ""},
+		{"authenticate alice AT -t pap", "--single-connect", false, 0, "A"},
+		{"authenticate alice AT", "--single-connect", false, 0, "A"},
+		{"account alice AT", "--single-connect", true, 0, ""},
+		{"account alice AT", "--single-connect", false, 3, "A"},
+	} {
+		t.Run(fmt.Sprint(tt.line, tt.mode, tt.dead), func(t *testing.T) {
+			t.Parallel()
+			var o order
+			first := o.closing(t, "A")
+			if tt.dead {
+				first = refusedAddr(t)
+			}
+			s := serveWith(t)
+			r := relayTo(t, first+","+s.addr, split(tt.mode)...)
+			if got := r.asDevice(t, tt.line); got.code != tt.code {
+				t.Errorf("got %+v", got)
+			}
+			lines := r.relayed(t)
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			if n := strings.Count(s.lines(t), "\n"); o.asked != tt.asked || (n == 1) != (tt.code == 0) || n > 1 {
+				t.Errorf("prompted %q, %d sessions on the second server: %s", o.asked, n, lines)
+			}
+			if want := map[exitCode]string{0: "> alice ", 3: " NO_REPLY"}[tt.code]; !strings.Contains(lines, want) {
+				t.Errorf("the log is\n%s", lines)
+			}
+		})
+	}
+}
+
+// TestRelayOnlyServer: a session without a verdict is logged with the last server that got it, and its reply, if the
+// next server cannot be reached.
+func TestRelayOnlyServer(t *testing.T) {
+	t.Parallel()
+	for _, mode := range relayModes {
+		for _, line := range []string{"authenticate alice AT -t pap", "authorize alice AT", "account alice AT"} {
+			for _, status := range []string{"ERROR", statusNoReply} {
+				var o order
+				first := o.closing(t, "A")
+				if status == "ERROR" {
+					first = serveWith(t, "--fault", "error").addr
+				}
+				record := filepath.Join(t.TempDir(), "record.pcap")
+				r := relayTo(t, first+","+refusedAddr(t), append(split(mode), "--record", record)...)
+				r.asDevice(t, line)
+				r.stop()
+				for what, text := range map[string]string{"lines": r.log.String(), "record": runWith(t, nil, "", "decode", record).out} {
+					if !strings.Contains(text, " > "+first+" alice ") || !strings.Contains(text, " "+status) {
+						t.Errorf("%s %s, %s: %s not from %s:\n%s", line, mode, status, what, first, text)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestRelayRecordInDoubt: the line of a record that is not sent again names the server that may have written it.
+func TestRelayRecordInDoubt(t *testing.T) {
+	t.Parallel()
+	for _, mode := range relayModes {
+		var o order
+		first := o.closing(t, "A")
+		r := relayTo(t, first+","+serveWith(t).addr, split(mode)...)
+		r.asDevice(t, "account alice AT")
+		r.stop()
+		if lines := r.log.String(); !strings.Contains(lines, " > "+first+" alice account ") {
+			t.Errorf("%s: %s is not in the line: %s", mode, first, lines)
+		}
+	}
+}
+
+// TestRelayOtherServerKey: a reply that does not fit the servers' key is NO_KEY, with a likely reason. The next server is
+// asked, and the device gets an ERROR at the end.
+func TestRelayOtherServerKey(t *testing.T) {
+	t.Parallel()
+	dir := writeFiles(t, map[string]string{"wrong": "this is not the key of the server", "right": testKey})
+	for _, tt := range []struct{ keys, hint string }{
+		{"--key-file DIR/wrong", "the shared key differs from the server's, or the server has another key for the address 127.0.0.1"},
+		{"--key-file DIR/wrong --key-file DIR/right", "the key of DIR/right fits this reply"},
+	} {
+		for _, mode := range relayModes {
+			s := serveWith(t)
+			r := relayTo(t, s.addr+","+s.addr, append(split(mode), split(tt.keys, "DIR", dir)...)...)
+			got := r.asDevice(t, "authenticate alice AT -t pap")
+			if got.code != classServer.exit() {
+				t.Errorf("got %+v", got)
+			}
+			want := "the reply of AT cannot be read with this key (lengths do not add up); trying AT\n> alice authenticate pap NO_KEY: " + strings.ReplaceAll(tt.hint, "DIR", dir) + "\n"
+			if got, want := r.relayed(t), strings.ReplaceAll(want, "AT", s.addr); got != want {
+				t.Errorf("%s: got the log\n%swant\n%s", mode, got, want)
+			}
+		}
+	}
+}
+
+// TestRelayTLSFaults: after a failed TLS handshake with the server, the device gets an ERROR.
+func TestRelayTLSFaults(t *testing.T) {
+	t.Parallel()
+	for _, f := range faults() {
+		if f.tls == nil && f.certificate == nil {
+			continue
+		}
+		for _, mode := range relayModes {
+			t.Run(f.name+mode, func(t *testing.T) {
+				t.Parallel()
+				ca := filepath.Join(t.TempDir(), "ca.pem")
+				s := serveWith(t, "--tls", "--write-cacert", ca, "--fault", f.name)
+				r := relayTo(t, s.addr, append(split(mode), "--tls", "--cacert", ca)...)
+				if got := r.asDevice(t, "authenticate alice AT -t pap"); got.code != classServer.exit() {
+					t.Errorf("got %+v", got)
+				}
+				if got := r.relayed(t); !strings.Contains(got, "alice authenticate pap NO_REPLY\n") || strings.Count(got, "\n") != 2 {
+					t.Errorf("the log is\n%s", got)
+				}
+			})
+		}
+	}
+}
+
+// TestRelayFaults: what a broken server sends and the device can judge has the same result through the relay as without it.
+// The relay answers for what it detects itself: with ERROR, and with FAIL if the reply breaks the rule of the UNENCRYPTED
+// flag (RFC 8907 section 10.5.2).
+func TestRelayFaults(t *testing.T) {
+	t.Parallel()
+	lines := []string{"authenticate alice AT", "authenticate alice AT -t pap", "authenticate alice AT -t pap --single-connect",
+		"authorize alice AT", "account alice AT --task-id 1"}
+	forwarded := make(map[string]bool)
+	for _, name := range strings.Fields("error fail follow restart getdata getpass-forever getuser minor-version unknown-status") {
+		forwarded[name] = true
+	}
+	for _, f := range faults() {
+		if f.tls != nil || f.certificate != nil {
+			continue // these have their own tests
+		}
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			var all sync.WaitGroup // at the same time, since some wait for a timeout
+			relayTimeout, timeout := "20s", " --timeout 20s"
+			if f.stays || f.name == "session" { // no reply
+				relayTimeout, timeout = "500ms", " --timeout 10s"
+			}
+			for _, mode := range relayModes {
+				for _, line := range lines {
+					all.Go(func() {
+						t.Run(mode+line, func(t *testing.T) {
+							s := serveWith(t, "--fault", f.name)
+							r := relayTo(t, s.addr, append(split(mode), "--timeout", relayTimeout)...)
+							var direct, through runResult
+							var both sync.WaitGroup
+							both.Go(func() { direct = s.ask(t, line+" --timeout "+relayTimeout) })
+							both.Go(func() { through = r.asDevice(t, line+timeout) })
+							both.Wait()
+							want := direct.code
+							switch {
+							case forwarded[f.name], through.out == direct.out && direct.code < classNetwork.exit():
+							case f.name == "unencrypted" && !strings.HasPrefix(line, "account"):
+								want = classDenied.exit()
+							default:
+								want = classServer.exit()
+							}
+							if through.code != want || forwarded[f.name] && through.out != direct.out {
+								t.Errorf("through the relay %d %q %s, without %d %q %s", int(through.code), through.out, through.err, int(direct.code), direct.out, direct.err)
+							}
+						})
+					})
+				}
+			}
+			all.Wait()
+		})
+	}
+}
+
+// TestRelayBrokenSingleConnect: a server that grants single-connection mode and breaks it. Each device still gets its reply.
+func TestRelayBrokenSingleConnect(t *testing.T) {
+	t.Parallel()
+	for _, fault := range []string{"single-close", "single-swallow", "single-refused"} {
+		s := serveWith(t, "--fault", fault)
+		r := relayTo(t, s.addr, "--single-connect", "--timeout", "1s")
+		for i := range 5 {
+			if got := r.asDevice(t, "authorize alice AT --timeout 10s"); got.code != 0 {
+				t.Errorf("%s: %d: %+v", fault, i, got)
+			}
+		}
+		if got := r.relayed(t); got != strings.Repeat("> alice authorize service=shell cmd= PASS_ADD\n", 5) {
+			t.Errorf("%s: the log is\n%s", fault, got)
+		}
+	}
+}
+
+// TestRelayLoneDialogue: a dialogue has its own connection, which does not offer single-connection mode and is closed with
+// it. The device is granted that mode nevertheless.
+func TestRelayLoneDialogue(t *testing.T) {
+	t.Parallel()
+	offered, left := make(chan headerFlags, 1), make(chan bool, 1)
+	askPass := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}
+	s := startFakeServer(t, func(c *fakeServerConn) {
+		q := c.readRequest()
+		offered <- q.flags
+		c.Write(c.reply(q, askPass))
+		c.Write(c.reply(c.readRequest(), &authenReply{status: authenPass}))
+		left <- c.readRequest() == nil
+	})
+	r := relayTo(t, s.addr, "--single-connect")
+	c, numbers := dialDevice(t, r), make(map[uint32]uint8)
+	fakeExchange{1, asciiStart("alice"), askPass, 0}.run(t, c, numbers, flagSingleConnect)
+	fakeExchange{1, answerWith(testPassword), &authenReply{status: authenPass}, 0}.run(t, c, numbers, flagSingleConnect)
+	select {
+	case <-left:
+	case <-time.After(patience):
+		t.Error("the connection is not closed")
+	}
+	if flags := <-offered; flags != 0 {
+		t.Errorf("the flags of the START are %v", flags)
+	}
+}
+
+// TestRelayPromptForPAP: a prompt in reply to PAP is forwarded unchanged, and the session has a status.
+func TestRelayPromptForPAP(t *testing.T) {
+	t.Parallel()
+	for _, mode := range relayModes {
+		s := serveWith(t, "--fault", "getuser")
+		r := relayTo(t, s.addr, split(mode)...)
+		c := dialDevice(t, r)
+		if err := c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 1, flags: flagSingleConnect}, papStart("alice", testPassword)); err != nil {
+			t.Fatal(err)
+		}
+		var reply authenReply
+		if _, err := c.receive(&reply); err != nil || reply.status != authenGetUser {
+			t.Errorf("%s: got the reply %+v, %v", mode, reply, err)
+		}
+		c.Close()
+		waitUntil(t, "the session has ended", func() bool { return r.log.String() != "" })
+		if got := r.relayed(t); got != "> alice authenticate pap ABANDONED\n" {
+			t.Errorf("%s: the log is\n%s", mode, got)
+		}
+	}
+}
+
+// TestRelayUnanswered: if no server answers, the device gets an ERROR, and its connection goes on in single-connection mode.
+func TestRelayUnanswered(t *testing.T) {
+	t.Parallel()
+	for _, mode := range relayModes {
+		for _, start := range []message{papStart("alice", testPassword), asciiStart("alice")} {
+			s := startFakeServer(t, func(c *fakeServerConn) {
+				for q := c.readRequest(); q != nil && q.user != "eve"; q = c.readRequest() {
+					c.Write(c.reply(q, &authenReply{status: authenPass}))
+				}
+			})
+			c := dialDevice(t, relayTo(t, s.addr, split(mode)...))
+			if err := c.login(1, flagSingleConnect); err != nil {
+				t.Error(err)
+			}
+			switch m := start.(type) {
+			case *authenStart:
+				m.user = "eve"
+			}
+			fakeExchange{2, start, &authenReply{status: authenError, serverMsg: "no server answered"}, 0}.run(t, c, make(map[uint32]uint8), flagSingleConnect)
+			if err := c.login(3, flagSingleConnect); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// TestRelayClosesServerConn: the connection to the server is closed with the device's connection, and without
+// single-connection mode with the session.
+func TestRelayClosesServerConn(t *testing.T) {
+	t.Parallel()
+	for _, flags := range []headerFlags{flagSingleConnect, 0} {
+		left := make(chan struct{})
+		s := startFakeServer(t, func(c *fakeServerConn) {
+			c.refuse = flags == 0
+			c.Write(c.reply(c.readRequest(), &authenReply{status: authenPass}))
+			c.readRequest()
+			close(left)
+		})
+		c := dialDevice(t, relayTo(t, s.addr))
+		if err := c.login(1, flags); err != nil {
+			t.Error(err)
+		}
+		if flags != 0 {
+			c.Close()
+		} else {
+			c.checkEnd(t)
+		}
+		select {
+		case <-left:
+		case <-time.After(patience):
+			t.Errorf("flags %v: the connection to the server is not closed", flags)
+		}
+	}
+}
+
+// TestRelayKeyChanges: a reply that no longer fits the key causes one line, that of its session.
+func TestRelayKeyChanges(t *testing.T) {
+	t.Parallel()
+	s := startFakeServer(t, func(c *fakeServerConn) {
+		c.Write(c.reply(c.readRequest(), &authenReply{status: authenPass}))
+		q := c.readRequest()
+		c.key = "another key than before"
+		c.Write(c.reply(q, &authenReply{status: authenPass}))
+		c.readRequest()
+	})
+	r := relayTo(t, s.addr)
+	c := dialDevice(t, r)
+	if err := c.login(1, flagSingleConnect); err != nil {
+		t.Error(err)
+	}
+	fakeExchange{2, papStart("alice", testPassword), &authenReply{status: authenError, serverMsg: "no server answered"}, 0}.run(t, c, make(map[uint32]uint8), flagSingleConnect)
+	if got := r.relayed(t); !strings.HasPrefix(got, "> alice authenticate pap PASS\n> alice authenticate pap NO_KEY: ") || strings.Count(got, "\n") != 2 {
+		t.Errorf("the log is\n%s", got)
+	}
+}

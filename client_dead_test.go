@@ -17,6 +17,7 @@ type deadTest struct {
 	down     map[string]bool // servers to which the background connect fails
 	connects []string        // of the background, in order
 	changes  string
+	during   func() // called by each background connect
 }
 
 var errDown = errors.New("down")
@@ -36,7 +37,9 @@ func withDeadServers(t *testing.T, names string, test func(t *testing.T, d *dead
 		d.deadServers = newDeadServers(life, servers, 30*time.Second, func(_ context.Context, srv server) error {
 			d.mu.Lock()
 			defer d.mu.Unlock()
-			d.connects = append(d.connects, srv.host)
+			if d.connects = append(d.connects, srv.host); d.during != nil {
+				d.during()
+			}
 			if d.down[srv.host] {
 				return errDown
 			}
@@ -265,6 +268,22 @@ func TestDeadServersOneWatch(t *testing.T) {
 		}
 		d.connectFailed(named("Z"), errDown) // not of this run
 		d.check(t, "a foreign server", "B/A")
+	})
+}
+
+// TestDeadServersAnsweredMeanwhile: a connect in the background that fails does not kill a server that has answered a
+// request meanwhile.
+func TestDeadServersAnsweredMeanwhile(t *testing.T) {
+	withDeadServers(t, "AB", func(t *testing.T, d *deadTest) {
+		d.set("A", true)
+		d.during = func() { d.answered(named("A"), time.Now()) }
+		d.changed = nil
+		d.connectFailed(named("A"), errDown)
+		after(30 * time.Second)
+		if got := d.connected(); got != "A" {
+			t.Errorf("connects: %s", got)
+		}
+		d.check(t, "after an answer and a failed connect", "AB")
 	})
 }
 

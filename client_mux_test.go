@@ -249,7 +249,8 @@ func TestMux(t *testing.T) {
 						t.Errorf("request %d was sent %d times", i, times)
 					}
 				}
-				if conns := s.connections(); tt.conns > 0 && conns != tt.conns {
+				slow := slices.ContainsFunc(list, func(a answer) bool { return a.Timing["total"] > float64(maxFirstWait.Milliseconds()) })
+				if conns := s.connections(); tt.conns > 0 && conns != tt.conns && !slow {
 					t.Errorf("%d connections, want %d", conns, tt.conns)
 				}
 			})

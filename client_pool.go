@@ -131,7 +131,7 @@ func (p *pool) startJobs(ctx context.Context) (next time.Time, more bool) {
 
 // maxFirstWait is how long jobs wait for the first reply on a shared connection, before which it carries no second
 // session. Then they go apart, each on a connection of its own.
-const maxFirstWait = 250 * time.Millisecond
+const maxFirstWait = 400 * time.Millisecond
 
 // assign starts the first job of the queue if there is room for it. If there may be room at some time without another
 // event, next is that time. A dialogue is never on a shared connection: some servers lose a second START while a CONTINUE

@@ -761,7 +761,7 @@ func TestPoolPreferredServer(t *testing.T) {
 	t.Parallel()
 	bad, good := startFakeServer(t, func(c *fakeServerConn) { c.readRequest() }), startFakeServer(t, (*fakeServerConn).grantAll)
 	got := runWith(t, secretsInEnv, requests(40, papLine), "batch", bad.addr+","+good.addr)
-	if n := checkAnswers(t, answers(t, got.out), 40); n != 40 || bad.connections() != deadAfter {
+	if n := checkAnswers(t, answers(t, got.out), 40); n != 40 || bad.connections() < deadAfter || bad.connections() > deadAfter+16 { // 16 if the first reply takes long
 		t.Errorf("%d granted, %d connections to the bad server: %s", n, bad.connections(), got.err)
 	}
 }

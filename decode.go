@@ -52,7 +52,8 @@ func (opts *decodeOptions) newDecoder(ctx context.Context, inv *invocation) (*de
 	if err := opts.checkStdin(inv, keyLog); err != nil {
 		return nil, err
 	}
-	d := &decoder{port: uint16(inv.server.port), filter: opts.filter, keys: keyFinder{clients: make(map[netip.Addr]*decodeClient)}}
+	d := &decoder{port: uint16(inv.server.port), filter: opts.filter, keys: keyFinder{clients: make(map[netip.Addr]*decodeClient)},
+		memory: budget{limit: budgetSessions}, partial: budget{limit: budgetPartial}, tlsMemory: budget{limit: budgetTLS}}
 	var err error
 	if d.keys.keys, err = opts.readKeys(ctx, inv); err != nil {
 		return nil, err
@@ -61,6 +62,7 @@ func (opts *decodeOptions) newDecoder(ctx context.Context, inv *invocation) (*de
 		if err := interruptible(ctx, func() (err error) { d.keyLog, err = loadKeyLog(keyLog, inv.std.in); return err }); err != nil {
 			return nil, err
 		}
+		d.keyLog.setLimit(budgetKeys - len(d.keys.keys.text))
 	}
 	log := &sessionLog{json: inv.output.json, verbose: inv.output.verbose}
 	if !inv.output.quiet {
@@ -216,7 +218,7 @@ func (p *decodePipeline) printTotals(inv *invocation) {
 		{"bytes between packets", n.junk},
 		{"TLS conversations on other ports (--port N reads them)", n.otherTLS},
 		{"TLS conversations", n.unreadTLS},
-		{"dropped to bound memory", n.dropped + p.tcp.dropped},
+		{"dropped to bound memory", n.dropped + p.tcp.dropped + p.decoder.keyLog.droppedSecrets()},
 	} {
 		if loss.count > 0 {
 			lost = append(lost, fmt.Sprintf("%s: %d", loss.what, loss.count))

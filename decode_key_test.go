@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -379,6 +380,7 @@ func TestDecodeBounds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	const maxOpen = budgetSessions / (sessionCost + 27) // sessions with a START of 27 bytes
 	for _, tt := range []struct {
 		name              string
 		tape              func(t *captureBuilder)
@@ -398,26 +400,26 @@ func TestDecodeBounds(t *testing.T) {
 			}
 		}, maxOpenStream + 100, 0, func(d *decoder) bool { return d.open.len <= maxOpenStream }},
 		{"sessions of all connections", func(t *captureBuilder) {
-			for i := range maxOpenAll/1000 + 1 {
+			for i := range maxOpen/1000 + 1 {
 				w := t.openConn(fmt.Sprintf("10.0.0.%d:1000", i), serverAddr, testKey)
 				for j := range uint32(1000) {
 					w.session(j, papStart("alice", "x"))
 				}
 			}
-		}, (maxOpenAll/1000 + 1) * 1000, (maxOpenAll/1000+1)*1000 - maxOpenAll, func(d *decoder) bool { return d.open.len <= maxOpenAll }},
+		}, (maxOpen/1000 + 1) * 1000, (maxOpen/1000+1)*1000 - maxOpen, func(d *decoder) bool { return d.open.len <= maxOpen }},
 		{"bytes of the requests", func(t *captureBuilder) {
 			w := t.openConn(deviceAddr, serverAddr, testKey)
-			for i := range uint32(100) {
+			for i := range uint32(300) {
 				w.session(i, &much)
 			}
-		}, 100, 100 - maxKeptAll/len(body), func(d *decoder) bool { return d.kept <= maxKeptAll }},
+		}, 300, 300 - budgetSessions/(sessionCost+len(body)+201*argCost), func(d *decoder) bool { return d.memory.used <= budgetSessions }},
 		{"incomplete packets", func(t *captureBuilder) {
 			for i := range 100 {
 				w := t.openConn(fmt.Sprintf("10.0.0.%d:1000", i), serverAddr, testKey)
 				packet := w.packet(1, 1, &much)
 				w.send(0, packet[:50_000])
 			}
-		}, 0, 100 - maxPartialAll/50_000, func(d *decoder) bool { return d.partial <= maxPartialAll }},
+		}, 0, 100 - budgetPartial/57_344, func(d *decoder) bool { return d.partial.used <= budgetPartial+60_000 }},
 		{"TLS conversations", func(t *captureBuilder) {
 			for i := range maxDecodedTLS + 10 {
 				t.openConn(fmt.Sprintf("10.0.%d.%d:1000", i>>8, i&0xff), "192.0.2.1:300", "").send(0, []byte{recordHandshake, 3, 1, 0, 10})
@@ -505,7 +507,141 @@ func TestDecodeRecordBounds(t *testing.T) {
 		p.tcp.add(&tape.frames[i])
 	}
 	p.consume(p.events.chunk)
-	if got, want := p.decoder.printer.pipe.chunk.kept, len(request)+len(reply)-2*headerLen; got != want || p.decoder.kept != 0 {
-		t.Errorf("the record keeps %d bytes and open sessions %d, want %d and 0", got, p.decoder.kept, want)
+	if got, want := p.decoder.printer.pipe.chunk.kept, len(request)+len(reply)-2*headerLen+8*argCost; got != want || p.decoder.memory.used != 0 {
+		t.Errorf("the record keeps %d bytes and open sessions %d, want %d and 0", got, p.decoder.memory.used, want)
+	}
+}
+
+// TestDecodeRetainsNoMore: small pieces of packets do not retain the segments that they came in.
+func TestDecodeRetainsNoMore(t *testing.T) {
+	t.Parallel()
+	tape := newCaptureBuilder()
+	w := tape.openConn(deviceAddr, serverAddr, testKey)
+	big := *stopRecord
+	big.args = strings.Split(strings.Repeat("a="+long(250)+" ", 100)+"z=", " ")
+	packet := w.packet(1, 1, &big)
+	w.send(0, packet[:20_000])
+	w.send(0, append(packet[20_000:], 0xc0)) // the first byte of the next packet
+	p, _, _ := pipelineOf(t, nil, "-q")
+	for i := range tape.frames {
+		p.decode(&tape.frames[i])
+	}
+	if used := p.decoder.partial.used; used < 1 || used > 64 {
+		t.Errorf("one byte retains %d", used)
+	}
+	// A packet that comes byte by byte is copied as often as it grows to the double, not for every byte.
+	var s []byte
+	copies := 0
+	for range 60_000 {
+		before := cap(s)
+		if s = keepRest(append(s, 1), append(s, 1)); cap(s) != before {
+			copies++
+		}
+	}
+	if copies > 100 {
+		t.Errorf("%d copies", copies)
+	}
+}
+
+// TestDecodeOtherTLS: TLS conversations of other ports make room for those on the ports of TACACS+, and for those whose
+// secrets are known.
+func TestDecodeOtherTLS(t *testing.T) {
+	t.Parallel()
+	tape, m := newCaptureBuilder(), newFakeTLS()
+	session := func(w *builtConn) {
+		w.version, w.flags = minorOne, flagUnencrypted
+		w.send(0, m.traffic[0].data(string(w.packet(1, 1, papStart("alice", testPassword)))))
+		w.send(1, m.traffic[1].data(string(w.packet(1, 2, passed))))
+		w.close()
+	}
+	known := tape.openConn("10.9.9.9:1000", "192.0.2.1:8443", "")
+	for _, hello := range m.hellos {
+		known.send(hello.from, hello.data)
+	}
+	other := bytes.Clone(m.hellos[0].data)
+	other[recordHeader+4+2]++ // the client random
+	for i := range maxDecodedTLS + 44 {
+		w := tape.openConn(fmt.Sprintf("10.0.%d.%d:1000", i>>8, i&0xff), "192.0.2.1:443", "")
+		w.send(0, other)
+		w.send(1, m.hellos[1].data)
+	}
+	w := tape.openConn(deviceAddr, "192.0.2.1:300", "")
+	for _, hello := range m.hellos {
+		w.send(hello.from, hello.data)
+	}
+	session(w)
+	m.traffic[0].seq, m.traffic[1].seq = 0, 0
+	session(known)
+	dir := writeFiles(t, map[string]string{"log": m.keys})
+	decodeWith(t, tape.pcap(), "--keylog DIR/log", "DIR", dir).check(t, 0,
+		`\S+ `+deviceAddr+` > 192.0.2.1:300 alice authenticate pap PASS \(1.0 ms\)\n\S+ 10.9.9.9:1000 > 192.0.2.1:8443 alice authenticate pap PASS \(1.0 ms\)\n`,
+		`(?s).*TLS conversations on other ports \(--port N reads them\): \d+\n`)
+}
+
+// TestDecodeTLSMemory: the records that wait for secrets are bounded over all conversations.
+func TestDecodeTLSMemory(t *testing.T) {
+	t.Parallel()
+	for port, problems := range map[int]int{300: 100, 443: 0} {
+		tape, m := newCaptureBuilder(), newFakeTLS()
+		for i := range 100 {
+			w := tape.openConn(fmt.Sprintf("10.0.0.%d:1000", i), fmt.Sprintf("192.0.2.1:%d", port), "")
+			for _, hello := range m.hellos {
+				w.send(hello.from, hello.data)
+			}
+			for range 6 {
+				w.send(0, m.traffic[0].data(long(9_000)))
+			}
+		}
+		dir := writeFiles(t, map[string]string{"log": ""})
+		p, inv, out := pipelineOf(t, nil, "--keylog "+dir+"/log")
+		for i := range tape.frames {
+			if p.decode(&tape.frames[i]); p.decoder.tlsMemory.used > budgetTLS {
+				t.Fatalf("port %d: %d bytes wait", port, p.decoder.tlsMemory.used)
+			}
+		}
+		p.readFiles(t.Context(), inv, nil)
+		n := &p.decoder.counts
+		if strings.Count(out.String(), "TLS not decrypted") != problems || port == 300 && n.dropped < 20 || port == 443 && n.otherTLS != 100 {
+			t.Errorf("port %d: %+v\n%.300s", port, *n, out)
+		}
+		p.decoder.checkEmpty(t)
+	}
+}
+
+// TestKeyLogBound: the secrets of a key log are bounded; the oldest make room.
+func TestKeyLogBound(t *testing.T) {
+	t.Parallel()
+	k := newKeyLog()
+	k.setLimit(100 * secretsCost)
+	for i := range 250 {
+		for _, label := range secretLabels {
+			if problem := k.parse(fmt.Sprintf("%s %064x %064x\n", label, i, i)); problem != "" {
+				t.Fatal(problem)
+			}
+		}
+	}
+	var oldest, newest clientRandom
+	oldest[31], newest[31] = 149, 249
+	if len(k.secrets) != 100 || k.dropped != 150 || k.memory.used != 100*secretsCost || k.count(oldest) != 0 || k.count(newest) != trafficSecrets {
+		t.Errorf("%d connections, %d dropped", len(k.secrets), k.dropped)
+	}
+}
+
+// TestTLSGapSearchIsLinear: however many gaps there are, the work to find the next record is bounded by the input.
+func TestTLSGapSearchIsLinear(t *testing.T) {
+	t.Parallel()
+	m := newFakeTLS()
+	k := keyLogOf(t, m.keys)
+	stopped := 0
+	for range 20 {
+		l := newTLSObserver(k).feed(m.hellos, 100)
+		l.gap(0, 1<<20)
+		l.add(0, frameRef{}, clearRecord(recordData, []byte(long(16_000))))
+		if strings.Contains(l.problem, "too much work") {
+			stopped++
+		}
+	}
+	if k.searchWork > maxSearchWork || stopped < 15 {
+		t.Errorf("%d bytes were tried, %d searches were stopped", k.searchWork, stopped)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 )
 
+const argCost = 16 // bytes of an argument beside its text
+
 // addPacket adds a packet to its session. body is nil if it is not whole in the capture.
 func (d *decoder) addPacket(t *tacacsStream, from int, at frameRef, h *header, body []byte) {
 	d.addToSession(t, d.sessionOf(t, from, h, len(body)), from, at, h, body)
@@ -33,11 +35,14 @@ func (d *decoder) addToSession(t *tacacsStream, s *decodeSession, from int, at f
 	retained := s.tracker.retained
 	over := s.tracker.packet(at.at, h, m)
 	t.single = t.single || s.tracker.singleConnect
-	more := s.tracker.retained - retained
+	more := min(s.tracker.retained, maxSecrets) - min(retained, maxSecrets)
 	if over {
 		more += len(body) // the record refers to the reply too
 	}
-	if s.kept, d.kept = s.kept+more, d.kept+more; over {
+	if args := len(s.tracker.args) + len(s.tracker.response); args > 0 && m != nil {
+		more += args * argCost
+	}
+	if d.keep(s, more); over {
 		d.finishSession(s)
 	}
 }
@@ -115,8 +120,8 @@ func (d *decoder) cutPacket(t *tacacsStream, from int, at frameRef, missing int)
 	if s.lost && (more != missing || !d.isExpected(t.ends)) { // the header was found by search
 		return false
 	}
-	d.partial -= got
-	s.held, s.lost = nil, false
+	d.dropPartial(s)
+	s.lost = false
 	if got < headerLen {
 		h.length = 1 // unknown
 	}

@@ -21,9 +21,12 @@ type decoder struct {
 
 	open    queue[decodeSession]
 	unused  sync.Pool // of *decodeSession
-	kept    int       // bytes of the packets that open sessions refer to
-	partial int       // bytes of incomplete packets
-	tlsOpen int       // open TLS conversations
+	memory  budget    // of open sessions and the packets that they refer to
+	partial budget    // of incomplete packets
+
+	tlsOpen   int                 // open TLS conversations
+	tlsOthers queue[tacacsStream] // those of other ports whose secrets are not known
+	tlsMemory budget
 }
 
 // decodeCounts are the totals.
@@ -58,10 +61,9 @@ type decodeSession struct {
 
 // Bounds.
 const (
-	maxOpenStream = 1 << 10  // open sessions of one stream
-	maxOpenAll    = 16 << 10 // open sessions of all streams
-	maxKeptAll    = 4 << 20  // bytes of the packets that open sessions refer to
-	maxFrames     = 64       // numbers of frames of one session
+	maxOpenStream = 1 << 10 // open sessions of one stream
+	sessionCost   = 1 << 10 // bytes of a session beside the packets that it refers to
+	maxFrames     = 64      // numbers of frames of one session
 )
 
 // openSession opens a session, whose first body has size bytes. It drops the oldest ones to make room.
@@ -69,7 +71,7 @@ func (d *decoder) openSession(t *tacacsStream, h *header, size int) *decodeSessi
 	if len(t.sessions) == maxOpenStream {
 		d.dropSession(t.sessions[0])
 	}
-	for d.open.len == maxOpenAll || d.kept+size > maxKeptAll {
+	for d.open.len > 0 && d.memory.exceeds(sessionCost+size) {
 		d.dropSession(d.open.first())
 	}
 	s, ok := d.unused.Get().(*decodeSession)
@@ -79,10 +81,19 @@ func (d *decoder) openSession(t *tacacsStream, h *header, size int) *decodeSessi
 	*s = decodeSession{stream: t, typ: h.typ, key: sessionKey{client: t.client, index: -1}, kept: size}
 	s.tracker.id, s.tracker.peer, s.tracker.server, s.tracker.proxy = h.sessionID, t.peer(), t.server(), t.proxy
 	s.tracker.protection, s.tracker.singleConnect = protectionOf(h.flags, t.tls != nil), t.single
-	d.kept += size
+	d.memory.used += sessionCost + size
 	t.sessions = append(t.sessions, s)
 	d.open.push(&s.place, s)
 	return s
+}
+
+// keep counts more bytes that a session refers to. It drops the oldest of the other ones to make room.
+func (d *decoder) keep(s *decodeSession, more int) {
+	s.kept += more
+	d.memory.used += more
+	for d.memory.exceeds(0) && d.open.first() != s {
+		d.dropSession(d.open.first())
+	}
 }
 
 // dropSession closes a session to make room. An unread session with a reply is most likely complete, which only the body
@@ -141,9 +152,11 @@ func (d *decoder) finishSession(s *decodeSession) {
 		t.aborted = append(t.aborted[:0], r.id)
 	}
 	i := slices.Index(t.sessions, s)
-	t.sessions = slices.Delete(t.sessions, i, i+1)
+	if t.sessions = slices.Delete(t.sessions, i, i+1); len(t.sessions) == 0 && cap(t.sessions) > 16 {
+		t.sessions = nil
+	}
 	d.open.remove(&s.place)
-	d.kept -= s.kept
+	d.memory.used -= sessionCost + s.kept
 	d.unused.Put(s)
 }
 

@@ -33,6 +33,8 @@ type tacacsStream struct {
 	history    tcpHistory       // set at the end
 	ended      tcpHistory       // as history, for eventClose
 	tls        *tlsConversation // nil if it is in clear
+	other      bool             // it is one of decoder.tlsOthers
+	place      node[tacacsStream]
 }
 
 // A streamDirection is the bytes that one end sends.
@@ -45,7 +47,6 @@ type streamDirection struct {
 
 // Bounds.
 const (
-	maxPartialAll   = 4 << 20  // bytes of incomplete packets in all streams
 	maxUnrecognized = 64 << 10 // bytes that are searched for the first header, if the stream began before the capture
 	maxDecodedTLS   = 256      // open TLS conversations
 	maxHead         = 16       // first bytes of a conversation, to print
@@ -88,7 +89,7 @@ func (d *decoder) onData(t *tacacsStream, from int, at frameRef, data []byte) {
 		}
 	}
 	if t.tls != nil {
-		t.tls.add(from, at, data)
+		d.addTLS(t, from, at, data)
 	} else {
 		d.addCleartext(t, from, at, data)
 	}
@@ -99,15 +100,58 @@ func looksLikeTLS(b []byte) bool {
 	return b[0] >= recordChangeCipherSpec && b[0] <= recordData && (len(b) == 1 || b[1] == 3)
 }
 
-// startTLS begins to decrypt the stream. It fails if too many are being decrypted.
+// startTLS begins to decrypt the stream. It fails if too many are being decrypted, and none of them can make room.
 func (d *decoder) startTLS(t *tacacsStream) bool {
 	if d.tlsOpen == maxDecodedTLS {
-		d.counts.dropped++
-		return false
+		if d.tlsOthers.len == 0 {
+			d.counts.dropped++
+			return false
+		}
+		d.dropTLS(d.tlsOthers.first())
 	}
 	d.tlsOpen++
 	t.tls = newTLSConversation(d.keyLog, func(from int, at frameRef, data []byte) { d.addCleartext(t, from, at, data) })
+	if t.tls.memory = &d.tlsMemory; !d.isExpected(t.ends) {
+		t.other = true
+		d.tlsOthers.push(&t.place, t)
+	}
 	return true
+}
+
+// addTLS adds bytes of a TLS conversation. One of another port makes room for others until its secrets are known.
+func (d *decoder) addTLS(t *tacacsStream, from int, at frameRef, data []byte) {
+	t.tls.add(from, at, data)
+	if t.other && t.tls.keys != nil && t.tls.keys.secrets[t.tls.random] != nil {
+		t.other = false
+		d.tlsOthers.remove(&t.place)
+	}
+	for d.tlsMemory.exceeds(0) {
+		if d.tlsOthers.len == 0 {
+			d.counts.dropped++
+			t.tls.fail("dropped to bound memory")
+			t.tls.charge()
+			return
+		}
+		d.dropTLS(d.tlsOthers.first())
+	}
+}
+
+// dropTLS drops a TLS conversation of another port.
+func (d *decoder) dropTLS(t *tacacsStream) {
+	d.counts.otherTLS++
+	d.endTLS(t)
+	t.ignored.Store(true)
+	t.tls = nil
+}
+
+// endTLS releases the memory of a TLS conversation.
+func (d *decoder) endTLS(t *tacacsStream) {
+	d.tlsOpen--
+	d.tlsMemory.used -= t.tls.charged
+	if t.other {
+		t.other = false
+		d.tlsOthers.remove(&t.place)
+	}
 }
 
 // addCleartext splits bytes into packets, and keeps the rest.
@@ -115,21 +159,24 @@ func (d *decoder) addCleartext(t *tacacsStream, from int, at frameRef, data []by
 	s := &t.directions[from]
 	n := min(s.skip, len(data))
 	s.skip, data = s.skip-n, data[n:]
-	before := len(s.held)
-	if before > 0 {
+	before := cap(s.held)
+	if len(s.held) > 0 {
 		s.held = append(s.held, data...)
 		data = s.held
 	}
-	rest := d.readPackets(t, from, at, data)
+	s.held = keepRest(s.held, d.readPackets(t, from, at, data))
 	s.at = at
-	if s.held = append(s.held[:0], rest...); len(rest) == 0 {
-		s.held = nil // most packets come in one piece
-	}
-	d.partial += len(rest) - before
-	if d.partial > maxPartialAll {
+	d.partial.used += cap(s.held) - before
+	if d.partial.exceeds(0) {
 		d.counts.dropped++
 		d.loseSync(t, from)
 	}
+}
+
+// dropPartial drops the start of an incomplete packet.
+func (d *decoder) dropPartial(s *streamDirection) {
+	d.partial.used -= cap(s.held)
+	s.held = nil
 }
 
 // readPackets reads the packets in data, and returns the start of an incomplete one.
@@ -271,8 +318,8 @@ func (d *decoder) onGap(t *tacacsStream, from int, at frameRef, missing int) {
 // loseSync drops an incomplete packet, whose other bytes are missing. Open sessions may be damaged.
 func (d *decoder) loseSync(t *tacacsStream, from int) {
 	s := &t.directions[from]
-	d.partial -= len(s.held)
-	s.held, s.lost, t.partial = s.held[:0], true, true
+	d.dropPartial(s)
+	s.lost, t.partial = true, true
 	for _, session := range t.sessions {
 		session.damaged = true
 	}
@@ -286,8 +333,8 @@ func (d *decoder) onClose(t *tacacsStream, at frameRef) {
 		d.counts.others.add(ofTCP+protocol(t.ends[1].Port()), t.history.frames)
 	}
 	if t.tls != nil {
-		d.tlsOpen--
 		t.tls.add(0, at, nil) // the key log may have more secrets now
+		d.endTLS(t)
 		d.reportTLS(t)
 	}
 	for from := range t.directions {
@@ -311,8 +358,7 @@ func (d *decoder) endPacket(t *tacacsStream, from int) {
 		}
 		d.addToSession(t, session, from, s.at, &h, nil)
 	}
-	d.partial -= len(s.held)
-	s.held = nil
+	d.dropPartial(s)
 }
 
 // reportTLS prints why a TLS conversation was not read, and its alert. On a port that is not of TACACS+ it may be any

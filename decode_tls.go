@@ -31,7 +31,11 @@ type tlsConversation struct {
 	unreadable    bool      // data will not be decrypted
 	secretMissing bool      // problem is a secret that is not in the key log yet
 	waiting       []tlsRecord
-	held          int // bytes of waiting
+	waits         [2]int  // how many of them each end sent
+	held          int     // bytes of waiting
+	secretsSeen   int     // known, when records began to wait
+	memory        *budget // of all conversations; nil without bound
+	charged       int     // bytes that count against it
 }
 
 // A tlsDirection is the records that one end sends.
@@ -60,6 +64,7 @@ var endNames = [2]string{"client", "server"}
 // Bounds.
 const (
 	maxWaiting     = 64 << 10 // bytes of records that wait for a secret
+	recordCost     = 64       // bytes of such a record beside its data
 	maxEarlyData   = 64 << 10 // bytes
 	maxHandshake   = 64 << 10 // bytes of one handshake message
 	maxGapAttempts = 1 << 15  // for one gap
@@ -76,6 +81,9 @@ func newTLSConversation(k *keyLog, onData func(from int, at frameRef, data []byt
 // there are no new bytes.
 func (t *tlsConversation) add(from int, at frameRef, data []byte) {
 	t.openWaiting()
+	if t.keys != nil {
+		t.keys.searchWork -= searchWorkPerByte * len(data)
+	}
 	s := &t.directions[from]
 	if s.over {
 		return
@@ -92,11 +100,36 @@ func (t *tlsConversation) add(from int, at frameRef, data []byte) {
 			rest, more = t.readRecord(from, at, rest)
 		}
 	}
-	if s.over || len(rest) == 0 {
+	if s.held = keepRest(s.held, rest); s.over {
 		s.held = nil
-	} else if len(s.held) == 0 || len(rest) < len(s.held) {
-		s.held = append(s.held[:0], rest...)
 	}
+	t.charge()
+}
+
+// charge counts what the conversation retains.
+func (t *tlsConversation) charge() {
+	if t.memory == nil {
+		return
+	}
+	n := t.held
+	for i := range t.directions {
+		n += cap(t.directions[i].held) + cap(t.directions[i].hello)
+	}
+	t.memory.used += n - t.charged
+	t.charged = n
+}
+
+// keepRest returns the rest of held, or of other bytes if held is empty, in a slice that retains at most twice as much.
+func keepRest(held, rest []byte) []byte {
+	switch {
+	case len(rest) == 0:
+		return nil
+	case len(rest) == len(held):
+		return held // nothing of it was read
+	case cap(held) < len(rest) || cap(held) > 2*len(rest)+256:
+		return bytes.Clone(rest)
+	}
+	return append(held[:0], rest...)
 }
 
 // gap notes that the next bytes of one end are missing. The incomplete record before them is lost too.
@@ -113,6 +146,7 @@ func (t *tlsConversation) gap(from int, missing int) {
 		s.lost += missing + len(s.held)
 		s.held = nil
 	}
+	t.charge()
 }
 
 // readRecord reads one record, if it is complete. RFC 8446 section 5.1.
@@ -211,18 +245,31 @@ func (t *tlsConversation) addEncrypted(r tlsRecord) {
 	switch {
 	case !t.directions[r.from].sawHello:
 		t.fail("handshake not in the capture")
-	case !t.isWaiting(r.from) && t.open(r):
-	case t.held+len(r.data) > maxWaiting:
+	case t.waits[r.from] == 0 && t.open(r):
+	case t.held+len(r.data)+recordCost > maxWaiting:
 		t.fail(t.problem)
 	default:
 		r.data = bytes.Clone(r.data)
-		t.waiting, t.held = append(t.waiting, r), t.held+len(r.data)
+		t.wait(r)
 	}
 }
 
-// isWaiting reports whether records of one end wait.
-func (t *tlsConversation) isWaiting(from int) bool {
-	return slices.ContainsFunc(t.waiting, func(r tlsRecord) bool { return r.from == from })
+// known returns how much is known of what records may wait for.
+func (t *tlsConversation) known() int {
+	n := t.keys.count(t.random)
+	if t.answered {
+		n += trafficSecrets
+	}
+	return n
+}
+
+// wait keeps a record until its secret is in the key log.
+func (t *tlsConversation) wait(r tlsRecord) {
+	if len(t.waiting) == 0 {
+		t.secretsSeen = t.known()
+	}
+	t.waiting, t.held = append(t.waiting, r), t.held+len(r.data)+recordCost
+	t.waits[r.from]++
 }
 
 // openWaiting decrypts waiting records whose secrets are in the key log now. One end does not wait for the other: a client
@@ -231,14 +278,17 @@ func (t *tlsConversation) openWaiting() {
 	if len(t.waiting) == 0 {
 		return
 	}
+	if t.keys.readAppended(); t.known() == t.secretsSeen {
+		return
+	}
 	if t.secretMissing {
 		t.problem, t.secretMissing = "", false
 	}
 	waiting := t.waiting
-	t.waiting, t.held = waiting[:0], 0
+	t.waiting, t.waits, t.held = waiting[:0], [2]int{}, 0
 	for _, r := range waiting {
-		if t.isWaiting(r.from) || !t.open(r) {
-			t.waiting, t.held = append(t.waiting, r), t.held+len(r.data)
+		if t.waits[r.from] > 0 || !t.open(r) {
+			t.wait(r)
 		}
 	}
 	if len(t.waiting) == 0 {
@@ -276,6 +326,12 @@ func (t *tlsConversation) findRecord(from int, at frameRef, data []byte) (rest [
 		}
 		if len(data) < n {
 			return data, false
+		}
+		work := 2 * s.numbers() * (n + recordCost)
+		if t.keys.searchWork += work; t.keys.searchWork > maxSearchWork {
+			t.keys.searchWork -= work
+			t.stop(from, "missing bytes, and too much work to find the next record of the "+endNames[from])
+			return nil, false
 		}
 		plain, known := t.decrypt(from, data[:n])
 		if !known { // no record waits after a gap
@@ -388,7 +444,7 @@ func (t *tlsConversation) addAlert(from int, alert []byte) {
 // fail sets a problem that makes all further data unreadable.
 func (t *tlsConversation) fail(problem string) {
 	t.problem, t.secretMissing, t.unreadable = problem, false, true
-	t.waiting, t.held = nil, 0
+	t.waiting, t.waits, t.held = nil, [2]int{}, 0
 }
 
 // stop ends one direction with a problem. The other one goes on.

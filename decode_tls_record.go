@@ -212,7 +212,12 @@ type keyLog struct {
 	size    int64  // bytes of the complete lines that were read
 	lines   int
 	secrets map[clientRandom]*[trafficSecrets][]byte
-	scratch [maxRecord]byte // for the plaintext of one record at a time, of any conversation
+	order   []clientRandom // of secrets, the oldest first
+	memory  budget
+	dropped int // connections whose secrets were dropped to bound memory
+	// searchWork is the bytes that were tried after gaps, less what the bytes that were read allow.
+	searchWork int
+	scratch    [maxRecord]byte // for the plaintext of one record at a time, of any conversation
 }
 
 type clientRandom [32]byte
@@ -233,6 +238,11 @@ var secretLabels = [trafficSecrets]string{
 const (
 	maxKeyLog     = 64 << 20 // bytes
 	maxKeyLogLine = 4096
+	secretsCost   = 512 // bytes that the secrets of a connection retain
+
+	// The work to search records after gaps is linear in the input.
+	maxSearchWork     = 256 << 20 // bytes
+	searchWorkPerByte = 16
 )
 
 // loadKeyLog reads a key log file, or standard input for -. An error names the line.
@@ -254,13 +264,50 @@ func loadKeyLog(name string, stdin io.Reader) (*keyLog, error) {
 func (d *decoder) addSecrets(lines []byte) {
 	if d.keyLog == nil {
 		d.keyLog = newKeyLog()
+		d.keyLog.setLimit(budgetKeys - len(d.keys.keys.text))
 	}
 	for line := range strings.Lines(string(lines)) {
 		d.keyLog.parse(line)
 	}
 }
 
-func newKeyLog() *keyLog { return &keyLog{secrets: make(map[clientRandom]*[trafficSecrets][]byte)} }
+func newKeyLog() *keyLog {
+	return &keyLog{secrets: make(map[clientRandom]*[trafficSecrets][]byte), memory: budget{limit: budgetKeys}}
+}
+
+// setLimit bounds the memory of the secrets.
+func (k *keyLog) setLimit(bytes int) {
+	k.memory.limit = bytes
+	k.dropOldest()
+}
+
+// dropOldest drops the oldest secrets that are over the limit.
+func (k *keyLog) dropOldest() {
+	for len(k.order) > 0 && k.memory.exceeds(0) {
+		delete(k.secrets, k.order[0])
+		k.order, k.memory.used, k.dropped = k.order[1:], k.memory.used-secretsCost, k.dropped+1
+	}
+}
+
+// droppedSecrets returns how many connections lost their secrets.
+func (k *keyLog) droppedSecrets() int {
+	if k == nil {
+		return 0
+	}
+	return k.dropped
+}
+
+// count returns how many secrets of a connection are known.
+func (k *keyLog) count(random clientRandom) (n int) {
+	if found := k.secrets[random]; found != nil {
+		for _, secret := range found {
+			if secret != nil {
+				n++
+			}
+		}
+	}
+	return n
+}
 
 // secret returns a secret, or nil.
 func (k *keyLog) secret(random clientRandom, label secretLabel) []byte {
@@ -340,6 +387,11 @@ func (k *keyLog) parse(line string) (problem string) {
 	}
 	if k.secrets[random] == nil {
 		k.secrets[random] = new([trafficSecrets][]byte)
+		k.order, k.memory.used = append(k.order, random), k.memory.used+secretsCost
+		k.dropOldest()
+	}
+	if k.secrets[random] == nil {
+		return ""
 	}
 	k.secrets[random][label] = secret
 	return ""

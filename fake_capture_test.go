@@ -191,8 +191,8 @@ func (p *decodePipeline) decode(f *frame) {
 // checkEmpty requires that nothing is held when all input is read.
 func (d *decoder) checkEmpty(t testing.TB) {
 	t.Helper()
-	if d.open.len != 0 || d.open.oldest != nil || d.open.newest != nil || d.kept != 0 || d.partial != 0 || d.tlsOpen != 0 {
-		t.Errorf("%d sessions are open, with %d bytes, %d bytes are held, %d TLS conversations are open", d.open.len, d.kept, d.partial, d.tlsOpen)
+	if d.open.len != 0 || d.open.oldest != nil || d.open.newest != nil || d.memory.used != 0 || d.partial.used != 0 || d.tlsOpen != 0 || d.tlsMemory.used != 0 || d.tlsOthers.len != 0 {
+		t.Errorf("%d sessions are open, with %d bytes, %d bytes are held, %d TLS conversations are open, with %d bytes", d.open.len, d.memory.used, d.partial.used, d.tlsOpen, d.tlsMemory.used)
 	}
 }
 

@@ -27,6 +27,8 @@ import (
 // The limits.
 const (
 	minRatio  = 45.0 // of the time of tshark to that of decode
+	minKeys   = 1e6  // candidate keys that do not fit, a second
+	maxSlower = 12.0 // of ten times as many candidate keys
 	maxRSS    = 32.0 // MiB, however many sessions
 	maxGrowth = 2.0  // MiB between the sessions that are timed and ten times as many
 )
@@ -35,6 +37,9 @@ const (
 	key       = "a key of the benchmark"
 	rounds    = 3
 	shortRuns = 9 // runs of decode in a round, since tshark takes as long as fifty of them
+
+	unread     = 1000 // sessions that none of the candidates fits
+	candidates = 10_000
 )
 
 func main() {
@@ -81,11 +86,21 @@ func (b *benchmark) run(ctx context.Context) (*measure.Report, error) {
 		}
 		few, many = max(few, one), max(many, ten)
 	}
+	fewKeys, err := b.wrongKeys(ctx, candidates/10)
+	if err != nil {
+		return nil, err
+	}
+	manyKeys, err := b.wrongKeys(ctx, candidates)
+	if err != nil {
+		return nil, err
+	}
 	fmt.Printf("A capture of %d sessions (%d packets), medians of %d rounds, %s %s/%s, %d CPUs\n\n",
 		b.sessions, b.packets, rounds, runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
 	fmt.Printf("tshark               %8.3f s  %9.0f sessions/s\n", measure.Median(theirs), float64(b.sessions)/measure.Median(theirs))
 	fmt.Printf("tacacs_plus decode   %8.3f s  %9.0f sessions/s\n\n", measure.Median(ours), float64(b.sessions)/measure.Median(ours))
 	report := new(measure.Report)
+	report.AtLeast(fmt.Sprintf("keys a second, %d on %d sessions", candidates, unread), candidates*unread/manyKeys, minKeys, true)
+	report.AtMost("times as long as with a tenth of the keys", manyKeys/fewKeys, maxSlower, true)
 	report.AtLeast("times as fast as tshark", measure.Ratio(theirs, ours), minRatio, true)
 	report.AtMost(fmt.Sprintf("resident set, %d sessions, MiB", 10*b.sessions), many, maxRSS, true)
 	report.AtMost(fmt.Sprintf("more than with %d, MiB", b.sessions), many-few, maxGrowth, true)
@@ -163,4 +178,32 @@ func (b *benchmark) residentSet(ctx context.Context, sessions int) (float64, err
 	peak, err := measure.PeakRSS(ctx, cmd)
 	r.Close() // ends the writer if decode has failed
 	return peak, errors.Join(err, <-written)
+}
+
+// wrongKeys returns the seconds that decode takes to try n candidate keys, of which none fits.
+func (b *benchmark) wrongKeys(ctx context.Context, n int) (float64, error) {
+	list, capture := b.keyFile+".list", b.capture+".unread"
+	var keys bytes.Buffer
+	for i := range n {
+		fmt.Fprintf(&keys, "candidate number %d\n", i)
+	}
+	f, err := os.Create(capture)
+	if err != nil {
+		return 0, err
+	}
+	_, err = writeCapture(f, unread)
+	if err = errors.Join(err, f.Close(), os.WriteFile(list, keys.Bytes(), 0o600)); err != nil {
+		return 0, err
+	}
+	var times []float64
+	for range rounds {
+		cmd := exec.CommandContext(ctx, b.program, "decode", "-q", "--key-list", list, capture)
+		began := time.Now()
+		err := cmd.Run()
+		times = append(times, time.Since(began).Seconds())
+		if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != 5 {
+			return 0, fmt.Errorf("decode with wrong keys: %w", err)
+		}
+	}
+	return measure.Median(times), nil
 }

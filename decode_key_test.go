@@ -575,7 +575,7 @@ func TestDecodeOtherTLS(t *testing.T) {
 	dir := writeFiles(t, map[string]string{"log": m.keys})
 	decodeWith(t, tape.pcap(), "--keylog DIR/log", "DIR", dir).check(t, 0,
 		`\S+ `+deviceAddr+` > 192.0.2.1:300 alice authenticate pap PASS \(1.0 ms\)\n\S+ 10.9.9.9:1000 > 192.0.2.1:8443 alice authenticate pap PASS \(1.0 ms\)\n`,
-		`(?s).*TLS conversations on other ports \(--port N reads them\): \d+\n`)
+		`(?s).*TLS conversations on other ports \(--port N reads them\): \d+\n.*`)
 }
 
 // TestDecodeTLSMemory: the records that wait for secrets are bounded over all conversations.

@@ -191,6 +191,10 @@ func (d *decoder) readBody(t *tacacsStream, s *decodeSession, from int, at frame
 		return nil
 	}
 	m, remark, err := d.keys.decode(&s.key, h, body, t.tls != nil)
+	if s.key.index >= 0 {
+		value, _, _ := d.keys.keys.at(s.key.index)
+		s.tracker.addSecret(value)
+	}
 	switch {
 	case m != nil:
 		d.dumpPacket(t, from, at, h, body, m, s.tracker.secrets)

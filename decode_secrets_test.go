@@ -115,3 +115,20 @@ func TestFollowHidesKeys(t *testing.T) {
 		}
 	}
 }
+
+// TestDecodeKeyInReplies: the shared key is hidden where the server repeats it, in every type of reply.
+func TestDecodeKeyInReplies(t *testing.T) {
+	t.Parallel()
+	const said = "the key is " + testKey
+	tape := newCaptureBuilder()
+	w := tape.openConn(deviceAddr, serverAddr, testKey)
+	w.session(1, papStart("alice", testPassword), &authenReply{status: authenFail, serverMsg: said})
+	w.session(2, showRun, &authorResponse{status: authorPassAdd, serverMsg: said, args: []string{"message=" + said, "priv-lvl=1"}})
+	w.session(3, stopRecord, &acctReply{status: acctError, data: said})
+	for options, shown := range map[string]bool{"": false, "-v -d": false, "--json -d": false, "-d --show-secrets": true} {
+		got := decodeWith(t, tape.pcap(), options)
+		if strings.Contains(got.out, testKey) || strings.Count(got.out, "the key is [redacted]") < 3 || strings.Contains(got.err, testKey) != shown {
+			t.Errorf("%q:\n%s%s", options, got.out, got.err)
+		}
+	}
+}

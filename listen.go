@@ -204,7 +204,9 @@ func (l *listener) newInboundConn(ctx context.Context, conn net.Conn, keys clien
 
 // newTracker returns a tracker for a session of the client, which uses the key.
 func (c *inboundConn) newTracker(k key) sessionTracker {
-	return sessionTracker{sessionRecord: sessionRecord{peer: c.addr, proxy: c.accepted.proxyAddr(), key: k.source, protection: protectionOf(0, c.cleartext)}}
+	t := sessionTracker{sessionRecord: sessionRecord{peer: c.addr, proxy: c.accepted.proxyAddr(), key: k.source, protection: protectionOf(0, c.cleartext)}}
+	t.addSecret(k.value)
+	return t
 }
 
 // note logs what is wrong with the connection.

@@ -496,3 +496,16 @@ func TestSessionLogServerTime(t *testing.T) {
 		t.Errorf("took %v of %v", o.took, o.total)
 	}
 }
+
+// TestSessionLogHidesKey: serve and relay hide the shared key where a server repeats it.
+func TestSessionLogHidesKey(t *testing.T) {
+	t.Parallel()
+	server := answering(t, testKey, &authorResponse{status: authorFail, serverMsg: "no " + deviceKey})
+	r := relayTo(t, server, "--key", testKey, "-v")
+	got := runWith(t, map[string]string{"TACACS_PLUS_KEY": deviceKey}, "", "authorize", "alice", r.addr)
+	got.check(t, classDenied.exit(), `FAIL: no \[redacted\]\n`, ``)
+	r.stop()
+	if log := r.log.String(); !strings.Contains(log, "FAIL: no [redacted]") || strings.Contains(log, deviceKey) {
+		t.Errorf("the relay prints %q", log)
+	}
+}

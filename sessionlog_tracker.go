@@ -18,7 +18,7 @@ type sessionTracker struct {
 	asked      time.Time    // when the client's last packet was sent
 	prompt     authenStatus // what the server asked for, if its REPLY was the last packet
 	noEcho     bool         // the prompt asks for a secret
-	secrets    []string     // of the client, to redact where the server repeats them
+	secrets    []string     // of the client, and the shared key: to redact where the server repeats them
 	retained   int          // bytes of secrets
 	verdict    bool         // the status is the server's
 }
@@ -168,7 +168,7 @@ func between(from, to time.Time) time.Duration {
 	return max(to.Sub(from), 0)
 }
 
-// addSecret stores a secret of the client, unless it is too short for a password. A part of the user's name is none: a gap
+// addSecret stores a secret of the client, or the shared key, unless it is too short for a password. A part of the user's name is none: a gap
 // in the name would show it.
 func (o *sessionTracker) addSecret(secret string) {
 	if len(secret) < shortestSecret || strings.Contains(o.user, secret) || slices.Contains(o.secrets, secret) {
@@ -200,10 +200,12 @@ func (o *sessionTracker) reply(h *header, m message) (over bool) {
 		}
 		o.decided(m.status, o.redacted(m.serverMsg), o.redacted(m.data))
 	case *authorResponse:
-		o.response = m.args
-		o.decided(m.status, m.serverMsg, m.data)
+		for _, arg := range m.args {
+			o.response = append(o.response, o.redacted(arg))
+		}
+		o.decided(m.status, o.redacted(m.serverMsg), o.redacted(m.data))
 	case *acctReply:
-		o.decided(m.status, m.serverMsg, m.data)
+		o.decided(m.status, o.redacted(m.serverMsg), o.redacted(m.data))
 	default:
 		if h.length == 0 { // an unknown packet type (RFC 8907 section 3.6)
 			o.decided(authenError, "", "")

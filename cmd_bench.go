@@ -174,6 +174,7 @@ func (b *bench) run(ctx context.Context, inv *invocation, c *client, inFlight in
 	if b.interrupted = ctx.Done(); b.newStart != nil {
 		// After an interruption the tasks are still stopped. A second signal ends the program.
 		running = context.WithoutCancel(ctx)
+		defer context.AfterFunc(ctx, p.wakeup.notify)()
 	}
 	p.run(running)
 	stopProgress()

@@ -374,6 +374,34 @@ func TestBenchStopsTasksWhenInterrupted(t *testing.T) {
 	}
 }
 
+// TestBenchInterruptedBetweenRequests: an interruption does not wait for the time when the next request is due.
+func TestBenchInterruptedBetweenRequests(t *testing.T) {
+	t.Parallel()
+	var took time.Duration
+	for range 3 { // a busy machine may be slow once
+		reached := make(chan struct{})
+		var at time.Time
+		s := startFakeServer(t, func(c *fakeServerConn) {
+			for q := c.readRequest(); q != nil; q = c.readRequest() {
+				c.Write(c.grantReply(q))
+				if at.IsZero() {
+					time.Sleep(50 * time.Millisecond) // the client has the reply
+					at = time.Now()
+					close(reached)
+				}
+			}
+		})
+		got := runUntil(t, reached, "bench alice AT --account --rate 1 -n 100", "AT", s.addr)
+		if took = time.Since(at); got.code != classInterrupted.exit() {
+			t.Fatalf("got %+v", got)
+		}
+		if took < 500*time.Millisecond {
+			return
+		}
+	}
+	t.Errorf("it ends %v after the interruption", took)
+}
+
 // TestBenchStopsTasksAtOnce: when a run is over, the stop record of a task is sent before it is due.
 func TestBenchStopsTasksAtOnce(t *testing.T) {
 	start := newRecord(commonFields{}, authenMethodTACACSPlus, acctStart, []string{"service=shell"}, "7")

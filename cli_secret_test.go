@@ -1,8 +1,12 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+	"unicode/utf16"
 )
 
 // TestSecretsShareStdin: stdin has one reader, the files of serve included.
@@ -241,5 +245,280 @@ func TestKeyCandidates(t *testing.T) {
 		"tacacs_plus: hint: the key of " + dir + "/new fits this reply\n"}
 	if got != want {
 		t.Errorf("got %+v\nwant %+v", got, want)
+	}
+}
+
+// TestSecretClean: the rule for secrets is the same for each source of the client.
+func TestSecretClean(t *testing.T) {
+	t.Parallel()
+	const mark = "\ufeff"
+	for _, source := range []struct{ options, env, what string }{
+		{"-k VALUE", "", "key"}, {"--key-file DIR/value", "", "key"}, {"--key-file -", "", "key"}, {"", "TACACS_PLUS_KEY", "key"},
+		{"--password VALUE", "", "password"}, {"--password-file DIR/value", "", "password"}, {"--password-stdin", "", "password"}, {"", "TACACS_PLUS_PWD", "password"},
+		{"--new-password-file DIR/value", "", "new password"}, {"--new-password-stdin", "", "new password"},
+	} {
+		for written, want := range map[string]string{
+			testKey: testKey, testKey + "\n": testKey, testKey + "\r\n": testKey, mark + testKey: testKey, mark + testKey + "\r\n": testKey,
+			testKey + "\n\n": testKey + "\n", testKey + "\r": testKey + "\r", testKey + " \n": testKey + " ", testKey + "\n" + mark: testKey + "\n" + mark,
+		} {
+			dir := writeFiles(t, map[string]string{"value": written})
+			env := map[string]string{"TACACS_PLUS_KEY": testKey, "TACACS_PLUS_PWD": testPassword}
+			if env[source.env] != "" {
+				env[source.env] = written
+			}
+			args, replies, secret := "authenticate alice AT -t pap ", []message{passed}, testKey
+			switch source.what {
+			case "key":
+				secret = want
+			case "new password":
+				args, replies = "chpass alice AT ", []message{&authenReply{status: authenGetData}, &authenReply{status: authenGetPass}, passed}
+			}
+			s := newScriptServer(t, secret, replies...)
+			got := runWith(t, env, written, split(args+source.options, "AT", s.addr, "DIR", dir, "VALUE", written)...)
+			if spaced := strings.TrimSpace(want) != want; got.code != 0 || (got.err != "") != spaced ||
+				spaced && !strings.HasSuffix(got.err, " has trailing white space, which is part of the "+source.what+"\n") {
+				t.Errorf("%+v, %q: got %+v", source, written, got)
+				continue
+			}
+			sent := want
+			switch source.what {
+			case "password":
+				var start authenStart
+				s.received(t, &start)
+				sent = start.data
+			case "new password":
+				var answer authenContinue
+				s.received(t, new(authenStart))
+				s.received(t, &answer) // the old password
+				s.received(t, &answer)
+				sent = answer.userMsg
+			}
+			if sent != want {
+				t.Errorf("%+v, %q: sent %q, want %q", source, written, sent, want)
+			}
+		}
+	}
+}
+
+// TestSecretCleanOfOtherCommands: serve, relay and decode read secrets as the client does.
+func TestSecretCleanOfOtherCommands(t *testing.T) {
+	t.Parallel()
+	const mark = "\ufeff"
+	dir := writeFiles(t, map[string]string{"users": mark + "bob:x y\r\ncarol:pw \n", "enable": mark + "secret\r\n", "key": mark + testKey + "\r\n", "list": mark + testKey + "\r\nother \n"})
+	s := serveWith(t, split("--users-file DIR/users --enable-password-file DIR/enable --key-file 127.0.0.0/8=DIR/key --user dave:VALUE", "DIR", dir, "VALUE", "pw\n")...)
+	for _, login := range [][]string{{"authenticate", "bob", "x y"}, {"authenticate", "carol", "pw "}, {"authenticate", "dave", "pw"}, {"enable", "bob", "secret"}} {
+		got := runWith(t, map[string]string{"TACACS_PLUS_KEY": testKey, "TACACS_PLUS_PWD": "x"}, "", login[0], login[1], s.addr, "--password", login[2])
+		if got.code != 0 {
+			t.Errorf("serve, %q: got %+v", login, got)
+		}
+	}
+	if want := "tacacs_plus: warning: the password of carol has trailing white space, which is part of the password\n"; strings.Count(s.stderr.String(), "warning: ") != 1 || !strings.Contains(s.stderr.String(), want) {
+		t.Errorf("serve: stderr is\n%s", s.stderr)
+	}
+	r := serving(t, new(lockedBuffer), "relay", s.addr, "--listen", "127.0.0.1:0", "--device-key-file", filepath.Join(dir, "key"))
+	runWith(t, map[string]string{"TACACS_PLUS_KEY": testKey, "TACACS_PLUS_PWD": "x y"}, "", "authenticate", "bob", r.addr).check(t, 0, "PASS\n", "")
+
+	tape := newCaptureBuilder()
+	tape.openConn(deviceAddr, serverAddr, testKey).session(1, papStart("alice", testPassword), passed).close()
+	for options, stderr := range map[string]string{
+		"--key-file DIR/key": "", "--key VALUE": "", "": "",
+		"--key-list DIR/list": "tacacs_plus: warning: trailing white space in DIR/list is part of 1 key\n",
+	} {
+		env := map[string]string{"TACACS_PLUS_KEY": mark + testKey + "\n"}
+		got := runWith(t, env, string(tape.pcap()), split("decode "+options, "DIR", dir, "VALUE", mark+testKey+"\n")...)
+		got.check(t, 0, ".* alice authenticate pap PASS .*\n", strings.ReplaceAll(stderr, "DIR", dir)+"tacacs_plus: frames: .*\n")
+	}
+}
+
+// TestSecretCleanOfRequests: secrets in JSON, and answers to prompts, follow the rule for secrets.
+func TestSecretCleanOfRequests(t *testing.T) {
+	t.Parallel()
+	challenge := &authenReply{status: authenGetData, serverMsg: "Token: "}
+	for _, tt := range []struct{ line, stdin, want string }{
+		{"authenticate alice AT --password VALUE --answer VALUE", "", "s3cret"},
+		{"chpass alice AT --password old --new-password-stdin --answer VALUE", "VALUE", "s3cret"},
+		{"batch AT", `{"command":"authenticate","user":"alice","password":JSON,"answers":[JSON]}`, "s3cret"},
+		{"batch AT", `{"command":"chpass","user":"alice","password":"old","new_password":JSON,"answers":[JSON]}`, "s3cret"},
+	} {
+		s := newScriptServer(t, testKey, &authenReply{status: authenGetPass}, challenge, passed)
+		stdin := strings.NewReplacer("JSON", `"\ufeffs3cret\r\n"`, "VALUE", "\ufeffs3cret\r\n").Replace(tt.stdin)
+		got := runWith(t, map[string]string{"TACACS_PLUS_KEY": testKey}, stdin, split(tt.line, "AT", s.addr, "VALUE", "\ufeffs3cret\r\n")...)
+		if got.code != 0 {
+			t.Errorf("%s: got %+v", tt.line, got)
+			continue
+		}
+		s.received(t, new(authenStart))
+		for range 2 {
+			var answer authenContinue
+			if s.received(t, &answer); answer.userMsg != tt.want && answer.userMsg != "old" {
+				t.Errorf("%s: sent %q", tt.line, answer.userMsg)
+			}
+		}
+	}
+	l := listen(t)
+	got := runWith(t, secretsInEnv, `{"command":"authenticate","user":"alice","password":"p\u0000w\u0000"}`, "batch", l.Addr().String())
+	got.check(t, 2, `.*"message":"a password or an answer is UTF-16".*\n`, ".*\n")
+	s := newScriptServer(t, testKey, passed)
+	if got := play(t, `{"command":"authenticate","user":"alice","host":"AT","key":"`+testKey+`\n","authen_type":"pap","password":"s3cret\n"}`, "AT", s.addr); got.Status != "PASS" {
+		t.Errorf("Ansible: got %+v", got)
+	}
+	var start authenStart
+	if s.received(t, &start); start.data != "s3cret" {
+		t.Errorf("Ansible: sent %q", start.data)
+	}
+}
+
+// TestSecretUTF16: a secret or a list of them in UTF-16 is an error, with or without a byte order mark.
+func TestSecretUTF16(t *testing.T) {
+	t.Parallel()
+	var little, big strings.Builder
+	for _, unit := range utf16.Encode([]rune("alice:secret\r\n")) {
+		little.Write([]byte{byte(unit), byte(unit >> 8)})
+		big.Write([]byte{byte(unit >> 8), byte(unit)})
+	}
+	dir := writeFiles(t, map[string]string{"le": "\xff\xfe" + little.String(), "be": "\xfe\xff" + big.String(), "le-bare": little.String(), "be-bare": big.String()})
+	l := listen(t)
+	for _, file := range []string{"le", "be", "le-bare", "be-bare"} {
+		for line, what := range map[string]string{
+			"authenticate alice AT --key-file FILE":                "key",
+			"authenticate alice AT --password-file FILE":           "password",
+			"check alice AT --password-file FILE":                  "password",
+			"batch AT --password-file FILE":                        "password",
+			"bench alice AT --password-file FILE":                  "password",
+			"chpass alice AT --new-password-file FILE":             "new password",
+			"authorize alice AT --key-file FILE":                   "key",
+			"serve --key-file FILE":                                "key",
+			"serve --users-file FILE":                              "list of users",
+			"serve --user a:b --enable-password-file FILE":         "enable password",
+			"relay AT --listen 127.0.0.1:0 --key-file FILE":        "key",
+			"relay AT --listen 127.0.0.1:0 --device-key-file FILE": "key of the devices",
+			"decode --key-file FILE":                               "key",
+			"decode --key-list FILE":                               "list of keys",
+		} {
+			path := filepath.Join(dir, file)
+			want := "tacacs_plus: the " + what + " from " + path + " is UTF-16\ntacacs_plus: hint: save it as UTF-8\n"
+			if got := runWith(t, secretsInEnv, "", split(line, "AT", l.Addr().String(), "FILE", path)...); got.code != classUsage.exit() || got.err != want {
+				t.Errorf("%s, %s: got %+v", file, line, got)
+			}
+		}
+	}
+	checkUntouched(t, l)
+	for _, env := range []map[string]string{{"TACACS_PLUS_KEY": "\xff\xfek"}, {"TACACS_PLUS_KEY": testKey, "TACACS_PLUS_PWD": "\xfe\xffp"}} {
+		if got := runWith(t, env, "", "authenticate", "alice", l.Addr().String()); got.code != classUsage.exit() || !strings.Contains(got.err, " is UTF-16\n") {
+			t.Errorf("%q: got %+v", env, got)
+		}
+	}
+}
+
+// TestSecretCleanIsEmpty: a secret with nothing but a line end is an error, unless it is on the command line.
+func TestSecretCleanIsEmpty(t *testing.T) {
+	t.Parallel()
+	l := listen(t)
+	for name, what := range map[string]string{"TACACS_PLUS_KEY": "key", "TACACS_PLUS_PWD": "password"} {
+		env := map[string]string{"TACACS_PLUS_KEY": testKey, "TACACS_PLUS_PWD": testPassword}
+		env[name] = "\ufeff\r\n"
+		got := runWith(t, env, "", "authenticate", "alice", l.Addr().String())
+		got.check(t, 2, "", "tacacs_plus: no "+what+" in "+name+"\n")
+	}
+	dir := writeFiles(t, map[string]string{"mark": "\ufeff\n"})
+	got := runWith(t, secretsInEnv, "", "authenticate", "alice", l.Addr().String(), "--password-file", dir+"/mark")
+	got.check(t, 2, "", "tacacs_plus: no password in "+dir+"/mark\n")
+	runWith(t, nil, "", "serve", "--users-file", dir+"/mark").check(t, 2, "", "tacacs_plus: no list of users in "+dir+"/mark\n")
+	checkUntouched(t, l)
+}
+
+// TestSecretReadableByOthers: each file with a secret that other users can read causes a warning.
+func TestSecretReadableByOthers(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("the mode does not show who can read a file")
+	}
+	certs := testFiles(t)
+	server := serveWith(t)
+	secure := serving(t, new(lockedBuffer), split("serve --tls --listen 127.0.0.1:0 --user alice:x --cert DIR/server.pem --cert-key DIR/server.key", "DIR", certs)...)
+	for line, what := range map[string]string{
+		"authenticate alice AT --key-file FILE":                                                         "key",
+		"authenticate alice AT --password-file FILE":                                                    "password",
+		"chpass alice AT --new-password-file FILE":                                                      "new password",
+		"authenticate alice SECURE --tls --cacert CERTS/ca.pem --cert CERTS/client.pem --cert-key FILE": "private key",
+		"authenticate alice SECURE --tls --cacert CERTS/ca.pem --cert FILE":                             "private key",
+		"serve --key-file FILE --listen 192.0.2.55:49":                                                  "key",
+		"serve --users-file FILE --listen 192.0.2.55:49":                                                "list of users",
+		"serve --enable-password-file FILE --listen 192.0.2.55:49":                                      "enable password",
+		"serve --tls --cert CERTS/server.pem --cert-key FILE":                                           "private key",
+		"relay AT --listen 192.0.2.55:49 --device-key-file FILE":                                        "key of the devices",
+		"relay AT --listen-tls 127.0.0.1:0 --listen-cert FILE":                                          "private key",
+		"decode --key-file FILE":                                                                        "key",
+		"decode --key-list FILE":                                                                        "list of keys",
+	} {
+		dir := writeFiles(t, map[string]string{"f": "a:b"})
+		file := filepath.Join(dir, "f")
+		args := split(line, "AT", server.addr, "SECURE", secure.addr, "FILE", file, "CERTS", certs)
+		for mode, warned := range map[os.FileMode]bool{0o600: false, 0o640: true, 0o604: true} {
+			if err := os.Chmod(file, mode); err != nil {
+				t.Fatal(err)
+			}
+			want := "tacacs_plus: warning: other users can read " + file + ", which contains the " + what + ": run chmod 600\n"
+			env := map[string]string{"TACACS_PLUS_PWD": testPassword}
+			if !strings.Contains(line, " --tls ") {
+				env["TACACS_PLUS_KEY"] = testKey
+			}
+			got := runWith(t, env, "", args...)
+			if n := strings.Count(got.err, "other users"); n > 1 || strings.Contains(got.err, want) != warned {
+				t.Errorf("%s, mode %o: got %+v", line, mode, got)
+			}
+			env["CREDENTIALS_DIRECTORY"] = dir + "/"
+			if got := runWith(t, env, "", args...); strings.Contains(got.err, "other users") {
+				t.Errorf("%s, a credential of systemd: got %+v", line, got)
+			}
+			env["CREDENTIALS_DIRECTORY"] = filepath.Dir(dir)
+			if got := runWith(t, env, "", append(args, "-q")...); strings.Contains(got.err, "other users") {
+				t.Errorf("%s -q: got %+v", line, got)
+			}
+		}
+	}
+}
+
+// TestPEMWithMark: a byte order mark before PEM is ignored, and UTF-16 has an error of its own.
+func TestPEMWithMark(t *testing.T) {
+	t.Parallel()
+	dir := testFiles(t)
+	for _, name := range []string{"ca.pem", "server.pem", "server.key", "client.pem", "client.key", "none.crl"} {
+		path := filepath.Join(dir, name)
+		b, err := os.ReadFile(path)
+		if err == nil {
+			err = os.WriteFile(path, append([]byte("\ufeff"), b...), 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := serveWith(t, split("--tls --cert DIR/server.pem --cert-key DIR/server.key --client-ca DIR/ca.pem", "DIR", dir)...)
+	const line = "authenticate alice AT --tls --cacert DIR/ca.pem --cert DIR/client.pem --cert-key DIR/client.key --crl DIR/none.crl"
+	got := runWith(t, map[string]string{"TACACS_PLUS_PWD": testPassword}, "", split(line, "AT", s.addr, "DIR", dir)...)
+	got.check(t, 0, "PASS\n", "")
+	if err := os.WriteFile(filepath.Join(dir, "ca.pem"), []byte("\xff\xfe-\x00-\x00"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got = runWith(t, map[string]string{"TACACS_PLUS_PWD": testPassword}, "", split(line, "AT", s.addr, "DIR", dir)...)
+	got.check(t, 2, "", "tacacs_plus: the certificate file "+dir+"/ca.pem is UTF-16\ntacacs_plus: hint: save it as UTF-8\n")
+}
+
+// TestDecodeEmptyKey: decode reads sessions of devices whose key is empty. The client and the servers refuse such a key.
+func TestDecodeEmptyKey(t *testing.T) {
+	t.Parallel()
+	tape := newCaptureBuilder()
+	tape.openConn(deviceAddr, serverAddr, "").session(1, papStart("alice", testPassword), passed).close()
+	tape.openConn(deviceAddr, serverAddr, "").session(2, asciiStart("bob"), askForPass, answerWith(testPassword), passed).close()
+	for _, options := range []string{"-k ''", "--key="} {
+		got := runWith(t, map[string]string{"TACACS_PLUS_KEY": testKey}, string(tape.pcap()), split("decode "+options)...)
+		got.check(t, 0, "(?s).* alice authenticate pap PASS .*\n.* bob authenticate ascii PASS .*\n", "tacacs_plus: frames: .*\n")
+	}
+	dir := writeFiles(t, map[string]string{"key": testKey})
+	got := runWith(t, nil, string(tape.pcap()), split("decode --json --key-file DIR/key -k ''", "DIR", dir)...)
+	got.check(t, 0, `(?s).*"user":"alice".*"status":"PASS".*`, "tacacs_plus: frames: .*\n")
+	for _, line := range []string{"authenticate alice tac1 -k ''", "check tac1 -k ''", "serve -k '' --user alice:x", "relay tac1 --listen 127.0.0.1:0 -k ''"} {
+		got := runWith(t, nil, "", split(line)...)
+		got.check(t, 2, "", `tacacs_plus: the key is empty\ntacacs_plus: hint: set a key of at least 16 characters on both sides \(RFC 8907 section 10.5.1\)\n`)
 	}
 }

@@ -751,3 +751,34 @@ func TestServeLongSubject(t *testing.T) {
 		t.Errorf("%d bytes: %s", len(got), got)
 	}
 }
+
+// TestServeEndsAfterBadPacket: a connection in single-connection mode ends after a bad packet if no packet fitted the key,
+// and after one of no session.
+func TestServeEndsAfterBadPacket(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t)
+	const single = flagSingleConnect
+	for _, tt := range []struct {
+		name   string
+		proven bool // by a login before
+		key    string
+		header header
+		reply  int // bytes
+	}{
+		{"wrong key", false, "another key", header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: single, sessionID: 2}, headerLen + 6 + len("malformed packet")},
+		{"unknown type", false, testKey, header{version: minorDefault, typ: 9, seqNo: 1, flags: single, sessionID: 2}, headerLen},
+		{"flag", true, testKey, header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: single | flagUnencrypted, sessionID: 2}, headerLen + 6 + len("UNENCRYPTED flag")},
+		{"even number", true, testKey, header{version: minorOne, typ: typeAuthen, seqNo: 2, flags: single, sessionID: 2}, 0},
+	} {
+		c := dialFakeClient(t, s.addr)
+		if tt.proven {
+			if err := c.login(1, single); err != nil {
+				t.Fatalf("%s: %v", tt.name, err)
+			}
+		}
+		c.Write(packed(tt.header, tt.key, papStart("alice", testPassword)))
+		if got, err := io.ReadAll(c.in); len(got) != tt.reply || err != nil && !isClosed(err) {
+			t.Errorf("%s: the server sends %x, %v, want %d bytes and the end", tt.name, got, err, tt.reply)
+		}
+	}
+}

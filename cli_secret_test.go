@@ -63,6 +63,7 @@ func TestKeyEdges(t *testing.T) {
 		testKey + "\n\n":   "has trailing white space, which is part of the key",
 		testKey + "\t":     "has trailing white space, which is part of the key",
 		"\ufeff" + testKey: "",
+		long(minKey):       "",
 	} {
 		dir := writeFiles(t, map[string]string{"key": content})
 		key, _ := strings.CutSuffix(strings.TrimPrefix(content, "\ufeff"), "\n")
@@ -471,7 +472,10 @@ func TestSecretReadableByOthers(t *testing.T) {
 			if got := runWith(t, env, "", args...); strings.Contains(got.err, "other users") {
 				t.Errorf("%s, a credential of systemd: got %+v", line, got)
 			}
-			env["CREDENTIALS_DIRECTORY"] = filepath.Dir(dir)
+			env["CREDENTIALS_DIRECTORY"] = filepath.Dir(dir) // of other credentials
+			if got := runWith(t, env, "", args...); strings.Contains(got.err, want) != warned {
+				t.Errorf("%s, mode %o, not a credential of systemd: got %+v", line, mode, got)
+			}
 			if got := runWith(t, env, "", append(args, "-q")...); strings.Contains(got.err, "other users") {
 				t.Errorf("%s -q: got %+v", line, got)
 			}

@@ -735,6 +735,27 @@ func TestTerminalEarlyTyping(t *testing.T) {
 	}
 }
 
+// TestTerminalEarlyNewPassword: the echo is off while chpass waits for the prompt for a new password that is not given, and
+// stays on if both are.
+func TestTerminalEarlyNewPassword(t *testing.T) {
+	t.Parallel()
+	turn := make(chan bool)
+	server := startFakeServer(t, func(c *fakeServerConn) {
+		q := c.readRequest()
+		turn <- true
+		<-turn
+		c.Write(c.reply(q, &authenReply{status: authenFail, serverMsg: "no"}))
+	})
+	dir := writeFiles(t, map[string]string{"key": testKey, "new": "new1"})
+	for options, echo := range map[string]bool{"": false, " --new-password-file " + dir + "/new": true} {
+		s := runAt(t, "chpass alice "+server.addr+" --key-file "+dir+"/key --password x"+options)
+		<-turn
+		s.checkEcho(t, echo)
+		turn <- true
+		s.ends(t, classDenied.exit(), "FAIL: no\n", "")
+	}
+}
+
 // TestTerminalExecEcho: the command of --exec runs with the terminal as it was before the prompt.
 func TestTerminalExecEcho(t *testing.T) {
 	server := serveWith(t)

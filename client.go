@@ -287,7 +287,11 @@ func (c *client) connect(ctx context.Context, j *job) (net.Conn, error) {
 // the addresses. another reports whether there is another address or server to go to.
 func (c *client) connectLimit(ctx context.Context, addrs int, another bool) time.Duration {
 	deadline, _ := ctx.Deadline()
-	limit := time.Until(deadline) / time.Duration(addrs)
+	left := time.Until(deadline)
+	if c.timeout-left < c.timeout/20 {
+		left = c.timeout // as messages show it; the deadline holds all the same
+	}
+	limit := left / time.Duration(addrs)
 	if c.connectTimeout > 0 {
 		limit = min(limit, c.connectTimeout)
 	}

@@ -124,12 +124,31 @@ func TestClientConnectLimit(t *testing.T) {
 			{0, 3 * s, 1, false, 10 * s}, {0, 3 * s, 1, true, 3 * s}, {0, 3 * s, 5, true, 2 * s}, {0, 3 * s, 2, false, 5 * s},
 			{4 * s, 4 * s, 1, false, 4 * s}, {4 * s, 4 * s, 1, true, 4 * s}, {20 * s, 20 * s, 1, true, 10 * s},
 		} {
-			c := &client{connectTimeout: tt.explicit, failoverTimeout: tt.failover}
+			c := &client{timeout: 10 * s, connectTimeout: tt.explicit, failoverTimeout: tt.failover}
 			if got := c.connectLimit(ctx, tt.addrs, tt.another); got != tt.want {
 				t.Errorf("%+v: got %v", tt, got)
 			}
 		}
 	})
+}
+
+// TestRequesterRedialFails: a request that met the end of a connection is tried on a new one, once.
+func TestRequesterRedialFails(t *testing.T) {
+	t.Parallel()
+	l := listen(t)
+	s := startFakeServerOn(t, l, func(c *fakeServerConn) {
+		c.Write(c.grantReply(c.readRequest()))
+		l.Close()
+		c.readRequest()
+	})
+	r := requester{client: clientFor(t, s.addr), keepConn: true}
+	defer r.close()
+	for _, class := range []class{classGranted, classNetwork} {
+		j := &job{request: &authorization{request: authorRequest{args: []string{"service=shell", "cmd="}}}}
+		if r.do(t.Context(), j); j.class() != class || j.turn != 0 {
+			t.Errorf("%v, turn %d", j.err, j.turn)
+		}
+	}
 }
 
 // TestClientHasNextServer: another server is left if a later turn goes to one, but not to one that is skipped.

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"net"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -105,5 +107,27 @@ func TestBatchBlackhole(t *testing.T) {
 		if n := checkAnswers(t, list, 4); n != 4 || attemptsOf(list) != failed {
 			t.Errorf("%s: %d granted, %d with an earlier attempt: %s", line, n, attemptsOf(list), got.err)
 		}
+	}
+}
+
+// TestClientLeftWhileConnecting: a device that leaves while the connect is under way counts as unanswered.
+func TestClientLeftWhileConnecting(t *testing.T) {
+	t.Parallel()
+	c := clientFor(t, blackholeAddr(t)+","+refusedAddr(t))
+	c.dead = newDeadServers(t.Context(), c.servers, time.Hour, c.tryConnect)
+	ctx, leave := context.WithTimeout(t.Context(), leftAfter+100*time.Millisecond)
+	defer leave()
+	var all sync.WaitGroup
+	for range deadAfter {
+		all.Go(func() {
+			j := &job{}
+			c.begin(j, time.Now())
+			if _, err := c.dial(ctx, j); err == nil {
+				t.Error("connected")
+			}
+		})
+	}
+	if all.Wait(); !c.dead.skips(c.servers[0]) {
+		t.Error("the server is not dead")
 	}
 }

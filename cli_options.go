@@ -12,7 +12,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -222,12 +221,7 @@ func (t *tlsOptions) check() error {
 // client reads the files of the options. The system's roots are read only when they are needed.
 func (t *tlsOptions) client(ctx context.Context, warn warnFunc) (*tlsClient, error) {
 	c := &tlsClient{serverName: t.serverName}
-	var shown sync.Map // each warning is printed once for the run, not for each of its connections
-	c.revocation.warnf = func(w warning, format string, args ...any) {
-		if _, before := shown.LoadOrStore(fmt.Sprintf(format, args...), true); !before {
-			warn(w, format, args...)
-		}
-	}
+	c.revocation.warnf = warnOnce(warn) // for the run, not for each of its connections
 	c.config = &tls.Config{MinVersion: tls.VersionTLS13, InsecureSkipVerify: t.insecure, ClientSessionCache: &ticketCache{}}
 	var err error
 	if t.caCert != "" {

@@ -167,6 +167,7 @@ type inboundConn struct {
 	conn      net.Conn
 	accepted  *acceptedConn  // below conn; nil for a connection that was not accepted
 	addr      netip.AddrPort // of the client
+	name      string         // of the client's certificate
 	keys      []key          // candidates for the client's key
 	proven    bool           // a packet fit the key
 	cleartext bool           // over TLS packets are not obfuscated
@@ -197,6 +198,8 @@ func (l *listener) newInboundConn(ctx context.Context, conn net.Conn, keys clien
 			}
 			return nil
 		}
+		state := secure.ConnectionState()
+		c.name = clientName(&state)
 	}
 	c.in = bufio.NewReaderSize(conn, buffer)
 	return c
@@ -204,7 +207,7 @@ func (l *listener) newInboundConn(ctx context.Context, conn net.Conn, keys clien
 
 // newTracker returns a tracker for a session of the client, which uses the key.
 func (c *inboundConn) newTracker(k key) sessionTracker {
-	t := sessionTracker{sessionRecord: sessionRecord{peer: c.addr, proxy: c.accepted.proxyAddr(), key: k.source, protection: protectionOf(0, c.cleartext)}}
+	t := sessionTracker{sessionRecord: sessionRecord{peer: c.addr, proxy: c.accepted.proxyAddr(), certificate: c.name, key: k.source, protection: protectionOf(0, c.cleartext)}}
 	t.addSecret(k.value)
 	return t
 }

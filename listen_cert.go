@@ -3,26 +3,225 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
 )
 
-// serverTLS returns the TLS configuration of a server: TLS 1.3 only. With a clientCA file it requires client certificates.
-func serverTLS(ctx context.Context, pair []tls.Certificate, clientCA string) (*tls.Config, error) {
-	config := &tls.Config{MinVersion: tls.VersionTLS13, Certificates: pair}
-	if clientCA != "" {
-		pool, err := readCertPool(ctx, clientCA)
+// A tlsServer is what the TLS connections of a listener share: its certificate, and the rules for those of clients. RFC
+// 9887 sections 3.4 and 3.6.
+type tlsServer struct {
+	files   tlsFiles
+	pair    []tls.Certificate // if files has no certificate
+	names   []string          // a client's certificate must have one of these; empty: any
+	address bool              // it must have the client's address
+	tickets *ticketLedger
+	change  func(*tls.Config) // of a fault; or nil
+	warnf   warnFunc
+	logf    func(format string, args ...any)
+
+	ticketKeys *tls.Config // whose keys encrypt the tickets
+	current    atomic.Pointer[tlsIdentity]
+	reading    sync.Mutex    // files are read
+	seen       []fs.FileInfo // of the files when they were read last
+	failed     string        // why they could not be read then; or empty
+}
+
+// tlsFiles are the files of a tlsServer.
+type tlsFiles struct {
+	cert, certKey string // the key is in the file cert if certKey is empty
+	clientCA      string // empty: clients need no certificate
+	crls          []string
+}
+
+// A tlsIdentity is what was read in the files.
+type tlsIdentity struct {
+	config      *tls.Config
+	authorities *x509.CertPool // nil: clients need no certificate
+	revocation  revocation
+}
+
+// start reads the files.
+func (s *tlsServer) start(ctx context.Context) error {
+	s.seen, s.ticketKeys = s.files.stat(), new(tls.Config)
+	id, err := s.read(ctx)
+	s.current.Store(id)
+	return err
+}
+
+func (s *tlsServer) read(ctx context.Context) (*tlsIdentity, error) {
+	var err error
+	id := &tlsIdentity{config: &tls.Config{MinVersion: tls.VersionTLS13, Certificates: s.pair, SessionTicketsDisabled: s.tickets.lifetime == 0}}
+	if s.files.cert != "" {
+		if id.config.Certificates, err = readKeyPair(ctx, s.files.cert, s.files.certKey); err != nil {
+			return nil, err
+		}
+	}
+	if s.files.clientCA != "" {
+		if id.authorities, err = readCertPool(ctx, s.files.clientCA); err != nil {
+			return nil, err
+		}
+		id.config.ClientAuth, id.config.ClientCAs = tls.RequireAndVerifyClientCert, id.authorities
+	}
+	id.revocation.warnf = warnOnce(s.warnf)
+	for _, file := range s.files.crls {
+		lists, err := readCRLs(ctx, file)
 		if err != nil {
 			return nil, err
 		}
-		config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, pool
+		id.revocation.lists = append(id.revocation.lists, lists...)
 	}
-	return config, nil
+	if s.change != nil {
+		s.change(id.config)
+	}
+	return id, nil
 }
 
-// maxShownName is the longest name of a refused certificate in the log, in bytes.
+// refresh reads the files again if they have changed, and returns what holds now. If one cannot be read, it is what was
+// read before.
+func (s *tlsServer) refresh(ctx context.Context) *tlsIdentity {
+	if s.reading.TryLock() { // another handshake does not wait
+		defer s.reading.Unlock()
+		if now := s.files.stat(); !slices.EqualFunc(now, s.seen, sameFile) {
+			s.seen = now
+			id, err := s.read(ctx)
+			switch {
+			case err == nil:
+				s.current.Store(id)
+				s.failed = ""
+				s.logf("read the changed certificates")
+			case err.Error() != s.failed:
+				s.failed = err.Error()
+				s.warnf(warnCertificatesKept, "%v; the certificates that were read before stay in use", err)
+			}
+		}
+	}
+	return s.current.Load()
+}
+
+// stat returns the information on each file, and nil for one that is not a regular file.
+func (f *tlsFiles) stat() []fs.FileInfo {
+	files := append([]string{f.cert, f.certKey, f.clientCA}, f.crls...)
+	infos := make([]fs.FileInfo, len(files))
+	for i, file := range files {
+		if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() {
+			infos[i] = info
+		}
+	}
+	return infos
+}
+
+// sameFile reports whether a file has not changed.
+func sameFile(a, b fs.FileInfo) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
+}
+
+// config returns the configuration of a listening socket.
+func (s *tlsServer) config() *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS13, GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		id := s.refresh(context.WithoutCancel(hello.Context()))
+		config := id.config.Clone()
+		client := addrPortOf(hello.Conn.RemoteAddr()).Addr()
+		config.VerifyConnection = func(state tls.ConnectionState) error { return s.verify(id, client, &state) }
+		config.WrapSession = func(state tls.ConnectionState, session *tls.SessionState) ([]byte, error) {
+			session.Extra = append(session.Extra, newTicketMark(time.Now()))
+			return s.ticketKeys.EncryptTicket(state, session)
+		}
+		config.UnwrapSession = func(ticket []byte, state tls.ConnectionState) (*tls.SessionState, error) {
+			session, err := s.ticketKeys.DecryptTicket(ticket, state)
+			if session == nil || err != nil || !s.tickets.redeem(session.Extra, time.Now()) {
+				return nil, err
+			}
+			return session, nil
+		}
+		return config, nil
+	}}
+}
+
+// verify checks a client's certificate beyond its chain: revocation, names and address. It is called on resumption too,
+// when the authorities may have changed.
+func (s *tlsServer) verify(id *tlsIdentity, client netip.Addr, state *tls.ConnectionState) error {
+	if id.authorities == nil {
+		return nil
+	}
+	cert := state.PeerCertificates[0]
+	err := id.verifyResumed(state)
+	if err == nil {
+		err = id.revocation.check(state, false)
+	}
+	if err == nil && len(s.names) > 0 && !slices.ContainsFunc(s.names, func(name string) bool { return hasName(cert, name) }) {
+		err = errors.New("--client-name does not allow its names")
+	}
+	if err == nil && s.address && !hasAddress(cert, client) {
+		err = fmt.Errorf("it is not for the address %v", client)
+	}
+	if err != nil {
+		return &tls.CertificateVerificationError{UnverifiedCertificates: state.PeerCertificates, Err: err}
+	}
+	return nil
+}
+
+// verifyResumed verifies the chain of a session that is resumed.
+func (id *tlsIdentity) verifyResumed(state *tls.ConnectionState) (err error) {
+	if !state.DidResume {
+		return nil
+	}
+	options := x509.VerifyOptions{Roots: id.authorities, Intermediates: x509.NewCertPool(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
+	for _, cert := range state.PeerCertificates[1:] {
+		options.Intermediates.AddCert(cert)
+	}
+	state.VerifiedChains, err = state.PeerCertificates[0].Verify(options)
+	return err
+}
+
+// hasName reports whether a certificate is for a name: an address, or a DNS name, in which *. is for one label. The common
+// name does not count.
+func hasName(cert *x509.Certificate, name string) bool {
+	if addr, err := netip.ParseAddr(name); err == nil {
+		return hasAddress(cert, addr)
+	}
+	return slices.ContainsFunc(cert.DNSNames, func(have string) bool {
+		if suffix, found := strings.CutPrefix(name, "*."); found {
+			_, have, _ = strings.Cut(have, ".")
+			return have != "" && strings.EqualFold(have, suffix)
+		}
+		return strings.EqualFold(have, name)
+	})
+}
+
+func hasAddress(cert *x509.Certificate, addr netip.Addr) bool {
+	return slices.ContainsFunc(cert.IPAddresses, func(ip net.IP) bool {
+		have, ok := netip.AddrFromSlice(ip)
+		return ok && have.Unmap() == addr.Unmap().WithZone("")
+	})
+}
+
+// maxShownName is the longest name of a certificate in the log, in bytes.
 const maxShownName = 200
+
+// clientName returns the name of a client's certificate for the log, or "" without one.
+func clientName(state *tls.ConnectionState) string {
+	if len(state.VerifiedChains) == 0 {
+		return ""
+	}
+	cert := state.PeerCertificates[0]
+	if names := certNames(cert); len(names) > 0 {
+		return cutAt(names[0], maxShownName)
+	}
+	return cutAt(cert.Subject.String(), maxShownName)
+}
 
 // handshakeFault returns why a handshake failed. It recognizes a client without TLS, and names a rejected certificate.
 func handshakeFault(err error) string {

@@ -83,12 +83,12 @@ func newRelay(o *optionSet) action {
 
 // relayOptions are the options of the devices' side.
 type relayOptions struct {
-	listen, listenTLS       list
-	accept                  acceptOptions
-	keys                    secretSource
-	cert, certKey, clientCA string
-	record                  string
-	noSingleConnect         bool
+	listen, listenTLS list
+	accept            acceptOptions
+	keys              secretSource
+	cert, certKey     string
+	record            string
+	noSingleConnect   bool
 
 	tls     *tls.Config // for listenTLS
 	writers []*queuedWriter
@@ -101,8 +101,7 @@ func (opts *relayOptions) register(o *optionSet) {
 	o.add(&opts.listenTLS, "listen-tls", "ADDR", "address and port for devices over TLS; repeatable")
 	o.add((*text)(&opts.cert), "listen-cert", "FILE", "with --listen-tls: certificate for devices, with its chain, PEM")
 	o.add((*text)(&opts.certKey), "listen-cert-key", "FILE", "its private key, PEM (default in the file of --listen-cert)")
-	o.add((*text)(&opts.clientCA), "client-ca", "FILE", "with --listen-tls: require a client certificate signed by one of these CAs, PEM")
-	opts.accept.register(o)
+	opts.accept.register(o, "--listen-tls")
 	o.add((*toggle)(&opts.noSingleConnect), "no-device-single-connect", "", "refuse single-connection mode to devices")
 	o.add((*text)(&opts.record), "record", "FILE", "write all packets to a capture file, not obfuscated; secrets are masked unless --show-secrets is given")
 }
@@ -182,14 +181,13 @@ func (opts *relayOptions) check() error {
 		return err
 	}
 	switch secure := len(opts.listenTLS) > 0; {
-	case !secure && (opts.cert != "" || opts.certKey != "" || opts.clientCA != ""):
-		return failf(classUsage, "--listen-cert, --listen-cert-key and --client-ca need --listen-tls")
+	case !secure && (opts.cert != "" || opts.certKey != ""):
+		return failf(classUsage, "--listen-cert and --listen-cert-key need --listen-tls")
 	case secure && opts.cert == "":
 		return failf(classUsage, "--listen-tls needs --listen-cert")
 	}
-	if addr := offLoopback(opts.listenTLS); addr != "" && opts.clientCA == "" {
-		return failf(classUsage, "listening on %s over TLS needs --client-ca", escape(addr)).
-			withHint("RFC 9887 section 3.1 requires client certificates")
+	if err := opts.accept.checkTLS(opts.listenTLS); err != nil {
+		return err
 	}
 	if addr := offLoopback(opts.listen); addr != "" && len(opts.keys.files) == 0 {
 		return failf(classUsage, "listening on %s needs --device-key-file", escape(addr)).
@@ -203,12 +201,12 @@ func (opts *relayOptions) check() error {
 
 // setTLS reads the TLS files of the devices' side.
 func (opts *relayOptions) setTLS(ctx context.Context, inv *invocation) error {
-	inv.warnReadableKey(opts.cert, opts.certKey)
-	pair, err := readKeyPair(ctx, opts.cert, opts.certKey)
-	if err == nil {
-		opts.tls, err = serverTLS(ctx, pair, opts.clientCA)
+	server, err := opts.accept.tlsServer(ctx, inv, opts.cert, opts.certKey, nil, nil)
+	if err != nil {
+		return err
 	}
-	return err
+	opts.tls = server.config()
+	return nil
 }
 
 // deviceKeys returns the keys of the devices: those of the option, else the first key of the servers.

@@ -37,7 +37,7 @@ type serveOptions struct {
 	listen, users, args   list
 	accept                acceptOptions
 	usersFile, enableFile string
-	clientCA, writeCA     string
+	writeCA               string
 	fault                 string
 
 	firstUser string
@@ -58,9 +58,8 @@ func (opts *serveOptions) register(o *optionSet, srv *labServer) {
 	o.add((*toggle)(&srv.lab.challengeOnly), "challenge-only", "", "deny logins that send the password: allow chap, mschap and mschapv2 only")
 	o.add(&number{&srv.listener.maxBody, 1, maxBody}, "max-packet", "BYTES", "largest body of a packet that is accepted (default 65535)")
 	o.add((*seconds)(&srv.delay), "reply-delay", "TIME", "wait before every reply")
-	o.add((*text)(&opts.clientCA), "client-ca", "FILE", "with --tls: require a client certificate signed by one of these CAs, PEM")
 	o.add((*text)(&opts.writeCA), "write-cacert", "FILE", "with --tls and no --cert: write the generated certificate to FILE")
-	opts.accept.register(o)
+	opts.accept.register(o, "--tls")
 	o.add((*faultName)(&opts.fault), "fault", "NAME", "misbehave to test clients; --fault help lists all faults")
 }
 
@@ -198,10 +197,10 @@ func (opts *serveOptions) setTLS(ctx context.Context, inv *invocation, srv *labS
 		return err
 	}
 	if !t.enabled {
-		if opts.clientCA != "" || opts.writeCA != "" {
-			return failf(classUsage, "--client-ca and --write-cacert need --tls")
+		if opts.writeCA != "" {
+			return failf(classUsage, "--write-cacert needs --tls")
 		}
-		return nil
+		return opts.accept.checkTLS(nil)
 	}
 	if inv.key.sourceCount() > 0 {
 		return errKeyOverTLS()
@@ -209,30 +208,21 @@ func (opts *serveOptions) setTLS(ctx context.Context, inv *invocation, srv *labS
 	if t.cert != "" && opts.writeCA != "" {
 		return failf(classUsage, "--write-cacert and --cert exclude each other")
 	}
-	const wanted = "RFC 9887 section 3.1 requires client certificates"
-	if addr := offLoopback(opts.listen); opts.clientCA == "" && addr != "" {
-		return failf(classUsage, "listening on %s over TLS needs --client-ca", escape(addr)).withHint(wanted)
+	if err := opts.accept.checkTLS(opts.listen); err != nil {
+		return err
 	}
 	var pair []tls.Certificate
-	var err error
-	if t.cert != "" {
-		inv.warnReadableKey(t.cert, t.certKey)
-		pair, err = readKeyPair(ctx, t.cert, t.certKey)
-	} else {
-		pair, err = opts.generateCertificate(ctx, inv, srv.fault)
+	if t.cert == "" {
+		var err error
+		if pair, err = opts.generateCertificate(ctx, inv, srv.fault); err != nil {
+			return err
+		}
 	}
+	server, err := opts.accept.tlsServer(ctx, inv, t.cert, t.certKey, pair, srv.fault.tls)
 	if err != nil {
 		return err
 	}
-	if srv.tls, err = serverTLS(ctx, pair, opts.clientCA); err != nil {
-		return err
-	}
-	if srv.fault.tls != nil {
-		srv.fault.tls(srv.tls)
-	}
-	if opts.clientCA == "" {
-		inv.warnf(warnNoClientCA, "clients need no certificate without --client-ca; %s", wanted)
-	}
+	srv.tls = server.config()
 	return nil
 }
 

@@ -29,6 +29,7 @@ const (
 	warnAddressSkipped
 	warnInsecure
 	warnNoClientCA
+	warnCertificatesKept
 	warnCRLUnchecked
 	warnCRLExpired
 	warnCRLMissing
@@ -55,6 +56,7 @@ var warningNames = names{
 	warnAddressSkipped:    "address-skipped",
 	warnInsecure:          "insecure",
 	warnNoClientCA:        "no-client-ca",
+	warnCertificatesKept:  "certificates-kept",
 	warnCRLUnchecked:      "crl-unchecked",
 	warnCRLExpired:        "crl-expired",
 	warnCRLMissing:        "crl-missing",

@@ -277,6 +277,7 @@ func foreignOptions(name, hint string) (foreign []string) {
 
 // optionHints are the hints with options, and the commands that can print them.
 var optionHints = map[string]string{
+	"run serve %s --tls, or set FileDescriptorName in the socket unit":                                                                              "serve",
 	"add --tls, or use the port without TLS: this is a TLS port":                                                                                    clientCommands,
 	"add --tls: port %d is for TLS":                                                                                                                 clientCommands,
 	"add \"password\" to the request, or give one for all with --password-file or TACACS_PLUS_PWD":                                                  "batch",

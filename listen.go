@@ -20,6 +20,7 @@ type listener struct {
 	dump      *dumper
 	maxBody   int // bytes of the largest body that is read
 	listeners []listeningSocket
+	inherited []net.Listener // not yet among listeners
 	proxies   []netip.Prefix // addresses whose connections begin with a PROXY header
 	headers   atomic.Int64   // of PROXY that are being read
 	limits    listenerLimits
@@ -62,9 +63,12 @@ func newListener() *listener {
 func (l *listener) listen(addrs []string, config *tls.Config) error {
 	noKeepAlive := net.ListenConfig{KeepAlive: -1} // idle connections time out anyway; this saves four system calls each
 	for _, addr := range addrs {
-		inner, err := noKeepAlive.Listen(context.Background(), "tcp", addr)
-		if err != nil {
-			return failf(classNetwork, "listen on %s: %w", escape(addr), cause(err))
+		inner := l.takeInherited(addr)
+		if inner == nil {
+			var err error
+			if inner, err = noKeepAlive.Listen(context.Background(), "tcp", addr); err != nil {
+				return failf(classNetwork, "listen on %s: %w", escape(addr), cause(err))
+			}
 		}
 		l.listeners = append(l.listeners, listeningSocket{inner, config})
 	}

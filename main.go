@@ -36,7 +36,7 @@ func withSignals(args []string) exitCode {
 			interrupt(interruptedBy(first.(syscall.Signal)))
 		}
 	})
-	code := run(ctx, args, stdio{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Getenv, terminal: controllingTerminal})
+	code := run(ctx, args, stdio{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Getenv, sockets: inheritedSockets(), terminal: controllingTerminal})
 	signal.Stop(signals) // delivers what has arrived, such as the signal that ended the command of --exec
 	close(signals)
 	watch.Wait()

@@ -73,6 +73,7 @@ func newRelay(o *optionSet) action {
 		stderr := newStderrWriter(ctx, inv.std.err)
 		inv.std.err = stderr
 		r := newRelayServer()
+		surviveBrokenPipe()
 		inv.server.deadTime = *deadTime
 		if err := opts.configure(ctx, inv, r); err != nil {
 			return nil, err
@@ -108,6 +109,9 @@ func (opts *relayOptions) register(o *optionSet) {
 
 // configure sets up r as the command line describes it.
 func (opts *relayOptions) configure(ctx context.Context, inv *invocation, r *relayServer) error {
+	if err := r.listener.inherit(inv.std.sockets, (*[]string)(&opts.listen), (*[]string)(&opts.listenTLS)); err != nil {
+		return err
+	}
 	prefixes, err := cutPrefixes(opts.keys.option, opts.keys.files)
 	if err != nil {
 		return err

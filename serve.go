@@ -25,6 +25,7 @@ func newServe(o *optionSet) action {
 		}
 		stderr := newStderrWriter(ctx, inv.std.err)
 		inv.std.err = stderr
+		surviveBrokenPipe()
 		if err := opts.configure(ctx, inv, srv); err != nil {
 			return nil, err
 		}
@@ -87,6 +88,13 @@ func (opts *serveOptions) configure(ctx context.Context, inv *invocation, srv *l
 	}
 	if srv.lab.args = opts.args; len(opts.args) == 0 {
 		srv.lab.args = []string{"priv-lvl=15"}
+	}
+	clear, secure := (*[]string)(&opts.listen), (*[]string)(nil)
+	if inv.server.tls.enabled {
+		clear, secure = secure, clear
+	}
+	if err := srv.listener.inherit(inv.std.sockets, clear, secure); err != nil {
+		return err
 	}
 	if len(opts.listen) == 0 {
 		opts.listen = list{"127.0.0.1:4949"}

@@ -155,6 +155,7 @@ type stdio struct {
 	in       io.Reader
 	out, err io.Writer
 	env      func(name string) string
+	sockets  []*os.File // to listen on, opened by systemd; each has its name
 	// terminal opens the controlling terminal for prompts. It fails if there is none, or if the process is in its
 	// background. It is nil for a run without prompts.
 	terminal func() (in *os.File, out io.Writer, err error)

@@ -48,6 +48,14 @@ type process struct {
 // startProcess starts a process with both secrets in its environment. AT in args is the address.
 func startProcess(t *testing.T, addr string, env []string, args ...string) *process {
 	t.Helper()
+	p := newProcess(t, addr, env, args...)
+	p.starts(t)
+	return p
+}
+
+// newProcess is startProcess without the start.
+func newProcess(t *testing.T, addr string, env []string, args ...string) *process {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience) // a server runs for several clients
 	t.Cleanup(cancel)
 	for i, arg := range args {
@@ -62,10 +70,14 @@ func startProcess(t *testing.T, addr string, env []string, args ...string) *proc
 	}
 	p.in = in
 	t.Cleanup(func() { in.Close() })
+	return p
+}
+
+func (p *process) starts(t *testing.T) {
+	t.Helper()
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
-	return p
 }
 
 // startServe starts serve as a process and returns its address.

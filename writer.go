@@ -28,6 +28,7 @@ type queuedWriter struct {
 	mu         sync.Mutex
 	background bool
 	queue      []byte // not written yet
+	pending    int    // texts in it that were added
 	err        error  // of the last write
 	blocked    bool   // a caller gave up waiting for the write under way
 	lost       int    // texts that were not queued, and not reported
@@ -113,6 +114,7 @@ func (w *queuedWriter) add(p []byte) error {
 	if len(w.queue) < limit {
 		w.noteLost()
 		w.queue = append(w.queue, p...)
+		w.pending++
 		return nil
 	}
 	w.lost, w.failing = w.lost+1, true
@@ -241,10 +243,15 @@ func (w *queuedWriter) close(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}
-	if err != nil {
-		return failf(classLocal, "write %s: %w", w.what, cause(err))
+	if err == nil {
+		return nil
 	}
-	return nil
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if lost := w.lost + w.pending; w.background && err != errBlocked && lost > 0 {
+		return failf(classLocal, "write %s: %w (%d lost)", w.what, cause(err), lost)
+	}
+	return failf(classLocal, "write %s: %w", w.what, cause(err))
 }
 
 // lastErr returns the error of the last write.
@@ -281,16 +288,17 @@ func (w *queuedWriter) writeLoop() {
 // sendQueue writes the queue once, keeps what a failed write leaves, and returns the number of bytes written. w.mu is
 // locked, but not during the write.
 func (w *queuedWriter) sendQueue() (n int, err error) {
-	data := w.queue
+	data, pending := w.queue, w.pending
 	if len(data) == 0 {
 		return 0, w.err
 	}
-	w.queue = nil
+	w.queue, w.pending = nil, 0
 	w.mu.Unlock()
 	n, err = w.to.Write(data)
 	w.mu.Lock()
 	if w.blocked, w.failing = false, err != nil; w.failing {
 		w.queue = append(data[n:], w.queue...)
+		w.pending += pending
 	} else {
 		w.noteLost()
 	}

@@ -49,10 +49,25 @@ func (l *listener) readProxyHeader(a *acceptedConn) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return fmt.Errorf("no PROXY header within %v", proxyTimeout)
 	}
+	if err == nil && !header.client.IsValid() && len(a.rest) == 0 {
+		err = a.readMore()
+	}
 	if header.client.IsValid() {
 		a.proxy, a.client, a.server = from, net.TCPAddrFromAddrPort(header.client), net.TCPAddrFromAddrPort(header.server)
 	}
 	return cause(err)
+}
+
+// readMore reads what follows a header without a client. The error is io.EOF if the proxy closes: a health check.
+func (a *acceptedConn) readMore() error {
+	_ = a.Conn.SetReadDeadline(time.Now().Add(proxyTimeout))
+	defer a.Conn.SetReadDeadline(time.Time{})
+	b := make([]byte, headerLen)
+	n, err := a.Conn.Read(b)
+	if a.rest = b[:n]; n == 0 && !errors.Is(err, os.ErrDeadlineExceeded) {
+		return io.EOF
+	}
+	return nil
 }
 
 // proxyAddr returns the address of the proxy that forwards the connection, or the zero value.
@@ -76,7 +91,11 @@ func (a *acceptedConn) readProxyHeader() (proxyHeader, error) {
 		}
 		n, failed := a.Conn.Read(b[len(b):cap(b)])
 		if b = b[:len(b)+n]; n == 0 && failed != nil {
-			if failed == io.EOF && len(b) > 0 {
+			switch {
+			case errors.Is(failed, os.ErrDeadlineExceeded):
+			case len(b) == 0:
+				failed = io.EOF
+			case failed == io.EOF:
 				failed = err
 			}
 			return proxyHeader{}, failed

@@ -95,10 +95,21 @@ func TestListenProxyHeaderRequired(t *testing.T) {
 			t.Errorf("%s, %q: the log is\n%swant %s", tt.options, tt.sent, got, tt.want)
 		}
 	}
-	s := serveWith(t, "--proxy-protocol", "127.0.0.1")
-	c := dialFakeClient(t, s.addr)
-	c.Conn.(*net.TCPConn).CloseWrite()
-	c.checkEnd(t)
+	dir := writeFiles(t, map[string]string{"other": testKey})
+	s := serveWith(t, split("--proxy-protocol 127.0.0.1 --key-file 192.0.2.1=DIR/other", "DIR", dir)...)
+	for _, sent := range []string{"", proxyV2(t, "2000 0000"), "PROXY UNKNOWN\r\n"} {
+		for _, linger := range []bool{true, false} {
+			c := dialFakeClient(t, s.addr)
+			c.Write([]byte(sent))
+			if linger {
+				c.Conn.(*net.TCPConn).CloseWrite()
+				c.checkEnd(t)
+			} else {
+				c.Conn.(*net.TCPConn).SetLinger(0) // as HAProxy does
+				c.Close()
+			}
+		}
+	}
 	if got := s.lines(t); got != "" {
 		t.Errorf("a health check has the line %s", got)
 	}

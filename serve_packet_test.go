@@ -668,6 +668,11 @@ func TestServeSurvivesBadSessions(t *testing.T) {
 	if _, err := c.receive(&r); err != nil || r.status != authenError {
 		t.Fatalf("a malformed packet gets the reply %+v, %v", r, err)
 	}
+	c.Write(packed(header{version: minorDefault, typ: typeAuthor, seqNo: 1, flags: flagSingleConnect, sessionID: 1}, "another key", showRun))
+	var denied authorResponse // of a session of its own, whatever its session_id
+	if _, err := c.receive(&denied); err != nil || denied.status != authorError {
+		t.Fatalf("a malformed request gets the response %+v, %v", denied, err)
+	}
 	h.seqNo = 255
 	c.Write(packed(h, testKey, answerWith(testPassword))) // no reply
 	take(2, answerWith(testPassword), &authenReply{status: authenError, serverMsg: "no such session"})

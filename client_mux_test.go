@@ -263,7 +263,7 @@ func TestMux(t *testing.T) {
 func TestMuxSecondPacketWaits(t *testing.T) {
 	t.Parallel()
 	for _, line := range []string{papLine, authorLine, acctLine} {
-		early := make(chan error, 1)
+		early := make(chan error, 40) // more than one is a failure, not a wait
 		s := startFakeServer(t, func(c *fakeServerConn) {
 			first := c.readRequest()
 			c.SetReadDeadline(time.Now().Add(30 * time.Millisecond))

@@ -59,7 +59,7 @@ func newRelayConfig(c *client, keys clientKeys, singleConnect bool, note func(st
 	lone.singleConnect = false
 	config := &relayConfig{keys: keys, lone: &lone, kept: &kept}
 	if singleConnect {
-		config.shared = newUpstream(&kept, maxConnections, note)
+		config.shared = newUpstream(&kept, maxPlaces, note) // has room for all sessions
 	}
 	return config
 }
@@ -90,6 +90,7 @@ type relayOptions struct {
 	cert, certKey     string
 	record            string
 	noSingleConnect   bool
+	sendProxy         bool
 
 	tls     *tls.Config // for listenTLS
 	writers []*queuedWriter
@@ -103,6 +104,7 @@ func (opts *relayOptions) register(o *optionSet) {
 	o.add((*text)(&opts.cert), "listen-cert", "FILE", "with --listen-tls: certificate for devices, with its chain, PEM")
 	o.add((*text)(&opts.certKey), "listen-cert-key", "FILE", "its private key, PEM (default in the file of --listen-cert)")
 	opts.accept.register(o, "--listen-tls")
+	o.add((*toggle)(&opts.sendProxy), "send-proxy", "", "begin connections to the servers with a PROXY header, version 2, that names the device")
 	o.add((*toggle)(&opts.noSingleConnect), "no-device-single-connect", "", "refuse single-connection mode to devices")
 	o.add((*text)(&opts.record), "record", "FILE", "write all packets to a capture file, not obfuscated; secrets are masked unless --show-secrets is given")
 }
@@ -136,6 +138,9 @@ func (opts *relayOptions) configure(ctx context.Context, inv *invocation, r *rel
 	c, err := inv.client(ctx, keys)
 	if err != nil {
 		return err
+	}
+	if c.sendProxy = opts.sendProxy; opts.sendProxy && inv.server.singleConnect {
+		return failf(classUsage, "--send-proxy excludes --single-connect: its connections are of many devices")
 	}
 	c.failoverTimeout = cmp.Or(inv.server.connect, relayConnect)
 	if c.dead != nil {

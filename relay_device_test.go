@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -119,4 +121,117 @@ func TestRelayHalfCloseOfOne(t *testing.T) {
 		t.Errorf("%+v, %v", reply, err)
 	}
 	c.checkEnd(t)
+}
+
+// TestRelayBadSessions: in single-connection mode a bad session ends alone. One that waits for its reply still gets it, and a
+// later one passes.
+func TestRelayBadSessions(t *testing.T) {
+	t.Parallel()
+	askPass := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}
+	for _, mode := range relayModes {
+		s := serveWith(t)
+		r := relayTo(t, s.addr, split(mode)...)
+		c, numbers := dialDevice(t, r), make(map[uint32]uint8)
+		unknownFlag := header{version: minorOne, typ: typeAuthen, seqNo: 1, flags: flagSingleConnect | 0x80, sessionID: 1}
+		if err := c.send(unknownFlag, papStart("alice", testPassword)); err != nil {
+			t.Fatal(err)
+		}
+		var first authenReply
+		if h, err := c.receive(&first); err != nil || first.status != authenPass || h.flags != flagSingleConnect {
+			t.Fatalf("%s: got %+v %+v, %v", mode, h, first, err)
+		}
+		fakeExchange{2, asciiStart("alice"), askPass, 0}.run(t, c, numbers, flagSingleConnect)
+		for _, bad := range []struct {
+			h      header
+			m      message
+			answer string
+		}{
+			{header{version: minorDefault, typ: typeAuthen, seqNo: 3, sessionID: 9}, answerWith("x"), "no such session"},
+			{header{version: minorDefault, typ: typeAuthen, seqNo: 5, sessionID: 2}, answerWith("x"), "unexpected seq_no or version"},
+			{header{version: minorOne, typ: typeAuthen, seqNo: 3, sessionID: 2}, answerWith("x"), "unexpected seq_no or version"},
+			{header{version: minorDefault, typ: typeAuthen, seqNo: 1, sessionID: 2}, asciiStart("bob"), "the session_id is in use"},
+			{header{version: minorDefault, typ: 9, seqNo: 1, sessionID: 3}, asciiStart("bob"), ""},
+		} {
+			bad.h.flags = flagSingleConnect
+			if err := c.send(bad.h, bad.m); err != nil {
+				t.Fatal(err)
+			}
+			if bad.answer == "" {
+				b := make([]byte, headerLen)
+				if _, err := io.ReadFull(c.in, b); err != nil || parseHeader(b).length != 0 || parseHeader(b).seqNo != 2 {
+					t.Errorf("%s: an unknown type is answered with %x, %v", mode, b, err)
+				}
+				continue
+			}
+			var reply authenReply
+			if h, err := c.receive(&reply); err != nil || reply.status != authenError || reply.serverMsg != bad.answer || h.flags != flagSingleConnect {
+				t.Errorf("%s %+v: got %+v %+v, %v", mode, bad.h, h, reply, err)
+			}
+		}
+		fakeExchange{2, answerWith(testPassword), &authenReply{status: authenPass}, 0}.run(t, c, numbers, flagSingleConnect)
+		if err := c.login(4, flagSingleConnect); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestRelayFairness: a device that takes all it can get does not keep another one from logging in, in any of the ways to do so.
+func TestRelayFairness(t *testing.T) {
+	t.Parallel()
+	big := &authorRequest{commonFields: commonFields{user: "mallory"}, args: slices.Repeat([]string{"filler*" + strings.Repeat("x", 240)}, 254)}
+	small := &authorRequest{commonFields: commonFields{user: "mallory"}, args: []string{"service=shell", "cmd="}}
+	for _, mode := range relayModes {
+		for name, m := range map[string]message{"large requests": big, "many sessions": small, "dialogues": asciiStart("mallory"), "logins": papStart("mallory", "x")} {
+			t.Run(name+mode, func(t *testing.T) {
+				t.Parallel()
+				// The server answers nothing that mallory sends.
+				s := startFakeServer(t, func(c *fakeServerConn) {
+					for q := c.readRequest(); q != nil; q = c.readRequest() {
+						if q.user != "mallory" {
+							c.Write(c.reply(q, &authenReply{status: authenPass}))
+						}
+					}
+				})
+				r := relayTo(t, s.addr, append(split(mode), "-q", "--timeout", "10m", "--dead-time", "0", "--drain-time", "10ms")...)
+				typ := typeAuthen
+				if _, ok := m.(*authorRequest); ok {
+					typ = typeAuthor
+				}
+				for range 3 {
+					c := dialDevice(t, r)
+					var all []byte
+					for i := range uint32(700) {
+						if len(all) > 16<<20 {
+							break // over the limit
+						}
+						all = append(all, packed(header{version: versionOf(m), typ: typ, seqNo: 1, flags: flagSingleConnect, sessionID: i}, deviceKey, m)...)
+					}
+					go c.Write(all)
+					go io.Copy(io.Discard, c.Conn)
+				}
+				waitUntil(t, "the server has requests of mallory", func() bool { return s.asked("mallory") > 5 })
+				local := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
+				conn, err := local.Dial("tcp", r.addr)
+				if err != nil && runtime.GOOS != "linux" {
+					t.Skipf("this system has one loopback address: %v", err)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				c := newFakeClient(conn)
+				c.key = deviceKey
+				login := make(chan error, 1)
+				go func() { login <- c.login(1, 0) }()
+				select { // long before the first of mallory's sessions times out
+				case err := <-login:
+					if err != nil {
+						t.Error(err)
+					}
+				case <-time.After(patience / 2):
+					t.Error("the login waits for mallory's sessions")
+				}
+			})
+		}
+	}
 }

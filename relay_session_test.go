@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -337,5 +338,209 @@ func TestRelayKeyChanges(t *testing.T) {
 	fakeExchange{2, papStart("alice", testPassword), &authenReply{status: authenError, serverMsg: "no server answered"}, 0}.run(t, c, make(map[uint32]uint8), flagSingleConnect)
 	if got := r.relayed(t); !strings.HasPrefix(got, "> alice authenticate pap PASS\n> alice authenticate pap NO_KEY: ") || strings.Count(got, "\n") != 2 {
 		t.Errorf("the log is\n%s", got)
+	}
+}
+
+// TestRelayErrorFailover: after a readable ERROR of the first server the next one is asked, for every kind of request. If
+// all fail, the device gets the last ERROR of a server.
+func TestRelayErrorFailover(t *testing.T) {
+	t.Parallel()
+	for _, mode := range relayModes {
+		for _, line := range []string{"authenticate alice AT", "authenticate alice AT -t pap", "authorize alice AT", "account alice AT --task-id 7"} {
+			bad, good := serveWith(t, "--fault", "error"), serveWith(t)
+			r := relayTo(t, bad.addr+","+good.addr, split(mode)...)
+			if got := r.asDevice(t, line); got.code != 0 {
+				t.Errorf("%s %s: %+v", mode, line, got)
+			}
+			if lines := r.relayed(t); !strings.Contains(lines, bad.addr+" answered ERROR: ") || strings.Count(lines, "> alice ") != 1 {
+				t.Errorf("%s %s: the log is\n%s", mode, line, lines)
+			}
+			only := relayTo(t, bad.addr, split(mode)...)
+			if got := only.asDevice(t, line); got.code != classServer.exit() || !strings.HasPrefix(got.out, "ERROR: database down") {
+				t.Errorf("%s %s: %+v", mode, line, got)
+			}
+		}
+	}
+}
+
+// TestRelayRecordOnce: a record is sent to no other server, and not again, after a reply that cannot be used.
+func TestRelayRecordOnce(t *testing.T) {
+	t.Parallel()
+	for _, mode := range relayModes {
+		for _, fault := range []string{"wrong-key", "empty-body", "seq-plus-7", "close", "lengths-overflow"} {
+			var asked atomic.Int32
+			first := startFakeServer(t, func(c *fakeServerConn) {
+				for q := c.readRequest(); q != nil; q = c.readRequest() {
+					asked.Add(1)
+					reply := c.reply(q, &acctReply{status: acctSuccess})
+					switch fault {
+					case "wrong-key":
+						obfuscate(&header{sessionID: 1}, "another", reply[headerLen:])
+					case "empty-body":
+						reply = c.reply(q, &acctReply{})[:headerLen]
+						copy(reply[atLength:], "\x00\x00\x00\x00")
+					case "seq-plus-7":
+						reply[atSeqNo] += 7
+					case "lengths-overflow":
+						reply = append(reply, 0)
+						reply[headerLen-1]++
+					case "close":
+						return
+					}
+					c.Write(reply)
+				}
+			})
+			second := serveWith(t)
+			r := relayTo(t, first.addr+","+second.addr, append(split(mode), "--retries", "2")...)
+			if got := r.asDevice(t, "account alice AT --task-id 7"); got.code != classServer.exit() {
+				t.Errorf("%s %s: %+v", mode, fault, got)
+			}
+			if lines := second.lines(t); asked.Load() != 1 || lines != "" {
+				t.Errorf("%s %s: %d records for the first server, and for the second\n%s", mode, fault, asked.Load(), lines)
+			}
+		}
+	}
+}
+
+// TestRelayFlagViolation: after a reply in clear no other server is asked. It counts as FAIL, for accounting as ERROR. RFC
+// 8907 section 10.5.2.
+func TestRelayFlagViolation(t *testing.T) {
+	t.Parallel()
+	for _, mode := range relayModes {
+		for line, want := range map[string]string{"authenticate alice AT": "FAIL", "authenticate alice AT -t pap": "FAIL", "authorize alice AT": "FAIL",
+			"account alice AT --task-id 7": "ERROR: the reply of the server was not used"} {
+			first, second := serveWith(t, "--fault", "unencrypted"), serveWith(t)
+			r := relayTo(t, first.addr+","+second.addr, split(mode)...)
+			if got := r.asDevice(t, line); !strings.HasPrefix(got.out, want) {
+				t.Errorf("%s %s: %+v", mode, line, got)
+			}
+			if lines := r.relayed(t); !strings.Contains(lines, " VIOLATION: ") || second.lines(t) != "" {
+				t.Errorf("%s %s: the log is\n%s", mode, line, lines)
+			}
+		}
+	}
+}
+
+// TestRelayPromptAnswered: a prompt for PAP, or for ASCII with minor version 1, reaches the device, and its CONTINUE the
+// server.
+func TestRelayPromptAnswered(t *testing.T) {
+	t.Parallel()
+	askPass := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "SMS passcode: "}
+	for _, mode := range relayModes {
+		for _, start := range []*authenStart{papStart("alice", testPassword), asciiStart("alice")} {
+			s := startFakeServer(t, func(c *fakeServerConn) {
+				for q := c.readRequest(); q != nil; q = c.readRequest() {
+					switch {
+					case q.seqNo == 1:
+						c.Write(c.reply(q, askPass))
+					case q.continues != nil && q.continues.userMsg == "123456":
+						c.Write(c.reply(q, &authenReply{status: authenPass}))
+					}
+				}
+			})
+			record := filepath.Join(t.TempDir(), "record.pcap")
+			r := relayTo(t, s.addr, append(split(mode), "--record", record)...)
+			c, numbers := dialDevice(t, r), make(map[uint32]uint8)
+			fakeExchange{1, start, askPass, minorOne}.run(t, c, numbers, flagSingleConnect)
+			fakeExchange{1, answerWith("123456"), &authenReply{status: authenPass}, minorOne}.run(t, c, numbers, flagSingleConnect)
+			c.Close()
+			want := "> alice authenticate " + start.typ.String() + " PASS\n"
+			if got := r.relayed(t); got != want {
+				t.Errorf("%s: the log is\n%s", mode, got)
+			}
+			if got := runWith(t, nil, "", "decode", record); !strings.Contains(got.out, strings.TrimPrefix(want, "> ")) && !strings.Contains(got.out, " PASS (") {
+				t.Errorf("%s: decode prints\n%s%s", mode, got.out, got.err)
+			}
+		}
+	}
+}
+
+// TestRelayLaterReplies: the reply to a CONTINUE has the time limit of a server, too. No other server is asked, since it does
+// not know the session.
+func TestRelayLaterReplies(t *testing.T) {
+	t.Parallel()
+	askPass := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}
+	for _, mode := range relayModes {
+		s := startFakeServer(t, func(c *fakeServerConn) {
+			c.Write(c.reply(c.readRequest(), askPass))
+			c.readRequest()
+			c.readRequest() // the end
+		})
+		second := serveWith(t)
+		r := relayTo(t, s.addr+","+second.addr, append(split(mode), "--timeout", "1s")...)
+		c, numbers := dialDevice(t, r), make(map[uint32]uint8)
+		fakeExchange{1, asciiStart("alice"), askPass, 0}.run(t, c, numbers, 0)
+		fakeExchange{1, answerWith("x"), &authenReply{status: authenError, serverMsg: "no server answered"}, 0}.run(t, c, numbers, 0)
+		c.checkEnd(t)
+		if lines := second.lines(t); lines != "" {
+			t.Errorf("%s: the second server got\n%s", mode, lines)
+		}
+	}
+}
+
+// TestRelayDeviceLeaves: a login of a device that has gone is not put to the next server. A record is, unless it was sent.
+func TestRelayDeviceLeaves(t *testing.T) {
+	t.Parallel()
+	for _, mode := range relayModes {
+		for _, m := range []message{papStart("alice", testPassword), asciiStart("alice"), &acctRequest{commonFields: commonFields{user: "alice"}, flags: acctStart, args: []string{"task_id=1", "service=shell"}}} {
+			came := make(chan struct{})
+			first := startFakeServer(t, func(c *fakeServerConn) {
+				if c.number == 1 {
+					q := c.readRequest()
+					close(came)
+					time.Sleep(2 * leaveGrace)
+					if q.typ == typeAcct {
+						c.Write(c.reply(q, &acctReply{status: acctError}))
+					}
+				}
+			})
+			second := serveWith(t)
+			r := relayTo(t, first.addr+","+second.addr, append(split(mode), "--timeout", "2s")...)
+			c := dialDevice(t, r)
+			h := header{typ: typeAuthen, version: versionOf(m), seqNo: 1, sessionID: 5}
+			if _, ok := m.(*acctRequest); ok {
+				h.typ = typeAcct
+			}
+			if err := c.send(h, m); err != nil {
+				t.Fatal(err)
+			}
+			<-came
+			c.Close()
+			waitUntil(t, "the session has ended", func() bool { return strings.Contains(r.log.String(), " alice ") })
+			r.stop()
+			if lines := second.lines(t); strings.Contains(lines, "alice") != (h.typ == typeAcct) {
+				t.Errorf("%s %T: the second server got\n%s", mode, m, lines)
+			}
+		}
+	}
+}
+
+// TestRelayClosesAfterDialogue: without single-connection mode both connections are closed after a dialogue, an ABORT and a
+// refused single-connect. RFC 8907 section 4.3, RFC 9887 section 3.2.
+func TestRelayClosesAfterDialogue(t *testing.T) {
+	t.Parallel()
+	askPass := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}
+	for _, mode := range relayModes {
+		for _, last := range []fakeExchange{{1, answerWith(testPassword), &authenReply{status: authenPass}, 0}, {1, &authenContinue{flags: authenAbort}, nil, 0}} {
+			left := make(chan bool, 1)
+			s := startFakeServer(t, func(c *fakeServerConn) {
+				c.refuse = true
+				c.Write(c.reply(c.readRequest(), askPass))
+				if q := c.readRequest(); q.continues.flags&authenAbort == 0 {
+					c.Write(c.reply(q, &authenReply{status: authenPass}))
+				}
+				left <- c.readRequest() == nil
+			})
+			r := relayTo(t, s.addr, split(mode)...)
+			c, numbers := dialDevice(t, r), make(map[uint32]uint8)
+			fakeExchange{1, asciiStart("alice"), askPass, 0}.run(t, c, numbers, 0)
+			last.run(t, c, numbers, 0)
+			c.checkEnd(t)
+			select {
+			case <-left:
+			case <-time.After(patience):
+				t.Errorf("%s: the connection to the server stays open", mode)
+			}
+		}
 	}
 }

@@ -97,7 +97,7 @@ check_word() {
 check_tab 'commands' 'tacacs_plus auth' 'authenticate authorize' '\b(auth[a-z]+|account|check)\b'
 check_tab 'values' 'tacacs_plus authenticate -t ' 'ascii chap mschap mschapv2 pap' '\b(ascii|m?s?ch?ap(v2)?|pap|shell)\b'
 check_tab 'a value after =' 'tacacs_plus authenticate --authen-type=mschapv' 'mschapv2' '\bmschapv2\b'
-check_tab 'options' 'tacacs_plus authenticate --c' '--cacert --cert --cert-key --chap-challenge --chap-id --crl' '--c[-a-z]+'
+check_tab 'options' 'tacacs_plus authenticate --c' '--cacert --cert --cert-key --chap-challenge --chap-id --connect-timeout --crl' '--c[-a-z]+'
 check_tab 'files' 'tacacs_plus authenticate --key-file /etc/pass' 'passwd' '\bpasswd'
 check_tab 'files after =' 'tacacs_plus authenticate --key-file=/etc/pass' 'passwd' '\bpasswd'
 check_tab 'profiles' 'tacacs_plus authenticate alice @' 'lab prod' '\b(lab|prod(\.key)?)\b'

@@ -191,9 +191,9 @@ func (d *decoder) readBody(t *tacacsStream, s *decodeSession, from int, at frame
 		return nil
 	}
 	m, remark, err := d.keys.decode(&s.key, h, body, t.tls != nil)
-	if s.key.index >= 0 {
+	if s.key.index >= 0 && !s.tracker.keyed {
 		value, _, _ := d.keys.keys.at(s.key.index)
-		s.tracker.addSecret(value)
+		s.tracker.addKey(value)
 	}
 	switch {
 	case m != nil:

@@ -1,6 +1,9 @@
 package main
 
-import "errors"
+import (
+	"bytes"
+	"errors"
+)
 
 // stripProxyHeader returns what follows the PROXY header at the start of a conversation, or all bytes if there is none. Until
 // the header is whole it returns nothing. The client that the header names is the peer then.
@@ -8,10 +11,13 @@ func (t *tacacsStream) stripProxyHeader(from int, data []byte) []byte {
 	if t.started || t.clientEnd == 1-from {
 		return data
 	}
-	held := append(t.prefix, data...)
+	held := data
+	if len(t.prefix) > 0 {
+		held = append(t.prefix, data...)
+	}
 	h, n, err := parseProxyHeader(held)
 	if errors.Is(err, errCutProxyHeader) {
-		t.prefix = held
+		t.prefix = bytes.Clone(held)
 		return nil
 	}
 	t.prefix = nil

@@ -212,7 +212,7 @@ func (l *listener) newInboundConn(ctx context.Context, conn net.Conn, keys clien
 // newTracker returns a tracker for a session of the client, which uses the key.
 func (c *inboundConn) newTracker(k key) sessionTracker {
 	t := sessionTracker{sessionRecord: sessionRecord{peer: c.addr, proxy: c.accepted.proxyAddr(), certificate: c.name, key: k.source, protection: protectionOf(0, c.cleartext)}}
-	t.addSecret(k.value)
+	t.addKey(k.value)
 	return t
 }
 

@@ -19,6 +19,7 @@ type sessionTracker struct {
 	prompt     authenStatus // what the server asked for, if its REPLY was the last packet
 	noEcho     bool         // the prompt asks for a secret
 	secrets    []string     // of the client, and the shared key: to redact where the server repeats them
+	keyed      bool         // the first secret is the shared key
 	retained   int          // bytes of secrets
 	verdict    bool         // the status is the server's
 }
@@ -168,7 +169,17 @@ func between(from, to time.Time) time.Duration {
 	return max(to.Sub(from), 0)
 }
 
-// addSecret stores a secret of the client, or the shared key, unless it is too short for a password. A part of the user's name is none: a gap
+// addKey stores the shared key. It does nothing if there is one.
+func (o *sessionTracker) addKey(key string) {
+	if o.keyed || len(key) < shortestSecret {
+		return
+	}
+	o.keyed = true
+	o.secrets = append(append(make([]string, 0, 2), key), o.secrets...) // has room for a password
+	o.retained += len(key)
+}
+
+// addSecret stores a secret of the client, unless it is too short for a password. A part of the user's name is none: a gap
 // in the name would show it.
 func (o *sessionTracker) addSecret(secret string) {
 	if len(secret) < shortestSecret || strings.Contains(o.user, secret) || slices.Contains(o.secrets, secret) {

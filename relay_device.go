@@ -251,9 +251,10 @@ func (d *device) end(s *relayedSession) {
 // chooseKey chooses the key that fits the first packet best.
 func (d *device) chooseKey(h *header, body []byte) {
 	best := -1
+	var test keyTest // keeps the cost of many keys and a large packet low
 	for _, k := range d.client.keys {
 		n := 0
-		if len(d.client.keys) > 1 {
+		if len(d.client.keys) > 1 && test.mayFit(h, body, k.value) {
 			n = d.fits(h, body, k)
 		}
 		if n > best {
@@ -327,7 +328,7 @@ func (d *device) write(add func(dst []byte) []byte) {
 	d.out = add(d.out)
 	switch {
 	case d.broken:
-		d.out = nil
+		d.out = d.out[:before]
 	case d.relay.unread.take(d.client.addr.Addr(), len(d.out)-before) != "":
 		d.out, d.broken = d.out[:before], true
 		d.cutOff()
@@ -353,7 +354,7 @@ func (d *device) flush() {
 		}
 		d.relay.unread.release(d.client.addr.Addr(), len(out))
 		d.writing.Lock()
-		d.broken = broken
+		d.broken = d.broken || broken
 		if spare = out; cap(spare) > relayBuffer {
 			spare = nil
 		}

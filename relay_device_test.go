@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -233,5 +234,27 @@ func TestRelayFairness(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestRelayUnreadReplies: a device that does not read its replies is cut off when they are too many, and nothing stays
+// reserved for it.
+func TestRelayUnreadReplies(t *testing.T) {
+	t.Parallel()
+	r := newRelayServer()
+	r.unread = newShare(100<<10, "bytes of replies")
+	r.listener.log = &sessionLog{out: newQueuedWriter(context.Background(), io.Discard)}
+	local, remote := net.Pipe()
+	defer remote.Close()
+	keys := clientKeys{{}: {{"test", testKey}}}
+	config := newRelayConfig(&client{timeout: patience}, keys, false, nil)
+	d := newDevice(r, config, r.listener.newInboundConn(t.Context(), local, keys, false, relayBuffer))
+	h := header{version: minorDefault, typ: typeAuthor, seqNo: 2}
+	for range 20 {
+		d.send(h, &authorResponse{status: authorPassAdd, args: slices.Repeat([]string{strings.Repeat("x", 250)}, 40)})
+	}
+	d.running.Wait()
+	if d.client.extendDeadline() || len(d.out) > 0 || r.unread.taken != 0 {
+		t.Errorf("goes on: %t; %d bytes are queued, %d reserved", d.client.extendDeadline(), len(d.out), r.unread.taken)
 	}
 }

@@ -290,11 +290,3 @@ func (e *endless) Read(b []byte) (int, error) {
 	e.at = (e.at + n) % len(line)
 	return n, nil
 }
-
-// A brokenConn counts writes, which fail.
-type brokenConn struct {
-	net.Conn
-	writes *int
-}
-
-func (c brokenConn) Write([]byte) (int, error) { *c.writes++; return 1, io.ErrShortWrite }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -444,6 +445,9 @@ func TestRelayPromptAnswered(t *testing.T) {
 			fakeExchange{1, start, askPass, minorOne}.run(t, c, numbers, flagSingleConnect)
 			fakeExchange{1, answerWith("123456"), &authenReply{status: authenPass}, minorOne}.run(t, c, numbers, flagSingleConnect)
 			c.Close()
+			if n := s.connections(); start.typ == authenASCII && n != 1 {
+				t.Errorf("%s: %d connections for a dialogue", mode, n)
+			}
 			want := "> alice authenticate " + start.typ.String() + " PASS\n"
 			if got := r.relayed(t); got != want {
 				t.Errorf("%s: the log is\n%s", mode, got)
@@ -540,6 +544,29 @@ func TestRelayClosesAfterDialogue(t *testing.T) {
 			case <-left:
 			case <-time.After(patience):
 				t.Errorf("%s: the connection to the server stays open", mode)
+			}
+		}
+	}
+}
+
+// TestRelayServerTime: the time in a line is that of the server that answered, without the time that another one took.
+func TestRelayServerTime(t *testing.T) {
+	t.Parallel()
+	const lost = 300 // ms
+	for _, mode := range relayModes {
+		for _, line := range []string{"authenticate alice AT -t pap", "authenticate alice AT"} {
+			silent := startFakeServer(t, func(c *fakeServerConn) { c.readRequest(); c.readRequest() })
+			r := relayTo(t, silent.addr+","+serveWith(t).addr, append(split(mode), "--json", "--timeout", "300ms", "--retries", "9")...)
+			r.asDevice(t, line+" --timeout 60")
+			r.stop()
+			var o recordObject
+			for l := range strings.Lines(r.log.String()) {
+				if err := json.Unmarshal([]byte(l), &o); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if o.Status != "PASS" || o.ServerMS <= 0 || o.TotalMS-o.ServerMS < lost {
+				t.Errorf("%s %s: %s", mode, line, r.log)
 			}
 		}
 	}

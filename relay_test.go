@@ -758,17 +758,6 @@ func TestRelayRecord(t *testing.T) {
 	}
 }
 
-// hexDumped reports whether a hex dump with 16 bytes a line contains a text.
-func hexDumped(dump, text string) bool {
-	var shown strings.Builder
-	for line := range strings.Lines(dump) {
-		if n := len(line); n > 56 && strings.HasPrefix(line, "  0") {
-			shown.WriteString(strings.TrimSuffix(line[58:], "\n"))
-		}
-	}
-	return strings.Contains(shown.String(), text)
-}
-
 // TestRelayEndsWithBlockedRecord: a blocked output is reported at the end, even during sessions.
 func TestRelayEndsWithBlockedRecord(t *testing.T) {
 	t.Parallel()

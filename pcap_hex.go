@@ -43,6 +43,7 @@ const (
 
 // next reads lines until a packet is complete.
 func (h *hexReader) next(f *frame) error {
+	h.done = min(h.done, len(h.data)) // an offset may have removed bytes that were returned
 	if h.done > len(h.data)/2 {
 		h.data, h.done = h.data[:copy(h.data, h.data[h.done:])], 0
 	}

@@ -43,7 +43,6 @@ const (
 
 // next reads lines until a packet is complete.
 func (h *hexReader) next(f *frame) error {
-	h.done = min(h.done, len(h.data)) // an offset may have removed bytes that were returned
 	if h.done > len(h.data)/2 {
 		h.data, h.done = h.data[:copy(h.data, h.data[h.done:])], 0
 	}
@@ -323,7 +322,8 @@ func (h *hexReader) readHeading(words []string) {
 		h.at = at
 	}
 	if header, size, ok := h.payload.heading(words); ok {
-		h.data, h.dump.announced = append(h.data[:0], header...), size
+		h.done = len(h.data) // the bytes before are returned, and still in use
+		h.data, h.dump.announced = append(h.data, header...), size
 	}
 }
 

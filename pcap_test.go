@@ -1039,6 +1039,13 @@ func TestPcapHexTextOfDump(t *testing.T) {
 	if err != nil || len(frames) != 1 {
 		t.Fatal(err, showFrames(frames))
 	}
+	// Bytes above it are a packet of their own, and stay as they are.
+	const before = "01 02 03 04 05 06 07 08 09 0a 0b 0c 0d"
+	_, packet, _ := strings.Cut(out.String(), "\n")
+	all, err := framesOf(strings.NewReader("0000 " + before + "\n" + packet))
+	if err != nil || len(all) != 2 || !bytes.Equal(all[0].data, unhex(t, before)) || !bytes.Equal(all[1].data, frames[0].data) {
+		t.Errorf("after other bytes: %v, %s", err, showFrames(all))
+	}
 	h.flags |= flagUnencrypted
 	want := append(bytes.Clone(body[:len(body)-8]), "********"...)
 	if got := frames[0]; parseHeader(got.data) != h || !bytes.Equal(got.data[headerLen:], want) || got.at.IsZero() {

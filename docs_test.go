@@ -240,6 +240,22 @@ func linkFaults(root string, p docPage) (faults []string) {
 	return faults
 }
 
+var sourceFile = regexp.MustCompile("`([a-z0-9_*]+\\.go)`")
+
+// sourceFaults returns the source files that a page names and that do not exist. A name can have a *.
+func sourceFaults(root string, p docPage) (faults []string) {
+	for _, b := range p.blocks {
+		for i, line := range b.lines {
+			for _, match := range sourceFile.FindAllStringSubmatch(line, -1) {
+				if found, err := filepath.Glob(filepath.Join(root, match[1])); err != nil || found == nil {
+					faults = append(faults, fmt.Sprintf("%s:%d: no file %s", p.name, b.line+i, match[1]))
+				}
+			}
+		}
+	}
+	return faults
+}
+
 func linkExists(root string, p docPage, target string) bool {
 	file, anchor, anchored := strings.Cut(target, "#")
 	name := path.Join(path.Dir(p.name), file)
@@ -567,7 +583,7 @@ func TestDocsPages(t *testing.T) {
 		wrongLines, count := commandFaults(p, env)
 		counts[p.name] = count
 		all += count
-		for _, fault := range slices.Concat(bannedFaults(p), proseFaults(p), linkFaults(".", p), wrongLines) {
+		for _, fault := range slices.Concat(bannedFaults(p), proseFaults(p), linkFaults(".", p), sourceFaults(".", p), wrongLines) {
 			t.Error(fault)
 		}
 	}
@@ -643,8 +659,9 @@ func TestDocsBlocks(t *testing.T) {
 func TestDocsFaults(t *testing.T) {
 	t.Parallel()
 	words := func(n int) string { return strings.TrimSpace(strings.Repeat("a\n", n)) }
-	root := writeFiles(t, map[string]string{"there.md": "# The `first` heading, of two\n\n## Again\n\n## Again\n"})
+	root := writeFiles(t, map[string]string{"a_b.go": "", "there.md": "# The `first` heading, of two\n\n## Again\n\n## Again\n"})
 	inLinks := func(p docPage) []string { return linkFaults(root, p) }
+	inFiles := func(p docPage) []string { return sourceFaults(root, p) }
 	for _, tt := range []struct {
 		check func(docPage) []string
 		text  string
@@ -678,6 +695,8 @@ func TestDocsFaults(t *testing.T) {
 		{inLinks, "[a]\n\n[a]: missing.md", `p.md:3: no target for the link "missing.md"`},
 		{inLinks, "<img src=\"missing.svg\">", `p.md:1: no target for the link "missing.svg"`},
 		{inLinks, "`[a](missing.md)`\n\n    [a](missing.md)", ""},
+		{inFiles, "`a_b.go`, `a_*.go`, `cmd_NAME.go` and b.go", ""},
+		{inFiles, "| `a_b.go` | a\n| `b.go` `b*.go` |", "p.md:2: no file b.go, p.md:2: no file b*.go"},
 	} {
 		got := strings.Join(tt.check(markdownPage("p.md", tt.text)), ", ")
 		if got != tt.want {

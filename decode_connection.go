@@ -2,15 +2,6 @@ package main
 
 import "fmt"
 
-// Statuses of connections to a port of TACACS+ that never spoke it, and of a session whose connection was reset.
-const (
-	statusReset     = "RESET"      // in place of NO_REPLY
-	statusRefused   = "REFUSED"    // a SYN was answered with a RST
-	statusSYNOnly   = "SYN_ONLY"   // a SYN was not answered
-	statusOpenClose = "OPEN_CLOSE" // a connection without data
-	statusNotTACACS = "NOT_TACACS" // other data, of which the first bytes are shown
-)
-
 // unanswered returns the status of a session whose last packet has no reply, and who closed the connection.
 func (t *tacacsStream) unanswered() (status, reason string) {
 	h := &t.history

@@ -191,16 +191,15 @@ func (d *decoder) readBody(t *tacacsStream, s *decodeSession, from int, at frame
 		return nil
 	}
 	m, remark, err := d.keys.decode(&s.key, h, body, t.tls != nil)
-	if s.key.index >= 0 && !s.tracker.keyed {
-		value, _, _ := d.keys.keys.at(s.key.index)
-		s.tracker.addKey(value)
+	if s.key.index >= 0 && s.tracker.sharedKey == "" {
+		s.tracker.sharedKey, _, _ = d.keys.keys.at(s.key.index)
 	}
 	switch {
 	case m != nil:
-		d.dumpPacket(t, from, at, h, body, m, s.tracker.secrets)
+		d.dumpPacket(t, from, at, h, body, m, &s.tracker)
 	case err != nil:
 		s.badBody = "the body cannot be read: " + err.Error()
-		d.dumpPacket(t, from, at, h, body, d.keys.messages.of(h), s.tracker.secrets)
+		d.dumpPacket(t, from, at, h, body, d.keys.messages.of(h), &s.tracker)
 	default:
 		d.dumpPacket(t, from, at, h, nil, nil, nil)
 	}
@@ -244,9 +243,13 @@ func tooLong(h *header) string {
 }
 
 // dumpPacket prints a packet for -d.
-func (d *decoder) dumpPacket(t *tacacsStream, from int, at frameRef, h *header, body []byte, m message, secrets []string) {
+func (d *decoder) dumpPacket(t *tacacsStream, from int, at frameRef, h *header, body []byte, m message, of *sessionTracker) {
 	if d.dump == nil {
 		return
+	}
+	var secrets []string
+	if of != nil {
+		secrets = of.hidden()
 	}
 	var names [2]string
 	for i, end := range t.ends {

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -65,6 +66,17 @@ const (
 	sessionCost   = 1 << 10 // bytes of a session beside the packets that it refers to
 	maxFrames     = 64      // numbers of frames of one session
 )
+
+// addSecrets adds lines of a key log that are in a capture. Invalid ones are ignored.
+func (d *decoder) addSecrets(lines []byte) {
+	if d.keyLog == nil {
+		d.keyLog = newKeyLog()
+		d.keyLog.setLimit(budgetKeys - len(d.keys.keys.text))
+	}
+	for line := range strings.Lines(string(lines)) {
+		d.keyLog.parse(line)
+	}
+}
 
 // openSession opens a session, whose first body has size bytes. It drops the oldest ones to make room.
 func (d *decoder) openSession(t *tacacsStream, h *header, size int) *decodeSession {

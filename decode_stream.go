@@ -1,10 +1,10 @@
 package main
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"net/netip"
-	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -395,81 +395,28 @@ func (d *decoder) reportTLS(t *tacacsStream) {
 // isTACACSPort reports whether a port is that of RFC 8907 (49) or RFC 9887 (300).
 func isTACACSPort(port uint16) bool { return port == 49 || port == 300 }
 
-// tacacsPayload recognizes TACACS+ packets in hexadecimal text.
-var tacacsPayload = payloadFormat{size: packetSize, sender: packetSender, heading: parseDumpHeading, filter: "port 49"}
-
-// packetSize returns the size of the packet at the start of b, or 0 if there is no whole header.
-func packetSize(b []byte) int {
-	if len(b) < headerLen {
-		return 0
+// stripProxyHeader returns what follows the PROXY header at the start of a conversation, or all bytes if there is none. Until
+// the header is whole it returns nothing. The client that the header names is the peer then.
+func (t *tacacsStream) stripProxyHeader(from int, data []byte) []byte {
+	if t.started || t.clientEnd == 1-from {
+		return data
 	}
-	h := parseHeader(b)
-	if h.version.major() != majorVersion || !packetTypeNames.has(uint8(h.typ)) || h.seqNo == 0 ||
-		h.flags&^(flagUnencrypted|flagSingleConnect) != 0 || h.length > maxBody {
-		return 0
+	held := data
+	if len(t.prefix) > 0 {
+		held = append(t.prefix, data...)
 	}
-	return headerLen + int(h.length)
-}
-
-// packetSender returns 0 for a packet of a client, which has an odd seq_no, and 1 for one of a server. RFC 8907
-// section 4.1.
-func packetSender(packet []byte) (from int, ok bool) {
-	if len(packet) < headerLen {
-		return 0, false
+	h, n, err := parseProxyHeader(held)
+	if errors.Is(err, errCutProxyHeader) {
+		t.prefix = bytes.Clone(held)
+		return nil
 	}
-	return 1 - int(packet[2]&1), true
-}
-
-// parseDumpHeading parses the line that -d prints above each packet. It sets the UNENCRYPTED flag, since the body follows
-// in clear.
-func parseDumpHeading(words []string) (packet []byte, size int, ok bool) {
-	h, ok := parseDumpHeader(words)
-	if !ok {
-		return nil, 0, false
+	t.prefix = nil
+	if err != nil || n == 0 {
+		return held
 	}
-	h.flags |= flagUnencrypted
-	var c codec
-	h.layout(&c)
-	return c.buf, headerLen + int(h.length), true
-}
-
-// parseDumpHeader parses the fields of a header, which are the last words of the line.
-func parseDumpHeader(words []string) (h header, ok bool) {
-	names := [...]string{"version", "type", "seq_no", "flags", "session_id", "length"}
-	var values [len(names)]string
-	if len(words) < 2*len(names) {
-		return h, false
+	t.clientEnd = from
+	if h.client.IsValid() {
+		t.proxied, t.proxy = h.client, t.ends[from]
 	}
-	words = words[len(words)-2*len(names):]
-	for i, name := range names {
-		if words[2*i] != name {
-			return h, false
-		}
-		values[i] = words[2*i+1]
-	}
-	ok = true
-	number := func(text string, base, size int) uint64 {
-		v, err := strconv.ParseUint(text, base, size)
-		ok = ok && err == nil
-		return v
-	}
-	major, minor, _ := strings.Cut(values[0], ".")
-	h.version = version(number(major, 0, 4)<<4 | number(minor, 10, 4))
-	if packetTypeNames.set((*uint8)(&h.typ), values[1]) != nil {
-		h.typ = packetType(number(values[1], 0, 8))
-	}
-	h.seqNo = uint8(number(values[2], 10, 8))
-	if values[3] != "none" {
-		for flag := range strings.SplitSeq(values[3], "|") {
-			var bit uint8
-			if headerFlagNames.set(&bit, flag) == nil {
-				h.flags |= 1 << bit
-			} else {
-				h.flags |= headerFlags(number(flag, 0, 8))
-			}
-		}
-	}
-	h.sessionID = uint32(number(values[4], 16, 32))
-	h.length = uint32(number(values[5], 10, 16))
-	return h, ok
+	return held[n:]
 }

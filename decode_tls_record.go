@@ -260,17 +260,6 @@ func loadKeyLog(name string, stdin io.Reader) (*keyLog, error) {
 	return k, k.read(f)
 }
 
-// addSecrets adds lines of a key log that are in a capture. Invalid ones are ignored.
-func (d *decoder) addSecrets(lines []byte) {
-	if d.keyLog == nil {
-		d.keyLog = newKeyLog()
-		d.keyLog.setLimit(budgetKeys - len(d.keys.keys.text))
-	}
-	for line := range strings.Lines(string(lines)) {
-		d.keyLog.parse(line)
-	}
-}
-
 func newKeyLog() *keyLog {
 	return &keyLog{secrets: make(map[clientRandom]*[trafficSecrets][]byte), memory: budget{limit: budgetKeys}}
 }

@@ -9,6 +9,8 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -73,6 +75,43 @@ func (l *listener) listen(addrs []string, config *tls.Config) error {
 		l.listeners = append(l.listeners, listeningSocket{inner, config})
 	}
 	return nil
+}
+
+// inherit takes over the sockets that systemd has opened, and appends their addresses to those to listen on: one that is
+// named tls to secure, others to clear. A nil list refuses its kind.
+func (l *listener) inherit(sockets []*os.File, clear, secure *[]string) error {
+	for _, file := range sockets {
+		inner, err := net.FileListener(file)
+		if err != nil {
+			return failf(classUsage, "inherited socket %s: %w", escape(file.Name()), cause(err))
+		}
+		file.Close() // inner has a copy
+		l.inherited = append(l.inherited, inner)
+		if _, ok := inner.(*net.TCPListener); !ok {
+			return failf(classUsage, "inherited socket %s is not a TCP socket", escape(file.Name()))
+		}
+		addrs, kind, start := clear, "without TLS", "without"
+		if file.Name() == "tls" {
+			addrs, kind, start = secure, "for TLS", "with"
+		}
+		if addrs == nil {
+			return failf(classUsage, "inherited socket %s is %s", escape(file.Name()), kind).
+				withHint("run serve %s --tls, or set FileDescriptorName in the socket unit", start)
+		}
+		*addrs = append(*addrs, inner.Addr().String())
+	}
+	return nil
+}
+
+// takeInherited returns the inherited socket of an address, or nil.
+func (l *listener) takeInherited(addr string) net.Listener {
+	i := slices.IndexFunc(l.inherited, func(inner net.Listener) bool { return inner.Addr().String() == addr })
+	if i < 0 {
+		return nil
+	}
+	inner := l.inherited[i]
+	l.inherited = slices.Delete(l.inherited, i, i+1)
+	return inner
 }
 
 func (l *listener) close() {
@@ -211,9 +250,8 @@ func (l *listener) newInboundConn(ctx context.Context, conn net.Conn, keys clien
 
 // newTracker returns a tracker for a session of the client, which uses the key.
 func (c *inboundConn) newTracker(k key) sessionTracker {
-	t := sessionTracker{sessionRecord: sessionRecord{peer: c.addr, proxy: c.accepted.proxyAddr(), certificate: c.name, key: k.source, protection: protectionOf(0, c.cleartext)}}
-	t.addKey(k.value)
-	return t
+	return sessionTracker{sharedKey: k.value, sessionRecord: sessionRecord{peer: c.addr, proxy: c.accepted.proxyAddr(), certificate: c.name,
+		key: k.source, protection: protectionOf(0, c.cleartext)}}
 }
 
 // note logs what is wrong with the connection.

@@ -3,28 +3,41 @@ package main
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 )
-
-// An acceptedConn is a connection within the limits of a listener.
-type acceptedConn struct {
-	net.Conn
-	client net.Addr       // in place of RemoteAddr
-	server net.Addr       // in place of LocalAddr, unless it is nil
-	proxy  netip.AddrPort // that forwards the connection; or zero
-	rest   []byte         // read before the first Read
-	proven bool           // a packet fit the key; guarded by listener.mu
-}
-
-// limitKey returns what the connection counts for.
-func (a *acceptedConn) limitKey() netip.Addr { return limitKey(addrPortOf(a.client).Addr()) }
 
 var (
 	errTooManyConnections = errors.New("too many connections")
 	errTooManyFromAddress = errors.New("too many connections from this address")
 )
+
+// readProxyHeader reads the PROXY header of a connection from a proxy, and sets the addresses that it names. The error is
+// io.EOF if there is nothing to read.
+func (l *listener) readProxyHeader(a *acceptedConn) error {
+	from := addrPortOf(a.client)
+	if !slices.ContainsFunc(l.proxies, func(p netip.Prefix) bool { return p.Contains(from.Addr().WithZone("")) }) {
+		return nil
+	}
+	defer l.headers.Add(-1)
+	if l.headers.Add(1) > int64(l.limits.connections) {
+		return errTooManyConnections
+	}
+	header, err := a.readProxyHeader()
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("no PROXY header within %v", proxyTimeout)
+	}
+	if err == nil && !header.client.IsValid() && len(a.rest) == 0 {
+		err = a.readMore()
+	}
+	if header.client.IsValid() {
+		a.proxy, a.client, a.server = from, net.TCPAddrFromAddrPort(header.client), net.TCPAddrFromAddrPort(header.server)
+	}
+	return cause(err)
+}
 
 // greedyPart is the part of all connections that makes an address greedy.
 const greedyPart = 8

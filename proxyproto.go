@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -135,4 +136,18 @@ func appendProxyV2(b []byte, client, server netip.AddrPort) []byte {
 	}
 	b = binary.BigEndian.AppendUint16(b, client.Port())
 	return binary.BigEndian.AppendUint16(b, server.Port())
+}
+
+// firstBytes describes what begins with other bytes than TACACS+.
+func firstBytes(b []byte) string {
+	if isProxyHeader(b) {
+		return "unexpected PROXY header"
+	}
+	return fmt.Sprintf("the first byte is 0x%02x", b[0])
+}
+
+// isProxyHeader reports whether b begins a PROXY header.
+func isProxyHeader(b []byte) bool {
+	_, _, err := parseProxyHeader(b)
+	return !errors.Is(err, errNoProxyHeader)
 }

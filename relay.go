@@ -135,22 +135,9 @@ func (opts *relayOptions) configure(ctx context.Context, inv *invocation, r *rel
 			return err
 		}
 	}
-	c, err := inv.client(ctx, keys)
+	c, err := opts.serverClient(ctx, inv, keys)
 	if err != nil {
 		return err
-	}
-	if c.sendProxy = opts.sendProxy; opts.sendProxy && inv.server.singleConnect {
-		return failf(classUsage, "--send-proxy excludes --single-connect: its connections are of many devices")
-	}
-	c.failoverTimeout = cmp.Or(inv.server.connect, relayConnect)
-	if c.dead != nil {
-		c.dead.changed = func(srv server, why error) {
-			if why != nil {
-				inv.logf("%s is dead: %v", srv, why)
-			} else {
-				inv.logf("%s is alive", srv)
-			}
-		}
 	}
 	if r.listener.dump = c.dump; r.listener.dump != nil {
 		r.listener.dump.out = opts.background(r.listener.dump.out, "packets", nil)
@@ -170,6 +157,28 @@ func (opts *relayOptions) configure(ctx context.Context, inv *invocation, r *rel
 		r.recorder = newRecorder(opts.background(file, "recorded packets", inv.logf), inv.output.showSecrets)
 	}
 	return nil
+}
+
+// serverClient returns the client to the servers.
+func (opts *relayOptions) serverClient(ctx context.Context, inv *invocation, keys []key) (*client, error) {
+	c, err := inv.client(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	if c.sendProxy = opts.sendProxy; opts.sendProxy && inv.server.singleConnect {
+		return nil, failf(classUsage, "--send-proxy excludes --single-connect: its connections are of many devices")
+	}
+	c.failoverTimeout = cmp.Or(inv.server.connect, relayConnect)
+	if c.dead != nil {
+		c.dead.changed = func(srv server, why error) {
+			if why != nil {
+				inv.logf("%s is dead: %v", srv, why)
+			} else {
+				inv.logf("%s is alive", srv)
+			}
+		}
+	}
+	return c, nil
 }
 
 // background returns a writer that sessions do not wait for.

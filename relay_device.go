@@ -177,10 +177,11 @@ func (d *device) begin(s *relayedSession, p devicePacket) (refused string) {
 		return refused
 	}
 	s.tracker.packet(p.at, &p.header, p.message)
+	s.job.request, s.job.owner = s, s
 	if u := d.upstreamFor(s); u != nil {
 		d.running.Add(1)
 		d.waiting = u
-		u.put(s)
+		u.put(&s.job)
 	} else {
 		d.running.Go(s.runAlone)
 	}

@@ -52,6 +52,30 @@ func (s *relayedSession) reserve(n int) (refused string) {
 	return refused
 }
 
+// upstreamFor returns the upstream for a session, or nil if the session needs a connection of its own.
+func (d *device) upstreamFor(s *relayedSession) *upstream {
+	switch u := d.config.shared; {
+	case !ofOneExchange(&s.first, s.last.message):
+		return nil
+	case u == nil && d.single:
+		return d.ownUpstream()
+	case u == nil || d.relay.unanswered.take(d.client.addr.Addr(), s.last.size) != "": // it would make others wait
+		return nil
+	default:
+		s.unanswered = s.last.size
+		return u
+	}
+}
+
+// ownUpstream returns the upstream of the device, and starts it.
+func (d *device) ownUpstream() *upstream {
+	if d.upstream == nil {
+		d.upstream = newUpstream(d.config.kept, maxOfDevice, d.client.note)
+		go d.upstream.run(d.records)
+	}
+	return d.upstream
+}
+
 // runAlone puts a session to the servers over a connection of its own.
 func (s *relayedSession) runAlone() {
 	ctx := s.device.logins
@@ -59,7 +83,7 @@ func (s *relayedSession) runAlone() {
 		ctx = s.device.records
 	}
 	s.alone, s.answers = true, make(chan devicePacket, 1)
-	if s.job.request, s.job.owner = s, s; s.prompted { // on a shared connection
+	if s.prompted { // on a shared connection
 		s.job.res, s.job.err, s.job.order, s.job.turn, s.job.session = result{}, nil, nil, 0, session{}
 	}
 	(&requester{client: s.device.config.lone, ask: s.ask}).do(ctx, &s.job)
@@ -159,7 +183,7 @@ func (s *relayedSession) forward() (over bool) {
 	h.version, h.seqNo = s.job.session.received.version, h.seqNo+1
 	s.tracker.sent(s.job.session.sentAt)
 	over = s.tracker.packet(s.repliedAt, &h, s.response)
-	body := s.device.send(h, s.response, s.tracker.secrets...)
+	body := s.device.send(h, s.response, s.tracker.hidden()...)
 	s.record(body)
 	return over
 }
@@ -179,7 +203,7 @@ func (s *relayedSession) record(reply []byte) {
 	if reply != nil {
 		h := s.last.header
 		h.version, h.seqNo, h.flags, h.length = s.job.session.received.version, h.seqNo+1, d.flags(), uint32(len(reply))
-		r.packet(s.repliedAt, &d.recorded, d.client.addr, s.tracker.server, false, &h, reply, s.response, false, s.tracker.secrets...)
+		r.packet(s.repliedAt, &d.recorded, d.client.addr, s.tracker.server, false, &h, reply, s.response, false, s.tracker.hidden()...)
 	}
 }
 
@@ -217,7 +241,7 @@ func (s *relayedSession) check(string) error                { return nil }
 func (s *relayedSession) packetType() (packetType, version) { return s.first.typ, s.first.version }
 func (s *relayedSession) interactive() bool                 { return s.alone }
 func (s *relayedSession) repeatable() bool                  { return s.first.typ != typeAcct }
-func (s *relayedSession) secrets() []string                 { return s.tracker.secrets }
+func (s *relayedSession) secrets() []string                 { return s.tracker.hidden() }
 
 func (s *relayedSession) firstMessage(string) (message, error) {
 	s.response = nil

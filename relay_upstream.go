@@ -30,18 +30,17 @@ func newUpstream(c *client, limit int, note func(string)) *upstream {
 	return &upstream{client: c, limit: limit, note: note, ended: make(chan struct{})}
 }
 
-// put submits the job of a session, which fails after the end of run. A notify must follow.
-func (u *upstream) put(s *relayedSession) {
-	s.job.request, s.job.owner = s, s
+// put submits a job, which fails after the end of run. A notify must follow.
+func (u *upstream) put(j *job) {
 	u.mu.Lock()
 	over := u.over
 	if !over {
-		u.jobs.push(&s.job.place, &s.job)
+		u.jobs.push(&j.place, j)
 	}
 	u.mu.Unlock()
 	if over {
-		s.job.err = errInterrupted
-		s.jobDone(&s.job)
+		j.err = errInterrupted
+		j.owner.jobDone(j)
 	}
 }
 
@@ -101,28 +100,4 @@ func (u *upstream) run(ctx context.Context) {
 		case <-ctx.Done():
 		}
 	}
-}
-
-// upstreamFor returns the upstream for a session, or nil if the session needs a connection of its own.
-func (d *device) upstreamFor(s *relayedSession) *upstream {
-	switch u := d.config.shared; {
-	case !ofOneExchange(&s.first, s.last.message):
-		return nil
-	case u == nil && d.single:
-		return d.ownUpstream()
-	case u == nil || d.relay.unanswered.take(d.client.addr.Addr(), s.last.size) != "": // it would make others wait
-		return nil
-	default:
-		s.unanswered = s.last.size
-		return u
-	}
-}
-
-// ownUpstream returns the upstream of the device, and starts it.
-func (d *device) ownUpstream() *upstream {
-	if d.upstream == nil {
-		d.upstream = newUpstream(d.config.kept, maxOfDevice, d.client.note)
-		go d.upstream.run(d.records)
-	}
-	return d.upstream
 }

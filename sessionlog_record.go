@@ -43,6 +43,20 @@ type sessionRecord struct {
 	problem       string         // of a connection; then there is no session
 }
 
+// A protection is how the bodies of a session are protected on the wire.
+type protection uint8
+
+const (
+	protectionUnknown protection = iota
+	protectionClear              // the UNENCRYPTED flag is set
+	protectionObfuscated
+	protectionTLS
+)
+
+func (p protection) String() string {
+	return [...]string{"", "clear", "obfuscated", "tls"}[p]
+}
+
 // requestOf returns the name of the request that a packet type is for, unless a START says more.
 func requestOf(t packetType) string {
 	switch t {

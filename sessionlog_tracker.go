@@ -19,7 +19,7 @@ type sessionTracker struct {
 	prompt     authenStatus // what the server asked for, if its REPLY was the last packet
 	noEcho     bool         // the prompt asks for a secret
 	secrets    []string     // of the client, and the shared key: to redact where the server repeats them
-	keyed      bool         // the first secret is the shared key
+	sharedKey  string       // of both ends; empty if it is unknown
 	retained   int          // bytes of secrets
 	verdict    bool         // the status is the server's
 }
@@ -39,23 +39,18 @@ const (
 	statusViolation = "VIOLATION" // a reply that the client must not use
 )
 
+// Statuses of connections to a port of TACACS+ that never spoke it, and of a session whose connection was reset.
+const (
+	statusReset     = "RESET"      // in place of NO_REPLY
+	statusRefused   = "REFUSED"    // a SYN was answered with a RST
+	statusSYNOnly   = "SYN_ONLY"   // a SYN was not answered
+	statusOpenClose = "OPEN_CLOSE" // a connection without data
+	statusNotTACACS = "NOT_TACACS" // other data, of which the first bytes are shown
+)
+
 // end sets the status of a session that the server did not decide, and why.
 func (o *sessionTracker) end(status, reason string) {
 	o.status, o.serverMsg, o.reason = status, "", reason
-}
-
-// A protection is how the bodies of a session are protected on the wire.
-type protection uint8
-
-const (
-	protectionUnknown protection = iota
-	protectionClear              // the UNENCRYPTED flag is set
-	protectionObfuscated
-	protectionTLS
-)
-
-func (p protection) String() string {
-	return [...]string{"", "clear", "obfuscated", "tls"}[p]
 }
 
 // protectionOf returns the protection of a session by the flags of its first packet.
@@ -169,14 +164,12 @@ func between(from, to time.Time) time.Duration {
 	return max(to.Sub(from), 0)
 }
 
-// addKey stores the shared key. It does nothing if there is one.
-func (o *sessionTracker) addKey(key string) {
-	if o.keyed || len(key) < shortestSecret {
-		return
+// hidden returns the texts to redact in what the server sends: the secrets of the client and the shared key.
+func (o *sessionTracker) hidden() []string {
+	if len(o.sharedKey) < shortestSecret {
+		return o.secrets
 	}
-	o.keyed = true
-	o.secrets = append(append(make([]string, 0, 2), key), o.secrets...) // has room for a password
-	o.retained += len(key)
+	return append(slices.Clip(o.secrets), o.sharedKey)
 }
 
 // addSecret stores a secret of the client, unless it is too short for a password. A part of the user's name is none: a gap
@@ -192,10 +185,13 @@ func (o *sessionTracker) addSecret(secret string) {
 
 // redacted returns a text of the server without the secrets that it repeats.
 func (o *sessionTracker) redacted(text string) string {
-	if o.retained > maxSecrets && text != "" {
+	switch {
+	case text == "":
+		return ""
+	case o.retained > maxSecrets:
 		return "[redacted]"
 	}
-	return redact(text, o.secrets)
+	return redact(text, o.hidden())
 }
 
 // setRequest stores the common fields of the first packet.

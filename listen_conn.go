@@ -2,14 +2,25 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"os"
-	"slices"
 	"time"
 )
+
+// An acceptedConn is a connection within the limits of a listener.
+type acceptedConn struct {
+	net.Conn
+	client net.Addr       // in place of RemoteAddr
+	server net.Addr       // in place of LocalAddr, unless it is nil
+	proxy  netip.AddrPort // that forwards the connection; or zero
+	rest   []byte         // read before the first Read
+	proven bool           // a packet fit the key; guarded by listener.mu
+}
+
+// limitKey returns what the connection counts for.
+func (a *acceptedConn) limitKey() netip.Addr { return limitKey(addrPortOf(a.client).Addr()) }
 
 const proxyTimeout = 3 * time.Second // for the PROXY header
 
@@ -32,30 +43,6 @@ func (a *acceptedConn) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	return a.Conn.Read(p)
-}
-
-// readProxyHeader reads the PROXY header of a connection from a proxy, and sets the addresses that it names. The error is
-// io.EOF if there is nothing to read.
-func (l *listener) readProxyHeader(a *acceptedConn) error {
-	from := addrPortOf(a.client)
-	if !slices.ContainsFunc(l.proxies, func(p netip.Prefix) bool { return p.Contains(from.Addr().WithZone("")) }) {
-		return nil
-	}
-	defer l.headers.Add(-1)
-	if l.headers.Add(1) > int64(l.limits.connections) {
-		return errTooManyConnections
-	}
-	header, err := a.readProxyHeader()
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return fmt.Errorf("no PROXY header within %v", proxyTimeout)
-	}
-	if err == nil && !header.client.IsValid() && len(a.rest) == 0 {
-		err = a.readMore()
-	}
-	if header.client.IsValid() {
-		a.proxy, a.client, a.server = from, net.TCPAddrFromAddrPort(header.client), net.TCPAddrFromAddrPort(header.server)
-	}
-	return cause(err)
 }
 
 // readMore reads what follows a header without a client. The error is io.EOF if the proxy closes: a health check.
@@ -101,18 +88,4 @@ func (a *acceptedConn) readProxyHeader() (proxyHeader, error) {
 			return proxyHeader{}, failed
 		}
 	}
-}
-
-// firstBytes describes what begins with other bytes than TACACS+.
-func firstBytes(b []byte) string {
-	if isProxyHeader(b) {
-		return "unexpected PROXY header"
-	}
-	return fmt.Sprintf("the first byte is 0x%02x", b[0])
-}
-
-// isProxyHeader reports whether b begins a PROXY header.
-func isProxyHeader(b []byte) bool {
-	_, _, err := parseProxyHeader(b)
-	return !errors.Is(err, errNoProxyHeader)
 }

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -31,9 +33,9 @@ type tlsServer struct {
 
 	ticketKeys *tls.Config // whose keys encrypt the tickets
 	current    atomic.Pointer[tlsIdentity]
-	reading    sync.Mutex    // files are read
-	seen       []fs.FileInfo // of the files when they were read last
-	failed     string        // why they could not be read then; or empty
+	reading    sync.Mutex  // files are read
+	seen       []fileState // of the files when they were read last
+	failed     string      // why they could not be read then; or empty
 }
 
 // tlsFiles are the files of a tlsServer.
@@ -52,7 +54,7 @@ type tlsIdentity struct {
 
 // start reads the files.
 func (s *tlsServer) start(ctx context.Context) error {
-	s.seen, s.ticketKeys = s.files.stat(), new(tls.Config)
+	s.seen, s.ticketKeys = s.files.states(nil), new(tls.Config)
 	id, err := s.read(ctx)
 	s.current.Store(id)
 	return err
@@ -91,8 +93,10 @@ func (s *tlsServer) read(ctx context.Context) (*tlsIdentity, error) {
 func (s *tlsServer) refresh(ctx context.Context) *tlsIdentity {
 	if s.reading.TryLock() { // another handshake does not wait
 		defer s.reading.Unlock()
-		if now := s.files.stat(); !slices.EqualFunc(now, s.seen, sameFile) {
-			s.seen = now
+		now := s.files.states(s.seen)
+		changed := !slices.EqualFunc(now, s.seen, fileState.same)
+		s.seen = now
+		if changed {
 			id, err := s.read(ctx)
 			switch {
 			case err == nil:
@@ -108,24 +112,43 @@ func (s *tlsServer) refresh(ctx context.Context) *tlsIdentity {
 	return s.current.Load()
 }
 
-// stat returns the information on each file, and nil for one that is not a regular file.
-func (f *tlsFiles) stat() []fs.FileInfo {
-	files := append([]string{f.cert, f.certKey, f.clientCA}, f.crls...)
-	infos := make([]fs.FileInfo, len(files))
-	for i, file := range files {
-		if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() {
-			infos[i] = info
-		}
-	}
-	return infos
+// A fileState tells whether a file has changed.
+type fileState struct {
+	info  fs.FileInfo // nil if it is not a regular file
+	young bool        // it can change again without a difference in info
+	sum   []byte      // of the contents, if it is young or was before; or nil
 }
 
-// sameFile reports whether a file has not changed.
-func sameFile(a, b fs.FileInfo) bool {
-	if a == nil || b == nil {
-		return a == b
+// same reports whether a file has not changed since it was in state seen.
+func (s fileState) same(seen fileState) bool {
+	if s.info == nil || seen.info == nil {
+		return s.info == seen.info
 	}
-	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
+	return os.SameFile(s.info, seen.info) && s.info.Size() == seen.info.Size() && s.info.ModTime().Equal(seen.info.ModTime()) &&
+		(s.sum == nil || bytes.Equal(s.sum, seen.sum))
+}
+
+// youngFor is how long a file is young. Some file systems count its time in units of two seconds.
+const youngFor = 3 * time.Second
+
+// states returns the state of each file.
+func (f *tlsFiles) states(seen []fileState) []fileState {
+	files := append([]string{f.cert, f.certKey, f.clientCA}, f.crls...)
+	states := make([]fileState, len(files))
+	for i, file := range files {
+		info, err := os.Stat(file)
+		if err != nil || !info.Mode().IsRegular() {
+			continue
+		}
+		states[i] = fileState{info: info, young: time.Since(info.ModTime()) < youngFor}
+		if states[i].young || seen != nil && seen[i].young {
+			if data, err := readLimited(file, maxCRLFile); err == nil {
+				sum := sha256.Sum256(data)
+				states[i].sum = sum[:]
+			}
+		}
+	}
+	return states
 }
 
 // config returns the configuration of a listening socket.

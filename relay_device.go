@@ -85,7 +85,6 @@ func (r *relayServer) serve(ctx, life context.Context, conn net.Conn) {
 		<-d.upstream.ended
 	}
 	r.recorder.end(&d.recorded)
-	r.listener.log.flush()
 }
 
 func newDevice(r *relayServer, config *relayConfig, c *inboundConn) *device {
@@ -348,7 +347,6 @@ func (d *device) flush() {
 		out, broken := d.out, d.broken
 		d.out = spare[:0]
 		d.writing.Unlock()
-		d.client.log.flush()
 		if !broken && d.writeNow(out) != nil {
 			broken = true
 			d.cutOff()

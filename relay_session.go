@@ -131,6 +131,7 @@ func (s *relayedSession) finish() {
 		s.fail()
 	}
 	d.client.log.write(&s.tracker.sessionRecord)
+	_ = d.client.log.flush() // in the background
 	d.end(s)
 }
 
@@ -217,7 +218,6 @@ func (s *relayedSession) ask(ctx context.Context, _ string, _ bool) (string, err
 	d.mu.Unlock()
 	s.forward()
 	s.response = nil
-	d.client.log.flush()
 	began := time.Now()
 	limit := time.NewTimer(s.promptTime)
 	defer limit.Stop()

@@ -242,6 +242,7 @@ func TestRelayDialogues(t *testing.T) {
 		} {
 			tn.run(t, c, numbers, flagSingleConnect)
 		}
+		waitUntil(t, "the session of eve has ended", func() bool { return strings.Contains(r.log.String(), " ABORT: user left") })
 		c.Close()
 		want := "> alice authenticate pap PASS\n> alice authorize service=shell cmd= PASS_ADD\n> alice authenticate ascii PASS\n" +
 			"> alice authenticate ascii PASS\n> eve authenticate ascii ABORT: user left\n> bob authenticate ascii ABANDONED\n"

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -313,6 +314,32 @@ func TestQueuedWriterInBackground(t *testing.T) {
 		if !slices.Equal(reports, want) {
 			t.Errorf("reported %q, want %q", reports, want)
 		}
+	})
+}
+
+// TestQueuedWriterShares: after a failed write too, a client has a share of the queue only.
+func TestQueuedWriterShares(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := new(relayOptions).background(fullDisk{}, "lines", nil)
+		one, other := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+		text := make([]byte, 100<<10)
+		for range 3 {
+			for range 20 {
+				_ = w.addOf(one, text)
+				w.start()
+				time.Sleep(2 * gatherTime) // for the write
+			}
+			w.mu.Lock()
+			if n := len(w.queue); n < maxBackground/2 || n > maxBackground*sharePart/(sharePart+1) {
+				t.Errorf("%d bytes of one client are queued", n)
+			}
+			w.mu.Unlock()
+		}
+		if err := w.addOf(other, text); err != nil {
+			t.Errorf("another client: %v", err)
+		}
+		time.Sleep(2 * gatherTime)
 	})
 }
 

@@ -211,17 +211,7 @@ func TestRelayFairness(t *testing.T) {
 					go io.Copy(io.Discard, c.Conn)
 				}
 				waitUntil(t, "the server has requests of mallory", func() bool { return s.asked("mallory") > 5 })
-				local := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
-				conn, err := local.Dial("tcp", r.addr)
-				if err != nil && runtime.GOOS != "linux" {
-					t.Skipf("this system has one loopback address: %v", err)
-				}
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer conn.Close()
-				c := newFakeClient(conn)
-				c.key = deviceKey
+				c := dialSecondDevice(t, r)
 				login := make(chan error, 1)
 				go func() { login <- c.login(1, 0) }()
 				select { // long before the first of mallory's sessions times out
@@ -233,6 +223,64 @@ func TestRelayFairness(t *testing.T) {
 					t.Error("the login waits for mallory's sessions")
 				}
 			})
+		}
+	}
+}
+
+// dialSecondDevice connects to the relay as a device with another address.
+func dialSecondDevice(t *testing.T, r *testServer) *fakeClient {
+	t.Helper()
+	local := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
+	conn, err := local.Dial("tcp", r.addr)
+	if err != nil && runtime.GOOS != "linux" {
+		t.Skipf("this system has one loopback address: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	c := newFakeClient(conn)
+	c.key = deviceKey
+	return c
+}
+
+// TestRelayLogFairness: while stdout is blocked, one device's long lines do not take the place of another's, and both
+// devices get their replies.
+func TestRelayLogFairness(t *testing.T) {
+	t.Parallel()
+	const logins, requests = 20, 60
+	for _, mode := range relayModes {
+		s := startFakeServer(t, func(c *fakeServerConn) { c.grantAll() })
+		out := new(stallingWriter)
+		out.stalled.Lock()
+		r := serving(t, out, append(relayArgs(t, s.addr), split(mode)...)...)
+		mallory := dialDevice(t, r)
+		long := &authorRequest{commonFields: commonFields{user: "mallory"}, args: slices.Repeat([]string{"filler*" + strings.Repeat("x", 240)}, 254)}
+		for i := range uint32(requests) {
+			if err := mallory.send(header{typ: typeAuthor, seqNo: 1, flags: flagSingleConnect, sessionID: i, version: minorDefault}, long); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := mallory.receive(new(authorResponse)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		waitUntil(t, "the queue has no room for mallory", func() bool {
+			return strings.Contains(r.stderr.String(), "cannot write session lines: the output is blocked")
+		})
+		alice := dialSecondDevice(t, r)
+		for i := range uint32(logins) {
+			if err := alice.login(i, flagSingleConnect); err != nil {
+				t.Fatal(err)
+			}
+		}
+		out.stalled.Unlock()
+		count := func(of string) int { return strings.Count(out.String(), of) }
+		waitUntil(t, "all lines of alice are written", func() bool { return count(" alice authenticate pap PASS") == logins })
+		if n := count(" mallory authorize "); n == 0 || n == requests {
+			t.Errorf("%s: %d lines of mallory are written, want some of %d", mode, n, requests)
+		}
+		if code := r.stop(); code != classGranted.exit() {
+			t.Errorf("%s: exit code %d: %s", mode, int(code), r.stderr)
 		}
 	}
 }

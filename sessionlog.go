@@ -37,7 +37,7 @@ func (l *sessionLog) write(r *sessionRecord) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_ = l.out.add(l.format(r)) // the writer counts what is lost
+	_ = l.out.addOf(r.peer.Addr(), l.format(r)) // the writer counts what is lost
 }
 
 // flush writes the queued records and returns the error of the last write.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -29,6 +30,7 @@ type queuedWriter struct {
 	background bool
 	queue      []byte // not written yet
 	pending    int    // texts in it that were added
+	shares     *share // of its bytes, of clients in the background; or nil
 	err        error  // of the last write
 	blocked    bool   // a caller gave up waiting for the write under way
 	lost       int    // texts that were not queued, and not reported
@@ -99,7 +101,11 @@ func (w *queuedWriter) Write(p []byte) (int, error) {
 }
 
 // add queues p for the next write or flush. If the queue is full, since writes fail or block, p is lost.
-func (w *queuedWriter) add(p []byte) error {
+func (w *queuedWriter) add(p []byte) error { return w.addOf(netip.Addr{}, p) }
+
+// addOf is add for a text of a client. In the background a client has a share of the queue, so that its texts do not take
+// the place of others'.
+func (w *queuedWriter) addOf(client netip.Addr, p []byte) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	limit := maxQueued
@@ -111,7 +117,7 @@ func (w *queuedWriter) add(p []byte) error {
 		_ = w.flush()
 		w.mu.Lock()
 	}
-	if len(w.queue) < limit {
+	if len(w.queue) < limit && w.reserve(client, len(p)) {
 		w.noteLost()
 		w.queue = append(w.queue, p...)
 		w.pending++
@@ -120,6 +126,17 @@ func (w *queuedWriter) add(p []byte) error {
 	w.lost, w.failing = w.lost+1, true
 	w.startWarning()
 	return cmp.Or(w.err, errBlocked)
+}
+
+// reserve reserves n bytes of the queue for a client, or reports that it has none left. w.mu is locked.
+func (w *queuedWriter) reserve(client netip.Addr, n int) bool {
+	if !w.background || !client.IsValid() {
+		return true
+	}
+	if w.shares == nil {
+		w.shares = newShare(maxBackground, "bytes of lines")
+	}
+	return w.shares.take(client, n) == ""
 }
 
 // noteLost queues the note on lost texts. w.mu is locked.
@@ -288,17 +305,18 @@ func (w *queuedWriter) writeLoop() {
 // sendQueue writes the queue once, keeps what a failed write leaves, and returns the number of bytes written. w.mu is
 // locked, but not during the write.
 func (w *queuedWriter) sendQueue() (n int, err error) {
-	data, pending := w.queue, w.pending
+	data, pending, shares := w.queue, w.pending, w.shares
 	if len(data) == 0 {
 		return 0, w.err
 	}
-	w.queue, w.pending = nil, 0
+	w.queue, w.pending, w.shares = nil, 0, nil
 	w.mu.Unlock()
 	n, err = w.to.Write(data)
 	w.mu.Lock()
 	if w.blocked, w.failing = false, err != nil; w.failing {
 		w.queue = append(data[n:], w.queue...)
 		w.pending += pending
+		w.shares = shares.with(w.shares)
 	} else {
 		w.noteLost()
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"net/netip"
 	"sync"
 )
@@ -50,6 +51,18 @@ func (s *share) release(client netip.Addr, n int) {
 	if s.of[key] -= n; s.of[key] == 0 {
 		delete(s.of, key)
 	}
+}
+
+// with returns s with what is taken from t. Either may be nil.
+func (s *share) with(t *share) *share {
+	if s == nil || t == nil {
+		return cmp.Or(s, t)
+	}
+	for key, n := range t.of {
+		s.of[key] += n
+	}
+	s.taken += t.taken
+	return s
 }
 
 // limitKey returns what counts as one address: an IPv4 address, or the /64 network of an IPv6 address, since one host can

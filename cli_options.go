@@ -251,7 +251,7 @@ func (t *tlsOptions) client(ctx context.Context, warn warnFunc) (*tlsClient, err
 func openKeyLog(ctx context.Context, name string) (*os.File, error) {
 	var f *os.File
 	err := onFile(ctx, name, func() (err error) {
-		f, err = openPrivate(name, os.O_APPEND)
+		f, err = openPrivate(name, nil)
 		return err
 	})
 	if err != nil {

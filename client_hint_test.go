@@ -280,6 +280,7 @@ var optionHints = map[string]string{
 	"run serve %s --tls, or set FileDescriptorName in the socket unit":                                                                              "serve",
 	"add --tls, or use the port without TLS: this is a TLS port":                                                                                    clientCommands,
 	"add --tls: port %d is for TLS":                                                                                                                 clientCommands,
+	"add --append, or move the file away":                                                                                                           "relay",
 	"add \"password\" to the request, or give one for all with --password-file or TACACS_PLUS_PWD":                                                  "batch",
 	"check --source and --interface: the address must be this host's, and of the server's family":                                                   clientCommands,
 	"check that the server runs, and the port; with --tls it is 300":                                                                                clientCommands,

@@ -172,19 +172,22 @@ func followLinks(name string) (string, fs.FileInfo, error) {
 	return "", nil, fmt.Errorf("%s: too many symbolic links", name)
 }
 
-// openPrivate opens a file to which secrets are written, with flags such as os.O_APPEND. Only its owner, who is not another
-// user, can read it afterwards.
-func openPrivate(name string, flags int) (*os.File, error) {
+// openPrivate opens a file to append secrets to. Only its owner, who is not another user, can read it afterwards. check is
+// called with a regular file that exists, which stays as it is after an error; it may be nil.
+func openPrivate(name string, check func(*os.File) error) (*os.File, error) {
 	name, before, err := followLinks(name)
+	flags := os.O_WRONLY | os.O_APPEND
 	switch {
 	case err != nil:
 		return nil, err
 	case before == nil: // O_EXCL follows no link that was made in the meantime
-		return os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|flags, 0o600)
+		return os.OpenFile(name, flags|os.O_CREATE|os.O_EXCL, 0o600)
 	case isForeign(before) && before.Mode()&fs.ModeCharDevice == 0:
 		return nil, fmt.Errorf("%s belongs to another user", name)
+	case check != nil && before.Mode().IsRegular():
+		flags = os.O_RDWR | os.O_APPEND
 	}
-	f, err := os.OpenFile(name, os.O_WRONLY|flags&^os.O_TRUNC, 0)
+	f, err := os.OpenFile(name, flags, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -193,8 +196,11 @@ func openPrivate(name string, flags int) (*os.File, error) {
 		err = fmt.Errorf("%s was replaced", name)
 	}
 	if err == nil && info.Mode().IsRegular() {
-		if err = f.Chmod(0o600); err == nil && flags&os.O_TRUNC != 0 {
-			err = f.Truncate(0)
+		if check != nil {
+			err = check(f)
+		}
+		if err == nil {
+			err = f.Chmod(0o600)
 		}
 	}
 	if err != nil {

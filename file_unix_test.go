@@ -48,13 +48,23 @@ func TestFileOfSecretsIsPrivate(t *testing.T) {
 	}
 	logIn(in("loop")).check(t, 2, "", "tacacs_plus: open the key log: .*loop: too many symbolic links\n")
 
-	record, err := openRecord(in("link"))
-	if err != nil {
+	if err := os.WriteFile(in("old"), appendPcapHeader(nil), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	record.Close()
-	if info, _ := os.Stat(in("old")); info.Size() != 0 || info.Mode().Perm() != 0o600 {
-		t.Errorf("the record is %v", info)
+	if err := os.Chmod(in("old"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for i, mode := range []os.FileMode{0o644, 0o600} {
+		record, err := openRecord(t.Context(), in("link"), i == 1)
+		if (err == nil) != (i == 1) {
+			t.Fatal(err)
+		}
+		if info, _ := os.Stat(in("old")); info.Size() != pcapHeaderLen || info.Mode().Perm() != mode {
+			t.Errorf("the record is %v", info)
+		}
+		if err == nil {
+			record.disk.(*os.File).Close()
+		}
 	}
 }
 

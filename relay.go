@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -89,6 +88,7 @@ type relayOptions struct {
 	keys              secretSource
 	cert, certKey     string
 	record            string
+	appendRecord      bool
 	noSingleConnect   bool
 	sendProxy         bool
 
@@ -106,7 +106,8 @@ func (opts *relayOptions) register(o *optionSet) {
 	opts.accept.register(o, "--listen-tls")
 	o.add((*toggle)(&opts.sendProxy), "send-proxy", "", "begin connections to the servers with a PROXY header, version 2, that names the device")
 	o.add((*toggle)(&opts.noSingleConnect), "no-device-single-connect", "", "refuse single-connection mode to devices")
-	o.add((*text)(&opts.record), "record", "FILE", "write all packets to a capture file, not obfuscated; secrets are masked unless --show-secrets is given")
+	o.add((*text)(&opts.record), "record", "FILE", "write all packets to a new capture file, not obfuscated; secrets are masked unless --show-secrets is given")
+	o.add((*toggle)(&opts.appendRecord), "append", "", "let --record append to a file that it has written before")
 }
 
 // configure sets up r as the command line describes it.
@@ -148,13 +149,6 @@ func (opts *relayOptions) configure(ctx context.Context, inv *invocation, r *rel
 	r.listener.log = &sessionLog{json: inv.output.json, verbose: inv.output.verbose}
 	if !inv.output.quiet {
 		r.listener.log.out = opts.background(inv.std.out, sessionLines, inv.logf)
-	}
-	if opts.record != "" {
-		var file *os.File
-		if err := interruptible(ctx, func() (err error) { file, err = openRecord(opts.record); return err }); err != nil {
-			return err
-		}
-		r.recorder = newRecorder(opts.background(file, "recorded packets", inv.logf), inv.output.showSecrets)
 	}
 	return nil
 }
@@ -204,6 +198,9 @@ func (opts *relayOptions) check() error {
 	case secure && opts.cert == "":
 		return failf(classUsage, "--listen-tls needs --listen-cert")
 	}
+	if opts.appendRecord && opts.record == "" {
+		return failf(classUsage, "--append needs --record")
+	}
 	if err := opts.accept.checkTLS(opts.listenTLS); err != nil {
 		return err
 	}
@@ -249,6 +246,10 @@ func (opts *relayOptions) deviceKeys(ctx context.Context, inv *invocation, prefi
 func (r *relayServer) run(ctx context.Context, inv *invocation, opts *relayOptions) error {
 	defer r.listener.close()
 	if err := cmp.Or(r.listener.listen(opts.listen, nil), r.listener.listen(opts.listenTLS, opts.tls)); err != nil {
+		return err
+	}
+	var err error
+	if r.recorder, err = opts.startRecorder(ctx, inv); err != nil { // now that nothing else can fail
 		return err
 	}
 	for i, l := range r.listener.listeners {

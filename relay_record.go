@@ -1,9 +1,17 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"time"
 )
@@ -22,20 +30,140 @@ type recorder struct {
 // recordedConns are the connections of a device in the record: one with each server.
 type recordedConns []*pcapConn
 
-// openRecord creates the file, which only its owner may read.
-func openRecord(name string) (*os.File, error) {
-	f, err := openPrivate(name, os.O_TRUNC)
-	if err != nil {
-		return nil, failf(classUsage, "make the record: %w", err)
-	}
-	return f, nil
+// A recordFile is the file of a recorder.
+type recordFile struct {
+	disk
+	regular bool
+	begun   bool  // it has packets, or at least the header
+	removed int64 // bytes of a packet that was cut off
 }
 
+// A disk is an open file.
+type disk interface {
+	io.Writer
+	Stat() (fs.FileInfo, error)
+	Truncate(size int64) error
+}
+
+// openRecord opens a file that only its owner may read. A file that exists is an error, unless appending is set and
+// a recorder has written it. A packet that was cut off at its end is removed. A pipe or a device is written to.
+func openRecord(ctx context.Context, name string, appending bool) (*recordFile, error) {
+	r := new(recordFile)
+	err := interruptible(ctx, func() error {
+		f, err := openPrivate(name, func(f *os.File) error { return r.check(f, appending) })
+		if err != nil {
+			return err
+		}
+		info, err := f.Stat()
+		r.disk, r.regular = f, err == nil && info.Mode().IsRegular()
+		return err
+	})
+	if errors.Is(err, errRecordExists) {
+		return nil, failf(classUsage, "make the record: %w", err).withHint("add --append, or move the file away")
+	}
+	return r, fileError("make the record", err)
+}
+
+var errRecordExists = errors.New("exists")
+
+// check checks a file that exists, and removes a packet that was cut off at its end.
+func (r *recordFile) check(f *os.File, appending bool) error {
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return err
+	case info.Size() == 0 && (appending || isOpenFile(f.Name())):
+		return nil
+	case !appending:
+		return fmt.Errorf("%s %w", f.Name(), errRecordExists)
+	}
+	end, err := recordEnd(f)
+	if err != nil {
+		return fmt.Errorf("%s %w", f.Name(), err)
+	}
+	if r.removed = info.Size() - end; r.removed > 0 {
+		err = f.Truncate(end)
+	}
+	r.begun = end > 0
+	return err
+}
+
+// isOpenFile reports whether a name stands for a file that is open, such as /dev/stdout.
+func isOpenFile(name string) bool {
+	return strings.HasPrefix(name, "/proc/") || strings.HasPrefix(name, "/dev/")
+}
+
+// recordEnd returns where the last whole packet of a recorder's file ends.
+func recordEnd(f *os.File) (end int64, err error) {
+	in, header := bufio.NewReaderSize(f, maxQueued), appendPcapHeader(nil)
+	if got, _ := in.Peek(len(header)); !bytes.HasPrefix(header, got) {
+		return 0, errors.New("is not a capture that relay has written (pcap, little-endian, microseconds, raw IP)")
+	} else if len(got) < len(header) {
+		return 0, nil
+	}
+	for end, size := int64(0), len(header); ; {
+		if _, err := in.Discard(size); err == io.EOF {
+			return end, nil
+		} else if err != nil {
+			return 0, err
+		}
+		end += int64(size)
+		head, err := in.Peek(pcapRecordLen)
+		if err == io.EOF {
+			return end, nil
+		} else if err != nil {
+			return 0, err
+		}
+		length := binary.LittleEndian.Uint32(head[8:])
+		if length < tcpHeaderLen+ipv4HeaderLen || length > maxFrame || length != binary.LittleEndian.Uint32(head[12:]) {
+			return 0, fmt.Errorf("is damaged at byte %d", end)
+		}
+		size = pcapRecordLen + int(length)
+	}
+}
+
+// Write writes packets to the file, or none of them: a regular file never ends within a packet, so that it can be read
+// while the disk is full.
+func (r *recordFile) Write(packets []byte) (int, error) {
+	n, err := r.disk.Write(packets)
+	if err != nil && n > 0 && r.regular {
+		if info, statErr := r.Stat(); statErr == nil && r.Truncate(info.Size()-int64(n)) == nil {
+			n = 0
+		}
+	}
+	return n, err
+}
+
+// startRecorder returns the recorder of --record, or nil without it.
+func (opts *relayOptions) startRecorder(ctx context.Context, inv *invocation) (*recorder, error) {
+	if opts.record == "" {
+		return nil, nil
+	}
+	file, err := openRecord(ctx, opts.record, opts.appendRecord)
+	if err != nil {
+		return nil, err
+	}
+	if file.removed > 0 {
+		inv.logf("%s: removed a packet that was cut off at the end (%d bytes)", opts.record, file.removed)
+	}
+	out := opts.background(file, "recorded packets", inv.logf)
+	if file.begun {
+		return continueRecorder(out, inv.output.showSecrets), nil
+	}
+	return newRecorder(out, inv.output.showSecrets), nil
+}
+
+// newRecorder returns a recorder that begins a file.
 func newRecorder(out io.Writer, showSecrets bool) *recorder {
-	r := &recorder{out: out, showSecrets: showSecrets}
+	r := continueRecorder(out, showSecrets)
 	r.buf = appendPcapHeader(r.buf)
 	r.flush()
 	return r
+}
+
+// continueRecorder returns a recorder that appends to a file. Its sequence numbers differ from those of the run before.
+func continueRecorder(out io.Writer, showSecrets bool) *recorder {
+	return &recorder{out: out, showSecrets: showSecrets, first: newSessionID()}
 }
 
 // packet records a packet of a device or of its server, whose body is in clear. noSecrets reports that its

@@ -715,9 +715,6 @@ func TestRelayRecord(t *testing.T) {
 		for _, options := range []string{"", "--json", "--show-secrets", "-v"} {
 			s := serveWith(t)
 			record := filepath.Join(t.TempDir(), "record.pcap")
-			if err := os.WriteFile(record, make([]byte, 1000), 0o644); err != nil {
-				t.Fatal(err)
-			}
 			r := relayTo(t, s.addr, append(split(mode+" -d "+options), "--record", record)...)
 			for _, typ := range []string{"ascii", "pap"} {
 				if got := r.asDevice(t, "authenticate alice AT -t "+typ); got.out != "PASS\n" {

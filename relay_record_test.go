@@ -1,0 +1,321 @@
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// recordedFrames returns the frames of a record. It fails the test if a frame is cut or not one that a recorder writes.
+func recordedFrames(t *testing.T, record []byte) (frames [][]byte) {
+	t.Helper()
+	if !bytes.HasPrefix(record, appendPcapHeader(nil)) {
+		t.Fatalf("the record begins with %x", record[:min(len(record), pcapHeaderLen)])
+	}
+	for b := record[pcapHeaderLen:]; len(b) > 0; {
+		if len(b) < pcapRecordLen {
+			t.Fatalf("%d bytes follow the last frame", len(b))
+		}
+		size := pcapRecordLen + int(binary.LittleEndian.Uint32(b[8:]))
+		if size > len(b) || b[pcapRecordLen] != 0x45 || int(binary.BigEndian.Uint16(b[pcapRecordLen+2:])) != size-pcapRecordLen {
+			t.Fatalf("frame %d, at byte %d, is damaged", len(frames)+1, len(record)-len(b))
+		}
+		frames, b = append(frames, b[pcapRecordLen:size]), b[size:]
+	}
+	return frames
+}
+
+// TestRelayRecordNeverOverwrites: an existing file, also an empty one or one behind a link, is an error, and stays as it is.
+func TestRelayRecordNeverOverwrites(t *testing.T) {
+	t.Parallel()
+	for _, content := range []string{"", "text\n", string(appendPcapHeader(nil))} {
+		dir := writeFiles(t, map[string]string{"old": content})
+		file := filepath.Join(dir, "old")
+		if err := os.Chmod(file, 0o640); err != nil {
+			t.Fatal(err)
+		}
+		info, _ := os.Stat(file)
+		for _, name := range []string{"old", "link"} {
+			if name == "link" && os.Symlink("old", filepath.Join(dir, name)) != nil {
+				continue // Windows
+			}
+			got := runWith(t, secretsInEnv, "", "relay", "127.0.0.1:1", "--listen", "127.0.0.1:0", "--record", filepath.Join(dir, name))
+			got.check(t, 2, "", "tacacs_plus: make the record: "+file+" exists\ntacacs_plus: hint: add --append, or move the file away\n")
+		}
+		data, err := os.ReadFile(file)
+		now, _ := os.Stat(file)
+		if err != nil || string(data) != content || now.Mode() != info.Mode() {
+			t.Errorf("the file of %d bytes has %d now, mode %v, %v", len(content), len(data), now.Mode(), err)
+		}
+	}
+	runWith(t, secretsInEnv, "", split("relay 127.0.0.1:1 --append")...).check(t, 2, "", "tacacs_plus: --append needs --record\n")
+}
+
+// TestRelayRecordNotStarted: a relay that cannot start leaves no file, which would be an error the next time.
+func TestRelayRecordNotStarted(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "record.pcap")
+	l := listen(t)
+	got := runWith(t, secretsInEnv, "", "relay", "127.0.0.1:1", "--listen", l.Addr().String(), "--record", file)
+	if _, err := os.Stat(file); got.code != classNetwork.exit() || !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %+v, and the file: %v", got, err)
+	}
+}
+
+// TestRelayRecordAppends: each run adds its sessions to the file. A packet that was cut off at its end is removed, wherever
+// it was cut, and nothing else.
+func TestRelayRecordAppends(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t)
+	file := filepath.Join(t.TempDir(), "record.pcap")
+	logIn := func() string {
+		r := relayTo(t, s.addr, "--record", file, "--append")
+		if got := r.asDevice(t, "authenticate alice AT -t pap"); got.code != 0 {
+			t.Fatalf("got %+v", got)
+		}
+		r.relayed(t)
+		return r.stderr.String()
+	}
+	logIn()
+	first, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	frames := recordedFrames(t, first)
+	lastFrame := pcapRecordLen + len(frames[len(frames)-1])
+	for _, cut := range []int{0, 1, lastFrame - pcapRecordLen, lastFrame - pcapRecordLen + 1, lastFrame - 1, lastFrame} {
+		if err := os.WriteFile(file, first[:len(first)-cut], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		stderr := logIn()
+		want := first
+		if removed := (lastFrame - cut) % lastFrame; cut > 0 {
+			want = first[:len(first)-lastFrame]
+			if text := fmt.Sprintf("record.pcap: removed a packet that was cut off at the end (%d bytes)\n", removed); strings.Contains(stderr, text) != (removed > 0) {
+				t.Errorf("cut by %d bytes: stderr is\n%s", cut, stderr)
+			}
+		} else if strings.Contains(stderr, "removed") {
+			t.Errorf("not cut: stderr is\n%s", stderr)
+		}
+		data, err := os.ReadFile(file)
+		if err != nil || !bytes.HasPrefix(data, want) {
+			t.Fatalf("cut by %d bytes: the frames before are not the same, %v", cut, err)
+		}
+		if n := len(recordedFrames(t, data)) - len(recordedFrames(t, want)); n != len(frames) {
+			t.Errorf("cut by %d bytes: %d frames were added, want %d", cut, n, len(frames))
+		}
+		got := runWith(t, nil, "", "decode", file)
+		if n := strings.Count(got.out, "alice authenticate pap PASS"); n != 2 || got.code != 0 {
+			t.Errorf("cut by %d bytes: decode: %+v", cut, got)
+		}
+	}
+	if shark, err := exec.LookPath("tshark"); err == nil {
+		_, port, _ := strings.Cut(s.addr, ":")
+		cmd := exec.CommandContext(t.Context(), shark, "-r", file, "-d", "tcp.port=="+port+",tacplus", "-Y", "tacplus.body_authen_rep.status", "-T", "fields",
+			"-e", "tcp.stream", "-e", "tacplus.body_authen_rep.status", "-e", "tcp.analysis.flags")
+		var warnings bytes.Buffer
+		cmd.Stderr = &warnings
+		if out, err := cmd.Output(); err != nil || strings.ReplaceAll(string(out), "0x", "") != "0\t01\t\n1\t01\t\n" || strings.Contains(warnings.String(), "cut") {
+			t.Errorf("tshark: %v\n%s%s", err, out, &warnings)
+		}
+	}
+}
+
+// TestRelayRecordAppendsToEmpty: a file without a packet, or with a cut header, gets the whole header.
+func TestRelayRecordAppendsToEmpty(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{0, 1, pcapHeaderLen - 1, pcapHeaderLen} {
+		file := filepath.Join(writeFiles(t, map[string]string{"record.pcap": string(appendPcapHeader(nil)[:size])}), "record.pcap")
+		r := relayTo(t, refusedAddr(t), "--record", file, "--append")
+		r.stop()
+		if data, err := os.ReadFile(file); err != nil || len(recordedFrames(t, data)) > 0 {
+			t.Errorf("%d bytes became %x, %v", size, data, err)
+		}
+	}
+}
+
+// TestRelayRecordAppendsOnlyToRecord: a file that no recorder has written is an error, and stays as it is.
+func TestRelayRecordAppendsOnlyToRecord(t *testing.T) {
+	t.Parallel()
+	header := appendPcapHeader(nil)
+	changed := func(at int, to byte) string {
+		b := slices.Clone(header)
+		b[at] = to
+		return string(b)
+	}
+	conn := &pcapConn{ends: [2]netip.AddrPort{netip.MustParseAddrPort("198.51.100.7:1024"), netip.MustParseAddrPort("192.0.2.1:49")}}
+	sent := string(conn.appendData(nil, time.Unix(1, 0), 0, []byte("x")))
+	const foreign = "is not a capture that relay has written (pcap, little-endian, microseconds, raw IP)"
+	for _, tt := range []struct{ what, content, why string }{
+		{"text", "# my notes\n", foreign},
+		{"pcapng", "\x0a\x0d\x0d\x0a" + long(60), foreign},
+		{"nanoseconds", changed(0, 0x4d), foreign},
+		{"Ethernet", changed(20, 1), foreign},
+		{"big-endian", string(pcapOf(binary.BigEndian, false, frame{link: linkRawIP})), foreign},
+		{"zeros after the frames", string(header) + sent + strings.Repeat("\x00", 40), fmt.Sprintf("is damaged at byte %d", pcapHeaderLen+len(sent))},
+		{"a long frame", string(header) + sent[:8] + "\x01\x00\x04\x00\x01\x00\x04\x00", "is damaged at byte 24"},
+		{"two lengths", string(header) + sent[:12] + "\x99" + sent[13:] + sent, "is damaged at byte 24"},
+	} {
+		file := filepath.Join(writeFiles(t, map[string]string{"f": tt.content}), "f")
+		if err := os.Chmod(file, 0o640); err != nil {
+			t.Fatal(err)
+		}
+		before, _ := os.Stat(file)
+		got := runWith(t, secretsInEnv, "", "relay", "127.0.0.1:1", "--listen", "127.0.0.1:0", "--append", "--record", file)
+		if want := "tacacs_plus: make the record: " + file + " " + tt.why + "\n"; got.code != 2 || !strings.HasSuffix(got.err, want) {
+			t.Errorf("%s: got %+v, want %s", tt.what, got, want)
+		}
+		data, err := os.ReadFile(file)
+		if after, _ := os.Stat(file); err != nil || string(data) != tt.content || after.Mode() != before.Mode() {
+			t.Errorf("%s: the file was changed, %v", tt.what, err)
+		}
+	}
+}
+
+// TestRelayRecordOfNextRun: connections of the next run are others, also from the same port, and if those of the run before
+// were not closed since it was killed.
+func TestRelayRecordOfNextRun(t *testing.T) {
+	t.Parallel()
+	device, server := netip.MustParseAddrPort("198.51.100.7:1024"), netip.MustParseAddrPort("192.0.2.1:49")
+	var out bytes.Buffer
+	for i := range uint32(20) {
+		rec := continueRecorder(&out, false)
+		if i == 0 {
+			rec = newRecorder(&out, false)
+		}
+		h := header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: i}
+		all := new(recordedConns)
+		for _, m := range []message{papStart("alice", testPassword), &authenReply{status: authenPass}} {
+			packet, err := appendPacket(nil, &h, m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rec.packet(time.Now(), all, device, server, h.seqNo == 1, &h, packet[headerLen:], m, false)
+			h.seqNo++
+		}
+	}
+	file := filepath.Join(writeFiles(t, map[string]string{"record.pcap": out.String()}), "record.pcap")
+	got := runWith(t, nil, "", "decode", file)
+	if n := strings.Count(got.out, "alice authenticate pap PASS"); n != 20 {
+		t.Errorf("%d sessions:\n%s%s", n, got.out, got.err)
+	}
+}
+
+// A limitedFile is a file on a disk with room for a limited number of bytes.
+type limitedFile struct {
+	*os.File
+	room int
+}
+
+func (f *limitedFile) Write(p []byte) (int, error) {
+	n, err := f.File.Write(p[:min(f.room, len(p))])
+	if f.room -= n; err == nil && n < len(p) {
+		err = errors.New("no space left on device")
+	}
+	return n, err
+}
+
+// TestRelayRecordWhileDiskIsFull: a file never ends within a packet, also while the disk is full, and it goes on with the
+// next packet when there is room again.
+func TestRelayRecordWhileDiskIsFull(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("a file that is appended to cannot be cut there")
+	}
+	name := filepath.Join(t.TempDir(), "record.pcap")
+	file, err := openRecord(t.Context(), name, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.disk.(*os.File).Close()
+	full := &limitedFile{File: file.disk.(*os.File)}
+	file.disk = full
+	conn := &pcapConn{ends: [2]netip.AddrPort{netip.MustParseAddrPort("198.51.100.7:1024"), netip.MustParseAddrPort("192.0.2.1:49")}}
+	queue := appendPcapHeader(nil)
+	for i := range 300 {
+		for range i % 4 {
+			queue = conn.appendData(queue, time.Now(), i%2, []byte(long(i%50)))
+		}
+		full.room = i * 37 % 200
+		n, err := file.Write(queue)
+		if n != 0 && n != len(queue) || (err == nil) != (n == len(queue)) {
+			t.Fatalf("wrote %d of %d bytes, %v", n, len(queue), err)
+		}
+		queue = queue[n:]
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(data) > 0 {
+			recordedFrames(t, data)
+		}
+	}
+	full.room = 1 << 20
+	if _, err := file.Write(queue); err != nil {
+		t.Fatal(err)
+	}
+	data, _ := os.ReadFile(name)
+	if n := len(recordedFrames(t, data)); n != 75*(0+1+2+3) {
+		t.Errorf("the record has %d frames", n)
+	}
+}
+
+// TestRelayRecordCountsLostPackets: packets that do not fit in the queue while the disk is full are counted, and the rest can
+// be read: also by decode, which shows what misses as CUT.
+func TestRelayRecordCountsLostPackets(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		disk := &smallDisk{room: 1 << 20}
+		var reports lockedBuffer
+		rec := newRecorder(new(relayOptions).background(disk, "recorded packets", func(format string, args ...any) {
+			fmt.Fprintf(&reports, format+"\n", args...)
+		}), false)
+		device, server := netip.MustParseAddrPort("198.51.100.7:41234"), netip.MustParseAddrPort("192.0.2.1:49")
+		all, written := new(recordedConns), 0
+		session := func(id uint32) {
+			h := header{version: minorDefault, typ: typeAcct, seqNo: 1, sessionID: id}
+			for _, m := range []message{&acctRequest{flags: acctStop, args: []string{"task_id=1", long(200)}}, &acctReply{status: acctSuccess}} {
+				packet, err := appendPacket(nil, &h, m)
+				if err != nil {
+					t.Fatal(err)
+				}
+				rec.packet(time.Now(), all, device, server, h.seqNo == 1, &h, packet[headerLen:], m, false)
+				h.seqNo++
+				written++
+			}
+			time.Sleep(2 * gatherTime)
+			synctest.Wait()
+		}
+		session(1)
+		disk.give(100) // less than a packet
+		for id := range uint32(5000) {
+			session(2 + id)
+		}
+		disk.give(4 << 20)
+		for id := range uint32(3) {
+			session(5002 + id)
+		}
+		frames := recordedFrames(t, []byte(disk.String()))
+		lost := written + 3 - len(frames) // 3 open the connection
+		want := fmt.Sprintf("cannot write recorded packets: no space left on device\nrecorded packets are written again (%d lost)\n", lost)
+		if lost < 1000 || reports.String() != want {
+			t.Errorf("%d frames of %d packets, and the reports are\n%s", len(frames), written, reports.String())
+		}
+		got := runWith(t, nil, "", "decode", filepath.Join(writeFiles(t, map[string]string{"f": disk.String()}), "f"))
+		if n := strings.Count(got.out, "SUCCESS"); n < (written-lost)/2-1 || n > (written-lost)/2 || got.code != 0 {
+			t.Errorf("%d packets were lost of %d, and decode shows %d sessions, code %d\n%s", lost, written, n, int(got.code), got.err)
+		}
+	})
+}

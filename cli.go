@@ -120,6 +120,7 @@ func findCommand(table []command, name, hint string) (command, error) {
 // words that are left.
 type invocation struct {
 	table    []command
+	args     []string // as they were given
 	command  command
 	action   action // nil without a command
 	std      stdio

@@ -21,6 +21,7 @@ type parser struct {
 func parse(table []command, args []string, std stdio) (*invocation, error) {
 	p := &parser{inv: newInvocation(table, std)}
 	inv := p.inv
+	inv.args = args
 	if err := p.read(args); err != nil {
 		_ = p.profile.read(inv)
 		return inv, err

@@ -217,7 +217,7 @@ func (r *profileReader) parse(number int, line string) profileLine {
 		l.err = failf(classUsage, "options in a profile have no dashes")
 	case o == nil:
 		l.err = r.unknown(l.name)
-	case l.name == "help", l.name == "version", l.name == "exec": // what a command does belongs on the command line
+	case l.name == "help", l.name == "version", l.name == "exec", l.name == "check-config": // what a command does belongs on the command line
 		l.err = failf(classUsage, "%s is not allowed in a profile", l.name)
 	case o.long != l.name && len(l.name) == 1:
 		l.err = failf(classUsage, "a profile cannot have the short option -%s", l.name).withHint("write %s", o.long)

@@ -18,7 +18,8 @@ type secretSource struct {
 	files          list
 	stdin          bool
 	env            string
-	promptOnDemand bool // prompt when the server asks for it, not before
+	promptOnDemand bool   // prompt when the server asks for it, not before
+	kept           string // what stdin or the terminal gave, which cannot be read again
 }
 
 func (s *secretSource) String() string { return "" }
@@ -248,6 +249,8 @@ func (inv *invocation) loadSecret(ctx context.Context, s *secretSource, prompt s
 	case len(files) > 0:
 	case s.env != "" && inv.std.env(s.env) != "":
 		return single(s.env, inv.std.env(s.env), nil)
+	case s.kept != "":
+		return single(fromTerminal, s.kept, nil)
 	default:
 		person := inv.person()
 		value, err := person.ask(ctx, prompt, true)
@@ -267,13 +270,20 @@ func (inv *invocation) loadSecret(ctx context.Context, s *secretSource, prompt s
 		} else if err == nil && value == "" {
 			err = failf(classUsage, "no %s was typed", s.what)
 		}
+		s.kept = value
 		return single(fromTerminal, value, err)
 	}
 	var values []key
 	for _, name := range files {
-		value, err := inv.readSecret(ctx, s.what, name, prompt)
+		value, err := s.kept, error(nil)
+		if name != "-" || value == "" {
+			value, err = inv.readSecret(ctx, s.what, name, prompt)
+		}
 		if err != nil {
 			return nil, err
+		}
+		if name == "-" {
+			s.kept = value
 		}
 		values = append(values, key{sourceName(name), value})
 	}

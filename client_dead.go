@@ -66,20 +66,25 @@ func newDeadServers(life context.Context, servers []server, deadTime time.Durati
 // order returns all servers in the order to try them in: those that live, then those that were dead for silence, then the
 // dead ones, which are to be skipped (see skips). If all are dead it is the order of the list. The caller must not change
 // the result.
-func (d *deadServers) order() []server {
+func (d *deadServers) order(servers []server) []server {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if len(d.servers) == 0 || &servers[0] != &d.servers[0] { // of a session that began before adopt
+		return d.sorted(servers)
+	}
 	return d.ordered
 }
 
-// sort sets the order.
-func (d *deadServers) sort() {
-	d.ordered = slices.Clone(d.servers)
+// sorted returns servers in the order of order.
+func (d *deadServers) sorted(servers []server) []server {
+	servers = slices.Clone(servers)
 	if d.livingExcept(nil) == 0 {
-		return
+		return servers
 	}
 	rank := func(srv server) int {
 		switch s := d.states[srv]; {
+		case s == nil:
+			return 0
 		case s.dead:
 			return 2
 		case s.silent:
@@ -87,7 +92,27 @@ func (d *deadServers) sort() {
 		}
 		return 0
 	}
-	slices.SortStableFunc(d.ordered, func(a, b server) int { return rank(a) - rank(b) })
+	slices.SortStableFunc(servers, func(a, b server) int { return rank(a) - rank(b) })
+	return servers
+}
+
+// adopt replaces the servers, the dead time and the way to connect by those of next, which may be nil for no servers. It
+// keeps what is known of servers that stay.
+func (d *deadServers) adopt(next *deadServers) {
+	if next == nil {
+		next = new(deadServers)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for srv, s := range d.states {
+		if _, stays := next.states[srv]; stays {
+			next.states[srv] = s
+		} else {
+			s.dead = false // ends watch
+		}
+	}
+	d.servers, d.states, d.deadTime, d.connect = next.servers, next.states, next.deadTime, next.connect
+	d.ordered = d.sorted(d.servers)
 }
 
 // livingExcept returns how many servers live, but for one.
@@ -209,7 +234,7 @@ func (d *deadServers) update(srv server, change func(*serverMemory) error) {
 	}
 	changed := s.dead != before.dead
 	if changed || s.silent != before.silent {
-		d.sort()
+		d.ordered = d.sorted(d.servers)
 	}
 	d.mu.Unlock()
 	if changed && d.changed != nil {
@@ -220,7 +245,10 @@ func (d *deadServers) update(srv server, change func(*serverMemory) error) {
 // watch connects to a dead server each time its dead time is over, until it lives.
 func (d *deadServers) watch(srv server, s *serverMemory) {
 	for d.sleep(s) {
-		why := d.connect(d.life, srv)
+		d.mu.Lock()
+		connect := d.connect
+		d.mu.Unlock()
+		why := connect(d.life, srv)
 		if d.life.Err() != nil {
 			return
 		}

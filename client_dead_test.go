@@ -67,7 +67,7 @@ func (d *deadTest) silent(name, device string, n int) {
 func (d *deadTest) check(t *testing.T, when, want string) {
 	t.Helper()
 	var tried, skipped string
-	for _, srv := range d.order() {
+	for _, srv := range d.order(d.servers) {
 		if d.skips(srv) {
 			skipped += srv.host
 		} else {

@@ -58,7 +58,7 @@ func (j *job) server() server { return j.order[j.turn%len(j.order)] }
 // order returns the servers in the order in which a job that begins now tries them.
 func (c *client) order() []server {
 	if c.dead != nil {
-		return c.dead.order()
+		return c.dead.order(c.servers)
 	}
 	return c.servers
 }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -24,19 +25,24 @@ func main() {
 }
 
 // withSignals runs the program. The first stop signal cancels the context, with itself as the cause;
-// the second one ends the process.
+// the second one ends the process. SIGHUP is none for a command that takes it.
 func withSignals(args []string) exitCode {
 	ctx, interrupt := context.WithCancelCause(context.Background())
-	signals := make(chan os.Signal, 1)
+	signals := make(chan os.Signal, 8) // a stop signal must not be lost behind a SIGHUP
 	signal.Notify(signals, stopSignals()...)
+	hangups := hangups{received: make(chan struct{}, 1)}
 	var watch sync.WaitGroup
 	watch.Go(func() {
-		if first, ok := <-signals; ok {
+		for received := range signals {
+			if received == syscall.SIGHUP && hangups.deliver() {
+				continue
+			}
 			signal.Stop(signals) // before the cancellation, after which a second signal may follow
-			interrupt(interruptedBy(first.(syscall.Signal)))
+			interrupt(interruptedBy(received.(syscall.Signal)))
+			return
 		}
 	})
-	code := run(ctx, args, stdio{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Getenv, sockets: inheritedSockets(), terminal: controllingTerminal})
+	code := run(ctx, args, stdio{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Getenv, sockets: inheritedSockets(), hangups: hangups.take, terminal: controllingTerminal})
 	signal.Stop(signals) // delivers what has arrived, such as the signal that ended the command of --exec
 	close(signals)
 	watch.Wait()
@@ -44,6 +50,33 @@ func withSignals(args []string) exitCode {
 		endBy(by.signal)
 	}
 	return code
+}
+
+// hangups passes SIGHUP to a command that reloads its configuration.
+type hangups struct {
+	taken    atomic.Bool
+	received chan struct{}
+}
+
+// take implements stdio.hangups. The SIGHUP of a terminal that is closed still ends the program.
+func (h *hangups) take() <-chan struct{} {
+	if os.Getenv("NOTIFY_SOCKET") == "" && hasControllingTerminal() {
+		return nil
+	}
+	h.taken.Store(true)
+	return h.received
+}
+
+// deliver passes a SIGHUP on. It reports false if no command takes it.
+func (h *hangups) deliver() bool {
+	if !h.taken.Load() {
+		return false
+	}
+	select {
+	case h.received <- struct{}{}:
+	default: // one is waiting
+	}
+	return true
 }
 
 // endBy ends the process by the signal that interrupted it, since a shell ends its loop only then.

@@ -3,9 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"io"
-	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -30,6 +28,7 @@ type relayServer struct {
 // A relayConfig is how devices and servers are reached.
 type relayConfig struct {
 	keys         clientKeys // of the devices
+	tls          *tlsServer // for devices; nil without --listen-tls
 	lone, kept   *client    // to the servers: a connection for one session, and one for many
 	shared       *upstream  // nil without --single-connect
 	refuseSingle bool       // no single-connection mode for devices
@@ -63,24 +62,6 @@ func newRelayConfig(c *client, keys clientKeys, singleConnect bool, note func(st
 	return config
 }
 
-// newRelay returns the command relay.
-func newRelay(o *optionSet) action {
-	var opts relayOptions
-	opts.register(o)
-	deadTime := addDeadTime(o)
-	return func(ctx context.Context, inv *invocation) (output, error) {
-		stderr := newStderrWriter(ctx, inv.std.err)
-		inv.std.err = stderr
-		r := newRelayServer()
-		surviveBrokenPipe()
-		inv.server.deadTime = *deadTime
-		if err := opts.configure(ctx, inv, r); err != nil {
-			return nil, err
-		}
-		return &page{}, stderr.inBackground(func() error { return r.run(ctx, inv, &opts) })
-	}
-}
-
 // relayOptions are the options of the devices' side.
 type relayOptions struct {
 	listen, listenTLS list
@@ -91,9 +72,11 @@ type relayOptions struct {
 	appendRecord      bool
 	noSingleConnect   bool
 	sendProxy         bool
+	deadTime          *time.Duration
+	checkConfig       bool
 
-	tls     *tls.Config // for listenTLS
-	writers []*queuedWriter
+	inherited, inheritedTLS []string // addresses of sockets that systemd has opened
+	writers                 []*queuedWriter
 }
 
 func (opts *relayOptions) register(o *optionSet) {
@@ -108,43 +91,25 @@ func (opts *relayOptions) register(o *optionSet) {
 	o.add((*toggle)(&opts.noSingleConnect), "no-device-single-connect", "", "refuse single-connection mode to devices")
 	o.add((*text)(&opts.record), "record", "FILE", "write all packets to a new capture file, not obfuscated; secrets are masked unless --show-secrets is given")
 	o.add((*toggle)(&opts.appendRecord), "append", "", "let --record append to a file that it has written before")
+	o.add((*toggle)(&opts.checkConfig), "check-config", "", "read everything and print what would run, then exit")
+	opts.deadTime = addDeadTime(o)
 }
 
 // configure sets up r as the command line describes it.
 func (opts *relayOptions) configure(ctx context.Context, inv *invocation, r *relayServer) error {
-	if err := r.listener.inherit(inv.std.sockets, (*[]string)(&opts.listen), (*[]string)(&opts.listenTLS)); err != nil {
+	if err := r.listener.inherit(inv.std.sockets, &opts.inherited, &opts.inheritedTLS); err != nil {
 		return err
 	}
-	prefixes, err := cutPrefixes(opts.keys.option, opts.keys.files)
+	if err := opts.check(inv, r.listener); err != nil {
+		return err
+	}
+	config, err := opts.read(ctx, inv)
 	if err != nil {
 		return err
 	}
-	if err := cmp.Or(opts.check(), opts.accept.configure(r.listener), shareStdin(append(inv.key.fromStdin(), opts.keys.fromStdin()...)),
-		inv.checkSources([]*secretSource{&inv.key})); err != nil {
-		return err
-	}
-	keys, err := inv.keys(ctx)
-	if err != nil {
-		return err
-	}
-	deviceKeys, err := opts.deviceKeys(ctx, inv, prefixes, keys)
-	if err != nil {
-		return err
-	}
-	if len(opts.listenTLS) > 0 {
-		if err := opts.setTLS(ctx, inv); err != nil {
-			return err
-		}
-	}
-	c, err := opts.serverClient(ctx, inv, keys)
-	if err != nil {
-		return err
-	}
-	if r.listener.dump = c.dump; r.listener.dump != nil {
+	if r.listener.dump = config.lone.dump; r.listener.dump != nil {
 		r.listener.dump.out = opts.background(r.listener.dump.out, "packets", nil)
 	}
-	config := newRelayConfig(c, deviceKeys, inv.server.singleConnect, func(text string) { inv.printWarning(warnConnectionReuse, "%s", text) })
-	config.refuseSingle = opts.noSingleConnect
 	r.config.Store(config)
 	r.listener.log = &sessionLog{json: inv.output.json, verbose: inv.output.verbose}
 	if !inv.output.quiet {
@@ -153,16 +118,43 @@ func (opts *relayOptions) configure(ctx context.Context, inv *invocation, r *rel
 	return nil
 }
 
+// read reads all files of the options, and returns the configuration that they describe.
+func (opts *relayOptions) read(ctx context.Context, inv *invocation) (*relayConfig, error) {
+	prefixes, err := cutPrefixes(opts.keys.option, opts.keys.files)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := inv.keys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	deviceKeys, err := opts.deviceKeys(ctx, inv, prefixes, keys)
+	if err != nil {
+		return nil, err
+	}
+	var secure *tlsServer
+	if len(opts.listenTLS) > 0 {
+		if secure, err = opts.accept.tlsServer(ctx, inv, opts.cert, opts.certKey, nil, nil); err != nil {
+			return nil, err
+		}
+	}
+	c, err := opts.serverClient(ctx, inv, keys)
+	if err != nil {
+		return nil, err
+	}
+	config := newRelayConfig(c, deviceKeys, inv.server.singleConnect, func(text string) { inv.printWarning(warnConnectionReuse, "%s", text) })
+	config.tls, config.refuseSingle = secure, opts.noSingleConnect
+	return config, nil
+}
+
 // serverClient returns the client to the servers.
 func (opts *relayOptions) serverClient(ctx context.Context, inv *invocation, keys []key) (*client, error) {
+	inv.server.deadTime = *opts.deadTime
 	c, err := inv.client(ctx, keys)
 	if err != nil {
 		return nil, err
 	}
-	if c.sendProxy = opts.sendProxy; opts.sendProxy && inv.server.singleConnect {
-		return nil, failf(classUsage, "--send-proxy excludes --single-connect: its connections are of many devices")
-	}
-	c.failoverTimeout = cmp.Or(inv.server.connect, relayConnect)
+	c.sendProxy, c.failoverTimeout = opts.sendProxy, cmp.Or(inv.server.connect, relayConnect)
 	if c.dead != nil {
 		c.dead.changed = func(srv server, why error) {
 			if why != nil {
@@ -184,26 +176,35 @@ func (opts *relayOptions) background(to io.Writer, what string, warnf func(forma
 }
 
 // check refuses options that exclude each other, and a relay that other hosts could use without a key or a
-// certificate.
-func (opts *relayOptions) check() error {
+// certificate. It sets the limits of l.
+func (opts *relayOptions) check(inv *invocation, l *listener) error {
+	opts.listen, opts.listenTLS = append(opts.listen, opts.inherited...), append(opts.listenTLS, opts.inheritedTLS...)
 	if len(opts.listen)+len(opts.listenTLS) == 0 {
 		opts.listen = list{"127.0.0.1:4949"}
 	}
-	if err := cmp.Or(checkListen("listen", opts.listen), checkListen("listen-tls", opts.listenTLS)); err != nil {
-		return err
+	if opts.sendProxy && inv.server.singleConnect {
+		return failf(classUsage, "--send-proxy excludes --single-connect: its connections are of many devices")
 	}
+	if opts.appendRecord && opts.record == "" {
+		return failf(classUsage, "--append needs --record")
+	}
+	return cmp.Or(checkListen("listen", opts.listen), checkListen("listen-tls", opts.listenTLS), opts.checkTLS(), opts.checkClear(),
+		opts.accept.configure(l), shareStdin(append(inv.key.fromStdin(), opts.keys.fromStdin()...)), inv.checkSources([]*secretSource{&inv.key}))
+}
+
+// checkTLS checks the options for devices over TLS.
+func (opts *relayOptions) checkTLS() error {
 	switch secure := len(opts.listenTLS) > 0; {
 	case !secure && (opts.cert != "" || opts.certKey != ""):
 		return failf(classUsage, "--listen-cert and --listen-cert-key need --listen-tls")
 	case secure && opts.cert == "":
 		return failf(classUsage, "--listen-tls needs --listen-cert")
 	}
-	if opts.appendRecord && opts.record == "" {
-		return failf(classUsage, "--append needs --record")
-	}
-	if err := opts.accept.checkTLS(opts.listenTLS); err != nil {
-		return err
-	}
+	return opts.accept.checkTLS(opts.listenTLS)
+}
+
+// checkClear checks the options for devices without TLS.
+func (opts *relayOptions) checkClear() error {
 	if addr := offLoopback(opts.listen); addr != "" && len(opts.keys.files) == 0 {
 		return failf(classUsage, "listening on %s needs --device-key-file", escape(addr)).
 			withHint("give the key of the devices, or listen on loopback")
@@ -211,16 +212,6 @@ func (opts *relayOptions) check() error {
 	if len(opts.listen) == 0 && len(opts.keys.files) > 0 {
 		return failf(classUsage, "--device-key-file needs --listen: devices over TLS have no key")
 	}
-	return nil
-}
-
-// setTLS reads the TLS files of the devices' side.
-func (opts *relayOptions) setTLS(ctx context.Context, inv *invocation) error {
-	server, err := opts.accept.tlsServer(ctx, inv, opts.cert, opts.certKey, nil, nil)
-	if err != nil {
-		return err
-	}
-	opts.tls = server.config()
 	return nil
 }
 
@@ -240,46 +231,6 @@ func (opts *relayOptions) deviceKeys(ctx context.Context, inv *invocation, prefi
 		return nil, failf(classUsage, "the key of the devices is missing").withHint("give --device-key-file FILE")
 	}
 	return clientKeys{{}: servers[:1]}, nil
-}
-
-// run serves until ctx ends, then finishes pending replies.
-func (r *relayServer) run(ctx context.Context, inv *invocation, opts *relayOptions) error {
-	defer r.listener.close()
-	if err := cmp.Or(r.listener.listen(opts.listen, nil), r.listener.listen(opts.listenTLS, opts.tls)); err != nil {
-		return err
-	}
-	var err error
-	if r.recorder, err = opts.startRecorder(ctx, inv); err != nil { // now that nothing else can fail
-		return err
-	}
-	for i, l := range r.listener.listeners {
-		if i < len(opts.listen) {
-			inv.logf("listening on %s", l.Addr())
-		} else {
-			inv.logf("listening for TLS on %s", l.Addr())
-		}
-	}
-	life, end := context.WithCancel(context.WithoutCancel(ctx))
-	gone := make(chan struct{})
-	shared := r.config.Load().shared
-	if shared != nil {
-		go shared.run(life)
-	}
-	serve := func(ctx context.Context, conn net.Conn) { r.serve(ctx, life, conn) }
-	return r.listener.serveUntil(ctx, serve, func() error {
-		end() // whatever is still under way, so that it has its line
-		go func() {
-			if r.devices.Wait(); shared != nil {
-				<-shared.ended
-			}
-			close(gone)
-		}()
-		select {
-		case <-gone:
-		case <-time.After(relayEndTimeout):
-		}
-		return opts.close()
-	})
 }
 
 // close writes what is still queued, to all outputs at the same time.

@@ -15,7 +15,7 @@ import (
 // own.
 type device struct {
 	relay    *relayServer
-	config   *relayConfig
+	config   *relayConfig // when it connected
 	client   *inboundConn
 	name     string    // its address
 	key      key       // of client.keys, the one that fits
@@ -171,17 +171,13 @@ func (d *device) survives() bool { return d.single && d.client.proven }
 
 // begin starts a session, or returns why not.
 func (d *device) begin(s *relayedSession, p devicePacket) (refused string) {
-	s.first, s.last, s.tracker, s.promptTime = p.header, p, d.client.newTracker(d.key), relayIdle
+	s.config, s.first, s.last, s.tracker, s.promptTime = d.relay.config.Load(), p.header, p, d.client.newTracker(d.key), relayIdle
 	if refused = d.admit(s); refused != "" {
 		return refused
 	}
 	s.tracker.packet(p.at, &p.header, p.message)
 	s.job.request, s.job.owner = s, s
-	if u := d.upstreamFor(s); u != nil {
-		d.running.Add(1)
-		d.waiting = u
-		u.put(&s.job)
-	} else {
+	if u := d.upstreamFor(s); u == nil || !s.submit(u) {
 		d.running.Go(s.runAlone)
 	}
 	return ""

@@ -10,6 +10,7 @@ import (
 // of asking again is that of every request.
 type relayedSession struct {
 	device     *device
+	config     *relayConfig // when it began
 	first      header       // of the device's first packet
 	messages   messageSet   // its first request, and the replies
 	last       devicePacket // of the device
@@ -54,11 +55,11 @@ func (s *relayedSession) reserve(n int) (refused string) {
 
 // upstreamFor returns the upstream for a session, or nil if the session needs a connection of its own.
 func (d *device) upstreamFor(s *relayedSession) *upstream {
-	switch u := d.config.shared; {
+	switch u := s.config.shared; {
 	case !ofOneExchange(&s.first, s.last.message):
 		return nil
 	case u == nil && d.single:
-		return d.ownUpstream()
+		return d.ownUpstream(s.config)
 	case u == nil || d.relay.unanswered.take(d.client.addr.Addr(), s.last.size) != "": // it would make others wait
 		return nil
 	default:
@@ -67,10 +68,11 @@ func (d *device) upstreamFor(s *relayedSession) *upstream {
 	}
 }
 
-// ownUpstream returns the upstream of the device, and starts it.
-func (d *device) ownUpstream() *upstream {
-	if d.upstream == nil {
-		d.upstream = newUpstream(d.config.kept, maxOfDevice, d.client.note)
+// ownUpstream returns the upstream of the device with a configuration, and starts it.
+func (d *device) ownUpstream(config *relayConfig) *upstream {
+	if d.upstream == nil || d.upstream.client != config.kept {
+		d.upstream.retire()
+		d.upstream = newUpstream(config.kept, maxOfDevice, d.client.note)
 		go d.upstream.run(d.records)
 	}
 	return d.upstream
@@ -86,15 +88,32 @@ func (s *relayedSession) runAlone() {
 	if s.prompted { // on a shared connection
 		s.job.res, s.job.err, s.job.order, s.job.turn, s.job.session = result{}, nil, nil, 0, session{}
 	}
-	(&requester{client: s.device.config.lone, ask: s.ask}).do(ctx, &s.job)
+	(&requester{client: s.config.lone, ask: s.ask}).do(ctx, &s.job)
 	s.finish()
+}
+
+// submit puts a session into an upstream. It reports false if that takes no more.
+func (s *relayedSession) submit(u *upstream) (ok bool) {
+	s.device.running.Add(1)
+	if ok = u.put(&s.job); ok {
+		s.device.waiting = u
+	} else {
+		s.releaseUnanswered()
+		s.device.running.Done()
+	}
+	return ok
+}
+
+// releaseUnanswered releases what upstreamFor has reserved.
+func (s *relayedSession) releaseUnanswered() {
+	if s.unanswered > 0 {
+		s.device.relay.unanswered.release(s.device.client.addr.Addr(), s.unanswered)
+	}
 }
 
 // jobDone ends a session that was carried by a pool. It does not wait for anything.
 func (s *relayedSession) jobDone(*job) {
-	if s.unanswered > 0 {
-		s.device.relay.unanswered.release(s.device.client.addr.Addr(), s.unanswered)
-	}
+	s.releaseUnanswered()
 	if s.prompted {
 		s.device.running.Go(s.runAlone)
 	} else {

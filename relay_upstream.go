@@ -18,7 +18,9 @@ type upstream struct {
 
 	mu   sync.Mutex
 	jobs queue[job] // that no pool has begun
-	over bool       // run has ended
+	over bool       // it takes no more jobs
+
+	retiring atomic.Bool
 }
 
 const (
@@ -30,18 +32,26 @@ func newUpstream(c *client, limit int, note func(string)) *upstream {
 	return &upstream{client: c, limit: limit, note: note, ended: make(chan struct{})}
 }
 
-// put submits a job, which fails after the end of run. A notify must follow.
-func (u *upstream) put(j *job) {
+// put submits a job, unless the upstream takes no more. A notify must follow.
+func (u *upstream) put(j *job) (ok bool) {
 	u.mu.Lock()
-	over := u.over
-	if !over {
+	defer u.mu.Unlock()
+	if !u.over {
 		u.jobs.push(&j.place, j)
 	}
-	u.mu.Unlock()
-	if over {
-		j.err = errInterrupted
-		j.owner.jobDone(j)
+	return !u.over
+}
+
+// retire has the upstream end when its jobs are done. It takes no more. A nil upstream does nothing.
+func (u *upstream) retire() {
+	if u == nil {
+		return
 	}
+	u.mu.Lock()
+	u.over = true
+	u.mu.Unlock()
+	u.retiring.Store(true)
+	u.notify()
 }
 
 // notify announces jobs.
@@ -79,7 +89,7 @@ func (u *upstream) run(ctx context.Context) {
 	defer u.close()
 	var pools sync.WaitGroup
 	defer pools.Wait()
-	for ctx.Err() == nil {
+	for last := false; ctx.Err() == nil && !last; {
 		p, retired := newPool(u.client, u.limit), make(chan struct{})
 		p.note = u.note
 		began, old := time.Now(), false
@@ -91,7 +101,13 @@ func (u *upstream) run(ctx context.Context) {
 			if old {
 				return nil, time.Time{}, false
 			}
-			return u.take(), time.Time{}, true
+			retiring := u.retiring.Load() // read before the last take
+			j := u.take()
+			if j == nil && retiring {
+				old, last = true, true
+				close(retired)
+			}
+			return j, time.Time{}, !old
 		}
 		u.pool.Store(p)
 		pools.Go(func() { p.run(ctx) })

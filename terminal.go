@@ -156,6 +156,9 @@ type stdio struct {
 	out, err io.Writer
 	env      func(name string) string
 	sockets  []*os.File // to listen on, opened by systemd; each has its name
+	// hangups returns a channel for each SIGHUP from now on, or nil if SIGHUP ends the program. The field is nil for a run
+	// without signals.
+	hangups func() <-chan struct{}
 	// terminal opens the controlling terminal for prompts. It fails if there is none, or if the process is in its
 	// background. It is nil for a run without prompts.
 	terminal func() (in *os.File, out io.Writer, err error)
@@ -171,6 +174,14 @@ func (s stdio) controllingTerminal() *terminal {
 		return nil
 	}
 	return openTerminal(in, out)
+}
+
+// takeHangups calls hangups.
+func (s stdio) takeHangups() <-chan struct{} {
+	if s.hangups == nil {
+		return nil
+	}
+	return s.hangups()
 }
 
 // inIsTerminal reports whether stdin is a terminal.

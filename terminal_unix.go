@@ -24,6 +24,16 @@ func controllingTerminal() (in *os.File, out io.Writer, err error) {
 	return f, f, nil
 }
 
+// hasControllingTerminal reports whether the end of a terminal sends SIGHUP to the process.
+func hasControllingTerminal() bool {
+	f, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	if err != nil {
+		return false
+	}
+	f.Close()
+	return true
+}
+
 // inForeground reports whether the process may read from the terminal, and change it, without being stopped. That holds
 // for any terminal that is not its controlling one.
 func inForeground(fd uintptr) bool {

@@ -22,6 +22,9 @@ func controllingTerminal() (in *os.File, out io.Writer, err error) {
 	return in, out, nil
 }
 
+// hasControllingTerminal returns true: Windows has no SIGHUP for a service.
+func hasControllingTerminal() bool { return true }
+
 // inForeground returns true: Windows has no job control.
 func inForeground(uintptr) bool { return true }
 

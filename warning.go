@@ -30,6 +30,7 @@ const (
 	warnInsecure
 	warnNoClientCA
 	warnCertificatesKept
+	warnUnresolved
 	warnCRLUnchecked
 	warnCRLExpired
 	warnCRLMissing
@@ -57,6 +58,7 @@ var warningNames = names{
 	warnInsecure:          "insecure",
 	warnNoClientCA:        "no-client-ca",
 	warnCertificatesKept:  "certificates-kept",
+	warnUnresolved:        "server-unresolved",
 	warnCRLUnchecked:      "crl-unchecked",
 	warnCRLExpired:        "crl-expired",
 	warnCRLMissing:        "crl-missing",

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"net"
+	"sync"
+	"time"
+)
+
+// newRelay returns the command relay.
+func newRelay(o *optionSet) action {
+	opts := new(relayOptions)
+	opts.register(o)
+	return func(ctx context.Context, inv *invocation) (output, error) {
+		if opts.checkConfig {
+			return opts.describe(ctx, inv)
+		}
+		hangups := inv.std.takeHangups()
+		stderr := newStderrWriter(ctx, inv.std.err)
+		inv.std.err = stderr
+		r := newRelayServer()
+		surviveBrokenPipe()
+		if err := opts.configure(ctx, inv, r); err != nil {
+			return nil, err
+		}
+		return &page{}, stderr.inBackground(func() error { return r.run(ctx, inv, opts, hangups) })
+	}
+}
+
+// tlsConfig returns the configuration of the sockets for TLS.
+func (r *relayServer) tlsConfig() *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS13, GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		return r.config.Load().tls.config().GetConfigForClient(hello)
+	}}
+}
+
+// run serves until ctx ends, then finishes pending replies. Each value of hangups is a reload.
+func (r *relayServer) run(ctx context.Context, inv *invocation, opts *relayOptions, hangups <-chan struct{}) error {
+	defer r.listener.close()
+	if err := cmp.Or(r.listener.listen(opts.listen, nil), r.listener.listen(opts.listenTLS, r.tlsConfig())); err != nil {
+		return err
+	}
+	var err error
+	if r.recorder, err = opts.startRecorder(ctx, inv); err != nil { // now that nothing else can fail
+		return err
+	}
+	for i, l := range r.listener.listeners {
+		if i < len(opts.listen) {
+			inv.logf("listening on %s", l.Addr())
+		} else {
+			inv.logf("listening for TLS on %s", l.Addr())
+		}
+	}
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	gone := make(chan struct{})
+	config := r.config.Load()
+	config.start(life)
+	var background sync.WaitGroup
+	defer background.Wait()
+	background.Go(func() { config.warnUnresolved(ctx, inv.printWarning) })
+	background.Go(func() { (&reloader{r, inv, opts, life}).run(ctx, hangups) })
+	serve := func(ctx context.Context, conn net.Conn) { r.serve(ctx, life, conn) }
+	return r.listener.serveUntil(ctx, serve, func() error {
+		end() // whatever is still under way, so that it has its line
+		go func() {
+			if r.devices.Wait(); r.config.Load().shared != nil {
+				<-r.config.Load().shared.ended
+			}
+			close(gone)
+		}()
+		select {
+		case <-gone:
+		case <-time.After(relayEndTimeout):
+		}
+		return opts.close()
+	})
+}

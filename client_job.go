@@ -157,7 +157,11 @@ func (c *client) recordOutcome(ctx context.Context, j *job, warnf warnFunc) (aga
 		}
 		return true
 	case retryNextServer:
-		if next, ok := c.nextTurn(j); ok {
+		next, ok := c.nextTurn(j)
+		if !ok && (came == outcomeNotSent || came == outcomeConnLost || came == outcomeTimedOut) {
+			next, ok = j.turn+1, j.turn+1 < len(j.order) // the server that lived does not: try those that were dead
+		}
+		if ok {
 			j.turn = next
 			j.warn(warnf, newWarning(warnFailover, "%v; trying %s", j.err, j.server()))
 			j.res.addAttempt(j.err)

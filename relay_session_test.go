@@ -58,6 +58,41 @@ func TestRelayFailover(t *testing.T) {
 	}
 }
 
+// TestRelayLastLivingServer: a request that the only living server does not answer goes to one that was dead, which may
+// live again.
+func TestRelayLastLivingServer(t *testing.T) {
+	t.Parallel()
+	for _, mode := range relayModes {
+		var down atomic.Bool
+		down.Store(true)
+		serve := func(c *fakeServerConn) {
+			for q := c.readRequest(); q != nil && !down.Load(); q = c.readRequest() {
+				c.Write(c.grantReply(q))
+			}
+		}
+		first := startFakeServer(t, serve)
+		second := startFakeServer(t, func(c *fakeServerConn) {
+			for q := c.readRequest(); q != nil && q.user != "bob"; q = c.readRequest() {
+				c.Write(c.grantReply(q))
+			}
+		})
+		r := relayTo(t, first.addr+","+second.addr, append(split(mode), "--dead-time", "10m")...)
+		waitUntil(t, "the first server is dead", func() bool {
+			if got := r.asDevice(t, "authenticate alice AT -t pap"); got.code != 0 {
+				t.Errorf("%s: %+v", mode, got)
+			}
+			return strings.Contains(r.stderr.String(), first.addr+" is dead")
+		})
+		down.Store(false)
+		if got := r.asDevice(t, "authenticate bob AT -t pap"); got.code != 0 {
+			t.Errorf("%s: %+v", mode, got)
+		}
+		if first.asked("bob") != 1 || second.asked("bob") == 0 {
+			t.Errorf("%s: asked %d and %d times", mode, first.asked("bob"), second.asked("bob"))
+		}
+	}
+}
+
 // TestRelayOnlyServer: a session without a verdict is logged with the last server that got it, and its reply, if the
 // next server cannot be reached.
 func TestRelayOnlyServer(t *testing.T) {

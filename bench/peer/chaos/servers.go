@@ -152,15 +152,15 @@ func (l *lab) killServers(ctx context.Context, seed int64, length time.Duration)
 		return nil
 	}
 	for end := time.Now().Add(length); time.Now().Before(end); {
-		time.Sleep(time.Duration(200+random.IntN(1600)) * time.Millisecond)
+		time.Sleep(time.Duration(200+random.IntN(1200)) * time.Millisecond)
+		var err error
 		s, kind := l.servers[random.IntN(len(l.servers))], kinds[random.IntN(len(kinds))]
+		if len(current) < len(l.servers)-1 && random.IntN(2) == 0 {
+			s = l.busiest()
+		}
 		if kind == "stopped" && time.Until(end) > length/2 {
 			kind = "killed" // a silent server ends the sharing of connections for a minute
 		}
-		if random.IntN(2) == 0 {
-			s = l.busiest()
-		}
-		var err error
 		if _, dead := current[s]; dead {
 			err = revive(s)
 		} else if len(current) < len(l.servers)-1 {

@@ -70,7 +70,7 @@ func (opts *decodeOptions) newDecoder(ctx context.Context, inv *invocation) (*de
 		log.out.what = sessionLines
 	}
 	d.frames = log.verbose || log.json
-	d.printer = recordPrinter{pipe: newPipe[recordBatch](), log: log, direct: inv.output.debug}
+	d.printer = recordPrinter{pipe: newPipe(newRecordBatch), log: log, direct: inv.output.debug}
 	if inv.output.debug {
 		d.dump = &dumper{out: inv.std.err, showSecrets: inv.output.showSecrets}
 	}
@@ -259,8 +259,8 @@ type eventBatch struct {
 type streamEvent struct {
 	stream *tacacsStream
 	kind   streamEventKind
-	from   int
-	n      int // bytes that were received, or are missing
+	from   uint8
+	n      int32 // bytes that were received, or are missing
 	at     frameRef
 }
 
@@ -273,14 +273,19 @@ const (
 	eventSecrets // lines of a key log
 )
 
-// A batch is passed on when it has this much.
+// A batch has at most this much, unless one segment is larger.
 const (
 	batchBytes  = 64 << 10
-	batchEvents = 1 << 11
+	batchEvents = 1 << 10
 )
 
+// newEventBatch returns an empty batch. It has all its memory at once, since growing would touch three times as much.
+func newEventBatch() *eventBatch {
+	return &eventBatch{events: make([]streamEvent, 0, batchEvents), data: make([]byte, 0, batchBytes)}
+}
+
 func newDecodePipeline(d *decoder) *decodePipeline {
-	p := &decodePipeline{events: newPipe[eventBatch](), decoder: d}
+	p := &decodePipeline{events: newPipe(newEventBatch), decoder: d}
 	p.tcp.sender = tacacsPayload.sender
 	p.tcp.prefer = func(a, b netip.AddrPort) bool { return d.isExpected([2]netip.AddrPort{a, b}) }
 	if d.port != 0 {
@@ -316,28 +321,29 @@ func (p *decodePipeline) addEvent(c *conversation, kind streamEventKind, from in
 		if t, ok = p.unused.Get().(*tacacsStream); !ok {
 			t = new(tacacsStream)
 		}
-		t.reset(c)
+		t.begin(c)
 		c.value = t
 	}
 	c.ignored, c.preferred = t.ignored.Load(), c.preferred || t.preferred.Load()
 	if kind == eventClose {
 		t.ended = c.history
 	}
-	batch := p.events.chunk
-	batch.events = append(batch.events, streamEvent{t, kind, from, n, at})
-	batch.data = append(batch.data, data...)
-	if len(batch.data) >= batchBytes || len(batch.events) >= batchEvents {
-		p.flush()
-	}
+	p.queue(streamEvent{t, kind, uint8(from), int32(n), at}, data)
 }
 
 // addSecrets queues lines of a key log in a capture.
 func (p *decodePipeline) addSecrets(lines []byte) {
-	batch := p.events.chunk
-	batch.events = append(batch.events, streamEvent{kind: eventSecrets, n: len(lines)})
-	if batch.data = append(batch.data, lines...); len(batch.data) >= batchBytes {
+	p.queue(streamEvent{kind: eventSecrets, n: int32(len(lines))}, lines)
+}
+
+// queue adds an event and its data to the batch.
+func (p *decodePipeline) queue(e streamEvent, data []byte) {
+	if batch := p.events.chunk; len(batch.events) == batchEvents || len(batch.data)+len(data) > batchBytes {
 		p.flush()
 	}
+	batch := p.events.chunk
+	batch.events = append(batch.events, e)
+	batch.data = append(batch.data, data...)
 }
 
 // flush passes the queued events on.
@@ -351,18 +357,23 @@ func (p *decodePipeline) flush() {
 func (p *decodePipeline) consume(batch *eventBatch) {
 	data := batch.data
 	for i := range batch.events {
-		switch e := &batch.events[i]; e.kind {
+		e := &batch.events[i]
+		if e.kind != eventSecrets && !e.stream.prepared {
+			e.stream.prepare()
+		}
+		switch e.kind {
 		case eventData:
-			p.decoder.onData(e.stream, e.from, e.at, data[:e.n])
+			p.decoder.onData(e.stream, int(e.from), e.at, data[:e.n])
 			data = data[e.n:]
 		case eventGap:
-			p.decoder.onGap(e.stream, e.from, e.at, e.n)
+			p.decoder.onGap(e.stream, int(e.from), e.at, int(e.n))
 		case eventSecrets:
 			p.decoder.addSecrets(data[:e.n])
 			data = data[e.n:]
 		case eventClose:
 			e.stream.history = e.stream.ended
 			p.decoder.onClose(e.stream, e.at)
+			e.stream.reset()
 			p.unused.Put(e.stream)
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -21,9 +20,9 @@ type decoder struct {
 	counts  decodeCounts
 
 	open    queue[decodeSession]
-	unused  sync.Pool // of *decodeSession
-	memory  budget    // of open sessions and the packets that they refer to
-	partial budget    // of incomplete packets
+	unused  []*decodeSession // empty, to be used again
+	memory  budget           // of open sessions and the packets that they refer to
+	partial budget           // of incomplete packets
 
 	tlsOpen   int                 // open TLS conversations
 	tlsOthers queue[tacacsStream] // those of other ports whose secrets are not known
@@ -65,6 +64,8 @@ const (
 	maxOpenStream = 1 << 10 // open sessions of one stream
 	sessionCost   = 1 << 10 // bytes of a session beside the packets that it refers to
 	maxFrames     = 64      // numbers of frames of one session
+
+	maxUnusedSessions = 64
 )
 
 // addSecrets adds lines of a key log that are in a capture. Invalid ones are ignored.
@@ -86,11 +87,14 @@ func (d *decoder) openSession(t *tacacsStream, h *header, size int) *decodeSessi
 	for d.open.len > 0 && d.memory.exceeds(sessionCost+size) {
 		d.dropSession(d.open.first())
 	}
-	s, ok := d.unused.Get().(*decodeSession)
-	if !ok {
+	var s *decodeSession
+	if n := len(d.unused); n > 0 {
+		s, d.unused = d.unused[n-1], d.unused[:n-1]
+	} else {
 		s = new(decodeSession)
 	}
-	*s = decodeSession{stream: t, typ: h.typ, key: sessionKey{client: t.client, index: -1}, kept: size}
+	s.stream, s.typ, s.kept = t, h.typ, size
+	s.key.client, s.key.index = t.client, -1
 	s.tracker.id, s.tracker.peer, s.tracker.server, s.tracker.proxy = h.sessionID, t.peer(), t.server(), t.proxy
 	s.tracker.protection, s.tracker.singleConnect = protectionOf(h.flags, t.tls != nil), t.single
 	d.memory.used += sessionCost + size
@@ -169,7 +173,10 @@ func (d *decoder) finishSession(s *decodeSession) {
 	}
 	d.open.remove(&s.place)
 	d.memory.used -= sessionCost + s.kept
-	d.unused.Put(s)
+	*s = decodeSession{} // retains no packets
+	if len(d.unused) < maxUnusedSessions {
+		d.unused = append(d.unused, s)
+	}
 }
 
 // setStatus sets the status of a session that is not the server's.
@@ -224,10 +231,10 @@ type pipe[T any] struct {
 
 const maxChunks = 4 // in a pipe
 
-func newPipe[T any]() pipe[T] {
-	p := pipe[T]{filled: make(chan *T, maxChunks), emptied: make(chan *T, maxChunks), chunk: new(T)}
+func newPipe[T any](newChunk func() *T) pipe[T] {
+	p := pipe[T]{filled: make(chan *T, maxChunks), emptied: make(chan *T, maxChunks), chunk: newChunk()}
 	for range maxChunks {
-		p.emptied <- new(T)
+		p.emptied <- newChunk()
 	}
 	return p
 }
@@ -277,9 +284,14 @@ type recordBatch struct {
 }
 
 const (
-	maxBatchRecords = 256
+	maxBatchRecords = 128
 	maxBatchKept    = 64 << 10 // the last record may exceed it
 )
+
+// newRecordBatch returns an empty batch with all its memory.
+func newRecordBatch() *recordBatch {
+	return &recordBatch{records: make([]sessionRecord, 0, maxBatchRecords)}
+}
 
 // start starts the goroutine. stop waits until all records are written.
 func (p *recordPrinter) start() (stop func()) {

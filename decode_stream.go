@@ -11,16 +11,22 @@ import (
 
 // A tacacsStream is a TCP conversation that may carry TACACS+.
 type tacacsStream struct {
-	ends       [2]netip.AddrPort
-	began      time.Time
-	preferred  atomic.Bool // it is TACACS+, so other conversations make room for it
-	ignored    atomic.Bool // it is not TACACS+: the rest of it is not needed
-	clientEnd  int         // -1 until a SYN or a packet shows it
-	started    bool        // there was data or a gap
-	recognized bool        // it is TACACS+: there was a packet
-	partial    bool        // packets may be missing: it began before the capture, or has a gap
-	missing    int         // bytes that are not in the capture
-	skipped    int         // bytes without a header
+	// The goroutine that reassembles TCP sets these, ended before eventClose and the others before the first event. The
+	// rest belongs to the decoder: passing more memory between processors costs time.
+	ends      [2]netip.AddrPort
+	began     time.Time
+	opened    bool // its first bytes are in the capture
+	ended     tcpHistory
+	preferred atomic.Bool // it is TACACS+, so other conversations make room for it
+	ignored   atomic.Bool // it is not TACACS+: the rest of it is not needed
+
+	prepared   bool
+	clientEnd  int  // -1 until a SYN or a packet shows it
+	started    bool // there was data or a gap
+	recognized bool // it is TACACS+: there was a packet
+	partial    bool // packets may be missing: it began before the capture, or has a gap
+	missing    int  // bytes that are not in the capture
+	skipped    int  // bytes without a header
 	directions [2]streamDirection
 	sessions   []*decodeSession // open ones
 	aborted    []uint32         // session_id of the last session if the client aborted it
@@ -31,7 +37,6 @@ type tacacsStream struct {
 	proxy      netip.AddrPort   // that sent it
 	client     *decodeClient
 	history    tcpHistory       // set at the end
-	ended      tcpHistory       // as history, for eventClose
 	tls        *tlsConversation // nil if it is in clear
 	other      bool             // it is one of decoder.tlsOthers
 	place      node[tacacsStream]
@@ -52,16 +57,25 @@ const (
 	maxHead         = 16       // first bytes of a conversation, to print
 )
 
-// reset makes t the stream of a new conversation.
-func (t *tacacsStream) reset(c *conversation) {
-	*t = tacacsStream{ends: c.ends, began: c.began.at, clientEnd: -1, partial: !c.opened, sessions: t.sessions[:0], aborted: t.aborted[:0], head: t.head[:0],
-		history: tcpHistory{closer: -1}}
-	if c.opened {
+// begin makes t, which is empty, the stream of a conversation.
+func (t *tacacsStream) begin(c *conversation) {
+	t.ends, t.began, t.opened = c.ends, c.began.at, c.opened
+}
+
+// prepare sets what follows from begin. The decoder calls it before the first event.
+func (t *tacacsStream) prepare() {
+	t.prepared, t.clientEnd, t.partial, t.history.closer = true, -1, !t.opened, -1
+	if t.opened {
 		t.clientEnd = 0
 	}
 	for i := range t.directions {
 		t.directions[i].lost = t.partial
 	}
+}
+
+// reset clears t for another conversation.
+func (t *tacacsStream) reset() {
+	*t = tacacsStream{sessions: t.sessions[:0], aborted: t.aborted[:0], head: t.head[:0]}
 }
 
 // peer returns the client, also behind a proxy.
@@ -79,10 +93,10 @@ func (d *decoder) onData(t *tacacsStream, from int, at frameRef, data []byte) {
 	if t.ignored.Load() {
 		return
 	}
-	if data = t.stripProxyHeader(from, data); len(data) == 0 {
-		return
-	}
 	if !t.started {
+		if data = t.stripProxyHeader(from, data); len(data) == 0 {
+			return
+		}
 		t.head = append(t.head, data[:min(len(data), maxHead)]...)
 		if t.started = true; looksLikeTLS(data) && !d.startTLS(t) {
 			return
@@ -398,7 +412,7 @@ func isTACACSPort(port uint16) bool { return port == 49 || port == 300 }
 // stripProxyHeader returns what follows the PROXY header at the start of a conversation, or all bytes if there is none. Until
 // the header is whole it returns nothing. The client that the header names is the peer then.
 func (t *tacacsStream) stripProxyHeader(from int, data []byte) []byte {
-	if t.started || t.clientEnd == 1-from {
+	if t.clientEnd == 1-from {
 		return data
 	}
 	held := data

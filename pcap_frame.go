@@ -19,7 +19,9 @@ type frameRef struct {
 }
 
 // dated reports whether a time of a capture has a date.
-func dated(at time.Time) bool { return at.Year() > 1 }
+func dated(at time.Time) bool { return !at.Before(firstDate) }
+
+var firstDate = time.Date(2, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // A frame is one packet of a capture.
 type frame struct {

@@ -201,10 +201,15 @@ func (s *segment) parseTCP(l *frameLayer) (ok bool) {
 		src, dst = dst, src
 		ports[0], ports[1] = ports[1], ports[0]
 	}
-	s.flow.ports = ports
-	for i, addr := range [2][]byte{src, dst} {
-		a, _ := netip.AddrFromSlice(addr)
-		s.flow.addrs[i] = a.As16()
-	}
+	s.flow = flow{[2][16]byte{mapped(src), mapped(dst)}, ports}
 	return true
+}
+
+// mapped returns an address of 16 bytes: one of IPv4 is mapped to IPv6. RFC 4291 section 2.5.5.2.
+func mapped(addr []byte) (a [16]byte) {
+	if len(addr) == 4 {
+		a[10], a[11] = 0xff, 0xff
+	}
+	copy(a[16-len(addr):], addr)
+	return a
 }

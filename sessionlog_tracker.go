@@ -117,7 +117,7 @@ func (o *sessionTracker) packet(at time.Time, h *header, m message) (over bool) 
 		}
 		switch isName := asked == authenGetUser && !o.noEcho && h.seqNo == before+1; {
 		case !isName:
-			o.addSecret(m.userMsg)
+			o.addSecret(strings.Clone(m.userMsg)) // of a packet that nothing else keeps
 		case len(m.userMsg) <= maxFieldLen:
 			o.user = strings.Clone(m.userMsg) // userMsg is part of a packet
 		}
@@ -135,7 +135,7 @@ func (o *sessionTracker) packet(at time.Time, h *header, m message) (over bool) 
 func (o *sessionTracker) start(m *authenStart) {
 	o.setRequest(&m.commonFields)
 	if m.typ == authenPAP {
-		o.addSecret(m.data)
+		o.addSecret(m.data) // the record keeps the text of the packet anyway
 	}
 	switch o.action = m.action; {
 	case m.action != authenLogin:
@@ -179,7 +179,7 @@ func (o *sessionTracker) addSecret(secret string) {
 		return
 	}
 	if o.retained += len(secret); o.retained <= maxSecrets {
-		o.secrets = append(o.secrets, strings.Clone(secret))
+		o.secrets = append(o.secrets, secret)
 	}
 }
 

@@ -51,7 +51,7 @@ type number struct {
 	min, max int
 }
 
-func (n *number) String() string { return "" }
+func (n *number) String() string { return strconv.Itoa(*n.value) }
 
 func (n *number) Set(s string) error {
 	v, err := strconv.Atoi(s)

@@ -241,6 +241,8 @@ type testServer struct {
 	stderr readableWriter
 	cancel func()
 	stop   func() exitCode
+
+	hangups chan struct{} // each is a SIGHUP
 }
 
 var listening = regexp.MustCompile(`listening (?:for TLS )?on (\S+)\n`)
@@ -267,11 +269,11 @@ type readableWriter interface {
 func servingWith(t testing.TB, out io.Writer, stderr readableWriter, args ...string) *testServer {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &testServer{stderr: stderr, cancel: cancel}
+	s := &testServer{stderr: stderr, cancel: cancel, hangups: make(chan struct{})}
 	s.log, _ = out.(*lockedBuffer)
 	done, ended := make(chan exitCode, 1), make(chan struct{})
 	go func() {
-		done <- run(ctx, args, stdio{in: strings.NewReader(""), out: out, err: s.stderr, env: func(name string) string {
+		done <- run(ctx, args, stdio{in: strings.NewReader(""), out: out, err: s.stderr, hangups: func() <-chan struct{} { return s.hangups }, env: func(name string) string {
 			if name == "TACACS_PLUS_KEY" && !slices.Contains(args, "--unencrypted") {
 				return testKey
 			}

@@ -584,6 +584,54 @@ func TestRelayClosesAfterDialogue(t *testing.T) {
 	}
 }
 
+// TestRelayOtherMinorVersion: on a shared connection there are only packets with the minor version that RFC 8907 defines
+// for them. Others have a connection of their own.
+func TestRelayOtherMinorVersion(t *testing.T) {
+	t.Parallel()
+	show := commonFields{user: "alice"}
+	for _, mode := range relayModes {
+		conns := make(chan int, 100)
+		s := startFakeServer(t, func(c *fakeServerConn) {
+			for q := c.readRequest(); q != nil; q = c.readRequest() {
+				conns <- c.number
+				c.Write(c.grantReply(q, sameFlags(q.header)))
+			}
+		})
+		c := dialDevice(t, relayTo(t, s.addr, split(mode)...))
+		shared := 0
+		for i, tt := range []struct {
+			version version
+			request message
+			reply   message
+			shared  bool
+		}{
+			{minorOne, papStart("alice", testPassword), new(authenReply), true},
+			{minorOne, &authorRequest{commonFields: show}, new(authorResponse), false},
+			{minorDefault, &authorRequest{commonFields: show}, new(authorResponse), true},
+			{minorOne, &acctRequest{flags: acctStart, commonFields: show}, new(acctReply), false},
+			{minorDefault, &acctRequest{flags: acctStart, commonFields: show}, new(acctReply), true},
+			{minorDefault, papStart("alice", testPassword), new(authenReply), false},
+			{minorOne, asciiStart("alice"), new(authenReply), false},
+			{minorOne, papStart("alice", testPassword), new(authenReply), true},
+		} {
+			h := header{version: tt.version, typ: typeOf(tt.request), seqNo: 1, flags: flagSingleConnect, sessionID: uint32(i)}
+			if err := c.send(h, tt.request); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.receive(tt.reply); err != nil {
+				t.Fatalf("%s, %d: %v", mode, i, err)
+			}
+			conn := <-conns
+			if shared == 0 {
+				shared = conn
+			}
+			if (conn == shared) != tt.shared {
+				t.Errorf("%s: request %d is on connection %d, the shared one is %d", mode, i, conn, shared)
+			}
+		}
+	}
+}
+
 // TestRelayServerTime: the time in a line is that of the server that answered, without the time that another one took.
 func TestRelayServerTime(t *testing.T) {
 	t.Parallel()

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -194,6 +195,54 @@ func TestRelaySingleConnect(t *testing.T) {
 		}
 		c.checkEnd(t)
 	}
+}
+
+// TestRelaySendProxy: with --send-proxy the server knows the address of each device, also of those that use one connection
+// for many sessions.
+func TestRelaySendProxy(t *testing.T) {
+	t.Parallel()
+	dir := testFiles(t)
+	for _, tt := range []struct{ serve, relay string }{
+		{"", ""},
+		{"--tls --cert DIR/server.pem --cert-key DIR/server.key", "--tls --cacert DIR/ca.pem"},
+	} {
+		s := serveWith(t, split("--proxy-protocol 127.0.0.1 --json "+tt.serve, "DIR", dir)...)
+		r := relayTo(t, s.addr, split("--send-proxy "+tt.relay, "DIR", dir)...)
+		want := make(map[string]int)
+		for _, flags := range []headerFlags{0, flagSingleConnect} {
+			for _, c := range []*fakeClient{dialDevice(t, r), dialSecondDevice(t, r)} {
+				if err := c.login(1, flags); err != nil {
+					t.Fatal(err)
+				}
+				want[c.LocalAddr().String()] = 1
+				if flags == 0 {
+					continue
+				}
+				for i := range uint32(3) {
+					if err := c.login(2+i, flags); err != nil {
+						t.Fatal(err)
+					}
+				}
+				fakeExchange{9, asciiStart("alice"), &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}, 0}.run(t, c, make(map[uint32]uint8), flags)
+				want[c.LocalAddr().String()] = 5
+			}
+		}
+		got := make(map[string]int)
+		r.stop()
+		s.stop()
+		for line := range strings.Lines(s.log.String()) {
+			var object recordObject
+			if err := json.Unmarshal([]byte(line), &object); err != nil || !strings.HasPrefix(object.Proxy, "127.0.0.1:") {
+				t.Errorf("%s: %v: %s", tt.serve, err, line)
+			}
+			got[object.Peer]++
+		}
+		if !maps.Equal(got, want) {
+			t.Errorf("%s: the server's sessions are of %v, want %v", tt.serve, got, want)
+		}
+	}
+	got := runWith(t, secretsInEnv, "", split("relay 127.0.0.1 --send-proxy --single-connect --listen 127.0.0.1:0")...)
+	got.check(t, classUsage.exit(), "", "tacacs_plus: --send-proxy excludes --single-connect: its connections are of many devices\n")
 }
 
 // TestRelaySharesConnection: logins of many devices, each on its own connection, share one to the server.

@@ -1,9 +1,9 @@
 # shellcheck shell=bash disable=SC2154 # variables of ci/interop
 #
-# Other clients and tacquito with the relay between them: with a key for each side, with TLS on one side, and with a
-# capture by the relay that tshark reads.
+# Other clients and tacquito with the relay between them: with a key for each side, with TLS on one side, with a capture
+# by the relay that tshark reads, and while servers die.
 
-device_key=device-key-0123456789
+device_key='device-key-0123456789'
 echo "$device_key" >"$tmp/device-key"
 
 # start_between NAME SERVER ARG... starts the relay and sets $between to its address. Its session lines are in NAME.out
@@ -113,3 +113,15 @@ start_between to-clear "$behind" --listen-tls 127.0.0.1:0 --listen-cert "$pki/se
 	--client-ca "$pki/ca.pem"
 ask_between 'TLS to cleartext' '' '' -tls-config "$pki/mutual.json"
 stop_between to-clear "${behind##*:}" "$tacquito_sessions"
+
+# ---- While servers die ----------------------------------------------------------------------------------------
+
+# Its output has the seed.
+(cd bench/peer && go build -o "$tmp/chaos" ./chaos) >"$tmp/chaos.log" 2>&1 || die 'cannot build the chaos test' "$tmp/chaos.log"
+code=0
+timeout 150 "$tmp/chaos" -program "$tmp/tacacs_plus" >"$tmp/out" 2>"$tmp/err" || code=$?
+out=$(<"$tmp/out")
+# shellcheck disable=SC2034 # for verdict
+err=$(<"$tmp/err")
+echo "$out"
+verdict 'relay, servers that die at random' 'exit 0' "exit $code"

@@ -20,14 +20,15 @@ type device struct {
 	confirmed      []string // task_id of the records that were answered with SUCCESS
 	unconfirmed    int
 	longest        time.Duration
-	waits          []wait // over longWait
-	problems       []string
+	waits          []request // over longWait
+	failed         []request
 }
 
-// A wait is a request that took long.
-type wait struct {
+// A request is one that took long or failed.
+type request struct {
 	what         string
 	began, ended time.Time
+	err          error
 }
 
 // newDevice returns the nth device of a relay, with an address of its own. Every other one uses single-connection mode.
@@ -55,16 +56,16 @@ func (d *device) run(ctx context.Context, deadline time.Time) {
 func (d *device) request(ctx context.Context, what string, send func(context.Context) error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	w := wait{what: what, began: time.Now()}
-	err := send(ctx)
-	w.ended = time.Now()
-	if err != nil {
-		d.problems = append(d.problems, fmt.Sprintf("%s: %s at %s: %v", d.name, what, w.began.Format("15:04:05.000"), err))
+	r := request{what: what, began: time.Now()}
+	r.err = send(ctx)
+	r.ended = time.Now()
+	if r.err != nil {
+		d.failed = append(d.failed, r)
 	}
-	took := w.ended.Sub(w.began)
+	took := r.ended.Sub(r.began)
 	d.longest = max(d.longest, took)
 	if took > longWait {
-		d.waits = append(d.waits, w)
+		d.waits = append(d.waits, r)
 	}
 }
 
@@ -112,13 +113,13 @@ func (d *device) account(ctx context.Context, id string) error {
 	return nil
 }
 
-// judgeWaits returns the waits that no death explains. Each death explains one.
-func (d *device) judgeWaits(deaths []death) (problems []string) {
+// judge returns the waits and the failures that no death explains. Each death explains one wait.
+func (d *device) judge(deaths []death) (problems []string) {
 	explained := make([]bool, len(deaths))
-	for _, w := range d.waits {
+	for _, r := range d.waits {
 		best := -1
 		for i, x := range deaths {
-			if !explained[i] && !x.began.After(w.ended) && !x.ended.Before(w.began) && (best < 0 || x.ended.Before(deaths[best].ended)) {
+			if !explained[i] && x.during(r) && (best < 0 || x.ended.Before(deaths[best].ended)) {
 				best = i
 			}
 		}
@@ -127,10 +128,24 @@ func (d *device) judgeWaits(deaths []death) (problems []string) {
 			continue
 		}
 		problems = append(problems, fmt.Sprintf("%s: a %s took %.1f s at %s, and no server had died since the last such wait",
-			d.name, w.what, w.ended.Sub(w.began).Seconds(), w.began.Format("15:04:05.000")))
+			d.name, r.what, r.ended.Sub(r.began).Seconds(), r.began.Format(clock)))
+	}
+	for _, r := range d.failed {
+		dead := make(map[string]bool)
+		for _, x := range deaths {
+			dead[x.server] = dead[x.server] || x.during(r)
+		}
+		for i := range serverCount {
+			if !dead[serverName(i)] {
+				problems = append(problems, fmt.Sprintf("%s: a %s failed at %s, although %s lived: %v", d.name, r.what, r.began.Format(clock), serverName(i), r.err))
+				break
+			}
+		}
 	}
 	return problems
 }
+
+const clock = "15:04:05.000"
 
 // add adds what another device saw.
 func (d *device) add(o *device) {
@@ -139,5 +154,6 @@ func (d *device) add(o *device) {
 	d.confirmed = append(d.confirmed, o.confirmed...)
 	d.unconfirmed += o.unconfirmed
 	d.waits = append(d.waits, o.waits...)
+	d.failed = append(d.failed, o.failed...)
 	d.longest = max(d.longest, o.longest)
 }

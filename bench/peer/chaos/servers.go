@@ -20,6 +20,7 @@ type labServer struct {
 	addr string
 	cmd  *exec.Cmd // nil while it is dead, except when it is stopped
 
+	death   int // index of the last one
 	stopped bool
 	hole    *blackhole // on the address of a dead server, or nil
 }
@@ -30,6 +31,9 @@ type death struct {
 	kind         string
 	began, ended time.Time
 }
+
+// during reports whether the server was dead at any time of a request.
+func (d *death) during(r request) bool { return !d.began.After(r.ended) && !d.ended.Before(r.began) }
 
 // start starts the process.
 func (s *labServer) start(ctx context.Context) (err error) {
@@ -139,45 +143,45 @@ func (l *lab) busiest() *labServer {
 	return found
 }
 
-// killServers lets servers die and brings them back, then brings all of them back.
+// killServers lets servers die for a while, at random. At the end all live.
 func (l *lab) killServers(ctx context.Context, seed int64, length time.Duration) error {
 	random := rand.New(rand.NewPCG(uint64(seed), 0))
-	current := make(map[*labServer]int) // index of the death of each dead server
-	revive := func(s *labServer) error {
-		if err := s.revive(ctx); err != nil {
-			return err
-		}
-		l.deaths[current[s]].ended = time.Now()
-		delete(current, s)
-		return nil
+	between := func(least, most time.Duration) time.Duration {
+		return least + time.Duration(random.Int64N(int64(most-least)))
 	}
-	for end := time.Now().Add(length); time.Now().Before(end); {
-		time.Sleep(time.Duration(200+random.IntN(1200)) * time.Millisecond)
-		var err error
-		s, kind := l.servers[random.IntN(len(l.servers))], kinds[random.IntN(len(kinds))]
-		if len(current) < len(l.servers)-1 && random.IntN(2) == 0 {
-			s = l.busiest()
-		}
-		if kind == "stopped" && time.Until(end) > length/2 {
-			kind = "killed" // a silent server ends the sharing of connections for a minute
-		}
-		if _, dead := current[s]; dead {
-			err = revive(s)
-		} else if len(current) < len(l.servers)-1 {
-			current[s] = len(l.deaths)
-			l.deaths = append(l.deaths, death{server: s.name, kind: kind, began: time.Now()})
-			err = s.die(kind)
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", s.name, err)
-		}
-	}
-	for _, s := range l.servers {
-		if _, dead := current[s]; dead {
-			if err := revive(s); err != nil {
-				return fmt.Errorf("%s: %w", s.name, err)
+	dead := make(map[*labServer]time.Time) // when they are to be revived
+	began := time.Now()
+	nextDeath := began.Add(time.Second)
+	for over := false; !over; time.Sleep(20 * time.Millisecond) {
+		over = time.Since(began) > length
+		for _, s := range l.servers {
+			if until, ok := dead[s]; ok && (over || time.Now().After(until)) {
+				if err := s.revive(ctx); err != nil {
+					return fmt.Errorf("revive %s: %w", s.name, err)
+				}
+				l.deaths[s.death].ended = time.Now()
+				delete(dead, s)
 			}
 		}
+		if over || len(dead) == len(l.servers)-1 || time.Now().Before(nextDeath) {
+			continue
+		}
+		s, kind := l.servers[random.IntN(len(l.servers))], kinds[random.IntN(len(kinds))]
+		if random.IntN(2) == 0 {
+			s = l.busiest()
+		}
+		if _, ok := dead[s]; ok {
+			continue
+		}
+		if kind == "stopped" && time.Since(began) < length/2 {
+			kind = "killed" // a silent server ends the sharing of connections for a minute
+		}
+		s.death = len(l.deaths)
+		l.deaths = append(l.deaths, death{server: s.name, kind: kind, began: time.Now()})
+		if err := s.die(kind); err != nil {
+			return fmt.Errorf("%s %s: %w", s.name, kind, err)
+		}
+		dead[s], nextDeath = time.Now().Add(between(time.Second/2, 8*time.Second)), time.Now().Add(between(0, 2*time.Second))
 	}
 	return nil
 }

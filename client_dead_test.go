@@ -287,6 +287,57 @@ func TestDeadServersAnsweredMeanwhile(t *testing.T) {
 	})
 }
 
+// TestDeadServersAdopt: another list keeps what is known of the servers that stay, and has a way to connect of its own.
+func TestDeadServersAdopt(t *testing.T) {
+	withDeadServers(t, "ABCD", func(t *testing.T, d *deadTest) {
+		before := d.servers
+		d.connectFailed(named("A"), errDown)
+		d.connectFailed(named("B"), errDown)
+		d.silent("C", "", deadAfter)
+		after(30 * time.Second) // A and B live again, and C is last
+		d.check(t, "before", "ABDC")
+		d.connectFailed(named("A"), errDown)
+		d.connectFailed(named("B"), errDown)
+		d.silent("D", "", deadAfter-1)
+		d.check(t, "when A and B are dead", "DC/AB")
+		connects := d.connected()
+		var others []string
+		var mu sync.Mutex
+		d.adopt(newDeadServers(d.life, []server{named("E"), named("C"), named("B"), named("D")}, time.Minute, func(_ context.Context, srv server) error {
+			mu.Lock()
+			defer mu.Unlock()
+			others = append(others, srv.host)
+			return errDown
+		}))
+		d.check(t, "with another list", "EDC/B")
+		var old string
+		for _, srv := range d.order(before) {
+			old += srv.host
+		}
+		if old != "ADCB" {
+			t.Errorf("the order of the old list is %s", old)
+		}
+		d.silent("D", "", 1)
+		d.check(t, "after the last missing reply of D", "EC/BD")
+		d.connectFailed(named("A"), errDown)
+		after(2 * time.Minute)
+		mu.Lock()
+		got := strings.Join(others, "")
+		mu.Unlock()
+		if got != "BDBD" || d.connected() != connects {
+			t.Errorf("connects: %s, and by the old way %s, before %s", got, d.connected(), connects)
+		}
+		d.adopt(nil)
+		d.check(t, "without a list", "")
+		after(time.Hour)
+		mu.Lock()
+		defer mu.Unlock()
+		if len(others) != len(got) {
+			t.Errorf("connects to servers that have left: %s", others)
+		}
+	})
+}
+
 // TestDeadServersOff: without a memory nothing is skipped.
 func TestDeadServersOff(t *testing.T) {
 	d := newDeadServers(t.Context(), []server{named("A"), named("B")}, 0, nil)

@@ -37,6 +37,9 @@ func withSignals(args []string) exitCode {
 			if received == syscall.SIGHUP && hangups.deliver() {
 				continue
 			}
+			if hangups.taken.Load() {
+				signal.Ignore(syscall.SIGHUP) // a late reload does not end it early
+			}
 			signal.Stop(signals) // before the cancellation, after which a second signal may follow
 			interrupt(interruptedBy(received.(syscall.Signal)))
 			return

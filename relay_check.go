@@ -44,6 +44,9 @@ func (opts *relayOptions) describe(ctx context.Context, inv *invocation) (output
 	}
 	c := config.lone
 	fmt.Fprintf(&b, "timeout %v, connect timeout %v, retries %d, dead time %v\n", c.timeout, c.failoverTimeout, c.retries, *opts.deadTime)
+	if opts.record != "" {
+		fmt.Fprintf(&b, "record to %s\n", opts.record)
+	}
 	if ctx.Err() != nil {
 		return nil, interrupted(ctx)
 	}

@@ -425,6 +425,30 @@ func TestRelayReloadCertificates(t *testing.T) {
 	}
 }
 
+// TestRelayReloadServerCertificates: a reload reads the authorities and revocation lists for the servers again, also for a
+// connection that is kept.
+func TestRelayReloadServerCertificates(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []string{"", "single-connect"} {
+		dir := testFiles(t)
+		s := serveWith(t, split("--tls --cert DIR/server.pem --cert-key DIR/server.key", "DIR", dir)...)
+		r := startReloadTest(t, mode, "host "+s.addr, "tls", "cacert "+dir+"/ca.pem", "crl "+dir+"/none.crl", "device-key-file device.key", "listen 127.0.0.1:0")
+		c := dialDevice(t, r.testServer)
+		for i, tt := range []struct{ cacert, crl, want string }{
+			{"ca.pem", "none.crl", ""}, {"ca.pem", "server.crl", "was revoked on"}, {"ca.pem", "none.crl", ""}, {"other-ca.pem", "other.crl", "unknown authority"}, {"ca.pem", "none.crl", ""},
+		} {
+			r.profile(t, mode, "host "+s.addr, "tls", "cacert "+dir+"/"+tt.cacert, "crl "+dir+"/"+tt.crl, "device-key-file device.key", "listen 127.0.0.1:0")
+			if got := r.reload(t); !strings.Contains(got, "tacacs_plus: reloaded\n") {
+				t.Errorf("%q: the relay prints %s", mode, got)
+			}
+			if err := c.login(uint32(i), flagSingleConnect); (err == nil) != (tt.want == "") {
+				t.Errorf("%q, %s, %s: %v", mode, tt.cacert, tt.crl, err)
+			}
+			waitUntil(t, "the failure is in the log", func() bool { return strings.Contains(r.log.String(), tt.want) })
+		}
+	}
+}
+
 // TestRelayCheckConfig: --check-config prints what would run and ends. It opens no socket and makes no file.
 func TestRelayCheckConfig(t *testing.T) {
 	t.Parallel()
@@ -447,7 +471,7 @@ func TestRelayCheckConfig(t *testing.T) {
 		{"127.0.0.1 --listen " + taken + " --device-key-file DIR/device.key --device-key-file DIR/other.key --device-key-file 192.0.2.0/24=DIR/other.key --device-key-file ::1=DIR/device.key " +
 			"--record DIR/rec --unencrypted --timeout 2 --connect-timeout 1 --retries 3 --dead-time 0", 0,
 			"listen on " + taken + "\ndevices in 192.0.2.0/24: key from DIR/other.key\ndevices in ::1/128: key from DIR/device.key\nother devices: one of the keys from DIR/device.key, DIR/other.key\n" +
-				"server 127.0.0.1:49 [127.0.0.1]: not obfuscated\ntimeout 2s, connect timeout 1s, retries 3, dead time 0s\n", ""},
+				"server 127.0.0.1:49 [127.0.0.1]: not obfuscated\ntimeout 2s, connect timeout 1s, retries 3, dead time 0s\nrecord to DIR/rec\n", ""},
 		{"127.0.0.1 -q --key-file DIR/nosuch.key", 2, "", "read the key: open DIR/nosuch.key: no such file or directory\n"},
 		{"127.0.0.1 --key-file DIR/server.key --listen :0", 2, "", "listening on :0 needs --device-key-file\ntacacs_plus: hint: give the key of the devices, or listen on loopback\n"},
 		{"127.0.0.1 --key-file DIR/server.key --listen-tls 127.0.0.1:0 --listen-cert DIR/text", 2, "", "DIR/text"},

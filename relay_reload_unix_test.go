@@ -21,7 +21,7 @@ func startRelayProcess(t *testing.T, env, start []string, options ...string) *pr
 	return p
 }
 
-// listens waits until a relay serves devices.
+// relays waits until a relay serves devices.
 func (p *process) relays(t *testing.T) {
 	t.Helper()
 	waitUntil(t, "the relay listens", func() bool { return listening.MatchString(p.err.String()) })
@@ -55,6 +55,40 @@ func TestRelayHangup(t *testing.T) {
 				t.Errorf("it ends with %+v", got)
 			}
 		})
+	}
+}
+
+// TestRelayHangupAtEnd: SIGHUP does not cut off the sessions that are under way when SIGTERM comes.
+func TestRelayHangupAtEnd(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	s := startFakeServer(t, func(c *fakeServerConn) {
+		q := c.readRequest()
+		<-release
+		c.Write(c.grantReply(q))
+	})
+	p := startRelayProcess(t, nil, nil, s.addr)
+	p.relays(t)
+	addr := listening.FindStringSubmatch(p.err.String())[1]
+	login := make(chan error, 1)
+	c := dialFakeClient(t, addr)
+	go func() { login <- c.login(1, 0) }()
+	waitUntil(t, "the server has the login", func() bool { return s.asked("alice") == 1 })
+	p.gets(t, syscall.SIGTERM)
+	waitUntil(t, "the relay takes no more connections", func() bool {
+		conn, err := net.Dial("tcp", addr)
+		if err == nil {
+			conn.Close()
+		}
+		return err != nil
+	})
+	p.gets(t, syscall.SIGHUP)
+	close(release)
+	if err := <-login; err != nil {
+		t.Error(err)
+	}
+	if state, got := p.ends(); state.Signaled() || got.code != 0 || !strings.Contains(got.out, "PASS") {
+		t.Errorf("it ends with %+v", got)
 	}
 }
 

@@ -119,16 +119,19 @@ func findCommand(table []command, name, hint string) (command, error) {
 // An invocation is one command line after parsing: the command, the options that all commands share, and the
 // words that are left.
 type invocation struct {
-	table    []command
-	args     []string // as they were given
-	command  command
-	action   action // nil without a command
-	std      stdio
-	options  *optionSet
-	request  requestOptions
-	server   serverOptions
-	output   outputOptions
-	key      secretSource
+	table   []command
+	args    []string // as they were given
+	command command
+	action  action // nil without a command
+	std     stdio
+	options *optionSet
+	request requestOptions
+	server  serverOptions
+	output  outputOptions
+	key     secretSource
+
+	keyServers []string // of each key file, what server it is for; nil if all are for all servers
+
 	password secretSource
 	help     bool
 	version  bool
@@ -176,7 +179,7 @@ func (inv *invocation) declare(o *optionSet) {
 	inv.server.register(o.in(groupServer))
 	inv.server.tls.register(o.in(groupIdentity), o.in(groupServer))
 	key.add(&inv.key, "k key", "KEY", "shared secret; visible in the process list")
-	key.add(&inv.key.files, "key-file", "FILE", "file with the shared secret; - is stdin; repeatable: the first is used, the others are tried on an unreadable reply to name the one that fits")
+	key.add(&inv.key.files, "key-file", "FILE", "file with the shared secret; - is stdin; repeatable: the first is used, the others are tried on an unreadable reply to name the one that fits; [NAME=]FILE is for one server: its name, address or prefix")
 	password.add(&inv.password, "password", "PASSWORD", "password; visible in the process list")
 	password.add(&inv.password.files, "password-file", "FILE", "file with the password; - is stdin")
 	password.add((*toggle)(&inv.password.stdin), "password-stdin", "", "read the password from stdin")
@@ -229,6 +232,12 @@ func (inv *invocation) setCommand(name string) (err error) {
 func (inv *invocation) given(name string) bool {
 	o := inv.options.find(name)
 	return o != nil && o.given
+}
+
+// typed reports whether the command line has an option.
+func (inv *invocation) typed(name string) bool {
+	o := inv.options.find(name)
+	return o != nil && o.given && !o.fromProfile
 }
 
 // childWords returns how many of the words are a command line of their own.
@@ -284,13 +293,21 @@ func (inv *invocation) client(ctx context.Context, keys []key) (*client, error) 
 	s := &inv.server
 	c := &client{servers: s.servers, user: inv.request.user, keys: keys, timeout: s.timeout, connectTimeout: s.connect, failoverTimeout: cmp.Or(s.connect, defaultConnect),
 		retries: s.retries, network: s.network(),
-		source: s.sourceAddr, device: s.device, remAddr: inv.request.remAddr, singleConnect: s.singleConnect, cleartext: s.unencrypted || s.tls.enabled, proven: new(sync.Map)}
+		source: s.sourceAddr, device: s.device, remAddr: inv.request.remAddr, singleConnect: s.singleConnect, unencrypted: s.unencrypted, proven: new(sync.Map)}
 	if inv.output.debug {
 		c.dump = &dumper{out: inv.std.err, showSecrets: inv.output.showSecrets, began: time.Now()}
 	}
-	c.dead = newDeadServers(ctx, c.servers, s.deadTime, c.tryConnect)
+	inOrder, skipped := splitFallback(c.servers)
+	c.dead = newDeadServers(ctx, inOrder, s.deadTime, c.tryConnect)
 	var err error
-	if s.tls.enabled {
+	if mixed(c.servers) {
+		text := "the list has servers with and without TLS, which is for a migration only (RFC 9887 section 6.1)"
+		if len(skipped) > 0 {
+			text += "; from a server over TLS no request goes to " + serverNames(skipped)
+		}
+		inv.warnf(warnMixedTransport, "%s", text)
+	}
+	if s.overTLS() {
 		inv.warnReadableKey(s.tls.cert, s.tls.certKey)
 		c.tls, err = s.tls.client(ctx, inv.warnAlways)
 	}

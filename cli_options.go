@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -114,7 +115,7 @@ type serverOptions struct {
 
 func (s *serverOptions) register(o groupOptions) {
 	s.timeout, s.deadTime = 10*time.Second, defaultDeadTime
-	o.add(&hostList{servers: &s.host}, "H host", "HOST", "servers, in place of the word HOST; repeatable")
+	o.add(&hostList{servers: &s.host}, "H host", "HOST", "servers, in place of the word HOST, each with tls:// or tcp:// in front if it is not as --tls says; repeatable")
 	o.add(&number{&s.port, 1, 65535}, "p port", "PORT", "port of servers without one of their own (default 49; 300 with --tls)")
 	o.add((*seconds)(&s.timeout), "timeout", "TIME", "limit for each server: seconds (2.5) or a duration (500ms) (default 10)")
 	o.add((*seconds)(&s.connect), "connect-timeout", "TIME", "limit for connecting to one address (default 3s while another address or server is left)")
@@ -127,20 +128,21 @@ func (s *serverOptions) register(o groupOptions) {
 	o.add((*toggle)(&s.unencrypted), "unencrypted", "", "no key: everything is readable on the wire")
 }
 
-func (s *serverOptions) check() (err error) {
-	if err := s.tls.check(); err != nil {
+// check parses the values. typed reports whether an option was given on the command line.
+func (s *serverOptions) check(typed func(option string) bool) (err error) {
+	if s.servers, err = parseServers(s.host, uint16(s.port), s.tls.enabled); err != nil {
 		return err
 	}
-	if s.tls.enabled && s.unencrypted {
-		return failf(classUsage, "--tls and --unencrypted cannot be used together")
-	}
-	if s.port == 0 {
-		if s.port = 49; s.tls.enabled {
-			s.port = 300
+	if !s.overTLS() && strings.Count(strings.ToLower(s.host), "tcp://") == len(s.servers) {
+		typedDetails := slices.DeleteFunc(strings.Fields(tlsDetails), func(option string) bool { return !typed(option) })
+		if len(typedDetails) > 0 {
+			return failf(classUsage, "--%s needs a server over TLS", typedDetails[0])
 		}
-	}
-	if s.servers, err = parseServers(s.host, uint16(s.port)); err != nil {
+	} else if err := s.tls.check(s.overTLS()); err != nil {
 		return err
+	}
+	if !s.inClear() && s.unencrypted {
+		return failf(classUsage, "%s and --unencrypted cannot be used together", map[bool]string{true: "--tls", false: "tls://"}[s.tls.enabled])
 	}
 	if s.ipv4 && s.ipv6 {
 		return failf(classUsage, "-4 and -6 cannot be used together")
@@ -157,6 +159,16 @@ func (s *serverOptions) check() (err error) {
 		return failf(classUsage, "--interface needs Linux").withHint("use --source to choose the local address")
 	}
 	return nil
+}
+
+// overTLS reports whether a server is over TLS.
+func (s *serverOptions) overTLS() bool {
+	return slices.ContainsFunc(s.servers, func(srv server) bool { return srv.tls })
+}
+
+// inClear reports whether a server is not over TLS.
+func (s *serverOptions) inClear() bool {
+	return slices.ContainsFunc(s.servers, func(srv server) bool { return !srv.tls })
 }
 
 func (s *serverOptions) network() string {
@@ -193,9 +205,8 @@ func (t *tlsOptions) register(o, server groupOptions) {
 	server.add((*text)(&t.keyLog), "keylog", "FILE", "append the secrets of TLS sessions to FILE, for decode and other packet analysers")
 }
 
-// check rejects TLS options without --tls, so that it is never in doubt whether TLS is used (RFC 9887 section
-// 5.2).
-func (t *tlsOptions) check() error {
+// check rejects TLS options without TLS, so that it is never in doubt whether it is used (RFC 9887 section 5.2).
+func (t *tlsOptions) check(overTLS bool) error {
 	for _, o := range []struct {
 		name  string
 		given bool
@@ -203,7 +214,7 @@ func (t *tlsOptions) check() error {
 		{"--cacert", t.caCert != ""}, {"--cert", t.cert != ""}, {"--cert-key", t.certKey != ""}, {"--servername", t.serverName != ""},
 		{"--crl", len(t.crls) > 0}, {"--insecure", t.insecure}, {"--keylog", t.keyLog != ""},
 	} {
-		if o.given && !t.enabled {
+		if o.given && !overTLS {
 			return failf(classUsage, "%s needs --tls", o.name)
 		}
 	}

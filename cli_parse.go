@@ -136,7 +136,7 @@ func (p *parser) assign() error {
 	if c.host == absent {
 		return inv.output.check()
 	}
-	err := cmp.Or(inv.request.check(c.name), inv.server.check(), inv.output.check())
+	err := cmp.Or(inv.request.check(c.name), inv.server.check(inv.typed), inv.cutKeyServers(), inv.output.check())
 	if user := inv.options.find("username"); err == nil && c.user == optional && words == 1 && len(inv.words) == 0 && inv.given("host") && (!user.given || user.fromProfile) {
 		err = inv.checkLoneUser()
 	}
@@ -162,8 +162,7 @@ func (inv *invocation) checkLoneUser() error {
 func (inv *invocation) checkSurplus() error {
 	c := &inv.command
 	words := inv.words[:len(inv.words)-inv.childWords()]
-	byOption := func(name string) bool { return inv.given(name) && !inv.options.find(name).fromProfile }
-	byUser, byHost := byOption("username"), byOption("host")
+	byUser, byHost := inv.typed("username"), inv.typed("host")
 	argument := c.rest == argHint && len(words) > 0 && (strings.ContainsAny(words[0], "=*") || inv.given("cmd"))
 	switch {
 	case len(words) == 0 || argument:

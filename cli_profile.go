@@ -268,18 +268,29 @@ func (r *profileReader) set(l *profileLine) error {
 	}
 	o, arg := r.inv.options.find(l.name), l.arg
 	if o.arg == "FILE" && l.value != "" && l.value != "-" {
-		arg = "--" + l.name + "=" + r.inFolder(l.value, strings.HasSuffix(l.name, "key-file"))
+		arg = "--" + l.name + "=" + r.inFolder(l.value, r.cutter(l.name))
 	}
 	o.fromProfile = true
 	_, err := r.inv.parseOption(arg, nil)
 	return err
 }
 
-// inFolder returns the value FILE or, of an option that takes prefixes, [PREFIX=]FILE. FILE is relative to the folder.
-func (r *profileReader) inFolder(value string, prefixes bool) string {
+// cutter returns the function that splits the value of an option into what it is for and FILE, or nil.
+func (r *profileReader) cutter(option string) func(string) (string, string, bool) {
+	switch {
+	case option == "key-file" && r.inv.command.host != absent:
+		return cutServer
+	case strings.HasSuffix(option, "key-file"):
+		return cutPrefix
+	}
+	return nil
+}
+
+// inFolder returns the value FILE or, of an option with a cutter, [PREFIX=]FILE. FILE is relative to the folder.
+func (r *profileReader) inFolder(value string, cut func(string) (string, string, bool)) string {
 	prefix, file, found := "", value, false
-	if prefixes {
-		prefix, file, found = cutPrefix(value)
+	if cut != nil {
+		prefix, file, found = cut(value)
 	}
 	if file = expandHome(file, r.inv.std.env); !filepath.IsAbs(file) {
 		file = filepath.Join(r.folder, file)
@@ -287,7 +298,10 @@ func (r *profileReader) inFolder(value string, prefixes bool) string {
 	if found {
 		return prefix + "=" + file
 	}
-	if _, _, ambiguous := cutPrefix(file); prefixes && ambiguous {
+	if cut == nil {
+		return file
+	}
+	if _, _, ambiguous := cut(file); ambiguous {
 		file = "." + string(filepath.Separator) + file
 	}
 	return file

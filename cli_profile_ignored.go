@@ -14,7 +14,7 @@ func (r *profileReader) ignored(l *profileLine) bool {
 // overridden reports whether the command does not have the option, or the command line has it or one that excludes it.
 func (r *profileReader) overridden(l *profileLine) bool {
 	o := r.inv.options.find(l.name)
-	typed := o != nil && o.given && !o.fromProfile && l.name != "no-warn" // whose values add up
+	typed := r.inv.typed(l.name) && l.name != "no-warn" // whose values add up
 	return o == nil || !r.inv.command.accepts(o) || typed || r.conflicting(l.name)
 }
 
@@ -53,7 +53,7 @@ func (r *profileReader) usable(l *profileLine) bool {
 		return (l.value == "enable") == (command == "enable")
 	case "chap-id", "chap-challenge":
 		t := authenASCII
-		if typed := r.inv.options.find("authen-type"); typed.given && !typed.fromProfile {
+		if r.inv.typed("authen-type") {
 			t = r.inv.request.authenType
 		} else if from := r.lineOf("authen-type"); from != nil {
 			t = authenPAP
@@ -76,8 +76,7 @@ func (r *profileReader) usable(l *profileLine) bool {
 
 // has reports whether the command line or the profile gives an option.
 func (r *profileReader) has(name string) bool {
-	o := r.inv.options.find(name)
-	return o != nil && o.given && !o.fromProfile || r.lineOf(name) != nil
+	return r.inv.typed(name) || r.lineOf(name) != nil
 }
 
 // hasUser reports whether the command line or the profile gives the USER of a command that may have none.

@@ -107,6 +107,17 @@ func TestProfileWords(t *testing.T) {
 	}
 }
 
+// keyFiles returns the key files as they were given.
+func keyFiles(inv *invocation) list {
+	given := slices.Clone(inv.key.files)
+	for i, server := range inv.keyServers {
+		if server != "" {
+			given[i] = server + "=" + given[i]
+		}
+	}
+	return given
+}
+
 // TestProfileOverridden: options on the command line override the profile.
 func TestProfileOverridden(t *testing.T) {
 	t.Parallel()
@@ -129,7 +140,9 @@ func TestProfileOverridden(t *testing.T) {
 		{"key-file 192.0.2.0/24=a", "", "files=192.0.2.0/24=" + in("a")},
 		{"key-file=2001:db8::1=a", "", "files=2001:db8::1=" + in("a")},
 		{"key-file 192.0.2.0/24=" + in("x"), "", "files=192.0.2.0/24=" + in("x")},
-		{"key-file b=a", "", "files=" + in("b=a")},
+		{"key-file b=a", "", "files=b=" + in("a")},
+		{"key-file ./b=a", "", "files=" + in("b=a")},
+		{"key-file tac1:49=sub/a", "", "files=tac1:49=" + in("sub/a")},
 		{"cacert sub/ca.pem\ntls", "", "cacert=" + in("sub/ca.pem")},
 		{"key-file a", "--tls", "files= tls=true"},
 		{"key x\nunencrypted", "--tls", "key=false tls=true clear=false"},
@@ -162,7 +175,7 @@ func TestProfileOverridden(t *testing.T) {
 			continue
 		}
 		got := map[string]string{
-			"timeout": inv.server.timeout.String(), "files": strings.Join(inv.key.files, " "), "key": fmt.Sprint(inv.key.set),
+			"timeout": inv.server.timeout.String(), "files": strings.Join(keyFiles(inv), " "), "key": fmt.Sprint(inv.key.set),
 			"cacert": inv.server.tls.caCert, "tls": fmt.Sprint(inv.server.tls.enabled), "clear": fmt.Sprint(inv.server.unencrypted),
 			"password": fmt.Sprint(inv.password.set), "stdin": fmt.Sprint(inv.password.stdin), "pfiles": strings.Join(inv.password.files, " "),
 			"4": fmt.Sprint(inv.server.ipv4), "6": fmt.Sprint(inv.server.ipv6),
@@ -359,7 +372,7 @@ func TestProfileInHome(t *testing.T) {
 	if err != nil && !strings.Contains(err.Error(), "--cacert needs --tls") {
 		t.Fatal(err)
 	}
-	got := strings.Join(append(append(inv.key.files, inv.password.files...), inv.server.tls.caCert), " ")
+	got := strings.Join(append(append(keyFiles(inv), inv.password.files...), inv.server.tls.caCert), " ")
 	if want := filepath.Join(home, "k") + " 192.0.2.0/24=" + filepath.Join(home, "k") + " " + filepath.Join(home, "~x") + " " + filepath.Join(home, "sub/ca.pem"); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
@@ -516,7 +529,7 @@ func TestProfileFileWithEqualsSign(t *testing.T) {
 	if got, want := inv.password.files, filepath.Join(dir, "ca.fe=pw"); len(got) != 1 || got[0] != want {
 		t.Errorf("the password file is %q, want %q", got, want)
 	}
-	if got, want := inv.key.files, "192.0.2.1="+filepath.Join(dir, "key"); len(got) != 1 || got[0] != want {
+	if got, want := keyFiles(inv), "192.0.2.1="+filepath.Join(dir, "key"); len(got) != 1 || got[0] != want {
 		t.Errorf("the key file is %q, want %q", got, want)
 	}
 }

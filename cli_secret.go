@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"unicode/utf8"
 )
 
 // A secretSource is where one secret comes from: an option, a file, stdin, the environment, or the terminal.
@@ -70,16 +69,6 @@ func shareStdin(readers []string) error {
 		withHint("put one of them in a file or in the environment")
 }
 
-// errKeyOverTLS returns the error for a key together with TLS, on either side.
-func errKeyOverTLS() error {
-	return failf(classUsage, "no key is used over TLS").withHint("remove --key and --key-file (RFC 9887 section 3.2)")
-}
-
-// errEmptyKey returns the error for --key with an empty value.
-func errEmptyKey() error {
-	return failf(classUsage, "the key is empty").withHint("set a key of at least 16 characters on both sides (RFC 8907 section 10.5.1)")
-}
-
 // sourceName returns the name of a file for messages.
 func sourceName(name string) string {
 	if name == "-" {
@@ -138,7 +127,7 @@ func (inv *invocation) secrets(ctx context.Context, passwords ...*secretSource) 
 // prompts reports whether the secret must be typed before anything is sent.
 func (inv *invocation) prompts(src *secretSource) bool {
 	switch {
-	case src == &inv.key && (inv.server.unencrypted || inv.server.tls.enabled):
+	case src == &inv.key && !inv.needsKey():
 		return false
 	case len(src.fromStdin()) > 0:
 		return inv.std.inIsTerminal()
@@ -163,60 +152,14 @@ func (inv *invocation) checkSources(sources []*secretSource) error {
 	}
 	switch {
 	case inv.key.sourceCount() == 0:
-	case inv.server.tls.enabled:
-		return errKeyOverTLS()
+	case !inv.server.inClear():
+		if inv.server.tls.enabled || inv.typed("key") || inv.typed("key-file") {
+			return errKeyOverTLS()
+		}
 	case inv.server.unencrypted:
 		return failf(classUsage, "--unencrypted and a key cannot be used together")
 	}
 	return nil
-}
-
-// keys reads the shared secrets: none if nothing is obfuscated.
-func (inv *invocation) keys(ctx context.Context) ([]key, error) {
-	if inv.server.unencrypted || inv.server.tls.enabled {
-		return nil, nil
-	}
-	keys, err := inv.loadSecret(ctx, &inv.key, keyPrompt)
-	if err != nil {
-		return nil, err
-	}
-	for _, k := range keys {
-		if k.value == "" {
-			return nil, errEmptyKey()
-		}
-	}
-	if n := utf8.RuneCountInString(keys[0].value); n < minKey {
-		inv.warnf(warnKeyShort, "the key has %d characters, RFC 8907 section 10.5.1 requires at least %d", n, minKey)
-	}
-	return keys, nil
-}
-
-// minKey is the least number of characters of a key. RFC 8907 section 10.5.1.
-const minKey = 16
-
-// warnShortKeys warns of short keys of a server. Its log may be public, so the length is not shown.
-func (inv *invocation) warnShortKeys(keys []key) {
-	for _, k := range keys {
-		if utf8.RuneCountInString(k.value) < minKey {
-			inv.warnf(warnKeyShort, "the key from %s has less than %d characters, which RFC 8907 section 10.5.1 requires", k.source, minKey)
-		}
-	}
-}
-
-// givenKeys reads the keys of a command that works without one: those of the files, then that of --key. Without
-// either it is the one of the environment.
-func (inv *invocation) givenKeys(ctx context.Context) (keys []key, err error) {
-	fromFiles, typed := inv.key, inv.key
-	if fromFiles.set = false; len(fromFiles.files) > 0 || !typed.set && inv.std.env(typed.env) != "" {
-		if keys, err = inv.loadSecret(ctx, &fromFiles, keyPrompt); err != nil {
-			return nil, err
-		}
-	}
-	if typed.set {
-		last, err := inv.loadSecret(ctx, &typed, keyPrompt)
-		return append(keys, last...), err
-	}
-	return keys, nil
 }
 
 // loadPassword reads a password.
@@ -239,7 +182,7 @@ func (inv *invocation) loadSecret(ctx context.Context, s *secretSource, prompt s
 		if err == nil && value == "" && !s.set {
 			err = failf(classUsage, "no %s in %s", s.what, source)
 		}
-		return []key{{source, value}}, err
+		return []key{{source: source, value: value}}, err
 	}
 	switch {
 	case s.set:
@@ -285,7 +228,7 @@ func (inv *invocation) loadSecret(ctx context.Context, s *secretSource, prompt s
 		if name == "-" {
 			s.kept = value
 		}
-		values = append(values, key{sourceName(name), value})
+		values = append(values, key{source: sourceName(name), value: value})
 	}
 	return values, nil
 }

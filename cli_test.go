@@ -150,7 +150,13 @@ var usageErrors = []struct{ line, message, hint string }{
 	{"authenticate alice ::1::2", `server "::1::2" is neither an IPv6 address nor name:port`, ""},
 	{"authenticate alice tac1:49:50", `server "tac1:49:50" is neither an IPv6 address nor name:port`, ""},
 	{"authenticate alice ::1]:49", `server "::1]:49" is neither an IPv6 address nor name:port`, ""},
-	{"authenticate alice https://tac1", `port "//tac1" of server "https://tac1" must be 1 to 65535`, ""},
+	{"authenticate alice https://tac1", `server "https://tac1" can have tls:// or tcp:// in front, not https://`, ""},
+	{"authenticate alice tls://", `the server list "tls://" has an empty entry`, ""},
+	{"authenticate alice tls://tac1/", `server "tls://tac1/" is not a name or an address`, ""},
+	{"authenticate alice tls://tac1 --unencrypted", "tls:// and --unencrypted cannot be used together", ""},
+	{"authenticate alice tls://tac1 -k secret", "no key is used over TLS", "remove --key and --key-file (RFC 9887 section 3.2)"},
+	{"authenticate alice tcp://tac1 --tls --insecure", "--insecure needs a server over TLS", ""},
+	{"authenticate alice tac1 --insecure", "--insecure needs --tls", ""},
 	{"authenticate alice tac1/x", `server "tac1/x" is not a name or an address`, ""},
 	{"authenticate alice bob@tac1", `server "bob@tac1" is not a name or an address`, ""},
 	{"authenticate alice täc1", `server "täc1" is not a name or an address`, ""},
@@ -467,7 +473,7 @@ func TestParseServers(t *testing.T) {
 		"tac1,tac1":                            "tac1:4949 tac1:4949",
 		strings.Repeat("tac1:1,", 99) + "tac2": strings.Repeat("tac1:1 ", 99) + "tac2:4949",
 	} {
-		servers, err := parseServers(list, 4949)
+		servers, err := parseServers(list, 4949, false)
 		var got []string
 		for _, s := range servers {
 			got = append(got, s.String())

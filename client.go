@@ -27,11 +27,11 @@ type client struct {
 	network       string // tcp, tcp4 or tcp6
 	source        netip.Addr
 	device        string
-	remAddr       string // for the field rem_addr; empty for the address of the connection
-	singleConnect bool   // offer it
-	cleartext     bool   // do not obfuscate: over TLS, or with --unencrypted
-	tls           *tlsClient
-	sendProxy     bool // begin connections with a PROXY header
+	remAddr       string     // for the field rem_addr; empty for the address of the connection
+	singleConnect bool       // offer it
+	unencrypted   bool       // do not obfuscate without TLS
+	tls           *tlsClient // nil if no server is over TLS
+	sendProxy     bool       // begin connections with a PROXY header
 	dump          *dumper
 	forwards      bool      // replies are for somebody else: they keep what they repeat of our secrets, and their minor version
 	proven        *sync.Map // names of the servers whose replies the key fits
@@ -49,11 +49,31 @@ func (c *client) only(srv server) *client {
 type key struct {
 	source string
 	value  string
+	server string // that it is for: its name, name:port or a prefix of its addresses; empty for all
+}
+
+// keysFor returns the keys for a server at an address: its own, of which the most specific count, and after them those for
+// all, as candidates.
+func (c *client) keysFor(srv server, addr netip.Addr) []key {
+	var common, own []key
+	best := 0
+	for _, k := range c.keys {
+		rank := srv.rank(k.server, addr)
+		switch {
+		case k.server == "":
+			common = append(common, k)
+		case rank > best:
+			own, best = []key{k}, rank
+		case rank > 0 && rank == best:
+			own = append(own, k)
+		}
+	}
+	return append(own, common...)
 }
 
 // transport returns the transport as JSON has it.
-func (c *client) transport() string {
-	if c.tls != nil {
+func (s server) transport() string {
+	if s.tls {
 		return "tls"
 	}
 	return "tcp"
@@ -75,12 +95,19 @@ type serverConn struct {
 	local         string    // of this side
 	remAddr       string    // for the field rem_addr: the option's, or the local address
 	facts         *tlsFacts // nil without TLS
+	cleartext     bool      // packets are not obfuscated
+	keys          []key     // for this server, as in client
 	stopWatch     func()    // stops watching the context
 	answered      int       // replies that were read
 	readable      bool      // one of them could be decoded, so the key is right
 	established   bool      // the server agreed to single-connection mode (section 4.3)
 	noNewSessions bool
 	idleSince     time.Time // when the last session on it ended
+}
+
+// errNoKeyFor returns the error for a server without a key.
+func errNoKeyFor(srv server) *failure {
+	return failf(classUsage, "no key for %s", srv).withHint("give --key-file %s=FILE, or --key-file FILE for all other servers", srv.host)
 }
 
 // dial connects to the server that the job asks now, by the deadline of its session. The end of ctx interrupts all reads
@@ -122,14 +149,21 @@ func (c *client) open(ctx context.Context, j *job) (*serverConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &serverConn{client: c, server: srv, address: conn.RemoteAddr().String(), local: conn.LocalAddr().String(), remAddr: c.remAddr}
+	l := &serverConn{client: c, server: srv, address: conn.RemoteAddr().String(), local: conn.LocalAddr().String(), remAddr: c.remAddr,
+		cleartext: srv.tls || c.unencrypted}
+	if !l.cleartext {
+		if l.keys = c.keysFor(srv, addrPortOf(conn.RemoteAddr()).Addr()); len(l.keys) == 0 {
+			conn.Close()
+			return nil, errNoKeyFor(srv)
+		}
+	}
 	if c.sendProxy {
 		if _, err := conn.Write(appendProxyV2(nil, j.forwarded.client, j.forwarded.server)); err != nil {
 			conn.Close()
 			return nil, failf(classNetwork, "send the PROXY header to %s: %w", srv, cause(err))
 		}
 	}
-	if c.tls != nil {
+	if srv.tls {
 		began := time.Now()
 		conn, l.facts, err = c.tls.handshake(limited, srv, c.timeout, conn)
 		if took.tls = time.Since(began); err != nil {

@@ -196,7 +196,7 @@ func TestPoolDrainsFew(t *testing.T) {
 	for i := range maxDraining + 1 {
 		conn, other := net.Pipe()
 		others = append(others, other)
-		p.mux = newMux(&serverConn{client: p.client, server: p.client.servers[0], conn: conn, answered: 1, noNewSessions: true, stopWatch: func() {}}, p.wakeup.ch, nil, discardWarning)
+		p.mux = newMux(&serverConn{client: p.client, keys: p.client.keys, server: p.client.servers[0], conn: conn, answered: 1, noNewSessions: true, stopWatch: func() {}}, p.wakeup.ch, nil, discardWarning)
 		j := &job{request: new(authorization)}
 		p.client.begin(j, time.Now())
 		j.session.conn, j.session.deadline = p.mux.conn, time.Now().Add(patience)

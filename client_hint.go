@@ -74,7 +74,7 @@ func (l *serverConn) closedHint() string {
 		return fmt.Sprintf("add --tls: port %d is for TLS", l.server.port)
 	case l.facts != nil:
 		return "see the server's log"
-	case l.client.cleartext:
+	case l.cleartext:
 		return fmt.Sprintf("check the server's client entry for the address %s: a server with a key for it may close like this, as do an access list and a TLS port", l.localAddr())
 	}
 	return fmt.Sprintf("check the server's client entry for the address %s; an access list, a wrong key or a TLS port look the same", l.localAddr())
@@ -89,7 +89,7 @@ func (l *serverConn) silentHint() string {
 		return fmt.Sprintf("add --tls: port %d is for TLS", l.server.port)
 	case l.facts != nil:
 		return "try a longer --timeout for a slow back end (LDAP, AD)"
-	case l.client.cleartext:
+	case l.cleartext:
 		return "check whether the server has a key for this client (some servers drop such packets), or try a longer --timeout for a slow back end (LDAP, AD)"
 	}
 	return "check the key (some servers drop unreadable packets), or try a longer --timeout for a slow back end (LDAP, AD)"
@@ -98,7 +98,7 @@ func (l *serverConn) silentHint() string {
 // refusedHint returns the hint for a port where nothing listens.
 func (c *client) refusedHint(srv server) string {
 	switch {
-	case c.tls != nil || srv.port == portTLS:
+	case srv.tls || srv.port == portTLS:
 		return "check that the server runs, and the port" + otherTLSPort(srv)
 	case srv.port == portClear:
 		return "check that the server runs, and the port; with --tls it is 300"
@@ -128,7 +128,7 @@ func (c *client) orSwapped(ctx context.Context, srv server, f *failure, err erro
 
 // looksLikeServer reports whether a text is an address, or a name with a port.
 func looksLikeServer(text string) bool {
-	servers, err := parseServers(text, portClear)
+	servers, err := parseServers(text, portClear, false)
 	return err == nil && (strings.Contains(text, ":") || isAddr(servers[0].host))
 }
 

@@ -148,7 +148,7 @@ func TestHintTLSPort(t *testing.T) {
 	} {
 		l := &serverConn{client: &client{proven: new(sync.Map)}, server: newServer("tac1", tt.port), conn: here}
 		if tt.tls {
-			l.facts, l.client.cleartext = new(tlsFacts), true
+			l.facts, l.cleartext = new(tlsFacts), true
 		}
 		if got := l.silentHint(); !strings.HasPrefix(got, tt.silent) {
 			t.Errorf("silent port %d, TLS %t: the hint is %q, want %q", tt.port, tt.tls, got, tt.silent)
@@ -186,7 +186,7 @@ func TestHintOtherPort(t *testing.T) {
 	} {
 		c, l := new(client), &serverConn{server: newServer("tac1", tt.port)}
 		if tt.tls {
-			c.tls, l.facts = new(tlsClient), new(tlsFacts)
+			l.server.tls, l.facts = true, new(tlsFacts)
 		}
 		if got := c.connectFailure(l.server, nil, time.Second, syscall.ECONNREFUSED); got.hint != tt.refused {
 			t.Errorf("port %d, TLS %t: the hint is %q, want %q", tt.port, tt.tls, got.hint, tt.refused)
@@ -279,6 +279,7 @@ func foreignOptions(name, hint string) (foreign []string) {
 var optionHints = map[string]string{
 	"run serve %s --tls, or set FileDescriptorName in the socket unit":                                                                              "serve",
 	"add --tls, or use the port without TLS: this is a TLS port":                                                                                    clientCommands,
+	"give --key-file %s=FILE, or --key-file FILE for all other servers":                                                                             clientCommands,
 	"add --tls: port %d is for TLS":                                                                                                                 clientCommands,
 	"add --append, or move the file away":                                                                                                           "relay",
 	"add \"password\" to the request, or give one for all with --password-file or TACACS_PLUS_PWD":                                                  "batch",

@@ -60,15 +60,20 @@ func (c *client) order() []server {
 	if c.dead != nil {
 		return c.dead.order(c.servers)
 	}
-	return c.servers
+	allowed, _ := splitFallback(c.servers)
+	return allowed
 }
 
-// nextTurn returns the next turn of a job. Only the first round skips dead servers. ok is false after the last round.
+// nextTurn returns the next turn of a job. Only the first round skips dead servers. From a server over TLS no job goes to
+// one that is not (RFC 9887 section 5.1.1). ok is false after the last round.
 func (c *client) nextTurn(j *job) (turn int, ok bool) {
-	for turn = j.turn + 1; turn < len(j.order) && c.dead.skips(j.order[turn]); {
-		turn++
+	last, secure := (c.retries+1)*len(j.order), j.server().tls
+	for turn = j.turn + 1; turn < last; turn++ {
+		if srv := j.order[turn%len(j.order)]; (srv.tls || !secure) && (turn >= len(j.order) || !c.dead.skips(srv)) {
+			return turn, true
+		}
 	}
-	return turn, turn < (c.retries+1)*len(j.order)
+	return turn, false
 }
 
 // hasNextServer reports whether the job can go to another server than the one that it asks now.
@@ -121,7 +126,10 @@ func (j *job) recordEnd(conn *serverConn, now time.Time) {
 	if j.err != nil && classOf(j.err) != classDenied {
 		j.res.reset(j.res.Server, j.res.Timing)
 	}
-	j.res.Address, j.res.Local, j.res.Transport, j.res.TLS = conn.address, conn.local, conn.client.transport(), conn.facts
+	j.res.Address, j.res.Local, j.res.Transport, j.res.TLS = conn.address, conn.local, conn.server.transport(), conn.facts
+	if j.res.KeyFile = ""; len(conn.keys) > 0 && conn.keys[0].server != "" {
+		j.res.KeyFile = conn.keys[0].source
+	}
 	if conn.client.singleConnect {
 		j.res.SingleConnect = &conn.established // final by now
 	}
@@ -169,6 +177,7 @@ func (c *client) recordOutcome(ctx context.Context, j *job, warnf warnFunc) (aga
 			j.session.deadline = time.Time{}
 			return true
 		}
+		c.hintSkipped(j)
 	case noRetry:
 		if _, ok := c.nextTurn(j); ok && mayBeWritten(came) {
 			f := asFailure(j.err)
@@ -176,6 +185,20 @@ func (c *client) recordOutcome(ctx context.Context, j *job, warnf warnFunc) (aga
 		}
 	}
 	return false
+}
+
+// hintSkipped adds to the hint of a failed job the servers in the clear that it did not go to.
+func (c *client) hintSkipped(j *job) {
+	_, skipped := splitFallback(c.servers)
+	if len(skipped) == 0 {
+		return
+	}
+	f := *asFailure(j.err)
+	if f.hint != "" {
+		f.hint += "; "
+	}
+	f.hint += serverNames(skipped) + " was not asked: nothing falls back from TLS (RFC 9887 section 5.1.1)"
+	j.err = &attemptError{&f, outcomeOf(j.err)}
 }
 
 // recordSilence records in the memory of dead servers that the first reply of a session did not come. A connection that

@@ -399,7 +399,7 @@ func (p *pool) noteLost(j *job) {
 // noteFailedDial notes that a shared connection to a server carried no reply. Jobs no longer wait for one if no other
 // server is known to live.
 func (p *pool) noteFailedDial(srv server) {
-	if p.failedDials++; p.failedDials >= len(p.client.servers) && !p.client.dead.othersLive(srv) {
+	if p.failedDials++; p.failedDials >= len(p.client.order()) && !p.client.dead.othersLive(srv) {
 		p.downgrade(reuseSequential, "")
 	}
 }

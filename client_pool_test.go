@@ -888,8 +888,8 @@ func TestMuxWriteFails(t *testing.T) {
 		want    outcome
 	}{{0, outcomeNotSent}, {5, outcomeConnLost}} {
 		conn := &fakeConn{write: func([]byte) (int, error) { return tt.written, broken }}
-		c := &client{servers: []server{newServer("tac1", 49)}, keys: []key{{"test", testKey}}, timeout: time.Minute, singleConnect: true}
-		m := newMux(&serverConn{client: c, server: c.servers[0], conn: conn, answered: 1, established: true}, nil, func() {}, discardWarning)
+		c := &client{servers: []server{newServer("tac1", 49)}, keys: []key{{source: "test", value: testKey}}, timeout: time.Minute, singleConnect: true}
+		m := newMux(&serverConn{client: c, keys: c.keys, server: c.servers[0], conn: conn, answered: 1, established: true}, nil, func() {}, discardWarning)
 		j := &job{request: newRecord(commonFields{user: "u"}, authenMethodTACACSPlus, acctStart, []string{"service=shell"}, "1")}
 		c.begin(j, time.Now())
 		if err := m.add(j); err != nil || !m.hasRoom() {
@@ -959,7 +959,7 @@ func TestPoolAssign(t *testing.T) {
 	} {
 		c := newPool(clientFor(t, "tac1"), 4)
 		c.reuse, c.workerCount, c.now = tt.reuse, 4, time.Now() // all workers are idle
-		c.mux = newMux(&serverConn{client: c.client, server: c.client.servers[0], answered: 1, established: true, idleSince: c.now}, nil, nil, discardWarning)
+		c.mux = newMux(&serverConn{client: c.client, keys: c.client.keys, server: c.client.servers[0], answered: 1, established: true, idleSince: c.now}, nil, nil, discardWarning)
 		j := &job{request: newLogin(commonFields{user: "u", typ: tt.typ}, testPassword), turn: tt.turn, err: tt.err}
 		c.queue.push(&j.place, j)
 		if assigned, _ := c.assign(t.Context(), j); !assigned || (len(c.mux.byID) == 1) != tt.shared || (len(c.work) == 1) == tt.shared || c.inFlight() != 1 || c.queue.first() != nil {
@@ -977,8 +977,8 @@ func TestMuxFlushesWhileReading(t *testing.T) {
 	for size, want := range map[int]int{flushAt - 1: 0, flushAt: flushAt} {
 		written := 0
 		conn := &fakeConn{write: func(p []byte) (int, error) { written += len(p); return len(p), nil }}
-		c := &client{servers: []server{newServer("tac1", 49)}, keys: []key{{"test", testKey}}, timeout: time.Minute}
-		m := newMux(&serverConn{client: c, conn: conn, answered: 1}, nil, func() {}, discardWarning)
+		c := &client{servers: []server{newServer("tac1", 49)}, keys: []key{{source: "test", value: testKey}}, timeout: time.Minute}
+		m := newMux(&serverConn{client: c, keys: c.keys, conn: conn, answered: 1}, nil, func() {}, discardWarning)
 		j := &job{request: newRecord(commonFields{user: "u"}, authenMethodTACACSPlus, acctStart, []string{"service=shell"}, "1")}
 		c.begin(j, time.Now())
 		if err := m.add(j); err != nil {
@@ -1034,7 +1034,7 @@ func TestMuxWakes(t *testing.T) {
 		conn, other := net.Pipe()
 		c := &client{servers: []server{newServer("tac1", 49)}, timeout: patience}
 		notify := make(chan struct{}, 1)
-		m := newMux(&serverConn{client: c, conn: conn}, notify, func() {}, discardWarning)
+		m := newMux(&serverConn{client: c, keys: c.keys, conn: conn}, notify, func() {}, discardWarning)
 		j := &job{session: session{conn: m.conn, deadline: time.Now().Add(patience)}}
 		m.inFlight.push(&j.place, j)
 		for range tt.notified {
@@ -1074,7 +1074,7 @@ func TestMuxGrace(t *testing.T) {
 	c := &client{servers: []server{newServer("tac1", 49)}, timeout: time.Second}
 	conn, _ := net.Pipe()
 	defer conn.Close()
-	m := newMux(&serverConn{client: c, conn: conn}, nil, func() {}, discardWarning)
+	m := newMux(&serverConn{client: c, keys: c.keys, conn: conn}, nil, func() {}, discardWarning)
 	now := time.Now()
 	j := &job{session: session{deadline: now}}
 	m.inFlight.push(&j.place, j)
@@ -1108,8 +1108,8 @@ func TestMuxReplyInTheGrace(t *testing.T) {
 	for late, want := range map[time.Duration]outcome{grace / 2: outcomeDecided, 2 * grace: outcomeTimedOut} {
 		synctest.Test(t, func(t *testing.T) {
 			conn, other := net.Pipe()
-			c := &client{servers: []server{newServer("tac1", 49)}, keys: []key{{"test", testKey}}, timeout: time.Second}
-			m := newMux(&serverConn{client: c, conn: conn}, nil, func() {}, discardWarning)
+			c := &client{servers: []server{newServer("tac1", 49)}, keys: []key{{source: "test", value: testKey}}, timeout: time.Second}
+			m := newMux(&serverConn{client: c, keys: c.keys, conn: conn}, nil, func() {}, discardWarning)
 			j := &job{request: newRecord(commonFields{user: "u"}, authenMethodTACACSPlus, acctStart, []string{"service=shell"}, "1")}
 			c.begin(j, time.Now())
 			if err := m.add(j); err != nil {

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -11,6 +13,7 @@ import (
 type server struct {
 	host string
 	port uint16
+	tls  bool       // by TLS (RFC 9887)
 	name string     // host:port, as it is printed
 	addr netip.Addr // the only address of the name to use; invalid for all of them
 }
@@ -21,18 +24,44 @@ func newServer(host string, port uint16) server {
 
 func (s server) String() string { return s.name }
 
-// sameName reports whether both are the same server, maybe at different addresses.
-func (s server) sameName(o server) bool { return s.host == o.host && s.port == o.port }
+// rank returns how specific a text is for the server at an address, and 0 if it is not for it: host:port, the name, or a
+// prefix, the longer the higher.
+func (s server) rank(text string, addr netip.Addr) int {
+	switch prefix, err := parsePrefix(text); {
+	case strings.EqualFold(text, net.JoinHostPort(s.host, strconv.Itoa(int(s.port)))):
+		return 1000
+	case strings.EqualFold(text, s.host):
+		return 999
+	case err == nil && prefix.Contains(addr):
+		return 1 + prefix.Bits()
+	}
+	return 0
+}
 
-// parseServers parses a list of servers with commas: name, name:port, 1.2.3.4:port, 2001:db8::1 or [2001:db8::1]:port.
-// Those without a port get the default one.
-func parseServers(list string, defaultPort uint16) ([]server, error) {
+// sameName reports whether both are the same server, maybe at different addresses.
+func (s server) sameName(o server) bool {
+	return s.host == o.host && s.port == o.port && s.tls == o.tls
+}
+
+// parseServers parses a list of servers with commas: name, name:port, 1.2.3.4:port, 2001:db8::1 or [2001:db8::1]:port, with
+// tls:// or tcp:// in front. overTLS is for those without either, and defaultPort, if not 0, for those without a port.
+func parseServers(list string, defaultPort uint16, overTLS bool) ([]server, error) {
 	var servers []server
-	for part := range strings.SplitSeq(list, ",") {
-		part = strings.TrimSpace(part)
+	for entry := range strings.SplitSeq(list, ",") {
+		entry = strings.TrimSpace(entry)
+		scheme, part, found := strings.Cut(entry, "://")
+		secure := overTLS
+		switch scheme = strings.ToLower(scheme); {
+		case !found:
+			part = entry
+		case scheme != "tls" && scheme != "tcp":
+			return nil, failf(classUsage, "server \"%s\" can have tls:// or tcp:// in front, not %s://", escape(entry), escape(scheme))
+		default:
+			secure = scheme == "tls"
+		}
 		host, port, err := net.SplitHostPort(part)
 		if err != nil {
-			port = strconv.Itoa(int(defaultPort))
+			port = strconv.Itoa(int(cmp.Or(defaultPort, portOf(secure))))
 			if host, _, err = net.SplitHostPort(part + ":" + port); err != nil {
 				host = part // an IPv6 address without brackets
 			}
@@ -41,19 +70,60 @@ func parseServers(list string, defaultPort uint16) ([]server, error) {
 		number, err := strconv.ParseUint(port, 10, 16)
 		switch {
 		case strings.HasPrefix(part, "[") && !addr.Is6():
-			return nil, failf(classUsage, "server \"%s\" is not [IPv6 address]:port", escape(part))
+			return nil, failf(classUsage, "server \"%s\" is not [IPv6 address]:port", escape(entry))
 		case host == "":
 			return nil, failf(classUsage, "the server list \"%s\" has an empty entry", escape(list))
 		case strings.Contains(host, ":") && !addr.Is6():
-			return nil, failf(classUsage, "server \"%s\" is neither an IPv6 address nor name:port", escape(part))
+			return nil, failf(classUsage, "server \"%s\" is neither an IPv6 address nor name:port", escape(entry))
 		case !printableASCII(host) || strings.ContainsAny(host, " /[]@"):
-			return nil, failf(classUsage, "server \"%s\" is not a name or an address", escape(part))
+			return nil, failf(classUsage, "server \"%s\" is not a name or an address", escape(entry))
 		case err != nil || number == 0:
-			return nil, failf(classUsage, "port \"%s\" of server \"%s\" must be 1 to 65535", escape(port), escape(part))
+			return nil, failf(classUsage, "port \"%s\" of server \"%s\" must be 1 to 65535", escape(port), escape(entry))
 		}
-		servers = append(servers, newServer(host, uint16(number)))
+		srv := newServer(host, uint16(number))
+		srv.tls = secure
+		servers = append(servers, srv)
 	}
 	return servers, nil
+}
+
+// portOf returns the port that servers have.
+func portOf(overTLS bool) uint16 {
+	if overTLS {
+		return portTLS
+	}
+	return portClear
+}
+
+// splitFallback splits a list into the servers that a request may go to in turn, and those in the clear that stand after
+// one over TLS: nothing falls back from TLS (RFC 9887 section 5.1.1).
+func splitFallback(list []server) (allowed, skipped []server) {
+	first := slices.IndexFunc(list, func(s server) bool { return s.tls })
+	if first < 0 {
+		return list, nil
+	}
+	allowed = slices.Clone(list[:first])
+	for _, srv := range list[first:] {
+		if srv.tls {
+			allowed = append(allowed, srv)
+		} else {
+			skipped = append(skipped, srv)
+		}
+	}
+	return allowed, skipped
+}
+
+func serverNames(list []server) string {
+	names := make([]string, len(list))
+	for i, srv := range list {
+		names[i] = srv.name
+	}
+	return strings.Join(names, ", ")
+}
+
+// mixed reports whether some servers of a list are over TLS, and others are not.
+func mixed(list []server) bool {
+	return slices.ContainsFunc(list, func(s server) bool { return s.tls != list[0].tls })
 }
 
 func isAddr(host string) bool {

@@ -38,7 +38,7 @@ func (s *session) start(conn *serverConn, q dialogue, id uint32) {
 	s.conn, s.reused, s.unanswered, s.sent = conn, conn.answered > 0, true, header{sessionID: id}
 	s.sent.typ, s.sent.version = q.packetType()
 	s.request = q
-	if conn.client.cleartext {
+	if conn.cleartext {
 		s.sent.flags |= flagUnencrypted
 	}
 	if conn.client.singleConnect {
@@ -77,8 +77,8 @@ func (s *session) encodePacket(dst []byte, c *codec, m message) ([]byte, error) 
 	if s.conn.client.dump != nil {
 		s.conn.client.dump.packet("sent to", &s.conn.server, &s.sent, body, m, s.secrets()...)
 	}
-	if !s.conn.client.cleartext {
-		obfuscate(&s.sent, s.conn.client.keys[0].value, body)
+	if !s.conn.cleartext {
+		obfuscate(&s.sent, s.conn.keys[0].value, body)
 	}
 	return dst, nil
 }
@@ -127,7 +127,7 @@ func (s *session) onReply() {
 // checkHeader checks what holds for every packet of a connection, the flag before anything else (section 10.5.2).
 func (l *serverConn) checkHeader(h *header) error {
 	switch {
-	case l.client.cleartext != (h.flags&flagUnencrypted != 0):
+	case l.cleartext != (h.flags&flagUnencrypted != 0):
 		return l.flagViolation()
 	case h.length > maxBody:
 		return failf(classProtocol, "the reply of %s claims a body of %d bytes, the limit is %d", l.server, h.length, maxBody).
@@ -160,11 +160,14 @@ func (s *session) checkReplyHeader(h *header) error {
 // (section 3.6). Some servers answer so to a packet that does not fit their key, and no key can be tried on it.
 func (s *session) emptyBody(typ packetType) *failure {
 	f := failf(classServer, "%s answers with an empty body", s.conn.server)
-	if s.conn.client.cleartext || s.conn.keyProven() {
+	if s.conn.cleartext || s.conn.keyProven() {
 		return f.withHint("the server does not do %s (RFC 8907 section 3.6)", typ)
 	}
 	hint := fmt.Sprintf("either the server does not do %s (RFC 8907 section 3.6), or its key for the address %s differs", typ, s.conn.localAddr())
-	if others := s.conn.client.keys[1:]; len(others) > 0 {
+	if s.conn.keys[0].server != "" {
+		hint += " from that of " + s.conn.keys[0].source
+	}
+	if others := s.conn.keys[1:]; len(others) > 0 {
 		hint += "; no key can be tried on an empty body, so give each alone: next that of " + others[0].source
 	}
 	return f.withHint("%s", hint)
@@ -177,9 +180,9 @@ func (s *session) decodePacket(h *header, body []byte, c *codec, reply message) 
 		s.conn.established = s.conn.client.singleConnect && h.flags&flagSingleConnect != 0
 	}
 	s.conn.answered++
-	if !s.conn.client.cleartext {
+	if !s.conn.cleartext {
 		// With the reply's own header: some servers answer with the other minor version.
-		obfuscate(h, s.conn.client.keys[0].value, body)
+		obfuscate(h, s.conn.keys[0].value, body)
 	}
 	if s.conn.client.dump != nil {
 		s.conn.client.dump.packet("received from", &s.conn.server, h, body, reply, s.secrets()...)
@@ -244,7 +247,7 @@ func (l *serverConn) flagViolation() error {
 	case l.facts != nil:
 		f = failf(classProtocol, "the reply of %s has no UNENCRYPTED flag, which TLS requires", l.server).
 			withHint("report this to the server's vendor: RFC 9887 section 4; the reply was not used")
-	case l.client.cleartext:
+	case l.cleartext:
 		f = failf(classProtocol, "the reply of %s is obfuscated despite --unencrypted", l.server).
 			withHint("replace --unencrypted with --key-file: the server has a key for this client")
 	default:
@@ -257,8 +260,8 @@ func (l *serverConn) flagViolation() error {
 // unreadable returns the error for a body, decoded with the first key, whose lengths do not add up. The hint names the
 // candidate key that fits.
 func (s *session) unreadable(h *header, body []byte, reply message) error {
-	srv, keys := s.conn.server, s.conn.client.keys
-	if s.conn.client.cleartext {
+	srv, keys := s.conn.server, s.conn.keys
+	if s.conn.cleartext {
 		return failf(classProtocol, "the reply of %s is malformed: %w", srv, errBodyLength)
 	}
 	f := failf(classProtocol, "the reply of %s cannot be read with this key (%w)", srv, errBodyLength)
@@ -282,7 +285,11 @@ func (s *session) unreadable(h *header, body []byte, reply message) error {
 		return failf(classProtocol, "the reply of %s is malformed, or the key is wrong (%s after the last field)", srv, howMany(surplus, "byte")).
 			withHint("report this to the server's vendor: but for these bytes the key of %s fits", near)
 	}
-	return f.withHint("the shared key differs from the server's, or the server has another key for the address %s", s.conn.localAddr())
+	which := "the shared key"
+	if keys[0].server != "" {
+		which = "the key of " + keys[0].source
+	}
+	return f.withHint("%s differs from the server's, or the server has another key for the address %s", which, s.conn.localAddr())
 }
 
 // ioFailure returns the error for a read or write that failed n bytes into a reply. Only a session without any reply may

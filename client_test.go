@@ -291,8 +291,8 @@ func TestClientPausesForAPerson(t *testing.T) {
 				}))}
 				person.stops.Do(func() {}) // without the watch for Ctrl-Z, which would not end
 				began := time.Now()
-				c := &client{servers: make([]server, 1), keys: []key{{"test", testKey}}, timeout: tt.timeout}
-				a := requester{client: c, ask: person.ask, conn: &serverConn{client: c, conn: conn, established: true, idleSince: began, stopWatch: func() {}}}
+				c := &client{servers: make([]server, 1), keys: []key{{source: "test", value: testKey}}, timeout: tt.timeout}
+				a := requester{client: c, ask: person.ask, conn: &serverConn{client: c, keys: c.keys, conn: conn, established: true, idleSince: began, stopWatch: func() {}}}
 				j := &job{request: &authentication{action: authenLogin, person: true,
 					fields: commonFields{user: "alice", typ: authenASCII, service: authenServiceLogin}}}
 				a.do(t.Context(), j)
@@ -322,8 +322,8 @@ func TestClientInterruptedAtAPrompt(t *testing.T) {
 			return "123456", nil
 		}
 		began := time.Now()
-		c := &client{servers: make([]server, 1), keys: []key{{"test", testKey}}, timeout: time.Minute}
-		a := requester{client: c, ask: ask, conn: &serverConn{client: c, conn: conn, established: true, idleSince: began, stopWatch: func() {}}}
+		c := &client{servers: make([]server, 1), keys: []key{{source: "test", value: testKey}}, timeout: time.Minute}
+		a := requester{client: c, ask: ask, conn: &serverConn{client: c, keys: c.keys, conn: conn, established: true, idleSince: began, stopWatch: func() {}}}
 		j := &job{request: &authentication{action: authenLogin, person: true,
 			fields: commonFields{user: "alice", typ: authenASCII, service: authenServiceLogin}}}
 		a.do(ctx, j)

@@ -133,6 +133,123 @@ func TestTLSFailover(t *testing.T) {
 	}
 }
 
+// TestTLSNoFallback: no command goes from a server over TLS to one in the clear, also with --retries. The hint names those
+// that were not asked (RFC 9887 section 5.1.1).
+func TestTLSNoFallback(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	ca := filepath.Join(dir, "ca.pem")
+	good, bad, clear := serveWith(t, "--tls", "--write-cacert", ca), serveWith(t, "--tls"), serveWith(t)
+	names := strings.NewReplacer("BAD", bad.addr, "GOOD", good.addr, "CLEAR", clear.addr, "DOWN", refusedAddr(t))
+	const skipped = `hint: (?:.*; )?CLEAR was not asked: nothing falls back from TLS \(RFC 9887 section 5\.1\.1\)\n`
+	for _, tt := range []struct {
+		servers string
+		code    exitCode
+		err     string // a regular expression for the end of stderr
+	}{
+		{"tls://GOOD,tcp://CLEAR", 0, ``},
+		{"tcp://CLEAR,tls://BAD", 0, ``},
+		{"TCP://DOWN,TLS://GOOD", 0, `trying GOOD\n`},
+		{"tls://BAD,tcp://CLEAR,tls://GOOD", 0, `trying GOOD\n`},
+		{"tls://BAD,tcp://CLEAR", 6, skipped},
+		{"tls://DOWN,CLEAR", 4, skipped},
+		{"tls://BAD,tcp://CLEAR --retries 2", 6, skipped},
+		{"tcp://DOWN,tls://BAD,tcp://CLEAR --retries 1", 6, skipped},
+	} {
+		for _, line := range []string{
+			"authenticate alice SERVERS -t pap", "authorize alice SERVERS", "account alice SERVERS --task-id 1",
+			"batch SERVERS", "bench alice SERVERS -t pap -n 1", "authorize alice SERVERS --cmd-file -",
+		} {
+			input := map[string]string{"batch": `{"command":"authenticate","user":"alice","authen_type":"pap"}` + "\n", "authorize": "show version\n"}[strings.Fields(line)[0]]
+			args := strings.Replace(line, "SERVERS", names.Replace(tt.servers), 1)
+			got := runWith(t, secretsInEnv, input, append(strings.Fields(args), "--cacert", ca)...)
+			if got.code != tt.code {
+				t.Errorf("%s: %d\n%s%s", args, got.code, got.out, got.err)
+			}
+			end := regexp.MustCompile(names.Replace(tt.err) + "$")
+			if several := strings.Contains(line, "bat") || strings.Contains(line, "bench") || strings.Contains(line, "--cmd-file"); !several && !end.MatchString(got.err) {
+				t.Errorf("%s: stderr is\n%s", args, got.err)
+			}
+		}
+	}
+}
+
+// TestTLSNoFallbackAfterDeath: the memory of dead servers does not put a server in the clear after one over TLS.
+func TestTLSNoFallbackAfterDeath(t *testing.T) {
+	clear, secure := named("A"), named("B")
+	secure.tls = true
+	c := &client{servers: []server{clear, secure}, retries: 1}
+	c.dead = newDeadServers(t.Context(), c.servers, time.Hour, nil)
+	c.dead.connectFailed(clear, errDown)
+	j := new(job)
+	c.begin(j, time.Now())
+	if j.server() != secure {
+		t.Fatalf("the first is %s", j.server())
+	}
+	for turn := range 2 {
+		again := c.hasNextServer(j)
+		next, ok := c.nextTurn(j)
+		if again || ok != (turn == 0) || ok && j.order[next%2] != secure {
+			t.Errorf("turn %d: %d, %t, another server %t", turn, next, ok, again)
+		}
+		j.turn = next
+	}
+}
+
+// TestRelayNoFallback: the relay does not go from a server over TLS to one in the clear either.
+func TestRelayNoFallback(t *testing.T) {
+	t.Parallel()
+	bad, clear := serveWith(t, "--tls"), serveWith(t)
+	for _, mode := range relayModes {
+		r := relayTo(t, "tls://"+bad.addr+",tcp://"+clear.addr, append(split(mode), "--key", testKey)...)
+		for _, line := range []string{"authenticate alice AT -t pap", "authenticate alice AT", "authorize alice AT", "account alice AT --task-id 1"} {
+			if got := r.asDevice(t, line); got.code != classServer.exit() {
+				t.Errorf("%s %s: %+v", mode, line, got)
+			}
+		}
+		r.stop()
+		if log := r.stderr.String(); !strings.Contains(log, "no request goes to "+clear.addr+"\n") {
+			t.Errorf("%s: stderr is\n%s", mode, log)
+		}
+	}
+	clear.stop()
+	if log := clear.log.String(); log != "" {
+		t.Errorf("the server in the clear was asked:\n%s", log)
+	}
+}
+
+// TestAllTransports: for servers with and without TLS --all tells whether they reply alike.
+func TestAllTransports(t *testing.T) {
+	t.Parallel()
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	secure := serveWith(t, "--tls", "--write-cacert", ca, "--user", "bob:"+testPassword, "--arg", "priv-lvl=1").addr
+	clear, down := serveWith(t).addr, refusedAddr(t)
+	for _, tt := range []struct {
+		line string
+		code exitCode
+		out  string // its end
+	}{
+		{"authenticate alice tcp://CLEAR,tls://SECURE -t pap", 0, "CLEAR: PASS\nSECURE: PASS\nsame reply with TLS and without\n"},
+		{"authenticate bob tls://SECURE,tcp://CLEAR -t pap", 1, "status differs: tls SECURE PASS; tcp CLEAR FAIL\nserver_msg differs: tls SECURE none; tcp CLEAR Login incorrect\n"},
+		{"authorize alice tcp://CLEAR,tls://SECURE", 0, "arguments differs: tcp CLEAR priv-lvl=15; tls SECURE priv-lvl=1\n"},
+		{"authenticate alice tls://SECURE,tcp://DOWN -t pap", 4, "status differs: tls SECURE PASS; tcp DOWN error (network)\n"},
+		{"authenticate alice tls://SECURE,tcp://CLEAR -t pap --json", 0, `{"command":"authenticate","user":"alice","same":true}` + "\n"},
+		{"authorize alice tls://SECURE,tcp://CLEAR --json", 0, `{"command":"authorize","user":"alice","same":false,"differences":[{"field":"arguments","values":[` +
+			`{"server":"SECURE","transport":"tls","value":"priv-lvl=1"},{"server":"CLEAR","transport":"tcp","value":"priv-lvl=15"}]}]}` + "\n"},
+		{"authenticate alice tls://SECURE,tcp://CLEAR -t pap -q", 0, ""},
+		{"authenticate alice tls://SECURE,tls://SECURE -t pap", 0, "SECURE: PASS\n"},
+	} {
+		names := strings.NewReplacer("SECURE", secure, "CLEAR", clear, "DOWN", down)
+		got := runWith(t, secretsInEnv, "", append(strings.Fields(names.Replace(tt.line)), "--all", "--cacert", ca)...)
+		if want := names.Replace(tt.out); got.code != tt.code || !strings.HasSuffix(got.out, want) || want == "" && got.out != "" {
+			t.Errorf("%s: %d\n%s%swant %s", tt.line, got.code, got.out, got.err, want)
+		}
+		if once := strings.Count(got.err, "warning: the list has servers with and without TLS"); once > 1 || once == 0 && strings.Contains(tt.line, "tcp") && !strings.Contains(tt.line, "-q") {
+			t.Errorf("%s: stderr is\n%s", tt.line, got.err)
+		}
+	}
+}
+
 // TestTLSFaults runs the client against the faulty certificates and versions of serve.
 func TestTLSFaults(t *testing.T) {
 	t.Parallel()
@@ -393,11 +510,11 @@ func TestTLSResumption(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	servers, err := parseServers(s.addr, 300)
+	servers, err := parseServers(s.addr, 300, true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &client{servers: servers, timeout: patience, network: "tcp", cleartext: true, tls: secure}
+	c := &client{servers: servers, timeout: patience, network: "tcp", tls: secure}
 	ask := func() (*result, error) {
 		j := &job{request: newLogin(commonFields{user: "alice", typ: authenPAP, service: authenServiceLogin}, testPassword)}
 		(&requester{client: c}).do(t.Context(), j)

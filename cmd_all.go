@@ -132,6 +132,9 @@ func (inv *invocation) askAll(ctx context.Context, keys []key, newRequest func()
 			inv.printFailure(f, &j.res, j.res.Server)
 		}
 	}
+	if broken == nil && mixed(c.servers) && !inv.output.quiet && worst != classInterrupted {
+		_ = inv.show(compare(targets, jobs).page(), out) // its error was printed
+	}
 	return &page{exitStatus: exitStatus{worst.exit()}}, nil
 }
 

@@ -333,6 +333,7 @@ func (r *batchResult) appendJSON(b []byte) []byte {
 	text("address", r.Address)
 	text("local", r.Local)
 	text("transport", r.Transport)
+	text("key_file", r.KeyFile)
 	if r.SingleConnect != nil {
 		boolean("single_connect", *r.SingleConnect)
 	}

@@ -117,7 +117,10 @@ func (t *benchTally) report(c *client) *benchReport {
 	r := &benchReport{
 		Requests: int(t.count.Load()), Answered: int(t.latency.count), Seconds: t.ended.Sub(t.began).Seconds(),
 		Latency: make(map[string]float64), Status: make(map[string]int), Bytes: map[string]int{"sent": t.sent, "received": t.received},
-		Transport: c.transport(),
+		Transport: c.servers[0].transport(),
+	}
+	if mixed(c.servers) {
+		r.Transport = "tcp,tls"
 	}
 	r.statuses = slices.SortedFunc(maps.Keys(t.statuses), func(a, b status) int {
 		return cmp.Or(cmp.Compare(a.class(), b.class()), strings.Compare(a.String(), b.String()))

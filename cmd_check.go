@@ -65,7 +65,7 @@ func (opts *checkOptions) run(ctx context.Context, inv *invocation) (output, err
 	}
 	printed := make(map[string]bool)
 	round := func(ctx context.Context) *checkReport {
-		report := &checkReport{report: inv.newReport(), format: opts.format, certificates: c.tls != nil, ownCert: c.tls.ownCertificate()}
+		report := &checkReport{report: inv.newReport(), format: opts.format, ownCert: c.tls.ownCertificate()}
 		report.checkTargets(ctx, inv.targets(ctx, c), &plan)
 		report.printWarnings(inv, printed)
 		report.setVerdict(ctx.Err() != nil)
@@ -90,7 +90,7 @@ func (opts *checkOptions) run(ctx context.Context, inv *invocation) (output, err
 func (opts *checkOptions) check(inv *invocation) error {
 	if inv.request.user == "" {
 		for _, name := range []string{"types", "negative", "cmd", "authen-type"} {
-			if o := inv.options.find(name); o.given && !o.fromProfile {
+			if inv.typed(name) {
 				return failf(classUsage, "--%s needs USER", name)
 			}
 		}

@@ -112,7 +112,7 @@ func (r *checkReport) perfdata() string {
 		if s.plan.request.user != "" {
 			fmt.Fprintf(&b, " '%s'=%s", labels.add(s.server(), " probe"), perfSeconds(s.probe))
 		}
-		if r.certificates {
+		if s.server().tls {
 			days := unmeasured
 			if n, measured := s.TLS.chainDaysLeft(); measured {
 				days = strconv.Itoa(n)

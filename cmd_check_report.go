@@ -164,7 +164,7 @@ func (t sessionTime) text() string {
 // failedReport returns the report of a check that could not ask: each server that is known has failed for that reason.
 func failedReport(inv *invocation, err error) *checkReport {
 	if inv.server.servers == nil {
-		_ = inv.server.check() // the error is err, or comes from an option that was not read any more
+		_ = inv.server.check(inv.typed) // the error is err, or comes from an option that was not read any more
 	}
 	r := &checkReport{report: inv.newReport(), format: checkFormat{prometheus: inv.given("prometheus")}}
 	for _, srv := range inv.server.servers {

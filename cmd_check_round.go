@@ -24,10 +24,9 @@ type checkReport struct {
 	Servers []*serverCheck   `json:"servers"`
 	Skipped []*skippedTarget `json:"skipped,omitempty"`
 
-	format       checkFormat
-	certificates bool              // each server should have one: TLS
-	ownCert      *x509.Certificate // of this client; nil for none
-	interrupted  bool
+	format      checkFormat
+	ownCert     *x509.Certificate // of this client; nil for none
+	interrupted bool
 }
 
 // A skippedTarget is an address that is not checked.

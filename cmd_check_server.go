@@ -211,7 +211,7 @@ func (s *serverCheck) learn(j *job) sessionTime {
 	if s.TLS == nil {
 		s.TLS = j.res.TLS.forJSON()
 	}
-	if wrongKey := errors.Is(j.err, errBodyLength); !s.client.cleartext && (readable || wrongKey) && s.KeyOK == nil {
+	if wrongKey := errors.Is(j.err, errBodyLength); !s.client.unencrypted && !s.server().tls && (readable || wrongKey) && s.KeyOK == nil {
 		s.KeyOK = &readable
 	}
 	j.res.Timing.resolve += s.resolve

@@ -153,7 +153,7 @@ func TestClientSendsProxyHeader(t *testing.T) {
 			got <- b
 		}()
 		c := clientOf(t, l)
-		c.tls, c.sendProxy = tt.secure, true
+		c.tls, c.servers[0].tls, c.sendProxy = tt.secure, tt.secure != nil, true
 		j := &job{forwarded: tt.forwarded, request: newLogin(commonFields{user: "alice", typ: authenPAP}, testPassword)}
 		(&requester{client: c}).do(t.Context(), j)
 		if b := <-got; string(b) != tt.want || j.err == nil {

@@ -227,10 +227,12 @@ func (opts *relayOptions) deviceKeys(ctx context.Context, inv *invocation, prefi
 		}
 		inv.warnShortKeys(keys)
 		return byPrefix(keys, prefixes, maxCandidates)
-	case len(servers) == 0:
+	}
+	i := slices.IndexFunc(servers, func(k key) bool { return k.server == "" })
+	if i < 0 {
 		return nil, failf(classUsage, "the key of the devices is missing").withHint("give --device-key-file FILE")
 	}
-	return clientKeys{{}: servers[:1]}, nil
+	return clientKeys{{}: servers[i : i+1]}, nil
 }
 
 // close writes what is still queued, to all outputs at the same time.

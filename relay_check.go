@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -40,7 +41,8 @@ func (opts *relayOptions) describe(ctx context.Context, inv *invocation) (output
 	slices.Sort(devices)
 	b.WriteString(strings.Join(devices, ""))
 	for _, srv := range config.lone.servers {
-		fmt.Fprintf(&b, "server %s %s: %s\n", srv, config.addresses(ctx, srv, inv.printWarning), config.protection())
+		addrs := config.addresses(ctx, srv, inv.printWarning)
+		fmt.Fprintf(&b, "server %s %v: %s\n", srv, addrs, config.protection(srv, addrs))
 	}
 	c := config.lone
 	fmt.Fprintf(&b, "timeout %v, connect timeout %v, retries %d, dead time %v\n", c.timeout, c.failoverTimeout, c.retries, *opts.deadTime)
@@ -59,34 +61,42 @@ func keySources(keys []key) string {
 	for _, k := range keys {
 		sources = append(sources, k.source)
 	}
-	if len(keys) == 1 {
+	switch len(keys) {
+	case 0:
+		return "no key"
+	case 1:
 		return "key from " + sources[0]
 	}
 	return "one of the keys from " + strings.Join(sources, ", ")
 }
 
-// protection returns how the packets to the servers are protected.
-func (c *relayConfig) protection() string {
+// protection returns how the packets to a server at one of the addresses are protected.
+func (c *relayConfig) protection(srv server, addrs []netip.Addr) string {
+	addr := netip.IPv4Unspecified() // of a name without an address
+	if len(addrs) > 0 {
+		addr = addrs[0]
+	}
 	switch own := c.lone.tls.ownCertificate(); {
-	case c.lone.tls == nil && c.lone.cleartext:
+	case !srv.tls && c.lone.unencrypted:
 		return "not obfuscated"
-	case c.lone.tls == nil:
-		return keySources(c.lone.keys[:1])
+	case !srv.tls:
+		keys := c.lone.keysFor(srv, addr)
+		return keySources(keys[:min(len(keys), 1)])
 	case own != nil:
 		return "TLS, own certificate valid until " + own.NotAfter.UTC().Format(time.RFC3339)
 	}
 	return "TLS"
 }
 
-// addresses returns the addresses of a server as [ADDR ADDR]. It warns if there are none.
-func (c *relayConfig) addresses(ctx context.Context, srv server, warnf warnFunc) string {
+// addresses returns the addresses of a server. It warns if there are none.
+func (c *relayConfig) addresses(ctx context.Context, srv server, warnf warnFunc) []netip.Addr {
 	limited, cancel := context.WithTimeout(ctx, c.lone.timeout)
 	defer cancel()
 	addrs, err := c.lone.resolve(limited, srv, new(timing))
 	if err != nil && ctx.Err() == nil {
 		warnf(warnUnresolved, "%v", err)
 	}
-	return fmt.Sprint(addrs)
+	return addrs
 }
 
 // warnUnresolved warns of servers whose names have no address.

@@ -294,7 +294,7 @@ func TestRelayUnreadReplies(t *testing.T) {
 	r.listener.log = &sessionLog{out: newQueuedWriter(context.Background(), io.Discard)}
 	local, remote := net.Pipe()
 	defer remote.Close()
-	keys := clientKeys{{}: {{"test", testKey}}}
+	keys := clientKeys{{}: {{source: "test", value: testKey}}}
 	config := newRelayConfig(&client{timeout: patience}, keys, false, nil)
 	d := newDevice(r, config, r.listener.newInboundConn(t.Context(), local, keys, false, relayBuffer))
 	h := header{version: minorDefault, typ: typeAuthor, seqNo: 2}

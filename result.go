@@ -23,6 +23,7 @@ type result struct {
 	Address       string         `json:"address,omitempty"` // of the server, once connected
 	Local         string         `json:"local,omitempty"`
 	Transport     string         `json:"transport,omitempty"`
+	KeyFile       string         `json:"key_file,omitempty"`       // of the key that is for this server alone
 	SingleConnect *bool          `json:"single_connect,omitempty"` // whether it was established; nil if it was not offered
 	AuthenType    string         `json:"authen_type,omitempty"`
 	ServerMsg     string         `json:"server_msg,omitempty"`
@@ -202,6 +203,7 @@ func (r *result) verbose() string {
 	fact("address", r.Address)
 	fact("local", r.Local)
 	fact("transport", r.Transport)
+	fact("key file", r.KeyFile)
 	if r.SingleConnect != nil {
 		fact("single-connect", singleConnectWord(*r.SingleConnect))
 	}

@@ -402,11 +402,11 @@ func profileDir(t *testing.T, files ...string) (dir string, env map[string]strin
 // clientFor returns a client of a list of servers in single-connection mode.
 func clientFor(t *testing.T, list string) *client {
 	t.Helper()
-	servers, err := parseServers(list, 49)
+	servers, err := parseServers(list, 49, false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &client{servers: servers, keys: []key{{"test", testKey}}, timeout: patience, singleConnect: true}
+	return &client{servers: servers, keys: []key{{source: "test", value: testKey}}, timeout: patience, singleConnect: true}
 }
 
 // clientOf returns a client of one server.

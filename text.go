@@ -276,6 +276,19 @@ func cutPrefix(value string) (prefix, file string, found bool) {
 	return prefix, file, true
 }
 
+// cutServer splits the value [NAME=]FILE of an option, where NAME is the name, address or prefix of a server. A name has no
+// slash, so that ./a=b is a path.
+func cutServer(value string) (server, file string, found bool) {
+	if prefix, file, found := cutPrefix(value); found {
+		return prefix, file, true
+	}
+	server, file, found = strings.Cut(value, "=")
+	if !found || server == "" || strings.ContainsAny(server, `/\`) {
+		return "", value, false
+	}
+	return server, file, true
+}
+
 // prefixForm reports whether s has only characters of addresses and prefixes, a separator of one, and does not
 // begin as a path does.
 func prefixForm(s string) bool {

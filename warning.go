@@ -28,6 +28,7 @@ const (
 	warnAccountLockout
 	warnAddressSkipped
 	warnInsecure
+	warnMixedTransport
 	warnNoClientCA
 	warnCertificatesKept
 	warnUnresolved
@@ -56,6 +57,7 @@ var warningNames = names{
 	warnAccountLockout:    "account-lockout",
 	warnAddressSkipped:    "address-skipped",
 	warnInsecure:          "insecure",
+	warnMixedTransport:    "mixed-transport",
 	warnNoClientCA:        "no-client-ca",
 	warnCertificatesKept:  "certificates-kept",
 	warnUnresolved:        "server-unresolved",

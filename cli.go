@@ -291,19 +291,19 @@ func (inv *invocation) findServers(ctx context.Context) (err error) {
 // client returns the client that the options describe.
 func (inv *invocation) client(ctx context.Context, keys []key) (*client, error) {
 	s := &inv.server
-	c := &client{servers: s.servers, user: inv.request.user, keys: keys, timeout: s.timeout, connectTimeout: s.connect, failoverTimeout: cmp.Or(s.connect, defaultConnect),
+	c := &client{user: inv.request.user, keys: keys, timeout: s.timeout, connectTimeout: s.connect, failoverTimeout: cmp.Or(s.connect, defaultConnect),
 		retries: s.retries, network: s.network(),
 		source: s.sourceAddr, device: s.device, remAddr: inv.request.remAddr, singleConnect: s.singleConnect, unencrypted: s.unencrypted, proven: new(sync.Map)}
 	if inv.output.debug {
 		c.dump = &dumper{out: inv.std.err, showSecrets: inv.output.showSecrets, began: time.Now()}
 	}
-	inOrder, skipped := splitFallback(c.servers)
-	c.dead = newDeadServers(ctx, inOrder, s.deadTime, c.tryConnect)
+	c.servers, c.skipped = splitFallback(s.servers)
+	c.dead = newDeadServers(ctx, c.servers, s.deadTime, c.tryConnect)
 	var err error
-	if mixed(c.servers) {
+	if mixed(s.servers) {
 		text := "the list has servers with and without TLS, which is for a migration only (RFC 9887 section 6.1)"
-		if len(skipped) > 0 {
-			text += "; from a server over TLS no request goes to " + serverNames(skipped)
+		if len(c.skipped) > 0 {
+			text += "; from a server over TLS no request goes to " + serverNames(c.skipped)
 		}
 		inv.warnf(warnMixedTransport, "%s", text)
 	}

@@ -181,6 +181,9 @@ func (s *serverOptions) network() string {
 	return "tcp"
 }
 
+// tlsDetails are the options that need TLS.
+const tlsDetails = "cacert cert cert-key servername crl insecure keylog"
+
 // tlsOptions are the options of TACACS+ over TLS 1.3 (RFC 9887).
 type tlsOptions struct {
 	enabled    bool

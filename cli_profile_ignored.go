@@ -118,6 +118,3 @@ var conflicts = [...]struct{ typed, ignored string }{
 	{"no-single-connect", "single-connect"},
 	{"single-connect", "no-single-connect"},
 }
-
-// tlsDetails are the options that need --tls.
-const tlsDetails = "cacert cert cert-key servername crl insecure keylog"

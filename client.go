@@ -15,9 +15,10 @@ import (
 // A client is the configuration of how servers are reached. It does not change, and all requests of a run share it. RFC
 // 8907 sections 4.3 and 4.4.
 type client struct {
-	servers []server
-	user    string // USER, which may be the server by mistake; or empty
-	keys    []key  // the first is used; the others are tried on a reply that it does not fit
+	servers []server // in the order in which a request goes to them
+	skipped []server // without TLS, after one with TLS: no request goes there in turn
+	user    string   // USER, which may be the server by mistake; or empty
+	keys    []key    // the first is used; the others are tried on a reply that it does not fit
 	timeout time.Duration
 	// connectTimeout limits the connect to one address, failoverTimeout the same while another address or server is left;
 	// 0 for no limit but timeout.
@@ -41,7 +42,7 @@ type client struct {
 // only returns a client of that server alone, which is asked whatever is known of it.
 func (c *client) only(srv server) *client {
 	one := *c
-	one.servers, one.dead = []server{srv}, nil
+	one.servers, one.skipped, one.dead = []server{srv}, nil, nil
 	return &one
 }
 

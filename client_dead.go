@@ -81,19 +81,15 @@ func (d *deadServers) sorted(servers []server) []server {
 	if d.livingExcept(nil) == 0 {
 		return servers
 	}
-	rank := func(srv server) int {
-		switch s := d.states[srv]; {
-		case s == nil:
-			return 0
-		case s.dead:
-			return 2
-		case s.silent:
-			return 1
+	ordered := make([]server, 0, len(servers))
+	for rank := range 3 {
+		for _, srv := range servers {
+			if d.states[srv].rank() == rank {
+				ordered = append(ordered, srv)
+			}
 		}
-		return 0
 	}
-	slices.SortStableFunc(servers, func(a, b server) int { return rank(a) - rank(b) })
-	return servers
+	return ordered
 }
 
 // adopt replaces the servers, the dead time and the way to connect by those of next, which may be nil for no servers. It
@@ -113,6 +109,18 @@ func (d *deadServers) adopt(next *deadServers) {
 	}
 	d.servers, d.states, d.deadTime, d.connect = next.servers, next.states, next.deadTime, next.connect
 	d.ordered = d.sorted(d.servers)
+}
+
+// rank returns the place of a server in the order: 0 if it lives, 1 if it was dead for silence, 2 if it is dead.
+func (s *serverMemory) rank() int {
+	switch {
+	case s == nil:
+	case s.dead:
+		return 2
+	case s.silent:
+		return 1
+	}
+	return 0
 }
 
 // livingExcept returns how many servers live, but for one.

@@ -11,13 +11,6 @@ import (
 	"time"
 )
 
-// The ports of RFC 8907 and of RFC 9887, and the default of Cisco ISE for TLS.
-const (
-	portClear  = 49
-	portTLS    = 300
-	portTLSISE = 6049
-)
-
 // expectsTLS reports whether the port of the server is one for TLS, but this client does not use it.
 func (l *serverConn) expectsTLS() bool {
 	return l.facts == nil && (l.server.port == portTLS || l.server.port == portTLSISE)

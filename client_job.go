@@ -60,16 +60,20 @@ func (c *client) order() []server {
 	if c.dead != nil {
 		return c.dead.order(c.servers)
 	}
-	allowed, _ := splitFallback(c.servers)
-	return allowed
+	return c.servers
 }
 
 // nextTurn returns the next turn of a job. Only the first round skips dead servers. From a server over TLS no job goes to
 // one that is not (RFC 9887 section 5.1.1). ok is false after the last round.
 func (c *client) nextTurn(j *job) (turn int, ok bool) {
-	last, secure := (c.retries+1)*len(j.order), j.server().tls
+	return j.nextTurn((c.retries+1)*len(j.order), c.dead.skips)
+}
+
+// nextTurn returns the next turn below last. skips reports whether a server is skipped in the first round.
+func (j *job) nextTurn(last int, skips func(server) bool) (turn int, ok bool) {
 	for turn = j.turn + 1; turn < last; turn++ {
-		if srv := j.order[turn%len(j.order)]; (srv.tls || !secure) && (turn >= len(j.order) || !c.dead.skips(srv)) {
+		srv := j.order[turn%len(j.order)]
+		if (srv.tls || !j.server().tls) && (turn >= len(j.order) || !skips(srv)) {
 			return turn, true
 		}
 	}
@@ -167,7 +171,8 @@ func (c *client) recordOutcome(ctx context.Context, j *job, warnf warnFunc) (aga
 	case retryNextServer:
 		next, ok := c.nextTurn(j)
 		if !ok && (came == outcomeNotSent || came == outcomeConnLost || came == outcomeTimedOut) {
-			next, ok = j.turn+1, j.turn+1 < len(j.order) // the server that lived does not: try those that were dead
+			// The server that lived does not: try those that were dead.
+			next, ok = j.nextTurn(len(j.order), func(server) bool { return false })
 		}
 		if ok {
 			j.turn = next
@@ -189,15 +194,14 @@ func (c *client) recordOutcome(ctx context.Context, j *job, warnf warnFunc) (aga
 
 // hintSkipped adds to the hint of a failed job the servers in the clear that it did not go to.
 func (c *client) hintSkipped(j *job) {
-	_, skipped := splitFallback(c.servers)
-	if len(skipped) == 0 {
+	if len(c.skipped) == 0 {
 		return
 	}
 	f := *asFailure(j.err)
 	if f.hint != "" {
 		f.hint += "; "
 	}
-	f.hint += serverNames(skipped) + " was not asked: nothing falls back from TLS (RFC 9887 section 5.1.1)"
+	f.hint += serverNames(c.skipped) + " was not asked: nothing falls back from TLS (RFC 9887 section 5.1.1)"
 	j.err = &attemptError{&f, outcomeOf(j.err)}
 }
 

@@ -9,6 +9,13 @@ import (
 	"strings"
 )
 
+// The ports of RFC 8907 and of RFC 9887, and the default of Cisco ISE for TLS.
+const (
+	portClear  = 49
+	portTLS    = 300
+	portTLSISE = 6049
+)
+
 // A server is a name or an address, and a port.
 type server struct {
 	host string
@@ -100,6 +107,9 @@ func portOf(overTLS bool) uint16 {
 func splitFallback(list []server) (allowed, skipped []server) {
 	first := slices.IndexFunc(list, func(s server) bool { return s.tls })
 	if first < 0 {
+		return list, nil
+	}
+	if !slices.ContainsFunc(list[first:], func(s server) bool { return !s.tls }) {
 		return list, nil
 	}
 	allowed = slices.Clone(list[:first])

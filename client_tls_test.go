@@ -236,6 +236,7 @@ func TestAllTransports(t *testing.T) {
 		{"authenticate alice tls://SECURE,tcp://CLEAR -t pap --json", 0, `{"command":"authenticate","user":"alice","same":true}` + "\n"},
 		{"authorize alice tls://SECURE,tcp://CLEAR --json", 0, `{"command":"authorize","user":"alice","same":false,"differences":[{"field":"arguments","values":[` +
 			`{"server":"SECURE","transport":"tls","value":"priv-lvl=1"},{"server":"CLEAR","transport":"tcp","value":"priv-lvl=15"}]}]}` + "\n"},
+		{"authenticate alice tls://DOWN,tcp://CLEAR -t pap", 4, "status differs: tls DOWN error (network); tcp CLEAR PASS\n"},
 		{"authenticate alice tls://SECURE,tcp://CLEAR -t pap -q", 0, ""},
 		{"authenticate alice tls://SECURE,tls://SECURE -t pap", 0, "SECURE: PASS\n"},
 	} {
@@ -243,6 +244,9 @@ func TestAllTransports(t *testing.T) {
 		got := runWith(t, secretsInEnv, "", append(strings.Fields(names.Replace(tt.line)), "--all", "--cacert", ca)...)
 		if want := names.Replace(tt.out); got.code != tt.code || !strings.HasSuffix(got.out, want) || want == "" && got.out != "" {
 			t.Errorf("%s: %d\n%s%swant %s", tt.line, got.code, got.out, got.err, want)
+		}
+		if strings.Contains(got.err, "was not asked") {
+			t.Errorf("%s: the hint is wrong:\n%s", tt.line, got.err)
 		}
 		if once := strings.Count(got.err, "warning: the list has servers with and without TLS"); once > 1 || once == 0 && strings.Contains(tt.line, "tcp") && !strings.Contains(tt.line, "-q") {
 			t.Errorf("%s: stderr is\n%s", tt.line, got.err)

@@ -28,9 +28,10 @@ func (t *target) name() string { return t.client.servers[0].name }
 
 // targets returns all servers of HOST, in its order. Each name is resolved once.
 func (inv *invocation) targets(ctx context.Context, c *client) []*target {
-	found := make([][]*target, len(c.servers))
+	servers := inv.server.servers
+	found := make([][]*target, len(servers))
 	startConcurrent(len(found), func(i int) {
-		if srv := c.servers[i]; !slices.Contains(c.servers[:i], srv) {
+		if srv := servers[i]; !slices.Contains(servers[:i], srv) {
 			found[i] = targetsOf(ctx, c, srv)
 		}
 	}).Wait()
@@ -132,8 +133,12 @@ func (inv *invocation) askAll(ctx context.Context, keys []key, newRequest func()
 			inv.printFailure(f, &j.res, j.res.Server)
 		}
 	}
-	if broken == nil && mixed(c.servers) && !inv.output.quiet && worst != classInterrupted {
-		_ = inv.show(compare(targets, jobs).page(), out) // its error was printed
+	if broken == nil && mixed(inv.server.servers) && !inv.output.quiet && worst != classInterrupted {
+		servers := make([]server, len(targets))
+		for i, t := range targets {
+			servers[i] = t.client.servers[0]
+		}
+		_ = inv.show(compare(servers, jobs).page(), out) // its error was printed
 	}
 	return &page{exitStatus: exitStatus{worst.exit()}}, nil
 }

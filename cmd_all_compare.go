@@ -26,7 +26,7 @@ type serverValue struct {
 }
 
 // compare compares the results of several servers. Arguments and messages count only among servers that replied.
-func compare(targets []*target, jobs []job) *comparison {
+func compare(servers []server, jobs []job) *comparison {
 	c := &comparison{Command: jobs[0].res.Command, User: escape(jobs[0].res.User)}
 	for _, part := range []struct {
 		field string
@@ -46,7 +46,7 @@ func compare(targets []*target, jobs []job) *comparison {
 			if r := &jobs[i].res; r.Status != "" || part.field == "status" {
 				value := escape(part.of(r))
 				distinct[value] = true
-				d.Values = append(d.Values, serverValue{targets[i].name(), targets[i].client.servers[0].transport(), value})
+				d.Values = append(d.Values, serverValue{servers[i].name, servers[i].transport(), value})
 			}
 		}
 		if len(distinct) > 1 {

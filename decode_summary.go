@@ -23,6 +23,7 @@ const (
 
 // A serverCount counts the sessions of one server.
 type serverCount struct {
+	addr     netip.AddrPort
 	sessions int
 	statuses map[string]int
 	took     histogram // of the sessions that had a reply
@@ -43,7 +44,7 @@ func (s *decodeSummary) add(client *clientCount, r *sessionRecord) {
 	case len(s.servers) == maxServers:
 		server = &s.others
 	default:
-		server = new(serverCount)
+		server = &serverCount{addr: r.server}
 		s.servers[r.server] = server
 	}
 	if server.statuses == nil {
@@ -107,9 +108,8 @@ func newDecodeReport(s *decodeSummary, clients []*clientCount, others *clientCou
 	if r.empty {
 		return r
 	}
-	servers := slices.SortedFunc(maps.Keys(s.servers), netip.AddrPort.Compare)
-	for _, server := range servers {
-		r.addServer(addrName(server.String(), server.IsValid()), s.servers[server])
+	for _, server := range slices.SortedFunc(maps.Values(s.servers), func(a, b *serverCount) int { return a.addr.Compare(b.addr) }) {
+		r.addServer(addrName(server.addr.String(), server.addr.IsValid()), server)
 	}
 	if s.others.sessions > 0 {
 		r.addServer("all others", &s.others)

@@ -14,14 +14,14 @@ func captureOrder(names []string, payload *payloadFormat) []string {
 		name string
 		at   time.Time
 	}
-	var files []file
+	var files []*file
 	var places []int
 	for i, name := range names {
 		if at := firstTime(name, payload); dated(at) {
-			files, places = append(files, file{name, at}), append(places, i)
+			files, places = append(files, &file{name, at}), append(places, i)
 		}
 	}
-	slices.SortStableFunc(files, func(a, b file) int { return a.at.Compare(b.at) })
+	slices.SortStableFunc(files, func(a, b *file) int { return a.at.Compare(b.at) })
 	names = slices.Clone(names)
 	for i, place := range places {
 		names[place] = files[i].name

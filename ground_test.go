@@ -340,6 +340,14 @@ func TestQueuedWriterShares(t *testing.T) {
 			t.Errorf("another client: %v", err)
 		}
 		time.Sleep(2 * gatherTime)
+		written := new(relayOptions).background(io.Discard, "lines", nil)
+		for range 30 {
+			if err := written.addOf(one, text); err != nil {
+				t.Fatalf("after a write: %v", err)
+			}
+			written.start()
+			time.Sleep(2 * gatherTime)
+		}
 	})
 }
 

@@ -248,20 +248,23 @@ func dialSecondDevice(t *testing.T, r *testServer) *fakeClient {
 // devices get their replies.
 func TestRelayLogFairness(t *testing.T) {
 	t.Parallel()
-	const logins, requests = 20, 60
+	const logins = 20
 	for _, mode := range relayModes {
 		s := startFakeServer(t, func(c *fakeServerConn) { c.grantAll() })
 		out := new(stallingWriter)
 		out.stalled.Lock()
 		r := serving(t, out, append(relayArgs(t, s.addr), split(mode)...)...)
-		mallory := dialDevice(t, r)
-		long := &authorRequest{commonFields: commonFields{user: "mallory"}, args: slices.Repeat([]string{"filler*" + strings.Repeat("x", 240)}, 254)}
-		for i := range uint32(requests) {
-			if err := mallory.send(header{typ: typeAuthor, seqNo: 1, flags: flagSingleConnect, sessionID: i, version: minorDefault}, long); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := mallory.receive(new(authorResponse)); err != nil {
-				t.Fatal(err)
+		mallory, requests := dialDevice(t, r), 0
+		for _, tt := range []struct{ requests, args int }{{60, 254}, {100, 4}, {20, 0}} { // the short lines fill what is left
+			m := &authorRequest{commonFields: commonFields{user: "mallory"}, args: slices.Repeat([]string{"filler*" + strings.Repeat("x", 240)}, tt.args)}
+			for range tt.requests {
+				requests++
+				if err := mallory.send(header{typ: typeAuthor, seqNo: 1, flags: flagSingleConnect, sessionID: uint32(requests), version: minorDefault}, m); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := mallory.receive(new(authorResponse)); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
 		waitUntil(t, "the queue has no room for mallory", func() bool {

@@ -59,36 +59,47 @@ func TestRelayFailover(t *testing.T) {
 }
 
 // TestRelayLastLivingServer: a request that the only living server does not answer goes to one that was dead, which may
-// live again.
+// live again. After an ERROR it does not, since the server lives.
 func TestRelayLastLivingServer(t *testing.T) {
 	t.Parallel()
 	for _, mode := range relayModes {
-		var down atomic.Bool
-		down.Store(true)
-		serve := func(c *fakeServerConn) {
-			for q := c.readRequest(); q != nil && !down.Load(); q = c.readRequest() {
-				c.Write(c.grantReply(q))
-			}
-		}
-		first := startFakeServer(t, serve)
-		second := startFakeServer(t, func(c *fakeServerConn) {
-			for q := c.readRequest(); q != nil && q.user != "bob"; q = c.readRequest() {
-				c.Write(c.grantReply(q))
-			}
-		})
-		r := relayTo(t, first.addr+","+second.addr, append(split(mode), "--dead-time", "10m")...)
-		waitUntil(t, "the first server is dead", func() bool {
-			if got := r.asDevice(t, "authenticate alice AT -t pap"); got.code != 0 {
-				t.Errorf("%s: %+v", mode, got)
-			}
-			return strings.Contains(r.stderr.String(), first.addr+" is dead")
-		})
-		down.Store(false)
-		if got := r.asDevice(t, "authenticate bob AT -t pap"); got.code != 0 {
-			t.Errorf("%s: %+v", mode, got)
-		}
-		if first.asked("bob") != 1 || second.asked("bob") == 0 {
-			t.Errorf("%s: asked %d and %d times", mode, first.asked("bob"), second.asked("bob"))
+		for _, tt := range []struct {
+			user  string
+			code  exitCode
+			asked int // of the server that was dead
+		}{{"error", 3, 0}, {"closed", 0, 1}, {"silence", 0, 1}} {
+			t.Run(tt.user+mode, func(t *testing.T) {
+				t.Parallel()
+				var up atomic.Bool
+				first := startFakeServer(t, func(c *fakeServerConn) {
+					for q := c.readRequest(); q != nil && up.Load(); q = c.readRequest() {
+						c.Write(c.grantReply(q))
+					}
+				})
+				second := startFakeServer(t, func(c *fakeServerConn) {
+					for q := c.readRequest(); q != nil && q.user != "closed"; q = c.readRequest() {
+						switch q.user {
+						case "silence":
+						case "error":
+							c.Write(c.reply(q, &authenReply{status: authenError}))
+						default:
+							c.Write(c.grantReply(q))
+						}
+					}
+				})
+				r := relayTo(t, first.addr+","+second.addr, append(split(mode), "--dead-time", "10m", "--timeout", "1")...)
+				waitUntil(t, "the first server is dead", func() bool {
+					if got := r.asDevice(t, "authenticate alice AT -t pap"); got.code != 0 {
+						t.Errorf("%+v", got)
+					}
+					return strings.Contains(r.stderr.String(), first.addr+" is dead")
+				})
+				up.Store(true)
+				got := r.asDevice(t, "authenticate "+tt.user+" AT -t pap")
+				if n := first.asked(tt.user); got.code != tt.code || n != tt.asked || second.asked(tt.user) == 0 {
+					t.Errorf("the first server is asked %d times: %+v", n, got)
+				}
+			})
 		}
 	}
 }

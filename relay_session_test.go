@@ -87,7 +87,7 @@ func TestRelayLastLivingServer(t *testing.T) {
 						}
 					}
 				})
-				r := relayTo(t, first.addr+","+second.addr, append(split(mode), "--dead-time", "10m", "--timeout", "1")...)
+				r := relayTo(t, first.addr+","+second.addr, append(split(mode), "--dead-time", "10m", "--timeout", "4")...)
 				waitUntil(t, "the first server is dead", func() bool {
 					if got := r.asDevice(t, "authenticate alice AT -t pap"); got.code != 0 {
 						t.Errorf("%+v", got)

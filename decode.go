@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/netip"
 	"strings"
-	"sync"
 )
 
 // decodeOptions are the options of decode.
@@ -246,19 +245,20 @@ type decodePipeline struct {
 	tcp     reassembler
 	events  pipe[eventBatch]
 	decoder *decoder
-	unused  sync.Pool // of *tacacsStream
 }
 
 // An eventBatch is some events of the reassembler.
 type eventBatch struct {
 	events []streamEvent
-	data   []byte // of all events
+	data   []byte          // of all events
+	unused []*tacacsStream // empty, for conversations that begin; from those that ended
 }
 
 // A streamEvent is one call of the reassembler.
 type streamEvent struct {
 	stream *tacacsStream
 	kind   streamEventKind
+	first  bool // of the stream
 	from   uint8
 	n      int32 // bytes that were received, or are missing
 	at     frameRef
@@ -277,11 +277,24 @@ const (
 const (
 	batchBytes  = 64 << 10
 	batchEvents = 1 << 10
+
+	maxUnusedStreams = 1 << 8
 )
 
 // newEventBatch returns an empty batch. It has all its memory at once, since growing would touch three times as much.
 func newEventBatch() *eventBatch {
 	return &eventBatch{events: make([]streamEvent, 0, batchEvents), data: make([]byte, 0, batchBytes)}
+}
+
+// newStream returns an empty stream.
+func (b *eventBatch) newStream() *tacacsStream {
+	n := len(b.unused)
+	if n == 0 {
+		return new(tacacsStream)
+	}
+	t := b.unused[n-1]
+	b.unused = b.unused[:n-1]
+	return t
 }
 
 func newDecodePipeline(d *decoder) *decodePipeline {
@@ -313,14 +326,12 @@ func (p *decodePipeline) start() (stop func()) {
 
 // addEvent queues an event of a conversation.
 func (p *decodePipeline) addEvent(c *conversation, kind streamEventKind, from int, at frameRef, n int, data []byte) {
-	t, ok := c.value.(*tacacsStream)
-	if !ok {
+	t, known := c.value.(*tacacsStream)
+	if !known {
 		if kind == eventClose && !p.decoder.isExpected(c.ends) {
 			return
 		}
-		if t, ok = p.unused.Get().(*tacacsStream); !ok {
-			t = new(tacacsStream)
-		}
+		t = p.events.chunk.newStream()
 		t.begin(c)
 		c.value = t
 	}
@@ -328,7 +339,7 @@ func (p *decodePipeline) addEvent(c *conversation, kind streamEventKind, from in
 	if kind == eventClose {
 		t.ended = c.history
 	}
-	p.queue(streamEvent{t, kind, uint8(from), int32(n), at}, data)
+	p.queue(streamEvent{t, kind, !known, uint8(from), int32(n), at}, data)
 }
 
 // addSecrets queues lines of a key log in a capture.
@@ -358,7 +369,7 @@ func (p *decodePipeline) consume(batch *eventBatch) {
 	data := batch.data
 	for i := range batch.events {
 		e := &batch.events[i]
-		if e.kind != eventSecrets && !e.stream.prepared {
+		if e.first {
 			e.stream.prepare()
 		}
 		switch e.kind {
@@ -374,7 +385,9 @@ func (p *decodePipeline) consume(batch *eventBatch) {
 			e.stream.history = e.stream.ended
 			p.decoder.onClose(e.stream, e.at)
 			e.stream.reset()
-			p.unused.Put(e.stream)
+			if len(batch.unused) < maxUnusedStreams {
+				batch.unused = append(batch.unused, e.stream)
+			}
 		}
 	}
 	clear(batch.events)

@@ -15,12 +15,11 @@ type tacacsStream struct {
 	// rest belongs to the decoder: passing more memory between processors costs time.
 	ends      [2]netip.AddrPort
 	began     time.Time
-	opened    bool // its first bytes are in the capture
-	ended     tcpHistory
+	opened    bool        // its first bytes are in the capture
 	preferred atomic.Bool // it is TACACS+, so other conversations make room for it
 	ignored   atomic.Bool // it is not TACACS+: the rest of it is not needed
+	ended     tcpHistory
 
-	prepared   bool
 	clientEnd  int  // -1 until a SYN or a packet shows it
 	started    bool // there was data or a gap
 	recognized bool // it is TACACS+: there was a packet
@@ -64,7 +63,7 @@ func (t *tacacsStream) begin(c *conversation) {
 
 // prepare sets what follows from begin. The decoder calls it before the first event.
 func (t *tacacsStream) prepare() {
-	t.prepared, t.clientEnd, t.partial, t.history.closer = true, -1, !t.opened, -1
+	t.clientEnd, t.partial, t.history.closer = -1, !t.opened, -1
 	if t.opened {
 		t.clientEnd = 0
 	}
@@ -342,9 +341,9 @@ func (d *decoder) loseSync(t *tacacsStream, from int) {
 // onClose closes the sessions of a stream that has ended.
 func (d *decoder) onClose(t *tacacsStream, at frameRef) {
 	if t.recognized || d.isExpected(t.ends) {
-		d.counts.cut, d.counts.missing = d.counts.cut+t.history.cut, d.counts.missing+t.missing
+		d.counts.cut, d.counts.missing = d.counts.cut+int(t.history.cut), d.counts.missing+t.missing
 	} else {
-		d.counts.others.add(ofTCP+protocol(t.ends[1].Port()), t.history.frames)
+		d.counts.others.add(ofTCP+protocol(t.ends[1].Port()), int(t.history.frames))
 	}
 	if t.tls != nil {
 		t.tls.add(0, at, nil) // the key log may have more secrets now

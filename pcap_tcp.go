@@ -30,8 +30,8 @@ type conversation struct {
 type tcpHistory struct {
 	flags  [2]tcpFlags // all that each end sent, so a SYN and an RST show a refused connection
 	closer int         // the end that sent the first FIN or RST; -1 for neither
-	frames int
-	cut    int // frames that the capture cut
+	frames int32
+	cut    int32 // frames that the capture cut
 }
 
 // add adds a segment of one end.
@@ -244,7 +244,7 @@ func (r *reassembler) close(c *conversation, at frameRef) {
 		r.emitLastGap(c, from, at)
 	}
 	if r.onClose(c, at); c.value == nil {
-		r.unread.add(ofTCP+protocol(c.ends[1].Port()), c.history.frames)
+		r.unread.add(ofTCP+protocol(c.ends[1].Port()), int(c.history.frames))
 	}
 	c.value, c.closed = nil, true
 	c.queue.remove(&c.place)

@@ -182,7 +182,7 @@ func (s *serverOptions) network() string {
 }
 
 // tlsDetails are the options that need TLS.
-const tlsDetails = "cacert cert cert-key servername crl insecure keylog"
+const tlsDetails = "cacert cert cert-key servername crl insecure keylog pin"
 
 // tlsOptions are the options of TACACS+ over TLS 1.3 (RFC 9887).
 type tlsOptions struct {
@@ -193,6 +193,7 @@ type tlsOptions struct {
 	serverName string
 	crls       list
 	insecure   bool
+	pins       pinList
 	keyLog     string
 }
 
@@ -205,6 +206,7 @@ func (t *tlsOptions) register(o, server groupOptions) {
 	server.add((*text)(&t.serverName), "servername", "NAME", "name that the server's certificate must have (default: that in HOST)")
 	server.add(&t.crls, "crl", "FILE", "revocation list, PEM or DER; repeatable")
 	server.add((*toggle)(&t.insecure), "insecure", "", "do not verify the server's certificate")
+	server.add(&t.pins, "pin", "SHA256", "trust exactly the certificate with this SHA-256 of its DER, in place of chain and name; repeatable")
 	server.add((*text)(&t.keyLog), "keylog", "FILE", "append the secrets of TLS sessions to FILE, for decode and other packet analysers")
 }
 
@@ -215,11 +217,14 @@ func (t *tlsOptions) check(overTLS bool) error {
 		given bool
 	}{
 		{"--cacert", t.caCert != ""}, {"--cert", t.cert != ""}, {"--cert-key", t.certKey != ""}, {"--servername", t.serverName != ""},
-		{"--crl", len(t.crls) > 0}, {"--insecure", t.insecure}, {"--keylog", t.keyLog != ""},
+		{"--crl", len(t.crls) > 0}, {"--insecure", t.insecure}, {"--keylog", t.keyLog != ""}, {"--pin", len(t.pins) > 0},
 	} {
 		if o.given && !overTLS {
 			return failf(classUsage, "%s needs --tls", o.name)
 		}
+	}
+	if len(t.pins) > 0 && t.insecure {
+		return failf(classUsage, "--pin and --insecure cannot be used together")
 	}
 	if t.certKey != "" && t.cert == "" {
 		return failf(classUsage, "--cert-key needs --cert")
@@ -229,9 +234,9 @@ func (t *tlsOptions) check(overTLS bool) error {
 
 // client reads the files of the options. The system's roots are read only when they are needed.
 func (t *tlsOptions) client(ctx context.Context, warn warnFunc) (*tlsClient, error) {
-	c := &tlsClient{serverName: t.serverName}
+	c := &tlsClient{serverName: t.serverName, pins: t.pins}
 	c.revocation.warnf = warnOnce(warn) // for the run, not for each of its connections
-	c.config = &tls.Config{MinVersion: tls.VersionTLS13, InsecureSkipVerify: t.insecure, ClientSessionCache: &ticketCache{}}
+	c.config = &tls.Config{MinVersion: tls.VersionTLS13, InsecureSkipVerify: t.insecure || len(t.pins) > 0, ClientSessionCache: &ticketCache{}}
 	var err error
 	if t.caCert != "" {
 		if c.config.RootCAs, err = readCertPool(ctx, t.caCert); err != nil {
@@ -254,6 +259,9 @@ func (t *tlsOptions) client(ctx context.Context, warn warnFunc) (*tlsClient, err
 		if c.config.KeyLogWriter, err = openKeyLog(ctx, t.keyLog); err != nil {
 			return nil, err
 		}
+	}
+	if len(t.pins) > 0 {
+		warn(warnPinned, "the server's certificate is verified by --pin alone, not by its chain and its name")
 	}
 	if t.insecure {
 		warn(warnInsecure, "the server's certificate is not verified (--insecure): any host could answer in its place")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -11,7 +12,7 @@ import (
 )
 
 // anyText is a flag.Value, as are text, which rejects the empty string of an unset variable in a script, toggle, list,
-// number, seconds, timeOrZero, deviceName, hostList and hexValue.
+// number, seconds, timeOrZero, deviceName, hostList, pinList and hexValue.
 type anyText string
 
 func (t *anyText) String() string { return string(*t) }
@@ -119,6 +120,21 @@ func (h *hostList) Set(s string) error {
 		s = *h.servers + "," + s
 	}
 	*h.servers, h.set = s, true
+	return nil
+}
+
+// A pinList is the SHA-256 sums of certificates.
+type pinList [][sha256.Size]byte
+
+func (p *pinList) String() string { return "" }
+
+func (p *pinList) Set(s string) error {
+	var sum [sha256.Size]byte
+	digits := strings.ReplaceAll(s, ":", "")
+	if n, err := hex.Decode(sum[:], []byte(digits[:min(len(digits), 2*len(sum))])); err != nil || n != len(sum) || len(digits) != 2*len(sum) {
+		return errors.New("must be 64 hexadecimal digits: openssl x509 -in FILE -noout -fingerprint -sha256 prints them")
+	}
+	*p = append(*p, sum)
 	return nil
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -20,6 +21,7 @@ type tlsClient struct {
 	config     *tls.Config
 	serverName string // in place of the host; or empty
 	revocation revocation
+	pins       [][sha256.Size]byte // of the server's certificate, in place of chain and name; empty for none
 }
 
 // handshake makes a TLS connection of conn, before any byte of TACACS+ (RFC 9887 section 3.2). If it fails it closes
@@ -32,6 +34,7 @@ func (c *tlsClient) handshake(ctx context.Context, srv server, timeout time.Dura
 	}
 	facts := &tlsFacts{ServerName: config.ServerName, oneSided: len(c.config.Certificates) == 0}
 	if own := c.ownCertificate(); own != nil {
+		facts.ClientSHA256 = fingerprint(own)
 		facts.ClientNotAfter = own.NotAfter.UTC().Format(time.RFC3339)
 	}
 	// With Certificates, one whose issuer the server does not name would not be sent. The server's alert to it says why
@@ -45,7 +48,9 @@ func (c *tlsClient) handshake(ctx context.Context, srv server, timeout time.Dura
 		facts.ClientCert = clientCertSent
 		return &c.config.Certificates[0], nil
 	}
-	config.VerifyConnection = func(state tls.ConnectionState) error { return c.revocation.check(&state, config.InsecureSkipVerify) }
+	config.VerifyConnection = func(state tls.ConnectionState) error {
+		return cmp.Or(c.checkPin(state.PeerCertificates), c.revocation.check(&state, config.InsecureSkipVerify))
+	}
 	secure := tls.Client(conn, config)
 	err := secure.HandshakeContext(ctx)
 	state := secure.ConnectionState()
@@ -58,9 +63,32 @@ func (c *tlsClient) handshake(ctx context.Context, srv server, timeout time.Dura
 		conn.Close()
 		return nil, facts, handshakeFailure(srv, timeout, facts, err)
 	}
-	facts.Verified = !config.InsecureSkipVerify
+	facts.Pinned = len(c.pins) > 0
+	facts.Verified = !config.InsecureSkipVerify || facts.Pinned
 	facts.ClientCert = cmp.Or(facts.ClientCert, clientCertNotAsked)
 	return secure, facts, nil
+}
+
+// An errNotPinned refuses a certificate whose sum is not pinned.
+type errNotPinned struct{ sum [sha256.Size]byte }
+
+func (e *errNotPinned) Error() string {
+	return fmt.Sprintf("its certificate has another SHA-256: %x", e.sum)
+}
+
+// checkPin checks that the server's certificate is pinned and valid now. It is called on resumption too.
+func (c *tlsClient) checkPin(sent []*x509.Certificate) error {
+	if len(c.pins) == 0 {
+		return nil
+	}
+	leaf, now := sent[0], time.Now()
+	if sum := sha256.Sum256(leaf.Raw); !slices.Contains(c.pins, sum) {
+		return &errNotPinned{sum}
+	}
+	if now.Before(leaf.NotBefore) || now.After(leaf.NotAfter) {
+		return &tls.CertificateVerificationError{UnverifiedCertificates: sent, Err: x509.CertificateInvalidError{Cert: leaf, Reason: x509.Expired}}
+	}
+	return nil
 }
 
 // ownCertificate returns the certificate of this client, or nil for none.
@@ -115,6 +143,7 @@ func handshakeFailure(srv server, timeout time.Duration, facts *tlsFacts, err er
 	var record tls.RecordHeaderError
 	var refused *tls.CertificateVerificationError
 	var revoked *errRevoked
+	var notPinned *errNotPinned
 	switch {
 	case errors.As(err, &record) && version(record.RecordHeader[0]).major() == majorVersion:
 		return tlsFailure(srv, "it answers with clear TACACS+").
@@ -123,6 +152,9 @@ func handshakeFailure(srv server, timeout time.Duration, facts *tlsFacts, err er
 		return tlsFailure(srv, "the answer is not TLS").withHint("check the port: another service listens there%s", otherTLSPort(srv))
 	case errors.As(err, &refused):
 		return certificateFailure(srv, facts.ServerName, refused.Err)
+	case errors.As(err, &notPinned):
+		return tlsFailure(srv, "%w", notPinned).
+			withHint("compare it with the server's certificate; give it with --pin if that was renewed")
 	case errors.As(err, &revoked):
 		return tlsFailure(srv, "%w", cause(err)).withHint("ask the server's operator for its new certificate")
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):

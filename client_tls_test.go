@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"crypto/ecdsa"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"math/big"
 	"net"
@@ -251,6 +253,96 @@ func TestAllTransports(t *testing.T) {
 		if once := strings.Count(got.err, "warning: the list has servers with and without TLS"); once > 1 || once == 0 && strings.Contains(tt.line, "tcp") && !strings.Contains(tt.line, "-q") {
 			t.Errorf("%s: stderr is\n%s", tt.line, got.err)
 		}
+	}
+}
+
+// TestTLSPin: --pin trusts exactly the certificates of these sums, in place of chain and name, on resumption too. One that
+// has expired is refused.
+func TestTLSPin(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	ca := newTestCA(t, dir, "ca")
+	ca.issue(t, "server", 10, func(c *x509.Certificate) { c.DNSNames, c.IPAddresses = []string{"other.example"}, nil })
+	ca.issue(t, "old", 11, func(c *x509.Certificate) {
+		c.NotBefore, c.NotAfter = time.Now().Add(-48*time.Hour), time.Now().Add(-24*time.Hour)
+	})
+	ca.issue(t, "client", 12, nil)
+	ca.revoke(t, "server.crl", 10, time.Now().Add(time.Hour))
+	sum := func(name string) string {
+		pair, err := tls.LoadX509KeyPair(filepath.Join(dir, name+".pem"), filepath.Join(dir, name+".key"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprintf("%x", sha256.Sum256(pair.Certificate[0]))
+	}
+	serve := func(name string) string {
+		return serveWith(t, "--tls", "--cert", filepath.Join(dir, name+".pem"), "--cert-key", filepath.Join(dir, name+".key")).addr
+	}
+	const said = "tacacs_plus: warning: the server's certificate is verified by --pin alone, not by its chain and its name\n"
+	colons := strings.ToUpper(regexp.MustCompile("..").ReplaceAllString(sum("server"), "$0:")[:95])
+	names := []string{"SERVER", serve("server"), "OLD", serve("old"), "SUM1", sum("server"), "SUM2", sum("old"), "SUM3", sum("client"), "COLONS", colons, "DIR", dir}
+	for _, tt := range []struct {
+		line     string
+		code     exitCode
+		out, err string // parts
+	}{
+		{"authenticate alice SERVER --tls --pin SUM1", 0, "PASS", said},
+		{"authenticate alice SERVER --tls --pin SUM1 -q", 0, "", said},
+		{"authenticate alice tls://SERVER --pin COLONS --no-warn pinned", 0, "PASS", ""},
+		{"authenticate alice SERVER --tls --pin SUM3 --pin SUM1", 0, "PASS", said},
+		{"authenticate alice SERVER --tls --pin SUM3", 6, "", "its certificate has another SHA-256: SUM1\n"},
+		{"authenticate alice SERVER --tls --cacert DIR/ca.pem --pin SUM3", 6, "", "its certificate has another SHA-256: SUM1\n"},
+		{"authenticate alice OLD --tls --pin SUM2", 6, "", "expired on"},
+		{"authenticate alice SERVER --tls --pin SUM1 --crl DIR/server.crl", 6, "", "was revoked on"},
+		{"authenticate alice SERVER --tls --pin SUM1 --insecure", 2, "", "--pin and --insecure cannot be used together"},
+		{"authenticate alice SERVER --pin SUM1", 2, "", "--pin needs --tls"},
+		{"authenticate alice SERVER --tls --pin 12", 2, "", "must be 64 hexadecimal digits"},
+		{"authenticate alice SERVER --tls --pin SUM1SUM1", 2, "", "must be 64 hexadecimal digits"},
+		{"authenticate alice SERVER --tls --pin SUM1 --json --cert DIR/client.pem --cert-key DIR/client.key", 0, `"verified":true,"pinned":true,`, said},
+		{"authenticate alice SERVER --tls --pin SUM1 --json --cert DIR/client.pem --cert-key DIR/client.key", 0, `"sha256":"SUM1","client_sha256":"SUM3",`, ""},
+		{"authenticate alice SERVER --tls --pin SUM1 -v --cert DIR/client.pem --cert-key DIR/client.key", 0, "tls client sha256: SUM3\n", ""},
+		{"authenticate alice SERVER --tls --pin SUM1 -v", 0, "tls sha256: SUM1\n", ""},
+		{"check alice SERVER --tls --pin SUM1", 0, "OK", said},
+		{"bench alice SERVER --tls --pin SUM1 -n 4 --no-single-connect", 0, "PASS 4", said}, // resumed
+	} {
+		r := strings.NewReplacer(names...)
+		got := runWith(t, map[string]string{"TACACS_PLUS_PWD": testPassword}, "", append(strings.Fields(r.Replace(tt.line)), "-t", "pap")...)
+		if got.code != tt.code || !strings.Contains(got.out, r.Replace(tt.out)) || !strings.Contains(got.err, r.Replace(tt.err)) {
+			t.Errorf("%s: %d\n%s%s", tt.line, got.code, got.out, got.err)
+		}
+		if strings.Contains(tt.line, "--no-warn") && got.err != "" {
+			t.Errorf("%s: stderr is\n%s", tt.line, got.err)
+		}
+	}
+}
+
+// TestTLSPinResumed: the sum is checked again when a session is resumed.
+func TestTLSPinResumed(t *testing.T) {
+	t.Parallel()
+	s := serveWith(t, "--tls")
+	servers, err := parseServers(s.addr, 0, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	options := tlsOptions{insecure: true}
+	secure, err := options.client(t.Context(), discardWarning)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &client{servers: servers, timeout: patience, network: "tcp", tls: secure}
+	ask := func() (*result, error) {
+		j := &job{request: newLogin(commonFields{user: "alice", typ: authenPAP, service: authenServiceLogin}, testPassword)}
+		(&requester{client: c}).do(t.Context(), j)
+		return &j.res, j.err
+	}
+	for _, resumed := range []bool{false, true} {
+		if res, err := ask(); err != nil || res.TLS.Resumed != resumed {
+			t.Fatalf("%v, %+v", err, res.TLS)
+		}
+	}
+	secure.pins = make([][sha256.Size]byte, 1)
+	if res, err := ask(); err == nil || !res.TLS.Resumed || !strings.Contains(err.Error(), "another SHA-256") {
+		t.Errorf("with another pin: %v, %+v", err, res.TLS)
 	}
 }
 
@@ -768,8 +860,8 @@ func TestTLSFailedHandshakeFacts(t *testing.T) {
 	)
 	for _, tt := range []struct{ name, serve, ask, want string }{
 		{"version", "--fault tls-1.2", "", none},
-		{"expired", "--fault tls-expired", "", session + `"server_name":"127.0.0.1",` + issued + `"names":\["localhost","127.0.0.1","::1"\],"not_after":"[0-9TZ:-]+","days_left":0,"chain_not_after":"[0-9TZ:-]+"}`},
-		{"name", "", "--servername tac1", session + `"server_name":"tac1",` + issued + `"names":\["localhost","127.0.0.1","::1"\],"not_after":"[0-9TZ:-]+","days_left":29,"chain_not_after":"[0-9TZ:-]+"}`},
+		{"expired", "--fault tls-expired", "", session + `"server_name":"127.0.0.1",` + issued + `"names":\["localhost","127.0.0.1","::1"\],"not_after":"[0-9TZ:-]+","sha256":"[0-9a-f]{64}","days_left":0,"chain_not_after":"[0-9TZ:-]+"}`},
+		{"name", "", "--servername tac1", session + `"server_name":"tac1",` + issued + `"names":\["localhost","127.0.0.1","::1"\],"not_after":"[0-9TZ:-]+","sha256":"[0-9a-f]{64}","days_left":29,"chain_not_after":"[0-9TZ:-]+"}`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -803,7 +895,7 @@ func TestTLSFailedHandshakeFacts(t *testing.T) {
 		dir := testFiles(t)
 		s := serveWith(t, split("--tls --cert DIR/server.pem --cert-key DIR/server.key", "DIR", dir)...)
 		got := s.ask(t, "authenticate alice AT --json --tls --cacert "+dir+"/ca.pem --crl "+dir+"/server.crl")
-		want := session + `"server_name":"127.0.0.1","subject":"CN=server","issuer":"CN=ca","names":\["127.0.0.1"\],"not_after":"[0-9TZ:-]+","days_left":2,"chain":\["CN=server","CN=ca"\],"chain_not_after":"[0-9TZ:-]+"}`
+		want := session + `"server_name":"127.0.0.1","subject":"CN=server","issuer":"CN=ca","names":\["127.0.0.1"\],"not_after":"[0-9TZ:-]+","sha256":"[0-9a-f]{64}","days_left":2,"chain":\["CN=server","CN=ca"\],"chain_not_after":"[0-9TZ:-]+"}`
 		if !regexp.MustCompile(want).MatchString(got.out) {
 			t.Errorf("%s is not in\n%s", want, got.out)
 		}

@@ -2,8 +2,10 @@ package main
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
@@ -276,11 +278,14 @@ type tlsFacts struct {
 	Group        string   `json:"group,omitempty"`
 	Resumed      bool     `json:"resumed"`
 	Verified     bool     `json:"verified"`
+	Pinned       bool     `json:"pinned,omitempty"` // verified by the sum alone
 	ServerName   string   `json:"server_name"`
 	Subject      string   `json:"subject,omitempty"`
 	Issuer       string   `json:"issuer,omitempty"`
 	Names        []string `json:"names,omitempty"`
 	NotAfter     string   `json:"not_after,omitempty"`
+	SHA256       string   `json:"sha256,omitempty"`
+	ClientSHA256 string   `json:"client_sha256,omitempty"`
 	notAfter     time.Time
 	DaysLeftJSON *int     `json:"days_left,omitempty"` // set by forJSON; 0 is shown
 	Chain        []string `json:"chain,omitempty"`
@@ -314,7 +319,7 @@ func (t *tlsFacts) learn(state *tls.ConnectionState) {
 	if len(state.PeerCertificates) > 0 {
 		leaf := state.PeerCertificates[0]
 		t.Subject, t.Issuer, t.Names = leaf.Subject.String(), leaf.Issuer.String(), certNames(leaf)
-		t.notAfter = leaf.NotAfter
+		t.notAfter, t.SHA256 = leaf.NotAfter, fingerprint(leaf)
 		t.NotAfter = leaf.NotAfter.UTC().Format(time.RFC3339)
 		t.chainNotAfter = chainExpiry(state)
 		t.ChainNotAfter = t.chainNotAfter.UTC().Format(time.RFC3339)
@@ -324,6 +329,12 @@ func (t *tlsFacts) learn(state *tls.ConnectionState) {
 			t.Chain = append(t.Chain, cert.Subject.String())
 		}
 	}
+}
+
+// fingerprint returns the SHA-256 sum of a certificate's DER in hexadecimal.
+func fingerprint(cert *x509.Certificate) string {
+	sum := sha256.Sum256(cert.Raw)
+	return hex.EncodeToString(sum[:])
 }
 
 // chainExpiry returns when the last of the verified chains ends to be valid or, without one, what the server sent.
@@ -362,7 +373,7 @@ func daysUntil(t time.Time) int { return int(time.Until(t).Hours() / 24) }
 
 // writeFacts calls fact with each fact that is one line of -v.
 func (t *tlsFacts) writeFacts(fact func(name, value string)) {
-	words := []string{t.Version, t.CipherSuite, t.Group, map[bool]string{true: "resumed"}[t.Resumed], map[bool]string{false: "NOT VERIFIED"}[t.Verified]}
+	words := []string{t.Version, t.CipherSuite, t.Group, map[bool]string{true: "resumed"}[t.Resumed], map[bool]string{false: "NOT VERIFIED"}[t.Verified], map[bool]string{true: "pinned"}[t.Pinned]}
 	fact("tls", strings.Join(slices.DeleteFunc(words, func(w string) bool { return w == "" }), " "))
 	fact("tls server name", escape(t.ServerName))
 	fact("tls subject", escape(t.Subject))
@@ -371,9 +382,12 @@ func (t *tlsFacts) writeFacts(fact func(name, value string)) {
 	if days, measured := t.daysLeft(); measured {
 		fact("tls expires", fmt.Sprintf("%s (%d days left)", t.NotAfter, days))
 	}
+	fact("tls sha256", t.SHA256)
 	if !t.chainNotAfter.Equal(t.notAfter) {
 		fact("tls chain expires", t.ChainNotAfter)
 	}
+	fact("tls client expires", t.ClientNotAfter)
+	fact("tls client sha256", t.ClientSHA256)
 	if t.oneSided {
 		fact("tls note", "give --cert FILE for mutual authentication (RFC 9887 section 3.1)")
 	}

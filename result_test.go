@@ -293,6 +293,7 @@ tls issuer: CN=ca\n
 tls names: tac1, 192.0.2.1\x9b
 tls expires: 2030-01-01T00:00:00Z (9 days left)
 tls chain expires: 2029-01-01T00:00:00Z
+tls client expires: 2028-01-01T00:00:00Z
 tls chain:
   CN=tac1\x1b
   CN=ca\n

@@ -28,6 +28,7 @@ const (
 	warnAccountLockout
 	warnAddressSkipped
 	warnInsecure
+	warnPinned
 	warnMixedTransport
 	warnNoClientCA
 	warnCertificatesKept
@@ -57,6 +58,7 @@ var warningNames = names{
 	warnAccountLockout:    "account-lockout",
 	warnAddressSkipped:    "address-skipped",
 	warnInsecure:          "insecure",
+	warnPinned:            "pinned",
 	warnMixedTransport:    "mixed-transport",
 	warnNoClientCA:        "no-client-ca",
 	warnCertificatesKept:  "certificates-kept",

@@ -35,7 +35,8 @@ type listener struct {
 // A listeningSocket is one of the addresses of a listener.
 type listeningSocket struct {
 	net.Listener
-	tls *tls.Config // nil: without TLS
+	tls  *tls.Config // nil: without TLS
+	loop *acceptLoop // nil without a watchdog
 }
 
 // listenerLimits are what an operator can change.
@@ -72,7 +73,7 @@ func (l *listener) listen(addrs []string, config *tls.Config) error {
 				return failf(classNetwork, "listen on %s: %w", escape(addr), cause(err))
 			}
 		}
-		l.listeners = append(l.listeners, listeningSocket{inner, config})
+		l.listeners = append(l.listeners, listeningSocket{Listener: inner, tls: config})
 	}
 	return nil
 }
@@ -173,6 +174,9 @@ func (l *listener) accept(ctx context.Context, socket listeningSocket, all *sync
 		conn, err := socket.Accept()
 		if errors.Is(err, net.ErrClosed) {
 			return
+		}
+		if l.wokeUp(socket, err) {
+			continue
 		}
 		if err != nil { // most likely there are no more file descriptors
 			l.cutLargest()

@@ -15,6 +15,8 @@ type reloader struct {
 	inv   *invocation // of the start
 	opts  *relayOptions
 	life  context.Context // of sessions
+
+	notifier *notifier
 }
 
 // reloadTimeout limits a reload. Only a file that is not regular, such as a pipe, needs so long.
@@ -34,6 +36,7 @@ func (l *reloader) run(ctx context.Context, hangups <-chan struct{}) {
 
 // reload reads the configuration again and puts it into use. After an error, what was read before stays in use.
 func (l *reloader) reload(ctx context.Context) {
+	l.notifier.reloading()
 	limited, cancel := context.WithTimeout(ctx, reloadTimeout)
 	defer cancel()
 	config, err := l.read(limited)
@@ -49,10 +52,12 @@ func (l *reloader) reload(ctx context.Context) {
 		if f.hint != "" {
 			l.inv.logf("hint: %s", f.hint)
 		}
+		l.notifier.ready("not reloaded: " + oneLine(f.Error()))
 		return
 	}
 	l.use(config)
 	l.inv.logf("reloaded")
+	l.notifier.ready(servingDevices)
 	config.warnUnresolved(ctx, l.inv.printWarning)
 }
 

@@ -60,7 +60,9 @@ func (r *relayServer) run(ctx context.Context, inv *invocation, opts *relayOptio
 	var background sync.WaitGroup
 	defer background.Wait()
 	background.Go(func() { config.warnUnresolved(ctx, inv.printWarning) })
-	background.Go(func() { (&reloader{r, inv, opts, life}).run(ctx, hangups) })
+	notifier := newNotifier(inv.std.env, inv.logf)
+	defer notifier.serving(ctx, r.listener)()
+	background.Go(func() { (&reloader{r, inv, opts, life, notifier}).run(ctx, hangups) })
 	serve := func(ctx context.Context, conn net.Conn) { r.serve(ctx, life, conn) }
 	return r.listener.serveUntil(ctx, serve, func() error {
 		end() // whatever is still under way, so that it has its line

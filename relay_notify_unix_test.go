@@ -1,0 +1,411 @@
+//go:build unix
+
+package main
+
+import (
+	"cmp"
+	"context"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A fakeSystemd receives the messages of a service.
+type fakeSystemd struct {
+	socket string // NOTIFY_SOCKET
+
+	mu       sync.Mutex
+	messages []string // not yet returned
+}
+
+// startSystemd listens on a socket of that name, or in a folder of its own.
+func startSystemd(t *testing.T, socket string) *fakeSystemd {
+	t.Helper()
+	if socket == "" {
+		dir, err := os.MkdirTemp("", "") // t.TempDir may be too long for a socket
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { os.RemoveAll(dir) })
+		socket = filepath.Join(dir, "notify")
+	}
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	s := &fakeSystemd{socket: socket}
+	go func() {
+		for message := make([]byte, 4096); ; {
+			n, err := conn.Read(message)
+			if err != nil {
+				return
+			}
+			s.mu.Lock()
+			s.messages = append(s.messages, string(message[:n]))
+			s.mu.Unlock()
+		}
+	}()
+	return s
+}
+
+// receives returns the next message.
+func (s *fakeSystemd) receives(t *testing.T) (message string) {
+	t.Helper()
+	waitUntil(t, "the service sends a message", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if len(s.messages) == 0 {
+			return false
+		}
+		message, s.messages = s.messages[0], s.messages[1:]
+		return true
+	})
+	return message
+}
+
+// receivesUntil returns the messages before last, and those that have come after it.
+func (s *fakeSystemd) receivesUntil(t *testing.T, last string) (messages, more []string) {
+	t.Helper()
+	for message := s.receives(t); message != last; message = s.receives(t) {
+		messages = append(messages, message)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return messages, s.messages
+}
+
+// A notifyingRelay is a relay as a service of systemd.
+type notifyingRelay struct {
+	stderr lockedBuffer
+	cancel func()
+	ended  chan struct{}
+	code   exitCode
+}
+
+// startNotifying runs relay with the variables of systemd. Each value of hangups is a SIGHUP.
+func startNotifying(t *testing.T, variables map[string]string, hangups chan struct{}, args ...string) *notifyingRelay {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &notifyingRelay{cancel: cancel, ended: make(chan struct{})}
+	go func() {
+		r.code = run(ctx, args, stdio{in: strings.NewReader(""), out: io.Discard, err: &r.stderr, hangups: func() <-chan struct{} { return hangups },
+			env: func(name string) string {
+				return cmp.Or(variables[name], map[string]string{"TACACS_PLUS_KEY": testKey}[name])
+			}})
+		close(r.ended)
+	}()
+	t.Cleanup(r.stop)
+	return r
+}
+
+func (r *notifyingRelay) stop() { r.cancel(); <-r.ended }
+
+// addr returns the address that the relay has said to listen on.
+func (r *notifyingRelay) addr(t *testing.T) string {
+	t.Helper()
+	waitUntil(t, "the relay listens", func() bool { return listening.MatchString(r.stderr.String()) })
+	return listening.FindStringSubmatch(r.stderr.String())[1]
+}
+
+const readyMessage = "READY=1\nSTATUS=serving devices"
+
+// TestRelayNotify: systemd learns that the relay serves devices once it does, and that it stops before the end of the
+// replies under way. The socket has a path, or a name in Linux.
+func TestRelayNotify(t *testing.T) {
+	t.Parallel()
+	server := listen(t)
+	for _, socket := range []string{"", "@tacacs_plus test " + strconv.Itoa(os.Getpid())} {
+		if socket != "" && runtime.GOOS != "linux" {
+			continue
+		}
+		systemd := startSystemd(t, socket)
+		r := startNotifying(t, map[string]string{"NOTIFY_SOCKET": systemd.socket}, nil, append(relayArgs(t, server.Addr().String()), "--drain-time", "60")...)
+		if got := systemd.receives(t); got != readyMessage {
+			t.Errorf("the first message is %q", got)
+		}
+		device, login := dialFakeClient(t, r.addr(t)), make(chan error, 1)
+		device.key = deviceKey
+		go func() { login <- device.login(1, 0) }()
+		conn, err := server.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		upstream := newFakeClient(conn)
+		h, err := upstream.receive(new(authenStart))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.cancel()
+		if got := systemd.receives(t); got != "STOPPING=1" {
+			t.Errorf("the second message is %q", got)
+		}
+		h.seqNo++
+		upstream.send(h, &authenReply{status: authenPass})
+		if err := <-login; err != nil {
+			t.Error(err)
+		}
+		upstream.Close()
+		device.Close()
+		<-r.ended
+		if r.code != classGranted.exit() || strings.Contains(r.stderr.String(), "systemd") {
+			t.Errorf("%q: exit code %d, %s", socket, r.code, &r.stderr)
+		}
+		if err := sendDatagram(systemd.socket, "end"); err != nil {
+			t.Error(err)
+		}
+		if got := systemd.receives(t); got != "end" {
+			t.Errorf("the last message is %q", got)
+		}
+	}
+}
+
+// TestRelayNotifyFailure: a relay that cannot start is never ready. One that cannot reach systemd serves devices, with one
+// warning.
+func TestRelayNotifyFailure(t *testing.T) {
+	t.Parallel()
+	server, systemd := serveWith(t), startSystemd(t, "")
+	for _, test := range []struct {
+		option, value string
+		code          exitCode
+	}{
+		{"--listen", server.addr, classNetwork.exit()},
+		{"--device-key-file", "missing", classUsage.exit()},
+		{"--max-connections", "none", classUsage.exit()},
+	} {
+		r := startNotifying(t, map[string]string{"NOTIFY_SOCKET": systemd.socket}, nil, append(relayArgs(t, server.addr), test.option, test.value)...)
+		<-r.ended
+		if r.code != test.code {
+			t.Errorf("%s: exit code %d, %s", test.option, r.code, &r.stderr)
+		}
+	}
+	if err := sendDatagram(systemd.socket, "end"); err != nil {
+		t.Error(err)
+	}
+	if got := systemd.receives(t); got != "end" {
+		t.Errorf("a relay that does not start sent %q", got)
+	}
+	socket := systemd.socket + " gone"
+	r := startNotifying(t, map[string]string{"NOTIFY_SOCKET": socket, "WATCHDOG_USEC": "4000"}, nil, relayArgs(t, server.addr)...)
+	warning := "tacacs_plus: notify systemd at " + socket + ": no such file or directory\n"
+	waitUntil(t, "the relay warns", func() bool { return strings.Contains(r.stderr.String(), warning) })
+	got := runWith(t, map[string]string{"TACACS_PLUS_KEY": deviceKey, "TACACS_PLUS_PWD": testPassword}, "", "authenticate", "alice", r.addr(t))
+	r.stop()
+	if got.code != classGranted.exit() || r.code != classGranted.exit() || strings.Count(r.stderr.String(), "systemd") != 1 {
+		t.Errorf("%+v; exit code %d, %s", got, r.code, &r.stderr)
+	}
+}
+
+// TestRelayWatchdog: the watchdog is fed if it is meant for this process.
+func TestRelayWatchdog(t *testing.T) {
+	t.Parallel()
+	server := serveWith(t)
+	self := strconv.Itoa(os.Getpid())
+	for _, test := range []struct {
+		limit, pid string
+		fed        bool
+	}{
+		{"40000", self, true}, {"40000", "", true}, {"1", self, true},
+		{"4000", "1", false}, {"", self, false}, {"0", self, false}, {"-4000", self, false}, {"4 s", self, false}, {"99999999999999999999", self, false},
+	} {
+		systemd := startSystemd(t, "")
+		r := startNotifying(t, map[string]string{"NOTIFY_SOCKET": systemd.socket, "WATCHDOG_USEC": test.limit, "WATCHDOG_PID": test.pid}, nil, relayArgs(t, server.addr)...)
+		want := []string{readyMessage}
+		if test.fed {
+			want = append(want, "WATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1")
+		}
+		for _, message := range want {
+			if got := systemd.receives(t); got != message {
+				t.Errorf("%+v: got %q, want %q", test, got, message)
+			}
+		}
+		if got := runWith(t, map[string]string{"TACACS_PLUS_KEY": deviceKey, "TACACS_PLUS_PWD": testPassword}, "", "authenticate", "alice", r.addr(t)); got.code != classGranted.exit() {
+			t.Errorf("%+v: %+v", test, got)
+		}
+		r.stop()
+		before, after := systemd.receivesUntil(t, "STOPPING=1")
+		if test.fed {
+			before = slices.DeleteFunc(before, func(message string) bool { return message == "WATCHDOG=1" })
+		}
+		if len(before) > 0 || len(after) > 0 || r.code != classGranted.exit() {
+			t.Errorf("%+v: then %q, STOPPING and %q, exit code %d", test, before, after, r.code)
+		}
+	}
+}
+
+// A timedListener is a listening socket without connections. Accept ends at the deadline.
+type timedListener struct {
+	accepts  func() error // nil: it waits for the deadline
+	stuck    atomic.Bool  // Accept does not return
+	closed   atomic.Bool
+	deadline time.Time
+}
+
+func (l *timedListener) Addr() net.Addr                { return &net.TCPAddr{} }
+func (l *timedListener) Close() error                  { l.closed.Store(true); return nil }
+func (l *timedListener) SetDeadline(t time.Time) error { l.deadline = t; return nil }
+
+func (l *timedListener) Accept() (net.Conn, error) {
+	for l.stuck.Load() {
+		time.Sleep(time.Second)
+	}
+	if l.closed.Load() {
+		return nil, net.ErrClosed
+	}
+	if l.accepts != nil && time.Until(l.deadline) > 0 {
+		time.Sleep(100 * time.Millisecond)
+		return &remoteConn{stream: stream{Reader: strings.NewReader("")}, addr: &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}}, l.accepts()
+	}
+	time.Sleep(time.Until(l.deadline))
+	return nil, os.ErrDeadlineExceeded
+}
+
+// TestRelayWatchdogStarves: the watchdog is fed while every socket accepts connections or has none, also when some of them
+// cannot be accepted.
+func TestRelayWatchdogStarves(t *testing.T) {
+	t.Parallel()
+	noMore := &net.OpError{Op: "accept", Err: syscall.EMFILE}
+	for name, test := range map[string]struct {
+		accepts func() error
+		stuck   bool
+		fed     bool
+	}{
+		"no connections":      {fed: true},
+		"connections":         {accepts: func() error { return nil }, fed: true},
+		"one in ten accepted": {accepts: oneIn(10, noMore), fed: true},
+		"none accepted":       {accepts: func() error { return noMore }},
+		"stuck":               {stuck: true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			other, tested := new(timedListener), &timedListener{accepts: test.accepts}
+			l := newListener()
+			l.listeners = []listeningSocket{{Listener: other}, {Listener: tested}}
+			var fed atomic.Int32
+			n := &notifier{watchdog: 20 * time.Second, send: func(state string) {
+				if state == "WATCHDOG=1" {
+					fed.Add(1)
+				}
+			}}
+			wait := n.serving(ctx, l)
+			var all sync.WaitGroup
+			tested.stuck.Store(test.stuck)
+			for i := range l.listeners {
+				all.Go(func() { l.accept(ctx, l.listeners[i], &all, func(context.Context, net.Conn) {}) })
+			}
+			time.Sleep(20 * time.Second) // what happened before counts for a while
+			fed.Store(0)
+			time.Sleep(time.Minute)
+			if got := fed.Load(); (got > 0) != test.fed || test.fed && got < 10 {
+				t.Errorf("%s: fed %d times in a minute", name, got)
+			}
+			tested.stuck.Store(false)
+			cancel()
+			wait()
+			l.close()
+			all.Wait()
+		})
+	}
+}
+
+// oneIn returns a function that returns err except every n-th time.
+func oneIn(n int, err error) func() error {
+	calls := 0
+	return func() error {
+		if calls++; calls%n == 0 {
+			return nil
+		}
+		return err
+	}
+}
+
+// TestRelayWatchdogBlocked: the watchdog is not fed while no connection can be admitted.
+func TestRelayWatchdogBlocked(t *testing.T) {
+	t.Parallel()
+	l := newListener()
+	l.listeners = []listeningSocket{{Listener: listen(t)}}
+	var fed atomic.Int32
+	n := &notifier{watchdog: 4 * time.Millisecond, send: func(string) { fed.Add(1) }}
+	ctx, cancel := context.WithCancel(t.Context())
+	wait := n.serving(ctx, l)
+	var all sync.WaitGroup
+	all.Go(func() { l.accept(ctx, l.listeners[0], &all, nil) })
+	waitUntil(t, "the watchdog is fed", func() bool { return fed.Load() > 3 })
+	l.mu.Lock()
+	before := fed.Load()
+	time.Sleep(reactionTime)
+	if got := fed.Load() - before; got > 1 {
+		t.Errorf("fed %d times more", got)
+	}
+	l.mu.Unlock()
+	before = fed.Load()
+	waitUntil(t, "the watchdog is fed again", func() bool { return fed.Load() > before+3 })
+	cancel()
+	wait()
+	l.close()
+	all.Wait()
+}
+
+// TestRelayNotifyReload: systemd learns when a reload begins, by its own clock, and how it has ended.
+func TestRelayNotifyReload(t *testing.T) {
+	t.Parallel()
+	server, systemd := serveWith(t), startSystemd(t, "")
+	args := relayArgs(t, server.addr)
+	keyFile := args[len(args)-1]
+	hangups := make(chan struct{})
+	r := startNotifying(t, map[string]string{"NOTIFY_SOCKET": systemd.socket}, hangups, args...)
+	if got := systemd.receives(t); got != readyMessage {
+		t.Errorf("the first message is %q", got)
+	}
+	for _, test := range []struct{ key, then string }{
+		{"another key of the devices", readyMessage},
+		{"", "READY=1\nSTATUS=not reloaded: no key of the devices in " + keyFile},
+		{deviceKey, readyMessage},
+	} {
+		if err := os.WriteFile(keyFile, []byte(test.key), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		before := monotonicTime().Microseconds()
+		hangups <- struct{}{}
+		began := systemd.receives(t)
+		after := monotonicTime().Microseconds()
+		text, found := strings.CutPrefix(began, "RELOADING=1\nMONOTONIC_USEC=")
+		if usec, err := strconv.ParseInt(text, 10, 64); !found || err != nil || usec < before || usec > after {
+			t.Errorf("%q: got %q, between %d and %d", test.key, began, before, after)
+		}
+		if got := systemd.receives(t); got != test.then {
+			t.Errorf("%q: got %q, want %q", test.key, got, test.then)
+		}
+	}
+	r.cancel()
+	if got := systemd.receives(t); got != "STOPPING=1" {
+		t.Errorf("the last message is %q", got)
+	}
+}
+
+// TestRelayNotifyClock: the time is that since the host has started, as in /proc/uptime.
+func TestRelayNotifyClock(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("/proc/uptime")
+	if err != nil {
+		t.Skip("there is no /proc/uptime")
+	}
+	uptime, err := time.ParseDuration(strings.Fields(string(text))[0] + "s")
+	if got := monotonicTime(); err != nil || got <= 0 || got > uptime+patience {
+		t.Errorf("got %v at %v, %v", got, uptime, err)
+	}
+	if first := monotonicTime(); monotonicTime() < first {
+		t.Error("the time goes back")
+	}
+}

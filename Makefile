@@ -34,7 +34,7 @@ MAN_COMMANDS = $(patsubst docs/man/tacacs_plus-%.1.in,%,$(wildcard docs/man/taca
 DOCS = $(wildcard README.md LICENSE CHANGELOG.md docs/*.md docs/*.svg)
 SHARE = man/man1/tacacs_plus.1 $(MAN_COMMANDS:%=man/man1/tacacs_plus-%.1) bash-completion/completions/tacacs_plus zsh/site-functions/_tacacs_plus \
 	fish/vendor_completions.d/tacacs_plus.fish $(DOCS:%=doc/tacacs_plus/%)
-SCRIPTS = .ci/run docs/demo-svg $(filter-out %.yaml %.c,$(wildcard ci/*)) completion/tacacs_plus.bash
+SCRIPTS = .ci/run docs/demo-svg $(filter-out %.yaml %.c,$(wildcard ci/*)) $(wildcard systemd/*install systemd/*remove) completion/tacacs_plus.bash
 
 # A tag, or a tag and the commits since. Without a tag, and outside git, the version is what Go makes of the commit.
 VERSION := $(if $(wildcard .git),$(shell git describe --tags --match='v[0-9]*' --abbrev=12 --dirty 2>/dev/null))

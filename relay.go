@@ -186,9 +186,6 @@ func (opts *relayOptions) check(inv *invocation, l *listener) error {
 	if opts.sendProxy && inv.server.singleConnect {
 		return failf(classUsage, "--send-proxy excludes --single-connect: its connections are of many devices")
 	}
-	if opts.appendRecord && opts.record == "" {
-		return failf(classUsage, "--append needs --record")
-	}
 	return cmp.Or(checkListen("listen", opts.listen), checkListen("listen-tls", opts.listenTLS), opts.checkTLS(), opts.checkClear(),
 		opts.accept.configure(l), shareStdin(append(inv.key.fromStdin(), opts.keys.fromStdin()...)), inv.checkSources([]*secretSource{&inv.key}))
 }

@@ -3,12 +3,14 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -240,6 +242,45 @@ func TestRelayWatchdog(t *testing.T) {
 		}
 		if len(before) > 0 || len(after) > 0 || r.code != classGranted.exit() {
 			t.Errorf("%+v: then %q, STOPPING and %q, exit code %d", test, before, after, r.code)
+		}
+	}
+}
+
+// TestRelayUnit: the command of the unit starts a relay from a profile, and starts it again if it records.
+func TestRelayUnit(t *testing.T) {
+	t.Parallel()
+	unit, err := os.ReadFile("systemd/tacacs_plus-relay@.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	match := regexp.MustCompile(`(?m)^ExecStart=/usr/bin/tacacs_plus (.*)/etc/tacacs_plus/%i$`).FindStringSubmatch(string(unit))
+	if match == nil {
+		t.Fatal("the unit does not start a profile")
+	}
+	server, systemd := serveWith(t), startSystemd(t, "")
+	profile := "host " + server.addr + "\nkey-file server.key\nlisten 127.0.0.1:0\n"
+	for _, lines := range []string{profile, profile + "record seen.pcap\n"} {
+		dir := writeFiles(t, map[string]string{"branch": lines, "server.key": testKey})
+		for range 2 {
+			r := startNotifying(t, map[string]string{"NOTIFY_SOCKET": systemd.socket}, nil, strings.Fields(match[1]+filepath.Join(dir, "branch"))...)
+			waitUntil(t, "the relay starts", func() bool {
+				select {
+				case <-r.ended:
+					t.Fatalf("it ends: %s", &r.stderr)
+				default:
+				}
+				return listening.MatchString(r.stderr.String())
+			})
+			if got := runWith(t, secretsInEnv, "", "authenticate", "alice", r.addr(t)); got.code != classGranted.exit() {
+				t.Errorf("%+v", got)
+			}
+			r.stop()
+			if before, _ := systemd.receivesUntil(t, "STOPPING=1"); !slices.Equal(before, []string{readyMessage}) || r.code != classGranted.exit() {
+				t.Errorf("got %q, exit code %d, %s", before, r.code, &r.stderr)
+			}
+		}
+		if got, err := os.ReadFile(filepath.Join(dir, "seen.pcap")); (err == nil) != strings.Contains(lines, "record") || err == nil && bytes.Count(got, []byte("alice")) < 2 {
+			t.Errorf("the record: %d bytes, %v", len(got), err)
 		}
 	}
 }

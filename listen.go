@@ -86,6 +86,9 @@ func (l *listener) inherit(sockets []*os.File, clear, secure *[]string) error {
 		if err != nil {
 			return failf(classUsage, "inherited socket %s: %w", escape(file.Name()), cause(err))
 		}
+		if !isListening(file) {
+			return failf(classUsage, "inherited socket %s does not listen", escape(file.Name())).withHint("set Accept=no in the socket unit")
+		}
 		file.Close() // inner has a copy
 		l.inherited = append(l.inherited, inner)
 		if _, ok := inner.(*net.TCPListener); !ok {

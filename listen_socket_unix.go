@@ -38,6 +38,19 @@ func inheritedSockets() (files []*os.File) {
 	return files
 }
 
+// isListening reports whether a socket accepts connections. One of a unit with Accept=yes is a connection itself.
+func isListening(socket *os.File) bool {
+	conn, err := socket.SyscallConn()
+	if err != nil {
+		return false
+	}
+	accepts := 0
+	_ = conn.Control(func(fd uintptr) {
+		accepts, _ = syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_ACCEPTCONN)
+	})
+	return accepts != 0
+}
+
 // surviveBrokenPipe keeps the process alive when the reader of stdout or stderr ends, until the process ends. Go would end
 // it by SIGPIPE.
 func surviveBrokenPipe() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }

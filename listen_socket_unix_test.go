@@ -106,6 +106,16 @@ func TestListenInheritedRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
+	outgoing, err := net.Dial("unix", unixSocket.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer outgoing.Close()
+	connected, err := outgoing.(*net.UnixConn).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connected.Close()
 	text, err := os.Open(filepath.Join(dir, "text"))
 	if err != nil {
 		t.Fatal(err)
@@ -121,6 +131,7 @@ func TestListenInheritedRefused(t *testing.T) {
 		{"x", "serve --tls", local, "inherited socket x is without TLS\ntacacs_plus: hint: run serve without --tls, or set FileDescriptorName in the socket unit"},
 		{"x", "serve", file, "inherited socket x is not a TCP socket"},
 		{"x\x1b", "serve", file, "inherited socket x\\x1b is not a TCP socket"},
+		{"x", "serve", connected, "inherited socket x does not listen\ntacacs_plus: hint: set Accept=no in the socket unit"},
 		{"", "relay tac1", text, "inherited socket unknown: socket operation on non-socket"},
 		{"x", "serve", public, "listening on " + publicAddr + " needs a key and users\ntacacs_plus: hint: give --key-file and --user, or listen on loopback"},
 		{"x", "relay tac1", public, "listening on " + publicAddr + " needs --device-key-file\ntacacs_plus: hint: give the key of the devices, or listen on loopback"},

@@ -37,6 +37,7 @@ type client struct {
 	forwards      bool      // replies are for somebody else: they keep what they repeat of our secrets, and their minor version
 	proven        *sync.Map // names of the servers whose replies the key fits
 	dead          *deadServers
+	stats         map[string]*serverStats // by the name of the server; nil counts nothing
 }
 
 // only returns a client of that server alone, which is asked whatever is known of it.
@@ -142,15 +143,20 @@ func (c *client) tryConnect(ctx context.Context, srv server) error {
 }
 
 // open is dial without the memory of dead servers.
-func (c *client) open(ctx context.Context, j *job) (*serverConn, error) {
+func (c *client) open(ctx context.Context, j *job) (l *serverConn, err error) {
 	srv, took, deadline := j.server(), &j.session.timing, j.session.deadline
+	defer func() {
+		if ctx.Err() == nil || err == nil {
+			c.countOpen(srv, l, err)
+		}
+	}()
 	limited, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
 	conn, err := c.connect(limited, j)
 	if err != nil {
 		return nil, err
 	}
-	l := &serverConn{client: c, server: srv, address: conn.RemoteAddr().String(), local: conn.LocalAddr().String(), remAddr: c.remAddr,
+	l = &serverConn{client: c, server: srv, address: conn.RemoteAddr().String(), local: conn.LocalAddr().String(), remAddr: c.remAddr,
 		cleartext: srv.tls || c.unencrypted}
 	if !l.cleartext {
 		if l.keys = c.keysFor(srv, addrPortOf(conn.RemoteAddr()).Addr()); len(l.keys) == 0 {
@@ -192,6 +198,7 @@ func (c *client) open(ctx context.Context, j *job) (*serverConn, error) {
 func (l *serverConn) close() {
 	l.stopWatch()
 	l.conn.Close()
+	l.client.count(l.server, serverClosed)
 }
 
 // idleAfter is how long a connection may be idle before stale reads from it, which takes a millisecond.

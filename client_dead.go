@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"time"
 )
@@ -77,7 +76,6 @@ func (d *deadServers) order(servers []server) []server {
 
 // sorted returns servers in the order of order.
 func (d *deadServers) sorted(servers []server) []server {
-	servers = slices.Clone(servers)
 	if d.livingExcept(nil) == 0 {
 		return servers
 	}
@@ -142,6 +140,17 @@ func (d *deadServers) skips(srv server) bool {
 	defer d.mu.Unlock()
 	s := d.states[srv]
 	return s != nil && s.dead && d.livingExcept(s) > 0
+}
+
+// isDead reports whether the server is dead, also if no other one lives.
+func (d *deadServers) isDead(srv server) bool {
+	if d == nil {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := d.states[srv]
+	return s != nil && s.dead
 }
 
 // othersLive reports whether there is a server to go to in place of this one.

@@ -158,6 +158,7 @@ func (c *client) recordOutcome(ctx context.Context, j *job, warnf warnFunc) (aga
 	}
 	came := outcomeOf(j.err)
 	c.recordSilence(ctx, j, came)
+	c.countOutcome(j, came)
 	j.replyLost = j.replyLost || came == outcomeTimedOut && j.session.reused && j.session.deadline.Sub(j.session.sentAt) >= minReplyTime
 	if j.abandoned.Load() {
 		return false

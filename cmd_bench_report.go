@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -122,11 +121,13 @@ func (t *benchTally) report(c *client) *benchReport {
 	if mixed(c.servers) {
 		r.Transport = "tcp,tls"
 	}
-	r.statuses = slices.SortedFunc(maps.Keys(t.statuses), func(a, b status) int {
-		return cmp.Or(cmp.Compare(a.class(), b.class()), strings.Compare(a.String(), b.String()))
-	})
+	byRank := make(map[string]status)
 	for status, n := range t.statuses {
 		r.Status[status.String()] = n
+		byRank[fmt.Sprintf("%d %s", status.class(), status)] = status
+	}
+	for _, rank := range slices.Sorted(maps.Keys(byRank)) {
+		r.statuses = append(r.statuses, byRank[rank])
 	}
 	if r.Seconds > 0 {
 		r.PerSecond = float64(r.Answered) / r.Seconds

@@ -1,16 +1,11 @@
 package main
 
-import (
-	"fmt"
-	"strconv"
-	"strings"
-	"time"
-)
+import "time"
 
-// A sample is one value of a metric. labels come after that of the server, each with a comma before it.
+// A sample is one value of a metric. labels come after that of the server.
 type sample struct {
-	labels string
 	value  float64
+	labels []string
 }
 
 // A checkMetric is a metric for Prometheus, a gauge. A server may have none, one or several samples of it.
@@ -26,7 +21,7 @@ var checkMetrics = []checkMetric{
 		if s.Error == nil {
 			return nil
 		}
-		return []sample{{label("class", s.Error.Class), 1}}
+		return []sample{{1, []string{label("class", s.Error.Class)}}}
 	}},
 	{"tacacs_key_ok", "Whether the shared key is correct.", func(_ *checkReport, s *serverCheck) []sample {
 		if s.KeyOK == nil {
@@ -43,19 +38,19 @@ var checkMetrics = []checkMetric{
 		if s.Login == "" {
 			return nil
 		}
-		return []sample{{label("status", s.Login), 1}}
+		return []sample{{1, []string{label("status", s.Login)}}}
 	}},
 	{"tacacs_type_status", "Status of a login with each authentication type (--types).", func(_ *checkReport, s *serverCheck) (list []sample) {
 		for _, name := range authenTypeNames {
 			if status := s.Types[name]; status != "" {
-				list = append(list, sample{label("type", name) + label("status", status), 1})
+				list = append(list, sample{1, []string{label("type", name), label("status", status)}})
 			}
 		}
 		return list
 	}},
 	{"tacacs_command_ok", "Whether a command has the expected verdict (--cmd).", func(_ *checkReport, s *serverCheck) (list []sample) {
 		for _, c := range s.Commands {
-			list = append(list, sample{label("command", c.Command), boolSample(c.AsExpected)[0].value})
+			list = append(list, sample{boolSample(c.AsExpected)[0].value, []string{label("command", c.Command)}})
 		}
 		return list
 	}},
@@ -69,7 +64,7 @@ var checkMetrics = []checkMetric{
 		if s.TLS == nil || s.TLS.Version == "" {
 			return nil
 		}
-		return []sample{{label("version", s.TLS.Version), 1}}
+		return []sample{{1, []string{label("version", s.TLS.Version)}}}
 	}},
 	{"tacacs_tls_not_after_seconds", "Expiry of the server's certificate, in seconds since the epoch.", func(_ *checkReport, s *serverCheck) []sample {
 		if s.TLS == nil {
@@ -101,45 +96,41 @@ func phaseSamples(_ *checkReport, s *serverCheck) (list []sample) {
 	}
 	for _, p := range s.probe.phases() {
 		if p.took > 0 && (p.name != "total" || s.probe.replied) {
-			list = append(list, sample{label("phase", p.name), p.took.Seconds()})
+			list = append(list, sample{p.took.Seconds(), []string{label("phase", p.name)}})
 		}
 	}
 	return list
 }
 
-func label(name, value string) string { return "," + name + "=" + strconv.Quote(value) }
-
-func boolSample(v bool) []sample { return []sample{{"", map[bool]float64{true: 1}[v]}} }
+func boolSample(v bool) []sample { return []sample{{value: boolValue(v)}} }
 
 func secondsSample(d time.Duration, measured bool) []sample {
 	if !measured {
 		return nil
 	}
-	return []sample{{"", d.Seconds()}}
+	return []sample{{value: d.Seconds()}}
 }
 
 func expirySample(t time.Time) []sample {
 	if t.IsZero() {
 		return nil
 	}
-	return []sample{{"", float64(t.Unix())}}
+	return []sample{{value: float64(t.Unix())}}
 }
 
-// prometheus returns the metrics in the text format, version 0.0.4. The lines of a metric follow its type. Without a
-// server, since the command line is wrong, there is one value without labels.
+// prometheus returns the metrics. Without a server, since the command line is wrong, there is one value without labels.
 func (r *checkReport) prometheus() string {
-	var b strings.Builder
+	var text metricsText
 	for _, m := range checkMetrics {
-		head := fmt.Sprintf("# HELP %s %s\n# TYPE %s gauge\n", m.name, m.help, m.name)
+		text.family(m.name, "gauge", m.help)
 		if len(r.Servers) == 0 && m.name == "tacacs_up" {
-			fmt.Fprintf(&b, "%stacacs_up 0\n", head)
+			text.sample(0)
 		}
 		for _, s := range r.Servers {
 			for _, v := range m.samples(r, s) {
-				fmt.Fprintf(&b, "%s%s{server=%s%s} %s\n", head, m.name, strconv.Quote(s.Server), v.labels, strconv.FormatFloat(v.value, 'f', -1, 64))
-				head = ""
+				text.sample(v.value, append([]string{label("server", s.Server)}, v.labels...)...)
 			}
 		}
 	}
-	return b.String()
+	return text.String()
 }

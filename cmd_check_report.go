@@ -30,7 +30,7 @@ func (r *checkReport) write(file string, inv *invocation) error {
 	if inv.output.json {
 		text = inv.json(r)
 	}
-	return replaceFile(file, text)
+	return replaceFile("report", file, text, 0)
 }
 
 // printWarnings prints the warnings of the servers, each once in all rounds. That of an open server is its error.
@@ -181,7 +181,7 @@ func checkMisused(inv *invocation, f *failure) output {
 	if file := inv.options.find("output").value.String(); file != "" {
 		var err error
 		if inv.given("nagios") {
-			err = replaceFile(file, nagiosUnknownLine(oneLine(f.Error())))
+			err = replaceFile("report", file, nagiosUnknownLine(oneLine(f.Error())), 0)
 		} else {
 			err = failedReport(inv, f).write(file, inv)
 		}

@@ -596,7 +596,7 @@ func TestCheckOutputAtOnce(t *testing.T) {
 	for range 8 {
 		all.Go(func() {
 			for range 100 {
-				if err := replaceFile(filepath.Join(dir, "file"), "text"); err != nil {
+				if err := replaceFile("report", filepath.Join(dir, "file"), "text", 0); err != nil {
 					t.Error(err)
 					return
 				}

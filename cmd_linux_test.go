@@ -106,7 +106,7 @@ func TestCheckOutputLinkAndPipe(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, target := range map[string]string{"link": "real/file", "second": "real/file", "dangling": "real/none"} {
-		if err := replaceFile(at(name), name); err != nil {
+		if err := replaceFile("report", at(name), name, 0); err != nil {
 			t.Error(err)
 		}
 		text, err := os.ReadFile(at(target))
@@ -121,7 +121,7 @@ func TestCheckOutputLinkAndPipe(t *testing.T) {
 	if err := syscall.Mkfifo(at("pipe"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := replaceFile(at("pipe"), "unread"); classOf(err) != classLocal || !strings.Contains(err.Error(), "write the report: ") {
+	if err := replaceFile("report", at("pipe"), "unread", 0); classOf(err) != classLocal || !strings.Contains(err.Error(), "write the report: ") {
 		t.Errorf("a pipe without a reader: %v", err)
 	}
 	pipe, err := os.OpenFile(at("pipe"), os.O_RDWR, 0)
@@ -129,7 +129,7 @@ func TestCheckOutputLinkAndPipe(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer pipe.Close()
-	if err := replaceFile(at("pipe"), "read"); err != nil {
+	if err := replaceFile("report", at("pipe"), "read", 0); err != nil {
 		t.Error(err)
 	}
 	text := make([]byte, 9)

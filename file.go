@@ -75,12 +75,12 @@ func fileError(doing string, err error) error {
 	return failf(c, "%s: %w", doing, err)
 }
 
-// writeError returns the failure of writing a report, or nil.
-func writeError(err error) error {
+// writeError returns the failure of writing a file, or nil.
+func writeError(what string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return failf(classLocal, "write the report: %w", err)
+	return failf(classLocal, "write the %s: %w", what, err)
 }
 
 // onFile calls do, which opens or reads the file. Only what is no regular file, such as a pipe or a terminal,
@@ -105,23 +105,27 @@ func interruptible(ctx context.Context, do func() error) error {
 	}
 }
 
-// replaceFile writes a file atomically: no reader ever sees a part of it. The umask decides its mode, as for any
-// new file. A symbolic link stays one. An existing pipe or device is written to, since a file cannot replace it.
-func replaceFile(name, text string) error {
+// replaceFile writes a file atomically: no reader ever sees a part of it. what is its purpose, for an error. The umask
+// decides its mode, as for any new file, unless mode is given. A symbolic link stays one. An existing pipe or device is
+// written to, since a file cannot replace it.
+func replaceFile(what, name, text string, mode fs.FileMode) error {
 	name, _, err := followLinks(name)
 	if err != nil {
-		return fileError("write the report", err)
+		return fileError("write the "+what, err)
 	}
 	if target, err := filepath.EvalSymlinks(name); err == nil {
 		name = target
 	}
 	if info, err := os.Lstat(name); err == nil && !info.Mode().IsRegular() {
-		return writeInto(name, text)
+		return writeError(what, writeInto(name, text))
 	}
 	part := filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+"."+rand.Text())
 	f, err := os.Create(part)
 	if err == nil {
 		_, err = f.WriteString(text)
+		if mode != 0 {
+			err = errors.Join(err, f.Chmod(mode))
+		}
 		err = errors.Join(err, f.Close())
 		if err == nil {
 			err = os.Rename(part, name)
@@ -130,7 +134,7 @@ func replaceFile(name, text string) error {
 			os.Remove(part)
 		}
 	}
-	return writeError(err)
+	return writeError(what, err)
 }
 
 // writeInto writes to a pipe or a device. A pipe without a reader is an error, not a wait.
@@ -140,7 +144,7 @@ func writeInto(name, text string) error {
 		_, err = f.WriteString(text)
 		err = errors.Join(err, f.Close())
 	}
-	return writeError(err)
+	return err
 }
 
 // followLinks returns the file to which symbolic links lead, and nil for its info if it does not exist. A link of another

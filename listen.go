@@ -124,6 +124,13 @@ func (l *listener) close() {
 	}
 }
 
+// connections returns the number of open connections.
+func (l *listener) connections() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.open)
+}
+
 // checkListen checks that all addresses of an option have the form ADDRESS:PORT.
 func checkListen(option string, addrs []string) error {
 	for _, addr := range addrs {

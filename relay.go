@@ -16,7 +16,8 @@ import (
 type relayServer struct {
 	listener *listener
 	config   atomic.Pointer[relayConfig]
-	recorder *recorder // nil without --record
+	recorder *recorder     // nil without --record
+	metrics  *relayMetrics // nil without --metrics-file
 	devices  sync.WaitGroup
 
 	// What devices share. A device that has most is refused first.
@@ -71,6 +72,8 @@ type relayOptions struct {
 	cert, certKey     string
 	record            string
 	appendRecord      bool
+	metricsFile       string
+	metrics           *relayMetrics
 	noSingleConnect   bool
 	sendProxy         bool
 	deadTime          *time.Duration
@@ -92,6 +95,7 @@ func (opts *relayOptions) register(o *optionSet) {
 	o.add((*toggle)(&opts.noSingleConnect), "no-device-single-connect", "", "refuse single-connection mode to devices")
 	o.add((*text)(&opts.record), "record", "FILE", "write all packets to a new capture file, not obfuscated; secrets are masked unless --show-secrets is given")
 	o.add((*toggle)(&opts.appendRecord), "append", "", "let --record append to a file that it has written before")
+	o.add((*text)(&opts.metricsFile), "metrics-file", "FILE", "write metrics for Prometheus to FILE, which is replaced atomically, every 15 s and at the end")
 	o.add((*toggle)(&opts.checkConfig), "check-config", "", "read everything and print what would run, then exit")
 	opts.deadTime = addDeadTime(o)
 }
@@ -104,6 +108,8 @@ func (opts *relayOptions) configure(ctx context.Context, inv *invocation, r *rel
 	if err := opts.check(inv, r.listener); err != nil {
 		return err
 	}
+	opts.metrics = newRelayMetrics(opts.metricsFile)
+	r.metrics = opts.metrics
 	config, err := opts.read(ctx, inv)
 	if err != nil {
 		return err
@@ -143,6 +149,7 @@ func (opts *relayOptions) read(ctx context.Context, inv *invocation) (*relayConf
 	if err != nil {
 		return nil, err
 	}
+	opts.metrics.watch(c, deviceKeys)
 	config := newRelayConfig(c, deviceKeys, inv.server.singleConnect, func(text string) { inv.printWarning(warnConnectionReuse, "%s", text) })
 	config.tls, config.refuseSingle = secure, opts.noSingleConnect
 	return config, nil

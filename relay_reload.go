@@ -101,7 +101,7 @@ func (l *reloader) parse() (*invocation, *relayOptions, error) {
 		return nil, nil, err
 	}
 	next := options[again.options]
-	next.inherited, next.inheritedTLS = l.opts.inherited, l.opts.inheritedTLS
+	next.inherited, next.inheritedTLS, next.metrics = l.opts.inherited, l.opts.inheritedTLS, l.opts.metrics
 	again.unattended = "a reload"
 	again.key.kept, next.keys.kept = l.inv.key.kept, l.opts.keys.kept
 	return again, next, nil

@@ -42,6 +42,9 @@ func (r *relayServer) run(ctx context.Context, inv *invocation, opts *relayOptio
 	if err := cmp.Or(r.listener.listen(opts.listen, nil), r.listener.listen(opts.listenTLS, r.tlsConfig())); err != nil {
 		return err
 	}
+	if err := r.startMetrics(inv.logf); err != nil {
+		return err
+	}
 	var err error
 	if r.recorder, err = opts.startRecorder(ctx, inv); err != nil { // now that nothing else can fail
 		return err
@@ -63,6 +66,7 @@ func (r *relayServer) run(ctx context.Context, inv *invocation, opts *relayOptio
 	notifier := newNotifier(inv.std.env, inv.logf)
 	defer notifier.serving(ctx, r.listener)()
 	background.Go(func() { (&reloader{r, inv, opts, life, notifier}).run(ctx, hangups) })
+	go r.runMetrics(ctx, inv.logf)
 	serve := func(ctx context.Context, conn net.Conn) { r.serve(ctx, life, conn) }
 	return r.listener.serveUntil(ctx, serve, func() error {
 		end() // whatever is still under way, so that it has its line
@@ -76,6 +80,7 @@ func (r *relayServer) run(ctx context.Context, inv *invocation, opts *relayOptio
 		case <-gone:
 		case <-time.After(relayEndTimeout):
 		}
+		r.endMetrics(inv.logf)
 		return opts.close()
 	})
 }

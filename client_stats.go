@@ -1,0 +1,90 @@
+package main
+
+import (
+	"strconv"
+	"sync/atomic"
+	"time"
+)
+
+// serverStats counts what happens with one server. Any goroutine may count, without a lock.
+type serverStats struct {
+	events       [serverEvents]atomic.Uint64
+	replies      [len(replyBuckets) + 1]atomic.Uint64 // by their time; the last is for those over all buckets
+	replyTime    atomic.Int64                         // of all replies, in nanoseconds
+	certNotAfter atomic.Int64                         // earliest expiry of its certificate and authorities, in seconds since the epoch, or 0
+}
+
+// A serverEvent is what serverStats counts.
+type serverEvent uint8
+
+const (
+	serverOpened   serverEvent = iota // a connection was made, with the handshake
+	serverClosed                      // by either side
+	serverFailed                      // connecting or the handshake failed
+	serverTimedOut                    // a reply did not come in time
+	serverError                       // the server replied ERROR
+	serverBad                         // a connection ended before the reply, or the reply cannot be used
+	serverEvents   = iota
+)
+
+// replyBuckets are the upper limits of the buckets of replies.
+var replyBuckets = [...]time.Duration{time.Millisecond, 2500 * time.Microsecond, 5 * time.Millisecond, 10 * time.Millisecond, 25 * time.Millisecond,
+	50 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond, time.Second, 2500 * time.Millisecond, 5 * time.Second, 10 * time.Second}
+
+// count counts an event of a server.
+func (c *client) count(srv server, e serverEvent) {
+	if s := c.stats[srv.name]; s != nil {
+		s.events[e].Add(1)
+	}
+}
+
+// countOpen counts a connection, or why there is none.
+func (c *client) countOpen(srv server, l *serverConn, err error) {
+	switch {
+	case err == nil:
+		c.count(srv, serverOpened)
+		if s := c.stats[srv.name]; s != nil && l.facts != nil && !l.facts.chainNotAfter.IsZero() {
+			s.certNotAfter.Store(l.facts.chainNotAfter.Unix())
+		}
+	case classOf(err) != classLocal && classOf(err) != classInterrupted:
+		c.count(srv, serverFailed)
+	}
+}
+
+// countOutcome counts an attempt that failed. A connection that had answered others before may end at any time.
+func (c *client) countOutcome(j *job, came outcome) {
+	switch {
+	case came == outcomeDecided, came == outcomeRestart, came == outcomeNotSent:
+	case came == outcomeError:
+		c.count(j.server(), serverError)
+	case came == outcomeTimedOut, classOf(j.err) == classNetwork && !time.Now().Before(j.session.deadline):
+		c.count(j.server(), serverTimedOut)
+	case came != outcomeConnLost || !j.session.reused:
+		c.count(j.server(), serverBad)
+	}
+}
+
+// observe counts a reply that took some time.
+func (s *serverStats) observe(took time.Duration) {
+	i := 0
+	for i < len(replyBuckets) && took > replyBuckets[i] {
+		i++
+	}
+	s.replies[i].Add(1)
+	s.replyTime.Add(int64(took))
+}
+
+// writeReplies writes the histogram of replies.
+func (s *serverStats) writeReplies(m *metricsText, labels string) {
+	n := uint64(0)
+	for i := range s.replies {
+		n += s.replies[i].Load()
+		limit := "+Inf"
+		if i < len(replyBuckets) {
+			limit = strconv.FormatFloat(replyBuckets[i].Seconds(), 'f', -1, 64)
+		}
+		m.add("_bucket", sampleOf(float64(n), []string{labels, label("le", limit)}))
+	}
+	m.add("_sum", sampleOf(time.Duration(s.replyTime.Load()).Seconds(), []string{labels}))
+	m.add("_count", sampleOf(float64(n), []string{labels}))
+}

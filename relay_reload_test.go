@@ -449,6 +449,47 @@ func TestRelayReloadServerCertificates(t *testing.T) {
 	}
 }
 
+// TestRelayReloadClosesIdleConns: kept connections to servers of before are closed.
+func TestRelayReloadClosesIdleConns(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []string{"", "single-connect"} {
+		a, b := startFakeServer(t, (*fakeServerConn).grantAll), startFakeServer(t, (*fakeServerConn).grantAll)
+		r := startReloadTest(t, mode, "host "+a.addr, reloadKeys)
+		c := dialDevice(t, r.testServer)
+		for i, s := range []*fakeServer{a, b} {
+			r.profile(t, mode, "host "+s.addr, reloadKeys)
+			r.reloaded(t)
+			if err := c.login(uint32(i), flagSingleConnect); err != nil {
+				t.Error(err)
+			}
+		}
+		waitUntil(t, "the idle connection is closed", func() bool {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			return isGone(a.conns[0])
+		})
+	}
+}
+
+// TestRelayReloadDeadTime: a memory of dead servers that begins with a reload connects in the background.
+func TestRelayReloadDeadTime(t *testing.T) {
+	t.Parallel()
+	live, down := startFakeServer(t, (*fakeServerConn).grantAll), listen(t)
+	addr := down.Addr().String()
+	down.Close()
+	hosts := "host " + addr + "," + live.addr
+	r := startReloadTest(t, hosts, reloadKeys, "dead-time 0")
+	r.profile(t, hosts, reloadKeys, "dead-time 50ms")
+	r.reloaded(t)
+	r.goesTo(t, live, "while the first server is dead")
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	waitUntil(t, "the server is alive", func() bool { return strings.Contains(r.stderr.String(), addr+" is alive\n") })
+}
+
 // TestRelayCheckConfig: --check-config prints what would run and ends. It opens no socket and makes no file.
 func TestRelayCheckConfig(t *testing.T) {
 	t.Parallel()

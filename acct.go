@@ -116,17 +116,17 @@ func completeRecord(flags acctFlags, args []string, taskID string, now time.Time
 		}
 	}
 	args = fillArg(args, "timezone", "UTC")
-	slices.SortStableFunc(args, func(a, b string) int { return acctRank(a) - acctRank(b) })
-	return args
-}
-
-// acctRank returns the place of an argument in acctArgs, or len(acctArgs) for others.
-func acctRank(arg string) int {
-	name, _, _, _ := splitArg(arg)
-	if i := slices.Index(acctArgs, name); i >= 0 {
-		return i
+	var first []string
+	for _, name := range acctArgs {
+		args = slices.DeleteFunc(args, func(arg string) bool {
+			have, _, _, _ := splitArg(arg)
+			if have == name {
+				first = append(first, arg)
+			}
+			return have == name
+		})
 	}
-	return len(acctArgs)
+	return append(first, args...)
 }
 
 // newTaskID returns a task id: opaque, and unique while a task may run. Section 8.3.

@@ -219,13 +219,6 @@ func argFaults(server string, args []string) (faults []argFault) {
 			badOptional = append(badOptional, arg)
 		}
 	}
-	add := func(denies bool, w warning, list []string, format string, before ...any) {
-		if len(list) > 0 {
-			faults = append(faults, argFault{newWarning(w, format, append(before, firstOf(list))...), denies})
-		}
-	}
-	add(true, warnMalformedArgument, malformed, "%s sent an argument that is not name=value: %s", server)
-	add(true, warnMandatoryArgument, unknown, "%s is mandatory and not defined in RFC 8907 section 8.2: a device that does not know it must deny")
 	allowed := func(list []string) string {
 		if len(list) == 0 {
 			return ""
@@ -233,8 +226,22 @@ func argFaults(server string, args []string) (faults []argFault) {
 		name, value, _, _ := splitArg(list[0])
 		return name + " must be " + allowedValues(name, value)
 	}
-	add(true, warnArgumentValue, badMandatory, "%s (RFC 8907 section 8), so a device must deny %s", allowed(badMandatory))
-	add(false, warnArgumentValue, badOptional, "%s (RFC 8907 section 8), so a device ignores %s", allowed(badOptional))
+	for _, f := range []struct {
+		args   []string
+		denies bool
+		kind   warning
+		format string // of before and the arguments
+		before string
+	}{
+		{malformed, true, warnMalformedArgument, "%s sent an argument that is not name=value: %s", server},
+		{unknown, true, warnMandatoryArgument, "%s%s is mandatory and not defined in RFC 8907 section 8.2: a device that does not know it must deny", ""},
+		{badMandatory, true, warnArgumentValue, "%s (RFC 8907 section 8), so a device must deny %s", allowed(badMandatory)},
+		{badOptional, false, warnArgumentValue, "%s (RFC 8907 section 8), so a device ignores %s", allowed(badOptional)},
+	} {
+		if len(f.args) > 0 {
+			faults = append(faults, argFault{newWarning(f.kind, f.format, f.before, firstOf(f.args)), f.denies})
+		}
+	}
 	return faults
 }
 

@@ -142,7 +142,7 @@ func (s *serverOptions) check(typed func(option string) bool) (err error) {
 		return err
 	}
 	if !s.inClear() && s.unencrypted {
-		return failf(classUsage, "%s and --unencrypted cannot be used together", map[bool]string{true: "--tls", false: "tls://"}[s.tls.enabled])
+		return failf(classUsage, "%s and --unencrypted cannot be used together", choose(s.tls.enabled, "--tls", "tls://"))
 	}
 	if s.ipv4 && s.ipv6 {
 		return failf(classUsage, "-4 and -6 cannot be used together")
@@ -152,7 +152,7 @@ func (s *serverOptions) check(typed func(option string) bool) (err error) {
 			return failf(classUsage, "--source \"%s\" is not an address", escape(s.source))
 		}
 		if s.ipv4 && !s.sourceAddr.Is4() || s.ipv6 && s.sourceAddr.Is4() {
-			return failf(classUsage, "--source %s cannot be used with %s", s.source, map[bool]string{true: "-4", false: "-6"}[s.ipv4])
+			return failf(classUsage, "--source %s cannot be used with %s", s.source, choose(s.ipv4, "-4", "-6"))
 		}
 	}
 	if s.device != "" && !canBindToDevice {

@@ -37,7 +37,7 @@ type client struct {
 	forwards      bool      // replies are for somebody else: they keep what they repeat of our secrets, and their minor version
 	proven        *sync.Map // names of the servers whose replies the key fits
 	dead          *deadServers
-	stats         map[string]*serverStats // by the name of the server; nil counts nothing
+	stats         statsByServer // by the name of the server; nil counts nothing
 }
 
 // only returns a client of that server alone, which is asked whatever is known of it.
@@ -131,6 +131,19 @@ func (c *client) dial(ctx context.Context, j *job) (*serverConn, error) {
 	return nil, err
 }
 
+// countOpen counts a connection, or why there is none.
+func (c *client) countOpen(srv server, l *serverConn, err error) {
+	switch {
+	case err == nil:
+		c.stats.count(srv, serverOpened)
+		if s := c.stats[srv.name]; s != nil && l.facts != nil && !l.facts.chainNotAfter.IsZero() {
+			s.certNotAfter.Store(l.facts.chainNotAfter.Unix())
+		}
+	case classOf(err) != classLocal && classOf(err) != classInterrupted:
+		c.stats.count(srv, serverFailed)
+	}
+}
+
 // tryConnect connects to a server and closes the connection.
 func (c *client) tryConnect(ctx context.Context, srv server) error {
 	j := &job{order: []server{srv}}
@@ -198,7 +211,7 @@ func (c *client) open(ctx context.Context, j *job) (l *serverConn, err error) {
 func (l *serverConn) close() {
 	l.stopWatch()
 	l.conn.Close()
-	l.client.count(l.server, serverClosed)
+	l.client.stats.count(l.server, serverClosed)
 }
 
 // idleAfter is how long a connection may be idle before stale reads from it, which takes a millisecond.
@@ -317,7 +330,7 @@ func (c *client) resolve(ctx context.Context, srv server, took *timing) ([]netip
 		return c.network == "tcp4" && !a.Is4() || c.network == "tcp6" && a.Is4()
 	})
 	if len(addrs) == 0 {
-		return nil, failf(classNetwork, "%s has no %s address", srv.host, map[string]string{"tcp4": "IPv4", "tcp6": "IPv6"}[c.network]).
+		return nil, failf(classNetwork, "%s has no %s address", srv.host, choose(c.network == "tcp4", "IPv4", "IPv6")).
 			withHint("check %s, which restricts the address family", c.familyOption())
 	}
 	return addrs, nil

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -206,6 +205,19 @@ func (c *client) hintSkipped(j *job) {
 	j.err = &attemptError{&f, outcomeOf(j.err)}
 }
 
+// countOutcome counts an attempt that failed. A connection that had answered others before may end at any time.
+func (c *client) countOutcome(j *job, came outcome) {
+	switch {
+	case came == outcomeDecided, came == outcomeRestart, came == outcomeNotSent:
+	case came == outcomeError:
+		c.stats.count(j.server(), serverError)
+	case came == outcomeTimedOut, classOf(j.err) == classNetwork && !time.Now().Before(j.session.deadline):
+		c.stats.count(j.server(), serverTimedOut)
+	case came != outcomeConnLost || !j.session.reused:
+		c.stats.count(j.server(), serverBad)
+	}
+}
+
 // recordSilence records in the memory of dead servers that the first reply of a session did not come. A connection that
 // had answered others before may end at any time, which says nothing of the server.
 func (c *client) recordSilence(ctx context.Context, j *job, came outcome) {
@@ -224,91 +236,6 @@ func (c *client) recordSilence(ctx context.Context, j *job, came outcome) {
 
 // minReplyTime is the time that a server must have had before a missing reply counts as lost.
 const minReplyTime = 100 * time.Millisecond
-
-// An outcome is how an attempt ended.
-type outcome uint8
-
-const (
-	outcomeUnreadable    outcome = iota // a reply came that cannot be used, or the session broke after the first reply
-	outcomeDecided                      // a verdict, or an error that no other server can change
-	outcomeError                        // the server replied ERROR
-	outcomeRestart                      // the server asks for another session
-	outcomeNotSent                      // nothing of the request was written
-	outcomeConnLost                     // it was written, and the connection ended before its reply
-	outcomeTimedOut                     // no byte of a reply came in time
-	outcomeFlagViolation                // the reply broke the rule of the UNENCRYPTED flag: it counts as FAIL (section 10.5.2)
-)
-
-type attemptError struct {
-	failure *failure
-	outcome outcome
-}
-
-func (e *attemptError) Error() string { return e.failure.Error() }
-func (e *attemptError) Unwrap() error { return e.failure }
-
-// errRestart requests another session.
-var errRestart = &attemptError{failf(classDenied, "restart"), outcomeRestart}
-
-// outcomeOf returns the outcome of an attempt that ended with err.
-func outcomeOf(err error) outcome {
-	if err == nil {
-		return outcomeDecided
-	}
-	var attempt *attemptError
-	if errors.As(err, &attempt) {
-		return attempt.outcome
-	}
-	switch classOf(err) {
-	case classDenied, classUsage, classLocal, classInterrupted:
-		return outcomeDecided
-	case classServer:
-		return outcomeError
-	}
-	return outcomeUnreadable
-}
-
-// mayBeWritten reports whether the server may have carried out a request, although no usable reply came.
-func mayBeWritten(o outcome) bool {
-	return o == outcomeUnreadable || o == outcomeConnLost || o == outcomeTimedOut
-}
-
-type retry uint8
-
-const (
-	noRetry         retry = iota
-	retrySameServer       // in another session, which is not counted
-	retryNextServer       // or the same one in the next round, up to the limit
-)
-
-// retryAfter is the one retry policy. reused reports whether the connection had answered other requests before.
-//
-// A server may end such a connection at any time (section 4.3), and some lose a session on it: the request goes to the
-// same server once more, over a new connection. After an ERROR or a failure the next server is asked, but not after a
-// verdict (section 4.4). A reply that broke the UNENCRYPTED rule counts as a verdict (section 10.5.2).
-//
-// A record, which is not repeatable, could be written twice. Once some of it was sent it is not sent again, unless the
-// server replied ERROR.
-func retryAfter(came outcome, repeatable, reused bool) retry {
-	switch came {
-	case outcomeDecided, outcomeFlagViolation:
-		return noRetry
-	case outcomeRestart:
-		return retrySameServer
-	case outcomeNotSent:
-		if reused {
-			return retrySameServer
-		}
-	}
-	switch {
-	case !mayBeWritten(came):
-	case !repeatable:
-		return noRetry
-	case reused && came != outcomeUnreadable:
-		return retrySameServer
-	}
-	return retryNextServer
-}
 
 // A requester carries jobs to the servers, one after the other, and owns the connection that it keeps from one to the
 // next.

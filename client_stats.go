@@ -31,36 +31,13 @@ const (
 var replyBuckets = [...]time.Duration{time.Millisecond, 2500 * time.Microsecond, 5 * time.Millisecond, 10 * time.Millisecond, 25 * time.Millisecond,
 	50 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond, time.Second, 2500 * time.Millisecond, 5 * time.Second, 10 * time.Second}
 
+// statsByServer are the counters of servers by their names. Servers that it does not have are not counted.
+type statsByServer map[string]*serverStats
+
 // count counts an event of a server.
-func (c *client) count(srv server, e serverEvent) {
-	if s := c.stats[srv.name]; s != nil {
+func (m statsByServer) count(srv server, e serverEvent) {
+	if s := m[srv.name]; s != nil {
 		s.events[e].Add(1)
-	}
-}
-
-// countOpen counts a connection, or why there is none.
-func (c *client) countOpen(srv server, l *serverConn, err error) {
-	switch {
-	case err == nil:
-		c.count(srv, serverOpened)
-		if s := c.stats[srv.name]; s != nil && l.facts != nil && !l.facts.chainNotAfter.IsZero() {
-			s.certNotAfter.Store(l.facts.chainNotAfter.Unix())
-		}
-	case classOf(err) != classLocal && classOf(err) != classInterrupted:
-		c.count(srv, serverFailed)
-	}
-}
-
-// countOutcome counts an attempt that failed. A connection that had answered others before may end at any time.
-func (c *client) countOutcome(j *job, came outcome) {
-	switch {
-	case came == outcomeDecided, came == outcomeRestart, came == outcomeNotSent:
-	case came == outcomeError:
-		c.count(j.server(), serverError)
-	case came == outcomeTimedOut, classOf(j.err) == classNetwork && !time.Now().Before(j.session.deadline):
-		c.count(j.server(), serverTimedOut)
-	case came != outcomeConnLost || !j.session.reused:
-		c.count(j.server(), serverBad)
 	}
 }
 

@@ -193,7 +193,7 @@ func certificateFailure(srv server, name string, err error) error {
 		return tlsFailure(srv, "its certificate has the address %s as a DNS name, which does not count", name).
 			withHint("give the server a certificate with subjectAltName IP:%s in place of DNS:%[1]s", name)
 	case errors.As(err, &hostname) && len(certNames(hostname.Certificate)) == 0:
-		kind := map[bool]string{true: "IP", false: "DNS"}[isAddr(name)]
+		kind := choose(isAddr(name), "IP", "DNS")
 		return tlsFailure(srv, "its certificate is not for %s but for no name at all (a common name does not count)", name).
 			withHint("give the server a certificate with subjectAltName %s:%s", kind, name)
 	case errors.As(err, &hostname):

@@ -309,39 +309,30 @@ func (r *result) plain() bool {
 // fast as bench.
 func (r *batchResult) appendJSON(b []byte) []byte {
 	b = strconv.AppendInt(append(b, `{"line":`...), int64(r.Line), 10)
-	text := func(name, value string) {
-		if value != "" {
-			// Escaped text is printable, so that its quotes in Go are valid in JSON.
-			b = strconv.AppendQuote(append(append(append(b, `,"`...), name...), `":`...), value)
-		}
-	}
-	boolean := func(name string, value bool) {
-		b = strconv.AppendBool(append(append(append(b, `,"`...), name...), `":`...), value)
-	}
 	if r.ID != nil {
 		b = append(append(b, `,"id":`...), r.ID...)
 	}
 	if !r.began.IsZero() {
 		b = append(r.began.UTC().AppendFormat(append(b, `,"time":"`...), timeLayout), '"')
 	}
-	text("command", escape(r.Command))
-	text("user", escape(r.User))
-	text("status", r.Status)
-	boolean("granted", r.Granted)
+	b = appendField(b, "command", escape(r.Command))
+	b = appendField(b, "user", escape(r.User))
+	b = appendField(b, "status", r.Status)
+	b = appendBool(b, "granted", r.Granted)
 	b = strconv.AppendInt(append(b, `,"exit_code":`...), int64(r.ExitCode), 10)
-	text("server", r.Server)
-	text("address", r.Address)
-	text("local", r.Local)
-	text("transport", r.Transport)
-	text("key_file", r.KeyFile)
+	b = appendField(b, "server", r.Server)
+	b = appendField(b, "address", r.Address)
+	b = appendField(b, "local", r.Local)
+	b = appendField(b, "transport", r.Transport)
+	b = appendField(b, "key_file", r.KeyFile)
 	if r.SingleConnect != nil {
-		boolean("single_connect", *r.SingleConnect)
+		b = appendBool(b, "single_connect", *r.SingleConnect)
 	}
-	text("authen_type", r.AuthenType)
-	text("server_msg", escapeLines(r.ServerMsg))
-	text("data", escapeLines(r.Data))
-	text("flags", r.Flags)
-	text("task_id", escape(r.TaskID))
+	b = appendField(b, "authen_type", r.AuthenType)
+	b = appendField(b, "server_msg", escapeLines(r.ServerMsg))
+	b = appendField(b, "data", escapeLines(r.Data))
+	b = appendField(b, "flags", r.Flags)
+	b = appendField(b, "task_id", escape(r.TaskID))
 	b = append(b, `,"timing_ms":{`...)
 	for _, p := range r.Timing.phases() {
 		if ms := p.took.Microseconds(); ms > 0 {
@@ -353,9 +344,25 @@ func (r *batchResult) appendJSON(b []byte) []byte {
 		}
 	}
 	b = append(b, '}')
-	text("expect", r.Expect)
+	b = appendField(b, "expect", r.Expect)
 	if r.AsExpected != nil {
-		boolean("as_expected", *r.AsExpected)
+		b = appendBool(b, "as_expected", *r.AsExpected)
 	}
 	return append(b, "}\n"...)
+}
+
+// appendField appends a field with text that is escaped, so that its quotes in Go are valid in JSON, unless it is empty.
+func appendField(b []byte, name, value string) []byte {
+	if value == "" {
+		return b
+	}
+	return strconv.AppendQuote(appendName(b, name), value)
+}
+
+func appendBool(b []byte, name string, value bool) []byte {
+	return strconv.AppendBool(appendName(b, name), value)
+}
+
+func appendName(b []byte, name string) []byte {
+	return append(append(append(b, `,"`...), name...), `":`...)
 }

@@ -108,7 +108,7 @@ func (s *serverCheck) text(verbose bool) string {
 		fact("probe time", s.probe.text())
 	}
 	if s.KeyOK != nil {
-		fact("key", map[bool]string{true: "ok", false: "WRONG"}[*s.KeyOK])
+		fact("key", choose(*s.KeyOK, "ok", "WRONG"))
 	}
 	if s.SingleConnect != nil {
 		fact("single-connect", singleConnectWord(*s.SingleConnect))

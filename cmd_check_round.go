@@ -79,7 +79,7 @@ func (r *checkReport) skipUnrouted(targets []*target) (kept []*target) {
 			kept = append(kept, t)
 			continue
 		}
-		family := map[bool]string{true: "IPv4", false: "IPv6"}[srv.addr.Is4()]
+		family := choose(srv.addr.Is4(), "IPv4", "IPv6")
 		r.Skipped = append(r.Skipped, &skippedTarget{t.name(), "this host has no " + family + " address"})
 	}
 	return kept

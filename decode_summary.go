@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -174,10 +175,17 @@ func (r *decodeReport) line() string {
 			}
 		}
 		b.WriteByte('\n')
-		statuses := slices.Sorted(maps.Keys(s.Status))
-		slices.SortStableFunc(statuses, func(a, b string) int { return s.Status[b] - s.Status[a] })
-		for _, status := range statuses {
-			fmt.Fprintf(&b, "%-47s %-10s %8d\n", "", status, s.Status[status])
+		type count struct {
+			status string
+			n      int
+		}
+		var counts []*count
+		for status, n := range s.Status {
+			counts = append(counts, &count{status, n})
+		}
+		slices.SortFunc(counts, func(a, b *count) int { return cmp.Or(b.n-a.n, strings.Compare(a.status, b.status)) })
+		for _, c := range counts {
+			fmt.Fprintf(&b, "%-47s %-10s %8d\n", "", c.status, c.n)
 		}
 	}
 	unread := "sessions that no key fits"

@@ -185,7 +185,7 @@ func (l *listener) accept(ctx context.Context, socket listeningSocket, all *sync
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		if l.wokeUp(socket, err) {
+		if socket.loop.wokeUp(socket.Listener, err, &l.mu) {
 			continue
 		}
 		if err != nil { // most likely there are no more file descriptors

@@ -2,7 +2,9 @@ package main
 
 import (
 	"errors"
+	"net"
 	"os"
+	"sync"
 	"time"
 )
 
@@ -13,53 +15,33 @@ type acceptLoop struct {
 	lastWorked       time.Time     // guarded by listener.mu
 }
 
-// watchAccepting lets the accept loops wake up at an interval, so that acceptingSince can be used.
-func (l *listener) watchAccepting(interval time.Duration) {
-	for i := range l.listeners {
-		l.listeners[i].loop = &acceptLoop{interval: interval, lastWorked: time.Now()}
-		l.listeners[i].setWakeup()
-	}
-}
-
 // setWakeup ends Accept after the interval.
-func (s listeningSocket) setWakeup() {
-	if inner, ok := s.Listener.(interface{ SetDeadline(time.Time) error }); ok {
-		_ = inner.SetDeadline(time.Now().Add(s.loop.interval))
+func (a *acceptLoop) setWakeup(socket net.Listener) {
+	if inner, ok := socket.(interface{ SetDeadline(time.Time) error }); ok {
+		_ = inner.SetDeadline(time.Now().Add(a.interval))
 	}
 }
 
 // wokeUp records the result of Accept, and reports whether it is only a wake-up. Between two wake-ups a socket worked if a
-// connection was accepted, or none came. The lock shows that connections would be admitted too.
-func (l *listener) wokeUp(socket listeningSocket, err error) bool {
-	loop := socket.loop
+// connection was accepted, or none came. The lock of the listener shows that connections would be admitted too. A nil
+// *acceptLoop has no wake-ups.
+func (a *acceptLoop) wokeUp(socket net.Listener, err error, lock sync.Locker) bool {
 	switch {
-	case loop == nil:
+	case a == nil:
 		return false
 	case err == nil:
-		loop.accepted = true
+		a.accepted = true
 		return false
 	case !errors.Is(err, os.ErrDeadlineExceeded):
-		loop.failed = true
+		a.failed = true
 		return false
 	}
-	if loop.accepted || !loop.failed {
-		l.mu.Lock()
-		loop.lastWorked = time.Now()
-		l.mu.Unlock()
+	if a.accepted || !a.failed {
+		lock.Lock()
+		a.lastWorked = time.Now()
+		lock.Unlock()
 	}
-	loop.accepted, loop.failed = false, false
-	socket.setWakeup()
-	return true
-}
-
-// acceptingSince reports whether all sockets have accepted connections since t, or could have.
-func (l *listener) acceptingSince(t time.Time) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, socket := range l.listeners {
-		if socket.loop.lastWorked.Before(t) {
-			return false
-		}
-	}
+	a.accepted, a.failed = false, false
+	a.setWakeup(socket)
 	return true
 }

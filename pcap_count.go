@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 )
@@ -40,19 +39,27 @@ func (c *frameCounts) addAll(o *frameCounts) {
 
 // String lists the counts, the largest first. It is empty if there are none.
 func (c *frameCounts) String() string {
-	protocols := slices.SortedFunc(maps.Keys(c.counts), func(a, b protocol) int {
-		return cmp.Or(c.counts[b]-c.counts[a], cmp.Compare(a, b))
+	type count struct {
+		protocol protocol
+		frames   int
+	}
+	var counts []*count
+	for p, n := range c.counts {
+		counts = append(counts, &count{p, n})
+	}
+	slices.SortFunc(counts, func(a, b *count) int {
+		return cmp.Or(b.frames-a.frames, cmp.Compare(a.protocol, b.protocol))
 	})
 	var b strings.Builder
 	others := c.others
-	for i, p := range protocols {
-		switch n := c.counts[p]; {
+	for i, p := range counts {
+		switch {
 		case i >= maxShownProtocols:
-			others += n
+			others += p.frames
 		case i > 0:
-			fmt.Fprintf(&b, ", %d of %s", n, p)
+			fmt.Fprintf(&b, ", %d of %s", p.frames, p.protocol)
 		default:
-			fmt.Fprintf(&b, "%s of %s", howMany(n, "frame"), p)
+			fmt.Fprintf(&b, "%s of %s", howMany(p.frames, "frame"), p.protocol)
 		}
 	}
 	if others > 0 {

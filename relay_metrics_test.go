@@ -345,7 +345,7 @@ func TestRelayMetricsLabels(t *testing.T) {
 func TestRelayMetricsReload(t *testing.T) {
 	t.Parallel()
 	r := metricsOf("relay.prom", "tac1", "old.key")
-	r.config.Load().lone.count(newServer("tac1", 49), serverError)
+	r.config.Load().lone.stats.count(newServer("tac1", 49), serverError)
 	r.metrics.keys.of(labelPair{"old.key"}).Add(3)
 	for _, servers := range [][]string{{"tac2"}, {"tac2", "tac1"}} {
 		c := new(client)

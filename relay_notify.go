@@ -66,7 +66,7 @@ func (n *notifier) serving(ctx context.Context, l *listener) (wait func()) {
 	var feeder sync.WaitGroup
 	interval := max(n.watchdog/4, time.Millisecond)
 	if n.watchdog > 0 {
-		l.watchAccepting(interval)
+		watchAccepting(l, interval)
 	}
 	n.ready(servingDevices)
 	feeder.Go(func() {
@@ -82,11 +82,31 @@ func (n *notifier) serving(ctx context.Context, l *listener) (wait func()) {
 			case <-ctx.Done():
 				return
 			case now := <-ticker.C:
-				if l.acceptingSince(now.Add(-2 * interval)) {
+				if acceptingSince(l, now.Add(-2*interval)) {
 					n.send("WATCHDOG=1")
 				}
 			}
 		}
 	})
 	return feeder.Wait
+}
+
+// watchAccepting lets the accept loops wake up at an interval, so that acceptingSince can be used.
+func watchAccepting(l *listener, interval time.Duration) {
+	for i := range l.listeners {
+		l.listeners[i].loop = &acceptLoop{interval: interval, lastWorked: time.Now()}
+		l.listeners[i].loop.setWakeup(l.listeners[i].Listener)
+	}
+}
+
+// acceptingSince reports whether all sockets of a listener have accepted connections since t, or could have.
+func acceptingSince(l *listener, t time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, socket := range l.listeners {
+		if socket.loop.lastWorked.Before(t) {
+			return false
+		}
+	}
+	return true
 }

@@ -134,25 +134,6 @@ func (r *recordFile) Write(packets []byte) (int, error) {
 	return n, err
 }
 
-// startRecorder returns the recorder of --record, or nil without it.
-func (opts *relayOptions) startRecorder(ctx context.Context, inv *invocation) (*recorder, error) {
-	if opts.record == "" {
-		return nil, nil
-	}
-	file, err := openRecord(ctx, opts.record, opts.appendRecord)
-	if err != nil {
-		return nil, err
-	}
-	if file.removed > 0 {
-		inv.logf("%s: removed a packet that was cut off at the end (%d bytes)", opts.record, file.removed)
-	}
-	out := opts.background(file, "recorded packets", inv.logf)
-	if file.begun {
-		return continueRecorder(out, inv.output.showSecrets), nil
-	}
-	return newRecorder(out, inv.output.showSecrets), nil
-}
-
 // newRecorder returns a recorder that begins a file.
 func newRecorder(out io.Writer, showSecrets bool) *recorder {
 	r := continueRecorder(out, showSecrets)

@@ -108,7 +108,7 @@ func (l *reloader) parse() (*invocation, *relayOptions, error) {
 }
 
 // restartOptions are the options, beside the addresses, that a reload does not change.
-var restartOptions = []string{"proxy-protocol", "max-connections", "max-per-address", "drain-time", "record", "append", "quiet", "verbose", "debug", "json", "show-secrets"}
+var restartOptions = []string{"proxy-protocol", "max-connections", "max-per-address", "drain-time", "record", "append", "metrics-file", "quiet", "verbose", "debug", "json", "show-secrets"}
 
 // needRestart returns the options that have changed and that a reload does not change.
 func (l *reloader) needRestart(again *invocation, next *relayOptions) (names []string) {

@@ -84,3 +84,22 @@ func (r *relayServer) run(ctx context.Context, inv *invocation, opts *relayOptio
 		return opts.close()
 	})
 }
+
+// startRecorder returns the recorder of --record, or nil without it.
+func (opts *relayOptions) startRecorder(ctx context.Context, inv *invocation) (*recorder, error) {
+	if opts.record == "" {
+		return nil, nil
+	}
+	file, err := openRecord(ctx, opts.record, opts.appendRecord)
+	if err != nil {
+		return nil, err
+	}
+	if file.removed > 0 {
+		inv.logf("%s: removed a packet that was cut off at the end (%d bytes)", opts.record, file.removed)
+	}
+	out := opts.background(file, "recorded packets", inv.logf)
+	if file.begun {
+		return continueRecorder(out, inv.output.showSecrets), nil
+	}
+	return newRecorder(out, inv.output.showSecrets), nil
+}

@@ -151,7 +151,7 @@ func (s *relayedSession) finish() {
 	}
 	d.client.log.write(&s.tracker.sessionRecord)
 	_ = d.client.log.flush() // in the background
-	d.relay.metrics.count(s)
+	d.relay.metrics.count(&s.tracker, s.job.session.conn)
 	d.end(s)
 }
 

@@ -373,7 +373,7 @@ func daysUntil(t time.Time) int { return int(time.Until(t).Hours() / 24) }
 
 // writeFacts calls fact with each fact that is one line of -v.
 func (t *tlsFacts) writeFacts(fact func(name, value string)) {
-	words := []string{t.Version, t.CipherSuite, t.Group, map[bool]string{true: "resumed"}[t.Resumed], map[bool]string{false: "NOT VERIFIED"}[t.Verified], map[bool]string{true: "pinned"}[t.Pinned]}
+	words := []string{t.Version, t.CipherSuite, t.Group, choose(t.Resumed, "resumed", ""), choose(t.Verified, "", "NOT VERIFIED"), choose(t.Pinned, "pinned", "")}
 	fact("tls", strings.Join(slices.DeleteFunc(words, func(w string) bool { return w == "" }), " "))
 	fact("tls server name", escape(t.ServerName))
 	fact("tls subject", escape(t.Subject))

@@ -80,11 +80,6 @@ func (r *sessionRecord) forgetBodies(request string) {
 // appendLine appends the line of a record, without the time: client and server, request, verdict, and response time of the
 // server. It has all arguments of accounting records, and of authorizations if verbose. A blank precedes each word.
 func (r *sessionRecord) appendLine(b []byte, verbose bool) []byte {
-	word := func(text string) {
-		if text != "" {
-			b = append(append(b, ' '), text...)
-		}
-	}
 	if r.peer.IsValid() {
 		b = r.peer.AppendTo(append(b, ' '))
 		if r.server.IsValid() {
@@ -92,37 +87,37 @@ func (r *sessionRecord) appendLine(b []byte, verbose bool) []byte {
 		}
 	}
 	if r.problem != "" {
-		word(escape(r.problem))
+		b = appendWord(b, escape(r.problem))
 		return append(b, '\n')
 	}
 	if r.known || r.user != "" {
-		word(quoteBlank(r.user))
+		b = appendQuoted(b, r.user)
 	} else if r.request != "" {
-		word("-")
+		b = appendWord(b, "-")
 	}
-	word(r.request)
+	b = appendWord(b, r.request)
 	if r.known && !r.hasMethod() {
-		word(r.typ.String())
+		b = appendWord(b, r.typ.String())
 	}
-	word(r.flag)
+	b = appendWord(b, r.flag)
 	command := ""
 	if r.request == "authorize" && !verbose {
 		command = commandLine(r.args)
 	}
 	if command != "" {
-		word(quoteBlank(command))
+		b = appendQuoted(b, command)
 	} else {
 		for _, arg := range r.args {
-			word(quoteBlank(arg))
+			b = appendQuoted(b, arg)
 		}
 	}
 	if verbose {
-		r.appendDetails(word)
+		r.appendDetails(func(text string) { b = appendWord(b, text) })
 	}
-	word(r.status)
+	b = appendWord(b, r.status)
 	if verbose {
 		for _, arg := range r.response {
-			word(quoteBlank(arg))
+			b = appendQuoted(b, arg)
 		}
 	}
 	if text := oneLine(cmp.Or(r.reason, r.serverMsg, r.data)); text != "" {
@@ -135,6 +130,17 @@ func (r *sessionRecord) appendLine(b []byte, verbose bool) []byte {
 		b = append(append(b, "; "...), note...)
 	}
 	return append(b, '\n')
+}
+
+// appendQuoted appends a blank and a text of a client or server, so that it is one word.
+func appendQuoted(b []byte, text string) []byte { return append(append(b, ' '), quoteBlank(text)...) }
+
+// appendWord appends a blank and a text, unless it is empty.
+func appendWord(b []byte, text string) []byte {
+	if text == "" {
+		return b
+	}
+	return append(append(b, ' '), text...)
 }
 
 // appendDetails passes the facts that only -v prints to word.

@@ -137,6 +137,14 @@ func printableASCII(s string) bool {
 	return true
 }
 
+// choose returns a if first is set, and else b.
+func choose(first bool, a, b string) string {
+	if first {
+		return a
+	}
+	return b
+}
+
 // quoteBlank escapes a word of a line. It quotes the word if it is empty or has a blank or a quote.
 func quoteBlank(text string) string {
 	text = escape(text)

@@ -284,6 +284,7 @@ var optionHints = map[string]string{
 	"add --append, or move the file away":                                                                                                           "relay",
 	"add \"password\" to the request, or give one for all with --password-file or TACACS_PLUS_PWD":                                                  "batch",
 	"check --source and --interface: the address must be this host's, and of the server's family":                                                   clientCommands,
+	"compare it with the server's certificate; give it with --pin if that was renewed":                                                              clientCommands,
 	"check that the server runs, and the port; with --tls it is 300":                                                                                clientCommands,
 	"check the address, firewalls, routes and the VRF (--interface, --source)":                                                                      clientCommands,
 	"check the client certificate (--cert, --cert-key): some servers close without an alert":                                                        clientCommands,

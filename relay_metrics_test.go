@@ -218,8 +218,12 @@ func TestRelayMetricsOfFaults(t *testing.T) {
 				} else {
 					addr = serveWith(t, "--fault", tt.fault).addr
 				}
+				timeout := "60"
+				if tt.timeouts > 0 {
+					timeout = "300ms"
+				}
 				file := filepath.Join(t.TempDir(), "relay.prom")
-				r := relayTo(t, addr, append(split(mode), "--metrics-file", file, "--timeout", "300ms")...)
+				r := relayTo(t, addr, append(split(mode), "--metrics-file", file, "--timeout", timeout)...)
 				r.asDevice(t, tt.line)
 				r.relayed(t)
 				request, _, _ := strings.Cut(tt.line, " ")

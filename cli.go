@@ -25,6 +25,8 @@ type command struct {
 	// shared are the groups of shared options that it takes, extra the names of others.
 	shared optionGroup
 	extra  []string
+	// everyServer reports that it asks each server by itself, as --all does.
+	everyServer bool
 	// misused returns the output for a usage error if the options ask for a form of their own. It may be nil.
 	misused func(*invocation, *failure) output
 }
@@ -240,6 +242,9 @@ func (inv *invocation) typed(name string) bool {
 	return o != nil && o.given && !o.fromProfile
 }
 
+// asksEveryServer reports whether each server is asked by itself, and not one after another failed.
+func (inv *invocation) asksEveryServer() bool { return inv.command.everyServer || inv.given("all") }
+
 // childWords returns how many of the words are a command line of their own.
 func (inv *invocation) childWords() int {
 	if inv.command.child != "" && inv.given(inv.command.child) {
@@ -302,7 +307,7 @@ func (inv *invocation) client(ctx context.Context, keys []key) (*client, error) 
 	var err error
 	if mixed(s.servers) {
 		text := "the list has servers with and without TLS, which is for a migration only (RFC 9887 section 6.1)"
-		if len(c.skipped) > 0 {
+		if len(c.skipped) > 0 && !inv.asksEveryServer() {
 			text += "; from a server over TLS no request goes to " + serverNames(c.skipped)
 		}
 		inv.warnf(warnMixedTransport, "%s", text)

@@ -116,7 +116,7 @@ type serverOptions struct {
 func (s *serverOptions) register(o groupOptions) {
 	s.timeout, s.deadTime = 10*time.Second, defaultDeadTime
 	o.add(&hostList{servers: &s.host}, "H host", "HOST", "servers, in place of the word HOST, each with tls:// or tcp:// in front if it is not as --tls says; repeatable")
-	o.add(&number{&s.port, 1, 65535}, "p port", "PORT", "port of servers without one of their own (default 49; 300 with --tls)")
+	o.add(&number{&s.port, 1, 65535}, "p port", "PORT", "port of servers without one of their own (default 49; 300 with TLS)")
 	o.add((*seconds)(&s.timeout), "timeout", "TIME", "limit for each server: seconds (2.5) or a duration (500ms) (default 10)")
 	o.add((*seconds)(&s.connect), "connect-timeout", "TIME", "limit for connecting to one address (default 3s while another address or server is left)")
 	o.add(&number{&s.retries, 0, 1000}, "retries", "N", "retry the whole server list N times (default 0)")
@@ -133,13 +133,19 @@ func (s *serverOptions) check(typed func(option string) bool) (err error) {
 	if s.servers, err = parseServers(s.host, uint16(s.port), s.tls.enabled); err != nil {
 		return err
 	}
-	if !s.overTLS() && strings.Count(strings.ToLower(s.host), "tcp://") == len(s.servers) {
-		typedDetails := slices.DeleteFunc(strings.Fields(tlsDetails), func(option string) bool { return !typed(option) })
-		if len(typedDetails) > 0 {
-			return failf(classUsage, "--%s needs a server over TLS", typedDetails[0])
-		}
-	} else if err := s.tls.check(s.overTLS()); err != nil {
+	if !s.overTLS() && (typed("tls") || typed("unencrypted") || strings.Count(strings.ToLower(s.host), "tcp://") == len(s.servers)) {
+		s.tls.clear(typed)
+	}
+	if err := s.tls.check(s.overTLS()); err != nil {
 		return err
+	}
+	if typed("tls") && s.tls.enabled && !s.overTLS() {
+		return failf(classUsage, "--tls has no use: each server has tcp://")
+	}
+	for i, srv := range s.servers {
+		if slices.ContainsFunc(s.servers[:i], func(o server) bool { return strings.EqualFold(o.name, srv.name) && o.tls != srv.tls }) {
+			return failf(classUsage, "%s is in the list with TLS and without", srv).withHint("give each its own port")
+		}
 	}
 	if !s.inClear() && s.unencrypted {
 		return failf(classUsage, "%s and --unencrypted cannot be used together", choose(s.tls.enabled, "--tls", "tls://"))
@@ -208,6 +214,13 @@ func (t *tlsOptions) register(o, server groupOptions) {
 	server.add((*toggle)(&t.insecure), "insecure", "", "do not verify the server's certificate")
 	server.add(&t.pins, "pin", "SHA256", "trust exactly the certificate with this SHA-256 of its DER, in place of chain and name; repeatable")
 	server.add((*text)(&t.keyLog), "keylog", "FILE", "append the secrets of TLS sessions to FILE, for decode and other packet analysers")
+}
+
+// clear removes the details of a profile, which have no use without TLS. Typed ones stay, for check.
+func (t *tlsOptions) clear(typed func(option string) bool) {
+	if !slices.ContainsFunc(strings.Fields(tlsDetails), typed) {
+		*t = tlsOptions{enabled: t.enabled}
+	}
 }
 
 // check rejects TLS options without TLS, so that it is never in doubt whether it is used (RFC 9887 section 5.2).

@@ -267,6 +267,15 @@ func (r *profileReader) set(l *profileLine) error {
 		return l.err
 	}
 	o, arg := r.inv.options.find(l.name), l.arg
+	if l.name == "key-file" && r.inv.command.host == absent {
+		if _, file, named := cutServer(l.value); named && r.inv.command.name == "decode" {
+			l.value = file // a candidate as any other
+		} else if _, _, prefix := cutPrefix(l.value); named && !prefix {
+			if _, err := os.Stat(r.inFolder(l.value, nil)); err != nil {
+				return nil // the key of a server, for clients
+			}
+		}
+	}
 	if o.arg == "FILE" && l.value != "" && l.value != "-" {
 		arg = "--" + l.name + "=" + r.inFolder(l.value, r.cutter(l.name))
 	}

@@ -21,7 +21,7 @@ func (r *profileReader) overridden(l *profileLine) bool {
 // conflicting reports whether the command line has an option that excludes this one.
 func (r *profileReader) conflicting(name string) bool {
 	for _, row := range conflicts {
-		if !slices.Contains(strings.Fields(row.ignored), name) {
+		if !slices.Contains(strings.Fields(row.ignored), name) || row.typed == "tls" && r.hasClearServer() {
 			continue
 		}
 		for typed := range strings.FieldsSeq(row.typed) {
@@ -74,6 +74,17 @@ func (r *profileReader) usable(l *profileLine) bool {
 	return true
 }
 
+// hasClearServer reports whether HOST has a server that --tls does not change.
+func (r *profileReader) hasClearServer() bool {
+	hosts := append(slices.Clone(r.inv.words), r.inv.server.host)
+	for _, l := range r.lines {
+		if l.name == "host" {
+			hosts = append(hosts, l.value)
+		}
+	}
+	return strings.Contains(strings.ToLower(strings.Join(hosts, ",")), "tcp://")
+}
+
 // has reports whether the command line or the profile gives an option.
 func (r *profileReader) has(name string) bool {
 	return r.inv.typed(name) || r.lineOf(name) != nil
@@ -100,8 +111,9 @@ func (r *profileReader) lineOf(name string) (found *profileLine) {
 var conflicts = [...]struct{ typed, ignored string }{
 	{"key key-file", "key key-file unencrypted"},
 	{"tls", "key key-file unencrypted"},
-	{"unencrypted", "key key-file tls " + tlsDetails},
-	{"tls=false", tlsDetails},
+	{"unencrypted", "key key-file tls"},
+	{"insecure", "pin"},
+	{"pin", "insecure"},
 	{"password password-file password-stdin", "password password-file password-stdin"},
 	{"new-password-file new-password-stdin", "new-password-file new-password-stdin"},
 	{"4", "6"},

@@ -533,3 +533,51 @@ func TestProfileFileWithEqualsSign(t *testing.T) {
 		t.Errorf("the key file is %q, want %q", got, want)
 	}
 }
+
+// TestProfileTLSDetails: what the command line says of TLS removes nothing that a server over TLS needs.
+func TestProfileTLSDetails(t *testing.T) {
+	t.Parallel()
+	pin := strings.Repeat("00", 32)
+	for _, tt := range []struct{ profile, line, want string }{
+		{"host tls://tac1,tcp://tac2\npin " + pin, "--unencrypted", "1 pins, insecure false"},
+		{"host tls://tac1,tcp://tac2\npin " + pin, "--tls=false", "1 pins, insecure false"},
+		{"host tcp://tac1\npin " + pin, "", "0 pins, insecure false"},
+		{"host tac1\ntls\npin " + pin, "--tls=false", "0 pins, insecure false"},
+		{"host tac1\npin " + pin, "", "--pin needs --tls"},
+		{"host tac1\ntls\npin " + pin, "--insecure", "0 pins, insecure true"},
+		{"host tac1\ntls\ninsecure", "--pin " + pin, "1 pins, insecure false"},
+		{"host tcp://tac1\nkey-file k", "--tls", "--tls has no use: each server has tcp://"},
+		{"host tcp://tac1,tls://tac2\nkey-file k", "--tls", "0 pins, insecure false, 1 key files"},
+		{"host tac1\nkey-file k", "--tls", "0 pins, insecure false, 0 key files"},
+	} {
+		dir := writeFiles(t, map[string]string{"p": tt.profile})
+		inv, err := parse(commands, split("authenticate alice @"+filepath.Join(dir, "p")+" "+tt.line), stdio{env: func(string) string { return "" }})
+		got := fmt.Sprintf("%d pins, insecure %t, %d key files", len(inv.server.tls.pins), inv.server.tls.insecure, len(inv.key.files))
+		if err != nil {
+			got = err.Error()
+		}
+		if !strings.HasPrefix(got, tt.want) {
+			t.Errorf("%q and %s: %s, want %s", tt.profile, tt.line, got, tt.want)
+		}
+	}
+}
+
+// TestProfileServerKeys: a profile with keys of servers serves decode and serve too.
+func TestProfileServerKeys(t *testing.T) {
+	t.Parallel()
+	dir := writeFiles(t, map[string]string{"p": "host tac1\nkey-file tac1=k1\nkey-file 192.0.2.1=k2\nkey-file k3\n"})
+	in := func(name string) string { return filepath.Join(dir, name) }
+	for command, want := range map[string]string{
+		"authenticate alice": "tac1=" + in("k1") + " 192.0.2.1=" + in("k2") + " " + in("k3"),
+		"decode":             in("k1") + " " + in("k2") + " " + in("k3"),
+		"serve":              "192.0.2.1=" + in("k2") + " " + in("k3"),
+	} {
+		inv, err := parse(commands, split(command+" @"+in("p")), stdio{env: func(string) string { return "" }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(keyFiles(inv), " "); got != want {
+			t.Errorf("%s: %s, want %s", command, got, want)
+		}
+	}
+}

@@ -156,7 +156,7 @@ func (inv *invocation) checkSources(sources []*secretSource) error {
 	switch {
 	case inv.key.sourceCount() == 0:
 	case !inv.server.inClear():
-		if inv.server.tls.enabled || inv.typed("key") || inv.typed("key-file") {
+		if inv.typed("key") || inv.typed("key-file") || inv.server.tls.enabled && !inv.typed("tls") {
 			return errKeyOverTLS()
 		}
 	case inv.server.unencrypted:
@@ -298,7 +298,18 @@ func (inv *invocation) readText(ctx context.Context, what, name, prompt string, 
 }
 
 // needsKey reports whether packets are obfuscated.
-func (inv *invocation) needsKey() bool { return inv.server.inClear() && !inv.server.unencrypted }
+func (inv *invocation) needsKey() bool {
+	return !inv.server.unencrypted && slices.ContainsFunc(inv.askedServers(), func(s server) bool { return !s.tls })
+}
+
+// askedServers returns the servers that may be asked.
+func (inv *invocation) askedServers() []server {
+	if inv.asksEveryServer() {
+		return inv.server.servers
+	}
+	asked, _ := splitFallback(inv.server.servers)
+	return asked
+}
 
 // keys reads the shared secrets: none if nothing is obfuscated.
 func (inv *invocation) keys(ctx context.Context) ([]key, error) {
@@ -327,10 +338,14 @@ func (inv *invocation) keys(ctx context.Context) ([]key, error) {
 			inv.warnShortKeys([]key{k})
 		}
 	}
-	if err := inv.checkServerKeys(keys); err != nil || keys[0].server != "" {
-		return keys, err
+	if err := inv.checkServerKeys(keys); err != nil {
+		return nil, err
 	}
-	if n := utf8.RuneCountInString(keys[0].value); n < minKey {
+	i := slices.IndexFunc(keys, func(k key) bool { return k.server == "" })
+	if i < 0 {
+		return keys, nil
+	}
+	if n := utf8.RuneCountInString(keys[i].value); n < minKey {
 		inv.warnf(warnKeyShort, "the key has %d characters, RFC 8907 section 10.5.1 requires at least %d", n, minKey)
 	}
 	return keys, nil
@@ -369,6 +384,9 @@ func (inv *invocation) cutKeyServers() error {
 	servers := make([]string, len(inv.key.files))
 	for i, value := range inv.key.files {
 		servers[i], inv.key.files[i], _ = cutServer(value)
+		if strings.Contains(servers[i], "://") {
+			return failf(classUsage, "\"%s\" of %s is not a name, an address or a prefix", escape(servers[i]), inv.key.option).withHint("write NAME without tls:// and tcp://")
+		}
 		if prefix := servers[i]; strings.Contains(prefix, "/") {
 			if _, err := parsePrefix(prefix); err != nil {
 				return failf(classUsage, "\"%s\" of %s %w", escape(prefix), inv.key.option, err)
@@ -383,9 +401,16 @@ func (inv *invocation) cutKeyServers() error {
 
 // checkServerKeys reports a server for which no key is given, as far as that can be seen before its name is resolved.
 func (inv *invocation) checkServerKeys(keys []key) error {
+	for _, name := range inv.keyServers {
+		_, notPrefix := parsePrefix(name)
+		named := func(s server) bool { return s.rank(name, netip.Addr{}) > 0 }
+		if name != "" && notPrefix != nil && inv.typed("key-file") && !slices.ContainsFunc(inv.server.servers, named) {
+			inv.warnf(warnKeyUnused, "no server in HOST is %s, for which --key-file has a key", escape(name))
+		}
+	}
 	c := client{keys: keys}
 	byPrefix := slices.ContainsFunc(keys, func(k key) bool { _, err := parsePrefix(k.server); return err == nil })
-	for _, srv := range inv.server.servers {
+	for _, srv := range inv.askedServers() {
 		addr, err := netip.ParseAddr(srv.host)
 		if known := err == nil || !byPrefix; !srv.tls && known && len(c.keysFor(srv, addr.Unmap())) == 0 {
 			return errNoKeyFor(srv)

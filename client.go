@@ -99,6 +99,7 @@ type serverConn struct {
 	facts         *tlsFacts // nil without TLS
 	cleartext     bool      // packets are not obfuscated
 	keys          []key     // for this server, as in client
+	keyFile       string    // of the key in use, if a key has a NAME
 	stopWatch     func()    // stops watching the context
 	answered      int       // replies that were read
 	readable      bool      // one of them could be decoded, so the key is right
@@ -175,6 +176,9 @@ func (c *client) open(ctx context.Context, j *job) (l *serverConn, err error) {
 		if l.keys = c.keysFor(srv, addrPortOf(conn.RemoteAddr()).Addr()); len(l.keys) == 0 {
 			conn.Close()
 			return nil, errNoKeyFor(srv)
+		}
+		if slices.ContainsFunc(c.keys, func(k key) bool { return k.server != "" }) {
+			l.keyFile = l.keys[0].source
 		}
 	}
 	if c.sendProxy {

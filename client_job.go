@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -130,9 +131,7 @@ func (j *job) recordEnd(conn *serverConn, now time.Time) {
 		j.res.reset(j.res.Server, j.res.Timing)
 	}
 	j.res.Address, j.res.Local, j.res.Transport, j.res.TLS = conn.address, conn.local, conn.server.transport(), conn.facts
-	if j.res.KeyFile = ""; len(conn.keys) > 0 && conn.keys[0].server != "" {
-		j.res.KeyFile = conn.keys[0].source
-	}
+	j.res.KeyFile = conn.keyFile
 	if conn.client.singleConnect {
 		j.res.SingleConnect = &conn.established // final by now
 	}
@@ -188,20 +187,33 @@ func (c *client) recordOutcome(ctx context.Context, j *job, warnf warnFunc) (aga
 			f := asFailure(j.err)
 			j.err = &failure{class: f.class, err: fmt.Errorf("%w; the record may be written, so it is not sent again", f.err), hint: f.hint}
 		}
+		if mayBeWritten(came) {
+			c.hintSkipped(j)
+		}
 	}
 	return false
 }
 
 // hintSkipped adds to the hint of a failed job the servers in the clear that it did not go to.
 func (c *client) hintSkipped(j *job) {
-	if len(c.skipped) == 0 {
+	first := slices.IndexFunc(j.order, func(s server) bool { return s.tls })
+	if !j.server().tls {
+		return
+	}
+	skipped := slices.Clone(c.skipped)
+	for _, srv := range j.order[first:] { // one that was dead stands there too
+		if !srv.tls {
+			skipped = append(skipped, srv)
+		}
+	}
+	if len(skipped) == 0 {
 		return
 	}
 	f := *asFailure(j.err)
 	if f.hint != "" {
 		f.hint += "; "
 	}
-	f.hint += serverNames(c.skipped) + " was not asked: nothing falls back from TLS (RFC 9887 section 5.1.1)"
+	f.hint += serverNames(skipped) + " was not asked: nothing falls back from TLS (RFC 9887 section 5.1.1)"
 	j.err = &attemptError{&f, outcomeOf(j.err)}
 }
 

@@ -140,7 +140,7 @@ func (p *pool) assign(ctx context.Context, j *job) (assigned bool, next time.Tim
 	if p.inFlight() >= p.limit {
 		return false, time.Time{}
 	}
-	if j.turn == 0 && j.session.deadline.IsZero() {
+	if j.turn == 0 && j.session.deadline.IsZero() && j.err == nil { // no attempt was made
 		j.order = p.client.order()
 	}
 	came := outcomeOf(j.err) // of the attempt before
@@ -150,6 +150,8 @@ func (p *pool) assign(ctx context.Context, j *job) (assigned bool, next time.Tim
 		switch {
 		case p.dialing != nil:
 			apart = p.dialing.server() != j.server()
+		case p.mux != nil && p.mux.conn.server != j.server(): // it could not be retired
+			apart = true
 		case p.mux != nil && p.mux.conn.answered == 0 && p.mux.inFlight.first() != nil:
 			next = p.sharedSince.Add(maxFirstWait)
 			apart = !p.now.Before(next)

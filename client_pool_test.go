@@ -960,7 +960,7 @@ func TestPoolAssign(t *testing.T) {
 		c := newPool(clientFor(t, "tac1"), 4)
 		c.reuse, c.workerCount, c.now = tt.reuse, 4, time.Now() // all workers are idle
 		c.mux = newMux(&serverConn{client: c.client, keys: c.client.keys, server: c.client.servers[0], answered: 1, established: true, idleSince: c.now}, nil, nil, discardWarning)
-		j := &job{request: newLogin(commonFields{user: "u", typ: tt.typ}, testPassword), turn: tt.turn, err: tt.err}
+		j := &job{request: newLogin(commonFields{user: "u", typ: tt.typ}, testPassword), order: c.client.order(), turn: tt.turn, err: tt.err}
 		c.queue.push(&j.place, j)
 		if assigned, _ := c.assign(t.Context(), j); !assigned || (len(c.mux.byID) == 1) != tt.shared || (len(c.work) == 1) == tt.shared || c.inFlight() != 1 || c.queue.first() != nil {
 			t.Errorf("%s: %d on the shared connection, %d for workers", name, len(c.mux.byID), len(c.work))

@@ -37,7 +37,7 @@ func (s server) rank(text string, addr netip.Addr) int {
 	switch prefix, err := parsePrefix(text); {
 	case strings.EqualFold(text, net.JoinHostPort(s.host, strconv.Itoa(int(s.port)))):
 		return 1000
-	case strings.EqualFold(text, s.host):
+	case strings.EqualFold(strings.Trim(text, "[]"), s.host):
 		return 999
 	case err == nil && prefix.Contains(addr):
 		return 1 + prefix.Bits()

@@ -164,8 +164,8 @@ func (s *session) emptyBody(typ packetType) *failure {
 		return f.withHint("the server does not do %s (RFC 8907 section 3.6)", typ)
 	}
 	hint := fmt.Sprintf("either the server does not do %s (RFC 8907 section 3.6), or its key for the address %s differs", typ, s.conn.localAddr())
-	if s.conn.keys[0].server != "" {
-		hint += " from that of " + s.conn.keys[0].source
+	if s.conn.keyFile != "" {
+		hint += " from that of " + s.conn.keyFile
 	}
 	if others := s.conn.keys[1:]; len(others) > 0 {
 		hint += "; no key can be tried on an empty body, so give each alone: next that of " + others[0].source
@@ -286,8 +286,8 @@ func (s *session) unreadable(h *header, body []byte, reply message) error {
 			withHint("report this to the server's vendor: but for these bytes the key of %s fits", near)
 	}
 	which := "the shared key"
-	if keys[0].server != "" {
-		which = "the key of " + keys[0].source
+	if s.conn.keyFile != "" {
+		which = "the key of " + s.conn.keyFile
 	}
 	return f.withHint("%s differs from the server's, or the server has another key for the address %s", which, s.conn.localAddr())
 }

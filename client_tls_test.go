@@ -141,8 +141,12 @@ func TestTLSNoFallback(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	ca := filepath.Join(dir, "ca.pem")
-	good, bad, clear := serveWith(t, "--tls", "--write-cacert", ca), serveWith(t, "--tls"), serveWith(t)
-	names := strings.NewReplacer("BAD", bad.addr, "GOOD", good.addr, "CLEAR", clear.addr, "DOWN", refusedAddr(t))
+	authority := newTestCA(t, dir, "ca")
+	authority.issue(t, "server", 10, nil)
+	bad, clear := serveWith(t, "--tls"), serveWith(t)
+	good := serveWith(t, "--tls", "--cert", filepath.Join(dir, "server.pem"), "--cert-key", filepath.Join(dir, "server.key"))
+	names := strings.NewReplacer("BAD", bad.addr, "GOOD", good.addr, "CLEAR", clear.addr, "DOWN", refusedAddr(t),
+		"SILENT", serveWith(t, "--tls", "--cert", filepath.Join(dir, "server.pem"), "--cert-key", filepath.Join(dir, "server.key"), "--fault", "silent").addr)
 	const skipped = `hint: (?:.*; )?CLEAR was not asked: nothing falls back from TLS \(RFC 9887 section 5\.1\.1\)\n`
 	for _, tt := range []struct {
 		servers string
@@ -157,6 +161,7 @@ func TestTLSNoFallback(t *testing.T) {
 		{"tls://DOWN,CLEAR", 4, skipped},
 		{"tls://BAD,tcp://CLEAR --retries 2", 6, skipped},
 		{"tcp://DOWN,tls://BAD,tcp://CLEAR --retries 1", 6, skipped},
+		{"tls://SILENT,tcp://CLEAR --timeout 3", 4, skipped},
 	} {
 		for _, line := range []string{
 			"authenticate alice SERVERS -t pap", "authorize alice SERVERS", "account alice SERVERS --task-id 1",
@@ -198,6 +203,23 @@ func TestTLSNoFallbackAfterDeath(t *testing.T) {
 	}
 }
 
+// TestTLSNoFallbackAfterLostConn: a job whose connection over TLS was lost keeps its servers, also when one in the clear
+// that stood before lives again.
+func TestTLSNoFallbackAfterLostConn(t *testing.T) {
+	clear, secure := named("A"), named("B")
+	secure.tls = true
+	c := &client{servers: []server{clear, secure}, singleConnect: true, timeout: time.Minute}
+	p := newPool(c, 1)
+	p.now = time.Now()
+	p.mux = newMux(&serverConn{client: c, server: secure, answered: 1, established: true, idleSince: p.now}, nil, nil, discardWarning)
+	p.mux.unanswered = maxUnanswered // no room: the job stays in the queue
+	j := &job{request: newLogin(commonFields{user: "alice", typ: authenPAP}, testPassword), order: []server{secure, clear}, err: &attemptError{failf(classNetwork, "lost"), outcomeConnLost}}
+	p.queue.push(&j.place, j)
+	if assigned, _ := p.assign(t.Context(), j); assigned || j.server() != secure {
+		t.Errorf("assigned %t, to %s", assigned, j.server())
+	}
+}
+
 // TestRelayNoFallback: the relay does not go from a server over TLS to one in the clear either.
 func TestRelayNoFallback(t *testing.T) {
 	t.Parallel()
@@ -210,8 +232,8 @@ func TestRelayNoFallback(t *testing.T) {
 			}
 		}
 		r.stop()
-		if log := r.stderr.String(); !strings.Contains(log, "no request goes to "+clear.addr+"\n") {
-			t.Errorf("%s: stderr is\n%s", mode, log)
+		if log := r.stderr.String(); !strings.Contains(log, "no request goes to "+clear.addr+"\n") || !strings.Contains(r.log.String(), clear.addr+" was not asked") {
+			t.Errorf("%s: stderr is\n%s%s", mode, log, r.log)
 		}
 	}
 	clear.stop()
@@ -234,15 +256,17 @@ func TestAllTransports(t *testing.T) {
 		{"authenticate alice tcp://CLEAR,tls://SECURE -t pap", 0, "CLEAR: PASS\nSECURE: PASS\nsame reply with TLS and without\n"},
 		{"authenticate bob tls://SECURE,tcp://CLEAR -t pap", 1, "status differs: tls SECURE PASS; tcp CLEAR FAIL\nserver_msg differs: tls SECURE none; tcp CLEAR Login incorrect\n"},
 		{"authorize alice tcp://CLEAR,tls://SECURE", 0, "arguments differs: tcp CLEAR priv-lvl=15; tls SECURE priv-lvl=1\n"},
-		{"authenticate alice tls://SECURE,tcp://DOWN -t pap", 4, "status differs: tls SECURE PASS; tcp DOWN error (network)\n"},
+		{"authenticate alice tls://DOWN,tcp://DOWN2 -t pap", 4, "not compared: a server did not reply\n"},
+		{"authenticate alice tls://DOWN,tcp://DOWN2 -t pap --json", 4, `{"command":"authenticate","user":"alice"}` + "\n"},
+		{"authenticate alice tls://SECURE,tcp://DOWN -t pap", 4, "not compared: a server did not reply\nstatus differs: tls SECURE PASS; tcp DOWN error (network)\n"},
 		{"authenticate alice tls://SECURE,tcp://CLEAR -t pap --json", 0, `{"command":"authenticate","user":"alice","same":true}` + "\n"},
 		{"authorize alice tls://SECURE,tcp://CLEAR --json", 0, `{"command":"authorize","user":"alice","same":false,"differences":[{"field":"arguments","values":[` +
 			`{"server":"SECURE","transport":"tls","value":"priv-lvl=1"},{"server":"CLEAR","transport":"tcp","value":"priv-lvl=15"}]}]}` + "\n"},
-		{"authenticate alice tls://DOWN,tcp://CLEAR -t pap", 4, "status differs: tls DOWN error (network); tcp CLEAR PASS\n"},
+		{"authenticate alice tls://DOWN,tcp://CLEAR -t pap", 4, "not compared: a server did not reply\nstatus differs: tls DOWN error (network); tcp CLEAR PASS\n"},
 		{"authenticate alice tls://SECURE,tcp://CLEAR -t pap -q", 0, ""},
 		{"authenticate alice tls://SECURE,tls://SECURE -t pap", 0, "SECURE: PASS\n"},
 	} {
-		names := strings.NewReplacer("SECURE", secure, "CLEAR", clear, "DOWN", down)
+		names := strings.NewReplacer("SECURE", secure, "CLEAR", clear, "DOWN2", refusedAddr(t), "DOWN", down)
 		got := runWith(t, secretsInEnv, "", append(strings.Fields(names.Replace(tt.line)), "--all", "--cacert", ca)...)
 		if want := names.Replace(tt.out); got.code != tt.code || !strings.HasSuffix(got.out, want) || want == "" && got.out != "" {
 			t.Errorf("%s: %d\n%s%swant %s", tt.line, got.code, got.out, got.err, want)

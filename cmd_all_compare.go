@@ -9,7 +9,7 @@ import (
 type comparison struct {
 	Command     string       `json:"command"`
 	User        string       `json:"user,omitempty"`
-	Same        bool         `json:"same"`
+	Same        *bool        `json:"same,omitempty"` // absent if a server did not reply
 	Differences []difference `json:"differences,omitempty"`
 }
 
@@ -27,6 +27,12 @@ type serverValue struct {
 
 // compare compares the results of several servers. Arguments and messages count only among servers that replied.
 func compare(servers []server, jobs []job) *comparison {
+	replied := 0
+	for i := range jobs {
+		if jobs[i].res.Status != "" {
+			replied++
+		}
+	}
 	c := &comparison{Command: jobs[0].res.Command, User: escape(jobs[0].res.User)}
 	for _, part := range []struct {
 		field string
@@ -53,16 +59,22 @@ func compare(servers []server, jobs []job) *comparison {
 			c.Differences = append(c.Differences, d)
 		}
 	}
-	c.Same = len(c.Differences) == 0
+	if replied == len(jobs) {
+		same := len(c.Differences) == 0
+		c.Same = &same
+	}
 	return c
 }
 
 // page returns the comparison as text and as JSON.
 func (c *comparison) page() *page {
-	if c.Same {
-		return &page{text: "same reply with TLS and without\n", object: c}
-	}
 	var b strings.Builder
+	switch {
+	case c.Same == nil:
+		b.WriteString("not compared: a server did not reply\n")
+	case *c.Same:
+		b.WriteString("same reply with TLS and without\n")
+	}
 	for _, d := range c.Differences {
 		b.WriteString(d.Field + " differs:")
 		for i, v := range d.Values {

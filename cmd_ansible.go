@@ -156,13 +156,13 @@ func optionWords(inv *invocation, name string, value json.RawMessage) (words []s
 			words = []string{word}
 		}
 		return words, err
-	case *list:
+	case *list, *pinList, *hostList:
 		values, err = texts(given, value)
 	default:
 		values, err = oneValue(given, o.value, value)
 	}
 	for _, v := range values {
-		if v == "-" && o.arg == "FILE" {
+		if _, file, _ := cutServer(v); o.arg == "FILE" && (v == "-" || file == "-") {
 			return nil, failf(classUsage, "%s does not work under Ansible, which has no standard input", given)
 		}
 		words = append(words, word+"="+v)

@@ -113,7 +113,9 @@ func (s *serverCheck) text(verbose bool) string {
 	if s.SingleConnect != nil {
 		fact("single-connect", singleConnectWord(*s.SingleConnect))
 	}
-	if days, measured := s.TLS.daysLeft(); measured {
+	if days, measured := s.TLS.daysLeft(); measured && verbose {
+		s.TLS.writeFacts(fact)
+	} else if measured {
 		fact("tls", fmt.Sprintf("%s, %d days left", s.TLS.Version, days))
 	}
 	fact("login", s.Login)

@@ -93,6 +93,7 @@ type serverCheck struct {
 	Server        string            `json:"server"`
 	Address       string            `json:"address,omitempty"`        // empty if there was no connection
 	Up            bool              `json:"up"`                       // it replies as a TACACS+ server
+	KeyFile       string            `json:"key_file,omitempty"`       // as in result
 	KeyOK         *bool             `json:"key_ok,omitempty"`         // nil over TLS, or if no reply shows it
 	SingleConnect *bool             `json:"single_connect,omitempty"` // whether the server agreed to it
 	Login         string            `json:"login,omitempty"`          // status of a login with USER
@@ -207,7 +208,7 @@ func (s *serverCheck) learn(j *job) sessionTime {
 	class, readable := j.class(), j.answer() != nil
 	replied := readable || class == classServer || class == classProtocol && !errors.Is(j.err, errNotTACACS)
 	s.Up = s.Up || replied
-	s.Address = cmp.Or(s.Address, j.res.Address)
+	s.Address, s.KeyFile = cmp.Or(s.Address, j.res.Address), cmp.Or(s.KeyFile, j.res.KeyFile)
 	if s.TLS == nil {
 		s.TLS = j.res.TLS.forJSON()
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 )
@@ -98,13 +99,22 @@ func (r *relayMetrics) watch(c *client, keys clientKeys) {
 	}
 }
 
+// known returns a request or a status, and "other" for a number without a name: peers choose numbers, and each would be a
+// series of its own.
+func known(name string) string {
+	if strings.HasPrefix(name, "0x") {
+		return "other"
+	}
+	return name
+}
+
 // count counts a session that has ended, on its last connection to a server or nil.
 func (r *relayMetrics) count(s *sessionTracker, conn *serverConn) {
 	if r == nil {
 		return
 	}
 	r.keys.of(labelPair{s.key}).Add(1)
-	r.statuses.of(labelPair{s.request, s.status}).Add(1)
+	r.statuses.of(labelPair{known(s.request), known(s.status)}).Add(1)
 	if conn != nil && s.took > 0 {
 		if stats := conn.client.stats[conn.server.name]; stats != nil {
 			stats.observe(s.took)

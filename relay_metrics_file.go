@@ -62,18 +62,6 @@ func (c *relayConfig) eachServer(f func(srv server, labels string, s *serverStat
 	}
 }
 
-// startMetrics writes the file for the first time. An error is a mistake of the operator, but not that the disk is full.
-func (r *relayServer) startMetrics(logf func(format string, args ...any)) error {
-	if r.metrics == nil {
-		return nil
-	}
-	err := r.writeMetrics(logf)
-	if lacksResources(err) {
-		return nil
-	}
-	return err
-}
-
 // writeMetrics writes the file. It warns when writes begin to fail, and when they succeed again.
 func (r *relayServer) writeMetrics(logf func(format string, args ...any)) error {
 	m := r.metrics

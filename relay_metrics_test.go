@@ -220,7 +220,7 @@ func TestRelayMetricsOfFaults(t *testing.T) {
 				}
 				timeout := "60"
 				if tt.timeouts > 0 {
-					timeout = "300ms"
+					timeout = "3s"
 				}
 				file := filepath.Join(t.TempDir(), "relay.prom")
 				r := relayTo(t, addr, append(split(mode), "--metrics-file", file, "--timeout", timeout)...)
@@ -262,7 +262,7 @@ func TestRelayMetricsInterval(t *testing.T) {
 		r := metricsOf(file, "tac1", "old.key")
 		var reports []string
 		logf := func(format string, args ...any) { reports = append(reports, fmt.Sprintf(format, args...)) }
-		if err := r.startMetrics(logf); err != nil {
+		if err := r.writeMetrics(logf); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
@@ -305,14 +305,46 @@ func TestRelayMetricsInterval(t *testing.T) {
 	})
 }
 
-// TestRelayMetricsNotWritten: a relay that cannot write the file does not start.
+// TestRelayMetricsNotWritten: a relay that cannot write the file says so and serves. One that does not start leaves the
+// file alone.
 func TestRelayMetricsNotWritten(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	record := filepath.Join(dir, "record.pcap")
-	got := runWith(t, secretsInEnv, "", "relay", "127.0.0.1:1", "--listen", "127.0.0.1:0", "--metrics-file", filepath.Join(dir, "no", "relay.prom"), "--record", record)
-	if _, err := os.Stat(record); got.code != 2 || !strings.Contains(got.err, "tacacs_plus: write the metrics: ") || strings.Contains(got.err, "listening") || err == nil {
-		t.Errorf("got %+v, and the record: %v", got, err)
+	dir := writeFiles(t, map[string]string{"relay.prom": "of another relay", "record.pcap": "is there"})
+	r := relayTo(t, serveWith(t).addr, "--metrics-file", filepath.Join(dir, "no", "relay.prom"))
+	if got := r.asDevice(t, "authenticate alice AT -t pap"); got.code != 0 || !strings.Contains(r.stderr.String(), "tacacs_plus: write the metrics: ") {
+		t.Errorf("got %+v, stderr is\n%s", got, r.stderr)
+	}
+	file := filepath.Join(dir, "relay.prom")
+	got := runWith(t, secretsInEnv, "", "relay", "127.0.0.1:1", "--listen", "127.0.0.1:0", "--metrics-file", file, "--record", filepath.Join(dir, "record.pcap"))
+	if text, err := os.ReadFile(file); got.code != 2 || err != nil || string(text) != "of another relay" {
+		t.Errorf("got %+v, and the metrics are %q, %v", got, text, err)
+	}
+}
+
+// TestRelayMetricsOfNumbers: numbers without a name, which a device chooses, make no series of their own.
+func TestRelayMetricsOfNumbers(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "relay.prom")
+	r := relayTo(t, serveWith(t).addr, "--metrics-file", file)
+	for action := range 8 {
+		c := dialDevice(t, r)
+		start := papStart("alice", testPassword)
+		start.action = authenAction(100 + action)
+		c.send(header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: uint32(action)}, start)
+		c.receive(new(authenReply))
+	}
+	r.stop()
+	numbers := 0
+	for series := range readMetrics(t, file) {
+		if strings.Contains(series, `request="other"`) {
+			numbers++
+		}
+		if strings.Contains(series, `request="0x`) {
+			t.Errorf("a series for %s", series)
+		}
+	}
+	if numbers != 1 {
+		t.Errorf("%d series for numbers", numbers)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -16,7 +17,8 @@ type reloader struct {
 	opts  *relayOptions
 	life  context.Context // of sessions
 
-	notifier *notifier
+	notifier  *notifier
+	resolving sync.WaitGroup // the names of servers, for warnings
 }
 
 // reloadTimeout limits a reload. Only a file that is not regular, such as a pipe, needs so long.
@@ -24,6 +26,7 @@ const reloadTimeout = 10 * time.Second
 
 // run reloads for each value of hangups, until ctx ends.
 func (l *reloader) run(ctx context.Context, hangups <-chan struct{}) {
+	defer l.resolving.Wait()
 	for {
 		select {
 		case <-ctx.Done():
@@ -58,7 +61,7 @@ func (l *reloader) reload(ctx context.Context) {
 	l.use(config)
 	l.inv.logf("reloaded")
 	l.notifier.ready(servingDevices)
-	config.warnUnresolved(ctx, l.inv.printWarning)
+	l.resolving.Go(func() { config.warnUnresolved(ctx, l.inv.printWarning) }) // the next reload does not wait for it
 }
 
 // read reads the configuration.
@@ -73,6 +76,7 @@ func (l *reloader) read(ctx context.Context) (*relayConfig, error) {
 	if names := l.needRestart(again, next); len(names) > 0 {
 		l.inv.logf("changed, needs a restart: %s", strings.Join(names, ", "))
 	}
+	again.output.debug = l.inv.output.debug
 	next.listen, next.listenTLS = l.opts.listen, l.opts.listenTLS
 	if len(next.listen) > 0 {
 		err = next.checkClear()

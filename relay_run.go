@@ -42,12 +42,12 @@ func (r *relayServer) run(ctx context.Context, inv *invocation, opts *relayOptio
 	if err := cmp.Or(r.listener.listen(opts.listen, nil), r.listener.listen(opts.listenTLS, r.tlsConfig())); err != nil {
 		return err
 	}
-	if err := r.startMetrics(inv.logf); err != nil {
-		return err
-	}
 	var err error
 	if r.recorder, err = opts.startRecorder(ctx, inv); err != nil { // now that nothing else can fail
 		return err
+	}
+	if r.metrics != nil {
+		_ = r.writeMetrics(inv.logf) // which warns
 	}
 	for i, l := range r.listener.listeners {
 		if i < len(opts.listen) {
@@ -65,14 +65,15 @@ func (r *relayServer) run(ctx context.Context, inv *invocation, opts *relayOptio
 	background.Go(func() { config.warnUnresolved(ctx, inv.printWarning) })
 	notifier := newNotifier(inv.std.env, inv.logf)
 	defer notifier.serving(ctx, r.listener)()
-	background.Go(func() { (&reloader{r, inv, opts, life, notifier}).run(ctx, hangups) })
+	background.Go(func() { (&reloader{relay: r, inv: inv, opts: opts, life: life, notifier: notifier}).run(ctx, hangups) })
 	go r.runMetrics(ctx, inv.logf)
 	serve := func(ctx context.Context, conn net.Conn) { r.serve(ctx, life, conn) }
 	return r.listener.serveUntil(ctx, serve, func() error {
 		end() // whatever is still under way, so that it has its line
 		go func() {
-			if r.devices.Wait(); r.config.Load().shared != nil {
-				<-r.config.Load().shared.ended
+			r.devices.Wait()
+			if shared := r.config.Load().shared; shared != nil {
+				<-shared.ended
 			}
 			close(gone)
 		}()

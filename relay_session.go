@@ -86,7 +86,7 @@ func (s *relayedSession) runAlone() {
 	}
 	s.alone, s.answers = true, make(chan devicePacket, 1)
 	if s.prompted { // on a shared connection
-		s.job.res, s.job.err, s.job.order, s.job.turn, s.job.session = result{}, nil, nil, 0, session{}
+		s.job.res, s.job.err, s.job.session = result{}, nil, session{}
 	}
 	(&requester{client: s.config.lone, ask: s.ask}).do(ctx, &s.job)
 	s.finish()
@@ -174,6 +174,9 @@ func (s *relayedSession) fail() {
 		s.tracker.end(statusNoKey, asFailure(err).hint)
 	case err != nil:
 		d.client.note(err.Error())
+		if f := asFailure(err); len(d.config.lone.skipped) > 0 && f.hint != "" {
+			d.client.note("hint: " + f.hint)
+		}
 	}
 	h := s.last.header
 	h.seqNo++

@@ -25,7 +25,7 @@ type result struct {
 	Address       string         `json:"address,omitempty"` // of the server, once connected
 	Local         string         `json:"local,omitempty"`
 	Transport     string         `json:"transport,omitempty"`
-	KeyFile       string         `json:"key_file,omitempty"`       // of the key that is for this server alone
+	KeyFile       string         `json:"key_file,omitempty"`       // of the key in use, if a key is for one server alone
 	SingleConnect *bool          `json:"single_connect,omitempty"` // whether it was established; nil if it was not offered
 	AuthenType    string         `json:"authen_type,omitempty"`
 	ServerMsg     string         `json:"server_msg,omitempty"`

@@ -201,6 +201,9 @@ func (opts *serveOptions) addUsers(ctx context.Context, inv *invocation, users m
 // setTLS reads the certificate of the options, or generates one for loopback.
 func (opts *serveOptions) setTLS(ctx context.Context, inv *invocation, srv *labServer) error {
 	t := &inv.server.tls
+	if !t.enabled && inv.typed("tls") {
+		t.clear(inv.typed)
+	}
 	if err := t.check(t.enabled); err != nil {
 		return err
 	}

@@ -291,7 +291,7 @@ func cutServer(value string) (server, file string, found bool) {
 		return prefix, file, true
 	}
 	server, file, found = strings.Cut(value, "=")
-	if !found || server == "" || strings.ContainsAny(server, `/\`) {
+	if !found || server == "" || strings.ContainsAny(server, `/\`) && !strings.Contains(server, "://") {
 		return "", value, false
 	}
 	return server, file, true

@@ -28,6 +28,7 @@ const (
 	warnAccountLockout
 	warnAddressSkipped
 	warnInsecure
+	warnKeyUnused
 	warnPinned
 	warnMixedTransport
 	warnNoClientCA
@@ -58,6 +59,7 @@ var warningNames = names{
 	warnAccountLockout:    "account-lockout",
 	warnAddressSkipped:    "address-skipped",
 	warnInsecure:          "insecure",
+	warnKeyUnused:         "key-unused",
 	warnPinned:            "pinned",
 	warnMixedTransport:    "mixed-transport",
 	warnNoClientCA:        "no-client-ca",

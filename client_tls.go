@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -22,11 +23,42 @@ type tlsClient struct {
 	serverName string // in place of the host; or empty
 	revocation revocation
 	pins       [][sha256.Size]byte // of the server's certificate, in place of chain and name; empty for none
+
+	watch  fileWatch // of the files, in a run that follows their changes
+	latest atomic.Pointer[tlsClient]
+	read   func(context.Context) (*tlsClient, error) // reads the files; nil: changes are not followed
+	report func(error)                               // is told that they were read again, or why not
+}
+
+// follow has the files read again when they have changed.
+func (c *tlsClient) follow(files []string, read func(context.Context) (*tlsClient, error), report func(error)) {
+	c.watch.start(files)
+	c.latest.Store(c)
+	c.read, c.report = read, report
+}
+
+// current returns what holds now: after a change of the files, what was read in them.
+func (c *tlsClient) current(ctx context.Context) *tlsClient {
+	if c == nil || c.read == nil {
+		return c
+	}
+	done, err := c.watch.refresh(func() error {
+		next, err := c.read(ctx)
+		if err == nil {
+			c.latest.Store(next)
+		}
+		return err
+	})
+	if done || err != nil {
+		c.report(err)
+	}
+	return c.latest.Load()
 }
 
 // handshake makes a TLS connection of conn, before any byte of TACACS+ (RFC 9887 section 3.2). If it fails it closes
 // conn and returns what is known of the handshake, beside the error.
 func (c *tlsClient) handshake(ctx context.Context, srv server, timeout time.Duration, conn net.Conn) (net.Conn, *tlsFacts, error) {
+	c = c.current(ctx)
 	config := c.config.Clone()
 	host, _, _ := strings.Cut(srv.host, "%") // a certificate has no zones
 	if config.ServerName = host; c.serverName != "" {

@@ -1,20 +1,15 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -33,9 +28,7 @@ type tlsServer struct {
 
 	ticketKeys *tls.Config // whose keys encrypt the tickets
 	current    atomic.Pointer[tlsIdentity]
-	reading    sync.Mutex  // files are read
-	seen       []fileState // of the files when they were read last
-	failed     string      // why they could not be read then; or empty
+	watch      fileWatch
 }
 
 // tlsFiles are the files of a tlsServer.
@@ -54,7 +47,8 @@ type tlsIdentity struct {
 
 // start reads the files.
 func (s *tlsServer) start(ctx context.Context) error {
-	s.seen, s.ticketKeys = s.files.states(nil), new(tls.Config)
+	s.watch.start(append([]string{s.files.cert, s.files.certKey, s.files.clientCA}, s.files.crls...))
+	s.ticketKeys = new(tls.Config)
 	id, err := s.read(ctx)
 	s.current.Store(id)
 	return err
@@ -91,65 +85,24 @@ func (s *tlsServer) read(ctx context.Context) (*tlsIdentity, error) {
 // refresh reads the files again if they have changed, and returns what holds now. If one cannot be read, it is what was
 // read before.
 func (s *tlsServer) refresh(ctx context.Context) *tlsIdentity {
-	if s.reading.TryLock() { // another handshake does not wait
-		defer s.reading.Unlock()
-		now := s.files.states(s.seen)
-		changed := !slices.EqualFunc(now, s.seen, fileState.same)
-		s.seen = now
-		if changed {
-			id, err := s.read(ctx)
-			switch {
-			case err == nil:
-				s.current.Store(id)
-				s.failed = ""
-				s.logf("read the changed certificates")
-			case err.Error() != s.failed:
-				s.failed = err.Error()
-				s.warnf(warnCertificatesKept, "%v; the certificates that were read before stay in use", err)
-			}
+	done, err := s.watch.refresh(func() error {
+		id, err := s.read(ctx)
+		if err == nil {
+			s.current.Store(id)
 		}
+		return err
+	})
+	switch {
+	case done:
+		s.logf("read the changed certificates")
+	case err != nil:
+		s.warnf(warnCertificatesKept, keptCertificates, err)
 	}
 	return s.current.Load()
 }
 
-// A fileState tells whether a file has changed.
-type fileState struct {
-	info  fs.FileInfo // nil if it is not a regular file
-	young bool        // it can change again without a difference in info
-	sum   []byte      // of the contents, if it is young or was before; or nil
-}
-
-// same reports whether a file has not changed since it was in state seen.
-func (s fileState) same(seen fileState) bool {
-	if s.info == nil || seen.info == nil {
-		return s.info == seen.info
-	}
-	return os.SameFile(s.info, seen.info) && s.info.Size() == seen.info.Size() && s.info.ModTime().Equal(seen.info.ModTime()) &&
-		(s.sum == nil || bytes.Equal(s.sum, seen.sum))
-}
-
-// youngFor is how long a file is young. Some file systems count its time in units of two seconds.
-const youngFor = 3 * time.Second
-
-// states returns the state of each file.
-func (f *tlsFiles) states(seen []fileState) []fileState {
-	files := append([]string{f.cert, f.certKey, f.clientCA}, f.crls...)
-	states := make([]fileState, len(files))
-	for i, file := range files {
-		info, err := os.Stat(file)
-		if err != nil || !info.Mode().IsRegular() {
-			continue
-		}
-		states[i] = fileState{info: info, young: time.Since(info.ModTime()) < youngFor}
-		if states[i].young || seen != nil && seen[i].young {
-			if data, err := readLimited(file, maxCRLFile); err == nil {
-				sum := sha256.Sum256(data)
-				states[i].sum = sum[:]
-			}
-		}
-	}
-	return states
-}
+// keptCertificates is the format of the warning about files that cannot be read.
+const keptCertificates = "%v; the certificates that were read before stay in use"
 
 // config returns the configuration of a listening socket.
 func (s *tlsServer) config() *tls.Config {

@@ -127,6 +127,6 @@ func (c *relayConfig) writeExpiry(m *metricsText) {
 		write("listen-cert", c.tls.refresh(context.Background()).config.Certificates)
 	}
 	if c.lone.tls != nil {
-		write("cert", c.lone.tls.config.Certificates)
+		write("cert", c.lone.tls.current(context.Background()).config.Certificates)
 	}
 }

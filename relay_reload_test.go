@@ -558,3 +558,43 @@ func TestRelayUnresolvedServer(t *testing.T) {
 		t.Errorf("the relay ends with %d", code)
 	}
 }
+
+// TestRelayServerCertificates: certificates for the servers that have changed are used from the next handshake on, without a
+// signal. A file that cannot be read changes nothing, and has one warning.
+func TestRelayServerCertificates(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	in := func(name string) string { return filepath.Join(dir, name) }
+	newTestCA(t, dir, "ca").issue(t, "server", 10, nil)
+	s := serveWith(t, "--tls", "--cert", in("server.pem"), "--cert-key", in("server.key"))
+	first, err := os.ReadFile(in("ca.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := relayTo(t, s.addr, "--tls", "--cacert", in("ca.pem"), "--metrics-file", in("relay.prom"))
+	login := func(what string, want exitCode) {
+		t.Helper()
+		if got := r.asDevice(t, "authenticate alice AT -t pap"); got.code != want {
+			t.Errorf("%s: %+v\n%s%s", what, got, r.stderr, r.log)
+		}
+	}
+	write := func(content []byte) {
+		t.Helper()
+		if err := os.WriteFile(in("ca.pem"), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	login("at first", 0)
+	newTestCA(t, dir, "ca")
+	login("with another authority", classServer.exit())
+	write([]byte("this is not PEM"))
+	for range 2 {
+		login("with a broken file", classServer.exit())
+	}
+	write(first)
+	login("with the first authority", 0)
+	waitUntil(t, "the changes are reported", func() bool { return strings.Count(r.stderr.String(), "read the changed certificates\n") == 2 })
+	if text := r.stderr.String(); strings.Count(text, "is not PEM; the certificates that were read before stay in use\n") != 1 {
+		t.Errorf("stderr is\n%s", text)
+	}
+}

@@ -340,6 +340,14 @@ func TestTLSPin(t *testing.T) {
 	}
 }
 
+// askPAP logs alice in.
+func askPAP(t *testing.T, c *client) (*result, error) {
+	t.Helper()
+	j := &job{request: newLogin(commonFields{user: "alice", typ: authenPAP, service: authenServiceLogin}, testPassword)}
+	(&requester{client: c}).do(t.Context(), j)
+	return &j.res, j.err
+}
+
 // TestTLSPinResumed: the sum is checked again when a session is resumed.
 func TestTLSPinResumed(t *testing.T) {
 	t.Parallel()
@@ -354,18 +362,13 @@ func TestTLSPinResumed(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := &client{servers: servers, timeout: patience, network: "tcp", tls: secure}
-	ask := func() (*result, error) {
-		j := &job{request: newLogin(commonFields{user: "alice", typ: authenPAP, service: authenServiceLogin}, testPassword)}
-		(&requester{client: c}).do(t.Context(), j)
-		return &j.res, j.err
-	}
 	for _, resumed := range []bool{false, true} {
-		if res, err := ask(); err != nil || res.TLS.Resumed != resumed {
+		if res, err := askPAP(t, c); err != nil || res.TLS.Resumed != resumed {
 			t.Fatalf("%v, %+v", err, res.TLS)
 		}
 	}
 	secure.pins = make([][sha256.Size]byte, 1)
-	if res, err := ask(); err == nil || !res.TLS.Resumed || !strings.Contains(err.Error(), "another SHA-256") {
+	if res, err := askPAP(t, c); err == nil || !res.TLS.Resumed || !strings.Contains(err.Error(), "another SHA-256") {
 		t.Errorf("with another pin: %v, %+v", err, res.TLS)
 	}
 }
@@ -635,13 +638,8 @@ func TestTLSResumption(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := &client{servers: servers, timeout: patience, network: "tcp", tls: secure}
-	ask := func() (*result, error) {
-		j := &job{request: newLogin(commonFields{user: "alice", typ: authenPAP, service: authenServiceLogin}, testPassword)}
-		(&requester{client: c}).do(t.Context(), j)
-		return &j.res, j.err
-	}
 	for i, resumed := range []bool{false, true, true} {
-		res, err := ask()
+		res, err := askPAP(t, c)
 		if err != nil || res.TLS == nil || res.TLS.Resumed != resumed || len(res.TLS.Chain) != 2 {
 			t.Fatalf("connection %d: %v, %+v", i+1, err, res.TLS)
 		}
@@ -649,7 +647,7 @@ func TestTLSResumption(t *testing.T) {
 	if secure.revocation.lists, err = readCRLs(t.Context(), filepath.Join(dir, "server.crl")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ask(); err == nil || !strings.Contains(err.Error(), "was revoked") {
+	if _, err := askPAP(t, c); err == nil || !strings.Contains(err.Error(), "was revoked") {
 		t.Errorf("a resumed session of a revoked certificate: %v", err)
 	}
 }

@@ -187,23 +187,13 @@ func TestRelayRecordAppendsOnlyToRecord(t *testing.T) {
 // were not closed since it was killed.
 func TestRelayRecordOfNextRun(t *testing.T) {
 	t.Parallel()
-	device, server := netip.MustParseAddrPort("198.51.100.7:1024"), netip.MustParseAddrPort("192.0.2.1:49")
 	var out bytes.Buffer
 	for i := range uint32(20) {
 		rec := continueRecorder(&out, false)
 		if i == 0 {
 			rec = newRecorder(&out, false)
 		}
-		h := header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: i}
-		all := new(recordedConns)
-		for _, m := range []message{papStart("alice", testPassword), &authenReply{status: authenPass}} {
-			packet, err := appendPacket(nil, &h, m)
-			if err != nil {
-				t.Fatal(err)
-			}
-			rec.packet(time.Now(), all, device, server, h.seqNo == 1, &h, packet[headerLen:], m, false)
-			h.seqNo++
-		}
+		recordLogin(t, rec, i)
 	}
 	file := filepath.Join(writeFiles(t, map[string]string{"record.pcap": out.String()}), "record.pcap")
 	got := runWith(t, nil, "", "decode", file)

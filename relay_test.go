@@ -693,23 +693,30 @@ func TestRelayRecordOnFullDisk(t *testing.T) {
 	}
 }
 
+// recordLogin records a login, from the same port each time.
+func recordLogin(t *testing.T, rec *recorder, sessionID uint32) *recordedConns {
+	t.Helper()
+	device, server := netip.MustParseAddrPort("198.51.100.7:1024"), netip.MustParseAddrPort("192.0.2.1:49")
+	h := header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: sessionID}
+	conns := new(recordedConns)
+	for _, m := range []message{papStart("alice", testPassword), &authenReply{status: authenPass}} {
+		packet, err := appendPacket(nil, &h, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rec.packet(time.Now(), conns, device, server, h.seqNo == 1, &h, packet[headerLen:], m, false)
+		h.seqNo++
+	}
+	return conns
+}
+
 // TestRelayRecordOfReusedPort: connections from the same port are separate connections.
 func TestRelayRecordOfReusedPort(t *testing.T) {
 	t.Parallel()
-	device, server := netip.MustParseAddrPort("198.51.100.7:1024"), netip.MustParseAddrPort("192.0.2.1:49")
 	var out bytes.Buffer
 	rec := newRecorder(&out, false)
 	for i := range uint32(3) {
-		h := header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: i}
-		all := new(recordedConns)
-		for _, m := range []message{papStart("alice", testPassword), &authenReply{status: authenPass}} {
-			packet, err := appendPacket(nil, &h, m)
-			if err != nil {
-				t.Fatal(err)
-			}
-			rec.packet(time.Now(), all, device, server, h.seqNo == 1, &h, packet[headerLen:], m, false)
-			h.seqNo++
-		}
+		all := recordLogin(t, rec, i)
 		rec.end(all)
 	}
 	file := filepath.Join(writeFiles(t, map[string]string{"record.pcap": out.String()}), "record.pcap")

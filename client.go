@@ -182,7 +182,7 @@ func (c *client) open(ctx context.Context, j *job) (l *serverConn, err error) {
 		}
 	}
 	if c.sendProxy {
-		if _, err := conn.Write(appendProxyV2(nil, j.forwarded.client, j.forwarded.server)); err != nil {
+		if _, err := conn.Write(proxyV2Header(j.forwarded.client, j.forwarded.server)); err != nil {
 			conn.Close()
 			return nil, failf(classNetwork, "send the PROXY header to %s: %w", srv, cause(err))
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
@@ -16,7 +17,6 @@ import (
 //
 // dial, requester and pool record what they see. Code that reads replies itself calls answered and unanswered.
 type deadServers struct {
-	servers  []server
 	deadTime time.Duration
 	// connect makes a connection to the server, with the handshake, and closes it.
 	connect func(context.Context, server) error
@@ -27,7 +27,6 @@ type deadServers struct {
 	mu      sync.Mutex
 	states  map[server]*serverMemory
 	devices map[string]int // connections of each device
-	ordered []server       // the result of order, which does not change
 }
 
 // A serverMemory is what deadServers knows of one server.
@@ -54,32 +53,23 @@ func newDeadServers(life context.Context, servers []server, deadTime time.Durati
 	if deadTime == 0 {
 		return nil
 	}
-	d := &deadServers{servers: servers, deadTime: deadTime, connect: connect, life: life,
-		states: make(map[server]*serverMemory), devices: make(map[string]int), ordered: servers}
+	d := &deadServers{deadTime: deadTime, connect: connect, life: life, states: make(map[server]*serverMemory), devices: make(map[string]int)}
 	for _, srv := range servers {
 		d.states[srv] = new(serverMemory)
 	}
 	return d
 }
 
-// order returns all servers in the order to try them in: those that live, then those that were dead for silence, then the
-// dead ones, which are to be skipped (see skips). If all are dead it is the order of the list. The caller must not change
-// the result.
+// order returns servers in the order to try them in: those that live, then those that were dead for silence, then the dead
+// ones, which are to be skipped (see skips). If all are dead it is the order of the list. The caller must not change the
+// result.
 func (d *deadServers) order(servers []server) []server {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if len(d.servers) == 0 || &servers[0] != &d.servers[0] { // of a session that began before adopt
-		return d.sorted(servers)
-	}
-	return d.ordered
-}
-
-// sorted returns servers in the order of order.
-func (d *deadServers) sorted(servers []server) []server {
-	if d.livingExcept(nil) == 0 {
+	if !slices.ContainsFunc(servers, func(srv server) bool { return d.states[srv].rank() > 0 }) || d.livingExcept(nil) == 0 {
 		return servers
 	}
-	ordered := make([]server, 0, len(servers))
+	var ordered []server
 	for rank := range 3 {
 		for _, srv := range servers {
 			if d.states[srv].rank() == rank {
@@ -105,8 +95,7 @@ func (d *deadServers) adopt(next *deadServers) {
 			s.dead = false // ends watch
 		}
 	}
-	d.servers, d.states, d.deadTime, d.connect = next.servers, next.states, next.deadTime, next.connect
-	d.ordered = d.sorted(d.servers)
+	d.states, d.deadTime, d.connect = next.states, next.deadTime, next.connect
 }
 
 // rank returns the place of a server in the order: 0 if it lives, 1 if it was dead for silence, 2 if it is dead.
@@ -132,15 +121,7 @@ func (d *deadServers) livingExcept(one *serverMemory) (n int) {
 }
 
 // skips reports whether the server is dead and another one lives.
-func (d *deadServers) skips(srv server) bool {
-	if d == nil {
-		return false
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	s := d.states[srv]
-	return s != nil && s.dead && d.livingExcept(s) > 0
-}
+func (d *deadServers) skips(srv server) bool { return d.isDead(srv) && d.othersLive(srv) }
 
 // isDead reports whether the server is dead, also if no other one lives.
 func (d *deadServers) isDead(srv server) bool {
@@ -149,8 +130,7 @@ func (d *deadServers) isDead(srv server) bool {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	s := d.states[srv]
-	return s != nil && s.dead
+	return d.states[srv].rank() == 2
 }
 
 // othersLive reports whether there is a server to go to in place of this one.
@@ -163,25 +143,15 @@ func (d *deadServers) othersLive(srv server) bool {
 	return d.livingExcept(d.states[srv]) > 0
 }
 
-// deviceConnected counts a connection of a device. While more than one device is connected, the missing first replies of
+// countDevice adds n to the connections of a device. While more than one device is connected, the missing first replies of
 // only one do not make a server dead.
-func (d *deadServers) deviceConnected(device string) {
+func (d *deadServers) countDevice(device string, n int) {
 	if d == nil {
 		return
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.devices[device]++
-}
-
-// deviceGone takes back deviceConnected.
-func (d *deadServers) deviceGone(device string) {
-	if d == nil {
-		return
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.devices[device]--; d.devices[device] <= 0 {
+	if d.devices[device] += n; d.devices[device] == 0 {
 		delete(d.devices, device)
 	}
 }
@@ -240,19 +210,16 @@ func (d *deadServers) update(srv server, change func(*serverMemory) error) {
 		d.mu.Unlock()
 		return
 	}
-	before := *s
+	wasDead := s.dead
 	why := change(s)
-	if why != nil && !before.dead {
+	if why != nil && !wasDead {
 		s.dead, s.unanswered, s.deadUntil = true, 0, time.Now().Add(d.deadTime)
 		if !s.watched {
 			s.watched = true
 			go d.watch(srv, s)
 		}
 	}
-	changed := s.dead != before.dead
-	if changed || s.silent != before.silent {
-		d.ordered = d.sorted(d.servers)
-	}
+	changed := s.dead != wasDead
 	d.mu.Unlock()
 	if changed && d.changed != nil {
 		d.changed(srv, why)

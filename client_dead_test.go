@@ -13,6 +13,7 @@ import (
 // A deadTest is a memory of the servers A, B and C, with a fake connect, in the time of synctest.
 type deadTest struct {
 	*deadServers
+	servers  []server
 	mu       sync.Mutex
 	down     map[string]bool // servers to which the background connect fails
 	connects []string        // of the background, in order
@@ -30,11 +31,10 @@ func withDeadServers(t *testing.T, names string, test func(t *testing.T, d *dead
 		defer synctest.Wait()
 		defer end()
 		d := &deadTest{down: make(map[string]bool)}
-		var servers []server
 		for _, name := range names {
-			servers = append(servers, named(string(name)))
+			d.servers = append(d.servers, named(string(name)))
 		}
-		d.deadServers = newDeadServers(life, servers, 30*time.Second, func(_ context.Context, srv server) error {
+		d.deadServers = newDeadServers(life, d.servers, 30*time.Second, func(_ context.Context, srv server) error {
 			d.mu.Lock()
 			defer d.mu.Unlock()
 			if d.connects = append(d.connects, srv.host); d.during != nil {
@@ -181,25 +181,25 @@ func TestDeadServersLaterAnswer(t *testing.T) {
 // two of them.
 func TestDeadServersDevices(t *testing.T) {
 	withDeadServers(t, "AB", func(t *testing.T, d *deadTest) {
-		d.deviceConnected("one")
-		d.deviceConnected("one")
+		d.countDevice("one", 1)
+		d.countDevice("one", 1)
 		d.silent("B", "one", 3)
 		d.check(t, "one device", "A/B")
 		d.answered(named("B"), time.Now())
-		d.deviceConnected("two")
+		d.countDevice("two", 1)
 		d.silent("A", "one", 5)
 		d.check(t, "one of two devices", "AB")
 		d.silent("A", "two", 1)
 		d.check(t, "both", "B/A")
 		d.answered(named("A"), time.Now())
 		d.silent("A", "one", 2)
-		d.deviceGone("two")
+		d.countDevice("two", -1)
 		d.check(t, "before the third", "AB")
 		d.silent("A", "one", 1)
 		d.check(t, "the other one has gone", "B/A")
 		d.answered(named("A"), time.Now())
-		d.deviceConnected("two")
-		d.deviceGone("one")
+		d.countDevice("two", 1)
+		d.countDevice("one", -1)
 		d.silent("A", "two", 2)
 		d.silent("A", "one", 1)
 		d.check(t, "one is still connected once", "B/A")
@@ -303,7 +303,8 @@ func TestDeadServersAdopt(t *testing.T) {
 		connects := d.connected()
 		var others []string
 		var mu sync.Mutex
-		d.adopt(newDeadServers(d.life, []server{named("E"), named("C"), named("B"), named("D")}, time.Minute, func(_ context.Context, srv server) error {
+		d.servers = []server{named("E"), named("C"), named("B"), named("D")}
+		d.adopt(newDeadServers(d.life, d.servers, time.Minute, func(_ context.Context, srv server) error {
 			mu.Lock()
 			defer mu.Unlock()
 			others = append(others, srv.host)
@@ -328,7 +329,7 @@ func TestDeadServersAdopt(t *testing.T) {
 			t.Errorf("connects: %s, and by the old way %s, before %s", got, d.connected(), connects)
 		}
 		d.adopt(nil)
-		d.check(t, "without a list", "")
+		d.check(t, "without a list", "ECBD")
 		after(time.Hour)
 		mu.Lock()
 		defer mu.Unlock()
@@ -345,8 +346,8 @@ func TestDeadServersOff(t *testing.T) {
 	d.unanswered(named("A"), "", time.Now(), errDown)
 	d.left(named("A"), "", time.Time{}, errDown)
 	d.answered(named("A"), time.Now())
-	d.deviceConnected("one")
-	d.deviceGone("one")
+	d.countDevice("one", 1)
+	d.countDevice("one", -1)
 	if d != nil || d.skips(named("A")) || d.othersLive(named("A")) {
 		t.Error("there is a memory")
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"math"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -52,16 +53,16 @@ func (s *serverStats) observe(took time.Duration) {
 }
 
 // writeReplies writes the histogram of replies.
-func (s *serverStats) writeReplies(m *metricsText, labels string) {
+func (s *serverStats) writeReplies(m *metricsText, server string) {
 	n := uint64(0)
 	for i := range s.replies {
-		n += s.replies[i].Load()
-		limit := "+Inf"
+		limit := math.Inf(1)
 		if i < len(replyBuckets) {
-			limit = strconv.FormatFloat(replyBuckets[i].Seconds(), 'f', -1, 64)
+			limit = replyBuckets[i].Seconds()
 		}
-		m.add("_bucket", sampleOf(float64(n), []string{labels, label("le", limit)}))
+		n += s.replies[i].Load()
+		m.add("_bucket", float64(n), server, label("le", strconv.FormatFloat(limit, 'f', -1, 64)))
 	}
-	m.add("_sum", sampleOf(time.Duration(s.replyTime.Load()).Seconds(), []string{labels}))
-	m.add("_count", sampleOf(float64(n), []string{labels}))
+	m.add("_sum", time.Duration(s.replyTime.Load()).Seconds(), server)
+	m.add("_count", float64(n), server)
 }

@@ -226,7 +226,9 @@ type inboundConn struct {
 	addr      netip.AddrPort // of the client
 	name      string         // of the client's certificate
 	keys      []key          // candidates for the client's key
+	key       key            // one of them; the zero value over TLS
 	proven    bool           // a packet fit the key
+	single    bool           // single-connection mode (RFC 8907 section 4.3)
 	cleartext bool           // over TLS packets are not obfuscated
 	in        *bufio.Reader
 	idle      time.Duration
@@ -245,6 +247,9 @@ func (l *listener) newInboundConn(ctx context.Context, conn net.Conn, keys clien
 		c.note("refused: no key for this address")
 		return nil
 	}
+	if len(c.keys) > 0 {
+		c.key = c.keys[0]
+	}
 	c.accepted, _ = conn.(*acceptedConn)
 	if secure, ok := conn.(*tls.Conn); ok {
 		c.accepted, _ = secure.NetConn().(*acceptedConn)
@@ -262,10 +267,10 @@ func (l *listener) newInboundConn(ctx context.Context, conn net.Conn, keys clien
 	return c
 }
 
-// newTracker returns a tracker for a session of the client, which uses the key.
-func (c *inboundConn) newTracker(k key) sessionTracker {
-	return sessionTracker{sharedKey: k.value, sessionRecord: sessionRecord{peer: c.addr, proxy: c.accepted.proxyAddr(), certificate: c.name,
-		key: k.source, protection: protectionOf(0, c.cleartext)}}
+// newTracker returns a tracker for a session of the client.
+func (c *inboundConn) newTracker() sessionTracker {
+	return sessionTracker{sharedKey: c.key.value, sessionRecord: sessionRecord{peer: c.addr, proxy: c.accepted.proxyAddr(), certificate: c.name,
+		key: c.key.source, protection: protectionOf(0, c.cleartext)}}
 }
 
 // note logs what is wrong with the connection.
@@ -382,6 +387,30 @@ func checkHeader(h *header, cleartext bool) (wrong string, then rejection) {
 		return "UNENCRYPTED flag without TLS", rejectWithError // RFC 8907 section 10.5.2
 	}
 	return "", rejectSilently
+}
+
+// replyHeader returns the header of the reply to a packet, without the length. Unknown flags are zero (RFC 8907 section
+// 4.1).
+func (c *inboundConn) replyHeader(h header) header {
+	h.seqNo++
+	h.flags = 0
+	if c.cleartext {
+		h.flags |= flagUnencrypted
+	}
+	if c.single {
+		h.flags |= flagSingleConnect
+	}
+	return h
+}
+
+// survives reports whether the connection goes on after a bad session: in single-connection mode, once a packet fit the key
+// (RFC 8907 section 4.4).
+func (c *inboundConn) survives() bool { return c.single && c.proven }
+
+// survivesHeader reports whether the connection goes on after a packet whose header was rejected. It does if that is of one
+// session only: a type that is unknown here, or the end of the sequence numbers.
+func (c *inboundConn) survivesHeader(h *header, then rejection) bool {
+	return c.survives() && then != rejectWithError && h.seqNo%2 == 1
 }
 
 // A rejection is the reply to a packet that is refused.

@@ -80,7 +80,7 @@ func TestListenClientRules(t *testing.T) {
 	t.Parallel()
 	const byName, byAddress = "--client-name does not allow its names", "it is not for the address"
 	from := func(addr string) string {
-		return string(appendProxyV2(nil, netip.MustParseAddrPort(addr), netip.MustParseAddrPort("127.0.0.1:300")))
+		return string(proxyV2Header(netip.MustParseAddrPort(addr), netip.MustParseAddrPort("127.0.0.1:300")))
 	}
 	for _, tt := range []struct {
 		options string

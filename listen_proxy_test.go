@@ -17,7 +17,7 @@ import (
 func dialProxied(t testing.TB, addr, client string) *fakeClient {
 	t.Helper()
 	c := dialFakeClient(t, addr)
-	c.Write(appendProxyV2(nil, netip.MustParseAddrPort(client), netip.MustParseAddrPort("198.51.100.2:49")))
+	c.Write(proxyV2Header(netip.MustParseAddrPort(client), netip.MustParseAddrPort("198.51.100.2:49")))
 	return c
 }
 

@@ -211,7 +211,7 @@ func TestFaults(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, f := range faults() {
+		for _, f := range faults {
 			if row := fmt.Sprintf("{%q, ", f.name); !bytes.Contains(source, []byte(row)) && !bytes.Contains(tested, []byte(row)) {
 				t.Errorf("the fault %s has no row", f.name)
 			}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 )
@@ -8,31 +9,30 @@ import (
 // A metricsText is metrics in the text format of Prometheus, version 0.0.4.
 type metricsText struct {
 	strings.Builder
-	name, head string // of the family; head is empty once it is written
+	name, kind, help string // of the family
+	begun            bool   // its head is written
 }
 
 // family begins a family. It is written with its first sample, so that there is no family without one. All samples of a
 // family must follow each other.
 func (m *metricsText) family(name, kind, help string) {
-	m.name, m.head = name, "# HELP "+name+" "+help+"\n# TYPE "+name+" "+kind+"\n"
+	m.name, m.kind, m.help, m.begun = name, kind, help, false
 }
 
 // sample adds a sample to the family, with labels that were made by label.
-func (m *metricsText) sample(value float64, labels ...string) { m.add("", sampleOf(value, labels)) }
+func (m *metricsText) sample(value float64, labels ...string) { m.add("", value, labels...) }
 
 // add adds a sample to the family. The metrics of a histogram have a suffix.
-func (m *metricsText) add(suffix, sample string) {
-	m.WriteString(m.head + m.name + suffix + sample + "\n")
-	m.head = ""
-}
-
-// sampleOf returns labels and their value.
-func sampleOf(value float64, labels []string) string {
-	text := " " + strconv.FormatFloat(value, 'f', -1, 64)
-	if len(labels) > 0 {
-		text = "{" + strings.Join(labels, ",") + "}" + text
+func (m *metricsText) add(suffix string, value float64, labels ...string) {
+	if !m.begun {
+		fmt.Fprintf(m, "# HELP %s %s\n# TYPE %[1]s %[3]s\n", m.name, m.help, m.kind)
+		m.begun = true
 	}
-	return text
+	text := strings.Join(labels, ",")
+	if text != "" {
+		text = "{" + text + "}"
+	}
+	fmt.Fprintf(m, "%s%s%s %s\n", m.name, suffix, text, strconv.FormatFloat(value, 'f', -1, 64))
 }
 
 var labelEscaper = strings.NewReplacer("\\", "\\\\", "\"", "\\\"", "\n", "\\n")

@@ -103,37 +103,42 @@ func parseProxyV2(b []byte) (h proxyHeader, n int, err error) {
 	case len(b) < n:
 		return h, 0, errCutProxyHeader
 	}
-	size := map[byte]int{proxyV2TCP4: 4, proxyV2TCP6: 16}[family] // of an address
-	body := b[proxyV2Len:n]                                       // addresses, ports, other fields
+	size, body := 0, b[proxyV2Len:n] // of an address; addresses, ports, other fields
+	switch family {
+	case proxyV2TCP4:
+		size = 4
+	case proxyV2TCP6:
+		size = 16
+	}
 	switch {
 	case command == proxyV2Local || size == 0:
 		return h, n, nil
 	case len(body) < 2*size+4:
 		return h, 0, errors.New("the PROXY header is too short for its addresses")
 	}
-	client, _ := netip.AddrFromSlice(body[:size])
-	server, _ := netip.AddrFromSlice(body[size : 2*size])
-	h.client = netip.AddrPortFrom(client.Unmap(), binary.BigEndian.Uint16(body[2*size:]))
-	h.server = netip.AddrPortFrom(server.Unmap(), binary.BigEndian.Uint16(body[2*size+2:]))
+	h.client, h.server = proxyV2Addr(body[:size], body[2*size:]), proxyV2Addr(body[size:2*size], body[2*size+2:])
 	return h, n, nil
 }
 
-// appendProxyV2 appends a PROXY header of version 2 for a connection from client to server. Without a client it has the
+// proxyV2Addr returns an address and the port at the start of port.
+func proxyV2Addr(addr, port []byte) netip.AddrPort {
+	a, _ := netip.AddrFromSlice(addr)
+	return netip.AddrPortFrom(a.Unmap(), binary.BigEndian.Uint16(port))
+}
+
+// proxyV2Header returns a PROXY header of version 2 for a connection from client to server. Without a client it has the
 // command LOCAL.
-func appendProxyV2(b []byte, client, server netip.AddrPort) []byte {
-	b = append(b, proxyV2Signature...)
+func proxyV2Header(client, server netip.AddrPort) []byte {
+	b, family := []byte(proxyV2Signature), byte(proxyV2TCP4)
 	from, to := client.Addr().Unmap(), server.Addr().Unmap()
-	switch {
-	case !from.IsValid() || !to.IsValid():
+	if !from.IsValid() || !to.IsValid() {
 		return append(b, proxyV2Local, 0, 0, 0)
-	case from.Is4() && to.Is4():
-		b = append(b, proxyV2Proxy, proxyV2TCP4, 0, 2*4+4)
-		b = append(append(b, from.AsSlice()...), to.AsSlice()...)
-	default:
-		b = append(b, proxyV2Proxy, proxyV2TCP6, 0, 2*16+4)
-		x, y := from.As16(), to.As16()
-		b = append(append(b, x[:]...), y[:]...)
 	}
+	if !from.Is4() || !to.Is4() {
+		family, from, to = proxyV2TCP6, netip.AddrFrom16(from.As16()), netip.AddrFrom16(to.As16())
+	}
+	addrs := append(from.AsSlice(), to.AsSlice()...)
+	b = append(append(b, proxyV2Proxy, family, 0, byte(len(addrs)+4)), addrs...)
 	b = binary.BigEndian.AppendUint16(b, client.Port())
 	return binary.BigEndian.AppendUint16(b, server.Port())
 }

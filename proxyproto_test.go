@@ -96,7 +96,7 @@ func TestProxyHeaderWrites(t *testing.T) {
 		{"none", "", "198.51.100.2:49", "2000 0000"},
 	} {
 		client, _ := netip.ParseAddrPort(tt.client)
-		if got, want := string(appendProxyV2([]byte("x"), client, netip.MustParseAddrPort(tt.server))), "x"+proxyV2(t, tt.want); got != want {
+		if got, want := string(proxyV2Header(client, netip.MustParseAddrPort(tt.server))), proxyV2(t, tt.want); got != want {
 			t.Errorf("%s: got %x, want %x", tt.name, got, want)
 		}
 	}
@@ -121,7 +121,7 @@ func FuzzProxyHeader(f *testing.F) {
 				t.Fatalf("got %v after %d of %d bytes", err, i, n)
 			}
 		}
-		again := appendProxyV2(nil, h.client, h.server)
+		again := proxyV2Header(h.client, h.server)
 		if got, n, err := parseProxyHeader(again); got != h || n != len(again) || err != nil {
 			t.Fatalf("got %v, %d of %d bytes, %v, want %v", got, n, len(again), err, h)
 		}

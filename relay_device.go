@@ -18,8 +18,6 @@ type device struct {
 	config   *relayConfig // when it connected
 	client   *inboundConn
 	name     string    // its address
-	key      key       // of client.keys, the one that fits
-	single   bool      // single-connection mode (RFC 8907 section 4.3)
 	left     bool      // it has closed the connection
 	upstream *upstream // its own; nil before the first session that uses it
 	waiting  *upstream // it has sessions that it does not know of; or nil
@@ -69,8 +67,8 @@ func (r *relayServer) serve(ctx, life context.Context, conn net.Conn) {
 	d.records, cancelRecords = context.WithCancel(life)
 	defer cancelLogins()
 	defer cancelRecords()
-	config.lone.dead.deviceConnected(d.name)
-	defer config.lone.dead.deviceGone(d.name)
+	config.lone.dead.countDevice(d.name, 1)
+	defer config.lone.dead.countDevice(d.name, -1)
 	for d.handlePacket() {
 	}
 	close(d.ended)
@@ -90,9 +88,6 @@ func (r *relayServer) serve(ctx, life context.Context, conn net.Conn) {
 func newDevice(r *relayServer, config *relayConfig, c *inboundConn) *device {
 	d := &device{relay: r, config: config, client: c, name: c.addr.Addr().String(), ended: make(chan struct{}), sessions: make(map[uint32]*relayedSession)}
 	d.space.L = &d.writing
-	if len(c.keys) > 0 {
-		d.key = c.keys[0] // until the first packet shows which one is right
-	}
 	c.idle, c.readsOnly = relayIdle, true
 	return d
 }
@@ -131,15 +126,15 @@ func (d *device) handlePacket() bool {
 	}
 	if wrong, then := checkHeader(&h, d.client.cleartext); wrong != "" {
 		d.refuse(h, then, wrong, "UNENCRYPTED flag")
-		return d.survives() && then != rejectWithError && h.seqNo%2 == 1
+		return d.client.survivesHeader(&h, then)
 	}
 	body := packet[headerLen:]
 	if d.client.onPacket() {
 		d.chooseKey(&h, body)
-		d.single = h.flags&flagSingleConnect != 0 && !d.config.refuseSingle
+		d.client.single = h.flags&flagSingleConnect != 0 && !d.config.refuseSingle
 	}
 	if !d.client.cleartext {
-		obfuscate(&h, d.key.value, body)
+		obfuscate(&h, d.client.key.value, body)
 	}
 	s := &relayedSession{device: d}
 	m := s.messages.of(&h)
@@ -149,7 +144,7 @@ func (d *device) handlePacket() bool {
 	}
 	if err != nil {
 		d.refuse(h, rejectWithError, d.client.malformed(err), "malformed packet")
-		return d.survives()
+		return d.client.survives()
 	}
 	d.client.prove(&h, m)
 	refused := ""
@@ -160,18 +155,14 @@ func (d *device) handlePacket() bool {
 	}
 	if refused != "" {
 		d.refuse(h, rejectWithError, refused, refused)
-		return d.single
+		return d.client.single
 	}
 	return true
 }
 
-// survives reports whether the connection goes on after a bad session: in single-connection mode, once a packet fit the key
-// (RFC 8907 section 4.4).
-func (d *device) survives() bool { return d.single && d.client.proven }
-
 // begin starts a session, or returns why not.
 func (d *device) begin(s *relayedSession, p devicePacket) (refused string) {
-	s.config, s.first, s.last, s.tracker, s.promptTime = d.relay.config.Load(), p.header, p, d.client.newTracker(d.key), relayIdle
+	s.config, s.first, s.last, s.tracker, s.promptTime = d.relay.config.Load(), p.header, p, d.client.newTracker(), relayIdle
 	if refused = d.admit(s); refused != "" {
 		return refused
 	}
@@ -239,7 +230,7 @@ func (d *device) end(s *relayedSession) {
 	d.mu.Unlock()
 	d.relay.places.release(d.client.addr.Addr(), 1)
 	d.relay.bytes.release(d.client.addr.Addr(), size)
-	if !d.single {
+	if !d.client.single {
 		d.client.stopReading()
 	}
 }
@@ -254,7 +245,7 @@ func (d *device) chooseKey(h *header, body []byte) {
 			n = d.fits(h, body, k)
 		}
 		if n > best {
-			best, d.key = n, k
+			best, d.client.key = n, k
 		}
 	}
 }
@@ -279,26 +270,13 @@ func (d *device) refuse(h header, then rejection, problem, serverMsg string) {
 	case rejectWithHeader:
 		d.write(func(dst []byte) []byte { return appendHeader(dst, h) })
 	case rejectWithError:
-		h.seqNo++
-		d.send(h, errorReply(h.typ, serverMsg))
+		d.send(d.client.replyHeader(h), errorReply(h.typ, serverMsg))
 	}
 }
 
-// flags returns the flags of a packet to the device.
-func (d *device) flags() (f headerFlags) {
-	if d.client.cleartext {
-		f |= flagUnencrypted
-	}
-	if d.single {
-		f |= flagSingleConnect
-	}
-	return f
-}
-
-// send sends a packet to the device, with the flags of its side. secrets are those that m may repeat. It returns the body
-// if it is to be recorded. Nothing waits for a device: one that leaves too many replies unread is cut off.
+// send sends a packet to the device. secrets are those that m may repeat. It returns the body if it is to be recorded.
+// Nothing waits for a device: one that leaves too many replies unread is cut off.
 func (d *device) send(h header, m message, secrets ...string) (body []byte) {
-	h.flags = d.flags()
 	d.write(func(dst []byte) []byte {
 		packets, _ := d.encoder.appendPacket(dst, &h, m) // it fits: it was decoded, or is an ERROR
 		packet := packets[len(dst)+headerLen:]
@@ -309,7 +287,7 @@ func (d *device) send(h header, m message, secrets ...string) (body []byte) {
 			d.client.dump.packet("sent to", d.client.addr, &h, packet, m, secrets...)
 		}
 		if !d.client.cleartext {
-			obfuscate(&h, d.key.value, packet)
+			obfuscate(&h, d.client.key.value, packet)
 		}
 		return packets
 	})

@@ -31,50 +31,35 @@ func newRelayMetrics(file string) *relayMetrics {
 // A labelPair is the values of two labels.
 type labelPair [2]string
 
-// labelCounts are counters by their labels.
-type labelCounts struct {
-	mu       sync.Mutex // guards the replacement of counters
-	counters atomic.Pointer[map[labelPair]*atomic.Uint64]
-}
+// labelCounts are counters (*atomic.Uint64) by their labels (labelPair).
+type labelCounts struct{ counters sync.Map }
 
 // of returns the counter of labels.
 func (c *labelCounts) of(labels labelPair) *atomic.Uint64 {
-	if n := c.all()[labels]; n != nil {
-		return n
+	n, found := c.counters.Load(labels)
+	if !found {
+		n, _ = c.counters.LoadOrStore(labels, new(atomic.Uint64))
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	all := make(map[labelPair]*atomic.Uint64)
-	for have, n := range c.all() {
-		all[have] = n
-	}
-	if all[labels] == nil {
-		all[labels] = new(atomic.Uint64)
-	}
-	c.counters.Store(&all)
-	return all[labels]
-}
-
-func (c *labelCounts) all() map[labelPair]*atomic.Uint64 {
-	if all := c.counters.Load(); all != nil {
-		return *all
-	}
-	return nil
+	return n.(*atomic.Uint64)
 }
 
 // write writes the counters, in the order of their labels, which have these names.
 func (c *labelCounts) write(m *metricsText, names ...string) {
-	var samples []string
-	for values, n := range c.all() {
+	counts := make(map[string]uint64)
+	var order []string
+	c.counters.Range(func(key, n any) bool {
 		var labels []string
 		for i, name := range names {
-			labels = append(labels, label(name, values[i]))
+			labels = append(labels, label(name, key.(labelPair)[i]))
 		}
-		samples = append(samples, sampleOf(float64(n.Load()), labels))
-	}
-	slices.Sort(samples)
-	for _, sample := range samples {
-		m.add("", sample)
+		text := strings.Join(labels, ",")
+		counts[text] = n.(*atomic.Uint64).Load()
+		order = append(order, text)
+		return true
+	})
+	slices.Sort(order)
+	for _, labels := range order {
+		m.sample(float64(counts[labels]), labels)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"slices"
 	"time"
 )
 
@@ -30,34 +31,35 @@ func (r *relayServer) metricsText() string {
 	r.metrics.statuses.write(&m, "request", "status")
 	m.family("tacacs_relay_device_connections", "gauge", "Open connections of devices.")
 	m.sample(float64(r.listener.connections()))
-	for e, metric := range serverMetrics {
-		m.family("tacacs_relay_server_"+metric.name+"_total", "counter", metric.help)
-		config.eachServer(func(srv server, labels string, s *serverStats) { m.sample(float64(s.events[e].Load()), labels) })
-	}
-	m.family("tacacs_relay_server_dead", "gauge", "Whether the server is skipped while another one answers.")
-	config.eachServer(func(srv server, labels string, s *serverStats) {
-		m.sample(boolValue(config.lone.dead.isDead(srv)), labels)
-	})
-	m.family("tacacs_relay_server_reply_seconds", "histogram", "Time that the server took for the replies of a session.")
-	config.eachServer(func(srv server, labels string, s *serverStats) { s.writeReplies(&m, labels) })
+	config.writeServers(&m)
 	m.family("tacacs_relay_tls_not_after_seconds", "gauge", "Earliest expiry of the relay's own certificate and its authorities, by its option, in seconds since the epoch.")
 	config.writeExpiry(&m)
 	m.family("tacacs_relay_server_tls_not_after_seconds", "gauge", "Earliest expiry of the server's certificate and its authorities, in seconds since the epoch.")
-	config.eachServer(func(srv server, labels string, s *serverStats) {
+	config.eachServer(func(srv server, label string, s *serverStats) {
 		if at := s.certNotAfter.Load(); at != 0 {
-			m.sample(float64(at), labels)
+			m.sample(float64(at), label)
 		}
 	})
 	return m.String()
 }
 
+// writeServers writes the counters of each server, its state and the times of its replies.
+func (c *relayConfig) writeServers(m *metricsText) {
+	for e, metric := range serverMetrics {
+		m.family("tacacs_relay_server_"+metric.name+"_total", "counter", metric.help)
+		c.eachServer(func(srv server, label string, s *serverStats) { m.sample(float64(s.events[e].Load()), label) })
+	}
+	m.family("tacacs_relay_server_dead", "gauge", "Whether the server is skipped while another one answers.")
+	c.eachServer(func(srv server, label string, s *serverStats) { m.sample(boolValue(c.lone.dead.isDead(srv)), label) })
+	m.family("tacacs_relay_server_reply_seconds", "histogram", "Time that the server took for the replies of a session.")
+	c.eachServer(func(srv server, label string, s *serverStats) { s.writeReplies(m, label) })
+}
+
 // eachServer calls f with each server, its label and its counters.
-func (c *relayConfig) eachServer(f func(srv server, labels string, s *serverStats)) {
-	seen := make(map[*serverStats]bool) // a server may be given twice
-	for _, srv := range c.lone.servers {
-		if s := c.lone.stats[srv.name]; !seen[s] {
-			seen[s] = true
-			f(srv, label("server", srv.name), s)
+func (c *relayConfig) eachServer(f func(srv server, label string, s *serverStats)) {
+	for i, srv := range c.lone.servers {
+		if slices.IndexFunc(c.lone.servers, func(o server) bool { return o.name == srv.name }) == i { // else it is given twice
+			f(srv, label("server", srv.name), c.lone.stats[srv.name])
 		}
 	}
 }

@@ -58,7 +58,7 @@ func (d *device) upstreamFor(s *relayedSession) *upstream {
 	switch u := s.config.shared; {
 	case !ofOneExchange(&s.first, s.last.message):
 		return nil
-	case u == nil && d.single:
+	case u == nil && d.client.single:
 		return d.ownUpstream(s.config)
 	case u == nil || d.relay.unanswered.take(d.client.addr.Addr(), s.last.size) != "": // it would make others wait
 		return nil
@@ -178,9 +178,7 @@ func (s *relayedSession) fail() {
 			d.client.note("hint: " + f.hint)
 		}
 	}
-	h := s.last.header
-	h.seqNo++
-	d.send(h, m)
+	d.send(d.client.replyHeader(s.last.header), m)
 }
 
 // refusal returns the message that denies a request. Accounting has none, and an ERROR in its place.
@@ -203,13 +201,19 @@ func (s *relayedSession) setServer() {
 
 // forward sends the reply to the device, and reports whether it ends the session.
 func (s *relayedSession) forward() (over bool) {
-	h := s.last.header
-	h.version, h.seqNo = s.job.session.received.version, h.seqNo+1
+	h := s.replyHeader()
 	s.tracker.sent(s.job.session.sentAt)
 	over = s.tracker.packet(s.repliedAt, &h, s.response)
 	body := s.device.send(h, s.response, s.tracker.hidden()...)
 	s.record(body)
 	return over
+}
+
+// replyHeader returns the header of the server's reply, as the device gets it.
+func (s *relayedSession) replyHeader() header {
+	h := s.device.client.replyHeader(s.last.header)
+	h.version = s.job.session.received.version
+	return h
 }
 
 // record records the last packet of the device and the reply; reply is nil if there was none.
@@ -225,8 +229,8 @@ func (s *relayedSession) record(reply []byte) {
 	}
 	r.packet(s.last.at, &d.recorded, d.client.addr, s.tracker.server, true, &s.last.header, packet[headerLen:], s.last.message, s.named)
 	if reply != nil {
-		h := s.last.header
-		h.version, h.seqNo, h.flags, h.length = s.job.session.received.version, h.seqNo+1, d.flags(), uint32(len(reply))
+		h := s.replyHeader()
+		h.length = uint32(len(reply))
 		r.packet(s.repliedAt, &d.recorded, d.client.addr, s.tracker.server, false, &h, reply, s.response, false, s.tracker.hidden()...)
 	}
 }

@@ -172,7 +172,7 @@ func TestRelayOtherServerKey(t *testing.T) {
 // TestRelayTLSFaults: after a failed TLS handshake with the server, the device gets an ERROR.
 func TestRelayTLSFaults(t *testing.T) {
 	t.Parallel()
-	for _, f := range faults() {
+	for _, f := range faults {
 		if f.tls == nil && f.certificate == nil {
 			continue
 		}
@@ -204,7 +204,7 @@ func TestRelayFaults(t *testing.T) {
 	for _, name := range strings.Fields("error fail follow restart getdata getpass-forever getuser minor-version unknown-status") {
 		forwarded[name] = true
 	}
-	for _, f := range faults() {
+	for _, f := range faults {
 		if f.tls != nil || f.certificate != nil {
 			continue // these have their own tests
 		}

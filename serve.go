@@ -238,7 +238,7 @@ func (opts *serveOptions) setTLS(ctx context.Context, inv *invocation, srv *labS
 }
 
 // generateCertificate returns a new certificate, and prints how clients trust it.
-func (opts *serveOptions) generateCertificate(ctx context.Context, inv *invocation, f fault) ([]tls.Certificate, error) {
+func (opts *serveOptions) generateCertificate(ctx context.Context, inv *invocation, f *fault) ([]tls.Certificate, error) {
 	pair, pemForm, err := selfSigned(f.certificate)
 	if err == nil && opts.writeCA != "" {
 		err = onFile(ctx, opts.writeCA, func() error {

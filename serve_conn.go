@@ -18,26 +18,24 @@ type labServer struct {
 	keys     clientKeys
 	tls      *tls.Config // nil: without TLS, packets are obfuscated
 	delay    time.Duration
-	fault    fault
+	fault    *fault
 	waiting  *share // of dialogues
 }
 
 const maxAllDialogues = 16 << 10 // of all clients, waiting for a CONTINUE
 
 func newLabServer() *labServer {
-	return &labServer{listener: newListener(), waiting: newShare(maxAllDialogues, "sessions"), lab: lab{users: make(map[string]string)}}
+	return &labServer{listener: newListener(), waiting: newShare(maxAllDialogues, "sessions"), fault: new(fault), lab: lab{users: make(map[string]string)}}
 }
 
 // A labConn is one client's connection.
 type labConn struct {
 	server    *labServer
 	client    *inboundConn
-	key       key                     // of the client
 	codec     codec                   // of its packets, and of the replies
 	messages  messageSet              // its packets are decoded into these
 	out       []byte                  // replies that are written together
 	dialogues map[uint32]*labDialogue // by session_id
-	single    bool                    // single-connection mode (RFC 8907 section 4.3)
 	sessions  int                     // begun so far
 }
 
@@ -61,9 +59,6 @@ func (srv *labServer) serve(ctx context.Context, conn net.Conn) {
 	}
 	defer context.AfterFunc(ctx, client.stopReading)()
 	c := &labConn{server: srv, client: client, dialogues: make(map[uint32]*labDialogue)}
-	if len(client.keys) > 0 {
-		c.key = client.keys[0]
-	}
 	for more := true; more; {
 		if len(c.out) >= maxGathered && c.flush() != nil {
 			break
@@ -97,15 +92,13 @@ func (c *labConn) handlePacket() bool {
 	if !ok {
 		return false
 	}
-	body, fault := packet[headerLen:], &c.server.fault
+	body, fault := packet[headerLen:], c.server.fault
 	if c.client.onPacket() {
-		c.single = h.flags&flagSingleConnect != 0 && !fault.refuseSingle
+		c.client.single = h.flags&flagSingleConnect != 0 && !fault.refuseSingle
 	}
-	reply := c.replyHeader(h)
 	if wrong, then := checkHeader(&h, c.client.cleartext); wrong != "" {
-		c.reject(h, &reply, wrong, then)
-		// Of one session only: a header that this server does not know, or the end of the sequence numbers.
-		return c.survives() && then != rejectWithError && h.seqNo%2 == 1
+		c.refuse(h, then, wrong, "UNENCRYPTED flag")
+		return c.client.survivesHeader(&h, then)
 	}
 	if h.seqNo == 1 {
 		c.sessions++
@@ -114,75 +107,53 @@ func (c *labConn) handlePacket() bool {
 		return true
 	}
 	if !c.client.cleartext {
-		obfuscate(&h, c.key.value, body)
+		obfuscate(&h, c.client.key.value, body)
 	}
 	m, over, err := c.decide(&h, body)
 	if err != nil {
-		c.refuse(&reply, c.client.malformed(err), "malformed packet")
-		c.endBadly(&reply)
-		return c.survives()
+		c.refuse(h, rejectWithError, c.client.malformed(err), "malformed packet")
+		c.endBadly(h)
+		return c.client.survives()
 	}
 	if m == nil { // ABORT: the session ends without a reply
-		return c.single
+		return c.client.single
 	}
-	c.send(&reply, m)
+	c.send(c.client.replyHeader(h), m)
 	if n := fault.closeAfter; over && n > 0 && c.sessions >= n {
 		return false
 	}
-	return c.single || !over || fault.stays
+	return c.client.single || !over || fault.stays
 }
-
-// replyHeader returns the header of the reply to a packet, without the length. Unknown flags are zero (RFC 8907 section
-// 4.1).
-func (c *labConn) replyHeader(h header) header {
-	h.seqNo++
-	h.flags &= flagUnencrypted
-	if c.single {
-		h.flags |= flagSingleConnect
-	}
-	return h
-}
-
-// reject rejects a packet with a header that is not acceptable, as RFC 8907 requires.
-func (c *labConn) reject(h header, reply *header, wrong string, then rejection) {
-	switch then {
-	case rejectWithError:
-		reply.flags ^= flagUnencrypted
-		c.refuse(reply, wrong, "UNENCRYPTED flag")
-		return
-	case rejectWithHeader:
-		c.out = appendHeader(c.out, h)
-	}
-	c.client.note(wrong)
-}
-
-// survives reports whether the connection goes on after a bad session: in single-connection mode, once a packet fit the key
-// (RFC 8907 section 4.4).
-func (c *labConn) survives() bool { return c.single && c.client.proven }
 
 // endBadly ends the dialogue that a malformed packet is of, if there is one.
-func (c *labConn) endBadly(reply *header) {
-	if d := c.dialogues[reply.sessionID]; d != nil && reply.typ == typeAuthen {
-		d.tracker.packet(time.Now(), reply, errorReply(typeAuthen, "malformed packet"))
-		c.end(reply.sessionID, d)
+func (c *labConn) endBadly(h header) {
+	if d := c.dialogues[h.sessionID]; d != nil && h.typ == typeAuthen {
+		h = c.client.replyHeader(h)
+		d.tracker.packet(time.Now(), &h, errorReply(typeAuthen, "malformed packet"))
+		c.end(h.sessionID, d)
 	}
 }
 
-// refuse logs what is wrong with a packet and replies with an ERROR of the packet's type.
-func (c *labConn) refuse(reply *header, problem, serverMsg string) {
+// refuse logs what is wrong with the packet of h, and replies as RFC 8907 requires.
+func (c *labConn) refuse(h header, then rejection, problem, serverMsg string) {
 	c.client.note(problem)
-	c.send(reply, errorReply(reply.typ, serverMsg))
+	switch then {
+	case rejectWithHeader:
+		c.out = appendHeader(c.out, h)
+	case rejectWithError:
+		c.send(c.client.replyHeader(h), errorReply(h.typ, serverMsg))
+	}
 }
 
 // send queues a reply, changed by the fault.
-func (c *labConn) send(h *header, m message) {
-	fault := &c.server.fault
+func (c *labConn) send(h header, m message) {
+	fault := c.server.fault
 	if c.server.delay > 0 {
 		time.Sleep(c.server.delay)
 	}
 	h.version ^= fault.version
 	start := len(c.out)
-	out, err := c.codec.appendPacket(c.out, h, m)
+	out, err := c.codec.appendPacket(c.out, &h, m)
 	if err != nil {
 		c.client.note("cannot encode the reply: " + err.Error())
 		return
@@ -192,12 +163,16 @@ func (c *labConn) send(h *header, m message) {
 	if fault.body != nil {
 		fault.body(h.typ, packet[headerLen:])
 	}
-	c.client.dump.packet("sent to", c.client.conn.RemoteAddr(), h, packet[headerLen:], m)
+	c.client.dump.packet("sent to", c.client.conn.RemoteAddr(), &h, packet[headerLen:], m)
 	if !c.client.cleartext && !fault.clearReply {
-		obfuscate(h, c.key.value+fault.keySuffix, packet[headerLen:])
+		obfuscate(&h, c.client.key.value+fault.keySuffix, packet[headerLen:])
 	}
 	if fault.packet != nil {
-		c.out = append(c.out[:start], fault.packet(packet)...)
+		fault.packet(packet)
+	}
+	if fault.emptyBody {
+		copy(packet[atLength:], "\x00\x00\x00\x00")
+		c.out = out[:start+headerLen]
 	}
 }
 
@@ -207,7 +182,7 @@ func (c *labConn) decide(h *header, body []byte) (reply message, over bool, err 
 	if h.typ != typeAuthen && h.seqNo != 1 {
 		return errorReply(h.typ, "seq_no is not 1"), true, nil
 	}
-	m, fault := c.messages.of(h), &c.server.fault
+	m, fault := c.messages.of(h), c.server.fault
 	err = c.codec.decode(body, m)
 	c.client.dump.packet("received from", c.client.conn.RemoteAddr(), h, body, m)
 	if err != nil {
@@ -250,7 +225,7 @@ func (c *labConn) startAuthen(h *header, m *authenStart) (reply message, over bo
 	if d := c.dialogues[h.sessionID]; d != nil {
 		c.abandon(h.sessionID, d)
 	}
-	d, now := &labDialogue{version: h.version, typ: m.typ, tracker: c.client.newTracker(c.key)}, time.Now()
+	d, now := &labDialogue{version: h.version, typ: m.typ, tracker: c.client.newTracker()}, time.Now()
 	d.tracker.packet(now, h, m)
 	var r *authenReply
 	d.session, r = c.server.lab.start(m, h.version)
@@ -288,14 +263,14 @@ func (c *labConn) continueAuthen(h *header, m *authenContinue) (reply message, o
 // finishReply returns r, or the fault's message in its place. It keeps the dialogue if that asks for a CONTINUE, and ends
 // it otherwise.
 func (c *labConn) finishReply(now time.Time, h *header, d *labDialogue, r *authenReply) (reply message, over bool) {
-	r = d.applyFault(&c.server.fault, r)
+	r = d.applyFault(c.server.fault, r)
 	if r.status.asks() && h.seqNo == 1 {
 		if refused := c.reserveDialogue(); refused != "" {
 			r = &authenReply{status: authenError, serverMsg: refused}
 		}
 	}
-	head := c.replyHeader(*h)
-	d.seqNo, d.tracker.singleConnect = head.seqNo, c.single
+	head := c.client.replyHeader(*h)
+	d.seqNo, d.tracker.singleConnect = head.seqNo, c.client.single
 	d.tracker.packet(now, &head, r)
 	if !r.status.asks() {
 		c.end(h.sessionID, d)
@@ -347,8 +322,8 @@ func (c *labConn) end(id uint32, d *labDialogue) {
 
 // exchange returns the record of a session with one request and one reply.
 func (c *labConn) exchange(h *header, request, reply message) *sessionRecord {
-	tracker, head, now := c.client.newTracker(c.key), c.replyHeader(*h), time.Now()
-	tracker.singleConnect = c.single
+	tracker, head, now := c.client.newTracker(), c.client.replyHeader(*h), time.Now()
+	tracker.singleConnect = c.client.single
 	tracker.packet(now, h, request)
 	tracker.packet(now, &head, reply)
 	return &tracker.sessionRecord

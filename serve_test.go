@@ -416,10 +416,10 @@ func TestServeFaultOnce(t *testing.T) {
 func TestServeFaultHelp(t *testing.T) {
 	t.Parallel()
 	got := runWith(t, nil, "", "serve", "--fault", "help")
-	if got.code != classGranted.exit() || got.err != "" || strings.Count(got.out, "\n") != len(faults()) {
+	if got.code != classGranted.exit() || got.err != "" || strings.Count(got.out, "\n") != len(faults) {
 		t.Fatalf("%+v", got)
 	}
-	for _, f := range faults() {
+	for _, f := range faults {
 		if f.help == "" || strings.Count("\n"+got.out, "\n"+f.name+" ") != 1 || !strings.Contains(got.out, " "+f.help+"\n") {
 			t.Errorf("%s is missing, or listed twice, or without its help", f.name)
 		}

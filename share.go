@@ -24,7 +24,7 @@ const (
 )
 
 func newShare(limit int, what string) *share {
-	return &share{limit: limit, what: what, of: make(map[netip.Addr]int)}
+	return &share{limit: limit, what: what}
 }
 
 // take reserves n places, or returns why there are none.
@@ -38,17 +38,23 @@ func (s *share) take(client netip.Addr, n int) (refused string) {
 	case s.of[key] > 0 && (s.of[key]+n > sharePart*free || free < s.limit/shareReserve):
 		return "too many " + s.what + " from this address"
 	}
-	s.taken += n
-	s.of[key] += n
+	s.add(key, n)
 	return ""
 }
 
 func (s *share) release(client netip.Addr, n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	key := limitKey(client)
-	s.taken -= n
-	if s.of[key] -= n; s.of[key] == 0 {
+	s.add(limitKey(client), -n)
+}
+
+// add adds to the places that are taken. s.mu is locked.
+func (s *share) add(key netip.Addr, n int) {
+	if s.of == nil {
+		s.of = make(map[netip.Addr]int)
+	}
+	s.taken += n
+	if s.of[key] += n; s.of[key] == 0 {
 		delete(s.of, key)
 	}
 }
@@ -59,9 +65,8 @@ func (s *share) with(t *share) *share {
 		return cmp.Or(s, t)
 	}
 	for key, n := range t.of {
-		s.of[key] += n
+		s.add(key, n)
 	}
-	s.taken += t.taken
 	return s
 }
 

@@ -278,7 +278,7 @@ func (inv *invocation) do(ctx context.Context, c *client, j *job) (*result, erro
 
 // findServers reports that no server has an address, before a person types secrets for them.
 func (inv *invocation) findServers(ctx context.Context) (err error) {
-	c := &client{network: inv.server.network(), user: inv.request.user}
+	c := &client{network: inv.server.network(), user: inv.request.user, proxy: inv.server.proxy}
 	for _, srv := range inv.server.servers {
 		limited, cancel := context.WithTimeout(ctx, inv.server.timeout)
 		_, err = c.resolve(limited, srv, new(timing))
@@ -301,6 +301,9 @@ func (inv *invocation) client(ctx context.Context, keys []key) (*client, error) 
 		source: s.sourceAddr, device: s.device, remAddr: inv.request.remAddr, singleConnect: s.singleConnect, unencrypted: s.unencrypted, proven: new(sync.Map)}
 	if inv.output.debug {
 		c.dump = &dumper{out: inv.std.err, showSecrets: inv.output.showSecrets, began: time.Now()}
+	}
+	if c.proxy = s.proxy; c.proxy != nil {
+		c.proxy.stderr = inv.std.err
 	}
 	c.servers, c.skipped = splitFallback(s.servers)
 	c.dead = newDeadServers(ctx, c.servers, s.deadTime, c.tryConnect)

@@ -105,11 +105,13 @@ type serverOptions struct {
 	ipv4, ipv6    bool
 	source        string
 	device        string
+	proxyText     string
 	singleConnect bool
 	unencrypted   bool
 	tls           tlsOptions
 
-	servers    []server // of host, set by check
+	servers    []server      // of host, set by check
+	proxy      *proxyCommand // of proxyText, set by check; nil for none
 	sourceAddr netip.Addr
 }
 
@@ -124,6 +126,7 @@ func (s *serverOptions) register(o groupOptions) {
 	o.add((*toggle)(&s.ipv6), "6", "", "use IPv6 only")
 	o.add((*text)(&s.source), "source", "ADDR", "local address to connect from")
 	o.add((*deviceName)(&s.device), "vrf interface", "DEV", "network device or VRF to connect through (Linux)")
+	o.set.in(groupProxy).add((*text)(&s.proxyText), "proxy-command", "COMMAND", "connect by the stdin and stdout of this command, run without a shell; %h and %p are host and port; not for batch, bench, relay")
 	o.add((*toggle)(&s.singleConnect), "single-connect", "", "ask for single-connection mode")
 	o.add((*toggle)(&s.unencrypted), "unencrypted", "", "no key: everything is readable on the wire")
 }
@@ -159,6 +162,14 @@ func (s *serverOptions) check(typed func(option string) bool) (err error) {
 		}
 		if s.ipv4 && !s.sourceAddr.Is4() || s.ipv6 && s.sourceAddr.Is4() {
 			return failf(classUsage, "--source %s cannot be used with %s", s.source, choose(s.ipv4, "-4", "-6"))
+		}
+	}
+	if s.proxyText != "" {
+		if s.ipv4 || s.ipv6 || s.source != "" || s.device != "" {
+			return failf(classUsage, "--proxy-command cannot be used with -4, -6, --source or --interface")
+		}
+		if s.proxy, err = newProxyCommand(s.proxyText, s.servers); err != nil {
+			return err
 		}
 	}
 	if s.device != "" && !canBindToDevice {

@@ -103,7 +103,7 @@ func (p *parser) assign() error {
 	c := &inv.command
 	for i := range inv.options.options {
 		if o := &inv.options.options[i]; o.given && !c.accepts(o) {
-			return failf(classUsage, "--%s is for a client, not for %s", o.long, c.name)
+			return failf(classUsage, "--%s is %s %s", o.long, choose(o.group == groupProxy, "not for", "for a client, not for"), c.name)
 		}
 	}
 	spare, words := p.spareWords(), len(inv.words)

@@ -57,7 +57,7 @@ func (p *profile) read(inv *invocation) error {
 	} else if err != nil {
 		return err
 	}
-	reader := profileReader{inv: inv, folder: filepath.Dir(path)}
+	reader := profileReader{inv: inv, path: path, folder: filepath.Dir(path)}
 	number := 0
 	for line := range strings.Lines(text) {
 		number++
@@ -184,6 +184,7 @@ func profileNames(env func(string) string) (names []string) {
 // A profileReader reads the lines of a profile into the options of a command line.
 type profileReader struct {
 	inv    *invocation
+	path   string
 	folder string // to which the names of files in the profile are relative
 	lines  []profileLine
 	known  bool   // a line has the name of an option
@@ -219,12 +220,37 @@ func (r *profileReader) parse(number int, line string) profileLine {
 		l.err = r.unknown(l.name)
 	case l.name == "help", l.name == "version", l.name == "exec", l.name == "check-config": // what a command does belongs on the command line
 		l.err = failf(classUsage, "%s is not allowed in a profile", l.name)
+	case l.name == "proxy-command":
+		l.err = r.checkProxyCommand()
 	case o.long != l.name && len(l.name) == 1:
 		l.err = failf(classUsage, "a profile cannot have the short option -%s", l.name).withHint("write %s", o.long)
 	case strings.HasSuffix(o.arg, "KEY") || strings.HasSuffix(o.arg, "PASSWORD"):
 		r.secret = l.name
 	}
 	return l
+}
+
+// checkProxyCommand returns why the profile may not run a command, or nil. A command that cannot use it must not ignore it:
+// it would connect without the protection that it may give.
+func (r *profileReader) checkProxyCommand() error {
+	c := &r.inv.command
+	if c.host == absent {
+		return nil
+	}
+	if c.shared&groupProxy == 0 {
+		return failf(classUsage, "proxy-command is not for %s", c.name)
+	}
+	file, err := filepath.EvalSymlinks(r.path)
+	for _, name := range []string{file, filepath.Dir(file)} {
+		var info fs.FileInfo
+		if err == nil {
+			info, err = os.Stat(name)
+		}
+		if err != nil || isForeign(info) || info.Mode().Perm()&0o022 != 0 && info.Mode()&fs.ModeSticky == 0 {
+			return failf(classUsage, "proxy-command is not allowed in a profile that others may write").withHint("see the owner and the mode of %s", name)
+		}
+	}
+	return nil
 }
 
 // find returns the option of this or another command with the name, or nil.

@@ -118,6 +118,7 @@ var conflicts = [...]struct{ typed, ignored string }{
 	{"new-password-file new-password-stdin", "new-password-file new-password-stdin"},
 	{"4", "6"},
 	{"6", "4"},
+	{"proxy-command", "4 6 source interface vrf"},
 	{"quiet", "verbose json"},
 	{"verbose json", "quiet"},
 	{"nagios prometheus json", "nagios prometheus json"},

@@ -28,11 +28,12 @@ type client struct {
 	network       string // tcp, tcp4 or tcp6
 	source        netip.Addr
 	device        string
-	remAddr       string     // for the field rem_addr; empty for the address of the connection
-	singleConnect bool       // offer it
-	unencrypted   bool       // do not obfuscate without TLS
-	tls           *tlsClient // nil if no server is over TLS
-	sendProxy     bool       // begin connections with a PROXY header
+	proxy         *proxyCommand // in place of connecting; nil for none
+	remAddr       string        // for the field rem_addr; empty for the address of the connection
+	singleConnect bool          // offer it
+	unencrypted   bool          // do not obfuscate without TLS
+	tls           *tlsClient    // nil if no server is over TLS
+	sendProxy     bool          // begin connections with a PROXY header
 	dump          *dumper
 	forwards      bool      // replies are for somebody else: they keep what they repeat of our secrets, and their minor version
 	proven        *sync.Map // names of the servers whose replies the key fits
@@ -93,17 +94,18 @@ type serverConn struct {
 	client        *client
 	server        server
 	conn          net.Conn
-	address       string    // of the server
-	local         string    // of this side
-	remAddr       string    // for the field rem_addr: the option's, or the local address
-	facts         *tlsFacts // nil without TLS
-	cleartext     bool      // packets are not obfuscated
-	keys          []key     // for this server, as in client
-	keyFile       string    // of the key in use, if a key has a NAME
-	stopWatch     func()    // stops watching the context
-	answered      int       // replies that were read
-	readable      bool      // one of them could be decoded, so the key is right
-	established   bool      // the server agreed to single-connection mode (section 4.3)
+	address       string        // of the server
+	local         string        // of this side
+	remAddr       string        // for the field rem_addr: the option's, or the local address
+	facts         *tlsFacts     // nil without TLS
+	cleartext     bool          // packets are not obfuscated
+	keys          []key         // for this server, as in client
+	keyFile       string        // of the key in use, if a key has a NAME
+	process       *proxyProcess // that the connection is by; nil for none
+	stopWatch     func()        // stops watching the context
+	answered      int           // replies that were read
+	readable      bool          // one of them could be decoded, so the key is right
+	established   bool          // the server agreed to single-connection mode (section 4.3)
 	noNewSessions bool
 	idleSince     time.Time // when the last session on it ended
 }
@@ -166,14 +168,24 @@ func (c *client) open(ctx context.Context, j *job) (l *serverConn, err error) {
 	}()
 	limited, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
-	conn, err := c.connect(limited, j)
+	conn, process, err := c.connect(limited, j)
 	if err != nil {
 		return nil, err
 	}
-	l = &serverConn{client: c, server: srv, address: conn.RemoteAddr().String(), local: conn.LocalAddr().String(), remAddr: c.remAddr,
-		cleartext: srv.tls || c.unencrypted}
+	defer func() {
+		if err != nil {
+			process.end(false)
+		}
+	}()
+	l = &serverConn{client: c, server: srv, process: process, remAddr: c.remAddr, cleartext: srv.tls || c.unencrypted}
+	addr := addrPortOf(conn.RemoteAddr()).Addr()
+	if process == nil {
+		l.address, l.local = conn.RemoteAddr().String(), conn.LocalAddr().String()
+	} else {
+		addr, _ = netip.ParseAddr(srv.host)
+	}
 	if !l.cleartext {
-		if l.keys = c.keysFor(srv, addrPortOf(conn.RemoteAddr()).Addr()); len(l.keys) == 0 {
+		if l.keys = c.keysFor(srv, addr); len(l.keys) == 0 {
 			conn.Close()
 			return nil, errNoKeyFor(srv)
 		}
@@ -192,6 +204,9 @@ func (c *client) open(ctx context.Context, j *job) (l *serverConn, err error) {
 		conn, l.facts, err = c.tls.handshake(limited, srv, c.timeout, conn)
 		if took.tls = time.Since(began); err != nil {
 			j.res.Address, j.res.Local, j.res.TLS = l.address, l.local, l.facts
+			if f := process.failed(); f != nil {
+				err = f
+			}
 			return nil, err
 		}
 		c.dump.event("TLS handshake done: %s %s", l.facts.Version, l.facts.CipherSuite)
@@ -215,6 +230,7 @@ func (c *client) open(ctx context.Context, j *job) (l *serverConn, err error) {
 func (l *serverConn) close() {
 	l.stopWatch()
 	l.conn.Close()
+	l.process.end(l.answered > 0)
 	l.client.stats.count(l.server, serverClosed)
 }
 
@@ -234,12 +250,17 @@ func (l *serverConn) stale(now time.Time) bool {
 // keepAlive finds that the server of an idle connection has gone before a request is sent on it. TACACS+ has no ping.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}
 
-// connect resolves the name of the server that the job asks now, and tries its addresses in turn.
-func (c *client) connect(ctx context.Context, j *job) (net.Conn, error) {
+// connect resolves the name of the server that the job asks now, and tries its addresses in turn. A proxy command does
+// that elsewhere.
+func (c *client) connect(ctx context.Context, j *job) (net.Conn, *proxyProcess, error) {
 	srv, took := j.server(), &j.session.timing
+	if c.proxy != nil {
+		c.dump.event("running %s for %s", escape(c.proxy.words[0]), srv)
+		return c.proxy.start(srv)
+	}
 	addrs, err := c.resolve(ctx, srv, took)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if took.resolve > 0 {
 		c.dump.event("resolved: %v", addrs)
@@ -267,14 +288,14 @@ func (c *client) connect(ctx context.Context, j *job) (net.Conn, error) {
 				limitUnacknowledged(conn, max(c.timeout/2, time.Second))
 			}
 			c.dump.event("connected from %s", conn.LocalAddr())
-			return conn, nil
+			return conn, nil, nil
 		}
 		c.dump.event("not connected: %v", cause(err))
 		if j.res.tried = at; !last && ctx.Err() == nil {
 			j.res.addAttempt(c.connectFailure(srv, addrs[i:i+1], limit, err))
 		}
 	}
-	return nil, c.orSwapped(ctx, srv, c.connectFailure(srv, addrs, limit, err), err)
+	return nil, nil, c.orSwapped(ctx, srv, c.connectFailure(srv, addrs, limit, err), err)
 }
 
 // connectLimit returns how long the connect to one address may take: at most an equal part of the time that is left for
@@ -306,9 +327,9 @@ func (c *client) familyOption() string {
 	return "-6"
 }
 
-// resolve returns the addresses of the server that the options allow.
+// resolve returns the addresses of the server that the options allow. With a proxy command it is the zero Addr.
 func (c *client) resolve(ctx context.Context, srv server, took *timing) ([]netip.Addr, error) {
-	if srv.addr.IsValid() {
+	if srv.addr.IsValid() || c.proxy != nil {
 		return []netip.Addr{srv.addr}, nil
 	}
 	addrs := make([]netip.Addr, 1)

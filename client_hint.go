@@ -16,8 +16,13 @@ func (l *serverConn) expectsTLS() bool {
 	return l.facts == nil && (l.server.port == portTLS || l.server.port == portTLSISE)
 }
 
-// localAddr returns the address by which the server knows this client.
-func (l *serverConn) localAddr() netip.Addr { return addrPortOf(l.conn.LocalAddr()).Addr() }
+// localAddr returns the address by which the server knows this client, as part of a sentence.
+func (l *serverConn) localAddr() string {
+	if l.process != nil {
+		return "from which it was connected"
+	}
+	return addrPortOf(l.conn.LocalAddr()).Addr().String()
+}
 
 // proveKey records that a reply fits the key.
 func (l *serverConn) proveKey() {
@@ -82,6 +87,8 @@ func (l *serverConn) silentHint() string {
 		return fmt.Sprintf("add --tls: port %d is for TLS", l.server.port)
 	case l.facts != nil:
 		return "try a longer --timeout for a slow back end (LDAP, AD)"
+	case l.process != nil:
+		return "run the command by itself to see whether it connects; if so, check the key, or try a longer --timeout"
 	case l.cleartext:
 		return "check whether the server has a key for this client (some servers drop such packets), or try a longer --timeout for a slow back end (LDAP, AD)"
 	}

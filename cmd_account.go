@@ -11,7 +11,6 @@ import (
 	"os/signal"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 )
@@ -160,7 +159,7 @@ func (r *task) execute(ctx context.Context, program string, argv []string) (outp
 	cmd := exec.Command(program)
 	cmd.Args = argv
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = r.commandInput(), streams.out, streams.err
-	cmd.Env = r.commandEnv(cmd.Environ())
+	cmd.Env = withoutSecrets(cmd.Environ())
 	closeFilesOnExec()
 	// A signal may have cancelled ctx, but the stop record is sent even then.
 	recordCtx, giveUp := context.WithCancelCause(context.WithoutCancel(ctx))
@@ -174,14 +173,6 @@ func (r *task) execute(ctx context.Context, program string, argv []string) (outp
 		return &execResult{res, exitUnrecorded}, notConfirmed("stop", res, err, "the command "+status.summary())
 	}
 	return &execResult{res, status.code}, status.err
-}
-
-// commandEnv returns the environment of the command: env without the secrets.
-func (r *task) commandEnv(env []string) []string {
-	return slices.DeleteFunc(env, func(variable string) bool {
-		name, _, _ := strings.Cut(variable, "=")
-		return strings.EqualFold(name, r.inv.key.env) || strings.EqualFold(name, r.inv.password.env) // Windows ignores case
-	})
 }
 
 // commandInput returns the stdin of the command: this program's, or nil if a secret was read from it.

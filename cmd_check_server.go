@@ -232,7 +232,7 @@ func (s *serverCheck) tryProbe(ctx context.Context) (err error, canLogin bool) {
 		s.TimingMS, s.ProbeTimingMS = s.ProbeTimingMS, nil
 	}
 	if j.answer() == nil {
-		connected := j.class() == classNetwork && j.res.Address != ""
+		connected := j.class() == classNetwork && j.res.Transport != ""
 		return j.err, j.class() == classServer || connected
 	}
 	s.SingleConnect = j.res.SingleConnect

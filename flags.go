@@ -28,9 +28,11 @@ const (
 	groupKey
 	groupPassword
 	groupOutput
+	groupProxy // the command to connect by
 
 	groupCommand optionGroup = 0 // options of one command
-	clientGroups             = groupRequest | groupServer | groupIdentity | groupKey | groupPassword | groupOutput
+	poolGroups               = groupRequest | groupServer | groupIdentity | groupKey | groupPassword | groupOutput
+	clientGroups             = poolGroups | groupProxy
 )
 
 // dashed returns the names of the option as they are typed.

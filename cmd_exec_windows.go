@@ -1,4 +1,0 @@
-package main
-
-// closeFilesOnExec does nothing: on Windows a command inherits only the files that it is given.
-func closeFilesOnExec() {}

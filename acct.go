@@ -103,28 +103,23 @@ var acctArgs = []string{"task_id", "start_time", "stop_time", "elapsed_time", "t
 // accounting arguments first, in their order. Section 8.3.
 func completeRecord(flags acctFlags, args []string, taskID string, now time.Time) []string {
 	args = fillArg(slices.Clone(args), "task_id", taskID)
-	seconds := strconv.FormatInt(now.Unix(), 10)
 	switch flags {
 	case acctStart:
-		args = fillArg(args, "start_time", seconds)
+		args = fillArg(args, "start_time", now.Unix())
 	case acctStop:
-		args = fillArg(args, "stop_time", seconds)
+		args = fillArg(args, "stop_time", now.Unix())
 		start, noStart := strconv.ParseInt(argValue(args, "start_time"), 10, 64)
 		stop, noStop := strconv.ParseInt(argValue(args, "stop_time"), 10, 64)
 		if noStart == nil && noStop == nil && stop >= start {
-			args = fillArg(args, "elapsed_time", strconv.FormatInt(stop-start, 10))
+			args = fillArg(args, "elapsed_time", stop-start)
 		}
 	}
 	args = fillArg(args, "timezone", "UTC")
 	var first []string
 	for _, name := range acctArgs {
-		args = slices.DeleteFunc(args, func(arg string) bool {
-			have, _, _, _ := splitArg(arg)
-			if have == name {
-				first = append(first, arg)
-			}
-			return have == name
-		})
+		for i := findArg(args, name); i >= 0; i = findArg(args, name) {
+			first, args = append(first, args[i]), slices.Delete(args, i, i+1)
+		}
 	}
 	return append(first, args...)
 }
@@ -148,30 +143,20 @@ func recordArgs(args []string) (complete []string, taskID string, err error) {
 	case ids[0] == "":
 		return nil, "", failf(classUsage, "task_id is empty").withHint("omit it to have one generated and printed")
 	}
-	for _, name := range acctNumbers {
-		for _, value := range argValues(args, name) {
-			if want := allowedValues(name, value); want != "" {
-				return nil, "", failf(classUsage, "argument %s must be %s, not %s", name, want, shorten(quoteBlank(value)))
-			}
+	for _, arg := range args {
+		name, value, _, _ := splitArg(arg)
+		if want := allowedValues(name, value); want != "" && slices.Contains(acctNumbers, name) {
+			return nil, "", failf(classUsage, "argument %s must be %s, not %s", name, want, shorten(quoteBlank(value)))
 		}
 	}
-	switch event := hasArg(args, "event"); {
-	case event && hasArg(args, "service") && argValue(args, "service") != "system":
+	event := hasArg(args, "event")
+	switch {
+	case !hasArg(args, "service"):
+		args = append([]string{"service=" + choose(event, "system", "shell")}, args...)
+	case event && argValue(args, "service") != "system":
 		return nil, "", failf(classUsage, "event is for service=system only (RFC 8907 section 8.3)").withHint("leave out the service, or the event")
-	case event:
-		args = withService(args, "system")
-	default:
-		args = withService(args, "shell")
 	}
 	return completeShell(args), ids[0], checkArgs(args)
-}
-
-// withService puts a service before the arguments, unless they have one.
-func withService(args []string, service string) []string {
-	if hasArg(args, "service") {
-		return args
-	}
-	return append([]string{"service=" + service}, args...)
 }
 
 // recordableArgs returns the arguments for the words of a command line as a record can hold them: as US-ASCII, and cut to
@@ -197,7 +182,7 @@ const maxCommandArgs = maxArgs - 7
 
 // stopArgs adds to the arguments of the start record what is known at the end of the command.
 func stopArgs(args []string, took time.Duration, status string) []string {
-	args = fillArg(slices.Clone(args), "elapsed_time", strconv.FormatInt(int64(took.Seconds()), 10))
+	args = fillArg(slices.Clone(args), "elapsed_time", int64(took.Seconds()))
 	return fillArg(args, "err_msg", status)
 }
 

@@ -22,13 +22,18 @@ func splitArg(arg string) (name, value string, mandatory, ok bool) {
 	return arg[:i], arg[i+1:], arg[i] == '=', true
 }
 
-// hasArg reports whether one of args has the name.
-func hasArg(args []string, name string) bool {
-	return slices.ContainsFunc(args, func(arg string) bool {
-		n, _, _, _ := splitArg(arg)
-		return n == name
-	})
+// findArg returns the index of the first of args with the name, or -1.
+func findArg(args []string, name string) int {
+	for i, arg := range args {
+		if n, _, _, ok := splitArg(arg); ok && n == name {
+			return i
+		}
+	}
+	return -1
 }
+
+// hasArg reports whether one of args has the name.
+func hasArg(args []string, name string) bool { return findArg(args, name) >= 0 }
 
 // checkArgs refuses what section 6.1 does not allow in a request.
 func checkArgs(args []string) error {
@@ -93,10 +98,7 @@ const endOfCommand = "cmd-arg=<cr>"
 
 // completeShell adds, after the service, the empty cmd of a shell session. Section 8.2; without it servers disagree.
 func completeShell(args []string) []string {
-	i := slices.IndexFunc(args, func(arg string) bool {
-		name, value, _, _ := splitArg(arg)
-		return name == "service" && value == "shell"
-	})
+	i := slices.IndexFunc(args, func(arg string) bool { return arg == "service=shell" || arg == "service*shell" })
 	if i < 0 || hasArg(args, "cmd") {
 		return args
 	}
@@ -132,12 +134,11 @@ func commandLine(args []string) string {
 
 // argValue returns the value of the first argument with the name, or "".
 func argValue(args []string, name string) string {
-	for _, arg := range args {
-		if n, v, _, ok := splitArg(arg); ok && n == name {
-			return v
-		}
+	i := findArg(args, name)
+	if i < 0 {
+		return ""
 	}
-	return ""
+	return args[i][len(name)+1:]
 }
 
 // argValues returns the values of all arguments with the name.
@@ -151,11 +152,11 @@ func argValues(args []string, name string) (values []string) {
 }
 
 // fillArg adds an argument unless it is given.
-func fillArg(args []string, name, value string) []string {
+func fillArg(args []string, name string, value any) []string {
 	if hasArg(args, name) {
 		return args
 	}
-	return append(args, name+"="+value)
+	return append(args, fmt.Sprintf("%s=%v", name, value))
 }
 
 // definedArgs are the authorization arguments of section 8.2.
@@ -202,45 +203,51 @@ type argFault struct {
 	denies bool // a device must deny (section 6.1)
 }
 
+// The kinds of faults.
+const (
+	argMalformed = iota
+	argUnknown
+	argDenied  // mandatory, with a value that is not allowed
+	argIgnored // optional, likewise
+)
+
 // argFaults returns the faults of the arguments of a response, at most one of each kind.
 func argFaults(server string, args []string) (faults []argFault) {
-	var malformed, unknown, badMandatory, badOptional []string
+	var byKind [argIgnored + 1][]string
 	for _, arg := range args {
 		name, value, mandatory, ok := splitArg(arg)
-		allowed := allowedValues(name, value)
-		switch {
+		kind := argIgnored
+		switch allowed := allowedValues(name, value); {
 		case !ok:
-			malformed = append(malformed, arg)
+			kind = argMalformed
 		case mandatory && !slices.Contains(definedArgs, name):
-			unknown = append(unknown, arg)
-		case allowed != "" && mandatory:
-			badMandatory = append(badMandatory, arg)
-		case allowed != "":
-			badOptional = append(badOptional, arg)
+			kind = argUnknown
+		case allowed == "":
+			continue
+		case mandatory:
+			kind = argDenied
 		}
+		byKind[kind] = append(byKind[kind], arg)
 	}
-	allowed := func(list []string) string {
-		if len(list) == 0 {
-			return ""
+	for kind, args := range byKind {
+		if len(args) == 0 {
+			continue
 		}
-		name, value, _, _ := splitArg(list[0])
-		return name + " must be " + allowedValues(name, value)
-	}
-	for _, f := range []struct {
-		args   []string
-		denies bool
-		kind   warning
-		format string // of before and the arguments
-		before string
-	}{
-		{malformed, true, warnMalformedArgument, "%s sent an argument that is not name=value: %s", server},
-		{unknown, true, warnMandatoryArgument, "%s%s is mandatory and not defined in RFC 8907 section 8.2: a device that does not know it must deny", ""},
-		{badMandatory, true, warnArgumentValue, "%s (RFC 8907 section 8), so a device must deny %s", allowed(badMandatory)},
-		{badOptional, false, warnArgumentValue, "%s (RFC 8907 section 8), so a device ignores %s", allowed(badOptional)},
-	} {
-		if len(f.args) > 0 {
-			faults = append(faults, argFault{newWarning(f.kind, f.format, f.before, firstOf(f.args)), f.denies})
+		shown := firstOf(args)
+		name, value, _, _ := splitArg(args[0])
+		w := warnArgumentValue
+		text := fmt.Sprintf("%s must be %s (RFC 8907 section 8), so a device ", name, allowedValues(name, value))
+		switch kind {
+		case argMalformed:
+			w, text = warnMalformedArgument, server+" sent an argument that is not name=value: "+shown
+		case argUnknown:
+			w, text = warnMandatoryArgument, shown+" is mandatory and not defined in RFC 8907 section 8.2: a device that does not know it must deny"
+		case argDenied:
+			text += "must deny " + shown
+		case argIgnored:
+			text += "ignores " + shown
 		}
+		faults = append(faults, argFault{newWarning(w, "%s", text), kind != argIgnored})
 	}
 	return faults
 }

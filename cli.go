@@ -100,10 +100,11 @@ const (
 
 // findCommand returns the command with the name. The hint of its error suggests a similar name, or else is the
 // given one.
-func findCommand(table []command, name, hint string) (command, error) {
+func findCommand(table []command, name, hint string) (*command, error) {
 	var names []string
 	also := ""
-	for _, c := range table {
+	for i := range table {
+		c := &table[i]
 		if c.name == name {
 			return c, nil
 		}
@@ -113,9 +114,9 @@ func findCommand(table []command, name, hint string) (command, error) {
 	}
 	f := failf(classUsage, "unknown command \"%s\"", escape(name))
 	if meant := cmp.Or(also, nearest(name, names), strings.Join(beginning(name, names), " or ")); meant != "" {
-		return command{}, f.withHint("did you mean %s?", meant)
+		return nil, f.withHint("did you mean %s?", meant)
 	}
-	return command{}, f.withHint("%s", hint)
+	return nil, f.withHint("%s", hint)
 }
 
 // An invocation is one command line after parsing: the command, the options that all commands share, and the
@@ -197,10 +198,11 @@ func sharedOptions() []option {
 
 // sharedOptions returns the shared options that the command takes, each with its meaning there.
 func (c *command) sharedOptions() (taken []option) {
-	for _, o := range sharedOptions() {
-		if c.takes(&o) {
+	all := sharedOptions()
+	for i := range all {
+		if o := &all[i]; c.takes(o) {
 			o.arg, o.help, _ = o.meaning(c.name)
-			taken = append(taken, o)
+			taken = append(taken, *o)
 		}
 	}
 	return taken
@@ -223,9 +225,10 @@ func (p *outputOptions) check() error {
 }
 
 // setCommand selects the command with the name, and declares its options.
-func (inv *invocation) setCommand(name string) (err error) {
-	if inv.command, err = findCommand(inv.table, name, hintCommand); err == nil {
-		inv.action = inv.command.setup(inv.options)
+func (inv *invocation) setCommand(name string) error {
+	c, err := findCommand(inv.table, name, hintCommand)
+	if err == nil {
+		inv.command, inv.action = *c, c.setup(inv.options)
 	}
 	return err
 }
@@ -257,9 +260,14 @@ func (inv *invocation) childWords() int {
 func (inv *invocation) ask(ctx context.Context, keys []key, q dialogue) (*result, error) {
 	c, err := inv.client(ctx, keys)
 	if err != nil {
-		return &result{Command: inv.command.name, User: inv.request.user}, err
+		return inv.emptyResult(), err
 	}
 	return inv.do(ctx, c, &job{request: q})
+}
+
+// emptyResult returns the result of a request that was not sent.
+func (inv *invocation) emptyResult() *result {
+	return &result{Command: inv.command.name, User: inv.request.user}
 }
 
 // do is ask for a client and a job that exist already.

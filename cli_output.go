@@ -69,7 +69,7 @@ func (inv *invocation) misused(err error) output {
 		}
 	}
 	if inv.output.json {
-		return &result{Command: inv.command.name, User: inv.request.user}
+		return inv.emptyResult()
 	}
 	return &page{}
 }

@@ -60,7 +60,7 @@ func (r *profileReader) usable(l *profileLine) bool {
 			_ = t.Set(from.value) // an error is reported for that line
 		}
 		return t.challenged()
-	case "types", "negative":
+	case "types", "negative", "as":
 		return r.hasUser()
 	case "warn", "crit", "cert-days":
 		return r.has("nagios")
@@ -125,6 +125,7 @@ var conflicts = [...]struct{ typed, ignored string }{
 	{"interval", "nagios"},
 	{"nagios", "interval count"},
 	{"exec", "flag"},
+	{"as", "authen-type priv-lvl virtual-port cr"},
 	{"cmd-file", "cmd cmds require"},
 	{"cmd cmds require", "cmd-file"},
 	{"authorize account", "authorize account"},

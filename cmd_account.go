@@ -29,7 +29,7 @@ func execMisused(inv *invocation, _ *failure) output {
 	if exec := inv.options.find("exec"); exec == nil || exec.value.String() != "true" {
 		return nil
 	}
-	return &execResult{&result{Command: inv.command.name, User: inv.request.user}, exitUnrecorded}
+	return &execResult{inv.emptyResult(), exitUnrecorded}
 }
 
 // newAccount is the command account: record an event.
@@ -52,7 +52,7 @@ func newAccount(o *optionSet) action {
 		if opts.execute {
 			var code exitCode
 			if program, code, err = lookUp(inv.tail[0]); err != nil {
-				return &execResult{&result{Command: inv.command.name, User: inv.request.user}, code}, err
+				return &execResult{inv.emptyResult(), code}, err
 			}
 		}
 		secrets, err := inv.secrets(ctx)

@@ -98,7 +98,7 @@ func (t ansibleTask) commandLine(table []command) (line []string, err error) {
 	if _, ok := ansibleCommands()[c.name]; !ok {
 		return line, failf(classUsage, "the command %s does not work under Ansible, which needs one answer", c.name)
 	}
-	inv := &invocation{table: table, command: c, options: newOptionSet()}
+	inv := &invocation{table: table, command: *c, options: newOptionSet()}
 	inv.declare(inv.options)
 	inv.action = c.setup(inv.options)
 	from := make(map[string]string) // the parameter of each option

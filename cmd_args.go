@@ -11,7 +11,8 @@ type argOptions struct {
 	command string
 	cr      bool
 	method  authenMethod
-	json    bool // they are fields of a JSON object, not options
+	as      presetOption // whose arguments are the default
+	json    bool         // they are fields of a JSON object, not options
 }
 
 func (a *argOptions) register(o *optionSet) {
@@ -46,7 +47,10 @@ func (a *argOptions) request(words []string) ([]string, error) {
 	if hasArg(args, "service") && argValue(args, "service") == "" {
 		return nil, failf(classUsage, "the service is empty").withHint(hintForService)
 	}
-	if len(args) == 0 {
+	switch {
+	case a.as > 0 && !hasArg(args, "service") && !hasArg(args, "cmd"):
+		args = a.as.preset().sessionArgs(args)
+	case len(args) == 0:
 		args = []string{"service=shell"}
 	}
 	args = a.withEnd(args)

@@ -9,6 +9,7 @@ func newAuthorize(o *optionSet) action {
 	var file string
 	var all, strict bool
 	arguments.register(o)
+	arguments.as.register(o)
 	o.add(&require, "require", "NAME=VALUE", "exit 1 unless this argument is granted; repeatable")
 	o.add((*toggle)(&strict), "strict", "", "exit 1 if a device that knows only RFC 8907 must deny: an unknown mandatory argument, or a value that is not allowed")
 	o.add((*text)(&file), "cmd-file", "FILE", "authorize every line of FILE and print a table; # begins a comment, + or - a command that must be permitted or denied; - is stdin")
@@ -16,6 +17,9 @@ func newAuthorize(o *optionSet) action {
 	registerAll(o, &all)
 	return func(ctx context.Context, inv *invocation) (output, error) {
 		inv.server.deadTime = *deadTime
+		if err := arguments.as.apply(inv, &arguments.cr); err != nil {
+			return nil, err
+		}
 		if file != "" {
 			if len(inv.words) > 0 || len(arguments.args) > 0 || arguments.command != "" || len(require) > 0 {
 				return nil, failf(classUsage, "--cmd-file cannot be used with arguments, --cmd or --require")

@@ -22,6 +22,7 @@ func newCheck(o *optionSet) action {
 	o.add((*toggle)(&plan.types), "types", "", "log in with every authentication type; stop after 3 FAILs")
 	o.add((*toggle)(&plan.negative), "negative", "", "also check that a wrong password is denied: one failed login each run, none once a login was denied")
 	o.add(&opts.commands, "cmd", "COMMAND", "also authorize this command line, with - before it one that must be denied; repeatable")
+	plan.as.register(o)
 	o.add((*toggle)(&format.nagios), "nagios", "", "print one line and exit like a Nagios plugin")
 	o.add((*seconds)(&limits.warn), "warn", "TIME", "with --nagios: WARNING if a server takes longer; with USER its login")
 	o.add((*seconds)(&limits.crit), "crit", "TIME", "with --nagios: CRITICAL if a server takes longer; with USER its login")
@@ -35,6 +36,10 @@ func newCheck(o *optionSet) action {
 
 func (opts *checkOptions) run(ctx context.Context, inv *invocation) (output, error) {
 	if err := opts.check(inv); err != nil {
+		return nil, err
+	}
+	endCommands := false
+	if err := opts.plan.as.apply(inv, &endCommands); err != nil {
 		return nil, err
 	}
 	for _, format := range []string{"nagios", "prometheus"} {
@@ -55,7 +60,7 @@ func (opts *checkOptions) run(ctx context.Context, inv *invocation) (output, err
 	}
 	plan := opts.plan
 	plan.request, plan.password, plan.silenced = inv.request, secrets.password, inv.output.silenced
-	if plan.commands, err = plannedCommands(inv.request, opts.commands); err != nil {
+	if plan.commands, err = plannedCommands(inv.request, opts.commands, endCommands); err != nil {
 		return nil, err
 	}
 	inv.server.singleConnect = true // to see whether the server agrees to it
@@ -89,7 +94,7 @@ func (opts *checkOptions) run(ctx context.Context, inv *invocation) (output, err
 // check refuses options that make no sense together.
 func (opts *checkOptions) check(inv *invocation) error {
 	if inv.request.user == "" {
-		for _, name := range []string{"types", "negative", "cmd", "authen-type"} {
+		for _, name := range []string{"types", "negative", "cmd", "as", "authen-type"} {
 			if inv.typed(name) {
 				return failf(classUsage, "--%s needs USER", name)
 			}

@@ -30,6 +30,7 @@ type checkPlan struct {
 	types    bool // log in with every authentication type
 	negative bool // log in with a wrong password
 	commands []plannedCommand
+	as       presetOption
 	silenced warningSet
 }
 
@@ -48,8 +49,8 @@ type plannedCommand struct {
 }
 
 // plannedCommands reads the values of --cmd. As in a command file, + or - before the command is the verdict that is
-// expected; without a sign it must be permitted.
-func plannedCommands(request requestOptions, lines []string) (commands []plannedCommand, err error) {
+// expected; without a sign it must be permitted. endCommands adds cmd-arg=<cr>.
+func plannedCommands(request requestOptions, lines []string, endCommands bool) (commands []plannedCommand, err error) {
 	for _, line := range lines {
 		text := strings.TrimSpace(line)
 		c := plannedCommand{denied: strings.HasPrefix(text, "-")}
@@ -61,6 +62,9 @@ func plannedCommands(request requestOptions, lines []string) (commands []planned
 			return nil, failf(classUsage, "--cmd \"%s\" has no command", escape(line))
 		}
 		c.text, c.args = strings.TrimSpace(text), commandArgs(words)
+		if endCommands {
+			c.args = endCommand(c.args)
+		}
 		if slices.ContainsFunc(commands, func(o plannedCommand) bool { return o.text == c.text }) {
 			return nil, failf(classUsage, "--cmd \"%s\" is given twice", escape(c.text))
 		}
@@ -248,8 +252,8 @@ func (s *serverCheck) tryProbe(ctx context.Context) (err error, canLogin bool) {
 // maxTypeFails is the number of FAILs after which no other authentication type is tried: more lock the account.
 const maxTypeFails = 3
 
-// tryTypes logs in with every authentication type but that of the login, which was tried already. A login without a
-// status has the class of its error instead.
+// tryTypes logs in with every authentication type, of those of --as if it is given, but that of the login, which was tried
+// already. A login without a status has the class of its error instead.
 func (s *serverCheck) tryTypes(ctx context.Context, login *job) {
 	s.Types = make(map[string]string)
 	fails := 0
@@ -263,7 +267,7 @@ func (s *serverCheck) tryTypes(ctx context.Context, login *job) {
 	own := s.plan.request.authenType
 	try(own.String(), login)
 	for t, name := range authenTypeNames {
-		if typ := authenType(t); name != "" && typ != own && fails < maxTypeFails {
+		if typ := authenType(t); name != "" && typ != own && fails < maxTypeFails && s.plan.as.preset().logsInWith(typ) {
 			try(name, s.do(ctx, s.plan.login(typ, s.plan.password)))
 		}
 	}

@@ -91,7 +91,7 @@ func (c *completer) findOption(word string) (row *option, hasValue bool) {
 
 // offerAll writes the completions of the last word.
 func (c *completer) offerAll() {
-	command := c.inv.command
+	command := &c.inv.command
 	row, hasValue := c.findOption(c.word)
 	switch {
 	case c.endOpts:
@@ -112,8 +112,11 @@ func (c *completer) offerAll() {
 			c.offer("@"+name, "profile")
 		}
 	case c.inv.action == nil, command.name == "help":
-		for _, other := range c.inv.table {
-			c.offer(other.name, other.summary)
+		for i := range c.inv.table {
+			c.offer(c.inv.table[i].name, c.inv.table[i].summary)
+		}
+		if command.name == "help" {
+			c.offer("devices", "what --as sends")
 		}
 	case command.name == "completion":
 		for _, shell := range slices.Sorted(maps.Keys(completionScripts())) {

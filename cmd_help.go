@@ -35,13 +35,11 @@ line override them. An example of a file:
 
 Commands (tacacs_plus help COMMAND has the details):
 `)
-	for _, c := range table {
+	for i := range table {
+		c := &table[i]
 		fmt.Fprintf(&b, "  %-12s %-18s  %s\n", c.name, c.words(), c.summary)
 	}
-	b.WriteString("\nOptions of every command that uses a server:\n")
-	for _, o := range sharedOptions() {
-		b.WriteString(describe(&o))
-	}
+	describeAll(&b, "Options of every command that uses a server", sharedOptions())
 	b.WriteString(`
 The key and the password come from an option, a file, standard input, the
 environment (TACACS_PLUS_KEY, TACACS_PLUS_PWD), or a prompt on the terminal, in
@@ -61,18 +59,19 @@ func commandHelp(c *command) string {
 	for i := range c.examples {
 		b.WriteString("    " + c.example(i) + "\n")
 	}
-	for _, part := range []struct {
-		heading string
-		options []option
-	}{{"Options of this command", c.ownOptions().options}, {"Options that it shares with other commands", c.sharedOptions()}} {
-		for i, o := range part.options {
-			if i == 0 {
-				b.WriteString("\n" + part.heading + ":\n")
-			}
-			b.WriteString(describe(&o))
-		}
-	}
+	describeAll(&b, "Options of this command", c.ownOptions().options)
+	describeAll(&b, "Options that it shares with other commands", c.sharedOptions())
 	return b.String()
+}
+
+// describeAll writes the help of options, if there are any, below a heading.
+func describeAll(b *strings.Builder, heading string, options []option) {
+	for i := range options {
+		if i == 0 {
+			b.WriteString("\n" + heading + ":\n")
+		}
+		b.WriteString(describe(&options[i]))
+	}
 }
 
 // describe returns the help of an option: its names, then its text, beside or below them.
@@ -100,10 +99,12 @@ func newHelp(o *optionSet) action {
 	var man bool
 	o.add((*toggle)(&man), "man", "", "print the manual page; relay and decode have their own")
 	return func(_ context.Context, inv *invocation) (output, error) {
-		var about command
+		about := new(command)
 		switch n := len(inv.words); {
 		case n > 1:
 			return nil, failf(classUsage, "unexpected argument \"%s\"", escape(inv.words[1]))
+		case n == 1 && !man && inv.words[0] == "devices":
+			return &page{text: presetHelp()}, nil
 		case n == 1:
 			var err error
 			if about, err = findCommand(inv.table, inv.words[0], hintList); err != nil {
@@ -118,7 +119,7 @@ func newHelp(o *optionSet) action {
 		case about.name == "":
 			return &page{text: mainHelp(inv.table)}, nil
 		}
-		return &page{text: commandHelp(&about)}, nil
+		return &page{text: commandHelp(about)}, nil
 	}
 }
 

@@ -57,15 +57,15 @@ func (m *roff) insert(table []command, what []string) {
 			m.command(&table[i])
 		}
 	case "shared":
-		for _, o := range sharedOptions() {
-			m.option(&o)
-		}
+		m.options(sharedOptions())
 	case "options":
 		if c, err := findCommand(table, what[1], ""); err == nil {
-			m.options(&c)
+			m.options(c.ownOptions().options)
+			m.options(c.sharedOptions())
 		}
 	case "examples":
-		for _, c := range table {
+		for i := range table {
+			c := &table[i]
 			if len(what) > 1 && c.name != what[1] {
 				continue
 			}
@@ -125,20 +125,14 @@ func (m *roff) command(c *command) {
 		m.text(".PP\nIts options are in\n.BR tacacs_plus\\-" + c.name + " (1).")
 		return
 	}
-	for _, o := range c.ownOptions().options {
-		m.option(&o)
-	}
-	for _, o := range c.sharedOptions() {
-		if _, _, special := o.meaning(c.name); special {
-			m.option(&o)
-		}
-	}
+	m.options(c.ownOptions().options)
+	m.options(slices.DeleteFunc(c.sharedOptions(), func(o option) bool { _, _, special := o.meaning(c.name); return !special }))
 }
 
-// options writes the options of a command: its own, then those that it shares with others.
-func (m *roff) options(c *command) {
-	for _, o := range slices.Concat(c.ownOptions().options, c.sharedOptions()) {
-		m.option(&o)
+// options writes options.
+func (m *roff) options(list []option) {
+	for i := range list {
+		m.option(&list[i])
 	}
 }
 

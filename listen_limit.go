@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -124,11 +123,13 @@ func (l *listener) leastEntitled(key netip.Addr) *acceptedConn {
 }
 
 // largest returns the first connection of the address with the largest count, or nil for none.
-func largest(of []*acceptedConn, count map[netip.Addr]int) *acceptedConn {
-	if len(of) == 0 {
-		return nil
+func largest(of []*acceptedConn, count map[netip.Addr]int) (most *acceptedConn) {
+	for _, a := range of {
+		if most == nil || count[a.limitKey()] > count[most.limitKey()] {
+			most = a
+		}
 	}
-	return slices.MaxFunc(of, func(a, b *acceptedConn) int { return cmp.Compare(count[a.limitKey()], count[b.limitKey()]) })
+	return most
 }
 
 // setProven records that a packet fit the key.

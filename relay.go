@@ -102,27 +102,32 @@ func (opts *relayOptions) register(o *optionSet) {
 
 // configure sets up r as the command line describes it.
 func (opts *relayOptions) configure(ctx context.Context, inv *invocation, r *relayServer) error {
-	if err := r.listener.inherit(inv.std.sockets, &opts.inherited, &opts.inheritedTLS); err != nil {
-		return err
-	}
-	if err := opts.check(inv, r.listener); err != nil {
-		return err
-	}
-	opts.metrics = newRelayMetrics(opts.metricsFile)
-	r.metrics = opts.metrics
-	config, err := opts.read(ctx, inv)
+	config, err := opts.prepare(ctx, inv, r.listener)
 	if err != nil {
 		return err
 	}
+	r.config.Store(config)
+	r.metrics = opts.metrics
 	if r.listener.dump = config.lone.dump; r.listener.dump != nil {
 		r.listener.dump.out = opts.background(r.listener.dump.out, "packets", nil)
 	}
-	r.config.Store(config)
 	r.listener.log = &sessionLog{json: inv.output.json, verbose: inv.output.verbose}
 	if !inv.output.quiet {
 		r.listener.log.out = opts.background(inv.std.out, sessionLines, inv.logf)
 	}
 	return nil
+}
+
+// prepare takes over the sockets of systemd for l, checks the options, and reads all files.
+func (opts *relayOptions) prepare(ctx context.Context, inv *invocation, l *listener) (*relayConfig, error) {
+	if err := l.inherit(inv.std.sockets, &opts.inherited, &opts.inheritedTLS); err != nil {
+		return nil, err
+	}
+	if err := opts.check(inv, l); err != nil {
+		return nil, err
+	}
+	opts.metrics = newRelayMetrics(opts.metricsFile)
+	return opts.read(ctx, inv)
 }
 
 // read reads all files of the options, and returns the configuration that they describe.

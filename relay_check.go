@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -12,11 +11,7 @@ import (
 
 // describe implements --check-config: it reads everything, and returns what would run.
 func (opts *relayOptions) describe(ctx context.Context, inv *invocation) (output, error) {
-	l := newListener()
-	if err := cmp.Or(l.inherit(inv.std.sockets, &opts.inherited, &opts.inheritedTLS), opts.check(inv, l)); err != nil {
-		return nil, err
-	}
-	config, err := opts.read(ctx, inv)
+	config, err := opts.prepare(ctx, inv, newListener())
 	if err != nil {
 		return nil, err
 	}

@@ -134,21 +134,19 @@ func (r *recordFile) Write(packets []byte) (int, error) {
 	return n, err
 }
 
-// newRecorder returns a recorder that begins a file.
-func newRecorder(out io.Writer, showSecrets bool) *recorder {
-	r := continueRecorder(out, showSecrets)
-	r.buf = appendPcapHeader(r.buf)
-	r.flush()
+// newRecorder returns a recorder that begins a file, or appends to one that has begun. Its sequence numbers differ from
+// those of the run before.
+func newRecorder(out io.Writer, begun, showSecrets bool) *recorder {
+	r := &recorder{out: out, showSecrets: showSecrets, first: newSessionID()}
+	if !begun {
+		r.buf = appendPcapHeader(nil)
+		r.flush()
+	}
 	return r
 }
 
-// continueRecorder returns a recorder that appends to a file. Its sequence numbers differ from those of the run before.
-func continueRecorder(out io.Writer, showSecrets bool) *recorder {
-	return &recorder{out: out, showSecrets: showSecrets, first: newSessionID()}
-}
-
-// packet records a packet of a device or of its server, whose body is in clear. noSecrets reports that its
-// fields are no secrets; secrets are those that it may repeat.
+// packet records a packet of a device or of its server, whose body is in clear. Its secrets are overwritten with stars, and
+// the other places where they are repeated, unless noSecrets is set; secrets are more of them that it may repeat.
 func (r *recorder) packet(at time.Time, conns *recordedConns, device, server netip.AddrPort, fromDevice bool, h *header, body []byte, m message, noSecrets bool, secrets ...string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -158,7 +156,12 @@ func (r *recorder) packet(at time.Time, conns *recordedConns, device, server net
 	clear.layout(&head)
 	packet := append(head.buf, body...)
 	if !noSecrets && !r.showSecrets {
-		r.blank(packet[headerLen:], m, secrets)
+		hidden, _ := markBody(body, m, secrets, nil) // m is nil if the body was not read
+		for i, hide := range hidden {
+			if hide {
+				packet[headerLen+i] = '*'
+			}
+		}
 	}
 	from := 0
 	if !fromDevice {
@@ -182,17 +185,6 @@ func (r *recorder) conn(conns *recordedConns, device, server netip.AddrPort, at 
 	return c
 }
 
-// blank overwrites the secrets of a body with stars, and other places where they are repeated. m is nil if the
-// body was not read.
-func (r *recorder) blank(body []byte, m message, secrets []string) {
-	hidden, _ := markBody(body, m, secrets, nil)
-	for i, hide := range hidden {
-		if hide {
-			body[i] = '*'
-		}
-	}
-}
-
 // end closes the connections. A nil recorder does nothing.
 func (r *recorder) end(conns *recordedConns) {
 	if r == nil {
@@ -208,7 +200,7 @@ func (r *recorder) end(conns *recordedConns) {
 	r.flush()
 }
 
-// flush writes the frames in buf. It warns when writes begin to fail, and when they succeed again.
+// flush writes the frames in buf.
 func (r *recorder) flush() {
 	if len(r.buf) == 0 {
 		return

@@ -189,11 +189,7 @@ func TestRelayRecordOfNextRun(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	for i := range uint32(20) {
-		rec := continueRecorder(&out, false)
-		if i == 0 {
-			rec = newRecorder(&out, false)
-		}
-		recordLogin(t, rec, i)
+		recordLogin(t, newRecorder(&out, i > 0, false), i)
 	}
 	file := filepath.Join(writeFiles(t, map[string]string{"record.pcap": out.String()}), "record.pcap")
 	got := runWith(t, nil, "", "decode", file)
@@ -270,7 +266,7 @@ func TestRelayRecordCountsLostPackets(t *testing.T) {
 		var reports lockedBuffer
 		rec := newRecorder(new(relayOptions).background(disk, "recorded packets", func(format string, args ...any) {
 			fmt.Fprintf(&reports, format+"\n", args...)
-		}), false)
+		}), false, false)
 		device, server := netip.MustParseAddrPort("198.51.100.7:41234"), netip.MustParseAddrPort("192.0.2.1:49")
 		all, written := new(recordedConns), 0
 		session := func(id uint32) {

@@ -98,9 +98,5 @@ func (opts *relayOptions) startRecorder(ctx context.Context, inv *invocation) (*
 	if file.removed > 0 {
 		inv.logf("%s: removed a packet that was cut off at the end (%d bytes)", opts.record, file.removed)
 	}
-	out := opts.background(file, "recorded packets", inv.logf)
-	if file.begun {
-		return continueRecorder(out, inv.output.showSecrets), nil
-	}
-	return newRecorder(out, inv.output.showSecrets), nil
+	return newRecorder(opts.background(file, "recorded packets", inv.logf), file.begun, inv.output.showSecrets), nil
 }

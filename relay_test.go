@@ -555,7 +555,7 @@ func TestRelayRecordIsReadBack(t *testing.T) {
 	} {
 		device, server := netip.MustParseAddrPort(tt.device), netip.MustParseAddrPort(tt.server)
 		var out bytes.Buffer
-		rec, all := newRecorder(&out, false), new(recordedConns)
+		rec, all := newRecorder(&out, false, false), new(recordedConns)
 		args := slices.Repeat([]string{"filler*" + strings.Repeat("x", 240)}, 254)
 		args = append([]string{"service=shell"}, args...) // 62 KiB in all
 		for i := range uint32(2) {
@@ -647,7 +647,7 @@ func TestRelayRecordReportsFullDisk(t *testing.T) {
 		var reports []string
 		rec := newRecorder(new(relayOptions).background(disk, "recorded packets", func(format string, args ...any) {
 			reports = append(reports, fmt.Sprintf(format, args...))
-		}), false)
+		}), false, false)
 		device, server := netip.MustParseAddrPort("198.51.100.7:41234"), netip.MustParseAddrPort("192.0.2.1:49")
 		all := new(recordedConns)
 		for _, room := range []int{1 << 20, 30, 0, 1 << 20, 1 << 20} {
@@ -714,7 +714,7 @@ func recordLogin(t *testing.T, rec *recorder, sessionID uint32) *recordedConns {
 func TestRelayRecordOfReusedPort(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	rec := newRecorder(&out, false)
+	rec := newRecorder(&out, false, false)
 	for i := range uint32(3) {
 		all := recordLogin(t, rec, i)
 		rec.end(all)
@@ -742,7 +742,7 @@ func TestRelayRecordOfTwoServers(t *testing.T) {
 	device := netip.MustParseAddrPort("198.51.100.7:1024")
 	servers := []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:49"), netip.MustParseAddrPort("192.0.2.2:49")}
 	var out bytes.Buffer
-	rec, all := newRecorder(&out, false), new(recordedConns)
+	rec, all := newRecorder(&out, false, false), new(recordedConns)
 	for n, m := range []message{asciiStart("alice"), &authenReply{status: authenGetPass}, answerWith(testPassword), &authenReply{status: authenPass}} {
 		for i, server := range servers {
 			h := header{version: minorDefault, typ: typeAuthen, seqNo: uint8(1 + n), sessionID: uint32(i)}

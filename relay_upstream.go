@@ -19,8 +19,6 @@ type upstream struct {
 	mu   sync.Mutex
 	jobs queue[job] // that no pool has begun
 	over bool       // it takes no more jobs
-
-	retiring atomic.Bool
 }
 
 const (
@@ -44,14 +42,17 @@ func (u *upstream) put(j *job) (ok bool) {
 
 // retire has the upstream end when its jobs are done. It takes no more. A nil upstream does nothing.
 func (u *upstream) retire() {
-	if u == nil {
-		return
+	if u != nil {
+		u.endJobs()
+		u.notify()
 	}
+}
+
+// endJobs has put take no more jobs.
+func (u *upstream) endJobs() {
 	u.mu.Lock()
+	defer u.mu.Unlock()
 	u.over = true
-	u.mu.Unlock()
-	u.retiring.Store(true)
-	u.notify()
 }
 
 // notify announces jobs.
@@ -61,23 +62,20 @@ func (u *upstream) notify() {
 	}
 }
 
-// take returns the next job, or nil.
-func (u *upstream) take() *job {
+// take returns the next job, or nil. over reports that no other will come.
+func (u *upstream) take() (j *job, over bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	j := u.jobs.first()
-	if j != nil {
+	if j = u.jobs.first(); j != nil {
 		u.jobs.remove(&j.place)
 	}
-	return j
+	return j, j == nil && u.over
 }
 
 // close fails the jobs that are left, and those that follow.
 func (u *upstream) close() {
-	u.mu.Lock()
-	u.over = true
-	u.mu.Unlock()
-	for j := u.take(); j != nil; j = u.take() {
+	u.endJobs()
+	for j, over := u.take(); !over; j, over = u.take() {
 		j.err = errInterrupted
 		j.owner.jobDone(j)
 	}
@@ -101,9 +99,8 @@ func (u *upstream) run(ctx context.Context) {
 			if old {
 				return nil, time.Time{}, false
 			}
-			retiring := u.retiring.Load() // read before the last take
-			j := u.take()
-			if j == nil && retiring {
+			j, over := u.take()
+			if over {
 				old, last = true, true
 				close(retired)
 			}

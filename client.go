@@ -253,12 +253,18 @@ var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interv
 // connect resolves the name of the server that the job asks now, and tries its addresses in turn. A proxy command does
 // that elsewhere.
 func (c *client) connect(ctx context.Context, j *job) (net.Conn, *proxyProcess, error) {
-	srv, took := j.server(), &j.session.timing
+	srv, took, another, from := j.server(), &j.session.timing, c.hasNextServer(j), time.Now()
 	if c.proxy != nil {
 		c.dump.event("running %s for %s", escape(c.proxy.words[0]), srv)
 		return c.proxy.start(srv)
 	}
-	addrs, err := c.resolve(ctx, srv, took)
+	resolving := ctx
+	if another { // the time for it counts for the first address
+		part, cancel := context.WithTimeout(ctx, c.connectLimit(ctx, 1, true))
+		defer cancel()
+		resolving = part
+	}
+	addrs, err := c.resolve(resolving, srv, took)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -273,16 +279,20 @@ func (c *client) connect(ctx context.Context, j *job) (net.Conn, *proxyProcess, 
 		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(c.source, 0))
 	}
 	began := time.Now()
+	if !another {
+		from = began
+	}
 	var limit time.Duration
 	for i, addr := range addrs {
 		at := netip.AddrPortFrom(addr, srv.port).String()
 		c.dump.event("connecting to %s", at)
 		last := i == len(addrs)-1
-		limit = c.connectLimit(ctx, len(addrs)-i, !last || c.hasNextServer(j))
-		part, cancel := context.WithTimeout(ctx, limit)
+		limit = c.connectLimit(ctx, len(addrs)-i, !last || another)
+		part, cancel := context.WithDeadline(ctx, from.Add(limit))
 		var conn net.Conn
 		conn, err = d.DialContext(part, "tcp", at)
 		cancel()
+		from = time.Now()
 		if err == nil {
 			if took.connect = time.Since(began); c.singleConnect {
 				limitUnacknowledged(conn, max(c.timeout/2, time.Second))

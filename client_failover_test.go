@@ -132,6 +132,36 @@ func TestClientConnectLimit(t *testing.T) {
 	})
 }
 
+// TestClientResolveLimit: the limit for a connect holds for a name server that does not answer too, while another server is
+// left. It is not parallel, since it changes the resolver.
+func TestClientResolveLimit(t *testing.T) {
+	resolveWith(t, func(context.Context, string, string) (net.Conn, error) {
+		_, client := net.Pipe()
+		return client, nil
+	})
+	silent := newServer("tac1.example", portClear)
+	const limit = 50 * time.Millisecond
+	for _, tt := range []struct {
+		what              string
+		servers           []server
+		timeout, explicit time.Duration
+		limited           bool
+	}{
+		{"two servers", []server{silent, named("B")}, 4 * time.Second, 0, true},
+		{"two servers, --connect-timeout", []server{silent, named("B")}, 4 * time.Second, limit, true},
+		{"one server", []server{silent}, 4 * limit, 0, false},
+		{"one server, --connect-timeout", []server{silent}, 4 * limit, limit, false},
+	} {
+		c := &client{servers: tt.servers, timeout: tt.timeout, connectTimeout: tt.explicit, failoverTimeout: limit}
+		j := new(job)
+		c.begin(j, time.Now())
+		_, err := c.dial(t.Context(), j)
+		if early := time.Now().Before(j.session.deadline); early != tt.limited || classOf(err) != classNetwork || outcomeOf(err) != outcomeNotSent {
+			t.Errorf("%s: %v, before the timeout: %t", tt.what, err, early)
+		}
+	}
+}
+
 // TestRequesterRedialFails: a request that met the end of a connection is tried on a new one, once.
 func TestRequesterRedialFails(t *testing.T) {
 	t.Parallel()

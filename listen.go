@@ -52,10 +52,10 @@ const (
 	maxDialogues     = 1024 // of one connection, waiting for a CONTINUE
 	idleTimeout      = 60 * time.Second
 	handshakeTimeout = 10 * time.Second
-	firstTimeout     = 10 * time.Second       // for the whole first packet
-	shutdownTimeout  = 4 * time.Second        // for pending replies
-	linesTimeout     = 500 * time.Millisecond // for the last lines
-	maxGathered      = 16 << 10               // bytes of packets that are written together
+	firstTimeout     = 10 * time.Second // for the whole first packet
+	shutdownTimeout  = 4 * time.Second  // for pending replies
+	linesTimeout     = 2 * time.Second  // for the last lines
+	maxGathered      = 16 << 10         // bytes of packets that are written together
 )
 
 func newListener() *listener {

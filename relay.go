@@ -42,8 +42,8 @@ const (
 	relayConnect    = 1500 * time.Millisecond // default of --connect-timeout: devices wait 3 to 5 s
 	maxPlaces       = 2048
 	maxBytes        = 32 << 20
-	maxCandidates   = 64           // keys of one device
-	relayEndTimeout = linesTimeout // for connections that are cut off at the end
+	maxCandidates   = 64                     // keys of one device
+	relayEndTimeout = 500 * time.Millisecond // for connections that are cut off at the end
 )
 
 func newRelayServer() *relayServer {

@@ -1139,7 +1139,7 @@ func TestPoolReusedJob(t *testing.T) {
 	b := &bench{n: 10}
 	q := newLogin(commonFields{user: "u", typ: authenPAP}, "")
 	j := &job{request: q, turn: 3, replyLost: true, err: errInterrupted}
-	j.res.Attempts = make([]attempt, 3)
+	j.res.Attempts = make([]*attempt, 3)
 	j.session.deadline = time.Now()
 	q.tried = []authenType{authenPAP}
 	b.free = []*job{j}

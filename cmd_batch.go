@@ -334,7 +334,7 @@ func (r *batchResult) appendJSON(b []byte) []byte {
 	b = appendField(b, "flags", r.Flags)
 	b = appendField(b, "task_id", escape(r.TaskID))
 	b = append(b, `,"timing_ms":{`...)
-	for _, p := range r.Timing.phases() {
+	for _, p := range r.Timing.measured() {
 		if ms := p.took.Microseconds(); ms > 0 {
 			if b[len(b)-1] != '{' {
 				b = append(b, ',')

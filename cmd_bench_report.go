@@ -180,7 +180,7 @@ func (r *benchReport) line() string {
 	fmt.Fprintf(&b, "bytes     %d sent, %d received\ntransport %s", r.Bytes["sent"], r.Bytes["received"], r.Transport)
 	switch {
 	case r.SingleConnect != nil:
-		fmt.Fprintf(&b, ", single-connect %s", singleConnectWord(*r.SingleConnect))
+		fmt.Fprintf(&b, ", single-connect %s", singleConnectWord(r.SingleConnect))
 	case r.Answered > 0:
 		b.WriteString(", a connection for each request")
 	}

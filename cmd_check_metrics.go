@@ -91,11 +91,8 @@ var checkMetrics = []checkMetric{
 }
 
 func phaseSamples(_ *checkReport, s *serverCheck) (list []sample) {
-	if s.probe.timing == nil {
-		return nil
-	}
-	for _, p := range s.probe.phases() {
-		if p.took > 0 && (p.name != "total" || s.probe.replied) {
+	for _, p := range s.probe.measured() {
+		if p.name != "total" || s.probe.replied {
 			list = append(list, sample{p.took.Seconds(), []string{label("phase", p.name)}})
 		}
 	}

@@ -88,77 +88,60 @@ func (s *serverCheck) verdict() string {
 
 // text returns the verdict, and one fact a line.
 func (s *serverCheck) text(verbose bool) string {
-	var b strings.Builder
-	fact := func(name, value string) {
-		if value != "" {
-			fmt.Fprintf(&b, "  %s: %s\n", name, value)
-		}
-	}
-	b.WriteString(s.verdict())
+	facts := &factList{text: []byte(s.verdict()), indent: "  "}
 	if s.Error != nil {
-		fact("hint", s.Error.Hint)
+		facts.add("hint", s.Error.Hint)
 	}
 	if verbose {
-		fact("address", s.Address)
+		facts.add("address", s.Address)
 	}
 	if s.plan.request.user == "" {
-		fact("time", s.probe.text())
+		facts.add("time", s.probe.text())
 	} else {
-		fact("time", s.login.text())
-		fact("probe time", s.probe.text())
+		facts.add("time", s.login.text())
+		facts.add("probe time", s.probe.text())
 	}
 	if s.KeyOK != nil {
-		fact("key", choose(*s.KeyOK, "ok", "WRONG"))
+		facts.add("key", choose(*s.KeyOK, "ok", "WRONG"))
 	}
-	if s.SingleConnect != nil {
-		fact("single-connect", singleConnectWord(*s.SingleConnect))
-	}
+	facts.add("single-connect", singleConnectWord(s.SingleConnect))
 	if days, measured := s.TLS.daysLeft(); measured && verbose {
-		s.TLS.writeFacts(fact)
+		s.TLS.addTo(facts)
 	} else if measured {
-		fact("tls", fmt.Sprintf("%s, %d days left", s.TLS.Version, days))
+		facts.add("tls", fmt.Sprintf("%s, %d days left", s.TLS.Version, days))
 	}
-	fact("login", s.Login)
-	s.writeLogins(fact)
-	return b.String()
+	facts.add("login", s.Login)
+	s.addLogins(facts)
+	return string(facts.text)
 }
 
-// writeLogins calls fact with what the logins and commands of the options brought.
-func (s *serverCheck) writeLogins(fact func(name, value string)) {
+// addLogins adds what the logins and commands of the options brought.
+func (s *serverCheck) addLogins(facts *factList) {
 	for _, name := range authenTypeNames {
 		if status := s.Types[name]; status != "" {
-			fact("type "+name, status)
+			facts.add("type "+name, status)
 		} else if name != "" && s.Types != nil {
-			fact("type "+name, fmt.Sprintf("not tried after %d FAILs", maxTypeFails))
+			facts.add("type "+name, fmt.Sprintf("not tried after %d FAILs", maxTypeFails))
 		}
 	}
 	for _, c := range s.Commands {
-		mark := ""
-		if !c.AsExpected {
-			mark = "  <- not as expected"
-		}
-		fact("command "+escape(c.Command), c.Status+mark)
+		facts.add("command "+escape(c.Command), c.Status+choose(c.AsExpected, "", "  <- not as expected"))
 	}
 	switch {
 	case s.WrongPassword != "" && s.wrongRefused:
-		fact("wrong password", "denied")
+		facts.add("wrong password", "denied")
 	case s.negativeSkipped:
-		fact("wrong password", "not tried after a denied login")
+		facts.add("wrong password", "not tried after a denied login")
 	default:
-		fact("wrong password", s.WrongPassword)
+		facts.add("wrong password", s.WrongPassword)
 	}
 }
 
 // text returns the phases that took place.
 func (t sessionTime) text() string {
-	if t.timing == nil {
-		return ""
-	}
 	var phases []string
-	for _, p := range t.phases() {
-		if p.took > 0 {
-			phases = append(phases, p.name+" "+inMS(p.took))
-		}
+	for _, p := range t.measured() {
+		phases = append(phases, p.name+" "+inMS(p.took))
 	}
 	return strings.Join(phases, ", ")
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 )
 
@@ -78,6 +79,36 @@ func (p *page) json() string {
 		return p.text
 	}
 	return encodeJSON(p.object)
+}
+
+// A factList is the text of facts, one on each line. Values are escaped.
+type factList struct {
+	text   []byte
+	indent string
+}
+
+// add adds a fact, unless its value is empty.
+func (l *factList) add(name, value string) {
+	if value != "" {
+		l.text = fmt.Appendf(l.text, "%s%s: %s\n", l.indent, name, escape(value))
+	}
+}
+
+// addLines adds a fact of several lines, unless there is none.
+func (l *factList) addLines(name string, values []string) {
+	if len(values) > 0 {
+		l.text = fmt.Appendf(l.text, "%s:\n  %s\n", name, strings.Join(escapeAll(values), "\n  "))
+	}
+}
+
+// addText adds a text of a server, which may have several lines.
+func (l *factList) addText(name, value string) {
+	value = strings.ReplaceAll(strings.TrimSpace(value), "\r\n", "\n")
+	if strings.Contains(value, "\n") {
+		l.addLines(name, strings.Split(value, "\n"))
+	} else {
+		l.add(name, value)
+	}
 }
 
 // encodeJSON returns v as JSON on one line.

@@ -186,7 +186,7 @@ func TestRelaySingleConnect(t *testing.T) {
 		s := serveWith(t, split("--fault" + " " + tt.fault)[:2*min(1, len(tt.fault))]...)
 		r := relayTo(t, s.addr, split(tt.mode)...)
 		got := r.asDevice(t, "authenticate alice AT -t pap --single-connect -v")
-		if want := "single-connect: " + singleConnectWord(tt.granted); !strings.Contains(got.out, want+"\n") {
+		if want := "single-connect: " + singleConnectWord(&tt.granted); !strings.Contains(got.out, want+"\n") {
 			t.Errorf("%+v: %s%s", tt, got.out, got.err)
 		}
 		c := dialDevice(t, r) // a device that does not request the mode does not get it

@@ -211,7 +211,7 @@ time total: 1000.0 ms
 			res: result{Command: "authenticate", User: "bob\x07", Status: "FAIL", ExitCode: 1, SingleConnect: new(bool), Flags: "none",
 				ServerMsg: "\r\nAccount locked\r\n  call 555\x9b\r\n", Data: "ldap\nrefused",
 				Error: &problem{Class: "denied", Message: "FAIL", Hint: "see the log"},
-				Attempts: []attempt{
+				Attempts: []*attempt{
 					{Server: "tac1:49", Status: "ERROR", problem: problem{Class: "server error", Message: "answered ERROR"}},
 					{Server: "tac2:49", problem: problem{Class: "network", Message: "no reply"}},
 				}},

@@ -174,9 +174,6 @@ func (r *sessionRecord) appendDetails(word func(text string)) {
 // hasMethod reports whether the request has an authen_method in place of an action.
 func (r *sessionRecord) hasMethod() bool { return r.request == "authorize" || r.request == "account" }
 
-// milliseconds converts a duration for lines and objects.
-func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-
 // A recordObject is a sessionRecord in JSON. Its names are part of the contract; unknown values are omitted.
 type recordObject struct {
 	Time        string   `json:"time,omitempty"`

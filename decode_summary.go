@@ -73,9 +73,9 @@ func (s *decodeSummary) add(client *clientCount, r *sessionRecord) {
 
 // A decodeReport is the result of decode.
 type decodeReport struct {
-	Command string          `json:"command"`
-	Servers []serverSummary `json:"servers"`
-	Clients []clientSummary `json:"clients"` // those with problems
+	Command string           `json:"command"`
+	Servers []*serverSummary `json:"servers"`
+	Clients []*clientSummary `json:"clients"` // those with problems
 	exitStatus
 	empty   bool // sessions were printed instead
 	keyless bool // no key was given
@@ -95,7 +95,12 @@ type clientSummary struct {
 	NoReply   int     `json:"no_reply,omitempty"`
 	Slow      int     `json:"slow,omitempty"`
 	SlowestMS float64 `json:"slowest_ms,omitempty"`
+
+	place int // among the clients
 }
+
+// problems returns the counts of sessions with each problem, in the order of the tables.
+func (c *clientSummary) problems() [3]int { return [...]int{c.NoKey, c.NoReply, c.Slow} }
 
 // summaryQuantiles are the columns of the table.
 var summaryQuantiles = []struct {
@@ -105,7 +110,7 @@ var summaryQuantiles = []struct {
 
 // newDecodeReport reports a summary, or nothing if it is nil. others counts the sessions of clients beyond maxClients.
 func newDecodeReport(s *decodeSummary, clients []*clientCount, others *clientCount) *decodeReport {
-	r := &decodeReport{Command: "decode", Servers: []serverSummary{}, Clients: []clientSummary{}, empty: s == nil}
+	r := &decodeReport{Command: "decode", Servers: []*serverSummary{}, Clients: []*clientSummary{}, empty: s == nil}
 	if r.empty {
 		return r
 	}
@@ -124,7 +129,7 @@ func newDecodeReport(s *decodeSummary, clients []*clientCount, others *clientCou
 }
 
 func (r *decodeReport) addServer(name string, count *serverCount) {
-	s := serverSummary{Server: name, Sessions: count.sessions, Status: count.statuses}
+	s := &serverSummary{Server: name, Sessions: count.sessions, Status: count.statuses}
 	if count.took.count > 0 {
 		s.Took = make(map[string]float64)
 		for _, q := range summaryQuantiles {
@@ -137,7 +142,7 @@ func (r *decodeReport) addServer(name string, count *serverCount) {
 // addClient adds a client if it has problems.
 func (r *decodeReport) addClient(name string, count *clientCount) {
 	if count.noKey+count.noReply+count.slow > 0 {
-		r.Clients = append(r.Clients, clientSummary{name, count.sessions, count.noKey, count.noReply, count.slow, milliseconds(count.slowest)})
+		r.Clients = append(r.Clients, &clientSummary{name, count.sessions, count.noKey, count.noReply, count.slow, milliseconds(count.slowest), len(r.Clients)})
 	}
 }
 
@@ -175,51 +180,41 @@ func (r *decodeReport) line() string {
 			}
 		}
 		b.WriteByte('\n')
-		type count struct {
-			status string
-			n      int
-		}
-		var counts []*count
+		var counts countList
 		for status, n := range s.Status {
-			counts = append(counts, &count{status, n})
+			counts = append(counts, &namedCount{name: status, n: n})
 		}
-		slices.SortFunc(counts, func(a, b *count) int { return cmp.Or(b.n-a.n, strings.Compare(a.status, b.status)) })
-		for _, c := range counts {
-			fmt.Fprintf(&b, "%-47s %-10s %8d\n", "", c.status, c.n)
+		for _, c := range counts.sorted() {
+			fmt.Fprintf(&b, "%-47s %-10s %8d\n", "", c.name, c.n)
 		}
 	}
 	unread := "sessions that no key fits"
 	if r.keyless {
 		unread = "sessions that need a key"
 	}
-	for _, problem := range []struct {
-		what  string
-		count func(c *clientSummary) int
-	}{
-		{unread, func(c *clientSummary) int { return c.NoKey }},
-		{"sessions without a reply", func(c *clientSummary) int { return c.NoReply }},
-		{fmt.Sprintf("sessions slower than %v", slowReply), func(c *clientSummary) int { return c.Slow }},
-	} {
-		r.writeClients(&b, problem.what, problem.count)
+	for i, what := range [...]string{unread, "sessions without a reply", fmt.Sprintf("sessions slower than %v", slowReply)} {
+		r.writeClients(&b, what, i)
 	}
 	return b.String()
 }
 
 // writeClients writes the table of one problem: its clients, the worst first.
-func (r *decodeReport) writeClients(b *strings.Builder, what string, count func(c *clientSummary) int) {
+func (r *decodeReport) writeClients(b *strings.Builder, what string, problem int) {
 	var clients []*clientSummary
-	for i := range r.Clients {
-		if c := &r.Clients[i]; count(c) > 0 {
+	for _, c := range r.Clients {
+		if c.problems()[problem] > 0 {
 			clients = append(clients, c)
 		}
 	}
 	if len(clients) == 0 {
 		return
 	}
-	slices.SortStableFunc(clients, func(a, b *clientSummary) int { return count(b) - count(a) })
+	slices.SortFunc(clients, func(a, b *clientSummary) int {
+		return cmp.Or(b.problems()[problem]-a.problems()[problem], a.place-b.place)
+	})
 	fmt.Fprintf(b, "\n%-47s %s\n", "client", what)
 	for _, c := range clients[:min(len(clients), maxTroubled)] {
-		fmt.Fprintf(b, "%-47s %d of %d\n", c.Client, count(c), c.Sessions)
+		fmt.Fprintf(b, "%-47s %d of %d\n", c.Client, c.problems()[problem], c.Sessions)
 	}
 	if more := len(clients) - maxTroubled; more > 0 {
 		fmt.Fprintf(b, "and %d more\n", more)

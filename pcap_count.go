@@ -37,35 +37,44 @@ func (c *frameCounts) addAll(o *frameCounts) {
 	c.others += o.others
 }
 
+// A namedCount is the count of something with a name.
+type namedCount struct {
+	name  string
+	order protocol // among equal counts, before the name
+	n     int
+}
+
+type countList []*namedCount
+
+// sorted sorts the counts, the largest first.
+func (l countList) sorted() countList {
+	slices.SortFunc(l, func(a, b *namedCount) int {
+		return cmp.Or(b.n-a.n, cmp.Compare(a.order, b.order), strings.Compare(a.name, b.name))
+	})
+	return l
+}
+
 // String lists the counts, the largest first. It is empty if there are none.
 func (c *frameCounts) String() string {
-	type count struct {
-		protocol protocol
-		frames   int
-	}
-	var counts []*count
+	var counts countList
 	for p, n := range c.counts {
-		counts = append(counts, &count{p, n})
+		counts = append(counts, &namedCount{p.String(), p, n})
 	}
-	slices.SortFunc(counts, func(a, b *count) int {
-		return cmp.Or(b.frames-a.frames, cmp.Compare(a.protocol, b.protocol))
-	})
-	var b strings.Builder
-	others := c.others
-	for i, p := range counts {
+	text, others := "", c.others
+	for i, p := range counts.sorted() {
 		switch {
 		case i >= maxShownProtocols:
-			others += p.frames
+			others += p.n
 		case i > 0:
-			fmt.Fprintf(&b, ", %d of %s", p.frames, p.protocol)
+			text += fmt.Sprintf(", %d of %s", p.n, p.name)
 		default:
-			fmt.Fprintf(&b, "%s of %s", howMany(p.frames, "frame"), p.protocol)
+			text = fmt.Sprintf("%s of %s", howMany(p.n, "frame"), p.name)
 		}
 	}
 	if others > 0 {
-		fmt.Fprintf(&b, ", %d of other protocols", others)
+		text += fmt.Sprintf(", %d of other protocols", others)
 	}
-	return b.String()
+	return text
 }
 
 // String returns the name of a protocol that is not read.

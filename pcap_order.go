@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"io"
 	"os"
 	"slices"
@@ -11,22 +12,21 @@ import (
 // What is not a regular file, or has no date, keeps its place.
 func captureOrder(names []string, payload *payloadFormat) []string {
 	type file struct {
-		name string
-		at   time.Time
+		place int
+		at    time.Time
 	}
 	var files []*file
-	var places []int
 	for i, name := range names {
 		if at := firstTime(name, payload); dated(at) {
-			files, places = append(files, &file{name, at}), append(places, i)
+			files = append(files, &file{i, at})
 		}
 	}
-	slices.SortStableFunc(files, func(a, b *file) int { return a.at.Compare(b.at) })
-	names = slices.Clone(names)
-	for i, place := range places {
-		names[place] = files[i].name
+	ordered, dated := slices.Clone(names), slices.Clone(files)
+	slices.SortFunc(files, func(a, b *file) int { return cmp.Or(a.at.Compare(b.at), a.place-b.place) })
+	for i, f := range files {
+		ordered[dated[i].place] = names[f.place]
 	}
-	return names
+	return ordered
 }
 
 // firstTime returns the time of the first frame of a capture, or zero if it is unknown.

@@ -1,6 +1,6 @@
 package main
 
-import "slices"
+import "bytes"
 
 // A direction is the bytes that one end sends.
 type direction struct {
@@ -161,9 +161,12 @@ func (r *reassembler) hold(c *conversation, from int, p piece) {
 			}
 		}
 		added := p
-		added.data = slices.Clone(data[:n])
+		added.data = bytes.Clone(data[:n])
 		d.size, r.held.used = d.size+n, r.held.used+cap(added.data)
-		r.setHeld(d, slices.Insert(d.held, i, added))
+		held := append(d.held, piece{})
+		copy(held[i+1:], held[i:])
+		held[i] = added
+		r.setHeld(d, held)
 		p.seq, data = p.seq+uint32(n), data[n:]
 	}
 	if !c.waiting && len(d.held) > 0 {
@@ -264,7 +267,9 @@ func (r *reassembler) emitHeld(c *conversation, from int) bool {
 		r.emit(c, from, p.at, p.arrived, p.data[min(repeated, len(p.data)):])
 	}
 	if n > 0 {
-		r.setHeld(d, slices.Delete(d.held, 0, n))
+		rest := copy(d.held, d.held[n:])
+		clear(d.held[rest:])
+		r.setHeld(d, d.held[:rest])
 	}
 	return n > 0
 }

@@ -18,7 +18,7 @@ type sessionLog struct {
 	mu     sync.Mutex
 	line   []byte
 	second int64  // of stamp, since the epoch: formatting a time costs more than the rest of a line
-	stamp  []byte // up to the second
+	stamp  []byte // of the last line: its milliseconds are replaced in the same second
 }
 
 // sessionLines is what a sessionLog writes, for messages.
@@ -89,10 +89,12 @@ func (l *sessionLog) format(r *sessionRecord) []byte {
 		return l.line
 	}
 	if now := r.at.Unix(); now != l.second || l.stamp == nil {
-		l.second, l.stamp = now, r.at.UTC().AppendFormat(l.stamp[:0], "2006-01-02T15:04:05")
+		l.second, l.stamp = now, r.at.UTC().AppendFormat(l.stamp[:0], timeLayout)
 	}
-	ms := r.at.Nanosecond() / 1e6
-	l.line = append(append(l.line, l.stamp...), '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10), 'Z')
-	l.line = r.appendLine(l.line, l.verbose)
+	digits := l.stamp[len(l.stamp)-len("000Z"):]
+	for i, ms := 2, r.at.Nanosecond()/1e6; i >= 0; i, ms = i-1, ms/10 {
+		digits[i] = byte('0' + ms%10)
+	}
+	l.line = r.appendLine(append(l.line, l.stamp...), l.verbose)
 	return l.line
 }

@@ -87,38 +87,26 @@ func (r *sessionRecord) appendLine(b []byte, verbose bool) []byte {
 		}
 	}
 	if r.problem != "" {
-		b = appendWord(b, escape(r.problem))
-		return append(b, '\n')
+		return append(appendWords(b, false, escape(r.problem)), '\n')
 	}
+	user, typ, args := choose(r.request == "", "", "-"), "", r.args
 	if r.known || r.user != "" {
-		b = appendQuoted(b, r.user)
-	} else if r.request != "" {
-		b = appendWord(b, "-")
+		user = quoteBlank(r.user)
 	}
-	b = appendWord(b, r.request)
 	if r.known && !r.hasMethod() {
-		b = appendWord(b, r.typ.String())
+		typ = r.typ.String()
 	}
-	b = appendWord(b, r.flag)
-	command := ""
 	if r.request == "authorize" && !verbose {
-		command = commandLine(r.args)
-	}
-	if command != "" {
-		b = appendQuoted(b, command)
-	} else {
-		for _, arg := range r.args {
-			b = appendQuoted(b, arg)
+		if command := commandLine(args); command != "" {
+			args = []string{command}
 		}
 	}
+	b = appendWords(appendWords(b, false, user, r.request, typ, r.flag), true, args...)
 	if verbose {
-		r.appendDetails(func(text string) { b = appendWord(b, text) })
+		b = r.appendDetails(b)
 	}
-	b = appendWord(b, r.status)
-	if verbose {
-		for _, arg := range r.response {
-			b = appendQuoted(b, arg)
-		}
+	if b = appendWords(b, false, r.status); verbose {
+		b = appendWords(b, true, r.response...)
 	}
 	if text := oneLine(cmp.Or(r.reason, r.serverMsg, r.data)); text != "" {
 		b = append(append(b, ": "...), text...)
@@ -132,43 +120,48 @@ func (r *sessionRecord) appendLine(b []byte, verbose bool) []byte {
 	return append(b, '\n')
 }
 
-// appendQuoted appends a blank and a text of a client or server, so that it is one word.
-func appendQuoted(b []byte, text string) []byte { return append(append(b, ' '), quoteBlank(text)...) }
-
-// appendWord appends a blank and a text, unless it is empty.
-func appendWord(b []byte, text string) []byte {
-	if text == "" {
-		return b
+// appendWords appends texts, each after a blank: texts of a client or server quoted, others unless they are empty.
+func appendWords(b []byte, quoted bool, texts ...string) []byte {
+	for _, text := range texts {
+		if quoted {
+			text = quoteBlank(text)
+		}
+		if text != "" {
+			b = append(append(b, ' '), text...)
+		}
 	}
-	return append(append(b, ' '), text...)
+	return b
 }
 
-// appendDetails passes the facts that only -v prints to word.
-func (r *sessionRecord) appendDetails(word func(text string)) {
+// appendDetails appends the facts that only -v prints.
+func (r *sessionRecord) appendDetails(b []byte) []byte {
 	if r.known {
-		word(fmt.Sprintf("priv_lvl=%d port=%s rem_addr=%s", r.privLvl, quoteBlank(r.port), quoteBlank(r.remAddr)))
+		how := "action=" + strings.ToLower(r.action.String())
 		if r.hasMethod() {
-			word("method=" + r.method.String())
-		} else {
-			word("action=" + strings.ToLower(r.action.String()))
+			how = "method=" + r.method.String()
 		}
-		word("service=" + r.service.String())
+		b = fmt.Appendf(b, " priv_lvl=%d port=%s rem_addr=%s %s service=%s", r.privLvl, quoteBlank(r.port), quoteBlank(r.remAddr), how, r.service)
 	}
-	if r.protection != protectionUnknown {
-		word("protection=" + r.protection.String())
+	for _, fact := range [...]struct{ name, value string }{
+		{"protection=", r.protection.String()},
+		{"", choose(r.singleConnect, "single_connect", "")},
+		{"certificate=", r.certificate},
+		{"proxy=", endName(r.proxy)},
+		{"frames=", strings.ReplaceAll(strings.Trim(fmt.Sprint(r.frames), "[]"), " ", ",")},
+	} {
+		if fact.value != "" {
+			b = fmt.Appendf(b, " %s%s", fact.name, quoteBlank(fact.value))
+		}
 	}
-	if r.singleConnect {
-		word("single_connect")
+	return b
+}
+
+// endName returns an address as text, or "" if there is none.
+func endName(end netip.AddrPort) string {
+	if !end.IsValid() {
+		return ""
 	}
-	if r.certificate != "" {
-		word("certificate=" + quoteBlank(r.certificate))
-	}
-	if r.proxy.IsValid() {
-		word("proxy=" + r.proxy.String())
-	}
-	if len(r.frames) > 0 {
-		word("frames=" + strings.ReplaceAll(strings.Trim(fmt.Sprint(r.frames), "[]"), " ", ","))
-	}
+	return end.String()
 }
 
 // hasMethod reports whether the request has an authen_method in place of an action.
@@ -212,15 +205,10 @@ type recordObject struct {
 
 // appendJSON appends the object of a record. Texts of other programs are escaped.
 func (r *sessionRecord) appendJSON(b []byte) []byte {
-	shown := recordObject{Error: escape(r.problem)}
-	if r.peer.IsValid() {
-		shown.Peer = r.peer.String()
-	}
+	shown := recordObject{Error: escape(r.problem), Peer: endName(r.peer), Server: endName(r.server), Proxy: endName(r.proxy),
+		Certificate: escape(r.certificate)}
 	if !r.at.IsZero() {
 		shown.Time = r.at.UTC().Format(timeLayout)
-	}
-	if r.server.IsValid() {
-		shown.Server = r.server.String()
 	}
 	if r.problem == "" {
 		if r.request != "" && !r.noID {
@@ -232,10 +220,6 @@ func (r *sessionRecord) appendJSON(b []byte) []byte {
 		shown.CommandLine, shown.Args = escape(commandLine(r.args)), escapeAll(r.args)
 		shown.Data, shown.Reason, shown.Notes, shown.Response = escapeLines(r.data), escape(r.reason), r.notes, escapeAll(r.response)
 		shown.Protection, shown.Single, shown.Frames = r.protection.String(), r.singleConnect, r.frames
-	}
-	shown.Certificate = escape(r.certificate)
-	if r.proxy.IsValid() {
-		shown.Proxy = r.proxy.String()
 	}
 	if r.known {
 		shown.AuthenType, shown.PrivLvl = r.typ.String(), &r.privLvl

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -199,6 +198,11 @@ func onTerminal(stream any) bool {
 // stopSignals returns the signals that stop the program. SIGHUP is one, so that a closed terminal loses
 // no accounting record. SIGINT and SIGHUP are left out if they were ignored at the start, as in the
 // background of a script or under nohup; of the others Go does not know that.
-func stopSignals() []os.Signal {
-	return slices.DeleteFunc([]os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGABRT, syscall.SIGHUP}, signal.Ignored)
+func stopSignals() (signals []os.Signal) {
+	for _, s := range []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGABRT, syscall.SIGHUP} {
+		if !signal.Ignored(s) {
+			signals = append(signals, s)
+		}
+	}
+	return signals
 }

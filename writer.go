@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 )
@@ -223,10 +222,10 @@ func (w *queuedWriter) send(p []byte, cut string) (int, error) {
 	}
 	end := start + len(p) - n
 	if n <= start {
-		w.queue = slices.Delete(w.queue, start-n, end)
+		w.queue = append(w.queue[:start-n], w.queue[end:]...)
 		return 0, err
 	}
-	w.queue = slices.Replace(w.queue, 0, end, []byte(cut)...)
+	w.queue = append([]byte(cut), w.queue[end:]...)
 	return n - start, err
 }
 

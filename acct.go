@@ -217,15 +217,16 @@ func (r *record) firstMessage(remAddr string) (message, error) {
 }
 
 // on returns whether the record is confirmed: ERROR and FOLLOW do not confirm it.
-func (r *record) on(server string) reaction {
+func (r *record) on(server string) (next reaction) {
 	reply := &r.response
 	if !acctStatusNames.has(uint8(reply.status)) {
 		return unknownStatus(server, reply.status)
 	}
-	v := verdict{status: reply.status, serverMsg: reply.serverMsg, data: reply.data, request: r.request.args,
-		taskID: argValue(r.request.args, "task_id")}
+	v := &next.verdict
+	v.status, v.serverMsg, v.data, v.request = reply.status, reply.serverMsg, reply.data, r.request.args
+	v.taskID = argValue(r.request.args, "task_id")
 	if reply.status == acctFollow {
 		v.hint = followHint(reply.data)
 	}
-	return reaction{verdict: v}
+	return next
 }

@@ -141,20 +141,21 @@ func (a *authentication) firstMessage(remAddr string) (message, error) {
 
 // on returns the verdict, or answers a prompt if the answer is known. RESTART leads to another session with a type that
 // the server names: each type once, and never one that sends the password if the first type does not. Section 5.4.
-func (a *authentication) on(server string) reaction {
+func (a *authentication) on(server string) (r reaction) {
 	status := a.response.status
 	a.server = server
 	if !authenStatusNames.has(uint8(status)) {
 		return unknownStatus(server, status)
 	}
 	if status.asks() && !a.interactive() {
-		return reaction{abort: abort("no prompts with " + a.typ().String()),
-			err: failf(classProtocol, "%s sent an unexpected %s in reply to %s", server, status, a.typ())}
+		r.abort = abort("no prompts with " + a.typ().String())
+		r.err = failf(classProtocol, "%s sent an unexpected %s in reply to %s", server, status, a.typ())
+		return r
 	}
-	r := reaction{verdict: a.verdict()}
+	a.setVerdict(&r)
 	switch status {
 	case authenGetData, authenGetUser, authenGetPass:
-		return a.onPrompt(r)
+		a.onPrompt(&r)
 	case authenFail:
 		if givesReason(a.response.serverMsg) {
 			break
@@ -163,7 +164,7 @@ func (a *authentication) on(server string) reaction {
 	case authenFollow:
 		r.verdict.hint = followHint(a.response.data)
 	case authenRestart:
-		return a.onRestart(r)
+		a.onRestart(&r)
 	}
 	return r
 }
@@ -177,29 +178,29 @@ func givesReason(text string) bool {
 	return true
 }
 
-func (a *authentication) verdict() verdict {
-	return verdict{status: a.response.status, serverMsg: a.response.serverMsg, data: a.response.data,
-		authenType: a.typ().String(), flags: a.response.flags.String()}
+func (a *authentication) setVerdict(r *reaction) {
+	v, reply := &r.verdict, &a.response
+	v.status, v.serverMsg, v.data = reply.status, reply.serverMsg, reply.data
+	v.authenType, v.flags = a.typ().String(), reply.flags.String()
 }
 
 // onRestart begins another session if there is a type for it. A deferred password is asked for first.
-func (a *authentication) onRestart(r reaction) reaction {
+func (a *authentication) onRestart(r *reaction) {
 	if a.tried == nil {
 		a.tried = []authenType{a.fields.typ}
 	}
 	next, ok := restartType(a.response.data, a.tried)
 	if !ok || a.action != authenLogin || a.fields.user == "" && next != authenASCII {
 		r.verdict.hint = a.restartHint()
-		return r
+		return
 	}
 	r.warnings = []namedWarning{newWarning(warnRestart, "the server requested a restart with %s instead of %s", next, a.typ())}
 	if a.deferred && next != authenASCII {
 		a.pending = pendingRestart
 		r.prompt = &prompt{label: a.fields.promptFor("password"), hidden: true}
-		return r
+		return
 	}
 	a.tried, r.restart = append(a.tried, next), true
-	return r
 }
 
 // restartHint returns the hint for a RESTART that leads to no other session.
@@ -254,24 +255,23 @@ func (a *authentication) prepared(status authenStatus) []string {
 
 // onPrompt answers a prompt with a prepared answer, the next of --answer, or the person's. GETUSER is answered once:
 // servers log a name that they do not know, and the next answer may be a secret.
-func (a *authentication) onPrompt(r reaction) reaction {
+func (a *authentication) onPrompt(r *reaction) {
 	status := a.response.status
 	a.notePrompt()
 	ready, used := a.prepared(status), a.used[status]
 	switch {
 	case used < len(ready):
-		return a.sendPrepared(r, ready[used])
+		a.sendPrepared(r, ready[used])
 	case status == authenGetUser && used > 0 && (len(ready) > 0 || !a.person):
 		r.err = failf(classDenied, "%s asked for the user name again", a.server).
 			withHint("check USER: the server does not accept it%s", a.noReplacement())
 		r.abort = abort("no answer to the prompt")
-		return r
 	case a.answered < len(a.answers) && (status != authenGetUser || used == 0) && (!a.repeated || a.answerAgain):
 		a.answered++
-		return a.send(r, a.answers[a.answered-1])
+		a.send(r, a.answers[a.answered-1])
+	default:
+		a.pending, r.prompt = pendingAnswer, a.prompt()
 	}
-	a.pending, r.prompt = pendingAnswer, a.prompt()
-	return r
 }
 
 // noReplacement returns the end of the hint for a refused user, if the command can have more answers.
@@ -298,7 +298,7 @@ func (a *authentication) notePrompt() {
 }
 
 // sendPrepared sends a prepared answer, or asks the person for a deferred password.
-func (a *authentication) sendPrepared(r reaction, text string) reaction {
+func (a *authentication) sendPrepared(r *reaction, text string) {
 	status := a.response.status
 	switch {
 	case a.deferred && a.wantsPassword(status):
@@ -307,22 +307,20 @@ func (a *authentication) sendPrepared(r reaction, text string) reaction {
 			a.pending = pendingWords
 		}
 		r.prompt.hidden = true
-		return r
 	case a.deferredNew && status == authenGetPass:
 		a.pending, r.prompt = pendingNew, a.prompt()
-		return r
+	default:
+		a.send(r, text)
 	}
-	return a.send(r, text)
 }
 
 // send answers the prompt of the last reply.
-func (a *authentication) send(r reaction, text string) reaction {
+func (a *authentication) send(r *reaction, text string) {
 	status := a.response.status
 	if status == authenGetUser || a.used[status] < len(a.prepared(status)) {
 		a.used[status]++
 	}
 	r.send, r.prompt = &authenContinue{userMsg: text}, nil
-	return r
 }
 
 // prompt returns the prompt of the last reply, without the server's text if that is only "Password:".
@@ -348,18 +346,19 @@ func (a *authentication) prompt() *prompt {
 
 // answer implements dialogue. A password that was asked for with our label is used for the next server too, as is a new
 // one; an answer to the server's text, such as a challenge, is for this session alone.
-func (a *authentication) answer(text string, err error) reaction {
-	r := reaction{verdict: a.verdict()}
+func (a *authentication) answer(text string, err error) (r reaction) {
+	a.setVerdict(&r)
 	if err == nil && a.prompt().hidden {
 		a.typed = append(a.typed, text)
 	}
 	if err != nil || text == "" && a.pending != pendingAnswer {
-		return a.onNoAnswer(r, err)
+		a.onNoAnswer(&r, err)
+		return r
 	}
 	switch a.pending {
 	case pendingRestart:
 		a.password, a.deferred = text, false
-		r = a.onRestart(r)
+		a.onRestart(&r)
 		r.warnings = nil // the person has seen them
 		return r
 	case pendingPassword:
@@ -375,11 +374,12 @@ func (a *authentication) answer(text string, err error) reaction {
 		}
 		a.newPassword, a.deferredNew = text, false
 	}
-	return a.send(r, text)
+	a.send(&r, text)
+	return r
 }
 
 // onNoAnswer ends a session whose prompt has no answer, or an empty password. err is nil for the latter.
-func (a *authentication) onNoAnswer(r reaction, err error) reaction {
+func (a *authentication) onNoAnswer(r *reaction, err error) {
 	noAnswer := errors.Is(err, errNoAnswer)
 	secret, hint := "password", "give --password-file FILE, or set TACACS_PLUS_PWD"
 	if a.pending == pendingNew || a.pending == pendingNewAgain {
@@ -402,7 +402,6 @@ func (a *authentication) onNoAnswer(r reaction, err error) reaction {
 	if a.pending != pendingRestart { // which ended the session
 		r.abort = abort("no answer to the prompt")
 	}
-	return r
 }
 
 // unanswered returns the error for a prompt that nothing answers.

@@ -137,30 +137,31 @@ func (a *authorization) firstMessage(remAddr string) (message, error) {
 }
 
 // on returns what is in effect after the RESPONSE. Section 6.2.
-func (a *authorization) on(server string) reaction {
+func (a *authorization) on(server string) (r reaction) {
 	reply := &a.response
 	if !authorStatusNames.has(uint8(reply.status)) {
 		return unknownStatus(server, reply.status)
 	}
-	r := reaction{verdict: verdict{status: reply.status, serverMsg: reply.serverMsg, data: reply.data, request: a.request.args}}
+	v := &r.verdict
+	v.status, v.serverMsg, v.data, v.request = reply.status, reply.serverMsg, reply.data, a.request.args
 	switch reply.status {
 	case authorError:
 		return r // its arguments are to be ignored
 	case authorFollow:
-		r.verdict.hint = followHint(reply.data)
+		v.hint = followHint(reply.data)
 	}
-	r.verdict.response = reply.args
-	r.verdict.effective = effectiveArgs(reply.status, a.request.args, reply.args)
+	v.response, v.effective = reply.args, effectiveArgs(reply.status, a.request.args, reply.args)
 	if reply.status.class() != classGranted {
 		return r
 	}
 	for _, want := range a.require {
-		if !holds(r.verdict.effective, want) {
-			r.err = failf(classDenied, "required %s not granted", escape(want))
+		if !holds(v.effective, want) {
+			got := ""
 			name, _, _, _ := splitArg(want)
-			if got := argValues(r.verdict.effective, name); len(got) > 0 {
-				r.err = failf(classDenied, "required %s not granted (got %s=%s)", escape(want), name, shorten(escape(strings.Join(got, ","))))
+			if values := argValues(v.effective, name); len(values) > 0 {
+				got = fmt.Sprintf(" (got %s=%s)", name, shorten(escape(strings.Join(values, ","))))
 			}
+			r.err = failf(classDenied, "required %s not granted%s", escape(want), got)
 			return r
 		}
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/des"
 	"crypto/md5"
 	"crypto/sha1"
@@ -40,13 +41,15 @@ func chapData(t authenType, user, password string, id byte, challenge, peer []by
 	case authenMSCHAP:
 		// Zeros in place of the LAN Manager response, which can be cracked offline (RFC 2433 section 6). The last byte
 		// means: use the NT response.
-		response = slices.Concat(make([]byte, 24), desResponse(ntHash(password), challenge), []byte{1})
+		response = join(make([]byte, 24), desResponse(ntHash(password), challenge), []byte{1})
 	case authenMSCHAPv2: // RFC 2759 section 4; the zeros are reserved
 		hash := challengeHash(peer, challenge, user)
-		response = slices.Concat(peer, make([]byte, 8), desResponse(ntHash(password), hash), []byte{0})
+		response = join(peer, make([]byte, 8), desResponse(ntHash(password), hash), []byte{0})
 	}
-	return string([]byte{id}) + string(challenge) + string(response), nil
+	return string(join([]byte{id}, challenge, response)), nil
 }
+
+func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 
 // checkChallengePassword reports a password that the hash of the type is not defined for.
 func checkChallengePassword(t authenType, password string) error {
@@ -58,7 +61,7 @@ func checkChallengePassword(t authenType, password string) error {
 
 // chapResponse returns MD5 over id, secret and challenge. RFC 1994 section 4.1.
 func chapResponse(id byte, secret string, challenge []byte) []byte {
-	sum := md5.Sum(slices.Concat([]byte{id}, []byte(secret), challenge))
+	sum := md5.Sum(join([]byte{id}, []byte(secret), challenge))
 	return sum[:]
 }
 
@@ -88,7 +91,7 @@ func challengeHash(peer, challenge []byte, user string) []byte {
 	if _, name, found := strings.Cut(user, `\`); found {
 		user = name
 	}
-	sum := sha1.Sum(slices.Concat(peer, challenge, []byte(user)))
+	sum := sha1.Sum(join(peer, challenge, []byte(user)))
 	return sum[:8]
 }
 

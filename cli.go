@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -22,9 +21,9 @@ type command struct {
 	rest       string // further words as the usage line shows them; empty if there are none
 	// child is the option with which the words after -- are a command line of their own.
 	child string
-	// shared are the groups of shared options that it takes, extra the names of others.
+	// shared are the groups of shared options that it takes, extra the names of others, with blanks between them.
 	shared optionGroup
-	extra  []string
+	extra  string
 	// everyServer reports that it asks each server by itself, as --all does.
 	everyServer bool
 	// misused returns the output for a usage error if the options ask for a form of their own. It may be nil.
@@ -74,7 +73,7 @@ func (c *command) example(i int) string {
 
 // takes reports whether the command uses a shared option.
 func (c *command) takes(o *option) bool {
-	return c.shared&o.group != 0 || slices.Contains(c.extra, o.long)
+	return c.shared&o.group != 0 || hasWord(c.extra, o.long)
 }
 
 // accepts reports whether the command line, or a profile, may have the option. Those for the output are
@@ -108,7 +107,7 @@ func findCommand(table []command, name, hint string) (*command, error) {
 		if c.name == name {
 			return c, nil
 		}
-		if names = append(names, c.name); slices.Contains(strings.Fields(c.also), strings.ToLower(name)) {
+		if names = append(names, c.name); hasWord(c.also, strings.ToLower(name)) {
 			also = c.name
 		}
 	}

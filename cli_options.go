@@ -180,12 +180,22 @@ func (s *serverOptions) check(typed func(option string) bool) (err error) {
 
 // overTLS reports whether a server is over TLS.
 func (s *serverOptions) overTLS() bool {
-	return slices.ContainsFunc(s.servers, func(srv server) bool { return srv.tls })
+	return anyOver(s.servers, true)
 }
 
 // inClear reports whether a server is not over TLS.
 func (s *serverOptions) inClear() bool {
-	return slices.ContainsFunc(s.servers, func(srv server) bool { return !srv.tls })
+	return anyOver(s.servers, false)
+}
+
+// anyOver reports whether one of the servers is over TLS, or not over TLS.
+func anyOver(servers []server, tls bool) bool {
+	for i := range servers {
+		if servers[i].tls == tls {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *serverOptions) network() string {

@@ -21,10 +21,10 @@ func (r *profileReader) overridden(l *profileLine) bool {
 // conflicting reports whether the command line has an option that excludes this one.
 func (r *profileReader) conflicting(name string) bool {
 	for _, row := range conflicts {
-		if !slices.Contains(strings.Fields(row.ignored), name) || row.typed == "tls" && r.hasClearServer() {
+		if !hasWord(row.ignored, name) || row.typed == "tls" && r.hasClearServer() {
 			continue
 		}
-		for typed := range strings.FieldsSeq(row.typed) {
+		for _, typed := range strings.Fields(row.typed) {
 			typed, off := strings.CutSuffix(typed, "=false")
 			o := r.inv.options.find(typed)
 			if o == nil || !o.given || o.fromProfile {

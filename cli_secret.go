@@ -34,10 +34,14 @@ func (s *secretSource) Set(v string) error {
 
 // sourceCount returns how many kinds of options give the secret.
 func (s *secretSource) sourceCount() (n int) {
-	for _, given := range []bool{s.set, s.stdin, len(s.files) > 0} {
-		if given {
-			n++
-		}
+	if s.set {
+		n++
+	}
+	if s.stdin {
+		n++
+	}
+	if len(s.files) > 0 {
+		n++
 	}
 	return n
 }
@@ -177,56 +181,61 @@ func (inv *invocation) loadPassword(ctx context.Context, src *secretSource) (str
 
 // loadSecret reads a secret: one value of each file, or a single one. Only an option on the command line can make it empty.
 func (inv *invocation) loadSecret(ctx context.Context, s *secretSource, prompt string) ([]key, error) {
-	files := s.files
-	single := func(source, value string, err error) ([]key, error) {
-		if err == nil {
-			value, err = inv.cleanSecret(s.what, "from "+source, value)
-		}
-		if err == nil && value == "" && !s.set {
-			err = failf(classUsage, "no %s in %s", s.what, source)
-		}
-		return []key{{source: source, value: value}}, err
-	}
+	source, value := fromCommandLine, s.value
 	switch {
 	case s.set:
-		return single(fromCommandLine, s.value, nil)
 	case s.stdin:
-		files = list{"-"}
-	case len(files) > 0:
+		return inv.loadFiles(ctx, s, list{"-"}, prompt)
+	case len(s.files) > 0:
+		return inv.loadFiles(ctx, s, s.files, prompt)
 	case s.env != "" && inv.std.env(s.env) != "":
-		return single(s.env, inv.std.env(s.env), nil)
-	case s.kept != "":
-		return single(fromTerminal, s.kept, nil)
+		source, value = s.env, inv.std.env(s.env)
 	default:
-		person := inv.person()
-		value, err := person.ask(ctx, prompt, true)
-		if errors.Is(err, errNoAnswer) {
-			why := "no terminal to ask for it"
-			switch {
-			case person != nil:
-				why = "the input ended"
-			case inv.unattended != "":
-				why = inv.unattended + " does not prompt"
+		if s.kept == "" {
+			if err := inv.askSecret(ctx, s, prompt); err != nil {
+				return nil, err
 			}
-			hint := "give " + s.option + " FILE"
-			if s.env != "" {
-				hint += ", or set " + s.env
-			}
-			err = failf(classUsage, "no %s: %s", s.what, why).withHint("%s", hint)
-		} else if err == nil && value == "" {
-			err = failf(classUsage, "no %s was typed", s.what)
 		}
-		s.kept = value
-		return single(fromTerminal, value, err)
+		source, value = fromTerminal, s.kept
 	}
-	var values []key
-	for _, name := range files {
-		value, err := s.kept, error(nil)
-		if name != "-" || value == "" {
-			value, err = inv.readSecret(ctx, s.what, name, prompt)
+	value, err := inv.cleanSecret(s.what, "from "+source, value)
+	if err == nil && value == "" && !s.set {
+		err = failf(classUsage, "no %s in %s", s.what, source)
+	}
+	return []key{{source: source, value: value}}, err
+}
+
+// askSecret keeps a secret that the person types.
+func (inv *invocation) askSecret(ctx context.Context, s *secretSource, prompt string) (err error) {
+	person := inv.person()
+	s.kept, err = person.ask(ctx, prompt, true)
+	switch {
+	case errors.Is(err, errNoAnswer):
+		why := "no terminal to ask for it"
+		if person != nil {
+			why = "the input ended"
+		} else if inv.unattended != "" {
+			why = inv.unattended + " does not prompt"
 		}
-		if err != nil {
-			return nil, err
+		hint := "give " + s.option + " FILE"
+		if s.env != "" {
+			hint += ", or set " + s.env
+		}
+		return failf(classUsage, "no %s: %s", s.what, why).withHint("%s", hint)
+	case err == nil && s.kept == "":
+		return failf(classUsage, "no %s was typed", s.what)
+	}
+	return err
+}
+
+// loadFiles reads a secret from each file, or from stdin for -.
+func (inv *invocation) loadFiles(ctx context.Context, s *secretSource, files []string, prompt string) (values []key, err error) {
+	for _, name := range files {
+		value := s.kept
+		if name != "-" || value == "" {
+			if value, err = inv.readSecret(ctx, s.what, name, prompt); err != nil {
+				return nil, err
+			}
 		}
 		if name == "-" {
 			s.kept = value
@@ -299,7 +308,7 @@ func (inv *invocation) readText(ctx context.Context, what, name, prompt string, 
 
 // needsKey reports whether packets are obfuscated.
 func (inv *invocation) needsKey() bool {
-	return !inv.server.unencrypted && slices.ContainsFunc(inv.askedServers(), func(s server) bool { return !s.tls })
+	return !inv.server.unencrypted && anyOver(inv.askedServers(), false)
 }
 
 // askedServers returns the servers that may be asked.
@@ -330,12 +339,12 @@ func (inv *invocation) keys(ctx context.Context) ([]key, error) {
 		}
 		keys = append(keys, common...)
 	}
-	for _, k := range keys {
+	for i, k := range keys {
 		if k.value == "" {
 			return nil, errEmptyKey()
 		}
 		if k.server != "" {
-			inv.warnShortKeys([]key{k})
+			inv.warnShortKeys(keys[i : i+1])
 		}
 	}
 	if err := inv.checkServerKeys(keys); err != nil {

@@ -3,8 +3,7 @@ package main
 import (
 	"context"
 	_ "embed"
-	"maps"
-	"slices"
+	"fmt"
 	"strings"
 )
 
@@ -19,10 +18,11 @@ var (
 	fishCompletion string
 )
 
-// completionScripts returns the script of each shell.
-func completionScripts() map[string]string {
-	return map[string]string{"bash": bashCompletion, "zsh": zshCompletion, "fish": fishCompletion}
-}
+// completionScripts are the scripts of the shells.
+var completionScripts = [...]struct {
+	shell  string
+	script *string
+}{{"bash", &bashCompletion}, {"fish", &fishCompletion}, {"zsh", &zshCompletion}}
 
 // newCompletion is the command completion: it prints a shell's script, or the completions of a word.
 func newCompletion(*optionSet) action {
@@ -33,14 +33,17 @@ func newCompletion(*optionSet) action {
 		if len(inv.words) == 0 {
 			return nil, failf(classUsage, "the shell is missing").withHint("one of bash, zsh, fish")
 		}
-		script, ok := completionScripts()[inv.words[0]]
-		switch {
-		case !ok:
-			return nil, failf(classUsage, "no completion for the shell \"%s\"", escape(inv.words[0])).withHint("one of bash, zsh, fish")
-		case len(inv.words) > 1:
-			return nil, failf(classUsage, "unexpected argument \"%s\"", escape(inv.words[1]))
+		for i := range completionScripts {
+			c := &completionScripts[i]
+			switch {
+			case c.shell != inv.words[0]:
+			case len(inv.words) > 1:
+				return nil, failf(classUsage, "unexpected argument \"%s\"", escape(inv.words[1]))
+			default:
+				return &page{text: *c.script}, nil
+			}
 		}
-		return &page{text: script}, nil
+		return nil, failf(classUsage, "no completion for the shell \"%s\"", escape(inv.words[0])).withHint("one of bash, zsh, fish")
 	}
 }
 
@@ -119,8 +122,8 @@ func (c *completer) offerAll() {
 			c.offer("devices", "what --as sends")
 		}
 	case command.name == "completion":
-		for _, shell := range slices.Sorted(maps.Keys(completionScripts())) {
-			c.offer(shell, "")
+		for i := range completionScripts {
+			c.offer(completionScripts[i].shell, "")
 		}
 	case strings.Contains(command.rest, "FILE"):
 		c.offerFiles("")
@@ -130,7 +133,7 @@ func (c *completer) offerAll() {
 // offer writes a completion if it begins with the word.
 func (c *completer) offer(completion, description string) {
 	if strings.HasPrefix(completion, c.word) {
-		c.text.WriteString(escape(completion) + "\t" + description + "\n")
+		fmt.Fprintf(&c.text, "%s\t%s\n", escape(completion), description)
 	}
 }
 

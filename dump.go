@@ -121,7 +121,7 @@ var errNoMessage = errors.New("no message")
 
 // hexDumpLine writes up to 16 bytes: their offset, their values, and as text.
 func hexDumpLine(b *strings.Builder, offset int, data []byte, hidden []bool) {
-	var values, text strings.Builder
+	values, text := "", make([]byte, len(data))
 	for i, c := range data {
 		value := fmt.Sprintf(" %02x", c)
 		switch {
@@ -131,10 +131,9 @@ func hexDumpLine(b *strings.Builder, offset int, data []byte, hidden []bool) {
 			c = '.'
 		}
 		if i == 8 {
-			values.WriteByte(' ')
+			values += " "
 		}
-		values.WriteString(value)
-		text.WriteByte(c)
+		values, text[i] = values+value, c
 	}
-	fmt.Fprintf(b, "  %04x %-49s  %s\n", offset, values.String(), text.String())
+	fmt.Fprintf(b, "  %04x %-49s  %s\n", offset, values, text)
 }

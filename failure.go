@@ -100,8 +100,8 @@ func (f *failure) Unwrap() error { return f.err }
 
 // asFailure gives any error a class. One without a class of its own is a local error.
 func asFailure(err error) *failure {
-	var f *failure
-	if errors.As(err, &f) {
+	f, ok := err.(*failure) // nearly always
+	if ok || errors.As(err, &f) {
 		return f
 	}
 	return &failure{class: classUsage, err: err}

@@ -85,13 +85,17 @@ var meanings = [...]struct{ commands, options, arg, help string }{
 // meaning returns what the help of a command shows as the option's value, its text, and whether that is special to the
 // command.
 func (o *option) meaning(command string) (arg, help string, special bool) {
-	for _, m := range meanings {
-		if slices.Contains(strings.Fields(m.commands), command) && slices.Contains(strings.Fields(m.options), o.long) {
+	for i := range meanings {
+		m := &meanings[i]
+		if hasWord(m.commands, command) && hasWord(m.options, o.long) {
 			return cmp.Or(m.arg, o.arg), m.help, true
 		}
 	}
 	return o.arg, o.help, false
 }
+
+// hasWord reports whether a list of words, with blanks between them, has a word.
+func hasWord(list, word string) bool { return slices.Contains(strings.Fields(list), word) }
 
 // choices returns the values of an enumeration, or nil for another kind of value.
 func (o *option) choices() []string {
@@ -155,7 +159,14 @@ func newOptionSet() *optionSet {
 
 // add declares an option of a command. names is its short and its long name, or its only name.
 func (s *optionSet) add(v flag.Value, names, arg, help string) {
-	s.in(groupCommand).add(v, names, arg, help)
+	short, long, two := strings.Cut(names, " ")
+	if !two {
+		short, long = "", names
+	}
+	for _, name := range strings.Fields(names) {
+		s.flags.Var(v, name, help)
+	}
+	s.options = append(s.options, option{short: short, long: long, arg: arg, help: help, value: v})
 }
 
 // find returns the option with the name, without dashes, or nil.
@@ -180,12 +191,6 @@ type groupOptions struct {
 }
 
 func (g groupOptions) add(v flag.Value, names, arg, help string) {
-	short, long, two := strings.Cut(names, " ")
-	if !two {
-		short, long = "", names
-	}
-	for _, name := range strings.Fields(names) {
-		g.set.flags.Var(v, name, help)
-	}
-	g.set.options = append(g.set.options, option{group: g.group, short: short, long: long, arg: arg, help: help, value: v})
+	g.set.add(v, names, arg, help)
+	g.set.options[len(g.set.options)-1].group = g.group
 }

@@ -141,7 +141,7 @@ var commands = []command{
 		examples: []string{"", "--user alice:secret --permit '^show' --deny ."}},
 	{name: "relay", also: "proxy", summary: "proxy devices to servers", host: required, shared: poolGroups &^ (groupRequest | groupPassword), setup: newRelay,
 		examples: []string{"tac1 --key-file FILE --device-key-file FILE", "tac1 --tls --cacert FILE --record seen.pcap"}},
-	{name: "decode", summary: "sessions in a capture", rest: "[FILE...]", setup: newDecode, shared: groupKey | groupOutput, extra: []string{"port", "keylog"},
+	{name: "decode", summary: "sessions in a capture", rest: "[FILE...]", setup: newDecode, shared: groupKey | groupOutput, extra: "port keylog",
 		examples: []string{"--key-file FILE capture.pcap", "--key-list FILE --summary *.pcapng"}},
 	{name: "completion", summary: "shell completion script for bash, zsh or fish", rest: "SHELL", setup: newCompletion,
 		examples: []string{"bash >/etc/bash_completion.d/tacacs_plus", "fish >~/.config/fish/completions/tacacs_plus.fish"}},

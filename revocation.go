@@ -19,7 +19,7 @@ type errRevoked struct {
 }
 
 func (e *errRevoked) Error() string {
-	return fmt.Sprintf("the certificate of %s was revoked on %s", e.cert.Subject, e.when.UTC().Format(time.DateOnly))
+	return fmt.Sprintf("the certificate of %s was revoked on %s", &e.cert.Subject, e.when.UTC().Format(time.DateOnly))
 }
 
 // A revocation is the lists of revoked certificates that connections are checked against.
@@ -69,25 +69,25 @@ func sentChain(sent []*x509.Certificate) []*x509.Certificate {
 // 5280 section 6.3.3).
 func (c *revocation) checkChain(chain []*x509.Certificate) error {
 	for i, cert := range chain[:len(chain)-1] {
-		issuer, signed, covered := chain[i+1], false, false
+		issuer, issuerName, signed, covered := chain[i+1], &cert.Issuer, false, false
 		var foreign error
 		for _, list := range c.lists {
 			if !bytes.Equal(list.RawIssuer, cert.RawIssuer) {
 				continue
 			}
 			if issuer == nil {
-				c.warnf(warnCRLUnchecked, "cannot check the revocation list of %s: the server did not send the issuer's certificate", cert.Issuer)
+				c.warnf(warnCRLUnchecked, "cannot check the revocation list of %s: the server did not send the issuer's certificate", issuerName)
 			} else if err := list.CheckSignatureFrom(issuer); err != nil {
-				foreign = fmt.Errorf("the revocation list of %s is not signed by it: %w", cert.Issuer, err)
+				foreign = fmt.Errorf("the revocation list of %s is not signed by it: %w", issuerName, err)
 				continue
 			}
 			signed = true
 			if id := unknownCritical(list); id != nil {
-				c.warnf(warnCRLUnchecked, "the revocation list of %s is ignored: unknown critical extension %v", cert.Issuer, id)
+				c.warnf(warnCRLUnchecked, "the revocation list of %s is ignored: unknown critical extension %v", issuerName, id)
 				continue
 			}
 			if now := time.Now(); now.After(list.NextUpdate) && !list.NextUpdate.IsZero() || now.Before(list.ThisUpdate) {
-				c.warnf(warnCRLExpired, "the revocation list of %s is out of date: valid from %s to %s", cert.Issuer,
+				c.warnf(warnCRLExpired, "the revocation list of %s is out of date: valid from %s to %s", issuerName,
 					list.ThisUpdate.UTC().Format(time.DateOnly), list.NextUpdate.UTC().Format(time.DateOnly))
 			}
 			covered = issuer != nil
@@ -101,7 +101,7 @@ func (c *revocation) checkChain(chain []*x509.Certificate) error {
 			c.warnf(warnCRLUnchecked, "%v", foreign)
 		}
 		if !covered {
-			c.warnf(warnCRLMissing, "no revocation list of %s: cannot tell whether %s was revoked", cert.Issuer, cert.Subject)
+			c.warnf(warnCRLMissing, "no revocation list of %s: cannot tell whether %s was revoked", issuerName, &cert.Subject)
 		}
 	}
 	return nil

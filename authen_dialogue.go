@@ -23,17 +23,18 @@ type authentication struct {
 	deferred    bool   // the person types the password when the server asks
 	deferredNew bool   // and the new password
 
-	tried    []authenType           // the types of the sessions so far; the last one is under way
-	used     [authenRestart + 1]int // how many of the prepared answers the session has used, by status
-	answered int                    // how many of answers
-	typed    []string               // by the person, without echo
-	server   string                 // that sent the last reply
-	lastLine string                 // of the last prompt for the password
-	repeated bool                   // the last prompt is a refusal: it repeats that for the password
-	pending  pendingPrompt
-	firstNew string // the new password, before it is typed again
-	start    authenStart
-	response authenReply
+	tried     []authenType           // the types of the sessions so far; the last one is under way
+	used      [authenRestart + 1]int // how many of the prepared answers the session has used, by status
+	answered  int                    // how many of answers
+	typed     []string               // by the person, without echo
+	givenUser string                 // the answer to the last GETUSER
+	server    string                 // that sent the last reply
+	lastLine  string                 // of the last prompt for the password
+	repeated  bool                   // the last prompt is a refusal: it repeats that for the password
+	pending   pendingPrompt
+	firstNew  string // the new password, before it is typed again
+	start     authenStart
+	response  authenReply
 }
 
 // A pendingPrompt is what a person is being asked for.
@@ -319,6 +320,9 @@ func (a *authentication) send(r *reaction, text string) {
 	status := a.response.status
 	if status == authenGetUser || a.used[status] < len(a.prepared(status)) {
 		a.used[status]++
+	}
+	if status == authenGetUser {
+		a.givenUser = text
 	}
 	r.send, r.prompt = &authenContinue{userMsg: text}, nil
 }

@@ -255,13 +255,13 @@ func (inv *invocation) childWords() int {
 	return 0
 }
 
-// ask sends a request to the servers and returns its result.
-func (inv *invocation) ask(ctx context.Context, keys []key, q dialogue) (*result, error) {
+// ask carries a job to the servers and returns its result.
+func (inv *invocation) ask(ctx context.Context, keys []key, j *job) (*result, error) {
 	c, err := inv.client(ctx, keys)
 	if err != nil {
 		return inv.emptyResult(), err
 	}
-	return inv.do(ctx, c, &job{request: q})
+	return inv.do(ctx, c, j)
 }
 
 // emptyResult returns the result of a request that was not sent.
@@ -269,10 +269,10 @@ func (inv *invocation) emptyResult() *result {
 	return &result{Command: inv.command.name, User: inv.request.user}
 }
 
-// do is ask for a client and a job that exist already.
+// do is ask for a client that exists already.
 func (inv *invocation) do(ctx context.Context, c *client, j *job) (*result, error) {
 	j.res = result{Command: inv.command.name, User: inv.request.user}
-	r := &requester{client: c, warnf: inv.printWarning}
+	r := &requester{client: c, warnf: inv.printWarning, keepConn: true}
 	if person := inv.person(); person != nil && j.request.interactive() {
 		r.ask = func(ctx context.Context, prompt string, hidden bool) (string, error) {
 			defer person.expectPrompts()
@@ -280,6 +280,7 @@ func (inv *invocation) do(ctx context.Context, c *client, j *job) (*result, erro
 		}
 	}
 	r.do(ctx, j)
+	r.close()
 	return &j.res, j.err
 }
 

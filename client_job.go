@@ -12,10 +12,12 @@ import (
 // A job is a request and its result.
 type job struct {
 	request dialogue
-	res     result
-	err     error     // why there is no verdict, or why it is not enough
-	due     time.Time // when the request was to be sent
-	owner   jobOwner  // nil for a requester
+	// steps carries the job if it is several requests, one after the other, of which request is the first; nil for one.
+	steps func(context.Context, *requester, *job)
+	res   result
+	err   error     // why there is no verdict, or why it is not enough
+	due   time.Time // when the request was to be sent
+	owner jobOwner  // nil for a requester
 
 	forwarded proxyHeader // addresses of the connection that the request came from, for sendProxy
 
@@ -54,6 +56,12 @@ func (j *job) answer() status {
 
 // server returns the server that the job asks now.
 func (j *job) server() server { return j.order[j.turn%len(j.order)] }
+
+// orderFromHere returns the servers in the order for a job that follows this one: first the server that this one asked last.
+func (j *job) orderFromHere() []server {
+	last := j.turn % len(j.order)
+	return slices.Concat(j.order[last:], j.order[:last])
+}
 
 // order returns the servers in the order in which a job that begins now tries them.
 func (c *client) order() []server {
@@ -266,6 +274,10 @@ type askFunc func(ctx context.Context, prompt string, hidden bool) (string, erro
 func (r *requester) do(ctx context.Context, j *job) {
 	if r.warnf == nil {
 		r.warnf = discardWarning
+	}
+	if j.steps != nil {
+		j.steps(ctx, r, j)
+		return
 	}
 	for more := true; more; more = r.client.recordOutcome(ctx, j, r.warnf) {
 		r.client.begin(j, time.Now())

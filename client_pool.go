@@ -144,7 +144,7 @@ func (p *pool) assign(ctx context.Context, j *job) (assigned bool, next time.Tim
 		j.order = p.client.order()
 	}
 	came := outcomeOf(j.err) // of the attempt before
-	apart := p.reuse != reuseMultiplexed || j.turn > 0 || came == outcomeRestart || came == outcomeTimedOut || j.request.interactive()
+	apart := p.reuse != reuseMultiplexed || j.turn > 0 || came == outcomeRestart || came == outcomeTimedOut || j.request.interactive() || j.steps != nil
 	if !apart {
 		p.retireShared(ctx, j.server())
 		switch {

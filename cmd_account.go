@@ -134,8 +134,7 @@ func (t *task) record(flags acctFlags, args []string) *record {
 func (t *task) send(ctx context.Context, flags acctFlags, args []string) (*result, error) {
 	j := &job{request: t.record(flags, args), order: t.order}
 	res, err := t.inv.do(ctx, t.client, j)
-	last := j.turn % len(j.order)
-	t.order = slices.Concat(j.order[last:], j.order[:last])
+	t.order = j.orderFromHere()
 	res.TaskID = t.id
 	return res, err
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -99,24 +98,26 @@ func startConcurrent(n int, do func(i int)) *sync.WaitGroup {
 // askAll sends a request to every server, each time a new one, and shows the results in the order of the servers, each
 // as soon as those before it are there. The exit code is that of the worst, which is the highest. There is no person
 // for the prompts of many servers: those that --answer does not cover are aborted.
-func (inv *invocation) askAll(ctx context.Context, keys []key, newRequest func() dialogue) (output, error) {
+func (inv *invocation) askAll(ctx context.Context, keys []key, newJob func() *job) (output, error) {
 	c, err := inv.client(ctx, keys)
 	if err != nil {
 		return nil, err
 	}
 	targets := inv.targets(ctx, c)
-	jobs := make([]job, len(targets))
+	jobs := make([]*job, len(targets))
 	done := make([]chan struct{}, len(targets))
 	for i, t := range targets {
 		done[i] = make(chan struct{})
+		jobs[i] = newJob()
 		jobs[i].err = t.err
 		jobs[i].res = result{Command: inv.command.name, User: inv.request.user, Server: t.name()}
 	}
 	startConcurrent(len(targets), func(i int) {
 		defer close(done[i])
 		if t := targets[i]; t.err == nil {
-			jobs[i].request = newRequest()
-			(&requester{client: t.client, warnf: t.keepWarning}).do(ctx, &jobs[i])
+			r := &requester{client: t.client, warnf: t.keepWarning, keepConn: true}
+			r.do(ctx, jobs[i])
+			r.close()
 		}
 	})
 	worst, out := classGranted, newQueuedWriter(ctx, inv.std.out)
@@ -124,7 +125,7 @@ func (inv *invocation) askAll(ctx context.Context, keys []key, newRequest func()
 	for i, t := range targets {
 		<-done[i]
 		t.printWarnings(inv)
-		j := &jobs[i]
+		j := jobs[i]
 		f := j.res.finish(j.err)
 		if broken == nil { // the error was printed, and changes no verdict
 			broken = inv.show(namedResult{&j.res}, out)
@@ -147,6 +148,9 @@ func (inv *invocation) askAll(ctx context.Context, keys []key, newRequest func()
 type namedResult struct{ *result }
 
 func (r namedResult) line() string {
+	if r.Steps != nil {
+		return r.renderSteps(r.Server+": ", false)
+	}
 	text := r.result.line()
 	if text == "" {
 		text = "error (" + r.class.String() + ")\n"
@@ -155,6 +159,8 @@ func (r namedResult) line() string {
 }
 
 func (r namedResult) verbose() string {
-	first, _, _ := strings.Cut(r.line(), "\n")
-	return first + "\n  " + strings.ReplaceAll(strings.TrimSuffix(r.result.verbose(), "\n"), "\n", "\n  ") + "\n"
+	if r.Steps != nil {
+		return r.renderSteps(r.Server+": ", true)
+	}
+	return indented(r.line(), r.result.verbose())
 }

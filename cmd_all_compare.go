@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 )
 
@@ -25,45 +26,62 @@ type serverValue struct {
 	Value     string `json:"value"`
 }
 
-// compare compares the results of several servers. Arguments and messages count only among servers that replied.
-func compare(servers []server, jobs []job) *comparison {
-	replied := 0
-	for i := range jobs {
-		if jobs[i].res.Status != "" {
-			replied++
-		}
-	}
+// compare compares the results of several servers, of a login each step that one of them has.
+func compare(servers []server, jobs []*job) *comparison {
 	c := &comparison{Command: jobs[0].res.Command, User: escape(jobs[0].res.User)}
-	for _, part := range []struct {
-		field string
-		of    func(r *result) string
-	}{
-		{"status", func(r *result) string { return cmp.Or(r.Status, "error ("+r.class.String()+")") }},
-		{"arguments", func(r *result) string {
-			if r.Arguments == nil {
-				return ""
-			}
-			return strings.Join(r.Arguments.Response, " ")
-		}},
-		{"server_msg", func(r *result) string { return r.ServerMsg }},
-	} {
-		d, distinct := difference{Field: part.field}, make(map[string]bool)
-		for i := range jobs {
-			if r := &jobs[i].res; r.Status != "" || part.field == "status" {
-				value := escape(part.of(r))
-				distinct[value] = true
-				d.Values = append(d.Values, serverValue{servers[i].name, servers[i].transport(), value})
-			}
-		}
-		if len(distinct) > 1 {
-			c.Differences = append(c.Differences, d)
+	replied := true
+	results, longest := make([]*result, len(jobs)), jobs[0].res.Steps
+	for i, j := range jobs {
+		results[i] = &j.res
+		replied = replied && j.res.Status != ""
+		if len(j.res.Steps) > len(longest) {
+			longest = j.res.Steps
 		}
 	}
-	if replied == len(jobs) {
+	if longest == nil {
+		c.add("", servers, results)
+	}
+	for _, s := range longest {
+		for i, j := range jobs {
+			results[i] = new(result)
+			if k := slices.IndexFunc(j.res.Steps, s.same); k >= 0 {
+				results[i] = j.res.Steps[k].result
+			}
+		}
+		c.add(s.name()+" ", servers, results)
+	}
+	if replied {
 		same := len(c.Differences) == 0
 		c.Same = &same
 	}
 	return c
+}
+
+// add compares one result of each server. Arguments and messages count only among servers that replied.
+func (c *comparison) add(prefix string, servers []server, results []*result) {
+	for _, field := range []string{"status", "arguments", "server_msg"} {
+		d, differs := difference{Field: prefix + field}, false
+		for i, r := range results {
+			value := r.Status
+			switch {
+			case field == "server_msg":
+				value = r.ServerMsg
+			case field == "arguments" && r.Arguments != nil:
+				value = strings.Join(r.Arguments.Response, " ")
+			case field == "arguments":
+				value = ""
+			case value == "" && r.class != classGranted: // else there was no such step
+				value = "error (" + r.class.String() + ")"
+			}
+			if r.Status != "" || field == "status" {
+				d.Values = append(d.Values, serverValue{servers[i].name, servers[i].transport(), escape(value)})
+				differs = differs || d.Values[0].Value != d.Values[len(d.Values)-1].Value
+			}
+		}
+		if differs {
+			c.Differences = append(c.Differences, d)
+		}
+	}
 }
 
 // page returns the comparison as text and as JSON.

@@ -54,7 +54,7 @@ func TestAll(t *testing.T) {
 		{login + "DENY --all --tls --cacert /nonexistent --password x", 2, ``, `tacacs_plus: .*/nonexistent.*\n(?:.*hint.*\n)?`},
 		{"authenticate " + strings.Repeat("x", 256) + " DENY --all", 2, ``, `tacacs_plus: user is 256 bytes.*\n`},
 		{login + "DENY --all -t pap --password " + strings.Repeat("x", 256), 2, ``, `tacacs_plus: the password is 256 bytes.*\n`},
-		{"chpass bob DENY --all", 2, ``, `tacacs_plus: unknown option --all\n` + hint + `it is an option of authenticate, enable, authorize\n`},
+		{"chpass bob DENY --all", 2, ``, `tacacs_plus: unknown option --all\n` + hint + `it is an option of authenticate, enable, authorize, login\n`},
 	} {
 		t.Run(tt.line, func(t *testing.T) {
 			t.Parallel()

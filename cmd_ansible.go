@@ -51,7 +51,7 @@ const ansibleOwn = "_ansible_"
 // ansibleCommands returns the commands that a task can have, and whether they change anything.
 func ansibleCommands() map[string]bool {
 	return map[string]bool{"authenticate": false, "enable": false, "authorize": false, "check": false, "version": false,
-		"chpass": true, "account": true}
+		"chpass": true, "account": true, "login": true}
 }
 
 // answer runs the task and prints the result for Ansible.
@@ -273,12 +273,18 @@ func (a *ansibleAnswer) finish(err error) *failure {
 	return nil
 }
 
-// sum returns one line about several answers, or about the servers of a check. It is empty for a single answer.
+// sum returns one line about several answers, the servers of a check, or the steps of a login. It is empty for a single
+// answer.
 func (a *ansibleAnswer) sum() string {
-	parts, good, bad := a.objects, "granted", "not granted"
+	parts, name, good, bad := a.objects, "server", "granted", "not granted"
 	if len(parts) == 1 {
-		parts, _ = parts[0].(map[string]any)["servers"].([]any)
-		good, bad = "up", "failed"
+		only := parts[0].(map[string]any)
+		if parts, _ = only["steps"].([]any); parts != nil {
+			name = "step"
+		} else {
+			parts, _ = only["servers"].([]any)
+			good, bad = "up", "failed"
+		}
 	}
 	if len(parts) < 2 {
 		return ""
@@ -289,8 +295,8 @@ func (a *ansibleAnswer) sum() string {
 		facts := part.(map[string]any)
 		if failed, ok := facts["error"].(map[string]any); ok {
 			failures++
-			server, _ := facts["server"].(string)
-			if text := naming(server, oneLine(fmt.Sprint(failed["message"]))); !slices.Contains(reasons, text) {
+			part, _ := facts[name].(string)
+			if text := naming(part, oneLine(fmt.Sprint(failed["message"]))); !slices.Contains(reasons, text) {
 				reasons = append(reasons, text)
 			}
 		}

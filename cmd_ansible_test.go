@@ -162,7 +162,7 @@ func TestAnsibleErrors(t *testing.T) {
 		{`{"command": "authenticate", "user": "alice", "host": "AT", PASSWORD}`, `no key: no terminal to ask for it; hint: .*`},
 		{`{"command": "authenticate", LOGIN, "args": ["x"]}`, `unexpected argument "x"; hint: .*`},
 		{`{"command": "authenticate", LOGIN, "timeuot": 3}`, `unknown option --timeuot; hint: did you mean --timeout\?`},
-		{`{"command": "authenticate", LOGIN, "require": "a=b"}`, `unknown option --require; hint: it is an option of authorize`},
+		{`{"command": "authenticate", LOGIN, "require": "a=b"}`, `unknown option --require; hint: it is an option of authorize, login`},
 		{`{"command": "authenticate", LOGIN, "new_password": "s3cret"}`, `unknown option --new_password; hint: it is an option of chpass`},
 		{`{"command": "authenticate", LOGIN, "passwords3cret": "s3cret"}`, `unknown option --password...; hint: .*`},
 		{`{"command": "authenticate", LOGIN, "": "s3cret"}`, `unknown option --; hint: .*`},

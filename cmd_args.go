@@ -7,12 +7,13 @@ import (
 
 // argOptions are the options for the arguments of authorization and accounting.
 type argOptions struct {
-	args    list
-	command string
-	cr      bool
-	method  authenMethod
-	as      presetOption // whose arguments are the default
-	json    bool         // they are fields of a JSON object, not options
+	args     list
+	commands list // of login, which has no command
+	command  string
+	cr       bool
+	method   authenMethod
+	as       presetOption // whose arguments are the default
+	json     bool         // they are fields of a JSON object, not options
 }
 
 func (a *argOptions) register(o *optionSet) {
@@ -87,7 +88,11 @@ func (a *argOptions) suggestQuotes(err error, given []string) error {
 	if words[len(words)-1] == "<cr>" {
 		words, end = words[:len(words)-1], " --cr"
 	}
-	line := strings.TrimSpace(a.command + " " + strings.Join(words, " "))
+	begin := a.command
+	if n := len(a.commands); n > 0 {
+		begin = a.commands[n-1]
+	}
+	line := strings.TrimSpace(begin + " " + strings.Join(words, " "))
 	switch {
 	case a.json:
 		return asFailure(err).withHint("write a command line as one string in cmd")

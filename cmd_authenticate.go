@@ -26,29 +26,37 @@ func newEnable(o *optionSet) action {
 
 // authenticate sends a login to the first server that decides or, with --all, to every server.
 func authenticate(ctx context.Context, inv *invocation, opts *challengeOptions) (output, error) {
-	if err := opts.check(inv.request.authenType); err != nil {
-		return nil, err
-	}
-	fields := inv.request.commonFields()
-	if err := newLogin(fields, "").check(inv.request.maxRemAddr()); err != nil {
-		return nil, err // before it asks the person for a secret
-	}
-	inv.password.promptOnDemand = inv.request.authenType == authenASCII && !opts.all
-	secrets, err := inv.secrets(ctx, &inv.password)
+	a, keys, err := opts.prepare(ctx, inv)
 	if err != nil {
 		return nil, err
 	}
-	a := newLogin(fields, secrets.password)
-	a.chapID, a.challenge = opts.id, opts.challenge
-	opts.answers.apply(a)
-	if err := a.check(inv.request.maxRemAddr()); err != nil {
-		return nil, err
-	}
 	if opts.all {
-		return inv.askAll(ctx, secrets.keys, func() dialogue { login := *a; return &login })
+		return inv.askAll(ctx, keys, func() *job { login := *a; return &job{request: &login} })
 	}
-	a.person, a.deferred = inv.person() != nil, secrets.deferred
-	return inv.ask(ctx, secrets.keys, a)
+	return inv.ask(ctx, keys, &job{request: a})
+}
+
+// prepare reads the secrets and returns the dialogue of a login. With --all each server needs a copy.
+func (c *challengeOptions) prepare(ctx context.Context, inv *invocation) (*authentication, []key, error) {
+	if err := c.check(inv.request.authenType); err != nil {
+		return nil, nil, err
+	}
+	fields := inv.request.commonFields()
+	if err := newLogin(fields, "").check(inv.request.maxRemAddr()); err != nil {
+		return nil, nil, err // before it asks the person for a secret
+	}
+	inv.password.promptOnDemand = inv.request.authenType == authenASCII && !c.all
+	secrets, err := inv.secrets(ctx, &inv.password)
+	if err != nil {
+		return nil, nil, err
+	}
+	a := newLogin(fields, secrets.password)
+	a.chapID, a.challenge = c.id, c.challenge
+	c.answers.apply(a)
+	if !c.all {
+		a.person, a.deferred = inv.person() != nil, secrets.deferred
+	}
+	return a, secrets.keys, a.check(inv.request.maxRemAddr())
 }
 
 // newChPass is the command chpass: change the password. GETDATA asks for the old one and GETPASS for the new one, once
@@ -75,7 +83,7 @@ func newChPass(o *optionSet) action {
 		if err := a.check(inv.request.maxRemAddr()); err != nil {
 			return nil, err
 		}
-		return inv.ask(ctx, secrets.keys, a)
+		return inv.ask(ctx, secrets.keys, &job{request: a})
 	}
 }
 

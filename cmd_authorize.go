@@ -47,8 +47,8 @@ func newAuthorize(o *optionSet) action {
 			return nil, err
 		}
 		if all {
-			return inv.askAll(ctx, secrets.keys, func() dialogue { each := *m; return &each })
+			return inv.askAll(ctx, secrets.keys, func() *job { each := *m; return &job{request: &each} })
 		}
-		return inv.ask(ctx, secrets.keys, m)
+		return inv.ask(ctx, secrets.keys, &job{request: m})
 	}
 }

@@ -84,6 +84,7 @@ type batchRequest struct {
 	AnswerAgain bool            `json:"answer_repeated"`
 	Args        []string        `json:"args"`
 	Cmd         string          `json:"cmd"`
+	Cmds        []string        `json:"cmds"`
 	Method      string          `json:"method"`
 	Require     []string        `json:"require"`
 	Flag        string          `json:"flag"`
@@ -109,7 +110,7 @@ func (p *requestParser) parse(l *requestLine, text []byte) error {
 	*b = batchRequest{}
 	err := p.decode(text)
 	l.id, l.expect = printableJSON(b.ID), b.Expect
-	l.size = len(l.id) + listEntry*(len(b.Answers)+len(b.Require)) // which can be more bytes than in the line
+	l.size = len(l.id) + listEntry*(len(b.Answers)+len(b.Require)+len(b.Cmds)) // which can be more bytes than in the line
 	l.job.res.Command, l.job.res.User = b.Command, cmp.Or(b.User, p.defaults.user)
 	if err != nil {
 		return jsonFailure(text, err)
@@ -172,6 +173,18 @@ func (p *requestParser) newRequest(l *requestLine, b *batchRequest, options requ
 	switch b.Command {
 	case "authenticate", "enable", "chpass":
 		return p.newLogin(l, b, options)
+	case "login":
+		opts := new(loginOptions)
+		opts.args, opts.commands, opts.require, opts.json = b.Args, b.Cmds, b.Require, true
+		if b.Cmd != "" {
+			opts.commands = append(list{b.Cmd}, b.Cmds...)
+		}
+		plan, err := opts.plan(&options, nil)
+		if err != nil {
+			return nil, err
+		}
+		l.job.steps = plan.run
+		return p.newLogin(l, b, options)
 	case "authorize", "account":
 		argOptions := argOptions{command: b.Cmd, args: b.Args, json: true}
 		args, err := argOptions.request(nil)
@@ -197,7 +210,7 @@ func (p *requestParser) newRequest(l *requestLine, b *batchRequest, options requ
 	case "":
 		return nil, failf(classUsage, "no command in the request")
 	}
-	return nil, failf(classUsage, "command \"%s\" must be authenticate, enable, chpass, authorize or account", escape(b.Command))
+	return nil, failf(classUsage, "command \"%s\" must be authenticate, enable, chpass, authorize, account or login", escape(b.Command))
 }
 
 func (p *requestParser) newLogin(l *requestLine, b *batchRequest, options requestOptions) (dialogue, error) {
@@ -302,7 +315,7 @@ func writeJSON(out *bufio.Writer, l *requestLine) {
 
 // plain reports whether the result has only fields that appendJSON writes.
 func (r *result) plain() bool {
-	return r.Arguments == nil && r.TLS == nil && r.Error == nil && r.Attempts == nil && r.Warnings == nil && r.Timing != nil
+	return r.Arguments == nil && r.TLS == nil && r.Error == nil && r.Attempts == nil && r.Steps == nil && r.Warnings == nil && r.Timing != nil
 }
 
 // appendJSON writes a plain result as encoding/json would. With encoding/json alone, batch would be less than half as

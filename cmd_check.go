@@ -8,6 +8,7 @@ import (
 // checkOptions are the options of check.
 type checkOptions struct {
 	plan     checkPlan
+	login    bool // the whole of it
 	commands list
 	format   checkFormat
 	output   string        // file for the report; empty for stdout
@@ -19,6 +20,7 @@ type checkOptions struct {
 func newCheck(o *optionSet) action {
 	opts := checkOptions{format: checkFormat{limits: nagiosLimits{certDays: dayLimits{30, 7}}}}
 	plan, format, limits := &opts.plan, &opts.format, &opts.format.limits
+	o.add((*toggle)(&opts.login), "login", "", "log in as the command login does, with a START and a STOP record, and not only authenticate")
 	o.add((*toggle)(&plan.types), "types", "", "log in with every authentication type; stop after 3 FAILs")
 	o.add((*toggle)(&plan.negative), "negative", "", "also check that a wrong password is denied: one failed login each run, none once a login was denied")
 	o.add(&opts.commands, "cmd", "COMMAND", "also authorize this command line, with - before it one that must be denied; repeatable")
@@ -63,6 +65,13 @@ func (opts *checkOptions) run(ctx context.Context, inv *invocation) (output, err
 	if plan.commands, err = plannedCommands(inv.request, opts.commands, endCommands); err != nil {
 		return nil, err
 	}
+	if opts.login {
+		whole := new(loginOptions)
+		whole.as = plan.as
+		if plan.login, err = whole.plan(&inv.request, nil); err != nil {
+			return nil, err
+		}
+	}
 	inv.server.singleConnect = true // to see whether the server agrees to it
 	c, err := inv.client(ctx, secrets.keys)
 	if err != nil {
@@ -94,12 +103,12 @@ func (opts *checkOptions) run(ctx context.Context, inv *invocation) (output, err
 // check refuses options that make no sense together.
 func (opts *checkOptions) check(inv *invocation) error {
 	if inv.request.user == "" {
-		for _, name := range []string{"types", "negative", "cmd", "as", "authen-type"} {
+		for _, name := range []string{"login", "types", "negative", "cmd", "as", "authen-type"} {
 			if inv.typed(name) {
 				return failf(classUsage, "--%s needs USER", name)
 			}
 		}
-		opts.plan, opts.commands, inv.request.authenType = checkPlan{}, nil, authenASCII
+		opts.plan, opts.login, opts.commands, inv.request.authenType = checkPlan{}, false, nil, authenASCII
 	}
 	format := ""
 	for _, option := range []string{"nagios", "prometheus", "json"} {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 )
@@ -111,6 +112,9 @@ func (s *serverCheck) text(verbose bool) string {
 		facts.add("tls", fmt.Sprintf("%s, %d days left", s.TLS.Version, days))
 	}
 	facts.add("login", s.Login)
+	for _, step := range s.Steps {
+		facts.add("login "+step.Step, cmp.Or(step.Status, "error"))
+	}
 	s.addLogins(facts)
 	return string(facts.text)
 }

@@ -31,11 +31,12 @@ type checkPlan struct {
 	negative bool // log in with a wrong password
 	commands []plannedCommand
 	as       presetOption
+	login    *loginPlan // after the authentication of the login; nil for nothing
 	silenced warningSet
 }
 
-// login returns a new login with the password of the plan, or with a wrong one.
-func (p *checkPlan) login(typ authenType, password string) *job {
+// authenticate returns a new authentication with the password of the plan, or with a wrong one.
+func (p *checkPlan) authenticate(typ authenType, password string) *job {
 	fields := p.request.commonFields()
 	fields.typ = typ
 	return &job{request: newLogin(fields, password)}
@@ -101,6 +102,7 @@ type serverCheck struct {
 	KeyOK         *bool             `json:"key_ok,omitempty"`         // nil over TLS, or if no reply shows it
 	SingleConnect *bool             `json:"single_connect,omitempty"` // whether the server agreed to it
 	Login         string            `json:"login,omitempty"`          // status of a login with USER
+	Steps         []*step           `json:"steps,omitempty"`          // with --login
 	Types         map[string]string `json:"types,omitempty"`          // status by authentication type
 	WrongPassword string            `json:"wrong_password,omitempty"` // status of a login with one
 	Commands      []*checkedCommand `json:"commands,omitempty"`
@@ -173,9 +175,13 @@ func (s *serverCheck) run(ctx context.Context) {
 	separate := *s.client // each login has a connection of its own
 	separate.singleConnect = false
 	s.client = &separate
-	j := s.do(ctx, s.plan.login(s.plan.request.authenType, s.plan.password))
+	j := s.plan.authenticate(s.plan.request.authenType, s.plan.password)
+	if s.plan.login != nil {
+		j.steps = s.plan.login.run
+	}
+	s.do(ctx, j)
 	s.login = s.learn(j)
-	s.Login, s.anyDenied = statusName(j.answer()), j.class() == classDenied
+	s.Login, s.Steps, s.anyDenied = statusName(j.answer()), stepsForJSON(j.res.Steps), j.class() == classDenied
 	s.TimingMS = s.login.ms()
 	if j.answer() == nil {
 		s.fail(probeErr, nagiosCritical)
@@ -265,10 +271,13 @@ func (s *serverCheck) tryTypes(ctx context.Context, login *job) {
 		}
 	}
 	own := s.plan.request.authenType
+	if steps := login.res.Steps; steps != nil {
+		login = &job{res: *steps[0].result}
+	}
 	try(own.String(), login)
 	for t, name := range authenTypeNames {
 		if typ := authenType(t); name != "" && typ != own && fails < maxTypeFails && s.plan.as.preset().logsInWith(typ) {
-			try(name, s.do(ctx, s.plan.login(typ, s.plan.password)))
+			try(name, s.do(ctx, s.plan.authenticate(typ, s.plan.password)))
 		}
 	}
 }
@@ -300,7 +309,7 @@ func (s *serverCheck) tryCommands(ctx context.Context) {
 
 // tryWrongPassword logs in with a wrong password, which the server must deny.
 func (s *serverCheck) tryWrongPassword(ctx context.Context) {
-	j := s.do(ctx, s.plan.login(s.plan.request.authenType, "wrong "+rand.Text()))
+	j := s.do(ctx, s.plan.authenticate(s.plan.request.authenType, "wrong "+rand.Text()))
 	s.WrongPassword, s.wrongRefused = statusName(j.answer()), j.class() == classDenied
 	s.fail(s.wrongPasswordError(j), nagiosCritical)
 }
@@ -313,7 +322,14 @@ func (s *serverCheck) loginError(login *job) error {
 	case login.res.class == classGranted:
 		return nil
 	}
-	return failf(login.res.class, "%s replied to the login of %s with %s", s.Server, escape(s.plan.request.user), login.res.verdict()).
+	what := "login"
+	for _, step := range login.res.Steps {
+		if !step.Granted {
+			what = "step " + step.Step + " of the login"
+			break
+		}
+	}
+	return failf(login.res.class, "%s replied to the %s of %s with %s", s.Server, what, escape(s.plan.request.user), login.res.verdict()).
 		withHint("%s", cmp.Or(login.res.hint, asFailure(login.err).hint))
 }
 

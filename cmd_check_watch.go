@@ -198,6 +198,9 @@ func (s *serverCheck) condition() string {
 	for _, c := range s.Commands {
 		text += " " + c.Status
 	}
+	for _, step := range s.Steps {
+		text += " " + step.Status
+	}
 	return text
 }
 

@@ -279,7 +279,7 @@ func TestCompletion(t *testing.T) {
 		{"--timeout 5 auth", "authenticate authorize"},
 		{"--timeout=5 auth", "authenticate authorize"},
 		{"--timeout=5 @prod auth", "authenticate authorize"},
-		{"nonsense ''", "authenticate enable chpass authorize account check batch bench serve relay decode completion version help"},
+		{"nonsense ''", "authenticate enable chpass authorize account login check batch bench serve relay decode completion version help"},
 		{"nonsense --retr", "--retries"},
 		{"authenticate -t ''", "ascii pap chap mschap mschapv2"},
 		{"authenticate --authen_type ms", "mschap mschapv2"},
@@ -523,12 +523,12 @@ func TestManExamples(t *testing.T) {
 	}
 }
 
-// jsonNames returns the names in JSON of the fields of a type, and of what is in them.
-func jsonNames(t reflect.Type) (names []string) {
+// jsonNames returns the names in JSON of the fields of a type, and of what is in them but the types around it.
+func jsonNames(t reflect.Type, around ...reflect.Type) (names []string) {
 	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
 		t = t.Elem()
 	}
-	if t.Kind() != reflect.Struct {
+	if t.Kind() != reflect.Struct || slices.Contains(around, t) {
 		return nil
 	}
 	for i := range t.NumField() {
@@ -540,7 +540,7 @@ func jsonNames(t reflect.Type) (names []string) {
 		if name != "" {
 			names = append(names, name)
 		}
-		names = append(names, jsonNames(field.Type)...)
+		names = append(names, jsonNames(field.Type, append(around, t)...)...)
 	}
 	return names
 }

@@ -124,7 +124,7 @@ func TestPresetUsage(t *testing.T) {
 		{"authorize bob AT --as panos --cmd-file -", "--cmd-file cannot be used with --as panos: Palo Alto PAN-OS authorizes no commands\nhint: leave out --cmd-file: .*"},
 		{"check bob AT --as panos --cmd show", "--cmd cannot be used with --as panos: .*\nhint: .*"},
 		{"check AT --as ios", "--as needs USER"},
-		{"authenticate bob AT --as ios", "unknown option --as\nhint: it is an option of authorize, check"},
+		{"authenticate bob AT --as ios", "unknown option --as\nhint: it is an option of authorize, login, check"},
 	} {
 		want := "tacacs_plus: " + strings.ReplaceAll(tt.err, "\n", "\ntacacs_plus: ") + "\n"
 		runWith(t, secretsInEnv, "", split(tt.line, "AT", l.Addr().String())...).check(t, 2, "", want)

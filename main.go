@@ -131,6 +131,8 @@ var commands = []command{
 		examples: []string{"bob tac1,tac2 --cmd 'show version'", "bob tac1 service=ppp protocol=ip --require timeout=60"}},
 	{name: "account", also: "accounting acct", summary: "record this: start, stop, watchdog", user: required, host: required, rest: argHint, shared: clientGroups, setup: newAccount, child: "exec", misused: execMisused,
 		examples: []string{"alice tac1 -f start --cmd 'show version' --json", "alice tac1 --exec -- make install"}},
+	{name: "login", summary: "all that a device does when a user logs in", user: required, host: required, rest: argHint, shared: clientGroups, setup: newLoginCommand,
+		examples: []string{"alice tac1", "alice tac1,tac2 -t pap --cmd 'show version' --all"}},
 	{name: "check", also: "test ping", summary: "is the server up and the key correct?", user: optional, host: required, everyServer: true, shared: clientGroups, setup: newCheck, misused: checkMisused,
 		examples: []string{"tac1,tac2 --timeout 2", "alice tac1,tac2 --types --interval 10s"}},
 	{name: "batch", summary: "many requests, one JSON object a line", host: required, shared: poolGroups, setup: newBatch,

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -31,6 +32,7 @@ type result struct {
 	TimingMS      *timingMS      `json:"timing_ms,omitempty"` // set by forJSON
 	Error         *problem       `json:"error,omitempty"`
 	Attempts      []*attempt     `json:"attempts,omitempty"`
+	Steps         []*step        `json:"steps,omitempty"` // of a login
 	Warnings      []namedWarning `json:"warnings,omitempty"`
 
 	Timing *timing   `json:"-"`
@@ -61,6 +63,17 @@ type timing struct {
 	start                                    time.Time
 	resolve, connect, tls, firstReply, total time.Duration
 	sent, received                           int // bytes of TACACS+
+}
+
+// add adds what another request took.
+func (t *timing) add(o *timing) {
+	t.resolve += o.resolve
+	t.connect += o.connect
+	t.tls += o.tls
+	t.firstReply += o.firstReply
+	t.total += o.total
+	t.sent += o.sent
+	t.received += o.received
 }
 
 // measured returns the phases that took place. There is none if t is nil.
@@ -130,6 +143,9 @@ func (r *result) addWarnings(ofRun []namedWarning, silenced warningSet) {
 
 // line returns the default rendering: the status and the message on one line, then the arguments of the response.
 func (r *result) line() string {
+	if r.Steps != nil {
+		return r.renderSteps("", false)
+	}
 	if r.Status == "" {
 		return ""
 	}
@@ -168,6 +184,9 @@ func singleConnectWord(established *bool) string {
 
 // verbose returns the rendering of -v: one fact a line.
 func (r *result) verbose() string {
+	if r.Steps != nil {
+		return r.renderSteps("", true)
+	}
 	var facts factList
 	facts.add("status", r.Status)
 	facts.add("prompt", r.Prompt)
@@ -209,7 +228,7 @@ func (r *result) verbose() string {
 // breaks stay.
 func (r *result) forJSON() *result {
 	shown := *r
-	shown.TimingMS, shown.TLS = r.Timing.ms(), r.TLS.forJSON()
+	shown.TimingMS, shown.TLS, shown.Steps = r.Timing.ms(), r.TLS.forJSON(), stepsForJSON(r.Steps)
 	if !r.began.IsZero() {
 		shown.Time = r.began.UTC().Format(timeLayout)
 	}
@@ -223,6 +242,64 @@ func (r *result) forJSON() *result {
 
 // json returns the rendering of --json: one object on one line.
 func (r *result) json() string { return encodeJSON(r.forJSON()) }
+
+// A step is one of several requests with one result.
+type step struct {
+	Step    string `json:"step"`
+	Command string `json:"cmd,omitempty"` // the command line that was authorized
+	*result
+}
+
+// name returns the name of the step, with the command line of one that has it.
+func (s *step) name() string {
+	if s.Command == "" {
+		return s.Step
+	}
+	return s.Step + " " + escape(s.Command)
+}
+
+// same reports whether two steps are the same one of two logins.
+func (s *step) same(o *step) bool { return s.Step == o.Step && s.Command == o.Command }
+
+// line returns the step on one line, without a newline: its status, or why it has none.
+func (s *step) line() string {
+	line := s.name() + ": "
+	if s.Status == "" {
+		return line + "error: " + s.Error.Message
+	}
+	line += strings.ReplaceAll(strings.TrimSuffix(s.result.line(), "\n"), "\n  ", " ")
+	if s.status.class() == classGranted && !s.Granted {
+		line += " (" + s.Error.Message + ")"
+	}
+	return line
+}
+
+// renderSteps returns a line for each step, or, if verbose, all its facts.
+func (r *result) renderSteps(prefix string, verbose bool) string {
+	var b strings.Builder
+	for _, s := range r.Steps {
+		text := prefix + s.line() + "\n"
+		if verbose {
+			text = indented(text, s.verbose())
+		}
+		b.WriteString(text)
+	}
+	return b.String()
+}
+
+// indented returns the first line of a text, and below it the facts, which are lines.
+func indented(text, facts string) string {
+	first, _, _ := strings.Cut(text, "\n")
+	return first + "\n  " + strings.ReplaceAll(strings.TrimSuffix(facts, "\n"), "\n", "\n  ") + "\n"
+}
+
+// stepsForJSON returns the steps with their texts escaped.
+func stepsForJSON(steps []*step) (shown []*step) {
+	for _, s := range steps {
+		shown = append(shown, &step{s.Step, escape(s.Command), s.forJSON()})
+	}
+	return shown
+}
 
 // finish implements output.
 func (r *result) finish(err error) *failure {

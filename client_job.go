@@ -25,7 +25,7 @@ type job struct {
 	order     []server    // in which the servers are tried, set before the first attempt
 	turn      int         // of the current or the last attempt, in rounds over order
 	session   session     // of the current or the last attempt
-	replyLost bool        // a connection that had answered others before did not answer it
+	replyLost bool        // a connection to its server that had answered others before did not answer it
 	abandoned atomic.Bool // its owner waits no more: no other attempt is made
 
 	writesBefore int       // of its mux, when it was queued; with one more it was written
@@ -186,7 +186,7 @@ func (c *client) recordOutcome(ctx context.Context, j *job, warnf warnFunc) (aga
 			j.warn(warnf, newWarning(warnFailover, "%v; trying %s", j.err, j.server()))
 			j.res.addAttempt(j.err)
 			j.request.reset()
-			j.session.deadline = time.Time{}
+			j.session.deadline, j.replyLost = time.Time{}, false // the server is silent
 			return true
 		}
 		c.hintSkipped(j)

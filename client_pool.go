@@ -20,15 +20,16 @@ type pool struct {
 	note       func(string) // warns about the connections
 	warnf      warnFunc     // warns about single requests
 
-	reuse       reuse
-	mux         *mux       // the connection that is shared; nil for none
-	sharedSince time.Time  // when it got its first session
-	draining    int        // connections that take no new session, and have a goroutine each
-	queue       queue[job] // not under way
-	failedDials int        // connections in a row that never carried a reply
-	earlyCloses int        // connections that the server ended soon
-	now         time.Time  // read once a wait
-	onWorkers   int        // jobs that are not on the mux, but on workers or on connections that are drained
+	reuse       reuse            // for all servers
+	lower       map[string]reuse // for a server by its name, if it is lower
+	mux         *mux             // the connection that is shared; nil for none
+	sharedSince time.Time        // when it got its first session
+	draining    int              // connections that take no new session, and have a goroutine each
+	queue       queue[job]       // not under way
+	failedDials int              // connections in a row that never carried a reply
+	earlyCloses int              // connections that the server ended soon
+	now         time.Time        // read once a wait
+	onWorkers   int              // jobs that are not on the mux, but on workers or on connections that are drained
 	workerCount int
 	work        chan workerJob
 	returned    chan *job
@@ -75,11 +76,15 @@ func (w *wakeup) notify() {
 func newPool(c *client, limit int) *pool {
 	p := &pool{client: c, limit: limit, beforeWait: func() {}, note: func(string) {}, warnf: discardWarning,
 		work: make(chan workerJob, limit), returned: make(chan *job, limit), drained: make(chan drainedJob, limit+maxDraining), dialed: make(chan *serverConn, 1)}
+	p.lower = make(map[string]reuse)
 	if p.wakeup.ch = make(chan struct{}, 1); !c.singleConnect {
 		p.reuse = reuseNone
 	}
 	return p
 }
+
+// reuseOf returns how connections to a server are used.
+func (p *pool) reuseOf(srv server) reuse { return max(p.reuse, p.lower[srv.name]) }
 
 // run carries all jobs. When ctx ends, the rest end with an interruption.
 func (p *pool) run(ctx context.Context) {
@@ -144,7 +149,7 @@ func (p *pool) assign(ctx context.Context, j *job) (assigned bool, next time.Tim
 		j.order = p.client.order()
 	}
 	came := outcomeOf(j.err) // of the attempt before
-	apart := p.reuse != reuseMultiplexed || j.turn > 0 || came == outcomeRestart || came == outcomeTimedOut || j.request.interactive() || j.steps != nil
+	apart := p.reuseOf(j.server()) != reuseMultiplexed || j.turn > 0 || came == outcomeRestart || came == outcomeTimedOut || j.request.interactive() || j.steps != nil
 	if !apart {
 		p.retireShared(ctx, j.server())
 		switch {
@@ -165,7 +170,7 @@ func (p *pool) assign(ctx context.Context, j *job) (assigned bool, next time.Tim
 	case apart:
 		p.startWorker(ctx)
 		p.onWorkers++
-		p.work <- workerJob{j, p.reuse < reuseNone} // has room for as many as are under way
+		p.work <- workerJob{j, p.reuseOf(j.server()) < reuseNone && !j.replyLost} // has room for as many as are under way
 	case p.mux == nil:
 		p.dialShared(ctx, j)
 	default:
@@ -349,7 +354,7 @@ func (p *pool) onReply(ctx context.Context, j *job) {
 		conn.noNewSessions = true
 		p.noteFailedDial(conn.server)
 	case !conn.established:
-		p.downgrade(reuseSequential, "")
+		p.downgrade(conn.server, reuseSequential, "")
 	default:
 		p.failedDials = 0
 	}
@@ -361,7 +366,7 @@ const minReplies = 100
 
 // closeIdle closes the shared connection if it is idle and may not begin a session.
 func (p *pool) closeIdle() {
-	if p.mux == nil || p.mux.inFlight.first() != nil || p.reuse == reuseMultiplexed && !p.mux.conn.noNewSessions {
+	if p.mux == nil || p.mux.inFlight.first() != nil || p.reuseOf(p.mux.conn.server) == reuseMultiplexed && !p.mux.conn.noNewSessions {
 		return
 	}
 	p.noteEnd(p.mux)
@@ -372,7 +377,7 @@ func (p *pool) closeIdle() {
 func (p *pool) noteEnd(m *mux) {
 	if n := m.conn.answered; isClosed(m.dead) && n > 0 && n < minReplies {
 		if p.earlyCloses++; p.earlyCloses == 2 {
-			p.downgrade(reuseSequential, "the server closes busy connections; using them for one session at a time")
+			p.downgrade(m.conn.server, reuseSequential, "the server closes busy connections; using them for one session at a time")
 		}
 	}
 }
@@ -380,13 +385,16 @@ func (p *pool) noteEnd(m *mux) {
 // finishOrRetry ends a job, or queues it for another attempt.
 func (p *pool) finishOrRetry(ctx context.Context, j *job) {
 	again := p.client.recordOutcome(ctx, j, p.warnf)
-	p.noteLost(j)
 	if !again {
+		p.noteLost(j)
 		j.owner.jobDone(j)
 		return
 	}
 	if outcomeOf(j.err) != outcomeRestart {
 		j.session.deadline = time.Time{}
+	}
+	if j.replyLost { // the retry shows whether that is the mode's fault
+		j.session.conn.noNewSessions = true
 	}
 	p.queue.push(&j.place, j)
 }
@@ -394,7 +402,7 @@ func (p *pool) finishOrRetry(ctx context.Context, j *job) {
 // noteLost downgrades for a server that loses sessions in single-connection mode.
 func (p *pool) noteLost(j *job) {
 	if j.replyLost {
-		p.downgrade(reuseNone, "the server does not answer some sessions in single-connection mode; using one connection a session")
+		p.downgrade(j.server(), reuseNone, "the server does not answer some sessions in single-connection mode; using one connection a session")
 	}
 }
 
@@ -402,16 +410,16 @@ func (p *pool) noteLost(j *job) {
 // server is known to live.
 func (p *pool) noteFailedDial(srv server) {
 	if p.failedDials++; p.failedDials >= len(p.client.order()) && !p.client.dead.othersLive(srv) {
-		p.downgrade(reuseSequential, "")
+		p.reuse = max(p.reuse, reuseSequential)
 	}
 }
 
-// downgrade reduces the reuse of connections. The person gets the reason, if any.
-func (p *pool) downgrade(to reuse, reason string) {
-	if to <= p.reuse {
+// downgrade reduces the reuse of connections to a server. The person gets the reason, if any.
+func (p *pool) downgrade(srv server, to reuse, reason string) {
+	if to <= p.reuseOf(srv) {
 		return
 	}
-	if p.reuse = to; reason != "" {
+	if p.lower[srv.name] = to; reason != "" {
 		p.note(reason)
 	}
 }

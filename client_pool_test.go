@@ -443,7 +443,7 @@ func TestPoolForgetfulServer(t *testing.T) {
 		})
 		got := runWith(t, secretsInEnv, requests(10, line), "batch", s.addr, "--timeout", "2500ms", "-c", "2")
 		if n := checkAnswers(t, answers(t, got.out), 10); n != 10 || forgotten.Load() > 2 {
-			t.Errorf("%d granted, %d forgotten: %s", n, forgotten.Load(), got.err)
+			t.Errorf("%s: %d granted, %d forgotten: %s", line, n, forgotten.Load(), got.err)
 		}
 	}
 }

@@ -104,6 +104,43 @@ func TestRelayLastLivingServer(t *testing.T) {
 	}
 }
 
+// TestRelaySharesAfterSilence: a server that falls silent is not taken for one that loses sessions in single-connection mode,
+// and the sessions at the next server share a connection. It may lose a record, which is not sent again.
+func TestRelaySharesAfterSilence(t *testing.T) {
+	t.Parallel()
+	for _, line := range []string{"authenticate alice AT -t pap", "account alice AT"} {
+		var silent atomic.Bool
+		first := startFakeServer(t, func(c *fakeServerConn) {
+			for q := c.readRequest(); q != nil; q = c.readRequest() {
+				if !silent.Load() {
+					c.Write(c.grantReply(q))
+				}
+			}
+		})
+		second := startFakeServer(t, (*fakeServerConn).grantAll)
+		r := relayTo(t, first.addr+","+second.addr, "--single-connect", "--dead-time", "10m", "--timeout", "1")
+		r.asDevice(t, line)
+		silent.Store(true)
+		waitUntil(t, "the first server is dead", func() bool {
+			r.asDevice(t, line+" --timeout 4")
+			return strings.Contains(r.stderr.String(), first.addr+" is dead")
+		})
+		r.asDevice(t, line)
+		before := second.connections()
+		for range 3 {
+			if got := r.asDevice(t, line); got.code != 0 {
+				t.Errorf("%+v", got)
+			}
+		}
+		if n := second.connections() - before; n != 0 {
+			t.Errorf("%s: %d more connections for 3 sessions", line, n)
+		}
+		if blamed := strings.Contains(r.stderr.String(), "does not answer some sessions"); blamed != (line[:3] == "acc") {
+			t.Errorf("%s: %s", line, r.stderr)
+		}
+	}
+}
+
 // TestRelayOnlyServer: a session without a verdict is logged with the last server that got it, and its reply, if the
 // next server cannot be reached.
 func TestRelayOnlyServer(t *testing.T) {

@@ -92,7 +92,7 @@ func (u *upstream) run(ctx context.Context) {
 		p.note = u.note
 		began, old := time.Now(), false
 		p.nextJob = func(now time.Time) (*job, time.Time, bool) {
-			if !old && p.reuse != reuseMultiplexed && now.Sub(began) > poolAge {
+			if !old && (p.reuse != reuseMultiplexed || len(p.lower) > 0) && now.Sub(began) > poolAge {
 				old = true
 				close(retired)
 			}

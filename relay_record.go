@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/binary"
@@ -33,6 +32,7 @@ type recordedConns []*pcapConn
 // A recordFile is the file of a recorder.
 type recordFile struct {
 	disk
+	made    string // its name if it is new, and a regular file
 	regular bool
 	begun   bool  // it has packets, or at least the header
 	removed int64 // bytes of a packet that was cut off
@@ -48,26 +48,43 @@ type disk interface {
 // openRecord opens a file that only its owner may read. A file that exists is an error, unless appending is set and
 // a recorder has written it. A packet that was cut off at its end is removed. A pipe or a device is written to.
 func openRecord(ctx context.Context, name string, appending bool) (*recordFile, error) {
-	r := new(recordFile)
+	r, existed := new(recordFile), false
 	err := interruptible(ctx, func() error {
-		f, err := openPrivate(name, func(f *os.File) error { return r.check(f, appending) })
+		f, err := openPrivate(name, func(f *os.File) error {
+			existed = true
+			return r.check(f, appending, true)
+		})
 		if err != nil {
 			return err
 		}
 		info, err := f.Stat()
-		r.disk, r.regular = f, err == nil && info.Mode().IsRegular()
+		if r.disk, r.regular = f, err == nil && info.Mode().IsRegular(); r.regular && !existed {
+			r.made = f.Name()
+		}
 		return err
 	})
+	return r, recordError(err)
+}
+
+// recordError returns the failure for a record that cannot be opened, or nil.
+func recordError(err error) error {
 	if errors.Is(err, errRecordExists) {
-		return nil, failf(classUsage, "make the record: %w", err).withHint("add --append, or move the file away")
+		return failf(classUsage, "make the record: %w", err).withHint("add --append, or move the file away")
 	}
-	return r, fileError("make the record", err)
+	return fileError("make the record", err)
+}
+
+// discard removes a file that is new, since the relay does not start.
+func (r *recordFile) discard() {
+	if r != nil && r.made != "" {
+		os.Remove(r.made)
+	}
 }
 
 var errRecordExists = errors.New("exists")
 
-// check checks a file that exists, and removes a packet that was cut off at its end.
-func (r *recordFile) check(f *os.File, appending bool) error {
+// check checks a file that exists, and removes a packet that was cut off at its end if mend is set.
+func (r *recordFile) check(f *os.File, appending, mend bool) error {
 	info, err := f.Stat()
 	switch {
 	case err != nil:
@@ -77,11 +94,11 @@ func (r *recordFile) check(f *os.File, appending bool) error {
 	case !appending:
 		return fmt.Errorf("%s %w", f.Name(), errRecordExists)
 	}
-	end, err := recordEnd(f)
+	end, err := recordEnd(f, info.Size())
 	if err != nil {
 		return fmt.Errorf("%s %w", f.Name(), err)
 	}
-	if r.removed = info.Size() - end; r.removed > 0 {
+	if r.removed = info.Size() - end; r.removed > 0 && mend {
 		err = f.Truncate(end)
 	}
 	r.begun = end > 0
@@ -93,33 +110,59 @@ func isOpenFile(name string) bool {
 	return strings.HasPrefix(name, "/proc/") || strings.HasPrefix(name, "/dev/")
 }
 
-// recordEnd returns where the last whole packet of a recorder's file ends.
-func recordEnd(f *os.File) (end int64, err error) {
-	in, header := bufio.NewReaderSize(f, maxQueued), appendPcapHeader(nil)
-	if got, _ := in.Peek(len(header)); !bytes.HasPrefix(header, got) {
+// recordTail is how many bytes at the end of a file are read to find the last whole packet. A frame is at most half of it.
+const recordTail = 2 * maxFrame
+
+// recordEnd returns where the last whole packet of a recorder's file of size bytes ends. In a long file it looks for the
+// first frame of the tail from which all follow each other.
+func recordEnd(f io.ReaderAt, size int64) (end int64, err error) {
+	header := appendPcapHeader(nil)
+	start := int64(len(header))
+	got, err := io.ReadAll(io.NewSectionReader(f, 0, start))
+	switch {
+	case err != nil:
+		return 0, err
+	case !bytes.HasPrefix(header, got):
 		return 0, errors.New("is not a capture that relay has written (pcap, little-endian, microseconds, raw IP)")
-	} else if len(got) < len(header) {
+	case len(got) < len(header):
 		return 0, nil
 	}
-	for end, size := int64(0), len(header); ; {
-		if _, err := in.Discard(size); err == io.EOF {
-			return end, nil
-		} else if err != nil {
-			return 0, err
-		}
-		end += int64(size)
-		head, err := in.Peek(pcapRecordLen)
-		if err == io.EOF {
-			return end, nil
-		} else if err != nil {
-			return 0, err
-		}
-		length := binary.LittleEndian.Uint32(head[8:])
-		if length < tcpHeaderLen+ipv4HeaderLen || length > maxFrame || length != binary.LittleEndian.Uint32(head[12:]) {
-			return 0, fmt.Errorf("is damaged at byte %d", end)
-		}
-		size = pcapRecordLen + int(length)
+	from := max(start, size-recordTail)
+	tail, err := io.ReadAll(io.NewSectionReader(f, from, size-from))
+	if err != nil {
+		return 0, err
 	}
+	at, whole := wholeFrames(tail)
+	for skip := 1; !whole && from > start && skip < len(tail)/2; skip++ {
+		at, whole = wholeFrames(tail[skip:])
+		at += skip
+	}
+	if !whole {
+		return 0, fmt.Errorf("is damaged at byte %d", from+int64(at))
+	}
+	return from + int64(at), nil
+}
+
+// wholeFrames returns where the last whole frame in b ends, or where b is damaged.
+func wholeFrames(b []byte) (end int, ok bool) {
+	for len(b)-end >= pcapRecordLen {
+		frame := b[end:]
+		length := binary.LittleEndian.Uint32(frame[8:])
+		if length < tcpHeaderLen+ipv4HeaderLen || length > maxFrame || length != binary.LittleEndian.Uint32(frame[12:]) {
+			return end, false
+		}
+		ip := frame[pcapRecordLen:]
+		if len(ip) < int(length) {
+			break
+		}
+		v4 := ip[0] == 0x45 && ip[9] == protocolTCP && uint32(binary.BigEndian.Uint16(ip[2:])) == length
+		v6 := ip[0] == 0x60 && ip[6] == protocolTCP && uint32(binary.BigEndian.Uint16(ip[4:]))+40 == length // its own header
+		if !v4 && !v6 {
+			return end, false
+		}
+		end += pcapRecordLen + int(length)
+	}
+	return end, true
 }
 
 // Write writes packets to the file, or none of them: a regular file never ends within a packet, so that it can be read

@@ -145,6 +145,87 @@ func TestRelayRecordAppendsToEmpty(t *testing.T) {
 	}
 }
 
+// TestRelayRecordEnd: the end of the last whole packet is found wherever a file is cut, also in one of which only the end is
+// read.
+func TestRelayRecordEnd(t *testing.T) {
+	t.Parallel()
+	for _, device := range []string{"198.51.100.7:1024", "[2001:db8::7]:1024"} {
+		conn := &pcapConn{ends: [2]netip.AddrPort{netip.MustParseAddrPort(device), netip.MustParseAddrPort("192.0.2.1:49")}}
+		file := conn.appendOpen(appendPcapHeader(nil), time.Unix(1, 0))
+		var ends []int
+		for i := 0; len(file) < 2*recordTail; i++ {
+			// With the two lengths of a frame that is none.
+			data := append([]byte(long(1000+i*37%maxSegment)), "\x50\x00\x00\x00\x50\x00\x00\x00\x45\x00"...)
+			file = conn.appendSegment(file, time.Unix(2, 0), i%2, tcpPSH|tcpACK, data)
+			ends = append(ends, len(file))
+		}
+		last := ends[len(ends)-2]
+		for _, cut := range []int{last, last + 1, last + pcapRecordLen - 1, last + pcapRecordLen, last + 100, len(file) - 1, len(file)} {
+			want := int64(last)
+			if cut == len(file) {
+				want = int64(cut)
+			}
+			if end, err := recordEnd(bytes.NewReader(file[:cut]), int64(cut)); end != want || err != nil {
+				t.Errorf("%s, cut at %d: the end is %d, want %d, %v", device, cut, end, want, err)
+			}
+		}
+		damaged := append(slices.Clone(file), make([]byte, recordTail)...)
+		if end, err := recordEnd(bytes.NewReader(damaged), int64(len(damaged))); err == nil {
+			t.Errorf("%s, with zeros after it: the end is %d", device, end)
+		}
+	}
+}
+
+// TestRelayRecordLong: of a long file only the end is read. This one has a hole that no frames fill.
+func TestRelayRecordLong(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "record.pcap")
+	f, err := os.Create(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	conn := &pcapConn{ends: [2]netip.AddrPort{netip.MustParseAddrPort("198.51.100.7:1024"), netip.MustParseAddrPort("192.0.2.1:49")}}
+	var frames []byte
+	for len(frames) < 2*recordTail {
+		frames = conn.appendData(frames, time.Unix(1, 0), 0, []byte(long(900)))
+	}
+	const hole = 4 << 30
+	for _, part := range []struct {
+		b  []byte
+		at int64
+	}{{appendPcapHeader(nil), 0}, {frames[:len(frames)-1], hole}} {
+		if _, err := f.WriteAt(part.b, part.at); err != nil {
+			t.Skip(err) // the file system has no such large files
+		}
+	}
+	r := relayTo(t, refusedAddr(t), "--record", file, "--append")
+	r.stop()
+	const cut = 900 + tcpHeaderLen + ipv4HeaderLen + pcapRecordLen - 1
+	if want := fmt.Sprintf("%s: removed a packet that was cut off at the end (%d bytes)\n", file, cut); !strings.Contains(r.stderr.String(), want) {
+		t.Errorf("got %s, want %s", r.stderr, want)
+	}
+	if info, err := f.Stat(); err != nil || info.Size() != int64(hole+len(frames)-1-cut) {
+		t.Errorf("the file has %d bytes, %v", info.Size(), err)
+	}
+}
+
+// TestRelayRecordBeforeListening: the record is opened before a device can connect. A new one is removed if the relay does not
+// start.
+func TestRelayRecordBeforeListening(t *testing.T) {
+	t.Parallel()
+	taken := listen(t).Addr().String()
+	dir := writeFiles(t, map[string]string{"old": "", "text": "x"})
+	for name, want := range map[string]string{"new": "listen on ", "old": "listen on ", "text": "make the record: "} {
+		file := filepath.Join(dir, name)
+		_, before := os.Stat(file)
+		got := runWith(t, secretsInEnv, "", "relay", "127.0.0.1:1", "--listen", taken, "--append", "--record", file)
+		if _, after := os.Stat(file); (before == nil) != (after == nil) || !strings.HasPrefix(got.err, "tacacs_plus: "+want) {
+			t.Errorf("%s: %v, before %v; %+v", name, after, before, got)
+		}
+	}
+}
+
 // TestRelayRecordAppendsOnlyToRecord: a file that no recorder has written is an error, and stays as it is.
 func TestRelayRecordAppendsOnlyToRecord(t *testing.T) {
 	t.Parallel()

@@ -39,13 +39,15 @@ func (r *relayServer) tlsConfig() *tls.Config {
 // run serves until ctx ends, then finishes pending replies. Each value of hangups is a reload.
 func (r *relayServer) run(ctx context.Context, inv *invocation, opts *relayOptions, hangups <-chan struct{}) error {
 	defer r.listener.close()
+	record, err := opts.openRecord(ctx)
+	if err != nil {
+		return err
+	}
 	if err := cmp.Or(r.listener.listen(opts.listen, nil), r.listener.listen(opts.listenTLS, r.tlsConfig())); err != nil {
+		record.discard()
 		return err
 	}
-	var err error
-	if r.recorder, err = opts.startRecorder(ctx, inv); err != nil { // now that nothing else can fail
-		return err
-	}
+	r.recorder = opts.startRecorder(record, inv)
 	if r.metrics != nil {
 		_ = r.writeMetrics(inv.logf) // which warns
 	}
@@ -86,17 +88,21 @@ func (r *relayServer) run(ctx context.Context, inv *invocation, opts *relayOptio
 	})
 }
 
-// startRecorder returns the recorder of --record, or nil without it.
-func (opts *relayOptions) startRecorder(ctx context.Context, inv *invocation) (*recorder, error) {
+// openRecord opens the file of --record. It returns nil without it.
+func (opts *relayOptions) openRecord(ctx context.Context) (*recordFile, error) {
 	if opts.record == "" {
 		return nil, nil
 	}
-	file, err := openRecord(ctx, opts.record, opts.appendRecord)
-	if err != nil {
-		return nil, err
+	return openRecord(ctx, opts.record, opts.appendRecord)
+}
+
+// startRecorder returns the recorder of a file, or nil without one.
+func (opts *relayOptions) startRecorder(file *recordFile, inv *invocation) *recorder {
+	if file == nil {
+		return nil
 	}
 	if file.removed > 0 {
 		inv.logf("%s: removed a packet that was cut off at the end (%d bytes)", opts.record, file.removed)
 	}
-	return newRecorder(opts.background(file, "recorded packets", inv.logf), file.begun, inv.output.showSecrets), nil
+	return newRecorder(opts.background(file, "recorded packets", inv.logf), file.begun, inv.output.showSecrets)
 }

@@ -1,86 +1,202 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
+	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 )
 
-// describe implements --check-config: it reads everything, and returns what would run.
+// A relayPlan is what would run, in JSON.
+type relayPlan struct {
+	Listen      []string            `json:"listen,omitempty"`
+	ListenTLS   []string            `json:"listen_tls,omitempty"`
+	Certificate string              `json:"certificate,omitempty"` // for devices
+	NotAfter    string              `json:"not_after,omitempty"`   // of that
+	Devices     map[string][]string `json:"devices,omitempty"`     // files of keys by the prefix of the addresses, or otherDevices
+	Servers     []serverPlan        `json:"servers"`
+	Timeout     string              `json:"timeout"`
+	Connect     string              `json:"connect_timeout"`
+	Retries     int                 `json:"retries"`
+	DeadTime    string              `json:"dead_time"`
+	Options     map[string]string   `json:"options"` // that are set
+}
+
+// A serverPlan is how a server is reached.
+type serverPlan struct {
+	Server     string       `json:"server"`
+	Addresses  []netip.Addr `json:"addresses"`
+	Protection string       `json:"protection"`
+	Key        string       `json:"key,omitempty"`       // its file
+	NotAfter   string       `json:"not_after,omitempty"` // of the relay's own certificate
+	text       string       // the protection in words
+}
+
+const otherDevices = "others"
+
+// describe implements --check-config: it reads everything, tries what the relay writes, and returns what would run.
 func (opts *relayOptions) describe(ctx context.Context, inv *invocation) (output, error) {
+	p := &relayPlan{Options: inv.setOptions()}
 	config, err := opts.prepare(ctx, inv, newListener())
+	if err == nil {
+		err = opts.tryFiles(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}
-	var b strings.Builder
-	for _, addr := range opts.listen {
-		fmt.Fprintf(&b, "listen on %s\n", addr)
-	}
-	for _, addr := range opts.listenTLS {
-		cert := config.tls.current.Load().config.Certificates[0].Leaf
-		fmt.Fprintf(&b, "listen for TLS on %s, certificate of %s valid until %s\n", addr, opts.cert, cert.NotAfter.UTC().Format(time.RFC3339))
-	}
-	var devices []string
-	for prefix, keys := range config.keys {
-		name := "other devices"
-		if prefix.IsValid() {
-			name = "devices in " + prefix.String()
-		} else if len(config.keys) == 1 {
-			name = "devices"
-		}
-		devices = append(devices, name+": "+keySources(keys)+"\n")
-	}
-	slices.Sort(devices)
-	b.WriteString(strings.Join(devices, ""))
-	for _, srv := range config.lone.servers {
-		addrs := config.addresses(ctx, srv, inv.printWarning)
-		fmt.Fprintf(&b, "server %s %v: %s\n", srv, addrs, config.protection(srv, addrs))
-	}
 	c := config.lone
-	fmt.Fprintf(&b, "timeout %v, connect timeout %v, retries %d, dead time %v\n", c.timeout, c.failoverTimeout, c.retries, *opts.deadTime)
-	if opts.record != "" {
-		fmt.Fprintf(&b, "record to %s\n", opts.record)
+	p.Listen, p.ListenTLS, p.Retries = opts.listen, opts.listenTLS, c.retries
+	p.Timeout, p.Connect, p.DeadTime = c.timeout.String(), c.failoverTimeout.String(), opts.deadTime.String()
+	if config.tls != nil {
+		p.Certificate, p.NotAfter = opts.cert, config.tls.current.Load().config.Certificates[0].Leaf.NotAfter.UTC().Format(time.RFC3339)
+	}
+	p.Devices = make(map[string][]string)
+	for prefix, keys := range config.keys {
+		name := otherDevices
+		if prefix.IsValid() {
+			name = prefix.String()
+		}
+		p.Devices[name] = keySources(keys)
+	}
+	for _, srv := range c.servers {
+		p.Servers = append(p.Servers, config.plan(srv, config.addresses(ctx, srv, inv.printWarning)))
 	}
 	if ctx.Err() != nil {
 		return nil, interrupted(ctx)
 	}
-	return &page{text: b.String()}, nil
+	return &page{text: p.text(), object: p}, nil
+}
+
+// setOptions returns the values of the options that are set. Those of secrets and lists of servers are not shown.
+func (inv *invocation) setOptions() map[string]string {
+	set := make(map[string]string)
+	for _, o := range inv.options.options {
+		if o.given && o.long != "check-config" {
+			set[o.long] = cmp.Or(o.value.String(), "(not shown)")
+		}
+	}
+	return set
+}
+
+// text returns the plan as lines.
+func (p *relayPlan) text() string {
+	var b strings.Builder
+	for _, addr := range p.Listen {
+		fmt.Fprintf(&b, "listen on %s\n", addr)
+	}
+	for _, addr := range p.ListenTLS {
+		fmt.Fprintf(&b, "listen for TLS on %s, certificate of %s valid until %s\n", addr, p.Certificate, p.NotAfter)
+	}
+	for _, prefix := range slices.Sorted(maps.Keys(p.Devices)) {
+		name, keys := "devices in "+prefix, p.Devices[prefix]
+		switch {
+		case prefix == otherDevices && len(p.Devices) == 1:
+			name = "devices"
+		case prefix == otherDevices:
+			name = "other devices"
+		}
+		fmt.Fprintf(&b, "%s: %s %s\n", name, choose(len(keys) == 1, "key from", "one of the keys from"), strings.Join(keys, ", "))
+	}
+	for _, s := range p.Servers {
+		fmt.Fprintf(&b, "server %s %v: %s\n", s.Server, s.Addresses, s.text)
+	}
+	fmt.Fprintf(&b, "timeout %s, connect timeout %s, retries %d, dead time %s\n", p.Timeout, p.Connect, p.Retries, p.DeadTime)
+	for _, name := range slices.Sorted(maps.Keys(p.Options)) {
+		fmt.Fprintf(&b, "option --%s %s\n", name, escape(p.Options[name]))
+	}
+	return b.String()
 }
 
 // keySources returns where keys come from.
-func keySources(keys []key) string {
-	var sources []string
+func keySources(keys []key) (sources []string) {
 	for _, k := range keys {
 		sources = append(sources, k.source)
 	}
-	switch len(keys) {
-	case 0:
-		return "no key"
-	case 1:
-		return "key from " + sources[0]
-	}
-	return "one of the keys from " + strings.Join(sources, ", ")
+	return sources
 }
 
-// protection returns how the packets to a server at one of the addresses are protected.
-func (c *relayConfig) protection(srv server, addrs []netip.Addr) string {
-	addr := netip.IPv4Unspecified() // of a name without an address
-	if len(addrs) > 0 {
-		addr = addrs[0]
-	}
+// plan returns how a server at one of the addresses is reached.
+func (c *relayConfig) plan(srv server, addrs []netip.Addr) serverPlan {
+	p := serverPlan{Server: srv.name, Addresses: addrs}
+	how := protectionObfuscated
 	switch own := c.lone.tls.ownCertificate(); {
-	case !srv.tls && c.lone.unencrypted:
-		return "not obfuscated"
-	case !srv.tls:
-		keys := c.lone.keysFor(srv, addr)
-		return keySources(keys[:min(len(keys), 1)])
-	case own != nil:
-		return "TLS, own certificate valid until " + own.NotAfter.UTC().Format(time.RFC3339)
+	case srv.tls:
+		how, p.text = protectionTLS, "TLS"
+		if own != nil {
+			p.NotAfter = own.NotAfter.UTC().Format(time.RFC3339)
+			p.text += ", own certificate valid until " + p.NotAfter
+		}
+	case c.lone.unencrypted:
+		how, p.text = protectionClear, "not obfuscated"
+	default:
+		addr := netip.IPv4Unspecified() // of a name without an address
+		if len(addrs) > 0 {
+			addr = addrs[0]
+		}
+		p.text = "no key"
+		if keys := c.lone.keysFor(srv, addr); len(keys) > 0 {
+			p.Key = keys[0].source
+			p.text = "key from " + p.Key
+		}
 	}
-	return "TLS"
+	p.Protection = how.String()
+	return p
+}
+
+// tryFiles finds why a file that the relay writes could not be opened.
+func (opts *relayOptions) tryFiles(ctx context.Context) error {
+	if opts.record != "" {
+		err := tryFile(ctx, opts.record, func(f *os.File) error { return new(recordFile).check(f, opts.appendRecord, false) })
+		if err = recordError(err); err != nil {
+			return err
+		}
+	}
+	if opts.metricsFile != "" {
+		return fileError("write the metrics", tryFile(ctx, opts.metricsFile, nil))
+	}
+	return nil
+}
+
+// tryFile finds why a file could not be written. A regular file is opened, for check, and else replaced: a file can be made
+// in its folder. Nothing is changed.
+func tryFile(ctx context.Context, name string, check func(*os.File) error) error {
+	return interruptible(ctx, func() error {
+		name, info, err := followLinks(name)
+		switch {
+		case err != nil, info != nil && !info.Mode().IsRegular() && !info.IsDir():
+			return err
+		case info == nil, check == nil && !info.IsDir():
+			return tryNewFile(name)
+		}
+		f, err := os.OpenFile(name, os.O_RDWR|os.O_APPEND, 0)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		return check(f)
+	})
+}
+
+// tryNewFile makes a file in the folder of a file and removes it.
+func tryNewFile(name string) error {
+	part := filepath.Join(filepath.Dir(name), "."+rand.Text())
+	f, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err == nil {
+		return errors.Join(f.Close(), os.Remove(part))
+	}
+	if failed, ok := err.(*fs.PathError); ok {
+		failed.Path = name
+	}
+	return err
 }
 
 // addresses returns the addresses of a server. It warns if there are none.

@@ -77,17 +77,32 @@ func (l *reloader) read(ctx context.Context) (*relayConfig, error) {
 		l.inv.logf("changed, needs a restart: %s", strings.Join(names, ", "))
 	}
 	again.output.debug = l.inv.output.debug
-	next.listen, next.listenTLS = l.opts.listen, l.opts.listenTLS
-	if len(next.listen) > 0 {
+	if next.listen = stillOpen(l.opts.listen, next.listen); len(next.listen) > 0 {
 		err = next.checkClear()
 	}
-	if len(next.listenTLS) > 0 {
+	if next.listenTLS = stillOpen(l.opts.listenTLS, next.listenTLS); len(next.listenTLS) > 0 {
 		err = cmp.Or(err, next.checkTLS())
 	}
 	if err != nil {
 		return nil, err
 	}
-	return next.read(ctx, again)
+	config, err := next.read(ctx, again)
+	if err == nil { // sockets that are to close at a restart use what was read before
+		before := l.relay.config.Load()
+		config.tls = cmp.Or(config.tls, before.tls)
+		if config.keys == nil {
+			config.keys = before.keys
+		}
+	}
+	return config, err
+}
+
+// stillOpen returns the addresses that are open, or nil if there are to be none of their kind.
+func stillOpen(open, next list) list {
+	if len(next) == 0 {
+		return nil
+	}
+	return open
 }
 
 // parse reads the command line and its profile.

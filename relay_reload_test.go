@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -283,7 +284,7 @@ func TestRelayReloadNeedsRestart(t *testing.T) {
 		if got != want {
 			t.Errorf("%q: the relay prints %q, want %q", tt.lines, got, want)
 		}
-		if !strings.Contains(tt.lines, "device-key-file") {
+		if !strings.Contains(tt.lines, "device-key-file") && strings.Contains(tt.lines, "listen 127") {
 			if err := r.login(t, testKey); err != nil { // the key of the servers
 				t.Errorf("%q: %v", tt.lines, err)
 			}
@@ -293,6 +294,43 @@ func TestRelayReloadNeedsRestart(t *testing.T) {
 		r.profile(t, "host "+a.addr, listen, start, keys)
 		r.reload(t)
 		r.goesTo(t, a, "after "+tt.lines)
+	}
+}
+
+// TestRelayReloadRemovesListeners: sockets that a reload removes are named. They stay open with what was read before, and
+// the rest of the reload takes effect.
+func TestRelayReloadRemovesListeners(t *testing.T) {
+	t.Parallel()
+	a, b, c := startFakeServer(t, (*fakeServerConn).grantAll), startFakeServer(t, (*fakeServerConn).grantAll), startFakeServer(t, (*fakeServerConn).grantAll)
+	files := testFiles(t)
+	secure := strings.ReplaceAll("listen-tls 127.0.0.1:0\nlisten-cert DIR/server.pem\nlisten-cert-key DIR/server.key\nclient-ca DIR/ca.pem", "DIR", files)
+	r := startReloadTest(t, "host "+a.addr, reloadKeys, secure)
+	_, tlsAddr, _ := strings.Cut(r.stderr.String(), "listening for TLS on ")
+	tlsAddr, _, _ = strings.Cut(tlsAddr, "\n")
+	check := func(when string, s *fakeServer) {
+		t.Helper()
+		r.goesTo(t, s, when)
+		before := s.asked("alice")
+		got := r.asDevice(t, strings.ReplaceAll("authenticate alice "+tlsAddr+" -t pap --tls --cacert DIR/ca.pem --cert DIR/client.pem --cert-key DIR/client.key", "DIR", files))
+		if got.code != 0 || s.asked("alice") != before+1 {
+			t.Errorf("%s: over TLS %+v", when, got)
+		}
+	}
+	check("at the start", a)
+	for _, tt := range []struct {
+		lines, want string
+		to          *fakeServer
+	}{
+		{reloadKeys, "changed, needs a restart: --listen-tls\ntacacs_plus: reloaded\n", b},
+		{"key-file server.key\n" + secure, "changed, needs a restart: --listen\ntacacs_plus: reloaded\n", c},
+		{reloadKeys + "\n" + strings.ReplaceAll(secure, "listen-tls 127.0.0.1:0", ""), "not reloaded: --listen-cert and --listen-cert-key need --listen-tls; the configuration that was read before stays in use\n", c},
+		{reloadKeys + "\n" + secure, "reloaded\n", a},
+	} {
+		r.profile(t, "host "+tt.to.addr, tt.lines)
+		if got := r.reload(t); got != "tacacs_plus: "+tt.want {
+			t.Errorf("%q: the relay prints %q", tt.lines, got)
+		}
+		check(tt.lines, tt.to)
 	}
 }
 
@@ -508,11 +546,13 @@ func TestRelayCheckConfig(t *testing.T) {
 	}{
 		{"127.0.0.1,[::1]:4949 --key-file DIR/server.key", 0,
 			"listen on 127.0.0.1:4949\ndevices: key from DIR/server.key\nserver 127.0.0.1:49 [127.0.0.1]: key from DIR/server.key\nserver [::1]:4949 [::1]: key from DIR/server.key\n" +
-				"timeout 10s, connect timeout 1.5s, retries 0, dead time 30s\n", ""},
+				"timeout 10s, connect timeout 1.5s, retries 0, dead time 30s\noption --key-file DIR/server.key\n", ""},
 		{"127.0.0.1 --listen " + taken + " --device-key-file DIR/device.key --device-key-file DIR/other.key --device-key-file 192.0.2.0/24=DIR/other.key --device-key-file ::1=DIR/device.key " +
 			"--record DIR/rec --unencrypted --timeout 2 --connect-timeout 1 --retries 3 --dead-time 0", 0,
 			"listen on " + taken + "\ndevices in 192.0.2.0/24: key from DIR/other.key\ndevices in ::1/128: key from DIR/device.key\nother devices: one of the keys from DIR/device.key, DIR/other.key\n" +
-				"server 127.0.0.1:49 [127.0.0.1]: not obfuscated\ntimeout 2s, connect timeout 1s, retries 3, dead time 0s\nrecord to DIR/rec\n", ""},
+				"server 127.0.0.1:49 [127.0.0.1]: not obfuscated\ntimeout 2s, connect timeout 1s, retries 3, dead time 0s\n" +
+				"option --connect-timeout 1s\noption --dead-time 0s\noption --device-key-file DIR/device.key DIR/other.key 192.0.2.0/24=DIR/other.key ::1=DIR/device.key\n" +
+				"option --listen " + taken + "\noption --record DIR/rec\noption --retries 3\noption --timeout 2s\noption --unencrypted true\n", ""},
 		{"127.0.0.1 -q --key-file DIR/nosuch.key", 2, "", "read the key: open DIR/nosuch.key: no such file or directory\n"},
 		{"127.0.0.1 --key-file DIR/server.key --listen :0", 2, "", "listening on :0 needs --device-key-file\ntacacs_plus: hint: give the key of the devices, or listen on loopback\n"},
 		{"127.0.0.1 --key-file DIR/server.key --listen-tls 127.0.0.1:0 --listen-cert DIR/text", 2, "", "DIR/text"},
@@ -526,6 +566,78 @@ func TestRelayCheckConfig(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "rec")); err == nil {
 		t.Error("--check-config makes the record")
+	}
+}
+
+// TestRelayCheckConfigJSON: with --json there is one object with what would run. It has no secret.
+func TestRelayCheckConfigJSON(t *testing.T) {
+	t.Parallel()
+	dir := testFiles(t)
+	for name, text := range map[string]string{"tac.key": testKey, "device.key": deviceKey, "p": "max-connections 7\nclient-ca ca.pem\nno-warn mixed-transport"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := runWith(t, nil, "", split("relay @DIR/p -H 127.0.0.1,tls://127.0.0.2 --key-file DIR/tac.key --listen 127.0.0.1:4949 --device-key-file 192.0.2.0/24=DIR/device.key "+
+		"--device-key-file DIR/tac.key --listen-tls 127.0.0.1:4300 --listen-cert DIR/server.pem --listen-cert-key DIR/server.key --cacert DIR/ca.pem --cert DIR/client.pem --cert-key DIR/client.key --json --check-config", "DIR", dir)...)
+	expiry := func(name string) string {
+		pair, err := readKeyPair(t.Context(), filepath.Join(dir, name+".pem"), filepath.Join(dir, name+".key"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pair[0].Leaf.NotAfter.UTC().Format(time.RFC3339)
+	}
+	want := strings.NewReplacer("DIR", dir, "\n", "", "\t", "", "SERVER", expiry("server"), "CLIENT", expiry("client")).Replace(`{"listen":["127.0.0.1:4949"],"listen_tls":["127.0.0.1:4300"],
+		"certificate":"DIR/server.pem","not_after":"SERVER","devices":{"192.0.2.0/24":["DIR/device.key"],"others":["DIR/tac.key"]},
+		"servers":[{"server":"127.0.0.1:49","addresses":["127.0.0.1"],"protection":"obfuscated","key":"DIR/tac.key"},
+		{"server":"127.0.0.2:300","addresses":["127.0.0.2"],"protection":"tls","not_after":"CLIENT"}],
+		"timeout":"10s","connect_timeout":"1.5s","retries":0,"dead_time":"30s",
+		"options":{"cacert":"DIR/ca.pem","cert":"DIR/client.pem","cert-key":"DIR/client.key","client-ca":"DIR/ca.pem","device-key-file":"192.0.2.0/24=DIR/device.key DIR/tac.key",
+		"host":"(not shown)","json":"true","key-file":"DIR/tac.key","listen":"127.0.0.1:4949","listen-cert":"DIR/server.pem","listen-cert-key":"DIR/server.key",
+		"listen-tls":"127.0.0.1:4300","max-connections":"7","no-warn":"(not shown)"}}`) + "\n"
+	if got.code != 0 || got.out != want {
+		t.Errorf("got %+v, want %s", got, want)
+	}
+	if got := runWith(t, nil, "", split("relay 127.0.0.1 --key hunter2hunter2hunter2 --check-config --json")...); got.code != 0 || strings.Contains(got.out, "hunter2") {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// TestRelayCheckConfigFiles: --check-config finds what is wrong with the files that the relay writes, as a start would, and
+// changes nothing.
+func TestRelayCheckConfigFiles(t *testing.T) {
+	t.Parallel()
+	conn := &pcapConn{ends: [2]netip.AddrPort{netip.MustParseAddrPort("198.51.100.7:1024"), netip.MustParseAddrPort("192.0.2.1:49")}}
+	cut := string(conn.appendData(appendPcapHeader(nil), time.Unix(1, 0), 0, []byte("x")))
+	cut += cut[pcapHeaderLen : pcapHeaderLen+30]
+	dir := writeFiles(t, map[string]string{"record": cut, "text": "notes", "metrics": "before"})
+	for _, tt := range []struct{ options, want string }{
+		{"--record DIR/new", ""},
+		{"--record DIR/new --append", ""},
+		{"--record DIR/record --append", ""},
+		{"--record DIR/record", "make the record: DIR/record exists\ntacacs_plus: hint: add --append, or move the file away\n"},
+		{"--record DIR/text --append", "make the record: DIR/text is not a capture that relay has written (pcap, little-endian, microseconds, raw IP)\n"},
+		{"--record DIR/none/record", "make the record: open DIR/none/record: no such file or directory\n"},
+		{"--record DIR/text/record", "make the record: open DIR/text/record: not a directory\n"},
+		{"--record DIR", "make the record: open DIR: is a directory\n"},
+		{"--metrics-file DIR", "write the metrics: open DIR: is a directory\n"},
+		{"--metrics-file DIR/metrics", ""},
+		{"--metrics-file DIR/new.prom", ""},
+		{"--metrics-file DIR/none/relay.prom", "write the metrics: open DIR/none/relay.prom: no such file or directory\n"},
+	} {
+		got := runWith(t, secretsInEnv, "", split("relay 127.0.0.1 --check-config "+tt.options, "DIR", dir)...)
+		want, code := strings.ReplaceAll("tacacs_plus: "+tt.want, "DIR", dir), exitCode(2)
+		if tt.want == "" {
+			want, code = "", 0
+		}
+		if got.code != code || !strings.HasPrefix(got.err, want) || tt.want == "" && got.err != "" || code != 0 && got.out != "" {
+			t.Errorf("%s: got %+v, want %s", tt.options, got, want)
+		}
+	}
+	entries, err := os.ReadDir(dir)
+	record, _ := os.ReadFile(filepath.Join(dir, "record"))
+	if err != nil || len(entries) != 3 || string(record) != cut {
+		t.Errorf("the directory has %v; %d bytes are recorded", entries, len(record))
 	}
 }
 

@@ -319,7 +319,7 @@ func (inv *invocation) client(ctx context.Context, keys []key) (*client, error) 
 	if mixed(s.servers) {
 		text := "the list has servers with and without TLS, which is for a migration only (RFC 9887 section 6.1)"
 		if len(c.skipped) > 0 && !inv.asksEveryServer() {
-			text += "; from a server over TLS no request goes to " + serverNames(c.skipped)
+			text += "; from a server over TLS no request goes to " + strings.Join(c.skipped, ", ")
 		}
 		inv.warnf(warnMixedTransport, "%s", text)
 	}

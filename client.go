@@ -16,7 +16,7 @@ import (
 // 8907 sections 4.3 and 4.4.
 type client struct {
 	servers []server // in the order in which a request goes to them
-	skipped []server // without TLS, after one with TLS: no request goes there in turn
+	skipped []string // names of those without TLS, after one with TLS: no request goes there in turn
 	user    string   // USER, which may be the server by mistake; or empty
 	keys    []key    // the first is used; the others are tried on a reply that it does not fit
 	timeout time.Duration
@@ -124,9 +124,9 @@ func (c *client) dial(ctx context.Context, j *job) (*serverConn, error) {
 	case err == nil:
 		return conn, nil
 	case ctx.Err() != nil:
-		c.dead.left(srv, j.device, began, err)
+		c.dead.left(*srv, j.device, began, err)
 	case classOf(err) != classLocal && (time.Now().Before(deadline) || deadline.Sub(began) >= minReplyTime):
-		c.dead.connectFailed(srv, err)
+		c.dead.connectFailed(*srv, err)
 	}
 	if outcomeOf(err) != outcomeDecided {
 		err = &attemptError{asFailure(err), outcomeNotSent}
@@ -134,16 +134,17 @@ func (c *client) dial(ctx context.Context, j *job) (*serverConn, error) {
 	return nil, err
 }
 
-// countOpen counts a connection, or why there is none.
-func (c *client) countOpen(srv server, l *serverConn, err error) {
+// countOpen counts the connection, or why there is none.
+func (l *serverConn) countOpen(err error) {
+	stats := l.client.stats
 	switch {
 	case err == nil:
-		c.stats.count(srv, serverOpened)
-		if s := c.stats[srv.name]; s != nil && l.facts != nil && !l.facts.chainNotAfter.IsZero() {
+		stats.count(l.server, serverOpened)
+		if s := stats[l.server.name]; s != nil && l.facts != nil && !l.facts.chainNotAfter.IsZero() {
 			s.certNotAfter.Store(l.facts.chainNotAfter.Unix())
 		}
 	case classOf(err) != classLocal && classOf(err) != classInterrupted:
-		c.stats.count(srv, serverFailed)
+		stats.count(l.server, serverFailed)
 	}
 }
 
@@ -159,72 +160,76 @@ func (c *client) tryConnect(ctx context.Context, srv server) error {
 }
 
 // open is dial without the memory of dead servers.
-func (c *client) open(ctx context.Context, j *job) (l *serverConn, err error) {
-	srv, took, deadline := j.server(), &j.session.timing, j.session.deadline
-	defer func() {
-		if ctx.Err() == nil || err == nil {
-			c.countOpen(srv, l, err)
-		}
-	}()
+func (c *client) open(ctx context.Context, j *job) (*serverConn, error) {
+	srv, deadline := j.server(), j.session.deadline
 	limited, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
-	conn, process, err := c.connect(limited, j)
+	l := &serverConn{client: c, server: *srv, remAddr: c.remAddr, cleartext: srv.tls || c.unencrypted}
+	err := l.connect(limited, j)
+	if err == nil || ctx.Err() == nil {
+		l.countOpen(err)
+	}
 	if err != nil {
+		if l.conn != nil {
+			l.conn.Close()
+		}
+		l.process.end(false)
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			process.end(false)
-		}
-	}()
-	l = &serverConn{client: c, server: srv, process: process, remAddr: c.remAddr, cleartext: srv.tls || c.unencrypted}
-	addr := addrPortOf(conn.RemoteAddr()).Addr()
-	if process == nil {
-		l.address, l.local = conn.RemoteAddr().String(), conn.LocalAddr().String()
-	} else {
-		addr, _ = netip.ParseAddr(srv.host)
+	if local := addrPortOf(l.conn.LocalAddr()).Addr(); local.IsValid() && l.remAddr == "" {
+		l.remAddr = local.WithZone("").String()
 	}
-	if !l.cleartext {
-		if l.keys = c.keysFor(srv, addr); len(l.keys) == 0 {
-			conn.Close()
-			return nil, errNoKeyFor(srv)
-		}
-		if slices.ContainsFunc(c.keys, func(k key) bool { return k.server != "" }) {
-			l.keyFile = l.keys[0].source
-		}
-	}
-	if c.sendProxy {
-		if _, err := conn.Write(proxyV2Header(j.forwarded.client, j.forwarded.server)); err != nil {
-			conn.Close()
-			return nil, failf(classNetwork, "send the PROXY header to %s: %w", srv, cause(err))
-		}
-	}
-	if srv.tls {
-		began := time.Now()
-		conn, l.facts, err = c.tls.handshake(limited, srv, c.timeout, conn)
-		if took.tls = time.Since(began); err != nil {
-			j.res.Address, j.res.Local, j.res.TLS = l.address, l.local, l.facts
-			if f := process.failed(); f != nil {
-				err = f
-			}
-			return nil, err
-		}
-		c.dump.event("TLS handshake done: %s %s", l.facts.Version, l.facts.CipherSuite)
-	}
-	l.conn = conn
-	if a, ok := conn.LocalAddr().(*net.TCPAddr); ok && l.remAddr == "" {
-		l.remAddr = a.AddrPort().Addr().Unmap().WithZone("").String()
-	}
-	_ = conn.SetDeadline(deadline)
+	_ = l.conn.SetDeadline(deadline)
 	// stopWatch waits for a watch that is under way, since an ABORT sets another deadline.
 	ended := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)); close(ended) })
+	stop := context.AfterFunc(ctx, func() { _ = l.conn.SetDeadline(time.Unix(1, 0)); close(ended) })
 	l.stopWatch = sync.OnceFunc(func() {
 		if !stop() {
 			<-ended
 		}
 	})
 	return l, nil
+}
+
+// connect makes the connection: up to the handshake, or to the key for the server.
+func (l *serverConn) connect(ctx context.Context, j *job) (err error) {
+	c, srv := l.client, &l.server
+	if l.conn, l.process, err = c.connect(ctx, j); err != nil {
+		return err
+	}
+	addr := addrPortOf(l.conn.RemoteAddr()).Addr()
+	if l.process == nil {
+		l.address, l.local = l.conn.RemoteAddr().String(), l.conn.LocalAddr().String()
+	} else {
+		addr, _ = netip.ParseAddr(srv.host)
+	}
+	if !l.cleartext {
+		if l.keys = c.keysFor(*srv, addr); len(l.keys) == 0 {
+			return errNoKeyFor(*srv)
+		}
+		if slices.ContainsFunc(c.keys, func(k key) bool { return k.server != "" }) {
+			l.keyFile = l.keys[0].source
+		}
+	}
+	if c.sendProxy {
+		if _, err := l.conn.Write(proxyV2Header(j.forwarded.client, j.forwarded.server)); err != nil {
+			return failf(classNetwork, "send the PROXY header to %s: %w", srv, cause(err))
+		}
+	}
+	if !srv.tls {
+		return nil
+	}
+	began := time.Now()
+	l.conn, l.facts, err = c.tls.handshake(ctx, srv, c.timeout, l.conn)
+	if j.session.timing.tls = time.Since(began); err != nil {
+		j.res.Address, j.res.Local, j.res.TLS = l.address, l.local, l.facts
+		if f := l.process.failed(); f != nil {
+			return f
+		}
+		return err
+	}
+	c.dump.event("TLS handshake done: %s %s", l.facts.Version, l.facts.CipherSuite)
+	return nil
 }
 
 func (l *serverConn) close() {
@@ -264,7 +269,7 @@ func (c *client) connect(ctx context.Context, j *job) (net.Conn, *proxyProcess, 
 		defer cancel()
 		resolving = part
 	}
-	addrs, err := c.resolve(resolving, srv, took)
+	addrs, err := c.resolve(resolving, *srv, took)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -355,7 +360,7 @@ func (c *client) resolve(ctx context.Context, srv server, took *timing) ([]netip
 		if lacksDescriptors() {
 			return nil, failf(classLocal, "resolve %s: %w", srv.host, syscall.EMFILE).withHint(hintOpenFiles)
 		}
-		return nil, c.orSwapped(ctx, srv, failf(classNetwork, "resolve %s: %w", srv.host, cause(err)).
+		return nil, c.orSwapped(ctx, &srv, failf(classNetwork, "resolve %s: %w", srv.host, cause(err)).
 			withHint("check the name, or give the server's address"), err)
 	}
 	for i, a := range addrs {

@@ -217,7 +217,7 @@ func TestClientNextTurn(t *testing.T) {
 	c.begin(j, time.Now())
 	asked := j.server().host
 	for more := true; more; {
-		c.dead.connectFailed(j.server(), errDown)
+		c.dead.connectFailed(*j.server(), errDown)
 		if j.turn, more = c.nextTurn(j); more {
 			asked += j.server().host
 		}

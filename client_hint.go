@@ -45,7 +45,7 @@ func (l *serverConn) keyProven() bool {
 func (l *serverConn) otherPort() string {
 	switch {
 	case l.facts != nil:
-		return otherTLSPort(l.server)
+		return otherTLSPort(&l.server)
 	case l.server.port != portClear:
 		return fmt.Sprintf("; TACACS+ has port %d", portClear)
 	}
@@ -53,7 +53,7 @@ func (l *serverConn) otherPort() string {
 }
 
 // otherTLSPort is otherPort for TLS.
-func otherTLSPort(srv server) string {
+func otherTLSPort(srv *server) string {
 	switch srv.port {
 	case portTLS:
 		return fmt.Sprintf("; Cisco ISE listens for TLS on %d", portTLSISE)
@@ -96,7 +96,7 @@ func (l *serverConn) silentHint() string {
 }
 
 // refusedHint returns the hint for a port where nothing listens.
-func (c *client) refusedHint(srv server) string {
+func (c *client) refusedHint(srv *server) string {
 	switch {
 	case srv.tls || srv.port == portTLS:
 		return "check that the server runs, and the port" + otherTLSPort(srv)
@@ -109,7 +109,7 @@ func (c *client) refusedHint(srv server) string {
 const hintOpenFiles = "this host lacks a resource, not the server: raise the limit of open files (ulimit -n)"
 
 // orSwapped replaces the hint of a server that cannot be reached, because of err, if USER and HOST may be swapped.
-func (c *client) orSwapped(ctx context.Context, srv server, f *failure, err error) error {
+func (c *client) orSwapped(ctx context.Context, srv *server, f *failure, err error) error {
 	var lookup *net.DNSError
 	switch {
 	case isAddr(srv.host):
@@ -133,7 +133,7 @@ func looksLikeServer(text string) bool {
 }
 
 // connectFailure returns the error for a server that cannot be reached at any address; the last one got the time limit.
-func (c *client) connectFailure(srv server, addrs []netip.Addr, limit time.Duration, err error) *failure {
+func (c *client) connectFailure(srv *server, addrs []netip.Addr, limit time.Duration, err error) *failure {
 	with := srv.name
 	if where := fmt.Sprintf(" %v", addrs); !isAddr(srv.host) && !strings.HasSuffix(with, where) {
 		with += where

@@ -188,7 +188,7 @@ func TestHintOtherPort(t *testing.T) {
 		if tt.tls {
 			l.server.tls, l.facts = true, new(tlsFacts)
 		}
-		if got := c.connectFailure(l.server, nil, time.Second, syscall.ECONNREFUSED); got.hint != tt.refused {
+		if got := c.connectFailure(&l.server, nil, time.Second, syscall.ECONNREFUSED); got.hint != tt.refused {
 			t.Errorf("port %d, TLS %t: the hint is %q, want %q", tt.port, tt.tls, got.hint, tt.refused)
 		}
 		if got := l.otherPort(); got != tt.end {
@@ -197,7 +197,7 @@ func TestHintOtherPort(t *testing.T) {
 		if !tt.tls {
 			continue
 		}
-		if got := asFailure(handshakeFailure(l.server, time.Second, new(tlsFacts), context.DeadlineExceeded)).hint; got != "check the port: one without TLS waits like this"+tt.end {
+		if got := asFailure(handshakeFailure(&l.server, time.Second, new(tlsFacts), context.DeadlineExceeded)).hint; got != "check the port: one without TLS waits like this"+tt.end {
 			t.Errorf("port %d: the hint is %q", tt.port, got)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -55,7 +56,7 @@ func (j *job) answer() status {
 }
 
 // server returns the server that the job asks now.
-func (j *job) server() server { return j.order[j.turn%len(j.order)] }
+func (j *job) server() *server { return &j.order[j.turn%len(j.order)] }
 
 // orderFromHere returns the servers in the order for a job that follows this one: first the server that this one asked last.
 func (j *job) orderFromHere() []server {
@@ -91,7 +92,7 @@ func (j *job) nextTurn(last int, skips func(server) bool) (turn int, ok bool) {
 // hasNextServer reports whether the job can go to another server than the one that it asks now.
 func (c *client) hasNextServer(j *job) bool {
 	turn, ok := c.nextTurn(j)
-	return ok && j.order[turn%len(j.order)] != j.server()
+	return ok && j.order[turn%len(j.order)] != *j.server()
 }
 
 // begin starts the time of a new attempt. A session after RESTART, or after a connection that ended, belongs to the same
@@ -144,12 +145,12 @@ func (j *job) recordEnd(conn *serverConn, now time.Time) {
 		j.res.SingleConnect = &conn.established // final by now
 	}
 	if j.err == nil && j.res.class == classServer {
-		j.err = answeredError(conn.server, &j.res)
+		j.err = answeredError(&conn.server, &j.res)
 	}
 }
 
 // answeredError returns the failure for an ERROR, with the reason that the server gave, or else a hint.
-func answeredError(srv server, res *result) error {
+func answeredError(srv *server, res *result) error {
 	if reason := oneLine(cmp.Or(res.ServerMsg, res.Data)); reason != "" {
 		return failf(classServer, "%s answered ERROR: %s", srv, reason)
 	}
@@ -209,9 +210,9 @@ func (c *client) hintSkipped(j *job) {
 		return
 	}
 	skipped := slices.Clone(c.skipped)
-	for _, srv := range j.order[first:] { // one that was dead stands there too
-		if !srv.tls {
-			skipped = append(skipped, srv)
+	for i := range j.order[first:] { // one that was dead stands there too
+		if srv := &j.order[first+i]; !srv.tls {
+			skipped = append(skipped, srv.name)
 		}
 	}
 	if len(skipped) == 0 {
@@ -221,7 +222,7 @@ func (c *client) hintSkipped(j *job) {
 	if f.hint != "" {
 		f.hint += "; "
 	}
-	f.hint += serverNames(skipped) + " was not asked: nothing falls back from TLS (RFC 9887 section 5.1.1)"
+	f.hint += strings.Join(skipped, ", ") + " was not asked: nothing falls back from TLS (RFC 9887 section 5.1.1)"
 	j.err = &attemptError{&f, outcomeOf(j.err)}
 }
 
@@ -230,11 +231,11 @@ func (c *client) countOutcome(j *job, came outcome) {
 	switch {
 	case came == outcomeDecided, came == outcomeRestart, came == outcomeNotSent:
 	case came == outcomeError:
-		c.stats.count(j.server(), serverError)
+		c.stats.count(*j.server(), serverError)
 	case came == outcomeTimedOut, classOf(j.err) == classNetwork && !time.Now().Before(j.session.deadline):
-		c.stats.count(j.server(), serverTimedOut)
+		c.stats.count(*j.server(), serverTimedOut)
 	case came != outcomeConnLost || !j.session.reused:
-		c.stats.count(j.server(), serverBad)
+		c.stats.count(*j.server(), serverBad)
 	}
 }
 
@@ -245,12 +246,12 @@ func (c *client) recordSilence(ctx context.Context, j *job, came outcome) {
 	switch {
 	case !s.unanswered:
 	case ctx.Err() != nil:
-		c.dead.left(j.server(), j.device, s.sentAt, j.err)
+		c.dead.left(*j.server(), j.device, s.sentAt, j.err)
 	case came == outcomeDecided, came == outcomeFlagViolation:
 	case s.reused && (came == outcomeConnLost || came == outcomeNotSent):
 	case came == outcomeTimedOut && s.deadline.Sub(s.sentAt) < minReplyTime:
 	default:
-		c.dead.unanswered(j.server(), j.device, s.sentAt, j.err)
+		c.dead.unanswered(*j.server(), j.device, s.sentAt, j.err)
 	}
 }
 
@@ -303,7 +304,7 @@ func (r *requester) attempt(ctx context.Context, j *job) {
 // ensureConn keeps the connection if it goes to the right server and can be used, and dials a new one if not.
 func (r *requester) ensureConn(ctx context.Context, j *job) (err error) {
 	srv := j.server()
-	if r.conn != nil && (r.conn.server != srv || r.conn.stale(time.Now())) {
+	if r.conn != nil && (r.conn.server != *srv || r.conn.stale(time.Now())) {
 		r.close()
 	}
 	if r.conn == nil {

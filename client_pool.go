@@ -151,11 +151,11 @@ func (p *pool) assign(ctx context.Context, j *job) (assigned bool, next time.Tim
 	came := outcomeOf(j.err) // of the attempt before
 	apart := p.reuseOf(j.server()) != reuseMultiplexed || j.turn > 0 || came == outcomeRestart || came == outcomeTimedOut || j.request.interactive() || j.steps != nil
 	if !apart {
-		p.retireShared(ctx, j.server())
+		p.retireShared(ctx, *j.server())
 		switch {
 		case p.dialing != nil:
-			apart = p.dialing.server() != j.server()
-		case p.mux != nil && p.mux.conn.server != j.server(): // it could not be retired
+			apart = *p.dialing.server() != *j.server()
+		case p.mux != nil && p.mux.conn.server != *j.server(): // it could not be retired
 			apart = true
 		case p.mux != nil && p.mux.conn.answered == 0 && p.mux.inFlight.first() != nil:
 			next = p.sharedSince.Add(maxFirstWait)
@@ -255,7 +255,7 @@ func (p *pool) onDialed(ctx context.Context, conn *serverConn) {
 	p.onWorkers--
 	if conn == nil {
 		j.recordEnd(nil, p.now)
-		p.noteFailedDial(j.server())
+		p.noteFailedDial(*j.server())
 		p.finishOrRetry(ctx, j)
 		return
 	}

@@ -752,7 +752,7 @@ func TestPoolWaitsForNoDeadServer(t *testing.T) {
 	defer mu.Unlock()
 	// No warning about unanswered sessions: the server never answered one.
 	if n := strings.Count(got.out, "no reply from"); n != 9 || most < 4 || strings.Contains(got.err, "warning") {
-		t.Errorf("%d without a reply, %d connections at a time: %s", n, most, got.err)
+		t.Errorf("%d without a reply, %d connections at a time: %s%s", n, most, got.err, got.out)
 	}
 }
 

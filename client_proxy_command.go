@@ -78,7 +78,7 @@ type proxyProcess struct {
 }
 
 // wordsFor returns the words for a server. The host adds no word and no variable.
-func (c *proxyCommand) wordsFor(srv server) []string {
+func (c *proxyCommand) wordsFor(srv *server) []string {
 	variables := strings.NewReplacer("%%", "%", "%h", srv.host, "%p", strconv.Itoa(int(srv.port)))
 	words := slices.Clone(c.words)
 	for i, word := range words {
@@ -88,7 +88,7 @@ func (c *proxyCommand) wordsFor(srv server) []string {
 }
 
 // start starts the command for a server.
-func (c *proxyCommand) start(srv server) (net.Conn, *proxyProcess, error) {
+func (c *proxyCommand) start(srv *server) (net.Conn, *proxyProcess, error) {
 	words := c.wordsFor(srv)
 	ctx, kill := context.WithCancel(context.Background())
 	p := &proxyProcess{kill: kill, ended: make(chan struct{}), command: c}
@@ -113,7 +113,7 @@ func (c *proxyCommand) start(srv server) (net.Conn, *proxyProcess, error) {
 }
 
 // wait waits for the end of the command, which ends the connection.
-func (p *proxyProcess) wait(cmd *exec.Cmd, srv server, far io.Closer) {
+func (p *proxyProcess) wait(cmd *exec.Cmd, srv *server, far io.Closer) {
 	if err := cmd.Wait(); err != nil {
 		text := strings.TrimSpace(string(p.printed))
 		if text = text[strings.LastIndexAny(text, "\r\n")+1:]; text != "" {

@@ -137,7 +137,7 @@ func TestProxyCommandWords(t *testing.T) {
 			t.Errorf("%q: %v", command, err)
 			continue
 		}
-		if got := c.wordsFor(newServer("tac1", 4949)); !slices.Equal(got, want) {
+		if got := c.wordsFor(new(newServer("tac1", 4949))); !slices.Equal(got, want) {
 			t.Errorf("%q is %q, want %q", command, got, want)
 		}
 	}
@@ -145,7 +145,7 @@ func TestProxyCommandWords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := c.wordsFor(newServer("%p%%", 49)); !slices.Equal(got, []string{"x", "%p%%"}) {
+	if got := c.wordsFor(new(newServer("%p%%", 49))); !slices.Equal(got, []string{"x", "%p%%"}) {
 		t.Errorf("the host was replaced too: %q", got)
 	}
 }

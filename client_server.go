@@ -102,33 +102,18 @@ func portOf(overTLS bool) uint16 {
 	return portClear
 }
 
-// splitFallback splits a list into the servers that a request may go to in turn, and those in the clear that stand after
-// one over TLS: nothing falls back from TLS (RFC 9887 section 5.1.1).
-func splitFallback(list []server) (allowed, skipped []server) {
-	first := slices.IndexFunc(list, func(s server) bool { return s.tls })
-	if first < 0 {
-		return list, nil
-	}
-	if !slices.ContainsFunc(list[first:], func(s server) bool { return !s.tls }) {
-		return list, nil
-	}
-	allowed = slices.Clone(list[:first])
-	for _, srv := range list[first:] {
-		if srv.tls {
+// splitFallback splits a list into the servers that a request may go to in turn, and the names of those in the clear that
+// stand after one over TLS: nothing falls back from TLS (RFC 9887 section 5.1.1).
+func splitFallback(list []server) (allowed []server, skipped []string) {
+	overTLS := false
+	for _, srv := range list {
+		if overTLS = overTLS || srv.tls; srv.tls == overTLS {
 			allowed = append(allowed, srv)
 		} else {
-			skipped = append(skipped, srv)
+			skipped = append(skipped, srv.name)
 		}
 	}
 	return allowed, skipped
-}
-
-func serverNames(list []server) string {
-	names := make([]string, len(list))
-	for i, srv := range list {
-		names[i] = srv.name
-	}
-	return strings.Join(names, ", ")
 }
 
 // mixed reports whether some servers of a list are over TLS, and others are not.

@@ -66,7 +66,7 @@ func (s *session) send(m message) error {
 // encodePacket appends to dst the packet that carries m: numbered, and obfuscated.
 func (s *session) encodePacket(dst []byte, c *codec, m message) ([]byte, error) {
 	if s.sent.seqNo >= lastSeqNo {
-		return dst, failf(classProtocol, "%s: sequence numbers exhausted", s.conn.server)
+		return dst, failf(classProtocol, "%s: sequence numbers exhausted", &s.conn.server)
 	}
 	s.sent.seqNo += 1 + s.sent.seqNo%2 // 1, 3, 5
 	start := len(dst)
@@ -131,7 +131,7 @@ func (l *serverConn) checkHeader(h *header) error {
 	case l.cleartext != (h.flags&flagUnencrypted != 0):
 		return l.flagViolation()
 	case h.length > maxBody:
-		return failf(classProtocol, "the reply of %s claims a body of %d bytes, the limit is %d", l.server, h.length, maxBody).
+		return failf(classProtocol, "the reply of %s claims a body of %d bytes, the limit is %d", &l.server, h.length, maxBody).
 			withHint("not a TACACS+ server, or a broken one")
 	}
 	return nil
@@ -160,7 +160,7 @@ func (s *session) checkReplyHeader(h *header) error {
 // emptyBody returns the error for a reply without a body: how a server answers a packet type that it does not know
 // (section 3.6). Some servers answer so to a packet that does not fit their key, and no key can be tried on it.
 func (s *session) emptyBody(typ packetType) *failure {
-	f := failf(classServer, "%s answers with an empty body", s.conn.server)
+	f := failf(classServer, "%s answers with an empty body", &s.conn.server)
 	if s.conn.cleartext || s.conn.keyProven() {
 		return f.withHint("the server does not do %s (RFC 8907 section 3.6)", typ)
 	}
@@ -228,7 +228,7 @@ func (l *serverConn) notTACACS(got []byte) error {
 		return nil
 	}
 	first := got[0]
-	f := failf(classProtocol, "the reply of %s %w: it begins with 0x%02x, not 0xc0 or 0xc1", l.server, errNotTACACS, first)
+	f := failf(classProtocol, "the reply of %s %w: it begins with 0x%02x, not 0xc0 or 0xc1", &l.server, errNotTACACS, first)
 	if first == 0x15 || first == 0x16 { // a TLS record: alert or handshake
 		return f.withHint("add --tls, or use the port without TLS: this is a TLS port")
 	}
@@ -236,7 +236,7 @@ func (l *serverConn) notTACACS(got []byte) error {
 }
 
 func (s *session) mismatch(field string, got, want any) *failure {
-	return failf(classProtocol, "the reply of %s has %s %v, not %v", s.conn.server, field, got, want).
+	return failf(classProtocol, "the reply of %s has %s %v, not %v", &s.conn.server, field, got, want).
 		withHint("check the server and any proxy: one of them mixes up sessions")
 }
 
@@ -246,13 +246,13 @@ func (l *serverConn) flagViolation() error {
 	var f *failure
 	switch {
 	case l.facts != nil:
-		f = failf(classProtocol, "the reply of %s has no UNENCRYPTED flag, which TLS requires", l.server).
+		f = failf(classProtocol, "the reply of %s has no UNENCRYPTED flag, which TLS requires", &l.server).
 			withHint("report this to the server's vendor: RFC 9887 section 4; the reply was not used")
 	case l.cleartext:
-		f = failf(classProtocol, "the reply of %s is obfuscated despite --unencrypted", l.server).
+		f = failf(classProtocol, "the reply of %s is obfuscated despite --unencrypted", &l.server).
 			withHint("replace --unencrypted with --key-file: the server has a key for this client")
 	default:
-		f = failf(classProtocol, "the reply of %s is not obfuscated although a key is in use: the UNENCRYPTED flag is set", l.server).
+		f = failf(classProtocol, "the reply of %s is not obfuscated although a key is in use: the UNENCRYPTED flag is set", &l.server).
 			withHint("configure the key for this client on the server, if the reply is really the server's; the reply was not used")
 	}
 	return &attemptError{f, outcomeFlagViolation}
@@ -261,7 +261,7 @@ func (l *serverConn) flagViolation() error {
 // unreadable returns the error for a body, decoded with the first key, whose lengths do not add up. The hint names the
 // candidate key that fits.
 func (s *session) unreadable(h *header, body []byte, reply message) error {
-	srv, keys := s.conn.server, s.conn.keys
+	srv, keys := &s.conn.server, s.conn.keys
 	if s.conn.cleartext {
 		return failf(classProtocol, "the reply of %s is malformed: %w", srv, errBodyLength)
 	}
@@ -297,19 +297,19 @@ func (s *session) unreadable(h *header, body []byte, reply message) error {
 // be repeated on another connection.
 func (s *session) ioFailure(what string, n int, err error) error {
 	closed, late := isClosed(err), errors.Is(err, os.ErrDeadlineExceeded)
-	f := cmp.Or(s.conn.process.failed(), tlsReadFailure(s.conn.server, s.conn.facts, s.conn.answered, err))
+	f := cmp.Or(s.conn.process.failed(), tlsReadFailure(&s.conn.server, s.conn.facts, s.conn.answered, err))
 	switch {
 	case f != nil:
 	case closed && n > 0:
-		f = failf(classNetwork, "%s closed the connection in the middle of its reply, after %d bytes", s.conn.server, n)
+		f = failf(classNetwork, "%s closed the connection in the middle of its reply, after %d bytes", &s.conn.server, n)
 	case closed:
-		f = failf(classNetwork, "%s closed the connection before it answered", s.conn.server).withHint("%s", s.conn.closedHint())
+		f = failf(classNetwork, "%s closed the connection before it answered", &s.conn.server).withHint("%s", s.conn.closedHint())
 	case late && n > 0:
-		f = failf(classNetwork, "the reply of %s was cut off after %d bytes: timed out after %v", s.conn.server, n, s.conn.client.timeout)
+		f = failf(classNetwork, "the reply of %s was cut off after %d bytes: timed out after %v", &s.conn.server, n, s.conn.client.timeout)
 	case late:
-		f = failf(classNetwork, "no reply from %s within %v", s.conn.server, s.conn.client.timeout).withHint("%s", s.conn.silentHint())
+		f = failf(classNetwork, "no reply from %s within %v", &s.conn.server, s.conn.client.timeout).withHint("%s", s.conn.silentHint())
 	default:
-		f = failf(classNetwork, "%s %s: %w", what, s.conn.server, cause(err))
+		f = failf(classNetwork, "%s %s: %w", what, &s.conn.server, cause(err))
 	}
 	came := outcomeConnLost
 	switch {

@@ -453,11 +453,11 @@ func TestClientSwappedHost(t *testing.T) {
 	for err, message := range map[error]string{
 		syscall.ENETUNREACH: "connect to [::1:5001]:49: network is unreachable", context.DeadlineExceeded: "connect to [::1:5001]:49: timed out after 1s",
 	} {
-		if f := c.connectFailure(noBrackets, nil, time.Second, err); f.Error() != message || f.hint != "write an IPv6 address with a port in brackets: [::1]:5001" {
+		if f := c.connectFailure(&noBrackets, nil, time.Second, err); f.Error() != message || f.hint != "write an IPv6 address with a port in brackets: [::1]:5001" {
 			t.Errorf("got %v, hint: %s", f, f.hint)
 		}
 	}
-	if f := c.connectFailure(noBrackets, nil, time.Second, syscall.ECONNREFUSED); f.hint != "check that the server runs, and the port; with --tls it is 300" {
+	if f := c.connectFailure(&noBrackets, nil, time.Second, syscall.ECONNREFUSED); f.hint != "check that the server runs, and the port; with --tls it is 300" {
 		t.Errorf("the hint is %q", f.hint)
 	}
 }

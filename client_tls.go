@@ -57,7 +57,7 @@ func (c *tlsClient) current(ctx context.Context) *tlsClient {
 
 // handshake makes a TLS connection of conn, before any byte of TACACS+ (RFC 9887 section 3.2). If it fails it closes
 // conn and returns what is known of the handshake, beside the error.
-func (c *tlsClient) handshake(ctx context.Context, srv server, timeout time.Duration, conn net.Conn) (net.Conn, *tlsFacts, error) {
+func (c *tlsClient) handshake(ctx context.Context, srv *server, timeout time.Duration, conn net.Conn) (net.Conn, *tlsFacts, error) {
 	c = c.current(ctx)
 	config := c.config.Clone()
 	host, _, _ := strings.Cut(srv.host, "%") // a certificate has no zones
@@ -166,74 +166,77 @@ func (t *ticketCache) Get(server string) (*tls.ClientSessionState, bool) {
 }
 
 // tlsFailure returns a failure that begins with the name of the server.
-func tlsFailure(srv server, format string, args ...any) *failure {
-	return failf(classTLS, "TLS with %s: %w", srv, fmt.Errorf(format, args...))
+func tlsFailure(srv *server, text, hint string) *failure {
+	return failf(classTLS, "TLS with %s: %s", srv, text).withHint("%s", hint)
 }
 
 // handshakeFailure returns the error for a handshake that failed. facts are what is known of it.
-func handshakeFailure(srv server, timeout time.Duration, facts *tlsFacts, err error) error {
+func handshakeFailure(srv *server, timeout time.Duration, facts *tlsFacts, err error) error {
 	var record tls.RecordHeaderError
 	var refused *tls.CertificateVerificationError
 	var revoked *errRevoked
 	var notPinned *errNotPinned
+	text, hint := cause(err).Error(), ""
 	switch {
 	case errors.As(err, &record) && version(record.RecordHeader[0]).major() == majorVersion:
-		return tlsFailure(srv, "it answers with clear TACACS+").
-			withHint("use the TLS port: this one is without TLS%s", otherTLSPort(srv))
+		text = "it answers with clear TACACS+"
+		hint = "use the TLS port: this one is without TLS" + otherTLSPort(srv)
 	case errors.As(err, &record):
-		return tlsFailure(srv, "the answer is not TLS").withHint("check the port: another service listens there%s", otherTLSPort(srv))
+		text = "the answer is not TLS"
+		hint = "check the port: another service listens there" + otherTLSPort(srv)
 	case errors.As(err, &refused):
-		return certificateFailure(srv, facts.ServerName, refused.Err)
+		text, hint = certificateFailure(facts.ServerName, refused.Err)
 	case errors.As(err, &notPinned):
-		return tlsFailure(srv, "%w", notPinned).
-			withHint("compare it with the server's certificate; give it with --pin if that was renewed")
+		text = notPinned.Error()
+		hint = "compare it with the server's certificate; give it with --pin if that was renewed"
 	case errors.As(err, &revoked):
-		return tlsFailure(srv, "%w", cause(err)).withHint("ask the server's operator for its new certificate")
+		hint = "ask the server's operator for its new certificate"
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
-		return tlsFailure(srv, "timed out after %v", timeout).withHint("check the port: one without TLS waits like this%s", otherTLSPort(srv))
+		text = fmt.Sprintf("timed out after %v", timeout)
+		hint = "check the port: one without TLS waits like this" + otherTLSPort(srv)
 	case isClosed(err):
-		return tlsFailure(srv, "it closed the connection in the handshake").
-			withHint("check the port and the server's client entry: a port without TLS, or an unknown client address%s", otherTLSPort(srv))
+		text = "it closed the connection in the handshake"
+		hint = "check the port and the server's client entry: a port without TLS, or an unknown client address" + otherTLSPort(srv)
 	case strings.Contains(err.Error(), "protocol version"):
-		return tlsFailure(srv, "it does not support TLS 1.3").withHint("enable TLS 1.3 on the server: RFC 9887 section 3.2 forbids earlier versions")
+		text = "it does not support TLS 1.3"
+		hint = "enable TLS 1.3 on the server: RFC 9887 section 3.2 forbids earlier versions"
 	case isAlert(err):
-		return tlsFailure(srv, "%w", cause(err)).withHint("%s", alertHint(facts, err))
+		hint = alertHint(facts, err)
 	}
-	return tlsFailure(srv, "%w", cause(err))
+	return tlsFailure(srv, text, hint)
 }
 
-// certificateFailure returns the error for a server's certificate that is refused, with the option or the change on the
-// server that helps.
-func certificateFailure(srv server, name string, err error) error {
+// certificateFailure returns why a server's certificate is refused, and a hint with the option or the change on the server
+// that helps.
+func certificateFailure(name string, err error) (text, hint string) {
 	var authority x509.UnknownAuthorityError
 	var invalid x509.CertificateInvalidError
 	var hostname x509.HostnameError
+	text, hint = fmt.Sprintf("its certificate is refused: %v", err), "renew the server's certificate or its authority's"
 	switch {
 	case errors.As(err, &authority):
-		return tlsFailure(srv, "its certificate is signed by an unknown authority: %s", authority.Cert.Issuer).
-			withHint("give --cacert FILE with the authority, or with the certificate itself if it is self-signed")
+		text, hint = fmt.Sprintf("its certificate is signed by an unknown authority: %s", authority.Cert.Issuer),
+			"give --cacert FILE with the authority, or with the certificate itself if it is self-signed"
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired && time.Now().Before(invalid.Cert.NotBefore):
-		return tlsFailure(srv, "its certificate is not valid before %s", invalid.Cert.NotBefore.UTC().Format(time.RFC3339)).
-			withHint("check the clock of this host")
+		text, hint = fmt.Sprintf("its certificate is not valid before %s", invalid.Cert.NotBefore.UTC().Format(time.RFC3339)),
+			"check the clock of this host"
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return tlsFailure(srv, "the certificate of %s expired on %s", invalid.Cert.Subject, invalid.Cert.NotAfter.UTC().Format(time.RFC3339)).
-			withHint("renew the server's certificate, or check the clock of this host")
+		text, hint = fmt.Sprintf("the certificate of %s expired on %s", invalid.Cert.Subject, invalid.Cert.NotAfter.UTC().Format(time.RFC3339)),
+			"renew the server's certificate, or check the clock of this host"
 	case errors.As(err, &invalid) && invalid.Reason == x509.IncompatibleUsage:
-		return tlsFailure(srv, "its certificate is not for a server: the extended key usage serverAuth is missing").
-			withHint("give the server a certificate with serverAuth")
+		text, hint = "its certificate is not for a server: the extended key usage serverAuth is missing",
+			"give the server a certificate with serverAuth"
 	case errors.As(err, &hostname) && isDNSName(hostname.Certificate, name):
-		return tlsFailure(srv, "its certificate has the address %s as a DNS name, which does not count", name).
-			withHint("give the server a certificate with subjectAltName IP:%s in place of DNS:%[1]s", name)
+		text, hint = fmt.Sprintf("its certificate has the address %s as a DNS name, which does not count", name),
+			fmt.Sprintf("give the server a certificate with subjectAltName IP:%s in place of DNS:%[1]s", name)
 	case errors.As(err, &hostname) && len(certNames(hostname.Certificate)) == 0:
-		kind := choose(isAddr(name), "IP", "DNS")
-		return tlsFailure(srv, "its certificate is not for %s but for no name at all (a common name does not count)", name).
-			withHint("give the server a certificate with subjectAltName %s:%s", kind, name)
+		text, hint = fmt.Sprintf("its certificate is not for %s but for no name at all (a common name does not count)", name),
+			fmt.Sprintf("give the server a certificate with subjectAltName %s:%s", choose(isAddr(name), "IP", "DNS"), name)
 	case errors.As(err, &hostname):
-		return tlsFailure(srv, "its certificate is not for %s but for %s", name, strings.Join(certNames(hostname.Certificate), ", ")).
-			withHint("give --servername NAME if another name is expected")
+		text, hint = fmt.Sprintf("its certificate is not for %s but for %s", name, strings.Join(certNames(hostname.Certificate), ", ")),
+			"give --servername NAME if another name is expected"
 	}
-	return tlsFailure(srv, "its certificate is refused: %w", err).
-		withHint("renew the server's certificate or its authority's")
+	return text, hint
 }
 
 // isDNSName reports whether an address is among the DNS names of a certificate, where RFC 9525 section 6.4 does not look
@@ -277,16 +280,16 @@ func (t *tlsFacts) refusalHint(sent string) string {
 
 // tlsReadFailure returns an error for the first read after a handshake that succeeded, or nil for any other read: in TLS
 // 1.3 only that read shows that the server refuses the client's certificate.
-func tlsReadFailure(srv server, facts *tlsFacts, answered int, err error) *failure {
+func tlsReadFailure(srv *server, facts *tlsFacts, answered int, err error) *failure {
 	if facts == nil || answered > 0 {
 		return nil
 	}
 	if isAlert(err) {
-		return tlsFailure(srv, "it ended the session: %w", cause(err)).withHint("%s", alertHint(facts, err))
+		return tlsFailure(srv, fmt.Sprintf("it ended the session: %v", cause(err)), alertHint(facts, err))
 	}
 	if isClosed(err) {
-		return tlsFailure(srv, "it closed the connection before it answered (client certificate: %s)", facts.ClientCert).
-			withHint("%s", facts.refusalHint("check the client certificate (--cert, --cert-key): some servers close without an alert"))
+		return tlsFailure(srv, fmt.Sprintf("it closed the connection before it answered (client certificate: %s)", facts.ClientCert),
+			facts.refusalHint("check the client certificate (--cert, --cert-key): some servers close without an alert"))
 	}
 	return nil
 }

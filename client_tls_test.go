@@ -190,7 +190,7 @@ func TestTLSNoFallbackAfterDeath(t *testing.T) {
 	c.dead.connectFailed(clear, errDown)
 	j := new(job)
 	c.begin(j, time.Now())
-	if j.server() != secure {
+	if *j.server() != secure {
 		t.Fatalf("the first is %s", j.server())
 	}
 	for turn := range 2 {
@@ -215,7 +215,7 @@ func TestTLSNoFallbackAfterLostConn(t *testing.T) {
 	p.mux.unanswered = maxUnanswered // no room: the job stays in the queue
 	j := &job{request: newLogin(commonFields{user: "alice", typ: authenPAP}, testPassword), order: []server{secure, clear}, err: &attemptError{failf(classNetwork, "lost"), outcomeConnLost}}
 	p.queue.push(&j.place, j)
-	if assigned, _ := p.assign(t.Context(), j); assigned || j.server() != secure {
+	if assigned, _ := p.assign(t.Context(), j); assigned || *j.server() != secure {
 		t.Errorf("assigned %t, to %s", assigned, j.server())
 	}
 }
@@ -477,7 +477,7 @@ func TestTLSZone(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		conn, facts, err := secure.handshake(t.Context(), newServer(host, 300), patience, raw)
+		conn, facts, err := secure.handshake(t.Context(), new(newServer(host, 300)), patience, raw)
 		if (err == nil) != ok || strings.Contains(facts.ServerName, "%") {
 			t.Errorf("%s: %v for %s", host, err, facts.ServerName)
 		}
@@ -976,7 +976,7 @@ func TestTLSAlertHints(t *testing.T) {
 		{"this side", "", errors.New("tls: server's certificate contains an unsupported type of public key"), ""},
 		{"this side's network", "", &net.OpError{Op: "read", Err: errors.New("certificate")}, ""},
 	} {
-		if got := asFailure(handshakeFailure(newServer("tac1", 300), time.Second, &tlsFacts{ServerName: "tac1", ClientCert: tt.sent}, tt.err)).hint; got != tt.hint {
+		if got := asFailure(handshakeFailure(new(newServer("tac1", 300)), time.Second, &tlsFacts{ServerName: "tac1", ClientCert: tt.sent}, tt.err)).hint; got != tt.hint {
 			t.Errorf("%s: the hint is %q, want %q", tt.name, got, tt.hint)
 		}
 	}

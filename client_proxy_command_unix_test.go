@@ -49,9 +49,13 @@ func connectCommand(report, action string, args []string) (code int) {
 		return 7
 	case "stubborn":
 		signal.Ignore(syscall.SIGTERM)
-		fallthrough
-	case "hang":
 		time.Sleep(patience)
+		return 0
+	case "hang":
+		terminated := make(chan os.Signal, 1)
+		signal.Notify(terminated, syscall.SIGTERM)
+		<-terminated
+		fmt.Fprintln(os.Stderr, "terminated")
 		return 0
 	}
 	conn, err := net.Dial("tcp", net.JoinHostPort(args[0], args[1]))
@@ -310,13 +314,13 @@ func TestProxyCommandFails(t *testing.T) {
 // TestProxyCommandTimeout: the deadline holds for a command that does nothing, and even one that ignores SIGTERM ends.
 func TestProxyCommandTimeout(t *testing.T) {
 	t.Parallel()
-	for _, action := range []string{"hang", "stubborn"} {
+	for action, printed := range map[string]string{"hang": "terminated\n", "stubborn": ""} {
 		report, command := proxyCommandFor(t, action)
 		got := runBy(t, command, "authenticate alice tac1 --timeout 1")
 		const want = `tacacs_plus: no reply from tac1:49 within 1s
 tacacs_plus: hint: run the command by itself to see whether it connects; if so, check the key, or try a longer --timeout
 `
-		if got.code != classNetwork.exit() || got.err != want {
+		if got.code != classNetwork.exit() || got.err != printed+want {
 			t.Errorf("%s: exit %d, %q", action, got.code, got.err)
 		}
 		checkEnded(t, report, 1)
@@ -337,7 +341,7 @@ func TestProxyCommandInterrupted(t *testing.T) {
 		}
 	}()
 	got := runUntil(t, interrupted, "authenticate alice tac1 --proxy-command COMMAND", "COMMAND", command)
-	if got.code != classInterrupted.exit() || got.err != "tacacs_plus: interrupted\n" {
+	if got.code != classInterrupted.exit() || got.err != "terminated\ntacacs_plus: interrupted\n" {
 		t.Errorf("exit %d, %q", got.code, got.err)
 	}
 	checkEnded(t, report, 1)

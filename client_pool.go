@@ -149,7 +149,7 @@ func (p *pool) assign(ctx context.Context, j *job) (assigned bool, next time.Tim
 		j.order = p.client.order()
 	}
 	came := outcomeOf(j.err) // of the attempt before
-	apart := p.reuseOf(j.server()) != reuseMultiplexed || j.turn > 0 || came == outcomeRestart || came == outcomeTimedOut || j.request.interactive() || j.steps != nil
+	apart := p.reuseOf(*j.server()) != reuseMultiplexed || j.turn > 0 || came == outcomeRestart || came == outcomeTimedOut || j.request.interactive() || j.steps != nil
 	if !apart {
 		p.retireShared(ctx, *j.server())
 		switch {
@@ -170,7 +170,7 @@ func (p *pool) assign(ctx context.Context, j *job) (assigned bool, next time.Tim
 	case apart:
 		p.startWorker(ctx)
 		p.onWorkers++
-		p.work <- workerJob{j, p.reuseOf(j.server()) < reuseNone && !j.replyLost} // has room for as many as are under way
+		p.work <- workerJob{j, p.reuseOf(*j.server()) < reuseNone && !j.replyLost} // has room for as many as are under way
 	case p.mux == nil:
 		p.dialShared(ctx, j)
 	default:
@@ -402,7 +402,7 @@ func (p *pool) finishOrRetry(ctx context.Context, j *job) {
 // noteLost downgrades for a server that loses sessions in single-connection mode.
 func (p *pool) noteLost(j *job) {
 	if j.replyLost {
-		p.downgrade(j.server(), reuseNone, "the server does not answer some sessions in single-connection mode; using one connection a session")
+		p.downgrade(*j.server(), reuseNone, "the server does not answer some sessions in single-connection mode; using one connection a session")
 	}
 }
 

@@ -36,6 +36,10 @@ type startedCommand struct {
 
 // connectCommand appends a startedCommand to a file. Then it connects to args, or fails, or hangs.
 func connectCommand(report, action string, args []string) (code int) {
+	terminated := make(chan os.Signal, 1)
+	if action == "hang" {
+		signal.Notify(terminated, syscall.SIGTERM)
+	}
 	f, err := os.OpenFile(report, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err == nil {
 		err = json.NewEncoder(f).Encode(startedCommand{os.Getpid(), args, os.Environ()})
@@ -52,8 +56,6 @@ func connectCommand(report, action string, args []string) (code int) {
 		time.Sleep(patience)
 		return 0
 	case "hang":
-		terminated := make(chan os.Signal, 1)
-		signal.Notify(terminated, syscall.SIGTERM)
 		<-terminated
 		fmt.Fprintln(os.Stderr, "terminated")
 		return 0

@@ -81,8 +81,8 @@ func (a *authentication) reply() message { return &a.response }
 
 // secrets leaves out parts of the user's name: a gap in the name would show them.
 func (a *authentication) secrets() []string {
-	all := slices.Concat([]string{a.password, a.newPassword}, a.answers, a.typed)
-	return slices.DeleteFunc(all, func(s string) bool { return strings.Contains(a.fields.user, s) })
+	all := append([]string{a.password, a.newPassword}, a.answers...)
+	return slices.DeleteFunc(append(all, a.typed...), func(s string) bool { return strings.Contains(a.fields.user, s) })
 }
 
 // check implements dialogue. Section 5.4.2.

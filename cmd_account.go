@@ -184,12 +184,12 @@ func (r *task) commandInput() io.Reader {
 	if f, ok := r.inv.std.in.(*os.File); ok {
 		input, _ = f.Stat()
 	}
-	tls := r.inv.server.tls
-	secrets := slices.Concat(list{tls.cert, tls.certKey}, r.inv.key.files, r.inv.password.files)
+	tls := &r.inv.server.tls
+	secrets := append(list{tls.cert, tls.certKey}, r.inv.key.files...)
 	if r.inv.password.stdin {
 		secrets = append(secrets, "-")
 	}
-	for _, name := range secrets {
+	for _, name := range append(secrets, r.inv.password.files...) {
 		if info, _ := os.Stat(name); name == "-" || os.SameFile(info, input) {
 			return nil
 		}

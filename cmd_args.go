@@ -40,7 +40,7 @@ func (a *argOptions) request(words []string) ([]string, error) {
 		}
 		args = commandArgs(fields)
 	}
-	given := slices.Concat(a.args, words)
+	given := append(slices.Clone(a.args), words...)
 	if len(args) > 0 && (hasArg(given, "service") || hasArg(given, "cmd")) {
 		return nil, failf(classUsage, "%s sets service and cmd: remove them from the arguments", a.commandName())
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -79,7 +78,7 @@ func describe(o *option) string {
 	left := strings.TrimSpace("  " + strings.Join(o.dashed(), ", ") + " " + o.arg)
 	words := strings.Fields(o.help)
 	if strings.HasSuffix(o.help, ":") {
-		words = slices.Concat(words, o.choices())
+		words = append(words, o.choices()...)
 	}
 	text := ""
 	for i, line := range wrap(words, helpWidth-optionColumn) {

@@ -192,5 +192,6 @@ type groupOptions struct {
 
 func (g groupOptions) add(v flag.Value, names, arg, help string) {
 	g.set.add(v, names, arg, help)
-	g.set.options[len(g.set.options)-1].group = g.group
+	name, _, _ := strings.Cut(names, " ")
+	g.set.find(name).group = g.group
 }

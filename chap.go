@@ -111,6 +111,21 @@ func desEncrypt(key7, block []byte) []byte {
 	return out
 }
 
+// md4Rounds are the rounds of MD4. RFC 1320 section 3.4.
+var md4Rounds = [3]struct {
+	f     func(x, y, z uint32) uint32
+	add   uint32
+	order [16]int
+	shift [4]int
+}{
+	{func(x, y, z uint32) uint32 { return x&y | ^x&z }, 0,
+		[16]int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, [4]int{3, 7, 11, 19}},
+	{func(x, y, z uint32) uint32 { return x&y | x&z | y&z }, 0x5a827999,
+		[16]int{0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15}, [4]int{3, 5, 9, 13}},
+	{func(x, y, z uint32) uint32 { return x ^ y ^ z }, 0x6ed9eba1,
+		[16]int{0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15}, [4]int{3, 9, 11, 15}},
+}
+
 // md4 returns the hash of RFC 1320, which the standard library does not have.
 func md4(message []byte) []byte {
 	length := uint64(len(message)) * 8
@@ -120,24 +135,12 @@ func md4(message []byte) []byte {
 	}
 	padded = binary.LittleEndian.AppendUint64(padded, length)
 
-	rounds := [3]struct {
-		f     func(x, y, z uint32) uint32
-		add   uint32
-		order [16]int
-		shift [4]int
-	}{
-		{func(x, y, z uint32) uint32 { return x&y | ^x&z }, 0,
-			[16]int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, [4]int{3, 7, 11, 19}},
-		{func(x, y, z uint32) uint32 { return x&y | x&z | y&z }, 0x5a827999,
-			[16]int{0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15}, [4]int{3, 5, 9, 13}},
-		{func(x, y, z uint32) uint32 { return x ^ y ^ z }, 0x6ed9eba1,
-			[16]int{0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15}, [4]int{3, 9, 11, 15}},
-	}
 	state := [4]uint32{0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476}
 	for ; len(padded) > 0; padded = padded[64:] {
 		a, b, c, d := state[0], state[1], state[2], state[3]
-		for _, r := range rounds {
-			for i, k := range r.order {
+		for round := range md4Rounds {
+			r := &md4Rounds[round]
+			for i, k := range &r.order {
 				word := binary.LittleEndian.Uint32(padded[4*k:])
 				a, b, c, d = d, bits.RotateLeft32(a+r.f(b, c, d)+word+r.add, r.shift[i%4]), b, c
 			}

@@ -359,11 +359,8 @@ func (inv *invocation) unknownOption(arg, typed string) error {
 		}
 	}
 	meant := nearest(name, known)
-	for i := range inv.options.options {
-		o := &inv.options.options[i]
-		if o.group&(groupKey|groupPassword) != 0 && strings.HasPrefix(name, o.long) && (meant == "" || meant == o.long) {
-			return spaceHint(failf(classUsage, "unknown option --%s...", o.long), "--"+o.long, accepted(o))
-		}
+	if o := inv.options.secretAt(name, meant); o != nil {
+		return spaceHint(failf(classUsage, "unknown option --%s...", o.long), "--"+o.long, accepted(o))
 	}
 	f := failf(classUsage, "unknown option %s", typed)
 	commands, _ := ownersOf(inv.table, name)

@@ -59,7 +59,7 @@ func (p *profile) read(inv *invocation) error {
 	}
 	reader := profileReader{inv: inv, path: path, folder: filepath.Dir(path)}
 	number := 0
-	for line := range strings.Lines(text) {
+	for _, line := range strings.Split(text, "\n") {
 		number++
 		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
 			reader.lines = append(reader.lines, reader.parse(number, line))
@@ -264,25 +264,18 @@ func (r *profileReader) find(name string) *option {
 
 // unknown returns the error for a line without the name of an option. It shows nothing of the line, which may be a secret.
 func (r *profileReader) unknown(name string) error {
-	var names []string
-	for _, o := range r.inv.options.options {
-		names = append(names, o.long)
-	}
+	names := r.inv.options.longNames()
 	for i := range r.inv.table {
-		for _, o := range r.inv.table[i].ownOptions().options {
-			names = append(names, o.long)
-		}
+		names = append(names, r.inv.table[i].ownOptions().longNames()...)
 	}
 	f := failf(classUsage, "the line does not begin with the name of an option")
-	if meant := nearest(name, names); meant != "" {
-		r.known = true
+	meant, secret := nearest(name, names), r.inv.options.secretAt(name, "")
+	r.known = r.known || meant != "" || secret != nil
+	switch {
+	case meant != "":
 		return f.withHint("did you mean %s?", meant)
-	}
-	for _, o := range r.inv.options.options {
-		if o.group&(groupKey|groupPassword) != 0 && strings.HasPrefix(name, o.long) {
-			r.known = true
-			return f.withHint("put a space between %s and its value", o.long)
-		}
+	case secret != nil:
+		return f.withHint("put a space between %s and its value", secret.long)
 	}
 	return f.withHint("tacacs_plus help, and tacacs_plus help COMMAND, list the options")
 }

@@ -51,17 +51,17 @@ func (s *secretSource) isGiven(env func(string) string) bool {
 	return s.sourceCount() > 0 || s.env != "" && env(s.env) != ""
 }
 
+// isFromStdin reports whether the secret is to be read from stdin.
+func (s *secretSource) isFromStdin() bool { return s.stdin || slices.Contains(s.files, "-") }
+
 // fromStdin returns the name of the secret once for each time that it is to be read from stdin.
 func (s *secretSource) fromStdin() (readers []string) {
-	files := s.files
 	if s.stdin {
-		files = append(list{"-"}, files...)
+		readers = append(readers, "the "+s.what)
 	}
-	the := "the "
-	for _, f := range files {
+	for _, f := range s.files {
 		if f == "-" {
-			readers = append(readers, the+s.what)
-			the = "another "
+			readers = append(readers, choose(readers == nil, "the ", "another ")+s.what)
 		}
 	}
 	return readers
@@ -136,7 +136,7 @@ func (inv *invocation) prompts(src *secretSource) bool {
 	switch {
 	case src == &inv.key && !inv.needsKey():
 		return false
-	case len(src.fromStdin()) > 0:
+	case src.isFromStdin():
 		return inv.std.inIsTerminal()
 	}
 	return !src.promptOnDemand && !src.isGiven(inv.std.env) && inv.person() != nil

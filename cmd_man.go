@@ -29,7 +29,7 @@ func manSource(command string) string {
 // manPage returns the manual page of a command, or the main page without one.
 func manPage(table []command, command string, b build) string {
 	m := new(roff)
-	for line := range strings.Lines(manSource(command)) {
+	for _, line := range strings.SplitAfter(manSource(command), "\n") {
 		what, insert := strings.CutPrefix(line, manInsert)
 		switch {
 		case insert:
@@ -105,15 +105,15 @@ func (m *roff) prose(text string) {
 
 // macro writes a macro with its arguments, which are plain text.
 func (m *roff) macro(name string, args ...string) {
-	m.b.WriteString("." + name)
+	line := "." + name
 	for _, arg := range args {
 		arg = strings.ReplaceAll(inRoff(arg), `"`, `\(dq`)
 		if strings.Contains(arg, " ") || arg == "" {
 			arg = `"` + arg + `"`
 		}
-		m.b.WriteString(" " + arg)
+		line += " " + arg
 	}
-	m.b.WriteByte('\n')
+	m.b.WriteString(line + "\n")
 }
 
 // command writes the section of a command, with its own options and those that mean something else there, or
@@ -138,11 +138,7 @@ func (m *roff) options(list []option) {
 
 // option writes an option: its names and value, then its text.
 func (m *roff) option(o *option) {
-	var names []string
-	for _, name := range o.dashed() {
-		names = append(names, `\fB`+inRoff(name)+`\fR`)
-	}
-	left := strings.Join(names, ", ")
+	left := `\fB` + strings.ReplaceAll(inRoff(strings.Join(o.dashed(), " ")), " ", `\fR, \fB`) + `\fR`
 	if o.arg != "" {
 		left += ` \fI` + inRoff(o.arg) + `\fR`
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -32,8 +31,9 @@ func (t *dumper) write(text string) {
 	if !t.began.IsZero() {
 		text = fmt.Sprintf("+%.6f %s", time.Since(t.began).Seconds(), text)
 	}
-	_, err := io.WriteString(t.out, text)
-	t.err = cmp.Or(t.err, err)
+	if _, err := io.WriteString(t.out, text); t.err == nil {
+		t.err = err
+	}
 }
 
 // close reports whether all packets were written.

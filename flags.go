@@ -181,6 +181,26 @@ func (s *optionSet) find(name string) *option {
 	return &s.options[slices.IndexFunc(s.options, func(o option) bool { return o.long == name || o.short == name })]
 }
 
+// longNames returns the long name of each option.
+func (s *optionSet) longNames() (names []string) {
+	for i := range s.options {
+		names = append(names, s.options[i].long)
+	}
+	return names
+}
+
+// secretAt returns the option for a secret whose name is the beginning of a word, or nil: the secret may be attached to
+// it. If meant is not empty, only that option can be it.
+func (s *optionSet) secretAt(word, meant string) *option {
+	for i := range s.options {
+		o := &s.options[i]
+		if o.group&(groupKey|groupPassword) != 0 && strings.HasPrefix(word, o.long) && (meant == "" || meant == o.long) {
+			return o
+		}
+	}
+	return nil
+}
+
 // in returns the part of the set to which options of a group can be added.
 func (s *optionSet) in(group optionGroup) groupOptions { return groupOptions{s, group} }
 

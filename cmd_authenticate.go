@@ -41,22 +41,14 @@ func (c *challengeOptions) prepare(ctx context.Context, inv *invocation) (*authe
 	if err := c.check(inv.request.authenType); err != nil {
 		return nil, nil, err
 	}
-	fields := inv.request.commonFields()
-	if err := newLogin(fields, "").check(inv.request.maxRemAddr()); err != nil {
-		return nil, nil, err // before it asks the person for a secret
-	}
 	inv.password.promptOnDemand = inv.request.authenType == authenASCII && !c.all
-	secrets, err := inv.secrets(ctx, &inv.password)
-	if err != nil {
-		return nil, nil, err
-	}
-	a := newLogin(fields, secrets.password)
+	a := newLogin(inv.request.commonFields(), "")
 	a.chapID, a.challenge = c.id, c.challenge
-	c.answers.apply(a)
-	if !c.all {
-		a.person, a.deferred = inv.person() != nil, secrets.deferred
+	keys, err := c.answers.prepare(ctx, inv, a, &inv.password)
+	if c.all {
+		a.person = false
 	}
-	return a, secrets.keys, a.check(inv.request.maxRemAddr())
+	return a, keys, err
 }
 
 // newChPass is the command chpass: change the password. GETDATA asks for the old one and GETPASS for the new one, once
@@ -68,22 +60,13 @@ func newChPass(o *optionSet) action {
 	o.add(&newPassword.files, "new-password-file", "FILE", "file with the new password; - is stdin")
 	o.add((*toggle)(&newPassword.stdin), "new-password-stdin", "", "read the new password from stdin")
 	return func(ctx context.Context, inv *invocation) (output, error) {
-		fields := inv.request.commonFields()
-		if err := newPasswordChange(fields, "", "").check(inv.request.maxRemAddr()); err != nil {
-			return nil, err // before it asks the person for a secret
-		}
 		inv.password.promptOnDemand, newPassword.promptOnDemand = true, true
-		secrets, err := inv.secrets(ctx, &inv.password, &newPassword)
+		a := newPasswordChange(inv.request.commonFields(), "", "")
+		keys, err := answers.prepare(ctx, inv, a, &inv.password, &newPassword)
 		if err != nil {
 			return nil, err
 		}
-		a := newPasswordChange(fields, secrets.password, secrets.newPassword)
-		answers.apply(a)
-		a.person, a.deferred, a.deferredNew = inv.person() != nil, secrets.deferred, secrets.deferredNew
-		if err := a.check(inv.request.maxRemAddr()); err != nil {
-			return nil, err
-		}
-		return inv.ask(ctx, secrets.keys, &job{request: a})
+		return inv.ask(ctx, keys, &job{request: a})
 	}
 }
 
@@ -98,8 +81,19 @@ func (opts *answerOptions) register(o *optionSet) {
 	o.add((*toggle)(&opts.repeated), "answer-repeated", "", "use --answer also for a repeated password prompt, which else is a refusal")
 }
 
-func (opts *answerOptions) apply(a *authentication) {
+// prepare gives a dialogue the passwords and the answers, and returns the keys.
+func (opts *answerOptions) prepare(ctx context.Context, inv *invocation, a *authentication, passwords ...*secretSource) ([]key, error) {
+	if err := a.check(inv.request.maxRemAddr()); err != nil {
+		return nil, err // before it asks the person for a secret
+	}
+	secrets, err := inv.secrets(ctx, passwords...)
+	if err != nil {
+		return nil, err
+	}
+	a.password, a.newPassword = secrets.password, secrets.newPassword
+	a.person, a.deferred, a.deferredNew = inv.person() != nil, secrets.deferred, secrets.deferredNew
 	a.answers, a.answerAgain, a.answerName = trimAnswers(opts.texts), opts.repeated, "--answer"
+	return secrets.keys, a.check(inv.request.maxRemAddr())
 }
 
 // challengeOptions are the options that authenticate and enable have of their own.

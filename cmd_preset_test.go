@@ -15,8 +15,12 @@ func presetServer(t *testing.T) (addr string, requests func() []string) {
 	s := startFakeServer(t, func(c *fakeServerConn) {
 		for q := c.readRequest(); q != nil; q = c.readRequest() {
 			fields, args := &q.start.commonFields, []string{}
-			if m, ok := q.message.(*authorRequest); ok {
+			switch m := q.message.(type) {
+			case *authorRequest:
 				fields, args = &m.commonFields, m.args
+			case *acctRequest:
+				_, rest, _ := strings.Cut(strings.Join(m.args, " "), " timezone=UTC ")
+				fields, args = &m.commonFields, []string{m.flags.String(), rest}
 			}
 			if q.user != "" && q.continues == nil {
 				sent <- strings.Join(append([]string{fields.typ.String(), fmt.Sprint(fields.privLvl), fields.port}, args...), " ")
@@ -69,6 +73,14 @@ func TestPresetRequests(t *testing.T) {
 		{"check bob AT --as junos", "", []string{"ascii 0 tty0"}},
 		{"check bob AT --as panos --types -t pap", "", []string{"chap 0 tty0", "pap 0 tty0"}},
 		{"check bob AT --types", "", []string{"ascii 0 tty0", "chap 0 tty0", "mschap 0 tty0", "mschapv2 0 tty0", "pap 0 tty0"}},
+
+		{"login bob AT --as ios --cmd show", "", []string{"ascii 1 tty1", "ascii 1 tty1 service=shell cmd*", "ascii 1 tty1 service=shell cmd=show cmd-arg=<cr>",
+			"ascii 1 tty1 start service=shell cmd=", "ascii 1 tty1 stop service=shell cmd="}},
+		{"login bob AT --as nxos", "", []string{"pap 0 tty0", "pap 0 tty0 service=shell cmd= cisco-av-pair* shell:roles*", "pap 0 tty0 start service=shell cmd=", "pap 0 tty0 stop service=shell cmd="}},
+		{"login bob AT --as panos", "", []string{"chap 0 tty0", "chap 0 tty0 service=PaloAlto protocol=firewall",
+			"chap 0 tty0 start service=PaloAlto protocol=firewall", "chap 0 tty0 stop service=PaloAlto protocol=firewall"}},
+		{"login bob AT --as junos", "", []string{"ascii 0 tty0", "ascii 0 tty0 service=junos-exec", "ascii 0 tty0 start service=junos-exec", "ascii 0 tty0 stop service=junos-exec"}},
+		{"check bob AT --as nxos --login", "", []string{"pap 0 tty0", "pap 0 tty0 service=shell cmd= cisco-av-pair* shell:roles*", "pap 0 tty0 start service=shell cmd=", "pap 0 tty0 stop service=shell cmd="}},
 
 		{"authorize bob AT @options --as ios --cmd show", "", []string{"ascii 1 tty1 service=shell cmd=show cmd-arg=<cr>"}},
 		{"authorize bob AT @options --as nxos --cmd show", "", []string{"pap 0 tty0 service=shell cmd=show"}},
@@ -124,6 +136,8 @@ func TestPresetUsage(t *testing.T) {
 		{"authorize bob AT --as panos --cmd-file -", "--cmd-file cannot be used with --as panos: Palo Alto PAN-OS authorizes no commands\nhint: leave out --cmd-file: .*"},
 		{"check bob AT --as panos --cmd show", "--cmd cannot be used with --as panos: .*\nhint: .*"},
 		{"check AT --as ios", "--as needs USER"},
+		{"login bob AT --as junos --cmd show", "--cmd cannot be used with --as junos: .*\nhint: .*"},
+		{"login bob AT --as panos -t ascii", "Palo Alto PAN-OS does not use .*\nhint: .*"},
 		{"authenticate bob AT --as ios", "unknown option --as\nhint: it is an option of authorize, login, check"},
 	} {
 		want := "tacacs_plus: " + strings.ReplaceAll(tt.err, "\n", "\ntacacs_plus: ") + "\n"

@@ -184,8 +184,7 @@ func (b *bench) run(ctx context.Context, inv *invocation, c *client, inFlight in
 	}
 	why := b.tally.problem(class)
 	if class == classGranted && b.stop != nil { // in the warm-up, whose requests are not counted
-		p := newProblem(b.stop)
-		class, why = b.stop.class, &p
+		class, why = b.stop.class, newProblem(b.stop)
 	}
 	r := b.tally.report(c)
 	r.report, r.Stopped, r.Notes = head, b.stop != nil, b.notes

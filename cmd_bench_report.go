@@ -73,8 +73,7 @@ func (t *benchTally) problem(c class) *problem {
 		return nil
 	}
 	if e := t.errors[c]; e != nil {
-		p := newProblem(e.err)
-		return &p
+		return newProblem(e.err)
 	}
 	n := 0
 	for status, count := range t.statuses {
@@ -82,8 +81,7 @@ func (t *benchTally) problem(c class) *problem {
 			n += count
 		}
 	}
-	p := newProblem(failf(c, "%d of %s were not granted", n, howMany(int(t.count.Load()), "request")))
-	return &p
+	return newProblem(failf(c, "%d of %s were not granted", n, howMany(int(t.count.Load()), "request")))
 }
 
 // A benchReport is the result of bench.
@@ -134,7 +132,7 @@ func (t *benchTally) report(c *client) *benchReport {
 	}
 	if r.Answered > 0 {
 		for _, p := range percentiles {
-			r.Latency[p.name] = float64(t.latency.quantile(p.part).Microseconds()) / 1000
+			r.Latency[p.name] = milliseconds(t.latency.quantile(p.part))
 		}
 		if c.singleConnect {
 			r.SingleConnect = &t.established

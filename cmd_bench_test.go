@@ -368,7 +368,7 @@ func TestBenchStopsTasksWhenInterrupted(t *testing.T) {
 		})
 		got := runUntil(t, reached, "bench alice AT --json --account -n 100000 "+options, "AT", s.addr)
 		var r benchReport
-		if err := json.Unmarshal([]byte(got.out), &r); err != nil || got.code != classInterrupted.exit() || r.Requests > 8 || strings.Count(flags, "start") != strings.Count(flags, "stop") || *r.Error != newProblem(errInterrupted) {
+		if err := json.Unmarshal([]byte(got.out), &r); err != nil || got.code != classInterrupted.exit() || r.Requests > 8 || strings.Count(flags, "start") != strings.Count(flags, "stop") || *r.Error != *newProblem(errInterrupted) {
 			t.Errorf("%s: %v, the server got %s: %+v", options, err, flags, got)
 		}
 	}
@@ -506,7 +506,7 @@ func TestBenchInterrupted(t *testing.T) {
 		got := runUntil(t, reached, "bench alice AT --json --timeout 1h "+options, "AT", s.addr)
 		var r benchReport
 		if err := json.Unmarshal([]byte(got.out), &r); err != nil || got.code != classInterrupted.exit() || r.ExitCode != got.code ||
-			r.Requests != 20 || r.Status["PASS"] != 20 || r.Errors != nil || *r.Error != newProblem(errInterrupted) {
+			r.Requests != 20 || r.Status["PASS"] != 20 || r.Errors != nil || *r.Error != *newProblem(errInterrupted) {
 			t.Errorf("%s: %v, %+v", options, err, got)
 		}
 	}

@@ -83,13 +83,16 @@ func (s *serverCheck) nagios(limits nagiosLimits) (exitCode, string) {
 
 // expiring returns which certificate of the server, or of its authorities, has fewer days left; empty for none.
 func (s *serverCheck) expiring(limit int) string {
-	if days, measured := s.TLS.daysLeft(); measured && days < limit {
-		return fmt.Sprintf("the certificate of %s has %d days left", s.Server, days)
+	what := "the certificate"
+	days, measured := s.TLS.daysLeft()
+	if !measured || days >= limit {
+		what = "an authority of the certificate"
+		days, measured = s.TLS.chainDaysLeft()
 	}
-	if days, measured := s.TLS.chainDaysLeft(); measured && days < limit {
-		return fmt.Sprintf("an authority of the certificate of %s has %d days left", s.Server, days)
+	if !measured || days >= limit {
+		return ""
 	}
-	return ""
+	return fmt.Sprintf("%s of %s has %d days left", what, s.Server, days)
 }
 
 // unmeasured is the value of performance data that is not known.
@@ -99,31 +102,36 @@ const unmeasured = "U"
 func (r *checkReport) perfdata() string {
 	var b strings.Builder
 	var labels perfLabels
-	limits := r.format.limits
-	limit := func(d time.Duration) string {
-		if d == 0 {
-			return ""
-		}
-		return strconv.FormatFloat(d.Seconds(), 'f', -1, 64)
+	add := func(s *serverCheck, suffix, value string) {
+		fmt.Fprintf(&b, " '%s'=%s", labels.add(s.server(), suffix), value)
 	}
-	certLimits := fmt.Sprintf("%d:;%d:", limits.certDays.warn, limits.certDays.crit)
+	limits := r.format.limits
+	certLimits := fmt.Sprintf(";%d:;%d:", limits.certDays.warn, limits.certDays.crit)
 	for _, s := range r.Servers {
-		fmt.Fprintf(&b, " '%s'=%s;%s;%s", labels.add(s.server(), ""), perfSeconds(s.counted()), limit(limits.warn), limit(limits.crit))
+		add(s, "", perfSeconds(s.counted())+perfLimit(limits.warn)+perfLimit(limits.crit))
 		if s.plan.request.user != "" {
-			fmt.Fprintf(&b, " '%s'=%s", labels.add(s.server(), " probe"), perfSeconds(s.probe))
+			add(s, " probe", perfSeconds(s.probe))
 		}
 		if s.server().tls {
 			days := unmeasured
 			if n, measured := s.TLS.chainDaysLeft(); measured {
 				days = strconv.Itoa(n)
 			}
-			fmt.Fprintf(&b, " '%s'=%s;%s", labels.add(s.server(), " days"), days, certLimits)
+			add(s, " days", days+certLimits)
 		}
 	}
 	if r.ownCert != nil {
-		fmt.Fprintf(&b, " 'own certificate'=%d;%s", daysUntil(r.ownCert.NotAfter), certLimits)
+		fmt.Fprintf(&b, " 'own certificate'=%d%s", daysUntil(r.ownCert.NotAfter), certLimits)
 	}
 	return b.String()
+}
+
+// perfLimit returns a limit in seconds after its semicolon. Without a limit that is all.
+func perfLimit(d time.Duration) string {
+	if d == 0 {
+		return ";"
+	}
+	return ";" + strconv.FormatFloat(d.Seconds(), 'f', -1, 64)
 }
 
 func perfSeconds(t sessionTime) string {

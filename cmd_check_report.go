@@ -16,8 +16,7 @@ func (r *checkReport) setVerdict(interrupted bool) {
 		}
 	}
 	if r.interrupted = interrupted; interrupted {
-		p := newProblem(errInterrupted)
-		first, reason = classInterrupted, &p
+		first, reason = classInterrupted, newProblem(errInterrupted)
 	}
 	r.report.setVerdict(first, reason)
 	if r.format.nagios && !interrupted {

@@ -357,8 +357,7 @@ func (s *serverCheck) fail(err error, state exitCode) {
 		state = nagiosUnknown
 	}
 	if severity(state) > severity(s.state) {
-		p := newProblem(err)
-		s.Error, s.class, s.state = &p, classOf(err), state
+		s.Error, s.class, s.state = newProblem(err), classOf(err), state
 	}
 }
 

@@ -53,8 +53,7 @@ func (opts *decodeOptions) newDecoder(ctx context.Context, inv *invocation) (*de
 	}
 	d := &decoder{port: uint16(inv.server.port), filter: opts.filter, keys: keyFinder{clients: make(map[netip.Addr]*decodeClient)},
 		memory: budget{limit: budgetSessions}, partial: budget{limit: budgetPartial}, tlsMemory: budget{limit: budgetTLS}}
-	var err error
-	if d.keys.keys, err = opts.readKeys(ctx, inv); err != nil {
+	if err := opts.readKeys(ctx, inv, &d.keys.keys); err != nil {
 		return nil, err
 	}
 	if keyLog != "" {
@@ -79,39 +78,32 @@ func (opts *decodeOptions) newDecoder(ctx context.Context, inv *invocation) (*de
 	return d, nil
 }
 
-// readKeys reads the candidate keys. With --key-list the key of the environment is not used.
-func (opts *decodeOptions) readKeys(ctx context.Context, inv *invocation) (table keyTable, err error) {
+// readKeys reads the candidate keys into a table. With --key-list the key of the environment is not used.
+func (opts *decodeOptions) readKeys(ctx context.Context, inv *invocation, table *keyTable) (err error) {
 	if len(opts.keyLists) == 0 || inv.key.sourceCount() > 0 {
-		if table.given, err = inv.givenKeys(ctx); err != nil {
-			return table, err
-		}
+		table.given, err = inv.givenKeys(ctx)
 		table.count = len(table.given)
 	}
-	for _, name := range opts.keyLists {
-		if err := table.addList(ctx, inv, name); err != nil {
-			return table, err
-		}
+	for i := 0; i < len(opts.keyLists) && err == nil; i++ {
+		err = table.addList(ctx, inv, opts.keyLists[i])
 	}
-	return table, nil
+	return err
 }
 
 // checkStdin returns an error if several inputs come from standard input.
 func (opts *decodeOptions) checkStdin(inv *invocation, keyLog string) error {
 	var readers []string
-	for _, name := range inv.words {
-		if name == "-" {
-			readers = append(readers, "the capture")
+	add := func(what string, files ...string) {
+		for _, name := range files {
+			if name == "-" {
+				readers = append(readers, what)
+			}
 		}
 	}
+	add("the capture", inv.words...)
 	readers = append(readers, inv.key.fromStdin()...)
-	for _, name := range opts.keyLists {
-		if name == "-" {
-			readers = append(readers, "the list of keys")
-		}
-	}
-	if keyLog == "-" {
-		readers = append(readers, "the key log")
-	}
+	add("the list of keys", opts.keyLists...)
+	add("the key log", keyLog)
 	return shareStdin(readers)
 }
 

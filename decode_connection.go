@@ -1,6 +1,10 @@
 package main
 
-import "fmt"
+import (
+	"bytes"
+	"errors"
+	"fmt"
+)
 
 // unanswered returns the status of a session whose last packet has no reply, and who closed the connection.
 func (t *tacacsStream) unanswered() (status, reason string) {
@@ -57,4 +61,61 @@ func printable(b []byte) string {
 		}
 	}
 	return string(text)
+}
+
+// reportTLS prints why a TLS conversation was not read, and its alert. On a port that is not of TACACS+ it may be any
+// protocol, so it is only counted.
+func (d *decoder) reportTLS(t *tacacsStream) {
+	problem := t.tls.problem
+	if d.keyLog == nil {
+		problem = "no key log (--keylog FILE)"
+	}
+	switch {
+	case problem == "" && t.tls.alert == "":
+		return
+	case !d.isExpected(t.ends) && !t.recognized:
+		d.counts.otherTLS++
+		return
+	}
+	if d.summary != nil {
+		d.counts.unreadTLS++
+		return
+	}
+	text := "TLS"
+	if t.tls.serverName != "" {
+		text += " to " + t.tls.serverName
+	}
+	if problem != "" {
+		text += " not decrypted: " + problem
+	}
+	if t.tls.alert != "" {
+		text += "; alert: " + t.tls.alert
+	}
+	d.logProblem(t, t.began, &sessionRecord{problem: text})
+}
+
+// stripProxyHeader returns what follows the PROXY header at the start of a conversation, or all bytes if there is none. Until
+// the header is whole it returns nothing. The client that the header names is the peer then.
+func (t *tacacsStream) stripProxyHeader(from int, data []byte) []byte {
+	if t.clientEnd == 1-from {
+		return data
+	}
+	held := data
+	if len(t.prefix) > 0 {
+		held = append(t.prefix, data...)
+	}
+	h, n, err := parseProxyHeader(held)
+	if errors.Is(err, errCutProxyHeader) {
+		t.prefix = bytes.Clone(held)
+		return nil
+	}
+	t.prefix = nil
+	if err != nil || n == 0 {
+		return held
+	}
+	t.clientEnd = from
+	if h.client.IsValid() {
+		t.proxied, t.proxy = h.client, t.ends[from]
+	}
+	return held[n:]
 }

@@ -35,7 +35,7 @@ func (s *statusList) String() string { return strings.Join(*s, ",") }
 // Set implements flag.Value. Statuses that RFC 8907 does not define are numbers, such as 0x63.
 func (s *statusList) Set(text string) error {
 	known := sessionStatuses()
-	for word := range strings.SplitSeq(text, ",") {
+	for _, word := range strings.Split(text, ",") {
 		status := strings.ToUpper(strings.TrimSpace(word))
 		if strings.HasPrefix(status, "0X") {
 			status = strings.ToLower(status)

@@ -74,7 +74,7 @@ func (d *decoder) addSecrets(lines []byte) {
 		d.keyLog = newKeyLog()
 		d.keyLog.setLimit(budgetKeys - len(d.keys.keys.text))
 	}
-	for line := range strings.Lines(string(lines)) {
+	for _, line := range strings.SplitAfter(string(lines), "\n") {
 		d.keyLog.parse(line)
 	}
 }

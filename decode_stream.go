@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
 	"net/netip"
 	"sync/atomic"
@@ -374,62 +372,5 @@ func (d *decoder) endPacket(t *tacacsStream, from int) {
 	d.dropPartial(s)
 }
 
-// reportTLS prints why a TLS conversation was not read, and its alert. On a port that is not of TACACS+ it may be any
-// protocol, so it is only counted.
-func (d *decoder) reportTLS(t *tacacsStream) {
-	problem := t.tls.problem
-	if d.keyLog == nil {
-		problem = "no key log (--keylog FILE)"
-	}
-	switch {
-	case problem == "" && t.tls.alert == "":
-		return
-	case !d.isExpected(t.ends) && !t.recognized:
-		d.counts.otherTLS++
-		return
-	}
-	if d.summary != nil {
-		d.counts.unreadTLS++
-		return
-	}
-	text := "TLS"
-	if t.tls.serverName != "" {
-		text += " to " + t.tls.serverName
-	}
-	if problem != "" {
-		text += " not decrypted: " + problem
-	}
-	if t.tls.alert != "" {
-		text += "; alert: " + t.tls.alert
-	}
-	d.logProblem(t, t.began, &sessionRecord{problem: text})
-}
-
 // isTACACSPort reports whether a port is that of RFC 8907 (49) or RFC 9887 (300).
 func isTACACSPort(port uint16) bool { return port == 49 || port == 300 }
-
-// stripProxyHeader returns what follows the PROXY header at the start of a conversation, or all bytes if there is none. Until
-// the header is whole it returns nothing. The client that the header names is the peer then.
-func (t *tacacsStream) stripProxyHeader(from int, data []byte) []byte {
-	if t.clientEnd == 1-from {
-		return data
-	}
-	held := data
-	if len(t.prefix) > 0 {
-		held = append(t.prefix, data...)
-	}
-	h, n, err := parseProxyHeader(held)
-	if errors.Is(err, errCutProxyHeader) {
-		t.prefix = bytes.Clone(held)
-		return nil
-	}
-	t.prefix = nil
-	if err != nil || n == 0 {
-		return held
-	}
-	t.clientEnd = from
-	if h.client.IsValid() {
-		t.proxied, t.proxy = h.client, t.ends[from]
-	}
-	return held[n:]
-}

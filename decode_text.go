@@ -70,7 +70,7 @@ func parseDumpHeader(words []string) (h header, ok bool) {
 	}
 	h.seqNo = uint8(number(values[2], 10, 8))
 	if values[3] != "none" {
-		for flag := range strings.SplitSeq(values[3], "|") {
+		for _, flag := range strings.Split(values[3], "|") {
 			var bit uint8
 			if headerFlagNames.set(&bit, flag) == nil {
 				h.flags |= 1 << bit

@@ -57,8 +57,7 @@ func (r *report) setVerdict(c class, why *problem) {
 func (r *report) finish(err error) *failure {
 	f := r.exitStatus.finish(err)
 	if f != nil {
-		p := newProblem(f)
-		r.Granted, r.Error = false, &p
+		r.Granted, r.Error = false, newProblem(f)
 	}
 	return f
 }
@@ -132,7 +131,7 @@ type problem struct {
 	Hint    string `json:"hint,omitempty"`
 }
 
-func newProblem(err error) problem {
+func newProblem(err error) *problem {
 	f := asFailure(err)
-	return problem{Class: f.class.String(), Message: oneLine(f.Error()), Hint: oneLine(f.hint)}
+	return &problem{Class: f.class.String(), Message: oneLine(f.Error()), Hint: oneLine(f.hint)}
 }

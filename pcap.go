@@ -122,7 +122,7 @@ func (p *pcapReader) readHeader() error {
 		return p.in.errorf("pcap version %d is not supported", major)
 	}
 	// The upper half of the link type is the length of the frame check sequence.
-	p.iface = captureInterface{perSecond: 1e6, link: linkType(p.order.Uint32(h[20:]) & 0xffff)}
+	p.iface = captureInterface{perSecond: 1e6, link: protocol(p.order.Uint32(h[20:]) & 0xffff)}
 	if p.order.Uint32(h) == magicNano {
 		p.iface.perSecond = 1e9
 	}
@@ -305,7 +305,7 @@ func (p *pcapngReader) readInterface() error {
 	if err != nil {
 		return err
 	}
-	i := captureInterface{link: linkType(p.order.Uint16(b[8:])), snapLen: p.order.Uint32(b[12:]), perSecond: 1e6}
+	i := captureInterface{link: protocol(p.order.Uint16(b[8:])), snapLen: p.order.Uint32(b[12:]), perSecond: 1e6}
 	for b = b[16:]; len(b) >= 4; {
 		option, length := p.order.Uint16(b), int(p.order.Uint16(b[2:]))
 		padded := (length + 3) &^ 3

@@ -80,7 +80,7 @@ func (c *frameCounts) String() string {
 // String returns the name of a protocol that is not read.
 func (p protocol) String() string {
 	number, name, text := p&maxNumber, protocolNames[p], ""
-	if p == ofLink+protocol(linkUnknown) {
+	if p == linkUnknown {
 		return name
 	}
 	switch p &^ maxNumber {

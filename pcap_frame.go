@@ -26,7 +26,7 @@ var firstDate = time.Date(2, 1, 1, 0, 0, 0, 0, time.UTC)
 // A frame is one packet of a capture.
 type frame struct {
 	at     time.Time
-	link   linkType // the format that data begins with
+	link   protocol // the format that data begins with
 	data   []byte   // valid until the next frame is read
 	size   int      // bytes on the wire: more than len(data) if the capture cut the frame
 	number int      // in its file, from 1
@@ -34,27 +34,24 @@ type frame struct {
 
 func (f *frame) ref() frameRef { return frameRef{f.number, f.at} }
 
-// A linkType is the format of the first bytes of a frame, by its number in pcap and pcapng.
-type linkType uint32
-
+// Link types: the format of the first bytes of a frame, by its number in pcap and pcapng.
 const (
-	linkNull      linkType = 0 // BSD loopback
-	linkEthernet  linkType = 1
-	linkPPP       linkType = 9
-	linkDLTRaw    linkType = 12 // raw IP, by the number that some systems use internally
-	linkDLTRaw14  linkType = 14 // the same of OpenBSD
-	linkPPPHDLC   linkType = 50
-	linkPPPoE     linkType = 51
-	linkRawIP     linkType = 101
-	linkCiscoHDLC linkType = 104
-	linkLoop      linkType = 108 // OpenBSD loopback
-	linkCooked    linkType = 113 // Linux: tcpdump -i any
-	linkIPv4      linkType = 228
-	linkIPv6      linkType = 229
-	linkCooked2   linkType = 276
-
-	linkNone    linkType = 1 << 16   // hexadecimal text: a packet of the payload's protocol, without IP
-	linkUnknown linkType = 1<<16 + 1 // hexadecimal text that is not recognized
+	linkNull      = ofLink + 0 // BSD loopback
+	linkEthernet  = ofLink + 1
+	linkPPP       = ofLink + 9
+	linkDLTRaw    = ofLink + 12 // raw IP, by the number that some systems use internally
+	linkDLTRaw14  = ofLink + 14 // the same of OpenBSD
+	linkPPPHDLC   = ofLink + 50
+	linkPPPoE     = ofLink + 51
+	linkRawIP     = ofLink + 101
+	linkCiscoHDLC = ofLink + 104
+	linkLoop      = ofLink + 108 // OpenBSD loopback
+	linkCooked    = ofLink + 113 // Linux: tcpdump -i any
+	linkIPv4      = ofLink + 228
+	linkIPv6      = ofLink + 229
+	linkCooked2   = ofLink + 276
+	linkNone      = ofLink + 1<<16     // hexadecimal text: a packet of the payload's protocol, without IP
+	linkUnknown   = ofLink + 1<<16 + 1 // hexadecimal text that is not recognized
 )
 
 // maxFrame is the size limit of a frame in bytes, the same as that of tcpdump and Wireshark.
@@ -133,7 +130,7 @@ func (c *captureReader) readError(err error) error {
 
 // A captureInterface describes the frames of one interface. A pcap file has one.
 type captureInterface struct {
-	link      linkType
+	link      protocol
 	snapLen   uint32 // of pcapng; 0 for no limit
 	perSecond uint64 // units of its time stamps
 	offset    int64  // seconds to add to them

@@ -100,7 +100,7 @@ func (h *hexReader) takePacket(f *frame, ended bool) bool {
 }
 
 // recognize returns the format of bytes and the size of their first packet, or 0 if unknown.
-func (h *hexReader) recognize(b []byte) (linkType, int) {
+func (h *hexReader) recognize(b []byte) (protocol, int) {
 	if h.dump.announced > 0 {
 		return linkNone, h.dump.announced
 	}
@@ -108,7 +108,7 @@ func (h *hexReader) recognize(b []byte) (linkType, int) {
 		return linkNone, size
 	}
 	// Ethernet comes first: its addresses can look like either version of IP.
-	for _, link := range [...]linkType{linkEthernet, linkCooked2, linkCooked, linkNull, linkRawIP} {
+	for _, link := range [...]protocol{linkEthernet, linkCooked2, linkCooked, linkNull, linkRawIP} {
 		if size := outerSize(link, b[:min(len(b), maxRecognized)]); size > 0 {
 			return link, size
 		}
@@ -242,7 +242,7 @@ func (h *hexReader) parseList(line []byte) bool {
 	if before := strings.TrimSpace("=" + string(line[:i])); !strings.ContainsAny(before[len(before)-1:], "={[(") {
 		return false
 	}
-	for word := range bytes.FieldsFuncSeq(line[i:], func(r rune) bool { return r <= ' ' || strings.ContainsRune(",;{}[]()", r) }) {
+	for _, word := range bytes.FieldsFunc(line[i:], func(r rune) bool { return r <= ' ' || strings.ContainsRune(",;{}[]()", r) }) {
 		value, err := strconv.ParseUint(string(word), 0, 8)
 		if err != nil || len(word) > 4 || !bytes.HasPrefix(word, []byte("0x")) {
 			break

@@ -49,7 +49,7 @@ type frameLayer struct {
 
 // parse parses a frame down to its TCP segment. If there is none, it returns the protocol that is not read.
 func (s *segment) parse(f *frame) (p protocol, ok bool) {
-	l := frameLayer{protocol: ofLink + protocol(f.link), data: f.data, cut: max(f.size-len(f.data), 0)}
+	l := frameLayer{protocol: f.link, data: f.data, cut: max(f.size-len(f.data), 0)}
 	for range maxLayers {
 		if l.protocol == ofIP+protocolTCP {
 			if !s.parseTCP(&l) {
@@ -77,37 +77,39 @@ func (l *frameLayer) descend() (ok bool) {
 		return false
 	}
 	if len(l.data) < e.size {
-		l.protocol = l.malformed()
-		return false
+		return l.stop(l.malformed())
 	}
-	next, size, known := e.next, e.size, true
+	next, size := e.next, e.size
 	switch {
 	case e.parse != nil:
-		next, size, known = e.parse(l.data)
+		next, size = e.parse(l.data)
 	case e.at >= 0:
 		number := number16(l.data, e.at)
 		if next += number; next == ofEther+number && number < etherLLC {
 			next = ofLLC
 		}
 	}
-	switch {
-	case !known && next == 0:
-		return false
-	case !known:
-		l.protocol = next
-		return false
-	case size > len(l.data):
-		l.protocol = l.malformed()
-		return false
-	}
 	if e.nested {
-		if l.nested++; l.nested > maxNested {
-			l.protocol = deepNesting
-			return false
-		}
+		l.nested++
+	}
+	switch {
+	case size == notRead && next == 0:
+		return false
+	case size == notRead:
+		return l.stop(next)
+	case size > len(l.data):
+		return l.stop(l.malformed())
+	case l.nested > maxNested:
+		return l.stop(deepNesting)
 	}
 	l.protocol, l.data = next, l.data[size:]
 	return true
+}
+
+// stop sets the protocol that is not read.
+func (l *frameLayer) stop(p protocol) (ok bool) {
+	l.protocol = p
+	return false
 }
 
 // malformed returns the reason why a header cannot be read.
@@ -122,8 +124,7 @@ func (l *frameLayer) malformed() protocol {
 func (l *frameLayer) descendIPv4() (ok bool) {
 	ip := l.data
 	if len(ip) < 20 || ip[0]>>4 != 4 {
-		l.protocol = l.malformed()
-		return false
+		return l.stop(l.malformed())
 	}
 	n, total := int(ip[0]&0xf)*4, int(binary.BigEndian.Uint16(ip[2:]))
 	if total == 0 { // with segmentation offload the length is that of the frame
@@ -132,11 +133,9 @@ func (l *frameLayer) descendIPv4() (ok bool) {
 	const moreOrOffset = 0x3fff
 	switch {
 	case n < 20 || total < n || len(ip) < n:
-		l.protocol = l.malformed()
-		return false
+		return l.stop(l.malformed())
 	case binary.BigEndian.Uint16(ip[6:])&moreOrOffset != 0:
-		l.protocol = ipFragment
-		return false
+		return l.stop(ipFragment)
 	}
 	l.protocol, l.src, l.dst = ofIP+protocol(ip[9]), ip[12:16], ip[16:20]
 	l.data, l.cut = ip[n:min(total, len(ip))], max(total-len(ip), 0)
@@ -147,8 +146,7 @@ func (l *frameLayer) descendIPv4() (ok bool) {
 func (l *frameLayer) descendIPv6() (ok bool) {
 	ip := l.data
 	if len(ip) < 40 || ip[0]>>4 != 6 {
-		l.protocol = l.malformed()
-		return false
+		return l.stop(l.malformed())
 	}
 	total := 40 + int(binary.BigEndian.Uint16(ip[4:]))
 	if total == 40 { // as with IPv4
@@ -161,8 +159,8 @@ func (l *frameLayer) descendIPv6() (ok bool) {
 
 // outerSize returns the size of a frame up to the end of its first IP packet. It is 0 if there is none, or if its header
 // does not look like one.
-func outerSize(link linkType, frame []byte) int {
-	l := frameLayer{protocol: ofLink + protocol(link), data: frame}
+func outerSize(link protocol, frame []byte) int {
+	l := frameLayer{protocol: link, data: frame}
 	for l.protocol != ofEther+etherIPv4 && l.protocol != ofEther+etherIPv6 {
 		if !l.descend() {
 			return 0

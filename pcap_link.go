@@ -63,34 +63,36 @@ type encapsulation struct {
 	at       int      // offset of that number, which has 16 bits; -1 if next is what follows
 	nested   bool     // counts against maxNested
 	// parse, if not nil, returns what follows and the size of the header, in place of next and at. The header has at
-	// least size bytes. known is false if next is not read, or this protocol if next is 0.
-	parse func(b []byte) (next protocol, size int, known bool)
+	// least size bytes. It is notRead if next is not read, or this protocol if next is 0.
+	parse func(b []byte) (next protocol, size int)
 }
 
+const notRead = -1 // in place of the size of a header
+
 var encapsulations = []encapsulation{
-	{protocol: ofLink + protocol(linkEthernet), size: 14, next: ofEther, at: 12},
-	{protocol: ofLink + protocol(linkCooked), size: 16, next: ofEther, at: 14},
-	{protocol: ofLink + protocol(linkCooked2), size: 20, next: ofEther, at: 0},
-	{protocol: ofLink + protocol(linkNull), size: 4, parse: parseLoopback},
-	{protocol: ofLink + protocol(linkLoop), size: 4, parse: parseLoopback},
-	{protocol: ofLink + protocol(linkRawIP), size: 1, parse: parseVersion},
-	{protocol: ofLink + protocol(linkDLTRaw), size: 1, parse: parseVersion},
-	{protocol: ofLink + protocol(linkDLTRaw14), size: 1, parse: parseVersion},
-	{protocol: ofLink + protocol(linkIPv4), size: 1, parse: parseVersion},
-	{protocol: ofLink + protocol(linkIPv6), size: 1, parse: parseVersion},
-	{protocol: ofLink + protocol(linkPPP), size: 2, parse: parsePPP},
-	{protocol: ofLink + protocol(linkPPPHDLC), size: 4, parse: parsePPP},
-	{protocol: ofLink + protocol(linkPPPoE), next: ofEther + etherPPPoE, at: -1},
-	{protocol: ofLink + protocol(linkCiscoHDLC), size: 4, next: ofEther, at: 2},
+	{protocol: linkEthernet, size: 14, next: ofEther, at: 12},
+	{protocol: linkCooked, size: 16, next: ofEther, at: 14},
+	{protocol: linkCooked2, size: 20, next: ofEther, at: 0},
+	{protocol: linkNull, size: 4, parse: parseLoopback},
+	{protocol: linkLoop, size: 4, parse: parseLoopback},
+	{protocol: linkRawIP, size: 1, parse: parseVersion},
+	{protocol: linkDLTRaw, size: 1, parse: parseVersion},
+	{protocol: linkDLTRaw14, size: 1, parse: parseVersion},
+	{protocol: linkIPv4, size: 1, parse: parseVersion},
+	{protocol: linkIPv6, size: 1, parse: parseVersion},
+	{protocol: linkPPP, size: 2, parse: parsePPP},
+	{protocol: linkPPPHDLC, size: 4, parse: parsePPP},
+	{protocol: linkPPPoE, next: ofEther + etherPPPoE, at: -1},
+	{protocol: linkCiscoHDLC, size: 4, next: ofEther, at: 2},
 
 	{protocol: ofEther + 0x8100, size: 4, next: ofEther, at: 2}, // VLAN
 	{protocol: ofEther + 0x88a8, size: 4, next: ofEther, at: 2}, // QinQ
 	{protocol: ofEther + 0x9100, size: 4, next: ofEther, at: 2}, // the same before IEEE 802.1ad
-	{protocol: ofEther + etherEthernet, next: ofLink + protocol(linkEthernet), at: -1},
+	{protocol: ofEther + etherEthernet, next: linkEthernet, at: -1},
 	{protocol: ofEther + etherMPLS, size: 4, nested: true, parse: parseMPLS},
 	{protocol: ofEther + 0x8848, next: ofEther + etherMPLS, at: -1}, // multicast
 	{protocol: ofEther + etherPPPoE, size: 8, next: ofPPP, at: 6, nested: true},
-	{protocol: ofEther + etherERSPAN, size: 8, next: ofLink + protocol(linkEthernet), at: -1}, // type II
+	{protocol: ofEther + etherERSPAN, size: 8, next: linkEthernet, at: -1}, // type II
 	{protocol: ofEther + etherERSPAN3, size: 12, parse: parseERSPAN3},
 
 	{protocol: ofLLC, size: 8, nested: true, parse: parseLLC},
@@ -122,70 +124,66 @@ var encapsulations = []encapsulation{
 func number16(b []byte, at int) protocol { return protocol(binary.BigEndian.Uint16(b[at:])) }
 
 // parseLoopback reads the address family, in the byte order of the host that captured. That of IPv6 depends on the system.
-func parseLoopback(b []byte) (protocol, int, bool) {
+func parseLoopback(b []byte) (protocol, int) {
 	family := min(binary.LittleEndian.Uint32(b), binary.BigEndian.Uint32(b))
 	if slices.Contains([]uint32{2, 10, 24, 28, 30}, family) {
-		return ofLink + protocol(linkRawIP), 4, true
+		return linkRawIP, 4
 	}
-	return ofFamily + protocol(family), 0, false
+	return ofFamily + protocol(family), notRead
 }
 
 // parseVersion tells IPv4 from IPv6.
-func parseVersion(b []byte) (protocol, int, bool) {
+func parseVersion(b []byte) (protocol, int) {
 	switch b[0] >> 4 {
 	case 4:
-		return ofEther + etherIPv4, 0, true
+		return ofEther + etherIPv4, 0
 	case 6:
-		return ofEther + etherIPv6, 0, true
+		return ofEther + etherIPv6, 0
 	}
-	return malformedHeader, 0, false
+	return malformedHeader, notRead
 }
 
 // parsePPP parses the header of RFC 1662 section 3.1. Its address and control fields may be missing.
-func parsePPP(b []byte) (protocol, int, bool) {
+func parsePPP(b []byte) (protocol, int) {
 	if len(b) >= 4 && b[0] == 0xff && b[1] == 3 {
-		return ofPPP + number16(b, 2), 4, true
+		return ofPPP + number16(b, 2), 4
 	}
-	return ofPPP + number16(b, 0), 2, true
+	return ofPPP + number16(b, 0), 2
 }
 
 // parseMPLS skips labels. RFC 3032 section 2.1. What follows shows in its first bits: IP, or Ethernet with or without a
 // control word (RFC 4385 section 3), which begins with zeros as most addresses do.
-func parseMPLS(b []byte) (protocol, int, bool) {
+func parseMPLS(b []byte) (protocol, int) {
 	n := 4
 	for ; n < len(b) && b[n-2]&1 == 0; n += 4 {
 	}
 	if n >= len(b) {
-		return malformedHeader, 0, false
+		return malformedHeader, notRead
 	}
-	switch b[n] >> 4 {
-	case 4:
-		return ofEther + etherIPv4, n, true
-	case 6:
-		return ofEther + etherIPv6, n, true
-	case 0:
-		common := []protocol{etherIPv4, etherIPv6, 0x8100, 0x88a8}
-		if len(b) < n+14 || !slices.Contains(common, number16(b, n+12)) {
-			n += 4
-		}
+	if ip, size := parseVersion(b[n:]); size != notRead {
+		return ip, n
 	}
-	return ofLink + protocol(linkEthernet), n, true
+	common := []protocol{etherIPv4, etherIPv6, 0x8100, 0x88a8}
+	if b[n]>>4 == 0 && (len(b) < n+14 || !slices.Contains(common, number16(b, n+12))) {
+		n += 4
+	}
+	return linkEthernet, n
 }
 
 // parseLLC parses the headers of IEEE 802.2 and SNAP (RFC 1042).
-func parseLLC(b []byte) (protocol, int, bool) {
+func parseLLC(b []byte) (protocol, int) {
 	if !bytes.HasPrefix(b, []byte{0xaa, 0xaa, 3}) {
-		return ofLLC + protocol(b[0]), 0, false
+		return ofLLC + protocol(b[0]), notRead
 	}
 	if organization := protocol(b[3])<<16 | number16(b, 4); organization != 0 {
-		return ofSNAP + organization<<16 + number16(b, 6), 0, false
+		return ofSNAP + organization<<16 + number16(b, 6), notRead
 	}
-	return ofEther + number16(b, 6), 8, true
+	return ofEther + number16(b, 6), 8
 }
 
 // parseGRE parses the header of RFC 2784 and 2890. Before ERSPAN of type I there is no sequence number, and after it the
 // frame begins at once.
-func parseGRE(b []byte) (protocol, int, bool) {
+func parseGRE(b []byte) (protocol, int) {
 	const checksum, routing, key, sequence, version = 0x8000, 0x4000, 0x2000, 0x1000, 7
 	flags, number, n := number16(b, 0), number16(b, 2), 4
 	for _, option := range [...]protocol{checksum, key, sequence} {
@@ -195,70 +193,70 @@ func parseGRE(b []byte) (protocol, int, bool) {
 	}
 	switch {
 	case flags&(routing|version) != 0 || number < etherLLC:
-		return ofGRE + number, 0, false
+		return ofGRE + number, notRead
 	case number == etherERSPAN && flags&sequence == 0:
-		return ofLink + protocol(linkEthernet), n, true
+		return linkEthernet, n
 	}
-	return ofEther + number, n, true
+	return ofEther + number, n
 }
 
 // parseERSPAN3 parses the header of type III, which may have a subheader. A frame of type 0 is Ethernet, one of type 2 IP.
-func parseERSPAN3(b []byte) (protocol, int, bool) {
+func parseERSPAN3(b []byte) (protocol, int) {
 	n := 12
 	if b[11]&1 != 0 {
 		n += 8
 	}
 	switch b[10] >> 2 & 0x1f {
 	case 0:
-		return ofLink + protocol(linkEthernet), n, true
+		return linkEthernet, n
 	case 2:
-		return ofLink + protocol(linkRawIP), n, true
+		return linkRawIP, n
 	}
-	return 0, 0, false
+	return 0, notRead
 }
 
 // parseUDP returns the destination port, which shows what follows. If it does not, the lower port names it better.
-func parseUDP(b []byte) (protocol, int, bool) {
+func parseUDP(b []byte) (protocol, int) {
 	to := ofUDP + number16(b, 2)
 	if protocolNames[to] == "" {
 		to = min(to, ofUDP+number16(b, 0))
 	}
-	return to, 8, true
+	return to, 8
 }
 
 // parseVXLAN parses the header of RFC 7348 section 5.
-func parseVXLAN(b []byte) (protocol, int, bool) {
+func parseVXLAN(b []byte) (protocol, int) {
 	if b[0]&8 == 0 {
-		return 0, 0, false
+		return 0, notRead
 	}
-	return ofLink + protocol(linkEthernet), 8, true
+	return linkEthernet, 8
 }
 
 // parseGeneve parses the header of RFC 8926 section 3.4.
-func parseGeneve(b []byte) (protocol, int, bool) {
+func parseGeneve(b []byte) (protocol, int) {
 	if b[0]>>6 != 0 {
-		return 0, 0, false
+		return 0, notRead
 	}
-	return ofEther + number16(b, 2), 8 + int(b[0]&0x3f)*4, true
+	return ofEther + number16(b, 2), 8 + int(b[0]&0x3f)*4
 }
 
 // parseExtension skips an extension header of IPv6.
-func parseExtension(b []byte) (protocol, int, bool) {
-	return ofIP + protocol(b[0]), 8 + int(b[1])*8, true
+func parseExtension(b []byte) (protocol, int) {
+	return ofIP + protocol(b[0]), 8 + int(b[1])*8
 }
 
 // parseAuthentication skips the header of RFC 4302 section 2.
-func parseAuthentication(b []byte) (protocol, int, bool) {
-	return ofIP + protocol(b[0]), 8 + int(b[1])*4, true
+func parseAuthentication(b []byte) (protocol, int) {
+	return ofIP + protocol(b[0]), 8 + int(b[1])*4
 }
 
 // parseFragment parses a fragment header of IPv6.
-func parseFragment(b []byte) (protocol, int, bool) {
+func parseFragment(b []byte) (protocol, int) {
 	const moreOrOffset = 0xfff9
 	if number16(b, 2)&moreOrOffset != 0 {
-		return ipFragment, 0, false
+		return ipFragment, notRead
 	}
-	return ofIP + protocol(b[0]), 8, true
+	return ofIP + protocol(b[0]), 8
 }
 
 // encapsulationOf returns the encapsulation of a protocol, or nil.
@@ -308,72 +306,72 @@ var protocolNames = map[protocol]string{
 	ofUDP + 37008:    "TZSP",
 	ofUDP + 51820:    "WireGuard",
 
-	ofLink + 3:                     "AX25",
-	ofLink + 6:                     "IEEE802_5",
-	ofLink + 7:                     "ARCNET_BSD",
-	ofLink + 8:                     "SLIP",
-	ofLink + 10:                    "FDDI",
-	ofLink + 100:                   "ATM_RFC1483",
-	ofLink + 105:                   "IEEE802_11",
-	ofLink + 107:                   "FRELAY",
-	ofLink + 114:                   "LTALK",
-	ofLink + 117:                   "PFLOG",
-	ofLink + 119:                   "IEEE802_11_PRISM",
-	ofLink + 122:                   "IP_OVER_FC",
-	ofLink + 123:                   "SUNATM",
-	ofLink + 127:                   "IEEE802_11_RADIOTAP",
-	ofLink + 129:                   "ARCNET_LINUX",
-	ofLink + 138:                   "APPLE_IP_OVER_IEEE1394",
-	ofLink + 140:                   "MTP2",
-	ofLink + 143:                   "DOCSIS",
-	ofLink + 144:                   "LINUX_IRDA",
-	ofLink + 163:                   "IEEE802_11_AVS",
-	ofLink + 166:                   "PPP_PPPD",
-	ofLink + 169:                   "GPRS_LLC",
-	ofLink + 177:                   "LINUX_LAPD",
-	ofLink + 182:                   "MFR",
-	ofLink + 187:                   "BLUETOOTH_HCI_H4",
-	ofLink + 189:                   "USB_LINUX",
-	ofLink + 192:                   "PPI",
-	ofLink + 195:                   "IEEE802_15_4_WITHFCS",
-	ofLink + 197:                   "ERF",
-	ofLink + 201:                   "BLUETOOTH_HCI_H4_WITH_PHDR",
-	ofLink + 204:                   "PPP_WITH_DIR",
-	ofLink + 205:                   "C_HDLC_WITH_DIR",
-	ofLink + 206:                   "FRELAY_WITH_DIR",
-	ofLink + 215:                   "IEEE802_15_4_NONASK_PHY",
-	ofLink + 219:                   "MPLS",
-	ofLink + 220:                   "USB_LINUX_MMAPPED",
-	ofLink + 224:                   "FC_2",
-	ofLink + 226:                   "IPNET",
-	ofLink + 227:                   "CAN_SOCKETCAN",
-	ofLink + 230:                   "IEEE802_15_4_NOFCS",
-	ofLink + 231:                   "DBUS",
-	ofLink + 239:                   "NFLOG",
-	ofLink + 240:                   "NETANALYZER",
-	ofLink + 242:                   "IPOIB",
-	ofLink + 247:                   "INFINIBAND",
-	ofLink + 248:                   "SCTP",
-	ofLink + 249:                   "USBPCAP",
-	ofLink + 251:                   "BLUETOOTH_LE_LL",
-	ofLink + 252:                   "WIRESHARK_UPPER_PDU",
-	ofLink + 253:                   "NETLINK",
-	ofLink + 254:                   "BLUETOOTH_LINUX_MONITOR",
-	ofLink + 256:                   "BLUETOOTH_LE_LL_WITH_PHDR",
-	ofLink + 258:                   "PKTAP",
-	ofLink + 259:                   "EPON",
-	ofLink + 266:                   "USB_DARWIN",
-	ofLink + 271:                   "VSOCK",
-	ofLink + 272:                   "NORDIC_BLE",
-	ofLink + 273:                   "DOCSIS31_XRA31",
-	ofLink + 274:                   "ETHERNET_MPACKET",
-	ofLink + 280:                   "VPP_DISPATCH",
-	ofLink + 281:                   "DSA_TAG_BRCM",
-	ofLink + 282:                   "DSA_TAG_BRCM_PREPEND",
-	ofLink + 283:                   "IEEE802_15_4_TAP",
-	ofLink + 284:                   "DSA_TAG_DSA",
-	ofLink + 285:                   "DSA_TAG_EDSA",
-	ofLink + 288:                   "USB_2_0",
-	ofLink + 290:                   "ETW",
-	ofLink + protocol(linkUnknown): "unrecognized hexadecimal text (text2pcap converts it)",
+	ofLink + 3:   "AX25",
+	ofLink + 6:   "IEEE802_5",
+	ofLink + 7:   "ARCNET_BSD",
+	ofLink + 8:   "SLIP",
+	ofLink + 10:  "FDDI",
+	ofLink + 100: "ATM_RFC1483",
+	ofLink + 105: "IEEE802_11",
+	ofLink + 107: "FRELAY",
+	ofLink + 114: "LTALK",
+	ofLink + 117: "PFLOG",
+	ofLink + 119: "IEEE802_11_PRISM",
+	ofLink + 122: "IP_OVER_FC",
+	ofLink + 123: "SUNATM",
+	ofLink + 127: "IEEE802_11_RADIOTAP",
+	ofLink + 129: "ARCNET_LINUX",
+	ofLink + 138: "APPLE_IP_OVER_IEEE1394",
+	ofLink + 140: "MTP2",
+	ofLink + 143: "DOCSIS",
+	ofLink + 144: "LINUX_IRDA",
+	ofLink + 163: "IEEE802_11_AVS",
+	ofLink + 166: "PPP_PPPD",
+	ofLink + 169: "GPRS_LLC",
+	ofLink + 177: "LINUX_LAPD",
+	ofLink + 182: "MFR",
+	ofLink + 187: "BLUETOOTH_HCI_H4",
+	ofLink + 189: "USB_LINUX",
+	ofLink + 192: "PPI",
+	ofLink + 195: "IEEE802_15_4_WITHFCS",
+	ofLink + 197: "ERF",
+	ofLink + 201: "BLUETOOTH_HCI_H4_WITH_PHDR",
+	ofLink + 204: "PPP_WITH_DIR",
+	ofLink + 205: "C_HDLC_WITH_DIR",
+	ofLink + 206: "FRELAY_WITH_DIR",
+	ofLink + 215: "IEEE802_15_4_NONASK_PHY",
+	ofLink + 219: "MPLS",
+	ofLink + 220: "USB_LINUX_MMAPPED",
+	ofLink + 224: "FC_2",
+	ofLink + 226: "IPNET",
+	ofLink + 227: "CAN_SOCKETCAN",
+	ofLink + 230: "IEEE802_15_4_NOFCS",
+	ofLink + 231: "DBUS",
+	ofLink + 239: "NFLOG",
+	ofLink + 240: "NETANALYZER",
+	ofLink + 242: "IPOIB",
+	ofLink + 247: "INFINIBAND",
+	ofLink + 248: "SCTP",
+	ofLink + 249: "USBPCAP",
+	ofLink + 251: "BLUETOOTH_LE_LL",
+	ofLink + 252: "WIRESHARK_UPPER_PDU",
+	ofLink + 253: "NETLINK",
+	ofLink + 254: "BLUETOOTH_LINUX_MONITOR",
+	ofLink + 256: "BLUETOOTH_LE_LL_WITH_PHDR",
+	ofLink + 258: "PKTAP",
+	ofLink + 259: "EPON",
+	ofLink + 266: "USB_DARWIN",
+	ofLink + 271: "VSOCK",
+	ofLink + 272: "NORDIC_BLE",
+	ofLink + 273: "DOCSIS31_XRA31",
+	ofLink + 274: "ETHERNET_MPACKET",
+	ofLink + 280: "VPP_DISPATCH",
+	ofLink + 281: "DSA_TAG_BRCM",
+	ofLink + 282: "DSA_TAG_BRCM_PREPEND",
+	ofLink + 283: "IEEE802_15_4_TAP",
+	ofLink + 284: "DSA_TAG_DSA",
+	ofLink + 285: "DSA_TAG_EDSA",
+	ofLink + 288: "USB_2_0",
+	ofLink + 290: "ETW",
+	linkUnknown:  "unrecognized hexadecimal text (text2pcap converts it)",
 }

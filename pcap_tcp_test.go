@@ -759,7 +759,7 @@ func FuzzReassemble(f *testing.F) {
 		for rest := b; len(rest) >= 2; {
 			size := int(binary.BigEndian.Uint16(rest)) & 0x7ff
 			n := min(size, len(rest)-2)
-			r.add(&frame{link: linkType(link), data: rest[2 : 2+n], size: size})
+			r.add(&frame{link: protocol(link), data: rest[2 : 2+n], size: size})
 			if rest = rest[2+n:]; r.held.used > budgetHeld {
 				t.Fatalf("%d bytes are held", r.held.used)
 			}

@@ -72,7 +72,7 @@ func (w *pcapngWriter) section() *pcapngWriter {
 }
 
 // describe appends an interface description with options.
-func (w *pcapngWriter) describe(link linkType, snapLen uint32, options ...any) *pcapngWriter {
+func (w *pcapngWriter) describe(link protocol, snapLen uint32, options ...any) *pcapngWriter {
 	return w.block(blockInterface, append([]any{uint16(link), uint16(0), snapLen}, options...)...)
 }
 
@@ -496,7 +496,7 @@ func TestPcapLinks(t *testing.T) {
 	const cooked2 = "\x00\x00\x00\x00\x00\x01\x00\x01\x00\x06\x02\x00\x00\x00\x00\x01\x00\x00"
 	for _, test := range []struct {
 		name string
-		link linkType
+		link protocol
 		data string
 		want string // the counter, or "" if the frame belongs to the conversation
 	}{
@@ -768,7 +768,7 @@ func FuzzSegment(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, link uint16, data []byte, cut uint16) {
 		var s segment
-		p, ok := s.parse(&frame{link: linkType(link), data: data, size: len(data) + int(cut)})
+		p, ok := s.parse(&frame{link: protocol(link), data: data, size: len(data) + int(cut)})
 		switch {
 		case !ok && p.String() == "":
 			t.Fatalf("protocol %#x has no name", uint64(p))

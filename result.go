@@ -55,7 +55,7 @@ type attempt struct {
 	Server  string `json:"server"`
 	Address string `json:"address,omitempty"` // that was tried last; empty if the name could not be resolved
 	Status  string `json:"status,omitempty"`
-	problem
+	*problem
 }
 
 // A timing is how long the phases of a request took; a phase that was skipped is zero.
@@ -311,8 +311,7 @@ func (r *result) finish(err error) *failure {
 	switch {
 	case err != nil:
 		f = asFailure(err)
-		p := newProblem(f)
-		r.class, r.Error, r.Granted, r.ExitCode = f.class, &p, false, f.exit()
+		r.class, r.Error, r.Granted, r.ExitCode = f.class, newProblem(f), false, f.exit()
 	case r.class != classGranted:
 		f = &failure{hint: r.hint}
 		r.Error = &problem{Class: r.class.String(), Message: r.verdict(), Hint: r.hint}

@@ -205,14 +205,14 @@ func (o *sessionTracker) reply(h *header, m message) (over bool) {
 			o.prompt, o.noEcho = m.status, m.flags&authenNoEcho != 0
 			return false
 		}
-		o.decided(m.status, o.redacted(m.serverMsg), o.redacted(m.data))
+		o.decided(m.status, m.serverMsg, m.data)
 	case *authorResponse:
 		for _, arg := range m.args {
 			o.response = append(o.response, o.redacted(arg))
 		}
-		o.decided(m.status, o.redacted(m.serverMsg), o.redacted(m.data))
+		o.decided(m.status, m.serverMsg, m.data)
 	case *acctReply:
-		o.decided(m.status, o.redacted(m.serverMsg), o.redacted(m.data))
+		o.decided(m.status, m.serverMsg, m.data)
 	default:
 		if h.length == 0 { // an unknown packet type (RFC 8907 section 3.6)
 			o.decided(authenError, "", "")
@@ -226,8 +226,9 @@ func (o *sessionTracker) reply(h *header, m message) (over bool) {
 
 // decided sets the server's verdict. The data of an ERROR may be all that explains it.
 func (o *sessionTracker) decided(s status, serverMsg, data string) {
-	if o.status, o.serverMsg, o.verdict = s.String(), serverMsg, true; s.class() == classServer && serverMsg == "" {
-		o.data = data
+	o.status, o.serverMsg, o.verdict = s.String(), o.redacted(serverMsg), true
+	if s.class() == classServer && serverMsg == "" {
+		o.data = o.redacted(data)
 	}
 }
 

@@ -2,117 +2,94 @@ package main
 
 import "time"
 
-// A sample is one value of a metric. labels come after that of the server.
-type sample struct {
-	value  float64
-	labels []string
-}
-
-// A checkMetric is a metric for Prometheus, a gauge. A server may have none, one or several samples of it.
+// A checkMetric is a metric for Prometheus, a gauge. samples calls add with each value of a server, and with labels that come
+// after that of the server. A server may have none, one or several values.
 type checkMetric struct {
 	name, help string
-	samples    func(*checkReport, *serverCheck) []sample
+	samples    func(r *checkReport, s *serverCheck, add addSample)
 }
+
+type addSample func(value float64, labels ...string)
 
 var checkMetrics = []checkMetric{
-	{"tacacs_up", "Whether the server replies.", func(_ *checkReport, s *serverCheck) []sample { return boolSample(s.Up) }},
-	{"tacacs_ok", "Whether the check found no error.", func(_ *checkReport, s *serverCheck) []sample { return boolSample(s.Error == nil) }},
-	{"tacacs_error", "Class of the error.", func(_ *checkReport, s *serverCheck) []sample {
-		if s.Error == nil {
-			return nil
+	{"tacacs_up", "Whether the server replies.", func(_ *checkReport, s *serverCheck, add addSample) { add(boolValue(s.Up)) }},
+	{"tacacs_ok", "Whether the check found no error.", func(_ *checkReport, s *serverCheck, add addSample) { add(boolValue(s.Error == nil)) }},
+	{"tacacs_error", "Class of the error.", func(_ *checkReport, s *serverCheck, add addSample) {
+		if s.Error != nil {
+			add(1, label("class", s.Error.Class))
 		}
-		return []sample{{1, []string{label("class", s.Error.Class)}}}
 	}},
-	{"tacacs_key_ok", "Whether the shared key is correct.", func(_ *checkReport, s *serverCheck) []sample {
-		if s.KeyOK == nil {
-			return nil
+	{"tacacs_key_ok", "Whether the shared key is correct.", func(_ *checkReport, s *serverCheck, add addSample) {
+		if s.KeyOK != nil {
+			add(boolValue(*s.KeyOK))
 		}
-		return boolSample(*s.KeyOK)
 	}},
-	{"tacacs_login_seconds", "Duration of the login of USER.", func(_ *checkReport, s *serverCheck) []sample {
-		took, measured := s.login.took()
-		return secondsSample(took, measured)
-	}},
-	{"tacacs_phase_seconds", "Duration of the phases of the probe.", phaseSamples},
-	{"tacacs_status", "Status of the login of USER.", func(_ *checkReport, s *serverCheck) []sample {
-		if s.Login == "" {
-			return nil
+	{"tacacs_login_seconds", "Duration of the login of USER.", func(_ *checkReport, s *serverCheck, add addSample) {
+		if took, measured := s.login.took(); measured {
+			add(took.Seconds())
 		}
-		return []sample{{1, []string{label("status", s.Login)}}}
 	}},
-	{"tacacs_type_status", "Status of a login with each authentication type (--types).", func(_ *checkReport, s *serverCheck) (list []sample) {
-		for _, name := range authenTypeNames {
-			if status := s.Types[name]; status != "" {
-				list = append(list, sample{1, []string{label("type", name), label("status", status)}})
+	{"tacacs_phase_seconds", "Duration of the phases of the probe.", func(_ *checkReport, s *serverCheck, add addSample) {
+		for _, p := range s.probe.measured() {
+			if p.name != "total" || s.probe.replied {
+				add(p.took.Seconds(), label("phase", p.name))
 			}
 		}
-		return list
 	}},
-	{"tacacs_command_ok", "Whether a command has the expected verdict (--cmd).", func(_ *checkReport, s *serverCheck) (list []sample) {
+	{"tacacs_status", "Status of the login of USER.", func(_ *checkReport, s *serverCheck, add addSample) {
+		if s.Login != "" {
+			add(1, label("status", s.Login))
+		}
+	}},
+	{"tacacs_type_status", "Status of a login with each authentication type (--types).", func(_ *checkReport, s *serverCheck, add addSample) {
+		for _, name := range authenTypeNames {
+			if status := s.Types[name]; status != "" {
+				add(1, label("type", name), label("status", status))
+			}
+		}
+	}},
+	{"tacacs_command_ok", "Whether a command has the expected verdict (--cmd).", func(_ *checkReport, s *serverCheck, add addSample) {
 		for _, c := range s.Commands {
-			list = append(list, sample{boolSample(c.AsExpected)[0].value, []string{label("command", c.Command)}})
+			add(boolValue(c.AsExpected), label("command", c.Command))
 		}
-		return list
 	}},
-	{"tacacs_wrong_password_refused", "Whether a wrong password is denied (--negative).", func(_ *checkReport, s *serverCheck) []sample {
-		if s.WrongPassword == "" {
-			return nil
+	{"tacacs_wrong_password_refused", "Whether a wrong password is denied (--negative).", func(_ *checkReport, s *serverCheck, add addSample) {
+		if s.WrongPassword != "" {
+			add(boolValue(s.wrongRefused))
 		}
-		return boolSample(s.wrongRefused)
 	}},
-	{"tacacs_tls_info", "Version of TLS.", func(_ *checkReport, s *serverCheck) []sample {
-		if s.TLS == nil || s.TLS.Version == "" {
-			return nil
+	{"tacacs_tls_info", "Version of TLS.", func(_ *checkReport, s *serverCheck, add addSample) {
+		if s.TLS != nil && s.TLS.Version != "" {
+			add(1, label("version", s.TLS.Version))
 		}
-		return []sample{{1, []string{label("version", s.TLS.Version)}}}
 	}},
-	{"tacacs_tls_not_after_seconds", "Expiry of the server's certificate, in seconds since the epoch.", func(_ *checkReport, s *serverCheck) []sample {
-		if s.TLS == nil {
-			return nil
+	{"tacacs_tls_not_after_seconds", "Expiry of the server's certificate, in seconds since the epoch.", func(_ *checkReport, s *serverCheck, add addSample) {
+		if s.TLS != nil {
+			add.expiry(s.TLS.notAfter)
 		}
-		return expirySample(s.TLS.notAfter)
 	}},
-	{"tacacs_tls_chain_not_after_seconds", "Earliest expiry of the server's certificate and its authorities, in seconds since the epoch.", func(_ *checkReport, s *serverCheck) []sample {
-		if s.TLS == nil {
-			return nil
+	{"tacacs_tls_chain_not_after_seconds", "Earliest expiry of the server's certificate and its authorities, in seconds since the epoch.", func(_ *checkReport, s *serverCheck, add addSample) {
+		if s.TLS != nil {
+			add.expiry(s.TLS.chainNotAfter)
 		}
-		return expirySample(s.TLS.chainNotAfter)
 	}},
-	{"tacacs_tls_client_not_after_seconds", "Expiry of the certificate of this client, in seconds since the epoch.", func(r *checkReport, _ *serverCheck) []sample {
-		if r.ownCert == nil {
-			return nil
+	{"tacacs_tls_client_not_after_seconds", "Expiry of the certificate of this client, in seconds since the epoch.", func(r *checkReport, _ *serverCheck, add addSample) {
+		if r.ownCert != nil {
+			add.expiry(r.ownCert.NotAfter)
 		}
-		return expirySample(r.ownCert.NotAfter)
 	}},
-	{"tacacs_check_timestamp_seconds", "When the check began, in seconds since the epoch.", func(r *checkReport, _ *serverCheck) []sample {
-		began, err := time.Parse(timeLayout, r.Time)
-		return secondsSample(time.Duration(began.UnixMilli())*time.Millisecond, err == nil)
+	{"tacacs_check_timestamp_seconds", "When the check began, in seconds since the epoch.", func(r *checkReport, _ *serverCheck, add addSample) {
+		if began, err := time.Parse(timeLayout, r.Time); err == nil {
+			add((time.Duration(began.UnixMilli()) * time.Millisecond).Seconds())
+		}
 	}},
 }
 
-func phaseSamples(_ *checkReport, s *serverCheck) (list []sample) {
-	for _, p := range s.probe.measured() {
-		if p.name != "total" || s.probe.replied {
-			list = append(list, sample{p.took.Seconds(), []string{label("phase", p.name)}})
-		}
+// expiry adds the time of an expiry, unless it is unknown.
+func (add addSample) expiry(t time.Time) {
+	if !t.IsZero() {
+		add(float64(t.Unix()))
 	}
-	return list
-}
-
-func boolSample(v bool) []sample { return []sample{{value: boolValue(v)}} }
-
-func secondsSample(d time.Duration, measured bool) []sample {
-	if !measured {
-		return nil
-	}
-	return []sample{{value: d.Seconds()}}
-}
-
-func expirySample(t time.Time) []sample {
-	if t.IsZero() {
-		return nil
-	}
-	return []sample{{value: float64(t.Unix())}}
 }
 
 // prometheus returns the metrics. Without a server, since the command line is wrong, there is one value without labels.
@@ -124,9 +101,9 @@ func (r *checkReport) prometheus() string {
 			text.sample(0)
 		}
 		for _, s := range r.Servers {
-			for _, v := range m.samples(r, s) {
-				text.sample(v.value, append([]string{label("server", s.Server)}, v.labels...)...)
-			}
+			m.samples(r, s, func(value float64, labels ...string) {
+				text.sample(value, append([]string{label("server", s.Server)}, labels...)...)
+			})
 		}
 	}
 	return text.String()

@@ -121,10 +121,16 @@ func newDecodeReport(s *decodeSummary, clients []*clientCount, others *clientCou
 		r.addServer("all others", &s.others)
 	}
 	slices.SortFunc(clients, func(a, b *clientCount) int { return a.addr.Compare(b.addr) })
-	for _, c := range clients {
-		r.addClient(addrName(c.addr.String(), c.addr.IsValid()), c)
+	for _, c := range append(clients, others) {
+		if c.noKey+c.noReply+c.slow == 0 {
+			continue
+		}
+		name := addrName(c.addr.String(), c.addr.IsValid())
+		if c == others {
+			name = "all others"
+		}
+		r.Clients = append(r.Clients, &clientSummary{name, c.sessions, c.noKey, c.noReply, c.slow, milliseconds(c.slowest), len(r.Clients)})
 	}
-	r.addClient("all others", others)
 	return r
 }
 
@@ -137,13 +143,6 @@ func (r *decodeReport) addServer(name string, count *serverCount) {
 		}
 	}
 	r.Servers = append(r.Servers, s)
-}
-
-// addClient adds a client if it has problems.
-func (r *decodeReport) addClient(name string, count *clientCount) {
-	if count.noKey+count.noReply+count.slow > 0 {
-		r.Clients = append(r.Clients, &clientSummary{name, count.sessions, count.noKey, count.noReply, count.slow, milliseconds(count.slowest), len(r.Clients)})
-	}
 }
 
 // addrName returns an address as text. Packets that come without IP have none.

@@ -139,7 +139,7 @@ func (p *pcapReader) next(f *frame) error {
 	if err != nil {
 		return err
 	}
-	at := p.iface.stamp(uint64(p.order.Uint32(h))*p.iface.perSecond + uint64(p.order.Uint32(h[4:])))
+	at := p.iface.stamp(uint64(p.order.Uint32(h)), uint64(p.order.Uint32(h[4:])))
 	length, size := p.order.Uint32(h[8:]), p.order.Uint32(h[12:])
 	p.in.rest = pcapRecordLen + int64(length)
 	return p.in.readFrame(f, &p.iface, at, pcapRecordLen, length, size)
@@ -367,7 +367,7 @@ func (p *pcapngReader) blockFrame(f *frame, typ uint32) error {
 		return p.in.errorf("packet of undescribed interface %d", number)
 	}
 	i := &p.interfaces[number]
-	at := i.stamp(uint64(p.order.Uint32(b[12:]))<<32 | uint64(p.order.Uint32(b[16:])))
+	at := i.stamp(0, uint64(p.order.Uint32(b[12:]))<<32|uint64(p.order.Uint32(b[16:])))
 	return p.in.readFrame(f, i, at, fixed, length, p.order.Uint32(b[24:]))
 }
 

@@ -136,11 +136,12 @@ type captureInterface struct {
 	offset    int64  // seconds to add to them
 }
 
-// stamp returns the time of a time stamp, which counts units of the interface since 1970. It is zero beyond the year
-// 9999.
-func (i *captureInterface) stamp(ticks uint64) time.Time {
-	seconds := ticks / i.perSecond
-	hi, lo := bits.Mul64(ticks%i.perSecond, 1e9)
+// stamp returns the time of a time stamp: seconds since 1970, and units of the interface. It is zero beyond the year 9999.
+func (i *captureInterface) stamp(seconds, ticks uint64) time.Time {
+	if ticks >= i.perSecond {
+		seconds, ticks = seconds+ticks/i.perSecond, ticks%i.perSecond
+	}
+	hi, lo := bits.Mul64(ticks, 1e9)
 	nano, _ := bits.Div64(hi, lo, i.perSecond)
 	const last = 253402300799 // of the year 9999
 	if at := int64(seconds) + i.offset; seconds <= last && at >= 0 && at <= last {

@@ -216,7 +216,7 @@ func TestPcapngTimeResolution(t *testing.T) {
 		}
 	}
 	late := captureInterface{perSecond: 1e19}
-	if got := late.stamp(15e18); !got.Equal(time.Unix(1, 5e8)) {
+	if got := late.stamp(0, 15e18); !got.Equal(time.Unix(1, 5e8)) {
 		t.Error(got)
 	}
 }

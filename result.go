@@ -55,7 +55,7 @@ type attempt struct {
 	Server  string `json:"server"`
 	Address string `json:"address,omitempty"` // that was tried last; empty if the name could not be resolved
 	Status  string `json:"status,omitempty"`
-	*problem
+	problem
 }
 
 // A timing is how long the phases of a request took; a phase that was skipped is zero.
@@ -111,11 +111,12 @@ func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 
 
 // reset removes the facts of the server before, and sets the one that is asked now.
 func (r *result) reset(server string, t *timing) {
-	*r = result{Command: r.Command, User: r.User, Attempts: r.Attempts, Warnings: r.Warnings, began: r.began,
-		Server: server, Timing: t, class: classDenied}
-	if r.began.IsZero() {
-		r.began = t.start
+	began := r.began
+	if began.IsZero() {
+		began = t.start
 	}
+	*r = result{Command: r.Command, User: r.User, Attempts: r.Attempts, Warnings: r.Warnings, began: began,
+		Server: server, Timing: t, class: classDenied}
 }
 
 func (r *result) setReply(v *verdict) {
@@ -133,7 +134,7 @@ func (r *result) setReply(v *verdict) {
 
 // addAttempt records that the server or address asked last did not decide.
 func (r *result) addAttempt(err error) {
-	r.Attempts = append(r.Attempts, &attempt{Server: r.Server, Address: cmp.Or(r.Address, r.tried), Status: r.Status, problem: newProblem(err)})
+	r.Attempts = append(r.Attempts, &attempt{Server: r.Server, Address: cmp.Or(r.Address, r.tried), Status: r.Status, problem: *newProblem(err)})
 }
 
 // addWarnings puts the warnings of the run before those of the request, and removes what is silenced.

@@ -212,8 +212,8 @@ time total: 1000.0 ms
 				ServerMsg: "\r\nAccount locked\r\n  call 555\x9b\r\n", Data: "ldap\nrefused",
 				Error: &problem{Class: "denied", Message: "FAIL", Hint: "see the log"},
 				Attempts: []*attempt{
-					{Server: "tac1:49", Status: "ERROR", problem: &problem{Class: "server error", Message: "answered ERROR"}},
-					{Server: "tac2:49", problem: &problem{Class: "network", Message: "no reply"}},
+					{Server: "tac1:49", Status: "ERROR", problem: problem{Class: "server error", Message: "answered ERROR"}},
+					{Server: "tac2:49", problem: problem{Class: "network", Message: "no reply"}},
 				}},
 			line: `FAIL: Account locked\x0d\n  call 555\x9b` + "\n",
 			block: `

@@ -2,22 +2,23 @@ package main
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 )
 
 // A comparison tells whether servers with and without TLS answered alike. It follows the results of a list that has both.
 type comparison struct {
-	Command     string       `json:"command"`
-	User        string       `json:"user,omitempty"`
-	Same        *bool        `json:"same,omitempty"` // absent if a server did not reply
-	Differences []difference `json:"differences,omitempty"`
+	Command     string        `json:"command"`
+	User        string        `json:"user,omitempty"`
+	Same        *bool         `json:"same,omitempty"` // absent if a server did not reply
+	Differences []*difference `json:"differences,omitempty"`
 }
 
 // A difference is a part of the replies that is not the same.
 type difference struct {
-	Field  string        `json:"field"`
-	Values []serverValue `json:"values"` // in the order of the servers
+	Field  string         `json:"field"`
+	Values []*serverValue `json:"values"` // in the order of the servers
 }
 
 type serverValue struct {
@@ -60,7 +61,7 @@ func compare(servers []server, jobs []*job) *comparison {
 // add compares one result of each server. Arguments and messages count only among servers that replied.
 func (c *comparison) add(prefix string, servers []server, results []*result) {
 	for _, field := range []string{"status", "arguments", "server_msg"} {
-		d, differs := difference{Field: prefix + field}, false
+		d, differs := &difference{Field: prefix + field}, false
 		for i, r := range results {
 			value := r.Status
 			switch {
@@ -74,7 +75,7 @@ func (c *comparison) add(prefix string, servers []server, results []*result) {
 				value = "error (" + r.class.String() + ")"
 			}
 			if r.Status != "" || field == "status" {
-				d.Values = append(d.Values, serverValue{servers[i].name, servers[i].transport(), escape(value)})
+				d.Values = append(d.Values, &serverValue{servers[i].name, servers[i].transport(), escape(value)})
 				differs = differs || d.Values[0].Value != d.Values[len(d.Values)-1].Value
 			}
 		}
@@ -86,22 +87,19 @@ func (c *comparison) add(prefix string, servers []server, results []*result) {
 
 // page returns the comparison as text and as JSON.
 func (c *comparison) page() *page {
-	var b strings.Builder
+	text := ""
 	switch {
 	case c.Same == nil:
-		b.WriteString("not compared: a server did not reply\n")
+		text = "not compared: a server did not reply\n"
 	case *c.Same:
-		b.WriteString("same reply with TLS and without\n")
+		text = "same reply with TLS and without\n"
 	}
 	for _, d := range c.Differences {
-		b.WriteString(d.Field + " differs:")
-		for i, v := range d.Values {
-			if i > 0 {
-				b.WriteByte(';')
-			}
-			b.WriteString(" " + v.Transport + " " + v.Server + " " + cmp.Or(v.Value, "none"))
+		var values []string
+		for _, v := range d.Values {
+			values = append(values, fmt.Sprintf("%s %s %s", v.Transport, v.Server, cmp.Or(v.Value, "none")))
 		}
-		b.WriteByte('\n')
+		text += fmt.Sprintf("%s differs: %s\n", d.Field, strings.Join(values, "; "))
 	}
-	return &page{text: b.String(), object: c}
+	return &page{text: text, object: c}
 }

@@ -62,38 +62,43 @@ func (l *loginOptions) plan(request *requestOptions, words []string) (*loginPlan
 	if err != nil {
 		return nil, err
 	}
-	fields := request.commonFields()
-	p := &loginPlan{records: records}
-	if p.shell, err = newAuthorization(fields, authenMethodTACACSPlus, shell, l.require); err != nil {
+	p, fields, remAddr := &loginPlan{records: records}, request.commonFields(), request.maxRemAddr()
+	add := func(name, line string, args, require []string) error {
+		m, err := newAuthorization(fields, authenMethodTACACSPlus, args, require)
+		if err != nil {
+			return err
+		}
+		m.strict = l.strict
+		p.authorizations = append(p.authorizations, &loginRequest{name, line, m})
+		return m.check(remAddr)
+	}
+	if err := add("authorize", "", shell, l.require); err != nil {
 		return nil, err
 	}
-	p.shell.strict = l.strict
-	remAddr := request.maxRemAddr()
-	err = cmp.Or(p.shell.check(remAddr), p.record(fields, acctStop, p.record(fields, acctStart, records).request.args).check(remAddr))
 	for _, line := range l.commands {
-		if err != nil {
-			break
-		}
 		command := argOptions{command: cmp.Or(line, " "), cr: l.cr, json: l.json} // a blank one is refused
-		var args []string
-		if args, err = command.request(nil); err == nil {
-			m := &authorization{strict: l.strict, request: authorRequest{authenMethodTACACSPlus, fields, args}}
-			p.commands, err = append(p.commands, &loginCommand{line, m}), m.check(remAddr)
+		args, err := command.request(nil)
+		if err == nil {
+			err = add("cmd", line, args, nil)
+		}
+		if err != nil {
+			return nil, err
 		}
 	}
-	return p, err
+	start := p.record(fields, acctStart, records)
+	return p, p.record(fields, acctStop, start.request.args).check(remAddr)
 }
 
 // A loginPlan is what follows the authentication of a login. It does not change, and many logins may share it.
 type loginPlan struct {
-	shell    *authorization
-	commands []*loginCommand
-	records  []string // arguments of START and STOP
+	authorizations []*loginRequest // of the shell, and of the commands in it
+	records        []string        // arguments of START and STOP
 }
 
-// A loginCommand is a command line of the user after the login.
-type loginCommand struct {
-	line    string
+// A loginRequest is the authorization of a step.
+type loginRequest struct {
+	step    string
+	line    string // of a command
 	request *authorization
 }
 
@@ -113,13 +118,13 @@ func (p *loginPlan) run(ctx context.Context, r *requester, whole *job) {
 	if s.fields.typ = a.typ(); s.fields.user == "" {
 		s.fields.user = a.givenUser
 	}
-	if s.authorize(ctx, "authorize", "", p.shell) != classGranted {
+	if s.authorize(ctx, p.authorizations[0]) != classGranted {
 		return
 	}
 	start := p.record(s.fields, acctStart, p.records)
 	if s.do(ctx, "start", "", start) == classGranted {
-		for _, c := range p.commands {
-			if s.authorize(ctx, "cmd", c.line, c.request) > classDenied {
+		for _, command := range p.authorizations[1:] {
+			if s.authorize(ctx, command) > classDenied {
 				break
 			}
 		}
@@ -142,10 +147,10 @@ type loginSteps struct {
 }
 
 // authorize carries the step of an authorization.
-func (s *loginSteps) authorize(ctx context.Context, name, line string, m *authorization) class {
-	each := *m
+func (s *loginSteps) authorize(ctx context.Context, r *loginRequest) class {
+	each := *r.request
 	each.request.commonFields = s.fields
-	return s.do(ctx, name, line, &each)
+	return s.do(ctx, r.step, r.line, &each)
 }
 
 // do carries one step, and returns how it ended. The result of the login is that of the first step that is not granted, or

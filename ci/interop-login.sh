@@ -43,6 +43,7 @@ clear_serve=$serve
 run login alice "$tacquito,$serve" --all -t pap
 verdict 'login --all, tacquito and serve' 'exit 0, 8 steps' "exit $code, $(wc -l <"$tmp/out") steps"
 echo '{"command":"login","user":"alice","authen_type":"pap","cmds":["show version"]}' >"$tmp/login.batch"
+# shellcheck disable=SC2016 # for the inner bash
 run_program bash -c '"$@" <"$0"' "$tmp/login.batch" "$tmp/tacacs_plus" batch "$tacquito"
 verdict 'login in batch, tacquito' 'exit 0, authenticate PASS, authorize PASS_ADD, start SUCCESS, cmd PASS_ADD, stop SUCCESS' "exit $code, $(
 	perl -MJSON::PP -0777 -ne 'print join ", ", map { "$_->{step} $_->{status}" } @{decode_json($_)->{steps}}' "$tmp/out" 2>&1)"

@@ -197,7 +197,13 @@ func TestProxyCommandFields(t *testing.T) {
 		t.Error("a name was resolved")
 		return nil, errors.New("no resolver")
 	})
-	_, secure := secureServer(t)
+	srv, secure := serveWith(t), ""
+	host, port, _ := net.SplitHostPort(srv.addr)
+	report, command := proxyCommandFor(t, "to "+host+" %p")
+	if got := runBy(t, command, "authorize alice tac1.example:"+port+" --all"); got.code != 0 || !strings.HasPrefix(got.out, "tac1.example:"+port+": PASS_ADD\n") {
+		t.Errorf("--all: exit %d, %q, %q", got.code, got.out, got.err)
+	}
+	checkEnded(t, report, 1)
 	for _, options := range []string{"", " --tls --cacert CA --servername 127.0.0.1"} {
 		for remAddr, option := range map[string]string{"": "", "192.0.2.9": " -r 192.0.2.9"} {
 			records, l := make(chan *acctRequest, 1), listen(t)
@@ -256,6 +262,14 @@ func TestProxyCommandCommands(t *testing.T) {
 	}
 	checkEnded(t, report, 2)
 	waitUntil(t, "the ABORT came", func() bool { return strings.Contains(srv.log.String(), "ABORT: probe") })
+
+	// A server may close a probe and still take a login.
+	closes := startFakeServer(t, startingWith(func(c *fakeServerConn) { c.readRequest() }))
+	report, command = proxyCommandFor(t, "to %h %p")
+	if got := runBy(t, command, "check alice "+closes.addr+" -t pap"); got.code == 0 || !strings.Contains(got.out, "login: PASS\n") {
+		t.Errorf("check, a closed probe: exit %d, %q, %q", got.code, got.out, got.err)
+	}
+	checkEnded(t, report, 2)
 }
 
 // TestProxyCommandServers: there is a command for each server, in turn and side by side.
@@ -327,6 +341,18 @@ tacacs_plus: hint: run the command by itself to see whether it connects; if so, 
 		}
 		checkEnded(t, report, 1)
 	}
+}
+
+// TestProxyCommandTimeoutTLS: so does one that fails a handshake.
+func TestProxyCommandTimeoutTLS(t *testing.T) {
+	t.Parallel()
+	_, ca := secureServer(t)
+	report, command := proxyCommandFor(t, "hang")
+	got := runBy(t, command, "authenticate alice tac1 --timeout 1 --tls --cacert "+ca)
+	if got.code != classTLS.exit() || !strings.HasPrefix(got.err, "terminated\ntacacs_plus: TLS with tac1:300: timed out after 1s\n") {
+		t.Errorf("exit %d, %q", got.code, got.err)
+	}
+	checkEnded(t, report, 1)
 }
 
 // TestProxyCommandInterrupted: the Ctrl-C of a terminal ends the wait, and goes to this program alone.
@@ -413,6 +439,7 @@ func TestProxyCommandProfile(t *testing.T) {
 	}{
 		{"authenticate alice @lab", 0o644, 0o755, false, 0, "", true},
 		{"authenticate alice @lab", 0o600, 0o700, true, 0, "", true},
+		{"authenticate alice @lab", 0o600, 0o777 | os.ModeSticky, false, 0, "", true},
 		{"authenticate alice @lab --proxy-command COMMAND -t pap", 0o600, 0o700, false, 0, "", true},
 		{"authenticate alice @lab", 0o664, 0o700, false, 2, "FILE:2: proxy-command is not allowed in a profile that others may write\ntacacs_plus: hint: see the owner and the mode of FILE\n", false},
 		{"authenticate alice @lab", 0o602, 0o700, false, 2, "FILE:2: proxy-command is not allowed in a profile that others may write\ntacacs_plus: hint: see the owner and the mode of FILE\n", false},

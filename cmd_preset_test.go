@@ -136,6 +136,7 @@ func TestPresetUsage(t *testing.T) {
 		{"authorize bob AT --as panos --cmd-file -", "--cmd-file cannot be used with --as panos: Palo Alto PAN-OS authorizes no commands\nhint: leave out --cmd-file: .*"},
 		{"check bob AT --as panos --cmd show", "--cmd cannot be used with --as panos: .*\nhint: .*"},
 		{"check AT --as ios", "--as needs USER"},
+		{"authorize bob AT --as nxos cmd=show", "no service among the arguments\nhint: add service=shell.*"},
 		{"login bob AT --as junos --cmd show", "--cmd cannot be used with --as junos: .*\nhint: .*"},
 		{"login bob AT --as panos -t ascii", "Palo Alto PAN-OS does not use .*\nhint: .*"},
 		{"authenticate bob AT --as ios", "unknown option --as\nhint: it is an option of authorize, login, check"},

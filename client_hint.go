@@ -106,8 +106,6 @@ func (c *client) refusedHint(srv *server) string {
 	return "check the port: 49, or 300 for TLS"
 }
 
-const hintOpenFiles = "this host lacks a resource, not the server: raise the limit of open files (ulimit -n)"
-
 // orSwapped replaces the hint of a server that cannot be reached, because of err, if USER and HOST may be swapped.
 func (c *client) orSwapped(ctx context.Context, srv *server, f *failure, err error) error {
 	var lookup *net.DNSError

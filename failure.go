@@ -138,6 +138,9 @@ func lacksResources(err error) bool {
 	return errors.Is(err, syscall.Errno(10024)) || errors.Is(err, syscall.Errno(10055)) // on Windows
 }
 
+// hintOpenFiles is the hint for a lack of resources.
+const hintOpenFiles = "this host lacks a resource, not the server: raise the limit of open files (ulimit -n)"
+
 // lacksDescriptors reports whether no file can be opened. A failed lookup of a name does not report that.
 func lacksDescriptors() bool {
 	f, err := os.Open(os.DevNull)

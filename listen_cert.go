@@ -104,26 +104,24 @@ func (s *tlsServer) refresh(ctx context.Context) *tlsIdentity {
 // keptCertificates is the format of the warning about files that cannot be read.
 const keptCertificates = "%v; the certificates that were read before stay in use"
 
-// config returns the configuration of a listening socket.
-func (s *tlsServer) config() *tls.Config {
-	return &tls.Config{MinVersion: tls.VersionTLS13, GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		id := s.refresh(context.WithoutCancel(hello.Context()))
-		config := id.config.Clone()
-		client := addrPortOf(hello.Conn.RemoteAddr()).Addr()
-		config.VerifyConnection = func(state tls.ConnectionState) error { return s.verify(id, client, &state) }
-		config.WrapSession = func(state tls.ConnectionState, session *tls.SessionState) ([]byte, error) {
-			session.Extra = append(session.Extra, newTicketMark(time.Now()))
-			return s.ticketKeys.EncryptTicket(state, session)
+// config returns the configuration for a client.
+func (s *tlsServer) config(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+	id := s.refresh(context.WithoutCancel(hello.Context()))
+	config := id.config.Clone()
+	client := addrPortOf(hello.Conn.RemoteAddr()).Addr()
+	config.VerifyConnection = func(state tls.ConnectionState) error { return s.verify(id, client, &state) }
+	config.WrapSession = func(state tls.ConnectionState, session *tls.SessionState) ([]byte, error) {
+		session.Extra = append(session.Extra, newTicketMark(time.Now()))
+		return s.ticketKeys.EncryptTicket(state, session)
+	}
+	config.UnwrapSession = func(ticket []byte, state tls.ConnectionState) (*tls.SessionState, error) {
+		session, err := s.ticketKeys.DecryptTicket(ticket, state)
+		if session == nil || err != nil || !s.tickets.redeem(session.Extra, time.Now()) {
+			return nil, err
 		}
-		config.UnwrapSession = func(ticket []byte, state tls.ConnectionState) (*tls.SessionState, error) {
-			session, err := s.ticketKeys.DecryptTicket(ticket, state)
-			if session == nil || err != nil || !s.tickets.redeem(session.Extra, time.Now()) {
-				return nil, err
-			}
-			return session, nil
-		}
-		return config, nil
-	}}
+		return session, nil
+	}
+	return config, nil
 }
 
 // verify checks a client's certificate beyond its chain: revocation, names and address. It is called on resumption too,

@@ -4,10 +4,10 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -22,8 +22,8 @@ type relayPlan struct {
 	ListenTLS   []string            `json:"listen_tls,omitempty"`
 	Certificate string              `json:"certificate,omitempty"` // for devices
 	NotAfter    string              `json:"not_after,omitempty"`   // of that
-	Devices     map[string][]string `json:"devices,omitempty"`     // files of keys by the prefix of the addresses, or otherDevices
-	Servers     []serverPlan        `json:"servers"`
+	Devices     map[string][]string `json:"devices,omitempty"`     // files of keys by the prefix of the addresses, or "others"
+	Servers     []*serverPlan       `json:"servers"`
 	Timeout     string              `json:"timeout"`
 	Connect     string              `json:"connect_timeout"`
 	Retries     int                 `json:"retries"`
@@ -38,14 +38,11 @@ type serverPlan struct {
 	Protection string       `json:"protection"`
 	Key        string       `json:"key,omitempty"`       // its file
 	NotAfter   string       `json:"not_after,omitempty"` // of the relay's own certificate
-	text       string       // the protection in words
 }
-
-const otherDevices = "others"
 
 // describe implements --check-config: it reads everything, tries what the relay writes, and returns what would run.
 func (opts *relayOptions) describe(ctx context.Context, inv *invocation) (output, error) {
-	p := &relayPlan{Options: inv.setOptions()}
+	set, lines := inv.setOptions()
 	config, err := opts.prepare(ctx, inv, newListener())
 	if err == nil {
 		err = opts.tryFiles(ctx)
@@ -54,66 +51,60 @@ func (opts *relayOptions) describe(ctx context.Context, inv *invocation) (output
 		return nil, err
 	}
 	c := config.lone
-	p.Listen, p.ListenTLS, p.Retries = opts.listen, opts.listenTLS, c.retries
-	p.Timeout, p.Connect, p.DeadTime = c.timeout.String(), c.failoverTimeout.String(), opts.deadTime.String()
+	p := &relayPlan{Listen: opts.listen, ListenTLS: opts.listenTLS, Timeout: c.timeout.String(), Connect: c.failoverTimeout.String(),
+		Retries: c.retries, DeadTime: opts.deadTime.String(), Options: set}
+	var b strings.Builder
+	for _, addr := range opts.listen {
+		fmt.Fprintf(&b, "listen on %s\n", addr)
+	}
 	if config.tls != nil {
-		p.Certificate, p.NotAfter = opts.cert, config.tls.current.Load().config.Certificates[0].Leaf.NotAfter.UTC().Format(time.RFC3339)
+		p.Certificate, p.NotAfter = opts.cert, expiryOf(config.tls.current.Load().config.Certificates[0].Leaf)
 	}
-	p.Devices = make(map[string][]string)
-	for prefix, keys := range config.keys {
-		name := otherDevices
-		if prefix.IsValid() {
-			name = prefix.String()
-		}
-		p.Devices[name] = keySources(keys)
+	for _, addr := range opts.listenTLS {
+		fmt.Fprintf(&b, "listen for TLS on %s, certificate of %s valid until %s\n", addr, p.Certificate, p.NotAfter)
 	}
+	p.addDevices(&b, config.keys)
 	for _, srv := range c.servers {
-		p.Servers = append(p.Servers, config.plan(srv, config.addresses(ctx, srv, inv.printWarning)))
+		p.Servers = append(p.Servers, config.plan(&b, srv, config.addresses(ctx, srv, inv.printWarning)))
 	}
+	fmt.Fprintf(&b, "timeout %s, connect timeout %s, retries %d, dead time %s\n%s", p.Timeout, p.Connect, p.Retries, p.DeadTime, lines)
 	if ctx.Err() != nil {
 		return nil, interrupted(ctx)
 	}
-	return &page{text: p.text(), object: p}, nil
+	return &page{text: b.String(), object: p}, nil
 }
 
-// setOptions returns the values of the options that are set. Those of secrets and lists of servers are not shown.
-func (inv *invocation) setOptions() map[string]string {
-	set := make(map[string]string)
+// setOptions returns the values of the options that are set, and lines with them. Those of secrets and lists of servers are
+// not shown.
+func (inv *invocation) setOptions() (set map[string]string, lines string) {
+	set = make(map[string]string)
+	var b strings.Builder
 	for _, o := range inv.options.options {
 		if o.given && o.long != "check-config" {
 			set[o.long] = cmp.Or(o.value.String(), "(not shown)")
+			fmt.Fprintf(&b, "option --%s %s\n", o.long, escape(set[o.long]))
 		}
 	}
-	return set
+	return set, b.String()
 }
 
-// text returns the plan as lines.
-func (p *relayPlan) text() string {
-	var b strings.Builder
-	for _, addr := range p.Listen {
-		fmt.Fprintf(&b, "listen on %s\n", addr)
-	}
-	for _, addr := range p.ListenTLS {
-		fmt.Fprintf(&b, "listen for TLS on %s, certificate of %s valid until %s\n", addr, p.Certificate, p.NotAfter)
-	}
-	for _, prefix := range slices.Sorted(maps.Keys(p.Devices)) {
-		name, keys := "devices in "+prefix, p.Devices[prefix]
-		switch {
-		case prefix == otherDevices && len(p.Devices) == 1:
-			name = "devices"
-		case prefix == otherDevices:
-			name = "other devices"
+// addDevices adds the keys of the devices, those of the most devices last.
+func (p *relayPlan) addDevices(b *strings.Builder, keys clientKeys) {
+	p.Devices = make(map[string][]string)
+	var lines []string
+	for prefix, candidates := range keys {
+		name, who := "others", "other devices"
+		if prefix.IsValid() {
+			name = prefix.String()
+			who = "devices in " + name
+		} else if len(keys) == 1 {
+			who = "devices"
 		}
-		fmt.Fprintf(&b, "%s: %s %s\n", name, choose(len(keys) == 1, "key from", "one of the keys from"), strings.Join(keys, ", "))
+		p.Devices[name] = keySources(candidates)
+		lines = append(lines, fmt.Sprintf("%s: %s %s\n", who, choose(len(candidates) == 1, "key from", "one of the keys from"), strings.Join(p.Devices[name], ", ")))
 	}
-	for _, s := range p.Servers {
-		fmt.Fprintf(&b, "server %s %v: %s\n", s.Server, s.Addresses, s.text)
-	}
-	fmt.Fprintf(&b, "timeout %s, connect timeout %s, retries %d, dead time %s\n", p.Timeout, p.Connect, p.Retries, p.DeadTime)
-	for _, name := range slices.Sorted(maps.Keys(p.Options)) {
-		fmt.Fprintf(&b, "option --%s %s\n", name, escape(p.Options[name]))
-	}
-	return b.String()
+	slices.Sort(lines)
+	b.WriteString(strings.Join(lines, ""))
 }
 
 // keySources returns where keys come from.
@@ -124,33 +115,36 @@ func keySources(keys []key) (sources []string) {
 	return sources
 }
 
-// plan returns how a server at one of the addresses is reached.
-func (c *relayConfig) plan(srv server, addrs []netip.Addr) serverPlan {
-	p := serverPlan{Server: srv.name, Addresses: addrs}
-	how := protectionObfuscated
+// plan returns how a server at one of the addresses is reached, and adds a line with that.
+func (c *relayConfig) plan(b *strings.Builder, srv server, addrs []netip.Addr) *serverPlan {
+	p := &serverPlan{Server: srv.name, Addresses: addrs}
+	var how protection
+	var text string
 	switch own := c.lone.tls.ownCertificate(); {
+	case srv.tls && own != nil:
+		p.NotAfter = expiryOf(own)
+		how, text = protectionTLS, "TLS, own certificate valid until "+p.NotAfter
 	case srv.tls:
-		how, p.text = protectionTLS, "TLS"
-		if own != nil {
-			p.NotAfter = own.NotAfter.UTC().Format(time.RFC3339)
-			p.text += ", own certificate valid until " + p.NotAfter
-		}
+		how, text = protectionTLS, "TLS"
 	case c.lone.unencrypted:
-		how, p.text = protectionClear, "not obfuscated"
+		how, text = protectionClear, "not obfuscated"
 	default:
 		addr := netip.IPv4Unspecified() // of a name without an address
 		if len(addrs) > 0 {
 			addr = addrs[0]
 		}
-		p.text = "no key"
+		how, text = protectionObfuscated, "no key"
 		if keys := c.lone.keysFor(srv, addr); len(keys) > 0 {
 			p.Key = keys[0].source
-			p.text = "key from " + p.Key
+			text = "key from " + p.Key
 		}
 	}
 	p.Protection = how.String()
+	fmt.Fprintf(b, "server %s %v: %s\n", srv, addrs, text)
 	return p
 }
+
+func expiryOf(cert *x509.Certificate) string { return cert.NotAfter.UTC().Format(time.RFC3339) }
 
 // tryFiles finds why a file that the relay writes could not be opened.
 func (opts *relayOptions) tryFiles(ctx context.Context) error {

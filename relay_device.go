@@ -268,7 +268,10 @@ func (d *device) refuse(h header, then rejection, problem, serverMsg string) {
 	d.client.note(problem)
 	switch then {
 	case rejectWithHeader:
-		d.write(func(dst []byte) []byte { return appendHeader(dst, h) })
+		d.writing.Lock()
+		defer d.writing.Unlock()
+		d.out = appendHeader(d.out, h)
+		d.write(headerLen)
 	case rejectWithError:
 		d.send(d.client.replyHeader(h), errorReply(h.typ, serverMsg))
 	}
@@ -277,34 +280,32 @@ func (d *device) refuse(h header, then rejection, problem, serverMsg string) {
 // send sends a packet to the device. secrets are those that m may repeat. It returns the body if it is to be recorded.
 // Nothing waits for a device: one that leaves too many replies unread is cut off.
 func (d *device) send(h header, m message, secrets ...string) (body []byte) {
-	d.write(func(dst []byte) []byte {
-		packets, _ := d.encoder.appendPacket(dst, &h, m) // it fits: it was decoded, or is an ERROR
-		packet := packets[len(dst)+headerLen:]
-		if d.relay.recorder != nil {
-			body = bytes.Clone(packet)
-		}
-		if d.client.dump != nil {
-			d.client.dump.packet("sent to", d.client.addr, &h, packet, m, secrets...)
-		}
-		if !d.client.cleartext {
-			obfuscate(&h, d.client.key.value, packet)
-		}
-		return packets
-	})
-	return body
-}
-
-// write calls add to append a packet to what is written next.
-func (d *device) write(add func(dst []byte) []byte) {
 	d.writing.Lock()
 	defer d.writing.Unlock()
 	before := len(d.out)
-	d.out = add(d.out)
+	d.out, _ = d.encoder.appendPacket(d.out, &h, m) // it fits: it was decoded, or is an ERROR
+	packet := d.out[before+headerLen:]
+	if d.relay.recorder != nil {
+		body = bytes.Clone(packet)
+	}
+	if d.client.dump != nil {
+		d.client.dump.packet("sent to", d.client.addr, &h, packet, m, secrets...)
+	}
+	if !d.client.cleartext {
+		obfuscate(&h, d.client.key.value, packet)
+	}
+	d.write(len(d.out) - before)
+	return body
+}
+
+// write has the last n bytes of out written, unless the device reads too few of its replies. d.writing is locked.
+func (d *device) write(n int) {
+	rest := d.out[:len(d.out)-n]
 	switch {
 	case d.broken:
-		d.out = d.out[:before]
-	case d.relay.unread.take(d.client.addr.Addr(), len(d.out)-before) != "":
-		d.out, d.broken = d.out[:before], true
+		d.out = rest
+	case d.relay.unread.take(d.client.addr.Addr(), n) != "":
+		d.out, d.broken = rest, true
 		d.cutOff()
 	case !d.busy:
 		d.busy = true

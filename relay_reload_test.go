@@ -551,8 +551,8 @@ func TestRelayCheckConfig(t *testing.T) {
 			"--record DIR/rec --unencrypted --timeout 2 --connect-timeout 1 --retries 3 --dead-time 0", 0,
 			"listen on " + taken + "\ndevices in 192.0.2.0/24: key from DIR/other.key\ndevices in ::1/128: key from DIR/device.key\nother devices: one of the keys from DIR/device.key, DIR/other.key\n" +
 				"server 127.0.0.1:49 [127.0.0.1]: not obfuscated\ntimeout 2s, connect timeout 1s, retries 3, dead time 0s\n" +
-				"option --connect-timeout 1s\noption --dead-time 0s\noption --device-key-file DIR/device.key DIR/other.key 192.0.2.0/24=DIR/other.key ::1=DIR/device.key\n" +
-				"option --listen " + taken + "\noption --record DIR/rec\noption --retries 3\noption --timeout 2s\noption --unencrypted true\n", ""},
+				"option --timeout 2s\noption --connect-timeout 1s\noption --retries 3\noption --unencrypted true\noption --listen " + taken + "\n" +
+				"option --device-key-file DIR/device.key DIR/other.key 192.0.2.0/24=DIR/other.key ::1=DIR/device.key\noption --record DIR/rec\noption --dead-time 0s\n", ""},
 		{"127.0.0.1 -q --key-file DIR/nosuch.key", 2, "", "read the key: open DIR/nosuch.key: no such file or directory\n"},
 		{"127.0.0.1 --key-file DIR/server.key --listen :0", 2, "", "listening on :0 needs --device-key-file\ntacacs_plus: hint: give the key of the devices, or listen on loopback\n"},
 		{"127.0.0.1 --key-file DIR/server.key --listen-tls 127.0.0.1:0 --listen-cert DIR/text", 2, "", "DIR/text"},

@@ -32,7 +32,7 @@ func newRelay(o *optionSet) action {
 // tlsConfig returns the configuration of the sockets for TLS.
 func (r *relayServer) tlsConfig() *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS13, GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		return r.config.Load().tls.config().GetConfigForClient(hello)
+		return r.config.Load().tls.config(hello)
 	}}
 }
 

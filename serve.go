@@ -233,7 +233,7 @@ func (opts *serveOptions) setTLS(ctx context.Context, inv *invocation, srv *labS
 	if err != nil {
 		return err
 	}
-	srv.tls = server.config()
+	srv.tls = &tls.Config{MinVersion: tls.VersionTLS13, GetConfigForClient: server.config}
 	return nil
 }
 

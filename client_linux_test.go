@@ -96,6 +96,42 @@ func TestClientConnectTimeout(t *testing.T) {
 	}
 }
 
+// TestClientNextAddressLimit: each address has the limit for a connect, of which the first one loses the time for the name.
+// Without another server the time for the name does not count. It is not parallel, since it changes the resolver.
+func TestClientNextAddressLimit(t *testing.T) {
+	_, port, _ := net.SplitHostPort(blackholeAddr(t))
+	l, err := net.Listen("tcp", "127.0.0.2:"+port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	const limit = 500 * time.Millisecond
+	for _, tt := range []struct {
+		next   string // server
+		addrs  []string
+		delay  time.Duration // of the name server
+		failed int           // addresses
+	}{
+		{",127.0.0.3", []string{"127.0.0.1", "127.0.0.2"}, 0, 1},
+		{"", []string{"127.0.0.2"}, limit + 100*time.Millisecond, 0},
+	} {
+		resolveWith(t, func(ctx context.Context, network, addr string) (net.Conn, error) {
+			time.Sleep(tt.delay)
+			return dnsOf(tt.addrs...)(ctx, network, addr)
+		})
+		c := clientFor(t, "tac1.example:"+port+tt.next)
+		c.connectTimeout, c.failoverTimeout = limit, limit
+		j := new(job)
+		c.begin(j, time.Now())
+		conn, err := c.dial(t.Context(), j)
+		if err != nil || len(j.res.Attempts) != tt.failed {
+			t.Errorf("%v: %v, attempts %+v", tt.addrs, err, j.res.Attempts)
+			continue
+		}
+		conn.close()
+	}
+}
+
 // TestBatchBlackhole: one request tries a server that does not answer a connect, and the others do not, also if they are
 // in flight at the same time. A connect that had next to no time says nothing of the server.
 func TestBatchBlackhole(t *testing.T) {

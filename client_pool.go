@@ -399,9 +399,9 @@ func (p *pool) finishOrRetry(ctx context.Context, j *job) {
 	p.queue.push(&j.place, j)
 }
 
-// noteLost downgrades for a server that loses sessions in single-connection mode.
+// noteLost downgrades for a server that loses sessions in single-connection mode: it answered the retry, or there was none.
 func (p *pool) noteLost(j *job) {
-	if j.replyLost {
+	if j.replyLost && (j.answer() != nil || !j.request.repeatable()) {
 		p.downgrade(*j.server(), reuseNone, "the server does not answer some sessions in single-connection mode; using one connection a session")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/tls"
+	"encoding/binary"
 	"fmt"
 	"strings"
 )
@@ -36,38 +37,7 @@ type tlsConversation struct {
 	charged       int     // bytes that count against it
 }
 
-// A tlsDirection is the records that one end sends.
-type tlsDirection struct {
-	held      []byte  // the start of a record, or bytes after a gap
-	hello     []byte  // the start of a handshake message in clear
-	sawHello  bool    // there was a hello or a HelloRetryRequest
-	over      bool    // nothing more can be read
-	key       *tlsKey // decrypts the records
-	next      *tlsKey // follows key; nil if unknown
-	protected bool    // key is not of the handshake
-	early     int     // bytes of skipped early data
-	lost      int     // bytes since the last record before a gap; 0 without a gap
-	attempts  int     // to decrypt a record after the gap
-}
-
-// A tlsRecord is an encrypted record that waits for its secret.
-type tlsRecord struct {
-	from int
-	at   frameRef
-	data []byte
-}
-
 var endNames = [2]string{"client", "server"}
-
-// Bounds.
-const (
-	maxWaiting     = 64 << 10 // bytes of records that wait for a secret
-	recordCost     = 64       // bytes of such a record beside its data
-	maxEarlyData   = 64 << 10 // bytes
-	maxHandshake   = 64 << 10 // bytes of one handshake message
-	maxGapAttempts = 1 << 15  // for one gap
-	maxGapRecords  = 1 << 12  // in one gap
-)
 
 // newTLSConversation returns a conversation that is decrypted with the secrets of k. If k is nil, only the name of the
 // server and alerts in clear are read. onData gets the data of each end in order; the bytes are valid during the call only.
@@ -117,19 +87,6 @@ func (t *tlsConversation) charge() {
 	t.charged = n
 }
 
-// keepRest returns the rest of held, or of other bytes if held is empty, in a slice that retains at most twice as much.
-func keepRest(held, rest []byte) []byte {
-	switch {
-	case len(rest) == 0:
-		return nil
-	case len(rest) == len(held):
-		return held // nothing of it was read
-	case cap(held) < len(rest) || cap(held) > 2*len(rest)+256:
-		return bytes.Clone(rest)
-	}
-	return append(held[:0], rest...)
-}
-
 // gap notes that the next bytes of one end are missing. The incomplete record before them is lost too.
 func (t *tlsConversation) gap(from int, missing int) {
 	s := &t.directions[from]
@@ -170,6 +127,68 @@ func (t *tlsConversation) readRecord(from int, at frameRef, data []byte) (rest [
 		t.addEncrypted(tlsRecord{from, at, record})
 	}
 	return data[n:], true
+}
+
+// addHandshake reads the hellos in the handshake messages in clear.
+func (t *tlsConversation) addHandshake(from int, data []byte) {
+	if t.answered {
+		return
+	}
+	s := &t.directions[from]
+	s.hello = append(s.hello, data...)
+	for len(s.hello) >= 4 {
+		n := 4 + int(binary.BigEndian.Uint32(s.hello)&0xffffff)
+		if n > maxHandshake {
+			t.stop(from, fmt.Sprintf("handshake message of %d bytes from the %s", n, endNames[from]))
+			return
+		}
+		if len(s.hello) < n {
+			break
+		}
+		m := &tlsMessage{data: s.hello[4:n]}
+		ok := true
+		switch typ := s.hello[0]; {
+		case typ == handshakeClientHello && from == 0:
+			ok = t.onClientHello(m)
+		case typ == handshakeServerHello && from == 1:
+			ok = t.onServerHello(m)
+		}
+		if !ok {
+			t.fail("malformed hello from the " + endNames[from])
+		}
+		s.hello = s.hello[n:]
+	}
+	if len(s.hello) == 0 || t.answered {
+		s.hello = nil
+	}
+}
+
+func (t *tlsConversation) onClientHello(m *tlsMessage) (ok bool) {
+	hello, ok := parseClientHello(m)
+	t.random, t.earlyData = hello.random, t.earlyData || hello.earlyData
+	if hello.serverName != "" {
+		t.serverName = escape(hello.serverName)
+	}
+	t.directions[0].sawHello = true
+	return ok
+}
+
+func (t *tlsConversation) onServerHello(m *tlsMessage) (ok bool) {
+	hello, ok := parseServerHello(m)
+	if !ok {
+		return false
+	}
+	if t.directions[1].sawHello = true; hello.retry {
+		return true
+	}
+	t.answered, t.cipher = true, tls.CipherSuiteName(hello.suite)
+	switch t.suite = hello.findSuite(); {
+	case hello.version != tls.VersionTLS13:
+		t.fail("RFC 9887 section 3.2 forbids " + tls.VersionName(hello.version))
+	case t.suite == nil: // Go's standard library does not export ChaCha20
+		t.fail("unsupported cipher " + t.cipher)
+	}
+	return true
 }
 
 // addEncrypted decrypts a record, or keeps it until its secret is in the key log.
@@ -282,9 +301,6 @@ func (t *tlsConversation) findRecord(from int, at frameRef, data []byte) (rest [
 	}
 	return data, false
 }
-
-// numbers returns how many sequence numbers the next record may have.
-func (s *tlsDirection) numbers() int { return min(1+s.lost/minRecord, maxGapRecords) }
 
 // decrypt decrypts a record with the current key or the next one: that after the handshake, or after a KeyUpdate (RFC 8446
 // section 7.2). plain is nil if neither fits. known is false if one of them is missing.

@@ -3,77 +3,7 @@ package main
 import (
 	"bytes"
 	"crypto/sha256"
-	"crypto/tls"
-	"encoding/binary"
-	"fmt"
-	"slices"
 )
-
-// addHandshake reads the hellos in the handshake messages in clear.
-func (t *tlsConversation) addHandshake(from int, data []byte) {
-	if t.answered {
-		return
-	}
-	s := &t.directions[from]
-	s.hello = append(s.hello, data...)
-	for len(s.hello) >= 4 {
-		n := 4 + int(binary.BigEndian.Uint32(s.hello)&0xffffff)
-		if n > maxHandshake {
-			t.stop(from, fmt.Sprintf("handshake message of %d bytes from the %s", n, endNames[from]))
-			return
-		}
-		if len(s.hello) < n {
-			break
-		}
-		m := &tlsMessage{data: s.hello[4:n]}
-		ok := true
-		switch typ := s.hello[0]; {
-		case typ == handshakeClientHello && from == 0:
-			ok = t.onClientHello(m)
-		case typ == handshakeServerHello && from == 1:
-			ok = t.onServerHello(m)
-		}
-		if !ok {
-			t.fail("malformed hello from the " + endNames[from])
-		}
-		s.hello = s.hello[n:]
-	}
-	if len(s.hello) == 0 || t.answered {
-		s.hello = nil
-	}
-}
-
-func (t *tlsConversation) onClientHello(m *tlsMessage) (ok bool) {
-	hello, ok := parseClientHello(m)
-	t.random, t.earlyData = hello.random, t.earlyData || hello.earlyData
-	if hello.serverName != "" {
-		t.serverName = escape(hello.serverName)
-	}
-	t.directions[0].sawHello = true
-	return ok
-}
-
-func (t *tlsConversation) onServerHello(m *tlsMessage) (ok bool) {
-	hello, ok := parseServerHello(m)
-	if !ok {
-		return false
-	}
-	t.directions[1].sawHello = true
-	if hello.retry {
-		return true
-	}
-	t.answered, t.cipher = true, tls.CipherSuiteName(hello.suite)
-	i := slices.IndexFunc(tlsSuites, func(s tlsSuite) bool { return s.id == hello.suite })
-	switch {
-	case hello.version != tls.VersionTLS13:
-		t.fail("RFC 9887 section 3.2 forbids " + tls.VersionName(hello.version))
-	case i < 0: // Go's standard library does not export ChaCha20
-		t.fail("unsupported cipher " + t.cipher)
-	default:
-		t.suite = &tlsSuites[i]
-	}
-	return true
-}
 
 // retryRandom is the random of a ServerHello that asks for another ClientHello: the SHA-256 of
 // "HelloRetryRequest" (RFC 8446 section 4.1.3).
@@ -121,6 +51,16 @@ func parseClientHello(m *tlsMessage) (h clientHello, ok bool) {
 type serverHello struct {
 	version, suite uint16
 	retry          bool
+}
+
+// findSuite returns the chosen cipher suite, or nil if it cannot be decrypted.
+func (h *serverHello) findSuite() *tlsSuite {
+	for i := range tlsSuites {
+		if tlsSuites[i].id == h.suite {
+			return &tlsSuites[i]
+		}
+	}
+	return nil
 }
 
 func parseServerHello(m *tlsMessage) (h serverHello, ok bool) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"crypto/aes"
 	"crypto/cipher"
@@ -98,6 +99,53 @@ func (k *tlsKey) open(dst, record []byte, numbers int) []byte {
 		}
 	}
 	return nil
+}
+
+// A tlsDirection is the records that one end sends.
+type tlsDirection struct {
+	held      []byte  // the start of a record, or bytes after a gap
+	hello     []byte  // the start of a handshake message in clear
+	sawHello  bool    // there was a hello or a HelloRetryRequest
+	over      bool    // nothing more can be read
+	key       *tlsKey // decrypts the records
+	next      *tlsKey // follows key; nil if unknown
+	protected bool    // key is not of the handshake
+	early     int     // bytes of skipped early data
+	lost      int     // bytes since the last record before a gap; 0 without a gap
+	attempts  int     // to decrypt a record after the gap
+}
+
+// A tlsRecord is an encrypted record that waits for its secret.
+type tlsRecord struct {
+	from int
+	at   frameRef
+	data []byte
+}
+
+// Bounds.
+const (
+	maxWaiting     = 64 << 10 // bytes of records that wait for a secret
+	recordCost     = 64       // bytes of such a record beside its data
+	maxEarlyData   = 64 << 10 // bytes
+	maxHandshake   = 64 << 10 // bytes of one handshake message
+	maxGapAttempts = 1 << 15  // for one gap
+	maxGapRecords  = 1 << 12  // in one gap
+)
+
+// numbers returns how many sequence numbers the next record may have.
+func (s *tlsDirection) numbers() int { return min(1+s.lost/minRecord, maxGapRecords) }
+
+// keepRest returns the rest of held, or of other bytes if held is empty, in a slice that retains at most twice as much.
+func keepRest(held, rest []byte) []byte {
+	switch {
+	case len(rest) == 0:
+		return nil
+	case len(rest) == len(held):
+		return held // nothing of it was read
+	case cap(held) < len(rest) || cap(held) > 2*len(rest)+256:
+		return bytes.Clone(rest)
+	}
+	return append(held[:0], rest...)
 }
 
 // A keyLog has the secrets of a key log file, as written by --keylog of this program, by openssl -keylogfile, and by others

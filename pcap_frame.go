@@ -34,6 +34,26 @@ type frame struct {
 
 func (f *frame) ref() frameRef { return frameRef{f.number, f.at} }
 
+// A protocol is what a part of a frame contains: a number, and the space that it belongs to.
+type protocol uint64
+
+// The spaces of numbers.
+const (
+	ofLink   protocol = iota << 48 // link types of pcap
+	ofEther                        // EtherTypes
+	ofIP                           // IP protocols
+	ofUDP                          // ports
+	ofTCP                          // ports
+	ofPPP                          // PPP protocols
+	ofLLC                          // service access points of IEEE 802.2
+	ofSNAP                         // an organization and its number
+	ofGRE                          // protocols of GRE that are no EtherTypes
+	ofFamily                       // address families of BSD loopback
+	ofNone                         // reasons below
+
+	maxNumber = 1<<48 - 1
+)
+
 // Link types: the format of the first bytes of a frame, by its number in pcap and pcapng.
 const (
 	linkNull      = ofLink + 0 // BSD loopback

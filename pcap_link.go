@@ -6,26 +6,6 @@ import (
 	"slices"
 )
 
-// A protocol is what a part of a frame contains: a number, and the space that it belongs to.
-type protocol uint64
-
-// The spaces of numbers.
-const (
-	ofLink   protocol = iota << 48 // link types of pcap
-	ofEther                        // EtherTypes
-	ofIP                           // IP protocols
-	ofUDP                          // ports
-	ofTCP                          // ports
-	ofPPP                          // PPP protocols
-	ofLLC                          // service access points of IEEE 802.2
-	ofSNAP                         // an organization and its number
-	ofGRE                          // protocols of GRE that are no EtherTypes
-	ofFamily                       // address families of BSD loopback
-	ofNone                         // reasons below
-
-	maxNumber = 1<<48 - 1
-)
-
 // Numbers that code refers to.
 const (
 	etherIPv4     = 0x0800

@@ -1097,3 +1097,16 @@ func FuzzCapture(f *testing.F) {
 		}
 	})
 }
+
+// TestPcapCountsInOrder: of equal counts the lower number comes first, whatever the names are.
+func TestPcapCountsInOrder(t *testing.T) {
+	t.Parallel()
+	var c frameCounts
+	c.add(ofEther+0x88cc, 2)
+	c.add(ofUDP+9, 2)
+	c.add(ofUDP+10, 2)
+	c.add(ofTCP+80, 3)
+	if got, want := c.String(), "3 frames of TCP port 80, 2 of ethertype 0x88cc, 2 of UDP port 9, 2 of UDP port 10"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

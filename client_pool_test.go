@@ -430,7 +430,7 @@ func TestPoolShortTimeout(t *testing.T) {
 }
 
 // TestPoolForgetfulServer: a server answers only the first session of each connection. Once that is known, no
-// connection gets a second session.
+// connection gets a second session. It is known when a retry is answered, until when another two can be lost.
 func TestPoolForgetfulServer(t *testing.T) {
 	t.Parallel()
 	for _, line := range []string{papLine, asciiLine} {
@@ -442,7 +442,7 @@ func TestPoolForgetfulServer(t *testing.T) {
 			}
 		})
 		got := runWith(t, secretsInEnv, requests(10, line), "batch", s.addr, "--timeout", "2500ms", "-c", "2")
-		if n := checkAnswers(t, answers(t, got.out), 10); n != 10 || forgotten.Load() > 2 {
+		if n := checkAnswers(t, answers(t, got.out), 10); n != 10 || forgotten.Load() > 4 {
 			t.Errorf("%s: %d granted, %d forgotten: %s", line, n, forgotten.Load(), got.err)
 		}
 	}

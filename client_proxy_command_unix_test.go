@@ -20,10 +20,13 @@ import (
 	"time"
 )
 
-// init runs the command of the tests for --proxy-command, which is the test binary under the name connect.
+// connectWord is the first argument of the test binary that makes it the command of the tests for --proxy-command.
+const connectWord = "connect-for-a-test"
+
+// init runs that command.
 func init() {
-	if filepath.Base(os.Args[0]) == "connect" {
-		os.Exit(connectCommand(os.Args[1], os.Args[2], os.Args[3:]))
+	if len(os.Args) > 3 && os.Args[1] == connectWord {
+		os.Exit(connectCommand(os.Args[2], os.Args[3], os.Args[4:]))
 	}
 }
 
@@ -77,13 +80,8 @@ func connectCommand(report, action string, args []string) (code int) {
 // connectCommand.
 func proxyCommandFor(t *testing.T, action string) (report, command string) {
 	t.Helper()
-	binary := buildBinary(t)
-	connect := filepath.Join(filepath.Dir(binary), "connect")
-	if err := os.Rename(binary, connect); err != nil {
-		t.Fatal(err)
-	}
 	report = filepath.Join(t.TempDir(), "report")
-	return report, connect + " " + report + " " + action
+	return report, strings.Join([]string{buildBinary(t), connectWord, report, action}, " ")
 }
 
 // startedCommands reads the reports.

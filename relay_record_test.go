@@ -205,7 +205,7 @@ func TestRelayRecordLong(t *testing.T) {
 	if want := fmt.Sprintf("%s: removed a packet that was cut off at the end (%d bytes)\n", file, cut); !strings.Contains(r.stderr.String(), want) {
 		t.Errorf("got %s, want %s", r.stderr, want)
 	}
-	if info, err := f.Stat(); err != nil || info.Size() != int64(hole+len(frames)-1-cut) {
+	if info, err := f.Stat(); err != nil || info.Size() != hole+int64(len(frames)-1-cut) {
 		t.Errorf("the file has %d bytes, %v", info.Size(), err)
 	}
 }

@@ -271,7 +271,7 @@ func (inv *invocation) emptyResult() *result {
 
 // do is ask for a client that exists already.
 func (inv *invocation) do(ctx context.Context, c *client, j *job) (*result, error) {
-	j.res = result{Command: inv.command.name, User: inv.request.user}
+	j.res = *inv.emptyResult()
 	r := &requester{client: c, warnf: inv.printWarning, keepConn: true}
 	if person := inv.person(); person != nil && j.request.interactive() {
 		r.ask = func(ctx context.Context, prompt string, hidden bool) (string, error) {

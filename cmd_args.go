@@ -61,6 +61,11 @@ func (a *argOptions) request(words []string) ([]string, error) {
 	return args, nil
 }
 
+// registerStrict registers the option --strict of the commands that authorize.
+func registerStrict(o *optionSet, strict *bool) {
+	o.add((*toggle)(strict), "strict", "", "exit 1 if a device that knows only RFC 8907 must deny: an unknown mandatory argument, or a value that is not allowed")
+}
+
 // commandName returns the name of the command line in messages.
 func (a *argOptions) commandName() string {
 	if a.json {

@@ -11,7 +11,7 @@ func newAuthorize(o *optionSet) action {
 	arguments.register(o)
 	arguments.as.register(o)
 	o.add(&require, "require", "NAME=VALUE", "exit 1 unless this argument is granted; repeatable")
-	o.add((*toggle)(&strict), "strict", "", "exit 1 if a device that knows only RFC 8907 must deny: an unknown mandatory argument, or a value that is not allowed")
+	registerStrict(o, &strict)
 	o.add((*text)(&file), "cmd-file", "FILE", "authorize every line of FILE and print a table; # begins a comment, + or - a command that must be permitted or denied; - is stdin")
 	deadTime := addDeadTime(o)
 	registerAll(o, &all)

@@ -60,17 +60,9 @@ func (opts *checkOptions) run(ctx context.Context, inv *invocation) (output, err
 	if err := newLogin(inv.request.commonFields(), secrets.password).check(inv.request.maxRemAddr()); err != nil {
 		return nil, err
 	}
-	plan := opts.plan
-	plan.request, plan.password, plan.silenced = inv.request, secrets.password, inv.output.silenced
-	if plan.commands, err = plannedCommands(inv.request, opts.commands, endCommands); err != nil {
+	plan, err := opts.prepare(inv, secrets.password, endCommands)
+	if err != nil {
 		return nil, err
-	}
-	if opts.login {
-		whole := new(loginOptions)
-		whole.as = plan.as
-		if plan.login, err = whole.plan(&inv.request, nil); err != nil {
-			return nil, err
-		}
 	}
 	inv.server.singleConnect = true // to see whether the server agrees to it
 	c, err := inv.client(ctx, secrets.keys)
@@ -80,7 +72,7 @@ func (opts *checkOptions) run(ctx context.Context, inv *invocation) (output, err
 	printed := make(map[string]bool)
 	round := func(ctx context.Context) *checkReport {
 		report := &checkReport{report: inv.newReport(), format: opts.format, ownCert: c.tls.ownCertificate()}
-		report.checkTargets(ctx, inv.targets(ctx, c), &plan)
+		report.checkTargets(ctx, inv.targets(ctx, c), plan)
 		report.printWarnings(inv, printed)
 		report.setVerdict(ctx.Err() != nil)
 		return report
@@ -98,6 +90,19 @@ func (opts *checkOptions) run(ctx context.Context, inv *invocation) (output, err
 		return unknownOutput(err), err
 	}
 	return &page{exitStatus: report.exitStatus}, err
+}
+
+// prepare returns what is checked on each server. endCommands adds cmd-arg=<cr> to the commands of --cmd.
+func (opts *checkOptions) prepare(inv *invocation, password string, endCommands bool) (*checkPlan, error) {
+	plan := opts.plan
+	plan.request, plan.password, plan.silenced = inv.request, password, inv.output.silenced
+	var err error
+	if plan.commands, err = plannedCommands(inv.request, opts.commands, endCommands); err == nil && opts.login {
+		whole := new(loginOptions)
+		whole.as = plan.as
+		plan.login, err = whole.plan(&inv.request, nil)
+	}
+	return &plan, err
 }
 
 // check refuses options that make no sense together.

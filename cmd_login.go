@@ -21,7 +21,7 @@ func newLoginCommand(o *optionSet) action {
 	o.add(&opts.commands, "cmd", "COMMAND", "authorize this command line between the start and the stop record; repeatable")
 	o.add((*toggle)(&opts.cr), "cr", "", "append cmd-arg=<cr> to the commands, as Cisco IOS does")
 	o.add(&opts.require, "require", "NAME=VALUE", "exit 1 unless the shell is granted with this argument; repeatable")
-	o.add((*toggle)(&opts.strict), "strict", "", "exit 1 if a device that knows only RFC 8907 must deny: an unknown mandatory argument, or a value that is not allowed")
+	registerStrict(o, &opts.strict)
 	opts.as.register(o)
 	authen.register(o)
 	return func(ctx context.Context, inv *invocation) (output, error) {

@@ -161,22 +161,25 @@ func TestTLSNoFallback(t *testing.T) {
 		{"tls://DOWN,CLEAR", 4, skipped},
 		{"tls://BAD,tcp://CLEAR --retries 2", 6, skipped},
 		{"tcp://DOWN,tls://BAD,tcp://CLEAR --retries 1", 6, skipped},
-		{"tls://SILENT,tcp://CLEAR --timeout 3", 4, skipped},
+		{"tls://SILENT,tcp://CLEAR --timeout 1", 4, skipped},
 	} {
 		for _, line := range []string{
 			"authenticate alice SERVERS -t pap", "authorize alice SERVERS", "account alice SERVERS --task-id 1",
 			"batch SERVERS", "bench alice SERVERS -t pap -n 1", "authorize alice SERVERS --cmd-file -",
 		} {
-			input := map[string]string{"batch": `{"command":"authenticate","user":"alice","authen_type":"pap"}` + "\n", "authorize": "show version\n"}[strings.Fields(line)[0]]
-			args := strings.Replace(line, "SERVERS", names.Replace(tt.servers), 1)
-			got := runWith(t, secretsInEnv, input, append(strings.Fields(args), "--cacert", ca)...)
-			if got.code != tt.code {
-				t.Errorf("%s: %d\n%s%s", args, got.code, got.out, got.err)
-			}
-			end := regexp.MustCompile(names.Replace(tt.err) + "$")
-			if several := strings.Contains(line, "bat") || strings.Contains(line, "bench") || strings.Contains(line, "--cmd-file"); !several && !end.MatchString(got.err) {
-				t.Errorf("%s: stderr is\n%s", args, got.err)
-			}
+			t.Run(strings.Replace(line, "SERVERS", tt.servers, 1), func(t *testing.T) {
+				t.Parallel()
+				input := map[string]string{"batch": `{"command":"authenticate","user":"alice","authen_type":"pap"}` + "\n", "authorize": "show version\n"}[strings.Fields(line)[0]]
+				args := strings.Replace(line, "SERVERS", names.Replace(tt.servers), 1)
+				got := runWith(t, secretsInEnv, input, append(strings.Fields(args), "--cacert", ca)...)
+				if got.code != tt.code {
+					t.Errorf("%d\n%s%s", got.code, got.out, got.err)
+				}
+				end := regexp.MustCompile(names.Replace(tt.err) + "$")
+				if several := strings.Contains(line, "bat") || strings.Contains(line, "bench") || strings.Contains(line, "--cmd-file"); !several && !end.MatchString(got.err) {
+					t.Errorf("stderr is\n%s", got.err)
+				}
+			})
 		}
 	}
 }

@@ -31,7 +31,7 @@ func (o *acceptOptions) register(to *optionSet, tlsOption string) {
 	to.add(&o.crls, "client-crl", "FILE", "with --client-ca: revocation list for clients, PEM or DER; repeatable")
 	to.add(&o.names, "client-name", "NAME", "with --client-ca: DNS name (*. is for one label) or address in subjectAltName, one of which clients need; repeatable")
 	to.add((*toggle)(&o.address), "client-address", "", "with --client-ca: the client's address must be in subjectAltName")
-	to.add((*lifetime)(&o.ticketLifetime), "ticket-lifetime", "TIME", "with "+tlsOption+": lifetime of session tickets, each of which works once (default 24h; 0 for none)")
+	to.add((*timeOrZero)(&o.ticketLifetime), "ticket-lifetime", "TIME", "with "+tlsOption+": lifetime of session tickets, each of which works once (default 24h; 0 for none)")
 	to.add(&o.proxies, "proxy-protocol", "PREFIX", "connections from PREFIX begin with a PROXY header, version 1 or 2, that names the client; repeatable")
 	to.add(&number{&o.limits.connections, 1, 1 << 16}, "max-connections", "N", "limit of open connections (default 1024); above it, the address that has most loses one")
 	to.add(&number{&o.limits.perAddress, 1, 1 << 16}, "max-per-address", "N", "limit of open connections of one IPv4 address or IPv6 /64 (default 768)")
@@ -95,20 +95,4 @@ func (o *acceptOptions) tlsServer(ctx context.Context, inv *invocation, cert, ce
 		inv.warnf(warnNoClientCA, "clients need no certificate without --client-ca; %s", clientCertsRequired)
 	}
 	return s, nil
-}
-
-// A lifetime is a flag.Value: a time, which may be 0.
-type lifetime time.Duration
-
-func (l *lifetime) String() string { return time.Duration(*l).String() }
-
-func (l *lifetime) Set(s string) error {
-	if s == "0" || s == "0s" {
-		*l = 0
-		return nil
-	}
-	if (*seconds)(l).Set(s) != nil {
-		return errors.New("must be 0 to 24h: seconds (2.5) or a duration (500ms)")
-	}
-	return nil
 }

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// anyText is a flag.Value, as are text, which rejects the empty string of an unset variable in a script, toggle, list,
+// anyText is an optionValue, as are text, which rejects the empty string of an unset variable in a script, toggle, list,
 // number, seconds, timeOrZero, deviceName, hostList, pinList and hexValue.
 type anyText string
 
@@ -85,7 +85,7 @@ type timeOrZero time.Duration
 func (d *timeOrZero) String() string { return time.Duration(*d).String() }
 
 func (d *timeOrZero) Set(s string) error {
-	if v, err := strconv.ParseFloat(s, 64); err == nil && v == 0 {
+	if v, err := strconv.ParseFloat(strings.TrimSuffix(s, "s"), 64); err == nil && v == 0 {
 		*d = 0
 		return nil
 	}

@@ -19,7 +19,6 @@ type authentication struct {
 	answers     []string
 	answerName  string // what gives the command more answers, such as --answer; empty for nothing
 	answerAgain bool   // answers are for a repeated prompt too
-	person      bool   // prompts without an answer go to a person
 	deferred    bool   // the person types the password when the server asks
 	deferredNew bool   // and the new password
 
@@ -263,10 +262,8 @@ func (a *authentication) onPrompt(r *reaction) {
 	switch {
 	case used < len(ready):
 		a.sendPrepared(r, ready[used])
-	case status == authenGetUser && used > 0 && (len(ready) > 0 || !a.person):
-		r.err = failf(classDenied, "%s asked for the user name again", a.server).
-			withHint("check USER: the server does not accept it%s", a.noReplacement())
-		r.abort = abort("no answer to the prompt")
+	case status == authenGetUser && used > 0 && len(ready) > 0:
+		r.err, r.abort = a.userRefused(), abort("no answer to the prompt")
 	case a.answered < len(a.answers) && (status != authenGetUser || used == 0) && (!a.repeated || a.answerAgain):
 		a.answered++
 		a.send(r, a.answers[a.answered-1])
@@ -275,12 +272,13 @@ func (a *authentication) onPrompt(r *reaction) {
 	}
 }
 
-// noReplacement returns the end of the hint for a refused user, if the command can have more answers.
-func (a *authentication) noReplacement() string {
+// userRefused returns the error for a server that asks for the user name again.
+func (a *authentication) userRefused() error {
+	f := failf(classDenied, "%s asked for the user name again", a.server)
 	if a.answerName == "" {
-		return ""
+		return f.withHint("check USER: the server does not accept it")
 	}
-	return " (" + a.answerName + " cannot replace it)"
+	return f.withHint("check USER: the server does not accept it (%s cannot replace it)", a.answerName)
 }
 
 // notePrompt notes whether a prompt repeats the last line of the one for the password, also after a sentence: many
@@ -396,6 +394,8 @@ func (a *authentication) onNoAnswer(r *reaction, err error) {
 		r.err = failf(classDenied, "no %s typed", secret).withHint("%s", hint)
 	case noAnswer && a.pending != pendingAnswer:
 		r.err = failf(classUsage, "no %s typed", secret).withHint("%s", hint)
+	case noAnswer && a.response.status == authenGetUser && a.used[authenGetUser] > 0:
+		r.err = a.userRefused()
 	case noAnswer && a.repeated:
 		r.verdict.status, r.verdict.prompt, r.verdict.hint = authenFail, a.response.status.String(), a.refusedHint()
 	case noAnswer:

@@ -419,8 +419,7 @@ func TestAuthenticationDialogue(t *testing.T) {
 		"RESTART pap": {status: authenRestart, data: "\x02"}, "RESTART chap": {status: authenRestart, data: "\x03"}, "RESTART": {status: authenRestart},
 		"RESTART ascii": {status: authenRestart, data: "\x01\x63\x02"}, "0x63": {status: 0x63},
 	}
-	person := func(a *authentication) { a.person = true }
-	deferred := func(a *authentication) { a.person, a.deferred, a.password = true, true, "" }
+	deferred := func(a *authentication) { a.deferred, a.password = true, "" }
 	for _, tt := range []struct {
 		name  string
 		a     *authentication
@@ -434,8 +433,8 @@ func TestAuthenticationDialogue(t *testing.T) {
 		{"no name and no answer", login(func(a *authentication) { a.fields.user = "" }),
 			[]string{"GETUSER", `GETUSER, prompt "tac1:49: Username: "`, ">", "GETUSER, abort, error denied"}},
 		{"no name, from the answers once", login(func(a *authentication) { a.fields.user, a.answers = "", []string{"bob", "123"} }),
-			[]string{"GETUSER", `GETUSER, send "bob"`, "GETUSER", "GETUSER, abort, error denied"}},
-		{"no name, from a person again and again", login(func(a *authentication) { a.fields.user, a.person = "", true }),
+			[]string{"GETUSER", `GETUSER, send "bob"`, "GETUSER", `GETUSER, prompt "tac1:49: Username: "`, ">", "GETUSER, abort, error denied"}},
+		{"no name, from a person again and again", login(func(a *authentication) { a.fields.user = "" }),
 			[]string{"GETUSER", `GETUSER, prompt "tac1:49: Username: "`, "> bob", `GETUSER, send "bob"`, "GETUSER", `GETUSER, prompt "tac1:49: Username: "`}},
 		{"asked for the password again", login(nil), []string{"GETPASS", `GETPASS, send "pw"`, "GETPASS", `GETPASS, prompt "password for alice: ", hidden`,
 			">", "FAIL, for GETPASS, abort"}},
@@ -443,7 +442,7 @@ func TestAuthenticationDialogue(t *testing.T) {
 			[]string{"GETPASS", `GETPASS, send "pw"`, "GETPASS new", `GETPASS, send "other"`, "GETPASS new", `GETPASS, prompt "tac1:49: New password: ", hidden`}},
 		{"a token from the answers", login(func(a *authentication) { a.answers = []string{"123"} }), []string{"GETDATA", `GETDATA, send "123"`}},
 		{"a token without an answer", login(nil), []string{"GETDATA", "GETDATA, prompt \"tac1:49: Token:\\ntac1:49: six digits \"", ">", "GETDATA, abort, error denied"}},
-		{"a token from a person", login(person), []string{"GETDATA hidden", `GETDATA, prompt "tac1:49: PIN ", hidden`, "> 99", `GETDATA, send "99"`}},
+		{"a token from a person", login(nil), []string{"GETDATA hidden", `GETDATA, prompt "tac1:49: PIN ", hidden`, "> 99", `GETDATA, send "99"`}},
 		{"the password when the server asks", login(deferred), []string{"GETPASS", `GETPASS, prompt "password for alice: ", hidden`, "> typed", `GETPASS, send "typed"`}},
 		{"no password typed", login(deferred), []string{"GETPASS", `GETPASS, prompt "password for alice: ", hidden`, ">", "GETPASS, abort, error usage"}},
 		{"an empty password typed", login(deferred), []string{"GETPASS", `GETPASS, prompt "password for alice: ", hidden`, "> ", "GETPASS, abort, error usage"}},
@@ -492,7 +491,7 @@ func TestAuthenticationKeepsATypedPassword(t *testing.T) {
 	t.Parallel()
 	for serverMsg, kept := range map[string]bool{"": true, "Password: ": true, "Challenge 1234:": false} {
 		a := newLogin(commonFields{user: "alice", typ: authenASCII, service: authenServiceLogin}, "")
-		a.person, a.deferred = true, true
+		a.deferred = true
 		for range 2 {
 			a.firstMessage("")
 			a.response = authenReply{status: authenGetPass, serverMsg: serverMsg}
@@ -513,7 +512,7 @@ func TestAuthenticationKeepsATypedPassword(t *testing.T) {
 func TestAuthenticationRestartUsesTypedPassword(t *testing.T) {
 	t.Parallel()
 	a := newLogin(commonFields{user: "alice", typ: authenASCII, service: authenServiceLogin}, "")
-	a.person, a.deferred = true, true
+	a.deferred = true
 	a.firstMessage("192.0.2.1")
 	a.response = authenReply{status: authenRestart, data: "\x02"}
 	a.on("tac1:49")

@@ -157,6 +157,16 @@ func (inv *invocation) person() *terminal {
 	return inv.terminal
 }
 
+// askPerson implements askFunc. It opens the terminal at the first prompt: most requests need none.
+func (inv *invocation) askPerson(ctx context.Context, prompt string, hidden bool) (string, error) {
+	person := inv.person()
+	if person == nil {
+		return "", errNoAnswer
+	}
+	defer person.expectPrompts()
+	return person.ask(ctx, prompt, hidden)
+}
+
 // outputOptions are the options for what is printed.
 type outputOptions struct {
 	quiet, verbose, debug, json, showSecrets bool
@@ -272,13 +282,7 @@ func (inv *invocation) emptyResult() *result {
 // do is ask for a client that exists already.
 func (inv *invocation) do(ctx context.Context, c *client, j *job) (*result, error) {
 	j.res = *inv.emptyResult()
-	r := &requester{client: c, warnf: inv.printWarning, keepConn: true}
-	if person := inv.person(); person != nil && j.request.interactive() {
-		r.ask = func(ctx context.Context, prompt string, hidden bool) (string, error) {
-			defer person.expectPrompts()
-			return person.ask(ctx, prompt, hidden)
-		}
-	}
+	r := &requester{client: c, warnf: inv.printWarning, ask: inv.askPerson, keepConn: true}
 	r.do(ctx, j)
 	r.close()
 	return &j.res, j.err

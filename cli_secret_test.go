@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -524,5 +525,25 @@ func TestDecodeEmptyKey(t *testing.T) {
 	for _, line := range []string{"authenticate alice tac1 -k ''", "check tac1 -k ''", "serve -k '' --user alice:x", "relay tac1 --listen 127.0.0.1:0 -k ''"} {
 		got := runWith(t, nil, "", split(line)...)
 		got.check(t, 2, "", `tacacs_plus: the key is empty\ntacacs_plus: hint: set a key of at least 16 characters on both sides \(RFC 8907 section 10.5.1\)\n`)
+	}
+}
+
+// TestSecretsOpenNoTerminal: a login whose secrets are given opens the terminal only for a prompt that nothing answers.
+func TestSecretsOpenNoTerminal(t *testing.T) {
+	t.Parallel()
+	for fault, opens := range map[string]bool{"": false, "--fault restart": false, "--fault getdata": true} {
+		s := serveWith(t, split(fault)...)
+		for _, options := range []string{"", " -t pap"} {
+			opened := false
+			std := stdio{in: strings.NewReader(""), out: t.Output(), err: t.Output(), env: func(name string) string { return secretsInEnv[name] }}
+			std.terminal = func() (*os.File, io.Writer, error) {
+				opened = true
+				return nil, nil, errNoAnswer
+			}
+			run(t.Context(), split("authenticate alice AT"+options, "AT", s.addr), std)
+			if want := opens && options == ""; opened != want {
+				t.Errorf("%s%s: the terminal was opened: %t", fault, options, opened)
+			}
+		}
 	}
 }

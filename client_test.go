@@ -247,7 +247,6 @@ func TestClientAborts(t *testing.T) {
 			q := &authentication{action: authenLogin, fields: commonFields{user: "alice", typ: authenASCII, service: authenServiceLogin}}
 			r := &requester{client: clientOf(t, l)}
 			if tt.person {
-				q.person = true
 				r.ask = (&terminal{lines: bufio.NewReader(silent), out: writerFunc(func([]byte) { interrupt() })}).ask
 			}
 			j := &job{request: q}
@@ -293,7 +292,7 @@ func TestClientPausesForAPerson(t *testing.T) {
 				began := time.Now()
 				c := &client{servers: make([]server, 1), keys: []key{{source: "test", value: testKey}}, timeout: tt.timeout}
 				a := requester{client: c, ask: person.ask, conn: &serverConn{client: c, keys: c.keys, conn: conn, established: true, idleSince: began, stopWatch: func() {}}}
-				j := &job{request: &authentication{action: authenLogin, person: true,
+				j := &job{request: &authentication{action: authenLogin,
 					fields: commonFields{user: "alice", typ: authenASCII, service: authenServiceLogin}}}
 				a.do(t.Context(), j)
 				if elapsed := time.Since(began); elapsed != tt.want || j.res.Status != tt.status || (j.err == nil) != (tt.status != "") {
@@ -324,7 +323,7 @@ func TestClientInterruptedAtAPrompt(t *testing.T) {
 		began := time.Now()
 		c := &client{servers: make([]server, 1), keys: []key{{source: "test", value: testKey}}, timeout: time.Minute}
 		a := requester{client: c, ask: ask, conn: &serverConn{client: c, keys: c.keys, conn: conn, established: true, idleSince: began, stopWatch: func() {}}}
-		j := &job{request: &authentication{action: authenLogin, person: true,
+		j := &job{request: &authentication{action: authenLogin,
 			fields: commonFields{user: "alice", typ: authenASCII, service: authenServiceLogin}}}
 		a.do(ctx, j)
 		if elapsed := time.Since(began); elapsed != 0 || j.class() != classInterrupted {

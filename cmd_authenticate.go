@@ -45,9 +45,6 @@ func (c *challengeOptions) prepare(ctx context.Context, inv *invocation) (*authe
 	a := newLogin(inv.request.commonFields(), "")
 	a.chapID, a.challenge = c.id, c.challenge
 	keys, err := c.answers.prepare(ctx, inv, a, &inv.password)
-	if c.all {
-		a.person = false
-	}
 	return a, keys, err
 }
 
@@ -91,7 +88,7 @@ func (opts *answerOptions) prepare(ctx context.Context, inv *invocation, a *auth
 		return nil, err
 	}
 	a.password, a.newPassword = secrets.password, secrets.newPassword
-	a.person, a.deferred, a.deferredNew = inv.person() != nil, secrets.deferred, secrets.deferredNew
+	a.deferred, a.deferredNew = secrets.deferred, secrets.deferredNew
 	a.answers, a.answerAgain, a.answerName = trimAnswers(opts.texts), opts.repeated, "--answer"
 	return secrets.keys, a.check(inv.request.maxRemAddr())
 }

@@ -376,8 +376,8 @@ func TestAllCommandFileLimits(t *testing.T) {
 	got := runWith(t, secretsInEnv, strings.Repeat("show\n", maxTableRows+1), "authorize", "alice", l.Addr().String(), "--all", "--cmd-file", "-")
 	got.check(t, classUsage.exit(), ``, `tacacs_plus: more than 65536 commands in standard input, which is the limit for --all\n`+
 		`tacacs_plus: hint: split the file, or ask one server at a time without --all\n`)
-	large := strings.Repeat("# "+long(maxLine-100)+"\n", maxCommandFile/maxLine+1)
-	got = runWith(t, secretsInEnv, large, "authorize", "alice", l.Addr().String(), "--cmd-file", "-")
+	large := &generator{line: "# " + long(maxLine-100) + "\n", n: maxCommandFile/maxLine + 1}
+	got = runReading(t, secretsInEnv, large, "authorize", "alice", l.Addr().String(), "--cmd-file", "-")
 	got.check(t, classUsage.exit(), ``, `tacacs_plus: read the commands: standard input is over 67108864 bytes\n`)
 	checkUntouched(t, l)
 	// Comments do not count.

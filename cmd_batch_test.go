@@ -784,9 +784,9 @@ func TestBatchBacklogBound(t *testing.T) {
 			}()
 		}
 	})
-	const n = 100
+	const n = maxBacklogBytes/maxLine + 8
 	line := fmt.Sprintf(authorLine, `"user":"more"`) + strings.Repeat(" ", maxLine-200) + "\n"
-	in := &counted{text: strings.NewReader(requests(2, authorLine) + strings.Repeat(line, n))}
+	in := &counted{text: io.MultiReader(strings.NewReader(requests(2, authorLine)), &generator{line: line, n: n})}
 	var out inFlightMeter
 	ended := make(chan exitCode, 1)
 	go func() {

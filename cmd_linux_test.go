@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"sort"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -352,15 +353,17 @@ func TestCheckOutOfFiles(t *testing.T) {
 	if err := os.WriteFile(script, []byte(text), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	limit := 24
+	var limit int
 	limited := func(args ...string) runResult {
 		_, got := startProcess(t, "", nil, append([]string{script, strconv.Itoa(limit), binary}, args...)...).ends()
 		return got
 	}
+	// The largest limit that is not enough.
+	limit = 4 + sort.Search(20, func(n int) bool {
+		limit = 4 + n
+		return limited("check", s.addr, "--nagios").code == 0
+	}) - 1
 	got := limited("check", s.addr, "--nagios")
-	for ; got.code == 0 && limit > 4; got = limited("check", s.addr, "--nagios") {
-		limit--
-	}
 	if !strings.Contains(got.out, "too many open files") || got.code != nagiosUnknown || !strings.HasPrefix(got.out, "TACACS+ UNKNOWN: ") {
 		t.Errorf("got %+v", got)
 	}

@@ -80,9 +80,11 @@ func TestDecodeBudget(t *testing.T) {
 
 // manySecrets returns a key log of n conversations.
 func manySecrets(n int) string {
+	const format = "CLIENT_TRAFFIC_SECRET_0 %064x %064x\n"
 	var b strings.Builder
+	b.Grow(n * len(fmt.Sprintf(format, 0, 0)))
 	for i := range n {
-		fmt.Fprintf(&b, "CLIENT_TRAFFIC_SECRET_0 %064x %064x\n", i, i)
+		fmt.Fprintf(&b, format, i, i)
 	}
 	return b.String()
 }

@@ -45,7 +45,7 @@ func (p *pacedStream) Write([]byte) (int, error) { return 0, p.err }
 type generator struct {
 	line string
 	n    int
-	rest []byte
+	rest string
 }
 
 func (g *generator) Read(b []byte) (n int, err error) {
@@ -54,7 +54,7 @@ func (g *generator) Read(b []byte) (n int, err error) {
 			if g.n--; g.n < 0 {
 				return n, io.EOF
 			}
-			g.rest = []byte(g.line)
+			g.rest = g.line
 		}
 		m := copy(b[n:], g.rest)
 		n, g.rest = n+m, g.rest[m:]

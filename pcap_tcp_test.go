@@ -15,12 +15,12 @@ import (
 
 // tcpIP returns a segment in an IP datagram. The addresses determine the version.
 func tcpIP(src, dst netip.AddrPort, seq, ack uint32, flags tcpFlags, data string) []byte {
-	var b []byte
+	b := make([]byte, 0, 60+len(data))
 	if src.Addr().Is4() {
-		b = binary.BigEndian.AppendUint16([]byte{0x45, 0}, uint16(40+len(data)))
+		b = binary.BigEndian.AppendUint16(append(b, 0x45, 0), uint16(40+len(data)))
 		b = append(b, 0, 0, 0, 0, 64, protocolTCP, 0, 0)
 	} else {
-		b = binary.BigEndian.AppendUint16([]byte{0x60, 0, 0, 0}, uint16(20+len(data)))
+		b = binary.BigEndian.AppendUint16(append(b, 0x60, 0, 0, 0), uint16(20+len(data)))
 		b = append(b, protocolTCP, 64)
 	}
 	b = append(append(b, src.Addr().AsSlice()...), dst.Addr().AsSlice()...)

@@ -181,8 +181,16 @@ func TestRelayFairness(t *testing.T) {
 	t.Parallel()
 	big := &authorRequest{commonFields: commonFields{user: "mallory"}, args: slices.Repeat([]string{"filler*" + strings.Repeat("x", 240)}, 254)}
 	small := &authorRequest{commonFields: commonFields{user: "mallory"}, args: []string{"service=shell", "cmd="}}
-	for _, mode := range relayModes {
-		for name, m := range map[string]message{"large requests": big, "many sessions": small, "dialogues": asciiStart("mallory"), "logins": papStart("mallory", "x")} {
+	for name, m := range map[string]message{"large requests": big, "many sessions": small, "dialogues": asciiStart("mallory"), "logins": papStart("mallory", "x")} {
+		const connections, sessions = 3, 700 // more than maxPlaces together, or their packets more than maxBytes
+		all := make([]byte, 0, 1<<20+maxBytes/connections)
+		for i := range uint32(sessions) {
+			if len(all) > maxBytes/connections {
+				break
+			}
+			all = append(all, packed(header{version: versionOf(m), typ: typeOf(m), seqNo: 1, flags: flagSingleConnect, sessionID: i}, deviceKey, m)...)
+		}
+		for _, mode := range relayModes {
 			t.Run(name+mode, func(t *testing.T) {
 				t.Parallel()
 				// The server answers nothing that mallory sends.
@@ -194,19 +202,8 @@ func TestRelayFairness(t *testing.T) {
 					}
 				})
 				r := relayTo(t, s.addr, append(split(mode), "-q", "--timeout", "10m", "--dead-time", "0", "--drain-time", "10ms")...)
-				typ := typeAuthen
-				if _, ok := m.(*authorRequest); ok {
-					typ = typeAuthor
-				}
-				for range 3 {
+				for range connections {
 					c := dialDevice(t, r)
-					var all []byte
-					for i := range uint32(700) {
-						if len(all) > 16<<20 {
-							break // over the limit
-						}
-						all = append(all, packed(header{version: versionOf(m), typ: typ, seqNo: 1, flags: flagSingleConnect, sessionID: i}, deviceKey, m)...)
-					}
 					go c.Write(all)
 					go io.Copy(io.Discard, c.Conn)
 				}

@@ -252,17 +252,15 @@ func TestRelayFaults(t *testing.T) {
 			if f.stays || f.name == "session" { // no reply
 				relayTimeout, timeout = "500ms", " --timeout 10s"
 			}
-			for _, mode := range relayModes {
-				for _, line := range lines {
+			s := serveWith(t, "--fault", f.name)
+			for _, line := range lines {
+				direct := sync.OnceValue(func() runResult { return s.ask(t, line+" --timeout "+relayTimeout) })
+				for _, mode := range relayModes {
 					all.Go(func() {
 						t.Run(mode+line, func(t *testing.T) {
-							s := serveWith(t, "--fault", f.name)
 							r := relayTo(t, s.addr, append(split(mode), "--timeout", relayTimeout)...)
-							var direct, through runResult
-							var both sync.WaitGroup
-							both.Go(func() { direct = s.ask(t, line+" --timeout "+relayTimeout) })
-							both.Go(func() { through = r.asDevice(t, line+timeout) })
-							both.Wait()
+							all.Go(func() { direct() })
+							through, direct := r.asDevice(t, line+timeout), direct()
 							want := direct.code
 							switch {
 							case forwarded[f.name], through.out == direct.out && direct.code < classNetwork.exit():

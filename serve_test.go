@@ -188,7 +188,7 @@ func TestServeShutdown(t *testing.T) {
 // TestServeLoad: thousands of logins, each on its own connection: none is refused or wrong, and no memory is left.
 // It does not run in parallel, since it measures the memory of the process.
 func TestServeLoad(t *testing.T) {
-	const logins, clients, atOnce = 4000, 4, 500
+	const logins, clients, atOnce = 2000, 4, 250
 	s := serveWith(t)
 	if err := dialFakeClient(t, s.addr).login(0, 0); err != nil {
 		t.Fatal(err)

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // buildBinary returns the path of the program, which is the test binary under another name (see TestMain).
@@ -88,9 +87,6 @@ func startServe(t *testing.T, env, start []string, options ...string) (p *proces
 	waitUntil(t, "serve listens", func() bool { return listening.MatchString(p.err.String()) })
 	return p, listening.FindStringSubmatch(p.err.String())[1]
 }
-
-// reactionTime is how long a test waits before it concludes that a process ignores a signal.
-const reactionTime = 200 * time.Millisecond
 
 // gets sends a signal to the process.
 func (p *process) gets(t *testing.T, s syscall.Signal) {

@@ -39,6 +39,9 @@ const (
 // patience is the time limit of a test that hangs. It is long enough for an emulated processor.
 const patience = 2 * time.Minute
 
+// reactionTime is how long a test waits before it concludes that nothing happens, such as a process ignores a signal.
+const reactionTime = 200 * time.Millisecond
+
 // secretsInEnv is an environment with both secrets.
 var secretsInEnv = map[string]string{"TACACS_PLUS_KEY": testKey, "TACACS_PLUS_PWD": testPassword}
 
@@ -51,10 +54,16 @@ type runResult struct {
 // runWith runs a command line without a terminal.
 func runWith(t *testing.T, env map[string]string, stdin string, args ...string) runResult {
 	t.Helper()
+	return runReading(t, env, strings.NewReader(stdin), args...)
+}
+
+// runReading is runWith for an input that is long.
+func runReading(t *testing.T, env map[string]string, stdin io.Reader, args ...string) runResult {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var out, err bytes.Buffer
-	code := run(ctx, args, stdio{in: strings.NewReader(stdin), out: &out, err: &err,
+	code := run(ctx, args, stdio{in: stdin, out: &out, err: &err,
 		env: func(name string) string { return env[name] }})
 	checkHintOptions(t, args, out.String()+err.String())
 	return runResult{code, out.String(), err.String()}

@@ -61,7 +61,7 @@ func (f acctFlags) kind() acctFlags {
 
 func (f acctFlags) String() string { return acctFlagNames.name(uint8(f)) }
 
-// Set also accepts update, the Python client's name of a watchdog.
+// Set implements flag.Value. update is the Python client's name of a watchdog.
 func (f *acctFlags) Set(s string) error {
 	if strings.EqualFold(s, "update") {
 		s = "watchdog"

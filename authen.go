@@ -127,6 +127,7 @@ func (t authenType) String() string {
 	return authenTypeNames.name(uint8(t))
 }
 
+// Set implements flag.Value.
 func (t *authenType) Set(s string) error {
 	if strings.EqualFold(s, authenNotSet.String()) {
 		*t = authenNotSet
@@ -161,6 +162,7 @@ var authenServiceNames = names{0: "none", authenServiceLogin: "login", authenSer
 
 func (s authenService) String() string { return authenServiceNames.name(uint8(s)) }
 
+// Set implements flag.Value.
 func (s *authenService) Set(v string) error {
 	if authenServiceNames.set((*uint8)(s), v) != nil {
 		return notOneOf(s.known())

@@ -74,6 +74,7 @@ var authenMethodNames = names{0: "not_set", 1: "none", 2: "krb5", 3: "line", 4: 
 
 func (m authenMethod) String() string { return authenMethodNames.name(uint8(m)) }
 
+// Set implements flag.Value.
 func (m *authenMethod) Set(s string) error { return authenMethodNames.set((*uint8)(m), s) }
 
 func (m *authenMethod) known() []string { return authenMethodNames.known() }

@@ -84,7 +84,7 @@ func (c *command) accepts(o *option) bool {
 
 // ownOptions returns the options that only this command has.
 func (c *command) ownOptions() *optionSet {
-	own := new(optionSet)
+	own := newOptionSet()
 	c.setup(own)
 	return own
 }
@@ -175,7 +175,7 @@ type outputOptions struct {
 
 // newInvocation returns a command line before any word is read.
 func newInvocation(table []command, std stdio) *invocation {
-	inv := &invocation{table: table, std: std, options: new(optionSet)}
+	inv := &invocation{table: table, std: std, options: newOptionSet()}
 	inv.declare(inv.options)
 	inv.options.add((*toggle)(&inv.help), "h help", "", "print help")
 	inv.options.add((*toggle)(&inv.version), "version", "", "print the version")
@@ -200,7 +200,7 @@ func (inv *invocation) declare(o *optionSet) {
 
 // sharedOptions returns the options that commands share.
 func sharedOptions() []option {
-	shared := new(optionSet)
+	shared := newOptionSet()
 	new(invocation).declare(shared)
 	return shared.options
 }

@@ -26,7 +26,7 @@ type secretSource struct {
 
 func (s *secretSource) String() string { return "" }
 
-// Set makes the source the optionValue of the secret itself.
+// Set makes the source the flag.Value of the secret itself.
 func (s *secretSource) Set(v string) error {
 	s.value, s.set = v, true
 	return nil

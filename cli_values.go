@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// anyText is an optionValue, as are text, which rejects the empty string of an unset variable in a script, toggle, list,
+// anyText is a flag.Value, as are text, which rejects the empty string of an unset variable in a script, toggle, list,
 // number, seconds, timeOrZero, deviceName, hostList, pinList and hexValue.
 type anyText string
 

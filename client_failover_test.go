@@ -334,13 +334,13 @@ func TestClientDeviceNames(t *testing.T) {
 func TestClientDeadTime(t *testing.T) {
 	t.Parallel()
 	for value, want := range map[string]time.Duration{"0": 0, "0s": 0, "0.0": 0, "2.5": 2500 * time.Millisecond, "1m": time.Minute, "-1": -1, "": -1, "25h": -1, "x": -1} {
-		o := new(optionSet)
+		o := newOptionSet()
 		got := addDeadTime(o)
 		if err := o.find("dead-time").value.Set(value); (err != nil) != (want < 0) || err == nil && *got != want {
 			t.Errorf("%q: %v, %v", value, *got, err)
 		}
 	}
-	if *addDeadTime(new(optionSet)) != 30*time.Second {
+	if *addDeadTime(newOptionSet()) != 30*time.Second {
 		t.Error("the default is not 30 s")
 	}
 }

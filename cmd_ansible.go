@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -97,7 +98,7 @@ func (t ansibleTask) commandLine(table []command) (line []string, err error) {
 	if _, ok := ansibleCommands()[c.name]; !ok {
 		return line, failf(classUsage, "the command %s does not work under Ansible, which needs one answer", c.name)
 	}
-	inv := &invocation{table: table, command: *c, options: new(optionSet)}
+	inv := &invocation{table: table, command: *c, options: newOptionSet()}
 	inv.declare(inv.options)
 	inv.action = c.setup(inv.options)
 	from := make(map[string]string) // the parameter of each option
@@ -170,7 +171,7 @@ func optionWords(inv *invocation, name string, value json.RawMessage) (words []s
 }
 
 // oneValue returns the value of an option: a text, or a number if the option takes one. There is none for null.
-func oneValue(name string, of optionValue, value json.RawMessage) ([]string, error) {
+func oneValue(name string, of flag.Value, value json.RawMessage) ([]string, error) {
 	switch of.(type) {
 	case *number, *seconds, *timeOrZero:
 		if _, err := strconv.ParseFloat(string(value), 64); err == nil {

@@ -115,7 +115,7 @@ type dayLimits struct{ warn, crit int }
 
 func (d *dayLimits) String() string { return "" }
 
-// Set accepts WARN or WARN,CRIT. Without CRIT it is the default, or WARN if that is less.
+// Set implements flag.Value: WARN or WARN,CRIT. Without CRIT it is the default, or WARN if that is less.
 func (d *dayLimits) Set(s string) error {
 	warn, crit, both := strings.Cut(s, ",")
 	w, err := strconv.Atoi(warn)

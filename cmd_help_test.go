@@ -661,19 +661,3 @@ func TestManHelp(t *testing.T) {
 	runWith(t, nil, "", "help", "--man", "relays").check(t, 2, "", "tacacs_plus: unknown command \"relays\"\ntacacs_plus: hint: did you mean relay\\?\n")
 	runWith(t, nil, "", "help", "--man", "relay", "decode").check(t, 2, "", "tacacs_plus: unexpected argument \"decode\"\n")
 }
-
-// TestOptionNames: no command has two options of the same name.
-func TestOptionNames(t *testing.T) {
-	t.Parallel()
-	for _, c := range commands {
-		all := append(c.ownOptions().options, sharedOptions()...)
-		count := make(map[string]int)
-		for _, o := range all {
-			for _, name := range o.dashed() {
-				if count[name]++; count[name] > 1 && (o.group == groupCommand || c.accepts(&o)) {
-					t.Errorf("%s has two options %s", c.name, name)
-				}
-			}
-		}
-	}
-}

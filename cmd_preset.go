@@ -39,6 +39,7 @@ func (p *presetOption) preset() *preset { return &presets[*p] }
 
 func (p *presetOption) String() string { return presetNames.name(uint8(*p)) }
 
+// Set implements flag.Value.
 func (p *presetOption) Set(s string) error {
 	err := presetNames.set((*uint8)(p), s)
 	if meant := nearest(s, p.known()); err != nil && meant != "" {

@@ -27,12 +27,12 @@ func (f *recordFilter) has(r *sessionRecord) bool {
 		(len(f.peers) == 0 || f.peers.contains(r.peer.Addr()))
 }
 
-// A statusList is an optionValue: statuses of sessions, separated by commas.
+// A statusList is a flag.Value: statuses of sessions, separated by commas.
 type statusList []string
 
 func (s *statusList) String() string { return strings.Join(*s, ",") }
 
-// Set also accepts numbers such as 0x63, for statuses that RFC 8907 does not define.
+// Set implements flag.Value. Statuses that RFC 8907 does not define are numbers, such as 0x63.
 func (s *statusList) Set(text string) error {
 	known := sessionStatuses()
 	for _, word := range strings.Split(text, ",") {
@@ -70,11 +70,12 @@ func sessionStatuses() []string {
 	return slices.Compact(all)
 }
 
-// A prefixList is an optionValue: addresses and prefixes.
+// A prefixList is a flag.Value: addresses and prefixes.
 type prefixList []netip.Prefix
 
 func (l *prefixList) String() string { return "" }
 
+// Set implements flag.Value.
 func (l *prefixList) Set(text string) error {
 	prefix, err := parsePrefix(text)
 	if err == nil {

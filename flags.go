@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"flag"
 	"slices"
 	"strings"
 )
@@ -9,20 +10,12 @@ import (
 // An option is declared once, with all that the parser, the help and completion need.
 type option struct {
 	group       optionGroup
-	short, long string // names without dashes; short is empty for an option with one name
-	arg         string // what the help calls its value; empty for a toggle
-	help        string // if it ends with a colon, the help appends the choices
-	value       optionValue
-	given       bool // on the command line or in the profile
+	short, long string     // names without dashes; short is empty for an option with one name
+	arg         string     // what the help calls its value; empty for a toggle
+	help        string     // if it ends with a colon, the help appends the choices
+	value       flag.Value // the error of its Set completes a sentence that begins with the rejected value
+	given       bool       // on the command line or in the profile
 	fromProfile bool
-}
-
-// An optionValue is a variable that an option sets.
-type optionValue interface {
-	// String returns the value, or "" for one that is not to be shown.
-	String() string
-	// Set parses a value. Its error completes a sentence that begins with the rejected value.
-	Set(string) error
 }
 
 // An optionGroup is what an option is about. A command declares which groups of shared options it takes.
@@ -146,31 +139,46 @@ func (o *option) set(typed, value string, attached bool, rest []string) ([]strin
 	return rest, nil
 }
 
-func isToggle(v optionValue) bool {
+func isToggle(v flag.Value) bool {
 	_, ok := v.(*toggle)
 	return ok
 }
 
 func takesNoValue(option string) error { return failf(classUsage, "option %s takes no value", option) }
 
-// An optionSet is the options that a command line can have, in the order of their declaration. Package flag cannot parse
-// them, since options may follow the words.
-type optionSet struct{ options []option }
+// An optionSet is the options that a command line can have, in the order of their declaration. The flag.FlagSet holds
+// their values by name; it does not parse, since options may follow the words.
+type optionSet struct {
+	flags   *flag.FlagSet
+	options []option
+}
+
+func newOptionSet() *optionSet {
+	return &optionSet{flag.NewFlagSet("", flag.ContinueOnError), make([]option, 0, 64)}
+}
 
 // add declares an option of a command. names is its short and its long name, or its only name.
-func (s *optionSet) add(v optionValue, names, arg, help string) {
-	s.in(groupCommand).add(v, names, arg, help)
+func (s *optionSet) add(v flag.Value, names, arg, help string) {
+	short, long, two := strings.Cut(names, " ")
+	if !two {
+		short, long = "", names
+	}
+	for _, name := range strings.Fields(names) {
+		s.flags.Var(v, name, help)
+	}
+	s.options = append(s.options, option{short: short, long: long, arg: arg, help: help, value: v})
 }
 
 // find returns the option with the name, without dashes, or nil.
 func (s *optionSet) find(name string) *option {
-	name = strings.ReplaceAll(name, "_", "-")
-	for i := range s.options {
-		if o := &s.options[i]; name == o.long || name == o.short && name != "" {
-			return o
-		}
+	if strings.Contains(name, "_") {
+		name = strings.ReplaceAll(name, "_", "-")
 	}
-	return nil
+	found := s.flags.Lookup(name)
+	if found == nil {
+		return nil
+	}
+	return &s.options[slices.IndexFunc(s.options, func(o option) bool { return o.long == name || o.short == name })]
 }
 
 // longNames returns the long name of each option.
@@ -202,10 +210,8 @@ type groupOptions struct {
 	group optionGroup
 }
 
-func (g groupOptions) add(v optionValue, names, arg, help string) {
-	short, long, two := strings.Cut(names, " ")
-	if !two {
-		short, long = "", names
-	}
-	g.set.options = append(g.set.options, option{group: g.group, short: short, long: long, arg: arg, help: help, value: v})
+func (g groupOptions) add(v flag.Value, names, arg, help string) {
+	g.set.add(v, names, arg, help)
+	name, _, _ := strings.Cut(names, " ")
+	g.set.find(name).group = g.group
 }

@@ -89,11 +89,12 @@ func newWarning(w warning, format string, args ...any) namedWarning {
 	return namedWarning{w, w.String(), fmt.Sprintf(format, args...)}
 }
 
-// A warningSet is an optionValue: the warnings that are silenced.
+// A warningSet is a flag.Value: the warnings that are silenced.
 type warningSet []warning
 
 func (s *warningSet) String() string { return "" }
 
+// Set implements flag.Value.
 func (s *warningSet) Set(name string) error {
 	var w uint8
 	if err := warningNames.set(&w, name); err != nil {

@@ -12,6 +12,7 @@ type argOptions struct {
 	command  string
 	cr       bool
 	method   authenMethod
+	strict   bool
 	as       presetOption // whose arguments are the default
 	json     bool         // they are fields of a JSON object, not options
 }
@@ -61,9 +62,32 @@ func (a *argOptions) request(words []string) ([]string, error) {
 	return args, nil
 }
 
-// registerStrict registers the option --strict of the commands that authorize.
-func registerStrict(o *optionSet, strict *bool) {
-	o.add((*toggle)(strict), "strict", "", "exit 1 if a device that knows only RFC 8907 must deny: an unknown mandatory argument, or a value that is not allowed")
+// registerStrict declares --strict, for the commands that authorize.
+func (a *argOptions) registerStrict(o *optionSet) {
+	o.add((*toggle)(&a.strict), "strict", "", "exit 1 if a device that knows only RFC 8907 must deny: an unknown mandatory argument, or a value that is not allowed")
+}
+
+// authorization returns a request for args, with the end of the command that --cr asks for. It can be sent.
+func (a *argOptions) authorization(r *requestOptions, args, require []string) (*authorization, error) {
+	args = a.withEnd(args)
+	if err := checkArgs(args); err != nil {
+		return nil, err
+	}
+	m, err := newAuthorization(r.commonFields(), a.method, args, require)
+	if err != nil {
+		return nil, err
+	}
+	m.strict = a.strict
+	return m, m.check(r.maxRemAddr())
+}
+
+// cutSign splits a command line at its sign, the expected verdict: + for granted, - for denied, empty if it has none.
+func cutSign(line string) (sign, command string) {
+	command = strings.TrimSpace(line)
+	if strings.HasPrefix(command, "+") || strings.HasPrefix(command, "-") {
+		sign, command = command[:1], strings.TrimSpace(command[1:])
+	}
+	return sign, command
 }
 
 // commandName returns the name of the command line in messages.

@@ -7,24 +7,24 @@ func newAuthorize(o *optionSet) action {
 	var arguments argOptions
 	var require list
 	var file string
-	var all, strict bool
+	var all bool
 	arguments.register(o)
 	arguments.as.register(o)
 	o.add(&require, "require", "NAME=VALUE", "exit 1 unless this argument is granted; repeatable")
-	registerStrict(o, &strict)
+	arguments.registerStrict(o)
 	o.add((*text)(&file), "cmd-file", "FILE", "authorize every line of FILE and print a table; # begins a comment, + or - a command that must be permitted or denied; - is stdin")
 	deadTime := addDeadTime(o)
 	registerAll(o, &all)
 	return func(ctx context.Context, inv *invocation) (output, error) {
 		inv.server.deadTime = *deadTime
-		if err := arguments.as.apply(inv, &arguments.cr); err != nil {
+		if err := arguments.applyPreset(inv); err != nil {
 			return nil, err
 		}
 		if file != "" {
 			if len(inv.words) > 0 || len(arguments.args) > 0 || arguments.command != "" || len(require) > 0 {
 				return nil, failf(classUsage, "--cmd-file cannot be used with arguments, --cmd or --require")
 			}
-			f := &commandFile{inv: inv, name: file, options: &arguments, strict: strict}
+			f := &commandFile{inv: inv, name: file, options: &arguments}
 			if all {
 				return f.runAll(ctx)
 			}
@@ -34,12 +34,8 @@ func newAuthorize(o *optionSet) action {
 		if err != nil {
 			return nil, err
 		}
-		m, err := newAuthorization(inv.request.commonFields(), arguments.method, args, require)
+		m, err := arguments.authorization(&inv.request, args, require)
 		if err != nil {
-			return nil, err
-		}
-		m.strict = strict
-		if err := m.check(inv.request.maxRemAddr()); err != nil {
 			return nil, err
 		}
 		secrets, err := inv.secrets(ctx)

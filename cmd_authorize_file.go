@@ -15,7 +15,6 @@ type commandFile struct {
 	inv     *invocation
 	name    string // - for stdin
 	options *argOptions
-	strict  bool
 }
 
 // commandFileInFlight is how many requests to a server are under way at a time.
@@ -95,25 +94,12 @@ func (f *commandFile) parse(l *requestLine, text []byte) error {
 	if isComment(text) {
 		return errNoRequest
 	}
-	l.text = strings.TrimSpace(string(text))
-	if sign := l.text[:1]; sign == "+" || sign == "-" {
-		l.expect, l.text = sign, strings.TrimSpace(l.text[1:])
-	}
-	words := strings.Fields(l.text)
-	if len(words) == 0 {
+	if l.expect, l.text = cutSign(string(text)); l.text == "" {
 		return failf(classUsage, "no command after %s", l.expect)
 	}
-	args := f.options.withEnd(commandArgs(words))
-	if err := checkArgs(args); err != nil {
-		return err
-	}
-	l.job.res.Command, l.job.res.User = f.inv.command.name, f.inv.request.user
-	m, err := newAuthorization(f.inv.request.commonFields(), f.options.method, args, nil)
-	if err != nil {
-		return err
-	}
-	m.strict, l.job.request = f.strict, m
-	return m.check(f.inv.request.maxRemAddr())
+	m, err := f.options.authorization(&f.inv.request, commandArgs(strings.Fields(l.text)), nil)
+	l.job.res.Command, l.job.res.User, l.job.request = f.inv.command.name, f.inv.request.user, m
+	return err
 }
 
 // isComment reports whether a line has no command on purpose.

@@ -8,8 +8,8 @@ import (
 // checkOptions are the options of check.
 type checkOptions struct {
 	plan     checkPlan
-	login    bool // the whole of it
-	commands list
+	login    bool       // the whole of it
+	args     argOptions // of the login and of --cmd
 	format   checkFormat
 	output   string        // file for the report; empty for stdout
 	interval time.Duration // 0: one round
@@ -23,8 +23,8 @@ func newCheck(o *optionSet) action {
 	o.add((*toggle)(&opts.login), "login", "", "log in as the command login does, with a START and a STOP record, and not only authenticate")
 	o.add((*toggle)(&plan.types), "types", "", "log in with every authentication type; stop after 3 FAILs")
 	o.add((*toggle)(&plan.negative), "negative", "", "also check that a wrong password is denied: one failed login each run, none once a login was denied")
-	o.add(&opts.commands, "cmd", "COMMAND", "also authorize this command line, with - before it one that must be denied; repeatable")
-	plan.as.register(o)
+	o.add(&opts.args.commands, "cmd", "COMMAND", "also authorize this command line, with - before it one that must be denied; repeatable")
+	opts.args.as.register(o)
 	o.add((*toggle)(&format.nagios), "nagios", "", "print one line and exit like a Nagios plugin")
 	o.add((*seconds)(&limits.warn), "warn", "TIME", "with --nagios: WARNING if a server takes longer; with USER its login")
 	o.add((*seconds)(&limits.crit), "crit", "TIME", "with --nagios: CRITICAL if a server takes longer; with USER its login")
@@ -40,8 +40,7 @@ func (opts *checkOptions) run(ctx context.Context, inv *invocation) (output, err
 	if err := opts.check(inv); err != nil {
 		return nil, err
 	}
-	endCommands := false
-	if err := opts.plan.as.apply(inv, &endCommands); err != nil {
+	if err := opts.args.applyPreset(inv); err != nil {
 		return nil, err
 	}
 	for _, format := range []string{"nagios", "prometheus"} {
@@ -60,7 +59,7 @@ func (opts *checkOptions) run(ctx context.Context, inv *invocation) (output, err
 	if err := newLogin(inv.request.commonFields(), secrets.password).check(inv.request.maxRemAddr()); err != nil {
 		return nil, err
 	}
-	plan, err := opts.prepare(inv, secrets.password, endCommands)
+	plan, err := opts.prepare(inv, secrets.password)
 	if err != nil {
 		return nil, err
 	}
@@ -92,14 +91,14 @@ func (opts *checkOptions) run(ctx context.Context, inv *invocation) (output, err
 	return &page{exitStatus: report.exitStatus}, err
 }
 
-// prepare returns what is checked on each server. endCommands adds cmd-arg=<cr> to the commands of --cmd.
-func (opts *checkOptions) prepare(inv *invocation, password string, endCommands bool) (*checkPlan, error) {
+// prepare returns what is checked on each server.
+func (opts *checkOptions) prepare(inv *invocation, password string) (*checkPlan, error) {
 	plan := opts.plan
-	plan.request, plan.password, plan.silenced = inv.request, password, inv.output.silenced
+	plan.request, plan.password, plan.silenced, plan.device = inv.request, password, inv.output.silenced, opts.args.as.preset()
 	var err error
-	if plan.commands, err = plannedCommands(inv.request, opts.commands, endCommands); err == nil && opts.login {
-		whole := new(loginOptions)
-		whole.as = plan.as
+	if plan.commands, err = opts.args.plannedCommands(&inv.request); err == nil && opts.login {
+		whole := &loginOptions{argOptions: opts.args}
+		whole.commands = nil
 		plan.login, err = whole.plan(&inv.request, nil)
 	}
 	return &plan, err
@@ -113,7 +112,7 @@ func (opts *checkOptions) check(inv *invocation) error {
 				return failf(classUsage, "--%s needs USER", name)
 			}
 		}
-		opts.plan, opts.login, opts.commands, inv.request.authenType = checkPlan{}, false, nil, authenASCII
+		opts.plan, opts.login, opts.args, inv.request.authenType = checkPlan{}, false, argOptions{}, authenASCII
 	}
 	format := ""
 	for _, option := range []string{"nagios", "prometheus", "json"} {

@@ -30,7 +30,7 @@ type checkPlan struct {
 	types    bool // log in with every authentication type
 	negative bool // log in with a wrong password
 	commands []plannedCommand
-	as       presetOption
+	device   *preset    // that is imitated
 	login    *loginPlan // after the authentication of the login; nil for nothing
 	silenced warningSet
 }
@@ -44,53 +44,29 @@ func (p *checkPlan) authenticate(typ authenType, password string) *job {
 
 // A plannedCommand is a command line that check authorizes.
 type plannedCommand struct {
-	text   string
-	denied bool // it must be denied
-	args   []string
+	text    string
+	denied  bool           // it must be denied
+	request *authorization // each server needs a copy
 }
 
-// plannedCommands reads the values of --cmd. As in a command file, + or - before the command is the verdict that is
-// expected; without a sign it must be permitted. endCommands adds cmd-arg=<cr>.
-func plannedCommands(request requestOptions, lines []string, endCommands bool) (commands []plannedCommand, err error) {
-	for _, line := range lines {
-		text := strings.TrimSpace(line)
-		c := plannedCommand{denied: strings.HasPrefix(text, "-")}
-		if c.denied || strings.HasPrefix(text, "+") {
-			text = text[1:]
-		}
-		words := strings.Fields(text)
-		if len(words) == 0 {
+// plannedCommands reads the values of --cmd. Without a sign a command must be permitted.
+func (a *argOptions) plannedCommands(request *requestOptions) (commands []plannedCommand, err error) {
+	a.method = authenMethodTACACSPlus
+	for _, line := range a.commands {
+		sign, text := cutSign(line)
+		c := plannedCommand{text: text, denied: sign == "-"}
+		switch {
+		case text == "":
 			return nil, failf(classUsage, "--cmd \"%s\" has no command", escape(line))
+		case slices.ContainsFunc(commands, func(o plannedCommand) bool { return o.text == text }):
+			return nil, failf(classUsage, "--cmd \"%s\" is given twice", escape(text))
 		}
-		c.text, c.args = strings.TrimSpace(text), commandArgs(words)
-		if endCommands {
-			c.args = endCommand(c.args)
-		}
-		if slices.ContainsFunc(commands, func(o plannedCommand) bool { return o.text == c.text }) {
-			return nil, failf(classUsage, "--cmd \"%s\" is given twice", escape(c.text))
-		}
-		if err := checkArgs(c.args); err != nil {
-			return nil, err
-		}
-		m, err := c.request(request)
-		if err == nil {
-			err = m.check(request.maxRemAddr())
-		}
-		if err != nil {
+		if c.request, err = a.authorization(request, commandArgs(strings.Fields(text)), nil); err != nil {
 			return nil, err
 		}
 		commands = append(commands, c)
 	}
 	return commands, nil
-}
-
-// request returns a new request for the command.
-func (c *plannedCommand) request(options requestOptions) (dialogue, error) {
-	m, err := newAuthorization(options.commonFields(), authenMethodTACACSPlus, c.args, nil)
-	if err != nil {
-		return nil, err
-	}
-	return m, nil
 }
 
 // A serverCheck is the result of the check of one server at one address.
@@ -276,7 +252,7 @@ func (s *serverCheck) tryTypes(ctx context.Context, login *job) {
 	}
 	try(own.String(), login)
 	for t, name := range authenTypeNames {
-		if typ := authenType(t); name != "" && typ != own && fails < maxTypeFails && s.plan.as.preset().logsInWith(typ) {
+		if typ := authenType(t); name != "" && typ != own && fails < maxTypeFails && s.plan.device.logsInWith(typ) {
 			try(name, s.do(ctx, s.plan.authenticate(typ, s.plan.password)))
 		}
 	}
@@ -285,12 +261,8 @@ func (s *serverCheck) tryTypes(ctx context.Context, login *job) {
 // tryCommands authorizes the commands of the plan.
 func (s *serverCheck) tryCommands(ctx context.Context) {
 	for _, c := range s.plan.commands {
-		m, err := c.request(s.plan.request)
-		if err != nil {
-			s.fail(err, nagiosUnknown) // plannedCommands has refused it
-			return
-		}
-		j := s.do(ctx, &job{request: m})
+		each := *c.request
+		j := s.do(ctx, &job{request: &each})
 		want := classGranted
 		if c.denied {
 			want = classDenied

@@ -10,7 +10,6 @@ import (
 type loginOptions struct {
 	argOptions
 	require list
-	strict  bool
 }
 
 // newLoginCommand is the command login: all that a device does when a user logs in.
@@ -21,11 +20,11 @@ func newLoginCommand(o *optionSet) action {
 	o.add(&opts.commands, "cmd", "COMMAND", "authorize this command line between the start and the stop record; repeatable")
 	o.add((*toggle)(&opts.cr), "cr", "", "append cmd-arg=<cr> to the commands, as Cisco IOS does")
 	o.add(&opts.require, "require", "NAME=VALUE", "exit 1 unless the shell is granted with this argument; repeatable")
-	registerStrict(o, &opts.strict)
+	opts.registerStrict(o)
 	opts.as.register(o)
 	authen.register(o)
 	return func(ctx context.Context, inv *invocation) (output, error) {
-		if err := opts.as.apply(inv, &opts.cr); err != nil {
+		if err := opts.applyPreset(inv); err != nil {
 			return nil, err
 		}
 		plan, err := opts.plan(&inv.request, inv.words)
@@ -62,15 +61,12 @@ func (l *loginOptions) plan(request *requestOptions, words []string) (*loginPlan
 	if err != nil {
 		return nil, err
 	}
-	p, fields, remAddr := &loginPlan{records: records}, request.commonFields(), request.maxRemAddr()
+	l.method = authenMethodTACACSPlus
+	p, fields := &loginPlan{records: records}, request.commonFields()
 	add := func(name, line string, args, require []string) error {
-		m, err := newAuthorization(fields, authenMethodTACACSPlus, args, require)
-		if err != nil {
-			return err
-		}
-		m.strict = l.strict
+		m, err := l.authorization(request, args, require)
 		p.authorizations = append(p.authorizations, &loginRequest{name, line, m})
-		return m.check(remAddr)
+		return err
 	}
 	if err := add("authorize", "", shell, l.require); err != nil {
 		return nil, err
@@ -86,7 +82,7 @@ func (l *loginOptions) plan(request *requestOptions, words []string) (*loginPlan
 		}
 	}
 	start := p.record(fields, acctStart, records)
-	return p, p.record(fields, acctStop, start.request.args).check(remAddr)
+	return p, p.record(fields, acctStop, start.request.args).check(request.maxRemAddr())
 }
 
 // A loginPlan is what follows the authentication of a login. It does not change, and many logins may share it.

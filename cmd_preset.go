@@ -50,20 +50,19 @@ func (p *presetOption) Set(s string) error {
 
 func (p *presetOption) known() []string { return presetNames.known() }
 
-// apply sets what no option sets: the fields of requests, and endCommands, which is the value of --cr. It refuses what
-// such a device never sends.
-func (as *presetOption) apply(inv *invocation, endCommands *bool) error {
-	p, r := as.preset(), &inv.request
+// applyPreset sets what no option sets: the fields of requests, and --cr. It refuses what such a device never sends.
+func (a *argOptions) applyPreset(inv *invocation) error {
+	p, r := a.as.preset(), &inv.request
 	switch {
 	case p.types != "" && !inv.given("authen-type"):
 		_ = r.authenType.Set(strings.Fields(p.types)[0]) // which exists
 	case !p.logsInWith(r.authenType):
 		return failf(classUsage, "%s does not use the authentication type %s", p.system, r.authenType).
-			withHint("with --as %s, --authen-type is one of %s", as.String(), p.types)
+			withHint("with --as %s, --authen-type is one of %s", a.as.String(), p.types)
 	}
 	for _, option := range []string{"cmd", "cmd-file"} {
 		if p.noCommands && inv.given(option) {
-			return failf(classUsage, "--%s cannot be used with --as %s: %s authorizes no commands", option, as.String(), p.system).
+			return failf(classUsage, "--%s cannot be used with --as %s: %s authorizes no commands", option, a.as.String(), p.system).
 				withHint("leave out --%s: the reply to the login has the rules for commands", option)
 		}
 	}
@@ -72,7 +71,7 @@ func (as *presetOption) apply(inv *invocation, endCommands *bool) error {
 	}
 	r.defaultLevel = p.level
 	if !inv.given("cr") {
-		*endCommands = p.endsCommands
+		a.cr = p.endsCommands
 	}
 	return nil
 }

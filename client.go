@@ -140,8 +140,8 @@ func (l *serverConn) countOpen(err error) {
 	switch {
 	case err == nil:
 		stats.count(l.server, serverOpened)
-		if s := stats[l.server.name]; s != nil && l.facts != nil && !l.facts.chainNotAfter.IsZero() {
-			s.certNotAfter.Store(l.facts.chainNotAfter.Unix())
+		if s := stats[l.server.name]; s != nil && l.facts != nil && !l.facts.ChainNotAfter.IsZero() {
+			s.certNotAfter.Store(l.facts.ChainNotAfter.Unix())
 		}
 	case classOf(err) != classLocal && classOf(err) != classInterrupted:
 		stats.count(l.server, serverFailed)

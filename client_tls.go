@@ -66,8 +66,7 @@ func (c *tlsClient) handshake(ctx context.Context, srv *server, timeout time.Dur
 	}
 	facts := &tlsFacts{ServerName: config.ServerName, oneSided: len(c.config.Certificates) == 0}
 	if own := c.ownCertificate(); own != nil {
-		facts.ClientSHA256 = fingerprint(own)
-		facts.ClientNotAfter = own.NotAfter.UTC().Format(time.RFC3339)
+		facts.ClientSHA256, facts.ClientNotAfter = fingerprint(own), own.NotAfter.UTC()
 	}
 	// With Certificates, one whose issuer the server does not name would not be sent. The server's alert to it says why
 	// it is refused.

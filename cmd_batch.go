@@ -346,17 +346,7 @@ func (r *batchResult) appendJSON(b []byte) []byte {
 	b = appendField(b, "data", escapeLines(r.Data))
 	b = appendField(b, "flags", r.Flags)
 	b = appendField(b, "task_id", escape(r.TaskID))
-	b = append(b, `,"timing_ms":{`...)
-	for _, p := range r.Timing.measured() {
-		if ms := p.took.Microseconds(); ms > 0 {
-			if b[len(b)-1] != '{' {
-				b = append(b, ',')
-			}
-			b = append(append(append(b, '"'), p.name...), `":`...)
-			b = strconv.AppendFloat(b, float64(ms)/1000, 'f', -1, 64)
-		}
-	}
-	b = append(b, '}')
+	b = r.Timing.appendJSON(appendName(b, "timing_ms"))
 	b = appendField(b, "expect", r.Expect)
 	if r.AsExpected != nil {
 		b = appendBool(b, "as_expected", *r.AsExpected)

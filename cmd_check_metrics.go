@@ -65,12 +65,12 @@ var checkMetrics = []checkMetric{
 	}},
 	{"tacacs_tls_not_after_seconds", "Expiry of the server's certificate, in seconds since the epoch.", func(_ *checkReport, s *serverCheck, add addSample) {
 		if s.TLS != nil {
-			add.expiry(s.TLS.notAfter)
+			add.expiry(s.TLS.NotAfter)
 		}
 	}},
 	{"tacacs_tls_chain_not_after_seconds", "Earliest expiry of the server's certificate and its authorities, in seconds since the epoch.", func(_ *checkReport, s *serverCheck, add addSample) {
 		if s.TLS != nil {
-			add.expiry(s.TLS.chainNotAfter)
+			add.expiry(s.TLS.ChainNotAfter)
 		}
 	}},
 	{"tacacs_tls_client_not_after_seconds", "Expiry of the certificate of this client, in seconds since the epoch.", func(r *checkReport, _ *serverCheck, add addSample) {

@@ -82,8 +82,8 @@ type serverCheck struct {
 	Types         map[string]string `json:"types,omitempty"`          // status by authentication type
 	WrongPassword string            `json:"wrong_password,omitempty"` // status of a login with one
 	Commands      []*checkedCommand `json:"commands,omitempty"`
-	TimingMS      *timingMS         `json:"timing_ms,omitempty"`       // of the login with USER, else of the probe
-	ProbeTimingMS *timingMS         `json:"probe_timing_ms,omitempty"` // with USER
+	Timing        *timing           `json:"timing_ms,omitempty"`       // of the login with USER, else of the probe
+	ProbeTiming   *timing           `json:"probe_timing_ms,omitempty"` // with USER
 	TLS           *tlsFacts         `json:"tls,omitempty"`
 	Error         *problem          `json:"error,omitempty"`
 	Warnings      []namedWarning    `json:"warnings,omitempty"`
@@ -158,7 +158,7 @@ func (s *serverCheck) run(ctx context.Context) {
 	s.do(ctx, j)
 	s.login = s.learn(j)
 	s.Login, s.Steps, s.anyDenied = statusName(j.answer()), stepsForJSON(j.res.Steps), j.class() == classDenied
-	s.TimingMS = s.login.ms()
+	s.Timing = s.login.timing
 	if j.answer() == nil {
 		s.fail(probeErr, nagiosCritical)
 	} else if probeErr != nil {
@@ -214,8 +214,8 @@ func (s *serverCheck) tryProbe(ctx context.Context) (err error, canLogin bool) {
 	p := &probe{newLogin(request.commonFields(), "")}
 	j := s.do(ctx, &job{request: p})
 	s.probe = s.learn(j)
-	if s.ProbeTimingMS = s.probe.ms(); s.plan.request.user == "" {
-		s.TimingMS, s.ProbeTimingMS = s.ProbeTimingMS, nil
+	if s.ProbeTiming = s.probe.timing; s.plan.request.user == "" {
+		s.Timing, s.ProbeTiming = s.ProbeTiming, nil
 	}
 	if j.answer() == nil {
 		connected := j.class() == classNetwork && j.res.Transport != ""

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -29,13 +30,12 @@ type result struct {
 	Arguments     *arguments     `json:"arguments,omitempty"`
 	TaskID        string         `json:"task_id,omitempty"`
 	TLS           *tlsFacts      `json:"tls,omitempty"`
-	TimingMS      *timingMS      `json:"timing_ms,omitempty"` // set by forJSON
+	Timing        *timing        `json:"timing_ms,omitempty"`
 	Error         *problem       `json:"error,omitempty"`
 	Attempts      []*attempt     `json:"attempts,omitempty"`
 	Steps         []*step        `json:"steps,omitempty"` // of a login
 	Warnings      []namedWarning `json:"warnings,omitempty"`
 
-	Timing *timing   `json:"-"`
 	status status    // nil if no reply could be read
 	began  time.Time // of the first attempt; the end if there was none
 	class  class
@@ -90,20 +90,22 @@ type phase struct {
 	took time.Duration
 }
 
-// A timingMS is a timing in JSON, in milliseconds.
-type timingMS struct {
-	Resolve    float64 `json:"resolve,omitempty"`
-	Connect    float64 `json:"connect,omitempty"`
-	TLS        float64 `json:"tls,omitempty"`
-	FirstReply float64 `json:"first_reply,omitempty"`
-	Total      float64 `json:"total,omitempty"`
-}
+// MarshalJSON returns the phases in milliseconds.
+func (t *timing) MarshalJSON() ([]byte, error) { return t.appendJSON(nil), nil }
 
-func (t *timing) ms() *timingMS {
-	if t == nil {
-		return nil
+func (t *timing) appendJSON(b []byte) []byte {
+	separator := byte('{')
+	for _, p := range t.measured() {
+		if ms := milliseconds(p.took); ms > 0 {
+			b = append(append(append(b, separator, '"'), p.name...), `":`...)
+			b = strconv.AppendFloat(b, ms, 'f', -1, 64)
+			separator = ','
+		}
 	}
-	return &timingMS{milliseconds(t.resolve), milliseconds(t.connect), milliseconds(t.tls), milliseconds(t.firstReply), milliseconds(t.total)}
+	if separator == '{' {
+		b = append(b, '{')
+	}
+	return append(b, '}')
 }
 
 // milliseconds converts a duration for lines and objects.
@@ -229,7 +231,7 @@ func (r *result) verbose() string {
 // breaks stay.
 func (r *result) forJSON() *result {
 	shown := *r
-	shown.TimingMS, shown.TLS, shown.Steps = r.Timing.ms(), r.TLS.forJSON(), stepsForJSON(r.Steps)
+	shown.TLS, shown.Steps = r.TLS.forJSON(), stepsForJSON(r.Steps)
 	if !r.began.IsZero() {
 		shown.Time = r.began.UTC().Format(timeLayout)
 	}

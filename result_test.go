@@ -161,6 +161,7 @@ func TestNewProblem(t *testing.T) {
 
 // TestResultRenderings checks each result as a line, as a block and as JSON.
 func TestResultRenderings(t *testing.T) {
+	expires := time.Now().UTC().Truncate(time.Second).Add(9*24*time.Hour + time.Hour)
 	established := true
 	for _, test := range []struct {
 		name              string
@@ -279,8 +280,8 @@ request:
 			name: "over TLS",
 			res: result{Command: "authenticate", Status: "PASS", Granted: true, Transport: "tls",
 				TLS: &tlsFacts{Version: "TLS 1.3", CipherSuite: "TLS_AES_128_GCM_SHA256", Group: "X25519", Verified: true, ServerName: "tac1",
-					Subject: "CN=tac1\x1b", Issuer: "CN=ca\n", Names: []string{"tac1", "192.0.2.1\x9b"}, NotAfter: "2030-01-01T00:00:00Z", notAfter: time.Now().Add(9*24*time.Hour + time.Hour),
-					Chain: []string{"CN=tac1\x1b", "CN=ca\n"}, ChainNotAfter: "2029-01-01T00:00:00Z", ClientNotAfter: "2028-01-01T00:00:00Z", ClientCert: "sent"},
+					Subject: "CN=tac1\x1b", Issuer: "CN=ca\n", Names: []string{"tac1", "192.0.2.1\x9b"}, NotAfter: expires,
+					Chain: []string{"CN=tac1\x1b", "CN=ca\n"}, ChainNotAfter: time.Date(2029, 1, 1, 0, 0, 0, 0, time.UTC), ClientNotAfter: time.Date(2028, 1, 1, 0, 0, 0, 0, time.UTC), ClientCert: "sent"},
 				Timing: &timing{tls: 2 * time.Millisecond}},
 			line: "PASS\n",
 			block: `
@@ -291,7 +292,7 @@ tls server name: tac1
 tls subject: CN=tac1\x1b
 tls issuer: CN=ca\n
 tls names: tac1, 192.0.2.1\x9b
-tls expires: 2030-01-01T00:00:00Z (9 days left)
+tls expires: ` + expires.Format(time.RFC3339) + ` (9 days left)
 tls chain expires: 2029-01-01T00:00:00Z
 tls client expires: 2028-01-01T00:00:00Z
 tls chain:
@@ -302,7 +303,7 @@ time tls: 2.0 ms
 `,
 			json: `{"command":"authenticate","status":"PASS","granted":true,"exit_code":0,"transport":"tls",` +
 				`"tls":{"version":"TLS 1.3","cipher_suite":"TLS_AES_128_GCM_SHA256","group":"X25519","resumed":false,"verified":true,"server_name":"tac1",` +
-				`"subject":"CN=tac1\\x1b","issuer":"CN=ca\\n","names":["tac1","192.0.2.1\\x9b"],"not_after":"2030-01-01T00:00:00Z","days_left":9,` +
+				`"subject":"CN=tac1\\x1b","issuer":"CN=ca\\n","names":["tac1","192.0.2.1\\x9b"],"not_after":"` + expires.Format(time.RFC3339) + `","days_left":9,` +
 				`"chain":["CN=tac1\\x1b","CN=ca\\n"],"chain_not_after":"2029-01-01T00:00:00Z","client_not_after":"2028-01-01T00:00:00Z","client_certificate":"sent"},"timing_ms":{"tls":2}}`,
 		},
 		{

@@ -13,29 +13,27 @@ import (
 
 // tlsFacts describe a TLS connection, or a handshake that failed. Unknown facts are empty.
 type tlsFacts struct {
-	Version      string   `json:"version,omitempty"`
-	CipherSuite  string   `json:"cipher_suite,omitempty"`
-	Group        string   `json:"group,omitempty"`
-	Resumed      bool     `json:"resumed"`
-	Verified     bool     `json:"verified"`
-	Pinned       bool     `json:"pinned,omitempty"` // verified by the sum alone
-	ServerName   string   `json:"server_name"`
-	Subject      string   `json:"subject,omitempty"`
-	Issuer       string   `json:"issuer,omitempty"`
-	Names        []string `json:"names,omitempty"`
-	NotAfter     string   `json:"not_after,omitempty"`
-	SHA256       string   `json:"sha256,omitempty"`
-	ClientSHA256 string   `json:"client_sha256,omitempty"`
-	notAfter     time.Time
-	DaysLeftJSON *int     `json:"days_left,omitempty"` // set by forJSON; 0 is shown
-	Chain        []string `json:"chain,omitempty"`
+	Version      string    `json:"version,omitempty"`
+	CipherSuite  string    `json:"cipher_suite,omitempty"`
+	Group        string    `json:"group,omitempty"`
+	Resumed      bool      `json:"resumed"`
+	Verified     bool      `json:"verified"`
+	Pinned       bool      `json:"pinned,omitempty"` // verified by the sum alone
+	ServerName   string    `json:"server_name"`
+	Subject      string    `json:"subject,omitempty"`
+	Issuer       string    `json:"issuer,omitempty"`
+	Names        []string  `json:"names,omitempty"`
+	NotAfter     time.Time `json:"not_after,omitzero"`
+	SHA256       string    `json:"sha256,omitempty"`
+	ClientSHA256 string    `json:"client_sha256,omitempty"`
+	DaysLeftJSON *int      `json:"days_left,omitempty"` // set by forJSON; 0 is shown
+	Chain        []string  `json:"chain,omitempty"`
 	// ChainNotAfter is the earliest expiry of the server's certificate and its authorities, ClientNotAfter that of the
 	// client's certificate.
-	ChainNotAfter  string `json:"chain_not_after,omitempty"`
-	chainNotAfter  time.Time
-	ClientNotAfter string `json:"client_not_after,omitempty"`
-	ClientCert     string `json:"client_certificate,omitempty"` // one of the constants below
-	oneSided       bool   // this client has no certificate
+	ChainNotAfter  time.Time `json:"chain_not_after,omitzero"`
+	ClientNotAfter time.Time `json:"client_not_after,omitzero"`
+	ClientCert     string    `json:"client_certificate,omitempty"` // one of the constants below
+	oneSided       bool      // this client has no certificate
 }
 
 const (
@@ -59,10 +57,7 @@ func (t *tlsFacts) learn(state *tls.ConnectionState) {
 	if len(state.PeerCertificates) > 0 {
 		leaf := state.PeerCertificates[0]
 		t.Subject, t.Issuer, t.Names = fmt.Sprint(&leaf.Subject), fmt.Sprint(&leaf.Issuer), certNames(leaf)
-		t.notAfter, t.SHA256 = leaf.NotAfter, fingerprint(leaf)
-		t.NotAfter = leaf.NotAfter.UTC().Format(time.RFC3339)
-		t.chainNotAfter = chainExpiry(state)
-		t.ChainNotAfter = t.chainNotAfter.UTC().Format(time.RFC3339)
+		t.NotAfter, t.ChainNotAfter, t.SHA256 = leaf.NotAfter.UTC(), chainExpiry(state), fingerprint(leaf)
 	}
 	if len(state.VerifiedChains) > 0 {
 		for _, cert := range state.VerifiedChains[0] {
@@ -86,7 +81,7 @@ func chainExpiry(state *tls.ConnectionState) (last time.Time) {
 	for _, chain := range chains {
 		first := slices.MinFunc(chain, func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) }).NotAfter
 		if first.After(last) {
-			last = first
+			last = first.UTC()
 		}
 	}
 	return last
@@ -97,7 +92,7 @@ func (t *tlsFacts) daysLeft() (days int, measured bool) {
 	if t == nil {
 		return 0, false
 	}
-	return daysUntil(t.notAfter), !t.notAfter.IsZero()
+	return daysUntil(t.NotAfter), !t.NotAfter.IsZero()
 }
 
 // chainDaysLeft is daysLeft for the first certificate of the chain that expires.
@@ -105,7 +100,7 @@ func (t *tlsFacts) chainDaysLeft() (days int, measured bool) {
 	if t == nil {
 		return 0, false
 	}
-	return daysUntil(t.chainNotAfter), !t.chainNotAfter.IsZero()
+	return daysUntil(t.ChainNotAfter), !t.ChainNotAfter.IsZero()
 }
 
 // daysUntil returns the whole days until a time, negative after it.
@@ -120,13 +115,15 @@ func (t *tlsFacts) addTo(facts *factList) {
 	facts.add("tls issuer", t.Issuer)
 	facts.add("tls names", strings.Join(t.Names, ", "))
 	if days, measured := t.daysLeft(); measured {
-		facts.add("tls expires", fmt.Sprintf("%s (%d days left)", t.NotAfter, days))
+		facts.add("tls expires", fmt.Sprintf("%s (%d days left)", t.NotAfter.Format(time.RFC3339), days))
 	}
 	facts.add("tls sha256", t.SHA256)
-	if !t.chainNotAfter.Equal(t.notAfter) {
-		facts.add("tls chain expires", t.ChainNotAfter)
+	if t.ChainNotAfter != t.NotAfter {
+		facts.add("tls chain expires", t.ChainNotAfter.Format(time.RFC3339))
 	}
-	facts.add("tls client expires", t.ClientNotAfter)
+	if !t.ClientNotAfter.IsZero() {
+		facts.add("tls client expires", t.ClientNotAfter.Format(time.RFC3339))
+	}
 	facts.add("tls client sha256", t.ClientSHA256)
 	if t.oneSided {
 		facts.add("tls note", "give --cert FILE for mutual authentication (RFC 9887 section 3.1)")

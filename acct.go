@@ -84,16 +84,7 @@ var acctStatusNames = names{acctSuccess: "SUCCESS", acctError: "ERROR", acctFoll
 
 func (s acctStatus) String() string { return acctStatusNames.name(uint8(s)) }
 
-// class: FOLLOW denies.
-func (s acctStatus) class() class {
-	switch s {
-	case acctSuccess:
-		return classGranted
-	case acctError:
-		return classServer
-	}
-	return classDenied
-}
+func (s acctStatus) class() class { return statusClass(s == acctSuccess, s == acctError) }
 
 // acctArgs are the accounting arguments, which come before all others. Section 8.3.
 var acctArgs = []string{"task_id", "start_time", "stop_time", "elapsed_time", "timezone", "event", "reason",

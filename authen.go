@@ -196,15 +196,7 @@ var authenStatusNames = names{authenPass: "PASS", authenFail: "FAIL", authenGetD
 func (s authenStatus) String() string { return authenStatusNames.name(uint8(s)) }
 
 // class: FOLLOW, RESTART and an unanswered prompt deny.
-func (s authenStatus) class() class {
-	switch s {
-	case authenPass:
-		return classGranted
-	case authenError:
-		return classServer
-	}
-	return classDenied
-}
+func (s authenStatus) class() class { return statusClass(s == authenPass, s == authenError) }
 
 // asks reports whether the server waits for a CONTINUE.
 func (s authenStatus) asks() bool {

@@ -53,15 +53,8 @@ var authorStatusNames = names{authorPassAdd: "PASS_ADD", authorPassRepl: "PASS_R
 
 func (s authorStatus) String() string { return authorStatusNames.name(uint8(s)) }
 
-// class: FOLLOW denies.
 func (s authorStatus) class() class {
-	switch s {
-	case authorPassAdd, authorPassRepl:
-		return classGranted
-	case authorError:
-		return classServer
-	}
-	return classDenied
+	return statusClass(s == authorPassAdd || s == authorPassRepl, s == authorError)
 }
 
 // An authenMethod is how the user was authenticated before. Section 6.1.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -37,9 +38,7 @@ func readKeyPair(ctx context.Context, certFile, keyFile string) ([]tls.Certifica
 	if err != nil {
 		return nil, err
 	}
-	if keyFile == "" {
-		keyFile = certFile
-	}
+	keyFile = cmp.Or(keyFile, certFile)
 	key, err := readPEM(ctx, keyFile, "private key file", "PRIVATE KEY")
 	if err != nil {
 		return nil, err

@@ -71,6 +71,9 @@ func (c *command) example(i int) string {
 	return strings.TrimSpace("tacacs_plus " + c.name + " " + c.examples[i])
 }
 
+// readsFiles reports whether the words of the command are names of files.
+func (c *command) readsFiles() bool { return strings.Contains(c.rest, "FILE") }
+
 // takes reports whether the command uses a shared option.
 func (c *command) takes(o *option) bool {
 	return c.shared&o.group != 0 || hasWord(c.extra, o.long)
@@ -265,22 +268,13 @@ func (inv *invocation) childWords() int {
 	return 0
 }
 
-// ask carries a job to the servers and returns its result.
-func (inv *invocation) ask(ctx context.Context, keys []key, j *job) (*result, error) {
-	c, err := inv.client(ctx, keys)
-	if err != nil {
-		return inv.emptyResult(), err
-	}
-	return inv.do(ctx, c, j)
-}
-
 // emptyResult returns the result of a request that was not sent.
 func (inv *invocation) emptyResult() *result {
 	return &result{Command: inv.command.name, User: inv.request.user}
 }
 
-// do is ask for a client that exists already.
-func (inv *invocation) do(ctx context.Context, c *client, j *job) (*result, error) {
+// ask carries a job to the servers and returns its result.
+func (inv *invocation) ask(ctx context.Context, c *client, j *job) (*result, error) {
 	j.res = *inv.emptyResult()
 	r := &requester{client: c, warnf: inv.printWarning, ask: inv.askPerson, keepConn: true}
 	r.do(ctx, j)

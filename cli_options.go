@@ -178,25 +178,9 @@ func (s *serverOptions) check(typed func(option string) bool) (err error) {
 	return nil
 }
 
-// overTLS reports whether a server is over TLS.
-func (s *serverOptions) overTLS() bool {
-	return anyOver(s.servers, true)
-}
-
-// inClear reports whether a server is not over TLS.
-func (s *serverOptions) inClear() bool {
-	return anyOver(s.servers, false)
-}
-
-// anyOver reports whether one of the servers is over TLS, or not over TLS.
-func anyOver(servers []server, tls bool) bool {
-	for i := range servers {
-		if servers[i].tls == tls {
-			return true
-		}
-	}
-	return false
-}
+// overTLS reports whether a server is over TLS, inClear whether one is not.
+func (s *serverOptions) overTLS() bool { return anyOver(s.servers, true) }
+func (s *serverOptions) inClear() bool { return anyOver(s.servers, false) }
 
 func (s *serverOptions) network() string {
 	switch {

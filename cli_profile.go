@@ -34,7 +34,7 @@ func atHint(inv *invocation) string {
 	switch {
 	case inv.command.user != absent:
 		return "use -u for a user whose name begins with @"
-	case inv.command.name == "decode":
+	case inv.command.readsFiles():
 		return "use ./@NAME for a file whose name begins with @"
 	}
 	return ""
@@ -287,8 +287,8 @@ func (r *profileReader) set(l *profileLine) error {
 	}
 	o, arg := r.inv.options.find(l.name), l.arg
 	if l.name == "key-file" && r.inv.command.host == absent {
-		if _, file, named := cutServer(l.value); named && r.inv.command.name == "decode" {
-			l.value = file // a candidate as any other
+		if _, file, named := cutServer(l.value); named && r.inv.command.readsFiles() {
+			l.value = file // a key to try as any other
 		} else if _, _, prefix := cutPrefix(l.value); named && !prefix {
 			if _, err := os.Stat(r.inFolder(l.value, nil)); err != nil {
 				return nil // the key of a server, for clients

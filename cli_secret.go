@@ -90,31 +90,31 @@ const (
 	fromTerminal    = "the terminal"
 )
 
-// secrets are the secrets that a request needs.
-type secrets struct {
-	keys        []key
+// passwords are the secrets of a request other than the key.
+type passwords struct {
 	password    string
 	newPassword string
 	deferred    bool // the password is not known: prompt for it when the server asks
 	deferredNew bool // nor is the new password
 }
 
-// secrets reads the key, then the password and the new password, as far as there are sources for them. Usage
-// errors come before anything is read or prompted for.
-func (inv *invocation) secrets(ctx context.Context, passwords ...*secretSource) (s secrets, err error) {
-	sources := append([]*secretSource{&inv.key}, passwords...)
+// newClient reads the key, then the password and the new password, as far as there are sources for them. It returns the
+// client that the options describe. Usage errors come before anything is read or prompted for.
+func (inv *invocation) newClient(ctx context.Context, of ...*secretSource) (c *client, s passwords, err error) {
+	sources := append([]*secretSource{&inv.key}, of...)
 	if err := inv.checkSources(sources); err != nil {
-		return s, err
+		return nil, s, err
 	}
 	if slices.ContainsFunc(sources, inv.prompts) {
 		if err := inv.findServers(ctx); err != nil {
-			return s, err
+			return nil, s, err
 		}
 	}
-	if s.keys, err = inv.keys(ctx); err != nil {
-		return s, err
+	keys, err := inv.keys(ctx)
+	if err != nil {
+		return nil, s, err
 	}
-	for i, src := range passwords {
+	for i, src := range of {
 		value, deferred := &s.password, &s.deferred
 		if i > 0 {
 			value, deferred = &s.newPassword, &s.deferredNew
@@ -122,13 +122,14 @@ func (inv *invocation) secrets(ctx context.Context, passwords ...*secretSource) 
 		if src.promptOnDemand && !src.isGiven(inv.std.env) && inv.person() != nil {
 			*deferred = true
 		} else if *value, err = inv.loadPassword(ctx, src); err != nil {
-			return s, err
+			return nil, s, err
 		}
 	}
 	if s.deferred || s.deferredNew {
 		inv.person().expectPrompts()
 	}
-	return s, nil
+	c, err = inv.client(ctx, keys)
+	return c, s, err
 }
 
 // prompts reports whether the secret must be typed before anything is sent.

@@ -117,8 +117,11 @@ func splitFallback(list []server) (allowed []server, skipped []string) {
 }
 
 // mixed reports whether some servers of a list are over TLS, and others are not.
-func mixed(list []server) bool {
-	return slices.ContainsFunc(list, func(s server) bool { return s.tls != list[0].tls })
+func mixed(list []server) bool { return anyOver(list, true) && anyOver(list, false) }
+
+// anyOver reports whether one of the servers is over TLS, or not over TLS.
+func anyOver(servers []server, tls bool) bool {
+	return slices.ContainsFunc(servers, func(s server) bool { return s.tls == tls })
 }
 
 func isAddr(host string) bool {

@@ -54,11 +54,7 @@ func newAccount(o *optionSet) action {
 				return &execResult{inv.emptyResult(), code}, err
 			}
 		}
-		secrets, err := inv.secrets(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if t.client, err = inv.client(ctx, secrets.keys); err != nil {
+		if t.client, _, err = inv.newClient(ctx); err != nil {
 			return nil, err
 		}
 		if opts.execute {
@@ -132,7 +128,7 @@ func (t *task) record(flags acctFlags, args []string) *record {
 // send sends a record. The result has the task_id even if no server confirmed the record, which may be sent again.
 func (t *task) send(ctx context.Context, flags acctFlags, args []string) (*result, error) {
 	j := &job{request: t.record(flags, args), order: t.order}
-	res, err := t.inv.do(ctx, t.client, j)
+	res, err := t.inv.ask(ctx, t.client, j)
 	t.order = j.orderFromHere()
 	res.TaskID = t.id
 	return res, err

@@ -98,11 +98,7 @@ func startConcurrent(n int, do func(i int)) *sync.WaitGroup {
 // askAll sends a request to every server, each time a new one, and shows the results in the order of the servers, each
 // as soon as those before it are there. The exit code is that of the worst, which is the highest. There is no person
 // for the prompts of many servers: those that --answer does not cover are aborted.
-func (inv *invocation) askAll(ctx context.Context, keys []key, newJob func() *job) (output, error) {
-	c, err := inv.client(ctx, keys)
-	if err != nil {
-		return nil, err
-	}
+func (inv *invocation) askAll(ctx context.Context, c *client, newJob func() *job) output {
 	targets := inv.targets(ctx, c)
 	jobs := make([]*job, len(targets))
 	done := make([]chan struct{}, len(targets))
@@ -141,7 +137,7 @@ func (inv *invocation) askAll(ctx context.Context, keys []key, newJob func() *jo
 		}
 		_ = inv.show(compare(servers, jobs).page(), out) // its error was printed
 	}
-	return &page{exitStatus: exitStatus{worst.exit()}}, nil
+	return &page{exitStatus: exitStatus{worst.exit()}}
 }
 
 // A namedResult is a result that is shown with the name of its server.

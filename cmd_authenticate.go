@@ -26,26 +26,26 @@ func newEnable(o *optionSet) action {
 
 // authenticate sends a login to the first server that decides or, with --all, to every server.
 func authenticate(ctx context.Context, inv *invocation, opts *challengeOptions) (output, error) {
-	a, keys, err := opts.prepare(ctx, inv)
+	a, c, err := opts.prepare(ctx, inv)
 	if err != nil {
 		return nil, err
 	}
 	if opts.all {
-		return inv.askAll(ctx, keys, func() *job { login := *a; return &job{request: &login} })
+		return inv.askAll(ctx, c, func() *job { login := *a; return &job{request: &login} }), nil
 	}
-	return inv.ask(ctx, keys, &job{request: a})
+	return inv.ask(ctx, c, &job{request: a})
 }
 
-// prepare reads the secrets and returns the dialogue of a login. With --all each server needs a copy.
-func (c *challengeOptions) prepare(ctx context.Context, inv *invocation) (*authentication, []key, error) {
+// prepare reads the secrets and returns the dialogue of a login, and the client. With --all each server needs a copy.
+func (c *challengeOptions) prepare(ctx context.Context, inv *invocation) (*authentication, *client, error) {
 	if err := c.check(inv.request.authenType); err != nil {
 		return nil, nil, err
 	}
 	inv.password.promptOnDemand = inv.request.authenType == authenASCII && !c.all
 	a := newLogin(inv.request.commonFields(), "")
 	a.chapID, a.challenge = c.id, c.challenge
-	keys, err := c.answers.prepare(ctx, inv, a, &inv.password)
-	return a, keys, err
+	client, err := c.answers.prepare(ctx, inv, a, &inv.password)
+	return a, client, err
 }
 
 // newChPass is the command chpass: change the password. GETDATA asks for the old one and GETPASS for the new one, once
@@ -59,11 +59,11 @@ func newChPass(o *optionSet) action {
 	return func(ctx context.Context, inv *invocation) (output, error) {
 		inv.password.promptOnDemand, newPassword.promptOnDemand = true, true
 		a := newPasswordChange(inv.request.commonFields(), "", "")
-		keys, err := answers.prepare(ctx, inv, a, &inv.password, &newPassword)
+		c, err := answers.prepare(ctx, inv, a, &inv.password, &newPassword)
 		if err != nil {
 			return nil, err
 		}
-		return inv.ask(ctx, keys, &job{request: a})
+		return inv.ask(ctx, c, &job{request: a})
 	}
 }
 
@@ -78,19 +78,19 @@ func (opts *answerOptions) register(o *optionSet) {
 	o.add((*toggle)(&opts.repeated), "answer-repeated", "", "use --answer also for a repeated password prompt, which else is a refusal")
 }
 
-// prepare gives a dialogue the passwords and the answers, and returns the keys.
-func (opts *answerOptions) prepare(ctx context.Context, inv *invocation, a *authentication, passwords ...*secretSource) ([]key, error) {
+// prepare gives a dialogue the passwords and the answers, and returns the client.
+func (opts *answerOptions) prepare(ctx context.Context, inv *invocation, a *authentication, passwords ...*secretSource) (*client, error) {
 	if err := a.check(inv.request.maxRemAddr()); err != nil {
 		return nil, err // before it asks the person for a secret
 	}
-	secrets, err := inv.secrets(ctx, passwords...)
+	c, secrets, err := inv.newClient(ctx, passwords...)
 	if err != nil {
 		return nil, err
 	}
 	a.password, a.newPassword = secrets.password, secrets.newPassword
 	a.deferred, a.deferredNew = secrets.deferred, secrets.deferredNew
 	a.answers, a.answerAgain, a.answerName = trimAnswers(opts.texts), opts.repeated, "--answer"
-	return secrets.keys, a.check(inv.request.maxRemAddr())
+	return c, a.check(inv.request.maxRemAddr())
 }
 
 // challengeOptions are the options that authenticate and enable have of their own.

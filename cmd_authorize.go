@@ -38,13 +38,13 @@ func newAuthorize(o *optionSet) action {
 		if err != nil {
 			return nil, err
 		}
-		secrets, err := inv.secrets(ctx)
+		c, _, err := inv.newClient(ctx)
 		if err != nil {
 			return nil, err
 		}
 		if all {
-			return inv.askAll(ctx, secrets.keys, func() *job { each := *m; return &job{request: &each} })
+			return inv.askAll(ctx, c, func() *job { each := *m; return &job{request: &each} }), nil
 		}
-		return inv.ask(ctx, secrets.keys, &job{request: m})
+		return inv.ask(ctx, c, &job{request: m})
 	}
 }

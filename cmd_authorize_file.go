@@ -49,11 +49,7 @@ func (f *commandFile) prepare(ctx context.Context) (c *client, text []byte, err 
 	if err != nil {
 		return nil, nil, err
 	}
-	secrets, err := f.inv.secrets(ctx)
-	if err == nil {
-		c, err = f.inv.client(ctx, secrets.keys)
-	}
-	if err != nil || !stdin {
+	if c, _, err = f.inv.newClient(ctx); err != nil || !stdin {
 		return c, text, err
 	}
 	f.inv.printInputHint("one a line")

@@ -26,12 +26,8 @@ func newBatch(o *optionSet) action {
 		if inv.password.isGiven(inv.std.env) {
 			password = append(password, &inv.password)
 		}
-		secrets, err := inv.secrets(ctx, password...)
-		if err != nil {
-			return nil, err
-		}
 		inv.server.singleConnect, inv.server.deadTime = true, *deadTime
-		c, err := inv.client(ctx, secrets.keys)
+		c, secrets, err := inv.newClient(ctx, password...)
 		if err != nil {
 			return nil, err
 		}

@@ -42,7 +42,8 @@ func newBench(o *optionSet) action {
 		if opts.rate > 0 {
 			b.interval = time.Second / time.Duration(opts.rate)
 		}
-		keys, newRequest, err := opts.requests(ctx, inv)
+		inv.server.singleConnect, inv.server.deadTime = !opts.noSingle, *deadTime
+		c, newRequest, err := opts.requests(ctx, inv)
 		if err != nil {
 			return nil, err
 		}
@@ -52,11 +53,6 @@ func newBench(o *optionSet) action {
 		b.logins = !opts.author && !opts.acct
 		if opts.acct {
 			b.newStart = newRequest // every task has an id of its own
-		}
-		inv.server.singleConnect, inv.server.deadTime = !opts.noSingle, *deadTime
-		c, err := inv.client(ctx, keys)
-		if err != nil {
-			return nil, err
 		}
 		return b.run(ctx, inv, c, opts.inFlight), nil
 	}
@@ -73,8 +69,8 @@ func (opts *benchOptions) check(inv *invocation) error {
 	return nil
 }
 
-// requests returns the keys, and a function that makes the requests. It has checked the first of them.
-func (opts *benchOptions) requests(ctx context.Context, inv *invocation) ([]key, func() dialogue, error) {
+// requests returns the client, and a function that makes the requests. It has checked the first of them.
+func (opts *benchOptions) requests(ctx context.Context, inv *invocation) (*client, func() dialogue, error) {
 	args, err := opts.request(nil)
 	if err != nil {
 		return nil, nil, err
@@ -83,7 +79,7 @@ func (opts *benchOptions) requests(ctx context.Context, inv *invocation) ([]key,
 	if !opts.author && !opts.acct {
 		passwords = append(passwords, &inv.password)
 	}
-	secrets, err := inv.secrets(ctx, passwords...)
+	c, secrets, err := inv.newClient(ctx, passwords...)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -102,7 +98,7 @@ func (opts *benchOptions) requests(ctx context.Context, inv *invocation) ([]key,
 	if start, ok := first.(*record); ok {
 		first = stopOf(start) // which is longer
 	}
-	return secrets.keys, newRequest, first.check(inv.request.maxRemAddr())
+	return c, newRequest, first.check(inv.request.maxRemAddr())
 }
 
 // maxInFlight bounds what -c costs in memory and file descriptors.

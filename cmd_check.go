@@ -52,7 +52,8 @@ func (opts *checkOptions) run(ctx context.Context, inv *invocation) (output, err
 	if inv.request.user != "" {
 		passwords = append(passwords, &inv.password)
 	}
-	secrets, err := inv.secrets(ctx, passwords...)
+	inv.server.singleConnect = true // to see whether the server agrees to it
+	c, secrets, err := inv.newClient(ctx, passwords...)
 	if err != nil {
 		return nil, err
 	}
@@ -60,11 +61,6 @@ func (opts *checkOptions) run(ctx context.Context, inv *invocation) (output, err
 		return nil, err
 	}
 	plan, err := opts.prepare(inv, secrets.password)
-	if err != nil {
-		return nil, err
-	}
-	inv.server.singleConnect = true // to see whether the server agrees to it
-	c, err := inv.client(ctx, secrets.keys)
 	if err != nil {
 		return nil, err
 	}

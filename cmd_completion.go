@@ -98,7 +98,7 @@ func (c *completer) offerAll() {
 	row, hasValue := c.findOption(c.word)
 	switch {
 	case c.endOpts:
-		if command.child != "" || strings.Contains(command.rest, "FILE") {
+		if command.child != "" || command.readsFiles() {
 			c.offerFiles("")
 		}
 	case c.option != nil:
@@ -125,7 +125,7 @@ func (c *completer) offerAll() {
 		for i := range completionScripts {
 			c.offer(completionScripts[i].shell, "")
 		}
-	case strings.Contains(command.rest, "FILE"):
+	case command.readsFiles():
 		c.offerFiles("")
 	}
 }

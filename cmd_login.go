@@ -31,14 +31,14 @@ func newLoginCommand(o *optionSet) action {
 		if err != nil {
 			return nil, err // before it asks the person for a secret
 		}
-		a, keys, err := authen.prepare(ctx, inv)
+		a, c, err := authen.prepare(ctx, inv)
 		if err != nil {
 			return nil, err
 		}
 		if authen.all {
-			return inv.askAll(ctx, keys, func() *job { each := *a; return &job{request: &each, steps: plan.run} })
+			return inv.askAll(ctx, c, func() *job { each := *a; return &job{request: &each, steps: plan.run} }), nil
 		}
-		return inv.ask(ctx, keys, &job{request: a, steps: plan.run})
+		return inv.ask(ctx, c, &job{request: a, steps: plan.run})
 	}
 }
 

@@ -113,11 +113,7 @@ func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 
 
 // reset removes the facts of the server before, and sets the one that is asked now.
 func (r *result) reset(server string, t *timing) {
-	began := r.began
-	if began.IsZero() {
-		began = t.start
-	}
-	*r = result{Command: r.Command, User: r.User, Attempts: r.Attempts, Warnings: r.Warnings, began: began,
+	*r = result{Command: r.Command, User: r.User, Attempts: r.Attempts, Warnings: r.Warnings, began: cmp.Or(r.began, t.start),
 		Server: server, Timing: t, class: classDenied}
 }
 

@@ -43,7 +43,7 @@ func openTerminal(in io.Reader, out io.Writer) *terminal {
 // ask shows the prompt and returns one line, typed without echo if hidden. It restores the terminal,
 // also when ctx ends first.
 func (t *terminal) ask(ctx context.Context, prompt string, hidden bool) (string, error) {
-	text, err := t.read(ctx, prompt, hidden, func(r *bufio.Reader) (string, error) { return r.ReadString('\n') })
+	text, err := t.read(ctx, prompt, hidden, firstLine)
 	return strings.TrimRight(text, "\r\n"), err
 }
 

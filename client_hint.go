@@ -145,7 +145,7 @@ func (c *client) connectFailure(srv *server, addrs []netip.Addr, limit time.Dura
 	case isErrno(err, syscall.ECONNREFUSED, 10061):
 		return failf(classNetwork, "connect to %s: connection refused", with).withHint("%s", c.refusedHint(srv))
 	case errors.As(err, &timeout) && timeout.Timeout():
-		f = failf(classNetwork, "connect to %s: timed out after %v", with, limit.Round(time.Millisecond)).
+		f = failf(classNetwork, "connect to %s: timed out after %v", with, max(limit.Round(time.Millisecond), 0)).
 			withHint("check the address, firewalls, routes and the VRF (--interface, --source)")
 	case c.source.IsValid() || c.device != "":
 		f = f.withHint("check --source and --interface: the address must be this host's, and of the server's family")

@@ -87,6 +87,9 @@ func TestBatchDeadServerReturns(t *testing.T) {
 			t.Parallel()
 			l, other := listen(t), listen(t)
 			first := l.Addr().String()
+			if !overTLS {
+				first = downAddr(t)
+			}
 			options := []string{first + "," + other.Addr().String(), "-c", "1", "--dead-time", "20ms"}
 			var refused sync.WaitGroup
 			if overTLS {
@@ -99,8 +102,6 @@ func TestBatchDeadServerReturns(t *testing.T) {
 						}
 					}
 				})
-			} else {
-				l.Close()
 			}
 			good := startFakeServerOn(t, other, (*fakeServerConn).grantAll)
 			k := startBatch(t, options...)

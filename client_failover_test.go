@@ -168,7 +168,7 @@ func TestRequesterRedialFails(t *testing.T) {
 	l := listen(t)
 	s := startFakeServerOn(t, l, func(c *fakeServerConn) {
 		c.Write(c.grantReply(c.readRequest()))
-		l.Close()
+		stopListening(t, l)
 		c.readRequest()
 	})
 	r := requester{client: clientFor(t, s.addr), keepConn: true}

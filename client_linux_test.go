@@ -137,12 +137,15 @@ func TestClientNextAddressLimit(t *testing.T) {
 func TestBatchBlackhole(t *testing.T) {
 	t.Parallel()
 	good := startFakeServer(t, (*fakeServerConn).grantAll)
-	for line, failed := range map[string]int{"-c 1 --connect-timeout 250ms": 1, "-c 4 --connect-timeout 600ms": 1, "-c 1 --timeout 90ms": 4} {
-		got := runWith(t, secretsInEnv, requests(4, papLine), split("batch "+blackholeAddr(t)+","+good.addr+" "+line)...)
-		list := answers(t, got.out)
-		if n := checkAnswers(t, list, 4); n != 4 && failed == 1 || attemptsOf(list) != failed {
-			t.Errorf("%s: %d granted, %d with an earlier attempt: %s", line, n, attemptsOf(list), got.err)
-		}
+	for line, failed := range map[string]int{"-c 1 --connect-timeout 2s": 1, "-c 4 --connect-timeout 2s": 1, "-c 1 --timeout 90ms": 4} {
+		t.Run(line, func(t *testing.T) {
+			t.Parallel()
+			got := runWith(t, secretsInEnv, requests(4, papLine), split("batch "+blackholeAddr(t)+","+good.addr+" "+line)...)
+			list := answers(t, got.out)
+			if n := checkAnswers(t, list, 4); n != 4 && failed == 1 || attemptsOf(list) != failed {
+				t.Errorf("%d granted, %d with an earlier attempt: %s", n, attemptsOf(list), got.err)
+			}
+		})
 	}
 }
 

@@ -249,13 +249,17 @@ func TestMux(t *testing.T) {
 						t.Errorf("request %d was sent %d times", i, times)
 					}
 				}
-				slow := slices.ContainsFunc(list, func(a answer) bool { return a.Timing["total"] > float64(maxFirstWait.Milliseconds()) })
-				if conns := s.connections(); tt.conns > 0 && conns != tt.conns && !slow {
+				if conns := s.connections(); tt.conns > 0 && conns != tt.conns && !waitedLong(list) {
 					t.Errorf("%d connections, want %d", conns, tt.conns)
 				}
 			})
 		}
 	}
+}
+
+// waitedLong reports whether an answer took so long, on a slow machine, that others may have got a second connection.
+func waitedLong(list []answer) bool {
+	return slices.ContainsFunc(list, func(a answer) bool { return a.Timing["total"] > float64(maxFirstWait.Milliseconds()) })
 }
 
 // TestMuxSecondPacketWaits: until the first reply arrives, the client must not send a second packet. RFC 8907
@@ -279,7 +283,8 @@ func TestMuxSecondPacketWaits(t *testing.T) {
 		if err := <-early; !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("a second packet or a close before the first reply: %v", err)
 		}
-		if n := checkAnswers(t, answers(t, got.out), 40); n != 40 || s.connections() != 1 {
+		list := answers(t, got.out)
+		if n := checkAnswers(t, list, 40); n != 40 || s.connections() != 1 && !waitedLong(list) {
 			t.Errorf("%d of 40 granted on %d connections: %s", n, s.connections(), got.err)
 		}
 	}

@@ -625,7 +625,7 @@ func TestRequesterForgetsSessionBefore(t *testing.T) {
 	t.Parallel()
 	l := listen(t)
 	startFakeServerOn(t, l, func(c *fakeServerConn) {
-		l.Close() // no second connection
+		stopListening(t, l) // no second connection
 		c.act("restart-refused")
 	})
 	got := runWith(t, secretsInEnv, "", "authenticate", "alice", l.Addr().String(), "--single-connect", "--json")

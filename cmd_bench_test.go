@@ -77,7 +77,8 @@ func TestBench(t *testing.T) {
 					tasks[m] = true
 				}
 			}
-			if tt.conns > 0 && len(peers) != tt.conns {
+			slow := r.Latency["max"] > float64(maxFirstWait.Milliseconds()) // the machine, so that others may have got a second connection
+			if tt.conns > 0 && len(peers) != tt.conns && !slow {
 				t.Errorf("%d connections, want %d", len(peers), tt.conns)
 			}
 			if strings.Contains(tt.options, "--account") && len(tasks) != tt.n/2 {
@@ -716,6 +717,7 @@ func TestBenchLatencyOfAnswers(t *testing.T) {
 		q := c.readRequest()
 		if asked.Add(1) > 5 {
 			c.Write(c.grantReply(q))
+			c.in.ReadByte() // until the client has read the reply and closed the connection
 			answered.Done()
 			return
 		}

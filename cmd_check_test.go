@@ -530,15 +530,7 @@ func TestCheckRestart(t *testing.T) {
 			c.act("pass")
 			return
 		}
-		l.Close()
-		// A process that another test forks may still hold the socket, so that connections succeed.
-		waitUntil(t, "nothing listens", func() bool {
-			conn, err := net.Dial("tcp", l.Addr().String())
-			if err == nil {
-				conn.Close()
-			}
-			return err != nil
-		})
+		stopListening(t, l)
 		c.act("restart")
 	})
 	got := runWith(t, secretsInEnv, "", "check", "alice", l.Addr().String())

@@ -281,9 +281,10 @@ func TestLoginStartNotSent(t *testing.T) {
 	s := startFakeServerOn(t, l, func(c *fakeServerConn) {
 		q := c.readRequest()
 		if c.number == 2 {
-			l.Close()
+			stopListening(t, l)
 		}
 		c.Write(c.grantReply(q))
+		<-t.Context().Done() // no other test gets the port as long as one of its connections is open
 	})
 	r := runWith(t, secretsInEnv, "", "login", "alice", s.addr, "-t", "pap")
 	r.check(t, 4, `authenticate: PASS: alice\nauthorize: PASS_ADD: alice\nstart: error: connect to .*: connection refused\n`, `tacacs_plus: connect to .*: connection refused\ntacacs_plus: hint: .*\n`)

@@ -59,6 +59,39 @@ func refusedAddr(t *testing.T) string {
 	return conn.LocalAddr().String()
 }
 
+// downAddr returns an address that refuses connections until the test listens there. No other test gets it, since a
+// connection of it stays open.
+func downAddr(t *testing.T) string {
+	t.Helper()
+	l := listen(t)
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	server, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Close() })
+	stopListening(t, l)
+	return l.Addr().String()
+}
+
+// stopListening closes l and waits until it refuses connections: a process that another test forks may still hold the
+// socket.
+func stopListening(t *testing.T, l net.Listener) {
+	t.Helper()
+	l.Close()
+	waitUntil(t, "nothing listens", func() bool {
+		conn, err := net.Dial("tcp", l.Addr().String())
+		if err == nil {
+			conn.Close()
+		}
+		return err != nil
+	})
+}
+
 // A scriptServer sends one reply to each packet of its first connection and keeps the bodies of the packets.
 type scriptServer struct {
 	addr   string

@@ -122,8 +122,8 @@ func TestPasswordChanges(t *testing.T) {
 // error, and that the client does not hang.
 func TestFaults(t *testing.T) {
 	t.Parallel()
-	const login, pap, brief = "authenticate alice AT", "authenticate alice AT -t pap", "authenticate alice AT --timeout 1s"
-	const author, acct = "authorize alice AT", "account alice AT --task-id 1"
+	const login, pap, brief = "authenticate alice AT --timeout 1m", "authenticate alice AT -t pap --timeout 1m", "authenticate alice AT --timeout 1s"
+	const author, acct = "authorize alice AT --timeout 1m", "account alice AT --task-id 1 --timeout 1m"
 	for _, tt := range []struct {
 		fault, line string
 		code        exitCode
@@ -138,8 +138,8 @@ func TestFaults(t *testing.T) {
 		{"getpass-forever", login + strings.Repeat(" --answer x", 200) + " --answer-repeated", 5, ``, `.*: sequence numbers exhausted`},
 		{"restart", login, 0, `PASS\n`, `warning: the server requested a restart with pap instead of ascii`},
 		{"restart-empty", login, 1, `RESTART: type not allowed here\n`, `hint: try another --authen-type: the server does not accept ascii`},
-		{"restart-empty", "authenticate '' AT --answer bob", 1, `RESTART: type not allowed here\n`, `hint: give USER: only ascii can do without, and the server does not accept it`},
-		{"restart", "authenticate alice AT -t chap", 0, `PASS\n`, ``},
+		{"restart-empty", "authenticate '' AT --answer bob --timeout 1m", 1, `RESTART: type not allowed here\n`, `hint: give USER: only ascii can do without, and the server does not accept it`},
+		{"restart", "authenticate alice AT -t chap --timeout 1m", 0, `PASS\n`, ``},
 		{"follow", login, 1, `FOLLOW\n`, `hint: give the right server as HOST: the server refers to .*`},
 		{"follow", author, 1, `FOLLOW\n`, `hint: give the right server as HOST: the server refers to .*`},
 		{"follow", acct, 1, `FOLLOW task_id=1\n`, `hint: give the right server as HOST: the server refers to .*`},

@@ -512,9 +512,7 @@ func TestRelayReloadClosesIdleConns(t *testing.T) {
 // TestRelayReloadDeadTime: a memory of dead servers that begins with a reload connects in the background.
 func TestRelayReloadDeadTime(t *testing.T) {
 	t.Parallel()
-	live, down := startFakeServer(t, (*fakeServerConn).grantAll), listen(t)
-	addr := down.Addr().String()
-	down.Close()
+	live, addr := startFakeServer(t, (*fakeServerConn).grantAll), downAddr(t)
 	hosts := "host " + addr + "," + live.addr
 	r := startReloadTest(t, hosts, reloadKeys, "dead-time 0")
 	r.profile(t, hosts, reloadKeys, "dead-time 50ms")

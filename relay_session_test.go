@@ -87,7 +87,11 @@ func TestRelayLastLivingServer(t *testing.T) {
 						}
 					}
 				})
-				r := relayTo(t, first.addr+","+second.addr, append(split(mode), "--dead-time", "10m", "--timeout", "4")...)
+				timeout := "1m"
+				if tt.user == "silence" { // waits for both
+					timeout = "2"
+				}
+				r := relayTo(t, first.addr+","+second.addr, append(split(mode), "--dead-time", "10m", "--timeout", timeout)...)
 				waitUntil(t, "the first server is dead", func() bool {
 					if got := r.asDevice(t, "authenticate alice AT -t pap"); got.code != 0 {
 						t.Errorf("%+v", got)
@@ -95,7 +99,7 @@ func TestRelayLastLivingServer(t *testing.T) {
 					return strings.Contains(r.stderr.String(), first.addr+" is dead")
 				})
 				up.Store(true)
-				got := r.asDevice(t, "authenticate "+tt.user+" AT -t pap")
+				got := r.asDevice(t, "authenticate "+tt.user+" AT -t pap --timeout 1m")
 				if n := first.asked(tt.user); got.code != tt.code || n != tt.asked || second.asked(tt.user) == 0 {
 					t.Errorf("the first server is asked %d times: %+v", n, got)
 				}
@@ -109,35 +113,38 @@ func TestRelayLastLivingServer(t *testing.T) {
 func TestRelaySharesAfterSilence(t *testing.T) {
 	t.Parallel()
 	for _, line := range []string{"authenticate alice AT -t pap", "account alice AT"} {
-		var silent atomic.Bool
-		first := startFakeServer(t, func(c *fakeServerConn) {
-			for q := c.readRequest(); q != nil; q = c.readRequest() {
-				if !silent.Load() {
-					c.Write(c.grantReply(q))
+		t.Run(line, func(t *testing.T) {
+			t.Parallel()
+			var silent atomic.Bool
+			first := startFakeServer(t, func(c *fakeServerConn) {
+				for q := c.readRequest(); q != nil; q = c.readRequest() {
+					if !silent.Load() {
+						c.Write(c.grantReply(q))
+					}
+				}
+			})
+			second := startFakeServer(t, (*fakeServerConn).grantAll)
+			r := relayTo(t, first.addr+","+second.addr, "--single-connect", "--dead-time", "10m", "--timeout", "2")
+			r.asDevice(t, line+" --timeout 1m")
+			silent.Store(true)
+			waitUntil(t, "the first server is dead", func() bool {
+				r.asDevice(t, line+" --timeout 1m")
+				return strings.Contains(r.stderr.String(), first.addr+" is dead")
+			})
+			r.asDevice(t, line+" --timeout 1m")
+			before := second.connections()
+			for range 3 {
+				if got := r.asDevice(t, line+" --timeout 1m"); got.code != 0 {
+					t.Errorf("%+v", got)
 				}
 			}
-		})
-		second := startFakeServer(t, (*fakeServerConn).grantAll)
-		r := relayTo(t, first.addr+","+second.addr, "--single-connect", "--dead-time", "10m", "--timeout", "1")
-		r.asDevice(t, line)
-		silent.Store(true)
-		waitUntil(t, "the first server is dead", func() bool {
-			r.asDevice(t, line+" --timeout 4")
-			return strings.Contains(r.stderr.String(), first.addr+" is dead")
-		})
-		r.asDevice(t, line)
-		before := second.connections()
-		for range 3 {
-			if got := r.asDevice(t, line); got.code != 0 {
-				t.Errorf("%+v", got)
+			if n := second.connections() - before; n != 0 {
+				t.Errorf("%s: %d more connections for 3 sessions", line, n)
 			}
-		}
-		if n := second.connections() - before; n != 0 {
-			t.Errorf("%s: %d more connections for 3 sessions", line, n)
-		}
-		if blamed := strings.Contains(r.stderr.String(), "does not answer some sessions"); blamed != (line[:3] == "acc") {
-			t.Errorf("%s: %s", line, r.stderr)
-		}
+			if blamed := strings.Contains(r.stderr.String(), "does not answer some sessions"); blamed != (line[:3] == "acc") {
+				t.Errorf("%s: %s", line, r.stderr)
+			}
+		})
 	}
 }
 
@@ -681,22 +688,25 @@ func TestRelayOtherMinorVersion(t *testing.T) {
 // TestRelayServerTime: the time in a line is that of the server that answered, without the time that another one took.
 func TestRelayServerTime(t *testing.T) {
 	t.Parallel()
-	const lost = 1000 // ms
+	const lost = 2000 // ms
 	for _, mode := range relayModes {
 		for _, line := range []string{"authenticate alice AT -t pap", "authenticate alice AT"} {
-			silent := startFakeServer(t, func(c *fakeServerConn) { c.readRequest(); c.readRequest() })
-			r := relayTo(t, silent.addr+","+serveWith(t).addr, append(split(mode), "--json", "--timeout", "1s", "--retries", "9")...)
-			r.asDevice(t, line+" --timeout 60")
-			r.stop()
-			var o recordObject
-			for l := range strings.Lines(r.log.String()) {
-				if err := json.Unmarshal([]byte(l), &o); err != nil {
-					t.Fatal(err)
+			t.Run(mode+line, func(t *testing.T) {
+				t.Parallel()
+				silent := startFakeServer(t, func(c *fakeServerConn) { c.readRequest(); c.readRequest() })
+				r := relayTo(t, silent.addr+","+serveWith(t).addr, append(split(mode), "--json", "--timeout", "2s", "--retries", "9")...)
+				r.asDevice(t, line+" --timeout 60")
+				r.stop()
+				var o recordObject
+				for l := range strings.Lines(r.log.String()) {
+					if err := json.Unmarshal([]byte(l), &o); err != nil {
+						t.Fatal(err)
+					}
 				}
-			}
-			if o.Status != "PASS" || o.ServerMS <= 0 || o.TotalMS-o.ServerMS < lost {
-				t.Errorf("%s %s: %s", mode, line, r.log)
-			}
+				if o.Status != "PASS" || o.ServerMS <= 0 || o.TotalMS-o.ServerMS < lost {
+					t.Errorf("the log is\n%s", r.log)
+				}
+			})
 		}
 	}
 }

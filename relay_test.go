@@ -207,7 +207,7 @@ func TestRelaySendProxy(t *testing.T) {
 		{"--tls --cert DIR/server.pem --cert-key DIR/server.key", "--tls --cacert DIR/ca.pem"},
 	} {
 		s := serveWith(t, split("--proxy-protocol 127.0.0.1 --json "+tt.serve, "DIR", dir)...)
-		r := relayTo(t, s.addr, split("--send-proxy "+tt.relay, "DIR", dir)...)
+		r := relayTo(t, s.addr, split("--send-proxy --timeout 1m --connect-timeout 1m "+tt.relay, "DIR", dir)...)
 		want := make(map[string]int)
 		for _, flags := range []headerFlags{0, flagSingleConnect} {
 			for _, c := range []*fakeClient{dialDevice(t, r), dialSecondDevice(t, r)} {

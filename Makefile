@@ -61,13 +61,13 @@ test:
 demo: build
 	ci/demo
 
-# Without atexit_sleep_ms each program that the tests start sleeps for a second at its end. One test at a time, since the
+# Without atexit_sleep_ms each program that the tests start sleeps for a second at its end. Few tests at a time, since the
 # detector makes all of them several times slower and some have deadlines.
 .PHONY: race
 race: export CGO_ENABLED = 1
 race: export GORACE = atexit_sleep_ms=10
 race:
-	go test -race -parallel 1 ./...
+	go test -race -parallel 3 ./...
 
 .PHONY: emulate
 emulate:

@@ -7,7 +7,6 @@ import (
 	"go/token"
 	"net"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -232,13 +231,13 @@ func TestHintUnlessReason(t *testing.T) {
 }
 
 // hintTexts matches the hints of an output: on stderr, in the lines of check, in JSON and in the message for Ansible.
-var hintTexts = regexp.MustCompile(`hint"?: ?"?((?:[^"\\\n]|\\.)*)`)
+var hintTexts = pattern(`hint"?: ?"?((?:[^"\\\n]|\\.)*)`)
 
 // optionsInHint matches options in a hint.
-var optionsInHint = regexp.MustCompile(`(?:^|[ (])--?([a-z0-9][a-z0-9-]*)`)
+var optionsInHint = pattern(`(?:^|[ (])--?([a-z0-9][a-z0-9-]*)`)
 
 // otherCommands matches hints with the options of another command.
-var otherCommands = regexp.MustCompile(`\b(openssl|tcpdump|ulimit|tacacs_plus help) `)
+var otherCommands = pattern(`\b(openssl|tcpdump|ulimit|tacacs_plus help) `)
 
 // checkHintOptions fails the test if a hint of a run names an option that its command does not have or cannot use.
 func checkHintOptions(t *testing.T, args []string, output string) {
@@ -249,7 +248,7 @@ func checkHintOptions(t *testing.T, args []string, output string) {
 	if i < 0 {
 		return
 	}
-	for _, hint := range hintTexts.FindAllStringSubmatch(output, -1) {
+	for _, hint := range hintTexts().FindAllStringSubmatch(output, -1) {
 		if foreign := foreignOptions(args[i], hint[1]); len(foreign) > 0 {
 			t.Errorf("%q: the hint names options that %s does not have, %q: %s", args, args[i], foreign, hint[1])
 		}
@@ -259,14 +258,14 @@ func checkHintOptions(t *testing.T, args []string, output string) {
 // foreignOptions returns the options in a hint that a command does not have or cannot use.
 func foreignOptions(name, hint string) (foreign []string) {
 	c, err := findCommand(commands, name, "")
-	if err != nil || otherCommands.MatchString(hint) {
+	if err != nil || otherCommands().MatchString(hint) {
 		return nil
 	}
 	inv := newInvocation(commands, stdio{})
 	if err := inv.setCommand(name); err != nil {
 		return nil
 	}
-	for _, found := range optionsInHint.FindAllStringSubmatch(hint, -1) {
+	for _, found := range optionsInHint().FindAllStringSubmatch(hint, -1) {
 		o := inv.options.find(found[1])
 		if o == nil || !c.accepts(o) && o.long != "help" || name == "chpass" && o.long == "authen-type" {
 			foreign = append(foreign, found[1])
@@ -326,7 +325,7 @@ func TestHintOptions(t *testing.T) {
 	t.Parallel()
 	found := make(map[string]bool)
 	for hint := range hintsInSource(t) {
-		if optionsInHint.MatchString(hint) && !otherCommands.MatchString(hint) {
+		if optionsInHint().MatchString(hint) && !otherCommands().MatchString(hint) {
 			found[hint] = true
 			if _, known := optionHints[hint]; !known {
 				t.Errorf("a new hint names options: %q: add it to optionHints, with the commands that can print it", hint)

@@ -329,8 +329,8 @@ func TestCheckPrometheus(t *testing.T) {
 }
 
 var (
-	metricComment = regexp.MustCompile(`^# (HELP|TYPE) ([a-z_]+) (.+)$`)
-	metricLine    = regexp.MustCompile(`^(([a-z_]+)\{[a-z_]+="(?:[^"\\\n]|\\["\\n])*"(?:,[a-z_]+="(?:[^"\\\n]|\\["\\n])*")*\}) (-?[0-9.]+(?:e[+-]?\d+)?)$`)
+	metricComment = pattern(`^# (HELP|TYPE) ([a-z_]+) (.+)$`)
+	metricLine    = pattern(`^(([a-z_]+)\{[a-z_]+="(?:[^"\\\n]|\\["\\n])*"(?:,[a-z_]+="(?:[^"\\\n]|\\["\\n])*")*\}) (-?[0-9.]+(?:e[+-]?\d+)?)$`)
 )
 
 // metrics reads the text format of Prometheus, version 0.0.4.
@@ -339,14 +339,14 @@ func metrics(t *testing.T, text string) map[string]string {
 	values, seen := make(map[string]string), make(map[string]bool)
 	current := ""
 	for line := range strings.SplitSeq(strings.TrimSuffix(text, "\n"), "\n") {
-		if m := metricComment.FindStringSubmatch(line); m != nil {
+		if m := metricComment().FindStringSubmatch(line); m != nil {
 			if seen[m[1]+m[2]] || m[1] == "TYPE" && (m[3] != "gauge" || m[2] != current) {
 				t.Errorf("not in order: %s", line)
 			}
 			seen[m[1]+m[2]], current = true, m[2]
 			continue
 		}
-		m := metricLine.FindStringSubmatch(line)
+		m := metricLine().FindStringSubmatch(line)
 		if m == nil || m[2] != current || values[m[1]] != "" || !seen["HELP"+current] || !seen["TYPE"+current] {
 			t.Errorf("invalid text format, or not in order: %q", line)
 			continue

@@ -392,7 +392,7 @@ var manPages = map[string]string{
 }
 
 // manMacro is a line with one of the macros of man(7) that the pages may use.
-var manMacro = regexp.MustCompile(`^\.(TH|SH|SS|TP|PP|B|I|BI|BR|IR|RB|RS|RE|nf|fi)( |$)`)
+var manMacro = pattern(`^\.(TH|SH|SS|TP|PP|B|I|BI|BR|IR|RB|RS|RE|nf|fi)( |$)`)
 
 // TestManSources: each source is the page of a command, and each page has its title and sections.
 func TestManSources(t *testing.T) {
@@ -434,7 +434,7 @@ func TestManLines(t *testing.T) {
 			line = strings.TrimSuffix(line, "\n")
 			inExample = line == ".nf" || inExample && line != ".fi"
 			switch {
-			case strings.HasPrefix(line, ".") && !manMacro.MatchString(line):
+			case strings.HasPrefix(line, ".") && !manMacro().MatchString(line):
 				t.Errorf("not a macro: %q", line)
 			case line == "" || strings.HasSuffix(line, " ") || strings.HasPrefix(line, " ") && !inExample:
 				t.Errorf("blanks: %q", line)

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -54,8 +53,8 @@ func (p *docPage) add(kind docKind, number int, line string, fresh bool) {
 }
 
 var (
-	fenceMark = regexp.MustCompile("^(?:```+|~~~+)")
-	listMark  = regexp.MustCompile(`^\s*(?:[-*+]|\d+[.)])\s+`)
+	fenceMark = pattern("^(?:```+|~~~+)")
+	listMark  = pattern(`^\s*(?:[-*+]|\d+[.)])\s+`)
 )
 
 // markdownPage reads the blocks of a page in Markdown.
@@ -65,7 +64,7 @@ func markdownPage(name, text string) docPage {
 	for i, line := range strings.Split(text, "\n") {
 		trimmed := strings.TrimSpace(line)
 		depth := strings.Index(strings.ReplaceAll(line, "\t", "    ")+"x", (trimmed + "x")[:1])
-		mark := fenceMark.FindString(trimmed)
+		mark := fenceMark().FindString(trimmed)
 		switch {
 		case fence != "" && trimmed == fence:
 			fence, fresh = "", true
@@ -85,7 +84,7 @@ func markdownPage(name, text string) docPage {
 		case trimmed[0] == '#':
 			p.add(docHeading, i+1, trimmed, true)
 		default:
-			if item := listMark.FindString(line); item != "" {
+			if item := listMark().FindString(line); item != "" {
 				margin, fresh = len(item), true
 			} else if fresh {
 				margin = min(margin, depth)
@@ -115,8 +114,8 @@ func helpPage(name, text string) docPage {
 }
 
 var (
-	roffFont = regexp.MustCompile(`^\.(?:B|I|R|SM|SB|BI|BR|IB|IR|RB|RI)\s+`)
-	roffText = regexp.MustCompile(`\\(?:f[BIRP]|&|\(..|.)`)
+	roffFont = pattern(`^\.(?:B|I|R|SM|SB|BI|BR|IB|IR|RB|RI)\s+`)
+	roffText = pattern(`\\(?:f[BIRP]|&|\(..|.)`)
 )
 
 // roffPage reads the blocks of a text in the language of man(7).
@@ -133,12 +132,12 @@ func roffPage(name, text string) docPage {
 		case ".fi", ".EE", ".TE":
 			kind, fresh = docProse, true
 		default:
-			line = roffFont.ReplaceAllString(line, "")
+			line = roffFont().ReplaceAllString(line, "")
 			if line == "" || line[0] == '.' || strings.HasPrefix(line, `'\"`) {
 				fresh = true
 				continue
 			}
-			p.add(kind, i+1, roffText.ReplaceAllStringFunc(line, plainRoff), fresh)
+			p.add(kind, i+1, roffText().ReplaceAllStringFunc(line, plainRoff), fresh)
 			fresh = false
 		}
 	}
@@ -192,10 +191,10 @@ func proseFaults(p docPage) (faults []string) {
 }
 
 var (
-	bannedWords = regexp.MustCompile(`(?i)\b(?:crew|errand|bell|barren|fate|passage|belt|reel|sharer|roomier|layouter|outlet|` +
+	bannedWords = pattern(`(?i)\b(?:crew|errand|bell|barren|fate|passage|belt|reel|sharer|roomier|layouter|outlet|` +
 		`rehearsal|farewell|asker|guest|deafPipe|hastyConn|nobody|octet)s?\b`)
-	codeSpan    = regexp.MustCompile("(?s)`+.+?`+")
-	guestMethod = regexp.MustCompile(`\bguest\b`)
+	codeSpan    = pattern("(?s)`+.+?`+")
+	guestMethod = pattern(`\bguest\b`)
 )
 
 // bannedFaults returns the words that the project does not use. guest is one, but also a value of authen_method,
@@ -206,17 +205,17 @@ func bannedFaults(p docPage) (faults []string) {
 		if b.kind == docTable || b.kind == docCode {
 			text = withoutGuest(text)
 		}
-		text = codeSpan.ReplaceAllStringFunc(text, withoutGuest)
-		for _, word := range bannedWords.FindAllString(text, -1) {
+		text = codeSpan().ReplaceAllStringFunc(text, withoutGuest)
+		for _, word := range bannedWords().FindAllString(text, -1) {
 			faults = append(faults, fmt.Sprintf("%s:%d: the word %s", p.name, b.line, word))
 		}
 	}
 	return faults
 }
 
-func withoutGuest(text string) string { return guestMethod.ReplaceAllString(text, "") }
+func withoutGuest(text string) string { return guestMethod().ReplaceAllString(text, "") }
 
-var links = regexp.MustCompile(`\]\(([^)\s]*)(?: "[^"]*")?\)|^\s*\[[^\]]+\]:\s+(\S+)|\b(?:src|srcset|href)="([^"]*)"`)
+var links = pattern(`\]\(([^)\s]*)(?: "[^"]*")?\)|^\s*\[[^\]]+\]:\s+(\S+)|\b(?:src|srcset|href)="([^"]*)"`)
 
 // linkFaults returns the relative links of a page whose file or heading does not exist.
 func linkFaults(root string, p docPage) (faults []string) {
@@ -224,11 +223,11 @@ func linkFaults(root string, p docPage) (faults []string) {
 		if b.kind == docCode {
 			continue
 		}
-		text := codeSpan.ReplaceAllStringFunc(strings.Join(b.lines, "\n"), func(code string) string {
+		text := codeSpan().ReplaceAllStringFunc(strings.Join(b.lines, "\n"), func(code string) string {
 			return strings.Repeat("\n", strings.Count(code, "\n"))
 		})
 		for i, line := range strings.Split(text, "\n") {
-			for _, match := range links.FindAllStringSubmatch(line, -1) {
+			for _, match := range links().FindAllStringSubmatch(line, -1) {
 				target := match[1] + match[2] + match[3]
 				if strings.Contains(target, "://") || strings.HasPrefix(target, "mailto:") || linkExists(root, p, target) {
 					continue
@@ -240,13 +239,13 @@ func linkFaults(root string, p docPage) (faults []string) {
 	return faults
 }
 
-var sourceFile = regexp.MustCompile("`([a-z0-9_*]+\\.go)`")
+var sourceFile = pattern("`([a-z0-9_*]+\\.go)`")
 
 // sourceFaults returns the source files that a page names and that do not exist. A name can have a *.
 func sourceFaults(root string, p docPage) (faults []string) {
 	for _, b := range p.blocks {
 		for i, line := range b.lines {
-			for _, match := range sourceFile.FindAllStringSubmatch(line, -1) {
+			for _, match := range sourceFile().FindAllStringSubmatch(line, -1) {
 				if found, err := filepath.Glob(filepath.Join(root, match[1])); err != nil || found == nil {
 					faults = append(faults, fmt.Sprintf("%s:%d: no file %s", p.name, b.line+i, match[1]))
 				}
@@ -274,7 +273,7 @@ func linkExists(root string, p docPage, target string) bool {
 	return err == nil && slices.Contains(anchors(markdownPage(name, string(text))), anchor)
 }
 
-var headingMarkup = regexp.MustCompile(`\]\([^)]*\)|[^\pL\pN _-]`)
+var headingMarkup = pattern(`\]\([^)]*\)|[^\pL\pN _-]`)
 
 // anchors returns the names that GitHub gives to the headings of a page.
 func anchors(p docPage) (names []string) {
@@ -284,7 +283,7 @@ func anchors(p docPage) (names []string) {
 			continue
 		}
 		title := strings.TrimSpace(strings.TrimLeft(b.lines[0], "#"))
-		name := strings.ReplaceAll(headingMarkup.ReplaceAllString(strings.ToLower(title), ""), " ", "-")
+		name := strings.ReplaceAll(headingMarkup().ReplaceAllString(strings.ToLower(title), ""), " ", "-")
 		if n := seen[name]; n > 0 {
 			names = append(names, fmt.Sprintf("%s-%d", name, n))
 		} else {
@@ -416,11 +415,11 @@ func (s *shellScanner) substitution(end byte) {
 }
 
 // A name, a macro of a monitoring system such as $HOSTADDRESS$, or a special parameter.
-var parameter = regexp.MustCompile(`^(?:[A-Z0-9_]+\$|\w+|[?!@*#])`)
+var parameter = pattern(`^(?:[A-Z0-9_]+\$|\w+|[?!@*#])`)
 
 // expansion reads what follows a dollar sign.
 func (s *shellScanner) expansion() {
-	switch name := parameter.FindString(s.text); {
+	switch name := parameter().FindString(s.text); {
 	case strings.HasPrefix(s.text, "(("):
 		s.until("))")
 		s.addText("1")
@@ -442,7 +441,7 @@ func (s *shellScanner) expansion() {
 }
 
 // commandPrefix matches the words before the name of a command: a prompt, keywords, assignments.
-var commandPrefix = regexp.MustCompile(`^(?:[$!{]|if|then|elif|else|while|until|do|time|exec|env|nohup|sudo|\w+=.*)$`)
+var commandPrefix = pattern(`^(?:[$!{]|if|then|elif|else|while|until|do|time|exec|env|nohup|sudo|\w+=.*)$`)
 
 // programArgs returns the arguments of this program in a simple command, or reports that it is another command.
 // After other words, as those of timeout or cron, it is a run only if the name of one of its commands follows.
@@ -455,7 +454,7 @@ func programArgs(words []string) (args []string, ok bool) {
 		if path.Base(word) != "tacacs_plus" && !strings.HasSuffix(value, "/tacacs_plus") {
 			continue
 		}
-		first := !slices.ContainsFunc(words[:i], func(w string) bool { return !commandPrefix.MatchString(w) })
+		first := !slices.ContainsFunc(words[:i], func(w string) bool { return !commandPrefix().MatchString(w) })
 		if first || slices.ContainsFunc(words[i+1:], isCommand) {
 			return words[i+1:], true
 		}

@@ -446,7 +446,7 @@ func TestQueuedWriterUnread(t *testing.T) {
 						close(pipe.deaf)
 						feed.Write(manySessions(5, testKey))
 					} else {
-						addr := (&labRun{stderr: messages}).waitFor(t, listening)[1]
+						addr := (&labRun{stderr: messages}).waitFor(t, listening())[1]
 						close(pipe.deaf)
 						for i := range uint32(3) {
 							c := dialFakeClient(t, addr)

@@ -46,7 +46,7 @@ func (p *process) listens(t *testing.T, want ...string) {
 	var got []string
 	waitUntil(t, "the program listens", func() bool {
 		got = nil
-		for _, m := range listening.FindAllStringSubmatch(p.err.String(), -1) {
+		for _, m := range listening().FindAllStringSubmatch(p.err.String(), -1) {
 			got = append(got, m[1])
 		}
 		return len(got) >= len(want)
@@ -84,7 +84,7 @@ func TestListenInheritedSockets(t *testing.T) {
 		`unset TACACS_PLUS_KEY; LISTEN_PID=$$ exec "$@"`, "sh", buildBinary(t), "serve", "--tls", "--listen", "127.0.0.1:0")
 	s.ExtraFiles = []*os.File{tls}
 	s.starts(t)
-	waitUntil(t, "serve listens on both", func() bool { return len(listening.FindAllString(s.err.String(), -1)) == 2 })
+	waitUntil(t, "serve listens on both", func() bool { return len(listening().FindAllString(s.err.String(), -1)) == 2 })
 	if !strings.Contains(s.err.String(), "listening on "+tlsAddr+"\n") {
 		t.Errorf("stderr is\n%s", &s.err)
 	}

@@ -266,7 +266,7 @@ func TestFailover(t *testing.T) {
 			bad := serveWith(t, "--fault", tt.fault)
 			line := "authenticate alice BAD,GOOD"
 			if tt.fault == "silent" {
-				line += " --timeout 1s"
+				line += " --timeout 2s"
 			}
 			got := runWith(t, secretsInEnv, "", split(line, "BAD", bad.addr, "GOOD", good.addr)...)
 			if got.code != tt.code {

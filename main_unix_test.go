@@ -130,7 +130,7 @@ func TestFIPS(t *testing.T) {
 	for _, line := range []string{
 		"authenticate alice AT -t mschapv2", "account alice AT --exec -- echo", "check alice AT --types --negative", "bench alice AT -n 50", "batch AT",
 	} {
-		p := startProcess(t, addr, env, append([]string{binary}, split(line)...)...)
+		p := startProcess(t, addr, env, append([]string{binary}, split(strings.Replace(line, "AT", "AT --timeout 1m", 1))...)...)
 		if strings.HasPrefix(line, "batch") {
 			io.WriteString(p.in, requests)
 			p.in.Close()

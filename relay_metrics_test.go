@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,8 +16,8 @@ import (
 )
 
 var (
-	metricName = regexp.MustCompile(`^[a-z_]+$`)
-	sampleLine = regexp.MustCompile(`^([a-z_]+)(?:\{((?:[a-z]+="(?:[^"\\\n]|\\["\\n])*",?)*)\})? (\S+)$`)
+	metricName = pattern(`^[a-z_]+$`)
+	sampleLine = pattern(`^([a-z_]+)(?:\{((?:[a-z]+="(?:[^"\\\n]|\\["\\n])*",?)*)\})? (\S+)$`)
 )
 
 // parseMetrics returns the samples of a text in the format of Prometheus, by name and labels. It fails the test if the text
@@ -37,7 +36,7 @@ func parseMetrics(t testing.TB, text string) map[string]float64 {
 		}
 		if rest, is := strings.CutPrefix(body, "# HELP "); is {
 			name, help, _ := strings.Cut(rest, " ")
-			if kind == "" && family != "" || families[name] || !metricName.MatchString(name) || help == "" {
+			if kind == "" && family != "" || families[name] || !metricName().MatchString(name) || help == "" {
 				t.Errorf("a family is not complete, or given twice: %q", line)
 			}
 			family, kind, families[name] = name, "", true
@@ -51,7 +50,7 @@ func parseMetrics(t testing.TB, text string) map[string]float64 {
 			kind = of
 			continue
 		}
-		m := sampleLine.FindStringSubmatch(body)
+		m := sampleLine().FindStringSubmatch(body)
 		if m == nil {
 			t.Errorf("not a sample: %q", line)
 			continue

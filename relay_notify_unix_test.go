@@ -117,8 +117,8 @@ func (r *notifyingRelay) stop() { r.cancel(); <-r.ended }
 // addr returns the address that the relay has said to listen on.
 func (r *notifyingRelay) addr(t *testing.T) string {
 	t.Helper()
-	waitUntil(t, "the relay listens", func() bool { return listening.MatchString(r.stderr.String()) })
-	return listening.FindStringSubmatch(r.stderr.String())[1]
+	waitUntil(t, "the relay listens", func() bool { return listening().MatchString(r.stderr.String()) })
+	return listening().FindStringSubmatch(r.stderr.String())[1]
 }
 
 const readyMessage = "READY=1\nSTATUS=serving devices"
@@ -269,7 +269,7 @@ func TestRelayUnit(t *testing.T) {
 					t.Fatalf("it ends: %s", &r.stderr)
 				default:
 				}
-				return listening.MatchString(r.stderr.String())
+				return listening().MatchString(r.stderr.String())
 			})
 			if got := runWith(t, secretsInEnv, "", "authenticate", "alice", r.addr(t)); got.code != classGranted.exit() {
 				t.Errorf("%+v", got)

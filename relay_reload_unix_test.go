@@ -24,7 +24,7 @@ func startRelayProcess(t *testing.T, env, start []string, options ...string) *pr
 // relays waits until a relay serves devices.
 func (p *process) relays(t *testing.T) {
 	t.Helper()
-	waitUntil(t, "the relay listens", func() bool { return listening.MatchString(p.err.String()) })
+	waitUntil(t, "the relay listens", func() bool { return listening().MatchString(p.err.String()) })
 }
 
 // reloads sends SIGHUP and waits for the nth reload.
@@ -69,7 +69,7 @@ func TestRelayHangupAtEnd(t *testing.T) {
 	})
 	p := startRelayProcess(t, nil, nil, s.addr)
 	p.relays(t)
-	addr := listening.FindStringSubmatch(p.err.String())[1]
+	addr := listening().FindStringSubmatch(p.err.String())[1]
 	login := make(chan error, 1)
 	c := dialFakeClient(t, addr)
 	go func() { login <- c.login(1, 0) }()
@@ -121,7 +121,7 @@ func TestRelayReloadKeepsTypedKey(t *testing.T) {
 		p.relays(t)
 		for n := range 2 {
 			p.reloads(t, n+1)
-			c := dialFakeClient(t, listening.FindStringSubmatch(p.err.String())[1])
+			c := dialFakeClient(t, listening().FindStringSubmatch(p.err.String())[1])
 			c.key = deviceKey
 			if err := c.login(1, 0); err != nil {
 				t.Errorf("%s: %v", line, err)

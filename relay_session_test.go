@@ -89,7 +89,7 @@ func TestRelayLastLivingServer(t *testing.T) {
 				})
 				timeout := "1m"
 				if tt.user == "silence" { // waits for both
-					timeout = "2"
+					timeout = "3"
 				}
 				r := relayTo(t, first.addr+","+second.addr, append(split(mode), "--dead-time", "10m", "--timeout", timeout)...)
 				waitUntil(t, "the first server is dead", func() bool {

@@ -13,7 +13,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -54,7 +53,7 @@ func dialDevice(t testing.TB, s *testServer) *fakeClient {
 }
 
 // relayStamps matches the parts of a relay's lines that differ from run to run.
-var relayStamps = regexp.MustCompile(`(?m)^\d{4}-\d\d-\d\dT\S+Z 127\.0\.0\.1:\d+ (> 127\.0\.0\.1:\d+ )?| \(\d+\.\d ms\)$`)
+var relayStamps = pattern(`(?m)^\d{4}-\d\d-\d\dT\S+Z 127\.0\.0\.1:\d+ (> 127\.0\.0\.1:\d+ )?| \(\d+\.\d ms\)$`)
 
 // relayed stops a relay and returns its log, without times and addresses; "> " marks a server.
 func (s *testServer) relayed(t *testing.T) string {
@@ -62,7 +61,7 @@ func (s *testServer) relayed(t *testing.T) string {
 	if code := s.stop(); code != classGranted.exit() {
 		t.Errorf("relay ended with %d, want 0: %s", int(code), s.stderr)
 	}
-	return relayStamps.ReplaceAllStringFunc(s.log.String(), func(m string) string {
+	return relayStamps().ReplaceAllStringFunc(s.log.String(), func(m string) string {
 		if strings.Contains(m, " > ") {
 			return "> "
 		}
@@ -305,7 +304,7 @@ func TestRelayDialogues(t *testing.T) {
 		}
 		decoded := runWith(t, nil, "", "decode", record)
 		sorted := func(lines string) []string {
-			l := strings.Split(relayStamps.ReplaceAllString(lines, ""), "\n")
+			l := strings.Split(relayStamps().ReplaceAllString(lines, ""), "\n")
 			slices.Sort(l)
 			return l
 		}

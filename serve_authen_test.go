@@ -145,7 +145,7 @@ func TestServeDialogues(t *testing.T) {
 				c.checkEnd(t)
 			}
 			waitUntil(t, "the sessions are logged", func() bool { return strings.Count(s.log.String(), "\n") >= strings.Count(tt.log, "\n") })
-			if got := stamps.ReplaceAllString(s.log.String(), ""); got != tt.log {
+			if got := stamps().ReplaceAllString(s.log.String(), ""); got != tt.log {
 				t.Errorf("got the log\n%swant\n%s", got, tt.log)
 			}
 		})

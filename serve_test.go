@@ -589,7 +589,7 @@ func TestServeOnFullDisk(t *testing.T) {
 	disk.give(1 << 20)
 	take(record, &acctReply{status: acctSuccess})
 	const pap, start = "alice authenticate pap PASS\n", "alice account start task_id=7 service=shell SUCCESS\n"
-	if got := stamps.ReplaceAllString(disk.String(), ""); got != pap+pap+start {
+	if got := stamps().ReplaceAllString(disk.String(), ""); got != pap+pap+start {
 		t.Errorf("the log is\n%s", got)
 	}
 }
@@ -614,7 +614,7 @@ func TestServeEndsWithoutReader(t *testing.T) {
 				defer cancel()
 				done := make(chan exitCode, 1)
 				go func() { done <- run(ctx, split("serve --listen 127.0.0.1:0 --user alice:x"), std) }()
-				addr := (&labRun{stderr: messages}).waitFor(t, listening)[1]
+				addr := (&labRun{stderr: messages}).waitFor(t, listening())[1]
 				record := &acctRequest{flags: acctStart, commonFields: commonFields{user: "alice"}, args: []string{"task_id=1", "service=shell"}}
 				for range 3 {
 					fakeExchange{session: 1, send: record, want: &acctReply{status: acctSuccess}}.run(t, dialFakeClient(t, addr), make(map[uint32]uint8), 0)

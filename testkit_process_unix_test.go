@@ -84,8 +84,8 @@ func startServe(t *testing.T, env, start []string, options ...string) (p *proces
 	t.Helper()
 	serve := []string{"serve", "--listen", "127.0.0.1:0", "--user", "alice:" + testPassword}
 	p = startProcess(t, "", env, slices.Concat(start, serve, options)...)
-	waitUntil(t, "serve listens", func() bool { return listening.MatchString(p.err.String()) })
-	return p, listening.FindStringSubmatch(p.err.String())[1]
+	waitUntil(t, "serve listens", func() bool { return listening().MatchString(p.err.String()) })
+	return p, listening().FindStringSubmatch(p.err.String())[1]
 }
 
 // gets sends a signal to the process.

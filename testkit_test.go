@@ -45,6 +45,12 @@ const reactionTime = 200 * time.Millisecond
 // secretsInEnv is an environment with both secrets.
 var secretsInEnv = map[string]string{"TACACS_PLUS_KEY": testKey, "TACACS_PLUS_PWD": testPassword}
 
+// pattern returns a function that compiles a regular expression once, when it is first used: the test binary is also the
+// program, which starts often and uses none of them.
+func pattern(text string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(text) })
+}
+
 // A runResult is the exit code, stdout and stderr of a run.
 type runResult struct {
 	code     exitCode
@@ -254,7 +260,7 @@ type testServer struct {
 	hangups chan struct{} // each is a SIGHUP
 }
 
-var listening = regexp.MustCompile(`listening (?:for TLS )?on (\S+)\n`)
+var listening = pattern(`listening (?:for TLS )?on (\S+)\n`)
 
 // serveWith starts serve with the test key, the user alice and options.
 func serveWith(t testing.TB, options ...string) *testServer {
@@ -293,7 +299,7 @@ func servingWith(t testing.TB, out io.Writer, stderr readableWriter, args ...str
 	s.stop = sync.OnceValue(func() exitCode { cancel(); return <-done })
 	t.Cleanup(func() { s.stop() })
 	waitUntil(t, args[0]+" listens", func() bool {
-		if m := listening.FindStringSubmatch(s.stderr.String()); m != nil {
+		if m := listening().FindStringSubmatch(s.stderr.String()); m != nil {
 			s.addr = m[1]
 			return true
 		}
@@ -319,11 +325,11 @@ func (s *testServer) lines(t *testing.T) string {
 	if code := s.stop(); code != classGranted.exit() {
 		t.Errorf("serve ended with %d, want 0", int(code))
 	}
-	return stamps.ReplaceAllString(s.log.String(), "")
+	return stamps().ReplaceAllString(s.log.String(), "")
 }
 
 // stamps matches the time and the peer in session lines, which differ from run to run.
-var stamps = regexp.MustCompile(`(?m)^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (?:127\.0\.0\.1|\[::1\]):\d+ |"time":"[^"]+","peer":"127\.0\.0\.1:\d+",`)
+var stamps = pattern(`(?m)^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (?:127\.0\.0\.1|\[::1\]):\d+ |"time":"[^"]+","peer":"127\.0\.0\.1:\d+",`)
 
 // A labRun is a running server whose stderr the test reads.
 type labRun struct {
@@ -355,7 +361,7 @@ func startLab(t testing.TB, srv *labServer) *labRun {
 	}()
 	r.stop = sync.OnceValue(func() error { cancel(); return <-done })
 	t.Cleanup(func() { r.stop() })
-	r.addr = r.waitFor(t, listening)[1]
+	r.addr = r.waitFor(t, listening())[1]
 	return r
 }
 
@@ -377,7 +383,7 @@ func serveVerbose(t *testing.T, env map[string]string, options ...string) *labRu
 		return nil
 	})
 	t.Cleanup(func() { r.stop() })
-	r.addr = r.waitFor(t, listening)[1]
+	r.addr = r.waitFor(t, listening())[1]
 	return r
 }
 

@@ -255,7 +255,7 @@ func TestDumperOfServe(t *testing.T) {
 // TestDumperKeepsMessage: a dump does not change the packet.
 func TestDumperKeepsMessage(t *testing.T) {
 	t.Parallel()
-	for _, row := range wireTable {
+	for _, row := range wireTable() {
 		if _, ok := row.message.(*header); ok {
 			continue
 		}

@@ -220,3 +220,29 @@ func (f authenContinueFlags) String() string { return names{0: "ABORT"}.bits(uin
 
 // maxFieldLen is the limit of a field of a START, in bytes.
 const maxFieldLen = 255
+
+// givesReason reports whether the text of a FAIL is more than the FAIL itself.
+func givesReason(text string) bool {
+	switch strings.ToLower(strings.Trim(oneLine(text), ".!%: ")) {
+	case "", "fail", "failed", "login incorrect", "login failed", "login invalid", "authentication failed", "authentication failure", "access denied", "permission denied":
+		return false
+	}
+	return true
+}
+
+// restartType returns the first type of the list in a RESTART that was not tried and is safe.
+func restartType(list string, tried []authenType) (authenType, bool) {
+	for _, b := range []byte(list) {
+		t := authenType(b)
+		safe := t.challenged() || !tried[0].challenged()
+		if authenTypeNames.has(b) && safe && !slices.Contains(tried, t) {
+			return t, true
+		}
+	}
+	return 0, false
+}
+
+// abort returns the message that ends a session before its verdict. Section 5.4.3.
+func abort(reason string) *authenContinue {
+	return &authenContinue{flags: authenAbort, data: reason}
+}

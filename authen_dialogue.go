@@ -169,15 +169,6 @@ func (a *authentication) on(server string) (r reaction) {
 	return r
 }
 
-// givesReason reports whether the text of a FAIL is more than the FAIL itself.
-func givesReason(text string) bool {
-	switch strings.ToLower(strings.Trim(oneLine(text), ".!%: ")) {
-	case "", "fail", "failed", "login incorrect", "login failed", "login invalid", "authentication failed", "authentication failure", "access denied", "permission denied":
-		return false
-	}
-	return true
-}
-
 func (a *authentication) setVerdict(r *reaction) {
 	v, reply := &r.verdict, &a.response
 	v.status, v.serverMsg, v.data = reply.status, reply.serverMsg, reply.data
@@ -212,23 +203,6 @@ func (a *authentication) restartHint() string {
 		return "give USER: only ascii can do without, and the server does not accept it"
 	}
 	return "try another --authen-type: the server does not accept " + a.typ().String()
-}
-
-// restartType returns the first type of the list in a RESTART that was not tried and is safe.
-func restartType(list string, tried []authenType) (authenType, bool) {
-	for _, b := range []byte(list) {
-		t := authenType(b)
-		safe := t.challenged() || !tried[0].challenged()
-		if authenTypeNames.has(b) && safe && !slices.Contains(tried, t) {
-			return t, true
-		}
-	}
-	return 0, false
-}
-
-// abort returns the message that ends a session before its verdict. Section 5.4.3.
-func abort(reason string) *authenContinue {
-	return &authenContinue{flags: authenAbort, data: reason}
 }
 
 // wantsPassword reports whether a prompt asks for the password. For CHPASS that is GETDATA, and GETPASS

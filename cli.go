@@ -5,7 +5,6 @@ import (
 	"context"
 	"strings"
 	"sync"
-	"time"
 )
 
 // A command is one row of the table of commands.
@@ -280,52 +279,6 @@ func (inv *invocation) ask(ctx context.Context, c *client, j *job) (*result, err
 	r.do(ctx, j)
 	r.close()
 	return &j.res, j.err
-}
-
-// findServers reports that no server has an address, before a person types secrets for them.
-func (inv *invocation) findServers(ctx context.Context) (err error) {
-	c := &client{network: inv.server.network(), user: inv.request.user, proxy: inv.server.proxy}
-	for _, srv := range inv.server.servers {
-		limited, cancel := context.WithTimeout(ctx, inv.server.timeout)
-		_, err = c.resolve(limited, srv, new(timing))
-		cancel()
-		if err == nil {
-			return nil
-		}
-	}
-	if ctx.Err() != nil {
-		return interrupted(ctx)
-	}
-	return err
-}
-
-// client returns the client that the options describe.
-func (inv *invocation) client(ctx context.Context, keys []key) (*client, error) {
-	s := &inv.server
-	c := &client{user: inv.request.user, keys: keys, timeout: s.timeout, connectTimeout: s.connect, failoverTimeout: cmp.Or(s.connect, defaultConnect),
-		retries: s.retries, network: s.network(),
-		source: s.sourceAddr, device: s.device, remAddr: inv.request.remAddr, singleConnect: s.singleConnect, unencrypted: s.unencrypted, proven: new(sync.Map)}
-	if inv.output.debug {
-		c.dump = &dumper{out: inv.std.err, showSecrets: inv.output.showSecrets, began: time.Now()}
-	}
-	if c.proxy = s.proxy; c.proxy != nil {
-		c.proxy.stderr = inv.std.err
-	}
-	c.servers, c.skipped = splitFallback(s.servers)
-	c.dead = newDeadServers(ctx, c.servers, s.deadTime, c.tryConnect)
-	var err error
-	if mixed(s.servers) {
-		text := "the list has servers with and without TLS, which is for a migration only (RFC 9887 section 6.1)"
-		if len(c.skipped) > 0 && !inv.asksEveryServer() {
-			text += "; from a server over TLS no request goes to " + strings.Join(c.skipped, ", ")
-		}
-		inv.warnf(warnMixedTransport, "%s", text)
-	}
-	if s.overTLS() {
-		inv.warnReadableKey(s.tls.cert, s.tls.certKey)
-		c.tls, err = s.tls.client(ctx, inv.warnAlways)
-	}
-	return c, err
 }
 
 // parseOption parses one option and its value, which may be the next of rest. It returns what is left of rest.

@@ -130,3 +130,29 @@ func (a *argOptions) suggestQuotes(err error, given []string) error {
 	}
 	return asFailure(err).withHint("quote the command line: --cmd '%s'%s", shorten(escape(line)), end)
 }
+
+// applyPreset sets what no option sets: the fields of requests, and --cr. It refuses what such a device never sends.
+func (a *argOptions) applyPreset(inv *invocation) error {
+	p, r := a.as.preset(), &inv.request
+	switch {
+	case p.types != "" && !inv.given("authen-type"):
+		_ = r.authenType.Set(strings.Fields(p.types)[0]) // which exists
+	case !p.logsInWith(r.authenType):
+		return failf(classUsage, "%s does not use the authentication type %s", p.system, r.authenType).
+			withHint("with --as %s, --authen-type is one of %s", a.as.String(), p.types)
+	}
+	for _, option := range []string{"cmd", "cmd-file"} {
+		if p.noCommands && inv.given(option) {
+			return failf(classUsage, "--%s cannot be used with --as %s: %s authorizes no commands", option, a.as.String(), p.system).
+				withHint("leave out --%s: the reply to the login has the rules for commands", option)
+		}
+	}
+	if p.port != "" && !inv.given("virtual-port") {
+		r.port = p.port
+	}
+	r.defaultLevel = p.level
+	if !inv.given("cr") {
+		a.cr = p.endsCommands
+	}
+	return nil
+}

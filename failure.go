@@ -46,6 +46,17 @@ func (c class) String() string { return classes[c].name }
 // exit returns the exit code of the class.
 func (c class) exit() exitCode { return classes[c].exit }
 
+// statusClass returns the class of a status. One that neither grants nor is ERROR denies, such as FOLLOW.
+func statusClass(granted, failed bool) class {
+	switch {
+	case granted:
+		return classGranted
+	case failed:
+		return classServer
+	}
+	return classDenied
+}
+
 // An exitCode is the exit code of the process: that of a class, of a command that was run, or a state of Nagios.
 type exitCode int
 

@@ -58,17 +58,6 @@ type status interface {
 	class() class
 }
 
-// statusClass returns the class of a status. One that neither grants nor is ERROR denies, such as FOLLOW.
-func statusClass(granted, failed bool) class {
-	switch {
-	case granted:
-		return classGranted
-	case failed:
-		return classServer
-	}
-	return classDenied
-}
-
 // statusName returns the RFC's name of a status, or nothing for nil.
 func statusName(s status) string {
 	if s == nil {

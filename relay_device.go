@@ -36,6 +36,7 @@ type device struct {
 	writing  sync.Mutex // guards what follows
 	space    sync.Cond  // in out
 	out      []byte     // packets to be written
+	spare    []byte     // memory for out, while that is written
 	busy     bool       // a goroutine writes
 	broken   bool       // the connection is cut off
 	encoder  codec
@@ -271,15 +272,15 @@ func (d *device) refuse(h header, then rejection, problem, serverMsg string) {
 		d.writing.Lock()
 		defer d.writing.Unlock()
 		d.out = appendHeader(d.out, h)
-		d.write(headerLen)
+		d.write(headerLen, false)
 	case rejectWithError:
-		d.send(d.client.replyHeader(h), errorReply(h.typ, serverMsg))
+		d.send(nil, d.client.replyHeader(h), errorReply(h.typ, serverMsg))
 	}
 }
 
-// send sends a packet to the device. secrets are those that m may repeat. It returns the body if it is to be recorded.
-// Nothing waits for a device: one that leaves too many replies unread is cut off.
-func (d *device) send(h header, m message, secrets ...string) (body []byte) {
+// send sends a packet of a session, or of none, to the device. It returns the body if it is to be recorded. Only a session
+// with a goroutine of its own waits for the device, of which one that leaves too many replies unread is cut off.
+func (d *device) send(s *relayedSession, h header, m message) (body []byte) {
 	d.writing.Lock()
 	defer d.writing.Unlock()
 	before := len(d.out)
@@ -289,17 +290,22 @@ func (d *device) send(h header, m message, secrets ...string) (body []byte) {
 		body = bytes.Clone(packet)
 	}
 	if d.client.dump != nil {
+		var secrets []string
+		if s != nil {
+			secrets = s.tracker.hidden()
+		}
 		d.client.dump.packet("sent to", d.client.addr, &h, packet, m, secrets...)
 	}
 	if !d.client.cleartext {
 		obfuscate(&h, d.client.key.value, packet)
 	}
-	d.write(len(d.out) - before)
+	d.write(len(d.out)-before, s != nil && s.alone)
 	return body
 }
 
-// write has the last n bytes of out written, unless the device reads too few of its replies. d.writing is locked.
-func (d *device) write(n int) {
+// write has the last n bytes of out written, unless the device reads too few of its replies. With wait, it writes them
+// itself. d.writing is locked.
+func (d *device) write(n int, wait bool) {
 	rest := d.out[:len(d.out)-n]
 	switch {
 	case d.broken:
@@ -307,20 +313,24 @@ func (d *device) write(n int) {
 	case d.relay.unread.take(d.client.addr.Addr(), n) != "":
 		d.out, d.broken = rest, true
 		d.cutOff()
-	case !d.busy:
+	case d.busy:
+	case wait:
+		d.flush()
+	default:
 		d.busy = true
-		d.running.Go(d.flush)
+		d.running.Go(func() {
+			d.writing.Lock()
+			defer d.writing.Unlock()
+			d.flush()
+		})
 	}
 }
 
-// flush writes packets until there are none.
+// flush writes packets until there are none. d.writing is locked, but not during the writes.
 func (d *device) flush() {
-	var spare []byte
-	d.writing.Lock()
-	defer d.writing.Unlock()
-	for len(d.out) > 0 {
+	for d.busy = true; len(d.out) > 0; d.space.Broadcast() {
 		out, broken := d.out, d.broken
-		d.out = spare[:0]
+		d.out = d.spare[:0]
 		d.writing.Unlock()
 		if !broken && d.writeNow(out) != nil {
 			broken = true
@@ -329,10 +339,9 @@ func (d *device) flush() {
 		d.relay.unread.release(d.client.addr.Addr(), len(out))
 		d.writing.Lock()
 		d.broken = d.broken || broken
-		if spare = out; cap(spare) > relayBuffer {
-			spare = nil
+		if d.spare = out; cap(out) > relayBuffer {
+			d.spare = nil
 		}
-		d.space.Broadcast()
 	}
 	d.busy = false
 }

@@ -299,7 +299,7 @@ func TestRelayUnreadReplies(t *testing.T) {
 	d := newDevice(r, config, r.listener.newInboundConn(t.Context(), local, keys, false, relayBuffer))
 	h := header{version: minorDefault, typ: typeAuthor, seqNo: 2}
 	for range 20 {
-		d.send(h, &authorResponse{status: authorPassAdd, args: slices.Repeat([]string{strings.Repeat("x", 250)}, 40)})
+		d.send(nil, h, &authorResponse{status: authorPassAdd, args: slices.Repeat([]string{strings.Repeat("x", 250)}, 40)})
 	}
 	d.running.Wait()
 	if d.client.extendDeadline() || len(d.out) > 0 || r.unread.taken != 0 {

@@ -178,7 +178,7 @@ func (s *relayedSession) fail() {
 			d.client.note("hint: " + f.hint)
 		}
 	}
-	d.send(d.client.replyHeader(s.last.header), m)
+	d.send(s, d.client.replyHeader(s.last.header), m)
 }
 
 // refusal returns the message that denies a request. Accounting has none, and an ERROR in its place.
@@ -204,7 +204,7 @@ func (s *relayedSession) forward() (over bool) {
 	h := s.replyHeader()
 	s.tracker.sent(s.job.session.sentAt)
 	over = s.tracker.packet(s.repliedAt, &h, s.response)
-	body := s.device.send(h, s.response, s.tracker.hidden()...)
+	body := s.device.send(s, h, s.response)
 	s.record(body)
 	return over
 }

@@ -308,7 +308,7 @@ func (p *pool) wait(ctx context.Context, next time.Time) {
 		p.sleep(ctx, next)
 		p.now = time.Now()
 	}
-	for {
+	for p.onWorkers+p.draining > 0 { // else nothing can be received
 		select {
 		case j := <-p.returned:
 			p.onWorkers--

@@ -238,11 +238,14 @@ func (d *device) end(s *relayedSession) {
 
 // chooseKey chooses the key that fits the first packet best.
 func (d *device) chooseKey(h *header, body []byte) {
+	if len(d.client.keys) < 2 {
+		return
+	}
 	best := -1
 	var test keyTest // keeps the cost of many keys and a large packet low
 	for _, k := range d.client.keys {
 		n := 0
-		if len(d.client.keys) > 1 && test.mayFit(h, body, k.value) {
+		if test.mayFit(h, body, k.value) {
 			n = d.fits(h, body, k)
 		}
 		if n > best {

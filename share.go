@@ -24,7 +24,7 @@ const (
 )
 
 func newShare(limit int, what string) *share {
-	return &share{limit: limit, what: what}
+	return &share{limit: limit, what: what, of: make(map[netip.Addr]int)}
 }
 
 // take reserves n places, or returns why there are none.
@@ -32,10 +32,10 @@ func (s *share) take(client netip.Addr, n int) (refused string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key, free := limitKey(client), s.limit-s.taken-n
-	switch {
+	switch held := s.of[key]; {
 	case free < 0:
 		return "too many " + s.what
-	case s.of[key] > 0 && (s.of[key]+n > sharePart*free || free < s.limit/shareReserve):
+	case held > 0 && (held+n > sharePart*free || free < s.limit/shareReserve):
 		return "too many " + s.what + " from this address"
 	}
 	s.add(key, n)
@@ -50,11 +50,10 @@ func (s *share) release(client netip.Addr, n int) {
 
 // add adds to the places that are taken. s.mu is locked.
 func (s *share) add(key netip.Addr, n int) {
-	if s.of == nil {
-		s.of = make(map[netip.Addr]int)
-	}
 	s.taken += n
-	if s.of[key] += n; s.of[key] == 0 {
+	if held := s.of[key] + n; held > 0 {
+		s.of[key] = held
+	} else {
 		delete(s.of, key)
 	}
 }

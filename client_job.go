@@ -20,9 +20,7 @@ type job struct {
 	due   time.Time // when the request was to be sent
 	owner jobOwner  // nil for a requester
 
-	forwarded proxyHeader // addresses of the connection that the request came from, for sendProxy
-
-	device    string      // that the request is of, for deadServers; empty for this program
+	from      *jobOrigin  // nil for this program
 	order     []server    // in which the servers are tried, set before the first attempt
 	turn      int         // of the current or the last attempt, in rounds over order
 	session   session     // of the current or the last attempt
@@ -31,6 +29,20 @@ type job struct {
 
 	writesBefore int       // of its mux, when it was queued; with one more it was written
 	place        node[job] // in a queue
+}
+
+// A jobOrigin is a device, and its connection that a request came from.
+type jobOrigin struct {
+	device    string      // for deadServers
+	forwarded proxyHeader // for sendProxy
+}
+
+// origin returns where the request came from: the zero value for this program.
+func (j *job) origin() jobOrigin {
+	if j.from == nil {
+		return jobOrigin{}
+	}
+	return *j.from
 }
 
 // A jobOwner gets its job back from a pool when it is done.
@@ -246,12 +258,12 @@ func (c *client) recordSilence(ctx context.Context, j *job, came outcome) {
 	switch {
 	case !s.unanswered:
 	case ctx.Err() != nil:
-		c.dead.left(*j.server(), j.device, s.sentAt, j.err)
+		c.dead.left(*j.server(), j.origin().device, s.sentAt, j.err)
 	case came == outcomeDecided, came == outcomeFlagViolation:
 	case s.reused && (came == outcomeConnLost || came == outcomeNotSent):
 	case came == outcomeTimedOut && s.deadline.Sub(s.sentAt) < minReplyTime:
 	default:
-		c.dead.unanswered(*j.server(), j.device, s.sentAt, j.err)
+		c.dead.unanswered(*j.server(), j.origin().device, s.sentAt, j.err)
 	}
 }
 

@@ -133,6 +133,26 @@ func (p *prompt) text(server string) string {
 	return mark + strings.ReplaceAll(escapeLines(p.words), "\n", "\n"+mark) + " "
 }
 
+// newMessage returns an empty message of the type of h.
+func newMessage(h *header) message {
+	client := h.seqNo%2 == 1
+	switch {
+	case h.typ == typeAuthen && h.seqNo == 1:
+		return new(authenStart)
+	case h.typ == typeAuthen && client:
+		return new(authenContinue)
+	case h.typ == typeAuthen:
+		return new(authenReply)
+	case h.typ == typeAuthor && client:
+		return new(authorRequest)
+	case h.typ == typeAuthor:
+		return new(authorResponse)
+	case client:
+		return new(acctRequest)
+	}
+	return new(acctReply)
+}
+
 // messageSet is memory for one message of each type, to be used again.
 type messageSet struct {
 	start    authenStart

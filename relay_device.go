@@ -17,7 +17,7 @@ type device struct {
 	relay    *relayServer
 	config   *relayConfig // when it connected
 	client   *inboundConn
-	name     string    // its address
+	origin   jobOrigin // of its sessions
 	left     bool      // it has closed the connection
 	upstream *upstream // its own; nil before the first session that uses it
 	waiting  *upstream // it has sessions that it does not know of; or nil
@@ -68,8 +68,8 @@ func (r *relayServer) serve(ctx, life context.Context, conn net.Conn) {
 	d.records, cancelRecords = context.WithCancel(life)
 	defer cancelLogins()
 	defer cancelRecords()
-	config.lone.dead.countDevice(d.name, 1)
-	defer config.lone.dead.countDevice(d.name, -1)
+	config.lone.dead.countDevice(d.origin.device, 1)
+	defer config.lone.dead.countDevice(d.origin.device, -1)
 	for d.handlePacket() {
 	}
 	close(d.ended)
@@ -87,7 +87,8 @@ func (r *relayServer) serve(ctx, life context.Context, conn net.Conn) {
 }
 
 func newDevice(r *relayServer, config *relayConfig, c *inboundConn) *device {
-	d := &device{relay: r, config: config, client: c, name: c.addr.Addr().String(), ended: make(chan struct{}), sessions: make(map[uint32]*relayedSession)}
+	d := &device{relay: r, config: config, client: c, ended: make(chan struct{}), sessions: make(map[uint32]*relayedSession),
+		origin: jobOrigin{c.addr.Addr().String(), proxyHeader{c.addr, addrPortOf(c.conn.LocalAddr())}}}
 	d.space.L = &d.writing
 	c.idle, c.readsOnly = relayIdle, true
 	return d
@@ -99,7 +100,7 @@ func (d *device) abandon() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, s := range d.sessions {
-		if s.first.typ != typeAcct {
+		if s.repeatable() {
 			s.job.abandoned.Store(true)
 		}
 	}
@@ -137,8 +138,7 @@ func (d *device) handlePacket() bool {
 	if !d.client.cleartext {
 		obfuscate(&h, d.client.key.value, body)
 	}
-	s := &relayedSession{device: d}
-	m := s.messages.of(&h)
+	m := newMessage(&h)
 	err := d.codec.decode(body, m)
 	if d.client.dump != nil { // converting the address allocates
 		d.client.dump.packet("received from", d.client.addr, &h, body, m)
@@ -149,8 +149,8 @@ func (d *device) handlePacket() bool {
 	}
 	d.client.prove(&h, m)
 	refused := ""
-	if p := (devicePacket{h, m, time.Now(), len(packet)}); h.seqNo == 1 {
-		refused = d.begin(s, p)
+	if p := (devicePacket{h, m, time.Now()}); h.seqNo == 1 {
+		refused = d.begin(p)
 	} else {
 		refused = d.resume(p)
 	}
@@ -162,13 +162,13 @@ func (d *device) handlePacket() bool {
 }
 
 // begin starts a session, or returns why not.
-func (d *device) begin(s *relayedSession, p devicePacket) (refused string) {
-	s.config, s.first, s.last, s.tracker, s.promptTime = d.relay.config.Load(), p.header, p, d.client.newTracker(), relayIdle
+func (d *device) begin(p devicePacket) (refused string) {
+	s := &relayedSession{device: d, config: d.relay.config.Load(), last: p, tracker: d.client.newTracker(), promptTime: relayIdle}
 	if refused = d.admit(s); refused != "" {
 		return refused
 	}
 	s.tracker.packet(p.at, &p.header, p.message)
-	s.job.request, s.job.owner = s, s
+	s.job.request, s.job.owner, s.job.from = s, s, &d.origin
 	if u := d.upstreamFor(s); u == nil || !s.submit(u) {
 		d.running.Go(s.runAlone)
 	}
@@ -180,7 +180,7 @@ func (d *device) admit(s *relayedSession) (refused string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
-	case d.sessions[s.first.sessionID] != nil:
+	case d.sessions[s.last.header.sessionID] != nil:
 		return "the session_id is in use"
 	case len(d.sessions) >= maxSessions:
 		return "too many sessions"
@@ -188,12 +188,11 @@ func (d *device) admit(s *relayedSession) (refused string) {
 	if refused = d.relay.places.take(d.client.addr.Addr(), 1); refused != "" {
 		return refused
 	}
-	if refused = s.reserve(s.last.size + sessionSize); refused != "" {
+	if refused = s.reserve(s.last.size() + sessionSize); refused != "" {
 		d.relay.places.release(d.client.addr.Addr(), 1)
 		return refused
 	}
-	d.sessions[s.first.sessionID] = s
-	s.job.device, s.job.forwarded = d.name, proxyHeader{d.client.addr, addrPortOf(d.client.conn.LocalAddr())}
+	d.sessions[s.last.header.sessionID] = s
 	return ""
 }
 
@@ -213,10 +212,10 @@ func (d *device) resume(p devicePacket) (refused string) {
 	switch {
 	case s == nil || p.header.typ != typeAuthen:
 		return "no such session"
-	case p.header.seqNo != s.expected || p.header.version != s.first.version:
+	case p.header.seqNo != s.expected || p.header.version != s.tracker.version:
 		return "unexpected seq_no or version"
 	}
-	if refused = s.reserve(p.size); refused == "" {
+	if refused = s.reserve(p.size()); refused == "" {
 		s.expected = 0
 		s.answers <- p
 	}
@@ -226,7 +225,7 @@ func (d *device) resume(p devicePacket) (refused string) {
 // end forgets a session. Without single-connection mode the connection ends with it (RFC 8907 section 4.3).
 func (d *device) end(s *relayedSession) {
 	d.mu.Lock()
-	delete(d.sessions, s.first.sessionID)
+	delete(d.sessions, s.tracker.id)
 	size := s.size
 	d.mu.Unlock()
 	d.relay.places.release(d.client.addr.Addr(), 1)
@@ -256,7 +255,7 @@ func (d *device) chooseKey(h *header, body []byte) {
 
 // fits returns how well a key fits a packet: 1 if the lengths do, 2 if the fields are plausible too.
 func (d *device) fits(h *header, body []byte, k key) int {
-	try, m := bytes.Clone(body), new(messageSet).of(h)
+	try, m := bytes.Clone(body), newMessage(h)
 	obfuscate(h, k.value, try)
 	switch {
 	case d.codec.decode(try, m) != nil:

@@ -11,22 +11,19 @@ import (
 type relayedSession struct {
 	device     *device
 	config     *relayConfig // when it began
-	first      header       // of the device's first packet
-	messages   messageSet   // its first request, and the replies
-	last       devicePacket // of the device
-	named      bool         // it has the name of the user, and no secret
-	recorded   bool
 	job        job
 	tracker    sessionTracker
-	unanswered int // bytes on the connection of --single-connect
+	unanswered int           // bytes on the connection of --single-connect
+	last       devicePacket  // of the device
+	response   message       // of the server to that packet
+	repliedAt  time.Time     // when it came; zero if it did not
+	promptTime time.Duration // that is left
 
-	received   message   // that the next reply is decoded into
-	response   message   // of the server to the last packet, or nil
-	repliedAt  time.Time // when it came
-	alone      bool      // it has a connection of its own, and so can have prompts
-	prompted   bool      // a reply asks for a CONTINUE, but came on a shared connection
-	aborted    bool      // by the device
-	promptTime time.Duration
+	named    bool // the last packet has the name of the user, and no secret
+	recorded bool // the last packet is
+	alone    bool // it has a connection of its own, and so can have prompts
+	prompted bool // a reply asks for a CONTINUE, but came on a shared connection
+	aborted  bool // by the device
 
 	// device.mu guards these.
 	expected uint8 // seq_no of the CONTINUE that is awaited, or 0
@@ -39,8 +36,10 @@ type devicePacket struct {
 	header  header
 	message message
 	at      time.Time
-	size    int // bytes
 }
+
+// size returns the size of the packet in bytes.
+func (p *devicePacket) size() int { return headerLen + int(p.header.length) }
 
 // sessionSize is about what a session needs beside its packets, in bytes.
 const sessionSize = 4 << 10
@@ -56,14 +55,14 @@ func (s *relayedSession) reserve(n int) (refused string) {
 // upstreamFor returns the upstream for a session, or nil if the session needs a connection of its own.
 func (d *device) upstreamFor(s *relayedSession) *upstream {
 	switch u := s.config.shared; {
-	case !ofOneExchange(&s.first, s.last.message):
+	case !ofOneExchange(&s.last.header, s.last.message):
 		return nil
 	case u == nil && d.client.single:
 		return d.ownUpstream(s.config)
-	case u == nil || d.relay.unanswered.take(d.client.addr.Addr(), s.last.size) != "": // it would make others wait
+	case u == nil || d.relay.unanswered.take(d.client.addr.Addr(), s.last.size()) != "": // it would make others wait
 		return nil
 	default:
-		s.unanswered = s.last.size
+		s.unanswered = s.last.size()
 		return u
 	}
 }
@@ -81,7 +80,7 @@ func (d *device) ownUpstream(config *relayConfig) *upstream {
 // runAlone puts a session to the servers over a connection of its own.
 func (s *relayedSession) runAlone() {
 	ctx := s.device.logins
-	if s.first.typ == typeAcct {
+	if !s.repeatable() {
 		ctx = s.device.records
 	}
 	s.alone, s.answers = true, make(chan devicePacket, 1)
@@ -140,7 +139,7 @@ func (s *relayedSession) finish() {
 		d.client.note(w.Message)
 	}
 	switch {
-	case s.response != nil:
+	case !s.repliedAt.IsZero():
 		if !s.forward() {
 			s.tracker.close()
 		}
@@ -162,14 +161,14 @@ func (s *relayedSession) fail() {
 	if s.job.session.written {
 		s.record(nil)
 	}
-	var m message = errorReply(s.first.typ, "no server answered")
+	var m message = errorReply(s.tracker.packetType, "no server answered")
 	s.tracker.close()
 	switch {
 	case s.tracker.status == statusAbandoned:
 		return // nothing is due to the device
 	case outcomeOf(err) == outcomeFlagViolation:
 		s.tracker.end(statusViolation, err.Error())
-		m = refusal(s.first.typ)
+		m = refusal(s.tracker.packetType)
 	case errors.Is(err, errBodyLength):
 		s.tracker.end(statusNoKey, asFailure(err).hint)
 	case err != nil:
@@ -194,7 +193,7 @@ func refusal(typ packetType) message {
 
 // setServer sets the server of the session's line: the last that got a packet.
 func (s *relayedSession) setServer() {
-	if conn := s.job.session.conn; conn != nil && (s.response != nil || s.job.session.written) {
+	if conn := s.job.session.conn; conn != nil && (!s.repliedAt.IsZero() || s.job.session.written) {
 		s.tracker.server = addrPortOf(conn.conn.RemoteAddr())
 	}
 }
@@ -244,7 +243,7 @@ func (s *relayedSession) ask(ctx context.Context, _ string, _ bool) (string, err
 	s.expected = s.last.header.seqNo + 2
 	d.mu.Unlock()
 	s.forward()
-	s.response = nil
+	s.repliedAt = time.Time{}
 	began := time.Now()
 	limit := time.NewTimer(s.promptTime)
 	defer limit.Stop()
@@ -264,26 +263,29 @@ func (s *relayedSession) ask(ctx context.Context, _ string, _ bool) (string, err
 
 // The following methods implement dialogue.
 
-func (s *relayedSession) check(string) error                { return nil }
-func (s *relayedSession) packetType() (packetType, version) { return s.first.typ, s.first.version }
-func (s *relayedSession) interactive() bool                 { return s.alone }
-func (s *relayedSession) repeatable() bool                  { return s.first.typ != typeAcct }
-func (s *relayedSession) secrets() []string                 { return s.tracker.hidden() }
+func (s *relayedSession) check(string) error { return nil }
+func (s *relayedSession) interactive() bool  { return s.alone }
+func (s *relayedSession) repeatable() bool   { return s.tracker.packetType != typeAcct }
+func (s *relayedSession) secrets() []string  { return s.tracker.hidden() }
+
+func (s *relayedSession) packetType() (packetType, version) {
+	return s.tracker.packetType, s.tracker.version
+}
 
 func (s *relayedSession) firstMessage(string) (message, error) {
-	s.response = nil
+	s.repliedAt = time.Time{}
 	return s.last.message, nil
 }
 
 func (s *relayedSession) reply() message {
-	s.received = s.messages.of(&header{typ: s.first.typ, seqNo: 2})
-	return s.received
+	s.response = newMessage(&header{typ: s.tracker.packetType, seqNo: 2})
+	return s.response
 }
 
 // on takes a reply, which is the device's to judge.
 func (s *relayedSession) on(string) (r reaction) {
-	s.response, s.repliedAt = s.received, time.Now()
-	switch m := s.received.(type) {
+	s.repliedAt = time.Now()
+	switch m := s.response.(type) {
 	case *authenReply:
 		switch {
 		case !m.status.asks():

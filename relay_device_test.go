@@ -289,20 +289,65 @@ func TestRelayLogFairness(t *testing.T) {
 // reserved for it.
 func TestRelayUnreadReplies(t *testing.T) {
 	t.Parallel()
-	r := newRelayServer()
-	r.unread = newShare(100<<10, "bytes of replies")
-	r.listener.log = &sessionLog{out: newQueuedWriter(context.Background(), io.Discard)}
-	local, remote := net.Pipe()
-	defer remote.Close()
-	keys := clientKeys{{}: {{source: "test", value: testKey}}}
-	config := newRelayConfig(&client{timeout: patience}, keys, false, nil)
-	d := newDevice(r, config, r.listener.newInboundConn(t.Context(), local, keys, false, relayBuffer))
+	d, _ := pipeDevice(t)
+	unread := d.relay.unread
 	h := header{version: minorDefault, typ: typeAuthor, seqNo: 2}
 	for range 20 {
 		d.send(nil, h, &authorResponse{status: authorPassAdd, args: slices.Repeat([]string{strings.Repeat("x", 250)}, 40)})
 	}
 	d.running.Wait()
-	if d.client.extendDeadline() || len(d.out) > 0 || r.unread.taken != 0 {
-		t.Errorf("goes on: %t; %d bytes are queued, %d reserved", d.client.extendDeadline(), len(d.out), r.unread.taken)
+	if d.client.extendDeadline() || len(d.out) > 0 || unread.taken != 0 {
+		t.Errorf("goes on: %t; %d bytes are queued, %d reserved", d.client.extendDeadline(), len(d.out), unread.taken)
 	}
+}
+
+// TestRelayWritesInTurn: one goroutine writes at a time, and sessions that have none of their own do not wait for it.
+func TestRelayWritesInTurn(t *testing.T) {
+	t.Parallel()
+	for _, alone := range []bool{false, true} {
+		d, remote := pipeDevice(t)
+		first := make(chan struct{})
+		go func() {
+			defer close(first)
+			d.send(&relayedSession{device: d, alone: alone}, header{version: minorDefault, typ: typeAcct, seqNo: 2}, &acctReply{serverMsg: "1"})
+		}()
+		begun := make([]byte, 1) // the rest of the packet cannot be written yet
+		if _, err := remote.Read(begun); err != nil {
+			t.Fatal(err)
+		}
+		d.writing.Lock()
+		busy := d.busy
+		d.writing.Unlock()
+		for seqNo := range uint8(3) {
+			d.send(&relayedSession{device: d, alone: true}, header{version: minorDefault, typ: typeAcct, seqNo: 4 + 2*seqNo}, &acctReply{})
+		}
+		in := io.MultiReader(bytes.NewReader(begun), remote)
+		for _, want := range []uint8{2, 4, 6, 8} {
+			h, _, err := readHeader(in)
+			if err == nil {
+				_, err = readBody(in, h)
+			}
+			if h.seqNo != want || err != nil || !busy {
+				t.Errorf("alone: %t: got seq_no %d, %v, want %d; busy: %t", alone, h.seqNo, err, want, busy)
+			}
+		}
+		<-first
+		d.running.Wait()
+		if d.busy || len(d.out) > 0 {
+			t.Errorf("alone: %t: busy: %t, %d bytes are queued", alone, d.busy, len(d.out))
+		}
+	}
+}
+
+// pipeDevice returns a device of a relay, and the other end of its connection, which has no buffer.
+func pipeDevice(t *testing.T) (*device, net.Conn) {
+	t.Helper()
+	r := newRelayServer()
+	r.unread = newShare(100<<10, "bytes of replies")
+	r.listener.log = &sessionLog{out: newQueuedWriter(context.Background(), io.Discard)}
+	local, remote := net.Pipe()
+	t.Cleanup(func() { remote.Close() })
+	keys := clientKeys{{}: {{source: "test", value: testKey}}}
+	config := newRelayConfig(&client{timeout: patience}, keys, false, nil)
+	return newDevice(r, config, r.listener.newInboundConn(t.Context(), local, keys, false, relayBuffer)), remote
 }

@@ -30,32 +30,15 @@ func packetSender(packet []byte) (from int, ok bool) {
 	return 1 - int(packet[2]&1), true
 }
 
-// parseDumpHeading parses the line that -d prints above each packet. It sets the UNENCRYPTED flag, since the body follows
-// in clear.
+// parseDumpHeading parses the line that -d prints above each packet. The fields of the header are its last words. It sets the
+// UNENCRYPTED flag, since the body follows in clear.
 func parseDumpHeading(words []string) (packet []byte, size int, ok bool) {
-	h, ok := parseDumpHeader(words)
-	if !ok {
+	var names, values []string
+	for i := max(len(words)-12, 0); i+1 < len(words); i += 2 {
+		names, values = append(names, words[i]), append(values, words[i+1])
+	}
+	if strings.Join(names, " ") != "version type seq_no flags session_id length" {
 		return nil, 0, false
-	}
-	h.flags |= flagUnencrypted
-	var c codec
-	h.layout(&c)
-	return c.buf, headerLen + int(h.length), true
-}
-
-// parseDumpHeader parses the fields of a header, which are the last words of the line.
-func parseDumpHeader(words []string) (h header, ok bool) {
-	names := [...]string{"version", "type", "seq_no", "flags", "session_id", "length"}
-	var values [len(names)]string
-	if len(words) < 2*len(names) {
-		return h, false
-	}
-	words = words[len(words)-2*len(names):]
-	for i, name := range names {
-		if words[2*i] != name {
-			return h, false
-		}
-		values[i] = words[2*i+1]
 	}
 	ok = true
 	number := func(text string, base, size int) uint64 {
@@ -63,23 +46,25 @@ func parseDumpHeader(words []string) (h header, ok bool) {
 		ok = ok && err == nil
 		return v
 	}
+	h := header{flags: flagUnencrypted}
 	major, minor, _ := strings.Cut(values[0], ".")
 	h.version = version(number(major, 0, 4)<<4 | number(minor, 10, 4))
 	if packetTypeNames.set((*uint8)(&h.typ), values[1]) != nil {
 		h.typ = packetType(number(values[1], 0, 8))
 	}
 	h.seqNo = uint8(number(values[2], 10, 8))
-	if values[3] != "none" {
-		for _, flag := range strings.Split(values[3], "|") {
-			var bit uint8
-			if headerFlagNames.set(&bit, flag) == nil {
-				h.flags |= 1 << bit
-			} else {
-				h.flags |= headerFlags(number(flag, 0, 8))
-			}
+	for _, flag := range strings.Split(values[3], "|") {
+		var bit uint8
+		switch {
+		case values[3] == "none":
+		case headerFlagNames.set(&bit, flag) == nil:
+			h.flags |= 1 << bit
+		default:
+			h.flags |= headerFlags(number(flag, 0, 8))
 		}
 	}
-	h.sessionID = uint32(number(values[4], 16, 32))
-	h.length = uint32(number(values[5], 10, 16))
-	return h, ok
+	h.sessionID, h.length = uint32(number(values[4], 16, 32)), uint32(number(values[5], 10, 16))
+	var c codec
+	h.layout(&c)
+	return c.buf, headerLen + int(h.length), ok
 }

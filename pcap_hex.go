@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/hex"
 	"io"
 	"strconv"
@@ -132,7 +133,14 @@ func (h *hexReader) addLine(line []byte, f *frame) (returned bool) {
 		return false // a field, above the bytes
 	case !ok:
 		returned = h.takePacket(f, true)
-		h.readHeading(strings.Fields(string(line)))
+		words := strings.Fields(string(line))
+		if at, ok := parseTime(words); ok {
+			h.at = at
+		}
+		if header, size, ok := h.payload.heading(words); ok {
+			h.done = len(h.data) // the bytes before are returned, and still in use
+			h.data, h.dump.announced = append(h.data, header...), size
+		}
 		return returned
 	case offset >= 0:
 		returned = h.moveTo(offset, f)
@@ -141,9 +149,7 @@ func (h *hexReader) addLine(line []byte, f *frame) (returned bool) {
 	}
 	d.offsets, d.repeated = offset >= 0, false
 	d.count, d.last = d.count+len(h.row), len(h.row)
-	if d.first == 0 {
-		d.first = len(h.row)
-	}
+	d.first = cmp.Or(d.first, d.last)
 	if !d.returned {
 		h.data = append(h.data, h.row...)
 	}
@@ -153,11 +159,8 @@ func (h *hexReader) addLine(line []byte, f *frame) (returned bool) {
 // startsPacket reports whether a line without offset begins another packet, although the one before it is incomplete. In a
 // dump of one packet only the last line is shorter than the first one, and none is longer.
 func (h *hexReader) startsPacket() bool {
-	if h.done == len(h.data) || h.dump.announced > 0 {
-		return false
-	}
 	link, size := h.recognize(h.row)
-	if size == 0 {
+	if h.done == len(h.data) || h.dump.announced > 0 || size == 0 {
 		return false
 	}
 	before, _ := h.recognize(h.data[h.done:])
@@ -192,9 +195,9 @@ func (h *hexReader) moveTo(offset int, f *frame) (returned bool) {
 func (h *hexReader) parseLine(line []byte) (offset int, ok bool) {
 	h.row = h.row[:0]
 	first, rest := nextWord(line)
-	offset, colon := -1, false
-	word := strings.TrimSuffix(string(first), ":")
-	if colon = len(word) < len(first) && !strings.ContainsAny(word, ":-"); colon || h.isOffset(word, rest) {
+	word, colon := strings.CutSuffix(string(first), ":")
+	colon = colon && !strings.ContainsAny(word, ":-")
+	if offset = -1; colon || h.isOffset(word, rest) {
 		if offset = h.parseOffset(word, colon); offset < 0 {
 			return 0, false
 		}
@@ -236,10 +239,8 @@ func (h *hexReader) parseList(line []byte) bool {
 		return len(h.row) > 0
 	}
 	i := bytes.Index(line, []byte("0x"))
-	if i < 0 {
-		return false
-	}
-	if before := strings.TrimSpace("=" + string(line[:i])); !strings.ContainsAny(before[len(before)-1:], "={[(") {
+	before := bytes.TrimSpace(line[:max(i, 0)])
+	if i < 0 || len(before) > 0 && !bytes.ContainsAny(before[len(before)-1:], "={[(") {
 		return false
 	}
 	for _, word := range bytes.FieldsFunc(line[i:], func(r rune) bool { return r <= ' ' || strings.ContainsRune(",;{}[]()", r) }) {
@@ -314,17 +315,6 @@ func (h *hexReader) parseBytes(word []byte) bool {
 		}
 	}
 	return true
-}
-
-// readHeading parses the line above a dump, which may have a time and the fields of a header.
-func (h *hexReader) readHeading(words []string) {
-	if at, ok := parseTime(words); ok {
-		h.at = at
-	}
-	if header, size, ok := h.payload.heading(words); ok {
-		h.done = len(h.data) // the bytes before are returned, and still in use
-		h.data, h.dump.announced = append(h.data, header...), size
-	}
 }
 
 // parseTime parses the time at the start of a line: since the start of a program ("+0.123", or 12.345678 of FortiGate), or

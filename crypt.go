@@ -12,10 +12,10 @@ import (
 //	MD5_1 = MD5(session_id, key, version, seq_no)
 //	MD5_n = MD5(session_id, key, version, seq_no, MD5_n-1)
 //
-// It allocates nothing for keys of up to about 300 bytes; longer ones are not cut (section 10.5.1). This is no
+// It allocates nothing for keys of up to about 100 bytes; longer ones are not cut (section 10.5.1). This is no
 // encryption: whoever records one packet can guess the key offline.
 func obfuscate(h *header, key string, body []byte) {
-	input := binary.BigEndian.AppendUint32(make([]byte, 0, 320), h.sessionID)
+	input := binary.BigEndian.AppendUint32(make([]byte, 0, 128), h.sessionID)
 	input = append(input, key...)
 	input = append(input, byte(h.version), h.seqNo)
 	seed := len(input)

@@ -366,16 +366,16 @@ func (p *decodePipeline) consume(batch *eventBatch) {
 		}
 		switch e.kind {
 		case eventData:
-			p.decoder.onData(e.stream, int(e.from), e.at, data[:e.n])
+			p.decoder.onData(e.stream, int(e.from), &e.at, data[:e.n])
 			data = data[e.n:]
 		case eventGap:
-			p.decoder.onGap(e.stream, int(e.from), e.at, int(e.n))
+			p.decoder.onGap(e.stream, int(e.from), &e.at, int(e.n))
 		case eventSecrets:
 			p.decoder.addSecrets(data[:e.n])
 			data = data[e.n:]
 		case eventClose:
 			e.stream.history = e.stream.ended
-			p.decoder.onClose(e.stream, e.at)
+			p.decoder.onClose(e.stream, &e.at)
 			e.stream.reset()
 			if len(batch.unused) < maxUnusedStreams {
 				batch.unused = append(batch.unused, e.stream)

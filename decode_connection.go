@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 )
 
@@ -105,7 +104,7 @@ func (t *tacacsStream) stripProxyHeader(from int, data []byte) []byte {
 		held = append(t.prefix, data...)
 	}
 	h, n, err := parseProxyHeader(held)
-	if errors.Is(err, errCutProxyHeader) {
+	if err == errCutProxyHeader {
 		t.prefix = bytes.Clone(held)
 		return nil
 	}

@@ -8,12 +8,12 @@ import (
 const argCost = 16 // bytes of an argument beside its text
 
 // addPacket adds a packet to its session. body is nil if it is not whole in the capture.
-func (d *decoder) addPacket(t *tacacsStream, from int, at frameRef, h *header, body []byte) {
+func (d *decoder) addPacket(t *tacacsStream, from int, at *frameRef, h *header, body []byte) {
 	d.addToSession(t, d.sessionOf(t, from, h, len(body)), from, at, h, body)
 }
 
 // addToSession is addPacket for a packet whose session is known, or nil.
-func (d *decoder) addToSession(t *tacacsStream, s *decodeSession, from int, at frameRef, h *header, body []byte) {
+func (d *decoder) addToSession(t *tacacsStream, s *decodeSession, from int, at *frameRef, h *header, body []byte) {
 	if s == nil {
 		d.addStray(t, from, at, h)
 		return
@@ -104,7 +104,7 @@ func (s *decodeSession) violation(h *header) string {
 }
 
 // cutPacket adds the packet whose body is missing in part, and reports whether the start of the next one is known.
-func (d *decoder) cutPacket(t *tacacsStream, from int, at frameRef, missing int) bool {
+func (d *decoder) cutPacket(t *tacacsStream, from int, at *frameRef, missing int) bool {
 	s := &t.directions[from]
 	got := len(s.held)
 	if got < atSeqNo || !t.recognized && !d.isExpected(t.ends) {
@@ -163,7 +163,7 @@ func (t *tacacsStream) withoutID() *decodeSession {
 }
 
 // addWithoutID adds a packet whose header is cut before its session_id.
-func (d *decoder) addWithoutID(t *tacacsStream, from int, at frameRef, h *header, flags bool) {
+func (d *decoder) addWithoutID(t *tacacsStream, from int, at *frameRef, h *header, flags bool) {
 	s := t.withoutID()
 	if s != nil && (s.typ != h.typ || h.seqNo == 1) {
 		d.closeSession(s)
@@ -184,7 +184,7 @@ func (d *decoder) addWithoutID(t *tacacsStream, from int, at frameRef, h *header
 }
 
 // readBody reads the body of a packet for its session. The message is nil if it cannot be read.
-func (d *decoder) readBody(t *tacacsStream, s *decodeSession, from int, at frameRef, h *header, body []byte) message {
+func (d *decoder) readBody(t *tacacsStream, s *decodeSession, from int, at *frameRef, h *header, body []byte) message {
 	if len(body) < int(h.length) {
 		s.cut = true
 		d.dumpPacket(t, from, at, h, nil, nil, nil)
@@ -213,7 +213,7 @@ func (d *decoder) readBody(t *tacacsStream, s *decodeSession, from int, at frame
 }
 
 // addStray prints a packet that continues no session.
-func (d *decoder) addStray(t *tacacsStream, from int, at frameRef, h *header) {
+func (d *decoder) addStray(t *tacacsStream, from int, at *frameRef, h *header) {
 	d.counts.strays++
 	d.dumpPacket(t, from, at, h, nil, nil, nil)
 	var o *sessionTracker
@@ -243,7 +243,7 @@ func tooLong(h *header) string {
 }
 
 // dumpPacket prints a packet for -d.
-func (d *decoder) dumpPacket(t *tacacsStream, from int, at frameRef, h *header, body []byte, m message, of *sessionTracker) {
+func (d *decoder) dumpPacket(t *tacacsStream, from int, at *frameRef, h *header, body []byte, m message, of *sessionTracker) {
 	if d.dump == nil {
 		return
 	}

@@ -284,7 +284,7 @@ type recordBatch struct {
 }
 
 const (
-	maxBatchRecords = 128
+	maxBatchRecords = 512
 	maxBatchKept    = 64 << 10 // the last record may exceed it
 )
 

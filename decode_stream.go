@@ -86,7 +86,7 @@ func (t *tacacsStream) peer() netip.AddrPort {
 func (t *tacacsStream) server() netip.AddrPort { return t.ends[1-max(t.clientEnd, 0)] }
 
 // onData decodes the next bytes of one end.
-func (d *decoder) onData(t *tacacsStream, from int, at frameRef, data []byte) {
+func (d *decoder) onData(t *tacacsStream, from int, at *frameRef, data []byte) {
 	if t.ignored.Load() {
 		return
 	}
@@ -121,7 +121,7 @@ func (d *decoder) startTLS(t *tacacsStream) bool {
 		d.dropTLS(d.tlsOthers.first())
 	}
 	d.tlsOpen++
-	t.tls = newTLSConversation(d.keyLog, func(from int, at frameRef, data []byte) { d.addCleartext(t, from, at, data) })
+	t.tls = newTLSConversation(d.keyLog, func(from int, at frameRef, data []byte) { d.addCleartext(t, from, &at, data) })
 	if t.tls.memory = &d.tlsMemory; !d.isExpected(t.ends) {
 		t.other = true
 		d.tlsOthers.push(&t.place, t)
@@ -130,8 +130,8 @@ func (d *decoder) startTLS(t *tacacsStream) bool {
 }
 
 // addTLS adds bytes of a TLS conversation. One of another port makes room for others until its secrets are known.
-func (d *decoder) addTLS(t *tacacsStream, from int, at frameRef, data []byte) {
-	t.tls.add(from, at, data)
+func (d *decoder) addTLS(t *tacacsStream, from int, at *frameRef, data []byte) {
+	t.tls.add(from, *at, data)
 	if t.other && t.tls.keys != nil && t.tls.keys.secrets[t.tls.random] != nil {
 		t.other = false
 		d.tlsOthers.remove(&t.place)
@@ -166,7 +166,7 @@ func (d *decoder) endTLS(t *tacacsStream) {
 }
 
 // addCleartext splits bytes into packets, and keeps the rest.
-func (d *decoder) addCleartext(t *tacacsStream, from int, at frameRef, data []byte) {
+func (d *decoder) addCleartext(t *tacacsStream, from int, at *frameRef, data []byte) {
 	s := &t.directions[from]
 	n := min(s.skip, len(data))
 	s.skip, data = s.skip-n, data[n:]
@@ -176,7 +176,7 @@ func (d *decoder) addCleartext(t *tacacsStream, from int, at frameRef, data []by
 		data = s.held
 	}
 	s.held = keepRest(s.held, d.readPackets(t, from, at, data))
-	s.at = at
+	s.at = *at
 	d.partial.used += cap(s.held) - before
 	if d.partial.exceeds(0) {
 		d.counts.dropped++
@@ -191,7 +191,7 @@ func (d *decoder) dropPartial(s *streamDirection) {
 }
 
 // readPackets reads the packets in data, and returns the start of an incomplete one.
-func (d *decoder) readPackets(t *tacacsStream, from int, at frameRef, data []byte) (rest []byte) {
+func (d *decoder) readPackets(t *tacacsStream, from int, at *frameRef, data []byte) (rest []byte) {
 	s := &t.directions[from]
 	for len(data) > 0 {
 		if !t.looksLikeHeader(from, data) && !d.looksLikeOddHeader(t, from, data) {
@@ -275,7 +275,7 @@ func (d *decoder) isExpected(ends [2]netip.AddrPort) bool {
 }
 
 // addOversized adds a header of a body over the limit, which no client or server reads.
-func (d *decoder) addOversized(t *tacacsStream, from int, at frameRef, h *header) {
+func (d *decoder) addOversized(t *tacacsStream, from int, at *frameRef, h *header) {
 	d.recognize(t, from, h)
 	s := d.sessionOf(t, from, h, 0)
 	if s == nil {
@@ -307,7 +307,7 @@ func (d *decoder) recognize(t *tacacsStream, from int, h *header) {
 }
 
 // onGap notes that bytes of one end are missing.
-func (d *decoder) onGap(t *tacacsStream, from int, at frameRef, missing int) {
+func (d *decoder) onGap(t *tacacsStream, from int, at *frameRef, missing int) {
 	if t.ignored.Load() {
 		return
 	}
@@ -337,14 +337,14 @@ func (d *decoder) loseSync(t *tacacsStream, from int) {
 }
 
 // onClose closes the sessions of a stream that has ended.
-func (d *decoder) onClose(t *tacacsStream, at frameRef) {
+func (d *decoder) onClose(t *tacacsStream, at *frameRef) {
 	if t.recognized || d.isExpected(t.ends) {
 		d.counts.cut, d.counts.missing = d.counts.cut+int(t.history.cut), d.counts.missing+t.missing
 	} else {
 		d.counts.others.add(ofTCP+protocol(t.ends[1].Port()), int(t.history.frames))
 	}
 	if t.tls != nil {
-		t.tls.add(0, at, nil) // the key log may have more secrets now
+		t.tls.add(0, *at, nil) // the key log may have more secrets now
 		d.endTLS(t)
 		d.reportTLS(t)
 	}
@@ -367,7 +367,7 @@ func (d *decoder) endPacket(t *tacacsStream, from int) {
 			session.badBody = fmt.Sprintf("the %s closed after %d of %d bytes of the body",
 				endNames[from^max(t.clientEnd, 0)], len(s.held)-headerLen, h.length)
 		}
-		d.addToSession(t, session, from, s.at, &h, nil)
+		d.addToSession(t, session, from, &s.at, &h, nil)
 	}
 	d.dropPartial(s)
 }

@@ -95,7 +95,7 @@ func markBody(body []byte, m message, secrets []string, visit func(f field, valu
 	c := codec{reading: true, buf: body}
 	c.visit = func(f field, value any) {
 		end := len(body) - len(c.buf)
-		bytes := hidden[end-f.length : end]
+		bytes := hidden[end-int(f.length) : end]
 		if text, ok := value.(string); ok && !f.secret {
 			markSecrets(bytes, text, secrets)
 		}

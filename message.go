@@ -209,7 +209,7 @@ func (t *keyTest) mayFit(h *header, body []byte, key string) bool {
 	}
 	size := len(t.prefix) - len(t.codec.buf)
 	for _, f := range t.codec.fields {
-		size += f.length
+		size += int(f.length)
 	}
 	return size == len(body)
 }

@@ -127,7 +127,7 @@ func (c *codec) appendPacket(dst []byte, h *header, m message) ([]byte, error) {
 
 // decode decodes all of b into m. The error is errBodyLength if b is longer or shorter than m.
 func (c *codec) decode(b []byte, m message) error {
-	*c = codec{fields: c.fields[:0], reading: true, buf: b}
+	c.fields, c.reading, c.buf, c.err, c.surplus = c.fields[:0], true, b, nil, 0
 	c.message(m)
 	return c.err
 }
@@ -156,11 +156,11 @@ type codec struct {
 	visit func(f field, value any)
 }
 
-// A field is one variable field, or one byte of the fixed part.
+// A field is one variable field, or one byte of the fixed part. At most 32 bytes stay in registers.
 type field struct {
 	name   string
 	value  *string
-	length int
+	length int32
 	secret bool // never printed: passwords, challenge responses, CONTINUE messages
 }
 
@@ -175,7 +175,7 @@ func (c *codec) message(m message) {
 	if c.reading {
 		sum := 0
 		for _, f := range c.fields {
-			sum += f.length
+			sum += int(f.length)
 		}
 		if sum != len(c.buf) {
 			c.err, c.surplus = errBodyLength, max(len(c.buf)-sum, 0)
@@ -246,12 +246,13 @@ func (c *codec) secret(name string, size int, value *string) {
 
 func (c *codec) addField(f field, size int) {
 	if !c.reading {
-		f.length = len(*f.value)
-		if limit := 1<<(8*size) - 1; f.length > limit && c.err == nil {
-			c.err = fmt.Errorf("%s is %d bytes, the limit is %d", f.name, f.length, limit)
+		n, limit := len(*f.value), 1<<(8*size)-1
+		if n > limit && c.err == nil {
+			c.err = fmt.Errorf("%s is %d bytes, the limit is %d", f.name, n, limit)
 		}
+		f.length = int32(n)
 	}
-	f.length = int(c.number(uint32(f.length), size))
+	f.length = int32(c.number(uint32(f.length), size))
 	c.fields = append(c.fields, f)
 }
 

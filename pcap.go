@@ -90,9 +90,9 @@ func isText(b []byte) bool {
 
 // A pcapReader reads the records of a pcap file.
 type pcapReader struct {
-	in    *captureReader
-	order binary.ByteOrder
-	iface captureInterface
+	in           *captureReader
+	littleEndian bool
+	iface        captureInterface
 }
 
 // The first four bytes of a pcap file, as a big-endian number.
@@ -114,20 +114,28 @@ func (p *pcapReader) readHeader() error {
 	if err != nil {
 		return err
 	}
-	p.order = binary.BigEndian
-	if magic := p.order.Uint32(h); magic == magicMicroSwapped || magic == magicNanoSwapped {
-		p.order = binary.LittleEndian
+	magic, order := binary.BigEndian.Uint32(h), binary.ByteOrder(binary.BigEndian)
+	if p.littleEndian = magic == magicMicroSwapped || magic == magicNanoSwapped; p.littleEndian {
+		order = binary.LittleEndian
 	}
-	if major := p.order.Uint16(h[4:]); major != 2 {
+	if major := order.Uint16(h[4:]); major != 2 {
 		return p.in.errorf("pcap version %d is not supported", major)
 	}
 	// The upper half of the link type is the length of the frame check sequence.
-	p.iface = captureInterface{perSecond: 1e6, link: protocol(p.order.Uint32(h[20:]) & 0xffff)}
-	if p.order.Uint32(h) == magicNano {
+	p.iface = captureInterface{perSecond: 1e6, link: protocol(order.Uint32(h[20:]) & 0xffff)}
+	if order.Uint32(h) == magicNano {
 		p.iface.perSecond = 1e9
 	}
 	p.in.rest = pcapHeaderLen
 	return nil
+}
+
+// uint32 decodes a number. A binary.ByteOrder would be called through an interface, four times a frame.
+func (p *pcapReader) uint32(b []byte) uint32 {
+	if p.littleEndian {
+		return binary.LittleEndian.Uint32(b)
+	}
+	return binary.BigEndian.Uint32(b)
 }
 
 // next reads a frame.
@@ -139,8 +147,8 @@ func (p *pcapReader) next(f *frame) error {
 	if err != nil {
 		return err
 	}
-	at := p.iface.stamp(uint64(p.order.Uint32(h)), uint64(p.order.Uint32(h[4:])))
-	length, size := p.order.Uint32(h[8:]), p.order.Uint32(h[12:])
+	at := p.iface.stamp(uint64(p.uint32(h)), uint64(p.uint32(h[4:])))
+	length, size := p.uint32(h[8:]), p.uint32(h[12:])
 	p.in.rest = pcapRecordLen + int64(length)
 	return p.in.readFrame(f, &p.iface, at, pcapRecordLen, length, size)
 }

@@ -180,6 +180,6 @@ func (c *captureReader) readFrame(f *frame, i *captureInterface, at time.Time, n
 		return err
 	}
 	c.frames++
-	*f = frame{at, i.link, b[n:], int(min(size, math.MaxInt32)), c.frames}
+	f.at, f.link, f.data, f.size, f.number = at, i.link, b[n:], int(min(size, math.MaxInt32)), c.frames
 	return nil
 }

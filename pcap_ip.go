@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"net/netip"
 )
@@ -27,15 +28,28 @@ const (
 	tcpACK tcpFlags = 0x10
 )
 
-// A flow is the two ends of a connection, the lesser one first, so it is the same for both directions. IPv4 addresses are
-// mapped to IPv6.
+// A flow is the two ends of a connection, the lesser one first, so it is the same for both directions.
 type flow struct {
-	addrs [2][16]byte
+	addrs [2]ipNumber
 	ports [2]uint16
 }
 
 func (f *flow) end(i int) netip.AddrPort {
-	return netip.AddrPortFrom(netip.AddrFrom16(f.addrs[i]).Unmap(), f.ports[i])
+	var addr [16]byte
+	binary.BigEndian.PutUint64(addr[:], f.addrs[i].high)
+	binary.BigEndian.PutUint64(addr[8:], f.addrs[i].low)
+	return netip.AddrPortFrom(netip.AddrFrom16(addr).Unmap(), f.ports[i])
+}
+
+// An ipNumber is an address as a number, which is faster to compare than bytes.
+type ipNumber struct{ high, low uint64 }
+
+// newIPNumber returns the number of an address. One of IPv4 is mapped to IPv6 (RFC 4291 section 2.5.5.2).
+func newIPNumber(addr []byte) ipNumber {
+	if len(addr) == 4 {
+		return ipNumber{low: 0xffff<<32 | uint64(binary.BigEndian.Uint32(addr))}
+	}
+	return ipNumber{binary.BigEndian.Uint64(addr), binary.BigEndian.Uint64(addr[8:])}
 }
 
 // A frameLayer is the part of a frame that contains one protocol.
@@ -181,7 +195,7 @@ func outerSize(link protocol, frame []byte) int {
 
 // parseTCP parses a segment. It returns false if the header is malformed.
 func (s *segment) parseTCP(l *frameLayer) (ok bool) {
-	src, dst, b, missing := l.src, l.dst, l.data, l.cut
+	b, missing := l.data, l.cut
 	n := 0
 	if len(b) >= 20 {
 		n = int(b[12]>>4) * 4
@@ -192,22 +206,12 @@ func (s *segment) parseTCP(l *frameLayer) (ok bool) {
 	s.seq, s.ack, s.flags = binary.BigEndian.Uint32(b[4:]), binary.BigEndian.Uint32(b[8:]), tcpFlags(b[13])
 	s.data = b[min(n, len(b)):]
 	s.missing = len(b) + missing - n - len(s.data)
-	s.from = 0
-	ports := [2]uint16{binary.BigEndian.Uint16(b), binary.BigEndian.Uint16(b[2:])}
-	if c := bytes.Compare(src, dst); c > 0 || c == 0 && ports[0] > ports[1] {
+	src, dst := newIPNumber(l.src), newIPNumber(l.dst)
+	srcPort, dstPort := binary.BigEndian.Uint16(b), binary.BigEndian.Uint16(b[2:])
+	if s.from = 0; cmp.Or(cmp.Compare(src.high, dst.high), cmp.Compare(src.low, dst.low), cmp.Compare(srcPort, dstPort)) > 0 {
 		s.from = 1
-		src, dst = dst, src
-		ports[0], ports[1] = ports[1], ports[0]
 	}
-	s.flow = flow{[2][16]byte{mapped(src), mapped(dst)}, ports}
+	s.flow.addrs[s.from], s.flow.addrs[1-s.from] = src, dst
+	s.flow.ports[s.from], s.flow.ports[1-s.from] = srcPort, dstPort
 	return true
-}
-
-// mapped returns an address of 16 bytes: one of IPv4 is mapped to IPv6. RFC 4291 section 2.5.5.2.
-func mapped(addr []byte) (a [16]byte) {
-	if len(addr) == 4 {
-		a[10], a[11] = 0xff, 0xff
-	}
-	copy(a[16-len(addr):], addr)
-	return a
 }

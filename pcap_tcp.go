@@ -102,12 +102,13 @@ func (r *reassembler) add(f *frame) {
 		r.unread.add(p, 1)
 		return
 	}
-	r.examineWaiting(f.ref())
-	if c := r.find(&s, f.ref()); c != nil && !c.closed {
+	at := f.ref()
+	r.examineWaiting(&at)
+	if c := r.find(&s, &at); c != nil && !c.closed {
 		r.touch(c)
 		from := s.from ^ c.swap
 		c.history.add(from, &s, f.size > len(f.data))
-		r.addSegment(c, from, &s, f.ref())
+		r.addSegment(c, from, &s, &at)
 	}
 }
 
@@ -137,7 +138,7 @@ func (r *reassembler) addBare(f *frame) {
 }
 
 // find returns the conversation of a segment, which may be new, or nil if the segment begins none.
-func (r *reassembler) find(s *segment, at frameRef) *conversation {
+func (r *reassembler) find(s *segment, at *frameRef) *conversation {
 	c := r.latest
 	if c == nil || c.flow != s.flow {
 		c = r.conversations[s.flow]
@@ -182,7 +183,7 @@ func (c *conversation) isOther(s *segment) bool {
 func isFar(a, b uint32) bool { return a-b+maxWindow > 2*maxWindow }
 
 // begin makes a conversation from its first segment.
-func (r *reassembler) begin(s *segment, at frameRef) *conversation {
+func (r *reassembler) begin(s *segment, at *frameRef) *conversation {
 	if r.memory.exceeds(conversationCost) {
 		r.drop(at)
 	}
@@ -205,7 +206,7 @@ func (r *reassembler) begin(s *segment, at frameRef) *conversation {
 	}
 	*c = conversation{
 		ends:    [2]netip.AddrPort{s.flow.end(client), s.flow.end(1 - client)},
-		began:   at,
+		began:   *at,
 		opened:  s.flags&tcpSYN != 0,
 		history: tcpHistory{closer: -1},
 		flow:    s.flow,
@@ -221,7 +222,7 @@ func (r *reassembler) begin(s *segment, at frameRef) *conversation {
 }
 
 // drop makes room for a conversation. Closed ones go first, then those that are not preferred.
-func (r *reassembler) drop(at frameRef) {
+func (r *reassembler) drop(at *frameRef) {
 	if r.closed.len > 0 {
 		r.forget(r.closed.first())
 		return
@@ -238,12 +239,12 @@ func (r *reassembler) drop(at frameRef) {
 }
 
 // close reports the held bytes of a conversation, and its end.
-func (r *reassembler) close(c *conversation, at frameRef) {
+func (r *reassembler) close(c *conversation, at *frameRef) {
 	r.release(c)
 	for from := range c.directions {
-		r.emitLastGap(c, from, at)
+		r.emitLastGap(c, from, *at)
 	}
-	if r.onClose(c, at); c.value == nil {
+	if r.onClose(c, *at); c.value == nil {
 		r.unread.add(ofTCP+protocol(c.ends[1].Port()), int(c.history.frames))
 	}
 	c.value, c.closed = nil, true
@@ -273,7 +274,7 @@ func (r *reassembler) finish(at frameRef) {
 		if c == nil || p != nil && p.last < c.last {
 			c = p
 		}
-		r.close(c, at)
+		r.close(c, &at)
 	}
 	if r.bare != nil {
 		r.onClose(r.bare, at)

@@ -37,7 +37,7 @@ const (
 )
 
 // addSegment adds a segment to its conversation.
-func (r *reassembler) addSegment(c *conversation, from int, s *segment, at frameRef) {
+func (r *reassembler) addSegment(c *conversation, from int, s *segment, at *frameRef) {
 	own, peer := &c.directions[from], &c.directions[1-from]
 	if s.flags&tcpSYN != 0 {
 		s.seq++ // a SYN has a sequence number
@@ -67,7 +67,7 @@ func (r *reassembler) addSegment(c *conversation, from int, s *segment, at frame
 	if s.flags&tcpFIN != 0 && !own.fin {
 		own.fin, own.last = true, s.seq+uint32(size)
 		if int32(own.last-own.next) > 0 && !c.ignored {
-			r.hold(c, from, piece{seq: own.last, at: at, arrived: r.frames})
+			r.hold(c, from, piece{seq: own.last, at: *at, arrived: r.frames})
 		}
 	}
 	if c.waiting {
@@ -94,7 +94,7 @@ func (d *direction) reached(ack uint32) bool {
 }
 
 // addData reports the bytes of a segment, or holds them if others are missing before them. The first copy of a byte counts.
-func (r *reassembler) addData(c *conversation, from int, s *segment, at frameRef) {
+func (r *reassembler) addData(c *conversation, from int, s *segment, at *frameRef) {
 	d, peer := &c.directions[from], &c.directions[1-from]
 	behind := -int64(int32(s.seq - d.next))
 	waits := !r.live && len(s.data) > 0 && s.flags&tcpACK != 0 && !peer.reached(s.ack) && !isFar(s.ack, peer.next)
@@ -110,12 +110,12 @@ func (r *reassembler) addData(c *conversation, from int, s *segment, at frameRef
 	case behind < 0 || waits || len(d.held) > 0 && d.held[0].waits:
 		data := s.data[min(max(int(behind), 0), len(s.data)):]
 		if len(data) > 0 {
-			r.hold(c, from, piece{seq: s.seq + uint32(len(s.data)-len(data)), ack: s.ack, waits: waits, at: at, arrived: r.frames, data: data})
+			r.hold(c, from, piece{seq: s.seq + uint32(len(s.data)-len(data)), ack: s.ack, waits: waits, at: *at, arrived: r.frames, data: data})
 		}
 	default:
 		repeated := min(int(behind), len(s.data))
-		r.emit(c, from, at, r.frames, s.data[repeated:])
-		r.emitGap(c, from, at, s.missing-(int(behind)-repeated))
+		r.emit(c, from, *at, r.frames, s.data[repeated:])
+		r.emitGap(c, from, *at, s.missing-(int(behind)-repeated))
 	}
 }
 
@@ -315,7 +315,7 @@ func (r *reassembler) stopWaiting(c *conversation) {
 }
 
 // examineWaiting gives up the missing bytes of a conversation that has waited for long.
-func (r *reassembler) examineWaiting(at frameRef) {
+func (r *reassembler) examineWaiting(at *frameRef) {
 	c := r.waiting.first()
 	if c == nil || r.live || r.frames-c.since <= maxLate {
 		return

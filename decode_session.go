@@ -284,7 +284,7 @@ type recordBatch struct {
 }
 
 const (
-	maxBatchRecords = 512
+	maxBatchRecords = 256
 	maxBatchKept    = 64 << 10 // the last record may exceed it
 )
 

@@ -995,6 +995,7 @@ func TestPcapHexText(t *testing.T) {
 		{"a short line ends a packet", rows(compact(hexRequest)[:72], 32) + rows(compact(hexReply), 32), "65536 " + compact(hexRequest)[:72] + " 9 missing\n" + reply},
 		{"a short line ends an IP packet", rows(ip[:192], 40) + rows(ip, 40), "101 " + ip[:192] + " 1 missing\n101 " + ip + "\n"},
 		{"the header of IP begins a line", rows("000003040006000000000000"+"00000800"+ip, 32), "113 000003040006000000000000" + "00000800" + ip + "\n"},
+		{"the header of TACACS+ begins a line", rows(ip, 52), "101 " + ip + "\n"},
 		{"FortiGate", textFortiGate, local + "1 " + compact(ethernet) + ip + "\n"},
 		{"FortiGate with times since the start", strings.Replace(textFortiGate, "2026-11-24 15:23:32.776204", "12.776204", 1), "0001-01-01T00:00:12.776204 1 " + compact(ethernet) + ip + "\n"},
 		{"tcpdump before version 4", strings.ReplaceAll(textTcpdump, ":  ", "   "), local + "101 " + ip + "\n"},

@@ -124,7 +124,7 @@ func (c *client) dial(ctx context.Context, j *job) (*serverConn, error) {
 	case err == nil:
 		return conn, nil
 	case ctx.Err() != nil:
-		c.dead.left(*srv, j.origin().device, began, err)
+		c.dead.left(*srv, j.origin().device, began)
 	case classOf(err) != classLocal && (time.Now().Before(deadline) || deadline.Sub(began) >= minReplyTime):
 		c.dead.connectFailed(*srv, err)
 	}

@@ -193,9 +193,9 @@ func (d *deadServers) unanswered(srv server, device string, sent time.Time, err 
 }
 
 // left records that the device left before the first reply to a request came. That counts as unanswered after leftAfter.
-func (d *deadServers) left(srv server, device string, sent time.Time, err error) {
+func (d *deadServers) left(srv server, device string, sent time.Time) {
 	if time.Since(sent) >= leftAfter {
-		d.unanswered(srv, device, sent, err)
+		d.unanswered(srv, device, sent, failf(classNetwork, "no reply from %s before the client left", srv))
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -209,17 +210,21 @@ func TestDeadServersDevices(t *testing.T) {
 // TestDeadServersLeft: a device that leaves counts as unanswered if it waited two seconds.
 func TestDeadServersLeft(t *testing.T) {
 	withDeadServers(t, "AB", func(t *testing.T, d *deadTest) {
+		var why error
+		d.changed = func(_ server, err error) { why = err }
 		sent := time.Now()
 		after(leftAfter - 1)
 		for range deadAfter {
-			d.left(named("A"), "", sent, errDown)
+			d.left(named("A"), "", sent)
 		}
 		d.check(t, "too early", "AB")
 		after(1)
 		for range deadAfter {
-			d.left(named("A"), "", sent, errDown)
+			d.left(named("A"), "", sent)
 		}
-		d.check(t, "late enough", "B/A")
+		if d.check(t, "late enough", "B/A"); fmt.Sprint(why) != "no reply from A:49 before the client left" {
+			t.Errorf("the reason is %v", why)
+		}
 	})
 }
 
@@ -344,7 +349,7 @@ func TestDeadServersOff(t *testing.T) {
 	d := newDeadServers(t.Context(), []server{named("A"), named("B")}, 0, nil)
 	d.connectFailed(named("A"), errDown)
 	d.unanswered(named("A"), "", time.Now(), errDown)
-	d.left(named("A"), "", time.Time{}, errDown)
+	d.left(named("A"), "", time.Time{})
 	d.answered(named("A"), time.Now())
 	d.countDevice("one", 1)
 	d.countDevice("one", -1)

@@ -258,7 +258,7 @@ func (c *client) recordSilence(ctx context.Context, j *job, came outcome) {
 	switch {
 	case !s.unanswered:
 	case ctx.Err() != nil:
-		c.dead.left(*j.server(), j.origin().device, s.sentAt, j.err)
+		c.dead.left(*j.server(), j.origin().device, s.sentAt)
 	case came == outcomeDecided, came == outcomeFlagViolation:
 	case s.reused && (came == outcomeConnLost || came == outcomeNotSent):
 	case came == outcomeTimedOut && s.deadline.Sub(s.sentAt) < minReplyTime:

@@ -108,6 +108,9 @@ func (opts *relayOptions) configure(ctx context.Context, inv *invocation, r *rel
 	}
 	r.config.Store(config)
 	r.metrics = opts.metrics
+	if n := maxDescriptors(); r.fitDescriptors(n) {
+		inv.printWarning(warnFewDescriptors, "%d open files (ulimit -n) allow only %d connections and %d sessions", n, r.listener.limits.connections, r.places.limit)
+	}
 	if r.listener.dump = config.lone.dump; r.listener.dump != nil {
 		r.listener.dump.out = opts.background(r.listener.dump.out, "packets", nil)
 	}
@@ -116,6 +119,17 @@ func (opts *relayOptions) configure(ctx context.Context, inv *invocation, r *rel
 		r.listener.log.out = opts.background(inv.std.out, sessionLines, inv.logf)
 	}
 	return nil
+}
+
+// fitDescriptors lowers the limits so that they need no more than n descriptors, and reports whether it did. A connection
+// needs one, and one to a server; a session can need one. The rest is for PROXY headers and files.
+func (r *relayServer) fitDescriptors(n int) (lowered bool) {
+	limits := &r.listener.limits
+	connections, sessions := min(limits.connections, n/4), r.places.limit
+	sessions = min(sessions, n-n/8-2*connections)
+	lowered = connections < limits.connections || sessions < r.places.limit
+	limits.connections, r.places.limit = connections, sessions
+	return lowered
 }
 
 // prepare takes over the sockets of systemd for l, checks the options, and reads all files.

@@ -94,6 +94,16 @@ func newDevice(r *relayServer, config *relayConfig, c *inboundConn) *device {
 	return d
 }
 
+// hasLeft reports whether the device has closed the connection.
+func (d *device) hasLeft() bool {
+	select {
+	case <-d.ended:
+		return d.left
+	default:
+		return false
+	}
+}
+
 // abandon stops the search for a server that answers the device's logins and authorizations: it has gone. A record is
 // still delivered.
 func (d *device) abandon() {

@@ -171,6 +171,8 @@ func (s *relayedSession) fail() {
 		m = refusal(s.tracker.packetType)
 	case errors.Is(err, errBodyLength):
 		s.tracker.end(statusNoKey, asFailure(err).hint)
+	case classOf(err) == classInterrupted && d.hasLeft():
+		s.tracker.end(statusNoReply, "closed by the client")
 	case err != nil:
 		d.client.note(err.Error())
 		if f := asFailure(err); len(d.config.lone.skipped) > 0 && f.hint != "" {

@@ -600,6 +600,9 @@ func TestRelayDeviceLeaves(t *testing.T) {
 			c.Close()
 			waitUntil(t, "the session has ended", func() bool { return strings.Contains(r.log.String(), " alice ") })
 			r.stop()
+			if _, dialogue := m.(*authenStart); dialogue && (mode == "" || h.version == minorDefault) && !strings.HasSuffix(r.log.String(), " NO_REPLY: closed by the client\n") || strings.Contains(r.log.String(), "interrupted") {
+				t.Errorf("%s %T: the log is\n%s", mode, m, r.log)
+			}
 			if lines := second.lines(t); strings.Contains(lines, "alice") != (h.typ == typeAcct) {
 				t.Errorf("%s %T: the second server got\n%s", mode, m, lines)
 			}

@@ -34,6 +34,7 @@ const (
 	warnNoClientCA
 	warnCertificatesKept
 	warnUnresolved
+	warnFewDescriptors
 	warnCRLUnchecked
 	warnCRLExpired
 	warnCRLMissing
@@ -65,6 +66,7 @@ var warningNames = names{
 	warnNoClientCA:        "no-client-ca",
 	warnCertificatesKept:  "certificates-kept",
 	warnUnresolved:        "server-unresolved",
+	warnFewDescriptors:    "few-descriptors",
 	warnCRLUnchecked:      "crl-unchecked",
 	warnCRLExpired:        "crl-expired",
 	warnCRLMissing:        "crl-missing",

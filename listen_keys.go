@@ -1,6 +1,9 @@
 package main
 
-import "net/netip"
+import (
+	"fmt"
+	"net/netip"
+)
 
 // clientKeys are the keys of clients by the prefix of their addresses. The zero prefix is for all clients. A client with
 // several keys uses one of them.
@@ -46,7 +49,7 @@ func byPrefix(keys []key, prefixes []netip.Prefix, limit int) (clientKeys, error
 			what += " for " + prefixes[i].String()
 		}
 		if len(of[prefixes[i]]) >= limit {
-			return nil, failf(classUsage, "%s is given more than once", what)
+			return nil, failf(classUsage, "%s is given more than %s", what, choose(limit == 1, "once", fmt.Sprintf("%d times", limit)))
 		}
 		of[prefixes[i]] = append(of[prefixes[i]], k)
 	}

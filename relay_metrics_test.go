@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"fmt"
@@ -413,6 +414,17 @@ func TestRelayMetricsTLS(t *testing.T) {
 		ca.issue(t, name, int64(hours), until(hours))
 	}
 	in := func(name string) string { return filepath.Join(dir, name) }
+	for _, name := range []string{"own.pem", "listen.pem"} { // the authority is valid for longer
+		leaf, err := os.ReadFile(in(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ca.write(t, name, "CERTIFICATE", ca.cert.Raw)
+		authority, err := os.ReadFile(in(name))
+		if err = cmp.Or(err, os.WriteFile(in(name), append(leaf, authority...), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	s := serveWith(t, "--tls", "--cert", in("server.pem"), "--cert-key", in("server.key"))
 	line := split("relay SERVER --tls --cacert DIR/ca.pem --cert DIR/own.pem --cert-key DIR/own.key --listen-tls 127.0.0.1:0 --listen-cert DIR/listen.pem "+
 		"--listen-cert-key DIR/listen.key --client-ca DIR/ca.pem --metrics-file DIR/relay.prom", "SERVER", s.addr, "DIR", dir)

@@ -123,6 +123,36 @@ func (r *notifyingRelay) addr(t *testing.T) string {
 
 const readyMessage = "READY=1\nSTATUS=serving devices"
 
+// TestRelayNotifyUnread: the relay serves devices although nobody reads its messages.
+func TestRelayNotifyUnread(t *testing.T) {
+	t.Parallel()
+	dir, err := os.MkdirTemp("", "") // t.TempDir may be too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	at := &net.UnixAddr{Name: filepath.Join(dir, "notify"), Net: "unixgram"}
+	unread, err := net.ListenUnixgram("unixgram", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unread.Close() })
+	filler, err := net.DialUnix("unixgram", nil, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer filler.Close()
+	for err == nil {
+		_ = filler.SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
+		_, err = filler.Write([]byte("full"))
+	}
+	s := serveWith(t)
+	r := startNotifying(t, map[string]string{"NOTIFY_SOCKET": at.Name}, nil, split("relay SERVER --listen 127.0.0.1:0", "SERVER", s.addr)...)
+	got := runWith(t, secretsInEnv, "", split("authenticate alice AT -t pap", "AT", r.addr(t))...)
+	got.check(t, 0, "PASS\n", "")
+	waitUntil(t, "stderr has the reason", func() bool { return strings.Contains(r.stderr.String(), "notify systemd at "+at.Name+": ") })
+}
+
 // TestRelayNotify: systemd learns that the relay serves devices once it does, and that it stops before the end of the
 // replies under way. The socket has a path, or a name in Linux.
 func TestRelayNotify(t *testing.T) {

@@ -489,6 +489,7 @@ func TestRelayRefuses(t *testing.T) {
 		{"tac1 --listen-tls 127.0.0.1:0 --listen-cert DIR/server.pem --device-key-file KEY", "--device-key-file needs --listen: devices over TLS have no key"},
 		{"tac1 --device-key-file 192.0.2.0/33=KEY", "\"192.0.2.0/33\" of --device-key-file is neither an address nor a prefix\ntacacs_plus: hint: write --device-key-file 192.0.2.0/24=FILE for the key of these clients"},
 		{"tac1 --device-key-file - --key-file -", "the key and the key of the devices cannot both come from standard input\ntacacs_plus: hint: " + hintStdin},
+		{"tac1 --key-file KEY" + strings.Repeat(" --device-key-file KEY", 65), "the key is given more than 64 times"},
 		{"tac1 --key-file KEY --device-key-file KEY/none", "read the key of the devices: open KEY/none: not a directory"},
 		{"tac1 --key-file KEY --record KEY/none", "make the record: open KEY/none: not a directory"},
 		{"tac1 --key-file KEY --listen 192.0.2.1:0 --device-key-file KEY", "listen on 192.0.2.1:0: cannot assign requested address"},

@@ -29,11 +29,11 @@ func (d *decoder) logConnection(t *tacacsStream) {
 	}
 	client, server := t.history.flags[max(t.clientEnd, 0)], t.history.flags[1-max(t.clientEnd, 0)]
 	switch {
-	case len(t.head)+len(t.prefix) > 0:
+	case len(t.head)+len(t.prefix) > 0 && (t.missing == 0 || len(t.head) != 1):
 		first := append(t.head, t.prefix[:min(len(t.prefix), maxHead)]...)
 		r.status, r.reason = statusNotTACACS, fmt.Sprintf("% x %q", first, printable(first))
 	case t.started:
-		r.status, r.reason = statusCut, "no data of the connection is in the capture"
+		r.status, r.reason = statusCut, "no header of the connection is in the capture"
 	case client&tcpSYN == 0:
 		return // it began before the capture
 	case server&tcpSYN != 0:

@@ -189,6 +189,20 @@ func TestDecodeMalformed(t *testing.T) {
 			w.send(1, w.packet(1, 2, passed)[:15])
 			w.close()
 		}, "alice authenticate pap MALFORMED: the server closed after 3 of 6 bytes of the body (1.0 ms)\n"},
+		{"a first header and half a body before the end of the connection", "-v", func(t *captureBuilder) {
+			w := t.openConn(deviceAddr, serverAddr, testKey)
+			w.send(0, w.packet(1, 1, papStart("alice", testPassword))[:20])
+			w.close()
+		}, "- authenticate protection=obfuscated frames=4 MALFORMED: the client closed after 8 of 35 bytes of the body\n"},
+		{"a first header and a RST", "", func(t *captureBuilder) {
+			w := t.openConn(deviceAddr, serverAddr, testKey)
+			w.send(0, w.packet(1, 1, papStart("alice", testPassword))[:20])
+			w.segment(1, tcpRST, nil)
+		}, "- authenticate RESET: by the server\n"},
+		{"the frame of a body over the limit", "-v", func(t *captureBuilder) {
+			w := t.openConn(deviceAddr, serverAddr, testKey)
+			w.send(0, header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: 1, length: 1 << 20}.bytes())
+		}, "- authenticate protection=obfuscated frames=4 MALFORMED: a body of 1048576 bytes, over the limit of 65535\n"},
 		{"a reply after ABORT, a repeated seq_no", "", func(t *captureBuilder) {
 			w := t.openConn(deviceAddr, serverAddr, testKey).session(1, asciiStart("alice"), askForPass, &authenContinue{flags: authenAbort})
 			w.send(1, w.packet(1, 4, passed))
@@ -255,6 +269,9 @@ func TestDecodeConnections(t *testing.T) {
 	build(serverAddr)(tape)
 	decodeWith(t, tape.pcap(), "--json").check(t, 0, `(?s)\{"time":"[^"]*","peer":"10.0.0.1:1000","server":"192.0.2.1:49","status":"REFUSED"\}\n.*`, `.*sessions: 0\n`)
 	decodeWith(t, tape.pcap(), "--summary").check(t, 0, `server .*\n192.0.2.1:49 +all +0 +- +- +-\n +OPEN_CLOSE +2\n +NOT_TACACS +1\n +REFUSED +1\n +SYN_ONLY +1\n`, `.*sessions: 0\n`)
+	tape = newCaptureBuilder()
+	tape.openConn(deviceAddr, serverAddr, testKey).session(1, papStart("alice", testPassword)).segment(1, tcpRST, nil)
+	decodeWith(t, tape.pcap(), "--summary").check(t, 0, `(?s)server .* RESET +1\n\nclient +sessions without a reply\n198.51.100.7 +1 of 1\n`, `.*sessions: 1\n`)
 }
 
 // TestDecodeCut: a session whose packets are not whole in the capture has all that the headers show.

@@ -18,9 +18,8 @@ func (d *decoder) addToSession(t *tacacsStream, s *decodeSession, from int, at *
 		d.addStray(t, from, at, h)
 		return
 	}
-	if s.checkHeader(h); d.frames && len(s.tracker.frames) < maxFrames {
-		s.tracker.frames = append(s.tracker.frames, at.number)
-	}
+	s.checkHeader(h)
+	d.addFrame(s, at)
 	if why := s.violation(h); why != "" {
 		d.dumpPacket(t, from, at, h, nil, nil, nil)
 		s.tracker.packet(at.at, h, nil)
@@ -44,6 +43,13 @@ func (d *decoder) addToSession(t *tacacsStream, s *decodeSession, from int, at *
 	}
 	if d.keep(s, more); over {
 		d.finishSession(s)
+	}
+}
+
+// addFrame adds the number of a frame to its session.
+func (d *decoder) addFrame(s *decodeSession, at *frameRef) {
+	if d.frames && len(s.tracker.frames) < maxFrames {
+		s.tracker.frames = append(s.tracker.frames, at.number)
 	}
 }
 
@@ -175,9 +181,8 @@ func (d *decoder) addWithoutID(t *tacacsStream, from int, at *frameRef, h *heade
 			s.tracker.protection = protectionUnknown
 		}
 	}
-	if s.cut = true; d.frames && len(s.tracker.frames) < maxFrames {
-		s.tracker.frames = append(s.tracker.frames, at.number)
-	}
+	s.cut = true
+	d.addFrame(s, at)
 	if s.tracker.packet(at.at, h, nil) {
 		d.finishSession(s)
 	}

@@ -283,6 +283,7 @@ func (d *decoder) addOversized(t *tacacsStream, from int, at *frameRef, h *heade
 		return
 	}
 	d.dumpPacket(t, from, at, h, nil, nil, nil)
+	d.addFrame(s, at)
 	s.badHeader = tooLong(h)
 	if s.tracker.packets == 0 {
 		s.tracker.packet(at.at, h, nil)
@@ -360,14 +361,18 @@ func (d *decoder) onClose(t *tacacsStream, at *frameRef) {
 // endPacket adds the incomplete packet of an end that sends no more.
 func (d *decoder) endPacket(t *tacacsStream, from int) {
 	s := &t.directions[from]
-	if len(s.held) >= headerLen && t.recognized && !s.lost {
+	if len(s.held) >= headerLen && (t.recognized || d.isExpected(t.ends)) && !s.lost {
 		h := parseHeader(s.held)
+		d.recognize(t, from, &h)
 		session := d.sessionOf(t, from, &h, 0)
 		if session != nil && t.history.flags[from]&tcpFIN != 0 {
 			session.badBody = fmt.Sprintf("the %s closed after %d of %d bytes of the body",
 				endNames[from^max(t.clientEnd, 0)], len(s.held)-headerLen, h.length)
 		}
 		d.addToSession(t, session, from, &s.at, &h, nil)
+		if h.seqNo%2 == 1 && session != nil && t.missing == 0 && (t.history.flags[0]|t.history.flags[1])&tcpRST != 0 {
+			session.cut = false // the RST ended it, not the capture
+		}
 	}
 	d.dropPartial(s)
 }

@@ -62,7 +62,7 @@ func (s *decodeSummary) add(client *clientCount, r *sessionRecord) {
 	switch r.status {
 	case statusNoKey:
 		client.noKey++
-	case statusNoReply:
+	case statusNoReply, statusReset:
 		client.noReply++
 	}
 	if r.took > slowReply {

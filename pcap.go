@@ -27,6 +27,11 @@ func newCapture(r io.Reader, name string, payload *payloadFormat, secrets func(k
 		in = newCaptureReader(unzipped, name)
 		first, err = in.buf.Peek(4)
 	}
+	if err == nil && (string(first[:2]) == "\xff\xfe" || string(first[:2]) == "\xfe\xff") { // the mark of UTF-16
+		in.buf.Discard(2)
+		in = newCaptureReader(asciiReader{in.buf}, name)
+		first, err = in.buf.Peek(4)
+	}
 	if err != nil && err != io.EOF {
 		return nil, in.readError(err)
 	}
@@ -77,6 +82,14 @@ var otherFormats = []struct{ magic, what, hint string }{
 	{"iptr", "an iptrace capture", hintEditcap},
 	{"\xa1\xb2\xcd\x34", "a modified pcap capture", hintEditcap},
 	{"\x34\xcd\xb2\xa1", "a modified pcap capture", hintEditcap},
+}
+
+// An asciiReader reads the US-ASCII in text of UTF-16, in either byte order. Hexadecimal text needs no other characters.
+type asciiReader struct{ text io.Reader }
+
+func (r asciiReader) Read(b []byte) (int, error) {
+	n, err := r.text.Read(b)
+	return copy(b, bytes.ReplaceAll(b[:n], []byte{0}, nil)), err
 }
 
 func isText(b []byte) bool {

@@ -131,6 +131,8 @@ func (h *hexReader) addLine(line []byte, f *frame) (returned bool) {
 	switch {
 	case !ok && d.announced > 0 && bytes.HasPrefix(line, []byte("  ")):
 		return false // a field, above the bytes
+	case !ok && d.offsets && len(bytes.TrimSpace(line)) == 0:
+		return false // the next offset shows whether the dump has ended
 	case !ok:
 		returned = h.takePacket(f, true)
 		words := strings.Fields(string(line))
@@ -176,6 +178,9 @@ func (h *hexReader) moveTo(offset int, f *frame) (returned bool) {
 	switch {
 	case more == 0:
 	case d.returned && offset > 0:
+	case !d.offsets && 0 < d.count && d.count <= 4: // a number above the dump
+		h.data, *d = h.data[:h.done], hexDump{}
+	case 0 < more && more < 16 && offset%16 == 0 && d.last == n: // the first line of a dump of memory begins with blanks
 	case d.repeated && more > 0 && more <= min(maxFrame, h.repeat) && 0 < d.last && d.last <= n:
 		h.repeat -= more
 		for range more {
@@ -207,6 +212,9 @@ func (h *hexReader) parseLine(line []byte) (offset int, ok bool) {
 		word, rest := nextWord(line)
 		blanks := string(line[:len(line)-len(word)-len(rest)])
 		column := len(h.row) > 0 && blanks != " "
+		if column && offset < 0 && len(bytes.TrimSpace(line)) > 2*len(h.row) {
+			return 0, false // a number, and text
+		}
 		if len(word) == 0 || column && (colon || len(h.row) != 8 || blanks != "  " || len(word) != 2) {
 			break
 		}
@@ -238,6 +246,7 @@ func (h *hexReader) parseList(line []byte) bool {
 		}
 		return len(h.row) > 0
 	}
+	line = bytes.ToLower(line)
 	i := bytes.Index(line, []byte("0x"))
 	before := bytes.TrimSpace(line[:max(i, 0)])
 	if i < 0 || len(before) > 0 && !bytes.ContainsAny(before[len(before)-1:], "={[(") {
@@ -272,10 +281,13 @@ func (h *hexReader) isOffset(word string, rest []byte) bool {
 		return false
 	case len(second) == 0:
 		return h.dump.offsets
-	case len(second) == 2 || prefixed:
+	case prefixed:
 		return true
 	}
 	offset := h.parseOffset(word, true)
+	if len(second) == 2 {
+		return h.dump.offsets || h.dump.count == 0 || offset == 0
+	}
 	return len(second) == 4 && len(digits) > 4 && (offset == 0 || h.dump.offsets && offset == h.dump.count)
 }
 
@@ -318,9 +330,10 @@ func (h *hexReader) parseBytes(word []byte) bool {
 }
 
 // parseTime parses the time at the start of a line: since the start of a program ("+0.123", or 12.345678 of FortiGate), or
-// that of tcpdump (time of day), tcpdump -tttt (with a date) or tcpdump -tt (seconds since 1970). ASA numbers the lines.
+// that of tcpdump (time of day), tcpdump -tttt (with a date) or tcpdump -tt (seconds since 1970). There may be a number of
+// the frame before it.
 func parseTime(words []string) (at time.Time, ok bool) {
-	if len(words) > 1 && strings.Trim(words[0], "0123456789") == ":" {
+	if len(words) > 1 && strings.Trim(strings.TrimSuffix(words[0], ":"), "0123456789") == "" {
 		words = words[1:]
 	}
 	if len(words) == 0 {

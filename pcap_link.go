@@ -143,16 +143,28 @@ func parseMPLS(b []byte) (protocol, int) {
 	if ip, size := parseVersion(b[n:]); size != notRead {
 		return ip, n
 	}
-	common := []protocol{etherIPv4, etherIPv6, 0x8100, 0x88a8}
-	if b[n]>>4 == 0 && (len(b) < n+14 || !slices.Contains(common, number16(b, n+12))) {
+	if b[n]>>4 == 0 && !looksLikeEthernet(b[n:]) {
 		n += 4
 	}
 	return linkEthernet, n
 }
 
+// looksLikeEthernet reports whether a frame contains a protocol that is read.
+func looksLikeEthernet(b []byte) bool {
+	if len(b) < 14 {
+		return false
+	}
+	read := []protocol{etherIPv4, etherIPv6, 0x8100, 0x88a8, 0x9100, etherMPLS, etherPPPoE}
+	number := number16(b, 12)
+	return slices.Contains(read, number) || number < etherLLC && bytes.HasPrefix(b[14:], snap)
+}
+
+// snap is a header of IEEE 802.2 before SNAP.
+var snap = []byte{0xaa, 0xaa, 3}
+
 // parseLLC parses the headers of IEEE 802.2 and SNAP (RFC 1042).
 func parseLLC(b []byte) (protocol, int) {
-	if !bytes.HasPrefix(b, []byte{0xaa, 0xaa, 3}) {
+	if !bytes.HasPrefix(b, snap) {
 		return ofLLC + protocol(b[0]), notRead
 	}
 	if organization := protocol(b[3])<<16 | number16(b, 4); organization != 0 {

@@ -17,6 +17,7 @@ type conversation struct {
 	flow       flow
 	directions [2]direction // the bytes that ends 0 and 1 sent
 	swap       int          // 1 if end 0 of the flow is end 1 of the conversation
+	reset      bool         // a RST waits for bytes of the other end
 	closed     bool         // kept to recognize late copies of its segments
 	queue      *queue[conversation]
 	place      node[conversation]

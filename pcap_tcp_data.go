@@ -47,7 +47,12 @@ func (r *reassembler) addSegment(c *conversation, from int, s *segment, at *fram
 		own.start(s.seq)
 	}
 	if s.flags&tcpRST != 0 {
-		if !own.known || !isFar(s.seq, own.next) {
+		switch early := r.isEarly(s, peer); {
+		case own.known && isFar(s.seq, own.next):
+		case !c.ignored && early:
+			c.reset = true
+			r.hold(c, from, piece{seq: s.seq, ack: s.ack, waits: true, at: *at, arrived: r.frames})
+		default:
 			r.close(c, at)
 		}
 		return
@@ -73,9 +78,19 @@ func (r *reassembler) addSegment(c *conversation, from int, s *segment, at *fram
 	if c.waiting {
 		r.deliver(c)
 	}
-	if own.done() && peer.done() || c.ignored && own.fin && peer.fin {
+	if c.ended() || c.ignored && own.fin && peer.fin {
 		r.close(c, at)
 	}
+}
+
+// isEarly reports whether a segment acknowledges bytes of the other end that were not captured yet.
+func (r *reassembler) isEarly(s *segment, peer *direction) bool {
+	return !r.live && s.flags&tcpACK != 0 && !peer.reached(s.ack) && !isFar(s.ack, peer.next)
+}
+
+// ended reports whether the connection was closed or reset, and all bytes were reported.
+func (c *conversation) ended() bool {
+	return c.directions[0].done() && c.directions[1].done() || c.reset && !c.waiting
 }
 
 // start sets the first sequence number, unless it is known.
@@ -97,7 +112,7 @@ func (d *direction) reached(ack uint32) bool {
 func (r *reassembler) addData(c *conversation, from int, s *segment, at *frameRef) {
 	d, peer := &c.directions[from], &c.directions[1-from]
 	behind := -int64(int32(s.seq - d.next))
-	waits := !r.live && len(s.data) > 0 && s.flags&tcpACK != 0 && !peer.reached(s.ack) && !isFar(s.ack, peer.next)
+	waits := len(s.data) > 0 && r.isEarly(s, peer)
 	switch {
 	case c.ignored:
 		r.release(c)
@@ -322,7 +337,7 @@ func (r *reassembler) examineWaiting(at *frameRef) {
 	}
 	c.since = r.frames
 	r.waiting.moveToEnd(&c.waitPlace)
-	if r.deliver(c); !c.waiting && c.directions[0].done() && c.directions[1].done() {
+	if r.deliver(c); !c.waiting && c.ended() {
 		r.close(c, at)
 	}
 }

@@ -123,9 +123,10 @@ const (
 
 // putRight has the results of scripts that are not read live: there frames may be late.
 var putRight = map[string]string{
-	"acknowledged before it is seen":      opened + "0 hello\n1 world\nended\n",
-	"a gap known before the next segment": opened + "0 misses 3\n1 world\n0 lo\nended\n",
-	"only one direction, from the middle": middle + "0 hello\n1 misses 5\n0 again\nended\n",
+	"acknowledged before it is seen":            opened + "0 hello\n1 world\nended\n",
+	"RST before the bytes that it acknowledges": opened + "0 hello\n1 world\nended\n",
+	"a gap known before the next segment":       opened + "0 misses 3\n1 world\n0 lo\nended\n",
+	"only one direction, from the middle":       middle + "0 hello\n1 misses 5\n0 again\nended\n",
 }
 
 func TestTCPReassemble(t *testing.T) {
@@ -162,6 +163,7 @@ func TestTCPReassemble(t *testing.T) {
 		{"a missing answer", handshake + "> A 1 1 hello\n> A 6 6\n", opened + "0 hello\n1 misses 5\nended\n"},
 		{"a missing FIN", handshake + "> A 1 1 hello\n< A 1 7\n", opened + "0 hello\nended\n"},
 		{"a gap before RST", handshake + "> A 3 1 llo\n< RA 1 1\n> A 6 1 x\n", opened + "0 misses 2\n0 llo\nended\n"},
+		{"RST before the bytes that it acknowledges", handshake + "> A 1 1 hello\n> RA 6 6\n< A 1 6 world\n", opened + "0 hello\nended\n"},
 		{"RST of another connection", handshake + "> A 1 1 hello\n< R 5000000 0\n< A 1 6 world\n", opened + "0 hello\n1 world\nended\n"},
 		{"only one direction", "> S 0 0\n> A 1 1\n> A 1 1 hello\n> A 6 6\n> FA 6 6\n", opened + "0 hello\n1 misses 5\nended\n"},
 		{"only one direction, from the middle", "> A 1 1 hello\n> A 6 6 again\n", middle + "0 hello\n0 again\n1 misses 5\nended\n"},
@@ -585,6 +587,8 @@ func TestTCPLateFrameWindow(t *testing.T) {
 		{maxLate - 2, "< A 1 6 world\n> A 6 6 again\n", "> A 1 1 hello\n", opened + "0 hello\n1 world\n0 again\n"},
 		{maxLate + 1, "< A 1 6 world\n> A 6 6 again\n", "> A 1 1 hello\n", opened + "0 misses 5\n1 world\n0 again\n"},
 		{2*maxLate + 2, "> A 6 6 again\n", "> A 1 1 hello\n", opened + "0 hello\n1 misses 5\n0 again\n"}, // the server has not acknowledged it
+		{maxLate - 1, "> A 1 1 hello\n> RA 6 6\n", "< A 1 6 world\n", opened + "0 hello\n1 world\nended\n"},
+		{maxLate + 1, "> A 1 1 hello\n> RA 6 6\n", "< A 1 6 world\n", opened + "0 hello\n1 misses 5\nended\n"},
 		{maxLate + 1, "> FA 6 1\n< FA 1 7\n", "> A 1 1 hello\n", opened + "0 misses 5\nended\n"},
 	} {
 		l := newTCPEvents()

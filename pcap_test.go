@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -635,6 +636,9 @@ func TestPcapEncapsulations(t *testing.T) {
 		{"MPLS, Ethernet with an address that begins with zeros", ethernetIPv4[:12] + "\x88\x47\x00\x01\x01\x40" + ethernet, ""},
 		{"MPLS, Ethernet with VLAN and a control word", ethernetIPv4[:12] + "\x88\x47\x00\x01\x01\x40\x00\x00\x00\x07" + tagged, ""},
 		{"MPLS, Ethernet", ethernetIPv4[:12] + "\x88\x47\x00\x01\x01\x40\x12" + ethernet[1:], ""},
+		{"MPLS, Ethernet with MPLS", ethernetIPv4[:12] + "\x88\x47\x00\x01\x01\x40" + ethernet[:12] + "\x88\x47\x00\x01\x01\x40" + ip, ""},
+		{"MPLS, Ethernet with SNAP", ethernetIPv4[:12] + "\x88\x47\x00\x01\x01\x40" + ethernet[:12] + "\x00\x35\xaa\xaa\x03\x00\x00\x00\x08\x00" + ip, ""},
+		{"MPLS, half a header of Ethernet", ethernetIPv4[:12] + "\x88\x47\x00\x01\x01\x40\x00\x00\x00\x00" + ethernet[:6], "malformed headers"},
 		{"MPLS without a last label", ethernetIPv4[:12] + "\x88\x47\x00\x01\x00\x40", "malformed headers"},
 		{"PPPoE", ethernetIPv4[:12] + "\x88\x64\x11\x00\x00\x01\x00\x2f\x00\x21" + ip, ""},
 		{"PPPoE with IPv6", ethernetIPv4[:12] + "\x88\x64\x11\x00\x00\x01\x00\x43\x00\x57" + ip6, ""},
@@ -950,6 +954,14 @@ func TestPcapHexText(t *testing.T) {
 		{"CRLF lines", strings.ReplaceAll(textHexdump, "\n", "\r\n"), both},
 		{"the mark of UTF-8", "\ufeff" + textXxd, both},
 		{"no newline at the end", strings.TrimSpace(textXxdPlain), both},
+		{"UTF-16", "\xff\xfe" + strings.Join(strings.Split(textTcpdump, ""), "\x00") + "\x00", local + "101 " + ip + "\n"},
+		{"UTF-16, big-endian", "\xfe\xff\x00" + strings.Join(strings.Split(textXxdPlain, ""), "\x00"), both},
+		{"empty lines between", strings.ReplaceAll(textTcpdump+textTcpdump, "\n", "\n\n"), strings.Repeat(local+"101 "+ip+"\n", 2)},
+		{"a number above the dump", "10\n" + textXxd + "1234\n" + textXxd, both + both},
+		{"numbers and times", "  10  " + textTcpdump + "1000  15:23:32 IP\n" + textXxd, local + "101 " + ip + "\n" + strings.ReplaceAll(both, "65536 ", "0001-01-01T15:23:32 65536 ")},
+		{"a last line that looks like an offset", regexp.MustCompile(`\w{4}`).ReplaceAllString(rows(ip, 94), "$0 "), "101 " + ip + "\n"},
+		{"memory of IOS", "15:23:32.776 UTC Nov 24 2026 : IPv4 LES CEF    : Gi0/0 None\n\n66E9C0A0:          C1010200 12C01E93 00000006      ....\n66E9C0B0: 126345DF 9313                        .cE...\n", "0001-01-01T15:23:32.776 " + reply},
+		{"a list in upper case", "unsigned char reply[] = {\n  0XC1, 0X01, 0X02, 0X00, 0X12, 0XC0, 0X1E, 0X93, 0X00, 0X00, 0X00, 0X06,\n  0X12, 0X63, 0X45, 0XDF, 0X93, 0X13\n};\n", reply},
 		{"bytes without offsets", "  " + hexRequest + "\n\n" + hexReply + "   ....\n", both},
 		{"colons", "c1:01:02:00:12:c0:1e:93:00:00:00:06:12:63:45:df:93:13\n", reply},
 		{"the same packet twice", textXxd + "\n" + textXxd, both + both},

@@ -20,10 +20,16 @@ func (t *tacacsStream) unanswered() (status, reason string) {
 
 // logConnection prints a connection that never spoke TACACS+, on a port where it should.
 func (d *decoder) logConnection(t *tacacsStream) {
-	if t.recognized || t.tls != nil || !d.isExpected(t.ends) || !t.ends[0].IsValid() {
+	if t.recognized || !d.isExpected(t.ends) || !t.ends[0].IsValid() {
 		return
 	}
 	r := &sessionRecord{peer: t.peer(), server: t.server(), proxy: t.proxy}
+	if t.tls != nil {
+		if t.tls.keys == nil || t.tls.problem+t.tls.alert != "" {
+			return // reported by reportTLS
+		}
+		r.protection = protectionTLS
+	}
 	if dated(t.began) {
 		r.at = t.began
 	}
@@ -32,7 +38,7 @@ func (d *decoder) logConnection(t *tacacsStream) {
 	case len(t.head)+len(t.prefix) > 0 && (t.missing == 0 || len(t.head) != 1):
 		first := append(t.head, t.prefix[:min(len(t.prefix), maxHead)]...)
 		r.status, r.reason = statusNotTACACS, fmt.Sprintf("% x %q", first, printable(first))
-	case t.started:
+	case t.started && (t.tls == nil || t.missing > 0):
 		r.status, r.reason = statusCut, "no header of the connection is in the capture"
 	case client&tcpSYN == 0:
 		return // it began before the capture
@@ -66,7 +72,7 @@ func printable(b []byte) string {
 // protocol, so it is only counted.
 func (d *decoder) reportTLS(t *tacacsStream) {
 	problem := t.tls.problem
-	if d.keyLog == nil {
+	if t.tls.keys == nil { // also if the capture has secrets later
 		problem = "no key log (--keylog FILE)"
 	}
 	switch {

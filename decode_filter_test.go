@@ -168,3 +168,41 @@ func TestDecodeSecretsInCapture(t *testing.T) {
 		t.Errorf("got %d\n%s%s", int(got.code), got.out, got.err)
 	}
 }
+
+// TestDecodeInsideTLS: a TLS conversation on a port of TACACS+ that is decrypted and has no session has a line too, and one
+// whose secrets follow it in the capture.
+func TestDecodeInsideTLS(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ data, secrets, want string }{
+		{"GET /", "before", `protection=tls NOT_TACACS: 47 45 54 20 2f "GET /"`},
+		{"", "before", "protection=tls OPEN_CLOSE: closed by the client"},
+		{"", "after", "TLS not decrypted: no key log (--keylog FILE)"},
+	} {
+		m := newFakeTLS()
+		tape := newCaptureBuilder()
+		w := tape.openConn(deviceAddr, "192.0.2.1:300", "")
+		for _, hello := range m.hellos {
+			w.send(hello.from, hello.data)
+		}
+		if test.data != "" {
+			w.send(0, m.traffic[0].data(test.data))
+		}
+		w.close()
+		file := (&pcapngWriter{ByteOrder: binary.LittleEndian}).section().describe(linkRawIP, 0)
+		keys := []byte(m.keys)
+		secrets := func() { file.block(blockSecrets, uint32(0x544c534b), uint32(len(keys)), keys) }
+		if test.secrets == "before" {
+			secrets()
+		}
+		for i, f := range tape.frames {
+			file.packet(0, uint64(f.at.UnixMicro()), f.size, string(f.data))
+			if i == 4 && test.secrets == "after" {
+				secrets()
+			}
+		}
+		got := runWith(t, nil, string(file.b), "decode", "-v")
+		if !strings.HasSuffix(got.out, " "+deviceAddr+" > 192.0.2.1:300 "+test.want+"\n") || strings.Count(got.out, "\n") != 1 {
+			t.Errorf("%+v: got %d\n%s%s", test, int(got.code), got.out, got.err)
+		}
+	}
+}

@@ -121,7 +121,13 @@ func (d *decoder) startTLS(t *tacacsStream) bool {
 		d.dropTLS(d.tlsOthers.first())
 	}
 	d.tlsOpen++
-	t.tls = newTLSConversation(d.keyLog, func(from int, at frameRef, data []byte) { d.addCleartext(t, from, &at, data) })
+	t.head = t.head[:0]
+	t.tls = newTLSConversation(d.keyLog, func(from int, at frameRef, data []byte) {
+		if len(t.head) == 0 {
+			t.head = append(t.head, data[:min(len(data), maxHead)]...)
+		}
+		d.addCleartext(t, from, &at, data)
+	})
 	if t.tls.memory = &d.tlsMemory; !d.isExpected(t.ends) {
 		t.other = true
 		d.tlsOthers.push(&t.place, t)

@@ -289,6 +289,8 @@ func TestDecodeCut(t *testing.T) {
 		return tape
 	}
 	for snap, want := range map[int]string{
+		0:   "CUT: no header of the connection is in the capture",
+		1:   "CUT: no header of the connection is in the capture",
 		2:   "- authenticate CUT - authenticate CUT - authorize CUT",
 		7:   "- authenticate CUT - authenticate CUT - authorize CUT",
 		8:   "- authenticate CUT - authorize CUT - authenticate CUT",

@@ -275,9 +275,9 @@ func (d *decoder) looksLikeOddHeader(t *tacacsStream, from int, b []byte) bool {
 		(len(b) <= atFlags || headerFlags(b[atFlags])&^(flagUnencrypted|flagSingleConnect) == 0)
 }
 
-// isExpected reports whether a conversation is of a port of TACACS+.
+// isExpected reports whether a conversation is of a port of TACACS+, or of its packets without IP.
 func (d *decoder) isExpected(ends [2]netip.AddrPort) bool {
-	return d.port != 0 || isTACACSPort(ends[0].Port()) || isTACACSPort(ends[1].Port())
+	return d.port != 0 || !ends[0].IsValid() || isTACACSPort(ends[0].Port()) || isTACACSPort(ends[1].Port())
 }
 
 // addOversized adds a header of a body over the limit, which no client or server reads.

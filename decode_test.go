@@ -307,6 +307,7 @@ func TestDecodeHexText(t *testing.T) {
 	if got := decodeWith(t, []byte(text.String()), "-d"); strings.Contains(got.err, "0001-") || !strings.Contains(got.err, "  status: PASS\n") {
 		t.Error(got.err)
 	}
+	decodeWith(t, []byte("c101 0100 0000 0001 0000 0027 0102\n"), "").check(t, 0, "- authenticate CUT\n", `.*\ntacacs_plus: not read: missing bytes: 37\n`)
 	decodeWith(t, []byte(text.String()), "--summary").check(t, 0, `(?s).*unknown +all +1 +- +- +-\n.*`, `.*\n`)
 }
 

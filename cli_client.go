@@ -191,12 +191,10 @@ func (inv *invocation) keys(ctx context.Context) ([]key, error) {
 	if err := inv.checkServerKeys(keys); err != nil {
 		return nil, err
 	}
-	i := slices.IndexFunc(keys, func(k key) bool { return k.server == "" })
-	if i < 0 {
-		return keys, nil
-	}
-	if n := utf8.RuneCountInString(keys[i].value); n < minKey {
-		inv.warnf(warnKeyShort, "the key has %d characters, RFC 8907 section 10.5.1 requires at least %d", n, minKey)
+	if i := slices.IndexFunc(keys, func(k key) bool { return k.server == "" }); i >= 0 {
+		if n := utf8.RuneCountInString(keys[i].value); n < minKey {
+			inv.warnf(warnKeyShort, "the key has %d characters, RFC 8907 section 10.5.1 requires at least %d", n, minKey)
+		}
 	}
 	return keys, nil
 }

@@ -290,8 +290,8 @@ func (d *device) refuse(h header, then rejection, problem, serverMsg string) {
 	}
 }
 
-// send sends a packet of a session, or of none, to the device. It returns the body if it is to be recorded. Only a session
-// with a goroutine of its own waits for the device, of which one that leaves too many replies unread is cut off.
+// send sends a packet of a session, or of none, to the device. It returns the body if it is to be recorded. A session with
+// a goroutine of its own calls deliver then, and waits for the device. One that leaves too many replies unread is cut off.
 func (d *device) send(s *relayedSession, h header, m message) (body []byte) {
 	d.writing.Lock()
 	defer d.writing.Unlock()
@@ -315,9 +315,9 @@ func (d *device) send(s *relayedSession, h header, m message) (body []byte) {
 	return body
 }
 
-// write has the last n bytes of out written, unless the device reads too few of its replies. With wait, it writes them
-// itself. d.writing is locked.
-func (d *device) write(n int, wait bool) {
+// write has the last n bytes of out written, unless the device reads too few of its replies. With later, deliver writes
+// them. d.writing is locked.
+func (d *device) write(n int, later bool) {
 	rest := d.out[:len(d.out)-n]
 	switch {
 	case d.broken:
@@ -325,9 +325,7 @@ func (d *device) write(n int, wait bool) {
 	case d.relay.unread.take(d.client.addr.Addr(), n) != "":
 		d.out, d.broken = rest, true
 		d.cutOff()
-	case d.busy:
-	case wait:
-		d.flush()
+	case d.busy, later:
 	default:
 		d.busy = true
 		d.running.Go(func() {
@@ -335,6 +333,15 @@ func (d *device) write(n int, wait bool) {
 			defer d.writing.Unlock()
 			d.flush()
 		})
+	}
+}
+
+// deliver writes what send left to it, unless another goroutine does.
+func (d *device) deliver() {
+	d.writing.Lock()
+	defer d.writing.Unlock()
+	if !d.busy {
+		d.flush()
 	}
 }
 

@@ -310,6 +310,9 @@ func TestRelayWritesInTurn(t *testing.T) {
 		go func() {
 			defer close(first)
 			d.send(&relayedSession{device: d, alone: alone}, header{version: minorDefault, typ: typeAcct, seqNo: 2}, &acctReply{serverMsg: "1"})
+			if alone {
+				d.deliver()
+			}
 		}()
 		begun := make([]byte, 1) // the rest of the packet cannot be written yet
 		if _, err := remote.Read(begun); err != nil {
@@ -320,6 +323,7 @@ func TestRelayWritesInTurn(t *testing.T) {
 		d.writing.Unlock()
 		for seqNo := range uint8(3) {
 			d.send(&relayedSession{device: d, alone: true}, header{version: minorDefault, typ: typeAcct, seqNo: 4 + 2*seqNo}, &acctReply{})
+			d.deliver() // returns at once
 		}
 		in := io.MultiReader(bytes.NewReader(begun), remote)
 		for _, want := range []uint8{2, 4, 6, 8} {

@@ -152,6 +152,9 @@ func (s *relayedSession) finish() {
 	_ = d.client.log.flush() // in the background
 	d.relay.metrics.count(&s.tracker, s.job.session.conn)
 	d.end(s)
+	if s.alone { // after the line, so that lines have the order in which the device gets its replies
+		d.deliver()
+	}
 }
 
 // fail answers for servers that did not: with FAIL after a reply that RFC 8907 section 10.5.2 counts as such, else with
@@ -245,6 +248,7 @@ func (s *relayedSession) ask(ctx context.Context, _ string, _ bool) (string, err
 	s.expected = s.last.header.seqNo + 2
 	d.mu.Unlock()
 	s.forward()
+	d.deliver()
 	s.repliedAt = time.Time{}
 	began := time.Now()
 	limit := time.NewTimer(s.promptTime)

@@ -695,3 +695,13 @@ func TestDecodeAbandonedWithoutKey(t *testing.T) {
 		}
 	}
 }
+
+// TestDecodeLoopback: the ports tell the ends apart if both have the same address.
+func TestDecodeLoopback(t *testing.T) {
+	t.Parallel()
+	for _, client := range []string{"127.0.0.1:41234", "127.0.0.1:40"} {
+		tape := newCaptureBuilder()
+		tape.openConn(client, "127.0.0.1:49", testKey).session(1, papStart("alice", testPassword), passed).close()
+		decodeWith(t, tape.pcap(), "").check(t, 0, `\S+ `+client+` > 127\.0\.0\.1:49 alice authenticate pap PASS \(1\.0 ms\)\n`, `(?s).*`)
+	}
+}

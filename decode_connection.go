@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 )
 
@@ -110,7 +111,7 @@ func (t *tacacsStream) stripProxyHeader(from int, data []byte) []byte {
 		held = append(t.prefix, data...)
 	}
 	h, n, err := parseProxyHeader(held)
-	if err == errCutProxyHeader {
+	if errors.Is(err, errCutProxyHeader) {
 		t.prefix = bytes.Clone(held)
 		return nil
 	}

@@ -134,34 +134,17 @@ func (p *prompt) text(server string) string {
 }
 
 // newMessage returns an empty message of the type of h.
-func newMessage(h *header) message {
-	client := h.seqNo%2 == 1
-	switch {
-	case h.typ == typeAuthen && h.seqNo == 1:
-		return new(authenStart)
-	case h.typ == typeAuthen && client:
-		return new(authenContinue)
-	case h.typ == typeAuthen:
-		return new(authenReply)
-	case h.typ == typeAuthor && client:
-		return new(authorRequest)
-	case h.typ == typeAuthor:
-		return new(authorResponse)
-	case client:
-		return new(acctRequest)
-	}
-	return new(acctReply)
-}
+func newMessage(h *header) message { return new(messageSet).of(h) }
 
 // messageSet is memory for one message of each type, to be used again.
 type messageSet struct {
-	start    authenStart
-	reply    authenReply
-	cont     authenContinue
-	request  authorRequest
-	response authorResponse
-	record   acctRequest
-	acct     acctReply
+	start    *authenStart
+	reply    *authenReply
+	cont     *authenContinue
+	request  *authorRequest
+	response *authorResponse
+	record   *acctRequest
+	acct     *acctReply
 }
 
 // of returns an empty message of the type of h.
@@ -169,26 +152,28 @@ func (s *messageSet) of(h *header) message {
 	client := h.seqNo%2 == 1
 	switch {
 	case h.typ == typeAuthen && h.seqNo == 1:
-		s.start = authenStart{}
-		return &s.start
+		return emptied(&s.start)
 	case h.typ == typeAuthen && client:
-		s.cont = authenContinue{}
-		return &s.cont
+		return emptied(&s.cont)
 	case h.typ == typeAuthen:
-		s.reply = authenReply{}
-		return &s.reply
+		return emptied(&s.reply)
 	case h.typ == typeAuthor && client:
-		s.request = authorRequest{}
-		return &s.request
+		return emptied(&s.request)
 	case h.typ == typeAuthor:
-		s.response = authorResponse{}
-		return &s.response
+		return emptied(&s.response)
 	case client:
-		s.record = acctRequest{}
-		return &s.record
+		return emptied(&s.record)
 	}
-	s.acct = acctReply{}
-	return &s.acct
+	return emptied(&s.acct)
+}
+
+// emptied returns the zero value in the memory of *m, which it allocates if there is none.
+func emptied[T any](m **T) *T {
+	if *m == nil {
+		*m = new(T)
+	}
+	**m = *new(T)
+	return *m
 }
 
 // A keyTest rejects keys that a body does not fit. It costs one MD5 a key, however long the body is.

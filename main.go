@@ -11,7 +11,6 @@ import (
 	"crypto/fips140"
 	"os"
 	"os/signal"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -31,24 +30,29 @@ func withSignals(args []string) exitCode {
 	signals := make(chan os.Signal, 8) // a stop signal must not be lost behind a SIGHUP
 	signal.Notify(signals, stopSignals()...)
 	hangups := hangups{received: make(chan struct{}, 1)}
-	var watch sync.WaitGroup
-	watch.Go(func() {
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
 		for received := range signals {
-			if received == syscall.SIGHUP && hangups.deliver() {
+			switch {
+			case received == nil: // the end of the run
+				return
+			case received == syscall.SIGHUP && hangups.deliver():
 				continue
-			}
-			if hangups.taken.Load() {
+			case hangups.taken.Load():
 				signal.Ignore(syscall.SIGHUP) // a late reload does not end it early
 			}
 			signal.Stop(signals) // before the cancellation, after which a second signal may follow
 			interrupt(interruptedBy(received.(syscall.Signal)))
 			return
 		}
-	})
+	}()
 	code := run(ctx, args, stdio{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Getenv, sockets: inheritedSockets(), hangups: hangups.take, terminal: controllingTerminal})
-	signal.Stop(signals) // delivers what has arrived, such as the signal that ended the command of --exec
-	close(signals)
-	watch.Wait()
+	select {
+	case signals <- nil: // behind what has arrived, such as the signal that ended the command of --exec
+	case <-watched:
+	}
+	<-watched
 	if by, ok := context.Cause(ctx).(*failure); ok && code == by.exit() {
 		endBy(by.signal)
 	}

@@ -136,10 +136,10 @@ func TestDecodeMalformed(t *testing.T) {
 			w := t.openConn(deviceAddr, serverAddr, testKey).session(2, papStart("alice", testPassword), passed)
 			send(w, 0, unknown, "hello")
 		}, "alice authenticate pap PASS (1.0 ms)\n- type 0x09 MALFORMED: unknown packet type 0x09\n"},
-		{"seq_no 0", "", func(t *captureBuilder) {
+		{"seq_no 0", "-v", func(t *captureBuilder) {
 			w := t.openConn(deviceAddr, serverAddr, testKey)
 			w.send(0, w.packet(1, 0, papStart("alice", testPassword)))
-		}, "- authenticate MALFORMED: seq_no 0 (4.1)\n"},
+		}, "- authenticate protection=obfuscated frames=4 MALFORMED: seq_no 0 (4.1)\n"},
 		{"a body over the limit", "", func(t *captureBuilder) {
 			w := t.openConn(deviceAddr, serverAddr, testKey)
 			send(w, 0, header{version: minorDefault, typ: typeAcct, seqNo: 1, sessionID: 1, length: 65536}, "hello")

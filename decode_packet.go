@@ -234,6 +234,12 @@ func (d *decoder) addStray(t *tacacsStream, from int, at *frameRef, h *header) {
 	case h.length > maxBody:
 		r.malformed(h, tooLong(h))
 	}
+	if r.problem == "" {
+		r.protection = protectionOf(h.flags, t.tls != nil)
+		if d.frames {
+			r.frames = []int{at.number}
+		}
+	}
 	d.logProblem(t, at.at, r)
 }
 

@@ -112,32 +112,31 @@ func notPEM(what, file string, b []byte) *failure {
 	return f.withHint("convert a certificate with openssl x509 -inform DER -in %s -out FILE", file)
 }
 
-// readCRLs reads revocation lists: one in DER, or any number in PEM.
-func readCRLs(ctx context.Context, file string) ([]*x509.RevocationList, error) {
-	rest, err := readFile(ctx, "revocation list", file, maxCRLFile)
-	if err != nil {
-		return nil, err
-	}
-	rest = bytes.TrimPrefix(rest, []byte("\ufeff"))
-	var lists []*x509.RevocationList
-	for {
-		der := rest
-		block, more := pem.Decode(rest)
-		if block != nil {
-			der = block.Bytes
-		} else if lists != nil {
-			return lists, nil
-		}
-		if block != nil && block.Type != "X509 CRL" {
-			return nil, failf(classUsage, "the revocation list %s contains a %s", file, escape(strings.ToLower(block.Type)))
-		}
-		list, err := x509.ParseRevocationList(der)
+// readCRLs reads revocation lists. Each file has one in DER, or any number in PEM.
+func readCRLs(ctx context.Context, files []string) (lists []*x509.RevocationList, err error) {
+	for _, file := range files {
+		text, err := readFile(ctx, "revocation list", file, maxCRLFile)
 		if err != nil {
-			return nil, failf(classUsage, "read the revocation list %s: %w", file, err)
+			return nil, err
 		}
-		if lists = append(lists, list); block == nil {
-			return lists, nil
+		text = bytes.TrimPrefix(text, []byte("\ufeff"))
+		block, rest := pem.Decode(text)
+		if block == nil {
+			block = &pem.Block{Type: crlBlock, Bytes: text}
 		}
-		rest = more
+		for ; block != nil; block, rest = pem.Decode(rest) {
+			if block.Type != crlBlock {
+				return nil, failf(classUsage, "the revocation list %s contains a %s", file, escape(strings.ToLower(block.Type)))
+			}
+			list, err := x509.ParseRevocationList(block.Bytes)
+			if err != nil {
+				return nil, failf(classUsage, "read the revocation list %s: %w", file, err)
+			}
+			lists = append(lists, list)
+		}
 	}
+	return lists, nil
 }
+
+// crlBlock is the type of a PEM block with a revocation list.
+const crlBlock = "X509 CRL"

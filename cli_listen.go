@@ -81,10 +81,19 @@ func checkClientName(name string) error {
 	return nil
 }
 
+// reportCertificates prints that changed certificates were read or, with an error, why not.
+func (inv *invocation) reportCertificates(err error) {
+	if err == nil {
+		inv.logf("read the changed certificates")
+	} else {
+		inv.printWarning(warnCertificatesKept, "%v; the certificates that were read before stay in use", err)
+	}
+}
+
 // tlsServer reads the certificates of the files, or uses pair if they have none.
 func (o *acceptOptions) tlsServer(ctx context.Context, inv *invocation, cert, certKey string, pair []tls.Certificate, change func(*tls.Config)) (*tlsServer, error) {
 	s := &tlsServer{files: tlsFiles{cert, certKey, o.clientCA, o.crls}, pair: pair, names: o.names, address: o.address,
-		tickets: &ticketLedger{lifetime: o.ticketLifetime}, change: change, warnf: inv.printWarning, logf: inv.logf}
+		tickets: &ticketLedger{lifetime: o.ticketLifetime}, change: change, warnf: inv.printWarning, report: inv.reportCertificates}
 	if cert != "" {
 		inv.warnReadableKey(cert, certKey)
 	}

@@ -266,12 +266,8 @@ func (t *tlsOptions) client(ctx context.Context, warn warnFunc) (*tlsClient, err
 			return nil, err
 		}
 	}
-	for _, file := range t.crls {
-		lists, err := readCRLs(ctx, file)
-		if err != nil {
-			return nil, err
-		}
-		c.revocation.lists = append(c.revocation.lists, lists...)
+	if c.revocation.lists, err = readCRLs(ctx, t.crls); err != nil {
+		return nil, err
 	}
 	if t.keyLog != "" {
 		if c.config.KeyLogWriter, err = openKeyLog(ctx, t.keyLog); err != nil {

@@ -26,32 +26,26 @@ type tlsClient struct {
 
 	watch  fileWatch // of the files, in a run that follows their changes
 	latest atomic.Pointer[tlsClient]
-	read   func(context.Context) (*tlsClient, error) // reads the files; nil: changes are not followed
-	report func(error)                               // is told that they were read again, or why not
 }
 
 // follow has the files read again when they have changed.
 func (c *tlsClient) follow(files []string, read func(context.Context) (*tlsClient, error), report func(error)) {
-	c.watch.start(files)
 	c.latest.Store(c)
-	c.read, c.report = read, report
-}
-
-// current returns what holds now: after a change of the files, what was read in them.
-func (c *tlsClient) current(ctx context.Context) *tlsClient {
-	if c == nil || c.read == nil {
-		return c
-	}
-	done, err := c.watch.refresh(func() error {
-		next, err := c.read(ctx)
+	c.watch.start(files, func(ctx context.Context) error {
+		next, err := read(ctx)
 		if err == nil {
 			c.latest.Store(next)
 		}
 		return err
-	})
-	if done || err != nil {
-		c.report(err)
+	}, report)
+}
+
+// current returns what holds now: after a change of the files, what was read in them.
+func (c *tlsClient) current(ctx context.Context) *tlsClient {
+	if c == nil || c.latest.Load() == nil { // changes are not followed
+		return c
 	}
+	c.watch.refresh(ctx)
 	return c.latest.Load()
 }
 

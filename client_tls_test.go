@@ -647,7 +647,7 @@ func TestTLSResumption(t *testing.T) {
 			t.Fatalf("connection %d: %v, %+v", i+1, err, res.TLS)
 		}
 	}
-	if secure.revocation.lists, err = readCRLs(t.Context(), filepath.Join(dir, "server.crl")); err != nil {
+	if secure.revocation.lists, err = readCRLs(t.Context(), []string{filepath.Join(dir, "server.crl")}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := askPAP(t, c); err == nil || !strings.Contains(err.Error(), "was revoked") {
@@ -1055,7 +1055,7 @@ func TestTLSRevocationListsAndChains(t *testing.T) {
 		{"both chains", time.Now().Add(-time.Hour), time.Time{}, [][]*x509.Certificate{revoked, revoked}, false, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			lists, err := readCRLs(t.Context(), filepath.Join(dir, "server.crl"))
+			lists, err := readCRLs(t.Context(), []string{filepath.Join(dir, "server.crl")})
 			if err != nil {
 				t.Fatal(err)
 			}

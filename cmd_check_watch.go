@@ -233,7 +233,7 @@ func (w *watch) print(ctx context.Context, text string) error {
 	return nil
 }
 
-// A timedTotal is the shortest, the average and the longest of many times.
+// A timedTotal is the shortest, the average and the longest of many times. Its text needs at least one.
 type timedTotal struct {
 	n             int
 	sum, min, max time.Duration
@@ -246,10 +246,6 @@ func (t *timedTotal) add(d time.Duration) {
 	t.sum, t.max = t.sum+d, max(t.max, d)
 }
 
-// String returns the text of totals; empty if nothing was measured.
 func (t *timedTotal) String() string {
-	if t.n == 0 {
-		return ""
-	}
 	return fmt.Sprintf("min %s, average %s, max %s", inMS(t.min), inMS(t.sum/time.Duration(t.n)), inMS(t.max))
 }

@@ -2,27 +2,19 @@ package main
 
 import (
 	"context"
-	_ "embed"
+	"embed"
 	"fmt"
 	"strings"
 )
 
 // The scripts hold no options. At every Tab they run tacacs_plus completion -- WORD... to complete the
 // last word. So all shells use the option tables of the program that will run.
-var (
-	//go:embed completion/tacacs_plus.bash
-	bashCompletion string
-	//go:embed completion/_tacacs_plus
-	zshCompletion string
-	//go:embed completion/tacacs_plus.fish
-	fishCompletion string
-)
+//
+//go:embed completion/*
+var completionFiles embed.FS
 
-// completionScripts are the scripts of the shells.
-var completionScripts = [...]struct {
-	shell  string
-	script *string
-}{{"bash", &bashCompletion}, {"fish", &fishCompletion}, {"zsh", &zshCompletion}}
+// completionScripts are the files with the scripts of the shells.
+var completionScripts = [...]struct{ shell, file string }{{"bash", "tacacs_plus.bash"}, {"fish", "tacacs_plus.fish"}, {"zsh", "_tacacs_plus"}}
 
 // newCompletion is the command completion: it prints a shell's script, or the completions of a word.
 func newCompletion(*optionSet) action {
@@ -33,14 +25,14 @@ func newCompletion(*optionSet) action {
 		if len(inv.words) == 0 {
 			return nil, failf(classUsage, "the shell is missing").withHint("one of bash, zsh, fish")
 		}
-		for i := range completionScripts {
-			c := &completionScripts[i]
+		for _, c := range completionScripts {
 			switch {
 			case c.shell != inv.words[0]:
 			case len(inv.words) > 1:
 				return nil, failf(classUsage, "unexpected argument \"%s\"", escape(inv.words[1]))
 			default:
-				return &page{text: *c.script}, nil
+				script, _ := completionFiles.ReadFile("completion/" + c.file) // never fails
+				return &page{text: string(script)}, nil
 			}
 		}
 		return nil, failf(classUsage, "no completion for the shell \"%s\"", escape(inv.words[0])).withHint("one of bash, zsh, fish")
@@ -122,8 +114,8 @@ func (c *completer) offerAll() {
 			c.offer("devices", "what --as sends")
 		}
 	case command.name == "completion":
-		for i := range completionScripts {
-			c.offer(completionScripts[i].shell, "")
+		for _, script := range completionScripts {
+			c.offer(script.shell, "")
 		}
 	case command.readsFiles():
 		c.offerFiles("")

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 )
 
 const maxSecretFile = 64 << 10 // bytes
@@ -103,6 +104,13 @@ func interruptible(ctx context.Context, do func() error) error {
 	case <-ctx.Done():
 		return interrupted(ctx)
 	}
+}
+
+// within calls do and returns when it does, or after limit. In the latter case do may still be running.
+func within(limit time.Duration, do func()) {
+	limited, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	_ = interruptible(limited, func() error { do(); return nil })
 }
 
 // replaceFile writes a file atomically: no reader ever sees a part of it. what is its purpose, for an error. The umask

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"io/fs"
 	"os"
@@ -10,41 +11,39 @@ import (
 	"time"
 )
 
-// A fileWatch notices that files have changed.
+// A fileWatch has files read again when they have changed.
 type fileWatch struct {
 	files   []string
+	read    func(context.Context) error
+	report  func(error) // is called after read, unless that fails as it did before
 	reading sync.Mutex
 	seen    []fileState // when they were read last
 	failed  string      // why they could not be read then; or empty
 }
 
 // start begins to watch files, before they are read.
-func (w *fileWatch) start(files []string) {
-	w.files, w.seen = files, fileStates(files, nil)
+func (w *fileWatch) start(files []string, read func(context.Context) error, report func(error)) {
+	w.files, w.read, w.report, w.seen = files, read, report, fileStates(files, nil)
 }
 
-// refresh calls read if the files have changed since they were read last, and reports whether it succeeded. err is its
-// error, unless that is the same as before. While another call reads, it does nothing.
-func (w *fileWatch) refresh(read func() error) (done bool, err error) {
+// refresh calls read if the files have changed since they were read last. While another call reads, it does nothing.
+func (w *fileWatch) refresh(ctx context.Context) {
 	if !w.reading.TryLock() {
-		return false, nil
+		return
 	}
 	defer w.reading.Unlock()
-	now := fileStates(w.files, w.seen)
-	changed := !slices.EqualFunc(now, w.seen, fileState.same)
-	w.seen = now
-	if !changed {
-		return false, nil
+	before := w.seen
+	if w.seen = fileStates(w.files, before); slices.EqualFunc(w.seen, before, fileState.same) {
+		return
 	}
-	if err = read(); err == nil {
-		w.failed = ""
-		return true, nil
+	err, failed := w.read(ctx), ""
+	if err != nil {
+		failed = err.Error()
 	}
-	if err.Error() == w.failed {
-		return false, nil
+	if err == nil || failed != w.failed {
+		w.report(err)
 	}
-	w.failed = err.Error()
-	return false, err
+	w.failed = failed
 }
 
 // A fileState tells whether a file has changed.

@@ -190,8 +190,8 @@ func TestQueue(t *testing.T) {
 		check := func(what string, number int) {
 			t.Helper()
 			var forward, back []int
-			for i := q.first(); i != nil && len(forward) <= len(want); i = i.place.next() {
-				forward = append(forward, i.number)
+			for n := q.oldest; n != nil && len(forward) <= len(want); n = n.newer {
+				forward = append(forward, n.value.number)
 			}
 			for n := q.newest; n != nil && len(back) <= len(want); n = n.older {
 				back = append(back, n.value.number)

@@ -21,14 +21,6 @@ func (q *queue[T]) first() *T {
 	return q.oldest.value
 }
 
-// next returns the value that was pushed after that of the node, or nil if that is the newest.
-func (n *node[T]) next() *T {
-	if n.newer == nil {
-		return nil
-	}
-	return n.newer.value
-}
-
 // push appends a value, whose node is n.
 func (q *queue[T]) push(n *node[T], value *T) {
 	*n = node[T]{older: q.newest, value: value}

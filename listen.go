@@ -164,17 +164,7 @@ func (l *listener) serveUntil(ctx context.Context, serve func(context.Context, n
 	}
 	<-ctx.Done()
 	l.close()
-	return drain(&all, l.limits.drain, last)
-}
-
-// drain waits for pending replies, up to a limit, then writes the last lines.
-func drain(all *sync.WaitGroup, limit time.Duration, last func() error) error {
-	ended := make(chan struct{})
-	go func() { all.Wait(); close(ended) }()
-	select {
-	case <-ended:
-	case <-time.After(limit):
-	}
+	within(l.limits.drain, all.Wait)
 	return last()
 }
 

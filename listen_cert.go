@@ -24,7 +24,7 @@ type tlsServer struct {
 	tickets *ticketLedger
 	change  func(*tls.Config) // of a fault; or nil
 	warnf   warnFunc
-	logf    func(format string, args ...any)
+	report  func(error) // is called with nil after the files were read again, and else with the reason why not
 
 	ticketKeys *tls.Config // whose keys encrypt the tickets
 	current    atomic.Pointer[tlsIdentity]
@@ -47,62 +47,42 @@ type tlsIdentity struct {
 
 // start reads the files.
 func (s *tlsServer) start(ctx context.Context) error {
-	s.watch.start(append([]string{s.files.cert, s.files.certKey, s.files.clientCA}, s.files.crls...))
+	s.watch.start(append([]string{s.files.cert, s.files.certKey, s.files.clientCA}, s.files.crls...), s.read, s.report)
 	s.ticketKeys = new(tls.Config)
-	id, err := s.read(ctx)
-	s.current.Store(id)
-	return err
+	return s.read(ctx)
 }
 
-func (s *tlsServer) read(ctx context.Context) (*tlsIdentity, error) {
-	var err error
+// read reads the files and puts into use what they have.
+func (s *tlsServer) read(ctx context.Context) (err error) {
 	id := &tlsIdentity{config: &tls.Config{MinVersion: tls.VersionTLS13, Certificates: s.pair, SessionTicketsDisabled: s.tickets.lifetime == 0}}
 	if s.files.cert != "" {
 		if id.config.Certificates, err = readKeyPair(ctx, s.files.cert, s.files.certKey); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if s.files.clientCA != "" {
 		if id.authorities, err = readCertPool(ctx, s.files.clientCA); err != nil {
-			return nil, err
+			return err
 		}
 		id.config.ClientAuth, id.config.ClientCAs = tls.RequireAndVerifyClientCert, id.authorities
 	}
 	id.revocation.warnf = warnOnce(s.warnf)
-	for _, file := range s.files.crls {
-		lists, err := readCRLs(ctx, file)
-		if err != nil {
-			return nil, err
-		}
-		id.revocation.lists = append(id.revocation.lists, lists...)
+	if id.revocation.lists, err = readCRLs(ctx, s.files.crls); err != nil {
+		return err
 	}
 	if s.change != nil {
 		s.change(id.config)
 	}
-	return id, nil
+	s.current.Store(id)
+	return nil
 }
 
 // refresh reads the files again if they have changed, and returns what holds now. If one cannot be read, it is what was
 // read before.
 func (s *tlsServer) refresh(ctx context.Context) *tlsIdentity {
-	done, err := s.watch.refresh(func() error {
-		id, err := s.read(ctx)
-		if err == nil {
-			s.current.Store(id)
-		}
-		return err
-	})
-	switch {
-	case done:
-		s.logf("read the changed certificates")
-	case err != nil:
-		s.warnf(warnCertificatesKept, keptCertificates, err)
-	}
+	s.watch.refresh(ctx)
 	return s.current.Load()
 }
-
-// keptCertificates is the format of the warning about files that cannot be read.
-const keptCertificates = "%v; the certificates that were read before stay in use"
 
 // config returns the configuration for a client.
 func (s *tlsServer) config(hello *tls.ClientHelloInfo) (*tls.Config, error) {

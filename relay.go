@@ -183,13 +183,7 @@ func (opts *relayOptions) serverClient(ctx context.Context, inv *invocation, key
 	}
 	if t := &inv.server.tls; c.tls != nil {
 		read := func(ctx context.Context) (*tlsClient, error) { return t.client(ctx, inv.printWarning) }
-		c.tls.follow(append([]string{t.caCert, t.cert, t.certKey}, t.crls...), read, func(err error) {
-			if err == nil {
-				inv.logf("read the changed certificates")
-			} else {
-				inv.printWarning(warnCertificatesKept, keptCertificates, err)
-			}
-		})
+		c.tls.follow(append([]string{t.caCert, t.cert, t.certKey}, t.crls...), read, inv.reportCertificates)
 	}
 	c.sendProxy, c.failoverTimeout = opts.sendProxy, cmp.Or(inv.server.connect, relayConnect)
 	if c.dead != nil {

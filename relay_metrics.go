@@ -4,17 +4,16 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 )
 
-// relayMetrics are the numbers of --metrics-file. Sessions are counted without a lock. A nil *relayMetrics counts nothing.
+// relayMetrics are the numbers of --metrics-file. A nil *relayMetrics counts nothing.
 type relayMetrics struct {
-	file     string
-	keys     labelCounts // sessions by the source of the device's key
-	statuses labelCounts // sessions by request and status
+	file string
 
-	mu      sync.Mutex
-	servers map[string]*serverStats // by name, also of those before a reload
+	mu       sync.Mutex
+	keys     labelCounts             // sessions by the source of the device's key
+	statuses labelCounts             // sessions by request and status
+	servers  map[string]*serverStats // by name, also of those before a reload
 
 	writing chan struct{} // has a value during each write: a lock
 	failing bool          // the last write failed
@@ -25,42 +24,32 @@ func newRelayMetrics(file string) *relayMetrics {
 	if file == "" {
 		return nil
 	}
-	return &relayMetrics{file: file, servers: make(map[string]*serverStats), writing: make(chan struct{}, 1)}
+	return &relayMetrics{file: file, keys: make(labelCounts), statuses: make(labelCounts), servers: make(map[string]*serverStats), writing: make(chan struct{}, 1)}
 }
 
-// A labelPair is the values of two labels.
-type labelPair [2]string
+// labelCounts are counters by the labels that metrics have.
+type labelCounts map[string]uint64
 
-// labelCounts are counters (*atomic.Uint64) by their labels (labelPair).
-type labelCounts struct{ counters sync.Map }
-
-// of returns the counter of labels.
-func (c *labelCounts) of(labels labelPair) *atomic.Uint64 {
-	n, found := c.counters.Load(labels)
-	if !found {
-		n, _ = c.counters.LoadOrStore(labels, new(atomic.Uint64))
-	}
-	return n.(*atomic.Uint64)
-}
-
-// write writes the counters, in the order of their labels, which have these names.
-func (c *labelCounts) write(m *metricsText, names ...string) {
-	counts := make(map[string]uint64)
+// write writes the counters, in the order of their labels.
+func (c labelCounts) write(m *metricsText) {
 	var order []string
-	c.counters.Range(func(key, n any) bool {
-		var labels []string
-		for i, name := range names {
-			labels = append(labels, label(name, key.(labelPair)[i]))
-		}
-		text := strings.Join(labels, ",")
-		counts[text] = n.(*atomic.Uint64).Load()
-		order = append(order, text)
-		return true
-	})
+	for labels := range c {
+		order = append(order, labels)
+	}
 	slices.Sort(order)
 	for _, labels := range order {
-		m.sample(float64(counts[labels]), labels)
+		m.sample(float64(c[labels]), labels)
 	}
+}
+
+// writeSessions writes the counters of sessions.
+func (r *relayMetrics) writeSessions(m *metricsText) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m.family("tacacs_relay_sessions_total", "counter", "Sessions by the file of the device's key, which is empty over TLS.")
+	r.keys.write(m)
+	m.family("tacacs_relay_session_status_total", "counter", "Sessions by their request and status, as in the log.")
+	r.statuses.write(m)
 }
 
 // watch has a configuration counted: its servers and, so that unused ones show, its keys.
@@ -79,7 +68,7 @@ func (r *relayMetrics) watch(c *client, keys clientKeys) {
 	}
 	for _, candidates := range keys {
 		for _, k := range candidates {
-			r.keys.of(labelPair{k.source})
+			r.keys[label("key", k.source)] += 0
 		}
 	}
 }
@@ -98,8 +87,10 @@ func (r *relayMetrics) count(s *sessionTracker, conn *serverConn) {
 	if r == nil {
 		return
 	}
-	r.keys.of(labelPair{s.key}).Add(1)
-	r.statuses.of(labelPair{known(s.request), known(s.status)}).Add(1)
+	r.mu.Lock()
+	r.keys[label("key", s.key)]++
+	r.statuses[label("request", known(s.request))+","+label("status", known(s.status))]++
+	r.mu.Unlock()
 	if conn != nil && s.took > 0 {
 		if stats := conn.client.stats[conn.server.name]; stats != nil {
 			stats.observe(s.took)

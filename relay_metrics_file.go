@@ -25,10 +25,7 @@ var serverMetrics = [serverEvents]struct{ name, help string }{
 func (r *relayServer) metricsText() string {
 	var m metricsText
 	config := r.config.Load()
-	m.family("tacacs_relay_sessions_total", "counter", "Sessions by the file of the device's key, which is empty over TLS.")
-	r.metrics.keys.write(&m, "key")
-	m.family("tacacs_relay_session_status_total", "counter", "Sessions by their request and status, as in the log.")
-	r.metrics.statuses.write(&m, "request", "status")
+	r.metrics.writeSessions(&m)
 	m.family("tacacs_relay_device_connections", "gauge", "Open connections of devices.")
 	m.sample(float64(r.listener.connections()))
 	config.writeServers(&m)
@@ -99,14 +96,8 @@ func (r *relayServer) runMetrics(ctx context.Context, logf func(format string, a
 
 // endMetrics writes the file for the last time, within linesTimeout.
 func (r *relayServer) endMetrics(logf func(format string, args ...any)) {
-	if r.metrics == nil {
-		return
-	}
-	written := make(chan struct{})
-	go func() { _ = r.writeMetrics(logf); close(written) }()
-	select {
-	case <-written:
-	case <-time.After(linesTimeout):
+	if r.metrics != nil {
+		within(linesTimeout, func() { _ = r.writeMetrics(logf) })
 	}
 }
 

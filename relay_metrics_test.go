@@ -270,7 +270,7 @@ func TestRelayMetricsInterval(t *testing.T) {
 		go func() { r.runMetrics(ctx, logf); close(ended) }()
 		count, written := 0.0, 0.0
 		for second := range 100 {
-			r.metrics.keys.of(labelPair{"old.key"}).Add(1)
+			r.metrics.count(&sessionTracker{sessionRecord: sessionRecord{key: "old.key"}}, nil)
 			count++
 			switch second {
 			case 40:
@@ -382,7 +382,9 @@ func TestRelayMetricsReload(t *testing.T) {
 	t.Parallel()
 	r := metricsOf("relay.prom", "tac1", "old.key")
 	r.config.Load().lone.stats.count(newServer("tac1", 49), serverError)
-	r.metrics.keys.of(labelPair{"old.key"}).Add(3)
+	for range 3 {
+		r.metrics.count(&sessionTracker{sessionRecord: sessionRecord{key: "old.key"}}, nil)
+	}
 	for _, servers := range [][]string{{"tac2"}, {"tac2", "tac1"}} {
 		c := new(client)
 		for _, name := range servers {

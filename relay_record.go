@@ -46,8 +46,12 @@ type disk interface {
 }
 
 // openRecord opens a file that only its owner may read. A file that exists is an error, unless appending is set and
-// a recorder has written it. A packet that was cut off at its end is removed. A pipe or a device is written to.
+// a recorder has written it. A packet that was cut off at its end is removed. A pipe or a device is written to. Without a
+// name there is no file.
 func openRecord(ctx context.Context, name string, appending bool) (*recordFile, error) {
+	if name == "" {
+		return nil, nil
+	}
 	r, existed := new(recordFile), false
 	err := interruptible(ctx, func() error {
 		f, err := openPrivate(name, func(f *os.File) error {

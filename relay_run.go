@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"net"
 	"sync"
-	"time"
 )
 
 // newRelay returns the command relay.
@@ -39,7 +38,7 @@ func (r *relayServer) tlsConfig() *tls.Config {
 // run serves until ctx ends, then finishes pending replies. Each value of hangups is a reload.
 func (r *relayServer) run(ctx context.Context, inv *invocation, opts *relayOptions, hangups <-chan struct{}) error {
 	defer r.listener.close()
-	record, err := opts.openRecord(ctx)
+	record, err := openRecord(ctx, opts.record, opts.appendRecord)
 	if err != nil {
 		return err
 	}
@@ -59,7 +58,6 @@ func (r *relayServer) run(ctx context.Context, inv *invocation, opts *relayOptio
 		}
 	}
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
-	gone := make(chan struct{})
 	config := r.config.Load()
 	config.start(life)
 	var background sync.WaitGroup
@@ -72,28 +70,15 @@ func (r *relayServer) run(ctx context.Context, inv *invocation, opts *relayOptio
 	serve := func(ctx context.Context, conn net.Conn) { r.serve(ctx, life, conn) }
 	return r.listener.serveUntil(ctx, serve, func() error {
 		end() // whatever is still under way, so that it has its line
-		go func() {
+		within(relayEndTimeout, func() {
 			r.devices.Wait()
 			if shared := r.config.Load().shared; shared != nil {
 				<-shared.ended
 			}
-			close(gone)
-		}()
-		select {
-		case <-gone:
-		case <-time.After(relayEndTimeout):
-		}
+		})
 		r.endMetrics(inv.logf)
 		return opts.close()
 	})
-}
-
-// openRecord opens the file of --record. It returns nil without it.
-func (opts *relayOptions) openRecord(ctx context.Context) (*recordFile, error) {
-	if opts.record == "" {
-		return nil, nil
-	}
-	return openRecord(ctx, opts.record, opts.appendRecord)
 }
 
 // startRecorder returns the recorder of a file, or nil without one.

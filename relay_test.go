@@ -822,7 +822,8 @@ func TestRelayEndsWithBlockedRecord(t *testing.T) {
 		w := writeTo(func([]byte) (int, error) { <-stuck; return 0, io.EOF })
 		io.WriteString(opts.background(w, "record", nil), "a packet")
 		began := time.Now()
-		err := drain(all, shutdownTimeout, opts.close)
+		within(shutdownTimeout, all.Wait)
+		err := opts.close()
 		if !errors.Is(err, errBlocked) || !strings.Contains(err.Error(), "record") || time.Since(began) != shutdownTimeout+linesTimeout {
 			t.Errorf("got %v after %v", err, time.Since(began))
 		}

@@ -763,7 +763,8 @@ func TestServeLastLines(t *testing.T) {
 		srv.listener.log.write(&sessionRecord{commonFields: commonFields{user: "alice"}, status: "PASS"})
 		all.Go(func() { <-stuck })
 		began := time.Now()
-		err := drain(all, shutdownTimeout, func() error { return srv.listener.log.close(t.Context()) })
+		within(shutdownTimeout, all.Wait)
+		err := srv.listener.log.close(t.Context())
 		if elapsed := time.Since(began); err != nil || elapsed != shutdownTimeout || !strings.HasSuffix(log.String(), "alice PASS\n") {
 			t.Errorf("the end takes %v, %v, and the log is\n%s", elapsed, err, log)
 		}

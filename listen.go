@@ -212,12 +212,11 @@ type inboundConn struct {
 	log       *sessionLog
 	dump      *dumper
 	conn      net.Conn
-	accepted  *acceptedConn  // below conn; nil for a connection that was not accepted
+	accepted  *acceptedConn  // below conn
 	addr      netip.AddrPort // of the client
 	name      string         // of the client's certificate
 	keys      []key          // candidates for the client's key
 	key       key            // one of them; the zero value over TLS
-	proven    bool           // a packet fit the key
 	single    bool           // single-connection mode (RFC 8907 section 4.3)
 	cleartext bool           // over TLS packets are not obfuscated
 	in        *bufio.Reader
@@ -253,13 +252,16 @@ func (l *listener) newInboundConn(ctx context.Context, conn net.Conn, keys clien
 		state := secure.ConnectionState()
 		c.name = clientName(&state)
 	}
+	if c.accepted == nil { // no connection of serveUntil
+		c.accepted = new(acceptedConn)
+	}
 	c.in = bufio.NewReaderSize(conn, buffer)
 	return c
 }
 
 // newTracker returns a tracker for a session of the client.
 func (c *inboundConn) newTracker() sessionTracker {
-	return sessionTracker{sharedKey: c.key.value, sessionRecord: sessionRecord{peer: c.addr, proxy: c.accepted.proxyAddr(), certificate: c.name,
+	return sessionTracker{sharedKey: c.key.value, sessionRecord: sessionRecord{peer: c.addr, proxy: c.accepted.proxy, certificate: c.name,
 		key: c.key.source, protection: protectionOf(0, c.cleartext)}}
 }
 
@@ -283,13 +285,12 @@ func (c *inboundConn) onPacket() (first bool) {
 // prove records whether a message that was decoded fits the key. Until then the connection is among the first to be cut
 // off when there are too many.
 func (c *inboundConn) prove(h *header, m message) {
-	if c.proven || !provesKey(h, m) {
+	if c.accepted.proven || !provesKey(h, m) {
 		return
 	}
-	c.proven = true
-	if c.accepted != nil {
-		c.listener.setProven(c.accepted)
-	}
+	c.listener.mu.Lock()
+	c.accepted.proven = true
+	c.listener.mu.Unlock()
 }
 
 // provesKey reports whether a message begins a session and has only values that RFC 8907 defines. A wrong key gives
@@ -335,30 +336,31 @@ func (c *inboundConn) setDeadline(t time.Time) {
 	}
 }
 
-// receive reads one packet and appends it to dst, still obfuscated. ok is false at the end of the connection, and for a
-// packet that must not be read.
-func (c *inboundConn) receive(dst []byte) (h header, packets []byte, ok bool) {
+// receive reads one packet into the memory of buf or, if that is too small, new memory. The packet is still obfuscated. ok
+// is false at the end of the connection, and for a packet that must not be read.
+func (c *inboundConn) receive(buf []byte) (h header, packet []byte, ok bool) {
 	head, err := c.in.Peek(headerLen)
 	if err != nil {
 		if len(head) > 0 {
 			c.note("closed in the middle of a packet")
 		}
-		return h, dst, false
+		return h, buf, false
 	}
 	h = parseHeader(head)
 	if h.version.major() != majorVersion {
 		c.note("not TACACS+: " + firstBytes(head))
-		return h, dst, false
+		return h, buf, false
 	}
 	if limit := c.listener.maxBody; int64(h.length) > int64(limit) {
 		c.note(fmt.Sprintf("body is %d bytes, the limit is %d", h.length, limit))
-		return h, dst, false
+		return h, buf, false
 	}
-	if packets, _, err = appendNext(dst, c.in, &h); err != nil {
+	size := headerLen + int(h.length)
+	packet = slices.Grow(buf[:0], size)[:size]
+	if _, err = io.ReadFull(c.in, packet); err != nil {
 		c.note("closed in the middle of a packet")
-		return h, dst, false
 	}
-	return h, packets, true
+	return h, packet, err == nil
 }
 
 // checkHeader returns what is wrong with the header of a client's packet, or "", and the reply that RFC 8907 requires.
@@ -370,11 +372,10 @@ func checkHeader(h *header, cleartext bool) (wrong string, then rejection) {
 		return wrongParity(h.seqNo), rejectSilently
 	case h.typ < typeAuthen || h.typ > typeAcct:
 		return fmt.Sprintf("unknown packet type %s", h.typ), rejectWithHeader
-	case cleartext != (h.flags&flagUnencrypted != 0):
-		if cleartext { // RFC 9887 section 4
-			return "no UNENCRYPTED flag over TLS", rejectWithError
-		}
-		return "UNENCRYPTED flag without TLS", rejectWithError // RFC 8907 section 10.5.2
+	case cleartext && h.flags&flagUnencrypted == 0: // RFC 9887 section 4
+		return "no UNENCRYPTED flag over TLS", rejectWithError
+	case !cleartext && h.flags&flagUnencrypted != 0: // RFC 8907 section 10.5.2
+		return "UNENCRYPTED flag without TLS", rejectWithError
 	}
 	return "", rejectSilently
 }
@@ -395,7 +396,7 @@ func (c *inboundConn) replyHeader(h header) header {
 
 // survives reports whether the connection goes on after a bad session: in single-connection mode, once a packet fit the key
 // (RFC 8907 section 4.4).
-func (c *inboundConn) survives() bool { return c.single && c.proven }
+func (c *inboundConn) survives() bool { return c.single && c.accepted.proven }
 
 // survivesHeader reports whether the connection goes on after a packet whose header was rejected. It does if that is of one
 // session only: a type that is unknown here, or the end of the sequence numbers.
@@ -414,7 +415,7 @@ const (
 
 // malformed describes a packet whose body cannot be decoded.
 func (c *inboundConn) malformed(err error) string {
-	if c.cleartext || c.proven {
+	if c.cleartext || c.accepted.proven {
 		return "malformed packet: " + err.Error()
 	}
 	return "packet cannot be read with this key: " + err.Error()

@@ -16,7 +16,7 @@ type acceptedConn struct {
 	server net.Addr       // in place of LocalAddr, unless it is nil
 	proxy  netip.AddrPort // that forwards the connection; or zero
 	rest   []byte         // read before the first Read
-	proven bool           // a packet fit the key; guarded by listener.mu
+	proven bool           // a packet fit the key; written by its own goroutine, with listener.mu
 }
 
 // limitKey returns what the connection counts for.
@@ -55,14 +55,6 @@ func (a *acceptedConn) readMore() error {
 		return io.EOF
 	}
 	return nil
-}
-
-// proxyAddr returns the address of the proxy that forwards the connection, or the zero value.
-func (a *acceptedConn) proxyAddr() netip.AddrPort {
-	if a == nil {
-		return netip.AddrPort{}
-	}
-	return a.proxy
 }
 
 // readProxyHeader reads the header, and keeps what was read beyond it for Read. The error is io.EOF if there is nothing.

@@ -132,13 +132,6 @@ func largest(of []*acceptedConn, count map[netip.Addr]int) (most *acceptedConn) 
 	return most
 }
 
-// setProven records that a packet fit the key.
-func (l *listener) setProven(a *acceptedConn) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	a.proven = true
-}
-
 // release stops to count a connection.
 func (l *listener) release(a *acceptedConn) {
 	l.mu.Lock()

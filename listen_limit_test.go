@@ -34,9 +34,7 @@ func (l *limitedListener) admits(addr string, n int, proven bool) (admitted int)
 		a := &acceptedConn{Conn: &remoteConn{}, client: net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(addr), l.port))}
 		if l.admit(a) == nil {
 			admitted++
-			if proven {
-				l.setProven(a)
-			}
+			a.proven = proven
 		}
 	}
 	return admitted

@@ -351,14 +351,6 @@ func wholePacket(in *bufio.Reader) bool {
 	return h.length > maxBody || in.Buffered() >= headerLen+int(h.length)
 }
 
-// appendNext reads the packet with the header h from in and appends it to dst. n counts its bytes before an error.
-func appendNext(dst []byte, in *bufio.Reader, h *header) (packets []byte, n int, err error) {
-	size := headerLen + int(h.length)
-	packets = slices.Grow(dst, size)[:len(dst)+size]
-	n, err = io.ReadFull(in, packets[len(dst):])
-	return packets, n, err
-}
-
 // appendHeader appends the reply to a packet of an unknown type: a header with the next seq_no (section 3.6).
 func appendHeader(dst []byte, h header) []byte {
 	h.seqNo, h.length = h.seqNo+1, 0

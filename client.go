@@ -124,7 +124,7 @@ func (c *client) dial(ctx context.Context, j *job) (*serverConn, error) {
 	case err == nil:
 		return conn, nil
 	case ctx.Err() != nil:
-		c.dead.left(*srv, j.origin().device, began)
+		c.dead.left(*srv, j.origin.device, began)
 	case classOf(err) != classLocal && (time.Now().Before(deadline) || deadline.Sub(began) >= minReplyTime):
 		c.dead.connectFailed(*srv, err)
 	}
@@ -212,7 +212,7 @@ func (l *serverConn) connect(ctx context.Context, j *job) (err error) {
 		}
 	}
 	if c.sendProxy {
-		from := j.origin().forwarded
+		from := j.origin.forwarded
 		if _, err := l.conn.Write(proxyV2Header(from.client, from.server)); err != nil {
 			return failf(classNetwork, "send the PROXY header to %s: %w", srv, cause(err))
 		}

@@ -212,15 +212,13 @@ func TestPoolDrainsFew(t *testing.T) {
 		other.Close()
 	}
 	p.workers.Wait()
-	for range 2 * maxDraining {
-		if d := <-p.drained; d.job == nil {
-			p.onDrained(t.Context(), d)
-		} else if p.onWorkers--; !strings.Contains(fmt.Sprint(d.job.err), "closed") {
-			t.Errorf("job: %v", d.job.err)
-		}
+	if len(p.fromDraining) != maxDraining || len(p.drained) != maxDraining {
+		t.Errorf("%d jobs and %d connections have ended", len(p.fromDraining), len(p.drained))
 	}
-	if p.draining != 0 || p.onWorkers != 0 {
-		t.Errorf("%d connections, %d jobs are left", p.draining, p.onWorkers)
+	for len(p.fromDraining) > 0 {
+		if j := <-p.fromDraining; !strings.Contains(fmt.Sprint(j.err), "closed") {
+			t.Errorf("job: %v", j.err)
+		}
 	}
 }
 

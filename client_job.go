@@ -20,12 +20,13 @@ type job struct {
 	due   time.Time // when the request was to be sent
 	owner jobOwner  // nil for a requester
 
-	from      *jobOrigin  // nil for this program
+	origin    jobOrigin   // zero for this program
 	order     []server    // in which the servers are tried, set before the first attempt
 	turn      int         // of the current or the last attempt, in rounds over order
 	session   session     // of the current or the last attempt
 	replyLost bool        // a connection to its server that had answered others before did not answer it
 	abandoned atomic.Bool // its owner waits no more: no other attempt is made
+	keepConn  bool        // its worker keeps the connection for the next job
 
 	writesBefore int       // of its mux, when it was queued; with one more it was written
 	place        node[job] // in a queue
@@ -35,14 +36,6 @@ type job struct {
 type jobOrigin struct {
 	device    string      // for deadServers
 	forwarded proxyHeader // for sendProxy
-}
-
-// origin returns where the request came from: the zero value for this program.
-func (j *job) origin() jobOrigin {
-	if j.from == nil {
-		return jobOrigin{}
-	}
-	return *j.from
 }
 
 // A jobOwner gets its job back from a pool when it is done.
@@ -258,12 +251,12 @@ func (c *client) recordSilence(ctx context.Context, j *job, came outcome) {
 	switch {
 	case !s.unanswered:
 	case ctx.Err() != nil:
-		c.dead.left(*j.server(), j.origin().device, s.sentAt)
+		c.dead.left(*j.server(), j.origin.device, s.sentAt)
 	case came == outcomeDecided, came == outcomeFlagViolation:
 	case s.reused && (came == outcomeConnLost || came == outcomeNotSent):
 	case came == outcomeTimedOut && s.deadline.Sub(s.sentAt) < minReplyTime:
 	default:
-		c.dead.unanswered(*j.server(), j.origin().device, s.sentAt, j.err)
+		c.dead.unanswered(*j.server(), j.origin.device, s.sentAt, j.err)
 	}
 }
 

@@ -20,24 +20,25 @@ type pool struct {
 	note       func(string) // warns about the connections
 	warnf      warnFunc     // warns about single requests
 
-	reuse       reuse            // for all servers
-	lower       map[string]reuse // for a server by its name, if it is lower
-	mux         *mux             // the connection that is shared; nil for none
-	sharedSince time.Time        // when it got its first session
-	draining    int              // connections that take no new session, and have a goroutine each
-	queue       queue[job]       // not under way
-	failedDials int              // connections in a row that never carried a reply
-	earlyCloses int              // connections that the server ended soon
-	now         time.Time        // read once a wait
-	onWorkers   int              // jobs that are not on the mux, but on workers or on connections that are drained
-	workerCount int
-	work        chan workerJob
-	returned    chan *job
-	drained     chan drainedJob
-	dialing     *job             // the first job for a connection that is being made; nil for none
-	dialed      chan *serverConn // that connection; nil if it failed
-	wakeup      wakeup
-	workers     sync.WaitGroup
+	reuse        reuse            // for all servers
+	lower        map[string]reuse // for a server by its name, if it is lower
+	mux          *mux             // the connection that is shared; nil for none
+	sharedSince  time.Time        // when it got its first session
+	draining     int              // connections that take no new session, and have a goroutine each
+	queue        queue[job]       // not under way
+	failedDials  int              // connections in a row that never carried a reply
+	earlyCloses  int              // connections that the server ended soon
+	now          time.Time        // read once a wait
+	onWorkers    int              // jobs that are not on the mux, but on workers or on connections that are drained
+	workerCount  int
+	work         chan *job
+	returned     chan *job        // from workers
+	fromDraining chan *job        // whose sessions on connections that are drained have ended
+	drained      chan *mux        // whose last session has ended
+	dialing      *job             // the first job for a connection that is being made; nil for none
+	dialed       chan *serverConn // that connection; nil if it failed
+	wakeup       wakeup
+	workers      sync.WaitGroup
 }
 
 // A reuse is how connections are used. A pool only ever goes down this list.
@@ -48,12 +49,6 @@ const (
 	reuseSequential               // by one session after the other
 	reuseNone                     // by one session
 )
-
-// A workerJob is a job, and whether its worker keeps the connection for the next one.
-type workerJob struct {
-	job      *job
-	keepConn bool
-}
 
 // A wakeup ends the wait of a pool, which may be for bytes on a connection.
 type wakeup struct {
@@ -74,9 +69,9 @@ func (w *wakeup) notify() {
 
 // newPool returns a pool without a source of jobs.
 func newPool(c *client, limit int) *pool {
-	p := &pool{client: c, limit: limit, beforeWait: func() {}, note: func(string) {}, warnf: discardWarning,
-		work: make(chan workerJob, limit), returned: make(chan *job, limit), drained: make(chan drainedJob, limit+maxDraining), dialed: make(chan *serverConn, 1)}
-	p.lower = make(map[string]reuse)
+	p := &pool{client: c, limit: limit, beforeWait: func() {}, note: func(string) {}, warnf: discardWarning, lower: make(map[string]reuse),
+		work: make(chan *job, limit), returned: make(chan *job, limit), dialed: make(chan *serverConn, 1),
+		fromDraining: make(chan *job, limit), drained: make(chan *mux, maxDraining)} // each has room for all
 	if p.wakeup.ch = make(chan struct{}, 1); !c.singleConnect {
 		p.reuse = reuseNone
 	}
@@ -170,7 +165,8 @@ func (p *pool) assign(ctx context.Context, j *job) (assigned bool, next time.Tim
 	case apart:
 		p.startWorker(ctx)
 		p.onWorkers++
-		p.work <- workerJob{j, p.reuseOf(*j.server()) < reuseNone && !j.replyLost} // has room for as many as are under way
+		j.keepConn = p.reuseOf(*j.server()) < reuseNone && !j.replyLost
+		p.work <- j
 	case p.mux == nil:
 		p.dialShared(ctx, j)
 	default:
@@ -196,12 +192,6 @@ func (p *pool) retireShared(ctx context.Context, to server) {
 // maxDraining is how many connections are drained at a time.
 const maxDraining = 4
 
-// A drainedJob is a job whose session on a drained connection has ended; job is nil after the last one.
-type drainedJob struct {
-	mux *mux
-	job *job
-}
-
 // drainShared leaves the shared connection to a goroutine, until its sessions have ended.
 func (p *pool) drainShared(ctx context.Context) {
 	m := p.mux
@@ -214,25 +204,14 @@ func (p *pool) drainShared(ctx context.Context) {
 		for m.inFlight.first() != nil {
 			if j := m.wait(ctx, time.Time{}); j != nil {
 				j.end(m.conn, time.Now())
-				p.drained <- drainedJob{m, j}
+				p.fromDraining <- j
 				p.wakeup.notify()
 			}
 		}
 		m.conn.close()
-		p.drained <- drainedJob{m, nil}
+		p.drained <- m
 		p.wakeup.notify()
 	})
-}
-
-// onDrained handles what a drained connection returns.
-func (p *pool) onDrained(ctx context.Context, d drainedJob) {
-	if d.job != nil {
-		p.onWorkers--
-		p.finishOrRetry(ctx, d.job)
-		return
-	}
-	p.draining--
-	p.noteEnd(d.mux)
 }
 
 // dialShared makes the connection to share, with a job that is the first on it.
@@ -282,12 +261,12 @@ func (p *pool) startWorker(ctx context.Context) {
 	p.workers.Go(func() {
 		r := requester{client: p.client, warnf: p.warnf}
 		defer r.close()
-		for w := range p.work {
-			if r.keepConn = w.keepConn; !r.keepConn {
+		for j := range p.work {
+			if r.keepConn = j.keepConn; !r.keepConn {
 				r.close() // kept before the downgrade to reuseNone
 			}
-			r.do(ctx, w.job)
-			p.returned <- w.job
+			r.do(ctx, j)
+			p.returned <- j
 			p.wakeup.notify()
 		}
 	})
@@ -314,8 +293,12 @@ func (p *pool) wait(ctx context.Context, next time.Time) {
 			p.onWorkers--
 			p.noteLost(j)
 			j.owner.jobDone(j)
-		case d := <-p.drained:
-			p.onDrained(ctx, d)
+		case j := <-p.fromDraining:
+			p.onWorkers--
+			p.finishOrRetry(ctx, j)
+		case m := <-p.drained:
+			p.draining--
+			p.noteEnd(m)
 		case conn := <-p.dialed:
 			p.onDialed(ctx, conn)
 		default:
@@ -329,9 +312,7 @@ func (p *pool) sleep(ctx context.Context, next time.Time) {
 	p.beforeWait()
 	var timer <-chan time.Time
 	if !next.IsZero() {
-		t := time.NewTimer(time.Until(next))
-		defer t.Stop()
-		timer = t.C
+		timer = time.After(time.Until(next))
 	}
 	interrupted := ctx.Done()
 	if ctx.Err() != nil && p.inFlight() > 0 {

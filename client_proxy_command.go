@@ -137,15 +137,10 @@ func (p *proxyProcess) Write(b []byte) (int, error) {
 
 // failed returns why the command has failed, or nil. A nil process has not.
 func (p *proxyProcess) failed() *failure {
-	if p == nil {
+	if p == nil || !isDone(p.ended) {
 		return nil
 	}
-	select {
-	case <-p.ended:
-		return p.failure
-	default:
-		return nil
-	}
+	return p.failure
 }
 
 // end ends the command after the connection, and waits for it. With flush the command first gets the time to pass on what

@@ -94,12 +94,8 @@ func (c *tlsClient) handshake(ctx context.Context, srv *server, timeout time.Dur
 	return secure, facts, nil
 }
 
-// An errNotPinned refuses a certificate whose sum is not pinned.
-type errNotPinned struct{ sum [sha256.Size]byte }
-
-func (e *errNotPinned) Error() string {
-	return fmt.Sprintf("its certificate has another SHA-256: %x", e.sum)
-}
+// errNotPinned refuses a certificate whose sum is not pinned.
+var errNotPinned = errors.New("its certificate has another SHA-256")
 
 // checkPin checks that the server's certificate is pinned and valid now. It is called on resumption too.
 func (c *tlsClient) checkPin(sent []*x509.Certificate) error {
@@ -108,7 +104,7 @@ func (c *tlsClient) checkPin(sent []*x509.Certificate) error {
 	}
 	leaf, now := sent[0], time.Now()
 	if sum := sha256.Sum256(leaf.Raw); !slices.Contains(c.pins, sum) {
-		return &errNotPinned{sum}
+		return fmt.Errorf("%w: %x", errNotPinned, sum)
 	}
 	if now.Before(leaf.NotBefore) || now.After(leaf.NotAfter) {
 		return &tls.CertificateVerificationError{UnverifiedCertificates: sent, Err: x509.CertificateInvalidError{Cert: leaf, Reason: x509.Expired}}
@@ -167,8 +163,6 @@ func tlsFailure(srv *server, text, hint string) *failure {
 func handshakeFailure(srv *server, timeout time.Duration, facts *tlsFacts, err error) error {
 	var record tls.RecordHeaderError
 	var refused *tls.CertificateVerificationError
-	var revoked *errRevoked
-	var notPinned *errNotPinned
 	text, hint := cause(err).Error(), ""
 	switch {
 	case errors.As(err, &record) && version(record.RecordHeader[0]).major() == majorVersion:
@@ -179,10 +173,9 @@ func handshakeFailure(srv *server, timeout time.Duration, facts *tlsFacts, err e
 		hint = "check the port: another service listens there" + otherTLSPort(srv)
 	case errors.As(err, &refused):
 		text, hint = certificateFailure(facts.ServerName, refused.Err)
-	case errors.As(err, &notPinned):
-		text = notPinned.Error()
+	case errors.Is(err, errNotPinned):
 		hint = "compare it with the server's certificate; give it with --pin if that was renewed"
-	case errors.As(err, &revoked):
+	case errors.Is(err, errRevoked):
 		hint = "ask the server's operator for its new certificate"
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
 		text = fmt.Sprintf("timed out after %v", timeout)

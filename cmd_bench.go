@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -226,13 +227,8 @@ func (b *bench) nextJob(now time.Time) (j *job, next time.Time, more bool) {
 
 // over reports whether the run is over, except for the stop records of tasks that were started.
 func (b *bench) over(now time.Time) bool {
-	select {
-	case <-b.interrupted:
-		return true
-	default:
-	}
 	done := b.issued - b.warmupIssued + b.starts + len(b.stops)
-	return b.stop != nil || b.duration > 0 && now.Sub(b.tally.began) >= b.duration || b.n > 0 && done >= b.n
+	return b.stop != nil || isDone(b.interrupted) || b.duration > 0 && now.Sub(b.tally.began) >= b.duration || b.n > 0 && done >= b.n
 }
 
 // allowance returns how many requests may be in flight. While all of them may fail, it is how many may fail.
@@ -302,15 +298,37 @@ func (b *bench) stopIfHopeless(j *job) {
 	b.note(warnBenchStopped, b.stop.Error()+"; --keep-going continues")
 }
 
-// progress prints how far the run is, until stop is called. Warnings replace the line.
+// progress prints on a line of a terminal how far the run is, at once and every second, until stop is called. Warnings
+// replace the line.
 func (b *bench) progress(out io.Writer) (stop func()) {
+	var writing sync.Mutex
+	write := func(text string) {
+		writing.Lock()
+		defer writing.Unlock()
+		fmt.Fprint(out, "\r"+text+"\x1b[K")
+	}
 	warnf := b.warnf
-	line := startProgress(out, &b.tally.count, b.progressText)
 	b.warnf = func(w warning, format string, args ...any) {
-		line.write("")
+		write("")
 		warnf(w, format, args...)
 	}
-	return func() { line.stop(); b.warnf = warnf }
+	write(b.progressText(0, time.Now()))
+	running, end := context.WithCancel(context.Background())
+	var printer sync.WaitGroup
+	printer.Go(func() {
+		before := int64(0)
+		every(running, time.Second, func(now time.Time) {
+			n := b.tally.count.Load()
+			write(fmt.Sprintf("%s, %d in the last second", b.progressText(n, now), n-before))
+			before = n
+		})
+	})
+	return func() {
+		end()
+		printer.Wait()
+		write("")
+		b.warnf = warnf
+	}
 }
 
 // progressText returns how far the run is when n requests are done.

@@ -82,7 +82,7 @@ func (w *watch) run(ctx context.Context, round func(context.Context) *checkRepor
 // readerInterval is how often the reader of stdout is looked for.
 const readerInterval = 100 * time.Millisecond
 
-// watchReader calls gone when out is a pipe whose reader has closed it. It returns then, or when ctx ends.
+// watchReader calls gone when out is a pipe whose reader has closed it, until ctx ends.
 func watchReader(ctx context.Context, out io.Writer, gone func()) {
 	f, ok := out.(*os.File)
 	if !ok {
@@ -91,14 +91,11 @@ func watchReader(ctx context.Context, out io.Writer, gone func()) {
 	if info, err := f.Stat(); err != nil || info.Mode()&os.ModeNamedPipe == 0 {
 		return
 	}
-	ticker := time.NewTicker(readerInterval)
-	defer ticker.Stop()
-	for ; ctx.Err() == nil; <-ticker.C {
+	every(ctx, readerInterval, func(time.Time) {
 		if hasNoReader(f) {
 			gone()
-			return
 		}
-	}
+	})
 }
 
 // printTotals prints the totals of all servers.

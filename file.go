@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-	"time"
 )
 
 const maxSecretFile = 64 << 10 // bytes
@@ -91,26 +90,6 @@ func onFile(ctx context.Context, name string, do func() error) error {
 		return do()
 	}
 	return interruptible(ctx, do)
-}
-
-// interruptible calls do and returns when it does, or when ctx ends. In the latter case do may still be
-// running, so its results must not be read.
-func interruptible(ctx context.Context, do func() error) error {
-	done := make(chan error, 1)
-	go func() { done <- do() }()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return interrupted(ctx)
-	}
-}
-
-// within calls do and returns when it does, or after limit. In the latter case do may still be running.
-func within(limit time.Duration, do func()) {
-	limited, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	_ = interruptible(limited, func() error { do(); return nil })
 }
 
 // replaceFile writes a file atomically: no reader ever sees a part of it. what is its purpose, for an error. The umask

@@ -154,7 +154,7 @@ func TestClientSendsProxyHeader(t *testing.T) {
 		}()
 		c := clientOf(t, l)
 		c.tls, c.servers[0].tls, c.sendProxy = tt.secure, tt.secure != nil, true
-		j := &job{from: &jobOrigin{forwarded: tt.forwarded}, request: newLogin(commonFields{user: "alice", typ: authenPAP}, testPassword)}
+		j := &job{origin: jobOrigin{forwarded: tt.forwarded}, request: newLogin(commonFields{user: "alice", typ: authenPAP}, testPassword)}
 		(&requester{client: c}).do(t.Context(), j)
 		if b := <-got; string(b) != tt.want || j.err == nil {
 			t.Errorf("%s: got %x, %v, want %x", tt.name, b, j.err, tt.want)

@@ -95,14 +95,7 @@ func newDevice(r *relayServer, config *relayConfig, c *inboundConn) *device {
 }
 
 // hasLeft reports whether the device has closed the connection.
-func (d *device) hasLeft() bool {
-	select {
-	case <-d.ended:
-		return d.left
-	default:
-		return false
-	}
-}
+func (d *device) hasLeft() bool { return isDone(d.ended) && d.left }
 
 // abandon stops the search for a server that answers the device's logins and authorizations: it has gone. A record is
 // still delivered.
@@ -178,7 +171,7 @@ func (d *device) begin(p devicePacket) (refused string) {
 		return refused
 	}
 	s.tracker.packet(p.at, &p.header, p.message)
-	s.job.request, s.job.owner, s.job.from = s, s, &d.origin
+	s.job.request, s.job.owner, s.job.origin = s, s, d.origin
 	if u := d.upstreamFor(s); u == nil || !s.submit(u) {
 		d.running.Go(s.runAlone)
 	}

@@ -82,16 +82,7 @@ func (r *relayServer) runMetrics(ctx context.Context, logf func(format string, a
 	if r.metrics == nil {
 		return
 	}
-	ticker := time.NewTicker(metricsInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			_ = r.writeMetrics(logf)
-		}
-	}
+	every(ctx, metricsInterval, func(time.Time) { _ = r.writeMetrics(logf) })
 }
 
 // endMetrics writes the file for the last time, within linesTimeout.

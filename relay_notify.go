@@ -75,18 +75,11 @@ func (n *notifier) serving(ctx context.Context, l *listener) (wait func()) {
 			<-ctx.Done()
 			return
 		}
-		ticker := time.NewTicker(interval)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case now := <-ticker.C:
-				if acceptingSince(l, now.Add(-2*interval)) {
-					n.send("WATCHDOG=1")
-				}
+		every(ctx, interval, func(now time.Time) {
+			if acceptingSince(l, now.Add(-2*interval)) {
+				n.send("WATCHDOG=1")
 			}
-		}
+		})
 	})
 	return feeder.Wait
 }

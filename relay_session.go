@@ -251,8 +251,6 @@ func (s *relayedSession) ask(ctx context.Context, _ string, _ bool) (string, err
 	d.deliver()
 	s.repliedAt = time.Time{}
 	began := time.Now()
-	limit := time.NewTimer(s.promptTime)
-	defer limit.Stop()
 	select {
 	case p := <-s.answers:
 		s.promptTime -= p.at.Sub(began)
@@ -262,7 +260,7 @@ func (s *relayedSession) ask(ctx context.Context, _ string, _ bool) (string, err
 		return "", nil
 	case <-d.ended:
 	case <-ctx.Done():
-	case <-limit.C:
+	case <-time.After(s.promptTime):
 	}
 	return "", errNoAnswer
 }

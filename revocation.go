@@ -6,21 +6,15 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"time"
 )
 
-// An errRevoked refuses a chain with a revoked certificate.
-type errRevoked struct {
-	cert *x509.Certificate
-	when time.Time
-}
-
-func (e *errRevoked) Error() string {
-	return fmt.Sprintf("the certificate of %s was revoked on %s", &e.cert.Subject, e.when.UTC().Format(time.DateOnly))
-}
+// errRevoked refuses a chain with a revoked certificate.
+var errRevoked = errors.New("was revoked")
 
 // A revocation is the lists of revoked certificates that connections are checked against.
 type revocation struct {
@@ -93,7 +87,7 @@ func (c *revocation) checkChain(chain []*x509.Certificate) error {
 			covered = issuer != nil
 			for _, entry := range list.RevokedCertificateEntries {
 				if entry.SerialNumber.Cmp(cert.SerialNumber) == 0 {
-					return &errRevoked{cert, entry.RevocationTime}
+					return fmt.Errorf("the certificate of %s %w on %s", &cert.Subject, errRevoked, entry.RevocationTime.UTC().Format(time.DateOnly))
 				}
 			}
 		}

@@ -92,7 +92,7 @@ func (inv *invocation) reportCertificates(err error) {
 
 // tlsServer reads the certificates of the files, or uses pair if they have none.
 func (o *acceptOptions) tlsServer(ctx context.Context, inv *invocation, cert, certKey string, pair []tls.Certificate, change func(*tls.Config)) (*tlsServer, error) {
-	s := &tlsServer{files: tlsFiles{cert, certKey, o.clientCA, o.crls}, pair: pair, names: o.names, address: o.address,
+	s := &tlsServer{cert: cert, certKey: certKey, pair: pair, clientCA: o.clientCA, crls: o.crls, names: o.names, address: o.address,
 		tickets: &ticketLedger{lifetime: o.ticketLifetime}, change: change, warnf: inv.printWarning, report: inv.reportCertificates}
 	if cert != "" {
 		inv.warnReadableKey(cert, certKey)

@@ -563,7 +563,7 @@ func TestBatchBacklogCountsRequest(t *testing.T) {
 		{"required arguments", `{"command":"authorize","user":"alice","require":["a=` + strings.Repeat(`","a=`, 1000) + `"]}`, 16000},
 		{"an error", `{"command":"` + strings.Repeat("\u0085", 1000) + `"}`, 8000},
 	} {
-		b := newBacklog(1)
+		b := new(backlog)
 		l := new(requestLine)
 		l.job.err = p.parse(l, []byte(tt.line))
 		b.addLine(l, len(tt.line))
@@ -817,7 +817,7 @@ func TestBatchBacklogCountsResults(t *testing.T) {
 		inFlight int
 		want     bool
 	}{{maxBacklogBytes + 1, 1, false}, {maxBacklogBytes, 1, true}, {maxBacklogBytes + 1, 0, true}} {
-		s := &orderedRun{read: make(chan *requestLine, 1), backlog: newBacklog(1), inFlight: tt.inFlight}
+		s := &orderedRun{read: make(chan *requestLine, 1), inFlight: tt.inFlight}
 		s.backlog.bytes = tt.held
 		s.read <- new(requestLine)
 		if j, _, more := s.nextJob(time.Now()); (j != nil) != tt.want || !more {

@@ -59,19 +59,15 @@ var checkMetrics = []checkMetric{
 		}
 	}},
 	{"tacacs_tls_info", "Version of TLS.", func(_ *checkReport, s *serverCheck, add addSample) {
-		if s.TLS != nil && s.TLS.Version != "" {
-			add(1, label("version", s.TLS.Version))
+		if version := s.facts().Version; version != "" {
+			add(1, label("version", version))
 		}
 	}},
 	{"tacacs_tls_not_after_seconds", "Expiry of the server's certificate, in seconds since the epoch.", func(_ *checkReport, s *serverCheck, add addSample) {
-		if s.TLS != nil {
-			add.expiry(s.TLS.NotAfter)
-		}
+		add.expiry(s.facts().NotAfter)
 	}},
 	{"tacacs_tls_chain_not_after_seconds", "Earliest expiry of the server's certificate and its authorities, in seconds since the epoch.", func(_ *checkReport, s *serverCheck, add addSample) {
-		if s.TLS != nil {
-			add.expiry(s.TLS.ChainNotAfter)
-		}
+		add.expiry(s.facts().ChainNotAfter)
 	}},
 	{"tacacs_tls_client_not_after_seconds", "Expiry of the certificate of this client, in seconds since the epoch.", func(r *checkReport, _ *serverCheck, add addSample) {
 		if r.ownCert != nil {

@@ -43,7 +43,7 @@ func (r *checkReport) nagios() (string, exitCode) {
 		note(s.nagios(limits))
 	}
 	if r.ownCert != nil {
-		days := daysUntil(r.ownCert.NotAfter)
+		days, _ := daysLeft(r.ownCert.NotAfter)
 		note(limits.certDays.state(days), fmt.Sprintf("the certificate of this client has %d days left", days))
 	}
 	text := strings.Join(slices.Concat(problems[nagiosCritical], problems[nagiosUnknown], problems[nagiosWarning]), "; ")
@@ -84,12 +84,12 @@ func (s *serverCheck) nagios(limits nagiosLimits) (exitCode, string) {
 // expiring returns which certificate of the server, or of its authorities, has fewer days left; empty for none.
 func (s *serverCheck) expiring(limit int) string {
 	what := "the certificate"
-	days, measured := s.TLS.daysLeft()
-	if !measured || days >= limit {
+	days, known := daysLeft(s.facts().NotAfter)
+	if !known || days >= limit {
 		what = "an authority of the certificate"
-		days, measured = s.TLS.chainDaysLeft()
+		days, known = daysLeft(s.facts().ChainNotAfter)
 	}
-	if !measured || days >= limit {
+	if !known || days >= limit {
 		return ""
 	}
 	return fmt.Sprintf("%s of %s has %d days left", what, s.Server, days)
@@ -114,14 +114,15 @@ func (r *checkReport) perfdata() string {
 		}
 		if s.server().tls {
 			days := unmeasured
-			if n, measured := s.TLS.chainDaysLeft(); measured {
+			if n, known := daysLeft(s.facts().ChainNotAfter); known {
 				days = strconv.Itoa(n)
 			}
 			add(s, " days", days+certLimits)
 		}
 	}
 	if r.ownCert != nil {
-		fmt.Fprintf(&b, " 'own certificate'=%d%s", daysUntil(r.ownCert.NotAfter), certLimits)
+		days, _ := daysLeft(r.ownCert.NotAfter)
+		fmt.Fprintf(&b, " 'own certificate'=%d%s", days, certLimits)
 	}
 	return b.String()
 }

@@ -105,9 +105,9 @@ func (s *serverCheck) text(verbose bool) string {
 		facts.add("key", choose(*s.KeyOK, "ok", "WRONG"))
 	}
 	facts.add("single-connect", singleConnectWord(s.SingleConnect))
-	if days, measured := s.TLS.daysLeft(); measured && verbose {
+	if days, known := daysLeft(s.facts().NotAfter); known && verbose {
 		s.TLS.addTo(facts)
-	} else if measured {
+	} else if known {
 		facts.add("tls", fmt.Sprintf("%s, %d days left", s.TLS.Version, days))
 	}
 	facts.add("login", s.Login)

@@ -40,27 +40,19 @@ type skippedTarget struct {
 func (r *checkReport) checkTargets(ctx context.Context, targets []*target, plan *checkPlan) {
 	targets = r.skipUnrouted(targets)
 	r.Servers = make([]*serverCheck, len(targets))
-	denied := false
 	startConcurrent(len(targets), func(i int) {
 		if r.Servers[i] = newServerCheck(targets[i], plan); targets[i].err == nil {
 			r.Servers[i].run(ctx)
 		}
 	}).Wait()
-	for _, s := range r.Servers {
-		denied = denied || s.anyDenied
-	}
 	if !plan.negative {
 		return
 	}
-	if denied {
-		for _, s := range r.Servers {
-			s.negativeSkipped = true
-		}
-		return
-	}
+	denied := slices.ContainsFunc(r.Servers, func(s *serverCheck) bool { return s.anyDenied })
 	var once []*serverCheck // one address of each name
 	for _, s := range r.Servers {
-		if s.Login != "" && !slices.ContainsFunc(once, func(o *serverCheck) bool { return o.server().sameName(s.server()) }) {
+		s.negativeSkipped = denied
+		if !denied && s.Login != "" && !slices.ContainsFunc(once, func(o *serverCheck) bool { return o.server().sameName(s.server()) }) {
 			once = append(once, s)
 		}
 	}

@@ -132,6 +132,9 @@ func (s *serverCheck) counted() sessionTime {
 // server returns the server that is checked.
 func (s *serverCheck) server() server { return s.client.servers[0] }
 
+// facts returns the facts of TLS, which are empty if there are none.
+func (s *serverCheck) facts() *tlsFacts { return cmp.Or(s.TLS, new(tlsFacts)) }
+
 // newServerCheck returns the check of a target that was not asked yet. One that has no address has failed.
 func newServerCheck(t *target, plan *checkPlan) *serverCheck {
 	s := &serverCheck{Server: t.name(), plan: plan, client: t.client, resolve: t.resolve}

@@ -522,7 +522,7 @@ func TestCheckChain(t *testing.T) {
 		{facts(100), 100},
 		{facts(-2), -1},
 	} {
-		if got, measured := tt.facts.chainDaysLeft(); got != tt.want || !measured {
+		if got, known := daysLeft(tt.facts.ChainNotAfter); got != tt.want || !known {
 			t.Errorf("got %d, want %d", got, tt.want)
 		}
 	}

@@ -26,7 +26,8 @@ type watch struct {
 // A serverState is the state of a server in the last round, and its totals.
 type serverState struct {
 	name     string
-	state    string // empty if it was not checked in the last round: its name has lost this address
+	state    string
+	seen     int // the round in which it was checked last: a name can lose an address
 	rounds   int
 	okRounds int
 	changes  int
@@ -124,20 +125,13 @@ func (w *watch) showRound(ctx context.Context, report *checkReport) error {
 			w.inv.warnf(warnAddressSkipped, "%s is skipped: %s", s.Server, s.Reason)
 		}
 	}
-	states := make(map[string]bool)
 	var failed []string
 	for _, s := range report.Servers {
-		states[s.Server] = true
 		if s.Error != nil {
 			failed = append(failed, s.Server)
 		}
-		if w.stateOf(s.Server).add(s) {
+		if w.stateOf(s.Server).add(s, w.rounds) {
 			text += w.change(s)
-		}
-	}
-	for _, known := range w.servers {
-		if !states[known.name] {
-			known.state = ""
 		}
 	}
 	if w.live {
@@ -169,8 +163,8 @@ func (w *watch) stateOf(name string) *serverState {
 	return s
 }
 
-// add counts a round, and reports whether the state has changed.
-func (known *serverState) add(s *serverCheck) bool {
+// add counts a round, and reports whether the state has changed since the round before.
+func (known *serverState) add(s *serverCheck, round int) (changed bool) {
 	known.rounds++
 	if s.Error == nil {
 		known.okRounds++
@@ -179,14 +173,11 @@ func (known *serverState) add(s *serverCheck) bool {
 		known.took.add(took)
 	}
 	state := s.condition()
-	if state == known.state {
-		return false
-	}
-	if known.rounds > 1 {
+	if changed = state != known.state || known.seen != round-1; changed && known.rounds > 1 {
 		known.changes++
 	}
-	known.state = state
-	return true
+	known.state, known.seen = state, round
+	return changed
 }
 
 // condition returns what makes two rounds differ: neither times nor the text of a server, which may contain a time.

@@ -26,14 +26,14 @@ type orderedRun struct {
 	pending  []*requestLine    // taken from read and not written yet, in order
 	inFlight int               // requests with the pool
 	tasks    taskQueues
-	backlog  *backlog
+	backlog  backlog
 	unused   sync.Pool // of *requestLine; without it, garbage collection takes a third of the time
 }
 
 // run reads lines until the input or ctx ends, and writes each result while it runs. What it returns is the exit code.
 func (s *orderedRun) run(ctx context.Context, c *client, in io.Reader, inFlight int) (output, error) {
 	s.out = newResultWriter(ctx, s.inv)
-	s.backlog = newBacklog(max(minBacklog, 4*inFlight))
+	s.backlog.maxLines, s.backlog.freed.L = max(minBacklog, 4*inFlight), &s.backlog.mu
 	s.unused.New = func() any { return new(requestLine) }
 	s.read = make(chan *requestLine, s.backlog.maxLines) // has room for the whole backlog
 	p := newPool(c, inFlight)
@@ -53,7 +53,7 @@ func (s *orderedRun) run(ctx context.Context, c *client, in io.Reader, inFlight 
 	}
 	err := flushResults(ctx, s.out)
 	if ctx.Err() == nil && !s.broken && s.readErr != nil { // the reader has ended
-		err = readError(s.readErr)
+		err = failf(classUsage, "read the requests: %w", cause(s.readErr))
 	}
 	class := s.class()
 	if ctx.Err() != nil {
@@ -159,13 +159,7 @@ type backlog struct {
 	mu    sync.Mutex
 	lines int
 	bytes int
-	freed *sync.Cond // signals that a line was removed
-}
-
-func newBacklog(maxLines int) *backlog {
-	b := &backlog{maxLines: maxLines}
-	b.freed = sync.NewCond(&b.mu)
-	return b
+	freed sync.Cond // signals that a line was removed
 }
 
 // waitForRoom waits until another line may be read.
@@ -222,9 +216,6 @@ func flushResults(ctx context.Context, out *bufio.Writer) error {
 	}
 	return f
 }
-
-// readError returns the failure of reading the requests.
-func readError(err error) error { return failf(classUsage, "read the requests: %w", cause(err)) }
 
 // A tally counts results by what they amount to.
 type tally struct {

@@ -17,25 +17,20 @@ import (
 // A tlsServer is what the TLS connections of a listener share: its certificate, and the rules for those of clients. RFC
 // 9887 sections 3.4 and 3.6.
 type tlsServer struct {
-	files   tlsFiles
-	pair    []tls.Certificate // if files has no certificate
-	names   []string          // a client's certificate must have one of these; empty: any
-	address bool              // it must have the client's address
-	tickets *ticketLedger
-	change  func(*tls.Config) // of a fault; or nil
-	warnf   warnFunc
-	report  func(error) // is called with nil after the files were read again, and else with the reason why not
+	cert, certKey string            // files; the key is in that of cert if certKey is empty
+	pair          []tls.Certificate // in place of cert, if that is empty
+	clientCA      string            // file; empty: clients need no certificate
+	crls          []string          // files
+	names         []string          // a client's certificate must have one of these; empty: any
+	address       bool              // it must have the client's address
+	tickets       *ticketLedger
+	change        func(*tls.Config) // of a fault; or nil
+	warnf         warnFunc
+	report        func(error) // is called with nil after the files were read again, and else with the reason why not
 
 	ticketKeys *tls.Config // whose keys encrypt the tickets
 	current    atomic.Pointer[tlsIdentity]
 	watch      fileWatch
-}
-
-// tlsFiles are the files of a tlsServer.
-type tlsFiles struct {
-	cert, certKey string // the key is in the file cert if certKey is empty
-	clientCA      string // empty: clients need no certificate
-	crls          []string
 }
 
 // A tlsIdentity is what was read in the files.
@@ -47,7 +42,7 @@ type tlsIdentity struct {
 
 // start reads the files.
 func (s *tlsServer) start(ctx context.Context) error {
-	s.watch.start(append([]string{s.files.cert, s.files.certKey, s.files.clientCA}, s.files.crls...), s.read, s.report)
+	s.watch.start(append([]string{s.cert, s.certKey, s.clientCA}, s.crls...), s.read, s.report)
 	s.ticketKeys = new(tls.Config)
 	return s.read(ctx)
 }
@@ -55,19 +50,19 @@ func (s *tlsServer) start(ctx context.Context) error {
 // read reads the files and puts into use what they have.
 func (s *tlsServer) read(ctx context.Context) (err error) {
 	id := &tlsIdentity{config: &tls.Config{MinVersion: tls.VersionTLS13, Certificates: s.pair, SessionTicketsDisabled: s.tickets.lifetime == 0}}
-	if s.files.cert != "" {
-		if id.config.Certificates, err = readKeyPair(ctx, s.files.cert, s.files.certKey); err != nil {
+	if s.cert != "" {
+		if id.config.Certificates, err = readKeyPair(ctx, s.cert, s.certKey); err != nil {
 			return err
 		}
 	}
-	if s.files.clientCA != "" {
-		if id.authorities, err = readCertPool(ctx, s.files.clientCA); err != nil {
+	if s.clientCA != "" {
+		if id.authorities, err = readCertPool(ctx, s.clientCA); err != nil {
 			return err
 		}
 		id.config.ClientAuth, id.config.ClientCAs = tls.RequireAndVerifyClientCert, id.authorities
 	}
 	id.revocation.warnf = warnOnce(s.warnf)
-	if id.revocation.lists, err = readCRLs(ctx, s.files.crls); err != nil {
+	if id.revocation.lists, err = readCRLs(ctx, s.crls); err != nil {
 		return err
 	}
 	if s.change != nil {

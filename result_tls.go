@@ -87,24 +87,10 @@ func chainExpiry(state *tls.ConnectionState) (last time.Time) {
 	return last
 }
 
-// daysLeft returns the days until the server's certificate expires. measured is false if none was seen.
-func (t *tlsFacts) daysLeft() (days int, measured bool) {
-	if t == nil {
-		return 0, false
-	}
-	return daysUntil(t.NotAfter), !t.NotAfter.IsZero()
+// daysLeft returns the whole days until an expiry, negative after it. known is false for an unknown expiry, which is zero.
+func daysLeft(notAfter time.Time) (days int, known bool) {
+	return int(time.Until(notAfter).Hours() / 24), !notAfter.IsZero()
 }
-
-// chainDaysLeft is daysLeft for the first certificate of the chain that expires.
-func (t *tlsFacts) chainDaysLeft() (days int, measured bool) {
-	if t == nil {
-		return 0, false
-	}
-	return daysUntil(t.ChainNotAfter), !t.ChainNotAfter.IsZero()
-}
-
-// daysUntil returns the whole days until a time, negative after it.
-func daysUntil(t time.Time) int { return int(time.Until(t).Hours() / 24) }
 
 // addTo adds each fact that is one line of -v.
 func (t *tlsFacts) addTo(facts *factList) {
@@ -114,7 +100,7 @@ func (t *tlsFacts) addTo(facts *factList) {
 	facts.add("tls subject", t.Subject)
 	facts.add("tls issuer", t.Issuer)
 	facts.add("tls names", strings.Join(t.Names, ", "))
-	if days, measured := t.daysLeft(); measured {
+	if days, known := daysLeft(t.NotAfter); known {
 		facts.add("tls expires", fmt.Sprintf("%s (%d days left)", t.NotAfter.Format(time.RFC3339), days))
 	}
 	facts.add("tls sha256", t.SHA256)
@@ -137,7 +123,7 @@ func (t *tlsFacts) forJSON() *tlsFacts {
 	}
 	shown := *t
 	shown.ServerName, shown.Subject, shown.Issuer = escape(t.ServerName), escape(t.Subject), escape(t.Issuer)
-	if days, measured := t.daysLeft(); measured {
+	if days, known := daysLeft(t.NotAfter); known {
 		shown.DaysLeftJSON = &days
 	}
 	shown.Names, shown.Chain = escapeAll(t.Names), escapeAll(t.Chain)

@@ -142,12 +142,7 @@ func (t *authenType) known() []string { return authenTypeNames.known() }
 func (t authenType) challenged() bool { return t >= authenCHAP }
 
 // minor returns the version of a login of this type. Section 5.4.1.
-func (t authenType) minor() version {
-	if t == authenASCII {
-		return minorDefault
-	}
-	return minorOne
-}
+func (t authenType) minor() version { return choose(t == authenASCII, minorDefault, minorOne) }
 
 // An authenService is the service that needs the authentication. Section 5.1.
 type authenService uint8

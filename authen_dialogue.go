@@ -208,10 +208,7 @@ func (a *authentication) restartHint() string {
 // wantsPassword reports whether a prompt asks for the password. For CHPASS that is GETDATA, and GETPASS
 // asks for the new one. Section 5.4.2.7.
 func (a *authentication) wantsPassword(status authenStatus) bool {
-	if a.action == authenChPass {
-		return status == authenGetData
-	}
-	return status == authenGetPass
+	return status == choose(a.action == authenChPass, authenGetData, authenGetPass)
 }
 
 // prepared returns the answers to prompts of a status that are known beforehand, in order.
@@ -371,7 +368,7 @@ func (a *authentication) onNoAnswer(r *reaction, err error) {
 	case noAnswer && a.response.status == authenGetUser && a.used[authenGetUser] > 0:
 		r.err = a.userRefused()
 	case noAnswer && a.repeated:
-		r.verdict.status, r.verdict.prompt, r.verdict.hint = authenFail, a.response.status.String(), a.refusedHint()
+		r.verdict.status, r.verdict.prompt, r.verdict.hint = authenFail, a.response.status.String(), "check the "+choose(a.action == authenChPass, "old ", "")+"password: the server asked for it again"
 	case noAnswer:
 		r.err = a.unanswered()
 	default:
@@ -393,12 +390,4 @@ func (a *authentication) unanswered() error {
 		return f.withHint("choose another new password: the server may have refused this one")
 	}
 	return f
-}
-
-// refusedHint returns the hint for a server that asks again for the password that it was given.
-func (a *authentication) refusedHint() string {
-	if a.action == authenChPass {
-		return "check the old password: the server asked for it again"
-	}
-	return "check the password: the server asked for it again"
 }

@@ -112,10 +112,8 @@ func (m *mux) wait(ctx context.Context, until time.Time) *job {
 				return m.abandon(m.inFlight.first(), os.ErrDeadlineExceeded)
 			}
 			// These may have come before the deadline was set.
-			select {
-			case <-m.wakeup:
+			if tryReceive(m.wakeup) {
 				return nil
-			default:
 			}
 			if ctx.Err() != nil {
 				return m.abandon(m.inFlight.first(), errInterrupted)
@@ -151,21 +149,13 @@ func (m *mux) idle(ctx context.Context, until time.Time) {
 	_ = m.conn.conn.SetReadDeadline(until)
 	m.limit = time.Time{} // a wakeup sets another one
 	// These may have come before the deadline was set.
-	select {
-	case <-m.wakeup:
-		return
-	default:
-	}
-	if ctx.Err() != nil {
+	if tryReceive(m.wakeup) || ctx.Err() != nil {
 		return
 	}
 	if _, err := m.read(); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		m.conn.noNewSessions = true
 	}
-	select {
-	case <-m.wakeup:
-	default:
-	}
+	tryReceive(m.wakeup)
 }
 
 // setDeadline sets how long the next read waits: until the deadline of the oldest session, or a grace from now if that is

@@ -137,7 +137,7 @@ func (p *proxyProcess) Write(b []byte) (int, error) {
 
 // failed returns why the command has failed, or nil. A nil process has not.
 func (p *proxyProcess) failed() *failure {
-	if p == nil || !isDone(p.ended) {
+	if p == nil || !tryReceive(p.ended) {
 		return nil
 	}
 	return p.failure

@@ -286,10 +286,7 @@ func (s *session) unreadable(h *header, body []byte, reply message) error {
 		return failf(classProtocol, "the reply of %s is malformed, or the key is wrong (%s after the last field)", srv, howMany(surplus, "byte")).
 			withHint("report this to the server's vendor: but for these bytes the key of %s fits", near)
 	}
-	which := "the shared key"
-	if s.conn.keyFile != "" {
-		which = "the key of " + s.conn.keyFile
-	}
+	which := choose(s.conn.keyFile == "", "the shared key", "the key of "+s.conn.keyFile)
 	return f.withHint("%s differs from the server's, or the server has another key for the address %s", which, s.conn.localAddr())
 }
 

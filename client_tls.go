@@ -79,8 +79,7 @@ func (c *tlsClient) handshake(ctx context.Context, srv *server, timeout time.Dur
 	secure := tls.Client(conn, config)
 	err := secure.HandshakeContext(ctx)
 	state := secure.ConnectionState()
-	var refused *tls.CertificateVerificationError
-	if errors.As(err, &refused) {
+	if refused, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		state.PeerCertificates = refused.UnverifiedCertificates
 	}
 	facts.learn(&state)
@@ -234,8 +233,8 @@ func isDNSName(cert *x509.Certificate, addr string) bool {
 
 // isAlert reports whether err is a TLS alert of the other side.
 func isAlert(err error) bool {
-	var op *net.OpError
-	return errors.As(err, &op) && op.Op == "remote error"
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "remote error"
 }
 
 // alertHint returns the hint for an alert of the server, or "".

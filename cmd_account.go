@@ -215,10 +215,8 @@ func lookUp(name string) (program string, code exitCode, err error) {
 	if program, err = exec.LookPath(name); err == nil {
 		return program, 0, nil
 	}
-	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
-		return "", exitNotFound, failf(classUsage, "%w", err)
-	}
-	return "", exitCannotRun, failf(classUsage, "%w", err)
+	missing := errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist)
+	return "", choose(missing, exitNotFound, exitCannotRun), failf(classUsage, "%w", err)
 }
 
 // An execResult is the result of a start or stop record. Its exit code replaces that of the result,
@@ -247,10 +245,7 @@ type commandStatus struct {
 
 // summary completes a sentence that begins with "the command".
 func (s commandStatus) summary() string {
-	if s.err != nil {
-		return "was " + s.text
-	}
-	return "ran: " + s.text
+	return choose(s.err != nil, "was ", "ran: ") + s.text
 }
 
 // startCommand starts cmd, unless a signal came while the start was recorded.

@@ -91,12 +91,7 @@ func cutSign(line string) (sign, command string) {
 }
 
 // commandName returns the name of the command line in messages.
-func (a *argOptions) commandName() string {
-	if a.json {
-		return "cmd"
-	}
-	return "--cmd"
-}
+func (a *argOptions) commandName() string { return choose(a.json, "cmd", "--cmd") }
 
 // withEnd adds the end of the command that --cr asks for.
 func (a *argOptions) withEnd(args []string) []string {

@@ -70,10 +70,7 @@ func (f *commandFile) runAll(ctx context.Context) (output, error) {
 		col.target.printWarnings(f.inv)
 		worst = max(worst, col.tally.class())
 	}
-	if ctx.Err() != nil {
-		worst = classInterrupted
-	}
-	return &page{exitStatus: exitStatus{worst.exit()}}, err
+	return &page{exitStatus: exitStatus{choose(ctx.Err() != nil, classInterrupted, worst).exit()}}, err
 }
 
 // addRows adds a row for each command of a text that was checked.

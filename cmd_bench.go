@@ -175,10 +175,7 @@ func (b *bench) run(ctx context.Context, inv *invocation, c *client, inFlight in
 	}
 	p.run(running)
 	stopProgress()
-	class := b.tally.class()
-	if ctx.Err() != nil {
-		class = classInterrupted
-	}
+	class := choose(ctx.Err() != nil, classInterrupted, b.tally.class())
 	why := b.tally.problem(class)
 	if class == classGranted && b.stop != nil { // in the warm-up, whose requests are not counted
 		class, why = b.stop.class, newProblem(b.stop)
@@ -228,7 +225,7 @@ func (b *bench) nextJob(now time.Time) (j *job, next time.Time, more bool) {
 // over reports whether the run is over, except for the stop records of tasks that were started.
 func (b *bench) over(now time.Time) bool {
 	done := b.issued - b.warmupIssued + b.starts + len(b.stops)
-	return b.stop != nil || isDone(b.interrupted) || b.duration > 0 && now.Sub(b.tally.began) >= b.duration || b.n > 0 && done >= b.n
+	return b.stop != nil || tryReceive(b.interrupted) || b.duration > 0 && now.Sub(b.tally.began) >= b.duration || b.n > 0 && done >= b.n
 }
 
 // allowance returns how many requests may be in flight. While all of them may fail, it is how many may fail.

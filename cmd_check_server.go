@@ -266,10 +266,7 @@ func (s *serverCheck) tryCommands(ctx context.Context) {
 	for _, c := range s.plan.commands {
 		each := *c.request
 		j := s.do(ctx, &job{request: &each})
-		want := classGranted
-		if c.denied {
-			want = classDenied
-		}
+		want := choose(c.denied, classDenied, classGranted)
 		checked := &checkedCommand{Command: c.text, Status: statusName(j.answer()), AsExpected: j.class() == want}
 		s.Commands = append(s.Commands, checked)
 		switch {

@@ -55,10 +55,7 @@ func (s *orderedRun) run(ctx context.Context, c *client, in io.Reader, inFlight 
 	if ctx.Err() == nil && !s.broken && s.readErr != nil { // the reader has ended
 		err = failf(classUsage, "read the requests: %w", cause(s.readErr))
 	}
-	class := s.class()
-	if ctx.Err() != nil {
-		class = classInterrupted
-	}
+	class := choose(ctx.Err() != nil, classInterrupted, s.class())
 	return &page{exitStatus: exitStatus{class.exit()}}, err
 }
 

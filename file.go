@@ -68,11 +68,7 @@ func fileError(doing string, err error) error {
 	if err == nil || classOf(err) == classInterrupted {
 		return err
 	}
-	c := classUsage
-	if lacksResources(err) {
-		c = classLocal
-	}
-	return failf(c, "%s: %w", doing, err)
+	return failf(choose(lacksResources(err), classLocal, classUsage), "%s: %w", doing, err)
 }
 
 // writeError returns the failure of writing a file, or nil.

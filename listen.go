@@ -314,26 +314,18 @@ func provesKey(h *header, m message) bool {
 // second, since setting a deadline costs more than a login.
 func (c *inboundConn) extendDeadline() bool {
 	if now := time.Now(); now.Sub(c.deadlineSet) > time.Second {
-		limit := c.idle
-		if !c.sawPacket {
-			limit = firstTimeout
-		}
+		limit := choose(c.sawPacket, c.idle, firstTimeout)
 		c.deadlineSet = now
-		c.setDeadline(now.Add(limit))
+		if c.readsOnly {
+			_ = c.conn.SetReadDeadline(now.Add(limit))
+		} else {
+			_ = c.conn.SetDeadline(now.Add(limit))
+		}
+		if c.stopped.Load() { // in the meantime
+			c.stopReading()
+		}
 	}
 	return !c.stopped.Load()
-}
-
-// setDeadline sets the deadlines. After stopReading it sets only that for writing.
-func (c *inboundConn) setDeadline(t time.Time) {
-	if c.readsOnly {
-		_ = c.conn.SetReadDeadline(t)
-	} else {
-		_ = c.conn.SetDeadline(t)
-	}
-	if c.stopped.Load() {
-		_ = c.conn.SetReadDeadline(time.Unix(1, 0))
-	}
 }
 
 // receive reads one packet into the memory of buf or, if that is too small, new memory. The packet is still obfuscated. ok
@@ -415,8 +407,5 @@ const (
 
 // malformed describes a packet whose body cannot be decoded.
 func (c *inboundConn) malformed(err error) string {
-	if c.cleartext || c.accepted.proven {
-		return "malformed packet: " + err.Error()
-	}
-	return "packet cannot be read with this key: " + err.Error()
+	return choose(c.cleartext || c.accepted.proven, "malformed packet: ", "packet cannot be read with this key: ") + err.Error()
 }

@@ -174,8 +174,7 @@ func clientName(state *tls.ConnectionState) string {
 
 // handshakeFault returns why a handshake failed. It recognizes a client without TLS, and names a rejected certificate.
 func handshakeFault(err error) string {
-	var refused *tls.CertificateVerificationError
-	if errors.As(err, &refused) {
+	if refused, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		cert := refused.UnverifiedCertificates[0]
 		return fmt.Sprintf("client certificate of %s (%s) is refused: %s", cutAt(cert.Subject.String(), maxShownName),
 			cutAt(strings.Join(certNames(cert), ", "), maxShownName), cutAt(refused.Err.Error(), maxShownName))

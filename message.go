@@ -96,10 +96,7 @@ func followHosts(data string) string {
 	servers := strings.Split(data, "\r")
 	for i, server := range servers {
 		parts := strings.Split(server, "@")
-		shown := 1
-		if parts[0] == "" {
-			shown = 3
-		}
+		shown := choose(parts[0] == "", 3, 1)
 		if len(parts) > shown {
 			servers[i] = strings.Join(parts[:shown], "@") + "@[redacted]"
 		}

@@ -42,9 +42,4 @@ func label(name, value string) string {
 	return name + `="` + labelEscaper.Replace(strings.ToValidUTF8(value, "\ufffd")) + `"`
 }
 
-func boolValue(v bool) float64 {
-	if v {
-		return 1
-	}
-	return 0
-}
+func boolValue(v bool) float64 { return choose(v, 1.0, 0) }

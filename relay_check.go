@@ -100,19 +100,13 @@ func (p *relayPlan) addDevices(b *strings.Builder, keys clientKeys) {
 		} else if len(keys) == 1 {
 			who = "devices"
 		}
-		p.Devices[name] = keySources(candidates)
+		for _, k := range candidates {
+			p.Devices[name] = append(p.Devices[name], k.source)
+		}
 		lines = append(lines, fmt.Sprintf("%s: %s %s\n", who, choose(len(candidates) == 1, "key from", "one of the keys from"), strings.Join(p.Devices[name], ", ")))
 	}
 	slices.Sort(lines)
 	b.WriteString(strings.Join(lines, ""))
-}
-
-// keySources returns where keys come from.
-func keySources(keys []key) (sources []string) {
-	for _, k := range keys {
-		sources = append(sources, k.source)
-	}
-	return sources
 }
 
 // plan returns how a server at one of the addresses is reached, and adds a line with that.

@@ -95,7 +95,7 @@ func newDevice(r *relayServer, config *relayConfig, c *inboundConn) *device {
 }
 
 // hasLeft reports whether the device has closed the connection.
-func (d *device) hasLeft() bool { return isDone(d.ended) && d.left }
+func (d *device) hasLeft() bool { return tryReceive(d.ended) && d.left }
 
 // abandon stops the search for a server that answers the device's logins and authorizations: it has gone. A record is
 // still delivered.

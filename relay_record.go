@@ -210,11 +210,7 @@ func (r *recorder) packet(at time.Time, conns *recordedConns, device, server net
 			}
 		}
 	}
-	from := 0
-	if !fromDevice {
-		from = 1
-	}
-	r.buf = r.conn(conns, device, server, at).appendData(r.buf, at, from, packet)
+	r.buf = r.conn(conns, device, server, at).appendData(r.buf, at, choose(fromDevice, 0, 1), packet)
 	r.flush()
 }
 

@@ -79,10 +79,7 @@ func (d *device) ownUpstream(config *relayConfig) *upstream {
 
 // runAlone puts a session to the servers over a connection of its own.
 func (s *relayedSession) runAlone() {
-	ctx := s.device.logins
-	if !s.repeatable() {
-		ctx = s.device.records
-	}
+	ctx := choose(s.repeatable(), s.device.logins, s.device.records)
 	s.alone, s.answers = true, make(chan devicePacket, 1)
 	if s.prompted { // on a shared connection
 		s.job.res, s.job.err, s.job.session = result{}, nil, session{}

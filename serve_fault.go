@@ -107,11 +107,7 @@ var faults = []fault{
 	{name: "minor-version", help: "the other minor version, also in the obfuscation", version: 1},
 	{name: "length-max", help: "claim a body of 2^32-1 bytes", packet: func(p []byte) { copy(p[atLength:], "\xff\xff\xff\xff") }},
 	{name: "lengths-overflow", help: "field lengths beyond the end of the body", body: func(typ packetType, body []byte) {
-		at := 2
-		if typ == typeAcct {
-			at = 0
-		}
-		copy(body[at:], "\xff\xff\xff\xff")
+		copy(body[choose(typ == typeAcct, 0, 2):], "\xff\xff\xff\xff")
 	}},
 	{name: "empty-body", help: "the header alone, length 0 (RFC 8907 section 3.6)", emptyBody: true},
 	{name: "unknown-status", help: "a status that RFC 8907 does not define", authenReply: &authenReply{0x63, 0, "", ""},

@@ -138,7 +138,7 @@ func printableASCII(s string) bool {
 }
 
 // choose returns a if first is set, and else b.
-func choose(first bool, a, b string) string {
+func choose[T any](first bool, a, b T) T {
 	if first {
 		return a
 	}

@@ -39,10 +39,10 @@ func every(ctx context.Context, interval time.Duration, do func(now time.Time)) 
 	}
 }
 
-// isDone reports whether a channel that carries no values was closed.
-func isDone(closed <-chan struct{}) bool {
+// tryReceive reports whether a channel is closed or has a value, which it takes.
+func tryReceive(ch <-chan struct{}) bool {
 	select {
-	case <-closed:
+	case <-ch:
 		return true
 	default:
 		return false

@@ -105,7 +105,7 @@ func TestClientNextAddressLimit(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	const limit = 500 * time.Millisecond
+	const limit = 250 * time.Millisecond
 	for _, tt := range []struct {
 		next   string // server
 		addrs  []string

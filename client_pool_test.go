@@ -434,17 +434,20 @@ func TestPoolShortTimeout(t *testing.T) {
 func TestPoolForgetfulServer(t *testing.T) {
 	t.Parallel()
 	for _, line := range []string{papLine, asciiLine} {
-		var forgotten atomic.Int32
-		s := startFakeServer(t, func(c *fakeServerConn) {
-			c.Write(c.grantReply(c.readRequest()))
-			for c.readRequest() != nil {
-				forgotten.Add(1)
+		t.Run(line, func(t *testing.T) {
+			t.Parallel()
+			var forgotten atomic.Int32
+			s := startFakeServer(t, func(c *fakeServerConn) {
+				c.Write(c.grantReply(c.readRequest()))
+				for c.readRequest() != nil {
+					forgotten.Add(1)
+				}
+			})
+			got := runWith(t, secretsInEnv, requests(10, line), "batch", s.addr, "--timeout", "2500ms", "-c", "2")
+			if n := checkAnswers(t, answers(t, got.out), 10); n != 10 || forgotten.Load() > 4 {
+				t.Errorf("%d granted, %d forgotten: %s", n, forgotten.Load(), got.err)
 			}
 		})
-		got := runWith(t, secretsInEnv, requests(10, line), "batch", s.addr, "--timeout", "2500ms", "-c", "2")
-		if n := checkAnswers(t, answers(t, got.out), 10); n != 10 || forgotten.Load() > 4 {
-			t.Errorf("%s: %d granted, %d forgotten: %s", line, n, forgotten.Load(), got.err)
-		}
 	}
 }
 
@@ -803,7 +806,7 @@ func TestPoolOneSwallowed(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var messages lockedBuffer
-	code := run(ctx, []string{"batch", s.addr, "--timeout", "5s", "-q=false"}, stdio{in: in, out: watch, err: &messages, env: func(name string) string { return secretsInEnv[name] }})
+	code := run(ctx, []string{"batch", s.addr, "--timeout", "3s", "-q=false"}, stdio{in: in, out: watch, err: &messages, env: func(name string) string { return secretsInEnv[name] }})
 	if code != classGranted.exit() || s.asked("u3") != 2 {
 		t.Errorf("got %d after %d requests: %s", code, s.asked("u3"), messages.String())
 	}

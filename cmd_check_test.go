@@ -585,9 +585,9 @@ func TestCheckOutputAtOnce(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	var all sync.WaitGroup
-	for range 8 {
+	for range 4 {
 		all.Go(func() {
-			for range 100 {
+			for range 50 {
 				if err := replaceFile("report", filepath.Join(dir, "file"), "text", 0); err != nil {
 					t.Error(err)
 					return

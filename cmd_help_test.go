@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -128,7 +129,7 @@ func TestHelpMeanings(t *testing.T) {
 			t.Errorf("help %s: got\n%s\nwant %s", name, got.out, part)
 		}
 	}
-	page := manPage(commands, "", build{})
+	page := printedPages()[""]
 	if part := "\\fB\\-\\-key\\-file\\fR \\fI[PREFIX=]FILE\\fR\n"; strings.Count(page, part) != 1 {
 		t.Errorf("%q is not once in the page", part)
 	}
@@ -449,10 +450,19 @@ func TestManLines(t *testing.T) {
 	}
 }
 
+// printedPages returns the man pages by command.
+var printedPages = sync.OnceValue(func() map[string]string {
+	pages := make(map[string]string)
+	for command := range manPages {
+		pages[command] = manPage(commands, command, build{})
+	}
+	return pages
+})
+
 // manText returns a section of a page as plain text on one line, with its macros.
 func manText(t *testing.T, command, section string) string {
 	t.Helper()
-	_, after, found := strings.Cut(manPage(commands, command, build{}), "\n.SH "+section+"\n")
+	_, after, found := strings.Cut(printedPages()[command], "\n.SH "+section+"\n")
 	if !found {
 		t.Fatalf("the page of %q has no section %s", command, section)
 	}
@@ -513,8 +523,7 @@ func TestManExamples(t *testing.T) {
 	for _, c := range commands {
 		for i := range c.examples {
 			want := "\n.RS\n.nf\n" + inRoff(c.example(i)) + "\n.fi\n.RE\n"
-			for command := range manPages {
-				page := manPage(commands, command, build{})
+			for command, page := range printedPages() {
 				if got := strings.Contains(page, want); got != (command == "" || command == c.name) {
 					t.Errorf("%q is in the page of %q: %v", c.example(i), command, got)
 				}

@@ -79,6 +79,8 @@ func (c *certTest) login(t *testing.T, name, first string) (tls.ConnectionState,
 func TestListenClientRules(t *testing.T) {
 	t.Parallel()
 	const byName, byAddress = "--client-name does not allow its names", "it is not for the address"
+	c := newCertTest(t, "serve --listen 127.0.0.1:0 --tls")
+	c.ca.revoke(t, "r1.crl", 11, time.Now().Add(time.Hour))
 	from := func(addr string) string {
 		return string(proxyV2Header(netip.MustParseAddrPort(addr), netip.MustParseAddrPort("127.0.0.1:300")))
 	}
@@ -99,9 +101,7 @@ func TestListenClientRules(t *testing.T) {
 		{"--client-address --client-name r1.lab.example", map[string]string{"r1": byAddress, "loopback": byName}, ""},
 		{"--client-crl DIR/none.crl --client-crl DIR/r1.crl", map[string]string{"r1": "was revoked on", "loopback": ""}, ""},
 	} {
-		c := newCertTest(t, "serve --listen 127.0.0.1:0 --tls")
 		c.server.stop()
-		c.ca.revoke(t, "r1.crl", 11, time.Now().Add(time.Hour))
 		c.server = serving(t, new(lockedBuffer), split(serveCerts+tt.options, "DIR", c.dir, "PASSWORD", testPassword)...)
 		for name, want := range tt.clients {
 			c.cache = nil

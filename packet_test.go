@@ -470,11 +470,11 @@ func TestDecodeRejectsWrongKey(t *testing.T) {
 	}
 	for i, kind := range []struct {
 		name   string
-		rounds int // 100,000 in all
+		rounds int // 50,000 in all
 		// reply returns the i-th reply of a server. text returns at most limit random bytes.
 		reply func(i int, text func(limit int) string) message
 	}{
-		{"authentication", 40_000, func(i int, text func(int) string) message {
+		{"authentication", 20_000, func(i int, text func(int) string) message {
 			switch i % 4 {
 			case 0:
 				return &authenReply{status: authenPass}
@@ -485,7 +485,7 @@ func TestDecodeRejectsWrongKey(t *testing.T) {
 			}
 			return &authenReply{status: authenFail, serverMsg: text(120), data: text(5)}
 		}},
-		{"authorization", 20_000, func(i int, text func(int) string) message {
+		{"authorization", 10_000, func(i int, text func(int) string) message {
 			switch i % 3 {
 			case 0:
 				return &authorResponse{status: authorPassAdd}
@@ -494,7 +494,7 @@ func TestDecodeRejectsWrongKey(t *testing.T) {
 			}
 			return &authorResponse{status: authorFail, serverMsg: text(120), data: text(5), args: []string{"reason=" + text(20)}}
 		}},
-		{"accounting", 40_000, func(i int, text func(int) string) message {
+		{"accounting", 20_000, func(i int, text func(int) string) message {
 			if i%2 == 0 {
 				return &acctReply{status: acctSuccess}
 			}

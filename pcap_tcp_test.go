@@ -652,28 +652,28 @@ func TestTCPRetained(t *testing.T) {
 		n     int
 		bytes func(r *reassembler, i int, add func(client, back int, seq, ack uint32, data string))
 	}{
-		{"open conversations", 100000, func(r *reassembler, i int, add func(client, back int, seq, ack uint32, data string)) {
+		{"open conversations", 40000, func(r *reassembler, i int, add func(client, back int, seq, ack uint32, data string)) {
 			add(i, 0, 1, 1, "x")
 		}},
-		{"a small piece each", 100000, func(r *reassembler, i int, add func(client, back int, seq, ack uint32, data string)) {
+		{"a small piece each", 40000, func(r *reassembler, i int, add func(client, back int, seq, ack uint32, data string)) {
 			add(i, 0, 1, 1, "x")
 			add(i, 0, 9, 1, "x")
 		}},
-		{"many small pieces each", 100000, func(r *reassembler, i int, add func(client, back int, seq, ack uint32, data string)) {
+		{"many small pieces each", 60000, func(r *reassembler, i int, add func(client, back int, seq, ack uint32, data string)) {
 			add(i/100, 0, uint32(1+2*(i%100)), 1, "x")
 		}},
-		{"large pieces", 20000, func(r *reassembler, i int, add func(client, back int, seq, ack uint32, data string)) {
+		{"large pieces", 6000, func(r *reassembler, i int, add func(client, back int, seq, ack uint32, data string)) {
 			add(i, 0, 1, 1, "x")
 			add(i, 0, 9, 1, x(1400))
 		}},
-		{"held and then delivered", 50000, func(r *reassembler, i int, add func(client, back int, seq, ack uint32, data string)) {
+		{"held and then delivered", 30000, func(r *reassembler, i int, add func(client, back int, seq, ack uint32, data string)) {
 			add(i, 0, 1, 1, "x")
 			for k := range uint32(5) {
 				add(i, 0, 20-2*k, 1, "xx")
 			}
 			add(i, 0, 2, 1, x(30))
 		}},
-		{"answers before requests", 50000, func(r *reassembler, i int, add func(client, back int, seq, ack uint32, data string)) {
+		{"answers before requests", 30000, func(r *reassembler, i int, add func(client, back int, seq, ack uint32, data string)) {
 			add(i, 0, 1, 1, "x")
 			add(i, 1, 1, 100, x(500))
 		}},

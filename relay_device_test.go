@@ -181,16 +181,20 @@ func TestRelayFairness(t *testing.T) {
 	t.Parallel()
 	big := &authorRequest{commonFields: commonFields{user: "mallory"}, args: slices.Repeat([]string{"filler*" + strings.Repeat("x", 240)}, 254)}
 	small := &authorRequest{commonFields: commonFields{user: "mallory"}, args: []string{"service=shell", "cmd="}}
-	for name, m := range map[string]message{"large requests": big, "many sessions": small, "dialogues": asciiStart("mallory"), "logins": papStart("mallory", "x")} {
+	for name, kinds := range map[string][]message{"large requests": {big}, "many sessions": {small, asciiStart("mallory"), papStart("mallory", "x")}} {
 		const connections, sessions = 3, 700 // more than maxPlaces together, or their packets more than maxBytes
 		all := make([]byte, 0, 1<<20+maxBytes/connections)
 		for i := range uint32(sessions) {
 			if len(all) > maxBytes/connections {
 				break
 			}
+			m := kinds[int(i)%len(kinds)]
 			all = append(all, packed(header{version: versionOf(m), typ: typeOf(m), seqNo: 1, flags: flagSingleConnect, sessionID: i}, deviceKey, m)...)
 		}
 		for _, mode := range relayModes {
+			if name == "large requests" && mode == "" {
+				continue // a place for the bytes is taken before the mode matters
+			}
 			t.Run(name+mode, func(t *testing.T) {
 				t.Parallel()
 				// The server answers nothing that mallory sends.
@@ -247,41 +251,44 @@ func TestRelayLogFairness(t *testing.T) {
 	t.Parallel()
 	const logins = 20
 	for _, mode := range relayModes {
-		s := startFakeServer(t, func(c *fakeServerConn) { c.grantAll() })
-		out := new(stallingWriter)
-		out.stalled.Lock()
-		r := serving(t, out, append(relayArgs(t, s.addr), split(mode)...)...)
-		mallory, requests := dialDevice(t, r), 0
-		for _, tt := range []struct{ requests, args int }{{60, 254}, {100, 4}, {20, 0}} { // the short lines fill what is left
-			m := &authorRequest{commonFields: commonFields{user: "mallory"}, args: slices.Repeat([]string{"filler*" + strings.Repeat("x", 240)}, tt.args)}
-			for range tt.requests {
-				requests++
-				if err := mallory.send(header{typ: typeAuthor, seqNo: 1, flags: flagSingleConnect, sessionID: uint32(requests), version: minorDefault}, m); err != nil {
-					t.Fatal(err)
+		t.Run("forwarding "+mode, func(t *testing.T) {
+			t.Parallel()
+			s := startFakeServer(t, func(c *fakeServerConn) { c.grantAll() })
+			out := new(stallingWriter)
+			out.stalled.Lock()
+			r := serving(t, out, append(relayArgs(t, s.addr), split(mode)...)...)
+			mallory, requests := dialDevice(t, r), 0
+			for _, tt := range []struct{ requests, args int }{{60, 254}, {100, 4}, {20, 0}} { // the short lines fill what is left
+				m := &authorRequest{commonFields: commonFields{user: "mallory"}, args: slices.Repeat([]string{"filler*" + strings.Repeat("x", 240)}, tt.args)}
+				for range tt.requests {
+					requests++
+					if err := mallory.send(header{typ: typeAuthor, seqNo: 1, flags: flagSingleConnect, sessionID: uint32(requests), version: minorDefault}, m); err != nil {
+						t.Fatal(err)
+					}
+					if _, err := mallory.receive(new(authorResponse)); err != nil {
+						t.Fatal(err)
+					}
 				}
-				if _, err := mallory.receive(new(authorResponse)); err != nil {
+			}
+			waitUntil(t, "the queue has no room for mallory", func() bool {
+				return strings.Contains(r.stderr.String(), "cannot write session lines: the output is blocked")
+			})
+			alice := dialSecondDevice(t, r)
+			for i := range uint32(logins) {
+				if err := alice.login(i, flagSingleConnect); err != nil {
 					t.Fatal(err)
 				}
 			}
-		}
-		waitUntil(t, "the queue has no room for mallory", func() bool {
-			return strings.Contains(r.stderr.String(), "cannot write session lines: the output is blocked")
+			out.stalled.Unlock()
+			count := func(of string) int { return strings.Count(out.String(), of) }
+			waitUntil(t, "all lines of alice are written", func() bool { return count(" alice authenticate pap PASS") == logins })
+			if n := count(" mallory authorize "); n == 0 || n == requests {
+				t.Errorf("%d lines of mallory are written, want some of %d", n, requests)
+			}
+			if code := r.stop(); code != classGranted.exit() {
+				t.Errorf("exit code %d: %s", int(code), r.stderr)
+			}
 		})
-		alice := dialSecondDevice(t, r)
-		for i := range uint32(logins) {
-			if err := alice.login(i, flagSingleConnect); err != nil {
-				t.Fatal(err)
-			}
-		}
-		out.stalled.Unlock()
-		count := func(of string) int { return strings.Count(out.String(), of) }
-		waitUntil(t, "all lines of alice are written", func() bool { return count(" alice authenticate pap PASS") == logins })
-		if n := count(" mallory authorize "); n == 0 || n == requests {
-			t.Errorf("%s: %d lines of mallory are written, want some of %d", mode, n, requests)
-		}
-		if code := r.stop(); code != classGranted.exit() {
-			t.Errorf("%s: exit code %d: %s", mode, int(code), r.stderr)
-		}
 	}
 }
 

@@ -89,7 +89,7 @@ func TestRelayLastLivingServer(t *testing.T) {
 				})
 				timeout := "1m"
 				if tt.user == "silence" { // waits for both
-					timeout = "3"
+					timeout = "2"
 				}
 				r := relayTo(t, first.addr+","+second.addr, append(split(mode), "--dead-time", "10m", "--timeout", timeout)...)
 				waitUntil(t, "the first server is dead", func() bool {
@@ -124,7 +124,7 @@ func TestRelaySharesAfterSilence(t *testing.T) {
 				}
 			})
 			second := startFakeServer(t, (*fakeServerConn).grantAll)
-			r := relayTo(t, first.addr+","+second.addr, "--single-connect", "--dead-time", "10m", "--timeout", "2")
+			r := relayTo(t, first.addr+","+second.addr, "--single-connect", "--dead-time", "10m", "--timeout", "1500ms")
 			r.asDevice(t, line+" --timeout 1m")
 			silent.Store(true)
 			waitUntil(t, "the first server is dead", func() bool {
@@ -242,8 +242,7 @@ func TestRelayTLSFaults(t *testing.T) {
 // flag (RFC 8907 section 10.5.2).
 func TestRelayFaults(t *testing.T) {
 	t.Parallel()
-	lines := []string{"authenticate alice AT", "authenticate alice AT -t pap", "authenticate alice AT -t pap --single-connect",
-		"authorize alice AT", "account alice AT --task-id 1"}
+	lines := []string{"authenticate alice AT", "authenticate alice AT -t pap --single-connect", "authorize alice AT", "account alice AT --task-id 1"}
 	forwarded := make(map[string]bool)
 	for _, name := range strings.Fields("error fail follow restart getdata getpass-forever getuser minor-version unknown-status") {
 		forwarded[name] = true

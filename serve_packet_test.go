@@ -386,6 +386,7 @@ func TestServeRudeClients(t *testing.T) {
 					_, err = conn.Write(garbage)
 				}
 				conn.Close()
+				time.Sleep(time.Millisecond)
 			}
 		})
 	}

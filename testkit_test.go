@@ -136,13 +136,15 @@ func secretIn(o runResult) string {
 	return ""
 }
 
-// waitUntil polls until holds returns true, and fails the test after patience.
+// waitUntil polls, less often the longer it waits, until holds returns true. It fails the test after patience.
 func waitUntil(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); !holds(); time.Sleep(time.Millisecond) {
+	end := time.Now().Add(patience)
+	for pause := time.Millisecond; !holds(); pause = min(pause*5/4, 20*time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("timed out waiting until %s", what)
 		}
+		time.Sleep(pause)
 	}
 }
 

@@ -191,16 +191,13 @@ func TestSignalEnds(t *testing.T) {
 		signal syscall.Signal
 		line   string
 	}{
-		{syscall.SIGINT, "authenticate alice AT --json"},
-		{syscall.SIGTERM, "authenticate alice AT --json"},
-		{syscall.SIGHUP, "authenticate alice AT --json"},
 		{syscall.SIGQUIT, "authenticate alice AT --json"},
 		{syscall.SIGTERM, "authenticate alice AT -q"},
 		{syscall.SIGTERM, "account alice AT --json --exec -- false"},
-		{syscall.SIGTERM, "check alice AT --json"},
-		{syscall.SIGTERM, "bench alice AT -c 2 --json"},
+		{syscall.SIGINT, "check alice AT --json"},
+		{syscall.SIGHUP, "bench alice AT -c 2 --json"},
 		{syscall.SIGTERM, "batch AT"},
-		{syscall.SIGTERM, "batch AT -c 1"},
+		{syscall.SIGINT, "batch AT -c 1"},
 		{syscall.SIGTERM, "authorize alice AT --cmd-file - --json"},
 	} {
 		t.Run(tt.signal.String()+" "+tt.line, func(t *testing.T) {

@@ -388,7 +388,7 @@ func TestRelayLoad(t *testing.T) {
 	for _, mode := range relayModes {
 		s := serveWith(t, "-q")
 		r := relayTo(t, s.addr, append(split(mode), "-q")...)
-		const many = 200
+		const many = 100
 		conns := make([]*fakeClient, many)
 		for i := range conns {
 			conns[i] = dialDevice(t, r)
@@ -408,7 +408,7 @@ func TestRelayLoad(t *testing.T) {
 		for _, c := range conns {
 			c.Close()
 		}
-		for i := range 400 {
+		for i := range 200 {
 			c := dialDevice(t, r)
 			if err := c.login(uint32(i), 0); err != nil {
 				t.Fatalf("%d: %v", i, err)

@@ -27,6 +27,8 @@ func attemptsOf(list []answer) (n int) {
 // unless the memory is off.
 func TestBatchSkipsDeadServer(t *testing.T) {
 	t.Parallel()
+	var all subtests
+	defer all.Wait()
 	silent := func(t *testing.T) string {
 		return startFakeServer(t, func(c *fakeServerConn) {
 			for c.readRequest() != nil {
@@ -47,8 +49,7 @@ func TestBatchSkipsDeadServer(t *testing.T) {
 		{"is silent", silent, papLine, " --timeout 1", 3},
 		{"is silent to dialogues", silent, asciiLine, " --timeout 1", 3},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
+		all.run(t, strings.Contains(tt.options, "--timeout"), tt.name, func(t *testing.T) {
 			good := startFakeServer(t, (*fakeServerConn).grantAll)
 			got := runWith(t, secretsInEnv, requests(8, tt.line), split("batch AT -c 1"+tt.options, "AT", tt.server(t)+","+good.addr)...)
 			list := answers(t, got.out)

@@ -48,12 +48,13 @@ func replyingWith(t *testing.T, reply func(c *fakeServerConn, q *fakeRequest)) *
 // to the same server nor to another, with --retries or without. A login is.
 func TestClientRecordIsSentOnce(t *testing.T) {
 	t.Parallel()
+	var all subtests
+	defer all.Wait()
 	for name, reply := range unusable {
 		for _, line := range []string{
 			"account u1 AT", "account u1 AT --single-connect", "batch AT -c 1 " + acctLine, "batch AT -c 1 " + papLine, "batch AT -c 1 " + asciiLine, "authenticate u1 AT", "authenticate u1 AT -t pap --single-connect", "authorize u1 AT",
 		} {
-			t.Run(name+" "+line, func(t *testing.T) {
-				t.Parallel()
+			all.run(t, name == "silent", name+" "+line, func(t *testing.T) {
 				first, second := replyingWith(t, reply), startFakeServer(t, (*fakeServerConn).grantAll)
 				args, input, batch := strings.Cut(line, " {")
 				if batch {

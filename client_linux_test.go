@@ -136,10 +136,11 @@ func TestClientNextAddressLimit(t *testing.T) {
 // in flight at the same time. A connect that had next to no time says nothing of the server.
 func TestBatchBlackhole(t *testing.T) {
 	t.Parallel()
+	var all subtests
+	defer all.Wait()
 	good := startFakeServer(t, (*fakeServerConn).grantAll)
 	for line, failed := range map[string]int{"-c 1 --connect-timeout 2s": 1, "-c 4 --connect-timeout 2s": 1, "-c 1 --timeout 90ms": 4} {
-		t.Run(line, func(t *testing.T) {
-			t.Parallel()
+		all.run(t, true, line, func(t *testing.T) {
 			got := runWith(t, secretsInEnv, requests(4, papLine), split("batch "+blackholeAddr(t)+","+good.addr+" "+line)...)
 			list := answers(t, got.out)
 			if n := checkAnswers(t, list, 4); n != 4 && failed == 1 || attemptsOf(list) != failed {

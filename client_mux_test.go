@@ -85,6 +85,8 @@ func checkAnswers(t *testing.T, list []answer, n int) (granted int) {
 // lost, counted twice or left waiting.
 func TestMux(t *testing.T) {
 	t.Parallel()
+	var all subtests
+	defer all.Wait()
 	const n, window = 49, 16
 	withHeader := func(change func(h *header)) func(*fakeServerConn) {
 		return startingWith(func(c *fakeServerConn) { // change the second of four replies; later requests use a new connection
@@ -225,8 +227,7 @@ func TestMux(t *testing.T) {
 			lines = []string{papLine, authorLine, acctLine}
 		}
 		for _, line := range lines {
-			t.Run(tt.name+" "+line[len(`{%s,"command":"`):][:7], func(t *testing.T) {
-				t.Parallel()
+			all.run(t, strings.HasPrefix(tt.name, "swallows"), tt.name+" "+line[len(`{%s,"command":"`):][:7], func(t *testing.T) {
 				timeout := "8s"
 				if strings.HasPrefix(tt.name, "swallows") {
 					timeout = "2500ms"
@@ -497,6 +498,8 @@ func TestMuxInterrupted(t *testing.T) {
 // TestMuxServers: the first servers of the list fail.
 func TestMuxServers(t *testing.T) {
 	t.Parallel()
+	var all subtests
+	defer all.Wait()
 	good := startFakeServer(t, (*fakeServerConn).grantAll)
 	closing := startFakeServer(t, func(c *fakeServerConn) { c.readRequest() }).addr
 	silent := serveWith(t, "--fault", "silent").addr
@@ -514,8 +517,7 @@ func TestMuxServers(t *testing.T) {
 		{"ERROR to a record", acctLine, erring + "," + good.addr, 0},
 		{"all refused", papLine, refusedAddr(t) + "," + refusedAddr(t), 4},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
+		all.run(t, tt.name == "silent", tt.name, func(t *testing.T) {
 			timeout := "10"
 			if tt.name == "silent" {
 				timeout = "2" // the test waits for it twice
@@ -670,10 +672,11 @@ func TestMuxTLS(t *testing.T) {
 // TestMuxFaults runs many requests against serve's faults of single-connection mode.
 func TestMuxFaults(t *testing.T) {
 	t.Parallel()
+	var all subtests
+	defer all.Wait()
 	for _, fault := range []string{"single-close", "single-swallow", "single-refused", "header-split"} {
 		for _, line := range []string{"bench alice AT -t pap -n 40 --timeout 3 --json", "bench alice AT -n 20 --timeout 3 --json"} {
-			t.Run(fault+line, func(t *testing.T) {
-				t.Parallel()
+			all.run(t, fault == "single-swallow", fault+line, func(t *testing.T) {
 				s := serveWith(t, "--fault", fault)
 				if got := s.ask(t, line); got.code != classGranted.exit() || !strings.Contains(got.out, `"PASS":`+line[strings.Index(line, "-n ")+3:][:2]) {
 					t.Errorf("got %+v", got)

@@ -175,6 +175,8 @@ func TestPoolFirstOnADeadServer(t *testing.T) {
 // requests are repeated once.
 func TestPoolRecordAfterTimeout(t *testing.T) {
 	t.Parallel()
+	var all subtests
+	defer all.Wait()
 	for _, tt := range []struct {
 		line    string
 		retries string
@@ -186,8 +188,7 @@ func TestPoolRecordAfterTimeout(t *testing.T) {
 		{authorLine, "0", 2, classGranted},
 		{asciiLine, "0", 2, classGranted},
 	} {
-		t.Run(tt.line[15:25]+tt.retries, func(t *testing.T) {
-			t.Parallel()
+		all.run(t, true, tt.line[15:25]+tt.retries, func(t *testing.T) {
 			s := startFakeServer(t, func(c *fakeServerConn) {
 				for q := c.readRequest(); q != nil; q = c.readRequest() {
 					if c.number == 1 && q.user == "u1" {
@@ -408,10 +409,11 @@ func TestPoolRestartOnASharedConnection(t *testing.T) {
 // After a longer one there is.
 func TestPoolShortTimeout(t *testing.T) {
 	t.Parallel()
+	var all subtests
+	defer all.Wait()
 	for timeout, blamed := range map[string]bool{"50ms": false, "1s": true} {
 		for _, line := range []string{papLine, asciiLine} {
-			t.Run(timeout+line[2:8], func(t *testing.T) {
-				t.Parallel()
+			all.run(t, true, timeout+line[2:8], func(t *testing.T) {
 				s := startFakeServer(t, func(c *fakeServerConn) {
 					c.Write(c.grantReply(c.readRequest()))
 					for c.readRequest() != nil {
@@ -433,9 +435,10 @@ func TestPoolShortTimeout(t *testing.T) {
 // connection gets a second session. It is known when a retry is answered, until when another two can be lost.
 func TestPoolForgetfulServer(t *testing.T) {
 	t.Parallel()
+	var all subtests
+	defer all.Wait()
 	for _, line := range []string{papLine, asciiLine} {
-		t.Run(line, func(t *testing.T) {
-			t.Parallel()
+		all.run(t, true, line, func(t *testing.T) {
 			var forgotten atomic.Int32
 			s := startFakeServer(t, func(c *fakeServerConn) {
 				c.Write(c.grantReply(c.readRequest()))

@@ -139,6 +139,8 @@ func TestTLSFailover(t *testing.T) {
 // that were not asked (RFC 9887 section 5.1.1).
 func TestTLSNoFallback(t *testing.T) {
 	t.Parallel()
+	var all subtests
+	defer all.Wait()
 	dir := t.TempDir()
 	ca := filepath.Join(dir, "ca.pem")
 	authority := newTestCA(t, dir, "ca")
@@ -167,8 +169,7 @@ func TestTLSNoFallback(t *testing.T) {
 			"authenticate alice SERVERS -t pap", "authorize alice SERVERS", "account alice SERVERS --task-id 1",
 			"batch SERVERS", "bench alice SERVERS -t pap -n 1", "authorize alice SERVERS --cmd-file -",
 		} {
-			t.Run(strings.Replace(line, "SERVERS", tt.servers, 1), func(t *testing.T) {
-				t.Parallel()
+			all.run(t, strings.Contains(tt.servers, "SILENT"), strings.Replace(line, "SERVERS", tt.servers, 1), func(t *testing.T) {
 				input := map[string]string{"batch": `{"command":"authenticate","user":"alice","authen_type":"pap"}` + "\n", "authorize": "show version\n"}[strings.Fields(line)[0]]
 				args := strings.Replace(line, "SERVERS", names.Replace(tt.servers), 1)
 				got := runWith(t, secretsInEnv, input, append(strings.Fields(args), "--cacert", ca)...)

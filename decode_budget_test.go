@@ -44,9 +44,9 @@ func TestDecodeBudget(t *testing.T) {
 		}
 		feed()
 	}
+	cut := conn(49).packet(1, 1, &authenContinue{userMsg: long(60_000)})[:50_000]
 	for range 80 {
-		w := conn(49)
-		w.send(0, w.packet(1, 1, &authenContinue{userMsg: long(60_000)})[:50_000])
+		conn(49).send(0, cut)
 		feed()
 	}
 	for range 200 {

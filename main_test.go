@@ -126,6 +126,8 @@ func TestPasswordChanges(t *testing.T) {
 // error, and that the client does not hang.
 func TestFaults(t *testing.T) {
 	t.Parallel()
+	var all subtests
+	defer all.Wait()
 	const login, pap, brief = "authenticate alice AT --timeout 1m", "authenticate alice AT -t pap --timeout 1m", "authenticate alice AT --timeout 1s"
 	const author, acct = "authorize alice AT --timeout 1m", "account alice AT --task-id 1 --timeout 1m"
 	for _, tt := range []struct {
@@ -193,8 +195,7 @@ func TestFaults(t *testing.T) {
 		{"tls-alert", login, 5, ``, `the reply of .* is not TACACS\+: it begins with 0x15, not 0xc0 or 0xc1`},
 		{"http", login, 5, ``, `the reply of .* is not TACACS\+: it begins with 0x48, not 0xc0 or 0xc1`},
 	} {
-		t.Run(tt.fault+" "+tt.line[:12], func(t *testing.T) {
-			t.Parallel()
+		all.run(t, tt.line == brief, tt.fault+" "+tt.line[:12], func(t *testing.T) {
 			s := serveWith(t, "--fault", tt.fault)
 			got := s.ask(t, tt.line)
 			first, _, _ := strings.Cut(got.err, "\n")
@@ -257,6 +258,8 @@ func TestJSON(t *testing.T) {
 // after a FAIL or a reply that violates the UNENCRYPTED rule.
 func TestFailover(t *testing.T) {
 	t.Parallel()
+	var all subtests
+	defer all.Wait()
 	good := serveWith(t)
 	for _, tt := range []struct {
 		fault string
@@ -265,8 +268,7 @@ func TestFailover(t *testing.T) {
 		{"close", 0}, {"silent", 0}, {"error", 0}, {"wrong-key", 0}, {"empty-body", 0},
 		{"fail", 1}, {"follow", 1}, {"getpass-forever", 1}, {"unencrypted", 5},
 	} {
-		t.Run(tt.fault, func(t *testing.T) {
-			t.Parallel()
+		all.run(t, tt.fault == "silent", tt.fault, func(t *testing.T) {
 			bad := serveWith(t, "--fault", tt.fault)
 			line := "authenticate alice BAD,GOOD"
 			if tt.fault == "silent" {

@@ -194,6 +194,8 @@ func TestRelayMetrics(t *testing.T) {
 // TestRelayMetricsOfFaults: each kind of failure has its counter.
 func TestRelayMetricsOfFaults(t *testing.T) {
 	t.Parallel()
+	var all subtests
+	defer all.Wait()
 	for _, tt := range []struct {
 		fault, line                          string
 		opens, failures, timeouts, errs, bad int
@@ -210,8 +212,7 @@ func TestRelayMetricsOfFaults(t *testing.T) {
 		{"unencrypted", "authenticate alice AT -t pap", 1, 0, 0, 0, 1, "VIOLATION"},
 	} {
 		for _, mode := range relayModes {
-			t.Run(tt.fault+mode, func(t *testing.T) {
-				t.Parallel()
+			all.run(t, tt.timeouts > 0, tt.fault+mode, func(t *testing.T) {
 				addr := ""
 				if tt.fault == "refused" {
 					addr = refusedAddr(t)

@@ -62,14 +62,15 @@ func TestRelayFailover(t *testing.T) {
 // live again. After an ERROR it does not, since the server lives.
 func TestRelayLastLivingServer(t *testing.T) {
 	t.Parallel()
+	var all subtests
+	defer all.Wait()
 	for _, mode := range relayModes {
 		for _, tt := range []struct {
 			user  string
 			code  exitCode
 			asked int // of the server that was dead
 		}{{"error", 3, 0}, {"closed", 0, 1}, {"silence", 0, 1}} {
-			t.Run(tt.user+mode, func(t *testing.T) {
-				t.Parallel()
+			all.run(t, true, tt.user+mode, func(t *testing.T) {
 				var up atomic.Bool
 				first := startFakeServer(t, func(c *fakeServerConn) {
 					for q := c.readRequest(); q != nil && up.Load(); q = c.readRequest() {
@@ -112,9 +113,10 @@ func TestRelayLastLivingServer(t *testing.T) {
 // and the sessions at the next server share a connection. It may lose a record, which is not sent again.
 func TestRelaySharesAfterSilence(t *testing.T) {
 	t.Parallel()
+	var all subtests
+	defer all.Wait()
 	for _, line := range []string{"authenticate alice AT -t pap", "account alice AT"} {
-		t.Run(line, func(t *testing.T) {
-			t.Parallel()
+		all.run(t, true, line, func(t *testing.T) {
 			var silent atomic.Bool
 			first := startFakeServer(t, func(c *fakeServerConn) {
 				for q := c.readRequest(); q != nil; q = c.readRequest() {
@@ -690,11 +692,12 @@ func TestRelayOtherMinorVersion(t *testing.T) {
 // TestRelayServerTime: the time in a line is that of the server that answered, without the time that another one took.
 func TestRelayServerTime(t *testing.T) {
 	t.Parallel()
+	var all subtests
+	defer all.Wait()
 	const lost = 2000 // ms
 	for _, mode := range relayModes {
 		for _, line := range []string{"authenticate alice AT -t pap", "authenticate alice AT"} {
-			t.Run(mode+line, func(t *testing.T) {
-				t.Parallel()
+			all.run(t, true, mode+line, func(t *testing.T) {
 				silent := startFakeServer(t, func(c *fakeServerConn) { c.readRequest(); c.readRequest() })
 				r := relayTo(t, silent.addr+","+serveWith(t).addr, append(split(mode), "--json", "--timeout", "2s", "--retries", "9")...)
 				r.asDevice(t, line+" --timeout 60")

@@ -148,6 +148,23 @@ func waitUntil(t testing.TB, what string, holds func() bool) {
 	}
 }
 
+// subtests run in parallel. The test waits for them.
+type subtests struct{ sync.WaitGroup }
+
+// run starts a subtest. One that waits for a timeout starts at once: with t.Parallel it would get its place only after all
+// other tests, and they would have nothing left to do while it waits.
+func (s *subtests) run(t *testing.T, waits bool, name string, test func(t *testing.T)) {
+	t.Helper()
+	if waits {
+		s.Go(func() { t.Run(name, test) })
+		return
+	}
+	t.Run(name, func(t *testing.T) {
+		t.Parallel()
+		test(t)
+	})
+}
+
 func heapInUse() uint64 {
 	var m runtime.MemStats
 	runtime.GC()

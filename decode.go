@@ -178,15 +178,21 @@ type readFunc func(p []byte) (int, error)
 
 func (f readFunc) Read(p []byte) (int, error) { return f(p) }
 
-// liveReader returns a reader for a capture that may still grow: before each Read waits, the frames read so far are
-// decoded. A Read returns when ctx ends.
+// maxRead is how many bytes are read at once: more would leave the cache of the processor before they are decoded.
+const maxRead = 64 << 10
+
+// liveReader returns a reader for a capture that may still grow: unless it is a regular file, the frames read so far are
+// decoded before each Read waits. A Read returns when ctx ends.
 func (p *decodePipeline) liveReader(ctx context.Context, in io.Reader) readFunc {
 	return func(b []byte) (int, error) {
-		if p.flush(); p.decoder.printer.log.failed() {
+		if p.tcp.live {
+			p.flush()
+		}
+		if p.decoder.printer.log.failed() {
 			return 0, errors.New("the output cannot be written")
 		}
 		n := 0
-		err := interruptible(ctx, func() (err error) { n, err = in.Read(b); return err })
+		err := interruptible(ctx, func() (err error) { n, err = in.Read(b[:min(len(b), maxRead)]); return err })
 		if classOf(err) == classInterrupted {
 			return 0, err // n may still change
 		}
@@ -231,8 +237,7 @@ func (p *decodePipeline) printTotals(inv *invocation) {
 }
 
 // A decodePipeline decodes frames in three goroutines: that of the caller reassembles TCP, the second decodes sessions, and
-// the third writes their lines. Conversations, streams and sessions are reused, since allocating new ones takes a third more
-// CPU time.
+// the third writes their lines. Conversations, streams and sessions are reused: new ones take a third more CPU time.
 type decodePipeline struct {
 	tcp     reassembler
 	events  pipe[eventBatch]
@@ -243,6 +248,7 @@ type decodePipeline struct {
 type eventBatch struct {
 	events []streamEvent
 	data   []byte          // of all events
+	pads   padTable        // of packets in data; empty if the decoder computes them
 	unused []*tacacsStream // empty, for conversations that begin; from those that ended
 }
 
@@ -349,16 +355,22 @@ func (p *decodePipeline) queue(e streamEvent, data []byte) {
 	batch.data = append(batch.data, data...)
 }
 
-// flush passes the queued events on.
+// flush passes the queued events on. If the decoder is behind, this goroutine computes the pads: a third of its work.
 func (p *decodePipeline) flush() {
-	if len(p.events.chunk.events) > 0 {
-		p.events.send()
+	batch := p.events.chunk
+	if len(batch.events) == 0 {
+		return
 	}
+	if len(p.events.filled) > 0 {
+		p.addPads(batch)
+	}
+	p.events.send()
 }
 
 // consume decodes a batch.
 func (p *decodePipeline) consume(batch *eventBatch) {
 	data := batch.data
+	p.decoder.keys.ahead = batch.pads
 	for i := range batch.events {
 		e := &batch.events[i]
 		if e.first {
@@ -384,4 +396,5 @@ func (p *decodePipeline) consume(batch *eventBatch) {
 	}
 	clear(batch.events)
 	batch.events, batch.data = batch.events[:0], batch.data[:0]
+	batch.pads.reset(0)
 }

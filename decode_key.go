@@ -1,17 +1,22 @@
 package main
 
-import "net/netip"
+import (
+	"net/netip"
+	"sync/atomic"
+)
 
 // A keyFinder finds the key of a session among candidates.
 type keyFinder struct {
 	keys    keyTable // none: only packets in clear are read
 	clients map[netip.Addr]*decodeClient
 	others  decodeClient // all clients beyond maxClients
+	latest  atomic.Int64 // index of the key that the last search has found
 
 	// Used for every packet.
 	test     keyTest
 	codec    codec
 	messages messageSet
+	ahead    padTable // of the packets that follow
 }
 
 // A decodeClient is the state of a client.
@@ -138,6 +143,7 @@ func (k *keyFinder) findKey(s *sessionKey, h *header, body []byte) message {
 		if ok && k.test.mayFit(h, body, value) {
 			if m := k.tryKey(h, body, i, true); m != nil {
 				s.index, s.client.key = i, i
+				k.latest.Store(int64(i))
 				return m
 			}
 		}
@@ -154,11 +160,10 @@ func (k *keyFinder) findKey(s *sessionKey, h *header, body []byte) message {
 // tryKey reads a body with a candidate. It returns nil and leaves the body unchanged if the lengths do not add up, or if
 // the fields must be plausible and are not.
 func (k *keyFinder) tryKey(h *header, body []byte, index int, mustBePlausible bool) message {
-	value, _, _ := k.keys.at(index)
-	obfuscate(h, value, body)
+	k.obfuscate(h, index, body)
 	if m := k.messages.of(h); k.codec.decode(body, m) == nil && (!mustBePlausible || plausible(m)) {
 		return m
 	}
-	obfuscate(h, value, body)
+	k.obfuscate(h, index, body)
 	return nil
 }

@@ -466,6 +466,60 @@ func TestDecodeReleasesMemory(t *testing.T) {
 	}
 }
 
+// TestDecodePads: pads that were computed ahead, for the right key or another one, change nothing.
+func TestDecodePads(t *testing.T) {
+	t.Parallel()
+	const otherKey = "another key"
+	tape := newCaptureBuilder()
+	w, other := tape.openConn(deviceAddr, serverAddr, testKey), tape.openConn("10.0.0.9:1000", serverAddr, otherKey)
+	for i := range uint32(2 * maxSkipped) {
+		w.session(2*i+1, papStart("alice", "a password"), passed)
+		other.session(2*i+2, showRun, &authorResponse{status: authorFail, serverMsg: long(50)})
+	}
+	packet := w.packet(99, 1, stopRecord)
+	w.send(0, packet[:20])
+	w.send(0, packet[20:])
+	w.send(1, slices.Concat(w.packet(99, 2, &acctReply{status: acctSuccess}), w.packet(1, 2, passed))) // and a stray
+	decoded := func(latest int64, pads func(ahead *padTable)) string {
+		p, _, out := pipelineOf(t, nil, "")
+		p.decoder.keys.keys = keyTable{given: []key{{value: testKey}, {value: otherKey}}, count: 2}
+		p.decoder.keys.latest.Store(latest)
+		for i := range tape.frames {
+			p.tcp.add(&tape.frames[i])
+		}
+		if pads != nil {
+			p.addPads(p.events.chunk)
+			pads(&p.events.chunk.pads)
+		}
+		p.consume(p.events.chunk)
+		p.decoder.printer.write(p.decoder.printer.pipe.chunk)
+		p.decoder.printer.log.flush()
+		return out.String()
+	}
+	want := decoded(0, nil)
+	if sessions := 4*maxSkipped + 1; strings.Count(want, "\n") != sessions+1 || strings.Contains(want, "NO_KEY") {
+		t.Fatalf("got %s\nwant %d sessions and a stray", want, sessions)
+	}
+	for latest := range int64(2) {
+		got := decoded(latest, func(ahead *padTable) {
+			if n := 8*maxSkipped + 2; len(ahead.pads) != n {
+				t.Errorf("%d pads, want %d", len(ahead.pads), n)
+			}
+		})
+		if got != want {
+			t.Errorf("with the pads of key %d:\n%s\nwant\n%s", latest, got, want)
+		}
+	}
+	got := decoded(0, func(ahead *padTable) {
+		for _, pad := range ahead.pads {
+			clear(pad.bytes)
+		}
+	})
+	if strings.Count(got, "NO_KEY") != 2*maxSkipped+1 {
+		t.Errorf("with other pads:\n%s\nwant %d sessions without a key", got, 2*maxSkipped+1)
+	}
+}
+
 // TestDecodeClientBound: the clients beyond the bound count as one.
 func TestDecodeClientBound(t *testing.T) {
 	t.Parallel()

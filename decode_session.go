@@ -229,7 +229,7 @@ type pipe[T any] struct {
 	chunk   *T // being filled
 }
 
-const maxChunks = 4 // in a pipe
+const maxChunks = 3 // in a pipe
 
 func newPipe[T any](newChunk func() *T) pipe[T] {
 	p := pipe[T]{filled: make(chan *T, maxChunks), emptied: make(chan *T, maxChunks), chunk: newChunk()}
@@ -320,9 +320,7 @@ func (p *recordPrinter) flush() {
 }
 
 func (p *recordPrinter) write(batch *recordBatch) {
-	for i := range batch.records {
-		p.log.write(&batch.records[i])
-	}
+	p.log.writeAll(batch.records)
 	clear(batch.records)
 	batch.records, batch.kept = batch.records[:0], 0
 }

@@ -40,6 +40,20 @@ func (l *sessionLog) write(r *sessionRecord) {
 	_ = l.out.addOf(r.peer.Addr(), l.format(r)) // the writer counts what is lost
 }
 
+// writeAll is write for many records, of any clients.
+func (l *sessionLog) writeAll(records []sessionRecord) {
+	if l.out == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.line = l.line[:0]
+	for i := range records {
+		l.line = l.appendRecord(l.line, &records[i])
+	}
+	_ = l.out.add(l.line)
+}
+
 // flush writes the queued records and returns the error of the last write.
 func (l *sessionLog) flush() error {
 	if l.out == nil {
@@ -80,13 +94,18 @@ func (l *sessionLog) close(ctx context.Context) error {
 
 // format returns the line, or the object, of a record. It is valid until the next call.
 func (l *sessionLog) format(r *sessionRecord) []byte {
-	if l.line = l.line[:0]; l.json {
-		l.line = r.appendJSON(l.line)
-		return l.line
-	}
-	if r.at.IsZero() {
-		l.line = r.appendLine(l.line, l.verbose)[1:] // without the blank that follows a time
-		return l.line
+	l.line = l.appendRecord(l.line[:0], r)
+	return l.line
+}
+
+// appendRecord appends the line, or the object, of a record.
+func (l *sessionLog) appendRecord(b []byte, r *sessionRecord) []byte {
+	switch {
+	case l.json:
+		return r.appendJSON(b)
+	case r.at.IsZero():
+		n := len(b)
+		return slices.Delete(r.appendLine(b, l.verbose), n, n+1) // without the blank that follows a time
 	}
 	if now := r.at.Unix(); now != l.second || l.stamp == nil {
 		l.second, l.stamp = now, r.at.UTC().AppendFormat(l.stamp[:0], timeLayout)
@@ -95,6 +114,5 @@ func (l *sessionLog) format(r *sessionRecord) []byte {
 	for i, ms := 2, r.at.Nanosecond()/1e6; i >= 0; i, ms = i-1, ms/10 {
 		digits[i] = byte('0' + ms%10)
 	}
-	l.line = r.appendLine(append(l.line, l.stamp...), l.verbose)
-	return l.line
+	return r.appendLine(append(b, l.stamp...), l.verbose)
 }

@@ -283,17 +283,14 @@ func (d *device) refuse(h header, then rejection, problem, serverMsg string) {
 	}
 }
 
-// send sends a packet of a session, or of none, to the device. It returns the body if it is to be recorded. A session with
-// a goroutine of its own calls deliver then, and waits for the device. One that leaves too many replies unread is cut off.
-func (d *device) send(s *relayedSession, h header, m message) (body []byte) {
+// send sends a packet of a session, or of none, to the device. A session with a goroutine of its own calls deliver then,
+// and waits for the device. One that leaves too many replies unread is cut off.
+func (d *device) send(s *relayedSession, h header, m message) {
 	d.writing.Lock()
 	defer d.writing.Unlock()
 	before := len(d.out)
 	d.out, _ = d.encoder.appendPacket(d.out, &h, m) // it fits: it was decoded, or is an ERROR
 	packet := d.out[before+headerLen:]
-	if d.relay.recorder != nil {
-		body = bytes.Clone(packet)
-	}
 	if d.client.dump != nil {
 		var secrets []string
 		if s != nil {
@@ -305,7 +302,6 @@ func (d *device) send(s *relayedSession, h header, m message) (body []byte) {
 		obfuscate(&h, d.client.key.value, packet)
 	}
 	d.write(len(d.out)-before, s != nil && s.alone)
-	return body
 }
 
 // write has the last n bytes of out written, unless the device reads too few of its replies. With later, deliver writes

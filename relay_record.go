@@ -192,25 +192,25 @@ func newRecorder(out io.Writer, begun, showSecrets bool) *recorder {
 	return r
 }
 
-// packet records a packet of a device or of its server, whose body is in clear. Its secrets are overwritten with stars, and
-// the other places where they are repeated, unless noSecrets is set; secrets are more of them that it may repeat.
-func (r *recorder) packet(at time.Time, conns *recordedConns, device, server netip.AddrPort, fromDevice bool, h *header, body []byte, m message, noSecrets bool, secrets ...string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	clear := *h
-	clear.flags |= flagUnencrypted
-	head := codec{buf: make([]byte, 0, headerLen+len(body))}
-	clear.layout(&head)
-	packet := append(head.buf, body...)
-	if !noSecrets && !r.showSecrets {
-		hidden, _ := markBody(body, m, secrets, nil) // m is nil if the body was not read
+// packet records a packet of a device or of its server. Its secrets are overwritten with stars, and the other places where
+// they are repeated, unless noSecrets is set; secrets are more of them that it may repeat.
+func (r *recorder) packet(at time.Time, conns *recordedConns, device, server netip.AddrPort, h header, m message, noSecrets bool, secrets ...string) {
+	h.flags |= flagUnencrypted
+	packet, err := appendPacket(nil, &h, m)
+	if err != nil {
+		return
+	}
+	if body := packet[headerLen:]; !noSecrets && !r.showSecrets {
+		hidden, _ := markBody(body, m, secrets, nil)
 		for i, hide := range hidden {
 			if hide {
-				packet[headerLen+i] = '*'
+				body[i] = '*'
 			}
 		}
 	}
-	r.buf = r.conn(conns, device, server, at).appendData(r.buf, at, choose(fromDevice, 0, 1), packet)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.buf = r.conn(conns, device, server, at).appendData(r.buf, at, choose(h.seqNo%2 == 1, 0, 1), packet)
 	r.flush()
 }
 

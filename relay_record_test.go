@@ -353,11 +353,7 @@ func TestRelayRecordCountsLostPackets(t *testing.T) {
 		session := func(id uint32) {
 			h := header{version: minorDefault, typ: typeAcct, seqNo: 1, sessionID: id}
 			for _, m := range []message{&acctRequest{flags: acctStop, args: []string{"task_id=1", long(200)}}, &acctReply{status: acctSuccess}} {
-				packet, err := appendPacket(nil, &h, m)
-				if err != nil {
-					t.Fatal(err)
-				}
-				rec.packet(time.Now(), all, device, server, h.seqNo == 1, &h, packet[headerLen:], m, false)
+				rec.packet(time.Now(), all, device, server, h, m, false)
 				h.seqNo++
 				written++
 			}

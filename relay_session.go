@@ -141,7 +141,7 @@ func (s *relayedSession) finish() {
 			s.tracker.close()
 		}
 	case s.aborted:
-		s.record(nil)
+		s.record(false)
 	default:
 		s.fail()
 	}
@@ -159,7 +159,7 @@ func (s *relayedSession) finish() {
 func (s *relayedSession) fail() {
 	d, err := s.device, s.job.err
 	if s.job.session.written {
-		s.record(nil)
+		s.record(false)
 	}
 	var m message = errorReply(s.tracker.packetType, "no server answered")
 	s.tracker.close()
@@ -205,8 +205,8 @@ func (s *relayedSession) forward() (over bool) {
 	h := s.replyHeader()
 	s.tracker.sent(s.job.session.sentAt)
 	over = s.tracker.packet(s.repliedAt, &h, s.response)
-	body := s.device.send(s, h, s.response)
-	s.record(body)
+	s.device.send(s, h, s.response)
+	s.record(true)
 	return over
 }
 
@@ -217,22 +217,16 @@ func (s *relayedSession) replyHeader() header {
 	return h
 }
 
-// record records the last packet of the device and the reply; reply is nil if there was none.
-func (s *relayedSession) record(reply []byte) {
+// record records the last packet of the device and, if there was one, the reply.
+func (s *relayedSession) record(replied bool) {
 	d, r := s.device, s.device.relay.recorder
 	if r == nil || !s.tracker.server.IsValid() || s.recorded {
 		return
 	}
 	s.recorded = true
-	packet, err := appendPacket(nil, &s.last.header, s.last.message)
-	if err != nil {
-		return
-	}
-	r.packet(s.last.at, &d.recorded, d.client.addr, s.tracker.server, true, &s.last.header, packet[headerLen:], s.last.message, s.named)
-	if reply != nil {
-		h := s.replyHeader()
-		h.length = uint32(len(reply))
-		r.packet(s.repliedAt, &d.recorded, d.client.addr, s.tracker.server, false, &h, reply, s.response, false, s.tracker.hidden()...)
+	r.packet(s.last.at, &d.recorded, d.client.addr, s.tracker.server, s.last.header, s.last.message, s.named)
+	if replied {
+		r.packet(s.repliedAt, &d.recorded, d.client.addr, s.tracker.server, s.replyHeader(), s.response, false, s.tracker.hidden()...)
 	}
 }
 
@@ -309,7 +303,7 @@ func (s *relayedSession) on(string) (r reaction) {
 func (s *relayedSession) reset() {
 	if s.job.session.written {
 		s.setServer()
-		s.record(nil)
+		s.record(false)
 		s.recorded, s.job.session.written = false, false
 	}
 }

@@ -561,12 +561,7 @@ func TestRelayRecordIsReadBack(t *testing.T) {
 		for i := range uint32(2) {
 			h := header{version: minorDefault, typ: typeAuthor, seqNo: 1, sessionID: 7 + i}
 			for _, m := range []message{&authorRequest{commonFields: commonFields{user: "alice"}, args: args}, &authorResponse{status: authorPassRepl, args: args[:200]}} {
-				packet, err := appendPacket(nil, &h, m)
-				if err != nil {
-					t.Fatal(err)
-				}
-				h.length = uint32(len(packet) - headerLen)
-				rec.packet(time.Now(), all, device, server, h.seqNo == 1, &h, packet[headerLen:], m, false)
+				rec.packet(time.Now(), all, device, server, h, m, false)
 				h.seqNo++
 			}
 		}
@@ -653,7 +648,7 @@ func TestRelayRecordReportsFullDisk(t *testing.T) {
 		for _, room := range []int{1 << 20, 30, 0, 1 << 20, 1 << 20} {
 			disk.give(room)
 			h := header{version: minorDefault, typ: typeAuthor, seqNo: 1}
-			rec.packet(time.Now(), all, device, server, true, &h, nil, nil, false)
+			rec.packet(time.Now(), all, device, server, h, new(authorRequest), false)
 			time.Sleep(2 * gatherTime)
 			synctest.Wait()
 		}
@@ -700,11 +695,7 @@ func recordLogin(t *testing.T, rec *recorder, sessionID uint32) *recordedConns {
 	h := header{version: minorOne, typ: typeAuthen, seqNo: 1, sessionID: sessionID}
 	conns := new(recordedConns)
 	for _, m := range []message{papStart("alice", testPassword), &authenReply{status: authenPass}} {
-		packet, err := appendPacket(nil, &h, m)
-		if err != nil {
-			t.Fatal(err)
-		}
-		rec.packet(time.Now(), conns, device, server, h.seqNo == 1, &h, packet[headerLen:], m, false)
+		rec.packet(time.Now(), conns, device, server, h, m, false)
 		h.seqNo++
 	}
 	return conns
@@ -746,11 +737,7 @@ func TestRelayRecordOfTwoServers(t *testing.T) {
 	for n, m := range []message{asciiStart("alice"), &authenReply{status: authenGetPass}, answerWith(testPassword), &authenReply{status: authenPass}} {
 		for i, server := range servers {
 			h := header{version: minorDefault, typ: typeAuthen, seqNo: uint8(1 + n), sessionID: uint32(i)}
-			packet, err := appendPacket(nil, &h, m)
-			if err != nil {
-				t.Fatal(err)
-			}
-			rec.packet(time.Now(), all, device, server, h.seqNo%2 == 1, &h, packet[headerLen:], m, false)
+			rec.packet(time.Now(), all, device, server, h, m, false)
 		}
 	}
 	rec.end(all)

@@ -361,10 +361,8 @@ func (a *authentication) onNoAnswer(r *reaction, err error) {
 	switch {
 	case err == nil:
 		r.err = failf(classUsage, "no %s was typed", secret)
-	case noAnswer && a.pending == pendingRestart:
-		r.err = failf(classDenied, "no %s typed", secret).withHint("%s", hint)
 	case noAnswer && a.pending != pendingAnswer:
-		r.err = failf(classUsage, "no %s typed", secret).withHint("%s", hint)
+		r.err = failf(choose(a.pending == pendingRestart, classDenied, classUsage), "no %s typed", secret).withHint("%s", hint)
 	case noAnswer && a.response.status == authenGetUser && a.used[authenGetUser] > 0:
 		r.err = a.userRefused()
 	case noAnswer && a.repeated:

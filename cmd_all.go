@@ -131,11 +131,7 @@ func (inv *invocation) askAll(ctx context.Context, c *client, newJob func() *job
 		}
 	}
 	if broken == nil && mixed(inv.server.servers) && !inv.output.quiet && worst != classInterrupted {
-		servers := make([]server, len(targets))
-		for i, t := range targets {
-			servers[i] = t.client.servers[0]
-		}
-		_ = inv.show(compare(servers, jobs).page(), out) // its error was printed
+		_ = inv.show(compare(targets, jobs).page(), out) // its error was printed
 	}
 	return &page{exitStatus: exitStatus{worst.exit()}}
 }

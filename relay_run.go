@@ -50,12 +50,8 @@ func (r *relayServer) run(ctx context.Context, inv *invocation, opts *relayOptio
 	if r.metrics != nil {
 		_ = r.writeMetrics(inv.logf) // which warns
 	}
-	for i, l := range r.listener.listeners {
-		if i < len(opts.listen) {
-			inv.logf("listening on %s", l.Addr())
-		} else {
-			inv.logf("listening for TLS on %s", l.Addr())
-		}
+	for _, l := range r.listener.listeners {
+		inv.logf("listening %son %s", choose(l.tls == nil, "", "for TLS "), l.Addr())
 	}
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	config := r.config.Load()

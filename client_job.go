@@ -141,6 +141,9 @@ func (j *job) recordEnd(conn *serverConn, now time.Time) {
 		return
 	}
 	conn.idleSince = now
+	if j.err == nil && j.session.timing.firstReply == 0 { // of a mux
+		j.session.timing.firstReply = now.Sub(j.session.sentAt)
+	}
 	if j.err != nil && classOf(j.err) != classDenied {
 		j.res.reset(j.res.Server, j.res.Timing)
 	}

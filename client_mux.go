@@ -60,14 +60,6 @@ func (m *mux) hasRoom() bool {
 	return m.conn.established && m.unanswered < maxUnanswered
 }
 
-// end records the end of the session of a job on a mux.
-func (j *job) end(conn *serverConn, now time.Time) {
-	if j.err == nil {
-		j.session.timing.firstReply = now.Sub(j.session.sentAt)
-	}
-	j.recordEnd(conn, now)
-}
-
 // add queues the one packet of a session. An error is the request's own.
 func (m *mux) add(j *job) error {
 	s := &j.session

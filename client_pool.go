@@ -203,7 +203,7 @@ func (p *pool) drainShared(ctx context.Context) {
 	p.workers.Go(func() {
 		for m.inFlight.first() != nil {
 			if j := m.wait(ctx, time.Time{}); j != nil {
-				j.end(m.conn, time.Now())
+				j.recordEnd(m.conn, time.Now())
 				p.fromDraining <- j
 				p.wakeup.notify()
 			}
@@ -328,7 +328,7 @@ func (p *pool) sleep(ctx context.Context, next time.Time) {
 // onReply handles a job whose session on the mux has ended.
 func (p *pool) onReply(ctx context.Context, j *job) {
 	conn := p.mux.conn
-	j.end(conn, p.now)
+	j.recordEnd(conn, p.now)
 	switch {
 	case conn.answered == 0 && outcomeOf(j.err) == outcomeFlagViolation:
 	case conn.answered == 0:

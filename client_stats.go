@@ -2,6 +2,7 @@ package main
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -44,10 +45,7 @@ func (m statsByServer) count(srv server, e serverEvent) {
 
 // observe counts a reply that took some time.
 func (s *serverStats) observe(took time.Duration) {
-	i := 0
-	for i < len(replyBuckets) && took > replyBuckets[i] {
-		i++
-	}
+	i, _ := slices.BinarySearch(replyBuckets[:], took)
 	s.replies[i].Add(1)
 	s.replyTime.Add(int64(took))
 }

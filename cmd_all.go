@@ -131,7 +131,11 @@ func (inv *invocation) askAll(ctx context.Context, c *client, newJob func() *job
 		}
 	}
 	if broken == nil && mixed(inv.server.servers) && !inv.output.quiet && worst != classInterrupted {
-		_ = inv.show(compare(targets, jobs).page(), out) // its error was printed
+		servers := make([]server, len(targets))
+		for i, t := range targets {
+			servers[i] = t.client.servers[0]
+		}
+		_ = inv.show(compare(servers, jobs).page(), out) // its error was printed
 	}
 	return &page{exitStatus: exitStatus{worst.exit()}}
 }

@@ -28,7 +28,7 @@ type serverValue struct {
 }
 
 // compare compares the results of several servers, of a login each step that one of them has.
-func compare(targets []*target, jobs []*job) *comparison {
+func compare(servers []server, jobs []*job) *comparison {
 	c := &comparison{Command: jobs[0].res.Command, User: escape(jobs[0].res.User)}
 	replied := true
 	results, longest := make([]*result, len(jobs)), jobs[0].res.Steps
@@ -40,7 +40,7 @@ func compare(targets []*target, jobs []*job) *comparison {
 		}
 	}
 	if longest == nil {
-		c.add("", targets, results)
+		c.add("", servers, results)
 	}
 	for _, s := range longest {
 		for i, j := range jobs {
@@ -49,7 +49,7 @@ func compare(targets []*target, jobs []*job) *comparison {
 				results[i] = j.res.Steps[k].result
 			}
 		}
-		c.add(s.name()+" ", targets, results)
+		c.add(s.name()+" ", servers, results)
 	}
 	if replied {
 		same := len(c.Differences) == 0
@@ -59,7 +59,7 @@ func compare(targets []*target, jobs []*job) *comparison {
 }
 
 // add compares one result of each server. Arguments and messages count only among servers that replied.
-func (c *comparison) add(prefix string, targets []*target, results []*result) {
+func (c *comparison) add(prefix string, servers []server, results []*result) {
 	for _, field := range []string{"status", "arguments", "server_msg"} {
 		d, differs := &difference{Field: prefix + field}, false
 		for i, r := range results {
@@ -75,7 +75,7 @@ func (c *comparison) add(prefix string, targets []*target, results []*result) {
 				value = "error (" + r.class.String() + ")"
 			}
 			if r.Status != "" || field == "status" {
-				d.Values = append(d.Values, &serverValue{targets[i].name(), targets[i].client.servers[0].transport(), escape(value)})
+				d.Values = append(d.Values, &serverValue{servers[i].name, servers[i].transport(), escape(value)})
 				differs = differs || d.Values[0].Value != d.Values[len(d.Values)-1].Value
 			}
 		}

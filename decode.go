@@ -133,6 +133,7 @@ func (p *decodePipeline) readFiles(ctx context.Context, inv *invocation, files [
 	stop := p.start()
 	p.tcp.finish(last)
 	stop()
+	_ = d.printer.log.flush() // ends with ctx if the output is blocked, which close does not; its error is that of close
 	if err := cmp.Or(d.printer.log.close(context.WithoutCancel(ctx)), d.dump.close()); err != nil {
 		return err
 	}

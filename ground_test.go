@@ -472,6 +472,31 @@ func TestQueuedWriterUnread(t *testing.T) {
 	}
 }
 
+// TestQueuedWriterUnreadAtEnd: an interruption ends a program whose only write, at its end, is blocked.
+func TestQueuedWriterUnreadAtEnd(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(writeFiles(t, map[string]string{"capture": string(manySessions(5, testKey))}), "capture")
+	pipe := &blockedWriter{deaf: make(chan struct{}), stuck: make(chan struct{}, 1), end: make(chan struct{})}
+	defer close(pipe.end)
+	close(pipe.deaf)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(chan exitCode, 1)
+	go func() {
+		done <- run(ctx, []string{"decode", file}, stdio{in: strings.NewReader(""), out: pipe, err: new(lockedBuffer), env: func(string) string { return testKey }})
+	}()
+	<-pipe.stuck
+	cancel()
+	select {
+	case code := <-done:
+		if code != classInterrupted.exit() {
+			t.Errorf("exit code %d", int(code))
+		}
+	case <-time.After(patience):
+		t.Error("it does not return")
+	}
+}
+
 // TestTerminalMissing: an input that is no terminal gets no prompts.
 func TestTerminalMissing(t *testing.T) {
 	file, err := os.Create(filepath.Join(t.TempDir(), "input"))

@@ -85,7 +85,7 @@ func (p protocol) String() string {
 	}
 	switch p &^ maxNumber {
 	case ofLink:
-		text = fmt.Sprintf("link type %d", number)
+		text, name = fmt.Sprintf("link type %d", number), linkName(number)
 		if number >= 147 && number <= 162 { // for private use
 			name = fmt.Sprintf("USER%d", number-147)
 		}

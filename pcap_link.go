@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"slices"
+	"strconv"
+	"strings"
 )
 
 // Numbers that code refers to.
@@ -261,7 +263,7 @@ func encapsulationOf(p protocol) *encapsulation {
 	return nil
 }
 
-// protocolNames names link types, and what else may carry IP but is not read.
+// protocolNames names what may carry IP but is not read, other than link types.
 var protocolNames = map[protocol]string{
 	malformedHeader: "malformed headers",
 	cutHeader:       "headers that the capture cut",
@@ -297,73 +299,29 @@ var protocolNames = map[protocol]string{
 	ofUDP + 6635:     "MPLS",
 	ofUDP + 37008:    "TZSP",
 	ofUDP + 51820:    "WireGuard",
+	linkUnknown:      "unrecognized hexadecimal text (text2pcap converts it)",
+}
 
-	ofLink + 3:   "AX25",
-	ofLink + 6:   "IEEE802_5",
-	ofLink + 7:   "ARCNET_BSD",
-	ofLink + 8:   "SLIP",
-	ofLink + 10:  "FDDI",
-	ofLink + 100: "ATM_RFC1483",
-	ofLink + 105: "IEEE802_11",
-	ofLink + 107: "FRELAY",
-	ofLink + 114: "LTALK",
-	ofLink + 117: "PFLOG",
-	ofLink + 119: "IEEE802_11_PRISM",
-	ofLink + 122: "IP_OVER_FC",
-	ofLink + 123: "SUNATM",
-	ofLink + 127: "IEEE802_11_RADIOTAP",
-	ofLink + 129: "ARCNET_LINUX",
-	ofLink + 138: "APPLE_IP_OVER_IEEE1394",
-	ofLink + 140: "MTP2",
-	ofLink + 143: "DOCSIS",
-	ofLink + 144: "LINUX_IRDA",
-	ofLink + 163: "IEEE802_11_AVS",
-	ofLink + 166: "PPP_PPPD",
-	ofLink + 169: "GPRS_LLC",
-	ofLink + 177: "LINUX_LAPD",
-	ofLink + 182: "MFR",
-	ofLink + 187: "BLUETOOTH_HCI_H4",
-	ofLink + 189: "USB_LINUX",
-	ofLink + 192: "PPI",
-	ofLink + 195: "IEEE802_15_4_WITHFCS",
-	ofLink + 197: "ERF",
-	ofLink + 201: "BLUETOOTH_HCI_H4_WITH_PHDR",
-	ofLink + 204: "PPP_WITH_DIR",
-	ofLink + 205: "C_HDLC_WITH_DIR",
-	ofLink + 206: "FRELAY_WITH_DIR",
-	ofLink + 215: "IEEE802_15_4_NONASK_PHY",
-	ofLink + 219: "MPLS",
-	ofLink + 220: "USB_LINUX_MMAPPED",
-	ofLink + 224: "FC_2",
-	ofLink + 226: "IPNET",
-	ofLink + 227: "CAN_SOCKETCAN",
-	ofLink + 230: "IEEE802_15_4_NOFCS",
-	ofLink + 231: "DBUS",
-	ofLink + 239: "NFLOG",
-	ofLink + 240: "NETANALYZER",
-	ofLink + 242: "IPOIB",
-	ofLink + 247: "INFINIBAND",
-	ofLink + 248: "SCTP",
-	ofLink + 249: "USBPCAP",
-	ofLink + 251: "BLUETOOTH_LE_LL",
-	ofLink + 252: "WIRESHARK_UPPER_PDU",
-	ofLink + 253: "NETLINK",
-	ofLink + 254: "BLUETOOTH_LINUX_MONITOR",
-	ofLink + 256: "BLUETOOTH_LE_LL_WITH_PHDR",
-	ofLink + 258: "PKTAP",
-	ofLink + 259: "EPON",
-	ofLink + 266: "USB_DARWIN",
-	ofLink + 271: "VSOCK",
-	ofLink + 272: "NORDIC_BLE",
-	ofLink + 273: "DOCSIS31_XRA31",
-	ofLink + 274: "ETHERNET_MPACKET",
-	ofLink + 280: "VPP_DISPATCH",
-	ofLink + 281: "DSA_TAG_BRCM",
-	ofLink + 282: "DSA_TAG_BRCM_PREPEND",
-	ofLink + 283: "IEEE802_15_4_TAP",
-	ofLink + 284: "DSA_TAG_DSA",
-	ofLink + 285: "DSA_TAG_EDSA",
-	ofLink + 288: "USB_2_0",
-	ofLink + 290: "ETW",
-	linkUnknown:  "unrecognized hexadecimal text (text2pcap converts it)",
+// linkNames names link types that are not read, each after its number.
+const linkNames = `
+3 AX25 6 IEEE802_5 7 ARCNET_BSD 8 SLIP 10 FDDI 100 ATM_RFC1483 105 IEEE802_11 107 FRELAY 114 LTALK 117 PFLOG
+119 IEEE802_11_PRISM 122 IP_OVER_FC 123 SUNATM 127 IEEE802_11_RADIOTAP 129 ARCNET_LINUX
+138 APPLE_IP_OVER_IEEE1394 140 MTP2 143 DOCSIS 144 LINUX_IRDA 163 IEEE802_11_AVS 166 PPP_PPPD 169 GPRS_LLC
+177 LINUX_LAPD 182 MFR 187 BLUETOOTH_HCI_H4 189 USB_LINUX 192 PPI 195 IEEE802_15_4_WITHFCS 197 ERF
+201 BLUETOOTH_HCI_H4_WITH_PHDR 204 PPP_WITH_DIR 205 C_HDLC_WITH_DIR 206 FRELAY_WITH_DIR
+215 IEEE802_15_4_NONASK_PHY 219 MPLS 220 USB_LINUX_MMAPPED 224 FC_2 226 IPNET 227 CAN_SOCKETCAN
+230 IEEE802_15_4_NOFCS 231 DBUS 239 NFLOG 240 NETANALYZER 242 IPOIB 247 INFINIBAND 248 SCTP 249 USBPCAP
+251 BLUETOOTH_LE_LL 252 WIRESHARK_UPPER_PDU 253 NETLINK 254 BLUETOOTH_LINUX_MONITOR
+256 BLUETOOTH_LE_LL_WITH_PHDR 258 PKTAP 259 EPON 266 USB_DARWIN 271 VSOCK 272 NORDIC_BLE 273 DOCSIS31_XRA31
+274 ETHERNET_MPACKET 280 VPP_DISPATCH 281 DSA_TAG_BRCM 282 DSA_TAG_BRCM_PREPEND 283 IEEE802_15_4_TAP
+284 DSA_TAG_DSA 285 DSA_TAG_EDSA 288 USB_2_0 290 ETW
+`
+
+// linkName returns the name of a link type, or "".
+func linkName(number protocol) string {
+	words := strings.Fields(linkNames)
+	if i := slices.Index(words, strconv.FormatUint(uint64(number), 10)); i >= 0 {
+		return words[i+1]
+	}
+	return ""
 }

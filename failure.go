@@ -141,12 +141,12 @@ func isErrno(err error, unix, windows syscall.Errno) bool {
 // lacksResources reports whether this host, not the other side, is the reason of err: it has no file descriptors, buffers,
 // memory or disk space left.
 func lacksResources(err error) bool {
-	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ENOSPC} {
+	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ENOSPC, 10024, 10055} { // the last two on Windows
 		if errors.Is(err, errno) {
 			return true
 		}
 	}
-	return errors.Is(err, syscall.Errno(10024)) || errors.Is(err, syscall.Errno(10055)) // on Windows
+	return false
 }
 
 // hintOpenFiles is the hint for a lack of resources.

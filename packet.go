@@ -136,8 +136,6 @@ func appendPacket(dst []byte, h *header, m message) ([]byte, error) {
 	return new(codec).appendPacket(dst, h, m)
 }
 
-func decode(b []byte, m message) error { return new(codec).decode(b, m) }
-
 // A message is one of the seven bodies of RFC 8907, or the header. Its layout method lists the fields once, in the order
 // of the wire, for reading, writing and printing.
 type message interface {

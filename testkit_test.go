@@ -172,6 +172,9 @@ func heapInUse() uint64 {
 	return m.HeapAlloc
 }
 
+// decode decodes all of b into m.
+func decode(b []byte, m message) error { return new(codec).decode(b, m) }
+
 // unhex decodes hex with blanks.
 func unhex(t testing.TB, s string) []byte {
 	t.Helper()

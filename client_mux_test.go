@@ -87,7 +87,7 @@ func TestMux(t *testing.T) {
 	t.Parallel()
 	var all subtests
 	defer all.Wait()
-	const n, window = 49, 16
+	const n, window = 33, 16
 	withHeader := func(change func(h *header)) func(*fakeServerConn) {
 		return startingWith(func(c *fakeServerConn) { // change the second of four replies; later requests use a new connection
 			c.Write(c.grantReply(c.readRequest()))

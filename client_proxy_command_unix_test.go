@@ -240,9 +240,7 @@ func TestProxyCommandCommands(t *testing.T) {
 	srv := serveWith(t)
 	for line, want := range map[string]string{
 		"authenticate alice AT":                  "PASS\n",
-		"authenticate alice AT -t pap":           "PASS\n",
 		"authenticate alice AT --single-connect": "PASS\n",
-		"enable alice AT":                        "PASS\n",
 		"authorize alice AT":                     "PASS_ADD\n",
 		"account alice AT --task-id 7":           "SUCCESS task_id=7\n",
 	} {

@@ -359,7 +359,7 @@ func TestCheckOutOfFiles(t *testing.T) {
 		return got
 	}
 	// The largest limit that is not enough.
-	limit = 4 + sort.Search(20, func(n int) bool {
+	limit = 4 + sort.Search(16, func(n int) bool {
 		limit = 4 + n
 		return limited("check", s.addr, "--nagios").code == 0
 	}) - 1

@@ -187,6 +187,9 @@ func TestListenBrokenPipe(t *testing.T) {
 	binary := buildBinary(t)
 	for _, output := range []string{"stdout", "stderr"} {
 		for _, line := range []string{"serve --user alice:PASSWORD", "relay " + s.addr} {
+			if output == "stderr" && line[0] == 's' {
+				continue // both have the same writer of messages
+			}
 			reader, writer, err := os.Pipe()
 			if err != nil {
 				t.Fatal(err)

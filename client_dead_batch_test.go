@@ -46,8 +46,8 @@ func TestBatchSkipsDeadServer(t *testing.T) {
 		{"refuses dialogues", refusedAddr, asciiLine, "", 1},
 		{"refuses records", refusedAddr, acctLine, "", 1},
 		{"refuses, memory off", refusedAddr, papLine, " --dead-time 0", 8},
-		{"is silent", silent, papLine, " --timeout 1", 3},
-		{"is silent to dialogues", silent, asciiLine, " --timeout 1", 3},
+		{"is silent", silent, papLine, " --timeout 1500ms", 3},
+		{"is silent to dialogues", silent, asciiLine, " --timeout 1500ms", 3},
 	} {
 		all.run(t, strings.Contains(tt.options, "--timeout"), tt.name, func(t *testing.T) {
 			good := startFakeServer(t, (*fakeServerConn).grantAll)

@@ -60,7 +60,7 @@ func TestClientRecordIsSentOnce(t *testing.T) {
 				if batch {
 					input = requests(2, "{"+input)
 				}
-				args += " --timeout 1"
+				args += " --timeout 2"
 				got := runWith(t, secretsInEnv, input, split(args, "AT", first.addr+","+second.addr)...)
 				record := strings.Contains(line, "account")
 				if sent := second.asked("u1") > 0; sent == record || (got.code == classGranted.exit()) == record {

@@ -197,7 +197,7 @@ func TestPoolRecordAfterTimeout(t *testing.T) {
 					c.Write(c.grantReply(q))
 				}
 			})
-			got := runWith(t, secretsInEnv, requests(2, tt.line), split("batch AT -c 1 --timeout 1 --retries "+tt.retries, "AT", s.addr)...)
+			got := runWith(t, secretsInEnv, requests(2, tt.line), split("batch AT -c 1 --timeout 2 --retries "+tt.retries, "AT", s.addr)...)
 			if list := answers(t, got.out); len(list) != 2 || !list[0].Granted || list[1].ExitCode != tt.code.exit() {
 				t.Errorf("got %+v", got)
 			}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/subtle"
 	"net/netip"
 	"sync/atomic"
 )
@@ -166,4 +167,18 @@ func (k *keyFinder) tryKey(h *header, body []byte, index int, mustBePlausible bo
 	}
 	k.obfuscate(h, index, body)
 	return nil
+}
+
+// obfuscate is like the function obfuscate, for a key of k.keys. It uses the pad that was computed ahead, if there
+// is one.
+func (k *keyFinder) obfuscate(h *header, index int, body []byte) {
+	for i := range k.ahead.pads[:min(len(k.ahead.pads), maxSkipped)] {
+		if p := &k.ahead.pads[i]; p.header == *h && k.ahead.key == index {
+			subtle.XORBytes(body, body, p.bytes)
+			k.ahead.pads = k.ahead.pads[i:]
+			return
+		}
+	}
+	value, _, _ := k.keys.at(index)
+	obfuscate(h, value, body)
 }

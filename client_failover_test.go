@@ -136,11 +136,12 @@ func TestClientConnectLimit(t *testing.T) {
 // TestClientResolveLimit: the limit for a connect holds for a name server that does not answer too, while another server is
 // left. It is not parallel, since it changes the resolver.
 func TestClientResolveLimit(t *testing.T) {
-	resolveWith(t, func(context.Context, string, string) (net.Conn, error) {
+	t.Parallel()
+	ctx := resolvedBy(t.Context(), func(context.Context, string, string) (net.Conn, error) {
 		_, client := net.Pipe()
 		return client, nil
 	})
-	silent := newServer("tac1.example", portClear)
+	silent := newServer("silent.test", portClear)
 	const limit = 50 * time.Millisecond
 	for _, tt := range []struct {
 		what              string
@@ -156,7 +157,7 @@ func TestClientResolveLimit(t *testing.T) {
 		c := &client{servers: tt.servers, timeout: tt.timeout, connectTimeout: tt.explicit, failoverTimeout: limit}
 		j := new(job)
 		c.begin(j, time.Now())
-		_, err := c.dial(t.Context(), j)
+		_, err := c.dial(ctx, j)
 		if early := time.Now().Before(j.session.deadline); early != tt.limited || classOf(err) != classNetwork || outcomeOf(err) != outcomeNotSent {
 			t.Errorf("%s: %v, before the timeout: %t", tt.what, err, early)
 		}

@@ -99,6 +99,7 @@ func TestClientConnectTimeout(t *testing.T) {
 // TestClientNextAddressLimit: each address has the limit for a connect, of which the first one loses the time for the name.
 // Without another server the time for the name does not count. It is not parallel, since it changes the resolver.
 func TestClientNextAddressLimit(t *testing.T) {
+	t.Parallel()
 	_, port, _ := net.SplitHostPort(blackholeAddr(t))
 	l, err := net.Listen("tcp", "127.0.0.2:"+port)
 	if err != nil {
@@ -107,23 +108,23 @@ func TestClientNextAddressLimit(t *testing.T) {
 	defer l.Close()
 	const limit = 250 * time.Millisecond
 	for _, tt := range []struct {
-		next   string // server
-		addrs  []string
-		delay  time.Duration // of the name server
-		failed int           // addresses
+		name, next string // servers
+		addrs      []string
+		delay      time.Duration // of the name server
+		failed     int           // addresses
 	}{
-		{",127.0.0.3", []string{"127.0.0.1", "127.0.0.2"}, 0, 1},
-		{"", []string{"127.0.0.2"}, limit + 100*time.Millisecond, 0},
+		{"first.limit.test", ",127.0.0.3", []string{"127.0.0.1", "127.0.0.2"}, 0, 1},
+		{"only.limit.test", "", []string{"127.0.0.2"}, limit + 100*time.Millisecond, 0},
 	} {
-		resolveWith(t, func(ctx context.Context, network, addr string) (net.Conn, error) {
+		ctx := resolvedBy(t.Context(), func(ctx context.Context, network, addr string) (net.Conn, error) {
 			time.Sleep(tt.delay)
 			return dnsOf(tt.addrs...)(ctx, network, addr)
 		})
-		c := clientFor(t, "tac1.example:"+port+tt.next)
+		c := clientFor(t, tt.name+":"+port+tt.next)
 		c.connectTimeout, c.failoverTimeout = limit, limit
 		j := new(job)
 		c.begin(j, time.Now())
-		conn, err := c.dial(t.Context(), j)
+		conn, err := c.dial(ctx, j)
 		if err != nil || len(j.res.Attempts) != tt.failed {
 			t.Errorf("%v: %v, attempts %+v", tt.addrs, err, j.res.Attempts)
 			continue

@@ -5,12 +5,12 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"regexp"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -31,11 +31,9 @@ func TestMain(m *testing.M) {
 			signal.Stop(watch)
 		}
 	}
-	// The tests use little memory, and a fifth of their CPU time goes to the garbage collector's default frequency. Tests
-	// of memory call runtime.GC.
-	debug.SetGCPercent(400)
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: dialNameServer}
 	// Most tests wait for a timeout and use little CPU time.
-	if err := flag.Set("test.parallel", "16"); err != nil {
+	if err := flag.Set("test.parallel", "24"); err != nil {
 		panic(err)
 	}
 	os.Exit(m.Run())

@@ -180,45 +180,64 @@ func TestRelayBadSessions(t *testing.T) {
 // TestRelayFairness: a device that takes all it can get does not keep another one from logging in.
 func TestRelayFairness(t *testing.T) {
 	t.Parallel()
-	const connections, sessions = 3, 700 // more than maxPlaces together
-	kinds := []message{asciiStart("mallory"), papStart("mallory", "x"),
-		&authorRequest{commonFields: commonFields{user: "mallory"}, args: []string{"service=shell", "cmd="}}}
-	var all []byte
-	for i := range uint32(sessions) {
-		m := kinds[int(i)%len(kinds)]
-		all = append(all, packed(header{version: versionOf(m), typ: typeOf(m), seqNo: 1, flags: flagSingleConnect, sessionID: i}, deviceKey, m)...)
+	const connections, sessions = 3, 700 // more than maxPlaces together, or their packets more than maxBytes
+	request := func(user string, args ...string) *authorRequest {
+		return &authorRequest{commonFields: commonFields{user: user}, args: args}
 	}
-	for _, mode := range relayModes {
-		t.Run("sessions"+mode, func(t *testing.T) {
-			t.Parallel()
-			// The server answers nothing that mallory sends.
-			s := startFakeServer(t, func(c *fakeServerConn) {
-				for q := c.readRequest(); q != nil; q = c.readRequest() {
-					if q.user != "mallory" {
-						c.Write(c.reply(q, &authenReply{status: authenPass}))
+	large := slices.Repeat([]string{"filler*" + strings.Repeat("x", 240)}, 254)
+	for _, tt := range []struct {
+		name  string
+		modes []string
+		kinds []message // mallory's requests
+		other *authorRequest
+	}{
+		{"sessions", relayModes, []message{asciiStart("mallory"), papStart("mallory", "x"), request("mallory", "service=shell", "cmd=")}, request("alice", "service=shell", "cmd=")},
+		{"large requests", relayModes[:1], []message{request("mallory", large...)}, request("alice", large...)},
+	} {
+		all := make([]byte, 0, 1<<20+maxBytes/connections)
+		for i := uint32(0); i < sessions && len(all) <= maxBytes/connections; i++ {
+			m := tt.kinds[int(i)%len(tt.kinds)]
+			all = append(all, packed(header{version: versionOf(m), typ: typeOf(m), seqNo: 1, flags: flagSingleConnect, sessionID: i}, deviceKey, m)...)
+		}
+		for _, mode := range tt.modes {
+			t.Run(tt.name+mode, func(t *testing.T) {
+				t.Parallel()
+				// The server answers nothing that mallory sends.
+				s := startFakeServer(t, func(c *fakeServerConn) {
+					for q := c.readRequest(); q != nil; q = c.readRequest() {
+						if q.user != "mallory" {
+							c.Write(c.grantReply(q))
+						}
 					}
+				})
+				r := relayTo(t, s.addr, append(split(mode), "-q", "--timeout", "10m", "--dead-time", "0", "--drain-time", "10ms")...)
+				var refused atomic.Bool
+				for range connections {
+					c := dialDevice(t, r)
+					go c.Write(all)
+					go io.Copy(writerFunc(func([]byte) { refused.Store(true) }), c.Conn)
+				}
+				waitUntil(t, "mallory has all that it can get", refused.Load)
+				c := dialSecondDevice(t, r)
+				reply := new(authorResponse)
+				done := make(chan error, 1)
+				go func() {
+					err := c.send(header{version: minorDefault, typ: typeAuthor, seqNo: 1, sessionID: 1}, tt.other)
+					if err == nil {
+						_, err = c.receive(reply)
+					}
+					done <- err
+				}()
+				select { // long before the first of mallory's sessions times out
+				case err := <-done:
+					if err != nil || reply.status != authorPassAdd {
+						t.Errorf("%v %+v, %v", reply.status, reply, err)
+					}
+				case <-time.After(patience / 2):
+					t.Error("the request waits for mallory's sessions")
 				}
 			})
-			r := relayTo(t, s.addr, append(split(mode), "-q", "--timeout", "10m", "--dead-time", "0", "--drain-time", "10ms")...)
-			var refused atomic.Bool
-			for range connections {
-				c := dialDevice(t, r)
-				go c.Write(all)
-				go io.Copy(writerFunc(func([]byte) { refused.Store(true) }), c.Conn)
-			}
-			waitUntil(t, "mallory has all that it can get", refused.Load)
-			c := dialSecondDevice(t, r)
-			login := make(chan error, 1)
-			go func() { login <- c.login(1, 0) }()
-			select { // long before the first of mallory's sessions times out
-			case err := <-login:
-				if err != nil {
-					t.Error(err)
-				}
-			case <-time.After(patience / 2):
-				t.Error("the login waits for mallory's sessions")
-			}
-		})
+		}
 	}
 }
 

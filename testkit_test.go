@@ -197,8 +197,28 @@ func encoded(m message) ([]byte, error) {
 	return c.buf, c.err
 }
 
+// A dialFunc connects to a name server.
+type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// dialKey is the key of a dialFunc in a context.
+type dialKey struct{}
+
+// resolvedBy returns a context in which the resolver uses connections from dial. Unlike resolveWith it is for tests in
+// parallel, but only for names that no other test resolves.
+func resolvedBy(ctx context.Context, dial dialFunc) context.Context {
+	return context.WithValue(ctx, dialKey{}, dial)
+}
+
+// dialNameServer is the dial function of the resolver in tests.
+func dialNameServer(ctx context.Context, network, addr string) (net.Conn, error) {
+	if dial, ok := ctx.Value(dialKey{}).(dialFunc); ok {
+		return dial(ctx, network, addr)
+	}
+	return new(net.Dialer).DialContext(ctx, network, addr)
+}
+
 // resolveWith makes the resolver use connections from dial.
-func resolveWith(t *testing.T, dial func(ctx context.Context, network, addr string) (net.Conn, error)) {
+func resolveWith(t *testing.T, dial dialFunc) {
 	t.Helper()
 	before := net.DefaultResolver
 	t.Cleanup(func() { net.DefaultResolver = before })
@@ -206,12 +226,12 @@ func resolveWith(t *testing.T, dial func(ctx context.Context, network, addr stri
 }
 
 // dnsOf returns the dial function of a name server that has these addresses for every name.
-func dnsOf(addrs ...string) func(context.Context, string, string) (net.Conn, error) {
+func dnsOf(addrs ...string) dialFunc {
 	return dnsOfName("", addrs...)
 }
 
 // dnsOfName is dnsOf for one name, or for every name if it is empty. Other names do not exist.
-func dnsOfName(name string, addrs ...string) func(context.Context, string, string) (net.Conn, error) {
+func dnsOfName(name string, addrs ...string) dialFunc {
 	return func(context.Context, string, string) (net.Conn, error) {
 		server, client := net.Pipe()
 		go func() { // as over TCP: each message follows its length

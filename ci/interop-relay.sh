@@ -102,6 +102,16 @@ run authenticate alice "$between" --key-file "$tmp/device-key" -t pap --single-c
 verdict 'relay, single-connection mode as tacquito grants it' 'exit 0, single-connect: granted' "exit $code, $(grep -o 'single-connect: .*' "$tmp/out")"
 stop_between single "${behind##*:}" 'alice pap PASS'
 
+# Two runs with one capture: the streams of the second one are others.
+for _ in 1 2; do
+	start_between appended "$serve" --listen 127.0.0.1:0 --device-key-file "$tmp/device-key" --append
+	check 'relay, --append' 0 PASS authenticate alice "$between" --key-file "$tmp/device-key" -t pap
+	end_between
+done
+verdict 'relay, --append, capture read by tshark' $'0\t0x01\t\n1\t0x01\t' \
+	"$(tshark -r "$tmp/appended.pcap" -d "tcp.port==${serve##*:},tacplus" -Y tacplus.body_authen_rep.status \
+		-T fields -e tcp.stream -e tacplus.body_authen_rep.status -e tcp.analysis.flags 2>"$tmp/tshark.log" || echo "exit $?")"
+
 # ---- TLS on one side ------------------------------------------------------------------------------------------
 
 # A client without TLS and a server of RFC 9887, the one of interop-tls.sh.

@@ -19,7 +19,7 @@ func (d *decoder) addToSession(t *tacacsStream, s *decodeSession, from int, at *
 		return
 	}
 	s.checkHeader(h)
-	d.addFrame(s, at)
+	d.addFrame(&s.tracker.sessionRecord, at)
 	if why := s.violation(h); why != "" {
 		d.dumpPacket(t, from, at, h, nil, nil, nil)
 		s.tracker.packet(at.at, h, nil)
@@ -46,10 +46,10 @@ func (d *decoder) addToSession(t *tacacsStream, s *decodeSession, from int, at *
 	}
 }
 
-// addFrame adds the number of a frame to its session.
-func (d *decoder) addFrame(s *decodeSession, at *frameRef) {
-	if d.frames && len(s.tracker.frames) < maxFrames {
-		s.tracker.frames = append(s.tracker.frames, at.number)
+// addFrame adds the number of a frame to its record.
+func (d *decoder) addFrame(r *sessionRecord, at *frameRef) {
+	if d.frames && len(r.frames) < maxFrames {
+		r.frames = append(r.frames, at.number)
 	}
 }
 
@@ -182,7 +182,7 @@ func (d *decoder) addWithoutID(t *tacacsStream, from int, at *frameRef, h *heade
 		}
 	}
 	s.cut = true
-	d.addFrame(s, at)
+	d.addFrame(&s.tracker.sessionRecord, at)
 	if s.tracker.packet(at.at, h, nil) {
 		d.finishSession(s)
 	}
@@ -236,9 +236,7 @@ func (d *decoder) addStray(t *tacacsStream, from int, at *frameRef, h *header) {
 	}
 	if r.problem == "" {
 		r.protection = protectionOf(h.flags, t.tls != nil)
-		if d.frames {
-			r.frames = []int{at.number}
-		}
+		d.addFrame(r, at)
 	}
 	d.logProblem(t, at.at, r)
 }

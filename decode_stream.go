@@ -289,7 +289,7 @@ func (d *decoder) addOversized(t *tacacsStream, from int, at *frameRef, h *heade
 		return
 	}
 	d.dumpPacket(t, from, at, h, nil, nil, nil)
-	d.addFrame(s, at)
+	d.addFrame(&s.tracker.sessionRecord, at)
 	s.badHeader = tooLong(h)
 	if s.tracker.packets == 0 {
 		s.tracker.packet(at.at, h, nil)

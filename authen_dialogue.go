@@ -111,10 +111,12 @@ func (a *authentication) check(remAddr string) error {
 	return nil
 }
 
-// firstMessage builds the START. Section 5.4.2.
+// firstMessage builds the START. After a RESTART it is checked again, since the new type has other limits. Section 5.4.2.
 func (a *authentication) firstMessage(remAddr string) (message, error) {
-	if err := a.check(remAddr); err != nil {
-		return nil, err
+	if len(a.tried) > 0 {
+		if err := a.check(remAddr); err != nil {
+			return nil, err
+		}
 	}
 	clear(a.used[:])
 	a.answered = 0

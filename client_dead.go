@@ -64,6 +64,9 @@ func newDeadServers(life context.Context, servers []server, deadTime time.Durati
 // ones, which are to be skipped (see skips). If all are dead it is the order of the list. The caller must not change the
 // result.
 func (d *deadServers) order(servers []server) []server {
+	if len(servers) == 1 {
+		return servers
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !slices.ContainsFunc(servers, func(srv server) bool { return d.states[srv].rank() > 0 }) || d.livingExcept(nil) == 0 {

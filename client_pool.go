@@ -53,7 +53,7 @@ const (
 // A wakeup ends the wait of a pool, which may be for bytes on a connection.
 type wakeup struct {
 	ch   chan struct{}
-	conn atomic.Pointer[serverConn] // nil for none
+	conn atomic.Pointer[serverConn] // that the pool waits for; nil for none
 }
 
 // notify ends the wait, or the next one.
@@ -196,7 +196,6 @@ const maxDraining = 4
 func (p *pool) drainShared(ctx context.Context) {
 	m := p.mux
 	p.mux = nil
-	p.wakeup.conn.Store(nil)
 	m.beforeWait, m.wakeup = func() {}, nil
 	p.draining++
 	p.onWorkers += len(m.byID)
@@ -239,7 +238,6 @@ func (p *pool) onDialed(ctx context.Context, conn *serverConn) {
 		return
 	}
 	p.mux, p.sharedSince = newMux(conn, p.wakeup.ch, p.beforeWait, p.warnf), p.now
-	p.wakeup.conn.Store(conn)
 	p.addToMux(j)
 }
 
@@ -274,18 +272,21 @@ func (p *pool) startWorker(ctx context.Context) {
 
 // wait waits until a job ends, until next, or for a notify.
 func (p *pool) wait(ctx context.Context, next time.Time) {
+	var ended *job
+	if p.mux != nil {
+		p.wakeup.conn.Store(p.mux.conn)
+	}
 	switch {
 	case p.mux != nil && p.mux.inFlight.first() != nil:
-		j := p.mux.wait(ctx, next)
-		if p.now = time.Now(); j != nil {
-			p.onReply(ctx, j)
-		}
+		ended = p.mux.wait(ctx, next)
 	case p.mux != nil && ctx.Err() == nil:
 		p.mux.idle(ctx, next)
-		p.now = time.Now()
 	default:
 		p.sleep(ctx, next)
-		p.now = time.Now()
+	}
+	p.wakeup.conn.Store(nil)
+	if p.now = time.Now(); ended != nil {
+		p.onReply(ctx, ended)
 	}
 	for p.onWorkers+p.draining > 0 { // else nothing can be received
 		select {
@@ -407,7 +408,6 @@ func (p *pool) downgrade(srv server, to reuse, reason string) {
 
 func (p *pool) closeShared() {
 	if p.mux != nil {
-		p.wakeup.conn.Store(nil)
 		p.mux.conn.close()
 		p.mux = nil
 	}

@@ -19,6 +19,7 @@ type relayServer struct {
 	recorder *recorder     // nil without --record
 	metrics  *relayMetrics // nil without --metrics-file
 	devices  sync.WaitGroup
+	sessions sync.Pool // of relayedSessions that have ended
 
 	// What devices share. A device that has most is refused first.
 	places     *share // for sessions under way
@@ -48,7 +49,8 @@ const (
 
 func newRelayServer() *relayServer {
 	return &relayServer{listener: newListener(), places: newShare(maxPlaces, "sessions"), bytes: newShare(maxBytes, "bytes of sessions"),
-		unanswered: newShare(maxUnanswered, "bytes without a reply"), unread: newShare(maxBytes, "bytes of replies")}
+		unanswered: newShare(maxUnanswered, "bytes without a reply"), unread: newShare(maxBytes, "bytes of replies"),
+		sessions: sync.Pool{New: func() any { return new(relayedSession) }}}
 }
 
 // newRelayConfig returns the configuration for a client. With singleConnect devices share connections to the servers.

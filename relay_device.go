@@ -166,7 +166,8 @@ func (d *device) handlePacket() bool {
 
 // begin starts a session, or returns why not.
 func (d *device) begin(p devicePacket) (refused string) {
-	s := &relayedSession{device: d, config: d.relay.config.Load(), last: p, tracker: d.client.newTracker(), promptTime: relayIdle}
+	s := d.relay.sessions.Get().(*relayedSession)
+	s.device, s.config, s.last, s.tracker, s.promptTime = d, d.relay.config.Load(), p, d.client.newTracker(), relayIdle
 	if refused = d.admit(s); refused != "" {
 		return refused
 	}

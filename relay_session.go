@@ -90,12 +90,13 @@ func (s *relayedSession) runAlone() {
 
 // submit puts a session into an upstream. It reports false if that takes no more.
 func (s *relayedSession) submit(u *upstream) (ok bool) {
-	s.device.running.Add(1)
+	d := s.device // after put, s may have ended
+	d.running.Add(1)
 	if ok = u.put(&s.job); ok {
-		s.device.waiting = u
+		d.waiting = u
 	} else {
 		s.releaseUnanswered()
-		s.device.running.Done()
+		d.running.Done()
 	}
 	return ok
 }
@@ -109,13 +110,16 @@ func (s *relayedSession) releaseUnanswered() {
 
 // jobDone ends a session that was carried by a pool. It does not wait for anything.
 func (s *relayedSession) jobDone(*job) {
+	d := s.device
 	s.releaseUnanswered()
 	if s.prompted {
-		s.device.running.Go(s.runAlone)
+		d.running.Go(s.runAlone)
 	} else {
 		s.finish()
+		*s = relayedSession{}
+		d.relay.sessions.Put(s)
 	}
-	s.device.running.Done()
+	d.running.Done()
 }
 
 // ofOneExchange reports whether a session has one request and one reply: all but an authentication whose START can be

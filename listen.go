@@ -220,6 +220,7 @@ type inboundConn struct {
 	single    bool           // single-connection mode (RFC 8907 section 4.3)
 	cleartext bool           // over TLS packets are not obfuscated
 	in        *bufio.Reader
+	packet    []byte // memory for the next one
 	idle      time.Duration
 	sawPacket bool
 	readsOnly bool        // deadlines for writes are set elsewhere
@@ -328,27 +329,31 @@ func (c *inboundConn) extendDeadline() bool {
 	return !c.stopped.Load()
 }
 
-// receive reads one packet into the memory of buf or, if that is too small, new memory. The packet is still obfuscated. ok
-// is false at the end of the connection, and for a packet that must not be read.
-func (c *inboundConn) receive(buf []byte) (h header, packet []byte, ok bool) {
+// receive reads one packet, which is valid until the next one. It is still obfuscated. ok is false at the end of the
+// connection, and for a packet that must not be read.
+func (c *inboundConn) receive() (h header, packet []byte, ok bool) {
 	head, err := c.in.Peek(headerLen)
 	if err != nil {
 		if len(head) > 0 {
 			c.note("closed in the middle of a packet")
 		}
-		return h, buf, false
+		return h, nil, false
 	}
 	h = parseHeader(head)
 	if h.version.major() != majorVersion {
 		c.note("not TACACS+: " + firstBytes(head))
-		return h, buf, false
+		return h, nil, false
 	}
 	if limit := c.listener.maxBody; int64(h.length) > int64(limit) {
 		c.note(fmt.Sprintf("body is %d bytes, the limit is %d", h.length, limit))
-		return h, buf, false
+		return h, nil, false
 	}
 	size := headerLen + int(h.length)
-	packet = slices.Grow(buf[:0], size)[:size]
+	if cap(c.packet) > c.in.Size() {
+		c.packet = nil
+	}
+	packet = slices.Grow(c.packet[:0], size)[:size]
+	c.packet = packet
 	if _, err = io.ReadFull(c.in, packet); err != nil {
 		c.note("closed in the middle of a packet")
 	}

@@ -30,8 +30,8 @@ func (s *share) inUse() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sum := 0
-	for _, n := range s.of {
-		sum += n
+	for _, c := range s.claims {
+		sum += c.taken
 	}
 	if sum != s.taken {
 		return -1
@@ -41,7 +41,7 @@ func (s *share) inUse() int {
 
 // takeAll takes as many places as the address can have.
 func (s *share) takeAll(client string) (n int) {
-	for s.take(netip.MustParseAddr(client), 1) == "" {
+	for s.claim(netip.MustParseAddr(client)).take(1) == "" {
 		n++
 	}
 	return n
@@ -54,7 +54,8 @@ func TestListenShare(t *testing.T) {
 	if n := s.takeAll("192.0.2.1"); n != 768 {
 		t.Errorf("one address has %d places", n)
 	}
-	if got := s.take(netip.MustParseAddr("192.0.2.1"), 1); got != "too many connections from this address" {
+	first := s.claim(netip.MustParseAddr("192.0.2.1"))
+	if got := first.take(1); got != "too many connections from this address" {
 		t.Errorf("refused with %q", got)
 	}
 	if n := s.takeAll("192.0.2.2"); n != 128 {
@@ -66,14 +67,14 @@ func TestListenShare(t *testing.T) {
 		}
 	}
 	for range 768 {
-		s.release(netip.MustParseAddr("192.0.2.1"), 1)
+		first.release(1)
 	}
 	if n := s.inUse(); n != 256 {
 		t.Errorf("%d places are in use", n)
 	}
 	full := newShare(2, "connections")
 	for i, want := range []string{"", "", "too many connections"} {
-		if got := full.take(netip.MustParseAddr(fmt.Sprintf("192.0.2.%d", i)), 1); got != want {
+		if got := full.claim(netip.MustParseAddr(fmt.Sprintf("192.0.2.%d", i))).take(1); got != want {
 			t.Errorf("address %d: refused with %q, want %q", i, got, want)
 		}
 	}
@@ -113,11 +114,19 @@ func TestListenLimitKey(t *testing.T) {
 		"fe80::1%eth0": "fe80::1%eth0",
 	} {
 		s := newShare(4, "connections")
-		if refused := s.take(netip.MustParseAddr(client), 1); refused != "" || s.of[netip.MustParseAddr(want)] != 1 {
-			t.Errorf("%s: %q, %v", client, refused, s.of)
+		c := s.claim(netip.MustParseAddr(client))
+		if refused := c.take(1); refused != "" || s.claims[netip.MustParseAddr(want)] != c || s.taken != 1 {
+			t.Errorf("%s: %q, %v", client, refused, s.claims)
 		}
-		if s.release(netip.MustParseAddr(client), 1); len(s.of) > 0 || s.taken != 0 {
-			t.Errorf("%s: %v are left", client, s.of)
+		again := s.claim(netip.MustParseAddr(client))
+		c.leave()
+		c.release(1)
+		if again.take(1); len(s.claims) != 1 || s.taken != 1 {
+			t.Errorf("%s: a claim in use is gone: %v", client, s.claims)
+		}
+		again.leave()
+		if again.release(1); len(s.claims) > 0 || s.taken != 0 {
+			t.Errorf("%s: %v are left", client, s.claims)
 		}
 	}
 }

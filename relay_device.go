@@ -22,13 +22,14 @@ type device struct {
 	upstream *upstream // its own; nil before the first session that uses it
 	waiting  *upstream // it has sessions that it does not know of; or nil
 	codec    codec     // of the packets that are read
-	buf      []byte    // of the last of them
 
 	ended    chan struct{}   // closed when no more packets are read
 	logins   context.Context // of authentications and authorizations
 	records  context.Context
 	running  sync.WaitGroup // sessions
 	recorded recordedConns
+
+	places, bytes, unanswered, unread *claim // of its address, on what devices share
 
 	mu       sync.Mutex
 	sessions map[uint32]*relayedSession // under way, by session_id
@@ -83,12 +84,17 @@ func (r *relayServer) serve(ctx, life context.Context, conn net.Conn) {
 		cancelRecords()
 		<-d.upstream.ended
 	}
+	for _, c := range []*claim{d.places, d.bytes, d.unanswered, d.unread} {
+		c.leave()
+	}
 	r.recorder.end(&d.recorded)
 }
 
 func newDevice(r *relayServer, config *relayConfig, c *inboundConn) *device {
+	addr := c.addr.Addr()
 	d := &device{relay: r, config: config, client: c, ended: make(chan struct{}), sessions: make(map[uint32]*relayedSession),
-		origin: jobOrigin{c.addr.Addr().String(), proxyHeader{c.addr, addrPortOf(c.conn.LocalAddr())}}}
+		places: r.places.claim(addr), bytes: r.bytes.claim(addr), unanswered: r.unanswered.claim(addr), unread: r.unread.claim(addr),
+		origin: jobOrigin{addr.String(), proxyHeader{c.addr, addrPortOf(c.conn.LocalAddr())}}}
 	d.space.L = &d.writing
 	c.idle, c.readsOnly = relayIdle, true
 	return d
@@ -122,11 +128,8 @@ func (d *device) handlePacket() bool {
 		d.left = !errors.Is(err, os.ErrDeadlineExceeded)
 		return false
 	}
-	if cap(d.buf) > relayBuffer {
-		d.buf = nil
-	}
-	h, packet, ok := d.client.receive(d.buf[:0])
-	if d.buf = packet; !ok {
+	h, packet, ok := d.client.receive()
+	if !ok {
 		return false
 	}
 	if wrong, then := checkHeader(&h, d.client.cleartext); wrong != "" {
@@ -189,11 +192,11 @@ func (d *device) admit(s *relayedSession) (refused string) {
 	case len(d.sessions) >= maxSessions:
 		return "too many sessions"
 	}
-	if refused = d.relay.places.take(d.client.addr.Addr(), 1); refused != "" {
+	if refused = d.places.take(1); refused != "" {
 		return refused
 	}
 	if refused = s.reserve(s.last.size() + sessionSize); refused != "" {
-		d.relay.places.release(d.client.addr.Addr(), 1)
+		d.places.release(1)
 		return refused
 	}
 	d.sessions[s.last.header.sessionID] = s
@@ -232,8 +235,8 @@ func (d *device) end(s *relayedSession) {
 	delete(d.sessions, s.tracker.id)
 	size := s.size
 	d.mu.Unlock()
-	d.relay.places.release(d.client.addr.Addr(), 1)
-	d.relay.bytes.release(d.client.addr.Addr(), size)
+	d.places.release(1)
+	d.bytes.release(size)
 	if !d.client.single {
 		d.client.stopReading()
 	}
@@ -312,7 +315,7 @@ func (d *device) write(n int, later bool) {
 	switch {
 	case d.broken:
 		d.out = rest
-	case d.relay.unread.take(d.client.addr.Addr(), n) != "":
+	case d.unread.take(n) != "":
 		d.out, d.broken = rest, true
 		d.cutOff()
 	case d.busy, later:
@@ -345,7 +348,7 @@ func (d *device) flush() {
 			broken = true
 			d.cutOff()
 		}
-		d.relay.unread.release(d.client.addr.Addr(), len(out))
+		d.unread.release(len(out))
 		d.writing.Lock()
 		d.broken = d.broken || broken
 		if d.spare = out; cap(out) > relayBuffer {

@@ -46,7 +46,7 @@ const sessionSize = 4 << 10
 
 // reserve reserves bytes for packets of the session, or returns why there are none left.
 func (s *relayedSession) reserve(n int) (refused string) {
-	if refused = s.device.relay.bytes.take(s.device.client.addr.Addr(), n); refused == "" {
+	if refused = s.device.bytes.take(n); refused == "" {
 		s.size += n
 	}
 	return refused
@@ -59,7 +59,7 @@ func (d *device) upstreamFor(s *relayedSession) *upstream {
 		return nil
 	case u == nil && d.client.single:
 		return d.ownUpstream(s.config)
-	case u == nil || d.relay.unanswered.take(d.client.addr.Addr(), s.last.size()) != "": // it would make others wait
+	case u == nil || d.unanswered.take(s.last.size()) != "": // it would make others wait
 		return nil
 	default:
 		s.unanswered = s.last.size()
@@ -104,7 +104,7 @@ func (s *relayedSession) submit(u *upstream) (ok bool) {
 // releaseUnanswered releases what upstreamFor has reserved.
 func (s *relayedSession) releaseUnanswered() {
 	if s.unanswered > 0 {
-		s.device.relay.unanswered.release(s.device.client.addr.Addr(), s.unanswered)
+		s.device.unanswered.release(s.unanswered)
 	}
 }
 

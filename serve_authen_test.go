@@ -412,7 +412,7 @@ func testLab() *lab { return &newLab().lab }
 
 // newLabConn returns a connection to srv for tests that do not read from it.
 func newLabConn(srv *labServer, conn net.Conn) *labConn {
-	return &labConn{server: srv, client: &inboundConn{listener: srv.listener, log: srv.listener.log, conn: conn, accepted: new(acceptedConn)}, dialogues: make(map[uint32]*labDialogue)}
+	return srv.newConn(&inboundConn{listener: srv.listener, log: srv.listener.log, conn: conn, accepted: new(acceptedConn)})
 }
 
 // proofTypes are the types that send no password, with the length of their challenge.

@@ -36,6 +36,8 @@ type labConn struct {
 	messages  messageSet              // its packets are decoded into these
 	out       []byte                  // replies that are written together
 	dialogues map[uint32]*labDialogue // by session_id
+	waiting   *claim                  // on the server's, for dialogues
+	ended     *labDialogue            // memory for the next one, or nil
 	sessions  int                     // begun so far
 }
 
@@ -49,6 +51,10 @@ type labDialogue struct {
 	tracker sessionTracker // for the log only
 }
 
+func (srv *labServer) newConn(client *inboundConn) *labConn {
+	return &labConn{server: srv, client: client, dialogues: make(map[uint32]*labDialogue), waiting: srv.waiting.claim(client.addr.Addr())}
+}
+
 // serve reads packets until the client closes the connection, breaks a rule, or is idle for too long. Replies are
 // written when there is nothing more to read.
 func (srv *labServer) serve(ctx context.Context, conn net.Conn) {
@@ -58,7 +64,8 @@ func (srv *labServer) serve(ctx context.Context, conn net.Conn) {
 		return
 	}
 	defer context.AfterFunc(ctx, client.stopReading)()
-	c := &labConn{server: srv, client: client, dialogues: make(map[uint32]*labDialogue)}
+	c := srv.newConn(client)
+	defer c.waiting.leave()
 	for more := true; more; {
 		if len(c.out) >= maxGathered && c.flush() != nil {
 			break
@@ -88,7 +95,7 @@ func (c *labConn) flush() (err error) {
 
 // handlePacket reads one packet and replies to it. It reports whether the connection goes on.
 func (c *labConn) handlePacket() bool {
-	h, packet, ok := c.client.receive(nil)
+	h, packet, ok := c.client.receive()
 	if !ok {
 		return false
 	}
@@ -225,7 +232,11 @@ func (c *labConn) startAuthen(h *header, m *authenStart) (reply message, over bo
 	if d := c.dialogues[h.sessionID]; d != nil {
 		c.abandon(h.sessionID, d)
 	}
-	d, now := &labDialogue{version: h.version, typ: m.typ, tracker: c.client.newTracker()}, time.Now()
+	d, now := c.ended, time.Now()
+	if c.ended = nil; d == nil {
+		d = new(labDialogue)
+	}
+	*d = labDialogue{version: h.version, typ: m.typ, tracker: c.client.newTracker()}
 	d.tracker.packet(now, h, m)
 	var r *authenReply
 	d.session, r = c.server.lab.start(m, h.version)
@@ -302,7 +313,7 @@ func (c *labConn) reserveDialogue() (refused string) {
 	if len(c.dialogues) >= maxDialogues {
 		return "too many sessions"
 	}
-	return c.server.waiting.take(c.client.addr.Addr(), 1)
+	return c.waiting.take(1)
 }
 
 // abandon ends a dialogue that the client did not continue.
@@ -315,9 +326,11 @@ func (c *labConn) abandon(id uint32, d *labDialogue) {
 func (c *labConn) end(id uint32, d *labDialogue) {
 	if c.dialogues[id] != nil {
 		delete(c.dialogues, id)
-		c.server.waiting.release(c.client.addr.Addr(), 1)
+		c.waiting.release(1)
 	}
 	c.client.log.write(&d.tracker.sessionRecord)
+	*d = labDialogue{} // with its secrets
+	c.ended = d
 }
 
 // exchange returns the record of a session with one request and one reply.

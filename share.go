@@ -13,9 +13,17 @@ type share struct {
 	limit int
 	what  string // the places are for, such as connections
 
-	mu    sync.Mutex
+	mu     sync.Mutex
+	taken  int
+	claims map[netip.Addr]*claim // of each limitKey
+}
+
+// A claim is the part of a share that one address has.
+type claim struct {
+	share *share
+	key   netip.Addr
 	taken int
-	of    map[netip.Addr]int // places of each limitKey
+	users int // that will call leave; without users and places the claim is dropped
 }
 
 const (
@@ -24,37 +32,63 @@ const (
 )
 
 func newShare(limit int, what string) *share {
-	return &share{limit: limit, what: what, of: make(map[netip.Addr]int)}
+	return &share{limit: limit, what: what, claims: make(map[netip.Addr]*claim)}
+}
+
+// claim returns the claim of a client. leave must follow.
+func (s *share) claim(client netip.Addr) *claim {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.claimOf(limitKey(client))
+	c.users++
+	return c
+}
+
+// claimOf returns the claim of a limitKey. s.mu is locked.
+func (s *share) claimOf(key netip.Addr) *claim {
+	c := s.claims[key]
+	if c == nil {
+		c = &claim{share: s, key: key}
+		s.claims[key] = c
+	}
+	return c
+}
+
+// leave ends the use of a claim. Places that are taken are still to be released.
+func (c *claim) leave() {
+	c.share.mu.Lock()
+	defer c.share.mu.Unlock()
+	c.users--
+	c.add(0)
 }
 
 // take reserves n places, or returns why there are none.
-func (s *share) take(client netip.Addr, n int) (refused string) {
+func (c *claim) take(n int) (refused string) {
+	s := c.share
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	key, free := limitKey(client), s.limit-s.taken-n
-	switch held := s.of[key]; {
+	switch free := s.limit - s.taken - n; {
 	case free < 0:
 		return "too many " + s.what
-	case held > 0 && (held+n > sharePart*free || free < s.limit/shareReserve):
+	case c.taken > 0 && (c.taken+n > sharePart*free || free < s.limit/shareReserve):
 		return "too many " + s.what + " from this address"
 	}
-	s.add(key, n)
+	c.add(n)
 	return ""
 }
 
-func (s *share) release(client netip.Addr, n int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.add(limitKey(client), -n)
+func (c *claim) release(n int) {
+	c.share.mu.Lock()
+	defer c.share.mu.Unlock()
+	c.add(-n)
 }
 
-// add adds to the places that are taken. s.mu is locked.
-func (s *share) add(key netip.Addr, n int) {
-	s.taken += n
-	if held := s.of[key] + n; held > 0 {
-		s.of[key] = held
-	} else {
-		delete(s.of, key)
+// add adds to the places that are taken. share.mu is locked.
+func (c *claim) add(n int) {
+	c.taken += n
+	c.share.taken += n
+	if c.taken == 0 && c.users == 0 {
+		delete(c.share.claims, c.key)
 	}
 }
 
@@ -63,8 +97,8 @@ func (s *share) with(t *share) *share {
 	if s == nil || t == nil {
 		return cmp.Or(s, t)
 	}
-	for key, n := range t.of {
-		s.add(key, n)
+	for key, c := range t.claims {
+		s.claimOf(key).add(c.taken)
 	}
 	return s
 }

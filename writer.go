@@ -135,7 +135,7 @@ func (w *queuedWriter) reserve(client netip.Addr, n int) bool {
 	if w.shares == nil {
 		w.shares = newShare(maxBackground, "bytes of lines")
 	}
-	return w.shares.take(client, n) == ""
+	return w.shares.claim(client).take(n) == "" // dropped with the share
 }
 
 // noteLost queues the note on lost texts. w.mu is locked.

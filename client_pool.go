@@ -28,7 +28,7 @@ type pool struct {
 	queue        queue[job]       // not under way
 	failedDials  int              // connections in a row that never carried a reply
 	earlyCloses  int              // connections that the server ended soon
-	now          time.Time        // read once a wait
+	now          time.Time        // after the last wait
 	onWorkers    int              // jobs that are not on the mux, but on workers or on connections that are drained
 	workerCount  int
 	work         chan *job
@@ -273,8 +273,10 @@ func (p *pool) startWorker(ctx context.Context) {
 // wait waits until a job ends, until next, or for a notify.
 func (p *pool) wait(ctx context.Context, next time.Time) {
 	var ended *job
+	came := false // with an earlier reply
 	if p.mux != nil {
 		p.wakeup.conn.Store(p.mux.conn)
+		came = wholePacket(p.mux.in)
 	}
 	switch {
 	case p.mux != nil && p.mux.inFlight.first() != nil:
@@ -284,8 +286,10 @@ func (p *pool) wait(ctx context.Context, next time.Time) {
 	default:
 		p.sleep(ctx, next)
 	}
-	p.wakeup.conn.Store(nil)
-	if p.now = time.Now(); ended != nil {
+	if p.wakeup.conn.Store(nil); !came {
+		p.now = time.Now()
+	}
+	if ended != nil {
 		p.onReply(ctx, ended)
 	}
 	for p.onWorkers+p.draining > 0 { // else nothing can be received

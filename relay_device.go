@@ -22,6 +22,7 @@ type device struct {
 	upstream *upstream // its own; nil before the first session that uses it
 	waiting  *upstream // it has sessions that it does not know of; or nil
 	codec    codec     // of the packets that are read
+	now      time.Time // when the last read ended
 
 	ended    chan struct{}   // closed when no more packets are read
 	logins   context.Context // of authentications and authorizations
@@ -118,7 +119,8 @@ func (d *device) abandon() {
 // handlePacket reads one packet and hands it to its session. It reports whether the connection goes on. A packet that
 // cannot be forwarded is answered as RFC 8907 requires.
 func (d *device) handlePacket() bool {
-	if !wholePacket(d.client.in) {
+	came := wholePacket(d.client.in) // with an earlier packet
+	if !came {
 		d.wakeUpstream()
 		if d.waitForSpace(); !d.client.extendDeadline() {
 			return false
@@ -131,6 +133,9 @@ func (d *device) handlePacket() bool {
 	h, packet, ok := d.client.receive()
 	if !ok {
 		return false
+	}
+	if !came {
+		d.now = time.Now()
 	}
 	if wrong, then := checkHeader(&h, d.client.cleartext); wrong != "" {
 		d.refuse(h, then, wrong, "UNENCRYPTED flag")
@@ -155,7 +160,7 @@ func (d *device) handlePacket() bool {
 	}
 	d.client.prove(&h, m)
 	refused := ""
-	if p := (devicePacket{h, m, time.Now()}); h.seqNo == 1 {
+	if p := (devicePacket{h, m, d.now}); h.seqNo == 1 {
 		refused = d.begin(p)
 	} else {
 		refused = d.resume(p)

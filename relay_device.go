@@ -152,20 +152,22 @@ func (d *device) handlePacket() bool {
 	m := newMessage(&h)
 	err := d.codec.decode(body, m)
 	if d.client.dump != nil { // converting the address allocates
-		d.client.dump.packet("received from", d.client.addr, &h, body, m)
+		d.client.dump.packet("received from", d.client.addr, &h, body, m, d.dialogueSecrets(h.sessionID)...)
 	}
 	if err != nil {
+		d.endDialogue(&h, "malformed CONTINUE")
 		d.refuse(h, rejectWithError, d.client.malformed(err), "malformed packet")
 		return d.client.survives()
 	}
 	d.client.prove(&h, m)
 	refused := ""
-	if p := (devicePacket{h, m, d.now}); h.seqNo == 1 {
+	if p := (devicePacket{header: h, message: m, at: d.now}); h.seqNo == 1 {
 		refused = d.begin(p)
 	} else {
 		refused = d.resume(p)
 	}
 	if refused != "" {
+		d.endDialogue(&h, refused)
 		d.refuse(h, rejectWithError, refused, refused)
 		return d.client.single
 	}
@@ -176,6 +178,7 @@ func (d *device) handlePacket() bool {
 func (d *device) begin(p devicePacket) (refused string) {
 	s := d.relay.sessions.Get().(*relayedSession)
 	s.device, s.config, s.last, s.tracker, s.promptTime = d, d.relay.config.Load(), p, d.client.newTracker(), relayIdle
+	s.tracker.serverKeys = s.config.kept.keys
 	if refused = d.admit(s); refused != "" {
 		return refused
 	}
@@ -232,6 +235,26 @@ func (d *device) resume(p devicePacket) (refused string) {
 		s.answers <- p
 	}
 	return refused
+}
+
+// endDialogue ends the session that waits for a CONTINUE if h is one that was refused: the device gets an ERROR.
+func (d *device) endDialogue(h *header, refused string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if s := d.sessions[h.sessionID]; h.seqNo != 1 && s != nil && s.expected != 0 {
+		s.expected = 0
+		s.answers <- devicePacket{refused: refused}
+	}
+}
+
+// dialogueSecrets returns the secrets of the session that waits for a CONTINUE, if there is one with this session_id.
+func (d *device) dialogueSecrets(id uint32) []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if s := d.sessions[id]; s != nil {
+		return s.known
+	}
+	return nil
 }
 
 // end forgets a session. Without single-connection mode the connection ends with it (RFC 8907 section 4.3).

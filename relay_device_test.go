@@ -125,11 +125,12 @@ func TestRelayHalfCloseOfOne(t *testing.T) {
 	c.checkEnd(t)
 }
 
-// TestRelayBadSessions: in single-connection mode a bad session ends alone. One that waits for its reply still gets it, and a
-// later one passes.
+// TestRelayBadSessions: in single-connection mode a bad session ends alone, also one that waits for a CONTINUE and gets
+// another packet. One that waits for its reply still gets it, and a later one passes.
 func TestRelayBadSessions(t *testing.T) {
 	t.Parallel()
 	askPass := &authenReply{status: authenGetPass, flags: authenNoEcho, serverMsg: "Password: "}
+	const ended = "no such session, unexpected seq_no or version" // the one, or while the session ends the other
 	for _, mode := range relayModes {
 		s := serveWith(t)
 		r := relayTo(t, s.addr, split(mode)...)
@@ -142,17 +143,23 @@ func TestRelayBadSessions(t *testing.T) {
 		if h, err := c.receive(&first); err != nil || first.status != authenPass || h.flags != flagSingleConnect {
 			t.Fatalf("%s: got %+v %+v, %v", mode, h, first, err)
 		}
-		fakeExchange{2, asciiStart("alice"), askPass, 0}.run(t, c, numbers, flagSingleConnect)
+		for id := range uint32(4) {
+			fakeExchange{2 + id, asciiStart("alice"), askPass, 0}.run(t, c, numbers, flagSingleConnect)
+		}
 		for _, bad := range []struct {
 			h      header
 			m      message
 			answer string
 		}{
 			{header{version: minorDefault, typ: typeAuthen, seqNo: 3, sessionID: 9}, answerWith("x"), "no such session"},
-			{header{version: minorDefault, typ: typeAuthen, seqNo: 5, sessionID: 2}, answerWith("x"), "unexpected seq_no or version"},
-			{header{version: minorOne, typ: typeAuthen, seqNo: 3, sessionID: 2}, answerWith("x"), "unexpected seq_no or version"},
+			{header{version: minorDefault, typ: typeAuthen, seqNo: 5, sessionID: 3}, answerWith("x"), "unexpected seq_no or version"},
+			{header{version: minorDefault, typ: typeAuthen, seqNo: 3, sessionID: 3}, answerWith(testPassword), ended},
+			{header{version: minorOne, typ: typeAuthen, seqNo: 3, sessionID: 4}, answerWith("x"), "unexpected seq_no or version"},
+			{header{version: minorDefault, typ: typeAuthen, seqNo: 3, sessionID: 4}, answerWith(testPassword), ended},
+			{header{version: minorDefault, typ: typeAuthen, seqNo: 3, sessionID: 5}, papStart("alice", testPassword), "malformed packet"},
+			{header{version: minorDefault, typ: typeAuthen, seqNo: 3, sessionID: 5}, answerWith(testPassword), ended},
 			{header{version: minorDefault, typ: typeAuthen, seqNo: 1, sessionID: 2}, asciiStart("bob"), "the session_id is in use"},
-			{header{version: minorDefault, typ: 9, seqNo: 1, sessionID: 3}, asciiStart("bob"), ""},
+			{header{version: minorDefault, typ: 9, seqNo: 1, sessionID: 6}, asciiStart("bob"), ""},
 		} {
 			bad.h.flags = flagSingleConnect
 			if err := c.send(bad.h, bad.m); err != nil {
@@ -166,13 +173,18 @@ func TestRelayBadSessions(t *testing.T) {
 				continue
 			}
 			var reply authenReply
-			if h, err := c.receive(&reply); err != nil || reply.status != authenError || reply.serverMsg != bad.answer || h.flags != flagSingleConnect {
+			if h, err := c.receive(&reply); err != nil || reply.status != authenError || !strings.Contains(bad.answer, reply.serverMsg) || h.flags != flagSingleConnect {
 				t.Errorf("%s %+v: got %+v %+v, %v", mode, bad.h, h, reply, err)
 			}
 		}
 		fakeExchange{2, answerWith(testPassword), &authenReply{status: authenPass}, 0}.run(t, c, numbers, flagSingleConnect)
-		if err := c.login(4, flagSingleConnect); err != nil {
+		if err := c.login(7, flagSingleConnect); err != nil {
 			t.Error(err)
+		}
+		for _, reason := range []string{"unexpected seq_no or version", "malformed CONTINUE"} {
+			waitUntil(t, reason, func() bool {
+				return strings.Contains(r.log.String(), " alice authenticate ascii MALFORMED: "+reason+" (")
+			})
 		}
 	}
 }

@@ -19,15 +19,17 @@ type relayedSession struct {
 	repliedAt  time.Time     // when it came; zero if it did not
 	promptTime time.Duration // that is left
 
-	named    bool // the last packet has the name of the user, and no secret
-	recorded bool // the last packet is
-	alone    bool // it has a connection of its own, and so can have prompts
-	prompted bool // a reply asks for a CONTINUE, but came on a shared connection
-	aborted  bool // by the device
+	named    bool   // the last packet has the name of the user, and no secret
+	recorded bool   // the last packet is
+	alone    bool   // it has a connection of its own, and so can have prompts
+	prompted bool   // a reply asks for a CONTINUE, but came on a shared connection
+	aborted  bool   // by the device
+	refused  string // what was wrong with the CONTINUE
 
 	// device.mu guards these.
-	expected uint8 // seq_no of the CONTINUE that is awaited, or 0
-	size     int   // bytes that are reserved
+	expected uint8    // seq_no of the CONTINUE that is awaited, or 0
+	known    []string // secrets at the last prompt
+	size     int      // bytes that are reserved
 	answers  chan devicePacket
 }
 
@@ -36,6 +38,7 @@ type devicePacket struct {
 	header  header
 	message message
 	at      time.Time
+	refused string // what was wrong; empty if it was not refused
 }
 
 // size returns the size of the packet in bytes.
@@ -168,6 +171,9 @@ func (s *relayedSession) fail() {
 	var m message = errorReply(s.tracker.packetType, "no server answered")
 	s.tracker.close()
 	switch {
+	case s.refused != "": // which had its ERROR
+		s.tracker.end(statusMalformed, s.refused)
+		return
 	case s.tracker.status == statusAbandoned:
 		return // nothing is due to the device
 	case outcomeOf(err) == outcomeFlagViolation:
@@ -228,7 +234,11 @@ func (s *relayedSession) record(replied bool) {
 		return
 	}
 	s.recorded = true
-	r.packet(s.last.at, &d.recorded, d.client.addr, s.tracker.server, s.last.header, s.last.message, s.named)
+	var repeated []string // in the reason of an ABORT
+	if s.aborted {
+		repeated = s.tracker.hidden()
+	}
+	r.packet(s.last.at, &d.recorded, d.client.addr, s.tracker.server, s.last.header, s.last.message, s.named, repeated...)
 	if replied {
 		r.packet(s.repliedAt, &d.recorded, d.client.addr, s.tracker.server, s.replyHeader(), s.response, false, s.tracker.hidden()...)
 	}
@@ -240,7 +250,7 @@ func (s *relayedSession) ask(ctx context.Context, _ string, _ bool) (string, err
 	s.job.abandoned.Store(true) // no other server knows of this session
 	s.setServer()
 	d.mu.Lock()
-	s.expected = s.last.header.seqNo + 2
+	s.expected, s.known = s.last.header.seqNo+2, s.tracker.hidden()
 	d.mu.Unlock()
 	s.forward()
 	d.deliver()
@@ -248,6 +258,9 @@ func (s *relayedSession) ask(ctx context.Context, _ string, _ bool) (string, err
 	began := time.Now()
 	select {
 	case p := <-s.answers:
+		if s.refused = p.refused; s.refused != "" {
+			break
+		}
 		s.promptTime -= p.at.Sub(began)
 		s.named = s.tracker.prompt == authenGetUser && !s.tracker.noEcho
 		s.last, s.recorded = p, false

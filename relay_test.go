@@ -850,15 +850,17 @@ func TestRelayRecordTimes(t *testing.T) {
 	}
 }
 
-// TestRelayRepeatedSecrets: a password that a server repeats is hidden; the device gets the reply unchanged.
+// TestRelayRepeatedSecrets: a password or a key of either side that a server repeats is hidden; the device gets the reply
+// unchanged.
 func TestRelayRepeatedSecrets(t *testing.T) {
 	t.Parallel()
+	secrets := strings.Join([]string{testPassword, testKey, deviceKey}, ", ")
 	for _, mode := range relayModes {
 		for options, no := range map[string]*authenReply{
-			"":                {status: authenFail, serverMsg: "bad password " + testPassword + "!"},
-			" --show-secrets": {status: authenFail, serverMsg: "bad password " + testPassword + "!"},
-			" --retries 1":    {status: authenError, serverMsg: "bad password " + testPassword + "!"},
-			" --retries 2":    {status: authenError, data: "bad password " + testPassword + "!"},
+			"":                {status: authenFail, serverMsg: "bad password " + secrets + "!"},
+			" --show-secrets": {status: authenFail, serverMsg: "bad password " + secrets + "!"},
+			" --retries 1":    {status: authenError, serverMsg: "bad password " + secrets + "!"},
+			" --retries 2":    {status: authenError, data: "bad password " + secrets + "!"},
 		} {
 			s := startFakeServer(t, func(c *fakeServerConn) {
 				if q := c.readRequest(); q != nil {
@@ -884,16 +886,51 @@ func TestRelayRepeatedSecrets(t *testing.T) {
 			if options == " --show-secrets" {
 				shown = 2
 			}
-			if n := bytes.Count(data, []byte(testPassword)); n != shown || strings.Contains(r.stderr.String(), testPassword) != (shown > 0) {
-				t.Errorf("%s%s: the password is in the record %d times, and stderr is\n%s", mode, options, n, r.stderr)
+			for i, secret := range []string{testPassword, testKey, deviceKey} {
+				want := choose(i == 0, shown, shown/2) // the request has the password too
+				if n := bytes.Count(data, []byte(secret)); n != want || strings.Contains(r.stderr.String(), secret) != (shown > 0) {
+					t.Errorf("%s%s: the record has %s %d times, and stderr is\n%s", mode, options, secret, n, r.stderr)
+				}
 			}
 			want := no.status.String()
 			if no.serverMsg != "" {
-				want += ": bad password [redacted]!"
+				want += ": bad password [redacted], [redacted], [redacted]!"
 			}
 			if lines := r.log.String(); !strings.Contains(lines, want) {
 				t.Errorf("%s: the log is\n%s", mode, lines)
 			}
+		}
+	}
+}
+
+// TestRelayAbortReason: a device's password that its ABORT repeats is hidden.
+func TestRelayAbortReason(t *testing.T) {
+	t.Parallel()
+	s := startFakeServer(t, func(c *fakeServerConn) {
+		for range 2 {
+			q := c.readRequest()
+			c.Write(c.reply(q, &authenReply{status: authenGetPass, flags: authenNoEcho}))
+		}
+		c.readRequest()
+	})
+	record := filepath.Join(t.TempDir(), "record.pcap")
+	r := relayTo(t, s.addr, "-d", "--record", record)
+	c, numbers := dialDevice(t, r), make(map[uint32]uint8)
+	start := asciiStart("alice")
+	start.data = "first secret" // as some devices do
+	ask := &authenReply{status: authenGetPass, flags: authenNoEcho}
+	fakeExchange{1, start, ask, 0}.run(t, c, numbers, 0)
+	fakeExchange{1, answerWith(testPassword), ask, 0}.run(t, c, numbers, 0)
+	reason := "not " + testPassword + " and not first secret"
+	if err := c.send(header{version: minorDefault, typ: typeAuthen, seqNo: 5, sessionID: 1}, &authenContinue{flags: authenAbort, data: reason}); err != nil {
+		t.Fatal(err)
+	}
+	waitUntil(t, "the line", func() bool { return strings.Contains(r.log.String(), "ABORT: not [redacted] and not [redacted] (") })
+	r.stop()
+	data, err := os.ReadFile(record)
+	for _, secret := range []string{testPassword, "first secret"} {
+		if all := string(data) + r.stderr.String(); err != nil || strings.Contains(all, secret) || !strings.Contains(all, "not [redacted] and not [redacted]") {
+			t.Errorf("%v, %q", err, all)
 		}
 	}
 }

@@ -20,6 +20,7 @@ type sessionTracker struct {
 	noEcho     bool         // the prompt asks for a secret
 	secrets    []string     // of the client, and the shared key: to redact where the server repeats them
 	sharedKey  string       // of both ends; empty if it is unknown
+	serverKeys []key        // of a relay
 	retained   int          // bytes of secrets
 	verdict    bool         // the status is the server's
 }
@@ -112,7 +113,7 @@ func (o *sessionTracker) packet(at time.Time, h *header, m message) (over bool) 
 		o.start(m)
 	case *authenContinue:
 		if m.flags&authenAbort != 0 {
-			o.status, o.serverMsg = statusAbort, m.data
+			o.status, o.serverMsg = statusAbort, o.redacted(m.data)
 			return true
 		}
 		switch isName := asked == authenGetUser && !o.noEcho && h.seqNo == before+1; {
@@ -134,7 +135,7 @@ func (o *sessionTracker) packet(at time.Time, h *header, m message) (over bool) 
 // start adds a START.
 func (o *sessionTracker) start(m *authenStart) {
 	o.setRequest(&m.commonFields)
-	if m.typ == authenPAP {
+	if !m.typ.challenged() { // PAP, and the first password of some devices
 		o.addSecret(m.data) // the record keeps the text of the packet anyway
 	}
 	switch o.action = m.action; {
@@ -164,12 +165,13 @@ func between(from, to time.Time) time.Duration {
 	return max(to.Sub(from), 0)
 }
 
-// hidden returns the texts to redact in what the server sends: the secrets of the client and the shared key.
+// hidden returns the texts to redact in what either end sends: the secrets of the client and the shared keys.
 func (o *sessionTracker) hidden() []string {
-	if len(o.sharedKey) < shortestSecret {
-		return o.secrets
+	all := append(slices.Clip(o.secrets), o.sharedKey)
+	for _, k := range o.serverKeys {
+		all = append(all, k.value)
 	}
-	return append(slices.Clip(o.secrets), o.sharedKey)
+	return all
 }
 
 // addSecret stores a secret of the client, unless it is too short for a password. A part of the user's name is none: a gap

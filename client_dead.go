@@ -61,21 +61,29 @@ func newDeadServers(life context.Context, servers []server, deadTime time.Durati
 }
 
 // order returns servers in the order to try them in: those that live, then those that were dead for silence, then the dead
-// ones, which are to be skipped (see skips). If all are dead it is the order of the list. The caller must not change the
-// result.
+// ones, which are to be skipped (see skips). If all are dead it is the order of the list. A silent server without TLS keeps
+// its place in a list with TLS, since nothing goes to it after a server with TLS (RFC 9887 section 5.1.1). The caller must
+// not change the result.
 func (d *deadServers) order(servers []server) []server {
 	if len(servers) == 1 {
 		return servers
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !slices.ContainsFunc(servers, func(srv server) bool { return d.states[srv].rank() > 0 }) || d.livingExcept(nil) == 0 {
+	rankOf := func(srv server) int {
+		rank := d.states[srv].rank()
+		if rank == 1 && !srv.tls && mixed(servers) {
+			return 0
+		}
+		return rank
+	}
+	if !slices.ContainsFunc(servers, func(srv server) bool { return rankOf(srv) > 0 }) || d.livingExcept(nil) == 0 {
 		return servers
 	}
 	var ordered []server
 	for rank := range 3 {
 		for _, srv := range servers {
-			if d.states[srv].rank() == rank {
+			if rankOf(srv) == rank {
 				ordered = append(ordered, srv)
 			}
 		}

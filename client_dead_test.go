@@ -158,6 +158,28 @@ func TestDeadServersSilence(t *testing.T) {
 	})
 }
 
+// TestDeadServersSilenceMixed: in a list with TLS a silent server without TLS comes back to its place, since it would get no
+// request after a server with TLS.
+func TestDeadServersSilenceMixed(t *testing.T) {
+	for tls, want := range map[string]string{"": "BCA", "A": "BCA", "B": "ABC", "ABC": "BCA"} {
+		withDeadServers(t, "ABC", func(t *testing.T, d *deadTest) {
+			for i := range d.servers {
+				old := d.servers[i]
+				d.servers[i].tls = strings.Contains(tls, old.host)
+				state := d.states[old]
+				delete(d.states, old)
+				d.states[d.servers[i]] = state
+			}
+			for range deadAfter {
+				d.unanswered(d.servers[0], "", time.Now(), errDown)
+			}
+			d.check(t, tls+" over TLS, dead", "BC/A")
+			after(30 * time.Second)
+			d.check(t, tls+" over TLS, connected", want)
+		})
+	}
+}
+
 // TestDeadServersLaterAnswer: the first reply that did not come to a request does not count if the server has answered
 // one that was sent later.
 func TestDeadServersLaterAnswer(t *testing.T) {

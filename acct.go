@@ -122,6 +122,14 @@ func newTaskID() string {
 	return hex.EncodeToString(b[:])
 }
 
+// taskIDOf returns the task_id of a request that is a record.
+func taskIDOf(q dialogue) string {
+	if m, ok := q.(*record); ok {
+		return argValue(m.request.args, "task_id")
+	}
+	return ""
+}
+
 // recordArgs completes the arguments of a task, and returns its task id: a new one if args have none. The service is
 // always there (section 8.2).
 func recordArgs(args []string) (complete []string, taskID string, err error) {
@@ -215,7 +223,7 @@ func (r *record) on(server string) (next reaction) {
 	}
 	v := &next.verdict
 	v.status, v.serverMsg, v.data, v.request = reply.status, reply.serverMsg, reply.data, r.request.args
-	v.taskID = argValue(r.request.args, "task_id")
+	v.taskID = taskIDOf(r)
 	if reply.status == acctFollow {
 		v.hint = followHint(reply.data)
 	}

@@ -136,7 +136,7 @@ func TestExecNotRun(t *testing.T) {
 	}{
 		{"FOLLOW", "--fault follow", "touch " + ran, false, 125, `(?s).*the start record was not confirmed, the command was not run: \S+ answered FOLLOW\n.*`, ``},
 		{"ERROR", "--fault error", "touch " + ran, false, 125, `(?s).*the start record was not confirmed, the command was not run: \S+ answered ERROR.*`, ``},
-		{"closed", "--fault close", "touch " + ran, false, 125, `(?s).*the start record was not confirmed, the command was not run: \S+ closed.*`, ``},
+		{"closed", "--fault close", "touch " + ran, false, 125, `(?s).*the start record was not confirmed, the command was not run: \S+ closed.*`, `"err_msg=not started"`},
 		{"no interpreter", "", broken, false, 126, `(?s).*run \S+broken: .*no such file or directory\n.*`, `"err_msg=not started"`},
 		{"interrupted", "", "touch " + ran, true, 130, `(?s).*`, `"err_msg=not started"`},
 	} {
@@ -185,6 +185,25 @@ func TestAccountTaskIDWithoutAnswer(t *testing.T) {
 		if got.code != tt.code || len(list) != 1 || !regexp.MustCompile("^"+tt.taskID+"$").MatchString(list[0].TaskID) {
 			t.Errorf("%s: got %+v", tt.name, got)
 		}
+		got = runWith(t, secretsInEnv, "", append([]string{"account", "alice", tt.addr}, split(tt.options)...)...)
+		if lost := strings.HasPrefix(tt.name, "no reply"); lost != regexp.MustCompile("hint: look for task_id="+tt.taskID+" in the server's log; ").MatchString(got.err) {
+			t.Errorf("%s: got %+v", tt.name, got)
+		}
+	}
+}
+
+// TestExecUnclearStart: a start record without a reply may be written, so a stop record follows.
+func TestExecUnclearStart(t *testing.T) {
+	t.Parallel()
+	addr, records := acctServer(t, "close", "success")
+	got := runWith(t, secretsInEnv, "", split("account alice "+addr+" --exec -- echo ran")...)
+	start, stop := <-records, <-records
+	id := argValue(start.args, "task_id")
+	if got.code != 125 || got.out != "" || !strings.Contains(got.err, "hint: look for task_id="+id+" in the server's log; ") {
+		t.Errorf("got %+v", got)
+	}
+	if stop.flags != acctStop || argValue(stop.args, "task_id") != id || argValue(stop.args, "start_time") != argValue(start.args, "start_time") || argValue(stop.args, "err_msg") != notStarted {
+		t.Errorf("recorded %q, then %q", start.args, stop.args)
 	}
 }
 
@@ -262,7 +281,7 @@ func TestExecCodes(t *testing.T) {
 		{"no program", nil, text, 126, `tacacs_plus: exec: .*: permission denied\n`},
 		{"a folder", nil, filepath.Dir(text), 126, `tacacs_plus: exec: .*: is a directory\n`},
 		{"cannot be run", []string{"success", "success"}, broken, 126, `tacacs_plus: run .*: exec format error\n`},
-		{"start not confirmed", []string{"close"}, "echo", 125, `tacacs_plus: the start record was not confirmed, the command was not run: \S+ closed the connection before it answered\n`},
+		{"start not confirmed", []string{"close", "success"}, "echo", 125, `tacacs_plus: the start record was not confirmed, the command was not run: \S+ closed the connection before it answered\n`},
 		{"start refused", []string{"follow"}, "echo", 125, `tacacs_plus: the start record was not confirmed, the command was not run: \S+ answered FOLLOW\n`},
 		{"stop not confirmed", []string{"success", "close"}, "false", 125, `tacacs_plus: the stop record was not confirmed, the command ran: exit status 1: \S+ closed the connection before it answered\n`},
 		{"stop refused", []string{"success", "follow"}, "true", 125, `tacacs_plus: the stop record was not confirmed, the command ran: exit status 0: \S+ answered FOLLOW\n`},

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -99,7 +100,7 @@ func (opts *accountOptions) task(inv *invocation, args []string) (*task, error) 
 	t := &task{inv: inv, method: opts.method, args: args, id: id}
 	longest := t.args
 	if opts.execute {
-		longest = stopArgs(t.record(acctStart, t.args).request.args, 0, "not started")
+		longest = stopArgs(t.record(acctStart, t.args).request.args, 0, notStarted)
 	}
 	if err := t.record(acctStop, longest).check(inv.request.maxRemAddr()); err != nil {
 		return nil, err
@@ -118,6 +119,8 @@ type task struct {
 	args   []string
 	id     string   // task_id
 	order  []server // for the next record: first the server that got the last; nil before that
+	// unclear reports that some of the last record was written, and no reply could be read.
+	unclear bool
 }
 
 // record returns the request for one record of the task.
@@ -129,8 +132,12 @@ func (t *task) record(flags acctFlags, args []string) *record {
 func (t *task) send(ctx context.Context, flags acctFlags, args []string) (*result, error) {
 	j := &job{request: t.record(flags, args), order: t.order}
 	res, err := t.inv.ask(ctx, t.client, j)
-	t.order = j.orderFromHere()
-	res.TaskID = t.id
+	t.order, t.unclear = j.orderFromHere(), j.session.written && j.answer() == nil
+	if res.TaskID = t.id; t.unclear && (j.class() == classNetwork || j.class() == classInterrupted) {
+		f := *asFailure(err)
+		f.hint = strings.TrimSuffix("look for task_id="+t.id+" in the server's log; "+f.hint, "; ")
+		err = &f
+	}
 	return res, err
 }
 
@@ -144,9 +151,15 @@ func (r *task) execute(ctx context.Context, program string, argv []string) (outp
 	defer signal.Stop(signals) // after the stop record another signal ends the process
 	streams := r.inv.std
 	r.inv.std.out = streams.err // stdout is for the command
-	started, err := r.send(ctx, acctStart, r.args)
+	args := r.record(acctStart, r.args).request.args
+	started, err := r.send(ctx, acctStart, args)
 	if err != nil || started.class != classGranted {
-		return &execResult{started, exitUnrecorded}, notConfirmed("start", started, err, "the command was not run")
+		err = notConfirmed("start", started, err, "the command was not run")
+		if r.unclear { // the task may have begun
+			signal.Stop(signals)
+			_, _ = r.send(context.WithoutCancel(ctx), acctStop, stopArgs(args, 0, notStarted))
+		}
+		return &execResult{started, exitUnrecorded}, err
 	}
 	_ = r.inv.show(&execResult{result: started}, r.inv.std.out)
 
@@ -162,7 +175,7 @@ func (r *task) execute(ctx context.Context, program string, argv []string) (outp
 	err = startCommand(ctx, cmd)
 	go forwardSignals(recordCtx, signals, cmd.Process, func() { giveUp(interrupted(ctx)) })
 	status := waitCommand(cmd, err)
-	res, err := r.send(recordCtx, acctStop, stopArgs(started.Arguments.Request, time.Since(began), status.text))
+	res, err := r.send(recordCtx, acctStop, stopArgs(args, time.Since(began), status.text))
 	if err != nil || res.class != classGranted {
 		return &execResult{res, exitUnrecorded}, notConfirmed("stop", res, err, "the command "+status.summary())
 	}
@@ -236,6 +249,8 @@ func (e *execResult) finish(err error) *failure {
 
 func (e *execResult) line() string { return "" }
 
+const notStarted = "not started" // the err_msg of a command that was not run
+
 // A commandStatus is how a command ended.
 type commandStatus struct {
 	code exitCode // as in a shell: 128 and the number of a signal
@@ -262,7 +277,7 @@ func startCommand(ctx context.Context, cmd *exec.Cmd) error {
 // waitCommand waits for the end of cmd. startErr is the error of startCommand.
 func waitCommand(cmd *exec.Cmd, startErr error) commandStatus {
 	if startErr != nil {
-		return commandStatus{exitCannotRun, "not started", startErr}
+		return commandStatus{exitCannotRun, notStarted, startErr}
 	}
 	_ = cmd.Wait()
 	state := cmd.ProcessState

@@ -79,7 +79,7 @@ type batchRequest struct {
 	Answers     []string        `json:"answers"`
 	AnswerAgain bool            `json:"answer_repeated"`
 	Args        []string        `json:"args"`
-	Cmd         string          `json:"cmd"`
+	Cmd         *string         `json:"cmd"`
 	Cmds        []string        `json:"cmds"`
 	Method      string          `json:"method"`
 	Require     []string        `json:"require"`
@@ -172,8 +172,8 @@ func (p *requestParser) newRequest(l *requestLine, b *batchRequest, options requ
 	case "login":
 		opts := new(loginOptions)
 		opts.args, opts.commands, opts.require, opts.json = b.Args, b.Cmds, b.Require, true
-		if b.Cmd != "" {
-			opts.commands = append(list{b.Cmd}, b.Cmds...)
+		if b.Cmd != nil {
+			opts.commands = append(list{*b.Cmd}, b.Cmds...)
 		}
 		plan, err := opts.plan(&options, nil)
 		if err != nil {
@@ -182,7 +182,10 @@ func (p *requestParser) newRequest(l *requestLine, b *batchRequest, options requ
 		l.job.steps = plan.run
 		return p.newLogin(l, b, options)
 	case "authorize", "account":
-		argOptions := argOptions{command: b.Cmd, args: b.Args, json: true}
+		argOptions := argOptions{args: b.Args, json: true}
+		if b.Cmd != nil {
+			argOptions.command = cmp.Or(*b.Cmd, " ") // a blank one is refused
+		}
 		args, err := argOptions.request(nil)
 		if err != nil {
 			return nil, err
@@ -295,6 +298,9 @@ type batchResult struct {
 // writeJSON writes the result of a line as one JSON object.
 func writeJSON(out *bufio.Writer, l *requestLine) {
 	res := &l.job.res
+	if !res.began.IsZero() {
+		res.TaskID = taskIDOf(l.job.request) // also if no server confirmed the record
+	}
 	res.finish(l.job.err)
 	r := batchResult{Line: l.number, ID: l.id, result: res, Expect: escape(l.expect)}
 	if l.expect != "" {

@@ -67,6 +67,10 @@ func TestBatchRequests(t *testing.T) {
 		{`{"command":"authorize","user":"alice","cmd":"show","args":["cmd=show"]}`, "", usage, 2, ""},
 		{`{"command":"authorize","user":"alice","args":["no separator"]}`, "", usage, 2, ""},
 		{`{"command":"authorize","user":"alice","cmd":" "}`, "", usage, 2, ""},
+		{`{"command":"authorize","user":"alice","cmd":""}`, "", usage, 2, ""},
+		{`{"command":"account","user":"alice","cmd":""}`, "", usage, 2, ""},
+		{`{"command":"login","user":"alice","cmd":""}`, "", usage, 2, ""},
+		{`{"command":"authorize","user":"alice","cmd":null}`, "", "PASS_ADD", 0, "alice authorize service=shell cmd= PASS_ADD"},
 		{`{"command":"authorize","user":"alice","method":"magic"}`, "", usage, 2, ""},
 		{`{"command":"authorize","user":"alice","service":"magic"}`, "", usage, 2, ""},
 		{`{"command":"authorize","user":"a\u001b"}`, "", usage, 2, ""},
@@ -547,6 +551,12 @@ func TestBatchReusedTaskID(t *testing.T) {
 	refusing := serveWith(t, "--fault", "error")
 	got := runWith(t, secretsInEnv, start+"\n"+start, "batch", refusing.addr)
 	got.check(t, classServer.exit(), `(?s).*`, `tacacs_plus: 2 requests, 2 server error\n`)
+	// The result of a record that may be written has the generated task_id.
+	lost, records := acctServer(t, "close")
+	got = runWith(t, secretsInEnv, `{"command":"account","user":"alice"}`, "batch", lost)
+	if list := answers(t, got.out); len(list) != 1 || list[0].TaskID != argValue((<-records).args, "task_id") {
+		t.Errorf("got %+v", got)
+	}
 }
 
 // TestBatchBacklogCountsRequest checks that the backlog counts the parsed request if that is larger than the line.

@@ -163,9 +163,7 @@ func (s *loginSteps) do(ctx context.Context, name, command string, q dialogue) c
 	}
 	s.requester.do(ctx, j)
 	s.order, s.written = j.orderFromHere(), j.session.written
-	if m, ok := q.(*record); ok {
-		res.TaskID = argValue(m.request.args, "task_id") // also if no server confirmed it
-	}
+	res.TaskID = taskIDOf(q) // also if no server confirmed it
 	res.finish(j.err)
 	s.whole.session.timing.add(&j.session.timing)
 	s.whole.replyLost = s.whole.replyLost || j.replyLost

@@ -50,11 +50,13 @@ var checkMetrics = []checkMetric{
 	}},
 	{"tacacs_command_ok", "Whether a command has the expected verdict (--cmd).", func(_ *checkReport, s *serverCheck, add addSample) {
 		for _, c := range s.Commands {
-			add(boolValue(c.AsExpected), label("command", c.Command))
+			if c.Status != "" && c.Status != authorError.String() {
+				add(boolValue(c.AsExpected), label("command", c.Command))
+			}
 		}
 	}},
 	{"tacacs_wrong_password_refused", "Whether a wrong password is denied (--negative).", func(_ *checkReport, s *serverCheck, add addSample) {
-		if s.WrongPassword != "" {
+		if s.wrongRefused || s.WrongPassword == authenPass.String() {
 			add(boolValue(s.wrongRefused))
 		}
 	}},
@@ -97,6 +99,9 @@ func (r *checkReport) prometheus() string {
 			text.sample(0)
 		}
 		for _, s := range r.Servers {
+			if s.class == classInterrupted {
+				continue
+			}
 			m.samples(r, s, func(value float64, labels ...string) {
 				text.sample(value, append([]string{label("server", s.Server)}, labels...)...)
 			})

@@ -128,7 +128,7 @@ func (s *serverCheck) addLogins(facts *factList) {
 		}
 	}
 	for _, c := range s.Commands {
-		facts.add("command "+escape(c.Command), c.Status+choose(c.AsExpected, "", "  <- not as expected"))
+		facts.add("command "+escape(c.Command), cmp.Or(c.Status, "error")+choose(c.AsExpected, "", "  <- not as expected"))
 	}
 	switch {
 	case s.WrongPassword != "" && s.wrongRefused:

@@ -92,7 +92,7 @@ type serverCheck struct {
 	client       *client       // of this server alone; single-connection mode is for the probe
 	resolve      time.Duration // how long its name took
 	probe, login sessionTime
-	wrongRefused bool     // the wrong password was denied
+	wrongRefused bool     // the wrong password was denied, not asked for more
 	anyDenied    bool     // a login was denied
 	class        class    // of Error
 	state        exitCode // of Nagios, for Error
@@ -282,7 +282,7 @@ func (s *serverCheck) tryCommands(ctx context.Context) {
 // tryWrongPassword logs in with a wrong password, which the server must deny.
 func (s *serverCheck) tryWrongPassword(ctx context.Context) {
 	j := s.do(ctx, s.plan.authenticate(s.plan.request.authenType, "wrong "+rand.Text()))
-	s.WrongPassword, s.wrongRefused = statusName(j.answer()), j.class() == classDenied
+	s.WrongPassword, s.wrongRefused = statusName(j.answer()), j.class() == classDenied && j.answer() != authenGetData
 	s.fail(s.wrongPasswordError(j), nagiosCritical)
 }
 
@@ -313,7 +313,7 @@ func (s *serverCheck) wrongPasswordError(login *job) error {
 	case class == classGranted:
 		return failf(classDenied, "%s accepted a wrong password for %s", s.Server, escape(s.plan.request.user)).
 			withHint("check the server and its back end: they accept any password")
-	case class != classDenied:
+	case !s.wrongRefused:
 		return failf(class, "%s replied to a wrong password with %s, not with a denial", s.Server, login.res.verdict())
 	}
 	return nil

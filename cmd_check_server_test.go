@@ -427,6 +427,33 @@ func TestCheckCommands(t *testing.T) {
 	if r := askJSON(t, "alice", erring.addr, "--cmd", "-reload"); r.Servers[0].Commands[0].AsExpected || r.ExitCode != classServer.exit() {
 		t.Errorf("an ERROR as a denial: %+v", r)
 	}
+	if out := erring.ask(t, "check alice AT --cmd -reload --prometheus").out; strings.Contains(out, "tacacs_command_ok") {
+		t.Errorf("got %s", out)
+	}
+}
+
+// TestCheckNegativeUnmeasured: only a denial refuses the wrong password, not a prompt for more or an ERROR.
+func TestCheckNegativeUnmeasured(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		status authenStatus
+		code   exitCode
+		metric string
+	}{{authenFail, 0, "1"}, {authenFollow, 0, "1"}, {authenGetData, 1, ""}, {authenError, 3, ""}, {authenPass, 1, "0"}} {
+		s := startFakeServer(t, func(c *fakeServerConn) {
+			for q := c.readRequest(); q != nil; q = c.readRequest() {
+				m := &authenReply{status: authenGetPass}
+				if q.continues != nil {
+					m.status = choose(strings.HasPrefix(q.continues.userMsg, "wrong "), tt.status, authenPass)
+				}
+				c.Write(c.reply(q, m))
+			}
+		})
+		got := runWith(t, secretsInEnv, "", "check", "alice", s.addr, "--negative", "--prometheus")
+		if v := metrics(t, got.out)[`tacacs_wrong_password_refused{server="`+s.addr+`"}`]; got.code != tt.code || v != tt.metric {
+			t.Errorf("%s: %q, %+v", tt.status, v, got)
+		}
+	}
 }
 
 // TestCheckUnmeasured: what was not measured is U for Nagios, and is absent elsewhere.

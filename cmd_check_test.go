@@ -164,6 +164,11 @@ func TestCheckInterrupted(t *testing.T) {
 	if got.code != classInterrupted.exit() || !strings.Contains(got.out, `"exit_code":130,"error":{"class":"interrupted","message":"interrupted"}`) || strings.Count(got.out, `"error":{`) != 3 {
 		t.Errorf("got %+v", got)
 	}
+	reached = make(chan struct{})
+	got = runUntil(t, reached, "check REFUSED,AT --timeout 1h --prometheus", "REFUSED", addr, "AT", silent.addr)
+	if got.code != classInterrupted.exit() || strings.Contains(got.out, silent.addr) {
+		t.Errorf("got %+v", got)
+	}
 }
 
 // TestCheckUsage: check refuses wrong options, with --nagios as UNKNOWN.

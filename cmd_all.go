@@ -130,6 +130,9 @@ func (inv *invocation) askAll(ctx context.Context, c *client, newJob func() *job
 			inv.printFailure(f, &j.res, j.res.Server)
 		}
 	}
+	if ctx.Err() != nil {
+		worst = classInterrupted
+	}
 	if broken == nil && mixed(inv.server.servers) && !inv.output.quiet && worst != classInterrupted {
 		servers := make([]server, len(targets))
 		for i, t := range targets {

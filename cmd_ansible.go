@@ -48,11 +48,11 @@ func readTask(args []string) ansibleTask {
 // ansibleOwn is the prefix of Ansible's own parameters.
 const ansibleOwn = "_ansible_"
 
-// ansibleCommands returns the commands that a task can have, and whether they change anything.
-func ansibleCommands() map[string]bool {
-	return map[string]bool{"authenticate": false, "enable": false, "authorize": false, "check": false, "version": false,
-		"chpass": true, "account": true, "login": true}
-}
+// The commands that a task can have: those that change something, and the others.
+const (
+	changingCommands = "chpass account login"
+	askingCommands   = "authenticate enable authorize check version"
+)
 
 // answer runs the task and prints the result for Ansible.
 func (t ansibleTask) answer(ctx context.Context, table []command, std stdio) exitCode {
@@ -64,7 +64,7 @@ func (t ansibleTask) answer(ctx context.Context, table []command, std stdio) exi
 	line, lineErr := t.commandLine(table)
 	inv, parseErr := parse(table, line, inner)
 	err = cmp.Or(err, lineErr, parseErr)
-	a := &ansibleAnswer{stdout: &stdout, stderr: &stderr, changes: ansibleCommands()[inv.command.name]}
+	a := &ansibleAnswer{stdout: &stdout, stderr: &stderr, changes: hasWord(changingCommands, inv.command.name) || inv.given("login")}
 	switch {
 	case err != nil:
 		a.output = inv.misused(err)
@@ -95,7 +95,7 @@ func (t ansibleTask) commandLine(table []command) (line []string, err error) {
 		return line, err
 	}
 	line = append(line, c.name)
-	if _, ok := ansibleCommands()[c.name]; !ok {
+	if !hasWord(changingCommands+" "+askingCommands, c.name) {
 		return line, failf(classUsage, "the command %s does not work under Ansible, which needs one answer", c.name)
 	}
 	inv := &invocation{table: table, command: *c, options: newOptionSet()}
@@ -307,6 +307,20 @@ func (a *ansibleAnswer) sum() string {
 	return fmt.Sprintf("%d/%d %s: %s", failures, len(parts), bad, strings.Join(reasons, "; "))
 }
 
+// anyChanged reports whether one of the answers, or of their servers and steps, is a change that a server confirmed.
+func anyChanged(list any) bool {
+	parts, _ := list.([]any)
+	for _, part := range parts {
+		facts, _ := part.(map[string]any)
+		command, _ := facts["command"].(string)
+		granted, _ := facts["granted"].(bool)
+		if granted && hasWord(changingCommands, command) || anyChanged(facts["servers"]) || anyChanged(facts["steps"]) {
+			return true
+		}
+	}
+	return false
+}
+
 func (a *ansibleAnswer) json() string {
 	answer := make(map[string]any)
 	switch len(a.objects) {
@@ -326,12 +340,11 @@ func (a *ansibleAnswer) json() string {
 	if warnings != nil {
 		answer["warnings"] = warnings
 	}
-	granted := a.exit() == classGranted.exit()
 	if a.skipped {
 		answer["skipped"] = true
 	}
-	answer["changed"] = a.changes && granted && !a.skipped
-	answer["failed"] = !granted
+	answer["changed"] = anyChanged(a.objects)
+	answer["failed"] = a.exit() != classGranted.exit()
 	answer["msg"] = cmp.Or(a.msg, fmt.Sprintf("exit code %d", a.exit()))
 	return encodeJSON(answer)
 }

@@ -38,7 +38,11 @@ func newLoginCommand(o *optionSet) action {
 		if authen.all {
 			return inv.askAll(ctx, c, func() *job { each := *a; return &job{request: &each, steps: plan.run} }), nil
 		}
-		return inv.ask(ctx, c, &job{request: a, steps: plan.run})
+		res, err := inv.ask(ctx, c, &job{request: a, steps: plan.run})
+		if ctx.Err() != nil { // maybe only during STOP
+			err = interrupted(ctx)
+		}
+		return res, err
 	}
 }
 

@@ -75,7 +75,7 @@ func (inv *invocation) client(ctx context.Context, keys []key) (*client, error) 
 	s := &inv.server
 	c := &client{user: inv.request.user, keys: keys, timeout: s.timeout, connectTimeout: s.connect, failoverTimeout: cmp.Or(s.connect, defaultConnect),
 		retries: s.retries, network: s.network(),
-		source: s.sourceAddr, device: s.device, remAddr: inv.request.remAddr, singleConnect: s.singleConnect, unencrypted: s.unencrypted, proven: new(sync.Map)}
+		source: s.source, device: s.device, remAddr: inv.request.remAddr, singleConnect: s.singleConnect, unencrypted: s.unencrypted, proven: new(sync.Map)}
 	if inv.output.debug {
 		c.dump = &dumper{out: inv.std.err, showSecrets: inv.output.showSecrets, began: time.Now()}
 	}
@@ -227,24 +227,32 @@ func (inv *invocation) givenKeys(ctx context.Context) (keys []key, err error) {
 	return keys, nil
 }
 
-// cutKeyServers removes NAME= from each key file and keeps the names: empty for a file without one.
-func (inv *invocation) cutKeyServers() error {
-	servers := make([]string, len(inv.key.files))
-	for i, value := range inv.key.files {
-		servers[i], inv.key.files[i], _ = cutServer(value)
-		if strings.Contains(servers[i], "://") {
-			return failf(classUsage, "\"%s\" of %s is not a name, an address or a prefix", escape(servers[i]), inv.key.option).withHint("write NAME without tls:// and tcp://")
+// cutKeyServers removes NAME= from each key file and keeps the names.
+func (inv *invocation) cutKeyServers() (err error) {
+	inv.keyServers, err = cutServers(inv.key.files)
+	return err
+}
+
+// cutServers removes NAME= from each file of --key-file and returns the names: empty for a file without one, nil if none
+// has one.
+func cutServers(files []string) (servers []string, err error) {
+	for i, value := range files {
+		name, file, found := cutServer(value)
+		if !found {
+			continue
 		}
-		if prefix := servers[i]; strings.Contains(prefix, "/") {
-			if _, err := parsePrefix(prefix); err != nil {
-				return failf(classUsage, "\"%s\" of %s %w", escape(prefix), inv.key.option, err)
-			}
+		if strings.Contains(name, "://") {
+			return nil, failf(classUsage, "\"%s\" of --key-file is not a name, an address or a prefix", escape(name)).withHint("write NAME without tls:// and tcp://")
 		}
+		if _, err := parsePrefix(name); err != nil && strings.Contains(name, "/") {
+			return nil, failf(classUsage, "\"%s\" of --key-file %w", escape(name), err)
+		}
+		if servers == nil {
+			servers = make([]string, len(files))
+		}
+		servers[i], files[i] = name, file
 	}
-	if slices.ContainsFunc(servers, func(s string) bool { return s != "" }) {
-		inv.keyServers = servers
-	}
-	return nil
+	return servers, nil
 }
 
 // checkServerKeys reports a server for which no key is given, as far as that can be seen before its name is resolved.

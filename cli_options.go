@@ -103,16 +103,15 @@ type serverOptions struct {
 	deadTime      time.Duration // see deadServers
 	retries       int
 	ipv4, ipv6    bool
-	source        string
+	source        netip.Addr
 	device        string
 	proxyText     string
 	singleConnect bool
 	unencrypted   bool
 	tls           tlsOptions
 
-	servers    []server      // of host, set by check
-	proxy      *proxyCommand // of proxyText, set by check; nil for none
-	sourceAddr netip.Addr
+	servers []server      // of host, set by check
+	proxy   *proxyCommand // of proxyText, set by check; nil for none
 }
 
 func (s *serverOptions) register(o groupOptions) {
@@ -124,7 +123,7 @@ func (s *serverOptions) register(o groupOptions) {
 	o.add(&number{&s.retries, 0, 1000}, "retries", "N", "retry the whole server list N times (default 0)")
 	o.add((*toggle)(&s.ipv4), "4", "", "use IPv4 only")
 	o.add((*toggle)(&s.ipv6), "6", "", "use IPv6 only")
-	o.add((*text)(&s.source), "source", "ADDR", "local address to connect from")
+	o.add((*addrValue)(&s.source), "source", "ADDR", "local address to connect from")
 	o.add((*deviceName)(&s.device), "vrf interface", "DEV", "network device or VRF to connect through (Linux)")
 	o.set.in(groupProxy).add((*text)(&s.proxyText), "proxy-command", "COMMAND", "connect by the stdin and stdout of this command, run without a shell; %h and %p are host and port; not for batch, bench, relay")
 	o.add((*toggle)(&s.singleConnect), "single-connect", "", "ask for single-connection mode")
@@ -156,16 +155,11 @@ func (s *serverOptions) check(typed func(option string) bool) (err error) {
 	if s.ipv4 && s.ipv6 {
 		return failf(classUsage, "-4 and -6 cannot be used together")
 	}
-	if s.source != "" {
-		if s.sourceAddr, err = netip.ParseAddr(s.source); err != nil {
-			return failf(classUsage, "--source \"%s\" is not an address", escape(s.source))
-		}
-		if s.ipv4 && !s.sourceAddr.Is4() || s.ipv6 && s.sourceAddr.Is4() {
-			return failf(classUsage, "--source %s cannot be used with %s", s.source, choose(s.ipv4, "-4", "-6"))
-		}
+	if s.source.IsValid() && (s.ipv4 && !s.source.Is4() || s.ipv6 && s.source.Is4()) {
+		return failf(classUsage, "--source %s cannot be used with %s", s.source, choose(s.ipv4, "-4", "-6"))
 	}
 	if s.proxyText != "" {
-		if s.ipv4 || s.ipv6 || s.source != "" || s.device != "" {
+		if s.ipv4 || s.ipv6 || s.source.IsValid() || s.device != "" {
 			return failf(classUsage, "--proxy-command cannot be used with -4, -6, --source or --interface")
 		}
 		if s.proxy, err = newProxyCommand(s.proxyText, s.servers); err != nil {
@@ -184,9 +178,9 @@ func (s *serverOptions) inClear() bool { return anyOver(s.servers, false) }
 
 func (s *serverOptions) network() string {
 	switch {
-	case s.ipv4 || s.sourceAddr.IsValid() && s.sourceAddr.Is4():
+	case s.ipv4 || s.source.Is4():
 		return "tcp4"
-	case s.ipv6 || s.sourceAddr.IsValid():
+	case s.ipv6 || s.source.IsValid():
 		return "tcp6"
 	}
 	return "tcp"

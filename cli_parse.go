@@ -122,6 +122,9 @@ func (p *parser) assign() error {
 			return failf(classUsage, "%s is missing", place.name).withHint("%s", c.usage())
 		default:
 			*place.value, inv.words = inv.words[0], inv.words[1:]
+			if place.name == "HOST" {
+				p.profile.badHost = nil
+			}
 			if !mustBeWord {
 				spare--
 			}
@@ -136,7 +139,7 @@ func (p *parser) assign() error {
 	if c.host == absent {
 		return inv.output.check()
 	}
-	err := cmp.Or(inv.request.check(c.name), inv.server.check(inv.typed), inv.cutKeyServers(), inv.output.check())
+	err := cmp.Or(inv.request.check(c.name), p.profile.badHost, inv.server.check(inv.typed), inv.cutKeyServers(), inv.output.check())
 	if user := inv.options.find("username"); err == nil && c.user == optional && words == 1 && len(inv.words) == 0 && inv.given("host") && (!user.given || user.fromProfile) {
 		err = inv.checkLoneUser()
 	}

@@ -15,6 +15,7 @@ import (
 type profile struct {
 	word         string // of the command line; empty for none
 	secretOption string // the option before the word, if it reads a secret from standard input
+	badHost      error  // of a host in it; reported unless the command line has HOST
 }
 
 // maxProfile is the largest size of a profile, in bytes.
@@ -71,10 +72,10 @@ func (p *profile) read(inv *invocation) error {
 	for i := range reader.lines {
 		l := &reader.lines[i]
 		if wrong := reader.set(l); wrong != nil && err == nil {
-			f := asFailure(wrong)
-			err = failf(f.class, "%s:%d: %w", path, l.number, f.err).withHint("%s", f.hint)
+			err = reader.at(l, wrong)
 		}
 	}
+	p.badHost = reader.badHost
 	if reader.secret != "" {
 		inv.warnReadable(reader.secret, path)
 	}
@@ -189,6 +190,14 @@ type profileReader struct {
 	lines  []profileLine
 	known  bool   // a line has the name of an option
 	secret string // the name of one of its options with a secret as value
+
+	badHost error // see profile
+}
+
+// at returns an error with the place of its line.
+func (r *profileReader) at(l *profileLine, err error) error {
+	f := asFailure(err)
+	return failf(f.class, "%s:%d: %w", r.path, l.number, f.err).withHint("%s", f.hint)
 }
 
 // A profileLine is an option in a profile: name value, name=value, or the name of a toggle.
@@ -300,6 +309,17 @@ func (r *profileReader) set(l *profileLine) error {
 	}
 	o.fromProfile = true
 	_, err := r.inv.parseOption(arg, nil)
+	switch {
+	case err != nil:
+	case l.name == "host":
+		if _, wrong := parseServers(l.value, portClear, false); wrong != nil && r.badHost == nil {
+			r.badHost = r.at(l, wrong)
+		}
+	case l.name == "key-file" && r.inv.command.host != absent:
+		_, err = cutServers([]string{l.value})
+	case strings.HasSuffix(l.name, "key-file"):
+		_, err = cutPrefixes("--"+l.name, []string{l.value})
+	}
 	return err
 }
 

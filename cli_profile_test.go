@@ -257,6 +257,25 @@ func TestProfileErrors(t *testing.T) {
 			t.Errorf("%q: got\n%+v, want\n%+v", tt.profile, got, want)
 		}
 	}
+	for profile, want := range map[string]string{
+		"timeout 5\nhost tac1:99999,tac2":     `:2: port "99999" of server "tac1:99999" must be 1 to 65535`,
+		"host tac1\nhost tac2,,tac3":          `:2: the server list "tac2,,tac3" has an empty entry`,
+		"host tac1 # comment":                 `:1: server "tac1 # comment" is not a name or an address`,
+		"host tac1\nsource xyz":               `:2: option --source: "xyz" is not an address`,
+		"host tac1\nkey-file 10.0.0.0/99=k":   `:2: "10.0.0.0/99" of --key-file is neither an address nor a prefix`,
+		"key-file a=b\nkey-file tls://tac1=k": `:2: "tls://tac1" of --key-file is not a name, an address or a prefix` + hint + "write NAME without tls:// and tcp://",
+	} {
+		path := filepath.Join(writeFiles(t, map[string]string{"prod": profile}), "prod")
+		got := runWith(t, env, "", "authorize", "alice", "@"+path)
+		if want := (runResult{classUsage.exit(), "", "tacacs_plus: " + path + want + "\n"}); got != want {
+			t.Errorf("%q: got %+v", profile, got)
+		}
+	}
+	// HOST as a word replaces it.
+	path := filepath.Join(writeFiles(t, map[string]string{"prod": "host tac1:99999\ntimeout 3"}), "prod")
+	if got := runWith(t, env, "", "authorize", "alice", "@"+path, refusedAddr(t), "-k", testKey); got.code != classNetwork.exit() {
+		t.Errorf("got %+v", got)
+	}
 }
 
 // TestProfileIsMissing covers the errors for a profile that cannot be read, and their hints.

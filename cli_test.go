@@ -127,7 +127,7 @@ func usageErrors() []usageError {
 		{"authenticate alice SERVER --retries 1001", `option --retries: "1001" must be 0 to 1000`, ""},
 		{"authenticate alice SERVER --retries 1.5", `option --retries: "1.5" must be 0 to 1000`, ""},
 		{"authenticate alice SERVER -4 -6", "-4 and -6 cannot be used together", ""},
-		{"authenticate alice SERVER --source foo", `--source "foo" is not an address`, ""},
+		{"authenticate alice SERVER --source foo", `option --source: "foo" is not an address`, ""},
 		{"authenticate alice SERVER -4 --source ::1", "--source ::1 cannot be used with -4", ""},
 		{"authenticate alice SERVER -6 --source 127.0.0.1", "--source 127.0.0.1 cannot be used with -6", ""},
 

@@ -6,13 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
 )
 
 // anyText is a flag.Value, as are text, which rejects the empty string of an unset variable in a script, toggle, list,
-// number, seconds, timeOrZero, deviceName, hostList, pinList and hexValue.
+// addrValue, number, seconds, timeOrZero, deviceName, hostList, pinList and hexValue.
 type anyText string
 
 func (t *anyText) String() string { return string(*t) }
@@ -46,6 +47,18 @@ type list []string
 func (l *list) String() string { return strings.Join(*l, " ") }
 
 func (l *list) Set(s string) error { *l = append(*l, s); return nil }
+
+type addrValue netip.Addr
+
+func (a *addrValue) String() string { return "" }
+
+func (a *addrValue) Set(s string) error {
+	v, err := netip.ParseAddr(s)
+	if *a = addrValue(v); err != nil {
+		return errors.New("is not an address")
+	}
+	return nil
+}
 
 type number struct {
 	value    *int

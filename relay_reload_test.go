@@ -226,10 +226,10 @@ func TestRelayReloadErrors(t *testing.T) {
 		{"key-file empty.key\ndevice-key-file device.key", "no key in DIR/empty.key; "},
 		{"tls\ncacert nosuch.pem\ndevice-key-file device.key", "read the certificate file: open DIR/nosuch.pem: no such file or directory; "},
 		{"device-key-file device.key\nsend-proxy\nsingle-connect", "--send-proxy excludes --single-connect: its connections are of many devices; "},
-		{"device-key-file device.key\ndevice-key-file 192.0.2.0/33=device.key", "\"192.0.2.0/33\" of --device-key-file "},
+		{"device-key-file device.key\ndevice-key-file 192.0.2.0/33=device.key", "DIR/p:5: \"192.0.2.0/33\" of --device-key-file "},
 		{"proxy-protocol x\ndevice-key-file device.key", "--proxy-protocol \"x\" "},
 		{"key-file server.key\nlisten 127.0.0.1:0\nlisten-tls 127.0.0.1:0", "--listen-tls needs --listen-cert; "},
-		{"host ::1:x", "server \"::1:x\" is "},
+		{"host ::1:x", "DIR/p:4: server \"::1:x\" is "},
 	} {
 		r.file(t, "empty.key", "")
 		r.profile(t, "host "+b.addr, "timeout 5", "listen 127.0.0.1:0", tt.lines)

@@ -90,7 +90,7 @@ func endCommand(args []string) []string {
 	if end == 0 || argValue(args, "cmd") == "" || args[end-1] == endOfCommand {
 		return args
 	}
-	return slices.Insert(slices.Clone(args), end, endOfCommand)
+	return slices.Concat(args[:end], []string{endOfCommand}, args[end:])
 }
 
 // endOfCommand is the last argument of a command on Cisco IOS.
@@ -102,7 +102,7 @@ func completeShell(args []string) []string {
 	if i < 0 || hasArg(args, "cmd") {
 		return args
 	}
-	return slices.Insert(args, i+1, "cmd=")
+	return slices.Concat(args[:i+1], []string{"cmd="}, args[i+1:])
 }
 
 // holds reports whether the argument want is among args, with either separator. An argument that may not repeat must not

@@ -106,7 +106,12 @@ func notPEM(what, file string, b []byte) *failure {
 		return failf(classUsage, "the %s %s is PKCS #12, not PEM", what, file).
 			withHint("convert it with openssl pkcs12 -in %s -nodes -out FILE", file)
 	}
-	if strings.Contains(what, "key") {
+	switch {
+	case bytes.Contains(b, []byte("-----BEGIN")):
+		return f.withHint("copy it again from its first to its last line: it is cut off or damaged")
+	case len(b) == 0 || b[0] != 0x30: // DER begins with a SEQUENCE
+		return f.withHint("give a file in PEM, which has a line -----BEGIN")
+	case strings.Contains(what, "key"):
 		return f.withHint("convert a private key with openssl pkey -inform DER -in %s -out FILE", file)
 	}
 	return f.withHint("convert a certificate with openssl x509 -inform DER -in %s -out FILE", file)

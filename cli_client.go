@@ -93,8 +93,9 @@ func (inv *invocation) client(ctx context.Context, keys []key) (*client, error) 
 		inv.warnf(warnMixedTransport, "%s", text)
 	}
 	if s.overTLS() {
-		inv.warnReadableKey(s.tls.cert, s.tls.certKey)
-		c.tls, err = s.tls.client(ctx, inv.warnAlways)
+		if c.tls, err = s.tls.client(ctx, inv.warnAlways); err == nil { // the key is where it should be
+			inv.warnReadableKey(s.tls.cert, s.tls.certKey)
+		}
 	}
 	return c, err
 }

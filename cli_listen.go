@@ -94,12 +94,10 @@ func (inv *invocation) reportCertificates(err error) {
 func (o *acceptOptions) tlsServer(ctx context.Context, inv *invocation, cert, certKey string, pair []tls.Certificate, change func(*tls.Config)) (*tlsServer, error) {
 	s := &tlsServer{cert: cert, certKey: certKey, pair: pair, clientCA: o.clientCA, crls: o.crls, names: o.names, address: o.address,
 		tickets: &ticketLedger{lifetime: o.ticketLifetime}, change: change, warnf: inv.printWarning, report: inv.reportCertificates}
-	if cert != "" {
-		inv.warnReadableKey(cert, certKey)
-	}
 	if err := s.start(ctx); err != nil {
 		return nil, err
 	}
+	inv.warnReadableKey(cert, certKey)
 	if o.clientCA == "" {
 		inv.warnf(warnNoClientCA, "clients need no certificate without --client-ca; %s", clientCertsRequired)
 	}

@@ -439,21 +439,28 @@ func TestSecretReadableByOthers(t *testing.T) {
 	server := serveWith(t)
 	secure := serving(t, new(lockedBuffer), split("serve --tls --listen 127.0.0.1:0 --user alice:x --cert DIR/server.pem --cert-key DIR/server.key", "DIR", certs)...)
 	for line, what := range map[string]string{
-		"authenticate alice AT --key-file FILE":                                                         "key",
-		"authenticate alice AT --password-file FILE":                                                    "password",
-		"chpass alice AT --new-password-file FILE":                                                      "new password",
-		"authenticate alice SECURE --tls --cacert CERTS/ca.pem --cert CERTS/client.pem --cert-key FILE": "private key",
-		"authenticate alice SECURE --tls --cacert CERTS/ca.pem --cert FILE":                             "private key",
-		"serve --key-file FILE --listen 192.0.2.55:49":                                                  "key",
-		"serve --users-file FILE --listen 192.0.2.55:49":                                                "list of users",
-		"serve --enable-password-file FILE --listen 192.0.2.55:49":                                      "enable password",
-		"serve --tls --cert CERTS/server.pem --cert-key FILE":                                           "private key",
-		"relay AT --listen 192.0.2.55:49 --device-key-file FILE":                                        "key of the devices",
-		"relay AT --listen-tls 127.0.0.1:0 --listen-cert FILE":                                          "private key",
-		"decode --key-file FILE":                                                                        "key",
-		"decode --key-list FILE":                                                                        "list of keys",
+		"authenticate alice AT --key-file FILE":                                                                "key",
+		"authenticate alice AT --password-file FILE":                                                           "password",
+		"chpass alice AT --new-password-file FILE":                                                             "new password",
+		"authenticate alice SECURE --tls --cacert CERTS/ca.pem --cert CERTS/client.pem --cert-key FILE":        "private key",
+		"authenticate alice SECURE --tls --cacert CERTS/ca.pem --cert FILE":                                    "private key",
+		"serve --key-file FILE --listen 192.0.2.55:49":                                                         "key",
+		"serve --users-file FILE --listen 192.0.2.55:49":                                                       "list of users",
+		"serve --enable-password-file FILE --listen 192.0.2.55:49":                                             "enable password",
+		"serve --tls --cert CERTS/client.pem --cert-key FILE --listen 192.0.2.55:300 --client-ca CERTS/ca.pem": "private key",
+		"relay AT --listen 192.0.2.55:49 --device-key-file FILE":                                               "key of the devices",
+		"relay AT --listen-tls 192.0.2.55:300 --listen-cert FILE --client-ca CERTS/ca.pem":                     "private key",
+		"decode --key-file FILE":                                                                               "key",
+		"decode --key-list FILE":                                                                               "list of keys",
 	} {
-		dir := writeFiles(t, map[string]string{"f": "a:b"})
+		content := "a:b"
+		if what == "private key" {
+			for _, name := range []string{"/client.pem", "/client.key"} {
+				b, _ := os.ReadFile(certs + name)
+				content += "\n" + string(b)
+			}
+		}
+		dir := writeFiles(t, map[string]string{"f": content})
 		file := filepath.Join(dir, "f")
 		args := split(line, "AT", server.addr, "SECURE", secure.addr, "FILE", file, "CERTS", certs)
 		for mode, warned := range map[os.FileMode]bool{0o600: false, 0o640: true, 0o604: true} {

@@ -195,6 +195,9 @@ func (m *mux) read() (*job, error) {
 	}
 	h := parseHeader(b)
 	if err := m.conn.checkHeader(&h); err != nil {
+		if j := m.inFlight.first(); j != nil {
+			j.session.timing.received += len(b)
+		}
 		return nil, err
 	}
 	if n := headerLen + int(h.length); n > m.in.Size() {

@@ -32,10 +32,13 @@ func TestTLS(t *testing.T) {
 	dir := testFiles(t)
 	// The outer part of a PKCS #12 file, as openssl pkcs12 -export writes it.
 	pkcs12 := unhex(t, "30 1a 02 01 03 30 11 06 09 2a 86 48 86 f7 0d 01 07 01 a0 04 04 02 30 00 30 02 05 00")
-	for name, b := range map[string][]byte{"client.pkcs12": pkcs12, "text.P12": []byte("not DER"), "list.der": unhex(t, "30 05 02 01 02 30 00")} {
+	for name, b := range map[string][]byte{"client.pkcs12": pkcs12, "text.P12": []byte("not DER"), "cut.pem": []byte("-----BEGIN CERTIFICATE-----\nMIIB"), "list.der": unhex(t, "30 05 02 01 02 30 00")} {
 		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := os.Chmod(filepath.Join(dir, "other-ca.pem"), 0o644); err != nil {
+		t.Fatal(err)
 	}
 	const server, mutual = "--tls --cert DIR/server.pem --cert-key DIR/server.key", "--tls --cert DIR/server.pem --cert-key DIR/server.key --client-ca DIR/ca.pem"
 	const login = "authenticate alice AT --tls --cacert DIR/ca.pem"
@@ -78,11 +81,13 @@ func TestTLS(t *testing.T) {
 		{"TLS port without --tls", server, "authenticate alice AT", 4, `.* closed the connection before it answered`, "or a TLS port"},
 		{"foreign key", server, login + " --cert DIR/client.pem --cert-key DIR/server.key", 2, `the private key in .*server.key does not match the certificate in .*client.pem`, ""},
 		{"encrypted key", server, login + " --cert DIR/client.pem --cert-key DIR/encrypted.key", 2, `the private key in .* is encrypted`, "openssl pkey"},
-		{"certificate not PEM", server, login + " --cert DIR/text", 2, `the certificate file .*text is not PEM`, "openssl x509"},
+		{"certificate not PEM", server, login + " --cert DIR/text", 2, `the certificate file .*text is not PEM`, "hint: give a file in PEM, which has a line -----BEGIN"},
+		{"certificate cut off", server, login + " --cert DIR/cut.pem", 2, `the certificate file .*cut.pem is not PEM`, "hint: copy it again"},
+		{"certificate without a key", server, login + " --cert DIR/other-ca.pem", 2, `the private key file .*other-ca.pem contains no private key`, ""},
 		{"certificate in DER", server, login + " --cert DIR/list.der", 2, `the certificate file .*list.der is not PEM`, "openssl x509"},
 		{"certificate in PKCS 12", server, login + " --cert DIR/client.pkcs12", 2, `the certificate file .*client.pkcs12 is PKCS #12, not PEM`, "hint: convert it with openssl pkcs12 -in "},
 		{"authorities in PKCS 12", server, "authenticate alice AT --tls --cacert DIR/text.P12", 2, `the certificate file .*text.P12 is PKCS #12, not PEM`, "openssl pkcs12"},
-		{"key in DER", server, login + " --cert DIR/client.pem --cert-key DIR/text", 2, `the private key file .*text is not PEM`, "openssl pkey -inform DER"},
+		{"key in DER", server, login + " --cert DIR/client.pem --cert-key DIR/list.der", 2, `the private key file .*list.der is not PEM`, "openssl pkey -inform DER"},
 		{"key not PEM", server, login + " --cert DIR/client.pem --cert-key DIR/text", 2, `the private key file .*text is not PEM`, ""},
 		{"authorities not PEM", server, "authenticate alice AT --tls --cacert DIR/text", 2, `the certificate file .*text is not PEM`, ""},
 		{"no such file", server, "authenticate alice AT --tls --cacert DIR/nothing", 2, `read the certificate file: .*`, ""},

@@ -36,6 +36,19 @@ func sum(status map[string]int) (n int) {
 	return n
 }
 
+// TestBenchFlagViolation: the header of a reply that must not be used counts as received.
+func TestBenchFlagViolation(t *testing.T) {
+	t.Parallel()
+	s := startFakeServer(t, func(c *fakeServerConn) {
+		for q := c.readRequest(); q != nil; q = c.readRequest() {
+			c.Write(c.grantReply(q, func(h *header) { h.flags |= flagUnencrypted }))
+		}
+	})
+	if r, _ := benchJSON(t, s.addr, "-t pap -n 1"); r.Bytes["received"] != headerLen || r.ExitCode != classProtocol.exit() {
+		t.Errorf("got %+v", r)
+	}
+}
+
 // TestBench compares the counts of the report with those of the server.
 func TestBench(t *testing.T) {
 	t.Parallel()

@@ -742,7 +742,7 @@ func TestCheckWatchUnwritten(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			opts := checkOptions{interval: time.Second, count: len(strings.Fields(words)), output: missing}
 			stderr, _, _, code := watchedRounds(t, opts, outputOptions{}, 0, words)
-			if n := strings.Count(stderr, "write the report: "); n != want || strings.Count(stderr, "; trying again\n") != 1 || code != classUsage.exit() {
+			if n := strings.Count(stderr, "write the report: open "+missing+": "); n != want || strings.Count(stderr, "; trying again\n") != 1 || code != classUsage.exit() {
 				t.Errorf("%s: %d\n%s", words, int(code), stderr)
 			}
 		})

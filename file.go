@@ -104,6 +104,9 @@ func replaceFile(what, name, text string, mode fs.FileMode) error {
 	}
 	part := filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+"."+rand.Text())
 	f, err := os.Create(part)
+	if failed, ok := err.(*fs.PathError); ok {
+		failed.Path = name // not the temporary one
+	}
 	if err == nil {
 		_, err = f.WriteString(text)
 		if mode != 0 {

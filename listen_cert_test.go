@@ -323,7 +323,7 @@ func TestListenCertificateOptions(t *testing.T) {
 		{"TLS --client-ca DIR/ca.pem --client-name r*.example", "--client-name \"r*.example\" is not a DNS name, a DNS name with *. in front, or an address"},
 		{"TLS --client-ca DIR/ca.pem --client-name 192.0.2.0/24", "--client-name \"192.0.2.0/24\" is not a DNS name, a DNS name with *. in front, or an address"},
 		{"TLS --client-ca DIR/ca.pem --client-crl DIR/none", "read the revocation list: open DIR/none: no such file or directory"},
-		{"TLS --client-ca DIR/text", "the certificate file DIR/text is not PEM\ntacacs_plus: hint: convert a certificate with openssl x509 -inform DER -in DIR/text -out FILE"},
+		{"TLS --client-ca DIR/text", "the certificate file DIR/text is not PEM\ntacacs_plus: hint: give a file in PEM, which has a line -----BEGIN"},
 		{"ANY", "listening on 0.0.0.0:0 over TLS needs --client-ca" + wanted},
 	} {
 		for command, options := range map[string][]string{"serve --user a:b": {"--tls --cert DIR/server.pem --cert-key DIR/server.key", "--listen", "--tls"},

@@ -205,6 +205,11 @@ func TestExecUnclearStart(t *testing.T) {
 	if stop.flags != acctStop || argValue(stop.args, "task_id") != id || argValue(stop.args, "start_time") != argValue(start.args, "start_time") || argValue(stop.args, "err_msg") != notStarted {
 		t.Errorf("recorded %q, then %q", start.args, stop.args)
 	}
+	addr, records = acctServer(t, "close", "silent")
+	stopping := make(chan struct{})
+	go func() { <-records; <-records; close(stopping) }()
+	runUntil(t, stopping, "account alice AT --timeout 1 --exec -- echo ran", "AT", addr).
+		check(t, 130, ``, `tacacs_plus: the start record was not confirmed, the command was not run: interrupted\n`)
 }
 
 func TestNewTaskID(t *testing.T) {

@@ -142,8 +142,8 @@ func (t *task) send(ctx context.Context, flags acctFlags, args []string) (*resul
 }
 
 // execute records the start of a command, runs the command with this program's streams, and records
-// its end. Without a confirmed start it does not run the command. The exit code is the command's,
-// unless the stop record is not confirmed.
+// its end. Without a confirmed start it does not run the command, but records the end of a start that
+// may be written. The exit code is the command's, unless the stop record is not confirmed.
 func (r *task) execute(ctx context.Context, program string, argv []string) (output, error) {
 	stops := stopSignals()
 	signals := make(chan os.Signal, len(stops)) // room for one of each
@@ -154,12 +154,14 @@ func (r *task) execute(ctx context.Context, program string, argv []string) (outp
 	args := r.record(acctStart, r.args).request.args
 	started, err := r.send(ctx, acctStart, args)
 	if err != nil || started.class != classGranted {
-		err = notConfirmed("start", started, err, "the command was not run")
 		if r.unclear { // the task may have begun
 			signal.Stop(signals)
 			_, _ = r.send(context.WithoutCancel(ctx), acctStop, stopArgs(args, 0, notStarted))
+			if ctx.Err() != nil && classOf(err) != classInterrupted {
+				err = interrupted(ctx)
+			}
 		}
-		return &execResult{started, exitUnrecorded}, err
+		return &execResult{started, exitUnrecorded}, notConfirmed("start", started, err, "the command was not run")
 	}
 	_ = r.inv.show(&execResult{result: started}, r.inv.std.out)
 

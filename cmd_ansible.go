@@ -8,7 +8,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -102,7 +101,7 @@ func (t ansibleTask) commandLine(table []command) (line []string, err error) {
 	inv.declare(inv.options)
 	inv.action = c.setup(inv.options)
 	from := make(map[string]string) // the parameter of each option
-	for _, name := range slices.Sorted(maps.Keys(t)) {
+	for _, name := range sortedNames(t) {
 		if name == "command" || name == "args" || strings.HasPrefix(name, ansibleOwn) {
 			continue
 		}

@@ -131,7 +131,7 @@ func rowMark(l *requestLine) string {
 	if l.job.err != nil && !l.refused() || l.asExpected() {
 		return ""
 	}
-	return map[string]string{"+": "  <- not permitted", "-": "  <- not denied"}[l.expect]
+	return choose(l.expect == "+", "  <- not permitted", choose(l.expect == "-", "  <- not denied", ""))
 }
 
 // totalsRow returns the last row of the table.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -119,12 +118,15 @@ func (t *benchTally) report(c *client) *benchReport {
 	if mixed(c.servers) {
 		r.Transport = "tcp,tls"
 	}
+	var ranks []string
 	byRank := make(map[string]status)
 	for status, n := range t.statuses {
 		r.Status[status.String()] = n
-		byRank[fmt.Sprintf("%d %s", status.class(), status)] = status
+		rank := fmt.Sprintf("%d %s", status.class(), status)
+		ranks, byRank[rank] = append(ranks, rank), status
 	}
-	for _, rank := range slices.Sorted(maps.Keys(byRank)) {
+	slices.Sort(ranks)
+	for _, rank := range ranks {
 		r.statuses = append(r.statuses, byRank[rank])
 	}
 	if r.Seconds > 0 {

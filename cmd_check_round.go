@@ -63,11 +63,13 @@ func (r *checkReport) checkTargets(ctx context.Context, targets []*target, plan 
 // stay if a name has no other address.
 func (r *checkReport) skipUnrouted(targets []*target) (kept []*target) {
 	own := localAddrs()
-	routed := slices.DeleteFunc(slices.Clone(targets), func(t *target) bool { return !hasFamily(own, t.client.servers[0].addr) })
 	for _, t := range targets {
 		srv := &t.client.servers[0]
-		another := func(o *target) bool { return o.client.servers[0].sameName(*srv) }
-		if slices.Contains(routed, t) || !slices.ContainsFunc(routed, another) {
+		another := func(o *target) bool {
+			other := &o.client.servers[0]
+			return other.sameName(*srv) && hasFamily(own, other.addr)
+		}
+		if hasFamily(own, srv.addr) || !slices.ContainsFunc(targets, another) {
 			kept = append(kept, t)
 			continue
 		}

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -28,10 +27,19 @@ func jsonFailure(line []byte, err error) *failure {
 	case errors.As(err, &syntax):
 		return syntaxFailure(bytes.TrimRight(line, "\r\n"))
 	case errors.As(err, &typ):
-		wanted := map[reflect.Kind]string{reflect.Struct: "an object", reflect.String: "a string", reflect.Slice: "a list of strings", reflect.Int: "an integer", reflect.Bool: "true or false"}
-		kind := typ.Type.Kind()
-		f := failf(classUsage, "%s is a JSON %s, not %s", cmp.Or(typ.Field, "the line"), typ.Value, wanted[kind])
-		if kind == reflect.String && (typ.Value == "number" || typ.Value == "bool") {
+		wanted := "a string"
+		switch typ.Type.Kind() {
+		case reflect.Struct:
+			wanted = "an object"
+		case reflect.Slice:
+			wanted = "a list of strings"
+		case reflect.Int:
+			wanted = "an integer"
+		case reflect.Bool:
+			wanted = "true or false"
+		}
+		f := failf(classUsage, "%s is a JSON %s, not %s", cmp.Or(typ.Field, "the line"), typ.Value, wanted)
+		if wanted == "a string" && (typ.Value == "number" || typ.Value == "bool") {
 			return f.withHint("put the value in quotes")
 		}
 		return f
@@ -95,10 +103,19 @@ func escapedUnit(text []byte) (unit rune, size int) {
 func loneSurrogateField(line []byte) string {
 	var fields map[string]json.RawMessage
 	_ = json.Unmarshal(line, &fields) // the line is valid
-	for _, name := range slices.Sorted(maps.Keys(fields)) {
+	for _, name := range sortedNames(fields) {
 		if hasLoneSurrogate(fields[name]) {
 			return name
 		}
 	}
 	return "the line"
+}
+
+// sortedNames returns the names of the fields of an object in their order.
+func sortedNames(object map[string]json.RawMessage) (names []string) {
+	for name := range object {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
 }

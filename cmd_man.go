@@ -2,7 +2,6 @@ package main
 
 import (
 	"embed"
-	"slices"
 	"strings"
 )
 
@@ -126,7 +125,11 @@ func (m *roff) command(c *command) {
 		return
 	}
 	m.options(c.ownOptions().options)
-	m.options(slices.DeleteFunc(c.sharedOptions(), func(o option) bool { _, _, special := o.meaning(c.name); return !special }))
+	for _, o := range c.sharedOptions() {
+		if _, _, special := o.meaning(c.name); special {
+			m.option(&o)
+		}
+	}
 }
 
 // options writes options.

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -114,7 +113,12 @@ func newDecodeReport(s *decodeSummary, clients []*clientCount, others *clientCou
 	if r.empty {
 		return r
 	}
-	for _, server := range slices.SortedFunc(maps.Values(s.servers), func(a, b *serverCount) int { return a.addr.Compare(b.addr) }) {
+	var servers []*serverCount
+	for _, server := range s.servers {
+		servers = append(servers, server)
+	}
+	slices.SortFunc(servers, func(a, b *serverCount) int { return a.addr.Compare(b.addr) })
+	for _, server := range servers {
 		r.addServer(addrName(server.addr.String(), server.addr.IsValid()), server)
 	}
 	if s.others.sessions > 0 {

@@ -79,37 +79,38 @@ func (c *frameCounts) String() string {
 
 // String returns the name of a protocol that is not read.
 func (p protocol) String() string {
-	number, name, text := p&maxNumber, protocolNames[p], ""
+	number, name, format := uint64(p&maxNumber), protocolNames[p], ""
 	if p == linkUnknown {
 		return name
 	}
 	switch p &^ maxNumber {
 	case ofLink:
-		text, name = fmt.Sprintf("link type %d", number), linkName(number)
+		format, name = "link type %d", linkName(p)
 		if number >= 147 && number <= 162 { // for private use
 			name = fmt.Sprintf("USER%d", number-147)
 		}
 	case ofEther:
-		text = fmt.Sprintf("ethertype 0x%04x", uint64(number))
+		format = "ethertype 0x%04x"
 	case ofIP:
-		text = fmt.Sprintf("IP protocol %d", number)
+		format = "IP protocol %d"
 	case ofUDP:
-		text = fmt.Sprintf("UDP port %d", number)
+		format = "UDP port %d"
 	case ofTCP:
-		text = fmt.Sprintf("TCP port %d", number)
+		format = "TCP port %d"
 	case ofPPP:
-		text = fmt.Sprintf("PPP protocol 0x%04x", uint64(number))
+		format = "PPP protocol 0x%04x"
 	case ofLLC:
-		text = fmt.Sprintf("LLC SAP 0x%02x", uint64(number))
+		format = "LLC SAP 0x%02x"
 	case ofSNAP:
-		text = fmt.Sprintf("SNAP %06x:%04x", uint64(number>>16), uint64(number&0xffff))
+		return fmt.Sprintf("SNAP %06x:%04x", number>>16, number&0xffff)
 	case ofGRE:
-		text = fmt.Sprintf("GRE protocol 0x%04x", uint64(number))
+		format = "GRE protocol 0x%04x"
 	case ofFamily:
-		text = fmt.Sprintf("address family %d", number)
+		format = "address family %d"
 	default:
 		return name
 	}
+	text := fmt.Sprintf(format, number)
 	if name != "" {
 		text += " (" + name + ")"
 	}

@@ -48,28 +48,25 @@ func (c *pcapConn) appendClose(b []byte, at time.Time) []byte {
 
 // appendSegment appends one frame.
 func (c *pcapConn) appendSegment(b []byte, at time.Time, from int, flags tcpFlags, data []byte) []byte {
-	record := len(b)
-	b = binary.LittleEndian.AppendUint32(b, uint32(at.Unix()))
-	b = binary.LittleEndian.AppendUint32(b, uint32(at.Nanosecond()/1000))
-	b = append(b, make([]byte, 8)...) // the size, twice
-	ip := len(b)
+	start := len(b)
 	src, dst := c.ends[from], c.ends[1-from]
-	b, pseudo := appendIPHeader(b, src.Addr(), dst.Addr(), tcpHeaderLen+len(data))
+	b, pseudo := appendIPHeader(append(b, make([]byte, pcapRecordLen)...), src.Addr(), dst.Addr(), tcpHeaderLen+len(data))
 	tcp := len(b)
-	b = binary.BigEndian.AppendUint16(b, src.Port())
-	b = binary.BigEndian.AppendUint16(b, dst.Port())
-	b = binary.BigEndian.AppendUint32(b, c.next[from])
-	ack := c.next[1-from]
-	if flags&tcpACK == 0 {
-		ack = 0
+	b = append(append(b, make([]byte, tcpHeaderLen)...), data...)
+	record, header := b[start:], b[tcp:]
+	size := uint32(len(record) - pcapRecordLen)
+	binary.LittleEndian.PutUint32(record, uint32(at.Unix()))
+	binary.LittleEndian.PutUint32(record[4:], uint32(at.Nanosecond()/1000))
+	binary.LittleEndian.PutUint32(record[8:], size)
+	binary.LittleEndian.PutUint32(record[12:], size)
+	binary.BigEndian.PutUint16(header, src.Port())
+	binary.BigEndian.PutUint16(header[2:], dst.Port())
+	binary.BigEndian.PutUint32(header[4:], c.next[from])
+	if flags&tcpACK != 0 {
+		binary.BigEndian.PutUint32(header[8:], c.next[1-from])
 	}
-	b = binary.BigEndian.AppendUint32(b, ack)
-	b = append(b, tcpHeaderLen/4<<4, byte(flags), 0xff, 0xff, 0, 0, 0, 0)
-	b = append(b, data...)
-	binary.BigEndian.PutUint16(b[tcp+16:], checksum(pseudo, b[tcp:]))
-	size := uint32(len(b) - ip)
-	binary.LittleEndian.PutUint32(b[record+8:], size)
-	binary.LittleEndian.PutUint32(b[record+12:], size)
+	header[12], header[13], header[14], header[15] = tcpHeaderLen/4<<4, byte(flags), 0xff, 0xff
+	binary.BigEndian.PutUint16(header[16:], checksum(pseudo, header))
 	if c.next[from] += uint32(len(data)); flags&(tcpSYN|tcpFIN) != 0 {
 		c.next[from]++
 	}
@@ -84,22 +81,19 @@ const (
 // appendIPHeader appends the IP header of a TCP segment of size bytes: IPv6, unless both addresses are IPv4. sum is that of
 // the pseudo-header, which is part of TCP's checksum.
 func appendIPHeader(b []byte, src, dst netip.Addr, size int) (header []byte, sum uint32) {
-	sum = protocolTCP + uint32(size)
-	ip := len(b)
-	if src.Is4() && dst.Is4() {
-		b = append(b, 0x45, 0)
-		b = binary.BigEndian.AppendUint16(b, uint16(ipv4HeaderLen+size))
-		b = append(b, 0, 0, 0x40, 0, 64, protocolTCP, 0, 0)
-		b = append(append(b, src.AsSlice()...), dst.AsSlice()...)
-		binary.BigEndian.PutUint16(b[ip+10:], checksum(0, b[ip:]))
-		return b, addSum(sum, b[ip+12:])
+	ip, v4 := len(b), src.Is4() && dst.Is4()
+	if n := ipv4HeaderLen + size; v4 {
+		b = append(b, 0x45, 0, byte(n>>8), byte(n), 0, 0, 0x40, 0, 64, protocolTCP, 0, 0)
+	} else {
+		b = append(b, 0x60, 0, 0, 0, byte(size>>8), byte(size), protocolTCP, 64)
+		src, dst = netip.AddrFrom16(src.As16()), netip.AddrFrom16(dst.As16())
 	}
-	b = append(b, 0x60, 0, 0, 0)
-	b = binary.BigEndian.AppendUint16(b, uint16(size))
-	b = append(b, protocolTCP, 64)
-	src16, dst16 := src.As16(), dst.As16()
-	b = append(append(b, src16[:]...), dst16[:]...)
-	return b, addSum(sum, b[ip+8:])
+	addrs := len(b)
+	b = append(append(b, src.AsSlice()...), dst.AsSlice()...)
+	if v4 {
+		binary.BigEndian.PutUint16(b[ip+10:], checksum(0, b[ip:]))
+	}
+	return b, addSum(protocolTCP+uint32(size), b[addrs:])
 }
 
 // addSum adds the 16-bit numbers in b to a checksum's sum, which stays below 1<<16. RFC 1071.

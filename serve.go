@@ -165,7 +165,7 @@ func (opts *serveOptions) loadUsers(ctx context.Context, inv *invocation, srv *l
 // addUsers adds the users of --user and --users-file.
 func (opts *serveOptions) addUsers(ctx context.Context, inv *invocation, users map[string]string) error {
 	const what = "list of users"
-	lines := opts.users
+	lines := slices.Clone(opts.users)
 	if opts.usersFile != "" {
 		content, err := inv.readText(ctx, what, opts.usersFile, "users, one NAME:PASSWORD a line, then Ctrl-D: ", readAll)
 		if err != nil {
@@ -177,16 +177,21 @@ func (opts *serveOptions) addUsers(ctx context.Context, inv *invocation, users m
 		if strings.Trim(content, "\r\n") == "" {
 			return errNothingIn(what, opts.usersFile)
 		}
-		for line := range strings.Lines(content) {
-			if strings.Trim(line, "\r\n") != "" && line[0] != '#' {
-				lines = append(lines, line)
-			}
-		}
+		lines = append(lines, strings.SplitAfter(content, "\n")...)
 	}
 	for i, line := range lines {
+		where := fmt.Sprintf("user %d", i+1)
+		if n := i - len(opts.users); n >= 0 {
+			if where = fmt.Sprintf("line %d of %s", n+1, sourceName(opts.usersFile)); strings.Trim(line, "\r\n") == "" || line[0] == '#' {
+				continue
+			}
+		}
 		name, password, ok := strings.Cut(line, ":")
 		if !ok || name == "" {
-			return failf(classUsage, "user %d is not NAME:PASSWORD", i+1)
+			return failf(classUsage, "%s is not NAME:PASSWORD", where)
+		}
+		if _, twice := users[name]; twice {
+			return failf(classUsage, "%s repeats the user %s", where, escape(name))
 		}
 		var err error
 		if password, err = inv.cleanSecret("password", "of "+escape(name), password); err != nil {
@@ -204,7 +209,7 @@ func (opts *serveOptions) setTLS(ctx context.Context, inv *invocation, srv *labS
 	if !t.enabled && inv.typed("tls") {
 		t.clear(inv.typed)
 	}
-	if err := t.check(t.enabled); err != nil {
+	if err := cmp.Or(t.check(t.enabled), srv.fault.check(t)); err != nil {
 		return err
 	}
 	if !t.enabled {
@@ -265,6 +270,11 @@ func (opts *serveOptions) generateCertificate(ctx context.Context, inv *invocati
 // addDefaults generates a key and adds a user if there are none, for a server that only this host can reach.
 func (opts *serveOptions) addDefaults(inv *invocation, srv *labServer) error {
 	noKey, noUser := srv.tls == nil && len(srv.keys) == 0, len(srv.lab.users) == 0
+	for _, name := range srv.lab.expired {
+		if _, known := srv.lab.users[name]; !known && (!noUser || name != "demo") {
+			return failf(classUsage, "--must-change %s is not a user", escape(name))
+		}
+	}
 	if !noKey && !noUser {
 		return nil
 	}

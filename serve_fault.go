@@ -166,6 +166,22 @@ func findFault(name string) (*fault, error) {
 	return &f, nil
 }
 
+// check refuses a fault that has no effect with the TLS options.
+func (f *fault) check(t *tlsOptions) error {
+	wrong := ""
+	switch {
+	case !t.enabled && (f.tls != nil || f.certificate != nil):
+		wrong = "needs --tls"
+	case t.enabled && f.keySuffix != "":
+		wrong = "and --tls exclude each other"
+	case t.cert != "" && f.certificate != nil:
+		wrong = "and --cert exclude each other"
+	default:
+		return nil
+	}
+	return failf(classUsage, "--fault %s %s", f.name, wrong)
+}
+
 // faultHelp returns the output of --fault help: a line for every fault.
 func faultHelp() string {
 	var b strings.Builder

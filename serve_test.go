@@ -33,7 +33,11 @@ func TestServeRefuses(t *testing.T) {
 	}{
 		{nil, "--user alice", "user 1 is not NAME:PASSWORD", "", classUsage.exit()},
 		{nil, "--user alice:x --user :x", "user 2 is not NAME:PASSWORD", "", classUsage.exit()},
-		{nil, "--users-file DIR/bad", "user 2 is not NAME:PASSWORD", "", classUsage.exit()},
+		{nil, "--users-file DIR/bad", "line 4 of DIR/bad is not NAME:PASSWORD", "", classUsage.exit()},
+		{nil, "--user alice:x --user bob:y --user alice:z", "user 3 repeats the user alice", "", classUsage.exit()},
+		{nil, "--user alice:x --users-file DIR/users", "line 1 of DIR/users repeats the user alice", "", classUsage.exit()},
+		{nil, "--user alice:x --must-change alice --must-change bob", "--must-change bob is not a user", "", classUsage.exit()},
+		{nil, "--user alice:x --must-change demo", "--must-change demo is not a user", "", classUsage.exit()},
 		{nil, "--users-file DIR/none", "read the list of users: open DIR/none: no such file or directory", "", classUsage.exit()},
 		{nil, "--users-file DIR/empty", "no list of users in DIR/empty", "", classUsage.exit()},
 		{nil, "--enable-password-file DIR/empty", "no enable password in DIR/empty", "", classUsage.exit()},
@@ -47,6 +51,10 @@ func TestServeRefuses(t *testing.T) {
 		{nil, "--permit (", "option --permit: \"(\" is not a regular expression: error parsing regexp: missing closing ): `(`", "", classUsage.exit()},
 		{nil, "--arg priv-lvl", "argument priv-lvl has no separator: write name=value, or name*value if it is optional", "", classUsage.exit()},
 		{nil, "--fault bogus", "unknown fault \"bogus\"", "--fault help lists them", classUsage.exit()},
+		{nil, "--fault tls-expired", "--fault tls-expired needs --tls", "", classUsage.exit()},
+		{nil, "--fault tls-1.2", "--fault tls-1.2 needs --tls", "", classUsage.exit()},
+		{nil, "--tls --cert DIR/users --fault tls-wrong-name", "--fault tls-wrong-name and --cert exclude each other", "", classUsage.exit()},
+		{nil, "--tls --fault wrong-key", "--fault wrong-key and --tls exclude each other", "", classUsage.exit()},
 		{nil, "--client-ca DIR/users", "--client-ca, --client-crl, --client-name, --client-address and --ticket-lifetime need --tls", "", classUsage.exit()},
 		{nil, "--write-cacert DIR/ca.pem", "--write-cacert needs --tls", "", classUsage.exit()},
 		{nil, "--cert DIR/users", "--cert needs --tls", "", classUsage.exit()},
@@ -355,7 +363,7 @@ func TestServeClearOnTLS(t *testing.T) {
 func TestServeClientCertificates(t *testing.T) {
 	t.Parallel()
 	dir := testFiles(t)
-	const options = "--user alice:x --tls --cert DIR/server.pem --cert-key DIR/server.key"
+	const options = "--user bob:x --tls --cert DIR/server.pem --cert-key DIR/server.key"
 	for extra, warned := range map[string]bool{"": true, " -q": false, " --client-ca DIR/ca.pem": false} {
 		r := serveVerbose(t, map[string]string{}, split(options+extra, "DIR", dir)...)
 		if stderr := r.stderr.String(); strings.Contains(stderr, "warning: clients need no certificate without --client-ca; RFC 9887 section 3.1 requires") != warned {

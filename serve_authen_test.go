@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"net"
 	"regexp"
@@ -534,21 +535,17 @@ func TestServeUnknownUser(t *testing.T) {
 	}
 }
 
-// TestServeNoNewUser: an unknown user with the enable password can reach the new password, but is not created.
-func TestServeNoNewUser(t *testing.T) {
-	p := testLab()
-	p.enable, p.expired = "secret", list{"eve"}
-	d, _ := p.start(&authenStart{action: authenLogin, commonFields: commonFields{typ: authenASCII, service: authenServiceEnable, user: "eve"}}, minorDefault)
-	for _, tt := range []struct {
-		answer string
-		want   authenStatus
-	}{{"secret", authenGetPass}, {"new", authenGetPass}, {"new", authenFail}} {
-		if r := d.next(tt.answer); r.status != tt.want {
-			t.Errorf("%s gets the reply %+v", tt.answer, r)
+// TestServeEnableKeepsPassword: the enable password of all users does not change the expired password of one.
+func TestServeEnableKeepsPassword(t *testing.T) {
+	for enable, want := range map[string]authenStatus{"": authenGetPass, "secret": authenPass} {
+		p := testLab()
+		p.enable, p.expired = enable, list{"alice"}
+		m := asciiStart("alice")
+		m.service = authenServiceEnable
+		s, _ := p.start(m, minorDefault)
+		if r := s.next(cmp.Or(enable, testPassword)); r.status != want {
+			t.Errorf("enable password %q: got %+v, want %s", enable, r, want)
 		}
-	}
-	if _, known := p.users["eve"]; known {
-		t.Error("eve is a user now")
 	}
 }
 

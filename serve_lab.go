@@ -50,7 +50,7 @@ func (l *lab) start(m *authenStart, v version) (*authSession, *authenReply) {
 		switch {
 		case !proves(m, password) || !known:
 			return s, failReply("Login incorrect")
-		case l.isExpired(s.user):
+		case l.isExpired(s):
 			return s, failReply("Password change required")
 		}
 		return s, &authenReply{status: authenPass}
@@ -122,7 +122,7 @@ func (l *lab) askPassword(s *authSession, before string) *authenReply {
 			}
 			return l.askPassword(s, "Password incorrect. ")
 		}
-		if s.chpass || l.isExpired(s.user) {
+		if s.chpass || l.isExpired(s) {
 			return l.askNewPassword(s)
 		}
 		return &authenReply{status: authenPass}
@@ -154,9 +154,6 @@ func (l *lab) askNewPassword(s *authSession) *authenReply {
 func (l *lab) changePassword(user, password string) *authenReply {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if _, known := l.users[user]; !known {
-		return failReply("unknown user")
-	}
 	l.users[user] = password
 	l.expired = slices.DeleteFunc(l.expired, func(name string) bool { return name == user })
 	return &authenReply{status: authenPass, serverMsg: "Password changed"}
@@ -174,11 +171,12 @@ func (l *lab) password(s *authSession) (password string, known bool) {
 	return password, known
 }
 
-// isExpired reports whether a user must change the password.
-func (l *lab) isExpired(user string) bool {
+// isExpired reports whether the user must change the password that a session has proven. The enable password is not the
+// user's.
+func (l *lab) isExpired(s *authSession) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return slices.Contains(l.expired, user)
+	return (!s.enable || l.enable == "") && slices.Contains(l.expired, s.user)
 }
 
 // same reports whether two secrets are equal, in a time that depends on neither.
